@@ -1,0 +1,1 @@
+//! Broken nodes made of network namespaces.

@@ -1,0 +1,415 @@
+//! What a source can say. Everything that [`crate::model::Model`] knows came to it as an [`Event`].
+//!
+//! Events are recorded as they are (see [`crate::trace`]) and replayed into the same model, so they
+//! carry names, not numbers that only the running kernel could explain. Counts are cumulative since
+//! the start, which makes each event idempotent and a lost one harmless.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Something that was seen, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub at: u64,
+    /// What was seen.
+    pub body: Body,
+}
+
+/// All that a source can say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Body {
+    /// The tracer starts: the first event of every stream.
+    Start(Start),
+    /// A capability is there, or why it is not.
+    Capability(Capability),
+    /// A network device of a watched namespace.
+    Device(Device),
+    /// A line in the books: all packets with one fate.
+    Entry(Entry),
+    /// What a flow has counted so far.
+    Flow(FlowCount),
+    /// A dropped packet, in full.
+    Example(Box<Example>),
+    /// A socket is known, opened, changed or closed.
+    Socket(Socket),
+    /// What could not be recorded so far.
+    Losses(Losses),
+    /// All counts of a round have been told; the model draws its conclusions.
+    Tick,
+    /// The tracer stops: the last event of a whole stream.
+    Stop,
+}
+
+/// Where and with what the tracer was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Version of tracer.
+    pub tracer: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `uname -n`.
+    pub host: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Nanoseconds to add to a boot time to have UTC since 1970.
+    pub wall_offset: i64,
+    /// The watched namespaces.
+    pub namespaces: Vec<Namespace>,
+}
+
+/// A network namespace that is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its inode.
+    pub inode: u32,
+    /// What the user called it: `host`, a name, or a path.
+    pub name: String,
+}
+
+/// A part of what the tracer can see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capability {
+    /// Its name, such as `drops`.
+    pub name: String,
+    /// Whether it works.
+    pub state: CapabilityState,
+    /// Why it does not, and what is therefore not seen; empty where it works.
+    pub why: String,
+}
+
+/// Whether a capability works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CapabilityState {
+    /// It works.
+    Available,
+    /// It works in part.
+    Partial,
+    /// It does not work.
+    Unavailable,
+}
+
+/// A network device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Inode of its namespace.
+    pub netns: u32,
+    /// Its index in that namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Packets that arrive here reach the guest: it has a hardware parent, or the user said so.
+    pub uplink: bool,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A 5-tuple as the local socket sees it, with its namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FlowKey {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Address on this node; unspecified for a socket bound to any.
+    pub local: IpAddr,
+    /// Port on this node; for ICMP echo its identifier.
+    pub local_port: u16,
+    /// Address of the peer; unspecified for a socket that is not connected.
+    pub remote: IpAddr,
+    /// Port of the peer; 0 for ICMP and for a socket that is not connected.
+    pub remote_port: u16,
+}
+
+impl fmt::Display for FlowKey {
+    /// `tcp 10.10.0.2:40000 → 192.0.2.10:80`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = |address: IpAddr, port: u16| match (address, port) {
+            (IpAddr::V6(v6), port) => format!("[{v6}]:{port}"),
+            (IpAddr::V4(v4), port) => format!("{v4}:{port}"),
+        };
+        match self.protocol {
+            Protocol::Icmp | Protocol::Icmp6 => {
+                write!(f, "{} {} → {} id {}", self.protocol, self.local, self.remote, self.local_port)
+            }
+            _ => write!(
+                f,
+                "{} {} → {}",
+                self.protocol,
+                end(self.local, self.local_port),
+                end(self.remote, self.remote_port)
+            ),
+        }
+    }
+}
+
+/// An IP protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// ICMP for IPv4.
+    Icmp,
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP for IPv6.
+    Icmp6,
+    /// Another one, by number; 0 for what is not IP.
+    Other(u8),
+}
+
+impl From<u8> for Protocol {
+    fn from(number: u8) -> Self {
+        match number {
+            1 => Self::Icmp,
+            6 => Self::Tcp,
+            17 => Self::Udp,
+            58 => Self::Icmp6,
+            other => Self::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Icmp => f.pad("icmp"),
+            Self::Tcp => f.pad("tcp"),
+            Self::Udp => f.pad("udp"),
+            Self::Icmp6 => f.pad("icmp6"),
+            Self::Other(number) => f.pad(&format!("proto {number}")),
+        }
+    }
+}
+
+/// A place in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Location {
+    /// The function, as `/proc/kallsyms` names it (without compiler suffixes such as `.constprop.0`);
+    /// the address in hexadecimal where no name is to be had.
+    pub symbol: String,
+    /// Bytes into it.
+    pub offset: u32,
+}
+
+impl fmt::Display for Location {
+    /// `ip_forward+0x1c4`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}+{:#x}", self.symbol, self.offset))
+    }
+}
+
+/// What became of the packets of an [`Entry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// They arrived on a device.
+    Arrived,
+    /// The kernel found their TCP socket.
+    Matched,
+    /// A process read the datagram.
+    Read,
+    /// They left by a device after they had arrived by one.
+    Forwarded,
+    /// The kernel used them up itself.
+    Consumed,
+    /// They were dropped.
+    Dropped,
+}
+
+/// A line in the books: all packets that share what is said here, since the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What tells this line from others.
+    pub key: EntryKey,
+    /// Packets, as the wire carried them.
+    pub packets: u64,
+    /// Their bytes, from the network header on.
+    pub bytes: u64,
+}
+
+/// What tells one [`Entry`] from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EntryKey {
+    /// What became of the packets.
+    pub fate: Fate,
+    /// Inode of the namespace, 0 where it cannot be known.
+    pub netns: u32,
+    /// Index of the device by which the packets arrived, 0 where none is known.
+    pub iif: u32,
+    /// Index of the device that the packets were at, 0 where none is known.
+    pub device: u32,
+    /// Ethernet protocol.
+    pub ethertype: u16,
+    /// IP protocol.
+    pub protocol: Protocol,
+    /// The kernel's reason for a drop.
+    pub reason: Option<String>,
+    /// Where in the kernel they ended.
+    pub location: Option<Location>,
+    /// The kernel had already found the socket that they belong to.
+    pub socket_found: bool,
+    /// They had arrived on a device; else this node was sending them.
+    pub incoming: bool,
+    /// They had been entered as [`Fate::Matched`] before.
+    pub matched: bool,
+}
+
+/// Who sent the first packet of a flow that was seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// This node: what arrives is a reply.
+    Local,
+    /// The peer.
+    Remote,
+}
+
+/// What a flow has counted since the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowCount {
+    /// The flow.
+    pub flow: FlowKey,
+    /// Who began.
+    pub origin: Origin,
+    /// Device of the last arrival.
+    pub iif: u32,
+    /// Packets that arrived on a device other than loopback.
+    pub arrived: u64,
+    /// Their bytes.
+    pub arrived_bytes: u64,
+    /// Packets that left.
+    pub sent: u64,
+    /// Packets for which the kernel found the TCP socket.
+    pub matched: u64,
+    /// Times that data was put in the socket's receive queue.
+    pub queued: u64,
+    /// Datagrams copied to a process (for TCP: buffers).
+    pub read: u64,
+    /// Bytes copied to a process.
+    pub read_bytes: u64,
+    /// Arrived packets that were dropped.
+    pub dropped: u64,
+    /// TCP retransmissions that this node sent.
+    pub retransmitted: u64,
+    /// Reason and location of the last drop.
+    pub last_drop: Option<(String, Location)>,
+}
+
+/// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected
+/// and `Close` for not connected, as the kernel does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of the TCP specification")]
+pub enum SocketState {
+    Established,
+    SynSent,
+    SynRecv,
+    FinWait1,
+    FinWait2,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    Closing,
+    NewSynRecv,
+}
+
+impl SocketState {
+    /// From the kernel's number, `None` for one that it does not have.
+    #[must_use]
+    pub fn from_kernel(number: u32) -> Option<Self> {
+        Some(match number {
+            1 => Self::Established,
+            2 => Self::SynSent,
+            3 => Self::SynRecv,
+            4 => Self::FinWait1,
+            5 => Self::FinWait2,
+            6 => Self::TimeWait,
+            7 => Self::Close,
+            8 => Self::CloseWait,
+            9 => Self::LastAck,
+            10 => Self::Listen,
+            11 => Self::Closing,
+            12 => Self::NewSynRecv,
+            _ => return None,
+        })
+    }
+}
+
+/// A process and where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id in the tracer's own pid namespace.
+    pub pid: u32,
+    /// Its command (`/proc/PID/comm`).
+    pub command: String,
+    /// Path of its cgroup, empty where unknown.
+    pub cgroup: String,
+    /// The systemd unit that the path names, empty where none.
+    pub unit: String,
+}
+
+/// What happened to a socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Socket {
+    /// Its tuple.
+    pub flow: FlowKey,
+    /// Its state now.
+    pub state: SocketState,
+    /// Its state before, where this is a change; `None` where it was found in the kernel's list.
+    pub from: Option<SocketState>,
+    /// Inode of the socket file, 0 where there is none.
+    pub inode: u64,
+    /// Who has it, where that could be found out.
+    pub owner: Option<Owner>,
+}
+
+/// One dropped packet, in full.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Example {
+    /// The line in the books that it was counted under.
+    pub entry: EntryKey,
+    /// Its flow, where it has one.
+    pub flow: Option<FlowKey>,
+    /// Packets that the buffer stands for.
+    pub packets: u32,
+    /// Length from the network header on.
+    pub length: u32,
+    /// The socket that had been found, with its state.
+    pub socket: Option<(FlowKey, SocketState)>,
+    /// Who has that socket.
+    pub owner: Option<Owner>,
+    /// Kernel stack, innermost first; empty where this is not the first sight of the place.
+    pub stack: Vec<Location>,
+    /// The packet from its network header on, at most [`tracer_ebpf::SNAPLEN`] bytes. Not part of the
+    /// JSON form: in a trace the bytes are the packet block's own.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
+}
+
+/// What could not be recorded since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Losses {
+    /// Examples that were not sent because the budget of their place was spent. Their packets are counted.
+    pub examples_not_sent: u64,
+    /// Records that did not fit in the ring buffer.
+    pub ring_full: u64,
+    /// Packets whose entry did not fit in the books: the ledger lacks them.
+    pub map_full: u64,
+    /// Packets that no flow could be counted for because the table was full. The ledger has them.
+    pub flows_full: u64,
+    /// Times that a TCP socket's count of segments could not be kept.
+    pub sockets_full: u64,
+    /// Times that a place did not fit in the table of example budgets.
+    pub places_full: u64,
+}

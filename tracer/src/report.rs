@@ -1,0 +1,271 @@
+//! What the faces show: an immutable picture of the model and the diagnosis at one tick.
+//!
+//! The live screen, the plain text and `tracer diagnose` all render a [`Report`]; its JSON form is a
+//! contract (docs/report.md, docs/report.schema.json). Packets are counted as the wire carried them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use crate::event::{CapabilityState, Losses};
+
+/// Name of the contract.
+pub const SCHEMA: &str = "tracer.report";
+/// Version of the contract: raised when a member changes its meaning or goes away.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// The picture at one tick.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Name and version of this contract.
+    pub schema: Schema,
+    /// The time that was watched.
+    pub window: Window,
+    /// The node and its kernel.
+    pub kernel: Kernel,
+    /// What the tracer can see, and what it cannot and why.
+    pub capabilities: Vec<Capability>,
+    /// The books of all uplinks of the watched namespaces, in packets since the start.
+    pub ledger: Ledger,
+    /// The same per second, over the last seconds.
+    pub rates: Rates,
+    /// Devices whose arrivals are in the ledger.
+    pub uplinks: Vec<String>,
+    /// Where the fault is.
+    #[serde(rename = "where")]
+    pub place: Where,
+    /// Findings, the most important one first. Empty where the node is healthy.
+    pub verdicts: Vec<Verdict>,
+    /// Drops, most packets first.
+    pub drops: Vec<Drop>,
+    /// Flows that get less than what arrives for them, most starved first.
+    pub starved: Vec<Flow>,
+    /// What could not be recorded.
+    pub losses: Losses,
+}
+
+/// Name and version of the contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Schema {
+    /// `tracer.report`
+    pub name: String,
+    /// Raised when a member changes its meaning or goes away.
+    pub version: u32,
+}
+
+/// The time that was watched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Window {
+    /// When it began, UTC, RFC 3339.
+    pub start: String,
+    /// When it ended, UTC, RFC 3339.
+    pub end: String,
+    /// Its length in seconds.
+    pub seconds: f64,
+}
+
+/// The node and its kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Kernel {
+    /// `uname -r`
+    pub release: String,
+    /// `uname -n`
+    pub host: String,
+    /// Id of this boot.
+    pub boot_id: String,
+}
+
+/// A part of what the tracer can see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Capability {
+    /// Its name.
+    pub name: String,
+    /// Whether it works.
+    pub state: CapabilityState,
+    /// Why it does not, and what is therefore not seen; empty where it works.
+    pub why: String,
+}
+
+/// Double-entry books: `arrived = delivered + forwarded + answered + dropped + queued + unexplained`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Ledger {
+    /// Packets that arrived on an uplink.
+    pub arrived: u64,
+    /// Reached a socket: matched (TCP), or read by a process (UDP, ICMP).
+    pub delivered: u64,
+    /// Left by a device.
+    pub forwarded: u64,
+    /// Used up by the kernel itself: ARP, ICMP, neighbour discovery, handshakes.
+    pub answered: u64,
+    /// Dropped by the kernel.
+    pub dropped: u64,
+    /// In a socket's receive queue, not read yet.
+    pub queued: u64,
+    /// The residual, never hidden. Negative where something was entered twice.
+    pub unexplained: i64,
+}
+
+/// The ledger's columns in packets per second, with bytes for the arrivals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[expect(missing_docs, reason = "the columns of Ledger, per second")]
+pub struct Rates {
+    pub arrived: f64,
+    pub arrived_bytes: f64,
+    pub delivered: f64,
+    pub forwarded: f64,
+    pub answered: f64,
+    pub dropped: f64,
+    pub unexplained: f64,
+}
+
+/// Where the fault is: the first question of every such incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Where {
+    /// No fault found.
+    Healthy,
+    /// Requests leave, nothing arrives.
+    DataPath,
+    /// Packets arrive and reach no socket.
+    GuestKernel,
+    /// Packets reach the socket, the process does not read or is not there.
+    Process,
+    /// Not enough was seen to tell.
+    Unknown,
+}
+
+/// How sure a verdict is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Confidence {
+    /// Needs a second signal. Does not make the node unhealthy.
+    Weak,
+    /// Very likely.
+    Strong,
+    /// The signature alone proves it.
+    Conclusive,
+}
+
+/// A finding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    /// Id of its rule, such as `R01`.
+    pub id: String,
+    /// In a few words.
+    pub title: String,
+    /// Where the fault is.
+    #[serde(rename = "where")]
+    pub place: Where,
+    /// How sure.
+    pub confidence: Confidence,
+    /// In plain words, with the real names and numbers.
+    pub explanation: String,
+    /// When the first evidence was seen, UTC, RFC 3339.
+    pub since: String,
+    /// What was seen.
+    pub evidence: Vec<Evidence>,
+    /// The flows that suffer, the most starved first.
+    pub flows: Vec<Flow>,
+    /// The systemd units that suffer.
+    pub units: Vec<String>,
+    /// Commands that check it; safe to run.
+    pub check: Vec<String>,
+    /// Commands that mend it, with a word on their risk.
+    pub remedy: Vec<String>,
+}
+
+/// Something that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// What kind: `drop`, `ledger`, `flow`, `socket`.
+    pub kind: String,
+    /// In words, with numbers.
+    pub text: String,
+}
+
+/// Packets that were dropped at one place for one reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Drop {
+    /// The kernel's name for why, without its prefix.
+    pub reason: String,
+    /// The kernel function and offset, `ip_forward+0x1c4`.
+    pub location: String,
+    /// What kind of drop.
+    pub class: Class,
+    /// Packets since the start.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets per second, over the last seconds.
+    pub rate: f64,
+    /// The kernel had already found the socket that they belong to.
+    pub socket_found: bool,
+    /// They had arrived on a device; else this node was sending them.
+    pub incoming: bool,
+    /// They are part of the ledger: they arrived by an uplink.
+    pub in_ledger: bool,
+    /// Device by which they arrived, empty where none is known.
+    pub device: String,
+    /// Protocol: `tcp`, `udp`, `icmp`, `arp` …
+    pub protocol: String,
+    /// Namespace: its name and inode, `host:4026531840`.
+    pub netns: String,
+    /// Systemd units of the sockets that were found.
+    pub units: Vec<String>,
+}
+
+/// What kind of drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The host lost state that it needs: a route, a rule, an address, a neighbour.
+    State,
+    /// A queue, table or buffer is full.
+    Resource,
+    /// Someone decided it: a firewall, a filter.
+    Policy,
+    /// The protocol's own housekeeping; benign unless the rate jumps.
+    Protocol,
+    /// Not meant for us.
+    Environment,
+    /// No rule knows it.
+    Unclassified,
+}
+
+/// A flow as a reader needs it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Flow {
+    /// `tcp`, `udp`, `icmp` …
+    pub protocol: String,
+    /// Address and port on this node.
+    pub local: String,
+    /// Address and port of the peer.
+    pub remote: String,
+    /// Namespace.
+    pub netns: String,
+    /// This node opened it: what arrives is a reply.
+    pub reply: bool,
+    /// State of the socket, empty where there is none.
+    pub state: String,
+    /// Process id of the owner, 0 where unknown.
+    pub pid: u32,
+    /// Command of the owner, empty where unknown.
+    pub command: String,
+    /// cgroup of the owner, empty where unknown.
+    pub cgroup: String,
+    /// systemd unit of the owner, empty where unknown.
+    pub unit: String,
+    /// Packets that left.
+    pub sent: u64,
+    /// Packets that arrived.
+    pub arrived: u64,
+    /// Packets that reached the socket.
+    pub delivered: u64,
+    /// Packets that were dropped.
+    pub dropped: u64,
+    /// Retransmissions sent.
+    pub retransmitted: u64,
+    /// Reason and location of the last drop, empty where none.
+    pub last_drop: String,
+    /// Seconds since something last reached the socket while more arrived or was asked for.
+    pub starved_seconds: f64,
+}
