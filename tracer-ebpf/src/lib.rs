@@ -58,9 +58,10 @@ pub struct FlowCount {
     pub sent: u64,
     /// Packets for which the kernel found the TCP socket.
     pub matched: u64,
-    /// Times that data was put in the socket's receive queue.
+    /// Times that data was put in the socket's receive queue. UDP and ICMP: datagrams, under their own
+    /// tuple where it is known, else under the socket's.
     pub queued: u64,
-    /// Datagrams copied to a process (for TCP: buffers).
+    /// Datagrams that a process read (UDP: under the socket's tuple; TCP: buffers).
     pub read: u64,
     /// Bytes copied to a process.
     pub read_bytes: u64,
@@ -86,7 +87,7 @@ pub mod kind {
     pub const ARRIVED: u8 = 1;
     /// The kernel found the packet's TCP socket.
     pub const MATCHED: u8 = 2;
-    /// A process read the datagram.
+    /// A process read the datagram. Only counted on kernels that do not tell when it is queued.
     pub const READ: u8 = 3;
     /// The packet left by a device after it had arrived by one.
     pub const FORWARDED: u8 = 4;
@@ -94,6 +95,8 @@ pub mod kind {
     pub const CONSUMED: u8 = 5;
     /// The packet was dropped (`kfree_skb`).
     pub const DROPPED: u8 = 6;
+    /// The datagram was put in a socket's receive queue (`sk_data_ready`).
+    pub const QUEUED: u8 = 7;
 }
 
 /// Details of an [`Entry`].
@@ -138,6 +141,29 @@ pub struct Count {
     pub packets: u64,
     /// Bytes from the network header on.
     pub bytes: u64,
+}
+
+/// The packet that arrived last on a CPU. What its processing leads to happens on the same CPU, before
+/// the next arrival or, where the driver hands over lists, before those of the next list.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastArrival {
+    /// Its flow.
+    pub flow: FlowKey,
+    /// The device by which it came.
+    pub iif: u32,
+    /// Whether a datagram to many has been entered as queued already.
+    pub entered: u32,
+}
+
+/// A TCP socket's count of segments, as far as it has been entered in the books.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Segments {
+    /// `tcp_sock.segs_in` when it was last looked at.
+    pub seen: u32,
+    /// Device by which its segments arrive, 0 where not known yet.
+    pub iif: u32,
 }
 
 /// Key of the budget for examples.
@@ -262,6 +288,8 @@ pub struct Offsets {
     pub skb_sk: u32,
     /// `sk_buff.len`
     pub skb_len: u32,
+    /// `sk_buff.data_len`
+    pub skb_data_len: u32,
     /// `sk_buff.data`
     pub skb_data: u32,
     /// `sk_buff.head`
@@ -347,8 +375,9 @@ pub struct Config {
     pub examples_per_second: u32,
     /// 1 where the programs are to tell what they do (aya-log).
     pub verbose: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// 1 where this kernel does not tell when a datagram is queued (no `sk_data_ready`, before 6.3): then
+    /// it is counted when it is read.
+    pub count_reads: u32,
 }
 
 const _: () = {
@@ -358,10 +387,11 @@ const _: () = {
     assert!(size_of::<Count>() == 16);
     assert!(size_of::<Place>() == 16);
     assert!(size_of::<Spent>() == 16);
+    assert!(size_of::<LastArrival>() == 52);
     assert!(size_of::<Socket>() == 44 + 4 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 44 + 12 + 64 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 64 + 8 + 16);
-    assert!(size_of::<Offsets>() == 38 * 4);
+    assert!(size_of::<Offsets>() == 39 * 4);
     assert!(size_of::<Config>() == 16);
 };
 

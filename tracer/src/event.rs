@@ -134,7 +134,11 @@ impl fmt::Display for FlowKey {
         };
         match self.protocol {
             Protocol::Icmp | Protocol::Icmp6 => {
-                write!(f, "{} {} → {} id {}", self.protocol, self.local, self.remote, self.local_port)
+                write!(
+                    f,
+                    "{} {} → {} id {}",
+                    self.protocol, self.local, self.remote, self.local_port
+                )
             }
             _ => write!(
                 f,
@@ -212,8 +216,10 @@ pub enum Fate {
     Arrived,
     /// The kernel found their TCP socket.
     Matched,
-    /// A process read the datagram.
+    /// A process read the datagram. Only told where the kernel does not tell [`Fate::Queued`].
     Read,
+    /// The datagram was put in a socket's receive queue.
+    Queued,
     /// They left by a device after they had arrived by one.
     Forwarded,
     /// The kernel used them up itself.
@@ -290,9 +296,10 @@ pub struct FlowCount {
     pub sent: u64,
     /// Packets for which the kernel found the TCP socket.
     pub matched: u64,
-    /// Times that data was put in the socket's receive queue.
+    /// Times that data was put in the socket's receive queue. UDP and ICMP: datagrams, under their own
+    /// tuple where it is known, else under the socket's; from loopback under the port alone.
     pub queued: u64,
-    /// Datagrams copied to a process (for TCP: buffers).
+    /// Datagrams that a process read (UDP: under the socket's tuple; TCP: buffers).
     pub read: u64,
     /// Bytes copied to a process.
     pub read_bytes: u64,

@@ -4,4 +4,5 @@
 //! [`report::Report`]; the faces ([`ui`], [`cli`]) show that. See docs/architecture.md.
 
 pub mod event;
+pub mod probe;
 pub mod report;

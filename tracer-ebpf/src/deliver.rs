@@ -1,0 +1,371 @@
+//! Packets reach a socket: matched, queued, read.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use tracer_ebpf::{Entry, FlowKey, LOOPBACK, Segments, SocketChange, flag, kind, loss, origin, record};
+
+use crate::books::{EVENTS, SOCKETS, arrival_device, count_flow, enter, last_arrival, lose, watched};
+use crate::globals::{Kernel, config, load, offset};
+use crate::packet::{Direction, ETH_IPV4, ETH_IPV6, Headers, ICMP, ICMP6, Packet, TCP, UDP, netns};
+use crate::socket::{Sock, is_loopback, is_multicast};
+
+/// TCP states (include/net/tcp_states.h).
+const ESTABLISHED: u32 = 1;
+const SYN_SENT: u32 = 2;
+const CLOSE: u32 = 7;
+const LISTEN: u32 = 10;
+
+/// `tcp_probe(sk, skb)`: at the top of `tcp_rcv_established`, for every segment of an established
+/// connection. What came to the socket in other states is found by its count of segments.
+#[btf_tracepoint(function = "tcp_probe")]
+pub fn matched(ctx: BtfTracePointContext) -> i32 {
+    let packet = Packet(ctx.arg::<Kernel>(1));
+    let iif = packet.iif();
+    if iif == LOOPBACK {
+        return 0;
+    }
+    let sock = Sock(ctx.arg::<Kernel>(0));
+    let netns = sock.netns();
+    if !watched(netns) {
+        return 0;
+    }
+    let key = sock.0 as u64;
+    let seen = sock.segments_in();
+    let packets = match SOCKETS.get_ptr_mut(key) {
+        Some(segments) => {
+            // SAFETY: a valid pointer to a value that is only written under the socket's lock.
+            let segments = unsafe { &mut *segments };
+            let new = seen.wrapping_sub(segments.seen);
+            segments.seen = seen;
+            segments.iif = iif;
+            u64::from(new)
+        }
+        None => {
+            // A socket from before the start: what came before this segment is not ours to count.
+            if SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
+                lose(loss::SOCKETS_FULL, 1);
+            }
+            packet.weight()
+        }
+    };
+    if packets != 0 {
+        enter_matched(&sock.flow(netns, TCP), packets, iif);
+    }
+    0
+}
+
+#[inline(always)]
+fn enter_matched(flow: &FlowKey, packets: u64, iif: u32) {
+    let entry = Entry {
+        location: 0,
+        netns: flow.netns,
+        iif,
+        dev: 0,
+        reason: 0,
+        flags: flag::INCOMING | flag::SOCKET_FOUND,
+        ethertype: 0,
+        protocol: TCP,
+        kind: kind::MATCHED,
+    };
+    enter(&entry, packets, 0);
+    count_flow(flow, origin::UNKNOWN, packets, |count| count.matched += packets);
+}
+
+/// `inet_sock_set_state(sk, oldstate, newstate)`: a TCP socket opens, is established, closes. Catches up
+/// with the segments that came to it in other states than established.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+pub fn state(ctx: BtfTracePointContext) -> i32 {
+    let sock = Sock(ctx.arg::<Kernel>(0));
+    let from = ctx.arg::<u32>(1);
+    let to = ctx.arg::<u32>(2);
+    if sock.protocol() != TCP {
+        return 0;
+    }
+    let netns = sock.netns();
+    let flow = sock.flow(netns, TCP);
+    if !watched(netns) {
+        return 0;
+    }
+    let loopback = is_loopback(&flow);
+    if !loopback && to != LISTEN && from != LISTEN {
+        catch_up(sock, &flow, to);
+    }
+    if to != SYN_SENT && to != LISTEN && to != ESTABLISHED && to != CLOSE {
+        return 0;
+    }
+    let Some(mut slot) = EVENTS.reserve::<SocketChange>(0) else {
+        lose(loss::RING_FULL, 1);
+        return 0;
+    };
+    let change = slot.as_mut_ptr();
+    // A connection is opened, or a port listened on, by the process itself; other changes may come from
+    // a packet, in whatever process it interrupts.
+    let by_process = to == SYN_SENT || to == LISTEN;
+    // SAFETY: `change` points to reserved memory of the size of a SocketChange; every member is written.
+    unsafe {
+        (*change).record = record::SOCKET;
+        (*change).from = from;
+        (*change).time = bpf_ktime_get_boot_ns();
+        (*change).reserved = 0;
+        sock.describe(flow, &mut (*change).socket);
+        (*change).socket.state = to;
+        if by_process {
+            (*change).pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+            (*change).command = bpf_get_current_comm().unwrap_or([0; 16]);
+        } else {
+            (*change).pid = 0;
+            (*change).command = [0; 16];
+        }
+    }
+    slot.submit(0);
+    0
+}
+
+/// Enters the segments that a socket has counted since it was last looked at.
+#[inline(always)]
+fn catch_up(sock: Sock, flow: &FlowKey, to: u32) {
+    let key = sock.0 as u64;
+    let seen = sock.segments_in();
+    match SOCKETS.get_ptr_mut(key) {
+        Some(segments) => {
+            // SAFETY: a valid pointer to a value that is only written under the socket's lock.
+            let segments = unsafe { &mut *segments };
+            let new = seen.wrapping_sub(segments.seen);
+            if segments.iif == 0 {
+                segments.iif = arrival_device(flow);
+            }
+            // Where the device is not known yet, a later look will enter them, the last one in any case.
+            if new != 0 && (segments.iif != 0 || to == CLOSE) {
+                segments.seen = seen;
+                enter_matched(flow, u64::from(new), segments.iif);
+            }
+            if to == CLOSE {
+                let _ = SOCKETS.remove(key);
+            }
+        }
+        None => {
+            // A new connection starts from what it has; an old one is first seen here.
+            let new = if to == ESTABLISHED { seen } else { 0 };
+            let iif = arrival_device(flow);
+            if new != 0 {
+                enter_matched(flow, u64::from(new), iif);
+            }
+            if to != CLOSE && SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
+                lose(loss::SOCKETS_FULL, 1);
+            }
+        }
+    }
+}
+
+/// `sk_data_ready(sk)`: data was put in a socket's receive queue. For UDP and ICMP once a datagram.
+#[btf_tracepoint(function = "sk_data_ready")]
+pub fn queued(ctx: BtfTracePointContext) -> i32 {
+    let sock = Sock(ctx.arg::<Kernel>(0));
+    if !sock.is_ip() {
+        return 0;
+    }
+    let protocol = sock.protocol();
+    let icmp = protocol == ICMP || protocol == ICMP6;
+    if protocol != TCP && protocol != UDP && !icmp {
+        return 0;
+    }
+    if sock.is_raw() && !icmp {
+        return 0;
+    }
+    let netns = sock.netns();
+    if !watched(netns) {
+        return 0;
+    }
+    let own = sock.flow(netns, protocol);
+    if protocol == TCP {
+        if !is_loopback(&own) {
+            count_flow(&own, origin::UNKNOWN, 1, |count| count.queued += 1);
+        }
+        return 0;
+    }
+    datagram_queued(own, icmp);
+    0
+}
+
+/// A datagram was put in the queue of a socket with the tuple `own`. The tracepoint does not hand it
+/// over, but it is the one that arrived last on this CPU, if that was for this socket.
+#[inline(always)]
+fn datagram_queued(own: FlowKey, icmp: bool) {
+    let mut flow = own;
+    let mut iif = 0;
+    let mut copy = false;
+    if let Some(last) = last_arrival()
+        && last.flow.protocol == own.protocol
+        && last.flow.netns == own.netns
+        && (icmp || last.flow.local_port == own.local_port)
+    {
+        flow = last.flow;
+        iif = last.iif;
+        if is_multicast(&flow) {
+            copy = last.entered != 0;
+            last.entered = 1;
+        }
+    } else if icmp {
+        // A raw socket has its protocol for a port.
+        flow.local_port = 0;
+    }
+    if iif == LOOPBACK {
+        flow = of_port(flow);
+    }
+    if !copy {
+        let entry = Entry {
+            location: 0,
+            netns: flow.netns,
+            iif,
+            dev: 0,
+            reason: 0,
+            flags: flag::INCOMING | flag::SOCKET_FOUND,
+            ethertype: 0,
+            protocol: flow.protocol as u8,
+            kind: kind::QUEUED,
+        };
+        enter(&entry, 1, 0);
+    }
+    count_flow(&flow, origin::UNKNOWN, 1, |count| count.queued += 1);
+}
+
+/// One line for all of a port's peers on this node: they balance its queue, no more.
+#[inline(always)]
+fn of_port(flow: FlowKey) -> FlowKey {
+    FlowKey {
+        local: [0; 16],
+        remote: [0; 16],
+        remote_port: 0,
+        ..flow
+    }
+}
+
+/// `skb_copy_datagram_iovec(skb, len)`: a process reads a TCP buffer, or an ICMP message from a raw or
+/// ping socket. Linear UDP datagrams do not come by here (`copy_linear_skb`): see [`received`].
+#[btf_tracepoint(function = "skb_copy_datagram_iovec")]
+pub fn read(ctx: BtfTracePointContext) -> i32 {
+    let packet = Packet(ctx.arg::<Kernel>(0));
+    let ethertype = packet.ethertype();
+    if ethertype != ETH_IPV4 && ethertype != ETH_IPV6 {
+        return 0;
+    }
+    let owner = packet.socket();
+    if owner.is_null() {
+        return 0;
+    }
+    let sock = Sock(owner);
+    if !sock.is_ip() {
+        // A packet tap.
+        return 0;
+    }
+    let protocol = sock.protocol();
+    if protocol == TCP {
+        if packet.iif() != LOOPBACK {
+            read_stream(sock, u64::from(ctx.arg::<u32>(1)));
+        }
+        return 0;
+    }
+    // A peeked message stays in the queue, which holds a reference to it.
+    if (protocol == ICMP || protocol == ICMP6) && packet.users() == 1 {
+        count_read(packet, sock.netns());
+    }
+    0
+}
+
+const MSG_PEEK: u32 = 0x2;
+const MSG_ERRQUEUE: u32 = 0x2000;
+
+/// `sock_recv_length(sk, ret, flags)`, since 6.3: a process has received. Counts the datagrams that leave
+/// a UDP socket's queue, under the socket's own tuple.
+#[btf_tracepoint(function = "sock_recv_length")]
+pub fn received(ctx: BtfTracePointContext) -> i32 {
+    let sock = Sock(ctx.arg::<Kernel>(0));
+    if !sock.is_ip() || sock.protocol() != UDP || sock.is_raw() {
+        return 0;
+    }
+    let result = ctx.arg::<i32>(1);
+    if result < 0 || ctx.arg::<u32>(2) & (MSG_PEEK | MSG_ERRQUEUE) != 0 {
+        return 0;
+    }
+    let netns = sock.netns();
+    if !watched(netns) {
+        return 0;
+    }
+    count_flow(&sock.flow(netns, UDP), origin::UNKNOWN, 1, |count| {
+        count.read += 1;
+        count.read_bytes += result as u64;
+    });
+    0
+}
+
+/// A process has read a UDP datagram, and the kernel frees it.
+#[inline(always)]
+pub fn datagram_read(packet: Packet) {
+    count_read(packet, current_netns());
+}
+
+#[inline(always)]
+fn count_read(packet: Packet, netns: u32) {
+    if !watched(netns) {
+        return;
+    }
+    let iif = packet.iif();
+    let ethertype = packet.ethertype();
+    let network = packet.network();
+    let headers = Headers::read(network, ethertype, netns, Direction::In);
+    let mut flow = headers.flow;
+    if iif == LOOPBACK {
+        flow = of_port(flow);
+    }
+    let packets = packet.weight();
+    let bytes = u64::from(packet.length(network));
+    let entry = Entry {
+        location: 0,
+        netns,
+        iif,
+        dev: 0,
+        reason: 0,
+        flags: flag::INCOMING | flag::SOCKET_FOUND,
+        ethertype,
+        protocol: headers.protocol,
+        kind: kind::READ,
+    };
+    if config!(count_reads) != 0 {
+        enter(&entry, packets, bytes);
+    }
+    if headers.countable {
+        count_flow(&flow, origin::UNKNOWN, packets, |count| {
+            count.read += packets;
+            count.read_bytes += bytes;
+        });
+    }
+}
+
+#[inline(always)]
+fn read_stream(sock: Sock, bytes: u64) {
+    let netns = sock.netns();
+    if !watched(netns) {
+        return;
+    }
+    count_flow(&sock.flow(netns, TCP), origin::UNKNOWN, 1, |count| {
+        count.read += 1;
+        count.read_bytes += bytes;
+    });
+}
+
+/// Namespace of the process that reads. A datagram in a receive queue has lost its device and has no
+/// socket; a process that reads a socket of another namespace than its own is rare.
+#[inline(always)]
+fn current_netns() -> u32 {
+    // SAFETY: a helper without arguments; `task_struct.nsproxy` and `nsproxy.net_ns`, see `load`.
+    unsafe {
+        let task = aya_ebpf::helpers::generated::bpf_get_current_task_btf() as Kernel;
+        let proxy: Kernel = load(task, offset!(task_nsproxy));
+        if proxy.is_null() {
+            return 0;
+        }
+        netns(load(proxy, offset!(nsproxy_net)))
+    }
+}

@@ -1,0 +1,248 @@
+//! Packets end: the kernel drops them, or uses them up itself.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::generated::bpf_get_stack;
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::{debug, warn};
+use tracer_ebpf::{Entry, Example, FlowKey, Place, STACK_DEPTH, flag, kind, loss, origin, record};
+
+use crate::books::{Budget, EVENTS, count_flow, enter, lose, spend, watched};
+use crate::deliver::datagram_read;
+use crate::globals::{Kernel, config, offset};
+use crate::packet::{Direction, Headers, Packet, TCP, UDP, copy};
+use crate::socket::{LISTEN, Sock};
+
+/// `kfree_skb(skb, location, reason, rx_sk)`: a packet is dropped. Older kernels have no `rx_sk`
+/// (before 6.11) or no `reason` (before 5.17); user space says which.
+#[btf_tracepoint(function = "kfree_skb")]
+pub fn drop(ctx: BtfTracePointContext) -> i32 {
+    let location: u64 = ctx.arg::<*const u8>(1) as u64;
+    let reason: u32 = if offset!(kfree_has_reason) != 0 {
+        ctx.arg::<u32>(2)
+    } else {
+        0
+    };
+    let receiver: Kernel = if offset!(kfree_has_socket) != 0 {
+        ctx.arg::<Kernel>(3)
+    } else {
+        core::ptr::null()
+    };
+    let packet = Packet(ctx.arg::<Kernel>(0));
+    let end = End::of(packet, receiver);
+    if !watched(end.entry.netns) {
+        return 0;
+    }
+    let mut end = end;
+    end.entry.location = location;
+    end.entry.reason = reason;
+    end.entry.kind = kind::DROPPED;
+    enter(&end.entry, end.packets, end.bytes());
+    if end.countable && end.entry.flags & flag::INCOMING != 0 {
+        let packets = end.packets;
+        count_flow(&end.flow, origin::REMOTE, packets, |count| {
+            count.dropped += packets;
+            count.drop_location = location;
+            count.drop_reason = reason;
+        });
+    }
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_boot_ns() };
+    let budget = spend(
+        &Place {
+            location,
+            reason,
+            reserved: 0,
+        },
+        now,
+    );
+    if budget != Budget::Refused {
+        send_example(&ctx, packet, &end, now, budget == Budget::First);
+    }
+    0
+}
+
+/// `consume_skb(skb, location)`: a packet has done its work. Entered are packets that arrived and that
+/// the kernel used up itself. What was sent, and what a process has read, ends here as well. Before 6.3
+/// there is no location; there each datagram that is read comes by (`skb_consume_udp`), once, however
+/// often it was peeked.
+#[btf_tracepoint(function = "consume_skb")]
+pub fn consumed(ctx: BtfTracePointContext) -> i32 {
+    let packet = Packet(ctx.arg::<Kernel>(0));
+    if packet.iif() == 0 {
+        return 0;
+    }
+    if packet.in_udp_queue() {
+        if config!(count_reads) != 0 {
+            datagram_read(packet);
+        }
+        return 0;
+    }
+    let device = packet.device();
+    if !device.0.is_null() && device.index() != packet.iif() {
+        // Forwarded, and now sent.
+        return 0;
+    }
+    let mut end = End::of(packet, core::ptr::null());
+    // Without a namespace it is a TCP segment whose data was read long after it was matched.
+    if end.entry.protocol == UDP || end.entry.netns == 0 || !watched(end.entry.netns) {
+        return 0;
+    }
+    end.entry.location = if offset!(consume_has_location) != 0 {
+        ctx.arg::<*const u8>(1) as u64
+    } else {
+        0
+    };
+    end.entry.kind = kind::CONSUMED;
+    enter(&end.entry, end.packets, end.bytes());
+    0
+}
+
+/// The end of a packet, as far as both ways have it in common.
+struct End {
+    entry: Entry,
+    flow: FlowKey,
+    countable: bool,
+    packets: u64,
+    /// Address of the network header.
+    network: u64,
+    length: u32,
+    /// The socket that had been found, null for none.
+    socket: Kernel,
+}
+
+impl End {
+    #[inline(always)]
+    fn bytes(&self) -> u64 {
+        u64::from(self.length)
+    }
+
+    #[inline(always)]
+    fn of(packet: Packet, receiver: Kernel) -> Self {
+        let iif = packet.iif();
+        let device = packet.device();
+        let ethertype = packet.ethertype();
+        let network = packet.network();
+        let direction = if iif == 0 { Direction::Out } else { Direction::In };
+        let headers = Headers::read(network, ethertype, 0, direction);
+
+        let dev = device.index();
+        let mut netns = device.netns();
+        let mut socket: Kernel = core::ptr::null();
+        if !receiver.is_null() {
+            let receiver_sock = Sock(receiver);
+            if receiver_sock.is_ip() {
+                socket = receiver;
+                netns = receiver_sock.netns();
+            }
+        }
+        if socket.is_null() {
+            let own = packet.socket();
+            if !own.is_null() {
+                let sock = Sock(own);
+                let sock_netns = if sock.is_ip() { sock.netns() } else { 0 };
+                if netns == 0 {
+                    netns = sock_netns;
+                }
+                // On a virtual pair the sender's socket stays on the buffer until `skb_orphan` in
+                // `ip_rcv_core`. A socket that was found for the packet has its destination port.
+                let found = direction == Direction::In
+                    && sock_netns != 0
+                    && sock_netns == netns
+                    && headers.countable
+                    && (headers.protocol == TCP || headers.protocol == UDP)
+                    && sock.local_port() == headers.flow.local_port;
+                if found || (direction == Direction::Out && sock_netns != 0) {
+                    socket = own;
+                }
+            }
+        }
+        if netns == 0 {
+            netns = packet.netns_of_route();
+        }
+
+        let mut flags = 0;
+        if iif != 0 {
+            flags |= flag::INCOMING;
+            if !socket.is_null() {
+                flags |= flag::SOCKET_FOUND;
+            }
+            // `tcp_v4_rcv` takes the device away once it has looked the socket up, just before it counts
+            // the segment (`tcp_segs_in`); a listener's segments are not counted there.
+            let listener = !socket.is_null() && Sock(socket).state() == LISTEN;
+            if headers.protocol == TCP && device.0.is_null() && !listener {
+                flags |= flag::MATCHED;
+            }
+        }
+        let mut flow = headers.flow;
+        flow.netns = netns;
+        Self {
+            entry: Entry {
+                location: 0,
+                netns,
+                iif,
+                dev,
+                reason: 0,
+                flags,
+                ethertype,
+                protocol: headers.protocol,
+                kind: 0,
+            },
+            flow,
+            countable: headers.countable,
+            packets: packet.weight(),
+            network,
+            length: packet.length(network),
+            socket,
+        }
+    }
+}
+
+/// Sends an example. What does not fit in the ring buffer is counted.
+#[inline(always)]
+fn send_example(ctx: &BtfTracePointContext, packet: Packet, end: &End, now: u64, first: bool) {
+    let Some(mut slot) = EVENTS.reserve::<Example>(0) else {
+        lose(loss::RING_FULL, 1);
+        if config!(verbose) != 0 {
+            warn!(ctx, "the ring buffer is full: an example is lost");
+        }
+        return;
+    };
+    let example = slot.as_mut_ptr();
+    // SAFETY: `example` points to reserved memory of the size of an Example; every member is written.
+    unsafe {
+        (*example).record = record::EXAMPLE;
+        (*example).time = now;
+        (*example).entry = end.entry;
+        (*example).flow = end.flow;
+        (*example).packets = end.packets as u32;
+        (*example).length = end.length;
+        (*example).captured = copy(packet, end.network, end.length, &raw mut (*example).bytes);
+        (*example).socket = core::mem::zeroed();
+        if !end.socket.is_null() {
+            let sock = Sock(end.socket);
+            let flow = sock.flow(end.entry.netns, end.entry.protocol);
+            sock.describe(flow, &mut (*example).socket);
+        }
+        (*example).frames = 0;
+        if first {
+            let size = bpf_get_stack(
+                ctx.as_ptr(),
+                (&raw mut (*example).stack).cast(),
+                (STACK_DEPTH * 8) as u32,
+                0,
+            );
+            if size > 0 {
+                (*example).frames = size as u32 / 8;
+            }
+        }
+    }
+    slot.submit(0);
+    if first && config!(verbose) != 0 {
+        debug!(
+            ctx,
+            "first drop with reason number {} at {:x}, stack included", end.entry.reason, end.entry.location
+        );
+    }
+}

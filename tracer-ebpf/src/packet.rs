@@ -1,0 +1,305 @@
+//! Reading an `sk_buff`: who, where, how much, and which flow.
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel as raw_probe_read_kernel;
+use tracer_ebpf::FlowKey;
+
+use crate::globals::{Kernel, load, offset};
+
+pub const ETH_IPV4: u16 = 0x0800;
+pub const ETH_IPV6: u16 = 0x86dd;
+pub const ICMP: u8 = 1;
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+pub const ICMP6: u8 = 58;
+
+/// Flag in the low bit of `sk_buff._skb_refdst` (`SKB_DST_NOREF`, include/linux/skbuff.h).
+const DST_NOREF: u64 = 1;
+
+/// An `sk_buff` that a tracepoint handed over.
+#[derive(Clone, Copy)]
+pub struct Packet(pub Kernel);
+
+impl Packet {
+    /// The device that it is at. Not to be trusted while it lies in a UDP receive queue, where the
+    /// member serves another purpose (`udp_set_dev_scratch`); it then reads as device 0, namespace 0.
+    #[inline(always)]
+    pub fn device(self) -> Device {
+        // SAFETY: `sk_buff.dev`, see `load`.
+        Device(unsafe { load(self.0, offset!(skb_dev)) })
+    }
+
+    /// It lies in the receive queue of a UDP socket, or has just been taken from it. There the device is
+    /// replaced by `struct udp_dev_scratch` (net/ipv4/udp.c), whose last byte is a bool, which no kernel
+    /// pointer ends in.
+    #[inline(always)]
+    pub fn in_udp_queue(self) -> bool {
+        let address = self.0 as u64 + u64::from(offset!(skb_dev));
+        let device = read(address);
+        device != 0 && device >> 56 != 0xff
+    }
+
+    /// Its socket as the buffer says, null for none.
+    #[inline(always)]
+    pub fn socket(self) -> Kernel {
+        // SAFETY: `sk_buff.sk`, see `load`.
+        unsafe { load(self.0, offset!(skb_sk)) }
+    }
+
+    /// Index of the device by which it arrived, 0 where it did not.
+    #[inline(always)]
+    pub fn iif(self) -> u32 {
+        // SAFETY: `sk_buff.skb_iif`, see `load`.
+        unsafe { load(self.0, offset!(skb_iif)) }
+    }
+
+    /// Its Ethernet protocol.
+    #[inline(always)]
+    pub fn ethertype(self) -> u16 {
+        // SAFETY: `sk_buff.protocol`, see `load`.
+        u16::from_be(unsafe { load(self.0, offset!(skb_protocol)) })
+    }
+
+    /// How many references to the buffer there are. A peeked datagram has more than one.
+    #[inline(always)]
+    pub fn users(self) -> u32 {
+        // SAFETY: `sk_buff.users`, see `load`.
+        unsafe { load(self.0, offset!(skb_users)) }
+    }
+
+    /// Address where its network header starts.
+    #[inline(always)]
+    pub fn network(self) -> u64 {
+        // SAFETY: `sk_buff.head` and `.network_header`, see `load`.
+        unsafe {
+            load::<u64>(self.0, offset!(skb_head))
+                + u64::from(load::<u16>(self.0, offset!(skb_network_header)))
+        }
+    }
+
+    /// Address where its data starts now.
+    #[inline(always)]
+    pub fn data(self) -> u64 {
+        // SAFETY: `sk_buff.data`, see `load`.
+        unsafe { load(self.0, offset!(skb_data)) }
+    }
+
+    /// Bytes from `network` on.
+    #[inline(always)]
+    pub fn length(self, network: u64) -> u32 {
+        // SAFETY: `sk_buff.len`, see `load`.
+        let length: u32 = unsafe { load(self.0, offset!(skb_len)) };
+        length.wrapping_add(self.data().wrapping_sub(network) as u32)
+    }
+
+    /// Bytes that are not in the linear part.
+    #[inline(always)]
+    pub fn paged(self) -> u32 {
+        // SAFETY: `sk_buff.data_len`, see `load`.
+        unsafe { load(self.0, offset!(skb_data_len)) }
+    }
+
+    /// Packets on the wire that the buffer stands for: `max(1, gso_segs)`, as `tcp_segs_in` counts.
+    #[inline(always)]
+    pub fn weight(self) -> u64 {
+        // SAFETY: `sk_buff.head` and `.end`, see `load`. On 64-bit kernels `end` is an offset.
+        let shared = unsafe {
+            load::<u64>(self.0, offset!(skb_head)) + u64::from(load::<u32>(self.0, offset!(skb_end)))
+        };
+        let address = shared + u64::from(offset!(shinfo_gso_segs));
+        // SAFETY: a helper that checks the address itself.
+        let segments = unsafe { bpf_probe_read_kernel(address as *const u16) }.unwrap_or(0);
+        if segments == 0 { 1 } else { u64::from(segments) }
+    }
+
+    /// Namespace of its route, 0 where it has none. Slow: for packets that have lost their device.
+    #[inline(always)]
+    pub fn netns_of_route(self) -> u32 {
+        // SAFETY: `sk_buff._skb_refdst`, see `load`; the rest by helpers that check addresses themselves.
+        unsafe {
+            let dst = load::<u64>(self.0, offset!(skb_dst)) & !DST_NOREF;
+            let device = read(dst + u64::from(offset!(dst_dev)));
+            let net = read(device + u64::from(offset!(dev_net)));
+            if net == 0 {
+                return 0;
+            }
+            bpf_probe_read_kernel((net + u64::from(offset!(net_inum))) as *const u32).unwrap_or(0)
+        }
+    }
+}
+
+/// Reads a pointer, 0 where that fails.
+#[inline(always)]
+fn read(address: u64) -> u64 {
+    // SAFETY: a helper that checks the address itself.
+    unsafe { bpf_probe_read_kernel(address as *const u64) }.unwrap_or(0)
+}
+
+/// A `net_device`, null allowed.
+#[derive(Clone, Copy)]
+pub struct Device(pub Kernel);
+
+impl Device {
+    #[inline(always)]
+    pub fn index(self) -> u32 {
+        if self.0.is_null() {
+            return 0;
+        }
+        // SAFETY: `net_device.ifindex`, see `load`.
+        unsafe { load(self.0, offset!(dev_ifindex)) }
+    }
+
+    /// Inode of its namespace, 0 for no device.
+    #[inline(always)]
+    pub fn netns(self) -> u32 {
+        if self.0.is_null() {
+            return 0;
+        }
+        // SAFETY: `net_device.nd_net.net`, see `load`.
+        netns(unsafe { load(self.0, offset!(dev_net)) })
+    }
+}
+
+/// Inode of a `net`, 0 for null.
+#[inline(always)]
+pub fn netns(net: Kernel) -> u32 {
+    if net.is_null() {
+        return 0;
+    }
+    // SAFETY: `net.ns.inum`, see `load`.
+    unsafe { load(net, offset!(net_inum)) }
+}
+
+/// Which way a packet goes: whose address is the local one.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Direction {
+    In,
+    Out,
+}
+
+/// What the headers say.
+pub struct Headers {
+    /// The flow, as the local socket sees it; its namespace is that given to [`Headers::read`].
+    pub flow: FlowKey,
+    /// IP protocol, 0 for what is not IP.
+    pub protocol: u8,
+    /// The flow has a port or an identifier: it can be counted.
+    pub countable: bool,
+}
+
+/// Bytes that are read of a packet to find its flow: an IPv6 header and four more, or an IPv4 header
+/// without options and eight more.
+const HEADERS: usize = 44;
+/// Fragment offset in the fourth and fifth half-word of an IPv4 header (`IP_OFFSET`, include/net/ip.h).
+const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// `::ffff:0:0/96` in memory order.
+const MAPPED: [u8; 4] = [0, 0, 0xff, 0xff];
+
+impl Headers {
+    /// Reads the headers that start at `network`.
+    #[inline(always)]
+    pub fn read(network: u64, ethertype: u16, netns: u32, direction: Direction) -> Self {
+        let mut headers = Self {
+            flow: FlowKey {
+                local: [0; 16],
+                remote: [0; 16],
+                netns,
+                local_port: 0,
+                remote_port: 0,
+                protocol: 0,
+            },
+            protocol: 0,
+            countable: false,
+        };
+        if ethertype != ETH_IPV4 && ethertype != ETH_IPV6 {
+            return headers;
+        }
+        // Eleven words: an address is moved by words, never by bytes.
+        // SAFETY: a helper that checks the address itself.
+        let Ok(words) = (unsafe { bpf_probe_read_kernel(network as *const [u32; HEADERS / 4]) }) else {
+            return headers;
+        };
+        let transport; // its first two words
+        let (source, destination): ([u32; 4], [u32; 4]);
+        if ethertype == ETH_IPV4 {
+            let mapped = u32::from_ne_bytes(MAPPED);
+            source = [0, 0, mapped, words[3]];
+            destination = [0, 0, mapped, words[4]];
+            headers.protocol = words[2].to_ne_bytes()[1];
+            let size = (words[0] & 0x0f) * 4;
+            let fragment = u32::from_be(words[1]) as u16 & FRAGMENT_OFFSET;
+            transport = if fragment != 0 {
+                None
+            } else if size == 20 {
+                Some([words[5], words[6]])
+            } else {
+                // SAFETY: a helper that checks the address itself.
+                unsafe { bpf_probe_read_kernel((network + u64::from(size)) as *const [u32; 2]) }.ok()
+            };
+        } else {
+            source = [words[2], words[3], words[4], words[5]];
+            destination = [words[6], words[7], words[8], words[9]];
+            headers.protocol = words[1].to_ne_bytes()[2];
+            transport = if headers.protocol == ICMP6 {
+                // SAFETY: a helper that checks the address itself.
+                unsafe { bpf_probe_read_kernel((network + 40) as *const [u32; 2]) }.ok()
+            } else {
+                Some([words[10], 0])
+            };
+        }
+        let (local, remote) = match direction {
+            Direction::In => (destination, source),
+            Direction::Out => (source, destination),
+        };
+        headers.flow.protocol = u32::from(headers.protocol);
+        // SAFETY: four words are sixteen bytes, in the order that they stood in the packet.
+        headers.flow.local = unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(local) };
+        // SAFETY: as above.
+        headers.flow.remote = unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(remote) };
+        if let Some(words) = transport {
+            headers.ports(words, direction);
+        }
+        headers
+    }
+
+    /// Takes ports or the echo identifier from the first words of the transport header.
+    #[inline(always)]
+    fn ports(&mut self, words: [u32; 2], direction: Direction) {
+        let first = u32::from_be(words[0]);
+        match self.protocol {
+            TCP | UDP => {
+                let (source, destination) = ((first >> 16) as u16, first as u16);
+                (self.flow.local_port, self.flow.remote_port) = match direction {
+                    Direction::In => (destination, source),
+                    Direction::Out => (source, destination),
+                };
+                self.countable = true;
+            }
+            ICMP | ICMP6 => {
+                // Echo request and reply: ICMP types 8 and 0, ICMPv6 types 128 and 129.
+                let kind = (first >> 24) as u8;
+                let echo = if self.protocol == ICMP {
+                    kind == 8 || kind == 0
+                } else {
+                    kind & 0xfe == 128
+                };
+                if echo {
+                    self.flow.local_port = (u32::from_be(words[1]) >> 16) as u16;
+                    self.countable = true;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Copies at most `N` bytes from the packet, from `network` on. Returns how many.
+#[inline(always)]
+pub fn copy<const N: usize>(packet: Packet, network: u64, length: u32, into: *mut [u8; N]) -> u32 {
+    let linear = length.wrapping_sub(packet.paged());
+    let wanted = if linear as usize > N { N as u32 } else { linear };
+    // SAFETY: `into` has N bytes and `wanted` is at most N; the helper checks the address that it reads.
+    let result = unsafe { raw_probe_read_kernel(into.cast(), wanted, network as *const _) };
+    if result == 0 { wanted } else { 0 }
+}

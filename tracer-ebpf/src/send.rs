@@ -1,0 +1,62 @@
+//! Packets leave: sent by this node, or forwarded.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin};
+
+use crate::books::{count_flow, enter, watched};
+use crate::globals::Kernel;
+use crate::packet::{Device, Direction, Headers, Packet, TCP};
+use crate::socket::{Sock, is_loopback};
+
+/// `net_dev_start_xmit(skb, dev)`: a packet goes to a driver, past all queues (`xmit_one`,
+/// net/core/dev.c). One that had arrived is forwarded.
+#[btf_tracepoint(function = "net_dev_start_xmit")]
+pub fn sent(ctx: BtfTracePointContext) -> i32 {
+    let packet = Packet(ctx.arg::<Kernel>(0));
+    let device = Device(ctx.arg::<Kernel>(1));
+    let index = device.index();
+    let netns = device.netns();
+    if index == LOOPBACK || !watched(netns) {
+        return 0;
+    }
+    let ethertype = packet.ethertype();
+    let network = packet.network();
+    let packets = packet.weight();
+    let iif = packet.iif();
+    let headers = Headers::read(network, ethertype, netns, Direction::Out);
+    if iif != 0 {
+        let entry = Entry {
+            location: 0,
+            netns,
+            iif,
+            dev: index,
+            reason: 0,
+            flags: flag::INCOMING,
+            ethertype,
+            protocol: headers.protocol,
+            kind: kind::FORWARDED,
+        };
+        enter(&entry, packets, u64::from(packet.length(network)));
+    } else if headers.countable {
+        count_flow(&headers.flow, origin::LOCAL, packets, |count| {
+            count.sent += packets
+        });
+    }
+    0
+}
+
+/// `tcp_retransmit_skb(sk, skb)`: the sender believes that its segment, or the answer, was lost.
+#[btf_tracepoint(function = "tcp_retransmit_skb")]
+pub fn retransmitted(ctx: BtfTracePointContext) -> i32 {
+    let sock = Sock(ctx.arg::<Kernel>(0));
+    let netns = sock.netns();
+    if !watched(netns) {
+        return 0;
+    }
+    let flow = sock.flow(netns, TCP);
+    if !is_loopback(&flow) {
+        count_flow(&flow, origin::LOCAL, 1, |count| count.retransmitted += 1);
+    }
+    0
+}

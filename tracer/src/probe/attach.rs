@@ -1,0 +1,329 @@
+//! Loading and attaching: each program is a capability of its own.
+
+use aya::programs::BtfTracePoint;
+use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
+use tracer_ebpf::{Config, Offsets};
+
+use super::Error;
+use super::btf::Btf;
+use super::offsets::{self, Group, Missing};
+use super::poll::Counters;
+use super::symbols::{Reasons, Symbols};
+use crate::event::{Capability, CapabilityState};
+
+#[cfg(bpf_object)]
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.bpf.o"));
+#[cfg(not(bpf_object))]
+static OBJECT: &[u8] = &[];
+
+/// A BPF program, and what it gives.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// Its name in the object.
+    pub name: &'static str,
+    /// The tracepoint that it is attached to.
+    pub tracepoint: &'static str,
+    /// The capability that it stands for.
+    pub capability: &'static str,
+    /// What is not seen without it.
+    pub unseen: &'static str,
+    needs: &'static [Group],
+}
+
+/// Every program of the tracer.
+#[must_use]
+pub fn programs() -> &'static [Program] {
+    use Group::{Device, Packet, Segments, Socket, Task};
+    macro_rules! program {
+        ($name:literal, $tracepoint:literal, $capability:literal, $needs:expr, $unseen:literal) => {
+            Program {
+                name: $name,
+                tracepoint: $tracepoint,
+                capability: $capability,
+                unseen: $unseen,
+                needs: $needs,
+            }
+        };
+    }
+    const PROGRAMS: &[Program] = &[
+        program!(
+            "arrival",
+            "netif_receive_skb",
+            "arrivals",
+            &[Packet, Device],
+            "packets that arrive are not counted: the ledger does not balance"
+        ),
+        program!(
+            "drop",
+            "kfree_skb",
+            "drops",
+            &[Packet, Device, Socket],
+            "drops are not seen: they stay unexplained"
+        ),
+        program!(
+            "consumed",
+            "consume_skb",
+            "answers",
+            &[Packet, Device, Socket],
+            "packets that the kernel answers itself stay unexplained"
+        ),
+        program!(
+            "matched",
+            "tcp_probe",
+            "matched",
+            &[Packet, Socket, Segments],
+            "TCP segments that reach their socket stay unexplained"
+        ),
+        program!(
+            "state",
+            "inet_sock_set_state",
+            "connections",
+            &[Socket, Segments],
+            "connections that open and close are not seen; segments outside of established ones stay unexplained"
+        ),
+        program!(
+            "queued",
+            "sk_data_ready",
+            "queued",
+            &[Socket],
+            "datagrams that wait in a receive queue stay unexplained until a process reads them"
+        ),
+        program!(
+            "read",
+            "skb_copy_datagram_iovec",
+            "reads",
+            &[Packet, Device, Socket, Task],
+            "what processes read of TCP and ICMP is not seen"
+        ),
+        program!(
+            "received",
+            "sock_recv_length",
+            "datagram-reads",
+            &[Socket],
+            "datagrams that wait in a receive queue cannot be told from those that were read"
+        ),
+        program!(
+            "sent",
+            "net_dev_start_xmit",
+            "sent",
+            &[Packet, Device],
+            "packets that leave are not seen: replies cannot be told from requests, forwarded packets stay unexplained"
+        ),
+        program!(
+            "retransmitted",
+            "tcp_retransmit_skb",
+            "retransmits",
+            &[Socket],
+            "retransmissions are not seen"
+        ),
+    ];
+    PROGRAMS
+}
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Inode of the one namespace to count in, `None` for all.
+    pub netns: Option<u32>,
+    /// Examples a second that each (reason, location) may send.
+    pub examples_per_second: u32,
+    /// Let the programs tell what they do.
+    pub verbose: bool,
+    /// Capabilities to leave out.
+    pub without: Vec<String>,
+    /// Also attach the empty program that measures what the kernel itself takes.
+    pub floor: bool,
+}
+
+/// The attached programs. When it is dropped nothing stays attached; when the process is killed the
+/// kernel sees to the same.
+pub struct Probe {
+    pub(super) counters: Counters,
+    pub(super) symbols: Symbols,
+    pub(super) reasons: Reasons,
+    capabilities: Vec<Capability>,
+    logger: Option<EbpfLogger<StderrLog>>,
+    ebpf: Ebpf,
+}
+
+impl Probe {
+    /// Loads and attaches.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing could be seen at all: no BTF, BPF refused, neither arrivals nor drops. A program
+    /// that cannot be attached is only a capability that is off.
+    pub fn attach(options: &Options) -> Result<Self, Error> {
+        if OBJECT.is_empty() {
+            return Err(Error::NoObject);
+        }
+        let btf = Btf::of_kernel()?;
+        let aya_btf = AyaBtf::from_sys_fs().map_err(|cause| Error::Refused(chain(&cause)))?;
+        let (offsets, missing) = offsets::resolve(&btf);
+        let queue_is_told = btf.tracepoint_arguments("sk_data_ready").is_some()
+            && !options.without.iter().any(|name| name == "queued");
+        let mut ebpf = load(&offsets, options, &aya_btf, queue_is_told)?;
+
+        let mut capabilities = Vec::new();
+        let mut attached = Vec::new();
+        for program in programs() {
+            let why = if options.without.iter().any(|name| name == program.capability) {
+                Some("left out as asked".to_owned())
+            } else {
+                attach(&mut ebpf, program, &btf, &aya_btf, &missing).err()
+            };
+            if why.is_none() {
+                attached.push(program.name);
+            }
+            capabilities.push(Capability {
+                name: program.capability.to_owned(),
+                state: if why.is_none() {
+                    CapabilityState::Available
+                } else {
+                    CapabilityState::Unavailable
+                },
+                why: why.map_or_else(String::new, |why| format!("{why}; {}", program.unseen)),
+            });
+        }
+        if !attached.contains(&"arrival") && !attached.contains(&"drop") {
+            let why = capabilities
+                .first()
+                .map(|capability| capability.why.clone())
+                .unwrap_or_default();
+            return Err(Error::NothingAttached(why));
+        }
+        if options.floor {
+            let floor = Program {
+                name: "floor",
+                ..programs()[0]
+            };
+            attach(&mut ebpf, &floor, &btf, &aya_btf, &missing).map_err(Error::NothingAttached)?;
+        }
+        let logger = if options.verbose {
+            EbpfLogger::init_with_logger(&mut ebpf, StderrLog).ok()
+        } else {
+            None
+        };
+        Ok(Self {
+            counters: Counters::take(&mut ebpf)?,
+            symbols: Symbols::default(),
+            reasons: Reasons::of(&btf),
+            capabilities,
+            logger,
+            ebpf,
+        })
+    }
+
+    /// What can be seen, and what cannot and why.
+    #[must_use]
+    pub fn capabilities(&self) -> &[Capability] {
+        &self.capabilities
+    }
+
+    /// Prints what the programs have to tell (aya-log), where `verbose` was asked for.
+    pub fn flush_log(&mut self) {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
+    }
+
+    pub(super) fn ebpf(&self) -> &Ebpf {
+        &self.ebpf
+    }
+}
+
+fn load(offsets: &Offsets, options: &Options, btf: &AyaBtf, queue_is_told: bool) -> Result<Ebpf, Error> {
+    let config = Config {
+        netns: options.netns.unwrap_or(0),
+        examples_per_second: options.examples_per_second,
+        verbose: u32::from(options.verbose),
+        count_reads: u32::from(!queue_is_told),
+    };
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(btf))
+        .override_global("OFFSETS", offsets, true)
+        .override_global("CONFIG", &config, true)
+        .map_max_entries("FLOWS", most_flows());
+    loader.load(OBJECT).map_err(|cause| Error::Refused(chain(&cause)))
+}
+
+/// Memory that the table of flows may take in the kernel.
+const FLOWS_BYTES: usize = 64 << 20;
+
+/// A bound for the flows: each takes a count on each CPU.
+fn most_flows() -> u32 {
+    let cpus = aya::util::nr_cpus().unwrap_or(1);
+    let size = cpus * size_of::<tracer_ebpf::FlowCount>() + size_of::<tracer_ebpf::FlowKey>() + 48;
+    u32::try_from((FLOWS_BYTES / size).clamp(4_096, 32_768)).unwrap_or(4_096)
+}
+
+fn attach(
+    ebpf: &mut Ebpf,
+    program: &Program,
+    btf: &Btf,
+    aya_btf: &AyaBtf,
+    missing: &Missing,
+) -> Result<(), String> {
+    if btf.tracepoint_arguments(program.tracepoint).is_none() {
+        return Err(format!("this kernel has no tracepoint {}", program.tracepoint));
+    }
+    if let Some((_, member)) = missing.iter().find(|(group, _)| program.needs.contains(group)) {
+        return Err(format!("this kernel has no {member}"));
+    }
+    let refused = |cause: &dyn std::error::Error| {
+        format!("tracepoint {} refused: {}", program.tracepoint, chain(cause))
+    };
+    let loaded: &mut BtfTracePoint = ebpf
+        .program_mut(program.name)
+        .ok_or_else(|| format!("the BPF object has no program {}", program.name))?
+        .try_into()
+        .map_err(|cause: aya::programs::ProgramError| refused(&cause))?;
+    loaded
+        .load(program.tracepoint, aya_btf)
+        .map_err(|cause| refused(&cause))?;
+    loaded.attach().map_err(|cause| refused(&cause))?;
+    Ok(())
+}
+
+/// An error with its causes in one line. The verifier's log is long: only its last line is kept.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = error.to_string();
+        let said = said
+            .lines()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or_default()
+            .to_owned();
+        if !text.contains(&said) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&said);
+        }
+        next = error.source();
+    }
+    text
+}
+
+/// Where the programs' own messages go.
+struct StderrLog;
+
+impl log::Log for StderrLog {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!(
+            "tracer: bpf: {}: {}",
+            record.level().as_str().to_lowercase(),
+            record.args()
+        );
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,49 @@
+//! Everything that touches BPF: loads and attaches the programs, and turns what they counted and sent
+//! into [`Event`]s.
+
+mod attach;
+pub mod btf;
+pub mod cost;
+mod decode;
+pub mod offsets;
+mod poll;
+pub mod symbols;
+
+pub use attach::{Options, Probe, Program, programs};
+pub use poll::Owners;
+
+use thiserror::Error;
+
+/// Why nothing can be seen at all. What costs only a part is a capability that is off.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// Built without the BPF object.
+    #[error("this tracer was built without its BPF programs; build it with `cargo xtask build`")]
+    NoObject,
+    /// The kernel's types cannot be read.
+    #[error(transparent)]
+    Btf(#[from] btf::Error),
+    /// The object or its maps were refused.
+    #[error(
+        "the kernel refused the BPF maps: {0}; run as root (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN), on a \
+         machine whose policy allows BPF"
+    )]
+    Refused(String),
+    /// Neither arrivals nor drops can be seen.
+    #[error("no BPF program could be attached: {0}; run as root, on a machine whose policy allows BPF")]
+    NothingAttached(String),
+    /// A map of the object is not what this program was built for.
+    #[error("the BPF object has no map {0} of the right kind; rebuild with `cargo xtask build`")]
+    Map(&'static str),
+    /// Reading a map failed.
+    #[error("reading the BPF map {map}: {cause}; the tracer cannot go on without its counts")]
+    Read {
+        /// The map.
+        map: &'static str,
+        /// What the kernel said.
+        cause: aya::maps::MapError,
+    },
+    /// The kernel's statistics of BPF programs cannot be had.
+    #[error("the kernel gives no statistics of BPF programs: {0}; they need Linux 5.8 and CAP_SYS_ADMIN")]
+    Statistics(String),
+}

@@ -1,0 +1,110 @@
+//! Where the running kernel keeps what the programs read.
+
+use tracer_ebpf::{ABSENT, Offsets};
+
+use super::btf::Btf;
+
+/// What a member belongs to: a program needs whole groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The packet buffer.
+    Packet,
+    /// Its device and namespace.
+    Device,
+    /// The socket.
+    Socket,
+    /// The count of segments of a TCP socket.
+    Segments,
+    /// The namespace of the current process.
+    Task,
+    /// Names a cgroup; nothing depends on it.
+    Extra,
+}
+
+/// Members that this kernel lacks: group and name.
+pub type Missing = Vec<(Group, &'static str)>;
+
+macro_rules! members {
+    ($( $field:ident = $group:ident $structure:literal $path:literal; )+) => {
+        /// Resolves every offset. What is missing is [`ABSENT`], and named.
+        #[must_use]
+        pub fn resolve(btf: &Btf) -> (Offsets, Missing) {
+            let mut offsets = Offsets::default();
+            let mut missing = Missing::new();
+            $(
+                offsets.$field = btf.offset($structure, $path).unwrap_or(ABSENT);
+                if offsets.$field == ABSENT {
+                    missing.push((Group::$group, concat!($structure, ".", $path)));
+                }
+            )+
+            arguments(btf, &mut offsets);
+            socket_inode(btf, &mut offsets, &mut missing);
+            (offsets, missing)
+        }
+    };
+}
+
+members! {
+    skb_dev = Packet "sk_buff" "dev";
+    skb_sk = Packet "sk_buff" "sk";
+    skb_len = Packet "sk_buff" "len";
+    skb_data_len = Packet "sk_buff" "data_len";
+    skb_data = Packet "sk_buff" "data";
+    skb_head = Packet "sk_buff" "head";
+    skb_end = Packet "sk_buff" "end";
+    skb_protocol = Packet "sk_buff" "protocol";
+    skb_network_header = Packet "sk_buff" "network_header";
+    skb_iif = Packet "sk_buff" "skb_iif";
+    skb_users = Packet "sk_buff" "users";
+    skb_dst = Packet "sk_buff" "_skb_refdst";
+    shinfo_gso_segs = Packet "skb_shared_info" "gso_segs";
+    dev_ifindex = Device "net_device" "ifindex";
+    dev_net = Device "net_device" "nd_net.net";
+    net_inum = Device "net" "ns.inum";
+    dst_dev = Device "dst_entry" "dev";
+    sk_family = Socket "sock" "__sk_common.skc_family";
+    sk_state = Socket "sock" "__sk_common.skc_state";
+    sk_net = Socket "sock" "__sk_common.skc_net.net";
+    sk_num = Socket "sock" "__sk_common.skc_num";
+    sk_dport = Socket "sock" "__sk_common.skc_dport";
+    sk_saddr = Socket "sock" "__sk_common.skc_rcv_saddr";
+    sk_daddr = Socket "sock" "__sk_common.skc_daddr";
+    sk_saddr6 = Socket "sock" "__sk_common.skc_v6_rcv_saddr";
+    sk_daddr6 = Socket "sock" "__sk_common.skc_v6_daddr";
+    sk_protocol = Socket "sock" "sk_protocol";
+    sk_type = Socket "sock" "sk_type";
+    sk_socket = Socket "sock" "sk_socket";
+    sk_cgroup = Extra "sock" "sk_cgrp_data.cgroup";
+    cgroup_kn = Extra "cgroup" "kn";
+    kn_id = Extra "kernfs_node" "id";
+    tcp_segs_in = Segments "tcp_sock" "segs_in";
+    task_nsproxy = Task "task_struct" "nsproxy";
+    nsproxy_net = Task "nsproxy" "net_ns";
+}
+
+/// What the tracepoints hand over, by the number of their arguments: `kfree_skb` got its reason in 5.17
+/// and the receiving socket in 6.11, `consume_skb` its location in 6.3; distributions backport.
+fn arguments(btf: &Btf, offsets: &mut Offsets) {
+    let kfree = btf.tracepoint_arguments("kfree_skb").unwrap_or(0);
+    offsets.kfree_has_reason = u32::from(kfree >= 3);
+    offsets.kfree_has_socket = u32::from(kfree >= 4);
+    offsets.consume_has_location = u32::from(btf.tracepoint_arguments("consume_skb").unwrap_or(0) >= 2);
+    // A cgroup needs all of its steps.
+    if offsets.cgroup_kn == ABSENT || offsets.kn_id == ABSENT {
+        offsets.sk_cgroup = ABSENT;
+    }
+}
+
+/// `SOCK_INODE` (include/net/sock.h): a socket and its inode stand in one `socket_alloc`.
+fn socket_inode(btf: &Btf, offsets: &mut Offsets, missing: &mut Missing) {
+    let number = || {
+        let inode = btf
+            .offset("socket_alloc", "vfs_inode")?
+            .checked_add(btf.offset("inode", "i_ino")?)?;
+        inode.checked_sub(btf.offset("socket_alloc", "socket")?)
+    };
+    offsets.socket_ino = number().unwrap_or_else(|| {
+        missing.push((Group::Socket, "socket_alloc.vfs_inode.i_ino"));
+        ABSENT
+    });
+}

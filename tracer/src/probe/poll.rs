@@ -1,0 +1,215 @@
+//! Reading what the programs counted and sent.
+
+use std::collections::HashMap;
+
+use aya::Ebpf;
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use tracer_ebpf::{Count, Entry as WireEntry, FlowCount, FlowKey, loss};
+
+use super::decode::{self, Names, Record};
+use super::{Error, Probe};
+use crate::event::{Body, Entry, Event, Example, Location, Losses, Owner, Socket, SocketState};
+
+/// The maps, and what was read of them last.
+pub(super) struct Counters {
+    books: PerCpuHashMap<MapData, WireEntry, Count>,
+    flows: PerCpuHashMap<MapData, FlowKey, FlowCount>,
+    losses: PerCpuArray<MapData, u64>,
+    events: RingBuf<MapData>,
+    told_books: HashMap<WireEntry, Count>,
+    told_flows: HashMap<FlowKey, FlowCount>,
+    told_losses: Option<Losses>,
+    /// Records that could not be understood.
+    foreign: u64,
+}
+
+impl Counters {
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        let mut take = |name: &'static str| ebpf.take_map(name).ok_or(Error::Map(name));
+        Ok(Self {
+            books: of("BOOKS", take("BOOKS")?)?,
+            flows: of("FLOWS", take("FLOWS")?)?,
+            losses: of("LOSSES", take("LOSSES")?)?,
+            events: of("EVENTS", take("EVENTS")?)?,
+            told_books: HashMap::new(),
+            told_flows: HashMap::new(),
+            told_losses: None,
+            foreign: 0,
+        })
+    }
+}
+
+fn of<T: TryFrom<Map>>(name: &'static str, map: Map) -> Result<T, Error> {
+    T::try_from(map).map_err(|_| Error::Map(name))
+}
+
+/// Tells who has a socket. The probe knows numbers only.
+pub trait Owners {
+    /// A process that was seen at work, now.
+    fn by_pid(&mut self, pid: u32, command: &str) -> Option<Owner>;
+    /// Who has a socket file, or what its cgroup is called.
+    fn by_socket(&mut self, inode: u64, cgroup: u64) -> Option<Owner>;
+}
+
+impl Probe {
+    /// Tells all that has come since the last call: records first, then the counts that changed.
+    /// `now` is boot time in ns.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses to hand over the counts.
+    pub fn poll(
+        &mut self,
+        now: u64,
+        owners: &mut dyn Owners,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(), Error> {
+        self.drain(owners, tell);
+        let mut names = Names {
+            symbols: &mut self.symbols,
+            reasons: &self.reasons,
+        };
+        let counters = &mut self.counters;
+        for item in counters.books.iter() {
+            let Some((key, values)) = gone(item, "BOOKS")? else {
+                continue;
+            };
+            let sum = values.iter().fold(Count::default(), |sum, count| Count {
+                packets: sum.packets + count.packets,
+                bytes: sum.bytes + count.bytes,
+            });
+            if counters.told_books.insert(key, sum) == Some(sum) {
+                continue;
+            }
+            let Some(key) = names.entry(&key) else {
+                counters.foreign += 1;
+                continue;
+            };
+            let entry = Entry {
+                key,
+                packets: sum.packets,
+                bytes: sum.bytes,
+            };
+            tell(Event {
+                at: now,
+                body: Body::Entry(entry),
+            });
+        }
+        for item in counters.flows.iter() {
+            let Some((key, values)) = gone(item, "FLOWS")? else {
+                continue;
+            };
+            let sum = decode::sum_flow(&values);
+            if counters.told_flows.insert(key, sum) != Some(sum) {
+                tell(Event {
+                    at: now,
+                    body: Body::Flow(names.flow(&key, &sum)),
+                });
+            }
+        }
+        let losses = counters.losses()?;
+        if counters.told_losses.replace(losses) != Some(losses) {
+            tell(Event {
+                at: now,
+                body: Body::Losses(losses),
+            });
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, owners: &mut dyn Owners, tell: &mut dyn FnMut(Event)) {
+        let Self {
+            counters,
+            symbols,
+            reasons,
+            ..
+        } = self;
+        let mut names = Names { symbols, reasons };
+        while let Some(item) = counters.events.next() {
+            match decode::record(&item) {
+                Some(Record::Example(raw)) => match example(&raw, &mut names, owners) {
+                    Some(example) => tell(Event {
+                        at: raw.time,
+                        body: Body::Example(Box::new(example)),
+                    }),
+                    None => counters.foreign += 1,
+                },
+                Some(Record::Socket(raw)) => match socket(&raw, owners) {
+                    Some(socket) => tell(Event {
+                        at: raw.time,
+                        body: Body::Socket(socket),
+                    }),
+                    None => counters.foreign += 1,
+                },
+                None => counters.foreign += 1,
+            }
+        }
+    }
+}
+
+/// An item of a map that is read while it grows; one that was deleted meanwhile is none.
+fn gone<T>(item: Result<T, MapError>, map: &'static str) -> Result<Option<T>, Error> {
+    match item {
+        Ok(item) => Ok(Some(item)),
+        Err(MapError::KeyNotFound) => Ok(None),
+        Err(cause) => Err(Error::Read { map, cause }),
+    }
+}
+
+impl Counters {
+    fn losses(&self) -> Result<Losses, Error> {
+        let total = |kind| -> Result<u64, Error> {
+            let values = self
+                .losses
+                .get(&kind, 0)
+                .map_err(|cause| Error::Read { map: "LOSSES", cause })?;
+            Ok(values.iter().sum())
+        };
+        Ok(Losses {
+            examples_not_sent: total(loss::EXAMPLES_OVER_BUDGET)?,
+            ring_full: total(loss::RING_FULL)? + self.foreign,
+            map_full: total(loss::BOOKS_FULL)?,
+            flows_full: total(loss::FLOWS_FULL)?,
+            sockets_full: total(loss::SOCKETS_FULL)?,
+            places_full: total(loss::PLACES_FULL)?,
+        })
+    }
+}
+
+fn example(raw: &decode::RawExample, names: &mut Names<'_>, owners: &mut dyn Owners) -> Option<Example> {
+    let entry = names.entry(&raw.entry)?;
+    let has_flow = raw.entry.protocol != 0;
+    let socket =
+        SocketState::from_kernel(raw.socket.state).map(|state| (decode::flow_key(&raw.socket.flow), state));
+    Some(Example {
+        entry,
+        flow: has_flow.then(|| decode::flow_key(&raw.flow)),
+        packets: raw.packets,
+        length: raw.length,
+        owner: socket
+            .is_some()
+            .then(|| owners.by_socket(raw.socket.inode, raw.socket.cgroup))
+            .flatten(),
+        socket,
+        stack: raw
+            .stack
+            .iter()
+            .map(|&frame| -> Location { names.symbols.locate(frame) })
+            .collect(),
+        bytes: raw.bytes.clone(),
+    })
+}
+
+fn socket(raw: &decode::RawSocketChange, owners: &mut dyn Owners) -> Option<Socket> {
+    Some(Socket {
+        flow: decode::flow_key(&raw.socket.flow),
+        state: SocketState::from_kernel(raw.socket.state)?,
+        from: SocketState::from_kernel(raw.from),
+        inode: raw.socket.inode,
+        owner: if raw.pid == 0 {
+            None
+        } else {
+            owners.by_pid(raw.pid, &raw.command)
+        },
+    })
+}
