@@ -1,0 +1,90 @@
+//! `tracer diagnose`: watch for a while, print, exit.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::stop::Stop;
+use super::{FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
+use crate::diagnosis;
+use crate::model::Model;
+use crate::report::Report;
+use crate::session::Session;
+use crate::trace;
+use crate::ui;
+use crate::watch::ROUND_MS;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// How long to watch
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    period: Duration,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Diagnose a recording instead of this node
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["netns", "uplink", "record"])]
+    trace: Option<PathBuf>,
+}
+
+pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
+    let report = match &arguments.trace {
+        Some(path) => of_trace(path)?,
+        None => of_node(watch, arguments.period).await?,
+    };
+    let failed = report.failure_found();
+    let report = show.filter().apply(report);
+    let text = match arguments.format {
+        Format::Text => ui::text::page(&report),
+        Format::Json => serde_json::to_string_pretty(&report)? + "\n",
+    };
+    let mut out = std::io::stdout().lock();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let code = if failed { ExitCode::from(FAILURE_FOUND) } else { ExitCode::SUCCESS };
+    match printed {
+        // Whoever reads only the first line still wants the right exit code.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(code),
+        Err(error) => Err(error).context("standard output cannot be written to"),
+        Ok(()) => Ok(code),
+    }
+}
+
+async fn of_node(watch: &WatchArgs, period: Duration) -> Result<Report> {
+    let mut stop = Stop::listen()?;
+    let mut session = Session::start(&watch.options(), watch.record.as_deref())?;
+    let start = Instant::now();
+    let round = Duration::from_millis(ROUND_MS);
+    let mut rounds = interval_at(start + round, round);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = start + period;
+    // The last round is at the end of the period exactly; it may come on top of another.
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.asked() => break,
+            () = tokio::time::sleep_until(end) => break,
+            _ = rounds.tick() => session.round()?,
+        }
+    }
+    session.round()?;
+    let report = session.report();
+    session.finish()?;
+    Ok(report)
+}
+
+fn of_trace(path: &Path) -> Result<Report> {
+    let mut reader = trace::Reader::open(path)?;
+    let mut model = Model::new();
+    for event in &mut reader {
+        model.apply(&event?);
+    }
+    if let Some(torn) = reader.torn() {
+        eprintln!("tracer: {}: {torn}", path.display());
+    }
+    Ok(diagnosis::report(&model))
+}

@@ -1,0 +1,215 @@
+//! The command line: one file per subcommand.
+
+mod cost;
+mod diagnose;
+mod export;
+mod live;
+mod replay;
+mod stop;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::filter::{Filter, FlowPattern};
+use crate::watch;
+
+/// Exit code: a failure mode was found.
+const FAILURE_FOUND: u8 = 1;
+/// Exit code: the tracer could not do what was asked.
+const COULD_NOT_RUN: u8 = 2;
+
+/// Shows packets that reach this node and never reach a socket, and says why.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    watch: WatchArgs,
+    #[command(flatten)]
+    show: ShowArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch for a while, print what was found, and exit: 0 healthy, 1 a failure mode found, 2 could not run
+    Diagnose(diagnose::Arguments),
+    /// Show a recording again
+    Replay(replay::Arguments),
+    /// Copy a recording out in a form that other tools take
+    Export(export::Arguments),
+    /// Measure what the tracer's own BPF programs cost
+    Cost(cost::Arguments),
+}
+
+/// What to watch.
+#[derive(Args, Debug)]
+struct WatchArgs {
+    /// Device by which packets reach this node, beside those with a hardware parent (repeatable)
+    #[arg(long, global = true, value_name = "DEV", help_heading = "What to watch")]
+    uplink: Vec<String>,
+    /// Network namespace to watch: a name of `ip netns`, a path, or `all` [default: the tracer's own]
+    #[arg(long, global = true, value_name = "NAME|PATH|all", help_heading = "What to watch")]
+    netns: Option<String>,
+    /// Write all that is seen to a new pcapng file
+    #[arg(long, global = true, value_name = "FILE", help_heading = "What to watch")]
+    record: Option<PathBuf>,
+    /// Examples (packet, stack, socket) a second that each reason and location may send; counts are exact
+    #[arg(long, global = true, value_name = "N", default_value_t = 10, help_heading = "What to watch")]
+    examples: u32,
+    /// Leave a capability out, to see less for less cost (repeatable)
+    #[arg(long, global = true, value_name = "CAPABILITY", help_heading = "What to watch")]
+    without: Vec<String>,
+    /// Print the BPF programs' own messages to standard error
+    #[arg(long, global = true, help_heading = "What to watch")]
+    verbose: bool,
+}
+
+impl WatchArgs {
+    fn options(&self) -> watch::Options {
+        watch::Options {
+            netns: self.netns.clone(),
+            uplinks: self.uplink.clone(),
+            examples_per_second: self.examples,
+            without: self.without.clone(),
+            verbose: self.verbose,
+            floor: false,
+        }
+    }
+}
+
+/// What to show of it.
+#[derive(Args, Debug)]
+struct ShowArgs {
+    /// Print a block of text a second; also where standard output is no terminal
+    #[arg(long, global = true, help_heading = "What to show")]
+    plain: bool,
+    /// Draw with ASCII only
+    #[arg(long, global = true, help_heading = "What to show")]
+    ascii: bool,
+    /// Show only flows of this process (everything is counted all the same)
+    #[arg(long, global = true, value_name = "PID", help_heading = "What to show")]
+    pid: Option<u32>,
+    /// Show only flows of this systemd unit
+    #[arg(long, global = true, value_name = "UNIT", help_heading = "What to show")]
+    unit: Option<String>,
+    /// Show only flows with this address, :port, or protocol at either end
+    #[arg(long, global = true, value_name = "PATTERN", help_heading = "What to show")]
+    flow: Option<FlowPattern>,
+}
+
+impl ShowArgs {
+    fn filter(&self) -> Filter {
+        Filter { pid: self.pid, unit: self.unit.clone(), flow: self.flow.clone() }
+    }
+}
+
+/// A form of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For programs: see docs/report.md.
+    Json,
+}
+
+/// Runs the command line. Never panics on input; every error is one line.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors to the parser's user.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { COULD_NOT_RUN } else { 0 });
+        }
+    };
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tracer: {error:#}");
+            ExitCode::from(COULD_NOT_RUN)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _guard = runtime.enter();
+    let code = runtime.block_on(async {
+        match &cli.command {
+            None => live::run(&cli.watch, &cli.show).await,
+            Some(Command::Diagnose(arguments)) => diagnose::run(&cli.watch, &cli.show, arguments).await,
+            Some(Command::Replay(arguments)) => replay::run(&cli.show, arguments).await,
+            Some(Command::Export(arguments)) => export::run(arguments),
+            Some(Command::Cost(arguments)) => cost::run(&cli.watch, arguments).await,
+        }
+    });
+    runtime.shutdown_background();
+    code
+}
+
+/// The reader of our output went away, as `head` does: no error of ours.
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// `10s`, `500ms`, `2m`, or seconds without a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let wrong = || format!("{text:?} is no duration: write 10s, 500ms or 2m");
+    let factor = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let seconds = number.parse::<f64>().map_err(|_| wrong())? * factor;
+    if seconds <= 0.0 || seconds > 366.0 * 86_400.0 {
+        return Err(format!("{text:?}: a duration is longer than 0 and shorter than a year"));
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "s", "-1s", "0", "10 apples", "1e99h", "nan"] {
+            assert!(duration(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_subcommand() {
+        for line in [
+            "tracer --netns x --uplink eth0 diagnose --for 5s",
+            "tracer diagnose --for 5s --netns x --uplink eth0",
+        ] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.watch.netns.as_deref(), Some("x"));
+            assert_eq!(cli.watch.uplink, ["eth0"]);
+        }
+    }
+}

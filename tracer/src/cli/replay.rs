@@ -1,0 +1,158 @@
+//! `tracer replay`: a recording on the same faces, through the same model.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use ratatui::crossterm::event::Event as Input;
+
+use super::ShowArgs;
+use super::stop::Stop;
+use crate::diagnosis;
+use crate::event::Body;
+use crate::model::Model;
+use crate::report::Report;
+use crate::trace;
+use crate::ui::keys;
+use crate::ui::plain::Blocks;
+use crate::ui::screen::Screen;
+use crate::ui::theme::Theme;
+use crate::ui::view::{Action, ViewState};
+
+/// Boot time from one plain block to the next, less a little for rounds that came early.
+const BLOCK_NS: u64 = 900_000_000;
+/// A gap in the recording is not waited out.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// The recording
+    file: PathBuf,
+    /// How many times faster than it happened (on the screen)
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    speed: f64,
+}
+
+pub(super) async fn run(show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
+    if !(arguments.speed > 0.0 && arguments.speed.is_finite()) {
+        bail!("--speed {}: a speed is greater than 0; leave it out for 1", arguments.speed);
+    }
+    let recording = Recording { reader: trace::Reader::open(&arguments.file)?, model: Model::new() };
+    if show.plain || !std::io::stdout().is_terminal() {
+        plain(recording, show)?;
+    } else {
+        screen(recording, show, arguments.speed).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Recording {
+    reader: trace::Reader,
+    model: Model,
+}
+
+impl Recording {
+    /// Applies events up to the next tick, and says when that was (boot time in ns); `None` at the end.
+    fn round(&mut self) -> Result<Option<u64>> {
+        for event in &mut self.reader {
+            let event = event?;
+            self.model.apply(&event);
+            if matches!(event.body, Body::Tick) {
+                return Ok(Some(event.at));
+            }
+        }
+        Ok(None)
+    }
+
+    fn report(&self) -> Report {
+        diagnosis::report(&self.model)
+    }
+
+    fn say_torn(&self) {
+        if let Some(torn) = self.reader.torn() {
+            eprintln!("tracer: {}: {torn}", self.reader.path().display());
+        }
+    }
+}
+
+fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
+    let filter = show.filter();
+    let mut blocks = Blocks::default();
+    let mut out = std::io::stdout().lock();
+    let mut last = None;
+    let mut shown = true;
+    while let Some(at) = recording.round()? {
+        let due = last.is_none_or(|last: u64| at.saturating_sub(last) >= BLOCK_NS);
+        shown = due;
+        if due {
+            last = Some(at);
+            out.write_all(blocks.next(&filter.apply(recording.report())).as_bytes())?;
+        }
+    }
+    if !shown {
+        out.write_all(blocks.next(&filter.apply(recording.report())).as_bytes())?;
+    }
+    out.flush()?;
+    recording.say_torn();
+    Ok(())
+}
+
+async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result<()> {
+    let filter = show.filter();
+    let mut stop = Stop::listen()?;
+    let Some(mut at) = recording.round()? else {
+        bail!("{}: the recording has not one whole round to show", recording.reader.path().display());
+    };
+    let mut view = ViewState::new(Theme::detect(show.ascii));
+    let mut screen = Screen::enter()?;
+    let mut inputs = keys::spawn()?;
+    let mut report = filter.apply(recording.report());
+    screen.draw(&report, &mut view)?;
+    let mut due = None;
+    let mut next = recording.round()?;
+    loop {
+        // The next round is due as long after this one as it was then. At the end the last one stays.
+        if due.is_none()
+            && let Some(next) = next
+        {
+            let gap = Duration::from_nanos(next.saturating_sub(at)).div_f64(speed).min(LONGEST_WAIT);
+            due = Some(tokio::time::Instant::now() + gap);
+        }
+        let wait = async {
+            match due {
+                Some(due) if !view.paused() => tokio::time::sleep_until(due).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let action = tokio::select! {
+            biased;
+            () = stop.asked() => Action::Quit,
+            input = inputs.recv() => match input {
+                Some(Input::Key(key)) => view.key(key),
+                Some(Input::Resize(..)) => Action::Redraw,
+                Some(_) => Action::None,
+                None => Action::Quit,
+            },
+            () = wait => {
+                report = filter.apply(recording.report());
+                due = None;
+                if let Some(reached) = next {
+                    at = reached;
+                    next = recording.round()?;
+                }
+                Action::Redraw
+            }
+        };
+        match action {
+            Action::Quit => break,
+            Action::Redraw => screen.draw(&report, &mut view)?,
+            Action::None => {}
+        }
+    }
+    drop(screen);
+    recording.say_torn();
+    Ok(())
+}

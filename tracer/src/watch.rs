@@ -1,0 +1,208 @@
+//! All sources together: one stream of events.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, bail};
+
+use crate::event::{Body, Capability, Event, FlowKey, Owner, Socket, SocketState};
+use crate::node::{self, Netns, Owners};
+use crate::probe::{self, Probe};
+
+/// How often the counts are read, in milliseconds.
+pub const ROUND_MS: u64 = 500;
+/// Rounds between two looks at devices and sockets: those that came without an event of their own.
+const ROUNDS_PER_LISTING: u64 = 8;
+
+/// What to watch.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `None`: the tracer's own namespace; `all`; a name; or a path.
+    pub netns: Option<String>,
+    /// Devices that count as uplinks beside those with a hardware parent.
+    pub uplinks: Vec<String>,
+    /// Examples a second that each (reason, location) may send.
+    pub examples_per_second: u32,
+    /// Capabilities to leave out.
+    pub without: Vec<String>,
+    /// Let the BPF programs tell what they do.
+    pub verbose: bool,
+    /// Also attach the empty program.
+    pub floor: bool,
+}
+
+/// The running sources. Dropping it detaches everything.
+pub struct Watch {
+    probe: Probe,
+    owners: Known,
+    namespaces: Vec<Netns>,
+    uplinks: Vec<String>,
+    rounds: u64,
+    told_sockets: HashSet<(FlowKey, SocketState, u64, bool)>,
+    told_capabilities: Vec<Capability>,
+    told_devices: Vec<crate::event::Device>,
+}
+
+impl Watch {
+    /// Attaches, and tells what stands at the start.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing could be seen at all. One line, naming the thing and the remedy.
+    pub fn start(options: &Options, tell: &mut dyn FnMut(Event)) -> Result<Self> {
+        check_names(&options.without)?;
+        let namespaces = match options.netns.as_deref() {
+            None => vec![Netns::current()?],
+            Some("all") => Netns::all()?.namespaces,
+            Some(name) => vec![Netns::open(name)?],
+        };
+        let others = namespaces.iter().any(|netns| !netns.is_current());
+        if let Some(missing) = node::preflight::missing(others)
+            .context("reading the tracer's own privileges")?
+            .into_iter()
+            .find(|missing| missing.required)
+        {
+            bail!("{missing}");
+        }
+        let devices = node::devices::list(&namespaces, &options.uplinks)?;
+        let only = if let ([netns], true) = (namespaces.as_slice(), options.netns.as_deref() != Some("all")) {
+            Some(netns.inode())
+        } else {
+            None
+        };
+        let probe = Probe::attach(&probe::Options {
+            netns: only,
+            examples_per_second: options.examples_per_second,
+            verbose: options.verbose,
+            without: options.without.clone(),
+            floor: options.floor,
+        })?;
+
+        let now = node::clock::boottime_ns();
+        let mut say = |body| tell(Event { at: now, body });
+        say(Body::Start(node::start(&namespaces)));
+        for capability in probe.capabilities() {
+            say(Body::Capability(capability.clone()));
+        }
+        drop(devices);
+        let mut watch = Self {
+            probe,
+            owners: Known { owners: Owners::new(), now },
+            namespaces,
+            uplinks: options.uplinks.clone(),
+            rounds: 0,
+            told_sockets: HashSet::new(),
+            told_capabilities: Vec::new(),
+            told_devices: Vec::new(),
+        };
+        watch.list(now, tell)?;
+        Ok(watch)
+    }
+
+    /// Tells all that has come since the last round, ending in [`Body::Tick`].
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel no longer hands over the counts.
+    pub fn round(&mut self, tell: &mut dyn FnMut(Event)) -> Result<()> {
+        let now = node::clock::boottime_ns();
+        self.owners.now = now;
+        self.rounds += 1;
+        if self.rounds.is_multiple_of(ROUNDS_PER_LISTING) {
+            self.list(now, tell)?;
+        }
+        self.probe.poll(now, &mut self.owners, tell)?;
+        self.probe.flush_log();
+        tell(Event { at: now, body: Body::Tick });
+        Ok(())
+    }
+
+    /// The programs, to ask what they cost.
+    #[must_use]
+    pub fn probe(&self) -> &Probe {
+        &self.probe
+    }
+
+    /// Tells devices and sockets that have not been told yet.
+    fn list(&mut self, now: u64, tell: &mut dyn FnMut(Event)) -> Result<()> {
+        let devices = match node::devices::list(&self.namespaces, &self.uplinks) {
+            Ok(devices) => devices,
+            // A device that was there at the start may go; its namespace too.
+            Err(_) if self.rounds > 0 => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        self.tell_capability(now, devices.capability(), tell);
+        for device in devices.devices {
+            if !self.told_devices.contains(&device) {
+                self.told_devices
+                    .retain(|told| (told.netns, told.index) != (device.netns, device.index));
+                self.told_devices.push(device.clone());
+                tell(Event { at: now, body: Body::Device(device) });
+            }
+        }
+        let mut present = HashSet::new();
+        for index in 0..self.namespaces.len() {
+            let Ok(sockets) = node::sockets::list(&self.namespaces[index]) else { continue };
+            let capability = sockets.capability();
+            let mut found = sockets.sockets;
+            self.owners.owners.fill(&mut found, now);
+            self.tell_sockets(now, found, &mut present, tell);
+            self.tell_capability(now, capability, tell);
+        }
+        self.told_sockets = present;
+        Ok(())
+    }
+
+    fn tell_sockets(
+        &self,
+        now: u64,
+        found: Vec<Socket>,
+        present: &mut HashSet<(FlowKey, SocketState, u64, bool)>,
+        tell: &mut dyn FnMut(Event),
+    ) {
+        for socket in found {
+            let mark = (socket.flow, socket.state, socket.inode, socket.owner.is_some());
+            if present.insert(mark) && !self.told_sockets.contains(&mark) {
+                tell(Event { at: now, body: Body::Socket(socket) });
+            }
+        }
+    }
+
+    fn tell_capability(&mut self, now: u64, capability: Capability, tell: &mut dyn FnMut(Event)) {
+        if self.told_capabilities.contains(&capability) {
+            return;
+        }
+        self.told_capabilities.retain(|told| told.name != capability.name);
+        self.told_capabilities.push(capability.clone());
+        tell(Event { at: now, body: Body::Capability(capability) });
+    }
+}
+
+fn check_names(without: &[String]) -> Result<()> {
+    let known = || probe::programs().iter().map(|program| program.capability);
+    for name in without {
+        if !known().any(|capability| capability == name) {
+            let all: Vec<_> = known().collect();
+            bail!("--without {name}: there is no such capability; there are: {}", all.join(", "));
+        }
+    }
+    Ok(())
+}
+
+/// What the node knows of owners, for the probe.
+struct Known {
+    owners: Owners,
+    now: u64,
+}
+
+impl probe::Owners for Known {
+    fn by_pid(&mut self, pid: u32, command: &str) -> Option<Owner> {
+        // Where the process has ended already, the kernel's word for it is all there is.
+        Owners::by_pid(pid).or_else(|| {
+            Some(Owner { pid, command: command.to_owned(), cgroup: String::new(), unit: String::new() })
+        })
+    }
+
+    fn by_socket(&mut self, inode: u64, _cgroup: u64) -> Option<Owner> {
+        self.owners.by_inode(inode, self.now).cloned()
+    }
+}
