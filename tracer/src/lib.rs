@@ -4,4 +4,5 @@
 //! [`report::Report`]; the faces ([`ui`], [`cli`]) show that. See docs/architecture.md.
 
 pub mod event;
+pub mod node;
 pub mod report;
