@@ -284,12 +284,12 @@ fn open(path: &Path) -> io::Result<File> {
 fn inode_of_netns(file: &File) -> io::Result<Option<u32>> {
     /// `_IO(0xb7, 3)`: the `CLONE_NEW*` flag of a namespace file (include/uapi/linux/nsfs.h), since 4.11.
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
-    // SAFETY: the request takes no argument, so no memory is touched; another kind of file that knows the
-    // number is ruled out by the magic number of its file system.
-    let kind = match rustix::fs::fstatfs(file)?.f_type {
-        libc::NSFS_MAGIC => unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) },
-        _ => return Ok(None),
-    };
+    if rustix::fs::fstatfs(file)?.f_type != libc::NSFS_MAGIC {
+        return Ok(None);
+    }
+    // SAFETY: the request takes no argument, so no memory is touched; that it means something else to
+    // another kind of file is ruled out above.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
     if kind != libc::CLONE_NEWNET {
         return Ok(None);
     }

@@ -173,9 +173,10 @@ fn socket_inode(link: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::UdpSocket;
-    use std::os::fd::AsRawFd;
-    use std::process::{Command, Stdio};
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::process::{Child, Command, Stdio};
 
     use super::*;
 
@@ -244,13 +245,51 @@ mod tests {
         assert!(pace.allows(u64::MAX));
     }
 
-    #[test]
-    fn a_process_is_known_while_it_lives() {
+    /// `cat` with this standard input, started for sure: what `say` sends to it has come back.
+    fn cat(stdin: Stdio, say: impl FnOnce(&mut Child)) -> Child {
         let mut child = Command::new("cat")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdin(stdin)
+            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
+        say(&mut child);
+        let mut answer = [0; 2];
+        child.stdout.as_mut().unwrap().read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hi");
+        child
+    }
+
+    #[test]
+    fn the_owner_of_a_socket_may_exit_meanwhile() {
+        let (socket, inode) = open();
+        let address = socket.local_addr().unwrap();
+        // The child alone has it then.
+        let mut child = cat(Stdio::from(OwnedFd::from(socket)), |_| {
+            UdpSocket::bind("127.0.0.1:0")
+                .unwrap()
+                .send_to(b"hi", address)
+                .unwrap();
+        });
+        let mut owners = Owners::new();
+        let found = owners.by_inode(inode, 0).cloned();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = found.unwrap();
+        assert_eq!((found.pid, found.command.as_str()), (child.id(), "cat"));
+        assert_eq!(owners.by_inode(inode, 1), Some(&found), "the last that was known");
+        assert_eq!(owners.by_inode(u64::MAX, u64::MAX), None);
+        assert_eq!(
+            owners.by_inode(inode, u64::MAX),
+            None,
+            "forgotten with the next look"
+        );
+    }
+
+    #[test]
+    fn a_process_is_known_while_it_lives() {
+        let mut child = cat(Stdio::piped(), |child| {
+            child.stdin.as_mut().unwrap().write_all(b"hi").unwrap();
+        });
         let pid = child.id();
         let owner = Owners::by_pid(pid).unwrap();
         drop(child.stdin.take());
