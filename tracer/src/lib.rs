@@ -3,6 +3,15 @@
 //! Sources ([`probe`], [`node`]) say [`event::Event`]s; [`model`] and [`diagnosis`] turn them into a
 //! [`report::Report`]; the faces ([`ui`], [`cli`]) show that. See docs/architecture.md.
 
+pub mod cli;
+pub mod diagnosis;
 pub mod event;
+pub mod filter;
+pub mod model;
+pub mod node;
 pub mod probe;
 pub mod report;
+pub mod session;
+pub mod trace;
+pub mod ui;
+pub mod watch;

@@ -1,0 +1,372 @@
+//! Network devices and their addresses, and which of them are uplinks.
+
+use std::fs;
+use std::net::IpAddr;
+
+use super::netlink::{self, array_at, attributes, string, u32_at};
+use super::{Netns, namespace};
+use crate::event::{Capability, CapabilityState, Device};
+
+// include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h
+const RTM_GETLINK: u16 = 18;
+const RTM_GETADDR: u16 = 22;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_EXT_MASK: u16 = 29;
+const IFLA_PARENT_DEV_NAME: u16 = 56;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+/// Leaves out the counters, which are most of the answer.
+const RTEXT_FILTER_SKIP_STATS: u32 = 8;
+const IFF_LOOPBACK: u32 = 8;
+/// Length of `struct ifinfomsg` and of `struct ifaddrmsg`.
+const LINK_HEADER: usize = 16;
+const ADDRESS_HEADER: usize = 8;
+
+/// Why the devices cannot be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The namespace cannot be entered.
+    #[error(transparent)]
+    Namespace(#[from] namespace::Error),
+    /// The kernel does not tell.
+    #[error("cannot list the devices of network namespace `{netns}`: {source}")]
+    Netlink {
+        /// Name of the namespace.
+        netns: String,
+        /// What is wrong.
+        source: netlink::Error,
+    },
+    /// `--uplink` names a device that no watched namespace has.
+    #[error("there is no device `{name}`; there are: {present}")]
+    Unknown {
+        /// As the user wrote it.
+        name: String,
+        /// The names that there are, with commas.
+        present: String,
+    },
+}
+
+/// The devices of all watched namespaces.
+#[derive(Debug)]
+pub struct Devices {
+    /// In the kernel's order, namespace by namespace.
+    pub devices: Vec<Device>,
+    /// What was assumed about uplinks, a sentence each; empty where nothing was.
+    pub notes: Vec<String>,
+}
+
+impl Devices {
+    /// The capability `uplinks`: partial where uplinks had to be assumed.
+    #[must_use]
+    pub fn capability(&self) -> Capability {
+        let state = if self.notes.is_empty() {
+            CapabilityState::Available
+        } else {
+            CapabilityState::Partial
+        };
+        Capability {
+            name: "uplinks".to_owned(),
+            state,
+            why: self.notes.join(" "),
+        }
+    }
+}
+
+/// Lists the devices of some namespaces, with their addresses.
+///
+/// Uplinks are those with a hardware parent, and those that the user names. In a namespace that has
+/// neither, every device but loopback is taken for an uplink, and a note says so.
+///
+/// # Errors
+/// Where a namespace cannot be entered, the kernel does not tell, or none of them has a named device.
+pub fn list(namespaces: &[Netns], uplinks: &[String]) -> Result<Devices, Error> {
+    let mut found = Devices {
+        devices: Vec::new(),
+        notes: Vec::new(),
+    };
+    let mut all = Vec::with_capacity(namespaces.len());
+    for netns in namespaces {
+        match netns.enter(links) {
+            Ok(links) => all.push((
+                netns,
+                links.map_err(|source| Error::Netlink {
+                    netns: netns.name().to_owned(),
+                    source,
+                })?,
+            )),
+            // Among many, one may end at any time; the one that the user asked for must be there.
+            Err(namespace::Error::Ended { name }) if namespaces.len() > 1 => {
+                found.notes.push(format!(
+                    "Network namespace `{name}` ended before its devices were read."
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let names = || {
+        all.iter()
+            .flat_map(|(_, links)| links)
+            .map(|link| link.name.as_str())
+    };
+    if let Some(unknown) = uplinks.iter().find(|name| !names().any(|known| known == **name)) {
+        let mut present: Vec<&str> = names().collect();
+        present.sort_unstable();
+        present.dedup();
+        return Err(Error::Unknown {
+            name: unknown.clone(),
+            present: present.join(", "),
+        });
+    }
+    for (netns, mut links) in all {
+        // Before 5.14 no device has the attribute; then /sys tells, but only of our own namespace.
+        if links.iter().all(|link| !link.hardware) && netns.is_current() {
+            links
+                .iter_mut()
+                .for_each(|link| link.hardware = has_device_in_sys(link));
+        }
+        found.add(netns, links, uplinks);
+    }
+    Ok(found)
+}
+
+impl Devices {
+    fn add(&mut self, netns: &Netns, links: Vec<Link>, named: &[String]) {
+        let is_uplink = |link: &Link| link.hardware || named.contains(&link.name);
+        let assume = !links.iter().any(is_uplink);
+        let first = self.devices.len();
+        self.devices.extend(links.into_iter().map(|link| Device {
+            netns: netns.inode(),
+            index: link.index,
+            uplink: if assume { !link.loopback } else { is_uplink(&link) },
+            name: link.name,
+            addresses: link.addresses,
+        }));
+        if assume {
+            let taken: Vec<&str> = self.devices[first..]
+                .iter()
+                .filter(|device| device.uplink)
+                .map(|device| device.name.as_str())
+                .collect();
+            self.notes.push(if taken.is_empty() {
+                format!(
+                    "Network namespace `{}` has no device but loopback: nothing can arrive.",
+                    netns.name()
+                )
+            } else {
+                format!(
+                    "Network namespace `{}` has no device with a hardware parent: {} taken as uplink; name \
+                     others with --uplink.",
+                    netns.name(),
+                    taken.join(", ")
+                )
+            });
+        }
+    }
+}
+
+/// A device as the kernel tells it.
+#[derive(Debug, PartialEq, Eq)]
+struct Link {
+    index: u32,
+    name: String,
+    loopback: bool,
+    /// It has a hardware parent.
+    hardware: bool,
+    /// Its link-layer address.
+    hardware_address: Vec<u8>,
+    addresses: Vec<IpAddr>,
+}
+
+/// The devices of this thread's namespace.
+fn links() -> Result<Vec<Link>, netlink::Error> {
+    let mut request = vec![0; LINK_HEADER];
+    request.extend(8_u16.to_ne_bytes());
+    request.extend(IFLA_EXT_MASK.to_ne_bytes());
+    request.extend(RTEXT_FILTER_SKIP_STATS.to_ne_bytes());
+    let mut links = netlink::dump(netlink::ROUTE, RTM_GETLINK, &request, parse_link)?;
+    let addresses = netlink::dump(netlink::ROUTE, RTM_GETADDR, &[0; ADDRESS_HEADER], parse_address)?;
+    for (index, address) in addresses.into_iter().flatten() {
+        // A device that came between the two lists is told by its own notification.
+        if let Some(link) = links.iter_mut().find(|link| link.index == index) {
+            link.addresses.push(address);
+        }
+    }
+    Ok(links)
+}
+
+/// `struct ifinfomsg` { u8 family, u8 pad, u16 type, i32 index, u32 flags, u32 change } and attributes.
+fn parse_link(body: &[u8]) -> Option<Link> {
+    let mut link = Link {
+        index: u32_at(body, 4)?,
+        name: String::new(),
+        loopback: u32_at(body, 8)? & IFF_LOOPBACK != 0,
+        hardware: false,
+        hardware_address: Vec::new(),
+        addresses: Vec::new(),
+    };
+    for (kind, value) in attributes(body.get(LINK_HEADER..)?) {
+        match kind {
+            IFLA_IFNAME => link.name = string(value),
+            IFLA_ADDRESS => link.hardware_address = value.to_vec(),
+            IFLA_PARENT_DEV_NAME => link.hardware = true,
+            _ => {}
+        }
+    }
+    Some(link)
+}
+
+/// `struct ifaddrmsg` { u8 family, prefix length, flags, scope; u32 index } and attributes: the device's
+/// index and its own address. The inner `None` is an address of neither IPv4 nor IPv6.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one says whether the message is whole"
+)]
+fn parse_address(body: &[u8]) -> Option<Option<(u32, IpAddr)>> {
+    let index = u32_at(body, 4)?;
+    let (mut local, mut address) = (None, None);
+    for (kind, value) in attributes(body.get(ADDRESS_HEADER..)?) {
+        match kind {
+            IFA_LOCAL => local = parse_ip(value),
+            IFA_ADDRESS => address = parse_ip(value),
+            _ => {}
+        }
+    }
+    // On a point-to-point device IFA_ADDRESS is the peer's; IPv6 otherwise has no IFA_LOCAL.
+    Some(local.or(address).map(|address| (index, address)))
+}
+
+fn parse_ip(value: &[u8]) -> Option<IpAddr> {
+    match value.len() {
+        4 => array_at::<4>(value, 0).map(IpAddr::from),
+        16 => array_at::<16>(value, 0).map(IpAddr::from),
+        _ => None,
+    }
+}
+
+/// Whether /sys says that the device has a hardware parent. The /sys that is mounted may be another
+/// namespace's, with another device of that name, so index and address must be the same.
+fn has_device_in_sys(link: &Link) -> bool {
+    let folder = format!("/sys/class/net/{}", link.name);
+    let read = |file: &str| fs::read_to_string(format!("{folder}/{file}")).unwrap_or_default();
+    let address: Vec<String> = link
+        .hardware_address
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    read("ifindex").trim() == link.index.to_string()
+        && read("address").trim() == address.join(":")
+        && fs::exists(format!("{folder}/device")).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, name: &str, hardware: bool) -> Link {
+        Link {
+            index,
+            name: name.to_owned(),
+            loopback: name == "lo",
+            hardware,
+            hardware_address: Vec::new(),
+            addresses: Vec::new(),
+        }
+    }
+
+    /// Names of the uplinks among these, and the notes.
+    fn uplinks(links: Vec<Link>, named: &[&str]) -> (Vec<String>, Vec<String>) {
+        let named: Vec<String> = named.iter().map(ToString::to_string).collect();
+        let mut devices = Devices {
+            devices: Vec::new(),
+            notes: Vec::new(),
+        };
+        devices.add(&Netns::current().unwrap(), links, &named);
+        let names = devices
+            .devices
+            .into_iter()
+            .filter(|device| device.uplink)
+            .map(|device| device.name);
+        (names.collect(), devices.notes)
+    }
+
+    #[test]
+    fn uplinks_have_a_hardware_parent_or_are_named() {
+        let links = || {
+            vec![
+                link(1, "lo", false),
+                link(2, "eth0", true),
+                link(3, "veth0", false),
+            ]
+        };
+        assert_eq!(uplinks(links(), &[]), (vec!["eth0".to_owned()], vec![]));
+        assert_eq!(uplinks(links(), &["veth0"]).0, ["eth0", "veth0"]);
+    }
+
+    #[test]
+    fn without_hardware_all_but_loopback_are_taken_and_that_is_said() {
+        let links = || vec![link(1, "lo", false), link(2, "a", false), link(3, "b", false)];
+        let (names, notes) = uplinks(links(), &[]);
+        assert_eq!(names, ["a", "b"]);
+        assert!(
+            notes[0].contains("no device with a hardware parent: a, b taken as uplink"),
+            "{notes:?}"
+        );
+        assert_eq!(
+            uplinks(links(), &["b"]),
+            (vec!["b".to_owned()], vec![]),
+            "a name replaces the assumption"
+        );
+        let (names, notes) = uplinks(vec![link(1, "lo", false)], &[]);
+        assert!(
+            names.is_empty() && notes[0].contains("nothing can arrive"),
+            "{notes:?}"
+        );
+    }
+
+    #[test]
+    fn this_namespace_has_loopback_and_matches_sys() {
+        let here = Netns::current().unwrap();
+        let found = list(std::slice::from_ref(&here), &[]).unwrap();
+        let lo = found.devices.iter().find(|device| device.name == "lo").unwrap();
+        assert_eq!(
+            (lo.index, lo.netns, lo.uplink),
+            (tracer_ebpf::LOOPBACK, here.inode(), false)
+        );
+        for link in here.enter(links).unwrap().unwrap() {
+            let folder = format!("/sys/class/net/{}", link.name);
+            if fs::read_to_string(format!("{folder}/ifindex"))
+                .is_ok_and(|i| i.trim() == link.index.to_string())
+            {
+                assert_eq!(
+                    link.hardware,
+                    fs::exists(format!("{folder}/device")).unwrap(),
+                    "{}",
+                    link.name
+                );
+                assert_eq!(link.hardware, has_device_in_sys(&link));
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_uplink_is_named_with_those_that_there_are() {
+        let error = list(
+            &[Netns::current().unwrap()],
+            &["lo".to_owned(), "nope0".to_owned()],
+        )
+        .unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("there is no device `nope0`; there are: ") && text.contains("lo"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn short_messages_are_refused() {
+        assert!((0..LINK_HEADER).all(|length| parse_link(&vec![0; length]).is_none()));
+        assert!((0..ADDRESS_HEADER).all(|length| parse_address(&vec![0; length]).is_none()));
+        assert_eq!(parse_address(&[0; ADDRESS_HEADER]), Some(None));
+    }
+}

@@ -1,0 +1,19 @@
+//! What is learnt about the node without BPF: its namespaces, devices, sockets, processes and clocks.
+//!
+//! Everything here only reads. No IP socket is opened, no kernel module is caused to be loaded, and no
+//! namespace is kept alive by being watched. What is found leaves as [`crate::event`] types.
+
+pub mod cgroup;
+pub mod clock;
+pub mod devices;
+pub mod namespace;
+mod netlink;
+pub mod owners;
+pub mod preflight;
+mod proc_net;
+pub mod sockets;
+mod start;
+
+pub use namespace::Netns;
+pub use owners::Owners;
+pub use start::start;

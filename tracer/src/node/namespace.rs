@@ -1,0 +1,357 @@
+//! Network namespaces: to find them by name, by path or all, and to do something inside one.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::event;
+
+/// Where `ip netns add` puts names.
+const NAMES: &str = "/run/netns";
+
+/// A network namespace: its inode, what the user calls it, and where it is found.
+///
+/// It is opened for each use and not in between: an open namespace cannot end, so that watching a pod
+/// would keep its devices alive after the pod has gone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Netns {
+    inode: u32,
+    name: String,
+    path: PathBuf,
+}
+
+/// Why a namespace cannot be found or entered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such name or path.
+    #[error("network namespace `{name}` is not there: no file {}; `ip netns list` shows the names", path.display())]
+    Missing {
+        /// As the user wrote it.
+        name: String,
+        /// The file that is not there.
+        path: PathBuf,
+    },
+    /// The file is something else, such as a name that was left behind when its namespace ended.
+    #[error(
+        "`{name}` is no network namespace: {} is another kind of file; `ip netns list` shows the names, \
+         /proc/PID/ns/net works too",
+        path.display()
+    )]
+    NotNetns {
+        /// As the user wrote it.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("cannot open network namespace `{name}` at {}: {source}; run tracer as root", path.display())]
+    Unreadable {
+        /// As the user wrote it.
+        name: String,
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// It was there before, and no longer is.
+    #[error("network namespace `{name}` has ended; `ip netns list` shows those that are left")]
+    Ended {
+        /// What the user calls it.
+        name: String,
+    },
+    /// The kernel does not let us in.
+    #[error("cannot enter network namespace `{name}`: {source}; run tracer as root (CAP_SYS_ADMIN)")]
+    Enter {
+        /// What the user calls it.
+        name: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// No thread to enter it with.
+    #[error(
+        "cannot start a thread to enter network namespace `{name}`: {source}; free memory or raise the limit on processes"
+    )]
+    Thread {
+        /// What the user calls it.
+        name: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// All network namespaces that could be found.
+#[derive(Debug)]
+pub struct All {
+    /// The tracer's own first, then those with a name, then those that only processes have.
+    pub namespaces: Vec<Netns>,
+    /// Processes whose namespace this user may not see.
+    pub unreadable: usize,
+}
+
+impl Netns {
+    /// The one that the tracer was started in, called `host`.
+    ///
+    /// # Errors
+    /// Where /proc is not mounted.
+    pub fn current() -> Result<Self, Error> {
+        Self::at("host".to_owned(), PathBuf::from("/proc/self/ns/net"))
+    }
+
+    /// The one that the user names: a name as in `ip netns list`, or with a `/` in it the path of a
+    /// namespace file, such as `/proc/PID/ns/net`.
+    ///
+    /// # Errors
+    /// Where there is none, it is something else, or it may not be read.
+    pub fn open(name_or_path: &str) -> Result<Self, Error> {
+        let path = if name_or_path.contains('/') {
+            PathBuf::from(name_or_path)
+        } else {
+            Path::new(NAMES).join(name_or_path)
+        };
+        Self::at(name_or_path.to_owned(), path)
+    }
+
+    /// The current one, those with a name, and one for each other that a process lives in (called
+    /// `pid:PID COMMAND` after the lowest such process). Those of single threads are not looked for.
+    ///
+    /// # Errors
+    /// Where /proc is not mounted. Processes and names that cannot be read are left out; the former are
+    /// counted, the latter are names whose namespace has ended.
+    pub fn all() -> Result<All, Error> {
+        let current = Self::current()?;
+        let mut seen = HashSet::from([current.inode]);
+        let mut namespaces = vec![current];
+        for name in names() {
+            if let Ok(netns) = Self::open(&name)
+                && seen.insert(netns.inode)
+            {
+                namespaces.push(netns);
+            }
+        }
+        let mut unreadable = 0;
+        for pid in super::owners::pids() {
+            let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
+            match fs::metadata(&path) {
+                Ok(metadata) => {
+                    let Ok(inode) = u32::try_from(metadata.ino()) else {
+                        continue;
+                    };
+                    if seen.insert(inode) {
+                        let command = super::owners::command(pid).unwrap_or_default();
+                        namespaces.push(Self {
+                            inode,
+                            name: format!("pid:{pid} {command}"),
+                            path,
+                        });
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unreadable += 1,
+                // It has ended meanwhile.
+                Err(_) => {}
+            }
+        }
+        Ok(All {
+            namespaces,
+            unreadable,
+        })
+    }
+
+    /// Its inode, the number by which the kernel and every event know it.
+    #[must_use]
+    pub fn inode(&self) -> u32 {
+        self.inode
+    }
+
+    /// `host`, or what the user called it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is the one that this process lives in.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        Self::current().is_ok_and(|current| current.inode == self.inode)
+    }
+
+    /// Runs `work` inside the namespace, in a thread of its own that ends with it: no other thread ever
+    /// changes its namespace. Sockets that `work` opens stay in the namespace.
+    ///
+    /// # Errors
+    /// Where the namespace has ended or may not be entered. No privilege is needed for the current one.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+        thread::scope(|scope| {
+            thread::Builder::new()
+                .name("netns".to_owned())
+                .spawn_scoped(scope, || {
+                    self.move_this_thread()?;
+                    Ok(work())
+                })
+                .map_err(|source| Error::Thread {
+                    name: self.name.clone(),
+                    source,
+                })?
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn move_this_thread(&self) -> Result<(), Error> {
+        let name = || self.name.clone();
+        if fs::metadata("/proc/thread-self/ns/net").is_ok_and(|here| here.ino() == u64::from(self.inode)) {
+            return Ok(());
+        }
+        let file = open(&self.path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::Ended { name: name() },
+            _ => Error::Unreadable {
+                name: name(),
+                path: self.path.clone(),
+                source,
+            },
+        })?;
+        // A path may by now lead to another namespace: a new one of that name, another process of that id.
+        if inode_of_netns(&file).ok().flatten() != Some(self.inode) {
+            return Err(Error::Ended { name: name() });
+        }
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| {
+            Error::Enter {
+                name: name(),
+                source: errno.into(),
+            }
+        })
+    }
+
+    fn at(name: String, path: PathBuf) -> Result<Self, Error> {
+        let file = match open(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                return Err(match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::Missing { name, path },
+                    _ => Error::Unreadable {
+                        name,
+                        path,
+                        source: error,
+                    },
+                });
+            }
+        };
+        match inode_of_netns(&file) {
+            Ok(Some(inode)) => Ok(Self { inode, name, path }),
+            Ok(None) => Err(Error::NotNetns { name, path }),
+            Err(source) => Err(Error::Unreadable { name, path, source }),
+        }
+    }
+}
+
+impl From<&Netns> for event::Namespace {
+    fn from(netns: &Netns) -> Self {
+        Self {
+            inode: netns.inode,
+            name: netns.name.clone(),
+        }
+    }
+}
+
+/// The names that `ip netns list` shows, sorted.
+fn names() -> Vec<String> {
+    // No folder: nobody has named one yet.
+    let Ok(folder) = fs::read_dir(NAMES) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = folder
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Opens without waiting, which a named pipe would make us do.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+}
+
+/// The inode of an open network namespace, `None` where the file is something else.
+fn inode_of_netns(file: &File) -> io::Result<Option<u32>> {
+    /// `_IO(0xb7, 3)`: the `CLONE_NEW*` flag of a namespace file (include/uapi/linux/nsfs.h), since 4.11.
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
+    if rustix::fs::fstatfs(file)?.f_type != libc::NSFS_MAGIC {
+        return Ok(None);
+    }
+    // SAFETY: the request takes no argument, so no memory is touched; that it means something else to
+    // another kind of file is ruled out above.
+    let kind = unsafe { libc::ioctl(file.as_raw_fd(), NS_GET_NSTYPE) };
+    if kind != libc::CLONE_NEWNET {
+        return Ok(None);
+    }
+    Ok(u32::try_from(file.metadata()?.ino()).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn current_is_entered_without_privilege() {
+        let here = Netns::current().unwrap();
+        assert!(here.is_current());
+        let inside = here
+            .enter(|| fs::metadata("/proc/thread-self/ns/net").unwrap().ino())
+            .unwrap();
+        assert_eq!(inside, u64::from(here.inode()));
+    }
+
+    #[test]
+    fn current_is_found_by_path_and_comes_first_of_all() {
+        let here = Netns::current().unwrap();
+        let path = format!("/proc/{}/ns/net", std::process::id());
+        let by_path = Netns::open(&path).unwrap();
+        assert_eq!((by_path.inode(), by_path.name()), (here.inode(), path.as_str()));
+        let all = Netns::all().unwrap();
+        assert_eq!(all.namespaces[0], here);
+        let inodes: HashSet<u32> = all.namespaces.iter().map(Netns::inode).collect();
+        assert_eq!(inodes.len(), all.namespaces.len(), "each namespace once");
+    }
+
+    #[test]
+    fn a_missing_name_is_told_from_a_wrong_file() {
+        let missing = Netns::open("no-such-namespace").unwrap_err();
+        assert!(matches!(missing, Error::Missing { .. }));
+        assert_eq!(
+            missing.to_string(),
+            "network namespace `no-such-namespace` is not there: no file /run/netns/no-such-namespace; \
+             `ip netns list` shows the names"
+        );
+        assert!(matches!(
+            Netns::open("/proc/self/nothing"),
+            Err(Error::Missing { .. })
+        ));
+        for other in [
+            "/dev/null",
+            "/proc/self/status",
+            "/tmp/",
+            "/proc/self/ns/mnt",
+            "/proc/self/ns/uts",
+        ] {
+            let error = Netns::open(other).unwrap_err();
+            assert!(matches!(error, Error::NotNetns { .. }), "{other}: {error}");
+            assert!(!error.to_string().contains('\n'));
+        }
+    }
+
+    #[test]
+    fn a_panic_inside_reaches_the_caller() {
+        let here = Netns::current().unwrap();
+        let panic = std::panic::catch_unwind(|| here.enter(|| panic!("inside"))).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"inside"));
+    }
+}

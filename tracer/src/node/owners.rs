@@ -1,0 +1,301 @@
+//! Who has a socket: the process by the socket's inode, and from there its cgroup and unit.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::cgroup::{self, Cgroup, Cgroups};
+use crate::event::{Owner, Socket};
+
+/// Finds the owners of sockets, and names cgroups.
+///
+/// To find the process of a socket, the open files of every process are read, which costs about 1 µs a
+/// file. That is done only when an unknown socket is asked for, at most once a second, and never for more
+/// than a twentieth of the time.
+#[derive(Debug)]
+pub struct Owners {
+    by_inode: HashMap<u64, Owner>,
+    unreadable: usize,
+    pace: Pace,
+    cgroups: Cgroups,
+}
+
+impl Default for Owners {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Owners {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            by_inode: HashMap::new(),
+            unreadable: 0,
+            pace: Pace::default(),
+            cgroups: Cgroups::new(),
+        }
+    }
+
+    /// The process that has the socket with this inode. `now` is boot time in ns.
+    ///
+    /// Where several share it, the lowest pid counts, which is the one that opened it; but pid 1 only where
+    /// no other has it, as it opens sockets for the units that it starts. `None` where no process has it
+    /// (inode 0, or it was closed), where the process may not be looked into (see [`Owners::unreadable`]),
+    /// or for up to a second where it was opened after the last look.
+    pub fn by_inode(&mut self, inode: u64, now: u64) -> Option<&Owner> {
+        if inode == 0 {
+            return None;
+        }
+        if !self.by_inode.contains_key(&inode) && self.pace.allows(now) {
+            let begin = Instant::now();
+            self.scan();
+            self.pace.done(now, begin.elapsed());
+        }
+        self.by_inode.get(&inode)
+    }
+
+    /// A process with this id, read at once, as it may be short-lived. `None` where it has ended already.
+    #[must_use]
+    pub fn by_pid(pid: u32) -> Option<Owner> {
+        let command = command(pid)?;
+        // It may end in between: then its cgroup stays unknown.
+        let Cgroup { path, unit } = cgroup::of_process(pid).ok().flatten().unwrap_or_default();
+        Some(Owner {
+            pid,
+            command,
+            cgroup: path,
+            unit,
+        })
+    }
+
+    /// The cgroup (v2) with this id. `now` is boot time in ns. `None` where the id is unknown, as for up to a
+    /// second after the group was made, or where cgroup v2 is not mounted.
+    pub fn by_cgroup(&mut self, id: u64, now: u64) -> Option<&Cgroup> {
+        self.cgroups.by_id(id, now)
+    }
+
+    /// Sets the owners of sockets that have none yet.
+    pub fn fill(&mut self, sockets: &mut [Socket], now: u64) {
+        for socket in sockets.iter_mut().filter(|socket| socket.owner.is_none()) {
+            socket.owner = self.by_inode(socket.inode, now).cloned();
+        }
+    }
+
+    /// Processes whose open files this user could not see at the last look.
+    #[must_use]
+    pub fn unreadable(&self) -> usize {
+        self.unreadable
+    }
+
+    /// Forgets, and looks at every process.
+    fn scan(&mut self) {
+        self.by_inode.clear();
+        self.unreadable = 0;
+        let mut pids = pids();
+        // The first that has a socket keeps it.
+        pids.sort_unstable_by_key(|pid| (*pid == 1, *pid));
+        for pid in pids {
+            match sockets_of(pid) {
+                Ok(inodes) => {
+                    let unknown = |inode: &u64| !self.by_inode.contains_key(inode);
+                    let new: Vec<u64> = inodes.into_iter().filter(unknown).collect();
+                    if !new.is_empty()
+                        && let Some(owner) = Self::by_pid(pid)
+                    {
+                        self.by_inode
+                            .extend(new.into_iter().map(|inode| (inode, owner.clone())));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.unreadable += 1,
+                // It has ended meanwhile.
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// When something costly may be done again.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Boot time in ns.
+    next: u64,
+}
+
+impl Pace {
+    const AT_LEAST: Duration = Duration::from_secs(1);
+    /// Of the time that passes, one part in so many may be spent.
+    const SHARE: u32 = 20;
+
+    pub(super) fn allows(&self, now: u64) -> bool {
+        now >= self.next
+    }
+
+    pub(super) fn done(&mut self, now: u64, cost: Duration) {
+        let pause = Self::AT_LEAST.max(cost.saturating_mul(Self::SHARE));
+        self.next = now.saturating_add(u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+/// All process ids, in no order; empty where /proc is not mounted.
+pub(super) fn pids() -> Vec<u32> {
+    let Ok(folder) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    folder
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+/// The command of a process, `None` where it has ended.
+pub(super) fn command(pid: u32) -> Option<String> {
+    // Any bytes but a line's end may be in it.
+    let bytes = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
+}
+
+/// Inodes of the sockets that a process has open.
+fn sockets_of(pid: u32) -> io::Result<Vec<u64>> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd"))?;
+    Ok(files
+        .flatten()
+        .filter_map(|file| socket_inode(fs::read_link(file.path()).ok()?.to_str()?))
+        .collect())
+}
+
+/// `socket:[N]`
+fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::UdpSocket;
+    use std::os::fd::{AsRawFd, OwnedFd};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn open() -> (UdpSocket, u64) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
+        let inode = socket_inode(link.to_str().unwrap()).unwrap();
+        (socket, inode)
+    }
+
+    #[test]
+    fn links_of_other_files_are_no_sockets() {
+        assert_eq!(socket_inode("socket:[42]"), Some(42));
+        for other in [
+            "pipe:[42]",
+            "/tmp/socket:[42]",
+            "socket:[]",
+            "socket:[42",
+            "anon_inode:[eventpoll]",
+        ] {
+            assert_eq!(socket_inode(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_socket_of_this_process_is_its_own() {
+        let (_socket, inode) = open();
+        let mut owners = Owners::new();
+        let owner = owners.by_inode(inode, 0).unwrap();
+        assert_eq!(owner.pid, std::process::id());
+        assert_eq!(
+            owner.command,
+            fs::read_to_string("/proc/self/comm").unwrap().trim_end()
+        );
+        let text = fs::read_to_string("/proc/self/cgroup").unwrap();
+        assert_eq!(owner.cgroup, Cgroup::from_proc(&text).unwrap_or_default().path);
+        assert_eq!(owners.by_inode(0, SECOND), None);
+    }
+
+    #[test]
+    fn a_new_socket_is_found_after_the_pause_and_not_before() {
+        let (_first, known) = open();
+        let mut owners = Owners::new();
+        assert!(owners.by_inode(known, 5 * SECOND).is_some());
+        let (_second, new) = open();
+        assert_eq!(owners.by_inode(new, 5 * SECOND + 1), None, "the cost is bounded");
+        assert_eq!(owners.by_inode(new, 6 * SECOND - 1), None);
+        assert!(
+            owners.by_inode(known, 5 * SECOND + 1).is_some(),
+            "what is known costs nothing"
+        );
+        assert!(owners.by_inode(new, 60 * SECOND).is_some());
+    }
+
+    #[test]
+    fn the_pause_grows_with_the_cost() {
+        let mut pace = Pace::default();
+        assert!(pace.allows(0));
+        pace.done(0, Duration::from_millis(1));
+        assert!(!pace.allows(SECOND - 1) && pace.allows(SECOND));
+        pace.done(0, Duration::from_millis(200));
+        assert!(!pace.allows(4 * SECOND - 1) && pace.allows(4 * SECOND));
+        pace.done(u64::MAX, Duration::MAX);
+        assert!(pace.allows(u64::MAX));
+    }
+
+    /// `cat` with this standard input, started for sure: what `say` sends to it has come back.
+    fn cat(stdin: Stdio, say: impl FnOnce(&mut Child)) -> Child {
+        let mut child = Command::new("cat")
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        say(&mut child);
+        let mut answer = [0; 2];
+        child.stdout.as_mut().unwrap().read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hi");
+        child
+    }
+
+    #[test]
+    fn the_owner_of_a_socket_may_exit_meanwhile() {
+        let (socket, inode) = open();
+        let address = socket.local_addr().unwrap();
+        // The child alone has it then.
+        let mut child = cat(Stdio::from(OwnedFd::from(socket)), |_| {
+            UdpSocket::bind("127.0.0.1:0")
+                .unwrap()
+                .send_to(b"hi", address)
+                .unwrap();
+        });
+        let mut owners = Owners::new();
+        let found = owners.by_inode(inode, 0).cloned();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found = found.unwrap();
+        assert_eq!((found.pid, found.command.as_str()), (child.id(), "cat"));
+        assert_eq!(owners.by_inode(inode, 1), Some(&found), "the last that was known");
+        assert_eq!(owners.by_inode(u64::MAX, u64::MAX), None);
+        assert_eq!(
+            owners.by_inode(inode, u64::MAX),
+            None,
+            "forgotten with the next look"
+        );
+    }
+
+    #[test]
+    fn a_process_is_known_while_it_lives() {
+        let mut child = cat(Stdio::piped(), |child| {
+            child.stdin.as_mut().unwrap().write_all(b"hi").unwrap();
+        });
+        let pid = child.id();
+        let owner = Owners::by_pid(pid).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!((owner.pid, owner.command.as_str()), (pid, "cat"));
+        assert_eq!(Owners::by_pid(pid), None);
+        assert!(sockets_of(pid).is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! What the tracer is allowed to do, before it tries.
+
+use std::fs;
+use std::io;
+
+use rustix::thread::{CapabilitySet, capabilities};
+
+/// A privilege that the tracer does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The privilege, as capabilities(7) names it.
+    pub privilege: &'static str,
+    /// What is therefore not possible.
+    pub therefore: &'static str,
+    /// Without it the tracer cannot run at all.
+    pub required: bool,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} is missing: {}; run tracer as root",
+            self.privilege, self.therefore
+        )
+    }
+}
+
+/// What is missing to watch this node, the worst first; empty where nothing is. `other_namespaces`: not only
+/// the tracer's own network namespace is to be watched.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub fn missing(other_namespaces: bool) -> io::Result<Vec<Missing>> {
+    let have = capabilities(None)?.effective;
+    let uid_map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    Ok(judge(have, &uid_map, other_namespaces))
+}
+
+fn judge(have: CapabilitySet, uid_map: &str, other_namespaces: bool) -> Vec<Missing> {
+    let admin = have.contains(CapabilitySet::SYS_ADMIN);
+    // Since 5.8 a part of CAP_SYS_ADMIN, which still is enough (kernel/bpf/syscall.c, kernel/events/core.c).
+    let bpf = admin || have.contains(CapabilitySet::BPF | CapabilitySet::PERFMON);
+    let needs = [
+        (
+            is_initial_user_namespace(uid_map),
+            "the node's own user namespace",
+            "root of a container with user ids of its own may not load BPF programs",
+            true,
+        ),
+        (
+            bpf,
+            "CAP_BPF with CAP_PERFMON (or CAP_SYS_ADMIN)",
+            "packets cannot be watched at all",
+            true,
+        ),
+        (
+            admin || !other_namespaces,
+            "CAP_SYS_ADMIN",
+            "other network namespaces cannot be entered",
+            true,
+        ),
+        (
+            have.contains(CapabilitySet::NET_ADMIN),
+            "CAP_NET_ADMIN",
+            "details of sockets, rules and BPF programs of the network are not seen",
+            false,
+        ),
+        (
+            have.contains(CapabilitySet::SYS_PTRACE),
+            "CAP_SYS_PTRACE",
+            "sockets of other users' processes have no owner",
+            false,
+        ),
+        (
+            admin || have.contains(CapabilitySet::SYSLOG),
+            "CAP_SYSLOG",
+            "places in the kernel are shown as numbers where kptr_restrict is set",
+            false,
+        ),
+    ];
+    needs
+        .into_iter()
+        .filter(|(held, ..)| !held)
+        .map(|(_, privilege, therefore, required)| Missing {
+            privilege,
+            therefore,
+            required,
+        })
+        .collect()
+}
+
+/// The initial user namespace maps all 2^32 − 1 ids to themselves. An unreadable map is no reason to stop.
+fn is_initial_user_namespace(uid_map: &str) -> bool {
+    let mut lines = uid_map.lines();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => line.split_ascii_whitespace().eq(["0", "0", "4294967295"]),
+        (Some(_), Some(_)) => false,
+        (None, _) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INITIAL: &str = "         0          0 4294967295\n";
+
+    fn privileges(have: CapabilitySet, uid_map: &str, other: bool) -> Vec<&'static str> {
+        judge(have, uid_map, other)
+            .iter()
+            .map(|missing| missing.privilege)
+            .collect()
+    }
+
+    #[test]
+    fn root_lacks_nothing_and_nobody_lacks_all() {
+        assert!(privileges(CapabilitySet::all(), INITIAL, true).is_empty());
+        let all = judge(CapabilitySet::empty(), INITIAL, true);
+        assert_eq!(all.iter().filter(|missing| missing.required).count(), 2);
+        assert_eq!(all.len(), 5);
+        for missing in all {
+            assert!(!missing.to_string().contains('\n') && missing.to_string().ends_with("as root"));
+        }
+    }
+
+    #[test]
+    fn new_capabilities_stand_in_for_the_old_one() {
+        let bpf = CapabilitySet::BPF
+            | CapabilitySet::PERFMON
+            | CapabilitySet::NET_ADMIN
+            | CapabilitySet::SYS_PTRACE
+            | CapabilitySet::SYSLOG;
+        assert!(privileges(bpf, INITIAL, false).is_empty());
+        assert_eq!(privileges(bpf, INITIAL, true), ["CAP_SYS_ADMIN"]);
+        assert_eq!(
+            privileges(bpf - CapabilitySet::PERFMON, INITIAL, false),
+            ["CAP_BPF with CAP_PERFMON (or CAP_SYS_ADMIN)"]
+        );
+        assert_eq!(
+            privileges(CapabilitySet::SYS_ADMIN, INITIAL, true),
+            ["CAP_NET_ADMIN", "CAP_SYS_PTRACE"]
+        );
+    }
+
+    #[test]
+    fn root_of_a_container_is_not_root() {
+        for map in ["0 100000 65536\n", "0 1000 1\n1 100000 65536\n"] {
+            assert_eq!(
+                privileges(CapabilitySet::all(), map, false),
+                ["the node's own user namespace"]
+            );
+        }
+        assert!(privileges(CapabilitySet::all(), "", false).is_empty());
+    }
+}

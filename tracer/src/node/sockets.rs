@@ -1,0 +1,384 @@
+//! The sockets that are there already: every IPv4 and IPv6 socket of a namespace.
+//!
+//! TCP, UDP and raw sockets come from sock_diag. The kernel loads the module of a sock_diag by itself when
+//! it is asked for, and tracer changes nothing on the node: where the module is not loaded yet, and for
+//! ping sockets, which have no sock_diag, the lists in /proc/net are read (slower, the same facts).
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::netlink::{self, array_at, u32_at};
+use super::{Netns, namespace, proc_net};
+use crate::event::{Capability, CapabilityState, FlowKey, Protocol, Socket, SocketState};
+
+/// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// Length of `struct inet_diag_sockid` in a request and in an answer.
+const SOCKET_ID: usize = 48;
+/// All states from `TCP_ESTABLISHED` (1) to `TCP_NEW_SYN_RECV` (12).
+const ALL_STATES: u32 = (1 << 13) - 2;
+
+/// The sockets of a namespace.
+#[derive(Debug)]
+pub struct Sockets {
+    /// All that could be read, without owners (see [`super::Owners`]); `from` is `None`.
+    pub sockets: Vec<Socket>,
+    /// Lists that could not be read, a sentence each; empty where all could.
+    pub unread: Vec<String>,
+}
+
+impl Sockets {
+    /// The capability `sockets`: partial where a list is missing.
+    #[must_use]
+    pub fn capability(&self) -> Capability {
+        let (state, why) = if self.unread.is_empty() {
+            (CapabilityState::Available, String::new())
+        } else {
+            let why = format!(
+                "{} Flows of such sockets that were open before the start are known only once they carry \
+                 packets.",
+                self.unread.join(" ")
+            );
+            (CapabilityState::Partial, why)
+        };
+        Capability {
+            name: "sockets".to_owned(),
+            state,
+            why,
+        }
+    }
+}
+
+/// What lists of sockets the kernel keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Tcp,
+    Udp,
+    Raw,
+    Ping,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Raw, Self::Ping];
+
+    /// Its protocol number for sock_diag and the module that answers, where it has one.
+    fn diag(self) -> Option<(u8, &'static str)> {
+        match self {
+            Self::Tcp => Some((6, "tcp_diag")),
+            Self::Udp => Some((17, "udp_diag")),
+            Self::Raw => Some((255, "raw_diag")),
+            Self::Ping => None,
+        }
+    }
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// `AF_INET` or `AF_INET6`.
+    fn number(self) -> u8 {
+        match self {
+            Self::V4 => 2,
+            Self::V6 => 10,
+        }
+    }
+}
+
+/// A socket as the kernel lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) state: u32,
+    pub(super) local: (IpAddr, u16),
+    pub(super) remote: (IpAddr, u16),
+    pub(super) inode: u64,
+}
+
+/// Lists the IPv4 and IPv6 sockets of a namespace: TCP (listening and TIME-WAIT too), UDP, raw and ping.
+///
+/// # Errors
+/// Where the namespace cannot be entered. A list that cannot be read is told in [`Sockets::unread`].
+pub fn list(netns: &Netns) -> Result<Sockets, namespace::Error> {
+    netns.enter(|| {
+        let mut found = Sockets {
+            sockets: Vec::new(),
+            unread: Vec::new(),
+        };
+        for kind in Kind::ALL {
+            let diag = kind.diag().filter(|(_, module)| is_loaded(module));
+            for family in Family::ALL {
+                match rows(kind, family, diag.map(|(number, _)| number)) {
+                    Ok(rows) => found.sockets.extend(
+                        rows.into_iter()
+                            .filter_map(|row| row.socket(netns.inode(), kind, family)),
+                    ),
+                    Err(why) => found.unread.push(why),
+                }
+            }
+        }
+        found
+    })
+}
+
+fn rows(kind: Kind, family: Family, diag: Option<u8>) -> Result<Vec<Row>, String> {
+    let by_diag = diag.map(|number| {
+        netlink::dump(
+            netlink::SOCK_DIAG,
+            SOCK_DIAG_BY_FAMILY,
+            &request(family, number),
+            parse,
+        )
+    });
+    let refusal = match by_diag {
+        Some(Ok(rows)) => return Ok(rows),
+        // ENOENT: this kernel is built without it.
+        Some(Err(error)) if !error.is_unknown_request() => Some(error),
+        _ => None,
+    };
+    proc_net::rows(kind, family).map_err(|error| match refusal {
+        Some(refusal) => format!("{refusal}, and {error}."),
+        None => format!("{error}."),
+    })
+}
+
+/// `struct inet_diag_req_v2` { u8 family, protocol, extensions, pad; u32 states; id }: without extensions,
+/// and with an empty id, which stands for any.
+fn request(family: Family, protocol: u8) -> Vec<u8> {
+    let mut request = vec![family.number(), protocol, 0, 0];
+    request.extend(ALL_STATES.to_ne_bytes());
+    request.extend([0; SOCKET_ID]);
+    request
+}
+
+/// `struct inet_diag_msg` { u8 family, state, timer, retransmissions; id; u32 expires, receive queue, send
+/// queue, uid, inode }, where the id is { be16 ports; be32 addresses[4]; u32 device; u32 cookie[2] }.
+fn parse(body: &[u8]) -> Option<Row> {
+    let port = |offset| array_at(body, offset).map(u16::from_be_bytes);
+    let address = |offset| match *body.first()? {
+        2 => array_at::<4>(body, offset).map(IpAddr::from),
+        10 => array_at::<16>(body, offset).map(IpAddr::from),
+        _ => None,
+    };
+    Some(Row {
+        state: u32::from(*body.get(1)?),
+        local: (address(8)?, port(4)?),
+        remote: (address(24)?, port(6)?),
+        inode: u64::from(u32_at(body, 4 + SOCKET_ID + 16)?),
+    })
+}
+
+impl Row {
+    /// `None` for a state that is no state of a socket that can receive.
+    fn socket(self, netns: u32, kind: Kind, family: Family) -> Option<Socket> {
+        let (local, remote) = canonical(self.local.0, self.remote.0);
+        let (protocol, local_port, remote_port) = match kind {
+            Kind::Tcp => (Protocol::Tcp, self.local.1, self.remote.1),
+            Kind::Udp => (Protocol::Udp, self.local.1, self.remote.1),
+            // In place of its port a raw socket has its protocol.
+            Kind::Raw => (
+                u8::try_from(self.local.1).map_or(Protocol::Other(0), Protocol::from),
+                0,
+                0,
+            ),
+            // In place of its port a ping socket has its identifier.
+            Kind::Ping => match family {
+                Family::V4 => (Protocol::Icmp, self.local.1, 0),
+                Family::V6 => (Protocol::Icmp6, self.local.1, 0),
+            },
+        };
+        Some(Socket {
+            flow: FlowKey {
+                netns,
+                protocol,
+                local,
+                local_port,
+                remote,
+                remote_port,
+            },
+            state: SocketState::from_kernel(self.state)?,
+            from: None,
+            inode: self.inode,
+            owner: None,
+        })
+    }
+}
+
+/// IPv4 addresses as such, also where an IPv6 socket speaks IPv4. The unspecified address of such a socket
+/// becomes IPv4 as well; a socket that is bound to any and not connected keeps `::`.
+fn canonical(local: IpAddr, remote: IpAddr) -> (IpAddr, IpAddr) {
+    let any_v4 = |address: IpAddr, other: IpAddr| {
+        if address == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && other.is_ipv4() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        } else {
+            address
+        }
+    };
+    let (local, remote) = (local.to_canonical(), remote.to_canonical());
+    (any_v4(local, remote), any_v4(remote, local))
+}
+
+/// Whether a question to this module makes the kernel load nothing.
+fn is_loaded(module: &str) -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let read = |path: &str| fs::read_to_string(path).ok();
+    needs_no_loading(
+        module,
+        read("/proc/modules").as_deref(),
+        read(&format!("/lib/modules/{release}/modules.builtin")).as_deref(),
+        read("/proc/sys/kernel/modules_disabled").as_deref(),
+    )
+}
+
+/// `None` for a file that is not there.
+fn needs_no_loading(
+    module: &str,
+    loaded: Option<&str>,
+    builtin: Option<&str>,
+    disabled: Option<&str>,
+) -> bool {
+    // Without the list the kernel knows no modules at all.
+    let Some(loaded) = loaded else { return true };
+    disabled.is_some_and(|flag| flag.trim() == "1")
+        || loaded.lines().any(|line| line.split(' ').next() == Some(module))
+        || builtin.is_some_and(|list| {
+            list.lines()
+                .any(|path| path.rsplit('/').next().and_then(|file| file.strip_suffix(".ko")) == Some(module))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn no_module_is_loaded_by_asking() {
+        let loaded = "udp_diag 16384 0 - Live 0x0000000000000000\ninet_diag 24576 1 udp_diag, Live 0x0\n";
+        let builtin = "kernel/net/ipv4/raw_diag.ko\nkernel/fs/ext4/ext4.ko\n";
+        for (module, expected) in [
+            ("udp_diag", true),
+            ("raw_diag", true),
+            ("tcp_diag", false),
+            ("diag", false),
+            ("udp", false),
+        ] {
+            assert_eq!(
+                needs_no_loading(module, Some(loaded), Some(builtin), Some("0\n")),
+                expected,
+                "{module}"
+            );
+        }
+        assert!(
+            needs_no_loading("tcp_diag", Some(loaded), None, Some("1\n")),
+            "nothing can be loaded any more"
+        );
+        assert!(
+            needs_no_loading("tcp_diag", None, None, None),
+            "a kernel without modules"
+        );
+        assert!(!needs_no_loading("tcp_diag", Some(""), None, None));
+    }
+
+    #[test]
+    fn mapped_addresses_become_ipv4() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (local, remote, expected) in [
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", ("192.0.2.1", "192.0.2.2")),
+            ("::ffff:192.0.2.1", "::", ("192.0.2.1", "0.0.0.0")),
+            ("::", "::ffff:192.0.2.2", ("0.0.0.0", "192.0.2.2")),
+            ("::", "::", ("::", "::")),
+            ("0.0.0.0", "0.0.0.0", ("0.0.0.0", "0.0.0.0")),
+            ("2001:db8::1", "::", ("2001:db8::1", "::")),
+        ] {
+            assert_eq!(canonical(ip(local), ip(remote)), (ip(expected.0), ip(expected.1)));
+        }
+    }
+
+    #[test]
+    fn short_messages_are_refused() {
+        let mut message = vec![0; 72];
+        message[0] = 2;
+        assert!(parse(&message).is_some());
+        assert!((0..72).all(|length| parse(&message[..length]).is_none()));
+        message[0] = 1;
+        assert!(parse(&message).is_none(), "a family that was not asked for");
+    }
+
+    /// The inode of an open socket.
+    fn inode(socket: &impl AsRawFd) -> u64 {
+        let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
+        let link = link.to_str().unwrap();
+        link.strip_prefix("socket:[")
+            .unwrap()
+            .strip_suffix(']')
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
+    #[test]
+    fn both_ways_find_the_same_sockets_of_this_process() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let datagram = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut own = [inode(&listener), inode(&client), inode(&server), inode(&datagram)];
+        own.sort_unstable();
+
+        let netns = Netns::current().unwrap();
+        let rows = |diag: bool| {
+            netns
+                .enter(|| {
+                    let mut rows: Vec<Row> = [Kind::Tcp, Kind::Udp]
+                        .into_iter()
+                        .flat_map(|kind| {
+                            let number = kind.diag().map(|(number, _)| number).filter(|_| diag);
+                            rows(kind, Family::V4, number).unwrap()
+                        })
+                        .filter(|row| own.contains(&row.inode))
+                        .collect();
+                    rows.sort_by_key(|row| row.inode);
+                    rows
+                })
+                .unwrap()
+        };
+        let by_proc = rows(false);
+        assert_eq!(by_proc.iter().map(|row| row.inode).collect::<Vec<_>>(), own);
+        if is_loaded("tcp_diag") && is_loaded("udp_diag") {
+            assert_eq!(by_proc, rows(true));
+        }
+        let listed = list(&netns).unwrap();
+        assert_eq!(listed.unread, Vec::<String>::new());
+        assert_eq!(listed.capability().state, CapabilityState::Available);
+        let find = |wanted: u64| {
+            listed
+                .sockets
+                .iter()
+                .find(|socket| socket.inode == wanted)
+                .unwrap()
+        };
+        let tcp = find(inode(&client));
+        assert_eq!(tcp.state, SocketState::Established);
+        assert_eq!(
+            tcp.flow,
+            FlowKey {
+                netns: netns.inode(),
+                protocol: Protocol::Tcp,
+                local: "127.0.0.1".parse().unwrap(),
+                local_port: client.local_addr().unwrap().port(),
+                remote: "127.0.0.1".parse().unwrap(),
+                remote_port: listener.local_addr().unwrap().port(),
+            }
+        );
+        assert_eq!(find(inode(&listener)).state, SocketState::Listen);
+        assert_eq!(find(inode(&datagram)).state, SocketState::Close);
+    }
+}
