@@ -3,5 +3,7 @@
 //! Sources ([`probe`], [`node`]) say [`event::Event`]s; [`model`] and [`diagnosis`] turn them into a
 //! [`report::Report`]; the faces ([`ui`], [`cli`]) show that. See docs/architecture.md.
 
+pub mod diagnosis;
 pub mod event;
+pub mod model;
 pub mod report;
