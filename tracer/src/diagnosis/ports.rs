@@ -1,0 +1,248 @@
+//! Sockets and the processes that have them.
+
+use std::net::IpAddr;
+
+use super::words::{self, count, span};
+use super::{Finding, Rule, seen};
+use crate::event::{FlowKey, Owner, Protocol};
+use crate::model::Model;
+use crate::model::clock::SECOND;
+use crate::model::ends;
+use crate::model::growth::Spell;
+use crate::model::queues::Port;
+use crate::report::{Confidence, Where};
+
+/// R12: nothing listens any more.
+pub(super) const NO_SOCKET: Rule = Rule {
+    id: "R12",
+    slug: "no-socket",
+    title: "Nothing listens where packets keep arriving",
+    place: Where::Process,
+    examine: no_socket,
+};
+
+/// P01: datagrams reach the socket and the process does not read them.
+///
+/// UDP only: a TCP receiver that pauses is flow control, which cannot be told from a hang by counts.
+pub(super) const UNREAD: Rule = Rule {
+    id: "P01",
+    slug: "unread",
+    title: "Datagrams reach the socket and the process does not read them",
+    place: Where::Process,
+    examine: unread,
+};
+
+/// Packets that come so soon after a socket was closed belong to what it was doing.
+const AFTERMATH: u64 = SECOND;
+/// Refusals at a port that nobody was ever seen to have are told from this number on.
+const STRANGERS: u64 = 5;
+/// A process that has not read for this long, while more was queued, does not read.
+const NOT_READ: u64 = 3 * SECOND;
+/// It must be this many datagrams behind.
+const BEHIND: u64 = 3;
+
+/// A local end that refuses packets.
+struct Refusal<'a> {
+    port: Port,
+    address: IpAddr,
+    spell: Spell,
+    confidence: Confidence,
+    owner: Option<&'a Owner>,
+    /// When the socket was last known to be there.
+    had_until: Option<u64>,
+}
+
+fn no_socket(model: &Model) -> Option<Finding> {
+    let now = model.now();
+    let mut refusals: Vec<Refusal<'_>> = model
+        .sockets()
+        .refusals()
+        .filter_map(|(port, address, growing)| refusal(model, port, address, growing.recent(now)?))
+        .collect();
+    // The surest first, then the busiest; the order of ports decides the rest.
+    refusals.sort_by_key(|refusal| std::cmp::Reverse((refusal.confidence, refusal.spell.packets)));
+    let worst = refusals.first()?;
+    let Port {
+        netns,
+        protocol,
+        number,
+    } = worst.port;
+
+    let had = match (worst.owner, worst.had_until) {
+        (Some(owner), Some(at)) => format!("; {} had it until {}", words::owner(owner), model.utc(at)),
+        (Some(owner), None) => format!("; {} had it", words::owner(owner)),
+        (None, Some(at)) => format!("; a socket was there until {}", model.utc(at)),
+        (None, None) => "; no socket was seen there since the start".to_owned(),
+    };
+    let others: Vec<String> = refusals[1..]
+        .iter()
+        .filter(|other| other.confidence == worst.confidence)
+        .map(|other| format!("{} {}", other.port.protocol, other.port.number))
+        .collect();
+    let others = match words::list(&words::distinct(others)) {
+        more if more.is_empty() => more,
+        more => format!(" The same goes for {more}."),
+    };
+    let explanation = format!(
+        "Nothing listens on {protocol} {number}{had}. {} for it arrived since and found no socket.{others}",
+        count(worst.spell.packets, "packet")
+    );
+
+    let evidence = refusals
+        .iter()
+        .filter(|other| other.confidence == worst.confidence)
+        .take(5)
+        .map(|other| {
+            let Port { protocol, number, .. } = other.port;
+            let packets = count(other.spell.packets, "packet");
+            seen(
+                "drop",
+                format!(
+                    "{packets} to {protocol} {} port {number}: {}",
+                    other.address,
+                    ends::NO_SOCKET
+                ),
+            )
+        })
+        .chain(worst.had_until.map(|at| {
+            seen(
+                "socket",
+                format!("{protocol} {number} was last there at {}", model.utc(at)),
+            )
+        }))
+        .collect();
+    let flows: Vec<FlowKey> = model
+        .flows()
+        .iter()
+        .filter(|(key, flow)| Port::of(key) == worst.port && flow.dropped_by(now, ends::no_socket))
+        .map(|(key, _)| *key)
+        .collect();
+    let unit = worst
+        .owner
+        .map(|owner| owner.unit.clone())
+        .filter(|unit| !unit.is_empty());
+    let option = if protocol == Protocol::Udp { "u" } else { "t" };
+    let mut check = vec![words::command(
+        model,
+        netns,
+        &format!("ss -ln{option}p sport = :{number}"),
+    )];
+    let mut remedy = Vec::new();
+    if let Some(unit) = &unit {
+        check.push(format!("systemctl status {unit}"));
+        check.push(format!("journalctl -u {unit} -n 50"));
+        remedy.push(format!(
+            "systemctl restart {unit}  # Risk: ends what the unit still does; read its status first."
+        ));
+    }
+
+    Some(Finding {
+        confidence: worst.confidence,
+        explanation,
+        since: worst.spell.since.max(worst.had_until.unwrap_or(0)),
+        evidence,
+        flows,
+        units: unit.into_iter().collect(),
+        check,
+        remedy,
+    })
+}
+
+fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<Refusal<'_>> {
+    let bound = model.sockets().bound(port, address);
+    let owner = bound.and_then(|bound| bound.owner.as_ref());
+    let refusal = |confidence, had_until| Refusal {
+        port,
+        address,
+        spell,
+        confidence,
+        owner,
+        had_until,
+    };
+    let strangers = || (spell.packets >= STRANGERS).then(|| refusal(Confidence::Weak, None));
+    match (port.protocol, bound) {
+        (_, None) => strangers(),
+        (Protocol::Tcp, Some(bound)) => {
+            // While a socket is there, what is refused is for another address or was already lost.
+            let closed = bound.closed?;
+            (spell.packets >= 2 && spell.last >= closed.saturating_add(AFTERMATH))
+                .then(|| refusal(Confidence::Conclusive, Some(closed)))
+        }
+        // Nothing tells when such a socket is closed: that none is there, the refusals say themselves.
+        (_, Some(_)) => {
+            let queue = model.queues().get(port);
+            let used = queue.map(|queue| queue.last_queued.max(queue.last_read.unwrap_or(0)));
+            let back = used.is_some_and(|used| used >= spell.last);
+            let lasting = spell.last.saturating_sub(used.unwrap_or(0).max(spell.since)) >= AFTERMATH;
+            (spell.packets >= 3 && lasting && !back).then(|| refusal(Confidence::Conclusive, used))
+        }
+    }
+}
+
+fn unread(model: &Model) -> Option<Finding> {
+    let now = model.now();
+    let (port, queue) = model
+        .queues()
+        .iter()
+        .filter(|(port, _)| port.protocol == Protocol::Udp)
+        .filter(|(_, queue)| {
+            // Who never read may never want to.
+            queue
+                .last_read
+                .is_some_and(|read| now.saturating_sub(read) >= NOT_READ)
+                && queue.since_read >= BEHIND
+                && queue.pending() >= BEHIND
+                && queue.last_queued.saturating_sub(queue.waiting_since) >= SECOND
+                && now.saturating_sub(queue.waiting_since) >= NOT_READ
+                && now.saturating_sub(queue.last_queued) <= NOT_READ
+        })
+        .max_by_key(|(_, queue)| queue.pending())?;
+    let flows: Vec<FlowKey> = model
+        .flows()
+        .iter()
+        .filter(|(key, flow)| Port::of(key) == *port && flow.last >= queue.waiting_since)
+        .map(|(key, _)| *key)
+        .collect();
+    let owner = flows.iter().find_map(|key| model.sockets().owner(key));
+    // A socket that nobody is known to have may be the kernel's own.
+    let confidence = if owner.is_some() {
+        Confidence::Strong
+    } else {
+        Confidence::Weak
+    };
+    let who = owner.map_or_else(|| "no known process".to_owned(), words::owner);
+    let waiting = span(now.saturating_sub(queue.waiting_since));
+    let mut check = vec![words::command(
+        model,
+        port.netns,
+        &format!("ss -lnump sport = :{}", port.number),
+    )];
+    if let Some(owner) = owner {
+        check.push(format!("ps -o pid,stat,wchan:32,cmd -p {}", owner.pid));
+        check.push(format!("cat /proc/{}/stack", owner.pid));
+    }
+    Some(Finding {
+        confidence,
+        explanation: format!(
+            "{} for udp {} reached the socket and nothing was read for {waiting}. The socket belongs to {who}.",
+            count(queue.since_read, "datagram"),
+            port.number
+        ),
+        since: queue.waiting_since,
+        evidence: vec![seen(
+            "socket",
+            format!(
+                "udp {}: {} queued, {} read since the start",
+                port.number, queue.queued, queue.read
+            ),
+        )],
+        units: owner
+            .map(|owner| owner.unit.clone())
+            .filter(|unit| !unit.is_empty())
+            .into_iter()
+            .collect(),
+        flows,
+        check,
+        remedy: vec!["This is no fault of the network: see what the process waits for.".to_owned()],
+    })
+}

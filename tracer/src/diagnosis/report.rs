@@ -1,0 +1,369 @@
+//! The picture of the model and the diagnosis that the faces show.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Finding, RULES, Rule, path::ARRIVALS};
+use crate::event::{EntryKey, Fate, FlowKey, Protocol, SocketState};
+use crate::model::Model;
+use crate::model::books::{Line, in_ledger};
+use crate::model::clock::seconds;
+use crate::model::flows::Flow as Counted;
+use crate::model::growth::{rate, span};
+use crate::model::{class, ends};
+use crate::report::{
+    Capability, Class, Confidence, Drop, Flow, Kernel, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
+    Verdict, Where, Window,
+};
+
+/// Rows of drops that are told; the rest is one more row.
+const DROPS: usize = 200;
+/// Starved flows that are told, and flows of a verdict.
+const FLOWS: usize = 100;
+/// What the row of all other drops has for its reason.
+const OTHER: &str = "other";
+
+/// The picture now. To be asked for after a [`crate::event::Body::Tick`], when all counts of a round have been told.
+#[must_use]
+pub fn report(model: &Model) -> Report {
+    let found = verdicts(model);
+    let (started, now) = (model.started(), model.now());
+    let start = model.start();
+    Report {
+        schema: Schema {
+            name: SCHEMA.to_owned(),
+            version: SCHEMA_VERSION,
+        },
+        window: Window {
+            start: model.utc(started),
+            end: model.utc(now),
+            seconds: seconds(now.saturating_sub(started)),
+        },
+        kernel: Kernel {
+            release: start.map(|start| start.kernel.clone()).unwrap_or_default(),
+            host: start.map(|start| start.host.clone()).unwrap_or_default(),
+            boot_id: start.map(|start| start.boot_id.clone()).unwrap_or_default(),
+        },
+        capabilities: model
+            .capabilities()
+            .iter()
+            .map(|known| Capability {
+                name: known.name.clone(),
+                state: known.state,
+                why: known.why.clone(),
+            })
+            .collect(),
+        ledger: model.totals().ledger,
+        rates: rates(model),
+        uplinks: model.node().uplinks().map(|device| device.name.clone()).collect(),
+        place: place(model, &found),
+        verdicts: found,
+        drops: drops(model),
+        starved: starved(model),
+        losses: model.losses(),
+    }
+}
+
+impl Report {
+    /// A failure mode was found: some verdict is at least [`Confidence::Strong`].
+    #[must_use]
+    pub fn failure_found(&self) -> bool {
+        self.verdicts.iter().any(counts)
+    }
+}
+
+/// The verdict makes the node unhealthy.
+fn counts(verdict: &Verdict) -> bool {
+    verdict.confidence >= Confidence::Strong
+}
+
+/// All verdicts: those that count first, then in the order of the rules.
+fn verdicts(model: &Model) -> Vec<Verdict> {
+    let mut verdicts: Vec<Verdict> = RULES
+        .iter()
+        .filter_map(|rule| Some(verdict(model, rule, (rule.examine)(model)?)))
+        .collect();
+    verdicts.sort_by_key(|verdict| Reverse(counts(verdict)));
+    verdicts
+}
+
+fn verdict(model: &Model, rule: &Rule, finding: Finding) -> Verdict {
+    let mut suffering: Vec<(u64, FlowKey)> = finding
+        .flows
+        .iter()
+        .map(|key| {
+            let since = model
+                .flows()
+                .get(key)
+                .and_then(|flow| model.starved_since(key, flow));
+            (since.unwrap_or(u64::MAX), *key)
+        })
+        .collect();
+    suffering.sort_unstable();
+    let units: BTreeSet<String> = finding
+        .flows
+        .iter()
+        .filter_map(|key| model.sockets().owner(key))
+        .map(|owner| owner.unit.clone())
+        .chain(finding.units)
+        .filter(|unit| !unit.is_empty())
+        .collect();
+    Verdict {
+        id: rule.id.to_owned(),
+        title: rule.title.to_owned(),
+        place: rule.place,
+        confidence: finding.confidence,
+        explanation: finding.explanation,
+        since: model.utc(finding.since),
+        evidence: finding.evidence,
+        flows: suffering
+            .iter()
+            .take(FLOWS)
+            .filter_map(|(_, key)| Some(flow(model, key, model.flows().get(key)?)))
+            .collect(),
+        units: units.into_iter().collect(),
+        check: finding.check,
+        remedy: finding.remedy,
+    }
+}
+
+/// Where the fault is, by the first verdict that counts.
+fn place(model: &Model, verdicts: &[Verdict]) -> Where {
+    if let Some(first) = verdicts.first().filter(|verdict| counts(verdict)) {
+        return first.place;
+    }
+    if !model.can(ARRIVALS) {
+        return Where::Unknown;
+    }
+    if model.totals().ledger.arrived > 0 {
+        return Where::Healthy;
+    }
+    let waits = model
+        .endpoints()
+        .silences(model.now())
+        .any(|(_, silence)| silence.until.is_none());
+    let seen = model.flows().iter().next().is_some();
+    if seen && !waits {
+        Where::Healthy
+    } else {
+        Where::Unknown
+    }
+}
+
+fn rates(model: &Model) -> Rates {
+    let before = model.history().before(model.now());
+    let last = model.history().last();
+    let span = span(model.started(), model.now());
+    let packets = |before: u64, now: u64| rate(i128::from(before), i128::from(now), span);
+    let (old, new) = (&before.ledger, &last.ledger);
+    Rates {
+        arrived: packets(old.arrived, new.arrived),
+        arrived_bytes: packets(before.arrived_bytes, last.arrived_bytes),
+        delivered: packets(old.delivered, new.delivered),
+        forwarded: packets(old.forwarded, new.forwarded),
+        answered: packets(old.answered, new.answered),
+        dropped: packets(old.dropped, new.dropped),
+        unexplained: rate(i128::from(old.unexplained), i128::from(new.unexplained), span),
+    }
+}
+
+/// What tells one row of drops from another.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Row<'a> {
+    reason: &'a str,
+    location: Option<&'a crate::event::Location>,
+    netns: u32,
+    iif: u32,
+    protocol: String,
+    socket_found: bool,
+    incoming: bool,
+    in_ledger: bool,
+    class: Class,
+}
+
+/// What a row of drops sums up.
+#[derive(Default)]
+struct Sum {
+    packets: u64,
+    bytes: u64,
+    rate: f64,
+    units: BTreeSet<String>,
+}
+
+impl Sum {
+    fn add(&mut self, model: &Model, key: &EntryKey, line: &Line) {
+        let (started, now) = (model.started(), model.now());
+        let before = line.history.before(now);
+        self.packets = self.packets.saturating_add(line.packets);
+        self.bytes = self.bytes.saturating_add(line.bytes);
+        self.rate += rate(i128::from(before), i128::from(line.packets), span(started, now));
+        if let Some(sighting) = model.books().sighting(key) {
+            self.units.extend(sighting.units.iter().cloned());
+        }
+    }
+}
+
+fn drops(model: &Model) -> Vec<Drop> {
+    let mut rows: BTreeMap<Row<'_>, Sum> = BTreeMap::new();
+    for (key, line) in model.books().lines() {
+        if key.fate != Fate::Dropped || line.packets == 0 {
+            continue;
+        }
+        let row = Row {
+            reason: ends::reason(key),
+            location: key.location.as_ref(),
+            netns: key.netns,
+            iif: key.iif,
+            protocol: protocol(key),
+            socket_found: key.socket_found,
+            incoming: key.incoming,
+            in_ledger: in_ledger(model.node(), key).is_some(),
+            class: class::class(key),
+        };
+        rows.entry(row).or_default().add(model, key, line);
+    }
+    let mut rows: Vec<(Row<'_>, Sum)> = rows.into_iter().collect();
+    // The sort is stable: rows with as many packets stay in the order of their names.
+    rows.sort_by_key(|(_, sum)| Reverse(sum.packets));
+    let rest = rows.split_off(rows.len().min(DROPS));
+    let mut drops: Vec<Drop> = rows
+        .into_iter()
+        .map(|(row, sum)| drop_row(model, &row, sum))
+        .collect();
+    if !rest.is_empty() {
+        drops.push(other(rest));
+    }
+    drops
+}
+
+fn drop_row(model: &Model, row: &Row<'_>, sum: Sum) -> Drop {
+    Drop {
+        reason: row.reason.to_owned(),
+        location: row.location.map(ToString::to_string).unwrap_or_default(),
+        class: row.class,
+        packets: sum.packets,
+        bytes: sum.bytes,
+        rate: sum.rate,
+        socket_found: row.socket_found,
+        incoming: row.incoming,
+        in_ledger: row.in_ledger,
+        device: model.node().device_name(row.netns, row.iif),
+        protocol: row.protocol.clone(),
+        netns: model.node().netns_label(row.netns),
+        units: sum.units.into_iter().collect(),
+    }
+}
+
+/// The row of all drops that have no row of their own.
+fn other(rest: Vec<(Row<'_>, Sum)>) -> Drop {
+    let mut drop = Drop {
+        reason: OTHER.to_owned(),
+        location: String::new(),
+        class: Class::Unclassified,
+        packets: 0,
+        bytes: 0,
+        rate: 0.0,
+        socket_found: false,
+        incoming: rest.iter().all(|(row, _)| row.incoming),
+        in_ledger: rest.iter().all(|(row, _)| row.in_ledger),
+        device: String::new(),
+        protocol: String::new(),
+        netns: String::new(),
+        units: Vec::new(),
+    };
+    for (_, sum) in rest {
+        drop.packets = drop.packets.saturating_add(sum.packets);
+        drop.bytes = drop.bytes.saturating_add(sum.bytes);
+        drop.rate += sum.rate;
+    }
+    drop
+}
+
+/// The protocol of a line: IP's where it is IP, else that of the Ethernet frame.
+fn protocol(key: &EntryKey) -> String {
+    match (key.protocol, key.ethertype) {
+        (Protocol::Other(0), 0x0806) => "arp".to_owned(),
+        (Protocol::Other(0), 0x0800) => "ip".to_owned(),
+        (Protocol::Other(0), 0x86dd) => "ipv6".to_owned(),
+        (Protocol::Other(0), 0x0004) => "llc".to_owned(),
+        (Protocol::Other(0), 0x88cc) => "lldp".to_owned(),
+        (Protocol::Other(0), 0) => OTHER.to_owned(),
+        (Protocol::Other(0), ethertype) => format!("ethertype {ethertype:#06x}"),
+        (Protocol::Other(2), _) => "igmp".to_owned(),
+        (protocol, _) => protocol.to_string(),
+    }
+}
+
+fn starved(model: &Model) -> Vec<Flow> {
+    let mut starved: Vec<(u64, &FlowKey, &Counted)> = model
+        .flows()
+        .iter()
+        .filter_map(|(key, flow)| Some((model.starved_since(key, flow)?, key, flow)))
+        .collect();
+    // Keys come in their order and the sort is stable.
+    starved.sort_by_key(|(since, ..)| *since);
+    starved.truncate(FLOWS);
+    starved
+        .into_iter()
+        .map(|(_, key, counted)| flow(model, key, counted))
+        .collect()
+}
+
+fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
+    let owner = model.sockets().owner(key);
+    let starved = model.starved_since(key, counted);
+    Flow {
+        protocol: key.protocol.to_string(),
+        local: end(key.local, key.local_port),
+        remote: end(key.remote, key.remote_port),
+        netns: model.node().netns_label(key.netns),
+        reply: model.is_reply(key, counted),
+        state: model
+            .sockets()
+            .connection(key)
+            .map_or("", |found| state(found.state))
+            .to_owned(),
+        pid: owner.map_or(0, |owner| owner.pid),
+        command: owner.map(|owner| owner.command.clone()).unwrap_or_default(),
+        cgroup: owner.map(|owner| owner.cgroup.clone()).unwrap_or_default(),
+        unit: owner.map(|owner| owner.unit.clone()).unwrap_or_default(),
+        sent: counted.sent,
+        arrived: counted.arrived,
+        delivered: counted.delivered(key.protocol),
+        dropped: counted.dropped,
+        retransmitted: counted.retransmitted,
+        last_drop: counted
+            .last_drop
+            .as_ref()
+            .map(|drop| format!("{} at {}", drop.0, drop.1))
+            .unwrap_or_default(),
+        starved_seconds: starved.map_or(0.0, |since| seconds(model.now().saturating_sub(since))),
+    }
+}
+
+/// `192.0.2.10:80`, `[2001:db8::1]:80`; the address alone where there is no port.
+fn end(address: IpAddr, port: u16) -> String {
+    if port == 0 {
+        address.to_string()
+    } else {
+        SocketAddr::new(address, port).to_string()
+    }
+}
+
+/// The state's name as `ss` writes it.
+fn state(state: SocketState) -> &'static str {
+    match state {
+        SocketState::Established => "ESTAB",
+        SocketState::SynSent => "SYN-SENT",
+        SocketState::SynRecv | SocketState::NewSynRecv => "SYN-RECV",
+        SocketState::FinWait1 => "FIN-WAIT-1",
+        SocketState::FinWait2 => "FIN-WAIT-2",
+        SocketState::TimeWait => "TIME-WAIT",
+        SocketState::Close => "UNCONN",
+        SocketState::CloseWait => "CLOSE-WAIT",
+        SocketState::LastAck => "LAST-ACK",
+        SocketState::Listen => "LISTEN",
+        SocketState::Closing => "CLOSING",
+    }
+}

@@ -1,0 +1,359 @@
+//! State that the host lost: rules, routes, filters.
+
+use std::net::IpAddr;
+
+use super::words::{self, affected, command, count, distinct, list};
+use super::{Finding, Rule, seen};
+use crate::event::FlowKey;
+use crate::model::Model;
+use crate::model::ends::{self, Signature};
+use crate::model::flows::Flow;
+use crate::report::{Confidence, Evidence, Where};
+
+/// Packets with a signature that no flow waits for make a finding from this number on.
+const UNWANTED: u64 = 3;
+
+/// R01: replies find their socket and are routed as somebody else's.
+///
+/// Early demux has set the packet's socket, then routing took it for a packet to forward, and `ip_forward()`
+/// drops what has a socket. Where forwarding is off, or the packet had no socket, the same loss shows as
+/// packets for an own address that fail as unknown address or unreachable neighbour.
+pub(super) const ROUTED_AS_FOREIGN: Rule = Rule {
+    id: "R01",
+    slug: "reply-routed-as-foreign",
+    title: "Kernel found the socket but routed the reply as foreign",
+    place: Where::GuestKernel,
+    examine: routed_as_foreign,
+};
+
+/// R03: the reverse path filter refuses packets.
+pub(super) const REVERSE_PATH: Rule = Rule {
+    id: "R03",
+    slug: "reverse-path-filter",
+    title: "Reverse path filter drops packets that are for this node",
+    place: Where::GuestKernel,
+    examine: reverse_path,
+};
+
+fn routed_as_foreign(model: &Model) -> Option<Finding> {
+    let now = model.now();
+    let proof = model.books().spell(Signature::RoutedAsForeign, now);
+    let support = model.books().foreign_spell(now);
+    let spell = proof.or(support)?;
+    let since = support.map_or(spell.since, |support| support.since.min(spell.since));
+
+    let flows = flows_dropped(model, |reason, symbol| {
+        (reason == ends::NOT_SPECIFIED && matches!(symbol, "ip_forward" | "ip6_forward"))
+            || ends::treated_as_foreign(reason, symbol)
+    });
+    let own: Vec<FlowKey> = model
+        .books()
+        .sightings()
+        .filter(|(key, _)| {
+            ends::signature(key) == Some(Signature::RoutedAsForeign)
+                || ends::treated_as_foreign(ends::reason(key), ends::symbol(key))
+        })
+        .filter_map(|(_, sighting)| sighting.own)
+        .collect();
+    let devices = devices(model, Signature::RoutedAsForeign);
+
+    let mut evidence = drops(model, Signature::RoutedAsForeign);
+    if support.is_some() {
+        evidence.extend(own_address_drops(model));
+    }
+    evidence.push(books(model));
+    evidence.extend(flow_evidence(model, &flows));
+
+    let what = if proof.is_some() {
+        let on = if devices.is_empty() {
+            String::new()
+        } else {
+            format!(" on {}", list(&devices))
+        };
+        format!(
+            "{} that arrived{on} had already been matched to a socket of this node and were then routed as \
+             somebody else's: the kernel dropped them where it forwards.",
+            count(spell.packets, "packet")
+        )
+    } else {
+        format!(
+            "At least {} for this node's own address {} were handled as somebody else's.",
+            count(spell.packets, "packet"),
+            list(&distinct(own.iter().map(|flow| flow.local.to_string())))
+        )
+    };
+    let explanation = format!(
+        "{what}{} This is what is seen when no routing rule looks up table local; the checks below show \
+         whether that is so.",
+        affected(model, &flows)
+    );
+
+    let (mut check, mut remedy) = (Vec::new(), Vec::new());
+    // One example for each namespace and address family.
+    let mut told: Vec<(u32, bool)> = Vec::new();
+    for key in flows.iter().chain(&own) {
+        if told.contains(&(key.netns, key.local.is_ipv6())) {
+            continue;
+        }
+        told.push((key.netns, key.local.is_ipv6()));
+        let ip = words::ip(key.local);
+        check.push(command(model, key.netns, &format!("{ip} rule")));
+        if let Some(device) = arrival_device(model, key) {
+            check.push(command(
+                model,
+                key.netns,
+                &format!("{ip} route get {} from {} iif {device}", key.local, key.remote),
+            ));
+        }
+        remedy.push(format!(
+            "{}  # where `{ip} rule` shows no `lookup local`. Risk: low, it is the kernel's own default; a \
+             network plugin that moved the rule on purpose may put it back elsewhere. Lasts until it is \
+             deleted again.",
+            command(model, key.netns, &format!("{ip} rule add pref 0 lookup local"))
+        ));
+    }
+    if told.is_empty() {
+        check.push("ip rule".to_owned());
+        remedy.push(
+            "ip rule add pref 0 lookup local  # where `ip rule` shows no `lookup local`. Risk: low, it is the \
+             kernel's own default."
+                .to_owned(),
+        );
+    }
+    remedy.push(
+        "Set ManageForeignRoutingPolicyRules=no in a file in /etc/systemd/networkd.conf.d/ (section [Network]), \
+         where systemd-networkd runs: it then leaves the rules of others alone when it restarts. Risk: rules \
+         that others forget stay."
+            .to_owned(),
+    );
+
+    Some(Finding {
+        confidence: if proof.is_some() {
+            Confidence::Conclusive
+        } else {
+            Confidence::Strong
+        },
+        explanation,
+        since,
+        evidence,
+        units: units(model, Signature::RoutedAsForeign),
+        flows,
+        check,
+        remedy,
+    })
+}
+
+fn reverse_path(model: &Model) -> Option<Finding> {
+    let spell = model.books().spell(Signature::ReversePath, model.now())?;
+    let flows = flows_dropped(model, |reason, _| reason == ends::RPFILTER);
+    let own = model
+        .books()
+        .signed(model.node(), Signature::ReversePath)
+        .find_map(|(key, _)| model.books().sighting(key)?.own);
+    let confidence = if !flows.is_empty() {
+        Confidence::Conclusive
+    } else if own.is_some() && spell.packets >= UNWANTED {
+        Confidence::Strong
+    } else {
+        // Strays that nobody waits for are what the filter is there for.
+        Confidence::Weak
+    };
+
+    let devices = devices(model, Signature::ReversePath);
+    let example = flows.first().copied().or(own);
+    let sources = distinct(flows.iter().chain(&own).map(|flow| flow.remote.to_string()));
+    let from = if sources.is_empty() {
+        String::new()
+    } else {
+        format!(" from {}", list(&sources))
+    };
+    let explanation = format!(
+        "{}{from} arrived on {} and were dropped by the reverse path filter: by this node's routes, packets to \
+         that source would not leave by that device.{}",
+        count(spell.packets, "packet"),
+        list(&devices),
+        affected(model, &flows)
+    );
+
+    let mut evidence = drops(model, Signature::ReversePath);
+    evidence.push(books(model));
+    evidence.extend(flow_evidence(model, &flows));
+
+    let (mut check, mut remedy) = (Vec::new(), Vec::new());
+    let mut told: Vec<(u32, u32)> = Vec::new();
+    for (key, _) in model.books().signed(model.node(), Signature::ReversePath) {
+        let netns = model.node().home(key.netns, key.iif).unwrap_or(key.netns);
+        if told.contains(&(netns, key.iif)) {
+            continue;
+        }
+        told.push((netns, key.iif));
+        // In a sysctl's name a dot of the device is written as a slash.
+        let device = model.node().device_name(netns, key.iif).replace('.', "/");
+        check.push(command(
+            model,
+            netns,
+            &format!("sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.{device}.rp_filter"),
+        ));
+        remedy.push(format!(
+            "{}  # loose mode: any route back will do. Risk: forged sources are let in more easily; use it \
+             only where the way back is meant to differ. Lasts until the settings are loaded again.",
+            command(
+                model,
+                netns,
+                &format!("sysctl -w net.ipv4.conf.{device}.rp_filter=2")
+            )
+        ));
+    }
+    if let Some(flow) = example {
+        check.push(command(
+            model,
+            flow.netns,
+            &format!("ip route get {}", flow.remote),
+        ));
+        let missing = format!(
+            "Where `ip route get {}` names another device or fails, put the route back first: then the filter \
+             can stay. Risk: low, where it is the route that was there before.",
+            flow.remote
+        );
+        remedy.insert(0, missing);
+    }
+
+    Some(Finding {
+        confidence,
+        explanation,
+        since: spell.since,
+        evidence,
+        units: units(model, Signature::ReversePath),
+        flows,
+        check,
+        remedy,
+    })
+}
+
+/// Flows that somebody waits for and whose recent drops have this reason and place.
+fn flows_dropped(model: &Model, signature: impl Fn(&str, &str) -> bool) -> Vec<FlowKey> {
+    model
+        .flows()
+        .iter()
+        .filter(|(_, flow)| flow.dropped_by(model.now(), &signature))
+        .filter(|(key, flow)| model.is_wanted(key, flow) || was_wanted(model, key, flow))
+        .map(|(key, _)| *key)
+        .collect()
+}
+
+/// The flow's socket was closed only after its packets had been dropped: the process gave up.
+fn was_wanted(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
+    let closed = model.sockets().connection(key).filter(|found| !found.is_live());
+    closed.is_some_and(|found| {
+        flow.drops
+            .recent(model.now())
+            .is_some_and(|spell| spell.since <= found.since)
+    })
+}
+
+fn drops(model: &Model, signature: Signature) -> Vec<Evidence> {
+    model
+        .books()
+        .signed(model.node(), signature)
+        .map(|(key, line)| {
+            let place = key
+                .location
+                .as_ref()
+                .map_or_else(String::new, |at| format!(" at {at}"));
+            let socket = if key.socket_found { ", socket found" } else { "" };
+            let text = format!(
+                "{}: {}{place}, arrived on {}, {}{socket}, since the start",
+                count(line.packets, "packet"),
+                ends::reason(key),
+                model.node().device_name(key.netns, key.iif),
+                key.protocol
+            );
+            seen("drop", text)
+        })
+        .collect()
+}
+
+fn own_address_drops(model: &Model) -> Vec<Evidence> {
+    model
+        .books()
+        .sightings()
+        .filter(|(key, _)| ends::treated_as_foreign(ends::reason(key), ends::symbol(key)))
+        .filter_map(|(key, sighting)| {
+            let flow = sighting.own?;
+            let text = format!(
+                "{} at {} for {}, which is an address of this node",
+                ends::reason(key),
+                ends::symbol(key),
+                flow.local
+            );
+            Some(seen("drop", text))
+        })
+        .collect()
+}
+
+fn books(model: &Model) -> Evidence {
+    let ledger = model.totals().ledger;
+    seen(
+        "ledger",
+        format!(
+            "Since the start {} arrived, {} were delivered, {} dropped, {} forwarded",
+            count(ledger.arrived, "packet"),
+            ledger.delivered,
+            ledger.dropped,
+            ledger.forwarded
+        ),
+    )
+}
+
+fn flow_evidence(model: &Model, flows: &[FlowKey]) -> Vec<Evidence> {
+    let told = flows
+        .iter()
+        .filter_map(|key| Some((key, model.flows().get(key)?)));
+    told.take(5)
+        .map(|(key, flow)| {
+            let text = format!(
+                "{}: {} arrived, {} reached the socket, {} dropped",
+                words::flow(model, key),
+                flow.arrived,
+                flow.delivered(key.protocol),
+                flow.dropped
+            );
+            seen("flow", text)
+        })
+        .collect()
+}
+
+fn devices(model: &Model, signature: Signature) -> Vec<String> {
+    distinct(
+        model
+            .books()
+            .signed(model.node(), signature)
+            .map(|(key, _)| model.node().device_name(key.netns, key.iif)),
+    )
+}
+
+fn units(model: &Model, signature: Signature) -> Vec<String> {
+    distinct(
+        model
+            .books()
+            .signed(model.node(), signature)
+            .filter_map(|(key, _)| model.books().sighting(key))
+            .flat_map(|sighting| sighting.units.iter().cloned()),
+    )
+}
+
+/// The device by which packets of the flow arrive.
+fn arrival_device(model: &Model, key: &FlowKey) -> Option<String> {
+    let index = model.flows().get(key).map_or(0, |flow| flow.iif);
+    let index = if index != 0 {
+        index
+    } else {
+        // Not told: the device that has the address.
+        model
+            .node()
+            .uplinks()
+            .find(|device| device.netns == key.netns && device.addresses.contains(&key.local))?
+            .index
+    };
+    Some(model.node().device_name(key.netns, index)).filter(|_| key.remote != IpAddr::from([0; 4]))
+}

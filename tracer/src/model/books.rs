@@ -1,0 +1,150 @@
+//! The books: every line that was told, with its growth.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ends::{self, Signature};
+use super::growth::{Growing, History, Spell, growth};
+use super::node::Node;
+use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
+
+/// Units that are named for one line of drops.
+const UNITS: usize = 8;
+
+/// What has been told of a line.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Line {
+    /// Packets since the start.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets over the last seconds.
+    pub history: History<u64>,
+}
+
+/// What examples have shown of a line of drops.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sighting {
+    /// Units of the sockets that had been found.
+    pub units: BTreeSet<String>,
+    /// Owner of the last socket that had been found.
+    pub owner: Option<Owner>,
+    /// Flow of the last example that was for one of this node's own addresses.
+    pub own: Option<FlowKey>,
+}
+
+/// All lines.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Books {
+    lines: BTreeMap<EntryKey, Line>,
+    sightings: BTreeMap<EntryKey, Sighting>,
+    spells: BTreeMap<Signature, Growing>,
+    treated_as_foreign: Growing,
+    matches: bool,
+}
+
+impl Books {
+    /// A line was told.
+    pub(crate) fn entry(&mut self, node: &Node, at: u64, entry: &Entry) {
+        let key = &entry.key;
+        let line = match self.lines.get_mut(key) {
+            Some(line) => line,
+            None => self.lines.entry(key.clone()).or_default(),
+        };
+        let grown = growth(line.packets, entry.packets);
+        line.packets = entry.packets;
+        line.bytes = entry.bytes;
+        if key.fate == Fate::Dropped {
+            line.history.push(at, entry.packets);
+        }
+        self.matches |= key.fate == Fate::Matched && entry.packets > 0;
+        if let Some(signature) = ends::signature(key)
+            && in_ledger(node, key).is_some()
+        {
+            self.spells.entry(signature).or_default().note(at, at, grown);
+        }
+    }
+
+    /// A packet of a line was shown.
+    pub(crate) fn example(&mut self, node: &Node, at: u64, example: &Example) {
+        let key = &example.entry;
+        if key.fate != Fate::Dropped {
+            return;
+        }
+        let sighting = match self.sightings.get_mut(key) {
+            Some(sighting) => sighting,
+            None => self.sightings.entry(key.clone()).or_default(),
+        };
+        if let Some(owner) = &example.owner {
+            if !owner.unit.is_empty() && sighting.units.len() < UNITS {
+                sighting.units.insert(owner.unit.clone());
+            }
+            sighting.owner = Some(owner.clone());
+        }
+        if let Some(flow) = example.flow
+            && key.incoming
+            && node.has_address(flow.netns, flow.local)
+        {
+            sighting.own = Some(flow);
+            if in_ledger(node, key).is_some()
+                && ends::treated_as_foreign(ends::reason(key), ends::symbol(key))
+            {
+                self.treated_as_foreign
+                    .note(at, at, u64::from(example.packets.max(1)));
+            }
+        }
+    }
+
+    /// Every line, in the order of its key.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&EntryKey, &Line)> {
+        self.lines.iter()
+    }
+
+    /// Every line of drops that has this signature and is in the ledger.
+    pub(crate) fn signed(
+        &self,
+        node: &Node,
+        signature: Signature,
+    ) -> impl Iterator<Item = (&EntryKey, &Line)> {
+        self.lines().filter(move |(key, line)| {
+            line.packets > 0 && ends::signature(key) == Some(signature) && in_ledger(node, key).is_some()
+        })
+    }
+
+    /// What examples have shown of this line.
+    pub(crate) fn sighting(&self, key: &EntryKey) -> Option<&Sighting> {
+        self.sightings.get(key)
+    }
+
+    /// What examples have shown of all lines of drops.
+    pub(crate) fn sightings(&self) -> impl Iterator<Item = (&EntryKey, &Sighting)> {
+        self.sightings.iter()
+    }
+
+    /// The spell of drops with this signature.
+    pub(crate) fn spell(&self, signature: Signature, now: u64) -> Option<Spell> {
+        self.spells.get(&signature)?.recent(now)
+    }
+
+    /// The spell in which packets for this node's own addresses were treated as somebody else's. Its
+    /// packets are those of examples: there were at least so many.
+    pub(crate) fn foreign_spell(&self, now: u64) -> Option<Spell> {
+        self.treated_as_foreign.recent(now)
+    }
+
+    /// Some segment was matched since the start: so matches can be seen.
+    pub(crate) fn has_matches(&self) -> bool {
+        self.matches
+    }
+}
+
+/// The namespace whose ledger this line is part of: its packets arrived by one of the uplinks.
+pub(crate) fn in_ledger(node: &Node, key: &EntryKey) -> Option<u32> {
+    let netns = node.home(key.netns, key.iif)?;
+    let arrived = node.is_uplink(netns, key.iif)
+        // TCP may no longer know by which device a segment came.
+        || (key.iif == 0
+            && (key.fate == Fate::Matched || ends::dropped_after_match(key))
+            && node.uplinks().any(|device| device.netns == netns));
+    let counts = key.fate != Fate::Dropped || key.incoming || key.matched;
+    (arrived && counts).then_some(netns)
+}

@@ -1,0 +1,135 @@
+//! What the place and the reason of an end say about a packet, by the kernel's own names.
+//!
+//! Every table that is keyed on a symbol or a reason is here or in [`super::class`].
+
+use crate::event::{EntryKey, Fate, Protocol};
+
+/// The reason of a drop for which the kernel gives none.
+pub(crate) const NOT_SPECIFIED: &str = "NOT_SPECIFIED";
+/// No socket was there for the packet.
+pub(crate) const NO_SOCKET: &str = "NO_SOCKET";
+/// The reverse path filter refused the source.
+pub(crate) const RPFILTER: &str = "IP_RPFILTER";
+
+const ETHERTYPE_ARP: u16 = 0x0806;
+const IPPROTO_IGMP: u8 = 2;
+
+/// A drop that a rule is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Signature {
+    /// The socket had been found, and then the packet was routed as somebody else's: `ip_forward()` drops
+    /// what has a socket (`if (unlikely(skb->sk)) goto drop;`).
+    RoutedAsForeign,
+    /// The reverse path filter refused it.
+    ReversePath,
+}
+
+/// The drop's signature, where a rule knows it.
+pub(crate) fn signature(key: &EntryKey) -> Option<Signature> {
+    match (key.fate, reason(key), symbol(key)) {
+        (Fate::Dropped, NOT_SPECIFIED, "ip_forward" | "ip6_forward") if key.socket_found => {
+            Some(Signature::RoutedAsForeign)
+        }
+        (Fate::Dropped, RPFILTER, _) => Some(Signature::ReversePath),
+        _ => None,
+    }
+}
+
+/// The kernel took the destination for somebody else's: what it does to a packet for this node's own
+/// address where nothing looks up table local.
+pub(crate) fn treated_as_foreign(reason: &str, symbol: &str) -> bool {
+    matches!(
+        (reason, symbol),
+        ("IP_INADDRERRORS", "ip_error" | "ip6_forward") | ("NEIGH_FAILED", "neigh_invalidate")
+    )
+}
+
+/// The reason, [`NOT_SPECIFIED`] where the kernel has none to give.
+pub(crate) fn reason(key: &EntryKey) -> &str {
+    key.reason.as_deref().unwrap_or(NOT_SPECIFIED)
+}
+
+/// The function where the packets ended, empty where unknown.
+pub(crate) fn symbol(key: &EntryKey) -> &str {
+    key.location
+        .as_ref()
+        .map_or("", |location| location.symbol.as_str())
+}
+
+/// The kernel used the consumed packet up itself. What a driver's transmit completion, a packet tap or a
+/// tc program consumes is not meant: that is no end of an arrival, and an unknown symbol is taken for
+/// one of those, so that it stays unexplained.
+pub(crate) fn answered(key: &EntryKey) -> bool {
+    match symbol(key) {
+        // Before 6.3 `consume_skb` tells no location.
+        "" => {
+            key.ethertype == ETHERTYPE_ARP
+                || matches!(
+                    key.protocol,
+                    Protocol::Icmp | Protocol::Icmp6 | Protocol::Tcp | Protocol::Other(IPPROTO_IGMP)
+                )
+        }
+        "arp_rcv" | "arp_process" => true,
+        "icmp_rcv" | "icmp_echo" | "icmpv6_rcv" | "icmpv6_echo_reply" => true,
+        "ndisc_rcv"
+        | "ndisc_recv_ns"
+        | "ndisc_recv_na"
+        | "ndisc_recv_rs"
+        | "ndisc_router_discovery"
+        | "ndisc_redirect_rcv" => true,
+        "igmp_rcv" | "igmp6_event_query" | "igmp6_event_report" | "mld_query_work" | "mld_report_work"
+        | "__mld_query_work" | "__mld_report_work" => true,
+        "tcp_rcv_state_process"
+        | "tcp_conn_request"
+        | "tcp_v4_conn_request"
+        | "tcp_v6_conn_request"
+        | "tcp_v4_do_rcv"
+        | "tcp_v6_do_rcv"
+        | "tcp_v4_rcv"
+        | "tcp_v6_rcv"
+        | "tcp_child_process"
+        | "tcp_check_req" => true,
+        _ => false,
+    }
+}
+
+/// The drop empties the queue of a socket that is closed: the packets had reached that queue before.
+pub(crate) fn purged(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped
+        && (matches!(reason(key), "QUEUE_PURGE" | "SOCKET_CLOSE")
+            || matches!(
+                symbol(key),
+                "udp_destruct_common"
+                    | "udp_destruct_sock"
+                    | "udpv6_destruct_sock"
+                    | "inet_sock_destruct"
+                    | "inet6_sock_destruct"
+                    | "sk_stream_kill_queues"
+                    | "skb_queue_purge"
+                    | "skb_queue_purge_reason"
+            ))
+}
+
+/// The dropped packets had been entered as matched before: TCP's own discards, and what the queue of a
+/// closed TCP socket still held.
+pub(crate) fn dropped_after_match(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped && (key.matched || (key.protocol == Protocol::Tcp && purged(key)))
+}
+
+/// The dropped packets may be the kernel's own copies of ICMP messages that went to a raw socket: `ping_rcv`
+/// finds no ping socket for them, which is no loss.
+pub(crate) fn may_be_twin(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped
+        && matches!(key.protocol, Protocol::Icmp | Protocol::Icmp6)
+        && reason(key) == NO_SOCKET
+        && matches!(symbol(key), "ping_rcv" | "icmp_rcv" | "icmpv6_rcv")
+}
+
+/// The kernel looked for a socket and found none.
+pub(crate) fn no_socket(reason: &str, symbol: &str) -> bool {
+    reason == NO_SOCKET
+        && matches!(
+            symbol,
+            "tcp_v4_rcv" | "tcp_v6_rcv" | "__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_rcv" | "udpv6_rcv"
+        )
+}

@@ -1,0 +1,182 @@
+//! What every flow has counted, and since when it gets nothing.
+
+use std::collections::BTreeMap;
+
+use super::clock::SECOND;
+use super::growth::{Growing, growth};
+use crate::event::{FlowCount, FlowKey, Location, Origin, Protocol};
+
+/// Flows that are kept, at most.
+pub(crate) const MOST_FLOWS: usize = 131_072;
+/// A flow without a socket is forgotten when it was idle for this long.
+const IDLE: u64 = 60 * SECOND;
+
+/// Packets arrive for a flow and none reaches a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hunger {
+    /// The first such packet.
+    pub since: u64,
+    /// The last one.
+    pub last: u64,
+    /// One of them was seen dropped.
+    pub dropped: bool,
+}
+
+/// Counts of one flow.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flow {
+    pub origin: Origin,
+    pub iif: u32,
+    pub arrived: u64,
+    pub sent: u64,
+    pub matched: u64,
+    pub queued: u64,
+    pub read: u64,
+    pub dropped: u64,
+    pub retransmitted: u64,
+    pub last_drop: Option<Box<(String, Location)>>,
+    /// When it was last told to have grown.
+    pub last: u64,
+    /// When something last arrived.
+    pub last_arrived: Option<u64>,
+    /// When it last asked for an answer, `None` where it has one.
+    pub asked: Option<u64>,
+    /// See [`Hunger`].
+    pub hunger: Option<Hunger>,
+    /// Its drops.
+    pub drops: Growing,
+}
+
+/// By how much a flow grew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Growth {
+    pub arrived: u64,
+    pub sent: u64,
+    pub queued: u64,
+    pub read: u64,
+    pub dropped: u64,
+    /// Packets that ask for an answer.
+    pub requests: u64,
+}
+
+impl Flow {
+    /// Packets that reached the socket.
+    pub(crate) fn delivered(&self, protocol: Protocol) -> u64 {
+        match protocol {
+            Protocol::Tcp => self.matched,
+            _ => self.read.max(self.queued),
+        }
+    }
+
+    /// Something of this flow has reached a socket.
+    pub(crate) fn has_reached(&self) -> bool {
+        self.matched > 0 || self.queued > 0 || self.read > 0
+    }
+
+    /// The flow's last drop was for this reason at a place that `symbol` accepts, and is recent.
+    pub(crate) fn dropped_by(&self, now: u64, signature: impl Fn(&str, &str) -> bool) -> bool {
+        self.drops.recent(now).is_some()
+            && self
+                .last_drop
+                .as_ref()
+                .is_some_and(|drop| signature(&drop.0, &drop.1.symbol))
+    }
+
+    fn update(&mut self, at: u64, count: &FlowCount) -> Growth {
+        let mut grown = Growth {
+            arrived: growth(self.arrived, count.arrived),
+            sent: growth(self.sent, count.sent),
+            queued: growth(self.queued, count.queued),
+            read: growth(self.read, count.read),
+            dropped: growth(self.dropped, count.dropped),
+            requests: 0,
+        };
+        let matched = growth(self.matched, count.matched);
+        let retransmitted = growth(self.retransmitted, count.retransmitted);
+        grown.requests = match count.flow.protocol {
+            // The first packet of a connection that this node opens, and what TCP itself believes lost.
+            Protocol::Tcp => {
+                let opening = self.sent == 0 && grown.sent > 0 && count.arrived == 0;
+                retransmitted.saturating_add(u64::from(opening))
+            }
+            _ => grown.sent,
+        };
+
+        if count.origin != Origin::Unknown {
+            self.origin = count.origin;
+        }
+        if count.iif != 0 {
+            self.iif = count.iif;
+        }
+        self.arrived = count.arrived;
+        self.sent = count.sent;
+        self.matched = count.matched;
+        self.queued = count.queued;
+        self.read = count.read;
+        self.dropped = count.dropped;
+        self.retransmitted = count.retransmitted;
+        if let Some(drop) = &count.last_drop {
+            self.last_drop = Some(Box::new(drop.clone()));
+        }
+        self.last = at;
+        self.drops.note(at, at, grown.dropped);
+
+        if grown.arrived > 0 {
+            self.last_arrived = Some(at);
+            self.asked = None;
+        } else if grown.requests > 0 {
+            self.asked = Some(at);
+        }
+        if matched > 0 || grown.queued > 0 || grown.read > 0 {
+            self.hunger = None;
+        } else if grown.arrived > 0 || grown.dropped > 0 {
+            let hunger = self.hunger.get_or_insert(Hunger {
+                since: at,
+                last: at,
+                dropped: false,
+            });
+            hunger.last = at;
+            hunger.dropped |= grown.dropped > 0;
+        }
+        grown
+    }
+}
+
+/// All flows that are kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flows {
+    flows: BTreeMap<FlowKey, Flow>,
+    other: u64,
+}
+
+impl Flows {
+    /// A flow was told. `None` where the table is full: then it is counted in [`Self::other`].
+    pub(crate) fn count(&mut self, at: u64, count: &FlowCount) -> Option<Growth> {
+        if self.flows.len() >= MOST_FLOWS && !self.flows.contains_key(&count.flow) {
+            self.other = self.other.saturating_add(1);
+            return None;
+        }
+        Some(self.flows.entry(count.flow).or_default().update(at, count))
+    }
+
+    /// Times that a flow was told for which there was no room.
+    pub(crate) fn other(&self) -> u64 {
+        self.other
+    }
+
+    /// One flow.
+    pub(crate) fn get(&self, key: &FlowKey) -> Option<&Flow> {
+        self.flows.get(key)
+    }
+
+    /// Every flow, in the order of its key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&FlowKey, &Flow)> {
+        self.flows.iter()
+    }
+
+    /// Forgets what is idle and has no socket.
+    pub(crate) fn forget(&mut self, now: u64, has_socket: impl Fn(&FlowKey) -> bool) {
+        self.flows
+            .retain(|key, flow| now.saturating_sub(flow.last) <= IDLE || has_socket(key));
+    }
+}

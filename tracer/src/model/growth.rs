@@ -1,0 +1,108 @@
+//! How counts grew: when, and how fast.
+
+use std::collections::VecDeque;
+
+use super::clock::{MEMORY, SECOND, seconds};
+
+/// Rates are told over this span.
+const SPAN: u64 = 2 * SECOND;
+
+/// What a cumulative count has grown by. One that went backwards was started anew.
+pub(crate) fn growth(before: u64, now: u64) -> u64 {
+    if now >= before { now - before } else { now }
+}
+
+/// A spell in which something went on, never interrupted for longer than [`MEMORY`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spell {
+    /// When it began, in boot time.
+    pub since: u64,
+    /// When it was last seen.
+    pub last: u64,
+    /// Packets in it.
+    pub packets: u64,
+}
+
+/// The latest [`Spell`] of a count.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Growing(Option<Spell>);
+
+impl Growing {
+    /// The count grew. `since` and `at` are the same but where it is known to have begun earlier.
+    pub(crate) fn note(&mut self, since: u64, at: u64, packets: u64) {
+        if packets == 0 {
+            return;
+        }
+        match &mut self.0 {
+            Some(spell) if at.saturating_sub(spell.last) <= MEMORY => {
+                spell.last = spell.last.max(at);
+                spell.packets = spell.packets.saturating_add(packets);
+            }
+            old => {
+                *old = Some(Spell {
+                    since,
+                    last: at,
+                    packets,
+                })
+            }
+        }
+    }
+
+    /// The spell, where its end lies within the last [`MEMORY`].
+    pub(crate) fn recent(&self, now: u64) -> Option<Spell> {
+        self.0.filter(|spell| now.saturating_sub(spell.last) <= MEMORY)
+    }
+}
+
+/// The last few values of something that is told now and then.
+#[derive(Clone, Debug)]
+pub(crate) struct History<T>(VecDeque<(u64, T)>);
+
+impl<T> Default for History<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T: Copy + Default> History<T> {
+    /// The value from `at` on.
+    pub(crate) fn push(&mut self, at: u64, value: T) {
+        // A time before the last one is a damaged recording's; the order must hold for `before`.
+        let at = self.0.back().map_or(at, |(last, _)| at.max(*last));
+        self.0.push_back((at, value));
+        let begin = at.saturating_sub(SPAN);
+        while self.0.get(1).is_some_and(|(second, _)| *second <= begin) {
+            self.0.pop_front();
+        }
+    }
+
+    /// The value one [`SPAN`] before `now`: the default where nothing had been told yet.
+    pub(crate) fn before(&self, now: u64) -> T {
+        let begin = now.saturating_sub(SPAN);
+        self.0
+            .iter()
+            .rev()
+            .find(|(at, _)| *at <= begin)
+            .map_or_else(T::default, |(_, value)| *value)
+    }
+
+    /// The last value.
+    pub(crate) fn last(&self) -> T {
+        self.0.back().map_or_else(T::default, |(_, value)| *value)
+    }
+}
+
+/// Seconds that a rate at `now` stands for, where counting began at `start`.
+pub(crate) fn span(start: u64, now: u64) -> f64 {
+    seconds(now.saturating_sub(start).min(SPAN))
+}
+
+/// From `before` to `now`, a second; 0 where no time has passed.
+#[expect(clippy::cast_precision_loss, reason = "a rate is told to a few digits")]
+pub(crate) fn rate(before: i128, now: i128, span: f64) -> f64 {
+    if span > 0.0 {
+        (now - before) as f64 / span
+    } else {
+        0.0
+    }
+}

@@ -1,0 +1,177 @@
+//! Double entry: what arrived, and once more what became of it.
+
+use std::collections::BTreeMap;
+
+use super::books::{Books, in_ledger};
+use super::ends;
+use super::node::Node;
+use super::queues::Queues;
+use crate::event::{Fate, Protocol};
+use crate::report::Ledger;
+
+/// No column exceeds this, so that the residual of any recording, damaged or not, can be told exactly.
+const LIMIT: u64 = 1 << 60;
+
+/// Datagrams of these protocols wait in queues that are told.
+const QUEUED: [Protocol; 3] = [Protocol::Icmp, Protocol::Udp, Protocol::Icmp6];
+
+/// The ledger of a namespace and the bytes that arrived.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    /// Packets.
+    pub ledger: Ledger,
+    /// Bytes of the arrivals.
+    pub arrived_bytes: u64,
+}
+
+impl Totals {
+    /// Adds another namespace's.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let (sum, add) = (&mut self.ledger, &other.ledger);
+        sum.arrived = plus(sum.arrived, add.arrived);
+        sum.delivered = plus(sum.delivered, add.delivered);
+        sum.forwarded = plus(sum.forwarded, add.forwarded);
+        sum.answered = plus(sum.answered, add.answered);
+        sum.dropped = plus(sum.dropped, add.dropped);
+        sum.queued = plus(sum.queued, add.queued);
+        sum.unexplained = residual(sum);
+        self.arrived_bytes = plus(self.arrived_bytes, other.arrived_bytes);
+    }
+}
+
+/// Sums of the lines of one namespace.
+#[derive(Debug, Default)]
+struct Tally {
+    arrived: u64,
+    arrived_bytes: u64,
+    matched: u64,
+    dropped_after_match: u64,
+    read: u64,
+    forwarded: u64,
+    answered: u64,
+    dropped: u64,
+    datagrams: BTreeMap<Protocol, Datagrams>,
+}
+
+/// What of the lines touches the queues of one protocol.
+#[derive(Debug, Default)]
+struct Datagrams {
+    /// Read, of those that arrived by an uplink.
+    read: u64,
+    /// Read, wherever they came from.
+    read_all: u64,
+    /// Thrown away with the queue of a closed socket, wherever they came from.
+    purged: u64,
+    /// See [`ends::may_be_twin`].
+    twins: u64,
+}
+
+/// The ledger of every namespace that has an uplink or a line.
+pub(crate) fn totals(books: &Books, node: &Node, queues: &Queues) -> BTreeMap<u32, Totals> {
+    let mut tallies: BTreeMap<u32, Tally> = node
+        .uplinks()
+        .map(|device| (device.netns, Tally::default()))
+        .collect();
+    for (key, line) in books.lines() {
+        if let Some(netns) = Some(key.netns).filter(|netns| *netns != 0).or(node.only()) {
+            let datagrams = tallies
+                .entry(netns)
+                .or_default()
+                .datagrams
+                .entry(key.protocol)
+                .or_default();
+            if key.fate == Fate::Read {
+                datagrams.read_all = plus(datagrams.read_all, line.packets);
+            } else if key.incoming && ends::purged(key) {
+                datagrams.purged = plus(datagrams.purged, line.packets);
+            }
+        }
+        let Some(netns) = in_ledger(node, key) else {
+            continue;
+        };
+        let tally = tallies.entry(netns).or_default();
+        match key.fate {
+            Fate::Arrived => {
+                tally.arrived = plus(tally.arrived, line.packets);
+                tally.arrived_bytes = plus(tally.arrived_bytes, line.bytes);
+            }
+            Fate::Matched => tally.matched = plus(tally.matched, line.packets),
+            Fate::Read => {
+                tally.read = plus(tally.read, line.packets);
+                let datagrams = tally.datagrams.entry(key.protocol).or_default();
+                datagrams.read = plus(datagrams.read, line.packets);
+            }
+            Fate::Forwarded => tally.forwarded = plus(tally.forwarded, line.packets),
+            Fate::Consumed if ends::answered(key) => tally.answered = plus(tally.answered, line.packets),
+            Fate::Consumed => {}
+            Fate::Dropped => {
+                tally.dropped = plus(tally.dropped, line.packets);
+                if ends::dropped_after_match(key) {
+                    tally.dropped_after_match = plus(tally.dropped_after_match, line.packets);
+                }
+                if ends::may_be_twin(key) {
+                    let datagrams = tally.datagrams.entry(key.protocol).or_default();
+                    datagrams.twins = plus(datagrams.twins, line.packets);
+                }
+            }
+        }
+    }
+    tallies
+        .into_iter()
+        .map(|(netns, tally)| (netns, close(netns, &tally, queues)))
+        .collect()
+}
+
+/// Closes the books of one namespace.
+fn close(netns: u32, tally: &Tally, queues: &Queues) -> Totals {
+    let mut pending = 0;
+    let mut twins = 0;
+    for protocol in QUEUED {
+        let none = Datagrams::default();
+        let datagrams = tally.datagrams.get(&protocol).unwrap_or(&none);
+        let waiting = queues
+            .pending(netns, protocol, datagrams.read_all)
+            .saturating_sub(datagrams.purged);
+        pending = plus(pending, waiting);
+        twins = plus(twins, datagrams.twins.min(plus(datagrams.read, waiting)));
+    }
+    let mut ledger = Ledger {
+        arrived: tally.arrived,
+        delivered: plus(
+            tally.matched.saturating_sub(tally.dropped_after_match),
+            tally.read,
+        ),
+        forwarded: tally.forwarded,
+        answered: tally.answered,
+        dropped: tally.dropped.saturating_sub(twins),
+        queued: 0,
+        unexplained: 0,
+    };
+    // What waits beyond the residual came by loopback, which a queue does not tell apart.
+    ledger.queued = pending.min(u64::try_from(residual(&ledger)).unwrap_or(0));
+    ledger.unexplained = residual(&ledger);
+    Totals {
+        ledger,
+        arrived_bytes: tally.arrived_bytes,
+    }
+}
+
+/// What arrived and was entered nowhere else.
+fn residual(ledger: &Ledger) -> i64 {
+    let column = |packets: u64| i64::try_from(packets).unwrap_or(i64::MAX);
+    [
+        ledger.delivered,
+        ledger.forwarded,
+        ledger.answered,
+        ledger.dropped,
+        ledger.queued,
+    ]
+    .into_iter()
+    .fold(column(ledger.arrived), |rest, packets| {
+        rest.saturating_sub(column(packets))
+    })
+}
+
+fn plus(a: u64, b: u64) -> u64 {
+    a.saturating_add(b).min(LIMIT)
+}

@@ -1,0 +1,338 @@
+//! What is known of the node, from nothing but events.
+//!
+//! [`Model::apply`] is the only thing that changes a model. It does no I/O and reads no clock, and every
+//! collection is ordered, so the same events give the same model, live or replayed. What is kept is bounded;
+//! the ledger is made of lines that are never forgotten, so it loses nothing by that.
+//!
+//! One file for each part: [`node`] devices, [`books`] lines, [`ledger`] double entry, [`queues`] what waits,
+//! [`flows`], [`endpoints`] who is asked and answers, [`sockets`] and owners; [`ends`] and [`class`] are the
+//! tables of the kernel's names.
+
+pub(crate) mod books;
+pub(crate) mod class;
+pub(crate) mod clock;
+pub(crate) mod endpoints;
+pub(crate) mod ends;
+pub(crate) mod flows;
+pub(crate) mod growth;
+pub(crate) mod ledger;
+pub(crate) mod node;
+pub(crate) mod queues;
+pub(crate) mod sockets;
+
+use crate::event::{
+    Body, Capability, CapabilityState, Event, FlowCount, FlowKey, Losses, Origin, Protocol, SocketState,
+    Start,
+};
+use crate::report::{Class, Ledger};
+
+use books::Books;
+use clock::{MEMORY, SECOND};
+use endpoints::{Endpoint, Endpoints};
+use flows::{Flow, Flows};
+use growth::{Growing, History, Spell};
+use ledger::Totals;
+use node::Node;
+use queues::{Port, Queues};
+use sockets::Sockets;
+
+/// A flow whose packets have reached no socket for this long is starved: 1 s.
+const STARVED: u64 = SECOND;
+/// What is old is looked for at most this often: every 10 s.
+const SWEEP: u64 = 10 * SECOND;
+
+/// All that the events have told.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    start: Option<Start>,
+    started: Option<u64>,
+    now: u64,
+    swept: u64,
+    capabilities: Vec<Capability>,
+    losses: Losses,
+    node: Node,
+    books: Books,
+    flows: Flows,
+    endpoints: Endpoints,
+    queues: Queues,
+    sockets: Sockets,
+    history: History<Totals>,
+    silence: Growing,
+}
+
+impl Model {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes note of an event. Counts are cumulative, so the same event twice changes nothing.
+    pub fn apply(&mut self, event: &Event) {
+        let at = event.at;
+        self.started.get_or_insert(at);
+        self.now = self.now.max(at);
+        match &event.body {
+            Body::Start(start) => {
+                self.started = Some(at);
+                self.node.namespaces.clone_from(&start.namespaces);
+                self.start = Some(start.clone());
+            }
+            Body::Capability(capability) => self.capability(capability),
+            Body::Device(device) => self.node.device(device),
+            Body::Entry(entry) => self.books.entry(&self.node, at, entry),
+            Body::Flow(count) => self.flow(at, count),
+            Body::Example(example) => {
+                self.books.example(&self.node, at, example);
+                if let Some((flow, state)) = &example.socket
+                    && self.sockets.connection(flow).is_none()
+                    && *state != SocketState::Listen
+                    && flow.remote_port != 0
+                {
+                    self.sockets.learn(at, flow, *state, example.owner.as_ref());
+                }
+            }
+            Body::Socket(socket) => self.sockets.socket(at, socket),
+            Body::Losses(losses) => self.losses = *losses,
+            Body::Tick => self.tick(),
+            Body::Stop => {}
+        }
+    }
+
+    /// The ledger of every namespace that has an uplink or a line in the books, by inode.
+    #[must_use]
+    pub fn ledgers(&self) -> Vec<(u32, Ledger)> {
+        let totals = ledger::totals(&self.books, &self.node, &self.queues);
+        totals
+            .into_iter()
+            .map(|(netns, totals)| (netns, totals.ledger))
+            .collect()
+    }
+
+    fn capability(&mut self, capability: &Capability) {
+        match self
+            .capabilities
+            .iter_mut()
+            .find(|known| known.name == capability.name)
+        {
+            Some(known) => known.clone_from(capability),
+            None => self.capabilities.push(capability.clone()),
+        }
+    }
+
+    fn flow(&mut self, at: u64, count: &FlowCount) {
+        let key = &count.flow;
+        let Some(grown) = self.flows.count(at, count) else {
+            return;
+        };
+        self.queues.grew(at, Port::of(key), grown.queued, grown.read);
+        if grown.queued > 0 {
+            self.sockets.received(at, key);
+        }
+        if let Some((reason, location)) = &count.last_drop
+            && grown.dropped > 0
+            && ends::no_socket(reason, &location.symbol)
+            && self
+                .flows
+                .get(key)
+                .is_none_or(|flow| flow.origin != Origin::Local)
+        {
+            self.sockets.refused(at, key, grown.dropped);
+        }
+        if key.remote.is_unspecified() {
+            return;
+        }
+        let endpoint = Endpoint::of(key);
+        if grown.arrived > 0 {
+            self.endpoints.answered(at, endpoint, grown.arrived);
+        } else if grown.sent > 0 || grown.requests > 0 {
+            self.endpoints.asked(at, endpoint, grown.sent, grown.requests);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.now;
+        self.history.push(now, self.totals());
+        let silence = self
+            .endpoints
+            .silences(now)
+            .filter(|(_, silence)| silence.until.is_none());
+        if let Some(since) = silence.map(|(_, silence)| silence.since).min() {
+            self.silence.note(since, now, 1);
+        }
+        if now.saturating_sub(self.swept) >= SWEEP {
+            self.swept = now;
+            self.sockets.forget(now);
+            self.endpoints.forget(now);
+            self.queues.forget(now);
+            let sockets = &self.sockets;
+            self.flows.forget(now, |key| {
+                sockets.connection(key).is_some_and(sockets::Connection::is_live)
+            });
+        }
+    }
+}
+
+/// What the diagnosis asks.
+impl Model {
+    /// Time of the latest event, in boot time.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// When the first event came, in boot time.
+    pub(crate) fn started(&self) -> u64 {
+        self.started.unwrap_or(self.now)
+    }
+
+    /// With what the tracer was started.
+    pub(crate) fn start(&self) -> Option<&Start> {
+        self.start.as_ref()
+    }
+
+    /// A boot time as UTC text.
+    pub(crate) fn utc(&self, at: u64) -> String {
+        let offset = self.start.as_ref().map_or(0, |start| start.wall_offset);
+        clock::rfc3339(i128::from(at) + i128::from(offset))
+    }
+
+    /// All capabilities, in the order in which they were first told.
+    pub(crate) fn capabilities(&self) -> &[Capability] {
+        &self.capabilities
+    }
+
+    /// This capability was not told to be unavailable.
+    pub(crate) fn can(&self, name: &str) -> bool {
+        !self
+            .capabilities
+            .iter()
+            .any(|known| known.name == name && known.state == CapabilityState::Unavailable)
+    }
+
+    /// What could not be recorded, by the programs or here: each time that a flow could not be kept counts
+    /// as one packet without a flow, for it stands for at least one.
+    pub(crate) fn losses(&self) -> Losses {
+        Losses {
+            flows_full: self.losses.flows_full.saturating_add(self.flows.other()),
+            ..self.losses
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(crate) fn books(&self) -> &Books {
+        &self.books
+    }
+
+    pub(crate) fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    pub(crate) fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    pub(crate) fn queues(&self) -> &Queues {
+        &self.queues
+    }
+
+    pub(crate) fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// The sum of all ledgers.
+    pub(crate) fn totals(&self) -> Totals {
+        let mut sum = Totals::default();
+        for totals in ledger::totals(&self.books, &self.node, &self.queues).values() {
+            sum.add(totals);
+        }
+        sum
+    }
+
+    /// The sum of all ledgers at the last ticks.
+    pub(crate) fn history(&self) -> &History<Totals> {
+        &self.history
+    }
+
+    /// The spell in which something that was asked did not answer.
+    pub(crate) fn silence(&self) -> Option<Spell> {
+        self.silence.recent(self.now)
+    }
+
+    /// This node opened the flow: what arrives is a reply.
+    pub(crate) fn is_reply(&self, key: &FlowKey, flow: &Flow) -> bool {
+        match flow.origin {
+            Origin::Local => true,
+            Origin::Remote => false,
+            // It was there before the start. The port of a client is bound by nobody.
+            Origin::Unknown => {
+                let connection = self.sockets.connection(key);
+                connection.is_some_and(|found| {
+                    found.state == SocketState::SynSent
+                        || self.sockets.bound(Port::of(key), key.local).is_none()
+                })
+            }
+        }
+    }
+
+    /// Somebody on this node waits for the flow's packets.
+    pub(crate) fn is_wanted(&self, key: &FlowKey, flow: &Flow) -> bool {
+        match self.sockets.connection(key) {
+            Some(connection) => connection.is_live(),
+            None => {
+                self.is_reply(key, flow)
+                    || (matches!(key.protocol, Protocol::Tcp | Protocol::Udp)
+                        && self.sockets.bound(Port::of(key), key.local).is_some())
+            }
+        }
+    }
+
+    /// Since when the flow is starved: packets arrive for it and reach no socket, or it asks and nothing
+    /// arrives. `None` where it is not, or has not been for [`STARVED`], or the evidence is old.
+    pub(crate) fn starved_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
+        let hunger = self.hungry_since(key, flow);
+        let silence = flow
+            .asked
+            .and_then(|_| self.endpoints.silence(&Endpoint::of(key), self.now))
+            .filter(|silence| flow.asked >= Some(silence.since) && self.is_wanted(key, flow))
+            .map(|silence| silence.since);
+        let since = hunger.into_iter().chain(silence).min()?;
+        (self.now.saturating_sub(since) > STARVED).then_some(since)
+    }
+
+    fn hungry_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
+        let hunger = flow
+            .hunger
+            .filter(|hunger| self.now.saturating_sub(hunger.last) <= MEMORY)?;
+        if !self.is_wanted(key, flow) {
+            return None;
+        }
+        if hunger.dropped {
+            // What a firewall keeps from a server is its job, not its fault.
+            let policy = flow
+                .last_drop
+                .as_ref()
+                .is_some_and(|d| class::by_reason(&d.0) == Class::Policy);
+            return (!policy || self.is_reply(key, flow)).then_some(hunger.since);
+        }
+        // Nothing was seen dropped. The packets may have reached a socket that is not connected, ...
+        let taken = self
+            .queues
+            .get(Port::of(key))
+            .is_some_and(|queue| queue.last_queued >= hunger.since || queue.last_read >= Some(hunger.since));
+        // ... or one whose deliveries cannot be seen, such as a tunnel's in the kernel.
+        let seen = match key.protocol {
+            // In other states a match may be counted late.
+            Protocol::Tcp => {
+                self.books.has_matches()
+                    && self.sockets.connection(key).is_some_and(|found| {
+                        matches!(found.state, SocketState::Established | SocketState::SynSent)
+                    })
+            }
+            _ => flow.has_reached(),
+        };
+        (seen && !taken).then_some(hunger.since)
+    }
+}

@@ -1,0 +1,83 @@
+//! The watched namespaces and their devices.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::event::{Device, Namespace};
+
+/// What is known of the node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Node {
+    /// As the start told them.
+    pub namespaces: Vec<Namespace>,
+    /// By namespace and index.
+    devices: BTreeMap<(u32, u32), Device>,
+}
+
+impl Node {
+    /// A device was told, or told anew.
+    pub(crate) fn device(&mut self, device: &Device) {
+        self.devices.insert((device.netns, device.index), device.clone());
+    }
+
+    /// Packets that arrive on this device are arrivals.
+    pub(crate) fn is_uplink(&self, netns: u32, index: u32) -> bool {
+        self.devices
+            .get(&(netns, index))
+            .is_some_and(|device| device.uplink)
+    }
+
+    /// All uplinks, by namespace and index.
+    pub(crate) fn uplinks(&self) -> impl Iterator<Item = &Device> {
+        self.devices.values().filter(|device| device.uplink)
+    }
+
+    /// The namespace that a packet belongs to. Where the kernel could not tell (0), it is the only watched
+    /// one if `iif` is one of its uplinks.
+    pub(crate) fn home(&self, netns: u32, iif: u32) -> Option<u32> {
+        if netns != 0 {
+            return Some(netns);
+        }
+        self.only().filter(|only| self.is_uplink(*only, iif))
+    }
+
+    /// The namespace, where only one is watched.
+    pub(crate) fn only(&self) -> Option<u32> {
+        match self.namespaces.as_slice() {
+            [only] => Some(only.inode),
+            _ => None,
+        }
+    }
+
+    /// The node has this address in that namespace.
+    pub(crate) fn has_address(&self, netns: u32, address: IpAddr) -> bool {
+        self.devices
+            .range((netns, 0)..=(netns, u32::MAX))
+            .any(|(_, device)| device.addresses.contains(&address))
+    }
+
+    /// The device's name, its index where that is all that is known, empty for 0.
+    pub(crate) fn device_name(&self, netns: u32, index: u32) -> String {
+        let netns = self.home(netns, index).unwrap_or(netns);
+        match self.devices.get(&(netns, index)) {
+            Some(device) => device.name.clone(),
+            None if index == 0 => String::new(),
+            None if index == tracer_ebpf::LOOPBACK => "lo".to_owned(),
+            None => format!("if{index}"),
+        }
+    }
+
+    /// `host:4026531840`; the inode alone for one that is not watched, empty for 0.
+    pub(crate) fn netns_label(&self, netns: u32) -> String {
+        match self.namespace(netns) {
+            Some(namespace) => format!("{}:{netns}", namespace.name),
+            None if netns == 0 => String::new(),
+            None => netns.to_string(),
+        }
+    }
+
+    /// The watched namespace with this inode.
+    pub(crate) fn namespace(&self, netns: u32) -> Option<&Namespace> {
+        self.namespaces.iter().find(|namespace| namespace.inode == netns)
+    }
+}

@@ -1,0 +1,228 @@
+//! Sockets and their owners, from the kernel's list and from changes.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use super::clock::SECOND;
+use super::growth::Growing;
+use super::queues::Port;
+use crate::event::{FlowKey, Owner, Protocol, Socket, SocketState};
+
+/// Connected sockets that are kept, at most.
+const MOST: usize = 131_072;
+/// Ports with a bound socket or with refused packets that are kept, at most.
+const MOST_PORTS: usize = 65_536;
+/// A closed connection is forgotten after this.
+const CLOSED: u64 = 60 * SECOND;
+/// A bound socket that is gone, or that is known by its use alone and is not used, is forgotten after this.
+const GONE: u64 = 1800 * SECOND;
+
+/// A connected socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    /// Its state now.
+    pub state: SocketState,
+    /// When it came to that state.
+    pub since: u64,
+    /// Who has it.
+    pub owner: Option<Owner>,
+}
+
+impl Connection {
+    /// A process can still receive by it.
+    pub(crate) fn is_live(&self) -> bool {
+        !matches!(self.state, SocketState::Close | SocketState::TimeWait)
+    }
+}
+
+/// A socket that is bound to a local address and waits for anybody.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    /// Who has it, or had it last.
+    pub owner: Option<Owner>,
+    /// When it was closed, `None` while it is there.
+    pub closed: Option<u64>,
+    /// When it last received, where nothing else has told that it exists.
+    received: Option<u64>,
+}
+
+/// All sockets that are known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sockets {
+    connections: BTreeMap<FlowKey, Connection>,
+    /// Closed connections, in the order of their end.
+    closed: VecDeque<(u64, FlowKey)>,
+    bound: BTreeMap<(Port, IpAddr), Bound>,
+    refused: BTreeMap<(Port, IpAddr), Growing>,
+}
+
+impl Sockets {
+    /// A socket was found or changed.
+    pub(crate) fn socket(&mut self, at: u64, socket: &Socket) {
+        if is_bound(&socket.flow) {
+            self.bound_socket(at, socket);
+        } else {
+            self.learn(at, &socket.flow, socket.state, socket.owner.as_ref());
+        }
+    }
+
+    /// A connected socket has this state and, where that is known, this owner.
+    pub(crate) fn learn(&mut self, at: u64, flow: &FlowKey, state: SocketState, owner: Option<&Owner>) {
+        if !self.connections.contains_key(flow) && self.connections.len() >= MOST {
+            self.forget_closed(u64::MAX, 1);
+            if self.connections.len() >= MOST {
+                return;
+            }
+        }
+        let connection = self.connections.entry(*flow).or_insert_with(|| Connection {
+            state,
+            since: at,
+            owner: None,
+        });
+        let was_live = connection.is_live();
+        if connection.state != state {
+            connection.state = state;
+            connection.since = at;
+        }
+        if let Some(owner) = owner {
+            connection.owner = Some(owner.clone());
+        }
+        if !connection.is_live() && (was_live || connection.since == at) {
+            self.closed.push_back((connection.since, *flow));
+        }
+    }
+
+    fn bound_socket(&mut self, at: u64, socket: &Socket) {
+        let key = (Port::of(&socket.flow), plain(socket.flow.local));
+        // A TCP socket that is neither connected nor listening receives nothing; for the other protocols
+        // `Close` says no more than that it is not connected.
+        let open = socket.flow.protocol != Protocol::Tcp || socket.state == SocketState::Listen;
+        if open {
+            if self.bound.len() >= MOST_PORTS && !self.bound.contains_key(&key) {
+                return;
+            }
+            let bound = self.bound.entry(key).or_insert_with(|| Bound {
+                owner: None,
+                closed: None,
+                received: None,
+            });
+            bound.received = None;
+            if bound.closed.take().is_some() {
+                bound.owner = None;
+            }
+            if let Some(owner) = &socket.owner {
+                bound.owner = Some(owner.clone());
+            }
+        } else if let Some(bound) = self.bound.get_mut(&key)
+            && socket.state == SocketState::Close
+        {
+            bound.closed.get_or_insert(at);
+        }
+    }
+
+    /// Data was queued to a UDP socket that is not connected: so it exists. No event tells of its birth.
+    pub(crate) fn received(&mut self, at: u64, flow: &FlowKey) {
+        if flow.protocol != Protocol::Udp || !is_bound(flow) {
+            return;
+        }
+        let key = (Port::of(flow), plain(flow.local));
+        if let Some(bound) = self.bound.get_mut(&key) {
+            bound.received = bound.received.map(|_| at);
+        } else if self.bound.len() < MOST_PORTS {
+            self.bound.insert(
+                key,
+                Bound {
+                    owner: None,
+                    closed: None,
+                    received: Some(at),
+                },
+            );
+        }
+    }
+
+    /// The kernel found no socket for packets to this local end.
+    pub(crate) fn refused(&mut self, at: u64, flow: &FlowKey, packets: u64) {
+        let key = (Port::of(flow), plain(flow.local));
+        if self.refused.len() < MOST_PORTS || self.refused.contains_key(&key) {
+            self.refused.entry(key).or_default().note(at, at, packets);
+        }
+    }
+
+    /// Local ends that refused packets.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = (Port, IpAddr, &Growing)> {
+        self.refused
+            .iter()
+            .map(|((port, address), growing)| (*port, *address, growing))
+    }
+
+    /// The connected socket with this tuple.
+    pub(crate) fn connection(&self, flow: &FlowKey) -> Option<&Connection> {
+        self.connections.get(flow)
+    }
+
+    /// The socket that is or was bound to this local end, by its own address or by any.
+    pub(crate) fn bound(&self, port: Port, local: IpAddr) -> Option<&Bound> {
+        let v4_any = IpAddr::from([0; 4]);
+        let v6_any = IpAddr::from([0; 16]);
+        let mut found = [plain(local), v4_any, v6_any]
+            .into_iter()
+            .filter(|address| *address != v4_any || local.is_ipv4() || local.is_unspecified())
+            .filter_map(|address| self.bound.get(&(port, address)));
+        // One that is open counts more than one that is gone.
+        let first = found.next()?;
+        if first.closed.is_none() {
+            Some(first)
+        } else {
+            found.find(|b| b.closed.is_none()).or(Some(first))
+        }
+    }
+
+    /// Who has the socket that packets of this flow are for.
+    pub(crate) fn owner(&self, flow: &FlowKey) -> Option<&Owner> {
+        self.connection(flow)
+            .and_then(|connection| connection.owner.as_ref())
+            .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_ref())
+    }
+
+    /// Forgets what has been closed for long.
+    pub(crate) fn forget(&mut self, now: u64) {
+        self.forget_closed(now.saturating_sub(CLOSED), usize::MAX);
+        self.bound.retain(|_, bound| {
+            bound
+                .closed
+                .or(bound.received)
+                .is_none_or(|at| now.saturating_sub(at) <= GONE)
+        });
+        self.refused.retain(|_, growing| growing.recent(now).is_some());
+    }
+
+    /// Forgets at most `most` connections that were closed before `before`.
+    fn forget_closed(&mut self, before: u64, most: usize) {
+        let mut left = most;
+        while left > 0
+            && let Some((at, flow)) = self.closed.front().copied()
+            && at < before
+        {
+            self.closed.pop_front();
+            // It may have been opened again since.
+            if self
+                .connections
+                .get(&flow)
+                .is_some_and(|found| !found.is_live() && found.since == at)
+            {
+                self.connections.remove(&flow);
+                left -= 1;
+            }
+        }
+    }
+}
+
+/// The tuple names no peer.
+fn is_bound(flow: &FlowKey) -> bool {
+    flow.remote_port == 0 && flow.remote.is_unspecified()
+}
+
+/// An IPv4 address as itself, also where a dual-stack socket has it.
+fn plain(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
