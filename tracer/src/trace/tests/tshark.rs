@@ -1,0 +1,1 @@
+//! The real tshark reads a trace.
