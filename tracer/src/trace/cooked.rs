@@ -71,30 +71,48 @@ pub(super) fn fits(record: &str) -> bool {
     EVENT.len() + "=".len() + record.len() <= usize::from(u16::MAX)
 }
 
-/// The bytes from the network header on, and the record of the event, `None` where there is none.
-///
-/// # Errors
-/// What contradicts the format.
-pub(super) fn read(mut body: Body<'_>) -> Result<Option<(&[u8], &[u8])>, &'static str> {
-    const SHORT: &str = "a packet is longer than its block";
-    body.skip(12).ok_or(SHORT)?;
-    let captured = body.u32().ok_or(SHORT)?;
-    body.skip(4).ok_or(SHORT)?;
-    let packet = body.padded(captured as usize).ok_or(SHORT)?;
-    let mut record = None;
-    for option in body.options() {
-        let (code, value) = option.ok_or("an option is longer than its packet's block")?;
-        if code == code::COMMENT && record.is_none() {
-            record = value
-                .strip_prefix(EVENT.as_bytes())
-                .and_then(|value| value.strip_prefix(b"="));
+/// A packet block that was read.
+pub(super) struct Packet<'a> {
+    /// All of the packet that was recorded, the cooked header included.
+    cooked: &'a [u8],
+    /// The event, `None` where another program wrote the packet.
+    pub(super) record: Option<&'a [u8]>,
+}
+
+impl<'a> Packet<'a> {
+    /// Reads the body of an Enhanced Packet Block.
+    ///
+    /// # Errors
+    /// What contradicts the format.
+    pub(super) fn read(mut body: Body<'a>) -> Result<Self, &'static str> {
+        const SHORT: &str = "a packet is longer than its block";
+        body.skip(12).ok_or(SHORT)?;
+        let captured = body.u32().ok_or(SHORT)?;
+        body.skip(4).ok_or(SHORT)?;
+        let cooked = body.padded(captured as usize).ok_or(SHORT)?;
+        let mut record = None;
+        for option in body.options() {
+            // The last one that has the name: the comment for people is before it, and may begin with anything.
+            let (code, value) = option.ok_or("an option is longer than its packet's block")?;
+            if code == code::COMMENT {
+                record = named(value).or(record);
+            }
         }
+        Ok(Self { cooked, record })
     }
-    match (record, packet.get(HEADER..)) {
-        (None, _) => Ok(None),
-        (Some(record), Some(bytes)) => Ok(Some((bytes, record))),
-        (Some(_), None) => Err("a packet has no cooked header"),
+
+    /// The packet from its network header on.
+    ///
+    /// # Errors
+    /// What contradicts the format.
+    pub(super) fn bytes(&self) -> Result<&'a [u8], &'static str> {
+        self.cooked.get(HEADER..).ok_or("a packet has no cooked header")
     }
+}
+
+/// The record in a comment, `None` where it is a comment for people.
+fn named(comment: &[u8]) -> Option<&[u8]> {
+    comment.strip_prefix(EVENT.as_bytes())?.strip_prefix(b"=")
 }
 
 fn header(example: &Example) -> [u8; HEADER] {

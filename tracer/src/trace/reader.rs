@@ -231,10 +231,13 @@ fn understand(kind: u32, body: &[u8]) -> Result<Block, Refusal> {
                 None => Err(Refusal::Damaged("a section's head is not valid".into())),
             };
         }
-        PACKET => match cooked::read(Body(body))? {
-            Some((bytes, record)) => record::decode(record, Some(bytes))?,
-            None => return Ok(Block::Foreign),
-        },
+        PACKET => {
+            let packet = cooked::Packet::read(Body(body))?;
+            match packet.record {
+                Some(record) => record::decode(record, Some(packet.bytes()?))?,
+                None => return Ok(Block::Foreign),
+            }
+        }
         JOURNAL => match journal::field(body, EVENT)? {
             Some(record) => record::decode(record, None)?,
             None => return Ok(Block::Foreign),
