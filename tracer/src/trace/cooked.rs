@@ -1,9 +1,10 @@
 //! A dropped packet as a pcapng packet: the bytes from the network header on, behind a cooked header.
 //!
-//! Every packet has the link type `LINUX_SLL2` (276), which says what follows by its Ethernet protocol,
-//! so IP, ARP and anything else are decoded alike, and which tells the device and the direction. One
-//! link type for all also lets libpcap read the file, which refuses a mixture.
-//! Source: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html>.
+//! Every packet has the link type `LINUX_SLL` (113), which says what follows by its Ethernet protocol, so
+//! IP, ARP and anything else are decoded alike, and which tells the direction. One link type for all also
+//! lets libpcap read the file, which refuses a mixture. (`LINUX_SLL2` adds the index of the device, which
+//! tcpdump would name after a device of the machine that it runs on.)
+//! Source: <https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html>.
 
 use crate::event::{EntryKey, Example};
 
@@ -11,15 +12,15 @@ use super::EVENT;
 use super::pcapng::{self, Body, PACKET, code};
 
 /// The link type.
-pub(super) const LINK: u16 = 276;
+pub(super) const LINK: u16 = 113;
 /// Length of the cooked header.
-pub(super) const HEADER: usize = 20;
+pub(super) const HEADER: usize = 16;
 
 /// `ARPHRD_NONE`: nothing is known of the link layer (include/uapi/linux/if_arp.h).
 const NO_LINK_LAYER: u16 = 0xfffe;
 /// `PACKET_HOST` and `PACKET_OUTGOING` (include/uapi/linux/if_packet.h).
-const TO_US: u8 = 0;
-const FROM_US: u8 = 4;
+const TO_US: u16 = 0;
+const FROM_US: u16 = 4;
 /// The direction in `epb_flags`.
 const INBOUND: u32 = 1;
 const OUTBOUND: u32 = 2;
@@ -115,12 +116,13 @@ fn named(comment: &[u8]) -> Option<&[u8]> {
     comment.strip_prefix(EVENT.as_bytes())?.strip_prefix(b"=")
 }
 
+/// Direction, kind of link layer, its address (none: eight zeros and a length of zero), protocol.
 fn header(example: &Example) -> [u8; HEADER] {
     let mut header = [0; HEADER];
-    header[0..2].copy_from_slice(&ethertype(example).to_be_bytes());
-    header[4..8].copy_from_slice(&device(&example.entry).to_be_bytes());
-    header[8..10].copy_from_slice(&NO_LINK_LAYER.to_be_bytes());
-    header[10] = if example.entry.incoming { TO_US } else { FROM_US };
+    let direction = if example.entry.incoming { TO_US } else { FROM_US };
+    header[0..2].copy_from_slice(&direction.to_be_bytes());
+    header[2..4].copy_from_slice(&NO_LINK_LAYER.to_be_bytes());
+    header[14..16].copy_from_slice(&ethertype(example).to_be_bytes());
     header
 }
 

@@ -42,11 +42,15 @@ fn a_tail_torn_at_any_byte_loses_the_last_event_only() {
 }
 
 #[test]
-fn a_file_torn_at_any_byte_is_empty_or_a_beginning() {
+fn a_file_torn_anywhere_is_empty_or_a_beginning() {
     let scratch = Scratch::new();
-    let all = bytes(&every_kind());
-    for cut in 0..all.len() {
-        let (events, error) = read(&scratch.with("torn.pcapng", &all[..cut]));
+    let path = scratch.with("torn.pcapng", &bytes(&every_kind()));
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    let length = file.metadata().unwrap().len();
+    // Blocks are multiples of four long: seven meets every place in a word.
+    for cut in (0..length).rev().step_by(7) {
+        file.set_len(cut).unwrap();
+        let (events, error) = read(&path);
         assert!(every_kind().starts_with(&events));
         assert!(matches!(
             (events.len(), error),

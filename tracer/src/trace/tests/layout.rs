@@ -46,7 +46,7 @@ fn a_small_trace_byte_for_byte() {
         "\n\n"
     );
     let interface = [
-        &b"\x14\x01\0\0\x94\0\0\0"[..],
+        &b"\x71\0\0\0\x90\0\0\0"[..],
         &option(2, b"device 2 (netns host 4026531840)"),
         &option(3, b"device 2, index 2, netns host 4026531840"),
         &option(9, &[9]),
@@ -68,9 +68,9 @@ fn a_small_trace_byte_for_byte() {
         &word(0)[..],
         &word((wall >> 32) as usize),
         &word((wall & 0xffff_ffff) as usize),
-        &word(48),
-        &word(48),
-        b"\x08\x06\0\0\0\0\0\x02\xff\xfe\0\0\0\0\0\0\0\0\0\0",
+        &word(44),
+        &word(44),
+        b"\0\0\xff\xfe\0\0\0\0\0\0\0\0\0\0\x08\x06",
         &arp.bytes,
         &option(1, comment.as_bytes()),
         &option(1, record.as_bytes()),
