@@ -41,6 +41,7 @@ pub(super) enum Head {
 }
 
 /// The blocks of a file.
+#[derive(Debug)]
 pub(super) struct Frames<R> {
     source: R,
     offset: u64,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use crate::event::Event;
+use crate::event::{self, Event};
 
 use super::frames::{self, Frame, Frames, Head};
 use super::pcapng::{Body, JOURNAL, PACKET, SECTION};
@@ -19,12 +19,14 @@ const BUFFER: usize = 64 << 10;
 /// The events of a trace, in the order in which they were written.
 ///
 /// It ends with the file, at a torn tail ([`Reader::torn`]), or after the first error.
+#[derive(Debug)]
 pub struct Reader {
     path: PathBuf,
     frames: Frames<BufReader<File>>,
     sound: u64,
     torn: Option<Torn>,
     skipped: u64,
+    started: bool,
     done: bool,
 }
 
@@ -97,6 +99,7 @@ impl Reader {
             sound: 0,
             torn: None,
             skipped: 0,
+            started: false,
             done: false,
         };
         let path = reader.path.clone();
@@ -157,8 +160,9 @@ impl Reader {
     fn step(&mut self) -> Option<Result<Block, Error>> {
         let offset = self.frames.offset();
         let error = match self.frames.next() {
-            Ok(Frame::Block(kind, body)) => match understand(kind, body) {
+            Ok(Frame::Block(kind, body)) => match understand(kind, body, self.started) {
                 Ok(block) => {
+                    self.started |= matches!(block, Block::Event(_));
                     self.sound = self.frames.offset();
                     return Some(Ok(block));
                 }
@@ -219,7 +223,8 @@ fn regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn understand(kind: u32, body: &[u8]) -> Result<Block, Refusal> {
+/// `started`: an event came before, so this need not be the start.
+fn understand(kind: u32, body: &[u8], started: bool) -> Result<Block, Refusal> {
     let event = match kind {
         SECTION => {
             return match section::read(Body(body)) {
@@ -245,5 +250,8 @@ fn understand(kind: u32, body: &[u8]) -> Result<Block, Refusal> {
         // pcapng asks readers to skip what they do not know.
         _ => return Ok(Block::Nothing),
     };
+    if !started && !matches!(event.body, event::Body::Start(_)) {
+        return Err("the first event is not the start".into());
+    }
     Ok(Block::Event(event))
 }

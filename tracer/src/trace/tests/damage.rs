@@ -156,6 +156,23 @@ fn a_later_version_asks_for_a_newer_tracer() {
     assert!(text.contains("use a tracer that is as new"), "{text}");
 }
 
+#[test]
+fn a_trace_without_its_start_is_damaged() {
+    let scratch = Scratch::new();
+    let all = bytes(&every_kind());
+    let at = |offset: usize| u32::from_le_bytes(all[offset..offset + 4].try_into().unwrap()) as usize;
+    let section = at(4);
+    let start = at(section + 4);
+    let headless = [&all[..section], &all[section + start..]].concat();
+    let (events, error) = read(&scratch.with("headless.pcapng", &headless));
+    assert_eq!(events, []);
+    let text = error.expect("it has no start").to_string();
+    assert!(
+        text.contains(&format!("offset {section}: the first event is not the start")),
+        "{text}"
+    );
+}
+
 /// Replaces the first `old` behind `from` by a `new` of the same length.
 fn replace(all: &mut [u8], from: usize, old: &[u8], new: &[u8]) {
     let at = all[from..]
