@@ -4,4 +4,6 @@
 //! [`report::Report`]; the faces ([`ui`], [`cli`]) show that. See docs/architecture.md.
 
 pub mod event;
+pub mod filter;
 pub mod report;
+pub mod ui;
