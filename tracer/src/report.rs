@@ -291,3 +291,6 @@ pub struct Flow {
     /// Seconds since something last reached the socket while more arrived or was asked for.
     pub starved_seconds: f64,
 }
+
+#[cfg(test)]
+mod tests;

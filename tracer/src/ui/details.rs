@@ -1,8 +1,8 @@
 //! Verdicts in full.
 
-use super::format::{clean, count, plural, seconds};
+use super::format::{clean, count, day, plural};
 use super::{tables, words};
-use crate::report::{Report, Verdict, Where};
+use crate::report::{CapabilityState, Report, Verdict, Where};
 
 /// A line of a page, and what it is, so that a screen may set it off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,17 +70,19 @@ impl Page {
 /// Flows of a verdict that are shown at most; the rest is counted.
 const FLOWS: usize = 10;
 
+/// Where the fault is, and what that means.
+pub fn place(page: &mut Page, report: &Report) {
+    page.line(
+        Kind::Title,
+        format!("{}: {}", words::place(report.place), words::meaning(report.place)),
+    );
+    page.gap();
+}
+
 /// Everything that the verdicts of a report say; on a healthy node what that rests on.
 pub fn verdicts(page: &mut Page, report: &Report) {
     match words::leading(report) {
-        Some(verdict) => {
-            page.line(
-                Kind::Title,
-                format!("{}: {}", words::place(report.place), words::meaning(report.place)),
-            );
-            page.gap();
-            one(page, verdict, report);
-        }
+        Some(verdict) => one(page, verdict, report),
         None => nothing(page, report),
     }
     for verdict in words::others(report) {
@@ -111,6 +113,8 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report) {
             .iter()
             .map(|seen| format!("{}: {}", seen.kind, seen.text)),
     );
+    page.section("Check (changes nothing)", Kind::Verbatim, &verdict.check);
+    page.section("Mend", Kind::Verbatim, &verdict.remedy);
     page.section("Units that suffer", Kind::Text, some(verdict.units.join(" ")));
     let shown = verdict.flows.iter().take(FLOWS).map(tables::sentence);
     page.section(
@@ -118,64 +122,46 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report) {
         Kind::Text,
         shown.chain(more(verdict.flows.len(), FLOWS)),
     );
-    page.section("Check (changes nothing)", Kind::Verbatim, &verdict.check);
-    page.section("Mend", Kind::Verbatim, &verdict.remedy);
 }
 
 /// A page without a verdict: healthy, or unknown.
 fn nothing(page: &mut Page, report: &Report) {
-    let headline = words::headline(report);
-    page.line(
-        Kind::Title,
-        format!("{}: {}", headline.place, words::meaning(report.place)),
-    );
-    page.gap();
     page.line(Kind::Text, words::explanation(report));
     let ledger = &report.ledger;
+    let uplinks = if report.uplinks.is_empty() {
+        "no uplink".to_owned()
+    } else {
+        report.uplinks.join(" ")
+    };
+    let dropped = match ledger.dropped {
+        0 => "nothing dropped".to_owned(),
+        some => format!("{} dropped", plural(some, "packet")),
+    };
+    let starved = match words::starved(report) {
+        0 => "no flow starved".to_owned(),
+        some => format!("{} starved", plural(some, "flow")),
+    };
+    let works = report
+        .capabilities
+        .iter()
+        .filter(|one| one.state == CapabilityState::Available)
+        .count();
     let mut basis = vec![
         format!(
-            "{} on {}: {}",
+            "{} on {uplinks}: {}",
             plural(ledger.arrived, "packet"),
-            uplinks(report),
             words::balance(report)
         ),
+        format!("{dropped}, {starved}"),
         format!(
-            "{} starved, {} in {}",
-            flows(report),
-            dropped(report),
-            seconds(report.window.seconds)
+            "{works} of {} parts of the tracer work",
+            report.capabilities.len()
         ),
     ];
     if report.place == Where::Healthy && ledger.arrived == 0 {
         basis.push("nothing arrived, so nothing shows that the network works either".to_owned());
     }
     page.section("This rests on", Kind::Text, basis);
-}
-
-fn uplinks(report: &Report) -> String {
-    if report.uplinks.is_empty() {
-        "no uplink".to_owned()
-    } else {
-        report.uplinks.join(" ")
-    }
-}
-
-fn flows(report: &Report) -> String {
-    match report.starved.len() {
-        0 => "no flow".to_owned(),
-        some => plural(some as u64, "flow"),
-    }
-}
-
-fn dropped(report: &Report) -> String {
-    match report.ledger.dropped {
-        0 => "nothing dropped".to_owned(),
-        some => format!("{} dropped at {}", count(some), plural(places(report), "place")),
-    }
-}
-
-fn places(report: &Report) -> u64 {
-    report.drops.iter().filter(|drop| drop.in_ledger).count() as u64
 }
 
 /// The text, if there is any.
@@ -197,7 +183,7 @@ pub fn frame(page: &mut Page, report: &Report) {
     page.section("Not seen", Kind::Text, words::not_seen(report));
     page.section("Not recorded", Kind::Text, words::losses(&report.losses));
     page.section("Filter", Kind::Text, words::filter(report));
-    let day = report.window.end.split('T').next().unwrap_or_default();
+    let day = day(&report.window.end).unwrap_or_default();
     page.section(
         "Watched",
         Kind::Text,

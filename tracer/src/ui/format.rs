@@ -132,6 +132,23 @@ pub fn time_of_day(rfc3339: &str) -> String {
     }
 }
 
+/// As [`time_of_day`], with the day where it is not the day of `reference`.
+#[must_use]
+pub fn moment(rfc3339: &str, reference: &str) -> String {
+    match (day(rfc3339), day(reference)) {
+        (Some(day), Some(other)) if day != other => format!("{day} {}", time_of_day(rfc3339)),
+        _ => time_of_day(rfc3339),
+    }
+}
+
+/// The day in UTC of an RFC 3339 time, `2023-10-10`.
+#[must_use]
+pub fn day(rfc3339: &str) -> Option<String> {
+    // Timestamps are displayed in UTC, the day first.
+    let time = rfc3339.parse::<Timestamp>().ok()?.to_string();
+    time.split('T').next().map(str::to_owned)
+}
+
 /// Seconds from one RFC 3339 time to another, not below 0; `None` where either is none.
 #[must_use]
 pub fn seconds_between(from: &str, to: &str) -> Option<f64> {
@@ -318,6 +335,12 @@ mod tests {
         assert_eq!(time_of_day("2023-10-10T06:14:07.412Z"), "06:14:07");
         assert_eq!(time_of_day("2023-10-10T08:14:07+02:00"), "06:14:07");
         assert_eq!(time_of_day("soon\x1b"), "soon?");
+        assert_eq!(moment("2023-10-10T06:14:07Z", "2023-10-10T23:00:00Z"), "06:14:07");
+        assert_eq!(
+            moment("2023-10-10T23:14:07-02:00", "2023-10-10T23:59:00Z"),
+            "2023-10-11 01:14:07"
+        );
+        assert_eq!(moment("", "2023-10-10T23:59:00Z"), "");
         assert_eq!(
             seconds_between("2023-10-10T06:14:07.5Z", "2023-10-10T06:14:19Z"),
             Some(11.5)

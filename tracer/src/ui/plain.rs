@@ -72,7 +72,7 @@ pub fn block(report: &Report) -> String {
 
     if !report.drops.is_empty() {
         let drops = tables::drops(&report.drops).set(WIDTH - 9);
-        push(&mut text, &format!("  drop   {}", drops.header));
+        push(&mut text, &format!("  drops  {}", drops.header));
         for row in drops.rows.iter().take(ROWS) {
             push(&mut text, &format!("         {row}"));
         }
@@ -80,7 +80,7 @@ pub fn block(report: &Report) -> String {
     }
     if !report.starved.is_empty() {
         let flows = tables::flows(&report.starved, WIDTH - 9);
-        push(&mut text, &format!("  starve {}", flows.header));
+        push(&mut text, &format!("  flows  {}", flows.header));
         for row in flows.flows.iter().take(ROWS).flatten() {
             push(&mut text, &format!("         {row}"));
         }

@@ -34,7 +34,14 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
         Page::Verdict => cover(frame, text::lines(report, area.width.into()), view),
         Page::Overview if one => {
             view.panes = Panes::One;
-            cover(frame, text::lines(report, area.width.into()), view);
+            let headline = words::headline(report);
+            let mut page = details::Page::default();
+            page.line(Kind::Title, format!("{}  {}", headline.place, headline.text));
+            page.line(Kind::Text, headline.when);
+            page.gap();
+            let mut lines = page.into_lines();
+            lines.extend(text::lines(report, area.width.into()));
+            cover(frame, lines, view);
         }
         Page::Overview => overview(frame, report, view),
     }
@@ -53,11 +60,13 @@ fn overview(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
         0
     } else {
         // What the tables leave free.
-        let fixed = head(report, theme, columns, 0).len() + foot.len() + books(report, theme, columns).len();
-        let tables = 2 * 2 + report.drops.len() + 2 * report.starved.len();
-        usize::from(area.height)
-            .saturating_sub(fixed + tables)
-            .max(if area.height < 24 { 1 } else { 2 })
+        let also = usize::from(!words::also(report).is_empty());
+        let books = books(report, theme, columns).len();
+        let fixed = head(report, theme, columns, 0).len() + also + books + foot.len();
+        let (drops, flows) = (report.drops.len(), report.starved.len());
+        let tables = titles(drops) + drops + titles(flows) + 2 * flows;
+        let least = if area.height < 24 { 1 } else { 2 };
+        usize::from(area.height).saturating_sub(fixed + tables).max(least)
     };
     let head = head(report, theme, columns, explanation);
     let top = rows(head.len()).min(area.height);
@@ -176,6 +185,11 @@ fn head(report: &Report, theme: Theme, columns: usize, explanation: usize) -> Li
     lines
 }
 
+/// Lines above a table of so many rows: its name, and its header where it has rows.
+fn titles(number: usize) -> usize {
+    if number == 0 { 1 } else { 2 }
+}
+
 /// Ledger, drops and flows, in at most `room` lines.
 fn books_and_tables(report: &Report, view: &mut ViewState, columns: usize, room: usize) -> Lines {
     let theme = view.theme;
@@ -183,12 +197,12 @@ fn books_and_tables(report: &Report, view: &mut ViewState, columns: usize, room:
     let drops = tables::drops(&report.drops).set(columns);
     let flows = tables::flows(&report.starved, columns);
     let height = flows.flows.first().map_or(1, Vec::len);
-    let titles = |number: usize| if number == 0 { 1 } else { 2 };
-
     let free = room.saturating_sub(lines.len() + titles(drops.rows.len()) + titles(flows.flows.len()));
     let need = flows.flows.len() * height;
     let for_drops = drops.rows.len().min((free / 2).max(free.saturating_sub(need)));
-    let for_flows = (free - for_drops) / height;
+    let for_flows = flows.flows.len().min((free - for_drops) / height);
+    // A line that is too few for a flow is enough for a drop.
+    let for_drops = free - for_flows * height;
 
     let shown = view.drops.window(drops.rows.len(), for_drops);
     lines.push(title(
@@ -254,6 +268,7 @@ fn verdict(report: &Report, view: &mut ViewState, columns: usize, room: usize) -
     let mut page = details::Page::default();
     details::verdicts(&mut page, report);
     page.section("Not seen", Kind::Text, words::not_seen(report));
+    page.section("Not recorded", Kind::Text, words::losses(&report.losses));
     let all = broken(&page.into_lines(), theme, columns);
     let shown = view.details.window(all.len(), room.saturating_sub(1));
     let focused = view.focus == Focus::Details;

@@ -43,9 +43,9 @@ fn several<'a>(namespaces: impl Iterator<Item = &'a str>) -> bool {
 pub fn drops(drops: &[Drop]) -> Table {
     let netns = several(drops.iter().map(|drop| drop.netns.as_str()));
     let mut columns = vec![
-        Column::new("reason", Kind::Text(13), 0),
+        Column::new("reason", Kind::Text(19), 0),
         Column::new("location", Kind::Text(14), 0),
-        Column::new("class", Kind::Text(7), 1),
+        Column::new("class", Kind::Text(8), 1),
         Column::new("packets", Kind::Number, 0),
         Column::new("rate", Kind::Number, 0),
         Column::new("sock", Kind::Text(4), 2),

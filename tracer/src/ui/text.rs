@@ -7,6 +7,8 @@ use crate::report::Report;
 
 /// Columns that sentences are broken at; tables and commands are as wide as they are.
 const WIDTH: usize = 100;
+/// Columns that flows are set in: each takes two lines then, and no line is hard to follow.
+const FLOWS: usize = 120;
 /// Rows of a table that are shown at most; the rest is counted.
 const ROWS: usize = 20;
 /// Columns that [`Page::section`] indents by.
@@ -38,6 +40,7 @@ pub fn page(report: &Report) -> String {
 pub fn lines(report: &Report, room: usize) -> Vec<Line> {
     let room = room.saturating_sub(INDENT);
     let mut page = Page::default();
+    details::place(&mut page, report);
     details::verdicts(&mut page, report);
 
     page.section("Ledger, in packets", Kind::Verbatim, ledger::down(report));
@@ -51,7 +54,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
         header.into_iter().chain(rows).chain(more(drops.rows.len(), ROWS)),
     );
 
-    let flows = tables::flows(&report.starved, room);
+    let flows = tables::flows(&report.starved, room.min(FLOWS));
     let header = (!flows.flows.is_empty()).then_some(flows.header);
     let rows = flows.flows.iter().take(ROWS).flatten().cloned();
     let rest = more(flows.flows.len(), ROWS);

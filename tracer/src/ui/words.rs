@@ -1,6 +1,6 @@
 //! The sentences that all faces say.
 
-use super::format::{clean, count, plural, rate, seconds, seconds_between, time_of_day};
+use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
 use crate::report::{CapabilityState, Confidence, Filtered, Flow, Ledger, Losses, Report, Verdict, Where};
 
 /// The one word, or two, that a person needs at first sight.
@@ -120,7 +120,7 @@ pub fn also(report: &Report) -> String {
 pub fn since(verdict: &Verdict, report: &Report) -> String {
     let ago = seconds_between(&verdict.since, &report.window.end)
         .map_or_else(String::new, |ago| format!(" ({})", seconds(ago.floor())));
-    format!("since {} UTC{ago}", time_of_day(&verdict.since))
+    format!("since {} UTC{ago}", moment(&verdict.since, &report.window.end))
 }
 
 /// `arrived 1,234/s, all accounted for`
@@ -157,7 +157,7 @@ pub fn explanation(report: &Report) -> String {
     let ledger = &report.ledger;
     let length = seconds(report.window.seconds);
     match report.place {
-        Where::Healthy if report.starved.is_empty() => format!(
+        Where::Healthy if starved(report) == 0 => format!(
             "Of {} that arrived in {length}, {} reached a socket; no flow gets less than what arrives for it.",
             plural(ledger.arrived, "packet"),
             count(ledger.delivered),
@@ -167,7 +167,7 @@ pub fn explanation(report: &Report) -> String {
              them, which is not enough to call it a fault.",
             plural(ledger.arrived, "packet"),
             count(ledger.delivered),
-            plural(report.starved.len() as u64, "flow"),
+            plural(starved(report), "flow"),
         ),
         _ if ledger.arrived == 0 => format!("Nothing has arrived in {length}."),
         _ => format!(
@@ -177,6 +177,12 @@ pub fn explanation(report: &Report) -> String {
             residual(ledger),
         ),
     }
+}
+
+/// Flows that are starved, with those that a filter hides.
+#[must_use]
+pub fn starved(report: &Report) -> u64 {
+    report.starved.len() as u64 + report.filter.as_ref().map_or(0, |filter| filter.starved)
 }
 
 /// The parts that do not work or work in part, `name: why`; empty where all is seen.
@@ -280,7 +286,7 @@ pub fn window(report: &Report) -> String {
     let window = &report.window;
     format!(
         "{} to {} UTC ({})",
-        time_of_day(&window.start),
+        moment(&window.start, &window.end),
         time_of_day(&window.end),
         seconds(window.seconds.round())
     )
@@ -293,11 +299,11 @@ pub fn flow(flow: &Flow) -> String {
     format!("{} {} {arrow} {}", flow.protocol, flow.local, flow.remote)
 }
 
-/// `kubelet[1234]`; `?` where the owner is unknown.
+/// `kubelet[1234]`
 #[must_use]
 pub fn owner(flow: &Flow) -> String {
     match (flow.command.as_str(), flow.pid) {
-        ("", 0) => "?".to_owned(),
+        ("", 0) => "owner unknown".to_owned(),
         ("", pid) => format!("[{pid}]"),
         (command, 0) => command.to_owned(),
         (command, pid) => format!("{command}[{pid}]"),

@@ -85,8 +85,8 @@ fn scrolled_to_the_last_drop_and_paused() {
 fn the_verdict_word_is_first_at_every_size_and_nothing_panics() {
     for report in [sample::nothing(), sample::incident(), sample::many_drops()] {
         let word = words::place(report.place);
-        for width in [0, 1, 2, 5, 19, 20, 21, 40, 59, 60, 74, 80, 119, 149, 150, 200] {
-            for height in [0, 1, 2, 5, 7, 8, 17, 18, 24, 35, 36, 50] {
+        for width in [0, 1, 2, 5, 20, 40, 59, 60, 74, 80, 149, 150, 200] {
+            for height in [0, 1, 5, 7, 8, 17, 18, 24, 35, 36, 50] {
                 let picture = pressed(&[], &report, (width, height));
                 if width >= 20 && height >= 1 {
                     let first = picture.lines().next().unwrap();
