@@ -41,6 +41,15 @@ pub struct Report {
     pub starved: Vec<Flow>,
     /// What could not be recorded.
     pub losses: Losses,
+    /// What the reader asked to hide; absent where nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filtered>,
+}
+
+/// The JSON Schema of [`Report`], which docs/report.schema.json holds.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Report).to_value()
 }
 
 /// Name and version of the contract.
@@ -50,6 +59,19 @@ pub struct Schema {
     pub name: String,
     /// Raised when a member changes its meaning or goes away.
     pub version: u32,
+}
+
+/// What `--pid`, `--unit` and `--flow` hide. The ledger and the verdicts count everything all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Filtered {
+    /// The filter, as the reader gave it.
+    pub text: String,
+    /// Members of `starved` that are hidden.
+    pub starved: u64,
+    /// Members of `drops` that are hidden.
+    pub drops: u64,
+    /// Members of the verdicts' `flows` that are hidden.
+    pub verdict_flows: u64,
 }
 
 /// The time that was watched.
@@ -269,3 +291,6 @@ pub struct Flow {
     /// Seconds since something last reached the socket while more arrived or was asked for.
     pub starved_seconds: f64,
 }
+
+#[cfg(test)]
+mod tests;

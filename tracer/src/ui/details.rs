@@ -1,0 +1,192 @@
+//! Verdicts in full.
+
+use super::format::{clean, count, day, plural};
+use super::{tables, words};
+use crate::report::{CapabilityState, Report, Verdict, Where};
+
+/// A line of a page, and what it is, so that a screen may set it off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What it is.
+    pub kind: Kind,
+    /// Its text, indented.
+    pub text: String,
+}
+
+/// What a [`Line`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The verdict line.
+    Title,
+    /// The name of what follows.
+    Heading,
+    /// Something to read; may be broken between words.
+    Text,
+    /// A command or the row of a table: never broken, so that it can be copied and stays aligned.
+    Verbatim,
+}
+
+/// Lines in the making.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    lines: Vec<Line>,
+}
+
+impl Page {
+    /// Adds a line.
+    pub fn line(&mut self, kind: Kind, text: impl AsRef<str>) {
+        self.lines.push(Line {
+            kind,
+            text: clean(text.as_ref()).into_owned(),
+        });
+    }
+
+    /// Adds an empty line, unless there is one already or nothing yet.
+    pub fn gap(&mut self) {
+        if self.lines.last().is_some_and(|line| !line.text.is_empty()) {
+            self.line(Kind::Text, "");
+        }
+    }
+
+    /// Adds a heading and what stands under it, if anything does.
+    pub fn section<T: AsRef<str>>(&mut self, heading: &str, kind: Kind, lines: impl IntoIterator<Item = T>) {
+        let mut lines = lines.into_iter().peekable();
+        if lines.peek().is_some() {
+            self.gap();
+            self.line(Kind::Heading, heading);
+            for line in lines {
+                self.line(kind, format!("  {}", line.as_ref()));
+            }
+        }
+    }
+
+    /// The lines.
+    #[must_use]
+    pub fn into_lines(self) -> Vec<Line> {
+        self.lines
+    }
+}
+
+/// Flows of a verdict that are shown at most; the rest is counted.
+const FLOWS: usize = 10;
+
+/// Where the fault is, and what that means.
+pub fn place(page: &mut Page, report: &Report) {
+    page.line(
+        Kind::Title,
+        format!("{}: {}", words::place(report.place), words::meaning(report.place)),
+    );
+    page.gap();
+}
+
+/// Everything that the verdicts of a report say; on a healthy node what that rests on.
+pub fn verdicts(page: &mut Page, report: &Report) {
+    match words::leading(report) {
+        Some(verdict) => one(page, verdict, report),
+        None => nothing(page, report),
+    }
+    for verdict in words::others(report) {
+        page.gap();
+        one(page, verdict, report);
+    }
+}
+
+fn one(page: &mut Page, verdict: &Verdict, report: &Report) {
+    page.line(Kind::Title, format!("{}  {}", verdict.id, verdict.title));
+    page.line(
+        Kind::Text,
+        format!(
+            "{}; {}: {}; where: {}",
+            words::since(verdict, report),
+            words::confidence(verdict.confidence),
+            words::confidence_meaning(verdict.confidence),
+            words::place(verdict.place).to_lowercase(),
+        ),
+    );
+    page.gap();
+    page.line(Kind::Text, &verdict.explanation);
+    page.section(
+        "Seen",
+        Kind::Text,
+        verdict
+            .evidence
+            .iter()
+            .map(|seen| format!("{}: {}", seen.kind, seen.text)),
+    );
+    page.section("Check (changes nothing)", Kind::Verbatim, &verdict.check);
+    page.section("Mend", Kind::Verbatim, &verdict.remedy);
+    page.section("Units that suffer", Kind::Text, some(verdict.units.join(" ")));
+    let shown = verdict.flows.iter().take(FLOWS).map(tables::sentence);
+    page.section(
+        "Flows that suffer",
+        Kind::Text,
+        shown.chain(more(verdict.flows.len(), FLOWS)),
+    );
+}
+
+/// A page without a verdict: healthy, or unknown.
+fn nothing(page: &mut Page, report: &Report) {
+    page.line(Kind::Text, words::explanation(report));
+    let ledger = &report.ledger;
+    let uplinks = if report.uplinks.is_empty() {
+        "no uplink".to_owned()
+    } else {
+        report.uplinks.join(" ")
+    };
+    let dropped = match ledger.dropped {
+        0 => "nothing dropped".to_owned(),
+        some => format!("{} dropped", plural(some, "packet")),
+    };
+    let starved = match words::starved(report) {
+        0 => "no flow starved".to_owned(),
+        some => format!("{} starved", plural(some, "flow")),
+    };
+    let works = report
+        .capabilities
+        .iter()
+        .filter(|one| one.state == CapabilityState::Available)
+        .count();
+    let mut basis = vec![
+        format!(
+            "{} on {uplinks}: {}",
+            plural(ledger.arrived, "packet"),
+            words::balance(report)
+        ),
+        format!("{dropped}, {starved}"),
+        format!(
+            "{works} of {} parts of the tracer work",
+            report.capabilities.len()
+        ),
+    ];
+    if report.place == Where::Healthy && ledger.arrived == 0 {
+        basis.push("nothing arrived, so nothing shows that the network works either".to_owned());
+    }
+    page.section("This rests on", Kind::Text, basis);
+}
+
+/// The text, if there is any.
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// `... and 7 more`, where more are there than shown.
+#[must_use]
+pub fn more(number: usize, shown: usize) -> Option<String> {
+    number
+        .checked_sub(shown)
+        .filter(|&rest| rest > 0)
+        .map(|rest| format!("... and {} more", count(rest as u64)))
+}
+
+/// Who was watched, when, and what was not seen: the frame that every page ends with.
+pub fn frame(page: &mut Page, report: &Report) {
+    page.section("Not seen", Kind::Text, words::not_seen(report));
+    page.section("Not recorded", Kind::Text, words::losses(&report.losses));
+    page.section("Filter", Kind::Text, words::filter(report));
+    let day = day(&report.window.end).unwrap_or_default();
+    page.section(
+        "Watched",
+        Kind::Text,
+        [words::node(report), format!("{day} {}", words::window(report))],
+    );
+}

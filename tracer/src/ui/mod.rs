@@ -1,0 +1,25 @@
+//! The faces: everything here turns an immutable [`crate::report::Report`] into something to read.
+//!
+//! * [`screen`] owns the terminal, [`render`] draws on it, [`view`] is what the reader has chosen
+//!   to look at, [`keys`] brings the keys;
+//! * [`plain`] writes one block of text a second;
+//! * [`text`] writes the page of `tracer diagnose`.
+//!
+//! What all three say is said once: [`format`] for numbers, [`words`] for sentences, [`ledger`] for
+//! the books, [`tables`] for drops and flows, [`details`] for verdicts.
+
+pub mod details;
+pub mod format;
+pub mod keys;
+pub mod ledger;
+pub mod plain;
+pub mod render;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod screen;
+pub mod table;
+pub mod tables;
+pub mod text;
+pub mod theme;
+pub mod view;
+pub mod words;

@@ -1,0 +1,169 @@
+//! One block of text a second, for logs, pipes and terminals that can do nothing else.
+
+use super::details::more;
+use super::format::{time_of_day, wrap};
+use super::{ledger, tables, words};
+use crate::report::{Capability, Report};
+
+/// Columns that sentences are broken at and tables are fitted to.
+const WIDTH: usize = 100;
+/// Drops and flows that a block shows at most; the rest is counted.
+const ROWS: usize = 5;
+
+/// Blocks in a row: what the tracer cannot see is told in the first one, and whenever it changes.
+#[derive(Clone, Debug, Default)]
+pub struct Blocks {
+    told: Option<Vec<Capability>>,
+}
+
+impl Blocks {
+    /// The next block.
+    pub fn next(&mut self, report: &Report) -> String {
+        let mut text = String::new();
+        if self.told.as_ref() != Some(&report.capabilities) {
+            if self.told.is_none() {
+                push(
+                    &mut text,
+                    &format!(
+                        "{} UTC  {}",
+                        time_of_day(&report.window.start),
+                        words::node(report)
+                    ),
+                );
+            }
+            let not_seen = words::not_seen(report);
+            if not_seen.is_empty() {
+                push(&mut text, "  everything can be seen");
+            }
+            for part in not_seen {
+                push_wrapped(&mut text, &format!("  not seen: {part}"));
+            }
+            self.told = Some(report.capabilities.clone());
+        }
+        text.push_str(&block(report));
+        text
+    }
+}
+
+/// One block: the verdict line, the books, and as much of drops and flows as a second allows.
+#[must_use]
+pub fn block(report: &Report) -> String {
+    let mut text = String::new();
+    let headline = words::headline(report);
+    push(
+        &mut text,
+        &format!(
+            "{} UTC  {}  {}",
+            time_of_day(&report.window.end),
+            headline.place,
+            headline.text
+        ),
+    );
+    if words::leading(report).is_some() {
+        push(&mut text, &format!("  {}", headline.when));
+        push_wrapped(&mut text, &format!("  {}", words::explanation(report)));
+    }
+    let also = words::also(report);
+    if !also.is_empty() {
+        push_wrapped(&mut text, &format!("  {also}"));
+    }
+    push(&mut text, &format!("  total  {}", ledger::totals(report)));
+    push(&mut text, &format!("  rate   {}", ledger::rates(report)));
+
+    if !report.drops.is_empty() {
+        let drops = tables::drops(&report.drops).set(WIDTH - 9);
+        push(&mut text, &format!("  drops  {}", drops.header));
+        for row in drops.rows.iter().take(ROWS) {
+            push(&mut text, &format!("         {row}"));
+        }
+        push_more(&mut text, drops.rows.len());
+    }
+    if !report.starved.is_empty() {
+        let flows = tables::flows(&report.starved, WIDTH - 9);
+        push(&mut text, &format!("  flows  {}", flows.header));
+        for row in flows.flows.iter().take(ROWS).flatten() {
+            push(&mut text, &format!("         {row}"));
+        }
+        push_more(&mut text, flows.flows.len());
+    }
+    for part in words::losses(&report.losses) {
+        push(&mut text, &format!("  not recorded: {part}"));
+    }
+    if let Some(filter) = words::filter(report) {
+        push_wrapped(&mut text, &format!("  {filter}"));
+    }
+    text
+}
+
+fn push(text: &mut String, line: &str) {
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
+
+fn push_wrapped(text: &mut String, line: &str) {
+    for part in wrap(line, WIDTH) {
+        push(text, &part);
+    }
+}
+
+fn push_more(text: &mut String, number: usize) {
+    if let Some(rest) = more(number, ROWS) {
+        push(text, &format!("         {rest}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::CapabilityState;
+    use crate::ui::sample;
+
+    #[test]
+    fn block_of_a_healthy_node() {
+        insta::assert_snapshot!(block(&sample::healthy()));
+    }
+
+    #[test]
+    fn block_of_the_incident() {
+        insta::assert_snapshot!(block(&sample::incident()));
+    }
+
+    #[test]
+    fn block_of_a_silent_data_path() {
+        insta::assert_snapshot!(block(&sample::data_path()));
+    }
+
+    #[test]
+    fn block_of_many_drops_with_losses() {
+        insta::assert_snapshot!(Blocks::default().next(&sample::many_drops()));
+    }
+
+    #[test]
+    fn capabilities_are_told_at_first_and_when_they_change() {
+        let mut blocks = Blocks::default();
+        let mut report = sample::many_drops();
+        let not_seen = |text: &str| {
+            text.lines()
+                .filter(|line| line.starts_with("  not seen: "))
+                .count()
+        };
+        assert_eq!(not_seen(&blocks.next(&report)), 2);
+        assert_eq!(not_seen(&blocks.next(&report)), 0);
+        report.capabilities[0].state = CapabilityState::Unavailable;
+        assert_eq!(not_seen(&blocks.next(&report)), 3);
+        report
+            .capabilities
+            .iter_mut()
+            .for_each(|one| one.state = CapabilityState::Available);
+        assert!(blocks.next(&report).starts_with("  everything can be seen\n"));
+    }
+
+    #[test]
+    fn blocks_are_plain() {
+        for report in sample::all() {
+            let text = Blocks::default().next(&report);
+            assert!(text.is_ascii(), "{text}");
+            assert!(text.lines().count() < 40);
+        }
+    }
+}

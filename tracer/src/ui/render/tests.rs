@@ -1,0 +1,150 @@
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+
+use super::*;
+use crate::ui::sample;
+
+const UTF8: Theme = Theme {
+    colour: true,
+    unicode: true,
+};
+const ASCII: Theme = Theme {
+    colour: false,
+    unicode: false,
+};
+
+fn draw(report: &Report, view: &mut ViewState, (width, height): (u16, u16)) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| render(frame, report, view)).unwrap();
+    // The backend cannot be shown where it has no columns.
+    if width == 0 {
+        String::new()
+    } else {
+        terminal.backend().to_string()
+    }
+}
+
+fn picture(report: &Report, size: (u16, u16)) -> String {
+    draw(report, &mut ViewState::new(UTF8), size)
+}
+
+macro_rules! snapshots {
+    ($($name:ident: $report:ident, $width:literal x $height:literal;)+) => { $(
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!(picture(&sample::$report(), ($width, $height)));
+        }
+    )+ };
+}
+
+snapshots! {
+    healthy_80x24: healthy, 80 x 24;
+    healthy_200x50: healthy, 200 x 50;
+    healthy_20x5: healthy, 20 x 5;
+    incident_80x24: incident, 80 x 24;
+    incident_200x50: incident, 200 x 50;
+    incident_100x40: incident, 100 x 40;
+    incident_20x5: incident, 20 x 5;
+    data_path_80x24: data_path, 80 x 24;
+    data_path_200x50: data_path, 200 x 50;
+    data_path_20x5: data_path, 20 x 5;
+    many_drops_80x24: many_drops, 80 x 24;
+    many_drops_200x50: many_drops, 200 x 50;
+    many_drops_20x5: many_drops, 20 x 5;
+    nothing_80x24: nothing, 80 x 24;
+}
+
+fn pressed(keys: &[KeyCode], report: &Report, size: (u16, u16)) -> String {
+    let mut view = ViewState::new(ASCII);
+    let mut picture = draw(report, &mut view, size);
+    for &key in keys {
+        view.key(KeyEvent::new(key, KeyModifiers::NONE));
+        picture = draw(report, &mut view, size);
+    }
+    picture
+}
+
+#[test]
+fn help_80x24() {
+    insta::assert_snapshot!(pressed(&[KeyCode::Char('?')], &sample::many_drops(), (80, 24)));
+}
+
+#[test]
+fn verdict_page_80x24() {
+    insta::assert_snapshot!(pressed(&[KeyCode::Char('v')], &sample::incident(), (80, 24)));
+}
+
+#[test]
+fn scrolled_to_the_last_drop_and_paused() {
+    let keys = [KeyCode::End, KeyCode::Char('p')];
+    insta::assert_snapshot!(pressed(&keys, &sample::many_drops(), (80, 24)));
+}
+
+#[test]
+fn the_verdict_word_is_first_at_every_size_and_nothing_panics() {
+    for report in [sample::nothing(), sample::incident(), sample::many_drops()] {
+        let word = words::place(report.place);
+        for width in [0, 1, 2, 5, 20, 40, 59, 60, 74, 80, 149, 150, 200] {
+            for height in [0, 1, 5, 7, 8, 17, 18, 24, 35, 36, 50] {
+                let picture = pressed(&[], &report, (width, height));
+                if width >= 20 && height >= 1 {
+                    let first = picture.lines().next().unwrap();
+                    assert!(first.contains(word), "{width}x{height}\n{picture}");
+                }
+                pressed(&[KeyCode::Char('v'), KeyCode::End], &report, (width, height));
+                pressed(&[KeyCode::Char('?'), KeyCode::PageDown], &report, (width, height));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_ascii_terminal_gets_ascii_only() {
+    let mut report = sample::incident();
+    report.verdicts[0].explanation = "Pakete → nirgends – «schlecht»".to_owned();
+    report.starved[0].command = "日本".to_owned();
+    for size in [(80, 24), (200, 50), (20, 5)] {
+        assert!(draw(&report, &mut ViewState::new(ASCII), size).is_ascii());
+    }
+}
+
+#[test]
+fn at_80x24_the_essentials_are_on_the_screen() {
+    let picture = picture(&sample::incident(), (80, 24));
+    for essential in [
+        "GUEST KERNEL",
+        "R01",
+        "since 06:14:07",
+        "conclusive",
+        "arrived",
+        "unexplained",
+        "NOT_SPECIFIED",
+        "ip_forward+0x1c4",
+        "kubelet[1234]",
+        "kubelet.service",
+        "node-7",
+        "q quit",
+    ] {
+        assert!(picture.contains(essential), "{essential}\n{picture}");
+    }
+}
+
+#[test]
+fn a_monochrome_terminal_gets_no_colour() {
+    use ratatui::style::Color;
+    for report in sample::all() {
+        for page in ['x', 'v', '?'] {
+            let mut view = ViewState::new(ASCII);
+            view.key(KeyEvent::new(KeyCode::Char(page), KeyModifiers::NONE));
+            let mut terminal = Terminal::new(TestBackend::new(200, 50)).unwrap();
+            terminal.draw(|frame| render(frame, &report, &mut view)).unwrap();
+            let cells = terminal.backend().buffer().content();
+            assert!(
+                cells
+                    .iter()
+                    .all(|cell| cell.fg == Color::Reset && cell.bg == Color::Reset)
+            );
+        }
+    }
+}

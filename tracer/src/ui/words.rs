@@ -1,0 +1,366 @@
+//! The sentences that all faces say.
+
+use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
+use crate::report::{CapabilityState, Confidence, Filtered, Flow, Ledger, Losses, Report, Verdict, Where};
+
+/// The one word, or two, that a person needs at first sight.
+#[must_use]
+pub fn place(place: Where) -> &'static str {
+    match place {
+        Where::Healthy => "HEALTHY",
+        Where::DataPath => "DATA PATH",
+        Where::GuestKernel => "GUEST KERNEL",
+        Where::Process => "PROCESS",
+        Where::Unknown => "UNKNOWN",
+    }
+}
+
+/// What the word of [`place`] means.
+#[must_use]
+pub fn meaning(place: Where) -> &'static str {
+    match place {
+        Where::Healthy => "no fault found",
+        Where::DataPath => "requests leave, nothing arrives",
+        Where::GuestKernel => "packets arrive and reach no socket",
+        Where::Process => "packets reach the socket, the process does not read or is gone",
+        Where::Unknown => "not enough was seen to tell",
+    }
+}
+
+/// How sure, in a word.
+#[must_use]
+pub fn confidence(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Weak => "weak",
+        Confidence::Strong => "strong",
+        Confidence::Conclusive => "conclusive",
+    }
+}
+
+/// What the word of [`confidence`] means.
+#[must_use]
+pub fn confidence_meaning(confidence: Confidence) -> &'static str {
+    match confidence {
+        Confidence::Weak => "a sign only, it needs a second one",
+        Confidence::Strong => "very likely",
+        Confidence::Conclusive => "the signature alone proves it",
+    }
+}
+
+/// The verdict line: the first thing that is read, and on a tiny screen the only one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headline {
+    /// See [`place`].
+    pub place: &'static str,
+    /// The verdict's id and title, or what a healthy node rests on.
+    pub text: String,
+    /// `since 06:14:07 (12 s), conclusive`; empty where there is no verdict.
+    pub when: String,
+}
+
+/// The verdict line of a report.
+#[must_use]
+pub fn headline(report: &Report) -> Headline {
+    let place = place(report.place);
+    match leading(report) {
+        Some(verdict) => Headline {
+            place,
+            text: format!("{}  {}", clean(&verdict.id), clean(&verdict.title)),
+            when: format!("{}, {}", since(verdict, report), confidence(verdict.confidence)),
+        },
+        None if report.place == Where::Healthy => Headline {
+            place,
+            text: balance(report),
+            when: String::new(),
+        },
+        None => Headline {
+            place,
+            text: meaning(report.place).to_owned(),
+            when: String::new(),
+        },
+    }
+}
+
+/// The verdict that explains [`Report::place`]: a weak sign on a healthy node explains nothing.
+#[must_use]
+pub fn leading(report: &Report) -> Option<&Verdict> {
+    report.verdicts.first().filter(|_| report.place != Where::Healthy)
+}
+
+/// The verdicts that are not [`leading`].
+#[must_use]
+pub fn others(report: &Report) -> &[Verdict] {
+    let skip = usize::from(leading(report).is_some());
+    report.verdicts.get(skip..).unwrap_or_default()
+}
+
+/// `also: R12 Nothing listens (weak)`; empty where there is none.
+#[must_use]
+pub fn also(report: &Report) -> String {
+    let others: Vec<String> = others(report)
+        .iter()
+        .map(|verdict| {
+            format!(
+                "{} {} ({})",
+                clean(&verdict.id),
+                clean(&verdict.title),
+                confidence(verdict.confidence)
+            )
+        })
+        .collect();
+    if others.is_empty() {
+        String::new()
+    } else {
+        format!("also: {}", others.join("; "))
+    }
+}
+
+/// `since 06:14:07 UTC (4 min 12 s)`
+#[must_use]
+pub fn since(verdict: &Verdict, report: &Report) -> String {
+    let ago = seconds_between(&verdict.since, &report.window.end)
+        .map_or_else(String::new, |ago| format!(" ({})", seconds(ago.floor())));
+    format!("since {} UTC{ago}", moment(&verdict.since, &report.window.end))
+}
+
+/// `arrived 1,234/s, all accounted for`
+#[must_use]
+pub fn balance(report: &Report) -> String {
+    let ledger = &report.ledger;
+    if ledger.arrived == 0 {
+        return "nothing has arrived yet".to_owned();
+    }
+    format!("arrived {}, {}", rate(report.rates.arrived), residual(ledger))
+}
+
+/// `all accounted for`, or how many packets are not.
+fn residual(ledger: &Ledger) -> String {
+    match ledger.unexplained {
+        0 => "all accounted for".to_owned(),
+        rest if rest > 0 => {
+            format!(
+                "{} of {} packets unexplained",
+                count(rest.unsigned_abs()),
+                count(ledger.arrived)
+            )
+        }
+        twice => format!("{} entered twice", plural(twice.unsigned_abs(), "packet")),
+    }
+}
+
+/// What the headline rests on, in a sentence or two.
+#[must_use]
+pub fn explanation(report: &Report) -> String {
+    if let Some(verdict) = leading(report) {
+        return clean(&verdict.explanation).into_owned();
+    }
+    let ledger = &report.ledger;
+    let length = seconds(report.window.seconds);
+    match report.place {
+        Where::Healthy if starved(report) == 0 => format!(
+            "Of {} that arrived in {length}, {} reached a socket; no flow gets less than what arrives for it.",
+            plural(ledger.arrived, "packet"),
+            count(ledger.delivered),
+        ),
+        Where::Healthy => format!(
+            "Of {} that arrived in {length}, {} reached a socket; {} get less than what arrives for \
+             them, which is not enough to call it a fault.",
+            plural(ledger.arrived, "packet"),
+            count(ledger.delivered),
+            plural(starved(report), "flow"),
+        ),
+        _ if ledger.arrived == 0 => format!("Nothing has arrived in {length}."),
+        _ => format!(
+            "{} arrived in {length}; {}. No rule explains what was seen, and it is not enough to call the \
+             node healthy.",
+            plural(ledger.arrived, "packet"),
+            residual(ledger),
+        ),
+    }
+}
+
+/// Flows that are starved, with those that a filter hides.
+#[must_use]
+pub fn starved(report: &Report) -> u64 {
+    report.starved.len() as u64 + report.filter.as_ref().map_or(0, |filter| filter.starved)
+}
+
+/// The parts that do not work or work in part, `name: why`; empty where all is seen.
+#[must_use]
+pub fn not_seen(report: &Report) -> Vec<String> {
+    report
+        .capabilities
+        .iter()
+        .filter_map(|capability| {
+            let state = match capability.state {
+                CapabilityState::Available => return None,
+                CapabilityState::Partial => " (in part)",
+                CapabilityState::Unavailable => "",
+            };
+            Some(format!(
+                "{}{state}: {}",
+                clean(&capability.name),
+                clean(&capability.why)
+            ))
+        })
+        .collect()
+}
+
+/// What could not be recorded, the worst first; empty where all was.
+#[must_use]
+pub fn losses(losses: &Losses) -> Vec<String> {
+    let mut said = Vec::new();
+    let mut say = |number: u64, text: &dyn Fn(String) -> String| {
+        if number > 0 {
+            said.push(text(count(number)));
+        }
+    };
+    say(losses.map_full, &|n| {
+        format!("the ledger lacks {n} packets (books full)")
+    });
+    say(losses.flows_full, &|n| {
+        format!("{n} packets belong to no flow (flow table full)")
+    });
+    say(losses.sockets_full, &|n| {
+        format!("{n} counts of TCP segments not kept (socket table full)")
+    });
+    say(losses.ring_full, &|n| {
+        format!("{n} records lost (ring buffer full)")
+    });
+    say(losses.places_full, &|n| {
+        format!("{n} examples without a budget (place table full)")
+    });
+    say(losses.examples_not_sent, &|n| {
+        format!("{n} examples not sent (over budget, their packets are counted)")
+    });
+    said
+}
+
+/// What the reader's filter hides; `None` where there is none.
+#[must_use]
+pub fn filter(report: &Report) -> Option<String> {
+    let Filtered {
+        text,
+        starved,
+        drops,
+        verdict_flows,
+    } = report.filter.as_ref()?;
+    let hidden: Vec<String> = [
+        (*starved, "starved flow", "starved flows"),
+        (*drops, "drop", "drops"),
+        (*verdict_flows, "flow of a verdict", "flows of verdicts"),
+    ]
+    .into_iter()
+    .filter(|&(number, ..)| number > 0)
+    .map(|(number, one, many)| format!("{} {}", count(number), if number == 1 { one } else { many }))
+    .collect();
+    let hides = if hidden.is_empty() {
+        "nothing".to_owned()
+    } else {
+        hidden.join(", ")
+    };
+    Some(format!(
+        "filter {}: hides {hides}; the ledger counts everything",
+        clean(text)
+    ))
+}
+
+/// `node-7, uplink eth0, kernel 6.1.0-18-cloud-amd64`
+#[must_use]
+pub fn node(report: &Report) -> String {
+    let uplinks = match report.uplinks.as_slice() {
+        [] => "no uplink".to_owned(),
+        [one] => format!("uplink {one}"),
+        many => format!("uplinks {}", many.join(" ")),
+    };
+    clean(&format!(
+        "{}, {uplinks}, kernel {}",
+        report.kernel.host, report.kernel.release
+    ))
+    .into_owned()
+}
+
+/// `06:14:03 to 06:18:19 UTC (4 min 16 s)`
+#[must_use]
+pub fn window(report: &Report) -> String {
+    let window = &report.window;
+    format!(
+        "{} to {} UTC ({})",
+        moment(&window.start, &window.end),
+        time_of_day(&window.end),
+        seconds(window.seconds.round())
+    )
+}
+
+/// `tcp 10.10.0.2:40000 -> 192.0.2.10:443`; the arrow starts at the end that opened the flow.
+#[must_use]
+pub fn flow(flow: &Flow) -> String {
+    let arrow = if flow.reply { "->" } else { "<-" };
+    format!("{} {} {arrow} {}", flow.protocol, flow.local, flow.remote)
+}
+
+/// `kubelet[1234]`
+#[must_use]
+pub fn owner(flow: &Flow) -> String {
+    match (flow.command.as_str(), flow.pid) {
+        ("", 0) => "owner unknown".to_owned(),
+        ("", pid) => format!("[{pid}]"),
+        (command, 0) => command.to_owned(),
+        (command, pid) => format!("{command}[{pid}]"),
+    }
+}
+
+/// The unit of a flow's owner, else the last parts of its cgroup, else nothing.
+#[must_use]
+pub fn unit(flow: &Flow) -> &str {
+    if flow.unit.is_empty() {
+        flow.cgroup.rsplit('/').next().unwrap_or_default()
+    } else {
+        &flow.unit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::sample;
+
+    #[test]
+    fn a_weak_sign_does_not_lead_on_a_healthy_node() {
+        let mut report = sample::incident();
+        report.place = Where::Healthy;
+        report.verdicts[0].confidence = Confidence::Weak;
+        assert!(leading(&report).is_none());
+        assert_eq!(others(&report).len(), report.verdicts.len());
+        assert!(also(&report).starts_with("also: R01"));
+        assert_eq!(headline(&report).when, "");
+    }
+
+    #[test]
+    fn the_residual_is_always_said() {
+        let mut report = sample::healthy();
+        assert_eq!(balance(&report), "arrived 1,234/s, all accounted for");
+        report.ledger.unexplained = 12;
+        assert!(
+            balance(&report).ends_with("12 of 316,402 packets unexplained"),
+            "{}",
+            balance(&report)
+        );
+        report.ledger.unexplained = -1;
+        assert!(balance(&report).ends_with("1 packet entered twice"));
+        report.ledger.arrived = 0;
+        assert_eq!(balance(&report), "nothing has arrived yet");
+    }
+
+    #[test]
+    fn only_losses_that_happened_are_said() {
+        assert!(losses(&Losses::default()).is_empty());
+        let some = Losses {
+            map_full: 1234,
+            examples_not_sent: 1,
+            ..Losses::default()
+        };
+        assert_eq!(losses(&some).len(), 2);
+        assert!(losses(&some)[0].contains("lacks 1,234 packets"));
+    }
+}
