@@ -1,1 +1,3 @@
 //! Broken nodes made of network namespaces.
+
+pub mod cli;
