@@ -1,3 +1,1 @@
 //! Broken nodes made of network namespaces.
-
-pub mod cli;

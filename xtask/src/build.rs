@@ -99,17 +99,5 @@ pub(crate) fn tracer(profile: Profile) -> Result<PathBuf> {
     if profile == Profile::Release {
         cargo.arg("--release");
     }
-    executable(&mut cargo)
-}
-
-/// Runs a cargo command that makes the tracer, and returns its path.
-///
-/// # Errors
-/// If it does not compile.
-pub(crate) fn executable(cargo: &mut std::process::Command) -> Result<PathBuf> {
-    let programs = workspace::programs(cargo).context("tracer")?;
-    let tracer = programs.into_iter().find(|program| program.name == "tracer");
-    Ok(tracer
-        .context("tracer: cargo made no program of this name")?
-        .executable)
+    workspace::program("tracer", &mut cargo)
 }

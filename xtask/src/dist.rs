@@ -27,7 +27,7 @@ pub(crate) fn main() -> Result<u8> {
     cargo
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    let built = build::executable(&mut cargo)?;
+    let built = workspace::program("tracer", &mut cargo)?;
 
     let program = fs::read(&built).with_context(|| format!("{}: cannot be read", built.display()))?;
     if !elf::is_static(&program).with_context(|| built.display().to_string())? {

@@ -96,7 +96,7 @@ fn main() -> ExitCode {
         Command::Fmt { check } => lint::format(check).map(|()| 0),
         Command::Lint => lint::main(),
         Command::Dist => dist::main(),
-        Command::Lab { args } => lab::main(args),
+        Command::Lab { args } => lab::main(&args),
         Command::Bench => bench::main(),
     };
     match done {

@@ -17,12 +17,36 @@ pub(crate) struct Tools {
     pub(crate) linker: Linker,
 }
 
-/// Programs that the tests and the lab run, and the Debian packages that they are in.
-const TEST_PROGRAMS: [(&str, &str); 4] = [
-    ("ip", "iproute2"),
-    ("nft", "nftables"),
-    ("tmux", "tmux"),
-    ("tshark", "tshark"),
+/// A program that tests or the lab run.
+struct Needed {
+    program: &'static str,
+    /// The Debian package that holds it.
+    package: &'static str,
+    /// Whether only tests that need root run it.
+    by_root: bool,
+}
+
+const NEEDED: [Needed; 4] = [
+    Needed {
+        program: "ip",
+        package: "iproute2",
+        by_root: true,
+    },
+    Needed {
+        program: "nft",
+        package: "nftables",
+        by_root: true,
+    },
+    Needed {
+        program: "tmux",
+        package: "tmux",
+        by_root: true,
+    },
+    Needed {
+        program: "tshark",
+        package: "tshark",
+        by_root: false,
+    },
 ];
 
 /// Sets up, and says what is used.
@@ -34,10 +58,10 @@ pub(crate) fn main(tests: bool) -> Result<u8> {
     note(format_args!("BPF compiler: {}", tools.compiler));
     note(format_args!("BPF linker: {}", tools.linker));
     if tests {
-        test_programs()?;
+        test_programs(true)?;
         note(format_args!(
             "test programs: {}",
-            TEST_PROGRAMS.map(|(program, _)| program).join(", ")
+            NEEDED.map(|needed| needed.program).join(", ")
         ));
     }
     Ok(0)
@@ -90,28 +114,25 @@ fn install_compiler() -> Result<Compiler> {
     })
 }
 
-/// Makes sure that the programs which the tests and the lab run are there: installs them where that needs no
-/// question, that is as root.
+/// Makes sure that the programs which the tests run are there: installs them where that needs no question, that is
+/// as root. Without `root` only those of the tests that do not need root.
 ///
 /// # Errors
 /// If some are missing and cannot be installed; the error names the packages.
-pub(crate) fn test_programs() -> Result<()> {
-    let missing = || {
-        TEST_PROGRAMS
-            .into_iter()
-            .filter(|(program, _)| process::find(program).is_none())
-    };
-    let packages: Vec<_> = missing().map(|(_, package)| package).collect();
-    if packages.is_empty() {
+pub(crate) fn test_programs(root: bool) -> Result<()> {
+    let mut missing: Vec<_> = NEEDED.iter().filter(|needed| root || !needed.by_root).collect();
+    missing.retain(|needed| process::find(needed.program).is_none());
+    if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<_> = missing().map(|(program, _)| program).collect();
-    if !(apt::is_there() && process::is_root()?) {
-        bail!(
-            "{}: not found, the tests run them; run as root: {}",
-            names.join(", "),
-            apt::command_line(&packages)
-        );
+    let packages: Vec<_> = missing.iter().map(|needed| needed.package).collect();
+    if apt::is_there() && process::is_root()? {
+        return apt::install(&packages);
     }
-    apt::install(&packages)
+    let programs: Vec<_> = missing.iter().map(|needed| needed.program).collect();
+    bail!(
+        "{}: not found, tests run them; run as root: {}",
+        programs.join(", "),
+        apt::command_line(&packages)
+    );
 }

@@ -23,9 +23,7 @@ pub(crate) fn main(no_root: bool, args: &[String]) -> Result<u8> {
             "tests: some break network namespaces and load BPF programs, which needs root; run them by sudo, or leave them out with --no-root"
         );
     }
-    if !no_root {
-        setup::test_programs()?;
-    }
+    setup::test_programs(!no_root)?;
     build::bpf()?;
     let tracer = build::tracer(Profile::Release)?;
     let mut steps = Vec::new();

@@ -90,7 +90,7 @@ pub(crate) fn programs(cargo: &mut Command) -> Result<Vec<Program>> {
     let mut programs = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
-            programs.extend(program(&line.context("cargo: its messages cannot be read")?));
+            programs.extend(made(&line.context("cargo: its messages cannot be read")?));
         }
     }
     let status = child.wait().context("cargo: cannot be waited for")?;
@@ -100,8 +100,20 @@ pub(crate) fn programs(cargo: &mut Command) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
+/// Runs a cargo command that makes this program, and returns where it is.
+///
+/// # Errors
+/// If cargo fails.
+pub(crate) fn program(name: &str, cargo: &mut Command) -> Result<PathBuf> {
+    let programs = programs(cargo).with_context(|| name.to_owned())?;
+    let made = programs.into_iter().find(|program| program.name == name);
+    Ok(made
+        .with_context(|| format!("{name}: cargo made no program of this name"))?
+        .executable)
+}
+
 /// The program that one of cargo's messages tells of.
-fn program(message: &str) -> Option<Program> {
+fn made(message: &str) -> Option<Program> {
     let Message { executable, target } = serde_json::from_str(message).ok()?;
     let target = target?;
     Some(Program {
@@ -119,17 +131,17 @@ mod tests {
     fn reads_programs_from_cargos_messages() {
         let artifact = r#"{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"tracer",
             "src_path":"/w/tracer/src/main.rs"},"executable":"/w/target/release/tracer","fresh":true}"#;
-        let found = program(artifact).unwrap();
+        let found = made(artifact).unwrap();
         assert_eq!(
             (found.name.as_str(), found.executable),
             ("tracer", PathBuf::from("/w/target/release/tracer"))
         );
         assert_eq!(
-            program(&artifact.replace("\"/w/target/release/tracer\"", "null")),
+            made(&artifact.replace("\"/w/target/release/tracer\"", "null")),
             None
         );
-        assert_eq!(program(r#"{"reason":"build-finished","success":true}"#), None);
-        assert_eq!(program("warning: not JSON"), None);
+        assert_eq!(made(r#"{"reason":"build-finished","success":true}"#), None);
+        assert_eq!(made("warning: not JSON"), None);
     }
 
     #[test]
