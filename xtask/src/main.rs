@@ -1,3 +1,109 @@
-//! The project's chores.
+//! The project's chores: `cargo xtask COMMAND`.
+//!
+//! Each command is a module. What xtask says itself goes to standard error; standard output belongs to the
+//! program that a command runs, so that `cargo xtask run -- diagnose --format json | jq` works.
 
-fn main() {}
+mod apt;
+mod bench;
+mod build;
+mod compiler;
+mod dist;
+mod elf;
+mod fresh;
+mod lab;
+mod linker;
+mod lint;
+mod process;
+mod run;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "The project's chores",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install what building needs: BPF compiler, its core library, bpf-linker
+    Setup {
+        /// Also the programs that the tests and the lab run (ip, nft, tmux, tshark)
+        #[arg(long)]
+        tests: bool,
+    },
+    /// Build the BPF object and the tracer
+    Build {
+        /// Build the tracer for speed (the default)
+        #[arg(long, conflicts_with = "debug")]
+        release: bool,
+        /// Build the tracer for a debugger
+        #[arg(long)]
+        debug: bool,
+    },
+    /// Set up, build, and run the tracer with the privileges that it needs
+    Run {
+        /// Arguments of the tracer
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Set up, build, and run all tests
+    Test {
+        /// Leave out the tests that need root, and say which
+        #[arg(long)]
+        no_root: bool,
+        /// Arguments of the test programs, such as a part of a test's name
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Format the code
+    Fmt {
+        /// Only say what is not formatted
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check formatting, lints and dependencies
+    Lint,
+    /// Make the one static binary to carry to a node: target/dist/tracer
+    Dist,
+    /// Break a node made of network namespaces and run the tracer on it (`lab --list` shows how)
+    #[command(disable_help_flag = true)]
+    Lab {
+        /// Scenario and options of the lab, then `--` and arguments of the tracer
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Measure what the tracer costs, and fail where it costs more than was promised
+    Bench,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup { tests } => setup::main(tests),
+        Command::Build { release: _, debug } => build::main(build::Profile::of(debug)),
+        Command::Run { args } => run::main(&args),
+        Command::Test { no_root, args } => test::main(no_root, &args),
+        Command::Fmt { check } => lint::format(check).map(|()| 0),
+        Command::Lint => lint::main(),
+        Command::Dist => dist::main(),
+        Command::Lab { args } => lab::main(&args),
+        Command::Bench => bench::main(),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            process::note(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! `cargo xtask bench`: what the tracer costs, under the lab's traffic, against what was promised.
+//!
+//! The kernel's own statistics say how long each program runs, the statistics' clock included; so an empty program is
+//! measured with them as the floor. Times vary with the machine and its load, the ratio to the floor does less.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::{
+    build::{self, Profile},
+    lab, process,
+    process::note,
+};
+
+/// From the tracer's start to the first packet that it counts, at most.
+const START: Duration = Duration::from_secs(1);
+/// Resident memory of the tracer, at most, in kB.
+const MEMORY_KB: u64 = 64 * 1024;
+/// The scenarios that make packets arrive at sockets, and make them drop, from the start.
+const LOADS: [&[&str]; 2] = [&["healthy"], &["rp-filter", "--late"]];
+/// The empty program that the tracer measures along with its own.
+const FLOOR: &str = "floor";
+
+/// What `tracer cost --format json` prints.
+#[derive(Debug, Deserialize)]
+struct Cost {
+    programs: Vec<Program>,
+}
+
+/// One BPF program.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+struct Program {
+    name: String,
+    /// How often it ran in that time.
+    runs: u64,
+    /// Mean time of a run; 0 where it did not run.
+    ns_per_run: f64,
+}
+
+/// The part of `tracer diagnose --format json` that is needed here.
+#[derive(Debug, Deserialize)]
+struct Report {
+    window: Window,
+    ledger: Ledger,
+}
+
+#[derive(Debug, Deserialize)]
+struct Window {
+    seconds: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Ledger {
+    arrived: u64,
+}
+
+/// What a run of a program may cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Bound {
+    ns: f64,
+    /// Times the floor.
+    ratio: f64,
+}
+
+impl Bound {
+    fn of(program: &str) -> Option<Self> {
+        match program {
+            "drop" => Some(Self {
+                ns: 250.0,
+                ratio: 6.0,
+            }),
+            "arrival" | "matched" | "queued" | "read" | "state" => Some(Self {
+                ns: 120.0,
+                ratio: 3.0,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Programs that must have run, or nothing was measured.
+const MEASURED: [&str; 7] = [FLOOR, "drop", "arrival", "matched", "queued", "read", "state"];
+
+/// Measures, prints a table, and returns 1 where a bound is missed.
+///
+/// # Errors
+/// If something cannot be measured.
+pub(crate) fn main() -> Result<u8> {
+    if !process::is_root()? {
+        bail!("bench: makes network namespaces and loads BPF programs, which needs root; run it by sudo");
+    }
+    build::bpf()?;
+    let tracer = build::tracer(Profile::Release)?;
+    let lab = lab::program()?;
+    let run = |load: &[&str], command: &[&str]| run(&lab, &tracer, load, command);
+
+    let mut programs = Vec::new();
+    for load in LOADS {
+        note(format_args!("measuring under {}", load.join(" ")));
+        let ran = run(load, &["cost", "--for", "5s", "--format", "json"])?;
+        let cost: Cost = serde_json::from_str(&ran.stdout).context("tracer cost: prints no cost")?;
+        programs = busiest(programs, cost.programs);
+    }
+    let ran = run(LOADS[0], &["diagnose", "--for", "2s", "--format", "json"])?;
+    let report: Report = serde_json::from_str(&ran.stdout).context("tracer diagnose: prints no report")?;
+    if report.ledger.arrived == 0 {
+        bail!("tracer diagnose: counted no packet under load; is the lab's traffic running?");
+    }
+
+    let (mut table, mut kept) = table(&programs)?;
+    // What is not the window itself is start and end, so the start takes at most that.
+    let start = ran
+        .life
+        .saturating_sub(Duration::from_secs_f64(report.window.seconds));
+    kept &= start <= START && ran.memory_kb <= MEMORY_KB;
+    table += &format!(
+        "\nstart to first packet, at most  {:5.2} s   (bound {:.2} s){}",
+        start.as_secs_f64(),
+        START.as_secs_f64(),
+        miss(start <= START)
+    );
+    table += &format!(
+        "\nresident memory                 {:5.1} MB  (bound {} MB){}\n",
+        ran.memory_kb as f64 / 1024.0,
+        MEMORY_KB / 1024,
+        miss(ran.memory_kb <= MEMORY_KB)
+    );
+    print!("{table}");
+    Ok(u8::from(!kept))
+}
+
+/// A run of the tracer in the lab.
+struct Ran {
+    stdout: String,
+    /// From its start to its end.
+    life: Duration,
+    /// The most memory that was resident, in kB.
+    memory_kb: u64,
+}
+
+/// Runs the tracer in the lab under a load.
+fn run(lab: &Path, tracer: &Path, load: &[&str], command: &[&str]) -> Result<Ran> {
+    let mut lab = Command::new(lab);
+    lab.args(load)
+        .arg("--")
+        .args(command)
+        .env("TRACER_BIN", tracer)
+        .stdout(Stdio::piped());
+    let mut child = lab.spawn().map_err(|error| process::cannot_start(&lab, &error))?;
+    let stdout = child.stdout.take().context("lab: has no output")?;
+    let reader = thread::spawn(move || std::io::read_to_string(stdout));
+    let (life, memory_kb) = watch(&mut child, tracer)?;
+    let status = child.wait().context("lab: cannot be waited for")?;
+    // 1 says that a failure was found, which a broken node is meant to have.
+    if !matches!(status.code(), Some(0 | 1)) {
+        bail!(
+            "tracer {}: {status}; its messages above say why",
+            command.join(" ")
+        );
+    }
+    let stdout = reader
+        .join()
+        .ok()
+        .context("lab: its output cannot be read")?
+        .context("lab: its output")?;
+    Ok(Ran {
+        stdout,
+        life,
+        memory_kb,
+    })
+}
+
+/// Watches a tracer that the lab starts, until the lab ends: how long it lives, and its memory's high-water mark.
+fn watch(lab: &mut Child, tracer: &Path) -> Result<(Duration, u64)> {
+    // Fine enough for a bound of a second, coarse enough to leave the CPU to what is measured.
+    const TICK: Duration = Duration::from_millis(10);
+    let mut seen: Option<(u32, Instant, Instant)> = None;
+    let mut memory_kb = 0;
+    while lab.try_wait().context("lab: cannot be waited for")?.is_none() {
+        let now = Instant::now();
+        match seen {
+            None => seen = child_of(lab.id(), tracer).map(|pid| (pid, now, now)),
+            Some((pid, first, _)) => {
+                if let Some(peak) = peak_kb(pid) {
+                    memory_kb = memory_kb.max(peak);
+                    seen = Some((pid, first, now));
+                }
+            }
+        }
+        thread::sleep(TICK);
+    }
+    let (_, first, last) = seen.context("lab: started no tracer; its messages above say why")?;
+    Ok((last - first, memory_kb))
+}
+
+/// The process that runs this program and was started by that process.
+fn child_of(parent: u32, program: &Path) -> Option<u32> {
+    let parent = format!("PPid:\t{parent}");
+    fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let is_it = fs::read_link(entry.path().join("exe")).ok()? == program
+            && fs::read_to_string(entry.path().join("status"))
+                .ok()?
+                .lines()
+                .any(|line| line == parent);
+        is_it.then_some(pid)
+    })
+}
+
+/// The most memory that a process has had resident so far, in kB (`VmHWM`, proc(5)). None for one that has ended.
+fn peak_kb(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+/// Of each program the measurement with the most runs.
+fn busiest(mut programs: Vec<Program>, others: Vec<Program>) -> Vec<Program> {
+    for other in others {
+        match programs.iter_mut().find(|program| program.name == other.name) {
+            Some(program) if program.runs < other.runs => *program = other,
+            Some(_) => {}
+            None => programs.push(other),
+        }
+    }
+    programs
+}
+
+/// The table, and whether all bounds are kept.
+///
+/// # Errors
+/// If a program that has a bound, or the floor, did not run.
+fn table(programs: &[Program]) -> Result<(String, bool)> {
+    let of = |name: &str| {
+        programs
+            .iter()
+            .find(|program| program.name == name && program.runs > 0)
+    };
+    let missing: Vec<_> = MEASURED.into_iter().filter(|name| of(name).is_none()).collect();
+    if !missing.is_empty() {
+        bail!(
+            "bench: no run measured of {}; does the lab's traffic reach these programs?",
+            missing.join(", ")
+        );
+    }
+    let floor = of(FLOOR).map_or(f64::NAN, |floor| floor.ns_per_run);
+    let mut text = format!(
+        "{:<16}{:>10}{:>10}{:>8}   bounds",
+        "program", "runs", "ns/run", "ratio"
+    );
+    let mut kept = true;
+    for program in programs {
+        let (ns, ratio) = (program.ns_per_run, program.ns_per_run / floor);
+        text += &format!("\n{:<16}{:>10}{ns:>10.1}{ratio:>8.2}", program.name, program.runs);
+        if let Some(bound) = Bound::of(&program.name) {
+            let holds = ns <= bound.ns && ratio <= bound.ratio;
+            kept &= holds;
+            text += &format!("   {:.0} ns, {:.0}{}", bound.ns, bound.ratio, miss(holds));
+        }
+    }
+    Ok((text + "\n", kept))
+}
+
+fn miss(holds: bool) -> &'static str {
+    if holds { "" } else { "   MISSED" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(ns: f64) -> Vec<Program> {
+        MEASURED
+            .iter()
+            .map(|name| Program {
+                name: (*name).into(),
+                runs: 10,
+                ns_per_run: if *name == FLOOR { 40.0 } else { ns },
+            })
+            .collect()
+    }
+
+    #[test]
+    fn reads_what_the_tracer_prints() {
+        let text = r#"{"programs":[{"name":"drop","runs":123,"ns_per_run":98.2},{"name":"floor","runs":9,"ns_per_run":40}]}"#;
+        let cost: Cost = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            cost.programs[0],
+            Program {
+                name: "drop".into(),
+                runs: 123,
+                ns_per_run: 98.2
+            }
+        );
+    }
+
+    #[test]
+    fn bounds_hold_or_are_missed() {
+        assert!(table(&measured(100.0)).unwrap().1);
+        let (text, kept) = table(&measured(121.0)).unwrap();
+        assert!(!kept);
+        // The drop path may cost more than the others.
+        let missed: Vec<_> = text.lines().filter(|line| line.ends_with("MISSED")).collect();
+        assert_eq!(missed.len(), MEASURED.len() - 2, "{text}");
+        assert!(
+            !text
+                .lines()
+                .any(|line| line.starts_with("drop ") && line.ends_with("MISSED")),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_ratio_counts_where_the_machine_is_fast() {
+        let mut programs = measured(100.0);
+        programs[0].ns_per_run = 20.0;
+        assert!(!table(&programs).unwrap().1);
+    }
+
+    #[test]
+    fn what_did_not_run_was_not_measured() {
+        let mut programs = measured(100.0);
+        programs[1].runs = 0;
+        let error = table(&programs).unwrap_err().to_string();
+        assert!(error.contains("drop"), "{error}");
+    }
+
+    #[test]
+    fn the_busiest_measurement_counts() {
+        let quiet = Program {
+            name: "drop".into(),
+            runs: 1,
+            ns_per_run: 900.0,
+        };
+        let busy = Program {
+            name: "drop".into(),
+            runs: 1000,
+            ns_per_run: 90.0,
+        };
+        assert_eq!(busiest(vec![quiet.clone()], vec![busy.clone()])[0].runs, 1000);
+        assert_eq!(busiest(vec![busy], vec![quiet])[0].runs, 1000);
+    }
+
+    #[test]
+    fn memory_is_read_from_the_kernel() {
+        assert!(peak_kb(std::process::id()).unwrap() > 100);
+        assert_eq!(peak_kb(u32::MAX), None);
+    }
+}

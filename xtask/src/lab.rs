@@ -1,0 +1,42 @@
+//! `cargo xtask lab`: the lab itself is the package in tests/; here it is only built, and given a tracer.
+
+use std::{os::unix::process::CommandExt, process::Command};
+
+use anyhow::Result;
+
+use crate::{
+    build::{self, Profile},
+    process, workspace,
+};
+
+/// Becomes the lab, with these arguments.
+///
+/// # Errors
+/// If the lab or the tracer cannot be built or started.
+pub(crate) fn main(args: &[String]) -> Result<u8> {
+    let own = args.split(|arg| arg == "--").next().unwrap_or_default();
+    // Where it only tells of itself, there is no need to wait for a tracer.
+    let runs = !own.is_empty()
+        && !own
+            .iter()
+            .any(|arg| matches!(arg.as_str(), "--list" | "--help" | "-h"));
+    let mut lab = Command::new(program()?);
+    if runs {
+        build::bpf()?;
+        lab.env("TRACER_BIN", build::tracer(Profile::Release)?);
+    }
+    let error = lab.args(args).exec();
+    Err(process::cannot_start(&lab, &error))
+}
+
+/// Builds the lab's program and returns its path.
+///
+/// # Errors
+/// If it does not compile.
+pub(crate) fn program() -> Result<std::path::PathBuf> {
+    let mut cargo = workspace::cargo();
+    workspace::program(
+        "lab",
+        cargo.args(["build", "--locked", "--package", "lab", "--bin", "lab"]),
+    )
+}
