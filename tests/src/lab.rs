@@ -28,12 +28,15 @@ pub const UPLINK: &str = "eth0";
 /// How long a step may take to show in the traffic: more is a failure of the lab.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Packets are to meet what a scenario sets, not what the machine has set for new namespaces.
+/// Packets are to meet what a scenario sets, not what the machine has set for new namespaces. And addresses
+/// of IPv6 are to work at once: nobody else can have them.
 const SYSCTLS: &[(&str, &str)] = &[
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.default.rp_filter", "0"),
     ("net.ipv6.conf.all.disable_ipv6", "0"),
     ("net.ipv6.conf.default.disable_ipv6", "0"),
+    ("net.ipv6.conf.all.accept_dad", "0"),
+    ("net.ipv6.conf.default.accept_dad", "0"),
 ];
 const FORWARDING: &[(&str, &str)] = &[
     ("net.ipv4.ip_forward", "1"),
@@ -92,14 +95,16 @@ impl Lab {
     fn connect(&self) -> Result<()> {
         self.node.set(FORWARDING)?;
         let (peer, pod) = (self.peer.name(), self.pod.name());
+        // The kernel takes a veth whose peer has the same index for a device without a peer, and then may
+        // wait a second before it sees that the carrier is there.
         self.node.ip_batch(&format!(
             "link set lo up
-             link add eth0 address 02:00:0a:0a:00:02 type veth peer name node0 address 02:00:0a:0a:00:01 netns {peer}
-             link add lxc1 type veth peer name eth0 netns {pod}
+             link add eth0 index 10 address 02:00:0a:0a:00:02 type veth peer name node0 address 02:00:0a:0a:00:01 netns {peer}
+             link add lxc1 index 11 type veth peer name eth0 netns {pod}
              addr add 10.10.0.2/24 dev eth0
-             addr add 2001:db8:10::2/64 dev eth0 nodad
+             addr add 2001:db8:10::2/64 dev eth0
              addr add 10.244.0.1/32 dev lxc1
-             addr add 2001:db8:244::1/128 dev lxc1 nodad
+             addr add 2001:db8:244::1/128 dev lxc1
              link set eth0 up
              link set lxc1 up
              route add default via 10.10.0.1
@@ -111,9 +116,9 @@ impl Lab {
         self.peer.ip_batch(
             "link set lo up
              addr add 192.0.2.10/32 dev lo
-             addr add 2001:db8:ffff::10/128 dev lo nodad
+             addr add 2001:db8:ffff::10/128 dev lo
              addr add 10.10.0.1/24 dev node0
-             addr add 2001:db8:10::1/64 dev node0 nodad
+             addr add 2001:db8:10::1/64 dev node0
              link set node0 up
              route add 10.244.0.0/16 via 10.10.0.2
              route add 2001:db8:244::/64 via 2001:db8:10::2
@@ -122,14 +127,23 @@ impl Lab {
         self.pod.ip_batch(
             "link set lo up
              addr add 10.244.0.2/32 dev eth0
-             addr add 2001:db8:244::2/128 dev eth0 nodad
+             addr add 2001:db8:244::2/128 dev eth0
              link set eth0 up
              route add 10.244.0.1/32 dev eth0
              route add 2001:db8:244::1/128 dev eth0
              route add default via 10.244.0.1
              route add default via 2001:db8:244::1
              ",
-        )
+        )?;
+        // The solicited-node groups of the addresses above: ff02::1:ff00:0 and the last 24 bits.
+        self.peer
+            .wait_for_group("node0", "ff0200000000000000000001ff000001", PATIENCE)?;
+        self.node
+            .wait_for_group("eth0", "ff0200000000000000000001ff000002", PATIENCE)?;
+        self.node
+            .wait_for_group("lxc1", "ff0200000000000000000001ff000001", PATIENCE)?;
+        self.pod
+            .wait_for_group("eth0", "ff0200000000000000000001ff000002", PATIENCE)
     }
 
     /// The namespace of a place.

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -83,6 +84,34 @@ impl Netns {
                 // The kernel answers with the namespace of the thread that opens the file.
                 let path = format!("/proc/sys/{}", key.replace('.', "/"));
                 fs::write(&path, value).with_context(|| format!("cannot write {value} to {path}"))?;
+            }
+            Ok(())
+        })?
+    }
+
+    /// Waits until a device answers neighbour solicitations of IPv6: until it has the route of multicast
+    /// and listens to `group`, given as 32 digits.
+    ///
+    /// The kernel does both some time after the device was set up and the address added, and a solicitation
+    /// that comes before is repeated only a second later.
+    pub fn wait_for_group(&self, device: &str, group: &str, patience: Duration) -> Result<()> {
+        let end = Instant::now() + patience;
+        let listens = |line: &str| line.split_whitespace().skip(1).take(2).eq([device, group]);
+        let routes = |line: &str| line.starts_with("ff00") && line.split_whitespace().last() == Some(device);
+        let has = |file: &str, wanted: &dyn Fn(&str) -> bool| -> io::Result<bool> {
+            Ok(fs::read_to_string(Path::new("/proc/thread-self/net").join(file))?
+                .lines()
+                .any(wanted))
+        };
+        self.enter(|| {
+            while !(has("igmp6", &listens)? && has("ipv6_route", &routes)?) {
+                if Instant::now() > end {
+                    bail!(
+                        "{device} in {} does not listen to the group {group} after {patience:?}",
+                        self.name
+                    );
+                }
+                std::thread::sleep(Duration::from_millis(1));
             }
             Ok(())
         })?

@@ -166,7 +166,7 @@ const RP_FILTER: Scenario = Scenario {
     setup: &[
         Step::Ip(
             Place::Node,
-            "link add eth1 type veth peer name node1 netns {peer}",
+            "link add eth1 index 12 type veth peer name node1 netns {peer}",
         ),
         Step::Ip(Place::Node, "addr add 10.11.0.2/24 dev eth1"),
         Step::Ip(Place::Node, "link set eth1 up"),
@@ -261,7 +261,7 @@ const SILENT_PATH: Scenario = Scenario {
         Step::Ip(Place::Peer, "route del blackhole 192.0.2.10/32"),
         Step::Ip(Place::Peer, "route del blackhole 2001:db8:ffff::10/128"),
         Step::Ip(Place::Peer, "addr add 192.0.2.10/32 dev lo"),
-        Step::Ip(Place::Peer, "addr add 2001:db8:ffff::10/128 dev lo nodad"),
+        Step::Ip(Place::Peer, "addr add 2001:db8:ffff::10/128 dev lo"),
     ],
     expect: Expectation {
         exit_code: 1,
