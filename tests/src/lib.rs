@@ -2,7 +2,8 @@
 //! that is really broken.
 //!
 //! [`lab::Lab`] is the topology and the traffic on it, [`scenario`] holds what can be broken and what the
-//! tracer should say about it, [`cli`] puts a tracer on it for a person to look at. Everything that is made
+//! tracer should say about it, [`cli`] puts a tracer on it for a person to look at; [`tracer`] and [`terminal`]
+//! do so for the tests. Everything that is made
 //! goes away when its value is dropped, and also when the process is killed: see [`keeper`].
 
 pub mod cli;
@@ -12,4 +13,6 @@ pub mod netns;
 pub mod process;
 pub mod scenario;
 pub mod signals;
+pub mod terminal;
+pub mod tracer;
 pub mod traffic;

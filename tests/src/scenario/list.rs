@@ -56,7 +56,7 @@ const BULK: Actor = Actor {
 };
 
 /// Every scenario, in the order in which they are listed.
-pub const ALL: &[Scenario] = &[HEALTHY, LOCAL_RULE_LOST, RP_FILTER, NO_SOCKET, SILENT_PATH];
+pub static ALL: &[Scenario] = &[HEALTHY, LOCAL_RULE_LOST, RP_FILTER, NO_SOCKET, SILENT_PATH];
 
 const HEALTHY: Scenario = Scenario {
     name: "healthy",
