@@ -7,6 +7,7 @@
 //! goes away when its value is dropped, and also when the process is killed: see [`keeper`].
 
 pub mod cli;
+pub mod folder;
 pub mod keeper;
 pub mod lab;
 pub mod netns;

@@ -1,6 +1,8 @@
 //! The lab itself, without a tracer: it builds, its traffic flows, a break stops what it should stop and
 //! nothing else, a heal mends it, and nothing is left behind.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -150,7 +152,7 @@ fn rp_filter_starves_ipv4_only() {
             ("node-ping", "2001:db8:ffff::10"),
             ("peer-ping", "10.10.0.2"),
         ],
-        &[("UdpNoPorts", true)],
+        &[("TcpExtIPReversePathFilter", true)],
     );
 }
 
