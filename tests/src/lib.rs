@@ -1,1 +1,19 @@
-//! Broken nodes made of network namespaces.
+//! Broken nodes made of network namespaces: the way to try the tracer, and to test it, without a node
+//! that is really broken.
+//!
+//! [`lab::Lab`] is the topology and the traffic on it, [`scenario`] holds what can be broken and what the
+//! tracer should say about it, [`cli`] puts a tracer on it for a person to look at; [`tracer`] and [`terminal`]
+//! do so for the tests. Everything that is made
+//! goes away when its value is dropped, and also when the process is killed: see [`keeper`].
+
+pub mod cli;
+pub mod folder;
+pub mod keeper;
+pub mod lab;
+pub mod netns;
+pub mod process;
+pub mod scenario;
+pub mod signals;
+pub mod terminal;
+pub mod tracer;
+pub mod traffic;

@@ -1,0 +1,234 @@
+//! The topology and the traffic on it.
+//!
+//! ```text
+//!  peer: router and "internet"            node: what the tracer watches        pod
+//!  lo    192.0.2.10/32                    lo
+//!        2001:db8:ffff::10/128
+//!  node0 10.10.0.1/24  ───────────── eth0 10.10.0.2/24
+//!        2001:db8:10::1/64                2001:db8:10::2/64
+//!                                         lxc1 10.244.0.1/32  ────────── eth0  10.244.0.2/32
+//!                                              2001:db8:244::1/128             2001:db8:244::2/128
+//! ```
+//! The node forwards and its default route is by the peer; the peer routes the pod's range by the node.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::keeper::Keeper;
+use crate::netns::Netns;
+use crate::scenario::{Actor, Place, Scenario, Step};
+use crate::traffic::{Counts, Traffic};
+
+/// The device by which the node's packets arrive.
+pub const UPLINK: &str = "eth0";
+
+/// How long a step may take to show in the traffic: more is a failure of the lab.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Packets are to meet what a scenario sets, not what the machine has set for new namespaces. And addresses
+/// of IPv6 are to work at once: nobody else can have them.
+const SYSCTLS: &[(&str, &str)] = &[
+    ("net.ipv4.conf.all.rp_filter", "0"),
+    ("net.ipv4.conf.default.rp_filter", "0"),
+    ("net.ipv6.conf.all.disable_ipv6", "0"),
+    ("net.ipv6.conf.default.disable_ipv6", "0"),
+    ("net.ipv6.conf.all.accept_dad", "0"),
+    ("net.ipv6.conf.default.accept_dad", "0"),
+];
+const FORWARDING: &[(&str, &str)] = &[
+    ("net.ipv4.ip_forward", "1"),
+    ("net.ipv6.conf.all.forwarding", "1"),
+];
+
+/// Three namespaces and the traffic between them. All of it is gone when this is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    // Dropped in this order: first those who use the namespaces.
+    traffic: Vec<(Actor, Traffic)>,
+    peer: Netns,
+    node: Netns,
+    pod: Netns,
+    program: PathBuf,
+    _keeper: Keeper,
+}
+
+impl Lab {
+    /// Builds the topology, without traffic. `program` is the lab's binary. Needs root.
+    pub fn build(program: &Path) -> Result<Self> {
+        let [peer, node, pod] = names();
+        let keeper = Keeper::start(program, &[peer.clone(), node.clone(), pod.clone()])?;
+        let make = |name| -> Result<Netns> {
+            let netns = Netns::create(name).context("the lab makes network namespaces, which needs root")?;
+            netns.set(SYSCTLS)?;
+            Ok(netns)
+        };
+        let lab = Self {
+            traffic: Vec::new(),
+            peer: make(peer)?,
+            node: make(node)?,
+            pod: make(pod)?,
+            program: program.to_owned(),
+            _keeper: keeper,
+        };
+        lab.connect()?;
+        Ok(lab)
+    }
+
+    /// Builds the topology as `scenario` wants it, starts its traffic and waits until all of it flows.
+    pub fn of(scenario: &Scenario, program: &Path) -> Result<Self> {
+        let mut lab = Self::build(program)?;
+        lab.apply(scenario.setup)?;
+        for actor in scenario.traffic {
+            lab.start(*actor)?;
+        }
+        for actor in scenario.traffic {
+            lab.wait_for(actor.name, |counts| {
+                counts.values().all(|target| target.done() > 0)
+            })?;
+        }
+        Ok(lab)
+    }
+
+    fn connect(&self) -> Result<()> {
+        self.node.set(FORWARDING)?;
+        let (peer, pod) = (self.peer.name(), self.pod.name());
+        // The kernel takes a veth whose peer has the same index for a device without a peer, and then may
+        // wait a second before it sees that the carrier is there.
+        self.node.ip_batch(&format!(
+            "link set lo up
+             link add eth0 index 10 address 02:00:0a:0a:00:02 type veth peer name node0 address 02:00:0a:0a:00:01 netns {peer}
+             link add lxc1 index 11 type veth peer name eth0 netns {pod}
+             addr add 10.10.0.2/24 dev eth0
+             addr add 2001:db8:10::2/64 dev eth0
+             addr add 10.244.0.1/32 dev lxc1
+             addr add 2001:db8:244::1/128 dev lxc1
+             link set eth0 up
+             link set lxc1 up
+             route add default via 10.10.0.1
+             route add default via 2001:db8:10::1
+             route add 10.244.0.2/32 dev lxc1
+             route add 2001:db8:244::2/128 dev lxc1
+             "
+        ))?;
+        self.peer.ip_batch(
+            "link set lo up
+             addr add 192.0.2.10/32 dev lo
+             addr add 2001:db8:ffff::10/128 dev lo
+             addr add 10.10.0.1/24 dev node0
+             addr add 2001:db8:10::1/64 dev node0
+             link set node0 up
+             route add 10.244.0.0/16 via 10.10.0.2
+             route add 2001:db8:244::/64 via 2001:db8:10::2
+             ",
+        )?;
+        self.pod.ip_batch(
+            "link set lo up
+             addr add 10.244.0.2/32 dev eth0
+             addr add 2001:db8:244::2/128 dev eth0
+             link set eth0 up
+             route add 10.244.0.1/32 dev eth0
+             route add 2001:db8:244::1/128 dev eth0
+             route add default via 10.244.0.1
+             route add default via 2001:db8:244::1
+             ",
+        )?;
+        // The solicited-node groups of the addresses above: ff02::1:ff00:0 and the last 24 bits.
+        self.peer
+            .wait_for_group("node0", "ff0200000000000000000001ff000001", PATIENCE)?;
+        self.node
+            .wait_for_group("eth0", "ff0200000000000000000001ff000002", PATIENCE)?;
+        self.node
+            .wait_for_group("lxc1", "ff0200000000000000000001ff000001", PATIENCE)?;
+        self.pod
+            .wait_for_group("eth0", "ff0200000000000000000001ff000002", PATIENCE)
+    }
+
+    /// The namespace of a place.
+    pub fn netns(&self, place: Place) -> &Netns {
+        match place {
+            Place::Peer => &self.peer,
+            Place::Node => &self.node,
+            Place::Pod => &self.pod,
+        }
+    }
+
+    /// Starts a process of the traffic.
+    pub fn start(&mut self, actor: Actor) -> Result<()> {
+        let traffic = Traffic::start(
+            &self.program,
+            self.netns(actor.place),
+            actor.role,
+            actor.addresses,
+        )
+        .with_context(|| format!("cannot start {}", actor.name))?;
+        self.traffic.push((actor, traffic));
+        Ok(())
+    }
+
+    /// Does what the steps say, in their order. Each has been done when this returns.
+    pub fn apply(&mut self, steps: &[Step]) -> Result<()> {
+        for step in steps {
+            match *step {
+                Step::Ip(place, args) => {
+                    self.netns(place).ip(&args.replace("{peer}", self.peer.name()))?;
+                }
+                Step::Sysctl(place, key, value) => self.netns(place).set(&[(key, value)])?,
+                Step::Start(actor) => self.start(actor)?,
+                Step::Stop(name) => self.traffic.retain(|(actor, _)| actor.name != name),
+            }
+        }
+        Ok(())
+    }
+
+    /// A step as a command that a person could type.
+    pub fn told(&self, step: &Step) -> String {
+        match *step {
+            Step::Ip(place, args) => {
+                format!(
+                    "ip -n {} {}",
+                    self.netns(place).name(),
+                    args.replace("{peer}", self.peer.name())
+                )
+            }
+            Step::Sysctl(place, key, value) => {
+                format!("ip netns exec {} sysctl {key}={value}", self.netns(place).name())
+            }
+            Step::Start(actor) => format!("start {} at {}", actor.name, actor.addresses.join(" ")),
+            Step::Stop(name) => format!("kill {name}"),
+        }
+    }
+
+    /// A running process of the traffic, by its actor's name.
+    pub fn traffic(&mut self, name: &str) -> Result<&mut Traffic> {
+        let found = self.traffic.iter_mut().find(|(actor, _)| actor.name == name);
+        found
+            .map(|(_, traffic)| traffic)
+            .with_context(|| format!("no {name} runs in this lab"))
+    }
+
+    /// Waits until the counts of a process of the traffic are as wanted, at most [`PATIENCE`].
+    pub fn wait_for(&mut self, name: &str, wanted: impl Fn(&Counts) -> bool) -> Result<Counts> {
+        let end = Instant::now() + PATIENCE;
+        let traffic = self.traffic(name)?;
+        loop {
+            let counts = traffic.counts()?;
+            if wanted(&counts) {
+                return Ok(counts);
+            }
+            if Instant::now() > end {
+                bail!("{name} has not come as far as wanted in {PATIENCE:?}: {counts:?}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Names that no other lab on this machine has.
+fn names() -> [String; 3] {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    ["peer", "node", "pod"].map(|place| format!("tl-{}-{number}-{place}", std::process::id()))
+}

@@ -1,0 +1,211 @@
+//! Network namespaces with a name, as `ip netns` makes and shows them.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::check;
+
+/// Where the names of namespaces are kept.
+const FOLDER: &str = "/run/netns";
+
+/// A network namespace that is removed when the value is dropped.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// Makes a namespace of that name. Needs root.
+    pub fn create(name: impl Into<String>) -> Result<Self> {
+        let name = name.into();
+        run(Command::new("ip").args(["netns", "add", &name]), "")?;
+        Ok(Self { name })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A file that stands for it.
+    pub fn path(&self) -> PathBuf {
+        Path::new(FOLDER).join(&self.name)
+    }
+
+    /// Opens the file that stands for it, for [`crate::process::bind`].
+    pub fn open(&self) -> Result<File> {
+        let path = self.path();
+        File::open(&path).with_context(|| format!("cannot open {}", path.display()))
+    }
+
+    /// Runs `ip -n NAME ARGS`, the arguments parted by spaces.
+    pub fn ip(&self, args: &str) -> Result<()> {
+        run(
+            Command::new("ip")
+                .args(["-n", &self.name])
+                .args(args.split_whitespace()),
+            "",
+        )
+        .map(drop)
+    }
+
+    /// Runs many commands of `ip` in one go, a line each.
+    pub fn ip_batch(&self, lines: &str) -> Result<()> {
+        run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), lines).map(drop)
+    }
+
+    /// Runs `work` in the namespace, on a thread of its own.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        let file = self.open()?;
+        let result = std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                // SAFETY: the descriptor is open, and only this thread changes its namespace.
+                check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }).map(|()| work())
+            });
+            thread.join()
+        });
+        match result {
+            Ok(result) => result.with_context(|| format!("cannot enter {}", self.name)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Sets sysctls of the namespace: pairs of a name such as `net.ipv4.ip_forward` and a value.
+    pub fn set(&self, sysctls: &[(&str, &str)]) -> Result<()> {
+        self.enter(|| {
+            for (key, value) in sysctls {
+                // The kernel answers with the namespace of the thread that opens the file.
+                let path = format!("/proc/sys/{}", key.replace('.', "/"));
+                fs::write(&path, value).with_context(|| format!("cannot write {value} to {path}"))?;
+            }
+            Ok(())
+        })?
+    }
+
+    /// Waits until a device answers neighbour solicitations of IPv6: until it has the route of multicast
+    /// and listens to `group`, given as 32 digits.
+    ///
+    /// The kernel does both some time after the device was set up and the address added, and a solicitation
+    /// that comes before is repeated only a second later.
+    pub fn wait_for_group(&self, device: &str, group: &str, patience: Duration) -> Result<()> {
+        let end = Instant::now() + patience;
+        let listens = |line: &str| line.split_whitespace().skip(1).take(2).eq([device, group]);
+        let routes = |line: &str| line.starts_with("ff00") && line.split_whitespace().last() == Some(device);
+        let has = |file: &str, wanted: &dyn Fn(&str) -> bool| -> io::Result<bool> {
+            Ok(fs::read_to_string(Path::new("/proc/thread-self/net").join(file))?
+                .lines()
+                .any(wanted))
+        };
+        self.enter(|| {
+            while !(has("igmp6", &listens)? && has("ipv6_route", &routes)?) {
+                if Instant::now() > end {
+                    bail!(
+                        "{device} in {} does not listen to the group {group} after {patience:?}",
+                        self.name
+                    );
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        })?
+    }
+
+    /// A protocol counter of the namespace, by the name that `nstat` has for it: `TcpExtIPReversePathFilter`.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let text = self.enter(|| -> io::Result<String> {
+            let own = "/proc/thread-self/net";
+            let v6 = fs::read_to_string(format!("{own}/snmp6"))?;
+            let tables = [
+                fs::read_to_string(format!("{own}/snmp"))?,
+                fs::read_to_string(format!("{own}/netstat"))?,
+            ];
+            Ok(v6
+                + &tables
+                    .iter()
+                    .map(|table| lines_of_table(table))
+                    .collect::<String>())
+        })??;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok());
+        value.with_context(|| format!("this kernel has no counter {name}"))
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        remove(&self.name);
+    }
+}
+
+/// Takes the name of a namespace away; where there is none, nothing happens. The kernel removes the
+/// namespace when its last process has ended.
+pub(crate) fn remove(name: &str) {
+    let path = Path::new(FOLDER).join(name);
+    if let Ok(text) = std::ffi::CString::new(path.as_os_str().as_bytes()) {
+        // SAFETY: the pointer is to a string that ends in NUL and lives through the call.
+        unsafe { libc::umount2(text.as_ptr(), libc::MNT_DETACH) };
+    }
+    // Nothing more can be done about a failure here, and the file alone is harmless.
+    let _ = fs::remove_file(path);
+}
+
+/// Runs a command with `input`, and makes an error of its failure.
+fn run(command: &mut Command, input: &str) -> Result<Output> {
+    let told = format!("{command:?}").replace('"', "");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {told} (package iproute2)"))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // A command that ends before it has read all says why itself.
+        let _ = pipe.write_all(input.as_bytes());
+    }
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("cannot wait for {told}"))?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        bail!("{told} failed: {why}");
+    }
+    Ok(output)
+}
+
+/// Pairs of lines `Tcp: Name Name` and `Tcp: 1 2`, as lines `TcpName 1`.
+fn lines_of_table(table: &str) -> String {
+    let mut lines = table.lines();
+    let mut result = String::new();
+    while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
+        let Some((prefix, names)) = names.split_once(':') else {
+            continue;
+        };
+        let values = values.split_whitespace().skip(1);
+        for (name, value) in names.split_whitespace().zip(values) {
+            result.push_str(&format!("{prefix}{name} {value}\n"));
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_named_as_nstat_names_them() {
+        let text = "Tcp: InSegs OutSegs\nTcp: 12 34\nTcpExt: IPReversePathFilter\nTcpExt: 5\n";
+        assert_eq!(
+            lines_of_table(text),
+            "TcpInSegs 12\nTcpOutSegs 34\nTcpExtIPReversePathFilter 5\n"
+        );
+    }
+}

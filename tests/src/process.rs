@@ -1,0 +1,55 @@
+//! Child processes that do not outlive the lab.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use libc::c_int;
+
+/// Makes `command` get the signal `death` when the *thread* that spawns it ends, even by SIGKILL, and run
+/// in the network namespace `netns` where one is given. Signals that the lab blocks are not blocked in it.
+///
+/// The namespace changes, the mounts do not: its `/sys` stays that of the caller.
+pub fn bind(command: &mut Command, death: c_int, netns: Option<File>) {
+    let parent = std::process::id();
+    // SAFETY: the closure runs between fork and exec and makes system calls only: no allocation, no lock.
+    unsafe {
+        command.pre_exec(move || {
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut none);
+            check(libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut()))?;
+            check(libc::prctl(libc::PR_SET_PDEATHSIG, death))?;
+            if libc::getppid() as u32 != parent {
+                return Err(io::Error::from_raw_os_error(libc::ECHILD));
+            }
+            match &netns {
+                Some(netns) => check(libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET)),
+                None => Ok(()),
+            }
+        });
+    }
+}
+
+/// Gives the calling process the name `name` (at most 15 bytes count), as `ps` and the tracer show it.
+/// Threads that are started later carry it as well.
+pub fn set_name(name: &std::ffi::CStr) {
+    // SAFETY: the pointer is to a string that ends in NUL and lives through the call. The call cannot fail.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Sends a signal to a process that the caller has started and not waited for yet.
+pub fn send(pid: u32, signal: c_int) -> io::Result<()> {
+    // SAFETY: a system call without pointers.
+    check(unsafe { libc::kill(pid as libc::pid_t, signal) })
+}
+
+/// The error of a system call that returned `-1`.
+pub(crate) fn check(result: c_int) -> io::Result<()> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! The scenarios. Addresses are those of the topology, see [`crate::lab`].
+
+use super::{Actor, Expectation, ExpectedDrop, Place, Scenario, Step};
+use crate::traffic::Role;
+
+const INTERNET: &[&str] = &["192.0.2.10:8080", "[2001:db8:ffff::10]:8080"];
+
+const PEER_SERVER: Actor = Actor {
+    name: "peer-server",
+    place: Place::Peer,
+    role: Role::Server,
+    addresses: INTERNET,
+};
+const NODE_CLIENT: Actor = Actor {
+    name: "node-client",
+    place: Place::Node,
+    role: Role::Client,
+    addresses: INTERNET,
+};
+const POD_CLIENT: Actor = Actor {
+    name: "pod-client",
+    place: Place::Pod,
+    role: Role::Client,
+    addresses: INTERNET,
+};
+const NODE_PING: Actor = Actor {
+    name: "node-ping",
+    place: Place::Node,
+    role: Role::Ping,
+    addresses: &["192.0.2.10", "2001:db8:ffff::10"],
+};
+/// Listens at the wildcard address, so its sockets are of IPv6 and serve both.
+const NODE_SERVER: Actor = Actor {
+    name: "node-server",
+    place: Place::Node,
+    role: Role::Server,
+    addresses: &["[::]:8080"],
+};
+const PEER_CLIENT: Actor = Actor {
+    name: "peer-client",
+    place: Place::Peer,
+    role: Role::Client,
+    addresses: &["10.10.0.2:8080", "[2001:db8:10::2]:8080"],
+};
+const PEER_PING: Actor = Actor {
+    name: "peer-ping",
+    place: Place::Peer,
+    role: Role::Ping,
+    addresses: &["10.10.0.2", "2001:db8:10::2", "10.244.0.2"],
+};
+const BULK: Actor = Actor {
+    name: "bulk",
+    place: Place::Node,
+    role: Role::Bulk,
+    addresses: &["192.0.2.10:8080"],
+};
+
+/// Every scenario, in the order in which they are listed.
+pub static ALL: &[Scenario] = &[HEALTHY, LOCAL_RULE_LOST, RP_FILTER, NO_SOCKET, SILENT_PATH];
+
+const HEALTHY: Scenario = Scenario {
+    name: "healthy",
+    title: "a healthy node under load",
+    breaks: "Nothing. 20 MB over HTTP, 200 small requests on new connections and 1,000 exchanges over UDP go \
+             over a light load of HTTP, UDP and pings, of IPv4 and IPv6, in both directions and through the node.",
+    says: "Healthy, no verdict, and next to nothing unexplained.",
+    setup: &[],
+    traffic: &[
+        PEER_SERVER,
+        NODE_SERVER,
+        NODE_CLIENT,
+        POD_CLIENT,
+        PEER_CLIENT,
+        NODE_PING,
+        PEER_PING,
+    ],
+    break_it: &[Step::Start(BULK)],
+    heal: &[],
+    expect: Expectation {
+        exit_code: 0,
+        place: "healthy",
+        verdict: None,
+        drops: &[],
+        starved: None,
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+/// What Cilium does at its start, and what systemd-networkd undoes when it is restarted: it deletes the
+/// rules that it did not make. The gateway and the node know each other by fixed neighbour entries, as in
+/// most clouds: else the incident would turn into another one as soon as those of ARP have run out, since a
+/// node without the rule does not answer ARP any more.
+const LOCAL_RULE_LOST: Scenario = Scenario {
+    name: "local-rule-lost",
+    title: "the incident: the rule that looks up table local is lost",
+    breaks: "The rules of a CNI plugin, which had moved the lookup of table local from priority 0 to 100, are \
+             deleted as by a restart of systemd-networkd. Replies still arrive and find their socket, but are \
+             routed as if they were for another machine.",
+    says: "R01, where: guest kernel. Drops NOT_SPECIFIED at ip_forward with the socket found; lab-client starves.",
+    setup: &[
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 2001:db8:10::2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
+        Step::Ip(
+            Place::Node,
+            "neigh replace 10.10.0.1 dev eth0 lladdr 02:00:0a:0a:00:01 nud permanent",
+        ),
+        Step::Ip(
+            Place::Node,
+            "neigh replace 2001:db8:10::1 dev eth0 lladdr 02:00:0a:0a:00:01 nud permanent",
+        ),
+        Step::Ip(Place::Node, "rule add pref 9 fwmark 0x200/0xf00 lookup 2004"),
+        Step::Ip(Place::Node, "rule add pref 100 from all lookup local"),
+        Step::Ip(Place::Node, "rule del pref 0"),
+        Step::Ip(Place::Node, "-6 rule add pref 9 fwmark 0x200/0xf00 lookup 2004"),
+        Step::Ip(Place::Node, "-6 rule add pref 100 from all lookup local"),
+        Step::Ip(Place::Node, "-6 rule del pref 0"),
+    ],
+    traffic: &[PEER_SERVER, NODE_CLIENT, POD_CLIENT, NODE_PING],
+    break_it: &[
+        Step::Ip(Place::Node, "rule del pref 9"),
+        Step::Ip(Place::Node, "rule del pref 100"),
+        Step::Ip(Place::Node, "-6 rule del pref 9"),
+        Step::Ip(Place::Node, "-6 rule del pref 100"),
+    ],
+    heal: &[
+        Step::Ip(Place::Node, "rule add pref 0 lookup local"),
+        Step::Ip(Place::Node, "-6 rule add pref 0 lookup local"),
+    ],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("R01"),
+        drops: &[
+            ExpectedDrop {
+                reason: "NOT_SPECIFIED",
+                symbol: "ip_forward",
+                socket_found: Some(true),
+            },
+            ExpectedDrop {
+                reason: "NOT_SPECIFIED",
+                symbol: "ip6_forward",
+                socket_found: Some(true),
+            },
+        ],
+        starved: Some(NODE_CLIENT),
+        most_unexplained: 0.05,
+    },
+    late: true,
+};
+
+/// Requests leave by a second device and replies come back by eth0: harmless until the filter is strict.
+/// The route cache is flushed as well, so that connections that stand meet the filter like new ones.
+const RP_FILTER: Scenario = Scenario {
+    name: "rp-filter",
+    title: "a strict reverse path filter where replies come back another way",
+    breaks: "rp_filter is set to 1, as a sysctl file of an upgrade may do. The route to 192.0.2.10 is by eth1 and \
+             its replies come back by eth0: the kernel now drops them. IPv6, which has no such filter, goes on.",
+    says: "R03, where: guest kernel. Drops IP_RPFILTER at ip_rcv_finish_core; lab-client starves over IPv4.",
+    setup: &[
+        Step::Ip(
+            Place::Node,
+            "link add eth1 index 12 type veth peer name node1 netns {peer}",
+        ),
+        Step::Ip(Place::Node, "addr add 10.11.0.2/24 dev eth1"),
+        Step::Ip(Place::Node, "link set eth1 up"),
+        Step::Ip(Place::Peer, "addr add 10.11.0.1/24 dev node1"),
+        Step::Ip(Place::Peer, "link set node1 up"),
+        Step::Ip(
+            Place::Node,
+            "route add 192.0.2.10/32 via 10.11.0.1 dev eth1 src 10.10.0.2",
+        ),
+    ],
+    traffic: &[PEER_SERVER, NODE_CLIENT, POD_CLIENT, NODE_PING, PEER_PING],
+    break_it: &[
+        Step::Sysctl(Place::Node, "net.ipv4.conf.all.rp_filter", "1"),
+        Step::Sysctl(Place::Node, "net.ipv4.route.flush", "1"),
+    ],
+    heal: &[Step::Sysctl(Place::Node, "net.ipv4.conf.all.rp_filter", "0")],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("R03"),
+        drops: &[ExpectedDrop {
+            reason: "IP_RPFILTER",
+            symbol: "ip_rcv_finish_core",
+            socket_found: None,
+        }],
+        starved: Some(NODE_CLIENT),
+        most_unexplained: 0.05,
+    },
+    late: true,
+};
+
+const NO_SOCKET: Scenario = Scenario {
+    name: "no-socket",
+    title: "a server that its clients still ask is gone",
+    breaks: "The process that listens on the node's port 8080 (TCP and UDP) is killed; requests go on arriving.",
+    says: "R12, where: process. Drops NO_SOCKET at tcp_v4_rcv, no socket found.",
+    setup: &[],
+    traffic: &[
+        PEER_SERVER,
+        NODE_SERVER,
+        NODE_CLIENT,
+        POD_CLIENT,
+        PEER_CLIENT,
+        NODE_PING,
+        PEER_PING,
+    ],
+    break_it: &[Step::Stop("node-server")],
+    heal: &[Step::Start(NODE_SERVER)],
+    expect: Expectation {
+        exit_code: 1,
+        place: "process",
+        verdict: Some("R12"),
+        drops: &[
+            ExpectedDrop {
+                reason: "NO_SOCKET",
+                symbol: "tcp_v4_rcv",
+                socket_found: Some(false),
+            },
+            ExpectedDrop {
+                reason: "NO_SOCKET",
+                symbol: "tcp_v6_rcv",
+                socket_found: Some(false),
+            },
+            ExpectedDrop {
+                reason: "NO_SOCKET",
+                symbol: "__udp4_lib_rcv",
+                socket_found: Some(false),
+            },
+        ],
+        starved: None,
+        most_unexplained: 0.05,
+    },
+    late: false,
+};
+
+/// The peer itself lives and answers ARP: only the "internet" behind it says nothing any more.
+const SILENT_PATH: Scenario = Scenario {
+    name: "silent-path",
+    title: "nothing comes back: the data path in front of the node is broken",
+    breaks: "The addresses behind the gateway discard what they get. Requests and their repetitions leave the node, \
+             nothing but ARP arrives.",
+    says: "D01, where: data path. No drop on the node has to do with it.",
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT, POD_CLIENT, NODE_PING],
+    break_it: &[
+        Step::Ip(Place::Peer, "addr del 192.0.2.10/32 dev lo"),
+        Step::Ip(Place::Peer, "addr del 2001:db8:ffff::10/128 dev lo"),
+        Step::Ip(Place::Peer, "route add blackhole 192.0.2.10/32"),
+        Step::Ip(Place::Peer, "route add blackhole 2001:db8:ffff::10/128"),
+    ],
+    heal: &[
+        Step::Ip(Place::Peer, "route del blackhole 192.0.2.10/32"),
+        Step::Ip(Place::Peer, "route del blackhole 2001:db8:ffff::10/128"),
+        Step::Ip(Place::Peer, "addr add 192.0.2.10/32 dev lo"),
+        Step::Ip(Place::Peer, "addr add 2001:db8:ffff::10/128 dev lo"),
+    ],
+    expect: Expectation {
+        exit_code: 1,
+        place: "data-path",
+        verdict: Some("D01"),
+        drops: &[],
+        starved: None,
+        most_unexplained: 0.05,
+    },
+    late: true,
+};

@@ -1,0 +1,128 @@
+//! The tracer as the tests run it.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::lab::{Lab, UPLINK};
+use crate::process;
+use crate::scenario::{Place, Scenario};
+use crate::terminal::wait_for_end;
+
+/// From the start of a tracer to the break of its node.
+pub const BEFORE_BREAK: Duration = Duration::from_secs(2);
+/// A tracer that is asked for a few seconds and is not done by then does not end at all.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// The tracer's binary, as the environment names it.
+pub fn binary() -> Result<PathBuf> {
+    let path = std::env::var_os("TRACER_BIN").map(PathBuf::from);
+    path.context("TRACER_BIN does not name the tracer's binary: run `cargo xtask test`")
+}
+
+/// The tracer with some arguments. It ends with the thread that starts it.
+pub fn command(args: &[&str]) -> Result<Command> {
+    let mut command = Command::new(binary()?);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    process::bind(&mut command, libc::SIGKILL, None);
+    Ok(command)
+}
+
+/// The tracer with some arguments on the node of a lab.
+pub fn on_node(lab: &Lab, args: &[&str]) -> Result<Command> {
+    let mut command = command(args)?;
+    command.args(["--netns", lab.netns(Place::Node).name(), "--uplink", UPLINK]);
+    Ok(command)
+}
+
+/// What a tracer left behind.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// Its stdout as JSON.
+    pub fn report(&self) -> Result<Value> {
+        serde_json::from_str(&self.stdout)
+            .with_context(|| format!("{}: stdout is not JSON; stderr: {}", self.status, self.stderr))
+    }
+}
+
+/// Runs a tracer to its end. While it runs, `meanwhile` is done.
+pub fn run(command: &mut Command, meanwhile: impl FnOnce() -> Result<()>) -> Result<Ended> {
+    let mut child = command
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let done = meanwhile();
+    let ended = finish(&mut child);
+    done.and(ended)
+}
+
+/// Waits for the end of a tracer and reads what it writes until then.
+pub fn finish(child: &mut Child) -> Result<Ended> {
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    std::thread::scope(|scope| {
+        let stdout = scope.spawn(|| read(stdout));
+        let stderr = scope.spawn(|| read(stderr));
+        let status = wait_for_end(child, PATIENCE);
+        let (stdout, stderr) = (
+            stdout.join().unwrap_or_default(),
+            stderr.join().unwrap_or_default(),
+        );
+        match status {
+            Ok(status) => Ok(Ended {
+                status,
+                stdout,
+                stderr,
+            }),
+            Err(error) => Err(error.context(format!("stdout: {stdout}; stderr: {stderr}"))),
+        }
+    })
+}
+
+fn read(pipe: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    if let Some(mut pipe) = pipe {
+        // What came before an error is worth showing; the error shows in what is missing.
+        let _ = pipe.read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// When the node breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// [`BEFORE_BREAK`] after the tracer was started.
+    WhileWatched,
+    /// Before the tracer is started.
+    Before,
+}
+
+/// Runs a tracer with some arguments on the node of a scenario, and breaks the node.
+pub fn observe(lab: &mut Lab, scenario: &Scenario, when: Break, args: &[&str]) -> Result<Ended> {
+    let mut tracer = on_node(lab, args)?;
+    match when {
+        Break::Before => {
+            lab.apply(scenario.break_it)?;
+            run(&mut tracer, || Ok(()))
+        }
+        Break::WhileWatched => run(&mut tracer, || {
+            std::thread::sleep(BEFORE_BREAK);
+            lab.apply(scenario.break_it)
+        }),
+    }
+}

@@ -1,0 +1,179 @@
+//! The traffic program: a few small roles with telling names, so that what the tracer says about owners can
+//! be checked, and the handle by which the lab runs them.
+//!
+//! A role runs as `lab traffic ROLE ADDRESS…`. It writes `ready` when its sockets stand, answers each line
+//! of its input with its counts as one line of JSON, and ends with its input.
+
+mod client;
+mod counts;
+mod http;
+mod ping;
+mod server;
+
+use std::ffi::CStr;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use self::counts::Scores;
+pub use self::counts::{Counts, Tally, Target};
+use crate::netns::Netns;
+use crate::process;
+
+/// First argument of the program that makes it traffic.
+pub const ROLE: &str = "traffic";
+
+/// How long a client waits for a connection or an answer over TCP. The first repetition of a SYN is sent
+/// after 1 s: a client that gives up sooner never repeats one.
+pub const TCP_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long a client waits for a datagram or an echo.
+pub const DATAGRAM_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What a process of the traffic does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Listens at its addresses: HTTP/1.1 over TCP (`GET /n` gives n bytes) and an echo over UDP.
+    Server,
+    /// Asks each of its addresses: a small request every 100 ms on a connection that it keeps, and every
+    /// 500 ms one on a new connection and an exchange over UDP. It goes on whatever fails.
+    Client,
+    /// Asks each of its addresses for the healthy workload once: 20 MB over HTTP, 200 small requests on new
+    /// connections, 1,000 exchanges over UDP. Then goes on as a client.
+    Bulk,
+    /// Sends an ICMP echo request to each of its addresses (without port) every 500 ms.
+    Ping,
+}
+
+impl Role {
+    const ALL: [Self; 4] = [Self::Server, Self::Client, Self::Bulk, Self::Ping];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Bulk => "bulk",
+            Self::Ping => "ping",
+        }
+    }
+
+    /// The name of its process: at most 15 bytes.
+    pub fn command(self) -> &'static CStr {
+        match self {
+            Self::Server => c"lab-server",
+            Self::Client | Self::Bulk => c"lab-client",
+            Self::Ping => c"lab-ping",
+        }
+    }
+}
+
+/// A running process of the traffic. It ends when this is dropped, and with the thread that started it.
+#[derive(Debug)]
+pub struct Traffic {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Traffic {
+    /// Starts a role in a namespace and waits until its sockets stand. `program` is the lab's binary.
+    pub fn start(program: &Path, netns: &Netns, role: Role, addresses: &[&str]) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.arg(ROLE).arg(role.name()).args(addresses);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // A Ctrl-C on the terminal is the tracer's and the lab's.
+        command.process_group(0);
+        process::bind(&mut command, libc::SIGKILL, Some(netns.open()?));
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            bail!("the {} has no pipes", role.name());
+        };
+        let mut traffic = Self {
+            child,
+            input,
+            output: BufReader::new(output),
+        };
+        if traffic.line()?.trim() != "ready" {
+            bail!(
+                "the {} in {} could not start: its reason is above",
+                role.name(),
+                netns.name()
+            );
+        }
+        Ok(traffic)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has counted so far.
+    pub fn counts(&mut self) -> Result<Counts> {
+        writeln!(self.input).context("the traffic program has ended")?;
+        let line = self.line()?;
+        serde_json::from_str(&line).with_context(|| format!("not a line of counts: {line:?}"))
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output
+            .read_line(&mut line)
+            .context("cannot read from the traffic program")?;
+        Ok(line)
+    }
+}
+
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        // Both fail only for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a role: `ROLE ADDRESS…`.
+pub fn main(args: &[String]) -> Result<()> {
+    let Some((name, addresses)) = args.split_first() else {
+        bail!("usage: traffic ROLE ADDRESS…")
+    };
+    let Some(role) = Role::ALL.into_iter().find(|role| role.name() == name) else {
+        bail!("no role of the traffic is called {name}");
+    };
+    process::set_name(role.command());
+    let scores = Scores::new(addresses);
+    for (address, score) in scores.iter() {
+        let score = Arc::clone(score);
+        match role {
+            Role::Server => server::start(parse(address)?, &score)?,
+            Role::Client => client::start(parse(address)?, &score, client::Load::Light),
+            Role::Bulk => client::start(parse(address)?, &score, client::Load::BulkFirst),
+            Role::Ping => ping::start(parse(address)?, score)?,
+        }
+    }
+    report(&scores)
+}
+
+/// Answers each line of the input with the counts, until the input ends.
+fn report(scores: &Scores) -> Result<()> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "ready")?;
+    for line in io::stdin().lock().lines() {
+        line?;
+        writeln!(output, "{}", serde_json::to_string(&scores.counts())?)?;
+    }
+    Ok(())
+}
+
+fn parse<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(address: &str) -> Result<T> {
+    address
+        .parse()
+        .with_context(|| format!("not an address of this role: {address}"))
+}

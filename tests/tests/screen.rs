@@ -1,0 +1,126 @@
+//! The live screen on a terminal.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use std::num::NonZeroU16;
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use lab::lab::{Lab, PATIENCE};
+use lab::scenario::{self, Place};
+use lab::terminal::{Settings, Terminal, wait_for_end};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
+/// From the break to the verdict on the screen: 3 s from the first starved reply, which comes within 0.2 s.
+const TIME_TO_VERDICT: Duration = Duration::from_millis(3200);
+
+fn size(number: u16) -> NonZeroU16 {
+    NonZeroU16::new(number).unwrap()
+}
+
+/// A tracer on a terminal.
+struct Live {
+    lab: Lab,
+    terminal: Terminal,
+    before: Settings,
+    child: Child,
+}
+
+impl Live {
+    fn start(scenario: &str, rows: u16, columns: u16) -> Self {
+        let scenario = scenario::find(scenario).unwrap();
+        let lab = Lab::of(scenario, Path::new(PROGRAM)).unwrap();
+        let terminal = Terminal::open(size(rows), size(columns)).unwrap();
+        let before = terminal.settings().unwrap();
+        let mut command = std::process::Command::new(lab::tracer::binary().unwrap());
+        command.args(["--netns", lab.netns(Place::Node).name(), "--uplink", "eth0"]);
+        let child = terminal.spawn(&mut command).unwrap();
+        let live = Self {
+            lab,
+            terminal,
+            before,
+            child,
+        };
+        live.wait_for("live screen", |screen| screen.alternate_screen());
+        live
+    }
+
+    fn wait_for(&self, what: &str, wanted: impl Fn(&vt100::Screen) -> bool) {
+        self.terminal.wait_for(what, PATIENCE, wanted).unwrap();
+    }
+
+    /// The terminal is as it was before the tracer, and the tracer ended by itself.
+    fn assert_restored(mut self) {
+        let status = wait_for_end(&mut self.child, PATIENCE).unwrap();
+        self.wait_for("screen as before", |screen| {
+            !screen.alternate_screen() && !screen.hide_cursor()
+        });
+        assert_eq!(self.terminal.settings().unwrap(), self.before);
+        let written = self.terminal.written();
+        assert!(
+            status.code().is_some() && !written.contains("panicked"),
+            "{status}: {written}"
+        );
+    }
+}
+
+#[test]
+fn the_incident_is_on_the_screen_in_time_and_q_restores_the_terminal() {
+    let mut live = Live::start("local-rule-lost", 24, 80);
+    live.wait_for("arrivals", |screen| {
+        screen.contents().to_lowercase().contains("arrived")
+    });
+    assert!(!live.terminal.look(|screen| screen.contents().contains("R01")));
+    live.lab
+        .apply(scenario::find("local-rule-lost").unwrap().break_it)
+        .unwrap();
+    let verdict = |screen: &vt100::Screen| screen.contents().contains("R01");
+    live.terminal
+        .wait_for("verdict", TIME_TO_VERDICT, verdict)
+        .unwrap();
+    live.wait_for("drop and victim", |screen| {
+        let text = screen.contents();
+        text.contains("ip_forward") && text.contains("lab-client")
+    });
+    live.terminal.type_in("q").unwrap();
+    live.assert_restored();
+}
+
+#[test]
+fn it_fills_a_large_terminal() {
+    let mut live = Live::start("healthy", 50, 200);
+    live.wait_for("text far to the right", |screen| {
+        screen.rows(150, 50).any(|row| !row.trim().is_empty())
+    });
+    live.terminal.type_in("q").unwrap();
+    live.assert_restored();
+}
+
+#[test]
+fn a_tiny_terminal_and_changes_of_its_size_do_no_harm() {
+    let mut live = Live::start("no-socket", 5, 20);
+    live.wait_for("any text", |screen| !screen.contents().trim().is_empty());
+    for (rows, columns) in [(1, 1), (24, 80), (5, 20), (2, 200), (50, 3), (24, 80)] {
+        live.terminal.resize(size(rows), size(columns)).unwrap();
+    }
+    live.wait_for("ledger", |screen| {
+        screen.contents().to_lowercase().contains("arrived")
+    });
+    live.terminal.type_in("q").unwrap();
+    live.assert_restored();
+}
+
+#[test]
+fn sigterm_restores_the_terminal() {
+    let live = Live::start("no-socket", 24, 80);
+    lab::process::send(live.child.id(), libc::SIGTERM).unwrap();
+    live.assert_restored();
+}
+
+#[test]
+fn ctrl_c_restores_the_terminal() {
+    let mut live = Live::start("no-socket", 24, 80);
+    live.terminal.type_in("\x03").unwrap();
+    live.assert_restored();
+}
