@@ -1,17 +1,3 @@
-<<<<<<< HEAD
-//! Stub: see the build of the BPF object in xtask.
-fn main() {
-    println!("cargo::rustc-check-cfg=cfg(bpf_object)");
-    println!("cargo::rerun-if-env-changed=TRACER_EBPF_OBJECT");
-    let default = std::path::Path::new(&std::env::var("CARGO_MANIFEST_DIR").unwrap())
-        .join("../target/ebpf/bpfel-unknown-none/release/tracer-ebpf");
-    println!("cargo::rerun-if-changed={}", default.display());
-    if default.exists() {
-        let out = std::path::Path::new(&std::env::var("OUT_DIR").unwrap()).join("tracer-ebpf.bpf.o");
-        std::fs::copy(&default, out).unwrap();
-        println!("cargo::rustc-cfg=bpf_object");
-    }
-=======
 //! Takes the BPF object in, if there is one.
 //!
 //! The object is made by `cargo xtask build`: its compiler and flags are others than ours. Without it everything
@@ -67,5 +53,4 @@ fn wait_for_it_in(folder: &Path) {
     // Where it cannot be made, cargo rebuilds each time, which is right too.
     let _ = fs::create_dir_all(folder);
     println!("cargo::rerun-if-changed={}", folder.display());
->>>>>>> xtask
 }

@@ -5,7 +5,7 @@
 //! the start, which makes each event idempotent and a lost one harmless.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -125,12 +125,34 @@ pub struct FlowKey {
     pub remote_port: u16,
 }
 
+impl FlowKey {
+    /// With `::` for every address that is not specified. A socket that is bound to any, or not
+    /// connected, has no address, and so no family: the BPF programs and the kernel's lists of sockets
+    /// then name it alike.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        let address = |address: IpAddr| {
+            if address.is_unspecified() {
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            } else {
+                address
+            }
+        };
+        Self {
+            local: address(self.local),
+            remote: address(self.remote),
+            ..self
+        }
+    }
+}
+
 impl fmt::Display for FlowKey {
     /// `tcp 10.10.0.2:40000 → 192.0.2.10:80`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = |address: IpAddr, port: u16| match (address, port) {
-            (IpAddr::V6(v6), port) => format!("[{v6}]:{port}"),
-            (IpAddr::V4(v4), port) => format!("{v4}:{port}"),
+        let end = |address: IpAddr, port: u16| match address {
+            any if any.is_unspecified() => format!("*:{port}"),
+            IpAddr::V6(v6) => format!("[{v6}]:{port}"),
+            IpAddr::V4(v4) => format!("{v4}:{port}"),
         };
         match self.protocol {
             Protocol::Icmp | Protocol::Icmp6 => {

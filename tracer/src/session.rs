@@ -27,7 +27,9 @@ struct State {
 impl State {
     fn take(&mut self, event: &Event) {
         self.model.apply(event);
-        let Some(recorder) = &mut self.recorder else { return };
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
         if let Err(error) = recorder.write(event) {
             // A full disk must not end the diagnosis: the recording ends, and the screen says so.
             self.recorder = None;
@@ -51,13 +53,19 @@ impl Session {
     /// Where nothing could be seen at all, or the file cannot be made.
     pub fn start(options: &Options, record: Option<&Path>) -> Result<Self> {
         let recorder = record.map(trace::Writer::create).transpose()?;
-        let mut state = State { model: Model::new(), recorder };
+        let mut state = State {
+            model: Model::new(),
+            recorder,
+        };
         let started = Watch::start(options, &mut |event| state.take(&event));
         if let (Err(_), Some(path)) = (&started, record) {
             // Nothing was seen: an empty recording would only stand in the way of the next try.
             let _ = std::fs::remove_file(path);
         }
-        Ok(Self { watch: started?, state })
+        Ok(Self {
+            watch: started?,
+            state,
+        })
     }
 
     /// Takes in all that has come since the last round.
@@ -82,7 +90,10 @@ impl Session {
     ///
     /// Where the end of the recording cannot be written.
     pub fn finish(mut self) -> Result<()> {
-        self.state.take(&Event { at: node::clock::boottime_ns(), body: Body::Stop });
+        self.state.take(&Event {
+            at: node::clock::boottime_ns(),
+            body: Body::Stop,
+        });
         if let Some(recorder) = self.state.recorder {
             recorder.finish()?;
         }

@@ -86,7 +86,10 @@ impl Watch {
         drop(devices);
         let mut watch = Self {
             probe,
-            owners: Known { owners: Owners::new(), now },
+            owners: Known {
+                owners: Owners::new(),
+                now,
+            },
             namespaces,
             uplinks: options.uplinks.clone(),
             rounds: 0,
@@ -112,7 +115,10 @@ impl Watch {
         }
         self.probe.poll(now, &mut self.owners, tell)?;
         self.probe.flush_log();
-        tell(Event { at: now, body: Body::Tick });
+        tell(Event {
+            at: now,
+            body: Body::Tick,
+        });
         Ok(())
     }
 
@@ -136,12 +142,17 @@ impl Watch {
                 self.told_devices
                     .retain(|told| (told.netns, told.index) != (device.netns, device.index));
                 self.told_devices.push(device.clone());
-                tell(Event { at: now, body: Body::Device(device) });
+                tell(Event {
+                    at: now,
+                    body: Body::Device(device),
+                });
             }
         }
         let mut present = HashSet::new();
         for index in 0..self.namespaces.len() {
-            let Ok(sockets) = node::sockets::list(&self.namespaces[index]) else { continue };
+            let Ok(sockets) = node::sockets::list(&self.namespaces[index]) else {
+                continue;
+            };
             let capability = sockets.capability();
             let mut found = sockets.sockets;
             self.owners.owners.fill(&mut found, now);
@@ -159,10 +170,14 @@ impl Watch {
         present: &mut HashSet<(FlowKey, SocketState, u64, bool)>,
         tell: &mut dyn FnMut(Event),
     ) {
-        for socket in found {
+        for mut socket in found {
+            socket.flow = socket.flow.canonical();
             let mark = (socket.flow, socket.state, socket.inode, socket.owner.is_some());
             if present.insert(mark) && !self.told_sockets.contains(&mark) {
-                tell(Event { at: now, body: Body::Socket(socket) });
+                tell(Event {
+                    at: now,
+                    body: Body::Socket(socket),
+                });
             }
         }
     }
@@ -173,7 +188,10 @@ impl Watch {
         }
         self.told_capabilities.retain(|told| told.name != capability.name);
         self.told_capabilities.push(capability.clone());
-        tell(Event { at: now, body: Body::Capability(capability) });
+        tell(Event {
+            at: now,
+            body: Body::Capability(capability),
+        });
     }
 }
 
@@ -182,7 +200,10 @@ fn check_names(without: &[String]) -> Result<()> {
     for name in without {
         if !known().any(|capability| capability == name) {
             let all: Vec<_> = known().collect();
-            bail!("--without {name}: there is no such capability; there are: {}", all.join(", "));
+            bail!(
+                "--without {name}: there is no such capability; there are: {}",
+                all.join(", ")
+            );
         }
     }
     Ok(())
@@ -198,7 +219,12 @@ impl probe::Owners for Known {
     fn by_pid(&mut self, pid: u32, command: &str) -> Option<Owner> {
         // Where the process has ended already, the kernel's word for it is all there is.
         Owners::by_pid(pid).or_else(|| {
-            Some(Owner { pid, command: command.to_owned(), cgroup: String::new(), unit: String::new() })
+            Some(Owner {
+                pid,
+                command: command.to_owned(),
+                cgroup: String::new(),
+                unit: String::new(),
+            })
         })
     }
 

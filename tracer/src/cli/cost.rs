@@ -79,15 +79,25 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
 }
 
 fn text(result: &Measured) -> String {
-    let floor = result.programs.iter().find(|cost| cost.name == "floor").map_or(0.0, |cost| cost.ns_per_run);
-    let mut text = format!("{:<15}{:>12}{:>12}{:>10}\n", "program", "runs", "ns per run", "× floor");
+    let floor = result
+        .programs
+        .iter()
+        .find(|cost| cost.name == "floor")
+        .map_or(0.0, |cost| cost.ns_per_run);
+    let mut text = format!(
+        "{:<15}{:>12}{:>12}{:>10}\n",
+        "program", "runs", "ns per run", "× floor"
+    );
     for cost in &result.programs {
         let ratio = if floor > 0.0 && cost.runs > 0 {
             format!("{:.1}", cost.ns_per_run / floor)
         } else {
             "-".to_owned()
         };
-        text.push_str(&format!("{:<15}{:>12}{:>12.0}{:>10}\n", cost.name, cost.runs, cost.ns_per_run, ratio));
+        text.push_str(&format!(
+            "{:<15}{:>12}{:>12.0}{:>10}\n",
+            cost.name, cost.runs, cost.ns_per_run, ratio
+        ));
     }
     text.push_str("floor: an empty program; the kernel's own clock reads are in every figure\n");
     text.push_str(&format!(
@@ -102,12 +112,18 @@ fn text(result: &Measured) -> String {
 /// CPU time of this process, all threads.
 fn cpu_time() -> Result<Duration> {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Ok(Duration::new(u64::try_from(time.tv_sec)?, u32::try_from(time.tv_nsec)?))
+    Ok(Duration::new(
+        u64::try_from(time.tv_sec)?,
+        u32::try_from(time.tv_nsec)?,
+    ))
 }
 
 /// `VmRSS` of this process.
 fn resident_kib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap_or_default();
     Ok(line.trim().trim_end_matches(" kB").parse().unwrap_or(0))
 }

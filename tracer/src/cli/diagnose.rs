@@ -45,7 +45,11 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
     };
     let mut out = std::io::stdout().lock();
     let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    let code = if failed { ExitCode::from(FAILURE_FOUND) } else { ExitCode::SUCCESS };
+    let code = if failed {
+        ExitCode::from(FAILURE_FOUND)
+    } else {
+        ExitCode::SUCCESS
+    };
     match printed {
         // Whoever reads only the first line still wants the right exit code.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(code),

@@ -27,7 +27,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
         Box::new(BufWriter::new(std::io::stdout().lock()))
     } else {
         let file = File::create_new(&arguments.out).with_context(|| {
-            format!("{}: cannot be made; name a file that is not there yet", arguments.out.display())
+            format!(
+                "{}: cannot be made; name a file that is not there yet",
+                arguments.out.display()
+            )
         })?;
         Box::new(BufWriter::new(file))
     };

@@ -53,16 +53,32 @@ struct WatchArgs {
     #[arg(long, global = true, value_name = "DEV", help_heading = "What to watch")]
     uplink: Vec<String>,
     /// Network namespace to watch: a name of `ip netns`, a path, or `all` [default: the tracer's own]
-    #[arg(long, global = true, value_name = "NAME|PATH|all", help_heading = "What to watch")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME|PATH|all",
+        help_heading = "What to watch"
+    )]
     netns: Option<String>,
     /// Write all that is seen to a new pcapng file
     #[arg(long, global = true, value_name = "FILE", help_heading = "What to watch")]
     record: Option<PathBuf>,
     /// Examples (packet, stack, socket) a second that each reason and location may send; counts are exact
-    #[arg(long, global = true, value_name = "N", default_value_t = 10, help_heading = "What to watch")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = 10,
+        help_heading = "What to watch"
+    )]
     examples: u32,
     /// Leave a capability out, to see less for less cost (repeatable)
-    #[arg(long, global = true, value_name = "CAPABILITY", help_heading = "What to watch")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "CAPABILITY",
+        help_heading = "What to watch"
+    )]
     without: Vec<String>,
     /// Print the BPF programs' own messages to standard error
     #[arg(long, global = true, help_heading = "What to watch")]
@@ -104,7 +120,11 @@ struct ShowArgs {
 
 impl ShowArgs {
     fn filter(&self) -> Filter {
-        Filter { pid: self.pid, unit: self.unit.clone(), flow: self.flow.clone() }
+        Filter {
+            pid: self.pid,
+            unit: self.unit.clone(),
+            flow: self.flow.clone(),
+        }
     }
 }
 
@@ -139,7 +159,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let _guard = runtime.enter();
     let code = runtime.block_on(async {
         match &cli.command {
@@ -157,13 +179,17 @@ fn run(cli: &Cli) -> Result<ExitCode> {
 /// The reader of our output went away, as `head` does: no error of ours.
 fn is_closed_output(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
     })
 }
 
 /// `10s`, `500ms`, `2m`, or seconds without a unit.
 fn duration(text: &str) -> Result<Duration, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let split = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let wrong = || format!("{text:?} is no duration: write 10s, 500ms or 2m");
     let factor = match unit {
@@ -175,7 +201,9 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let seconds = number.parse::<f64>().map_err(|_| wrong())? * factor;
     if seconds <= 0.0 || seconds > 366.0 * 86_400.0 {
-        return Err(format!("{text:?}: a duration is longer than 0 and shorter than a year"));
+        return Err(format!(
+            "{text:?}: a duration is longer than 0 and shorter than a year"
+        ));
     }
     Ok(Duration::from_secs_f64(seconds))
 }

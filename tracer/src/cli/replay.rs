@@ -38,9 +38,15 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
     if !(arguments.speed > 0.0 && arguments.speed.is_finite()) {
-        bail!("--speed {}: a speed is greater than 0; leave it out for 1", arguments.speed);
+        bail!(
+            "--speed {}: a speed is greater than 0; leave it out for 1",
+            arguments.speed
+        );
     }
-    let recording = Recording { reader: trace::Reader::open(&arguments.file)?, model: Model::new() };
+    let recording = Recording {
+        reader: trace::Reader::open(&arguments.file)?,
+        model: Model::new(),
+    };
     if show.plain || !std::io::stdout().is_terminal() {
         plain(recording, show)?;
     } else {
@@ -104,7 +110,10 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
     let filter = show.filter();
     let mut stop = Stop::listen()?;
     let Some(mut at) = recording.round()? else {
-        bail!("{}: the recording has not one whole round to show", recording.reader.path().display());
+        bail!(
+            "{}: the recording has not one whole round to show",
+            recording.reader.path().display()
+        );
     };
     let mut view = ViewState::new(Theme::detect(show.ascii));
     let mut screen = Screen::enter()?;
@@ -118,7 +127,9 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
         if due.is_none()
             && let Some(next) = next
         {
-            let gap = Duration::from_nanos(next.saturating_sub(at)).div_f64(speed).min(LONGEST_WAIT);
+            let gap = Duration::from_nanos(next.saturating_sub(at))
+                .div_f64(speed)
+                .min(LONGEST_WAIT);
             due = Some(tokio::time::Instant::now() + gap);
         }
         let wait = async {

@@ -54,6 +54,7 @@ pub fn report(model: &Model) -> Report {
                 why: known.why.clone(),
             })
             .collect(),
+        filter: None,
         ledger: model.totals().ledger,
         rates: rates(model),
         uplinks: model.node().uplinks().map(|device| device.name.clone()).collect(),

@@ -141,9 +141,9 @@ impl Books {
 pub(crate) fn in_ledger(node: &Node, key: &EntryKey) -> Option<u32> {
     let netns = node.home(key.netns, key.iif)?;
     let arrived = node.is_uplink(netns, key.iif)
-        // TCP may no longer know by which device a segment came.
+        // A socket may no longer know by which device a packet came.
         || (key.iif == 0
-            && (key.fate == Fate::Matched || ends::dropped_after_match(key))
+            && (matches!(key.fate, Fate::Matched | Fate::Queued) || ends::dropped_after_match(key))
             && node.uplinks().any(|device| device.netns == netns));
     let counts = key.fate != Fate::Dropped || key.incoming || key.matched;
     (arrived && counts).then_some(netns)

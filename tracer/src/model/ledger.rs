@@ -46,7 +46,6 @@ struct Tally {
     arrived_bytes: u64,
     matched: u64,
     dropped_after_match: u64,
-    read: u64,
     forwarded: u64,
     answered: u64,
     dropped: u64,
@@ -56,12 +55,14 @@ struct Tally {
 /// What of the lines touches the queues of one protocol.
 #[derive(Debug, Default)]
 struct Datagrams {
-    /// Read, of those that arrived by an uplink.
+    /// Put in a receive queue, of those that arrived by an uplink.
+    queued: u64,
+    /// Read, of those that arrived by an uplink: only where the kernel does not tell what is queued.
     read: u64,
-    /// Read, wherever they came from.
-    read_all: u64,
-    /// Thrown away with the queue of a closed socket, wherever they came from.
+    /// Thrown away with the queue of a closed socket, of those that arrived by an uplink.
     purged: u64,
+    /// The same, wherever they came from.
+    purged_all: u64,
     /// See [`ends::may_be_twin`].
     twins: u64,
 }
@@ -80,10 +81,8 @@ pub(crate) fn totals(books: &Books, node: &Node, queues: &Queues) -> BTreeMap<u3
                 .datagrams
                 .entry(key.protocol)
                 .or_default();
-            if key.fate == Fate::Read {
-                datagrams.read_all = plus(datagrams.read_all, line.packets);
-            } else if key.incoming && ends::purged(key) {
-                datagrams.purged = plus(datagrams.purged, line.packets);
+            if key.incoming && ends::purged(key) {
+                datagrams.purged_all = plus(datagrams.purged_all, line.packets);
             }
         }
         let Some(netns) = in_ledger(node, key) else {
@@ -97,9 +96,12 @@ pub(crate) fn totals(books: &Books, node: &Node, queues: &Queues) -> BTreeMap<u3
             }
             Fate::Matched => tally.matched = plus(tally.matched, line.packets),
             Fate::Read => {
-                tally.read = plus(tally.read, line.packets);
                 let datagrams = tally.datagrams.entry(key.protocol).or_default();
                 datagrams.read = plus(datagrams.read, line.packets);
+            }
+            Fate::Queued => {
+                let datagrams = tally.datagrams.entry(key.protocol).or_default();
+                datagrams.queued = plus(datagrams.queued, line.packets);
             }
             Fate::Forwarded => tally.forwarded = plus(tally.forwarded, line.packets),
             Fate::Consumed if ends::answered(key) => tally.answered = plus(tally.answered, line.packets),
@@ -108,6 +110,10 @@ pub(crate) fn totals(books: &Books, node: &Node, queues: &Queues) -> BTreeMap<u3
                 tally.dropped = plus(tally.dropped, line.packets);
                 if ends::dropped_after_match(key) {
                     tally.dropped_after_match = plus(tally.dropped_after_match, line.packets);
+                }
+                if ends::purged(key) {
+                    let datagrams = tally.datagrams.entry(key.protocol).or_default();
+                    datagrams.purged = plus(datagrams.purged, line.packets);
                 }
                 if ends::may_be_twin(key) {
                     let datagrams = tally.datagrams.entry(key.protocol).or_default();
@@ -124,31 +130,32 @@ pub(crate) fn totals(books: &Books, node: &Node, queues: &Queues) -> BTreeMap<u3
 
 /// Closes the books of one namespace.
 fn close(netns: u32, tally: &Tally, queues: &Queues) -> Totals {
-    let mut pending = 0;
+    let mut delivered = tally.matched.saturating_sub(tally.dropped_after_match);
+    let mut queued = 0;
     let mut twins = 0;
     for protocol in QUEUED {
-        let none = Datagrams::default();
-        let datagrams = tally.datagrams.get(&protocol).unwrap_or(&none);
+        let Some(datagrams) = tally.datagrams.get(&protocol) else {
+            continue;
+        };
+        let kept = datagrams.queued.saturating_sub(datagrams.purged);
+        // What waits beyond that came by loopback, which a queue does not tell apart.
         let waiting = queues
-            .pending(netns, protocol, datagrams.read_all)
-            .saturating_sub(datagrams.purged);
-        pending = plus(pending, waiting);
-        twins = plus(twins, datagrams.twins.min(plus(datagrams.read, waiting)));
+            .pending(netns, protocol)
+            .saturating_sub(datagrams.purged_all)
+            .min(kept);
+        queued = plus(queued, waiting);
+        delivered = plus(delivered, plus(kept - waiting, datagrams.read));
+        twins = plus(twins, datagrams.twins.min(plus(datagrams.read, datagrams.queued)));
     }
     let mut ledger = Ledger {
         arrived: tally.arrived,
-        delivered: plus(
-            tally.matched.saturating_sub(tally.dropped_after_match),
-            tally.read,
-        ),
+        delivered,
         forwarded: tally.forwarded,
         answered: tally.answered,
         dropped: tally.dropped.saturating_sub(twins),
-        queued: 0,
+        queued,
         unexplained: 0,
     };
-    // What waits beyond the residual came by loopback, which a queue does not tell apart.
-    ledger.queued = pending.min(u64::try_from(residual(&ledger)).unwrap_or(0));
     ledger.unexplained = residual(&ledger);
     Totals {
         ledger,

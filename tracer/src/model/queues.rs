@@ -1,7 +1,7 @@
 //! What waits in receive queues, by local port.
 //!
-//! The kernel tells that data was queued by the socket's own tuple, which for a socket that is not connected
-//! names no peer, and that it was read by the packet's tuple. What both have is the local port.
+//! A datagram is told as queued by its own tuple, and as read by that of the socket, which names no peer
+//! where the socket is not connected. What both have is the local port.
 
 use std::collections::BTreeMap;
 
@@ -65,8 +65,6 @@ impl Queue {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queues {
     ports: BTreeMap<Port, Queue>,
-    /// Times that data was queued, by namespace and protocol. Never forgotten.
-    queued: BTreeMap<(u32, Protocol), u64>,
 }
 
 impl Queues {
@@ -75,8 +73,6 @@ impl Queues {
         if queued == 0 && read == 0 {
             return;
         }
-        let total = self.queued.entry((port.netns, port.protocol)).or_default();
-        *total = total.saturating_add(queued);
         let queue = self.ports.entry(port).or_default();
         queue.queued = queue.queued.saturating_add(queued);
         queue.read = queue.read.saturating_add(read);
@@ -103,9 +99,8 @@ impl Queues {
         self.ports.iter()
     }
 
-    /// Datagrams of a protocol that wait in a namespace, where the books have entered `read` as read: what
-    /// was read does not wait, also where no flow could be kept to tell the port.
-    pub(crate) fn pending(&self, netns: u32, protocol: Protocol, read: u64) -> u64 {
+    /// Datagrams of a protocol that wait in a namespace.
+    pub(crate) fn pending(&self, netns: u32, protocol: Protocol) -> u64 {
         let first = Port {
             netns,
             protocol,
@@ -115,13 +110,10 @@ impl Queues {
             number: u16::MAX,
             ..first
         };
-        let by_port = self
-            .ports
+        self.ports
             .range(first..=last)
             .map(|(_, queue)| queue.pending())
-            .fold(0, u64::saturating_add);
-        let queued = self.queued.get(&(netns, protocol)).copied().unwrap_or(0);
-        by_port.min(queued.saturating_sub(read))
+            .fold(0, u64::saturating_add)
     }
 
     /// Forgets the queues that hold nothing and have been idle for long.

@@ -66,6 +66,7 @@ fn booked(entry: &Entry, names: &Names) -> String {
         Fate::Arrived => "arrived",
         Fate::Matched => "matched to their socket",
         Fate::Read => "read by a process",
+        Fate::Queued => "put in a receive queue",
         Fate::Forwarded => "forwarded",
         Fate::Consumed => "used up by the kernel",
         Fate::Dropped => "dropped",
