@@ -10,6 +10,7 @@
 
 pub mod details;
 pub mod format;
+pub mod help;
 pub mod keys;
 pub mod ledger;
 pub mod plain;
