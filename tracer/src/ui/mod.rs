@@ -5,11 +5,12 @@
 //! * [`plain`] writes one block of text a second;
 //! * [`text`] writes the page of `tracer diagnose`.
 //!
-//! What all three say is said once: [`format`] for numbers, [`words`] for sentences, [`ledger`] for
+//! What all three say is said once: [`mod@format`] for numbers, [`words`] for sentences, [`ledger`] for
 //! the books, [`tables`] for drops and flows, [`details`] for verdicts.
 
 pub mod details;
 pub mod format;
+pub mod help;
 pub mod keys;
 pub mod ledger;
 pub mod plain;

@@ -9,7 +9,7 @@ use super::details::{self, Kind};
 use super::format::{bytes, count, fit, seconds, time_of_day, width, wrap};
 use super::theme::Theme;
 use super::view::{Focus, Page, Panes, Scroll, ViewState};
-use super::{ledger, tables, text, words};
+use super::{help, ledger, tables, text, words};
 use crate::report::Report;
 
 /// Below this size there is no room for tables side by side with anything.
@@ -30,7 +30,7 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
     let area = frame.area();
     let one = area.width < LEAST.0 || area.height < LEAST.1;
     match view.page {
-        Page::Help => cover(frame, help(report), view),
+        Page::Help => cover(frame, help::page(report), view),
         Page::Verdict => cover(frame, text::lines(report, area.width.into()), view),
         Page::Overview if one => {
             view.panes = Panes::One;
@@ -389,64 +389,6 @@ fn broken(page: &[details::Line], theme: Theme, columns: usize) -> Lines {
         }
     }
     lines
-}
-
-fn help(report: &Report) -> Vec<details::Line> {
-    let mut page = details::Page::default();
-    page.line(
-        Kind::Title,
-        "tracer: which packets arrive and reach no socket, and why",
-    );
-    page.section(
-        "Keys",
-        Kind::Verbatim,
-        [
-            "q, Ctrl-C   quit; the tracer leaves nothing behind",
-            "v, Enter    the verdicts in full: evidence, checks, remedies",
-            "Tab         which table the arrows scroll (marked >)",
-            "arrows, j k PgUp PgDn Home End   scroll",
-            "p, space    pause the screen; counting goes on",
-            "?           this page; Esc leaves it",
-        ],
-    );
-    page.section(
-        "Where the fault is",
-        Kind::Text,
-        [
-            "DATA PATH: requests leave, nothing arrives: look outside this machine.",
-            "GUEST KERNEL: packets arrive and reach no socket: look at rules, routes, addresses, filters.",
-            "PROCESS: packets reach the socket, the process does not read or is gone.",
-        ],
-    );
-    page.section(
-        "Ledger",
-        Kind::Text,
-        [
-            "arrived: packets that came in by an uplink. delivered: reached a socket. forwarded: left by a \
-         device. answered: used up by the kernel itself. dropped: see Drops. queued: wait for a process to \
-         read them; per second: by how much the queues grow. unexplained: the rest, never hidden.",
-        ],
-    );
-    page.section(
-        "Drops",
-        Kind::Text,
-        [
-            "class: state = the host lost a route, rule, address or neighbour; resource = something is full; \
-         policy = someone decided it; protocol, environment = housekeeping, mostly harmless.",
-            "sock: the kernel had already found the socket that the packet was for.",
-            "way: in = part of the ledger; inner = arrived by another device; out = was being sent.",
-        ],
-    );
-    page.section(
-        "Flows",
-        Kind::Text,
-        [
-            "-> was opened by this node, <- by the peer. resent: retransmissions. starved: how long nothing \
-         has reached the socket. ~ marks text that was cut.",
-        ],
-    );
-    details::frame(&mut page, report);
-    page.into_lines()
 }
 
 fn places(number: usize) -> String {

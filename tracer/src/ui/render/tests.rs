@@ -82,6 +82,15 @@ fn scrolled_to_the_last_drop_and_paused() {
 }
 
 #[test]
+fn filtered_80x24() {
+    let filter = crate::filter::Filter {
+        unit: Some("kubelet".to_owned()),
+        ..Default::default()
+    };
+    insta::assert_snapshot!(picture(&filter.apply(sample::incident()), (80, 24)));
+}
+
+#[test]
 fn the_verdict_word_is_first_at_every_size_and_nothing_panics() {
     for report in [sample::nothing(), sample::incident(), sample::many_drops()] {
         let word = words::place(report.place);
