@@ -134,11 +134,7 @@ impl fmt::Display for FlowKey {
         };
         match self.protocol {
             Protocol::Icmp | Protocol::Icmp6 => {
-                write!(
-                    f,
-                    "{} {} → {} id {}",
-                    self.protocol, self.local, self.remote, self.local_port
-                )
+                write!(f, "{} {} → {} id {}", self.protocol, self.local, self.remote, self.local_port)
             }
             _ => write!(
                 f,

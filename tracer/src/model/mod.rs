@@ -123,7 +123,7 @@ impl Model {
     fn flow(&mut self, at: u64, count: &FlowCount) {
         let key = &count.flow;
         let Some(grown) = self.flows.count(at, count) else {
-            return;
+            return self.queues.missed();
         };
         self.queues.grew(at, Port::of(key), grown.queued, grown.read);
         if grown.queued > 0 {

@@ -67,6 +67,8 @@ pub(crate) struct Queues {
     ports: BTreeMap<Port, Queue>,
     /// Times that data was queued, by namespace and protocol. Never forgotten.
     queued: BTreeMap<(u32, Protocol), u64>,
+    /// What some flows read could not be entered by port.
+    incomplete: bool,
 }
 
 impl Queues {
@@ -103,8 +105,13 @@ impl Queues {
         self.ports.iter()
     }
 
-    /// Datagrams of a protocol that wait in a namespace, where the books have entered `read` as read: what
-    /// was read does not wait, also where no flow could be kept to tell the port.
+    /// A flow could not be kept: what it reads cannot be entered by port.
+    pub(crate) fn missed(&mut self) {
+        self.incomplete = true;
+    }
+
+    /// Datagrams of a protocol that wait in a namespace. What the books have entered as read, `read`, does not
+    /// wait: that counts where not every flow could be kept.
     pub(crate) fn pending(&self, netns: u32, protocol: Protocol, read: u64) -> u64 {
         let first = Port {
             netns,
@@ -120,6 +127,9 @@ impl Queues {
             .range(first..=last)
             .map(|(_, queue)| queue.pending())
             .fold(0, u64::saturating_add);
+        if !self.incomplete {
+            return by_port;
+        }
         let queued = self.queued.get(&(netns, protocol)).copied().unwrap_or(0);
         by_port.min(queued.saturating_sub(read))
     }
