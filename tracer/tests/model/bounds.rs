@@ -80,3 +80,21 @@ fn connections_come_and_go() {
     story.tick();
     assert!(story.ids().is_empty());
 }
+
+#[test]
+fn damaged_counts_are_told_and_harm_nothing() {
+    let mut story = Story::begin();
+    for peer in ["192.0.2.10", "192.0.2.11"] {
+        for number in [u64::MAX, 5, u64::MAX - 1] {
+            story.count(flow(Protocol::Tcp, "10.10.0.2", 1, peer, 80), |flow| {
+                (flow.sent, flow.retransmitted) = (number, number);
+            });
+            story.count(udp(53, peer, 999), |flow| {
+                (flow.queued, flow.dropped) = (number, number)
+            });
+            story.tick();
+        }
+    }
+    story.idle(4);
+    assert_eq!(story.ids(), ["D01"]);
+}

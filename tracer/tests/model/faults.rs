@@ -312,6 +312,19 @@ fn clients_that_give_up_and_ask_anew() {
 }
 
 #[test]
+fn neighbours_housekeeping_does_not_hide_a_silent_path() {
+    let mut story = Story::begin();
+    let neighbour = flow(Protocol::Icmp6, "fe80::2", 0, "fe80::1", 0);
+    story.rounds(5, |story| {
+        story
+            .arrived(Protocol::Icmp6, 1)
+            .count(neighbour, |flow| flow.arrived += 1);
+        story.ask(ping(7, "192.0.2.10"));
+    });
+    assert_eq!(story.verdict("D01").confidence, Confidence::Strong);
+}
+
+#[test]
 fn one_silent_peer_among_others() {
     let mut story = healthy();
     let other = flow(Protocol::Tcp, "10.10.0.2", 42_000, "198.51.100.1", 443);

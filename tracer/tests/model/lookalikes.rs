@@ -225,6 +225,21 @@ fn one_datagram_without_an_answer() {
 }
 
 #[test]
+fn messages_to_a_group() {
+    for key in [
+        flow(Protocol::Icmp6, "2001:db8::2", 0, "ff02::2", 0),
+        flow(Protocol::Icmp6, "2001:db8::2", 0, "2001:db8::1", 0),
+        udp(5353, "224.0.0.251", 5353),
+        udp(68, "255.255.255.255", 67),
+    ] {
+        let mut story = Story::begin();
+        story.rounds(2, |story| story.exchange(key));
+        story.rounds(10, |story| story.ask(key));
+        assert_nothing(&story);
+    }
+}
+
+#[test]
 fn an_idle_connection() {
     let mut story = Story::begin();
     let key = client(40_000);

@@ -8,4 +8,5 @@ mod flows;
 mod ledger;
 mod lookalikes;
 mod properties;
+mod report;
 mod story;
