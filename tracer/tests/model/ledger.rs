@@ -352,16 +352,17 @@ fn what_waits_beyond_the_residual_came_by_loopback() {
 fn icmp_queues_have_no_port() {
     let mut story = Story::begin();
     story
-        .arrived(Protocol::Icmp, 5)
+        .arrived(Protocol::Icmp, 9)
         .add(line(Fate::Read, Protocol::Icmp), 4);
     story.count(bound(Protocol::Icmp, 1), |flow| flow.queued = 5);
     story.count(ping(777, "192.0.2.10"), |flow| flow.read = 4).tick();
     assert_eq!(
         story.report().ledger,
         Ledger {
-            arrived: 5,
+            arrived: 9,
             delivered: 4,
             queued: 1,
+            unexplained: 4,
             ..Ledger::default()
         }
     );
