@@ -2,7 +2,7 @@
 //!
 //! A rule is a value of [`RULES`]; its `examine` looks for one signature in the model and says what it
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
-//! [`routing`] state that the host lost, [`path`] the way to the node, [`ports`] sockets and processes.
+//! `routing` state that the host lost, `path` the way to the node, `ports` sockets and processes.
 
 mod path;
 mod ports;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::words::{affected, count, distinct, list, span};
 use super::{Finding, Rule, seen};
-use crate::event::FlowKey;
+use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
 use crate::model::endpoints::{Endpoint, Silence};
 use crate::report::{Confidence, Evidence, Where};
@@ -69,7 +69,7 @@ fn silent(model: &Model) -> Option<Finding> {
         .iter()
         .filter_map(|key| model.flows().get(key))
         .map(|flow| flow.retransmitted)
-        .sum();
+        .fold(0, u64::saturating_add);
     if retransmitted > 0 {
         evidence.push(seen(
             "flow",
@@ -190,11 +190,16 @@ impl Case {
             .flows()
             .iter()
             .filter(|(key, flow)| {
-                flow.last_arrived > Some(since) && !peers.contains(&(key.netns, key.remote))
+                flow.last_arrived > Some(since)
+                    && is_conversation(key)
+                    && !peers.contains(&(key.netns, key.remote))
             })
             .count();
         Some(Self {
-            requests: silences.iter().map(|(_, silence)| silence.requests).sum(),
+            requests: silences
+                .iter()
+                .map(|(_, silence)| silence.requests)
+                .fold(0, u64::saturating_add),
             ended: ended.and_then(|ends| ends.into_iter().max()),
             others: u64::try_from(others).unwrap_or(u64::MAX),
             silences,
@@ -240,6 +245,16 @@ impl Case {
 /// The flow's packets come by a device that leads to no other node.
 fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
     iif != 0 && !model.node().is_uplink(key.netns, iif)
+}
+
+/// The flow leads to somebody, which the neighbours' own housekeeping does not.
+fn is_conversation(key: &FlowKey) -> bool {
+    let neighbour = match key.remote {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    let message = matches!(key.protocol, Protocol::Icmp | Protocol::Icmp6) && key.local_port == 0;
+    !neighbour && !message && !key.local.is_multicast()
 }
 
 fn endpoint(model: &Model, endpoint: Endpoint, silence: Silence) -> Evidence {

@@ -182,7 +182,11 @@ impl Record {
         let ask = self.ask?;
         // TCP doubles its interval: the next retransmission is as far away as the first one is ago.
         let patience = match protocol {
-            Protocol::Tcp => (2 * ask.last.saturating_sub(ask.since)).clamp(MEMORY, LONGEST_BACKOFF),
+            Protocol::Tcp => ask
+                .last
+                .saturating_sub(ask.since)
+                .saturating_mul(2)
+                .clamp(MEMORY, LONGEST_BACKOFF),
             _ => MEMORY,
         };
         if now.saturating_sub(ask.last) > patience {

@@ -1,6 +1,7 @@
 //! What every flow has counted, and since when it gets nothing.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::clock::SECOND;
 use super::growth::{Growing, growth};
@@ -99,6 +100,9 @@ impl Flow {
                 let opening = self.sent == 0 && grown.sent > 0 && count.arrived == 0;
                 retransmitted.saturating_add(u64::from(opening))
             }
+            // What goes to a group, and an ICMP message that is no echo, is answered by nobody or anybody.
+            _ if is_group(count.flow.remote) => 0,
+            Protocol::Icmp | Protocol::Icmp6 if count.flow.local_port == 0 => 0,
             _ => grown.sent,
         };
 
@@ -179,4 +183,8 @@ impl Flows {
         self.flows
             .retain(|key, flow| now.saturating_sub(flow.last) <= IDLE || has_socket(key));
     }
+}
+
+fn is_group(address: IpAddr) -> bool {
+    address.is_multicast() || matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
 }

@@ -4,8 +4,8 @@
 //! collection is ordered, so the same events give the same model, live or replayed. What is kept is bounded;
 //! the ledger is made of lines that are never forgotten, so it loses nothing by that.
 //!
-//! One file for each part: [`node`] devices, [`books`] lines, [`ledger`] double entry, [`queues`] what waits,
-//! [`flows`], [`endpoints`] who is asked and answers, [`sockets`] and owners; [`ends`] and [`class`] are the
+//! One file for each part: `node` devices, `books` lines, `ledger` double entry, `queues` what waits,
+//! `flows`, `endpoints` who is asked and answers, `sockets` and owners; `ends` and `class` are the
 //! tables of the kernel's names.
 
 pub(crate) mod books;

@@ -1,0 +1,100 @@
+//! What is kept is bounded, and the ledger loses nothing by that.
+
+use tracer::event::{Fate, Protocol, SocketState};
+use tracer::report::Ledger;
+
+use crate::story::*;
+
+#[test]
+fn more_flows_than_are_kept() {
+    let mut story = Story::begin();
+    let flows = 131_072 + 1000_u32;
+    for number in 0..flows {
+        let peer = format!(
+            "198.{}.{}.{}",
+            18 + (number >> 16),
+            (number >> 8) & 255,
+            number & 255
+        );
+        story.count(udp(53, &peer, 999), |flow| (flow.arrived, flow.read) = (1, 1));
+    }
+    let packets = u64::from(flows);
+    story
+        .arrived(Protocol::Udp, packets)
+        .add(line(Fate::Read, Protocol::Udp), packets);
+    story.count(bound(Protocol::Udp, 53), |flow| flow.queued = packets);
+    story.tick();
+    let report = story.report();
+    assert_eq!(
+        report.ledger,
+        Ledger {
+            arrived: packets,
+            delivered: packets,
+            ..Ledger::default()
+        }
+    );
+    // The socket's own key is one more.
+    assert_eq!(report.losses.flows_full, 1001);
+    // Some silence, and there is room again.
+    story.idle(150);
+    story.count(client(1), |flow| flow.arrived = 1).tick();
+    assert_eq!(story.report().losses.flows_full, 1001);
+}
+
+#[test]
+fn forgotten_flows_leave_the_ledger_as_it_was() {
+    let mut story = Story::begin();
+    story.rounds(3, |story| {
+        story.exchange(client(40_000));
+        story.exchange(udp(5000, "192.0.2.10", 53));
+        story
+            .count(bound(Protocol::Udp, 99), |flow| flow.queued += 1)
+            .arrived(Protocol::Udp, 1);
+    });
+    let before = story.report();
+    assert_eq!(before.ledger.queued, 3);
+    story.idle(400);
+    let after = story.report();
+    assert_eq!(after.ledger, before.ledger);
+}
+
+#[test]
+fn connections_come_and_go() {
+    let mut story = Story::begin();
+    story.listen(8080, "server");
+    let mut port = 0;
+    story.rounds(300, |story| {
+        for _ in 0..20 {
+            port += 1;
+            let key = served(port);
+            story.socket(
+                key,
+                Some(SocketState::SynRecv),
+                SocketState::Established,
+                "server",
+            );
+            story.socket(key, Some(SocketState::Established), SocketState::Close, "");
+        }
+    });
+    story.refuse(served(1), "tcp_v4_rcv");
+    story.tick();
+    assert!(story.ids().is_empty());
+}
+
+#[test]
+fn damaged_counts_are_told_and_harm_nothing() {
+    let mut story = Story::begin();
+    for peer in ["192.0.2.10", "192.0.2.11"] {
+        for number in [u64::MAX, 5, u64::MAX - 1] {
+            story.count(flow(Protocol::Tcp, "10.10.0.2", 1, peer, 80), |flow| {
+                (flow.sent, flow.retransmitted) = (number, number);
+            });
+            story.count(udp(53, peer, 999), |flow| {
+                (flow.queued, flow.dropped) = (number, number)
+            });
+            story.tick();
+        }
+    }
+    story.idle(4);
+    assert_eq!(story.ids(), ["D01"]);
+}

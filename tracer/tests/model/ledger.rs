@@ -1,0 +1,456 @@
+//! Every column of the books, and what must not be entered, or not twice.
+
+use tracer::event::{EntryKey, Fate, Protocol};
+use tracer::report::{Class, Ledger};
+
+use crate::story::*;
+
+/// Lines that are told, and the ledger that they make.
+fn assert_books(lines: &[(EntryKey, u64)], expected: Ledger) {
+    let mut story = Story::begin();
+    for (key, packets) in lines {
+        story.add(key.clone(), *packets);
+    }
+    story.tick();
+    assert_eq!(story.report().ledger, expected, "{lines:#?}");
+}
+
+fn consumed(symbol: Option<&str>, protocol: Protocol, ethertype: u16) -> EntryKey {
+    EntryKey {
+        location: symbol.map(at),
+        ethertype,
+        ..line(Fate::Consumed, protocol)
+    }
+}
+
+#[test]
+fn each_fate_has_its_column() {
+    let arrived = (line(Fate::Arrived, Protocol::Tcp), 10);
+    let cases = [
+        (
+            line(Fate::Matched, Protocol::Tcp),
+            Ledger {
+                delivered: 4,
+                ..Ledger::default()
+            },
+        ),
+        (
+            line(Fate::Read, Protocol::Udp),
+            Ledger {
+                delivered: 4,
+                ..Ledger::default()
+            },
+        ),
+        (
+            line(Fate::Forwarded, Protocol::Tcp),
+            Ledger {
+                forwarded: 4,
+                ..Ledger::default()
+            },
+        ),
+        (
+            foreign(),
+            Ledger {
+                dropped: 4,
+                ..Ledger::default()
+            },
+        ),
+        (
+            consumed(Some("icmp_rcv"), Protocol::Icmp, 0x0800),
+            Ledger {
+                answered: 4,
+                ..Ledger::default()
+            },
+        ),
+        (
+            consumed(Some("arp_process"), Protocol::Other(0), 0x0806),
+            Ledger {
+                answered: 4,
+                ..Ledger::default()
+            },
+        ),
+        (
+            consumed(Some("tcp_conn_request"), Protocol::Tcp, 0x0800),
+            Ledger {
+                answered: 4,
+                ..Ledger::default()
+            },
+        ),
+    ];
+    for (key, expected) in cases {
+        assert_books(
+            &[arrived.clone(), (key, 4)],
+            Ledger {
+                arrived: 10,
+                unexplained: 6,
+                ..expected
+            },
+        );
+    }
+}
+
+#[test]
+fn without_locations_the_protocol_tells_what_the_kernel_used_up() {
+    for (protocol, ethertype, answered) in [
+        (Protocol::Other(0), 0x0806, 4),
+        (Protocol::Icmp, 0x0800, 4),
+        (Protocol::Icmp6, 0x86dd, 4),
+        (Protocol::Other(2), 0x0800, 4),
+        (Protocol::Tcp, 0x0800, 4),
+        (Protocol::Udp, 0x0800, 0),
+        (Protocol::Other(0), 0x88cc, 0),
+    ] {
+        assert_books(
+            &[
+                (line(Fate::Arrived, protocol), 4),
+                (consumed(None, protocol, ethertype), 4),
+            ],
+            Ledger {
+                arrived: 4,
+                answered,
+                unexplained: 4 - i64::try_from(answered).unwrap(),
+                ..Ledger::default()
+            },
+        );
+    }
+}
+
+#[test]
+fn taps_drivers_and_steals_are_no_ends() {
+    for symbol in [
+        "packet_rcv",
+        "tpacket_rcv",
+        "__netif_receive_skb_core",
+        "napi_consume_skb",
+        "unheard_of",
+    ] {
+        assert_books(
+            &[
+                (line(Fate::Arrived, Protocol::Tcp), 4),
+                (consumed(Some(symbol), Protocol::Tcp, 0x0800), 4),
+            ],
+            Ledger {
+                arrived: 4,
+                unexplained: 4,
+                ..Ledger::default()
+            },
+        );
+    }
+}
+
+#[test]
+fn only_what_came_by_an_uplink_is_in_the_ledger() {
+    for fate in [
+        Fate::Arrived,
+        Fate::Matched,
+        Fate::Read,
+        Fate::Forwarded,
+        Fate::Consumed,
+        Fate::Dropped,
+    ] {
+        for iif in [LO, LXC1, 77] {
+            let key = EntryKey {
+                iif,
+                ..line(fate, Protocol::Icmp)
+            };
+            assert_books(&[(key, 9)], Ledger::default());
+        }
+    }
+}
+
+#[test]
+fn what_this_node_was_sending_is_not_in_the_ledger() {
+    let sending = EntryKey {
+        incoming: false,
+        ..drop("QDISC_DROP", "__dev_queue_xmit", Protocol::Tcp)
+    };
+    let mut story = Story::begin();
+    story.add(sending, 3).tick();
+    let report = story.report();
+    assert_eq!(report.ledger, Ledger::default());
+    assert_eq!((report.drops[0].packets, report.drops[0].in_ledger), (3, false));
+}
+
+#[test]
+fn a_match_without_a_device_came_by_an_uplink() {
+    let matched = EntryKey {
+        iif: 0,
+        ..line(Fate::Matched, Protocol::Tcp)
+    };
+    assert_books(
+        &[(line(Fate::Arrived, Protocol::Tcp), 5), (matched, 5)],
+        Ledger {
+            arrived: 5,
+            delivered: 5,
+            ..Ledger::default()
+        },
+    );
+}
+
+#[test]
+fn what_tcp_discards_after_the_match_is_dropped_and_not_delivered() {
+    let discarded = EntryKey {
+        matched: true,
+        ..drop("TCP_OLD_DATA", "tcp_data_queue", Protocol::Tcp)
+    };
+    for discarded in [
+        EntryKey {
+            iif: 0,
+            incoming: false,
+            ..discarded.clone()
+        },
+        discarded,
+    ] {
+        assert_books(
+            &[
+                (line(Fate::Arrived, Protocol::Tcp), 10),
+                (line(Fate::Matched, Protocol::Tcp), 10),
+                (discarded, 2),
+            ],
+            Ledger {
+                arrived: 10,
+                delivered: 8,
+                dropped: 2,
+                ..Ledger::default()
+            },
+        );
+    }
+}
+
+#[test]
+fn a_purged_tcp_queue_is_entered_once() {
+    assert_books(
+        &[
+            (line(Fate::Arrived, Protocol::Tcp), 10),
+            (line(Fate::Matched, Protocol::Tcp), 10),
+            (drop("QUEUE_PURGE", "sk_stream_kill_queues", Protocol::Tcp), 3),
+        ],
+        Ledger {
+            arrived: 10,
+            delivered: 7,
+            dropped: 3,
+            ..Ledger::default()
+        },
+    );
+}
+
+#[test]
+fn a_ping_of_this_node_is_delivered_and_its_twin_is_no_loss() {
+    let mut story = Story::begin();
+    let twin = drop("NO_SOCKET", "ping_rcv", Protocol::Icmp);
+    story
+        .arrived(Protocol::Icmp, 5)
+        .add(line(Fate::Read, Protocol::Icmp), 5)
+        .add(twin.clone(), 5)
+        .tick();
+    let report = story.report();
+    assert_eq!(
+        report.ledger,
+        Ledger {
+            arrived: 5,
+            delivered: 5,
+            ..Ledger::default()
+        }
+    );
+    let row = &report.drops[0];
+    assert_eq!(
+        (row.packets, row.class, row.reason.as_str()),
+        (5, Class::Protocol, "NO_SOCKET")
+    );
+
+    // With nobody who reads, it is the loss itself.
+    assert_books(
+        &[(line(Fate::Arrived, Protocol::Icmp), 5), (twin, 5)],
+        Ledger {
+            arrived: 5,
+            dropped: 5,
+            ..Ledger::default()
+        },
+    );
+}
+
+#[test]
+fn datagrams_that_nobody_read_yet_are_queued() {
+    let mut story = Story::begin();
+    story
+        .arrived(Protocol::Udp, 8)
+        .add(line(Fate::Read, Protocol::Udp), 3);
+    // Queued by the socket's tuple, read by the packet's.
+    story.count(bound(Protocol::Udp, 53), |flow| flow.queued += 8);
+    story.count(udp(53, "192.0.2.10", 999), |flow| {
+        (flow.arrived, flow.read) = (8, 3)
+    });
+    story.tick();
+    assert_eq!(
+        story.report().ledger,
+        Ledger {
+            arrived: 8,
+            delivered: 3,
+            queued: 5,
+            ..Ledger::default()
+        }
+    );
+
+    // The socket is closed: they leave the queue.
+    for (reason, symbol) in [
+        ("QUEUE_PURGE", "udp_destruct_common"),
+        ("NOT_SPECIFIED", "inet_sock_destruct"),
+    ] {
+        let mut story = story.clone();
+        story.add(drop(reason, symbol, Protocol::Udp), 5).tick();
+        assert_eq!(
+            story.report().ledger,
+            Ledger {
+                arrived: 8,
+                delivered: 3,
+                dropped: 5,
+                ..Ledger::default()
+            }
+        );
+    }
+}
+
+#[test]
+fn one_port_does_not_pay_for_another() {
+    let mut story = Story::begin();
+    story
+        .arrived(Protocol::Udp, 12)
+        .add(line(Fate::Read, Protocol::Udp), 4);
+    // Port 53 reads what waited before the start, port 54 has a queue.
+    story.count(udp(53, "192.0.2.10", 999), |flow| flow.read = 4);
+    story.count(bound(Protocol::Udp, 54), |flow| flow.queued = 8);
+    story.tick();
+    assert_eq!(
+        story.report().ledger,
+        Ledger {
+            arrived: 12,
+            delivered: 4,
+            queued: 8,
+            ..Ledger::default()
+        }
+    );
+}
+
+#[test]
+fn what_waits_beyond_the_residual_came_by_loopback() {
+    let mut story = Story::begin();
+    story
+        .arrived(Protocol::Udp, 2)
+        .count(bound(Protocol::Udp, 53), |flow| flow.queued = 50)
+        .tick();
+    assert_eq!(
+        story.report().ledger,
+        Ledger {
+            arrived: 2,
+            queued: 2,
+            ..Ledger::default()
+        }
+    );
+}
+
+#[test]
+fn icmp_queues_have_no_port() {
+    let mut story = Story::begin();
+    story
+        .arrived(Protocol::Icmp, 9)
+        .add(line(Fate::Read, Protocol::Icmp), 4);
+    story.count(bound(Protocol::Icmp, 1), |flow| flow.queued = 5);
+    story.count(ping(777, "192.0.2.10"), |flow| flow.read = 4).tick();
+    assert_eq!(
+        story.report().ledger,
+        Ledger {
+            arrived: 9,
+            delivered: 4,
+            queued: 1,
+            unexplained: 4,
+            ..Ledger::default()
+        }
+    );
+}
+
+#[test]
+fn what_was_entered_twice_shows_as_a_negative_residual() {
+    assert_books(
+        &[
+            (line(Fate::Arrived, Protocol::Tcp), 5),
+            (line(Fate::Forwarded, Protocol::Tcp), 7),
+        ],
+        Ledger {
+            arrived: 5,
+            forwarded: 7,
+            unexplained: -2,
+            ..Ledger::default()
+        },
+    );
+}
+
+#[test]
+fn an_unknown_namespace_is_the_only_watched_one_where_the_device_is_its_uplink() {
+    let unknown = |iif| EntryKey {
+        netns: 0,
+        iif,
+        ..drop("TCP_CSUM", "tcp_v4_rcv", Protocol::Tcp)
+    };
+    let arrived = (line(Fate::Arrived, Protocol::Tcp), 5);
+    assert_books(
+        &[arrived.clone(), (unknown(ETH0), 5)],
+        Ledger {
+            arrived: 5,
+            dropped: 5,
+            ..Ledger::default()
+        },
+    );
+    assert_books(
+        &[arrived, (unknown(0), 5), (unknown(LXC1), 5)],
+        Ledger {
+            arrived: 5,
+            unexplained: 5,
+            ..Ledger::default()
+        },
+    );
+
+    let mut story = Story::with_namespaces(&[(NETNS, "host"), (7, "pod")]);
+    story.device(NETNS, ETH0, "eth0", true, vec![]);
+    story.add(unknown(ETH0), 5).tick();
+    let report = story.report();
+    assert_eq!(report.ledger, Ledger::default());
+    assert_eq!((report.drops[0].packets, report.drops[0].netns.as_str()), (5, ""));
+}
+
+#[test]
+fn each_namespace_has_its_own_books() {
+    let mut story = Story::with_namespaces(&[(NETNS, "host"), (7, "pod")]);
+    story.device(NETNS, ETH0, "eth0", true, vec![]);
+    story.device(7, ETH0, "eth0", true, vec![]);
+    story
+        .arrived(Protocol::Tcp, 5)
+        .add(line(Fate::Matched, Protocol::Tcp), 5);
+    story.add(
+        EntryKey {
+            netns: 7,
+            ..line(Fate::Arrived, Protocol::Tcp)
+        },
+        3,
+    );
+    story.tick();
+    let host = Ledger {
+        arrived: 5,
+        delivered: 5,
+        ..Ledger::default()
+    };
+    let pod = Ledger {
+        arrived: 3,
+        unexplained: 3,
+        ..Ledger::default()
+    };
+    assert_eq!(story.model().ledgers(), [(7, pod), (NETNS, host)]);
+    assert_eq!(
+        story.report().ledger,
+        Ledger {
+            arrived: 8,
+            delivered: 5,
+            unexplained: 3,
+            ..Ledger::default()
+        }
+    );
+}

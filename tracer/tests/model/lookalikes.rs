@@ -1,0 +1,391 @@
+//! What resembles a fault and is none.
+
+use tracer::event::{CapabilityState, EntryKey, Origin, Protocol, SocketState};
+use tracer::report::{Confidence, Where};
+
+use crate::story::*;
+
+/// Nothing was found, or nothing that counts.
+fn assert_sound(story: &Story) {
+    let report = story.report();
+    assert!(!report.failure_found(), "{:#?}", report.verdicts);
+    assert_ne!(report.place, Where::GuestKernel);
+}
+
+fn assert_nothing(story: &Story) {
+    assert_eq!(
+        story.ids(),
+        Vec::<String>::new(),
+        "{:#?}",
+        story.report().verdicts
+    );
+}
+
+#[test]
+fn drops_in_ip_forward_that_are_not_the_incident() {
+    for (why, key) in [
+        (
+            "no socket",
+            EntryKey {
+                socket_found: false,
+                ..foreign()
+            },
+        ),
+        (
+            "another device",
+            EntryKey {
+                iif: LXC1,
+                ..foreign()
+            },
+        ),
+        ("loopback", EntryKey { iif: LO, ..foreign() }),
+        (
+            "sending",
+            EntryKey {
+                incoming: false,
+                ..foreign()
+            },
+        ),
+        (
+            "another reason",
+            EntryKey {
+                reason: Some("XFRM_POLICY".to_owned()),
+                ..foreign()
+            },
+        ),
+        (
+            "another place",
+            EntryKey {
+                location: Some(at("tcp_v4_rcv")),
+                ..foreign()
+            },
+        ),
+    ] {
+        let mut story = Story::begin();
+        story.rounds(5, |story| {
+            story.arrived(Protocol::Tcp, 1).add(key.clone(), 1);
+        });
+        assert!(story.ids().is_empty(), "{why}");
+        assert_sound(&story);
+    }
+}
+
+#[test]
+fn strangers_addresses_are_no_incident() {
+    let mut story = Story::begin();
+    let lost = drop("IP_INADDRERRORS", "ip_error", Protocol::Udp);
+    story.rounds(5, |story| {
+        story.arrived(Protocol::Udp, 1).add(lost.clone(), 1);
+        story.example(
+            lost.clone(),
+            flow(Protocol::Udp, "10.10.0.77", 9, "192.0.2.10", 9),
+            None,
+            "",
+        );
+    });
+    assert_nothing(&story);
+}
+
+#[test]
+fn strays_in_the_reverse_path_filter_are_weak() {
+    let mut story = Story::begin();
+    let lost = drop("IP_RPFILTER", "ip_rcv_finish_core", Protocol::Udp);
+    story.rounds(5, |story| {
+        story.arrived(Protocol::Udp, 1).add(lost.clone(), 1);
+    });
+    assert_eq!(story.verdict("R03").confidence, Confidence::Weak);
+    assert_sound(&story);
+    assert_eq!(story.report().place, Where::Healthy);
+}
+
+#[test]
+fn late_packets_to_a_closed_client() {
+    let mut story = Story::begin();
+    let key = client(40_000);
+    story.socket(key, None, SocketState::Established, "curl");
+    story.rounds(2, |story| story.exchange(key));
+    story.socket(key, Some(SocketState::Established), SocketState::Close, "");
+    story.rounds(8, |story| {
+        let last = ("NO_SOCKET".to_owned(), at("tcp_v4_rcv"));
+        story.arrived(Protocol::Tcp, 1).count(key, |flow| {
+            flow.arrived += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some(last);
+        });
+    });
+    assert_nothing(&story);
+    assert!(story.report().starved.is_empty());
+}
+
+#[test]
+fn a_port_scan() {
+    let mut story = Story::begin();
+    story.listen(8080, "server");
+    let mut port = 1;
+    story.rounds(20, |story| {
+        port += 1;
+        story.refuse(
+            flow(Protocol::Tcp, "10.10.0.2", port, "203.0.113.9", 4444),
+            "tcp_v4_rcv",
+        );
+    });
+    assert_nothing(&story);
+    assert!(story.report().starved.is_empty());
+}
+
+#[test]
+fn refusals_at_a_port_that_was_never_known_are_weak() {
+    let mut story = Story::begin();
+    let mut port = 50_000;
+    story.rounds(8, |story| {
+        port += 1;
+        story.refuse(served(port), "tcp_v4_rcv");
+    });
+    let verdict = story.verdict("R12");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict
+            .explanation
+            .contains("no socket was seen there since the start"),
+        "{}",
+        verdict.explanation
+    );
+    assert_sound(&story);
+}
+
+#[test]
+fn a_listener_that_stops_with_its_clients() {
+    let mut story = Story::begin();
+    story.listen(8080, "server");
+    story.tick();
+    story.socket(
+        bound(Protocol::Tcp, 8080),
+        Some(SocketState::Listen),
+        SocketState::Close,
+        "",
+    );
+    // What its clients had under way comes at once, and then no more.
+    story.refuse(served(1), "tcp_v4_rcv");
+    story.refuse(served(2), "tcp_v4_rcv");
+    story.tick().idle(6);
+    assert_nothing(&story);
+}
+
+#[test]
+fn a_server_that_restarts() {
+    let mut story = Story::begin();
+    story.listen(8080, "server");
+    story.tick();
+    story.socket(
+        bound(Protocol::Tcp, 8080),
+        Some(SocketState::Listen),
+        SocketState::Close,
+        "",
+    );
+    story.rounds(1, |story| story.refuse(served(1), "tcp_v4_rcv"));
+    story.listen(8080, "server");
+    story.tick();
+    assert_nothing(&story);
+}
+
+#[test]
+fn a_listener_on_another_address() {
+    let mut story = Story::begin();
+    let resolver = flow(Protocol::Tcp, "127.0.0.53", 53, "0.0.0.0", 0);
+    story.socket(resolver, None, SocketState::Listen, "resolved");
+    story.socket(resolver, Some(SocketState::Listen), SocketState::Close, "");
+    story.rounds(4, |story| {
+        story.refuse(
+            flow(Protocol::Tcp, "10.10.0.2", 53, "192.0.2.10", 999),
+            "tcp_v4_rcv",
+        );
+    });
+    assert_nothing(&story);
+}
+
+#[test]
+fn a_udp_sender_that_expects_no_answer() {
+    let mut story = Story::begin();
+    let syslog = udp(514, "192.0.2.20", 514);
+    story.rounds(20, |story| {
+        story.ask(syslog);
+        story.arrived(Protocol::Tcp, 1);
+    });
+    assert_nothing(&story);
+    assert!(story.report().starved.is_empty());
+}
+
+#[test]
+fn one_datagram_without_an_answer() {
+    let mut story = Story::begin();
+    let dns = udp(5000, "192.0.2.53", 53);
+    story.rounds(3, |story| story.exchange(dns));
+    story.rounds(1, |story| story.ask(dns)).idle(8);
+    assert_nothing(&story);
+}
+
+#[test]
+fn messages_to_a_group() {
+    for key in [
+        flow(Protocol::Icmp6, "2001:db8::2", 0, "ff02::2", 0),
+        flow(Protocol::Icmp6, "2001:db8::2", 0, "2001:db8::1", 0),
+        udp(5353, "224.0.0.251", 5353),
+        udp(68, "255.255.255.255", 67),
+    ] {
+        let mut story = Story::begin();
+        story.rounds(2, |story| story.exchange(key));
+        story.rounds(10, |story| story.ask(key));
+        assert_nothing(&story);
+    }
+}
+
+#[test]
+fn an_idle_connection() {
+    let mut story = Story::begin();
+    let key = client(40_000);
+    story.socket(key, None, SocketState::Established, "curl");
+    story.rounds(2, |story| story.exchange(key));
+    // The last acknowledgement leaves in a round of its own.
+    story.count(key, |flow| flow.sent += 1).tick().idle(60);
+    assert_nothing(&story);
+    assert!(story.report().starved.is_empty());
+    assert_eq!(story.report().place, Where::Healthy);
+}
+
+#[test]
+fn a_slow_server_that_acknowledges() {
+    let mut story = Story::begin();
+    let key = client(40_000);
+    story.socket(key, None, SocketState::Established, "curl");
+    story.exchange(key);
+    story.rounds(20, |story| story.exchange(key));
+    story.idle(10);
+    assert_nothing(&story);
+}
+
+#[test]
+fn one_lost_segment() {
+    let mut story = Story::begin();
+    let key = client(40_000);
+    story.socket(key, None, SocketState::Established, "curl");
+    story.rounds(2, |story| story.exchange(key));
+    story
+        .rounds(1, |story| story.ask(key))
+        .rounds(4, |story| story.exchange(key));
+    assert_nothing(&story);
+}
+
+#[test]
+fn a_host_that_never_answered_while_others_do() {
+    let mut story = Story::begin();
+    let dead = flow(Protocol::Tcp, "10.10.0.2", 43_000, "203.0.113.77", 443);
+    story.socket(dead, Some(SocketState::Close), SocketState::SynSent, "agent");
+    story.rounds(10, |story| {
+        story.ask(dead);
+        story.exchange(client(40_000));
+    });
+    assert_eq!(story.verdict("D01").confidence, Confidence::Weak);
+    assert_sound(&story);
+}
+
+#[test]
+fn clients_of_this_server_that_go_away() {
+    let mut story = Story::begin();
+    story.listen(8080, "server");
+    let gone = served(50_000);
+    story.socket(gone, None, SocketState::Established, "server");
+    story.count(gone, |flow| {
+        (flow.origin, flow.arrived, flow.matched, flow.sent) = (Origin::Remote, 3, 3, 3)
+    });
+    story.tick();
+    story.rounds(10, |story| {
+        story.count(gone, |flow| {
+            (flow.sent, flow.retransmitted) = (flow.sent + 1, flow.retransmitted + 1)
+        });
+    });
+    assert_nothing(&story);
+}
+
+#[test]
+fn a_firewall_that_does_its_job() {
+    let mut story = Story::begin();
+    story.listen(22, "sshd");
+    let attack = flow(Protocol::Tcp, "10.10.0.2", 22, "203.0.113.9", 4444);
+    story.rounds(10, |story| {
+        story.arrived(Protocol::Tcp, 1).count(attack, |flow| {
+            flow.origin = Origin::Remote;
+            flow.arrived += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
+        });
+    });
+    assert_nothing(&story);
+    assert!(story.report().starved.is_empty());
+}
+
+#[test]
+fn an_own_pod_that_does_not_answer() {
+    let mut story = Story::begin();
+    let pod = flow(Protocol::Tcp, "10.244.0.1", 44_000, "10.244.0.2", 8080);
+    story.count(pod, |flow| {
+        (flow.origin, flow.iif, flow.arrived, flow.sent) = (Origin::Local, LXC1, 3, 3)
+    });
+    story.tick();
+    story.rounds(8, |story| story.ask(pod));
+    assert_nothing(&story);
+}
+
+#[test]
+fn a_process_that_never_read() {
+    let mut story = Story::begin();
+    story.socket(bound(Protocol::Udp, 9999), None, SocketState::Close, "sink");
+    story.rounds(20, |story| {
+        story
+            .arrived(Protocol::Udp, 1)
+            .count(bound(Protocol::Udp, 9999), |flow| flow.queued += 1);
+    });
+    assert_nothing(&story);
+}
+
+#[test]
+fn a_successful_ping_with_its_twin() {
+    let mut story = Story::begin();
+    story.rounds(10, |story| {
+        story.exchange(ping(7, "192.0.2.10"));
+        story.add(drop("NO_SOCKET", "ping_rcv", Protocol::Icmp), 1);
+    });
+    assert_nothing(&story);
+    assert_eq!(story.report().ledger.unexplained, 0);
+}
+
+#[test]
+fn a_tunnel_whose_deliveries_cannot_be_seen() {
+    let mut story = Story::begin();
+    let vxlan = udp(4789, "192.0.2.10", 51_000);
+    story.socket(bound(Protocol::Udp, 4789), None, SocketState::Close, "");
+    story.rounds(10, |story| {
+        story.arrived(Protocol::Udp, 1).count(vxlan, |flow| {
+            flow.origin = Origin::Remote;
+            flow.arrived += 1;
+        });
+    });
+    assert!(story.report().starved.is_empty());
+    assert_nothing(&story);
+}
+
+#[test]
+fn without_sight_of_arrivals_silence_says_nothing() {
+    let mut story = Story::begin();
+    story.capability("arrivals", CapabilityState::Unavailable);
+    story.rounds(10, |story| story.ask(ping(7, "192.0.2.10")));
+    assert_nothing(&story);
+    assert_eq!(story.report().place, Where::Unknown);
+}
+
+#[test]
+fn nothing_at_all_is_unknown() {
+    let mut story = Story::begin();
+    story.idle(10);
+    assert_eq!(story.report().place, Where::Unknown);
+    assert_nothing(&story);
+}

@@ -1,0 +1,89 @@
+//! Rows, rates and the rest of the report.
+
+use tracer::event::{CapabilityState, EntryKey, Protocol};
+
+use crate::story::*;
+
+#[test]
+fn rates_are_those_of_the_last_seconds() {
+    let mut story = Story::begin();
+    story.rounds(20, |story| {
+        story.arrived(Protocol::Tcp, 50).add(foreign(), 10);
+    });
+    let report = story.report();
+    let rates = report.rates;
+    assert_eq!(
+        (rates.arrived, rates.dropped, rates.unexplained),
+        (100.0, 20.0, 80.0)
+    );
+    assert_eq!(rates.arrived_bytes, 10_000.0);
+    assert_eq!(report.drops[0].rate, 20.0);
+
+    story.idle(4);
+    let report = story.report();
+    assert_eq!((report.rates.arrived, report.drops[0].rate), (0.0, 0.0));
+}
+
+#[test]
+fn drops_are_told_by_their_number() {
+    let mut story = Story::begin();
+    for (symbol, packets) in [("b", 5), ("a", 5), ("c", 9)] {
+        story.add(drop("NETFILTER_DROP", symbol, Protocol::Tcp), packets);
+    }
+    // The same row by another line: the Ethernet protocol is no part of it.
+    story.add(
+        EntryKey {
+            ethertype: 0x86dd,
+            ..drop("NETFILTER_DROP", "c", Protocol::Tcp)
+        },
+        1,
+    );
+    story.example(drop("NETFILTER_DROP", "a", Protocol::Tcp), client(1), None, "web");
+    story.tick();
+    let rows = story.report().drops;
+    let told: Vec<(&str, u64)> = rows
+        .iter()
+        .map(|row| (row.location.as_str(), row.packets))
+        .collect();
+    assert_eq!(told, [("c+0x1c4", 10), ("a+0x1c4", 5), ("b+0x1c4", 5)]);
+    assert_eq!(
+        (rows[0].device.as_str(), rows[0].netns.as_str()),
+        ("eth0", "host:4026531840")
+    );
+    assert_eq!(rows[1].units, ["web.service"]);
+}
+
+#[test]
+fn rows_beyond_the_limit_are_summed() {
+    let mut story = Story::begin();
+    for number in 0..250 {
+        story.add(drop("NETFILTER_DROP", &format!("f{number:03}"), Protocol::Tcp), 2);
+    }
+    story.tick();
+    let rows = story.report().drops;
+    assert_eq!(rows.len(), 201);
+    assert_eq!((rows[200].reason.as_str(), rows[200].packets), ("other", 100));
+    assert_eq!(rows.iter().map(|row| row.packets).sum::<u64>(), 500);
+}
+
+#[test]
+fn capabilities_are_told_as_they_are() {
+    let mut story = Story::begin();
+    story.capability("drops", CapabilityState::Available);
+    story.capability("queued", CapabilityState::Available);
+    story.capability("drops", CapabilityState::Partial);
+    story.tick();
+    let told: Vec<(String, CapabilityState)> = story
+        .report()
+        .capabilities
+        .into_iter()
+        .map(|known| (known.name, known.state))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("drops".to_owned(), CapabilityState::Partial),
+            ("queued".to_owned(), CapabilityState::Available)
+        ]
+    );
+}
