@@ -2,9 +2,10 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{Entry, LOOPBACK, LastArrival, flag, kind, origin};
+use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
 
-use crate::books::{count_flow, enter, last_arrival, watched};
+use crate::books::{add, enter, last_arrival, watched};
+use crate::flows::count_flow;
 use crate::globals::Kernel;
 use crate::packet::{Direction, Headers, Packet, TCP};
 
@@ -22,38 +23,38 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
     let ethertype = packet.ethertype();
     // The network header is only set after this tracepoint; the data starts there.
     let network = packet.data();
-    let headers = Headers::read(network, ethertype, netns, Direction::In);
+    let headers = Headers::read(network, ethertype, Direction::In);
+    let flow = headers.flow(netns);
     if headers.countable
         && headers.protocol != TCP
         && let Some(last) = last_arrival()
     {
-        *last = LastArrival {
-            flow: headers.flow,
-            iif: index,
-            entered: 0,
-        };
+        last.flow = flow;
+        last.iif = index;
+        last.entered = 0;
     }
     if index == LOOPBACK {
         return 0;
     }
-    let packets = packet.weight();
-    let bytes = u64::from(packet.length(network));
-    let entry = Entry {
-        location: 0,
+    let length = packet.length(network);
+    let packets = packet.weight(length);
+    let bytes = u64::from(length);
+    let entry = Entry::new(
+        kind::ARRIVED,
         netns,
-        iif: index,
-        dev: index,
-        reason: 0,
-        flags: flag::INCOMING,
+        index,
+        index,
         ethertype,
-        protocol: headers.protocol,
-        kind: kind::ARRIVED,
-    };
-    enter(&entry, packets, bytes);
+        headers.protocol,
+        flag::INCOMING,
+        0,
+        0,
+    );
+    enter(program::ARRIVAL, &entry, packets, bytes);
     if headers.countable {
-        count_flow(&headers.flow, origin::REMOTE, packets, |count| {
-            count.arrived += packets;
-            count.arrived_bytes += bytes;
+        count_flow(&flow, origin::REMOTE, packets, |count| {
+            add(&mut count.arrived, packets);
+            add(&mut count.arrived_bytes, bytes);
             count.iif = index;
         });
     }

@@ -1,9 +1,10 @@
 //! The maps, and the only ways to count in them. What does not fit is counted as lost.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
-use tracer_ebpf::{Count, Entry, FlowCount, FlowKey, LastArrival, Place, Segments, Spent, loss};
+use tracer_ebpf::{Count, Entry, LastArrival, Place, Segments, Spent, Tallies, Tally, loss, program};
 
 use crate::globals::config;
 
@@ -11,9 +12,9 @@ use crate::globals::config;
 #[map]
 static BOOKS: PerCpuHashMap<Entry, Count> = PerCpuHashMap::with_max_entries(16_384, 0);
 
-/// Flows. Bound: 16,384; user space sets it by the number of CPUs. Overflow: [`loss::FLOWS_FULL`].
+/// The lines of the books that each program keeps at hand, see [`Tallies`].
 #[map]
-static FLOWS: PerCpuHashMap<FlowKey, FlowCount> = PerCpuHashMap::with_max_entries(16_384, 0);
+static AT_HAND: PerCpuArray<Tallies> = PerCpuArray::with_max_entries(program::COUNT, 0);
 
 /// TCP sockets by their address, written under the socket's lock.
 /// Bound: 65,536. Overflow: [`loss::SOCKETS_FULL`].
@@ -60,77 +61,69 @@ pub fn watched(netns: u32) -> bool {
     only == 0 || netns == only || netns == 0
 }
 
-/// Enters packets in the books.
+/// Enters packets in the books. `program` is the caller's own, see [`tracer_ebpf::program`]. Returns the
+/// line, where it is one of those at hand.
 #[inline(always)]
-pub fn enter(entry: &Entry, packets: u64, bytes: u64) {
-    if let Some(count) = BOOKS.get_ptr_mut(entry) {
-        // SAFETY: a valid pointer to this CPU's own value.
-        unsafe {
-            (*count).packets += packets;
-            (*count).bytes += bytes;
-        }
-        return;
+pub fn enter(program: u32, entry: &Entry, packets: u64, bytes: u64) -> Option<&'static mut Tally> {
+    let tallies = AT_HAND.get_ptr_mut(program)?;
+    // SAFETY: a valid pointer to this CPU's own value, which only this program writes.
+    let line = unsafe { &mut (*tallies).lines[Tallies::place(entry)] };
+    if line.entry.kind == 0 {
+        line.entry = *entry;
     }
-    // Another CPU may be first: then the key exists, and this CPU's value is there to be added to.
-    let first = Count { packets, bytes };
-    if BOOKS.insert(entry, first, u64::from(BPF_NOEXIST)).is_ok() {
-        return;
+    if same(&line.entry, entry) {
+        line.count.packets += packets;
+        line.count.bytes += bytes;
+        Some(line)
+    } else {
+        enter_in_map(entry, packets, bytes);
+        None
+    }
+}
+
+/// Compares by words, without a call.
+#[inline(always)]
+fn same(a: &Entry, b: &Entry) -> bool {
+    // SAFETY: an Entry is four aligned words of integers, without padding.
+    let (a, b) = unsafe {
+        (
+            &*(&raw const *a).cast::<[u64; 4]>(),
+            &*(&raw const *b).cast::<[u64; 4]>(),
+        )
+    };
+    (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) == 0
+}
+
+/// Enters packets of a line that is not at hand.
+#[inline(always)]
+fn enter_in_map(entry: &Entry, packets: u64, bytes: u64) {
+    if BOOKS.get_ptr(entry).is_none() {
+        // Another CPU may be first: then the key exists, and the insertion is refused.
+        let _ = BOOKS.insert(entry, Count { packets: 0, bytes: 0 }, u64::from(BPF_NOEXIST));
     }
     match BOOKS.get_ptr_mut(entry) {
-        // SAFETY: a valid pointer to this CPU's own value.
+        // SAFETY: a valid pointer to this CPU's own value; a program that interrupts this one may add to
+        // it, so that even here the addition is atomic.
         Some(count) => unsafe {
-            (*count).packets += packets;
-            (*count).bytes += bytes;
+            add(&mut (*count).packets, packets);
+            add(&mut (*count).bytes, bytes);
         },
         None => lose(loss::BOOKS_FULL, packets),
     }
 }
 
-/// Counts for a flow. `origin` is who began, should this be the first that is seen of it; `add` changes
-/// this CPU's counts.
+/// Adds to a count that other programs or CPUs may be adding to as well.
 #[inline(always)]
-pub fn count_flow(flow: &FlowKey, origin: u32, packets: u64, add: impl Fn(&mut FlowCount)) {
-    if let Some(count) = FLOWS.get_ptr_mut(flow) {
-        // SAFETY: a valid pointer to this CPU's own value.
-        add(unsafe { &mut *count });
-        return;
-    }
-    let mut first = FlowCount { origin, ..EMPTY };
-    add(&mut first);
-    if FLOWS.insert(flow, first, u64::from(BPF_NOEXIST)).is_ok() {
-        return;
-    }
-    match FLOWS.get_ptr_mut(flow) {
-        // SAFETY: a valid pointer to this CPU's own value.
-        Some(count) => add(unsafe { &mut *count }),
-        None => lose(loss::FLOWS_FULL, packets),
-    }
-}
-
-const EMPTY: FlowCount = FlowCount {
-    arrived: 0,
-    arrived_bytes: 0,
-    sent: 0,
-    matched: 0,
-    queued: 0,
-    read: 0,
-    read_bytes: 0,
-    dropped: 0,
-    retransmitted: 0,
-    drop_location: 0,
-    drop_reason: 0,
-    iif: 0,
-    origin: 0,
-    reserved: 0,
-};
-
-/// Device by which packets of a flow last arrived on this CPU, 0 where none did.
-#[inline(always)]
-pub fn arrival_device(flow: &FlowKey) -> u32 {
-    match FLOWS.get_ptr(flow) {
-        // SAFETY: a valid pointer to this CPU's own value.
-        Some(count) => unsafe { (*count).iif },
-        None => 0,
+pub fn add(count: &mut u64, amount: u64) {
+    // SAFETY: adds to a valid, aligned u64. The compiler offers no atomic addition for this target, where
+    // every processor has it (BPF_ATOMIC | BPF_ADD, Documentation/bpf/standardization/instruction-set.rst).
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({count} + 0) += {amount}",
+            count = in(reg) count,
+            amount = in(reg) amount,
+            options(nostack),
+        );
     }
 }
 
@@ -145,17 +138,43 @@ pub enum Budget {
     Refused,
 }
 
-/// Spends one example of a place's budget. `now` is boot time in ns.
+/// For how many jiffies (4 ms each at 250 Hz) a line stays quiet once its budget was found spent: so
+/// long the budget is not asked, and a storm of drops costs no look-up for each.
+const QUIET: u64 = 16;
+
+/// Spends one example of a place's budget. `line` is the line of the books that the drop was entered in,
+/// where it is at hand.
 #[inline(always)]
-pub fn spend(place: &Place, now: u64) -> Budget {
-    let second = now / 1_000_000_000;
+pub fn spend(place: &Place, line: Option<&mut Tally>) -> Budget {
+    // SAFETY: a helper without arguments; the verifier replaces it by a load.
+    let now = unsafe { bpf_jiffies64() };
+    let mut none = 0;
+    let quiet = match line {
+        Some(line) => &mut line.quiet,
+        None => &mut none,
+    };
+    if *quiet != 0 && now - *quiet < QUIET {
+        lose(loss::EXAMPLES_OVER_BUDGET, 1);
+        return Budget::Refused;
+    }
+    let budget = ask(place);
+    if budget == Budget::Refused {
+        *quiet = now;
+        lose(loss::EXAMPLES_OVER_BUDGET, 1);
+    }
+    budget
+}
+
+#[inline(always)]
+fn ask(place: &Place) -> Budget {
+    // SAFETY: a helper without arguments.
+    let second = unsafe { bpf_ktime_get_boot_ns() } / 1_000_000_000;
     let Some(spent) = BUDGET.get_ptr_mut(place) else {
         let first = Spent { second, examples: 1 };
         if BUDGET.insert(place, first, u64::from(BPF_NOEXIST)).is_ok() {
             return Budget::First;
         }
         lose(loss::PLACES_FULL, 1);
-        lose(loss::EXAMPLES_OVER_BUDGET, 1);
         return Budget::Refused;
     };
     // CPUs may race here: a budget may then be overdrawn by one example a CPU, which harms nobody.
@@ -166,7 +185,6 @@ pub fn spend(place: &Place, now: u64) -> Budget {
         spent.examples = 0;
     }
     if spent.examples >= u64::from(config!(examples_per_second)) {
-        lose(loss::EXAMPLES_OVER_BUDGET, 1);
         return Budget::Refused;
     }
     spent.examples += 1;

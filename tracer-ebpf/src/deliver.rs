@@ -4,12 +4,18 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{Entry, FlowKey, LOOPBACK, Segments, SocketChange, flag, kind, loss, origin, record};
+use tracer_ebpf::{
+    Entry, FlowKey, LOOPBACK, Segments, SocketChange, flag, kind, loss, origin, program, record,
+};
 
-use crate::books::{EVENTS, SOCKETS, arrival_device, count_flow, enter, last_arrival, lose, watched};
+use crate::books::{EVENTS, SOCKETS, add, enter, last_arrival, lose, watched};
+use crate::flows::{arrival_device, count_flow};
 use crate::globals::{Kernel, config, load, offset};
 use crate::packet::{Direction, ETH_IPV4, ETH_IPV6, Headers, ICMP, ICMP6, Packet, TCP, UDP, netns};
 use crate::socket::{Sock, is_loopback, is_multicast};
+
+/// What is entered here arrived, and its socket was found.
+const FOUND: u32 = flag::INCOMING | flag::SOCKET_FOUND;
 
 /// TCP states (include/net/tcp_states.h).
 const ESTABLISHED: u32 = 1;
@@ -47,30 +53,22 @@ pub fn matched(ctx: BtfTracePointContext) -> i32 {
             if SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
                 lose(loss::SOCKETS_FULL, 1);
             }
-            packet.weight()
+            packet.weight(packet.length(packet.network()))
         }
     };
     if packets != 0 {
-        enter_matched(&sock.flow(netns, TCP), packets, iif);
+        enter_matched(program::MATCHED, &sock.flow(netns, TCP), packets, iif);
     }
     0
 }
 
 #[inline(always)]
-fn enter_matched(flow: &FlowKey, packets: u64, iif: u32) {
-    let entry = Entry {
-        location: 0,
-        netns: flow.netns,
-        iif,
-        dev: 0,
-        reason: 0,
-        flags: flag::INCOMING | flag::SOCKET_FOUND,
-        ethertype: 0,
-        protocol: TCP,
-        kind: kind::MATCHED,
-    };
-    enter(&entry, packets, 0);
-    count_flow(flow, origin::UNKNOWN, packets, |count| count.matched += packets);
+fn enter_matched(program: u32, flow: &FlowKey, packets: u64, iif: u32) {
+    let entry = Entry::new(kind::MATCHED, flow.netns, iif, 0, 0, TCP, FOUND, 0, 0);
+    enter(program, &entry, packets, 0);
+    count_flow(flow, origin::UNKNOWN, packets, |count| {
+        add(&mut count.matched, packets)
+    });
 }
 
 /// `inet_sock_set_state(sk, oldstate, newstate)`: a TCP socket opens, is established, closes. Catches up
@@ -139,7 +137,7 @@ fn catch_up(sock: Sock, flow: &FlowKey, to: u32) {
             // Where the device is not known yet, a later look will enter them, the last one in any case.
             if new != 0 && (segments.iif != 0 || to == CLOSE) {
                 segments.seen = seen;
-                enter_matched(flow, u64::from(new), segments.iif);
+                enter_matched(program::STATE, flow, u64::from(new), segments.iif);
             }
             if to == CLOSE {
                 let _ = SOCKETS.remove(key);
@@ -150,7 +148,7 @@ fn catch_up(sock: Sock, flow: &FlowKey, to: u32) {
             let new = if to == ESTABLISHED { seen } else { 0 };
             let iif = arrival_device(flow);
             if new != 0 {
-                enter_matched(flow, u64::from(new), iif);
+                enter_matched(program::STATE, flow, u64::from(new), iif);
             }
             if to != CLOSE && SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
                 lose(loss::SOCKETS_FULL, 1);
@@ -181,7 +179,7 @@ pub fn queued(ctx: BtfTracePointContext) -> i32 {
     let own = sock.flow(netns, protocol);
     if protocol == TCP {
         if !is_loopback(&own) {
-            count_flow(&own, origin::UNKNOWN, 1, |count| count.queued += 1);
+            count_flow(&own, origin::UNKNOWN, 1, |count| add(&mut count.queued, 1));
         }
         return 0;
     }
@@ -201,8 +199,8 @@ fn datagram_queued(own: FlowKey, icmp: bool) {
         && last.flow.netns == own.netns
         && (icmp || last.flow.local_port == own.local_port)
     {
-        flow = last.flow;
         iif = last.iif;
+        flow = last.flow;
         if is_multicast(&flow) {
             copy = last.entered != 0;
             last.entered = 1;
@@ -212,34 +210,31 @@ fn datagram_queued(own: FlowKey, icmp: bool) {
         flow.local_port = 0;
     }
     if iif == LOOPBACK {
-        flow = of_port(flow);
+        // One line for all of a port's peers on this node: they balance its queue, no more.
+        flow = FlowKey::new(
+            [0; 2],
+            [0; 2],
+            flow.netns,
+            flow.local_port,
+            0,
+            flow.protocol as u8,
+        );
     }
     if !copy {
-        let entry = Entry {
-            location: 0,
-            netns: flow.netns,
+        let entry = Entry::new(
+            kind::QUEUED,
+            flow.netns,
             iif,
-            dev: 0,
-            reason: 0,
-            flags: flag::INCOMING | flag::SOCKET_FOUND,
-            ethertype: 0,
-            protocol: flow.protocol as u8,
-            kind: kind::QUEUED,
-        };
-        enter(&entry, 1, 0);
+            0,
+            0,
+            flow.protocol as u8,
+            FOUND,
+            0,
+            0,
+        );
+        enter(program::QUEUED, &entry, 1, 0);
     }
-    count_flow(&flow, origin::UNKNOWN, 1, |count| count.queued += 1);
-}
-
-/// One line for all of a port's peers on this node: they balance its queue, no more.
-#[inline(always)]
-fn of_port(flow: FlowKey) -> FlowKey {
-    FlowKey {
-        local: [0; 16],
-        remote: [0; 16],
-        remote_port: 0,
-        ..flow
-    }
+    count_flow(&flow, origin::UNKNOWN, 1, |count| add(&mut count.queued, 1));
 }
 
 /// `skb_copy_datagram_iovec(skb, len)`: a process reads a TCP buffer, or an ICMP message from a raw or
@@ -269,7 +264,7 @@ pub fn read(ctx: BtfTracePointContext) -> i32 {
     }
     // A peeked message stays in the queue, which holds a reference to it.
     if (protocol == ICMP || protocol == ICMP6) && packet.users() == 1 {
-        count_read(packet, sock.netns());
+        count_read(program::READ, packet, sock.netns());
     }
     0
 }
@@ -294,8 +289,8 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     count_flow(&sock.flow(netns, UDP), origin::UNKNOWN, 1, |count| {
-        count.read += 1;
-        count.read_bytes += result as u64;
+        add(&mut count.read, 1);
+        add(&mut count.read_bytes, result as u64);
     });
     0
 }
@@ -303,42 +298,44 @@ pub fn received(ctx: BtfTracePointContext) -> i32 {
 /// A process has read a UDP datagram, and the kernel frees it.
 #[inline(always)]
 pub fn datagram_read(packet: Packet) {
-    count_read(packet, current_netns());
+    count_read(program::CONSUMED, packet, current_netns());
 }
 
 #[inline(always)]
-fn count_read(packet: Packet, netns: u32) {
+fn count_read(program: u32, packet: Packet, netns: u32) {
     if !watched(netns) {
         return;
     }
     let iif = packet.iif();
     let ethertype = packet.ethertype();
     let network = packet.network();
-    let headers = Headers::read(network, ethertype, netns, Direction::In);
-    let mut flow = headers.flow;
-    if iif == LOOPBACK {
-        flow = of_port(flow);
-    }
-    let packets = packet.weight();
-    let bytes = u64::from(packet.length(network));
-    let entry = Entry {
-        location: 0,
+    let headers = Headers::read(network, ethertype, Direction::In);
+    let flow = if iif == LOOPBACK {
+        headers.port(netns)
+    } else {
+        headers.flow(netns)
+    };
+    let length = packet.length(network);
+    let packets = packet.weight(length);
+    let bytes = u64::from(length);
+    let entry = Entry::new(
+        kind::READ,
         netns,
         iif,
-        dev: 0,
-        reason: 0,
-        flags: flag::INCOMING | flag::SOCKET_FOUND,
+        0,
         ethertype,
-        protocol: headers.protocol,
-        kind: kind::READ,
-    };
+        headers.protocol,
+        FOUND,
+        0,
+        0,
+    );
     if config!(count_reads) != 0 {
-        enter(&entry, packets, bytes);
+        enter(program, &entry, packets, bytes);
     }
     if headers.countable {
         count_flow(&flow, origin::UNKNOWN, packets, |count| {
-            count.read += packets;
-            count.read_bytes += bytes;
+            add(&mut count.read, packets);
+            add(&mut count.read_bytes, bytes);
         });
     }
 }
@@ -350,8 +347,8 @@ fn read_stream(sock: Sock, bytes: u64) {
         return;
     }
     count_flow(&sock.flow(netns, TCP), origin::UNKNOWN, 1, |count| {
-        count.read += 1;
-        count.read_bytes += bytes;
+        add(&mut count.read, 1);
+        add(&mut count.read_bytes, bytes);
     });
 }
 

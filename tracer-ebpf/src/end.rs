@@ -6,10 +6,13 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
-use tracer_ebpf::{Entry, Example, FlowKey, Place, STACK_DEPTH, flag, kind, loss, origin, record};
+use tracer_ebpf::{
+    Entry, Example, FlowKey, Place, STACK_DEPTH, Socket, flag, kind, loss, origin, program, record,
+};
 
-use crate::books::{Budget, EVENTS, count_flow, enter, lose, spend, watched};
+use crate::books::{Budget, EVENTS, add, enter, lose, spend, watched};
 use crate::deliver::datagram_read;
+use crate::flows::count_flow;
 use crate::globals::{Kernel, config, offset};
 use crate::packet::{Direction, Headers, Packet, TCP, UDP, copy};
 use crate::socket::{LISTEN, Sock};
@@ -31,34 +34,30 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     };
     let packet = Packet(ctx.arg::<Kernel>(0));
     let end = End::of(packet, receiver);
-    if !watched(end.entry.netns) {
+    if !watched(end.netns) {
         return 0;
     }
-    let mut end = end;
-    end.entry.location = location;
-    end.entry.reason = reason;
-    end.entry.kind = kind::DROPPED;
-    enter(&end.entry, end.packets, end.bytes());
-    if end.countable && end.entry.flags & flag::INCOMING != 0 {
+    let entry = end.entry(kind::DROPPED, location, reason);
+    let line = enter(program::DROP, &entry, end.packets, u64::from(end.length));
+    let flow = end.headers.flow(end.netns);
+    if end.headers.countable && end.iif != 0 {
         let packets = end.packets;
-        count_flow(&end.flow, origin::REMOTE, packets, |count| {
-            count.dropped += packets;
+        count_flow(&flow, origin::REMOTE, packets, |count| {
+            add(&mut count.dropped, packets);
             count.drop_location = location;
             count.drop_reason = reason;
         });
     }
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_boot_ns() };
     let budget = spend(
         &Place {
             location,
             reason,
             reserved: 0,
         },
-        now,
+        line,
     );
     if budget != Budget::Refused {
-        send_example(&ctx, packet, &end, now, budget == Budget::First);
+        send_example(&ctx, packet, &end, &entry, &flow, budget == Budget::First);
     }
     0
 }
@@ -84,38 +83,57 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
         // Forwarded, and now sent.
         return 0;
     }
-    let mut end = End::of(packet, core::ptr::null());
+    let end = End::of(packet, core::ptr::null());
     // Without a namespace it is a TCP segment whose data was read long after it was matched.
-    if end.entry.protocol == UDP || end.entry.netns == 0 || !watched(end.entry.netns) {
+    if end.headers.protocol == UDP || end.netns == 0 || !watched(end.netns) {
         return 0;
     }
-    end.entry.location = if offset!(consume_has_location) != 0 {
+    let location = if offset!(consume_has_location) != 0 {
         ctx.arg::<*const u8>(1) as u64
     } else {
         0
     };
-    end.entry.kind = kind::CONSUMED;
-    enter(&end.entry, end.packets, end.bytes());
+    enter(
+        program::CONSUMED,
+        &end.entry(kind::CONSUMED, location, 0),
+        end.packets,
+        u64::from(end.length),
+    );
     0
 }
 
 /// The end of a packet, as far as both ways have it in common.
 struct End {
-    entry: Entry,
-    flow: FlowKey,
-    countable: bool,
+    headers: Headers,
+    netns: u32,
+    iif: u32,
+    dev: u32,
+    ethertype: u16,
+    flags: u32,
     packets: u64,
     /// Address of the network header.
     network: u64,
+    /// Bytes from there on.
     length: u32,
     /// The socket that had been found, null for none.
     socket: Kernel,
 }
 
 impl End {
+    /// The line in the books.
     #[inline(always)]
-    fn bytes(&self) -> u64 {
-        u64::from(self.length)
+    fn entry(&self, kind: u8, location: u64, reason: u32) -> Entry {
+        Entry::new(
+            kind,
+            self.netns,
+            self.iif,
+            self.dev,
+            self.ethertype,
+            self.headers.protocol,
+            self.flags,
+            location,
+            reason,
+        )
     }
 
     #[inline(always)]
@@ -125,7 +143,7 @@ impl End {
         let ethertype = packet.ethertype();
         let network = packet.network();
         let direction = if iif == 0 { Direction::Out } else { Direction::In };
-        let headers = Headers::read(network, ethertype, 0, direction);
+        let headers = Headers::read(network, ethertype, direction);
 
         let dev = device.index();
         let mut netns = device.netns();
@@ -152,7 +170,7 @@ impl End {
                     && sock_netns == netns
                     && headers.countable
                     && (headers.protocol == TCP || headers.protocol == UDP)
-                    && sock.local_port() == headers.flow.local_port;
+                    && sock.local_port() == headers.local_port;
                 if found || (direction == Direction::Out && sock_netns != 0) {
                     socket = own;
                 }
@@ -175,33 +193,41 @@ impl End {
                 flags |= flag::MATCHED;
             }
         }
-        let mut flow = headers.flow;
-        flow.netns = netns;
+        let length = packet.length(network);
         Self {
-            entry: Entry {
-                location: 0,
-                netns,
-                iif,
-                dev,
-                reason: 0,
-                flags,
-                ethertype,
-                protocol: headers.protocol,
-                kind: 0,
-            },
-            flow,
-            countable: headers.countable,
-            packets: packet.weight(),
+            headers,
+            netns,
+            iif,
+            dev,
+            ethertype,
+            flags,
+            packets: packet.weight(length),
             network,
-            length: packet.length(network),
+            length,
             socket,
         }
     }
 }
 
+/// A packet for which no socket had been found.
+const NO_SOCKET: Socket = Socket {
+    flow: FlowKey::NONE,
+    state: 0,
+    reserved: 0,
+    cgroup: 0,
+    inode: 0,
+};
+
 /// Sends an example. What does not fit in the ring buffer is counted.
 #[inline(always)]
-fn send_example(ctx: &BtfTracePointContext, packet: Packet, end: &End, now: u64, first: bool) {
+fn send_example(
+    ctx: &BtfTracePointContext,
+    packet: Packet,
+    end: &End,
+    entry: &Entry,
+    flow: &FlowKey,
+    first: bool,
+) {
     let Some(mut slot) = EVENTS.reserve::<Example>(0) else {
         lose(loss::RING_FULL, 1);
         if config!(verbose) != 0 {
@@ -213,16 +239,17 @@ fn send_example(ctx: &BtfTracePointContext, packet: Packet, end: &End, now: u64,
     // SAFETY: `example` points to reserved memory of the size of an Example; every member is written.
     unsafe {
         (*example).record = record::EXAMPLE;
-        (*example).time = now;
-        (*example).entry = end.entry;
-        (*example).flow = end.flow;
+        (*example).time = bpf_ktime_get_boot_ns();
+        (*example).entry = *entry;
+        (*example).flow = *flow;
         (*example).packets = end.packets as u32;
         (*example).length = end.length;
         (*example).captured = copy(packet, end.network, end.length, &raw mut (*example).bytes);
-        (*example).socket = core::mem::zeroed();
+        (*example).reserved = 0;
+        (*example).socket = NO_SOCKET;
         if !end.socket.is_null() {
             let sock = Sock(end.socket);
-            let flow = sock.flow(end.entry.netns, end.entry.protocol);
+            let flow = sock.flow(end.netns, end.headers.protocol);
             sock.describe(flow, &mut (*example).socket);
         }
         (*example).frames = 0;
@@ -242,7 +269,7 @@ fn send_example(ctx: &BtfTracePointContext, packet: Packet, end: &End, now: u64,
     if first && config!(verbose) != 0 {
         debug!(
             ctx,
-            "first drop with reason number {} at {:x}, stack included", end.entry.reason, end.entry.location
+            "first drop with reason number {} at {:x}, stack included", entry.reason, entry.location
         );
     }
 }

@@ -16,6 +16,7 @@ pub static CONFIG: Config = Config {
     examples_per_second: 0,
     verbose: 0,
     count_reads: 0,
+    seed: 0,
 };
 
 /// Reads a member of [`OFFSETS`]: `offset!(skb_len)`.
@@ -36,7 +37,7 @@ pub(crate) use config;
 
 /// Reads what user space has set. To the verifier it is a constant: dead branches are pruned.
 #[inline(always)]
-pub fn constant(member: *const u32) -> u32 {
+pub fn constant<T: Copy>(member: *const T) -> T {
     // SAFETY: `member` is part of a static. Volatile, because the compiler only knows the initial value.
     unsafe { core::ptr::read_volatile(member) }
 }

@@ -19,7 +19,9 @@ pub const LOOPBACK: u32 = 1;
 ///
 /// IPv4 addresses are IPv4-mapped, so that a dual-stack socket and its IPv4 packets have one key.
 /// ICMP echo has the identifier as `local_port` and no remote port.
-#[repr(C)]
+///
+/// Aligned to eight bytes, so that programs move and compare it by words of that size.
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowKey {
     /// Address of this node, network byte order; zero for a socket bound to any.
@@ -34,6 +36,69 @@ pub struct FlowKey {
     pub remote_port: u16,
     /// IP protocol number.
     pub protocol: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// 2⁶⁴ divided by the golden ratio, made odd: spreads what it is multiplied with.
+const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl FlowKey {
+    /// Builds a key by whole words: what is written in parts and then read as a word, as hashing and
+    /// comparing do, waits for the processor's store buffer.
+    ///
+    /// Addresses are words in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(
+        local: [u64; 2],
+        remote: [u64; 2],
+        netns: u32,
+        local_port: u16,
+        remote_port: u16,
+        protocol: u8,
+    ) -> Self {
+        let place = netns as u64 | (local_port as u64) << 32 | (remote_port as u64) << 48;
+        let words = [
+            local[0],
+            local[1],
+            remote[0],
+            remote[1],
+            place.to_le(),
+            (protocol as u64).to_le(),
+        ];
+        // SAFETY: the layout of FlowKey, of integers only, and the same size (asserted below).
+        unsafe { core::mem::transmute::<[u64; 6], Self>(words) }
+    }
+
+    /// A number that stands for the flow: two flows have the same with a probability of 2⁻⁶³, for who does
+    /// not know the seed. Never 0.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(&self, seed: u64) -> u64 {
+        // SAFETY: the layout of FlowKey, of integers only, and the same size (asserted below).
+        let words = unsafe { core::mem::transmute::<Self, [u64; 6]>(*self) };
+        // Two lanes, so that the processor works on both at once. A multiplication carries each bit
+        // upwards, a shift brings the upper half back down.
+        let mut local = seed;
+        let mut remote = !seed;
+        let mut index = 0;
+        while index < 2 {
+            local = (local ^ words[index]).wrapping_mul(MIX);
+            local ^= local >> 32;
+            remote = (remote ^ words[index + 2]).wrapping_mul(MIX);
+            remote ^= remote >> 32;
+            index += 1;
+        }
+        local = (local ^ words[4]).wrapping_mul(MIX);
+        remote = (remote ^ words[5]).wrapping_mul(MIX);
+        let mut hash = (local ^ local >> 32 ^ remote.rotate_left(31)).wrapping_mul(MIX);
+        hash ^= hash >> 32;
+        hash | 1 << 63
+    }
+
+    /// A key that stands for no flow.
+    pub const NONE: Self = Self::new([0; 2], [0; 2], 0, 0, 0, 0);
 }
 
 /// Who sent the first packet of a flow that was seen.
@@ -46,7 +111,7 @@ pub mod origin {
     pub const REMOTE: u32 = 2;
 }
 
-/// What is counted of a [`FlowKey`], on each CPU.
+/// What is counted of a [`FlowKey`], by atomic additions.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowCount {
@@ -81,6 +146,43 @@ pub struct FlowCount {
     pub reserved: u32,
 }
 
+/// Flows in a [`FlowSet`].
+pub const WAYS: usize = 4;
+/// Sets in the table of flows; a power of two. It holds [`WAYS`] times as many flows.
+pub const FLOW_SETS: u32 = 16_384;
+
+/// A part of the table of flows. A flow has two sets that it may be in, by its [`FlowKey::hash`]: found by
+/// comparing a word, without a call, where a look-up in a hash map takes several.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FlowSet {
+    /// Hashes of the flows, 0 where there is none. Set first: the key follows, and is whole where its hash
+    /// is this one.
+    pub hashes: [u64; WAYS],
+    /// The flows.
+    pub flows: [FlowLine; WAYS],
+}
+
+/// A flow in the table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FlowLine {
+    /// The flow.
+    pub key: FlowKey,
+    /// What was counted of it.
+    pub count: FlowCount,
+}
+
+/// The two sets that a flow with this hash may be in.
+#[inline(always)]
+#[must_use]
+pub const fn flow_sets(hash: u64) -> [u32; 2] {
+    [
+        hash as u32 & (FLOW_SETS - 1),
+        (hash >> 32) as u32 & (FLOW_SETS - 1),
+    ]
+}
+
 /// What an [`Entry`] in the books says.
 pub mod kind {
     /// A packet arrived on a device (`netif_receive_skb`).
@@ -110,7 +212,7 @@ pub mod flag {
 }
 
 /// A line in the books: packets with one fate. The key of the per-CPU map `BOOKS`.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Entry {
     /// Kernel address where the packet ended, 0 where there is none.
@@ -133,6 +235,34 @@ pub struct Entry {
     pub kind: u8,
 }
 
+impl Entry {
+    /// Builds a line by whole words, see [`FlowKey::new`].
+    #[inline(always)]
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "each is a member")]
+    pub const fn new(
+        kind: u8,
+        netns: u32,
+        iif: u32,
+        dev: u32,
+        ethertype: u16,
+        protocol: u8,
+        flags: u32,
+        location: u64,
+        reason: u32,
+    ) -> Self {
+        let what = flags as u64 | (ethertype as u64) << 32 | (protocol as u64) << 48 | (kind as u64) << 56;
+        let words = [
+            location,
+            (netns as u64 | (iif as u64) << 32).to_le(),
+            (dev as u64 | (reason as u64) << 32).to_le(),
+            what.to_le(),
+        ];
+        // SAFETY: the layout of Entry, of integers only, and the same size (asserted below).
+        unsafe { core::mem::transmute::<[u64; 4], Self>(words) }
+    }
+}
+
 /// Packets and bytes of an [`Entry`], on each CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,6 +271,69 @@ pub struct Count {
     pub packets: u64,
     /// Bytes from the network header on.
     pub bytes: u64,
+}
+
+/// Lines of the books that one program keeps at hand on each CPU.
+pub const TALLIES: usize = 64;
+
+/// A line of the books that is kept at hand: found without a call, where a look-up in a hash map takes
+/// several. `entry.kind` is 0 where the place is free; once taken it stays taken.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// The line.
+    pub entry: Entry,
+    /// What was counted of it here, beside what the books have.
+    pub count: Count,
+    /// When the budget for its examples was last found spent, in jiffies.
+    pub quiet: u64,
+}
+
+/// The lines that one program keeps at hand. Each program has its own: on one CPU a program never
+/// interrupts itself, so nothing is counted by two at once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Tallies {
+    /// By [`Tallies::place`].
+    pub lines: [Tally; TALLIES],
+}
+
+impl Tallies {
+    /// Where a line is kept.
+    #[inline(always)]
+    #[must_use]
+    pub const fn place(entry: &Entry) -> usize {
+        let mixed = entry.iif
+            ^ entry.netns
+            ^ (entry.protocol as u32) << 1
+            ^ (entry.ethertype as u32) << 2
+            ^ entry.dev << 3
+            ^ entry.reason
+            ^ (entry.location >> 2) as u32;
+        (mixed as usize) & (TALLIES - 1)
+    }
+}
+
+/// Index of a program in the per-CPU array `TALLIES`.
+pub mod program {
+    /// `arrival`
+    pub const ARRIVAL: u32 = 0;
+    /// `drop`
+    pub const DROP: u32 = 1;
+    /// `consumed`
+    pub const CONSUMED: u32 = 2;
+    /// `matched`
+    pub const MATCHED: u32 = 3;
+    /// `state`
+    pub const STATE: u32 = 4;
+    /// `queued`
+    pub const QUEUED: u32 = 5;
+    /// `read`
+    pub const READ: u32 = 6;
+    /// `sent`
+    pub const SENT: u32 = 7;
+    /// How many there are.
+    pub const COUNT: u32 = 8;
 }
 
 /// The packet that arrived last on a CPU. What its processing leads to happens on the same CPU, before
@@ -222,6 +415,8 @@ pub struct Socket {
     pub flow: FlowKey,
     /// TCP state (include/net/tcp_states.h), 0 for no socket.
     pub state: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// Id of its cgroup in the v2 hierarchy, 0 where unknown.
     pub cgroup: u64,
     /// Inode of the socket file, 0 where there is none.
@@ -248,6 +443,8 @@ pub struct Example {
     pub length: u32,
     /// Frames of `stack` that are valid; 0 where this is not the first sight of the place.
     pub frames: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// The socket, where one had been found.
     pub socket: Socket,
     /// Kernel addresses, innermost first.
@@ -378,26 +575,31 @@ pub struct Config {
     /// 1 where this kernel does not tell when a datagram is queued (no `sk_data_ready`, before 6.3): then
     /// it is counted when it is read.
     pub count_reads: u32,
+    /// A random number, for [`FlowKey::hash`].
+    pub seed: u64,
 }
 
 const _: () = {
-    assert!(size_of::<FlowKey>() == 44);
+    assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<FlowCount>() == 96);
+    assert!(size_of::<FlowSet>() == WAYS * 152);
+    assert!(FLOW_SETS.is_power_of_two());
     assert!(size_of::<Entry>() == 32);
     assert!(size_of::<Count>() == 16);
+    assert!(size_of::<Tallies>() == TALLIES * 56);
     assert!(size_of::<Place>() == 16);
     assert!(size_of::<Spent>() == 16);
-    assert!(size_of::<LastArrival>() == 52);
-    assert!(size_of::<Socket>() == 44 + 4 + 16);
-    assert!(size_of::<Example>() == 16 + 32 + 44 + 12 + 64 + 8 * STACK_DEPTH + SNAPLEN);
-    assert!(size_of::<SocketChange>() == 16 + 64 + 8 + 16);
+    assert!(size_of::<LastArrival>() == 56);
+    assert!(size_of::<Socket>() == 48 + 8 + 16);
+    assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
+    assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
     assert!(size_of::<Offsets>() == 39 * 4);
-    assert!(size_of::<Config>() == 16);
+    assert!(size_of::<Config>() == 24);
 };
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Config, Count, Entry, FlowCount, FlowKey, Offsets, Place, Spent};
+    use super::{Config, Count, Entry, FlowCount, FlowKey, Offsets, Place, Spent, Tallies};
 
     macro_rules! pod {
         ($($name:ty),+) => { $(
@@ -405,5 +607,7 @@ mod pod {
             unsafe impl aya::Pod for $name {}
         )+ };
     }
-    pod!(Config, Count, Entry, FlowCount, FlowKey, Offsets, Place, Spent);
+    pod!(
+        Config, Count, Entry, FlowCount, FlowKey, Offsets, Place, Spent, Tallies
+    );
 }

@@ -6,6 +6,8 @@
 
 #![no_std]
 #![no_main]
+// For atomic additions, see `books::add`.
+#![feature(asm_experimental_arch)]
 #![allow(
     unreachable_pub,
     missing_docs,
@@ -16,6 +18,7 @@ mod arrive;
 mod books;
 mod deliver;
 mod end;
+mod flows;
 mod globals;
 mod packet;
 mod send;

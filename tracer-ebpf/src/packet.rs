@@ -100,8 +100,14 @@ impl Packet {
     }
 
     /// Packets on the wire that the buffer stands for: `max(1, gso_segs)`, as `tcp_segs_in` counts.
+    /// `length` is that of the packet from its network header on.
     #[inline(always)]
-    pub fn weight(self) -> u64 {
+    pub fn weight(self, length: u32) -> u64 {
+        // Several segments in one buffer have their data in pages, or are longer than one of them may
+        // be. Most packets are neither, and are spared a look at a cold cache line.
+        if length <= LONGEST_SEGMENT && self.paged() == 0 {
+            return 1;
+        }
         // SAFETY: `sk_buff.head` and `.end`, see `load`. On 64-bit kernels `end` is an offset.
         let shared = unsafe {
             load::<u64>(self.0, offset!(skb_head)) + u64::from(load::<u32>(self.0, offset!(skb_end)))
@@ -177,100 +183,116 @@ pub enum Direction {
     Out,
 }
 
-/// What the headers say.
+/// What the headers say. Addresses are words in memory order, see [`FlowKey::new`].
 pub struct Headers {
-    /// The flow, as the local socket sees it; its namespace is that given to [`Headers::read`].
-    pub flow: FlowKey,
+    local: [u64; 2],
+    remote: [u64; 2],
+    pub local_port: u16,
+    remote_port: u16,
     /// IP protocol, 0 for what is not IP.
     pub protocol: u8,
-    /// The flow has a port or an identifier: it can be counted.
+    /// There are ports or an identifier: the flow can be counted.
     pub countable: bool,
 }
 
-/// Bytes that are read of a packet to find its flow: an IPv6 header and four more, or an IPv4 header
-/// without options and eight more.
-const HEADERS: usize = 44;
-/// Fragment offset in the fourth and fifth half-word of an IPv4 header (`IP_OFFSET`, include/net/ip.h).
+/// Longest packet that is taken for one segment if it is linear: the smallest MTU of IPv4 hosts.
+const LONGEST_SEGMENT: u32 = 576;
+
+/// Bytes 6 and 7 of an IPv4 header without the flags (`IP_OFFSET`, include/net/ip.h).
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
-/// `::ffff:0:0/96` in memory order.
-const MAPPED: [u8; 4] = [0, 0, 0xff, 0xff];
+/// The first half of `::ffff:0:0/96`'s second half, in memory order on a little-endian machine.
+const MAPPED: u64 = 0xffff_0000;
+
+/// An IPv4 address, given as it stands in memory, as two words of a mapped IPv6 address.
+#[inline(always)]
+pub fn mapped(address: u64) -> [u64; 2] {
+    [0, address << 32 | MAPPED]
+}
 
 impl Headers {
-    /// Reads the headers that start at `network`.
+    /// Reads the headers that start at `network`, by words of eight bytes: an IPv6 header and eight bytes
+    /// more, or an IPv4 header and twelve. A packet that is shorter has other memory behind it
+    /// (`skb_shared_info` at least), which its length fields keep from being taken for ports.
     #[inline(always)]
-    pub fn read(network: u64, ethertype: u16, netns: u32, direction: Direction) -> Self {
+    pub fn read(network: u64, ethertype: u16, direction: Direction) -> Self {
         let mut headers = Self {
-            flow: FlowKey {
-                local: [0; 16],
-                remote: [0; 16],
-                netns,
-                local_port: 0,
-                remote_port: 0,
-                protocol: 0,
-            },
+            local: [0; 2],
+            remote: [0; 2],
+            local_port: 0,
+            remote_port: 0,
             protocol: 0,
             countable: false,
         };
-        if ethertype != ETH_IPV4 && ethertype != ETH_IPV6 {
-            return headers;
-        }
-        // Eleven words: an address is moved by words, never by bytes.
-        // SAFETY: a helper that checks the address itself.
-        let Ok(words) = (unsafe { bpf_probe_read_kernel(network as *const [u32; HEADERS / 4]) }) else {
-            return headers;
-        };
-        let transport; // its first two words
-        let (source, destination): ([u32; 4], [u32; 4]);
+        let (source, destination);
+        // The first eight bytes behind the network header, in memory order.
+        let transport: u64;
+        let mut whole = true;
         if ethertype == ETH_IPV4 {
-            let mapped = u32::from_ne_bytes(MAPPED);
-            source = [0, 0, mapped, words[3]];
-            destination = [0, 0, mapped, words[4]];
-            headers.protocol = words[2].to_ne_bytes()[1];
+            // SAFETY: a helper that checks the address itself.
+            let Ok(words) = (unsafe { bpf_probe_read_kernel(network as *const [u64; 4]) }) else {
+                return headers;
+            };
+            source = mapped(words[1] >> 32);
+            destination = mapped(words[2] & 0xffff_ffff);
+            headers.protocol = (words[1] >> 8) as u8;
+            whole = u16::from_be((words[0] >> 48) as u16) & FRAGMENT_OFFSET == 0;
             let size = (words[0] & 0x0f) * 4;
-            let fragment = u32::from_be(words[1]) as u16 & FRAGMENT_OFFSET;
-            transport = if fragment != 0 {
-                None
-            } else if size == 20 {
-                Some([words[5], words[6]])
+            transport = if size == 20 {
+                words[2] >> 32 | words[3] << 32
             } else {
                 // SAFETY: a helper that checks the address itself.
-                unsafe { bpf_probe_read_kernel((network + u64::from(size)) as *const [u32; 2]) }.ok()
+                unsafe { bpf_probe_read_kernel((network + size) as *const u64) }.unwrap_or(0)
             };
+        } else if ethertype == ETH_IPV6 {
+            // SAFETY: a helper that checks the address itself.
+            let Ok(words) = (unsafe { bpf_probe_read_kernel(network as *const [u64; 6]) }) else {
+                return headers;
+            };
+            source = [words[1], words[2]];
+            destination = [words[3], words[4]];
+            headers.protocol = (words[0] >> 48) as u8;
+            transport = words[5];
         } else {
-            source = [words[2], words[3], words[4], words[5]];
-            destination = [words[6], words[7], words[8], words[9]];
-            headers.protocol = words[1].to_ne_bytes()[2];
-            transport = if headers.protocol == ICMP6 {
-                // SAFETY: a helper that checks the address itself.
-                unsafe { bpf_probe_read_kernel((network + 40) as *const [u32; 2]) }.ok()
-            } else {
-                Some([words[10], 0])
-            };
+            return headers;
         }
-        let (local, remote) = match direction {
+        (headers.local, headers.remote) = match direction {
             Direction::In => (destination, source),
             Direction::Out => (source, destination),
         };
-        headers.flow.protocol = u32::from(headers.protocol);
-        // SAFETY: four words are sixteen bytes, in the order that they stood in the packet.
-        headers.flow.local = unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(local) };
-        // SAFETY: as above.
-        headers.flow.remote = unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(remote) };
-        if let Some(words) = transport {
-            headers.ports(words, direction);
+        if whole {
+            headers.ports(transport, direction);
         }
         headers
     }
 
-    /// Takes ports or the echo identifier from the first words of the transport header.
+    /// The flow, as the local socket sees it.
     #[inline(always)]
-    fn ports(&mut self, words: [u32; 2], direction: Direction) {
-        let first = u32::from_be(words[0]);
+    pub fn flow(&self, netns: u32) -> FlowKey {
+        FlowKey::new(
+            self.local,
+            self.remote,
+            netns,
+            self.local_port,
+            self.remote_port,
+            self.protocol,
+        )
+    }
+
+    /// The flow without its addresses: all of a local port.
+    #[inline(always)]
+    pub fn port(&self, netns: u32) -> FlowKey {
+        FlowKey::new([0; 2], [0; 2], netns, self.local_port, 0, self.protocol)
+    }
+
+    /// Takes ports or the echo identifier from the first eight bytes of the transport header.
+    #[inline(always)]
+    fn ports(&mut self, transport: u64, direction: Direction) {
         match self.protocol {
             TCP | UDP => {
-                let (source, destination) = ((first >> 16) as u16, first as u16);
-                (self.flow.local_port, self.flow.remote_port) = match direction {
+                let source = u16::from_be(transport as u16);
+                let destination = u16::from_be((transport >> 16) as u16);
+                (self.local_port, self.remote_port) = match direction {
                     Direction::In => (destination, source),
                     Direction::Out => (source, destination),
                 };
@@ -278,14 +300,14 @@ impl Headers {
             }
             ICMP | ICMP6 => {
                 // Echo request and reply: ICMP types 8 and 0, ICMPv6 types 128 and 129.
-                let kind = (first >> 24) as u8;
+                let kind = transport as u8;
                 let echo = if self.protocol == ICMP {
                     kind == 8 || kind == 0
                 } else {
                     kind & 0xfe == 128
                 };
                 if echo {
-                    self.flow.local_port = (u32::from_be(words[1]) >> 16) as u16;
+                    self.local_port = u16::from_be((transport >> 32) as u16);
                     self.countable = true;
                 }
             }

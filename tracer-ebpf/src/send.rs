@@ -2,9 +2,10 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin};
+use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
 
-use crate::books::{count_flow, enter, watched};
+use crate::books::{add, enter, watched};
+use crate::flows::count_flow;
 use crate::globals::Kernel;
 use crate::packet::{Device, Direction, Headers, Packet, TCP};
 use crate::socket::{Sock, is_loopback};
@@ -22,25 +23,26 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
     }
     let ethertype = packet.ethertype();
     let network = packet.network();
-    let packets = packet.weight();
+    let length = packet.length(network);
+    let packets = packet.weight(length);
     let iif = packet.iif();
-    let headers = Headers::read(network, ethertype, netns, Direction::Out);
+    let headers = Headers::read(network, ethertype, Direction::Out);
     if iif != 0 {
-        let entry = Entry {
-            location: 0,
+        let entry = Entry::new(
+            kind::FORWARDED,
             netns,
             iif,
-            dev: index,
-            reason: 0,
-            flags: flag::INCOMING,
+            index,
             ethertype,
-            protocol: headers.protocol,
-            kind: kind::FORWARDED,
-        };
-        enter(&entry, packets, u64::from(packet.length(network)));
+            headers.protocol,
+            flag::INCOMING,
+            0,
+            0,
+        );
+        enter(program::SENT, &entry, packets, u64::from(length));
     } else if headers.countable {
-        count_flow(&headers.flow, origin::LOCAL, packets, |count| {
-            count.sent += packets
+        count_flow(&headers.flow(netns), origin::LOCAL, packets, |count| {
+            add(&mut count.sent, packets)
         });
     }
     0
@@ -56,7 +58,7 @@ pub fn retransmitted(ctx: BtfTracePointContext) -> i32 {
     }
     let flow = sock.flow(netns, TCP);
     if !is_loopback(&flow) {
-        count_flow(&flow, origin::LOCAL, 1, |count| count.retransmitted += 1);
+        count_flow(&flow, origin::LOCAL, 1, |count| add(&mut count.retransmitted, 1));
     }
     0
 }

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use tracer_ebpf::{ABSENT, FlowKey, Socket};
 
 use crate::globals::{Kernel, load, offset};
-use crate::packet::netns;
+use crate::packet::{mapped, netns};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -74,49 +74,41 @@ impl Sock {
         netns(unsafe { load(self.0, offset!(sk_net)) })
     }
 
-    /// Its tuple. IPv4 addresses are mapped, as in the keys of packets.
+    /// Its tuple. IPv4 addresses are mapped, as in the keys of packets; one that is not specified stays
+    /// all zeros, whatever the family.
     #[inline(always)]
     pub fn flow(self, netns: u32, protocol: u8) -> FlowKey {
-        let (local, remote): ([u32; 4], [u32; 4]);
+        let (local, remote);
         if self.family() == AF_INET {
-            let mapped = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
-            // SAFETY: `sock.__sk_common.skc_rcv_saddr` and `.skc_daddr`, see `load`.
-            let (saddr, daddr) = unsafe {
-                (
-                    load::<u32>(self.0, offset!(sk_saddr)),
-                    load::<u32>(self.0, offset!(sk_daddr)),
-                )
-            };
-            // An unspecified address stays all zeros, whatever the family.
-            local = [0, 0, if saddr == 0 { 0 } else { mapped }, saddr];
-            remote = [0, 0, if daddr == 0 { 0 } else { mapped }, daddr];
+            local = self.address4(offset!(sk_saddr));
+            remote = self.address4(offset!(sk_daddr));
         } else {
             local = self.address6(offset!(sk_saddr6));
             remote = self.address6(offset!(sk_daddr6));
         }
-        FlowKey {
-            // SAFETY: four words are sixteen bytes in the order that they stood in the socket.
-            local: unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(local) },
-            // SAFETY: as above.
-            remote: unsafe { core::mem::transmute::<[u32; 4], [u8; 16]>(remote) },
-            netns,
-            local_port: self.local_port(),
-            // SAFETY: `sock.__sk_common.skc_dport`, see `load`.
-            remote_port: u16::from_be(unsafe { load(self.0, offset!(sk_dport)) }),
-            protocol: u32::from(protocol),
+        // SAFETY: `sock.__sk_common.skc_dport`, see `load`.
+        let remote_port = u16::from_be(unsafe { load(self.0, offset!(sk_dport)) });
+        FlowKey::new(local, remote, netns, self.local_port(), remote_port, protocol)
+    }
+
+    #[inline(always)]
+    fn address4(self, at: u32) -> [u64; 2] {
+        // SAFETY: `sock.__sk_common.skc_rcv_saddr` or `.skc_daddr`, see `load`.
+        let address: u32 = unsafe { load(self.0, at) };
+        if address == 0 {
+            [0, 0]
+        } else {
+            mapped(u64::from(address))
         }
     }
 
     #[inline(always)]
-    fn address6(self, at: u32) -> [u32; 4] {
-        // SAFETY: `sock.__sk_common.skc_v6_rcv_saddr` or `.skc_v6_daddr`, see `load`.
+    fn address6(self, at: u32) -> [u64; 2] {
+        // SAFETY: `sock.__sk_common.skc_v6_rcv_saddr` or `.skc_v6_daddr`, see `load`. By words of four
+        // bytes, as the verifier sees its members.
         unsafe {
-            [
-                load(self.0, at),
-                load(self.0, at + 4),
-                load(self.0, at + 8),
-                load(self.0, at + 12),
-            ]
+            let word = |index: u32| u64::from(load::<u32>(self.0, at + index * 4));
+            [word(0) | word(1) << 32, word(2) | word(3) << 32]
         }
     }
 
@@ -135,6 +127,7 @@ impl Sock {
     pub fn describe(self, flow: FlowKey, into: &mut Socket) {
         into.flow = flow;
         into.state = u32::from(self.state());
+        into.reserved = 0;
         into.cgroup = 0;
         into.inode = 0;
         if !self.is_full() {
@@ -163,26 +156,27 @@ impl Sock {
 /// Whether a tuple stays on the loopback device: both ends are one address, or 127.0.0.0/8.
 #[inline(always)]
 pub fn is_loopback(flow: &FlowKey) -> bool {
-    // SAFETY: sixteen bytes are four words; the alignment of the key is four.
-    let (local, remote) = unsafe {
-        (
-            &*flow.local.as_ptr().cast::<[u32; 4]>(),
-            &*flow.remote.as_ptr().cast::<[u32; 4]>(),
-        )
-    };
-    let same =
-        local[3] == remote[3] && local[2] == remote[2] && local[1] == remote[1] && local[0] == remote[0];
-    same || (remote[2] == u32::from_ne_bytes([0, 0, 0xff, 0xff]) && flow.remote[12] == 127)
+    let (local, remote) = (words(&flow.local), words(&flow.remote));
+    (local[0] == remote[0] && local[1] == remote[1])
+        || (remote[0] == 0 && remote[1] & 0xff_ffff_ffff == mapped(127)[1])
 }
 
 /// Whether a tuple's local end is a multicast address, or IPv4's limited broadcast: one packet may then be
 /// put in the queues of several sockets.
 #[inline(always)]
 pub fn is_multicast(flow: &FlowKey) -> bool {
-    let v4 = flow.local[10] == 0xff && flow.local[11] == 0xff && flow.local[0] == 0;
+    let local = words(&flow.local);
+    let v4 = local[0] == 0 && local[1] as u32 == mapped(0)[1] as u32;
     if v4 {
-        flow.local[12] >= 224
+        (local[1] >> 32) as u8 >= 224
     } else {
-        flow.local[0] == 0xff
+        local[0] as u8 == 0xff
     }
+}
+
+/// An address of a [`FlowKey`] as two words.
+#[inline(always)]
+fn words(address: &[u8; 16]) -> [u64; 2] {
+    // SAFETY: sixteen bytes are two words; a key is aligned to eight bytes, and so are its addresses.
+    unsafe { *address.as_ptr().cast::<[u64; 2]>() }
 }

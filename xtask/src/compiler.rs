@@ -119,7 +119,7 @@ impl Compiler {
         let unstable = match self.core {
             Core::Source => "1",
             // These two use `asm_experimental_arch`, and only they.
-            Core::Prebuilt => "aya_ebpf,aya_ebpf_bindings",
+            Core::Prebuilt => "aya_ebpf,aya_ebpf_bindings,tracer_ebpf",
         };
         cargo.env("RUSTC", &self.rustc).env("RUSTC_BOOTSTRAP", unstable);
         // Empty, not unset, so that a wrapper from cargo's configuration is left out too.

@@ -163,7 +163,14 @@ impl Probe {
         let (offsets, missing) = offsets::resolve(&btf);
         let queue_is_told = btf.tracepoint_arguments("sk_data_ready").is_some()
             && !options.without.iter().any(|name| name == "queued");
-        let mut ebpf = load(&offsets, options, &aya_btf, queue_is_told)?;
+        let config = Config {
+            netns: options.netns.unwrap_or(0),
+            examples_per_second: options.examples_per_second,
+            verbose: u32::from(options.verbose),
+            count_reads: u32::from(!queue_is_told),
+            seed: random()?,
+        };
+        let mut ebpf = load(&offsets, &config, &aya_btf)?;
 
         let mut capabilities = Vec::new();
         let mut attached = Vec::new();
@@ -206,7 +213,7 @@ impl Probe {
             None
         };
         Ok(Self {
-            counters: Counters::take(&mut ebpf)?,
+            counters: Counters::take(&mut ebpf, config.seed)?,
             symbols: Symbols::default(),
             reasons: Reasons::of(&btf),
             capabilities,
@@ -233,30 +240,21 @@ impl Probe {
     }
 }
 
-fn load(offsets: &Offsets, options: &Options, btf: &AyaBtf, queue_is_told: bool) -> Result<Ebpf, Error> {
-    let config = Config {
-        netns: options.netns.unwrap_or(0),
-        examples_per_second: options.examples_per_second,
-        verbose: u32::from(options.verbose),
-        count_reads: u32::from(!queue_is_told),
-    };
+fn load(offsets: &Offsets, config: &Config, btf: &AyaBtf) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(btf))
         .override_global("OFFSETS", offsets, true)
-        .override_global("CONFIG", &config, true)
-        .map_max_entries("FLOWS", most_flows());
+        .override_global("CONFIG", config, true);
     loader.load(OBJECT).map_err(|cause| Error::Refused(chain(&cause)))
 }
 
-/// Memory that the table of flows may take in the kernel.
-const FLOWS_BYTES: usize = 64 << 20;
-
-/// A bound for the flows: each takes a count on each CPU.
-fn most_flows() -> u32 {
-    let cpus = aya::util::nr_cpus().unwrap_or(1);
-    let size = cpus * size_of::<tracer_ebpf::FlowCount>() + size_of::<tracer_ebpf::FlowKey>() + 48;
-    u32::try_from((FLOWS_BYTES / size).clamp(4_096, 32_768)).unwrap_or(4_096)
+/// A number that nobody outside can guess.
+fn random() -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|cause| Error::Random(cause.into()))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 fn attach(

@@ -89,33 +89,6 @@ fn address(bytes: [u8; 16]) -> IpAddr {
     }
 }
 
-/// Adds up what the CPUs counted of a flow. The CPU that saw it first knows who began.
-pub(super) fn sum_flow(counts: &[wire::FlowCount]) -> wire::FlowCount {
-    let mut sum = wire::FlowCount::default();
-    for count in counts {
-        sum.arrived += count.arrived;
-        sum.arrived_bytes += count.arrived_bytes;
-        sum.sent += count.sent;
-        sum.matched += count.matched;
-        sum.queued += count.queued;
-        sum.read += count.read;
-        sum.read_bytes += count.read_bytes;
-        sum.dropped += count.dropped;
-        sum.retransmitted += count.retransmitted;
-        if count.drop_location != 0 {
-            sum.drop_location = count.drop_location;
-            sum.drop_reason = count.drop_reason;
-        }
-        if count.iif != 0 {
-            sum.iif = count.iif;
-        }
-        if count.origin != 0 {
-            sum.origin = count.origin;
-        }
-    }
-    sum
-}
-
 /// A record of the ring buffer.
 pub(super) enum Record {
     Example(Box<RawExample>),
@@ -172,6 +145,7 @@ fn example(data: &mut &[u8]) -> Option<RawExample> {
     let packets = data.try_get_u32_ne().ok()?;
     let length = data.try_get_u32_ne().ok()?;
     let frames = data.try_get_u32_ne().ok()? as usize;
+    let _reserved = data.try_get_u32_ne().ok()?;
     let socket = socket(data)?;
     let mut stack = Vec::new();
     for index in 0..wire::STACK_DEPTH {
@@ -218,6 +192,7 @@ fn socket(data: &mut &[u8]) -> Option<wire::Socket> {
     Some(wire::Socket {
         flow: flow(data)?,
         state: data.try_get_u32_ne().ok()?,
+        reserved: data.try_get_u32_ne().ok()?,
         cgroup: data.try_get_u64_ne().ok()?,
         inode: data.try_get_u64_ne().ok()?,
     })
@@ -235,6 +210,7 @@ fn flow(data: &mut &[u8]) -> Option<wire::FlowKey> {
         local_port: data.try_get_u16_ne().ok()?,
         remote_port: data.try_get_u16_ne().ok()?,
         protocol: data.try_get_u32_ne().ok()?,
+        reserved: data.try_get_u32_ne().ok()?,
     })
 }
 

@@ -5,6 +5,7 @@ mod attach;
 pub mod btf;
 pub mod cost;
 mod decode;
+mod flows;
 pub mod offsets;
 mod poll;
 pub mod symbols;
@@ -43,6 +44,12 @@ pub enum Error {
         /// What the kernel said.
         cause: aya::maps::MapError,
     },
+    /// The table of flows cannot be looked at.
+    #[error("the table of flows cannot be mapped: {0}; is the limit of address space (ulimit -v) reached?")]
+    Flows(std::io::Error),
+    /// No random numbers are to be had.
+    #[error("no random number from the kernel: {0}")]
+    Random(std::io::Error),
     /// The kernel's statistics of BPF programs cannot be had.
     #[error("the kernel gives no statistics of BPF programs: {0}; they need Linux 5.8 and CAP_SYS_ADMIN")]
     Statistics(String),

@@ -1,38 +1,39 @@
 //! Reading what the programs counted and sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap as Table};
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
-use tracer_ebpf::{Count, Entry as WireEntry, FlowCount, FlowKey, loss};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
+use tracer_ebpf::{Count, Entry as WireEntry, Tallies, loss, program};
 
 use super::decode::{self, Names, Record};
+use super::flows::FlowTable;
 use super::{Error, Probe};
 use crate::event::{Body, Entry, Event, Example, Location, Losses, Owner, Socket, SocketState};
 
 /// The maps, and what was read of them last.
 pub(super) struct Counters {
+    at_hand: PerCpuArray<MapData, Tallies>,
     books: PerCpuHashMap<MapData, WireEntry, Count>,
-    flows: PerCpuHashMap<MapData, FlowKey, FlowCount>,
+    flows: FlowTable,
     losses: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
-    told_books: HashMap<WireEntry, Count>,
-    told_flows: HashMap<FlowKey, FlowCount>,
+    told_books: Table<WireEntry, Count>,
     told_losses: Option<Losses>,
     /// Records that could not be understood.
     foreign: u64,
 }
 
 impl Counters {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
+    pub(super) fn take(ebpf: &mut Ebpf, seed: u64) -> Result<Self, Error> {
         let mut take = |name: &'static str| ebpf.take_map(name).ok_or(Error::Map(name));
         Ok(Self {
+            at_hand: of("AT_HAND", take("AT_HAND")?)?,
             books: of("BOOKS", take("BOOKS")?)?,
-            flows: of("FLOWS", take("FLOWS")?)?,
+            flows: FlowTable::open(take("FLOWS")?, seed)?,
             losses: of("LOSSES", take("LOSSES")?)?,
             events: of("EVENTS", take("EVENTS")?)?,
-            told_books: HashMap::new(),
-            told_flows: HashMap::new(),
+            told_books: Table::new(),
             told_losses: None,
             foreign: 0,
         })
@@ -70,14 +71,7 @@ impl Probe {
             reasons: &self.reasons,
         };
         let counters = &mut self.counters;
-        for item in counters.books.iter() {
-            let Some((key, values)) = gone(item, "BOOKS")? else {
-                continue;
-            };
-            let sum = values.iter().fold(Count::default(), |sum, count| Count {
-                packets: sum.packets + count.packets,
-                bytes: sum.bytes + count.bytes,
-            });
+        for (key, sum) in counters.sums()? {
             if counters.told_books.insert(key, sum) == Some(sum) {
                 continue;
             }
@@ -95,18 +89,12 @@ impl Probe {
                 body: Body::Entry(entry),
             });
         }
-        for item in counters.flows.iter() {
-            let Some((key, values)) = gone(item, "FLOWS")? else {
-                continue;
-            };
-            let sum = decode::sum_flow(&values);
-            if counters.told_flows.insert(key, sum) != Some(sum) {
-                tell(Event {
-                    at: now,
-                    body: Body::Flow(names.flow(&key, &sum)),
-                });
-            }
-        }
+        counters.flows.changed(&mut |line| {
+            tell(Event {
+                at: now,
+                body: Body::Flow(names.flow(&line.key, &line.count)),
+            });
+        });
         let losses = counters.losses()?;
         if counters.told_losses.replace(losses) != Some(losses) {
             tell(Event {
@@ -157,6 +145,56 @@ fn gone<T>(item: Result<T, MapError>, map: &'static str) -> Result<Option<T>, Er
 }
 
 impl Counters {
+    /// Every line of the books: what the programs keep at hand, and what is in the map, of all CPUs. In
+    /// the order of their keys, so that a recording tells them alike.
+    fn sums(&self) -> Result<BTreeMap<WireEntry, Count>, Error> {
+        let mut sums = BTreeMap::new();
+        let mut add = |key: WireEntry, count: Count| {
+            let sum: &mut Count = sums.entry(key).or_default();
+            sum.packets += count.packets;
+            sum.bytes += count.bytes;
+        };
+        for program in 0..program::COUNT {
+            let mut tallies = self.tallies(program)?;
+            let taken = |tallies: &PerCpuValues<Tallies>| {
+                tallies
+                    .iter()
+                    .flat_map(|cpu| cpu.lines)
+                    .filter(|line| line.entry.kind != 0)
+                    .map(|line| line.entry)
+                    .collect::<Vec<_>>()
+            };
+            // A place that is just being taken may be read half-way: what is new is read once more.
+            if taken(&tallies)
+                .iter()
+                .any(|key| !self.told_books.contains_key(key))
+            {
+                tallies = self.tallies(program)?;
+            }
+            for line in tallies.iter().flat_map(|cpu| cpu.lines) {
+                if line.entry.kind != 0 && line.count.packets != 0 {
+                    add(line.entry, line.count);
+                }
+            }
+        }
+        for item in self.books.iter() {
+            let Some((key, values)) = gone(item, "BOOKS")? else {
+                continue;
+            };
+            for count in values.iter() {
+                add(key, *count);
+            }
+        }
+        Ok(sums)
+    }
+
+    fn tallies(&self, program: u32) -> Result<PerCpuValues<Tallies>, Error> {
+        self.at_hand.get(&program, 0).map_err(|cause| Error::Read {
+            map: "AT_HAND",
+            cause,
+        })
+    }
+
     fn losses(&self) -> Result<Losses, Error> {
         let total = |kind| -> Result<u64, Error> {
             let values = self

@@ -1,0 +1,101 @@
+//! The table of flows.
+//!
+//! Not per CPU but atomic: a flow's packets come to one CPU (RSS), and the memory does not grow with the
+//! number of CPUs. Not a hash map of the kernel's: see [`FlowSet`].
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
+use tracer_ebpf::{FLOW_SETS, FlowCount, FlowKey, FlowLine, FlowSet, WAYS, flow_sets, loss};
+
+use crate::books::lose;
+use crate::globals::config;
+
+/// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space reads the table without a call for each flow.
+const MMAPABLE: u32 = 1 << 10;
+
+/// Bound: [`FLOW_SETS`] × [`WAYS`]. Overflow: [`loss::FLOWS_FULL`].
+#[map]
+static FLOWS: Array<FlowSet> = Array::with_max_entries(FLOW_SETS, MMAPABLE);
+
+/// Counts for a flow. `origin` is who began, should this be the first that is seen of it; `count` adds
+/// with [`crate::books::add`].
+#[inline(always)]
+pub fn count_flow(flow: &FlowKey, origin: u32, packets: u64, count: impl Fn(&mut FlowCount)) {
+    let hash = flow.hash(config!(seed));
+    let line = match find(hash) {
+        Some(line) => Some(line),
+        None => insert(flow, hash, origin),
+    };
+    match line {
+        Some(line) => count(&mut line.count),
+        None => lose(loss::FLOWS_FULL, packets),
+    }
+}
+
+/// Device by which packets of a flow last arrived, 0 where none did.
+#[inline(always)]
+pub fn arrival_device(flow: &FlowKey) -> u32 {
+    find(flow.hash(config!(seed))).map_or(0, |line| line.count.iif)
+}
+
+#[inline(always)]
+fn set(index: u32) -> Option<&'static mut FlowSet> {
+    // SAFETY: a valid pointer into the map; what CPUs share is changed atomically only.
+    FLOWS.get_ptr_mut(index).map(|set| unsafe { &mut *set })
+}
+
+#[inline(always)]
+fn find(hash: u64) -> Option<&'static mut FlowLine> {
+    let [first, second] = flow_sets(hash);
+    find_in(first, hash).or_else(|| find_in(second, hash))
+}
+
+#[inline(always)]
+fn find_in(index: u32, hash: u64) -> Option<&'static mut FlowLine> {
+    let set = set(index)?;
+    for way in 0..WAYS {
+        if set.hashes[way] == hash {
+            return Some(&mut set.flows[way]);
+        }
+    }
+    None
+}
+
+/// Takes a free line for a new flow. Another CPU may take it first, or insert the same flow.
+#[inline(never)]
+fn insert(flow: &FlowKey, hash: u64, origin: u32) -> Option<&'static mut FlowLine> {
+    for index in flow_sets(hash) {
+        let set = set(index)?;
+        for way in 0..WAYS {
+            let before = take(&mut set.hashes[way], hash);
+            if before == 0 {
+                let line = &mut set.flows[way];
+                line.count.origin = origin;
+                line.key = *flow;
+                return Some(line);
+            }
+            if before == hash {
+                return Some(&mut set.flows[way]);
+            }
+        }
+    }
+    None
+}
+
+/// Sets a word that is 0, atomically. Returns what it was.
+#[inline(always)]
+fn take(word: &mut u64, value: u64) -> u64 {
+    let before;
+    // SAFETY: compares and exchanges a valid, aligned u64 (BPF_CMPXCHG, since 5.12). The compiler offers
+    // no such operation for this target.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({word} + 0, r0, {value})",
+            word = in(reg) word,
+            value = in(reg) value,
+            inout("r0") 0u64 => before,
+            options(nostack),
+        );
+    }
+    before
+}
