@@ -65,11 +65,11 @@ fn say_what_is_left_out(tracer: &Path) -> Result<()> {
     if !files.is_dir() {
         return Ok(());
     }
+    let mut programs = workspace::programs(&mut cargo)?;
+    programs.retain(|program| program.source.starts_with(&files));
+    programs.sort_by(|one, other| one.source.cmp(&other.source));
     note("left out, for they need root:");
-    for program in workspace::programs(&mut cargo)?
-        .into_iter()
-        .filter(|program| program.source.starts_with(&files))
-    {
+    for program in programs {
         let list = process::capture(Command::new(&program.executable).args(["--list", "--format", "terse"]))
             .with_context(|| format!("tests of {}", program.name))?;
         let file = program
