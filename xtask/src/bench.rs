@@ -25,7 +25,7 @@ const START: Duration = Duration::from_secs(1);
 /// Resident memory of the tracer, at most, in kB.
 const MEMORY_KB: u64 = 64 * 1024;
 /// The scenarios that make packets arrive at sockets, and make them drop, from the start.
-const LOADS: [&[&str]; 2] = [&["healthy"], &["rp-filter", "--late"]];
+const LOADS: [&[&str]; 2] = [&["healthy", "--late"], &["rp-filter", "--late"]];
 /// The empty program that the tracer measures along with its own.
 const FLOOR: &str = "floor";
 

@@ -57,7 +57,12 @@ pub(crate) fn bpf() -> Result<()> {
 
 fn compile(tools: &Tools) -> Result<()> {
     let mut cargo = tools.cargo("build");
-    process::run(cargo.arg("--bins")).context("BPF programs")
+    process::run(cargo.arg("--bins")).with_context(|| {
+        format!(
+            "BPF programs (compiler {}; linker {})",
+            tools.compiler, tools.linker
+        )
+    })
 }
 
 impl Tools {

@@ -14,11 +14,13 @@ use crate::{process, workspace};
 /// The Debian packages that hold such a compiler and its library.
 pub(crate) const PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 
+/// What a person can do who has rustup.
+pub(crate) const REMEDY_RUSTUP: &str = "rustup toolchain install nightly --component rust-src";
+
 /// What a person can do where there is none.
 pub(crate) fn remedy() -> String {
     format!(
-        "either `rustup toolchain install nightly --component rust-src`, or on Debian (as root) `{}`, or set BPF_RUSTC \
-         to a rustc that has core for {}",
+        "either {REMEDY_RUSTUP}, or on Debian (as root) {}, or set BPF_RUSTC to a rustc that has core for {}",
         crate::apt::command_line(&PACKAGES),
         workspace::BPF_TARGET
     )

@@ -35,8 +35,8 @@ pub(crate) fn main(args: &[String]) -> Result<u8> {
 /// If it does not compile.
 pub(crate) fn program() -> Result<std::path::PathBuf> {
     let mut cargo = workspace::cargo();
-    workspace::program(
-        "lab",
-        cargo.args(["build", "--locked", "--package", "lab", "--bin", "lab"]),
-    )
+    cargo
+        .args(["build", "--locked", "--bin", "lab", "--manifest-path"])
+        .arg(workspace::lab_manifest());
+    workspace::program("lab", &mut cargo)
 }

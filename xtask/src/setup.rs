@@ -101,15 +101,15 @@ fn install_compiler() -> Result<Compiler> {
     note("no compiler for BPF programs on this machine; Debian has one");
     if let Err(error) = apt::install(&compiler::PACKAGES) {
         bail!(
-            "BPF compiler: none on this machine, and {error:#}; remedies: {}",
-            compiler::remedy()
+            "BPF compiler: none on this machine, and {error:#}; or else {}",
+            compiler::REMEDY_RUSTUP
         );
     }
     Compiler::find()?.with_context(|| {
+        let packages = compiler::PACKAGES.join(" ");
         format!(
-            "BPF compiler: {} are installed and hold none; {}",
-            compiler::PACKAGES.join(" and "),
-            compiler::remedy()
+            "BPF compiler: none found though {packages} are installed; reinstall them, or else {}",
+            compiler::REMEDY_RUSTUP
         )
     })
 }

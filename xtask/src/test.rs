@@ -29,7 +29,9 @@ pub(crate) fn main(no_root: bool, args: &[String]) -> Result<u8> {
     let mut steps = Vec::new();
     if no_root {
         say_what_is_left_out(&tracer)?;
-        steps.push(test(&tracer, &["--package", LAB, "--lib", "--bins"]));
+        let mut lab = test(&tracer, &["--lib", "--bins", "--manifest-path"]);
+        lab.arg(workspace::lab_manifest());
+        steps.push(lab);
         steps.push(test(
             &tracer,
             &["--workspace", "--exclude", "tracer-ebpf", "--exclude", LAB],
@@ -59,17 +61,18 @@ fn test(tracer: &Path, part: &[&str]) -> Command {
 
 /// Names every test that needs root, by file.
 fn say_what_is_left_out(tracer: &Path) -> Result<()> {
-    let mut cargo = test(tracer, &["--package", LAB, "--test", "*", "--no-run"]);
+    let mut cargo = test(tracer, &["--test", "*", "--no-run", "--manifest-path"]);
+    cargo.arg(workspace::lab_manifest());
     // Cargo takes a pattern that fits nothing for a mistake.
     let files = workspace::root().join("tests/tests");
     if !files.is_dir() {
         return Ok(());
     }
+    let mut programs = workspace::programs(&mut cargo)?;
+    programs.retain(|program| program.source.starts_with(&files));
+    programs.sort_by(|one, other| one.source.cmp(&other.source));
     note("left out, for they need root:");
-    for program in workspace::programs(&mut cargo)?
-        .into_iter()
-        .filter(|program| program.source.starts_with(&files))
-    {
+    for program in programs {
         let list = process::capture(Command::new(&program.executable).args(["--list", "--format", "terse"]))
             .with_context(|| format!("tests of {}", program.name))?;
         let file = program

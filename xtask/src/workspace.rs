@@ -35,6 +35,12 @@ pub(crate) fn tools() -> PathBuf {
     target().join("tools")
 }
 
+/// The manifest of the lab. It is named by its file: crates.io has a package of the same name, and a dependency may
+/// bring it into the lock file, where `--package lab` would be ambiguous.
+pub(crate) fn lab_manifest() -> PathBuf {
+    root().join("tests/Cargo.toml")
+}
+
 /// The target folder of the BPF build. It is its own, because its compiler and flags differ.
 pub(crate) fn bpf_target() -> PathBuf {
     target().join("ebpf")
