@@ -49,6 +49,7 @@ fn forgotten_flows_leave_the_ledger_as_it_was() {
         story.exchange(udp(5000, "192.0.2.10", 53));
         story
             .count(bound(Protocol::Udp, 99), |flow| flow.queued += 1)
+            .add(line(Fate::Queued, Protocol::Udp), 1)
             .arrived(Protocol::Udp, 1);
     });
     let before = story.report();

@@ -274,12 +274,12 @@ fn datagrams_that_nobody_read_yet_are_queued() {
     let mut story = Story::begin();
     story
         .arrived(Protocol::Udp, 8)
-        .add(line(Fate::Read, Protocol::Udp), 3);
-    // Queued by the socket's tuple, read by the packet's.
-    story.count(bound(Protocol::Udp, 53), |flow| flow.queued += 8);
+        .add(line(Fate::Queued, Protocol::Udp), 8);
+    // Queued by the packet's tuple, read by the socket's.
     story.count(udp(53, "192.0.2.10", 999), |flow| {
-        (flow.arrived, flow.read) = (8, 3)
+        (flow.arrived, flow.queued) = (8, 8)
     });
+    story.count(bound(Protocol::Udp, 53), |flow| flow.read += 3);
     story.tick();
     assert_eq!(
         story.report().ledger,
@@ -315,10 +315,11 @@ fn one_port_does_not_pay_for_another() {
     let mut story = Story::begin();
     story
         .arrived(Protocol::Udp, 12)
-        .add(line(Fate::Read, Protocol::Udp), 4);
-    // Port 53 reads what waited before the start, port 54 has a queue.
-    story.count(udp(53, "192.0.2.10", 999), |flow| flow.read = 4);
-    story.count(bound(Protocol::Udp, 54), |flow| flow.queued = 8);
+        .add(line(Fate::Queued, Protocol::Udp), 12);
+    // Port 53 also reads what waited before the start, port 54 has a queue.
+    story.count(udp(53, "192.0.2.10", 999), |flow| flow.queued = 4);
+    story.count(bound(Protocol::Udp, 53), |flow| flow.read = 6);
+    story.count(udp(54, "192.0.2.10", 999), |flow| flow.queued = 8);
     story.tick();
     assert_eq!(
         story.report().ledger,
@@ -332,10 +333,11 @@ fn one_port_does_not_pay_for_another() {
 }
 
 #[test]
-fn what_waits_beyond_the_residual_came_by_loopback() {
+fn what_waits_beyond_what_arrived_came_by_loopback() {
     let mut story = Story::begin();
     story
         .arrived(Protocol::Udp, 2)
+        .add(line(Fate::Queued, Protocol::Udp), 2)
         .count(bound(Protocol::Udp, 53), |flow| flow.queued = 50)
         .tick();
     assert_eq!(
@@ -353,16 +355,19 @@ fn icmp_queues_have_no_port() {
     let mut story = Story::begin();
     story
         .arrived(Protocol::Icmp, 9)
-        .add(line(Fate::Read, Protocol::Icmp), 4);
-    story.count(bound(Protocol::Icmp, 1), |flow| flow.queued = 5);
-    story.count(ping(777, "192.0.2.10"), |flow| flow.read = 4).tick();
+        .add(line(Fate::Queued, Protocol::Icmp), 9);
+    story.count(bound(Protocol::Icmp, 0), |flow| flow.queued = 3);
+    story
+        .count(ping(777, "192.0.2.10"), |flow| {
+            (flow.queued, flow.read) = (6, 4)
+        })
+        .tick();
     assert_eq!(
         story.report().ledger,
         Ledger {
             arrived: 9,
             delivered: 4,
-            queued: 1,
-            unexplained: 4,
+            queued: 5,
             ..Ledger::default()
         }
     );
