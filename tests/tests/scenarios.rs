@@ -206,11 +206,6 @@ fn silent_path() {
     check("silent-path", Break::WhileWatched);
 }
 
-#[test]
-fn silent_path_before_the_start() {
-    check("silent-path", Break::Before);
-}
-
 /// What was broken and mended is not broken any more: nothing starves once the rule is back.
 #[test]
 fn a_healed_node_starves_nobody() {

@@ -144,7 +144,11 @@ fn no_socket(model: &Model) -> Option<Finding> {
         flows,
         units: unit.into_iter().collect(),
         check,
-        remedy,
+        remedy: if remedy.is_empty() {
+            vec!["Start the program that listened there again. Risk: none for others.".to_owned()]
+        } else {
+            remedy
+        },
     })
 }
 

@@ -71,7 +71,10 @@ impl Model {
     pub fn apply(&mut self, event: &Event) {
         let at = event.at;
         self.started.get_or_insert(at);
-        self.now = self.now.max(at);
+        // The end of a recording is no sight of anything: the picture stays that of the last tick.
+        if event.body != Body::Stop {
+            self.now = self.now.max(at);
+        }
         match &event.body {
             Body::Start(start) => {
                 self.started = Some(at);

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use aya::maps::Map;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use tracer_ebpf::{FLOW_SETS, FlowCount, FlowKey, FlowLine, FlowSet, WAYS};
+use tracer_ebpf::{FLOW_SETS, FlowCount, FlowLine, FlowSet, WAYS};
 
 use super::Error;
 
@@ -116,9 +116,10 @@ fn mark(count: &FlowCount) -> Option<NonZero<u64>> {
     NonZero::new(sum)
 }
 
-/// The hash that the programs and this table find a flow by.
 #[cfg(test)]
 mod tests {
+    use tracer_ebpf::FlowKey;
+
     use super::*;
 
     #[test]

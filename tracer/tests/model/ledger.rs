@@ -358,9 +358,7 @@ fn icmp_queues_have_no_port() {
         .add(line(Fate::Queued, Protocol::Icmp), 9);
     story.count(bound(Protocol::Icmp, 0), |flow| flow.queued = 3);
     story
-        .count(ping(777, "192.0.2.10"), |flow| {
-            (flow.queued, flow.read) = (6, 4)
-        })
+        .count(ping(777, "192.0.2.10"), |flow| (flow.queued, flow.read) = (6, 4))
         .tick();
     assert_eq!(
         story.report().ledger,
