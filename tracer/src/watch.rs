@@ -1,5 +1,7 @@
 //! All sources together: one stream of events.
 
+mod openings;
+
 use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail};
@@ -7,6 +9,8 @@ use anyhow::{Context, Result, bail};
 use crate::event::{Body, Capability, Event, FlowKey, Owner, Socket, SocketState};
 use crate::node::{self, Netns, Owners};
 use crate::probe::{self, Probe};
+
+use openings::Openings;
 
 /// How often the counts are read, in milliseconds.
 pub const ROUND_MS: u64 = 500;
@@ -34,6 +38,7 @@ pub struct Options {
 pub struct Watch {
     probe: Probe,
     owners: Known,
+    openings: Openings,
     namespaces: Vec<Netns>,
     uplinks: Vec<String>,
     rounds: u64,
@@ -63,7 +68,8 @@ impl Watch {
         {
             bail!("{missing}");
         }
-        let devices = node::devices::list(&namespaces, &options.uplinks)?;
+        // A device that is not there is known before anything is attached.
+        node::devices::list(&namespaces, &options.uplinks)?;
         let only = if let ([netns], true) = (namespaces.as_slice(), options.netns.as_deref() != Some("all")) {
             Some(netns.inode())
         } else {
@@ -83,13 +89,13 @@ impl Watch {
         for capability in probe.capabilities() {
             say(Body::Capability(capability.clone()));
         }
-        drop(devices);
         let mut watch = Self {
             probe,
             owners: Known {
                 owners: Owners::new(),
                 now,
             },
+            openings: Openings::default(),
             namespaces,
             uplinks: options.uplinks.clone(),
             rounds: 0,
@@ -97,7 +103,8 @@ impl Watch {
             told_capabilities: Vec::new(),
             told_devices: Vec::new(),
         };
-        watch.list(now, tell)?;
+        watch.list_devices(now, tell)?;
+        watch.list_sockets(now, tell);
         Ok(watch)
     }
 
@@ -110,11 +117,23 @@ impl Watch {
         let now = node::clock::boottime_ns();
         self.owners.now = now;
         self.rounds += 1;
-        if self.rounds.is_multiple_of(ROUNDS_PER_LISTING) {
-            self.list(now, tell)?;
+        let listing = self.rounds.is_multiple_of(ROUNDS_PER_LISTING);
+        if listing {
+            self.list_devices(now, tell)?;
         }
-        self.probe.poll(now, &mut self.owners, tell)?;
-        self.probe.flush_log();
+        let Self {
+            probe,
+            owners,
+            openings,
+            ..
+        } = self;
+        probe.poll(now, owners, &mut |event| openings.pass(event, tell))?;
+        probe.flush_log();
+        // After the changes: what is listed is newer than all of them.
+        self.list_openings(now, tell);
+        if listing {
+            self.list_sockets(now, tell);
+        }
         tell(Event {
             at: now,
             body: Body::Tick,
@@ -128,8 +147,8 @@ impl Watch {
         &self.probe
     }
 
-    /// Tells devices and sockets that have not been told yet.
-    fn list(&mut self, now: u64, tell: &mut dyn FnMut(Event)) -> Result<()> {
+    /// Tells devices that have not been told yet.
+    fn list_devices(&mut self, now: u64, tell: &mut dyn FnMut(Event)) -> Result<()> {
         let devices = match node::devices::list(&self.namespaces, &self.uplinks) {
             Ok(devices) => devices,
             // A device that was there at the start may go; its namespace too.
@@ -148,6 +167,27 @@ impl Watch {
                 });
             }
         }
+        Ok(())
+    }
+
+    /// Tells connections that are being opened, as soon as their tuple is known.
+    fn list_openings(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
+        let wanted = self.openings.overdue(now);
+        for netns in self
+            .namespaces
+            .iter()
+            .filter(|netns| wanted.contains(&netns.inode()))
+        {
+            // A namespace that has ended opens nothing any more.
+            for mut socket in node::sockets::opening(netns).unwrap_or_default() {
+                socket.flow = socket.flow.canonical();
+                self.openings.listed(&socket, tell);
+            }
+        }
+    }
+
+    /// Tells sockets that have not been told yet.
+    fn list_sockets(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
         let mut present = HashSet::new();
         for index in 0..self.namespaces.len() {
             let Ok(sockets) = node::sockets::list(&self.namespaces[index]) else {
@@ -160,7 +200,6 @@ impl Watch {
             self.tell_capability(now, capability, tell);
         }
         self.told_sockets = present;
-        Ok(())
     }
 
     fn tell_sockets(
@@ -216,16 +255,8 @@ struct Known {
 }
 
 impl probe::Owners for Known {
-    fn by_pid(&mut self, pid: u32, command: &str) -> Option<Owner> {
-        // Where the process has ended already, the kernel's word for it is all there is.
-        Owners::by_pid(pid).or_else(|| {
-            Some(Owner {
-                pid,
-                command: command.to_owned(),
-                cgroup: String::new(),
-                unit: String::new(),
-            })
-        })
+    fn opened(&mut self, inode: u64, pid: u32, command: &str) -> Owner {
+        self.owners.opened(inode, pid, command, self.now)
     }
 
     fn by_socket(&mut self, inode: u64, _cgroup: u64) -> Option<Owner> {

@@ -1,6 +1,6 @@
 //! Who has a socket: the process by the socket's inode, and from there its cgroup and unit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
@@ -12,10 +12,11 @@ use crate::event::{Owner, Socket};
 ///
 /// To find the process of a socket, the open files of every process are read, which costs about 1 µs a
 /// file. That is done only when an unknown socket is asked for, at most once a second, and never for more
-/// than a twentieth of the time.
+/// than a twentieth of the time. A socket that was seen to be opened is known without that.
 #[derive(Debug)]
 pub struct Owners {
     by_inode: HashMap<u64, Owner>,
+    opened: Opened,
     unreadable: usize,
     pace: Pace,
     cgroups: Cgroups,
@@ -33,6 +34,7 @@ impl Owners {
     pub fn new() -> Self {
         Self {
             by_inode: HashMap::new(),
+            opened: Opened::default(),
             unreadable: 0,
             pace: Pace::default(),
             cgroups: Cgroups::new(),
@@ -49,12 +51,25 @@ impl Owners {
         if inode == 0 {
             return None;
         }
-        if !self.by_inode.contains_key(&inode) && self.pace.allows(now) {
+        let known = self.by_inode.contains_key(&inode) || self.opened.by_inode.contains_key(&inode);
+        if !known && self.pace.allows(now) {
             let begin = Instant::now();
             self.scan();
             self.pace.done(now, begin.elapsed());
         }
-        self.by_inode.get(&inode)
+        self.by_inode
+            .get(&inode)
+            .or_else(|| self.opened.by_inode.get(&inode))
+    }
+
+    /// A process was seen to open the socket with this inode, or to listen on it: who that is. `command` is
+    /// what the kernel calls it, which is all there is where it has ended already.
+    pub fn opened(&mut self, inode: u64, pid: u32, command: &str, now: u64) -> Owner {
+        let owner = self.opened.process(pid, command, now).clone();
+        if inode != 0 {
+            self.opened.remember(inode, owner.clone());
+        }
+        owner
     }
 
     /// A process with this id, read at once, as it may be short-lived. `None` where it has ended already.
@@ -113,6 +128,50 @@ impl Owners {
                 // It has ended meanwhile.
                 Err(_) => {}
             }
+        }
+    }
+}
+
+/// Sockets that were seen to be opened.
+#[derive(Debug, Default)]
+struct Opened {
+    by_inode: HashMap<u64, Owner>,
+    /// The inodes in the order of their opening. The kernel gives none twice in 2^32.
+    order: VecDeque<u64>,
+    /// Who opened some at `read_at`: a process opens many in a row.
+    processes: HashMap<(u32, String), Owner>,
+    read_at: u64,
+}
+
+impl Opened {
+    /// Sockets that are remembered, at most. Those that live longer are found by looking at processes.
+    const MOST: usize = 8192;
+
+    fn process(&mut self, pid: u32, command: &str, now: u64) -> &Owner {
+        if self.read_at != now {
+            self.processes.clear();
+            self.read_at = now;
+        }
+        self.processes
+            .entry((pid, command.to_owned()))
+            .or_insert_with(|| {
+                Owners::by_pid(pid).unwrap_or_else(|| Owner {
+                    pid,
+                    command: command.to_owned(),
+                    cgroup: String::new(),
+                    unit: String::new(),
+                })
+            })
+    }
+
+    fn remember(&mut self, inode: u64, owner: Owner) {
+        if self.by_inode.insert(inode, owner).is_none() {
+            self.order.push_back(inode);
+        }
+        while self.order.len() > Self::MOST
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.by_inode.remove(&oldest);
         }
     }
 }
@@ -231,6 +290,36 @@ mod tests {
             "what is known costs nothing"
         );
         assert!(owners.by_inode(new, 60 * SECOND).is_some());
+    }
+
+    #[test]
+    fn a_socket_that_was_seen_to_be_opened_costs_no_look() {
+        let mut owners = Owners::new();
+        let own = Owners::by_pid(std::process::id()).unwrap();
+        assert_eq!(owners.opened(u64::MAX, std::process::id(), "x", 1), own);
+        assert_eq!(owners.by_inode(u64::MAX, 1), Some(&own));
+        assert!(owners.pace.allows(1), "no process was looked at");
+        let gone = owners.opened(u64::MAX - 1, u32::MAX, "gone", 2);
+        assert_eq!(
+            (gone.pid, gone.command.as_str(), gone.cgroup.as_str()),
+            (u32::MAX, "gone", "")
+        );
+        assert_eq!(owners.by_inode(u64::MAX - 1, 2), Some(&gone));
+    }
+
+    #[test]
+    fn sockets_that_were_seen_to_be_opened_are_bounded() {
+        let mut owners = Owners::new();
+        let most = Opened::MOST as u64;
+        for inode in 1..=most + 1 {
+            owners.opened(inode, u32::MAX, "many", 1);
+        }
+        // Opened once more, under the same inode: known once.
+        owners.opened(most, u32::MAX, "again", 1);
+        let opened = &owners.opened;
+        assert_eq!((opened.by_inode.len(), opened.order.len()), (8192, 8192));
+        assert!(!opened.by_inode.contains_key(&1) && opened.by_inode.contains_key(&2));
+        assert_eq!(opened.by_inode[&most].command, "again");
     }
 
     #[test]

@@ -46,8 +46,8 @@ fn of<T: TryFrom<Map>>(name: &'static str, map: Map) -> Result<T, Error> {
 
 /// Tells who has a socket. The probe knows numbers only.
 pub trait Owners {
-    /// A process that was seen at work, now.
-    fn by_pid(&mut self, pid: u32, command: &str) -> Option<Owner>;
+    /// A process was seen to open a socket, or to listen on it. `command` is what the kernel calls it.
+    fn opened(&mut self, inode: u64, pid: u32, command: &str) -> Owner;
     /// Who has a socket file, or what its cgroup is called.
     fn by_socket(&mut self, inode: u64, cgroup: u64) -> Option<Owner>;
 }
@@ -244,10 +244,11 @@ fn socket(raw: &decode::RawSocketChange, owners: &mut dyn Owners) -> Option<Sock
         state: SocketState::from_kernel(raw.socket.state)?,
         from: SocketState::from_kernel(raw.from),
         inode: raw.socket.inode,
-        owner: if raw.pid == 0 {
-            None
-        } else {
-            owners.by_pid(raw.pid, &raw.command)
+        owner: match (raw.pid, raw.socket.inode) {
+            // A packet changed it: who opened it, has it.
+            (0, 0) => None,
+            (0, inode) => owners.by_socket(inode, raw.socket.cgroup),
+            (pid, inode) => Some(owners.opened(inode, pid, &raw.command)),
         },
     })
 }
