@@ -21,27 +21,47 @@ pub struct Session {
 /// What events go into.
 struct State {
     model: Model,
-    recorder: Option<trace::Writer>,
+    recording: Recording,
+}
+
+/// Where events are kept.
+enum Recording {
+    /// Nobody asked for it.
+    Off,
+    On(trace::Writer),
+    /// It ended before the session did.
+    Failed(trace::Error),
+}
+
+/// How a session ended.
+pub struct Ended {
+    /// The last picture.
+    pub report: Report,
+    /// Why the recording is not whole, `None` where it is or nobody asked for one.
+    pub unrecorded: Option<trace::Error>,
 }
 
 impl State {
     fn take(&mut self, event: &Event) {
         self.model.apply(event);
-        let Some(recorder) = &mut self.recorder else {
-            return;
-        };
-        if let Err(error) = recorder.write(event) {
-            // A full disk must not end the diagnosis: the recording ends, and the screen says so.
-            self.recorder = None;
-            self.model.apply(&Event {
-                at: event.at,
-                body: Body::Capability(Capability {
-                    name: "recording".to_owned(),
-                    state: CapabilityState::Unavailable,
-                    why: error.to_string(),
-                }),
-            });
+        if let Recording::On(writer) = &mut self.recording
+            && let Err(error) = writer.write(event)
+        {
+            self.fail(event.at, error);
         }
+    }
+
+    /// A full disk must not end the diagnosis: the recording ends, and the report says so.
+    fn fail(&mut self, at: u64, error: trace::Error) {
+        self.model.apply(&Event {
+            at,
+            body: Body::Capability(Capability {
+                name: "recording".to_owned(),
+                state: CapabilityState::Unavailable,
+                why: error.to_string(),
+            }),
+        });
+        self.recording = Recording::Failed(error);
     }
 }
 
@@ -52,10 +72,13 @@ impl Session {
     ///
     /// Where nothing could be seen at all, or the file cannot be made.
     pub fn start(options: &Options, record: Option<&Path>) -> Result<Self> {
-        let recorder = record.map(trace::Writer::create).transpose()?;
+        let recording = match record {
+            Some(path) => Recording::On(trace::Writer::create(path)?),
+            None => Recording::Off,
+        };
         let mut state = State {
             model: Model::new(),
-            recorder,
+            recording,
         };
         let started = Watch::start(options, &mut |event| state.take(&event));
         if let (Err(_), Some(path)) = (&started, record) {
@@ -84,20 +107,25 @@ impl Session {
         diagnosis::report(&self.state.model)
     }
 
-    /// Ends the recording. The sources are detached.
-    ///
-    /// # Errors
-    ///
-    /// Where the end of the recording cannot be written.
-    pub fn finish(mut self) -> Result<()> {
-        self.state.take(&Event {
-            at: node::clock::boottime_ns(),
-            body: Body::Stop,
-        });
-        if let Some(recorder) = self.state.recorder {
-            recorder.finish()?;
+    /// Detaches the sources and ends the recording. What comes after the last round is not counted.
+    #[must_use]
+    pub fn finish(self) -> Ended {
+        let Self { watch, mut state } = self;
+        drop(watch);
+        let at = node::clock::boottime_ns();
+        state.take(&Event { at, body: Body::Stop });
+        if let Recording::On(writer) = std::mem::replace(&mut state.recording, Recording::Off)
+            && let Err(error) = writer.finish()
+        {
+            state.fail(at, error);
         }
-        Ok(())
+        Ended {
+            report: diagnosis::report(&state.model),
+            unrecorded: match state.recording {
+                Recording::Failed(error) => Some(error),
+                Recording::Off | Recording::On(_) => None,
+            },
+        }
     }
 
     /// The running sources.

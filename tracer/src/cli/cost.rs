@@ -1,6 +1,5 @@
 //! `tracer cost`: what the tracer's own BPF programs cost on this node.
 
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -8,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
+use super::output::print;
 use super::stop::Stop;
 use super::{Format, WatchArgs, duration};
 use crate::probe::cost::{Cost, Meter};
@@ -53,7 +53,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
     while measured.elapsed() < arguments.period {
         tokio::select! {
             biased;
-            () = stop.asked() => break,
+            _ = stop.asked() => break,
             _ = rounds.tick() => session.round()?,
         }
         if first_packet_ms.is_none() && session.report().ledger.arrived > 0 {
@@ -68,14 +68,16 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
         reader_share: (cpu_time()? - cpu_before).as_secs_f64() / seconds,
         programs: meter.read(session.watch().probe()),
     };
-    session.finish()?;
+    let ended = session.finish();
     let text = match arguments.format {
         Format::Json => serde_json::to_string_pretty(&result)? + "\n",
         Format::Text => text(&result),
     };
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush())?;
-    Ok(ExitCode::SUCCESS)
+    print(&text)?;
+    match ended.unrecorded {
+        Some(error) => Err(anyhow::Error::new(error).context("the recording is not whole")),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 fn text(result: &Measured) -> String {

@@ -1,14 +1,14 @@
 //! `tracer diagnose`: watch for a while, print, exit.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::output::{print, say};
 use super::stop::Stop;
 use super::{FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
 use crate::diagnosis;
@@ -43,19 +43,13 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
         Format::Text => ui::text::page(&report),
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
-    let mut out = std::io::stdout().lock();
-    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    let code = if failed {
+    // Whoever reads only the first line still wants the right exit code.
+    print(&text)?;
+    Ok(if failed {
         ExitCode::from(FAILURE_FOUND)
     } else {
         ExitCode::SUCCESS
-    };
-    match printed {
-        // Whoever reads only the first line still wants the right exit code.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(code),
-        Err(error) => Err(error).context("standard output cannot be written to"),
-        Ok(()) => Ok(code),
-    }
+    })
 }
 
 async fn of_node(watch: &WatchArgs, period: Duration) -> Result<Report> {
@@ -70,15 +64,17 @@ async fn of_node(watch: &WatchArgs, period: Duration) -> Result<Report> {
     loop {
         tokio::select! {
             biased;
-            () = stop.asked() => break,
+            _ = stop.asked() => break,
             () = tokio::time::sleep_until(end) => break,
             _ = rounds.tick() => session.round()?,
         }
     }
     session.round()?;
-    let report = session.report();
-    session.finish()?;
-    Ok(report)
+    let ended = session.finish();
+    if let Some(error) = ended.unrecorded {
+        say(&format!("the recording is not whole: {error}"));
+    }
+    Ok(ended.report)
 }
 
 fn of_trace(path: &Path) -> Result<Report> {
@@ -88,7 +84,7 @@ fn of_trace(path: &Path) -> Result<Report> {
         model.apply(&event?);
     }
     if let Some(torn) = reader.torn() {
-        eprintln!("tracer: {}: {torn}", path.display());
+        say(&format!("{}: {torn}", path.display()));
     }
     Ok(diagnosis::report(&model))
 }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::output::{say, says_gone};
 use crate::trace::export::{End, Format, export};
 
 #[derive(Args, Debug)]
@@ -23,23 +24,43 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut out: Box<dyn Write> = if arguments.out.as_os_str() == "-" {
-        Box::new(BufWriter::new(std::io::stdout().lock()))
+    let to_stdout = arguments.out.as_os_str() == "-";
+    let done = if to_stdout {
+        write(arguments, std::io::stdout().lock())
     } else {
-        let file = File::create_new(&arguments.out).with_context(|| {
-            format!(
-                "{}: cannot be made; name a file that is not there yet",
-                arguments.out.display()
-            )
-        })?;
-        Box::new(BufWriter::new(file))
+        to_file(arguments)
     };
+    match done {
+        Err(error) if to_stdout && says_gone(error.as_ref()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error),
+        Ok(End::Whole) => Ok(ExitCode::SUCCESS),
+        Ok(End::Torn(torn)) => {
+            say(&format!("{}: {torn}", arguments.file.display()));
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(End::Broken(error)) => Err(error.into()),
+    }
+}
+
+fn to_file(arguments: &Arguments) -> Result<End> {
+    let path = &arguments.out;
+    let file = File::create_new(path).with_context(|| {
+        format!(
+            "{}: cannot be made; name a file that is not there yet",
+            path.display()
+        )
+    })?;
+    let done = write(arguments, file);
+    if done.is_err() {
+        // Half an export would only stand in the way of the next try.
+        let _ = std::fs::remove_file(path);
+    }
+    done
+}
+
+fn write(arguments: &Arguments, out: impl Write) -> Result<End> {
+    let mut out = BufWriter::new(out);
     let exported = export(&arguments.file, arguments.format, &mut out)?;
     out.flush().context("the export cannot be written")?;
-    match exported.end {
-        End::Whole => {}
-        End::Torn(torn) => eprintln!("tracer: {}: {torn}", arguments.file.display()),
-        End::Broken(error) => return Err(error.into()),
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(exported.end)
 }

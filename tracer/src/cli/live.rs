@@ -1,6 +1,6 @@
 //! `tracer` without a subcommand: the live view, on the screen or as plain blocks.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use anyhow::Result;
 use ratatui::crossterm::event::Event as Input;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::stop::Stop;
+use super::output::{Reader, print};
+use super::stop::{Asked, Stop};
 use super::{ShowArgs, WatchArgs};
-use crate::session::Session;
+use crate::session::{Ended, Session};
 use crate::ui::keys;
 use crate::ui::plain::Blocks;
 use crate::ui::screen::Screen;
@@ -24,15 +25,18 @@ const ROUNDS_PER_BLOCK: u64 = 1000 / ROUND_MS;
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
     let session = Session::start(&watch.options(), watch.record.as_deref())?;
-    if show.plain || !std::io::stdout().is_terminal() {
-        plain(session, show, &mut stop).await?;
+    let ended = if show.plain || !std::io::stdout().is_terminal() {
+        plain(session, show, &mut stop).await?
     } else {
-        screen(session, show, &mut stop).await?;
+        screen(session, show, &mut stop).await?
+    };
+    match ended.unrecorded {
+        Some(error) => Err(anyhow::Error::new(error).context("the recording is not whole")),
+        None => Ok(ExitCode::SUCCESS),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result<()> {
+async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result<Ended> {
     let filter = show.filter();
     let mut rounds = interval(Duration::from_millis(ROUND_MS));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -40,24 +44,30 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
     let mut blocks = Blocks::default();
     let mut number = 0u64;
     loop {
-        tokio::select! {
+        let asked = tokio::select! {
             biased;
-            () = stop.asked() => break,
-            _ = rounds.tick() => {}
-        }
+            asked = stop.asked() => Some(asked),
+            _ = rounds.tick() => None,
+        };
         session.round()?;
         number += 1;
-        if number.is_multiple_of(ROUNDS_PER_BLOCK) {
-            let text = blocks.next(&filter.apply(session.report()));
-            let mut out = std::io::stdout().lock();
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
+        if asked.is_none() && number.is_multiple_of(ROUNDS_PER_BLOCK) {
+            let reader = print(&blocks.next(&filter.apply(session.report())))?;
+            if reader == Reader::Gone {
+                return Ok(session.finish());
+            }
         }
+        let Some(asked) = asked else { continue };
+        // The picture at the end: with it a second that was cut short is not lost.
+        let ended = session.finish();
+        if asked == Asked::Reader {
+            print(&blocks.next(&filter.apply(ended.report.clone())))?;
+        }
+        return Ok(ended);
     }
-    session.finish()
 }
 
-async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result<()> {
+async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result<Ended> {
     let filter = show.filter();
     let mut rounds = interval(Duration::from_millis(ROUND_MS));
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -70,7 +80,7 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
     loop {
         let action = tokio::select! {
             biased;
-            () = stop.asked() => Action::Quit,
+            _ = stop.asked() => Action::Quit,
             input = inputs.recv() => match input {
                 Some(Input::Key(key)) => view.key(key),
                 Some(Input::Resize(..)) => Action::Redraw,
@@ -92,5 +102,5 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
         }
     }
     drop(screen);
-    session.finish()
+    Ok(session.finish())
 }

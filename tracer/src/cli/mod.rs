@@ -4,6 +4,7 @@ mod cost;
 mod diagnose;
 mod export;
 mod live;
+mod output;
 mod replay;
 mod stop;
 
@@ -150,9 +151,8 @@ pub fn main() -> ExitCode {
     };
     match run(&cli) {
         Ok(code) => code,
-        Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tracer: {error:#}");
+            output::say(&output::one_line(error.as_ref()));
             ExitCode::from(COULD_NOT_RUN)
         }
     }
@@ -174,15 +174,6 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     });
     runtime.shutdown_background();
     code
-}
-
-/// The reader of our output went away, as `head` does: no error of ours.
-fn is_closed_output(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
-    })
 }
 
 /// `10s`, `500ms`, `2m`, or seconds without a unit.

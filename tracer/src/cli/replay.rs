@@ -1,6 +1,6 @@
 //! `tracer replay`: a recording on the same faces, through the same model.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use clap::Args;
 use ratatui::crossterm::event::Event as Input;
 
 use super::ShowArgs;
+use super::output::{Reader, print, say};
 use super::stop::Stop;
 use crate::diagnosis;
 use crate::event::Body;
@@ -79,7 +80,7 @@ impl Recording {
 
     fn say_torn(&self) {
         if let Some(torn) = self.reader.torn() {
-            eprintln!("tracer: {}: {torn}", self.reader.path().display());
+            say(&format!("{}: {torn}", self.reader.path().display()));
         }
     }
 }
@@ -87,21 +88,20 @@ impl Recording {
 fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
     let filter = show.filter();
     let mut blocks = Blocks::default();
-    let mut out = std::io::stdout().lock();
     let mut last = None;
     let mut shown = true;
     while let Some(at) = recording.round()? {
-        let due = last.is_none_or(|last: u64| at.saturating_sub(last) >= BLOCK_NS);
-        shown = due;
-        if due {
+        shown = last.is_none_or(|last: u64| at.saturating_sub(last) >= BLOCK_NS);
+        if shown {
             last = Some(at);
-            out.write_all(blocks.next(&filter.apply(recording.report())).as_bytes())?;
+            if print(&blocks.next(&filter.apply(recording.report())))? == Reader::Gone {
+                return Ok(());
+            }
         }
     }
     if !shown {
-        out.write_all(blocks.next(&filter.apply(recording.report())).as_bytes())?;
+        print(&blocks.next(&filter.apply(recording.report())))?;
     }
-    out.flush()?;
     recording.say_torn();
     Ok(())
 }
@@ -140,7 +140,7 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
         };
         let action = tokio::select! {
             biased;
-            () = stop.asked() => Action::Quit,
+            _ = stop.asked() => Action::Quit,
             input = inputs.recv() => match input {
                 Some(Input::Key(key)) => view.key(key),
                 Some(Input::Resize(..)) => Action::Redraw,

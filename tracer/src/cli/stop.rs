@@ -3,6 +3,15 @@
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Who asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Somebody who may still read what comes.
+    Reader,
+    /// The terminal, as it was closed.
+    HangUp,
+}
+
 /// Waits for SIGINT, SIGTERM or SIGHUP (the terminal was closed).
 pub(super) struct Stop {
     interrupt: Signal,
@@ -22,11 +31,11 @@ impl Stop {
     }
 
     /// Returns when one of them comes.
-    pub(super) async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = self.interrupt.recv() => Asked::Reader,
+            _ = self.terminate.recv() => Asked::Reader,
+            _ = self.hangup.recv() => Asked::HangUp,
         }
     }
 }
