@@ -13,6 +13,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::{self, check};
 
+/// include/uapi/asm-generic/ioctls.h
+const TIOCVHANGUP: libc::Ioctl = 0x5437;
+
 /// A pseudo terminal and what it would show.
 #[derive(Debug)]
 pub struct Terminal {
@@ -124,6 +127,14 @@ impl Terminal {
     pub fn resize(&self, rows: NonZeroU16, columns: NonZeroU16) -> Result<()> {
         self.shown.lock().parser.set_size(rows, columns);
         self.tell_size(rows, columns)
+    }
+
+    /// Hangs up, as when a connection breaks: the program in the foreground gets SIGHUP, and whatever it then
+    /// writes to the terminal fails.
+    pub fn hang_up(&self) -> Result<()> {
+        // SAFETY: a system call without pointers, on an open descriptor.
+        check(unsafe { libc::ioctl(self.program.as_raw_fd(), TIOCVHANGUP) })
+            .context("cannot hang up the terminal")
     }
 
     fn tell_size(&self, rows: NonZeroU16, columns: NonZeroU16) -> Result<()> {

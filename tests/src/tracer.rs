@@ -1,11 +1,13 @@
 //! The tracer as the tests run it.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::lab::{Lab, UPLINK};
@@ -26,7 +28,21 @@ pub fn binary() -> Result<PathBuf> {
 
 /// The tracer with some arguments. It ends with the thread that starts it.
 pub fn command(args: &[&str]) -> Result<Command> {
-    let mut command = Command::new(binary()?);
+    wrapped(&[], args)
+}
+
+/// The tracer with some arguments, started by another program, which becomes the tracer: `wrapper` is its
+/// command line, to which that of the tracer is added.
+pub fn wrapped(wrapper: &[&str], args: &[&str]) -> Result<Command> {
+    let tracer = binary()?;
+    let mut command = match wrapper {
+        [] => Command::new(tracer),
+        [program, options @ ..] => {
+            let mut command = Command::new(program);
+            command.args(options).arg(tracer);
+            command
+        }
+    };
     command
         .args(args)
         .stdin(Stdio::null())
@@ -38,9 +54,20 @@ pub fn command(args: &[&str]) -> Result<Command> {
 
 /// The tracer with some arguments on the node of a lab.
 pub fn on_node(lab: &Lab, args: &[&str]) -> Result<Command> {
-    let mut command = command(args)?;
+    Ok(watching(command(args)?, lab))
+}
+
+/// Adds the arguments that let a tracer watch the node of a lab.
+pub fn watching(mut command: Command, lab: &Lab) -> Command {
     command.args(["--netns", lab.netns(Place::Node).name(), "--uplink", UPLINK]);
-    Ok(command)
+    command
+}
+
+/// A wrapper for [`wrapped`] that first runs a line of shell in a mount namespace of its own, where it may
+/// mount what it likes.
+pub fn with_mounts(script: &str) -> [String; 6] {
+    let script = format!("{script} && exec \"$@\"");
+    ["unshare", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned)
 }
 
 /// What a tracer left behind.
@@ -60,6 +87,37 @@ impl Ended {
         serde_json::from_str(&self.stdout)
             .with_context(|| format!("{}: stdout is not JSON; stderr: {}", self.status, self.stderr))
     }
+}
+
+/// Ids of the BPF programs that a process holds, itself or by a link; empty where it has ended.
+pub fn programs(pid: u32) -> BTreeSet<u32> {
+    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
+        return BTreeSet::new();
+    };
+    descriptors
+        .flatten()
+        .filter_map(|descriptor| fs::read_to_string(descriptor.path()).ok())
+        .flat_map(|text| text.lines().filter_map(program_id).collect::<Vec<_>>())
+        .collect()
+}
+
+fn program_id(line: &str) -> Option<u32> {
+    line.strip_prefix("prog_id:")?.trim().parse().ok()
+}
+
+/// Waits until a tracer has BPF programs: from then on it is at work, and signals no longer just kill it.
+pub fn wait_until_it_watches(child: &mut Child) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    while programs(child.id()).is_empty() {
+        if let Some(status) = child.try_wait()? {
+            bail!("the tracer has ended: {status}");
+        }
+        if Instant::now() > end {
+            bail!("the tracer loads nothing in {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
 }
 
 /// Runs a tracer to its end. While it runs, `meanwhile` is done.
@@ -124,5 +182,16 @@ pub fn observe(lab: &mut Lab, scenario: &Scenario, when: Break, args: &[&str]) -
             std::thread::sleep(BEFORE_BREAK);
             lab.apply(scenario.break_it)
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::program_id;
+
+    #[test]
+    fn ids_of_programs_are_read() {
+        assert_eq!(program_id("prog_id:\t123"), Some(123));
+        assert_eq!(program_id("prog_type:\t26"), None);
     }
 }

@@ -15,8 +15,10 @@ use lab::folder::Folder;
 use lab::lab::{Lab, PATIENCE};
 use lab::netns::Netns;
 use lab::scenario;
-use lab::terminal::wait_for_end;
-use lab::tracer::{Ended, binary, command, finish, on_node, run};
+use lab::tracer::{
+    Ended, binary, command, finish, on_node, programs, run, wait_until_it_watches, watching, with_mounts,
+    wrapped,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
 
@@ -36,6 +38,19 @@ fn assert_refused(ended: &Ended, thing: &str) {
     assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{}", ended.stderr);
     assert!(ended.stderr.contains(thing), "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    // What the tracer says is a sentence, not the inside of an error.
+    assert!(ended.stderr.starts_with("tracer: "), "{}", ended.stderr);
+    assert!(!ended.stderr.contains('{'), "{}", ended.stderr);
+}
+
+/// A tracer that is started by a wrapper and would watch for a second.
+fn start_by(wrapper: &[&str]) -> Ended {
+    ended(wrapped(wrapper, &["diagnose", "--for", "1s", "--format", "json"]).unwrap())
+}
+
+fn start_with_mounts(script: &str) -> Ended {
+    let wrapper = with_mounts(script);
+    start_by(&wrapper.each_ref().map(String::as_str))
 }
 
 fn ended(mut command: Command) -> Ended {
@@ -87,11 +102,158 @@ fn without_root_it_says_so() {
 }
 
 #[test]
+fn root_without_the_privilege_is_told_which() {
+    let ended = start_by(&["setpriv", "--bounding-set=-bpf,-perfmon,-sys_admin"]);
+    assert_refused(&ended, "CAP_BPF");
+    let ended = start_by(&["unshare", "--user", "--map-root-user"]);
+    assert_refused(&ended, "user namespace");
+}
+
+/// As a container's runtime or the machine's policy may do, whatever privileges there are.
+#[test]
+fn bpf_that_is_refused_is_told() {
+    let mut command = command(&["diagnose", "--for", "1s"]).unwrap();
+    // SAFETY: the closure runs between fork and exec and makes one system call.
+    unsafe { command.pre_exec(refuse_bpf) };
+    assert_refused(&ended(command), "refused");
+}
+
+/// Lets bpf(2) fail with EPERM in this process and those that it becomes.
+fn refuse_bpf() -> std::io::Result<()> {
+    let instruction = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    // `seccomp_data.nr` is at 0.
+    let mut filter = [
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            libc::SYS_bpf as u32,
+        ),
+        instruction(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
+        ),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: 4,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: the pointer is to a program that outlives the call, of as many instructions as it says.
+    match unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+#[test]
+fn a_kernel_without_btf_is_told() {
+    assert_refused(&start_with_mounts("mount -t tmpfs none /sys/kernel/btf"), "BTF");
+}
+
+/// Nothing of tracefs is read: it is fully watched where there is none.
+#[test]
+fn it_needs_no_tracefs() {
+    let ended = start_with_mounts(
+        "for at in /sys/kernel/tracing /sys/kernel/debug; do \
+           ! test -d $at || mount -t tmpfs none $at || exit; done",
+    );
+    let report = ended.report().unwrap();
+    for capability in report["capabilities"].as_array().unwrap() {
+        assert_eq!(capability["state"], "available", "{capability}");
+    }
+}
+
+#[test]
+fn an_unknown_capability_is_named_with_those_that_there_are() {
+    let args = ["diagnose", "--for", "1s", "--without", "nonsense"];
+    let ended = ended(command(&args).unwrap());
+    assert_refused(&ended, "nonsense");
+    assert!(ended.stderr.contains("arrivals"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_recording_that_cannot_be_made_is_named_and_nothing_is_overwritten() {
+    let folder = Folder::new().unwrap();
+    let there = folder.write("there.pcapng", b"precious").unwrap();
+    for path in [there.clone(), folder.file("missing/new.pcapng")] {
+        let path = path.to_str().unwrap();
+        let args = ["diagnose", "--for", "1s", "--record", path];
+        assert_refused(&ended(command(&args).unwrap()), path);
+    }
+    assert_eq!(fs::read(there).unwrap(), b"precious");
+}
+
+/// A tracer that cannot start leaves no empty recording in the way of the next one.
+#[test]
+fn a_start_that_fails_leaves_no_recording() {
+    let folder = Folder::new().unwrap();
+    let path = folder.file("new.pcapng");
+    let args = [
+        "diagnose",
+        "--uplink",
+        "nosuch0",
+        "--record",
+        path.to_str().unwrap(),
+    ];
+    assert_refused(&ended(command(&args).unwrap()), "nosuch0");
+    assert!(!path.exists());
+}
+
+/// The disk is full before the period is over: the diagnosis goes on to its end and says so.
+#[test]
+fn a_full_disk_ends_the_recording_and_not_the_diagnosis() {
+    let lab = busy();
+    let folder = Folder::new().unwrap();
+    let at = folder.path().to_str().unwrap();
+    let wrapper = with_mounts(&format!("mount -t tmpfs -o size=32k none {at}"));
+    let file = format!("{at}/full.pcapng");
+    let args = ["diagnose", "--for", "4s", "--format", "json", "--record", &file];
+    let command = wrapped(&wrapper.each_ref().map(String::as_str), &args).unwrap();
+    let ended = ended(watching(command, &lab));
+    let report = ended.report().unwrap();
+    assert!(report["window"]["seconds"].as_f64() >= Some(4.0), "{report:#}");
+    let capabilities = report["capabilities"].as_array().unwrap();
+    let recording = capabilities.iter().find(|one| one["name"] == "recording");
+    let recording = recording.unwrap_or_else(|| panic!("nothing is said of the recording: {report:#}"));
+    assert_eq!(recording["state"], "unavailable");
+    assert!(
+        recording["why"].as_str().unwrap().contains("No space"),
+        "{recording}"
+    );
+    assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{}", ended.stderr);
+    assert!(ended.stderr.contains("full.pcapng"), "{}", ended.stderr);
+    // What it found counts, not what it could not keep.
+    assert_eq!(ended.status.code(), Some(0), "{report:#}");
+}
+
+#[test]
 fn bad_arguments_get_exit_code_2() {
-    for args in [["diagnose", "--for", "soon"], ["diagnose", "--format", "xml"]] {
-        let ended = ended(command(&args).unwrap());
+    for args in [
+        &["diagnose", "--for", "soon"][..],
+        &["diagnose", "--format", "xml"],
+        &["diagnose", "--nonsense"],
+        &["nonsense"],
+        &["--flow", "nonsense"],
+        &["replay"],
+    ] {
+        let ended = ended(command(args).unwrap());
         assert_eq!(ended.status.code(), Some(2), "{}", ended.stderr);
-        assert!(ended.stderr.contains(args[2]), "{}", ended.stderr);
+        assert_eq!(ended.stdout, "");
+        let named = args.iter().any(|arg| ended.stderr.contains(arg));
+        assert!(
+            named && !ended.stderr.contains("panicked"),
+            "{args:?}: {}",
+            ended.stderr
+        );
     }
 }
 
@@ -105,19 +267,6 @@ fn plain(lab: &Lab) -> (Child, BufReader<impl Read + use<>>) {
         panic!("no line from {:?}", finish(&mut child));
     }
     (child, stdout)
-}
-
-/// Ids of the BPF programs that a process holds, itself or by a link.
-fn programs(pid: u32) -> BTreeSet<u32> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).unwrap().flatten();
-    descriptors
-        .filter_map(|descriptor| fs::read_to_string(descriptor.path()).ok())
-        .flat_map(|text| text.lines().filter_map(program_id).collect::<Vec<_>>())
-        .collect()
-}
-
-fn program_id(line: &str) -> Option<u32> {
-    line.strip_prefix("prog_id:")?.trim().parse().ok()
 }
 
 /// Whether the kernel has a BPF program of that id.
@@ -156,7 +305,6 @@ fn assert_unloaded(ids: &BTreeSet<u32>) {
 #[test]
 fn an_id_that_nobody_has_is_not_loaded() {
     assert!(!is_loaded(u32::MAX));
-    assert_eq!(program_id("prog_id:\t123"), Some(123));
 }
 
 #[test]
@@ -173,7 +321,7 @@ fn killed_it_leaves_nothing_attached() {
 
 #[test]
 fn signals_end_it_cleanly() {
-    for signal in [libc::SIGTERM, libc::SIGINT] {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
         let lab = bare();
         let (mut child, mut stdout) = plain(&lab);
         let ids = programs(child.id());
@@ -181,8 +329,8 @@ fn signals_end_it_cleanly() {
         let mut rest = String::new();
         stdout.read_to_string(&mut rest).unwrap();
         let ended = finish(&mut child).unwrap();
-        assert!(ended.status.code().is_some(), "signal {signal}: {}", ended.status);
-        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+        assert_eq!(ended.status.code(), Some(0), "signal {signal}: {}", ended.status);
+        assert_eq!(ended.stderr, "");
         assert_unloaded(&ids);
     }
 }
@@ -193,11 +341,7 @@ fn a_diagnosis_that_is_cut_short_still_reports() {
     let mut lab = busy();
     let args = ["diagnose", "--for", "100s", "--format", "json"];
     let mut child = on_node(&lab, &args).unwrap().spawn().unwrap();
-    let end = Instant::now() + PATIENCE;
-    while programs(child.id()).is_empty() && child.try_wait().unwrap().is_none() {
-        assert!(Instant::now() < end, "the tracer loads nothing");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until_it_watches(&mut child).unwrap();
     // A second of traffic, in which it gets to its work.
     let before = lab.traffic("node-client").unwrap().counts().unwrap();
     let more = |address: &String, done: u64| done >= before[address].requests.done + 10;
@@ -217,13 +361,25 @@ fn a_closed_stdout_ends_it() {
     let lab = busy();
     let (mut child, stdout) = plain(&lab);
     drop(stdout);
-    let status = wait_for_end(&mut child, PATIENCE).unwrap();
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert!(
-        status.code().is_some() && !stderr.contains("panicked"),
-        "{status}: {stderr}"
-    );
+    let ended = finish(&mut child).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}: {}", ended.status, ended.stderr);
+    assert_eq!(ended.stderr, "");
+}
+
+/// As before `head -1`: the exit code is that of the diagnosis.
+#[test]
+fn a_diagnosis_that_nobody_reads_keeps_its_exit_code() {
+    let scenario = scenario::find("local-rule-lost").unwrap();
+    let mut lab = Lab::of(scenario, Path::new(PROGRAM)).unwrap();
+    lab.apply(scenario.break_it).unwrap();
+    let mut child = on_node(&lab, &["diagnose", "--for", "3s"])
+        .unwrap()
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let ended = finish(&mut child).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{}: {}", ended.status, ended.stderr);
+    assert_eq!(ended.stderr, "");
 }
 
 /// In the incident nothing can be reached, not even 127.0.0.1: here there is no route at all, and `lo` is down.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,7 +13,7 @@ use std::sync::OnceLock;
 use lab::folder::Folder;
 use lab::lab::Lab;
 use lab::scenario;
-use lab::tracer::{Break, Ended, command, observe, run};
+use lab::tracer::{Break, Ended, command, finish, observe, on_node, run};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
@@ -83,6 +84,48 @@ fn a_recording_gives_the_same_verdict_to_the_letter() {
         assert_eq!(replayed[member], recording.live[member], "{member}");
     }
     assert_eq!(ended.status.code(), recording.code);
+}
+
+/// The last block says all that there is to say, of the end as of the beginning.
+#[test]
+fn a_recording_of_plain_text_ends_as_the_live_run_did() {
+    let scenario = scenario::find("local-rule-lost").unwrap();
+    let mut lab = Lab::of(scenario, Path::new(PROGRAM)).unwrap();
+    let folder = Folder::new().unwrap();
+    let file = folder.file("plain.pcapng");
+    let path = file.to_str().unwrap();
+    let mut child = on_node(&lab, &["--plain", "--record", path])
+        .unwrap()
+        .spawn()
+        .unwrap();
+    lab.apply(scenario.break_it).unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut live = String::new();
+    while !live.contains("R01") {
+        let read = stdout.read_line(&mut live).unwrap();
+        assert_ne!(read, 0, "no verdict: {live}\n{:?}", finish(&mut child));
+    }
+    lab::process::send(child.id(), libc::SIGINT).unwrap();
+    stdout.read_to_string(&mut live).unwrap();
+    let ended = finish(&mut child).unwrap();
+    assert_eq!(
+        (ended.status.code(), ended.stderr.as_str()),
+        (Some(0), ""),
+        "{live}"
+    );
+    let replayed = tracer(&["replay", path, "--plain"]);
+    assert_eq!(last_block(&replayed.stdout), last_block(&live));
+    let report = diagnose(&file).report().unwrap();
+    assert_eq!(report["verdicts"][0]["id"], "R01", "{report:#}");
+    let arrived = format!("arrived {} =", report["ledger"]["arrived"]);
+    assert!(last_block(&live).contains(&arrived), "{arrived} is not in {live}");
+}
+
+/// From the line with the last time on.
+fn last_block(text: &str) -> &str {
+    let line = text.rfind(" UTC  ").unwrap_or(0);
+    let start = text[..line].rfind('\n').map_or(0, |end| end + 1);
+    &text[start..]
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use lab::lab::{Lab, PATIENCE};
-use lab::scenario::{self, Place};
+use lab::scenario;
 use lab::terminal::{Settings, Terminal, wait_for_end};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
@@ -33,9 +33,8 @@ impl Live {
         let lab = Lab::of(scenario, Path::new(PROGRAM)).unwrap();
         let terminal = Terminal::open(size(rows), size(columns)).unwrap();
         let before = terminal.settings().unwrap();
-        let mut command = std::process::Command::new(lab::tracer::binary().unwrap());
-        command.args(["--netns", lab.netns(Place::Node).name(), "--uplink", "eth0"]);
-        let child = terminal.spawn(&mut command).unwrap();
+        let command = std::process::Command::new(lab::tracer::binary().unwrap());
+        let child = terminal.spawn(&mut lab::tracer::watching(command, &lab)).unwrap();
         let live = Self {
             lab,
             terminal,
@@ -112,10 +111,12 @@ fn a_tiny_terminal_and_changes_of_its_size_do_no_harm() {
 }
 
 #[test]
-fn sigterm_restores_the_terminal() {
-    let live = Live::start("no-socket", 24, 80);
-    lab::process::send(live.child.id(), libc::SIGTERM).unwrap();
-    live.assert_restored();
+fn signals_restore_the_terminal() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        let live = Live::start("no-socket", 24, 80);
+        lab::process::send(live.child.id(), signal).unwrap();
+        live.assert_restored();
+    }
 }
 
 #[test]
@@ -123,4 +124,41 @@ fn ctrl_c_restores_the_terminal() {
     let mut live = Live::start("no-socket", 24, 80);
     live.terminal.type_in("\x03").unwrap();
     live.assert_restored();
+}
+
+/// A connection broke, or a window was closed: nobody is left to be told, and nothing goes wrong over that.
+/// `ready` waits until the tracer is at work.
+fn assert_a_hang_up_ends(args: &[&str], ready: impl Fn(&mut Child, &Terminal)) {
+    let lab = Lab::of(scenario::find("no-socket").unwrap(), Path::new(PROGRAM)).unwrap();
+    let terminal = Terminal::open(size(24), size(80)).unwrap();
+    let mut command = std::process::Command::new(lab::tracer::binary().unwrap());
+    command.args(args);
+    let mut child = terminal.spawn(&mut lab::tracer::watching(command, &lab)).unwrap();
+    ready(&mut child, &terminal);
+    terminal.hang_up().unwrap();
+    let status = wait_for_end(&mut child, PATIENCE).unwrap();
+    // 1 is a diagnosis that found something; a panic would be 101.
+    assert!(matches!(status.code(), Some(0 | 1)), "{status}");
+}
+
+fn shows_something(terminal: &Terminal) {
+    let any = |screen: &vt100::Screen| !screen.contents().trim().is_empty();
+    terminal.wait_for("any text", PATIENCE, any).unwrap();
+}
+
+#[test]
+fn a_hang_up_ends_the_screen() {
+    assert_a_hang_up_ends(&[], |_, terminal| shows_something(terminal));
+}
+
+#[test]
+fn a_hang_up_ends_plain_text() {
+    assert_a_hang_up_ends(&["--plain"], |_, terminal| shows_something(terminal));
+}
+
+#[test]
+fn a_hang_up_ends_a_diagnosis() {
+    assert_a_hang_up_ends(&["diagnose", "--for", "100s"], |child, _| {
+        lab::tracer::wait_until_it_watches(child).unwrap();
+    });
 }

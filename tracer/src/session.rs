@@ -47,12 +47,13 @@ impl State {
         if let Recording::On(writer) = &mut self.recording
             && let Err(error) = writer.write(event)
         {
-            self.fail(event.at, error);
+            // A full disk must not end the diagnosis.
+            self.tell_failure(event.at, &error);
+            self.recording = Recording::Failed(error);
         }
     }
 
-    /// A full disk must not end the diagnosis: the recording ends, and the report says so.
-    fn fail(&mut self, at: u64, error: trace::Error) {
+    fn tell_failure(&mut self, at: u64, error: &trace::Error) {
         self.model.apply(&Event {
             at,
             body: Body::Capability(Capability {
@@ -61,7 +62,6 @@ impl State {
                 why: error.to_string(),
             }),
         });
-        self.recording = Recording::Failed(error);
     }
 }
 
@@ -114,17 +114,18 @@ impl Session {
         drop(watch);
         let at = node::clock::boottime_ns();
         state.take(&Event { at, body: Body::Stop });
-        if let Recording::On(writer) = std::mem::replace(&mut state.recording, Recording::Off)
-            && let Err(error) = writer.finish()
-        {
-            state.fail(at, error);
+        let recording = std::mem::replace(&mut state.recording, Recording::Off);
+        let unrecorded = match recording {
+            Recording::Off => None,
+            Recording::On(writer) => writer.finish().err(),
+            Recording::Failed(error) => Some(error),
+        };
+        if let Some(error) = &unrecorded {
+            state.tell_failure(at, error);
         }
         Ended {
             report: diagnosis::report(&state.model),
-            unrecorded: match state.recording {
-                Recording::Failed(error) => Some(error),
-                Recording::Off | Recording::On(_) => None,
-            },
+            unrecorded,
         }
     }
 
