@@ -248,6 +248,27 @@ fn a_foreign_or_damaged_file_gets_one_clear_line() {
     assert!(ended.stderr.contains("none.pcapng") && ended.stderr.trim_end().lines().count() == 1);
 }
 
+/// What would be ignored is refused, so that nobody takes it for done.
+#[test]
+fn options_for_watching_are_refused_where_a_recording_is_read() {
+    let (folder, file) = trace(&recording().bytes);
+    let (file, new) = (file.to_str().unwrap(), folder.file("new.pcapng"));
+    let record = ["--record", new.to_str().unwrap()];
+    for command in [
+        &["replay", file][..],
+        &["export", file],
+        &["diagnose", "--trace", file],
+    ] {
+        for option in [&record[..], &["--netns", "x"], &["--uplink", "x"], &["--verbose"]] {
+            let ended = tracer(&[command, option].concat());
+            assert_eq!(ended.status.code(), Some(2), "{command:?} {option:?}");
+            assert_eq!((ended.stdout.as_str(), new.exists()), ("", false));
+            assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{}", ended.stderr);
+            assert!(ended.stderr.contains(option[0]), "{}", ended.stderr);
+        }
+    }
+}
+
 #[test]
 fn an_export_as_lines_of_json_is_all_of_it() {
     let (folder, file) = trace(&recording().bytes);

@@ -28,13 +28,16 @@ pub(super) struct Arguments {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Diagnose a recording instead of this node
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["netns", "uplink", "record"])]
+    #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 }
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
     let report = match &arguments.trace {
-        Some(path) => of_trace(path)?,
+        Some(path) => {
+            watch.refuse_with_recording()?;
+            of_trace(path)?
+        }
         None => of_node(watch, arguments.period).await?,
     };
     let failed = report.failure_found();

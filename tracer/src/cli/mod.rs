@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::filter::{Filter, FlowPattern};
@@ -97,6 +97,23 @@ impl WatchArgs {
             floor: false,
         }
     }
+
+    /// Refuses what has no meaning where a recording is read: it must not look as if it were done.
+    fn refuse_with_recording(&self) -> Result<()> {
+        let given = [
+            ("--netns", self.netns.is_some()),
+            ("--uplink", !self.uplink.is_empty()),
+            ("--record", self.record.is_some()),
+            ("--without", !self.without.is_empty()),
+            ("--verbose", self.verbose),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((option, _)) => {
+                bail!("{option} is for watching this node; leave it out where a recording is read")
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// What to show of it.
@@ -167,8 +184,14 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         match &cli.command {
             None => live::run(&cli.watch, &cli.show).await,
             Some(Command::Diagnose(arguments)) => diagnose::run(&cli.watch, &cli.show, arguments).await,
-            Some(Command::Replay(arguments)) => replay::run(&cli.show, arguments).await,
-            Some(Command::Export(arguments)) => export::run(arguments),
+            Some(Command::Replay(arguments)) => {
+                cli.watch.refuse_with_recording()?;
+                replay::run(&cli.show, arguments).await
+            }
+            Some(Command::Export(arguments)) => {
+                cli.watch.refuse_with_recording()?;
+                export::run(arguments)
+            }
             Some(Command::Cost(arguments)) => cost::run(&cli.watch, arguments).await,
         }
     });
