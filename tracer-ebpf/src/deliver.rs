@@ -20,6 +20,7 @@ const FOUND: u32 = flag::INCOMING | flag::SOCKET_FOUND;
 /// TCP states (include/net/tcp_states.h).
 const ESTABLISHED: u32 = 1;
 const SYN_SENT: u32 = 2;
+const SYN_RECV: u32 = 3;
 const CLOSE: u32 = 7;
 const LISTEN: u32 = 10;
 
@@ -43,10 +44,10 @@ pub fn matched(ctx: BtfTracePointContext) -> i32 {
         Some(segments) => {
             // SAFETY: a valid pointer to a value that is only written under the socket's lock.
             let segments = unsafe { &mut *segments };
-            let new = seen.wrapping_sub(segments.seen);
+            let new = growth(segments.seen, seen);
             segments.seen = seen;
             segments.iif = iif;
-            u64::from(new)
+            new
         }
         None => {
             // A socket from before the start: what came before this segment is not ours to count.
@@ -82,13 +83,16 @@ pub fn state(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let netns = sock.netns();
-    let flow = sock.flow(netns, TCP);
     if !watched(netns) {
         return 0;
     }
+    let mut flow = sock.flow(netns, TCP);
+    if flow.local_port == 0 {
+        flow.local_port = sock.source_port();
+    }
     let loopback = is_loopback(&flow);
     if !loopback && to != LISTEN && from != LISTEN {
-        catch_up(sock, &flow, to);
+        catch_up(sock, &flow, from, to);
     }
     if to != SYN_SENT && to != LISTEN && to != ESTABLISHED && to != CLOSE {
         return 0;
@@ -123,38 +127,66 @@ pub fn state(ctx: BtfTracePointContext) -> i32 {
 
 /// Enters the segments that a socket has counted since it was last looked at.
 #[inline(always)]
-fn catch_up(sock: Sock, flow: &FlowKey, to: u32) {
+fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
     let key = sock.0 as u64;
     let seen = sock.segments_in();
+    if to == SYN_SENT || from == SYN_RECV {
+        // A new connection. An accepted one has counted the SYN that was the listener's
+        // (`tcp_create_openreq_child` begins with it), and that is entered as consumed.
+        let new = if from == SYN_RECV && to == ESTABLISHED {
+            seen.saturating_sub(1)
+        } else {
+            0
+        };
+        let iif = arrival_device(flow);
+        if new != 0 {
+            enter_matched(program::STATE, flow, u64::from(new), iif);
+        }
+        // Should the address have been another socket's whose end was not seen, that is forgotten.
+        if SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
+            lose(loss::SOCKETS_FULL, 1);
+        }
+        if to != CLOSE {
+            return;
+        }
+    }
     match SOCKETS.get_ptr_mut(key) {
         Some(segments) => {
             // SAFETY: a valid pointer to a value that is only written under the socket's lock.
             let segments = unsafe { &mut *segments };
-            let new = seen.wrapping_sub(segments.seen);
+            let new = growth(segments.seen, seen);
             if segments.iif == 0 {
                 segments.iif = arrival_device(flow);
             }
             // Where the device is not known yet, a later look will enter them, the last one in any case.
             if new != 0 && (segments.iif != 0 || to == CLOSE) {
                 segments.seen = seen;
-                enter_matched(program::STATE, flow, u64::from(new), segments.iif);
+                enter_matched(program::STATE, flow, new, segments.iif);
             }
             if to == CLOSE {
                 let _ = SOCKETS.remove(key);
             }
         }
-        None => {
-            // A new connection starts from what it has; an old one is first seen here.
-            let new = if to == ESTABLISHED { seen } else { 0 };
+        None if to != CLOSE => {
+            // A socket from before the start: what came before now is not ours to count, but for the answer
+            // to a connection that it was opening.
             let iif = arrival_device(flow);
-            if new != 0 {
-                enter_matched(program::STATE, flow, u64::from(new), iif);
+            if from == SYN_SENT && seen != 0 {
+                enter_matched(program::STATE, flow, u64::from(seen), iif);
             }
-            if to != CLOSE && SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
+            if SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
                 lose(loss::SOCKETS_FULL, 1);
             }
         }
+        None => {}
     }
+}
+
+/// By how much a socket's count of segments grew. One that fell is another socket's, at the same address.
+#[inline(always)]
+fn growth(before: u32, now: u32) -> u64 {
+    let new = now.wrapping_sub(before);
+    if new > u32::MAX / 2 { 0 } else { u64::from(new) }
 }
 
 /// `sk_data_ready(sk)`: data was put in a socket's receive queue. For UDP and ICMP once a datagram.

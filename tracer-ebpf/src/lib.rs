@@ -545,6 +545,8 @@ pub struct Offsets {
     pub kn_id: u32,
     /// From a `socket` to its inode's number: `socket_alloc.vfs_inode.i_ino` less `socket_alloc.socket`
     pub socket_ino: u32,
+    /// `inet_sock.inet_sport`
+    pub inet_sport: u32,
     /// `tcp_sock.segs_in`
     pub tcp_segs_in: u32,
     /// `task_struct.nsproxy`
@@ -593,7 +595,7 @@ const _: () = {
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
-    assert!(size_of::<Offsets>() == 39 * 4);
+    assert!(size_of::<Offsets>() == 40 * 4);
     assert!(size_of::<Config>() == 24);
 };
 

@@ -67,6 +67,15 @@ impl Sock {
         unsafe { load(self.0, offset!(sk_num)) }
     }
 
+    /// Port it was bound to, host byte order: that of [`Self::local_port`], and kept when the port is given
+    /// back, which is before a socket is told to be closed (`inet_put_port`). Only of a full IP socket.
+    #[inline(always)]
+    pub fn source_port(self) -> u16 {
+        let address = self.0 as u64 + u64::from(offset!(inet_sport));
+        // SAFETY: a helper that checks the address itself; the verifier knows a `sock`, not the `inet_sock`.
+        u16::from_be(unsafe { bpf_probe_read_kernel(address as *const u16) }.unwrap_or(0))
+    }
+
     /// Inode of its namespace.
     #[inline(always)]
     pub fn netns(self) -> u32 {

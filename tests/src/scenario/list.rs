@@ -150,8 +150,7 @@ const LOCAL_RULE_LOST: Scenario = Scenario {
             },
         ],
         starved: Some(NODE_CLIENT),
-        // What waits for a neighbour, or for the next look at a closing socket, is in no column yet.
-        most_unexplained: 0.15,
+        most_unexplained: 0.01,
     },
     late: true,
 };
@@ -194,8 +193,7 @@ const RP_FILTER: Scenario = Scenario {
             socket_found: None,
         }],
         starved: Some(NODE_CLIENT),
-        // What waits for a neighbour, or for the next look at a closing socket, is in no column yet.
-        most_unexplained: 0.15,
+        most_unexplained: 0.01,
     },
     late: true,
 };
@@ -239,8 +237,7 @@ const NO_SOCKET: Scenario = Scenario {
             },
         ],
         starved: None,
-        // What waits for a neighbour, or for the next look at a closing socket, is in no column yet.
-        most_unexplained: 0.15,
+        most_unexplained: 0.01,
     },
     late: false,
 };
@@ -272,8 +269,7 @@ const SILENT_PATH: Scenario = Scenario {
         verdict: Some("D01"),
         drops: &[],
         starved: None,
-        // What waits for a neighbour, or for the next look at a closing socket, is in no column yet.
-        most_unexplained: 0.15,
+        most_unexplained: 0.01,
     },
     // A peer that never answered while it was watched may be one that is merely down.
     late: false,

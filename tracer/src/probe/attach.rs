@@ -1,5 +1,7 @@
 //! Loading and attaching: each program is a capability of its own.
 
+use std::io::Write as _;
+
 use aya::programs::BtfTracePoint;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -172,18 +174,28 @@ impl Probe {
         };
         let mut ebpf = load(&offsets, &config, &aya_btf)?;
 
-        let mut capabilities = Vec::new();
-        let mut attached = Vec::new();
+        // Loading takes a hundred times as long as attaching. All programs are loaded first, and attached at
+        // once, arrivals last: so that no packet is seen to arrive whose end nobody would see.
+        let mut outcomes: Vec<(&Program, Option<String>)> = Vec::new();
         for program in programs() {
             let why = if options.without.iter().any(|name| name == program.capability) {
                 Some("left out as asked".to_owned())
             } else {
-                attach(&mut ebpf, program, &btf, &aya_btf, &missing).err()
+                load_program(&mut ebpf, program, &btf, &aya_btf, &missing).err()
             };
-            if why.is_none() {
-                attached.push(program.name);
-            }
-            capabilities.push(Capability {
+            outcomes.push((program, why));
+        }
+        for (program, why) in outcomes.iter_mut().rev().filter(|(_, why)| why.is_none()) {
+            *why = attach_program(&mut ebpf, program).err();
+        }
+        let attached: Vec<_> = outcomes
+            .iter()
+            .filter(|(_, why)| why.is_none())
+            .map(|(program, _)| program.name)
+            .collect();
+        let capabilities: Vec<_> = outcomes
+            .into_iter()
+            .map(|(program, why)| Capability {
                 name: program.capability.to_owned(),
                 state: if why.is_none() {
                     CapabilityState::Available
@@ -191,8 +203,8 @@ impl Probe {
                     CapabilityState::Unavailable
                 },
                 why: why.map_or_else(String::new, |why| format!("{why}; {}", program.unseen)),
-            });
-        }
+            })
+            .collect();
         if !attached.contains(&"arrival") && !attached.contains(&"drop") {
             let why = capabilities
                 .first()
@@ -205,7 +217,9 @@ impl Probe {
                 name: "floor",
                 ..programs()[0]
             };
-            attach(&mut ebpf, &floor, &btf, &aya_btf, &missing).map_err(Error::NothingAttached)?;
+            load_program(&mut ebpf, &floor, &btf, &aya_btf, &missing)
+                .and_then(|()| attach_program(&mut ebpf, &floor))
+                .map_err(Error::NothingAttached)?;
         }
         let logger = if options.verbose {
             EbpfLogger::init_with_logger(&mut ebpf, StderrLog).ok()
@@ -257,7 +271,7 @@ fn random() -> Result<u64, Error> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-fn attach(
+fn load_program(
     ebpf: &mut Ebpf,
     program: &Program,
     btf: &Btf,
@@ -270,19 +284,28 @@ fn attach(
     if let Some((_, member)) = missing.iter().find(|(group, _)| program.needs.contains(group)) {
         return Err(format!("this kernel has no {member}"));
     }
-    let refused = |cause: &dyn std::error::Error| {
-        format!("tracepoint {} refused: {}", program.tracepoint, chain(cause))
-    };
-    let loaded: &mut BtfTracePoint = ebpf
-        .program_mut(program.name)
+    tracepoint(ebpf, program)?
+        .load(program.tracepoint, aya_btf)
+        .map_err(|cause| refused(program, &cause))
+}
+
+fn attach_program(ebpf: &mut Ebpf, program: &Program) -> Result<(), String> {
+    match tracepoint(ebpf, program)?.attach() {
+        // The link is kept in the program, and lives as long as it.
+        Ok(_link) => Ok(()),
+        Err(cause) => Err(refused(program, &cause)),
+    }
+}
+
+fn tracepoint<'a>(ebpf: &'a mut Ebpf, program: &Program) -> Result<&'a mut BtfTracePoint, String> {
+    ebpf.program_mut(program.name)
         .ok_or_else(|| format!("the BPF object has no program {}", program.name))?
         .try_into()
-        .map_err(|cause: aya::programs::ProgramError| refused(&cause))?;
-    loaded
-        .load(program.tracepoint, aya_btf)
-        .map_err(|cause| refused(&cause))?;
-    loaded.attach().map_err(|cause| refused(&cause))?;
-    Ok(())
+        .map_err(|cause: aya::programs::ProgramError| refused(program, &cause))
+}
+
+fn refused(program: &Program, cause: &dyn std::error::Error) -> String {
+    format!("tracepoint {} refused: {}", program.tracepoint, chain(cause))
 }
 
 /// An error with its causes in one line. The verifier's log is long: only its last line is kept.
@@ -316,7 +339,8 @@ impl log::Log for StderrLog {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "tracer: bpf: {}: {}",
             record.level().as_str().to_lowercase(),
             record.args()

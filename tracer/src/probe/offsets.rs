@@ -77,6 +77,7 @@ members! {
     sk_cgroup = Extra "sock" "sk_cgrp_data.cgroup";
     cgroup_kn = Extra "cgroup" "kn";
     kn_id = Extra "kernfs_node" "id";
+    inet_sport = Segments "inet_sock" "inet_sport";
     tcp_segs_in = Segments "tcp_sock" "segs_in";
     task_nsproxy = Task "task_struct" "nsproxy";
     nsproxy_net = Task "nsproxy" "net_ns";

@@ -28,10 +28,33 @@ static HOOK: Once = Once::new();
 /// What a terminal is taken for that does not know its size, as serial lines do not.
 const FALLBACK: (u16, u16) = (80, 24);
 
+/// The terminal's output. Once the terminal was given back it takes everything and writes nothing: ratatui
+/// wants to show the cursor when it is dropped, and would complain of a terminal that is gone.
+#[derive(Debug)]
+struct Output(File);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if TAKEN.load(Ordering::SeqCst) {
+            self.0.write(bytes)
+        } else {
+            Ok(bytes.len())
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if TAKEN.load(Ordering::SeqCst) {
+            self.0.flush()
+        } else {
+            Ok(())
+        }
+    }
+}
+
 /// The terminal while it is ours. Dropping it gives the terminal back; so does a panic.
 #[derive(Debug)]
 pub struct Screen {
-    terminal: Terminal<CrosstermBackend<BufWriter<File>>>,
+    terminal: Terminal<CrosstermBackend<BufWriter<Output>>>,
 }
 
 impl Screen {
@@ -66,7 +89,7 @@ impl Screen {
 
     fn take(output: File) -> io::Result<Self> {
         enable_raw_mode()?;
-        let mut output = BufWriter::with_capacity(1 << 16, output);
+        let mut output = BufWriter::with_capacity(1 << 16, Output(output));
         queue!(output, EnterAlternateScreen, Hide, Clear(ClearType::All))?;
         output.flush()?;
         let viewport = Viewport::Fixed(Rect::from(((0, 0).into(), size().into())));
