@@ -150,7 +150,8 @@ const LOCAL_RULE_LOST: Scenario = Scenario {
             },
         ],
         starved: Some(NODE_CLIENT),
-        most_unexplained: 0.01,
+        // Answers to pings wait up to 3 s for a neighbour.
+        most_unexplained: 0.05,
     },
     late: true,
 };
