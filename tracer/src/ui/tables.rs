@@ -55,13 +55,13 @@ pub fn drops(drops: &[&Drop], room: usize) -> Set {
     let units = drops.iter().any(|drop| !drop.units.is_empty());
     let mut columns = vec![
         Column::new("reason", Kind::Text(19), 0),
-        Column::new("location", Kind::Place(14), 0),
+        Column::new("location", Kind::Place(18), 0),
         Column::new("class", Kind::Text(8), 1),
         Column::new("packets", Kind::Number, 0),
         Column::new("rate", Kind::Number, 0),
         Column::new("sock", Kind::Text(4), 2),
-        Column::new("device", Kind::Ends(6), 3),
-        Column::new("proto", Kind::Text(5), 4),
+        Column::new("dev", Kind::Ends(6), 4),
+        Column::new("proto", Kind::Text(5), 3),
         Column::new("way", Kind::Text(5), LUXURY),
         Column::new("bytes", Kind::Number, LUXURY + 2),
     ];
