@@ -2,7 +2,7 @@
 
 use super::format::{clean, count, day, plural};
 use super::{tables, words};
-use crate::report::{CapabilityState, Report, Verdict, Where};
+use crate::report::{CapabilityState, Flow, Report, Verdict, Where};
 
 /// A line of a page, and what it is, so that a screen may set it off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub enum Kind {
     /// A command or the row of a table: never broken, so that it can be copied and stays aligned.
     Verbatim,
 }
+
+/// Columns that [`Page::section`] indents by.
+pub const INDENT: usize = 2;
 
 /// Lines in the making.
 #[derive(Clone, Debug, Default)]
@@ -67,8 +70,10 @@ impl Page {
     }
 }
 
-/// Flows of a verdict that are shown at most; the rest is counted.
-const FLOWS: usize = 10;
+/// Flows under one heading that are shown at most; the rest is counted.
+const FLOWS: usize = 8;
+/// Columns that flows are set in at most: each takes two lines then, and no line is hard to follow.
+const FLOW_COLUMNS: usize = 98;
 
 /// Where the fault is, and what that means.
 pub fn place(page: &mut Page, report: &Report) {
@@ -79,19 +84,20 @@ pub fn place(page: &mut Page, report: &Report) {
     page.gap();
 }
 
-/// Everything that the verdicts of a report say; on a healthy node what that rests on.
-pub fn verdicts(page: &mut Page, report: &Report) {
+/// Everything that the verdicts of a report say; on a healthy node what that rests on. Their flows are set in
+/// `flows` columns; `None` where the reader has the table of flows beside.
+pub fn verdicts(page: &mut Page, report: &Report, room: Option<usize>) {
     match words::leading(report) {
-        Some(verdict) => one(page, verdict, report),
+        Some(verdict) => one(page, verdict, report, room),
         None => nothing(page, report),
     }
     for verdict in words::others(report) {
         page.gap();
-        one(page, verdict, report);
+        one(page, verdict, report, room);
     }
 }
 
-fn one(page: &mut Page, verdict: &Verdict, report: &Report) {
+fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>) {
     page.line(Kind::Title, format!("{}  {}", verdict.id, verdict.title));
     page.line(
         Kind::Text,
@@ -113,14 +119,47 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report) {
             .iter()
             .map(|seen| format!("{}: {}", seen.kind, seen.text)),
     );
-    page.section("Check (changes nothing)", Kind::Verbatim, &verdict.check);
-    page.section("Mend", Kind::Verbatim, &verdict.remedy);
+    commands(page, "Check (changes nothing)", &verdict.check);
+    commands(page, "Mend", &verdict.remedy);
     page.section("Units that suffer", Kind::Text, some(verdict.units.join(" ")));
-    let shown = verdict.flows.iter().take(FLOWS).map(tables::sentence);
+    if let Some(room) = room {
+        flows(page, "Flows that suffer", &verdict.flows, room);
+    }
+}
+
+/// Commands as they can be copied, each with its comment below; and advice that is no command.
+fn commands(page: &mut Page, heading: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    page.gap();
+    page.line(Kind::Heading, heading);
+    for line in lines {
+        match line.split_once("  # ") {
+            Some((command, comment)) => {
+                page.line(Kind::Verbatim, format!("  {}", command.trim_end()));
+                page.line(Kind::Text, format!("      {comment}"));
+            }
+            // A sentence begins with a capital letter, a command does not.
+            None if line.starts_with(char::is_uppercase) => page.line(Kind::Text, format!("  {line}")),
+            None => page.line(Kind::Verbatim, format!("  {line}")),
+        }
+    }
+}
+
+/// The first flows as a table that is at most `room` wide, and how many more there are.
+pub fn flows(page: &mut Page, heading: &str, flows: &[Flow], room: usize) {
+    if flows.is_empty() {
+        return;
+    }
+    let shown = &flows[..flows.len().min(FLOWS)];
+    let set = tables::flows(shown, room.saturating_sub(INDENT).min(FLOW_COLUMNS));
+    let rows = set.flows.into_iter().flatten();
+    let rest = more(flows.len(), FLOWS);
     page.section(
-        "Flows that suffer",
-        Kind::Text,
-        shown.chain(more(verdict.flows.len(), FLOWS)),
+        heading,
+        Kind::Verbatim,
+        [set.header].into_iter().chain(rows).chain(rest),
     );
 }
 

@@ -168,18 +168,22 @@ pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// Control characters shown as `?`: names of processes may hold escape sequences.
+/// Control characters shown as `?`: names of processes may hold escape sequences. The arrow of a flow in a
+/// sentence is written as in the tables, so that one flow looks alike everywhere, on any terminal.
 #[must_use]
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) {
-        Cow::Owned(
-            text.chars()
-                .map(|c| if c.is_control() { '?' } else { c })
-                .collect(),
-        )
-    } else {
-        Cow::Borrowed(text)
+    if !text.chars().any(|c| c.is_control() || c == '→') {
+        return Cow::Borrowed(text);
     }
+    let mut cleaned = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '→' => cleaned.push_str("->"),
+            c if c.is_control() => cleaned.push('?'),
+            c => cleaned.push(c),
+        }
+    }
+    Cow::Owned(cleaned)
 }
 
 /// At most `columns` wide; what is cut off is marked with `~`.

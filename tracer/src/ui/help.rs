@@ -38,7 +38,9 @@ pub fn page(report: &Report) -> Vec<Line> {
         [
             "arrived: packets that came in by an uplink. delivered: reached a socket. forwarded: left by a \
          device. answered: used up by the kernel itself. dropped: see Drops. queued: wait for a process to \
-         read them; per second: by how much the queues grow. unexplained: the rest, never hidden.",
+         read them; per second: by how much the queues grow. unexplained: the rest, never hidden: packets \
+         that are on their way, and what no probe saw end. It falls again when such packets arrive \
+         somewhere; below 0 more was accounted for than arrived.",
         ],
     );
     page.section(
@@ -46,7 +48,8 @@ pub fn page(report: &Report) -> Vec<Line> {
         Kind::Text,
         [
             "class: state = the host lost a route, rule, address or neighbour; resource = something is full; \
-         policy = someone decided it; protocol, environment = housekeeping, mostly harmless.",
+         policy = someone decided it; protocol, environment = housekeeping, mostly harmless, and last in the \
+         table.",
             "sock: the kernel had already found the socket that the packet was for.",
             "way: in = part of the ledger; inner = arrived by another device; out = was being sent.",
         ],

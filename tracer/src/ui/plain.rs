@@ -71,7 +71,7 @@ pub fn block(report: &Report) -> String {
     push(&mut text, &format!("  rate   {}", ledger::rates(report)));
 
     if !report.drops.is_empty() {
-        let drops = tables::drops(&report.drops).set(WIDTH - 9);
+        let drops = tables::drops(&tables::in_order(&report.drops), WIDTH - 9);
         push(&mut text, &format!("  drops  {}", drops.header));
         for row in drops.rows.iter().take(ROWS) {
             push(&mut text, &format!("         {row}"));

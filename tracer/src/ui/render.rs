@@ -21,6 +21,9 @@ const TALL: u16 = 36;
 /// Rows that a verdict below the tables needs to be worth it.
 const DETAILS: usize = 8;
 
+/// Ends an explanation that goes on on the page of verdicts.
+const REST: &str = " ... (v)";
+
 type Lines = Vec<Line<'static>>;
 
 /// Draws the report, or the one at which the reader paused, on the whole frame.
@@ -65,7 +68,7 @@ fn overview(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
         let fixed = head(report, theme, columns, 0).len() + also + books + foot.len();
         let (drops, flows) = (report.drops.len(), report.starved.len());
         let tables = titles(drops) + drops + titles(flows) + 2 * flows;
-        let least = if area.height < 24 { 1 } else { 2 };
+        let least = if area.height < 24 { 1 } else { 3 };
         usize::from(area.height).saturating_sub(fixed + tables).max(least)
     };
     let head = head(report, theme, columns, explanation);
@@ -171,7 +174,8 @@ fn head(report: &Report, theme: Theme, columns: usize, explanation: usize) -> Li
         for (index, part) in parts.into_iter().take(explanation).enumerate() {
             let last = cut && index + 1 == explanation;
             let part = if last {
-                format!("{} ~", fit(&part, columns - 2))
+                let words = wrap(&part, columns.saturating_sub(width(REST)));
+                format!("{}{REST}", words.first().map_or("", String::as_str))
             } else {
                 part
             };
@@ -194,7 +198,8 @@ fn titles(number: usize) -> usize {
 fn books_and_tables(report: &Report, view: &mut ViewState, columns: usize, room: usize) -> Lines {
     let theme = view.theme;
     let mut lines = books(report, theme, columns);
-    let drops = tables::drops(&report.drops).set(columns);
+    let order = tables::in_order(&report.drops);
+    let drops = tables::drops(&order, columns);
     let flows = tables::flows(&report.starved, columns);
     let height = flows.flows.first().map_or(1, Vec::len);
     let free = room.saturating_sub(lines.len() + titles(drops.rows.len()) + titles(flows.flows.len()));
@@ -216,7 +221,7 @@ fn books_and_tables(report: &Report, view: &mut ViewState, columns: usize, room:
         lines.push(paint(theme, &fit(&drops.header, columns), theme.heading()));
     }
     for index in shown {
-        let style = theme.class(report.drops[index].class);
+        let style = theme.class(order[index].class);
         lines.push(paint(theme, &fit(&drops.rows[index], columns), style));
     }
 
@@ -266,7 +271,7 @@ fn books(report: &Report, theme: Theme, columns: usize) -> Lines {
 fn verdict(report: &Report, view: &mut ViewState, columns: usize, room: usize) -> Lines {
     let theme = view.theme;
     let mut page = details::Page::default();
-    details::verdicts(&mut page, report);
+    details::verdicts(&mut page, report, None);
     page.section("Not seen", Kind::Text, words::not_seen(report));
     page.section("Not recorded", Kind::Text, words::losses(&report.losses));
     let all = broken(&page.into_lines(), theme, columns);
@@ -281,14 +286,20 @@ fn verdict(report: &Report, view: &mut ViewState, columns: usize, room: usize) -
 fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     let theme = view.theme;
     let mut lines = Lines::new();
-    let mut warn = |label: &str, parts: Vec<String>| {
+    let mut warn = |style: Style, label: &str, parts: Vec<String>| {
         if let Some(text) = headed(label, &parts, columns) {
-            lines.push(paint(theme, &text, theme.warning()));
+            lines.push(paint(theme, &text, style));
         }
     };
-    warn("not recorded: ", words::losses(&report.losses));
-    warn("not seen: ", words::not_seen(report));
-    warn("", words::filter(report).into_iter().collect());
+    // Examples beyond their budget are no loss of counts, and no reason to be alarmed.
+    let style = if words::nothing_lost(&report.losses) {
+        theme.quiet()
+    } else {
+        theme.warning()
+    };
+    warn(style, "not recorded: ", words::losses(&report.losses));
+    warn(theme.warning(), "not seen: ", words::not_seen(report));
+    warn(theme.warning(), "", words::filter(report).into_iter().collect());
     let node = words::node(report);
     let window = format!(
         "{} UTC ({})",

@@ -9,6 +9,8 @@ pub enum Kind {
     Text(usize),
     /// Text, cut in its middle down to this width.
     Ends(usize),
+    /// A place in the kernel: told without its offset where that has no room, then cut as text.
+    Place(usize),
     /// A number: to the right, never cut.
     Number,
 }
@@ -74,7 +76,7 @@ impl Table {
     pub fn set(&self, room: usize) -> Set {
         let natural: Vec<usize> = self.natural_widths();
         let least = |index: usize| match self.columns[index].kind {
-            Kind::Text(least) | Kind::Ends(least) => {
+            Kind::Text(least) | Kind::Ends(least) | Kind::Place(least) => {
                 natural[index].min(least.max(width(self.columns[index].title)))
             }
             Kind::Number => natural[index],
@@ -149,6 +151,7 @@ impl Table {
             }
             let text = match self.columns[index].kind {
                 Kind::Ends(_) => fit_middle(cell(index), widths[index]),
+                Kind::Place(_) => fit_place(cell(index), widths[index]),
                 Kind::Text(_) | Kind::Number => fit(cell(index), widths[index]),
             };
             let space = " ".repeat(widths[index].saturating_sub(width(&text)));
@@ -157,7 +160,7 @@ impl Table {
                     line.push_str(&space);
                     line.push_str(&text);
                 }
-                Kind::Text(_) | Kind::Ends(_) => {
+                Kind::Text(_) | Kind::Ends(_) | Kind::Place(_) => {
                     line.push_str(&text);
                     line.push_str(&space);
                 }
@@ -165,6 +168,14 @@ impl Table {
         }
         line.truncate(line.trim_end().len());
         line
+    }
+}
+
+/// `ip_forward+0x1c4`, `ip_forward`, `ip_for~`: what fits.
+fn fit_place(place: &str, columns: usize) -> String {
+    match place.split_once('+') {
+        Some((symbol, _)) if width(place) > columns => fit(symbol, columns),
+        _ => fit(place, columns),
     }
 }
 
@@ -202,6 +213,14 @@ mod tests {
         let set = table().set(20);
         assert_eq!(set.rows[0], "NOT_SPECIF~    1,234");
         assert_eq!(set.left_out, ["device"]);
+    }
+
+    #[test]
+    fn a_place_loses_its_offset_first() {
+        assert_eq!(
+            [16, 15, 10, 7].map(|columns| fit_place("ip_forward+0x1c4", columns)),
+            ["ip_forward+0x1c4", "ip_forward", "ip_forward", "ip_for~"]
+        );
     }
 
     #[test]

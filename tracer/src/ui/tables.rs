@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::format::{brief, bytes, clean, count, fit, rate, seconds};
-use super::table::{Column, Kind, LUXURY, Table};
+use super::format::{brief, bytes, clean, count, fit, rate};
+use super::table::{Column, Kind, LUXURY, Set, Table};
 use super::words;
 use crate::report::{Class, Drop, Flow};
 
@@ -38,29 +38,42 @@ fn several<'a>(namespaces: impl Iterator<Item = &'a str>) -> bool {
     namespaces.collect::<BTreeSet<_>>().len() > 1
 }
 
-/// A table of drops. The namespace is told where there is more than one.
+/// In the order of reading: what is housekeeping for most nodes stands last, else as the report has it.
 #[must_use]
-pub fn drops(drops: &[Drop]) -> Table {
+pub fn in_order(drops: &[Drop]) -> Vec<&Drop> {
+    let mut order: Vec<&Drop> = drops.iter().collect();
+    order.sort_by_key(|drop| matches!(drop.class, Class::Protocol | Class::Environment));
+    order
+}
+
+/// Drops, one a row, in at most `room` columns.
+///
+/// The namespace is told where there is more than one, units where there are any.
+#[must_use]
+pub fn drops(drops: &[&Drop], room: usize) -> Set {
     let netns = several(drops.iter().map(|drop| drop.netns.as_str()));
+    let units = drops.iter().any(|drop| !drop.units.is_empty());
     let mut columns = vec![
         Column::new("reason", Kind::Text(19), 0),
-        Column::new("location", Kind::Text(14), 0),
+        Column::new("location", Kind::Place(18), 0),
         Column::new("class", Kind::Text(8), 1),
         Column::new("packets", Kind::Number, 0),
         Column::new("rate", Kind::Number, 0),
         Column::new("sock", Kind::Text(4), 2),
-        Column::new("device", Kind::Ends(6), 3),
-        Column::new("proto", Kind::Text(5), 4),
+        Column::new("dev", Kind::Ends(6), 4),
+        Column::new("proto", Kind::Text(5), 3),
         Column::new("way", Kind::Text(5), LUXURY),
         Column::new("bytes", Kind::Number, LUXURY + 2),
-        Column::new("units", Kind::Text(12), LUXURY + 1),
     ];
+    if units {
+        columns.push(Column::new("units", Kind::Text(12), LUXURY + 1));
+    }
     if netns {
         columns.push(Column::new("netns", Kind::Ends(8), 5));
     }
     let mut table = Table::new(columns);
     for drop in drops {
-        table.row([
+        let mut row = vec![
             drop.reason.clone(),
             drop.location.clone(),
             class(drop.class).to_owned(),
@@ -71,11 +84,14 @@ pub fn drops(drops: &[Drop]) -> Table {
             drop.protocol.clone(),
             way(drop).to_owned(),
             bytes(drop.bytes as f64),
-            drop.units.join(" "),
-            namespace(&drop.netns).to_owned(),
-        ]);
+        ];
+        if units {
+            row.push(drop.units.join(" "));
+        }
+        row.push(namespace(&drop.netns).to_owned());
+        table.row(row);
     }
-    table
+    table.set(room)
 }
 
 /// Columns from which a flow has room on one line.
@@ -141,13 +157,17 @@ fn wide(flows: &[Flow]) -> Table {
     table
 }
 
+const DELIVERED: &str = "delivered";
+const DROPPED: &str = "dropped";
+
 fn narrow(flows: &[Flow], room: usize) -> Flows {
     let netns = several(flows.iter().map(|flow| flow.netns.as_str()));
     let mut table = Table::new(vec![
         Column::new("flow", Kind::Ends(12), 0),
         Column::new("arrived", Kind::Number, 0),
-        Column::new("delivered", Kind::Number, 0),
-        Column::new("dropped", Kind::Number, 2),
+        // Both ends of a flow must be read: what has no room beside them stands on the second line.
+        Column::new(DELIVERED, Kind::Number, LUXURY),
+        Column::new(DROPPED, Kind::Number, LUXURY + 1),
         Column::new("starved", Kind::Number, 1),
     ]);
     for flow in flows {
@@ -164,18 +184,23 @@ fn narrow(flows: &[Flow], room: usize) -> Flows {
     Flows {
         header: set.header,
         flows: rows
-            .map(|(row, flow)| vec![row, fit(&detail(flow, netns), room)])
+            .map(|(row, flow)| vec![row, fit(&detail(flow, netns, &set.left_out), room)])
             .collect(),
     }
 }
 
-/// What the first line of a flow has no room for.
-fn detail(flow: &Flow, netns: bool) -> String {
+/// What the first line of a flow has no room for: the columns that were left out, and more.
+fn detail(flow: &Flow, netns: bool, left_out: &[&str]) -> String {
     let mut parts = vec![
         format!("{} {}", words::owner(flow), words::unit(flow))
             .trim()
             .to_owned(),
     ];
+    for (title, number) in [(DELIVERED, flow.delivered), (DROPPED, flow.dropped)] {
+        if left_out.contains(&title) {
+            parts.push(format!("{title} {}", count(number)));
+        }
+    }
     parts.push(format!(
         "sent {}, resent {}",
         count(flow.sent),
@@ -193,23 +218,37 @@ fn detail(flow: &Flow, netns: bool) -> String {
     clean(&format!("  {}", parts.join(", "))).into_owned()
 }
 
-/// A flow as one sentence.
-#[must_use]
-pub fn sentence(flow: &Flow) -> String {
-    let unit = match words::unit(flow) {
-        "" => String::new(),
-        unit => format!(" ({unit})"),
-    };
-    let text = format!(
-        "{}  {}{unit}  arrived {}, delivered {}, dropped {}, sent {}, resent {}, starved for {}",
-        words::flow(flow),
-        words::owner(flow),
-        count(flow.arrived),
-        count(flow.delivered),
-        count(flow.dropped),
-        count(flow.sent),
-        count(flow.retransmitted),
-        seconds(flow.starved_seconds),
-    );
-    clean(&text).into_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::sample;
+
+    #[test]
+    fn housekeeping_stands_last_and_the_rest_stays_in_order() {
+        let drops = sample::many_drops().drops;
+        let order = in_order(&drops);
+        assert_eq!(order.len(), drops.len());
+        let quiet = |drop: &&Drop| matches!(drop.class, Class::Protocol | Class::Environment);
+        let first_quiet = order.iter().position(quiet).unwrap_or(order.len());
+        assert!(order[first_quiet..].iter().all(quiet));
+        for part in [&order[..first_quiet], &order[first_quiet..]] {
+            assert!(part.is_sorted_by(|a, b| a.packets >= b.packets));
+        }
+    }
+
+    #[test]
+    fn every_number_of_a_flow_is_told_at_any_width() {
+        let report = sample::incident();
+        for room in [60, 80, 100, 131, 132, 200] {
+            let set = flows(&report.starved, room);
+            let text = set.flows[0].join(" ");
+            for (title, number) in [("delivered", "0"), ("dropped", "1,212"), ("arrived", "1,212")] {
+                let in_column = set.header.contains(title) && text.contains(number);
+                assert!(
+                    in_column || text.contains(&format!("{title} {number}")),
+                    "{title} at {room}: {text}"
+                );
+            }
+        }
+    }
 }

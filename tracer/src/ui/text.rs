@@ -1,24 +1,20 @@
 //! The page of `tracer diagnose`.
 
-use super::details::{self, Kind, Line, Page, more};
+use super::details::{self, INDENT, Kind, Line, Page, more};
 use super::format::wrap;
 use super::{ledger, tables};
-use crate::report::Report;
+use crate::report::{Flow, Report};
 
-/// Columns that sentences are broken at; tables and commands are as wide as they are.
+/// Columns that sentences are broken at and tables are fitted to; commands are as wide as they are.
 const WIDTH: usize = 100;
-/// Columns that flows are set in: each takes two lines then, and no line is hard to follow.
-const FLOWS: usize = 120;
-/// Rows of a table that are shown at most; the rest is counted.
-const ROWS: usize = 20;
-/// Columns that [`Page::section`] indents by.
-const INDENT: usize = 2;
+/// Places of drops that are shown at most; the rest is counted.
+const DROPS: usize = 12;
 
 /// The report as a page of text, without escape codes.
 #[must_use]
 pub fn page(report: &Report) -> String {
     let mut text = String::new();
-    for line in lines(report, usize::MAX) {
+    for line in lines(report, WIDTH) {
         match line.kind {
             Kind::Text => {
                 for part in wrap(&line.text, WIDTH) {
@@ -38,31 +34,41 @@ pub fn page(report: &Report) -> String {
 /// The page, line by line, with tables that are at most `room` wide.
 #[must_use]
 pub fn lines(report: &Report, room: usize) -> Vec<Line> {
-    let room = room.saturating_sub(INDENT);
+    let inner = room.saturating_sub(INDENT);
     let mut page = Page::default();
     details::place(&mut page, report);
-    details::verdicts(&mut page, report);
+    details::verdicts(&mut page, report, Some(room));
 
-    page.section("Ledger, in packets", Kind::Verbatim, ledger::down(report));
+    // Beside one another, as on the screen, or below one another where there is no room.
+    let books = ledger::across(report, inner).map_or_else(|| ledger::down(report), Vec::from);
+    page.section("Ledger, in packets", Kind::Verbatim, books);
 
-    let drops = tables::drops(&report.drops).set(room);
-    let header = (!drops.rows.is_empty()).then_some(drops.header);
-    let rows = drops.rows.iter().take(ROWS).cloned();
+    let order = tables::in_order(&report.drops);
+    let shown = &order[..order.len().min(DROPS)];
+    let drops = tables::drops(shown, inner);
+    let header = (!shown.is_empty()).then_some(drops.header);
     page.section(
         "Drops",
         Kind::Verbatim,
-        header.into_iter().chain(rows).chain(more(drops.rows.len(), ROWS)),
+        header
+            .into_iter()
+            .chain(drops.rows)
+            .chain(more(order.len(), DROPS)),
     );
 
-    let flows = tables::flows(&report.starved, room.min(FLOWS));
-    let header = (!flows.flows.is_empty()).then_some(flows.header);
-    let rows = flows.flows.iter().take(ROWS).flatten().cloned();
-    let rest = more(flows.flows.len(), ROWS);
-    page.section(
-        "Starved flows",
-        Kind::Verbatim,
-        header.into_iter().chain(rows).chain(rest),
-    );
+    let told = |flow: &&Flow| report.verdicts.iter().any(|one| one.flows.contains(*flow));
+    let others: Vec<Flow> = report
+        .starved
+        .iter()
+        .filter(|flow| !told(flow))
+        .cloned()
+        .collect();
+    let heading = if others.len() < report.starved.len() {
+        "Other starved flows"
+    } else {
+        "Starved flows"
+    };
+    details::flows(&mut page, heading, &others, room);
 
     details::frame(&mut page, report);
     page.into_lines()
@@ -104,6 +110,28 @@ mod tests {
         let command = format!("ip route get {} from 192.0.2.10", "x".repeat(200));
         report.verdicts[0].check = vec![command.clone()];
         assert!(page(&report).lines().any(|line| line.trim() == command));
+    }
+
+    #[test]
+    fn a_flow_is_told_once() {
+        let report = sample::incident();
+        let text = page(&report);
+        for flow in &report.starved {
+            let ends = format!("{} -> {}", flow.local, flow.remote);
+            let rows = text
+                .lines()
+                .filter(|line| line.trim_start().starts_with(&flow.protocol) && line.contains(&ends));
+            assert_eq!(rows.count(), 1, "{ends}\n{text}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_no_commands_are_not_too_wide() {
+        for report in sample::all() {
+            for line in page(&report).lines() {
+                assert!(crate::ui::format::width(line) <= WIDTH, "{line}");
+            }
+        }
     }
 
     #[test]

@@ -139,12 +139,27 @@ fn residual(ledger: &Ledger) -> String {
         0 => "all accounted for".to_owned(),
         rest if rest > 0 => {
             format!(
-                "{} of {} packets unexplained",
+                "{} of {} packets unexplained ({})",
                 count(rest.unsigned_abs()),
-                count(ledger.arrived)
+                count(ledger.arrived),
+                share(rest.unsigned_abs(), ledger.arrived)
             )
         }
-        twice => format!("{} entered twice", plural(twice.unsigned_abs(), "packet")),
+        // Entered twice, or arrived before the start.
+        more => format!(
+            "{} more accounted for than arrived",
+            plural(more.unsigned_abs(), "packet")
+        ),
+    }
+}
+
+/// `0.5 %`; a little is never shown as nothing.
+fn share(part: u64, whole: u64) -> String {
+    let percent = part as f64 / whole.max(1) as f64 * 100.0;
+    match percent {
+        little if little < 0.05 => "<0.1 %".to_owned(),
+        some if some < 9.95 => format!("{some:.1} %"),
+        much => format!("{much:.0} %"),
     }
 }
 
@@ -234,6 +249,17 @@ pub fn losses(losses: &Losses) -> Vec<String> {
         format!("{n} examples not sent (over budget, their packets are counted)")
     });
     said
+}
+
+/// Nothing was lost but examples beyond their budget, which is as designed.
+#[must_use]
+pub fn nothing_lost(losses: &Losses) -> bool {
+    let examples = losses.examples_not_sent;
+    *losses
+        == Losses {
+            examples_not_sent: examples,
+            ..Losses::default()
+        }
 }
 
 /// What the reader's filter hides; `None` where there is none.
@@ -342,12 +368,12 @@ mod tests {
         assert_eq!(balance(&report), "arrived 1,234/s, all accounted for");
         report.ledger.unexplained = 12;
         assert!(
-            balance(&report).ends_with("12 of 316,402 packets unexplained"),
+            balance(&report).ends_with("12 of 316,402 packets unexplained (<0.1 %)"),
             "{}",
             balance(&report)
         );
         report.ledger.unexplained = -1;
-        assert!(balance(&report).ends_with("1 packet entered twice"));
+        assert!(balance(&report).ends_with("1 packet more accounted for than arrived"));
         report.ledger.arrived = 0;
         assert_eq!(balance(&report), "nothing has arrived yet");
     }
