@@ -35,11 +35,11 @@ fn silent(model: &Model) -> Option<Finding> {
 
     let lasts = match case.ended {
         None => format!(
-            "for {} nothing has arrived",
+            "for {} nothing has come back from there",
             span(model.now().saturating_sub(since))
         ),
         Some(until) => format!(
-            "for {} nothing arrived, until it answered",
+            "for {} nothing came back from there, until it answered",
             span(until.saturating_sub(since))
         ),
     };
@@ -47,12 +47,12 @@ fn silent(model: &Model) -> Option<Finding> {
         (Some(_), _) => String::new(),
         (None, 0) => " Nothing arrived for any other flow in this time either.".to_owned(),
         (None, others) => format!(
-            " Only some peers are silent: {} of other peers received packets in this time.",
+            " Only some peers are silent: packets of {} with others arrived in this time.",
             count(others, "flow")
         ),
     };
     let explanation = format!(
-        "This node sent {} to {}, and {lasts} on the uplink; no reply was dropped here.{reach}{}",
+        "This node sent {} to {}, and {lasts}; no reply was dropped here.{reach}{}",
         count(case.requests, "request"),
         list(&peers),
         affected(model, &case.flows)
@@ -79,10 +79,15 @@ fn silent(model: &Model) -> Option<Finding> {
             ),
         ));
     }
-    let ledger = model.totals().ledger;
+    let arrived = model.totals().ledger.arrived;
+    let before = model.history().before(model.now()).ledger.arrived;
     evidence.push(seen(
         "ledger",
-        format!("{} arrived since the start", count(ledger.arrived, "packet")),
+        format!(
+            "{} arrived since the start, {} of them in the last 2 s",
+            count(arrived, "packet"),
+            arrived.saturating_sub(before)
+        ),
     ));
 
     let mut check = Vec::new();
@@ -166,15 +171,17 @@ impl Case {
                 continue;
             }
             if model.is_reply(key, flow) || flow.arrived == 0 {
-                ours.push(*key)
+                ours.push((silence.since, *key));
             } else {
-                served.push(*key)
+                served.push((silence.since, *key));
             }
         }
         // Clients that go away without a word are a server's daily bread; they count where nothing is heard
         // from anybody.
         let asked_by_us = !ours.is_empty();
-        let flows = if asked_by_us { ours } else { served };
+        let mut flows = if asked_by_us { ours } else { served };
+        flows.sort_unstable_by_key(|(since, key)| (*since, *key));
+        let flows: Vec<FlowKey> = flows.into_iter().map(|(_, key)| key).collect();
         let endpoints: BTreeSet<Endpoint> = flows.iter().map(Endpoint::of).collect();
         silences.retain(|(endpoint, _)| endpoints.contains(endpoint));
         let since = silences.iter().map(|(_, silence)| silence.since).min()?;
@@ -191,6 +198,7 @@ impl Case {
             .iter()
             .filter(|(key, flow)| {
                 flow.last_arrived > Some(since)
+                    && !by_inner_device(model, key, flow.iif)
                     && is_conversation(key)
                     && !peers.contains(&(key.netns, key.remote))
             })

@@ -62,11 +62,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
     // The surest first, then the busiest; the order of ports decides the rest.
     refusals.sort_by_key(|refusal| std::cmp::Reverse((refusal.confidence, refusal.spell.packets)));
     let worst = refusals.first()?;
-    let Port {
-        netns,
-        protocol,
-        number,
-    } = worst.port;
+    let Port { protocol, number, .. } = worst.port;
 
     let had = match (worst.owner, worst.had_until) {
         (Some(owner), Some(at)) => format!("; {} had it until {}", words::owner(owner), model.utc(at)),
@@ -74,23 +70,29 @@ fn no_socket(model: &Model) -> Option<Finding> {
         (None, Some(at)) => format!("; a socket was there until {}", model.utc(at)),
         (None, None) => "; no socket was seen there since the start".to_owned(),
     };
-    let others: Vec<String> = refusals[1..]
-        .iter()
-        .filter(|other| other.confidence == worst.confidence)
-        .map(|other| format!("{} {}", other.port.protocol, other.port.number))
-        .collect();
+    // A port may refuse at several addresses.
+    let alike = || {
+        refusals
+            .iter()
+            .filter(|other| other.confidence == worst.confidence)
+    };
+    let packets = alike()
+        .filter(|other| other.port == worst.port)
+        .map(|other| other.spell.packets)
+        .fold(0, u64::saturating_add);
+    let others = alike()
+        .filter(|other| other.port != worst.port)
+        .map(|other| format!("{} {}", other.port.protocol, other.port.number));
     let others = match words::list(&words::distinct(others)) {
         more if more.is_empty() => more,
         more => format!(" The same goes for {more}."),
     };
     let explanation = format!(
         "Nothing listens on {protocol} {number}{had}. {} for it arrived since and found no socket.{others}",
-        count(worst.spell.packets, "packet")
+        count(packets, "packet")
     );
 
-    let evidence = refusals
-        .iter()
-        .filter(|other| other.confidence == worst.confidence)
+    let evidence = alike()
         .take(5)
         .map(|other| {
             let Port { protocol, number, .. } = other.port;
@@ -121,12 +123,21 @@ fn no_socket(model: &Model) -> Option<Finding> {
         .owner
         .map(|owner| owner.unit.clone())
         .filter(|unit| !unit.is_empty());
-    let option = if protocol == Protocol::Udp { "u" } else { "t" };
-    let mut check = vec![words::command(
-        model,
-        netns,
-        &format!("ss -ln{option}p sport = :{number}"),
-    )];
+    let mut ports: Vec<Port> = Vec::new();
+    for other in alike() {
+        if !ports.contains(&other.port) {
+            ports.push(other.port);
+        }
+    }
+    let mut check: Vec<String> = ports
+        .iter()
+        .take(3)
+        .map(|port| {
+            let option = if port.protocol == Protocol::Udp { "u" } else { "t" };
+            let command = format!("ss -ln{option}p sport = :{}", port.number);
+            words::command(model, port.netns, &command)
+        })
+        .collect();
     let mut remedy = Vec::new();
     if let Some(unit) = &unit {
         check.push(format!("systemctl status {unit}"));
@@ -195,12 +206,11 @@ fn unread(model: &Model) -> Option<Finding> {
                 .last_read
                 .is_some_and(|read| now.saturating_sub(read) >= NOT_READ)
                 && queue.since_read >= BEHIND
-                && queue.pending() >= BEHIND
                 && queue.last_queued.saturating_sub(queue.waiting_since) >= SECOND
                 && now.saturating_sub(queue.waiting_since) >= NOT_READ
                 && now.saturating_sub(queue.last_queued) <= NOT_READ
         })
-        .max_by_key(|(_, queue)| queue.pending())?;
+        .max_by_key(|(_, queue)| queue.since_read)?;
     let flows: Vec<FlowKey> = model
         .flows()
         .iter()

@@ -129,16 +129,14 @@ impl Model {
             return;
         };
         self.queues.grew(at, Port::of(key), grown.queued, grown.read);
-        if grown.queued > 0 {
-            self.sockets.received(at, key);
+        let origin = self.flows.get(key).map_or(Origin::Unknown, |flow| flow.origin);
+        if grown.queued > 0 || grown.read > 0 {
+            self.sockets.received(at, key, origin == Origin::Remote);
         }
         if let Some((reason, location)) = &count.last_drop
             && grown.dropped > 0
             && ends::no_socket(reason, &location.symbol)
-            && self
-                .flows
-                .get(key)
-                .is_none_or(|flow| flow.origin != Origin::Local)
+            && origin != Origin::Local
         {
             self.sockets.refused(at, key, grown.dropped);
         }
@@ -266,17 +264,14 @@ impl Model {
 
     /// This node opened the flow: what arrives is a reply.
     pub(crate) fn is_reply(&self, key: &FlowKey, flow: &Flow) -> bool {
-        match flow.origin {
-            Origin::Local => true,
-            Origin::Remote => false,
-            // It was there before the start. The port of a client is bound by nobody.
-            Origin::Unknown => {
-                let connection = self.sockets.connection(key);
-                connection.is_some_and(|found| {
-                    found.state == SocketState::SynSent
-                        || self.sockets.bound(Port::of(key), key.local).is_none()
-                })
-            }
+        let Some(connection) = self.sockets.connection(key) else {
+            return flow.origin == Origin::Local;
+        };
+        match connection.opened {
+            Some(opened) => opened == Origin::Local,
+            // It was there before it was first seen, so its first packet says nothing. The port of a client
+            // is bound by nobody.
+            None => self.sockets.bound(Port::of(key), key.local).is_none(),
         }
     }
 

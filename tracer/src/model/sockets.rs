@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::clock::SECOND;
 use super::growth::Growing;
 use super::queues::Port;
-use crate::event::{FlowKey, Owner, Protocol, Socket, SocketState};
+use crate::event::{FlowKey, Origin, Owner, Protocol, Socket, SocketState};
 
 /// Connected sockets that are kept, at most.
 const MOST: usize = 131_072;
@@ -26,6 +26,8 @@ pub(crate) struct Connection {
     pub since: u64,
     /// Who has it.
     pub owner: Option<Owner>,
+    /// Who opened it, where that was seen.
+    pub opened: Option<Origin>,
 }
 
 impl Connection {
@@ -61,8 +63,22 @@ impl Sockets {
     pub(crate) fn socket(&mut self, at: u64, socket: &Socket) {
         if is_bound(&socket.flow) {
             self.bound_socket(at, socket);
-        } else {
-            self.learn(at, &socket.flow, socket.state, socket.owner.as_ref());
+            return;
+        }
+        // A connection that has no port yet cannot be told from others.
+        if socket.flow.protocol == Protocol::Tcp && socket.flow.local_port == 0 {
+            return;
+        }
+        self.learn(at, &socket.flow, socket.state, socket.owner.as_ref());
+        let opened = match (socket.from, socket.state) {
+            (_, SocketState::SynSent) | (Some(SocketState::SynSent), _) => Some(Origin::Local),
+            (Some(SocketState::SynRecv | SocketState::NewSynRecv), _) => Some(Origin::Remote),
+            _ => None,
+        };
+        if let Some(connection) = self.connections.get_mut(&socket.flow)
+            && opened.is_some()
+        {
+            connection.opened = opened;
         }
     }
 
@@ -78,6 +94,7 @@ impl Sockets {
             state,
             since: at,
             owner: None,
+            opened: None,
         });
         let was_live = connection.is_live();
         if connection.state != state {
@@ -120,15 +137,25 @@ impl Sockets {
         }
     }
 
-    /// Data was queued to a UDP socket that is not connected: so it exists. No event tells of its birth.
-    pub(crate) fn received(&mut self, at: u64, flow: &FlowKey) {
-        if flow.protocol != Protocol::Udp || !is_bound(flow) {
+    /// A UDP socket received or was read, by a datagram's tuple or its own. No event tells of its birth: what
+    /// it gets from a peer that `began` shows that it is there, and waits for anybody.
+    pub(crate) fn received(&mut self, at: u64, flow: &FlowKey, began: bool) {
+        if flow.protocol != Protocol::Udp {
             return;
         }
-        let key = (Port::of(flow), plain(flow.local));
-        if let Some(bound) = self.bound.get_mut(&key) {
-            bound.received = bound.received.map(|_| at);
-        } else if self.bound.len() < MOST_PORTS {
+        let port = Port::of(flow);
+        if let Some(address) = self.bound_address(port, flow.local) {
+            if let Some(bound) = self.bound.get_mut(&(port, address)) {
+                bound.received = bound.received.map(|_| at);
+            }
+            return;
+        }
+        let key = (port, plain(flow.local));
+        if began
+            && !is_bound(flow)
+            && !self.connections.contains_key(flow)
+            && self.bound.len() < MOST_PORTS
+        {
             self.bound.insert(
                 key,
                 Bound {
@@ -162,18 +189,28 @@ impl Sockets {
 
     /// The socket that is or was bound to this local end, by its own address or by any.
     pub(crate) fn bound(&self, port: Port, local: IpAddr) -> Option<&Bound> {
+        self.bound.get(&(port, self.bound_address(port, local)?))
+    }
+
+    /// The address that the socket of [`Self::bound`] has.
+    fn bound_address(&self, port: Port, local: IpAddr) -> Option<IpAddr> {
         let v4_any = IpAddr::from([0; 4]);
         let v6_any = IpAddr::from([0; 16]);
+        let is_open = |address: &IpAddr| {
+            self.bound
+                .get(&(port, *address))
+                .is_some_and(|bound| bound.closed.is_none())
+        };
         let mut found = [plain(local), v4_any, v6_any]
             .into_iter()
             .filter(|address| *address != v4_any || local.is_ipv4() || local.is_unspecified())
-            .filter_map(|address| self.bound.get(&(port, address)));
+            .filter(|address| self.bound.contains_key(&(port, *address)));
         // One that is open counts more than one that is gone.
         let first = found.next()?;
-        if first.closed.is_none() {
+        if is_open(&first) {
             Some(first)
         } else {
-            found.find(|b| b.closed.is_none()).or(Some(first))
+            found.find(is_open).or(Some(first))
         }
     }
 
