@@ -20,6 +20,7 @@ const FOUND: u32 = flag::INCOMING | flag::SOCKET_FOUND;
 /// TCP states (include/net/tcp_states.h).
 const ESTABLISHED: u32 = 1;
 const SYN_SENT: u32 = 2;
+const SYN_RECV: u32 = 3;
 const CLOSE: u32 = 7;
 const LISTEN: u32 = 10;
 
@@ -43,7 +44,7 @@ pub fn matched(ctx: BtfTracePointContext) -> i32 {
         Some(segments) => {
             // SAFETY: a valid pointer to a value that is only written under the socket's lock.
             let segments = unsafe { &mut *segments };
-            let new = seen.wrapping_sub(segments.seen);
+            let new = growth(segments.seen, seen);
             segments.seen = seen;
             segments.iif = iif;
             u64::from(new)
@@ -82,13 +83,16 @@ pub fn state(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let netns = sock.netns();
-    let flow = sock.flow(netns, TCP);
     if !watched(netns) {
         return 0;
     }
+    let mut flow = sock.flow(netns, TCP);
+    if to == CLOSE {
+        flow.local_port = sock.last_local_port();
+    }
     let loopback = is_loopback(&flow);
     if !loopback && to != LISTEN && from != LISTEN {
-        catch_up(sock, &flow, to);
+        catch_up(sock, &flow, from, to);
     }
     if to != SYN_SENT && to != LISTEN && to != ESTABLISHED && to != CLOSE {
         return 0;
@@ -121,16 +125,29 @@ pub fn state(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// By how much a count of segments has grown. One that went backwards is another socket's, at the same
+/// address: the kernel skips a program that interrupts itself, so an end may not have been seen.
+#[inline(always)]
+fn growth(before: u32, now: u32) -> u32 {
+    let new = now.wrapping_sub(before);
+    if new > u32::MAX / 2 { 0 } else { new }
+}
+
 /// Enters the segments that a socket has counted since it was last looked at.
 #[inline(always)]
-fn catch_up(sock: Sock, flow: &FlowKey, to: u32) {
+fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
     let key = sock.0 as u64;
     let seen = sock.segments_in();
+    let accepted = from == SYN_RECV && to == ESTABLISHED;
+    if accepted || to == SYN_SENT {
+        // A new connection. What is known of this address is another one's, see `growth`.
+        let _ = SOCKETS.remove(key);
+    }
     match SOCKETS.get_ptr_mut(key) {
         Some(segments) => {
             // SAFETY: a valid pointer to a value that is only written under the socket's lock.
             let segments = unsafe { &mut *segments };
-            let new = seen.wrapping_sub(segments.seen);
+            let new = growth(segments.seen, seen);
             if segments.iif == 0 {
                 segments.iif = arrival_device(flow);
             }
@@ -144,8 +161,14 @@ fn catch_up(sock: Sock, flow: &FlowKey, to: u32) {
             }
         }
         None => {
-            // A new connection starts from what it has; an old one is first seen here.
-            let new = if to == ESTABLISHED { seen } else { 0 };
+            // A new connection starts from what it has; an old one is first seen here. One that was
+            // accepted counts the first segment of its handshake as well, which the kernel has used up
+            // itself: it is entered as that (`tcp_create_openreq_child`).
+            let new = if to == ESTABLISHED {
+                seen.saturating_sub(accepted as u32)
+            } else {
+                0
+            };
             let iif = arrival_device(flow);
             if new != 0 {
                 enter_matched(program::STATE, flow, u64::from(new), iif);
@@ -201,13 +224,15 @@ fn datagram_queued(own: FlowKey, icmp: bool) {
     {
         iif = last.iif;
         flow = last.flow;
-        if is_multicast(&flow) {
+        // Every raw socket gets a copy of an ICMP message.
+        if icmp || is_multicast(&flow) {
             copy = last.entered != 0;
             last.entered = 1;
         }
     } else if icmp {
-        // A raw socket has its protocol for a port.
+        // A raw socket has its protocol for a port. What is no echo, the kernel uses up itself.
         flow.local_port = 0;
+        copy = true;
     }
     if iif == LOOPBACK {
         // One line for all of a port's peers on this node: they balance its queue, no more.
@@ -329,7 +354,7 @@ fn count_read(program: u32, packet: Packet, netns: u32) {
         0,
         0,
     );
-    if config!(count_reads) != 0 {
+    if config!(count_reads) != 0 && !headers.is_for_kernel {
         enter(program, &entry, packets, bytes);
     }
     if headers.countable {

@@ -345,7 +345,8 @@ pub struct LastArrival {
     pub flow: FlowKey,
     /// The device by which it came.
     pub iif: u32,
-    /// Whether a datagram to many has been entered as queued already.
+    /// Whether it is not to be entered as queued, because it has been, or because the kernel uses it up
+    /// itself and sockets get no more than copies.
     pub entered: u32,
 }
 
@@ -523,6 +524,8 @@ pub struct Offsets {
     pub sk_num: u32,
     /// `sock.__sk_common.skc_dport`
     pub sk_dport: u32,
+    /// `inet_sock.inet_sport`
+    pub inet_sport: u32,
     /// `sock.__sk_common.skc_rcv_saddr`
     pub sk_saddr: u32,
     /// `sock.__sk_common.skc_daddr`
@@ -593,7 +596,7 @@ const _: () = {
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
-    assert!(size_of::<Offsets>() == 39 * 4);
+    assert!(size_of::<Offsets>() == 40 * 4);
     assert!(size_of::<Config>() == 24);
 };
 

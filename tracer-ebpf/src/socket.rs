@@ -67,6 +67,20 @@ impl Sock {
         unsafe { load(self.0, offset!(sk_num)) }
     }
 
+    /// Port that it has or had, host byte order: a connection that closes has given it back already
+    /// (`inet_put_port` clears `skc_num`). Only of a full socket.
+    #[inline(always)]
+    pub fn last_local_port(self) -> u16 {
+        let port = self.local_port();
+        if port != 0 || offset!(inet_sport) == ABSENT {
+            return port;
+        }
+        let address = self.0 as u64 + u64::from(offset!(inet_sport));
+        // SAFETY: a helper that checks the address itself. The verifier knows a `sock`, not the
+        // `inet_sock` around it, so this cannot be a direct load.
+        u16::from_be(unsafe { bpf_probe_read_kernel(address as *const u16) }.unwrap_or(0))
+    }
+
     /// Inode of its namespace.
     #[inline(always)]
     pub fn netns(self) -> u32 {

@@ -67,6 +67,7 @@ members! {
     sk_net = Socket "sock" "__sk_common.skc_net.net";
     sk_num = Socket "sock" "__sk_common.skc_num";
     sk_dport = Socket "sock" "__sk_common.skc_dport";
+    inet_sport = Extra "inet_sock" "inet_sport";
     sk_saddr = Socket "sock" "__sk_common.skc_rcv_saddr";
     sk_daddr = Socket "sock" "__sk_common.skc_daddr";
     sk_saddr6 = Socket "sock" "__sk_common.skc_v6_rcv_saddr";
