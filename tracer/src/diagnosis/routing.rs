@@ -278,11 +278,19 @@ fn drops(model: &Model, signature: Signature) -> Vec<Evidence> {
                 all if all == drops.packets => ", socket found".to_owned(),
                 some => format!(", socket found for {some}"),
             };
-            let protocols = list(&drops.protocols.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let protocols = list(
+                &drops
+                    .protocols
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>(),
+            );
             let packets = count(drops.packets, "packet");
             seen(
                 "drop",
-                format!("{packets}: {reason}{place}, arrived on {device}, {protocols}{socket}, since the start"),
+                format!(
+                    "{packets}: {reason}{place}, arrived on {device}, {protocols}{socket}, since the start"
+                ),
             )
         })
         .collect()

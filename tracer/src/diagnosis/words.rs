@@ -72,7 +72,7 @@ impl Group<'_> {
     /// `20 flows of curl[123] (web.service), first tcp 10.0.0.2:40000 → 192.0.2.10:80`
     fn text(&self) -> String {
         let of = match self.owner {
-            None => String::new(),
+            None => " without a known process".to_owned(),
             Some(found) if self.is_one => format!(" of {}", owner(found)),
             Some(found) => format!(" of {}", found.unit),
         };
@@ -81,7 +81,7 @@ impl Group<'_> {
     }
 }
 
-/// `Affected: 20 flows of a, first x → y; 1 flow of b, x → y; and 3 more.` with a leading space; those with
+/// `Affected: 20 flows of a, first x → y; 1 flow of b, x → y; and 3 others.` with a leading space; those with
 /// the most flows first, what belongs to nobody known last. Empty where there are none. `flows`: the worst
 /// first.
 pub(super) fn affected(model: &Model, flows: &[FlowKey]) -> String {

@@ -10,6 +10,9 @@ use crate::event::{FlowCount, FlowKey, Location, Origin, Protocol};
 
 /// Flows that are kept, at most: twice as many as the programs count.
 pub(crate) const MOST_FLOWS: usize = 131_072;
+/// Tuples of sockets that are not connected are kept beyond that, at most: what is read by them balances what
+/// their flows queue.
+const ROOM_FOR_SOCKETS: usize = 16_384;
 /// Above so many, idle ones without a socket are forgotten. Below it none is: a flow that is told again after
 /// it was forgotten would count anew what it had counted before.
 const MANY_FLOWS: usize = MOST_FLOWS / 4 * 3;
@@ -194,7 +197,8 @@ impl Flows {
         if let Some(known) = self.flows.get_mut(&count.flow) {
             return Some(known.update(at, count));
         }
-        if self.flows.len() >= MOST_FLOWS {
+        let is_socket = count.flow.remote.is_unspecified();
+        if self.flows.len() >= MOST_FLOWS + usize::from(is_socket) * ROOM_FOR_SOCKETS {
             self.other = self.other.saturating_add(1);
             return None;
         }

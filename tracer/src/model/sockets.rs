@@ -151,11 +151,7 @@ impl Sockets {
             return;
         }
         let key = (port, plain(flow.local));
-        if began
-            && !is_bound(flow)
-            && !self.connections.contains_key(flow)
-            && self.bound.len() < MOST_PORTS
-        {
+        if began && !is_bound(flow) && !self.connections.contains_key(flow) && self.bound.len() < MOST_PORTS {
             self.bound.insert(
                 key,
                 Bound {

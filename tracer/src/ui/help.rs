@@ -48,7 +48,7 @@ pub fn page(report: &Report) -> Vec<Line> {
             "class: state = the host lost a route, rule, address or neighbour; resource = something is full; \
          policy = someone decided it; protocol, environment = housekeeping, mostly harmless.",
             "sock: the kernel had already found the socket that the packet was for.",
-            "way: in = part of the ledger; inner = arrived by another device; out = was being sent.",
+            "way: in = part of the ledger; inner = by another device, or had reached its socket; out = was being sent.",
         ],
     );
     page.section(
