@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use super::suffering::Suffering;
 use super::words::{self, count, span};
 use super::{Finding, Rule, seen};
-use crate::event::{FlowKey, Owner, Protocol};
+use crate::event::{Owner, Protocol};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends;
@@ -113,12 +114,13 @@ fn no_socket(model: &Model) -> Option<Finding> {
             )
         }))
         .collect();
-    let flows: Vec<FlowKey> = model
-        .flows()
-        .iter()
-        .filter(|(key, flow)| Port::of(key) == worst.port && flow.dropped_by(now, ends::no_socket))
-        .map(|(key, _)| *key)
-        .collect();
+    let suffering = Suffering::of(
+        model,
+        model
+            .flows()
+            .iter()
+            .filter(|(key, flow)| Port::of(key) == worst.port && flow.dropped_by(now, ends::no_socket)),
+    );
     let unit = worst
         .owner
         .map(|owner| owner.unit.clone())
@@ -152,8 +154,8 @@ fn no_socket(model: &Model) -> Option<Finding> {
         explanation,
         since: worst.spell.since.max(worst.had_until.unwrap_or(0)),
         evidence,
-        flows,
-        units: unit.into_iter().collect(),
+        units: suffering.units(unit),
+        flows: suffering.flows,
         check,
         remedy: if remedy.is_empty() {
             vec!["Start the program that listened there again. Risk: none for others.".to_owned()]
@@ -165,7 +167,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
 
 fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<Refusal<'_>> {
     let bound = model.sockets().bound(port, address);
-    let owner = bound.and_then(|bound| bound.owner.as_ref());
+    let owner = bound.and_then(|bound| bound.owner.as_deref());
     let refusal = |confidence, had_until| Refusal {
         port,
         address,
@@ -211,13 +213,14 @@ fn unread(model: &Model) -> Option<Finding> {
                 && now.saturating_sub(queue.last_queued) <= NOT_READ
         })
         .max_by_key(|(_, queue)| queue.since_read)?;
-    let flows: Vec<FlowKey> = model
-        .flows()
-        .iter()
-        .filter(|(key, flow)| Port::of(key) == *port && flow.last >= queue.waiting_since)
-        .map(|(key, _)| *key)
-        .collect();
-    let owner = flows.iter().find_map(|key| model.sockets().owner(key));
+    let suffering = Suffering::of(
+        model,
+        model
+            .flows()
+            .iter()
+            .filter(|(key, flow)| Port::of(key) == *port && flow.last >= queue.waiting_since),
+    );
+    let owner = suffering.owner();
     // A socket that nobody is known to have may be the kernel's own.
     let confidence = if owner.is_some() {
         Confidence::Strong
@@ -250,12 +253,8 @@ fn unread(model: &Model) -> Option<Finding> {
                 port.number, queue.queued, queue.read
             ),
         )],
-        units: owner
-            .map(|owner| owner.unit.clone())
-            .filter(|unit| !unit.is_empty())
-            .into_iter()
-            .collect(),
-        flows,
+        units: suffering.units([]),
+        flows: suffering.flows,
         check,
         remedy: vec!["This is no fault of the network: see what the process waits for.".to_owned()],
     })

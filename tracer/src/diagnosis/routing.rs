@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::words::{self, affected, command, count, distinct, list};
+use super::suffering::Suffering;
+use super::words::{self, command, count, distinct, list};
 use super::{Finding, Rule, seen};
 use crate::event::{FlowKey, Location, Protocol};
 use crate::model::Model;
@@ -43,7 +44,7 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
     let spell = proof.or(support)?;
     let since = support.map_or(spell.since, |support| support.since.min(spell.since));
 
-    let flows = flows_dropped(model, ends::treated_as_foreign);
+    let suffering = suffering(model, ends::treated_as_foreign);
     let own: Vec<FlowKey> = model
         .books()
         .sightings()
@@ -57,7 +58,7 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
         evidence.extend(own_address_drops(model));
     }
     evidence.push(books(model));
-    evidence.extend(flow_evidence(model, &flows));
+    evidence.extend(flow_evidence(model, &suffering.flows));
 
     let what = if proof.is_some() {
         let on = if devices.is_empty() {
@@ -80,13 +81,13 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
     let explanation = format!(
         "{what}{} This is what is seen when no routing rule looks up table local; the checks below show \
          whether that is so.",
-        affected(model, &flows)
+        suffering.affected()
     );
 
     let (mut check, mut remedy) = (Vec::new(), Vec::new());
     // One example for each namespace and address family.
     let mut told: Vec<(u32, bool)> = Vec::new();
-    for key in flows.iter().chain(&own) {
+    for key in suffering.flows.iter().chain(&own) {
         if told.contains(&(key.netns, key.local.is_ipv6())) {
             continue;
         }
@@ -131,8 +132,8 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
         explanation,
         since,
         evidence,
-        units: units(model, Signature::RoutedAsForeign),
-        flows,
+        units: suffering.units(units(model, Signature::RoutedAsForeign)),
+        flows: suffering.flows,
         check,
         remedy,
     })
@@ -140,12 +141,12 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
 
 fn reverse_path(model: &Model) -> Option<Finding> {
     let spell = model.books().spell(Signature::ReversePath, model.now())?;
-    let flows = flows_dropped(model, |reason, _| reason == ends::RPFILTER);
+    let suffering = suffering(model, |reason, _| reason == ends::RPFILTER);
     let own = model
         .books()
         .signed(model.node(), Signature::ReversePath)
         .find_map(|(key, _)| model.books().sighting(key)?.own);
-    let confidence = if !flows.is_empty() {
+    let confidence = if !suffering.flows.is_empty() {
         Confidence::Conclusive
     } else if own.is_some() && spell.packets >= UNWANTED {
         Confidence::Strong
@@ -155,8 +156,14 @@ fn reverse_path(model: &Model) -> Option<Finding> {
     };
 
     let devices = devices(model, Signature::ReversePath);
-    let example = flows.first().copied().or(own);
-    let sources = distinct(flows.iter().chain(&own).map(|flow| flow.remote.to_string()));
+    let example = suffering.flows.first().copied().or(own);
+    let sources = distinct(
+        suffering
+            .flows
+            .iter()
+            .chain(&own)
+            .map(|flow| flow.remote.to_string()),
+    );
     let from = if sources.is_empty() {
         String::new()
     } else {
@@ -167,12 +174,12 @@ fn reverse_path(model: &Model) -> Option<Finding> {
          that source would not leave by that device.{}",
         count(spell.packets, "packet"),
         list(&devices),
-        affected(model, &flows)
+        suffering.affected()
     );
 
     let mut evidence = drops(model, Signature::ReversePath);
     evidence.push(books(model));
-    evidence.extend(flow_evidence(model, &flows));
+    evidence.extend(flow_evidence(model, &suffering.flows));
 
     let (mut check, mut remedy) = (Vec::new(), Vec::new());
     let mut told: Vec<(u32, u32)> = Vec::new();
@@ -218,24 +225,23 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         explanation,
         since: spell.since,
         evidence,
-        units: units(model, Signature::ReversePath),
-        flows,
+        units: suffering.units(units(model, Signature::ReversePath)),
+        flows: suffering.flows,
         check,
         remedy,
     })
 }
 
 /// Flows that somebody waits for and whose recent drops have this reason and place, the most starved first.
-fn flows_dropped(model: &Model, signature: impl Fn(&str, &str) -> bool) -> Vec<FlowKey> {
-    let mut flows: Vec<(u64, FlowKey)> = model
+fn suffering(model: &Model, signature: impl Fn(&str, &str) -> bool) -> Suffering<'_> {
+    let flows = model
         .flows()
         .iter()
         .filter(|(_, flow)| flow.dropped_by(model.now(), &signature))
-        .filter(|(key, flow)| model.is_wanted(key, flow) || was_wanted(model, key, flow))
-        .map(|(key, flow)| (model.starved_since(key, flow).unwrap_or(u64::MAX), *key))
-        .collect();
-    flows.sort_unstable();
-    flows.into_iter().map(|(_, key)| key).collect()
+        .filter(|(key, flow)| {
+            flow.starved.is_some() || model.is_wanted(key, flow) || was_wanted(model, key, flow)
+        });
+    Suffering::of(model, flows)
 }
 
 /// The flow's socket was closed only after its packets had been dropped: the process gave up.

@@ -58,6 +58,9 @@ pub(crate) struct Flow {
     pub hunger: Option<Hunger>,
     /// Its drops.
     pub drops: Growing,
+    /// Since when it was starved at the last tick: packets arrive for it and reach no socket, or it asks and
+    /// nothing arrives. `None` where it was not.
+    pub starved: Option<u64>,
 }
 
 /// By how much a flow grew.
@@ -186,7 +189,7 @@ impl Flow {
 /// All flows that are kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flows {
-    flows: BTreeMap<FlowKey, Flow>,
+    flows: BTreeMap<FlowKey, Box<Flow>>,
     other: u64,
     has_forgotten: bool,
 }
@@ -217,12 +220,17 @@ impl Flows {
 
     /// One flow.
     pub(crate) fn get(&self, key: &FlowKey) -> Option<&Flow> {
-        self.flows.get(key)
+        self.flows.get(key).map(Box::as_ref)
     }
 
     /// Every flow, in the order of its key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&FlowKey, &Flow)> {
-        self.flows.iter()
+        self.flows.iter().map(|(key, flow)| (key, flow.as_ref()))
+    }
+
+    /// As [`Self::iter`], to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&FlowKey, &mut Flow)> {
+        self.flows.iter_mut().map(|(key, flow)| (key, flow.as_mut()))
     }
 
     /// Forgets what is idle and has no socket, where there are many.

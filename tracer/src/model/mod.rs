@@ -1,7 +1,7 @@
 //! What is known of the node, from nothing but events.
 //!
 //! [`Model::apply`] is the only thing that changes a model. It does no I/O and reads no clock, and every
-//! collection is ordered, so the same events give the same model, live or replayed. What is kept is bounded;
+//! collection that is iterated is ordered, so the same events give the same model, live or replayed. What is kept is bounded;
 //! the ledger is made of lines that are never forgotten, so it loses nothing by that.
 //!
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `queues` what waits,
@@ -153,6 +153,11 @@ impl Model {
 
     fn tick(&mut self) {
         let now = self.now;
+        let mut flows = std::mem::take(&mut self.flows);
+        for (key, flow) in flows.iter_mut() {
+            flow.starved = self.starved_since(key, flow);
+        }
+        self.flows = flows;
         self.history.push(now, self.totals());
         let silence = self
             .endpoints
@@ -289,7 +294,7 @@ impl Model {
 
     /// Since when the flow is starved: packets arrive for it and reach no socket, or it asks and nothing
     /// arrives. `None` where it is not, or has not been for [`STARVED`], or the evidence is old.
-    pub(crate) fn starved_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
+    fn starved_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
         let hunger = self.hungry_since(key, flow);
         let silence = flow
             .asked

@@ -1,7 +1,8 @@
 //! Sockets and their owners, from the kernel's list and from changes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::clock::SECOND;
 use super::growth::Growing;
@@ -25,7 +26,7 @@ pub(crate) struct Connection {
     /// When it came to that state.
     pub since: u64,
     /// Who has it.
-    pub owner: Option<Owner>,
+    pub owner: Option<Arc<Owner>>,
     /// Who opened it, where that was seen.
     pub opened: Option<Origin>,
 }
@@ -41,7 +42,7 @@ impl Connection {
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
     /// Who has it, or had it last.
-    pub owner: Option<Owner>,
+    pub owner: Option<Arc<Owner>>,
     /// When it was closed, `None` while it is there.
     pub closed: Option<u64>,
     /// When it last received, where nothing else has told that it exists.
@@ -51,7 +52,10 @@ pub(crate) struct Bound {
 /// All sockets that are known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sockets {
-    connections: BTreeMap<FlowKey, Connection>,
+    /// Never iterated, so their order, which is another in every run, does not matter.
+    connections: HashMap<FlowKey, Connection>,
+    /// Each kept once: a process may have very many sockets.
+    owners: HashSet<Arc<Owner>>,
     /// Closed connections, in the order of their end.
     closed: VecDeque<(u64, FlowKey)>,
     bound: BTreeMap<(Port, IpAddr), Bound>,
@@ -90,6 +94,7 @@ impl Sockets {
                 return;
             }
         }
+        let owner = owner.map(|owner| self.shared(owner));
         let connection = self.connections.entry(*flow).or_insert_with(|| Connection {
             state,
             since: at,
@@ -101,12 +106,21 @@ impl Sockets {
             connection.state = state;
             connection.since = at;
         }
-        if let Some(owner) = owner {
-            connection.owner = Some(owner.clone());
+        if owner.is_some() {
+            connection.owner = owner;
         }
         if !connection.is_live() && (was_live || connection.since == at) {
             self.closed.push_back((connection.since, *flow));
         }
+    }
+
+    fn shared(&mut self, owner: &Owner) -> Arc<Owner> {
+        if let Some(known) = self.owners.get(owner) {
+            return Arc::clone(known);
+        }
+        let owner = Arc::new(owner.clone());
+        self.owners.insert(Arc::clone(&owner));
+        owner
     }
 
     fn bound_socket(&mut self, at: u64, socket: &Socket) {
@@ -118,6 +132,7 @@ impl Sockets {
             if self.bound.len() >= MOST_PORTS && !self.bound.contains_key(&key) {
                 return;
             }
+            let owner = socket.owner.as_ref().map(|owner| self.shared(owner));
             let bound = self.bound.entry(key).or_insert_with(|| Bound {
                 owner: None,
                 closed: None,
@@ -127,8 +142,8 @@ impl Sockets {
             if bound.closed.take().is_some() {
                 bound.owner = None;
             }
-            if let Some(owner) = &socket.owner {
-                bound.owner = Some(owner.clone());
+            if owner.is_some() {
+                bound.owner = owner;
             }
         } else if let Some(bound) = self.bound.get_mut(&key)
             && socket.state == SocketState::Close
@@ -213,8 +228,8 @@ impl Sockets {
     /// Who has the socket that packets of this flow are for.
     pub(crate) fn owner(&self, flow: &FlowKey) -> Option<&Owner> {
         self.connection(flow)
-            .and_then(|connection| connection.owner.as_ref())
-            .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_ref())
+            .and_then(|connection| connection.owner.as_deref())
+            .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_deref())
     }
 
     /// Forgets what has been closed for long.
@@ -227,6 +242,7 @@ impl Sockets {
                 .is_none_or(|at| now.saturating_sub(at) <= GONE)
         });
         self.refused.retain(|_, growing| growing.recent(now).is_some());
+        self.owners.retain(|owner| Arc::strong_count(owner) > 1);
     }
 
     /// Forgets at most `most` connections that were closed before `before`.
