@@ -172,14 +172,22 @@ impl Probe {
         };
         let mut ebpf = load(&offsets, &config, &aya_btf)?;
 
+        // All are loaded before the first is attached: the verifier takes its time, in which packets that
+        // one program has seen would end without another.
+        let ready: Vec<Result<(), String>> = programs()
+            .iter()
+            .map(|program| {
+                if options.without.iter().any(|name| name == program.capability) {
+                    Err("left out as asked".to_owned())
+                } else {
+                    prepare(&mut ebpf, program, &btf, &aya_btf, &missing)
+                }
+            })
+            .collect();
         let mut capabilities = Vec::new();
         let mut attached = Vec::new();
-        for program in programs() {
-            let why = if options.without.iter().any(|name| name == program.capability) {
-                Some("left out as asked".to_owned())
-            } else {
-                attach(&mut ebpf, program, &btf, &aya_btf, &missing).err()
-            };
+        for (program, ready) in programs().iter().zip(ready) {
+            let why = ready.and_then(|()| attach(&mut ebpf, program)).err();
             if why.is_none() {
                 attached.push(program.name);
             }
@@ -205,7 +213,9 @@ impl Probe {
                 name: "floor",
                 ..programs()[0]
             };
-            attach(&mut ebpf, &floor, &btf, &aya_btf, &missing).map_err(Error::NothingAttached)?;
+            prepare(&mut ebpf, &floor, &btf, &aya_btf, &missing)
+                .and_then(|()| attach(&mut ebpf, &floor))
+                .map_err(Error::NothingAttached)?;
         }
         let logger = if options.verbose {
             EbpfLogger::init_with_logger(&mut ebpf, StderrLog).ok()
@@ -257,7 +267,8 @@ fn random() -> Result<u64, Error> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-fn attach(
+/// Loads a program, where the kernel has what it needs.
+fn prepare(
     ebpf: &mut Ebpf,
     program: &Program,
     btf: &Btf,
@@ -270,19 +281,28 @@ fn attach(
     if let Some((_, member)) = missing.iter().find(|(group, _)| program.needs.contains(group)) {
         return Err(format!("this kernel has no {member}"));
     }
-    let refused = |cause: &dyn std::error::Error| {
-        format!("tracepoint {} refused: {}", program.tracepoint, chain(cause))
-    };
-    let loaded: &mut BtfTracePoint = ebpf
-        .program_mut(program.name)
+    found(ebpf, program)?
+        .load(program.tracepoint, aya_btf)
+        .map_err(|cause| refused(program, &cause))
+}
+
+/// Attaches a program that was loaded.
+fn attach(ebpf: &mut Ebpf, program: &Program) -> Result<(), String> {
+    match found(ebpf, program)?.attach() {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(refused(program, &cause)),
+    }
+}
+
+fn found<'a>(ebpf: &'a mut Ebpf, program: &Program) -> Result<&'a mut BtfTracePoint, String> {
+    ebpf.program_mut(program.name)
         .ok_or_else(|| format!("the BPF object has no program {}", program.name))?
         .try_into()
-        .map_err(|cause: aya::programs::ProgramError| refused(&cause))?;
-    loaded
-        .load(program.tracepoint, aya_btf)
-        .map_err(|cause| refused(&cause))?;
-    loaded.attach().map_err(|cause| refused(&cause))?;
-    Ok(())
+        .map_err(|cause: aya::programs::ProgramError| refused(program, &cause))
+}
+
+fn refused(program: &Program, cause: &dyn std::error::Error) -> String {
+    format!("tracepoint {} refused: {}", program.tracepoint, chain(cause))
 }
 
 /// An error with its causes in one line. The verifier's log is long: only its last line is kept.
