@@ -31,7 +31,7 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
     {
         last.flow = flow;
         last.iif = index;
-        last.entered = 0;
+        last.entered = u32::from(headers.is_for_kernel);
     }
     if index == LOOPBACK {
         return 0;

@@ -233,13 +233,15 @@ fn datagram_queued(own: FlowKey, icmp: bool) {
     {
         iif = last.iif;
         flow = last.flow;
-        if is_multicast(&flow) {
+        // Every raw socket gets a copy of an ICMP message.
+        if icmp || is_multicast(&flow) {
             copy = last.entered != 0;
             last.entered = 1;
         }
     } else if icmp {
-        // A raw socket has its protocol for a port.
+        // A raw socket has its protocol for a port. What is no echo, the kernel uses up itself.
         flow.local_port = 0;
+        copy = true;
     }
     if iif == LOOPBACK {
         // One line for all of a port's peers on this node: they balance its queue, no more.
@@ -361,7 +363,7 @@ fn count_read(program: u32, packet: Packet, netns: u32) {
         0,
         0,
     );
-    if config!(count_reads) != 0 {
+    if config!(count_reads) != 0 && !headers.is_for_kernel {
         enter(program, &entry, packets, bytes);
     }
     if headers.countable {

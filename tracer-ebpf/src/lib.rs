@@ -345,7 +345,8 @@ pub struct LastArrival {
     pub flow: FlowKey,
     /// The device by which it came.
     pub iif: u32,
-    /// Whether a datagram to many has been entered as queued already.
+    /// Whether it is not to be entered as queued, because it has been, or because the kernel uses it up
+    /// itself and sockets get no more than copies.
     pub entered: u32,
 }
 

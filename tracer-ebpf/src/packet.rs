@@ -193,6 +193,8 @@ pub struct Headers {
     pub protocol: u8,
     /// There are ports or an identifier: the flow can be counted.
     pub countable: bool,
+    /// An ICMP message that the kernel uses up itself, whoever gets a copy: all but the echo reply.
+    pub is_for_kernel: bool,
 }
 
 /// Longest packet that is taken for one segment if it is linear: the smallest MTU of IPv4 hosts.
@@ -223,6 +225,7 @@ impl Headers {
             remote_port: 0,
             protocol: 0,
             countable: false,
+            is_for_kernel: false,
         };
         let (source, destination);
         // The first eight bytes behind the network header, in memory order.
@@ -306,6 +309,8 @@ impl Headers {
                 } else {
                     kind & 0xfe == 128
                 };
+                let reply = if self.protocol == ICMP { 0 } else { 129 };
+                self.is_for_kernel = kind != reply;
                 if echo {
                     self.local_port = u16::from_be((transport >> 32) as u16);
                     self.countable = true;

@@ -112,7 +112,7 @@ pub struct Capability {
 pub struct Ledger {
     /// Packets that arrived on an uplink.
     pub arrived: u64,
-    /// Reached a socket: matched (TCP), or read by a process (UDP, ICMP).
+    /// Reached a socket: matched (TCP), or queued and read by a process (UDP, ICMP).
     pub delivered: u64,
     /// Left by a device.
     pub forwarded: u64,
@@ -223,7 +223,8 @@ pub struct Drop {
     pub socket_found: bool,
     /// They had arrived on a device; else this node was sending them.
     pub incoming: bool,
-    /// They are part of the ledger: they arrived by an uplink.
+    /// They are part of the ledger: they arrived by an uplink, and had not reached a TCP socket before that is
+    /// now closed.
     pub in_ledger: bool,
     /// Device by which they arrived, empty where none is known.
     pub device: String,

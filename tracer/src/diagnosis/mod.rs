@@ -8,6 +8,7 @@ mod path;
 mod ports;
 mod report;
 mod routing;
+mod suffering;
 mod words;
 
 use crate::event::FlowKey;
@@ -47,9 +48,9 @@ struct Finding {
     /// First evidence, in boot time.
     since: u64,
     evidence: Vec<Evidence>,
-    /// Flows that suffer, in any order.
+    /// Flows that suffer, the most starved first.
     flows: Vec<FlowKey>,
-    /// Units that suffer besides those of the flows.
+    /// Units that suffer, each once and in order.
     units: Vec<String>,
     check: Vec<String>,
     remedy: Vec<String>,

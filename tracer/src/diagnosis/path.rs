@@ -1,9 +1,10 @@
 //! The way to the node: requests leave and nothing arrives.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::words::{affected, count, distinct, list, span};
+use super::suffering::Suffering;
+use super::words::{count, distinct, list, span};
 use super::{Finding, Rule, seen};
 use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
@@ -31,15 +32,14 @@ fn silent(model: &Model) -> Option<Finding> {
     let since = model
         .silence()
         .map_or(case.since, |spell| spell.since.min(case.since));
-    let peers = distinct(case.peers.iter().map(|(_, peer)| peer.to_string()));
 
     let lasts = match case.ended {
         None => format!(
-            "for {} nothing has arrived",
+            "for {} nothing has come back from there",
             span(model.now().saturating_sub(since))
         ),
         Some(until) => format!(
-            "for {} nothing arrived, until it answered",
+            "for {} nothing came back from there, until it answered",
             span(until.saturating_sub(since))
         ),
     };
@@ -47,15 +47,15 @@ fn silent(model: &Model) -> Option<Finding> {
         (Some(_), _) => String::new(),
         (None, 0) => " Nothing arrived for any other flow in this time either.".to_owned(),
         (None, others) => format!(
-            " Only some peers are silent: {} of other peers received packets in this time.",
+            " Only some peers are silent: packets of {} with others arrived in this time.",
             count(others, "flow")
         ),
     };
     let explanation = format!(
-        "This node sent {} to {}, and {lasts} on the uplink; no reply was dropped here.{reach}{}",
+        "This node sent {} to {}, and {lasts}; no reply was dropped here.{reach}{}",
         count(case.requests, "request"),
-        list(&peers),
-        affected(model, &case.flows)
+        peers(&case.peers),
+        case.suffering.affected()
     );
 
     let mut evidence: Vec<Evidence> = case
@@ -64,25 +64,24 @@ fn silent(model: &Model) -> Option<Finding> {
         .take(5)
         .map(|(e, s)| endpoint(model, *e, *s))
         .collect();
-    let retransmitted: u64 = case
-        .flows
-        .iter()
-        .filter_map(|key| model.flows().get(key))
-        .map(|flow| flow.retransmitted)
-        .fold(0, u64::saturating_add);
-    if retransmitted > 0 {
+    if case.retransmitted > 0 {
         evidence.push(seen(
             "flow",
             format!(
                 "{} by TCP since the start",
-                count(retransmitted, "retransmission")
+                count(case.retransmitted, "retransmission")
             ),
         ));
     }
-    let ledger = model.totals().ledger;
+    let arrived = model.totals().ledger.arrived;
+    let before = model.history().before(model.now()).ledger.arrived;
     evidence.push(seen(
         "ledger",
-        format!("{} arrived since the start", count(ledger.arrived, "packet")),
+        format!(
+            "{} arrived since the start, {} of them in the last 2 s",
+            count(arrived, "packet"),
+            arrived.saturating_sub(before)
+        ),
     ));
 
     let mut check = Vec::new();
@@ -113,8 +112,8 @@ fn silent(model: &Model) -> Option<Finding> {
         explanation,
         since,
         evidence,
-        flows: case.flows,
-        units: Vec::new(),
+        units: case.suffering.units([]),
+        flows: case.suffering.flows,
         check,
         remedy: vec![
             "Look outside this node: the peer, the router, the provider's network, its firewall. Nothing has \
@@ -125,11 +124,13 @@ fn silent(model: &Model) -> Option<Finding> {
 }
 
 /// What is silent, all together.
-struct Case {
+struct Case<'a> {
     silences: Vec<(Endpoint, Silence)>,
     peers: BTreeSet<(u32, IpAddr)>,
-    flows: Vec<FlowKey>,
+    suffering: Suffering<'a>,
     requests: u64,
+    /// Retransmissions of these flows since the start.
+    retransmitted: u64,
     since: u64,
     /// When the last of them answered, where all did.
     ended: Option<u64>,
@@ -139,25 +140,24 @@ struct Case {
     asked_by_us: bool,
 }
 
-impl Case {
-    fn of(model: &Model) -> Option<Self> {
+impl<'a> Case<'a> {
+    fn of(model: &'a Model) -> Option<Self> {
         let now = model.now();
         let mut silences: Vec<(Endpoint, Silence)> = model.endpoints().silences(now).collect();
         // What lasts outranks what is over.
         if silences.iter().any(|(_, silence)| silence.until.is_none()) {
             silences.retain(|(_, silence)| silence.until.is_none());
         }
-        let find = |key: &FlowKey| {
-            let endpoint = Endpoint::of(key);
-            silences
-                .binary_search_by(|(known, _)| known.cmp(&endpoint))
-                .ok()
-                .map(|at| silences[at].1)
-        };
+        if silences.is_empty() {
+            return None;
+        }
+        let found: HashMap<Endpoint, Silence> = silences.iter().copied().collect();
         let mut ours = Vec::new();
         let mut served = Vec::new();
         for (key, flow) in model.flows().iter() {
-            let Some(silence) = find(key) else { continue };
+            let Some(silence) = found.get(&Endpoint::of(key)) else {
+                continue;
+            };
             let asking = match silence.until {
                 None => flow.asked >= Some(silence.since),
                 Some(until) => flow.last_arrived >= Some(until),
@@ -165,17 +165,22 @@ impl Case {
             if !asking || flow.drops.recent(now).is_some() || by_inner_device(model, key, flow.iif) {
                 continue;
             }
-            if model.is_reply(key, flow) || flow.arrived == 0 {
-                ours.push(*key)
+            if flow.arrived == 0 || model.is_reply(key, flow) {
+                ours.push((key, flow));
             } else {
-                served.push(*key)
+                served.push((key, flow));
             }
         }
         // Clients that go away without a word are a server's daily bread; they count where nothing is heard
         // from anybody.
         let asked_by_us = !ours.is_empty();
-        let flows = if asked_by_us { ours } else { served };
-        let endpoints: BTreeSet<Endpoint> = flows.iter().map(Endpoint::of).collect();
+        let asking = if asked_by_us { ours } else { served };
+        let retransmitted = asking
+            .iter()
+            .map(|(_, flow)| flow.retransmitted)
+            .fold(0, u64::saturating_add);
+        let suffering = Suffering::of(model, asking.into_iter());
+        let endpoints: HashSet<Endpoint> = suffering.flows.iter().map(Endpoint::of).collect();
         silences.retain(|(endpoint, _)| endpoints.contains(endpoint));
         let since = silences.iter().map(|(_, silence)| silence.since).min()?;
         let ended = silences
@@ -191,6 +196,7 @@ impl Case {
             .iter()
             .filter(|(key, flow)| {
                 flow.last_arrived > Some(since)
+                    && !by_inner_device(model, key, flow.iif)
                     && is_conversation(key)
                     && !peers.contains(&(key.netns, key.remote))
             })
@@ -204,7 +210,8 @@ impl Case {
             others: u64::try_from(others).unwrap_or(u64::MAX),
             silences,
             peers,
-            flows,
+            suffering,
+            retransmitted,
             since,
             asked_by_us,
         })
@@ -220,7 +227,7 @@ impl Case {
             return Some(Confidence::Strong);
         }
         if self.others == 0 {
-            let several = self.flows.len() >= 2;
+            let several = self.suffering.flows.len() >= 2;
             return Some(if several {
                 Confidence::Conclusive
             } else {
@@ -228,17 +235,28 @@ impl Case {
             });
         }
         // Others get through. A peer that never answered may be switched off, and always have been.
-        let answered = |(netns, peer): &(u32, IpAddr)| {
-            model
-                .flows()
-                .iter()
-                .any(|(key, flow)| key.netns == *netns && key.remote == *peer && flow.arrived > 0)
-        };
-        Some(if self.peers.iter().any(answered) {
+        let answered = model
+            .flows()
+            .iter()
+            .any(|(key, flow)| flow.arrived > 0 && self.peers.contains(&(key.netns, key.remote)));
+        Some(if answered {
             Confidence::Strong
         } else {
             Confidence::Weak
         })
+    }
+}
+
+/// The addresses, of which there may be very many.
+fn peers(peers: &BTreeSet<(u32, IpAddr)>) -> String {
+    let mut addresses: Vec<IpAddr> = peers.iter().map(|(_, address)| *address).collect();
+    addresses.dedup();
+    match addresses.as_slice() {
+        few if few.len() <= 3 => list(&distinct(few.iter().map(ToString::to_string))),
+        [first, second, third, rest @ ..] => {
+            format!("{first}, {second}, {third} and {} more", rest.len())
+        }
+        _ => String::new(),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::net::IpAddr;
 
+use super::suffering::Suffering;
 use super::words::{self, count, span};
 use super::{Finding, Rule, seen};
-use crate::event::{FlowKey, Owner, Protocol};
+use crate::event::{Owner, Protocol};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends;
@@ -62,11 +63,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
     // The surest first, then the busiest; the order of ports decides the rest.
     refusals.sort_by_key(|refusal| std::cmp::Reverse((refusal.confidence, refusal.spell.packets)));
     let worst = refusals.first()?;
-    let Port {
-        netns,
-        protocol,
-        number,
-    } = worst.port;
+    let Port { protocol, number, .. } = worst.port;
 
     let had = match (worst.owner, worst.had_until) {
         (Some(owner), Some(at)) => format!("; {} had it until {}", words::owner(owner), model.utc(at)),
@@ -74,23 +71,29 @@ fn no_socket(model: &Model) -> Option<Finding> {
         (None, Some(at)) => format!("; a socket was there until {}", model.utc(at)),
         (None, None) => "; no socket was seen there since the start".to_owned(),
     };
-    let others: Vec<String> = refusals[1..]
-        .iter()
-        .filter(|other| other.confidence == worst.confidence)
-        .map(|other| format!("{} {}", other.port.protocol, other.port.number))
-        .collect();
+    // A port may refuse at several addresses.
+    let alike = || {
+        refusals
+            .iter()
+            .filter(|other| other.confidence == worst.confidence)
+    };
+    let packets = alike()
+        .filter(|other| other.port == worst.port)
+        .map(|other| other.spell.packets)
+        .fold(0, u64::saturating_add);
+    let others = alike()
+        .filter(|other| other.port != worst.port)
+        .map(|other| format!("{} {}", other.port.protocol, other.port.number));
     let others = match words::list(&words::distinct(others)) {
         more if more.is_empty() => more,
         more => format!(" The same goes for {more}."),
     };
     let explanation = format!(
         "Nothing listens on {protocol} {number}{had}. {} for it arrived since and found no socket.{others}",
-        count(worst.spell.packets, "packet")
+        count(packets, "packet")
     );
 
-    let evidence = refusals
-        .iter()
-        .filter(|other| other.confidence == worst.confidence)
+    let evidence = alike()
         .take(5)
         .map(|other| {
             let Port { protocol, number, .. } = other.port;
@@ -111,22 +114,32 @@ fn no_socket(model: &Model) -> Option<Finding> {
             )
         }))
         .collect();
-    let flows: Vec<FlowKey> = model
-        .flows()
-        .iter()
-        .filter(|(key, flow)| Port::of(key) == worst.port && flow.dropped_by(now, ends::no_socket))
-        .map(|(key, _)| *key)
-        .collect();
+    let suffering = Suffering::of(
+        model,
+        model
+            .flows()
+            .iter()
+            .filter(|(key, flow)| Port::of(key) == worst.port && flow.dropped_by(now, ends::no_socket)),
+    );
     let unit = worst
         .owner
         .map(|owner| owner.unit.clone())
         .filter(|unit| !unit.is_empty());
-    let option = if protocol == Protocol::Udp { "u" } else { "t" };
-    let mut check = vec![words::command(
-        model,
-        netns,
-        &format!("ss -ln{option}p sport = :{number}"),
-    )];
+    let mut ports: Vec<Port> = Vec::new();
+    for other in alike() {
+        if !ports.contains(&other.port) {
+            ports.push(other.port);
+        }
+    }
+    let mut check: Vec<String> = ports
+        .iter()
+        .take(3)
+        .map(|port| {
+            let option = if port.protocol == Protocol::Udp { "u" } else { "t" };
+            let command = format!("ss -ln{option}p sport = :{}", port.number);
+            words::command(model, port.netns, &command)
+        })
+        .collect();
     let mut remedy = Vec::new();
     if let Some(unit) = &unit {
         check.push(format!("systemctl status {unit}"));
@@ -141,8 +154,8 @@ fn no_socket(model: &Model) -> Option<Finding> {
         explanation,
         since: worst.spell.since.max(worst.had_until.unwrap_or(0)),
         evidence,
-        flows,
-        units: unit.into_iter().collect(),
+        units: suffering.units(unit),
+        flows: suffering.flows,
         check,
         remedy: if remedy.is_empty() {
             vec!["Start the program that listened there again. Risk: none for others.".to_owned()]
@@ -154,7 +167,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
 
 fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<Refusal<'_>> {
     let bound = model.sockets().bound(port, address);
-    let owner = bound.and_then(|bound| bound.owner.as_ref());
+    let owner = bound.and_then(|bound| bound.owner.as_deref());
     let refusal = |confidence, had_until| Refusal {
         port,
         address,
@@ -195,19 +208,19 @@ fn unread(model: &Model) -> Option<Finding> {
                 .last_read
                 .is_some_and(|read| now.saturating_sub(read) >= NOT_READ)
                 && queue.since_read >= BEHIND
-                && queue.pending() >= BEHIND
                 && queue.last_queued.saturating_sub(queue.waiting_since) >= SECOND
                 && now.saturating_sub(queue.waiting_since) >= NOT_READ
                 && now.saturating_sub(queue.last_queued) <= NOT_READ
         })
-        .max_by_key(|(_, queue)| queue.pending())?;
-    let flows: Vec<FlowKey> = model
-        .flows()
-        .iter()
-        .filter(|(key, flow)| Port::of(key) == *port && flow.last >= queue.waiting_since)
-        .map(|(key, _)| *key)
-        .collect();
-    let owner = flows.iter().find_map(|key| model.sockets().owner(key));
+        .max_by_key(|(_, queue)| queue.since_read)?;
+    let suffering = Suffering::of(
+        model,
+        model
+            .flows()
+            .iter()
+            .filter(|(key, flow)| Port::of(key) == *port && flow.last >= queue.waiting_since),
+    );
+    let owner = suffering.owner();
     // A socket that nobody is known to have may be the kernel's own.
     let confidence = if owner.is_some() {
         Confidence::Strong
@@ -240,12 +253,8 @@ fn unread(model: &Model) -> Option<Finding> {
                 port.number, queue.queued, queue.read
             ),
         )],
-        units: owner
-            .map(|owner| owner.unit.clone())
-            .filter(|unit| !unit.is_empty())
-            .into_iter()
-            .collect(),
-        flows,
+        units: suffering.units([]),
+        flows: suffering.flows,
         check,
         remedy: vec!["This is no fault of the network: see what the process waits for.".to_owned()],
     })

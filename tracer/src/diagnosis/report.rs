@@ -90,26 +90,6 @@ fn verdicts(model: &Model) -> Vec<Verdict> {
 }
 
 fn verdict(model: &Model, rule: &Rule, finding: Finding) -> Verdict {
-    let mut suffering: Vec<(u64, FlowKey)> = finding
-        .flows
-        .iter()
-        .map(|key| {
-            let since = model
-                .flows()
-                .get(key)
-                .and_then(|flow| model.starved_since(key, flow));
-            (since.unwrap_or(u64::MAX), *key)
-        })
-        .collect();
-    suffering.sort_unstable();
-    let units: BTreeSet<String> = finding
-        .flows
-        .iter()
-        .filter_map(|key| model.sockets().owner(key))
-        .map(|owner| owner.unit.clone())
-        .chain(finding.units)
-        .filter(|unit| !unit.is_empty())
-        .collect();
     Verdict {
         id: rule.id.to_owned(),
         title: rule.title.to_owned(),
@@ -118,12 +98,13 @@ fn verdict(model: &Model, rule: &Rule, finding: Finding) -> Verdict {
         explanation: finding.explanation,
         since: model.utc(finding.since),
         evidence: finding.evidence,
-        flows: suffering
+        flows: finding
+            .flows
             .iter()
             .take(FLOWS)
-            .filter_map(|(_, key)| Some(flow(model, key, model.flows().get(key)?)))
+            .filter_map(|key| Some(flow(model, key, model.flows().get(key)?)))
             .collect(),
-        units: units.into_iter().collect(),
+        units: finding.units,
         check: finding.check,
         remedy: finding.remedy,
     }
@@ -300,7 +281,7 @@ fn starved(model: &Model) -> Vec<Flow> {
     let mut starved: Vec<(u64, &FlowKey, &Counted)> = model
         .flows()
         .iter()
-        .filter_map(|(key, flow)| Some((model.starved_since(key, flow)?, key, flow)))
+        .filter_map(|(key, flow)| Some((flow.starved?, key, flow)))
         .collect();
     // Keys come in their order and the sort is stable.
     starved.sort_by_key(|(since, ..)| *since);
@@ -313,7 +294,6 @@ fn starved(model: &Model) -> Vec<Flow> {
 
 fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
     let owner = model.sockets().owner(key);
-    let starved = model.starved_since(key, counted);
     Flow {
         protocol: key.protocol.to_string(),
         local: end(key.local, key.local_port),
@@ -339,7 +319,9 @@ fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
             .as_ref()
             .map(|drop| format!("{} at {}", drop.0, drop.1))
             .unwrap_or_default(),
-        starved_seconds: starved.map_or(0.0, |since| seconds(model.now().saturating_sub(since))),
+        starved_seconds: counted
+            .starved
+            .map_or(0.0, |since| seconds(model.now().saturating_sub(since))),
     }
 }
 

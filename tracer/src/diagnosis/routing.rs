@@ -1,10 +1,12 @@
 //! State that the host lost: rules, routes, filters.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::words::{self, affected, command, count, distinct, list};
+use super::suffering::Suffering;
+use super::words::{self, command, count, distinct, list};
 use super::{Finding, Rule, seen};
-use crate::event::FlowKey;
+use crate::event::{FlowKey, Location, Protocol};
 use crate::model::Model;
 use crate::model::ends::{self, Signature};
 use crate::model::flows::Flow;
@@ -42,17 +44,11 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
     let spell = proof.or(support)?;
     let since = support.map_or(spell.since, |support| support.since.min(spell.since));
 
-    let flows = flows_dropped(model, |reason, symbol| {
-        (reason == ends::NOT_SPECIFIED && matches!(symbol, "ip_forward" | "ip6_forward"))
-            || ends::treated_as_foreign(reason, symbol)
-    });
+    let suffering = suffering(model, ends::treated_as_foreign);
     let own: Vec<FlowKey> = model
         .books()
         .sightings()
-        .filter(|(key, _)| {
-            ends::signature(key) == Some(Signature::RoutedAsForeign)
-                || ends::treated_as_foreign(ends::reason(key), ends::symbol(key))
-        })
+        .filter(|(key, _)| ends::treated_as_foreign(ends::reason(key), ends::symbol(key)))
         .filter_map(|(_, sighting)| sighting.own)
         .collect();
     let devices = devices(model, Signature::RoutedAsForeign);
@@ -62,7 +58,7 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
         evidence.extend(own_address_drops(model));
     }
     evidence.push(books(model));
-    evidence.extend(flow_evidence(model, &flows));
+    evidence.extend(flow_evidence(model, &suffering.flows));
 
     let what = if proof.is_some() {
         let on = if devices.is_empty() {
@@ -85,13 +81,13 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
     let explanation = format!(
         "{what}{} This is what is seen when no routing rule looks up table local; the checks below show \
          whether that is so.",
-        affected(model, &flows)
+        suffering.affected()
     );
 
     let (mut check, mut remedy) = (Vec::new(), Vec::new());
     // One example for each namespace and address family.
     let mut told: Vec<(u32, bool)> = Vec::new();
-    for key in flows.iter().chain(&own) {
+    for key in suffering.flows.iter().chain(&own) {
         if told.contains(&(key.netns, key.local.is_ipv6())) {
             continue;
         }
@@ -136,8 +132,8 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
         explanation,
         since,
         evidence,
-        units: units(model, Signature::RoutedAsForeign),
-        flows,
+        units: suffering.units(units(model, Signature::RoutedAsForeign)),
+        flows: suffering.flows,
         check,
         remedy,
     })
@@ -145,12 +141,12 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
 
 fn reverse_path(model: &Model) -> Option<Finding> {
     let spell = model.books().spell(Signature::ReversePath, model.now())?;
-    let flows = flows_dropped(model, |reason, _| reason == ends::RPFILTER);
+    let suffering = suffering(model, |reason, _| reason == ends::RPFILTER);
     let own = model
         .books()
         .signed(model.node(), Signature::ReversePath)
         .find_map(|(key, _)| model.books().sighting(key)?.own);
-    let confidence = if !flows.is_empty() {
+    let confidence = if !suffering.flows.is_empty() {
         Confidence::Conclusive
     } else if own.is_some() && spell.packets >= UNWANTED {
         Confidence::Strong
@@ -160,8 +156,14 @@ fn reverse_path(model: &Model) -> Option<Finding> {
     };
 
     let devices = devices(model, Signature::ReversePath);
-    let example = flows.first().copied().or(own);
-    let sources = distinct(flows.iter().chain(&own).map(|flow| flow.remote.to_string()));
+    let example = suffering.flows.first().copied().or(own);
+    let sources = distinct(
+        suffering
+            .flows
+            .iter()
+            .chain(&own)
+            .map(|flow| flow.remote.to_string()),
+    );
     let from = if sources.is_empty() {
         String::new()
     } else {
@@ -172,12 +174,12 @@ fn reverse_path(model: &Model) -> Option<Finding> {
          that source would not leave by that device.{}",
         count(spell.packets, "packet"),
         list(&devices),
-        affected(model, &flows)
+        suffering.affected()
     );
 
     let mut evidence = drops(model, Signature::ReversePath);
     evidence.push(books(model));
-    evidence.extend(flow_evidence(model, &flows));
+    evidence.extend(flow_evidence(model, &suffering.flows));
 
     let (mut check, mut remedy) = (Vec::new(), Vec::new());
     let mut told: Vec<(u32, u32)> = Vec::new();
@@ -223,22 +225,23 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         explanation,
         since: spell.since,
         evidence,
-        units: units(model, Signature::ReversePath),
-        flows,
+        units: suffering.units(units(model, Signature::ReversePath)),
+        flows: suffering.flows,
         check,
         remedy,
     })
 }
 
-/// Flows that somebody waits for and whose recent drops have this reason and place.
-fn flows_dropped(model: &Model, signature: impl Fn(&str, &str) -> bool) -> Vec<FlowKey> {
-    model
+/// Flows that somebody waits for and whose recent drops have this reason and place, the most starved first.
+fn suffering(model: &Model, signature: impl Fn(&str, &str) -> bool) -> Suffering<'_> {
+    let flows = model
         .flows()
         .iter()
         .filter(|(_, flow)| flow.dropped_by(model.now(), &signature))
-        .filter(|(key, flow)| model.is_wanted(key, flow) || was_wanted(model, key, flow))
-        .map(|(key, _)| *key)
-        .collect()
+        .filter(|(key, flow)| {
+            flow.starved.is_some() || model.is_wanted(key, flow) || was_wanted(model, key, flow)
+        });
+    Suffering::of(model, flows)
 }
 
 /// The flow's socket was closed only after its packets had been dropped: the process gave up.
@@ -251,42 +254,73 @@ fn was_wanted(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
     })
 }
 
+/// What the lines of one place have in common, and their sum.
+#[derive(Default)]
+struct Drops {
+    packets: u64,
+    socket_found: u64,
+    protocols: BTreeSet<Protocol>,
+}
+
 fn drops(model: &Model, signature: Signature) -> Vec<Evidence> {
-    model
-        .books()
-        .signed(model.node(), signature)
-        .map(|(key, line)| {
-            let place = key
-                .location
-                .as_ref()
-                .map_or_else(String::new, |at| format!(" at {at}"));
-            let socket = if key.socket_found { ", socket found" } else { "" };
-            let text = format!(
-                "{}: {}{place}, arrived on {}, {}{socket}, since the start",
-                count(line.packets, "packet"),
-                ends::reason(key),
-                model.node().device_name(key.netns, key.iif),
-                key.protocol
+    let mut places: BTreeMap<(&str, Option<&Location>, String), Drops> = BTreeMap::new();
+    for (key, line) in model.books().signed(model.node(), signature) {
+        let device = model.node().device_name(key.netns, key.iif);
+        let drops = places
+            .entry((ends::reason(key), key.location.as_ref(), device))
+            .or_default();
+        drops.packets = drops.packets.saturating_add(line.packets);
+        if key.socket_found {
+            drops.socket_found = drops.socket_found.saturating_add(line.packets);
+        }
+        drops.protocols.insert(key.protocol);
+    }
+    places
+        .into_iter()
+        .map(|((reason, location, device), drops)| {
+            let place = location.map_or_else(String::new, |at| format!(" at {at}"));
+            let socket = match drops.socket_found {
+                0 => String::new(),
+                all if all == drops.packets => ", socket found".to_owned(),
+                some => format!(", socket found for {some}"),
+            };
+            let protocols = list(
+                &drops
+                    .protocols
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>(),
             );
-            seen("drop", text)
+            let packets = count(drops.packets, "packet");
+            seen(
+                "drop",
+                format!(
+                    "{packets}: {reason}{place}, arrived on {device}, {protocols}{socket}, since the start"
+                ),
+            )
         })
         .collect()
 }
 
 fn own_address_drops(model: &Model) -> Vec<Evidence> {
-    model
-        .books()
-        .sightings()
-        .filter(|(key, _)| ends::treated_as_foreign(ends::reason(key), ends::symbol(key)))
-        .filter_map(|(key, sighting)| {
-            let flow = sighting.own?;
+    let mut places: BTreeMap<(&str, &str, IpAddr), u64> = BTreeMap::new();
+    for (key, sighting) in model.books().sightings() {
+        let Some(flow) = sighting.own.filter(|_| ends::supports_foreign(key)) else {
+            continue;
+        };
+        let packets = places
+            .entry((ends::reason(key), ends::symbol(key), flow.local))
+            .or_default();
+        *packets = packets.saturating_add(sighting.own_packets);
+    }
+    places
+        .into_iter()
+        .map(|((reason, symbol, address), packets)| {
+            let packets = count(packets, "packet");
             let text = format!(
-                "{} at {} for {}, which is an address of this node",
-                ends::reason(key),
-                ends::symbol(key),
-                flow.local
+                "{reason} at {symbol}: at least {packets} for {address}, which is an address of this node"
             );
-            Some(seen("drop", text))
+            seen("drop", text)
         })
         .collect()
 }

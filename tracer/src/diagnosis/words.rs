@@ -55,18 +55,6 @@ pub(super) fn flow(model: &Model, key: &FlowKey) -> String {
     }
 }
 
-/// `Affected: a; b; and 2 more.` with a leading space; empty where there are none.
-pub(super) fn affected(model: &Model, flows: &[FlowKey]) -> String {
-    if flows.is_empty() {
-        return String::new();
-    }
-    let mut named: Vec<String> = flows.iter().take(NAMED).map(|key| flow(model, key)).collect();
-    if flows.len() > NAMED {
-        named.push(format!("and {} more", flows.len() - NAMED));
-    }
-    format!(" Affected: {}.", named.join("; "))
-}
-
 /// A command, as it is to be run for that namespace.
 pub(super) fn command(model: &Model, netns: u32, command: &str) -> String {
     match model

@@ -30,6 +30,8 @@ pub(crate) struct Sighting {
     pub owner: Option<Owner>,
     /// Flow of the last example that was for one of this node's own addresses.
     pub own: Option<FlowKey>,
+    /// Packets of such examples: there were at least so many.
+    pub own_packets: u64,
 }
 
 /// All lines.
@@ -84,12 +86,11 @@ impl Books {
             && key.incoming
             && node.has_address(flow.netns, flow.local)
         {
+            let packets = u64::from(example.packets.max(1));
             sighting.own = Some(flow);
-            if in_ledger(node, key).is_some()
-                && ends::treated_as_foreign(ends::reason(key), ends::symbol(key))
-            {
-                self.treated_as_foreign
-                    .note(at, at, u64::from(example.packets.max(1)));
+            sighting.own_packets = sighting.own_packets.saturating_add(packets);
+            if in_ledger(node, key).is_some() && ends::supports_foreign(key) {
+                self.treated_as_foreign.note(at, at, packets);
             }
         }
     }
@@ -137,7 +138,8 @@ impl Books {
     }
 }
 
-/// The namespace whose ledger this line is part of: its packets arrived by one of the uplinks.
+/// The namespace whose ledger this line is part of: its packets arrived by one of the uplinks, and this is
+/// what became of them.
 pub(crate) fn in_ledger(node: &Node, key: &EntryKey) -> Option<u32> {
     let netns = node.home(key.netns, key.iif)?;
     let arrived = node.is_uplink(netns, key.iif)
@@ -145,6 +147,9 @@ pub(crate) fn in_ledger(node: &Node, key: &EntryKey) -> Option<u32> {
         || (key.iif == 0
             && (matches!(key.fate, Fate::Matched | Fate::Queued) || ends::dropped_after_match(key))
             && node.uplinks().any(|device| device.netns == netns));
-    let counts = key.fate != Fate::Dropped || key.incoming || key.matched;
+    let counts = match key.fate {
+        Fate::Dropped => (key.incoming || key.matched) && !ends::purged_segment(key),
+        _ => true,
+    };
     (arrived && counts).then_some(netns)
 }

@@ -66,7 +66,8 @@ pub(crate) fn by_reason(reason: &str) -> Class {
 /// The class of a drop without a reason: the place and the socket are the evidence.
 fn not_specified(symbol: &str, socket_found: bool) -> Class {
     match symbol {
-        "ip_error" | "ip_rcv_finish_core" => Class::State,
+        // A packet that is routed as somebody else's, and a neighbour that does not answer (IPv6 says no more).
+        "ip_error" | "ip_rcv_finish_core" | "ip_forward" | "ip6_forward" | "neigh_invalidate" => Class::State,
         // A process that ended with data unread, and packets that a handshake has no use for.
         "tcp_v4_rcv"
         | "tcp_v6_rcv"
@@ -134,7 +135,9 @@ mod tests {
     fn classes_of_places_without_a_reason() {
         for (symbol, socket_found, class) in [
             ("ip_forward", true, Class::State),
-            ("ip_forward", false, Class::Unclassified),
+            ("ip_forward", false, Class::State),
+            ("ip6_forward", false, Class::State),
+            ("neigh_invalidate", false, Class::State),
             ("ip_error", false, Class::State),
             ("tcp_v4_rcv", true, Class::Protocol),
             ("do_xdp_generic", false, Class::Policy),

@@ -23,7 +23,7 @@ const LONGEST_BACKOFF: u64 = 130 * SECOND;
 const UDP_GAP: u64 = 5 * SECOND;
 
 /// A remote end: who may answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Endpoint {
     /// Inode of the namespace that asks.
     pub netns: u32,

@@ -36,12 +36,20 @@ pub(crate) fn signature(key: &EntryKey) -> Option<Signature> {
 }
 
 /// The kernel took the destination for somebody else's: what it does to a packet for this node's own
-/// address where nothing looks up table local.
+/// address where nothing looks up table local. IPv6 gives no reason where a neighbour does not answer.
 pub(crate) fn treated_as_foreign(reason: &str, symbol: &str) -> bool {
     matches!(
         (reason, symbol),
-        ("IP_INADDRERRORS", "ip_error" | "ip6_forward") | ("NEIGH_FAILED", "neigh_invalidate")
+        ("IP_INADDRERRORS", "ip_error" | "ip6_forward")
+            | (NOT_SPECIFIED, "ip_forward" | "ip6_forward")
+            | ("NEIGH_FAILED" | NOT_SPECIFIED, "neigh_invalidate")
     )
+}
+
+/// The drop is a sign of [`Signature::RoutedAsForeign`], where the packet was for one of this node's own
+/// addresses, without being its proof.
+pub(crate) fn supports_foreign(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped && signature(key).is_none() && treated_as_foreign(reason(key), symbol(key))
 }
 
 /// The reason, [`NOT_SPECIFIED`] where the kernel has none to give.
@@ -110,10 +118,18 @@ pub(crate) fn purged(key: &EntryKey) -> bool {
             ))
 }
 
-/// The dropped packets had been entered as matched before: TCP's own discards, and what the queue of a
-/// closed TCP socket still held.
+/// The drop empties the queue of a TCP socket that is closed (`sk_stream_kill_queues`), which is no loss and
+/// not entered in the ledger: the segments were matched, and are entered as delivered. Every connection that
+/// is closed in good order ends so, because the peer's last FIN stays in the queue of a socket that nobody
+/// reads any more; and data that a process left unread was the process's to read. Datagrams are another
+/// matter: nobody has seen those.
+pub(crate) fn purged_segment(key: &EntryKey) -> bool {
+    key.protocol == Protocol::Tcp && purged(key)
+}
+
+/// The dropped packets had been entered as matched before, and TCP itself discarded them.
 pub(crate) fn dropped_after_match(key: &EntryKey) -> bool {
-    key.fate == Fate::Dropped && (key.matched || (key.protocol == Protocol::Tcp && purged(key)))
+    key.fate == Fate::Dropped && key.matched && !purged_segment(key)
 }
 
 /// The dropped packets may be the kernel's own copies of ICMP messages that went to a raw socket: `ping_rcv`
@@ -121,8 +137,13 @@ pub(crate) fn dropped_after_match(key: &EntryKey) -> bool {
 pub(crate) fn may_be_twin(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped
         && matches!(key.protocol, Protocol::Icmp | Protocol::Icmp6)
-        && reason(key) == NO_SOCKET
-        && matches!(symbol(key), "ping_rcv" | "icmp_rcv" | "icmpv6_rcv")
+        && no_ping_socket(reason(key), symbol(key))
+}
+
+/// The kernel looked for a ping socket and found none: where it delivers ICMP that a raw socket may have got
+/// as well, see [`may_be_twin`].
+pub(crate) fn no_ping_socket(reason: &str, symbol: &str) -> bool {
+    reason == NO_SOCKET && matches!(symbol, "ping_rcv" | "icmp_rcv" | "icmpv6_rcv")
 }
 
 /// The kernel looked for a socket and found none.

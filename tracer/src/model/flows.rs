@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::clock::SECOND;
+use super::ends;
 use super::growth::{Growing, growth};
 use crate::event::{FlowCount, FlowKey, Location, Origin, Protocol};
 
-/// Flows that are kept, at most.
+/// Flows that are kept, at most: twice as many as the programs count.
 pub(crate) const MOST_FLOWS: usize = 131_072;
-/// A flow without a socket is forgotten when it was idle for this long.
+/// Tuples of sockets that are not connected are kept beyond that, at most: what is read by them balances what
+/// their flows queue.
+const ROOM_FOR_SOCKETS: usize = 16_384;
+/// Above so many, idle ones without a socket are forgotten. Below it none is: a flow that is told again after
+/// it was forgotten would count anew what it had counted before.
+const MANY_FLOWS: usize = MOST_FLOWS / 4 * 3;
+/// Idle for this long.
 const IDLE: u64 = 60 * SECOND;
 
 /// Packets arrive for a flow and none reaches a socket.
@@ -33,9 +40,14 @@ pub(crate) struct Flow {
     pub matched: u64,
     pub queued: u64,
     pub read: u64,
+    /// Dropped packets, without twins: see [`ends::may_be_twin`].
     pub dropped: u64,
     pub retransmitted: u64,
     pub last_drop: Option<Box<(String, Location)>>,
+    /// As it was told, with twins.
+    dropped_as_told: u64,
+    /// Twins were seen.
+    has_twins: bool,
     /// When it was last told to have grown.
     pub last: u64,
     /// When something last arrived.
@@ -46,6 +58,9 @@ pub(crate) struct Flow {
     pub hunger: Option<Hunger>,
     /// Its drops.
     pub drops: Growing,
+    /// Since when it was starved at the last tick: packets arrive for it and reach no socket, or it asks and
+    /// nothing arrives. `None` where it was not.
+    pub starved: Option<u64>,
 }
 
 /// By how much a flow grew.
@@ -65,6 +80,8 @@ impl Flow {
     pub(crate) fn delivered(&self, protocol: Protocol) -> u64 {
         match protocol {
             Protocol::Tcp => self.matched,
+            // Several sockets may get a copy of one datagram.
+            _ if self.arrived > 0 => self.read.max(self.queued).min(self.arrived),
             _ => self.read.max(self.queued),
         }
     }
@@ -89,9 +106,11 @@ impl Flow {
             sent: growth(self.sent, count.sent),
             queued: growth(self.queued, count.queued),
             read: growth(self.read, count.read),
-            dropped: growth(self.dropped, count.dropped),
+            dropped: growth(self.dropped_as_told, count.dropped),
             requests: 0,
         };
+        let twins = self.twins(count, &grown);
+        grown.dropped -= twins;
         let matched = growth(self.matched, count.matched);
         let retransmitted = growth(self.retransmitted, count.retransmitted);
         grown.requests = match count.flow.protocol {
@@ -117,9 +136,12 @@ impl Flow {
         self.matched = count.matched;
         self.queued = count.queued;
         self.read = count.read;
-        self.dropped = count.dropped;
+        self.dropped_as_told = count.dropped;
+        self.dropped = self.dropped.saturating_add(grown.dropped);
         self.retransmitted = count.retransmitted;
-        if let Some(drop) = &count.last_drop {
+        if let Some(drop) = &count.last_drop
+            && !(self.has_twins && ends::no_ping_socket(&drop.0, &drop.1.symbol))
+        {
             self.last_drop = Some(Box::new(drop.clone()));
         }
         self.last = at;
@@ -144,23 +166,51 @@ impl Flow {
         }
         grown
     }
+
+    /// How many of the packets that were dropped now are the kernel's own copies of ICMP messages that a raw
+    /// socket got: it drops one for each.
+    fn twins(&mut self, count: &FlowCount, grown: &Growth) -> u64 {
+        let reached = grown.queued.max(grown.read);
+        if !matches!(count.flow.protocol, Protocol::Icmp | Protocol::Icmp6) || reached == 0 {
+            return 0;
+        }
+        self.has_twins |= count
+            .last_drop
+            .as_ref()
+            .is_some_and(|drop| ends::no_ping_socket(&drop.0, &drop.1.symbol));
+        if self.has_twins {
+            reached.min(grown.dropped)
+        } else {
+            0
+        }
+    }
 }
 
 /// All flows that are kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flows {
-    flows: BTreeMap<FlowKey, Flow>,
+    flows: BTreeMap<FlowKey, Box<Flow>>,
     other: u64,
+    has_forgotten: bool,
 }
 
 impl Flows {
     /// A flow was told. `None` where the table is full: then it is counted in [`Self::other`].
     pub(crate) fn count(&mut self, at: u64, count: &FlowCount) -> Option<Growth> {
-        if self.flows.len() >= MOST_FLOWS && !self.flows.contains_key(&count.flow) {
+        if let Some(known) = self.flows.get_mut(&count.flow) {
+            return Some(known.update(at, count));
+        }
+        let is_socket = count.flow.remote.is_unspecified();
+        if self.flows.len() >= MOST_FLOWS + usize::from(is_socket) * ROOM_FOR_SOCKETS {
             self.other = self.other.saturating_add(1);
             return None;
         }
-        Some(self.flows.entry(count.flow).or_default().update(at, count))
+        let mut grown = self.flows.entry(count.flow).or_default().update(at, count);
+        if self.has_forgotten {
+            // It may be one of those: then what it queued is accounted for already.
+            (grown.queued, grown.read) = (0, 0);
+        }
+        Some(grown)
     }
 
     /// Times that a flow was told for which there was no room.
@@ -170,18 +220,28 @@ impl Flows {
 
     /// One flow.
     pub(crate) fn get(&self, key: &FlowKey) -> Option<&Flow> {
-        self.flows.get(key)
+        self.flows.get(key).map(Box::as_ref)
     }
 
     /// Every flow, in the order of its key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&FlowKey, &Flow)> {
-        self.flows.iter()
+        self.flows.iter().map(|(key, flow)| (key, flow.as_ref()))
     }
 
-    /// Forgets what is idle and has no socket.
+    /// As [`Self::iter`], to be changed.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&FlowKey, &mut Flow)> {
+        self.flows.iter_mut().map(|(key, flow)| (key, flow.as_mut()))
+    }
+
+    /// Forgets what is idle and has no socket, where there are many.
     pub(crate) fn forget(&mut self, now: u64, has_socket: impl Fn(&FlowKey) -> bool) {
+        let before = self.flows.len();
+        if before < MANY_FLOWS {
+            return;
+        }
         self.flows
             .retain(|key, flow| now.saturating_sub(flow.last) <= IDLE || has_socket(key));
+        self.has_forgotten |= self.flows.len() < before;
     }
 }
 

@@ -1,7 +1,7 @@
 //! What is known of the node, from nothing but events.
 //!
 //! [`Model::apply`] is the only thing that changes a model. It does no I/O and reads no clock, and every
-//! collection is ordered, so the same events give the same model, live or replayed. What is kept is bounded;
+//! collection that is iterated is ordered, so the same events give the same model, live or replayed. What is kept is bounded;
 //! the ledger is made of lines that are never forgotten, so it loses nothing by that.
 //!
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `queues` what waits,
@@ -129,16 +129,14 @@ impl Model {
             return;
         };
         self.queues.grew(at, Port::of(key), grown.queued, grown.read);
-        if grown.queued > 0 {
-            self.sockets.received(at, key);
+        let origin = self.flows.get(key).map_or(Origin::Unknown, |flow| flow.origin);
+        if grown.queued > 0 || grown.read > 0 {
+            self.sockets.received(at, key, origin == Origin::Remote);
         }
         if let Some((reason, location)) = &count.last_drop
             && grown.dropped > 0
             && ends::no_socket(reason, &location.symbol)
-            && self
-                .flows
-                .get(key)
-                .is_none_or(|flow| flow.origin != Origin::Local)
+            && origin != Origin::Local
         {
             self.sockets.refused(at, key, grown.dropped);
         }
@@ -155,6 +153,11 @@ impl Model {
 
     fn tick(&mut self) {
         let now = self.now;
+        let mut flows = std::mem::take(&mut self.flows);
+        for (key, flow) in flows.iter_mut() {
+            flow.starved = self.starved_since(key, flow);
+        }
+        self.flows = flows;
         self.history.push(now, self.totals());
         let silence = self
             .endpoints
@@ -266,17 +269,14 @@ impl Model {
 
     /// This node opened the flow: what arrives is a reply.
     pub(crate) fn is_reply(&self, key: &FlowKey, flow: &Flow) -> bool {
-        match flow.origin {
-            Origin::Local => true,
-            Origin::Remote => false,
-            // It was there before the start. The port of a client is bound by nobody.
-            Origin::Unknown => {
-                let connection = self.sockets.connection(key);
-                connection.is_some_and(|found| {
-                    found.state == SocketState::SynSent
-                        || self.sockets.bound(Port::of(key), key.local).is_none()
-                })
-            }
+        let Some(connection) = self.sockets.connection(key) else {
+            return flow.origin == Origin::Local;
+        };
+        match connection.opened {
+            Some(opened) => opened == Origin::Local,
+            // It was there before it was first seen, so its first packet says nothing. The port of a client
+            // is bound by nobody.
+            None => self.sockets.bound(Port::of(key), key.local).is_none(),
         }
     }
 
@@ -294,7 +294,7 @@ impl Model {
 
     /// Since when the flow is starved: packets arrive for it and reach no socket, or it asks and nothing
     /// arrives. `None` where it is not, or has not been for [`STARVED`], or the evidence is old.
-    pub(crate) fn starved_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
+    fn starved_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
         let hunger = self.hungry_since(key, flow);
         let silence = flow
             .asked

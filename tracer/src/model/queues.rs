@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::clock::SECOND;
 use crate::event::{FlowKey, Protocol};
 
-/// A queue that holds nothing is forgotten after this.
-const IDLE: u64 = 60 * SECOND;
+/// A queue that holds nothing is forgotten after this: 10 min. Until then it is known that it is read.
+const IDLE: u64 = 600 * SECOND;
 
 /// A local port of one protocol in one namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ pub(crate) struct Queue {
     pub queued: u64,
     /// Datagrams read.
     pub read: u64,
-    /// Times that data was queued since something was read.
+    /// Times that data was queued since the last round in which something was read.
     pub since_read: u64,
     /// When something was queued that nobody has read anything after.
     pub waiting_since: u64,
@@ -68,7 +68,7 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    /// A flow of the port counted more.
+    /// A flow of the port counted more. The flows of a round are told in any order, all at one time.
     pub(crate) fn grew(&mut self, at: u64, port: Port, queued: u64, read: u64) {
         if queued == 0 && read == 0 {
             return;
@@ -78,10 +78,12 @@ impl Queues {
         queue.read = queue.read.saturating_add(read);
         if queued > 0 {
             queue.last_queued = at;
-            if queue.since_read == 0 {
-                queue.waiting_since = at;
+            if queue.last_read != Some(at) {
+                if queue.since_read == 0 {
+                    queue.waiting_since = at;
+                }
+                queue.since_read = queue.since_read.saturating_add(queued);
             }
-            queue.since_read = queue.since_read.saturating_add(queued);
         }
         if read > 0 {
             queue.last_read = Some(at);

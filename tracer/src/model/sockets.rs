@@ -1,12 +1,13 @@
 //! Sockets and their owners, from the kernel's list and from changes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::clock::SECOND;
 use super::growth::Growing;
 use super::queues::Port;
-use crate::event::{FlowKey, Owner, Protocol, Socket, SocketState};
+use crate::event::{FlowKey, Origin, Owner, Protocol, Socket, SocketState};
 
 /// Connected sockets that are kept, at most.
 const MOST: usize = 131_072;
@@ -25,7 +26,9 @@ pub(crate) struct Connection {
     /// When it came to that state.
     pub since: u64,
     /// Who has it.
-    pub owner: Option<Owner>,
+    pub owner: Option<Arc<Owner>>,
+    /// Who opened it, where that was seen.
+    pub opened: Option<Origin>,
 }
 
 impl Connection {
@@ -39,7 +42,7 @@ impl Connection {
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
     /// Who has it, or had it last.
-    pub owner: Option<Owner>,
+    pub owner: Option<Arc<Owner>>,
     /// When it was closed, `None` while it is there.
     pub closed: Option<u64>,
     /// When it last received, where nothing else has told that it exists.
@@ -49,7 +52,10 @@ pub(crate) struct Bound {
 /// All sockets that are known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sockets {
-    connections: BTreeMap<FlowKey, Connection>,
+    /// Never iterated, so their order, which is another in every run, does not matter.
+    connections: HashMap<FlowKey, Connection>,
+    /// Each kept once: a process may have very many sockets.
+    owners: HashSet<Arc<Owner>>,
     /// Closed connections, in the order of their end.
     closed: VecDeque<(u64, FlowKey)>,
     bound: BTreeMap<(Port, IpAddr), Bound>,
@@ -61,8 +67,22 @@ impl Sockets {
     pub(crate) fn socket(&mut self, at: u64, socket: &Socket) {
         if is_bound(&socket.flow) {
             self.bound_socket(at, socket);
-        } else {
-            self.learn(at, &socket.flow, socket.state, socket.owner.as_ref());
+            return;
+        }
+        // A connection that has no port yet cannot be told from others.
+        if socket.flow.protocol == Protocol::Tcp && socket.flow.local_port == 0 {
+            return;
+        }
+        self.learn(at, &socket.flow, socket.state, socket.owner.as_ref());
+        let opened = match (socket.from, socket.state) {
+            (_, SocketState::SynSent) | (Some(SocketState::SynSent), _) => Some(Origin::Local),
+            (Some(SocketState::SynRecv | SocketState::NewSynRecv), _) => Some(Origin::Remote),
+            _ => None,
+        };
+        if let Some(connection) = self.connections.get_mut(&socket.flow)
+            && opened.is_some()
+        {
+            connection.opened = opened;
         }
     }
 
@@ -74,22 +94,33 @@ impl Sockets {
                 return;
             }
         }
+        let owner = owner.map(|owner| self.shared(owner));
         let connection = self.connections.entry(*flow).or_insert_with(|| Connection {
             state,
             since: at,
             owner: None,
+            opened: None,
         });
         let was_live = connection.is_live();
         if connection.state != state {
             connection.state = state;
             connection.since = at;
         }
-        if let Some(owner) = owner {
-            connection.owner = Some(owner.clone());
+        if owner.is_some() {
+            connection.owner = owner;
         }
         if !connection.is_live() && (was_live || connection.since == at) {
             self.closed.push_back((connection.since, *flow));
         }
+    }
+
+    fn shared(&mut self, owner: &Owner) -> Arc<Owner> {
+        if let Some(known) = self.owners.get(owner) {
+            return Arc::clone(known);
+        }
+        let owner = Arc::new(owner.clone());
+        self.owners.insert(Arc::clone(&owner));
+        owner
     }
 
     fn bound_socket(&mut self, at: u64, socket: &Socket) {
@@ -101,6 +132,7 @@ impl Sockets {
             if self.bound.len() >= MOST_PORTS && !self.bound.contains_key(&key) {
                 return;
             }
+            let owner = socket.owner.as_ref().map(|owner| self.shared(owner));
             let bound = self.bound.entry(key).or_insert_with(|| Bound {
                 owner: None,
                 closed: None,
@@ -110,8 +142,8 @@ impl Sockets {
             if bound.closed.take().is_some() {
                 bound.owner = None;
             }
-            if let Some(owner) = &socket.owner {
-                bound.owner = Some(owner.clone());
+            if owner.is_some() {
+                bound.owner = owner;
             }
         } else if let Some(bound) = self.bound.get_mut(&key)
             && socket.state == SocketState::Close
@@ -120,15 +152,21 @@ impl Sockets {
         }
     }
 
-    /// Data was queued to a UDP socket that is not connected: so it exists. No event tells of its birth.
-    pub(crate) fn received(&mut self, at: u64, flow: &FlowKey) {
-        if flow.protocol != Protocol::Udp || !is_bound(flow) {
+    /// A UDP socket received or was read, by a datagram's tuple or its own. No event tells of its birth: what
+    /// it gets from a peer that `began` shows that it is there, and waits for anybody.
+    pub(crate) fn received(&mut self, at: u64, flow: &FlowKey, began: bool) {
+        if flow.protocol != Protocol::Udp {
             return;
         }
-        let key = (Port::of(flow), plain(flow.local));
-        if let Some(bound) = self.bound.get_mut(&key) {
-            bound.received = bound.received.map(|_| at);
-        } else if self.bound.len() < MOST_PORTS {
+        let port = Port::of(flow);
+        if let Some(address) = self.bound_address(port, flow.local) {
+            if let Some(bound) = self.bound.get_mut(&(port, address)) {
+                bound.received = bound.received.map(|_| at);
+            }
+            return;
+        }
+        let key = (port, plain(flow.local));
+        if began && !is_bound(flow) && !self.connections.contains_key(flow) && self.bound.len() < MOST_PORTS {
             self.bound.insert(
                 key,
                 Bound {
@@ -162,26 +200,36 @@ impl Sockets {
 
     /// The socket that is or was bound to this local end, by its own address or by any.
     pub(crate) fn bound(&self, port: Port, local: IpAddr) -> Option<&Bound> {
+        self.bound.get(&(port, self.bound_address(port, local)?))
+    }
+
+    /// The address that the socket of [`Self::bound`] has.
+    fn bound_address(&self, port: Port, local: IpAddr) -> Option<IpAddr> {
         let v4_any = IpAddr::from([0; 4]);
         let v6_any = IpAddr::from([0; 16]);
+        let is_open = |address: &IpAddr| {
+            self.bound
+                .get(&(port, *address))
+                .is_some_and(|bound| bound.closed.is_none())
+        };
         let mut found = [plain(local), v4_any, v6_any]
             .into_iter()
             .filter(|address| *address != v4_any || local.is_ipv4() || local.is_unspecified())
-            .filter_map(|address| self.bound.get(&(port, address)));
+            .filter(|address| self.bound.contains_key(&(port, *address)));
         // One that is open counts more than one that is gone.
         let first = found.next()?;
-        if first.closed.is_none() {
+        if is_open(&first) {
             Some(first)
         } else {
-            found.find(|b| b.closed.is_none()).or(Some(first))
+            found.find(is_open).or(Some(first))
         }
     }
 
     /// Who has the socket that packets of this flow are for.
     pub(crate) fn owner(&self, flow: &FlowKey) -> Option<&Owner> {
         self.connection(flow)
-            .and_then(|connection| connection.owner.as_ref())
-            .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_ref())
+            .and_then(|connection| connection.owner.as_deref())
+            .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_deref())
     }
 
     /// Forgets what has been closed for long.
@@ -194,6 +242,7 @@ impl Sockets {
                 .is_none_or(|at| now.saturating_sub(at) <= GONE)
         });
         self.refused.retain(|_, growing| growing.recent(now).is_some());
+        self.owners.retain(|owner| Arc::strong_count(owner) > 1);
     }
 
     /// Forgets at most `most` connections that were closed before `before`.

@@ -16,13 +16,13 @@ fn more_flows_than_are_kept() {
             (number >> 8) & 255,
             number & 255
         );
-        story.count(udp(53, &peer, 999), |flow| (flow.arrived, flow.read) = (1, 1));
+        story.count(udp(53, &peer, 999), |flow| (flow.arrived, flow.queued) = (1, 1));
     }
     let packets = u64::from(flows);
     story
         .arrived(Protocol::Udp, packets)
-        .add(line(Fate::Read, Protocol::Udp), packets);
-    story.count(bound(Protocol::Udp, 53), |flow| flow.queued = packets);
+        .add(line(Fate::Queued, Protocol::Udp), packets);
+    story.reads(bound(Protocol::Udp, 53), packets);
     story.tick();
     let report = story.report();
     assert_eq!(
@@ -33,12 +33,12 @@ fn more_flows_than_are_kept() {
             ..Ledger::default()
         }
     );
-    // The socket's own key is one more.
-    assert_eq!(report.losses.flows_full, 1001);
+    // For the socket's own tuple there is always room.
+    assert_eq!(report.losses.flows_full, 1000);
     // Some silence, and there is room again.
     story.idle(150);
     story.count(client(1), |flow| flow.arrived = 1).tick();
-    assert_eq!(story.report().losses.flows_full, 1001);
+    assert_eq!(story.report().losses.flows_full, 1000);
 }
 
 #[test]
@@ -47,16 +47,55 @@ fn forgotten_flows_leave_the_ledger_as_it_was() {
     story.rounds(3, |story| {
         story.exchange(client(40_000));
         story.exchange(udp(5000, "192.0.2.10", 53));
-        story
-            .count(bound(Protocol::Udp, 99), |flow| flow.queued += 1)
-            .add(line(Fate::Queued, Protocol::Udp), 1)
-            .arrived(Protocol::Udp, 1);
+        story.queue(udp(99, "192.0.2.10", 999));
     });
     let before = story.report();
     assert_eq!(before.ledger.queued, 3);
     story.idle(400);
     let after = story.report();
     assert_eq!(after.ledger, before.ledger);
+}
+
+#[test]
+fn a_flow_that_pauses_for_long_counts_nothing_twice() {
+    let mut story = Story::begin();
+    // As NTP does, with several peers, each read at once.
+    let peers = ["192.0.2.10", "192.0.2.11", "192.0.2.12"];
+    for _ in 0..4 {
+        for peer in peers {
+            for _ in 0..100 {
+                story.queue(udp(123, peer, 123));
+            }
+            story.reads(bound(Protocol::Udp, 123), 100);
+            story.tick();
+        }
+        story.idle(200);
+    }
+    let ledger = story.report().ledger;
+    assert_eq!(
+        (ledger.delivered, ledger.queued, ledger.unexplained),
+        (1200, 0, 0)
+    );
+    assert!(story.ids().is_empty());
+}
+
+#[test]
+fn a_forgotten_flow_that_comes_back_queues_nothing_twice() {
+    let mut story = Story::begin();
+    let key = udp(123, "192.0.2.10", 123);
+    for _ in 0..100 {
+        story.queue(key);
+    }
+    story.reads(bound(Protocol::Udp, 123), 100);
+    for number in 0..120_000_u32 {
+        let peer = format!("198.18.{}.{}", (number >> 8) & 255, number & 255);
+        let port = u16::try_from(number >> 16).unwrap() + 1;
+        story.count(udp(53, &peer, port), |flow| flow.arrived = 1);
+    }
+    story.tick().idle(200);
+    story.queue(key);
+    story.tick();
+    assert_eq!(story.report().ledger.queued, 0);
 }
 
 #[test]

@@ -1,25 +1,9 @@
 //! Every rule finds its fault, in time, with its evidence, and lets go when it is over.
 
-use tracer::event::{EntryKey, Origin, Protocol, SocketState};
+use tracer::event::{EntryKey, Protocol, SocketState};
 use tracer::report::{Confidence, Where};
 
 use crate::story::*;
-
-/// A node whose connections work, for two seconds.
-fn healthy() -> Story {
-    let mut story = Story::begin();
-    for port in [40_000, 40_001] {
-        story.socket(client(port), None, SocketState::Established, "curl");
-    }
-    story.rounds(4, |story| {
-        story.exchange(client(40_000));
-        story.exchange(client(40_001));
-        story.exchange(ping(7, "192.0.2.10"));
-    });
-    assert_eq!(story.report().place, Where::Healthy);
-    assert!(story.report().verdicts.is_empty() && story.report().starved.is_empty());
-    story
-}
 
 fn lose(story: &mut Story) {
     story.ask_and_lose(client(40_000), foreign());
@@ -134,6 +118,10 @@ fn own_address_treated_as_foreign_is_strong_alone() {
     for (reason, symbol) in [
         ("IP_INADDRERRORS", "ip_error"),
         ("NEIGH_FAILED", "neigh_invalidate"),
+        // IPv6 gives no reason there, and the socket is found for TCP and UDP only.
+        ("NOT_SPECIFIED", "neigh_invalidate"),
+        ("NOT_SPECIFIED", "ip6_forward"),
+        ("NOT_SPECIFIED", "ip_forward"),
     ] {
         let mut story = healthy();
         let lost = drop(reason, symbol, Protocol::Icmp);
@@ -149,6 +137,85 @@ fn own_address_treated_as_foreign_is_strong_alone() {
             verdict.explanation
         );
     }
+}
+
+#[test]
+fn drops_at_one_place_are_one_line_of_evidence() {
+    let mut story = healthy();
+    let with = |socket_found, protocol| EntryKey {
+        socket_found,
+        protocol,
+        ..drop("IP_RPFILTER", "ip_rcv_finish_core", protocol)
+    };
+    story.rounds(4, |story| {
+        story.ask_and_lose(client(40_000), with(true, Protocol::Tcp));
+        story.ask_and_lose(client(40_001), with(false, Protocol::Tcp));
+        story.ask_and_lose(ping(7, "192.0.2.10"), with(false, Protocol::Icmp));
+    });
+    let told: Vec<String> = story
+        .verdict("R03")
+        .evidence
+        .into_iter()
+        .filter(|seen| seen.kind == "drop")
+        .map(|seen| seen.text)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "12 packets: IP_RPFILTER at ip_rcv_finish_core+0x1c4, arrived on eth0, icmp and tcp, socket found \
+             for 4, since the start"
+        ]
+    );
+
+    let mut story = healthy();
+    story.rounds(4, |story| {
+        for (protocol, key) in [
+            (Protocol::Icmp, ping(7, "192.0.2.10")),
+            (Protocol::Tcp, client(40_000)),
+        ] {
+            let lost = drop("NEIGH_FAILED", "neigh_invalidate", protocol);
+            story.ask_and_lose(key, lost.clone());
+            story.example(lost, key, None, "");
+        }
+    });
+    let told = story.verdict("R01").evidence;
+    let told: Vec<&str> = told
+        .iter()
+        .filter(|seen| seen.kind == "drop")
+        .map(|seen| seen.text.as_str())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "NEIGH_FAILED at neigh_invalidate: at least 8 packets for 10.10.0.2, which is an address of this node"
+        ]
+    );
+}
+
+#[test]
+fn who_is_affected_is_told_in_few_words() {
+    let mut story = healthy();
+    for (port, who) in [(41_000, "agent"), (41_001, "agent"), (41_002, "db")] {
+        story.socket(client(port), None, SocketState::Established, who);
+    }
+    let mut ports = vec![41_000, 41_001, 41_002];
+    ports.extend(50_000..50_005);
+    story.rounds(4, |story| {
+        for port in &ports {
+            story.ask_and_lose(client(*port), foreign());
+        }
+        lose(story);
+    });
+    let verdict = story.verdict("R01");
+    assert!(
+        verdict.explanation.contains(
+            "Affected: 2 flows of agent[123] (agent.service), first tcp 10.10.0.2:41000 → 192.0.2.10:80; 1 flow of \
+             curl[123] (curl.service), tcp 10.10.0.2:40000 → 192.0.2.10:80; and 6 others."
+        ),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(verdict.units, ["agent.service", "curl.service", "db.service"]);
 }
 
 #[test]
@@ -174,237 +241,6 @@ fn reverse_path_filter() {
         verdict.remedy
     );
     assert_eq!(verdict.flows.len(), 1);
-}
-
-#[test]
-fn listener_gone() {
-    let mut story = healthy();
-    story.listen(8080, "server");
-    story.tick();
-    story.socket(
-        bound(Protocol::Tcp, 8080),
-        Some(SocketState::Listen),
-        SocketState::Close,
-        "",
-    );
-    let mut port = 50_000;
-    story.rounds(4, |story| {
-        port += 1;
-        story.refuse(served(port), "tcp_v4_rcv");
-    });
-    let report = story.report();
-    assert_eq!((report.place, report.failure_found()), (Where::Process, true));
-    assert_eq!(story.ids(), ["R12"]);
-    let verdict = story.verdict("R12");
-    assert_eq!(verdict.confidence, Confidence::Conclusive);
-    assert_eq!(verdict.units, ["server.service"]);
-    for part in [
-        "tcp 8080",
-        "server[123] (server.service)",
-        "2023-10-08T06:00:02.500Z",
-    ] {
-        assert!(
-            verdict.explanation.contains(part),
-            "{part}: {}",
-            verdict.explanation
-        );
-    }
-    assert_eq!(verdict.check[1], "systemctl status server.service");
-
-    // It comes back.
-    story.listen(8080, "server");
-    story.tick();
-    assert_eq!((story.report().place, story.ids().len()), (Where::Healthy, 0));
-}
-
-#[test]
-fn udp_server_gone() {
-    let mut story = healthy();
-    let query = udp(5353, "192.0.2.10", 999);
-    story.socket(bound(Protocol::Udp, 5353), None, SocketState::Close, "dns");
-    story.rounds(2, |story| {
-        story.count(bound(Protocol::Udp, 5353), |flow| flow.queued += 1);
-        story.count(query, |flow| {
-            flow.origin = Origin::Remote;
-            flow.arrived += 1;
-            flow.read += 1;
-        });
-    });
-    story.rounds(5, |story| story.refuse(query, "__udp4_lib_rcv"));
-    let verdict = story.verdict("R12");
-    assert_eq!(
-        (verdict.place, verdict.confidence),
-        (Where::Process, Confidence::Conclusive)
-    );
-    assert!(
-        verdict.explanation.contains("udp 5353; dns[123]"),
-        "{}",
-        verdict.explanation
-    );
-
-    story.rounds(1, |story| {
-        story.count(bound(Protocol::Udp, 5353), |flow| flow.queued += 1);
-    });
-    assert_eq!(story.report().place, Where::Healthy);
-}
-
-#[test]
-fn silent_path() {
-    let mut story = healthy();
-    let silent = |story: &mut Story| {
-        story.ask(client(40_000));
-        story.ask(ping(7, "192.0.2.10"));
-    };
-    story.rounds(5, silent);
-    let report = story.report();
-    assert_eq!((report.place, report.failure_found()), (Where::DataPath, true));
-    assert_eq!(story.ids(), ["D01"]);
-    let verdict = story.verdict("D01");
-    assert_eq!(verdict.confidence, Confidence::Conclusive);
-    assert!(
-        verdict.explanation.contains("Nothing arrived for any other flow"),
-        "{}",
-        verdict.explanation
-    );
-    assert_eq!(verdict.flows.len(), 2);
-    assert_eq!(report.starved.len(), 2);
-
-    // `since` stays, and does when a flow ends.
-    story.rounds(10, |story| story.ask(ping(7, "192.0.2.10")));
-    assert_eq!(story.verdict("D01").since, verdict.since);
-}
-
-#[test]
-fn a_connection_that_nobody_accepts_is_seen_in_time() {
-    let mut story = Story::begin();
-    let key = client(41_000);
-    story.socket(key, Some(SocketState::Close), SocketState::SynSent, "curl");
-    // The request leaves, TCP repeats it after 1 s and 3 s.
-    story
-        .rounds(1, |story| story.ask(key))
-        .idle(1)
-        .rounds(1, |story| story.ask(key))
-        .idle(2);
-    assert_eq!(story.report().place, Where::DataPath);
-    assert_eq!(story.verdict("D01").confidence, Confidence::Strong);
-    story.idle(20);
-    assert_eq!(story.ids(), Vec::<String>::new(), "nothing is asked any more");
-}
-
-#[test]
-fn clients_that_give_up_and_ask_anew() {
-    let mut story = Story::begin();
-    let mut port = 41_000;
-    // Each waits one second.
-    story.rounds(3, |story| {
-        port += 1;
-        story.socket(
-            client(port),
-            Some(SocketState::Close),
-            SocketState::SynSent,
-            "curl",
-        );
-        story.ask(client(port));
-        story.tick();
-        story.socket(client(port), Some(SocketState::SynSent), SocketState::Close, "");
-    });
-    assert_eq!(story.verdict("D01").confidence, Confidence::Conclusive);
-}
-
-#[test]
-fn neighbours_housekeeping_does_not_hide_a_silent_path() {
-    let mut story = Story::begin();
-    let neighbour = flow(Protocol::Icmp6, "fe80::2", 0, "fe80::1", 0);
-    story.rounds(5, |story| {
-        story
-            .arrived(Protocol::Icmp6, 1)
-            .count(neighbour, |flow| flow.arrived += 1);
-        story.ask(ping(7, "192.0.2.10"));
-    });
-    assert_eq!(story.verdict("D01").confidence, Confidence::Strong);
-}
-
-#[test]
-fn one_silent_peer_among_others() {
-    let mut story = healthy();
-    let other = flow(Protocol::Tcp, "10.10.0.2", 42_000, "198.51.100.1", 443);
-    story.socket(other, None, SocketState::Established, "agent");
-    story.exchange(other);
-    story.tick();
-    story.rounds(5, |story| {
-        story.ask(other);
-        story.exchange(client(40_000));
-    });
-    let verdict = story.verdict("D01");
-    assert_eq!(verdict.confidence, Confidence::Strong);
-    assert!(
-        verdict.explanation.contains("Only some peers are silent"),
-        "{}",
-        verdict.explanation
-    );
-    assert!(verdict.explanation.contains("198.51.100.1"));
-    assert_eq!(verdict.flows[0].unit, "agent.service");
-}
-
-#[test]
-fn a_server_that_hears_from_nobody() {
-    let mut story = Story::begin();
-    story.listen(8080, "server");
-    let flows = ["192.0.2.10", "192.0.2.11"].map(|peer| flow(Protocol::Tcp, "10.10.0.2", 8080, peer, 50_000));
-    for key in flows {
-        story.socket(key, None, SocketState::Established, "server");
-        story.count(key, |flow| {
-            (flow.origin, flow.arrived, flow.matched, flow.sent) = (Origin::Remote, 3, 3, 3)
-        });
-    }
-    story.tick();
-    let repeat = |story: &mut Story, keys: &[tracer::event::FlowKey]| {
-        for key in keys {
-            story.count(*key, |flow| {
-                (flow.sent, flow.retransmitted) = (flow.sent + 1, flow.retransmitted + 1)
-            });
-        }
-    };
-    let begin = story.clone();
-    story.rounds(5, |story| repeat(story, &flows));
-    assert_eq!(story.verdict("D01").confidence, Confidence::Strong);
-
-    // One that went away is no fault.
-    let mut story = begin;
-    story.rounds(5, |story| repeat(story, &flows[..1]));
-    assert!(story.ids().is_empty());
-}
-
-#[test]
-fn a_process_that_stops_reading() {
-    let mut story = healthy();
-    let query = udp(5353, "192.0.2.10", 999);
-    story.socket(bound(Protocol::Udp, 5353), None, SocketState::Close, "dns");
-    let arrive = |story: &mut Story, read| {
-        story.arrived(Protocol::Udp, 1);
-        story.count(bound(Protocol::Udp, 5353), |flow| flow.queued += 1);
-        story.count(query, |flow| {
-            flow.origin = Origin::Remote;
-            flow.arrived += 1;
-            flow.read += read;
-        });
-    };
-    story.rounds(4, |story| arrive(story, 1));
-    story.rounds(8, |story| arrive(story, 0));
-    let verdict = story.verdict("P01");
-    assert_eq!(
-        (verdict.place, verdict.confidence),
-        (Where::Process, Confidence::Strong)
-    );
-    assert_eq!(verdict.units, ["dns.service"]);
-    assert!(
-        verdict.explanation.contains("dns[123]"),
-        "{}",
-        verdict.explanation
-    );
-
-    story.count(query, |flow| flow.read += 8).tick();
-    assert_eq!(story.report().place, Where::Healthy);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Flows, their sockets and owners.
 
-use tracer::event::{Fate, Origin, Protocol, SocketState};
+use tracer::event::{FlowKey, Origin, Protocol, SocketState};
 
 use crate::story::*;
 
@@ -42,7 +42,9 @@ fn a_dual_stack_listener_has_ipv4_flows() {
 #[test]
 fn an_ipv4_listener_has_no_ipv6_flows() {
     let mut story = Story::begin();
-    story.listen(8080, "server");
+    // Told with its family, which a stream of the kernel's own words has not.
+    let any4 = flow(Protocol::Tcp, "0.0.0.0", 8080, "0.0.0.0", 0);
+    story.socket(any4, None, SocketState::Listen, "server");
     let key = flow(Protocol::Tcp, "2001:db8::2", 8080, "2001:db8::9", 1);
     story
         .count(key, |flow| (flow.arrived, flow.dropped) = (1, 1))
@@ -148,21 +150,123 @@ fn the_most_starved_come_first() {
 }
 
 #[test]
-fn an_unconnected_socket_takes_in_the_datagrams_of_its_flows() {
+fn what_waits_in_a_queue_is_not_starved() {
+    let key = udp(53, "192.0.2.10", 999);
+    let socket = bound(Protocol::Udp, 53);
+    let mut story = Story::begin();
+    story.socket(socket, None, SocketState::Close, "dns");
+    story.rounds(2, |story| {
+        story.queue(key);
+        story.reads(socket, 1);
+    });
+    // It is queued and the process takes its time: that is not the kernel's fault. Where the datagram is not
+    // known any more, it is told by the socket's tuple.
+    let forms: [fn(&mut Story, FlowKey); 2] = [
+        |story, key| story.queue(key),
+        |story, key| {
+            story.count(key, |flow| flow.arrived += 1);
+            story.count(bound(Protocol::Udp, 53), |flow| flow.queued += 1);
+        },
+    ];
+    for queue in forms {
+        let mut story = story.clone();
+        story.rounds(4, |story| queue(story, key));
+        assert!(story.report().starved.is_empty());
+    }
+    // The same without a queue that takes them.
+    story.rounds(4, |story| {
+        story.count(key, |flow| flow.arrived += 1);
+    });
+    assert_eq!(story.report().starved.len(), 1);
+}
+
+#[test]
+fn where_queues_are_not_told_a_reader_shows_that_datagrams_reach_it() {
     let mut story = Story::begin();
     let key = udp(53, "192.0.2.10", 999);
     story.socket(bound(Protocol::Udp, 53), None, SocketState::Close, "dns");
-    story.rounds(2, |story| {
-        story.count(bound(Protocol::Udp, 53), |flow| flow.queued += 1);
-        story.count(key, |flow| {
-            (flow.arrived, flow.read) = (flow.arrived + 1, flow.read + 1)
-        });
-        story.add(line(Fate::Read, Protocol::Udp), 1);
-    });
-    // It is queued and the process takes its time: that is not the kernel's fault.
+    story.rounds(4, |story| story.arrive_and_read(key));
+    // It reads those of another peer.
     story.rounds(4, |story| {
-        story.count(bound(Protocol::Udp, 53), |flow| flow.queued += 1);
         story.count(key, |flow| flow.arrived += 1);
+        story.arrive_and_read(udp(53, "192.0.2.11", 999));
     });
     assert!(story.report().starved.is_empty());
+    assert_eq!(starve(&mut story, key).delivered, 4);
+}
+
+#[test]
+fn the_kernels_own_copy_of_a_ping_is_no_drop_of_the_flow() {
+    let mut story = Story::begin();
+    let key = ping(7, "192.0.2.10");
+    let twin = drop("NO_SOCKET", "ping_rcv", Protocol::Icmp);
+    story.rounds(4, |story| {
+        story.exchange(key);
+        story.add(twin.clone(), 1).count(key, |flow| {
+            flow.dropped += 1;
+            flow.last_drop = Some(("NO_SOCKET".to_owned(), at("ping_rcv")));
+        });
+    });
+    story.rounds(3, |story| story.ask(key)).idle(1);
+    let told = story.report().starved[0].clone();
+    assert_eq!(
+        (
+            told.arrived,
+            told.delivered,
+            told.dropped,
+            told.last_drop.as_str()
+        ),
+        (4, 4, 0, "")
+    );
+    // What is lost after that, is.
+    let told = starve(&mut story, key);
+    assert_eq!((told.arrived, told.delivered, told.dropped), (8, 4, 4));
+    assert_eq!(told.last_drop, "IP_INNOROUTES at ip_error+0x1c4");
+}
+
+#[test]
+fn copies_for_several_sockets_are_no_more_than_arrived() {
+    let mut story = Story::begin();
+    let key = ping(7, "192.0.2.10");
+    story.rounds(4, |story| {
+        story.exchange(key);
+        story.count(key, |flow| flow.queued += 9);
+    });
+    let told = starve(&mut story, key);
+    assert_eq!((told.arrived, told.delivered), (8, 8));
+}
+
+#[test]
+fn who_opened_a_connection_outweighs_its_first_packet() {
+    let client_end = client(40_000);
+    for (why, socket_from, told, reply) in [
+        ("opened here", Some(SocketState::SynSent), Origin::Remote, true),
+        (
+            "before the start, and the peer's packet was seen first",
+            None,
+            Origin::Remote,
+            true,
+        ),
+        ("accepted", Some(SocketState::SynRecv), Origin::Local, false),
+    ] {
+        let mut story = Story::begin();
+        story.socket(client_end, socket_from, SocketState::Established, "curl");
+        story.count(client_end, |flow| flow.origin = told);
+        assert_eq!(starve(&mut story, client_end).reply, reply, "{why}");
+    }
+    // A server's connection from before the start whose first packet was its own.
+    let mut story = Story::begin();
+    story.listen(8080, "server");
+    story.socket(served(1), None, SocketState::Established, "server");
+    story.count(served(1), |flow| flow.origin = Origin::Local);
+    assert!(!starve(&mut story, served(1)).reply);
+}
+
+#[test]
+fn a_connection_without_a_port_is_nobodys() {
+    let mut story = Story::begin();
+    story.socket(client(0), Some(SocketState::Close), SocketState::SynSent, "curl");
+    story.count(client(0), |flow| flow.origin = Origin::Local);
+    let told = starve(&mut story, client(0));
+    assert_eq!((told.state.as_str(), told.pid), ("", 0));
 }

@@ -6,7 +6,7 @@ use tracer::report::{Class, Ledger};
 use crate::story::*;
 
 /// Lines that are told, and the ledger that they make.
-fn assert_books(lines: &[(EntryKey, u64)], expected: Ledger) {
+pub(crate) fn assert_books(lines: &[(EntryKey, u64)], expected: Ledger) {
     let mut story = Story::begin();
     for (key, packets) in lines {
         story.add(key.clone(), *packets);
@@ -36,6 +36,13 @@ fn each_fate_has_its_column() {
         ),
         (
             line(Fate::Read, Protocol::Udp),
+            Ledger {
+                delivered: 4,
+                ..Ledger::default()
+            },
+        ),
+        (
+            line(Fate::Queued, Protocol::Udp),
             Ledger {
                 delivered: 4,
                 ..Ledger::default()
@@ -144,6 +151,7 @@ fn only_what_came_by_an_uplink_is_in_the_ledger() {
         Fate::Arrived,
         Fate::Matched,
         Fate::Read,
+        Fate::Queued,
         Fate::Forwarded,
         Fate::Consumed,
         Fate::Dropped,
@@ -172,19 +180,25 @@ fn what_this_node_was_sending_is_not_in_the_ledger() {
 }
 
 #[test]
-fn a_match_without_a_device_came_by_an_uplink() {
-    let matched = EntryKey {
-        iif: 0,
-        ..line(Fate::Matched, Protocol::Tcp)
-    };
-    assert_books(
-        &[(line(Fate::Arrived, Protocol::Tcp), 5), (matched, 5)],
-        Ledger {
-            arrived: 5,
-            delivered: 5,
-            ..Ledger::default()
-        },
-    );
+fn a_delivery_without_a_device_came_by_an_uplink() {
+    for (fate, protocol) in [
+        (Fate::Matched, Protocol::Tcp),
+        (Fate::Queued, Protocol::Udp),
+        (Fate::Queued, Protocol::Icmp),
+    ] {
+        let delivered = EntryKey {
+            iif: 0,
+            ..line(fate, protocol)
+        };
+        assert_books(
+            &[(line(Fate::Arrived, protocol), 5), (delivered, 5)],
+            Ledger {
+                arrived: 5,
+                delivered: 5,
+                ..Ledger::default()
+            },
+        );
+    }
 }
 
 #[test]
@@ -218,157 +232,37 @@ fn what_tcp_discards_after_the_match_is_dropped_and_not_delivered() {
 }
 
 #[test]
-fn a_purged_tcp_queue_is_entered_once() {
-    assert_books(
-        &[
-            (line(Fate::Arrived, Protocol::Tcp), 10),
-            (line(Fate::Matched, Protocol::Tcp), 10),
-            (drop("QUEUE_PURGE", "sk_stream_kill_queues", Protocol::Tcp), 3),
-        ],
-        Ledger {
-            arrived: 10,
-            delivered: 7,
-            dropped: 3,
-            ..Ledger::default()
-        },
-    );
-}
-
-#[test]
-fn a_ping_of_this_node_is_delivered_and_its_twin_is_no_loss() {
-    let mut story = Story::begin();
-    let twin = drop("NO_SOCKET", "ping_rcv", Protocol::Icmp);
-    story
-        .arrived(Protocol::Icmp, 5)
-        .add(line(Fate::Read, Protocol::Icmp), 5)
-        .add(twin.clone(), 5)
-        .tick();
-    let report = story.report();
-    assert_eq!(
-        report.ledger,
-        Ledger {
-            arrived: 5,
-            delivered: 5,
-            ..Ledger::default()
-        }
-    );
-    let row = &report.drops[0];
-    assert_eq!(
-        (row.packets, row.class, row.reason.as_str()),
-        (5, Class::Protocol, "NO_SOCKET")
-    );
-
-    // With nobody who reads, it is the loss itself.
-    assert_books(
-        &[(line(Fate::Arrived, Protocol::Icmp), 5), (twin, 5)],
-        Ledger {
-            arrived: 5,
-            dropped: 5,
-            ..Ledger::default()
-        },
-    );
-}
-
-#[test]
-fn datagrams_that_nobody_read_yet_are_queued() {
-    let mut story = Story::begin();
-    story
-        .arrived(Protocol::Udp, 8)
-        .add(line(Fate::Queued, Protocol::Udp), 8);
-    // Queued by the packet's tuple, read by the socket's.
-    story.count(udp(53, "192.0.2.10", 999), |flow| {
-        (flow.arrived, flow.queued) = (8, 8)
-    });
-    story.count(bound(Protocol::Udp, 53), |flow| flow.read += 3);
-    story.tick();
-    assert_eq!(
-        story.report().ledger,
-        Ledger {
-            arrived: 8,
-            delivered: 3,
-            queued: 5,
-            ..Ledger::default()
-        }
-    );
-
-    // The socket is closed: they leave the queue.
-    for (reason, symbol) in [
-        ("QUEUE_PURGE", "udp_destruct_common"),
-        ("NOT_SPECIFIED", "inet_sock_destruct"),
-    ] {
-        let mut story = story.clone();
-        story.add(drop(reason, symbol, Protocol::Udp), 5).tick();
+fn what_a_closed_tcp_socket_still_held_had_reached_it() {
+    let purged = drop("QUEUE_PURGE", "sk_stream_kill_queues", Protocol::Tcp);
+    for (reason, matched, iif) in [("QUEUE_PURGE", false, ETH0), ("NOT_SPECIFIED", true, 0)] {
+        let mut story = Story::begin();
+        let purged = EntryKey {
+            reason: Some(reason.to_owned()),
+            matched,
+            iif,
+            ..purged.clone()
+        };
+        story
+            .arrived(Protocol::Tcp, 10)
+            .add(line(Fate::Matched, Protocol::Tcp), 10)
+            .add(purged, 3)
+            .tick();
+        let report = story.report();
         assert_eq!(
-            story.report().ledger,
+            report.ledger,
             Ledger {
-                arrived: 8,
-                delivered: 3,
-                dropped: 5,
+                arrived: 10,
+                delivered: 10,
                 ..Ledger::default()
             }
         );
+        let row = &report.drops[0];
+        assert_eq!(
+            (row.packets, row.class, row.in_ledger),
+            (3, Class::Protocol, false),
+            "it is shown"
+        );
     }
-}
-
-#[test]
-fn one_port_does_not_pay_for_another() {
-    let mut story = Story::begin();
-    story
-        .arrived(Protocol::Udp, 12)
-        .add(line(Fate::Queued, Protocol::Udp), 12);
-    // Port 53 also reads what waited before the start, port 54 has a queue.
-    story.count(udp(53, "192.0.2.10", 999), |flow| flow.queued = 4);
-    story.count(bound(Protocol::Udp, 53), |flow| flow.read = 6);
-    story.count(udp(54, "192.0.2.10", 999), |flow| flow.queued = 8);
-    story.tick();
-    assert_eq!(
-        story.report().ledger,
-        Ledger {
-            arrived: 12,
-            delivered: 4,
-            queued: 8,
-            ..Ledger::default()
-        }
-    );
-}
-
-#[test]
-fn what_waits_beyond_what_arrived_came_by_loopback() {
-    let mut story = Story::begin();
-    story
-        .arrived(Protocol::Udp, 2)
-        .add(line(Fate::Queued, Protocol::Udp), 2)
-        .count(bound(Protocol::Udp, 53), |flow| flow.queued = 50)
-        .tick();
-    assert_eq!(
-        story.report().ledger,
-        Ledger {
-            arrived: 2,
-            queued: 2,
-            ..Ledger::default()
-        }
-    );
-}
-
-#[test]
-fn icmp_queues_have_no_port() {
-    let mut story = Story::begin();
-    story
-        .arrived(Protocol::Icmp, 9)
-        .add(line(Fate::Queued, Protocol::Icmp), 9);
-    story.count(bound(Protocol::Icmp, 0), |flow| flow.queued = 3);
-    story
-        .count(ping(777, "192.0.2.10"), |flow| (flow.queued, flow.read) = (6, 4))
-        .tick();
-    assert_eq!(
-        story.report().ledger,
-        Ledger {
-            arrived: 9,
-            delivered: 4,
-            queued: 5,
-            ..Ledger::default()
-        }
-    );
 }
 
 #[test]

@@ -339,12 +339,74 @@ fn an_own_pod_that_does_not_answer() {
 fn a_process_that_never_read() {
     let mut story = Story::begin();
     story.socket(bound(Protocol::Udp, 9999), None, SocketState::Close, "sink");
-    story.rounds(20, |story| {
+    story.rounds(20, |story| story.queue(udp(9999, "192.0.2.10", 999)));
+    assert_nothing(&story);
+}
+
+#[test]
+fn a_busy_reader_that_pauses() {
+    // In a round, what was read is told before or after what was queued.
+    for reader in ["0.0.0.0", "255.255.255.255"] {
+        let mut story = Story::begin();
+        let key = udp(5353, "192.0.2.10", 999);
+        let socket = flow(Protocol::Udp, "10.10.0.2", 5353, reader, 0);
+        story.rounds(4, |story| {
+            for _ in 0..5 {
+                story.queue(key);
+            }
+            story.reads(socket, 5);
+        });
+        // Nothing comes for long; then it is queued just before the round and read just after it.
+        story.idle(8);
+        story.rounds(4, |story| story.queue(key));
+        assert_nothing(&story);
+        assert_eq!(story.report().ledger.queued, 4);
+    }
+}
+
+#[test]
+fn a_process_that_does_not_read_where_queues_are_not_told() {
+    let mut story = Story::begin();
+    let key = udp(5353, "192.0.2.10", 999);
+    story.socket(bound(Protocol::Udp, 5353), None, SocketState::Close, "dns");
+    story.rounds(4, |story| story.arrive_and_read(key));
+    story.rounds(10, |story| {
         story
             .arrived(Protocol::Udp, 1)
-            .count(bound(Protocol::Udp, 9999), |flow| flow.queued += 1);
+            .count(key, |flow| flow.arrived += 1);
     });
     assert_nothing(&story);
+}
+
+#[test]
+fn a_client_port_that_strangers_ask() {
+    // A resolver's own port for a while, which nobody but the server that it asked has used.
+    for socket in [bound(Protocol::Udp, 40_000), udp(40_000, "192.0.2.53", 53)] {
+        let mut story = Story::begin();
+        story.rounds(3, |story| {
+            story.exchange(udp(40_000, "192.0.2.53", 53));
+            story.reads(socket, 1);
+        });
+        story.idle(4);
+        story.rounds(4, |story| {
+            story.refuse(udp(40_000, "203.0.113.9", 4444), "__udp4_lib_rcv");
+        });
+        assert_nothing(&story);
+    }
+}
+
+#[test]
+fn data_that_a_closed_socket_left_unread() {
+    let mut story = Story::begin();
+    let key = client(40_000);
+    story.socket(key, None, SocketState::Established, "curl");
+    story.rounds(4, |story| {
+        story.exchange(key);
+        story.add(drop("QUEUE_PURGE", "sk_stream_kill_queues", Protocol::Tcp), 1);
+    });
+    assert_nothing(&story);
+    let ledger = story.report().ledger;
+    assert_eq!((ledger.delivered, ledger.dropped, ledger.unexplained), (4, 0, 0));
 }
 
 #[test]

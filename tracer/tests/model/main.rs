@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is to show where")]
 
 mod bounds;
+mod datagrams;
 mod faults;
 mod flows;
 mod ledger;
 mod lookalikes;
+mod paths;
+mod ports;
 mod properties;
 mod report;
 mod story;

@@ -92,6 +92,7 @@ fn key() -> BoxedStrategy<EntryKey> {
         Just(Fate::Arrived),
         Just(Fate::Matched),
         Just(Fate::Read),
+        Just(Fate::Queued),
         Just(Fate::Forwarded),
         Just(Fate::Consumed),
         Just(Fate::Dropped)

@@ -9,7 +9,7 @@ use tracer::event::{
     Location, Namespace, Origin, Owner, Protocol, Socket, SocketState, Start,
 };
 use tracer::model::Model;
-use tracer::report::{Report, Verdict};
+use tracer::report::{Report, Verdict, Where};
 
 pub(crate) const NETNS: u32 = 4_026_531_840;
 pub(crate) const LO: u32 = 1;
@@ -58,9 +58,9 @@ pub(crate) fn udp(port: u16, peer: &str, peer_port: u16) -> FlowKey {
     flow(Protocol::Udp, "10.10.0.2", port, peer, peer_port)
 }
 
-/// A socket that waits for anybody.
+/// A socket that waits for anybody: no address is `::`, see [`FlowKey::canonical`].
 pub(crate) fn bound(protocol: Protocol, port: u16) -> FlowKey {
-    flow(protocol, "0.0.0.0", port, "0.0.0.0", 0)
+    flow(protocol, "::", port, "::", 0)
 }
 
 pub(crate) fn owner(command: &str) -> Owner {
@@ -320,15 +320,50 @@ impl Story {
             flow.arrived += 1;
             match key.protocol {
                 Protocol::Tcp => flow.matched += 1,
-                _ => flow.read += 1,
+                _ => flow.queued += 1,
             }
         });
         let fate = if key.protocol == Protocol::Tcp {
             Fate::Matched
         } else {
-            Fate::Read
+            Fate::Queued
         };
         self.add(line(fate, key.protocol), 1);
+        match key.protocol {
+            Protocol::Tcp => {}
+            // By the socket's own tuple: most are not connected.
+            Protocol::Udp => self.reads(bound(Protocol::Udp, key.local_port), 1),
+            _ => self.reads(key, 1),
+        }
+    }
+
+    /// A datagram arrives and is put in the queue of a socket.
+    pub(crate) fn queue(&mut self, key: FlowKey) {
+        self.arrived(key.protocol, 1)
+            .add(line(Fate::Queued, key.protocol), 1)
+            .count(key, |flow| {
+                flow.origin = Origin::Remote;
+                flow.iif = ETH0;
+                flow.arrived += 1;
+                flow.queued += 1;
+            });
+    }
+
+    /// A process reads from the socket with this tuple.
+    pub(crate) fn reads(&mut self, socket: FlowKey, datagrams: u64) {
+        self.count(socket, |flow| flow.read += datagrams);
+    }
+
+    /// As on kernels before 6.3: a datagram arrives, and is not told until it is read, by its own tuple.
+    pub(crate) fn arrive_and_read(&mut self, key: FlowKey) {
+        self.arrived(key.protocol, 1)
+            .add(line(Fate::Read, key.protocol), 1)
+            .count(key, |flow| {
+                flow.origin = Origin::Remote;
+                flow.iif = ETH0;
+                flow.arrived += 1;
+                flow.read += 1;
+            });
     }
 
     /// A request, or a retransmission, without an answer.
@@ -374,4 +409,20 @@ pub(crate) fn model(events: &[Event]) -> Model {
         model.apply(event);
     }
     model
+}
+
+/// A node whose connections work, for two seconds.
+pub(crate) fn healthy() -> Story {
+    let mut story = Story::begin();
+    for port in [40_000, 40_001] {
+        story.socket(client(port), None, SocketState::Established, "curl");
+    }
+    story.rounds(4, |story| {
+        story.exchange(client(40_000));
+        story.exchange(client(40_001));
+        story.exchange(ping(7, "192.0.2.10"));
+    });
+    assert_eq!(story.report().place, Where::Healthy);
+    assert!(story.report().verdicts.is_empty() && story.report().starved.is_empty());
+    story
 }

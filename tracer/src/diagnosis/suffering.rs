@@ -1,0 +1,121 @@
+//! Who suffers from a fault: flows, and whose they are.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use super::words::{count, distinct, owner};
+use crate::event::{FlowKey, Owner};
+use crate::model::Model;
+use crate::model::flows::Flow;
+
+/// Units or processes whose flows are told in one sentence: as many as fit in three lines.
+const GROUPS: usize = 2;
+
+/// Flows that suffer. There may be as many as the node has, so that their owners are looked up once.
+pub(super) struct Suffering<'a> {
+    /// The flows, the most starved first.
+    pub flows: Vec<FlowKey>,
+    /// By owner, in the order of their first flows.
+    groups: Vec<Group<'a>>,
+}
+
+/// Flows of one process, or of those that belong to one unit; or those of whose owner nothing is known.
+#[derive(Clone, Copy)]
+struct Group<'a> {
+    owner: Option<&'a Owner>,
+    /// All of them are of the same process.
+    is_one: bool,
+    flows: u64,
+    first: FlowKey,
+}
+
+impl Group<'_> {
+    /// `20 flows of curl[123] (web.service), first tcp 10.0.0.2:40000 → 192.0.2.10:80`
+    fn text(&self) -> String {
+        let of = match self.owner {
+            None => " without a known process".to_owned(),
+            Some(found) if self.is_one => format!(" of {}", owner(found)),
+            Some(found) => format!(" of {}", found.unit),
+        };
+        let first = if self.flows > 1 { "first " } else { "" };
+        format!("{}{of}, {first}{}", count(self.flows, "flow"), self.first)
+    }
+}
+
+impl<'a> Suffering<'a> {
+    /// These flows, which come in the order of their keys.
+    pub(super) fn of(model: &'a Model, flows: impl Iterator<Item = (&'a FlowKey, &'a Flow)>) -> Self {
+        let mut flows: Vec<(u64, FlowKey)> = flows
+            .map(|(key, flow)| (flow.starved.unwrap_or(u64::MAX), *key))
+            .collect();
+        // The sort is stable.
+        flows.sort_by_key(|(since, _)| *since);
+        let flows: Vec<FlowKey> = flows.into_iter().map(|(_, key)| key).collect();
+
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        // The model keeps each owner once, so that its address tells it from others.
+        let mut places: HashMap<Option<*const Owner>, usize> = HashMap::new();
+        for key in &flows {
+            let owner = model.sockets().owner(key);
+            let place = *places
+                .entry(owner.map(std::ptr::from_ref))
+                .or_insert(groups.len());
+            match groups.get_mut(place) {
+                Some(group) => group.flows += 1,
+                None => groups.push(Group {
+                    owner,
+                    is_one: true,
+                    flows: 1,
+                    first: *key,
+                }),
+            }
+        }
+        Self { flows, groups }
+    }
+
+    /// Some owner of them.
+    pub(super) fn owner(&self) -> Option<&'a Owner> {
+        self.groups.iter().find_map(|group| group.owner)
+    }
+
+    /// Their units and these others, each once and in order.
+    pub(super) fn units(&self, others: impl IntoIterator<Item = String>) -> Vec<String> {
+        let owners = self.groups.iter().filter_map(|group| group.owner);
+        distinct(owners.map(|owner| owner.unit.clone()).chain(others))
+    }
+
+    /// `Affected: 20 flows of a, first x → y; 1 flow of b, x → y; and 3 others.` with a leading space; those
+    /// with the most flows first, what belongs to nobody known last. Empty where there are none.
+    pub(super) fn affected(&self) -> String {
+        let mut groups: Vec<Group<'_>> = Vec::new();
+        let mut units: HashMap<&str, usize> = HashMap::new();
+        for group in &self.groups {
+            let unit = group.owner.map_or("", |owner| owner.unit.as_str());
+            let known = units
+                .get(unit)
+                .and_then(|place| groups.get_mut(*place))
+                .filter(|_| !unit.is_empty());
+            match known {
+                Some(known) => {
+                    known.flows += group.flows;
+                    known.is_one = false;
+                }
+                None => {
+                    units.insert(unit, groups.len());
+                    groups.push(*group);
+                }
+            }
+        }
+        if groups.is_empty() {
+            return String::new();
+        }
+        groups.sort_by_key(|group| (group.owner.is_none(), Reverse(group.flows)));
+        let rest = groups.split_off(groups.len().min(GROUPS));
+        let mut named: Vec<String> = groups.iter().map(Group::text).collect();
+        if !rest.is_empty() {
+            let flows = rest.iter().map(|group| group.flows).sum();
+            named.push(format!("and {}", count(flows, "other")));
+        }
+        format!(" Affected: {}.", named.join("; "))
+    }
+}

@@ -1,0 +1,164 @@
+//! Requests leave and nothing arrives.
+
+use tracer::event::{Origin, Protocol, SocketState};
+use tracer::report::{Confidence, Where};
+
+use crate::story::*;
+
+#[test]
+fn silent_path() {
+    let mut story = healthy();
+    let silent = |story: &mut Story| {
+        story.ask(client(40_000));
+        story.ask(ping(7, "192.0.2.10"));
+    };
+    story.rounds(5, silent);
+    let report = story.report();
+    assert_eq!((report.place, report.failure_found()), (Where::DataPath, true));
+    assert_eq!(story.ids(), ["D01"]);
+    let verdict = story.verdict("D01");
+    assert_eq!(verdict.confidence, Confidence::Conclusive);
+    assert!(
+        verdict.explanation.contains("Nothing arrived for any other flow"),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(verdict.flows.len(), 2);
+    assert_eq!(report.starved.len(), 2);
+
+    // `since` stays, and does when a flow ends.
+    story.rounds(10, |story| story.ask(ping(7, "192.0.2.10")));
+    assert_eq!(story.verdict("D01").since, verdict.since);
+}
+
+#[test]
+fn what_pods_send_does_not_hide_a_silent_path() {
+    let mut story = healthy();
+    // A pod asks the same peer by its own device: seen from this node, the pod is the remote end.
+    let pod = flow(Protocol::Tcp, "192.0.2.10", 80, "10.244.0.2", 40_000);
+    story.rounds(5, |story| {
+        story.ask(client(40_000));
+        story.ask(ping(7, "192.0.2.10"));
+        story.count(pod, |flow| {
+            (flow.origin, flow.iif) = (Origin::Remote, LXC1);
+            flow.arrived += 1;
+        });
+    });
+    assert_eq!(story.verdict("D01").confidence, Confidence::Conclusive);
+}
+
+#[test]
+fn pings_with_their_twins_are_part_of_a_silent_path() {
+    let mut story = healthy();
+    let key = ping(9, "192.0.2.10");
+    story.rounds(2, |story| {
+        story.exchange(key);
+        story.count(key, |flow| {
+            flow.dropped += 1;
+            flow.last_drop = Some(("NO_SOCKET".to_owned(), at("ping_rcv")));
+        });
+    });
+    story.rounds(5, |story| story.ask(key));
+    assert_eq!(story.verdict("D01").flows[0].local, "10.10.0.2:9");
+}
+
+#[test]
+fn a_connection_that_nobody_accepts_is_seen_in_time() {
+    let mut story = Story::begin();
+    let key = client(41_000);
+    story.socket(key, Some(SocketState::Close), SocketState::SynSent, "curl");
+    // The request leaves, TCP repeats it after 1 s and 3 s.
+    story
+        .rounds(1, |story| story.ask(key))
+        .idle(1)
+        .rounds(1, |story| story.ask(key))
+        .idle(2);
+    assert_eq!(story.report().place, Where::DataPath);
+    assert_eq!(story.verdict("D01").confidence, Confidence::Strong);
+    story.idle(20);
+    assert_eq!(story.ids(), Vec::<String>::new(), "nothing is asked any more");
+}
+
+#[test]
+fn clients_that_give_up_and_ask_anew() {
+    let mut story = Story::begin();
+    let mut port = 41_000;
+    // Each waits one second.
+    story.rounds(3, |story| {
+        port += 1;
+        story.socket(
+            client(port),
+            Some(SocketState::Close),
+            SocketState::SynSent,
+            "curl",
+        );
+        story.ask(client(port));
+        story.tick();
+        story.socket(client(port), Some(SocketState::SynSent), SocketState::Close, "");
+    });
+    assert_eq!(story.verdict("D01").confidence, Confidence::Conclusive);
+}
+
+#[test]
+fn neighbours_housekeeping_does_not_hide_a_silent_path() {
+    let mut story = Story::begin();
+    let neighbour = flow(Protocol::Icmp6, "fe80::2", 0, "fe80::1", 0);
+    story.rounds(5, |story| {
+        story
+            .arrived(Protocol::Icmp6, 1)
+            .count(neighbour, |flow| flow.arrived += 1);
+        story.ask(ping(7, "192.0.2.10"));
+    });
+    assert_eq!(story.verdict("D01").confidence, Confidence::Strong);
+}
+
+#[test]
+fn one_silent_peer_among_others() {
+    let mut story = healthy();
+    let other = flow(Protocol::Tcp, "10.10.0.2", 42_000, "198.51.100.1", 443);
+    story.socket(other, None, SocketState::Established, "agent");
+    story.exchange(other);
+    story.tick();
+    story.rounds(5, |story| {
+        story.ask(other);
+        story.exchange(client(40_000));
+    });
+    let verdict = story.verdict("D01");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict.explanation.contains("Only some peers are silent"),
+        "{}",
+        verdict.explanation
+    );
+    assert!(verdict.explanation.contains("198.51.100.1"));
+    assert_eq!(verdict.flows[0].unit, "agent.service");
+}
+
+#[test]
+fn a_server_that_hears_from_nobody() {
+    let mut story = Story::begin();
+    story.listen(8080, "server");
+    let flows = ["192.0.2.10", "192.0.2.11"].map(|peer| flow(Protocol::Tcp, "10.10.0.2", 8080, peer, 50_000));
+    for key in flows {
+        story.socket(key, None, SocketState::Established, "server");
+        story.count(key, |flow| {
+            (flow.origin, flow.arrived, flow.matched, flow.sent) = (Origin::Remote, 3, 3, 3)
+        });
+    }
+    story.tick();
+    let repeat = |story: &mut Story, keys: &[tracer::event::FlowKey]| {
+        for key in keys {
+            story.count(*key, |flow| {
+                (flow.sent, flow.retransmitted) = (flow.sent + 1, flow.retransmitted + 1)
+            });
+        }
+    };
+    let begin = story.clone();
+    story.rounds(5, |story| repeat(story, &flows));
+    assert_eq!(story.verdict("D01").confidence, Confidence::Strong);
+
+    // One that went away is no fault.
+    let mut story = begin;
+    story.rounds(5, |story| repeat(story, &flows[..1]));
+    assert!(story.ids().is_empty());
+}

@@ -1,0 +1,211 @@
+//! Sockets that are gone, and processes that do not read.
+
+use tracer::event::{Fate, FlowKey, Origin, Protocol, SocketState};
+use tracer::report::{Confidence, Where};
+
+use crate::story::*;
+
+/// How a datagram that reaches its socket is told.
+type Form = (&'static str, fn(&mut Story, FlowKey));
+
+#[test]
+fn listener_gone() {
+    let mut story = healthy();
+    story.listen(8080, "server");
+    story.tick();
+    story.socket(
+        bound(Protocol::Tcp, 8080),
+        Some(SocketState::Listen),
+        SocketState::Close,
+        "",
+    );
+    let mut port = 50_000;
+    story.rounds(4, |story| {
+        port += 1;
+        story.refuse(served(port), "tcp_v4_rcv");
+    });
+    let report = story.report();
+    assert_eq!((report.place, report.failure_found()), (Where::Process, true));
+    assert_eq!(story.ids(), ["R12"]);
+    let verdict = story.verdict("R12");
+    assert_eq!(verdict.confidence, Confidence::Conclusive);
+    assert_eq!(verdict.units, ["server.service"]);
+    for part in [
+        "tcp 8080",
+        "server[123] (server.service)",
+        "2023-10-08T06:00:02.500Z",
+    ] {
+        assert!(
+            verdict.explanation.contains(part),
+            "{part}: {}",
+            verdict.explanation
+        );
+    }
+    assert_eq!(verdict.check[1], "systemctl status server.service");
+
+    // It comes back.
+    story.listen(8080, "server");
+    story.tick();
+    assert_eq!((story.report().place, story.ids().len()), (Where::Healthy, 0));
+}
+
+#[test]
+fn udp_server_gone() {
+    let query = udp(5353, "192.0.2.10", 999);
+    let socket = bound(Protocol::Udp, 5353);
+    let forms: [Form; 3] = [
+        ("queued and read", |story, query| {
+            story.queue(query);
+            story.reads(bound(Protocol::Udp, query.local_port), 1);
+        }),
+        ("queued by the socket's tuple", |story, query| {
+            story
+                .arrived(Protocol::Udp, 1)
+                .count(query, |flow| (flow.origin, flow.arrived) = (Origin::Remote, 1))
+                .count(bound(Protocol::Udp, query.local_port), |flow| flow.queued += 1);
+        }),
+        ("read, on an old kernel", |story, query| {
+            story.arrive_and_read(query)
+        }),
+    ];
+    for (why, serve) in forms {
+        let mut story = healthy();
+        story.socket(socket, None, SocketState::Close, "dns");
+        story.rounds(2, |story| serve(story, query));
+        story.rounds(5, |story| story.refuse(query, "__udp4_lib_rcv"));
+        let verdict = story.verdict("R12");
+        assert_eq!(
+            (verdict.place, verdict.confidence),
+            (Where::Process, Confidence::Conclusive),
+            "{why}"
+        );
+        for part in [
+            "udp 5353; dns[123]",
+            "until 2023-10-08T06:00:03.000Z",
+            "5 packets",
+        ] {
+            assert!(
+                verdict.explanation.contains(part),
+                "{why}: {}",
+                verdict.explanation
+            );
+        }
+        // It comes back.
+        story.rounds(1, |story| serve(story, query));
+        assert_eq!(story.report().place, Where::Healthy, "{why}");
+    }
+}
+
+#[test]
+fn udp_server_gone_that_no_list_has_told() {
+    let query = udp(5353, "192.0.2.10", 999);
+    for serve in [Story::queue as fn(&mut Story, FlowKey), Story::arrive_and_read] {
+        let mut story = healthy();
+        story.rounds(2, |story| serve(story, query));
+        story.rounds(5, |story| story.refuse(query, "__udp4_lib_rcv"));
+        let verdict = story.verdict("R12");
+        assert_eq!(verdict.confidence, Confidence::Conclusive);
+        assert!(
+            verdict.explanation.contains("udp 5353; a socket was there until"),
+            "{}",
+            verdict.explanation
+        );
+    }
+}
+
+#[test]
+fn a_port_that_refuses_at_several_addresses_is_told_once() {
+    let mut story = healthy();
+    story.listen(8080, "server");
+    story.tick();
+    story.socket(
+        bound(Protocol::Tcp, 8080),
+        Some(SocketState::Listen),
+        SocketState::Close,
+        "",
+    );
+    let v6 = flow(Protocol::Tcp, "2001:db8::2", 8080, "2001:db8::9", 50_000);
+    story.rounds(5, |story| {
+        story.refuse(served(50_000), "tcp_v4_rcv");
+        story.refuse(v6, "tcp_v6_rcv");
+    });
+    let verdict = story.verdict("R12");
+    assert!(
+        verdict
+            .explanation
+            .ends_with("10 packets for it arrived since and found no socket."),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(verdict.check[0], "ss -lntp sport = :8080");
+    assert_eq!(verdict.check.len(), 3);
+}
+
+#[test]
+fn a_process_that_stops_reading() {
+    let query = udp(5353, "192.0.2.10", 999);
+    let socket = bound(Protocol::Udp, 5353);
+    let forms: [(u64, Form); 3] = [
+        (0, ("queued by the datagram's tuple", Story::queue)),
+        (100, ("with a queue that was full at the start", Story::queue)),
+        (
+            0,
+            ("queued by the socket's tuple", |story, query| {
+                story
+                    .arrived(Protocol::Udp, 1)
+                    .add(line(Fate::Queued, Protocol::Udp), 1)
+                    .count(query, |flow| {
+                        flow.origin = Origin::Remote;
+                        flow.arrived += 1;
+                    })
+                    .count(bound(Protocol::Udp, query.local_port), |flow| flow.queued += 1);
+            }),
+        ),
+    ];
+    for (before, (why, queue)) in forms {
+        let mut story = healthy();
+        story.socket(socket, None, SocketState::Close, "dns");
+        story.reads(socket, before);
+        story.rounds(4, |story| {
+            queue(story, query);
+            story.reads(socket, 1);
+        });
+        story.rounds(5, |story| queue(story, query));
+        assert!(story.ids().is_empty(), "{why}: 2.5 s are none");
+        story.rounds(3, |story| queue(story, query));
+        let verdict = story.verdict("P01");
+        assert_eq!(
+            (verdict.place, verdict.confidence),
+            (Where::Process, Confidence::Strong),
+            "{why}"
+        );
+        assert_eq!(verdict.units, ["dns.service"]);
+        for part in [
+            "dns[123]",
+            "8 datagrams for udp 5353",
+            "nothing was read for 3.5 s",
+        ] {
+            assert!(
+                verdict.explanation.contains(part),
+                "{why}: {}",
+                verdict.explanation
+            );
+        }
+
+        story.reads(socket, 8);
+        story.tick();
+        assert_eq!(story.report().place, Where::Healthy, "{why}");
+    }
+}
+
+#[test]
+fn a_process_that_stops_reading_a_port_that_is_seldom_asked() {
+    let mut story = healthy();
+    let query = udp(5353, "192.0.2.10", 999);
+    story.socket(bound(Protocol::Udp, 5353), None, SocketState::Close, "dns");
+    story.queue(query);
+    story.reads(bound(Protocol::Udp, 5353), 1);
+    story.tick().idle(300);
+    story.rounds(8, |story| story.queue(query));
+    assert_eq!(story.verdict("P01").place, Where::Process);
+}
