@@ -207,14 +207,26 @@ fn rp_filter_before_the_start() {
     check("rp-filter", Break::Before);
 }
 
+/// Clients that are refused do not wait: they are the verdict's, one for each, and starve from nothing.
 #[test]
 fn no_socket() {
-    check("no-socket", Break::WhileWatched);
+    let (_lab, report) = check("no-socket", Break::WhileWatched);
+    assert_eq!(report["starved_total"], 0, "{report:#}");
+    let flows = array(&report["verdicts"][0]["flows"]);
+    assert_eq!(report["verdicts"][0]["flows_total"], flows.len(), "{report:#}");
+    // TCP and UDP by IPv4 and IPv6, from one client.
+    assert_eq!(flows.len(), 4, "{report:#}");
 }
 
 #[test]
 fn silent_path() {
     check("silent-path", Break::WhileWatched);
+}
+
+/// No answer was ever seen: that nobody else is heard from either makes it the path.
+#[test]
+fn silent_path_before_the_start() {
+    check("silent-path", Break::Before);
 }
 
 /// What was broken and mended is not broken any more: nothing starves once the rule is back.

@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::report::{Drop, Filtered, Flow, Report};
+use crate::diagnosis;
+use crate::model::Model;
+use crate::report::{Drop, FLOWS, Filtered, Flow, Report};
 
 /// What is shown of a report. The default shows everything.
 ///
@@ -23,17 +25,27 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The report as the reader wants to see it; [`Report::filter`] says what is hidden.
+    /// The picture of the model as the reader wants to see it.
     #[must_use]
-    pub fn apply(&self, mut report: Report) -> Report {
+    pub fn report(&self, model: &Model) -> Report {
         if *self == Self::default() {
-            return report;
+            return diagnosis::report(model, FLOWS);
         }
+        // Those to be shown may be behind thousands that are not.
+        self.apply(diagnosis::report(model, usize::MAX))
+    }
+
+    /// A report that has all flows, as the reader wants to see it; [`Report::filter`] says what is hidden.
+    pub(crate) fn apply(&self, mut report: Report) -> Report {
         let starved = keep(&mut report.starved, |flow| self.shows_flow(flow));
         let drops = keep(&mut report.drops, |drop| self.shows_drop(drop));
+        report.starved_total = report.starved.len() as u64;
+        report.starved.truncate(FLOWS);
         let mut verdict_flows = 0;
         for verdict in &mut report.verdicts {
             verdict_flows += keep(&mut verdict.flows, |flow| self.shows_flow(flow));
+            verdict.flows_total = verdict.flows.len() as u64;
+            verdict.flows.truncate(FLOWS);
             verdict.units.retain(|unit| self.shows_unit(unit));
         }
         report.filter = Some(Filtered {
@@ -311,10 +323,37 @@ mod tests {
     }
 
     #[test]
-    fn no_filter_changes_nothing() {
-        for report in sample::all() {
-            assert_eq!(Filter::default().apply(report.clone()), report);
-        }
+    fn no_filter_says_that_nothing_is_hidden() {
+        let report = Filter::default().report(&Model::new());
+        assert_eq!(report.filter, None);
+    }
+
+    #[test]
+    fn a_flow_is_found_behind_many_others_and_no_list_is_too_long() {
+        let mut report = sample::incident();
+        let wanted = Flow {
+            pid: 77,
+            ..sample::starved_flow()
+        };
+        let others = Flow {
+            pid: 1,
+            ..sample::starved_flow()
+        };
+        report.starved = vec![others; 1000];
+        report.starved.push(wanted);
+        let only = |pid| {
+            Filter {
+                pid: Some(pid),
+                ..Filter::default()
+            }
+            .apply(report.clone())
+        };
+        let found = only(77);
+        assert_eq!((found.starved.len(), found.starved_total), (1, 1));
+        assert_eq!(found.filter.unwrap().starved, 1000);
+        let many = only(1);
+        assert_eq!((many.starved.len(), many.starved_total), (FLOWS, 1000));
+        assert_eq!(many.filter.unwrap().starved, 1);
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub const SCHEMA: &str = "tracer.report";
 /// Version of the contract: raised when a member changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// Flows that one list of a report has at most.
+pub const FLOWS: usize = 100;
+
 /// The picture at one tick.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
@@ -37,8 +40,10 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Drops, most packets first.
     pub drops: Vec<Drop>,
-    /// Flows that get less than what arrives for them, most starved first.
+    /// Flows that get less than what arrives for them, most starved first, at most 100.
     pub starved: Vec<Flow>,
+    /// How many flows are starved, also those for which `starved` has no room.
+    pub starved_total: u64,
     /// What could not be recorded.
     pub losses: Losses,
     /// What the reader asked to hide; absent where nothing.
@@ -66,11 +71,11 @@ pub struct Schema {
 pub struct Filtered {
     /// The filter, as the reader gave it.
     pub text: String,
-    /// Members of `starved` that are hidden.
+    /// Starved flows that are hidden; they are not in `starved_total`.
     pub starved: u64,
     /// Members of `drops` that are hidden.
     pub drops: u64,
-    /// Members of the verdicts' `flows` that are hidden.
+    /// Flows of verdicts that are hidden; they are not in `flows_total`.
     pub verdict_flows: u64,
 }
 
@@ -185,8 +190,10 @@ pub struct Verdict {
     pub since: String,
     /// What was seen.
     pub evidence: Vec<Evidence>,
-    /// The flows that suffer, the most starved first.
+    /// The flows that suffer, the most starved first, at most 100.
     pub flows: Vec<Flow>,
+    /// How many flows suffer, also those for which `flows` has no room.
+    pub flows_total: u64,
     /// The systemd units that suffer.
     pub units: Vec<String>,
     /// Commands that check it; safe to run.

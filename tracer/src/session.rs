@@ -4,11 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::diagnosis;
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::model::Model;
 use crate::node;
-use crate::report::Report;
 use crate::trace;
 use crate::watch::{Options, Watch};
 
@@ -35,8 +33,8 @@ enum Recording {
 
 /// How a session ended.
 pub struct Ended {
-    /// The last picture.
-    pub report: Report,
+    /// What was known at the end.
+    pub model: Model,
     /// Why the recording is not whole, `None` where it is or nobody asked for one.
     pub unrecorded: Option<trace::Error>,
 }
@@ -101,10 +99,10 @@ impl Session {
         self.watch.round(&mut |event| state.take(&event))
     }
 
-    /// The picture after the last round.
+    /// What is known after the last round.
     #[must_use]
-    pub fn report(&self) -> Report {
-        diagnosis::report(&self.state.model)
+    pub fn model(&self) -> &Model {
+        &self.state.model
     }
 
     /// Detaches the sources and ends the recording. What comes after the last round is not counted.
@@ -124,7 +122,7 @@ impl Session {
             state.tell_failure(at, error);
         }
         Ended {
-            report: diagnosis::report(&state.model),
+            model: state.model,
             unrecorded,
         }
     }

@@ -272,6 +272,5 @@ const SILENT_PATH: Scenario = Scenario {
         starved: None,
         most_unexplained: 0.01,
     },
-    // A peer that never answered while it was watched may be one that is merely down.
-    late: false,
+    late: true,
 };

@@ -11,9 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::output::{print, say};
 use super::stop::Stop;
 use super::{FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
-use crate::diagnosis;
 use crate::model::Model;
-use crate::report::Report;
 use crate::session::Session;
 use crate::trace;
 use crate::ui;
@@ -33,29 +31,28 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
-    let report = match &arguments.trace {
+    let model = match &arguments.trace {
         Some(path) => {
             watch.refuse_with_recording()?;
             of_trace(path)?
         }
         None => of_node(watch, arguments.period).await?,
     };
-    let failed = report.failure_found();
-    let report = show.filter().apply(report);
+    let report = show.filter().report(&model);
     let text = match arguments.format {
         Format::Text => ui::text::page(&report),
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     // Whoever reads only the first line still wants the right exit code.
     print(&text)?;
-    Ok(if failed {
+    Ok(if report.failure_found() {
         ExitCode::from(FAILURE_FOUND)
     } else {
         ExitCode::SUCCESS
     })
 }
 
-async fn of_node(watch: &WatchArgs, period: Duration) -> Result<Report> {
+async fn of_node(watch: &WatchArgs, period: Duration) -> Result<Model> {
     let mut stop = Stop::listen()?;
     let mut session = Session::start(&watch.options(), watch.record.as_deref())?;
     let start = Instant::now();
@@ -77,10 +74,10 @@ async fn of_node(watch: &WatchArgs, period: Duration) -> Result<Report> {
     if let Some(error) = ended.unrecorded {
         say(&format!("the recording is not whole: {error}"));
     }
-    Ok(ended.report)
+    Ok(ended.model)
 }
 
-fn of_trace(path: &Path) -> Result<Report> {
+fn of_trace(path: &Path) -> Result<Model> {
     let mut reader = trace::Reader::open(path)?;
     let mut model = Model::new();
     for event in &mut reader {
@@ -89,5 +86,5 @@ fn of_trace(path: &Path) -> Result<Report> {
     if let Some(torn) = reader.torn() {
         say(&format!("{}: {torn}", path.display()));
     }
-    Ok(diagnosis::report(&model))
+    Ok(model)
 }

@@ -52,7 +52,7 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
         session.round()?;
         number += 1;
         if asked.is_none() && number.is_multiple_of(ROUNDS_PER_BLOCK) {
-            let reader = print(&blocks.next(&filter.apply(session.report())))?;
+            let reader = print(&blocks.next(&filter.report(session.model())))?;
             if reader == Reader::Gone {
                 return Ok(session.finish());
             }
@@ -61,7 +61,7 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
         // The picture at the end: with it a second that was cut short is not lost.
         let ended = session.finish();
         if asked == Asked::Reader {
-            print(&blocks.next(&filter.apply(ended.report.clone())))?;
+            print(&blocks.next(&filter.report(&ended.model)))?;
         }
         return Ok(ended);
     }
@@ -75,7 +75,7 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
     let mut screen = Screen::enter()?;
     let mut inputs = keys::spawn()?;
     session.round()?;
-    let mut report = filter.apply(session.report());
+    let mut report = filter.report(session.model());
     screen.draw(&report, &mut view)?;
     loop {
         let action = tokio::select! {
@@ -90,7 +90,7 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
             _ = rounds.tick() => {
                 session.round()?;
                 if !view.paused() {
-                    report = filter.apply(session.report());
+                    report = filter.report(session.model());
                 }
                 Action::Redraw
             }

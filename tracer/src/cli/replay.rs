@@ -12,10 +12,8 @@ use ratatui::crossterm::event::Event as Input;
 use super::ShowArgs;
 use super::output::{Reader, print, say};
 use super::stop::Stop;
-use crate::diagnosis;
 use crate::event::Body;
 use crate::model::Model;
-use crate::report::Report;
 use crate::trace;
 use crate::ui::keys;
 use crate::ui::plain::Blocks;
@@ -74,10 +72,6 @@ impl Recording {
         Ok(None)
     }
 
-    fn report(&self) -> Report {
-        diagnosis::report(&self.model)
-    }
-
     fn say_torn(&self) {
         if let Some(torn) = self.reader.torn() {
             say(&format!("{}: {torn}", self.reader.path().display()));
@@ -94,13 +88,13 @@ fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
         shown = last.is_none_or(|last: u64| at.saturating_sub(last) >= BLOCK_NS);
         if shown {
             last = Some(at);
-            if print(&blocks.next(&filter.apply(recording.report())))? == Reader::Gone {
+            if print(&blocks.next(&filter.report(&recording.model)))? == Reader::Gone {
                 return Ok(());
             }
         }
     }
     if !shown {
-        print(&blocks.next(&filter.apply(recording.report())))?;
+        print(&blocks.next(&filter.report(&recording.model)))?;
     }
     recording.say_torn();
     Ok(())
@@ -118,7 +112,7 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
     let mut view = ViewState::new(Theme::detect(show.ascii));
     let mut screen = Screen::enter()?;
     let mut inputs = keys::spawn()?;
-    let mut report = filter.apply(recording.report());
+    let mut report = filter.report(&recording.model);
     screen.draw(&report, &mut view)?;
     let mut due = None;
     let mut next = recording.round()?;
@@ -148,7 +142,7 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
                 None => Action::Quit,
             },
             () = wait => {
-                report = filter.apply(recording.report());
+                report = filter.report(&recording.model);
                 due = None;
                 if let Some(reached) = next {
                     at = reached;

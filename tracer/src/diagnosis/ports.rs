@@ -1,14 +1,16 @@
 //! Sockets and the processes that have them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::suffering::Suffering;
 use super::words::{self, count, span};
 use super::{Finding, Rule, seen};
-use crate::event::{Owner, Protocol};
+use crate::event::{FlowKey, Owner, Protocol};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends;
+use crate::model::flows::Flow;
 use crate::model::growth::Spell;
 use crate::model::queues::Port;
 use crate::report::{Confidence, Where};
@@ -66,9 +68,13 @@ fn no_socket(model: &Model) -> Option<Finding> {
     let Port { protocol, number, .. } = worst.port;
 
     let had = match (worst.owner, worst.had_until) {
-        (Some(owner), Some(at)) => format!("; {} had it until {}", words::owner(owner), model.utc(at)),
+        (Some(owner), Some(at)) => format!(
+            "; {} had it until {}",
+            words::owner(owner),
+            words::moment(model, at)
+        ),
         (Some(owner), None) => format!("; {} had it", words::owner(owner)),
-        (None, Some(at)) => format!("; a socket was there until {}", model.utc(at)),
+        (None, Some(at)) => format!("; a socket was there until {}", words::moment(model, at)),
         (None, None) => "; no socket was seen there since the start".to_owned(),
     };
     // A port may refuse at several addresses.
@@ -110,17 +116,14 @@ fn no_socket(model: &Model) -> Option<Finding> {
         .chain(worst.had_until.map(|at| {
             seen(
                 "socket",
-                format!("{protocol} {number} was last there at {}", model.utc(at)),
+                format!(
+                    "{protocol} {number} was last there at {}",
+                    words::moment(model, at)
+                ),
             )
         }))
         .collect();
-    let suffering = Suffering::of(
-        model,
-        model
-            .flows()
-            .iter()
-            .filter(|(key, flow)| Port::of(key) == worst.port && flow.dropped_by(now, ends::no_socket)),
-    );
+    let suffering = Suffering::of(model, refused(model, &alike().map(|other| other.port).collect()));
     let unit = worst
         .owner
         .map(|owner| owner.unit.clone())
@@ -163,6 +166,23 @@ fn no_socket(model: &Model) -> Option<Finding> {
             remedy
         },
     })
+}
+
+/// Flows that were refused at these ports. Who is refused tries again from another port, so one flow stands
+/// for each client.
+fn refused<'a>(model: &'a Model, ports: &BTreeSet<Port>) -> impl Iterator<Item = (&'a FlowKey, &'a Flow)> {
+    let mut clients: BTreeMap<(Port, IpAddr, IpAddr), (&FlowKey, &Flow)> = BTreeMap::new();
+    for (key, flow) in model.flows().iter() {
+        if ports.contains(&Port::of(key)) && flow.dropped_by(model.now(), ends::no_socket) {
+            let last = clients
+                .entry((Port::of(key), key.local, key.remote))
+                .or_insert((key, flow));
+            if flow.last > last.1.last {
+                *last = (key, flow);
+            }
+        }
+    }
+    clients.into_values()
 }
 
 fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<Refusal<'_>> {

@@ -19,15 +19,15 @@ use crate::report::{
 
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;
-/// Starved flows that are told, and flows of a verdict.
-const FLOWS: usize = 100;
 /// What the row of all other drops has for its reason.
 const OTHER: &str = "other";
 
-/// The picture now. To be asked for after a [`crate::event::Body::Tick`], when all counts of a round have been told.
+/// The picture now, with at most `most` flows in each list. To be asked for after a
+/// [`crate::event::Body::Tick`], when all counts of a round have been told.
 #[must_use]
-pub fn report(model: &Model) -> Report {
-    let found = verdicts(model);
+pub fn report(model: &Model, most: usize) -> Report {
+    let found = verdicts(model, most);
+    let (starved, starved_total) = starved(model, most);
     let (started, now) = (model.started(), model.now());
     let start = model.start();
     Report {
@@ -61,7 +61,8 @@ pub fn report(model: &Model) -> Report {
         place: place(model, &found),
         verdicts: found,
         drops: drops(model),
-        starved: starved(model),
+        starved,
+        starved_total,
         losses: model.losses(),
     }
 }
@@ -80,16 +81,16 @@ fn counts(verdict: &Verdict) -> bool {
 }
 
 /// All verdicts: those that count first, then in the order of the rules.
-fn verdicts(model: &Model) -> Vec<Verdict> {
+fn verdicts(model: &Model, most: usize) -> Vec<Verdict> {
     let mut verdicts: Vec<Verdict> = RULES
         .iter()
-        .filter_map(|rule| Some(verdict(model, rule, (rule.examine)(model)?)))
+        .filter_map(|rule| Some(verdict(model, rule, (rule.examine)(model)?, most)))
         .collect();
     verdicts.sort_by_key(|verdict| Reverse(counts(verdict)));
     verdicts
 }
 
-fn verdict(model: &Model, rule: &Rule, finding: Finding) -> Verdict {
+fn verdict(model: &Model, rule: &Rule, finding: Finding, most: usize) -> Verdict {
     Verdict {
         id: rule.id.to_owned(),
         title: rule.title.to_owned(),
@@ -101,9 +102,10 @@ fn verdict(model: &Model, rule: &Rule, finding: Finding) -> Verdict {
         flows: finding
             .flows
             .iter()
-            .take(FLOWS)
+            .take(most)
             .filter_map(|key| Some(flow(model, key, model.flows().get(key)?)))
             .collect(),
+        flows_total: finding.flows.len() as u64,
         units: finding.units,
         check: finding.check,
         remedy: finding.remedy,
@@ -277,7 +279,8 @@ fn protocol(key: &EntryKey) -> String {
     }
 }
 
-fn starved(model: &Model) -> Vec<Flow> {
+/// The most starved flows, and how many there are.
+fn starved(model: &Model, most: usize) -> (Vec<Flow>, u64) {
     let mut starved: Vec<(u64, &FlowKey, &Counted)> = model
         .flows()
         .iter()
@@ -285,11 +288,13 @@ fn starved(model: &Model) -> Vec<Flow> {
         .collect();
     // Keys come in their order and the sort is stable.
     starved.sort_by_key(|(since, ..)| *since);
-    starved.truncate(FLOWS);
-    starved
+    let total = starved.len() as u64;
+    starved.truncate(most);
+    let told = starved
         .into_iter()
         .map(|(_, key, counted)| flow(model, key, counted))
-        .collect()
+        .collect();
+    (told, total)
 }
 
 fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {

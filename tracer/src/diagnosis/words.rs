@@ -73,6 +73,23 @@ pub(super) fn ip(address: IpAddr) -> &'static str {
     if address.is_ipv6() { "ip -6" } else { "ip" }
 }
 
+/// `06:14:05 UTC`, with the date before it where that is not today's.
+pub(super) fn moment(model: &Model, at: u64) -> String {
+    let (text, now) = (model.utc(at), model.utc(model.now()));
+    match (text.split_once('T'), now.split_once('T')) {
+        (Some((day, time)), Some((today, _))) => {
+            let time = time.get(..8).unwrap_or(time);
+            let day = if day == today {
+                String::new()
+            } else {
+                format!("{day} ")
+            };
+            format!("{day}{time} UTC")
+        }
+        _ => text,
+    }
+}
+
 /// `2.5 s`
 pub(super) fn span(nanoseconds: u64) -> String {
     format!("{:.1} s", crate::model::clock::seconds(nanoseconds))

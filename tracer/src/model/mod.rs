@@ -313,6 +313,14 @@ impl Model {
             return None;
         }
         if hunger.dropped {
+            // What finds no socket is answered with a refusal: who sent it does not wait.
+            let refused = flow
+                .last_drop
+                .as_ref()
+                .is_some_and(|drop| ends::no_socket(&drop.0, &drop.1.symbol));
+            if refused && self.sockets.connection(key).is_none() && !self.is_reply(key, flow) {
+                return None;
+            }
             // What a firewall keeps from a server is its job, not its fault.
             let policy = flow
                 .last_drop

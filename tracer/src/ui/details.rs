@@ -123,7 +123,13 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
     commands(page, "Mend", &verdict.remedy);
     page.section("Units that suffer", Kind::Text, some(verdict.units.join(" ")));
     if let Some(room) = room {
-        flows(page, "Flows that suffer", &verdict.flows, room);
+        flows(
+            page,
+            "Flows that suffer",
+            &verdict.flows,
+            verdict.flows_total,
+            room,
+        );
     }
 }
 
@@ -147,15 +153,15 @@ fn commands(page: &mut Page, heading: &str, lines: &[String]) {
     }
 }
 
-/// The first flows as a table that is at most `room` wide, and how many more there are.
-pub fn flows(page: &mut Page, heading: &str, flows: &[Flow], room: usize) {
+/// The first of `total` flows as a table that is at most `room` wide, and how many more there are.
+pub fn flows(page: &mut Page, heading: &str, flows: &[Flow], total: u64, room: usize) {
     if flows.is_empty() {
         return;
     }
     let shown = &flows[..flows.len().min(FLOWS)];
     let set = tables::flows(shown, room.saturating_sub(INDENT).min(FLOW_COLUMNS));
     let rows = set.flows.into_iter().flatten();
-    let rest = more(flows.len(), FLOWS);
+    let rest = more(total, FLOWS);
     page.section(
         heading,
         Kind::Verbatim,
@@ -210,11 +216,11 @@ fn some(text: String) -> Option<String> {
 
 /// `... and 7 more`, where more are there than shown.
 #[must_use]
-pub fn more(number: usize, shown: usize) -> Option<String> {
+pub fn more(number: u64, shown: usize) -> Option<String> {
     number
-        .checked_sub(shown)
+        .checked_sub(shown as u64)
         .filter(|&rest| rest > 0)
-        .map(|rest| format!("... and {} more", count(rest as u64)))
+        .map(|rest| format!("... and {} more", count(rest)))
 }
 
 /// Who was watched, when, and what was not seen: the frame that every page ends with.

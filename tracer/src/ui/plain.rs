@@ -76,7 +76,7 @@ pub fn block(report: &Report) -> String {
         for row in drops.rows.iter().take(ROWS) {
             push(&mut text, &format!("         {row}"));
         }
-        push_more(&mut text, drops.rows.len());
+        push_more(&mut text, drops.rows.len() as u64);
     }
     if !report.starved.is_empty() {
         let flows = tables::flows(&report.starved, WIDTH - 9);
@@ -84,7 +84,7 @@ pub fn block(report: &Report) -> String {
         for row in flows.flows.iter().take(ROWS).flatten() {
             push(&mut text, &format!("         {row}"));
         }
-        push_more(&mut text, flows.flows.len());
+        push_more(&mut text, report.starved_total);
     }
     for part in words::losses(&report.losses) {
         push(&mut text, &format!("  not recorded: {part}"));
@@ -106,7 +106,7 @@ fn push_wrapped(text: &mut String, line: &str) {
     }
 }
 
-fn push_more(text: &mut String, number: usize) {
+fn push_more(text: &mut String, number: u64) {
     if let Some(rest) = more(number, ROWS) {
         push(text, &format!("         {rest}"));
     }

@@ -229,7 +229,7 @@ fn books_and_tables(report: &Report, view: &mut ViewState, columns: usize, room:
     lines.push(title(
         theme,
         view.focus == Focus::Flows,
-        &starved(flows.flows.len()),
+        &starved(report),
         &part(&view.flows),
         columns,
     ));
@@ -410,10 +410,17 @@ fn places(number: usize) -> String {
     }
 }
 
-fn starved(number: usize) -> String {
-    match number {
-        0 => "Starved flows: none".to_owned(),
-        some => format!("Starved flows: {}", count(some as u64)),
+fn starved(report: &Report) -> String {
+    match (report.starved_total, report.starved.len() as u64) {
+        (0, _) => "Starved flows: none".to_owned(),
+        (all, listed) if all > listed => {
+            format!(
+                "Starved flows: {}, the first {} listed",
+                count(all),
+                count(listed)
+            )
+        }
+        (all, _) => format!("Starved flows: {}", count(all)),
     }
 }
 

@@ -59,6 +59,7 @@ pub(crate) fn nothing() -> Report {
         verdicts: vec![],
         drops: vec![],
         starved: vec![],
+        starved_total: 0,
         losses: Losses::default(),
         filter: None,
     }
@@ -264,6 +265,7 @@ pub(crate) fn incident() -> Report {
                         text: text("97 % of what arrived was dropped; 2 packets are unexplained"),
                     },
                 ],
+                flows_total: flows.len() as u64,
                 flows: flows.clone(),
                 units: texts(["kubelet.service", "containerd.service"]),
                 check: texts(["ip rule", "ip route get 10.10.0.2 from 192.0.2.10 iif eth0"]),
@@ -281,12 +283,14 @@ pub(crate) fn incident() -> Report {
                 since: text("2023-10-10T06:16:40.000Z"),
                 evidence: vec![],
                 flows: vec![],
+                flows_total: 0,
                 units: vec![],
                 check: texts(["ss -lun sport = :8125"]),
                 remedy: vec![],
             },
         ],
         drops,
+        starved_total: flows.len() as u64,
         starved: flows,
         ..nothing()
     }
@@ -344,11 +348,13 @@ pub(crate) fn data_path() -> Report {
                 kind: text("flow"),
                 text: text("2 flows sent 28 packets, 18 of them again, and 0 arrived"),
             }],
+            flows_total: flows.len() as u64,
             flows: flows.clone(),
             units: texts(["kubelet.service", "containerd.service"]),
             check: texts(["ip -s link show eth0", "ip neigh show dev eth0"]),
             remedy: texts(["Ask whoever runs the network behind eth0, and give them the flows above."]),
         }],
+        starved_total: flows.len() as u64,
         starved: flows,
         ..nothing()
     }
@@ -455,7 +461,7 @@ pub(crate) fn many_drops() -> Report {
         .sum();
     let (delivered, forwarded, answered, queued, unexplained) =
         (981_220_418, 4_100_212, 20_077, 212_000, 3_171);
-    let starved = (0..9_u16)
+    let starved: Vec<Flow> = (0..9_u16)
         .map(|n| Flow {
             protocol: text("udp"),
             local: text("0.0.0.0:8125"),
@@ -519,6 +525,7 @@ pub(crate) fn many_drops() -> Report {
         uplinks: texts(["eth0", "eth1"]),
         place: Where::Unknown,
         drops,
+        starved_total: starved.len() as u64,
         starved,
         losses: Losses {
             examples_not_sent: 1_288_004,

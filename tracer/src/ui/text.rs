@@ -53,7 +53,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
         header
             .into_iter()
             .chain(drops.rows)
-            .chain(more(order.len(), DROPS)),
+            .chain(more(order.len() as u64, DROPS)),
     );
 
     let told = |flow: &&Flow| report.verdicts.iter().any(|one| one.flows.contains(*flow));
@@ -68,7 +68,9 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
     } else {
         "Starved flows"
     };
-    details::flows(&mut page, heading, &others, room);
+    // Of flows that have no room in the report it is not known whether a verdict tells them.
+    let unlisted = report.starved_total.saturating_sub(report.starved.len() as u64);
+    details::flows(&mut page, heading, &others, others.len() as u64 + unlisted, room);
 
     details::frame(&mut page, report);
     page.into_lines()

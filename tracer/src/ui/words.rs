@@ -197,7 +197,7 @@ pub fn explanation(report: &Report) -> String {
 /// Flows that are starved, with those that a filter hides.
 #[must_use]
 pub fn starved(report: &Report) -> u64 {
-    report.starved.len() as u64 + report.filter.as_ref().map_or(0, |filter| filter.starved)
+    report.starved_total + report.filter.as_ref().map_or(0, |filter| filter.starved)
 }
 
 /// The parts that do not work or work in part, `name: why`; empty where all is seen.

@@ -30,11 +30,7 @@ fn listener_gone() {
     let verdict = story.verdict("R12");
     assert_eq!(verdict.confidence, Confidence::Conclusive);
     assert_eq!(verdict.units, ["server.service"]);
-    for part in [
-        "tcp 8080",
-        "server[123] (server.service)",
-        "2023-10-08T06:00:02.500Z",
-    ] {
+    for part in ["tcp 8080", "server[123] (server.service)", "until 06:00:02 UTC"] {
         assert!(
             verdict.explanation.contains(part),
             "{part}: {}",
@@ -42,6 +38,9 @@ fn listener_gone() {
         );
     }
     assert_eq!(verdict.check[1], "systemctl status server.service");
+    // Four attempts of one client, each of which was answered with a refusal.
+    assert_eq!((verdict.flows.len(), verdict.flows_total), (1, 1));
+    assert_eq!(report.starved_total, 0, "who is refused does not wait");
 
     // It comes back.
     story.listen(8080, "server");
@@ -79,11 +78,7 @@ fn udp_server_gone() {
             (Where::Process, Confidence::Conclusive),
             "{why}"
         );
-        for part in [
-            "udp 5353; dns[123]",
-            "until 2023-10-08T06:00:03.000Z",
-            "5 packets",
-        ] {
+        for part in ["udp 5353; dns[123]", "until 06:00:03 UTC", "5 packets"] {
             assert!(
                 verdict.explanation.contains(part),
                 "{why}: {}",

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tracer::diagnosis;
 use tracer::event::{
     Body, Capability, CapabilityState, Device, Entry, EntryKey, Event, Example, Fate, FlowCount, FlowKey,
     Location, Losses, Namespace, Origin, Owner, Protocol, Socket, SocketState, Start,
 };
+use tracer::filter::Filter;
 
 use crate::story::model;
 
@@ -235,7 +235,7 @@ proptest! {
     fn the_books_always_balance(events in stream()) {
         let model = model(&events);
         let mut ledgers: Vec<_> = model.ledgers().into_iter().map(|(_, ledger)| ledger).collect();
-        ledgers.push(diagnosis::report(&model).ledger);
+        ledgers.push(Filter::default().report(&model).ledger);
         for ledger in ledgers {
             let parts = [ledger.delivered, ledger.forwarded, ledger.answered, ledger.dropped, ledger.queued];
             let sum: i128 = parts.into_iter().map(i128::from).sum();
@@ -245,22 +245,22 @@ proptest! {
 
     #[test]
     fn the_same_events_give_the_same_report_to_the_letter(events in stream()) {
-        let once = serde_json::to_string(&diagnosis::report(&model(&events))).unwrap();
-        let again = serde_json::to_string(&diagnosis::report(&model(&events))).unwrap();
+        let once = serde_json::to_string(&Filter::default().report(&model(&events))).unwrap();
+        let again = serde_json::to_string(&Filter::default().report(&model(&events))).unwrap();
         prop_assert_eq!(once, again);
     }
 
     #[test]
     fn an_event_told_twice_changes_no_count(events in stream()) {
         let twice: Vec<Event> = events.iter().flat_map(|event| [event.clone(), event.clone()]).collect();
-        let (once, twice) = (diagnosis::report(&model(&events)), diagnosis::report(&model(&twice)));
+        let (once, twice) = (Filter::default().report(&model(&events)), Filter::default().report(&model(&twice)));
         prop_assert_eq!(once.ledger, twice.ledger);
         prop_assert_eq!(once.drops, twice.drops);
     }
 
     #[test]
     fn failure_and_place_agree(events in stream()) {
-        let report = diagnosis::report(&model(&events));
+        let report = Filter::default().report(&model(&events));
         let sound = matches!(report.place, tracer::report::Where::Healthy | tracer::report::Where::Unknown);
         prop_assert_eq!(report.failure_found(), !sound);
     }

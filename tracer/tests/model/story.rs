@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use tracer::diagnosis;
 use tracer::event::{
     Body, Capability, CapabilityState, Device, Entry, EntryKey, Event, Example, Fate, FlowCount, FlowKey,
     Location, Namespace, Origin, Owner, Protocol, Socket, SocketState, Start,
 };
+use tracer::filter::Filter;
 use tracer::model::Model;
 use tracer::report::{Report, Verdict, Where};
 
@@ -290,7 +290,7 @@ impl Story {
     }
 
     pub(crate) fn report(&self) -> Report {
-        diagnosis::report(&self.model())
+        Filter::default().report(&self.model())
     }
 
     pub(crate) fn ids(&self) -> Vec<String> {
