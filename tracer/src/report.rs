@@ -154,7 +154,7 @@ pub enum Where {
     DataPath,
     /// Packets arrive and reach no socket.
     GuestKernel,
-    /// Packets reach the socket, the process does not read or is not there.
+    /// Packets come as far as the process, which does not read or is gone.
     Process,
     /// Not enough was seen to tell.
     Unknown,

@@ -29,7 +29,7 @@ pub fn page(report: &Report) -> Vec<Line> {
         [
             "DATA PATH: requests leave, nothing arrives: look outside this machine.",
             "GUEST KERNEL: packets arrive and reach no socket: look at rules, routes, addresses, filters.",
-            "PROCESS: packets reach the socket, the process does not read or is gone.",
+            "PROCESS: packets come as far as the process, which does not read or is gone.",
         ],
     );
     page.section(

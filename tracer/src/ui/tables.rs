@@ -95,6 +95,15 @@ pub fn drops(drops: &[&Drop], room: usize) -> Set {
     table.set(room)
 }
 
+/// How long it has been starved, `-` where it is not.
+fn starved(flow: &Flow) -> String {
+    if flow.starved_seconds > 0.0 {
+        brief(flow.starved_seconds)
+    } else {
+        "-".to_owned()
+    }
+}
+
 /// Columns from which a flow has room on one line.
 const ONE_LINE: usize = 132;
 
@@ -150,7 +159,7 @@ fn wide(flows: &[Flow]) -> Table {
             count(flow.dropped),
             count(flow.sent),
             count(flow.retransmitted),
-            brief(flow.starved_seconds),
+            starved(flow),
             flow.last_drop.clone(),
             namespace(&flow.netns).to_owned(),
         ]);
@@ -177,7 +186,7 @@ fn narrow(flows: &[Flow], room: usize) -> Flows {
             count(flow.arrived),
             count(flow.delivered),
             count(flow.dropped),
-            brief(flow.starved_seconds),
+            starved(flow),
         ]);
     }
     let set = table.set(room);

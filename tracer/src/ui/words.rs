@@ -22,7 +22,7 @@ pub fn meaning(place: Where) -> &'static str {
         Where::Healthy => "no fault found",
         Where::DataPath => "requests leave, nothing arrives",
         Where::GuestKernel => "packets arrive and reach no socket",
-        Where::Process => "packets reach the socket, the process does not read or is gone",
+        Where::Process => "packets come as far as the process, which does not read or is gone",
         Where::Unknown => "not enough was seen to tell",
     }
 }
