@@ -142,8 +142,9 @@ pub struct FlowCount {
     pub iif: u32,
     /// See [`origin`].
     pub origin: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// One more than the segments of its TCP socket (`tcp_sock.segs_in`) that are in the books, whichever way
+    /// they came; 0 where that is not known. Written under the socket's lock.
+    pub segments: u32,
 }
 
 /// Flows in a [`FlowSet`].
@@ -348,16 +349,6 @@ pub struct LastArrival {
     /// Whether it is not to be entered as queued, because it has been, or because the kernel uses it up
     /// itself and sockets get no more than copies.
     pub entered: u32,
-}
-
-/// A TCP socket's count of segments, as far as it has been entered in the books.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Segments {
-    /// `tcp_sock.segs_in` when it was last looked at.
-    pub seen: u32,
-    /// Device by which its segments arrive, 0 where not known yet.
-    pub iif: u32,
 }
 
 /// Key of the budget for examples.
