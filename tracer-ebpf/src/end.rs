@@ -92,9 +92,10 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
     if end.headers.protocol != 0 && packet.data() <= end.network {
         return 0;
     }
-    // A raw or ping socket's copy, which a process has read: see `read`.
+    // Not what raw and ping sockets are for, see `read`: their own copies, which a process has read, and an
+    // echo reply, of which `ping_rcv` gave a clone away.
     let icmp = end.headers.protocol == ICMP || end.headers.protocol == ICMP6;
-    if icmp && !packet.socket().is_null() {
+    if icmp && (!end.headers.is_for_kernel || !packet.socket().is_null()) {
         return 0;
     }
     let location = if offset!(consume_has_location) != 0 {
