@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
+use tracer_ebpf::{Entry, LOOPBACK, flag, kind, program};
 
 use crate::books::{add, enter, last_arrival, watched};
 use crate::flows::count_flow;
@@ -52,7 +52,7 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
     );
     enter(program::ARRIVAL, &entry, packets, bytes);
     if headers.countable {
-        count_flow(&flow, origin::REMOTE, packets, |count| {
+        count_flow(&flow, headers.origin(Direction::In), packets, |count| {
             add(&mut count.arrived, packets);
             add(&mut count.arrived_bytes, bytes);
             count.iif = index;

@@ -6,15 +6,13 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
-use tracer_ebpf::{
-    Entry, Example, FlowKey, Place, STACK_DEPTH, Socket, flag, kind, loss, origin, program, record,
-};
+use tracer_ebpf::{Entry, Example, FlowKey, Place, STACK_DEPTH, Socket, flag, kind, loss, program, record};
 
 use crate::books::{Budget, EVENTS, add, enter, lose, spend, watched};
 use crate::deliver::datagram_read;
 use crate::flows::count_flow;
 use crate::globals::{Kernel, config, offset};
-use crate::packet::{Direction, Headers, Packet, TCP, UDP, copy};
+use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
 use crate::socket::{LISTEN, Sock};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`: a packet is dropped. Older kernels have no `rx_sk`
@@ -42,7 +40,7 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     let flow = end.headers.flow(end.netns);
     if end.headers.countable && end.iif != 0 {
         let packets = end.packets;
-        count_flow(&flow, origin::REMOTE, packets, |count| {
+        count_flow(&flow, end.headers.origin(Direction::In), packets, |count| {
             add(&mut count.dropped, packets);
             count.drop_location = location;
             count.drop_reason = reason;
@@ -86,6 +84,18 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
     let end = End::of(packet, core::ptr::null());
     // Without a namespace it is a TCP segment whose data was read long after it was matched.
     if end.headers.protocol == UDP || end.netns == 0 || !watched(end.netns) {
+        return 0;
+    }
+    // A protocol of this node is handed what follows the network header. Where the data still begins at that,
+    // the packet is on its way through: a clone that asks for a neighbour (`neigh_probe`), or one that a
+    // driver has sent by the device it came by.
+    if end.headers.protocol != 0 && packet.data() <= end.network {
+        return 0;
+    }
+    // Not what raw and ping sockets are for, see `read`: their own copies, which a process has read, and an
+    // echo reply, of which `ping_rcv` gave a clone away.
+    let icmp = end.headers.protocol == ICMP || end.headers.protocol == ICMP6;
+    if icmp && (!end.headers.is_for_kernel || !packet.socket().is_null()) {
         return 0;
     }
     let location = if offset!(consume_has_location) != 0 {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as raw_probe_read_kernel;
-use tracer_ebpf::FlowKey;
+use tracer_ebpf::{FlowKey, origin};
 
 use crate::globals::{Kernel, load, offset};
 
@@ -286,6 +286,18 @@ impl Headers {
     #[inline(always)]
     pub fn port(&self, netns: u32) -> FlowKey {
         FlowKey::new([0; 2], [0; 2], netns, self.local_port, 0, self.protocol)
+    }
+
+    /// Who began the flow, should this packet be the first that is seen of it: who sent it, except that an
+    /// echo reply answers a request that came before.
+    #[inline(always)]
+    pub fn origin(&self, direction: Direction) -> u32 {
+        let answers = (self.protocol == ICMP || self.protocol == ICMP6) && !self.is_for_kernel;
+        if answers == (direction == Direction::In) {
+            origin::LOCAL
+        } else {
+            origin::REMOTE
+        }
     }
 
     /// Takes ports or the echo identifier from the first eight bytes of the transport header.

@@ -41,7 +41,8 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
         );
         enter(program::SENT, &entry, packets, u64::from(length));
     } else if headers.countable {
-        count_flow(&headers.flow(netns), origin::LOCAL, packets, |count| {
+        let began = headers.origin(Direction::Out);
+        count_flow(&headers.flow(netns), began, packets, |count| {
             add(&mut count.sent, packets)
         });
     }

@@ -230,8 +230,8 @@ pub struct Drop {
     pub socket_found: bool,
     /// They had arrived on a device; else this node was sending them.
     pub incoming: bool,
-    /// They are part of the ledger: they arrived by an uplink, and had not reached a TCP socket before that is
-    /// now closed.
+    /// They are part of the ledger: they arrived by an uplink, and were not already at work in a TCP socket
+    /// that is now closed, or in the kernel itself.
     pub in_ledger: bool,
     /// Device by which they arrived, empty where none is known.
     pub device: String,

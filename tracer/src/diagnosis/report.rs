@@ -202,7 +202,8 @@ fn drops(model: &Model) -> Vec<Drop> {
             protocol: protocol(key),
             socket_found: key.socket_found,
             incoming: key.incoming,
-            in_ledger: in_ledger(model.node(), key).is_some(),
+            in_ledger: in_ledger(model.node(), key).is_some()
+                && !ends::used_up(ends::reason(key), ends::symbol(key)),
             class: class::class(key),
         };
         rows.entry(row).or_default().add(model, key, line);

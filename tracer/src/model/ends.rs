@@ -101,6 +101,13 @@ pub(crate) fn answered(key: &EntryKey) -> bool {
     }
 }
 
+/// What the kernel calls a drop is a message that it has used up: before 6.3 `icmpv6_rcv` frees every
+/// message that it understood with `kfree_skb`, and without a reason. What is wrong with one has a reason of
+/// its own (`ICMP_CSUM`, `NO_SOCKET`).
+pub(crate) fn used_up(reason: &str, symbol: &str) -> bool {
+    reason == NOT_SPECIFIED && symbol == "icmpv6_rcv"
+}
+
 /// The drop empties the queue of a socket that is closed: the packets had reached that queue before.
 pub(crate) fn purged(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped

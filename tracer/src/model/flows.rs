@@ -40,11 +40,11 @@ pub(crate) struct Flow {
     pub matched: u64,
     pub queued: u64,
     pub read: u64,
-    /// Dropped packets, without twins: see [`ends::may_be_twin`].
+    /// Dropped packets, without those that are no loss: see [`ends::may_be_twin`] and [`ends::used_up`].
     pub dropped: u64,
     pub retransmitted: u64,
     pub last_drop: Option<Box<(String, Location)>>,
-    /// As it was told, with twins.
+    /// As it was told, with those.
     dropped_as_told: u64,
     /// Twins were seen.
     has_twins: bool,
@@ -109,8 +109,7 @@ impl Flow {
             dropped: growth(self.dropped_as_told, count.dropped),
             requests: 0,
         };
-        let twins = self.twins(count, &grown);
-        grown.dropped -= twins;
+        grown.dropped -= self.not_lost(count, &grown);
         let matched = growth(self.matched, count.matched);
         let retransmitted = growth(self.retransmitted, count.retransmitted);
         grown.requests = match count.flow.protocol {
@@ -141,6 +140,7 @@ impl Flow {
         self.retransmitted = count.retransmitted;
         if let Some(drop) = &count.last_drop
             && !(self.has_twins && ends::no_ping_socket(&drop.0, &drop.1.symbol))
+            && !ends::used_up(&drop.0, &drop.1.symbol)
         {
             self.last_drop = Some(Box::new(drop.clone()));
         }
@@ -167,9 +167,13 @@ impl Flow {
         grown
     }
 
-    /// How many of the packets that were dropped now are the kernel's own copies of ICMP messages that a raw
-    /// socket got: it drops one for each.
-    fn twins(&mut self, count: &FlowCount, grown: &Growth) -> u64 {
+    /// How many of the packets that were dropped now are no loss: messages that the kernel has used up, or
+    /// its own copies of ICMP messages that a raw socket got, of which it drops one for each.
+    fn not_lost(&mut self, count: &FlowCount, grown: &Growth) -> u64 {
+        let used_up = |drop: &(String, Location)| ends::used_up(&drop.0, &drop.1.symbol);
+        if count.last_drop.as_ref().is_some_and(used_up) {
+            return grown.dropped;
+        }
         let reached = grown.queued.max(grown.read);
         if !matches!(count.flow.protocol, Protocol::Icmp | Protocol::Icmp6) || reached == 0 {
             return 0;

@@ -106,6 +106,9 @@ pub(crate) fn totals(books: &Books, node: &Node, queues: &Queues) -> BTreeMap<u3
             Fate::Forwarded => tally.forwarded = plus(tally.forwarded, line.packets),
             Fate::Consumed if ends::answered(key) => tally.answered = plus(tally.answered, line.packets),
             Fate::Consumed => {}
+            Fate::Dropped if ends::used_up(ends::reason(key), ends::symbol(key)) => {
+                tally.answered = plus(tally.answered, line.packets);
+            }
             Fate::Dropped => {
                 tally.dropped = plus(tally.dropped, line.packets);
                 if ends::dropped_after_match(key) {

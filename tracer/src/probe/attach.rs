@@ -1,8 +1,8 @@
 //! Loading and attaching: each program is a capability of its own.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 
-use aya::programs::BtfTracePoint;
+use aya::programs::{BtfTracePoint, ProgramError};
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use tracer_ebpf::{Config, Offsets};
@@ -176,10 +176,10 @@ impl Probe {
 
         // Loading takes a hundred times as long as attaching. All programs are loaded first, and attached at
         // once, arrivals last: so that no packet is seen to arrive whose end nobody would see.
-        let mut outcomes: Vec<(&Program, Option<String>)> = Vec::new();
+        let mut outcomes: Vec<(&Program, Option<Failure>)> = Vec::new();
         for program in programs() {
             let why = if options.without.iter().any(|name| name == program.capability) {
-                Some("left out as asked".to_owned())
+                Some(Failure::Lack("left out as asked".to_owned()))
             } else {
                 load_program(&mut ebpf, program, &btf, &aya_btf, &missing).err()
             };
@@ -193,6 +193,10 @@ impl Probe {
             .filter(|(_, why)| why.is_none())
             .map(|(program, _)| program.name)
             .collect();
+        if !attached.contains(&"arrival") && !attached.contains(&"drop") {
+            let first = outcomes.into_iter().find_map(|(_, why)| why);
+            return Err(first.map_or_else(|| Error::NothingAttached(String::new()), Error::from));
+        }
         let capabilities: Vec<_> = outcomes
             .into_iter()
             .map(|(program, why)| Capability {
@@ -205,13 +209,6 @@ impl Probe {
                 why: why.map_or_else(String::new, |why| format!("{why}; {}", program.unseen)),
             })
             .collect();
-        if !attached.contains(&"arrival") && !attached.contains(&"drop") {
-            let why = capabilities
-                .first()
-                .map(|capability| capability.why.clone())
-                .unwrap_or_default();
-            return Err(Error::NothingAttached(why));
-        }
         if options.floor {
             let floor = Program {
                 name: "floor",
@@ -219,7 +216,7 @@ impl Probe {
             };
             load_program(&mut ebpf, &floor, &btf, &aya_btf, &missing)
                 .and_then(|()| attach_program(&mut ebpf, &floor))
-                .map_err(Error::NothingAttached)?;
+                .map_err(Error::from)?;
         }
         let logger = if options.verbose {
             EbpfLogger::init_with_logger(&mut ebpf, StderrLog).ok()
@@ -271,41 +268,87 @@ fn random() -> Result<u64, Error> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
+/// Why a program is not attached.
+#[derive(Debug)]
+enum Failure {
+    /// This kernel, or who started the tracer, does not have what it needs.
+    Lack(String),
+    /// The kernel's verifier does not take it.
+    Unfit(String),
+    /// The kernel does not allow it.
+    Refused(String),
+}
+
+impl Failure {
+    fn of(program: &Program, cause: &ProgramError) -> Self {
+        let why = format!("tracepoint {} refused: {}", program.tracepoint, chain(cause));
+        match cause {
+            ProgramError::LoadError { io_error, .. } => Self::at_load(why, io_error.kind()),
+            _ => Self::Refused(why),
+        }
+    }
+
+    /// An instruction or a helper that the verifier does not know is an invalid argument to it; what is not
+    /// allowed is `EPERM` or `EACCES`.
+    fn at_load(why: String, kind: ErrorKind) -> Self {
+        if kind == ErrorKind::InvalidInput {
+            Self::Unfit(why)
+        } else {
+            Self::Refused(why)
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Lack(why) | Self::Unfit(why) | Self::Refused(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Lack(why) | Failure::Unfit(why) => Self::Unfit(why),
+            Failure::Refused(why) => Self::NothingAttached(why),
+        }
+    }
+}
+
 fn load_program(
     ebpf: &mut Ebpf,
     program: &Program,
     btf: &Btf,
     aya_btf: &AyaBtf,
     missing: &Missing,
-) -> Result<(), String> {
+) -> Result<(), Failure> {
     if btf.tracepoint_arguments(program.tracepoint).is_none() {
-        return Err(format!("this kernel has no tracepoint {}", program.tracepoint));
+        return Err(Failure::Lack(format!(
+            "this kernel has no tracepoint {}",
+            program.tracepoint
+        )));
     }
     if let Some((_, member)) = missing.iter().find(|(group, _)| program.needs.contains(group)) {
-        return Err(format!("this kernel has no {member}"));
+        return Err(Failure::Lack(format!("this kernel has no {member}")));
     }
     tracepoint(ebpf, program)?
         .load(program.tracepoint, aya_btf)
-        .map_err(|cause| refused(program, &cause))
+        .map_err(|cause| Failure::of(program, &cause))
 }
 
-fn attach_program(ebpf: &mut Ebpf, program: &Program) -> Result<(), String> {
+fn attach_program(ebpf: &mut Ebpf, program: &Program) -> Result<(), Failure> {
     match tracepoint(ebpf, program)?.attach() {
         // The link is kept in the program, and lives as long as it.
         Ok(_link) => Ok(()),
-        Err(cause) => Err(refused(program, &cause)),
+        Err(cause) => Err(Failure::of(program, &cause)),
     }
 }
 
-fn tracepoint<'a>(ebpf: &'a mut Ebpf, program: &Program) -> Result<&'a mut BtfTracePoint, String> {
+fn tracepoint<'a>(ebpf: &'a mut Ebpf, program: &Program) -> Result<&'a mut BtfTracePoint, Failure> {
     ebpf.program_mut(program.name)
-        .ok_or_else(|| format!("the BPF object has no program {}", program.name))?
+        .ok_or_else(|| Failure::Lack(format!("the BPF object has no program {}", program.name)))?
         .try_into()
-        .map_err(|cause: aya::programs::ProgramError| refused(program, &cause))
-}
-
-fn refused(program: &Program, cause: &dyn std::error::Error) -> String {
-    format!("tracepoint {} refused: {}", program.tracepoint, chain(cause))
+        .map_err(|cause: ProgramError| Failure::of(program, &cause))
 }
 
 /// An error with its causes in one line. The verifier's log is long: only its last line is kept.
@@ -348,4 +391,29 @@ impl log::Log for StderrLog {
     }
 
     fn flush(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::Failure;
+    use crate::probe::Error;
+
+    fn told(errno: i32) -> String {
+        let kind = io::Error::from_raw_os_error(errno).kind();
+        Error::from(Failure::at_load("refused".to_owned(), kind)).to_string()
+    }
+
+    #[test]
+    fn a_kernel_that_is_too_old_is_told_from_one_that_does_not_allow() {
+        // EINVAL is what Linux 5.10 says, which has no BPF_CMPXCHG.
+        assert_eq!(
+            told(22),
+            "this kernel cannot run the BPF programs: refused; they need Linux 5.12 or newer, with BTF"
+        );
+        for errno in [1, 13] {
+            assert!(told(errno).ends_with("run as root, on a machine whose policy allows BPF"));
+        }
+    }
 }

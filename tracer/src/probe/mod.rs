@@ -33,6 +33,9 @@ pub enum Error {
     /// Neither arrivals nor drops can be seen.
     #[error("no BPF program could be attached: {0}; run as root, on a machine whose policy allows BPF")]
     NothingAttached(String),
+    /// Nor can they ever be: this kernel lacks what the programs are made of.
+    #[error("this kernel cannot run the BPF programs: {0}; they need Linux 5.12 or newer, with BTF")]
+    Unfit(String),
     /// A map of the object is not what this program was built for.
     #[error("the BPF object has no map {0} of the right kind; rebuild with `cargo xtask build`")]
     Map(&'static str),

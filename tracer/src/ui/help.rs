@@ -51,7 +51,7 @@ pub fn page(report: &Report) -> Vec<Line> {
          policy = someone decided it; protocol, environment = housekeeping, mostly harmless, and last in the \
          table.",
             "sock: the kernel had already found the socket that the packet was for.",
-            "way: in = part of the ledger; inner = by another device, or had reached its socket; out = was being sent.",
+            "way: in = part of the ledger; inner = by another device, or no loss: it had done its work; out = was being sent.",
         ],
     );
     page.section(

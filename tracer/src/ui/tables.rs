@@ -21,7 +21,7 @@ pub fn class(class: Class) -> &'static str {
 }
 
 /// `in`: arrived by an uplink, part of the ledger. `inner`: arrived by another device, or had reached its TCP
-/// socket before. `out`: was leaving.
+/// socket before, or the kernel had used it up. `out`: was leaving.
 fn way(drop: &Drop) -> &'static str {
     match (drop.incoming, drop.in_ledger) {
         (_, true) => "in",

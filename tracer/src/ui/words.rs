@@ -178,11 +178,13 @@ pub fn explanation(report: &Report) -> String {
             count(ledger.delivered),
         ),
         Where::Healthy => format!(
-            "Of {} that arrived in {length}, {} reached a socket; {} get less than what arrives for \
-             them, which is not enough to call it a fault.",
+            "Of {} that arrived in {length}, {} reached a socket; {}, which is not enough to call it a fault.",
             plural(ledger.arrived, "packet"),
             count(ledger.delivered),
-            plural(starved(report), "flow"),
+            match starved(report) {
+                1 => "1 flow gets less than what arrives for it".to_owned(),
+                many => format!("{} get less than what arrives for them", plural(many, "flow")),
+            },
         ),
         _ if ledger.arrived == 0 => format!("Nothing has arrived in {length}."),
         _ => format!(

@@ -72,6 +72,34 @@ fn a_ping_of_this_node_is_delivered_and_its_twin_is_no_loss() {
 }
 
 #[test]
+fn icmpv6_that_older_kernels_free_without_a_reason_was_answered() {
+    // As before 6.3: `icmpv6_rcv` ends so for every echo request and neighbour solicitation.
+    let mut story = Story::begin();
+    let used_up = drop("NOT_SPECIFIED", "icmpv6_rcv", Protocol::Icmp6);
+    story
+        .arrived(Protocol::Icmp6, 6)
+        .add(used_up, 4)
+        .add(drop("ICMP_CSUM", "icmpv6_rcv", Protocol::Icmp6), 2)
+        .tick();
+    let report = story.report();
+    assert_eq!(
+        report.ledger,
+        Ledger {
+            arrived: 6,
+            answered: 4,
+            dropped: 2,
+            ..Ledger::default()
+        }
+    );
+    let rows: Vec<_> = report
+        .drops
+        .iter()
+        .map(|row| (row.reason.as_str(), row.packets, row.in_ledger))
+        .collect();
+    assert_eq!(rows, [("NOT_SPECIFIED", 4, false), ("ICMP_CSUM", 2, true)]);
+}
+
+#[test]
 fn datagrams_that_nobody_read_yet_are_queued() {
     let mut story = Story::begin();
     story
