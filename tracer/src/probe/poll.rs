@@ -18,6 +18,8 @@ pub(super) struct Counters {
     flows: FlowTable,
     losses: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
+    /// What the books had when [`Counters::forget`] was called.
+    forgotten: BTreeMap<WireEntry, Count>,
     told_books: Table<WireEntry, Count>,
     told_losses: Option<Losses>,
     /// Records that could not be understood.
@@ -33,6 +35,7 @@ impl Counters {
             flows: FlowTable::open(take("FLOWS")?, seed)?,
             losses: of("LOSSES", take("LOSSES")?)?,
             events: of("EVENTS", take("EVENTS")?)?,
+            forgotten: BTreeMap::new(),
             told_books: Table::new(),
             told_losses: None,
             foreign: 0,
@@ -145,9 +148,28 @@ fn gone<T>(item: Result<T, MapError>, map: &'static str) -> Result<Option<T>, Er
 }
 
 impl Counters {
+    /// Leaves what has been counted in the books until now out of all that is told from now on.
+    pub(super) fn forget(&mut self) -> Result<(), Error> {
+        self.forgotten = self.lines()?;
+        Ok(())
+    }
+
+    /// Every line of the books, less what was forgotten.
+    fn sums(&self) -> Result<BTreeMap<WireEntry, Count>, Error> {
+        let mut sums = self.lines()?;
+        for (key, before) in &self.forgotten {
+            if let Some(sum) = sums.get_mut(key) {
+                sum.packets = sum.packets.saturating_sub(before.packets);
+                sum.bytes = sum.bytes.saturating_sub(before.bytes);
+            }
+        }
+        sums.retain(|_, sum| sum.packets != 0);
+        Ok(sums)
+    }
+
     /// Every line of the books: what the programs keep at hand, and what is in the map, of all CPUs. In
     /// the order of their keys, so that a recording tells them alike.
-    fn sums(&self) -> Result<BTreeMap<WireEntry, Count>, Error> {
+    fn lines(&self) -> Result<BTreeMap<WireEntry, Count>, Error> {
         let mut sums = BTreeMap::new();
         let mut add = |key: WireEntry, count: Count| {
             let sum: &mut Count = sums.entry(key).or_default();
