@@ -379,16 +379,14 @@ pub mod loss {
     pub const BOOKS_FULL: u32 = 0;
     /// Packets that no flow could be counted for because the table is full.
     pub const FLOWS_FULL: u32 = 1;
-    /// TCP sockets whose count of segments could not be kept.
-    pub const SOCKETS_FULL: u32 = 2;
     /// Examples that were not sent because the budget of their place was spent.
-    pub const EXAMPLES_OVER_BUDGET: u32 = 3;
+    pub const EXAMPLES_OVER_BUDGET: u32 = 2;
     /// Records that did not fit in the ring buffer.
-    pub const RING_FULL: u32 = 4;
+    pub const RING_FULL: u32 = 3;
     /// Places that did not fit in the table of budgets.
-    pub const PLACES_FULL: u32 = 5;
+    pub const PLACES_FULL: u32 = 4;
     /// How many there are.
-    pub const KINDS: u32 = 6;
+    pub const KINDS: u32 = 5;
 }
 
 /// Kind of a record in the ring buffer, its first word.

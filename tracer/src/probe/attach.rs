@@ -11,6 +11,7 @@ use super::Error;
 use super::btf::Btf;
 use super::offsets::{self, Group, Missing};
 use super::poll::Counters;
+use super::skipped::Skipped;
 use super::symbols::{Reasons, Symbols};
 use crate::event::{Capability, CapabilityState};
 
@@ -214,6 +215,7 @@ impl Probe {
                 why: why.map_or_else(String::new, |why| format!("{why}; {}", program.unseen)),
             })
             .collect();
+        counters.watch(Skipped::of(&ebpf, &attached));
         if options.floor {
             let floor = Program {
                 name: "floor",
