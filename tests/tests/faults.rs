@@ -109,6 +109,34 @@ fn root_without_the_privilege_is_told_which() {
     assert_refused(&ended, "user namespace");
 }
 
+/// The named capability of a report.
+fn capability<'a>(report: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {
+    let all = report["capabilities"].as_array().unwrap();
+    all.iter().find(|one| one["name"] == name).unwrap()
+}
+
+#[test]
+fn root_without_what_it_can_do_without_is_told_what_it_does_not_see() {
+    let report = start_by(&["setpriv", "--bounding-set=-sys_ptrace"])
+        .report()
+        .unwrap();
+    let privileges = capability(&report, "privileges");
+    assert_eq!(privileges["state"], "partial");
+    assert!(privileges["why"].as_str().unwrap().contains("CAP_SYS_PTRACE"));
+}
+
+/// Without the names of places most rules are blind: their silence makes no node healthy.
+#[test]
+fn a_kernel_that_hides_its_functions_is_told_and_is_not_healthy() {
+    let report = start_with_mounts("mount --bind /dev/null /proc/kallsyms")
+        .report()
+        .unwrap();
+    let places = capability(&report, "places");
+    assert_eq!(places["state"], "unavailable");
+    assert!(places["why"].as_str().unwrap().contains("CAP_SYSLOG"));
+    assert_eq!(report["where"], "unknown");
+}
+
 /// As a container's runtime or the machine's policy may do, whatever privileges there are.
 #[test]
 fn bpf_that_is_refused_is_told() {

@@ -224,8 +224,11 @@ pub struct Location {
 }
 
 impl fmt::Display for Location {
-    /// `ip_forward+0x1c4`
+    /// `ip_forward+0x1c4`; an address without a name as it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.symbol.starts_with("0x") {
+            return f.pad(&self.symbol);
+        }
         f.pad(&format!("{}+{:#x}", self.symbol, self.offset))
     }
 }

@@ -61,11 +61,8 @@ impl Watch {
             Some(name) => vec![Netns::open(name)?],
         };
         let others = namespaces.iter().any(|netns| !netns.is_current());
-        if let Some(missing) = node::preflight::missing(others)
-            .context("reading the tracer's own privileges")?
-            .into_iter()
-            .find(|missing| missing.required)
-        {
+        let missing = node::preflight::missing(others).context("reading the tracer's own privileges")?;
+        if let Some(missing) = missing.iter().find(|missing| missing.required) {
             bail!("{missing}");
         }
         // A device that is not there is known before anything is attached.
@@ -89,6 +86,7 @@ impl Watch {
         for capability in probe.capabilities() {
             say(Body::Capability(capability.clone()));
         }
+        say(Body::Capability(node::preflight::capability(&missing)));
         let mut watch = Self {
             probe,
             owners: Known {

@@ -112,12 +112,15 @@ fn verdict(model: &Model, rule: &Rule, finding: Finding, most: usize) -> Verdict
     }
 }
 
+/// Capabilities without which no rule that stays silent makes a node healthy.
+const NEEDED: [&str; 3] = [ARRIVALS, "drops", "places"];
+
 /// Where the fault is, by the first verdict that counts.
 fn place(model: &Model, verdicts: &[Verdict]) -> Where {
     if let Some(first) = verdicts.first().filter(|verdict| counts(verdict)) {
         return first.place;
     }
-    if !model.can(ARRIVALS) {
+    if !NEEDED.iter().all(|capability| model.can(capability)) {
         return Where::Unknown;
     }
     if model.totals().ledger.arrived > 0 {

@@ -5,6 +5,8 @@ use std::io;
 
 use rustix::thread::{CapabilitySet, capabilities};
 
+use crate::event::{Capability, CapabilityState};
+
 /// A privilege that the tracer does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
@@ -23,6 +25,28 @@ impl std::fmt::Display for Missing {
             "{} is missing: {}; run tracer as root",
             self.privilege, self.therefore
         )
+    }
+}
+
+/// Privileges that the tracer can do without, as a part of what it can see.
+#[must_use]
+pub fn capability(missing: &[Missing]) -> Capability {
+    let why: Vec<_> = missing
+        .iter()
+        .map(|missing| format!("{}: {}", missing.privilege, missing.therefore))
+        .collect();
+    Capability {
+        name: "privileges".to_owned(),
+        state: if why.is_empty() {
+            CapabilityState::Available
+        } else {
+            CapabilityState::Partial
+        },
+        why: if why.is_empty() {
+            String::new()
+        } else {
+            format!("without {}; run tracer as root", why.join(", without "))
+        },
     }
 }
 
@@ -72,12 +96,6 @@ fn judge(have: CapabilitySet, uid_map: &str, other_namespaces: bool) -> Vec<Miss
             "sockets of other users' processes have no owner",
             false,
         ),
-        (
-            admin || have.contains(CapabilitySet::SYSLOG),
-            "CAP_SYSLOG",
-            "places in the kernel are shown as numbers where kptr_restrict is set",
-            false,
-        ),
     ];
     needs
         .into_iter()
@@ -118,7 +136,7 @@ mod tests {
         assert!(privileges(CapabilitySet::all(), INITIAL, true).is_empty());
         let all = judge(CapabilitySet::empty(), INITIAL, true);
         assert_eq!(all.iter().filter(|missing| missing.required).count(), 2);
-        assert_eq!(all.len(), 5);
+        assert_eq!(all.len(), 4);
         for missing in all {
             assert!(!missing.to_string().contains('\n') && missing.to_string().ends_with("as root"));
         }
@@ -129,8 +147,7 @@ mod tests {
         let bpf = CapabilitySet::BPF
             | CapabilitySet::PERFMON
             | CapabilitySet::NET_ADMIN
-            | CapabilitySet::SYS_PTRACE
-            | CapabilitySet::SYSLOG;
+            | CapabilitySet::SYS_PTRACE;
         assert!(privileges(bpf, INITIAL, false).is_empty());
         assert_eq!(privileges(bpf, INITIAL, true), ["CAP_SYS_ADMIN"]);
         assert_eq!(
@@ -140,6 +157,18 @@ mod tests {
         assert_eq!(
             privileges(CapabilitySet::SYS_ADMIN, INITIAL, true),
             ["CAP_NET_ADMIN", "CAP_SYS_PTRACE"]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_a_part_that_is_told() {
+        assert_eq!(capability(&[]).state, CapabilityState::Available);
+        let have = CapabilitySet::all() - CapabilitySet::SYS_PTRACE;
+        let told = capability(&judge(have, INITIAL, false));
+        assert_eq!(told.state, CapabilityState::Partial);
+        assert_eq!(
+            told.why,
+            "without CAP_SYS_PTRACE: sockets of other users' processes have no owner; run tracer as root"
         );
     }
 

@@ -203,7 +203,7 @@ impl Probe {
             let first = outcomes.into_iter().find_map(|(_, why)| why);
             return Err(first.map_or_else(|| Error::NothingAttached(String::new()), Error::from));
         }
-        let capabilities: Vec<_> = outcomes
+        let mut capabilities: Vec<_> = outcomes
             .into_iter()
             .map(|(program, why)| Capability {
                 name: program.capability.to_owned(),
@@ -215,6 +215,7 @@ impl Probe {
                 why: why.map_or_else(String::new, |why| format!("{why}; {}", program.unseen)),
             })
             .collect();
+        capabilities.push(Symbols::capability());
         counters.watch(Skipped::of(&ebpf, &attached));
         if options.floor {
             let floor = Program {

@@ -1,9 +1,16 @@
 //! Names of kernel addresses and of drop reasons, from the running kernel.
 
 use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
 
 use super::btf::Btf;
-use crate::event::Location;
+use crate::event::{Capability, CapabilityState, Location};
+
+/// Where the kernel lists its functions.
+const LIST: &str = "/proc/kallsyms";
+/// Enough of the list to know whether its addresses are hidden: some hundred functions.
+const SAMPLE: u64 = 1 << 16;
 
 /// The kernel's functions, by address. Read once, when the first address is asked for.
 #[derive(Default)]
@@ -16,6 +23,38 @@ pub struct Symbols {
 }
 
 impl Symbols {
+    /// Whether this process may see where the kernel's functions are. The whole list takes too long to read
+    /// before there is a need for it.
+    #[must_use]
+    pub fn capability() -> Capability {
+        let sample = || -> io::Result<Self> {
+            let mut text = Vec::new();
+            File::open(LIST)?.take(SAMPLE).read_to_end(&mut text)?;
+            let mut symbols = Self::default();
+            symbols.parse(&text);
+            Ok(symbols)
+        };
+        let why = match sample() {
+            Ok(symbols) if !symbols.starts.is_empty() => None,
+            Ok(_) => Some(
+                "the kernel hides the addresses of its functions: they are shown with CAP_SYSLOG and a \
+                 sysctl kernel.kptr_restrict below 2"
+                    .to_owned(),
+            ),
+            Err(error) => Some(format!("{LIST}: {error}; mount proc and run tracer as root")),
+        };
+        Capability {
+            name: "places".to_owned(),
+            state: match why {
+                None => CapabilityState::Available,
+                Some(_) => CapabilityState::Unavailable,
+            },
+            why: why.map_or_else(String::new, |why| {
+                format!("{why}; places in the kernel are numbers, and what rests on their names is not told")
+            }),
+        }
+    }
+
     /// The function that an address lies in. An address that no function is known for stands for itself.
     pub fn locate(&mut self, address: u64) -> Location {
         if let Some(location) = self.resolved.get(&address) {
@@ -23,7 +62,7 @@ impl Symbols {
         }
         if !self.read {
             self.read = true;
-            if let Ok(text) = std::fs::read("/proc/kallsyms") {
+            if let Ok(text) = fs::read(LIST) {
                 self.parse(&text);
             }
         }
@@ -152,7 +191,7 @@ mod tests {
         assert_eq!(at(&mut symbols, 0xffff_ffff_8100_01ff), "ip_rcv+0xff");
         assert_eq!(at(&mut symbols, 0xffff_ffff_8100_0204), "ip_forward+0x4");
         assert_eq!(at(&mut symbols, 0xffff_ffff_c000_0010), "nft_do_chain+0x10");
-        assert_eq!(at(&mut symbols, 0x10), "0x10+0x0");
+        assert_eq!(at(&mut symbols, 0x10), "0x10");
     }
 
     #[test]

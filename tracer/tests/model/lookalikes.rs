@@ -444,6 +444,20 @@ fn without_sight_of_arrivals_silence_says_nothing() {
     assert_eq!(story.report().place, Where::Unknown);
 }
 
+/// Rules that cannot see are silent too.
+#[test]
+fn without_sight_of_drops_or_their_places_no_node_is_healthy() {
+    for capability in ["drops", "places"] {
+        let mut story = Story::begin();
+        story.rounds(10, |story| story.exchange(client(40_000)));
+        assert_eq!(story.report().place, Where::Healthy);
+        story.capability(capability, CapabilityState::Unavailable);
+        story.rounds(10, |story| story.exchange(client(40_000)));
+        assert_eq!(story.report().place, Where::Unknown, "{capability}");
+        assert_nothing(&story);
+    }
+}
+
 #[test]
 fn nothing_at_all_is_unknown() {
     let mut story = Story::begin();
