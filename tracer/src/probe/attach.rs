@@ -175,8 +175,8 @@ impl Probe {
         let mut ebpf = load(&offsets, &config, &aya_btf)?;
 
         // Loading takes a hundred times as long as attaching. All programs are loaded first, and attached at
-        // once, arrivals last: so that no packet is seen to arrive whose end nobody would see. What ended
-        // before that is forgotten, because nobody counted its arrival.
+        // once, arrivals last: so that no packet is seen to arrive whose end nobody would see. What was
+        // counted by then is forgotten: ends whose arrival nobody saw.
         let mut outcomes: Vec<(&Program, Option<Failure>)> = Vec::new();
         for program in programs() {
             let why = if options.without.iter().any(|name| name == program.capability) {
@@ -186,11 +186,7 @@ impl Probe {
             };
             outcomes.push((program, why));
         }
-        let mut counters = Counters::take(&mut ebpf, config.seed)?;
         for (program, why) in outcomes.iter_mut().rev().filter(|(_, why)| why.is_none()) {
-            if program.name == "arrival" {
-                counters.forget()?;
-            }
             *why = attach_program(&mut ebpf, program).err();
         }
         let attached: Vec<_> = outcomes
@@ -214,6 +210,8 @@ impl Probe {
                 why: why.map_or_else(String::new, |why| format!("{why}; {}", program.unseen)),
             })
             .collect();
+        let mut counters = Counters::take(&mut ebpf, config.seed)?;
+        counters.forget()?;
         if options.floor {
             let floor = Program {
                 name: "floor",
