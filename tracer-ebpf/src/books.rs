@@ -4,7 +4,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
-use tracer_ebpf::{Count, Entry, LastArrival, Place, Segments, Spent, Tallies, Tally, loss, program};
+use tracer_ebpf::{Count, Entry, LastArrival, Place, Spent, Tallies, Tally, loss, program};
 
 use crate::globals::config;
 
@@ -15,11 +15,6 @@ static BOOKS: PerCpuHashMap<Entry, Count> = PerCpuHashMap::with_max_entries(16_3
 /// The lines of the books that each program keeps at hand, see [`Tallies`].
 #[map]
 static AT_HAND: PerCpuArray<Tallies> = PerCpuArray::with_max_entries(program::COUNT, 0);
-
-/// TCP sockets by their address, written under the socket's lock.
-/// Bound: 65,536. Overflow: [`loss::SOCKETS_FULL`].
-#[map]
-pub static SOCKETS: HashMap<u64, Segments> = HashMap::with_max_entries(65_536, 0);
 
 /// What each place has spent of its examples. Bound: 4,096. Overflow: [`loss::PLACES_FULL`].
 #[map]

@@ -4,12 +4,10 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{
-    Entry, FlowKey, LOOPBACK, Segments, SocketChange, flag, kind, loss, origin, program, record,
-};
+use tracer_ebpf::{Entry, FlowKey, LOOPBACK, SocketChange, flag, kind, loss, origin, program, record};
 
-use crate::books::{EVENTS, SOCKETS, add, enter, last_arrival, lose, watched};
-use crate::flows::{arrival_device, count_flow};
+use crate::books::{EVENTS, add, enter, last_arrival, lose, watched};
+use crate::flows::{count_flow, counts};
 use crate::globals::{Kernel, config, load, offset};
 use crate::packet::{Direction, ETH_IPV4, ETH_IPV6, Headers, ICMP, ICMP6, Packet, TCP, UDP, netns};
 use crate::socket::{Sock, is_loopback, is_multicast};
@@ -38,38 +36,34 @@ pub fn matched(ctx: BtfTracePointContext) -> i32 {
     if !watched(netns) {
         return 0;
     }
-    let key = sock.0 as u64;
     let seen = sock.segments_in();
-    let packets = match SOCKETS.get_ptr_mut(key) {
-        Some(segments) => {
-            // SAFETY: a valid pointer to a value that is only written under the socket's lock.
-            let segments = unsafe { &mut *segments };
-            let new = growth(segments.seen, seen);
-            segments.seen = seen;
-            segments.iif = iif;
-            new
-        }
-        None => {
-            // A socket from before the start: what came before this segment is not ours to count.
-            if SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
-                lose(loss::SOCKETS_FULL, 1);
+    let counts = counts(&sock.flow(netns, TCP), origin::UNKNOWN);
+    // Of a socket from before the start only this segment is ours to count.
+    let mut packets = packet.weight(packet.length(packet.network()));
+    match counts {
+        Some(counts) => {
+            if counts.segments != 0 {
+                packets = growth(counts.segments - 1, seen);
             }
-            packet.weight(packet.length(packet.network()))
+            counts.segments = seen + 1;
+            if counts.iif == 0 {
+                // What arrived had another tuple, which was translated since.
+                counts.iif = iif;
+            }
+            add(&mut counts.matched, packets);
         }
-    };
+        None => lose(loss::FLOWS_FULL, packets),
+    }
     if packets != 0 {
-        enter_matched(program::MATCHED, &sock.flow(netns, TCP), packets, iif);
+        enter_matched(program::MATCHED, netns, iif, packets);
     }
     0
 }
 
 #[inline(always)]
-fn enter_matched(program: u32, flow: &FlowKey, packets: u64, iif: u32) {
-    let entry = Entry::new(kind::MATCHED, flow.netns, iif, 0, 0, TCP, FOUND, 0, 0);
+fn enter_matched(program: u32, netns: u32, iif: u32, packets: u64) {
+    let entry = Entry::new(kind::MATCHED, netns, iif, 0, 0, TCP, FOUND, 0, 0);
     enter(program, &entry, packets, 0);
-    count_flow(flow, origin::UNKNOWN, packets, |count| {
-        add(&mut count.matched, packets)
-    });
 }
 
 /// `inet_sock_set_state(sk, oldstate, newstate)`: a TCP socket opens, is established, closes. Catches up
@@ -91,7 +85,8 @@ pub fn state(ctx: BtfTracePointContext) -> i32 {
         flow.local_port = sock.source_port();
     }
     let loopback = is_loopback(&flow);
-    if !loopback && to != LISTEN && from != LISTEN {
+    // A socket that begins to open a connection has no port yet (`tcp_v4_connect`).
+    if !loopback && to != LISTEN && from != LISTEN && to != SYN_SENT {
         catch_up(sock, &flow, from, to);
     }
     if to != SYN_SENT && to != LISTEN && to != ESTABLISHED && to != CLOSE {
@@ -128,57 +123,31 @@ pub fn state(ctx: BtfTracePointContext) -> i32 {
 /// Enters the segments that a socket has counted since it was last looked at.
 #[inline(always)]
 fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
-    let key = sock.0 as u64;
     let seen = sock.segments_in();
-    if to == SYN_SENT || from == SYN_RECV {
-        // A new connection. An accepted one has counted the SYN that was the listener's
-        // (`tcp_create_openreq_child` begins with it), and that is entered as consumed.
-        let new = if from == SYN_RECV && to == ESTABLISHED {
-            seen.saturating_sub(1)
-        } else {
-            0
-        };
-        let iif = arrival_device(flow);
-        if new != 0 {
-            enter_matched(program::STATE, flow, u64::from(new), iif);
-        }
-        // Should the address have been another socket's whose end was not seen, that is forgotten.
-        if SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
-            lose(loss::SOCKETS_FULL, 1);
-        }
-        if to != CLOSE {
-            return;
-        }
+    let Some(counts) = counts(flow, origin::UNKNOWN) else {
+        lose(loss::FLOWS_FULL, 1);
+        return;
+    };
+    let entered = match from {
+        SYN_SENT => 0,
+        // An accepted connection has counted the SYN that was the listener's (`tcp_create_openreq_child`
+        // begins with it), and that is entered as consumed.
+        SYN_RECV if to == ESTABLISHED => 1,
+        SYN_RECV => seen,
+        // A socket from before the start: what came before now is not ours to count.
+        _ if counts.segments == 0 => seen,
+        _ => counts.segments - 1,
+    };
+    let new = growth(entered, seen);
+    if new != 0 && counts.iif == 0 && to != CLOSE {
+        // By which device they came is not known yet. A later look will enter them, the last one in any case.
+        counts.segments = entered + 1;
+        return;
     }
-    match SOCKETS.get_ptr_mut(key) {
-        Some(segments) => {
-            // SAFETY: a valid pointer to a value that is only written under the socket's lock.
-            let segments = unsafe { &mut *segments };
-            let new = growth(segments.seen, seen);
-            if segments.iif == 0 {
-                segments.iif = arrival_device(flow);
-            }
-            // Where the device is not known yet, a later look will enter them, the last one in any case.
-            if new != 0 && (segments.iif != 0 || to == CLOSE) {
-                segments.seen = seen;
-                enter_matched(program::STATE, flow, new, segments.iif);
-            }
-            if to == CLOSE {
-                let _ = SOCKETS.remove(key);
-            }
-        }
-        None if to != CLOSE => {
-            // A socket from before the start: what came before now is not ours to count, but for the answer
-            // to a connection that it was opening.
-            let iif = arrival_device(flow);
-            if from == SYN_SENT && seen != 0 {
-                enter_matched(program::STATE, flow, u64::from(seen), iif);
-            }
-            if SOCKETS.insert(key, Segments { seen, iif }, 0).is_err() {
-                lose(loss::SOCKETS_FULL, 1);
-            }
-        }
-        None => {}
+    counts.segments = if to == CLOSE { 0 } else { seen + 1 };
+    if new != 0 {
+        add(&mut counts.matched, new);
+        enter_matched(program::STATE, flow.netns, counts.iif, new);
     }
 }
 

@@ -3,7 +3,8 @@
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_get_stack;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
-use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::macros::{btf_tracepoint, map};
+use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
 use tracer_ebpf::{Entry, Example, FlowKey, Place, STACK_DEPTH, Socket, flag, kind, loss, program, record};
@@ -31,7 +32,9 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
         core::ptr::null()
     };
     let packet = Packet(ctx.arg::<Kernel>(0));
-    let end = End::of(packet, receiver);
+    let Some((end, socket)) = End::of(program::DROP, packet, receiver) else {
+        return 0;
+    };
     if !watched(end.netns) {
         return 0;
     }
@@ -55,7 +58,8 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
         line,
     );
     if budget != Budget::Refused {
-        send_example(&ctx, packet, &end, &entry, &flow, budget == Budget::First);
+        let first = budget == Budget::First;
+        send_example(&ctx, packet, end, socket, &entry, &flow, first);
     }
     0
 }
@@ -81,7 +85,9 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
         // Forwarded, and now sent.
         return 0;
     }
-    let end = End::of(packet, core::ptr::null());
+    let Some((end, _)) = End::of(program::CONSUMED, packet, core::ptr::null()) else {
+        return 0;
+    };
     // Without a namespace it is a TCP segment whose data was read long after it was matched.
     if end.headers.protocol == UDP || end.netns == 0 || !watched(end.netns) {
         return 0;
@@ -125,8 +131,25 @@ struct End {
     network: u64,
     /// Bytes from there on.
     length: u32,
-    /// The socket that had been found, null for none.
-    socket: Kernel,
+}
+
+/// Where the ends of packets are put together, for each program that may interrupt another.
+#[map]
+static ENDS: PerCpuArray<(Headers, End)> = PerCpuArray::with_max_entries(program::COUNT, 0);
+
+/// Puts a value into a map and hands out what stands there. So the verifier forgets by which way the program
+/// came here, and what the value may therefore be: else it would go on from here anew for each way, and take
+/// ten times as long.
+#[inline(always)]
+fn joined<T>(mut slot: *mut T, value: T) -> &'static T {
+    // SAFETY: the caller's slot is a place in a map, of this program on this CPU. The assembly does nothing,
+    // but the compiler does not know that, and reads the value again. It is an instruction because the kernel
+    // refuses two lines of source for one (`check_btf_line`).
+    unsafe {
+        slot.write(value);
+        core::arch::asm!("{0} = {0}", inout(reg) slot, options(nostack));
+        &*slot
+    }
 }
 
 impl End {
@@ -146,44 +169,39 @@ impl End {
         )
     }
 
+    /// And the socket that had been found, null for none. `program` is the caller's own.
     #[inline(always)]
-    fn of(packet: Packet, receiver: Kernel) -> Self {
+    fn of(program: u32, packet: Packet, receiver: Kernel) -> Option<(&'static Self, Kernel)> {
+        let slot = ENDS.get_ptr_mut(program)?;
         let iif = packet.iif();
-        let device = packet.device();
         let ethertype = packet.ethertype();
         let network = packet.network();
         let direction = if iif == 0 { Direction::Out } else { Direction::In };
-        let headers = Headers::read(network, ethertype, direction);
+        // SAFETY: a valid pointer to this CPU's own value; each member is written before it is read.
+        let (headers, end) = unsafe { (&raw mut (*slot).0, &raw mut (*slot).1) };
+        let headers = joined(headers, Headers::read(network, ethertype, direction));
 
+        let device = packet.device();
         let dev = device.index();
         let mut netns = device.netns();
-        let mut socket: Kernel = core::ptr::null();
-        if !receiver.is_null() {
-            let receiver_sock = Sock(receiver);
-            if receiver_sock.is_ip() {
-                socket = receiver;
-                netns = receiver_sock.netns();
+        let receiver = Found::by(receiver);
+        let own = Found::by(packet.socket());
+        let mut socket = receiver.socket;
+        if receiver.netns != 0 {
+            netns = receiver.netns;
+        } else {
+            if netns == 0 {
+                netns = own.netns;
             }
-        }
-        if socket.is_null() {
-            let own = packet.socket();
-            if !own.is_null() {
-                let sock = Sock(own);
-                let sock_netns = if sock.is_ip() { sock.netns() } else { 0 };
-                if netns == 0 {
-                    netns = sock_netns;
-                }
-                // On a virtual pair the sender's socket stays on the buffer until `skb_orphan` in
-                // `ip_rcv_core`. A socket that was found for the packet has its destination port.
-                let found = direction == Direction::In
-                    && sock_netns != 0
-                    && sock_netns == netns
-                    && headers.countable
-                    && (headers.protocol == TCP || headers.protocol == UDP)
-                    && sock.local_port() == headers.local_port;
-                if found || (direction == Direction::Out && sock_netns != 0) {
-                    socket = own;
-                }
+            // On a virtual pair the sender's socket stays on the buffer until `skb_orphan` in
+            // `ip_rcv_core`. A socket that was found for the packet has its destination port.
+            let found = direction == Direction::In
+                && own.netns == netns
+                && headers.countable
+                && (headers.protocol == TCP || headers.protocol == UDP)
+                && own.port == headers.local_port;
+            if own.netns != 0 && (found || direction == Direction::Out) {
+                socket = own.socket;
             }
         }
         if netns == 0 {
@@ -204,8 +222,8 @@ impl End {
             }
         }
         let length = packet.length(network);
-        Self {
-            headers,
+        let made = Self {
+            headers: *headers,
             netns,
             iif,
             dev,
@@ -214,7 +232,36 @@ impl End {
             packets: packet.weight(length),
             network,
             length,
+        };
+        Some((joined(end, made), socket))
+    }
+}
+
+/// An IP socket that a packet or the kernel points to.
+struct Found {
+    /// Null for none, or one that is not of IP.
+    socket: Kernel,
+    /// Inode of its namespace, 0 for none.
+    netns: u32,
+    /// Port it is bound to.
+    port: u16,
+}
+
+impl Found {
+    #[inline(always)]
+    fn by(socket: Kernel) -> Self {
+        if socket.is_null() || !Sock(socket).is_ip() {
+            return Self {
+                socket: core::ptr::null(),
+                netns: 0,
+                port: 0,
+            };
+        }
+        let sock = Sock(socket);
+        Self {
             socket,
+            netns: sock.netns(),
+            port: sock.local_port(),
         }
     }
 }
@@ -234,6 +281,7 @@ fn send_example(
     ctx: &BtfTracePointContext,
     packet: Packet,
     end: &End,
+    socket: Kernel,
     entry: &Entry,
     flow: &FlowKey,
     first: bool,
@@ -257,8 +305,8 @@ fn send_example(
         (*example).captured = copy(packet, end.network, end.length, &raw mut (*example).bytes);
         (*example).reserved = 0;
         (*example).socket = NO_SOCKET;
-        if !end.socket.is_null() {
-            let sock = Sock(end.socket);
+        if !socket.is_null() {
+            let sock = Sock(socket);
             let flow = sock.flow(end.netns, end.headers.protocol);
             sock.describe(flow, &mut (*example).socket);
         }

@@ -21,21 +21,21 @@ static FLOWS: Array<FlowSet> = Array::with_max_entries(FLOW_SETS, MMAPABLE);
 /// with [`crate::books::add`].
 #[inline(always)]
 pub fn count_flow(flow: &FlowKey, origin: u32, packets: u64, count: impl Fn(&mut FlowCount)) {
-    let hash = flow.hash(config!(seed));
-    let line = match find(hash) {
-        Some(line) => Some(line),
-        None => insert(flow, hash, origin),
-    };
-    match line {
-        Some(line) => count(&mut line.count),
+    match counts(flow, origin) {
+        Some(counts) => count(counts),
         None => lose(loss::FLOWS_FULL, packets),
     }
 }
 
-/// Device by which packets of a flow last arrived, 0 where none did.
+/// The counts of a flow. None where the table is full: the caller counts that as [`loss::FLOWS_FULL`].
 #[inline(always)]
-pub fn arrival_device(flow: &FlowKey) -> u32 {
-    find(flow.hash(config!(seed))).map_or(0, |line| line.count.iif)
+pub fn counts(flow: &FlowKey, origin: u32) -> Option<&'static mut FlowCount> {
+    let hash = flow.hash(config!(seed));
+    let line = match find(hash) {
+        Some(line) => line,
+        None => insert(flow, hash, origin)?,
+    };
+    Some(&mut line.count)
 }
 
 #[inline(always)]

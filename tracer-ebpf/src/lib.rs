@@ -142,8 +142,9 @@ pub struct FlowCount {
     pub iif: u32,
     /// See [`origin`].
     pub origin: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// One more than the segments of its TCP socket (`tcp_sock.segs_in`) that are in the books, whichever way
+    /// they came; 0 where that is not known. Written under the socket's lock.
+    pub segments: u32,
 }
 
 /// Flows in a [`FlowSet`].
@@ -350,16 +351,6 @@ pub struct LastArrival {
     pub entered: u32,
 }
 
-/// A TCP socket's count of segments, as far as it has been entered in the books.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Segments {
-    /// `tcp_sock.segs_in` when it was last looked at.
-    pub seen: u32,
-    /// Device by which its segments arrive, 0 where not known yet.
-    pub iif: u32,
-}
-
 /// Key of the budget for examples.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -388,16 +379,14 @@ pub mod loss {
     pub const BOOKS_FULL: u32 = 0;
     /// Packets that no flow could be counted for because the table is full.
     pub const FLOWS_FULL: u32 = 1;
-    /// TCP sockets whose count of segments could not be kept.
-    pub const SOCKETS_FULL: u32 = 2;
     /// Examples that were not sent because the budget of their place was spent.
-    pub const EXAMPLES_OVER_BUDGET: u32 = 3;
+    pub const EXAMPLES_OVER_BUDGET: u32 = 2;
     /// Records that did not fit in the ring buffer.
-    pub const RING_FULL: u32 = 4;
+    pub const RING_FULL: u32 = 3;
     /// Places that did not fit in the table of budgets.
-    pub const PLACES_FULL: u32 = 5;
+    pub const PLACES_FULL: u32 = 4;
     /// How many there are.
-    pub const KINDS: u32 = 6;
+    pub const KINDS: u32 = 5;
 }
 
 /// Kind of a record in the ring buffer, its first word.

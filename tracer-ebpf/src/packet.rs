@@ -184,6 +184,7 @@ pub enum Direction {
 }
 
 /// What the headers say. Addresses are words in memory order, see [`FlowKey::new`].
+#[derive(Clone, Copy)]
 pub struct Headers {
     local: [u64; 2],
     remote: [u64; 2],

@@ -1,6 +1,7 @@
 //! Reading a `sock`: its tuple, namespace, state, cgroup and inode.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use tracer_ebpf::{ABSENT, FlowKey, Socket};
 
 use crate::globals::{Kernel, load, offset};
@@ -125,10 +126,15 @@ impl Sock {
     /// Only of a full TCP socket.
     #[inline(always)]
     pub fn segments_in(self) -> u32 {
-        let address = self.0 as u64 + u64::from(offset!(tcp_segs_in));
-        // SAFETY: a helper that checks the address itself. The verifier knows a `sock`, not the
-        // `tcp_sock` around it, so this cannot be a direct load.
-        unsafe { bpf_probe_read_kernel(address as *const u32) }.unwrap_or(0)
+        // SAFETY: a helper that returns the socket itself, as a type that has the member, or null where it
+        // is no full TCP socket (`bpf_skc_to_tcp_sock`, net/core/filter.c). Then see `load`.
+        unsafe {
+            let tcp = bpf_skc_to_tcp_sock(self.0.cast_mut().cast()) as Kernel;
+            if tcp.is_null() {
+                return 0;
+            }
+            load(tcp, offset!(tcp_segs_in))
+        }
     }
 
     /// Fills in all that is known of the socket. `flow` is its tuple.

@@ -437,8 +437,9 @@ pub struct Losses {
     pub map_full: u64,
     /// Packets that no flow could be counted for because the table was full. The ledger has them.
     pub flows_full: u64,
-    /// Times that a TCP socket's count of segments could not be kept.
-    pub sockets_full: u64,
     /// Times that a place did not fit in the table of example budgets.
     pub places_full: u64,
+    /// Runs of a program that the kernel left out, since something had interrupted it on that CPU: the ledger
+    /// lacks what they would have counted.
+    pub runs_skipped: u64,
 }

@@ -55,8 +55,30 @@ const BULK: Actor = Actor {
     addresses: &["192.0.2.10:8080"],
 };
 
+const FLOOD: Actor = Actor {
+    name: "flood",
+    place: Place::Node,
+    role: Role::Flood,
+    addresses: &["192.0.2.10:8080"],
+};
+/// To a port on which nobody listens.
+const STORM: Actor = Actor {
+    name: "storm",
+    place: Place::Peer,
+    role: Role::Storm,
+    addresses: &["10.10.0.2:9999"],
+};
+
 /// Every scenario, in the order in which they are listed.
-pub static ALL: &[Scenario] = &[HEALTHY, LOCAL_RULE_LOST, RP_FILTER, NO_SOCKET, SILENT_PATH];
+pub static ALL: &[Scenario] = &[
+    HEALTHY,
+    BUSY,
+    STORMED,
+    LOCAL_RULE_LOST,
+    RP_FILTER,
+    NO_SOCKET,
+    SILENT_PATH,
+];
 
 const HEALTHY: Scenario = Scenario {
     name: "healthy",
@@ -81,6 +103,51 @@ const HEALTHY: Scenario = Scenario {
         place: "healthy",
         verdict: None,
         drops: &[],
+        starved: None,
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+const BUSY: Scenario = Scenario {
+    name: "busy",
+    title: "a healthy node under full load",
+    breaks: "Nothing. A client asks over HTTP and UDP as fast as it is answered.",
+    says: "Healthy, no verdict, and next to nothing unexplained.",
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Start(FLOOD)],
+    heal: &[Step::Stop("flood")],
+    expect: Expectation {
+        exit_code: 0,
+        place: "healthy",
+        verdict: None,
+        drops: &[],
+        starved: None,
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+const STORMED: Scenario = Scenario {
+    name: "storm",
+    title: "a healthy node that somebody floods",
+    breaks: "Nothing of the node's own. Datagrams for a port on which nobody listens arrive as fast as one core can send.",
+    says: "Healthy, and as a weak sign R12: it cannot know that nobody waits for them. Drops NO_SOCKET at \
+           __udp4_lib_rcv, each of them counted.",
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Start(STORM)],
+    heal: &[Step::Stop("storm")],
+    expect: Expectation {
+        exit_code: 0,
+        place: "healthy",
+        verdict: Some("R12"),
+        drops: &[ExpectedDrop {
+            reason: "NO_SOCKET",
+            symbol: "__udp4_lib_rcv",
+            socket_found: Some(false),
+        }],
         starved: None,
         most_unexplained: 0.01,
     },

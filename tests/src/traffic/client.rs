@@ -12,8 +12,6 @@ use super::counts::Score;
 use super::http::Connection;
 
 const SMALL: usize = 200;
-const KEPT_INTERVAL: Duration = Duration::from_millis(100);
-const NEW_INTERVAL: Duration = Duration::from_millis(500);
 
 const BULK_BYTES: usize = 20_000_000;
 const BULK_CONNECTIONS: usize = 200;
@@ -24,8 +22,36 @@ const BULK_DATAGRAMS: usize = 1000;
 pub(super) enum Load {
     /// A few requests a second.
     Light,
-    /// First [`bulk`].
+    /// First [`bulk`], then light.
     BulkFirst,
+    /// As many as are answered.
+    Flood,
+}
+
+/// How long each thread pauses between two questions.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    kept: Duration,
+    new: Duration,
+    datagram: Duration,
+}
+
+impl Load {
+    fn pace(self) -> Pace {
+        match self {
+            Self::Light | Self::BulkFirst => Pace {
+                kept: Duration::from_millis(100),
+                new: Duration::from_millis(500),
+                datagram: Duration::from_millis(500),
+            },
+            Self::Flood => Pace {
+                kept: Duration::ZERO,
+                // Each leaves a port in TIME-WAIT for a minute, and there are 28,232 of them.
+                new: Duration::from_millis(5),
+                datagram: Duration::ZERO,
+            },
+        }
+    }
 }
 
 /// Starts the threads that ask one address. They end with the process.
@@ -35,14 +61,14 @@ pub(super) fn start(address: SocketAddr, score: &Arc<Score>, load: Load) {
         if load == Load::BulkFirst {
             score.bulks.count(bulk(address, &score).is_ok());
         }
-        type Asker = fn(SocketAddr, &Score);
+        type Asker = fn(SocketAddr, &Score, Pace);
         for ask in [
             ask_on_kept_connection as Asker,
             ask_on_new_connections,
             exchange_datagrams,
         ] {
             let score = Arc::clone(&score);
-            thread::spawn(move || ask(address, &score));
+            thread::spawn(move || ask(address, &score, load.pace()));
         }
     });
 }
@@ -63,7 +89,7 @@ fn bulk(address: SocketAddr, score: &Score) -> io::Result<()> {
     Ok(())
 }
 
-fn ask_on_kept_connection(address: SocketAddr, score: &Score) {
+fn ask_on_kept_connection(address: SocketAddr, score: &Score, pace: Pace) {
     let mut kept: Option<Connection> = None;
     loop {
         let result = match kept.take() {
@@ -77,20 +103,20 @@ fn ask_on_kept_connection(address: SocketAddr, score: &Score) {
         });
         score.requests.count(result.is_ok());
         score.bytes.fetch_add(result.unwrap_or(0), Ordering::Relaxed);
-        thread::sleep(KEPT_INTERVAL);
+        thread::sleep(pace.kept);
     }
 }
 
-fn ask_on_new_connections(address: SocketAddr, score: &Score) {
+fn ask_on_new_connections(address: SocketAddr, score: &Score, pace: Pace) {
     loop {
         let result = Connection::open(address).and_then(|mut connection| connection.get(SMALL));
         score.connections.count(result.is_ok());
         score.bytes.fetch_add(result.unwrap_or(0), Ordering::Relaxed);
-        thread::sleep(NEW_INTERVAL);
+        thread::sleep(pace.new);
     }
 }
 
-fn exchange_datagrams(address: SocketAddr, score: &Score) {
+fn exchange_datagrams(address: SocketAddr, score: &Score, pace: Pace) {
     let mut kept: Option<UdpSocket> = None;
     for number in 0.. {
         let result = match kept.take() {
@@ -103,7 +129,7 @@ fn exchange_datagrams(address: SocketAddr, score: &Score) {
             result
         });
         score.datagrams.count(result.is_ok());
-        thread::sleep(NEW_INTERVAL);
+        thread::sleep(pace.datagram);
     }
 }
 

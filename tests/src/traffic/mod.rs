@@ -9,6 +9,7 @@ mod counts;
 mod http;
 mod ping;
 mod server;
+mod storm;
 
 use std::ffi::CStr;
 use std::io::{self, BufRead, BufReader, Write};
@@ -45,12 +46,23 @@ pub enum Role {
     /// Asks each of its addresses for the healthy workload once: 20 MB over HTTP, 200 small requests on new
     /// connections, 1,000 exchanges over UDP. Then goes on as a client.
     Bulk,
+    /// Asks each of its addresses like a client, but without a pause.
+    Flood,
+    /// Sends datagrams to each of its addresses without a pause, and waits for nothing.
+    Storm,
     /// Sends an ICMP echo request to each of its addresses (without port) every 500 ms.
     Ping,
 }
 
 impl Role {
-    const ALL: [Self; 4] = [Self::Server, Self::Client, Self::Bulk, Self::Ping];
+    const ALL: [Self; 6] = [
+        Self::Server,
+        Self::Client,
+        Self::Bulk,
+        Self::Flood,
+        Self::Storm,
+        Self::Ping,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -58,6 +70,8 @@ impl Role {
             Self::Server => "server",
             Self::Client => "client",
             Self::Bulk => "bulk",
+            Self::Flood => "flood",
+            Self::Storm => "storm",
             Self::Ping => "ping",
         }
     }
@@ -66,7 +80,8 @@ impl Role {
     pub fn command(self) -> &'static CStr {
         match self {
             Self::Server => c"lab-server",
-            Self::Client | Self::Bulk => c"lab-client",
+            Self::Client | Self::Bulk | Self::Flood => c"lab-client",
+            Self::Storm => c"lab-storm",
             Self::Ping => c"lab-ping",
         }
     }
@@ -155,6 +170,8 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Server => server::start(parse(address)?, &score)?,
             Role::Client => client::start(parse(address)?, &score, client::Load::Light),
             Role::Bulk => client::start(parse(address)?, &score, client::Load::BulkFirst),
+            Role::Flood => client::start(parse(address)?, &score, client::Load::Flood),
+            Role::Storm => storm::start(parse(address)?, score)?,
             Role::Ping => ping::start(parse(address)?, score)?,
         }
     }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use ratatui::crossterm::event::Event as Input;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::output::{Reader, print};
+use super::output::{Reader, print, reader};
 use super::stop::{Asked, Stop};
 use super::{ShowArgs, WatchArgs};
 use crate::session::{Ended, Session};
@@ -76,7 +76,7 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
     let mut inputs = keys::spawn()?;
     session.round()?;
     let mut report = filter.report(session.model());
-    screen.draw(&report, &mut view)?;
+    reader(screen.draw(&report, &mut view))?;
     loop {
         let action = tokio::select! {
             biased;
@@ -97,7 +97,12 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
         };
         match action {
             Action::Quit => break,
-            Action::Redraw => screen.draw(&report, &mut view)?,
+            Action::Redraw => {
+                // The signal that says so may come later.
+                if reader(screen.draw(&report, &mut view))? == Reader::Gone {
+                    break;
+                }
+            }
             Action::None => {}
         }
     }

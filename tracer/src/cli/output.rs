@@ -22,10 +22,20 @@ pub(super) enum Reader {
 /// Where it cannot be written to though there is a reader, such as a full disk.
 pub(super) fn print(text: &str) -> Result<Reader> {
     let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    reader(written.context("standard output cannot be written to"))
+}
+
+/// Who reads, from what came of writing to standard output by any way.
+///
+/// # Errors
+///
+/// Those of writing, but for the one that says that the reader is gone.
+pub(super) fn reader(written: Result<()>) -> Result<Reader> {
+    match written {
         Ok(()) => Ok(Reader::There),
-        Err(error) if is_gone(&error) => Ok(Reader::Gone),
-        Err(error) => Err(error).context("standard output cannot be written to"),
+        Err(error) if says_gone(error.as_ref()) => Ok(Reader::Gone),
+        Err(error) => Err(error),
     }
 }
 

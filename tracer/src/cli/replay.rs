@@ -10,7 +10,7 @@ use clap::Args;
 use ratatui::crossterm::event::Event as Input;
 
 use super::ShowArgs;
-use super::output::{Reader, print, say};
+use super::output::{Reader, print, reader, say};
 use super::stop::Stop;
 use crate::event::Body;
 use crate::model::Model;
@@ -113,7 +113,7 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
     let mut screen = Screen::enter()?;
     let mut inputs = keys::spawn()?;
     let mut report = filter.report(&recording.model);
-    screen.draw(&report, &mut view)?;
+    reader(screen.draw(&report, &mut view))?;
     let mut due = None;
     let mut next = recording.round()?;
     loop {
@@ -153,7 +153,12 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
         };
         match action {
             Action::Quit => break,
-            Action::Redraw => screen.draw(&report, &mut view)?,
+            Action::Redraw => {
+                // The signal that says so may come later.
+                if reader(screen.draw(&report, &mut view))? == Reader::Gone {
+                    break;
+                }
+            }
             Action::None => {}
         }
     }

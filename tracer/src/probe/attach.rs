@@ -11,6 +11,7 @@ use super::Error;
 use super::btf::Btf;
 use super::offsets::{self, Group, Missing};
 use super::poll::Counters;
+use super::skipped::Skipped;
 use super::symbols::{Reasons, Symbols};
 use crate::event::{Capability, CapabilityState};
 
@@ -212,6 +213,7 @@ impl Probe {
             .collect();
         let mut counters = Counters::take(&mut ebpf, config.seed)?;
         counters.forget()?;
+        counters.watch(Skipped::of(&ebpf, &attached));
         if options.floor {
             let floor = Program {
                 name: "floor",

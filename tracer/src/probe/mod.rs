@@ -8,6 +8,7 @@ mod decode;
 mod flows;
 pub mod offsets;
 mod poll;
+mod skipped;
 pub mod symbols;
 
 pub use attach::{Options, Probe, Program, programs};

@@ -8,6 +8,7 @@ use tracer_ebpf::{Count, Entry as WireEntry, Tallies, loss, program};
 
 use super::decode::{self, Names, Record};
 use super::flows::FlowTable;
+use super::skipped::Skipped;
 use super::{Error, Probe};
 use crate::event::{Body, Entry, Event, Example, Location, Losses, Owner, Socket, SocketState};
 
@@ -21,6 +22,7 @@ pub(super) struct Counters {
     /// What the books had when [`Counters::forget`] was called.
     forgotten: BTreeMap<WireEntry, Count>,
     told_books: Table<WireEntry, Count>,
+    skipped: Option<Skipped>,
     told_losses: Option<Losses>,
     /// Records that could not be understood.
     foreign: u64,
@@ -37,6 +39,7 @@ impl Counters {
             events: of("EVENTS", take("EVENTS")?)?,
             forgotten: BTreeMap::new(),
             told_books: Table::new(),
+            skipped: None,
             told_losses: None,
             foreign: 0,
         })
@@ -148,6 +151,11 @@ fn gone<T>(item: Result<T, MapError>, map: &'static str) -> Result<Option<T>, Er
 }
 
 impl Counters {
+    /// Tells also which runs of these programs the kernel left out.
+    pub(super) fn watch(&mut self, programs: Skipped) {
+        self.skipped = Some(programs);
+    }
+
     /// Leaves what has been counted in the books until now out of all that is told from now on.
     pub(super) fn forget(&mut self) -> Result<(), Error> {
         self.forgotten = self.lines()?;
@@ -230,8 +238,8 @@ impl Counters {
             ring_full: total(loss::RING_FULL)? + self.foreign,
             map_full: total(loss::BOOKS_FULL)?,
             flows_full: total(loss::FLOWS_FULL)?,
-            sockets_full: total(loss::SOCKETS_FULL)?,
             places_full: total(loss::PLACES_FULL)?,
+            runs_skipped: self.skipped.as_ref().map_or(0, Skipped::runs),
         })
     }
 }

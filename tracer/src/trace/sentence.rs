@@ -161,16 +161,16 @@ fn lost(losses: &Losses) -> String {
         ring_full,
         map_full,
         flows_full,
-        sockets_full,
         places_full,
+        runs_skipped,
     } = *losses;
     let lost: Vec<_> = [
         (examples_not_sent, "examples over their budget"),
         (ring_full, "records that the ring buffer had no room for"),
         (map_full, "packets that the books had no room for"),
         (flows_full, "packets that the table of flows had no room for"),
-        (sockets_full, "counts that the table of sockets had no room for"),
         (places_full, "places that the table of budgets had no room for"),
+        (runs_skipped, "runs of a program that the kernel left out"),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)

@@ -235,11 +235,11 @@ pub fn losses(losses: &Losses) -> Vec<String> {
     say(losses.map_full, &|n| {
         format!("the ledger lacks {n} packets (books full)")
     });
+    say(losses.runs_skipped, &|n| {
+        format!("the ledger lacks what {n} runs of a program would have counted (left out by the kernel)")
+    });
     say(losses.flows_full, &|n| {
         format!("{n} packets belong to no flow (flow table full)")
-    });
-    say(losses.sockets_full, &|n| {
-        format!("{n} counts of TCP segments not kept (socket table full)")
     });
     say(losses.ring_full, &|n| {
         format!("{n} records lost (ring buffer full)")

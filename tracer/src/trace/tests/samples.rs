@@ -443,6 +443,7 @@ impl Random {
             6 => Body::Losses(Losses {
                 ring_full: self.number(),
                 places_full: self.number(),
+                runs_skipped: self.number(),
                 ..Losses::default()
             }),
             7 => Body::Tick,
