@@ -176,8 +176,8 @@ impl Probe {
         let mut ebpf = load(&offsets, &config, &aya_btf)?;
 
         // Loading takes a hundred times as long as attaching. All programs are loaded first, and attached at
-        // once, arrivals last: so that no packet is seen to arrive whose end nobody would see. What ended
-        // before that is forgotten, because nobody counted its arrival.
+        // once, arrivals last: so that no packet is seen to arrive whose end nobody would see. What was
+        // counted by then is forgotten: ends whose arrival nobody saw.
         let mut outcomes: Vec<(&Program, Option<Failure>)> = Vec::new();
         for program in programs() {
             let why = if options.without.iter().any(|name| name == program.capability) {
@@ -187,11 +187,7 @@ impl Probe {
             };
             outcomes.push((program, why));
         }
-        let mut counters = Counters::take(&mut ebpf, config.seed)?;
         for (program, why) in outcomes.iter_mut().rev().filter(|(_, why)| why.is_none()) {
-            if program.name == "arrival" {
-                counters.forget()?;
-            }
             *why = attach_program(&mut ebpf, program).err();
         }
         let attached: Vec<_> = outcomes
@@ -216,6 +212,8 @@ impl Probe {
             })
             .collect();
         capabilities.push(Symbols::capability());
+        let mut counters = Counters::take(&mut ebpf, config.seed)?;
+        counters.forget()?;
         counters.watch(Skipped::of(&ebpf, &attached));
         if options.floor {
             let floor = Program {
