@@ -14,9 +14,10 @@ use crate::lab::{Lab, UPLINK};
 use crate::process;
 use crate::scenario::{self, Place, Scenario, Step};
 use crate::signals::{Signals, Wake};
+use crate::tracer::{BEFORE_BREAK, watches};
 
-/// From the start of the tracer to the break.
-const BEFORE_BREAK: Duration = Duration::from_secs(2);
+/// From one look whether the tracer watches yet to the next.
+const LOOK: Duration = Duration::from_millis(20);
 /// For how long the tracer may go on after it was asked to end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -139,6 +140,8 @@ impl Notes {
 /// What is done to the node or to the tracer when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
+    /// Look whether the tracer watches: then the break can be planned.
+    Look,
     Break,
     Heal,
     KillTracer,
@@ -162,7 +165,7 @@ impl Run {
         if late {
             self.act(Deed::Break, heal_after, &mut plan)?;
         } else {
-            plan.add(Deed::Break, BEFORE_BREAK);
+            plan.add(Deed::Look, LOOK);
         }
         process::bind(&mut tracer, libc::SIGTERM, None);
         let program = tracer.get_program().to_os_string();
@@ -203,6 +206,8 @@ impl Run {
                             .tell(&format!("the tracer has not ended in {GRACE:?}: killing it"));
                         tracer.0.kill().context("cannot kill the tracer")?;
                     }
+                    Some(Deed::Look) if watches(tracer.0.id()) => plan.add(Deed::Break, BEFORE_BREAK),
+                    Some(Deed::Look) => plan.add(Deed::Look, LOOK),
                     Some(deed) => self.act(deed, heal_after, plan)?,
                     None => {}
                 },

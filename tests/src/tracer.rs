@@ -15,7 +15,7 @@ use crate::process;
 use crate::scenario::{Place, Scenario};
 use crate::terminal::wait_for_end;
 
-/// From the start of a tracer to the break of its node.
+/// From when a tracer watches to the break of its node.
 pub const BEFORE_BREAK: Duration = Duration::from_secs(2);
 /// A tracer that is asked for a few seconds and is not done by then does not end at all.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -91,29 +91,37 @@ impl Ended {
 
 /// Ids of the BPF programs that a process holds, itself or by a link; empty where it has ended.
 pub fn programs(pid: u32) -> BTreeSet<u32> {
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
-        return BTreeSet::new();
-    };
-    descriptors
+    let ids = |text: String| text.lines().filter_map(program_id).collect::<Vec<_>>();
+    descriptors(pid).flat_map(ids).collect()
+}
+
+/// Whether a process has attached BPF programs. The tracer attaches all at once, when all are loaded.
+pub fn watches(pid: u32) -> bool {
+    descriptors(pid).any(|text| text.lines().any(|line| line.starts_with("link_id:")))
+}
+
+/// What the kernel tells of each descriptor of a process; nothing where it has ended.
+fn descriptors(pid: u32) -> impl Iterator<Item = String> {
+    fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .into_iter()
+        .flatten()
         .flatten()
         .filter_map(|descriptor| fs::read_to_string(descriptor.path()).ok())
-        .flat_map(|text| text.lines().filter_map(program_id).collect::<Vec<_>>())
-        .collect()
 }
 
 fn program_id(line: &str) -> Option<u32> {
     line.strip_prefix("prog_id:")?.trim().parse().ok()
 }
 
-/// Waits until a tracer has BPF programs: from then on it is at work, and signals no longer just kill it.
+/// Waits until a tracer has attached its programs.
 pub fn wait_until_it_watches(child: &mut Child) -> Result<()> {
     let end = Instant::now() + PATIENCE;
-    while programs(child.id()).is_empty() {
+    while !watches(child.id()) {
         if let Some(status) = child.try_wait()? {
             bail!("the tracer has ended: {status}");
         }
         if Instant::now() > end {
-            bail!("the tracer loads nothing in {PATIENCE:?}");
+            bail!("the tracer attaches nothing in {PATIENCE:?}");
         }
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -121,11 +129,11 @@ pub fn wait_until_it_watches(child: &mut Child) -> Result<()> {
 }
 
 /// Runs a tracer to its end. While it runs, `meanwhile` is done.
-pub fn run(command: &mut Command, meanwhile: impl FnOnce() -> Result<()>) -> Result<Ended> {
+pub fn run(command: &mut Command, meanwhile: impl FnOnce(&mut Child) -> Result<()>) -> Result<Ended> {
     let mut child = command
         .spawn()
         .with_context(|| format!("cannot start {}", command.get_program().display()))?;
-    let done = meanwhile();
+    let done = meanwhile(&mut child);
     let ended = finish(&mut child);
     done.and(ended)
 }
@@ -164,7 +172,7 @@ fn read(pipe: Option<impl Read>) -> String {
 /// When the node breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {
-    /// [`BEFORE_BREAK`] after the tracer was started.
+    /// [`BEFORE_BREAK`] after the tracer began to watch.
     WhileWatched,
     /// Before the tracer is started.
     Before,
@@ -176,9 +184,10 @@ pub fn observe(lab: &mut Lab, scenario: &Scenario, when: Break, args: &[&str]) -
     match when {
         Break::Before => {
             lab.apply(scenario.break_it)?;
-            run(&mut tracer, || Ok(()))
+            run(&mut tracer, |_| Ok(()))
         }
-        Break::WhileWatched => run(&mut tracer, || {
+        Break::WhileWatched => run(&mut tracer, |tracer| {
+            wait_until_it_watches(tracer)?;
             std::thread::sleep(BEFORE_BREAK);
             lab.apply(scenario.break_it)
         }),

@@ -54,7 +54,7 @@ fn start_with_mounts(script: &str) -> Ended {
 }
 
 fn ended(mut command: Command) -> Ended {
-    run(&mut command, || Ok(())).unwrap()
+    run(&mut command, |_| Ok(())).unwrap()
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn trace(bytes: &[u8]) -> (Folder, PathBuf) {
 }
 
 fn tracer(args: &[&str]) -> Ended {
-    run(&mut command(args).unwrap(), || Ok(())).unwrap()
+    run(&mut command(args).unwrap(), |_| Ok(())).unwrap()
 }
 
 fn diagnose(file: &Path) -> Ended {

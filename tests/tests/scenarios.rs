@@ -262,7 +262,7 @@ fn a_healed_node_starves_nobody() {
     lab.wait_for("node-client", |counts| done(counts) > before)
         .unwrap();
     let mut tracer = lab::tracer::on_node(&lab, &["diagnose", "--for", "3s", "--format", "json"]).unwrap();
-    let ended = lab::tracer::run(&mut tracer, || Ok(())).unwrap();
+    let ended = lab::tracer::run(&mut tracer, |_| Ok(())).unwrap();
     let report = ended.report().unwrap();
     assert_eq!(ended.status.code(), Some(0), "{report:#}");
     assert_eq!(report["where"], "healthy", "{report:#}");
