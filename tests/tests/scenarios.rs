@@ -211,6 +211,10 @@ fn local_rule_lost() {
     assert!(opening >= 2, "{report:#}");
     let nameless = tcp.iter().find(|flow| flow["pid"] != pid);
     assert!(nameless.is_none(), "{nameless:#?}");
+    // Pings have no port, and two of them one kind of socket; each flow is its sender's all the same.
+    let ping = lab.traffic("node-ping").unwrap().pid();
+    let echo = flows.iter().find(|flow| flow["protocol"] == "icmp").unwrap();
+    assert_eq!(echo["pid"], ping, "{echo:#}");
 }
 
 #[test]

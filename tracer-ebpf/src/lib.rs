@@ -136,6 +136,9 @@ pub struct FlowCount {
     pub retransmitted: u64,
     /// Place of the last drop, 0 for none.
     pub drop_location: u64,
+    /// Inode of the socket that this node sends the flow's datagrams or echo requests by, 0 where none is
+    /// known. TCP's sockets tell of themselves.
+    pub sender: u64,
     /// Reason number of the last drop.
     pub drop_reason: u32,
     /// Device of the last arrival.
@@ -573,8 +576,8 @@ pub struct Config {
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 48);
-    assert!(size_of::<FlowCount>() == 96);
-    assert!(size_of::<FlowSet>() == WAYS * 152);
+    assert!(size_of::<FlowCount>() == 104);
+    assert!(size_of::<FlowSet>() == WAYS * 160);
     assert!(FLOW_SETS.is_power_of_two());
     assert!(size_of::<Entry>() == 32);
     assert!(size_of::<Count>() == 16);

@@ -43,10 +43,32 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
     } else if headers.countable {
         let began = headers.origin(Direction::Out);
         count_flow(&headers.flow(netns), began, packets, |count| {
-            add(&mut count.sent, packets)
+            add(&mut count.sent, packets);
+            if count.sender == 0 && headers.protocol != TCP && began == origin::LOCAL {
+                count.sender = sender(packet, &headers, netns);
+            }
         });
     }
     0
+}
+
+/// Inode of the socket that a datagram or an echo request was sent by, 0 where the buffer has none, or one
+/// that is not the flow's: a tunnel leaves the socket of what it carries on the buffer.
+#[inline(always)]
+fn sender(packet: Packet, headers: &Headers, netns: u32) -> u64 {
+    let socket = packet.socket();
+    if socket.is_null() {
+        return 0;
+    }
+    let sock = Sock(socket);
+    if !sock.is_ip() || !sock.is_full() || sock.protocol() != headers.protocol || sock.netns() != netns {
+        return 0;
+    }
+    // A raw socket has its protocol in place of a port.
+    if sock.local_port() != headers.local_port && !sock.is_raw() {
+        return 0;
+    }
+    sock.inode()
 }
 
 /// `tcp_retransmit_skb(sk, skb)`: the sender believes that its segment, or the answer, was lost.

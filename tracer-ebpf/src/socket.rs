@@ -137,6 +137,19 @@ impl Sock {
         }
     }
 
+    /// Inode of the socket file, 0 where there is none. Only of a full socket.
+    #[inline(always)]
+    pub fn inode(self) -> u64 {
+        // SAFETY: `sock.sk_socket`, see `load`.
+        let socket: u64 = unsafe { load(self.0, offset!(sk_socket)) };
+        if socket == 0 {
+            return 0;
+        }
+        let address = socket + u64::from(offset!(socket_ino));
+        // SAFETY: a helper that checks the address itself.
+        unsafe { bpf_probe_read_kernel(address as *const u64) }.unwrap_or(0)
+    }
+
     /// Fills in all that is known of the socket. `flow` is its tuple.
     #[inline(always)]
     pub fn describe(self, flow: FlowKey, into: &mut Socket) {
@@ -148,13 +161,7 @@ impl Sock {
         if !self.is_full() {
             return;
         }
-        // SAFETY: `sock.sk_socket`, see `load`.
-        let socket: u64 = unsafe { load(self.0, offset!(sk_socket)) };
-        if socket != 0 {
-            let address = socket + u64::from(offset!(socket_ino));
-            // SAFETY: a helper that checks the address itself.
-            into.inode = unsafe { bpf_probe_read_kernel(address as *const u64) }.unwrap_or(0);
-        }
+        into.inode = self.inode();
         if offset!(sk_cgroup) != ABSENT {
             // SAFETY: `sock.sk_cgrp_data.cgroup`, see `load`; the rest by helpers that check addresses.
             unsafe {

@@ -334,6 +334,10 @@ pub struct FlowCount {
     pub retransmitted: u64,
     /// Reason and location of the last drop.
     pub last_drop: Option<(String, Location)>,
+    /// Who sends the flow's datagrams or echo requests, where that could be found out. TCP's owners are told
+    /// by [`Socket`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
 }
 
 /// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected

@@ -302,7 +302,7 @@ fn starved(model: &Model, most: usize) -> (Vec<Flow>, u64) {
 }
 
 fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
-    let owner = model.sockets().owner(key);
+    let owner = model.owner(key);
     Flow {
         protocol: key.protocol.to_string(),
         local: end(key.local, key.local_port),

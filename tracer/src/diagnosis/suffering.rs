@@ -56,7 +56,7 @@ impl<'a> Suffering<'a> {
         // The model keeps each owner once, so that its address tells it from others.
         let mut places: HashMap<Option<*const Owner>, usize> = HashMap::new();
         for key in &flows {
-            let owner = model.sockets().owner(key);
+            let owner = model.owner(key);
             let place = *places
                 .entry(owner.map(std::ptr::from_ref))
                 .or_insert(groups.len());

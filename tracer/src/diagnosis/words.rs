@@ -49,7 +49,7 @@ pub(super) fn owner(owner: &Owner) -> String {
 
 /// `curl[123] (web.service), tcp 10.0.0.2:40000 → 192.0.2.10:80`; without an owner the flow alone.
 pub(super) fn flow(model: &Model, key: &FlowKey) -> String {
-    match model.sockets().owner(key) {
+    match model.owner(key) {
         Some(found) => format!("{}, {key}", owner(found)),
         None => key.to_string(),
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::clock::SECOND;
 use super::ends;
 use super::growth::{Growing, growth};
-use crate::event::{FlowCount, FlowKey, Location, Origin, Protocol};
+use crate::event::{FlowCount, FlowKey, Location, Origin, Owner, Protocol};
 
 /// Flows that are kept, at most: twice as many as the programs count.
 pub(crate) const MOST_FLOWS: usize = 131_072;
@@ -44,6 +45,8 @@ pub(crate) struct Flow {
     pub dropped: u64,
     pub retransmitted: u64,
     pub last_drop: Option<Box<(String, Location)>>,
+    /// Who sends its datagrams or echo requests.
+    pub owner: Option<Arc<Owner>>,
     /// As it was told, with those.
     dropped_as_told: u64,
     /// Twins were seen.
@@ -225,6 +228,13 @@ impl Flows {
     /// One flow.
     pub(crate) fn get(&self, key: &FlowKey) -> Option<&Flow> {
         self.flows.get(key).map(Box::as_ref)
+    }
+
+    /// The flow's datagrams or echo requests are this one's.
+    pub(crate) fn own(&mut self, key: &FlowKey, owner: Arc<Owner>) {
+        if let Some(flow) = self.flows.get_mut(key) {
+            flow.owner = Some(owner);
+        }
     }
 
     /// Every flow, in the order of its key.

@@ -21,8 +21,8 @@ pub(crate) mod queues;
 pub(crate) mod sockets;
 
 use crate::event::{
-    Body, Capability, CapabilityState, Event, FlowCount, FlowKey, Losses, Origin, Protocol, SocketState,
-    Start,
+    Body, Capability, CapabilityState, Event, FlowCount, FlowKey, Losses, Origin, Owner, Protocol,
+    SocketState, Start,
 };
 use crate::report::{Class, Ledger};
 
@@ -128,6 +128,10 @@ impl Model {
         let Some(grown) = self.flows.count(at, count) else {
             return;
         };
+        if let Some(owner) = &count.owner {
+            let owner = self.sockets.shared(owner);
+            self.flows.own(key, owner);
+        }
         self.queues.grew(at, Port::of(key), grown.queued, grown.read);
         let origin = self.flows.get(key).map_or(Origin::Unknown, |flow| flow.origin);
         if grown.queued > 0 || grown.read > 0 {
@@ -265,6 +269,12 @@ impl Model {
     /// The spell in which something that was asked did not answer.
     pub(crate) fn silence(&self) -> Option<Spell> {
         self.silence.recent(self.now)
+    }
+
+    /// Who has the flow: who sends its datagrams, else who has the socket that its packets are for.
+    pub(crate) fn owner(&self, key: &FlowKey) -> Option<&Owner> {
+        let sender = self.flows.get(key).and_then(|flow| flow.owner.as_deref());
+        sender.or_else(|| self.sockets.owner(key))
     }
 
     /// This node opened the flow: what arrives is a reply.

@@ -114,7 +114,8 @@ impl Sockets {
         }
     }
 
-    fn shared(&mut self, owner: &Owner) -> Arc<Owner> {
+    /// The one copy of an owner that is kept.
+    pub(crate) fn shared(&mut self, owner: &Owner) -> Arc<Owner> {
         if let Some(known) = self.owners.get(owner) {
             return Arc::clone(known);
         }
@@ -225,8 +226,12 @@ impl Sockets {
         }
     }
 
-    /// Who has the socket that packets of this flow are for.
+    /// Who has the socket that packets of this flow are for. Of ICMP the sockets do not tell: each takes the
+    /// messages for all of them.
     pub(crate) fn owner(&self, flow: &FlowKey) -> Option<&Owner> {
+        if matches!(flow.protocol, Protocol::Icmp | Protocol::Icmp6) {
+            return None;
+        }
         self.connection(flow)
             .and_then(|connection| connection.owner.as_deref())
             .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_deref())

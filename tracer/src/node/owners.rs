@@ -17,6 +17,7 @@ use crate::event::{Owner, Socket};
 pub struct Owners {
     by_inode: HashMap<u64, Owner>,
     opened: Opened,
+    nobodys: Nobodys,
     unreadable: usize,
     pace: Pace,
     cgroups: Cgroups,
@@ -35,6 +36,7 @@ impl Owners {
         Self {
             by_inode: HashMap::new(),
             opened: Opened::default(),
+            nobodys: Nobodys::default(),
             unreadable: 0,
             pace: Pace::default(),
             cgroups: Cgroups::new(),
@@ -51,11 +53,19 @@ impl Owners {
         if inode == 0 {
             return None;
         }
-        let known = self.by_inode.contains_key(&inode) || self.opened.by_inode.contains_key(&inode);
-        if !known && self.pace.allows(now) {
-            let begin = Instant::now();
-            self.scan();
-            self.pace.done(now, begin.elapsed());
+        let is_known = |owners: &Self| {
+            owners.by_inode.contains_key(&inode) || owners.opened.by_inode.contains_key(&inode)
+        };
+        if !is_known(self) {
+            if self.pace.allows(now) && !self.nobodys.contains(inode, now) {
+                let begin = Instant::now();
+                self.scan();
+                self.pace.done(now, begin.elapsed());
+                self.nobodys.looked(now);
+            }
+            if !is_known(self) {
+                self.nobodys.missed(inode, now);
+            }
         }
         self.by_inode
             .get(&inode)
@@ -176,6 +186,39 @@ impl Opened {
     }
 }
 
+/// Sockets that no process had: the kernel's own, and those of processes that have ended. A look at every process
+/// for each of them, again and again, would find nothing.
+#[derive(Debug, Default)]
+struct Nobodys {
+    /// By inode, when it was looked for.
+    missed: HashMap<u64, u64>,
+    /// When all processes were looked at last.
+    looked: Option<u64>,
+}
+
+impl Nobodys {
+    /// For so long they are not looked for again, in ns: 30 s. A socket may be on its way from one process to
+    /// another (`SCM_RIGHTS`).
+    const WHILE: u64 = 30_000_000_000;
+
+    fn contains(&self, inode: u64, now: u64) -> bool {
+        let missed = self.missed.get(&inode);
+        missed.is_some_and(|at| now.saturating_sub(*at) < Self::WHILE)
+    }
+
+    fn looked(&mut self, now: u64) {
+        self.looked = Some(now);
+        self.missed.retain(|_, at| now.saturating_sub(*at) < Self::WHILE);
+    }
+
+    /// No process is known to have it; it is nobody's if all processes were looked at just now.
+    fn missed(&mut self, inode: u64, now: u64) {
+        if self.looked == Some(now) {
+            self.missed.insert(inode, now);
+        }
+    }
+}
+
 /// When something costly may be done again.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -290,6 +333,23 @@ mod tests {
             "what is known costs nothing"
         );
         assert!(owners.by_inode(new, 60 * SECOND).is_some());
+    }
+
+    #[test]
+    fn a_socket_that_nobody_has_is_not_looked_for_again_and_again() {
+        let mut owners = Owners::new();
+        for nobodys in [u64::MAX, u64::MAX - 1] {
+            assert_eq!(owners.by_inode(nobodys, SECOND), None);
+        }
+        for nobodys in [u64::MAX, u64::MAX - 1] {
+            assert_eq!(owners.by_inode(nobodys, 20 * SECOND), None);
+        }
+        assert!(owners.pace.allows(20 * SECOND), "no process was looked at");
+        assert_eq!(owners.by_inode(u64::MAX, 31 * SECOND), None);
+        assert!(!owners.pace.allows(31 * SECOND), "all were, once more");
+        // Somebody else's is found all the same.
+        let (_socket, inode) = open();
+        assert!(owners.by_inode(inode, 60 * SECOND).is_some());
     }
 
     #[test]

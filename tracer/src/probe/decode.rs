@@ -66,6 +66,7 @@ impl Names<'_> {
                     self.symbols.locate(count.drop_location),
                 )
             }),
+            owner: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::decode::{self, Names, Record};
 use super::flows::FlowTable;
 use super::skipped::Skipped;
 use super::{Error, Probe};
-use crate::event::{Body, Entry, Event, Example, Location, Losses, Owner, Socket, SocketState};
+use crate::event::{Body, Entry, Event, Example, FlowCount, Location, Losses, Owner, Socket, SocketState};
 
 /// The maps, and what was read of them last.
 pub(super) struct Counters {
@@ -96,9 +96,13 @@ impl Probe {
             });
         }
         counters.flows.changed(&mut |line| {
+            let flow = FlowCount {
+                owner: owners.by_socket(line.count.sender, 0),
+                ..names.flow(&line.key, &line.count)
+            };
             tell(Event {
                 at: now,
-                body: Body::Flow(names.flow(&line.key, &line.count)),
+                body: Body::Flow(flow),
             });
         });
         let losses = counters.losses()?;

@@ -31,6 +31,46 @@ fn the_owner_is_that_of_the_socket_else_of_the_listener() {
     assert_eq!(story.report().starved[0].command, "worker");
 }
 
+/// Two processes ping over raw sockets: each takes the answers of both, and each flow is its sender's.
+#[test]
+fn an_echo_is_whose_sends_it_not_whose_socket_takes_icmp() {
+    let mut story = Story::begin();
+    let raw = |story: &mut Story, who| {
+        story.socket(bound(Protocol::Icmp, 0), None, SocketState::Close, who);
+    };
+    raw(&mut story, "ping");
+    raw(&mut story, "other");
+    let key = ping(7, "192.0.2.10");
+    story.count(key, |flow| flow.origin = Origin::Local);
+    assert_eq!(starve(&mut story, key).command, "", "nobody was seen to send");
+    story.count(key, |flow| {
+        flow.sent += 1;
+        flow.owner = Some(owner("ping"));
+    });
+    story.tick();
+    assert_eq!(story.report().starved[0].command, "ping");
+    // A round in which it could not be found out again.
+    story.count(key, |flow| {
+        flow.sent += 1;
+        flow.owner = None;
+    });
+    story.tick();
+    assert_eq!(story.report().starved[0].command, "ping");
+}
+
+#[test]
+fn who_sends_datagrams_by_a_socket_that_is_shared_is_told() {
+    let mut story = Story::begin();
+    story.socket(bound(Protocol::Udp, 5353), None, SocketState::Close, "first");
+    let key = udp(5353, "192.0.2.10", 53);
+    story.count(key, |flow| {
+        flow.origin = Origin::Local;
+        flow.sent = 1;
+        flow.owner = Some(owner("second"));
+    });
+    assert_eq!(starve(&mut story, key).command, "second");
+}
+
 #[test]
 fn a_dual_stack_listener_has_ipv4_flows() {
     let mut story = Story::begin();

@@ -146,8 +146,8 @@ fn state() -> impl Strategy<Value = SocketState> {
 fn flow_count() -> BoxedStrategy<FlowCount> {
     let origin = prop_oneof![Just(Origin::Unknown), Just(Origin::Local), Just(Origin::Remote)];
     let last_drop = proptest::option::of((reason(), location()));
-    (flow(), origin, 0..4_u32, vec(count(), 9), last_drop)
-        .prop_map(|(flow, origin, iif, counts, last_drop)| FlowCount {
+    (flow(), origin, 0..4_u32, vec(count(), 9), last_drop, owner())
+        .prop_map(|(flow, origin, iif, counts, last_drop, owner)| FlowCount {
             flow,
             origin,
             iif,
@@ -161,6 +161,7 @@ fn flow_count() -> BoxedStrategy<FlowCount> {
             dropped: counts[7],
             retransmitted: counts[8],
             last_drop,
+            owner,
         })
         .boxed()
 }

@@ -219,6 +219,7 @@ impl Story {
             dropped: 0,
             retransmitted: 0,
             last_drop: None,
+            owner: None,
         });
         change(flow);
         self.changed_flows.insert(key);

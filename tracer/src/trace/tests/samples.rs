@@ -234,6 +234,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             dropped: 10,
             retransmitted: 3,
             last_drop: Some(("NOT_SPECIFIED".into(), location("ip_forward", 0x1c4))),
+            owner: None,
         }),
         Body::Socket(Socket {
             flow: tcp6(),
@@ -419,6 +420,7 @@ impl Random {
                 bytes: self.number(),
             }),
             4 => Body::Flow(FlowCount {
+                owner: self.flip().then(|| self.owner()),
                 flow: self.flow(),
                 origin: [Origin::Unknown, Origin::Local, Origin::Remote][self.below(3)],
                 iif: self.number() as u32,
