@@ -5,8 +5,10 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +26,10 @@ use crate::{
 const START: Duration = Duration::from_secs(1);
 /// Resident memory of the tracer, at most, in kB.
 const MEMORY_KB: u64 = 64 * 1024;
+/// From the first reply that reaches no process to the verdict on the screen, at most.
+const DETECTION: Duration = Duration::from_secs(3);
+/// The incident, and the verdict that it must get.
+const INCIDENT: (&str, &str) = ("local-rule-lost", "R01");
 /// The scenarios that make packets arrive at sockets, and make them drop, as fast as one core can, from the
 /// start. A program that runs seldom finds neither its code nor its data in the caches: then the memory is
 /// measured, not the program.
@@ -125,17 +131,26 @@ pub(crate) fn main() -> Result<u8> {
         bail!("tracer diagnose: counted no packet under load; is the lab's traffic running?");
     }
 
+    note(format_args!("measuring how soon {} is told", INCIDENT.0));
+    let detection = detection(&lab, &tracer)?;
+
     let (mut table, mut kept) = table(&measured)?;
     // What is not the window itself is start and end, so the start takes at most that.
     let start = ran
         .life
         .saturating_sub(Duration::from_secs_f64(report.window.seconds));
-    kept &= start <= START && ran.memory_kb <= MEMORY_KB;
+    kept &= start <= START && ran.memory_kb <= MEMORY_KB && detection <= DETECTION;
     table += &format!(
         "\nstart to first packet, at most  {:5.2} s   (bound {:.2} s){}",
         start.as_secs_f64(),
         START.as_secs_f64(),
         miss(start <= START)
+    );
+    table += &format!(
+        "\nbreak to verdict, at most       {:5.2} s   (bound {:.2} s){}",
+        detection.as_secs_f64(),
+        DETECTION.as_secs_f64(),
+        miss(detection <= DETECTION)
     );
     table += &format!(
         "\nresident memory                 {:5.1} MB  (bound {} MB){}\n",
@@ -145,6 +160,59 @@ pub(crate) fn main() -> Result<u8> {
     );
     print!("{table}");
     Ok(u8::from(!kept))
+}
+
+/// From the moment in which the lab breaks the node to the verdict in plain text, which comes once a second. No
+/// reply is starved before, and the screen is drawn twice a second: what a person waits is less.
+///
+/// # Errors
+/// If that verdict is not told within 30 s.
+fn detection(lab: &Path, tracer: &Path) -> Result<Duration> {
+    const LONGEST: Duration = Duration::from_secs(30);
+    let mut lab = Command::new(lab);
+    lab.args([INCIDENT.0, "--", "--plain"])
+        .env("TRACER_BIN", tracer)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = lab.spawn().map_err(|error| process::cannot_start(&lab, &error))?;
+    let broken = first_line(child.stderr.take().context("lab: has no messages")?, " break: ", true);
+    let told = first_line(child.stdout.take().context("lab: has no output")?, INCIDENT.1, false);
+    let times = (broken.recv_timeout(LONGEST), told.recv_timeout(LONGEST));
+    if times.1.is_err() {
+        // Its keeper cleans up.
+        child.kill().context("lab: cannot be ended")?;
+    }
+    // The tracer ends by itself: nobody reads it any more.
+    child.wait().context("lab: cannot be waited for")?;
+    let (Ok(broken), Ok(told)) = times else {
+        bail!(
+            "lab {}: {} was not told within {} s",
+            INCIDENT.0,
+            INCIDENT.1,
+            LONGEST.as_secs()
+        );
+    };
+    Ok(told - broken)
+}
+
+/// When the first line with this text came. Reads no further, unless `all` is to be read, and then passed on.
+fn first_line(from: impl Read + Send + 'static, wanted: &'static str, all: bool) -> Receiver<Instant> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            if line.contains(wanted) {
+                // Nobody waits any more; that is no reason to stop.
+                let _ = tell.send(Instant::now());
+                if !all {
+                    return;
+                }
+            }
+            if all {
+                eprintln!("{line}");
+            }
+        }
+    });
+    told
 }
 
 /// A run of the tracer in the lab.
@@ -378,6 +446,12 @@ mod tests {
             assert_eq!(all[0].program.runs, 1000);
             assert_eq!(all[0].ratio, 2.0);
         }
+    }
+
+    #[test]
+    fn a_line_is_waited_for_and_may_never_come() {
+        assert!(first_line(&b"a break: b\nR01"[..], "R01", false).recv().is_ok());
+        assert!(first_line(&b"healthy\n"[..], "R01", false).recv().is_err());
     }
 
     #[test]
