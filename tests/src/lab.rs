@@ -176,6 +176,7 @@ impl Lab {
                     self.netns(place).ip(&args.replace("{peer}", self.peer.name()))?;
                 }
                 Step::Sysctl(place, key, value) => self.netns(place).set(&[(key, value)])?,
+                Step::Nft(place, commands) => self.netns(place).nft(commands)?,
                 Step::Start(actor) => self.start(actor)?,
                 Step::Stop(name) => self.traffic.retain(|(actor, _)| actor.name != name),
             }
@@ -195,6 +196,9 @@ impl Lab {
             }
             Step::Sysctl(place, key, value) => {
                 format!("ip netns exec {} sysctl {key}={value}", self.netns(place).name())
+            }
+            Step::Nft(place, commands) => {
+                format!("ip netns exec {} nft '{commands}'", self.netns(place).name())
             }
             Step::Start(actor) => format!("start {} at {}", actor.name, actor.addresses.join(" ")),
             Step::Stop(name) => format!("kill {name}"),

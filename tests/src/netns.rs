@@ -61,6 +61,11 @@ impl Netns {
         run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), lines).map(drop)
     }
 
+    /// Runs `nft -f -` in the namespace, with these commands.
+    pub fn nft(&self, commands: &str) -> Result<()> {
+        self.enter(|| run(Command::new("nft").args(["-f", "-"]), commands).map(drop))?
+    }
+
     /// Runs `work` in the namespace, on a thread of its own.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
         let file = self.open()?;

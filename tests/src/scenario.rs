@@ -36,6 +36,8 @@ pub enum Step {
     Ip(Place, &'static str),
     /// Sets a sysctl: its name and the value.
     Sysctl(Place, &'static str, &'static str),
+    /// `nft COMMANDS`
+    Nft(Place, &'static str),
     /// Starts a process of the traffic.
     Start(Actor),
     /// Kills a process of the traffic, by its name.
@@ -47,8 +49,8 @@ pub enum Step {
 pub struct ExpectedDrop {
     /// The kernel's name of the reason, without prefix.
     pub reason: &'static str,
-    /// The kernel function, without the suffixes that a compiler may add.
-    pub symbol: &'static str,
+    /// The kernel function, without the suffixes that a compiler may add; several where kernels differ.
+    pub symbols: &'static [&'static str],
     /// Whether the kernel had found the socket; `None` where it depends on the protocol.
     pub socket_found: Option<bool>,
 }
@@ -56,9 +58,11 @@ pub struct ExpectedDrop {
 impl ExpectedDrop {
     /// Whether a location such as `ip_rcv_finish_core.constprop.0+0x1ac` is in the expected function.
     pub fn is_at(&self, location: &str) -> bool {
-        location
-            .strip_prefix(self.symbol)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '+']))
+        self.symbols.iter().any(|symbol| {
+            location
+                .strip_prefix(symbol)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '+']))
+        })
     }
 }
 
@@ -141,10 +145,11 @@ mod tests {
     fn a_location_is_matched_by_its_whole_symbol() {
         let drop = ExpectedDrop {
             reason: "NOT_SPECIFIED",
-            symbol: "ip_forward",
+            symbols: &["nf_hook_slow", "ip_forward"],
             socket_found: None,
         };
         assert!(drop.is_at("ip_forward+0x1c4"));
+        assert!(drop.is_at("nf_hook_slow+0x1"));
         assert!(drop.is_at("ip_forward.isra.0+0x1"));
         assert!(!drop.is_at("ip_forward_finish+0x1"));
         assert!(!drop.is_at("ip6_forward+0x1"));

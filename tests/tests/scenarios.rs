@@ -180,6 +180,14 @@ fn healthy() {
     }
 }
 
+/// What a packet passes on its way out, it leaves by only once.
+#[test]
+fn bridged_pods() {
+    let (_lab, report) = check("bridged-pods", Break::WhileWatched);
+    let forwarded = report["ledger"]["forwarded"].as_u64();
+    assert!(forwarded > Some(100), "{}", report["ledger"]);
+}
+
 #[test]
 fn busy() {
     let (mut lab, report) = check("busy", Break::WhileWatched);
@@ -230,6 +238,16 @@ fn rp_filter() {
 #[test]
 fn rp_filter_before_the_start() {
     check("rp-filter", Break::Before);
+}
+
+#[test]
+fn replies_filtered() {
+    check("replies-filtered", Break::WhileWatched);
+}
+
+#[test]
+fn replies_filtered_before_the_start() {
+    check("replies-filtered", Break::Before);
 }
 
 /// Clients that are refused do not wait: they are the verdict's, one for each, and starve from nothing.
@@ -296,7 +314,7 @@ mod checks {
     fn a_row_is_the_expected_one_in_every_member() {
         let drop = ExpectedDrop {
             reason: "NOT_SPECIFIED",
-            symbol: "ip_forward",
+            symbols: &["ip_forward"],
             socket_found: Some(true),
         };
         let row = json!({"reason": "NOT_SPECIFIED", "location": "ip_forward+0x1c4", "socket_found": true,

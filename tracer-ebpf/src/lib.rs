@@ -502,6 +502,12 @@ pub struct Offsets {
     pub dev_ifindex: u32,
     /// `net_device.nd_net.net`
     pub dev_net: u32,
+    /// `net_device.adj_list.lower.next`
+    pub dev_lower: u32,
+    /// `net_device.rtnl_link_ops`
+    pub dev_link_ops: u32,
+    /// `rtnl_link_ops.kind`
+    pub link_ops_kind: u32,
     /// `net.ns.inum`
     pub net_inum: u32,
     /// `dst_entry.dev`
@@ -588,7 +594,7 @@ const _: () = {
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
-    assert!(size_of::<Offsets>() == 40 * 4);
+    assert!(size_of::<Offsets>() == 43 * 4);
     assert!(size_of::<Config>() == 24);
 };
 

@@ -155,6 +155,31 @@ impl Device {
         unsafe { load(self.0, offset!(dev_ifindex)) }
     }
 
+    /// What leaves by this device leaves by one below it, as the same packet: by a port of a bridge or a bond,
+    /// by what a VLAN is on. It has lower devices (`netdev_upper_dev_link`). So does a VXLAN, but what it sends
+    /// is another packet, with this one inside (`skb_scrub_packet` in `iptunnel_xmit` says so, too: it takes
+    /// `skb_iif` away).
+    #[inline(always)]
+    pub fn leads_on(self) -> bool {
+        if self.0.is_null() {
+            return false;
+        }
+        let list = self.0 as u64 + u64::from(offset!(dev_lower));
+        // SAFETY: `net_device.adj_list.lower.next`, see `load`. An empty list's head points to itself.
+        let next = unsafe { load::<u64>(self.0, offset!(dev_lower)) };
+        next != list && !self.is_vxlan()
+    }
+
+    #[inline(always)]
+    fn is_vxlan(self) -> bool {
+        // SAFETY: `net_device.rtnl_link_ops`, see `load`; null for a driver that has none.
+        let ops = unsafe { load::<u64>(self.0, offset!(dev_link_ops)) };
+        let kind = read(ops + u64::from(offset!(link_ops_kind)));
+        // SAFETY: a helper that checks the address itself.
+        let name = unsafe { bpf_probe_read_kernel(kind as *const [u8; 6]) };
+        name == Ok(*b"vxlan\0")
+    }
+
     /// Inode of its namespace, 0 for no device.
     #[inline(always)]
     pub fn netns(self) -> u32 {

@@ -11,14 +11,15 @@ use crate::packet::{Device, Direction, Headers, Packet, TCP};
 use crate::socket::{Sock, is_loopback};
 
 /// `net_dev_start_xmit(skb, dev)`: a packet goes to a driver, past all queues (`xmit_one`,
-/// net/core/dev.c). One that had arrived is forwarded.
+/// net/core/dev.c). One that had arrived is forwarded. A packet that goes through several devices, one on top of
+/// the other, leaves by the last of them.
 #[btf_tracepoint(function = "net_dev_start_xmit")]
 pub fn sent(ctx: BtfTracePointContext) -> i32 {
     let packet = Packet(ctx.arg::<Kernel>(0));
     let device = Device(ctx.arg::<Kernel>(1));
     let index = device.index();
     let netns = device.netns();
-    if index == LOOPBACK || !watched(netns) {
+    if index == LOOPBACK || !watched(netns) || device.leads_on() {
         return 0;
     }
     let ethertype = packet.ethertype();

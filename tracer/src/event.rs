@@ -104,8 +104,12 @@ pub struct Device {
     pub name: String,
     /// Packets that arrive here reach the guest: it has a hardware parent, or the user said so.
     pub uplink: bool,
-    /// Its own addresses.
+    /// Its own addresses; none for one that is gone.
     pub addresses: Vec<IpAddr>,
+    /// Indices of the devices below it, in order: what has arrived by one of them comes up by this one, as the
+    /// same packet (the members of a bond, what a VLAN is on).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<u32>,
 }
 
 /// A 5-tuple as the local socket sees it, with its namespace.

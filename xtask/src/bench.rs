@@ -175,8 +175,16 @@ fn detection(lab: &Path, tracer: &Path) -> Result<Duration> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = lab.spawn().map_err(|error| process::cannot_start(&lab, &error))?;
-    let broken = first_line(child.stderr.take().context("lab: has no messages")?, " break: ", true);
-    let told = first_line(child.stdout.take().context("lab: has no output")?, INCIDENT.1, false);
+    let broken = first_line(
+        child.stderr.take().context("lab: has no messages")?,
+        " break: ",
+        true,
+    );
+    let told = first_line(
+        child.stdout.take().context("lab: has no output")?,
+        INCIDENT.1,
+        false,
+    );
     let times = (broken.recv_timeout(LONGEST), told.recv_timeout(LONGEST));
     if times.1.is_err() {
         // Its keeper cleans up.

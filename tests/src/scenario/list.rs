@@ -72,10 +72,12 @@ const STORM: Actor = Actor {
 /// Every scenario, in the order in which they are listed.
 pub static ALL: &[Scenario] = &[
     HEALTHY,
+    BRIDGED_PODS,
     BUSY,
     STORMED,
     LOCAL_RULE_LOST,
     RP_FILTER,
+    REPLIES_FILTERED,
     NO_SOCKET,
     SILENT_PATH,
 ];
@@ -87,6 +89,44 @@ const HEALTHY: Scenario = Scenario {
              over a light load of HTTP, UDP and pings, of IPv4 and IPv6, in both directions and through the node.",
     says: "Healthy, no verdict, and next to nothing unexplained.",
     setup: &[],
+    traffic: &[
+        PEER_SERVER,
+        NODE_SERVER,
+        NODE_CLIENT,
+        POD_CLIENT,
+        PEER_CLIENT,
+        NODE_PING,
+        PEER_PING,
+    ],
+    break_it: &[Step::Start(BULK)],
+    heal: &[],
+    expect: Expectation {
+        exit_code: 0,
+        place: "healthy",
+        verdict: None,
+        drops: &[],
+        starved: None,
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+/// As most network plugins and Docker have it: each packet for the pod leaves by the bridge, and by its port.
+const BRIDGED_PODS: Scenario = Scenario {
+    name: "bridged-pods",
+    title: "a healthy node with its pods behind a bridge",
+    breaks: "Nothing. The pod's device is a port of the bridge cni0; all else is as in `healthy`.",
+    says: "Healthy, no verdict, each packet for the pod forwarded once.",
+    setup: &[
+        Step::Ip(Place::Node, "link add cni0 type bridge"),
+        Step::Ip(Place::Node, "route del 10.244.0.2/32 dev lxc1"),
+        Step::Ip(Place::Node, "route del 2001:db8:244::2/128 dev lxc1"),
+        Step::Ip(Place::Node, "addr flush dev lxc1"),
+        Step::Ip(Place::Node, "link set lxc1 master cni0"),
+        Step::Ip(Place::Node, "addr add 10.244.0.1/24 dev cni0"),
+        Step::Ip(Place::Node, "addr add 2001:db8:244::1/64 dev cni0"),
+        Step::Ip(Place::Node, "link set cni0 up"),
+    ],
     traffic: &[
         PEER_SERVER,
         NODE_SERVER,
@@ -145,7 +185,7 @@ const STORMED: Scenario = Scenario {
         verdict: Some("R12"),
         drops: &[ExpectedDrop {
             reason: "NO_SOCKET",
-            symbol: "__udp4_lib_rcv",
+            symbols: &["__udp4_lib_rcv"],
             socket_found: Some(false),
         }],
         starved: None,
@@ -207,12 +247,12 @@ const LOCAL_RULE_LOST: Scenario = Scenario {
         drops: &[
             ExpectedDrop {
                 reason: "NOT_SPECIFIED",
-                symbol: "ip_forward",
+                symbols: &["ip_forward"],
                 socket_found: Some(true),
             },
             ExpectedDrop {
                 reason: "NOT_SPECIFIED",
-                symbol: "ip6_forward",
+                symbols: &["ip6_forward"],
                 socket_found: Some(true),
             },
         ],
@@ -257,8 +297,41 @@ const RP_FILTER: Scenario = Scenario {
         verdict: Some("R03"),
         drops: &[ExpectedDrop {
             reason: "IP_RPFILTER",
-            symbol: "ip_rcv_finish_core",
+            symbols: &["ip_rcv_finish_core"],
             socket_found: None,
+        }],
+        starved: Some(NODE_CLIENT),
+        most_unexplained: 0.01,
+    },
+    late: true,
+};
+
+/// A ruleset that has lost the line which accepts what belongs to a connection.
+const REPLIES_FILTERED: Scenario = Scenario {
+    name: "replies-filtered",
+    title: "a firewall that has forgotten replies",
+    breaks: "A ruleset is loaded whose input chain drops all but SSH and neighbours, and lacks `ct state \
+             established,related accept`, as where a half-done upgrade loads half of it.",
+    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain; lab-client starves.",
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT, POD_CLIENT, NODE_PING],
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken input { type filter hook input priority 0; policy drop; }; \
+         add rule inet broken input iif lo accept; \
+         add rule inet broken input icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; \
+         add rule inet broken input tcp dport 22 accept",
+    )],
+    heal: &[Step::Nft(Place::Node, "delete table inet broken")],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("K01"),
+        drops: &[ExpectedDrop {
+            reason: "NETFILTER_DROP",
+            symbols: &["nft_do_chain", "nf_hook_slow"],
+            socket_found: Some(true),
         }],
         starved: Some(NODE_CLIENT),
         most_unexplained: 0.01,
@@ -290,17 +363,17 @@ const NO_SOCKET: Scenario = Scenario {
         drops: &[
             ExpectedDrop {
                 reason: "NO_SOCKET",
-                symbol: "tcp_v4_rcv",
+                symbols: &["tcp_v4_rcv"],
                 socket_found: Some(false),
             },
             ExpectedDrop {
                 reason: "NO_SOCKET",
-                symbol: "tcp_v6_rcv",
+                symbols: &["tcp_v6_rcv"],
                 socket_found: Some(false),
             },
             ExpectedDrop {
                 reason: "NO_SOCKET",
-                symbol: "__udp4_lib_rcv",
+                symbols: &["__udp4_lib_rcv"],
                 socket_found: Some(false),
             },
         ],

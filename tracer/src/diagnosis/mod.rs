@@ -2,8 +2,10 @@
 //!
 //! A rule is a value of [`RULES`]; its `examine` looks for one signature in the model and says what it
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
-//! `routing` state that the host lost, `path` the way to the node, `ports` sockets and processes.
+//! `routing` state that the host lost, `lost` what else keeps packets from their sockets, `path` the way to the
+//! node, `ports` sockets and processes.
 
+mod lost;
 mod path;
 mod ports;
 mod report;
@@ -35,6 +37,7 @@ pub struct Rule {
 pub const RULES: &[Rule] = &[
     routing::ROUTED_AS_FOREIGN,
     routing::REVERSE_PATH,
+    lost::LOST,
     path::SILENT,
     ports::NO_SOCKET,
     ports::UNREAD,

@@ -262,7 +262,7 @@ fn peers(peers: &BTreeSet<(u32, IpAddr)>) -> String {
 
 /// The flow's packets come by a device that leads to no other node.
 fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
-    iif != 0 && !model.node().is_uplink(key.netns, iif)
+    iif != 0 && !model.node().is_over_uplink(key.netns, iif)
 }
 
 /// The flow leads to somebody, which the neighbours' own housekeeping does not.

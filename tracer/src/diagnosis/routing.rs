@@ -37,6 +37,23 @@ pub(super) const REVERSE_PATH: Rule = Rule {
     examine: reverse_path,
 };
 
+/// One of these rules tells of packets with this drop.
+pub(super) fn tells(model: &Model, reason: &str, symbol: &str) -> bool {
+    (ends::treated_as_foreign(reason, symbol) && is_foreign(model))
+        || (reason == ends::RPFILTER && model.books().spell(Signature::ReversePath, model.now()).is_some())
+}
+
+/// One of these rules has found something.
+pub(super) fn is_lost(model: &Model) -> bool {
+    is_foreign(model) || model.books().spell(Signature::ReversePath, model.now()).is_some()
+}
+
+/// See [`ROUTED_AS_FOREIGN`].
+fn is_foreign(model: &Model) -> bool {
+    let (books, now) = (model.books(), model.now());
+    books.spell(Signature::RoutedAsForeign, now).is_some() || books.foreign_spell(now).is_some()
+}
+
 fn routed_as_foreign(model: &Model) -> Option<Finding> {
     let now = model.now();
     let proof = model.books().spell(Signature::RoutedAsForeign, now);
@@ -339,7 +356,8 @@ fn books(model: &Model) -> Evidence {
     )
 }
 
-fn flow_evidence(model: &Model, flows: &[FlowKey]) -> Vec<Evidence> {
+/// What the first flows have counted.
+pub(super) fn flow_evidence(model: &Model, flows: &[FlowKey]) -> Vec<Evidence> {
     let told = flows
         .iter()
         .filter_map(|key| Some((key, model.flows().get(key)?)));
@@ -377,7 +395,7 @@ fn units(model: &Model, signature: Signature) -> Vec<String> {
 }
 
 /// The device by which packets of the flow arrive.
-fn arrival_device(model: &Model, key: &FlowKey) -> Option<String> {
+pub(super) fn arrival_device(model: &Model, key: &FlowKey) -> Option<String> {
     let index = model.flows().get(key).map_or(0, |flow| flow.iif);
     let index = if index != 0 {
         index
@@ -389,5 +407,6 @@ fn arrival_device(model: &Model, key: &FlowKey) -> Option<String> {
             .find(|device| device.netns == key.netns && device.addresses.contains(&key.local))?
             .index
     };
+    let index = model.node().face(key.netns, index, key.local);
     Some(model.node().device_name(key.netns, index)).filter(|_| key.remote != IpAddr::from([0; 4]))
 }

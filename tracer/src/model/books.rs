@@ -142,7 +142,10 @@ impl Books {
 /// what became of them.
 pub(crate) fn in_ledger(node: &Node, key: &EntryKey) -> Option<u32> {
     let netns = node.home(key.netns, key.iif)?;
-    let arrived = node.is_uplink(netns, key.iif)
+    if key.fate == Fate::Arrived {
+        return node.is_uplink(netns, key.iif).then_some(netns);
+    }
+    let arrived = node.is_over_uplink(netns, key.iif)
         // A socket may no longer know by which device a packet came.
         || (key.iif == 0
             && (matches!(key.fate, Fate::Matched | Fate::Queued) || ends::dropped_after_match(key))

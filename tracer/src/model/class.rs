@@ -12,8 +12,16 @@ pub(crate) fn class(key: &EntryKey) -> Class {
     }
 }
 
+/// The class of a drop of which no more is known than its reason and its place.
+pub(crate) fn of(reason: &str, symbol: &str) -> Class {
+    match reason {
+        NOT_SPECIFIED => not_specified(symbol, false),
+        reason => by_reason(reason),
+    }
+}
+
 /// The class of a reason that the kernel does give.
-pub(crate) fn by_reason(reason: &str) -> Class {
+fn by_reason(reason: &str) -> Class {
     match reason {
         "IP_RPFILTER" | "IP_INNOROUTES" | "IP_INADDRERRORS" | "IP_OUTNOROUTES" | "IP_LOCALNET"
         | "IP_LOCAL_SOURCE" | "DEV_READY" | "XFRM_POLICY" | "NO_TX_TARGET" => Class::State,

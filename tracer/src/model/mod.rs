@@ -335,7 +335,7 @@ impl Model {
             let policy = flow
                 .last_drop
                 .as_ref()
-                .is_some_and(|d| class::by_reason(&d.0) == Class::Policy);
+                .is_some_and(|drop| class::of(&drop.0, &drop.1.symbol) == Class::Policy);
             return (!policy || self.is_reply(key, flow)).then_some(hunger.since);
         }
         // Nothing was seen dropped. The packets may have reached a socket that is not connected, ...

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use crate::event::{Device, Namespace};
 
+/// Devices that stand one on the other, at most (`MAX_NEST_DEV`, include/linux/netdevice.h).
+const DEEPEST: u32 = 8;
+
 /// What is known of the node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
@@ -27,6 +30,38 @@ impl Node {
             .is_some_and(|device| device.uplink)
     }
 
+    /// Packets that are at this device have arrived by an uplink: it is one, or stands on one.
+    pub(crate) fn is_over_uplink(&self, netns: u32, index: u32) -> bool {
+        self.stands_on_uplink(netns, index, DEEPEST)
+    }
+
+    fn stands_on_uplink(&self, netns: u32, index: u32, deepest: u32) -> bool {
+        self.devices.get(&(netns, index)).is_some_and(|device| {
+            let below = |index: &u32| deepest > 0 && self.stands_on_uplink(netns, *index, deepest - 1);
+            device.uplink || device.over.iter().any(below)
+        })
+    }
+
+    /// The device that has this address, where it is the given one or stands on it.
+    pub(crate) fn face(&self, netns: u32, index: u32, address: IpAddr) -> u32 {
+        let mut at = index;
+        for _ in 0..DEEPEST {
+            let has = |device: &Device| device.index == at && device.addresses.contains(&address);
+            let mut here = self
+                .devices
+                .range((netns, 0)..=(netns, u32::MAX))
+                .map(|(_, device)| device);
+            if here.clone().any(has) {
+                return at;
+            }
+            let Some(upper) = here.find(|device| device.over.contains(&at)) else {
+                break;
+            };
+            at = upper.index;
+        }
+        index
+    }
+
     /// All uplinks, by namespace and index.
     pub(crate) fn uplinks(&self) -> impl Iterator<Item = &Device> {
         self.devices.values().filter(|device| device.uplink)
@@ -38,7 +73,7 @@ impl Node {
         if netns != 0 {
             return Some(netns);
         }
-        self.only().filter(|only| self.is_uplink(*only, iif))
+        self.only().filter(|only| self.is_over_uplink(*only, iif))
     }
 
     /// The namespace, where only one is watched.

@@ -1,5 +1,6 @@
 //! Network devices and their addresses, and which of them are uplinks.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
 
@@ -12,10 +13,21 @@ const RTM_GETLINK: u16 = 18;
 const RTM_GETADDR: u16 = 22;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
 const IFLA_EXT_MASK: u16 = 29;
+const IFLA_LINK_NETNSID: u16 = 37;
 const IFLA_PARENT_DEV_NAME: u16 = 56;
+const IFLA_INFO_KIND: u16 = 1;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+/// Kinds of devices that stand on the one that IFLA_LINK names, and take its packets as they are.
+const STANDING_ON_A_LINK: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
+/// Kinds of masters whose ports' packets arrive anew, if they are for this node: by the bridge itself
+/// (`br_pass_frame_up`), or by some other port (Open vSwitch).
+const BRIDGE: &str = "bridge";
+const OPEN_VSWITCH: &str = "openvswitch";
 /// Leaves out the counters, which are most of the answer.
 const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const IFF_LOOPBACK: u32 = 8;
@@ -75,8 +87,9 @@ impl Devices {
 
 /// Lists the devices of some namespaces, with their addresses.
 ///
-/// Uplinks are those with a hardware parent, and those that the user names. In a namespace that has
-/// neither, every device but loopback is taken for an uplink, and a note says so.
+/// Uplinks are those with a hardware parent, and those that the user names. Where such a device is a port of a
+/// bridge, the bridge is the uplink in its place. In a namespace that has none, every device but loopback is taken
+/// for an uplink. Both are said in a note.
 ///
 /// # Errors
 /// Where a namespace cannot be entered, the kernel does not tell, or none of them has a named device.
@@ -132,16 +145,47 @@ pub fn list(namespaces: &[Netns], uplinks: &[String]) -> Result<Devices, Error> 
 
 impl Devices {
     fn add(&mut self, netns: &Netns, links: Vec<Link>, named: &[String]) {
-        let is_uplink = |link: &Link| link.hardware || named.contains(&link.name);
-        let assume = !links.iter().any(is_uplink);
+        let is_uplink = |link: &&Link| link.hardware || named.contains(&link.name);
+        let mut uplinks: BTreeSet<u32> = links.iter().filter(is_uplink).map(|link| link.index).collect();
+        for port in links.iter().filter(is_uplink) {
+            let Some(switch) = links
+                .iter()
+                .find(|link| port.master == link.index && link.is_switch())
+            else {
+                continue;
+            };
+            uplinks.remove(&port.index);
+            if switch.kind == BRIDGE {
+                uplinks.insert(switch.index);
+                self.notes.push(format!(
+                    "{} is a port of the bridge {}, which is the uplink in its place: what the bridge hands to \
+                     other ports, and what is lost before it, is not in the ledger.",
+                    port.name, switch.name
+                ));
+            } else {
+                self.notes.push(format!(
+                    "{} is a port of {}, an Open vSwitch: name the device by which its packets come to this node \
+                     with --uplink.",
+                    port.name, switch.name
+                ));
+            }
+        }
+        let assume = uplinks.is_empty();
         let first = self.devices.len();
-        self.devices.extend(links.into_iter().map(|link| Device {
-            netns: netns.inode(),
-            index: link.index,
-            uplink: if assume { !link.loopback } else { is_uplink(&link) },
-            name: link.name,
-            addresses: link.addresses,
-        }));
+        let over: Vec<Vec<u32>> = links.iter().map(|link| link.over(&links)).collect();
+        self.devices
+            .extend(links.into_iter().zip(over).map(|(link, over)| Device {
+                netns: netns.inode(),
+                index: link.index,
+                uplink: if assume {
+                    !link.loopback && over.is_empty()
+                } else {
+                    uplinks.contains(&link.index)
+                },
+                name: link.name,
+                addresses: link.addresses,
+                over,
+            }));
         if assume {
             let taken: Vec<&str> = self.devices[first..]
                 .iter()
@@ -176,6 +220,33 @@ struct Link {
     /// Its link-layer address.
     hardware_address: Vec<u8>,
     addresses: Vec<IpAddr>,
+    /// What it is, such as `bond`; empty for hardware.
+    kind: String,
+    /// Index of the device that it is a port or a member of, 0 for none.
+    master: u32,
+    /// Index of the device of the same namespace that it is linked to, 0 for none.
+    link: u32,
+}
+
+impl Link {
+    fn is_switch(&self) -> bool {
+        [BRIDGE, OPEN_VSWITCH].contains(&self.kind.as_str())
+    }
+
+    /// See [`Device::over`].
+    fn over(&self, all: &[Self]) -> Vec<u32> {
+        if self.is_switch() {
+            return Vec::new();
+        }
+        let stands = STANDING_ON_A_LINK.contains(&self.kind.as_str());
+        let mut over: Vec<u32> = all
+            .iter()
+            .filter(|other| other.master == self.index || (stands && other.index == self.link))
+            .map(|other| other.index)
+            .collect();
+        over.sort_unstable();
+        over
+    }
 }
 
 /// The devices of this thread's namespace.
@@ -204,14 +275,28 @@ fn parse_link(body: &[u8]) -> Option<Link> {
         hardware: false,
         hardware_address: Vec::new(),
         addresses: Vec::new(),
+        kind: String::new(),
+        master: 0,
+        link: 0,
     };
+    let mut elsewhere = false;
     for (kind, value) in attributes(body.get(LINK_HEADER..)?) {
         match kind {
             IFLA_IFNAME => link.name = string(value),
             IFLA_ADDRESS => link.hardware_address = value.to_vec(),
             IFLA_PARENT_DEV_NAME => link.hardware = true,
+            IFLA_MASTER => link.master = u32_at(value, 0)?,
+            IFLA_LINK => link.link = u32_at(value, 0)?,
+            IFLA_LINK_NETNSID => elsewhere = true,
+            IFLA_LINKINFO => {
+                let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
+                link.kind = kind.map(|(_, value)| string(value)).unwrap_or_default();
+            }
             _ => {}
         }
+    }
+    if elsewhere {
+        link.link = 0;
     }
     Some(link)
 }
@@ -271,6 +356,9 @@ mod tests {
             hardware,
             hardware_address: Vec::new(),
             addresses: Vec::new(),
+            kind: String::new(),
+            master: 0,
+            link: 0,
         }
     }
 
@@ -321,6 +409,74 @@ mod tests {
         assert!(
             names.is_empty() && notes[0].contains("nothing can arrive"),
             "{notes:?}"
+        );
+    }
+
+    #[test]
+    fn a_bridge_is_the_uplink_in_place_of_its_port() {
+        let links = |kind: &str| {
+            vec![
+                Link {
+                    master: 4,
+                    ..link(2, "eth0", true)
+                },
+                Link {
+                    master: 4,
+                    ..link(3, "vnet0", false)
+                },
+                Link {
+                    kind: kind.to_owned(),
+                    ..link(4, "br0", false)
+                },
+            ]
+        };
+        let (names, notes) = uplinks(links("bridge"), &[]);
+        assert_eq!(names, ["br0"]);
+        assert!(notes[0].contains("eth0 is a port of the bridge br0"), "{notes:?}");
+        let (names, notes) = uplinks(links("openvswitch"), &["vnet0"]);
+        assert_eq!(
+            names,
+            ["eth0", "vnet0", "br0"],
+            "none is left: all are taken, and that is said"
+        );
+        assert_eq!(notes.len(), 3, "{notes:?}");
+        assert_eq!(uplinks(links("bond"), &[]), (vec!["eth0".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn what_stands_on_another_device_is_told() {
+        let of = |kind: &str, index, name| Link {
+            kind: kind.to_owned(),
+            ..link(index, name, false)
+        };
+        let links = [
+            Link {
+                master: 5,
+                ..link(2, "eth0", true)
+            },
+            Link {
+                master: 5,
+                ..link(3, "eth1", true)
+            },
+            Link {
+                link: 5,
+                ..of("vlan", 4, "bond0.7")
+            },
+            of("bond", 5, "bond0"),
+            Link {
+                link: 2,
+                ..of("veth", 6, "veth0")
+            },
+            Link {
+                master: 7,
+                ..of("veth", 8, "veth1")
+            },
+            of("bridge", 7, "docker0"),
+        ];
+        let over: Vec<Vec<u32>> = links.iter().map(|link| link.over(&links)).collect();
+        assert_eq!(
+            over,
+            [vec![], vec![], vec![5], vec![2, 3], vec![], vec![], vec![]]
         );
     }
 

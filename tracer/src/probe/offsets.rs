@@ -60,6 +60,9 @@ members! {
     shinfo_gso_segs = Packet "skb_shared_info" "gso_segs";
     dev_ifindex = Device "net_device" "ifindex";
     dev_net = Device "net_device" "nd_net.net";
+    dev_lower = Device "net_device" "adj_list.lower.next";
+    dev_link_ops = Device "net_device" "rtnl_link_ops";
+    link_ops_kind = Device "rtnl_link_ops" "kind";
     net_inum = Device "net" "ns.inum";
     dst_dev = Device "dst_entry" "dev";
     sk_family = Socket "sock" "__sk_common.skc_family";

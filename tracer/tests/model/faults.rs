@@ -1,6 +1,6 @@
 //! Every rule finds its fault, in time, with its evidence, and lets go when it is over.
 
-use tracer::event::{EntryKey, Protocol, SocketState};
+use tracer::event::{Body, Device, EntryKey, FlowKey, Protocol, SocketState};
 use tracer::report::{Confidence, Where};
 
 use crate::story::*;
@@ -293,4 +293,106 @@ fn lost_state_outranks_what_follows_from_it() {
     });
     assert_eq!(story.ids(), ["R01", "D01", "R12"]);
     assert_eq!(story.report().place, Where::GuestKernel);
+}
+
+/// The reply's way is barred by a rule: nobody's rule of its own tells, so the counts do.
+#[test]
+fn replies_that_a_firewall_drops() {
+    let barred = drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp);
+    let mut story = healthy();
+    story.rounds(5, |story| {
+        story.exchange(ping(7, "192.0.2.10"));
+        story.ask_and_lose(client(40_000), barred.clone());
+    });
+    let report = story.report();
+    assert_eq!((report.place, report.failure_found()), (Where::GuestKernel, true));
+    assert_eq!(story.ids(), ["K01"]);
+    let verdict = story.verdict("K01");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    for part in [
+        "5 packets arrived for sockets of this node",
+        "5 were dropped for NETFILTER_DROP at nft_do_chain+0x1c4",
+        "curl[123] (curl.service)",
+    ] {
+        assert!(
+            verdict.explanation.contains(part),
+            "{part}: {}",
+            verdict.explanation
+        );
+    }
+    assert_eq!(verdict.check[0], "nft list ruleset");
+    assert_eq!(verdict.units, ["curl.service"]);
+
+    // The rule is gone, and the flow is fed again.
+    story.rounds(22, |story| story.exchange(client(40_000)));
+    assert_eq!(story.ids(), Vec::<String>::new());
+}
+
+/// What a tc program steals leaves no trace but the counts.
+#[test]
+fn replies_that_vanish_without_a_drop() {
+    let mut story = healthy();
+    let vanish = |story: &mut Story| {
+        story.ask(client(40_000));
+        story
+            .arrived(Protocol::Tcp, 1)
+            .count(client(40_000), |flow| flow.arrived += 1);
+    };
+    story.rounds(6, vanish);
+    assert_eq!(story.ids(), Vec::<String>::new(), "they may be on their way");
+    story.rounds(6, vanish);
+    let verdict = story.verdict("K01");
+    assert!(
+        verdict.explanation.contains("vanished without a drop"),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(story.report().place, Where::GuestKernel);
+}
+
+/// The members of a bond are the uplinks; what has arrived by them ends as the bond's.
+#[test]
+fn the_incident_behind_a_bond_and_a_vlan() {
+    const BOND0: u32 = 12;
+    const VLAN: u32 = 13;
+    let mut story = Story::begin();
+    for (index, name, over) in [(BOND0, "bond0", ETH0), (VLAN, "bond0.7", BOND0)] {
+        story.say(Body::Device(Device {
+            netns: NETNS,
+            index,
+            name: name.to_owned(),
+            uplink: false,
+            addresses: if index == VLAN {
+                vec![ip("10.10.0.9")]
+            } else {
+                Vec::new()
+            },
+            over: vec![over],
+        }));
+    }
+    let key = FlowKey {
+        local: ip("10.10.0.9"),
+        ..client(40_000)
+    };
+    story.socket(key, None, SocketState::Established, "curl");
+    let lost = EntryKey {
+        iif: VLAN,
+        device: VLAN,
+        ..foreign()
+    };
+    story.rounds(5, |story| story.ask_and_lose(key, lost.clone()));
+    let report = story.report();
+    assert_eq!(story.ids(), ["R01"]);
+    assert_eq!(
+        (
+            report.ledger.arrived,
+            report.ledger.dropped,
+            report.ledger.unexplained
+        ),
+        (5, 5, 0)
+    );
+    assert_eq!(
+        story.verdict("R01").check[1],
+        "ip route get 10.10.0.9 from 192.0.2.10 iif bond0.7"
+    );
 }

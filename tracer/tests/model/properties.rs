@@ -193,6 +193,7 @@ fn body() -> BoxedStrategy<Body> {
                 name: format!("eth{index}"),
                 uplink,
                 addresses,
+                over: Vec::new(),
             })
         ),
         1 => count().prop_map(|n| Body::Losses(Losses { flows_full: n, ..Losses::default() })),

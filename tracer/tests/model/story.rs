@@ -177,6 +177,7 @@ impl Story {
             name: name.to_owned(),
             uplink,
             addresses,
+            over: Vec::new(),
         }));
     }
 

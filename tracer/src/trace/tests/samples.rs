@@ -43,6 +43,7 @@ pub(super) fn device() -> Device {
         name: "eth0".into(),
         uplink: true,
         addresses: vec!["10.10.0.2".parse().unwrap(), "fd00:10::2".parse().unwrap()],
+        over: Vec::new(),
     }
 }
 
@@ -198,6 +199,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             name: "lo".into(),
             uplink: false,
             addresses: vec![v4_mapped],
+            over: Vec::new(),
         }),
         Body::Entry(Entry {
             key: dropped(
@@ -413,6 +415,7 @@ impl Random {
                 name: self.text(),
                 uplink: self.flip(),
                 addresses: (0..self.below(3)).map(|_| self.address()).collect(),
+                over: Vec::new(),
             }),
             3 => Body::Entry(Entry {
                 key: self.key(),

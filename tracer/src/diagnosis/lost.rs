@@ -1,0 +1,219 @@
+//! Packets arrive for a socket that waits for them and never reach it, whatever the cause.
+//!
+//! What has a rule of its own is told by that; this one tells the rest, from nothing but the counts of flows.
+
+use std::collections::BTreeMap;
+
+use super::routing;
+use super::suffering::Suffering;
+use super::words::{self, command, count, distinct, list};
+use super::{Finding, Rule, seen};
+use crate::event::{FlowKey, Location};
+use crate::model::Model;
+use crate::model::class;
+use crate::model::clock::SECOND;
+use crate::model::flows::Flow;
+use crate::report::{Class, Confidence, Evidence, Where};
+
+/// K01: what arrives for a socket does not reach it.
+pub(super) const LOST: Rule = Rule {
+    id: "K01",
+    slug: "lost-before-socket",
+    title: "Packets arrive for sockets that wait, and reach none of them",
+    place: Where::GuestKernel,
+    examine: lost,
+};
+
+/// Packets that a flow must have lost to a drop that was seen.
+const DROPPED: u64 = 2;
+/// Where no drop was seen, a flow must lack so many packets for so long: one may be on its way, or wait for a
+/// neighbour.
+const VANISHED: u64 = 3;
+const VANISHED_FOR: u64 = 5 * SECOND;
+
+/// The reason and the place at which packets ended; `None` where no drop was seen.
+type End<'a> = Option<&'a (String, Location)>;
+
+/// What ended in one way.
+#[derive(Default)]
+struct Loss {
+    packets: u64,
+    flows: u64,
+    devices: Vec<String>,
+    example: Option<FlowKey>,
+}
+
+fn lost(model: &Model) -> Option<Finding> {
+    let mut losses: BTreeMap<End<'_>, Loss> = BTreeMap::new();
+    let mut flows: Vec<(&FlowKey, &Flow)> = Vec::new();
+    let mut since = model.now();
+    for (key, flow) in model.flows().iter() {
+        let Some((end, packets)) = loses(model, key, flow) else {
+            continue;
+        };
+        let loss = losses.entry(end).or_default();
+        loss.packets = loss.packets.saturating_add(packets);
+        loss.flows += 1;
+        loss.devices.push(model.node().device_name(key.netns, flow.iif));
+        loss.example.get_or_insert(*key);
+        since = since.min(flow.starved.unwrap_or(since));
+        flows.push((key, flow));
+    }
+    if flows.is_empty() {
+        return None;
+    }
+    let suffering = Suffering::of(model, flows.into_iter());
+    let mut losses: Vec<(End<'_>, Loss)> = losses.into_iter().collect();
+    // The sort is stable: ends with as many packets stay in the order of their names.
+    losses.sort_by_key(|(_, loss)| std::cmp::Reverse(loss.packets));
+
+    let packets = losses
+        .iter()
+        .map(|(_, loss)| loss.packets)
+        .fold(0, u64::saturating_add);
+    let ends: Vec<String> = losses
+        .iter()
+        .map(|(end, loss)| told(*end, loss.packets))
+        .collect();
+    let explanation = format!(
+        "{} arrived for sockets of this node that wait for them, and reached none: {}.{}",
+        count(packets, "packet"),
+        list(&ends),
+        suffering.affected()
+    );
+    let evidence = losses
+        .iter()
+        .take(5)
+        .map(|(end, loss)| evidence(*end, loss))
+        .chain(routing::flow_evidence(model, &suffering.flows))
+        .collect();
+    let mut check = Vec::new();
+    let mut remedy = Vec::new();
+    for (end, loss) in losses.iter().take(3) {
+        let Some(key) = loss.example else { continue };
+        let device = routing::arrival_device(model, &key).unwrap_or_default();
+        for line in checks(*end, &key, &device) {
+            let line = command(model, key.netns, &line);
+            if !check.contains(&line) {
+                check.push(line);
+            }
+        }
+        let line = mend(*end).to_owned();
+        if !remedy.contains(&line) {
+            remedy.push(line);
+        }
+    }
+    Some(Finding {
+        confidence: Confidence::Strong,
+        explanation,
+        since,
+        evidence,
+        units: suffering.units([]),
+        flows: suffering.flows,
+        check,
+        remedy,
+    })
+}
+
+/// How a starved flow loses its packets, and how many were lost; `None` where it does not starve from that, or
+/// another rule tells why.
+fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u64)> {
+    flow.starved?;
+    let hunger = flow.hunger?;
+    // Somebody else's packets may pass through, for a port that this node has too.
+    let ours = model.is_reply(key, flow)
+        || model.sockets().connection(key).is_some()
+        || model.node().has_address(key.netns, key.local);
+    if !ours {
+        return None;
+    }
+    if !hunger.dropped {
+        let missing = flow.arrived.saturating_sub(flow.delivered(key.protocol));
+        let long = hunger.last.saturating_sub(hunger.since) >= VANISHED_FOR;
+        return (long && missing >= VANISHED && !routing::is_lost(model)).then_some((None, missing));
+    }
+    let drop = flow.last_drop.as_deref()?;
+    let spell = flow.drops.recent(model.now())?;
+    let told_elsewhere = routing::tells(model, &drop.0, &drop.1.symbol);
+    let class = class::of(&drop.0, &drop.1.symbol);
+    let kernels = matches!(class, Class::State | Class::Policy | Class::Unclassified);
+    (kernels && !told_elsewhere && spell.packets >= DROPPED).then_some((Some(drop), spell.packets))
+}
+
+fn told(end: End<'_>, packets: u64) -> String {
+    match end {
+        None => format!("{packets} vanished without a drop that could be seen"),
+        Some((reason, location)) => {
+            let by = match class::of(reason, &location.symbol) {
+                Class::Policy => ", where a rule, a filter or a program decides",
+                _ => "",
+            };
+            format!("{packets} were dropped for {reason} at {location}{by}")
+        }
+    }
+}
+
+fn evidence(end: End<'_>, loss: &Loss) -> Evidence {
+    let devices = distinct(loss.devices.iter().cloned());
+    let on = if devices.is_empty() {
+        String::new()
+    } else {
+        format!(" that arrived on {}", list(&devices))
+    };
+    let what = end.map_or_else(
+        || "no drop was seen".to_owned(),
+        |(reason, location)| format!("{reason} at {location}"),
+    );
+    let text = format!(
+        "{what}: {}{on}, of {}",
+        count(loss.packets, "packet"),
+        count(loss.flows, "starved flow")
+    );
+    seen("drop", text)
+}
+
+/// Commands that show what may have done it.
+fn checks(end: End<'_>, key: &FlowKey, device: &str) -> Vec<String> {
+    let ip = words::ip(key.local);
+    let tc = || format!("tc -s filter show dev {device} ingress");
+    let xdp = || format!("ip -d link show dev {device}");
+    let programs = || "bpftool net list".to_owned();
+    let Some((reason, location)) = end else {
+        return vec![tc(), xdp(), programs(), "nft list ruleset".to_owned()];
+    };
+    match (reason.as_str(), location.symbol.as_str()) {
+        ("NETFILTER_DROP", _) => vec![
+            "nft list ruleset".to_owned(),
+            "cat /proc/net/stat/nf_conntrack".to_owned(),
+            "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max".to_owned(),
+        ],
+        (reason, _) if reason.starts_with("TC_") => vec![tc(), programs()],
+        ("XDP", _) | (_, "do_xdp_generic" | "veth_xdp_rcv_skb") => vec![xdp(), programs()],
+        ("SOCKET_FILTER", _) => vec!["bpftool cgroup tree".to_owned(), "ss -lnp".to_owned()],
+        (reason, _) if reason.starts_with("BPF_CGROUP_") => vec!["bpftool cgroup tree".to_owned()],
+        (reason, _) if reason.starts_with("IP_") || reason.starts_with("NEIGH_") => vec![
+            format!("{ip} addr"),
+            format!("{ip} rule"),
+            format!("{ip} route get {} from {} iif {device}", key.local, key.remote),
+        ],
+        _ => vec![format!("{ip} rule"), "nft list ruleset".to_owned(), programs()],
+    }
+}
+
+/// What mends it, as far as that can be said.
+fn mend(end: End<'_>) -> &'static str {
+    match end.map(|(reason, location)| class::of(reason, &location.symbol)) {
+        Some(Class::Policy) => {
+            "Change the rule, filter or program that the checks show. Risk: it may be there on purpose; ask whose \
+             it is, and do not flush what others made."
+        }
+        Some(Class::State) => {
+            "Put back the address, route or rule that the checks show to be missing. Risk: low, where it is what \
+             was there before."
+        }
+        _ => {
+            "The checks show what stands in the way of packets. Where none of it explains the loss, take a \
+             recording (--record) before anything is restarted: a restart destroys the evidence."
+        }
+    }
+}
