@@ -189,6 +189,11 @@ fn bridged_pods() {
 }
 
 #[test]
+fn address_removed() {
+    check("address-removed", Break::WhileWatched);
+}
+
+#[test]
 fn busy() {
     let (mut lab, report) = check("busy", Break::WhileWatched);
     // The books balance because they are full, not because nothing came.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail};
 
-use crate::event::{Body, Capability, Event, FlowKey, Owner, Socket, SocketState};
+use crate::event::{Body, Capability, Device, Event, FlowKey, Owner, Socket, SocketState};
 use crate::node::{self, Netns, Owners};
 use crate::probe::{self, Probe};
 
@@ -14,8 +14,11 @@ use openings::Openings;
 
 /// How often the counts are read, in milliseconds.
 pub const ROUND_MS: u64 = 500;
-/// Rounds between two looks at devices and sockets: those that came without an event of their own.
+/// Rounds between two looks at sockets: those that came without an event of their own.
 const ROUNDS_PER_LISTING: u64 = 8;
+/// Up to so many namespaces have their devices looked at in each round: an address that was taken away must not be
+/// taken for the node's own. Of more than that, which would cost too much, in the rounds of [`ROUNDS_PER_LISTING`].
+const FEW_NAMESPACES: usize = 16;
 
 /// What to watch.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +47,7 @@ pub struct Watch {
     rounds: u64,
     told_sockets: HashSet<(FlowKey, SocketState, u64, bool)>,
     told_capabilities: Vec<Capability>,
-    told_devices: Vec<crate::event::Device>,
+    told_devices: Vec<Device>,
 }
 
 impl Watch {
@@ -66,7 +69,7 @@ impl Watch {
             bail!("{missing}");
         }
         // A device that is not there is known before anything is attached.
-        node::devices::list(&namespaces, &options.uplinks)?;
+        node::devices::list(&namespaces, &options.uplinks)?.require(&options.uplinks)?;
         let only = if let ([netns], true) = (namespaces.as_slice(), options.netns.as_deref() != Some("all")) {
             Some(netns.inode())
         } else {
@@ -116,7 +119,8 @@ impl Watch {
         self.owners.now = now;
         self.rounds += 1;
         let listing = self.rounds.is_multiple_of(ROUNDS_PER_LISTING);
-        if listing {
+        // Before the drops: what they are for is told by the addresses that there are now.
+        if listing || self.namespaces.len() <= FEW_NAMESPACES {
             self.list_devices(now, tell)?;
         }
         let Self {
@@ -149,21 +153,39 @@ impl Watch {
     fn list_devices(&mut self, now: u64, tell: &mut dyn FnMut(Event)) -> Result<()> {
         let devices = match node::devices::list(&self.namespaces, &self.uplinks) {
             Ok(devices) => devices,
-            // A device that was there at the start may go; its namespace too.
+            // A namespace that was there at the start may go.
             Err(_) if self.rounds > 0 => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         self.tell_capability(now, devices.capability(), tell);
-        for device in devices.devices {
-            if !self.told_devices.contains(&device) {
-                self.told_devices
-                    .retain(|told| (told.netns, told.index) != (device.netns, device.index));
-                self.told_devices.push(device.clone());
-                tell(Event {
-                    at: now,
-                    body: Body::Device(device),
-                });
-            }
+        let present: HashSet<(u32, u32)> = devices
+            .devices
+            .iter()
+            .map(|device| (device.netns, device.index))
+            .collect();
+        let mut changed: Vec<Device> = self
+            .told_devices
+            .iter()
+            .filter(|told| !present.contains(&(told.netns, told.index)) && !told.addresses.is_empty())
+            .map(|gone| Device {
+                addresses: Vec::new(),
+                ..gone.clone()
+            })
+            .collect();
+        changed.extend(
+            devices
+                .devices
+                .into_iter()
+                .filter(|device| !self.told_devices.contains(device)),
+        );
+        for device in changed {
+            self.told_devices
+                .retain(|told| (told.netns, told.index) != (device.netns, device.index));
+            self.told_devices.push(device.clone());
+            tell(Event {
+                at: now,
+                body: Body::Device(device),
+            });
         }
         Ok(())
     }

@@ -232,7 +232,9 @@ fn devices_have_addresses_and_uplinks() {
     assert_eq!(uplinks, HashSet::from(expected));
     assert_eq!(named.capability().state, CapabilityState::Available);
 
-    let error = devices::list(&netns[1..], &["other0".to_owned()]).unwrap_err();
+    let missing = ["other0".to_owned()];
+    let found = devices::list(&netns[1..], &missing).unwrap();
+    let error = found.require(&missing).unwrap_err();
     assert_eq!(
         error.to_string(),
         "there is no device `other0`; there are: lo, up0"

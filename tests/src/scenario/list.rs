@@ -73,6 +73,7 @@ const STORM: Actor = Actor {
 pub static ALL: &[Scenario] = &[
     HEALTHY,
     BRIDGED_PODS,
+    ADDRESS_REMOVED,
     BUSY,
     STORMED,
     LOCAL_RULE_LOST,
@@ -143,6 +144,44 @@ const BRIDGED_PODS: Scenario = Scenario {
         place: "healthy",
         verdict: None,
         drops: &[],
+        starved: None,
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+/// What keepalived does when another node takes over: from then on it is not this node's address.
+const ADDRESS_REMOVED: Scenario = Scenario {
+    name: "address-removed",
+    title: "an address is taken away and packets for it go on arriving",
+    breaks: "Nothing of what the node still is: it gives 10.10.0.77 up, which the peer goes on pinging.",
+    says: "Healthy: what is for somebody else's address is no reply routed as foreign. Drops IP_INADDRERRORS at \
+           ip_error.",
+    setup: &[
+        Step::Sysctl(Place::Node, "net.ipv4.ip_forward", "0"),
+        Step::Ip(Place::Node, "addr add 10.10.0.77/24 dev eth0"),
+    ],
+    traffic: &[
+        PEER_SERVER,
+        NODE_CLIENT,
+        Actor {
+            name: "peer-ping",
+            place: Place::Peer,
+            role: Role::Ping,
+            addresses: &["10.10.0.77"],
+        },
+    ],
+    break_it: &[Step::Ip(Place::Node, "addr del 10.10.0.77/24 dev eth0")],
+    heal: &[Step::Ip(Place::Node, "addr add 10.10.0.77/24 dev eth0")],
+    expect: Expectation {
+        exit_code: 0,
+        place: "healthy",
+        verdict: None,
+        drops: &[ExpectedDrop {
+            reason: "IP_INADDRERRORS",
+            symbols: &["ip_error"],
+            socket_found: Some(false),
+        }],
         starved: None,
         most_unexplained: 0.01,
     },

@@ -88,11 +88,11 @@ impl Devices {
 /// Lists the devices of some namespaces, with their addresses.
 ///
 /// Uplinks are those with a hardware parent, and those that the user names. Where such a device is a port of a
-/// bridge, the bridge is the uplink in its place. In a namespace that has none, every device but loopback is taken
-/// for an uplink. Both are said in a note.
+/// bridge, the bridge is the uplink in its place. Where the user names none and a namespace has none, every device
+/// of it but loopback is taken for an uplink. All that is said in a note.
 ///
 /// # Errors
-/// Where a namespace cannot be entered, the kernel does not tell, or none of them has a named device.
+/// Where a namespace cannot be entered, or the kernel does not tell.
 pub fn list(namespaces: &[Netns], uplinks: &[String]) -> Result<Devices, Error> {
     let mut found = Devices {
         devices: Vec::new(),
@@ -117,20 +117,6 @@ pub fn list(namespaces: &[Netns], uplinks: &[String]) -> Result<Devices, Error> 
             Err(error) => return Err(error.into()),
         }
     }
-    let names = || {
-        all.iter()
-            .flat_map(|(_, links)| links)
-            .map(|link| link.name.as_str())
-    };
-    if let Some(unknown) = uplinks.iter().find(|name| !names().any(|known| known == **name)) {
-        let mut present: Vec<&str> = names().collect();
-        present.sort_unstable();
-        present.dedup();
-        return Err(Error::Unknown {
-            name: unknown.clone(),
-            present: present.join(", "),
-        });
-    }
     for (netns, mut links) in all {
         // Before 5.14 no device has the attribute; then /sys tells, but only of our own namespace.
         if links.iter().all(|link| !link.hardware) && netns.is_current() {
@@ -144,6 +130,24 @@ pub fn list(namespaces: &[Netns], uplinks: &[String]) -> Result<Devices, Error> 
 }
 
 impl Devices {
+    /// Some namespace has each of these devices.
+    ///
+    /// # Errors
+    /// The first that none has.
+    pub fn require(&self, uplinks: &[String]) -> Result<(), Error> {
+        let names = || self.devices.iter().map(|device| device.name.as_str());
+        let Some(unknown) = uplinks.iter().find(|name| !names().any(|known| known == **name)) else {
+            return Ok(());
+        };
+        let mut present: Vec<&str> = names().collect();
+        present.sort_unstable();
+        present.dedup();
+        Err(Error::Unknown {
+            name: unknown.clone(),
+            present: present.join(", "),
+        })
+    }
+
     fn add(&mut self, netns: &Netns, links: Vec<Link>, named: &[String]) {
         let is_uplink = |link: &&Link| link.hardware || named.contains(&link.name);
         let mut uplinks: BTreeSet<u32> = links.iter().filter(is_uplink).map(|link| link.index).collect();
@@ -170,7 +174,14 @@ impl Devices {
                 ));
             }
         }
-        let assume = uplinks.is_empty();
+        let assume = uplinks.is_empty() && named.is_empty();
+        if uplinks.is_empty() && !assume {
+            self.notes.push(format!(
+                "Network namespace `{}` has no uplink: neither a device with a hardware parent nor one of those \
+                 that --uplink names.",
+                netns.name()
+            ));
+        }
         let first = self.devices.len();
         let over: Vec<Vec<u32>> = links.iter().map(|link| link.over(&links)).collect();
         self.devices
@@ -434,12 +445,11 @@ mod tests {
         assert_eq!(names, ["br0"]);
         assert!(notes[0].contains("eth0 is a port of the bridge br0"), "{notes:?}");
         let (names, notes) = uplinks(links("openvswitch"), &["vnet0"]);
-        assert_eq!(
-            names,
-            ["eth0", "vnet0", "br0"],
-            "none is left: all are taken, and that is said"
+        assert_eq!(names, Vec::<String>::new());
+        assert!(
+            notes[0].contains("eth0 is a port of br0, an Open vSwitch") && notes[2].contains("no uplink"),
+            "{notes:?}"
         );
-        assert_eq!(notes.len(), 3, "{notes:?}");
         assert_eq!(uplinks(links("bond"), &[]), (vec!["eth0".to_owned()], vec![]));
     }
 
@@ -507,12 +517,9 @@ mod tests {
 
     #[test]
     fn an_unknown_uplink_is_named_with_those_that_there_are() {
-        let error = list(
-            &[Netns::current().unwrap()],
-            &["lo".to_owned(), "nope0".to_owned()],
-        )
-        .unwrap_err();
-        let text = error.to_string();
+        let named = ["lo".to_owned(), "nope0".to_owned()];
+        let found = list(&[Netns::current().unwrap()], &named).unwrap();
+        let text = found.require(&named).unwrap_err().to_string();
         assert!(
             text.starts_with("there is no device `nope0`; there are: ") && text.contains("lo"),
             "{text}"
