@@ -1,6 +1,6 @@
 //! Sockets and their owners, from the kernel's list and from changes.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,6 +13,8 @@ use crate::event::{FlowKey, Origin, Owner, Protocol, Socket, SocketState};
 const MOST: usize = 131_072;
 /// Ports with a bound socket or with refused packets that are kept, at most.
 const MOST_PORTS: usize = 65_536;
+/// Sockets that share a local end and are told apart, at most.
+const MOST_SHARING: usize = 1024;
 /// A closed connection is forgotten after this.
 const CLOSED: u64 = 60 * SECOND;
 /// A bound socket that is gone, or that is known by its use alone and is not used, is forgotten after this.
@@ -45,6 +47,8 @@ pub(crate) struct Bound {
     pub owner: Option<Arc<Owner>>,
     /// When it was closed, `None` while it is there.
     pub closed: Option<u64>,
+    /// Inodes of the sockets that share it (`SO_REUSEPORT`), as far as they are known.
+    inodes: BTreeSet<u64>,
     /// When it last received, where nothing else has told that it exists.
     received: Option<u64>,
 }
@@ -137,11 +141,16 @@ impl Sockets {
             let bound = self.bound.entry(key).or_insert_with(|| Bound {
                 owner: None,
                 closed: None,
+                inodes: BTreeSet::new(),
                 received: None,
             });
             bound.received = None;
             if bound.closed.take().is_some() {
                 bound.owner = None;
+                bound.inodes.clear();
+            }
+            if bound.inodes.len() < MOST_SHARING {
+                bound.inodes.insert(socket.inode);
             }
             if owner.is_some() {
                 bound.owner = owner;
@@ -149,7 +158,11 @@ impl Sockets {
         } else if let Some(bound) = self.bound.get_mut(&key)
             && socket.state == SocketState::Close
         {
-            bound.closed.get_or_insert(at);
+            bound.inodes.remove(&socket.inode);
+            // One without a file may be any of them.
+            if bound.inodes.is_empty() || socket.inode == 0 {
+                bound.closed.get_or_insert(at);
+            }
         }
     }
 
@@ -173,6 +186,7 @@ impl Sockets {
                 Bound {
                     owner: None,
                     closed: None,
+                    inodes: BTreeSet::new(),
                     received: Some(at),
                 },
             );

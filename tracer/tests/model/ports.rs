@@ -1,6 +1,6 @@
 //! Sockets that are gone, and processes that do not read.
 
-use tracer::event::{Fate, FlowKey, Origin, Protocol, SocketState};
+use tracer::event::{Body, Fate, FlowKey, Origin, Protocol, Socket, SocketState};
 use tracer::report::{Confidence, Where};
 
 use crate::story::*;
@@ -46,6 +46,40 @@ fn listener_gone() {
     story.listen(8080, "server");
     story.tick();
     assert_eq!((story.report().place, story.ids().len()), (Where::Healthy, 0));
+}
+
+/// Workers that share a port: one that ends takes nothing from the others.
+#[test]
+fn one_of_two_listeners_gone() {
+    let mut story = healthy();
+    let socket = |story: &mut Story, inode, from, state| {
+        let owner = Some(owner("server"));
+        let flow = bound(Protocol::Tcp, 8080);
+        story.say(Body::Socket(Socket {
+            flow,
+            state,
+            from,
+            inode,
+            owner,
+        }));
+    };
+    socket(&mut story, 7, None, SocketState::Listen);
+    socket(&mut story, 8, None, SocketState::Listen);
+    socket(&mut story, 7, Some(SocketState::Listen), SocketState::Close);
+    let mut port = 50_000;
+    let refusals = |story: &mut Story| {
+        port += 1;
+        story.refuse(served(port), "tcp_v4_rcv");
+    };
+    story.rounds(4, refusals);
+    assert_eq!(story.ids(), Vec::<String>::new(), "one is still there");
+    socket(&mut story, 8, Some(SocketState::Listen), SocketState::Close);
+    let mut port = 60_000;
+    story.rounds(4, |story| {
+        port += 1;
+        story.refuse(served(port), "tcp_v4_rcv");
+    });
+    assert_eq!(story.ids(), ["R12"]);
 }
 
 #[test]
