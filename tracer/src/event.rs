@@ -341,7 +341,7 @@ pub struct FlowCount {
     /// Who sends the flow's datagrams or echo requests, where that could be found out. TCP's owners are told
     /// by [`Socket`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Owner>,
+    pub owner: Option<Box<Owner>>,
 }
 
 /// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected

@@ -97,7 +97,7 @@ impl Probe {
         }
         counters.flows.changed(&mut |line| {
             let flow = FlowCount {
-                owner: owners.by_socket(line.count.sender, 0),
+                owner: owners.by_socket(line.count.sender, 0).map(Box::new),
                 ..names.flow(&line.key, &line.count)
             };
             tell(Event {

@@ -284,7 +284,7 @@ fn owner(body: &Body) -> Option<&Owner> {
     match body {
         Body::Example(example) => example.owner.as_ref(),
         Body::Socket(socket) => socket.owner.as_ref(),
-        Body::Flow(flow) => flow.owner.as_ref(),
+        Body::Flow(flow) => flow.owner.as_deref(),
         _ => None,
     }
 }

@@ -45,7 +45,7 @@ fn an_echo_is_whose_sends_it_not_whose_socket_takes_icmp() {
     assert_eq!(starve(&mut story, key).command, "", "nobody was seen to send");
     story.count(key, |flow| {
         flow.sent += 1;
-        flow.owner = Some(owner("ping"));
+        flow.owner = Some(Box::new(owner("ping")));
     });
     story.tick();
     assert_eq!(story.report().starved[0].command, "ping");
@@ -66,7 +66,7 @@ fn who_sends_datagrams_by_a_socket_that_is_shared_is_told() {
     story.count(key, |flow| {
         flow.origin = Origin::Local;
         flow.sent = 1;
-        flow.owner = Some(owner("second"));
+        flow.owner = Some(Box::new(owner("second")));
     });
     assert_eq!(starve(&mut story, key).command, "second");
 }

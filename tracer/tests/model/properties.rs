@@ -161,7 +161,7 @@ fn flow_count() -> BoxedStrategy<FlowCount> {
             dropped: counts[7],
             retransmitted: counts[8],
             last_drop,
-            owner,
+            owner: owner.map(Box::new),
         })
         .boxed()
 }

@@ -423,7 +423,7 @@ impl Random {
                 bytes: self.number(),
             }),
             4 => Body::Flow(FlowCount {
-                owner: self.flip().then(|| self.owner()),
+                owner: self.flip().then(|| Box::new(self.owner())),
                 flow: self.flow(),
                 origin: [Origin::Unknown, Origin::Local, Origin::Remote][self.below(3)],
                 iif: self.number() as u32,
