@@ -110,6 +110,20 @@ fn a_tiny_terminal_and_changes_of_its_size_do_no_harm() {
     live.assert_restored();
 }
 
+/// A key that follows a change of the size is not lost with it.
+#[test]
+fn a_key_after_a_change_of_the_size_counts() {
+    let mut live = Live::start("no-socket", 24, 80);
+    live.terminal.type_in("p").unwrap();
+    live.wait_for("pause", |screen| screen.contents().contains("PAUSED"));
+    live.terminal.resize(size(30), size(100)).unwrap();
+    live.wait_for("new size", |screen| {
+        screen.rows(99, 1).any(|row| !row.trim().is_empty())
+    });
+    live.terminal.type_in("q").unwrap();
+    live.assert_restored();
+}
+
 #[test]
 fn signals_restore_the_terminal() {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ratatui::crossterm::event::{self, Event};
+use crossterm::event::{self, Event};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -16,6 +16,8 @@ const WAITING: usize = 64;
 /// The bytes of one arrow key come one by one on a slow line (1 ms each at 9600 baud); this long after
 /// the first the rest is there, and it is not taken for the key Esc.
 const WHOLE_KEY: Duration = Duration::from_millis(15);
+/// Without any time crossterm would not even look.
+const AT_ONCE: Duration = Duration::from_millis(1);
 
 /// Starts to read the terminal. The receiver ends when the terminal is gone.
 ///
@@ -35,7 +37,7 @@ pub fn spawn() -> Result<mpsc::Receiver<Event>> {
         while resized.recv().await.is_some() {
             // Held only while sending, so that the receiver ends with the reading thread.
             let Some(sizes) = sizes.upgrade() else { break };
-            let (columns, rows) = ratatui::crossterm::terminal::size().unwrap_or_default();
+            let (columns, rows) = crossterm::terminal::size().unwrap_or_default();
             if sizes.send(Event::Resize(columns, rows)).await.is_err() {
                 break;
             }
@@ -61,7 +63,8 @@ fn input() -> io::Result<OwnedFd> {
 fn read(terminal: &OwnedFd, keys: &mpsc::Sender<Event>) {
     while let Ok(Ready::Input) = wait(terminal.as_fd()) {
         thread::sleep(WHOLE_KEY);
-        while let Ok(true) = event::poll(Duration::ZERO) {
+        // What a change of the size has to say is taken with it, and tells nothing of keys: then one more turn.
+        while let Ok(true) = event::poll(AT_ONCE) {
             let Ok(event) = event::read() else { return };
             // Changes of the size are told by the signal.
             if !matches!(event, Event::Resize(..)) && keys.blocking_send(event).is_err() {
