@@ -96,6 +96,15 @@ fn failures(lab: &mut Lab, scenario: &Scenario, report: &Value, code: Option<i32
     if let Err(error) = books(expect, &report["ledger"]) {
         wanted(false, error);
     }
+    let rows: u64 = array(&report["drops"])
+        .iter()
+        .filter(|row| row["in_ledger"] == true)
+        .filter_map(|row| row["packets"].as_u64())
+        .sum();
+    wanted(
+        report["ledger"]["dropped"] == rows,
+        format!("{rows} packets in the rows of drops, {}", report["ledger"]),
+    );
     if let Some(actor) = expect.starved {
         let pid = lab.traffic(actor.name).unwrap().pid();
         let command = actor.role.command().to_str().unwrap();

@@ -188,6 +188,8 @@ pub struct Verdict {
     pub explanation: String,
     /// When the first evidence was seen, UTC, RFC 3339.
     pub since: String,
+    /// When the last evidence was seen, UTC, RFC 3339. A fault that is over is told for 10 s more.
+    pub last: String,
     /// What was seen.
     pub evidence: Vec<Evidence>,
     /// The flows that suffer, the most starved first, at most 100.

@@ -46,7 +46,7 @@ struct Loss {
 fn lost(model: &Model) -> Option<Finding> {
     let mut losses: BTreeMap<End<'_>, Loss> = BTreeMap::new();
     let mut flows: Vec<(&FlowKey, &Flow)> = Vec::new();
-    let mut since = model.now();
+    let (mut since, mut last) = (model.now(), 0);
     for (key, flow) in model.flows().iter() {
         let Some((end, packets)) = loses(model, key, flow) else {
             continue;
@@ -57,6 +57,7 @@ fn lost(model: &Model) -> Option<Finding> {
         loss.devices.push(model.node().device_name(key.netns, flow.iif));
         loss.example.get_or_insert(*key);
         since = since.min(flow.starved.unwrap_or(since));
+        last = last.max(flow.hunger.map_or(0, |hunger| hunger.last));
         flows.push((key, flow));
     }
     if flows.is_empty() {
@@ -107,6 +108,7 @@ fn lost(model: &Model) -> Option<Finding> {
         confidence: Confidence::Strong,
         explanation,
         since,
+        last,
         evidence,
         units: suffering.units([]),
         flows: suffering.flows,

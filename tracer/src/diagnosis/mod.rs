@@ -50,6 +50,8 @@ struct Finding {
     explanation: String,
     /// First evidence, in boot time.
     since: u64,
+    /// Last evidence, in boot time.
+    last: u64,
     evidence: Vec<Evidence>,
     /// Flows that suffer, the most starved first.
     flows: Vec<FlowKey>,

@@ -111,6 +111,7 @@ fn silent(model: &Model) -> Option<Finding> {
         confidence,
         explanation,
         since,
+        last: case.ended.unwrap_or(model.now()),
         evidence,
         units: case.suffering.units([]),
         flows: case.suffering.flows,

@@ -1,5 +1,6 @@
 //! Sockets and the processes that have them.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -63,7 +64,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
         .filter_map(|(port, address, growing)| refusal(model, port, address, growing.recent(now)?))
         .collect();
     // The surest first, then the busiest; the order of ports decides the rest.
-    refusals.sort_by_key(|refusal| std::cmp::Reverse((refusal.confidence, refusal.spell.packets)));
+    refusals.sort_by_key(|refusal| Reverse((refusal.confidence, refusal.spell.packets)));
     let worst = refusals.first()?;
     let Port { protocol, number, .. } = worst.port;
 
@@ -89,7 +90,9 @@ fn no_socket(model: &Model) -> Option<Finding> {
         .fold(0, u64::saturating_add);
     let others = alike()
         .filter(|other| other.port != worst.port)
-        .map(|other| format!("{} {}", other.port.protocol, other.port.number));
+        .map(|other| format!("{} {}", other.port.protocol, other.port.number))
+        // In another namespace.
+        .filter(|other| *other != format!("{protocol} {number}"));
     let others = match words::list(&words::distinct(others)) {
         more if more.is_empty() => more,
         more => format!(" The same goes for {more}."),
@@ -156,14 +159,21 @@ fn no_socket(model: &Model) -> Option<Finding> {
         confidence: worst.confidence,
         explanation,
         since: worst.spell.since.max(worst.had_until.unwrap_or(0)),
+        last: worst.spell.last,
         evidence,
         units: suffering.units(unit),
         flows: suffering.flows,
         check,
-        remedy: if remedy.is_empty() {
-            vec!["Start the program that listened there again. Risk: none for others.".to_owned()]
-        } else {
+        remedy: if !remedy.is_empty() {
             remedy
+        } else if worst.confidence == Confidence::Weak {
+            vec![
+                "Nothing, where nobody on this node is meant to listen there: then it is the sender's fault. Else \
+                 start the program that is. Risk: none for others."
+                    .to_owned(),
+            ]
+        } else {
+            vec!["Start the program that listened there again. Risk: none for others.".to_owned()]
         },
     })
 }
@@ -216,29 +226,28 @@ fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<R
     }
 }
 
+/// A port whose datagrams nobody reads.
+struct Unread {
+    port: Port,
+    /// What was not read.
+    datagrams: u64,
+    since: u64,
+    /// The socket's buffer is full, and the kernel drops what comes.
+    full: bool,
+}
+
 fn unread(model: &Model) -> Option<Finding> {
     let now = model.now();
-    let (port, queue) = model
-        .queues()
-        .iter()
-        .filter(|(port, _)| port.protocol == Protocol::Udp)
-        .filter(|(_, queue)| {
-            // Who never read may never want to.
-            queue
-                .last_read
-                .is_some_and(|read| now.saturating_sub(read) >= NOT_READ)
-                && queue.since_read >= BEHIND
-                && queue.last_queued.saturating_sub(queue.waiting_since) >= SECOND
-                && now.saturating_sub(queue.waiting_since) >= NOT_READ
-                && now.saturating_sub(queue.last_queued) <= NOT_READ
-        })
-        .max_by_key(|(_, queue)| queue.since_read)?;
+    let unread = waiting(model)
+        .chain(full(model))
+        .max_by_key(|unread| (unread.full, unread.datagrams, Reverse(unread.port)))?;
+    let port = unread.port;
     let suffering = Suffering::of(
         model,
         model
             .flows()
             .iter()
-            .filter(|(key, flow)| Port::of(key) == *port && flow.last >= queue.waiting_since),
+            .filter(|(key, flow)| Port::of(key) == port && flow.last >= unread.since),
     );
     let owner = suffering.owner();
     // A socket that nobody is known to have may be the kernel's own.
@@ -248,34 +257,98 @@ fn unread(model: &Model) -> Option<Finding> {
         Confidence::Weak
     };
     let who = owner.map_or_else(|| "no known process".to_owned(), words::owner);
-    let waiting = span(now.saturating_sub(queue.waiting_since));
+    let datagrams = count(unread.datagrams, "datagram");
+    let number = port.number;
+    let lasting = span(now.saturating_sub(unread.since));
+    let what = if unread.full {
+        format!(
+            "{datagrams} for udp {number} found the socket and its buffer full, and were dropped; nothing was read \
+             for {lasting}."
+        )
+    } else {
+        format!("{datagrams} for udp {number} reached the socket and nothing was read for {lasting}.")
+    };
+    let queue = model.queues().get(port).copied().unwrap_or_default();
     let mut check = vec![words::command(
         model,
         port.netns,
-        &format!("ss -lnump sport = :{}", port.number),
+        &format!("ss -lnump sport = :{number}"),
     )];
-    if let Some(owner) = owner {
+    if let Some(owner) = owner.filter(|owner| owner.pid != 0) {
         check.push(format!("ps -o pid,stat,wchan:32,cmd -p {}", owner.pid));
         check.push(format!("cat /proc/{}/stack", owner.pid));
     }
     Some(Finding {
         confidence,
-        explanation: format!(
-            "{} for udp {} reached the socket and nothing was read for {waiting}. The socket belongs to {who}.",
-            count(queue.since_read, "datagram"),
-            port.number
-        ),
-        since: queue.waiting_since,
+        explanation: format!("{what} The socket belongs to {who}."),
+        since: unread.since,
+        last: now,
         evidence: vec![seen(
             "socket",
             format!(
-                "udp {}: {} queued, {} read since the start",
-                port.number, queue.queued, queue.read
+                "udp {number}: {} queued, {} read since the start",
+                queue.queued, queue.read
             ),
         )],
         units: suffering.units([]),
         flows: suffering.flows,
         check,
         remedy: vec!["This is no fault of the network: see what the process waits for.".to_owned()],
+    })
+}
+
+/// Ports that used to be read, and in whose queues more and more waits.
+fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
+    let now = model.now();
+    model
+        .queues()
+        .iter()
+        .filter(|(port, _)| port.protocol == Protocol::Udp)
+        .filter(move |(_, queue)| {
+            // Who never read may never want to.
+            queue
+                .last_read
+                .is_some_and(|read| now.saturating_sub(read) >= NOT_READ)
+                && queue.since_read >= BEHIND
+                && queue.last_queued.saturating_sub(queue.waiting_since) >= SECOND
+                && now.saturating_sub(queue.waiting_since) >= NOT_READ
+                && now.saturating_sub(queue.last_queued) <= NOT_READ
+        })
+        .map(|(port, queue)| Unread {
+            port: *port,
+            datagrams: queue.since_read,
+            since: queue.waiting_since,
+            full: false,
+        })
+}
+
+/// Ports whose datagrams are dropped because the socket's buffer is full, and from which nothing is read: also
+/// those that were full before the start.
+fn full(model: &Model) -> impl Iterator<Item = Unread> {
+    let now = model.now();
+    let mut ports: BTreeMap<Port, Unread> = BTreeMap::new();
+    for (key, flow) in model.flows().iter() {
+        let Some(spell) = flow
+            .drops
+            .recent(now)
+            .filter(|_| flow.dropped_by(now, ends::buffer_full))
+        else {
+            continue;
+        };
+        let port = Port::of(key);
+        let unread = ports.entry(port).or_insert(Unread {
+            port,
+            datagrams: 0,
+            since: spell.since,
+            full: true,
+        });
+        unread.datagrams = unread.datagrams.saturating_add(spell.packets);
+        unread.since = unread.since.min(spell.since);
+    }
+    ports.into_values().filter(move |unread| {
+        let last_read = model.queues().get(unread.port).and_then(|queue| queue.last_read);
+        unread.datagrams >= BEHIND
+            && now.saturating_sub(unread.since) >= NOT_READ
+            && last_read.is_none_or(|read| now.saturating_sub(read) >= NOT_READ)
     })
 }

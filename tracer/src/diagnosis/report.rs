@@ -11,7 +11,7 @@ use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
 use crate::model::flows::Flow as Counted;
 use crate::model::growth::{rate, span};
-use crate::model::{class, ends};
+use crate::model::{class, ends, ledger};
 use crate::report::{
     Capability, Class, Confidence, Drop, Flow, Kernel, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
     Verdict, Where, Window,
@@ -98,6 +98,7 @@ fn verdict(model: &Model, rule: &Rule, finding: Finding, most: usize) -> Verdict
         confidence: finding.confidence,
         explanation: finding.explanation,
         since: model.utc(finding.since),
+        last: model.utc(finding.last),
         evidence: finding.evidence,
         flows: finding
             .flows
@@ -123,15 +124,8 @@ fn place(model: &Model, verdicts: &[Verdict]) -> Where {
     if !NEEDED.iter().all(|capability| model.can(capability)) {
         return Where::Unknown;
     }
+    // Where nothing arrives, nothing shows that the network works.
     if model.totals().ledger.arrived > 0 {
-        return Where::Healthy;
-    }
-    let waits = model
-        .endpoints()
-        .silences(model.now())
-        .any(|(_, silence)| silence.until.is_none());
-    let seen = model.flows().iter().next().is_some();
-    if seen && !waits {
         Where::Healthy
     } else {
         Where::Unknown
@@ -179,12 +173,24 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, model: &Model, key: &EntryKey, line: &Line) {
+    /// Adds so many of a line's packets, which has some.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share of a rate is told to a few digits"
+    )]
+    fn add(&mut self, model: &Model, key: &EntryKey, line: &Line, packets: u64) {
+        if packets == 0 {
+            return;
+        }
         let (started, now) = (model.started(), model.now());
         let before = line.history.before(now);
-        self.packets = self.packets.saturating_add(line.packets);
-        self.bytes = self.bytes.saturating_add(line.bytes);
-        self.rate += rate(i128::from(before), i128::from(line.packets), span(started, now));
+        let share = packets as f64 / line.packets as f64;
+        let bytes = u128::from(line.bytes) * u128::from(packets) / u128::from(line.packets);
+        self.packets = self.packets.saturating_add(packets);
+        self.bytes = self
+            .bytes
+            .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        self.rate += share * rate(i128::from(before), i128::from(line.packets), span(started, now));
         if let Some(sighting) = model.books().sighting(key) {
             self.units.extend(sighting.units.iter().cloned());
         }
@@ -193,11 +199,14 @@ impl Sum {
 
 fn drops(model: &Model) -> Vec<Drop> {
     let mut rows: BTreeMap<Row<'_>, Sum> = BTreeMap::new();
+    let mut twins = ledger::twins(model.books(), model.node());
     for (key, line) in model.books().lines() {
         if key.fate != Fate::Dropped || line.packets == 0 {
             continue;
         }
-        let row = Row {
+        let home =
+            in_ledger(model.node(), key).filter(|_| !ends::used_up(ends::reason(key), ends::symbol(key)));
+        let row = |in_ledger| Row {
             reason: ends::reason(key),
             location: key.location.as_ref(),
             netns: key.netns,
@@ -205,11 +214,25 @@ fn drops(model: &Model) -> Vec<Drop> {
             protocol: protocol(key),
             socket_found: key.socket_found,
             incoming: key.incoming,
-            in_ledger: in_ledger(model.node(), key).is_some()
-                && !ends::used_up(ends::reason(key), ends::symbol(key)),
+            in_ledger,
             class: class::class(key),
         };
-        rows.entry(row).or_default().add(model, key, line);
+        // Twins are no loss, and in no column: those that there are get a row of their own.
+        let copies = home
+            .filter(|_| ends::may_be_twin(key))
+            .and_then(|netns| twins.get_mut(&(netns, key.protocol)))
+            .map_or(0, |left| {
+                let copies = line.packets.min(*left);
+                *left -= copies;
+                copies
+            });
+        for (in_ledger, packets) in [(false, copies), (home.is_some(), line.packets - copies)] {
+            if packets > 0 {
+                rows.entry(row(in_ledger))
+                    .or_default()
+                    .add(model, key, line, packets);
+            }
+        }
     }
     let mut rows: Vec<(Row<'_>, Sum)> = rows.into_iter().collect();
     // The sort is stable: rows with as many packets stay in the order of their names.
@@ -219,8 +242,12 @@ fn drops(model: &Model) -> Vec<Drop> {
         .into_iter()
         .map(|(row, sum)| drop_row(model, &row, sum))
         .collect();
-    if !rest.is_empty() {
-        drops.push(other(rest));
+    // Apart, so that the rows in the ledger add up to its column.
+    let (inside, outside): (Vec<_>, Vec<_>) = rest.into_iter().partition(|(row, _)| row.in_ledger);
+    for rest in [inside, outside] {
+        if !rest.is_empty() {
+            drops.push(other(rest));
+        }
     }
     drops
 }

@@ -50,16 +50,14 @@ pub(super) fn is_lost(model: &Model) -> bool {
 
 /// See [`ROUTED_AS_FOREIGN`].
 fn is_foreign(model: &Model) -> bool {
-    let (books, now) = (model.books(), model.now());
-    books.spell(Signature::RoutedAsForeign, now).is_some() || books.foreign_spell(now).is_some()
+    model.books().foreign(model.now()).is_some()
 }
 
 fn routed_as_foreign(model: &Model) -> Option<Finding> {
-    let now = model.now();
-    let proof = model.books().spell(Signature::RoutedAsForeign, now);
-    let support = model.books().foreign_spell(now);
+    let whole = model.books().foreign(model.now())?;
+    let proof = model.books().foreign_proof(whole);
+    let support = model.books().foreign_support(whole);
     let spell = proof.or(support)?;
-    let since = support.map_or(spell.since, |support| support.since.min(spell.since));
 
     let suffering = suffering(model, ends::treated_as_foreign);
     let own: Vec<FlowKey> = model
@@ -147,7 +145,8 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
             Confidence::Strong
         },
         explanation,
-        since,
+        since: whole.since,
+        last: whole.last,
         evidence,
         units: suffering.units(units(model, Signature::RoutedAsForeign)),
         flows: suffering.flows,
@@ -241,6 +240,7 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         confidence,
         explanation,
         since: spell.since,
+        last: spell.last,
         evidence,
         units: suffering.units(units(model, Signature::ReversePath)),
         flows: suffering.flows,

@@ -41,6 +41,8 @@ pub(crate) struct Books {
     sightings: BTreeMap<EntryKey, Sighting>,
     spells: BTreeMap<Signature, Growing>,
     treated_as_foreign: Growing,
+    /// Both, the proof and what supports it.
+    foreign: Growing,
     matches: bool,
 }
 
@@ -63,6 +65,9 @@ impl Books {
             && in_ledger(node, key).is_some()
         {
             self.spells.entry(signature).or_default().note(at, at, grown);
+            if signature == Signature::RoutedAsForeign {
+                self.foreign.note(at, at, grown);
+            }
         }
     }
 
@@ -91,6 +96,7 @@ impl Books {
             sighting.own_packets = sighting.own_packets.saturating_add(packets);
             if in_ledger(node, key).is_some() && ends::supports_foreign(key) {
                 self.treated_as_foreign.note(at, at, packets);
+                self.foreign.note(at, at, packets);
             }
         }
     }
@@ -126,10 +132,21 @@ impl Books {
         self.spells.get(&signature)?.recent(now)
     }
 
-    /// The spell in which packets for this node's own addresses were treated as somebody else's. Its
-    /// packets are those of examples: there were at least so many.
-    pub(crate) fn foreign_spell(&self, now: u64) -> Option<Spell> {
-        self.treated_as_foreign.recent(now)
+    /// The spell in which packets for this node were routed as somebody else's, by
+    /// [`Signature::RoutedAsForeign`] or by what supports it. Its packets are no count of anything.
+    pub(crate) fn foreign(&self, now: u64) -> Option<Spell> {
+        self.foreign.recent(now)
+    }
+
+    /// Its proof.
+    pub(crate) fn foreign_proof(&self, spell: Spell) -> Option<Spell> {
+        self.spells.get(&Signature::RoutedAsForeign)?.within(spell)
+    }
+
+    /// What supports it: packets for this node's own addresses that were treated as somebody else's. They are
+    /// those of examples: there were at least so many.
+    pub(crate) fn foreign_support(&self, spell: Spell) -> Option<Spell> {
+        self.treated_as_foreign.within(spell)
     }
 
     /// Some segment was matched since the start: so matches can be seen.

@@ -153,6 +153,11 @@ pub(crate) fn no_ping_socket(reason: &str, symbol: &str) -> bool {
     reason == NO_SOCKET && matches!(symbol, "ping_rcv" | "icmp_rcv" | "icmpv6_rcv")
 }
 
+/// The socket was found and has no room for the datagram (`__udp_enqueue_schedule_skb`).
+pub(crate) fn buffer_full(reason: &str, symbol: &str) -> bool {
+    reason == "SOCKET_RCVBUFF" && matches!(symbol, "udp_queue_rcv_one_skb" | "udpv6_queue_rcv_one_skb")
+}
+
 /// The kernel looked for a socket and found none.
 pub(crate) fn no_socket(reason: &str, symbol: &str) -> bool {
     reason == NO_SOCKET

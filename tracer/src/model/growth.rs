@@ -48,6 +48,12 @@ impl Growing {
         }
     }
 
+    /// The spell, where some of it lies within another.
+    pub(crate) fn within(&self, other: Spell) -> Option<Spell> {
+        self.0
+            .filter(|spell| spell.last >= other.since && spell.since <= other.last)
+    }
+
     /// The spell, where its end lies within the last [`MEMORY`].
     pub(crate) fn recent(&self, now: u64) -> Option<Spell> {
         self.0.filter(|spell| now.saturating_sub(spell.last) <= MEMORY)

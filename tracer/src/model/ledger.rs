@@ -67,8 +67,36 @@ struct Datagrams {
     twins: u64,
 }
 
+impl Datagrams {
+    /// The twins that are copies: sockets got as many of their own.
+    fn copies(&self) -> u64 {
+        self.twins.min(plus(self.read, self.queued))
+    }
+}
+
+/// How many of the drops that may be twins are, by namespace and protocol: see [`ends::may_be_twin`]. They are in
+/// no column.
+pub(crate) fn twins(books: &Books, node: &Node) -> BTreeMap<(u32, Protocol), u64> {
+    let mut twins = BTreeMap::new();
+    for (netns, tally) in tallies(books, node) {
+        for (protocol, datagrams) in tally.datagrams {
+            if datagrams.twins > 0 {
+                twins.insert((netns, protocol), datagrams.copies());
+            }
+        }
+    }
+    twins
+}
+
 /// The ledger of every namespace that has an uplink or a line.
 pub(crate) fn totals(books: &Books, node: &Node, queues: &Queues) -> BTreeMap<u32, Totals> {
+    tallies(books, node)
+        .into_iter()
+        .map(|(netns, tally)| (netns, close(netns, &tally, queues)))
+        .collect()
+}
+
+fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
     let mut tallies: BTreeMap<u32, Tally> = node
         .uplinks()
         .map(|device| (device.netns, Tally::default()))
@@ -126,9 +154,6 @@ pub(crate) fn totals(books: &Books, node: &Node, queues: &Queues) -> BTreeMap<u3
         }
     }
     tallies
-        .into_iter()
-        .map(|(netns, tally)| (netns, close(netns, &tally, queues)))
-        .collect()
 }
 
 /// Closes the books of one namespace.
@@ -148,7 +173,7 @@ fn close(netns: u32, tally: &Tally, queues: &Queues) -> Totals {
             .min(kept);
         queued = plus(queued, waiting);
         delivered = plus(delivered, plus(kept - waiting, datagrams.read));
-        twins = plus(twins, datagrams.twins.min(plus(datagrams.read, datagrams.queued)));
+        twins = plus(twins, datagrams.copies());
     }
     let mut ledger = Ledger {
         arrived: tally.arrived,

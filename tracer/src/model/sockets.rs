@@ -138,6 +138,19 @@ impl Sockets {
                 return;
             }
             let owner = socket.owner.as_ref().map(|owner| self.shared(owner));
+            // What was known of the port by its use alone was this socket, if it waits at any address.
+            if socket.flow.local.is_unspecified() {
+                let (first, last) = (IpAddr::from([0; 4]), IpAddr::from([0xff; 16]));
+                let by_use: Vec<(Port, IpAddr)> = self
+                    .bound
+                    .range((key.0, first)..=(key.0, last))
+                    .filter(|(_, bound)| bound.received.is_some())
+                    .map(|(key, _)| *key)
+                    .collect();
+                for known in by_use {
+                    self.bound.remove(&known);
+                }
+            }
             let bound = self.bound.entry(key).or_insert_with(|| Bound {
                 owner: None,
                 closed: None,

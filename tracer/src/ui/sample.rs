@@ -247,6 +247,7 @@ pub(crate) fn incident() -> Report {
                      the table local. Every process of this node has lost the network, loopback included.",
                 ),
                 since: text("2023-10-10T06:14:07.412Z"),
+                last: text("2023-10-10T06:18:18.518Z"),
                 evidence: vec![
                     Evidence {
                         kind: text("drop"),
@@ -281,6 +282,7 @@ pub(crate) fn incident() -> Report {
                 confidence: Confidence::Weak,
                 explanation: text("2 packets for udp port 8125 found no socket."),
                 since: text("2023-10-10T06:16:40.000Z"),
+                last: text("2023-10-10T06:18:18.518Z"),
                 evidence: vec![],
                 flows: vec![],
                 flows_total: 0,
@@ -344,6 +346,7 @@ pub(crate) fn data_path() -> Report {
                  of them arrived on eth0. The kernel dropped none of them. The fault is outside this machine.",
             ),
             since: text("2023-10-10T06:14:17.000Z"),
+            last: text("2023-10-10T06:14:47.518Z"),
             evidence: vec![Evidence {
                 kind: text("flow"),
                 text: text("2 flows sent 28 packets, 18 of them again, and 0 arrived"),

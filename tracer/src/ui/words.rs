@@ -115,12 +115,24 @@ pub fn also(report: &Report) -> String {
     }
 }
 
-/// `since 06:14:07 UTC (4 min 12 s)`
+/// A verdict without new evidence for so many seconds may be over.
+const OVER: f64 = 5.0;
+
+/// `since 06:14:07 UTC (4 min 12 s)`; where it may be over, `from 06:14:07 to 06:18:19 UTC, nothing of it for 5 s`.
 #[must_use]
 pub fn since(verdict: &Verdict, report: &Report) -> String {
     let ago = seconds_between(&verdict.since, &report.window.end)
         .map_or_else(String::new, |ago| format!(" ({})", seconds(ago.floor())));
-    format!("since {} UTC{ago}", moment(&verdict.since, &report.window.end))
+    let over = seconds_between(&verdict.last, &report.window.end).filter(|over| *over >= OVER);
+    match over {
+        None => format!("since {} UTC{ago}", moment(&verdict.since, &report.window.end)),
+        Some(over) => format!(
+            "from {} to {} UTC, nothing of it for {}",
+            moment(&verdict.since, &report.window.end),
+            moment(&verdict.last, &report.window.end),
+            seconds(over.floor())
+        ),
+    }
 }
 
 /// `arrived 1,234/s, all accounted for`
@@ -173,7 +185,7 @@ pub fn explanation(report: &Report) -> String {
     let length = seconds(report.window.seconds);
     match report.place {
         Where::Healthy if starved(report) == 0 => format!(
-            "Of {} that arrived in {length}, {} reached a socket; no flow gets less than what arrives for it.",
+            "Of {} that arrived in {length}, {} reached a socket; no flow that somebody waits for gets less than what arrives for it.",
             plural(ledger.arrived, "packet"),
             count(ledger.delivered),
         ),

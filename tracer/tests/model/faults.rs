@@ -396,3 +396,31 @@ fn the_incident_behind_a_bond_and_a_vlan() {
         "ip route get 10.10.0.9 from 192.0.2.10 iif bond0.7"
     );
 }
+
+/// What is over is said to be, from when to when, and by one rule to its end.
+#[test]
+fn an_incident_that_is_over_keeps_its_beginning() {
+    let mut story = healthy();
+    let support = drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Icmp);
+    story.rounds(4, lose);
+    let verdict = story.verdict("R01");
+    // What waited for a neighbour ends seconds later.
+    for _ in 0..6 {
+        story
+            .idle(1)
+            .example(support.clone(), ping(7, "192.0.2.10"), None, "");
+    }
+    story.tick();
+    let later = story.verdict("R01");
+    assert_eq!(later.since, verdict.since);
+    assert!(later.last > verdict.last, "{} {}", later.last, verdict.last);
+    story.idle(19);
+    let last = story.verdict("R01");
+    assert_eq!(
+        (last.since, last.confidence),
+        (verdict.since, Confidence::Conclusive)
+    );
+    assert_eq!(last.last, later.last);
+    story.idle(2);
+    assert_eq!(story.ids(), Vec::<String>::new());
+}

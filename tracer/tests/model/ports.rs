@@ -1,6 +1,6 @@
 //! Sockets that are gone, and processes that do not read.
 
-use tracer::event::{Body, Fate, FlowKey, Origin, Protocol, Socket, SocketState};
+use tracer::event::{Body, EntryKey, Fate, FlowKey, Origin, Protocol, Socket, SocketState};
 use tracer::report::{Confidence, Where};
 
 use crate::story::*;
@@ -237,4 +237,72 @@ fn a_process_that_stops_reading_a_port_that_is_seldom_asked() {
     story.tick().idle(300);
     story.rounds(8, |story| story.queue(query));
     assert_eq!(story.verdict("P01").place, Where::Process);
+}
+
+/// The process hung before the tracer was started, and its buffer is full: nothing is ever seen queued.
+#[test]
+fn a_full_buffer_that_nobody_reads() {
+    let mut story = Story::begin();
+    story.socket(bound(Protocol::Udp, 8125), None, SocketState::Close, "statsd");
+    let full = EntryKey {
+        socket_found: true,
+        ..drop("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb", Protocol::Udp)
+    };
+    let key = udp(8125, "192.0.2.10", 999);
+    let lose = |story: &mut Story| {
+        let last = (full.reason.clone().unwrap(), full.location.clone().unwrap());
+        story
+            .arrived(Protocol::Udp, 1)
+            .add(full.clone(), 1)
+            .count(key, |flow| {
+                flow.origin = Origin::Remote;
+                flow.iif = ETH0;
+                flow.arrived += 1;
+                flow.dropped += 1;
+                flow.last_drop = Some(last);
+            });
+    };
+    story.rounds(4, lose);
+    assert_eq!(story.ids(), Vec::<String>::new(), "it may be busy");
+    story.rounds(4, lose);
+    let report = story.report();
+    assert_eq!((report.place, report.failure_found()), (Where::Process, true));
+    let verdict = story.verdict("P01");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    for part in [
+        "8 datagrams for udp 8125",
+        "buffer full",
+        "statsd[123] (statsd.service)",
+    ] {
+        assert!(
+            verdict.explanation.contains(part),
+            "{part}: {}",
+            verdict.explanation
+        );
+    }
+
+    // It is read, though too slowly.
+    story.rounds(8, |story| {
+        lose(story);
+        story.reads(bound(Protocol::Udp, 8125), 1);
+    });
+    assert_eq!(story.ids(), Vec::<String>::new());
+}
+
+/// A flow is seen before the list of sockets tells of its socket.
+#[test]
+fn a_socket_that_is_told_late_has_the_flows_that_showed_it() {
+    let mut story = Story::begin();
+    let key = udp(8125, "192.0.2.10", 999);
+    story.rounds(2, |story| story.queue(key));
+    story.socket(bound(Protocol::Udp, 8125), None, SocketState::Close, "statsd");
+    let full = ("SOCKET_RCVBUFF".to_owned(), at("udp_queue_rcv_one_skb"));
+    story.rounds(4, |story| {
+        let full = full.clone();
+        story.count(key, |flow| {
+            (flow.arrived, flow.dropped) = (flow.arrived + 1, flow.dropped + 1);
+            flow.last_drop = Some(full);
+        });
+    });
+    assert_eq!(story.report().starved[0].command, "statsd");
 }

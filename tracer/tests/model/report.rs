@@ -57,13 +57,23 @@ fn drops_are_told_by_their_number() {
 fn rows_beyond_the_limit_are_summed() {
     let mut story = Story::begin();
     for number in 0..250 {
-        story.add(drop("NETFILTER_DROP", &format!("f{number:03}"), Protocol::Tcp), 2);
+        let key = drop("NETFILTER_DROP", &format!("f{number:03}"), Protocol::Tcp);
+        // The last ten came by another device than the uplink.
+        let iif = if number < 240 { ETH0 } else { LXC1 };
+        story.add(EntryKey { iif, ..key }, 2);
     }
     story.tick();
-    let rows = story.report().drops;
-    assert_eq!(rows.len(), 201);
-    assert_eq!((rows[200].reason.as_str(), rows[200].packets), ("other", 100));
+    let report = story.report();
+    let rows = report.drops;
+    assert_eq!(rows.len(), 202);
+    let others: Vec<_> = rows[200..]
+        .iter()
+        .map(|row| (row.reason.as_str(), row.packets, row.in_ledger))
+        .collect();
+    assert_eq!(others, [("other", 80, true), ("other", 20, false)]);
     assert_eq!(rows.iter().map(|row| row.packets).sum::<u64>(), 500);
+    let inside = rows.iter().filter(|row| row.in_ledger).map(|row| row.packets);
+    assert_eq!(inside.sum::<u64>(), report.ledger.dropped);
 }
 
 #[test]
