@@ -382,7 +382,8 @@ const NO_SOCKET: Scenario = Scenario {
     name: "no-socket",
     title: "a server that its clients still ask is gone",
     breaks: "The process that listens on the node's port 8080 (TCP and UDP) is killed; requests go on arriving.",
-    says: "R12, where: process. Drops NO_SOCKET at tcp_v4_rcv, no socket found.",
+    says: "R12, where: process. Drops NO_SOCKET at tcp_v4_rcv, no socket found. With --late healthy, and R12 as a \
+           weak sign: nobody saw that a server had ever been there.",
     setup: &[],
     traffic: &[
         PEER_SERVER,
