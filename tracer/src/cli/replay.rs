@@ -19,7 +19,7 @@ use crate::ui::keys;
 use crate::ui::plain::Blocks;
 use crate::ui::screen::Screen;
 use crate::ui::theme::Theme;
-use crate::ui::view::{Action, ViewState};
+use crate::ui::view::{Action, Showing, ViewState};
 
 /// Boot time from one plain block to the next, less a little for rounds that came early.
 const BLOCK_NS: u64 = 900_000_000;
@@ -110,6 +110,7 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
         );
     };
     let mut view = ViewState::new(Theme::detect(show.ascii));
+    view.showing = Showing::Recording;
     let mut screen = Screen::enter()?;
     let mut inputs = keys::spawn()?;
     let mut report = filter.report(&recording.model);
@@ -147,6 +148,9 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
                 if let Some(reached) = next {
                     at = reached;
                     next = recording.round()?;
+                }
+                if next.is_none() {
+                    view.showing = Showing::EndOfRecording;
                 }
                 Action::Redraw
             }

@@ -318,15 +318,15 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
         )
     };
     lines.push(paint(theme, &line, theme.quiet()));
-    let paused = if view.paused() { "PAUSED  " } else { "" };
-    let keys = format!("{paused}q quit  v verdict and remedies  Tab/arrows scroll  p pause  ? help");
+    let showing = view.mark();
+    let keys = format!("{showing}q quit  v verdict and remedies  Tab/arrows scroll  p pause  ? help");
     lines.push(paint(
         theme,
         &fit(&keys, columns),
-        if view.paused() {
-            theme.warning()
-        } else {
+        if showing.is_empty() {
             theme.heading()
+        } else {
+            theme.warning()
         },
     ));
     lines
@@ -365,8 +365,11 @@ fn cover(frame: &mut Frame<'_>, page: Vec<details::Line>, view: &mut ViewState) 
         Page::Verdict => "  v back",
         Page::Help => "  ? back",
     };
-    let paused = if view.paused() { "PAUSED  " } else { "" };
-    let text = format!("{paused}q quit{back}  arrows scroll  {}", part(&view.cover));
+    let text = format!(
+        "{}q quit{back}  arrows scroll  {}",
+        view.mark(),
+        part(&view.cover)
+    );
     let line = vec![paint(theme, &fit(&text, columns), theme.heading())];
     put(
         frame,

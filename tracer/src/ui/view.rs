@@ -96,6 +96,18 @@ enum Time {
     Paused(Box<Report>),
 }
 
+/// Where the pictures come from: a reader must never take what was for what is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Showing {
+    /// This node, now.
+    #[default]
+    Live,
+    /// A recording.
+    Recording,
+    /// The last picture of a recording.
+    EndOfRecording,
+}
+
 /// What the reader has chosen to look at.
 #[derive(Clone, Debug)]
 pub struct ViewState {
@@ -113,6 +125,8 @@ pub struct ViewState {
     /// What the overview had room for.
     pub(super) panes: Panes,
     time: Time,
+    /// Where the pictures come from.
+    pub showing: Showing,
 }
 
 impl ViewState {
@@ -129,6 +143,7 @@ impl ViewState {
             cover: Scroll::default(),
             panes: Panes::default(),
             time: Time::Live,
+            showing: Showing::default(),
         }
     }
 
@@ -136,6 +151,18 @@ impl ViewState {
     #[must_use]
     pub fn paused(&self) -> bool {
         !matches!(self.time, Time::Live)
+    }
+
+    /// What a reader must know of the picture before anything else, with two spaces behind it; empty where it is
+    /// of this node and of now.
+    pub(super) fn mark(&self) -> &'static str {
+        match (self.showing, self.paused()) {
+            (Showing::Live, false) => "",
+            (Showing::Live, true) => "PAUSED  ",
+            (Showing::Recording, false) => "REPLAY  ",
+            (Showing::Recording, true) => "REPLAY, PAUSED  ",
+            (Showing::EndOfRecording, _) => "END OF REPLAY  ",
+        }
     }
 
     /// The report to draw: this one, or the one at which the reader paused.

@@ -4,6 +4,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::*;
 use crate::ui::sample;
+use crate::ui::view::Showing;
 
 const UTF8: Theme = Theme {
     colour: true,
@@ -79,6 +80,23 @@ fn verdict_page_80x24() {
 fn scrolled_to_the_last_drop_and_paused() {
     let keys = [KeyCode::End, KeyCode::Char('p')];
     insta::assert_snapshot!(pressed(&keys, &sample::many_drops(), (80, 24)));
+}
+
+#[test]
+fn what_was_is_not_taken_for_what_is() {
+    for (showing, mark) in [
+        (Showing::Recording, "REPLAY  q quit"),
+        (Showing::EndOfRecording, "END OF REPLAY  q quit"),
+    ] {
+        let mut view = ViewState::new(ASCII);
+        view.showing = showing;
+        for key in [KeyCode::Null, KeyCode::Char('v')] {
+            view.key(KeyEvent::new(key, KeyModifiers::NONE));
+            let picture = draw(&sample::incident(), &mut view, (80, 24));
+            assert!(picture.contains(mark), "{picture}");
+        }
+    }
+    assert!(!picture(&sample::incident(), (80, 24)).contains("REPLAY"));
 }
 
 #[test]
