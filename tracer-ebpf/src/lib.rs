@@ -136,8 +136,8 @@ pub struct FlowCount {
     pub retransmitted: u64,
     /// Place of the last drop, 0 for none.
     pub drop_location: u64,
-    /// Inode of the socket that this node sends the flow's datagrams or echo requests by, 0 where none is
-    /// known. TCP's sockets tell of themselves.
+    /// Inode of the socket that this node last sent a datagram or echo request of the flow by, 0 where none
+    /// is known. TCP's sockets tell of themselves.
     pub sender: u64,
     /// Reason number of the last drop.
     pub drop_reason: u32,
