@@ -188,29 +188,44 @@ pub fn queued(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A datagram was put in the queue of a socket with the tuple `own`. The tracepoint does not hand it
-/// over, but it is the one that arrived last on this CPU, if that was for this socket.
+/// Takes one away. False where none is left.
+#[inline(always)]
+fn take(left: &mut u32) -> bool {
+    if *left == 0 {
+        return false;
+    }
+    *left -= 1;
+    true
+}
+
+/// A datagram was put in the queue of a socket with the tuple `own`. The tracepoint does not hand it over,
+/// but it is the one that arrived last on this CPU, if that was for this socket. Where it was not, since
+/// others came in the same list, the device is not known: the ledger has it all the same.
 #[inline(always)]
 fn datagram_queued(own: FlowKey, icmp: bool) {
+    let Some(last) = last_arrival() else {
+        return;
+    };
+    last.ended = 1;
     let mut flow = own;
     let mut iif = 0;
     let mut copy = false;
-    if let Some(last) = last_arrival()
-        && last.flow.protocol == own.protocol
+    if last.flow.protocol == own.protocol
         && last.flow.netns == own.netns
         && (icmp || last.flow.local_port == own.local_port)
     {
         iif = last.iif;
         flow = last.flow;
-        // Every raw socket gets a copy of an ICMP message.
-        if icmp || is_multicast(&flow) {
-            copy = last.entered != 0;
-            last.entered = 1;
+        if !icmp && is_multicast(&flow) {
+            copy = !take(&mut last.groups);
         }
     } else if icmp {
-        // A raw socket has its protocol for a port. What is no echo, the kernel uses up itself.
+        // A raw socket has its protocol for a port.
         flow.local_port = 0;
-        copy = true;
+    }
+    if icmp {
+        // Every raw socket gets a copy of every message.
+        copy = !take(&mut last.replies);
     }
     if iif == LOOPBACK {
         // One line for all of a port's peers on this node: they balance its queue, no more.

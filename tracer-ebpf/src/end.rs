@@ -9,12 +9,12 @@ use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
 use tracer_ebpf::{Entry, Example, FlowKey, Place, STACK_DEPTH, Socket, flag, kind, loss, program, record};
 
-use crate::books::{Budget, EVENTS, add, enter, lose, spend, watched};
+use crate::books::{Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
 use crate::deliver::datagram_read;
 use crate::flows::count_flow;
 use crate::globals::{Kernel, config, offset};
 use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
-use crate::socket::{LISTEN, Sock};
+use crate::socket::{LISTEN, Sock, is_multicast};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`: a packet is dropped. Older kernels have no `rx_sk`
 /// (before 6.11) or no `reason` (before 5.17); user space says which.
@@ -48,6 +48,12 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
             count.drop_location = location;
             count.drop_reason = reason;
         });
+        let icmp = end.headers.protocol == ICMP || end.headers.protocol == ICMP6;
+        if (icmp || is_multicast(&flow))
+            && let Some(last) = last_arrival()
+        {
+            last.ended = 1;
+        }
     }
     let budget = spend(
         &Place {

@@ -340,8 +340,9 @@ pub mod program {
     pub const COUNT: u32 = 8;
 }
 
-/// The packet that arrived last on a CPU. What its processing leads to happens on the same CPU, before
-/// the next arrival or, where the driver hands over lists, before those of the next list.
+/// The datagram that arrived last on a CPU. What its processing leads to happens on the same CPU, before the
+/// next arrival or, where the driver hands over lists, before those of the next list: all of a list arrive
+/// before the first of them is delivered.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LastArrival {
@@ -349,9 +350,14 @@ pub struct LastArrival {
     pub flow: FlowKey,
     /// The device by which it came.
     pub iif: u32,
-    /// Whether it is not to be entered as queued, because it has been, or because the kernel uses it up
-    /// itself and sockets get no more than copies.
-    pub entered: u32,
+    /// Echo replies of its list that no socket has got yet. What raw and ping sockets get beyond that are
+    /// copies, also of the messages that the kernel uses up itself.
+    pub replies: u32,
+    /// The same for datagrams to a group, which all its members get.
+    pub groups: u32,
+    /// 1 where something has been delivered or dropped since `replies` or `groups` rose: what makes them rise
+    /// next begins a new list.
+    pub ended: u32,
 }
 
 /// Key of the budget for examples.
@@ -590,7 +596,7 @@ const _: () = {
     assert!(size_of::<Tallies>() == TALLIES * 56);
     assert!(size_of::<Place>() == 16);
     assert!(size_of::<Spent>() == 16);
-    assert!(size_of::<LastArrival>() == 56);
+    assert!(size_of::<LastArrival>() == 64);
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
