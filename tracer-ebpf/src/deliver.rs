@@ -124,9 +124,10 @@ pub fn state(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
     let seen = sock.segments_in();
-    let Some(counts) = counts(flow, origin::UNKNOWN) else {
-        lose(loss::FLOWS_FULL, 1);
-        return;
+    let counts = counts(flow, origin::UNKNOWN);
+    let segments = match &counts {
+        Some(counts) => counts.segments,
+        None => 0,
     };
     let entered = match from {
         SYN_SENT => 0,
@@ -134,11 +135,19 @@ fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
         // begins with it), and that is entered as consumed.
         SYN_RECV if to == ESTABLISHED => 1,
         SYN_RECV => seen,
-        // A socket from before the start: what came before now is not ours to count.
-        _ if counts.segments == 0 => seen,
-        _ => counts.segments - 1,
+        // A socket from before the start, or one that the table has no room for: what came before now is not
+        // ours to count, or not known.
+        _ if segments == 0 => seen,
+        _ => segments - 1,
     };
     let new = growth(entered, seen);
+    let Some(counts) = counts else {
+        lose(loss::FLOWS_FULL, if new == 0 { 1 } else { new });
+        if new != 0 {
+            enter_matched(program::STATE, flow.netns, 0, new);
+        }
+        return;
+    };
     if new != 0 && counts.iif == 0 && to != CLOSE {
         // By which device they came is not known yet. A later look will enter them, the last one in any case.
         counts.segments = entered + 1;

@@ -446,7 +446,8 @@ pub struct Losses {
     pub ring_full: u64,
     /// Packets whose entry did not fit in the books: the ledger lacks them.
     pub map_full: u64,
-    /// Packets that no flow could be counted for because the table was full. The ledger has them.
+    /// Packets that no flow could be counted for because the table was full. The ledger has them, but for the
+    /// segments of TCP connections that close: of these, each change of state counts as one packet here.
     pub flows_full: u64,
     /// Times that a place did not fit in the table of example budgets.
     pub places_full: u64,
