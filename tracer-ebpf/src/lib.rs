@@ -160,12 +160,19 @@ pub const FLOW_SETS: u32 = 16_384;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct FlowSet {
-    /// Hashes of the flows, 0 where there is none. Set first: the key follows, and is whole where its hash
-    /// is this one.
+    /// Hashes of the flows, 0 where there is none, [`GIVEN_UP`]. Set first: the key follows, and is whole
+    /// where its hash is this one.
     pub hashes: [u64; WAYS],
     /// The flows.
     pub flows: [FlowLine; WAYS],
 }
+
+/// In place of a hash: nobody finds the line, and nobody takes it.
+///
+/// Only user space gives a line up, and then frees it: it puts this for the hash, waits until every program
+/// that may have found the line before has ended, reads the line for the last time, makes it all zeros, and
+/// then its hash.
+pub const GIVEN_UP: u64 = 1;
 
 /// A flow in the table.
 #[repr(C)]
@@ -386,7 +393,8 @@ pub struct Spent {
 pub mod loss {
     /// Packets whose entry did not fit in the books.
     pub const BOOKS_FULL: u32 = 0;
-    /// Packets that no flow could be counted for because the table is full.
+    /// Packets that no flow could be counted for because the table is full. They are in the books, but for
+    /// the segments of TCP connections that close: of these, each change of state counts as one packet here.
     pub const FLOWS_FULL: u32 = 1;
     /// Examples that were not sent because the budget of their place was spent.
     pub const EXAMPLES_OVER_BUDGET: u32 = 2;
