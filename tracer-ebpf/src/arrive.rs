@@ -2,12 +2,13 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{Entry, LOOPBACK, flag, kind, program};
+use tracer_ebpf::{Entry, LOOPBACK, LastArrival, flag, kind, program};
 
 use crate::books::{add, enter, last_arrival, watched};
 use crate::flows::count_flow;
 use crate::globals::Kernel;
-use crate::packet::{Direction, Headers, Packet, TCP};
+use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, UDP};
+use crate::socket::is_multicast;
 
 /// `netif_receive_skb(skb)`: after GRO, before generic XDP, taps, tc and the protocol handlers
 /// (`__netif_receive_skb_core`, net/core/dev.c). Loopback is no arrival.
@@ -26,12 +27,18 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
     let headers = Headers::read(network, ethertype, Direction::In);
     let flow = headers.flow(netns);
     if headers.countable
-        && headers.protocol != TCP
+        && headers.protocol == UDP
         && let Some(last) = last_arrival()
     {
         last.flow = flow;
         last.iif = index;
-        last.entered = u32::from(headers.is_for_kernel);
+        if is_multicast(&flow) {
+            begin(last);
+            last.groups += 1;
+        }
+    }
+    if headers.protocol == ICMP || headers.protocol == ICMP6 {
+        message(&headers, netns, index);
     }
     if index == LOOPBACK {
         return 0;
@@ -59,4 +66,30 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
         });
     }
     0
+}
+
+/// An ICMP message arrives.
+#[inline(always)]
+fn message(headers: &Headers, netns: u32, index: u32) {
+    let Some(last) = last_arrival() else {
+        return;
+    };
+    begin(last);
+    last.iif = index;
+    // What is no echo has no identifier, and is nobody's flow.
+    last.flow = if headers.countable {
+        headers.flow(netns)
+    } else {
+        headers.port(netns)
+    };
+    last.replies += u32::from(!headers.is_for_kernel);
+}
+
+/// What arrives and is to go to each socket that wants it begins another list, where the last one has been
+/// delivered.
+#[inline(always)]
+fn begin(last: &mut LastArrival) {
+    if last.ended != 0 {
+        (last.ended, last.replies, last.groups) = (0, 0, 0);
+    }
 }

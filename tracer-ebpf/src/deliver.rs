@@ -124,9 +124,10 @@ pub fn state(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
     let seen = sock.segments_in();
-    let Some(counts) = counts(flow, origin::UNKNOWN) else {
-        lose(loss::FLOWS_FULL, 1);
-        return;
+    let counts = counts(flow, origin::UNKNOWN);
+    let segments = match &counts {
+        Some(counts) => counts.segments,
+        None => 0,
     };
     let entered = match from {
         SYN_SENT => 0,
@@ -134,11 +135,19 @@ fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
         // begins with it), and that is entered as consumed.
         SYN_RECV if to == ESTABLISHED => 1,
         SYN_RECV => seen,
-        // A socket from before the start: what came before now is not ours to count.
-        _ if counts.segments == 0 => seen,
-        _ => counts.segments - 1,
+        // A socket from before the start, or one that the table has no room for: what came before now is not
+        // ours to count, or not known.
+        _ if segments == 0 => seen,
+        _ => segments - 1,
     };
     let new = growth(entered, seen);
+    let Some(counts) = counts else {
+        lose(loss::FLOWS_FULL, if new == 0 { 1 } else { new });
+        if new != 0 {
+            enter_matched(program::STATE, flow.netns, 0, new);
+        }
+        return;
+    };
     if new != 0 && counts.iif == 0 && to != CLOSE {
         // By which device they came is not known yet. A later look will enter them, the last one in any case.
         counts.segments = entered + 1;
@@ -188,29 +197,44 @@ pub fn queued(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A datagram was put in the queue of a socket with the tuple `own`. The tracepoint does not hand it
-/// over, but it is the one that arrived last on this CPU, if that was for this socket.
+/// Takes one away. False where none is left.
+#[inline(always)]
+fn take(left: &mut u32) -> bool {
+    if *left == 0 {
+        return false;
+    }
+    *left -= 1;
+    true
+}
+
+/// A datagram was put in the queue of a socket with the tuple `own`. The tracepoint does not hand it over,
+/// but it is the one that arrived last on this CPU, if that was for this socket. Where it was not, since
+/// others came in the same list, the device is not known: the ledger has it all the same.
 #[inline(always)]
 fn datagram_queued(own: FlowKey, icmp: bool) {
+    let Some(last) = last_arrival() else {
+        return;
+    };
+    last.ended = 1;
     let mut flow = own;
     let mut iif = 0;
     let mut copy = false;
-    if let Some(last) = last_arrival()
-        && last.flow.protocol == own.protocol
+    if last.flow.protocol == own.protocol
         && last.flow.netns == own.netns
         && (icmp || last.flow.local_port == own.local_port)
     {
         iif = last.iif;
         flow = last.flow;
-        // Every raw socket gets a copy of an ICMP message.
-        if icmp || is_multicast(&flow) {
-            copy = last.entered != 0;
-            last.entered = 1;
+        if !icmp && is_multicast(&flow) {
+            copy = !take(&mut last.groups);
         }
     } else if icmp {
-        // A raw socket has its protocol for a port. What is no echo, the kernel uses up itself.
+        // A raw socket has its protocol for a port.
         flow.local_port = 0;
-        copy = true;
+    }
+    if icmp {
+        // Every raw socket gets a copy of every message.
+        copy = !take(&mut last.replies);
     }
     if iif == LOOPBACK {
         // One line for all of a port's peers on this node: they balance its queue, no more.

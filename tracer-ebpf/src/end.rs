@@ -9,12 +9,12 @@ use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
 use tracer_ebpf::{Entry, Example, FlowKey, Place, STACK_DEPTH, Socket, flag, kind, loss, program, record};
 
-use crate::books::{Budget, EVENTS, add, enter, lose, spend, watched};
+use crate::books::{Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
 use crate::deliver::datagram_read;
 use crate::flows::count_flow;
 use crate::globals::{Kernel, config, offset};
 use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
-use crate::socket::{LISTEN, Sock};
+use crate::socket::{LISTEN, Sock, is_multicast};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`: a packet is dropped. Older kernels have no `rx_sk`
 /// (before 6.11) or no `reason` (before 5.17); user space says which.
@@ -48,6 +48,12 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
             count.drop_location = location;
             count.drop_reason = reason;
         });
+        let icmp = end.headers.protocol == ICMP || end.headers.protocol == ICMP6;
+        if (icmp || is_multicast(&flow))
+            && let Some(last) = last_arrival()
+        {
+            last.ended = 1;
+        }
     }
     let budget = spend(
         &Place {
@@ -135,7 +141,7 @@ struct End {
 
 /// Where the ends of packets are put together, for each program that may interrupt another.
 #[map]
-static ENDS: PerCpuArray<(Headers, End)> = PerCpuArray::with_max_entries(program::COUNT, 0);
+static ENDS: PerCpuArray<(Headers, End, u64)> = PerCpuArray::with_max_entries(program::COUNT, 0);
 
 /// Puts a value into a map and hands out what stands there. So the verifier forgets by which way the program
 /// came here, and what the value may therefore be: else it would go on from here anew for each way, and take
@@ -149,6 +155,28 @@ fn joined<T>(mut slot: *mut T, value: T) -> &'static T {
         slot.write(value);
         core::arch::asm!("{0} = {0}", inout(reg) slot, options(nostack));
         &*slot
+    }
+}
+
+/// The receiving socket of `kfree_skb`, null where there is none: most packets have none.
+///
+/// The verifier takes an argument of a tracepoint for never null, unless its own list says otherwise
+/// (`raw_tp_null_args`, kernel/bpf/btf.c), which got this one only in 6.12.17, 6.13.5 and 6.14 (5da7e15fb5a1,
+/// CVE-2025-21852). The kernels from 6.11 to there remove a check of the argument as dead code, and load from
+/// it without the fixup that makes a fault read as zero, which members of arguments have (`PROBE_MEM`): the
+/// kernel would crash. So the check is made on what was written into a map: to the verifier what is read from
+/// there may be any number. Kernels that know better ask for a check of the argument itself: [`Found::by`].
+#[inline(always)]
+fn checked(receiver: Kernel, slot: *mut u64) -> Kernel {
+    // SAFETY: the caller's slot is a place in a map, of this program on this CPU. Volatile: the compiler,
+    // too, must not know that it is the same.
+    unsafe {
+        slot.write_volatile(receiver as u64);
+        if slot.read_volatile() == 0 {
+            core::ptr::null()
+        } else {
+            receiver
+        }
     }
 }
 
@@ -178,13 +206,13 @@ impl End {
         let network = packet.network();
         let direction = if iif == 0 { Direction::Out } else { Direction::In };
         // SAFETY: a valid pointer to this CPU's own value; each member is written before it is read.
-        let (headers, end) = unsafe { (&raw mut (*slot).0, &raw mut (*slot).1) };
+        let (headers, end, socket) = unsafe { (&raw mut (*slot).0, &raw mut (*slot).1, &raw mut (*slot).2) };
         let headers = joined(headers, Headers::read(network, ethertype, direction));
 
         let device = packet.device();
         let dev = device.index();
         let mut netns = device.netns();
-        let receiver = Found::by(receiver);
+        let receiver = Found::by(checked(receiver, socket));
         let own = Found::by(packet.socket());
         let mut socket = receiver.socket;
         if receiver.netns != 0 {

@@ -13,7 +13,8 @@ use crate::globals::config;
 /// `BPF_F_MMAPABLE` (include/uapi/linux/bpf.h): user space reads the table without a call for each flow.
 const MMAPABLE: u32 = 1 << 10;
 
-/// Bound: [`FLOW_SETS`] × [`WAYS`]. Overflow: [`loss::FLOWS_FULL`].
+/// Bound: [`FLOW_SETS`] × [`WAYS`]. Overflow: [`loss::FLOWS_FULL`]. User space frees idle lines, see
+/// [`tracer_ebpf::GIVEN_UP`].
 #[map]
 static FLOWS: Array<FlowSet> = Array::with_max_entries(FLOW_SETS, MMAPABLE);
 
@@ -61,7 +62,9 @@ fn find_in(index: u32, hash: u64) -> Option<&'static mut FlowLine> {
     None
 }
 
-/// Takes a free line for a new flow. Another CPU may take it first, or insert the same flow.
+/// Takes a free line for a new flow. Another CPU may take it first, or insert the same flow. It may even
+/// insert it in an earlier place, that was freed since this one looked there: the first line is then found
+/// from now on, and user space adds the other to it.
 #[inline(never)]
 fn insert(flow: &FlowKey, hash: u64, origin: u32) -> Option<&'static mut FlowLine> {
     for index in flow_sets(hash) {

@@ -46,8 +46,12 @@ pub fn constant<T: Copy>(member: *const T) -> T {
 ///
 /// # Safety
 ///
-/// `base` comes from a tracepoint argument or from a member of one, and `offset` from [`OFFSETS`]. The
-/// verifier checks that a `T` stands there; a fault reads as zero.
+/// `base` is a tracepoint argument or a member of one, and `offset` comes from [`OFFSETS`]. The verifier
+/// checks that a `T` stands there. Behind a member a fault reads as zero (`PROBE_MEM`,
+/// kernel/bpf/verifier.c), null included, but for those that the verifier itself wants checked
+/// (`sk_buff.sk`). Behind an argument nothing is caught: it must be there. Of the arguments that the programs
+/// follow, only one may be null (`raw_tp_null_args`, kernel/bpf/btf.c): the last of `kfree_skb`, see
+/// `end::checked`.
 #[inline(always)]
 pub unsafe fn load<T: Copy>(base: *const u8, offset: u32) -> T {
     // SAFETY: as above. Volatile keeps the width of the access, which the verifier checks.

@@ -136,8 +136,8 @@ pub struct FlowCount {
     pub retransmitted: u64,
     /// Place of the last drop, 0 for none.
     pub drop_location: u64,
-    /// Inode of the socket that this node sends the flow's datagrams or echo requests by, 0 where none is
-    /// known. TCP's sockets tell of themselves.
+    /// Inode of the socket that this node last sent a datagram or echo request of the flow by, 0 where none
+    /// is known. TCP's sockets tell of themselves.
     pub sender: u64,
     /// Reason number of the last drop.
     pub drop_reason: u32,
@@ -160,12 +160,19 @@ pub const FLOW_SETS: u32 = 16_384;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct FlowSet {
-    /// Hashes of the flows, 0 where there is none. Set first: the key follows, and is whole where its hash
-    /// is this one.
+    /// Hashes of the flows, 0 where there is none, [`GIVEN_UP`]. Set first: the key follows, and is whole
+    /// where its hash is this one.
     pub hashes: [u64; WAYS],
     /// The flows.
     pub flows: [FlowLine; WAYS],
 }
+
+/// In place of a hash: nobody finds the line, and nobody takes it.
+///
+/// Only user space gives a line up, and then frees it: it puts this for the hash, waits until every program
+/// that may have found the line before has ended, reads the line for the last time, makes it all zeros, and
+/// then its hash.
+pub const GIVEN_UP: u64 = 1;
 
 /// A flow in the table.
 #[repr(C)]
@@ -340,8 +347,9 @@ pub mod program {
     pub const COUNT: u32 = 8;
 }
 
-/// The packet that arrived last on a CPU. What its processing leads to happens on the same CPU, before
-/// the next arrival or, where the driver hands over lists, before those of the next list.
+/// The datagram that arrived last on a CPU. What its processing leads to happens on the same CPU, before the
+/// next arrival or, where the driver hands over lists, before those of the next list: all of a list arrive
+/// before the first of them is delivered.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LastArrival {
@@ -349,9 +357,14 @@ pub struct LastArrival {
     pub flow: FlowKey,
     /// The device by which it came.
     pub iif: u32,
-    /// Whether it is not to be entered as queued, because it has been, or because the kernel uses it up
-    /// itself and sockets get no more than copies.
-    pub entered: u32,
+    /// Echo replies of its list that no socket has got yet. What raw and ping sockets get beyond that are
+    /// copies, also of the messages that the kernel uses up itself.
+    pub replies: u32,
+    /// The same for datagrams to a group, which all its members get.
+    pub groups: u32,
+    /// 1 where something has been delivered or dropped since `replies` or `groups` rose: what makes them rise
+    /// next begins a new list.
+    pub ended: u32,
 }
 
 /// Key of the budget for examples.
@@ -380,7 +393,8 @@ pub struct Spent {
 pub mod loss {
     /// Packets whose entry did not fit in the books.
     pub const BOOKS_FULL: u32 = 0;
-    /// Packets that no flow could be counted for because the table is full.
+    /// Packets that no flow could be counted for because the table is full. They are in the books, but for
+    /// the segments of TCP connections that close: of these, each change of state counts as one packet here.
     pub const FLOWS_FULL: u32 = 1;
     /// Examples that were not sent because the budget of their place was spent.
     pub const EXAMPLES_OVER_BUDGET: u32 = 2;
@@ -590,7 +604,7 @@ const _: () = {
     assert!(size_of::<Tallies>() == TALLIES * 56);
     assert!(size_of::<Place>() == 16);
     assert!(size_of::<Spent>() == 16);
-    assert!(size_of::<LastArrival>() == 56);
+    assert!(size_of::<LastArrival>() == 64);
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);

@@ -45,8 +45,12 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
         let began = headers.origin(Direction::Out);
         count_flow(&headers.flow(netns), began, packets, |count| {
             add(&mut count.sent, packets);
-            if count.sender == 0 && headers.protocol != TCP && began == origin::LOCAL {
-                count.sender = sender(packet, &headers, netns);
+            if headers.protocol != TCP && began == origin::LOCAL {
+                // A process that was started anew on the same port has another socket.
+                let sender = sender(packet, &headers, netns);
+                if sender != 0 && sender != count.sender {
+                    count.sender = sender;
+                }
             }
         });
     }

@@ -2,7 +2,8 @@
 //!
 //! Events are recorded as they are (see [`crate::trace`]) and replayed into the same model, so they
 //! carry names, not numbers that only the running kernel could explain. Counts are cumulative since
-//! the start, which makes each event idempotent and a lost one harmless.
+//! the start (those of a flow since its `life` began), which makes each event idempotent and a lost one
+//! harmless.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -308,11 +309,15 @@ pub enum Origin {
     Remote,
 }
 
-/// What a flow has counted since the start.
+/// What a flow has counted since the start, or since the last time that its place was given away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowCount {
     /// The flow.
     pub flow: FlowKey,
+    /// Another number than before where the flow's place in the table of flows had been given away, since it
+    /// was idle: all counts then began at 0 once more. It only rises.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub life: u32,
     /// Who began.
     pub origin: Origin,
     /// Device of the last arrival.
@@ -342,6 +347,10 @@ pub struct FlowCount {
     /// by [`Socket`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<Owner>>,
+}
+
+fn is_first(life: &u32) -> bool {
+    *life == 0
 }
 
 /// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected
@@ -446,7 +455,8 @@ pub struct Losses {
     pub ring_full: u64,
     /// Packets whose entry did not fit in the books: the ledger lacks them.
     pub map_full: u64,
-    /// Packets that no flow could be counted for because the table was full. The ledger has them.
+    /// Packets that no flow could be counted for because the table was full. The ledger has them, but for the
+    /// segments of TCP connections that close: of these, each change of state counts as one packet here.
     pub flows_full: u64,
     /// Times that a place did not fit in the table of example budgets.
     pub places_full: u64,

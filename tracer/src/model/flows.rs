@@ -49,6 +49,10 @@ pub(crate) struct Flow {
     pub owner: Option<Arc<Owner>>,
     /// As it was told, with those.
     dropped_as_told: u64,
+    /// See [`FlowCount::life`].
+    life: u32,
+    /// What it had counted in its lives before this one, where it had any.
+    earlier: Option<Box<Earlier>>,
     /// Twins were seen.
     has_twins: bool,
     /// When it was last told to have grown.
@@ -64,6 +68,18 @@ pub(crate) struct Flow {
     /// Since when it was starved at the last tick: packets arrive for it and reach no socket, or it asks and
     /// nothing arrives. `None` where it was not.
     pub starved: Option<u64>,
+}
+
+/// What a flow had counted when its counts began at 0 once more.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    arrived: u64,
+    sent: u64,
+    matched: u64,
+    queued: u64,
+    read: u64,
+    dropped: u64,
+    retransmitted: u64,
 }
 
 /// By how much a flow grew.
@@ -103,7 +119,44 @@ impl Flow {
                 .is_some_and(|drop| signature(&drop.0, &drop.1.symbol))
     }
 
+    /// What it has counted in all its lives.
+    fn whole(&mut self, mut count: FlowCount) -> FlowCount {
+        if count.life != self.life {
+            self.life = count.life;
+            self.earlier = Some(Box::new(Earlier {
+                arrived: self.arrived,
+                sent: self.sent,
+                matched: self.matched,
+                queued: self.queued,
+                read: self.read,
+                dropped: self.dropped_as_told,
+                retransmitted: self.retransmitted,
+            }));
+        }
+        if let Some(earlier) = &self.earlier {
+            for (count, earlier) in [
+                (&mut count.arrived, earlier.arrived),
+                (&mut count.sent, earlier.sent),
+                (&mut count.matched, earlier.matched),
+                (&mut count.queued, earlier.queued),
+                (&mut count.read, earlier.read),
+                (&mut count.dropped, earlier.dropped),
+                (&mut count.retransmitted, earlier.retransmitted),
+            ] {
+                *count = count.saturating_add(earlier);
+            }
+        }
+        count
+    }
+
     fn update(&mut self, at: u64, count: &FlowCount) -> Growth {
+        let whole;
+        let count = if count.life != self.life || self.earlier.is_some() {
+            whole = self.whole(count.clone());
+            &whole
+        } else {
+            count
+        };
         let mut grown = Growth {
             arrived: growth(self.arrived, count.arrived),
             sent: growth(self.sent, count.sent),
@@ -127,7 +180,8 @@ impl Flow {
             _ => grown.sent,
         };
 
-        if count.origin != Origin::Unknown {
+        // In a later life it is only who broke the silence.
+        if self.origin == Origin::Unknown {
             self.origin = count.origin;
         }
         if count.iif != 0 {
@@ -198,12 +252,16 @@ impl Flow {
 pub(crate) struct Flows {
     flows: BTreeMap<FlowKey, Box<Flow>>,
     other: u64,
-    has_forgotten: bool,
+    /// The last life that was told of any flow.
+    life: u32,
+    /// That life when flows were last forgotten, `None` where none ever were.
+    forgotten: Option<u32>,
 }
 
 impl Flows {
     /// A flow was told. `None` where the table is full: then it is counted in [`Self::other`].
     pub(crate) fn count(&mut self, at: u64, count: &FlowCount) -> Option<Growth> {
+        self.life = self.life.max(count.life);
         if let Some(known) = self.flows.get_mut(&count.flow) {
             return Some(known.update(at, count));
         }
@@ -212,8 +270,14 @@ impl Flows {
             self.other = self.other.saturating_add(1);
             return None;
         }
-        let mut grown = self.flows.entry(count.flow).or_default().update(at, count);
-        if self.has_forgotten {
+        let flow = self.flows.entry(count.flow).or_insert_with(|| {
+            Box::new(Flow {
+                life: count.life,
+                ..Flow::default()
+            })
+        });
+        let mut grown = flow.update(at, count);
+        if self.forgotten >= Some(count.life) {
             // It may be one of those: then what it queued is accounted for already.
             (grown.queued, grown.read) = (0, 0);
         }
@@ -255,7 +319,9 @@ impl Flows {
         }
         self.flows
             .retain(|key, flow| now.saturating_sub(flow.last) <= IDLE || has_socket(key));
-        self.has_forgotten |= self.flows.len() < before;
+        if self.flows.len() < before {
+            self.forgotten = Some(self.life);
+        }
     }
 }
 

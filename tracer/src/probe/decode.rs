@@ -42,9 +42,11 @@ impl Names<'_> {
         })
     }
 
-    pub(super) fn flow(&mut self, key: &wire::FlowKey, count: &wire::FlowCount) -> FlowCount {
+    pub(super) fn flow(&mut self, line: &wire::FlowLine, life: u32) -> FlowCount {
+        let wire::FlowLine { key, count } = line;
         FlowCount {
             flow: flow_key(key),
+            life,
             origin: match count.origin {
                 wire::origin::LOCAL => Origin::Local,
                 wire::origin::REMOTE => Origin::Remote,

@@ -95,10 +95,10 @@ impl Probe {
                 body: Body::Entry(entry),
             });
         }
-        counters.flows.changed(&mut |line| {
+        counters.flows.changed(now, &mut |line, life| {
             let flow = FlowCount {
                 owner: owners.by_socket(line.count.sender, 0).map(Box::new),
-                ..names.flow(&line.key, &line.count)
+                ..names.flow(line, life)
             };
             tell(Event {
                 at: now,

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use super::btf::Btf;
 use crate::event::{Capability, CapabilityState, Location};
@@ -12,13 +14,23 @@ const LIST: &str = "/proc/kallsyms";
 /// Enough of the list to know whether its addresses are hidden: some hundred functions.
 const SAMPLE: u64 = 1 << 16;
 
-/// The kernel's functions, by address. Read once, when the first address is asked for.
+/// What is this old may lack modules that were loaded since, and is read once more for an address of theirs.
+const STALE: Duration = Duration::from_secs(1);
+/// Longest function of a module that is taken for one: the list says where a function begins, and of the last
+/// one before another module nothing says where it ends.
+const LONGEST: u64 = 1 << 16;
+
+/// The kernel's functions, by address. Read when the first address is asked for, and again for new ones that
+/// are not in the kernel's own text: modules, and BPF programs, come and go.
 #[derive(Default)]
 pub struct Symbols {
     /// Start addresses, ascending, with the place of the name in `names`.
     starts: Vec<(u64, u32)>,
     names: String,
-    read: bool,
+    /// The kernel's own text, empty where the list does not tell.
+    text: Range<u64>,
+    read: Option<Instant>,
+    /// What was said once is said again: lines in the books are told from one another by it.
     resolved: HashMap<u64, Location>,
 }
 
@@ -60,15 +72,25 @@ impl Symbols {
         if let Some(location) = self.resolved.get(&address) {
             return location.clone();
         }
-        if !self.read {
-            self.read = true;
-            if let Ok(text) = fs::read(LIST) {
-                self.parse(&text);
-            }
-        }
+        self.refresh(address, Instant::now(), || fs::read(LIST));
         let location = self.find(address);
         self.resolved.insert(address, location.clone());
         location
+    }
+
+    /// Reads the list, where it may lack this address.
+    fn refresh(&mut self, address: u64, now: Instant, list: impl FnOnce() -> io::Result<Vec<u8>>) {
+        let lasts = |read: Instant| self.text.contains(&address) || now.duration_since(read) < STALE;
+        if self.read.is_some_and(lasts) {
+            return;
+        }
+        self.read = Some(now);
+        if let Ok(text) = list() {
+            self.starts.clear();
+            self.names.clear();
+            self.text = 0..0;
+            self.parse(&text);
+        }
     }
 
     /// Takes lines of `ADDRESS TYPE NAME [MODULE]`. Addresses are zero for who may not see them.
@@ -91,6 +113,11 @@ impl Symbols {
                 return;
             };
             if address != 0 {
+                match name {
+                    "_stext" => self.text.start = address,
+                    "_etext" => self.text.end = address,
+                    _ => {}
+                }
                 self.starts.push((address, start));
                 self.names.push_str(name);
                 self.names.push('\n');
@@ -114,6 +141,9 @@ impl Symbols {
             return unknown();
         };
         let (start, name) = self.starts[index];
+        if !self.text.contains(&address) && address - start >= LONGEST {
+            return unknown();
+        }
         let Ok(offset) = u32::try_from(address - start) else {
             return unknown();
         };
@@ -176,31 +206,62 @@ impl Reasons {
 mod tests {
     use super::*;
 
+    const LINES: &str = "ffffffff81000100 T _stext\nffffffff81000200 t ip_forward\n\
+                         ffffffff81000100 T ip_rcv.constprop.0\nffffffff81000180 d data\ngarbage\n\
+                         ffffffff82000000 T _etext\nffffffffc0000000 t nft_do_chain\t[nf_tables]\n";
+
+    fn at(symbols: &Symbols, address: u64) -> String {
+        symbols.find(address).to_string()
+    }
+
     #[test]
     fn addresses_are_found_within_their_function() {
-        let mut symbols = Symbols {
-            read: true,
-            ..Symbols::default()
+        let mut symbols = Symbols::default();
+        symbols.parse(LINES.as_bytes());
+        assert_eq!(at(&symbols, 0xffff_ffff_8100_0100), "ip_rcv+0x0");
+        assert_eq!(at(&symbols, 0xffff_ffff_8100_01ff), "ip_rcv+0xff");
+        assert_eq!(at(&symbols, 0xffff_ffff_8100_0204), "ip_forward+0x4");
+        // Within the kernel's own text the next function tells where one ends.
+        assert_eq!(at(&symbols, 0xffff_ffff_8104_0200), "ip_forward+0x40000");
+        assert_eq!(at(&symbols, 0xffff_ffff_c000_0010), "nft_do_chain+0x10");
+        assert_eq!(at(&symbols, 0xffff_ffff_c001_0000), "0xffffffffc0010000");
+        assert_eq!(at(&symbols, 0x10), "0x10");
+    }
+
+    #[test]
+    fn modules_that_are_loaded_later_are_found() {
+        let later = format!("{LINES}ffffffffc0002000 t vxlan_rcv\t[vxlan]\n");
+        let (start, mut reads) = (Instant::now(), 0);
+        let mut symbols = Symbols::default();
+        let mut ask = |address: u64, after: u64, list: &str| {
+            symbols.refresh(address, start + Duration::from_millis(after), || {
+                reads += 1;
+                Ok(list.as_bytes().to_vec())
+            });
+            (at(&symbols, address), reads)
         };
-        symbols.parse(
-            b"ffffffff81000200 t ip_forward\nffffffff81000100 T ip_rcv.constprop.0\n\
-              ffffffff81000180 d data\ngarbage\nffffffffc0000000 t nft_do_chain\t[nf_tables]\n",
+        let (core, module) = (0xffff_ffff_8100_0204, 0xffff_ffff_c000_2010);
+        assert_eq!(ask(core, 0, LINES), ("ip_forward+0x4".to_owned(), 1));
+        // The kernel's own text stays as it is.
+        assert_eq!(ask(core, 5000, &later).1, 1);
+        assert_eq!(ask(module, 5000, &later), ("vxlan_rcv+0x10".to_owned(), 2));
+        // A list is good for a while.
+        assert_eq!(ask(0xffff_ffff_c100_0000, 5999, &later).1, 2);
+        assert_eq!(
+            ask(0xffff_ffff_c100_0000, 6000, &later),
+            ("0xffffffffc1000000".to_owned(), 3)
         );
-        let at = |symbols: &mut Symbols, address| symbols.locate(address).to_string();
-        assert_eq!(at(&mut symbols, 0xffff_ffff_8100_0100), "ip_rcv+0x0");
-        assert_eq!(at(&mut symbols, 0xffff_ffff_8100_01ff), "ip_rcv+0xff");
-        assert_eq!(at(&mut symbols, 0xffff_ffff_8100_0204), "ip_forward+0x4");
-        assert_eq!(at(&mut symbols, 0xffff_ffff_c000_0010), "nft_do_chain+0x10");
-        assert_eq!(at(&mut symbols, 0x10), "0x10");
+        // What cannot be read leaves what was.
+        symbols.refresh(module, start + Duration::from_secs(60), || {
+            Err(io::ErrorKind::NotFound.into())
+        });
+        assert_eq!(at(&symbols, module), "vxlan_rcv+0x10");
     }
 
     #[test]
     fn addresses_that_are_hidden_are_not_taken_for_names() {
-        let mut symbols = Symbols {
-            read: true,
-            ..Symbols::default()
-        };
+        let mut symbols = Symbols::default();
         symbols.parse(b"0000000000000000 T ip_rcv\n0000000000000000 T ip_forward\n");
-        assert_eq!(symbols.locate(0xffff_ffff_8100_0100).symbol, "0xffffffff81000100");
+        assert_eq!(symbols.find(0xffff_ffff_8100_0100).symbol, "0xffffffff81000100");
     }
 }

@@ -80,6 +80,23 @@ fn a_flow_that_pauses_for_long_counts_nothing_twice() {
 }
 
 #[test]
+fn a_flow_whose_place_was_given_away_counts_on() {
+    let mut story = Story::begin();
+    // The same counts, but of another life each: three datagrams, and nobody reads them.
+    for life in [0, 2, 7] {
+        story
+            .count(udp(5000, "192.0.2.10", 53), |flow| {
+                (flow.life, flow.sent, flow.arrived, flow.queued) = (life, 1, 1, 1);
+            })
+            .arrived(Protocol::Udp, 1)
+            .add(line(Fate::Queued, Protocol::Udp), 1)
+            .tick();
+    }
+    let ledger = story.report().ledger;
+    assert_eq!((ledger.delivered, ledger.queued), (0, 3));
+}
+
+#[test]
 fn a_forgotten_flow_that_comes_back_queues_nothing_twice() {
     let mut story = Story::begin();
     let key = udp(123, "192.0.2.10", 123);

@@ -146,9 +146,19 @@ fn state() -> impl Strategy<Value = SocketState> {
 fn flow_count() -> BoxedStrategy<FlowCount> {
     let origin = prop_oneof![Just(Origin::Unknown), Just(Origin::Local), Just(Origin::Remote)];
     let last_drop = proptest::option::of((reason(), location()));
-    (flow(), origin, 0..4_u32, vec(count(), 9), last_drop, owner())
-        .prop_map(|(flow, origin, iif, counts, last_drop, owner)| FlowCount {
+    let life = prop_oneof![4 => Just(0), 1 => 0..4_u32];
+    (
+        flow(),
+        life,
+        origin,
+        0..4_u32,
+        vec(count(), 9),
+        last_drop,
+        owner(),
+    )
+        .prop_map(|(flow, life, origin, iif, counts, last_drop, owner)| FlowCount {
             flow,
+            life,
             origin,
             iif,
             arrived: counts[0],

@@ -208,6 +208,7 @@ impl Story {
     pub(crate) fn count(&mut self, key: FlowKey, change: impl FnOnce(&mut FlowCount)) -> &mut Self {
         let flow = self.flows.entry(key).or_insert_with(|| FlowCount {
             flow: key,
+            life: 0,
             origin: Origin::Unknown,
             iif: 0,
             arrived: 0,

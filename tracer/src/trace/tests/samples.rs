@@ -224,6 +224,7 @@ pub(super) fn every_kind() -> Vec<Event> {
         }),
         Body::Flow(FlowCount {
             flow: tcp4(),
+            life: 3,
             origin: Origin::Local,
             iif: 2,
             arrived: 10,
@@ -425,6 +426,7 @@ impl Random {
             4 => Body::Flow(FlowCount {
                 owner: self.flip().then(|| Box::new(self.owner())),
                 flow: self.flow(),
+                life: self.number() as u32,
                 origin: [Origin::Unknown, Origin::Local, Origin::Remote][self.below(3)],
                 iif: self.number() as u32,
                 arrived: self.number(),
