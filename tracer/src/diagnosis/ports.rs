@@ -144,7 +144,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
         })
         .collect();
     let mut remedy = Vec::new();
-    if let Some(unit) = &unit {
+    if let Some(unit) = worst.owner.and_then(words::managed_unit) {
         check.push(format!("systemctl status {unit}"));
         check.push(format!("journalctl -u {unit} -n 50"));
         remedy.push(format!(

@@ -14,6 +14,10 @@ use crate::event;
 
 /// Where `ip netns add` puts names.
 const NAMES: &str = "/run/netns";
+/// What the tracer's own namespace is called.
+const HOST: &str = "host";
+/// What a namespace without a name is called begins with this, and with the id of a process in it.
+const OF_PROCESS: &str = "pid:";
 
 /// A network namespace: its inode, what the user calls it, and where it is found.
 ///
@@ -100,7 +104,7 @@ impl Netns {
     /// # Errors
     /// Where /proc is not mounted.
     pub fn current() -> Result<Self, Error> {
-        Self::at("host".to_owned(), PathBuf::from("/proc/self/ns/net"))
+        Self::at(HOST.to_owned(), PathBuf::from("/proc/self/ns/net"))
     }
 
     /// The one that the user names: a name as in `ip netns list`, or with a `/` in it the path of a
@@ -114,7 +118,13 @@ impl Netns {
         } else {
             Path::new(NAMES).join(name_or_path)
         };
-        Self::at(name_or_path.to_owned(), path)
+        // By these names those are called that have none, so that nobody takes it for one of them.
+        let name = if name_or_path == HOST || name_or_path.starts_with(OF_PROCESS) {
+            path.display().to_string()
+        } else {
+            name_or_path.to_owned()
+        };
+        Self::at(name, path)
     }
 
     /// The current one, those with a name, and one for each other that a process lives in (called
@@ -146,7 +156,7 @@ impl Netns {
                         let command = super::owners::command(pid).unwrap_or_default();
                         namespaces.push(Self {
                             inode,
-                            name: format!("pid:{pid} {command}"),
+                            name: format!("{OF_PROCESS}{pid} {command}"),
                             path,
                         });
                     }
