@@ -209,6 +209,22 @@ fn an_unknown_capability_is_named_with_those_that_there_are() {
 }
 
 #[test]
+fn to_see_nothing_at_all_is_refused() {
+    let args = [
+        "diagnose",
+        "--for",
+        "1s",
+        "--without",
+        "arrivals",
+        "--without",
+        "drops",
+    ];
+    let ended = ended(command(&args).unwrap());
+    assert_refused(&ended, "--without");
+    assert!(!ended.stderr.contains("kernel"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_recording_that_cannot_be_made_is_named_and_nothing_is_overwritten() {
     let folder = Folder::new().unwrap();
     let there = folder.write("there.pcapng", b"precious").unwrap();
