@@ -151,8 +151,8 @@ fn assert_a_hang_up_ends(args: &[&str], ready: impl Fn(&mut Child, &Terminal)) {
     ready(&mut child, &terminal);
     terminal.hang_up().unwrap();
     let status = wait_for_end(&mut child, PATIENCE).unwrap();
-    // 1 is a diagnosis that found something; a panic would be 101.
-    assert!(matches!(status.code(), Some(0 | 1)), "{status}");
+    // A diagnosis may have found something, or not have seen enough yet; a panic would be 101.
+    assert!(matches!(status.code(), Some(0..=2)), "{status}");
 }
 
 fn shows_something(terminal: &Terminal) {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::output::{print, say};
 use super::stop::Stop;
-use super::{FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
+use super::{COULD_NOT_RUN, FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
 use crate::model::Model;
 use crate::session::Session;
 use crate::trace;
@@ -45,10 +45,16 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
     };
     // Whoever reads only the first line still wants the right exit code.
     print(&text)?;
-    Ok(if report.failure_found() {
-        ExitCode::from(FAILURE_FOUND)
-    } else {
-        ExitCode::SUCCESS
+    if report.failure_found() {
+        return Ok(ExitCode::from(FAILURE_FOUND));
+    }
+    // Who asks by a script whether the node is healthy must not be told that it is.
+    Ok(match report.undecided() {
+        Some(why) => {
+            say(&why);
+            ExitCode::from(COULD_NOT_RUN)
+        }
+        None => ExitCode::SUCCESS,
     })
 }
 

@@ -22,7 +22,7 @@ use crate::watch;
 const FAILURE_FOUND: u8 = 1;
 /// What is asked to last longer than a year is a slip.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
-/// Exit code: the tracer could not do what was asked.
+/// Exit code: the tracer could not do what was asked, or cannot tell.
 const COULD_NOT_RUN: u8 = 2;
 
 /// Shows packets that reach this node and never reach a socket, and says why.
@@ -39,7 +39,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Watch for a while, print what was found, and exit: 0 healthy, 1 a failure mode found, 2 could not run
+    /// Watch for a while, print what was found, and exit: 0 healthy, 1 a failure mode found, 2 could not run,
+    /// or could not tell
     Diagnose(diagnose::Arguments),
     /// Show a recording again
     Replay(replay::Arguments),
