@@ -4,10 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -406,6 +406,67 @@ fn a_diagnosis_that_is_cut_short_still_reports() {
     lab::process::send(child.id(), libc::SIGINT).unwrap();
     let ended = finish(&mut child).unwrap();
     assert!(ended.report().unwrap()["window"]["seconds"].as_f64().unwrap() < 50.0);
+}
+
+/// A pipe that takes nothing more until it is read.
+fn full_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let flags = |flags: libc::c_int| {
+        // SAFETY: a system call without pointers, on an open descriptor.
+        let done = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETFL, flags) };
+        assert_ne!(done, -1);
+    };
+    flags(libc::O_NONBLOCK);
+    while (&writer).write(b"\n").is_ok() {}
+    flags(0);
+    (reader, writer)
+}
+
+/// A tracer whose plain text nobody reads, some blocks after its start, and its recording.
+fn unread(lab: &Lab, folder: &Folder) -> (Child, PipeReader, PathBuf) {
+    let file = folder.file("all.pcapng");
+    let args = ["--plain", "--record", file.to_str().unwrap()];
+    let (reader, writer) = full_pipe();
+    let child = on_node(lab, &args).unwrap().stdout(writer).spawn().unwrap();
+    // It is written at each round; there are two rounds to a block.
+    let recorded = || fs::metadata(&file).map_or(0, |file| file.len());
+    for _ in 0..8 {
+        let before = recorded();
+        let end = Instant::now() + PATIENCE;
+        while recorded() <= before {
+            assert!(Instant::now() < end, "the recording does not grow");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    (child, reader, file)
+}
+
+/// As before `less`, which reads no more than it shows: the tracer goes on, and listens to signals.
+#[test]
+fn a_reader_that_stops_reading_does_not_keep_a_signal_from_ending_it() {
+    let (lab, folder) = (busy(), Folder::new().unwrap());
+    let (mut child, _reader, file) = unread(&lab, &folder);
+    lab::process::send(child.id(), libc::SIGTERM).unwrap();
+    let ended = finish(&mut child).unwrap();
+    assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(0), ""));
+    let args = ["diagnose", "--trace", file.to_str().unwrap()];
+    let replayed = run(&mut command(&args).unwrap(), |_| Ok(())).unwrap();
+    assert_eq!(replayed.stderr, "", "the recording is whole");
+}
+
+#[test]
+fn a_reader_that_reads_again_is_told_what_was_left_out() {
+    let (lab, folder) = (busy(), Folder::new().unwrap());
+    let (mut child, reader, _) = unread(&lab, &folder);
+    let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
+    let first = lines.find(|line| !line.is_empty()).unwrap();
+    assert!(first.contains(" UTC  "), "{first}");
+    let told = lines.find(|line| line.starts_with("  left out: "));
+    let told = told.unwrap_or_else(|| panic!("nothing is told: {:?}", finish(&mut child)));
+    assert!(told.ends_with("that nobody read in time"), "{told}");
+    assert!(lines.next().unwrap().contains(" UTC  "));
+    drop(lines);
+    assert_eq!(finish(&mut child).unwrap().status.code(), Some(0));
 }
 
 #[test]

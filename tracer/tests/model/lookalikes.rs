@@ -467,12 +467,6 @@ fn nothing_at_all_is_unknown() {
     let mut story = Story::begin();
     story.idle(10);
     assert_eq!(story.report().place, Where::Unknown);
-    assert!(
-        story
-            .report()
-            .undecided()
-            .unwrap()
-            .contains("nothing arrived in")
-    );
+    assert!(story.report().undecided().unwrap().contains("nothing arrived in"));
     assert_nothing(&story);
 }
