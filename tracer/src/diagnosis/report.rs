@@ -100,6 +100,26 @@ fn counts(verdict: &Verdict) -> bool {
     verdict.confidence >= Confidence::Strong
 }
 
+/// The verdicts as they stand: what a recording must not lose when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    place: Where,
+    verdicts: Vec<(String, Confidence)>,
+}
+
+/// How the verdicts stand now.
+#[must_use]
+pub fn standing(model: &Model) -> Standing {
+    let verdicts = verdicts(model, 0);
+    Standing {
+        place: place(model, &verdicts),
+        verdicts: verdicts
+            .into_iter()
+            .map(|verdict| (verdict.id, verdict.confidence))
+            .collect(),
+    }
+}
+
 /// All verdicts: those that count first, then in the order of the rules.
 fn verdicts(model: &Model, most: usize) -> Vec<Verdict> {
     let mut verdicts: Vec<Verdict> = RULES
