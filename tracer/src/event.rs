@@ -389,9 +389,9 @@ impl SocketState {
 /// A process and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
-    /// Process id in the tracer's own pid namespace.
+    /// Process id in the tracer's own pid namespace, 0 where no process is known but where it belongs is.
     pub pid: u32,
-    /// Its command (`/proc/PID/comm`).
+    /// Its command (`/proc/PID/comm`), empty where no process is known.
     pub command: String,
     /// Path of its cgroup, empty where unknown.
     pub cgroup: String,

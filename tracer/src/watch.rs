@@ -279,7 +279,7 @@ impl probe::Owners for Known {
         self.owners.opened(inode, pid, command, self.now)
     }
 
-    fn by_socket(&mut self, inode: u64, _cgroup: u64) -> Option<Owner> {
-        self.owners.by_inode(inode, self.now).cloned()
+    fn by_socket(&mut self, inode: u64, cgroup: u64) -> Option<Owner> {
+        self.owners.by_socket(inode, cgroup, self.now)
     }
 }

@@ -524,4 +524,18 @@ fn a_process_in_a_unit_is_named_by_pid_and_its_cgroup_by_id() {
     );
     drop(process);
     assert_eq!(Owners::by_pid(pid), None);
+
+    // Nobody has a socket of it any more: its group is still known.
+    let owner = owners.by_socket(0, id, 0).unwrap();
+    assert_eq!(
+        (owner.pid, owner.command.as_str(), owner.unit.as_str()),
+        (0, "", "test.service")
+    );
+    assert_eq!(owner.cgroup, path);
+    let root = service.0.parent().unwrap().parent().unwrap();
+    let root = fs::metadata(root).unwrap().ino();
+    assert!(owners.by_cgroup(root, 0).is_some());
+    for nobodys in [root, 0, u64::MAX] {
+        assert_eq!(owners.by_socket(0, nobodys, u64::MAX), None);
+    }
 }

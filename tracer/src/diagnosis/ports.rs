@@ -240,7 +240,7 @@ fn unread(model: &Model) -> Option<Finding> {
             .iter()
             .filter(|(key, flow)| Port::of(key) == *port && flow.last >= queue.waiting_since),
     );
-    let owner = suffering.owner();
+    let owner = suffering.owner().filter(|owner| owner.pid != 0);
     // A socket that nobody is known to have may be the kernel's own.
     let confidence = if owner.is_some() {
         Confidence::Strong

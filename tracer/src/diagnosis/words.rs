@@ -38,8 +38,16 @@ pub(super) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
     names
 }
 
-/// `curl[123] (web.service)`
+/// `curl[123] (web.service)`; the unit alone, or else the group, where no process is known.
 pub(super) fn owner(owner: &Owner) -> String {
+    if owner.pid == 0 {
+        let known = if owner.unit.is_empty() {
+            &owner.cgroup
+        } else {
+            &owner.unit
+        };
+        return known.clone();
+    }
     let unit = if owner.unit.is_empty() {
         String::new()
     } else {
@@ -151,6 +159,22 @@ pub(super) fn span(nanoseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_owner_is_a_process_that_is_not_known() {
+        let told = |pid, command: &str, unit: &str| {
+            owner(&Owner {
+                pid,
+                command: command.to_owned(),
+                cgroup: "/pods/1".to_owned(),
+                unit: unit.to_owned(),
+            })
+        };
+        assert_eq!(told(7, "curl", "web.service"), "curl[7] (web.service)");
+        assert_eq!(told(7, "curl", ""), "curl[7]");
+        assert_eq!(told(0, "", "web.service"), "web.service");
+        assert_eq!(told(0, "", ""), "/pods/1");
+    }
 
     #[test]
     fn what_is_not_plainly_safe_is_one_quoted_word() {

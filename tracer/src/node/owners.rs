@@ -102,6 +102,25 @@ impl Owners {
         self.cgroups.by_id(id, now)
     }
 
+    /// Who has a socket: the process, as [`Owners::by_inode`] says; where none is found, as for a socket that its
+    /// process has closed, the group that it was made in, without process (pid 0). `None` where that is the root,
+    /// which says nothing, as on machines whose groups are all of cgroup v1.
+    pub fn by_socket(&mut self, inode: u64, cgroup: u64, now: u64) -> Option<Owner> {
+        if let Some(owner) = self.by_inode(inode, now) {
+            return Some(owner.clone());
+        }
+        if cgroup == 0 {
+            return None;
+        }
+        let Cgroup { path, unit } = self.by_cgroup(cgroup, now)?.clone();
+        (path != "/").then_some(Owner {
+            pid: 0,
+            command: String::new(),
+            cgroup: path,
+            unit,
+        })
+    }
+
     /// Sets the owners of sockets that have none yet.
     pub fn fill(&mut self, sockets: &mut [Socket], now: u64) {
         for socket in sockets.iter_mut().filter(|socket| socket.owner.is_none()) {
@@ -187,9 +206,9 @@ impl Opened {
 }
 
 /// Sockets that no process had: the kernel's own, and those of processes that have ended. A look at every process
-/// for each of them, again and again, would find nothing.
+/// for each of them, again and again, would find nothing. Likewise groups that have been removed.
 #[derive(Debug, Default)]
-struct Nobodys {
+pub(super) struct Nobodys {
     /// By inode, when it was looked for.
     missed: HashMap<u64, u64>,
     /// When all processes were looked at last.
@@ -201,18 +220,18 @@ impl Nobodys {
     /// another (`SCM_RIGHTS`).
     const WHILE: u64 = 30_000_000_000;
 
-    fn contains(&self, inode: u64, now: u64) -> bool {
+    pub(super) fn contains(&self, inode: u64, now: u64) -> bool {
         let missed = self.missed.get(&inode);
         missed.is_some_and(|at| now.saturating_sub(*at) < Self::WHILE)
     }
 
-    fn looked(&mut self, now: u64) {
+    pub(super) fn looked(&mut self, now: u64) {
         self.looked = Some(now);
         self.missed.retain(|_, at| now.saturating_sub(*at) < Self::WHILE);
     }
 
     /// No process is known to have it; it is nobody's if all processes were looked at just now.
-    fn missed(&mut self, inode: u64, now: u64) {
+    pub(super) fn missed(&mut self, inode: u64, now: u64) {
         if self.looked == Some(now) {
             self.missed.insert(inode, now);
         }

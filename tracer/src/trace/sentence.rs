@@ -211,9 +211,13 @@ fn protocol(key: &EntryKey) -> String {
 fn holder(flow: &FlowKey, at: SocketState, owner: Option<&Owner>) -> String {
     let mut text = format!("{flow}, {}", state(at));
     if let Some(owner) = owner {
-        text += &format!(", {}[{}]", owner.command, owner.pid);
+        if owner.pid != 0 {
+            text += &format!(", {}[{}]", owner.command, owner.pid);
+        }
         if !owner.unit.is_empty() {
             text += &format!(", unit {}", owner.unit);
+        } else if owner.pid == 0 {
+            text += &format!(", cgroup {}", owner.cgroup);
         }
     }
     text

@@ -230,7 +230,9 @@ impl Writer {
             entry.field("SYSLOG_IDENTIFIER", "tracer");
             entry.field("PRIORITY", priority(&event.body));
             if let Some(owner) = owner(&event.body) {
-                entry.field("_PID", &owner.pid.to_string());
+                if owner.pid != 0 {
+                    entry.field("_PID", &owner.pid.to_string());
+                }
                 if !owner.unit.is_empty() {
                     entry.field("UNIT", &owner.unit);
                 }
