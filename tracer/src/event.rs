@@ -26,6 +26,8 @@ pub enum Body {
     Start(Start),
     /// A capability is there, or why it is not.
     Capability(Capability),
+    /// A network namespace that is watched from now on, beside those of the start; or what one is called now.
+    Namespace(Namespace),
     /// A network device of a watched namespace.
     Device(Device),
     /// A line in the books: all packets with one fate.
@@ -57,7 +59,7 @@ pub struct Start {
     pub boot_id: String,
     /// Nanoseconds to add to a boot time to have UTC since 1970.
     pub wall_offset: i64,
-    /// The watched namespaces.
+    /// The namespaces that are watched from the start.
     pub namespaces: Vec<Namespace>,
 }
 

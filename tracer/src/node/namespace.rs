@@ -10,7 +10,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::event;
+use crate::event::{self, Capability, CapabilityState};
 
 /// Where `ip netns add` puts names.
 const NAMES: &str = "/run/netns";
@@ -96,6 +96,28 @@ pub struct All {
     pub namespaces: Vec<Netns>,
     /// Processes whose namespace this user may not see.
     pub unreadable: usize,
+}
+
+impl All {
+    /// The capability `namespaces`: partial where some cannot be found.
+    #[must_use]
+    pub fn capability(&self) -> Capability {
+        let (state, why) = if self.unreadable == 0 {
+            (CapabilityState::Available, "")
+        } else {
+            // Not how many: processes come and go.
+            (
+                CapabilityState::Partial,
+                "of some processes it cannot be seen in which network namespace they are (CAP_SYS_PTRACE is \
+                 missing, or a policy of this machine hides them): one that only they are in is not watched",
+            )
+        };
+        Capability {
+            name: "namespaces".to_owned(),
+            state,
+            why: why.to_owned(),
+        }
+    }
 }
 
 impl Netns {
@@ -356,6 +378,17 @@ mod tests {
             assert!(matches!(error, Error::NotNetns { .. }), "{other}: {error}");
             assert!(!error.to_string().contains('\n'));
         }
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_told() {
+        let all = |unreadable| All {
+            namespaces: Vec::new(),
+            unreadable,
+        };
+        assert_eq!(all(0).capability().state, CapabilityState::Available);
+        assert_eq!(all(1).capability().state, CapabilityState::Partial);
+        assert_eq!(all(1).capability(), all(7).capability(), "it is told once");
     }
 
     #[test]
