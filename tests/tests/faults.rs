@@ -195,6 +195,56 @@ fn a_kernel_without_btf_is_told() {
     assert_refused(&start_with_mounts("mount -t tmpfs none /sys/kernel/btf"), "BTF");
 }
 
+/// A copy of the kernel's types in which one name is another one.
+fn types_without(folder: &Folder, name: &str) -> PathBuf {
+    let mut types = fs::read("/sys/kernel/btf/vmlinux").unwrap();
+    let named = [b"\0", name.as_bytes(), b"\0"].concat();
+    let at = types.windows(named.len()).position(|window| window == named);
+    // As long as it was: nothing else in the file changes.
+    types[at.unwrap_or_else(|| panic!("this kernel has no {name}")) + 1] = b'X';
+    folder.write("vmlinux", &types).unwrap()
+}
+
+/// What a kernel does not have costs that part, and the rest is counted all the same.
+#[test]
+fn a_kernel_without_a_tracepoint_or_a_member_costs_that_part_only() {
+    for (name, named, off) in [
+        (
+            "btf_trace_tcp_retransmit_skb",
+            "tcp_retransmit_skb",
+            &["retransmits"][..],
+        ),
+        ("btf_trace_kfree_skb", "kfree_skb", &["drops"]),
+        ("segs_in", "segs_in", &["matched", "connections"]),
+    ] {
+        let (lab, folder) = (busy(), Folder::new().unwrap());
+        let types = types_without(&folder, name);
+        let wrapper = with_mounts(&format!(
+            "mount --bind {} /sys/kernel/btf/vmlinux",
+            types.display()
+        ));
+        let args = ["diagnose", "--for", "2s", "--format", "json"];
+        let command = wrapped(&wrapper.each_ref().map(String::as_str), &args).unwrap();
+        let ended = ended(watching(command, &lab));
+        let report = ended.report().unwrap();
+        for one in report["capabilities"].as_array().unwrap() {
+            let is_off = off.contains(&one["name"].as_str().unwrap());
+            let expected = if is_off { "unavailable" } else { "available" };
+            assert_eq!(one["state"], expected, "without {name}: {one}");
+            assert!(!is_off || one["why"].as_str().unwrap().contains(named), "{one}");
+        }
+        assert!(
+            report["ledger"]["arrived"].as_u64() > Some(0),
+            "without {name}: {report:#}"
+        );
+        if off.contains(&"drops") {
+            assert_cannot_tell(&ended, "kfree_skb");
+        } else {
+            assert_eq!(ended.stderr, "");
+        }
+    }
+}
+
 /// Nothing of tracefs is read: it is fully watched where there is none.
 #[test]
 fn it_needs_no_tracefs() {
