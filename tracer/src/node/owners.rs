@@ -18,7 +18,6 @@ pub struct Owners {
     by_inode: HashMap<u64, Owner>,
     opened: Opened,
     nobodys: Nobodys,
-    unreadable: usize,
     pace: Pace,
     cgroups: Cgroups,
 }
@@ -37,7 +36,6 @@ impl Owners {
             by_inode: HashMap::new(),
             opened: Opened::default(),
             nobodys: Nobodys::default(),
-            unreadable: 0,
             pace: Pace::default(),
             cgroups: Cgroups::new(),
         }
@@ -47,7 +45,7 @@ impl Owners {
     ///
     /// Where several share it, the lowest pid counts, which is the one that opened it; but pid 1 only where
     /// no other has it, as it opens sockets for the units that it starts. `None` where no process has it
-    /// (inode 0, or it was closed), where the process may not be looked into (see [`Owners::unreadable`]),
+    /// (inode 0, or it was closed), where the process may not be looked into,
     /// or for up to a second where it was opened after the last look.
     pub fn by_inode(&mut self, inode: u64, now: u64) -> Option<&Owner> {
         if inode == 0 {
@@ -128,34 +126,26 @@ impl Owners {
         }
     }
 
-    /// Processes whose open files this user could not see at the last look.
-    #[must_use]
-    pub fn unreadable(&self) -> usize {
-        self.unreadable
-    }
-
     /// Forgets, and looks at every process.
     fn scan(&mut self) {
         self.by_inode.clear();
-        self.unreadable = 0;
         let mut pids = pids();
         // The first that has a socket keeps it.
         pids.sort_unstable_by_key(|pid| (*pid == 1, *pid));
         for pid in pids {
-            match sockets_of(pid) {
-                Ok(inodes) => {
-                    let unknown = |inode: &u64| !self.by_inode.contains_key(inode);
-                    let new: Vec<u64> = inodes.into_iter().filter(unknown).collect();
-                    if !new.is_empty()
-                        && let Some(owner) = Self::by_pid(pid)
-                    {
-                        self.by_inode
-                            .extend(new.into_iter().map(|inode| (inode, owner.clone())));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.unreadable += 1,
-                // It has ended meanwhile.
-                Err(_) => {}
+            // One that has ended meanwhile has none; for one that may not be looked into a privilege is missing,
+            // of which `preflight` tells.
+            let unknown = |inode: &u64| !self.by_inode.contains_key(inode);
+            let new: Vec<u64> = sockets_of(pid)
+                .unwrap_or_default()
+                .into_iter()
+                .filter(unknown)
+                .collect();
+            if !new.is_empty()
+                && let Some(owner) = Self::by_pid(pid)
+            {
+                self.by_inode
+                    .extend(new.into_iter().map(|inode| (inode, owner.clone())));
             }
         }
     }
