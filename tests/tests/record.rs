@@ -240,6 +240,28 @@ fn a_torn_tail_is_read_up_to_the_last_whole_block() {
     }
 }
 
+/// As an editor of packet files may leave it: the replay goes on without what is not the tracer's, and says so.
+#[test]
+fn blocks_of_others_are_left_out_and_told() {
+    let mut bytes = recording().bytes.clone();
+    // A journal entry block, without an event.
+    bytes.extend(b"\x09\0\0\0\x14\0\0\0A=1\nB=\n\n\x14\0\0\0");
+    let (_folder, file) = trace(&bytes);
+    let path = file.to_str().unwrap();
+    for args in [
+        &["diagnose", "--trace", path][..],
+        &["replay", path, "--plain"],
+        &["export", path, "--format", "jsonl"],
+    ] {
+        let told = tracer(args).stderr;
+        assert!(
+            told.contains("trace.pcapng: 1 packet or journal entry is not of the tracer"),
+            "{told}"
+        );
+    }
+    assert_eq!(tracer(&["export", path]).stderr, "", "it is in the copy");
+}
+
 #[test]
 fn half_a_recording_gives_a_report_that_balances() {
     let bytes = &recording().bytes;

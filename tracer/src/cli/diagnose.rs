@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::output::{print, print_until_asked, say};
+use super::output::{print, print_until_asked, say, say_of};
 use super::stop::Stop;
 use super::{COULD_NOT_RUN, FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
 use crate::model::Model;
@@ -95,8 +95,6 @@ fn of_trace(path: &Path) -> Result<Model> {
     for event in &mut reader {
         model.apply(&event?);
     }
-    if let Some(torn) = reader.torn() {
-        say(&format!("{}: {torn}", path.display()));
-    }
+    say_of(&reader);
     Ok(model)
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc as results;
 use tokio::time::timeout;
 
 use super::stop::Stop;
+use crate::trace;
 
 /// Whether somebody still reads standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +170,28 @@ pub(super) fn says_gone(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// Says what a recording had beside its events, once they have all been read.
+pub(super) fn say_of(recording: &trace::Reader) {
+    let path = recording.path().display();
+    if let Some(torn) = recording.torn() {
+        say(&format!("{path}: {torn}"));
+    }
+    say_skipped(recording.path(), recording.skipped());
+}
+
+/// Says how many blocks of a recording another program has put there.
+pub(super) fn say_skipped(path: &Path, blocks: u64) {
+    let blocks = match blocks {
+        0 => return,
+        1 => "1 packet or journal entry is".to_owned(),
+        many => format!("{many} packets or journal entries are"),
+    };
+    say(&format!(
+        "{}: {blocks} not of the tracer, and left out",
+        path.display()
+    ));
+}
+
 /// A line to standard error. Where that is closed, nobody is there to be told.
 pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "tracer: {text}");
@@ -202,7 +226,7 @@ mod tests {
             one_line(plain.as_ref()),
             "the export cannot be written: No space left on device (os error 28)"
         );
-        let own = crate::trace::Error::Output { source: cause() };
+        let own = trace::Error::Output { source: cause() };
         assert_eq!(one_line(&own), own.to_string());
     }
 }

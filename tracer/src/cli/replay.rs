@@ -10,7 +10,7 @@ use clap::Args;
 use ratatui::crossterm::event::Event as Input;
 
 use super::ShowArgs;
-use super::output::{Reader, print, reader, say};
+use super::output::{Reader, print, reader, say_of};
 use super::stop::Stop;
 use crate::event::Body;
 use crate::model::Model;
@@ -76,12 +76,6 @@ impl Recording {
         }
         Ok(None)
     }
-
-    fn say_torn(&self) {
-        if let Some(torn) = self.reader.torn() {
-            say(&format!("{}: {torn}", self.reader.path().display()));
-        }
-    }
 }
 
 fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
@@ -101,7 +95,7 @@ fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
     if !shown {
         print(&blocks.next(&filter.report(&recording.model)))?;
     }
-    recording.say_torn();
+    say_of(&recording.reader);
     Ok(())
 }
 
@@ -166,7 +160,7 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
         }
     }
     drop(screen);
-    recording.say_torn();
+    say_of(&recording.reader);
     Ok(())
 }
 
