@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// For how long the tracer may go on after it was asked to end.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// A node that is to be mended later than that is not meant to be.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
 /// Breaks a node made of network namespaces while the tracer watches it.
 #[derive(Debug, Parser)]
 #[command(name = "lab")]
@@ -44,7 +47,10 @@ struct Options {
 
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| *duration <= LONGEST)
+        .ok_or_else(|| "not between 0 and a day".to_owned())
 }
 
 /// Runs the lab for the arguments of a command line (without the program's name). Returns the exit code of
@@ -278,4 +284,17 @@ fn exit_code(status: ExitStatus) -> i32 {
     status
         .code()
         .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_that_are_none_are_refused() {
+        assert_eq!(seconds("0.3"), Ok(Duration::from_millis(300)));
+        for wrong in ["", "-1", "nan", "inf", "1e19", "1e300", "soon"] {
+            assert!(seconds(wrong).is_err(), "{wrong:?} was accepted");
+        }
+    }
 }

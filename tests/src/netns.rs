@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +15,11 @@ use crate::process::check;
 
 /// Where the names of namespaces are kept.
 const FOLDER: &str = "/run/netns";
+
+/// The inode of a namespace's file, by which the tracer tells namespaces apart.
+pub fn inode(path: impl AsRef<Path>) -> io::Result<u64> {
+    fs::metadata(path).map(|file| file.ino())
+}
 
 /// A network namespace that is removed when the value is dropped.
 #[derive(Debug)]

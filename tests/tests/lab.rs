@@ -191,23 +191,13 @@ fn silent_path_starves_all() {
 }
 
 #[test]
-fn the_topology_is_quick_and_leaves_nothing() {
-    let mut times = Vec::new();
-    for _ in 0..3 {
-        let start = Instant::now();
-        let lab = Lab::build(Path::new(PROGRAM)).unwrap();
-        times.push(start.elapsed());
-        let paths = [Place::Peer, Place::Node, Place::Pod].map(|place| lab.netns(place).path());
-        assert!(paths.iter().all(|path| path.exists()));
-        let inodes = inodes(&paths.map(|path| path.display().to_string()));
-        drop(lab);
-        assert!(users(&inodes).is_empty());
-    }
-    // The best of three: what else the machine does is not the topology's.
-    assert!(
-        times.iter().min().unwrap() < &Duration::from_millis(500),
-        "{times:?}"
-    );
+fn the_topology_leaves_nothing() {
+    let lab = Lab::build(Path::new(PROGRAM)).unwrap();
+    let paths = [Place::Peer, Place::Node, Place::Pod].map(|place| lab.netns(place).path());
+    assert!(paths.iter().all(|path| path.exists()));
+    let inodes = inodes(&paths.map(|path| path.display().to_string()));
+    drop(lab);
+    assert!(users(&inodes).is_empty());
 }
 
 #[test]

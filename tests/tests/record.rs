@@ -137,7 +137,7 @@ fn a_recording_is_replayed_as_plain_text() {
 }
 
 #[test]
-fn tshark_opens_a_recording_without_a_warning_and_shows_the_drops() {
+fn tshark_opens_a_recording_without_a_warning_and_shows_each_drop() {
     let (_folder, file) = trace(&recording().bytes);
     let output = tshark(
         &file,
@@ -151,6 +151,19 @@ fn tshark_opens_a_recording_without_a_warning_and_shows_the_drops() {
     assert_eq!(stderr, "", "tshark warns");
     let incident = |line: &str| line.contains("NOT_SPECIFIED") && line.contains("ip_forward");
     assert!(stdout.lines().any(incident), "{stdout}");
+
+    // A packet is what is no change, and each has its comment.
+    let frames = |filter| {
+        let output = tshark(&file, &["-Y", filter, "-T", "fields", "-e", "frame.number"]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let packets = frames("!systemd_journal");
+    assert_eq!(packets, frames("frame.comment"), "packets and comments");
+    let exported = tracer(&["export", file.to_str().unwrap(), "--format", "jsonl"]).stdout;
+    let examples = exported
+        .lines()
+        .filter(|line| line.contains(r#""type":"example""#));
+    assert_eq!(packets.lines().count(), examples.count());
 }
 
 #[test]
@@ -186,9 +199,28 @@ fn tshark_shows_the_rest_as_journal_entries() {
         ],
     );
     let messages = String::from_utf8_lossy(&output.stdout);
+    // Each kind of change, by the words that it has.
+    for (start, end) in [
+        ("tracer ", ""),
+        ("capability drops: ", "available"),
+        ("uplink eth0 is device ", ""),
+        ("arrived so far: ", ""),
+        ("dropped so far: ", ""),
+        ("flow tcp ", ""),
+        ("socket tcp ", ""),
+        ("not recorded so far: ", ""),
+        ("all counts of this round are told", ""),
+        ("tracer stops", ""),
+    ] {
+        let found = |line: &str| line.starts_with(start) && line.ends_with(end);
+        assert!(
+            messages.lines().any(found),
+            "no entry begins with {start:?}: {messages}"
+        );
+    }
     assert!(
-        messages.lines().any(|line| !line.trim().is_empty()),
-        "no journal entry with a message"
+        messages.lines().all(|line| !line.trim().is_empty()),
+        "an entry without a message: {messages}"
     );
 }
 
@@ -206,6 +238,28 @@ fn a_torn_tail_is_read_up_to_the_last_whole_block() {
         );
         assert_eq!(ended.status.code(), Some(1));
     }
+}
+
+/// As an editor of packet files may leave it: the replay goes on without what is not the tracer's, and says so.
+#[test]
+fn blocks_of_others_are_left_out_and_told() {
+    let mut bytes = recording().bytes.clone();
+    // A journal entry block, without an event.
+    bytes.extend(b"\x09\0\0\0\x14\0\0\0A=1\nB=\n\n\x14\0\0\0");
+    let (_folder, file) = trace(&bytes);
+    let path = file.to_str().unwrap();
+    for args in [
+        &["diagnose", "--trace", path][..],
+        &["replay", path, "--plain"],
+        &["export", path, "--format", "jsonl"],
+    ] {
+        let told = tracer(args).stderr;
+        assert!(
+            told.contains("trace.pcapng: 1 packet or journal entry is not of the tracer"),
+            "{told}"
+        );
+    }
+    assert_eq!(tracer(&["export", path]).stderr, "", "it is in the copy");
 }
 
 #[test]

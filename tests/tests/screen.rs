@@ -2,18 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+use std::io::Read;
 use std::num::NonZeroU16;
 use std::path::Path;
 use std::process::Child;
-use std::time::Duration;
 
 use lab::lab::{Lab, PATIENCE};
 use lab::scenario;
 use lab::terminal::{Settings, Terminal, wait_for_end};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
-/// From the break to the verdict on the screen: 3 s from the first starved reply, which comes within 0.2 s.
-const TIME_TO_VERDICT: Duration = Duration::from_millis(3200);
 
 fn size(number: u16) -> NonZeroU16 {
     NonZeroU16::new(number).unwrap()
@@ -65,7 +63,7 @@ impl Live {
 }
 
 #[test]
-fn the_incident_is_on_the_screen_in_time_and_q_restores_the_terminal() {
+fn the_incident_is_on_the_screen_and_q_restores_the_terminal() {
     let mut live = Live::start("local-rule-lost", 24, 80);
     live.wait_for("arrivals", |screen| {
         screen.contents().to_lowercase().contains("arrived")
@@ -74,10 +72,7 @@ fn the_incident_is_on_the_screen_in_time_and_q_restores_the_terminal() {
     live.lab
         .apply(scenario::find("local-rule-lost").unwrap().break_it)
         .unwrap();
-    let verdict = |screen: &vt100::Screen| screen.contents().contains("R01");
-    live.terminal
-        .wait_for("verdict", TIME_TO_VERDICT, verdict)
-        .unwrap();
+    live.wait_for("verdict", |screen| screen.contents().contains("R01"));
     live.wait_for("drop and victim", |screen| {
         let text = screen.contents();
         text.contains("ip_forward") && text.contains("lab-client")
@@ -140,6 +135,40 @@ fn ctrl_c_restores_the_terminal() {
     live.assert_restored();
 }
 
+/// Takes the terminal over, and panics when a key is pressed. The test below is the one to run it.
+#[test]
+#[ignore = "panics: it is run on a terminal by a_panic_restores_the_terminal"]
+fn panics_on_the_screen() {
+    let _screen = tracer::ui::screen::Screen::enter().unwrap();
+    let thread = std::thread::spawn(|| {
+        std::io::stdin().read_exact(&mut [0]).unwrap();
+        panic!("a fault in the tracer");
+    });
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_panic_restores_the_terminal() {
+    let mut terminal = Terminal::open(size(24), size(80)).unwrap();
+    let before = terminal.settings().unwrap();
+    let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
+    itself.args(["--ignored", "--exact", "panics_on_the_screen", "--nocapture"]);
+    let mut child = terminal.spawn(&mut itself).unwrap();
+    let taken = |screen: &vt100::Screen| screen.alternate_screen() && screen.hide_cursor();
+    terminal.wait_for("screen taken over", PATIENCE, taken).unwrap();
+    assert_ne!(terminal.settings().unwrap(), before);
+    terminal.type_in("x").unwrap();
+    assert_eq!(wait_for_end(&mut child, PATIENCE).unwrap().code(), Some(101));
+    let given_back = |screen: &vt100::Screen| !screen.alternate_screen() && !screen.hide_cursor();
+    terminal
+        .wait_for("screen as before", PATIENCE, given_back)
+        .unwrap();
+    assert_eq!(terminal.settings().unwrap(), before);
+    // And not before the screen was gone, where nobody would have seen it.
+    let said = |screen: &vt100::Screen| screen.contents().contains("a fault in the tracer");
+    terminal.wait_for("what went wrong", PATIENCE, said).unwrap();
+}
+
 /// A connection broke, or a window was closed: nobody is left to be told, and nothing goes wrong over that.
 /// `ready` waits until the tracer is at work.
 fn assert_a_hang_up_ends(args: &[&str], ready: impl Fn(&mut Child, &Terminal)) {
@@ -151,8 +180,8 @@ fn assert_a_hang_up_ends(args: &[&str], ready: impl Fn(&mut Child, &Terminal)) {
     ready(&mut child, &terminal);
     terminal.hang_up().unwrap();
     let status = wait_for_end(&mut child, PATIENCE).unwrap();
-    // 1 is a diagnosis that found something; a panic would be 101.
-    assert!(matches!(status.code(), Some(0 | 1)), "{status}");
+    // A diagnosis may have found something, or not have seen enough yet; a panic would be 101.
+    assert!(matches!(status.code(), Some(0..=2)), "{status}");
 }
 
 fn shows_something(terminal: &Terminal) {

@@ -27,6 +27,8 @@ pub enum Body {
     Start(Start),
     /// A capability is there, or why it is not.
     Capability(Capability),
+    /// A network namespace that is watched from now on, beside those of the start; or what one is called now.
+    Namespace(Namespace),
     /// A network device of a watched namespace.
     Device(Device),
     /// A line in the books: all packets with one fate.
@@ -58,7 +60,7 @@ pub struct Start {
     pub boot_id: String,
     /// Nanoseconds to add to a boot time to have UTC since 1970.
     pub wall_offset: i64,
-    /// The watched namespaces.
+    /// The namespaces that are watched from the start.
     pub namespaces: Vec<Namespace>,
 }
 
@@ -398,9 +400,9 @@ impl SocketState {
 /// A process and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
-    /// Process id in the tracer's own pid namespace.
+    /// Process id in the tracer's own pid namespace, 0 where no process is known but where it belongs is.
     pub pid: u32,
-    /// Its command (`/proc/PID/comm`).
+    /// Its command (`/proc/PID/comm`), empty where no process is known.
     pub command: String,
     /// Path of its cgroup, empty where unknown.
     pub cgroup: String,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::diagnosis::{Standing, standing};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::model::Model;
 use crate::node;
@@ -26,9 +27,18 @@ struct State {
 enum Recording {
     /// Nobody asked for it.
     Off,
-    On(trace::Writer),
+    On(Box<Recorder>),
     /// It ended before the session did.
     Failed(trace::Error),
+}
+
+/// A recording that goes on.
+struct Recorder {
+    writer: trace::Writer,
+    /// How the verdicts stood when the recording was last synced for them.
+    synced: Option<Standing>,
+    /// Events that no block can hold, and what was said of the last one.
+    left_out: Option<(u64, trace::Error)>,
 }
 
 /// How a session ended.
@@ -40,26 +50,82 @@ pub struct Ended {
 }
 
 impl State {
+    fn new(record: Option<&Path>) -> Result<Self, trace::Error> {
+        Ok(Self {
+            model: Model::new(),
+            recording: match record {
+                Some(path) => Recording::On(Box::new(Recorder {
+                    writer: trace::Writer::create(path)?,
+                    synced: None,
+                    left_out: None,
+                })),
+                None => Recording::Off,
+            },
+        })
+    }
+
     fn take(&mut self, event: &Event) {
         self.model.apply(event);
-        if let Recording::On(writer) = &mut self.recording
-            && let Err(error) = writer.write(event)
-        {
+        let failed = match self.record(event) {
+            Err(error) if is_about_one(event, &error) => self.leave_out(event.at, error),
+            done => done,
+        };
+        if let Err(error) = failed {
             // A full disk must not end the diagnosis.
-            self.tell_failure(event.at, &error);
+            self.model
+                .apply(&told(event.at, CapabilityState::Unavailable, error.to_string()));
             self.recording = Recording::Failed(error);
         }
     }
 
-    fn tell_failure(&mut self, at: u64, error: &trace::Error) {
-        self.model.apply(&Event {
+    /// An event is not in the recording, which goes on, and says so itself.
+    fn leave_out(&mut self, at: u64, error: trace::Error) -> Result<(), trace::Error> {
+        let Recording::On(recorder) = &mut self.recording else {
+            return Ok(());
+        };
+        let number = recorder.left_out.as_ref().map_or(1, |(before, _)| before + 1);
+        let events = if number == 1 { "event is" } else { "events are" };
+        let event = told(
             at,
-            body: Body::Capability(Capability {
-                name: "recording".to_owned(),
-                state: CapabilityState::Unavailable,
-                why: error.to_string(),
-            }),
-        });
+            CapabilityState::Partial,
+            format!("{number} {events} not in it: {error}"),
+        );
+        recorder.left_out = Some((number, error));
+        self.model.apply(&event);
+        recorder.writer.write(&event)
+    }
+
+    fn record(&mut self, event: &Event) -> Result<(), trace::Error> {
+        let Recording::On(recorder) = &mut self.recording else {
+            return Ok(());
+        };
+        recorder.writer.write(event)?;
+        if event.body == Body::Tick {
+            // A machine that loses its network may lose its power next.
+            let now = Some(standing(&self.model));
+            if recorder.synced != now {
+                recorder.writer.sync_soon()?;
+                recorder.synced = now;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the error costs no more than this event. Without its start a recording cannot be read.
+fn is_about_one(event: &Event, error: &trace::Error) -> bool {
+    matches!(error, trace::Error::TooLong { .. }) && !matches!(event.body, Body::Start(_))
+}
+
+/// What became of the recording.
+fn told(at: u64, state: CapabilityState, why: String) -> Event {
+    Event {
+        at,
+        body: Body::Capability(Capability {
+            name: "recording".to_owned(),
+            state,
+            why,
+        }),
     }
 }
 
@@ -70,14 +136,7 @@ impl Session {
     ///
     /// Where nothing could be seen at all, or the file cannot be made.
     pub fn start(options: &Options, record: Option<&Path>) -> Result<Self> {
-        let recording = match record {
-            Some(path) => Recording::On(trace::Writer::create(path)?),
-            None => Recording::Off,
-        };
-        let mut state = State {
-            model: Model::new(),
-            recording,
-        };
+        let mut state = State::new(record)?;
         let started = Watch::start(options, &mut |event| state.take(&event));
         if let (Err(_), Some(path)) = (&started, record) {
             // Nothing was seen: an empty recording would only stand in the way of the next try.
@@ -115,12 +174,18 @@ impl Session {
         let recording = std::mem::replace(&mut state.recording, Recording::Off);
         let unrecorded = match recording {
             Recording::Off => None,
-            Recording::On(writer) => writer.finish().err(),
+            Recording::On(recorder) => match recorder.writer.finish() {
+                Ok(()) => recorder.left_out.map(|(_, error)| error),
+                Err(error) => {
+                    state
+                        .model
+                        .apply(&told(at, CapabilityState::Unavailable, error.to_string()));
+                    Some(error)
+                }
+            },
+            // It was told when it failed.
             Recording::Failed(error) => Some(error),
         };
-        if let Some(error) = &unrecorded {
-            state.tell_failure(at, error);
-        }
         Ended {
             model: state.model,
             unrecorded,
@@ -131,5 +196,137 @@ impl Session {
     #[must_use]
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Device, Entry, EntryKey, Fate, Protocol, Start};
+
+    fn start() -> Body {
+        Body::Start(Start {
+            tracer: "0".to_owned(),
+            kernel: "0".to_owned(),
+            host: "node".to_owned(),
+            boot_id: String::new(),
+            wall_offset: 0,
+            namespaces: Vec::new(),
+        })
+    }
+
+    fn arrived(packets: u64) -> Body {
+        Body::Entry(Entry {
+            key: EntryKey {
+                fate: Fate::Arrived,
+                netns: 1,
+                iif: 2,
+                device: 2,
+                ethertype: 0x0800,
+                protocol: Protocol::Tcp,
+                reason: None,
+                location: None,
+                socket_found: false,
+                incoming: true,
+                matched: false,
+            },
+            packets,
+            bytes: packets,
+        })
+    }
+
+    fn uplink() -> Body {
+        Body::Device(Device {
+            netns: 1,
+            index: 2,
+            name: "eth0".to_owned(),
+            uplink: true,
+            addresses: Vec::new(),
+            over: Vec::new(),
+        })
+    }
+
+    /// A state with a recording in a folder that the test removes.
+    fn recorded(name: &str) -> (State, std::path::PathBuf) {
+        let path = std::env::temp_dir().join(format!("tracer-session-{}-{name}", std::process::id()));
+        (State::new(Some(&path)).unwrap(), path)
+    }
+
+    #[test]
+    fn a_change_of_the_verdict_is_synced_and_nothing_else() {
+        let (mut state, path) = recorded("sync");
+        let mut syncs = Vec::new();
+        let rounds = [
+            vec![start(), uplink()],
+            vec![],
+            vec![arrived(1)],
+            vec![arrived(2)],
+            vec![],
+        ];
+        for (at, round) in (1..).zip(rounds) {
+            for body in round.into_iter().chain([Body::Tick]) {
+                let before = synced(&state);
+                state.take(&Event { at, body });
+                if synced(&state) != before {
+                    syncs.push(at);
+                }
+            }
+        }
+        std::fs::remove_file(path).unwrap();
+        // The beginning; and from unknown to healthy.
+        assert_eq!(syncs, [1, 3]);
+    }
+
+    #[test]
+    fn an_event_that_no_block_can_hold_costs_only_itself() {
+        let (mut state, path) = recorded("long");
+        let long = Body::Device(Device {
+            netns: 1,
+            index: 3,
+            name: "x".repeat(5 << 20),
+            uplink: false,
+            addresses: Vec::new(),
+            over: Vec::new(),
+        });
+        for body in [
+            start(),
+            uplink(),
+            long.clone(),
+            long,
+            arrived(1),
+            Body::Tick,
+            Body::Stop,
+        ] {
+            state.take(&Event { at: 1, body });
+        }
+        let why = |model: &Model| {
+            let found = model
+                .capabilities()
+                .iter()
+                .find(|known| known.name == "recording");
+            let found = found.unwrap();
+            assert_eq!(found.state, CapabilityState::Partial);
+            found.why.clone()
+        };
+        assert!(
+            why(&state.model).starts_with("2 events are not in it: "),
+            "{}",
+            why(&state.model)
+        );
+        drop(state.recording);
+        let mut replayed = Model::new();
+        for event in trace::Reader::open(&path).unwrap() {
+            replayed.apply(&event.unwrap());
+        }
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(why(&replayed), why(&state.model));
+        assert_eq!(replayed.totals().ledger.arrived, 1);
+    }
+
+    fn synced(state: &State) -> Option<Standing> {
+        match &state.recording {
+            Recording::On(recorder) => recorder.synced.clone(),
+            _ => panic!("it does not record"),
+        }
     }
 }

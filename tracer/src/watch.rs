@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use anyhow::{Context, Result, bail};
 
 use crate::event::{Body, Capability, Device, Event, FlowKey, Owner, Socket, SocketState};
+use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
 use crate::probe::{self, Probe};
 
@@ -19,6 +20,8 @@ const ROUNDS_PER_LISTING: u64 = 8;
 /// Up to so many namespaces have their devices looked at in each round: an address that was taken away must not be
 /// taken for the node's own. Of more than that, which would cost too much, in the rounds of [`ROUNDS_PER_LISTING`].
 const FEW_NAMESPACES: usize = 16;
+/// Lists of sockets that could not be read are named up to this number, and then counted.
+const LISTS_NAMED: usize = 4;
 
 /// What to watch.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +46,8 @@ pub struct Watch {
     owners: Known,
     openings: Openings,
     namespaces: Vec<Netns>,
+    /// Namespaces that come are watched too.
+    all: bool,
     uplinks: Vec<String>,
     rounds: u64,
     told_sockets: HashSet<(FlowKey, SocketState, u64, bool)>,
@@ -58,10 +63,14 @@ impl Watch {
     /// Where nothing could be seen at all. One line, naming the thing and the remedy.
     pub fn start(options: &Options, tell: &mut dyn FnMut(Event)) -> Result<Self> {
         check_names(&options.without)?;
-        let namespaces = match options.netns.as_deref() {
-            None => vec![Netns::current()?],
-            Some("all") => Netns::all()?.namespaces,
-            Some(name) => vec![Netns::open(name)?],
+        let (namespaces, all) = match options.netns.as_deref() {
+            None => (vec![Netns::current()?], None),
+            Some("all") => {
+                let all = Netns::all()?;
+                let capability = all.capability();
+                (all.namespaces, Some(capability))
+            }
+            Some(name) => (vec![Netns::open(name)?], None),
         };
         let others = namespaces.iter().any(|netns| !netns.is_current());
         let missing = node::preflight::missing(others).context("reading the tracer's own privileges")?;
@@ -70,7 +79,7 @@ impl Watch {
         }
         // A device that is not there is known before anything is attached.
         node::devices::list(&namespaces, &options.uplinks)?.require(&options.uplinks)?;
-        let only = if let ([netns], true) = (namespaces.as_slice(), options.netns.as_deref() != Some("all")) {
+        let only = if let ([netns], true) = (namespaces.as_slice(), all.is_none()) {
             Some(netns.inode())
         } else {
             None
@@ -98,12 +107,16 @@ impl Watch {
             },
             openings: Openings::default(),
             namespaces,
+            all: all.is_some(),
             uplinks: options.uplinks.clone(),
             rounds: 0,
             told_sockets: HashSet::new(),
             told_capabilities: Vec::new(),
             told_devices: Vec::new(),
         };
+        if let Some(capability) = all {
+            watch.tell_capability(now, capability, tell);
+        }
         watch.list_devices(now, tell)?;
         watch.list_sockets(now, tell);
         Ok(watch)
@@ -119,6 +132,9 @@ impl Watch {
         self.owners.now = now;
         self.rounds += 1;
         let listing = self.rounds.is_multiple_of(ROUNDS_PER_LISTING);
+        if listing && self.all {
+            self.list_namespaces(now, tell);
+        }
         // Before the drops: what they are for is told by the addresses that there are now.
         if listing || self.namespaces.len() <= FEW_NAMESPACES {
             self.list_devices(now, tell)?;
@@ -147,6 +163,24 @@ impl Watch {
     #[must_use]
     pub fn probe(&self) -> &Probe {
         &self.probe
+    }
+
+    /// Tells namespaces that have come, and leaves those alone that have ended.
+    fn list_namespaces(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
+        // Without /proc those that are known are watched on.
+        let Ok(all) = Netns::all() else { return };
+        self.tell_capability(now, all.capability(), tell);
+        for netns in &all.namespaces {
+            // The kernel gives the inode of one that has ended to the next.
+            let is_same = |known: &Netns| (known.inode(), known.name()) == (netns.inode(), netns.name());
+            if !self.namespaces.iter().any(is_same) {
+                tell(Event {
+                    at: now,
+                    body: Body::Namespace(netns.into()),
+                });
+            }
+        }
+        self.namespaces = all.namespaces;
     }
 
     /// Tells devices that have not been told yet.
@@ -209,17 +243,32 @@ impl Watch {
     /// Tells sockets that have not been told yet.
     fn list_sockets(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
         let mut present = HashSet::new();
-        for index in 0..self.namespaces.len() {
-            let Ok(sockets) = node::sockets::list(&self.namespaces[index]) else {
+        let mut unread = Vec::new();
+        for netns in &self.namespaces {
+            // One that has ended has none.
+            let Ok(sockets) = node::sockets::list(netns) else {
                 continue;
             };
-            let capability = sockets.capability();
+            if self.namespaces.len() > 1 {
+                unread.extend(sockets.unread_in(netns));
+            } else {
+                unread.clone_from(&sockets.unread);
+            }
             let mut found = sockets.sockets;
             self.owners.owners.fill(&mut found, now);
             self.tell_sockets(now, found, &mut present, tell);
-            self.tell_capability(now, capability, tell);
         }
         self.told_sockets = present;
+        let more = unread.len().saturating_sub(LISTS_NAMED);
+        unread.truncate(LISTS_NAMED);
+        if more > 0 {
+            unread.push(format!("And {more} more lists."));
+        }
+        let all = Sockets {
+            sockets: Vec::new(),
+            unread,
+        };
+        self.tell_capability(now, all.capability(), tell);
     }
 
     fn tell_sockets(
@@ -279,7 +328,7 @@ impl probe::Owners for Known {
         self.owners.opened(inode, pid, command, self.now)
     }
 
-    fn by_socket(&mut self, inode: u64, _cgroup: u64) -> Option<Owner> {
-        self.owners.by_inode(inode, self.now).cloned()
+    fn by_socket(&mut self, inode: u64, cgroup: u64) -> Option<Owner> {
+        self.owners.by_socket(inode, cgroup, self.now)
     }
 }

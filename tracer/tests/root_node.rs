@@ -1,4 +1,5 @@
 //! What is learnt of real namespaces and cgroups. Needs root: makes its own and removes them.
+//! `cargo xtask test --no-root` leaves out files that are named so.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -21,20 +22,6 @@ use tracer::node::{Netns, Owners, clock, devices, namespace, sockets};
 
 /// How long the kernel may take for what it does on its own.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Whether the test can run; a failure where it cannot, unless it was allowed to be left out.
-fn root() -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    let allowed = std::env::var_os("TRACER_TEST_NO_ROOT").is_some_and(|value| value == "1");
-    assert!(
-        allowed,
-        "needs root: run the tests as root, or set TRACER_TEST_NO_ROOT=1 to leave this out"
-    );
-    eprintln!("left out: needs root");
-    false
-}
 
 /// A name that no other test has.
 fn unique() -> String {
@@ -162,9 +149,6 @@ fn v6(text: &str) -> IpAddr {
 
 #[test]
 fn devices_have_addresses_and_uplinks() {
-    if !root() {
-        return;
-    }
     let (near, far) = (Named::new(), Named::new());
     ip(&format!(
         "-n {} link add up0 type veth peer name up0 netns {}",
@@ -296,9 +280,6 @@ fn listed(netns: &Netns) -> Vec<Socket> {
 
 #[test]
 fn tcp_sockets_are_listed_with_their_owner() {
-    if !root() {
-        return;
-    }
     let named = Named::new();
     let netns = named.open();
     let connection = |listener: &TcpListener, to: IpAddr| {
@@ -359,9 +340,6 @@ fn tcp_sockets_are_listed_with_their_owner() {
 
 #[test]
 fn sockets_without_connections_are_listed_with_their_owner() {
-    if !root() {
-        return;
-    }
     const OSPF: SocketProtocol = SocketProtocol::from_raw(NonZeroU32::new(89).unwrap());
     let named = Named::new();
     let netns = named.open();
@@ -409,9 +387,6 @@ fn sockets_without_connections_are_listed_with_their_owner() {
 
 #[test]
 fn a_closed_connection_is_listed_in_time_wait_without_owner() {
-    if !root() {
-        return;
-    }
     let named = Named::new();
     let netns = named.open();
     let ports = netns
@@ -448,9 +423,6 @@ fn a_closed_connection_is_listed_in_time_wait_without_owner() {
 
 #[test]
 fn namespaces_are_found_by_name_by_path_and_all() {
-    if !root() {
-        return;
-    }
     let named = Named::new();
     let nameless = Process::start("unshare", &["--net", "sh", "-c", "echo ready; exec cat"]);
     let pid = nameless.0.id();
@@ -481,9 +453,6 @@ fn namespaces_are_found_by_name_by_path_and_all() {
 
 #[test]
 fn entering_leaves_the_caller_where_it_is() {
-    if !root() {
-        return;
-    }
     let named = Named::new();
     let netns = named.open();
     let here = || fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
@@ -494,9 +463,6 @@ fn entering_leaves_the_caller_where_it_is() {
 
 #[test]
 fn a_namespace_is_not_kept_alive_and_its_end_is_told() {
-    if !root() {
-        return;
-    }
     let named = Named::new();
     let netns = named.open();
     ip(&format!("netns del {}", named.0));
@@ -522,9 +488,6 @@ fn a_namespace_is_not_kept_alive_and_its_end_is_told() {
 
 #[test]
 fn a_name_that_was_left_behind_is_no_namespace() {
-    if !root() {
-        return;
-    }
     // Makes the folder, if nothing else has.
     let _named = Named::new();
     let name = unique();
@@ -540,9 +503,6 @@ fn a_name_that_was_left_behind_is_no_namespace() {
 
 #[test]
 fn a_process_in_a_unit_is_named_by_pid_and_its_cgroup_by_id() {
-    if !root() {
-        return;
-    }
     let mut owners = Owners::new();
     let service = Service::new();
     let process = Process::start("sh", &["-c", "echo ready; exec cat"]);
@@ -564,4 +524,18 @@ fn a_process_in_a_unit_is_named_by_pid_and_its_cgroup_by_id() {
     );
     drop(process);
     assert_eq!(Owners::by_pid(pid), None);
+
+    // Nobody has a socket of it any more: its group is still known.
+    let owner = owners.by_socket(0, id, 0).unwrap();
+    assert_eq!(
+        (owner.pid, owner.command.as_str(), owner.unit.as_str()),
+        (0, "", "test.service")
+    );
+    assert_eq!(owner.cgroup, path);
+    let root = service.0.parent().unwrap().parent().unwrap();
+    let root = fs::metadata(root).unwrap().ino();
+    assert!(owners.by_cgroup(root, 0).is_some());
+    for nobodys in [root, 0, u64::MAX] {
+        assert_eq!(owners.by_socket(0, nobodys, u64::MAX), None);
+    }
 }

@@ -87,8 +87,22 @@ enum Command {
     Bench,
 }
 
+impl Command {
+    /// The exit code where the command itself fails, such as on code that does not compile. Where 1 has a meaning of
+    /// its own, a failure mode that was found or a bound that was missed, it is that of the tracer for what could not
+    /// run.
+    fn failure(&self) -> u8 {
+        match self {
+            Self::Run { .. } | Self::Lab { .. } | Self::Bench => 2,
+            _ => 1,
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
+    let command = Cli::parse().command;
+    let failure = command.failure();
+    let done = match command {
         Command::Setup { tests } => setup::main(tests),
         Command::Build { release: _, debug } => build::main(build::Profile::of(debug)),
         Command::Run { args } => run::main(&args),
@@ -103,7 +117,26 @@ fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             process::note(format_args!("{error:#}"));
-            ExitCode::FAILURE
+            ExitCode::from(failure)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_run_found_nothing() {
+        for (line, code) in [
+            ("run -- diagnose", 2),
+            ("lab healthy -- diagnose", 2),
+            ("bench", 2),
+            ("build", 1),
+            ("test", 1),
+        ] {
+            let line = std::iter::once("xtask").chain(line.split(' '));
+            assert_eq!(Cli::parse_from(line.clone()).command.failure(), code, "{line:?}");
         }
     }
 }

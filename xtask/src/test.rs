@@ -1,17 +1,22 @@
 //! `cargo xtask test`: everything that can be tested, in one command.
 
-use std::{path::Path, process::Command};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Profile},
     process::{self, note},
-    setup, workspace,
+    setup,
+    workspace::{self, Program},
 };
 
-/// The package whose integration tests need root: they break nodes and load BPF programs.
-const LAB: &str = "lab";
+/// All of the workspace that runs here. The BPF crate does not, and its sizes are asserted where it is compiled.
+const ALL: [&str; 3] = ["--workspace", "--exclude", "tracer-ebpf"];
 
 /// Builds, and runs all tests; `args` go to the test programs.
 ///
@@ -28,16 +33,18 @@ pub(crate) fn main(no_root: bool, args: &[String]) -> Result<u8> {
     let tracer = build::tracer(Profile::Release)?;
     let mut steps = Vec::new();
     if no_root {
-        say_what_is_left_out(&tracer)?;
-        let mut lab = test(&tracer, &["--lib", "--bins", "--manifest-path"]);
-        lab.arg(workspace::lab_manifest());
-        steps.push(lab);
-        steps.push(test(
-            &tracer,
-            &["--workspace", "--exclude", "tracer-ebpf", "--exclude", LAB],
-        ));
+        let (rootless, rooted): (Vec<_>, _) = integration_tests(&tracer)?
+            .into_iter()
+            .partition(|program| !needs_root(&in_workspace(program)));
+        say_what_is_left_out(&rooted)?;
+        let mut tests = test(&tracer, &["--lib", "--bins"]);
+        for program in rootless {
+            tests.arg("--test").arg(program.name);
+        }
+        steps.push(tests);
+        steps.push(test(&tracer, &["--doc"]));
     } else {
-        steps.push(test(&tracer, &["--workspace", "--exclude", "tracer-ebpf"]));
+        steps.push(test(&tracer, &[]));
     }
     let mut failure = None;
     for mut step in steps {
@@ -47,38 +54,51 @@ pub(crate) fn main(no_root: bool, args: &[String]) -> Result<u8> {
     failure.map_or(Ok(0), |error| Err(error.context("tests")))
 }
 
-/// `cargo test` on a part of the workspace. The BPF crate is in none: it cannot run here, and its sizes are asserted
-/// where it is compiled.
-fn test(tracer: &Path, part: &[&str]) -> Command {
+/// `cargo test` on these targets.
+fn test(tracer: &Path, targets: &[&str]) -> Command {
     let mut cargo = workspace::cargo();
     cargo
-        .arg("test")
-        .arg("--locked")
-        .args(part)
+        .args(["test", "--locked"])
+        .args(ALL)
+        .args(targets)
         .env("TRACER_BIN", tracer);
     cargo
 }
 
-/// Names every test that needs root, by file.
-fn say_what_is_left_out(tracer: &Path) -> Result<()> {
-    let mut cargo = test(tracer, &["--test", "*", "--no-run", "--manifest-path"]);
-    cargo.arg(workspace::lab_manifest());
-    // Cargo takes a pattern that fits nothing for a mistake.
-    let files = workspace::root().join("tests/tests");
-    if !files.is_dir() {
-        return Ok(());
-    }
-    let mut programs = workspace::programs(&mut cargo)?;
-    programs.retain(|program| program.source.starts_with(&files));
+/// The test programs that are made of the files in the packages' `tests` folders, in the order of their files.
+fn integration_tests(tracer: &Path) -> Result<Vec<Program>> {
+    let mut programs = workspace::programs(&mut test(tracer, &["--test", "*", "--no-run"]))?;
+    // Programs that they run are made along with them.
+    programs.retain(|program| in_workspace(program).iter().nth(1) == Some(OsStr::new("tests")));
     programs.sort_by(|one, other| one.source.cmp(&other.source));
+    Ok(programs)
+}
+
+/// The main source file of a program, from the workspace's folder on.
+fn in_workspace(program: &Program) -> PathBuf {
+    let source = &program.source;
+    source
+        .strip_prefix(workspace::root())
+        .unwrap_or(source)
+        .to_owned()
+}
+
+/// Whether the tests of this file need root: those of the lab do, as they break nodes and load BPF programs, and
+/// others whose file says so by its name.
+fn needs_root(source: &Path) -> bool {
+    let named = source
+        .file_name()
+        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"root_"));
+    named || source.starts_with("tests/tests")
+}
+
+/// Names every test that needs root, by file.
+fn say_what_is_left_out(programs: &[Program]) -> Result<()> {
     note("left out, for they need root:");
     for program in programs {
         let list = process::capture(Command::new(&program.executable).args(["--list", "--format", "terse"]))
             .with_context(|| format!("tests of {}", program.name))?;
-        let file = program
-            .source
-            .strip_prefix(workspace::root())
-            .unwrap_or(&program.source);
+        let file = in_workspace(program);
         note(format_args!("  {}: {}", file.display(), names(&list).join(", ")));
     }
     Ok(())
@@ -94,6 +114,18 @@ fn names(list: &str) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tests_that_need_root_are_known_by_their_files() {
+        for (file, needed) in [
+            ("tests/tests/faults.rs", true),
+            ("tracer/tests/root_node.rs", true),
+            ("tracer/tests/model/main.rs", false),
+            ("xtask/tests/rooted.rs", false),
+        ] {
+            assert_eq!(needs_root(Path::new(file)), needed, "{file}");
+        }
+    }
 
     #[test]
     fn reads_a_list_of_tests() {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::output::print;
+use super::output::print_until_asked;
 use super::stop::Stop;
 use super::{Format, WatchArgs, duration};
 use crate::probe::cost::{Cost, Meter};
@@ -73,7 +73,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
         Format::Json => serde_json::to_string_pretty(&result)? + "\n",
         Format::Text => text(&result),
     };
-    print(&text)?;
+    print_until_asked(text, &mut stop).await?;
     match ended.unrecorded {
         Some(error) => Err(anyhow::Error::new(error).context("the recording is not whole")),
         None => Ok(ExitCode::SUCCESS),

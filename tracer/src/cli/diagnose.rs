@@ -8,9 +8,9 @@ use anyhow::Result;
 use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::output::{print, say};
+use super::output::{print, print_until_asked, say, say_of};
 use super::stop::Stop;
-use super::{FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
+use super::{COULD_NOT_RUN, FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
 use crate::model::Model;
 use crate::session::Session;
 use crate::trace;
@@ -31,12 +31,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
-    let model = match &arguments.trace {
+    let (model, stop) = match &arguments.trace {
         Some(path) => {
             watch.refuse_with_recording()?;
-            of_trace(path)?
+            (of_trace(path)?, None)
         }
-        None => of_node(watch, arguments.period).await?,
+        None => {
+            let mut stop = Stop::listen()?;
+            (of_node(watch, arguments.period, &mut stop).await?, Some(stop))
+        }
     };
     let report = show.filter().report(&model);
     let text = match arguments.format {
@@ -44,16 +47,25 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     // Whoever reads only the first line still wants the right exit code.
-    print(&text)?;
-    Ok(if report.failure_found() {
-        ExitCode::from(FAILURE_FOUND)
-    } else {
-        ExitCode::SUCCESS
+    match stop {
+        Some(mut stop) => print_until_asked(text, &mut stop).await?,
+        // Signals end it as they do any program.
+        None => print(&text)?,
+    };
+    if report.failure_found() {
+        return Ok(ExitCode::from(FAILURE_FOUND));
+    }
+    // Who asks by a script whether the node is healthy must not be told that it is.
+    Ok(match report.undecided() {
+        Some(why) => {
+            say(&why);
+            ExitCode::from(COULD_NOT_RUN)
+        }
+        None => ExitCode::SUCCESS,
     })
 }
 
-async fn of_node(watch: &WatchArgs, period: Duration) -> Result<Model> {
-    let mut stop = Stop::listen()?;
+async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result<Model> {
     let mut session = Session::start(&watch.options(), watch.record.as_deref())?;
     let start = Instant::now();
     let round = Duration::from_millis(ROUND_MS);
@@ -83,8 +95,6 @@ fn of_trace(path: &Path) -> Result<Model> {
     for event in &mut reader {
         model.apply(&event?);
     }
-    if let Some(torn) = reader.torn() {
-        say(&format!("{}: {torn}", path.display()));
-    }
+    say_of(&reader);
     Ok(model)
 }

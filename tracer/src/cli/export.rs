@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use super::output::{say, says_gone};
-use crate::trace::export::{End, Format, export};
+use super::output::{say, say_skipped, says_gone};
+use crate::trace::export::{End, Exported, Format, export};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -33,16 +33,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     match done {
         Err(error) if to_stdout && says_gone(error.as_ref()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(error),
-        Ok(End::Whole) => Ok(ExitCode::SUCCESS),
-        Ok(End::Torn(torn)) => {
-            say(&format!("{}: {torn}", arguments.file.display()));
-            Ok(ExitCode::SUCCESS)
+        Ok(exported) => {
+            if arguments.format == Format::Jsonl {
+                say_skipped(&arguments.file, exported.skipped);
+            }
+            match exported.end {
+                End::Whole => Ok(ExitCode::SUCCESS),
+                End::Torn(torn) => {
+                    say(&format!("{}: {torn}", arguments.file.display()));
+                    Ok(ExitCode::SUCCESS)
+                }
+                End::Broken(error) => Err(error.into()),
+            }
         }
-        Ok(End::Broken(error)) => Err(error.into()),
     }
 }
 
-fn to_file(arguments: &Arguments) -> Result<End> {
+fn to_file(arguments: &Arguments) -> Result<Exported> {
     let path = &arguments.out;
     let file = File::create_new(path).with_context(|| {
         format!(
@@ -58,9 +65,9 @@ fn to_file(arguments: &Arguments) -> Result<End> {
     done
 }
 
-fn write(arguments: &Arguments, out: impl Write) -> Result<End> {
+fn write(arguments: &Arguments, out: impl Write) -> Result<Exported> {
     let mut out = BufWriter::new(out);
     let exported = export(&arguments.file, arguments.format, &mut out)?;
     out.flush().context("the export cannot be written")?;
-    Ok(exported.end)
+    Ok(exported)
 }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use ratatui::crossterm::event::Event as Input;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::output::{Reader, print, reader};
+use super::output::{Outlet, Reader, reader};
 use super::stop::{Asked, Stop};
 use super::{ShowArgs, WatchArgs};
 use crate::session::{Ended, Session};
@@ -42,28 +42,42 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     rounds.tick().await;
     let mut blocks = Blocks::default();
+    let mut outlet = Outlet::open()?;
     let mut number = 0u64;
     loop {
         let asked = tokio::select! {
             biased;
             asked = stop.asked() => Some(asked),
+            reader = outlet.written() => {
+                if reader? == Reader::Gone {
+                    return Ok(session.finish());
+                }
+                continue;
+            }
             _ = rounds.tick() => None,
         };
         session.round()?;
         number += 1;
         if asked.is_none() && number.is_multiple_of(ROUNDS_PER_BLOCK) {
-            let reader = print(&blocks.next(&filter.report(session.model())))?;
-            if reader == Reader::Gone {
-                return Ok(session.finish());
-            }
+            outlet.show(|left_out| block(left_out, blocks.next(&filter.report(session.model()))));
         }
         let Some(asked) = asked else { continue };
         // The picture at the end: with it a second that was cut short is not lost.
         let ended = session.finish();
         if asked == Asked::Reader {
-            print(&blocks.next(&filter.report(&ended.model)))?;
+            let last = |left_out| block(left_out, blocks.next(&filter.report(&ended.model)));
+            outlet.end(last).await?;
         }
         return Ok(ended);
+    }
+}
+
+/// A block, and how many before it nobody took in time.
+fn block(left_out: u64, text: String) -> String {
+    match left_out {
+        0 => text,
+        1 => format!("  left out: 1 block that nobody read in time\n{text}"),
+        many => format!("  left out: {many} blocks that nobody read in time\n{text}"),
     }
 }
 

@@ -20,7 +20,9 @@ use crate::watch;
 
 /// Exit code: a failure mode was found.
 const FAILURE_FOUND: u8 = 1;
-/// Exit code: the tracer could not do what was asked.
+/// What is asked to last longer than a year is a slip.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+/// Exit code: the tracer could not do what was asked, or cannot tell.
 const COULD_NOT_RUN: u8 = 2;
 
 /// Shows packets that reach this node and never reach a socket, and says why.
@@ -37,7 +39,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Watch for a while, print what was found, and exit: 0 healthy, 1 a failure mode found, 2 could not run
+    /// Watch for a while, print what was found, and exit: 0 healthy, 1 a failure mode found, 2 could not run,
+    /// or could not tell
     Diagnose(diagnose::Arguments),
     /// Show a recording again
     Replay(replay::Arguments),
@@ -64,7 +67,8 @@ struct WatchArgs {
     /// Write all that is seen to a new pcapng file
     #[arg(long, global = true, value_name = "FILE", help_heading = "What to watch")]
     record: Option<PathBuf>,
-    /// Examples (packet, stack, socket) a second that each reason and location may send; counts are exact
+    /// Examples (packet, stack, socket) a second of each reason and location (with 0 only its first one);
+    /// counts are exact
     #[arg(
         long,
         global = true,
@@ -214,12 +218,11 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(wrong()),
     };
     let seconds = number.parse::<f64>().map_err(|_| wrong())? * factor;
-    if seconds <= 0.0 || seconds > 366.0 * 86_400.0 {
-        return Err(format!(
-            "{text:?}: a duration is longer than 0 and shorter than a year"
-        ));
-    }
-    Ok(Duration::from_secs_f64(seconds))
+    // Rounded to nanoseconds first: what is left of it must not be nothing.
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| format!("{text:?}: a duration is longer than 0 and shorter than a year"))
 }
 
 #[cfg(test)]
@@ -238,7 +241,24 @@ mod tests {
         assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "s", "-1s", "0", "10 apples", "1e99h", "nan"] {
+        let endless = "9".repeat(400);
+        for wrong in [
+            endless.as_str(),
+            "",
+            "s",
+            ".",
+            "1..2",
+            "-1s",
+            "0",
+            "0.0",
+            "10 apples",
+            "1e300s",
+            "1e99h",
+            "nan",
+            "inf",
+            "9000h",
+            "0.0000000001s",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong:?} was accepted");
         }
     }

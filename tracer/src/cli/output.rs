@@ -1,10 +1,21 @@
 //! What is written where, and what it means that it cannot be.
 
 use std::error::Error;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::fs::{FileType, fstat};
+use tokio::sync::mpsc as results;
+use tokio::time::timeout;
+
+use super::stop::Stop;
+use crate::trace;
 
 /// Whether somebody still reads standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +35,105 @@ pub(super) fn print(text: &str) -> Result<Reader> {
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     reader(written.context("standard output cannot be written to"))
+}
+
+/// Standard output, written to by a thread of its own: a reader that stops reading, as `less` does, must not
+/// stop the tracer. What it does not take in time is left out and counted, so that at most one text waits.
+pub(super) struct Outlet {
+    texts: mpsc::SyncSender<String>,
+    written: results::UnboundedReceiver<io::Result<()>>,
+    /// A text is on its way.
+    busy: bool,
+    /// Texts that were left out since the last one that was not.
+    left_out: u64,
+}
+
+impl Outlet {
+    /// How long the end waits for a reader: long enough for one that reads.
+    const GRACE: Duration = Duration::from_millis(500);
+
+    pub(super) fn open() -> Result<Self> {
+        // A handle of its own: no lock is held while it waits.
+        let output = io::stdout().as_fd().try_clone_to_owned();
+        let mut output = File::from(output.context("standard output cannot be opened again")?);
+        let (texts, to_write) = mpsc::sync_channel::<String>(1);
+        let (tell, written) = results::unbounded_channel();
+        thread::Builder::new()
+            .name("stdout".to_owned())
+            .spawn(move || {
+                for text in to_write {
+                    if tell.send(output.write_all(text.as_bytes())).is_err() {
+                        return;
+                    }
+                }
+            })
+            .context("no thread to write standard output with; raise the limit on processes")?;
+        Ok(Self {
+            texts,
+            written,
+            busy: false,
+            left_out: 0,
+        })
+    }
+
+    /// Hands over a text, which is made only where it will be written, of how many were left out before it.
+    pub(super) fn show(&mut self, text: impl FnOnce(u64) -> String) {
+        if self.busy {
+            self.left_out += 1;
+        } else {
+            self.busy = true;
+            // Where the thread has ended, `written` tells.
+            let _ = self.texts.send(text(std::mem::take(&mut self.left_out)));
+        }
+    }
+
+    /// Waits for the end of the text that is on its way, for ever where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`print`].
+    pub(super) async fn written(&mut self) -> Result<Reader> {
+        let written = self.written.recv().await;
+        self.busy = false;
+        let written = written.ok_or_else(|| anyhow!("the thread that writes it has ended"))?;
+        reader(written.context("standard output cannot be written to"))
+    }
+
+    /// Hands over the last text. A reader that has stopped reading does not get it.
+    ///
+    /// # Errors
+    ///
+    /// As [`print`].
+    pub(super) async fn end(mut self, text: impl FnOnce(u64) -> String) -> Result<()> {
+        if self.busy && self.settle().await? == Reader::Gone {
+            return Ok(());
+        }
+        self.show(text);
+        self.settle().await.map(|_| ())
+    }
+
+    /// Waits for a while for the text that is on its way; who does not take it by then is as good as gone.
+    async fn settle(&mut self) -> Result<Reader> {
+        timeout(Self::GRACE, self.written())
+            .await
+            .unwrap_or(Ok(Reader::Gone))
+    }
+}
+
+/// As [`print`], but a reader that has stopped reading does not keep a signal from ending it.
+///
+/// # Errors
+///
+/// As [`print`].
+pub(super) async fn print_until_asked(text: String, stop: &mut Stop) -> Result<Reader> {
+    let mut outlet = Outlet::open()?;
+    outlet.show(|_| text);
+    tokio::select! {
+        biased;
+        reader = outlet.written() => reader,
+        // The signal that ended the work may have come twice, so what was made by it has its time.
+        _ = stop.asked() => outlet.settle().await,
+    }
 }
 
 /// Who reads, from what came of writing to standard output by any way.
@@ -60,6 +170,28 @@ pub(super) fn says_gone(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
+/// Says what a recording had beside its events, once they have all been read.
+pub(super) fn say_of(recording: &trace::Reader) {
+    let path = recording.path().display();
+    if let Some(torn) = recording.torn() {
+        say(&format!("{path}: {torn}"));
+    }
+    say_skipped(recording.path(), recording.skipped());
+}
+
+/// Says how many blocks of a recording another program has put there.
+pub(super) fn say_skipped(path: &Path, blocks: u64) {
+    let blocks = match blocks {
+        0 => return,
+        1 => "1 packet or journal entry is".to_owned(),
+        many => format!("{many} packets or journal entries are"),
+    };
+    say(&format!(
+        "{}: {blocks} not of the tracer, and left out",
+        path.display()
+    ));
+}
+
 /// A line to standard error. Where that is closed, nobody is there to be told.
 pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "tracer: {text}");
@@ -94,7 +226,7 @@ mod tests {
             one_line(plain.as_ref()),
             "the export cannot be written: No space left on device (os error 28)"
         );
-        let own = crate::trace::Error::Output { source: cause() };
+        let own = trace::Error::Output { source: cause() };
         assert_eq!(one_line(&own), own.to_string());
     }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use ratatui::crossterm::event::Event as Input;
 
 use super::ShowArgs;
-use super::output::{Reader, print, reader, say};
+use super::output::{Reader, print, reader, say_of};
 use super::stop::Stop;
 use crate::event::Body;
 use crate::model::Model;
@@ -54,6 +54,11 @@ pub(super) async fn run(show: &ShowArgs, arguments: &Arguments) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+/// How long to wait for what came after this gap. A speed may be anything greater than 0.
+fn wait(gap: Duration, speed: f64) -> Duration {
+    Duration::try_from_secs_f64(gap.as_secs_f64() / speed).map_or(LONGEST_WAIT, |wait| wait.min(LONGEST_WAIT))
+}
+
 struct Recording {
     reader: trace::Reader,
     model: Model,
@@ -70,12 +75,6 @@ impl Recording {
             }
         }
         Ok(None)
-    }
-
-    fn say_torn(&self) {
-        if let Some(torn) = self.reader.torn() {
-            say(&format!("{}: {torn}", self.reader.path().display()));
-        }
     }
 }
 
@@ -96,7 +95,7 @@ fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
     if !shown {
         print(&blocks.next(&filter.report(&recording.model)))?;
     }
-    recording.say_torn();
+    say_of(&recording.reader);
     Ok(())
 }
 
@@ -122,12 +121,10 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
         if due.is_none()
             && let Some(next) = next
         {
-            let gap = Duration::from_nanos(next.saturating_sub(at))
-                .div_f64(speed)
-                .min(LONGEST_WAIT);
-            due = Some(tokio::time::Instant::now() + gap);
+            let gap = Duration::from_nanos(next.saturating_sub(at));
+            due = Some(tokio::time::Instant::now() + wait(gap, speed));
         }
-        let wait = async {
+        let rest = async {
             match due {
                 Some(due) if !view.paused() => tokio::time::sleep_until(due).await,
                 _ => std::future::pending().await,
@@ -142,7 +139,7 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
                 Some(_) => Action::None,
                 None => Action::Quit,
             },
-            () = wait => {
+            () = rest => {
                 report = filter.report(&recording.model);
                 due = None;
                 if let Some(reached) = next {
@@ -167,6 +164,25 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
         }
     }
     drop(screen);
-    recording.say_torn();
+    say_of(&recording.reader);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_speed_has_its_wait() {
+        let round = Duration::from_millis(500);
+        assert_eq!(wait(round, 1.0), round);
+        assert_eq!(wait(round, 2.0), Duration::from_millis(250));
+        assert_eq!(wait(round, 0.1), LONGEST_WAIT, "a gap is not waited out");
+        for slow in [1e-30, f64::MIN_POSITIVE] {
+            assert_eq!(wait(round, slow), LONGEST_WAIT, "{slow}");
+        }
+        assert_eq!(wait(round, f64::MAX), Duration::ZERO);
+        assert_eq!(wait(Duration::ZERO, 1e-30), Duration::ZERO);
+        assert_eq!(wait(Duration::from_nanos(u64::MAX), 1e-300), LONGEST_WAIT);
+    }
 }

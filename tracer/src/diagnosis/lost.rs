@@ -176,7 +176,7 @@ fn evidence(end: End<'_>, loss: &Loss) -> Evidence {
 
 /// Commands that show what may have done it.
 fn checks(end: End<'_>, key: &FlowKey, device: &str) -> Vec<String> {
-    let ip = words::ip(key.local);
+    let (ip, device) = (words::ip(key.local), words::quoted(device));
     let tc = || format!("tc -s filter show dev {device} ingress");
     let xdp = || format!("ip -d link show dev {device}");
     let programs = || "bpftool net list".to_owned();

@@ -17,7 +17,7 @@ use crate::event::FlowKey;
 use crate::model::Model;
 use crate::report::{Confidence, Evidence, Where};
 
-pub use report::report;
+pub use report::{Standing, report, standing};
 
 /// A failure mode that can be recognised.
 pub struct Rule {

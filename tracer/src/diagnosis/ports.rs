@@ -147,7 +147,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
         })
         .collect();
     let mut remedy = Vec::new();
-    if let Some(unit) = &unit {
+    if let Some(unit) = worst.owner.and_then(words::managed_unit) {
         check.push(format!("systemctl status {unit}"));
         check.push(format!("journalctl -u {unit} -n 50"));
         remedy.push(format!(
@@ -249,7 +249,7 @@ fn unread(model: &Model) -> Option<Finding> {
             .iter()
             .filter(|(key, flow)| Port::of(key) == port && flow.last >= unread.since),
     );
-    let owner = suffering.owner();
+    let owner = suffering.owner().filter(|owner| owner.pid != 0);
     // A socket that nobody is known to have may be the kernel's own.
     let confidence = if owner.is_some() {
         Confidence::Strong

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Finding, RULES, Rule, path::ARRIVALS};
-use crate::event::{EntryKey, Fate, FlowKey, Protocol, SocketState};
+use crate::event::{CapabilityState, EntryKey, Fate, FlowKey, Protocol, SocketState};
 use crate::model::Model;
 use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
@@ -73,11 +73,51 @@ impl Report {
     pub fn failure_found(&self) -> bool {
         self.verdicts.iter().any(counts)
     }
+
+    /// Why it cannot be told whether the node is healthy, in one line; `None` where it can be.
+    #[must_use]
+    pub fn undecided(&self) -> Option<String> {
+        if self.place != Where::Unknown {
+            return None;
+        }
+        let missing = self.capabilities.iter().find(|capability| {
+            NEEDED.contains(&capability.name.as_str()) && capability.state == CapabilityState::Unavailable
+        });
+        let why = match missing {
+            Some(missing) => format!("{}: {}", missing.name, missing.why),
+            None if self.ledger.arrived == 0 => format!(
+                "nothing arrived in {:.1} s; watch for longer, or name the device by which packets come (--uplink)",
+                self.window.seconds
+            ),
+            None => "not enough was seen; watch for longer".to_owned(),
+        };
+        Some(format!("it cannot be told whether this node is healthy: {why}"))
+    }
 }
 
 /// The verdict makes the node unhealthy.
 fn counts(verdict: &Verdict) -> bool {
     verdict.confidence >= Confidence::Strong
+}
+
+/// The verdicts as they stand: what a recording must not lose when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    place: Where,
+    verdicts: Vec<(String, Confidence)>,
+}
+
+/// How the verdicts stand now.
+#[must_use]
+pub fn standing(model: &Model) -> Standing {
+    let verdicts = verdicts(model, 0);
+    Standing {
+        place: place(model, &verdicts),
+        verdicts: verdicts
+            .into_iter()
+            .map(|verdict| (verdict.id, verdict.confidence))
+            .collect(),
+    }
 }
 
 /// All verdicts: those that count first, then in the order of the rules.

@@ -113,7 +113,12 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
             check.push(command(
                 model,
                 key.netns,
-                &format!("{ip} route get {} from {} iif {device}", key.local, key.remote),
+                &format!(
+                    "{ip} route get {} from {} iif {}",
+                    key.local,
+                    key.remote,
+                    words::quoted(&device)
+                ),
             ));
         }
         remedy.push(format!(
@@ -207,10 +212,11 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         told.push((netns, key.iif));
         // In a sysctl's name a dot of the device is written as a slash.
         let device = model.node().device_name(netns, key.iif).replace('.', "/");
+        let setting = format!("net.ipv4.conf.{device}.rp_filter");
         check.push(command(
             model,
             netns,
-            &format!("sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.{device}.rp_filter"),
+            &format!("sysctl net.ipv4.conf.all.rp_filter {}", words::quoted(&setting)),
         ));
         remedy.push(format!(
             "{}  # loose mode: any route back will do. Risk: forged sources are let in more easily; use it \
@@ -218,7 +224,7 @@ fn reverse_path(model: &Model) -> Option<Finding> {
             command(
                 model,
                 netns,
-                &format!("sysctl -w net.ipv4.conf.{device}.rp_filter=2")
+                &format!("sysctl -w {}", words::quoted(&format!("{setting}=2")))
             )
         ));
     }

@@ -1,5 +1,6 @@
 //! How findings are put into words.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use crate::event::{FlowKey, Owner};
@@ -37,8 +38,16 @@ pub(super) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
     names
 }
 
-/// `curl[123] (web.service)`
+/// `curl[123] (web.service)`; the unit alone, or else the group, where no process is known.
 pub(super) fn owner(owner: &Owner) -> String {
+    if owner.pid == 0 {
+        let known = if owner.unit.is_empty() {
+            &owner.cgroup
+        } else {
+            &owner.unit
+        };
+        return known.clone();
+    }
     let unit = if owner.unit.is_empty() {
         String::new()
     } else {
@@ -55,17 +64,69 @@ pub(super) fn flow(model: &Model, key: &FlowKey) -> String {
     }
 }
 
-/// A command, as it is to be run for that namespace.
+/// A command, as it is to be run for that namespace. Its own words must be [`quoted`] where need be.
 pub(super) fn command(model: &Model, netns: u32, command: &str) -> String {
-    match model
+    let name = model
         .node()
         .namespace(netns)
-        .map(|namespace| namespace.name.as_str())
-    {
-        None | Some("host" | "") => command.to_owned(),
-        Some(path) if path.contains('/') => format!("nsenter --net={path} {command}"),
-        Some(name) => format!("ip netns exec {name} {command}"),
+        .map_or("", |namespace| namespace.name.as_str());
+    // It has no name of its own, and what a process calls itself is of no use to a command.
+    if let Some(pid) = pid(name) {
+        return format!("nsenter --net=/proc/{pid}/ns/net {command}");
     }
+    match name {
+        "" | "host" => command.to_owned(),
+        path if path.contains('/') => format!("nsenter --net={} {command}", quoted(path)),
+        name => format!("ip netns exec {} {command}", quoted(name)),
+    }
+}
+
+/// The process after which a namespace without a name is called.
+fn pid(name: &str) -> Option<u32> {
+    name.strip_prefix("pid:")?.split(' ').next()?.parse().ok()
+}
+
+/// The text as one word of a shell's command line. Names of devices, namespaces and units are chosen by others,
+/// and the command is there to be copied.
+pub(super) fn quoted(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-+=.,:/@%".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    if !text.chars().any(char::is_control) {
+        return Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")));
+    }
+    let mut word = "$'".to_owned();
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => word.extend(['\\', c]),
+            c if c.is_ascii_control() => word += &format!("\\{:03o}", u32::from(c)),
+            c => word.push(c),
+        }
+    }
+    Cow::Owned(word + "'")
+}
+
+/// The unit of an owner as an argument of systemctl; `None` where it is not one that the node's own systemd
+/// knows by that name.
+///
+/// Only slices stand above such a unit: inside of others another manager gives the names, that of a user or of a
+/// container, and anybody may make a group there that is called as a unit of the node. What is no valid name of
+/// a unit, such as `*.service`, could mean others to systemctl.
+pub(super) fn managed_unit(owner: &Owner) -> Option<String> {
+    let unit = owner.unit.as_str();
+    let is_valid = |c: char| c.is_ascii_alphanumeric() || r":-_.\@".contains(c);
+    if unit.is_empty() || unit.starts_with('-') || !unit.chars().all(is_valid) {
+        return None;
+    }
+    let above = owner
+        .cgroup
+        .split('/')
+        .take_while(|component| component.strip_prefix('_').unwrap_or(component) != unit);
+    let mut above = above.filter(|component| !component.is_empty());
+    above
+        .all(|component| component.ends_with(".slice"))
+        .then(|| quoted(unit).into_owned())
 }
 
 /// `ip` or `ip -6`.
@@ -93,4 +154,104 @@ pub(super) fn moment(model: &Model, at: u64) -> String {
 /// `2.5 s`
 pub(super) fn span(nanoseconds: u64) -> String {
     format!("{:.1} s", crate::model::clock::seconds(nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_owner_is_a_process_that_is_not_known() {
+        let told = |pid, command: &str, unit: &str| {
+            owner(&Owner {
+                pid,
+                command: command.to_owned(),
+                cgroup: "/pods/1".to_owned(),
+                unit: unit.to_owned(),
+            })
+        };
+        assert_eq!(told(7, "curl", "web.service"), "curl[7] (web.service)");
+        assert_eq!(told(7, "curl", ""), "curl[7]");
+        assert_eq!(told(0, "", "web.service"), "web.service");
+        assert_eq!(told(0, "", ""), "/pods/1");
+    }
+
+    #[test]
+    fn what_is_not_plainly_safe_is_one_quoted_word() {
+        for (text, expected) in [
+            ("web.service", "web.service"),
+            ("/run/netns/blue", "/run/netns/blue"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("it's;", r"'it'\''s;'"),
+            (r"dev-disk-by\x2duuid.swap", r"'dev-disk-by\x2duuid.swap'"),
+            ("~", "'~'"),
+            ("a\nb'\\", r"$'a\012b\'\\'"),
+            ("\u{1b}[2J", r"$'\033[2J'"),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+
+    #[test]
+    fn the_shell_reads_back_what_was_quoted() {
+        for text in [
+            "a b",
+            "$(reboot)",
+            "it's; `x` \"y\" \\",
+            "*?[a]",
+            "a\nb'\\\t\u{1b}",
+            "é",
+        ] {
+            let shell = std::process::Command::new("bash")
+                .args(["-c", &format!("printf %s {}", quoted(text))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(shell.stdout).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn only_units_of_the_nodes_own_systemd_are_named_to_systemctl() {
+        for (cgroup, unit, expected) in [
+            ("/system.slice/ssh.service", "ssh.service", Some("ssh.service")),
+            (
+                "/system.slice/ssh.service/worker",
+                "ssh.service",
+                Some("ssh.service"),
+            ),
+            ("/system.slice/_cpu.service", "cpu.service", Some("cpu.service")),
+            ("/init.scope", "init.scope", Some("init.scope")),
+            (
+                r"/system.slice/system-a\x2db.slice/a\x2db@1.service",
+                r"a\x2db@1.service",
+                Some(r"'a\x2db@1.service'"),
+            ),
+            ("/system.slice/ssh.service", "", None),
+            // A user's own, and one in a container.
+            (
+                "/user.slice/user-1.slice/user@1.service/app.slice/ssh.service",
+                "ssh.service",
+                None,
+            ),
+            (
+                "/machine.slice/box.service/payload/system.slice/ssh.service",
+                "ssh.service",
+                None,
+            ),
+            ("/docker/0a1b/ssh.service", "ssh.service", None),
+            ("/system.slice/*.service", "*.service", None),
+            ("/system.slice/-Hroot@evil.service", "-Hroot@evil.service", None),
+            ("/system.slice/a b.service", "a b.service", None),
+        ] {
+            let owner = Owner {
+                pid: 1,
+                command: String::new(),
+                cgroup: cgroup.to_owned(),
+                unit: unit.to_owned(),
+            };
+            assert_eq!(managed_unit(&owner).as_deref(), expected, "{cgroup}");
+        }
+    }
 }

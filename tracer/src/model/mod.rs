@@ -82,6 +82,7 @@ impl Model {
                 self.start = Some(start.clone());
             }
             Body::Capability(capability) => self.capability(capability),
+            Body::Namespace(namespace) => self.node.watched(namespace),
             Body::Device(device) => self.node.device(device),
             Body::Entry(entry) => self.books.entry(&self.node, at, entry),
             Body::Flow(count) => self.flow(at, count),

@@ -11,13 +11,25 @@ const DEEPEST: u32 = 8;
 /// What is known of the node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
-    /// As the start told them.
+    /// As the start told them, then as they came. Those that have ended stay: the books speak of them.
     pub namespaces: Vec<Namespace>,
     /// By namespace and index.
     devices: BTreeMap<(u32, u32), Device>,
 }
 
 impl Node {
+    /// A namespace is watched; its inode may have been that of one that has ended.
+    pub(crate) fn watched(&mut self, namespace: &Namespace) {
+        match self
+            .namespaces
+            .iter_mut()
+            .find(|known| known.inode == namespace.inode)
+        {
+            Some(known) => known.clone_from(namespace),
+            None => self.namespaces.push(namespace.clone()),
+        }
+    }
+
     /// A device was told, or told anew.
     pub(crate) fn device(&mut self, device: &Device) {
         self.devices.insert((device.netns, device.index), device.clone());

@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::owners::Pace;
+use super::owners::{Nobodys, Pace};
 
 /// Folders below the mount that are looked at, at most: deeper nesting than any manager makes.
 const DEPTH: usize = 32;
@@ -84,6 +84,7 @@ pub(super) struct Cgroups {
     /// Where the v2 hierarchy is mounted, `None` where it is not.
     root: Option<PathBuf>,
     by_id: HashMap<u64, Cgroup>,
+    gone: Nobodys,
     pace: Pace,
 }
 
@@ -93,6 +94,7 @@ impl Cgroups {
         Self {
             root: mount(&mounts),
             by_id: HashMap::new(),
+            gone: Nobodys::default(),
             pace: Pace::default(),
         }
     }
@@ -101,6 +103,7 @@ impl Cgroups {
     pub(super) fn by_id(&mut self, id: u64, now: u64) -> Option<&Cgroup> {
         if let (false, Some(root)) = (self.by_id.contains_key(&id), &self.root)
             && self.pace.allows(now)
+            && !self.gone.contains(id, now)
         {
             let begin = Instant::now();
             // Groups that have gone stay known, as their sockets may still be spoken of; within bounds.
@@ -109,6 +112,10 @@ impl Cgroups {
             }
             walk(root, &mut self.by_id);
             self.pace.done(now, begin.elapsed());
+            self.gone.looked(now);
+            if !self.by_id.contains_key(&id) {
+                self.gone.missed(id, now);
+            }
         }
         self.by_id.get(&id)
     }
@@ -289,6 +296,7 @@ mod tests {
         let mut cgroups = Cgroups {
             root: Some(root.clone()),
             by_id: HashMap::new(),
+            gone: Nobodys::default(),
             pace: Pace::default(),
         };
         let found = cgroups.by_id(id(&folder), 0).cloned();

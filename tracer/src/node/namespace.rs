@@ -10,10 +10,14 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::event;
+use crate::event::{self, Capability, CapabilityState};
 
 /// Where `ip netns add` puts names.
 const NAMES: &str = "/run/netns";
+/// What the tracer's own namespace is called.
+const HOST: &str = "host";
+/// What a namespace without a name is called begins with this, and with the id of a process in it.
+const OF_PROCESS: &str = "pid:";
 
 /// A network namespace: its inode, what the user calls it, and where it is found.
 ///
@@ -94,13 +98,35 @@ pub struct All {
     pub unreadable: usize,
 }
 
+impl All {
+    /// The capability `namespaces`: partial where some cannot be found.
+    #[must_use]
+    pub fn capability(&self) -> Capability {
+        let (state, why) = if self.unreadable == 0 {
+            (CapabilityState::Available, "")
+        } else {
+            // Not how many: processes come and go.
+            (
+                CapabilityState::Partial,
+                "of some processes it cannot be seen in which network namespace they are (CAP_SYS_PTRACE is \
+                 missing, or a policy of this machine hides them): one that only they are in is not watched",
+            )
+        };
+        Capability {
+            name: "namespaces".to_owned(),
+            state,
+            why: why.to_owned(),
+        }
+    }
+}
+
 impl Netns {
     /// The one that the tracer was started in, called `host`.
     ///
     /// # Errors
     /// Where /proc is not mounted.
     pub fn current() -> Result<Self, Error> {
-        Self::at("host".to_owned(), PathBuf::from("/proc/self/ns/net"))
+        Self::at(HOST.to_owned(), PathBuf::from("/proc/self/ns/net"))
     }
 
     /// The one that the user names: a name as in `ip netns list`, or with a `/` in it the path of a
@@ -114,7 +140,13 @@ impl Netns {
         } else {
             Path::new(NAMES).join(name_or_path)
         };
-        Self::at(name_or_path.to_owned(), path)
+        // By these names those are called that have none, so that nobody takes it for one of them.
+        let name = if name_or_path == HOST || name_or_path.starts_with(OF_PROCESS) {
+            path.display().to_string()
+        } else {
+            name_or_path.to_owned()
+        };
+        Self::at(name, path)
     }
 
     /// The current one, those with a name, and one for each other that a process lives in (called
@@ -146,7 +178,7 @@ impl Netns {
                         let command = super::owners::command(pid).unwrap_or_default();
                         namespaces.push(Self {
                             inode,
-                            name: format!("pid:{pid} {command}"),
+                            name: format!("{OF_PROCESS}{pid} {command}"),
                             path,
                         });
                     }
@@ -346,6 +378,17 @@ mod tests {
             assert!(matches!(error, Error::NotNetns { .. }), "{other}: {error}");
             assert!(!error.to_string().contains('\n'));
         }
+    }
+
+    #[test]
+    fn what_cannot_be_looked_at_is_told() {
+        let all = |unreadable| All {
+            namespaces: Vec::new(),
+            unreadable,
+        };
+        assert_eq!(all(0).capability().state, CapabilityState::Available);
+        assert_eq!(all(1).capability().state, CapabilityState::Partial);
+        assert_eq!(all(1).capability(), all(7).capability(), "it is told once");
     }
 
     #[test]

@@ -18,7 +18,6 @@ pub struct Owners {
     by_inode: HashMap<u64, Owner>,
     opened: Opened,
     nobodys: Nobodys,
-    unreadable: usize,
     pace: Pace,
     cgroups: Cgroups,
 }
@@ -37,7 +36,6 @@ impl Owners {
             by_inode: HashMap::new(),
             opened: Opened::default(),
             nobodys: Nobodys::default(),
-            unreadable: 0,
             pace: Pace::default(),
             cgroups: Cgroups::new(),
         }
@@ -47,7 +45,7 @@ impl Owners {
     ///
     /// Where several share it, the lowest pid counts, which is the one that opened it; but pid 1 only where
     /// no other has it, as it opens sockets for the units that it starts. `None` where no process has it
-    /// (inode 0, or it was closed), where the process may not be looked into (see [`Owners::unreadable`]),
+    /// (inode 0, or it was closed), where the process may not be looked into,
     /// or for up to a second where it was opened after the last look.
     pub fn by_inode(&mut self, inode: u64, now: u64) -> Option<&Owner> {
         if inode == 0 {
@@ -102,6 +100,25 @@ impl Owners {
         self.cgroups.by_id(id, now)
     }
 
+    /// Who has a socket: the process, as [`Owners::by_inode`] says; where none is found, as for a socket that its
+    /// process has closed, the group that it was made in, without process (pid 0). `None` where that is the root,
+    /// which says nothing, as on machines whose groups are all of cgroup v1.
+    pub fn by_socket(&mut self, inode: u64, cgroup: u64, now: u64) -> Option<Owner> {
+        if let Some(owner) = self.by_inode(inode, now) {
+            return Some(owner.clone());
+        }
+        if cgroup == 0 {
+            return None;
+        }
+        let Cgroup { path, unit } = self.by_cgroup(cgroup, now)?.clone();
+        (path != "/").then_some(Owner {
+            pid: 0,
+            command: String::new(),
+            cgroup: path,
+            unit,
+        })
+    }
+
     /// Sets the owners of sockets that have none yet.
     pub fn fill(&mut self, sockets: &mut [Socket], now: u64) {
         for socket in sockets.iter_mut().filter(|socket| socket.owner.is_none()) {
@@ -109,34 +126,26 @@ impl Owners {
         }
     }
 
-    /// Processes whose open files this user could not see at the last look.
-    #[must_use]
-    pub fn unreadable(&self) -> usize {
-        self.unreadable
-    }
-
     /// Forgets, and looks at every process.
     fn scan(&mut self) {
         self.by_inode.clear();
-        self.unreadable = 0;
         let mut pids = pids();
         // The first that has a socket keeps it.
         pids.sort_unstable_by_key(|pid| (*pid == 1, *pid));
         for pid in pids {
-            match sockets_of(pid) {
-                Ok(inodes) => {
-                    let unknown = |inode: &u64| !self.by_inode.contains_key(inode);
-                    let new: Vec<u64> = inodes.into_iter().filter(unknown).collect();
-                    if !new.is_empty()
-                        && let Some(owner) = Self::by_pid(pid)
-                    {
-                        self.by_inode
-                            .extend(new.into_iter().map(|inode| (inode, owner.clone())));
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.unreadable += 1,
-                // It has ended meanwhile.
-                Err(_) => {}
+            // One that has ended meanwhile has none; for one that may not be looked into a privilege is missing,
+            // of which `preflight` tells.
+            let unknown = |inode: &u64| !self.by_inode.contains_key(inode);
+            let new: Vec<u64> = sockets_of(pid)
+                .unwrap_or_default()
+                .into_iter()
+                .filter(unknown)
+                .collect();
+            if !new.is_empty()
+                && let Some(owner) = Self::by_pid(pid)
+            {
+                self.by_inode
+                    .extend(new.into_iter().map(|inode| (inode, owner.clone())));
             }
         }
     }
@@ -187,9 +196,9 @@ impl Opened {
 }
 
 /// Sockets that no process had: the kernel's own, and those of processes that have ended. A look at every process
-/// for each of them, again and again, would find nothing.
+/// for each of them, again and again, would find nothing. Likewise groups that have been removed.
 #[derive(Debug, Default)]
-struct Nobodys {
+pub(super) struct Nobodys {
     /// By inode, when it was looked for.
     missed: HashMap<u64, u64>,
     /// When all processes were looked at last.
@@ -201,18 +210,18 @@ impl Nobodys {
     /// another (`SCM_RIGHTS`).
     const WHILE: u64 = 30_000_000_000;
 
-    fn contains(&self, inode: u64, now: u64) -> bool {
+    pub(super) fn contains(&self, inode: u64, now: u64) -> bool {
         let missed = self.missed.get(&inode);
         missed.is_some_and(|at| now.saturating_sub(*at) < Self::WHILE)
     }
 
-    fn looked(&mut self, now: u64) {
+    pub(super) fn looked(&mut self, now: u64) {
         self.looked = Some(now);
         self.missed.retain(|_, at| now.saturating_sub(*at) < Self::WHILE);
     }
 
     /// No process is known to have it; it is nobody's if all processes were looked at just now.
-    fn missed(&mut self, inode: u64, now: u64) {
+    pub(super) fn missed(&mut self, inode: u64, now: u64) {
         if self.looked == Some(now) {
             self.missed.insert(inode, now);
         }

@@ -85,12 +85,6 @@ fn judge(have: CapabilitySet, uid_map: &str, other_namespaces: bool) -> Vec<Miss
             true,
         ),
         (
-            have.contains(CapabilitySet::NET_ADMIN),
-            "CAP_NET_ADMIN",
-            "details of sockets, rules and BPF programs of the network are not seen",
-            false,
-        ),
-        (
             have.contains(CapabilitySet::SYS_PTRACE),
             "CAP_SYS_PTRACE",
             "sockets of other users' processes have no owner",
@@ -136,7 +130,7 @@ mod tests {
         assert!(privileges(CapabilitySet::all(), INITIAL, true).is_empty());
         let all = judge(CapabilitySet::empty(), INITIAL, true);
         assert_eq!(all.iter().filter(|missing| missing.required).count(), 2);
-        assert_eq!(all.len(), 4);
+        assert_eq!(all.len(), 3);
         for missing in all {
             assert!(!missing.to_string().contains('\n') && missing.to_string().ends_with("as root"));
         }
@@ -144,10 +138,7 @@ mod tests {
 
     #[test]
     fn new_capabilities_stand_in_for_the_old_one() {
-        let bpf = CapabilitySet::BPF
-            | CapabilitySet::PERFMON
-            | CapabilitySet::NET_ADMIN
-            | CapabilitySet::SYS_PTRACE;
+        let bpf = CapabilitySet::BPF | CapabilitySet::PERFMON | CapabilitySet::SYS_PTRACE;
         assert!(privileges(bpf, INITIAL, false).is_empty());
         assert_eq!(privileges(bpf, INITIAL, true), ["CAP_SYS_ADMIN"]);
         assert_eq!(
@@ -156,7 +147,7 @@ mod tests {
         );
         assert_eq!(
             privileges(CapabilitySet::SYS_ADMIN, INITIAL, true),
-            ["CAP_NET_ADMIN", "CAP_SYS_PTRACE"]
+            ["CAP_SYS_PTRACE"]
         );
     }
 

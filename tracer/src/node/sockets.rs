@@ -30,6 +30,14 @@ pub struct Sockets {
 }
 
 impl Sockets {
+    /// Of several namespaces: what could not be read, by the namespace.
+    pub(crate) fn unread_in(&self, netns: &Netns) -> impl Iterator<Item = String> {
+        let name = netns.name().to_owned();
+        self.unread
+            .iter()
+            .map(move |unread| format!("Network namespace `{name}`: {unread}"))
+    }
+
     /// The capability `sockets`: partial where a list is missing.
     #[must_use]
     pub fn capability(&self) -> Capability {

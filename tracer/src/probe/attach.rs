@@ -181,7 +181,7 @@ impl Probe {
         let mut outcomes: Vec<(&Program, Option<Failure>)> = Vec::new();
         for program in programs() {
             let why = if options.without.iter().any(|name| name == program.capability) {
-                Some(Failure::Lack("left out as asked".to_owned()))
+                Some(Failure::Asked)
             } else {
                 load_program(&mut ebpf, program, &btf, &aya_btf, &missing).err()
             };
@@ -196,8 +196,7 @@ impl Probe {
             .map(|(program, _)| program.name)
             .collect();
         if !attached.contains(&"arrival") && !attached.contains(&"drop") {
-            let first = outcomes.into_iter().find_map(|(_, why)| why);
-            return Err(first.map_or_else(|| Error::NothingAttached(String::new()), Error::from));
+            return Err(nothing(outcomes));
         }
         let mut capabilities: Vec<_> = outcomes
             .into_iter()
@@ -274,9 +273,21 @@ fn random() -> Result<u64, Error> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
+/// Why neither arrivals nor drops are seen: what is in the way of one of them, rather than what was asked for.
+fn nothing(outcomes: Vec<(&Program, Option<Failure>)>) -> Error {
+    let needed = outcomes
+        .into_iter()
+        .filter(|(program, _)| matches!(program.name, "arrival" | "drop"));
+    let mut why: Vec<Failure> = needed.filter_map(|(_, why)| why).collect();
+    why.sort_by_key(|why| matches!(why, Failure::Asked));
+    why.into_iter().next().map_or(Error::LeftOut, Error::from)
+}
+
 /// Why a program is not attached.
 #[derive(Debug)]
 enum Failure {
+    /// The user left it out.
+    Asked,
     /// This kernel, or who started the tracer, does not have what it needs.
     Lack(String),
     /// The kernel's verifier does not take it.
@@ -307,14 +318,17 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Lack(why) | Self::Unfit(why) | Self::Refused(why)) = self;
-        f.write_str(why)
+        match self {
+            Self::Asked => f.write_str("left out as asked"),
+            Self::Lack(why) | Self::Unfit(why) | Self::Refused(why) => f.write_str(why),
+        }
     }
 }
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
+            Failure::Asked => Self::LeftOut,
             Failure::Lack(why) | Failure::Unfit(why) => Self::Unfit(why),
             Failure::Refused(why) => Self::NothingAttached(why),
         }
@@ -403,7 +417,7 @@ impl log::Log for StderrLog {
 mod tests {
     use std::io;
 
-    use super::Failure;
+    use super::{Failure, nothing, programs};
     use crate::probe::Error;
 
     fn told(errno: i32) -> String {
@@ -420,6 +434,24 @@ mod tests {
         );
         for errno in [1, 13] {
             assert!(told(errno).ends_with("run as root, on a machine whose policy allows BPF"));
+        }
+    }
+    #[test]
+    fn what_was_left_out_is_not_blamed_on_the_kernel() {
+        let told = |mut arrivals: Option<Failure>, mut drops: Option<Failure>| {
+            let mut failure = |name| match name {
+                "arrival" => arrivals.take(),
+                "drop" => drops.take(),
+                _ => Some(Failure::Refused("of no account".to_owned())),
+            };
+            let outcomes = programs().iter().map(|program| (program, failure(program.name)));
+            nothing(outcomes.collect()).to_string()
+        };
+        let refused = || Some(Failure::Refused("not permitted".to_owned()));
+        let asked = || Some(Failure::Asked);
+        assert!(told(asked(), asked()).starts_with("arrivals and drops are both left out"));
+        for text in [told(asked(), refused()), told(refused(), asked())] {
+            assert!(text.contains("could be attached: not permitted"), "{text}");
         }
     }
 }

@@ -27,13 +27,18 @@ pub enum Error {
     Btf(#[from] btf::Error),
     /// The object or its maps were refused.
     #[error(
-        "the kernel refused the BPF maps: {0}; run as root (CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN), on a \
+        "the kernel refused the BPF maps: {0}; run as root (CAP_BPF and CAP_PERFMON), on a \
          machine whose policy allows BPF"
     )]
     Refused(String),
     /// Neither arrivals nor drops can be seen.
     #[error("no BPF program could be attached: {0}; run as root, on a machine whose policy allows BPF")]
     NothingAttached(String),
+    /// The user wants to see neither arrivals nor drops.
+    #[error(
+        "arrivals and drops are both left out, so nothing would be seen; leave one of them in (--without)"
+    )]
+    LeftOut,
     /// Nor can they ever be: this kernel lacks what the programs are made of.
     #[error("this kernel cannot run the BPF programs: {0}; they need Linux 5.12 or newer, with BTF")]
     Unfit(String),

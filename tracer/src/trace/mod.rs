@@ -17,6 +17,7 @@ mod reader;
 mod record;
 mod section;
 mod sentence;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod writer;

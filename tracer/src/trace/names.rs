@@ -22,6 +22,9 @@ impl Names {
                     .map(|ns| (ns.inode, ns.name.clone()))
                     .collect();
             }
+            Body::Namespace(namespace) => {
+                self.namespaces.insert(namespace.inode, namespace.name.clone());
+            }
             Body::Device(device) => {
                 self.devices
                     .insert((device.netns, device.index), device.name.clone());

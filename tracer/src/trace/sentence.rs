@@ -14,6 +14,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
     match body {
         Body::Start(start) => starts(start, names),
         Body::Capability(capability) => can(capability),
+        Body::Namespace(namespace) => format!("{} is watched", names.netns(namespace.inode)),
         Body::Device(device) => device_is(device, names),
         Body::Entry(entry) => booked(entry, names),
         Body::Flow(flow) => counted(flow, names),
@@ -211,9 +212,13 @@ fn protocol(key: &EntryKey) -> String {
 fn holder(flow: &FlowKey, at: SocketState, owner: Option<&Owner>) -> String {
     let mut text = format!("{flow}, {}", state(at));
     if let Some(owner) = owner {
-        text += &format!(", {}[{}]", owner.command, owner.pid);
+        if owner.pid != 0 {
+            text += &format!(", {}[{}]", owner.command, owner.pid);
+        }
         if !owner.unit.is_empty() {
             text += &format!(", unit {}", owner.unit);
+        } else if owner.pid == 0 {
+            text += &format!(", cgroup {}", owner.cgroup);
         }
     }
     text

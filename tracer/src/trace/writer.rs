@@ -12,6 +12,7 @@ use super::names::Names;
 use super::pcapng::{self, JOURNAL, MAX_BLOCK};
 use super::record::{self, Bytes};
 use super::sentence::sentence;
+use super::sync::Syncer;
 use super::{EVENT, Error, cooked, journal, section};
 
 /// Bytes that are held back at most until the next [`Body::Tick`].
@@ -23,8 +24,8 @@ const SNAPLEN: u32 = (tracer_ebpf::SNAPLEN + cooked::HEADER) as u32;
 /// Writes events to a file.
 ///
 /// Only whole blocks are handed to the kernel: at each [`Body::Tick`], when much has gathered, and at the
-/// end. What was handed over survives the death of this process; [`Writer::sync`] makes it survive the
-/// death of the machine.
+/// end. What was handed over survives the death of this process; [`Writer::sync`] and [`Writer::sync_soon`] make
+/// it survive the death of the machine.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
@@ -34,6 +35,8 @@ pub struct Writer {
     /// Bytes of whole blocks in the file.
     whole: u64,
     broken: bool,
+    /// Where it was asked for.
+    syncer: Option<Syncer>,
     names: Names,
     /// What the start told, `None` before it.
     clock: Option<Clock>,
@@ -87,6 +90,7 @@ impl Writer {
             buffer: Vec::with_capacity(BUFFER),
             whole: 0,
             broken: false,
+            syncer: None,
             names: Names::default(),
             clock: None,
             interfaces: BTreeMap::new(),
@@ -129,7 +133,8 @@ impl Writer {
     /// # Errors
     /// [`Error::Write`]; the file then ends with the last whole block that it had before.
     pub fn flush(&mut self) -> Result<(), Error> {
-        if let Err(source) = self.file.write_all(&self.buffer) {
+        let unsynced = self.syncer.as_ref().and_then(Syncer::failure);
+        if let Err(source) = unsynced.map_or_else(|| self.file.write_all(&self.buffer), Err) {
             // Half a block in the middle of a file would be damage; at its end it is a torn tail, so it
             // does no harm should this fail as well.
             let _ = self.file.set_len(self.whole);
@@ -157,6 +162,26 @@ impl Writer {
             whole: self.whole,
             source,
         })
+    }
+
+    /// Has all that was written on the disk soon: [`Writer::sync`], without waiting for a slow disk.
+    ///
+    /// # Errors
+    /// [`Error::Write`], also for what was asked for before.
+    pub fn sync_soon(&mut self) -> Result<(), Error> {
+        self.flush()?;
+        let syncer = match &self.syncer {
+            Some(syncer) => syncer,
+            None => self
+                .syncer
+                .insert(Syncer::start(&self.file).map_err(|source| Error::Write {
+                    path: self.path.clone(),
+                    whole: self.whole,
+                    source,
+                })?),
+        };
+        syncer.ask();
+        Ok(())
     }
 
     /// Ends the trace, on the disk.
@@ -205,7 +230,9 @@ impl Writer {
             entry.field("SYSLOG_IDENTIFIER", "tracer");
             entry.field("PRIORITY", priority(&event.body));
             if let Some(owner) = owner(&event.body) {
-                entry.field("_PID", &owner.pid.to_string());
+                if owner.pid != 0 {
+                    entry.field("_PID", &owner.pid.to_string());
+                }
                 if !owner.unit.is_empty() {
                     entry.field("UNIT", &owner.unit);
                 }

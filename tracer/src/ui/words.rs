@@ -339,11 +339,12 @@ pub fn flow(flow: &Flow) -> String {
     format!("{} {} {arrow} {}", flow.protocol, flow.local, flow.remote)
 }
 
-/// `kubelet[1234]`
+/// `kubelet[1234]`; who it is where no more than [`unit`] is known, that says.
 #[must_use]
 pub fn owner(flow: &Flow) -> String {
     match (flow.command.as_str(), flow.pid) {
-        ("", 0) => "owner unknown".to_owned(),
+        ("", 0) if unit(flow).is_empty() => "owner unknown".to_owned(),
+        ("", 0) => "a process of".to_owned(),
         ("", pid) => format!("[{pid}]"),
         (command, 0) => command.to_owned(),
         (command, pid) => format!("{command}[{pid}]"),

@@ -113,6 +113,30 @@ fn in_a_named_namespace_the_commands_say_so() {
     assert_eq!(story.verdict("R01").check[0], "ip netns exec node ip rule");
 }
 
+/// Who has a pod chooses what its processes and devices are called.
+#[test]
+fn no_name_that_others_choose_is_a_command() {
+    for (name, entered) in [
+        ("pid:42 x;reboot", "nsenter --net=/proc/42/ns/net"),
+        ("pid:42 ", "nsenter --net=/proc/42/ns/net"),
+        ("/run/netns/a b", "nsenter --net='/run/netns/a b'"),
+        ("$(reboot)", "ip netns exec '$(reboot)'"),
+    ] {
+        let mut story = Story::with_namespaces(&[(NETNS, name)]);
+        story.device(NETNS, ETH0, "a;reboot", true, vec![ip("10.10.0.2")]);
+        story.rounds(3, lose);
+        let verdict = story.verdict("R01");
+        assert_eq!(verdict.check[0], format!("{entered} ip rule"));
+        let device = verdict.check.iter().find(|line| line.contains(" iif "));
+        assert!(device.unwrap().ends_with(" iif 'a;reboot'"), "{device:?}");
+        assert!(
+            verdict.remedy[0].starts_with(&format!("{entered} ip rule add pref 0 lookup local  # ")),
+            "{}",
+            verdict.remedy[0]
+        );
+    }
+}
+
 #[test]
 fn own_address_treated_as_foreign_is_strong_alone() {
     for (reason, symbol) in [

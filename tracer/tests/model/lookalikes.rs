@@ -450,10 +450,14 @@ fn without_sight_of_drops_or_their_places_no_node_is_healthy() {
     for capability in ["drops", "places"] {
         let mut story = Story::begin();
         story.rounds(10, |story| story.exchange(client(40_000)));
-        assert_eq!(story.report().place, Where::Healthy);
+        assert_eq!(
+            (story.report().place, story.report().undecided()),
+            (Where::Healthy, None)
+        );
         story.capability(capability, CapabilityState::Unavailable);
         story.rounds(10, |story| story.exchange(client(40_000)));
         assert_eq!(story.report().place, Where::Unknown, "{capability}");
+        assert!(story.report().undecided().unwrap().contains(capability));
         assert_nothing(&story);
     }
 }
@@ -463,5 +467,6 @@ fn nothing_at_all_is_unknown() {
     let mut story = Story::begin();
     story.idle(10);
     assert_eq!(story.report().place, Where::Unknown);
+    assert!(story.report().undecided().unwrap().contains("nothing arrived in"));
     assert_nothing(&story);
 }

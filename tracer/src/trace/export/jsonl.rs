@@ -24,6 +24,7 @@ pub(super) fn export(mut reader: Reader, out: &mut dyn Write) -> Result<Exported
     }
     Ok(Exported {
         events,
+        skipped: reader.skipped(),
         end: end(&reader, error),
     })
 }

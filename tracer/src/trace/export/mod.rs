@@ -47,6 +47,8 @@ impl FromStr for Format {
 pub struct Exported {
     /// Events in it.
     pub events: u64,
+    /// Blocks that are not of the tracer, see [`Reader::skipped`]: only [`Format::Pcapng`] has them.
+    pub skipped: u64,
     /// How the trace ended.
     pub end: End,
 }

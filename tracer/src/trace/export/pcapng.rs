@@ -20,6 +20,7 @@ pub(super) fn export(mut reader: Reader, out: &mut dyn Write) -> Result<Exported
     copy(&reader, out)?;
     Ok(Exported {
         events,
+        skipped: reader.skipped(),
         end: end(&reader, error),
     })
 }

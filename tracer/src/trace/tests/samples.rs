@@ -262,6 +262,10 @@ pub(super) fn every_kind() -> Vec<Event> {
         Body::Example(Box::new(example4())),
         Body::Example(Box::new(example6())),
         Body::Example(Box::new(example_arp())),
+        Body::Namespace(Namespace {
+            inode: RED + 1,
+            name: "blue".into(),
+        }),
         Body::Tick,
         Body::Stop,
     ];

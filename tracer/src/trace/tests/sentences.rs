@@ -32,6 +32,7 @@ fn every_event_is_a_sentence() {
             "NOT_SPECIFIED at ip_forward+0x1c4 on eth0 (netns host 4026531840); socket found: tcp 10.10.0.2:40000 → 192.0.2.10:80, SYN_SENT, lab-client[123], unit x.service; 1 packet\nstack: ip_forward+0x1c4 < ip_rcv+0xa0",
             "IP_INADDRERRORS at ip6_forward+0x20 on eth0 (netns host 4026531840); no socket found: tcp [fd00:10::2]:40000 → [2001:db8::10]:80; 3 packets",
             "NOT_SPECIFIED at arp_rcv+0x9c on eth0 (netns host 4026531840); no socket found; 1 packet",
+            "netns blue 4026532202 is watched",
             "all counts of this round are told",
             "tracer stops",
         ]
