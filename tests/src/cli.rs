@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::lab::{Lab, UPLINK};
@@ -67,10 +67,7 @@ pub fn main(args: Vec<String>) -> Result<i32> {
         print!("{}", list());
         return Ok(0);
     };
-    let Some(scenario) = scenario::find(name) else {
-        let names: Vec<_> = scenario::ALL.iter().map(|scenario| scenario.name).collect();
-        bail!("no scenario is called {name}; there are: {}", names.join(", "));
-    };
+    let scenario = scenario::find(name)?;
     let tracer = std::env::var_os("TRACER_BIN").map(PathBuf::from);
     let tracer = tracer.context("TRACER_BIN does not name the tracer's binary: run `cargo xtask lab`")?;
     let signals = Signals::block().context("cannot block signals")?;

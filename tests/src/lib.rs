@@ -3,11 +3,13 @@
 //!
 //! [`lab::Lab`] is the topology and the traffic on it, [`scenario`] holds what can be broken and what the
 //! tracer should say about it, [`cli`] puts a tracer on it for a person to look at; [`tracer`] and [`terminal`]
-//! do so for the tests. Everything that is made
+//! do so for the tests. [`check`] runs a scenario, and [`judge`] tells what is not as expected. Everything that is made
 //! goes away when its value is dropped, and also when the process is killed: see [`keeper`].
 
+pub mod check;
 pub mod cli;
 pub mod folder;
+pub mod judge;
 pub mod keeper;
 pub mod lab;
 pub mod netns;

@@ -2,6 +2,8 @@
 
 mod list;
 
+use anyhow::{Context, Result};
+
 pub use self::list::ALL;
 use crate::traffic::Role;
 
@@ -108,9 +110,14 @@ pub struct Scenario {
     pub late: bool,
 }
 
-/// The scenario of that name.
-pub fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().find(|scenario| scenario.name == name)
+/// The scenario of that name. The error names all there are.
+pub fn find(name: &str) -> Result<&'static Scenario> {
+    ALL.iter()
+        .find(|scenario| scenario.name == name)
+        .with_context(|| {
+            let names: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
+            format!("no scenario is called {name}; there are: {}", names.join(", "))
+        })
 }
 
 #[cfg(test)]

@@ -1,41 +1,30 @@
 //! `cargo xtask dist`: the one static binary that is carried to a node.
 
-use std::fs;
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
 use crate::{build, compiler::Release, elf, process::note, workspace};
 
-/// Builds target/dist/tracer, and checks that it is static and has the BPF object inside.
+/// Builds target/dist/tracer.
 ///
 /// # Errors
 /// If it cannot be built, or a check fails.
 pub(crate) fn main() -> Result<u8> {
-    build::bpf()?;
-    let mut cargo = workspace::cargo();
-    cargo.args([
-        "build",
-        "--locked",
-        "--package",
-        "tracer",
-        "--bin",
-        "tracer",
-        "--release",
-    ]);
-    // A target that is named keeps the flags from build scripts and macros, which cannot be static.
-    cargo.args(["--target", &Release::of_default()?.host]);
-    cargo
-        .env_remove("RUSTFLAGS")
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    let built = workspace::program("tracer", &mut cargo)?;
+    tracer().map(|_| 0)
+}
 
+/// Builds the tracer as a static program, checks that it has the BPF object inside, and says where it is.
+///
+/// # Errors
+/// If it cannot be built, or a check fails.
+pub(crate) fn tracer() -> Result<PathBuf> {
+    build::bpf()?;
+    let built = static_program(
+        "tracer",
+        workspace::cargo().args(["build", "--package", "tracer"]),
+    )?;
     let program = fs::read(&built).with_context(|| format!("{}: cannot be read", built.display()))?;
-    if !elf::is_static(&program).with_context(|| built.display().to_string())? {
-        bail!(
-            "{}: is not static; does the host target of this rustc support crt-static?",
-            built.display()
-        );
-    }
     let object = fs::read(workspace::bpf_object()).context("the BPF object cannot be read")?;
     if !contains(&program, &object) {
         bail!(
@@ -56,7 +45,29 @@ pub(crate) fn main() -> Result<u8> {
         dist.display(),
         bytes as f64 / 1e6
     ));
-    Ok(0)
+    Ok(dist)
+}
+
+/// Builds a program for speed with a cargo command that names its package, so that it needs nothing of the system
+/// that it runs on, and returns where it is.
+///
+/// # Errors
+/// If it cannot be built, or is not static.
+pub(crate) fn static_program(name: &str, cargo: &mut Command) -> Result<PathBuf> {
+    cargo.args(["--locked", "--release", "--bin", name]);
+    // A target that is named keeps the flags from build scripts and macros, which cannot be static.
+    cargo.args(["--target", &Release::of_default()?.host]);
+    cargo
+        .env_remove("RUSTFLAGS")
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    let built = workspace::program(name, cargo)?;
+    if !elf::is_static_file(&built)? {
+        bail!(
+            "{}: is not static; does the host target of this rustc support crt-static?",
+            built.display()
+        );
+    }
+    Ok(built)
 }
 
 /// Whether `part` is somewhere in `whole`.

@@ -1,15 +1,23 @@
 //! Just enough ELF to see whether a program is static.
 
+use std::{fs, path::Path};
+
 use anyhow::{Context, Result, bail};
 
 /// Type of the segment that names the dynamic loader (`PT_INTERP`, elf(5)).
 const INTERPRETER: u32 = 3;
 
-/// Whether a 64-bit little-endian ELF file runs without a dynamic loader.
+/// Whether a program runs without a dynamic loader.
 ///
 /// # Errors
-/// If it is no such file.
-pub(crate) fn is_static(file: &[u8]) -> Result<bool> {
+/// If it cannot be read, or is no 64-bit little-endian ELF file.
+pub(crate) fn is_static_file(program: &Path) -> Result<bool> {
+    let file = fs::read(program).with_context(|| format!("{}: cannot be read", program.display()))?;
+    is_static(&file).with_context(|| program.display().to_string())
+}
+
+/// The same of a file's content.
+fn is_static(file: &[u8]) -> Result<bool> {
     // Magic, class 2 (64 bits), data 1 (little endian).
     if file.get(..6) != Some(b"\x7fELF\x02\x01".as_slice()) {
         bail!("is no 64-bit little-endian ELF file");

@@ -1,12 +1,12 @@
 //! `cargo xtask lab`: the lab itself is the package in tests/; here it is only built, and given a tracer.
 
-use std::{os::unix::process::CommandExt, process::Command};
+use std::{os::unix::process::CommandExt, path::PathBuf, process::Command};
 
 use anyhow::Result;
 
 use crate::{
     build::{self, Profile},
-    process, workspace,
+    dist, process, workspace,
 };
 
 /// Becomes the lab, with these arguments.
@@ -33,10 +33,22 @@ pub(crate) fn main(args: &[String]) -> Result<u8> {
 ///
 /// # Errors
 /// If it does not compile.
-pub(crate) fn program() -> Result<std::path::PathBuf> {
+pub(crate) fn program() -> Result<PathBuf> {
+    workspace::program("lab", build_command().args(["--locked", "--bin", "lab"]))
+}
+
+/// Builds the lab's program so that it runs in any system, and returns its path.
+///
+/// # Errors
+/// If it does not compile, or is not static.
+pub(crate) fn static_program() -> Result<PathBuf> {
+    dist::static_program("lab", &mut build_command())
+}
+
+fn build_command() -> Command {
     let mut cargo = workspace::cargo();
     cargo
-        .args(["build", "--locked", "--bin", "lab", "--manifest-path"])
+        .args(["build", "--manifest-path"])
         .arg(workspace::lab_manifest());
-    workspace::program("lab", &mut cargo)
+    cargo
 }

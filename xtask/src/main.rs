@@ -17,6 +17,7 @@ mod process;
 mod run;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -83,6 +84,18 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Run the lab's scenarios under Debian's kernels in QEMU, and fail where the tracer says something else than it should
+    Vm {
+        /// Versions of kernels, such as 6.1: of each, the newest release for clouds
+        #[arg(value_name = "KERNEL", value_parser = vm::version, default_values = ["6.1", "6.12"])]
+        kernels: Vec<String>,
+        /// Only this scenario (may be given several times)
+        #[arg(long = "scenario", value_name = "NAME")]
+        scenarios: Vec<String>,
+        /// Say which kernels there are
+        #[arg(long)]
+        list: bool,
+    },
     /// Measure what the tracer costs, and fail where it costs more than was promised
     Bench,
 }
@@ -111,6 +124,12 @@ fn main() -> ExitCode {
         Command::Lint => lint::main(),
         Command::Dist => dist::main(),
         Command::Lab { args } => lab::main(&args),
+        Command::Vm { list: true, .. } => vm::list(),
+        Command::Vm {
+            kernels,
+            scenarios,
+            list: false,
+        } => vm::main(&kernels, &scenarios),
         Command::Bench => bench::main(),
     };
     match done {

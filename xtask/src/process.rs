@@ -49,6 +49,15 @@ pub(crate) fn run_with_stdout(command: &mut Command) -> Result<()> {
 /// # Errors
 /// If it cannot be started or does not succeed; the error holds the last line that it printed.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
+    String::from_utf8(capture_bytes(command)?)
+        .map_err(|_| anyhow!("{}: printed something that is no text", describe(command)))
+}
+
+/// Runs a program to its end and returns what it printed, which need not be text.
+///
+/// # Errors
+/// As [`capture`].
+pub(crate) fn capture_bytes(command: &mut Command) -> Result<Vec<u8>> {
     let Output {
         status,
         stdout,
@@ -62,7 +71,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<String> {
             .unwrap_or("no message");
         bail!("{}: {status}: {}", describe(command), last.trim());
     }
-    String::from_utf8(stdout).map_err(|_| anyhow!("{}: printed something that is no text", describe(command)))
+    Ok(stdout)
 }
 
 /// The error for a program that did not start.

@@ -17,37 +17,40 @@ pub(crate) struct Tools {
     pub(crate) linker: Linker,
 }
 
-/// A program that tests or the lab run.
-struct Needed {
-    program: &'static str,
+/// A program that a command of xtask runs.
+pub(crate) struct Needed {
+    pub(crate) program: &'static str,
     /// The Debian package that holds it.
-    package: &'static str,
-    /// Whether only tests that need root run it.
-    by_root: bool,
+    pub(crate) package: &'static str,
 }
 
-const NEEDED: [Needed; 4] = [
-    Needed {
-        program: "ip",
-        package: "iproute2",
-        by_root: true,
-    },
-    Needed {
-        program: "nft",
-        package: "nftables",
-        by_root: true,
-    },
+/// What the tests and the lab run as root.
+const BY_ROOT: [Needed; 3] = [
+    IP,
+    NFT,
     Needed {
         program: "tmux",
         package: "tmux",
-        by_root: true,
-    },
-    Needed {
-        program: "tshark",
-        package: "tshark",
-        by_root: false,
     },
 ];
+
+/// What the tests run whoever they are.
+const BY_ALL: [Needed; 1] = [Needed {
+    program: "tshark",
+    package: "tshark",
+}];
+
+/// Loads rules of netfilter.
+pub(crate) const NFT: Needed = Needed {
+    program: "nft",
+    package: "nftables",
+};
+
+/// Makes network namespaces and what is in them.
+pub(crate) const IP: Needed = Needed {
+    program: "ip",
+    package: "iproute2",
+};
 
 /// Sets up, and says what is used.
 ///
@@ -59,10 +62,12 @@ pub(crate) fn main(tests: bool) -> Result<u8> {
     note(format_args!("BPF linker: {}", tools.linker));
     if tests {
         test_programs(true)?;
-        note(format_args!(
-            "test programs: {}",
-            NEEDED.map(|needed| needed.program).join(", ")
-        ));
+        let programs: Vec<_> = BY_ROOT
+            .iter()
+            .chain(&BY_ALL)
+            .map(|needed| needed.program)
+            .collect();
+        note(format_args!("test programs: {}", programs.join(", ")));
     }
     Ok(0)
 }
@@ -114,13 +119,23 @@ fn install_compiler() -> Result<Compiler> {
     })
 }
 
-/// Makes sure that the programs which the tests run are there: installs them where that needs no question, that is
-/// as root. Without `root` only those of the tests that do not need root.
+/// Makes sure that the programs which the tests run are there; without `root` only those of the tests that do not
+/// need root.
+///
+/// # Errors
+/// As [`programs`].
+pub(crate) fn test_programs(root: bool) -> Result<()> {
+    let by_root = if root { BY_ROOT.as_slice() } else { &[] };
+    programs("tests", by_root.iter().chain(&BY_ALL))
+}
+
+/// Makes sure that the programs which something needs are there: installs them where that needs no question, that is
+/// as root.
 ///
 /// # Errors
 /// If some are missing and cannot be installed; the error names the packages.
-pub(crate) fn test_programs(root: bool) -> Result<()> {
-    let mut missing: Vec<_> = NEEDED.iter().filter(|needed| root || !needed.by_root).collect();
+pub(crate) fn programs<'a>(purpose: &str, needed: impl IntoIterator<Item = &'a Needed>) -> Result<()> {
+    let mut missing: Vec<_> = needed.into_iter().collect();
     missing.retain(|needed| process::find(needed.program).is_none());
     if missing.is_empty() {
         return Ok(());
@@ -131,7 +146,7 @@ pub(crate) fn test_programs(root: bool) -> Result<()> {
     }
     let programs: Vec<_> = missing.iter().map(|needed| needed.program).collect();
     bail!(
-        "{}: not found, tests run them; run as root: {}",
+        "{}: not found, needed for {purpose}; run as root: {}",
         programs.join(", "),
         apt::command_line(&packages)
     );

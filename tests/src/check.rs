@@ -1,0 +1,117 @@
+//! Runs scenarios, and judges what the tracer says about them: for the tests, and by `lab check` where there are no
+//! tests, as in a virtual machine.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::judge;
+use crate::lab::Lab;
+use crate::scenario::{self, Scenario};
+use crate::tracer::{self, Break, Ended};
+
+/// First argument of the program that makes it check scenarios.
+pub const ROLE: &str = "check";
+
+/// A tracer's run on the node of a scenario, and what is wrong with what it said.
+#[derive(Debug)]
+pub struct Checked {
+    /// Still broken.
+    pub lab: Lab,
+    /// How the tracer ended.
+    pub ended: Ended,
+    /// What it said.
+    pub report: Value,
+    /// All that is not as the scenario expects.
+    pub failures: Vec<String>,
+}
+
+/// Runs `tracer diagnose` for a time such as `6s` on the node of a scenario. `program` is the lab's binary.
+pub fn check_scenario(scenario: &Scenario, program: &Path, when: Break, time: &str) -> Result<Checked> {
+    let mut lab = Lab::of(scenario, program)?;
+    let arguments = ["diagnose", "--for", time, "--format", "json"];
+    let ended = tracer::observe(&mut lab, scenario, when, &arguments)?;
+    let report = ended.report()?;
+    let failures = judge::failures(&mut lab, scenario, &report, ended.status.code())?;
+    Ok(Checked {
+        lab,
+        ended,
+        report,
+        failures,
+    })
+}
+
+/// Checks scenarios: breaks each node while the tracer watches it. Prints a line of JSON for each.
+#[derive(Debug, Parser)]
+#[command(name = "lab check")]
+struct Options {
+    /// All, if none is named.
+    scenarios: Vec<String>,
+    /// Only print the names of the scenarios.
+    #[arg(long)]
+    names: bool,
+    /// For how long the tracer watches.
+    #[arg(long = "for", default_value = "8s")]
+    time: String,
+}
+
+/// What is printed of a scenario.
+#[derive(Debug, Default, Serialize)]
+struct Line {
+    scenario: &'static str,
+    /// All that is not as expected, or why that cannot be said.
+    failures: Vec<String>,
+    /// None where the tracer was ended by a signal, or did not run.
+    exit_code: Option<i32>,
+    report: Value,
+    stderr: String,
+}
+
+/// What `lab check` does. It ends with 0 if all is as expected, else with 1.
+pub fn main(args: &[String]) -> Result<i32> {
+    let options = match Options::try_parse_from(std::iter::once(ROLE).chain(args.iter().map(String::as_str)))
+    {
+        Ok(options) => options,
+        Err(error) => {
+            error.print()?;
+            return Ok(error.exit_code());
+        }
+    };
+    let scenarios = match options.scenarios.as_slice() {
+        [] => scenario::ALL.iter().collect(),
+        names => names
+            .iter()
+            .map(|name| scenario::find(name))
+            .collect::<Result<Vec<_>>>()?,
+    };
+    if options.names {
+        for scenario in scenarios {
+            println!("{}", scenario.name);
+        }
+        return Ok(0);
+    }
+    let program = std::env::current_exe().context("cannot find the lab's own binary")?;
+    let mut right = true;
+    for scenario in scenarios {
+        let line = match check_scenario(scenario, &program, Break::WhileWatched, &options.time) {
+            Ok(checked) => Line {
+                scenario: scenario.name,
+                failures: checked.failures,
+                exit_code: checked.ended.status.code(),
+                report: checked.report,
+                stderr: checked.ended.stderr,
+            },
+            Err(error) => Line {
+                scenario: scenario.name,
+                failures: vec![format!("{error:#}")],
+                ..Line::default()
+            },
+        };
+        right &= line.failures.is_empty();
+        println!("{}", serde_json::to_string(&line).context("cannot write JSON")?);
+    }
+    Ok(i32::from(!right))
+}

@@ -1,0 +1,188 @@
+//! Whether the tracer says of a broken node what its scenario expects.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::lab::Lab;
+use crate::scenario::{Expectation, ExpectedDrop, Scenario};
+
+/// All that a report of `tracer diagnose`, which ended with this exit code, says otherwise than expected. It is not
+/// only the first, so that one run tells everything.
+pub fn failures(
+    lab: &mut Lab,
+    scenario: &Scenario,
+    report: &Value,
+    code: Option<i32>,
+) -> Result<Vec<String>> {
+    let expect = &scenario.expect;
+    let mut failures = Vec::new();
+    let mut wanted = |so: bool, what: String| {
+        if !so {
+            failures.push(what);
+        }
+    };
+    wanted(
+        code == Some(expect.exit_code),
+        format!("exit code {code:?}, not {}", expect.exit_code),
+    );
+    wanted(
+        report["schema"]["name"] == "tracer.report",
+        format!("schema {}", report["schema"]),
+    );
+    wanted(
+        report["where"] == expect.place,
+        format!("where {}, not {}", report["where"], expect.place),
+    );
+    let first = &report["verdicts"][0];
+    match expect.verdict {
+        Some(id) => wanted(
+            first["id"] == id,
+            format!("first verdict {}, not {id}", first["id"]),
+        ),
+        None => wanted(
+            first.is_null(),
+            format!("verdict {}, and none is right", first["id"]),
+        ),
+    }
+    if expect.verdict.is_some() {
+        // A weak sign does not make a node ill.
+        let weak = first["confidence"] == "weak";
+        wanted(
+            weak == (expect.exit_code == 0) && (weak || first["where"] == expect.place),
+            format!("the verdict's where {}, {}", first["where"], first["confidence"]),
+        );
+        for member in ["evidence", "check", "remedy"] {
+            wanted(
+                !array(&first[member]).is_empty(),
+                format!("the verdict has no {member}"),
+            );
+        }
+    }
+    for drop in expect.drops {
+        wanted(
+            array(&report["drops"]).iter().any(|row| is(drop, row)),
+            format!("no row of drops {drop:?}"),
+        );
+    }
+    if let Err(error) = books(expect, &report["ledger"]) {
+        wanted(false, error);
+    }
+    let rows: u64 = array(&report["drops"])
+        .iter()
+        .filter(|row| row["in_ledger"] == true)
+        .filter_map(|row| row["packets"].as_u64())
+        .sum();
+    wanted(
+        report["ledger"]["dropped"] == rows,
+        format!("{rows} packets in the rows of drops, {}", report["ledger"]),
+    );
+    if let Some(actor) = expect.starved {
+        let pid = lab.traffic(actor.name)?.pid();
+        let command = actor.role.command().to_string_lossy();
+        let named = |flow: &&Value| flow["pid"] == pid && flow["command"] == *command;
+        let flow = array(&first["flows"]).iter().find(named);
+        wanted(
+            flow.is_some(),
+            format!("the verdict names no flow of pid {pid}, {command}"),
+        );
+        wanted(
+            flow.is_some_and(|flow| flow["dropped"].as_u64() > Some(0)),
+            format!("no drop at the flow of pid {pid}"),
+        );
+        let starved = array(&report["starved"]).iter().any(|flow| named(&flow));
+        wanted(starved, format!("pid {pid}, {command} is not among the starved"));
+    }
+    Ok(failures)
+}
+
+/// The members of a list; none where it is no list.
+pub fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Whether a row of the report's drops is the expected one.
+fn is(expected: &ExpectedDrop, row: &Value) -> bool {
+    row["reason"] == expected.reason
+        && row["location"]
+            .as_str()
+            .is_some_and(|location| expected.is_at(location))
+        && expected
+            .socket_found
+            .is_none_or(|found| row["socket_found"] == found)
+        && row["packets"].as_u64() > Some(0)
+        // A drop whose namespace nobody can know may come from another test's.
+        && row["in_ledger"] == true
+}
+
+/// The law of double entry, and the bound on what is unexplained.
+fn books(expect: &Expectation, ledger: &Value) -> Result<(), String> {
+    let column = |name: &str| {
+        ledger[name]
+            .as_i64()
+            .ok_or(format!("the ledger has no {name}: {ledger}"))
+    };
+    let [arrived, unexplained] = ["arrived", "unexplained"].map(column);
+    let (arrived, unexplained) = (arrived?, unexplained?);
+    let mut sum = unexplained;
+    for name in ["delivered", "forwarded", "answered", "dropped", "queued"] {
+        sum += column(name)?;
+    }
+    if arrived != sum {
+        return Err(format!("{arrived} arrived and {sum} accounted for: {ledger}"));
+    }
+    // A single packet that was on its way at the end is none too many where next to nothing arrives.
+    let most = (arrived as f64 * expect.most_unexplained).ceil();
+    if unexplained.unsigned_abs() as f64 > most {
+        return Err(format!(
+            "{unexplained} of {arrived} unexplained, at most {most} may be: {ledger}"
+        ));
+    }
+    Ok(())
+}
+
+/// They show that the checks above can fail.
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::scenario;
+
+    #[test]
+    fn books_that_do_not_balance_are_seen() {
+        let expect = scenario::find("healthy").unwrap().expect;
+        let mut ledger = json!({"arrived": 1000, "delivered": 700, "forwarded": 200, "answered": 50,
+            "dropped": 20, "queued": 20, "unexplained": 10});
+        assert_eq!(books(&expect, &ledger), Ok(()));
+        ledger["delivered"] = json!(699);
+        assert!(books(&expect, &ledger).unwrap_err().contains("accounted for"));
+        ledger["unexplained"] = json!(11);
+        assert!(books(&expect, &ledger).unwrap_err().contains("unexplained"));
+        ledger["unexplained"] = json!(-300);
+        ledger["dropped"] = json!(331);
+        assert!(books(&expect, &ledger).unwrap_err().contains("unexplained"));
+    }
+
+    #[test]
+    fn a_row_is_the_expected_one_in_every_member() {
+        let drop = ExpectedDrop {
+            reason: "NOT_SPECIFIED",
+            symbols: &["ip_forward"],
+            socket_found: Some(true),
+        };
+        let row = json!({"reason": "NOT_SPECIFIED", "location": "ip_forward+0x1c4", "socket_found": true,
+            "packets": 3, "in_ledger": true});
+        assert!(is(&drop, &row));
+        for (member, other) in [
+            ("reason", json!("NO_SOCKET")),
+            ("location", json!("ip_rcv+0x1")),
+            ("socket_found", json!(false)),
+            ("packets", json!(0)),
+            ("in_ledger", json!(false)),
+        ] {
+            let mut row = row.clone();
+            row[member] = other;
+            assert!(!is(&drop, &row), "{member}");
+        }
+    }
+}
