@@ -152,7 +152,10 @@ fn a_panic_restores_the_terminal() {
     let mut terminal = Terminal::open(size(24), size(80)).unwrap();
     let before = terminal.settings().unwrap();
     let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
-    itself.args(["--ignored", "--exact", "panics_on_the_screen", "--nocapture"]);
+    itself
+        .args(["--ignored", "--exact", "panics_on_the_screen", "--nocapture"])
+        // What went wrong is to stay on the screen.
+        .env("RUST_BACKTRACE", "0");
     let mut child = terminal.spawn(&mut itself).unwrap();
     let taken = |screen: &vt100::Screen| screen.alternate_screen() && screen.hide_cursor();
     terminal.wait_for("screen taken over", PATIENCE, taken).unwrap();
