@@ -135,10 +135,11 @@ fn ctrl_c_restores_the_terminal() {
     live.assert_restored();
 }
 
-/// Takes the terminal over, and panics when a key is pressed. The test below is the one to run it.
-#[test]
-#[ignore = "panics: it is run on a terminal by a_panic_restores_the_terminal"]
-fn panics_on_the_screen() {
+/// Set for the process that [`a_panic_restores_the_terminal`] starts of itself.
+const PANIC: &str = "LAB_PANIC_ON_THE_SCREEN";
+
+/// Takes the terminal over, and panics when a key is pressed.
+fn panic_on_the_screen() {
     let _screen = tracer::ui::screen::Screen::enter().unwrap();
     let thread = std::thread::spawn(|| {
         std::io::stdin().read_exact(&mut [0]).unwrap();
@@ -149,11 +150,15 @@ fn panics_on_the_screen() {
 
 #[test]
 fn a_panic_restores_the_terminal() {
+    if std::env::var_os(PANIC).is_some() {
+        return panic_on_the_screen();
+    }
     let mut terminal = Terminal::open(size(24), size(80)).unwrap();
     let before = terminal.settings().unwrap();
     let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
     itself
-        .args(["--ignored", "--exact", "panics_on_the_screen", "--nocapture"])
+        .args(["--exact", "a_panic_restores_the_terminal", "--nocapture"])
+        .env(PANIC, "1")
         // What went wrong is to stay on the screen.
         .env("RUST_BACKTRACE", "0");
     let mut child = terminal.spawn(&mut itself).unwrap();
