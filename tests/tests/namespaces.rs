@@ -96,10 +96,18 @@ fn namespaces_that_come_are_watched_and_those_that_go_do_no_harm() {
     // Nobody has this port.
     client.send_to(b"lost", "10.98.0.1:4001").unwrap();
     wait_for(&file, &mut child, "the drop", |body| {
-        body["type"] == "entry" && body["key"]["fate"] == "dropped" && body["key"]["netns"] == netns
+        let key = &body["key"];
+        body["type"] == "entry"
+            && key["fate"] == "dropped"
+            && key["netns"] == netns
+            && key["protocol"] == "udp"
     });
 
-    drop((service, client, pods));
+    let brief = Netns::create(format!("tl-{}-brief", std::process::id())).unwrap();
+    wait_for(&file, &mut child, "one that will go", |body| {
+        body["type"] == "namespace" && body["name"] == *brief.name()
+    });
+    drop(brief);
     let ticks = |file| {
         recorded(file)
             .iter()
@@ -111,6 +119,7 @@ fn namespaces_that_come_are_watched_and_those_that_go_do_no_harm() {
     while ticks(&file) < before + 9 {
         assert!(Instant::now() < end, "it goes on no longer");
     }
+    // The others are still there: the kernel gives the inode of one that has ended to the next.
     lab::process::send(child.id(), libc::SIGINT).unwrap();
     let ended = finish(&mut child).unwrap();
     let report = ended.report().unwrap();
