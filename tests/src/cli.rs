@@ -28,8 +28,7 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 #[derive(Debug, Parser)]
 #[command(name = "lab")]
 struct Options {
-    /// What to break; `--list` shows the choice.
-    #[arg(required_unless_present = "list")]
+    /// What to break; without one, as with `--list`, the choice is shown.
     scenario: Option<String>,
     /// Say what each scenario breaks and what the tracer should say.
     #[arg(long)]

@@ -224,7 +224,7 @@ const STORMED: Scenario = Scenario {
         verdict: Some("R12"),
         drops: &[ExpectedDrop {
             reason: "NO_SOCKET",
-            symbols: &["__udp4_lib_rcv"],
+            symbols: &["__udp4_lib_rcv", "udp_rcv"],
             socket_found: Some(false),
         }],
         starved: None,
@@ -413,7 +413,7 @@ const NO_SOCKET: Scenario = Scenario {
             },
             ExpectedDrop {
                 reason: "NO_SOCKET",
-                symbols: &["__udp4_lib_rcv"],
+                symbols: &["__udp4_lib_rcv", "udp_rcv"],
                 socket_found: Some(false),
             },
         ],

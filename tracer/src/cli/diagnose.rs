@@ -20,9 +20,9 @@ use crate::watch::ROUND_MS;
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// How long to watch
-    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = duration, conflicts_with = "trace")]
     period: Duration,
-    /// How to print
+    /// How to print: docs/report.md describes the JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
     /// Diagnose a recording instead of this node

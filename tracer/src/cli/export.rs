@@ -1,6 +1,5 @@
 //! `tracer export`: a recording in a form that other tools take.
 
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::output::{say, say_skipped, says_gone};
+use crate::trace;
 use crate::trace::export::{End, Exported, Format, export};
 
 #[derive(Args, Debug)]
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn to_file(arguments: &Arguments) -> Result<Exported> {
     let path = &arguments.out;
-    let file = File::create_new(path).with_context(|| {
+    let file = trace::create(path).with_context(|| {
         format!(
             "{}: cannot be made; name a file that is not there yet",
             path.display()

@@ -102,7 +102,7 @@ impl WatchArgs {
         }
     }
 
-    /// Refuses what has no meaning where a recording is read: it must not look as if it were done.
+    /// Refuses what has no meaning where a recording is read.
     fn refuse_with_recording(&self) -> Result<()> {
         let given = [
             ("--netns", self.netns.is_some()),
@@ -111,12 +111,18 @@ impl WatchArgs {
             ("--without", !self.without.is_empty()),
             ("--verbose", self.verbose),
         ];
-        match given.into_iter().find(|(_, given)| *given) {
-            Some((option, _)) => {
-                bail!("{option} is for watching this node; leave it out where a recording is read")
-            }
-            None => Ok(()),
-        }
+        refuse(
+            &given,
+            "is for watching this node; leave it out where a recording is read",
+        )
+    }
+}
+
+/// Refuses the first option that is given: it must not look as if it were done.
+fn refuse(options: &[(&str, bool)], why: &str) -> Result<()> {
+    match options.iter().find(|(_, given)| *given) {
+        Some((option, _)) => bail!("{option} {why}"),
+        None => Ok(()),
     }
 }
 
@@ -141,6 +147,28 @@ struct ShowArgs {
 }
 
 impl ShowArgs {
+    /// Refuses to choose a face where there is but one.
+    fn refuse_faces(&self) -> Result<()> {
+        let given = [("--plain", self.plain), ("--ascii", self.ascii)];
+        refuse(
+            &given,
+            "is for the live screen and `tracer replay`; leave it out here",
+        )
+    }
+
+    /// Refuses to narrow what is always whole.
+    fn refuse_filter(&self) -> Result<()> {
+        let given = [
+            ("--pid", self.pid.is_some()),
+            ("--unit", self.unit.is_some()),
+            ("--flow", self.flow.is_some()),
+        ];
+        refuse(
+            &given,
+            "narrows what is shown of flows; leave it out here, where none are",
+        )
+    }
+
     fn filter(&self) -> Filter {
         Filter {
             pid: self.pid,
@@ -155,7 +183,7 @@ impl ShowArgs {
 enum Format {
     /// For people.
     Text,
-    /// For programs: see docs/report.md.
+    /// For programs.
     Json,
 }
 
@@ -187,16 +215,25 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let code = runtime.block_on(async {
         match &cli.command {
             None => live::run(&cli.watch, &cli.show).await,
-            Some(Command::Diagnose(arguments)) => diagnose::run(&cli.watch, &cli.show, arguments).await,
+            Some(Command::Diagnose(arguments)) => {
+                cli.show.refuse_faces()?;
+                diagnose::run(&cli.watch, &cli.show, arguments).await
+            }
             Some(Command::Replay(arguments)) => {
                 cli.watch.refuse_with_recording()?;
                 replay::run(&cli.show, arguments).await
             }
             Some(Command::Export(arguments)) => {
                 cli.watch.refuse_with_recording()?;
+                cli.show.refuse_faces()?;
+                cli.show.refuse_filter()?;
                 export::run(arguments)
             }
-            Some(Command::Cost(arguments)) => cost::run(&cli.watch, arguments).await,
+            Some(Command::Cost(arguments)) => {
+                cli.show.refuse_faces()?;
+                cli.show.refuse_filter()?;
+                cost::run(&cli.watch, arguments).await
+            }
         }
     });
     runtime.shutdown_background();

@@ -26,7 +26,7 @@ pub use error::Error;
 pub use names::Names;
 pub use reader::{Reader, Torn};
 pub use sentence::sentence;
-pub use writer::Writer;
+pub use writer::{Writer, create};
 
 /// Version of the format: raised when an older reader could not give the same events back.
 pub const FORMAT: u32 = 1;

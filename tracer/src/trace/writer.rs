@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -68,19 +68,26 @@ impl Clock {
     }
 }
 
+/// Makes a new file that only its owner can read: packets may hold secrets.
+///
+/// # Errors
+/// Where it cannot be made, also where it is there already.
+pub fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
 impl Writer {
-    /// Makes a new file that only its owner can read: packets may hold secrets.
+    /// Makes a new file, see [`create`].
     ///
     /// # Errors
     /// [`Error::Create`], also where the file exists: a recording is never overwritten.
     pub fn create(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
-        let file = match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-        {
+        let file = match create(&path) {
             Ok(file) => file,
             Err(source) => return Err(Error::Create { path, source }),
         };
