@@ -2,13 +2,12 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{Entry, LOOPBACK, LastArrival, flag, kind, program};
+use tracer_ebpf::{Entry, FlowKey, LOOPBACK, LastArrival, flag, kind, program};
 
 use crate::books::{add, enter, last_arrival, watched};
 use crate::flows::count_flow;
 use crate::globals::Kernel;
-use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, UDP};
-use crate::socket::is_multicast;
+use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP};
 
 /// `netif_receive_skb(skb)`: after GRO, before generic XDP, taps, tc and the protocol handlers
 /// (`__netif_receive_skb_core`, net/core/dev.c). Loopback is no arrival.
@@ -26,19 +25,8 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
     let network = packet.data();
     let headers = Headers::read(network, ethertype, Direction::In);
     let flow = headers.flow(netns);
-    if headers.countable
-        && headers.protocol == UDP
-        && let Some(last) = last_arrival()
-    {
-        last.flow = flow;
-        last.iif = index;
-        if is_multicast(&flow) {
-            begin(last);
-            last.groups += 1;
-        }
-    }
-    if headers.protocol == ICMP || headers.protocol == ICMP6 {
-        message(&headers, netns, index);
+    if headers.protocol != TCP {
+        remember(&headers, &flow, netns, index);
     }
     if index == LOOPBACK {
         return 0;
@@ -68,21 +56,29 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// An ICMP message arrives.
+/// Leaves a datagram or a message for what its processing leads to.
 #[inline(always)]
-fn message(headers: &Headers, netns: u32, index: u32) {
+fn remember(headers: &Headers, flow: &FlowKey, netns: u32, index: u32) {
+    let icmp = headers.protocol == ICMP || headers.protocol == ICMP6;
+    if !headers.countable && !icmp {
+        return;
+    }
     let Some(last) = last_arrival() else {
         return;
     };
-    begin(last);
+    last.flow = *flow;
     last.iif = index;
-    // What is no echo has no identifier, and is nobody's flow.
-    last.flow = if headers.countable {
-        headers.flow(netns)
-    } else {
-        headers.port(netns)
-    };
-    last.replies += u32::from(!headers.is_for_kernel);
+    if icmp {
+        begin(last);
+        last.replies += u32::from(!headers.is_for_kernel);
+        if !headers.countable {
+            // What is no echo has no identifier, and is nobody's flow.
+            last.flow = headers.port(netns);
+        }
+    } else if headers.is_to_group() {
+        begin(last);
+        last.groups += 1;
+    }
 }
 
 /// What arrives and is to go to each socket that wants it begins another list, where the last one has been

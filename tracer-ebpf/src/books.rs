@@ -43,8 +43,8 @@ pub fn last_arrival() -> Option<&'static mut LastArrival> {
 #[inline(always)]
 pub fn lose(kind: u32, amount: u64) {
     if let Some(count) = LOSSES.get_ptr_mut(kind) {
-        // SAFETY: a valid pointer to this CPU's own value.
-        unsafe { *count += amount };
+        // SAFETY: a valid pointer to this CPU's own value; a program that interrupts this one may add to it.
+        unsafe { add(&mut *count, amount) };
     }
 }
 

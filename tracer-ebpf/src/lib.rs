@@ -556,8 +556,12 @@ pub struct Offsets {
     pub cgroup_kn: u32,
     /// `kernfs_node.id`
     pub kn_id: u32,
-    /// From a `socket` to its inode's number: `socket_alloc.vfs_inode.i_ino` less `socket_alloc.socket`
-    pub socket_ino: u32,
+    /// `socket.file`
+    pub socket_file: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `inode.i_ino`
+    pub inode_number: u32,
     /// `inet_sock.inet_sport`
     pub inet_sport: u32,
     /// `tcp_sock.segs_in`
@@ -608,7 +612,7 @@ const _: () = {
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
-    assert!(size_of::<Offsets>() == 43 * 4);
+    assert!(size_of::<Offsets>() == 45 * 4);
     assert!(size_of::<Config>() == 24);
 };
 

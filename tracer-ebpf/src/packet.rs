@@ -238,6 +238,16 @@ pub fn mapped(address: u64) -> [u64; 2] {
     [0, address << 32 | MAPPED]
 }
 
+/// Whether an address, as two words in memory order, is a multicast address or IPv4's limited broadcast.
+#[inline(always)]
+pub fn is_group(address: [u64; 2]) -> bool {
+    if address[0] == 0 && address[1] as u32 == MAPPED as u32 {
+        (address[1] >> 32) as u8 >= 224
+    } else {
+        address[0] as u8 == 0xff
+    }
+}
+
 impl Headers {
     /// Reads the headers that start at `network`, by words of eight bytes: an IPv6 header and eight bytes
     /// more, or an IPv4 header and twelve. A packet that is shorter has other memory behind it
@@ -306,6 +316,12 @@ impl Headers {
             self.remote_port,
             self.protocol,
         )
+    }
+
+    /// It arrived for a group: for a multicast address, or IPv4's limited broadcast.
+    #[inline(always)]
+    pub fn is_to_group(&self) -> bool {
+        is_group(self.local)
     }
 
     /// The flow without its addresses: all of a local port.

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::bpf_skc_to_tcp_sock;
 use tracer_ebpf::{ABSENT, FlowKey, Socket};
 
 use crate::globals::{Kernel, load, offset};
-use crate::packet::{mapped, netns};
+use crate::packet::{is_group, mapped, netns};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -140,14 +140,23 @@ impl Sock {
     /// Inode of the socket file, 0 where there is none. Only of a full socket.
     #[inline(always)]
     pub fn inode(self) -> u64 {
-        // SAFETY: `sock.sk_socket`, see `load`.
-        let socket: u64 = unsafe { load(self.0, offset!(sk_socket)) };
-        if socket == 0 {
-            return 0;
+        // SAFETY: `sock.sk_socket`, `socket.file`, `file.f_inode` and `inode.i_ino`, see `load`: of a socket that
+        // no process has, one of the pointers is null.
+        unsafe {
+            let socket: Kernel = load(self.0, offset!(sk_socket));
+            if socket.is_null() {
+                return 0;
+            }
+            let file: Kernel = load(socket, offset!(socket_file));
+            if file.is_null() {
+                return 0;
+            }
+            let inode: Kernel = load(file, offset!(file_inode));
+            if inode.is_null() {
+                return 0;
+            }
+            load(inode, offset!(inode_number))
         }
-        let address = socket + u64::from(offset!(socket_ino));
-        // SAFETY: a helper that checks the address itself.
-        unsafe { bpf_probe_read_kernel(address as *const u64) }.unwrap_or(0)
     }
 
     /// Fills in all that is known of the socket. `flow` is its tuple.
@@ -187,13 +196,7 @@ pub fn is_loopback(flow: &FlowKey) -> bool {
 /// put in the queues of several sockets.
 #[inline(always)]
 pub fn is_multicast(flow: &FlowKey) -> bool {
-    let local = words(&flow.local);
-    let v4 = local[0] == 0 && local[1] as u32 == mapped(0)[1] as u32;
-    if v4 {
-        (local[1] >> 32) as u8 >= 224
-    } else {
-        local[0] as u8 == 0xff
-    }
+    is_group(words(&flow.local))
 }
 
 /// An address of a [`FlowKey`] as two words.

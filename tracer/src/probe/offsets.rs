@@ -38,7 +38,6 @@ macro_rules! members {
                 }
             )+
             arguments(btf, &mut offsets);
-            socket_inode(btf, &mut offsets, &mut missing);
             (offsets, missing)
         }
     };
@@ -77,6 +76,9 @@ members! {
     sk_protocol = Socket "sock" "sk_protocol";
     sk_type = Socket "sock" "sk_type";
     sk_socket = Socket "sock" "sk_socket";
+    socket_file = Socket "socket" "file";
+    file_inode = Socket "file" "f_inode";
+    inode_number = Socket "inode" "i_ino";
     sk_cgroup = Extra "sock" "sk_cgrp_data.cgroup";
     cgroup_kn = Extra "cgroup" "kn";
     kn_id = Extra "kernfs_node" "id";
@@ -97,18 +99,4 @@ fn arguments(btf: &Btf, offsets: &mut Offsets) {
     if offsets.cgroup_kn == ABSENT || offsets.kn_id == ABSENT {
         offsets.sk_cgroup = ABSENT;
     }
-}
-
-/// `SOCK_INODE` (include/net/sock.h): a socket and its inode stand in one `socket_alloc`.
-fn socket_inode(btf: &Btf, offsets: &mut Offsets, missing: &mut Missing) {
-    let number = || {
-        let inode = btf
-            .offset("socket_alloc", "vfs_inode")?
-            .checked_add(btf.offset("inode", "i_ino")?)?;
-        inode.checked_sub(btf.offset("socket_alloc", "socket")?)
-    };
-    offsets.socket_ino = number().unwrap_or_else(|| {
-        missing.push((Group::Socket, "socket_alloc.vfs_inode.i_ino"));
-        ABSENT
-    });
 }
