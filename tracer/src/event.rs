@@ -318,7 +318,7 @@ pub struct FlowCount {
     pub flow: FlowKey,
     /// Another number than before where the flow's place in the table of flows had been given away, since it
     /// was idle: all counts then began at 0 once more. It only rises.
-    #[serde(default, skip_serializing_if = "is_first")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub life: u32,
     /// Who began.
     pub origin: Origin,
@@ -345,14 +345,16 @@ pub struct FlowCount {
     pub retransmitted: u64,
     /// Reason and location of the last drop.
     pub last_drop: Option<(String, Location)>,
-    /// Who sends the flow's datagrams or echo requests, where that could be found out. TCP's owners are told
-    /// by [`Socket`].
+    /// Inode of the socket that the flow's datagrams or echo requests were last sent by, 0 where none is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sender: u64,
+    /// Who has that socket, where that could be found out. TCP's owners are told by [`Socket`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<Owner>>,
 }
 
-fn is_first(life: &u32) -> bool {
-    *life == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected

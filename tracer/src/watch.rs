@@ -212,10 +212,14 @@ impl Watch {
                 .into_iter()
                 .filter(|device| !self.told_devices.contains(device)),
         );
+        self.told_devices
+            .retain(|told| present.contains(&(told.netns, told.index)));
         for device in changed {
             self.told_devices
                 .retain(|told| (told.netns, told.index) != (device.netns, device.index));
-            self.told_devices.push(device.clone());
+            if present.contains(&(device.netns, device.index)) {
+                self.told_devices.push(device.clone());
+            }
             tell(Event {
                 at: now,
                 body: Body::Device(device),

@@ -8,11 +8,12 @@ use super::routing;
 use super::suffering::Suffering;
 use super::words::{self, command, count, distinct, list};
 use super::{Finding, Rule, seen};
-use crate::event::{FlowKey, Location};
+use crate::event::{FlowKey, Location, Protocol};
 use crate::model::Model;
 use crate::model::class;
 use crate::model::clock::SECOND;
 use crate::model::flows::Flow;
+use crate::model::queues::Port;
 use crate::report::{Class, Confidence, Evidence, Where};
 
 /// K01: what arrives for a socket does not reach it.
@@ -29,7 +30,9 @@ const DROPPED: u64 = 2;
 /// Where no drop was seen, a flow must lack so many packets for so long: one may be on its way, or wait for a
 /// neighbour.
 const VANISHED: u64 = 3;
-const VANISHED_FOR: u64 = 5 * SECOND;
+const VANISHED_FOR: u64 = 6 * SECOND;
+/// A flow must starve for longer than this.
+const LASTING: u64 = SECOND;
 
 /// The reason and the place at which packets ended; `None` where no drop was seen.
 type End<'a> = Option<&'a (String, Location)>;
@@ -120,19 +123,17 @@ fn lost(model: &Model) -> Option<Finding> {
 /// How a starved flow loses its packets, and how many were lost; `None` where it does not starve from that, or
 /// another rule tells why.
 fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u64)> {
-    flow.starved?;
-    let hunger = flow.hunger?;
-    // Somebody else's packets may pass through, for a port that this node has too.
-    let ours = model.is_reply(key, flow)
-        || model.sockets().connection(key).is_some()
-        || model.node().has_address(key.netns, key.local);
-    if !ours {
+    let since = model.hungry_since(key, flow)?;
+    let hunger = flow.hunger.filter(|_| flow.starved.is_some())?;
+    if model.now().saturating_sub(since) <= LASTING || !waits(model, key, flow, since) {
         return None;
     }
     if !hunger.dropped {
+        // The kernel may take datagrams for itself, such as a tunnel's, between others that are a process's.
+        let told = key.protocol != Protocol::Udp && model.can_in_full("sockets");
         let missing = flow.arrived.saturating_sub(flow.delivered(key.protocol));
-        let long = hunger.last.saturating_sub(hunger.since) >= VANISHED_FOR;
-        return (long && missing >= VANISHED && !routing::is_lost(model)).then_some((None, missing));
+        let long = hunger.last.saturating_sub(since) >= VANISHED_FOR;
+        return (told && long && missing >= VANISHED && !routing::is_lost(model)).then_some((None, missing));
     }
     let drop = flow.last_drop.as_deref()?;
     let spell = flow.drops.recent(model.now())?;
@@ -140,6 +141,20 @@ fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u
     let class = class::of(&drop.0, &drop.1.symbol);
     let kernels = matches!(class, Class::State | Class::Policy | Class::Unclassified);
     (kernels && !told_elsewhere && spell.packets >= DROPPED).then_some((Some(drop), spell.packets))
+}
+
+/// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it
+/// is bound to the port and the packets are for an address of this node. What comes late for a socket that is gone
+/// is waited for by nobody.
+fn waits(model: &Model, key: &FlowKey, flow: &Flow, since: u64) -> bool {
+    if let Some(connection) = model.sockets().connection(key) {
+        return connection.is_live();
+    }
+    if model.is_reply(key, flow) {
+        return flow.last_sent >= Some(since);
+    }
+    let bound = model.sockets().bound(Port::of(key), key.local);
+    bound.is_some_and(|bound| bound.closed.is_none()) && model.node().has_address(key.netns, key.local)
 }
 
 fn told(end: End<'_>, packets: u64) -> String {

@@ -238,18 +238,20 @@ struct Unread {
 
 fn unread(model: &Model) -> Option<Finding> {
     let now = model.now();
-    let unread = waiting(model)
+    let (unread, suffering) = waiting(model)
         .chain(full(model))
-        .max_by_key(|unread| (unread.full, unread.datagrams, Reverse(unread.port)))?;
+        .map(|unread| {
+            let of_port =
+                |(key, flow): &(&FlowKey, &Flow)| Port::of(key) == unread.port && flow.last >= unread.since;
+            let suffering = Suffering::of(model, model.flows().iter().filter(of_port));
+            (unread, suffering)
+        })
+        .max_by_key(|(unread, suffering)| {
+            let known = suffering.owner().is_some();
+            (known, unread.full, unread.datagrams, Reverse(unread.port))
+        })?;
     let port = unread.port;
-    let suffering = Suffering::of(
-        model,
-        model
-            .flows()
-            .iter()
-            .filter(|(key, flow)| Port::of(key) == port && flow.last >= unread.since),
-    );
-    let owner = suffering.owner().filter(|owner| owner.pid != 0);
+    let owner = suffering.owner();
     // A socket that nobody is known to have may be the kernel's own.
     let confidence = if owner.is_some() {
         Confidence::Strong
@@ -326,6 +328,8 @@ fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
 /// those that were full before the start.
 fn full(model: &Model) -> impl Iterator<Item = Unread> {
     let now = model.now();
+    // Before 6.3 what is read is seen as it is freed.
+    let sees_reads = model.can("datagram-reads") || (!model.can("queued") && model.can("answers"));
     let mut ports: BTreeMap<Port, Unread> = BTreeMap::new();
     for (key, flow) in model.flows().iter() {
         let Some(spell) = flow
@@ -347,7 +351,8 @@ fn full(model: &Model) -> impl Iterator<Item = Unread> {
     }
     ports.into_values().filter(move |unread| {
         let last_read = model.queues().get(unread.port).and_then(|queue| queue.last_read);
-        unread.datagrams >= BEHIND
+        sees_reads
+            && unread.datagrams >= BEHIND
             && now.saturating_sub(unread.since) >= NOT_READ
             && last_read.is_none_or(|read| now.saturating_sub(read) >= NOT_READ)
     })

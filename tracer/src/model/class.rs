@@ -90,6 +90,10 @@ fn not_specified(symbol: &str, socket_found: bool) -> Class {
         | "udp_destruct_common"
         | "sk_stream_kill_queues"
         | "skb_queue_purge" => Class::Protocol,
+        // Kernels before 5.17 give no reasons at all.
+        "__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_rcv" | "udpv6_rcv" => Class::Protocol,
+        "udp_queue_rcv_one_skb" | "udpv6_queue_rcv_one_skb" => Class::Resource,
+        "nf_hook_slow" | "nft_do_chain" => Class::Policy,
         "do_xdp_generic" | "veth_xdp_rcv_skb" => Class::Policy,
         "ip6_mc_input" | "ip_mr_input" | "llc_rcv" => Class::Environment,
         _ if [

@@ -45,8 +45,9 @@ pub(crate) struct Flow {
     pub dropped: u64,
     pub retransmitted: u64,
     pub last_drop: Option<Box<(String, Location)>>,
-    /// Who sends its datagrams or echo requests.
+    /// Who sends its datagrams or echo requests, and the inode of the socket that they were last sent by.
     pub owner: Option<Arc<Owner>>,
+    sender: u64,
     /// As it was told, with those.
     dropped_as_told: u64,
     /// See [`FlowCount::life`].
@@ -59,6 +60,8 @@ pub(crate) struct Flow {
     pub last: u64,
     /// When something last arrived.
     pub last_arrived: Option<u64>,
+    /// When something last left.
+    pub last_sent: Option<u64>,
     /// When it last asked for an answer, `None` where it has one.
     pub asked: Option<u64>,
     /// See [`Hunger`].
@@ -204,6 +207,9 @@ impl Flow {
         self.last = at;
         self.drops.note(at, at, grown.dropped);
 
+        if grown.sent > 0 {
+            self.last_sent = Some(at);
+        }
         if grown.arrived > 0 {
             self.last_arrived = Some(at);
             self.asked = None;
@@ -294,10 +300,18 @@ impl Flows {
         self.flows.get(key).map(Box::as_ref)
     }
 
-    /// The flow's datagrams or echo requests are this one's.
-    pub(crate) fn own(&mut self, key: &FlowKey, owner: Arc<Owner>) {
-        if let Some(flow) = self.flows.get_mut(key) {
-            flow.owner = Some(owner);
+    /// The flow's datagrams or echo requests were last sent by the socket with this inode, 0 for none, which is this
+    /// one's, where that is known. Of another socket than before, nothing is known that was of the other.
+    pub(crate) fn own(&mut self, key: &FlowKey, sender: u64, owner: Option<Arc<Owner>>) {
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
+        if sender != 0 && sender != flow.sender {
+            flow.sender = sender;
+            flow.owner = None;
+        }
+        if owner.is_some() {
+            flow.owner = owner;
         }
     }
 

@@ -129,10 +129,8 @@ impl Model {
         let Some(grown) = self.flows.count(at, count) else {
             return;
         };
-        if let Some(owner) = &count.owner {
-            let owner = self.sockets.shared(owner);
-            self.flows.own(key, owner);
-        }
+        let owner = count.owner.as_ref().map(|owner| self.sockets.shared(owner));
+        self.flows.own(key, count.sender, owner);
         self.queues.grew(at, Port::of(key), grown.queued, grown.read);
         let origin = self.flows.get(key).map_or(Origin::Unknown, |flow| flow.origin);
         if grown.queued > 0 || grown.read > 0 {
@@ -218,6 +216,14 @@ impl Model {
             .capabilities
             .iter()
             .any(|known| known.name == name && known.state == CapabilityState::Unavailable)
+    }
+
+    /// This capability works, and not only in part. One that was not told does.
+    pub(crate) fn can_in_full(&self, name: &str) -> bool {
+        !self
+            .capabilities
+            .iter()
+            .any(|known| known.name == name && known.state != CapabilityState::Available)
     }
 
     /// What could not be recorded, by the programs or here: each time that a flow could not be kept counts
@@ -316,7 +322,9 @@ impl Model {
         (self.now.saturating_sub(since) > STARVED).then_some(since)
     }
 
-    fn hungry_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
+    /// Since when packets arrive for the flow that somebody waits for, and reach no socket. `None` where they do,
+    /// or may do unseen, or the evidence is old.
+    pub(crate) fn hungry_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
         let hunger = flow
             .hunger
             .filter(|hunger| self.now.saturating_sub(hunger.last) <= MEMORY)?;

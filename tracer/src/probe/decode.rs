@@ -68,6 +68,7 @@ impl Names<'_> {
                     self.symbols.locate(count.drop_location),
                 )
             }),
+            sender: count.sender,
             owner: None,
         }
     }

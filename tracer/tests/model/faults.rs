@@ -364,7 +364,7 @@ fn replies_that_vanish_without_a_drop() {
     };
     story.rounds(6, vanish);
     assert_eq!(story.ids(), Vec::<String>::new(), "they may be on their way");
-    story.rounds(6, vanish);
+    story.rounds(8, vanish);
     let verdict = story.verdict("K01");
     assert!(
         verdict.explanation.contains("vanished without a drop"),

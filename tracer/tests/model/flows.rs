@@ -44,7 +44,7 @@ fn an_echo_is_whose_sends_it_not_whose_socket_takes_icmp() {
     story.count(key, |flow| flow.origin = Origin::Local);
     assert_eq!(starve(&mut story, key).command, "", "nobody was seen to send");
     story.count(key, |flow| {
-        flow.sent += 1;
+        (flow.sent, flow.sender) = (flow.sent + 1, 77);
         flow.owner = Some(Box::new(owner("ping")));
     });
     story.tick();
@@ -56,6 +56,10 @@ fn an_echo_is_whose_sends_it_not_whose_socket_takes_icmp() {
     });
     story.tick();
     assert_eq!(story.report().starved[0].command, "ping");
+    // Another socket sends, of whose owner nothing is known.
+    story.count(key, |flow| (flow.sent, flow.sender) = (flow.sent + 1, 78));
+    story.tick();
+    assert_eq!(story.report().starved[0].command, "");
 }
 
 #[test]

@@ -470,3 +470,61 @@ fn nothing_at_all_is_unknown() {
     assert!(story.report().undecided().unwrap().contains("nothing arrived in"));
     assert_nothing(&story);
 }
+
+/// A tunnel of the kernel's own takes datagrams without a word. Its peer is gone now: that is the path.
+#[test]
+fn a_tunnel_whose_peer_is_gone() {
+    let mut story = healthy();
+    let tunnel = udp(51_820, "203.0.113.7", 51_820);
+    story.rounds(20, |story| {
+        story.exchange(ping(7, "192.0.2.10"));
+        story.arrived(Protocol::Udp, 100).count(tunnel, |flow| {
+            flow.origin = Origin::Local;
+            flow.iif = ETH0;
+            flow.sent += 100;
+            flow.arrived += 100;
+        });
+    });
+    assert_nothing(&story);
+    story.rounds(20, |story| {
+        story.exchange(ping(7, "192.0.2.10"));
+        story.ask(tunnel);
+    });
+    assert!(!story.ids().contains(&"K01".to_owned()), "{:?}", story.ids());
+}
+
+/// IPsec behind NAT: on one port some datagrams are a process's (IKE), and most the kernel's (ESP).
+#[test]
+fn datagrams_that_the_kernel_takes_for_itself() {
+    let mut story = healthy();
+    let natt = udp(4500, "203.0.113.7", 4500);
+    story.socket(bound(Protocol::Udp, 4500), None, SocketState::Close, "charon");
+    story.queue(natt);
+    story.reads(bound(Protocol::Udp, 4500), 1);
+    story.rounds(30, |story| {
+        story.exchange(ping(7, "192.0.2.10"));
+        story.arrived(Protocol::Udp, 50).count(natt, |flow| {
+            flow.sent += 50;
+            flow.arrived += 50;
+        });
+    });
+    assert_nothing(&story);
+}
+
+/// The process got its answer and closed its socket; what the server still sends meets the firewall.
+#[test]
+fn a_firewall_that_drops_what_nobody_waits_for() {
+    let mut story = healthy();
+    let late = udp(45_000, "192.0.2.10", 443);
+    story.exchange(late);
+    story.tick();
+    story.rounds(10, |story| {
+        story.exchange(ping(7, "192.0.2.10"));
+        story.arrived(Protocol::Udp, 1).count(late, |flow| {
+            flow.arrived += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
+        });
+    });
+    assert_nothing(&story);
+}

@@ -171,6 +171,7 @@ fn flow_count() -> BoxedStrategy<FlowCount> {
             dropped: counts[7],
             retransmitted: counts[8],
             last_drop,
+            sender: counts[0] % 3,
             owner: owner.map(Box::new),
         })
         .boxed()

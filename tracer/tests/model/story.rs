@@ -209,6 +209,7 @@ impl Story {
         let flow = self.flows.entry(key).or_insert_with(|| FlowCount {
             flow: key,
             life: 0,
+            sender: 0,
             origin: Origin::Unknown,
             iif: 0,
             arrived: 0,

@@ -225,6 +225,7 @@ pub(super) fn every_kind() -> Vec<Event> {
         Body::Flow(FlowCount {
             flow: tcp4(),
             life: 3,
+            sender: 4711,
             origin: Origin::Local,
             iif: 2,
             arrived: 10,
@@ -431,6 +432,7 @@ impl Random {
                 owner: self.flip().then(|| Box::new(self.owner())),
                 flow: self.flow(),
                 life: self.number() as u32,
+                sender: self.number(),
                 origin: [Origin::Unknown, Origin::Local, Origin::Remote][self.below(3)],
                 iif: self.number() as u32,
                 arrived: self.number(),
