@@ -151,26 +151,39 @@ impl Devices {
     fn add(&mut self, netns: &Netns, links: Vec<Link>, named: &[String]) {
         let is_uplink = |link: &&Link| link.hardware || named.contains(&link.name);
         let mut uplinks: BTreeSet<u32> = links.iter().filter(is_uplink).map(|link| link.index).collect();
-        for port in links.iter().filter(is_uplink) {
-            let Some(switch) = links
-                .iter()
-                .find(|link| port.master == link.index && link.is_switch())
-            else {
+        for uplink in links.iter().filter(is_uplink) {
+            let Some((port, switch)) = uplink.switch(&links) else {
                 continue;
             };
-            uplinks.remove(&port.index);
+            uplinks.remove(&uplink.index);
+            let by = if port.index == uplink.index {
+                String::new()
+            } else {
+                format!(", by {},", port.name)
+            };
             if switch.kind == BRIDGE {
                 uplinks.insert(switch.index);
                 self.notes.push(format!(
-                    "{} is a port of the bridge {}, which is the uplink in its place: what the bridge hands to \
+                    "{} is{by} a port of the bridge {}, which is the uplink in its place: what the bridge hands to \
                      other ports, and what is lost before it, is not in the ledger.",
-                    port.name, switch.name
+                    uplink.name, switch.name
                 ));
             } else {
                 self.notes.push(format!(
-                    "{} is a port of {}, an Open vSwitch: name the device by which its packets come to this node \
-                     with --uplink.",
-                    port.name, switch.name
+                    "{} is{by} a port of {}, an Open vSwitch: name the device by which its packets come to this \
+                     node with --uplink.",
+                    uplink.name, switch.name
+                ));
+            }
+        }
+        for port in links.iter().filter(|link| link.stands_on_a_link()) {
+            let below = links.iter().find(|link| link.index == port.link);
+            if let (Some(below), Some((_, switch))) = (below, port.switch(&links))
+                && below.leads_to(&uplinks, &links)
+            {
+                self.notes.push(format!(
+                    "{} is on {} and a port of {}: what comes to this node that way stays unexplained.",
+                    port.name, below.name, switch.name
                 ));
             }
         }
@@ -244,12 +257,37 @@ impl Link {
         [BRIDGE, OPEN_VSWITCH].contains(&self.kind.as_str())
     }
 
+    fn stands_on_a_link(&self) -> bool {
+        STANDING_ON_A_LINK.contains(&self.kind.as_str())
+    }
+
+    /// The switch that it is a port of, and the port: itself, or the bond that it is a member of.
+    fn switch<'a>(&'a self, all: &'a [Self]) -> Option<(&'a Self, &'a Self)> {
+        let mut port = self;
+        for _ in 0..all.len() {
+            let master = all.iter().find(|link| link.index == port.master)?;
+            if master.is_switch() {
+                return Some((port, master));
+            }
+            port = master;
+        }
+        None
+    }
+
+    /// It is one of these uplinks, or has one for a member.
+    fn leads_to(&self, uplinks: &BTreeSet<u32>, all: &[Self]) -> bool {
+        uplinks.contains(&self.index)
+            || all
+                .iter()
+                .any(|link| link.master == self.index && uplinks.contains(&link.index))
+    }
+
     /// See [`Device::over`].
     fn over(&self, all: &[Self]) -> Vec<u32> {
         if self.is_switch() {
             return Vec::new();
         }
-        let stands = STANDING_ON_A_LINK.contains(&self.kind.as_str());
+        let stands = self.stands_on_a_link();
         let mut over: Vec<u32> = all
             .iter()
             .filter(|other| other.master == self.index || (stands && other.index == self.link))
@@ -451,6 +489,43 @@ mod tests {
             "{notes:?}"
         );
         assert_eq!(uplinks(links("bond"), &[]), (vec!["eth0".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn a_bridge_over_a_bond_or_a_vlan_is_told() {
+        let of = |kind: &str, index, name, master, link| Link {
+            kind: kind.to_owned(),
+            master,
+            link,
+            ..super::tests::link(index, name, false)
+        };
+        let eth = |index, name| Link {
+            master: 4,
+            ..link(index, name, true)
+        };
+        let bonded = vec![
+            eth(2, "eth0"),
+            eth(3, "eth1"),
+            of("bond", 4, "bond0", 5, 0),
+            of("bridge", 5, "vmbr0", 0, 0),
+        ];
+        let (names, notes) = uplinks(bonded, &[]);
+        assert_eq!(names, ["vmbr0"]);
+        assert!(
+            notes[1].contains("eth1 is, by bond0, a port of the bridge vmbr0"),
+            "{notes:?}"
+        );
+        let tagged = vec![
+            link(2, "eth0", true),
+            of("vlan", 3, "eth0.10", 4, 2),
+            of("bridge", 4, "br10", 0, 0),
+        ];
+        let (names, notes) = uplinks(tagged, &[]);
+        assert_eq!(names, ["eth0"]);
+        assert!(
+            notes[0].contains("eth0.10 is on eth0 and a port of br10"),
+            "{notes:?}"
+        );
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl fmt::Display for Torn {
 
 /// What a block is to the reader.
 enum Block {
-    Event(Event),
+    Event(Box<Event>),
     /// Has no event: describes something, or is of another program.
     Nothing,
     Foreign,
@@ -204,7 +204,7 @@ impl Iterator for Reader {
     fn next(&mut self) -> Option<Self::Item> {
         while !self.done {
             match self.step()? {
-                Ok(Block::Event(event)) => return Some(Ok(event)),
+                Ok(Block::Event(event)) => return Some(Ok(*event)),
                 Ok(Block::Nothing) => {}
                 Ok(Block::Foreign) => self.skipped += 1,
                 Err(error) => return Some(Err(error)),
@@ -253,5 +253,5 @@ fn understand(kind: u32, body: &[u8], started: bool) -> Result<Block, Refusal> {
     if !started && !matches!(event.body, event::Body::Start(_)) {
         return Err("the first event is not the start".into());
     }
-    Ok(Block::Event(event))
+    Ok(Block::Event(Box::new(event)))
 }
