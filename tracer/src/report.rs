@@ -188,7 +188,7 @@ pub struct Verdict {
     pub explanation: String,
     /// When the first evidence was seen, UTC, RFC 3339.
     pub since: String,
-    /// When the last evidence was seen, UTC, RFC 3339. A fault that is over is told for 10 s more.
+    /// When the last evidence was seen, UTC, RFC 3339. What is over may be told for 10 s more.
     pub last: String,
     /// What was seen.
     pub evidence: Vec<Evidence>,

@@ -11,7 +11,7 @@ use super::{Finding, Rule, seen};
 use crate::event::{FlowKey, Location, Protocol};
 use crate::model::Model;
 use crate::model::class;
-use crate::model::clock::SECOND;
+use crate::model::clock::{MEMORY, SECOND};
 use crate::model::flows::Flow;
 use crate::model::queues::Port;
 use crate::report::{Class, Confidence, Evidence, Where};
@@ -59,8 +59,9 @@ fn lost(model: &Model) -> Option<Finding> {
         loss.flows += 1;
         loss.devices.push(model.node().device_name(key.netns, flow.iif));
         loss.example.get_or_insert(*key);
-        since = since.min(flow.starved.unwrap_or(since));
-        last = last.max(flow.hunger.map_or(0, |hunger| hunger.last));
+        let hunger = flow.hunger.or(flow.sated);
+        since = since.min(hunger.map_or(since, |hunger| hunger.since));
+        last = last.max(hunger.map_or(0, |hunger| hunger.last));
         flows.push((key, flow));
     }
     if flows.is_empty() {
@@ -123,9 +124,20 @@ fn lost(model: &Model) -> Option<Finding> {
 /// How a starved flow loses its packets, and how many were lost; `None` where it does not starve from that, or
 /// another rule tells why.
 fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u64)> {
-    let since = model.hungry_since(key, flow)?;
-    let hunger = flow.hunger.filter(|_| flow.starved.is_some())?;
-    if model.now().saturating_sub(since) <= LASTING || !waits(model, key, flow, since) {
+    let now = model.now();
+    // What is over is told while it is fresh.
+    let (hunger, until) = match flow.hunger {
+        Some(hunger) => (hunger, now),
+        None => flow.sated.map(|hunger| (hunger, hunger.last))?,
+    };
+    let since = if flow.hunger.is_some() {
+        flow.starved?;
+        model.hungry_since(key, flow)?
+    } else {
+        hunger.since
+    };
+    let fresh = now.saturating_sub(hunger.last) <= MEMORY;
+    if !fresh || until.saturating_sub(since) <= LASTING || !waits(model, key, flow, since) {
         return None;
     }
     if !hunger.dropped {

@@ -238,7 +238,7 @@ struct Unread {
 
 fn unread(model: &Model) -> Option<Finding> {
     let now = model.now();
-    let (unread, suffering) = waiting(model)
+    let mut all: Vec<(Unread, Suffering<'_>)> = waiting(model)
         .chain(full(model))
         .map(|unread| {
             let of_port =
@@ -246,10 +246,27 @@ fn unread(model: &Model) -> Option<Finding> {
             let suffering = Suffering::of(model, model.flows().iter().filter(of_port));
             (unread, suffering)
         })
-        .max_by_key(|(unread, suffering)| {
-            let known = suffering.owner().is_some();
-            (known, unread.full, unread.datagrams, Reverse(unread.port))
-        })?;
+        .collect();
+    // The surest first, then the busiest; the order of ports decides the rest.
+    all.sort_by_key(|(unread, suffering)| {
+        let known = suffering.owner().is_some();
+        (Reverse((known, unread.full, unread.datagrams)), unread.port)
+    });
+    let mut all = all.into_iter();
+    let (unread, mut suffering) = all.next()?;
+    let alike: Vec<(Unread, Suffering<'_>)> = all
+        .filter(|(other, its)| {
+            other.port != unread.port && its.owner().is_some() == suffering.owner().is_some()
+        })
+        .collect();
+    let others = words::distinct(alike.iter().map(|(other, its)| match its.owner() {
+        Some(owner) => format!("udp {} of {}", other.port.number, words::owner(owner)),
+        None => format!("udp {}", other.port.number),
+    }));
+    let others = match words::list(&others) {
+        more if more.is_empty() => more,
+        more => format!(" The same goes for {more}."),
+    };
     let port = unread.port;
     let owner = suffering.owner();
     // A socket that nobody is known to have may be the kernel's own.
@@ -280,9 +297,14 @@ fn unread(model: &Model) -> Option<Finding> {
         check.push(format!("ps -o pid,stat,wchan:32,cmd -p {}", owner.pid));
         check.push(format!("cat /proc/{}/stack", owner.pid));
     }
+    let units: Vec<String> = alike.iter().flat_map(|(_, its)| its.units([])).collect();
+    let units = suffering.units(units);
+    for (_, its) in alike {
+        suffering.flows.extend(its.flows);
+    }
     Some(Finding {
         confidence,
-        explanation: format!("{what} The socket belongs to {who}."),
+        explanation: format!("{what} The socket belongs to {who}.{others}"),
         since: unread.since,
         last: now,
         evidence: vec![seen(
@@ -292,7 +314,7 @@ fn unread(model: &Model) -> Option<Finding> {
                 queue.queued, queue.read
             ),
         )],
-        units: suffering.units([]),
+        units,
         flows: suffering.flows,
         check,
         remedy: vec!["This is no fault of the network: see what the process waits for.".to_owned()],

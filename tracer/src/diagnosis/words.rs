@@ -66,10 +66,16 @@ pub(super) fn flow(model: &Model, key: &FlowKey) -> String {
 
 /// A command, as it is to be run for that namespace. Its own words must be [`quoted`] where need be.
 pub(super) fn command(model: &Model, netns: u32, command: &str) -> String {
-    let name = model
-        .node()
-        .namespace(netns)
-        .map_or("", |namespace| namespace.name.as_str());
+    let Some(namespace) = model.node().namespace(netns) else {
+        // Not one of those that are watched: this node's commands would speak of another.
+        return match netns {
+            0 => command.to_owned(),
+            inode => format!(
+                "nsenter --net=/proc/PID/ns/net {command}  # PID: a process of network namespace {inode} (lsns -t net)"
+            ),
+        };
+    };
+    let name = namespace.name.as_str();
     // It has no name of its own, and what a process calls itself is of no use to a command.
     if let Some(pid) = pid(name) {
         return format!("nsenter --net=/proc/{pid}/ns/net {command}");

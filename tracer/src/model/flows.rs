@@ -66,6 +66,8 @@ pub(crate) struct Flow {
     pub asked: Option<u64>,
     /// See [`Hunger`].
     pub hunger: Option<Hunger>,
+    /// The last one that is over.
+    pub sated: Option<Hunger>,
     /// Its drops.
     pub drops: Growing,
     /// Since when it was starved at the last tick: packets arrive for it and reach no socket, or it asks and
@@ -102,8 +104,11 @@ impl Flow {
     pub(crate) fn delivered(&self, protocol: Protocol) -> u64 {
         match protocol {
             Protocol::Tcp => self.matched,
-            // Several sockets may get a copy of one datagram.
-            _ if self.arrived > 0 => self.read.max(self.queued).min(self.arrived),
+            // Several sockets may get a copy of one datagram, and each of ICMP's gets one of all.
+            _ if self.arrived > 0 => {
+                let most = self.arrived.saturating_sub(self.dropped);
+                self.read.max(self.queued).min(most)
+            }
             _ => self.read.max(self.queued),
         }
     }
@@ -217,7 +222,9 @@ impl Flow {
             self.asked = Some(at);
         }
         if matched > 0 || grown.queued > 0 || grown.read > 0 {
-            self.hunger = None;
+            if let Some(hunger) = self.hunger.take() {
+                self.sated = Some(hunger);
+            }
         } else if grown.arrived > 0 || grown.dropped > 0 {
             let hunger = self.hunger.get_or_insert(Hunger {
                 since: at,

@@ -347,8 +347,11 @@ fn replies_that_a_firewall_drops() {
     assert_eq!(verdict.check[0], "nft list ruleset");
     assert_eq!(verdict.units, ["curl.service"]);
 
-    // The rule is gone, and the flow is fed again.
-    story.rounds(22, |story| story.exchange(client(40_000)));
+    // The rule is gone, and the flow is fed again: told while it is fresh, with its end.
+    story.rounds(10, |story| story.exchange(client(40_000)));
+    let over = story.verdict("K01");
+    assert_eq!((&over.since, &over.last), (&verdict.since, &verdict.last));
+    story.rounds(12, |story| story.exchange(client(40_000)));
     assert_eq!(story.ids(), Vec::<String>::new());
 }
 

@@ -239,6 +239,40 @@ fn a_process_that_stops_reading_a_port_that_is_seldom_asked() {
     assert_eq!(story.verdict("P01").place, Where::Process);
 }
 
+/// Each of them is named.
+#[test]
+fn two_full_buffers() {
+    let mut story = Story::begin();
+    let full = EntryKey {
+        socket_found: true,
+        ..drop("SOCKET_RCVBUFF", "udp_queue_rcv_one_skb", Protocol::Udp)
+    };
+    for (port, who) in [(9001, "first"), (9002, "second")] {
+        story.socket(bound(Protocol::Udp, port), None, SocketState::Close, who);
+    }
+    story.rounds(8, |story| {
+        for port in [9001, 9002] {
+            let last = (full.reason.clone().unwrap(), full.location.clone().unwrap());
+            story
+                .add(full.clone(), 1)
+                .count(udp(port, "192.0.2.10", 999), |flow| {
+                    (flow.arrived, flow.dropped) = (flow.arrived + 1, flow.dropped + 1);
+                    flow.last_drop = Some(last);
+                });
+        }
+    });
+    let verdict = story.verdict("P01");
+    assert!(
+        verdict
+            .explanation
+            .contains("The same goes for udp 9002 of second[123] (second.service)."),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(verdict.units, ["first.service", "second.service"]);
+    assert_eq!(verdict.flows_total, 2);
+}
+
 /// The process hung before the tracer was started, and its buffer is full: nothing is ever seen queued.
 #[test]
 fn a_full_buffer_that_nobody_reads() {
