@@ -11,7 +11,7 @@ use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
 use crate::model::flows::Flow as Counted;
 use crate::model::growth::{rate, span};
-use crate::model::{class, ends, ledger};
+use crate::model::{class, ends};
 use crate::report::{
     Capability, Class, Confidence, Drop, Flow, Kernel, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
     Verdict, Where, Window,
@@ -239,7 +239,7 @@ impl Sum {
 
 fn drops(model: &Model) -> Vec<Drop> {
     let mut rows: BTreeMap<Row<'_>, Sum> = BTreeMap::new();
-    let mut twins = ledger::twins(model.books(), model.node());
+    let mut left_out = model.left_out();
     for (key, line) in model.books().lines() {
         if key.fate != Fate::Dropped || line.packets == 0 {
             continue;
@@ -257,16 +257,22 @@ fn drops(model: &Model) -> Vec<Drop> {
             in_ledger,
             class: class::class(key),
         };
-        // Twins are no loss, and in no column: those that there are get a row of their own.
-        let copies = home
-            .filter(|_| ends::may_be_twin(key))
-            .and_then(|netns| twins.get_mut(&(netns, key.protocol)))
-            .map_or(0, |left| {
-                let copies = line.packets.min(*left);
-                *left -= copies;
-                copies
+        // What is in no column gets a row of its own.
+        let outside = home
+            .and_then(|netns| left_out.get_mut(&(netns, key.protocol)))
+            .map_or(0, |left_out| {
+                let left = if ends::may_be_twin(key) {
+                    &mut left_out.copies
+                } else if ends::purged(key) {
+                    &mut left_out.stale
+                } else {
+                    return 0;
+                };
+                let outside = line.packets.min(*left);
+                *left -= outside;
+                outside
             });
-        for (in_ledger, packets) in [(false, copies), (home.is_some(), line.packets - copies)] {
+        for (in_ledger, packets) in [(false, outside), (home.is_some(), line.packets - outside)] {
             if packets > 0 {
                 rows.entry(row(in_ledger))
                     .or_default()

@@ -72,27 +72,51 @@ impl Datagrams {
     fn copies(&self) -> u64 {
         self.twins.min(plus(self.read, self.queued))
     }
-}
 
-/// How many of the drops that may be twins are, by namespace and protocol: see [`ends::may_be_twin`]. They are in
-/// no column.
-pub(crate) fn twins(books: &Books, node: &Node) -> BTreeMap<(u32, Protocol), u64> {
-    let mut twins = BTreeMap::new();
-    for (netns, tally) in tallies(books, node) {
-        for (protocol, datagrams) in tally.datagrams {
-            if datagrams.twins > 0 {
-                twins.insert((netns, protocol), datagrams.copies());
-            }
+    /// What was thrown away with a queue and never put in it, as far as was seen: it had been before the start.
+    fn stale(&self, protocol: Protocol, sees_queues: bool) -> u64 {
+        if sees_queues && QUEUED.contains(&protocol) {
+            self.purged.saturating_sub(self.queued)
+        } else {
+            0
         }
     }
-    twins
 }
 
-/// The ledger of every namespace that has an uplink or a line.
-pub(crate) fn totals(books: &Books, node: &Node, queues: &Queues) -> BTreeMap<u32, Totals> {
+/// Drops that are in no column, although they are of packets that came by an uplink.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LeftOut {
+    /// Of those that may be twins, see [`ends::may_be_twin`].
+    pub copies: u64,
+    /// Of those that were thrown away with a queue, see [`ends::purged`]: they had arrived before the start.
+    pub stale: u64,
+}
+
+/// What is left out, by namespace and protocol. `sees_queues`: the kernel tells what is put in a queue.
+pub(crate) fn left_out(books: &Books, node: &Node, sees_queues: bool) -> BTreeMap<(u32, Protocol), LeftOut> {
+    let mut all = BTreeMap::new();
+    for (netns, tally) in tallies(books, node) {
+        for (protocol, datagrams) in tally.datagrams {
+            let left_out = LeftOut {
+                copies: datagrams.copies(),
+                stale: datagrams.stale(protocol, sees_queues),
+            };
+            all.insert((netns, protocol), left_out);
+        }
+    }
+    all
+}
+
+/// The ledger of every namespace that has an uplink or a line. `sees_queues` as for [`left_out`].
+pub(crate) fn totals(
+    books: &Books,
+    node: &Node,
+    queues: &Queues,
+    sees_queues: bool,
+) -> BTreeMap<u32, Totals> {
     tallies(books, node)
         .into_iter()
-        .map(|(netns, tally)| (netns, close(netns, &tally, queues)))
+        .map(|(netns, tally)| (netns, close(netns, &tally, queues, sees_queues)))
         .collect()
 }
 
@@ -157,10 +181,10 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
 }
 
 /// Closes the books of one namespace.
-fn close(netns: u32, tally: &Tally, queues: &Queues) -> Totals {
+fn close(netns: u32, tally: &Tally, queues: &Queues, sees_queues: bool) -> Totals {
     let mut delivered = tally.matched.saturating_sub(tally.dropped_after_match);
     let mut queued = 0;
-    let mut twins = 0;
+    let mut left_out = 0;
     for protocol in QUEUED {
         let Some(datagrams) = tally.datagrams.get(&protocol) else {
             continue;
@@ -173,14 +197,17 @@ fn close(netns: u32, tally: &Tally, queues: &Queues) -> Totals {
             .min(kept);
         queued = plus(queued, waiting);
         delivered = plus(delivered, plus(kept - waiting, datagrams.read));
-        twins = plus(twins, datagrams.copies());
+        left_out = plus(
+            left_out,
+            plus(datagrams.copies(), datagrams.stale(protocol, sees_queues)),
+        );
     }
     let mut ledger = Ledger {
         arrived: tally.arrived,
         delivered,
         forwarded: tally.forwarded,
         answered: tally.answered,
-        dropped: tally.dropped.saturating_sub(twins),
+        dropped: tally.dropped.saturating_sub(left_out),
         queued,
         unexplained: 0,
     };

@@ -20,6 +20,8 @@ pub(crate) mod node;
 pub(crate) mod queues;
 pub(crate) mod sockets;
 
+use std::collections::BTreeMap;
+
 use crate::event::{
     Body, Capability, CapabilityState, Event, FlowCount, FlowKey, Losses, Origin, Owner, Protocol,
     SocketState, Start,
@@ -106,8 +108,7 @@ impl Model {
     /// The ledger of every namespace that has an uplink or a line in the books, by inode.
     #[must_use]
     pub fn ledgers(&self) -> Vec<(u32, Ledger)> {
-        let totals = ledger::totals(&self.books, &self.node, &self.queues);
-        totals
+        self.by_namespace()
             .into_iter()
             .map(|(netns, totals)| (netns, totals.ledger))
             .collect()
@@ -259,10 +260,24 @@ impl Model {
         &self.sockets
     }
 
+    fn by_namespace(&self) -> BTreeMap<u32, Totals> {
+        ledger::totals(&self.books, &self.node, &self.queues, self.sees_queues())
+    }
+
+    /// The kernel tells what is put in a queue.
+    fn sees_queues(&self) -> bool {
+        self.can("queued")
+    }
+
+    /// Drops that are in no column of the ledgers, by namespace and protocol.
+    pub(crate) fn left_out(&self) -> BTreeMap<(u32, Protocol), ledger::LeftOut> {
+        ledger::left_out(&self.books, &self.node, self.sees_queues())
+    }
+
     /// The sum of all ledgers.
     pub(crate) fn totals(&self) -> Totals {
         let mut sum = Totals::default();
-        for totals in ledger::totals(&self.books, &self.node, &self.queues).values() {
+        for totals in self.by_namespace().values() {
             sum.add(totals);
         }
         sum

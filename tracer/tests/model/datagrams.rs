@@ -1,6 +1,6 @@
 //! Datagrams in the books: queued, read, thrown away with their queue.
 
-use tracer::event::{Fate, Protocol};
+use tracer::event::{CapabilityState, Fate, Protocol};
 use tracer::report::{Class, Ledger};
 
 use crate::story::*;
@@ -9,6 +9,7 @@ use crate::story::*;
 fn where_queues_are_not_told_a_datagram_is_delivered_when_it_is_read() {
     // As before 6.3: what waits is not known.
     let mut story = Story::begin();
+    story.capability("queued", CapabilityState::Unavailable);
     let key = udp(53, "192.0.2.10", 999);
     story
         .arrived(Protocol::Udp, 8)

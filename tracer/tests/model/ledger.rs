@@ -351,3 +351,26 @@ fn each_namespace_has_its_own_books() {
         }
     );
 }
+
+/// What waited in a queue before the start, and ends with its socket, never arrived as far as the books go.
+#[test]
+fn a_queue_from_before_the_start_that_is_thrown_away() {
+    let mut story = Story::begin();
+    let purge = drop("NOT_SPECIFIED", "udp_destruct_common", Protocol::Udp);
+    story.queue(udp(8125, "192.0.2.10", 999));
+    story.add(purge, 4);
+    story.tick();
+    let report = story.report();
+    let ledger = report.ledger;
+    assert_eq!(
+        (ledger.arrived, ledger.dropped, ledger.unexplained),
+        (1, 1, 0),
+        "{ledger:?}"
+    );
+    let rows: Vec<_> = report
+        .drops
+        .iter()
+        .map(|row| (row.packets, row.in_ledger))
+        .collect();
+    assert_eq!(rows, [(3, false), (1, true)]);
+}
