@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result, bail};
 
-use crate::event::{Body, Capability, Device, Event, FlowKey, Owner, Socket, SocketState};
+use crate::event::{Body, Capability, CapabilityState, Device, Event, FlowKey, Owner, Socket, SocketState};
 use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
 use crate::probe::{self, Probe};
@@ -167,8 +167,13 @@ impl Watch {
 
     /// Tells namespaces that have come, and leaves those alone that have ended.
     fn list_namespaces(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
-        // Without /proc those that are known are watched on.
-        let Ok(all) = Netns::all() else { return };
+        let all = match Netns::all() {
+            Ok(all) => all,
+            Err(error) => {
+                let why = format!("{error}; namespaces that have come since are not watched.");
+                return self.tell_capability(now, partial("namespaces", why), tell);
+            }
+        };
         self.tell_capability(now, all.capability(), tell);
         for netns in &all.namespaces {
             // The kernel gives the inode of one that has ended to the next.
@@ -188,7 +193,11 @@ impl Watch {
         let devices = match node::devices::list(&self.namespaces, &self.uplinks) {
             Ok(devices) => devices,
             // A namespace that was there at the start may go.
-            Err(_) if self.rounds > 0 => return Ok(()),
+            Err(error) if self.rounds > 0 => {
+                let why = format!("{error}; what has changed of the devices since is not known.");
+                self.tell_capability(now, partial("uplinks", why), tell);
+                return Ok(());
+            }
             Err(error) => return Err(error.into()),
         };
         self.tell_capability(now, devices.capability(), tell);
@@ -304,6 +313,15 @@ impl Watch {
             at: now,
             body: Body::Capability(capability),
         });
+    }
+}
+
+/// A capability that works in part.
+fn partial(name: &str, why: String) -> Capability {
+    Capability {
+        name: name.to_owned(),
+        state: CapabilityState::Partial,
+        why,
     }
 }
 

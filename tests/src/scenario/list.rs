@@ -69,6 +69,27 @@ const STORM: Actor = Actor {
     addresses: &["10.10.0.2:9999"],
 };
 
+/// From and to the node and through it, by all protocols.
+const ALL_WAYS: &[Actor] = &[
+    PEER_SERVER,
+    NODE_SERVER,
+    NODE_CLIENT,
+    POD_CLIENT,
+    PEER_CLIENT,
+    NODE_PING,
+    PEER_PING,
+];
+
+/// Nothing is wrong.
+const SOUND: Expectation = Expectation {
+    exit_code: 0,
+    place: "healthy",
+    verdict: None,
+    drops: &[],
+    starved: None,
+    most_unexplained: 0.01,
+};
+
 /// Every scenario, in the order in which they are listed.
 pub static ALL: &[Scenario] = &[
     HEALTHY,
@@ -90,25 +111,10 @@ const HEALTHY: Scenario = Scenario {
              over a light load of HTTP, UDP and pings, of IPv4 and IPv6, in both directions and through the node.",
     says: "Healthy, no verdict, and next to nothing unexplained.",
     setup: &[],
-    traffic: &[
-        PEER_SERVER,
-        NODE_SERVER,
-        NODE_CLIENT,
-        POD_CLIENT,
-        PEER_CLIENT,
-        NODE_PING,
-        PEER_PING,
-    ],
+    traffic: ALL_WAYS,
     break_it: &[Step::Start(BULK)],
     heal: &[],
-    expect: Expectation {
-        exit_code: 0,
-        place: "healthy",
-        verdict: None,
-        drops: &[],
-        starved: None,
-        most_unexplained: 0.01,
-    },
+    expect: SOUND,
     late: false,
 };
 
@@ -128,25 +134,10 @@ const BRIDGED_PODS: Scenario = Scenario {
         Step::Ip(Place::Node, "addr add 2001:db8:244::1/64 dev cni0"),
         Step::Ip(Place::Node, "link set cni0 up"),
     ],
-    traffic: &[
-        PEER_SERVER,
-        NODE_SERVER,
-        NODE_CLIENT,
-        POD_CLIENT,
-        PEER_CLIENT,
-        NODE_PING,
-        PEER_PING,
-    ],
+    traffic: ALL_WAYS,
     break_it: &[Step::Start(BULK)],
     heal: &[],
-    expect: Expectation {
-        exit_code: 0,
-        place: "healthy",
-        verdict: None,
-        drops: &[],
-        starved: None,
-        most_unexplained: 0.01,
-    },
+    expect: SOUND,
     late: false,
 };
 
@@ -174,16 +165,12 @@ const ADDRESS_REMOVED: Scenario = Scenario {
     break_it: &[Step::Ip(Place::Node, "addr del 10.10.0.77/24 dev eth0")],
     heal: &[Step::Ip(Place::Node, "addr add 10.10.0.77/24 dev eth0")],
     expect: Expectation {
-        exit_code: 0,
-        place: "healthy",
-        verdict: None,
         drops: &[ExpectedDrop {
             reason: "IP_INADDRERRORS",
             symbols: &["ip_error"],
             socket_found: Some(false),
         }],
-        starved: None,
-        most_unexplained: 0.01,
+        ..SOUND
     },
     late: false,
 };
@@ -197,14 +184,7 @@ const BUSY: Scenario = Scenario {
     traffic: &[PEER_SERVER, NODE_CLIENT],
     break_it: &[Step::Start(FLOOD)],
     heal: &[Step::Stop("flood")],
-    expect: Expectation {
-        exit_code: 0,
-        place: "healthy",
-        verdict: None,
-        drops: &[],
-        starved: None,
-        most_unexplained: 0.01,
-    },
+    expect: SOUND,
     late: false,
 };
 
@@ -385,15 +365,7 @@ const NO_SOCKET: Scenario = Scenario {
     says: "R12, where: process. Drops NO_SOCKET at tcp_v4_rcv, no socket found. With --late healthy, and R12 as a \
            weak sign: nobody saw that a server had ever been there.",
     setup: &[],
-    traffic: &[
-        PEER_SERVER,
-        NODE_SERVER,
-        NODE_CLIENT,
-        POD_CLIENT,
-        PEER_CLIENT,
-        NODE_PING,
-        PEER_PING,
-    ],
+    traffic: ALL_WAYS,
     break_it: &[Step::Stop("node-server")],
     heal: &[Step::Start(NODE_SERVER)],
     expect: Expectation {

@@ -11,7 +11,7 @@ use super::{Finding, Rule, seen};
 use crate::event::{FlowKey, Location, Protocol};
 use crate::model::Model;
 use crate::model::class;
-use crate::model::clock::{MEMORY, SECOND};
+use crate::model::clock::SECOND;
 use crate::model::flows::Flow;
 use crate::model::queues::Port;
 use crate::report::{Class, Confidence, Evidence, Where};
@@ -121,23 +121,15 @@ fn lost(model: &Model) -> Option<Finding> {
     })
 }
 
-/// How a starved flow loses its packets, and how many were lost; `None` where it does not starve from that, or
+/// How a flow loses its packets, and how many were lost; `None` where it does not starve from that, or
 /// another rule tells why.
 fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u64)> {
-    let now = model.now();
     // What is over is told while it is fresh.
-    let (hunger, until) = match flow.hunger {
-        Some(hunger) => (hunger, now),
-        None => flow.sated.map(|hunger| (hunger, hunger.last))?,
-    };
-    let since = if flow.hunger.is_some() {
-        flow.starved?;
-        model.hungry_since(key, flow)?
-    } else {
-        hunger.since
-    };
-    let fresh = now.saturating_sub(hunger.last) <= MEMORY;
-    if !fresh || until.saturating_sub(since) <= LASTING || !waits(model, key, flow, since) {
+    let hunger = flow.hunger.or(flow.sated)?;
+    let until = flow.hunger.map_or(hunger.last, |_| model.now());
+    let since = hunger.since;
+    let lasting = until.saturating_sub(since) > LASTING;
+    if !lasting || !model.hungers(key, flow, &hunger) || !waits(model, key, flow, since) {
         return None;
     }
     if !hunger.dropped {

@@ -31,7 +31,7 @@ use crate::report::{Class, Ledger};
 use books::Books;
 use clock::{MEMORY, SECOND};
 use endpoints::{Endpoint, Endpoints};
-use flows::{Flow, Flows};
+use flows::{Flow, Flows, Hunger};
 use growth::{Growing, History, Spell};
 use ledger::Totals;
 use node::Node;
@@ -327,7 +327,10 @@ impl Model {
     /// Since when the flow is starved: packets arrive for it and reach no socket, or it asks and nothing
     /// arrives. `None` where it is not, or has not been for [`STARVED`], or the evidence is old.
     fn starved_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
-        let hunger = self.hungry_since(key, flow);
+        let hunger = flow
+            .hunger
+            .filter(|hunger| self.hungers(key, flow, hunger))
+            .map(|hunger| hunger.since);
         let silence = flow
             .asked
             .and_then(|_| self.endpoints.silence(&Endpoint::of(key), self.now))
@@ -337,14 +340,11 @@ impl Model {
         (self.now.saturating_sub(since) > STARVED).then_some(since)
     }
 
-    /// Since when packets arrive for the flow that somebody waits for, and reach no socket. `None` where they do,
-    /// or may do unseen, or the evidence is old.
-    pub(crate) fn hungry_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
-        let hunger = flow
-            .hunger
-            .filter(|hunger| self.now.saturating_sub(hunger.last) <= MEMORY)?;
-        if !self.is_wanted(key, flow) {
-            return None;
+    /// Somebody waits for the flow whose hunger this is or was, and its packets reach no socket. Not where they may
+    /// do so unseen, or the evidence is old.
+    pub(crate) fn hungers(&self, key: &FlowKey, flow: &Flow, hunger: &Hunger) -> bool {
+        if self.now.saturating_sub(hunger.last) > MEMORY || !self.is_wanted(key, flow) {
+            return false;
         }
         if hunger.dropped {
             // What finds no socket is answered with a refusal: who sent it does not wait.
@@ -353,14 +353,14 @@ impl Model {
                 .as_ref()
                 .is_some_and(|drop| ends::no_socket(&drop.0, &drop.1.symbol));
             if refused && self.sockets.connection(key).is_none() && !self.is_reply(key, flow) {
-                return None;
+                return false;
             }
             // What a firewall keeps from a server is its job, not its fault.
             let policy = flow
                 .last_drop
                 .as_ref()
                 .is_some_and(|drop| class::of(&drop.0, &drop.1.symbol) == Class::Policy);
-            return (!policy || self.is_reply(key, flow)).then_some(hunger.since);
+            return !policy || self.is_reply(key, flow);
         }
         // Nothing was seen dropped. The packets may have reached a socket that is not connected, ...
         let taken = self
@@ -378,6 +378,6 @@ impl Model {
             }
             _ => flow.has_reached(),
         };
-        (seen && !taken).then_some(hunger.since)
+        seen && !taken
     }
 }

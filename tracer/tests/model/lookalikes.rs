@@ -528,3 +528,32 @@ fn a_firewall_that_drops_what_nobody_waits_for() {
     });
     assert_nothing(&story);
 }
+
+/// A firewall kept a client from a server for a while, as it is there for, and lets it in now.
+#[test]
+fn a_firewall_that_lets_in_again() {
+    let mut story = Story::begin();
+    story.listen(22, "sshd");
+    let client = flow(Protocol::Tcp, "10.10.0.2", 22, "203.0.113.9", 4444);
+    story.socket(
+        client,
+        Some(SocketState::SynRecv),
+        SocketState::Established,
+        "sshd",
+    );
+    story.rounds(6, |story| {
+        story.arrived(Protocol::Tcp, 1).count(client, |flow| {
+            flow.origin = Origin::Remote;
+            flow.arrived += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
+        });
+    });
+    assert_nothing(&story);
+    story.rounds(4, |story| {
+        story.count(client, |flow| {
+            (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1)
+        });
+    });
+    assert_nothing(&story);
+}
