@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 use crate::lab::{Lab, UPLINK};
@@ -67,6 +67,9 @@ pub fn main(args: Vec<String>) -> Result<i32> {
         return Ok(0);
     };
     let scenario = scenario::find(name)?;
+    if let Some(why) = scenario.skipped() {
+        bail!("{name} cannot be produced on this machine: {why}");
+    }
     let tracer = std::env::var_os("TRACER_BIN").map(PathBuf::from);
     let tracer = tracer.context("TRACER_BIN does not name the tracer's binary: run `cargo xtask lab`")?;
     let signals = Signals::block().context("cannot block signals")?;
@@ -95,16 +98,28 @@ pub fn main(args: Vec<String>) -> Result<i32> {
 /// What `--list` shows.
 fn list() -> String {
     let mut text = String::new();
-    for scenario in scenario::ALL {
-        let Scenario {
-            name,
-            title,
-            breaks,
-            says,
-            ..
-        } = scenario;
+    for stage in scenario::STAGES {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{name}: {title}\n  breaks: {breaks}\n  tracer: {says}\n");
+        let _ = writeln!(
+            text,
+            "{}\n{}\n",
+            stage.title,
+            "=".repeat(stage.title.chars().count())
+        );
+        for scenario in stage.scenarios {
+            let Scenario {
+                name,
+                title,
+                breaks,
+                says,
+                ..
+            } = scenario;
+            let _ = writeln!(text, "{name}: {title}\n  breaks: {breaks}\n  tracer: {says}");
+            if let Some(why) = scenario.skipped() {
+                let _ = writeln!(text, "  not on this machine: {why}");
+            }
+            text.push('\n');
+        }
     }
     text
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::lab::Lab;
-use crate::scenario::{Expectation, ExpectedDrop, Scenario};
+use crate::scenario::{Column, Expectation, ExpectedDrop, Scenario};
 
 /// All that a report of `tracer diagnose`, which ended with this exit code, says otherwise than expected. It is not
 /// only the first, so that one run tells everything.
@@ -64,6 +64,13 @@ pub fn failures(
             format!("no row of drops {drop:?}"),
         );
     }
+    if let Some((column, least)) = expect.column {
+        let packets = report["ledger"][column.name()].as_u64();
+        wanted(
+            packets >= Some(least),
+            format!("{} of {packets:?} packets, not at least {least}", column.name()),
+        );
+    }
     if let Err(error) = books(expect, &report["ledger"]) {
         wanted(false, error);
     }
@@ -102,16 +109,18 @@ pub fn array(value: &Value) -> &[Value] {
 
 /// Whether a row of the report's drops is the expected one.
 fn is(expected: &ExpectedDrop, row: &Value) -> bool {
-    row["reason"] == expected.reason
+    expected.reasons.iter().any(|reason| row["reason"] == *reason)
         && row["location"]
             .as_str()
             .is_some_and(|location| expected.is_at(location))
         && expected
             .socket_found
             .is_none_or(|found| row["socket_found"] == found)
+        && row["class"] == expected.class.name()
+        && row["incoming"] == expected.incoming
         && row["packets"].as_u64() > Some(0)
         // A drop whose namespace nobody can know may come from another test's.
-        && row["in_ledger"] == true
+        && row["in_ledger"] == expected.incoming
 }
 
 /// The law of double entry, and the bound on what is unexplained.
@@ -124,7 +133,7 @@ fn books(expect: &Expectation, ledger: &Value) -> Result<(), String> {
     let [arrived, unexplained] = ["arrived", "unexplained"].map(column);
     let (arrived, unexplained) = (arrived?, unexplained?);
     let mut sum = unexplained;
-    for name in ["delivered", "forwarded", "answered", "dropped", "queued"] {
+    for name in Column::ALL.map(Column::name) {
         sum += column(name)?;
     }
     if arrived != sum {
@@ -146,7 +155,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::scenario;
+    use crate::scenario::{self, Class};
 
     #[test]
     fn books_that_do_not_balance_are_seen() {
@@ -165,18 +174,17 @@ mod tests {
 
     #[test]
     fn a_row_is_the_expected_one_in_every_member() {
-        let drop = ExpectedDrop {
-            reason: "NOT_SPECIFIED",
-            symbols: &["ip_forward"],
-            socket_found: Some(true),
-        };
+        let drop =
+            ExpectedDrop::of(&["OTHER", "NOT_SPECIFIED"], &["ip_forward"], Class::State).socket_found(true);
         let row = json!({"reason": "NOT_SPECIFIED", "location": "ip_forward+0x1c4", "socket_found": true,
-            "packets": 3, "in_ledger": true});
+            "class": "state", "incoming": true, "packets": 3, "in_ledger": true});
         assert!(is(&drop, &row));
         for (member, other) in [
             ("reason", json!("NO_SOCKET")),
             ("location", json!("ip_rcv+0x1")),
             ("socket_found", json!(false)),
+            ("class", json!("policy")),
+            ("incoming", json!(false)),
             ("packets", json!(0)),
             ("in_ledger", json!(false)),
         ] {

@@ -11,12 +11,14 @@
 //! ```
 //! The node forwards and its default route is by the peer; the peer routes the pod's range by the node.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::bpf;
 use crate::keeper::Keeper;
 use crate::netns::Netns;
 use crate::scenario::{Actor, Place, Scenario, Step};
@@ -48,6 +50,7 @@ const FORWARDING: &[(&str, &str)] = &[
 pub struct Lab {
     // Dropped in this order: first those who use the namespaces.
     traffic: Vec<(Actor, Traffic)>,
+    attached: Vec<OwnedFd>,
     peer: Netns,
     node: Netns,
     pod: Netns,
@@ -67,6 +70,7 @@ impl Lab {
         };
         let lab = Self {
             traffic: Vec::new(),
+            attached: Vec::new(),
             peer: make(peer)?,
             node: make(node)?,
             pod: make(pod)?,
@@ -179,6 +183,12 @@ impl Lab {
                 Step::Nft(place, commands) => self.netns(place).nft(commands)?,
                 Step::Start(actor) => self.start(actor)?,
                 Step::Stop(name) => self.traffic.retain(|(actor, _)| actor.name != name),
+                Step::Run(place, line) => self.netns(place).run(line)?,
+                Step::Attach(place, hook, device, word) => {
+                    let attached = self.netns(place).enter(|| bpf::attach(hook, device, word))??;
+                    self.attached.push(attached);
+                }
+                Step::Detach => self.attached.clear(),
             }
         }
         Ok(())
@@ -202,6 +212,12 @@ impl Lab {
             }
             Step::Start(actor) => format!("start {} at {}", actor.name, actor.addresses.join(" ")),
             Step::Stop(name) => format!("kill {name}"),
+            Step::Run(place, line) => format!("ip netns exec {} {line}", self.netns(place).name()),
+            Step::Attach(place, hook, device, word) => {
+                let name = self.netns(place).name();
+                format!("attach {hook:?} to {device} of {name}, to {word:?} every packet")
+            }
+            Step::Detach => "detach what was attached".to_owned(),
         }
     }
 

@@ -6,6 +6,7 @@
 //! do so for the tests. [`check`] runs a scenario, and [`judge`] tells what is not as expected. Everything that is made
 //! goes away when its value is dropped, and also when the process is killed: see [`keeper`].
 
+pub mod bpf;
 pub mod check;
 pub mod cli;
 pub mod folder;

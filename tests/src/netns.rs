@@ -67,6 +67,13 @@ impl Netns {
         run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), lines).map(drop)
     }
 
+    /// Runs a program in the namespace: its command line, parted by spaces. Its mounts are the caller's.
+    pub fn run(&self, line: &str) -> Result<()> {
+        let mut words = line.split_whitespace();
+        let program = words.next().context("no program to run")?;
+        self.enter(|| run(Command::new(program).args(words), "").map(drop))?
+    }
+
     /// Runs `nft -f -` in the namespace, with these commands.
     pub fn nft(&self, commands: &str) -> Result<()> {
         self.enter(|| run(Command::new("nft").args(["-f", "-"]), commands).map(drop))?

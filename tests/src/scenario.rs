@@ -1,10 +1,13 @@
 //! What can be broken, as data: the same for a person at the screen and for the tests.
 
 mod list;
+mod need;
 
 use anyhow::{Context, Result};
 
-pub use self::list::ALL;
+pub use self::list::STAGES;
+pub use self::need::Need;
+use crate::bpf::{Hook, Word};
 use crate::traffic::Role;
 
 /// One of the namespaces of the lab.
@@ -44,20 +47,120 @@ pub enum Step {
     Start(Actor),
     /// Kills a process of the traffic, by its name.
     Stop(&'static str),
+    /// Any other program of the system, such as `tc` or `conntrack`: its command line, parted by spaces.
+    Run(Place, &'static str),
+    /// Attaches a BPF program that says the same of every packet, at a hook of a device.
+    Attach(Place, Hook, &'static str, Word),
+    /// Detaches all of these.
+    Detach,
+}
+
+/// What kind of drop the tracer says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the classes of the tracer's report")]
+pub enum Class {
+    State,
+    Resource,
+    Policy,
+    Protocol,
+    Environment,
+    Unclassified,
+}
+
+impl Class {
+    /// As the report writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::Resource => "resource",
+            Self::Policy => "policy",
+            Self::Protocol => "protocol",
+            Self::Environment => "environment",
+            Self::Unclassified => "unclassified",
+        }
+    }
+}
+
+/// A column of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of the tracer's report")]
+pub enum Column {
+    Delivered,
+    Forwarded,
+    Answered,
+    Dropped,
+    Queued,
+}
+
+impl Column {
+    /// All but `arrived` and `unexplained`.
+    pub const ALL: [Self; 5] = [
+        Self::Delivered,
+        Self::Forwarded,
+        Self::Answered,
+        Self::Dropped,
+        Self::Queued,
+    ];
+
+    /// As the report writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Forwarded => "forwarded",
+            Self::Answered => "answered",
+            Self::Dropped => "dropped",
+            Self::Queued => "queued",
+        }
+    }
 }
 
 /// A row of drops that the tracer must show.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpectedDrop {
-    /// The kernel's name of the reason, without prefix.
-    pub reason: &'static str,
+    /// The kernel's name of the reason, without prefix; several where kernels differ.
+    pub reasons: &'static [&'static str],
     /// The kernel function, without the suffixes that a compiler may add; several where kernels differ.
     pub symbols: &'static [&'static str],
+    /// What kind of drop.
+    pub class: Class,
     /// Whether the kernel had found the socket; `None` where it depends on the protocol.
     pub socket_found: Option<bool>,
+    /// They had arrived; else the node was sending them.
+    pub incoming: bool,
 }
 
 impl ExpectedDrop {
+    /// Packets that had arrived.
+    pub const fn of(
+        reasons: &'static [&'static str],
+        symbols: &'static [&'static str],
+        class: Class,
+    ) -> Self {
+        Self {
+            reasons,
+            symbols,
+            class,
+            socket_found: None,
+            incoming: true,
+        }
+    }
+
+    /// And for which the kernel had found the socket, or had not.
+    pub const fn socket_found(self, found: bool) -> Self {
+        Self {
+            socket_found: Some(found),
+            ..self
+        }
+    }
+
+    /// Packets that the node was sending: they are no arrivals, and not in the ledger.
+    pub const fn outgoing(self) -> Self {
+        Self {
+            incoming: false,
+            ..self
+        }
+    }
+
     /// Whether a location such as `ip_rcv_finish_core.constprop.0+0x1ac` is in the expected function.
     pub fn is_at(&self, location: &str) -> bool {
         self.symbols.iter().any(|symbol| {
@@ -79,6 +182,8 @@ pub struct Expectation {
     pub verdict: Option<&'static str>,
     /// Each of these is among the drops.
     pub drops: &'static [ExpectedDrop],
+    /// The column of the ledger in which the packets end that the scenario is about, and at least how many do.
+    pub column: Option<(Column, u64)>,
     /// The command of a process that the first verdict names as starved, and the actor that it is.
     pub starved: Option<Actor>,
     /// The largest share of the arrivals that may stay unexplained.
@@ -96,6 +201,8 @@ pub struct Scenario {
     pub breaks: &'static str,
     /// What the tracer should say.
     pub says: &'static str,
+    /// What the kernel must have to produce it.
+    pub needs: &'static [Need],
     /// Makes the healthy node of the topology the one that this scenario is about.
     pub setup: &'static [Step],
     /// What runs from the start.
@@ -110,14 +217,33 @@ pub struct Scenario {
     pub late: bool,
 }
 
+impl Scenario {
+    /// Why it cannot be produced on this machine; `None` where it can.
+    pub fn skipped(&self) -> Option<String> {
+        self.needs.iter().find_map(Need::missing)
+    }
+}
+
+/// Every scenario, in the order in which they are listed.
+pub fn all() -> impl Iterator<Item = &'static Scenario> {
+    STAGES.iter().flat_map(|stage| stage.scenarios)
+}
+
+/// Scenarios that break the same part of the way of a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage {
+    /// In a few words.
+    pub title: &'static str,
+    /// Its scenarios.
+    pub scenarios: &'static [Scenario],
+}
+
 /// The scenario of that name. The error names all there are.
 pub fn find(name: &str) -> Result<&'static Scenario> {
-    ALL.iter()
-        .find(|scenario| scenario.name == name)
-        .with_context(|| {
-            let names: Vec<_> = ALL.iter().map(|scenario| scenario.name).collect();
-            format!("no scenario is called {name}; there are: {}", names.join(", "))
-        })
+    all().find(|scenario| scenario.name == name).with_context(|| {
+        let names: Vec<_> = all().map(|scenario| scenario.name).collect();
+        format!("no scenario is called {name}; there are: {}", names.join(", "))
+    })
 }
 
 #[cfg(test)]
@@ -126,7 +252,7 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_found() {
-        for scenario in ALL {
+        for scenario in all() {
             assert!(
                 std::ptr::eq(find(scenario.name).unwrap(), scenario),
                 "{} twice",
@@ -137,7 +263,7 @@ mod tests {
 
     #[test]
     fn every_stopped_actor_runs_and_is_started_again_by_the_heal() {
-        for scenario in ALL {
+        for scenario in all() {
             for step in scenario.break_it {
                 let Step::Stop(name) = step else { continue };
                 let named = |actor: &Actor| actor.name == *name;
@@ -150,11 +276,7 @@ mod tests {
 
     #[test]
     fn a_location_is_matched_by_its_whole_symbol() {
-        let drop = ExpectedDrop {
-            reason: "NOT_SPECIFIED",
-            symbols: &["nf_hook_slow", "ip_forward"],
-            socket_found: None,
-        };
+        let drop = ExpectedDrop::of(&["NOT_SPECIFIED"], &["nf_hook_slow", "ip_forward"], Class::State);
         assert!(drop.is_at("ip_forward+0x1c4"));
         assert!(drop.is_at("nf_hook_slow+0x1"));
         assert!(drop.is_at("ip_forward.isra.0+0x1"));

@@ -415,7 +415,7 @@ fn ctrl_c_on_the_terminal_ends_the_tracer_and_the_lab_cleans_up() {
 fn the_list_names_every_scenario_and_unknown_ones_are_refused() {
     let list = Command::new(PROGRAM).arg("--list").output().unwrap();
     let text = String::from_utf8(list.stdout).unwrap();
-    for scenario in scenario::ALL {
+    for scenario in scenario::all() {
         assert!(
             text.contains(&format!("{}: {}", scenario.name, scenario.title)),
             "{text}"

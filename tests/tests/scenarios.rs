@@ -1,43 +1,88 @@
-//! Every scenario of the lab, and what the tracer says about it.
-
+//! What the tracer says about each broken node: one run of `tracer diagnose` for each scenario of the list, and where it
+//! is expected to know as much, one more that starts after the break.
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::path::Path;
+use std::process::ExitCode;
 
+use anyhow::bail;
 use lab::check::{Checked, check_scenario};
 use lab::judge::array;
 use lab::lab::Lab;
-use lab::scenario;
+use lab::scenario::{self, Scenario};
 use lab::tracer::Break;
+use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
+/// For how long the tracer watches.
+const TIME: &str = "6s";
+/// Scenarios that run at a time. Most of their time is spent waiting; more of them would not leave the CPUs to the
+/// tracers.
+const AT_A_TIME: usize = 6;
 
-/// Runs `tracer diagnose` on the node of a scenario and checks what it says against what is expected.
-fn check(name: &str, when: Break) -> (Lab, Value) {
-    let scenario = scenario::find(name).unwrap();
-    assert!(
-        when == Break::WhileWatched || scenario.late,
-        "{name} expects nothing of a late start"
-    );
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_A_TIME);
+    let mut trials = Vec::new();
+    for scenario in scenario::all() {
+        trials.push(trial(scenario, Break::WhileWatched));
+        if scenario.late {
+            trials.push(trial(scenario, Break::Before));
+        }
+    }
+    trials.push(Trial::test("a_healed_node_starves_nobody", || {
+        a_healed_node_starves_nobody();
+        Ok(())
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A run of the tracer. One that this kernel cannot produce is listed as ignored, with the reason.
+fn trial(scenario: &'static Scenario, when: Break) -> Trial {
+    let name = match when {
+        Break::WhileWatched => scenario.name.to_owned(),
+        Break::Before => format!("{}-before-the-start", scenario.name),
+    };
+    if let Some(why) = scenario.skipped() {
+        return Trial::test(name, || Ok(()))
+            .with_kind(why)
+            .with_ignored_flag(true);
+    }
+    Trial::test(name, move || Ok(check(scenario, when)?))
+}
+
+/// Checks what the tracer says against what is expected.
+fn check(scenario: &Scenario, when: Break) -> anyhow::Result<()> {
     let Checked {
-        lab,
+        mut lab,
         ended,
         report,
         failures,
-    } = check_scenario(scenario, Path::new(PROGRAM), when, "6s").unwrap();
-    assert!(
-        failures.is_empty(),
-        "{name}, {when:?}:\n  {}\n{report:#}\nstderr: {}",
-        failures.join("\n  "),
-        ended.stderr
-    );
-    (lab, report)
+    } = check_scenario(scenario, Path::new(PROGRAM), when, TIME)?;
+    if !failures.is_empty() {
+        bail!("{}\n{report:#}\nstderr: {}", failures.join("\n"), ended.stderr);
+    }
+    if when == Break::WhileWatched {
+        look_closer(scenario, &mut lab, &report);
+    }
+    Ok(())
 }
 
-#[test]
-fn healthy() {
-    let (mut lab, report) = check("healthy", Break::WhileWatched);
+/// What is expected of some scenarios beyond their values.
+fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
+    match scenario.name {
+        "healthy" => healthy(lab, report),
+        "bridged-pods" => bridged_pods(report),
+        "busy" => busy(lab, report),
+        "storm" => storm(report),
+        "local-rule-lost" => local_rule_lost(lab, report),
+        "no-socket" => no_socket(report),
+        _ => {}
+    }
+}
+
+fn healthy(lab: &mut Lab, report: &Value) {
     let bulk = lab
         .wait_for("bulk", |counts| {
             counts.values().all(|target| target.bulks.done == 1)
@@ -57,21 +102,12 @@ fn healthy() {
 }
 
 /// What a packet passes on its way out, it leaves by only once.
-#[test]
-fn bridged_pods() {
-    let (_lab, report) = check("bridged-pods", Break::WhileWatched);
+fn bridged_pods(report: &Value) {
     let forwarded = report["ledger"]["forwarded"].as_u64();
     assert!(forwarded > Some(100), "{}", report["ledger"]);
 }
 
-#[test]
-fn address_removed() {
-    check("address-removed", Break::WhileWatched);
-}
-
-#[test]
-fn busy() {
-    let (mut lab, report) = check("busy", Break::WhileWatched);
+fn busy(lab: &mut Lab, report: &Value) {
     // The books balance because they are full, not because nothing came.
     let answers = lab.traffic("flood").unwrap().counts().unwrap()["192.0.2.10:8080"].done();
     let arrived = report["ledger"]["arrived"].as_u64().unwrap();
@@ -81,18 +117,14 @@ fn busy() {
     );
 }
 
-#[test]
-fn storm() {
-    let (_lab, report) = check("storm", Break::WhileWatched);
+fn storm(report: &Value) {
     let ledger = &report["ledger"];
     assert!(ledger["dropped"].as_u64() > Some(10_000), "{ledger}");
 }
 
 /// A connection that is opened when the node is already broken is never answered. Its owner is known all the
 /// same.
-#[test]
-fn local_rule_lost() {
-    let (mut lab, report) = check("local-rule-lost", Break::WhileWatched);
+fn local_rule_lost(lab: &mut Lab, report: &Value) {
     let pid = lab.traffic("node-client").unwrap().pid();
     let flows = array(&report["verdicts"][0]["flows"]);
     let tcp: Vec<&Value> = flows.iter().filter(|flow| flow["protocol"] == "tcp").collect();
@@ -106,35 +138,8 @@ fn local_rule_lost() {
     assert_eq!(echo["pid"], ping, "{echo:#}");
 }
 
-#[test]
-fn local_rule_lost_before_the_start() {
-    check("local-rule-lost", Break::Before);
-}
-
-#[test]
-fn rp_filter() {
-    check("rp-filter", Break::WhileWatched);
-}
-
-#[test]
-fn rp_filter_before_the_start() {
-    check("rp-filter", Break::Before);
-}
-
-#[test]
-fn replies_filtered() {
-    check("replies-filtered", Break::WhileWatched);
-}
-
-#[test]
-fn replies_filtered_before_the_start() {
-    check("replies-filtered", Break::Before);
-}
-
 /// Clients that are refused do not wait: they are the verdict's, one for each, and starve from nothing.
-#[test]
-fn no_socket() {
-    let (_lab, report) = check("no-socket", Break::WhileWatched);
+fn no_socket(report: &Value) {
     assert_eq!(report["starved_total"], 0, "{report:#}");
     let flows = array(&report["verdicts"][0]["flows"]);
     assert_eq!(report["verdicts"][0]["flows_total"], flows.len(), "{report:#}");
@@ -142,19 +147,7 @@ fn no_socket() {
     assert_eq!(flows.len(), 4, "{report:#}");
 }
 
-#[test]
-fn silent_path() {
-    check("silent-path", Break::WhileWatched);
-}
-
-/// No answer was ever seen: that nobody else is heard from either makes it the path.
-#[test]
-fn silent_path_before_the_start() {
-    check("silent-path", Break::Before);
-}
-
 /// What was broken and mended is not broken any more: nothing starves once the rule is back.
-#[test]
 fn a_healed_node_starves_nobody() {
     let scenario = scenario::find("local-rule-lost").unwrap();
     let mut lab = Lab::of(scenario, Path::new(PROGRAM)).unwrap();

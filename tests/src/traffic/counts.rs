@@ -25,6 +25,8 @@ pub struct Target {
     pub datagrams: Tally,
     /// ICMP echoes.
     pub pings: Tally,
+    /// Frames that were sent.
+    pub frames: Tally,
     /// Bytes of bodies that arrived over HTTP.
     pub bytes: u64,
     /// Bulk workloads that came to their end without any failure.
@@ -32,12 +34,13 @@ pub struct Target {
 }
 
 impl Target {
-    fn tallies(&self) -> [Tally; 5] {
+    fn tallies(&self) -> [Tally; 6] {
         [
             self.requests,
             self.connections,
             self.datagrams,
             self.pings,
+            self.frames,
             self.bulks,
         ]
     }
@@ -63,6 +66,7 @@ pub(super) struct Score {
     pub(super) connections: Live,
     pub(super) datagrams: Live,
     pub(super) pings: Live,
+    pub(super) frames: Live,
     pub(super) bulks: Live,
     pub(super) bytes: AtomicU64,
 }
@@ -112,6 +116,7 @@ impl Scores {
             connections: score.connections.tally(),
             datagrams: score.datagrams.tally(),
             pings: score.pings.tally(),
+            frames: score.frames.tally(),
             bulks: score.bulks.tally(),
             bytes: score.bytes.load(Ordering::Relaxed),
         };

@@ -6,6 +6,7 @@
 
 mod client;
 mod counts;
+mod frames;
 mod http;
 mod ping;
 mod server;
@@ -23,6 +24,7 @@ use anyhow::{Context, Result, bail};
 
 use self::counts::Scores;
 pub use self::counts::{Counts, Tally, Target};
+pub use self::frames::Frame;
 use crate::netns::Netns;
 use crate::process;
 
@@ -52,6 +54,8 @@ pub enum Role {
     Storm,
     /// Sends an ICMP echo request to each of its addresses (without port) every 500 ms.
     Ping,
+    /// Sends frames of one kind by each of the devices that are its addresses, every 50 ms.
+    Frames(Frame),
 }
 
 impl Role {
@@ -73,6 +77,7 @@ impl Role {
             Self::Flood => "flood",
             Self::Storm => "storm",
             Self::Ping => "ping",
+            Self::Frames(frame) => frame.name(),
         }
     }
 
@@ -83,6 +88,7 @@ impl Role {
             Self::Client | Self::Bulk | Self::Flood => c"lab-client",
             Self::Storm => c"lab-storm",
             Self::Ping => c"lab-ping",
+            Self::Frames(_) => c"lab-frames",
         }
     }
 }
@@ -159,7 +165,12 @@ pub fn main(args: &[String]) -> Result<()> {
     let Some((name, addresses)) = args.split_first() else {
         bail!("usage: traffic ROLE ADDRESS…")
     };
-    let Some(role) = Role::ALL.into_iter().find(|role| role.name() == name) else {
+    let frames = Frame::ALL.iter().copied().map(Role::Frames);
+    let Some(role) = Role::ALL
+        .into_iter()
+        .chain(frames)
+        .find(|role| role.name() == name)
+    else {
         bail!("no role of the traffic is called {name}");
     };
     process::set_name(role.command());
@@ -173,6 +184,7 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Flood => client::start(parse(address)?, &score, client::Load::Flood),
             Role::Storm => storm::start(parse(address)?, score)?,
             Role::Ping => ping::start(parse(address)?, score)?,
+            Role::Frames(frame) => frames::start(frame, address, &score)?,
         }
     }
     report(&scores)
@@ -193,4 +205,14 @@ fn parse<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(a
     address
         .parse()
         .with_context(|| format!("not an address of this role: {address}"))
+}
+
+/// The Internet checksum (RFC 1071) of an even number of bytes.
+fn checksum(bytes: &[u8]) -> u16 {
+    let sum: u32 = bytes
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+        .sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !(((folded & 0xffff) + (folded >> 16)) as u16)
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::DATAGRAM_TIMEOUT;
 use super::counts::Score;
+use super::{DATAGRAM_TIMEOUT, checksum};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
@@ -106,16 +106,6 @@ fn message(kind: u8, identifier: u16, number: u16) -> [u8; 40] {
     let checksum = checksum(&message);
     message[2..4].copy_from_slice(&checksum.to_be_bytes());
     message
-}
-
-/// The Internet checksum (RFC 1071) of an even number of bytes.
-fn checksum(bytes: &[u8]) -> u16 {
-    let sum: u32 = bytes
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
-        .sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !(((folded & 0xffff) + (folded >> 16)) as u16)
 }
 
 #[cfg(test)]

@@ -1,0 +1,151 @@
+//! What devices and those who sit in front of the protocols do: XDP, tc, the ingress hook of netfilter
+//! (`__netif_receive_skb_core`).
+
+use super::actors::*;
+use super::prelude::*;
+
+pub(super) const ALL: &[Scenario] = &[
+    XDP_GENERIC,
+    XDP_NATIVE,
+    TC_DROPS,
+    TC_STEALS,
+    NFT_INGRESS,
+    UNKNOWN_ETHERTYPE,
+];
+
+/// A program of somebody else's throws away all that arrives by the uplink.
+const PROGRAM: Scenario = Scenario {
+    name: "",
+    title: "",
+    breaks: "",
+    says: "",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT, NODE_PING],
+    break_it: &[],
+    heal: &[Step::Detach],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("K01"),
+        drops: &[],
+        column: Some((Column::Dropped, 10)),
+        starved: Some(NODE_CLIENT),
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+/// The reason says nothing, on any kernel: the place does.
+const XDP_GENERIC: Scenario = Scenario {
+    name: "xdp-generic",
+    title: "an XDP program in the stack drops all that arrives",
+    breaks: "A program is attached to eth0 by xdpgeneric that answers XDP_DROP to everything.",
+    says: "K01, where: guest kernel. Drops NOT_SPECIFIED at do_xdp_generic, by policy.",
+    break_it: &[Step::Attach(Place::Node, Hook::XdpGeneric, "eth0", Word::Drop)],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["NOT_SPECIFIED", "XDP"], &["do_xdp_generic"], Class::Policy)
+                .socket_found(false),
+        ],
+        ..PROGRAM.expect
+    },
+    ..PROGRAM
+};
+
+/// Such packets do not come as far as `netif_receive_skb`. A veth tells of them, most drivers only count them.
+const XDP_NATIVE: Scenario = Scenario {
+    name: "xdp-native",
+    title: "an XDP program in the driver drops all that arrives",
+    breaks: "A program is attached to eth0 by xdpdrv that answers XDP_DROP to everything.",
+    says: "D01 or K01: packets are lost before they arrive. Drops NOT_SPECIFIED at veth_xdp_rcv_skb, by policy.",
+    break_it: &[Step::Attach(Place::Node, Hook::XdpNative, "eth0", Word::Drop)],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["NOT_SPECIFIED", "XDP"],
+            &["veth_xdp_rcv_skb", "veth_xdp_rcv", "veth_poll"],
+            Class::Policy,
+        )
+        .socket_found(false)],
+        ..PROGRAM.expect
+    },
+    ..PROGRAM
+};
+
+const TC_DROPS: Scenario = Scenario {
+    name: "tc-drops",
+    title: "a tc program drops all that arrives",
+    breaks: "A program is attached to the ingress of eth0 by tcx that answers TC_ACT_SHOT to everything.",
+    says: "K01, where: guest kernel. Drops TC_INGRESS at __netif_receive_skb_core.",
+    needs: &[Need::Symbol("tcx_link_attach")],
+    break_it: &[Step::Attach(Place::Node, Hook::TcIngress, "eth0", Word::Drop)],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["TC_INGRESS"], &["__netif_receive_skb_core"], Class::Policy)
+                .socket_found(false),
+        ],
+        ..PROGRAM.expect
+    },
+    ..PROGRAM
+};
+
+/// The kernel calls it consumed, and tells nobody else.
+const TC_STEALS: Scenario = Scenario {
+    name: "tc-steals",
+    title: "a tc program takes all that arrives for itself",
+    breaks: "A program is attached to the ingress of eth0 by tcx that answers TC_ACT_STOLEN to everything.",
+    says: "K01, where: guest kernel. No drop event: what is consumed at __netif_receive_skb_core was stolen.",
+    needs: &[Need::Symbol("tcx_link_attach")],
+    break_it: &[Step::Attach(Place::Node, Hook::TcIngress, "eth0", Word::Steal)],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["stolen"], &["__netif_receive_skb_core"], Class::Policy).socket_found(false),
+        ],
+        ..PROGRAM.expect
+    },
+    ..PROGRAM
+};
+
+const NFT_INGRESS: Scenario = Scenario {
+    name: "nft-ingress",
+    title: "a firewall at the ingress of the device drops all that arrives",
+    breaks: "A chain of the family netdev at eth0 drops all but ARP.",
+    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain; no counter of the kernel moves.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table netdev broken; \
+         add chain netdev broken in { type filter hook ingress device eth0 priority 0; policy drop; }; \
+         add rule netdev broken in ether type arp accept",
+    )],
+    heal: &[Step::Nft(Place::Node, "delete table netdev broken")],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["NETFILTER_DROP"],
+            &["nft_do_chain", "nf_hook_slow"],
+            Class::Policy,
+        )
+        .socket_found(false)],
+        ..PROGRAM.expect
+    },
+    ..PROGRAM
+};
+
+const UNKNOWN_ETHERTYPE: Scenario = Scenario {
+    name: "unknown-ethertype",
+    title: "frames of a protocol that nobody handles",
+    breaks: "Nothing of the node's own. Frames with an Ethernet type that no protocol has asked for arrive.",
+    says: "Healthy. Drops UNHANDLED_PROTO at __netif_receive_skb_core.",
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Start(frames(Frame::UnknownEthertype))],
+    heal: &[Step::Stop("frames")],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["UNHANDLED_PROTO", "PTYPE_ABSENT"],
+            &["__netif_receive_skb_core"],
+            Class::Environment,
+        )],
+        column: Some((Column::Dropped, 30)),
+        ..SOUND
+    },
+    ..PROGRAM
+};

@@ -1,0 +1,157 @@
+//! The headers of IP are looked at, and what is in pieces is put together (`ip_rcv_core`, `ip6_rcv_core`, `ip_defrag`).
+
+use super::actors::*;
+use super::prelude::*;
+
+pub(super) const ALL: &[Scenario] = &[
+    BAD_IP_CHECKSUM,
+    BAD_IP_HEADER,
+    SHORT_PACKET,
+    OTHER_MAC,
+    IPV6_OFF,
+    LONE_FRAGMENT,
+];
+
+/// A node on which nothing is wrong gets frames that are.
+const FRAMES: Scenario = Scenario {
+    name: "",
+    title: "",
+    breaks: "",
+    says: "",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[],
+    heal: &[Step::Stop("frames")],
+    expect: Expectation {
+        column: Some((Column::Dropped, 30)),
+        ..SOUND
+    },
+    late: false,
+};
+
+const BAD_IP_CHECKSUM: Scenario = Scenario {
+    name: "bad-ip-checksum",
+    title: "packets whose IPv4 header has a wrong checksum",
+    breaks: "Nothing of the node's own. A broken switch or cable turns bits of what arrives.",
+    says: "Healthy. Drops IP_CSUM at ip_rcv_core.",
+    break_it: &[Step::Start(frames(Frame::BadIpChecksum))],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(&["IP_CSUM"], &["ip_rcv_core"], Class::Protocol).socket_found(false)],
+        ..FRAMES.expect
+    },
+    ..FRAMES
+};
+
+const BAD_IP_HEADER: Scenario = Scenario {
+    name: "bad-ip-header",
+    title: "packets whose header is none",
+    breaks: "Nothing of the node's own. Packets of IPv4 and IPv6 whose version is another one arrive.",
+    says: "Healthy. Drops IP_INHDR at ip_rcv_core and ip6_rcv_core.",
+    break_it: &[
+        Step::Start(frames(Frame::BadIpHeader)),
+        Step::Start(Actor {
+            name: "frames-v6",
+            ..frames(Frame::BadIpv6Header)
+        }),
+    ],
+    heal: &[Step::Stop("frames"), Step::Stop("frames-v6")],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["IP_INHDR"], &["ip_rcv_core"], Class::Protocol),
+            ExpectedDrop::of(&["IP_INHDR"], &["ip6_rcv_core"], Class::Protocol),
+        ],
+        ..FRAMES.expect
+    },
+    ..FRAMES
+};
+
+const SHORT_PACKET: Scenario = Scenario {
+    name: "short-packet",
+    title: "packets that are shorter than their header says",
+    breaks: "Nothing of the node's own. Packets that were cut off on the way arrive.",
+    says: "Healthy. Drops PKT_TOO_SMALL at ip_rcv_core.",
+    break_it: &[Step::Start(frames(Frame::ShortIp))],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["PKT_TOO_SMALL"],
+            &["ip_rcv_core"],
+            Class::Protocol,
+        )],
+        ..FRAMES.expect
+    },
+    ..FRAMES
+};
+
+/// As where a switch floods what it does not know, and a device takes it since somebody listens.
+const OTHER_MAC: Scenario = Scenario {
+    name: "other-mac",
+    title: "packets for another machine's link-layer address",
+    breaks: "Nothing of the node's own. What is for another machine arrives as well, as behind a switch that floods.",
+    says: "Healthy. Drops OTHERHOST at ip_rcv_core, not meant for this node.",
+    break_it: &[Step::Start(frames(Frame::OtherMac))],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["OTHERHOST"],
+            &["ip_rcv_core"],
+            Class::Environment,
+        )],
+        ..FRAMES.expect
+    },
+    ..FRAMES
+};
+
+const IPV6_OFF: Scenario = Scenario {
+    name: "ipv6-off",
+    title: "IPv6 is switched off and its packets go on arriving",
+    breaks: "disable_ipv6 is set for eth0, as a sysctl file may do. Pings by IPv6 go on arriving.",
+    says: "Healthy over IPv4. Drops IPV6DISABLED at ip6_rcv_core.",
+    setup: &[Step::Ip(
+        Place::Peer,
+        "neigh replace 2001:db8:10::2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+    )],
+    traffic: &[
+        PEER_SERVER,
+        NODE_CLIENT_V4,
+        Actor {
+            addresses: &["2001:db8:10::2"],
+            ..PEER_PING
+        },
+    ],
+    break_it: &[Step::Sysctl(Place::Node, "net.ipv6.conf.eth0.disable_ipv6", "1")],
+    heal: &[
+        Step::Sysctl(Place::Node, "net.ipv6.conf.eth0.disable_ipv6", "0"),
+        Step::Ip(Place::Node, "addr replace 2001:db8:10::2/64 dev eth0"),
+    ],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["IPV6DISABLED"],
+            &["ip6_rcv_core"],
+            Class::Environment,
+        )],
+        column: Some((Column::Dropped, 5)),
+        ..SOUND
+    },
+    ..FRAMES
+};
+
+/// A fragment waits for the others for as long as `ipfrag_time` says: 30 s where nobody sets it.
+const LONE_FRAGMENT: Scenario = Scenario {
+    name: "lone-fragment",
+    title: "fragments whose other half never comes",
+    breaks: "Nothing of the node's own. Of datagrams in two fragments only the first arrives, as where a path loses \
+             large packets.",
+    says: "Healthy. Drops FRAG_REASM_TIMEOUT at ip_expire, once the node has waited for the rest.",
+    setup: &[Step::Sysctl(Place::Node, "net.ipv4.ipfrag_time", "1")],
+    break_it: &[Step::Start(frames(Frame::LoneFragment))],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["FRAG_REASM_TIMEOUT", "NOT_SPECIFIED"],
+            &["ip_expire"],
+            Class::Protocol,
+        )],
+        column: Some((Column::Dropped, 20)),
+        ..FRAMES.expect
+    },
+    ..FRAMES
+};

@@ -1,0 +1,53 @@
+//! The scenarios, a file for each stage of the way of a packet.
+
+mod actors;
+mod device;
+mod header;
+mod netfilter;
+mod path;
+mod routing;
+mod sound;
+mod transport;
+
+use super::Stage;
+
+/// What all files of the list are made of.
+mod prelude {
+    pub(super) use crate::bpf::{Hook, Word};
+    pub(super) use crate::scenario::{
+        Actor, Class, Column, Expectation, ExpectedDrop, Need, Place, Scenario, Step,
+    };
+    pub(super) use crate::traffic::{Frame, Role};
+}
+
+/// Every scenario, stage by stage.
+pub static STAGES: &[Stage] = &[
+    Stage {
+        title: "nothing is broken",
+        scenarios: sound::ALL,
+    },
+    Stage {
+        title: "devices, XDP, tc and the ingress hook",
+        scenarios: device::ALL,
+    },
+    Stage {
+        title: "headers and fragments of IP",
+        scenarios: header::ALL,
+    },
+    Stage {
+        title: "netfilter",
+        scenarios: netfilter::ALL,
+    },
+    Stage {
+        title: "routing: which way, and from where",
+        scenarios: routing::ALL,
+    },
+    Stage {
+        title: "transport: sockets of TCP, UDP and ICMP",
+        scenarios: transport::ALL,
+    },
+    Stage {
+        title: "in front of the node",
+        scenarios: path::ALL,
+    },
+];

@@ -1,0 +1,85 @@
+//! Nothing is broken: what the tracer must not be wrong about.
+
+use super::actors::*;
+use super::prelude::*;
+
+pub(super) const ALL: &[Scenario] = &[HEALTHY, BRIDGED_PODS, BUSY, STORMED];
+
+const HEALTHY: Scenario = Scenario {
+    name: "healthy",
+    title: "a healthy node under load",
+    breaks: "Nothing. 20 MB over HTTP, 200 small requests on new connections and 1,000 exchanges over UDP go \
+             over a light load of HTTP, UDP and pings, of IPv4 and IPv6, in both directions and through the node.",
+    says: "Healthy, no verdict, and next to nothing unexplained.",
+    needs: &[],
+    setup: &[],
+    traffic: ALL_WAYS,
+    break_it: &[Step::Start(BULK)],
+    heal: &[],
+    expect: SOUND,
+    late: false,
+};
+
+/// As most network plugins and Docker have it: each packet for the pod leaves by the bridge, and by its port.
+const BRIDGED_PODS: Scenario = Scenario {
+    name: "bridged-pods",
+    title: "a healthy node with its pods behind a bridge",
+    breaks: "Nothing. The pod's device is a port of the bridge cni0; all else is as in `healthy`.",
+    says: "Healthy, no verdict, each packet for the pod forwarded once.",
+    needs: &[],
+    setup: &[
+        Step::Ip(Place::Node, "link add cni0 type bridge"),
+        Step::Ip(Place::Node, "route del 10.244.0.2/32 dev lxc1"),
+        Step::Ip(Place::Node, "route del 2001:db8:244::2/128 dev lxc1"),
+        Step::Ip(Place::Node, "addr flush dev lxc1"),
+        Step::Ip(Place::Node, "link set lxc1 master cni0"),
+        Step::Ip(Place::Node, "addr add 10.244.0.1/24 dev cni0"),
+        Step::Ip(Place::Node, "addr add 2001:db8:244::1/64 dev cni0"),
+        Step::Ip(Place::Node, "link set cni0 up"),
+    ],
+    traffic: ALL_WAYS,
+    break_it: &[Step::Start(BULK)],
+    heal: &[],
+    expect: SOUND,
+    late: false,
+};
+
+const BUSY: Scenario = Scenario {
+    name: "busy",
+    title: "a healthy node under full load",
+    breaks: "Nothing. A client asks over HTTP and UDP as fast as it is answered.",
+    says: "Healthy, no verdict, and next to nothing unexplained.",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Start(FLOOD)],
+    heal: &[Step::Stop("flood")],
+    expect: SOUND,
+    late: false,
+};
+
+const STORMED: Scenario = Scenario {
+    name: "storm",
+    title: "a healthy node that somebody floods",
+    breaks: "Nothing of the node's own. Datagrams for a port on which nobody listens arrive as fast as one core can send.",
+    says: "Healthy, and as a weak sign R12: it cannot know that nobody waits for them. Drops NO_SOCKET at \
+           __udp4_lib_rcv, each of them counted.",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Start(STORM)],
+    heal: &[Step::Stop("storm")],
+    expect: Expectation {
+        exit_code: 0,
+        place: "healthy",
+        verdict: Some("R12"),
+        drops: &[
+            ExpectedDrop::of(&["NO_SOCKET"], &["__udp4_lib_rcv", "udp_rcv"], Class::Protocol)
+                .socket_found(false),
+        ],
+        column: None,
+        starved: None,
+        most_unexplained: 0.01,
+    },
+    late: false,
+};

@@ -1,0 +1,91 @@
+//! What the running kernel, or the system, must have to produce a scenario.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Something that not every machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The kernel makes devices of this kind (`ip link add type KIND`).
+    Device(&'static str),
+    /// A program of the system, and the package that has it.
+    Program(&'static str, &'static str),
+    /// Functions of the kernel, by their names in /proc/kallsyms: a part that it may be built without.
+    Symbol(&'static str),
+}
+
+impl Need {
+    /// Why a scenario that needs this cannot be produced here; `None` where it can.
+    pub fn missing(&self) -> Option<String> {
+        match *self {
+            Self::Device(kind) => {
+                (!makes(kind)).then(|| format!("this kernel makes no devices of the kind {kind}"))
+            }
+            Self::Program(name, package) => {
+                (!is_installed(name)).then(|| format!("{name} is not installed (package {package})"))
+            }
+            Self::Symbol(name) => (!has_symbol(name)).then(|| format!("this kernel has no {name}")),
+        }
+    }
+}
+
+/// Asks for the help of `ip` would not tell: whether the kernel knows the kind. In a namespace of its own, which ends
+/// with the command.
+fn makes(kind: &str) -> bool {
+    let script = format!(
+        "ip link add tl-base type veth peer name tl-peer && ip link add link tl-base tl-new type {kind}"
+    );
+    // Options that a kind insists on. They do no harm elsewhere, but the kernel refuses what it does not know.
+    let script = match kind {
+        "vlan" => format!("{script} id 7"),
+        "vxlan" => format!("{script} id 7 dstport 4789"),
+        "vrf" => format!("{script} table 7"),
+        _ => script,
+    };
+    Command::new("unshare")
+        .args(["--net", "sh", "-c", &script])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn is_installed(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let system = ["/usr/sbin", "/sbin"].map(Into::into);
+    std::env::split_paths(&path)
+        .chain(system)
+        .any(|folder| Path::new(&folder).join(name).exists())
+}
+
+fn has_symbol(name: &str) -> bool {
+    std::fs::read_to_string("/proc/kallsyms").is_ok_and(|symbols| {
+        symbols
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(2))
+            .any(|symbol| symbol == name)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_missing() {
+        assert_eq!(Need::Program("sh", "dash").missing(), None);
+        assert_eq!(Need::Symbol("ip_rcv").missing(), None);
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        assert_eq!(
+            Need::Program("no-such-program", "nothing").missing().unwrap(),
+            "no-such-program is not installed (package nothing)"
+        );
+        assert_eq!(
+            Need::Symbol("no_such_symbol").missing().unwrap(),
+            "this kernel has no no_such_symbol"
+        );
+    }
+}
