@@ -137,7 +137,7 @@ fn run(kernel: &Kernel, initramfs: &Path, scenarios: &[String]) -> Result<bool> 
     }
     for scenario in &left {
         println!(
-            "{version:<5} {scenario:<16} WRONG  not run: {end}; its console: {}",
+            "{version:<5} {scenario:<24} WRONG    not run: {end}; its console: {}",
             machine.console().display()
         );
     }
@@ -157,10 +157,10 @@ fn tell(kernel: &Kernel, checked: &Checked) -> Result<()> {
         stderr,
         ..
     } = checked;
-    let word = if failures.is_empty() { "right" } else { "WRONG" };
     println!(
-        "{:<5} {scenario:<16} {word}  {}",
+        "{:<5} {scenario:<24} {:<7}  {}",
         kernel.version,
+        checked.word(),
         checked.summary()
     );
     let file = kernel.folder().join(format!("{scenario}.json"));

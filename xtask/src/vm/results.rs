@@ -38,6 +38,8 @@ impl Line {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Checked {
     pub(crate) scenario: String,
+    /// Why this kernel cannot produce it.
+    skipped: Option<String>,
     /// All that is not as expected.
     pub(crate) failures: Vec<String>,
     exit_code: Option<i32>,
@@ -80,8 +82,20 @@ impl Capability {
 }
 
 impl Checked {
+    /// `right`, `WRONG`, or that it was left out.
+    pub(crate) fn word(&self) -> &'static str {
+        match (&self.skipped, self.failures.as_slice()) {
+            (Some(_), _) => "skipped",
+            (None, []) => "right",
+            (None, _) => "WRONG",
+        }
+    }
+
     /// In a line: exit code, where, first verdict, the share that is unexplained, and what is off.
     pub(crate) fn summary(&self) -> String {
+        if let Some(why) = &self.skipped {
+            return why.clone();
+        }
         let code = self.exit_code.map_or("none".to_owned(), |code| code.to_string());
         let Some(report) = self.parsed() else {
             return format!("exit {code}, no report");
@@ -168,5 +182,16 @@ mod tests {
         let line = r#"{"scenario":"busy","failures":["no ip"],"exit_code":null,"report":null,"stderr":""}"#;
         assert_eq!(checked(line).summary(), "exit none, no report");
         assert!(checked(line).off().is_empty());
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_produce_is_neither_right_nor_wrong() {
+        let line = r#"{"scenario":"tc-drops","skipped":"no tcx","failures":[],"exit_code":null,"report":null,"stderr":""}"#;
+        assert_eq!(
+            (checked(line).word(), checked(line).summary().as_str()),
+            ("skipped", "no tcx")
+        );
+        let line = r#"{"scenario":"busy","failures":["no ip"],"exit_code":null,"report":null,"stderr":""}"#;
+        assert_eq!(checked(line).word(), "WRONG");
     }
 }
