@@ -39,6 +39,10 @@ pub enum Body {
     Example(Box<Example>),
     /// A socket is known, opened, changed or closed.
     Socket(Socket),
+    /// A counter of the kernel that has grown since the start.
+    Counter(Counter),
+    /// What waits in a socket, or that nothing does any more.
+    Queue(Box<Queue>),
     /// What could not be recorded so far.
     Losses(Losses),
     /// All counts of a round have been told; the model draws its conclusions.
@@ -424,6 +428,75 @@ pub struct Socket {
     /// Inode of the socket file, 0 where there is none.
     pub inode: u64,
     /// Who has it, where that could be found out.
+    pub owner: Option<Owner>,
+}
+
+/// A counter of a watched namespace that the kernel keeps by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counter {
+    /// What tells it from others.
+    pub key: CounterKey,
+    /// By how much it has grown since the tracer first saw it, at the start or when its namespace or device came.
+    /// What it grew by just before it fell back is not in it.
+    pub grown: u64,
+}
+
+/// What tells one [`Counter`] from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CounterKey {
+    /// Inode of the namespace; of the first one that is watched for what the whole machine has ([`Source::Softnet`]).
+    pub netns: u32,
+    /// Who counts.
+    pub source: Source,
+    /// Index of the device that it is one of, 0 where it is one of no device.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub device: u32,
+    /// Its name, as `nstat`, `ethtool -S`, `ip -s link` or `conntrack -S` have it: `TcpExtListenOverflows`.
+    pub name: String,
+}
+
+/// Where a [`Counter`] is from.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// /proc/net/snmp: IPv4, and TCP and UDP of both.
+    Snmp,
+    /// /proc/net/snmp6: IPv6.
+    Snmp6,
+    /// /proc/net/netstat: what snmp has no room for.
+    Netstat,
+    /// /proc/net/softnet_stat: the receive queues of all CPUs, for the whole machine.
+    Softnet,
+    /// Statistics that every device has (`struct rtnl_link_stats64`).
+    Device,
+    /// Statistics of a device's driver (`ethtool -S`).
+    Ethtool,
+    /// Connection tracking.
+    Conntrack,
+}
+
+/// What waits in a socket, as the kernel's list of sockets has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// The socket's tuple.
+    pub flow: FlowKey,
+    /// Its state; that of [`SocketState::Listen`] has connections waiting, the others bytes.
+    pub state: SocketState,
+    /// Inode of the socket file, 0 where there is none.
+    pub inode: u64,
+    /// TCP: bytes that were received and not read. Listening: connections that were not accepted. UDP, ICMP and raw:
+    /// memory that unread packets take, in bytes. 0: nothing waits any more.
+    pub waiting: u32,
+    /// Listening: connections that may wait, where the kernel tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Packets that the socket has dropped since it was opened, where the kernel tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drops: Option<u32>,
+    /// Who has the socket, where that could be found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
 }
 

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::diagnosis;
 use crate::model::Model;
-use crate::report::{Drop, FLOWS, Filtered, Flow, Report};
+use crate::report::{Drop, FLOWS, Filtered, Flow, Queue, Report};
 
 /// What is shown of a report. The default shows everything.
 ///
@@ -39,6 +39,8 @@ impl Filter {
     pub(crate) fn apply(&self, mut report: Report) -> Report {
         let starved = keep(&mut report.starved, |flow| self.shows_flow(flow));
         let drops = keep(&mut report.drops, |drop| self.shows_drop(drop));
+        let queues = keep(&mut report.queues, |queue| self.shows_queue(queue));
+        report.queues.truncate(FLOWS);
         report.starved_total = report.starved.len() as u64;
         report.starved.truncate(FLOWS);
         let mut verdict_flows = 0;
@@ -52,6 +54,7 @@ impl Filter {
             text: self.to_string(),
             starved,
             drops,
+            queues,
             verdict_flows,
         });
         report
@@ -61,6 +64,15 @@ impl Filter {
         self.pid.is_none_or(|pid| flow.pid == pid)
             && self.shows_unit(&flow.unit)
             && self.flow.as_ref().is_none_or(|pattern| pattern.matches(flow))
+    }
+
+    fn shows_queue(&self, queue: &Queue) -> bool {
+        self.pid.is_none_or(|pid| queue.pid == pid)
+            && self.shows_unit(&queue.unit)
+            && self
+                .flow
+                .as_ref()
+                .is_none_or(|pattern| pattern.matches_ends(&queue.protocol, [&queue.local, &queue.remote]))
     }
 
     fn shows_drop(&self, drop: &Drop) -> bool {
@@ -190,11 +202,14 @@ impl FlowPattern {
     /// Whether the flow has this protocol and, at one of its ends, this address and port.
     #[must_use]
     pub fn matches(&self, flow: &Flow) -> bool {
-        self.protocol.is_none_or(|protocol| flow.protocol == protocol)
+        self.matches_ends(&flow.protocol, [&flow.local, &flow.remote])
+    }
+
+    /// The same of anything that has a protocol and ends.
+    fn matches_ends(&self, protocol: &str, ends: [&String; 2]) -> bool {
+        self.protocol.is_none_or(|asked| protocol == asked)
             && ((self.address.is_none() && self.port.is_none())
-                || [&flow.local, &flow.remote]
-                    .into_iter()
-                    .any(|end| self.matches_end(end)))
+                || ends.into_iter().any(|end| self.matches_end(end)))
     }
 
     fn matches_end(&self, end: &str) -> bool {

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::event::{CapabilityState, Losses};
+pub use crate::event::{CapabilityState, Losses, Source};
 
 /// Name of the contract.
 pub const SCHEMA: &str = "tracer.report";
@@ -40,6 +40,15 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Drops, most packets first.
     pub drops: Vec<Drop>,
+    /// Counters of the kernel that have grown since the start, most packets first, at most 100.
+    #[serde(default)]
+    pub counters: Vec<Counter>,
+    /// Packets that devices lost before they arrived, at least: they are in no column of the ledger.
+    #[serde(default)]
+    pub lost_before_arrival: u64,
+    /// Sockets in which something waits: full accept queues first, then what has waited longest, at most 100.
+    #[serde(default)]
+    pub queues: Vec<Queue>,
     /// Flows that get less than what arrives for them, most starved first, at most 100.
     pub starved: Vec<Flow>,
     /// How many flows are starved, also those for which `starved` has no room.
@@ -75,6 +84,9 @@ pub struct Filtered {
     pub starved: u64,
     /// Members of `drops` that are hidden.
     pub drops: u64,
+    /// Members of `queues` that are hidden.
+    #[serde(default)]
+    pub queues: u64,
     /// Flows of verdicts that are hidden; they are not in `flows_total`.
     pub verdict_flows: u64,
 }
@@ -243,6 +255,79 @@ pub struct Drop {
     pub netns: String,
     /// Systemd units of the sockets that were found.
     pub units: Vec<String>,
+}
+
+/// A counter of the kernel that has grown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Counter {
+    /// Its name, as `nstat`, `ip -s link`, `ethtool -S` or `conntrack -S` have it.
+    pub name: String,
+    /// Who counts.
+    pub source: Source,
+    /// Namespace: its name and inode.
+    pub netns: String,
+    /// Device that it is one of, empty where it is one of no device.
+    pub device: String,
+    /// By how much it has grown since the start: packets for most.
+    pub packets: u64,
+    /// The same per second, over the last seconds.
+    pub rate: f64,
+    /// What kind of loss.
+    pub class: Class,
+    /// How it relates to the books.
+    pub kind: CounterKind,
+    /// What it says, in a sentence.
+    pub text: String,
+}
+
+/// How a counter relates to the books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CounterKind {
+    /// No event tells these packets: they had been entered as answered, and are moved to dropped.
+    Moves,
+    /// These packets never were an arrival.
+    Before,
+    /// What this node was to send.
+    Sent,
+    /// What it means for the books is not known, or it counts something else than packets that were lost.
+    Other,
+    /// An event tells each of these packets too: a cross-check.
+    Evented,
+}
+
+/// A socket in which something waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Queue {
+    /// `tcp`, `udp`, `icmp` …
+    pub protocol: String,
+    /// Address and port on this node.
+    pub local: String,
+    /// Address and port of the peer.
+    pub remote: String,
+    /// Namespace.
+    pub netns: String,
+    /// State of the socket.
+    pub state: String,
+    /// Process id of the owner, 0 where unknown.
+    pub pid: u32,
+    /// Command of the owner, empty where unknown.
+    pub command: String,
+    /// systemd unit of the owner, empty where unknown.
+    pub unit: String,
+    /// What waits: connections that were not accepted where `state` is `LISTEN`, else bytes that were not read (UDP:
+    /// of memory).
+    pub waiting: u64,
+    /// Listening: connections that may wait, absent for other sockets and where the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// The accept queue has no room for another connection.
+    pub full: bool,
+    /// Packets that the socket has dropped since it was opened, absent where the kernel does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drops: Option<u64>,
+    /// Seconds for which something has been waiting without being read or accepted, as far as was seen.
+    pub age: f64,
 }
 
 /// What kind of drop.

@@ -2,11 +2,14 @@
 
 mod openings;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context, Result, bail};
 
-use crate::event::{Body, Capability, CapabilityState, Device, Event, FlowKey, Owner, Socket, SocketState};
+use crate::event::{
+    Body, Capability, CapabilityState, Device, Event, FlowKey, Owner, Queue, Socket, SocketState,
+};
+use crate::node::counters::{self, Counters};
 use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
 use crate::probe::{self, Probe};
@@ -17,6 +20,8 @@ use openings::Openings;
 pub const ROUND_MS: u64 = 500;
 /// Rounds between two looks at sockets: those that came without an event of their own.
 const ROUNDS_PER_LISTING: u64 = 8;
+/// Rounds between two looks at the kernel's counters.
+const ROUNDS_PER_COUNTERS: u64 = 2;
 /// Up to so many namespaces have their devices looked at in each round: an address that was taken away must not be
 /// taken for the node's own. Of more than that, which would cost too much, in the rounds of [`ROUNDS_PER_LISTING`].
 const FEW_NAMESPACES: usize = 16;
@@ -51,6 +56,12 @@ pub struct Watch {
     uplinks: Vec<String>,
     rounds: u64,
     told_sockets: HashSet<(FlowKey, SocketState, u64, bool)>,
+    /// Sockets in which something waits, by tuple and inode.
+    told_queues: HashMap<(FlowKey, u64), Queue>,
+    /// `None`: nobody wants them.
+    counters: Option<Counters>,
+    /// Namespaces in which something has grown since their counters were read.
+    busy: HashSet<u32>,
     told_capabilities: Vec<Capability>,
     told_devices: Vec<Device>,
 }
@@ -111,6 +122,10 @@ impl Watch {
             uplinks: options.uplinks.clone(),
             rounds: 0,
             told_sockets: HashSet::new(),
+            told_queues: HashMap::new(),
+            counters: (!options.without.iter().any(|name| name == counters::CAPABILITY))
+                .then(Counters::default),
+            busy: HashSet::new(),
             told_capabilities: Vec::new(),
             told_devices: Vec::new(),
         };
@@ -119,6 +134,10 @@ impl Watch {
         }
         watch.list_devices(now, tell)?;
         watch.list_sockets(now, tell);
+        match watch.counters {
+            Some(_) => watch.read_counters(now, tell),
+            None => watch.tell_capability(now, without_counters(), tell),
+        }
         Ok(watch)
     }
 
@@ -139,13 +158,23 @@ impl Watch {
         if listing || self.namespaces.len() <= FEW_NAMESPACES {
             self.list_devices(now, tell)?;
         }
+        // Before the drops too: what a counter has and the books do not is then lost without an event.
+        if self.rounds.is_multiple_of(ROUNDS_PER_COUNTERS) {
+            self.read_counters(now, tell);
+        }
         let Self {
             probe,
             owners,
             openings,
+            busy,
             ..
         } = self;
-        probe.poll(now, owners, &mut |event| openings.pass(event, tell))?;
+        probe.poll(now, owners, &mut |event| {
+            if let Body::Entry(entry) = &event.body {
+                busy.insert(entry.key.netns);
+            }
+            openings.pass(event, tell);
+        })?;
         probe.flush_log();
         // After the changes: what is listed is newer than all of them.
         self.list_openings(now, tell);
@@ -237,6 +266,40 @@ impl Watch {
         Ok(())
     }
 
+    /// Tells counters that have grown: of few namespaces all, of many those of the first one and of each in which
+    /// something has grown in the books since they were last read. A namespace is visited once more when it is seen
+    /// for the first time, since counting begins there.
+    fn read_counters(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
+        let Some(counters) = &mut self.counters else {
+            return;
+        };
+        let busy = std::mem::take(&mut self.busy);
+        counters.keep(&self.namespaces);
+        let few = self.namespaces.len() <= FEW_NAMESPACES;
+        for (place, netns) in self.namespaces.iter().enumerate() {
+            let inode = netns.inode();
+            let wanted = few || place == 0 || busy.contains(&inode) || !counters.knows(netns);
+            if !wanted {
+                continue;
+            }
+            let uplinks: Vec<Device> = self
+                .told_devices
+                .iter()
+                .filter(|device| device.uplink && device.netns == inode)
+                .cloned()
+                .collect();
+            // One that has ended counts nothing any more.
+            for counter in counters.visit(netns, &uplinks, place == 0).unwrap_or_default() {
+                tell(Event {
+                    at: now,
+                    body: Body::Counter(counter),
+                });
+            }
+        }
+        let capability = counters.capability();
+        self.tell_capability(now, capability, tell);
+    }
+
     /// Tells connections that are being opened, as soon as their tuple is known.
     fn list_openings(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
         let wanted = self.openings.overdue(now);
@@ -257,6 +320,7 @@ impl Watch {
     fn list_sockets(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
         let mut present = HashSet::new();
         let mut unread = Vec::new();
+        let mut queues = Vec::new();
         for netns in &self.namespaces {
             // One that has ended has none.
             let Ok(sockets) = node::sockets::list(netns) else {
@@ -269,9 +333,11 @@ impl Watch {
             }
             let mut found = sockets.sockets;
             self.owners.owners.fill(&mut found, now);
+            queues.extend(owned(sockets.queues, &found));
             self.tell_sockets(now, found, &mut present, tell);
         }
         self.told_sockets = present;
+        self.tell_queues(now, queues, tell);
         let more = unread.len().saturating_sub(LISTS_NAMED);
         unread.truncate(LISTS_NAMED);
         if more > 0 {
@@ -279,6 +345,7 @@ impl Watch {
         }
         let all = Sockets {
             sockets: Vec::new(),
+            queues: Vec::new(),
             unread,
         };
         self.tell_capability(now, all.capability(), tell);
@@ -300,6 +367,32 @@ impl Watch {
                     body: Body::Socket(socket),
                 });
             }
+        }
+    }
+
+    /// Tells what waits in sockets, where that has changed, and where nothing does any more.
+    fn tell_queues(&mut self, now: u64, found: Vec<Queue>, tell: &mut dyn FnMut(Event)) {
+        let mut before = std::mem::take(&mut self.told_queues);
+        for mut queue in found {
+            queue.flow = queue.flow.canonical();
+            let key = (queue.flow, queue.inode);
+            if before.remove(&key).as_ref() != Some(&queue) {
+                tell(Event {
+                    at: now,
+                    body: Body::Queue(Box::new(queue.clone())),
+                });
+            }
+            self.told_queues.insert(key, queue);
+        }
+        // In their order, so that a stream is the same each time.
+        let mut gone: Vec<Queue> = before.into_values().collect();
+        gone.sort_unstable_by_key(|queue| (queue.flow, queue.inode));
+        for queue in gone {
+            let empty = Queue { waiting: 0, ..queue };
+            tell(Event {
+                at: now,
+                body: Body::Queue(Box::new(empty)),
+            });
         }
     }
 
@@ -325,8 +418,35 @@ fn partial(name: &str, why: String) -> Capability {
     }
 }
 
+/// Gives queues the owners of their sockets.
+fn owned(mut queues: Vec<Queue>, sockets: &[Socket]) -> Vec<Queue> {
+    let inodes: HashSet<u64> = queues.iter().map(|queue| queue.inode).collect();
+    let owners: HashMap<u64, &Owner> = sockets
+        .iter()
+        .filter(|socket| socket.inode != 0 && inodes.contains(&socket.inode))
+        .filter_map(|socket| Some((socket.inode, socket.owner.as_ref()?)))
+        .collect();
+    for queue in &mut queues {
+        queue.owner = owners.get(&queue.inode).map(|owner| (*owner).clone());
+    }
+    queues
+}
+
+fn without_counters() -> Capability {
+    Capability {
+        name: counters::CAPABILITY.to_owned(),
+        state: CapabilityState::Unavailable,
+        why: "left out by --without: losses that raise no event, as of a full accept queue, are not told, nor what is \
+              lost before it arrives"
+            .to_owned(),
+    }
+}
+
 fn check_names(without: &[String]) -> Result<()> {
-    let known = || probe::programs().iter().map(|program| program.capability);
+    let known = || {
+        let programs = probe::programs().iter().map(|program| program.capability);
+        programs.chain([counters::CAPABILITY])
+    };
     for name in without {
         if !known().any(|capability| capability == name) {
             let all: Vec<_> = known().collect();

@@ -9,18 +9,26 @@ use crate::event::{CapabilityState, EntryKey, Fate, FlowKey, Protocol, SocketSta
 use crate::model::Model;
 use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
+use crate::model::counters::{LISTEN_DROPS, LISTEN_OVERFLOWS};
 use crate::model::flows::Flow as Counted;
 use crate::model::growth::{rate, span};
+use crate::model::ledger::Silent;
 use crate::model::{class, ends};
 use crate::report::{
     Capability, Class, Confidence, Drop, Flow, Kernel, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
     Verdict, Where, Window,
 };
 
+mod told;
+
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;
 /// What the row of all other drops has for its reason.
 const OTHER: &str = "other";
+/// What the rows of drops without an event have for their reasons, which are not the kernel's: the accept queue of a
+/// listener was full, or it dropped what was to open a connection for another reason.
+const ACCEPT_QUEUE_FULL: &str = "accept_queue_full";
+const NOT_OPENED: &str = "connection_not_opened";
 
 /// The picture now, with at most `most` flows in each list. To be asked for after a
 /// [`crate::event::Body::Tick`], when all counts of a round have been told.
@@ -61,6 +69,9 @@ pub fn report(model: &Model, most: usize) -> Report {
         place: place(model, &found),
         verdicts: found,
         drops: drops(model),
+        counters: told::counters(model),
+        lost_before_arrival: model.counters().lost_before_arrival(model.books()),
+        queues: told::queues(model, most),
         starved,
         starved_total,
         losses: model.losses(),
@@ -214,17 +225,13 @@ struct Sum {
 
 impl Sum {
     /// Adds so many of a line's packets, which has some.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a share of a rate is told to a few digits"
-    )]
     fn add(&mut self, model: &Model, key: &EntryKey, line: &Line, packets: u64) {
         if packets == 0 {
             return;
         }
         let (started, now) = (model.started(), model.now());
         let before = line.history.before(now);
-        let share = packets as f64 / line.packets as f64;
+        let share = share(packets, line.packets);
         let bytes = u128::from(line.bytes) * u128::from(packets) / u128::from(line.packets);
         self.packets = self.packets.saturating_add(packets);
         self.bytes = self
@@ -280,6 +287,9 @@ fn drops(model: &Model) -> Vec<Drop> {
             }
         }
     }
+    for (row, sum) in silent(model) {
+        rows.insert(row, sum);
+    }
     let mut rows: Vec<(Row<'_>, Sum)> = rows.into_iter().collect();
     // The sort is stable: rows with as many packets stay in the order of their names.
     rows.sort_by_key(|(_, sum)| Reverse(sum.packets));
@@ -296,6 +306,52 @@ fn drops(model: &Model) -> Vec<Drop> {
         }
     }
     drops
+}
+
+/// Rows of what was dropped without an event. Their bytes are not known.
+fn silent(model: &Model) -> Vec<(Row<'static>, Sum)> {
+    let mut rows = Vec::new();
+    for (netns, totals) in model.by_namespace() {
+        let Silent {
+            accept_queue_full,
+            not_opened,
+        } = totals.silent;
+        for (reason, counter, packets) in [
+            (ACCEPT_QUEUE_FULL, LISTEN_OVERFLOWS, accept_queue_full),
+            (NOT_OPENED, LISTEN_DROPS, not_opened),
+        ] {
+            let Some(counted) = model.counters().netstat(netns, counter).filter(|_| packets > 0) else {
+                continue;
+            };
+            let row = Row {
+                reason,
+                location: None,
+                netns,
+                iif: 0,
+                protocol: Protocol::Tcp.to_string(),
+                socket_found: true,
+                incoming: true,
+                in_ledger: true,
+                class: Class::Resource,
+            };
+            let sum = Sum {
+                packets,
+                rate: told::rate_of(model, counted) * share(packets, counted.grown),
+                ..Sum::default()
+            };
+            rows.push((row, sum));
+        }
+    }
+    rows
+}
+
+/// A part of a whole that is not 0.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a share of a rate is told to a few digits"
+)]
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
 }
 
 fn drop_row(model: &Model, row: &Row<'_>, sum: Sum) -> Drop {

@@ -101,6 +101,31 @@ pub(crate) fn answered(key: &EntryKey) -> bool {
     }
 }
 
+/// What a listener was handed to open a connection: `tcp_rcv_state_process` ends it the same way whether it was
+/// answered or not. Before 6.3 `consume_skb` tells no location.
+pub(crate) fn opening(key: &EntryKey) -> bool {
+    key.fate == Fate::Consumed
+        && key.protocol == Protocol::Tcp
+        && matches!(symbol(key), "" | "tcp_rcv_state_process")
+}
+
+/// The accept queue was full when a connection was opened in full. Kernels that have no reason for it give none:
+/// what else they drop there without one is taken for the same, so that nothing is told twice.
+pub(crate) fn listen_overflow(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped
+        && matches!(
+            (reason(key), symbol(key)),
+            ("TCP_LISTEN_OVERFLOW", _) | (NOT_SPECIFIED, "tcp_v4_rcv" | "tcp_v6_rcv")
+        )
+}
+
+/// Drops that the device's own counters have too: `rx_dropped` counts what a CPU's queue had no room for
+/// (`enqueue_to_backlog`) and what nobody takes (`__netif_receive_skb_core`), and veth's XDP what it drops.
+pub(crate) fn counted_by_device(key: &EntryKey) -> bool {
+    matches!(reason(key), "CPU_BACKLOG" | "UNHANDLED_PROTO" | "PTYPE_ABSENT")
+        || symbol(key).starts_with("veth_xdp_rcv")
+}
+
 /// What the kernel calls a drop is a message that it has used up: before 6.3 `icmpv6_rcv` frees every
 /// message that it understood with `kfree_skb`, and without a reason. What is wrong with one has a reason of
 /// its own (`ICMP_CSUM`, `NO_SOCKET`).

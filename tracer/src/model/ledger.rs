@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::books::{Books, in_ledger};
+use super::counters::{Counters, LISTEN_DROPS, LISTEN_OVERFLOWS};
 use super::ends;
 use super::node::Node;
 use super::queues::Queues;
@@ -22,6 +23,24 @@ pub(crate) struct Totals {
     pub ledger: Ledger,
     /// Bytes of the arrivals.
     pub arrived_bytes: u64,
+    /// What of `ledger.dropped` no event told.
+    pub silent: Silent,
+}
+
+/// Packets that were dropped without an event, by the kernel's counters. They had been entered as answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Silent {
+    /// They were to open a connection, and the listener's accept queue was full.
+    pub accept_queue_full: u64,
+    /// They were to open a connection, and the listener dropped them for another reason.
+    pub not_opened: u64,
+}
+
+impl Silent {
+    /// All of them.
+    pub(crate) fn packets(self) -> u64 {
+        plus(self.accept_queue_full, self.not_opened)
+    }
 }
 
 impl Totals {
@@ -36,6 +55,9 @@ impl Totals {
         sum.queued = plus(sum.queued, add.queued);
         sum.unexplained = residual(sum);
         self.arrived_bytes = plus(self.arrived_bytes, other.arrived_bytes);
+        let (sum, add) = (&mut self.silent, &other.silent);
+        sum.accept_queue_full = plus(sum.accept_queue_full, add.accept_queue_full);
+        sum.not_opened = plus(sum.not_opened, add.not_opened);
     }
 }
 
@@ -49,7 +71,28 @@ struct Tally {
     forwarded: u64,
     answered: u64,
     dropped: u64,
+    /// See [`ends::opening`].
+    openings: u64,
+    /// The same, of what did not come by an uplink.
+    openings_elsewhere: u64,
+    /// See [`ends::listen_overflow`], wherever it came from.
+    overflows_told: u64,
     datagrams: BTreeMap<Protocol, Datagrams>,
+}
+
+impl Tally {
+    /// The counters are those of a namespace, whatever device its packets came by, and some of what they count raises
+    /// an event too. What all that cannot explain was answered by the books and dropped by the kernel.
+    fn silent(&self, netns: u32, counters: &Counters) -> Silent {
+        let counted = |name| counters.netstat(netns, name).map_or(0, |counted| counted.grown);
+        let told = plus(self.overflows_told, self.openings_elsewhere);
+        let all = counted(LISTEN_DROPS).saturating_sub(told).min(self.openings);
+        let accept_queue_full = counted(LISTEN_OVERFLOWS).saturating_sub(told).min(all);
+        Silent {
+            accept_queue_full,
+            not_opened: all - accept_queue_full,
+        }
+    }
 }
 
 /// What of the lines touches the queues of one protocol.
@@ -112,11 +155,15 @@ pub(crate) fn totals(
     books: &Books,
     node: &Node,
     queues: &Queues,
+    counters: &Counters,
     sees_queues: bool,
 ) -> BTreeMap<u32, Totals> {
     tallies(books, node)
         .into_iter()
-        .map(|(netns, tally)| (netns, close(netns, &tally, queues, sees_queues)))
+        .map(|(netns, tally)| {
+            let silent = tally.silent(netns, counters);
+            (netns, close(netns, &tally, queues, silent, sees_queues))
+        })
         .collect()
 }
 
@@ -135,6 +182,13 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
                 .or_default();
             if key.incoming && ends::purged(key) {
                 datagrams.purged_all = plus(datagrams.purged_all, line.packets);
+            }
+            let tally = tallies.entry(netns).or_default();
+            if ends::listen_overflow(key) {
+                tally.overflows_told = plus(tally.overflows_told, line.packets);
+            }
+            if ends::opening(key) && in_ledger(node, key).is_none() {
+                tally.openings_elsewhere = plus(tally.openings_elsewhere, line.packets);
             }
         }
         let Some(netns) = in_ledger(node, key) else {
@@ -156,7 +210,12 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
                 datagrams.queued = plus(datagrams.queued, line.packets);
             }
             Fate::Forwarded => tally.forwarded = plus(tally.forwarded, line.packets),
-            Fate::Consumed if ends::answered(key) => tally.answered = plus(tally.answered, line.packets),
+            Fate::Consumed if ends::answered(key) => {
+                tally.answered = plus(tally.answered, line.packets);
+                if ends::opening(key) {
+                    tally.openings = plus(tally.openings, line.packets);
+                }
+            }
             Fate::Consumed => {}
             Fate::Dropped if ends::used_up(ends::reason(key), ends::symbol(key)) => {
                 tally.answered = plus(tally.answered, line.packets);
@@ -181,7 +240,7 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
 }
 
 /// Closes the books of one namespace.
-fn close(netns: u32, tally: &Tally, queues: &Queues, sees_queues: bool) -> Totals {
+fn close(netns: u32, tally: &Tally, queues: &Queues, silent: Silent, sees_queues: bool) -> Totals {
     let mut delivered = tally.matched.saturating_sub(tally.dropped_after_match);
     let mut queued = 0;
     let mut left_out = 0;
@@ -206,8 +265,8 @@ fn close(netns: u32, tally: &Tally, queues: &Queues, sees_queues: bool) -> Total
         arrived: tally.arrived,
         delivered,
         forwarded: tally.forwarded,
-        answered: tally.answered,
-        dropped: tally.dropped.saturating_sub(left_out),
+        answered: tally.answered.saturating_sub(silent.packets()),
+        dropped: plus(tally.dropped.saturating_sub(left_out), silent.packets()),
         queued,
         unexplained: 0,
     };
@@ -215,6 +274,7 @@ fn close(netns: u32, tally: &Tally, queues: &Queues, sees_queues: bool) -> Total
     Totals {
         ledger,
         arrived_bytes: tally.arrived_bytes,
+        silent,
     }
 }
 

@@ -4,13 +4,14 @@
 //! collection that is iterated is ordered, so the same events give the same model, live or replayed. What is kept is bounded;
 //! the ledger is made of lines that are never forgotten, so it loses nothing by that.
 //!
-//! One file for each part: `node` devices, `books` lines, `ledger` double entry, `queues` what waits,
-//! `flows`, `endpoints` who is asked and answers, `sockets` and owners; `ends` and `class` are the
+//! One file for each part: `node` devices, `books` lines, `ledger` double entry, `queues` and
+//! `waiting` what waits, `counters` of the kernel, `flows`, `endpoints` who is asked and answers, `sockets` and owners; `ends` and `class` are the
 //! tables of the kernel's names.
 
 pub(crate) mod books;
 pub(crate) mod class;
 pub(crate) mod clock;
+pub(crate) mod counters;
 pub(crate) mod endpoints;
 pub(crate) mod ends;
 pub(crate) mod flows;
@@ -19,6 +20,7 @@ pub(crate) mod ledger;
 pub(crate) mod node;
 pub(crate) mod queues;
 pub(crate) mod sockets;
+pub(crate) mod waiting;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +32,7 @@ use crate::report::{Class, Ledger};
 
 use books::Books;
 use clock::{MEMORY, SECOND};
+use counters::Counters;
 use endpoints::{Endpoint, Endpoints};
 use flows::{Flow, Flows, Hunger};
 use growth::{Growing, History, Spell};
@@ -37,6 +40,7 @@ use ledger::Totals;
 use node::Node;
 use queues::{Port, Queues};
 use sockets::Sockets;
+use waiting::Waiting;
 
 /// A flow whose packets have reached no socket for this long is starved: 1 s.
 const STARVED: u64 = SECOND;
@@ -57,6 +61,8 @@ pub struct Model {
     flows: Flows,
     endpoints: Endpoints,
     queues: Queues,
+    counters: Counters,
+    waiting: Waiting,
     sockets: Sockets,
     history: History<Totals>,
     silence: Growing,
@@ -99,6 +105,11 @@ impl Model {
                 }
             }
             Body::Socket(socket) => self.sockets.socket(at, socket),
+            Body::Counter(counter) => self.counters.counter(at, counter),
+            Body::Queue(queue) => {
+                let owner = queue.owner.as_ref().map(|owner| self.sockets.shared(owner));
+                self.waiting.queue(at, queue, owner);
+            }
             Body::Losses(losses) => self.losses = *losses,
             Body::Tick => self.tick(),
             Body::Stop => {}
@@ -256,12 +267,27 @@ impl Model {
         &self.queues
     }
 
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
     pub(crate) fn sockets(&self) -> &Sockets {
         &self.sockets
     }
 
-    fn by_namespace(&self) -> BTreeMap<u32, Totals> {
-        ledger::totals(&self.books, &self.node, &self.queues, self.sees_queues())
+    /// The ledger of each namespace.
+    pub(crate) fn by_namespace(&self) -> BTreeMap<u32, Totals> {
+        ledger::totals(
+            &self.books,
+            &self.node,
+            &self.queues,
+            &self.counters,
+            self.sees_queues(),
+        )
     }
 
     /// The kernel tells what is put in a queue.

@@ -5,6 +5,7 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod counters;
 pub mod devices;
 pub mod namespace;
 mod netlink;

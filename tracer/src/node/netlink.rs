@@ -16,6 +16,8 @@ use rustix::net::{
 
 /// `NETLINK_ROUTE`: devices, addresses, routes, rules.
 pub(super) const ROUTE: Option<Protocol> = None;
+/// `NETLINK_NETFILTER`: connection tracking.
+pub(super) const NETFILTER: Option<Protocol> = Some(rustix::net::netlink::NETFILTER);
 /// `NETLINK_SOCK_DIAG`: sockets.
 pub(super) const SOCK_DIAG: Option<Protocol> = Some(rustix::net::netlink::SOCK_DIAG);
 
@@ -24,6 +26,7 @@ const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_DUMP: u16 = 0x300;
 /// Bits of an attribute's type that are not its type (`NLA_F_NESTED`, `NLA_F_NET_BYTEORDER`).
@@ -74,6 +77,20 @@ impl Error {
     pub(super) fn is_unknown_request(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
+
+    /// Whether what was asked for is not there any more (`ENODEV`).
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if source.raw_os_error() == Some(libc::ENODEV))
+    }
+
+    /// Whether this kernel is built without this kind of netlink (`EPROTONOSUPPORT`), or without what would answer
+    /// (`EINVAL` of `nfnetlink_rcv_msg`).
+    pub(super) fn is_unsupported(&self) -> bool {
+        let (Self::Socket(source) | Self::Refused { source, .. }) = self else {
+            return false;
+        };
+        matches!(source.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EINVAL))
+    }
 }
 
 impl From<Errno> for Error {
@@ -94,11 +111,26 @@ pub(super) fn dump<T>(
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<Vec<T>, Error> {
     for _ in 0..ATTEMPTS {
-        if let Some(list) = attempt(protocol, request, body, &parse)? {
+        if let Some(list) = attempt(protocol, request, NLM_F_DUMP, body, &parse)? {
             return Ok(list);
         }
     }
     Err(Error::Unsettled { request })
+}
+
+/// Asks for one thing, as [`dump`] does for a list; `None` where the kernel tells nothing of it.
+///
+/// # Errors
+/// As for [`dump`].
+pub(super) fn get<T>(
+    protocol: Option<Protocol>,
+    request: u16,
+    body: &[u8],
+    parse: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Option<T>, Error> {
+    // The confirmation is what ends the answer.
+    let answer = attempt(protocol, request, NLM_F_ACK, body, &parse)?;
+    Ok(answer.and_then(|list| list.into_iter().next()))
 }
 
 /// `None` where the list changed while it was told. Each attempt has its own socket, so that nothing of
@@ -106,6 +138,7 @@ pub(super) fn dump<T>(
 fn attempt<T>(
     protocol: Option<Protocol>,
     request: u16,
+    flags: u16,
     body: &[u8],
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<Option<Vec<T>>, Error> {
@@ -113,7 +146,7 @@ fn attempt<T>(
     let malformed = || Error::Malformed { request };
     send(
         &socket,
-        &message(request, body).ok_or_else(malformed)?,
+        &message(request, flags, body).ok_or_else(malformed)?,
         SendFlags::empty(),
     )?;
     let mut buffer = vec![0; BUFFER];
@@ -165,12 +198,12 @@ fn open(protocol: Option<Protocol>) -> Result<OwnedFd, Error> {
     Ok(socket)
 }
 
-/// A request for a list; `None` for a body beyond 4 GiB.
-fn message(request: u16, body: &[u8]) -> Option<Vec<u8>> {
+/// A request; `None` for a body beyond 4 GiB.
+fn message(request: u16, flags: u16, body: &[u8]) -> Option<Vec<u8>> {
     let mut message = Vec::with_capacity(HEADER + body.len());
     message.extend(u32::try_from(HEADER + body.len()).ok()?.to_ne_bytes());
     message.extend(request.to_ne_bytes());
-    message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    message.extend((NLM_F_REQUEST | flags).to_ne_bytes());
     // Sequence number and port: each socket asks once.
     message.extend([0; 8]);
     message.extend(body);
@@ -226,6 +259,10 @@ pub(super) fn u32_at(buffer: &[u8], offset: usize) -> Option<u32> {
     array_at(buffer, offset).map(u32::from_ne_bytes)
 }
 
+pub(super) fn u64_at(buffer: &[u8], offset: usize) -> Option<u64> {
+    array_at(buffer, offset).map(u64::from_ne_bytes)
+}
+
 fn i32_at(buffer: &[u8], offset: usize) -> Option<i32> {
     array_at(buffer, offset).map(i32::from_ne_bytes)
 }
@@ -273,7 +310,7 @@ mod tests {
 
     #[test]
     fn damaged_messages_are_refused() {
-        let good = message(18, &[7; 5]).unwrap();
+        let good = message(18, NLM_F_DUMP, &[7; 5]).unwrap();
         let (read, rest) = Message::split(&good).unwrap();
         assert_eq!((read.kind, read.body, rest), (18, &[7; 5][..], &[][..]));
         for length in 0..good.len() {

@@ -22,7 +22,7 @@ pub(super) enum Error {
 pub(super) fn rows(kind: Kind, family: Family) -> Result<Vec<Row>, Error> {
     let path = path(kind, family);
     match fs::read_to_string(&path) {
-        Ok(text) => parse(&text, &path),
+        Ok(text) => parse(kind, &text, &path),
         Err(error) if error.kind() == io::ErrorKind::NotFound && family == Family::V6 => Ok(Vec::new()),
         Err(source) => Err(Error::Unreadable { path, source }),
     }
@@ -43,13 +43,13 @@ fn path(kind: Kind, family: Family) -> String {
     format!("/proc/thread-self/net/{name}{suffix}")
 }
 
-fn parse(text: &str, path: &str) -> Result<Vec<Row>, Error> {
+fn parse(kind: Kind, text: &str, path: &str) -> Result<Vec<Row>, Error> {
     text.lines()
         .skip(1)
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .map(|line| {
-            row(line).ok_or_else(|| Error::Malformed {
+            row(kind, line).ok_or_else(|| Error::Malformed {
                 path: path.to_owned(),
                 line: line.to_owned(),
             })
@@ -57,14 +57,24 @@ fn parse(text: &str, path: &str) -> Result<Vec<Row>, Error> {
         .collect()
 }
 
-/// `sl local remote state queues timer retransmissions uid timeout inode …`
-fn row(line: &str) -> Option<Row> {
+/// `sl local remote state queues timer retransmissions uid timeout inode …`, and of all but TCP at the end the
+/// packets that were dropped. A listener's receive queue is its accept queue (`get_tcp4_sock`).
+fn row(kind: Kind, line: &str) -> Option<Row> {
     let mut fields = line.split_ascii_whitespace().skip(1);
+    let (local, remote) = (end(fields.next()?)?, end(fields.next()?)?);
+    let state = u32::from_str_radix(fields.next()?, 16).ok()?;
+    let (_, waiting) = fields.next()?.split_once(':')?;
     Some(Row {
-        local: end(fields.next()?)?,
-        remote: end(fields.next()?)?,
-        state: u32::from_str_radix(fields.next()?, 16).ok()?,
-        inode: fields.nth(5)?.parse().ok()?,
+        local,
+        remote,
+        state,
+        inode: fields.nth(4)?.parse().ok()?,
+        waiting: u32::from_str_radix(waiting, 16).ok()?,
+        limit: None,
+        drops: match kind {
+            Kind::Tcp => None,
+            _ => fields.last()?.parse().ok(),
+        },
     })
 }
 
@@ -96,44 +106,53 @@ mod tests {
 
     const TCP: &str = "\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 21057 1 00000000abcdef00 100 0 0 10 0
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000     0        0 21057 1 00000000abcdef00 100 0 0 10 0
    1: 02000A0A:9C40 0A0200C0:0050 06 00000000:00000000 03:00000D6C 00000000     0        0 0 3 0000000000000000
 ";
     const UDP6: &str = "\
   sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
- 1234: B80D0120000000000000000001000000:0035 00000000000000000000000000000000:0000 07 00000000:00000000 00:00000000 00000000   101        0 4294967295 2 0000000000000000 0
+ 1234: B80D0120000000000000000001000000:0035 00000000000000000000000000000000:0000 07 00000000:00034000 00:00000000 00000000   101        0 4294967295 2 0000000000000000 17
 ";
 
     #[test]
     fn lines_of_the_kernel_are_read() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         assert_eq!(
-            parse(TCP, "tcp").unwrap(),
+            parse(Kind::Tcp, TCP, "tcp").unwrap(),
             [
                 Row {
                     state: 10,
                     local: (ip("127.0.0.1"), 8080),
                     remote: (ip("0.0.0.0"), 0),
-                    inode: 21057
+                    inode: 21057,
+                    waiting: 3,
+                    limit: None,
+                    drops: None,
                 },
                 Row {
                     state: 6,
                     local: (ip("10.10.0.2"), 40000),
                     remote: (ip("192.0.2.10"), 80),
-                    inode: 0
+                    inode: 0,
+                    waiting: 0,
+                    limit: None,
+                    drops: None,
                 },
             ]
         );
         assert_eq!(
-            parse(UDP6, "udp6").unwrap(),
+            parse(Kind::Udp, UDP6, "udp6").unwrap(),
             [Row {
                 state: 7,
                 local: (ip("2001:db8::1"), 53),
                 remote: (ip("::"), 0),
-                inode: u64::from(u32::MAX)
+                inode: u64::from(u32::MAX),
+                waiting: 0x34000,
+                limit: None,
+                drops: Some(17),
             }]
         );
-        assert!(parse("", "empty").unwrap().is_empty());
+        assert!(parse(Kind::Tcp, "", "empty").unwrap().is_empty());
     }
 
     #[test]
@@ -141,7 +160,9 @@ mod tests {
         let line = TCP.lines().nth(1).unwrap();
         for damage in ["0100007F", "0100007é:1F90", "0100007F:1F90Z", "X"] {
             let text = format!("head\n{}\n", line.replacen("0100007F:1F90", damage, 1));
-            let error = parse(&text, "/proc/thread-self/net/tcp").unwrap_err().to_string();
+            let error = parse(Kind::Tcp, &text, "/proc/thread-self/net/tcp")
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(damage) && error.contains("net/tcp"), "{error}");
         }
     }

@@ -7,16 +7,24 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::netlink::{self, array_at, u32_at};
+use super::netlink::{self, array_at, attributes, u32_at};
 use super::{Netns, namespace, proc_net};
-use crate::event::{Capability, CapabilityState, FlowKey, Protocol, Socket, SocketState};
+use crate::event::{Capability, CapabilityState, FlowKey, Protocol, Queue, Socket, SocketState};
 
 /// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// `INET_DIAG_SKMEMINFO` (include/uapi/linux/inet_diag.h): memory of a socket, and the packets that it dropped.
+const SKMEMINFO: u16 = 7;
+/// `SK_MEMINFO_DROPS`, the place of these in it (include/uapi/linux/sock_diag.h).
+const DROPS: usize = 8;
+/// Length of `struct inet_diag_msg`.
+const ANSWER: usize = 4 + SOCKET_ID + 20;
 /// Length of `struct inet_diag_sockid` in a request and in an answer.
 const SOCKET_ID: usize = 48;
 /// All states from `TCP_ESTABLISHED` (1) to `TCP_NEW_SYN_RECV` (12).
 const ALL_STATES: u32 = (1 << 13) - 2;
+/// `TCP_LISTEN`.
+pub(super) const LISTEN: u32 = 10;
 /// `TCP_SYN_SENT` (2) alone.
 const OPENING: u32 = 1 << 2;
 
@@ -25,6 +33,8 @@ const OPENING: u32 = 1 << 2;
 pub struct Sockets {
     /// All that could be read, without owners (see [`super::Owners`]); `from` is `None`.
     pub sockets: Vec<Socket>,
+    /// Those in which something waits, without owners.
+    pub queues: Vec<Queue>,
     /// Lists that could not be read, a sentence each; empty where all could.
     pub unread: Vec<String>,
 }
@@ -108,6 +118,12 @@ pub(super) struct Row {
     pub(super) local: (IpAddr, u16),
     pub(super) remote: (IpAddr, u16),
     pub(super) inode: u64,
+    /// See [`Queue::waiting`].
+    pub(super) waiting: u32,
+    /// See [`Queue::limit`].
+    pub(super) limit: Option<u32>,
+    /// See [`Queue::drops`].
+    pub(super) drops: Option<u32>,
 }
 
 /// Lists the IPv4 and IPv6 sockets of a namespace: TCP (listening and TIME-WAIT too), UDP, raw and ping.
@@ -118,16 +134,21 @@ pub fn list(netns: &Netns) -> Result<Sockets, namespace::Error> {
     netns.enter(|| {
         let mut found = Sockets {
             sockets: Vec::new(),
+            queues: Vec::new(),
             unread: Vec::new(),
         };
         for kind in Kind::ALL {
             let diag = kind.diag().filter(|(_, module)| is_loaded(module));
             for family in Family::ALL {
                 match rows(kind, family, diag.map(|(number, _)| number), ALL_STATES) {
-                    Ok(rows) => found.sockets.extend(
-                        rows.into_iter()
-                            .filter_map(|row| row.socket(netns.inode(), kind, family)),
-                    ),
+                    Ok(rows) => {
+                        for row in rows {
+                            if let Some(socket) = row.socket(netns.inode(), kind, family) {
+                                found.queues.extend(row.queue(&socket));
+                                found.sockets.push(socket);
+                            }
+                        }
+                    }
                     Err(why) => found.unread.push(why),
                 }
             }
@@ -178,10 +199,10 @@ fn rows(kind: Kind, family: Family, diag: Option<u8>, states: u32) -> Result<Vec
     })
 }
 
-/// `struct inet_diag_req_v2` { u8 family, protocol, extensions, pad; u32 states; id }: without extensions,
-/// and with an empty id, which stands for any.
+/// `struct inet_diag_req_v2` { u8 family, protocol, extensions, pad; u32 states; id }: with an empty id, which
+/// stands for any.
 fn request(family: Family, protocol: u8, states: u32) -> Vec<u8> {
-    let mut request = vec![family.number(), protocol, 0, 0];
+    let mut request = vec![family.number(), protocol, 1 << (SKMEMINFO - 1), 0];
     request.extend(states.to_ne_bytes());
     request.extend([0; SOCKET_ID]);
     request
@@ -196,17 +217,27 @@ fn parse(body: &[u8]) -> Option<Row> {
         10 => array_at::<16>(body, offset).map(IpAddr::from),
         _ => None,
     };
+    let state = u32::from(*body.get(1)?);
+    // Of a listener the receive queue is its accept queue, and the send queue the limit of that
+    // (`tcp_diag_get_info`).
+    let limit = u32_at(body, 4 + SOCKET_ID + 8)?;
+    let mut attributes = body.get(ANSWER..).map(attributes).into_iter().flatten();
     Some(Row {
-        state: u32::from(*body.get(1)?),
+        state,
         local: (address(8)?, port(4)?),
         remote: (address(24)?, port(6)?),
         inode: u64::from(u32_at(body, 4 + SOCKET_ID + 16)?),
+        waiting: u32_at(body, 4 + SOCKET_ID + 4)?,
+        limit: (state == LISTEN).then_some(limit),
+        drops: attributes
+            .find(|(kind, _)| *kind == SKMEMINFO)
+            .and_then(|(_, memory)| u32_at(memory, 4 * DROPS)),
     })
 }
 
 impl Row {
     /// `None` for a state that is no state of a socket that can receive.
-    fn socket(self, netns: u32, kind: Kind, family: Family) -> Option<Socket> {
+    fn socket(&self, netns: u32, kind: Kind, family: Family) -> Option<Socket> {
         let (local, remote) = canonical(self.local.0, self.remote.0);
         let (protocol, local_port, remote_port) = match kind {
             Kind::Tcp => (Protocol::Tcp, self.local.1, self.remote.1),
@@ -240,6 +271,21 @@ impl Row {
     }
 }
 
+impl Row {
+    /// What waits in this row's socket, if anything does.
+    fn queue(&self, socket: &Socket) -> Option<Queue> {
+        (self.waiting > 0).then(|| Queue {
+            flow: socket.flow,
+            state: socket.state,
+            inode: socket.inode,
+            waiting: self.waiting,
+            limit: self.limit,
+            drops: self.drops,
+            owner: None,
+        })
+    }
+}
+
 /// IPv4 addresses as such, also where an IPv6 socket speaks IPv4. The unspecified address of such a socket
 /// becomes IPv4 as well; a socket that is bound to any and not connected keeps `::`.
 fn canonical(local: IpAddr, remote: IpAddr) -> (IpAddr, IpAddr) {
@@ -255,7 +301,7 @@ fn canonical(local: IpAddr, remote: IpAddr) -> (IpAddr, IpAddr) {
 }
 
 /// Whether a question to this module makes the kernel load nothing.
-fn is_loaded(module: &str) -> bool {
+pub(super) fn is_loaded(module: &str) -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let read = |path: &str| fs::read_to_string(path).ok();
     needs_no_loading(
@@ -384,7 +430,19 @@ mod tests {
         let by_proc = rows(false);
         assert_eq!(by_proc.iter().map(|row| row.inode).collect::<Vec<_>>(), own);
         if is_loaded("tcp_diag") && is_loaded("udp_diag") {
-            assert_eq!(by_proc, rows(true));
+            let by_diag = rows(true);
+            assert!(by_diag.iter().all(|row| row.drops == Some(0)));
+            assert_eq!(by_diag.iter().filter(|row| row.limit.is_some()).count(), 1);
+            // The other lists have no limits, and no drops of TCP.
+            let plain = |rows: Vec<Row>| -> Vec<Row> {
+                let plain = |row| Row {
+                    limit: None,
+                    drops: None,
+                    ..row
+                };
+                rows.into_iter().map(plain).collect()
+            };
+            assert_eq!(plain(by_proc), plain(by_diag));
         }
         let listed = list(&netns).unwrap();
         assert_eq!(listed.unread, Vec::<String>::new());

@@ -1,8 +1,8 @@
 //! Every event in one plain sentence: the `MESSAGE` of a journal entry, the comment of a packet.
 
 use crate::event::{
-    Body, Capability, CapabilityState, Device, Entry, EntryKey, Example, Fate, FlowCount, FlowKey, Losses,
-    Origin, Owner, Protocol, Socket, SocketState, Start,
+    Body, Capability, CapabilityState, Counter, Device, Entry, EntryKey, Example, Fate, FlowCount, FlowKey,
+    Losses, Origin, Owner, Protocol, Queue, Socket, SocketState, Start,
 };
 
 use super::cooked;
@@ -20,6 +20,8 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Flow(flow) => counted(flow, names),
         Body::Example(example) => dropped(example, names),
         Body::Socket(socket) => socket_is(socket, names),
+        Body::Counter(counter) => grew(counter, names),
+        Body::Queue(queue) => waits(queue, names),
         Body::Losses(losses) => lost(losses),
         Body::Tick => "all counts of this round are told".into(),
         Body::Stop => "tracer stops".into(),
@@ -154,6 +156,39 @@ fn socket_is(socket: &Socket, names: &Names) -> String {
         Some(from) => format!("socket {held}, {} before ({netns})", state(from)),
         None => format!("socket {held} ({netns})"),
     }
+}
+
+fn grew(counter: &Counter, names: &Names) -> String {
+    let key = &counter.key;
+    let device = match key.device {
+        0 => String::new(),
+        index => format!("{}, ", names.device(key.netns, index)),
+    };
+    format!(
+        "counter {} has grown by {} so far ({device}{})",
+        key.name,
+        counter.grown,
+        names.netns(key.netns)
+    )
+}
+
+fn waits(queue: &Queue, names: &Names) -> String {
+    let what = match queue.state {
+        SocketState::Listen => "connection",
+        _ => "byte",
+    };
+    let mut text = format!("waiting at the socket: {}", many(queue.waiting.into(), what));
+    if let Some(limit) = queue.limit {
+        text += &format!(" of {limit}");
+    }
+    if let Some(drops) = queue.drops {
+        text += &format!(", {drops} dropped since it was opened");
+    }
+    format!(
+        "{text}: {} ({})",
+        holder(&queue.flow, queue.state, queue.owner.as_ref()),
+        names.netns(queue.flow.netns)
+    )
 }
 
 fn lost(losses: &Losses) -> String {

@@ -307,7 +307,7 @@ fn priority(body: &Body) -> &'static str {
         Body::Capability(capability) if capability.state != CapabilityState::Available => "4",
         Body::Entry(entry) if entry.key.fate == Fate::Dropped => "4",
         Body::Losses(losses) if *losses != Losses::default() => "4",
-        Body::Example(_) => "4",
+        Body::Example(_) | Body::Counter(_) => "4",
         Body::Start(_) | Body::Stop => "5",
         Body::Tick => "7",
         _ => "6",
@@ -319,6 +319,7 @@ fn owner(body: &Body) -> Option<&Owner> {
         Body::Example(example) => example.owner.as_ref(),
         Body::Socket(socket) => socket.owner.as_ref(),
         Body::Flow(flow) => flow.owner.as_deref(),
+        Body::Queue(queue) => queue.owner.as_ref(),
         _ => None,
     }
 }

@@ -283,11 +283,13 @@ pub fn filter(report: &Report) -> Option<String> {
         text,
         starved,
         drops,
+        queues,
         verdict_flows,
     } = report.filter.as_ref()?;
     let hidden: Vec<String> = [
         (*starved, "starved flow", "starved flows"),
         (*drops, "drop", "drops"),
+        (*queues, "queue", "queues"),
         (*verdict_flows, "flow of a verdict", "flows of verdicts"),
     ]
     .into_iter()

@@ -267,6 +267,33 @@ pub(super) fn every_kind() -> Vec<Event> {
             inode: RED + 1,
             name: "blue".into(),
         }),
+        Body::Counter(Counter {
+            key: CounterKey {
+                netns: HOST,
+                source: Source::Ethtool,
+                device: 2,
+                name: "rx_queue_0_xdp_drops".into(),
+            },
+            grown: 7,
+        }),
+        Body::Queue(Box::new(Queue {
+            flow: tcp4(),
+            state: SocketState::Listen,
+            inode: 77,
+            waiting: 129,
+            limit: Some(128),
+            drops: Some(3),
+            owner: Some(owner()),
+        })),
+        Body::Queue(Box::new(Queue {
+            flow: tcp6(),
+            state: SocketState::Established,
+            inode: 0,
+            waiting: 1,
+            limit: None,
+            drops: None,
+            owner: None,
+        })),
         Body::Tick,
         Body::Stop,
     ];
@@ -404,7 +431,7 @@ impl Random {
     }
 
     pub(super) fn body(&mut self) -> Body {
-        match self.below(10) {
+        match self.below(12) {
             0 => Body::Start(Start {
                 wall_offset: self.next() as i64,
                 host: self.text(),
@@ -460,6 +487,24 @@ impl Random {
                 ..Losses::default()
             }),
             7 => Body::Tick,
+            8 => Body::Counter(Counter {
+                key: CounterKey {
+                    netns: self.number() as u32,
+                    source: [Source::Netstat, Source::Device][self.below(2)],
+                    device: self.below(3) as u32,
+                    name: self.text(),
+                },
+                grown: self.number(),
+            }),
+            9 => Body::Queue(Box::new(Queue {
+                flow: self.flow(),
+                state: self.state(),
+                inode: self.number(),
+                waiting: self.number() as u32,
+                limit: self.flip().then(|| self.number() as u32),
+                drops: self.flip().then(|| self.number() as u32),
+                owner: self.flip().then(|| self.owner()),
+            })),
             _ => Body::Example(Box::new(self.example())),
         }
     }

@@ -1,0 +1,89 @@
+//! What the kernel tells by itself: its counters, and what waits in sockets.
+
+use std::cmp::Reverse;
+
+use super::{end, state};
+use crate::event::FlowKey;
+use crate::model::Model;
+use crate::model::clock::seconds;
+use crate::model::counters::{Counted, meaning};
+use crate::model::growth::{rate, span};
+use crate::model::queues::Port;
+use crate::model::waiting::Wait;
+use crate::report::{Counter, Queue};
+
+/// Counters that are told, at most.
+const COUNTERS: usize = 100;
+
+/// The counters that have grown and mean a loss, what matters most first.
+pub(super) fn counters(model: &Model) -> Vec<Counter> {
+    let mut counters: Vec<Counter> = model
+        .counters()
+        .iter()
+        .filter_map(|(key, counted)| {
+            let meaning = meaning(key.source, &key.name)?;
+            Some(Counter {
+                name: key.name.clone(),
+                source: key.source,
+                netns: model.node().netns_label(key.netns),
+                device: model.node().device_name(key.netns, key.device),
+                packets: counted.grown,
+                rate: rate_of(model, counted),
+                class: meaning.class,
+                kind: meaning.kind,
+                text: meaning.text.to_owned(),
+            })
+        })
+        .collect();
+    counters.sort_by_key(|counter| (counter.kind, Reverse(counter.packets)));
+    counters.truncate(COUNTERS);
+    counters
+}
+
+/// How fast a counter grows.
+pub(super) fn rate_of(model: &Model, counted: &Counted) -> f64 {
+    let now = model.now();
+    let before = counted.history.before(now);
+    rate(before.into(), counted.grown.into(), span(model.started(), now))
+}
+
+/// Sockets in which something waits, at most so many.
+pub(super) fn queues(model: &Model, most: usize) -> Vec<Queue> {
+    let mut waiting: Vec<(bool, u64, &FlowKey, &Wait)> = model
+        .waiting()
+        .iter()
+        .map(|(flow, wait)| (wait.is_full(), since(model, flow, wait), flow, wait))
+        .collect();
+    waiting.sort_by_key(|(full, since, _, wait)| (!full, *since, Reverse(wait.waiting)));
+    waiting.truncate(most);
+    waiting
+        .into_iter()
+        .map(|(full, since, flow, wait)| {
+            let owner = wait.owner.as_deref().or_else(|| model.owner(flow));
+            Queue {
+                protocol: flow.protocol.to_string(),
+                local: end(flow.local, flow.local_port),
+                remote: end(flow.remote, flow.remote_port),
+                netns: model.node().netns_label(flow.netns),
+                state: state(wait.state).to_owned(),
+                pid: owner.map_or(0, |owner| owner.pid),
+                command: owner.map(|owner| owner.command.clone()).unwrap_or_default(),
+                unit: owner.map(|owner| owner.unit.clone()).unwrap_or_default(),
+                waiting: wait.waiting.into(),
+                limit: wait.limit.map(u64::from),
+                full,
+                drops: wait.drops.map(u64::from),
+                age: seconds(model.now().saturating_sub(since)),
+            }
+        })
+        .collect()
+}
+
+/// Since when something waits that nobody has read: of datagrams each read of the port is seen.
+fn since(model: &Model, flow: &FlowKey, wait: &Wait) -> u64 {
+    let read = model
+        .queues()
+        .get(Port::of(flow))
+        .and_then(|queue| queue.last_read);
+    wait.since.max(read.unwrap_or(0))
+}

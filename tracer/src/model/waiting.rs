@@ -1,0 +1,75 @@
+//! What waits in sockets, by the kernel's list of sockets.
+//!
+//! The list is looked at every few seconds. What it shows is told from what the programs have counted
+//! ([`super::queues`]) by that: it also has what was there before the start, and connections that nobody accepts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::{FlowKey, Owner, Queue, SocketState};
+
+/// Sockets in which something waits that are kept, at most.
+const MOST: usize = 16_384;
+
+/// A socket in which something waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Wait {
+    /// State of the socket.
+    pub state: SocketState,
+    /// See [`Queue::waiting`].
+    pub waiting: u32,
+    /// See [`Queue::limit`].
+    pub limit: Option<u32>,
+    /// See [`Queue::drops`].
+    pub drops: Option<u32>,
+    /// Who has the socket.
+    pub owner: Option<Arc<Owner>>,
+    /// When something was first seen to wait and less was at no look since.
+    pub since: u64,
+}
+
+impl Wait {
+    /// A listener that has no room for another connection (`sk_acceptq_is_full`).
+    pub(crate) fn is_full(&self) -> bool {
+        self.state == SocketState::Listen && self.limit.is_some_and(|limit| self.waiting > limit)
+    }
+}
+
+/// All sockets in which something waits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waiting {
+    sockets: BTreeMap<(FlowKey, u64), Wait>,
+}
+
+impl Waiting {
+    /// A socket was looked at.
+    pub(crate) fn queue(&mut self, at: u64, queue: &Queue, owner: Option<Arc<Owner>>) {
+        let key = (queue.flow, queue.inode);
+        if queue.waiting == 0 {
+            self.sockets.remove(&key);
+            return;
+        }
+        let before = self.sockets.get(&key);
+        if before.is_none() && self.sockets.len() >= MOST {
+            return;
+        }
+        let since = before
+            .filter(|before| queue.waiting >= before.waiting)
+            .map_or(at, |before| before.since);
+        let owner = owner.or_else(|| before.and_then(|before| before.owner.clone()));
+        let wait = Wait {
+            state: queue.state,
+            waiting: queue.waiting,
+            limit: queue.limit,
+            drops: queue.drops,
+            owner,
+            since,
+        };
+        self.sockets.insert(key, wait);
+    }
+
+    /// All of them, in the order of their tuples.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&FlowKey, &Wait)> {
+        self.sockets.iter().map(|((flow, _), wait)| (flow, wait))
+    }
+}

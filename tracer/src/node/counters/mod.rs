@@ -1,0 +1,256 @@
+//! Counters that the kernel keeps by itself: losses that raise no event are seen by them alone.
+//!
+//! One file for each source. All of a namespace is read in one visit.
+
+mod conntrack;
+mod device;
+mod ethtool;
+mod proc;
+
+use std::collections::{HashMap, HashSet};
+
+use super::sockets::is_loaded;
+use super::{Netns, namespace};
+use crate::event::{Capability, CapabilityState, Counter, CounterKey, Device, Source};
+
+/// The capability's name.
+pub const CAPABILITY: &str = "counters";
+/// Visits between two looks at whether a module has been loaded meanwhile.
+const VISITS_PER_LOOK: u32 = 16;
+
+/// A counter as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Value {
+    source: Source,
+    device: u32,
+    name: String,
+    value: u64,
+}
+
+/// Whether a counter of this name is told: one that counts what was lost, refused or thrown away. What it means
+/// for a packet is the model's to say.
+#[must_use]
+pub fn is_told(name: &str) -> bool {
+    const WORDS: [&str; 18] = [
+        "drop",
+        "err",
+        "fail",
+        "overflow",
+        "prune",
+        "discard",
+        "miss",
+        "noroutes",
+        "noports",
+        "unknownproto",
+        "reversepathfilter",
+        "nohandler",
+        "no_buf",
+        "nobuf",
+        "crc",
+        "fifo",
+        "truncated",
+        "invalid",
+    ];
+    // Guesses of TCP about what became of its own segments, not of ours.
+    const OTHERS: [&str; 6] = [
+        "TcpExtTCPRenoFailures",
+        "TcpExtTCPSackFailures",
+        "TcpExtTCPLossFailures",
+        "TcpExtTCPFastOpenActiveFail",
+        "TcpExtTCPMTUPFail",
+        "TcpExtTCPDSACKIgnoredOld",
+    ];
+    let lower = name.to_ascii_lowercase();
+    WORDS.iter().any(|word| lower.contains(word)) && !OTHERS.contains(&name)
+}
+
+/// Reads counters, and knows by how much they have grown.
+#[derive(Debug, Default)]
+pub struct Counters {
+    known: HashMap<CounterKey, Known>,
+    text: String,
+    visits: u32,
+    visited: HashSet<u32>,
+    conntrack: bool,
+    unread: Vec<String>,
+}
+
+/// What is known of a counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    value: u64,
+    grown: u64,
+}
+
+impl Known {
+    /// The counter now has this value; whether it has grown. Where it fell it was begun anew: how far it had come
+    /// before is not known, so nothing is taken for growth.
+    fn becomes(&mut self, value: u64) -> bool {
+        let more = value.saturating_sub(self.value);
+        self.value = value;
+        self.grown = self.grown.saturating_add(more);
+        more > 0
+    }
+}
+
+impl Counters {
+    /// Visits a namespace and tells its counters that have grown since they were first seen, and again since the
+    /// last visit. `devices` are its uplinks; `machine`: also those of the whole machine.
+    ///
+    /// # Errors
+    /// Where the namespace cannot be entered. A source that cannot be read is told by [`Self::capability`].
+    pub fn visit(
+        &mut self,
+        netns: &Netns,
+        devices: &[Device],
+        machine: bool,
+    ) -> Result<Vec<Counter>, namespace::Error> {
+        if self.visits.is_multiple_of(VISITS_PER_LOOK) {
+            self.conntrack = conntrack::MODULES.iter().all(|module| is_loaded(module));
+        }
+        self.visits = self.visits.wrapping_add(1);
+        let (text, conntrack) = (&mut self.text, self.conntrack);
+        let (values, unread) = netns.enter(|| read(text, devices, machine, conntrack))?;
+        for unread in unread {
+            if !self.unread.contains(&unread) {
+                self.unread.push(unread);
+            }
+        }
+        let netns = netns.inode();
+        self.visited.insert(netns);
+        Ok(values
+            .into_iter()
+            .filter_map(|value| self.told(netns, value))
+            .collect())
+    }
+
+    /// Whether this namespace has been visited.
+    #[must_use]
+    pub fn knows(&self, netns: &Netns) -> bool {
+        self.visited.contains(&netns.inode())
+    }
+
+    /// Leaves those alone whose namespace is no longer watched.
+    pub fn keep(&mut self, namespaces: &[Netns]) {
+        let watched: HashSet<u32> = namespaces.iter().map(Netns::inode).collect();
+        self.visited.retain(|netns| watched.contains(netns));
+        self.known.retain(|key, _| watched.contains(&key.netns));
+    }
+
+    /// The capability `counters`: partial where a source could not be read since the start.
+    #[must_use]
+    pub fn capability(&self) -> Capability {
+        let why = match self.unread.as_slice() {
+            [] => String::new(),
+            some => format!(
+                "{} Losses that only these counters tell stay unexplained, or are not seen where packets were lost \
+                 before they arrived.",
+                some.join(" ")
+            ),
+        };
+        Capability {
+            name: CAPABILITY.to_owned(),
+            state: if why.is_empty() {
+                CapabilityState::Available
+            } else {
+                CapabilityState::Partial
+            },
+            why,
+        }
+    }
+
+    fn told(&mut self, netns: u32, value: Value) -> Option<Counter> {
+        let key = CounterKey {
+            netns,
+            source: value.source,
+            device: value.device,
+            name: value.name,
+        };
+        let Some(known) = self.known.get_mut(&key) else {
+            let known = Known {
+                value: value.value,
+                grown: 0,
+            };
+            self.known.insert(key, known);
+            return None;
+        };
+        known.becomes(value.value).then(|| Counter {
+            grown: known.grown,
+            key,
+        })
+    }
+}
+
+/// Reads all sources in the namespace of this thread, and says a sentence of each that cannot be read.
+fn read(text: &mut String, devices: &[Device], machine: bool, conntrack: bool) -> (Vec<Value>, Vec<String>) {
+    let mut values = Vec::new();
+    let mut unread = Vec::new();
+    let mut note = |result: Result<(), String>| unread.extend(result.err());
+    note(proc::read(text, machine, &mut values));
+    for device in devices {
+        note(device::read(device.index, &mut values));
+        note(ethtool::read(device, &mut values));
+    }
+    if conntrack {
+        note(conntrack::read(&mut values));
+    }
+    values.retain(|value| is_told(&value.name));
+    (values, unread)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_falls_has_not_grown_and_loses_nothing_of_before() {
+        let mut known = Known { value: 10, grown: 0 };
+        assert!(known.becomes(13) && !known.becomes(13));
+        assert!(!known.becomes(2), "begun anew");
+        assert!(known.becomes(4));
+        assert_eq!(known, Known { value: 4, grown: 5 });
+    }
+
+    #[test]
+    fn counters_of_traffic_are_not_told() {
+        for name in [
+            "TcpExtListenOverflows",
+            "IpExtInNoRoutes",
+            "Udp6RcvbufErrors",
+            "rx_queue_0_xdp_drops",
+            "rx_missed_errors",
+            "insert_failed",
+        ] {
+            assert!(is_told(name), "{name}");
+        }
+        for name in [
+            "IpInReceives",
+            "TcpInSegs",
+            "TcpExtTCPTimeouts",
+            "rx_packets",
+            "TcpExtTCPSackFailures",
+        ] {
+            assert!(!is_told(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn this_namespace_is_read() {
+        let here = Netns::current().unwrap();
+        let mut counters = Counters::default();
+        assert_eq!(
+            counters.visit(&here, &[], true).unwrap(),
+            [],
+            "the first look is where counting begins"
+        );
+        assert!(
+            counters
+                .known
+                .keys()
+                .any(|key| key.name == "TcpExtListenOverflows")
+        );
+        assert!(counters.known.keys().any(|key| key.name == "softnet_dropped"));
+        counters.keep(&[]);
+        assert!(counters.known.is_empty());
+    }
+}
