@@ -1,6 +1,7 @@
 //! Verdicts in full.
 
 use super::format::{clean, count, day, plural};
+use super::table::Set;
 use super::{tables, words};
 use crate::report::{CapabilityState, Flow, Report, Verdict, Where};
 
@@ -166,6 +167,39 @@ pub fn flows(page: &mut Page, heading: &str, flows: &[Flow], total: u64, room: u
         heading,
         Kind::Verbatim,
         [set.header].into_iter().chain(rows).chain(rest),
+    );
+}
+
+/// Counters under one heading that are shown at most, and sockets; the rest is counted.
+const COUNTERS: usize = 8;
+
+/// What the kernel tells by itself: its counters and what waits in sockets, as tables that are at most `room` wide.
+pub fn told(page: &mut Page, report: &Report, room: usize) {
+    let room = room.saturating_sub(INDENT);
+    let table = |page: &mut Page, heading: &str, set: Set, number: usize| {
+        let header = (number > 0).then_some(set.header);
+        let rest = more(number as u64, COUNTERS);
+        page.section(
+            heading,
+            Kind::Verbatim,
+            header.into_iter().chain(set.rows).chain(rest),
+        );
+    };
+    let counters = &report.counters;
+    let shown = &counters[..counters.len().min(COUNTERS)];
+    table(
+        page,
+        "Counters of the kernel",
+        tables::counters(shown, room),
+        counters.len(),
+    );
+    let stuck = words::stuck(report);
+    let shown = &stuck[..stuck.len().min(COUNTERS)];
+    table(
+        page,
+        "Waiting in sockets",
+        tables::queues(shown, room),
+        stuck.len(),
     );
 }
 

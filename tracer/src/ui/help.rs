@@ -55,6 +55,16 @@ pub fn page(report: &Report) -> Vec<Line> {
         ],
     );
     page.section(
+        "Counters and queues",
+        Kind::Text,
+        [
+            "Counters that the kernel keeps by itself. books: dropped = no event tells them, they are moved from \
+         answered to dropped; no arrival = lost before they arrived, in no column; not sent = this node could not \
+         send them; in drops = a drop tells them too; unknown = what they mean for the ledger is not known.",
+            "waiting: a socket that nobody reads or accepts from, and for how long.",
+        ],
+    );
+    page.section(
         "Flows",
         Kind::Text,
         [

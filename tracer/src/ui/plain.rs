@@ -1,7 +1,7 @@
 //! One block of text a second, for logs, pipes and terminals that can do nothing else.
 
 use super::details::more;
-use super::format::{time_of_day, wrap};
+use super::format::{fit, time_of_day, wrap};
 use super::{ledger, tables, words};
 use crate::report::{Capability, Report};
 
@@ -86,6 +86,17 @@ pub fn block(report: &Report) -> String {
         }
         push_more(&mut text, report.starved_total);
     }
+    for (label, parts) in [
+        ("before", words::before_arrival(report).into_iter().collect()),
+        ("count", words::counters(report)),
+        ("queues", words::queues(report)),
+    ] {
+        let rest = more(parts.len() as u64, ROWS);
+        for (index, part) in parts.iter().take(ROWS).chain(&rest).enumerate() {
+            let label = if index == 0 { label } else { "" };
+            push(&mut text, &format!("  {label:6} {}", fit(part, WIDTH - 9)));
+        }
+    }
     for part in words::losses(&report.losses) {
         push(&mut text, &format!("  not recorded: {part}"));
     }
@@ -136,6 +147,11 @@ mod tests {
     #[test]
     fn block_of_many_drops_with_losses() {
         insta::assert_snapshot!(Blocks::default().next(&sample::many_drops()));
+    }
+
+    #[test]
+    fn block_of_losses_without_an_event() {
+        insta::assert_snapshot!(block(&sample::silent_losses()));
     }
 
     #[test]

@@ -264,6 +264,14 @@ fn books(report: &Report, theme: Theme, columns: usize) -> Lines {
             }
         }
     }
+    for (label, parts) in [
+        ("", words::before_arrival(report).into_iter().collect()),
+        ("counted: ", words::counters(report)),
+        ("waiting: ", words::queues(report)),
+    ] {
+        let line = headed(label, &parts, columns);
+        lines.extend(line.map(|line| paint(theme, &line, theme.warning())));
+    }
     lines
 }
 
@@ -272,6 +280,7 @@ fn verdict(report: &Report, view: &mut ViewState, columns: usize, room: usize) -
     let theme = view.theme;
     let mut page = details::Page::default();
     details::verdicts(&mut page, report, None);
+    details::told(&mut page, report, columns);
     page.section("Not seen", Kind::Text, words::not_seen(report));
     page.section("Not recorded", Kind::Text, words::losses(&report.losses));
     let all = broken(&page.into_lines(), theme, columns);

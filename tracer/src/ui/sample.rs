@@ -1,12 +1,19 @@
 //! Reports to show in tests.
 
 use crate::report::{
-    Capability, CapabilityState, Class, Confidence, Drop, Evidence, Flow, Kernel, Ledger, Losses, Rates,
-    Report, SCHEMA, SCHEMA_VERSION, Schema, Verdict, Where, Window,
+    Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow, Kernel,
+    Ledger, Losses, Queue, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema, Source, Verdict, Where, Window,
 };
 
-pub(crate) fn all() -> [Report; 5] {
-    [nothing(), healthy(), incident(), data_path(), many_drops()]
+pub(crate) fn all() -> [Report; 6] {
+    [
+        nothing(),
+        healthy(),
+        incident(),
+        data_path(),
+        many_drops(),
+        silent_losses(),
+    ]
 }
 
 fn text(text: &str) -> String {
@@ -367,6 +374,89 @@ pub(crate) fn data_path() -> Report {
 }
 
 /// A busy node with several namespaces where much is dropped and not all could be recorded.
+/// A process that does not accept, another one that does not read, and a device that has no room.
+pub(crate) fn silent_losses() -> Report {
+    let counter = |source, name: &str, device: &str, packets, kind, said: &str| Counter {
+        name: text(name),
+        source,
+        netns: text("host:4026531840"),
+        device: text(device),
+        packets,
+        rate: 12.5,
+        class: Class::Resource,
+        kind,
+        text: text(said),
+    };
+    let queue = Queue {
+        protocol: text("tcp"),
+        local: text("10.10.0.2:80"),
+        remote: text("::"),
+        netns: text("host:4026531840"),
+        state: text("LISTEN"),
+        pid: 77,
+        command: text("nginx"),
+        unit: text("nginx.service"),
+        waiting: 129,
+        limit: Some(128),
+        full: true,
+        drops: Some(1_204),
+        age: 84.0,
+    };
+    let mut drops = healthy().drops;
+    drops.insert(
+        0,
+        drop("accept_queue_full", "", Class::Resource, 1_204, 12.5, true),
+    );
+    Report {
+        drops,
+        counters: vec![
+            counter(
+                Source::Netstat,
+                "TcpExtListenOverflows",
+                "",
+                1_204,
+                CounterKind::Moves,
+                "the accept queue of a listener was full: the process does not accept",
+            ),
+            counter(
+                Source::Device,
+                "rx_missed_errors",
+                "eth0",
+                88_102,
+                CounterKind::Before,
+                "the device had no buffer for the packet",
+            ),
+            counter(
+                Source::Snmp,
+                "UdpRcvbufErrors",
+                "",
+                31,
+                CounterKind::Evented,
+                "the receive queue of a socket was full: the process reads too slowly",
+            ),
+        ],
+        lost_before_arrival: 88_102,
+        queues: vec![
+            queue.clone(),
+            Queue {
+                protocol: text("udp"),
+                local: text("10.10.0.2:53"),
+                state: text("UNCONN"),
+                pid: 0,
+                command: text(""),
+                unit: text(""),
+                waiting: 212_992,
+                limit: None,
+                full: false,
+                drops: Some(31),
+                age: 12.0,
+                ..queue
+            },
+        ],
+        ..healthy()
+    }
+}
+
 pub(crate) fn many_drops() -> Report {
     let mut drops = vec![
         drop(

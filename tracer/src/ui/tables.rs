@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::format::{brief, bytes, clean, count, fit, rate};
 use super::table::{Column, Kind, LUXURY, Set, Table};
 use super::words;
-use crate::report::{Class, Drop, Flow};
+use crate::report::{Class, Counter, Drop, Flow, Queue};
 
 /// A class of drops, in a word.
 #[must_use]
@@ -91,6 +91,69 @@ pub fn drops(drops: &[&Drop], room: usize) -> Set {
         }
         row.push(namespace(&drop.netns).to_owned());
         table.row(row);
+    }
+    table.set(room)
+}
+
+/// Counters, one a row, in at most `room` columns.
+#[must_use]
+pub fn counters(counters: &[Counter], room: usize) -> Set {
+    let netns = several(counters.iter().map(|counter| counter.netns.as_str()));
+    let mut columns = vec![
+        Column::new("counter", Kind::Ends(20), 0),
+        Column::new("packets", Kind::Number, 0),
+        Column::new("rate", Kind::Number, 0),
+        Column::new("class", Kind::Text(8), 2),
+        Column::new("books", Kind::Text(10), 1),
+        Column::new("dev", Kind::Ends(6), 3),
+        Column::new("what it says", Kind::Text(24), 4),
+    ];
+    if netns {
+        columns.push(Column::new("netns", Kind::Ends(8), 5));
+    }
+    let mut table = Table::new(columns);
+    for counter in counters {
+        table.row([
+            counter.name.clone(),
+            count(counter.packets),
+            rate(counter.rate),
+            class(counter.class).to_owned(),
+            words::counter_kind(counter.kind).to_owned(),
+            counter.device.clone(),
+            counter.text.clone(),
+            namespace(&counter.netns).to_owned(),
+        ]);
+    }
+    table.set(room)
+}
+
+/// Sockets in which something waits, one a row, in at most `room` columns.
+#[must_use]
+pub fn queues(queues: &[&Queue], room: usize) -> Set {
+    let mut columns = vec![
+        Column::new("socket", Kind::Ends(20), 0),
+        Column::new("owner", Kind::Text(12), 1),
+        Column::new("waiting", Kind::Text(12), 0),
+        Column::new("for", Kind::Number, 0),
+        Column::new("dropped", Kind::Number, 2),
+        Column::new("state", Kind::Text(6), 3),
+        Column::new("unit", Kind::Ends(14), 4),
+    ];
+    if several(queues.iter().map(|queue| queue.netns.as_str())) {
+        columns.push(Column::new("netns", Kind::Ends(8), 5));
+    }
+    let mut table = Table::new(columns);
+    for queue in queues {
+        table.row([
+            format!("{} {}", queue.protocol, queue.local),
+            words::process(&queue.command, queue.pid, &queue.unit),
+            words::waiting(queue),
+            brief(queue.age),
+            queue.drops.map_or("-".to_owned(), count),
+            queue.state.clone(),
+            queue.unit.clone(),
+            namespace(&queue.netns).to_owned(),
+        ]);
     }
     table.set(room)
 }

@@ -2,7 +2,7 @@
 
 use super::details::{self, INDENT, Kind, Line, Page, more};
 use super::format::wrap;
-use super::{ledger, tables};
+use super::{ledger, tables, words};
 use crate::report::{Flow, Report};
 
 /// Columns that sentences are broken at and tables are fitted to; commands are as wide as they are.
@@ -42,6 +42,9 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
     // Beside one another, as on the screen, or below one another where there is no room.
     let books = ledger::across(report, inner).map_or_else(|| ledger::down(report), Vec::from);
     page.section("Ledger, in packets", Kind::Verbatim, books);
+    if let Some(before) = words::before_arrival(report) {
+        page.line(Kind::Text, format!("  {before}"));
+    }
 
     let order = tables::in_order(&report.drops);
     let shown = &order[..order.len().min(DROPS)];
@@ -55,6 +58,8 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
             .chain(drops.rows)
             .chain(more(order.len() as u64, DROPS)),
     );
+
+    details::told(&mut page, report, room);
 
     let told = |flow: &&Flow| report.verdicts.iter().any(|one| one.flows.contains(*flow));
     let others: Vec<Flow> = report
@@ -99,6 +104,11 @@ mod tests {
     #[test]
     fn page_of_many_drops_with_losses() {
         insta::assert_snapshot!(page(&sample::many_drops()));
+    }
+
+    #[test]
+    fn page_of_losses_without_an_event() {
+        insta::assert_snapshot!(page(&sample::silent_losses()));
     }
 
     #[test]

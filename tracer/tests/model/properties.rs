@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tracer::event::{
-    Body, Capability, CapabilityState, Device, Entry, EntryKey, Event, Example, Fate, FlowCount, FlowKey,
-    Location, Losses, Namespace, Origin, Owner, Protocol, Socket, SocketState, Start,
+    Body, Capability, CapabilityState, Counter, CounterKey, Device, Entry, EntryKey, Event, Example, Fate,
+    FlowCount, FlowKey, Location, Losses, Namespace, Origin, Owner, Protocol, Queue, Socket, SocketState,
+    Source, Start,
 };
 use tracer::filter::Filter;
 
@@ -64,6 +65,7 @@ fn location() -> impl Strategy<Value = Location> {
         Just("ip_error"),
         Just("udp_destruct_common"),
         Just("arp_process"),
+        Just("tcp_rcv_state_process"),
         Just("")
     ];
     (symbol, 0..3_u32).prop_map(|(symbol, offset)| Location {
@@ -206,6 +208,29 @@ fn body() -> BoxedStrategy<Body> {
                 addresses,
                 over: Vec::new(),
             })
+        ),
+        2 => (netns(), 0..3_u32, 0..5_usize, count()).prop_map(|(netns, device, name, grown)| {
+            let (source, name) = [
+                (Source::Netstat, "TcpExtListenDrops"),
+                (Source::Netstat, "TcpExtListenOverflows"),
+                (Source::Device, "rx_dropped"),
+                (Source::Ethtool, "rx0_drops"),
+                (Source::Snmp, "UdpNoPorts"),
+            ][name];
+            let device = if source == Source::Netstat { 0 } else { device };
+            let key = CounterKey { netns, source, device, name: name.to_owned() };
+            Body::Counter(Counter { key, grown })
+        }),
+        1 => (flow(), state(), 0..3_u32, proptest::option::of(0..3_u32), owner()).prop_map(
+            |(flow, state, waiting, limit, owner)| Body::Queue(Box::new(Queue {
+                flow,
+                state,
+                inode: 0,
+                waiting,
+                limit,
+                drops: limit,
+                owner,
+            }))
         ),
         1 => count().prop_map(|n| Body::Losses(Losses { flows_full: n, ..Losses::default() })),
         1 => any::<bool>().prop_map(|there| Body::Capability(Capability {

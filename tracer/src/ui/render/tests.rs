@@ -54,6 +54,9 @@ snapshots! {
     many_drops_200x50: many_drops, 200 x 50;
     many_drops_20x5: many_drops, 20 x 5;
     nothing_80x24: nothing, 80 x 24;
+    silent_losses_80x24: silent_losses, 80 x 24;
+    silent_losses_200x50: silent_losses, 200 x 50;
+    silent_losses_20x5: silent_losses, 20 x 5;
 }
 
 fn pressed(keys: &[KeyCode], report: &Report, size: (u16, u16)) -> String {
