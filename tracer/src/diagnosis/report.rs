@@ -70,7 +70,7 @@ pub fn report(model: &Model, most: usize) -> Report {
         verdicts: found,
         drops: drops(model),
         counters: told::counters(model),
-        lost_before_arrival: model.counters().lost_before_arrival(model.books()),
+        lost_before_arrival: model.counters().lost_before_arrival(model.books(), model.node()),
         queues: told::queues(model, most),
         starved,
         starved_total,

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use super::books::Books;
+use super::books::{Books, in_ledger};
 use super::ends;
 use super::growth::{History, growth};
+use super::node::Node;
 use crate::event::{Counter, CounterKey, Fate, Source};
 use crate::report::{Class, CounterKind};
 
@@ -296,8 +297,8 @@ impl Counters {
 
     /// Packets that devices and their drivers lost before they arrived. What counters have in common cannot be known:
     /// of each device it is the sum of what all devices count, or what its driver counts most of, whichever is more,
-    /// less what has been told as a drop. So it is no more than a lower bound.
-    pub(crate) fn lost_before_arrival(&self, books: &Books) -> u64 {
+    /// less the drops of it that are in the ledger. So it is no more than a lower bound.
+    pub(crate) fn lost_before_arrival(&self, books: &Books, node: &Node) -> u64 {
         let mut devices: BTreeMap<(u32, u32), Device> = BTreeMap::new();
         for (key, counted) in self.iter() {
             if meaning(key.source, &key.name).is_some_and(|meaning| meaning.kind == CounterKind::Before) {
@@ -308,7 +309,7 @@ impl Counters {
             }
         }
         for (key, line) in books.lines() {
-            if key.fate == Fate::Dropped && ends::counted_by_device(key) {
+            if key.fate == Fate::Dropped && ends::counted_by_device(key) && in_ledger(node, key).is_some() {
                 let index = if key.iif == 0 { key.device } else { key.iif };
                 if let Some(device) = devices.get_mut(&(key.netns, index)) {
                     device.told = device.told.saturating_add(line.packets);
@@ -326,8 +327,10 @@ struct Device {
     dropped: u64,
     missed: u64,
     fifo: u64,
-    /// What its driver counts, the same for all queues under one name.
+    /// What its driver counts, the same of all queues under one name: `rx#_drops`. Their sum may be there too, as
+    /// `rx_drops`.
     driver: BTreeMap<String, u64>,
+    /// Drops of it that are in the ledger.
     told: u64,
 }
 
@@ -339,7 +342,8 @@ impl Device {
             (Source::Device, "rx_missed_errors") => self.missed = grown,
             (Source::Device, "rx_fifo_errors") => self.fifo = grown,
             (Source::Ethtool, name) => {
-                let name = name.chars().filter(|c| !c.is_ascii_digit()).collect();
+                let digits = |c: char| if c.is_ascii_digit() { '#' } else { c };
+                let name = name.chars().map(digits).collect();
                 let sum = self.driver.entry(name).or_default();
                 *sum = sum.saturating_add(grown);
             }

@@ -274,7 +274,7 @@ impl Row {
 impl Row {
     /// What waits in this row's socket, if anything does.
     fn queue(&self, socket: &Socket) -> Option<Queue> {
-        (self.waiting > 0).then(|| Queue {
+        (self.waiting > 0).then_some(Queue {
             flow: socket.flow,
             state: socket.state,
             inode: socket.inode,

@@ -140,6 +140,7 @@ fn what_is_lost_before_arrival_is_told_once_and_beside_the_ledger() {
         // The same packets under other names.
         (Source::Ethtool, "rx0_xdp_drops", 10),
         (Source::Ethtool, "rx1_xdp_drops", 20),
+        (Source::Ethtool, "rx_xdp_drops", 30),
         (Source::Ethtool, "rx0_drops", 9),
         (Source::Ethtool, "tx0_drops", 900),
     ] {
@@ -159,8 +160,14 @@ fn what_is_lost_before_arrival_is_told_once_and_beside_the_ledger() {
     story.say(counter(Source::Ethtool, ETH0, "rx1_xdp_drops", 60));
     story.idle(1);
     assert_eq!(story.report().lost_before_arrival, 70);
-    // What an event told is no arrival's loss any more.
-    story.add(drop("CPU_BACKLOG", "enqueue_to_backlog", Protocol::Udp), 30);
+    // What an event told outside of the ledger is in no column all the same, and what is in one is told there.
+    let backlog = drop("CPU_BACKLOG", "enqueue_to_backlog", Protocol::Udp);
+    let outside = tracer::event::EntryKey {
+        incoming: false,
+        ..backlog.clone()
+    };
+    story.add(outside, 50);
+    story.add(backlog, 30);
     story.idle(1);
     assert_eq!(story.report().lost_before_arrival, 40);
 }

@@ -174,7 +174,7 @@ impl Counters {
             self.known.insert(key, known);
             return None;
         };
-        known.becomes(value.value).then(|| Counter {
+        known.becomes(value.value).then_some(Counter {
             grown: known.grown,
             key,
         })
