@@ -110,18 +110,25 @@ impl Counters {
         }
         self.visits = self.visits.wrapping_add(1);
         let (text, conntrack) = (&mut self.text, self.conntrack);
-        let (values, unread) = netns.enter(|| read(text, devices, machine, conntrack))?;
+        let Reading {
+            values,
+            unread,
+            whole,
+        } = netns.enter(|| read(text, devices, machine, conntrack))?;
         for unread in unread {
             if !self.unread.contains(&unread) {
                 self.unread.push(unread);
             }
         }
         let netns = netns.inode();
-        self.visited.insert(netns);
-        Ok(values
+        let told = values
             .into_iter()
             .filter_map(|value| self.told(netns, value))
-            .collect())
+            .collect();
+        if whole {
+            self.visited.insert(netns);
+        }
+        Ok(told)
     }
 
     /// Whether this namespace has been visited.
@@ -166,14 +173,21 @@ impl Counters {
             device: value.device,
             name: value.name,
         };
-        let Some(known) = self.known.get_mut(&key) else {
-            let known = Known {
-                value: value.value,
-                grown: 0,
-            };
-            self.known.insert(key, known);
+        // Nearly all of them are 0 in nearly all namespaces, and are not kept: of one that a namespace had at its first
+        // visit, and that is not known, that is known.
+        let from_zero = matches!(key.source, Source::Snmp | Source::Snmp6 | Source::Netstat);
+        if from_zero && value.value == 0 && !self.known.contains_key(&key) {
             return None;
+        }
+        let began = if from_zero && self.visited.contains(&netns) {
+            0
+        } else {
+            value.value
         };
+        let known = self.known.entry(key.clone()).or_insert(Known {
+            value: began,
+            grown: 0,
+        });
         known.becomes(value.value).then_some(Counter {
             grown: known.grown,
             key,
@@ -181,21 +195,34 @@ impl Counters {
     }
 }
 
-/// Reads all sources in the namespace of this thread, and says a sentence of each that cannot be read.
-fn read(text: &mut String, devices: &[Device], machine: bool, conntrack: bool) -> (Vec<Value>, Vec<String>) {
+/// What a visit found.
+struct Reading {
+    values: Vec<Value>,
+    /// A sentence of each source that cannot be read.
+    unread: Vec<String>,
+    /// All that a namespace has without devices and modules could be read.
+    whole: bool,
+}
+
+/// Reads all sources in the namespace of this thread.
+fn read(text: &mut String, devices: &[Device], machine: bool, conntrack: bool) -> Reading {
     let mut values = Vec::new();
-    let mut unread = Vec::new();
-    let mut note = |result: Result<(), String>| unread.extend(result.err());
-    note(proc::read(text, machine, &mut values));
+    let proc = proc::read(text, machine, &mut values);
+    let whole = proc.is_ok();
+    let mut unread = Vec::from_iter(proc.err());
     for device in devices {
-        note(device::read(device.index, &mut values));
-        note(ethtool::read(device, &mut values));
+        unread.extend(device::read(device.index, &mut values).err());
+        unread.extend(ethtool::read(device, &mut values).err());
     }
     if conntrack {
-        note(conntrack::read(&mut values));
+        unread.extend(conntrack::read(&mut values).err());
     }
     values.retain(|value| is_told(&value.name));
-    (values, unread)
+    Reading {
+        values,
+        unread,
+        whole,
+    }
 }
 
 #[cfg(test)]
@@ -235,6 +262,28 @@ mod tests {
     }
 
     #[test]
+    fn counting_begins_at_the_first_look() {
+        let value = |device, name: &str, value| Value {
+            source: if device == 0 { Source::Snmp } else { Source::Device },
+            device,
+            name: name.to_owned(),
+            value,
+        };
+        let mut counters = Counters::default();
+        let grown = |counters: &mut Counters, value| counters.told(7, value).map(|counter| counter.grown);
+        assert_eq!(grown(&mut counters, value(0, "a_drops", 5)), None);
+        assert_eq!(grown(&mut counters, value(0, "b_drops", 0)), None);
+        counters.visited.insert(7);
+        assert_eq!(grown(&mut counters, value(0, "a_drops", 6)), Some(1));
+        assert_eq!(grown(&mut counters, value(0, "b_drops", 3)), Some(3), "it was 0");
+        assert_eq!(grown(&mut counters, value(0, "b_drops", 0)), None, "begun anew");
+        assert_eq!(grown(&mut counters, value(0, "b_drops", 1)), Some(4));
+        // A device may come later, with what it had counted before.
+        assert_eq!(grown(&mut counters, value(2, "a_drops", 9)), None);
+        assert_eq!(grown(&mut counters, value(2, "a_drops", 11)), Some(2));
+    }
+
+    #[test]
     fn this_namespace_is_read() {
         let here = Netns::current().unwrap();
         let mut counters = Counters::default();
@@ -243,14 +292,8 @@ mod tests {
             [],
             "the first look is where counting begins"
         );
-        assert!(
-            counters
-                .known
-                .keys()
-                .any(|key| key.name == "TcpExtListenOverflows")
-        );
-        assert!(counters.known.keys().any(|key| key.name == "softnet_dropped"));
+        assert!(counters.knows(&here));
         counters.keep(&[]);
-        assert!(counters.known.is_empty());
+        assert!(counters.known.is_empty() && !counters.knows(&here));
     }
 }
