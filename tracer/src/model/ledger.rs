@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::books::{Books, in_ledger};
+use super::books::{Books, Line, in_ledger};
 use super::ends;
 use super::node::Node;
 use super::queues::Queues;
 use crate::event::{Fate, Protocol};
-use crate::report::Ledger;
+use crate::report::{Bytes, Ledger};
 
 /// No column exceeds this, so that the residual of any recording, damaged or not, can be told exactly.
 const LIMIT: u64 = 1 << 60;
@@ -15,13 +15,13 @@ const LIMIT: u64 = 1 << 60;
 /// Datagrams of these protocols wait in queues that are told.
 const QUEUED: [Protocol; 3] = [Protocol::Icmp, Protocol::Udp, Protocol::Icmp6];
 
-/// The ledger of a namespace and the bytes that arrived.
+/// The ledger of a namespace in packets and in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     /// Packets.
     pub ledger: Ledger,
-    /// Bytes of the arrivals.
-    pub arrived_bytes: u64,
+    /// Bytes.
+    pub bytes: Bytes,
 }
 
 impl Totals {
@@ -35,21 +35,43 @@ impl Totals {
         sum.dropped = plus(sum.dropped, add.dropped);
         sum.queued = plus(sum.queued, add.queued);
         sum.unexplained = residual(sum);
-        self.arrived_bytes = plus(self.arrived_bytes, other.arrived_bytes);
+        let (sum, add) = (&mut self.bytes, &other.bytes);
+        sum.arrived = plus(sum.arrived, add.arrived);
+        sum.forwarded = plus(sum.forwarded, add.forwarded);
+        sum.answered = plus(sum.answered, add.answered);
+        sum.dropped = plus(sum.dropped, add.dropped);
+        sum.rest = rest(sum);
     }
+}
+
+/// Bytes that arrived, and are in no column whose bytes are known.
+fn rest(bytes: &Bytes) -> i64 {
+    let column = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    [bytes.forwarded, bytes.answered, bytes.dropped]
+        .into_iter()
+        .fold(column(bytes.arrived), |rest, bytes| {
+            rest.saturating_sub(column(bytes))
+        })
 }
 
 /// Sums of the lines of one namespace.
 #[derive(Debug, Default)]
 struct Tally {
     arrived: u64,
-    arrived_bytes: u64,
+    bytes: Bytes,
     matched: u64,
     dropped_after_match: u64,
     forwarded: u64,
     answered: u64,
     dropped: u64,
     datagrams: BTreeMap<Protocol, Datagrams>,
+}
+
+impl Tally {
+    fn answer(&mut self, line: &Line) {
+        self.answered = plus(self.answered, line.packets);
+        self.bytes.answered = plus(self.bytes.answered, line.bytes);
+    }
 }
 
 /// What of the lines touches the queues of one protocol.
@@ -144,7 +166,7 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
         match key.fate {
             Fate::Arrived => {
                 tally.arrived = plus(tally.arrived, line.packets);
-                tally.arrived_bytes = plus(tally.arrived_bytes, line.bytes);
+                tally.bytes.arrived = plus(tally.bytes.arrived, line.bytes);
             }
             Fate::Matched => tally.matched = plus(tally.matched, line.packets),
             Fate::Read => {
@@ -155,14 +177,18 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
                 let datagrams = tally.datagrams.entry(key.protocol).or_default();
                 datagrams.queued = plus(datagrams.queued, line.packets);
             }
-            Fate::Forwarded => tally.forwarded = plus(tally.forwarded, line.packets),
-            Fate::Consumed if ends::answered(key) => tally.answered = plus(tally.answered, line.packets),
+            Fate::Forwarded => {
+                tally.forwarded = plus(tally.forwarded, line.packets);
+                tally.bytes.forwarded = plus(tally.bytes.forwarded, line.bytes);
+            }
+            Fate::Consumed if ends::answered(key) => tally.answer(line),
             Fate::Consumed => {}
             Fate::Dropped if ends::used_up(ends::reason(key), ends::symbol(key)) => {
-                tally.answered = plus(tally.answered, line.packets);
+                tally.answer(line);
             }
             Fate::Dropped => {
                 tally.dropped = plus(tally.dropped, line.packets);
+                tally.bytes.dropped = plus(tally.bytes.dropped, line.bytes);
                 if ends::dropped_after_match(key) {
                     tally.dropped_after_match = plus(tally.dropped_after_match, line.packets);
                 }
@@ -212,10 +238,14 @@ fn close(netns: u32, tally: &Tally, queues: &Queues, sees_queues: bool) -> Total
         unexplained: 0,
     };
     ledger.unexplained = residual(&ledger);
-    Totals {
-        ledger,
-        arrived_bytes: tally.arrived_bytes,
+    let mut bytes = tally.bytes;
+    if left_out > 0 {
+        // Of those packets it is not known which they were.
+        let share = u128::from(bytes.dropped) * u128::from(ledger.dropped) / u128::from(tally.dropped.max(1));
+        bytes.dropped = u64::try_from(share).unwrap_or(LIMIT);
     }
+    bytes.rest = rest(&bytes);
+    Totals { ledger, bytes }
 }
 
 /// What arrived and was entered nowhere else.

@@ -6,9 +6,11 @@
 pub mod cgroup;
 pub mod clock;
 pub mod devices;
+pub mod names;
 pub mod namespace;
 mod netlink;
 pub mod owners;
+pub mod peers;
 pub mod preflight;
 mod proc_net;
 pub mod sockets;

@@ -4,7 +4,7 @@
 //! parsers refuse a message for one attribute of a newer kernel that they do not know.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -82,6 +82,50 @@ impl From<Errno> for Error {
     }
 }
 
+/// What tells the namespace of this thread from every other one since boot (`SO_NETNS_COOKIE`, since 5.14), 0 where the
+/// kernel does not tell.
+pub(super) fn namespace_cookie() -> u64 {
+    let Ok(socket) = open(ROUTE) else { return 0 };
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to `cookie`, which has so many.
+    let told = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if told == 0 { cookie } else { 0 }
+}
+
+/// Asks a question that has one answer in the namespace of this thread, and reads its body with `parse`.
+///
+/// # Errors
+/// Where netlink does not work, or the kernel refuses.
+pub(super) fn ask<T>(request: u16, body: &[u8], parse: impl Fn(&[u8]) -> Option<T>) -> Result<T, Error> {
+    let socket = open(ROUTE)?;
+    let malformed = || Error::Malformed { request };
+    let message = message(request, NLM_F_REQUEST, body).ok_or_else(malformed)?;
+    send(&socket, &message, SendFlags::empty())?;
+    let mut buffer = [0; 1024];
+    let (_, received) = rustix::io::retry_on_intr(|| recv(&socket, &mut buffer[..], RecvFlags::TRUNC))?;
+    let (answer, _) = buffer
+        .get(..received)
+        .and_then(Message::split)
+        .ok_or_else(malformed)?;
+    if answer.kind == NLMSG_ERROR {
+        let code = i32_at(answer.body, 0).unwrap_or(0).saturating_neg();
+        return Err(Error::Refused {
+            request,
+            source: io::Error::from_raw_os_error(code),
+        });
+    }
+    parse(answer.body).ok_or_else(malformed)
+}
+
 /// Asks for a whole list in the namespace of this thread, and reads each message's body with `parse`,
 /// which gives `None` where the body is too short to be what it should.
 ///
@@ -113,7 +157,7 @@ fn attempt<T>(
     let malformed = || Error::Malformed { request };
     send(
         &socket,
-        &message(request, body).ok_or_else(malformed)?,
+        &message(request, NLM_F_REQUEST | NLM_F_DUMP, body).ok_or_else(malformed)?,
         SendFlags::empty(),
     )?;
     let mut buffer = vec![0; BUFFER];
@@ -165,12 +209,12 @@ fn open(protocol: Option<Protocol>) -> Result<OwnedFd, Error> {
     Ok(socket)
 }
 
-/// A request for a list; `None` for a body beyond 4 GiB.
-fn message(request: u16, body: &[u8]) -> Option<Vec<u8>> {
+/// A request; `None` for a body beyond 4 GiB.
+fn message(request: u16, flags: u16, body: &[u8]) -> Option<Vec<u8>> {
     let mut message = Vec::with_capacity(HEADER + body.len());
     message.extend(u32::try_from(HEADER + body.len()).ok()?.to_ne_bytes());
     message.extend(request.to_ne_bytes());
-    message.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
     // Sequence number and port: each socket asks once.
     message.extend([0; 8]);
     message.extend(body);
@@ -273,7 +317,7 @@ mod tests {
 
     #[test]
     fn damaged_messages_are_refused() {
-        let good = message(18, &[7; 5]).unwrap();
+        let good = message(18, NLM_F_REQUEST, &[7; 5]).unwrap();
         let (read, rest) = Message::split(&good).unwrap();
         assert_eq!((read.kind, read.body, rest), (18, &[7; 5][..], &[][..]));
         for length in 0..good.len() {

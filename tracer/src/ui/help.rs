@@ -17,6 +17,7 @@ pub fn page(report: &Report) -> Vec<Line> {
         [
             "q, Ctrl-C   quit; the tracer leaves nothing behind",
             "v, Enter    the verdicts in full: evidence, checks, remedies",
+            "n           the books of each network namespace",
             "Tab         which table the arrows scroll (marked >)",
             "arrows, j k PgUp PgDn Home End   scroll",
             "p, space    pause the screen; counting goes on",
@@ -52,6 +53,14 @@ pub fn page(report: &Report) -> Vec<Line> {
          table.",
             "sock: the kernel had already found the socket that the packet was for.",
             "way: in = part of the ledger; inner = by another device, or no loss: it had done its work; out = was being sent.",
+        ],
+    );
+    page.section(
+        "Network namespaces",
+        Kind::Text,
+        [
+            "node: its books are those above. pod: its devices are linked to another namespace; what arrives by them is \
+         in books of its own. lost: was forwarded to it and did not come.",
         ],
     );
     page.section(

@@ -1,8 +1,8 @@
 //! Reports to show in tests.
 
 use crate::report::{
-    Capability, CapabilityState, Class, Confidence, Drop, Evidence, Flow, Kernel, Ledger, Losses, Rates,
-    Report, SCHEMA, SCHEMA_VERSION, Schema, Verdict, Where, Window,
+    Bytes, Capability, CapabilityState, Class, Confidence, Drop, Evidence, Flow, Kernel, Ledger, Losses,
+    Rates, Report, SCHEMA, SCHEMA_VERSION, Schema, Verdict, Where, Window,
 };
 
 pub(crate) fn all() -> [Report; 5] {
@@ -53,8 +53,11 @@ pub(crate) fn nothing() -> Report {
         .map(|name| capability(name, CapabilityState::Available, ""))
         .to_vec(),
         ledger: Ledger::default(),
+        bytes: Bytes::default(),
         rates: Rates::default(),
         uplinks: texts(["eth0"]),
+        namespaces: vec![],
+        namespaces_total: 0,
         place: Where::Unknown,
         verdicts: vec![],
         drops: vec![],
@@ -141,6 +144,9 @@ pub(crate) fn starved_flow() -> Flow {
         sent: 31,
         arrived: 1_212,
         delivered: 0,
+        matched: 0,
+        queued: 0,
+        read: 0,
         dropped: 1_212,
         retransmitted: 27,
         last_drop: text("NOT_SPECIFIED ip_forward+0x1c4"),
@@ -162,6 +168,9 @@ pub(crate) fn incident() -> Report {
         sent: 7,
         arrived: 7,
         delivered: 0,
+        matched: 0,
+        queued: 0,
+        read: 0,
         dropped: 7,
         retransmitted: 6,
         starved_seconds: 63.4,
@@ -179,6 +188,9 @@ pub(crate) fn incident() -> Report {
         sent: 4,
         arrived: 4,
         delivered: 0,
+        matched: 0,
+        queued: 0,
+        read: 0,
         dropped: 4,
         retransmitted: 0,
         last_drop: text("NEIGH_FAILED neigh_invalidate+0x11e"),

@@ -205,6 +205,8 @@ fn body() -> BoxedStrategy<Body> {
                 uplink,
                 addresses,
                 over: Vec::new(),
+                assumed: false,
+                peer: None,
             })
         ),
         1 => count().prop_map(|n| Body::Losses(Losses { flows_full: n, ..Losses::default() })),
@@ -219,7 +221,7 @@ fn body() -> BoxedStrategy<Body> {
             host: String::new(),
             boot_id: String::new(),
             wall_offset,
-            namespaces: vec![Namespace { inode: 1, name: "host".to_owned() }],
+            namespaces: vec![Namespace { inode: 1, name: "host".to_owned(), ..Namespace::default() }],
         })),
         1 => Just(Body::Stop),
     ]
