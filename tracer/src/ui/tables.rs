@@ -311,7 +311,7 @@ pub fn namespaces(namespaces: &[Namespace], room: usize) -> Namespaces {
     }
 }
 
-/// `  pod, uplink eth0, redis[99] of cri-1.scope; 120 forwarded to it, 118 arrived; ended 06:14:07 UTC`
+/// `  ended 06:14:07 UTC, pod, by eth0, 120 forwarded to it, 118 came, redis[99] cri-1.scope`
 fn what(one: &Namespace) -> String {
     let mut parts = vec![match one.role {
         Role::Node => "node".to_owned(),
@@ -322,6 +322,13 @@ fn what(one: &Namespace) -> String {
         [] => {}
         uplinks => parts.push(format!("by {}", uplinks.join(" "))),
     }
+    if let Some(followed) = &one.followed {
+        parts.push(format!(
+            "{} forwarded to it, {} came",
+            count(followed.forwarded),
+            count(followed.arrived)
+        ));
+    }
     let place = if one.unit.is_empty() {
         one.cgroup.rsplit('/').next().unwrap_or_default()
     } else {
@@ -329,13 +336,6 @@ fn what(one: &Namespace) -> String {
     };
     if one.pid != 0 {
         parts.push(format!("{}[{}] {place}", one.command, one.pid).trim().to_owned());
-    }
-    if let Some(followed) = &one.followed {
-        parts.push(format!(
-            "{} forwarded to it, {} came",
-            count(followed.forwarded),
-            count(followed.arrived)
-        ));
     }
     if let Some(ended) = &one.ended {
         parts.insert(0, format!("ended {} UTC", time_of_day(ended)));
