@@ -13,6 +13,8 @@ pub const SCHEMA: &str = "tracer.report";
 /// Version of the contract: raised when a member changes its meaning or goes away.
 pub const SCHEMA_VERSION: u32 = 1;
 
+/// Namespaces that a report has at most.
+pub const NAMESPACES: usize = 1000;
 /// Flows that one list of a report has at most.
 pub const FLOWS: usize = 100;
 
@@ -27,12 +29,20 @@ pub struct Report {
     pub kernel: Kernel,
     /// What the tracer can see, and what it cannot and why.
     pub capabilities: Vec<Capability>,
-    /// The books of all uplinks of the watched namespaces, in packets since the start.
+    /// The books of the node, in packets since the start: of its uplinks. What is forwarded to a pod's namespace is
+    /// entered as forwarded here, and once more in that one's own books, see `namespaces`.
     pub ledger: Ledger,
+    /// The same in bytes, as far as they are known.
+    pub bytes: Bytes,
     /// The same per second, over the last seconds.
     pub rates: Rates,
     /// Devices whose arrivals are in the ledger.
     pub uplinks: Vec<String>,
+    /// The books of each namespace where something arrived or ended, where several are or were watched: the node's
+    /// own first, then by what arrived, at most 1000.
+    pub namespaces: Vec<Namespace>,
+    /// How many there are, also those for which `namespaces` has no room.
+    pub namespaces_total: u64,
     /// Where the fault is.
     #[serde(rename = "where")]
     pub place: Where,
@@ -143,6 +153,78 @@ pub struct Ledger {
     pub unexplained: i64,
 }
 
+/// A ledger in bytes, from the network header on. The kernel does not tell the bytes of what is matched or queued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Bytes {
+    /// Bytes of what arrived.
+    pub arrived: u64,
+    /// Bytes of what was forwarded, as it left.
+    pub forwarded: u64,
+    /// Bytes of what was answered.
+    pub answered: u64,
+    /// Bytes of what was dropped.
+    pub dropped: u64,
+    /// What of `arrived` the others leave: delivered, queued and unexplained together. Negative where packets grew on
+    /// their way or were entered twice.
+    pub rest: i64,
+}
+
+/// What a network namespace is to the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Its uplinks are the node's: its books are part of the report's ledger.
+    Node,
+    /// A device of it is linked to one in another namespace, as those of pods and containers are.
+    Pod,
+    /// Neither.
+    Other,
+}
+
+/// A network namespace and its books.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Namespace {
+    /// What it is called: `host`, a name of `ip netns`, a path, or `pid:PID COMMAND`.
+    pub name: String,
+    /// Its inode. The kernel gives that of one that has ended to the next.
+    pub inode: u32,
+    /// What it is to the node.
+    pub role: Role,
+    /// When it was found no more, UTC, RFC 3339; `null` for one that is there.
+    pub ended: Option<String>,
+    /// Its devices whose arrivals are in its ledger.
+    pub uplinks: Vec<String>,
+    /// Process id of one that lives in it, 0 where none is known and for the tracer's own.
+    pub pid: u32,
+    /// Command of that process, empty where none is known.
+    pub command: String,
+    /// cgroup of that process, by which a container or pod is known; empty where none is known.
+    pub cgroup: String,
+    /// systemd unit of that process, empty where none is known.
+    pub unit: String,
+    /// Its books, in packets.
+    pub ledger: Ledger,
+    /// The same in bytes.
+    pub bytes: Bytes,
+    /// The same per second, over the last seconds.
+    pub rates: Rates,
+    /// What was handed to it by the namespaces that its devices are linked to; `null` where nothing was, or it is not
+    /// known by which devices.
+    pub followed: Option<Followed>,
+}
+
+/// What was handed from one namespace to another by a virtual pair of devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Followed {
+    /// Packets that left by the other ends of its pairs, and had arrived there before.
+    pub forwarded: u64,
+    /// Packets that arrived by its own ends: also those that the other namespace sent itself.
+    pub arrived: u64,
+    /// What of the forwarded did not arrive, protocol by protocol. What the other namespace sends itself by the same
+    /// protocol makes up for it: at least so many were lost, but for those that are on their way.
+    pub lost_on_the_way: u64,
+}
+
 /// The ledger's columns in packets per second, with bytes for the arrivals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the columns of Ledger, per second")]
@@ -244,7 +326,7 @@ pub struct Drop {
     pub socket_found: bool,
     /// They had arrived on a device; else this node was sending them.
     pub incoming: bool,
-    /// They are part of the ledger: they arrived by an uplink, and were not already at work in a TCP socket
+    /// They are part of the report's ledger: they arrived by an uplink of the node, and were not already at work in a TCP socket
     /// that is now closed, or in the kernel itself.
     pub in_ledger: bool,
     /// Device by which they arrived, empty where none is known.
@@ -377,6 +459,13 @@ pub struct Flow {
     pub arrived: u64,
     /// Packets that reached the socket.
     pub delivered: u64,
+    /// Of TCP: segments that the kernel found the socket for.
+    pub matched: u64,
+    /// Times that data was put in the socket's receive queue. Of UDP and ICMP: datagrams.
+    pub queued: u64,
+    /// Reads by a process: of datagrams, or of TCP's buffers. Those of a socket that is not connected are counted
+    /// under its own flow, which has no peer.
+    pub read: u64,
     /// Packets that were dropped.
     pub dropped: u64,
     /// Retransmissions sent.

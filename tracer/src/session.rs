@@ -243,6 +243,8 @@ mod tests {
             uplink: true,
             addresses: Vec::new(),
             over: Vec::new(),
+            assumed: false,
+            peer: None,
         })
     }
 
@@ -287,6 +289,8 @@ mod tests {
             uplink: false,
             addresses: Vec::new(),
             over: Vec::new(),
+            assumed: false,
+            peer: None,
         });
         for body in [
             start(),

@@ -206,7 +206,7 @@ fn devices_have_addresses_and_uplinks() {
             .all(|name| by_name(name).uplink)
     );
     assert_eq!(found.notes.len(), 2, "{:?}", found.notes);
-    assert_eq!(found.capability().state, CapabilityState::Partial);
+    assert_eq!(devices::capability(&found.notes).state, CapabilityState::Partial);
 
     let named = devices::list(&netns, &["other0".to_owned(), "up0".to_owned()]).unwrap();
     let uplinks: HashSet<(u32, &str)> = named
@@ -221,11 +221,14 @@ fn devices_have_addresses_and_uplinks() {
         (netns[1].inode(), "up0"),
     ];
     assert_eq!(uplinks, HashSet::from(expected));
-    assert_eq!(named.capability().state, CapabilityState::Available);
+    assert_eq!(
+        devices::capability(&named.notes).state,
+        CapabilityState::Available
+    );
 
     let missing = ["other0".to_owned()];
     let found = devices::list(&netns[1..], &missing).unwrap();
-    let error = found.require(&missing).unwrap_err();
+    let error = devices::require(&missing, &netns[1..], &found.devices).unwrap_err();
     assert_eq!(
         error.to_string(),
         "there is no device `other0`; there are: lo, up0"
@@ -653,7 +656,7 @@ fn a_namespace_is_not_kept_alive_and_its_end_is_told() {
 
     let both = devices::list(&[Netns::current().unwrap(), netns.clone()], &[]).unwrap();
     assert!(
-        both.notes.iter().any(|note| note.contains(&named.0)),
+        both.notes.iter().any(|note| note.text.contains(&named.0)),
         "{:?}",
         both.notes
     );

@@ -53,8 +53,14 @@ enum Command {
 /// What to watch.
 #[derive(Args, Debug)]
 struct WatchArgs {
-    /// Device by which packets reach this node, beside those with a hardware parent (repeatable)
-    #[arg(long, global = true, value_name = "DEV", help_heading = "What to watch")]
+    /// Device by which packets reach this node, beside those with a hardware parent; NETNS:DEV means that of one
+    /// namespace (repeatable)
+    #[arg(
+        long,
+        global = true,
+        value_name = "[NETNS:]DEV",
+        help_heading = "What to watch"
+    )]
     uplink: Vec<String>,
     /// Network namespace to watch: a name of `ip netns`, a path, or `all` [default: the tracer's own]
     #[arg(

@@ -1,5 +1,7 @@
 //! The picture of the model and the diagnosis that the faces show.
 
+mod namespaces;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -11,8 +13,8 @@ use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
 use crate::model::counters::{LISTEN_DROPS, LISTEN_OVERFLOWS};
 use crate::model::flows::Flow as Counted;
-use crate::model::growth::{rate, span};
-use crate::model::ledger::Silent;
+use crate::model::growth::{History, rate, span};
+use crate::model::ledger::{Silent, Totals};
 use crate::model::{class, ends};
 use crate::report::{
     Capability, Class, Confidence, Drop, Flow, Kernel, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
@@ -36,6 +38,8 @@ const NOT_OPENED: &str = "connection_not_opened";
 pub fn report(model: &Model, most: usize) -> Report {
     let found = verdicts(model, most);
     let (starved, starved_total) = starved(model, most);
+    let (namespaces, namespaces_total) = namespaces::rows(model);
+    let (totals, own) = (model.totals(), model.node().own());
     let (started, now) = (model.started(), model.now());
     let start = model.start();
     Report {
@@ -63,9 +67,16 @@ pub fn report(model: &Model, most: usize) -> Report {
             })
             .collect(),
         filter: None,
-        ledger: model.totals().ledger,
-        rates: rates(model),
-        uplinks: model.node().uplinks().map(|device| device.name.clone()).collect(),
+        ledger: totals.ledger,
+        bytes: totals.bytes,
+        rates: rates(model, model.history()),
+        uplinks: own
+            .iter()
+            .flat_map(|inode| model.node().uplinks_of(*inode))
+            .map(|device| device.name.clone())
+            .collect(),
+        namespaces,
+        namespaces_total,
         place: place(model, &found),
         verdicts: found,
         drops: drops(model),
@@ -147,7 +158,7 @@ fn verdict(model: &Model, rule: &Rule, finding: Finding, most: usize) -> Verdict
         title: rule.title.to_owned(),
         place: rule.place,
         confidence: finding.confidence,
-        explanation: finding.explanation,
+        explanation: finding.explanation + &namespaces::of_flows(model, &finding.flows),
         since: model.utc(finding.since),
         last: model.utc(finding.last),
         evidence: finding.evidence,
@@ -183,15 +194,15 @@ fn place(model: &Model, verdicts: &[Verdict]) -> Where {
     }
 }
 
-fn rates(model: &Model) -> Rates {
-    let before = model.history().before(model.now());
-    let last = model.history().last();
+fn rates(model: &Model, history: &History<Totals>) -> Rates {
+    let before = history.before(model.now());
+    let last = history.last();
     let span = span(model.started(), model.now());
     let packets = |before: u64, now: u64| rate(i128::from(before), i128::from(now), span);
     let (old, new) = (&before.ledger, &last.ledger);
     Rates {
         arrived: packets(old.arrived, new.arrived),
-        arrived_bytes: packets(before.arrived_bytes, last.arrived_bytes),
+        arrived_bytes: packets(before.bytes.arrived, last.bytes.arrived),
         delivered: packets(old.delivered, new.delivered),
         forwarded: packets(old.forwarded, new.forwarded),
         answered: packets(old.answered, new.answered),
@@ -247,6 +258,7 @@ impl Sum {
 fn drops(model: &Model) -> Vec<Drop> {
     let mut rows: BTreeMap<Row<'_>, Sum> = BTreeMap::new();
     let mut left_out = model.left_out();
+    let own = model.node().own();
     for (key, line) in model.books().lines() {
         if key.fate != Fate::Dropped || line.packets == 0 {
             continue;
@@ -279,7 +291,8 @@ fn drops(model: &Model) -> Vec<Drop> {
                 *left -= outside;
                 outside
             });
-        for (in_ledger, packets) in [(false, outside), (home.is_some(), line.packets - outside)] {
+        let inside = home.is_some_and(|netns| own.contains(&netns));
+        for (in_ledger, packets) in [(false, outside), (inside, line.packets - outside)] {
             if packets > 0 {
                 rows.entry(row(in_ledger))
                     .or_default()
@@ -450,6 +463,9 @@ fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
         sent: counted.sent,
         arrived: counted.arrived,
         delivered: counted.delivered(key.protocol),
+        matched: counted.matched,
+        queued: counted.queued,
+        read: counted.read,
         dropped: counted.dropped,
         retransmitted: counted.retransmitted,
         last_drop: counted

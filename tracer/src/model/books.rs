@@ -13,12 +13,14 @@ const UNITS: usize = 8;
 /// What has been told of a line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Line {
-    /// Packets since the start.
+    /// Packets since the start, or since its namespace's inode is that of another one.
     pub packets: u64,
     /// Their bytes.
     pub bytes: u64,
     /// Packets over the last seconds.
     pub history: History<u64>,
+    /// Packets and bytes that were told of the namespace before.
+    before: (u64, u64),
 }
 
 /// What examples have shown of a line of drops.
@@ -54,13 +56,18 @@ impl Books {
             Some(line) => line,
             None => self.lines.entry(key.clone()).or_default(),
         };
-        let grown = growth(line.packets, entry.packets);
-        line.packets = entry.packets;
-        line.bytes = entry.bytes;
-        if key.fate == Fate::Dropped {
-            line.history.push(at, entry.packets);
+        // A count that went backwards was started anew.
+        if entry.packets < line.before.0 {
+            line.before = (0, 0);
         }
-        self.matches |= key.fate == Fate::Matched && entry.packets > 0;
+        let packets = entry.packets - line.before.0;
+        let grown = growth(line.packets, packets);
+        line.packets = packets;
+        line.bytes = entry.bytes.saturating_sub(line.before.1);
+        if key.fate == Fate::Dropped {
+            line.history.push(at, packets);
+        }
+        self.matches |= key.fate == Fate::Matched && packets > 0;
         if let Some(signature) = ends::signature(key)
             && in_ledger(node, key).is_some()
         {
@@ -69,6 +76,22 @@ impl Books {
                 self.foreign.note(at, at, grown);
             }
         }
+    }
+
+    /// The inodes of these namespaces are or will be those of others: their lines begin at 0 once more.
+    pub(crate) fn begin_anew(&mut self, namespaces: &BTreeSet<u32>) {
+        let of_these = |key: &EntryKey| namespaces.contains(&key.netns);
+        for (_, line) in self.lines.iter_mut().filter(|(key, _)| of_these(key)) {
+            let (packets, bytes) = line.before;
+            *line = Line {
+                before: (
+                    packets.saturating_add(line.packets),
+                    bytes.saturating_add(line.bytes),
+                ),
+                ..Line::default()
+            };
+        }
+        self.sightings.retain(|key, _| !of_these(key));
     }
 
     /// A packet of a line was shown.
@@ -166,7 +189,7 @@ pub(crate) fn in_ledger(node: &Node, key: &EntryKey) -> Option<u32> {
         // A socket may no longer know by which device a packet came.
         || (key.iif == 0
             && (matches!(key.fate, Fate::Matched | Fate::Queued) || ends::dropped_after_match(key))
-            && node.uplinks().any(|device| device.netns == netns));
+            && node.uplinks_of(netns).next().is_some());
     let counts = match key.fate {
         Fate::Dropped => (key.incoming || key.matched) && !ends::purged_segment(key),
         _ => true,

@@ -3,7 +3,7 @@
 //! A client that gives up asks again by another port, so an unanswered request shows at the remote end that
 //! it is for, not at a flow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::clock::{MEMORY, SECOND};
@@ -169,6 +169,11 @@ impl Endpoints {
     /// The silence of this remote end, while it lasts.
     pub(crate) fn silence(&self, endpoint: &Endpoint, now: u64) -> Option<Silence> {
         self.0.get(endpoint)?.lasting(endpoint.protocol, now)
+    }
+
+    /// Forgets those of these namespaces.
+    pub(crate) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
+        self.0.retain(|endpoint, _| !namespaces.contains(&endpoint.netns));
     }
 
     /// Forgets the idle ones.

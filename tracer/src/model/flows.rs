@@ -1,6 +1,6 @@
 //! What every flow has counted, and since when it gets nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -52,8 +52,9 @@ pub(crate) struct Flow {
     dropped_as_told: u64,
     /// See [`FlowCount::life`].
     life: u32,
-    /// What it had counted in its lives before this one, where it had any.
-    earlier: Option<Box<Earlier>>,
+    /// What is to be added to its counts as they are told: what it had counted in its lives before this one, less
+    /// what it had when it began anew.
+    offset: Option<Box<Offset>>,
     /// Twins were seen.
     has_twins: bool,
     /// When it was last told to have grown.
@@ -75,16 +76,16 @@ pub(crate) struct Flow {
     pub starved: Option<u64>,
 }
 
-/// What a flow had counted when its counts began at 0 once more.
-#[derive(Clone, Copy, Debug)]
-struct Earlier {
-    arrived: u64,
-    sent: u64,
-    matched: u64,
-    queued: u64,
-    read: u64,
-    dropped: u64,
-    retransmitted: u64,
+/// What is to be added to the counts of a flow.
+#[derive(Clone, Copy, Debug, Default)]
+struct Offset {
+    arrived: i64,
+    sent: i64,
+    matched: i64,
+    queued: i64,
+    read: i64,
+    dropped: i64,
+    retransmitted: i64,
 }
 
 /// By how much a flow grew.
@@ -131,35 +132,65 @@ impl Flow {
     fn whole(&mut self, mut count: FlowCount) -> FlowCount {
         if count.life != self.life {
             self.life = count.life;
-            self.earlier = Some(Box::new(Earlier {
-                arrived: self.arrived,
-                sent: self.sent,
-                matched: self.matched,
-                queued: self.queued,
-                read: self.read,
-                dropped: self.dropped_as_told,
-                retransmitted: self.retransmitted,
-            }));
+            self.offset = Some(Box::new(self.counted()));
         }
-        if let Some(earlier) = &self.earlier {
-            for (count, earlier) in [
-                (&mut count.arrived, earlier.arrived),
-                (&mut count.sent, earlier.sent),
-                (&mut count.matched, earlier.matched),
-                (&mut count.queued, earlier.queued),
-                (&mut count.read, earlier.read),
-                (&mut count.dropped, earlier.dropped),
-                (&mut count.retransmitted, earlier.retransmitted),
+        if let Some(offset) = &self.offset {
+            for (count, offset) in [
+                (&mut count.arrived, offset.arrived),
+                (&mut count.sent, offset.sent),
+                (&mut count.matched, offset.matched),
+                (&mut count.queued, offset.queued),
+                (&mut count.read, offset.read),
+                (&mut count.dropped, offset.dropped),
+                (&mut count.retransmitted, offset.retransmitted),
             ] {
-                *count = count.saturating_add(earlier);
+                *count = count.saturating_add_signed(offset);
             }
         }
         count
     }
 
+    /// All that it has counted.
+    fn counted(&self) -> Offset {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        Offset {
+            arrived: signed(self.arrived),
+            sent: signed(self.sent),
+            matched: signed(self.matched),
+            queued: signed(self.queued),
+            read: signed(self.read),
+            dropped: signed(self.dropped_as_told),
+            retransmitted: signed(self.retransmitted),
+        }
+    }
+
+    /// Its namespace has ended, and another one may have a flow with the same key: that begins with what is told
+    /// from now on, and nothing is known of it.
+    fn begin_anew(&mut self) {
+        let (before, counted) = (
+            self.offset.as_deref().copied().unwrap_or_default(),
+            self.counted(),
+        );
+        let less = |before: i64, counted: i64| before.saturating_sub(counted);
+        *self = Self {
+            life: self.life,
+            offset: Some(Box::new(Offset {
+                arrived: less(before.arrived, counted.arrived),
+                sent: less(before.sent, counted.sent),
+                matched: less(before.matched, counted.matched),
+                queued: less(before.queued, counted.queued),
+                read: less(before.read, counted.read),
+                dropped: less(before.dropped, counted.dropped),
+                retransmitted: less(before.retransmitted, counted.retransmitted),
+            })),
+            last: self.last,
+            ..Self::default()
+        };
+    }
+
     fn update(&mut self, at: u64, count: &FlowCount) -> Growth {
         let whole;
-        let count = if count.life != self.life || self.earlier.is_some() {
+        let count = if count.life != self.life || self.offset.is_some() {
             whole = self.whole(count.clone());
             &whole
         } else {
@@ -330,6 +361,13 @@ impl Flows {
     /// As [`Self::iter`], to be changed.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&FlowKey, &mut Flow)> {
         self.flows.iter_mut().map(|(key, flow)| (key, flow.as_mut()))
+    }
+
+    /// The flows of these namespaces have ended; those that others have with their keys begin anew.
+    pub(crate) fn begin_anew(&mut self, namespaces: &BTreeSet<u32>) {
+        for (_, flow) in self.iter_mut().filter(|(key, _)| namespaces.contains(&key.netns)) {
+            flow.begin_anew();
+        }
     }
 
     /// Forgets what is idle and has no socket, where there are many.

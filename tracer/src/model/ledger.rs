@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::books::{Books, in_ledger};
+use super::books::{Books, Line, in_ledger};
 use super::counters::{Counters, LISTEN_DROPS, LISTEN_OVERFLOWS};
 use super::ends;
 use super::node::Node;
 use super::queues::Queues;
 use crate::event::{Fate, Protocol};
-use crate::report::Ledger;
+use crate::report::{Bytes, Ledger};
 
 /// No column exceeds this, so that the residual of any recording, damaged or not, can be told exactly.
 const LIMIT: u64 = 1 << 60;
@@ -16,13 +16,13 @@ const LIMIT: u64 = 1 << 60;
 /// Datagrams of these protocols wait in queues that are told.
 const QUEUED: [Protocol; 3] = [Protocol::Icmp, Protocol::Udp, Protocol::Icmp6];
 
-/// The ledger of a namespace and the bytes that arrived.
+/// The ledger of a namespace in packets and in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     /// Packets.
     pub ledger: Ledger,
-    /// Bytes of the arrivals.
-    pub arrived_bytes: u64,
+    /// Bytes.
+    pub bytes: Bytes,
     /// What of `ledger.dropped` no event told.
     pub silent: Silent,
 }
@@ -54,18 +54,33 @@ impl Totals {
         sum.dropped = plus(sum.dropped, add.dropped);
         sum.queued = plus(sum.queued, add.queued);
         sum.unexplained = residual(sum);
-        self.arrived_bytes = plus(self.arrived_bytes, other.arrived_bytes);
+        let (sum, add) = (&mut self.bytes, &other.bytes);
+        sum.arrived = plus(sum.arrived, add.arrived);
+        sum.forwarded = plus(sum.forwarded, add.forwarded);
+        sum.answered = plus(sum.answered, add.answered);
+        sum.dropped = plus(sum.dropped, add.dropped);
+        sum.rest = rest(sum);
         let (sum, add) = (&mut self.silent, &other.silent);
         sum.accept_queue_full = plus(sum.accept_queue_full, add.accept_queue_full);
         sum.not_opened = plus(sum.not_opened, add.not_opened);
     }
 }
 
+/// Bytes that arrived, and are in no column whose bytes are known.
+fn rest(bytes: &Bytes) -> i64 {
+    let column = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    [bytes.forwarded, bytes.answered, bytes.dropped]
+        .into_iter()
+        .fold(column(bytes.arrived), |rest, bytes| {
+            rest.saturating_sub(column(bytes))
+        })
+}
+
 /// Sums of the lines of one namespace.
 #[derive(Debug, Default)]
 struct Tally {
     arrived: u64,
-    arrived_bytes: u64,
+    bytes: Bytes,
     matched: u64,
     dropped_after_match: u64,
     forwarded: u64,
@@ -92,6 +107,11 @@ impl Tally {
             accept_queue_full,
             not_opened: all - accept_queue_full,
         }
+    }
+
+    fn answer(&mut self, line: &Line) {
+        self.answered = plus(self.answered, line.packets);
+        self.bytes.answered = plus(self.bytes.answered, line.bytes);
     }
 }
 
@@ -198,7 +218,7 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
         match key.fate {
             Fate::Arrived => {
                 tally.arrived = plus(tally.arrived, line.packets);
-                tally.arrived_bytes = plus(tally.arrived_bytes, line.bytes);
+                tally.bytes.arrived = plus(tally.bytes.arrived, line.bytes);
             }
             Fate::Matched => tally.matched = plus(tally.matched, line.packets),
             Fate::Read => {
@@ -209,19 +229,23 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
                 let datagrams = tally.datagrams.entry(key.protocol).or_default();
                 datagrams.queued = plus(datagrams.queued, line.packets);
             }
-            Fate::Forwarded => tally.forwarded = plus(tally.forwarded, line.packets),
+            Fate::Forwarded => {
+                tally.forwarded = plus(tally.forwarded, line.packets);
+                tally.bytes.forwarded = plus(tally.bytes.forwarded, line.bytes);
+            }
             Fate::Consumed if ends::answered(key) => {
-                tally.answered = plus(tally.answered, line.packets);
+                tally.answer(line);
                 if ends::opening(key) {
                     tally.openings = plus(tally.openings, line.packets);
                 }
             }
             Fate::Consumed => {}
             Fate::Dropped if ends::used_up(ends::reason(key), ends::symbol(key)) => {
-                tally.answered = plus(tally.answered, line.packets);
+                tally.answer(line);
             }
             Fate::Dropped => {
                 tally.dropped = plus(tally.dropped, line.packets);
+                tally.bytes.dropped = plus(tally.bytes.dropped, line.bytes);
                 if ends::dropped_after_match(key) {
                     tally.dropped_after_match = plus(tally.dropped_after_match, line.packets);
                 }
@@ -271,9 +295,17 @@ fn close(netns: u32, tally: &Tally, queues: &Queues, silent: Silent, sees_queues
         unexplained: 0,
     };
     ledger.unexplained = residual(&ledger);
+    let mut bytes = tally.bytes;
+    if left_out > 0 {
+        // Of those packets it is not known which they were.
+        let share = u128::from(bytes.dropped) * u128::from(tally.dropped.saturating_sub(left_out))
+            / u128::from(tally.dropped.max(1));
+        bytes.dropped = u64::try_from(share).unwrap_or(LIMIT);
+    }
+    bytes.rest = rest(&bytes);
     Totals {
         ledger,
-        arrived_bytes: tally.arrived_bytes,
+        bytes,
         silent,
     }
 }

@@ -17,15 +17,16 @@ pub(crate) mod ends;
 pub(crate) mod flows;
 pub(crate) mod growth;
 pub(crate) mod ledger;
+pub(crate) mod namespaces;
 pub(crate) mod node;
 pub(crate) mod queues;
 pub(crate) mod sockets;
 pub(crate) mod waiting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    Body, Capability, CapabilityState, Event, FlowCount, FlowKey, Losses, Origin, Owner, Protocol,
+    Body, Capability, CapabilityState, Event, FlowCount, FlowKey, Losses, Namespace, Origin, Owner, Protocol,
     SocketState, Start,
 };
 use crate::report::{Class, Ledger};
@@ -37,6 +38,7 @@ use endpoints::{Endpoint, Endpoints};
 use flows::{Flow, Flows, Hunger};
 use growth::{Growing, History, Spell};
 use ledger::Totals;
+use namespaces::{Closed, Followed, Namespaces};
 use node::Node;
 use queues::{Port, Queues};
 use sockets::Sockets;
@@ -57,6 +59,7 @@ pub struct Model {
     capabilities: Vec<Capability>,
     losses: Losses,
     node: Node,
+    namespaces: Namespaces,
     books: Books,
     flows: Flows,
     endpoints: Endpoints,
@@ -86,11 +89,15 @@ impl Model {
         match &event.body {
             Body::Start(start) => {
                 self.started = Some(at);
-                self.node.namespaces.clone_from(&start.namespaces);
+                self.node.start(&start.namespaces);
                 self.start = Some(start.clone());
             }
             Body::Capability(capability) => self.capability(capability),
-            Body::Namespace(namespace) => self.node.watched(namespace),
+            Body::Namespace(namespace) => self.watched(namespace),
+            Body::NamespaceEnded(ended) => {
+                self.namespaces.ended(at, ended.inode);
+                self.leave(&BTreeSet::from([ended.inode]));
+            }
             Body::Device(device) => self.node.device(device),
             Body::Entry(entry) => self.books.entry(&self.node, at, entry),
             Body::Flow(count) => self.flow(at, count),
@@ -123,6 +130,56 @@ impl Model {
             .into_iter()
             .map(|(netns, totals)| (netns, totals.ledger))
             .collect()
+    }
+
+    /// A namespace is watched. Where its inode was that of another one, that one's row is closed.
+    fn watched(&mut self, namespace: &Namespace) {
+        let inode = namespace.inode;
+        if let Some(known) = self.node.namespace(inode) {
+            let is_another = match (known.cookie, namespace.cookie) {
+                // Not told which it is: one that was found no more has ended.
+                (0, _) | (_, 0) => self.namespaces.end(inode).is_some(),
+                (before, now) => before != now,
+            };
+            if is_another {
+                self.close(known.clone());
+            }
+        }
+        self.node.watched(namespace);
+        self.namespaces.watched(inode);
+    }
+
+    /// Closes the row of a namespace: its inode is that of another one.
+    fn close(&mut self, namespace: Namespace) {
+        let inode = namespace.inode;
+        self.namespaces.close(Closed {
+            ended: self.namespaces.end(inode).unwrap_or(self.now),
+            role: self.node.role(inode, &self.node.own()),
+            uplinks: self
+                .node
+                .uplinks_of(inode)
+                .map(|device| device.name.clone())
+                .collect(),
+            totals: self.by_namespace().get(&inode).copied().unwrap_or_default(),
+            followed: self.followed().get(&inode).copied(),
+            namespace,
+        });
+        self.begin_anew(&BTreeSet::from([inode]));
+    }
+
+    /// Nothing is known any more of what has these inodes.
+    fn begin_anew(&mut self, inodes: &BTreeSet<u32>) {
+        self.leave(inodes);
+        self.books.begin_anew(inodes);
+        self.node.forget(inodes);
+    }
+
+    /// Nobody waits for anything any more in these namespaces.
+    fn leave(&mut self, inodes: &BTreeSet<u32>) {
+        self.flows.begin_anew(inodes);
+        self.sockets.leave(inodes);
+        self.endpoints.leave(inodes);
+        self.queues.leave(inodes);
     }
 
     fn capability(&mut self, capability: &Capability) {
@@ -170,10 +227,16 @@ impl Model {
         let now = self.now;
         let mut flows = std::mem::take(&mut self.flows);
         for (key, flow) in flows.iter_mut() {
-            flow.starved = self.starved_since(key, flow);
+            flow.starved = self
+                .starved_since(key, flow)
+                .filter(|_| self.namespaces.end(key.netns).is_none());
         }
         self.flows = flows;
-        self.history.push(now, self.totals());
+        let ledgers = self.by_namespace();
+        self.history.push(now, self.sum(&ledgers));
+        if self.node.several() {
+            self.namespaces.tick(now, &ledgers);
+        }
         let silence = self
             .endpoints
             .silences(now)
@@ -183,6 +246,10 @@ impl Model {
         }
         if now.saturating_sub(self.swept) >= SWEEP {
             self.swept = now;
+            let forgotten = self.namespaces.forget(now, &self.node.own());
+            if !forgotten.is_empty() {
+                self.begin_anew(&forgotten);
+            }
             self.sockets.forget(now);
             self.endpoints.forget(now);
             self.queues.forget(now);
@@ -279,7 +346,17 @@ impl Model {
         &self.sockets
     }
 
-    /// The ledger of each namespace.
+    /// Rows of the namespaces.
+    pub(crate) fn namespaces(&self) -> &Namespaces {
+        &self.namespaces
+    }
+
+    /// What was handed to each namespace by the devices that its own are linked to.
+    pub(crate) fn followed(&self) -> BTreeMap<u32, Followed> {
+        namespaces::followed(&self.books, &self.node)
+    }
+
+    /// The ledger of every namespace that has an uplink or a line, by inode.
     pub(crate) fn by_namespace(&self) -> BTreeMap<u32, Totals> {
         ledger::totals(
             &self.books,
@@ -300,16 +377,21 @@ impl Model {
         ledger::left_out(&self.books, &self.node, self.sees_queues())
     }
 
-    /// The sum of all ledgers.
-    pub(crate) fn totals(&self) -> Totals {
-        let mut sum = Totals::default();
-        for totals in self.by_namespace().values() {
+    /// The node's ledger: of these, the sum of those that are its own, see [`Node::own`].
+    fn sum(&self, ledgers: &BTreeMap<u32, Totals>) -> Totals {
+        let mut sum = *self.namespaces.before();
+        for totals in self.node.own().iter().filter_map(|inode| ledgers.get(inode)) {
             sum.add(totals);
         }
         sum
     }
 
-    /// The sum of all ledgers at the last ticks.
+    /// The node's ledger.
+    pub(crate) fn totals(&self) -> Totals {
+        self.sum(&self.by_namespace())
+    }
+
+    /// The node's ledger at the last ticks.
     pub(crate) fn history(&self) -> &History<Totals> {
         &self.history
     }

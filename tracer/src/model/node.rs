@@ -1,38 +1,71 @@
 //! The watched namespaces and their devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::event::{Device, Namespace};
+use crate::event::{Device, Namespace, Peer};
 
 /// Devices that stand one on the other, at most (`MAX_NEST_DEV`, include/linux/netdevice.h).
 const DEEPEST: u32 = 8;
 
+/// What a namespace is to the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// What arrives there by its uplinks has come to the node.
+    Node,
+    /// A device of it is linked to one in another namespace.
+    Pod,
+    /// Neither.
+    Other,
+}
+
 /// What is known of the node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Node {
-    /// As the start told them, then as they came. Those that have ended stay: the books speak of them.
-    pub namespaces: Vec<Namespace>,
+    /// As the start told them, then as they came, by inode. One that has ended stays until it is forgotten: the books
+    /// speak of it.
+    namespaces: BTreeMap<u32, Namespace>,
+    /// The one that the start told first: the tracer's own, where that is watched.
+    first: Option<u32>,
+    /// More than one has been watched, be it that the others are forgotten.
+    several: bool,
     /// By namespace and index.
     devices: BTreeMap<(u32, u32), Device>,
 }
 
 impl Node {
-    /// A namespace is watched; its inode may have been that of one that has ended.
+    /// These are watched from the start.
+    pub(crate) fn start(&mut self, namespaces: &[Namespace]) {
+        self.namespaces = namespaces
+            .iter()
+            .map(|namespace| (namespace.inode, namespace.clone()))
+            .collect();
+        self.first = namespaces.first().map(|namespace| namespace.inode);
+        self.several = self.namespaces.len() > 1;
+    }
+
+    /// A namespace is watched; its inode may have been that of one that has ended, see [`Self::forget`].
     pub(crate) fn watched(&mut self, namespace: &Namespace) {
-        match self
-            .namespaces
-            .iter_mut()
-            .find(|known| known.inode == namespace.inode)
-        {
-            Some(known) => known.clone_from(namespace),
-            None => self.namespaces.push(namespace.clone()),
-        }
+        self.namespaces.insert(namespace.inode, namespace.clone());
+        self.several |= self.namespaces.len() > 1;
     }
 
     /// A device was told, or told anew.
     pub(crate) fn device(&mut self, device: &Device) {
         self.devices.insert((device.netns, device.index), device.clone());
+    }
+
+    /// Nothing is known any more of these namespaces and their devices: others may get their inodes.
+    pub(crate) fn forget(&mut self, inodes: &BTreeSet<u32>) {
+        self.namespaces.retain(|inode, _| !inodes.contains(inode));
+        self.devices.retain(|(netns, _), _| !inodes.contains(netns));
+        for device in self.devices.values_mut() {
+            if let Some(peer) = &mut device.peer
+                && inodes.contains(&peer.netns)
+            {
+                peer.netns = 0;
+            }
+        }
     }
 
     /// Packets that arrive on this device are arrivals.
@@ -59,10 +92,7 @@ impl Node {
         let mut at = index;
         for _ in 0..DEEPEST {
             let has = |device: &Device| device.index == at && device.addresses.contains(&address);
-            let mut here = self
-                .devices
-                .range((netns, 0)..=(netns, u32::MAX))
-                .map(|(_, device)| device);
+            let mut here = self.devices_of(netns);
             if here.clone().any(has) {
                 return at;
             }
@@ -74,9 +104,71 @@ impl Node {
         index
     }
 
+    fn devices_of(&self, netns: u32) -> impl Iterator<Item = &Device> + Clone {
+        self.devices
+            .range((netns, 0)..=(netns, u32::MAX))
+            .map(|(_, device)| device)
+    }
+
     /// All uplinks, by namespace and index.
     pub(crate) fn uplinks(&self) -> impl Iterator<Item = &Device> {
         self.devices.values().filter(|device| device.uplink)
+    }
+
+    /// The uplinks of one namespace, by index.
+    pub(crate) fn uplinks_of(&self, netns: u32) -> impl Iterator<Item = &Device> {
+        self.devices_of(netns).filter(|device| device.uplink)
+    }
+
+    /// The namespaces whose ledger is that of the node.
+    ///
+    /// They are those with an uplink that is not assumed. Where there is none: the tracer's own, or the only one; else
+    /// those that no other watched namespace is linked to by an uplink, or else the first with any. So what is handed
+    /// on from one namespace to another is not in it twice.
+    pub(crate) fn own(&self) -> BTreeSet<u32> {
+        let netns = |device: &Device| device.netns;
+        let real: BTreeSet<u32> = self
+            .uplinks()
+            .filter(|device| !device.assumed)
+            .map(netns)
+            .collect();
+        if !real.is_empty() {
+            return real;
+        }
+        let all: BTreeSet<u32> = self.uplinks().map(netns).collect();
+        if let Some(first) = self.first.filter(|first| all.contains(first)) {
+            return BTreeSet::from([first]);
+        }
+        let linked = |device: &&Device| {
+            device
+                .peer
+                .is_some_and(|peer| self.namespaces.contains_key(&peer.netns))
+        };
+        let linked: BTreeSet<u32> = self.uplinks().filter(linked).map(netns).collect();
+        let alone: BTreeSet<u32> = all.difference(&linked).copied().collect();
+        if alone.is_empty() {
+            all.into_iter().take(1).collect()
+        } else {
+            alone
+        }
+    }
+
+    /// What a namespace is to the node, whose own are given.
+    pub(crate) fn role(&self, netns: u32, own: &BTreeSet<u32>) -> Role {
+        if own.contains(&netns) {
+            Role::Node
+        } else if self.devices_of(netns).any(|device| device.peer.is_some()) {
+            Role::Pod
+        } else {
+            Role::Other
+        }
+    }
+
+    /// Devices with the other end of their pair, where that is known to be in another namespace.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&Device, Peer)> {
+        self.devices
+            .values()
+            .filter_map(|device| Some((device, device.peer.filter(|peer| peer.netns != 0)?)))
     }
 
     /// The namespace that a packet belongs to. Where the kernel could not tell (0), it is the only watched
@@ -88,19 +180,20 @@ impl Node {
         self.only().filter(|only| self.is_over_uplink(*only, iif))
     }
 
-    /// The namespace, where only one is watched.
+    /// The namespace, where only one is and ever was watched.
     pub(crate) fn only(&self) -> Option<u32> {
-        match self.namespaces.as_slice() {
-            [only] => Some(only.inode),
-            _ => None,
-        }
+        self.namespaces.keys().next().copied().filter(|_| !self.several)
+    }
+
+    /// More than one namespace is or was watched.
+    pub(crate) fn several(&self) -> bool {
+        self.several
     }
 
     /// The node has this address in that namespace.
     pub(crate) fn has_address(&self, netns: u32, address: IpAddr) -> bool {
-        self.devices
-            .range((netns, 0)..=(netns, u32::MAX))
-            .any(|(_, device)| device.addresses.contains(&address))
+        self.devices_of(netns)
+            .any(|device| device.addresses.contains(&address))
     }
 
     /// The device's name, its index where that is all that is known, empty for 0.
@@ -125,6 +218,6 @@ impl Node {
 
     /// The watched namespace with this inode.
     pub(crate) fn namespace(&self, netns: u32) -> Option<&Namespace> {
-        self.namespaces.iter().find(|namespace| namespace.inode == netns)
+        self.namespaces.get(&netns)
     }
 }

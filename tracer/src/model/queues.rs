@@ -3,7 +3,7 @@
 //! A datagram is told as queued by its own tuple, and as read by that of the socket, which names no peer
 //! where the socket is not connected. What both have is the local port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::clock::SECOND;
 use crate::event::{FlowKey, Protocol};
@@ -116,6 +116,11 @@ impl Queues {
             .range(first..=last)
             .map(|(_, queue)| queue.pending())
             .fold(0, u64::saturating_add)
+    }
+
+    /// Forgets the queues of these namespaces.
+    pub(crate) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
+        self.ports.retain(|port, _| !namespaces.contains(&port.netns));
     }
 
     /// Forgets the queues that hold nothing and have been idle for long.

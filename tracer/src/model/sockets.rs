@@ -264,6 +264,17 @@ impl Sockets {
             .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_deref())
     }
 
+    /// Forgets the sockets of these namespaces.
+    pub(crate) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
+        self.connections
+            .retain(|flow, _| !namespaces.contains(&flow.netns));
+        self.closed.retain(|(_, flow)| !namespaces.contains(&flow.netns));
+        self.bound
+            .retain(|(port, _), _| !namespaces.contains(&port.netns));
+        self.refused
+            .retain(|(port, _), _| !namespaces.contains(&port.netns));
+    }
+
     /// Forgets what has been closed for long.
     pub(crate) fn forget(&mut self, now: u64) {
         self.forget_closed(now.saturating_sub(CLOSED), usize::MAX);

@@ -1,12 +1,13 @@
 //! Network devices and their addresses, and which of them are uplinks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 
 use super::netlink::{self, array_at, attributes, string, u32_at};
+use super::peers::End;
 use super::{Netns, namespace};
-use crate::event::{Capability, CapabilityState, Device};
+use crate::event::{Capability, CapabilityState, Device, Peer};
 
 // include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h
 const RTM_GETLINK: u16 = 18;
@@ -31,6 +32,8 @@ const OPEN_VSWITCH: &str = "openvswitch";
 /// Leaves out the counters, which are most of the answer.
 const RTEXT_FILTER_SKIP_STATS: u32 = 8;
 const IFF_LOOPBACK: u32 = 8;
+/// Notes that are told; the rest is counted.
+const NOTES: usize = 4;
 /// Length of `struct ifinfomsg` and of `struct ifaddrmsg`.
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
@@ -59,97 +62,159 @@ pub enum Error {
     },
 }
 
-/// The devices of all watched namespaces.
-#[derive(Debug)]
+/// The devices of some namespaces.
+#[derive(Debug, Default)]
 pub struct Devices {
-    /// In the kernel's order, namespace by namespace.
+    /// In the kernel's order, namespace by namespace. Of a [`Device::peer`] the namespace is not known yet.
     pub devices: Vec<Device>,
-    /// What was assumed about uplinks, a sentence each; empty where nothing was.
-    pub notes: Vec<String>,
+    /// Those of them that are linked to a device of another namespace.
+    pub ends: Vec<End>,
+    /// What must be known about uplinks; empty where there is nothing.
+    pub notes: Vec<Note>,
+    /// By inode, what tells a namespace from an earlier one with the same inode, see [`crate::event::Namespace::cookie`].
+    pub cookies: BTreeMap<u32, u64>,
 }
 
-impl Devices {
-    /// The capability `uplinks`: partial where uplinks had to be assumed.
-    #[must_use]
-    pub fn capability(&self) -> Capability {
-        let state = if self.notes.is_empty() {
+/// What must be known about the uplinks of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// It is no more than that uplinks are assumed, as they are for every pod.
+    pub assumed: bool,
+    /// A sentence.
+    pub text: String,
+}
+
+/// The capability `uplinks`: partial where something must be known.
+#[must_use]
+pub fn capability<'a>(notes: impl IntoIterator<Item = &'a Note>) -> Capability {
+    let mut texts: Vec<&str> = notes.into_iter().map(|note| note.text.as_str()).collect();
+    let more = texts.len().saturating_sub(NOTES);
+    texts.truncate(NOTES);
+    let mut why = texts.join(" ");
+    if more > 0 {
+        why += &format!(" And {more} more of this kind.");
+    }
+    Capability {
+        name: "uplinks".to_owned(),
+        state: if why.is_empty() {
             CapabilityState::Available
         } else {
             CapabilityState::Partial
-        };
-        Capability {
-            name: "uplinks".to_owned(),
-            state,
-            why: self.notes.join(" "),
-        }
+        },
+        why,
     }
+}
+
+/// A device by which packets reach the guest, as the user names it: `eth0`, or `NETNS:eth0` with the name of its
+/// namespace.
+fn is_named(named: &[String], netns: &Netns, device: &str) -> bool {
+    named.iter().any(|name| match name.rsplit_once(':') {
+        Some((owner, name)) => owner == netns.name() && name == device,
+        None => name == device,
+    })
+}
+
+/// The names with that of the namespace `own` for those that it has: beside them the devices of pods that are called
+/// alike are not meant.
+#[must_use]
+pub fn settled(names: &[String], own: &Netns, devices: &[Device]) -> Vec<String> {
+    let has = |name: &String| {
+        devices
+            .iter()
+            .any(|device| device.netns == own.inode() && device.name == *name)
+    };
+    let settle = |name: &String| {
+        if has(name) {
+            format!("{}:{name}", own.name())
+        } else {
+            name.clone()
+        }
+    };
+    names.iter().map(settle).collect()
+}
+
+/// Each of these names is that of a device of one of these namespaces.
+///
+/// # Errors
+/// The first that none has.
+pub fn require(names: &[String], namespaces: &[Netns], devices: &[Device]) -> Result<(), Error> {
+    let is_there = |name: &&String| {
+        let name = std::slice::from_ref(*name);
+        namespaces.iter().any(|netns| {
+            let mut here = devices.iter().filter(|device| device.netns == netns.inode());
+            here.any(|device| is_named(name, netns, &device.name))
+        })
+    };
+    let Some(unknown) = names.iter().find(|name| !is_there(name)) else {
+        return Ok(());
+    };
+    let mut present: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
+    present.sort_unstable();
+    present.dedup();
+    Err(Error::Unknown {
+        name: unknown.clone(),
+        present: present.join(", "),
+    })
 }
 
 /// Lists the devices of some namespaces, with their addresses.
 ///
 /// Uplinks are those with a hardware parent, and those that the user names. Where such a device is a port of a
-/// bridge, the bridge is the uplink in its place. Where the user names none and a namespace has none, every device
-/// of it but loopback is taken for an uplink. All that is said in a note.
+/// bridge, the bridge is the uplink in its place. Where a namespace has none of these, every device of it but
+/// loopback is taken for an uplink. All that is said in a note.
 ///
 /// # Errors
 /// Where a namespace cannot be entered, or the kernel does not tell.
 pub fn list(namespaces: &[Netns], uplinks: &[String]) -> Result<Devices, Error> {
-    let mut found = Devices {
-        devices: Vec::new(),
-        notes: Vec::new(),
-    };
-    let mut all = Vec::with_capacity(namespaces.len());
+    let mut found = Devices::default();
     for netns in namespaces {
-        match netns.enter(links) {
-            Ok(links) => all.push((
-                netns,
-                links.map_err(|source| Error::Netlink {
-                    netns: netns.name().to_owned(),
-                    source,
-                })?,
-            )),
+        match found.read(netns, uplinks) {
             // Among many, one may end at any time; the one that the user asked for must be there.
-            Err(namespace::Error::Ended { name }) if namespaces.len() > 1 => {
-                found.notes.push(format!(
-                    "Network namespace `{name}` ended before its devices were read."
-                ));
-            }
-            Err(error) => return Err(error.into()),
+            Err(Error::Namespace(namespace::Error::Ended { name })) if namespaces.len() > 1 => found.note(
+                netns,
+                false,
+                format!("Network namespace `{name}` ended before its devices were read."),
+            ),
+            done => done?,
         }
     }
-    for (netns, mut links) in all {
+    Ok(found)
+}
+
+impl Devices {
+    /// Adds the devices of one more namespace.
+    ///
+    /// # Errors
+    /// As for [`list`].
+    pub fn read(&mut self, netns: &Netns, uplinks: &[String]) -> Result<(), Error> {
+        let (links, cookie) = netns.enter(|| (links(), netlink::namespace_cookie()))?;
+        let mut links = links.map_err(|source| Error::Netlink {
+            netns: netns.name().to_owned(),
+            source,
+        })?;
         // Before 5.14 no device has the attribute; then /sys tells, but only of our own namespace.
         if links.iter().all(|link| !link.hardware) && netns.is_current() {
             links
                 .iter_mut()
                 .for_each(|link| link.hardware = has_device_in_sys(link));
         }
-        found.add(netns, links, uplinks);
+        self.cookies.insert(netns.inode(), cookie);
+        self.add(netns, links, uplinks);
+        Ok(())
     }
-    Ok(found)
-}
 
-impl Devices {
-    /// Some namespace has each of these devices.
-    ///
-    /// # Errors
-    /// The first that none has.
-    pub fn require(&self, uplinks: &[String]) -> Result<(), Error> {
-        let names = || self.devices.iter().map(|device| device.name.as_str());
-        let Some(unknown) = uplinks.iter().find(|name| !names().any(|known| known == **name)) else {
-            return Ok(());
-        };
-        let mut present: Vec<&str> = names().collect();
-        present.sort_unstable();
-        present.dedup();
-        Err(Error::Unknown {
-            name: unknown.clone(),
-            present: present.join(", "),
-        })
+    fn note(&mut self, netns: &Netns, assumed: bool, text: String) {
+        self.notes.push(Note {
+            netns: netns.inode(),
+            assumed,
+            text,
+        });
     }
 
     fn add(&mut self, netns: &Netns, links: Vec<Link>, named: &[String]) {
-        let is_uplink = |link: &&Link| link.hardware || named.contains(&link.name);
+        let is_uplink = |link: &&Link| link.hardware || is_named(named, netns, &link.name);
         let mut uplinks: BTreeSet<u32> = links.iter().filter(is_uplink).map(|link| link.index).collect();
         for uplink in links.iter().filter(is_uplink) {
             let Some((port, switch)) = uplink.switch(&links) else {
@@ -163,13 +228,13 @@ impl Devices {
             };
             if switch.kind == BRIDGE {
                 uplinks.insert(switch.index);
-                self.notes.push(format!(
+                self.note(netns, false, format!(
                     "{} is{by} a port of the bridge {}, which is the uplink in its place: what the bridge hands to \
                      other ports, and what is lost before it, is not in the ledger.",
                     uplink.name, switch.name
                 ));
             } else {
-                self.notes.push(format!(
+                self.note(netns, false, format!(
                     "{} is{by} a port of {}, an Open vSwitch: name the device by which its packets come to this \
                      node with --uplink.",
                     uplink.name, switch.name
@@ -181,20 +246,32 @@ impl Devices {
             if let (Some(below), Some((_, switch))) = (below, port.switch(&links))
                 && below.leads_to(&uplinks, &links)
             {
-                self.notes.push(format!(
-                    "{} is on {} and a port of {}: what comes to this node that way stays unexplained.",
-                    port.name, below.name, switch.name
-                ));
+                self.note(
+                    netns,
+                    false,
+                    format!(
+                        "{} is on {} and a port of {}: what comes to this node that way stays unexplained.",
+                        port.name, below.name, switch.name
+                    ),
+                );
             }
         }
-        let assume = uplinks.is_empty() && named.is_empty();
+        let assume = uplinks.is_empty() && (named.is_empty() || !links.iter().any(|link| is_uplink(&link)));
         if uplinks.is_empty() && !assume {
-            self.notes.push(format!(
-                "Network namespace `{}` has no uplink: neither a device with a hardware parent nor one of those \
-                 that --uplink names.",
-                netns.name()
-            ));
+            self.note(
+                netns,
+                false,
+                format!("Network namespace `{}` has no uplink.", netns.name()),
+            );
         }
+        self.ends.extend(links.iter().filter_map(|link| {
+            Some(End {
+                netns: netns.inode(),
+                index: link.index,
+                other: link.other?,
+                nsid: link.nsid?,
+            })
+        }));
         let first = self.devices.len();
         let over: Vec<Vec<u32>> = links.iter().map(|link| link.over(&links)).collect();
         self.devices
@@ -206,9 +283,11 @@ impl Devices {
                 } else {
                     uplinks.contains(&link.index)
                 },
+                assumed: assume && !link.loopback && over.is_empty(),
                 name: link.name,
                 addresses: link.addresses,
                 over,
+                peer: link.nsid.and(link.other).map(|index| Peer { netns: 0, index }),
             }));
         if assume {
             let taken: Vec<&str> = self.devices[first..]
@@ -216,7 +295,7 @@ impl Devices {
                 .filter(|device| device.uplink)
                 .map(|device| device.name.as_str())
                 .collect();
-            self.notes.push(if taken.is_empty() {
+            let text = if taken.is_empty() {
                 format!(
                     "Network namespace `{}` has no device but loopback: nothing can arrive.",
                     netns.name()
@@ -228,7 +307,8 @@ impl Devices {
                     netns.name(),
                     taken.join(", ")
                 )
-            });
+            };
+            self.note(netns, true, text);
         }
     }
 }
@@ -250,6 +330,10 @@ struct Link {
     master: u32,
     /// Index of the device of the same namespace that it is linked to, 0 for none.
     link: u32,
+    /// Index of the device of another namespace that it is linked to.
+    other: Option<u32>,
+    /// By what number its namespace knows that other one.
+    nsid: Option<u32>,
 }
 
 impl Link {
@@ -327,8 +411,9 @@ fn parse_link(body: &[u8]) -> Option<Link> {
         kind: String::new(),
         master: 0,
         link: 0,
+        other: None,
+        nsid: None,
     };
-    let mut elsewhere = false;
     for (kind, value) in attributes(body.get(LINK_HEADER..)?) {
         match kind {
             IFLA_IFNAME => link.name = string(value),
@@ -336,7 +421,7 @@ fn parse_link(body: &[u8]) -> Option<Link> {
             IFLA_PARENT_DEV_NAME => link.hardware = true,
             IFLA_MASTER => link.master = u32_at(value, 0)?,
             IFLA_LINK => link.link = u32_at(value, 0)?,
-            IFLA_LINK_NETNSID => elsewhere = true,
+            IFLA_LINK_NETNSID => link.nsid = Some(u32_at(value, 0)?),
             IFLA_LINKINFO => {
                 let kind = attributes(value).find(|(kind, _)| *kind == IFLA_INFO_KIND);
                 link.kind = kind.map(|(_, value)| string(value)).unwrap_or_default();
@@ -344,8 +429,8 @@ fn parse_link(body: &[u8]) -> Option<Link> {
             _ => {}
         }
     }
-    if elsewhere {
-        link.link = 0;
+    if link.nsid.is_some() {
+        link.other = Some(std::mem::take(&mut link.link)).filter(|index| *index != 0);
     }
     Some(link)
 }
@@ -408,23 +493,23 @@ mod tests {
             kind: String::new(),
             master: 0,
             link: 0,
+            other: None,
+            nsid: None,
         }
     }
 
     /// Names of the uplinks among these, and the notes.
     fn uplinks(links: Vec<Link>, named: &[&str]) -> (Vec<String>, Vec<String>) {
         let named: Vec<String> = named.iter().map(ToString::to_string).collect();
-        let mut devices = Devices {
-            devices: Vec::new(),
-            notes: Vec::new(),
-        };
+        let mut devices = Devices::default();
         devices.add(&Netns::current().unwrap(), links, &named);
         let names = devices
             .devices
             .into_iter()
             .filter(|device| device.uplink)
             .map(|device| device.name);
-        (names.collect(), devices.notes)
+        let notes = devices.notes.into_iter().map(|note| note.text);
+        (names.collect(), notes.collect())
     }
 
     #[test]
@@ -594,7 +679,8 @@ mod tests {
     fn an_unknown_uplink_is_named_with_those_that_there_are() {
         let named = ["lo".to_owned(), "nope0".to_owned()];
         let found = list(&[Netns::current().unwrap()], &named).unwrap();
-        let text = found.require(&named).unwrap_err().to_string();
+        let here = [Netns::current().unwrap()];
+        let text = require(&named, &here, &found.devices).unwrap_err().to_string();
         assert!(
             text.starts_with("there is no device `nope0`; there are: ") && text.contains("lo"),
             "{text}"

@@ -1,6 +1,7 @@
 //! Network namespaces: to find them by name, by path or all, and to do something inside one.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -13,7 +14,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::event::{self, Capability, CapabilityState};
 
 /// Where `ip netns add` puts names.
-const NAMES: &str = "/run/netns";
+pub(super) const NAMES: &str = "/run/netns";
 /// What the tracer's own namespace is called.
 const HOST: &str = "host";
 /// What a namespace without a name is called begins with this, and with the id of a process in it.
@@ -28,6 +29,8 @@ pub struct Netns {
     inode: u32,
     name: String,
     path: PathBuf,
+    /// A process that lives in it, where one is known.
+    pid: Option<u32>,
 }
 
 /// Why a namespace cannot be found or entered.
@@ -157,12 +160,14 @@ impl Netns {
     /// counted, the latter are names whose namespace has ended.
     pub fn all() -> Result<All, Error> {
         let current = Self::current()?;
-        let mut seen = HashSet::from([current.inode]);
+        // Where each stands among them.
+        let mut seen = HashMap::from([(current.inode, 0)]);
         let mut namespaces = vec![current];
         for name in names() {
             if let Ok(netns) = Self::open(&name)
-                && seen.insert(netns.inode)
+                && let Entry::Vacant(place) = seen.entry(netns.inode)
             {
+                place.insert(namespaces.len());
                 namespaces.push(netns);
             }
         }
@@ -174,13 +179,22 @@ impl Netns {
                     let Ok(inode) = u32::try_from(metadata.ino()) else {
                         continue;
                     };
-                    if seen.insert(inode) {
-                        let command = super::owners::command(pid).unwrap_or_default();
-                        namespaces.push(Self {
-                            inode,
-                            name: format!("{OF_PROCESS}{pid} {command}"),
-                            path,
-                        });
+                    match seen.entry(inode) {
+                        Entry::Vacant(place) => {
+                            place.insert(namespaces.len());
+                            let command = super::owners::command(pid).unwrap_or_default();
+                            namespaces.push(Self {
+                                inode,
+                                name: format!("{OF_PROCESS}{pid} {command}"),
+                                path,
+                                pid: Some(pid),
+                            });
+                        }
+                        // In the tracer's own everybody lives.
+                        Entry::Occupied(place) if *place.get() > 0 => {
+                            namespaces[*place.get()].pid.get_or_insert(pid);
+                        }
+                        Entry::Occupied(_) => {}
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => unreadable += 1,
@@ -204,6 +218,12 @@ impl Netns {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The lowest process that lives in it, where one was found; none for the tracer's own.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// Whether it is the one that this process lives in.
@@ -234,11 +254,9 @@ impl Netns {
         })
     }
 
-    fn move_this_thread(&self) -> Result<(), Error> {
+    /// Opens its file, unless it has ended.
+    pub(super) fn file(&self) -> Result<File, Error> {
         let name = || self.name.clone();
-        if fs::metadata("/proc/thread-self/ns/net").is_ok_and(|here| here.ino() == u64::from(self.inode)) {
-            return Ok(());
-        }
         let file = open(&self.path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::Ended { name: name() },
             _ => Error::Unreadable {
@@ -251,9 +269,17 @@ impl Netns {
         if inode_of_netns(&file).ok().flatten() != Some(self.inode) {
             return Err(Error::Ended { name: name() });
         }
+        Ok(file)
+    }
+
+    fn move_this_thread(&self) -> Result<(), Error> {
+        if fs::metadata("/proc/thread-self/ns/net").is_ok_and(|here| here.ino() == u64::from(self.inode)) {
+            return Ok(());
+        }
+        let file = self.file()?;
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| {
             Error::Enter {
-                name: name(),
+                name: self.name.clone(),
                 source: errno.into(),
             }
         })
@@ -274,7 +300,12 @@ impl Netns {
             }
         };
         match inode_of_netns(&file) {
-            Ok(Some(inode)) => Ok(Self { inode, name, path }),
+            Ok(Some(inode)) => Ok(Self {
+                inode,
+                name,
+                path,
+                pid: None,
+            }),
             Ok(None) => Err(Error::NotNetns { name, path }),
             Err(source) => Err(Error::Unreadable { name, path, source }),
         }
@@ -286,6 +317,7 @@ impl From<&Netns> for event::Namespace {
         Self {
             inode: netns.inode,
             name: netns.name.clone(),
+            ..Self::default()
         }
     }
 }
@@ -330,6 +362,8 @@ fn inode_of_netns(file: &File) -> io::Result<Option<u32>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@
 //! parsers refuse a message for one attribute of a newer kernel that they do not know.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -97,6 +97,25 @@ impl From<Errno> for Error {
     fn from(errno: Errno) -> Self {
         Self::Socket(errno.into())
     }
+}
+
+/// What tells the namespace of this thread from every other one since boot (`SO_NETNS_COOKIE`, since 5.14), 0 where the
+/// kernel does not tell.
+pub(super) fn namespace_cookie() -> u64 {
+    let Ok(socket) = open(ROUTE) else { return 0 };
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes to `cookie`, which has so many.
+    let told = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if told == 0 { cookie } else { 0 }
 }
 
 /// Asks for a whole list in the namespace of this thread, and reads each message's body with `parse`,

@@ -39,7 +39,8 @@ mod tests {
             start.namespaces,
             [Namespace {
                 inode: here.inode(),
-                name: "host".to_owned()
+                name: "host".to_owned(),
+                ..Namespace::default()
             }]
         );
     }

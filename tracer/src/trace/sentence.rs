@@ -15,6 +15,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Start(start) => starts(start, names),
         Body::Capability(capability) => can(capability),
         Body::Namespace(namespace) => format!("{} is watched", names.netns(namespace.inode)),
+        Body::NamespaceEnded(ended) => format!("{} has ended", names.netns(ended.inode)),
         Body::Device(device) => device_is(device, names),
         Body::Entry(entry) => booked(entry, names),
         Body::Flow(flow) => counted(flow, names),

@@ -203,6 +203,24 @@ pub fn told(page: &mut Page, report: &Report, room: usize) {
     );
 }
 
+/// The first `most` namespaces, where several are watched, and how many more there are.
+pub fn namespaces(page: &mut Page, report: &Report, most: usize, room: usize) {
+    let shown = &report.namespaces[..report.namespaces.len().min(most)];
+    if shown.is_empty() {
+        return;
+    }
+    let set = tables::namespaces(shown, room.saturating_sub(INDENT));
+    let rows = set.rows.into_iter().zip(set.details);
+    page.section(
+        "Network namespaces, in packets",
+        Kind::Verbatim,
+        [set.header]
+            .into_iter()
+            .chain(rows.flat_map(<[String; 2]>::from))
+            .chain(more(report.namespaces_total, most)),
+    );
+}
+
 /// A page without a verdict: healthy, or unknown.
 fn nothing(page: &mut Page, report: &Report) {
     page.line(Kind::Text, words::explanation(report));

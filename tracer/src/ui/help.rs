@@ -17,6 +17,7 @@ pub fn page(report: &Report) -> Vec<Line> {
         [
             "q, Ctrl-C   quit; the tracer leaves nothing behind",
             "v, Enter    the verdicts in full: evidence, checks, remedies",
+            "n           the books of each network namespace",
             "Tab         which table the arrows scroll (marked >)",
             "arrows, j k PgUp PgDn Home End   scroll",
             "p, space    pause the screen; counting goes on",
@@ -62,6 +63,14 @@ pub fn page(report: &Report) -> Vec<Line> {
          answered to dropped; no arrival = lost before they arrived, in no column; not sent = this node could not \
          send them; in drops = a drop tells them too; unknown = what they mean for the ledger is not known.",
             "waiting: a socket that nobody reads or accepts from, and for how long.",
+        ],
+    );
+    page.section(
+        "Network namespaces",
+        Kind::Text,
+        [
+            "node: its books are those above. pod: its devices are linked to another namespace; what arrives by them is \
+         in books of its own. lost: was forwarded to it and did not come.",
         ],
     );
     page.section(

@@ -70,6 +70,15 @@ pub fn block(report: &Report) -> String {
     push(&mut text, &format!("  total  {}", ledger::totals(report)));
     push(&mut text, &format!("  rate   {}", ledger::rates(report)));
 
+    if report.namespaces.len() > 1 {
+        let shown = &report.namespaces[..report.namespaces.len().min(ROWS)];
+        let set = tables::namespaces(shown, WIDTH - 9);
+        push(&mut text, &format!("  netns  {}", set.header));
+        for row in &set.rows {
+            push(&mut text, &format!("         {row}"));
+        }
+        push_more(&mut text, report.namespaces_total);
+    }
     if !report.drops.is_empty() {
         let drops = tables::drops(&tables::in_order(&report.drops), WIDTH - 9);
         push(&mut text, &format!("  drops  {}", drops.header));

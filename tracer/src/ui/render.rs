@@ -10,7 +10,7 @@ use super::format::{bytes, count, fit, seconds, time_of_day, width, wrap};
 use super::theme::Theme;
 use super::view::{Focus, Page, Panes, Scroll, ViewState};
 use super::{help, ledger, tables, text, words};
-use crate::report::Report;
+use crate::report::{NAMESPACES, Report};
 
 /// Below this size there is no room for tables side by side with anything.
 const LEAST: (u16, u16) = (60, 18);
@@ -34,6 +34,7 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
     let one = area.width < LEAST.0 || area.height < LEAST.1;
     match view.page {
         Page::Help => cover(frame, help::page(report), view),
+        Page::Namespaces => cover(frame, namespaces(report, area.width.into()), view),
         Page::Verdict => cover(frame, text::lines(report, area.width.into()), view),
         Page::Overview if one => {
             view.panes = Panes::One;
@@ -328,7 +329,7 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     };
     lines.push(paint(theme, &line, theme.quiet()));
     let showing = view.mark();
-    let keys = format!("{showing}q quit  v verdict and remedies  Tab/arrows scroll  p pause  ? help");
+    let keys = format!("{showing}q quit  v verdict  n netns  Tab/arrows scroll  p pause  ? help");
     lines.push(paint(
         theme,
         &fit(&keys, columns),
@@ -352,6 +353,19 @@ fn headed(label: &str, parts: &[String], columns: usize) -> Option<String> {
     Some(format!("{label}{}{rest}", fit(first, room)))
 }
 
+/// The page of namespaces, line by line.
+fn namespaces(report: &Report, columns: usize) -> Vec<details::Line> {
+    let mut page = details::Page::default();
+    details::namespaces(&mut page, report, NAMESPACES, columns);
+    if report.namespaces.is_empty() {
+        page.line(
+            Kind::Text,
+            "Only one network namespace is watched, or nothing has arrived in any: --netns all watches all of them.",
+        );
+    }
+    page.into_lines()
+}
+
 /// A page that covers the overview, with a line of keys where there is room.
 fn cover(frame: &mut Frame<'_>, page: Vec<details::Line>, view: &mut ViewState) {
     let area = frame.area();
@@ -372,6 +386,7 @@ fn cover(frame: &mut Frame<'_>, page: Vec<details::Line>, view: &mut ViewState) 
     let back = match view.page {
         Page::Overview => "",
         Page::Verdict => "  v back",
+        Page::Namespaces => "  n back",
         Page::Help => "  ? back",
     };
     let text = format!(

@@ -1,8 +1,9 @@
 //! Reports to show in tests.
 
 use crate::report::{
-    Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow, Kernel,
-    Ledger, Losses, Queue, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema, Source, Verdict, Where, Window,
+    Bytes, Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow,
+    Followed, Kernel, Ledger, Losses, Namespace, Queue, Rates, Report, Role, SCHEMA, SCHEMA_VERSION, Schema,
+    Source, Verdict, Where, Window,
 };
 
 pub(crate) fn all() -> [Report; 6] {
@@ -60,8 +61,11 @@ pub(crate) fn nothing() -> Report {
         .map(|name| capability(name, CapabilityState::Available, ""))
         .to_vec(),
         ledger: Ledger::default(),
+        bytes: Bytes::default(),
         rates: Rates::default(),
         uplinks: texts(["eth0"]),
+        namespaces: vec![],
+        namespaces_total: 0,
         place: Where::Unknown,
         verdicts: vec![],
         drops: vec![],
@@ -151,6 +155,9 @@ pub(crate) fn starved_flow() -> Flow {
         sent: 31,
         arrived: 1_212,
         delivered: 0,
+        matched: 0,
+        queued: 0,
+        read: 0,
         dropped: 1_212,
         retransmitted: 27,
         last_drop: text("NOT_SPECIFIED ip_forward+0x1c4"),
@@ -172,6 +179,9 @@ pub(crate) fn incident() -> Report {
         sent: 7,
         arrived: 7,
         delivered: 0,
+        matched: 0,
+        queued: 0,
+        read: 0,
         dropped: 7,
         retransmitted: 6,
         starved_seconds: 63.4,
@@ -189,6 +199,9 @@ pub(crate) fn incident() -> Report {
         sent: 4,
         arrived: 4,
         delivered: 0,
+        matched: 0,
+        queued: 0,
+        read: 0,
         dropped: 4,
         retransmitted: 0,
         last_drop: text("NEIGH_FAILED neigh_invalidate+0x11e"),
@@ -373,7 +386,59 @@ pub(crate) fn data_path() -> Report {
     }
 }
 
-/// A busy node with several namespaces where much is dropped and not all could be recorded.
+/// A node, a pod that loses packets on its way, and one that has ended.
+fn namespaces() -> Vec<Namespace> {
+    let ledger = |forwarded, delivered, dropped, queued| Ledger {
+        arrived: forwarded + delivered + dropped + queued,
+        forwarded,
+        delivered,
+        dropped,
+        queued,
+        ..Ledger::default()
+    };
+    let one = |name: &str, inode, role, ledger| Namespace {
+        name: text(name),
+        inode,
+        role,
+        ended: None,
+        uplinks: texts(["eth0"]),
+        pid: 0,
+        command: String::new(),
+        cgroup: String::new(),
+        unit: String::new(),
+        ledger,
+        bytes: Bytes::default(),
+        rates: Rates::default(),
+        followed: None,
+    };
+    let host = one("host", 4_026_531_840, Role::Node, ledger(2_200_140, 901, 71, 3));
+    let pod = Namespace {
+        pid: 4321,
+        command: text("coredns"),
+        cgroup: text("/kubepods.slice/cri-0c5a1b9e.scope"),
+        rates: Rates {
+            arrived: 2_198.0,
+            ..Rates::default()
+        },
+        followed: Some(Followed {
+            forwarded: 1_988_400,
+            arrived: 1_988_385,
+            lost_on_the_way: 17,
+        }),
+        ..one(
+            "cni-0c5a1b9e-6f1d-4a53-9d0e-3d5b1f1f9a11",
+            4_026_532_201,
+            Role::Pod,
+            ledger(0, 1_988_311, 70, 4),
+        )
+    };
+    let ended = Namespace {
+        ended: Some(text("2023-10-10T06:14:07.000Z")),
+        ..one("pid:912 pause", 4_026_532_377, Role::Pod, ledger(0, 41, 0, 0))
+    };
+    vec![host, pod, ended]
+}
+
 /// A process that does not accept, another one that does not read, and a device that has no room.
 pub(crate) fn silent_losses() -> Report {
     let counter = |source, name: &str, device: &str, packets, kind, said: &str| Counter {
@@ -457,6 +522,7 @@ pub(crate) fn silent_losses() -> Report {
     }
 }
 
+/// A busy node with several namespaces where much is dropped and not all could be recorded.
 pub(crate) fn many_drops() -> Report {
     let mut drops = vec![
         drop(
@@ -619,6 +685,8 @@ pub(crate) fn many_drops() -> Report {
             unexplained: 0.0,
         },
         uplinks: texts(["eth0", "eth1"]),
+        namespaces: namespaces(),
+        namespaces_total: 3,
         place: Where::Unknown,
         drops,
         starved_total: starved.len() as u64,

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::format::{brief, bytes, clean, count, fit, rate};
+use super::format::{brief, bytes, clean, compact, count, fit, rate, time_of_day};
 use super::table::{Column, Kind, LUXURY, Set, Table};
 use super::words;
-use crate::report::{Class, Counter, Drop, Flow, Queue};
+use crate::report::{Class, Counter, Drop, Flow, Namespace, Queue, Role};
 
 /// A class of drops, in a word.
 #[must_use]
@@ -206,6 +206,9 @@ fn wide(flows: &[Flow]) -> Table {
         Column::new("resent", Kind::Number, 0),
         Column::new("starved", Kind::Number, 0),
         Column::new("last drop", Kind::Ends(20), 3),
+        Column::new("matched", Kind::Number, LUXURY + 2),
+        Column::new("queued", Kind::Number, LUXURY + 1),
+        Column::new("read", Kind::Number, LUXURY),
     ];
     if several(flows.iter().map(|flow| flow.netns.as_str())) {
         columns.push(Column::new("netns", Kind::Ends(8), 2));
@@ -224,6 +227,9 @@ fn wide(flows: &[Flow]) -> Table {
             count(flow.retransmitted),
             starved(flow),
             flow.last_drop.clone(),
+            count(flow.matched),
+            count(flow.queued),
+            count(flow.read),
             namespace(&flow.netns).to_owned(),
         ]);
     }
@@ -279,6 +285,7 @@ fn detail(flow: &Flow, netns: bool, left_out: &[&str]) -> String {
         count(flow.sent),
         count(flow.retransmitted)
     ));
+    parts.extend(levels(flow));
     if !flow.state.is_empty() {
         parts.push(flow.state.clone());
     }
@@ -287,6 +294,114 @@ fn detail(flow: &Flow, netns: bool, left_out: &[&str]) -> String {
     }
     if !flow.last_drop.is_empty() {
         parts.push(flow.last_drop.clone());
+    }
+    clean(&format!("  {}", parts.join(", "))).into_owned()
+}
+
+/// How far its packets came, where they came anywhere: `matched 12`, `queued 9, read 0`.
+fn levels(flow: &Flow) -> Option<String> {
+    let mut levels = Vec::new();
+    if flow.matched > 0 {
+        levels.push(format!("matched {}", count(flow.matched)));
+    }
+    if flow.queued > 0 || flow.read > 0 {
+        levels.push(format!(
+            "queued {}, read {}",
+            count(flow.queued),
+            count(flow.read)
+        ));
+    }
+    (!levels.is_empty()).then(|| levels.join(", "))
+}
+
+/// Namespaces, each on two lines: its books, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespaces {
+    /// The titles.
+    pub header: String,
+    /// The books of each.
+    pub rows: Vec<String>,
+    /// What each is, one sentence.
+    pub details: Vec<String>,
+}
+
+/// The namespaces in at most `room` columns.
+#[must_use]
+pub fn namespaces(namespaces: &[Namespace], room: usize) -> Namespaces {
+    let followed = namespaces.iter().any(|one| one.followed.is_some());
+    let mut columns = vec![
+        Column::new("namespace", Kind::Ends(10), 0),
+        Column::new("arrived", Kind::Number, 0),
+        Column::new(DELIVERED, Kind::Number, 0),
+        Column::new("forwarded", Kind::Number, 0),
+        Column::new("answered", Kind::Number, 2),
+        Column::new(DROPPED, Kind::Number, 0),
+        Column::new("queued", Kind::Number, 1),
+        Column::new("unexplained", Kind::Number, 0),
+        Column::new("rate", Kind::Number, LUXURY),
+    ];
+    if followed {
+        columns.insert(1, Column::new("lost", Kind::Number, 0));
+    }
+    let mut table = Table::new(columns);
+    for one in namespaces {
+        let short = |packets: u64| compact(i64::try_from(packets).unwrap_or(i64::MAX));
+        let mut row = vec![
+            one.name.clone(),
+            short(one.ledger.arrived),
+            short(one.ledger.delivered),
+            short(one.ledger.forwarded),
+            short(one.ledger.answered),
+            short(one.ledger.dropped),
+            short(one.ledger.queued),
+            compact(one.ledger.unexplained),
+            rate(one.rates.arrived),
+        ];
+        if followed {
+            let lost = one
+                .followed
+                .as_ref()
+                .map_or("-".to_owned(), |followed| short(followed.lost_on_the_way));
+            row.insert(1, lost);
+        }
+        table.row(row);
+    }
+    let set = table.set(room);
+    Namespaces {
+        header: set.header,
+        rows: set.rows,
+        details: namespaces.iter().map(|one| fit(&what(one), room)).collect(),
+    }
+}
+
+/// `  ended 06:14:07 UTC, pod, by eth0, 120 forwarded to it, 118 came, redis[99] cri-1.scope`
+fn what(one: &Namespace) -> String {
+    let mut parts = vec![match one.role {
+        Role::Node => "node".to_owned(),
+        Role::Pod => "pod".to_owned(),
+        Role::Other => "neither node nor pod".to_owned(),
+    }];
+    match one.uplinks.as_slice() {
+        [] => {}
+        uplinks => parts.push(format!("by {}", uplinks.join(" "))),
+    }
+    if let Some(followed) = &one.followed {
+        parts.push(format!(
+            "{} forwarded to it, {} came",
+            count(followed.forwarded),
+            count(followed.arrived)
+        ));
+    }
+    let place = if one.unit.is_empty() {
+        one.cgroup.rsplit('/').next().unwrap_or_default()
+    } else {
+        &one.unit
+    };
+    if one.pid != 0 {
+        parts.push(format!("{}[{}] {place}", one.command, one.pid).trim().to_owned());
+    }
+    if let Some(ended) = &one.ended {
+        parts.insert(0, format!("ended {} UTC", time_of_day(ended)));
     }
     clean(&format!("  {}", parts.join(", "))).into_owned()
 }

@@ -9,6 +9,8 @@ use crate::report::{Flow, Report};
 const WIDTH: usize = 100;
 /// Places of drops that are shown at most; the rest is counted.
 const DROPS: usize = 12;
+/// Namespaces that are shown at most; the rest is counted.
+const NAMESPACES: usize = 8;
 
 /// The report as a page of text, without escape codes.
 #[must_use]
@@ -45,6 +47,8 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
     if let Some(before) = words::before_arrival(report) {
         page.line(Kind::Text, format!("  {before}"));
     }
+
+    details::namespaces(&mut page, report, NAMESPACES, room);
 
     let order = tables::in_order(&report.drops);
     let shown = &order[..order.len().min(DROPS)];

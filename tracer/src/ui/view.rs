@@ -24,6 +24,8 @@ pub enum Page {
     Overview,
     /// Everything that the verdicts say, with checks and remedies.
     Verdict,
+    /// The books of each network namespace.
+    Namespaces,
     /// Keys and words.
     Help,
 }
@@ -192,6 +194,7 @@ impl ViewState {
             KeyCode::Char('q' | 'Q') => return Action::Quit,
             KeyCode::Char('?' | 'h') | KeyCode::F(1) => self.turn(Page::Help),
             KeyCode::Char('v') | KeyCode::Enter => self.turn(Page::Verdict),
+            KeyCode::Char('n') => self.turn(Page::Namespaces),
             KeyCode::Esc | KeyCode::Backspace if self.page != Page::Overview => self.turn(Page::Overview),
             KeyCode::Char('p' | ' ') => {
                 self.time = if self.paused() { Time::Live } else { Time::Pausing };
@@ -227,7 +230,9 @@ impl ViewState {
 
     fn scroll(&mut self, to: impl Fn(usize, usize) -> usize) {
         let scroll = match (self.page, self.panes, self.focus) {
-            (Page::Verdict | Page::Help, ..) | (Page::Overview, Panes::One, _) => &mut self.cover,
+            (Page::Verdict | Page::Namespaces | Page::Help, ..) | (Page::Overview, Panes::One, _) => {
+                &mut self.cover
+            }
             (Page::Overview, _, Focus::Drops) => &mut self.drops,
             (Page::Overview, _, Focus::Flows) => &mut self.flows,
             (Page::Overview, _, Focus::Details) => &mut self.details,

@@ -395,6 +395,8 @@ fn the_incident_behind_a_bond_and_a_vlan() {
                 Vec::new()
             },
             over: vec![over],
+            assumed: false,
+            peer: None,
         }));
     }
     let key = FlowKey {

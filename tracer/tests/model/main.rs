@@ -9,6 +9,7 @@ mod faults;
 mod flows;
 mod ledger;
 mod lookalikes;
+mod namespaces;
 mod paths;
 mod ports;
 mod properties;

@@ -207,6 +207,8 @@ fn body() -> BoxedStrategy<Body> {
                 uplink,
                 addresses,
                 over: Vec::new(),
+                assumed: false,
+                peer: None,
             })
         ),
         2 => (netns(), 0..3_u32, 0..5_usize, count()).prop_map(|(netns, device, name, grown)| {
@@ -244,7 +246,7 @@ fn body() -> BoxedStrategy<Body> {
             host: String::new(),
             boot_id: String::new(),
             wall_offset,
-            namespaces: vec![Namespace { inode: 1, name: "host".to_owned() }],
+            namespaces: vec![Namespace { inode: 1, name: "host".to_owned(), ..Namespace::default() }],
         })),
         1 => Just(Body::Stop),
     ]

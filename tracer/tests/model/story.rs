@@ -150,6 +150,7 @@ impl Story {
             .map(|(inode, name)| Namespace {
                 inode: *inode,
                 name: (*name).to_owned(),
+                ..Namespace::default()
             })
             .collect();
         story.say(Body::Start(Start {
@@ -178,6 +179,8 @@ impl Story {
             uplink,
             addresses,
             over: Vec::new(),
+            assumed: false,
+            peer: None,
         }));
     }
 

@@ -190,6 +190,8 @@ mod tests {
             uplink: true,
             addresses: Vec::new(),
             over: Vec::new(),
+            assumed: false,
+            peer: None,
         }
     }
 

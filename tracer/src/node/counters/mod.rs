@@ -138,10 +138,9 @@ impl Counters {
     }
 
     /// Leaves those alone whose namespace is no longer watched.
-    pub fn keep(&mut self, namespaces: &[Netns]) {
-        let watched: HashSet<u32> = namespaces.iter().map(Netns::inode).collect();
-        self.visited.retain(|netns| watched.contains(netns));
-        self.known.retain(|key, _| watched.contains(&key.netns));
+    pub fn keep(&mut self, is_watched: impl Fn(u32) -> bool) {
+        self.visited.retain(|netns| is_watched(*netns));
+        self.known.retain(|key, _| is_watched(key.netns));
     }
 
     /// The capability `counters`: partial where a source could not be read since the start.
@@ -293,7 +292,7 @@ mod tests {
             "the first look is where counting begins"
         );
         assert!(counters.knows(&here));
-        counters.keep(&[]);
+        counters.keep(|_| false);
         assert!(counters.known.is_empty() && !counters.knows(&here));
     }
 }

@@ -27,10 +27,12 @@ pub(super) fn start() -> Start {
             Namespace {
                 inode: HOST,
                 name: "host".into(),
+                ..Namespace::default()
             },
             Namespace {
                 inode: RED,
                 name: "red".into(),
+                ..Namespace::default()
             },
         ],
     }
@@ -44,6 +46,8 @@ pub(super) fn device() -> Device {
         uplink: true,
         addresses: vec!["10.10.0.2".parse().unwrap(), "fd00:10::2".parse().unwrap()],
         over: Vec::new(),
+        assumed: false,
+        peer: None,
     }
 }
 
@@ -200,6 +204,8 @@ pub(super) fn every_kind() -> Vec<Event> {
             uplink: false,
             addresses: vec![v4_mapped],
             over: Vec::new(),
+            assumed: false,
+            peer: None,
         }),
         Body::Entry(Entry {
             key: dropped(
@@ -266,6 +272,7 @@ pub(super) fn every_kind() -> Vec<Event> {
         Body::Namespace(Namespace {
             inode: RED + 1,
             name: "blue".into(),
+            ..Namespace::default()
         }),
         Body::Counter(Counter {
             key: CounterKey {
@@ -449,6 +456,8 @@ impl Random {
                 uplink: self.flip(),
                 addresses: (0..self.below(3)).map(|_| self.address()).collect(),
                 over: Vec::new(),
+                assumed: false,
+                peer: None,
             }),
             3 => Body::Entry(Entry {
                 key: self.key(),

@@ -80,6 +80,11 @@ fn verdict_page_80x24() {
 }
 
 #[test]
+fn namespaces_80x24() {
+    insta::assert_snapshot!(pressed(&[KeyCode::Char('n')], &sample::many_drops(), (80, 24)));
+}
+
+#[test]
 fn scrolled_to_the_last_drop_and_paused() {
     let keys = [KeyCode::End, KeyCode::Char('p')];
     insta::assert_snapshot!(pressed(&keys, &sample::many_drops(), (80, 24)));
@@ -123,6 +128,7 @@ fn the_verdict_word_is_first_at_every_size_and_nothing_panics() {
                     assert!(first.contains(word), "{width}x{height}\n{picture}");
                 }
                 pressed(&[KeyCode::Char('v'), KeyCode::End], &report, (width, height));
+                pressed(&[KeyCode::Char('n'), KeyCode::End], &report, (width, height));
                 pressed(&[KeyCode::Char('?'), KeyCode::PageDown], &report, (width, height));
             }
         }
@@ -164,7 +170,7 @@ fn at_80x24_the_essentials_are_on_the_screen() {
 fn a_monochrome_terminal_gets_no_colour() {
     use ratatui::style::Color;
     for report in sample::all() {
-        for page in ['x', 'v', '?'] {
+        for page in ['x', 'v', 'n', '?'] {
             let mut view = ViewState::new(ASCII);
             view.key(KeyEvent::new(KeyCode::Char(page), KeyModifiers::NONE));
             let mut terminal = Terminal::new(TestBackend::new(200, 50)).unwrap();

@@ -1,0 +1,76 @@
+//! The kernel's counters: which namespaces are asked, and when.
+
+use std::collections::BTreeSet;
+
+use super::namespaces::Namespaces;
+use crate::event::{Body, Capability, CapabilityState, Event};
+use crate::node::Netns;
+use crate::node::counters::{CAPABILITY, Counters};
+
+/// Reads counters, unless nobody wants them.
+#[derive(Debug, Default)]
+pub(super) struct Counting {
+    counters: Option<Counters>,
+    /// Namespaces in which something has grown since their counters were read.
+    busy: BTreeSet<u32>,
+}
+
+impl Counting {
+    /// `without`: the capabilities that nobody wants.
+    pub(super) fn new(without: &[String]) -> Self {
+        Self {
+            counters: (!without.iter().any(|name| name == CAPABILITY)).then(Counters::default),
+            busy: BTreeSet::new(),
+        }
+    }
+
+    /// Takes note of where something is counted.
+    pub(super) fn notice(&mut self, event: &Event) {
+        if let Body::Entry(entry) = &event.body {
+            self.busy.insert(entry.key.netns);
+        }
+    }
+
+    /// Tells counters that have grown: of few namespaces all, of many those of the machine's and of each in which
+    /// something has grown in the books since they were last read. A namespace is visited once more when it is seen
+    /// for the first time, since counting begins there. Returns how that went.
+    pub(super) fn read(
+        &mut self,
+        namespaces: &Namespaces,
+        now: u64,
+        tell: &mut dyn FnMut(Event),
+    ) -> Capability {
+        let Some(counters) = &mut self.counters else {
+            return left_out();
+        };
+        let busy = std::mem::take(&mut self.busy);
+        counters.keep(|inode| namespaces.watches(inode));
+        let machine = namespaces.first().map(Netns::inode);
+        for netns in namespaces.iter() {
+            let inode = netns.inode();
+            let first = machine == Some(inode);
+            if !(namespaces.are_few() || first || busy.contains(&inode) || !counters.knows(netns)) {
+                continue;
+            }
+            let uplinks = namespaces.uplinks(inode);
+            // One that has ended counts nothing any more.
+            for counter in counters.visit(netns, &uplinks, first).unwrap_or_default() {
+                tell(Event {
+                    at: now,
+                    body: Body::Counter(counter),
+                });
+            }
+        }
+        counters.capability()
+    }
+}
+
+fn left_out() -> Capability {
+    Capability {
+        name: CAPABILITY.to_owned(),
+        state: CapabilityState::Unavailable,
+        why: "left out by --without: losses that raise no event, as of a full accept queue, are not told, nor what is \
+              lost before it arrives"
+            .to_owned(),
+    }
+}

@@ -1,0 +1,61 @@
+//! What waits in sockets, from one list of them to the next.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::event::{Body, Event, FlowKey, Owner, Queue, Socket};
+
+/// Sockets in which something waits, as they were last told.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// By tuple and inode.
+    told: BTreeMap<(FlowKey, u64), Queue>,
+}
+
+impl Waiting {
+    /// Tells what waits in sockets, where that has changed, and where nothing does any more. `found` is all that there
+    /// is in the namespaces that were looked at; those in which `stays` were not.
+    pub(super) fn tell(
+        &mut self,
+        now: u64,
+        found: Vec<Queue>,
+        stays: impl Fn(u32) -> bool,
+        tell: &mut dyn FnMut(Event),
+    ) {
+        let mut say = |queue: Queue| {
+            tell(Event {
+                at: now,
+                body: Body::Queue(Box::new(queue)),
+            });
+        };
+        let mut before = std::mem::take(&mut self.told);
+        for mut queue in found {
+            queue.flow = queue.flow.canonical();
+            let key = (queue.flow, queue.inode);
+            if before.remove(&key).as_ref() != Some(&queue) {
+                say(queue.clone());
+            }
+            self.told.insert(key, queue);
+        }
+        for (key, queue) in before {
+            if stays(key.0.netns) {
+                self.told.insert(key, queue);
+            } else {
+                say(Queue { waiting: 0, ..queue });
+            }
+        }
+    }
+}
+
+/// Gives queues the owners of their sockets.
+pub(super) fn owned(mut queues: Vec<Queue>, sockets: &[Socket]) -> Vec<Queue> {
+    let inodes: HashSet<u64> = queues.iter().map(|queue| queue.inode).collect();
+    let owners: HashMap<u64, &Owner> = sockets
+        .iter()
+        .filter(|socket| socket.inode != 0 && inodes.contains(&socket.inode))
+        .filter_map(|socket| Some((socket.inode, socket.owner.as_ref()?)))
+        .collect();
+    for queue in &mut queues {
+        queue.owner = owners.get(&queue.inode).map(|owner| (*owner).clone());
+    }
+    queues
+}
