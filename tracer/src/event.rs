@@ -271,6 +271,10 @@ pub struct Entry {
     pub bytes: u64,
 }
 
+/// The reason of packets that somebody else took from the kernel, such as a tc program: it tells of no drop and has
+/// no name for it.
+pub const STOLEN: &str = "stolen";
+
 /// What tells one [`Entry`] from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EntryKey {

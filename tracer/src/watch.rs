@@ -7,9 +7,10 @@ use std::collections::HashSet;
 use anyhow::{Context, Result, bail};
 
 use crate::event::{Body, Capability, CapabilityState, Device, Event, FlowKey, Owner, Socket, SocketState};
+use crate::model::ends::{self, End};
 use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
-use crate::probe::{self, Probe};
+use crate::probe::{self, Probe, Sort};
 
 use openings::Openings;
 
@@ -90,6 +91,11 @@ impl Watch {
             verbose: options.verbose,
             without: options.without.clone(),
             floor: options.floor,
+            sort: |key| match ends::end(key) {
+                End::AsTold => None,
+                End::BeforeArrival => Some(Sort::BeforeArrival),
+                End::Stolen => Some(Sort::Taken),
+            },
         })?;
 
         let now = node::clock::boottime_ns();

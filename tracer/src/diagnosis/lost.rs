@@ -8,7 +8,7 @@ use super::routing;
 use super::suffering::Suffering;
 use super::words::{self, command, count, distinct, list};
 use super::{Finding, Rule, seen};
-use crate::event::{FlowKey, Location, Protocol};
+use crate::event::{FlowKey, Location, Protocol, STOLEN};
 use crate::model::Model;
 use crate::model::class;
 use crate::model::clock::SECOND;
@@ -164,6 +164,9 @@ fn waits(model: &Model, key: &FlowKey, flow: &Flow, since: u64) -> bool {
 fn told(end: End<'_>, packets: u64) -> String {
     match end {
         None => format!("{packets} vanished without a drop that could be seen"),
+        Some((reason, location)) if reason == STOLEN => {
+            format!("{packets} were taken away at {location}, where a program or a filter decides")
+        }
         Some((reason, location)) => {
             let by = match class::of(reason, &location.symbol) {
                 Class::Policy => ", where a rule, a filter or a program decides",
@@ -208,8 +211,10 @@ fn checks(end: End<'_>, key: &FlowKey, device: &str) -> Vec<String> {
             "cat /proc/net/stat/nf_conntrack".to_owned(),
             "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max".to_owned(),
         ],
-        (reason, _) if reason.starts_with("TC_") => vec![tc(), programs()],
-        ("XDP", _) | (_, "do_xdp_generic" | "veth_xdp_rcv_skb") => vec![xdp(), programs()],
+        (reason, _) if reason == STOLEN || reason.starts_with("TC_") => vec![tc(), programs()],
+        ("XDP", _) | (_, "do_xdp_generic" | "veth_xdp_rcv_skb" | "veth_xdp_rcv" | "veth_poll") => {
+            vec![xdp(), programs()]
+        }
         ("SOCKET_FILTER", _) => vec!["bpftool cgroup tree".to_owned(), "ss -lnp".to_owned()],
         (reason, _) if reason.starts_with("BPF_CGROUP_") => vec!["bpftool cgroup tree".to_owned()],
         (reason, _) if reason.starts_with("IP_") || reason.starts_with("NEIGH_") => vec![

@@ -49,7 +49,13 @@ pub(crate) struct Books {
 impl Books {
     /// A line was told.
     pub(crate) fn entry(&mut self, node: &Node, at: u64, entry: &Entry) {
-        let key = &entry.key;
+        for key in ends::lines(&entry.key) {
+            self.enter(node, at, &key, entry);
+        }
+    }
+
+    /// Enters what a line tells under this key.
+    fn enter(&mut self, node: &Node, at: u64, key: &EntryKey, entry: &Entry) {
         let line = match self.lines.get_mut(key) {
             Some(line) => line,
             None => self.lines.entry(key.clone()).or_default(),
@@ -73,7 +79,10 @@ impl Books {
 
     /// A packet of a line was shown.
     pub(crate) fn example(&mut self, node: &Node, at: u64, example: &Example) {
-        let key = &example.entry;
+        let Some(key) = ends::lines(&example.entry).last() else {
+            return;
+        };
+        let key = key.as_ref();
         if key.fate != Fate::Dropped {
             return;
         }

@@ -1,15 +1,15 @@
 //! Reading what the programs counted and sent.
 
-use std::collections::{BTreeMap, HashMap as Table};
+use std::collections::{BTreeMap, HashMap as Table, HashSet};
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
-use tracer_ebpf::{Count, Entry as WireEntry, Tallies, loss, program};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
+use tracer_ebpf::{Count, Entry as WireEntry, Tallies, loss, program, sort};
 
 use super::decode::{self, Names, Record};
 use super::flows::FlowTable;
 use super::skipped::Skipped;
-use super::{Error, Probe};
+use super::{Error, Probe, Sort};
 use crate::event::{Body, Entry, Event, Example, FlowCount, Location, Losses, Owner, Socket, SocketState};
 
 /// The maps, and what was read of them last.
@@ -19,6 +19,9 @@ pub(super) struct Counters {
     flows: FlowTable,
     losses: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
+    sorts: HashMap<MapData, u64, u32>,
+    /// Places whose sort the programs were told, or had no room for.
+    told_sorts: HashSet<u64>,
     /// What the books had when [`Counters::forget`] was called.
     forgotten: BTreeMap<WireEntry, Count>,
     told_books: Table<WireEntry, Count>,
@@ -37,6 +40,8 @@ impl Counters {
             flows: FlowTable::open(take("FLOWS")?, seed)?,
             losses: of("LOSSES", take("LOSSES")?)?,
             events: of("EVENTS", take("EVENTS")?)?,
+            sorts: of("SORTS", take("SORTS")?)?,
+            told_sorts: HashSet::new(),
             forgotten: BTreeMap::new(),
             told_books: Table::new(),
             skipped: None,
@@ -77,14 +82,17 @@ impl Probe {
             reasons: &self.reasons,
         };
         let counters = &mut self.counters;
-        for (key, sum) in counters.sums()? {
-            if counters.told_books.insert(key, sum) == Some(sum) {
+        for (line, sum) in counters.sums()? {
+            if counters.told_books.insert(line, sum) == Some(sum) {
                 continue;
             }
-            let Some(key) = names.entry(&key) else {
+            let Some(key) = names.entry(&line) else {
                 counters.foreign += 1;
                 continue;
             };
+            if let Some(sort) = (self.sort)(&key) {
+                counters.tell_sort(line.location, sort);
+            }
             let entry = Entry {
                 key,
                 packets: sum.packets,
@@ -164,6 +172,18 @@ impl Counters {
     pub(super) fn forget(&mut self) -> Result<(), Error> {
         self.forgotten = self.lines()?;
         Ok(())
+    }
+
+    /// Tells the programs of what sort a place is. Flows count what ends there from then on.
+    fn tell_sort(&mut self, location: u64, sort: Sort) {
+        let number = match sort {
+            Sort::BeforeArrival => sort::BEFORE_ARRIVAL,
+            Sort::Taken => sort::TAKEN,
+        };
+        if self.told_sorts.insert(location) {
+            // Where the map is full, the books still tell of it.
+            let _ = self.sorts.insert(location, number, 0);
+        }
     }
 
     /// Every line of the books, less what was forgotten.
