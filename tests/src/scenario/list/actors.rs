@@ -98,6 +98,11 @@ pub(super) const SOUND: Expectation = Expectation {
     most_unexplained: 0.01,
 };
 
+pub(super) const PEER_SERVER_V4: Actor = Actor {
+    addresses: &["192.0.2.10:8080"],
+    ..PEER_SERVER
+};
+
 pub(super) const NODE_CLIENT_V4: Actor = Actor {
     addresses: &["192.0.2.10:8080"],
     ..NODE_CLIENT
