@@ -137,7 +137,7 @@ pub fn add(count: &mut u64, amount: u64) {
 /// What the budget says to an example.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Budget {
-    /// Send it, with its stack: the place is seen for the first time.
+    /// Send it: the place is seen for the first time.
     First,
     /// Send it.
     Granted,

@@ -74,7 +74,10 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     );
     if budget != Budget::Refused {
         let first = budget == Budget::First;
-        send_example(&ctx, packet, end, socket, &entry, &flow, first);
+        send_example(&ctx, packet, end, socket, &entry, &flow);
+        if first && config!(verbose) != 0 {
+            debug!(&ctx, "first drop with reason number {} at {:x}", reason, location);
+        }
     }
     0
 }
@@ -342,7 +345,6 @@ fn send_example(
     socket: Kernel,
     entry: &Entry,
     flow: &FlowKey,
-    first: bool,
 ) {
     let Some(mut slot) = EVENTS.reserve::<Example>(0) else {
         lose(loss::RING_FULL, 1);
@@ -369,23 +371,15 @@ fn send_example(
             sock.describe(flow, &mut (*example).socket);
         }
         (*example).frames = 0;
-        if first {
-            let size = bpf_get_stack(
-                ctx.as_ptr(),
-                (&raw mut (*example).stack).cast(),
-                (STACK_DEPTH * 8) as u32,
-                0,
-            );
-            if size > 0 {
-                (*example).frames = size as u32 / 8;
-            }
+        let size = bpf_get_stack(
+            ctx.as_ptr(),
+            (&raw mut (*example).stack).cast(),
+            (STACK_DEPTH * 8) as u32,
+            0,
+        );
+        if size > 0 {
+            (*example).frames = size as u32 / 8;
         }
     }
     slot.submit(0);
-    if first && config!(verbose) != 0 {
-        debug!(
-            ctx,
-            "first drop with reason number {} at {:x}, stack included", entry.reason, entry.location
-        );
-    }
 }

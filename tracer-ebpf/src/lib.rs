@@ -460,7 +460,7 @@ pub struct Example {
     pub packets: u32,
     /// Length of the packet from the network header on.
     pub length: u32,
-    /// Frames of `stack` that are valid; 0 where this is not the first sight of the place.
+    /// Frames of `stack` that are valid.
     pub frames: u32,
     /// Always 0.
     pub reserved: u32,

@@ -142,8 +142,12 @@ fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u
     let drop = flow.last_drop.as_deref()?;
     let spell = flow.drops.recent(model.now())?;
     let told_elsewhere = routing::tells(model, &drop.0, &drop.1.symbol);
-    let class = class::of(&drop.0, &drop.1.symbol);
-    let kernels = matches!(class, Class::State | Class::Policy | Class::Unclassified);
+    // What is not meant for this node reaches no socket that waits; where it does, the node and its network do not
+    // agree on what is. The protocols' own discards and full queues have other causes.
+    let kernels = !matches!(
+        class::of(&drop.0, &drop.1.symbol),
+        Class::Protocol | Class::Resource
+    );
     (kernels && !told_elsewhere && spell.packets >= DROPPED).then_some((Some(drop), spell.packets))
 }
 

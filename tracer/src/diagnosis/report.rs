@@ -11,6 +11,7 @@ use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
 use crate::model::flows::Flow as Counted;
 use crate::model::growth::{rate, span};
+use crate::model::hooks::{self, Hook};
 use crate::model::{class, ends};
 use crate::report::{
     Capability, Class, Confidence, Drop, Flow, Kernel, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
@@ -201,6 +202,7 @@ struct Row<'a> {
     incoming: bool,
     in_ledger: bool,
     class: Class,
+    hooks: Option<&'a BTreeSet<Hook>>,
 }
 
 /// What a row of drops sums up.
@@ -246,6 +248,7 @@ fn drops(model: &Model) -> Vec<Drop> {
         }
         let home =
             in_ledger(model.node(), key).filter(|_| !ends::used_up(ends::reason(key), ends::symbol(key)));
+        let sighting = model.books().sighting(key);
         let row = |in_ledger| Row {
             reason: ends::reason(key),
             location: key.location.as_ref(),
@@ -256,6 +259,9 @@ fn drops(model: &Model) -> Vec<Drop> {
             incoming: key.incoming,
             in_ledger,
             class: class::class(key),
+            hooks: sighting
+                .map(|sighting| &sighting.hooks)
+                .filter(|hooks| !hooks.is_empty()),
         };
         // What is in no column gets a row of its own.
         let outside = home
@@ -313,6 +319,7 @@ fn drop_row(model: &Model, row: &Row<'_>, sum: Sum) -> Drop {
         protocol: row.protocol.clone(),
         netns: model.node().netns_label(row.netns),
         units: sum.units.into_iter().collect(),
+        detail: hooks::told(row.hooks.into_iter().flatten().copied()),
     }
 }
 
@@ -332,6 +339,7 @@ fn other(rest: Vec<(Row<'_>, Sum)>) -> Drop {
         protocol: String::new(),
         netns: String::new(),
         units: Vec::new(),
+        detail: String::new(),
     };
     for (_, sum) in rest {
         drop.packets = drop.packets.saturating_add(sum.packets);

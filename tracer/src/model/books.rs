@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ends::{self, Signature};
 use super::growth::{Growing, History, Spell, growth};
+use super::hooks::{self, Hook};
 use super::node::Node;
 use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
 
@@ -32,6 +33,8 @@ pub(crate) struct Sighting {
     pub own: Option<FlowKey>,
     /// Packets of such examples: there were at least so many.
     pub own_packets: u64,
+    /// Hooks of netfilter at which they were dropped.
+    pub hooks: BTreeSet<Hook>,
 }
 
 /// All lines.
@@ -90,6 +93,9 @@ impl Books {
             Some(sighting) => sighting,
             None => self.sightings.entry(key.clone()).or_default(),
         };
+        if let Some(place) = &key.location {
+            sighting.hooks.extend(hooks::hook(place, &example.stack));
+        }
         if let Some(owner) = &example.owner {
             if !owner.unit.is_empty() && sighting.units.len() < UNITS {
                 sighting.units.insert(owner.unit.clone());

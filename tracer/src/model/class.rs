@@ -76,6 +76,10 @@ fn not_specified(symbol: &str, socket_found: bool) -> Class {
     match symbol {
         // A packet that is routed as somebody else's, and a neighbour that does not answer (IPv6 says no more).
         "ip_error" | "ip_rcv_finish_core" | "ip_forward" | "ip6_forward" | "neigh_invalidate" => Class::State,
+        // A route that leads nowhere (IPv4's ends in `ip_error`).
+        "dst_discard" | "dst_discard_out" | "ip6_pkt_discard" | "ip6_pkt_prohibit" | "ip6_pkt_drop" => {
+            Class::State
+        }
         // A process that ended with data unread, and packets that a handshake has no use for.
         "tcp_v4_rcv"
         | "tcp_v6_rcv"

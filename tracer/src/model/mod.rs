@@ -5,8 +5,8 @@
 //! the ledger is made of lines that are never forgotten, so it loses nothing by that.
 //!
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `queues` what waits,
-//! `flows`, `endpoints` who is asked and answers, `sockets` and owners; `ends` and `class` are the
-//! tables of the kernel's names.
+//! `flows`, `endpoints` who is asked and answers, `sockets` and owners; `ends`, `class` and `hooks` are
+//! the tables of the kernel's names.
 
 pub(crate) mod books;
 pub(crate) mod class;
@@ -15,6 +15,7 @@ pub(crate) mod endpoints;
 pub(crate) mod ends;
 pub(crate) mod flows;
 pub(crate) mod growth;
+pub(crate) mod hooks;
 pub(crate) mod ledger;
 pub(crate) mod node;
 pub(crate) mod queues;

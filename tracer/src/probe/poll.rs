@@ -27,9 +27,16 @@ pub(super) struct Counters {
     told_books: Table<WireEntry, Count>,
     skipped: Option<Skipped>,
     told_losses: Option<Losses>,
+    /// The innermost frames of stacks that were told, by the line of their example.
+    told_stacks: HashSet<(WireEntry, Vec<u64>)>,
     /// Records that could not be understood.
     foreign: u64,
 }
+
+/// Stacks that are remembered as told, at most. Further ones are not told.
+const MOST_STACKS: usize = 4_096;
+/// Frames by which one stack is told from another: the drop, and the way to it through the protocols.
+const INNERMOST: usize = 8;
 
 impl Counters {
     pub(super) fn take(ebpf: &mut Ebpf, seed: u64) -> Result<Self, Error> {
@@ -46,6 +53,7 @@ impl Counters {
             told_books: Table::new(),
             skipped: None,
             told_losses: None,
+            told_stacks: HashSet::new(),
             foreign: 0,
         })
     }
@@ -133,13 +141,16 @@ impl Probe {
         let mut names = Names { symbols, reasons };
         while let Some(item) = counters.events.next() {
             match decode::record(&item) {
-                Some(Record::Example(raw)) => match example(&raw, &mut names, owners) {
-                    Some(example) => tell(Event {
-                        at: raw.time,
-                        body: Body::Example(Box::new(example)),
-                    }),
-                    None => counters.foreign += 1,
-                },
+                Some(Record::Example(mut raw)) => {
+                    tell_stack_once(&mut counters.told_stacks, &mut raw);
+                    match example(&raw, &mut names, owners) {
+                        Some(example) => tell(Event {
+                            at: raw.time,
+                            body: Body::Example(Box::new(example)),
+                        }),
+                        None => counters.foreign += 1,
+                    }
+                }
                 Some(Record::Socket(raw)) => match socket(&raw, owners) {
                     Some(socket) => tell(Event {
                         at: raw.time,
@@ -265,6 +276,15 @@ impl Counters {
             places_full: total(loss::PLACES_FULL)?,
             runs_skipped: self.skipped.as_ref().map_or(0, Skipped::runs),
         })
+    }
+}
+
+/// Takes the stack away, where its innermost part was told of this line before. The outer frames are those of whoever
+/// was interrupted.
+fn tell_stack_once(told: &mut HashSet<(WireEntry, Vec<u64>)>, raw: &mut decode::RawExample) {
+    let innermost = raw.stack.iter().take(INNERMOST).copied().collect();
+    if told.len() >= MOST_STACKS || !told.insert((raw.entry, innermost)) {
+        raw.stack.clear();
     }
 }
 
