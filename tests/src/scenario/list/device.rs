@@ -11,6 +11,7 @@ pub(super) const ALL: &[Scenario] = &[
     TC_STEALS,
     NFT_INGRESS,
     UNKNOWN_ETHERTYPE,
+    TAPPED,
 ];
 
 /// A program of somebody else's throws away all that arrives by the uplink.
@@ -133,7 +134,8 @@ const NFT_INGRESS: Scenario = Scenario {
             &["nft_do_chain", "nf_hook_slow"],
             Class::Policy,
         )
-        .socket_found(false)],
+        .socket_found(false)
+        .detail("netfilter: ingress, netdev")],
         ..PROGRAM.expect
     },
     ..PROGRAM
@@ -156,5 +158,18 @@ const UNKNOWN_ETHERTYPE: Scenario = Scenario {
         column: Some((Column::Dropped, 30)),
         ..SOUND
     },
+    ..PROGRAM
+};
+
+/// A tap gets a clone of each packet, which arrives nowhere and ends nowhere.
+const TAPPED: Scenario = Scenario {
+    name: "tapped",
+    title: "a healthy node whose packets somebody looks at",
+    breaks: "Nothing. All that passes eth0 is copied to a packet socket, as tcpdump does.",
+    says: "Healthy, no verdict, and each packet counted once.",
+    traffic: ALL_WAYS,
+    break_it: &[Step::Start(TAP)],
+    heal: &[Step::Stop("tap")],
+    expect: SOUND,
     ..PROGRAM
 };
