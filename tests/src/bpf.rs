@@ -19,10 +19,8 @@ pub enum Hook {
 /// What it says of every packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// Throw it away and tell: `XDP_DROP`, `TC_ACT_SHOT`.
+    /// Throw it away: `XDP_DROP`, `TC_ACT_SHOT`.
     Drop,
-    /// It is the program's now, and nobody is told: `TC_ACT_STOLEN`.
-    Steal,
 }
 
 // include/uapi/linux/bpf.h, if_link.h, pkt_cls.h
@@ -36,7 +34,6 @@ const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 const XDP_DROP: i32 = 1;
 const TC_ACT_SHOT: i32 = 2;
-const TC_ACT_STOLEN: i32 = 4;
 
 impl Hook {
     /// Type of the program, type of the attachment, and its flags.
@@ -48,14 +45,10 @@ impl Hook {
         }
     }
 
-    fn answer(self, word: Word) -> Result<i32> {
+    fn answer(self, word: Word) -> i32 {
         match (self, word) {
-            (Self::TcIngress, Word::Drop) => Ok(TC_ACT_SHOT),
-            (Self::TcIngress, Word::Steal) => Ok(TC_ACT_STOLEN),
-            (Self::XdpNative | Self::XdpGeneric, Word::Drop) => Ok(XDP_DROP),
-            (Self::XdpNative | Self::XdpGeneric, Word::Steal) => {
-                anyhow::bail!("XDP has no word for stealing")
-            }
+            (Self::TcIngress, Word::Drop) => TC_ACT_SHOT,
+            (Self::XdpNative | Self::XdpGeneric, Word::Drop) => XDP_DROP,
         }
     }
 }
@@ -105,7 +98,7 @@ pub fn attach(hook: Hook, device: &str, word: Word) -> Result<OwnedFd> {
     }
     let (prog_type, attach_type, flags) = hook.numbers();
     let program =
-        load(prog_type, hook.answer(word)?).with_context(|| format!("cannot load a program for {hook:?}"))?;
+        load(prog_type, hook.answer(word)).with_context(|| format!("cannot load a program for {hook:?}"))?;
     let link = Link {
         prog_fd: u32::try_from(std::os::fd::AsRawFd::as_raw_fd(&program))?,
         target_ifindex: index,

@@ -117,6 +117,7 @@ fn is(expected: &ExpectedDrop, row: &Value) -> bool {
             .socket_found
             .is_none_or(|found| row["socket_found"] == found)
         && row["class"] == expected.class.name()
+        && expected.detail.is_none_or(|detail| row["detail"] == detail)
         && row["incoming"] == expected.incoming
         && row["packets"].as_u64() > Some(0)
         // A drop whose namespace nobody can know may come from another test's.
@@ -174,9 +175,10 @@ mod tests {
 
     #[test]
     fn a_row_is_the_expected_one_in_every_member() {
-        let drop =
-            ExpectedDrop::of(&["OTHER", "NOT_SPECIFIED"], &["ip_forward"], Class::State).socket_found(true);
-        let row = json!({"reason": "NOT_SPECIFIED", "location": "ip_forward+0x1c4", "socket_found": true,
+        let drop = ExpectedDrop::of(&["OTHER", "NOT_SPECIFIED"], &["ip_forward"], Class::State)
+            .socket_found(true)
+            .detail("so");
+        let row = json!({"detail": "so", "reason": "NOT_SPECIFIED", "location": "ip_forward+0x1c4", "socket_found": true,
             "class": "state", "incoming": true, "packets": 3, "in_ledger": true});
         assert!(is(&drop, &row));
         for (member, other) in [
@@ -185,6 +187,7 @@ mod tests {
             ("socket_found", json!(false)),
             ("class", json!("policy")),
             ("incoming", json!(false)),
+            ("detail", json!("")),
             ("packets", json!(0)),
             ("in_ledger", json!(false)),
         ] {

@@ -67,9 +67,10 @@ impl Netns {
         run(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), lines).map(drop)
     }
 
-    /// Runs a program in the namespace: its command line, parted by spaces. Its mounts are the caller's.
+    /// Runs a program in the namespace: its command line, parted by spaces; what stands between two `'` is one word.
+    /// Its mounts are the caller's.
     pub fn run(&self, line: &str) -> Result<()> {
-        let mut words = line.split_whitespace();
+        let mut words = words(line).into_iter();
         let program = words.next().context("no program to run")?;
         self.enter(|| run(Command::new(program).args(words), "").map(drop))?
     }
@@ -198,6 +199,19 @@ fn run(command: &mut Command, input: &str) -> Result<Output> {
     Ok(output)
 }
 
+/// The words of a command line.
+fn words(line: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for (number, part) in line.split('\'').enumerate() {
+        if number % 2 == 0 {
+            words.extend(part.split_whitespace());
+        } else {
+            words.push(part);
+        }
+    }
+    words
+}
+
 /// Pairs of lines `Tcp: Name Name` and `Tcp: 1 2`, as lines `TcpName 1`.
 fn lines_of_table(table: &str) -> String {
     let mut lines = table.lines();
@@ -217,6 +231,14 @@ fn lines_of_table(table: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_quoted_is_one_word() {
+        assert_eq!(
+            words("tc bytecode '1,6 0 0 4' x"),
+            ["tc", "bytecode", "1,6 0 0 4", "x"]
+        );
+    }
 
     #[test]
     fn counters_are_named_as_nstat_names_them() {

@@ -127,6 +127,8 @@ pub struct ExpectedDrop {
     pub socket_found: Option<bool>,
     /// They had arrived; else the node was sending them.
     pub incoming: bool,
+    /// What the row's `detail` says; `None`: anything.
+    pub detail: Option<&'static str>,
 }
 
 impl ExpectedDrop {
@@ -142,6 +144,15 @@ impl ExpectedDrop {
             class,
             socket_found: None,
             incoming: true,
+            detail: None,
+        }
+    }
+
+    /// With this detail.
+    pub const fn detail(self, detail: &'static str) -> Self {
+        Self {
+            detail: Some(detail),
+            ..self
         }
     }
 

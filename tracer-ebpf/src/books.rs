@@ -20,6 +20,11 @@ static AT_HAND: PerCpuArray<Tallies> = PerCpuArray::with_max_entries(program::CO
 #[map]
 static BUDGET: HashMap<Place, Spent> = HashMap::with_max_entries(4_096, 0);
 
+/// What user space knows of places in the kernel, by address: see [`tracer_ebpf::sort`]. Bound: 256, many times
+/// what the tables of names lead to. What is not in it is told in the books all the same, and not with its flow.
+#[map]
+static SORTS: HashMap<u64, u32> = HashMap::with_max_entries(256, 0);
+
 /// Examples and socket changes. Bound: 4 MiB. Overflow: [`loss::RING_FULL`].
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
@@ -37,6 +42,13 @@ static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(loss::KINDS, 0);
 pub fn last_arrival() -> Option<&'static mut LastArrival> {
     // SAFETY: a valid pointer to this CPU's own value, which lives as long as the map.
     LAST.get_ptr_mut(0).map(|last| unsafe { &mut *last })
+}
+
+/// What is known of a place in the kernel, see [`tracer_ebpf::sort`]; 0 for most.
+#[inline(always)]
+pub fn sort(location: u64) -> u32 {
+    // SAFETY: a valid pointer to a value of the map, which is a word and only changed as one.
+    SORTS.get_ptr(location).map_or(0, |sort| unsafe { *sort })
 }
 
 /// Counts a loss.
@@ -125,7 +137,7 @@ pub fn add(count: &mut u64, amount: u64) {
 /// What the budget says to an example.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Budget {
-    /// Send it, with its stack: the place is seen for the first time.
+    /// Send it: the place is seen for the first time.
     First,
     /// Send it.
     Granted,

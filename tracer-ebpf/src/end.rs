@@ -7,9 +7,12 @@ use aya_ebpf::macros::{btf_tracepoint, map};
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
-use tracer_ebpf::{Entry, Example, FlowKey, Place, STACK_DEPTH, Socket, flag, kind, loss, program, record};
+use tracer_ebpf::{
+    Entry, Example, FlowKey, Place, REASON_TAKEN, STACK_DEPTH, Socket, flag, kind, loss, program, record,
+    sort,
+};
 
-use crate::books::{Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
+use crate::books::{self, Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
 use crate::deliver::datagram_read;
 use crate::flows::count_flow;
 use crate::globals::{Kernel, config, offset};
@@ -32,7 +35,7 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
         core::ptr::null()
     };
     let packet = Packet(ctx.arg::<Kernel>(0));
-    let Some((end, socket)) = End::of(program::DROP, packet, receiver) else {
+    let Some((end, socket)) = End::of(program::DROP, packet, receiver, location) else {
         return 0;
     };
     if !watched(end.netns) {
@@ -41,9 +44,15 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     let entry = end.entry(kind::DROPPED, location, reason);
     let line = enter(program::DROP, &entry, end.packets, u64::from(end.length));
     let flow = end.headers.flow(end.netns);
-    if end.headers.countable && end.iif != 0 {
+    if end.headers.countable && end.incoming {
         let packets = end.packets;
         count_flow(&flow, end.headers.origin(Direction::In), packets, |count| {
+            if end.iif == 0 {
+                // Nobody will say that it arrived.
+                add(&mut count.arrived, packets);
+                add(&mut count.arrived_bytes, u64::from(end.length));
+                count.iif = end.dev;
+            }
             add(&mut count.dropped, packets);
             count.drop_location = location;
             count.drop_reason = reason;
@@ -65,7 +74,10 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     );
     if budget != Budget::Refused {
         let first = budget == Budget::First;
-        send_example(&ctx, packet, end, socket, &entry, &flow, first);
+        send_example(&ctx, packet, end, socket, &entry, &flow);
+        if first && config!(verbose) != 0 {
+            debug!(&ctx, "first drop with reason number {} at {:x}", reason, location);
+        }
     }
     0
 }
@@ -73,7 +85,8 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
 /// `consume_skb(skb, location)`: a packet has done its work. Entered are packets that arrived and that
 /// the kernel used up itself. What was sent, and what a process has read, ends here as well. Before 6.3
 /// there is no location; there each datagram that is read comes by (`skb_consume_udp`), once, however
-/// often it was peeked.
+/// often it was peeked. What was consumed before a protocol had it is entered with its place: user space
+/// says whether it was taken.
 #[btf_tracepoint(function = "consume_skb")]
 pub fn consumed(ctx: BtfTracePointContext) -> i32 {
     let packet = Packet(ctx.arg::<Kernel>(0));
@@ -91,30 +104,37 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
         // Forwarded, and now sent.
         return 0;
     }
-    let Some((end, _)) = End::of(program::CONSUMED, packet, core::ptr::null()) else {
-        return 0;
-    };
-    // Without a namespace it is a TCP segment whose data was read long after it was matched.
-    if end.headers.protocol == UDP || end.netns == 0 || !watched(end.netns) {
-        return 0;
-    }
-    // A protocol of this node is handed what follows the network header. Where the data still begins at that,
-    // the packet is on its way through: a clone that asks for a neighbour (`neigh_probe`), or one that a
-    // driver has sent by the device it came by.
-    if end.headers.protocol != 0 && packet.data() <= end.network {
-        return 0;
-    }
-    // Not what raw and ping sockets are for, see `read`: their own copies, which a process has read, and an
-    // echo reply, of which `ping_rcv` gave a clone away.
-    let icmp = end.headers.protocol == ICMP || end.headers.protocol == ICMP6;
-    if icmp && (!end.headers.is_for_kernel || !packet.socket().is_null()) {
-        return 0;
-    }
     let location = if offset!(consume_has_location) != 0 {
         ctx.arg::<*const u8>(1) as u64
     } else {
         0
     };
+    let Some((end, _)) = End::of(program::CONSUMED, packet, core::ptr::null(), location) else {
+        return 0;
+    };
+    // Without a namespace it is a TCP segment whose data was read long after it was matched.
+    if end.netns == 0 || !watched(end.netns) {
+        return 0;
+    }
+    // A protocol of this node is handed what follows the network header. Where the data still begins at that,
+    // the packet was taken (tc), or is on its way through: a clone that asks for a neighbour (`neigh_probe`), or
+    // one that a driver has sent by the device it came by. Its place tells which.
+    if end.headers.protocol != 0 && packet.data() <= end.network {
+        if location == 0 {
+            return 0;
+        }
+        if end.headers.countable && books::sort(location) == sort::TAKEN {
+            let flow = end.headers.flow(end.netns);
+            let packets = end.packets;
+            count_flow(&flow, end.headers.origin(Direction::In), packets, |count| {
+                add(&mut count.dropped, packets);
+                count.drop_location = location;
+                count.drop_reason = REASON_TAKEN;
+            });
+        }
+    } else if !is_own(&end.headers, packet) {
+        return 0;
+    }
     enter(
         program::CONSUMED,
         &end.entry(kind::CONSUMED, location, 0),
@@ -122,6 +142,15 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
         u64::from(end.length),
     );
     0
+}
+
+/// The kernel itself uses the packet up that it has handed to a protocol. Not what raw and ping sockets are for,
+/// see `read`: their own copies, which a process has read, and an echo reply, of which `ping_rcv` gave a clone
+/// away; nor a datagram.
+#[inline(always)]
+fn is_own(headers: &Headers, packet: Packet) -> bool {
+    let icmp = headers.protocol == ICMP || headers.protocol == ICMP6;
+    headers.protocol != UDP && !(icmp && (!headers.is_for_kernel || !packet.socket().is_null()))
 }
 
 /// The end of a packet, as far as both ways have it in common.
@@ -132,6 +161,8 @@ struct End {
     dev: u32,
     ethertype: u16,
     flags: u32,
+    /// It has arrived, or was about to ([`sort::BEFORE_ARRIVAL`]); else this node was sending it.
+    incoming: bool,
     packets: u64,
     /// Address of the network header.
     network: u64,
@@ -199,12 +230,13 @@ impl End {
 
     /// And the socket that had been found, null for none. `program` is the caller's own.
     #[inline(always)]
-    fn of(program: u32, packet: Packet, receiver: Kernel) -> Option<(&'static Self, Kernel)> {
+    fn of(program: u32, packet: Packet, receiver: Kernel, location: u64) -> Option<(&'static Self, Kernel)> {
         let slot = ENDS.get_ptr_mut(program)?;
         let iif = packet.iif();
         let ethertype = packet.ethertype();
         let network = packet.network();
-        let direction = if iif == 0 { Direction::Out } else { Direction::In };
+        let incoming = iif != 0 || books::sort(location) == sort::BEFORE_ARRIVAL;
+        let direction = if incoming { Direction::In } else { Direction::Out };
         // SAFETY: a valid pointer to this CPU's own value; each member is written before it is read.
         let (headers, end, socket) = unsafe { (&raw mut (*slot).0, &raw mut (*slot).1, &raw mut (*slot).2) };
         let headers = joined(headers, Headers::read(network, ethertype, direction));
@@ -228,7 +260,7 @@ impl End {
                 && headers.countable
                 && (headers.protocol == TCP || headers.protocol == UDP)
                 && own.port == headers.local_port;
-            if own.netns != 0 && (found || direction == Direction::Out) {
+            if own.netns != 0 && (found || (direction == Direction::Out && own.netns == netns)) {
                 socket = own.socket;
             }
         }
@@ -257,6 +289,7 @@ impl End {
             dev,
             ethertype,
             flags,
+            incoming,
             packets: packet.weight(length),
             network,
             length,
@@ -312,7 +345,6 @@ fn send_example(
     socket: Kernel,
     entry: &Entry,
     flow: &FlowKey,
-    first: bool,
 ) {
     let Some(mut slot) = EVENTS.reserve::<Example>(0) else {
         lose(loss::RING_FULL, 1);
@@ -339,23 +371,15 @@ fn send_example(
             sock.describe(flow, &mut (*example).socket);
         }
         (*example).frames = 0;
-        if first {
-            let size = bpf_get_stack(
-                ctx.as_ptr(),
-                (&raw mut (*example).stack).cast(),
-                (STACK_DEPTH * 8) as u32,
-                0,
-            );
-            if size > 0 {
-                (*example).frames = size as u32 / 8;
-            }
+        let size = bpf_get_stack(
+            ctx.as_ptr(),
+            (&raw mut (*example).stack).cast(),
+            (STACK_DEPTH * 8) as u32,
+            0,
+        );
+        if size > 0 {
+            (*example).frames = size as u32 / 8;
         }
     }
     slot.submit(0);
-    if first && config!(verbose) != 0 {
-        debug!(
-            ctx,
-            "first drop with reason number {} at {:x}, stack included", entry.reason, entry.location
-        );
-    }
 }

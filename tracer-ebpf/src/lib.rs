@@ -379,6 +379,18 @@ pub struct Place {
     pub reserved: u32,
 }
 
+/// What the name of a place in the kernel says of the packets that end there. A program knows a place by its
+/// address only: user space names it once a line of the books has told of it.
+pub mod sort {
+    /// Packets that arrive are dropped here, before the kernel enters them as arrived.
+    pub const BEFORE_ARRIVAL: u32 = 1;
+    /// What the kernel calls consumed here has been taken away by somebody else: it is lost.
+    pub const TAKEN: u32 = 2;
+}
+
+/// In place of a reason, where packets were taken ([`sort::TAKEN`]) and the kernel has none to give.
+pub const REASON_TAKEN: u32 = u32::MAX;
+
 /// What has been spent at a [`Place`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
@@ -448,7 +460,7 @@ pub struct Example {
     pub packets: u32,
     /// Length of the packet from the network header on.
     pub length: u32,
-    /// Frames of `stack` that are valid; 0 where this is not the first sight of the place.
+    /// Frames of `stack` that are valid.
     pub frames: u32,
     /// Always 0.
     pub reserved: u32,

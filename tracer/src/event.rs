@@ -307,6 +307,10 @@ pub struct Entry {
     pub bytes: u64,
 }
 
+/// The reason of packets that somebody else took from the kernel, such as a tc program: it tells of no drop and has
+/// no name for it.
+pub const STOLEN: &str = "stolen";
+
 /// What tells one [`Entry`] from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EntryKey {
@@ -547,7 +551,7 @@ pub struct Example {
     pub socket: Option<(FlowKey, SocketState)>,
     /// Who has that socket.
     pub owner: Option<Owner>,
-    /// Kernel stack, innermost first; empty where this is not the first sight of the place.
+    /// Kernel stack, innermost first; empty where the same one was told of this line before.
     pub stack: Vec<Location>,
     /// The packet from its network header on, at most [`tracer_ebpf::SNAPLEN`] bytes. Not part of the
     /// JSON form: in a trace the bytes are the packet block's own.

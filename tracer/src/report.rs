@@ -337,6 +337,10 @@ pub struct Drop {
     pub netns: String,
     /// Systemd units of the sockets that were found.
     pub units: Vec<String>,
+    /// What examples have shown beyond that, such as the hooks of netfilter at which they were dropped,
+    /// `netfilter: input, ipv4`; empty where nothing.
+    #[serde(default)]
+    pub detail: String,
 }
 
 /// A counter of the kernel that has grown.

@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use anyhow::{Context, Result, bail};
 
 use crate::event::{Body, Capability, CapabilityState, Event, FlowKey, Owner, SocketState};
+use crate::model::ends::{self, End};
 use crate::node::counters;
 use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
-use crate::probe::{self, Probe};
+use crate::probe::{self, Probe, Sort};
 
 use counting::Counting;
 use namespaces::Namespaces;
@@ -97,6 +98,11 @@ impl Watch {
             verbose: options.verbose,
             without: options.without.clone(),
             floor: options.floor,
+            sort: |key| match ends::end(key) {
+                End::AsTold => None,
+                End::BeforeArrival => Some(Sort::BeforeArrival),
+                End::Stolen => Some(Sort::Taken),
+            },
         })?;
 
         let now = node::clock::boottime_ns();

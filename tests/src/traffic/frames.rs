@@ -42,6 +42,12 @@ pub enum Frame {
     BadIpv6Header,
     /// It is shorter than its IPv4 header says.
     ShortIp,
+    /// It is shorter than its IPv6 header says.
+    ShortIpv6,
+    /// It ends within its IPv4 header.
+    HeaderCut,
+    /// It ends within its IPv6 header.
+    Header6Cut,
     /// The checksum of UDP.
     BadUdpChecksum,
     /// The same over IPv6.
@@ -60,6 +66,8 @@ pub enum Frame {
     UnknownNextHeader,
     /// The link-layer address of somebody else.
     OtherMac,
+    /// The same over IPv6.
+    OtherMac6,
     /// The source is the node's own address.
     OwnSource,
     /// The source is 127.0.0.1.
@@ -68,6 +76,8 @@ pub enum Frame {
     GroupSource,
     /// It is the first of two fragments, and the other never comes.
     LoneFragment,
+    /// The same over IPv6.
+    LoneFragment6,
 }
 
 impl Frame {
@@ -77,6 +87,9 @@ impl Frame {
         Self::BadIpHeader,
         Self::BadIpv6Header,
         Self::ShortIp,
+        Self::ShortIpv6,
+        Self::HeaderCut,
+        Self::Header6Cut,
         Self::BadUdpChecksum,
         Self::BadUdp6Checksum,
         Self::ShortUdp,
@@ -86,10 +99,12 @@ impl Frame {
         Self::UnknownProtocol,
         Self::UnknownNextHeader,
         Self::OtherMac,
+        Self::OtherMac6,
         Self::OwnSource,
         Self::LoopbackSource,
         Self::GroupSource,
         Self::LoneFragment,
+        Self::LoneFragment6,
     ];
 
     /// Its name on the command line.
@@ -99,6 +114,9 @@ impl Frame {
             Self::BadIpHeader => "bad-ip-header",
             Self::BadIpv6Header => "bad-ipv6-header",
             Self::ShortIp => "short-ip",
+            Self::ShortIpv6 => "short-ipv6",
+            Self::HeaderCut => "header-cut",
+            Self::Header6Cut => "header6-cut",
             Self::BadUdpChecksum => "bad-udp-checksum",
             Self::BadUdp6Checksum => "bad-udp6-checksum",
             Self::ShortUdp => "short-udp",
@@ -108,10 +126,12 @@ impl Frame {
             Self::UnknownProtocol => "unknown-protocol",
             Self::UnknownNextHeader => "unknown-next-header",
             Self::OtherMac => "other-mac",
+            Self::OtherMac6 => "other-mac6",
             Self::OwnSource => "own-source",
             Self::LoopbackSource => "loopback-source",
             Self::GroupSource => "group-source",
             Self::LoneFragment => "lone-fragment",
+            Self::LoneFragment6 => "lone-fragment6",
         }
     }
 
@@ -131,6 +151,12 @@ impl Frame {
                 let packet = plain();
                 ethernet(NODE_MAC, ETH_IPV4, &packet[..packet.len() - 8])
             }
+            Self::ShortIpv6 => {
+                let packet = v6(UDP, &udp_v6());
+                ethernet(NODE_MAC, ETH_IPV6, &packet[..packet.len() - 8])
+            }
+            Self::HeaderCut => ethernet(NODE_MAC, ETH_IPV4, &plain()[..12]),
+            Self::Header6Cut => ethernet(NODE_MAC, ETH_IPV6, &v6(UDP, &udp_v6())[..24]),
             Self::BadUdpChecksum => ethernet(NODE_MAC, ETH_IPV4, &broken(plain(), 26)),
             Self::BadUdp6Checksum => ethernet(NODE_MAC, ETH_IPV6, &v6(UDP, &broken(udp_v6(), 6))),
             Self::ShortUdp => {
@@ -150,6 +176,7 @@ impl Frame {
             Self::UnknownProtocol => ethernet(NODE_MAC, ETH_IPV4, &v4(PEER).packet(EXPERIMENT, 0, &[0; 64])),
             Self::UnknownNextHeader => ethernet(NODE_MAC, ETH_IPV6, &v6(EXPERIMENT, &[0; 64])),
             Self::OtherMac => ethernet(OTHER_MAC, ETH_IPV4, &plain()),
+            Self::OtherMac6 => ethernet(OTHER_MAC, ETH_IPV6, &v6(UDP, &udp_v6())),
             Self::OwnSource => ethernet(NODE_MAC, ETH_IPV4, &v4(NODE).udp()),
             Self::LoopbackSource => ethernet(NODE_MAC, ETH_IPV4, &v4(Ipv4Addr::LOCALHOST).udp()),
             Self::GroupSource => ethernet(NODE_MAC, ETH_IPV4, &v4(Ipv4Addr::new(239, 1, 2, 3)).udp()),
@@ -162,13 +189,21 @@ impl Frame {
                     &v4(PEER).packet(UDP, MORE_FRAGMENTS, &datagram),
                 )
             }
+            Self::LoneFragment6 => {
+                const FRAGMENT: u8 = 44;
+                const MORE_FRAGMENTS: u8 = 1;
+                let mut fragment = vec![UDP, 0, 0, MORE_FRAGMENTS];
+                fragment.extend(u32::from(number).to_be_bytes());
+                fragment.extend(udp_v6());
+                ethernet(NODE_MAC, ETH_IPV6, &v6(FRAGMENT, &fragment))
+            }
         }
     }
 }
 
 /// Starts to send by a device. The thread ends with the process.
 pub(super) fn start(frame: Frame, device: &str, score: &Arc<Score>) -> Result<()> {
-    let socket = packet_socket(device).with_context(|| format!("cannot send frames by {device}"))?;
+    let socket = packet_socket(device, 0).with_context(|| format!("cannot send frames by {device}"))?;
     let score = Arc::clone(score);
     thread::spawn(move || {
         for number in (0..=u16::MAX).cycle() {
@@ -179,8 +214,8 @@ pub(super) fn start(frame: Frame, device: &str, score: &Arc<Score>) -> Result<()
     Ok(())
 }
 
-/// A packet socket that only sends: it asks for no protocol.
-fn packet_socket(device: &str) -> Result<OwnedFd> {
+/// A packet socket at a device, which gets the frames of an Ethernet protocol; with 0 none, so that it only sends.
+pub(super) fn packet_socket(device: &str, protocol: u16) -> Result<OwnedFd> {
     let name = std::ffi::CString::new(device).context("a device's name has no NUL")?;
     // SAFETY: system calls; the pointer is to a string that ends in NUL and lives through the call.
     let (index, socket) = unsafe {
@@ -197,6 +232,7 @@ fn packet_socket(device: &str) -> Result<OwnedFd> {
     // SAFETY: all zeros is a valid sockaddr_ll.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as u16;
+    address.sll_protocol = protocol.to_be();
     address.sll_ifindex = index as i32;
     // SAFETY: the pointer is to an address of the size that is told.
     let bound = unsafe {

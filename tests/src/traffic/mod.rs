@@ -11,6 +11,7 @@ mod http;
 mod ping;
 mod server;
 mod storm;
+mod tap;
 
 use std::ffi::CStr;
 use std::io::{self, BufRead, BufReader, Write};
@@ -54,18 +55,21 @@ pub enum Role {
     Storm,
     /// Sends an ICMP echo request to each of its addresses (without port) every 500 ms.
     Ping,
+    /// Looks at everything that passes each of the devices that are its addresses, as tcpdump does.
+    Tap,
     /// Sends frames of one kind by each of the devices that are its addresses, every 50 ms.
     Frames(Frame),
 }
 
 impl Role {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
         Self::Flood,
         Self::Storm,
         Self::Ping,
+        Self::Tap,
     ];
 
     /// Its name on the command line.
@@ -77,6 +81,7 @@ impl Role {
             Self::Flood => "flood",
             Self::Storm => "storm",
             Self::Ping => "ping",
+            Self::Tap => "tap",
             Self::Frames(frame) => frame.name(),
         }
     }
@@ -88,6 +93,7 @@ impl Role {
             Self::Client | Self::Bulk | Self::Flood => c"lab-client",
             Self::Storm => c"lab-storm",
             Self::Ping => c"lab-ping",
+            Self::Tap => c"lab-tap",
             Self::Frames(_) => c"lab-frames",
         }
     }
@@ -184,6 +190,7 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Flood => client::start(parse(address)?, &score, client::Load::Flood),
             Role::Storm => storm::start(parse(address)?, score)?,
             Role::Ping => ping::start(parse(address)?, score)?,
+            Role::Tap => tap::start(address, &score)?,
             Role::Frames(frame) => frames::start(frame, address, &score)?,
         }
     }

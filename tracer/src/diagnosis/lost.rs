@@ -8,7 +8,7 @@ use super::routing;
 use super::suffering::Suffering;
 use super::words::{self, command, count, distinct, list};
 use super::{Finding, Rule, seen};
-use crate::event::{FlowKey, Location, Protocol};
+use crate::event::{FlowKey, Location, Protocol, STOLEN};
 use crate::model::Model;
 use crate::model::class;
 use crate::model::clock::SECOND;
@@ -142,8 +142,12 @@ fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u
     let drop = flow.last_drop.as_deref()?;
     let spell = flow.drops.recent(model.now())?;
     let told_elsewhere = routing::tells(model, &drop.0, &drop.1.symbol);
-    let class = class::of(&drop.0, &drop.1.symbol);
-    let kernels = matches!(class, Class::State | Class::Policy | Class::Unclassified);
+    // What is not meant for this node reaches no socket that waits; where it does, the node and its network do not
+    // agree on what is. The protocols' own discards and full queues have other causes.
+    let kernels = !matches!(
+        class::of(&drop.0, &drop.1.symbol),
+        Class::Protocol | Class::Resource
+    );
     (kernels && !told_elsewhere && spell.packets >= DROPPED).then_some((Some(drop), spell.packets))
 }
 
@@ -164,6 +168,9 @@ fn waits(model: &Model, key: &FlowKey, flow: &Flow, since: u64) -> bool {
 fn told(end: End<'_>, packets: u64) -> String {
     match end {
         None => format!("{packets} vanished without a drop that could be seen"),
+        Some((reason, location)) if reason == STOLEN => {
+            format!("{packets} were taken away at {location}, where a program or a filter decides")
+        }
         Some((reason, location)) => {
             let by = match class::of(reason, &location.symbol) {
                 Class::Policy => ", where a rule, a filter or a program decides",
@@ -208,8 +215,10 @@ fn checks(end: End<'_>, key: &FlowKey, device: &str) -> Vec<String> {
             "cat /proc/net/stat/nf_conntrack".to_owned(),
             "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max".to_owned(),
         ],
-        (reason, _) if reason.starts_with("TC_") => vec![tc(), programs()],
-        ("XDP", _) | (_, "do_xdp_generic" | "veth_xdp_rcv_skb") => vec![xdp(), programs()],
+        (reason, _) if reason == STOLEN || reason.starts_with("TC_") => vec![tc(), programs()],
+        ("XDP", _) | (_, "do_xdp_generic" | "veth_xdp_rcv_skb" | "veth_xdp_rcv" | "veth_poll") => {
+            vec![xdp(), programs()]
+        }
         ("SOCKET_FILTER", _) => vec!["bpftool cgroup tree".to_owned(), "ss -lnp".to_owned()],
         (reason, _) if reason.starts_with("BPF_CGROUP_") => vec!["bpftool cgroup tree".to_owned()],
         (reason, _) if reason.starts_with("IP_") || reason.starts_with("NEIGH_") => vec![

@@ -14,6 +14,7 @@ use crate::model::clock::seconds;
 use crate::model::counters::{LISTEN_DROPS, LISTEN_OVERFLOWS};
 use crate::model::flows::Flow as Counted;
 use crate::model::growth::{History, rate, span};
+use crate::model::hooks::{self, Hook};
 use crate::model::ledger::{Silent, Totals};
 use crate::model::{class, ends};
 use crate::report::{
@@ -223,6 +224,7 @@ struct Row<'a> {
     incoming: bool,
     in_ledger: bool,
     class: Class,
+    hooks: Option<&'a BTreeSet<Hook>>,
 }
 
 /// What a row of drops sums up.
@@ -265,6 +267,7 @@ fn drops(model: &Model) -> Vec<Drop> {
         }
         let home =
             in_ledger(model.node(), key).filter(|_| !ends::used_up(ends::reason(key), ends::symbol(key)));
+        let sighting = model.books().sighting(key);
         let row = |in_ledger| Row {
             reason: ends::reason(key),
             location: key.location.as_ref(),
@@ -275,6 +278,9 @@ fn drops(model: &Model) -> Vec<Drop> {
             incoming: key.incoming,
             in_ledger,
             class: class::class(key),
+            hooks: sighting
+                .map(|sighting| &sighting.hooks)
+                .filter(|hooks| !hooks.is_empty()),
         };
         // What is in no column gets a row of its own.
         let outside = home
@@ -346,6 +352,7 @@ fn silent(model: &Model) -> Vec<(Row<'static>, Sum)> {
                 incoming: true,
                 in_ledger: true,
                 class: Class::Resource,
+                hooks: None,
             };
             let sum = Sum {
                 packets,
@@ -382,6 +389,7 @@ fn drop_row(model: &Model, row: &Row<'_>, sum: Sum) -> Drop {
         protocol: row.protocol.clone(),
         netns: model.node().netns_label(row.netns),
         units: sum.units.into_iter().collect(),
+        detail: hooks::told(row.hooks.into_iter().flatten().copied()),
     }
 }
 
@@ -401,6 +409,7 @@ fn other(rest: Vec<(Row<'_>, Sum)>) -> Drop {
         protocol: String::new(),
         netns: String::new(),
         units: Vec::new(),
+        detail: String::new(),
     };
     for (_, sum) in rest {
         drop.packets = drop.packets.saturating_add(sum.packets);

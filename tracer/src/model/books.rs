@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ends::{self, Signature};
 use super::growth::{Growing, History, Spell, growth};
+use super::hooks::{self, Hook};
 use super::node::Node;
 use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
 
@@ -34,6 +35,8 @@ pub(crate) struct Sighting {
     pub own: Option<FlowKey>,
     /// Packets of such examples: there were at least so many.
     pub own_packets: u64,
+    /// Hooks of netfilter at which they were dropped.
+    pub hooks: BTreeSet<Hook>,
 }
 
 /// All lines.
@@ -51,7 +54,13 @@ pub(crate) struct Books {
 impl Books {
     /// A line was told.
     pub(crate) fn entry(&mut self, node: &Node, at: u64, entry: &Entry) {
-        let key = &entry.key;
+        for key in ends::lines(&entry.key) {
+            self.enter(node, at, &key, entry);
+        }
+    }
+
+    /// Enters what a line tells under this key.
+    fn enter(&mut self, node: &Node, at: u64, key: &EntryKey, entry: &Entry) {
         let line = match self.lines.get_mut(key) {
             Some(line) => line,
             None => self.lines.entry(key.clone()).or_default(),
@@ -96,7 +105,10 @@ impl Books {
 
     /// A packet of a line was shown.
     pub(crate) fn example(&mut self, node: &Node, at: u64, example: &Example) {
-        let key = &example.entry;
+        let Some(key) = ends::lines(&example.entry).last() else {
+            return;
+        };
+        let key = key.as_ref();
         if key.fate != Fate::Dropped {
             return;
         }
@@ -104,6 +116,9 @@ impl Books {
             Some(sighting) => sighting,
             None => self.sightings.entry(key.clone()).or_default(),
         };
+        if let Some(place) = &key.location {
+            sighting.hooks.extend(hooks::hook(place, &example.stack));
+        }
         if let Some(owner) = &example.owner {
             if !owner.unit.is_empty() && sighting.units.len() < UNITS {
                 sighting.units.insert(owner.unit.clone());

@@ -1,7 +1,7 @@
 //! What kind of drop a reason is. Unknown names stay unclassified, and are shown.
 
 use super::ends::{self, NO_SOCKET, NOT_SPECIFIED};
-use crate::event::EntryKey;
+use crate::event::{EntryKey, STOLEN};
 use crate::report::Class;
 
 /// The class of a line of drops.
@@ -39,8 +39,8 @@ fn by_reason(reason: &str) -> Class {
         | "QDISC_CONGESTED"
         | "PFMEMALLOC" => Class::Resource,
 
-        "NETFILTER_DROP" | "XDP" | "SOCKET_FILTER" | "SECURITY_HOOK" | "TCP_MINTTL" | "IP_TUNNEL_ECN"
-        | "ARP_PVLAN_DISABLE" => Class::Policy,
+        "NETFILTER_DROP" | STOLEN | "XDP" | "SOCKET_FILTER" | "SECURITY_HOOK" | "TCP_MINTTL"
+        | "IP_TUNNEL_ECN" | "ARP_PVLAN_DISABLE" => Class::Policy,
         _ if ["TC_", "BPF_CGROUP_", "TCP_MD5", "TCP_AO", "TCP_AUTH", "PSP_"]
             .iter()
             .any(|prefix| reason.starts_with(prefix)) =>
@@ -76,6 +76,10 @@ fn not_specified(symbol: &str, socket_found: bool) -> Class {
     match symbol {
         // A packet that is routed as somebody else's, and a neighbour that does not answer (IPv6 says no more).
         "ip_error" | "ip_rcv_finish_core" | "ip_forward" | "ip6_forward" | "neigh_invalidate" => Class::State,
+        // A route that leads nowhere (IPv4's ends in `ip_error`).
+        "dst_discard" | "dst_discard_out" | "ip6_pkt_discard" | "ip6_pkt_prohibit" | "ip6_pkt_drop" => {
+            Class::State
+        }
         // A process that ended with data unread, and packets that a handshake has no use for.
         "tcp_v4_rcv"
         | "tcp_v6_rcv"
@@ -94,7 +98,7 @@ fn not_specified(symbol: &str, socket_found: bool) -> Class {
         "__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_rcv" | "udpv6_rcv" => Class::Protocol,
         "udp_queue_rcv_one_skb" | "udpv6_queue_rcv_one_skb" => Class::Resource,
         "nf_hook_slow" | "nft_do_chain" => Class::Policy,
-        "do_xdp_generic" | "veth_xdp_rcv_skb" => Class::Policy,
+        "do_xdp_generic" | "veth_xdp_rcv_skb" | "veth_xdp_rcv" | "veth_poll" | "tun_xdp_one" => Class::Policy,
         "ip6_mc_input" | "ip_mr_input" | "llc_rcv" => Class::Environment,
         _ if [
             "virtio_transport_",

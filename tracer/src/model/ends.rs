@@ -2,7 +2,9 @@
 //!
 //! Every table that is keyed on a symbol or a reason is here or in [`super::class`].
 
-use crate::event::{EntryKey, Fate, Protocol};
+use std::borrow::Cow;
+
+use crate::event::{EntryKey, Fate, Protocol, STOLEN};
 
 /// The reason of a drop for which the kernel gives none.
 pub(crate) const NOT_SPECIFIED: &str = "NOT_SPECIFIED";
@@ -13,6 +15,68 @@ pub(crate) const RPFILTER: &str = "IP_RPFILTER";
 
 const ETHERTYPE_ARP: u16 = 0x0806;
 const IPPROTO_IGMP: u8 = 2;
+
+/// What an end is, where the kernel's own word is not the whole truth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// What it is said to be.
+    AsTold,
+    /// The packets were on their way in, and the kernel had not yet entered them as arrived.
+    BeforeArrival,
+    /// Consumed, and not by the kernel: somebody else has them.
+    Stolen,
+}
+
+/// What this end is.
+pub(crate) fn end(key: &EntryKey) -> End {
+    match (key.fate, symbol(key)) {
+        // Before `__netif_receive_skb_core` a packet has no `skb_iif`, as one has that is sent.
+        (
+            Fate::Dropped,
+            // XDP in a virtual device's own driver (`drivers/net/veth.c`, before 6.0 inlined in its poll).
+            "veth_xdp_rcv_skb" | "veth_xdp_rcv" | "veth_poll"
+            // The queue to another CPU is full (RPS, loopback).
+            | "enqueue_to_backlog" | "netif_rx_internal"
+            // What a process writes to a tap, and XDP there.
+            | "tun_get_user" | "tun_xdp_one" | "do_xdp_generic",
+        ) if !key.incoming && key.device != 0 => End::BeforeArrival,
+        // `sch_handle_ingress`, which may be inlined: TC_ACT_STOLEN, TC_ACT_QUEUED and TC_ACT_TRAP. What is
+        // redirected is not consumed here, and a packet tap has its own place (`packet_rcv`, `tpacket_rcv`).
+        (Fate::Consumed, "__netif_receive_skb_core" | "sch_handle_ingress") => End::Stolen,
+        _ => End::AsTold,
+    }
+}
+
+/// The lines that are to be entered for one that was told: see [`End`].
+pub(crate) fn lines(key: &EntryKey) -> impl Iterator<Item = Cow<'_, EntryKey>> {
+    let (arrival, ended) = match end(key) {
+        End::AsTold => (None, Cow::Borrowed(key)),
+        End::BeforeArrival => {
+            let arrived = EntryKey {
+                fate: Fate::Arrived,
+                iif: key.device,
+                incoming: true,
+                reason: None,
+                ..key.clone()
+            };
+            let dropped = EntryKey {
+                iif: key.device,
+                incoming: true,
+                ..key.clone()
+            };
+            (Some(Cow::Owned(arrived)), Cow::Owned(dropped))
+        }
+        End::Stolen => {
+            let stolen = EntryKey {
+                fate: Fate::Dropped,
+                reason: Some(STOLEN.to_owned()),
+                ..key.clone()
+            };
+            (None, Cow::Owned(stolen))
+        }
+    };
+    arrival.into_iter().chain([ended])
+}
 
 /// A drop that a rule is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,9 +4,9 @@
 //! collection that is iterated is ordered, so the same events give the same model, live or replayed. What is kept is bounded;
 //! the ledger is made of lines that are never forgotten, so it loses nothing by that.
 //!
-//! One file for each part: `node` devices, `books` lines, `ledger` double entry, `queues` and
-//! `waiting` what waits, `counters` of the kernel, `flows`, `endpoints` who is asked and answers, `sockets` and owners; `ends` and `class` are the
-//! tables of the kernel's names.
+//! One file for each part: `node` devices, `books` lines, `ledger` double entry, `namespaces` their rows, `queues` and
+//! `waiting` what waits, `counters` of the kernel, `flows`, `endpoints` who is asked and answers, `sockets` and owners;
+//! `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 pub(crate) mod books;
 pub(crate) mod class;
@@ -16,6 +16,7 @@ pub(crate) mod endpoints;
 pub(crate) mod ends;
 pub(crate) mod flows;
 pub(crate) mod growth;
+pub(crate) mod hooks;
 pub(crate) mod ledger;
 pub(crate) mod namespaces;
 pub(crate) mod node;

@@ -13,7 +13,7 @@ use super::offsets::{self, Group, Missing};
 use super::poll::Counters;
 use super::skipped::Skipped;
 use super::symbols::{Reasons, Symbols};
-use crate::event::{Capability, CapabilityState};
+use crate::event::{Capability, CapabilityState, EntryKey};
 
 #[cfg(bpf_object)]
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.bpf.o"));
@@ -137,6 +137,17 @@ pub struct Options {
     pub without: Vec<String>,
     /// Also attach the empty program that measures what the kernel itself takes.
     pub floor: bool,
+    /// What the names in a line of the books say of the place where its packets ended.
+    pub sort: fn(&EntryKey) -> Option<Sort>,
+}
+
+/// What the programs must know of a place in the kernel to count for flows what ends there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Packets are dropped here before the kernel enters them as arrived.
+    BeforeArrival,
+    /// What is consumed here was taken away by somebody else.
+    Taken,
 }
 
 /// The attached programs. When it is dropped nothing stays attached; when the process is killed the
@@ -145,6 +156,7 @@ pub struct Probe {
     pub(super) counters: Counters,
     pub(super) symbols: Symbols,
     pub(super) reasons: Reasons,
+    pub(super) sort: fn(&EntryKey) -> Option<Sort>,
     capabilities: Vec<Capability>,
     logger: Option<EbpfLogger<StderrLog>>,
     ebpf: Ebpf,
@@ -232,6 +244,7 @@ impl Probe {
             counters,
             symbols: Symbols::default(),
             reasons: Reasons::of(&btf),
+            sort: options.sort,
             capabilities,
             logger,
             ebpf,

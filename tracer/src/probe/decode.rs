@@ -6,7 +6,7 @@ use bytes::Buf;
 use tracer_ebpf as wire;
 
 use super::symbols::{Reasons, Symbols};
-use crate::event::{EntryKey, Fate, FlowCount, FlowKey, Origin, Protocol};
+use crate::event::{EntryKey, Fate, FlowCount, FlowKey, Origin, Protocol, STOLEN};
 
 /// Gives numbers their names.
 pub(super) struct Names<'a> {
@@ -64,7 +64,10 @@ impl Names<'_> {
             retransmitted: count.retransmitted,
             last_drop: (count.drop_location != 0).then(|| {
                 (
-                    self.reasons.name(count.drop_reason),
+                    match count.drop_reason {
+                        wire::REASON_TAKEN => STOLEN.to_owned(),
+                        reason => self.reasons.name(reason),
+                    },
                     self.symbols.locate(count.drop_location),
                 )
             }),

@@ -11,7 +11,7 @@ mod poll;
 mod skipped;
 pub mod symbols;
 
-pub use attach::{Options, Probe, Program, programs};
+pub use attach::{Options, Probe, Program, Sort, programs};
 pub use poll::Owners;
 
 use thiserror::Error;

@@ -1,15 +1,15 @@
 //! Reading what the programs counted and sent.
 
-use std::collections::{BTreeMap, HashMap as Table};
+use std::collections::{BTreeMap, HashMap as Table, HashSet};
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
-use tracer_ebpf::{Count, Entry as WireEntry, Tallies, loss, program};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
+use tracer_ebpf::{Count, Entry as WireEntry, Tallies, loss, program, sort};
 
 use super::decode::{self, Names, Record};
 use super::flows::FlowTable;
 use super::skipped::Skipped;
-use super::{Error, Probe};
+use super::{Error, Probe, Sort};
 use crate::event::{Body, Entry, Event, Example, FlowCount, Location, Losses, Owner, Socket, SocketState};
 
 /// The maps, and what was read of them last.
@@ -19,14 +19,24 @@ pub(super) struct Counters {
     flows: FlowTable,
     losses: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
+    sorts: HashMap<MapData, u64, u32>,
+    /// Places whose sort the programs were told, or had no room for.
+    told_sorts: HashSet<u64>,
     /// What the books had when [`Counters::forget`] was called.
     forgotten: BTreeMap<WireEntry, Count>,
     told_books: Table<WireEntry, Count>,
     skipped: Option<Skipped>,
     told_losses: Option<Losses>,
+    /// The innermost frames of stacks that were told, by the line of their example.
+    told_stacks: HashSet<(WireEntry, Vec<u64>)>,
     /// Records that could not be understood.
     foreign: u64,
 }
+
+/// Stacks that are remembered as told, at most. Further ones are not told.
+const MOST_STACKS: usize = 4_096;
+/// Frames by which one stack is told from another: the drop, and the way to it through the protocols.
+const INNERMOST: usize = 8;
 
 impl Counters {
     pub(super) fn take(ebpf: &mut Ebpf, seed: u64) -> Result<Self, Error> {
@@ -37,10 +47,13 @@ impl Counters {
             flows: FlowTable::open(take("FLOWS")?, seed)?,
             losses: of("LOSSES", take("LOSSES")?)?,
             events: of("EVENTS", take("EVENTS")?)?,
+            sorts: of("SORTS", take("SORTS")?)?,
+            told_sorts: HashSet::new(),
             forgotten: BTreeMap::new(),
             told_books: Table::new(),
             skipped: None,
             told_losses: None,
+            told_stacks: HashSet::new(),
             foreign: 0,
         })
     }
@@ -77,14 +90,17 @@ impl Probe {
             reasons: &self.reasons,
         };
         let counters = &mut self.counters;
-        for (key, sum) in counters.sums()? {
-            if counters.told_books.insert(key, sum) == Some(sum) {
+        for (line, sum) in counters.sums()? {
+            if counters.told_books.insert(line, sum) == Some(sum) {
                 continue;
             }
-            let Some(key) = names.entry(&key) else {
+            let Some(key) = names.entry(&line) else {
                 counters.foreign += 1;
                 continue;
             };
+            if let Some(sort) = (self.sort)(&key) {
+                counters.tell_sort(line.location, sort);
+            }
             let entry = Entry {
                 key,
                 packets: sum.packets,
@@ -125,13 +141,16 @@ impl Probe {
         let mut names = Names { symbols, reasons };
         while let Some(item) = counters.events.next() {
             match decode::record(&item) {
-                Some(Record::Example(raw)) => match example(&raw, &mut names, owners) {
-                    Some(example) => tell(Event {
-                        at: raw.time,
-                        body: Body::Example(Box::new(example)),
-                    }),
-                    None => counters.foreign += 1,
-                },
+                Some(Record::Example(mut raw)) => {
+                    tell_stack_once(&mut counters.told_stacks, &mut raw);
+                    match example(&raw, &mut names, owners) {
+                        Some(example) => tell(Event {
+                            at: raw.time,
+                            body: Body::Example(Box::new(example)),
+                        }),
+                        None => counters.foreign += 1,
+                    }
+                }
                 Some(Record::Socket(raw)) => match socket(&raw, owners) {
                     Some(socket) => tell(Event {
                         at: raw.time,
@@ -164,6 +183,18 @@ impl Counters {
     pub(super) fn forget(&mut self) -> Result<(), Error> {
         self.forgotten = self.lines()?;
         Ok(())
+    }
+
+    /// Tells the programs of what sort a place is. Flows count what ends there from then on.
+    fn tell_sort(&mut self, location: u64, sort: Sort) {
+        let number = match sort {
+            Sort::BeforeArrival => sort::BEFORE_ARRIVAL,
+            Sort::Taken => sort::TAKEN,
+        };
+        if self.told_sorts.insert(location) {
+            // Where the map is full, the books still tell of it.
+            let _ = self.sorts.insert(location, number, 0);
+        }
     }
 
     /// Every line of the books, less what was forgotten.
@@ -245,6 +276,15 @@ impl Counters {
             places_full: total(loss::PLACES_FULL)?,
             runs_skipped: self.skipped.as_ref().map_or(0, Skipped::runs),
         })
+    }
+}
+
+/// Takes the stack away, where its innermost part was told of this line before. The outer frames are those of whoever
+/// was interrupted.
+fn tell_stack_once(told: &mut HashSet<(WireEntry, Vec<u64>)>, raw: &mut decode::RawExample) {
+    let innermost = raw.stack.iter().take(INNERMOST).copied().collect();
+    if told.len() >= MOST_STACKS || !told.insert((raw.entry, innermost)) {
+        raw.stack.clear();
     }
 }
 

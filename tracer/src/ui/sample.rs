@@ -136,6 +136,7 @@ fn drop(reason: &str, location: &str, class: Class, packets: u64, rate: f64, soc
         protocol: text("tcp"),
         netns: text("host:4026531840"),
         units: vec![],
+        detail: String::new(),
     }
 }
 

@@ -49,11 +49,12 @@ pub fn in_order(drops: &[Drop]) -> Vec<&Drop> {
 
 /// Drops, one a row, in at most `room` columns.
 ///
-/// The namespace is told where there is more than one, units where there are any.
+/// The namespace is told where there is more than one, units and details where there are any.
 #[must_use]
 pub fn drops(drops: &[&Drop], room: usize) -> Set {
     let netns = several(drops.iter().map(|drop| drop.netns.as_str()));
     let units = drops.iter().any(|drop| !drop.units.is_empty());
+    let details = drops.iter().any(|drop| !drop.detail.is_empty());
     let mut columns = vec![
         Column::new("reason", Kind::Text(19), 0),
         Column::new("location", Kind::Place(18), 0),
@@ -68,6 +69,9 @@ pub fn drops(drops: &[&Drop], room: usize) -> Set {
     ];
     if units {
         columns.push(Column::new("units", Kind::Text(12), LUXURY + 1));
+    }
+    if details {
+        columns.push(Column::new("detail", Kind::Text(22), LUXURY));
     }
     if netns {
         columns.push(Column::new("netns", Kind::Ends(8), 5));
@@ -88,6 +92,9 @@ pub fn drops(drops: &[&Drop], room: usize) -> Set {
         ];
         if units {
             row.push(drop.units.join(" "));
+        }
+        if details {
+            row.push(drop.detail.clone());
         }
         row.push(namespace(&drop.netns).to_owned());
         table.row(row);

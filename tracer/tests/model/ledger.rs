@@ -123,11 +123,11 @@ fn without_locations_the_protocol_tells_what_the_kernel_used_up() {
 }
 
 #[test]
-fn taps_drivers_and_steals_are_no_ends() {
+fn taps_and_drivers_are_no_ends() {
     for symbol in [
         "packet_rcv",
         "tpacket_rcv",
-        "__netif_receive_skb_core",
+        "neigh_probe",
         "napi_consume_skb",
         "unheard_of",
     ] {
@@ -142,6 +142,80 @@ fn taps_drivers_and_steals_are_no_ends() {
                 ..Ledger::default()
             },
         );
+    }
+}
+
+/// What a tc program answers TC_ACT_STOLEN to, the kernel calls consumed.
+#[test]
+fn what_is_taken_before_a_protocol_has_it_is_dropped_by_policy() {
+    for symbol in ["__netif_receive_skb_core", "sch_handle_ingress"] {
+        let mut story = Story::begin();
+        story
+            .arrived(Protocol::Udp, 4)
+            .add(consumed(Some(symbol), Protocol::Udp, 0x0800), 4)
+            .tick();
+        let report = story.report();
+        let expected = Ledger {
+            arrived: 4,
+            dropped: 4,
+            ..Ledger::default()
+        };
+        assert_eq!(report.ledger, expected);
+        let row = &report.drops[0];
+        assert_eq!((row.reason.as_str(), row.class), ("stolen", Class::Policy));
+        assert_eq!((row.packets, row.incoming, row.in_ledger), (4, true, true));
+    }
+}
+
+/// A driver's own XDP, or the queue to another CPU, comes before `netif_receive_skb`: no packet has its `skb_iif`
+/// there, as none has that this node sends.
+#[test]
+fn what_is_dropped_before_it_counts_as_arrived_has_arrived() {
+    for (reason, symbol, class) in [
+        ("NOT_SPECIFIED", "veth_xdp_rcv_skb", Class::Policy),
+        ("NOT_SPECIFIED", "do_xdp_generic", Class::Policy),
+        ("CPU_BACKLOG", "enqueue_to_backlog", Class::Resource),
+        ("FULL_RING", "tun_get_user", Class::Resource),
+    ] {
+        let mut story = Story::begin();
+        let early = EntryKey {
+            iif: 0,
+            incoming: false,
+            ..drop(reason, symbol, Protocol::Tcp)
+        };
+        let on_its_way_out = EntryKey {
+            iif: 0,
+            device: 0,
+            incoming: false,
+            ..drop(reason, symbol, Protocol::Tcp)
+        };
+        let inside = EntryKey {
+            device: LXC1,
+            ..early.clone()
+        };
+        story.arrived(Protocol::Tcp, 5);
+        story.add(line(Fate::Matched, Protocol::Tcp), 5);
+        story.add(early, 3).add(on_its_way_out, 2).add(inside, 1).tick();
+        let report = story.report();
+        let expected = Ledger {
+            arrived: 8,
+            delivered: 5,
+            dropped: 3,
+            ..Ledger::default()
+        };
+        assert_eq!(report.ledger, expected, "{symbol}");
+        let rows: Vec<_> = report
+            .drops
+            .iter()
+            .map(|row| (row.packets, row.device.as_str(), row.incoming, row.in_ledger))
+            .collect();
+        let expected = [
+            (3, "eth0", true, true),
+            (2, "", false, false),
+            (1, "lxc1", true, false),
+        ];
+        assert_eq!(rows, expected, "{symbol}");
+        assert_eq!(report.drops[0].class, class);
     }
 }
 

@@ -68,6 +68,13 @@ pub(super) const FLOOD: Actor = Actor {
     addresses: &["192.0.2.10:8080"],
 };
 
+pub(super) const TAP: Actor = Actor {
+    name: "tap",
+    place: Place::Node,
+    role: Role::Tap,
+    addresses: &["eth0"],
+};
+
 /// To a port on which nobody listens.
 pub(super) const STORM: Actor = Actor {
     name: "storm",
@@ -98,10 +105,23 @@ pub(super) const SOUND: Expectation = Expectation {
     most_unexplained: 0.01,
 };
 
+pub(super) const PEER_SERVER_V4: Actor = Actor {
+    addresses: &["192.0.2.10:8080"],
+    ..PEER_SERVER
+};
+
 pub(super) const NODE_CLIENT_V4: Actor = Actor {
     addresses: &["192.0.2.10:8080"],
     ..NODE_CLIENT
 };
+
+/// Sends frames of this kind, beside others, from the peer to the node.
+pub(super) const fn more_frames(name: &'static str, frame: Frame) -> Actor {
+    Actor {
+        name,
+        ..frames(frame)
+    }
+}
 
 /// Sends frames of this kind from the peer to the node.
 pub(super) const fn frames(frame: Frame) -> Actor {

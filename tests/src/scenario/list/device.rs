@@ -11,6 +11,7 @@ pub(super) const ALL: &[Scenario] = &[
     TC_STEALS,
     NFT_INGRESS,
     UNKNOWN_ETHERTYPE,
+    TAPPED,
 ];
 
 /// A program of somebody else's throws away all that arrives by the uplink.
@@ -93,10 +94,19 @@ const TC_DROPS: Scenario = Scenario {
 const TC_STEALS: Scenario = Scenario {
     name: "tc-steals",
     title: "a tc program takes all that arrives for itself",
-    breaks: "A program is attached to the ingress of eth0 by tcx that answers TC_ACT_STOLEN to everything.",
+    breaks: "A filter is attached to the ingress of eth0 by tc whose program answers TC_ACT_STOLEN to everything.",
     says: "K01, where: guest kernel. No drop event: what is consumed at __netif_receive_skb_core was stolen.",
-    needs: &[Need::Symbol("tcx_link_attach")],
-    break_it: &[Step::Attach(Place::Node, Hook::TcIngress, "eth0", Word::Steal)],
+    needs: &[Need::Symbol("cls_bpf_classify"), Need::Program("tc", "iproute2")],
+    // The program is `ret 4` in the older language of BPF, which tc takes as text. (A program that is attached by
+    // tcx has no such word.)
+    break_it: &[
+        Step::Run(Place::Node, "tc qdisc add dev eth0 clsact"),
+        Step::Run(
+            Place::Node,
+            "tc filter add dev eth0 ingress bpf direct-action bytecode '1,6 0 0 4'",
+        ),
+    ],
+    heal: &[Step::Run(Place::Node, "tc qdisc del dev eth0 clsact")],
     expect: Expectation {
         drops: &[
             ExpectedDrop::of(&["stolen"], &["__netif_receive_skb_core"], Class::Policy).socket_found(false),
@@ -124,7 +134,8 @@ const NFT_INGRESS: Scenario = Scenario {
             &["nft_do_chain", "nf_hook_slow"],
             Class::Policy,
         )
-        .socket_found(false)],
+        .socket_found(false)
+        .detail("netfilter: ingress, netdev")],
         ..PROGRAM.expect
     },
     ..PROGRAM
@@ -147,5 +158,18 @@ const UNKNOWN_ETHERTYPE: Scenario = Scenario {
         column: Some((Column::Dropped, 30)),
         ..SOUND
     },
+    ..PROGRAM
+};
+
+/// A tap gets a clone of each packet, which arrives nowhere and ends nowhere.
+const TAPPED: Scenario = Scenario {
+    name: "tapped",
+    title: "a healthy node whose packets somebody looks at",
+    breaks: "Nothing. All that passes eth0 is copied to a packet socket, as tcpdump does.",
+    says: "Healthy, no verdict, and each packet counted once.",
+    traffic: ALL_WAYS,
+    break_it: &[Step::Start(TAP)],
+    heal: &[Step::Stop("tap")],
+    expect: SOUND,
     ..PROGRAM
 };

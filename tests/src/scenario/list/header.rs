@@ -7,6 +7,7 @@ pub(super) const ALL: &[Scenario] = &[
     BAD_IP_CHECKSUM,
     BAD_IP_HEADER,
     SHORT_PACKET,
+    HEADER_CUT,
     OTHER_MAC,
     IPV6_OFF,
     LONE_FRAGMENT,
@@ -47,13 +48,51 @@ const BAD_IP_HEADER: Scenario = Scenario {
     name: "bad-ip-header",
     title: "packets whose header is none",
     breaks: "Nothing of the node's own. Packets of IPv4 and IPv6 whose version is another one arrive.",
-    says: "Healthy. Drops IP_INHDR at ip_rcv_core and ip6_rcv_core.",
+    says: "Healthy. Drops IP_INHDR at ip_rcv_core, and UNHANDLED_PROTO at ip6_rcv_core.",
     break_it: &[
         Step::Start(frames(Frame::BadIpHeader)),
-        Step::Start(Actor {
-            name: "frames-v6",
-            ..frames(Frame::BadIpv6Header)
-        }),
+        Step::Start(more_frames("frames-v6", Frame::BadIpv6Header)),
+    ],
+    heal: &[Step::Stop("frames"), Step::Stop("frames-v6")],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["IP_INHDR"], &["ip_rcv_core"], Class::Protocol),
+            // Of a version that is not 6 the kernel says what it says of a type of frame that nobody handles.
+            ExpectedDrop::of(&["UNHANDLED_PROTO"], &["ip6_rcv_core"], Class::Environment),
+        ],
+        ..FRAMES.expect
+    },
+    ..FRAMES
+};
+
+const SHORT_PACKET: Scenario = Scenario {
+    name: "short-packet",
+    title: "packets that are shorter than their header says",
+    breaks: "Nothing of the node's own. Packets that were cut off on the way arrive.",
+    says: "Healthy. Drops PKT_TOO_SMALL at ip_rcv_core and ip6_rcv_core.",
+    break_it: &[
+        Step::Start(frames(Frame::ShortIp)),
+        Step::Start(more_frames("frames-v6", Frame::ShortIpv6)),
+    ],
+    heal: &[Step::Stop("frames"), Step::Stop("frames-v6")],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["PKT_TOO_SMALL"], &["ip_rcv_core"], Class::Protocol),
+            ExpectedDrop::of(&["PKT_TOO_SMALL"], &["ip6_rcv_core"], Class::Protocol),
+        ],
+        ..FRAMES.expect
+    },
+    ..FRAMES
+};
+
+const HEADER_CUT: Scenario = Scenario {
+    name: "header-cut",
+    title: "packets that end within their header",
+    breaks: "Nothing of the node's own. Of packets of IPv4 and IPv6 only the first bytes arrive.",
+    says: "Healthy. Drops IP_INHDR at ip_rcv_core and ip6_rcv_core.",
+    break_it: &[
+        Step::Start(frames(Frame::HeaderCut)),
+        Step::Start(more_frames("frames-v6", Frame::Header6Cut)),
     ],
     heal: &[Step::Stop("frames"), Step::Stop("frames-v6")],
     expect: Expectation {
@@ -66,36 +105,22 @@ const BAD_IP_HEADER: Scenario = Scenario {
     ..FRAMES
 };
 
-const SHORT_PACKET: Scenario = Scenario {
-    name: "short-packet",
-    title: "packets that are shorter than their header says",
-    breaks: "Nothing of the node's own. Packets that were cut off on the way arrive.",
-    says: "Healthy. Drops PKT_TOO_SMALL at ip_rcv_core.",
-    break_it: &[Step::Start(frames(Frame::ShortIp))],
-    expect: Expectation {
-        drops: &[ExpectedDrop::of(
-            &["PKT_TOO_SMALL"],
-            &["ip_rcv_core"],
-            Class::Protocol,
-        )],
-        ..FRAMES.expect
-    },
-    ..FRAMES
-};
-
 /// As where a switch floods what it does not know, and a device takes it since somebody listens.
 const OTHER_MAC: Scenario = Scenario {
     name: "other-mac",
     title: "packets for another machine's link-layer address",
     breaks: "Nothing of the node's own. What is for another machine arrives as well, as behind a switch that floods.",
-    says: "Healthy. Drops OTHERHOST at ip_rcv_core, not meant for this node.",
-    break_it: &[Step::Start(frames(Frame::OtherMac))],
+    says: "Healthy. Drops OTHERHOST at ip_rcv_core and ip6_rcv_core, not meant for this node.",
+    break_it: &[
+        Step::Start(frames(Frame::OtherMac)),
+        Step::Start(more_frames("frames-v6", Frame::OtherMac6)),
+    ],
+    heal: &[Step::Stop("frames"), Step::Stop("frames-v6")],
     expect: Expectation {
-        drops: &[ExpectedDrop::of(
-            &["OTHERHOST"],
-            &["ip_rcv_core"],
-            Class::Environment,
-        )],
+        drops: &[
+            ExpectedDrop::of(&["OTHERHOST"], &["ip_rcv_core"], Class::Environment),
+            ExpectedDrop::of(&["OTHERHOST"], &["ip6_rcv_core"], Class::Environment),
+        ],
         ..FRAMES.expect
     },
     ..FRAMES
@@ -111,7 +136,7 @@ const IPV6_OFF: Scenario = Scenario {
         "neigh replace 2001:db8:10::2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
     )],
     traffic: &[
-        PEER_SERVER,
+        PEER_SERVER_V4,
         NODE_CLIENT_V4,
         Actor {
             addresses: &["2001:db8:10::2"],
@@ -142,15 +167,29 @@ const LONE_FRAGMENT: Scenario = Scenario {
     breaks: "Nothing of the node's own. Of datagrams in two fragments only the first arrives, as where a path loses \
              large packets.",
     says: "Healthy. Drops FRAG_REASM_TIMEOUT at ip_expire, once the node has waited for the rest.",
-    setup: &[Step::Sysctl(Place::Node, "net.ipv4.ipfrag_time", "1")],
-    break_it: &[Step::Start(frames(Frame::LoneFragment))],
+    setup: &[
+        Step::Sysctl(Place::Node, "net.ipv4.ipfrag_time", "1"),
+        Step::Sysctl(Place::Node, "net.ipv6.ip6frag_time", "1"),
+    ],
+    break_it: &[
+        Step::Start(frames(Frame::LoneFragment)),
+        Step::Start(more_frames("frames-v6", Frame::LoneFragment6)),
+    ],
+    heal: &[Step::Stop("frames"), Step::Stop("frames-v6")],
     expect: Expectation {
-        drops: &[ExpectedDrop::of(
-            &["FRAG_REASM_TIMEOUT", "NOT_SPECIFIED"],
-            &["ip_expire"],
-            Class::Protocol,
-        )],
-        column: Some((Column::Dropped, 20)),
+        drops: &[
+            ExpectedDrop::of(
+                &["FRAG_REASM_TIMEOUT", "NOT_SPECIFIED"],
+                &["ip_expire"],
+                Class::Protocol,
+            ),
+            ExpectedDrop::of(
+                &["FRAG_REASM_TIMEOUT", "NOT_SPECIFIED"],
+                &["ip6_frag_expire", "ip6frag_expire_frag_queue"],
+                Class::Protocol,
+            ),
+        ],
+        column: Some((Column::Dropped, 40)),
         ..FRAMES.expect
     },
     ..FRAMES

@@ -3,7 +3,17 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[REPLIES_FILTERED];
+pub(super) const ALL: &[Scenario] = &[
+    REPLIES_FILTERED,
+    NFT_RAW,
+    NFT_FORWARD,
+    NFT_REJECT,
+    IPTABLES_LEGACY,
+    IPTABLES_NFT,
+    CONNTRACK_FLUSHED,
+    CT_INVALID,
+    DNAT_LOST,
+];
 
 /// A ruleset that has lost the line which accepts what belongs to a connection.
 const REPLIES_FILTERED: Scenario = Scenario {
@@ -28,15 +38,223 @@ const REPLIES_FILTERED: Scenario = Scenario {
         exit_code: 1,
         place: "guest-kernel",
         verdict: Some("K01"),
-        drops: &[ExpectedDrop::of(
-            &["NETFILTER_DROP"],
-            &["nft_do_chain", "nf_hook_slow"],
-            Class::Policy,
-        )
-        .socket_found(true)],
+        drops: &[
+            dropped("netfilter: input, ipv4").socket_found(true),
+            dropped("netfilter: input, ipv6").socket_found(true),
+        ],
         column: None,
         starved: Some(NODE_CLIENT),
         most_unexplained: 0.01,
     },
     late: true,
+};
+
+/// A drop by a rule, or by a chain that had none for the packet.
+const fn dropped(detail: &'static str) -> ExpectedDrop {
+    ExpectedDrop::of(
+        &["NETFILTER_DROP"],
+        &["nft_do_chain", "nf_hook_slow"],
+        Class::Policy,
+    )
+    .detail(detail)
+}
+
+/// Before anything is known of the packet: neither its connection nor its socket nor its way.
+const NFT_RAW: Scenario = Scenario {
+    name: "nft-raw",
+    title: "a firewall drops all that arrives, before connection tracking",
+    breaks: "A chain at prerouting with priority raw drops all but neighbours.",
+    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at prerouting; lab-client starves.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken raw { type filter hook prerouting priority raw; policy drop; }; \
+         add rule inet broken raw icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+    )],
+    expect: Expectation {
+        drops: &[
+            dropped("netfilter: prerouting, ipv4").socket_found(false),
+            dropped("netfilter: prerouting, ipv6").socket_found(false),
+        ],
+        column: Some((Column::Dropped, 10)),
+        ..REPLIES_FILTERED.expect
+    },
+    late: false,
+    ..REPLIES_FILTERED
+};
+
+/// What a pod asks for is nothing that a socket of the node's own namespace waits for.
+const NFT_FORWARD: Scenario = Scenario {
+    name: "nft-forward",
+    title: "a firewall drops what is for pods",
+    breaks: "A ruleset is loaded whose forward chain drops all, as Docker's did where its exceptions are lost.",
+    says: "Healthy as far as the node's own sockets go. Drops NETFILTER_DROP at nft_do_chain, at forward.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken forward { type filter hook forward priority 0; policy drop; }",
+    )],
+    traffic: &[
+        PEER_SERVER,
+        NODE_CLIENT,
+        POD_CLIENT,
+        Actor {
+            addresses: &["10.244.0.2", "2001:db8:244::2"],
+            ..PEER_PING
+        },
+    ],
+    expect: Expectation {
+        drops: &[
+            dropped("netfilter: forward, ipv4").socket_found(false),
+            dropped("netfilter: forward, ipv6").socket_found(false),
+        ],
+        column: Some((Column::Dropped, 5)),
+        ..SOUND
+    },
+    late: false,
+    ..REPLIES_FILTERED
+};
+
+const NFT_REJECT: Scenario = Scenario {
+    name: "nft-reject",
+    title: "a firewall refuses replies",
+    breaks: "A ruleset is loaded whose input chain rejects all but neighbours: its drops are answered.",
+    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at input; lab-client starves.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken input { type filter hook input priority 0; }; \
+         add rule inet broken input iif lo accept; \
+         add rule inet broken input icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; \
+         add rule inet broken input reject",
+    )],
+    late: false,
+    ..REPLIES_FILTERED
+};
+
+/// The older tables of the kernel, which drop elsewhere than nft.
+const IPTABLES_LEGACY: Scenario = Scenario {
+    name: "iptables-legacy",
+    title: "the older firewall drops all that arrives",
+    breaks: "iptables-legacy -P INPUT DROP, without a rule that accepts anything. IPv6 goes on.",
+    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nf_hook_slow, at input; lab-client starves over IPv4.",
+    needs: &[
+        Need::Program("iptables-legacy", "iptables"),
+        Need::Symbol("ipt_do_table"),
+    ],
+    break_it: &[Step::Run(Place::Node, "iptables-legacy -P INPUT DROP")],
+    heal: &[Step::Run(Place::Node, "iptables-legacy -P INPUT ACCEPT")],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["NETFILTER_DROP"], &["nf_hook_slow"], Class::Policy)
+                .detail("netfilter: input, ipv4")
+                .socket_found(true),
+        ],
+        ..REPLIES_FILTERED.expect
+    },
+    late: false,
+    ..REPLIES_FILTERED
+};
+
+const IPTABLES_NFT: Scenario = Scenario {
+    name: "iptables-nft",
+    title: "iptables on top of nft drops all that arrives",
+    breaks: "iptables-nft -P INPUT DROP, without a rule that accepts anything. IPv6 goes on.",
+    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at input; lab-client starves over IPv4.",
+    needs: &[Need::Program("iptables-nft", "iptables")],
+    break_it: &[Step::Run(Place::Node, "iptables-nft -P INPUT DROP")],
+    heal: &[Step::Run(Place::Node, "iptables-nft -P INPUT ACCEPT")],
+    expect: Expectation {
+        drops: &[dropped("netfilter: input, ipv4").socket_found(true)],
+        ..REPLIES_FILTERED.expect
+    },
+    late: false,
+    ..REPLIES_FILTERED
+};
+
+/// Connections that stand are not taken up again (`nf_conntrack_tcp_loose`), and the server's segments are refused
+/// until it or the client gives up.
+const CONNTRACK_FLUSHED: Scenario = Scenario {
+    name: "conntrack-flushed",
+    title: "a firewall has forgotten the connections that stand",
+    breaks: "The input chain accepts what belongs to a connection and drops the rest; then the table of connections is \
+             emptied, as by a restart of a firewall or of kube-proxy.",
+    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at input; the connections that stood starve.",
+    needs: &[Need::Program("conntrack", "conntrack")],
+    setup: &[
+        Step::Sysctl(Place::Node, "net.netfilter.nf_conntrack_tcp_loose", "0"),
+        Step::Nft(
+            Place::Node,
+            "add table inet stateful; \
+             add chain inet stateful input { type filter hook input priority 0; policy drop; }; \
+             add rule inet stateful input ct state established,related accept; \
+             add rule inet stateful input iif lo accept; \
+             add rule inet stateful input icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+        ),
+    ],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Run(Place::Node, "conntrack -F")],
+    heal: &[],
+    late: false,
+    ..REPLIES_FILTERED
+};
+
+const CT_INVALID: Scenario = Scenario {
+    name: "ct-invalid",
+    title: "a firewall takes connections that stand for invalid",
+    breaks: "The input chain drops what connection tracking calls invalid; then its table is emptied.",
+    setup: &[
+        Step::Sysctl(Place::Node, "net.netfilter.nf_conntrack_tcp_loose", "0"),
+        Step::Nft(
+            Place::Node,
+            "add table inet stateful; \
+             add chain inet stateful input { type filter hook input priority 0; }; \
+             add rule inet stateful input ct state invalid drop",
+        ),
+    ],
+    ..CONNTRACK_FLUSHED
+};
+
+/// What kube-proxy does, undone: the kernel no longer knows that port 80 stands for 8080.
+const DNAT_LOST: Scenario = Scenario {
+    name: "dnat-lost",
+    title: "the rules that lead to a service are lost",
+    breaks: "Port 80 of the node leads to its port 8080 by a rule of nft. The rule is deleted and the table of \
+             connections emptied; clients go on asking port 80, on which nobody listens.",
+    says: "Healthy, and as a weak sign R12: nobody was ever seen to listen there. Drops NO_SOCKET at tcp_v4_rcv and \
+           __udp4_lib_rcv.",
+    needs: &[Need::Program("conntrack", "conntrack")],
+    setup: &[Step::Nft(
+        Place::Node,
+        "add table inet services; \
+         add chain inet services nat { type nat hook prerouting priority dstnat; }; \
+         add rule inet services nat tcp dport 80 redirect to :8080; \
+         add rule inet services nat udp dport 80 redirect to :8080",
+    )],
+    traffic: &[
+        PEER_SERVER,
+        NODE_SERVER,
+        NODE_CLIENT,
+        Actor {
+            addresses: &["10.10.0.2:80", "[2001:db8:10::2]:80"],
+            ..PEER_CLIENT
+        },
+    ],
+    break_it: &[
+        Step::Nft(Place::Node, "delete table inet services"),
+        Step::Run(Place::Node, "conntrack -F"),
+    ],
+    heal: &[],
+    expect: Expectation {
+        verdict: Some("R12"),
+        drops: &[
+            ExpectedDrop::of(&["NO_SOCKET"], &["tcp_v4_rcv"], Class::Protocol).socket_found(false),
+            ExpectedDrop::of(&["NO_SOCKET"], &["tcp_v6_rcv"], Class::Protocol).socket_found(false),
+            ExpectedDrop::of(&["NO_SOCKET"], &["__udp4_lib_rcv", "udp_rcv"], Class::Protocol)
+                .socket_found(false),
+        ],
+        column: Some((Column::Dropped, 10)),
+        ..SOUND
+    },
+    late: false,
 };

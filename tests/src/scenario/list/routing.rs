@@ -3,7 +3,21 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[LOCAL_RULE_LOST, RP_FILTER, ADDRESS_REMOVED];
+pub(super) const ALL: &[Scenario] = &[
+    LOCAL_RULE_LOST,
+    LOCAL_TABLE_FLUSHED,
+    RP_FILTER,
+    RP_FILTER_LOOSE,
+    POLICY_RULE_LOST,
+    MAIN_TABLE_FLUSHED,
+    BLACKHOLE,
+    MARTIANS,
+    ADDRESS_REMOVED,
+    OWN_ADDRESS_REMOVED,
+    ADDRESS_MOVED,
+    MAC_CHANGED,
+    NO_ROUTE,
+];
 
 /// What Cilium does at its start, and what systemd-networkd undoes when it is restarted: it deletes the
 /// rules that it did not make. The gateway and the node know each other by fixed neighbour entries, as in
@@ -113,17 +127,272 @@ const RP_FILTER: Scenario = Scenario {
     late: true,
 };
 
+/// Nothing knows any more which addresses are the node's own.
+const LOCAL_TABLE_FLUSHED: Scenario = Scenario {
+    name: "local-table-flushed",
+    title: "the table of the node's own addresses is emptied",
+    breaks: "ip route flush table local, on a node that does not forward: what arrives for its addresses is for nobody.",
+    says: "R01, where: guest kernel. Drops IP_INADDRERRORS at ip_error; lab-client starves over IPv4.",
+    setup: &[
+        Step::Sysctl(Place::Node, "net.ipv4.ip_forward", "0"),
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
+        Step::Ip(
+            Place::Node,
+            "neigh replace 10.10.0.1 dev eth0 lladdr 02:00:0a:0a:00:01 nud permanent",
+        ),
+    ],
+    traffic: &[PEER_SERVER, NODE_CLIENT, NODE_PING],
+    break_it: &[Step::Ip(Place::Node, "route flush table local")],
+    heal: &[
+        Step::Ip(
+            Place::Node,
+            "route add local 10.10.0.2 dev eth0 table local src 10.10.0.2",
+        ),
+        Step::Ip(
+            Place::Node,
+            "route add local 127.0.0.0/8 dev lo table local src 127.0.0.1",
+        ),
+    ],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["IP_INADDRERRORS"],
+            &["ip_error"],
+            Class::State,
+        )],
+        most_unexplained: 0.01,
+        ..LOCAL_RULE_LOST.expect
+    },
+    late: false,
+    ..LOCAL_RULE_LOST
+};
+
+/// Even the loose filter wants some route back.
+const RP_FILTER_LOOSE: Scenario = Scenario {
+    name: "rp-filter-loose",
+    title: "a loose reverse path filter on a node that has lost its routes",
+    breaks: "rp_filter is 2, and table main is emptied, as by a restart of a network manager. Clients go on asking; \
+             IPv6 goes on.",
+    says: "R03, where: guest kernel. Drops IP_RPFILTER at ip_rcv_finish_core.",
+    setup: &[
+        Step::Sysctl(Place::Node, "net.ipv4.conf.all.rp_filter", "2"),
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
+    ],
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT, PEER_PING],
+    break_it: &[Step::Ip(Place::Node, "route flush table main")],
+    heal: &[
+        Step::Ip(Place::Node, "route add 10.10.0.0/24 dev eth0 src 10.10.0.2"),
+        Step::Ip(Place::Node, "route add default via 10.10.0.1"),
+        Step::Ip(Place::Node, "route add 10.244.0.2/32 dev lxc1"),
+    ],
+    expect: Expectation {
+        starved: None,
+        ..RP_FILTER.expect
+    },
+    late: false,
+    ..RP_FILTER
+};
+
+/// Replies arrive; it is the node's own next packet that has no way.
+const POLICY_RULE_LOST: Scenario = Scenario {
+    name: "policy-rule-lost",
+    title: "the rule for the way out is lost",
+    breaks: "The only route to 192.0.2.10 is in table 100, which a rule for the node's address asks. The rule is deleted.",
+    says: "Healthy: whatever arrives is delivered. Drops IP_OUTNOROUTES at __ip_queue_xmit, of packets that the node \
+           was sending.",
+    needs: &[],
+    setup: &[
+        Step::Ip(Place::Node, "route add default via 10.10.0.1 table 100"),
+        Step::Ip(Place::Node, "rule add pref 500 to 192.0.2.0/24 lookup 100"),
+        Step::Ip(Place::Node, "route del default via 10.10.0.1"),
+    ],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Ip(Place::Node, "rule del pref 500")],
+    heal: &[Step::Ip(
+        Place::Node,
+        "rule add pref 500 to 192.0.2.0/24 lookup 100",
+    )],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(&["IP_OUTNOROUTES"], &["__ip_queue_xmit"], Class::State).outgoing()],
+        ..SOUND
+    },
+    late: false,
+};
+
+/// Without a filter what arrives is delivered all the same.
+const MAIN_TABLE_FLUSHED: Scenario = Scenario {
+    name: "main-table-flushed",
+    title: "a node that has lost its routes",
+    breaks: "Table main is emptied, without a reverse path filter. Clients go on asking; IPv6 goes on.",
+    says: "Healthy: whatever arrives is delivered. Drops IP_OUTNOROUTES at __ip_queue_xmit, of answers that the node \
+           was sending, and TCP_OLD_DATA of the requests that are therefore repeated.",
+    setup: &[Step::Ip(
+        Place::Peer,
+        "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+    )],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["IP_OUTNOROUTES"], &["__ip_queue_xmit"], Class::State).outgoing(),
+            ExpectedDrop::of(
+                &["TCP_OLD_DATA"],
+                &["tcp_rcv_established", "tcp_data_queue"],
+                Class::Protocol,
+            )
+            .socket_found(true),
+        ],
+        ..SOUND
+    },
+    ..RP_FILTER_LOOSE
+};
+
+/// Addresses of the pod that are to be led nowhere, one by each kind of route.
+const NOWHERE: Actor = Actor {
+    addresses: &[
+        "10.244.0.10",
+        "10.244.0.11",
+        "10.244.0.12",
+        "2001:db8:244::10",
+        "2001:db8:244::11",
+        "2001:db8:244::12",
+    ],
+    ..PEER_PING
+};
+
+const BLACKHOLE: Scenario = Scenario {
+    name: "blackhole-routes",
+    title: "routes that lead nowhere",
+    breaks: "The routes to some addresses of pods are replaced by blackhole, unreachable and prohibit.",
+    says: "Healthy as far as the node's own sockets go. Drops NOT_SPECIFIED at ip_error, and for IPv6 at \
+           dst_discard_out, or IP_INNOROUTES at ip6_pkt_discard and ip6_pkt_prohibit.",
+    needs: &[],
+    setup: &[
+        Step::Ip(Place::Pod, "addr add 10.244.0.10/32 dev eth0"),
+        Step::Ip(Place::Pod, "addr add 10.244.0.11/32 dev eth0"),
+        Step::Ip(Place::Pod, "addr add 10.244.0.12/32 dev eth0"),
+        Step::Ip(Place::Pod, "addr add 2001:db8:244::10/128 dev eth0"),
+        Step::Ip(Place::Pod, "addr add 2001:db8:244::11/128 dev eth0"),
+        Step::Ip(Place::Pod, "addr add 2001:db8:244::12/128 dev eth0"),
+        Step::Ip(Place::Node, "route add 10.244.0.8/29 dev lxc1"),
+        Step::Ip(Place::Node, "route add 2001:db8:244::10/124 dev lxc1"),
+    ],
+    traffic: &[PEER_SERVER, NODE_CLIENT, NOWHERE],
+    break_it: &[
+        Step::Ip(Place::Node, "route add blackhole 10.244.0.10"),
+        Step::Ip(Place::Node, "route add unreachable 10.244.0.11"),
+        Step::Ip(Place::Node, "route add prohibit 10.244.0.12"),
+        Step::Ip(Place::Node, "route add blackhole 2001:db8:244::10"),
+        Step::Ip(Place::Node, "route add unreachable 2001:db8:244::11"),
+        Step::Ip(Place::Node, "route add prohibit 2001:db8:244::12"),
+    ],
+    heal: &[
+        Step::Ip(Place::Node, "route del 10.244.0.10"),
+        Step::Ip(Place::Node, "route del 10.244.0.11"),
+        Step::Ip(Place::Node, "route del 10.244.0.12"),
+        Step::Ip(Place::Node, "route del 2001:db8:244::10/128"),
+        Step::Ip(Place::Node, "route del 2001:db8:244::11/128"),
+        Step::Ip(Place::Node, "route del 2001:db8:244::12/128"),
+    ],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["NOT_SPECIFIED"], &["ip_error"], Class::State).socket_found(false),
+            ExpectedDrop::of(
+                &["NOT_SPECIFIED"],
+                &["dst_discard_out", "dst_discard"],
+                Class::State,
+            )
+            .socket_found(false),
+            ExpectedDrop::of(
+                &["IP_INNOROUTES"],
+                &["ip6_pkt_discard", "ip6_pkt_drop"],
+                Class::State,
+            )
+            .socket_found(false),
+            ExpectedDrop::of(
+                &["IP_INNOROUTES"],
+                &["ip6_pkt_prohibit", "ip6_pkt_drop"],
+                Class::State,
+            )
+            .socket_found(false),
+        ],
+        column: Some((Column::Dropped, 12)),
+        ..SOUND
+    },
+    late: false,
+};
+
+/// Sources that nothing on this wire can have.
+const MARTIANS: Scenario = Scenario {
+    name: "martians",
+    title: "packets from sources that cannot be",
+    breaks: "Nothing of the node's own. Packets arrive from its own address, from 127.0.0.1 and from a group.",
+    says: "Healthy. Drops IP_LOCAL_SOURCE, IP_LOCALNET and IP_INVALID_SOURCE at ip_rcv_finish_core.",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[
+        Step::Start(frames(Frame::OwnSource)),
+        Step::Start(more_frames("frames-lo", Frame::LoopbackSource)),
+        Step::Start(more_frames("frames-group", Frame::GroupSource)),
+    ],
+    heal: &[
+        Step::Stop("frames"),
+        Step::Stop("frames-lo"),
+        Step::Stop("frames-group"),
+    ],
+    expect: Expectation {
+        drops: &[
+            martian("IP_LOCAL_SOURCE"),
+            martian("IP_LOCALNET"),
+            martian("IP_INVALID_SOURCE"),
+        ],
+        column: Some((Column::Dropped, 90)),
+        ..SOUND
+    },
+    late: false,
+};
+
+/// The kernel gives the reason since 6.13.
+const fn martian(reason: &'static str) -> ExpectedDrop {
+    ExpectedDrop {
+        reasons: match reason.as_bytes() {
+            b"IP_LOCAL_SOURCE" => &["IP_LOCAL_SOURCE", "NOT_SPECIFIED"],
+            b"IP_LOCALNET" => &["IP_LOCALNET", "NOT_SPECIFIED"],
+            _ => &["IP_INVALID_SOURCE", "NOT_SPECIFIED"],
+        },
+        ..ExpectedDrop::of(&[], &["ip_rcv_finish_core"], Class::State)
+    }
+}
+
 /// What keepalived does when another node takes over: from then on it is not this node's address.
 const ADDRESS_REMOVED: Scenario = Scenario {
     name: "address-removed",
     title: "an address is taken away and packets for it go on arriving",
-    breaks: "Nothing of what the node still is: it gives 10.10.0.77 up, which the peer goes on pinging.",
+    breaks: "Nothing of what the node still is: it gives 10.10.0.77 and 2001:db8:10::77 up, which the peer goes on \
+             pinging. It does not forward.",
     says: "Healthy: what is for somebody else's address is no reply routed as foreign. Drops IP_INADDRERRORS at \
-           ip_error.",
+           ip_error and ip6_forward.",
     needs: &[],
     setup: &[
         Step::Sysctl(Place::Node, "net.ipv4.ip_forward", "0"),
+        Step::Sysctl(Place::Node, "net.ipv6.conf.all.forwarding", "0"),
         Step::Ip(Place::Node, "addr add 10.10.0.77/24 dev eth0"),
+        Step::Ip(
+            Place::Node,
+            "addr add 2001:db8:10::77/64 dev eth0 preferred_lft 0",
+        ),
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 10.10.0.77 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 2001:db8:10::77 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
     ],
     traffic: &[
         PEER_SERVER,
@@ -132,13 +401,182 @@ const ADDRESS_REMOVED: Scenario = Scenario {
             name: "peer-ping",
             place: Place::Peer,
             role: Role::Ping,
-            addresses: &["10.10.0.77"],
+            addresses: &["10.10.0.77", "2001:db8:10::77"],
         },
     ],
-    break_it: &[Step::Ip(Place::Node, "addr del 10.10.0.77/24 dev eth0")],
-    heal: &[Step::Ip(Place::Node, "addr add 10.10.0.77/24 dev eth0")],
+    break_it: &[
+        Step::Ip(Place::Node, "addr del 10.10.0.77/24 dev eth0"),
+        Step::Ip(Place::Node, "addr del 2001:db8:10::77/64 dev eth0"),
+    ],
+    heal: &[
+        Step::Ip(Place::Node, "addr add 10.10.0.77/24 dev eth0"),
+        Step::Ip(
+            Place::Node,
+            "addr add 2001:db8:10::77/64 dev eth0 preferred_lft 0",
+        ),
+    ],
     expect: Expectation {
-        drops: &[ExpectedDrop::of(&["IP_INADDRERRORS"], &["ip_error"], Class::State).socket_found(false)],
+        drops: &[
+            ExpectedDrop::of(&["IP_INADDRERRORS"], &["ip_error"], Class::State).socket_found(false),
+            ExpectedDrop::of(&["IP_INADDRERRORS"], &["ip6_forward"], Class::State).socket_found(false),
+        ],
+        column: Some((Column::Dropped, 5)),
+        ..SOUND
+    },
+    late: false,
+};
+
+/// What a network manager does that does not know the address: the sockets that are bound to it stand.
+const OWN_ADDRESS_REMOVED: Scenario = Scenario {
+    name: "own-address-removed",
+    title: "the node loses its address",
+    breaks: "10.10.0.2 is taken from eth0, as by a restart of a network manager that did not set it. The node does not \
+             forward. Clients go on asking; IPv6 goes on.",
+    says: "K01, where: guest kernel. Drops IP_INADDRERRORS at ip_error.",
+    needs: &[],
+    setup: &[
+        Step::Sysctl(Place::Node, "net.ipv4.ip_forward", "0"),
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
+    ],
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    break_it: &[Step::Ip(Place::Node, "addr del 10.10.0.2/24 dev eth0")],
+    heal: &[
+        Step::Ip(Place::Node, "addr add 10.10.0.2/24 dev eth0"),
+        Step::Ip(Place::Node, "route add default via 10.10.0.1"),
+    ],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("K01"),
+        drops: &[ExpectedDrop::of(
+            &["IP_INADDRERRORS"],
+            &["ip_error"],
+            Class::State,
+        )],
+        column: Some((Column::Dropped, 5)),
+        starved: None,
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+/// The weak host model: an address is the node's, whichever device has it.
+const ADDRESS_MOVED: Scenario = Scenario {
+    name: "address-moved",
+    title: "an address is moved to another device, and nothing is lost",
+    breaks: "Nothing. 10.10.0.77 is moved from eth0 to lo; clients go on asking it by eth0.",
+    says: "Healthy, no verdict.",
+    needs: &[],
+    setup: &[
+        Step::Ip(Place::Node, "addr add 10.10.0.77/24 dev eth0"),
+        Step::Ip(
+            Place::Node,
+            "addr add 2001:db8:10::77/64 dev eth0 preferred_lft 0",
+        ),
+    ],
+    traffic: &[
+        PEER_SERVER,
+        NODE_SERVER,
+        NODE_CLIENT,
+        Actor {
+            addresses: &["10.10.0.77:8080", "[2001:db8:10::77]:8080"],
+            ..PEER_CLIENT
+        },
+    ],
+    break_it: &[
+        Step::Ip(Place::Node, "addr add 10.10.0.77/32 dev lo"),
+        Step::Ip(Place::Node, "addr del 10.10.0.77/24 dev eth0"),
+    ],
+    heal: &[],
+    expect: SOUND,
+    late: false,
+};
+
+/// As after a change of the virtual machine's device that its host was not told of.
+const MAC_CHANGED: Scenario = Scenario {
+    name: "mac-changed",
+    title: "the device has another link-layer address than its neighbours believe",
+    breaks: "The address of eth0 is changed; the peer has the old one in a fixed entry and goes on using it.",
+    says: "K01, where: guest kernel. Drops OTHERHOST at ip_rcv_core and ip6_rcv_core; lab-client starves.",
+    needs: &[],
+    setup: &[
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 2001:db8:10::2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
+    ],
+    traffic: &[PEER_SERVER, NODE_CLIENT, NODE_PING],
+    // The change takes the node's own entries away.
+    break_it: &[
+        Step::Ip(Place::Node, "link set eth0 address 02:00:0a:0a:00:03"),
+        Step::Ip(
+            Place::Node,
+            "neigh replace 2001:db8:10::1 dev eth0 lladdr 02:00:0a:0a:00:01 nud permanent",
+        ),
+    ],
+    heal: &[Step::Ip(Place::Node, "link set eth0 address 02:00:0a:0a:00:02")],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("K01"),
+        drops: &[
+            ExpectedDrop::of(&["OTHERHOST"], &["ip_rcv_core"], Class::Environment),
+            ExpectedDrop::of(&["OTHERHOST"], &["ip6_rcv_core"], Class::Environment),
+        ],
+        column: Some((Column::Dropped, 10)),
+        starved: Some(NODE_CLIENT),
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+/// The pod's routes go and there is none that would take their place.
+const NO_ROUTE: Scenario = Scenario {
+    name: "no-route",
+    title: "a node that forwards has no route for what it is to forward",
+    breaks: "The routes to an address of the pod are deleted, on a node without a default route.",
+    says: "Healthy as far as the node's own sockets go. Drops IP_INNOROUTES at ip_error and ip6_pkt_discard.",
+    needs: &[],
+    setup: &[
+        Step::Ip(Place::Node, "route add 192.0.2.0/24 via 10.10.0.1"),
+        Step::Ip(Place::Node, "route add 2001:db8:ffff::/64 via 2001:db8:10::1"),
+        Step::Ip(Place::Node, "route del default via 10.10.0.1"),
+        Step::Ip(Place::Node, "route del default via 2001:db8:10::1"),
+    ],
+    traffic: &[
+        PEER_SERVER,
+        NODE_CLIENT,
+        Actor {
+            addresses: &["10.244.0.2", "2001:db8:244::2"],
+            ..PEER_PING
+        },
+    ],
+    break_it: &[
+        Step::Ip(Place::Node, "route del 10.244.0.2/32 dev lxc1"),
+        Step::Ip(Place::Node, "route del 2001:db8:244::2/128 dev lxc1"),
+    ],
+    heal: &[
+        Step::Ip(Place::Node, "route add 10.244.0.2/32 dev lxc1"),
+        Step::Ip(Place::Node, "route add 2001:db8:244::2/128 dev lxc1"),
+    ],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["IP_INNOROUTES"], &["ip_error"], Class::State).socket_found(false),
+            ExpectedDrop::of(
+                &["IP_INNOROUTES"],
+                &["ip6_pkt_discard", "ip6_pkt_drop"],
+                Class::State,
+            )
+            .socket_found(false),
+        ],
+        column: Some((Column::Dropped, 6)),
         ..SOUND
     },
     late: false,
