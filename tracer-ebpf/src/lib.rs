@@ -220,6 +220,8 @@ pub mod flag {
     pub const INCOMING: u32 = 2;
     /// The packet had already been entered as [`super::kind::MATCHED`].
     pub const MATCHED: u32 = 4;
+    /// The books had no room for the packet's own line, see [`super::Entry::reduced`].
+    pub const REDUCED: u32 = 8;
 }
 
 /// A line in the books: packets with one fate. The key of the per-CPU map `BOOKS`.
@@ -271,6 +273,23 @@ impl Entry {
         ];
         // SAFETY: the layout of Entry, of integers only, and the same size (asserted below).
         unsafe { core::mem::transmute::<[u64; 4], Self>(words) }
+    }
+
+    /// The line that packets are entered in where the books have no room for theirs: without place, reason and
+    /// protocols, so that there are few such lines, and with all that tells the column of the ledger that they
+    /// are in, but for what the kernel used up itself. That of a datagram depends on its protocol, of which
+    /// there are three.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reduced(&self) -> Self {
+        let protocol = match self.kind {
+            kind::QUEUED | kind::READ => self.protocol,
+            _ => 0,
+        };
+        let flags = self.flags | flag::REDUCED;
+        Self::new(
+            self.kind, self.netns, self.iif, self.dev, 0, protocol, flags, 0, 0,
+        )
     }
 }
 
@@ -403,7 +422,7 @@ pub struct Spent {
 
 /// Index in the per-CPU array `LOSSES`: what could not be recorded.
 pub mod loss {
-    /// Packets whose entry did not fit in the books.
+    /// Packets whose entry did not fit in the books, not even [`super::Entry::reduced`].
     pub const BOOKS_FULL: u32 = 0;
     /// Packets that no flow could be counted for because the table is full. They are in the books, but for
     /// the segments of TCP connections that close: of these, each change of state counts as one packet here.
@@ -414,8 +433,10 @@ pub mod loss {
     pub const RING_FULL: u32 = 3;
     /// Places that did not fit in the table of budgets.
     pub const PLACES_FULL: u32 = 4;
+    /// Packets whose end did not fit in the books and that are in them by [`super::Entry::reduced`].
+    pub const IN_OTHER: u32 = 5;
     /// How many there are.
-    pub const KINDS: u32 = 5;
+    pub const KINDS: u32 = 6;
 }
 
 /// Kind of a record in the ring buffer, its first word.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Finding, RULES, Rule, path::ARRIVALS};
-use crate::event::{CapabilityState, EntryKey, Fate, FlowKey, Protocol, SocketState};
+use crate::event::{CapabilityState, EntryKey, Fate, FlowKey, OTHER, Protocol, SocketState};
 use crate::model::Model;
 use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
@@ -19,8 +19,6 @@ use crate::report::{
 
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;
-/// What the row of all other drops has for its reason.
-const OTHER: &str = "other";
 
 /// The picture now, with at most `most` flows in each list. To be asked for after a
 /// [`crate::event::Body::Tick`], when all counts of a round have been told.
@@ -280,10 +278,11 @@ fn drops(model: &Model) -> Vec<Drop> {
             }
         }
     }
-    let mut rows: Vec<(Row<'_>, Sum)> = rows.into_iter().collect();
+    let (overflow, mut rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(row, _)| row.reason == OTHER);
     // The sort is stable: rows with as many packets stay in the order of their names.
     rows.sort_by_key(|(_, sum)| Reverse(sum.packets));
-    let rest = rows.split_off(rows.len().min(DROPS));
+    let mut rest = rows.split_off(rows.len().min(DROPS));
+    rest.extend(overflow);
     let mut drops: Vec<Drop> = rows
         .into_iter()
         .map(|(row, sum)| drop_row(model, &row, sum))

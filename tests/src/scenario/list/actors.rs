@@ -76,6 +76,13 @@ pub(super) const STORM: Actor = Actor {
     addresses: &["10.10.0.2:9999"],
 };
 
+pub(super) const KEYS: Actor = Actor {
+    name: "keys",
+    place: Place::Peer,
+    role: Role::Keys,
+    addresses: &["node0"],
+};
+
 /// From and to the node and through it, by all protocols.
 pub(super) const ALL_WAYS: &[Actor] = &[
     PEER_SERVER,
