@@ -151,13 +151,16 @@ pub struct FlowCount {
 }
 
 /// Flows in a [`FlowSet`].
-pub const WAYS: usize = 4;
-/// Sets in the table of flows; a power of two. It holds [`WAYS`] times as many flows.
+pub const WAYS: usize = 8;
+/// Sets in the table of flows; a power of two. It holds [`WAYS`] times as many flows, at most, and the first
+/// 100,000 without fail.
 pub const FLOW_SETS: u32 = 16_384;
 
-/// A part of the table of flows. A flow has two sets that it may be in, by its [`FlowKey::hash`]: found by
+/// A part of the table of flows. A flow has three sets that it may be in, by its [`FlowKey::hash`]: found by
 /// comparing a word, without a call, where a look-up in a hash map takes several.
-#[repr(C)]
+///
+/// The hashes are a line of the processor's cache.
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
 pub struct FlowSet {
     /// Hashes of the flows, 0 where there is none, [`GIVEN_UP`]. Set first: the key follows, and is whole
@@ -184,14 +187,38 @@ pub struct FlowLine {
     pub count: FlowCount,
 }
 
-/// The two sets that a flow with this hash may be in.
+/// The sets that a flow with this hash may be in.
 #[inline(always)]
 #[must_use]
-pub const fn flow_sets(hash: u64) -> [u32; 2] {
+pub const fn flow_sets(hash: u64) -> [u32; 3] {
     [
         hash as u32 & (FLOW_SETS - 1),
         (hash >> 32) as u32 & (FLOW_SETS - 1),
+        (hash >> 16) as u32 & (FLOW_SETS - 1),
     ]
+}
+
+/// While a set has more free places than this, a flow is put in the first of its sets, where it is found soonest.
+const SPARE: u32 = 2;
+
+/// The set that a new flow is put in: the first one with room to spare, else the one with the most room. `free`
+/// tells how many places of a set are free.
+#[inline(always)]
+#[must_use]
+pub fn flow_set(hash: u64, mut free: impl FnMut(u32) -> u32) -> u32 {
+    let sets = flow_sets(hash);
+    let mut best = sets[0];
+    let mut most = 0;
+    for set in sets {
+        let room = free(set);
+        if room > SPARE {
+            return set;
+        }
+        if room > most {
+            (best, most) = (set, room);
+        }
+    }
+    best
 }
 
 /// What an [`Entry`] in the books says.
@@ -635,6 +662,7 @@ const _: () = {
     assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<FlowCount>() == 104);
     assert!(size_of::<FlowSet>() == WAYS * 160);
+    assert!(WAYS * 8 == 64);
     assert!(FLOW_SETS.is_power_of_two());
     assert!(size_of::<Entry>() == 32);
     assert!(size_of::<Count>() == 16);
@@ -651,7 +679,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Config, Count, Entry, FlowCount, FlowKey, Offsets, Place, Spent, Tallies};
+    use super::{Config, Count, Entry, FlowCount, FlowKey, FlowSet, Offsets, Place, Spent, Tallies};
 
     macro_rules! pod {
         ($($name:ty),+) => { $(
@@ -660,6 +688,6 @@ mod pod {
         )+ };
     }
     pod!(
-        Config, Count, Entry, FlowCount, FlowKey, Offsets, Place, Spent, Tallies
+        Config, Count, Entry, FlowCount, FlowKey, FlowSet, Offsets, Place, Spent, Tallies
     );
 }

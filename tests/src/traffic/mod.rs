@@ -6,6 +6,7 @@
 
 mod client;
 mod counts;
+mod crowd;
 mod frames;
 mod http;
 mod keys;
@@ -53,6 +54,8 @@ pub enum Role {
     Flood,
     /// Sends datagrams to each of its addresses without a pause, and waits for nothing.
     Storm,
+    /// Asks each of its addresses over UDP as 100,000 clients, each by an address of its own.
+    Crowd,
     /// Sends an ICMP echo request to each of its addresses (without port) every 500 ms.
     Ping,
     /// Sends frames of 40,000 Ethernet types by each of the devices that are its addresses.
@@ -62,12 +65,13 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
         Self::Flood,
         Self::Storm,
+        Self::Crowd,
         Self::Ping,
         Self::Keys,
     ];
@@ -80,6 +84,7 @@ impl Role {
             Self::Bulk => "bulk",
             Self::Flood => "flood",
             Self::Storm => "storm",
+            Self::Crowd => "crowd",
             Self::Ping => "ping",
             Self::Keys => "keys",
             Self::Frames(frame) => frame.name(),
@@ -92,6 +97,7 @@ impl Role {
             Self::Server => c"lab-server",
             Self::Client | Self::Bulk | Self::Flood => c"lab-client",
             Self::Storm => c"lab-storm",
+            Self::Crowd => c"lab-crowd",
             Self::Ping => c"lab-ping",
             Self::Keys | Self::Frames(_) => c"lab-frames",
         }
@@ -188,6 +194,7 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Bulk => client::start(parse(address)?, &score, client::Load::BulkFirst),
             Role::Flood => client::start(parse(address)?, &score, client::Load::Flood),
             Role::Storm => storm::start(parse(address)?, score)?,
+            Role::Crowd => crowd::start(parse(address)?, score)?,
             Role::Ping => ping::start(parse(address)?, score)?,
             Role::Keys => keys::start(address, &score)?,
             Role::Frames(frame) => frames::start(frame, address, &score)?,

@@ -105,7 +105,7 @@ impl Probe {
                 body: Body::Entry(entry),
             });
         }
-        counters.flows.changed(now, &mut |line, life| {
+        counters.flows.round(now, &mut |line, life| {
             let flow = FlowCount {
                 owner: owners.by_socket(line.count.sender, 0).map(Box::new),
                 ..names.flow(line, life)
@@ -114,7 +114,7 @@ impl Probe {
                 at: now,
                 body: Body::Flow(flow),
             });
-        });
+        })?;
         let losses = counters.losses()?;
         if counters.told_losses.replace(losses) != Some(losses) {
             tell(Event {

@@ -76,6 +76,13 @@ pub(super) const STORM: Actor = Actor {
     addresses: &["10.10.0.2:9999"],
 };
 
+pub(super) const CROWD: Actor = Actor {
+    name: "crowd",
+    place: Place::Peer,
+    role: Role::Crowd,
+    addresses: &["10.10.0.2:8080"],
+};
+
 pub(super) const KEYS: Actor = Actor {
     name: "keys",
     place: Place::Peer,

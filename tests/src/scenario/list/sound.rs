@@ -3,7 +3,7 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[HEALTHY, BRIDGED_PODS, BUSY, STORMED, MANY_KEYS];
+pub(super) const ALL: &[Scenario] = &[HEALTHY, BRIDGED_PODS, BUSY, STORMED, CROWDED, MANY_KEYS];
 
 const HEALTHY: Scenario = Scenario {
     name: "healthy",
@@ -81,6 +81,20 @@ const STORMED: Scenario = Scenario {
         starved: None,
         most_unexplained: 0.01,
     },
+    late: false,
+};
+
+const CROWDED: Scenario = Scenario {
+    name: "crowd",
+    title: "a healthy node with 100,000 clients",
+    breaks: "Nothing. 100,000 clients, each by an address of its own, ask the node's server over UDP, and are answered.",
+    says: "Healthy, no verdict, and next to nothing unexplained: there is room for every flow.",
+    needs: &[],
+    setup: &[Step::Ip(Place::Peer, "route add local 198.18.0.0/15 dev lo")],
+    traffic: &[NODE_SERVER, PEER_SERVER, NODE_CLIENT, CROWD],
+    break_it: &[],
+    heal: &[],
+    expect: SOUND,
     late: false,
 };
 
