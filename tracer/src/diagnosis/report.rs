@@ -360,7 +360,7 @@ fn starved(model: &Model, most: usize) -> (Vec<Flow>, u64) {
     let mut starved: Vec<(u64, &FlowKey, &Counted)> = model
         .flows()
         .iter()
-        .filter_map(|(key, flow)| Some((flow.starved?, key, flow)))
+        .filter_map(|(key, flow)| Some((flow.starved.time()?, key, flow)))
         .collect();
     // Keys come in their order and the sort is stable.
     starved.sort_by_key(|(since, ..)| *since);
@@ -402,6 +402,7 @@ fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
             .unwrap_or_default(),
         starved_seconds: counted
             .starved
+            .time()
             .map_or(0.0, |since| seconds(model.now().saturating_sub(since))),
     }
 }

@@ -29,7 +29,7 @@ use crate::event::{
 use crate::report::{Class, Ledger};
 
 use books::Books;
-use clock::{MEMORY, SECOND};
+use clock::{MEMORY, SECOND, When};
 use endpoints::{Endpoint, Endpoints};
 use flows::{Flow, Flows, Hunger};
 use growth::{Growing, History, Spell};
@@ -159,7 +159,7 @@ impl Model {
         let now = self.now;
         let mut flows = std::mem::take(&mut self.flows);
         for (key, flow) in flows.iter_mut() {
-            flow.starved = self.starved_since(key, flow);
+            flow.starved = self.starved_since(key, flow).into();
         }
         self.flows = flows;
         self.history.push(now, self.totals());
@@ -329,12 +329,14 @@ impl Model {
     fn starved_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
         let hunger = flow
             .hunger
+            .as_deref()
             .filter(|hunger| self.hungers(key, flow, hunger))
             .map(|hunger| hunger.since);
         let silence = flow
             .asked
+            .time()
             .and_then(|_| self.endpoints.silence(&Endpoint::of(key), self.now))
-            .filter(|silence| flow.asked >= Some(silence.since) && self.is_wanted(key, flow))
+            .filter(|silence| flow.asked >= When::at(silence.since) && self.is_wanted(key, flow))
             .map(|silence| silence.since);
         let since = hunger.into_iter().chain(silence).min()?;
         (self.now.saturating_sub(since) > STARVED).then_some(since)
