@@ -9,7 +9,7 @@ use super::ends;
 use super::growth::{Growing, growth};
 use crate::event::{FlowCount, FlowKey, Location, Origin, Owner, Protocol};
 
-/// Flows that are kept, at most: twice as many as the programs count.
+/// Flows that are kept, at most: as many as the programs count at a time.
 pub(crate) const MOST_FLOWS: usize = 131_072;
 /// Tuples of sockets that are not connected are kept beyond that, at most: what is read by them balances what
 /// their flows queue.
