@@ -76,6 +76,8 @@ fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
         "bridged-pods" => bridged_pods(report),
         "busy" => busy(lab, report),
         "storm" => storm(report),
+        "crowd" => crowd(report),
+        "many-keys" => many_keys(report),
         "local-rule-lost" => local_rule_lost(lab, report),
         "no-socket" => no_socket(report),
         _ => {}
@@ -120,6 +122,31 @@ fn busy(lab: &mut Lab, report: &Value) {
 fn storm(report: &Value) {
     let ledger = &report["ledger"];
     assert!(ledger["dropped"].as_u64() > Some(10_000), "{ledger}");
+}
+
+/// There is room for every client.
+fn crowd(report: &Value) {
+    let (ledger, losses) = (&report["ledger"], &report["losses"]);
+    assert!(ledger["delivered"].as_u64() > Some(10_000), "{ledger}");
+    for loss in ["flows_full", "map_full", "in_other", "ring_full"] {
+        assert_eq!(losses[loss], 0, "{losses}");
+    }
+}
+
+/// More lines than the books have room for, and not one packet is lost.
+fn many_keys(report: &Value) {
+    let (losses, rows) = (&report["losses"], array(&report["drops"]));
+    assert_eq!(losses["map_full"], 0, "{losses}");
+    let other: u64 = rows
+        .iter()
+        .filter(|row| row["reason"] == "other" && row["in_ledger"] == true)
+        .filter_map(|row| row["packets"].as_u64())
+        .sum();
+    let in_other = losses["in_other"].as_u64();
+    assert!(
+        in_other > Some(0) && other >= in_other.unwrap(),
+        "{other} of other, {losses}"
+    );
 }
 
 /// A connection that is opened when the node is already broken is never answered. Its owner is known all the

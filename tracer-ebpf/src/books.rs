@@ -4,13 +4,18 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
-use tracer_ebpf::{Count, Entry, LastArrival, Place, Spent, Tallies, Tally, loss, program};
+use tracer_ebpf::{Count, Entry, LastArrival, Place, Spent, Tallies, Tally, kind, loss, program};
 
 use crate::globals::config;
 
-/// Lines of the books. Bound: 16,384; user space may raise it. Overflow: [`loss::BOOKS_FULL`].
+/// Lines of the books. Bound: 16,384; user space may raise it. Overflow: [`REST`].
 #[map]
 static BOOKS: PerCpuHashMap<Entry, Count> = PerCpuHashMap::with_max_entries(16_384, 0);
+
+/// Packets whose lines did not fit in [`BOOKS`], by [`Entry::reduced`]. Bound: 1,024. Overflow:
+/// [`loss::BOOKS_FULL`].
+#[map]
+static REST: PerCpuHashMap<Entry, Count> = PerCpuHashMap::with_max_entries(1_024, 0);
 
 /// The lines of the books that each program keeps at hand, see [`Tallies`].
 #[map]
@@ -83,7 +88,9 @@ pub fn enter(program: u32, entry: &Entry, packets: u64, bytes: u64) -> Option<&'
         line.count.bytes += bytes;
         Some(line)
     } else {
-        enter_in_map(entry, packets, bytes);
+        if !enter_in_map(&BOOKS, entry, packets, bytes) {
+            enter_reduced(entry, packets, bytes);
+        }
         None
     }
 }
@@ -101,21 +108,32 @@ fn same(a: &Entry, b: &Entry) -> bool {
     (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) == 0
 }
 
-/// Enters packets of a line that is not at hand.
+/// Enters packets of a line that is not at hand. False where the map has no room for the line.
 #[inline(always)]
-fn enter_in_map(entry: &Entry, packets: u64, bytes: u64) {
-    if BOOKS.get_ptr(entry).is_none() {
+fn enter_in_map(map: &PerCpuHashMap<Entry, Count>, entry: &Entry, packets: u64, bytes: u64) -> bool {
+    if map.get_ptr(entry).is_none() {
         // Another CPU may be first: then the key exists, and the insertion is refused.
-        let _ = BOOKS.insert(entry, Count { packets: 0, bytes: 0 }, u64::from(BPF_NOEXIST));
+        let _ = map.insert(entry, Count { packets: 0, bytes: 0 }, u64::from(BPF_NOEXIST));
     }
-    match BOOKS.get_ptr_mut(entry) {
-        // SAFETY: a valid pointer to this CPU's own value; a program that interrupts this one may add to
-        // it, so that even here the addition is atomic.
-        Some(count) => unsafe {
-            add(&mut (*count).packets, packets);
-            add(&mut (*count).bytes, bytes);
-        },
-        None => lose(loss::BOOKS_FULL, packets),
+    let Some(count) = map.get_ptr_mut(entry) else {
+        return false;
+    };
+    // SAFETY: a valid pointer to this CPU's own value; a program that interrupts this one may add to it, so
+    // that even here the addition is atomic.
+    unsafe {
+        add(&mut (*count).packets, packets);
+        add(&mut (*count).bytes, bytes);
+    }
+    true
+}
+
+/// Enters packets of a line that the books have no room for.
+#[inline(never)]
+fn enter_reduced(entry: &Entry, packets: u64, bytes: u64) {
+    if !enter_in_map(&REST, &entry.reduced(), packets, bytes) {
+        lose(loss::BOOKS_FULL, packets);
+    } else if entry.kind != kind::ARRIVED {
+        lose(loss::IN_OTHER, packets);
     }
 }
 

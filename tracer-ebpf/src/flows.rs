@@ -5,7 +5,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
-use tracer_ebpf::{FLOW_SETS, FlowCount, FlowKey, FlowLine, FlowSet, WAYS, flow_sets, loss};
+use tracer_ebpf::{FLOW_SETS, FlowCount, FlowKey, FlowLine, FlowSet, WAYS, flow_set, flow_sets, loss};
 
 use crate::books::lose;
 use crate::globals::config;
@@ -47,8 +47,10 @@ fn set(index: u32) -> Option<&'static mut FlowSet> {
 
 #[inline(always)]
 fn find(hash: u64) -> Option<&'static mut FlowLine> {
-    let [first, second] = flow_sets(hash);
-    find_in(first, hash).or_else(|| find_in(second, hash))
+    let [first, second, third] = flow_sets(hash);
+    find_in(first, hash)
+        .or_else(|| find_in(second, hash))
+        .or_else(|| find_in(third, hash))
 }
 
 #[inline(always)]
@@ -56,10 +58,29 @@ fn find_in(index: u32, hash: u64) -> Option<&'static mut FlowLine> {
     let set = set(index)?;
     for way in 0..WAYS {
         if set.hashes[way] == hash {
-            return Some(&mut set.flows[way]);
+            return Some(&mut set.flows[any(way, hash)]);
         }
     }
     None
+}
+
+/// The same number. For the verifier it may be any, so that what follows is verified once and not for each; `unknown`
+/// is a number of which it knows nothing.
+#[inline(always)]
+fn any(mut way: usize, unknown: u64) -> usize {
+    // SAFETY: only registers change. Adds 0, which the verifier cannot know: it forgets that copies are alike.
+    unsafe {
+        core::arch::asm!(
+            "{copy} = {unknown}",
+            "{copy} ^= {unknown}",
+            "{way} += {copy}",
+            copy = out(reg) _,
+            unknown = in(reg) unknown,
+            way = inout(reg) way,
+            options(pure, nomem, nostack),
+        );
+    }
+    way % WAYS
 }
 
 /// Takes a free line for a new flow. Another CPU may take it first, or insert the same flow. It may even
@@ -67,22 +88,39 @@ fn find_in(index: u32, hash: u64) -> Option<&'static mut FlowLine> {
 /// from now on, and user space adds the other to it.
 #[inline(never)]
 fn insert(flow: &FlowKey, hash: u64, origin: u32) -> Option<&'static mut FlowLine> {
-    for index in flow_sets(hash) {
-        let set = set(index)?;
+    // Another CPU may fill the set meanwhile: then there may be room elsewhere.
+    for _ in 0..2 {
+        let set = set(flow_set(hash, free))?;
         for way in 0..WAYS {
             let before = take(&mut set.hashes[way], hash);
+            if before != 0 && before != hash {
+                continue;
+            }
+            let line = &mut set.flows[any(way, hash)];
             if before == 0 {
-                let line = &mut set.flows[way];
                 line.count.origin = origin;
                 line.key = *flow;
-                return Some(line);
             }
-            if before == hash {
-                return Some(&mut set.flows[way]);
-            }
+            return Some(line);
         }
     }
     None
+}
+
+/// How many lines of a set are free.
+#[inline(always)]
+fn free(index: u32) -> u32 {
+    let Some(set) = set(index) else {
+        return 0;
+    };
+    let mut taken = 0;
+    for way in 0..WAYS {
+        let hash = set.hashes[way];
+        // Without a branch, of which the verifier would follow both ways each time: a hash has its highest bit
+        // set, and `GIVEN_UP` its lowest.
+        taken += (hash | hash << 63) >> 63;
+    }
+    WAYS as u32 - taken as u32
 }
 
 /// Sets a word that is 0, atomically. Returns what it was.

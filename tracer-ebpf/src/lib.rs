@@ -151,13 +151,16 @@ pub struct FlowCount {
 }
 
 /// Flows in a [`FlowSet`].
-pub const WAYS: usize = 4;
-/// Sets in the table of flows; a power of two. It holds [`WAYS`] times as many flows.
+pub const WAYS: usize = 8;
+/// Sets in the table of flows; a power of two. It holds [`WAYS`] times as many flows, at most, and the first
+/// 100,000 without fail.
 pub const FLOW_SETS: u32 = 16_384;
 
-/// A part of the table of flows. A flow has two sets that it may be in, by its [`FlowKey::hash`]: found by
+/// A part of the table of flows. A flow has three sets that it may be in, by its [`FlowKey::hash`]: found by
 /// comparing a word, without a call, where a look-up in a hash map takes several.
-#[repr(C)]
+///
+/// The hashes are a line of the processor's cache.
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
 pub struct FlowSet {
     /// Hashes of the flows, 0 where there is none, [`GIVEN_UP`]. Set first: the key follows, and is whole
@@ -184,14 +187,38 @@ pub struct FlowLine {
     pub count: FlowCount,
 }
 
-/// The two sets that a flow with this hash may be in.
+/// The sets that a flow with this hash may be in.
 #[inline(always)]
 #[must_use]
-pub const fn flow_sets(hash: u64) -> [u32; 2] {
+pub const fn flow_sets(hash: u64) -> [u32; 3] {
     [
         hash as u32 & (FLOW_SETS - 1),
         (hash >> 32) as u32 & (FLOW_SETS - 1),
+        (hash >> 16) as u32 & (FLOW_SETS - 1),
     ]
+}
+
+/// While a set has more free places than this, a flow is put in the first of its sets, where it is found soonest.
+const SPARE: u32 = 2;
+
+/// The set that a new flow is put in: the first one with room to spare, else the one with the most room. `free`
+/// tells how many places of a set are free.
+#[inline(always)]
+#[must_use]
+pub fn flow_set(hash: u64, mut free: impl FnMut(u32) -> u32) -> u32 {
+    let sets = flow_sets(hash);
+    let mut best = sets[0];
+    let mut most = 0;
+    for set in sets {
+        let room = free(set);
+        if room > SPARE {
+            return set;
+        }
+        if room > most {
+            (best, most) = (set, room);
+        }
+    }
+    best
 }
 
 /// What an [`Entry`] in the books says.
@@ -220,6 +247,8 @@ pub mod flag {
     pub const INCOMING: u32 = 2;
     /// The packet had already been entered as [`super::kind::MATCHED`].
     pub const MATCHED: u32 = 4;
+    /// The books had no room for the packet's own line, see [`super::Entry::reduced`].
+    pub const REDUCED: u32 = 8;
 }
 
 /// A line in the books: packets with one fate. The key of the per-CPU map `BOOKS`.
@@ -271,6 +300,23 @@ impl Entry {
         ];
         // SAFETY: the layout of Entry, of integers only, and the same size (asserted below).
         unsafe { core::mem::transmute::<[u64; 4], Self>(words) }
+    }
+
+    /// The line that packets are entered in where the books have no room for theirs: without place, reason and
+    /// protocols, so that there are few such lines, and with all that tells the column of the ledger that they
+    /// are in, but for what the kernel used up itself. That of a datagram depends on its protocol, of which
+    /// there are three.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reduced(&self) -> Self {
+        let protocol = match self.kind {
+            kind::QUEUED | kind::READ => self.protocol,
+            _ => 0,
+        };
+        let flags = self.flags | flag::REDUCED;
+        Self::new(
+            self.kind, self.netns, self.iif, self.dev, 0, protocol, flags, 0, 0,
+        )
     }
 }
 
@@ -403,7 +449,7 @@ pub struct Spent {
 
 /// Index in the per-CPU array `LOSSES`: what could not be recorded.
 pub mod loss {
-    /// Packets whose entry did not fit in the books.
+    /// Packets whose entry did not fit in the books, not even [`super::Entry::reduced`].
     pub const BOOKS_FULL: u32 = 0;
     /// Packets that no flow could be counted for because the table is full. They are in the books, but for
     /// the segments of TCP connections that close: of these, each change of state counts as one packet here.
@@ -414,8 +460,10 @@ pub mod loss {
     pub const RING_FULL: u32 = 3;
     /// Places that did not fit in the table of budgets.
     pub const PLACES_FULL: u32 = 4;
+    /// Packets whose end did not fit in the books and that are in them by [`super::Entry::reduced`].
+    pub const IN_OTHER: u32 = 5;
     /// How many there are.
-    pub const KINDS: u32 = 5;
+    pub const KINDS: u32 = 6;
 }
 
 /// Kind of a record in the ring buffer, its first word.
@@ -614,6 +662,7 @@ const _: () = {
     assert!(size_of::<FlowKey>() == 48);
     assert!(size_of::<FlowCount>() == 104);
     assert!(size_of::<FlowSet>() == WAYS * 160);
+    assert!(WAYS * 8 == 64);
     assert!(FLOW_SETS.is_power_of_two());
     assert!(size_of::<Entry>() == 32);
     assert!(size_of::<Count>() == 16);
@@ -630,7 +679,7 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Config, Count, Entry, FlowCount, FlowKey, Offsets, Place, Spent, Tallies};
+    use super::{Config, Count, Entry, FlowCount, FlowKey, FlowSet, Offsets, Place, Spent, Tallies};
 
     macro_rules! pod {
         ($($name:ty),+) => { $(
@@ -639,6 +688,6 @@ mod pod {
         )+ };
     }
     pod!(
-        Config, Count, Entry, FlowCount, FlowKey, Offsets, Place, Spent, Tallies
+        Config, Count, Entry, FlowCount, FlowKey, FlowSet, Offsets, Place, Spent, Tallies
     );
 }

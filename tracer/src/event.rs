@@ -311,6 +311,10 @@ pub struct Entry {
 /// no name for it.
 pub const STOLEN: &str = "stolen";
 
+/// The reason of drops whose lines the books had no room for: neither reason nor place nor protocol is known of
+/// them any more.
+pub const OTHER: &str = "other";
+
 /// What tells one [`Entry`] from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EntryKey {
@@ -568,6 +572,11 @@ pub struct Losses {
     pub ring_full: u64,
     /// Packets whose entry did not fit in the books: the ledger lacks them.
     pub map_full: u64,
+    /// Packets that the ledger has, although what became of them did not fit in the books: drops are in a row
+    /// [`OTHER`], without reason, place and protocol. Of what the kernel used up itself it is not known
+    /// whether that answered it: that is unexplained.
+    #[serde(default)]
+    pub in_other: u64,
     /// Packets that no flow could be counted for because the table was full. The ledger has them, but for the
     /// segments of TCP connections that close: of these, each change of state counts as one packet here.
     pub flows_full: u64,

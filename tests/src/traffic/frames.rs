@@ -14,7 +14,7 @@ use super::counts::Score;
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// From the peer to the node, by the devices and addresses of the topology ([`crate::lab`]).
-const NODE_MAC: [u8; 6] = [0x02, 0, 0x0a, 0x0a, 0, 0x02];
+pub(super) const NODE_MAC: [u8; 6] = [0x02, 0, 0x0a, 0x0a, 0, 0x02];
 const PEER_MAC: [u8; 6] = [0x02, 0, 0x0a, 0x0a, 0, 0x01];
 const OTHER_MAC: [u8; 6] = [0x02, 0, 0x0a, 0x0a, 0, 0x99];
 const NODE: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
@@ -246,7 +246,7 @@ pub(super) fn packet_socket(device: &str, protocol: u16) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-fn send(socket: &OwnedFd, frame: &[u8]) -> io::Result<()> {
+pub(super) fn send(socket: &OwnedFd, frame: &[u8]) -> io::Result<()> {
     // SAFETY: the pointer is to as many bytes as are told.
     let sent = unsafe { libc::send(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
     if sent == -1 {
@@ -255,7 +255,7 @@ fn send(socket: &OwnedFd, frame: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn ethernet(destination: [u8; 6], ethertype: u16, packet: &[u8]) -> Vec<u8> {
+pub(super) fn ethernet(destination: [u8; 6], ethertype: u16, packet: &[u8]) -> Vec<u8> {
     [&destination[..], &PEER_MAC, &ethertype.to_be_bytes(), packet].concat()
 }
 

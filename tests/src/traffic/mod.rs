@@ -6,8 +6,10 @@
 
 mod client;
 mod counts;
+mod crowd;
 mod frames;
 mod http;
+mod keys;
 mod ping;
 mod server;
 mod storm;
@@ -53,23 +55,29 @@ pub enum Role {
     Flood,
     /// Sends datagrams to each of its addresses without a pause, and waits for nothing.
     Storm,
+    /// Asks each of its addresses over UDP as 100,000 clients, each by an address of its own.
+    Crowd,
     /// Sends an ICMP echo request to each of its addresses (without port) every 500 ms.
     Ping,
     /// Looks at everything that passes each of the devices that are its addresses, as tcpdump does.
     Tap,
+    /// Sends frames of 40,000 Ethernet types by each of the devices that are its addresses.
+    Keys,
     /// Sends frames of one kind by each of the devices that are its addresses, every 50 ms.
     Frames(Frame),
 }
 
 impl Role {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
         Self::Flood,
         Self::Storm,
+        Self::Crowd,
         Self::Ping,
         Self::Tap,
+        Self::Keys,
     ];
 
     /// Its name on the command line.
@@ -80,8 +88,10 @@ impl Role {
             Self::Bulk => "bulk",
             Self::Flood => "flood",
             Self::Storm => "storm",
+            Self::Crowd => "crowd",
             Self::Ping => "ping",
             Self::Tap => "tap",
+            Self::Keys => "keys",
             Self::Frames(frame) => frame.name(),
         }
     }
@@ -92,9 +102,10 @@ impl Role {
             Self::Server => c"lab-server",
             Self::Client | Self::Bulk | Self::Flood => c"lab-client",
             Self::Storm => c"lab-storm",
+            Self::Crowd => c"lab-crowd",
             Self::Ping => c"lab-ping",
             Self::Tap => c"lab-tap",
-            Self::Frames(_) => c"lab-frames",
+            Self::Keys | Self::Frames(_) => c"lab-frames",
         }
     }
 }
@@ -189,8 +200,10 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Bulk => client::start(parse(address)?, &score, client::Load::BulkFirst),
             Role::Flood => client::start(parse(address)?, &score, client::Load::Flood),
             Role::Storm => storm::start(parse(address)?, score)?,
+            Role::Crowd => crowd::start(parse(address)?, score)?,
             Role::Ping => ping::start(parse(address)?, score)?,
             Role::Tap => tap::start(address, &score)?,
+            Role::Keys => keys::start(address, &score)?,
             Role::Frames(frame) => frames::start(frame, address, &score)?,
         }
     }

@@ -11,7 +11,7 @@ use super::{Finding, Rule, seen};
 use crate::event::{FlowKey, Location, Protocol, STOLEN};
 use crate::model::Model;
 use crate::model::class;
-use crate::model::clock::SECOND;
+use crate::model::clock::{SECOND, When};
 use crate::model::flows::Flow;
 use crate::model::queues::Port;
 use crate::report::{Class, Confidence, Evidence, Where};
@@ -59,7 +59,7 @@ fn lost(model: &Model) -> Option<Finding> {
         loss.flows += 1;
         loss.devices.push(model.node().device_name(key.netns, flow.iif));
         loss.example.get_or_insert(*key);
-        let hunger = flow.hunger.or(flow.sated);
+        let hunger = flow.hunger.as_deref().or(flow.sated.as_deref());
         since = since.min(hunger.map_or(since, |hunger| hunger.since));
         last = last.max(hunger.map_or(0, |hunger| hunger.last));
         flows.push((key, flow));
@@ -125,11 +125,11 @@ fn lost(model: &Model) -> Option<Finding> {
 /// another rule tells why.
 fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u64)> {
     // What is over is told while it is fresh.
-    let hunger = flow.hunger.or(flow.sated)?;
-    let until = flow.hunger.map_or(hunger.last, |_| model.now());
+    let hunger = flow.hunger.as_deref().or(flow.sated.as_deref())?;
+    let until = flow.hunger.as_ref().map_or(hunger.last, |_| model.now());
     let since = hunger.since;
     let lasting = until.saturating_sub(since) > LASTING;
-    if !lasting || !model.hungers(key, flow, &hunger) || !waits(model, key, flow, since) {
+    if !lasting || !model.hungers(key, flow, hunger) || !waits(model, key, flow, since) {
         return None;
     }
     if !hunger.dropped {
@@ -159,7 +159,7 @@ fn waits(model: &Model, key: &FlowKey, flow: &Flow, since: u64) -> bool {
         return connection.is_live();
     }
     if model.is_reply(key, flow) {
-        return flow.last_sent >= Some(since);
+        return flow.last_sent >= When::at(since);
     }
     let bound = model.sockets().bound(Port::of(key), key.local);
     bound.is_some_and(|bound| bound.closed.is_none()) && model.node().has_address(key.netns, key.local)

@@ -8,6 +8,7 @@ use super::words::{count, distinct, list, span};
 use super::{Finding, Rule, seen};
 use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
+use crate::model::clock::When;
 use crate::model::endpoints::{Endpoint, Silence};
 use crate::report::{Confidence, Evidence, Where};
 
@@ -160,8 +161,8 @@ impl<'a> Case<'a> {
                 continue;
             };
             let asking = match silence.until {
-                None => flow.asked >= Some(silence.since),
-                Some(until) => flow.last_arrived >= Some(until),
+                None => flow.asked >= When::at(silence.since),
+                Some(until) => flow.last_arrived >= When::at(until),
             };
             if !asking || flow.drops.recent(now).is_some() || by_inner_device(model, key, flow.iif) {
                 continue;
@@ -196,7 +197,7 @@ impl<'a> Case<'a> {
             .flows()
             .iter()
             .filter(|(key, flow)| {
-                flow.last_arrived > Some(since)
+                flow.last_arrived > When::at(since)
                     && !by_inner_device(model, key, flow.iif)
                     && is_conversation(key)
                     && !peers.contains(&(key.netns, key.remote))

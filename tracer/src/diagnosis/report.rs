@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Finding, RULES, Rule, path::ARRIVALS};
-use crate::event::{CapabilityState, EntryKey, Fate, FlowKey, Protocol, SocketState};
+use crate::event::{CapabilityState, EntryKey, Fate, FlowKey, OTHER, Protocol, SocketState};
 use crate::model::Model;
 use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
@@ -26,8 +26,6 @@ mod told;
 
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;
-/// What the row of all other drops has for its reason.
-const OTHER: &str = "other";
 /// What the rows of drops without an event have for their reasons, which are not the kernel's: the accept queue of a
 /// listener was full, or it dropped what was to open a connection for another reason.
 const ACCEPT_QUEUE_FULL: &str = "accept_queue_full";
@@ -309,10 +307,11 @@ fn drops(model: &Model) -> Vec<Drop> {
     for (row, sum) in silent(model) {
         rows.insert(row, sum);
     }
-    let mut rows: Vec<(Row<'_>, Sum)> = rows.into_iter().collect();
+    let (overflow, mut rows): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(row, _)| row.reason == OTHER);
     // The sort is stable: rows with as many packets stay in the order of their names.
     rows.sort_by_key(|(_, sum)| Reverse(sum.packets));
-    let rest = rows.split_off(rows.len().min(DROPS));
+    let mut rest = rows.split_off(rows.len().min(DROPS));
+    rest.extend(overflow);
     let mut drops: Vec<Drop> = rows
         .into_iter()
         .map(|(row, sum)| drop_row(model, &row, sum))
@@ -439,7 +438,7 @@ fn starved(model: &Model, most: usize) -> (Vec<Flow>, u64) {
     let mut starved: Vec<(u64, &FlowKey, &Counted)> = model
         .flows()
         .iter()
-        .filter_map(|(key, flow)| Some((flow.starved?, key, flow)))
+        .filter_map(|(key, flow)| Some((flow.starved.time()?, key, flow)))
         .collect();
     // Keys come in their order and the sort is stable.
     starved.sort_by_key(|(since, ..)| *since);
@@ -484,6 +483,7 @@ fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
             .unwrap_or_default(),
         starved_seconds: counted
             .starved
+            .time()
             .map_or(0.0, |since| seconds(model.now().saturating_sub(since))),
     }
 }

@@ -8,6 +8,7 @@ use super::words::{self, command, count, distinct, list};
 use super::{Finding, Rule, seen};
 use crate::event::{FlowKey, Location, Protocol};
 use crate::model::Model;
+use crate::model::clock::When;
 use crate::model::ends::{self, Signature};
 use crate::model::flows::Flow;
 use crate::report::{Confidence, Evidence, Where};
@@ -262,7 +263,7 @@ fn suffering(model: &Model, signature: impl Fn(&str, &str) -> bool) -> Suffering
         .iter()
         .filter(|(_, flow)| flow.dropped_by(model.now(), &signature))
         .filter(|(key, flow)| {
-            flow.starved.is_some() || model.is_wanted(key, flow) || was_wanted(model, key, flow)
+            flow.starved != When::NEVER || model.is_wanted(key, flow) || was_wanted(model, key, flow)
         });
     Suffering::of(model, flows)
 }

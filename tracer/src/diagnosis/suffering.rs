@@ -46,7 +46,7 @@ impl<'a> Suffering<'a> {
     /// These flows, which come in the order of their keys.
     pub(super) fn of(model: &'a Model, flows: impl Iterator<Item = (&'a FlowKey, &'a Flow)>) -> Self {
         let mut flows: Vec<(u64, FlowKey)> = flows
-            .map(|(key, flow)| (flow.starved.unwrap_or(u64::MAX), *key))
+            .map(|(key, flow)| (flow.starved.time().unwrap_or(u64::MAX), *key))
             .collect();
         // The sort is stable.
         flows.sort_by_key(|(since, _)| *since);

@@ -1,11 +1,38 @@
 //! Times: boot nanoseconds in, UTC text out.
 
+use std::num::NonZero;
+
 use jiff::Timestamp;
 
 /// Nanoseconds in a second.
 pub(crate) const SECOND: u64 = 1_000_000_000;
 /// Evidence older than this does not count any more: 10 s.
 pub(crate) const MEMORY: u64 = 10 * SECOND;
+
+/// A boot time, or never, in one word: very many are kept. Never is before all times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct When(Option<NonZero<u64>>);
+
+impl When {
+    /// Never.
+    pub(crate) const NEVER: Self = Self(None);
+
+    /// At this time. The moment of the boot is taken for the one after it.
+    pub(crate) fn at(time: u64) -> Self {
+        Self(NonZero::new(time.max(1)))
+    }
+
+    /// The time, `None` for never.
+    pub(crate) fn time(self) -> Option<u64> {
+        self.0.map(NonZero::get)
+    }
+}
+
+impl From<Option<u64>> for When {
+    fn from(time: Option<u64>) -> Self {
+        time.map_or(Self::NEVER, Self::at)
+    }
+}
 
 /// Seconds of a span in nanoseconds.
 #[expect(

@@ -88,13 +88,14 @@ pub(crate) struct Silence {
     pub proven: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// What is known of a remote end. Most answer: requests without an answer are rare.
+#[derive(Clone, Debug, Default)]
 struct Record {
     sent: u64,
     arrived: u64,
     last: u64,
-    ask: Option<Ask>,
-    ended: Option<Silence>,
+    ask: Option<Box<Ask>>,
+    ended: Option<Box<Silence>>,
 }
 
 /// All remote ends.
@@ -122,12 +123,12 @@ impl Endpoints {
                 ask => {
                     // At least one answer to four requests: else it is no conversation.
                     let proven = record.arrived > 0 && record.arrived.saturating_mul(4) >= record.sent;
-                    *ask = Some(Ask {
+                    *ask = Some(Box::new(Ask {
                         since: at,
                         last: at,
                         requests,
                         proven,
-                    });
+                    }));
                 }
             }
         }
@@ -147,10 +148,10 @@ impl Endpoints {
             && at.saturating_sub(ask.since) >= ENDED
             && let Some(silence) = ask.silence(endpoint.protocol, at)
         {
-            record.ended = Some(Silence {
+            record.ended = Some(Box::new(Silence {
                 until: Some(at),
                 ..silence
-            });
+            }));
         }
     }
 
@@ -160,6 +161,8 @@ impl Endpoints {
             let silence = record.lasting(endpoint.protocol, now).or_else(|| {
                 record
                     .ended
+                    .as_deref()
+                    .copied()
                     .filter(|silence| now.saturating_sub(silence.until.unwrap_or(0)) <= MEMORY)
             })?;
             Some((*endpoint, silence))
@@ -184,7 +187,7 @@ impl Endpoints {
 
 impl Record {
     fn lasting(&self, protocol: Protocol, now: u64) -> Option<Silence> {
-        let ask = self.ask?;
+        let ask = self.ask.as_deref()?;
         // TCP doubles its interval: the next retransmission is as far away as the first one is ago.
         let patience = match protocol {
             Protocol::Tcp => ask

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::clock::SECOND;
+use super::clock::{SECOND, When};
 use super::ends;
 use super::growth::{Growing, growth};
 use crate::event::{FlowCount, FlowKey, Location, Origin, Owner, Protocol};
 
-/// Flows that are kept, at most: twice as many as the programs count.
+/// Flows that are kept, at most: as many as the programs count at a time.
 pub(crate) const MOST_FLOWS: usize = 131_072;
 /// Tuples of sockets that are not connected are kept beyond that, at most: what is read by them balances what
 /// their flows queue.
@@ -60,20 +60,20 @@ pub(crate) struct Flow {
     /// When it was last told to have grown.
     pub last: u64,
     /// When something last arrived.
-    pub last_arrived: Option<u64>,
+    pub last_arrived: When,
     /// When something last left.
-    pub last_sent: Option<u64>,
-    /// When it last asked for an answer, `None` where it has one.
-    pub asked: Option<u64>,
+    pub last_sent: When,
+    /// When it last asked for an answer, never where it has one.
+    pub asked: When,
     /// See [`Hunger`].
-    pub hunger: Option<Hunger>,
+    pub hunger: Option<Box<Hunger>>,
     /// The last one that is over.
-    pub sated: Option<Hunger>,
+    pub sated: Option<Box<Hunger>>,
     /// Its drops.
     pub drops: Growing,
     /// Since when it was starved at the last tick: packets arrive for it and reach no socket, or it asks and
-    /// nothing arrives. `None` where it was not.
-    pub starved: Option<u64>,
+    /// nothing arrives. Never where it was not.
+    pub starved: When,
 }
 
 /// What is to be added to the counts of a flow.
@@ -244,23 +244,25 @@ impl Flow {
         self.drops.note(at, at, grown.dropped);
 
         if grown.sent > 0 {
-            self.last_sent = Some(at);
+            self.last_sent = When::at(at);
         }
         if grown.arrived > 0 {
-            self.last_arrived = Some(at);
-            self.asked = None;
+            self.last_arrived = When::at(at);
+            self.asked = When::NEVER;
         } else if grown.requests > 0 {
-            self.asked = Some(at);
+            self.asked = When::at(at);
         }
         if matched > 0 || grown.queued > 0 || grown.read > 0 {
             if let Some(hunger) = self.hunger.take() {
                 self.sated = Some(hunger);
             }
         } else if grown.arrived > 0 || grown.dropped > 0 {
-            let hunger = self.hunger.get_or_insert(Hunger {
-                since: at,
-                last: at,
-                dropped: false,
+            let hunger = self.hunger.get_or_insert_with(|| {
+                Box::new(Hunger {
+                    since: at,
+                    last: at,
+                    dropped: false,
+                })
             });
             hunger.last = at;
             hunger.dropped |= grown.dropped > 0;

@@ -23,9 +23,9 @@ pub(crate) struct Spell {
     pub packets: u64,
 }
 
-/// The latest [`Spell`] of a count.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Growing(Option<Spell>);
+/// The latest [`Spell`] of a count. Most of those that are kept never grow.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Growing(Option<Box<Spell>>);
 
 impl Growing {
     /// The count grew. `since` and `at` are the same but where it is known to have begun earlier.
@@ -39,11 +39,11 @@ impl Growing {
                 spell.packets = spell.packets.saturating_add(packets);
             }
             old => {
-                *old = Some(Spell {
+                *old = Some(Box::new(Spell {
                     since,
                     last: at,
                     packets,
-                })
+                }));
             }
         }
     }
@@ -51,12 +51,17 @@ impl Growing {
     /// The spell, where some of it lies within another.
     pub(crate) fn within(&self, other: Spell) -> Option<Spell> {
         self.0
+            .as_deref()
+            .copied()
             .filter(|spell| spell.last >= other.since && spell.since <= other.last)
     }
 
     /// The spell, where its end lies within the last [`MEMORY`].
     pub(crate) fn recent(&self, now: u64) -> Option<Spell> {
-        self.0.filter(|spell| now.saturating_sub(spell.last) <= MEMORY)
+        self.0
+            .as_deref()
+            .copied()
+            .filter(|spell| now.saturating_sub(spell.last) <= MEMORY)
     }
 }
 

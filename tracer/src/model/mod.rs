@@ -33,7 +33,7 @@ use crate::event::{
 use crate::report::{Class, Ledger};
 
 use books::Books;
-use clock::{MEMORY, SECOND};
+use clock::{MEMORY, SECOND, When};
 use counters::Counters;
 use endpoints::{Endpoint, Endpoints};
 use flows::{Flow, Flows, Hunger};
@@ -230,7 +230,8 @@ impl Model {
         for (key, flow) in flows.iter_mut() {
             flow.starved = self
                 .starved_since(key, flow)
-                .filter(|_| self.namespaces.end(key.netns).is_none());
+                .filter(|_| self.namespaces.end(key.netns).is_none())
+                .into();
         }
         self.flows = flows;
         let ledgers = self.by_namespace();
@@ -438,12 +439,14 @@ impl Model {
     fn starved_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
         let hunger = flow
             .hunger
+            .as_deref()
             .filter(|hunger| self.hungers(key, flow, hunger))
             .map(|hunger| hunger.since);
         let silence = flow
             .asked
+            .time()
             .and_then(|_| self.endpoints.silence(&Endpoint::of(key), self.now))
-            .filter(|silence| flow.asked >= Some(silence.since) && self.is_wanted(key, flow))
+            .filter(|silence| flow.asked >= When::at(silence.since) && self.is_wanted(key, flow))
             .map(|silence| silence.since);
         let since = hunger.into_iter().chain(silence).min()?;
         (self.now.saturating_sub(since) > STARVED).then_some(since)

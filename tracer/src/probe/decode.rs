@@ -6,7 +6,7 @@ use bytes::Buf;
 use tracer_ebpf as wire;
 
 use super::symbols::{Reasons, Symbols};
-use crate::event::{EntryKey, Fate, FlowCount, FlowKey, Origin, Protocol, STOLEN};
+use crate::event::{EntryKey, Fate, FlowCount, FlowKey, OTHER, Origin, Protocol, STOLEN};
 
 /// Gives numbers their names.
 pub(super) struct Names<'a> {
@@ -34,7 +34,13 @@ impl Names<'_> {
             device: entry.dev,
             ethertype: entry.ethertype,
             protocol: Protocol::from(entry.protocol),
-            reason: (fate == Fate::Dropped).then(|| self.reasons.name(entry.reason)),
+            reason: (fate == Fate::Dropped).then(|| {
+                if entry.flags & wire::flag::REDUCED != 0 {
+                    OTHER.to_owned()
+                } else {
+                    self.reasons.name(entry.reason)
+                }
+            }),
             location: (entry.location != 0).then(|| self.symbols.locate(entry.location)),
             socket_found: entry.flags & wire::flag::SOCKET_FOUND != 0,
             incoming: entry.flags & wire::flag::INCOMING != 0,

@@ -7,14 +7,19 @@ use std::num::NonZero;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aya::maps::Map;
+use aya::maps::{Array, IterableMap, Map, MapData};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::thread::{MembarrierCommand, membarrier};
 use tracer_ebpf::{FLOW_SETS, FlowCount, FlowLine, FlowSet, GIVEN_UP, WAYS, flow_sets};
 
 use super::Error;
 
-const BYTES: usize = FLOW_SETS as usize * size_of::<FlowSet>();
+/// Sets that are mapped at a time: all pages of a mapping count as the tracer's own memory. A window begins with
+/// a page.
+const WINDOW: usize = 2_048;
+const WINDOW_BYTES: usize = WINDOW * size_of::<FlowSet>();
+/// Lines in a window.
+const WINDOW_LINES: usize = WINDOW * WAYS;
 /// Lines in the table.
 const LINES: usize = FLOW_SETS as usize * WAYS;
 /// In a table that is more than half full a line is freed that has not grown for so many seconds.
@@ -25,66 +30,93 @@ const IDLE_WHEN_FULL: u32 = 10;
 /// is the first. Only in a table that was as full as that.
 const IDLE_CONNECTION: u32 = 600;
 
-/// The table, mapped.
-pub(super) struct FlowTable {
-    table: Table,
-    /// Keeps the map.
-    _map: Map,
-}
+const _: () = {
+    /// The largest page that a kernel has.
+    const PAGE: usize = 65_536;
+    assert!(WINDOW_BYTES.is_multiple_of(PAGE) && (FLOW_SETS as usize).is_multiple_of(WINDOW));
+};
 
-// SAFETY: the mapping belongs to this value alone.
-unsafe impl Send for FlowTable {}
+/// The table of flows.
+pub(super) type FlowTable = Table<Mapped>;
 
 impl FlowTable {
     pub(super) fn open(map: Map, seed: u64) -> Result<Self, Error> {
-        let Map::Array(data) = &map else {
-            return Err(Error::Map("FLOWS"));
-        };
-        // SAFETY: a new mapping, at an address that the kernel chooses; the map is that big (aya checked
-        // its definition against the object, which is built of the same types).
-        let address = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                BYTES,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                data.fd(),
-                0,
-            )
-        }
-        .map_err(|cause| Error::Flows(cause.into()))?;
-        let sets = NonNull::new(address.cast::<FlowSet>()).ok_or(Error::Map("FLOWS"))?;
-        Ok(Self {
-            table: Table::new(sets, seed),
-            _map: map,
-        })
+        let map = Array::<_, FlowSet>::try_from(map).map_err(|_| Error::Map("FLOWS"))?;
+        Ok(Self::new(Mapped { map, window: None }, seed))
     }
 
     /// Tells each flow that has counted since the last call, with its [`crate::event::FlowCount::life`].
     /// `now` is boot time in ns.
-    pub(super) fn changed(&mut self, now: u64, tell: &mut dyn FnMut(&FlowLine, u32)) {
-        if !self.table.leaving.is_empty() {
+    pub(super) fn round(&mut self, now: u64, tell: &mut dyn FnMut(&FlowLine, u32)) -> Result<(), Error> {
+        if !self.leaving.is_empty() {
             // Waits until every program that runs now has ended, for they run within an RCU read section, and
             // this is `synchronize_rcu` (kernel/sched/membarrier.c; with one CPU none runs now). A kernel
             // with CPUs that have no tick (nohz_full) refuses it: there a whole round has to do, which is ten
             // thousand times as long as a program takes.
             let _ = membarrier(MembarrierCommand::Global);
-            self.table.free(tell);
+            self.free(tell)?;
         }
-        self.table.changed(now, tell);
+        self.changed(now, tell)
     }
 }
 
-impl Drop for FlowTable {
+/// Where the sets are.
+pub(super) trait Sets {
+    /// A window: so many sets in a row. The one before is no longer there.
+    fn window(&mut self, number: usize) -> Result<NonNull<FlowSet>, Error>;
+}
+
+/// The map, a window of which is mapped.
+pub(super) struct Mapped {
+    map: Array<MapData, FlowSet>,
+    window: Option<NonNull<FlowSet>>,
+}
+
+// SAFETY: the mapping belongs to this value alone.
+unsafe impl Send for Mapped {}
+
+impl Sets for Mapped {
+    fn window(&mut self, number: usize) -> Result<NonNull<FlowSet>, Error> {
+        self.unmap();
+        // SAFETY: a new mapping, at an address that the kernel chooses; the map is that big (aya checked
+        // its definition against the object, which is built of the same types).
+        let address = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                WINDOW_BYTES,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                self.map.map().fd(),
+                (number * WINDOW_BYTES) as u64,
+            )
+        }
+        .map_err(|cause| Error::Flows(cause.into()))?;
+        let sets = NonNull::new(address.cast()).ok_or(Error::Map("FLOWS"))?;
+        self.window = Some(sets);
+        Ok(sets)
+    }
+}
+
+impl Mapped {
+    fn unmap(&mut self) {
+        if let Some(sets) = self.window.take() {
+            // SAFETY: the mapping that `window` made; nothing borrows from it.
+            let _ = unsafe { munmap(sets.as_ptr().cast(), WINDOW_BYTES) };
+        }
+    }
+}
+
+impl Drop for Mapped {
     fn drop(&mut self) {
-        // SAFETY: the mapping that `open` made; nothing borrows from it.
-        let _ = unsafe { munmap(self.table.sets.as_ptr().cast(), BYTES) };
+        self.unmap();
     }
 }
 
 /// What is known of a line.
 #[derive(Clone, Copy, Default)]
 struct Known {
+    /// The hash that was last seen there.
+    hash: u64,
     /// What was told last, as one number: see [`mark`].
     told: Option<NonZero<u64>>,
     /// Second of boot time in which it was last seen to have grown, or was seen first; 0 for one that is
@@ -95,8 +127,10 @@ struct Known {
 }
 
 /// The lines.
-struct Table {
-    sets: NonNull<FlowSet>,
+pub(super) struct Table<S> {
+    sets: S,
+    /// The window that is there.
+    window: Option<(usize, NonNull<FlowSet>)>,
     seed: u64,
     known: Vec<Known>,
     /// How many were taken when they were last looked at.
@@ -109,11 +143,77 @@ struct Table {
     leaving: Vec<usize>,
 }
 
-impl Table {
-    /// `sets` is an array of [`FLOW_SETS`] that outlives this value.
-    fn new(sets: NonNull<FlowSet>, seed: u64) -> Self {
+// SAFETY: the window is that of the sets, and no less theirs.
+unsafe impl<S: Send> Send for Table<S> {}
+
+/// A line that can be looked at, and its hash. Programs change both.
+#[derive(Clone, Copy)]
+struct Place {
+    hash: NonNull<u64>,
+    line: NonNull<FlowLine>,
+}
+
+impl Place {
+    /// A line of some sets.
+    ///
+    /// # Safety
+    ///
+    /// There are as many sets, and they stay while the place is used.
+    unsafe fn of(sets: NonNull<FlowSet>, line: usize) -> Self {
+        // SAFETY: within the array.
+        unsafe {
+            let set = sets.add(line / WAYS).as_ptr();
+            Self {
+                hash: NonNull::new_unchecked(&raw mut (*set).hashes[line % WAYS]),
+                line: NonNull::new_unchecked(&raw mut (*set).flows[line % WAYS]),
+            }
+        }
+    }
+
+    fn hash(&self) -> &AtomicU64 {
+        // SAFETY: aligned; programs, too, change it atomically only.
+        unsafe { AtomicU64::from_ptr(self.hash.as_ptr()) }
+    }
+
+    /// A torn key is told by its hash; each count is one word.
+    fn read(&self) -> FlowLine {
+        // SAFETY: volatile, because the kernel writes there.
+        unsafe { self.line.read_volatile() }
+    }
+
+    /// Its counts alone.
+    fn count(&self) -> FlowCount {
+        // SAFETY: as for `read`.
+        unsafe { (&raw const (*self.line.as_ptr()).count).read_volatile() }
+    }
+
+    /// Adds to its counts, as the programs do.
+    fn add(&self, count: &FlowCount) {
+        // SAFETY: counts of the line, aligned; programs, too, only add to them atomically.
+        unsafe {
+            let into = &raw mut (*self.line.as_ptr()).count;
+            for (into, count) in [
+                (&raw mut (*into).arrived, count.arrived),
+                (&raw mut (*into).arrived_bytes, count.arrived_bytes),
+                (&raw mut (*into).sent, count.sent),
+                (&raw mut (*into).matched, count.matched),
+                (&raw mut (*into).queued, count.queued),
+                (&raw mut (*into).read, count.read),
+                (&raw mut (*into).read_bytes, count.read_bytes),
+                (&raw mut (*into).dropped, count.dropped),
+                (&raw mut (*into).retransmitted, count.retransmitted),
+            ] {
+                AtomicU64::from_ptr(into).fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl<S: Sets> Table<S> {
+    fn new(sets: S, seed: u64) -> Self {
         Self {
             sets,
+            window: None,
             seed,
             known: vec![Known::default(); LINES],
             taken: 0,
@@ -123,85 +223,86 @@ impl Table {
         }
     }
 
-    fn hash(&self, place: usize) -> &AtomicU64 {
-        // SAFETY: within the array, and aligned; programs, too, change it atomically only.
-        unsafe {
-            let set = self.sets.add(place / WAYS).as_ptr();
-            AtomicU64::from_ptr(&raw mut (*set).hashes[place % WAYS])
-        }
+    /// A line, to look at until the next one is asked for. It is cheap for those of one window in a row.
+    fn place(&mut self, line: usize) -> Result<Place, Error> {
+        let number = line / WINDOW_LINES;
+        let sets = match self.window {
+            Some((known, sets)) if known == number => sets,
+            _ => {
+                self.window = None;
+                let sets = self.sets.window(number)?;
+                self.window = Some((number, sets));
+                sets
+            }
+        };
+        // SAFETY: a line of the window.
+        Ok(unsafe { Place::of(sets, line % WINDOW_LINES) })
     }
 
-    fn line(&self, place: usize) -> *mut FlowLine {
-        // SAFETY: within the array.
-        unsafe {
-            let set = self.sets.add(place / WAYS).as_ptr();
-            &raw mut (*set).flows[place % WAYS]
-        }
-    }
-
-    /// A torn key is told by its hash; each count is one word.
-    fn read(&self, place: usize) -> FlowLine {
-        // SAFETY: a line of the array; volatile, because the kernel writes there.
-        unsafe { self.line(place).read_volatile() }
-    }
-
-    /// The line in which programs find this hash.
+    /// The line that is known to have this hash; of several the first one, which programs find.
     fn find(&self, hash: u64) -> Option<usize> {
-        flow_sets(hash)
-            .into_iter()
-            .flat_map(|set| (0..WAYS).map(move |way| set as usize * WAYS + way))
-            .find(|&place| self.hash(place).load(Ordering::Relaxed) == hash)
+        places(hash).find(|&line| self.known[line].hash == hash)
     }
 
     /// Tells each flow that has counted since the last call, and gives up what is idle.
-    fn changed(&mut self, now: u64, tell: &mut dyn FnMut(&FlowLine, u32)) {
+    fn changed(&mut self, now: u64, tell: &mut dyn FnMut(&FlowLine, u32)) -> Result<(), Error> {
         let now = u32::try_from(now / 1_000_000_000).unwrap_or(u32::MAX).max(1);
         let patience = self.patience();
         let mut taken = 0;
         let mut idle = Vec::new();
-        for place in 0..LINES {
-            let hash = self.hash(place).load(Ordering::Acquire);
+        for line in 0..LINES {
+            let place = self.place(line)?;
+            let hash = place.hash().load(Ordering::Acquire);
             if hash == 0 {
                 continue;
             }
             taken += 1;
-            let line = self.read(place);
-            if hash == GIVEN_UP || line.key.hash(self.seed) != hash {
-                // It is just being written.
+            if hash == GIVEN_UP {
                 continue;
             }
-            let mark = mark(&line.count);
-            let known = &mut self.known[place];
+            let count = place.count();
+            let mark = mark(&count);
+            let known = self.known[line];
             if known.grown == 0 {
-                *known = Known {
+                if place.read().key.hash(self.seed) != hash {
+                    // It is just being written.
+                    continue;
+                }
+                // Two CPUs took a line for it, see `insert` in the programs. Programs find the first one only.
+                if let Some(other) = self.find(hash) {
+                    let is_second =
+                        places(hash).find(|&first| first == line || first == other) == Some(other);
+                    idle.push(if is_second { line } else { other });
+                    continue;
+                }
+                self.known[line] = Known {
+                    hash,
                     told: None,
                     grown: now,
                     life: self.life,
                 };
             }
             if known.told != mark {
-                if self.find(hash) == Some(place) {
-                    let known = &mut self.known[place];
-                    (known.told, known.grown) = (mark, now);
-                    tell(&line, known.life);
-                } else {
-                    // Two CPUs took a line for it, see `insert` in the programs. Nobody finds this one.
-                    idle.push(place);
-                }
+                let known = &mut self.known[line];
+                (known.told, known.grown) = (mark, now);
+                let key = place.read().key;
+                tell(&FlowLine { key, count }, known.life);
                 continue;
             }
             let patience = match &patience {
-                Some(patience) if line.count.segments == 0 => patience.flow,
+                Some(patience) if count.segments == 0 => patience.flow,
                 Some(patience) => patience.connection,
                 None => continue,
             };
             if now.saturating_sub(known.grown) >= patience {
-                idle.push(place);
+                idle.push(line);
             }
         }
         self.taken = taken;
         self.tight = taken > LINES / 4 * 3 || self.tight && taken > LINES / 2;
-        self.give_up(idle);
+        idle.sort_unstable();
+        idle.dedup();
+        self.give_up(idle)
     }
 
     /// For how many seconds a line may be idle, `None` where there is room enough for all.
@@ -223,58 +324,47 @@ impl Table {
 
     /// From now on no program finds these lines, and none takes them. What the programs count of their flows,
     /// they count in other lines, which begin another life.
-    fn give_up(&mut self, places: Vec<usize>) {
-        if places.is_empty() {
-            return;
+    fn give_up(&mut self, lines: Vec<usize>) -> Result<(), Error> {
+        if lines.is_empty() {
+            return Ok(());
         }
-        for &place in &places {
-            self.hash(place).store(GIVEN_UP, Ordering::SeqCst);
+        for &line in &lines {
+            self.place(line)?.hash().store(GIVEN_UP, Ordering::SeqCst);
+            self.known[line].hash = GIVEN_UP;
         }
-        self.leaving = places;
+        self.leaving = lines;
         self.life = self.life.saturating_add(1);
+        Ok(())
     }
 
     /// Frees the lines that were given up. No program may have one of them by now: so that what is told of it
     /// here is all that it has counted, and that nothing will be counted in it but for the flow that takes it
     /// next. It is told before anything is of the flow's next life.
-    fn free(&mut self, tell: &mut dyn FnMut(&FlowLine, u32)) {
-        for place in std::mem::take(&mut self.leaving) {
-            let line = self.read(place);
-            let known = std::mem::take(&mut self.known[place]);
-            if known.told != mark(&line.count) {
-                match self.find(line.key.hash(self.seed)) {
+    fn free(&mut self, tell: &mut dyn FnMut(&FlowLine, u32)) -> Result<(), Error> {
+        for line in std::mem::take(&mut self.leaving) {
+            let place = self.place(line)?;
+            let last = place.read();
+            let known = std::mem::take(&mut self.known[line]);
+            // SAFETY: a line that nobody else has.
+            unsafe { place.line.write_volatile(FlowLine::default()) };
+            place.hash().store(0, Ordering::Release);
+            if known.told != mark(&last.count) {
+                match self.find(last.key.hash(self.seed)) {
                     // It is the flow's second line, which was never told.
-                    Some(first) if known.told.is_none() => self.add(first, &line.count),
-                    _ => tell(&line, known.life),
+                    Some(first) if known.told.is_none() => self.place(first)?.add(&last.count),
+                    _ => tell(&last, known.life),
                 }
             }
-            // SAFETY: a line of the array, that nobody else has.
-            unsafe { self.line(place).write_volatile(FlowLine::default()) };
-            self.hash(place).store(0, Ordering::Release);
         }
+        Ok(())
     }
+}
 
-    /// Adds to the counts of a line, as the programs do.
-    fn add(&self, place: usize, count: &FlowCount) {
-        let into = self.line(place);
-        // SAFETY: counts of a line of the array, aligned; programs, too, only add to them atomically.
-        unsafe {
-            let into = &raw mut (*into).count;
-            for (into, count) in [
-                (&raw mut (*into).arrived, count.arrived),
-                (&raw mut (*into).arrived_bytes, count.arrived_bytes),
-                (&raw mut (*into).sent, count.sent),
-                (&raw mut (*into).matched, count.matched),
-                (&raw mut (*into).queued, count.queued),
-                (&raw mut (*into).read, count.read),
-                (&raw mut (*into).read_bytes, count.read_bytes),
-                (&raw mut (*into).dropped, count.dropped),
-                (&raw mut (*into).retransmitted, count.retransmitted),
-            ] {
-                AtomicU64::from_ptr(into).fetch_add(count, Ordering::Relaxed);
-            }
-        }
-    }
+/// The lines that a flow with this hash may have, in the order in which programs look for it.
+fn places(hash: u64) -> impl Iterator<Item = usize> {
+    flow_sets(hash)
+        .into_iter()
+        .flat_map(|set| (0..WAYS).map(move |way| set as usize * WAYS + way))
 }
 
 /// How long lines may be idle, in seconds.
@@ -319,7 +409,7 @@ mod tests {
     use std::sync::RwLock;
     use std::sync::atomic::AtomicBool;
 
-    use tracer_ebpf::FlowKey;
+    use tracer_ebpf::{FlowKey, flow_set};
 
     use super::*;
 
@@ -333,10 +423,78 @@ mod tests {
         }
     }
 
+    /// Sets that belong to a test.
+    struct Own(NonNull<FlowSet>);
+
+    // SAFETY: tests touch the sets as programs do, atomically.
+    unsafe impl Sync for Own {}
+
+    impl Sets for &Own {
+        fn window(&mut self, number: usize) -> Result<NonNull<FlowSet>, Error> {
+            // SAFETY: within the table.
+            Ok(unsafe { self.0.add(number * WINDOW) })
+        }
+    }
+
+    /// What programs do with the table.
+    impl Own {
+        fn place(&self, line: usize) -> Place {
+            // SAFETY: there are as many; they are never freed.
+            unsafe { Place::of(self.0, line) }
+        }
+
+        fn find(&self, hash: u64) -> Option<usize> {
+            places(hash).find(|&line| self.place(line).hash().load(Ordering::Relaxed) == hash)
+        }
+
+        /// Takes a place for the flow.
+        fn insert(&self, key: FlowKey) -> Option<usize> {
+            let hash = key.hash(SEED);
+            let lines = |set: u32| (0..WAYS).map(move |way| set as usize * WAYS + way);
+            let free = |line: &usize| self.place(*line).hash().load(Ordering::Relaxed) == 0;
+            let set = flow_set(hash, |set| lines(set).filter(free).count() as u32);
+            for line in lines(set) {
+                let place = self.place(line);
+                match place
+                    .hash()
+                    .compare_exchange(0, hash, Ordering::SeqCst, Ordering::SeqCst)
+                {
+                    Ok(_) => {
+                        self.write(line, key);
+                        return Some(line);
+                    }
+                    Err(before) if before == hash => return Some(line),
+                    Err(_) => {}
+                }
+            }
+            None
+        }
+
+        fn write(&self, line: usize, key: FlowKey) {
+            // SAFETY: a line of the table, that this thread has just taken.
+            unsafe { (&raw mut (*self.place(line).line.as_ptr()).key).write_volatile(key) };
+        }
+
+        fn arrive(&self, key: FlowKey, packets: u64) -> bool {
+            let Some(line) = self.find(key.hash(SEED)).or_else(|| self.insert(key)) else {
+                return false;
+            };
+            self.place(line).add(&arrivals(packets));
+            true
+        }
+    }
+
+    fn arrivals(packets: u64) -> FlowCount {
+        FlowCount {
+            arrived: packets,
+            ..FlowCount::default()
+        }
+    }
+
     /// The table and what the programs do with it.
     struct Fake {
-        sets: Vec<FlowSet>,
-        table: Table,
+        programs: &'static Own,
+        table: Table<&'static Own>,
     }
 
     impl Fake {
@@ -345,49 +503,17 @@ mod tests {
                 hashes: [0; WAYS],
                 flows: [FlowLine::default(); WAYS],
             };
-            let mut sets = vec![empty; FLOW_SETS as usize];
-            let table = Table::new(NonNull::new(sets.as_mut_ptr()).unwrap(), SEED);
-            Self { sets, table }
-        }
-
-        /// Takes the first of the places that the flow may be in and that are free.
-        fn insert(&self, key: FlowKey) -> Option<usize> {
-            let hash = key.hash(SEED);
-            for set in flow_sets(hash) {
-                for way in 0..WAYS {
-                    let place = set as usize * WAYS + way;
-                    let word = self.table.hash(place);
-                    match word.compare_exchange(0, hash, Ordering::SeqCst, Ordering::SeqCst) {
-                        Ok(_) => {
-                            // SAFETY: a line of the table, that this thread has just taken.
-                            unsafe { (&raw mut (*self.table.line(place)).key).write_volatile(key) };
-                            return Some(place);
-                        }
-                        Err(before) if before == hash => return Some(place),
-                        Err(_) => {}
-                    }
-                }
+            let sets = vec![empty; FLOW_SETS as usize].leak();
+            let programs: &Own = Box::leak(Box::new(Own(NonNull::new(sets.as_mut_ptr()).unwrap())));
+            Self {
+                programs,
+                table: Table::new(programs, SEED),
             }
-            None
         }
 
-        fn arrive(&self, key: FlowKey, packets: u64) -> bool {
-            let Some(place) = self.table.find(key.hash(SEED)).or_else(|| self.insert(key)) else {
-                return false;
-            };
-            self.table.add(
-                place,
-                &FlowCount {
-                    arrived: packets,
-                    ..FlowCount::default()
-                },
-            );
-            true
-        }
-
-        /// As many flows, one packet each. For some the table has no room, long before it is full.
+        /// As many flows, one packet each. For some the table has no room, before it is full.
         fn fill(&self, flows: usize) {
-            let fitting = (0..).filter(|&number| self.arrive(key(number), 1));
+            let fitting = (0..).filter(|&number| self.programs.arrive(key(number), 1));
             assert_eq!(fitting.take(flows).count(), flows);
         }
 
@@ -395,20 +521,21 @@ mod tests {
         fn round(&mut self, second: u64) -> Vec<(FlowKey, u32, u64)> {
             let mut told = Vec::new();
             let mut tell = |line: &FlowLine, life: u32| told.push((line.key, life, line.count.arrived));
-            self.table.free(&mut tell);
-            self.table.changed(second * SECOND, &mut tell);
+            self.table.free(&mut tell).unwrap();
+            self.table.changed(second * SECOND, &mut tell).unwrap();
             told
         }
 
         fn taken(&self) -> usize {
-            let hashes = self.sets.iter().flat_map(|set| set.hashes);
-            hashes.filter(|&hash| hash != 0).count()
+            let taken = |&line: &usize| self.programs.place(line).hash().load(Ordering::Relaxed) != 0;
+            (0..LINES).filter(taken).count()
         }
 
         /// All flows are TCP's, with a socket.
         fn connect(&mut self) {
-            for line in self.sets.iter_mut().flat_map(|set| &mut set.flows) {
-                line.count.segments = 1;
+            for line in 0..LINES {
+                // SAFETY: a line of the table, that no other thread has.
+                unsafe { (*self.programs.place(line).line.as_ptr()).count.segments = 1 };
             }
         }
     }
@@ -430,7 +557,7 @@ mod tests {
             fake.round(1);
             // One goes on, the others do not.
             let idle = u64::from(idle);
-            fake.arrive(key(7), 1);
+            fake.programs.arrive(key(7), 1);
             fake.round(2);
             fake.round(idle);
             fake.round(idle);
@@ -438,7 +565,7 @@ mod tests {
             fake.round(1 + idle);
             assert!(fake.round(1 + idle).is_empty());
             assert_eq!(fake.taken(), 1);
-            assert!(fake.table.find(key(7).hash(SEED)).is_some());
+            assert!(fake.programs.find(key(7).hash(SEED)).is_some());
             // As good as new.
             fake.fill(taken);
             let told = fake.round(2 + idle);
@@ -471,53 +598,66 @@ mod tests {
         fake.fill(LINES / 8 * 7);
         fake.round(1);
         let places: Vec<_> = (0..100)
-            .map(|number| fake.table.find(key(number).hash(SEED)))
+            .map(|number| fake.programs.find(key(number).hash(SEED)))
             .collect();
         fake.round(20);
         // Programs find it no more; there is room for some of the flows elsewhere.
         let number = (0..100)
-            .find(|&number| places[number].is_some() && fake.arrive(key(number), 5))
+            .find(|&number| places[number].is_some() && fake.programs.arrive(key(number), 5))
             .unwrap();
         // One had found it before.
-        let three = FlowCount {
-            arrived: 3,
-            ..FlowCount::default()
-        };
-        fake.table.add(places[number].unwrap(), &three);
+        fake.programs.place(places[number].unwrap()).add(&arrivals(3));
         assert_eq!(fake.round(20), [(key(number), 0, 4), (key(number), 1, 5)]);
+    }
+
+    /// A flow with two lines, one packet each, and a third one since. Lines of different windows are looked at
+    /// one after the other.
+    fn with_two_lines(first_is_seen_first: bool) -> Fake {
+        let fake = Fake::new();
+        let (key, [first, second]) = (0..)
+            .map(|number| (key(number), flow_sets(key(number).hash(SEED))))
+            .map(|(key, sets)| (key, [sets[0], sets[1]].map(|set| set as usize * WAYS)))
+            .find(|(_, [first, second])| first != second && (first < second) == first_is_seen_first)
+            .unwrap();
+        for line in [first, second] {
+            fake.programs.write(line, key);
+            fake.programs
+                .place(line)
+                .hash()
+                .store(key.hash(SEED), Ordering::SeqCst);
+            fake.programs.place(line).add(&arrivals(1));
+        }
+        fake.programs.arrive(key, 1);
+        fake
     }
 
     #[test]
     fn a_flow_with_two_lines_is_told_as_one() {
-        let mut fake = Fake::new();
-        let hash = key(7).hash(SEED);
-        let first = fake.insert(key(7)).unwrap();
-        fake.table.hash(first).store(1 << 63, Ordering::SeqCst);
-        let second = fake.insert(key(7)).unwrap();
-        fake.table.hash(first).store(hash, Ordering::SeqCst);
-        let one = FlowCount {
-            arrived: 1,
-            ..FlowCount::default()
+        let mut fake = with_two_lines(true);
+        let packets = |told: Vec<(FlowKey, u32, u64)>| -> Vec<_> {
+            told.iter().map(|(_, life, packets)| (*life, *packets)).collect()
         };
-        fake.table.add(first, &one);
-        fake.table.add(second, &one);
-        assert_eq!(fake.round(1), [(key(7), 0, 1)]);
-        assert_eq!(fake.round(1), [(key(7), 0, 2)]);
+        assert_eq!(packets(fake.round(1)), [(0, 2)]);
+        assert_eq!(packets(fake.round(1)), [(0, 3)]);
         assert_eq!(fake.taken(), 1);
+        // The line that programs find comes to be known when the other one was told.
+        let mut fake = with_two_lines(false);
+        assert_eq!(packets(fake.round(1)), [(0, 1)]);
+        assert_eq!(packets(fake.round(1)), [(1, 2)]);
+        assert_eq!(fake.taken(), 1);
+    }
+
+    #[test]
+    fn a_hundred_thousand_flows_have_room() {
+        let fake = Fake::new();
+        assert!((0..100_000).all(|number| fake.programs.arrive(key(number), 1)));
     }
 
     /// Threads for CPUs. A read lock stands for the RCU section that a program runs in.
     #[test]
     fn nothing_is_lost_and_nothing_told_twice() {
         let mut fake = Fake::new();
-        let table = Fake {
-            sets: Vec::new(),
-            table: Table::new(fake.table.sets, SEED),
-        };
-        struct Shared(Fake);
-        // SAFETY: its threads touch the table as programs do, atomically.
-        unsafe impl Sync for Shared {}
-        let shared = Shared(table);
+        let programs = fake.programs;
         let (running, ends) = (RwLock::new(()), AtomicBool::new(false));
         let mut told: HashMap<FlowKey, (u32, u64)> = HashMap::new();
         let (mut sum, mut lives) = (0, 0);
@@ -532,14 +672,14 @@ mod tests {
         let counted: u64 = std::thread::scope(|scope| {
             let threads: Vec<_> = (1..3_u64)
                 .map(|seed| {
-                    let (shared, running, ends) = (&shared, &running, &ends);
+                    let (running, ends) = (&running, &ends);
                     scope.spawn(move || {
                         let (mut state, mut counted) = (seed, 0_u64);
                         while !ends.load(Ordering::Relaxed) {
                             state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(seed | 1);
                             let number = usize::try_from(state >> 33).unwrap() % (LINES / 8 * 7);
                             let _section = running.read().unwrap();
-                            counted += u64::from(shared.0.arrive(key(number), 1));
+                            counted += u64::from(programs.arrive(key(number), 1));
                         }
                         counted
                     })
@@ -549,16 +689,16 @@ mod tests {
                 // So much time passes that whatever has not grown for a round is idle.
                 if !fake.table.leaving.is_empty() {
                     drop(running.write().unwrap());
-                    fake.table.free(&mut tell);
+                    fake.table.free(&mut tell).unwrap();
                 }
-                fake.table.changed(round * 10 * SECOND, &mut tell);
+                fake.table.changed(round * 10 * SECOND, &mut tell).unwrap();
             }
             ends.store(true, Ordering::Relaxed);
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
-        fake.table.free(&mut tell);
-        fake.table.changed(601 * SECOND, &mut tell);
-        fake.table.free(&mut tell);
+        fake.table.free(&mut tell).unwrap();
+        fake.table.changed(601 * SECOND, &mut tell).unwrap();
+        fake.table.free(&mut tell).unwrap();
         assert_eq!(sum, counted);
         assert!(lives > 100, "only {lives} lives: nothing was tested");
     }

@@ -16,6 +16,7 @@ use crate::event::{Body, Entry, Event, Example, FlowCount, Location, Losses, Own
 pub(super) struct Counters {
     at_hand: PerCpuArray<MapData, Tallies>,
     books: PerCpuHashMap<MapData, WireEntry, Count>,
+    rest: PerCpuHashMap<MapData, WireEntry, Count>,
     flows: FlowTable,
     losses: PerCpuArray<MapData, u64>,
     events: RingBuf<MapData>,
@@ -44,6 +45,7 @@ impl Counters {
         Ok(Self {
             at_hand: of("AT_HAND", take("AT_HAND")?)?,
             books: of("BOOKS", take("BOOKS")?)?,
+            rest: of("REST", take("REST")?)?,
             flows: FlowTable::open(take("FLOWS")?, seed)?,
             losses: of("LOSSES", take("LOSSES")?)?,
             events: of("EVENTS", take("EVENTS")?)?,
@@ -111,7 +113,7 @@ impl Probe {
                 body: Body::Entry(entry),
             });
         }
-        counters.flows.changed(now, &mut |line, life| {
+        counters.flows.round(now, &mut |line, life| {
             let flow = FlowCount {
                 owner: owners.by_socket(line.count.sender, 0).map(Box::new),
                 ..names.flow(line, life)
@@ -120,7 +122,7 @@ impl Probe {
                 at: now,
                 body: Body::Flow(flow),
             });
-        });
+        })?;
         let losses = counters.losses()?;
         if counters.told_losses.replace(losses) != Some(losses) {
             tell(Event {
@@ -242,12 +244,14 @@ impl Counters {
                 }
             }
         }
-        for item in self.books.iter() {
-            let Some((key, values)) = gone(item, "BOOKS")? else {
-                continue;
-            };
-            for count in values.iter() {
-                add(key, *count);
+        for (name, map) in [("BOOKS", &self.books), ("REST", &self.rest)] {
+            for item in map.iter() {
+                let Some((key, values)) = gone(item, name)? else {
+                    continue;
+                };
+                for count in values.iter() {
+                    add(key, *count);
+                }
             }
         }
         Ok(sums)
@@ -272,6 +276,7 @@ impl Counters {
             examples_not_sent: total(loss::EXAMPLES_OVER_BUDGET)?,
             ring_full: total(loss::RING_FULL)? + self.foreign,
             map_full: total(loss::BOOKS_FULL)?,
+            in_other: total(loss::IN_OTHER)?,
             flows_full: total(loss::FLOWS_FULL)?,
             places_full: total(loss::PLACES_FULL)?,
             runs_skipped: self.skipped.as_ref().map_or(0, Skipped::runs),

@@ -1,8 +1,8 @@
 //! Names of kernel addresses and of drop reasons, from the running kernel.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -40,10 +40,8 @@ impl Symbols {
     #[must_use]
     pub fn capability() -> Capability {
         let sample = || -> io::Result<Self> {
-            let mut text = Vec::new();
-            File::open(LIST)?.take(SAMPLE).read_to_end(&mut text)?;
             let mut symbols = Self::default();
-            symbols.parse(&text);
+            symbols.parse(list()?.take(SAMPLE))?;
             Ok(symbols)
         };
         let why = match sample() {
@@ -72,60 +70,73 @@ impl Symbols {
         if let Some(location) = self.resolved.get(&address) {
             return location.clone();
         }
-        self.refresh(address, Instant::now(), || fs::read(LIST));
+        self.refresh(address, Instant::now(), list);
         let location = self.find(address);
         self.resolved.insert(address, location.clone());
         location
     }
 
     /// Reads the list, where it may lack this address.
-    fn refresh(&mut self, address: u64, now: Instant, list: impl FnOnce() -> io::Result<Vec<u8>>) {
+    fn refresh<L: BufRead>(&mut self, address: u64, now: Instant, list: impl FnOnce() -> io::Result<L>) {
         let lasts = |read: Instant| self.text.contains(&address) || now.duration_since(read) < STALE;
         if self.read.is_some_and(lasts) {
             return;
         }
         self.read = Some(now);
-        if let Ok(text) = list() {
+        if let Ok(list) = list() {
             self.starts.clear();
             self.names.clear();
             self.text = 0..0;
-            self.parse(&text);
+            // Where it breaks off, what came before is good.
+            let _ = self.parse(list);
         }
     }
 
     /// Takes lines of `ADDRESS TYPE NAME [MODULE]`. Addresses are zero for who may not see them.
-    fn parse(&mut self, text: &[u8]) {
-        for line in text.split(|&byte| byte == b'\n') {
-            let Ok(line) = std::str::from_utf8(line) else {
-                continue;
-            };
-            let mut words = line.split_ascii_whitespace();
-            let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else {
-                continue;
-            };
-            if !matches!(kind, "t" | "T" | "w" | "W") {
-                continue;
+    fn parse(&mut self, mut list: impl BufRead) -> io::Result<()> {
+        let mut line = Vec::new();
+        let end = loop {
+            line.clear();
+            match list.read_until(b'\n', &mut line) {
+                Ok(0) => break Ok(()),
+                Ok(_) => self.parse_line(&line),
+                Err(error) => break Err(error),
             }
-            let Ok(address) = u64::from_str_radix(address, 16) else {
-                continue;
-            };
-            let Ok(start) = u32::try_from(self.names.len()) else {
-                return;
-            };
-            if address != 0 {
-                match name {
-                    "_stext" => self.text.start = address,
-                    "_etext" => self.text.end = address,
-                    _ => {}
-                }
-                self.starts.push((address, start));
-                self.names.push_str(name);
-                self.names.push('\n');
-            }
-        }
-        self.starts.sort_by_key(|&(address, _)| address);
+        };
+        self.starts.sort_unstable();
         self.starts.shrink_to_fit();
         self.names.shrink_to_fit();
+        end
+    }
+
+    fn parse_line(&mut self, line: &[u8]) {
+        let Ok(line) = std::str::from_utf8(line) else {
+            return;
+        };
+        let mut words = line.split_ascii_whitespace();
+        let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else {
+            return;
+        };
+        // Before each function there may be room for others to patch (`-fpatchable-function-entry`).
+        if !matches!(kind, "t" | "T" | "w" | "W") || name.starts_with("__pfx_") {
+            return;
+        }
+        let Ok(address) = u64::from_str_radix(address, 16) else {
+            return;
+        };
+        let Ok(start) = u32::try_from(self.names.len()) else {
+            return;
+        };
+        if address != 0 {
+            match name {
+                "_stext" => self.text.start = address,
+                "_etext" => self.text.end = address,
+                _ => {}
+            }
+            self.starts.push((address, start));
+            self.names.push_str(name);
+            self.names.push('\n');
+        }
     }
 
     fn find(&self, address: u64) -> Location {
@@ -153,6 +164,10 @@ impl Symbols {
             offset,
         }
     }
+}
+
+fn list() -> io::Result<BufReader<File>> {
+    Ok(BufReader::new(File::open(LIST)?))
 }
 
 /// A function's name without what the compiler appended: `__netif_receive_skb_core.constprop.0`.
@@ -217,7 +232,7 @@ mod tests {
     #[test]
     fn addresses_are_found_within_their_function() {
         let mut symbols = Symbols::default();
-        symbols.parse(LINES.as_bytes());
+        symbols.parse(LINES.as_bytes()).unwrap();
         assert_eq!(at(&symbols, 0xffff_ffff_8100_0100), "ip_rcv+0x0");
         assert_eq!(at(&symbols, 0xffff_ffff_8100_01ff), "ip_rcv+0xff");
         assert_eq!(at(&symbols, 0xffff_ffff_8100_0204), "ip_forward+0x4");
@@ -236,7 +251,7 @@ mod tests {
         let mut ask = |address: u64, after: u64, list: &str| {
             symbols.refresh(address, start + Duration::from_millis(after), || {
                 reads += 1;
-                Ok(list.as_bytes().to_vec())
+                Ok(list.as_bytes())
             });
             (at(&symbols, address), reads)
         };
@@ -253,7 +268,7 @@ mod tests {
         );
         // What cannot be read leaves what was.
         symbols.refresh(module, start + Duration::from_secs(60), || {
-            Err(io::ErrorKind::NotFound.into())
+            io::Result::<&[u8]>::Err(io::ErrorKind::NotFound.into())
         });
         assert_eq!(at(&symbols, module), "vxlan_rcv+0x10");
     }
@@ -261,7 +276,8 @@ mod tests {
     #[test]
     fn addresses_that_are_hidden_are_not_taken_for_names() {
         let mut symbols = Symbols::default();
-        symbols.parse(b"0000000000000000 T ip_rcv\n0000000000000000 T ip_forward\n");
+        let list = b"0000000000000000 T ip_rcv\n0000000000000000 T ip_forward\n";
+        symbols.parse(&list[..]).unwrap();
         assert_eq!(symbols.find(0xffff_ffff_8100_0100).symbol, "0xffffffff81000100");
     }
 }

@@ -197,6 +197,7 @@ fn lost(losses: &Losses) -> String {
         examples_not_sent,
         ring_full,
         map_full,
+        in_other,
         flows_full,
         places_full,
         runs_skipped,
@@ -205,6 +206,10 @@ fn lost(losses: &Losses) -> String {
         (examples_not_sent, "examples over their budget"),
         (ring_full, "records that the ring buffer had no room for"),
         (map_full, "packets that the books had no room for"),
+        (
+            in_other,
+            "reasons and places of packets that the books had no room for",
+        ),
         (flows_full, "packets that the table of flows had no room for"),
         (places_full, "places that the table of budgets had no room for"),
         (runs_skipped, "runs of a program that the kernel left out"),

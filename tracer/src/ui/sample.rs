@@ -696,6 +696,7 @@ pub(crate) fn many_drops() -> Report {
             examples_not_sent: 1_288_004,
             ring_full: 12,
             map_full: 3_171,
+            in_other: 41_006,
             ..Losses::default()
         },
         ..nothing()

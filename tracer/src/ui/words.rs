@@ -255,6 +255,9 @@ pub fn losses(losses: &Losses) -> Vec<String> {
     say(losses.runs_skipped, &|n| {
         format!("the ledger lacks what {n} runs of a program would have counted (left out by the kernel)")
     });
+    say(losses.in_other, &|n| {
+        format!("{n} packets are counted as other, without reason and place (books full)")
+    });
     say(losses.flows_full, &|n| {
         format!("{n} packets belong to no flow (flow table full)")
     });

@@ -1,6 +1,7 @@
 //! Rows, rates and the rest of the report.
 
-use tracer::event::{CapabilityState, EntryKey, Protocol};
+use tracer::event::{CapabilityState, EntryKey, Fate, OTHER, Protocol};
+use tracer::report::{Class, Ledger};
 
 use crate::story::*;
 
@@ -74,6 +75,62 @@ fn rows_beyond_the_limit_are_summed() {
     assert_eq!(rows.iter().map(|row| row.packets).sum::<u64>(), 500);
     let inside = rows.iter().filter(|row| row.in_ledger).map(|row| row.packets);
     assert_eq!(inside.sum::<u64>(), report.ledger.dropped);
+}
+
+#[test]
+fn what_the_books_had_no_room_for_is_in_the_ledger_and_in_one_row() {
+    let mut story = Story::begin();
+    let reduced = |fate| EntryKey {
+        ethertype: 0,
+        ..line(fate, Protocol::Other(0))
+    };
+    let dropped = EntryKey {
+        reason: Some(OTHER.to_owned()),
+        ..reduced(Fate::Dropped)
+    };
+    story
+        .arrived(Protocol::Tcp, 5)
+        .add(drop("NETFILTER_DROP", "f", Protocol::Tcp), 5)
+        .add(reduced(Fate::Arrived), 70)
+        .add(reduced(Fate::Matched), 4)
+        .add(reduced(Fate::Forwarded), 2)
+        .add(reduced(Fate::Consumed), 1)
+        .add(dropped.clone(), 60);
+    // Drops behind the match are in no other column than these.
+    story.add(
+        EntryKey {
+            iif: 0,
+            matched: true,
+            ..dropped
+        },
+        3,
+    );
+    story.tick();
+    let report = story.report();
+    assert_eq!(
+        report.ledger,
+        Ledger {
+            arrived: 75,
+            delivered: 1,
+            forwarded: 2,
+            dropped: 68,
+            // Whether what the kernel used up was answered, the place would tell.
+            unexplained: 4,
+            ..Ledger::default()
+        }
+    );
+    let rows: Vec<_> = report
+        .drops
+        .iter()
+        .map(|row| (row.reason.as_str(), row.class, row.packets, row.in_ledger))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("NETFILTER_DROP", Class::Policy, 5, true),
+            (OTHER, Class::Unclassified, 63, true)
+        ]
+    );
 }
 
 #[test]

@@ -83,6 +83,20 @@ pub(super) const STORM: Actor = Actor {
     addresses: &["10.10.0.2:9999"],
 };
 
+pub(super) const CROWD: Actor = Actor {
+    name: "crowd",
+    place: Place::Peer,
+    role: Role::Crowd,
+    addresses: &["10.10.0.2:8080"],
+};
+
+pub(super) const KEYS: Actor = Actor {
+    name: "keys",
+    place: Place::Peer,
+    role: Role::Keys,
+    addresses: &["node0"],
+};
+
 /// From and to the node and through it, by all protocols.
 pub(super) const ALL_WAYS: &[Actor] = &[
     PEER_SERVER,

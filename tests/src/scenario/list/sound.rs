@@ -3,7 +3,7 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[HEALTHY, BRIDGED_PODS, BUSY, STORMED];
+pub(super) const ALL: &[Scenario] = &[HEALTHY, BRIDGED_PODS, BUSY, STORMED, CROWDED, MANY_KEYS];
 
 const HEALTHY: Scenario = Scenario {
     name: "healthy",
@@ -80,6 +80,43 @@ const STORMED: Scenario = Scenario {
         column: None,
         starved: None,
         most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+const CROWDED: Scenario = Scenario {
+    name: "crowd",
+    title: "a healthy node with 100,000 clients",
+    breaks: "Nothing. 100,000 clients, each by an address of its own, ask the node's server over UDP, and are answered.",
+    says: "Healthy, no verdict, and next to nothing unexplained: there is room for every flow.",
+    needs: &[],
+    setup: &[Step::Ip(Place::Peer, "route add local 198.18.0.0/15 dev lo")],
+    traffic: &[NODE_SERVER, PEER_SERVER, NODE_CLIENT, CROWD],
+    break_it: &[],
+    heal: &[],
+    expect: SOUND,
+    late: false,
+};
+
+const MANY_KEYS: Scenario = Scenario {
+    name: "many-keys",
+    title: "a healthy node that gets frames of 40,000 unknown types",
+    breaks: "Nothing of the node's own. Somebody sends frames of very many Ethernet types that nobody handles: more than \
+             the books have room for.",
+    says: "Healthy, no verdict, and every frame counted: those for whose types there was no room in one row \
+           `other`, which it says.",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT, KEYS],
+    break_it: &[],
+    heal: &[],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["UNHANDLED_PROTO", "NOT_SPECIFIED"],
+            &["__netif_receive_skb_core"],
+            Class::Environment,
+        )],
+        ..SOUND
     },
     late: false,
 };

@@ -263,6 +263,7 @@ pub(super) fn every_kind() -> Vec<Event> {
         Body::Losses(Losses {
             examples_not_sent: 5,
             map_full: 1,
+            in_other: 7,
             ..Losses::default()
         }),
         Body::Losses(Losses::default()),

@@ -27,7 +27,8 @@ fn every_event_is_a_sentence() {
             "flow tcp 10.10.0.2:40000 → 192.0.2.10:80 (netns host 4026531840): arrived 10 (440 bytes), sent 4, matched 0, queued 0, read 0 (0 bytes), dropped 10, retransmitted 3; opened by this node; last drop NOT_SPECIFIED at ip_forward+0x1c4",
             "socket tcp [fd00:10::2]:40000 → [2001:db8::10]:80, ESTABLISHED, lab-client[123], unit x.service, SYN_SENT before (netns host 4026531840)",
             "socket tcp 10.10.0.2:40000 → 192.0.2.10:80, LISTEN (netns host 4026531840)",
-            "not recorded so far: 5 examples over their budget, 1 packets that the books had no room for",
+            "not recorded so far: 5 examples over their budget, 1 packets that the books had no room for, \
+             7 reasons and places of packets that the books had no room for",
             "not recorded so far: nothing",
             "NOT_SPECIFIED at ip_forward+0x1c4 on eth0 (netns host 4026531840); socket found: tcp 10.10.0.2:40000 → 192.0.2.10:80, SYN_SENT, lab-client[123], unit x.service; 1 packet\nstack: ip_forward+0x1c4 < ip_rcv+0xa0",
             "IP_INADDRERRORS at ip6_forward+0x20 on eth0 (netns host 4026531840); no socket found: tcp [fd00:10::2]:40000 → [2001:db8::10]:80; 3 packets",
