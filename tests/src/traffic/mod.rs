@@ -8,6 +8,7 @@ mod client;
 mod counts;
 mod frames;
 mod http;
+mod members;
 mod ping;
 mod server;
 mod storm;
@@ -54,18 +55,21 @@ pub enum Role {
     Storm,
     /// Sends an ICMP echo request to each of its addresses (without port) every 500 ms.
     Ping,
+    /// Two sockets for each of its addresses, which are multicast groups: both read what comes.
+    Members,
     /// Sends frames of one kind by each of the devices that are its addresses, every 50 ms.
     Frames(Frame),
 }
 
 impl Role {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
         Self::Flood,
         Self::Storm,
         Self::Ping,
+        Self::Members,
     ];
 
     /// Its name on the command line.
@@ -77,6 +81,7 @@ impl Role {
             Self::Flood => "flood",
             Self::Storm => "storm",
             Self::Ping => "ping",
+            Self::Members => "members",
             Self::Frames(frame) => frame.name(),
         }
     }
@@ -88,6 +93,7 @@ impl Role {
             Self::Client | Self::Bulk | Self::Flood => c"lab-client",
             Self::Storm => c"lab-storm",
             Self::Ping => c"lab-ping",
+            Self::Members => c"lab-members",
             Self::Frames(_) => c"lab-frames",
         }
     }
@@ -184,6 +190,7 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Flood => client::start(parse(address)?, &score, client::Load::Flood),
             Role::Storm => storm::start(parse(address)?, score)?,
             Role::Ping => ping::start(parse(address)?, score)?,
+            Role::Members => members::start(parse(address)?, &score)?,
             Role::Frames(frame) => frames::start(frame, address, &score)?,
         }
     }

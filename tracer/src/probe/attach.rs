@@ -69,7 +69,7 @@ pub fn programs() -> &'static [Program] {
             name,
             hook,
             capability: FUNCTIONS,
-            unseen: "which datagram is put in a receive queue is not told by the kernel but concluded",
+            unseen: "which datagram is put in a receive queue is concluded, not told",
             needs: &[Packet, Device, Socket],
             instead: &[],
         }
@@ -553,7 +553,8 @@ impl log::Log for StderrLog {
 mod tests {
     use std::io;
 
-    use super::{Failure, nothing, programs};
+    use super::{Failure, Program, capabilities, nothing, programs};
+    use crate::event::CapabilityState;
     use crate::probe::Error;
 
     fn told(errno: i32) -> String {
@@ -572,6 +573,44 @@ mod tests {
             assert!(told(errno).ends_with("run as root, on a machine whose policy allows BPF"));
         }
     }
+
+    #[test]
+    fn what_others_give_instead_is_available() {
+        let lack = || Some(Failure::Lack("this kernel has no tracepoint".to_owned()));
+        let refused = || Some(Failure::Refused("not permitted".to_owned()));
+        let off = |failure: &dyn Fn(&Program) -> Option<Failure>| {
+            let outcomes: Vec<_> = programs()
+                .iter()
+                .map(|program| (program, failure(program)))
+                .collect();
+            let all = capabilities(&outcomes).into_iter();
+            all.filter(|capability| capability.state != CapabilityState::Available)
+                .map(|capability| capability.name)
+                .collect::<Vec<_>>()
+        };
+        let is_new = |program: &Program| matches!(program.name, "queued" | "received");
+        assert!(off(&|_| None).is_empty());
+        assert!(off(&|program| is_new(program).then(lack).flatten()).is_empty());
+        // One of several programs is missing, and with it what would be given by it.
+        let fails = |program: &Program| match program.name {
+            "udp_enqueued" => refused(),
+            _ if is_new(program) => lack(),
+            _ => None,
+        };
+        assert_eq!(off(&fails), ["queued", "datagram-reads", "functions"]);
+        // Only the functions are an answer to a lack, and only to a lack.
+        assert_eq!(
+            off(&|program| is_new(program).then(refused).flatten()),
+            ["queued", "datagram-reads"]
+        );
+        let answers = |program: &Program| match program.name {
+            "consumed" => Some(Failure::Asked),
+            _ if is_new(program) => lack(),
+            _ => None,
+        };
+        assert_eq!(off(&answers), ["answers", "datagram-reads"]);
+    }
+
     #[test]
     fn what_was_left_out_is_not_blamed_on_the_kernel() {
         let told = |mut arrivals: Option<Failure>, mut drops: Option<Failure>| {
