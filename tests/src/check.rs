@@ -29,10 +29,20 @@ pub struct Checked {
     pub failures: Vec<String>,
 }
 
-/// Runs `tracer diagnose` for a time such as `6s` on the node of a scenario. `program` is the lab's binary.
-pub fn check_scenario(scenario: &Scenario, program: &Path, when: Break, time: &str) -> Result<Checked> {
+/// Runs `tracer diagnose` for a time such as `6s` on the node of a scenario, without some of its capabilities.
+/// `program` is the lab's binary.
+pub fn check_scenario(
+    scenario: &Scenario,
+    program: &Path,
+    when: Break,
+    time: &str,
+    without: &[String],
+) -> Result<Checked> {
     let mut lab = Lab::of(scenario, program)?;
-    let arguments = ["diagnose", "--for", time, "--format", "json"];
+    let mut arguments = vec!["diagnose", "--for", time, "--format", "json"];
+    for capability in without {
+        arguments.extend(["--without", capability]);
+    }
     let ended = tracer::observe(&mut lab, scenario, when, &arguments)?;
     let report = ended.report()?;
     let failures = judge::failures(&mut lab, scenario, &report, ended.status.code())?;
@@ -56,6 +66,9 @@ struct Options {
     /// For how long the tracer watches.
     #[arg(long = "for", default_value = "8s")]
     time: String,
+    /// A capability that the tracer is to leave out (may be given several times).
+    #[arg(long, value_name = "CAPABILITY")]
+    without: Vec<String>,
 }
 
 /// What is printed of a scenario.
@@ -99,7 +112,14 @@ pub fn main(args: &[String]) -> Result<i32> {
     let program = std::env::current_exe().context("cannot find the lab's own binary")?;
     let mut right = true;
     for scenario in scenarios {
-        let line = match check_scenario(scenario, &program, Break::WhileWatched, &options.time) {
+        let checked = check_scenario(
+            scenario,
+            &program,
+            Break::WhileWatched,
+            &options.time,
+            &options.without,
+        );
+        let line = match checked {
             _ if scenario.skipped().is_some() => Line {
                 scenario: scenario.name,
                 skipped: scenario.skipped(),

@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use crate::bpf;
 use crate::keeper::Keeper;
 use crate::netns::Netns;
+use crate::process;
 use crate::scenario::{Actor, Place, Scenario, Step};
 use crate::traffic::{Counts, Traffic};
 
@@ -183,6 +184,8 @@ impl Lab {
                 Step::Nft(place, commands) => self.netns(place).nft(commands)?,
                 Step::Start(actor) => self.start(actor)?,
                 Step::Stop(name) => self.traffic.retain(|(actor, _)| actor.name != name),
+                Step::Freeze(name) => process::send(self.traffic(name)?.pid(), libc::SIGSTOP)?,
+                Step::Thaw(name) => process::send(self.traffic(name)?.pid(), libc::SIGCONT)?,
                 Step::Run(place, line) => self.netns(place).run(line)?,
                 Step::Attach(place, hook, device, word) => {
                     let attached = self.netns(place).enter(|| bpf::attach(hook, device, word))??;
@@ -212,6 +215,8 @@ impl Lab {
             }
             Step::Start(actor) => format!("start {} at {}", actor.name, actor.addresses.join(" ")),
             Step::Stop(name) => format!("kill {name}"),
+            Step::Freeze(name) => format!("kill -STOP {name}"),
+            Step::Thaw(name) => format!("kill -CONT {name}"),
             Step::Run(place, line) => format!("ip netns exec {} {line}", self.netns(place).name()),
             Step::Attach(place, hook, device, word) => {
                 let name = self.netns(place).name();

@@ -47,6 +47,10 @@ pub enum Step {
     Start(Actor),
     /// Kills a process of the traffic, by its name.
     Stop(&'static str),
+    /// Stops a process of the traffic, by its name, so that it does nothing any more and keeps what it has.
+    Freeze(&'static str),
+    /// Lets it go on.
+    Thaw(&'static str),
     /// Any other program of the system, such as `tc` or `conntrack`: its command line, parted by spaces.
     Run(Place, &'static str),
     /// Attaches a BPF program that says the same of every packet, at a hook of a device.

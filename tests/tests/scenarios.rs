@@ -59,7 +59,7 @@ fn check(scenario: &Scenario, when: Break) -> anyhow::Result<()> {
         ended,
         report,
         failures,
-    } = check_scenario(scenario, Path::new(PROGRAM), when, TIME)?;
+    } = check_scenario(scenario, Path::new(PROGRAM), when, TIME, &[])?;
     if !failures.is_empty() {
         bail!("{}\n{report:#}\nstderr: {}", failures.join("\n"), ended.stderr);
     }

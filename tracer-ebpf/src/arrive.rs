@@ -85,6 +85,7 @@ fn remember(headers: &Headers, flow: &FlowKey, netns: u32, index: u32) {
 /// delivered.
 #[inline(always)]
 fn begin(last: &mut LastArrival) {
+    last.queued = 0;
     if last.ended != 0 {
         (last.ended, last.replies, last.groups) = (0, 0, 0);
     }

@@ -4,7 +4,9 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{Entry, FlowKey, LOOPBACK, SocketChange, flag, kind, loss, origin, program, record};
+use tracer_ebpf::{
+    Entry, FlowKey, LOOPBACK, SocketChange, datagrams, flag, kind, loss, origin, program, record,
+};
 
 use crate::books::{EVENTS, add, enter, last_arrival, lose, watched};
 use crate::flows::{count_flow, counts};
@@ -13,7 +15,7 @@ use crate::packet::{Direction, ETH_IPV4, ETH_IPV6, Headers, ICMP, ICMP6, Packet,
 use crate::socket::{Sock, is_loopback, is_multicast};
 
 /// What is entered here arrived, and its socket was found.
-const FOUND: u32 = flag::INCOMING | flag::SOCKET_FOUND;
+pub const FOUND: u32 = flag::INCOMING | flag::SOCKET_FOUND;
 
 /// TCP states (include/net/tcp_states.h).
 const ESTABLISHED: u32 = 1;
@@ -167,7 +169,8 @@ fn growth(before: u32, now: u32) -> u64 {
     if new > u32::MAX / 2 { 0 } else { u64::from(new) }
 }
 
-/// `sk_data_ready(sk)`: data was put in a socket's receive queue. For UDP and ICMP once a datagram.
+/// `sk_data_ready(sk)`: data was put in a socket's receive queue. For UDP and ICMP once a datagram, which is
+/// entered here where [`crate::functions`] does not.
 #[btf_tracepoint(function = "sk_data_ready")]
 pub fn queued(ctx: BtfTracePointContext) -> i32 {
     let sock = Sock(ctx.arg::<Kernel>(0));
@@ -193,7 +196,9 @@ pub fn queued(ctx: BtfTracePointContext) -> i32 {
         }
         return 0;
     }
-    datagram_queued(own, icmp);
+    if config!(datagrams) == datagrams::WHEN_READY {
+        datagram_queued(own, icmp);
+    }
     0
 }
 
@@ -356,7 +361,7 @@ fn count_read(program: u32, packet: Packet, netns: u32) {
         0,
         0,
     );
-    if config!(count_reads) != 0 && !headers.is_for_kernel {
+    if config!(datagrams) == datagrams::WHEN_READ && !headers.is_for_kernel {
         enter(program, &entry, packets, bytes);
     }
     if headers.countable {

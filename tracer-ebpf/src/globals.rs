@@ -15,7 +15,9 @@ pub static CONFIG: Config = Config {
     netns: 0,
     examples_per_second: 0,
     verbose: 0,
+    datagrams: 0,
     count_reads: 0,
+    reserved: 0,
     seed: 0,
 };
 

@@ -227,7 +227,7 @@ pub mod kind {
     pub const ARRIVED: u8 = 1;
     /// The kernel found the packet's TCP socket.
     pub const MATCHED: u8 = 2;
-    /// A process read the datagram. Only counted on kernels that do not tell when it is queued.
+    /// A process read the datagram. Only entered with [`super::datagrams::WHEN_READ`].
     pub const READ: u8 = 3;
     /// The packet left by a device after it had arrived by one.
     pub const FORWARDED: u8 = 4;
@@ -235,7 +235,7 @@ pub mod kind {
     pub const CONSUMED: u8 = 5;
     /// The packet was dropped (`kfree_skb`).
     pub const DROPPED: u8 = 6;
-    /// The datagram was put in a socket's receive queue (`sk_data_ready`).
+    /// The datagram was put in a socket's receive queue.
     pub const QUEUED: u8 = 7;
 }
 
@@ -389,8 +389,12 @@ pub mod program {
     pub const READ: u32 = 6;
     /// `sent`
     pub const SENT: u32 = 7;
+    /// `udp_enqueued`
+    pub const UDP_ENQUEUED: u32 = 8;
+    /// `icmp_enqueued`
+    pub const ICMP_ENQUEUED: u32 = 9;
     /// How many there are.
-    pub const COUNT: u32 = 8;
+    pub const COUNT: u32 = 10;
 }
 
 /// The datagram that arrived last on a CPU. What its processing leads to happens on the same CPU, before the
@@ -411,6 +415,9 @@ pub struct LastArrival {
     /// 1 where something has been delivered or dropped since `replies` or `groups` rose: what makes them rise
     /// next begins a new list.
     pub ended: u32,
+    /// Address of the memory (`sk_buff.head`) of what was queued last of those that several sockets may get,
+    /// with [`datagrams::WHEN_QUEUED`]: 0 where nothing was since the last of them arrived.
+    pub queued: u64,
 }
 
 /// Key of the budget for examples.
@@ -641,6 +648,16 @@ pub struct Offsets {
 /// Marks an [`Offsets`] member that the running kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
+/// When a datagram or an ICMP message that reaches a socket is entered in the books.
+pub mod datagrams {
+    /// When a process reads it, as [`super::kind::READ`]: nothing on this kernel tells when it is queued.
+    pub const WHEN_READ: u32 = 0;
+    /// When the socket is told that there is something to read (`sk_data_ready`, since 6.3).
+    pub const WHEN_READY: u32 = 1;
+    /// When the kernel's function that puts it in the queue returns.
+    pub const WHEN_QUEUED: u32 = 2;
+}
+
 /// What user space asks of the programs. Set before they are loaded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -651,9 +668,13 @@ pub struct Config {
     pub examples_per_second: u32,
     /// 1 where the programs are to tell what they do (aya-log).
     pub verbose: u32,
-    /// 1 where this kernel does not tell when a datagram is queued (no `sk_data_ready`, before 6.3): then
-    /// it is counted when it is read.
+    /// When a datagram is entered, see [`datagrams`].
+    pub datagrams: u32,
+    /// 1 where a datagram that is freed tells that it was read: on kernels that do not tell what a process
+    /// receives (no `sock_recv_length`, before 6.3), and with [`datagrams::WHEN_READ`].
     pub count_reads: u32,
+    /// Always 0.
+    pub reserved: u32,
     /// A random number, for [`FlowKey::hash`].
     pub seed: u64,
 }
@@ -669,12 +690,12 @@ const _: () = {
     assert!(size_of::<Tallies>() == TALLIES * 56);
     assert!(size_of::<Place>() == 16);
     assert!(size_of::<Spent>() == 16);
-    assert!(size_of::<LastArrival>() == 64);
+    assert!(size_of::<LastArrival>() == 72);
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
     assert!(size_of::<Offsets>() == 45 * 4);
-    assert!(size_of::<Config>() == 24);
+    assert!(size_of::<Config>() == 32);
 };
 
 #[cfg(feature = "user")]

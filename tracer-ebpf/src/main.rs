@@ -1,8 +1,9 @@
-//! The BPF programs: BTF tracepoints that observe where packets arrive, end, and reach sockets.
+//! The BPF programs, which observe where packets arrive, end, and reach sockets: BTF tracepoints, and where
+//! the kernel allows it entries and returns of its functions.
 //!
 //! None of them stands in the packet's path. They read kernel memory at offsets that user space
 //! resolved from the running kernel's BTF ([`globals::OFFSETS`]); because those are constants to the
-//! verifier, pointers from tracepoint arguments are followed by direct loads.
+//! verifier, pointers from arguments are followed by direct loads.
 
 #![no_std]
 #![no_main]
@@ -19,6 +20,7 @@ mod books;
 mod deliver;
 mod end;
 mod flows;
+mod functions;
 mod globals;
 mod packet;
 mod send;

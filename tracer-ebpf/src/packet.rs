@@ -77,6 +77,13 @@ impl Packet {
         }
     }
 
+    /// Address of the memory that its headers are in, which its clones share.
+    #[inline(always)]
+    pub fn memory(self) -> u64 {
+        // SAFETY: `sk_buff.head`, see `load`.
+        unsafe { load(self.0, offset!(skb_head)) }
+    }
+
     /// Address where its data starts now.
     #[inline(always)]
     pub fn data(self) -> u64 {

@@ -296,7 +296,8 @@ fn check_names(without: &[String]) -> Result<()> {
     };
     for name in without {
         if !known().any(|capability| capability == name) {
-            let all: Vec<_> = known().collect();
+            let mut all: Vec<_> = known().collect();
+            all.dedup();
             bail!(
                 "--without {name}: there is no such capability; there are: {}",
                 all.join(", ")

@@ -92,6 +92,9 @@ enum Command {
         /// Only this scenario (may be given several times)
         #[arg(long = "scenario", value_name = "NAME")]
         scenarios: Vec<String>,
+        /// Leave out a capability of the tracer (may be given several times)
+        #[arg(long, value_name = "CAPABILITY")]
+        without: Vec<String>,
         /// Say which kernels there are
         #[arg(long)]
         list: bool,
@@ -128,8 +131,9 @@ fn main() -> ExitCode {
         Command::Vm {
             kernels,
             scenarios,
+            without,
             list: false,
-        } => vm::main(&kernels, &scenarios),
+        } => vm::main(&kernels, &scenarios, &without),
         Command::Bench => bench::main(),
     };
     match done {

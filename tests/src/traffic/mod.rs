@@ -10,6 +10,7 @@ mod crowd;
 mod frames;
 mod http;
 mod keys;
+mod members;
 mod ping;
 mod server;
 mod storm;
@@ -63,12 +64,14 @@ pub enum Role {
     Tap,
     /// Sends frames of 40,000 Ethernet types by each of the devices that are its addresses.
     Keys,
+    /// Two sockets for each of its addresses, which are multicast groups: both read what comes.
+    Members,
     /// Sends frames of one kind by each of the devices that are its addresses, every 50 ms.
     Frames(Frame),
 }
 
 impl Role {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -78,6 +81,7 @@ impl Role {
         Self::Ping,
         Self::Tap,
         Self::Keys,
+        Self::Members,
     ];
 
     /// Its name on the command line.
@@ -92,6 +96,7 @@ impl Role {
             Self::Ping => "ping",
             Self::Tap => "tap",
             Self::Keys => "keys",
+            Self::Members => "members",
             Self::Frames(frame) => frame.name(),
         }
     }
@@ -106,6 +111,7 @@ impl Role {
             Self::Ping => c"lab-ping",
             Self::Tap => c"lab-tap",
             Self::Keys | Self::Frames(_) => c"lab-frames",
+            Self::Members => c"lab-members",
         }
     }
 }
@@ -204,6 +210,7 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Ping => ping::start(parse(address)?, score)?,
             Role::Tap => tap::start(address, &score)?,
             Role::Keys => keys::start(address, &score)?,
+            Role::Members => members::start(parse(address)?, &score)?,
             Role::Frames(frame) => frames::start(frame, address, &score)?,
         }
     }

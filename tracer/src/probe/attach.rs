@@ -2,13 +2,14 @@
 
 use std::io::{ErrorKind, Write as _};
 
-use aya::programs::{BtfTracePoint, ProgramError};
+use aya::programs::ProgramError;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
-use tracer_ebpf::{Config, Offsets};
+use tracer_ebpf::{Config, Offsets, datagrams};
 
 use super::Error;
 use super::btf::Btf;
+use super::hook::Hook;
 use super::offsets::{self, Group, Missing};
 use super::poll::Counters;
 use super::skipped::Skipped;
@@ -25,29 +26,53 @@ static OBJECT: &[u8] = &[];
 pub struct Program {
     /// Its name in the object.
     pub name: &'static str,
-    /// The tracepoint that it is attached to.
-    pub tracepoint: &'static str,
-    /// The capability that it stands for.
+    /// Where it is attached.
+    pub hook: Hook,
+    /// The capability that it stands for, which others may have a part in.
     pub capability: &'static str,
     /// What is not seen without it.
     pub unseen: &'static str,
     needs: &'static [Group],
+    /// Capabilities that give the same, together, where the kernel lacks what this one needs.
+    instead: &'static [&'static str],
 }
+
+/// The capability of the programs that observe functions. They are attached all or none: the others leave to them
+/// what they see better.
+const FUNCTIONS: &str = "functions";
+/// The capability whose part the functions do.
+const QUEUED: &str = "queued";
+/// The capability that, before 6.3, tells what is read.
+const ANSWERS: &str = "answers";
 
 /// Every program of the tracer.
 #[must_use]
 pub fn programs() -> &'static [Program] {
     use Group::{Device, Packet, Segments, Socket, Task};
     macro_rules! program {
-        ($name:literal, $tracepoint:literal, $capability:literal, $needs:expr, $unseen:literal) => {
+        ($name:literal, $tracepoint:literal, $capability:expr, $needs:expr, $unseen:literal) => {
+            program!($name, $tracepoint, $capability, $needs, $unseen, instead: &[])
+        };
+        ($name:literal, $tracepoint:literal, $capability:expr, $needs:expr, $unseen:literal, instead: $instead:expr) => {
             Program {
                 name: $name,
-                tracepoint: $tracepoint,
+                hook: Hook::Tracepoint($tracepoint),
                 capability: $capability,
                 unseen: $unseen,
                 needs: $needs,
+                instead: $instead,
             }
         };
+    }
+    const fn function(name: &'static str, hook: Hook) -> Program {
+        Program {
+            name,
+            hook,
+            capability: FUNCTIONS,
+            unseen: "which datagram is put in a receive queue is concluded, not told",
+            needs: &[Packet, Device, Socket],
+            instead: &[],
+        }
     }
     const PROGRAMS: &[Program] = &[
         program!(
@@ -67,7 +92,7 @@ pub fn programs() -> &'static [Program] {
         program!(
             "consumed",
             "consume_skb",
-            "answers",
+            ANSWERS,
             &[Packet, Device, Socket],
             "packets that the kernel answers itself stay unexplained"
         ),
@@ -88,9 +113,10 @@ pub fn programs() -> &'static [Program] {
         program!(
             "queued",
             "sk_data_ready",
-            "queued",
+            QUEUED,
             &[Socket],
-            "datagrams that wait in a receive queue stay unexplained until a process reads them"
+            "datagrams that wait in a receive queue stay unexplained until a process reads them",
+            instead: &[FUNCTIONS]
         ),
         program!(
             "read",
@@ -104,7 +130,8 @@ pub fn programs() -> &'static [Program] {
             "sock_recv_length",
             "datagram-reads",
             &[Socket],
-            "datagrams that wait in a receive queue cannot be told from those that were read"
+            "datagrams that wait in a receive queue cannot be told from those that were read",
+            instead: &[FUNCTIONS, ANSWERS]
         ),
         program!(
             "sent",
@@ -120,6 +147,10 @@ pub fn programs() -> &'static [Program] {
             &[Socket],
             "retransmissions are not seen"
         ),
+        function("udp_enqueue", Hook::Entry("__udp_enqueue_schedule_skb")),
+        function("udp_enqueued", Hook::Return("__udp_enqueue_schedule_skb")),
+        function("icmp_enqueue", Hook::Entry("sock_queue_rcv_skb_reason")),
+        function("icmp_enqueued", Hook::Return("sock_queue_rcv_skb_reason")),
     ];
     PROGRAMS
 }
@@ -176,32 +207,39 @@ impl Probe {
         let btf = Btf::of_kernel()?;
         let aya_btf = AyaBtf::from_sys_fs().map_err(|cause| Error::Refused(chain(&cause)))?;
         let (offsets, missing) = offsets::resolve(&btf);
-        let queue_is_told = btf.tracepoint_arguments("sk_data_ready").is_some()
-            && !options.without.iter().any(|name| name == "queued");
-        let config = Config {
+        let kernel = Kernel {
+            btf,
+            aya_btf,
+            offsets,
+            missing,
+        };
+        let mut config = Config {
             netns: options.netns.unwrap_or(0),
             examples_per_second: options.examples_per_second,
             verbose: u32::from(options.verbose),
-            count_reads: u32::from(!queue_is_told),
+            datagrams: datagrams::WHEN_QUEUED,
+            count_reads: u32::from(!kernel.has("sock_recv_length")),
+            reserved: 0,
             seed: random()?,
         };
-        let mut ebpf = load(&offsets, &config, &aya_btf)?;
-
-        // Loading takes a hundred times as long as attaching. All programs are loaded first, and attached at
-        // once, arrivals last: so that no packet is seen to arrive whose end nobody would see. What was
-        // counted by then is forgotten: ends whose arrival nobody saw.
-        let mut outcomes: Vec<(&Program, Option<Failure>)> = Vec::new();
-        for program in programs() {
-            let why = if options.without.iter().any(|name| name == program.capability) {
-                Some(Failure::Asked)
-            } else {
-                load_program(&mut ebpf, program, &btf, &aya_btf, &missing).err()
-            };
-            outcomes.push((program, why));
-        }
-        for (program, why) in outcomes.iter_mut().rev().filter(|(_, why)| why.is_none()) {
-            *why = attach_program(&mut ebpf, program).err();
-        }
+        let left_out = |capability: &str| options.without.iter().any(|name| name == capability);
+        let attached = if left_out(FUNCTIONS) || left_out(QUEUED) {
+            Err(Stop::Functions(Failure::Asked))
+        } else {
+            kernel.attach(&config, &left_out, None)
+        };
+        let attached = match attached {
+            Err(Stop::Functions(why)) => {
+                if kernel.has("sk_data_ready") && !left_out(QUEUED) {
+                    config.datagrams = datagrams::WHEN_READY;
+                } else {
+                    (config.datagrams, config.count_reads) = (datagrams::WHEN_READ, 1);
+                }
+                kernel.attach(&config, &left_out, Some(&why))
+            }
+            attached => attached,
+        };
+        let (mut ebpf, outcomes) = attached?;
         let attached: Vec<_> = outcomes
             .iter()
             .filter(|(_, why)| why.is_none())
@@ -210,18 +248,7 @@ impl Probe {
         if !attached.contains(&"arrival") && !attached.contains(&"drop") {
             return Err(nothing(outcomes));
         }
-        let mut capabilities: Vec<_> = outcomes
-            .into_iter()
-            .map(|(program, why)| Capability {
-                name: program.capability.to_owned(),
-                state: if why.is_none() {
-                    CapabilityState::Available
-                } else {
-                    CapabilityState::Unavailable
-                },
-                why: why.map_or_else(String::new, |why| format!("{why}; {}", program.unseen)),
-            })
-            .collect();
+        let mut capabilities = capabilities(&outcomes);
         capabilities.push(Symbols::capability());
         let mut counters = Counters::take(&mut ebpf, config.seed)?;
         counters.forget()?;
@@ -231,7 +258,8 @@ impl Probe {
                 name: "floor",
                 ..programs()[0]
             };
-            load_program(&mut ebpf, &floor, &btf, &aya_btf, &missing)
+            kernel
+                .load_program(&mut ebpf, &floor)
                 .and_then(|()| attach_program(&mut ebpf, &floor))
                 .map_err(Error::from)?;
         }
@@ -243,7 +271,7 @@ impl Probe {
         Ok(Self {
             counters,
             symbols: Symbols::default(),
-            reasons: Reasons::of(&btf),
+            reasons: Reasons::of(&kernel.btf),
             sort: options.sort,
             capabilities,
             logger,
@@ -269,13 +297,155 @@ impl Probe {
     }
 }
 
-fn load(offsets: &Offsets, config: &Config, btf: &AyaBtf) -> Result<Ebpf, Error> {
-    let mut loader = EbpfLoader::new();
-    loader
-        .btf(Some(btf))
-        .override_global("OFFSETS", offsets, true)
-        .override_global("CONFIG", config, true);
-    loader.load(OBJECT).map_err(|cause| Error::Refused(chain(&cause)))
+/// What came of each program, in the order of [`programs`]: why it is not attached, if it is not.
+type Outcomes = Vec<(&'static Program, Option<Failure>)>;
+
+/// Why programs are not attached as they were to be.
+enum Stop {
+    /// Functions cannot be observed.
+    Functions(Failure),
+    /// Nothing can.
+    All(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::All(error)
+    }
+}
+
+impl From<Stop> for Error {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Functions(why) => why.into(),
+            Stop::All(error) => error,
+        }
+    }
+}
+
+/// The running kernel, as its types tell.
+struct Kernel {
+    btf: Btf,
+    aya_btf: AyaBtf,
+    offsets: Offsets,
+    missing: Missing,
+}
+
+impl Kernel {
+    /// There is such a tracepoint.
+    fn has(&self, tracepoint: &'static str) -> bool {
+        Hook::Tracepoint(tracepoint).is_in(&self.btf)
+    }
+
+    /// What the kernel lacks of what a program needs.
+    fn lacks(&self, program: &Program) -> Option<Failure> {
+        if !program.hook.is_in(&self.btf) {
+            return Some(Failure::Lack(format!("this kernel has no {}", program.hook)));
+        }
+        let mut missing = self.missing.iter();
+        let (_, member) = missing.find(|(group, _)| program.needs.contains(group))?;
+        Some(Failure::Lack(format!("this kernel has no {member}")))
+    }
+
+    /// Makes the maps. The programs are loaded one by one.
+    fn load(&self, config: &Config) -> Result<Ebpf, Error> {
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(Some(&self.aya_btf))
+            .override_global("OFFSETS", &self.offsets, true)
+            .override_global("CONFIG", config, true);
+        loader.load(OBJECT).map_err(|cause| Error::Refused(chain(&cause)))
+    }
+
+    /// Makes the maps, and loads and attaches the programs. `no_functions` says why functions are not observed, if
+    /// they are not; else, where one of them cannot be, nothing stays attached.
+    ///
+    /// Loading takes a hundred times as long as attaching. All programs are loaded first, and attached at once,
+    /// arrivals last: so that no packet is seen to arrive whose end nobody would see. Functions come first in
+    /// both: if they are refused, little was done in vain.
+    fn attach(
+        &self,
+        config: &Config,
+        left_out: &dyn Fn(&str) -> bool,
+        no_functions: Option<&Failure>,
+    ) -> Result<(Ebpf, Outcomes), Stop> {
+        let stops = |program: &Program| program.capability == FUNCTIONS && no_functions.is_none();
+        let mut ebpf = self.load(config)?;
+        let mut outcomes = Outcomes::new();
+        for program in programs().iter().rev() {
+            let why = match no_functions {
+                Some(why) if program.capability == FUNCTIONS => Some(why.clone()),
+                _ if left_out(program.capability) => Some(Failure::Asked),
+                _ => self.load_program(&mut ebpf, program).err(),
+            };
+            match why {
+                Some(why) if stops(program) => return Err(Stop::Functions(why)),
+                why => outcomes.push((program, why)),
+            }
+        }
+        for (program, why) in outcomes.iter_mut().filter(|(_, why)| why.is_none()) {
+            *why = attach_program(&mut ebpf, program).err();
+            match why {
+                Some(why) if stops(program) => return Err(Stop::Functions(why.clone())),
+                _ => {}
+            }
+        }
+        outcomes.reverse();
+        Ok((ebpf, outcomes))
+    }
+
+    fn load_program(&self, ebpf: &mut Ebpf, program: &Program) -> Result<(), Failure> {
+        if let Some(lack) = self.lacks(program) {
+            return Err(lack);
+        }
+        program
+            .hook
+            .load(find(ebpf, program)?, &self.aya_btf)
+            .map_err(|cause| Failure::of(program, &cause))
+    }
+}
+
+fn attach_program(ebpf: &mut Ebpf, program: &Program) -> Result<(), Failure> {
+    program
+        .hook
+        .attach(find(ebpf, program)?)
+        .map_err(|cause| Failure::of(program, &cause))
+}
+
+fn find<'a>(ebpf: &'a mut Ebpf, program: &Program) -> Result<&'a mut aya::programs::Program, Failure> {
+    ebpf.program_mut(program.name)
+        .ok_or_else(|| Failure::Lack(format!("the BPF object has no program {}", program.name)))
+}
+
+/// What can be seen, by what came of each program. A capability of several needs all of them.
+fn capabilities(outcomes: &[(&Program, Option<Failure>)]) -> Vec<Capability> {
+    let failure = |capability: &str| {
+        let mut parts = outcomes
+            .iter()
+            .filter(|(program, _)| program.capability == capability);
+        parts.find_map(|(_, why)| why.as_ref())
+    };
+    let mut all: Vec<Capability> = Vec::new();
+    for (program, _) in outcomes {
+        if all.iter().any(|known| known.name == program.capability) {
+            continue;
+        }
+        let given = |instead: &&str| failure(instead).is_none();
+        let why = failure(program.capability).filter(|why| {
+            let is_lack = matches!(why, Failure::Lack(_));
+            !is_lack || program.instead.is_empty() || !program.instead.iter().all(given)
+        });
+        all.push(Capability {
+            name: program.capability.to_owned(),
+            state: if why.is_none() {
+                CapabilityState::Available
+            } else {
+                CapabilityState::Unavailable
+            },
+            why: why.map_or_else(String::new, |why| format!("{why}; {}", program.unseen)),
+        });
+    }
+    all
 }
 
 /// A number that nobody outside can guess.
@@ -287,7 +457,7 @@ fn random() -> Result<u64, Error> {
 }
 
 /// Why neither arrivals nor drops are seen: what is in the way of one of them, rather than what was asked for.
-fn nothing(outcomes: Vec<(&Program, Option<Failure>)>) -> Error {
+fn nothing(outcomes: Outcomes) -> Error {
     let needed = outcomes
         .into_iter()
         .filter(|(program, _)| matches!(program.name, "arrival" | "drop"));
@@ -297,7 +467,7 @@ fn nothing(outcomes: Vec<(&Program, Option<Failure>)>) -> Error {
 }
 
 /// Why a program is not attached.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Failure {
     /// The user left it out.
     Asked,
@@ -311,7 +481,7 @@ enum Failure {
 
 impl Failure {
     fn of(program: &Program, cause: &ProgramError) -> Self {
-        let why = format!("tracepoint {} refused: {}", program.tracepoint, chain(cause));
+        let why = format!("{} refused: {}", program.hook, chain(cause));
         match cause {
             ProgramError::LoadError { io_error, .. } => Self::at_load(why, io_error.kind()),
             _ => Self::Refused(why),
@@ -348,42 +518,6 @@ impl From<Failure> for Error {
     }
 }
 
-fn load_program(
-    ebpf: &mut Ebpf,
-    program: &Program,
-    btf: &Btf,
-    aya_btf: &AyaBtf,
-    missing: &Missing,
-) -> Result<(), Failure> {
-    if btf.tracepoint_arguments(program.tracepoint).is_none() {
-        return Err(Failure::Lack(format!(
-            "this kernel has no tracepoint {}",
-            program.tracepoint
-        )));
-    }
-    if let Some((_, member)) = missing.iter().find(|(group, _)| program.needs.contains(group)) {
-        return Err(Failure::Lack(format!("this kernel has no {member}")));
-    }
-    tracepoint(ebpf, program)?
-        .load(program.tracepoint, aya_btf)
-        .map_err(|cause| Failure::of(program, &cause))
-}
-
-fn attach_program(ebpf: &mut Ebpf, program: &Program) -> Result<(), Failure> {
-    match tracepoint(ebpf, program)?.attach() {
-        // The link is kept in the program, and lives as long as it.
-        Ok(_link) => Ok(()),
-        Err(cause) => Err(Failure::of(program, &cause)),
-    }
-}
-
-fn tracepoint<'a>(ebpf: &'a mut Ebpf, program: &Program) -> Result<&'a mut BtfTracePoint, Failure> {
-    ebpf.program_mut(program.name)
-        .ok_or_else(|| Failure::Lack(format!("the BPF object has no program {}", program.name)))?
-        .try_into()
-        .map_err(|cause: ProgramError| Failure::of(program, &cause))
-}
-
 /// An error with its causes in one line. The verifier's log is long: only its last line is kept.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
@@ -394,6 +528,8 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
             .lines()
             .find(|line| !line.trim().is_empty())
             .unwrap_or_default()
+            .trim_end()
+            .trim_end_matches(". Verifier output:")
             .to_owned();
         if !text.contains(&said) {
             if !text.is_empty() {
@@ -430,7 +566,8 @@ impl log::Log for StderrLog {
 mod tests {
     use std::io;
 
-    use super::{Failure, nothing, programs};
+    use super::{Failure, Program, capabilities, nothing, programs};
+    use crate::event::CapabilityState;
     use crate::probe::Error;
 
     fn told(errno: i32) -> String {
@@ -449,6 +586,44 @@ mod tests {
             assert!(told(errno).ends_with("run as root, on a machine whose policy allows BPF"));
         }
     }
+
+    #[test]
+    fn what_others_give_instead_is_available() {
+        let lack = || Some(Failure::Lack("this kernel has no tracepoint".to_owned()));
+        let refused = || Some(Failure::Refused("not permitted".to_owned()));
+        let off = |failure: &dyn Fn(&Program) -> Option<Failure>| {
+            let outcomes: Vec<_> = programs()
+                .iter()
+                .map(|program| (program, failure(program)))
+                .collect();
+            let all = capabilities(&outcomes).into_iter();
+            all.filter(|capability| capability.state != CapabilityState::Available)
+                .map(|capability| capability.name)
+                .collect::<Vec<_>>()
+        };
+        let is_new = |program: &Program| matches!(program.name, "queued" | "received");
+        assert!(off(&|_| None).is_empty());
+        assert!(off(&|program| is_new(program).then(lack).flatten()).is_empty());
+        // One of several programs is missing, and with it what would be given by it.
+        let fails = |program: &Program| match program.name {
+            "udp_enqueued" => refused(),
+            _ if is_new(program) => lack(),
+            _ => None,
+        };
+        assert_eq!(off(&fails), ["queued", "datagram-reads", "functions"]);
+        // Only the functions are an answer to a lack, and only to a lack.
+        assert_eq!(
+            off(&|program| is_new(program).then(refused).flatten()),
+            ["queued", "datagram-reads"]
+        );
+        let answers = |program: &Program| match program.name {
+            "consumed" => Some(Failure::Asked),
+            _ if is_new(program) => lack(),
+            _ => None,
+        };
+        assert_eq!(off(&answers), ["answers", "datagram-reads"]);
+    }
+
     #[test]
     fn what_was_left_out_is_not_blamed_on_the_kernel() {
         let told = |mut arrivals: Option<Failure>, mut drops: Option<Failure>| {

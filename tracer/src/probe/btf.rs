@@ -1,5 +1,5 @@
 //! A reader for the kernel's BTF (Documentation/bpf/btf.rst): where members are, what enumerators are
-//! called, how many arguments a tracepoint has.
+//! called, how many arguments a tracepoint has, and which functions there are.
 //!
 //! aya's own BTF keeps its members private, so this small one stands beside it. It reads
 //! `/sys/kernel/btf/vmlinux` (about 5 MB) once and keeps an index of where each type starts.
@@ -45,6 +45,7 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
@@ -216,6 +217,16 @@ impl Btf {
         } else {
             prototype.members.checked_sub(1)
         }
+    }
+
+    /// Whether this kernel has a function of this name outside of modules, which is not only a part of others.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.types.iter().any(|&at| {
+            self.entry(at as usize).is_some_and(|entry| {
+                entry.kind == KIND_FUNC && self.string(entry.name) == Some(name.as_bytes())
+            })
+        })
     }
 
     /// Finds a member: its offset in bits, and its type.
@@ -405,6 +416,7 @@ mod tests {
         let prototype = b.push("", KIND_FUNC_PROTO, 3, false, 0, &[0, int, 0, int, 0, int]);
         let pointer = b.push("", KIND_PTR, 0, false, prototype, &[]);
         b.push("btf_trace_kfree_skb", KIND_TYPEDEF, 0, false, pointer, &[]);
+        b.push("ip_forward", KIND_FUNC, 0, false, prototype, &[]);
         b.build()
     }
 
@@ -438,6 +450,14 @@ mod tests {
     }
 
     #[test]
+    fn tells_functions_from_types() {
+        let btf = Btf::parse(sample()).unwrap();
+        assert!(btf.has_function("ip_forward"));
+        assert!(!btf.has_function("sk_buff"));
+        assert!(!btf.has_function("gone"));
+    }
+
+    #[test]
     fn cut_off_or_foreign_data_is_an_error_and_no_panic() {
         let whole = sample();
         for length in 0..whole.len() {
@@ -460,6 +480,7 @@ mod tests {
                     let _ = btf.offset("sk_buff", "nd.net");
                     let _ = btf.enumerators("skb_drop_reason");
                     let _ = btf.tracepoint_arguments("kfree_skb");
+                    let _ = btf.has_function("ip_forward");
                 }
             }
         }

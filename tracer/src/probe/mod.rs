@@ -6,12 +6,14 @@ pub mod btf;
 pub mod cost;
 mod decode;
 mod flows;
+mod hook;
 pub mod offsets;
 mod poll;
 mod skipped;
 pub mod symbols;
 
 pub use attach::{Options, Probe, Program, Sort, programs};
+pub use hook::Hook;
 pub use poll::Owners;
 
 use thiserror::Error;

@@ -48,11 +48,11 @@ impl Programs {
         Ok(Self { files })
     }
 
-    /// Writes the initramfs for a kernel, in which these scenarios are checked, and returns where it is.
+    /// Writes the initramfs for a kernel, in which `lab check` runs with these arguments, and returns where it is.
     ///
     /// # Errors
     /// If something that goes into it cannot be read, or it cannot be written.
-    pub(crate) fn pack(&self, kernel: &Kernel, scenarios: &[String]) -> Result<PathBuf> {
+    pub(crate) fn pack(&self, kernel: &Kernel, arguments: &[String]) -> Result<PathBuf> {
         let mut archive = cpio::Archive::default();
         for folder in FOLDERS {
             archive.folder(Path::new(folder))?;
@@ -68,7 +68,7 @@ impl Programs {
             list += &format!("{place}\n");
         }
         archive.file(Path::new("/modules"), list.into_bytes())?;
-        archive.file(Path::new("/scenarios"), scenarios.join("\n").into_bytes())?;
+        archive.file(Path::new("/arguments"), arguments.join("\n").into_bytes())?;
         archive.file(Path::new("/init"), include_bytes!("init.sh").to_vec())?;
 
         let file = kernel.folder().join("initramfs");

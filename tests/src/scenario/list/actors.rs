@@ -47,6 +47,29 @@ pub(super) const NODE_PING: Actor = Actor {
     addresses: &["192.0.2.10", "2001:db8:ffff::10"],
 };
 
+/// Its raw sockets get what those of the first one get.
+pub(super) const OTHER_PING: Actor = Actor {
+    name: "other-ping",
+    ..NODE_PING
+};
+
+const GROUP: &[&str] = &["239.1.1.1:9000", "239.1.1.2:9000"];
+
+pub(super) const MEMBERS: Actor = Actor {
+    name: "members",
+    place: Place::Node,
+    role: Role::Members,
+    addresses: GROUP,
+};
+
+/// Nobody answers it.
+pub(super) const GROUP_CLIENT: Actor = Actor {
+    name: "group-client",
+    place: Place::Peer,
+    role: Role::Client,
+    addresses: GROUP,
+};
+
 pub(super) const PEER_PING: Actor = Actor {
     name: "peer-ping",
     place: Place::Peer,

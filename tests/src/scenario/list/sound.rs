@@ -3,7 +3,7 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[HEALTHY, BRIDGED_PODS, BUSY, STORMED, CROWDED, MANY_KEYS];
+pub(super) const ALL: &[Scenario] = &[HEALTHY, BRIDGED_PODS, BUSY, STORMED, CROWDED, MANY_KEYS, COPIES];
 
 const HEALTHY: Scenario = Scenario {
     name: "healthy",
@@ -116,6 +116,27 @@ const MANY_KEYS: Scenario = Scenario {
             &["__netif_receive_skb_core"],
             Class::Environment,
         )],
+        ..SOUND
+    },
+    late: false,
+};
+
+/// Replies to pings go to each raw socket, datagrams to a group to each of its members.
+const COPIES: Scenario = Scenario {
+    name: "copies",
+    title: "a healthy node whose sockets get copies of what arrives",
+    breaks: "Nothing. Datagrams for a multicast group go to two sockets; two programs ping one address by raw sockets.",
+    says: "Healthy, no verdict, each packet delivered once.",
+    needs: &[],
+    setup: &[
+        Step::Ip(Place::Peer, "route add 239.0.0.0/8 dev node0"),
+        Step::Start(MEMBERS),
+    ],
+    traffic: &[NODE_PING, OTHER_PING],
+    break_it: &[Step::Start(GROUP_CLIENT)],
+    heal: &[Step::Stop("group-client")],
+    expect: Expectation {
+        column: Some((Column::Delivered, 10)),
         ..SOUND
     },
     late: false,

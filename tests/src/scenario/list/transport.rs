@@ -3,7 +3,7 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[NO_SOCKET];
+pub(super) const ALL: &[Scenario] = &[NO_SOCKET, UNREAD];
 
 const NO_SOCKET: Scenario = Scenario {
     name: "no-socket",
@@ -27,6 +27,28 @@ const NO_SOCKET: Scenario = Scenario {
                 .socket_found(false),
         ],
         column: None,
+        starved: None,
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+const UNREAD: Scenario = Scenario {
+    name: "unread",
+    title: "a server hangs: what it is asked reaches its sockets and is not read",
+    breaks: "The process that listens on the node's port 8080 (TCP and UDP) is stopped; requests go on arriving.",
+    says: "P01, where: process. What waits is in the column queued.",
+    needs: &[],
+    setup: &[],
+    traffic: ALL_WAYS,
+    break_it: &[Step::Freeze("node-server")],
+    heal: &[Step::Thaw("node-server")],
+    expect: Expectation {
+        exit_code: 1,
+        place: "process",
+        verdict: Some("P01"),
+        drops: &[],
+        column: Some((Column::Queued, 3)),
         starved: None,
         most_unexplained: 0.01,
     },
