@@ -47,6 +47,15 @@ pub enum Step {
     Start(Actor),
     /// Kills a process of the traffic, by its name.
     Stop(&'static str),
+    /// Starts a process of the traffic in the lab's own cgroup, as systemd starts a unit.
+    Enclose(Actor),
+    /// Attaches a BPF program to the lab's own cgroup that refuses all that arrives for the processes in it, as
+    /// systemd's `IPAddressDeny=any` does.
+    Refuse,
+    /// Stops a process of the traffic where it is (SIGSTOP), by its name.
+    Freeze(&'static str),
+    /// And lets it go on (SIGCONT).
+    Thaw(&'static str),
     /// Any other program of the system, such as `tc` or `conntrack`: its command line, parted by spaces.
     Run(Place, &'static str),
     /// Attaches a BPF program that says the same of every packet, at a hook of a device.

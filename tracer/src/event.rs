@@ -110,7 +110,7 @@ pub struct Device {
     /// Its own addresses; none for one that is gone.
     pub addresses: Vec<IpAddr>,
     /// Indices of the devices below it, in order: what has arrived by one of them comes up by this one, as the
-    /// same packet (the members of a bond, what a VLAN is on).
+    /// same packet (the members of a bond, what a VLAN is on), or as what it carried (what a tunnel goes through).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over: Vec<u32>,
 }

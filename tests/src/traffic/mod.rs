@@ -8,6 +8,8 @@ mod client;
 mod counts;
 mod frames;
 mod http;
+mod odd;
+mod one_way;
 mod ping;
 mod server;
 mod storm;
@@ -25,6 +27,7 @@ use anyhow::{Context, Result, bail};
 use self::counts::Scores;
 pub use self::counts::{Counts, Tally, Target};
 pub use self::frames::Frame;
+use crate::cgroup::Cgroup;
 use crate::netns::Netns;
 use crate::process;
 
@@ -54,18 +57,43 @@ pub enum Role {
     Storm,
     /// Sends an ICMP echo request to each of its addresses (without port) every 500 ms.
     Ping,
+    /// Pings with messages that fill a packet of 1,500 bytes and must not be cut in pieces.
+    LargePing,
+    /// Sends a datagram to each of its addresses every 20 ms, and waits for nothing.
+    Drip,
+    /// Writes a stream of TCP to each of its addresses, 1,000 bytes every 20 ms. It opens another connection where one
+    /// breaks off.
+    Pour,
+    /// Opens a connection to each of its addresses every 200 ms and closes it at once.
+    Knock,
+    /// Listens at its addresses over UDP and TCP with the smallest buffers, and reads nothing.
+    Deaf,
+    /// Listens at its addresses over UDP and TCP, with a filter of its own that refuses all packets.
+    Filtered,
+    /// Listens at its addresses over TCP, with room for one connection, and accepts none.
+    Full,
+    /// Listens at its addresses over TCP, and closes each connection at the first bytes that come by it.
+    Quitter,
     /// Sends frames of one kind by each of the devices that are its addresses, every 50 ms.
     Frames(Frame),
 }
 
 impl Role {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 14] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
         Self::Flood,
         Self::Storm,
         Self::Ping,
+        Self::LargePing,
+        Self::Drip,
+        Self::Pour,
+        Self::Knock,
+        Self::Deaf,
+        Self::Filtered,
+        Self::Full,
+        Self::Quitter,
     ];
 
     /// Its name on the command line.
@@ -77,6 +105,14 @@ impl Role {
             Self::Flood => "flood",
             Self::Storm => "storm",
             Self::Ping => "ping",
+            Self::LargePing => "large-ping",
+            Self::Drip => "drip",
+            Self::Pour => "pour",
+            Self::Knock => "knock",
+            Self::Deaf => "deaf",
+            Self::Filtered => "filtered",
+            Self::Full => "full",
+            Self::Quitter => "quitter",
             Self::Frames(frame) => frame.name(),
         }
     }
@@ -87,7 +123,14 @@ impl Role {
             Self::Server => c"lab-server",
             Self::Client | Self::Bulk | Self::Flood => c"lab-client",
             Self::Storm => c"lab-storm",
-            Self::Ping => c"lab-ping",
+            Self::Ping | Self::LargePing => c"lab-ping",
+            Self::Drip => c"lab-drip",
+            Self::Pour => c"lab-pour",
+            Self::Knock => c"lab-knock",
+            Self::Deaf => c"lab-deaf",
+            Self::Filtered => c"lab-filtered",
+            Self::Full => c"lab-full",
+            Self::Quitter => c"lab-quitter",
             Self::Frames(_) => c"lab-frames",
         }
     }
@@ -103,13 +146,23 @@ pub struct Traffic {
 
 impl Traffic {
     /// Starts a role in a namespace and waits until its sockets stand. `program` is the lab's binary.
-    pub fn start(program: &Path, netns: &Netns, role: Role, addresses: &[&str]) -> Result<Self> {
+    /// It is in `cgroup` from before it has any socket, where one is given.
+    pub fn start(
+        program: &Path,
+        netns: &Netns,
+        cgroup: Option<&Cgroup>,
+        role: Role,
+        addresses: &[&str],
+    ) -> Result<Self> {
         let mut command = Command::new(program);
         command.arg(ROLE).arg(role.name()).args(addresses);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // A Ctrl-C on the terminal is the tracer's and the lab's.
         command.process_group(0);
         process::bind(&mut command, libc::SIGKILL, Some(netns.open()?));
+        if let Some(cgroup) = cgroup {
+            cgroup.hold(&mut command)?;
+        }
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
@@ -183,7 +236,15 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Bulk => client::start(parse(address)?, &score, client::Load::BulkFirst),
             Role::Flood => client::start(parse(address)?, &score, client::Load::Flood),
             Role::Storm => storm::start(parse(address)?, score)?,
-            Role::Ping => ping::start(parse(address)?, score)?,
+            Role::Ping => ping::start(parse(address)?, score, ping::SMALL)?,
+            Role::LargePing => ping::start(parse(address)?, score, ping::LARGE)?,
+            Role::Drip => one_way::drip(parse(address)?, &score)?,
+            Role::Pour => one_way::pour(parse(address)?, &score),
+            Role::Knock => one_way::knock(parse(address)?, &score),
+            Role::Deaf => odd::deaf(parse(address)?, &score)?,
+            Role::Filtered => odd::filtered(parse(address)?)?,
+            Role::Full => odd::full(parse(address)?)?,
+            Role::Quitter => odd::quitter(parse(address)?, &score)?,
             Role::Frames(frame) => frames::start(frame, address, &score)?,
         }
     }

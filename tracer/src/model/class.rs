@@ -24,7 +24,8 @@ pub(crate) fn of(reason: &str, symbol: &str) -> Class {
 fn by_reason(reason: &str) -> Class {
     match reason {
         "IP_RPFILTER" | "IP_INNOROUTES" | "IP_INADDRERRORS" | "IP_OUTNOROUTES" | "IP_LOCALNET"
-        | "IP_LOCAL_SOURCE" | "DEV_READY" | "XFRM_POLICY" | "NO_TX_TARGET" => Class::State,
+        | "IP_LOCAL_SOURCE" | "DEV_READY" | "XFRM_POLICY" | "NO_TX_TARGET"
+        | "VXLAN_VNI_NOT_FOUND" => Class::State,
         _ if reason.starts_with("IP_INVALID_") || reason.starts_with("NEIGH_") => Class::State,
 
         "SOCKET_RCVBUFF"
@@ -63,6 +64,7 @@ fn by_reason(reason: &str) -> Class {
         NO_SOCKET | "QUEUE_PURGE" | "SOCKET_CLOSE" | "PKT_TOO_SMALL" | "PKT_TOO_BIG" | "HDR_TRUNC"
         | "IP_INHDR" | "IP_NOPROTO" | "INVALID_PROTO" | "DUP_FRAG" | "FRAG_REASM_TIMEOUT"
         | "FRAG_TOO_FAR" | "SKB_CONSUMED" => Class::Protocol,
+        _ if reason.starts_with("VXLAN_") => Class::Protocol,
         _ if reason.starts_with("TCP_") || reason.starts_with("IPV6_NDISC_") || reason.ends_with("_CSUM") => {
             Class::Protocol
         }
@@ -75,7 +77,8 @@ fn by_reason(reason: &str) -> Class {
 fn not_specified(symbol: &str, socket_found: bool) -> Class {
     match symbol {
         // A packet that is routed as somebody else's, and a neighbour that does not answer (IPv6 says no more).
-        "ip_error" | "ip_rcv_finish_core" | "ip_forward" | "ip6_forward" | "neigh_invalidate" => Class::State,
+        "ip_error" | "ip_rcv_finish_core" | "ip_forward" | "ip6_forward" | "neigh_invalidate"
+        | "vxlan_rcv" => Class::State,
         // A process that ended with data unread, and packets that a handshake has no use for.
         "tcp_v4_rcv"
         | "tcp_v6_rcv"
@@ -124,6 +127,8 @@ mod tests {
             ("IP_RPFILTER", Class::State),
             ("IP_INVALID_SOURCE", Class::State),
             ("NEIGH_FAILED", Class::State),
+            ("VXLAN_VNI_NOT_FOUND", Class::State),
+            ("VXLAN_INVALID_HDR", Class::Protocol),
             ("SOCKET_RCVBUFF", Class::Resource),
             ("TCP_LISTEN_OVERFLOW", Class::Resource),
             ("NETFILTER_DROP", Class::Policy),
