@@ -79,6 +79,8 @@ fn not_specified(symbol: &str, socket_found: bool) -> Class {
         // A packet that is routed as somebody else's, and a neighbour that does not answer (IPv6 says no more).
         "ip_error" | "ip_rcv_finish_core" | "ip_forward" | "ip6_forward" | "neigh_invalidate"
         | "vxlan_rcv" => Class::State,
+        // What this node sends has no route: IPv6 says no more, where IPv4 has IP_OUTNOROUTES.
+        "inet6_csk_xmit" => Class::State,
         // A process that ended with data unread, and packets that a handshake has no use for.
         "tcp_v4_rcv"
         | "tcp_v6_rcv"
@@ -156,6 +158,8 @@ mod tests {
             ("ip6_forward", false, Class::State),
             ("neigh_invalidate", false, Class::State),
             ("ip_error", false, Class::State),
+            ("vxlan_rcv", false, Class::State),
+            ("inet6_csk_xmit", false, Class::State),
             ("tcp_v4_rcv", true, Class::Protocol),
             ("do_xdp_generic", false, Class::Policy),
             ("ip6_mc_input", false, Class::Environment),

@@ -54,6 +54,8 @@ const POD_SILENT: Scenario = Scenario {
     expect: Expectation {
         drops: &[
             ExpectedDrop::of(&["NEIGH_FAILED"], &["neigh_invalidate"], Class::State).socket_found(false),
+            // IPv6 has no reason of its own for this.
+            ExpectedDrop::of(&["NOT_SPECIFIED"], &["neigh_invalidate"], Class::State).socket_found(false),
         ],
         column: Some((Column::Dropped, 20)),
         ..SOUND

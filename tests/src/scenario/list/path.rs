@@ -151,7 +151,7 @@ const NO_ROUTE_BACK: Scenario = Scenario {
     ],
     breaks: "The default routes are gone: pings of 192.0.2.10 arrive and cannot be answered, and no drop tells of it.",
     says: "Healthy: what arrived was answered, as far as the kernel says.",
-    traffic: &[PEER_SERVER, NODE_PING, PEER_PING],
+    traffic: &[PEER_SERVER, NODE_CLIENT, PEER_PING],
     break_it: &[
         Step::Ip(Place::Node, "route del default via 10.10.0.1"),
         Step::Ip(Place::Node, "route del default via 2001:db8:10::1"),

@@ -68,7 +68,7 @@ const UNREAD_TCP: Scenario = Scenario {
     title: "a process does not read its connections",
     breaks: "A process accepts connections on port 8081 with the smallest receive buffer and never reads: their \
              windows close, and the senders ask in vain whether they are open again.",
-    says: "Healthy. Drops TCP_OLD_SEQUENCE or TCP_ZEROWINDOW of what the senders try all the same.",
+    says: "Healthy: nothing is lost, the senders wait. Drops TCP_OLD_SEQUENCE at tcp_validate_incoming, by which they ask.",
     break_it: &[
         Step::Start(DEAF),
         Step::Start(Actor {
@@ -79,7 +79,15 @@ const UNREAD_TCP: Scenario = Scenario {
         }),
     ],
     heal: &[Step::Stop("peer-pour"), Step::Stop("deaf")],
-    expect: SOUND,
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["TCP_OLD_SEQUENCE", "TCP_INVALID_SEQUENCE"],
+            &["tcp_validate_incoming", "tcp_rcv_established"],
+            Class::Protocol,
+        )
+        .socket_found(true)],
+        ..SOUND
+    },
     ..PROCESS
 };
 

@@ -134,9 +134,16 @@ const UNKNOWN_ICMP: Scenario = Scenario {
     name: "unknown-icmp",
     title: "messages of ICMP that nobody knows",
     breaks: "Nothing of the node's own. Messages of a type that the kernel does not know arrive.",
-    says: "Healthy.",
+    says: "Healthy. Drops UNHANDLED_PROTO at icmp_rcv, not meant for this node.",
     break_it: &[Step::Start(frames(Frame::UnknownIcmp))],
-    expect: SOUND,
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["UNHANDLED_PROTO"],
+            &["icmp_rcv"],
+            Class::Environment,
+        )],
+        ..FRAMES.expect
+    },
     ..FRAMES
 };
 
@@ -146,17 +153,17 @@ const SOCKET_FILTER: Scenario = Scenario {
     title: "a socket's own filter refuses all that arrives for it",
     breaks: "A process is bound to port 8081 with a filter (SO_ATTACH_FILTER) that refuses every packet.",
     says: "K01, where: guest kernel. Drops SOCKET_FILTER with the socket found, by policy.",
+    setup: &[Step::Start(Actor {
+        name: "filtered",
+        place: Place::Node,
+        role: Role::Filtered,
+        addresses: &["[::]:8081"],
+    })],
     break_it: &[
-        Step::Start(Actor {
-            name: "filtered",
-            place: Place::Node,
-            role: Role::Filtered,
-            addresses: &["[::]:8081"],
-        }),
         Step::Start(DRIP),
         Step::Start(KNOCK),
     ],
-    heal: &[Step::Stop("knock"), Step::Stop("drip"), Step::Stop("filtered")],
+    heal: &[Step::Stop("knock"), Step::Stop("drip")],
     expect: Expectation {
         exit_code: 1,
         place: "guest-kernel",
@@ -256,7 +263,16 @@ const QUITTER: Scenario = Scenario {
         }),
     ],
     heal: &[Step::Stop("peer-pour"), Step::Stop("quitter")],
-    expect: SOUND,
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["NOT_SPECIFIED", "TCP_ABORT_ON_DATA"], &["tcp_v4_rcv"], Class::Protocol)
+                .socket_found(true),
+            ExpectedDrop::of(&["NOT_SPECIFIED", "TCP_ABORT_ON_DATA"], &["tcp_v6_rcv"], Class::Protocol)
+                .socket_found(true),
+        ],
+        column: Some((Column::Dropped, 10)),
+        ..SOUND
+    },
     ..FRAMES
 };
 
