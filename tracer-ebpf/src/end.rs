@@ -13,6 +13,7 @@ use crate::books::{Budget, EVENTS, add, enter, last_arrival, lose, spend, watche
 use crate::deliver::datagram_read;
 use crate::flows::count_flow;
 use crate::globals::{Kernel, config, offset};
+use crate::neighbour::icmp6_arrived;
 use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
 use crate::socket::{LISTEN, Sock, is_multicast};
 
@@ -109,6 +110,9 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
     let icmp = end.headers.protocol == ICMP || end.headers.protocol == ICMP6;
     if icmp && (!end.headers.is_for_kernel || !packet.socket().is_null()) {
         return 0;
+    }
+    if end.headers.protocol == ICMP6 {
+        icmp6_arrived(end.network, end.netns, end.iif);
     }
     let location = if offset!(consume_has_location) != 0 {
         ctx.arg::<*const u8>(1) as u64

@@ -20,6 +20,7 @@ mod deliver;
 mod end;
 mod flows;
 mod globals;
+mod neighbour;
 mod packet;
 mod send;
 mod socket;

@@ -35,6 +35,8 @@ pub enum Body {
     Entry(Entry),
     /// What a flow has counted so far.
     Flow(FlowCount),
+    /// What was asked for an address of this node on the link, and what it answered.
+    Neighbour(Neighbour),
     /// A dropped packet, in full.
     Example(Box<Example>),
     /// A socket is known, opened, changed or closed.
@@ -357,6 +359,21 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
+/// Messages of ARP and neighbour discovery about an address of this node, since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// Index of the device by which the requests arrived, or the answers left.
+    pub device: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Requests that arrived.
+    pub asked: u64,
+    /// Answers that left.
+    pub answered: u64,
+}
+
 /// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected
 /// and `Close` for not connected, as the kernel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -464,6 +481,9 @@ pub struct Losses {
     pub flows_full: u64,
     /// Times that a place did not fit in the table of example budgets.
     pub places_full: u64,
+    /// Messages of neighbours whose address did not fit in the table of those.
+    #[serde(default)]
+    pub neighbours_full: u64,
     /// Runs of a program that the kernel left out, since something had interrupted it on that CPU: the ledger
     /// lacks what they would have counted.
     pub runs_skipped: u64,

@@ -40,6 +40,8 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Drops, most packets first.
     pub drops: Vec<Drop>,
+    /// Addresses of this node for which neighbours asked, by ARP or neighbour discovery.
+    pub neighbours: Vec<Neighbour>,
     /// Flows that get less than what arrives for them, most starved first, at most 100.
     pub starved: Vec<Flow>,
     /// How many flows are starved, also those for which `starved` has no room.
@@ -243,6 +245,23 @@ pub struct Drop {
     pub netns: String,
     /// Systemd units of the sockets that were found.
     pub units: Vec<String>,
+}
+
+/// What was asked for an address of this node on the link. Whoever gets no answer cannot send it anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Neighbour {
+    /// The address.
+    pub address: String,
+    /// Uplink of the last request.
+    pub device: String,
+    /// Namespace: its name and inode.
+    pub netns: String,
+    /// Requests that arrived by uplinks.
+    pub asked: u64,
+    /// Answers that left.
+    pub answered: u64,
+    /// Requests since the last answer.
+    pub unanswered: u64,
 }
 
 /// What kind of drop.

@@ -3,6 +3,7 @@
 mod openings;
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 
@@ -103,6 +104,7 @@ impl Watch {
             probe,
             owners: Known {
                 owners: Owners::new(),
+                addresses: HashSet::new(),
                 now,
             },
             openings: Openings::default(),
@@ -234,6 +236,11 @@ impl Watch {
                 body: Body::Device(device),
             });
         }
+        self.owners.addresses = self
+            .told_devices
+            .iter()
+            .flat_map(|device| device.addresses.iter().map(|address| (device.netns, *address)))
+            .collect();
         Ok(())
     }
 
@@ -339,13 +346,18 @@ fn check_names(without: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What the node knows of owners, for the probe.
+/// What the node knows of owners and addresses, for the probe.
 struct Known {
     owners: Owners,
+    addresses: HashSet<(u32, IpAddr)>,
     now: u64,
 }
 
 impl probe::Owners for Known {
+    fn has_address(&self, netns: u32, address: IpAddr) -> bool {
+        self.addresses.contains(&(netns, address))
+    }
+
     fn opened(&mut self, inode: u64, pid: u32, command: &str) -> Owner {
         self.owners.opened(inode, pid, command, self.now)
     }

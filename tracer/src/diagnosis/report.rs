@@ -13,7 +13,7 @@ use crate::model::flows::Flow as Counted;
 use crate::model::growth::{rate, span};
 use crate::model::{class, ends};
 use crate::report::{
-    Capability, Class, Confidence, Drop, Flow, Kernel, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
+    Capability, Class, Confidence, Drop, Flow, Kernel, Neighbour, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
     Verdict, Where, Window,
 };
 
@@ -61,6 +61,7 @@ pub fn report(model: &Model, most: usize) -> Report {
         place: place(model, &found),
         verdicts: found,
         drops: drops(model),
+        neighbours: neighbours(model),
         starved,
         starved_total,
         losses: model.losses(),
@@ -187,6 +188,21 @@ fn rates(model: &Model) -> Rates {
         dropped: packets(old.dropped, new.dropped),
         unexplained: rate(i128::from(old.unexplained), i128::from(new.unexplained), span),
     }
+}
+
+fn neighbours(model: &Model) -> Vec<Neighbour> {
+    model
+        .neighbours()
+        .iter()
+        .map(|(netns, address, asked)| Neighbour {
+            address: address.to_string(),
+            device: model.node().device_name(netns, asked.device),
+            netns: model.node().netns_label(netns),
+            asked: asked.asked,
+            answered: asked.answered,
+            unanswered: asked.unanswered.map_or(0, |spell| spell.packets),
+        })
+        .collect()
 }
 
 /// What tells one row of drops from another.

@@ -5,7 +5,7 @@
 //! the ledger is made of lines that are never forgotten, so it loses nothing by that.
 //!
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `queues` what waits,
-//! `flows`, `endpoints` who is asked and answers, `sockets` and owners; `ends` and `class` are the
+//! `flows`, `endpoints` who is asked and answers, `neighbours` who is asked for on the link, `sockets` and owners; `ends` and `class` are the
 //! tables of the kernel's names.
 
 pub(crate) mod books;
@@ -16,6 +16,7 @@ pub(crate) mod ends;
 pub(crate) mod flows;
 pub(crate) mod growth;
 pub(crate) mod ledger;
+pub(crate) mod neighbours;
 pub(crate) mod node;
 pub(crate) mod queues;
 pub(crate) mod sockets;
@@ -34,6 +35,7 @@ use endpoints::{Endpoint, Endpoints};
 use flows::{Flow, Flows, Hunger};
 use growth::{Growing, History, Spell};
 use ledger::Totals;
+use neighbours::Neighbours;
 use node::Node;
 use queues::{Port, Queues};
 use sockets::Sockets;
@@ -57,6 +59,7 @@ pub struct Model {
     flows: Flows,
     endpoints: Endpoints,
     queues: Queues,
+    neighbours: Neighbours,
     sockets: Sockets,
     history: History<Totals>,
     silence: Growing,
@@ -88,6 +91,7 @@ impl Model {
             Body::Device(device) => self.node.device(device),
             Body::Entry(entry) => self.books.entry(&self.node, at, entry),
             Body::Flow(count) => self.flow(at, count),
+            Body::Neighbour(told) => self.neighbours.told(&self.node, at, told),
             Body::Example(example) => {
                 self.books.example(&self.node, at, example);
                 if let Some((flow, state)) = &example.socket
@@ -232,6 +236,7 @@ impl Model {
     pub(crate) fn losses(&self) -> Losses {
         Losses {
             flows_full: self.losses.flows_full.saturating_add(self.flows.other()),
+            neighbours_full: self.losses.neighbours_full.saturating_add(self.neighbours.other()),
             ..self.losses
         }
     }
@@ -254,6 +259,10 @@ impl Model {
 
     pub(crate) fn queues(&self) -> &Queues {
         &self.queues
+    }
+
+    pub(crate) fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
     }
 
     pub(crate) fn sockets(&self) -> &Sockets {

@@ -2,7 +2,7 @@
 
 use crate::event::{
     Body, Capability, CapabilityState, Device, Entry, EntryKey, Example, Fate, FlowCount, FlowKey, Losses,
-    Origin, Owner, Protocol, Socket, SocketState, Start,
+    Neighbour, Origin, Owner, Protocol, Socket, SocketState, Start,
 };
 
 use super::cooked;
@@ -20,6 +20,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Flow(flow) => counted(flow, names),
         Body::Example(example) => dropped(example, names),
         Body::Socket(socket) => socket_is(socket, names),
+        Body::Neighbour(neighbour) => asked(neighbour, names),
         Body::Losses(losses) => lost(losses),
         Body::Tick => "all counts of this round are told".into(),
         Body::Stop => "tracer stops".into(),
@@ -156,6 +157,16 @@ fn socket_is(socket: &Socket, names: &Names) -> String {
     }
 }
 
+fn asked(neighbour: &Neighbour, names: &Names) -> String {
+    format!(
+        "{} was asked for on {} and answered {} ({})",
+        neighbour.address,
+        names.device(neighbour.netns, neighbour.device),
+        format_args!("{} of {}", neighbour.answered, many(neighbour.asked, "time")),
+        names.netns(neighbour.netns)
+    )
+}
+
 fn lost(losses: &Losses) -> String {
     let Losses {
         examples_not_sent,
@@ -163,6 +174,7 @@ fn lost(losses: &Losses) -> String {
         map_full,
         flows_full,
         places_full,
+        neighbours_full,
         runs_skipped,
     } = *losses;
     let lost: Vec<_> = [
@@ -171,6 +183,7 @@ fn lost(losses: &Losses) -> String {
         (map_full, "packets that the books had no room for"),
         (flows_full, "packets that the table of flows had no room for"),
         (places_full, "places that the table of budgets had no room for"),
+        (neighbours_full, "messages of neighbours that their table had no room for"),
         (runs_skipped, "runs of a program that the kernel left out"),
     ]
     .into_iter()

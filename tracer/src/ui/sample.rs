@@ -58,6 +58,7 @@ pub(crate) fn nothing() -> Report {
         place: Where::Unknown,
         verdicts: vec![],
         drops: vec![],
+        neighbours: vec![],
         starved: vec![],
         starved_total: 0,
         losses: Losses::default(),

@@ -93,13 +93,21 @@ const GATEWAY_SILENT: Scenario = Scenario {
 /// The peer has forgotten the node and asks for it.
 const PEER_FORGETS: Step = Step::Ip(Place::Peer, "neigh flush dev node0");
 
+/// The requests of the neighbours arrive, and no answer leaves.
+const UNANSWERED: Expectation = Expectation {
+    place: "guest-kernel",
+    verdict: Some("R30"),
+    ..SILENT_PATH.expect
+};
+
 const ARP_OFF: Scenario = Scenario {
     name: "arp-off",
     title: "the node does not answer ARP: switched off at the device",
     breaks: "ARP is switched off at eth0. The peer asks for the node, and gets no answer: nothing else arrives.",
-    says: "D01 over IPv4, where: data path. ARP requests for the node's address arrive, and are not answered.",
+    says: "R30, where: guest kernel. ARP requests for the node's address arrive, and are not answered.",
     break_it: &[Step::Ip(Place::Node, "link set eth0 arp off"), PEER_FORGETS],
     heal: &[Step::Ip(Place::Node, "link set eth0 arp on")],
+    expect: UNANSWERED,
     ..NODES
 };
 
@@ -107,12 +115,13 @@ const ARP_IGNORED: Scenario = Scenario {
     name: "arp-ignored",
     title: "the node does not answer ARP: arp_ignore",
     breaks: "arp_ignore is set to 8. The peer asks for the node, and gets no answer: nothing else arrives over IPv4.",
-    says: "D01 over IPv4, where: data path. ARP requests for the node's address arrive, and are not answered.",
+    says: "R30, where: guest kernel. ARP requests for the node's address arrive, and are not answered.",
     break_it: &[
         Step::Sysctl(Place::Node, "net.ipv4.conf.all.arp_ignore", "8"),
         PEER_FORGETS,
     ],
     heal: &[Step::Sysctl(Place::Node, "net.ipv4.conf.all.arp_ignore", "0")],
+    expect: UNANSWERED,
     ..NODES
 };
 
@@ -120,7 +129,7 @@ const ARP_FILTERED: Scenario = Scenario {
     name: "arp-filtered",
     title: "the node does not answer ARP: a firewall drops the requests",
     breaks: "A chain of the family arp drops what arrives. The peer asks for the node, and gets no answer.",
-    says: "D01 over IPv4, where: data path. Drops NETFILTER_DROP of protocol arp at nft_do_chain.",
+    says: "R30, where: guest kernel. Drops NETFILTER_DROP of protocol arp at nft_do_chain.",
     break_it: &[
         Step::Nft(
             Place::Node,
@@ -136,7 +145,7 @@ const ARP_FILTERED: Scenario = Scenario {
             &["nft_do_chain", "nf_hook_slow"],
             Class::Policy,
         )],
-        ..SILENT_PATH.expect
+        ..UNANSWERED
     },
     ..NODES
 };
