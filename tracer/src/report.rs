@@ -209,7 +209,7 @@ pub struct Verdict {
 /// Something that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
-    /// What kind: `drop`, `ledger`, `flow`, `socket`.
+    /// What kind: `drop`, `ledger`, `flow`, `socket`, `neighbour`.
     pub kind: String,
     /// In words, with numbers.
     pub text: String,

@@ -159,10 +159,11 @@ fn socket_is(socket: &Socket, names: &Names) -> String {
 
 fn asked(neighbour: &Neighbour, names: &Names) -> String {
     format!(
-        "{} was asked for on {} and answered {} ({})",
+        "{} was asked for on {} and answered {} of {} ({})",
         neighbour.address,
         names.device(neighbour.netns, neighbour.device),
-        format_args!("{} of {}", neighbour.answered, many(neighbour.asked, "time")),
+        neighbour.answered,
+        many(neighbour.asked, "time"),
         names.netns(neighbour.netns)
     )
 }

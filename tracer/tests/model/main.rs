@@ -8,6 +8,7 @@ mod faults;
 mod flows;
 mod ledger;
 mod lookalikes;
+mod neighbours;
 mod paths;
 mod ports;
 mod properties;

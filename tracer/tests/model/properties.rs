@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tracer::event::{
     Body, Capability, CapabilityState, Device, Entry, EntryKey, Event, Example, Fate, FlowCount, FlowKey,
-    Location, Losses, Namespace, Origin, Owner, Protocol, Socket, SocketState, Start,
+    Location, Losses, Namespace, Neighbour, Origin, Owner, Protocol, Socket, SocketState, Start,
 };
 use tracer::filter::Filter;
 
@@ -205,6 +205,15 @@ fn body() -> BoxedStrategy<Body> {
                 uplink,
                 addresses,
                 over: Vec::new(),
+            })
+        ),
+        1 => (netns(), 0..4_u32, address(), count(), count()).prop_map(
+            |(netns, device, address, asked, answered)| Body::Neighbour(Neighbour {
+                netns,
+                device,
+                address,
+                asked,
+                answered,
             })
         ),
         1 => count().prop_map(|n| Body::Losses(Losses { flows_full: n, ..Losses::default() })),

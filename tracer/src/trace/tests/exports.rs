@@ -70,7 +70,7 @@ fn jsonl_has_an_event_a_line() {
     assert!(lines.iter().all(|line| line["v"] == 1));
     assert_eq!(
         text.lines().next_back(),
-        Some(r#"{"v":1,"at":1001700000017,"body":{"type":"stop"}}"#)
+        Some(r#"{"v":1,"at":1001800000018,"body":{"type":"stop"}}"#)
     );
     let arp = lines
         .iter()

@@ -260,19 +260,19 @@ pub(super) fn every_kind() -> Vec<Event> {
             ..Losses::default()
         }),
         Body::Losses(Losses::default()),
-        Body::Neighbour(Neighbour {
-            netns: RED,
-            device: 2,
-            address: IpAddr::from([10, 10, 0, 2]),
-            asked: 5,
-            answered: 2,
-        }),
         Body::Example(Box::new(example4())),
         Body::Example(Box::new(example6())),
         Body::Example(Box::new(example_arp())),
         Body::Namespace(Namespace {
             inode: RED + 1,
             name: "blue".into(),
+        }),
+        Body::Neighbour(Neighbour {
+            netns: HOST,
+            device: 2,
+            address: IpAddr::from([10, 10, 0, 2]),
+            asked: 5,
+            answered: 2,
         }),
         Body::Tick,
         Body::Stop,

@@ -33,6 +33,7 @@ fn every_event_is_a_sentence() {
             "IP_INADDRERRORS at ip6_forward+0x20 on eth0 (netns host 4026531840); no socket found: tcp [fd00:10::2]:40000 → [2001:db8::10]:80; 3 packets",
             "NOT_SPECIFIED at arp_rcv+0x9c on eth0 (netns host 4026531840); no socket found; 1 packet",
             "netns blue 4026532202 is watched",
+            "10.10.0.2 was asked for on eth0 and answered 2 of 5 times (netns host 4026531840)",
             "all counts of this round are told",
             "tracer stops",
         ]
