@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-
 /// How long a process that was killed may take to leave its cgroup.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -73,7 +72,11 @@ impl Cgroup {
         unsafe {
             command.pre_exec(move || {
                 let written = libc::write(file.as_raw_fd(), c"0".as_ptr().cast(), 1);
-                if written == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+                if written == -1 {
+                    Err(io::Error::last_os_error())
+                } else {
+                    Ok(())
+                }
             });
         }
         Ok(())

@@ -246,7 +246,10 @@ impl Lab {
                 actor.addresses.join(" "),
                 self.node.name()
             ),
-            Step::Refuse => format!("attach a program to the cgroup {}, to refuse every packet", self.node.name()),
+            Step::Refuse => format!(
+                "attach a program to the cgroup {}, to refuse every packet",
+                self.node.name()
+            ),
             Step::Freeze(name) => format!("kill -STOP {name}"),
             Step::Thaw(name) => format!("kill -CONT {name}"),
         }

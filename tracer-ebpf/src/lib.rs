@@ -663,7 +663,8 @@ const _: () = {
 #[cfg(feature = "user")]
 mod pod {
     use super::{
-        Config, Count, Entry, FlowCount, FlowKey, NeighbourCount, NeighbourKey, Offsets, Place, Spent, Tallies,
+        Config, Count, Entry, FlowCount, FlowKey, NeighbourCount, NeighbourKey, Offsets, Place, Spent,
+        Tallies,
     };
 
     macro_rules! pod {
@@ -673,6 +674,16 @@ mod pod {
         )+ };
     }
     pod!(
-        Config, Count, Entry, FlowCount, FlowKey, NeighbourCount, NeighbourKey, Offsets, Place, Spent, Tallies
+        Config,
+        Count,
+        Entry,
+        FlowCount,
+        FlowKey,
+        NeighbourCount,
+        NeighbourKey,
+        Offsets,
+        Place,
+        Spent,
+        Tallies
     );
 }

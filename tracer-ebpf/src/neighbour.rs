@@ -94,7 +94,10 @@ fn target(network: u64, kind: u8) -> Option<[u64; 2]> {
 fn count(address: [u64; 2], netns: u32, device: u32, asked: u64, answered: u64) {
     let key = NeighbourKey::new(address, netns, device);
     if NEIGHBOURS.get_ptr(&key).is_none() {
-        let none = NeighbourCount { asked: 0, answered: 0 };
+        let none = NeighbourCount {
+            asked: 0,
+            answered: 0,
+        };
         // Another CPU may be first: then the key exists, and the insertion is refused.
         let _ = NEIGHBOURS.insert(&key, none, u64::from(BPF_NOEXIST));
     }

@@ -16,6 +16,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// Flows that one list of a report has at most.
 pub const FLOWS: usize = 100;
 
+/// Members that `forwards` has at most.
+pub const FORWARDS: usize = 100;
+
 /// The picture at one tick.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
@@ -40,6 +43,8 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Drops, most packets first.
     pub drops: Vec<Drop>,
+    /// By which devices what was forwarded came and left, most packets first, at most 100.
+    pub forwards: Vec<Forward>,
     /// Addresses of this node for which neighbours asked, by ARP or neighbour discovery.
     pub neighbours: Vec<Neighbour>,
     /// Flows that get less than what arrives for them, most starved first, at most 100.
@@ -245,6 +250,20 @@ pub struct Drop {
     pub netns: String,
     /// Systemd units of the sockets that were found.
     pub units: Vec<String>,
+}
+
+/// Packets that came by one device and left by another. Where both are the same, the node sent them back to where they
+/// came from: it has no route to whom they are for but that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Forward {
+    /// Device by which they arrived: an uplink, or what stands on one.
+    pub from: String,
+    /// Device by which they left.
+    pub to: String,
+    /// Namespace: its name and inode.
+    pub netns: String,
+    /// Packets since the start.
+    pub packets: u64,
 }
 
 /// What was asked for an address of this node on the link. Whoever gets no answer cannot send it anything.

@@ -13,8 +13,8 @@ use crate::model::flows::Flow as Counted;
 use crate::model::growth::{rate, span};
 use crate::model::{class, ends};
 use crate::report::{
-    Capability, Class, Confidence, Drop, Flow, Kernel, Neighbour, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
-    Verdict, Where, Window,
+    Capability, Class, Confidence, Drop, FORWARDS, Flow, Forward, Kernel, Neighbour, Rates, Report, SCHEMA,
+    SCHEMA_VERSION, Schema, Verdict, Where, Window,
 };
 
 /// Rows of drops that are told; the rest is one more row.
@@ -61,6 +61,7 @@ pub fn report(model: &Model, most: usize) -> Report {
         place: place(model, &found),
         verdicts: found,
         drops: drops(model),
+        forwards: forwards(model),
         neighbours: neighbours(model),
         starved,
         starved_total,
@@ -188,6 +189,30 @@ fn rates(model: &Model) -> Rates {
         dropped: packets(old.dropped, new.dropped),
         unexplained: rate(i128::from(old.unexplained), i128::from(new.unexplained), span),
     }
+}
+
+fn forwards(model: &Model) -> Vec<Forward> {
+    let mut ways: BTreeMap<(u32, u32, u32), u64> = BTreeMap::new();
+    for (key, line) in model.books().lines() {
+        if key.fate == Fate::Forwarded
+            && let Some(netns) = in_ledger(model.node(), key)
+        {
+            let packets = ways.entry((netns, key.iif, key.device)).or_default();
+            *packets = packets.saturating_add(line.packets);
+        }
+    }
+    let mut ways: Vec<_> = ways.into_iter().collect();
+    // The sort is stable.
+    ways.sort_by_key(|(_, packets)| Reverse(*packets));
+    ways.truncate(FORWARDS);
+    ways.into_iter()
+        .map(|((netns, from, to), packets)| Forward {
+            from: model.node().device_name(netns, from),
+            to: model.node().device_name(netns, to),
+            netns: model.node().netns_label(netns),
+            packets,
+        })
+        .collect()
 }
 
 fn neighbours(model: &Model) -> Vec<Neighbour> {

@@ -23,8 +23,15 @@ pub(crate) fn of(reason: &str, symbol: &str) -> Class {
 /// The class of a reason that the kernel does give.
 fn by_reason(reason: &str) -> Class {
     match reason {
-        "IP_RPFILTER" | "IP_INNOROUTES" | "IP_INADDRERRORS" | "IP_OUTNOROUTES" | "IP_LOCALNET"
-        | "IP_LOCAL_SOURCE" | "DEV_READY" | "XFRM_POLICY" | "NO_TX_TARGET"
+        "IP_RPFILTER"
+        | "IP_INNOROUTES"
+        | "IP_INADDRERRORS"
+        | "IP_OUTNOROUTES"
+        | "IP_LOCALNET"
+        | "IP_LOCAL_SOURCE"
+        | "DEV_READY"
+        | "XFRM_POLICY"
+        | "NO_TX_TARGET"
         | "VXLAN_VNI_NOT_FOUND" => Class::State,
         _ if reason.starts_with("IP_INVALID_") || reason.starts_with("NEIGH_") => Class::State,
 

@@ -236,7 +236,10 @@ impl Model {
     pub(crate) fn losses(&self) -> Losses {
         Losses {
             flows_full: self.losses.flows_full.saturating_add(self.flows.other()),
-            neighbours_full: self.losses.neighbours_full.saturating_add(self.neighbours.other()),
+            neighbours_full: self
+                .losses
+                .neighbours_full
+                .saturating_add(self.neighbours.other()),
             ..self.losses
         }
     }

@@ -42,7 +42,10 @@ impl Neighbours {
             self.other = self.other.saturating_add(1);
             return;
         }
-        let before = self.told.insert(key, (told.asked, told.answered)).unwrap_or_default();
+        let before = self
+            .told
+            .insert(key, (told.asked, told.answered))
+            .unwrap_or_default();
         let (asked, answered) = (growth(before.0, told.asked), growth(before.1, told.answered));
         let of = self.addresses.entry((told.netns, told.address)).or_default();
         if answered > 0 {

@@ -27,8 +27,19 @@ const STANDING_ON_A_LINK: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "
 /// Kinds of tunnels: what comes by one of them came by the device below, in another packet. The one below is that which
 /// IFLA_LINK names; where it names none, any uplink.
 const TUNNELS: [&str; 13] = [
-    "vxlan", "geneve", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan", "ipip", "sit", "ip6tnl",
-    "gtp", "wireguard",
+    "vxlan",
+    "geneve",
+    "gre",
+    "gretap",
+    "erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6erspan",
+    "ipip",
+    "sit",
+    "ip6tnl",
+    "gtp",
+    "wireguard",
 ];
 /// Kinds of masters whose ports' packets arrive anew, if they are for this node: by the bridge itself
 /// (`br_pass_frame_up`), or by some other port (Open vSwitch).

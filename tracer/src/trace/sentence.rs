@@ -184,7 +184,10 @@ fn lost(losses: &Losses) -> String {
         (map_full, "packets that the books had no room for"),
         (flows_full, "packets that the table of flows had no room for"),
         (places_full, "places that the table of budgets had no room for"),
-        (neighbours_full, "messages of neighbours that their table had no room for"),
+        (
+            neighbours_full,
+            "messages of neighbours that their table had no room for",
+        ),
         (runs_skipped, "runs of a program that the kernel left out"),
     ]
     .into_iter()

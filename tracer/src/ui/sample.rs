@@ -58,6 +58,7 @@ pub(crate) fn nothing() -> Report {
         place: Where::Unknown,
         verdicts: vec![],
         drops: vec![],
+        forwards: vec![],
         neighbours: vec![],
         starved: vec![],
         starved_total: 0,

@@ -35,17 +35,26 @@ fn a_node_that_does_not_answer_is_the_reason_for_the_silence() {
     let verdict = story.verdict("R30");
     assert_eq!(verdict.confidence, Confidence::Strong);
     assert_eq!(verdict.flows.len(), 1, "{verdict:#?}");
-    assert!(verdict.explanation.contains("asked 4 times who has 10.10.0.2"), "{}", verdict.explanation);
+    assert!(
+        verdict.explanation.contains("asked 4 times who has 10.10.0.2"),
+        "{}",
+        verdict.explanation
+    );
     let told = &report.neighbours[0];
     assert_eq!((told.asked, told.answered, told.unanswered), (4, 0, 4));
-    assert_eq!((told.address.as_str(), told.device.as_str()), ("10.10.0.2", "eth0"));
+    assert_eq!(
+        (told.address.as_str(), told.device.as_str()),
+        ("10.10.0.2", "eth0")
+    );
 }
 
 #[test]
 fn who_answered_before_is_to_answer_still() {
     let mut story = healthy();
     asked(&mut story, ETH0, "2001:db8::2", 2, 2);
-    unanswered(&mut story, 2, "2001:db8::2", |story| story.exchange(client(40_000)));
+    unanswered(&mut story, 2, "2001:db8::2", |story| {
+        story.exchange(client(40_000))
+    });
     assert_eq!(story.verdict("R30").confidence, Confidence::Strong);
 
     asked(&mut story, ETH0, "2001:db8::2", 7, 3);
@@ -74,7 +83,9 @@ fn what_is_no_fault() {
 
     // The address is not this node's, or not any more.
     let mut story = healthy();
-    unanswered(&mut story, 0, "10.10.0.77", |story| story.exchange(client(40_000)));
+    unanswered(&mut story, 0, "10.10.0.77", |story| {
+        story.exchange(client(40_000))
+    });
     assert!(story.ids().is_empty());
 
     // A pod asks.

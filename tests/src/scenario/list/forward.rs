@@ -58,6 +58,8 @@ const POD_SILENT: Scenario = Scenario {
             ExpectedDrop::of(&["NOT_SPECIFIED"], &["neigh_invalidate"], Class::State).socket_found(false),
         ],
         column: Some((Column::Dropped, 20)),
+        // What waits for the neighbour, up to 3 s, is in no column.
+        most_unexplained: 0.2,
         ..SOUND
     },
     ..FORWARD
@@ -84,7 +86,11 @@ const POD_NO_CARRIER: Scenario = Scenario {
     break_it: &[Step::Ip(Place::Pod, "link set eth0 down")],
     heal: &[Step::Ip(Place::Pod, "link set eth0 up")],
     expect: Expectation {
-        drops: &[ExpectedDrop::of(&["QDISC_DROP"], &["__dev_queue_xmit"], Class::Resource)],
+        drops: &[ExpectedDrop::of(
+            &["QDISC_DROP"],
+            &["__dev_queue_xmit"],
+            Class::Resource,
+        )],
         column: Some((Column::Dropped, 20)),
         ..SOUND
     },
@@ -164,7 +170,10 @@ const POD_MTU: Scenario = Scenario {
             addresses: &["10.244.0.2", "2001:db8:244::2"],
         }),
     ],
-    heal: &[Step::Ip(Place::Node, "link set lxc1 mtu 1500"), Step::Stop("large-ping")],
+    heal: &[
+        Step::Ip(Place::Node, "link set lxc1 mtu 1500"),
+        Step::Stop("large-ping"),
+    ],
     expect: Expectation {
         drops: &[
             ExpectedDrop::of(&["PKT_TOO_BIG"], &["ip_forward"], Class::Protocol).socket_found(false),
@@ -191,7 +200,10 @@ const FORWARDED_ELSEWHERE: Scenario = Scenario {
         Step::Ip(Place::Peer, "addr add 10.11.0.1/24 dev node1"),
         Step::Ip(Place::Peer, "link set node1 up"),
         Step::Ip(Place::Node, "addr add 10.10.0.77/32 dev eth0"),
-        Step::Ip(Place::Peer, "neigh replace 10.10.0.77 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent"),
+        Step::Ip(
+            Place::Peer,
+            "neigh replace 10.10.0.77 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+        ),
     ],
     traffic: &[
         PEER_SERVER,

@@ -80,11 +80,17 @@ const GATEWAY_SILENT: Scenario = Scenario {
         ),
         Step::Ip(Place::Node, "neigh flush dev eth0"),
     ],
-    heal: &[Step::Nft(Place::Peer, "delete table arp broken; delete table ip6 broken")],
+    heal: &[Step::Nft(
+        Place::Peer,
+        "delete table arp broken; delete table ip6 broken",
+    )],
     expect: Expectation {
-        drops: &[
-            ExpectedDrop::of(&["NEIGH_FAILED"], &["neigh_invalidate", "arp_error_report"], Class::State).outgoing(),
-        ],
+        drops: &[ExpectedDrop::of(
+            &["NEIGH_FAILED"],
+            &["neigh_invalidate", "arp_error_report"],
+            Class::State,
+        )
+        .outgoing()],
         ..SILENT_PATH.expect
     },
     ..NODES
@@ -156,7 +162,10 @@ const NO_ROUTE_BACK: Scenario = Scenario {
     title: "the node has no route for its answers",
     setup: &[
         Step::Ip(Place::Peer, "route add 10.10.0.2/32 dev node0 src 192.0.2.10"),
-        Step::Ip(Place::Peer, "route add 2001:db8:10::2/128 dev node0 src 2001:db8:ffff::10"),
+        Step::Ip(
+            Place::Peer,
+            "route add 2001:db8:10::2/128 dev node0 src 2001:db8:ffff::10",
+        ),
     ],
     breaks: "The default routes are gone: pings of 192.0.2.10 arrive and cannot be answered, and no drop tells of it.",
     says: "Healthy: what arrived was answered, as far as the kernel says.",

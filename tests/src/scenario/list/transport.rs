@@ -5,7 +5,7 @@ use super::prelude::*;
 
 pub(super) const ALL: &[Scenario] = &[
     NO_SOCKET,
-    CLIENT_GONE,
+    ANSWERS_ASTRAY,
     BAD_UDP_CHECKSUM,
     BAD_TCP_CHECKSUM,
     SHORT_DATAGRAM,
@@ -78,7 +78,11 @@ const BAD_UDP_CHECKSUM: Scenario = Scenario {
     heal: &[Step::Stop("frames"), Step::Stop("frames-v6")],
     expect: Expectation {
         drops: &[
-            ExpectedDrop::of(&["UDP_CSUM"], &["__udp4_lib_rcv", "udp_rcv", "udp_queue_rcv_one_skb"], Class::Protocol),
+            ExpectedDrop::of(
+                &["UDP_CSUM"],
+                &["__udp4_lib_rcv", "udp_rcv", "udp_queue_rcv_one_skb"],
+                Class::Protocol,
+            ),
             ExpectedDrop::of(
                 &["UDP_CSUM"],
                 &["__udp6_lib_rcv", "udpv6_rcv", "udpv6_queue_rcv_one_skb"],
@@ -159,10 +163,7 @@ const SOCKET_FILTER: Scenario = Scenario {
         role: Role::Filtered,
         addresses: &["[::]:8081"],
     })],
-    break_it: &[
-        Step::Start(DRIP),
-        Step::Start(KNOCK),
-    ],
+    break_it: &[Step::Start(DRIP), Step::Start(KNOCK)],
     heal: &[Step::Stop("knock"), Step::Stop("drip")],
     expect: Expectation {
         drops: REFUSED,
@@ -262,10 +263,18 @@ const QUITTER: Scenario = Scenario {
     heal: &[Step::Stop("peer-pour"), Step::Stop("quitter")],
     expect: Expectation {
         drops: &[
-            ExpectedDrop::of(&["NOT_SPECIFIED", "TCP_ABORT_ON_DATA"], &["tcp_v4_rcv"], Class::Protocol)
-                .socket_found(true),
-            ExpectedDrop::of(&["NOT_SPECIFIED", "TCP_ABORT_ON_DATA"], &["tcp_v6_rcv"], Class::Protocol)
-                .socket_found(true),
+            ExpectedDrop::of(
+                &["NOT_SPECIFIED", "TCP_ABORT_ON_DATA"],
+                &["tcp_v4_rcv"],
+                Class::Protocol,
+            )
+            .socket_found(true),
+            ExpectedDrop::of(
+                &["NOT_SPECIFIED", "TCP_ABORT_ON_DATA"],
+                &["tcp_v6_rcv"],
+                Class::Protocol,
+            )
+            .socket_found(true),
         ],
         column: Some((Column::Dropped, 10)),
         ..SOUND
@@ -287,11 +296,12 @@ const PINGS: Scenario = Scenario {
 };
 
 /// The answers come back to a port that was the client's.
-const CLIENT_GONE: Scenario = Scenario {
-    name: "client-gone",
+const ANSWERS_ASTRAY: Scenario = Scenario {
+    name: "answers-astray",
     title: "answers come from another port than was asked",
     breaks: "Answers to the client's datagrams come from another port than it asked at, as from a broken NAT. Its              sockets are connected, so they are not for them.",
-    says: "Drops NO_SOCKET at __udp4_lib_rcv, no socket found.",
+    says: "D01, where: data path: what was asked is not answered, and answers come from another port. Drops NO_SOCKET at \
+           __udp4_lib_rcv.",
     break_it: &[Step::Nft(
         Place::Peer,
         "add table inet broken; \
@@ -301,11 +311,15 @@ const CLIENT_GONE: Scenario = Scenario {
     heal: &[Step::Nft(Place::Peer, "delete table inet broken")],
     expect: Expectation {
         drops: &[
-            ExpectedDrop::of(&["NO_SOCKET"], &["__udp4_lib_rcv", "udp_rcv"], Class::Protocol).socket_found(false),
+            ExpectedDrop::of(&["NO_SOCKET"], &["__udp4_lib_rcv", "udp_rcv"], Class::Protocol)
+                .socket_found(false),
             ExpectedDrop::of(&["NO_SOCKET"], &["__udp6_lib_rcv", "udpv6_rcv"], Class::Protocol)
                 .socket_found(false),
         ],
         column: Some((Column::Dropped, 2)),
+        exit_code: 1,
+        place: "data-path",
+        verdict: Some("D01"),
         ..SOUND
     },
     ..FRAMES
