@@ -11,7 +11,7 @@ use tracer_ebpf::{Entry, Example, FlowKey, Place, STACK_DEPTH, Socket, flag, kin
 
 use crate::books::{Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
 use crate::deliver::datagram_read;
-use crate::flows::count_flow;
+use crate::flows::{count_flow, is_known};
 use crate::globals::{Kernel, config, offset};
 use crate::neighbour::icmp6_arrived;
 use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
@@ -36,7 +36,7 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     let Some((end, socket)) = End::of(program::DROP, packet, receiver) else {
         return 0;
     };
-    if !watched(end.netns) {
+    if !watched(end.netns) || (end.netns == 0 && is_foreign_datagram(packet, end)) {
         return 0;
     }
     let entry = end.entry(kind::DROPPED, location, reason);
@@ -69,6 +69,14 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
         send_example(&ctx, packet, end, socket, &entry, &flow, first);
     }
     0
+}
+
+/// A datagram of another namespace than the one that is watched, thrown away with the queue of its socket. Nothing in
+/// the buffer tells the namespace any more: that of the socket has counted the datagram's flow when it arrived.
+#[inline(always)]
+fn is_foreign_datagram(packet: Packet, end: &End) -> bool {
+    let only = config!(netns);
+    only != 0 && packet.in_udp_queue() && !is_known(&end.headers.flow(only))
 }
 
 /// `consume_skb(skb, location)`: a packet has done its work. Entered are packets that arrived and that

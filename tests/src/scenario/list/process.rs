@@ -95,7 +95,7 @@ const FROZEN: Scenario = Scenario {
     name: "frozen",
     title: "a process is stopped, and datagrams wait for it",
     breaks: "The server is stopped by SIGSTOP; requests go on arriving and wait in its queues.",
-    says: "P01, where: process. Nothing is dropped.",
+    says: "P01, where: process. Datagrams wait, and once there is no room for more they are dropped.",
     traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT, NODE_DRIP],
     break_it: &[Step::Freeze("node-server")],
     heal: &[Step::Thaw("node-server")],
