@@ -209,6 +209,9 @@ impl Lab {
                     let cgroup = self.cgroup.as_ref().context("no process is in a cgroup")?;
                     self.attached.push(bpf::refuse(&cgroup.open()?)?);
                 }
+                Step::Await(name, done) => {
+                    self.wait_for(name, |counts| counts.values().all(|target| target.done() >= done))?;
+                }
                 Step::Freeze(name) => self.signal(name, libc::SIGSTOP)?,
                 Step::Thaw(name) => self.signal(name, libc::SIGCONT)?,
             }
@@ -250,6 +253,7 @@ impl Lab {
                 "attach a program to the cgroup {}, to refuse every packet",
                 self.node.name()
             ),
+            Step::Await(name, done) => format!("wait until {name} has done {done}"),
             Step::Freeze(name) => format!("kill -STOP {name}"),
             Step::Thaw(name) => format!("kill -CONT {name}"),
         }

@@ -47,6 +47,8 @@ pub enum Step {
     Start(Actor),
     /// Kills a process of the traffic, by its name.
     Stop(&'static str),
+    /// Waits until a process of the traffic has done so much with each of its addresses, by its name.
+    Await(&'static str, u64),
     /// Starts a process of the traffic in the lab's own cgroup, as systemd starts a unit.
     Enclose(Actor),
     /// Attaches a BPF program to the lab's own cgroup that refuses all that arrives for the processes in it, as

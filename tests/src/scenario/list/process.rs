@@ -3,13 +3,20 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[UNREAD_UDP, UNREAD_TCP, FROZEN, ACCEPT_QUEUE_FULL];
+pub(super) const ALL: &[Scenario] = &[UNREAD_UDP, GONE_UNREAD, UNREAD_TCP, FROZEN, ACCEPT_QUEUE_FULL];
 
 const DEAF: Actor = Actor {
     name: "deaf",
     place: Place::Node,
     role: Role::Deaf,
     addresses: &["[::]:8081"],
+};
+
+const DEAFS_DRIP: Actor = Actor {
+    name: "peer-drip",
+    place: Place::Peer,
+    role: Role::Drip,
+    addresses: &["10.10.0.2:8081", "[2001:db8:10::2]:8081"],
 };
 
 /// A process that is at fault, and a node that is not.
@@ -40,15 +47,7 @@ const UNREAD_UDP: Scenario = Scenario {
     title: "a process does not read its datagrams, until its buffer is full",
     breaks: "A process is bound to port 8081 with the smallest receive buffer and never reads.",
     says: "P01, where: process. Drops SOCKET_RCVBUFF at udp_queue_rcv_one_skb, the socket found.",
-    break_it: &[
-        Step::Start(DEAF),
-        Step::Start(Actor {
-            name: "peer-drip",
-            place: Place::Peer,
-            role: Role::Drip,
-            addresses: &["10.10.0.2:8081", "[2001:db8:10::2]:8081"],
-        }),
-    ],
+    break_it: &[Step::Start(DEAF), Step::Start(DEAFS_DRIP)],
     heal: &[Step::Stop("peer-drip"), Step::Stop("deaf")],
     expect: Expectation {
         drops: &[
@@ -56,6 +55,43 @@ const UNREAD_UDP: Scenario = Scenario {
                 .socket_found(true),
             ExpectedDrop::of(&["SOCKET_RCVBUFF"], &["udpv6_queue_rcv_one_skb"], Class::Resource)
                 .socket_found(true),
+        ],
+        column: Some((Column::Dropped, 50)),
+        ..PROCESS.expect
+    },
+    ..PROCESS
+};
+
+/// What waited in the queue has reached the socket, and no process has seen it.
+const GONE_UNREAD: Scenario = Scenario {
+    name: "gone-unread",
+    title: "a process ends with datagrams unread",
+    breaks: "A process that is bound to port 8081 and never reads is killed; datagrams go on arriving.",
+    says: "R12, where: process. What had waited is dropped with its queue, at udp_destruct_common, without a reason.",
+    break_it: &[
+        Step::Start(DEAF),
+        Step::Start(DEAFS_DRIP),
+        Step::Await("peer-drip", 25),
+        Step::Stop("deaf"),
+    ],
+    heal: &[Step::Stop("peer-drip")],
+    expect: Expectation {
+        verdict: Some("R12"),
+        drops: &[
+            ExpectedDrop::of(
+                &["NOT_SPECIFIED", "QUEUE_PURGE", "SOCKET_CLOSE"],
+                &[
+                    "udp_destruct_common",
+                    "udp_destruct_sock",
+                    "udpv6_destruct_sock",
+                    "inet_sock_destruct",
+                    "skb_queue_purge",
+                    "skb_queue_purge_reason",
+                ],
+                Class::Protocol,
+            ),
+            ExpectedDrop::of(&["NO_SOCKET"], &["__udp4_lib_rcv", "udp_rcv"], Class::Protocol)
+                .socket_found(false),
         ],
         column: Some((Column::Dropped, 50)),
         ..PROCESS.expect
