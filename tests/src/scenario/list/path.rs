@@ -156,6 +156,19 @@ const ARP_FILTERED: Scenario = Scenario {
     ..NODES
 };
 
+/// What the node's open connections send has no route.
+const UNROUTABLE: Expectation = Expectation {
+    verdict: Some("R04"),
+    drops: &[
+        NO_ROUTE_V4[0],
+        ExpectedDrop::of(&["NOT_SPECIFIED"], &["inet6_csk_xmit"], Class::State).outgoing(),
+    ],
+    ..SOUND
+};
+
+const NO_ROUTE_V4: &[ExpectedDrop] =
+    &[ExpectedDrop::of(&["IP_OUTNOROUTES"], &["__ip_queue_xmit"], Class::State).outgoing()];
+
 /// Requests arrive and are delivered, and the node does not know where to send its answers.
 const NO_ROUTE_BACK: Scenario = Scenario {
     name: "no-route-back",
@@ -168,7 +181,8 @@ const NO_ROUTE_BACK: Scenario = Scenario {
         ),
     ],
     breaks: "The default routes are gone: pings of 192.0.2.10 arrive and cannot be answered, and no drop tells of it.",
-    says: "Healthy: what arrived was answered, as far as the kernel says.",
+    says: "Healthy, and as a weak sign R04: what arrived was answered, as far as the kernel says. Drops IP_OUTNOROUTES of \
+           what open connections want to send.",
     traffic: &[PEER_SERVER, NODE_CLIENT, PEER_PING],
     break_it: &[
         Step::Ip(Place::Node, "route del default via 10.10.0.1"),
@@ -178,7 +192,7 @@ const NO_ROUTE_BACK: Scenario = Scenario {
         Step::Ip(Place::Node, "route add default via 10.10.0.1"),
         Step::Ip(Place::Node, "route add default via 2001:db8:10::1"),
     ],
-    expect: SOUND,
+    expect: UNROUTABLE,
     ..NODES
 };
 
@@ -187,7 +201,7 @@ const RULE_GONE: Scenario = Scenario {
     title: "a policy rule for the node's own packets is gone",
     breaks: "The default routes are in a table of their own, by a rule that is deleted: established connections get \
              data and cannot acknowledge it.",
-    says: "Drops IP_OUTNOROUTES at __ip_queue_xmit, of what the node was sending.",
+    says: "Healthy, and as a weak sign R04. Drops IP_OUTNOROUTES at __ip_queue_xmit, of what the node was sending.",
     setup: &[
         Step::Ip(Place::Node, "route add default via 10.10.0.1 table 100"),
         Step::Ip(Place::Node, "rule add pref 1000 from all lookup 100"),
@@ -196,8 +210,8 @@ const RULE_GONE: Scenario = Scenario {
     break_it: &[Step::Ip(Place::Node, "rule del pref 1000")],
     heal: &[Step::Ip(Place::Node, "rule add pref 1000 from all lookup 100")],
     expect: Expectation {
-        drops: &[ExpectedDrop::of(&["IP_OUTNOROUTES"], &["__ip_queue_xmit"], Class::State).outgoing()],
-        ..SOUND
+        drops: NO_ROUTE_V4,
+        ..UNROUTABLE
     },
     ..NODES
 };
@@ -206,7 +220,8 @@ const UPLINK_DOWN: Scenario = Scenario {
     name: "uplink-down",
     title: "the node's uplink is set down",
     breaks: "eth0 is set down, and its routes are gone with it: nothing leaves and nothing arrives.",
-    says: "Healthy.",
+    says: "Healthy, and as a weak sign R04: nothing is lost that arrived. Drops IP_OUTNOROUTES of what open connections \
+           want to send, over IPv6 without a reason.",
     break_it: &[Step::Ip(Place::Node, "link set eth0 down")],
     heal: &[
         Step::Ip(Place::Node, "link set eth0 up"),
@@ -214,6 +229,6 @@ const UPLINK_DOWN: Scenario = Scenario {
         Step::Ip(Place::Node, "route add default via 10.10.0.1"),
         Step::Ip(Place::Node, "route add default via 2001:db8:10::1"),
     ],
-    expect: SOUND,
+    expect: UNROUTABLE,
     ..NODES
 };
