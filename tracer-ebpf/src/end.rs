@@ -36,7 +36,7 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     let Some((end, socket)) = End::of(program::DROP, packet, receiver) else {
         return 0;
     };
-    if !watched(end.netns) || (end.netns == 0 && is_foreign_datagram(packet, end)) {
+    if !watched(end.netns) || (end.netns == 0 && is_foreign(end)) {
         return 0;
     }
     let entry = end.entry(kind::DROPPED, location, reason);
@@ -71,12 +71,12 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A datagram of another namespace than the one that is watched, thrown away with the queue of its socket. Nothing in
-/// the buffer tells the namespace any more: that of the socket has counted the datagram's flow when it arrived.
+/// A packet of another namespace than the one that is watched, thrown away with the queue of a socket or the fragments
+/// of a datagram. Nothing in the buffer tells its namespace any more, but that has counted its flow when it arrived.
 #[inline(always)]
-fn is_foreign_datagram(packet: Packet, end: &End) -> bool {
+fn is_foreign(end: &End) -> bool {
     let only = config!(netns);
-    only != 0 && packet.in_udp_queue() && !is_known(&end.headers.flow(only))
+    only != 0 && end.iif != 0 && end.headers.countable && !is_known(&end.headers.flow(only))
 }
 
 /// `consume_skb(skb, location)`: a packet has done its work. Entered are packets that arrived and that
