@@ -278,9 +278,13 @@ mod tests {
             for step in scenario.break_it {
                 let Step::Stop(name) = step else { continue };
                 let named = |actor: &Actor| actor.name == *name;
+                let starts = |step: &Step| matches!(step, Step::Start(actor) if named(actor));
+                // One that only the break has started is no part of the node that was sound.
+                if scenario.break_it.iter().any(starts) {
+                    continue;
+                }
                 assert!(scenario.traffic.iter().any(named), "{}: {name}", scenario.name);
-                let restarts = |step: &Step| matches!(step, Step::Start(actor) if named(actor));
-                assert!(scenario.heal.iter().any(restarts), "{}: {name}", scenario.name);
+                assert!(scenario.heal.iter().any(starts), "{}: {name}", scenario.name);
             }
         }
     }
