@@ -1,5 +1,6 @@
 //! BPF programs that say one word of every packet: the way to break a node as other people's programs do.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
@@ -28,6 +29,8 @@ const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const PROG_TYPE_SCHED_CLS: u32 = 3;
 const PROG_TYPE_XDP: u32 = 6;
+const PROG_TYPE_CGROUP_SKB: u32 = 8;
+const ATTACH_CGROUP_INET_INGRESS: u32 = 0;
 const ATTACH_XDP: u32 = 37;
 const ATTACH_TCX_INGRESS: u32 = 46;
 const XDP_FLAGS_SKB_MODE: u32 = 1 << 1;
@@ -78,7 +81,8 @@ struct Load {
 #[repr(C)]
 struct Link {
     prog_fd: u32,
-    target_ifindex: u32,
+    /// Index of the device, or descriptor of the cgroup.
+    target: u32,
     attach_type: u32,
     flags: u32,
     /// `tcx.relative_fd` and `tcx.expected_revision`.
@@ -101,12 +105,31 @@ pub fn attach(hook: Hook, device: &str, word: Word) -> Result<OwnedFd> {
         load(prog_type, hook.answer(word)).with_context(|| format!("cannot load a program for {hook:?}"))?;
     let link = Link {
         prog_fd: u32::try_from(std::os::fd::AsRawFd::as_raw_fd(&program))?,
-        target_ifindex: index,
+        target: index,
         attach_type,
         flags,
         more: [0; 2],
     };
     call(BPF_LINK_CREATE, &link).with_context(|| format!("cannot attach a program at {hook:?} of {device}"))
+}
+
+/// Attaches a program to a cgroup that refuses all that arrives for the sockets in it. It is detached when the result is
+/// dropped.
+///
+/// # Errors
+/// Where the kernel refuses.
+pub fn refuse(cgroup: &File) -> Result<OwnedFd> {
+    const REFUSE: i32 = 0;
+    let program =
+        load(PROG_TYPE_CGROUP_SKB, REFUSE).context("cannot load a program for what arrives in a cgroup")?;
+    let link = Link {
+        prog_fd: u32::try_from(std::os::fd::AsRawFd::as_raw_fd(&program))?,
+        target: u32::try_from(std::os::fd::AsRawFd::as_raw_fd(cgroup))?,
+        attach_type: ATTACH_CGROUP_INET_INGRESS,
+        flags: 0,
+        more: [0; 2],
+    };
+    call(BPF_LINK_CREATE, &link).context("cannot attach a program to a cgroup")
 }
 
 /// Loads `return answer;`.

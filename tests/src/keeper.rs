@@ -1,4 +1,4 @@
-//! The keeper removes the lab's namespaces when the lab could not, because it was killed.
+//! The keeper removes the lab's namespaces and its cgroup when the lab could not, because it was killed.
 //!
 //! It is a process of its own that waits for the end of a pipe, of which the lab holds the other end. It
 //! removes only the names that it was given, and these carry the lab's process id.
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::{netns, process};
+use crate::{cgroup, netns, process};
 
 /// First argument of the program that makes it a keeper.
 pub const ROLE: &str = "keeper";
@@ -52,6 +52,7 @@ pub fn main(names: &[String]) -> Result<()> {
         .context("cannot wait for the end of the lab")?;
     for name in names {
         netns::remove(name);
+        cgroup::remove(name);
     }
     Ok(())
 }

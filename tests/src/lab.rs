@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::bpf;
+use crate::cgroup::Cgroup;
 use crate::keeper::Keeper;
 use crate::netns::Netns;
 use crate::process;
@@ -52,6 +53,7 @@ pub struct Lab {
     // Dropped in this order: first those who use the namespaces.
     traffic: Vec<(Actor, Traffic)>,
     attached: Vec<OwnedFd>,
+    cgroup: Option<Cgroup>,
     peer: Netns,
     node: Netns,
     pod: Netns,
@@ -72,6 +74,7 @@ impl Lab {
         let lab = Self {
             traffic: Vec::new(),
             attached: Vec::new(),
+            cgroup: None,
             peer: make(peer)?,
             node: make(node)?,
             pod: make(pod)?,
@@ -162,15 +165,20 @@ impl Lab {
 
     /// Starts a process of the traffic.
     pub fn start(&mut self, actor: Actor) -> Result<()> {
-        let traffic = Traffic::start(
-            &self.program,
-            self.netns(actor.place),
-            actor.role,
-            actor.addresses,
-        )
-        .with_context(|| format!("cannot start {}", actor.name))?;
+        let traffic = self.start_in(actor, None)?;
         self.traffic.push((actor, traffic));
         Ok(())
+    }
+
+    fn start_in(&self, actor: Actor, cgroup: Option<&Cgroup>) -> Result<Traffic> {
+        let netns = self.netns(actor.place);
+        Traffic::start(&self.program, netns, cgroup, actor.role, actor.addresses)
+            .with_context(|| format!("cannot start {}", actor.name))
+    }
+
+    fn signal(&mut self, name: &str, signal: libc::c_int) -> Result<()> {
+        let pid = self.traffic(name)?.pid();
+        process::send(pid, signal).with_context(|| format!("cannot send a signal to {name}"))
     }
 
     /// Does what the steps say, in their order. Each has been done when this returns.
@@ -184,14 +192,28 @@ impl Lab {
                 Step::Nft(place, commands) => self.netns(place).nft(commands)?,
                 Step::Start(actor) => self.start(actor)?,
                 Step::Stop(name) => self.traffic.retain(|(actor, _)| actor.name != name),
-                Step::Freeze(name) => process::send(self.traffic(name)?.pid(), libc::SIGSTOP)?,
-                Step::Thaw(name) => process::send(self.traffic(name)?.pid(), libc::SIGCONT)?,
                 Step::Run(place, line) => self.netns(place).run(line)?,
                 Step::Attach(place, hook, device, word) => {
                     let attached = self.netns(place).enter(|| bpf::attach(hook, device, word))??;
                     self.attached.push(attached);
                 }
                 Step::Detach => self.attached.clear(),
+                Step::Enclose(actor) => {
+                    if self.cgroup.is_none() {
+                        self.cgroup = Some(Cgroup::create(self.node.name().to_owned())?);
+                    }
+                    self.start_in(actor, self.cgroup.as_ref())
+                        .map(|traffic| self.traffic.push((actor, traffic)))?;
+                }
+                Step::Refuse => {
+                    let cgroup = self.cgroup.as_ref().context("no process is in a cgroup")?;
+                    self.attached.push(bpf::refuse(&cgroup.open()?)?);
+                }
+                Step::Await(name, done) => {
+                    self.wait_for(name, |counts| counts.values().all(|target| target.done() >= done))?;
+                }
+                Step::Freeze(name) => self.signal(name, libc::SIGSTOP)?,
+                Step::Thaw(name) => self.signal(name, libc::SIGCONT)?,
             }
         }
         Ok(())
@@ -215,14 +237,25 @@ impl Lab {
             }
             Step::Start(actor) => format!("start {} at {}", actor.name, actor.addresses.join(" ")),
             Step::Stop(name) => format!("kill {name}"),
-            Step::Freeze(name) => format!("kill -STOP {name}"),
-            Step::Thaw(name) => format!("kill -CONT {name}"),
             Step::Run(place, line) => format!("ip netns exec {} {line}", self.netns(place).name()),
             Step::Attach(place, hook, device, word) => {
                 let name = self.netns(place).name();
                 format!("attach {hook:?} to {device} of {name}, to {word:?} every packet")
             }
             Step::Detach => "detach what was attached".to_owned(),
+            Step::Enclose(actor) => format!(
+                "start {} at {} in the cgroup {}",
+                actor.name,
+                actor.addresses.join(" "),
+                self.node.name()
+            ),
+            Step::Refuse => format!(
+                "attach a program to the cgroup {}, to refuse every packet",
+                self.node.name()
+            ),
+            Step::Await(name, done) => format!("wait until {name} has done {done}"),
+            Step::Freeze(name) => format!("kill -STOP {name}"),
+            Step::Thaw(name) => format!("kill -CONT {name}"),
         }
     }
 

@@ -7,6 +7,7 @@
 //! goes away when its value is dropped, and also when the process is killed: see [`keeper`].
 
 pub mod bpf;
+pub mod cgroup;
 pub mod check;
 pub mod cli;
 pub mod folder;

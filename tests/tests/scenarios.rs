@@ -80,6 +80,11 @@ fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
         "many-keys" => many_keys(report),
         "local-rule-lost" => local_rule_lost(lab, report),
         "no-socket" => no_socket(report),
+        "pod-route-gone" | "pod-device-down" => goes_out(report, "eth0", "eth0"),
+        "forwarded-elsewhere" => goes_out(report, "eth0", "eth1"),
+        "pings" => pings(report),
+        "arp-off" | "arp-ignored" | "arp-filtered" => asked_in_vain(report),
+        "address-denied" => denied(report),
         _ => {}
     }
 }
@@ -172,6 +177,51 @@ fn no_socket(report: &Value) {
     assert_eq!(report["verdicts"][0]["flows_total"], flows.len(), "{report:#}");
     // TCP and UDP by IPv4 and IPv6, from one client.
     assert_eq!(flows.len(), 4, "{report:#}");
+}
+
+/// What is forwarded is told by the devices by which it came and left.
+fn goes_out(report: &Value, from: &str, to: &str) {
+    let ways = array(&report["forwards"]);
+    let way = ways.iter().find(|way| way["from"] == from && way["to"] == to);
+    assert!(
+        way.is_some_and(|way| way["packets"].as_u64() > Some(50)),
+        "{ways:#?}"
+    );
+}
+
+/// The kernel's own copies are dropped, and are no loss.
+fn pings(report: &Value) {
+    for protocol in ["icmp", "icmp6"] {
+        let copies = array(&report["drops"])
+            .iter()
+            .find(|row| row["reason"] == "NO_SOCKET" && row["protocol"] == protocol)
+            .unwrap_or_else(|| panic!("no copies of {protocol}: {report:#}"));
+        assert_eq!(copies["in_ledger"], false, "{copies:#}");
+    }
+    assert!(
+        report["ledger"]["delivered"].as_u64() >= Some(20),
+        "{}",
+        report["ledger"]
+    );
+}
+
+fn asked_in_vain(report: &Value) {
+    let told = array(&report["neighbours"])
+        .iter()
+        .find(|told| told["address"] == "10.10.0.2")
+        .unwrap_or_else(|| panic!("{report:#}"));
+    assert!(told["unanswered"].as_u64() >= Some(3), "{told:#}");
+}
+
+/// The process that is refused everything is named, by TCP and UDP and both families.
+fn denied(report: &Value) {
+    let flows = array(&report["verdicts"][0]["flows"]);
+    for protocol in ["tcp", "udp"] {
+        let hungry = flows
+            .iter()
+            .filter(|flow| flow["protocol"] == protocol && flow["command"] == "lab-client");
+        assert!(hungry.count() >= 2, "{flows:#?}");
+    }
 }
 
 /// What was broken and mended is not broken any more: nothing starves once the rule is back.

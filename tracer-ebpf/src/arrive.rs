@@ -7,7 +7,8 @@ use tracer_ebpf::{Entry, FlowKey, LOOPBACK, LastArrival, flag, kind, program};
 use crate::books::{add, enter, last_arrival, watched};
 use crate::flows::count_flow;
 use crate::globals::Kernel;
-use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP};
+use crate::neighbour::arp_arrived;
+use crate::packet::{Direction, ETH_ARP, Headers, ICMP, ICMP6, Packet, TCP};
 
 /// `netif_receive_skb(skb)`: after GRO, before generic XDP, taps, tc and the protocol handlers
 /// (`__netif_receive_skb_core`, net/core/dev.c). Loopback is no arrival.
@@ -52,6 +53,8 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
             add(&mut count.arrived_bytes, bytes);
             count.iif = index;
         });
+    } else if ethertype == ETH_ARP {
+        arp_arrived(network, netns, index);
     }
     0
 }

@@ -14,8 +14,9 @@ use tracer_ebpf::{
 
 use crate::books::{self, Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
 use crate::deliver::datagram_read;
-use crate::flows::count_flow;
+use crate::flows::{count_flow, is_known};
 use crate::globals::{Kernel, config, offset};
+use crate::neighbour::icmp6_arrived;
 use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
 use crate::socket::{LISTEN, Sock, is_multicast};
 
@@ -38,7 +39,7 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     let Some((end, socket)) = End::of(program::DROP, packet, receiver, location) else {
         return 0;
     };
-    if !watched(end.netns) {
+    if !watched(end.netns) || (end.netns == 0 && is_foreign(end)) {
         return 0;
     }
     let entry = end.entry(kind::DROPPED, location, reason);
@@ -80,6 +81,14 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
         }
     }
     0
+}
+
+/// A packet of another namespace than the one that is watched, thrown away with the queue of a socket or the fragments
+/// of a datagram. Nothing in the buffer tells its namespace any more, but that has counted its flow when it arrived.
+#[inline(always)]
+fn is_foreign(end: &End) -> bool {
+    let only = config!(netns);
+    only != 0 && end.iif != 0 && end.headers.countable && !is_known(&end.headers.flow(only))
 }
 
 /// `consume_skb(skb, location)`: a packet has done its work. Entered are packets that arrived and that
@@ -134,6 +143,8 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
         }
     } else if !is_own(&end.headers, packet) {
         return 0;
+    } else if end.headers.protocol == ICMP6 {
+        icmp6_arrived(end.network, end.netns, end.iif);
     }
     enter(
         program::CONSUMED,

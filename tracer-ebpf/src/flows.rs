@@ -28,6 +28,12 @@ pub fn count_flow(flow: &FlowKey, origin: u32, packets: u64, count: impl Fn(&mut
     }
 }
 
+/// Whether the flow has been counted before.
+#[inline(never)]
+pub fn is_known(flow: &FlowKey) -> bool {
+    find(flow.hash(config!(seed))).is_some()
+}
+
 /// The counts of a flow. None where the table is full: the caller counts that as [`loss::FLOWS_FULL`].
 #[inline(always)]
 pub fn counts(flow: &FlowKey, origin: u32) -> Option<&'static mut FlowCount> {

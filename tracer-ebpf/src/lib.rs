@@ -420,6 +420,46 @@ pub struct LastArrival {
     pub queued: u64,
 }
 
+/// Addresses, on each device, for which neighbours may ask: what there is room for.
+pub const NEIGHBOURS: u32 = 1_024;
+
+/// An address that a neighbour asked for, and where. The key of the map `NEIGHBOURS`.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NeighbourKey {
+    /// The address, network byte order; IPv4 addresses are IPv4-mapped.
+    pub address: [u8; 16],
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Index of the device by which the request arrived, or the answer left.
+    pub device: u32,
+}
+
+impl NeighbourKey {
+    /// Builds a key by whole words, see [`FlowKey::new`]. The address is two words in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: [u64; 2], netns: u32, device: u32) -> Self {
+        let words = [
+            address[0],
+            address[1],
+            (netns as u64 | (device as u64) << 32).to_le(),
+        ];
+        // SAFETY: the layout of NeighbourKey, of integers only, and the same size (asserted below).
+        unsafe { core::mem::transmute::<[u64; 3], Self>(words) }
+    }
+}
+
+/// Messages of ARP and neighbour discovery about a [`NeighbourKey`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NeighbourCount {
+    /// Requests that arrived.
+    pub asked: u64,
+    /// Answers that left.
+    pub answered: u64,
+}
+
 /// Key of the budget for examples.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -469,8 +509,10 @@ pub mod loss {
     pub const PLACES_FULL: u32 = 4;
     /// Packets whose end did not fit in the books and that are in them by [`super::Entry::reduced`].
     pub const IN_OTHER: u32 = 5;
+    /// Messages of neighbours whose address did not fit in the table of those.
+    pub const NEIGHBOURS_FULL: u32 = 6;
     /// How many there are.
-    pub const KINDS: u32 = 6;
+    pub const KINDS: u32 = 7;
 }
 
 /// Kind of a record in the ring buffer, its first word.
@@ -691,6 +733,8 @@ const _: () = {
     assert!(size_of::<Place>() == 16);
     assert!(size_of::<Spent>() == 16);
     assert!(size_of::<LastArrival>() == 72);
+    assert!(size_of::<NeighbourKey>() == 24);
+    assert!(size_of::<NeighbourCount>() == 16);
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
@@ -700,7 +744,10 @@ const _: () = {
 
 #[cfg(feature = "user")]
 mod pod {
-    use super::{Config, Count, Entry, FlowCount, FlowKey, FlowSet, Offsets, Place, Spent, Tallies};
+    use super::{
+        Config, Count, Entry, FlowCount, FlowKey, FlowSet, NeighbourCount, NeighbourKey, Offsets, Place,
+        Spent, Tallies,
+    };
 
     macro_rules! pod {
         ($($name:ty),+) => { $(
@@ -709,6 +756,17 @@ mod pod {
         )+ };
     }
     pod!(
-        Config, Count, Entry, FlowCount, FlowKey, FlowSet, Offsets, Place, Spent, Tallies
+        Config,
+        Count,
+        Entry,
+        FlowCount,
+        FlowKey,
+        FlowSet,
+        NeighbourCount,
+        NeighbourKey,
+        Offsets,
+        Place,
+        Spent,
+        Tallies
     );
 }

@@ -8,6 +8,7 @@ use crate::globals::{Kernel, load, offset};
 
 pub const ETH_IPV4: u16 = 0x0800;
 pub const ETH_IPV6: u16 = 0x86dd;
+pub const ETH_ARP: u16 = 0x0806;
 pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;

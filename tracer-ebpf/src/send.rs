@@ -7,7 +7,8 @@ use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
 use crate::books::{add, enter, watched};
 use crate::flows::count_flow;
 use crate::globals::Kernel;
-use crate::packet::{Device, Direction, Headers, Packet, TCP};
+use crate::neighbour::{arp_sent, icmp6_sent};
+use crate::packet::{Device, Direction, ETH_ARP, Headers, ICMP6, Packet, TCP};
 use crate::socket::{Sock, is_loopback};
 
 /// `net_dev_start_xmit(skb, dev)`: a packet goes to a driver, past all queues (`xmit_one`,
@@ -53,6 +54,10 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
                 }
             }
         });
+    } else if ethertype == ETH_ARP {
+        arp_sent(network, netns, index);
+    } else if headers.protocol == ICMP6 {
+        icmp6_sent(network, netns, index);
     }
     0
 }

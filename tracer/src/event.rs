@@ -37,6 +37,8 @@ pub enum Body {
     Entry(Entry),
     /// What a flow has counted so far.
     Flow(FlowCount),
+    /// What was asked for an address of this node on the link, and what it answered.
+    Neighbour(Neighbour),
     /// A dropped packet, in full.
     Example(Box<Example>),
     /// A socket is known, opened, changed or closed.
@@ -133,7 +135,7 @@ pub struct Device {
     /// Its own addresses; none for one that is gone.
     pub addresses: Vec<IpAddr>,
     /// Indices of the devices below it, in order: what has arrived by one of them comes up by this one, as the
-    /// same packet (the members of a bond, what a VLAN is on).
+    /// same packet (the members of a bond, what a VLAN is on), or as what it carried (what a tunnel goes through).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over: Vec<u32>,
     /// The device that it is linked to, where that is in another namespace: the other end of a virtual pair, or what
@@ -401,6 +403,21 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
+/// Messages of ARP and neighbour discovery about an address of this node, since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// Index of the device by which the requests arrived, or the answers left.
+    pub device: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Requests that arrived.
+    pub asked: u64,
+    /// Answers that left.
+    pub answered: u64,
+}
+
 /// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected
 /// and `Close` for not connected, as the kernel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -582,6 +599,9 @@ pub struct Losses {
     pub flows_full: u64,
     /// Times that a place did not fit in the table of example budgets.
     pub places_full: u64,
+    /// Messages of neighbours whose address did not fit in the table of those.
+    #[serde(default)]
+    pub neighbours_full: u64,
     /// Runs of a program that the kernel left out, since something had interrupted it on that CPU: the ledger
     /// lacks what they would have counted.
     pub runs_skipped: u64,

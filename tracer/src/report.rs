@@ -18,6 +18,9 @@ pub const NAMESPACES: usize = 1000;
 /// Flows that one list of a report has at most.
 pub const FLOWS: usize = 100;
 
+/// Members that `forwards` has at most.
+pub const FORWARDS: usize = 100;
+
 /// The picture at one tick.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
@@ -59,6 +62,10 @@ pub struct Report {
     /// Sockets in which something waits: full accept queues first, then what has waited longest, at most 100.
     #[serde(default)]
     pub queues: Vec<Queue>,
+    /// By which devices what was forwarded came and left, most packets first, at most 100.
+    pub forwards: Vec<Forward>,
+    /// Addresses of this node for which neighbours asked, by ARP or neighbour discovery.
+    pub neighbours: Vec<Neighbour>,
     /// Flows that get less than what arrives for them, most starved first, at most 100.
     pub starved: Vec<Flow>,
     /// How many flows are starved, also those for which `starved` has no room.
@@ -301,7 +308,7 @@ pub struct Verdict {
 /// Something that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
-    /// What kind: `drop`, `ledger`, `flow`, `socket`.
+    /// What kind: `drop`, `ledger`, `flow`, `socket`, `neighbour`.
     pub kind: String,
     /// In words, with numbers.
     pub text: String,
@@ -414,6 +421,37 @@ pub struct Queue {
     pub drops: Option<u64>,
     /// Seconds for which something has been waiting without being read or accepted, as far as was seen.
     pub age: f64,
+}
+
+/// Packets that came by one device and left by another. Where both are the same, the node sent them back to where they
+/// came from: it has no route to whom they are for but that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Forward {
+    /// Device by which they arrived: an uplink, or what stands on one.
+    pub from: String,
+    /// Device by which they left.
+    pub to: String,
+    /// Namespace: its name and inode.
+    pub netns: String,
+    /// Packets since the start.
+    pub packets: u64,
+}
+
+/// What was asked for an address of this node on the link. Whoever gets no answer cannot send it anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Neighbour {
+    /// The address.
+    pub address: String,
+    /// Uplink of the last request.
+    pub device: String,
+    /// Namespace: its name and inode.
+    pub netns: String,
+    /// Requests that arrived by uplinks.
+    pub asked: u64,
+    /// Answers that left.
+    pub answered: u64,
+    /// Requests since the last answer.
+    pub unanswered: u64,
 }
 
 /// What kind of drop.

@@ -6,6 +6,7 @@ mod openings;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 
@@ -116,6 +117,7 @@ impl Watch {
             probe,
             owners: Known {
                 owners: Owners::new(),
+                addresses: HashSet::new(),
                 now,
             },
             openings: Openings::default(),
@@ -152,6 +154,9 @@ impl Watch {
         let mut due = self.namespaces.due(listing);
         due.extend(&fresh);
         self.namespaces.read(&due, now, &mut self.told, tell)?;
+        if let Some(addresses) = self.namespaces.new_addresses() {
+            self.owners.addresses = addresses;
+        }
         // Before the drops too: what a counter has and the books do not is then lost without an event.
         if self.rounds.is_multiple_of(ROUNDS_PER_COUNTERS) {
             self.read_counters(now, tell);
@@ -307,13 +312,18 @@ fn check_names(without: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// What the node knows of owners, for the probe.
+/// What the node knows of owners and addresses, for the probe.
 struct Known {
     owners: Owners,
+    addresses: HashSet<(u32, IpAddr)>,
     now: u64,
 }
 
 impl probe::Owners for Known {
+    fn has_address(&self, netns: u32, address: IpAddr) -> bool {
+        self.addresses.contains(&(netns, address))
+    }
+
     fn opened(&mut self, inode: u64, pid: u32, command: &str) -> Owner {
         self.owners.opened(inode, pid, command, self.now)
     }

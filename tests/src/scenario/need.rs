@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::cgroup;
+
 /// Something that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -12,6 +14,8 @@ pub enum Need {
     Program(&'static str, &'static str),
     /// Functions of the kernel, by their names in /proc/kallsyms: a part that it may be built without.
     Symbol(&'static str),
+    /// The cgroup v2 hierarchy is mounted.
+    CgroupV2,
 }
 
 impl Need {
@@ -24,6 +28,9 @@ impl Need {
             Self::Program(name, package) => {
                 (!is_installed(name)).then(|| format!("{name} is not installed (package {package})"))
             }
+            Self::CgroupV2 => cgroup::hierarchy()
+                .is_none()
+                .then(|| "no cgroup v2 hierarchy is mounted".to_owned()),
             Self::Symbol(name) => (!has_symbol(name)).then(|| format!("this kernel has no {name}")),
         }
     }

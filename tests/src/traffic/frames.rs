@@ -21,6 +21,8 @@ const NODE: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 2);
 const PEER: Ipv4Addr = Ipv4Addr::new(10, 10, 0, 1);
 const NODE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x10, 0, 0, 0, 0, 2);
 const PEER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x10, 0, 0, 0, 0, 1);
+const POD: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 2);
+const POD_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x244, 0, 0, 0, 0, 2);
 
 const ETH_IPV4: u16 = 0x0800;
 const ETH_IPV6: u16 = 0x86dd;
@@ -28,6 +30,7 @@ const ETH_IPV6: u16 = 0x86dd;
 const ETH_EXPERIMENT: u16 = 0x88b5;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const ICMP: u8 = 1;
 /// For experiments (RFC 3692): nobody handles it.
 const EXPERIMENT: u8 = 253;
 
@@ -78,6 +81,14 @@ pub enum Frame {
     LoneFragment,
     /// The same over IPv6.
     LoneFragment6,
+    /// It is for the pod, and the node is the last that may forward it.
+    LastHop,
+    /// The same over IPv6.
+    LastHop6,
+    /// It is for a group of IPv6 that the node has not joined, and has the node's own link-layer address.
+    ForeignGroup,
+    /// An ICMP message of a type that nobody knows.
+    UnknownIcmp,
 }
 
 impl Frame {
@@ -105,6 +116,10 @@ impl Frame {
         Self::GroupSource,
         Self::LoneFragment,
         Self::LoneFragment6,
+        Self::LastHop,
+        Self::LastHop6,
+        Self::ForeignGroup,
+        Self::UnknownIcmp,
     ];
 
     /// Its name on the command line.
@@ -132,6 +147,10 @@ impl Frame {
             Self::GroupSource => "group-source",
             Self::LoneFragment => "lone-fragment",
             Self::LoneFragment6 => "lone-fragment6",
+            Self::LastHop => "last-hop",
+            Self::LastHop6 => "last-hop6",
+            Self::ForeignGroup => "foreign-group",
+            Self::UnknownIcmp => "unknown-icmp",
         }
     }
 
@@ -180,6 +199,27 @@ impl Frame {
             Self::OwnSource => ethernet(NODE_MAC, ETH_IPV4, &v4(NODE).udp()),
             Self::LoopbackSource => ethernet(NODE_MAC, ETH_IPV4, &v4(Ipv4Addr::LOCALHOST).udp()),
             Self::GroupSource => ethernet(NODE_MAC, ETH_IPV4, &v4(Ipv4Addr::new(239, 1, 2, 3)).udp()),
+            Self::LastHop => {
+                let pod = Ipv4 {
+                    destination: POD,
+                    ..v4(PEER)
+                };
+                ethernet(NODE_MAC, ETH_IPV4, &last_hop(pod.udp()))
+            }
+            Self::LastHop6 => {
+                let mut packet = v6_to(POD_V6, UDP, &udp(&v6_pseudo(PEER_V6, POD_V6)));
+                packet[7] = 1;
+                ethernet(NODE_MAC, ETH_IPV6, &packet)
+            }
+            Self::ForeignGroup => {
+                let group = Ipv6Addr::new(0xff15, 0, 0, 0, 0, 0, 0, 0x99);
+                let packet = v6_to(group, UDP, &udp(&v6_pseudo(PEER_V6, group)));
+                ethernet([0x33, 0x33, 0, 0, 0, 0x99], ETH_IPV6, &packet)
+            }
+            Self::UnknownIcmp => {
+                let message = unknown_message();
+                ethernet(NODE_MAC, ETH_IPV4, &v4(PEER).packet(ICMP, 0, &message))
+            }
             Self::LoneFragment => {
                 const MORE_FRAGMENTS: u16 = 0x2000;
                 let datagram = udp(&v4_pseudo(PEER, NODE));
@@ -293,13 +333,35 @@ impl Ipv4 {
     }
 }
 
+/// The packet with 1 for the hops that it may still take, and the checksum that goes with it.
+fn last_hop(mut packet: Vec<u8>) -> Vec<u8> {
+    packet[8] = 1;
+    packet[10..12].fill(0);
+    let sum = super::checksum(&packet[..20]);
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    packet
+}
+
+/// A message of ICMP for experiments (RFC 4727): nobody handles it.
+fn unknown_message() -> Vec<u8> {
+    let mut message = vec![253, 0, 0, 0, 0, 0, 0, 0];
+    let sum = super::checksum(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
 /// A packet of IPv6 from the peer to the node.
 fn v6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+    v6_to(NODE_V6, next_header, payload)
+}
+
+/// A packet of IPv6 from the peer.
+fn v6_to(destination: Ipv6Addr, next_header: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = vec![0x60, 0, 0, 0];
     packet.extend((payload.len() as u16).to_be_bytes());
     packet.extend([next_header, 64]);
     packet.extend(PEER_V6.octets());
-    packet.extend(NODE_V6.octets());
+    packet.extend(destination.octets());
     packet.extend(payload);
     packet
 }

@@ -11,6 +11,8 @@ mod frames;
 mod http;
 mod keys;
 mod members;
+mod odd;
+mod one_way;
 mod ping;
 mod server;
 mod storm;
@@ -29,6 +31,7 @@ use anyhow::{Context, Result, bail};
 use self::counts::Scores;
 pub use self::counts::{Counts, Tally, Target};
 pub use self::frames::Frame;
+use crate::cgroup::Cgroup;
 use crate::netns::Netns;
 use crate::process;
 
@@ -66,12 +69,29 @@ pub enum Role {
     Keys,
     /// Two sockets for each of its addresses, which are multicast groups: both read what comes.
     Members,
+    /// Pings with messages that fill a packet of 1,500 bytes and must not be cut in pieces.
+    LargePing,
+    /// Sends a datagram to each of its addresses every 20 ms, and waits for nothing.
+    Drip,
+    /// Writes a stream of TCP to each of its addresses, 1,000 bytes every 20 ms. It opens another connection where one
+    /// breaks off.
+    Pour,
+    /// Opens a connection to each of its addresses every 200 ms and closes it at once.
+    Knock,
+    /// Listens at its addresses over UDP and TCP with the smallest buffers, and reads nothing.
+    Deaf,
+    /// Listens at its addresses over UDP and TCP, with a filter of its own that refuses all packets.
+    Filtered,
+    /// Listens at its addresses over TCP, with room for one connection, and accepts none.
+    Full,
+    /// Listens at its addresses over TCP, and closes each connection at the first bytes that come by it.
+    Quitter,
     /// Sends frames of one kind by each of the devices that are its addresses, every 50 ms.
     Frames(Frame),
 }
 
 impl Role {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 18] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -82,6 +102,14 @@ impl Role {
         Self::Tap,
         Self::Keys,
         Self::Members,
+        Self::LargePing,
+        Self::Drip,
+        Self::Pour,
+        Self::Knock,
+        Self::Deaf,
+        Self::Filtered,
+        Self::Full,
+        Self::Quitter,
     ];
 
     /// Its name on the command line.
@@ -97,6 +125,14 @@ impl Role {
             Self::Tap => "tap",
             Self::Keys => "keys",
             Self::Members => "members",
+            Self::LargePing => "large-ping",
+            Self::Drip => "drip",
+            Self::Pour => "pour",
+            Self::Knock => "knock",
+            Self::Deaf => "deaf",
+            Self::Filtered => "filtered",
+            Self::Full => "full",
+            Self::Quitter => "quitter",
             Self::Frames(frame) => frame.name(),
         }
     }
@@ -108,10 +144,18 @@ impl Role {
             Self::Client | Self::Bulk | Self::Flood => c"lab-client",
             Self::Storm => c"lab-storm",
             Self::Crowd => c"lab-crowd",
-            Self::Ping => c"lab-ping",
             Self::Tap => c"lab-tap",
-            Self::Keys | Self::Frames(_) => c"lab-frames",
+            Self::Keys => c"lab-frames",
             Self::Members => c"lab-members",
+            Self::Ping | Self::LargePing => c"lab-ping",
+            Self::Drip => c"lab-drip",
+            Self::Pour => c"lab-pour",
+            Self::Knock => c"lab-knock",
+            Self::Deaf => c"lab-deaf",
+            Self::Filtered => c"lab-filtered",
+            Self::Full => c"lab-full",
+            Self::Quitter => c"lab-quitter",
+            Self::Frames(_) => c"lab-frames",
         }
     }
 }
@@ -126,13 +170,23 @@ pub struct Traffic {
 
 impl Traffic {
     /// Starts a role in a namespace and waits until its sockets stand. `program` is the lab's binary.
-    pub fn start(program: &Path, netns: &Netns, role: Role, addresses: &[&str]) -> Result<Self> {
+    /// It is in `cgroup` from before it has any socket, where one is given.
+    pub fn start(
+        program: &Path,
+        netns: &Netns,
+        cgroup: Option<&Cgroup>,
+        role: Role,
+        addresses: &[&str],
+    ) -> Result<Self> {
         let mut command = Command::new(program);
         command.arg(ROLE).arg(role.name()).args(addresses);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // A Ctrl-C on the terminal is the tracer's and the lab's.
         command.process_group(0);
         process::bind(&mut command, libc::SIGKILL, Some(netns.open()?));
+        if let Some(cgroup) = cgroup {
+            cgroup.hold(&mut command)?;
+        }
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
@@ -207,10 +261,18 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Flood => client::start(parse(address)?, &score, client::Load::Flood),
             Role::Storm => storm::start(parse(address)?, score)?,
             Role::Crowd => crowd::start(parse(address)?, score)?,
-            Role::Ping => ping::start(parse(address)?, score)?,
             Role::Tap => tap::start(address, &score)?,
             Role::Keys => keys::start(address, &score)?,
             Role::Members => members::start(parse(address)?, &score)?,
+            Role::Ping => ping::start(parse(address)?, score, ping::SMALL)?,
+            Role::LargePing => ping::start(parse(address)?, score, ping::LARGE)?,
+            Role::Drip => one_way::drip(parse(address)?, &score)?,
+            Role::Pour => one_way::pour(parse(address)?, &score),
+            Role::Knock => one_way::knock(parse(address)?, &score),
+            Role::Deaf => odd::deaf(parse(address)?, &score)?,
+            Role::Filtered => odd::filtered(parse(address)?)?,
+            Role::Full => odd::full(parse(address)?)?,
+            Role::Quitter => odd::quitter(parse(address)?, &score)?,
             Role::Frames(frame) => frames::start(frame, address, &score)?,
         }
     }

@@ -14,6 +14,11 @@ use super::{DATAGRAM_TIMEOUT, checksum};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// Bytes of a message.
+pub(super) const SMALL: usize = 40;
+/// With the header of IPv6, 40 bytes, as many as Ethernet takes.
+pub(super) const LARGE: usize = 1460;
+
 /// Numbers of the two messages, and whether the kernel hands the IP header over as well.
 #[derive(Clone, Copy, Debug)]
 struct Protocol {
@@ -40,12 +45,12 @@ const V6: Protocol = Protocol {
 };
 
 /// Starts to ping an address. The thread ends with the process.
-pub(super) fn start(address: IpAddr, score: Arc<Score>) -> Result<()> {
+pub(super) fn start(address: IpAddr, score: Arc<Score>, length: usize) -> Result<()> {
     let protocol = if address.is_ipv4() { V4 } else { V6 };
     let socket = raw(protocol, address).with_context(|| format!("cannot ping {address}"))?;
     thread::spawn(move || {
         for number in (0..=u16::MAX).cycle() {
-            score.pings.count(ping(&socket, protocol, number).is_ok());
+            score.pings.count(ping(&socket, protocol, number, length).is_ok());
             thread::sleep(INTERVAL);
         }
     });
@@ -71,10 +76,10 @@ fn raw(protocol: Protocol, address: IpAddr) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn ping(socket: &UdpSocket, protocol: Protocol, number: u16) -> io::Result<()> {
+fn ping(socket: &UdpSocket, protocol: Protocol, number: u16, length: usize) -> io::Result<()> {
     let own = std::process::id() as u16;
     let deadline = Instant::now() + DATAGRAM_TIMEOUT;
-    socket.send(&message(protocol.request, own, number))?;
+    socket.send(&message(protocol.request, own, number, length))?;
     let mut buffer = [0; 2048];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -86,7 +91,7 @@ fn ping(socket: &UdpSocket, protocol: Protocol, number: u16) -> io::Result<()> {
             0
         };
         // Type, code and checksum are 4 bytes, then come the identifier and the number.
-        let wanted = message(protocol.reply, own, number);
+        let wanted = message(protocol.reply, own, number, SMALL);
         let got = &buffer[start.min(length)..length];
         if got.len() >= 8 && got[0] == protocol.reply && got[4..8] == wanted[4..8] {
             return Ok(());
@@ -97,9 +102,9 @@ fn ping(socket: &UdpSocket, protocol: Protocol, number: u16) -> io::Result<()> {
     }
 }
 
-/// An echo message with 32 bytes of data. The kernel sets the checksum of ICMPv6, and so overwrites ours.
-fn message(kind: u8, identifier: u16, number: u16) -> [u8; 40] {
-    let mut message = [0x61; 40];
+/// An echo message of so many bytes, an even number. The kernel sets the checksum of ICMPv6, and so overwrites ours.
+fn message(kind: u8, identifier: u16, number: u16, length: usize) -> Vec<u8> {
+    let mut message = vec![0x61; length];
     message[..4].copy_from_slice(&[kind, 0, 0, 0]);
     message[4..6].copy_from_slice(&identifier.to_be_bytes());
     message[6..8].copy_from_slice(&number.to_be_bytes());
@@ -114,6 +119,6 @@ mod tests {
 
     #[test]
     fn a_message_sums_up_to_zero_with_its_checksum() {
-        assert_eq!(checksum(&message(8, 0x1234, 7)), 0);
+        assert_eq!(checksum(&message(8, 0x1234, 7, SMALL)), 0);
     }
 }

@@ -2,15 +2,18 @@
 //!
 //! A rule is a value of [`RULES`]; its `examine` looks for one signature in the model and says what it
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
-//! `routing` state that the host lost, `lost` what else keeps packets from their sockets, `path` the way to the
+//! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
+//! `unroutable` what has no way out, `neighbours` who is not answered on the link, `path` the way to the
 //! node, `ports` sockets and processes.
 
 mod lost;
+mod neighbours;
 mod path;
 mod ports;
 mod report;
 mod routing;
 mod suffering;
+mod unroutable;
 mod words;
 
 use crate::event::FlowKey;
@@ -38,6 +41,8 @@ pub const RULES: &[Rule] = &[
     routing::ROUTED_AS_FOREIGN,
     routing::REVERSE_PATH,
     lost::LOST,
+    unroutable::NO_ROUTE,
+    neighbours::UNANSWERED,
     path::SILENT,
     ports::NO_SOCKET,
     ports::UNREAD,

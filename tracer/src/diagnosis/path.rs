@@ -10,6 +10,8 @@ use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::endpoints::{Endpoint, Silence};
+use crate::model::ends;
+use crate::model::queues::Port;
 use crate::report::{Confidence, Evidence, Where};
 
 /// The capability that counts arrivals: without it silence says nothing.
@@ -52,8 +54,16 @@ fn silent(model: &Model) -> Option<Finding> {
             count(others, "flow")
         ),
     };
+    let dropped = match case.strays {
+        0 => "no reply was dropped here".to_owned(),
+        strays => format!(
+            "{} came from there by another port than was asked, for which no socket waits: something on the way may \
+             have changed the port",
+            count(strays, "packet")
+        ),
+    };
     let explanation = format!(
-        "This node sent {} to {}, and {lasts}; no reply was dropped here.{reach}{}",
+        "This node sent {} to {}, and {lasts}; {dropped}.{reach}{}",
         count(case.requests, "request"),
         peers(&case.peers),
         case.suffering.affected()
@@ -131,6 +141,8 @@ struct Case<'a> {
     peers: BTreeSet<(u32, IpAddr)>,
     suffering: Suffering<'a>,
     requests: u64,
+    /// What came to the same sockets from other ports of these peers, and was not for them.
+    strays: u64,
     /// Retransmissions of these flows since the start.
     retransmitted: u64,
     since: u64,
@@ -193,6 +205,19 @@ impl<'a> Case<'a> {
             .iter()
             .map(|(endpoint, _)| (endpoint.netns, endpoint.address))
             .collect();
+        let asked: BTreeSet<_> = suffering
+            .flows
+            .iter()
+            .map(|key| (Port::of(key), key.remote))
+            .collect();
+        let strays = model
+            .flows()
+            .iter()
+            .filter(|(key, flow)| {
+                asked.contains(&(Port::of(key), key.remote)) && flow.dropped_by(now, ends::no_socket)
+            })
+            .map(|(_, flow)| flow.drops.recent(now).map_or(0, |spell| spell.packets))
+            .fold(0, u64::saturating_add);
         let others = model
             .flows()
             .iter()
@@ -213,6 +238,7 @@ impl<'a> Case<'a> {
             silences,
             peers,
             suffering,
+            strays,
             retransmitted,
             since,
             asked_by_us,

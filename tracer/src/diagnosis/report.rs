@@ -18,8 +18,8 @@ use crate::model::hooks::{self, Hook};
 use crate::model::ledger::{Silent, Totals};
 use crate::model::{class, ends};
 use crate::report::{
-    Capability, Class, Confidence, Drop, Flow, Kernel, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema,
-    Verdict, Where, Window,
+    Capability, Class, Confidence, Drop, FORWARDS, Flow, Forward, Kernel, Neighbour, Rates, Report, SCHEMA,
+    SCHEMA_VERSION, Schema, Verdict, Where, Window,
 };
 
 mod told;
@@ -82,6 +82,8 @@ pub fn report(model: &Model, most: usize) -> Report {
         counters: told::counters(model),
         lost_before_arrival: model.counters().lost_before_arrival(model.books(), model.node()),
         queues: told::queues(model, most),
+        forwards: forwards(model),
+        neighbours: neighbours(model),
         starved,
         starved_total,
         losses: model.losses(),
@@ -208,6 +210,45 @@ fn rates(model: &Model, history: &History<Totals>) -> Rates {
         dropped: packets(old.dropped, new.dropped),
         unexplained: rate(i128::from(old.unexplained), i128::from(new.unexplained), span),
     }
+}
+
+fn forwards(model: &Model) -> Vec<Forward> {
+    let mut ways: BTreeMap<(u32, u32, u32), u64> = BTreeMap::new();
+    for (key, line) in model.books().lines() {
+        if key.fate == Fate::Forwarded
+            && let Some(netns) = in_ledger(model.node(), key)
+        {
+            let packets = ways.entry((netns, key.iif, key.device)).or_default();
+            *packets = packets.saturating_add(line.packets);
+        }
+    }
+    let mut ways: Vec<_> = ways.into_iter().collect();
+    // The sort is stable.
+    ways.sort_by_key(|(_, packets)| Reverse(*packets));
+    ways.truncate(FORWARDS);
+    ways.into_iter()
+        .map(|((netns, from, to), packets)| Forward {
+            from: model.node().device_name(netns, from),
+            to: model.node().device_name(netns, to),
+            netns: model.node().netns_label(netns),
+            packets,
+        })
+        .collect()
+}
+
+fn neighbours(model: &Model) -> Vec<Neighbour> {
+    model
+        .neighbours()
+        .iter()
+        .map(|(netns, address, asked)| Neighbour {
+            address: address.to_string(),
+            device: model.node().device_name(netns, asked.device),
+            netns: model.node().netns_label(netns),
+            asked: asked.asked,
+            answered: asked.answered,
+            unanswered: asked.unanswered.map_or(0, |spell| spell.packets),
+        })
+        .collect()
 }
 
 /// What tells one row of drops from another.

@@ -46,6 +46,8 @@ pub(crate) struct Books {
     sightings: BTreeMap<EntryKey, Sighting>,
     spells: BTreeMap<Signature, Growing>,
     treated_as_foreign: Growing,
+    /// See [`ends::unroutable`]; by namespace.
+    unroutable: BTreeMap<u32, Growing>,
     /// Both, the proof and what supports it.
     foreign: Growing,
     matches: bool,
@@ -77,6 +79,9 @@ impl Books {
             line.history.push(at, packets);
         }
         self.matches |= key.fate == Fate::Matched && packets > 0;
+        if ends::unroutable(key) && node.namespace(key.netns).is_some() {
+            self.unroutable.entry(key.netns).or_default().note(at, at, grown);
+        }
         if let Some(signature) = ends::signature(key)
             && in_ledger(node, key).is_some()
         {
@@ -168,6 +173,13 @@ impl Books {
     /// The spell of drops with this signature.
     pub(crate) fn spell(&self, signature: Signature, now: u64) -> Option<Spell> {
         self.spells.get(&signature)?.recent(now)
+    }
+
+    /// The spells of what was to be sent and had no route, by namespace.
+    pub(crate) fn unroutable(&self, now: u64) -> impl Iterator<Item = (u32, Spell)> {
+        self.unroutable
+            .iter()
+            .filter_map(move |(netns, spell)| Some((*netns, spell.recent(now)?)))
     }
 
     /// The spell in which packets for this node were routed as somebody else's, by

@@ -23,8 +23,16 @@ pub(crate) fn of(reason: &str, symbol: &str) -> Class {
 /// The class of a reason that the kernel does give.
 fn by_reason(reason: &str) -> Class {
     match reason {
-        "IP_RPFILTER" | "IP_INNOROUTES" | "IP_INADDRERRORS" | "IP_OUTNOROUTES" | "IP_LOCALNET"
-        | "IP_LOCAL_SOURCE" | "DEV_READY" | "XFRM_POLICY" | "NO_TX_TARGET" => Class::State,
+        "IP_RPFILTER"
+        | "IP_INNOROUTES"
+        | "IP_INADDRERRORS"
+        | "IP_OUTNOROUTES"
+        | "IP_LOCALNET"
+        | "IP_LOCAL_SOURCE"
+        | "DEV_READY"
+        | "XFRM_POLICY"
+        | "NO_TX_TARGET"
+        | "VXLAN_VNI_NOT_FOUND" => Class::State,
         _ if reason.starts_with("IP_INVALID_") || reason.starts_with("NEIGH_") => Class::State,
 
         "SOCKET_RCVBUFF"
@@ -63,6 +71,7 @@ fn by_reason(reason: &str) -> Class {
         NO_SOCKET | "QUEUE_PURGE" | "SOCKET_CLOSE" | "PKT_TOO_SMALL" | "PKT_TOO_BIG" | "HDR_TRUNC"
         | "IP_INHDR" | "IP_NOPROTO" | "INVALID_PROTO" | "DUP_FRAG" | "FRAG_REASM_TIMEOUT"
         | "FRAG_TOO_FAR" | "SKB_CONSUMED" => Class::Protocol,
+        _ if reason.starts_with("VXLAN_") => Class::Protocol,
         _ if reason.starts_with("TCP_") || reason.starts_with("IPV6_NDISC_") || reason.ends_with("_CSUM") => {
             Class::Protocol
         }
@@ -75,11 +84,14 @@ fn by_reason(reason: &str) -> Class {
 fn not_specified(symbol: &str, socket_found: bool) -> Class {
     match symbol {
         // A packet that is routed as somebody else's, and a neighbour that does not answer (IPv6 says no more).
-        "ip_error" | "ip_rcv_finish_core" | "ip_forward" | "ip6_forward" | "neigh_invalidate" => Class::State,
+        "ip_error" | "ip_rcv_finish_core" | "ip_forward" | "ip6_forward" | "neigh_invalidate"
+        | "vxlan_rcv" => Class::State,
         // A route that leads nowhere (IPv4's ends in `ip_error`).
         "dst_discard" | "dst_discard_out" | "ip6_pkt_discard" | "ip6_pkt_prohibit" | "ip6_pkt_drop" => {
             Class::State
         }
+        // What this node sends has no route: IPv6 says no more, where IPv4 has IP_OUTNOROUTES.
+        "inet6_csk_xmit" => Class::State,
         // A process that ended with data unread, and packets that a handshake has no use for.
         "tcp_v4_rcv"
         | "tcp_v6_rcv"
@@ -128,6 +140,8 @@ mod tests {
             ("IP_RPFILTER", Class::State),
             ("IP_INVALID_SOURCE", Class::State),
             ("NEIGH_FAILED", Class::State),
+            ("VXLAN_VNI_NOT_FOUND", Class::State),
+            ("VXLAN_INVALID_HDR", Class::Protocol),
             ("SOCKET_RCVBUFF", Class::Resource),
             ("TCP_LISTEN_OVERFLOW", Class::Resource),
             ("NETFILTER_DROP", Class::Policy),
@@ -155,6 +169,8 @@ mod tests {
             ("ip6_forward", false, Class::State),
             ("neigh_invalidate", false, Class::State),
             ("ip_error", false, Class::State),
+            ("vxlan_rcv", false, Class::State),
+            ("inet6_csk_xmit", false, Class::State),
             ("tcp_v4_rcv", true, Class::Protocol),
             ("do_xdp_generic", false, Class::Policy),
             ("ip6_mc_input", false, Class::Environment),

@@ -116,6 +116,16 @@ pub(crate) fn supports_foreign(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped && signature(key).is_none() && treated_as_foreign(reason(key), symbol(key))
 }
 
+/// What a TCP socket of this node sends has no route (`__ip_queue_xmit`). IPv6 gives no reason (`inet6_csk_xmit`).
+pub(crate) fn unroutable(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped
+        && !key.incoming
+        && matches!(
+            (reason(key), symbol(key)),
+            ("IP_OUTNOROUTES", _) | (NOT_SPECIFIED, "inet6_csk_xmit")
+        )
+}
+
 /// The reason, [`NOT_SPECIFIED`] where the kernel has none to give.
 pub(crate) fn reason(key: &EntryKey) -> &str {
     key.reason.as_deref().unwrap_or(NOT_SPECIFIED)

@@ -5,7 +5,8 @@
 //! the ledger is made of lines that are never forgotten, so it loses nothing by that.
 //!
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `namespaces` their rows, `queues` and
-//! `waiting` what waits, `counters` of the kernel, `flows`, `endpoints` who is asked and answers, `sockets` and owners;
+//! `waiting` what waits, `counters` of the kernel, `flows`, `endpoints` who is asked and answers, `neighbours` who is asked for on the
+//! link, `sockets` and owners;
 //! `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 pub(crate) mod books;
@@ -19,6 +20,7 @@ pub(crate) mod growth;
 pub(crate) mod hooks;
 pub(crate) mod ledger;
 pub(crate) mod namespaces;
+pub(crate) mod neighbours;
 pub(crate) mod node;
 pub(crate) mod queues;
 pub(crate) mod sockets;
@@ -40,6 +42,7 @@ use flows::{Flow, Flows, Hunger};
 use growth::{Growing, History, Spell};
 use ledger::Totals;
 use namespaces::{Closed, Followed, Namespaces};
+use neighbours::Neighbours;
 use node::Node;
 use queues::{Port, Queues};
 use sockets::Sockets;
@@ -67,6 +70,7 @@ pub struct Model {
     queues: Queues,
     counters: Counters,
     waiting: Waiting,
+    neighbours: Neighbours,
     sockets: Sockets,
     history: History<Totals>,
     silence: Growing,
@@ -102,6 +106,7 @@ impl Model {
             Body::Device(device) => self.node.device(device),
             Body::Entry(entry) => self.books.entry(&self.node, at, entry),
             Body::Flow(count) => self.flow(at, count),
+            Body::Neighbour(told) => self.neighbours.told(&self.node, at, told),
             Body::Example(example) => {
                 self.books.example(&self.node, at, example);
                 if let Some((flow, state)) = &example.socket
@@ -312,6 +317,10 @@ impl Model {
     pub(crate) fn losses(&self) -> Losses {
         Losses {
             flows_full: self.losses.flows_full.saturating_add(self.flows.other()),
+            neighbours_full: self
+                .losses
+                .neighbours_full
+                .saturating_add(self.neighbours.other()),
             ..self.losses
         }
     }
@@ -342,6 +351,10 @@ impl Model {
 
     pub(crate) fn waiting(&self) -> &Waiting {
         &self.waiting
+    }
+
+    pub(crate) fn neighbours(&self) -> &Neighbours {
+        &self.neighbours
     }
 
     pub(crate) fn sockets(&self) -> &Sockets {

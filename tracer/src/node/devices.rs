@@ -25,6 +25,23 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 /// Kinds of devices that stand on the one that IFLA_LINK names, and take its packets as they are.
 const STANDING_ON_A_LINK: [&str; 6] = ["vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "macsec"];
+/// Kinds of tunnels: what comes by one of them came by the device below, in another packet. The one below is that which
+/// IFLA_LINK names; where it names none, any uplink.
+const TUNNELS: [&str; 13] = [
+    "vxlan",
+    "geneve",
+    "gre",
+    "gretap",
+    "erspan",
+    "ip6gre",
+    "ip6gretap",
+    "ip6erspan",
+    "ipip",
+    "sit",
+    "ip6tnl",
+    "gtp",
+    "wireguard",
+];
 /// Kinds of masters whose ports' packets arrive anew, if they are for this node: by the bridge itself
 /// (`br_pass_frame_up`), or by some other port (Open vSwitch).
 const BRIDGE: &str = "bridge";
@@ -273,7 +290,7 @@ impl Devices {
             })
         }));
         let first = self.devices.len();
-        let over: Vec<Vec<u32>> = links.iter().map(|link| link.over(&links)).collect();
+        let over: Vec<Vec<u32>> = links.iter().map(|link| link.over(&links, &uplinks)).collect();
         self.devices
             .extend(links.into_iter().zip(over).map(|(link, over)| Device {
                 netns: netns.inode(),
@@ -367,11 +384,19 @@ impl Link {
     }
 
     /// See [`Device::over`].
-    fn over(&self, all: &[Self]) -> Vec<u32> {
+    fn over(&self, all: &[Self], uplinks: &BTreeSet<u32>) -> Vec<u32> {
         if self.is_switch() {
             return Vec::new();
         }
-        let stands = self.stands_on_a_link();
+        let tunnel = TUNNELS.contains(&self.kind.as_str());
+        if tunnel && self.link == 0 {
+            return uplinks
+                .iter()
+                .copied()
+                .filter(|index| *index != self.index)
+                .collect();
+        }
+        let stands = tunnel || self.stands_on_a_link();
         let mut over: Vec<u32> = all
             .iter()
             .filter(|other| other.master == self.index || (stands && other.index == self.link))
@@ -642,11 +667,27 @@ mod tests {
                 ..of("veth", 8, "veth1")
             },
             of("bridge", 7, "docker0"),
+            Link {
+                link: 2,
+                ..of("vxlan", 9, "flannel.1")
+            },
+            of("vxlan", 10, "cilium_vxlan"),
         ];
-        let over: Vec<Vec<u32>> = links.iter().map(|link| link.over(&links)).collect();
+        let uplinks = [5].into();
+        let over: Vec<Vec<u32>> = links.iter().map(|link| link.over(&links, &uplinks)).collect();
         assert_eq!(
             over,
-            [vec![], vec![], vec![5], vec![2, 3], vec![], vec![], vec![]]
+            [
+                vec![],
+                vec![],
+                vec![5],
+                vec![2, 3],
+                vec![],
+                vec![],
+                vec![],
+                vec![2],
+                vec![5]
+            ]
         );
     }
 

@@ -6,7 +6,7 @@ use bytes::Buf;
 use tracer_ebpf as wire;
 
 use super::symbols::{Reasons, Symbols};
-use crate::event::{EntryKey, Fate, FlowCount, FlowKey, OTHER, Origin, Protocol, STOLEN};
+use crate::event::{EntryKey, Fate, FlowCount, FlowKey, Neighbour, OTHER, Origin, Protocol, STOLEN};
 
 /// Gives numbers their names.
 pub(super) struct Names<'a> {
@@ -91,6 +91,16 @@ pub(super) fn flow_key(key: &wire::FlowKey) -> FlowKey {
         local_port: key.local_port,
         remote: address(key.remote),
         remote_port: key.remote_port,
+    }
+}
+
+pub(super) fn neighbour(key: &wire::NeighbourKey, count: &wire::NeighbourCount) -> Neighbour {
+    Neighbour {
+        netns: key.netns,
+        device: key.device,
+        address: address(key.address),
+        asked: count.asked,
+        answered: count.answered,
     }
 }
 

@@ -1,16 +1,19 @@
 //! Reading what the programs counted and sent.
 
 use std::collections::{BTreeMap, HashMap as Table, HashSet};
+use std::net::IpAddr;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf};
-use tracer_ebpf::{Count, Entry as WireEntry, Tallies, loss, program, sort};
+use tracer_ebpf::{Count, Entry as WireEntry, NeighbourCount, NeighbourKey, Tallies, loss, program, sort};
 
 use super::decode::{self, Names, Record};
 use super::flows::FlowTable;
 use super::skipped::Skipped;
 use super::{Error, Probe, Sort};
-use crate::event::{Body, Entry, Event, Example, FlowCount, Location, Losses, Owner, Socket, SocketState};
+use crate::event::{
+    Body, Entry, Event, Example, FlowCount, Location, Losses, Neighbour, Owner, Socket, SocketState,
+};
 
 /// The maps, and what was read of them last.
 pub(super) struct Counters {
@@ -19,6 +22,8 @@ pub(super) struct Counters {
     rest: PerCpuHashMap<MapData, WireEntry, Count>,
     flows: FlowTable,
     losses: PerCpuArray<MapData, u64>,
+    neighbours: HashMap<MapData, NeighbourKey, NeighbourCount>,
+    told_neighbours: BTreeMap<NeighbourKey, NeighbourCount>,
     events: RingBuf<MapData>,
     sorts: HashMap<MapData, u64, u32>,
     /// Places whose sort the programs were told, or had no room for.
@@ -48,6 +53,8 @@ impl Counters {
             rest: of("REST", take("REST")?)?,
             flows: FlowTable::open(take("FLOWS")?, seed)?,
             losses: of("LOSSES", take("LOSSES")?)?,
+            neighbours: of("NEIGHBOURS", take("NEIGHBOURS")?)?,
+            told_neighbours: BTreeMap::new(),
             events: of("EVENTS", take("EVENTS")?)?,
             sorts: of("SORTS", take("SORTS")?)?,
             told_sorts: HashSet::new(),
@@ -65,8 +72,10 @@ fn of<T: TryFrom<Map>>(name: &'static str, map: Map) -> Result<T, Error> {
     T::try_from(map).map_err(|_| Error::Map(name))
 }
 
-/// Tells who has a socket. The probe knows numbers only.
+/// Tells who has a socket or an address. The probe knows numbers only.
 pub trait Owners {
+    /// This node has this address in that namespace.
+    fn has_address(&self, netns: u32, address: IpAddr) -> bool;
     /// A process was seen to open a socket, or to listen on it. `command` is what the kernel calls it.
     fn opened(&mut self, inode: u64, pid: u32, command: &str) -> Owner;
     /// Who has a socket file, or what its cgroup is called.
@@ -123,6 +132,12 @@ impl Probe {
                 body: Body::Flow(flow),
             });
         })?;
+        for neighbour in counters.asked(owners)? {
+            tell(Event {
+                at: now,
+                body: Body::Neighbour(neighbour),
+            });
+        }
         let losses = counters.losses()?;
         if counters.told_losses.replace(losses) != Some(losses) {
             tell(Event {
@@ -264,6 +279,29 @@ impl Counters {
         })
     }
 
+    /// What has changed of the addresses that this node has. Others are taken out of the map: on some networks
+    /// everybody is asked for everything.
+    fn asked(&mut self, owners: &mut dyn Owners) -> Result<Vec<Neighbour>, Error> {
+        let mut all = BTreeMap::new();
+        for item in self.neighbours.iter() {
+            if let Some((key, count)) = gone(item, "NEIGHBOURS")? {
+                all.insert(key, count);
+            }
+        }
+        let mut told = Vec::new();
+        for (key, count) in all {
+            let neighbour = decode::neighbour(&key, &count);
+            if !owners.has_address(key.netns, neighbour.address) {
+                // It fails for one that is gone, and for a kernel that refuses: then the map fills, which is counted.
+                let _ = self.neighbours.remove(&key);
+                self.told_neighbours.remove(&key);
+            } else if self.told_neighbours.insert(key, count) != Some(count) {
+                told.push(neighbour);
+            }
+        }
+        Ok(told)
+    }
+
     fn losses(&self) -> Result<Losses, Error> {
         let total = |kind| -> Result<u64, Error> {
             let values = self
@@ -279,6 +317,7 @@ impl Counters {
             in_other: total(loss::IN_OTHER)?,
             flows_full: total(loss::FLOWS_FULL)?,
             places_full: total(loss::PLACES_FULL)?,
+            neighbours_full: total(loss::NEIGHBOURS_FULL)?,
             runs_skipped: self.skipped.as_ref().map_or(0, Skipped::runs),
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::event::{
     Body, Capability, CapabilityState, Counter, Device, Entry, EntryKey, Example, Fate, FlowCount, FlowKey,
-    Losses, Origin, Owner, Protocol, Queue, Socket, SocketState, Start,
+    Losses, Neighbour, Origin, Owner, Protocol, Queue, Socket, SocketState, Start,
 };
 
 use super::cooked;
@@ -23,6 +23,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Socket(socket) => socket_is(socket, names),
         Body::Counter(counter) => grew(counter, names),
         Body::Queue(queue) => waits(queue, names),
+        Body::Neighbour(neighbour) => asked(neighbour, names),
         Body::Losses(losses) => lost(losses),
         Body::Tick => "all counts of this round are told".into(),
         Body::Stop => "tracer stops".into(),
@@ -192,6 +193,17 @@ fn waits(queue: &Queue, names: &Names) -> String {
     )
 }
 
+fn asked(neighbour: &Neighbour, names: &Names) -> String {
+    format!(
+        "{} was asked for on {} and answered {} of {} ({})",
+        neighbour.address,
+        names.device(neighbour.netns, neighbour.device),
+        neighbour.answered,
+        many(neighbour.asked, "time"),
+        names.netns(neighbour.netns)
+    )
+}
+
 fn lost(losses: &Losses) -> String {
     let Losses {
         examples_not_sent,
@@ -200,6 +212,7 @@ fn lost(losses: &Losses) -> String {
         in_other,
         flows_full,
         places_full,
+        neighbours_full,
         runs_skipped,
     } = *losses;
     let lost: Vec<_> = [
@@ -212,6 +225,10 @@ fn lost(losses: &Losses) -> String {
         ),
         (flows_full, "packets that the table of flows had no room for"),
         (places_full, "places that the table of budgets had no room for"),
+        (
+            neighbours_full,
+            "messages of neighbours that their table had no room for",
+        ),
         (runs_skipped, "runs of a program that the kernel left out"),
     ]
     .into_iter()

@@ -72,6 +72,8 @@ pub(crate) fn nothing() -> Report {
         counters: vec![],
         lost_before_arrival: 0,
         queues: vec![],
+        forwards: vec![],
+        neighbours: vec![],
         starved: vec![],
         starved_total: 0,
         losses: Losses::default(),

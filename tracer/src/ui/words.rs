@@ -267,6 +267,9 @@ pub fn losses(losses: &Losses) -> Vec<String> {
     say(losses.places_full, &|n| {
         format!("{n} examples without a budget (place table full)")
     });
+    say(losses.neighbours_full, &|n| {
+        format!("{n} messages of neighbours not counted (neighbour table full)")
+    });
     say(losses.examples_not_sent, &|n| {
         format!("{n} examples not sent (over budget, their packets are counted)")
     });

@@ -4,7 +4,8 @@
 //! those that are the node's own are read in every round; others when they come, and every few rounds where something
 //! was counted in them, and some of the rest in turn. So thousands cost no more than their traffic.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 
 use anyhow::Result;
 
@@ -35,6 +36,8 @@ pub(super) struct Namespaces {
     notes: BTreeMap<u32, Vec<Note>>,
     /// By namespace and index, as they were last told.
     devices: BTreeMap<(u32, u32), Device>,
+    /// Some device was told since the addresses were asked for.
+    changed: bool,
     peers: Peers,
     names: NameChanges,
     /// Something was counted there since they were last due.
@@ -70,6 +73,7 @@ impl Namespaces {
                 .collect(),
             notes: BTreeMap::new(),
             devices: BTreeMap::new(),
+            changed: true,
             peers: Peers::default(),
             names,
             busy: BTreeSet::new(),
@@ -110,6 +114,22 @@ impl Namespaces {
             .filter(|device| device.uplink)
             .cloned()
             .collect()
+    }
+
+    /// The addresses of all devices, by namespace, where that may be another answer than the last time.
+    pub(super) fn new_addresses(&mut self) -> Option<HashSet<(u32, IpAddr)>> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let of = |device: &Device| {
+            let netns = device.netns;
+            device
+                .addresses
+                .clone()
+                .into_iter()
+                .map(move |address| (netns, address))
+        };
+        Some(self.devices.values().flat_map(of).collect())
     }
 
     /// There are so few that each is looked at in every round.
@@ -367,6 +387,7 @@ impl Namespaces {
             .collect();
         for mut device in gone {
             self.devices.remove(&(device.netns, device.index));
+            self.changed = true;
             if !std::mem::take(&mut device.addresses).is_empty() {
                 tell(Event {
                     at: now,
@@ -385,6 +406,7 @@ impl Namespaces {
             }
             if self.devices.get(&key) != Some(&device) {
                 self.devices.insert(key, device.clone());
+                self.changed = true;
                 tell(Event {
                     at: now,
                     body: Body::Device(device),

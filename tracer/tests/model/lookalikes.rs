@@ -557,3 +557,36 @@ fn a_firewall_that_lets_in_again() {
     });
     assert_nothing(&story);
 }
+
+/// Which peers are meant to be reached is not known.
+#[test]
+fn what_has_no_route_is_weak() {
+    let out = |reason: &str, symbol: &str| tracer::event::EntryKey {
+        incoming: false,
+        iif: 0,
+        device: 0,
+        ..drop(reason, symbol, Protocol::Other(0))
+    };
+    let mut story = healthy();
+    story.rounds(4, |story| {
+        story.exchange(client(40_000));
+        story.add(out("IP_OUTNOROUTES", "__ip_queue_xmit"), 1);
+        story.add(out("NOT_SPECIFIED", "inet6_csk_xmit"), 1);
+    });
+    let report = story.report();
+    assert_eq!((report.place, report.failure_found()), (Where::Healthy, false));
+    let verdict = story.verdict("R04");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.starts_with("8 packets of open connections"),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(verdict.evidence.len(), 2);
+
+    // The last words of connections whose network was taken away.
+    let mut story = healthy();
+    story.add(out("IP_OUTNOROUTES", "__ip_queue_xmit"), 2);
+    story.rounds(4, |story| story.exchange(client(40_000)));
+    assert!(story.ids().is_empty());
+}

@@ -10,6 +10,7 @@ mod flows;
 mod ledger;
 mod lookalikes;
 mod namespaces;
+mod neighbours;
 mod paths;
 mod ports;
 mod properties;

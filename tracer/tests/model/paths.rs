@@ -162,3 +162,23 @@ fn a_server_that_hears_from_nobody() {
     story.rounds(5, |story| repeat(story, &flows[..1]));
     assert!(story.ids().is_empty());
 }
+
+/// As from a NAT that is broken: the answers are there, but not for the socket that asked.
+#[test]
+fn answers_from_another_port() {
+    let mut story = healthy();
+    story.rounds(2, |story| story.exchange(udp(50_000, "192.0.2.10", 53)));
+    story.rounds(6, |story| {
+        story.ask(udp(50_000, "192.0.2.10", 53));
+        story.exchange(client(40_000));
+        story.refuse(udp(50_000, "192.0.2.10", 5353), "__udp4_lib_rcv");
+    });
+    let verdict = story.verdict("D01");
+    assert!(
+        verdict
+            .explanation
+            .contains("6 packets came from there by another port than was asked"),
+        "{}",
+        verdict.explanation
+    );
+}

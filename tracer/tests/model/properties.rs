@@ -6,8 +6,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tracer::event::{
     Body, Capability, CapabilityState, Counter, CounterKey, Device, Entry, EntryKey, Event, Example, Fate,
-    FlowCount, FlowKey, Location, Losses, Namespace, Origin, Owner, Protocol, Queue, Socket, SocketState,
-    Source, Start,
+    FlowCount, FlowKey, Location, Losses, Namespace, Neighbour, Origin, Owner, Protocol, Queue, Socket,
+    SocketState, Source, Start,
 };
 use tracer::filter::Filter;
 
@@ -233,6 +233,15 @@ fn body() -> BoxedStrategy<Body> {
                 drops: limit,
                 owner,
             }))
+        ),
+        1 => (netns(), 0..4_u32, address(), count(), count()).prop_map(
+            |(netns, device, address, asked, answered)| Body::Neighbour(Neighbour {
+                netns,
+                device,
+                address,
+                asked,
+                answered,
+            })
         ),
         1 => count().prop_map(|n| Body::Losses(Losses { flows_full: n, ..Losses::default() })),
         1 => any::<bool>().prop_map(|there| Body::Capability(Capability {

@@ -1,10 +1,13 @@
 //! The scenarios, a file for each stage of the way of a packet.
 
 mod actors;
+mod delivery;
 mod device;
+mod forward;
 mod header;
 mod netfilter;
 mod path;
+mod process;
 mod routing;
 mod sound;
 mod transport;
@@ -43,8 +46,20 @@ pub static STAGES: &[Stage] = &[
         scenarios: routing::ALL,
     },
     Stage {
+        title: "forwarding: to pods and elsewhere",
+        scenarios: forward::ALL,
+    },
+    Stage {
+        title: "delivery on the node: protocols and tunnels",
+        scenarios: delivery::ALL,
+    },
+    Stage {
         title: "transport: sockets of TCP, UDP and ICMP",
         scenarios: transport::ALL,
+    },
+    Stage {
+        title: "processes that do not take what waits for them",
+        scenarios: process::ALL,
     },
     Stage {
         title: "in front of the node",

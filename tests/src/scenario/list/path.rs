@@ -1,9 +1,18 @@
-//! What is lost before it reaches the node, which sees only that nothing comes.
+//! What is lost in front of the node, or beyond it: it sees that nothing comes, or that it is not asked any more.
 
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[SILENT_PATH];
+pub(super) const ALL: &[Scenario] = &[
+    SILENT_PATH,
+    GATEWAY_SILENT,
+    ARP_OFF,
+    ARP_IGNORED,
+    ARP_FILTERED,
+    NO_ROUTE_BACK,
+    RULE_GONE,
+    UPLINK_DOWN,
+];
 
 /// The peer itself lives and answers ARP: only the "internet" behind it says nothing any more.
 const SILENT_PATH: Scenario = Scenario {
@@ -37,4 +46,189 @@ const SILENT_PATH: Scenario = Scenario {
         most_unexplained: 0.01,
     },
     late: true,
+};
+
+/// The node's own traffic, and what the peer begins.
+const NODES: Scenario = Scenario {
+    name: "",
+    title: "",
+    breaks: "",
+    says: "",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    break_it: &[],
+    heal: &[],
+    expect: SILENT_PATH.expect,
+    late: false,
+};
+
+/// The peer answers neither ARP nor neighbour solicitations any more, and the node has forgotten what it knew.
+const GATEWAY_SILENT: Scenario = Scenario {
+    name: "gateway-silent",
+    title: "the gateway does not answer ARP",
+    breaks: "The peer's addresses towards the node are gone and the node forgets its neighbours: nothing can be sent.",
+    says: "D01, where: data path. What the node wanted to send is dropped, NEIGH_FAILED at neigh_invalidate.",
+    break_it: &[
+        Step::Nft(
+            Place::Peer,
+            "add table arp broken; \
+             add chain arp broken in { type filter hook input priority 0; policy drop; }; \
+             add table ip6 broken; \
+             add chain ip6 broken in { type filter hook input priority 0; }; \
+             add rule ip6 broken in icmpv6 type nd-neighbor-solicit drop",
+        ),
+        Step::Ip(Place::Node, "neigh flush dev eth0"),
+    ],
+    heal: &[Step::Nft(
+        Place::Peer,
+        "delete table arp broken; delete table ip6 broken",
+    )],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["NEIGH_FAILED"],
+            &["neigh_invalidate", "arp_error_report"],
+            Class::State,
+        )
+        .outgoing()],
+        ..SILENT_PATH.expect
+    },
+    ..NODES
+};
+
+/// The peer has forgotten the node and asks for it.
+const PEER_FORGETS: Step = Step::Ip(Place::Peer, "neigh flush dev node0");
+
+/// The requests of the neighbours arrive, and no answer leaves.
+const UNANSWERED: Expectation = Expectation {
+    place: "guest-kernel",
+    verdict: Some("R30"),
+    ..SILENT_PATH.expect
+};
+
+const ARP_OFF: Scenario = Scenario {
+    name: "arp-off",
+    title: "the node does not answer ARP: switched off at the device",
+    breaks: "ARP is switched off at eth0. The peer asks for the node, and gets no answer: nothing else arrives.",
+    says: "R30, where: guest kernel. ARP requests for the node's address arrive, and are not answered.",
+    break_it: &[Step::Ip(Place::Node, "link set eth0 arp off"), PEER_FORGETS],
+    heal: &[Step::Ip(Place::Node, "link set eth0 arp on")],
+    expect: UNANSWERED,
+    ..NODES
+};
+
+const ARP_IGNORED: Scenario = Scenario {
+    name: "arp-ignored",
+    title: "the node does not answer ARP: arp_ignore",
+    breaks: "arp_ignore is set to 8. The peer asks for the node, and gets no answer: nothing else arrives over IPv4.",
+    says: "R30, where: guest kernel. ARP requests for the node's address arrive, and are not answered.",
+    break_it: &[
+        Step::Sysctl(Place::Node, "net.ipv4.conf.all.arp_ignore", "8"),
+        PEER_FORGETS,
+    ],
+    heal: &[Step::Sysctl(Place::Node, "net.ipv4.conf.all.arp_ignore", "0")],
+    expect: UNANSWERED,
+    ..NODES
+};
+
+const ARP_FILTERED: Scenario = Scenario {
+    name: "arp-filtered",
+    title: "the node does not answer ARP: a firewall drops the requests",
+    breaks: "A chain of the family arp drops what arrives. The peer asks for the node, and gets no answer.",
+    says: "R30, where: guest kernel. Drops NETFILTER_DROP of protocol arp at nft_do_chain.",
+    break_it: &[
+        Step::Nft(
+            Place::Node,
+            "add table arp broken; \
+             add chain arp broken in { type filter hook input priority 0; policy drop; }",
+        ),
+        PEER_FORGETS,
+    ],
+    heal: &[Step::Nft(Place::Node, "delete table arp broken")],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["NETFILTER_DROP"],
+            &["nft_do_chain", "nf_hook_slow"],
+            Class::Policy,
+        )],
+        ..UNANSWERED
+    },
+    ..NODES
+};
+
+/// What the node's open connections send has no route.
+const UNROUTABLE: Expectation = Expectation {
+    verdict: Some("R04"),
+    drops: &[
+        NO_ROUTE_V4[0],
+        ExpectedDrop::of(&["NOT_SPECIFIED"], &["inet6_csk_xmit"], Class::State).outgoing(),
+    ],
+    ..SOUND
+};
+
+const NO_ROUTE_V4: &[ExpectedDrop] =
+    &[ExpectedDrop::of(&["IP_OUTNOROUTES"], &["__ip_queue_xmit"], Class::State).outgoing()];
+
+/// Requests arrive and are delivered, and the node does not know where to send its answers.
+const NO_ROUTE_BACK: Scenario = Scenario {
+    name: "no-route-back",
+    title: "the node has no route for its answers",
+    setup: &[
+        Step::Ip(Place::Peer, "route add 10.10.0.2/32 dev node0 src 192.0.2.10"),
+        Step::Ip(
+            Place::Peer,
+            "route add 2001:db8:10::2/128 dev node0 src 2001:db8:ffff::10",
+        ),
+    ],
+    breaks: "The default routes are gone: pings of 192.0.2.10 arrive and cannot be answered, and no drop tells of it.",
+    says: "Healthy, and as a weak sign R04: what arrived was answered, as far as the kernel says. Drops IP_OUTNOROUTES of \
+           what open connections want to send.",
+    traffic: &[PEER_SERVER, NODE_CLIENT, PEER_PING],
+    break_it: &[
+        Step::Ip(Place::Node, "route del default via 10.10.0.1"),
+        Step::Ip(Place::Node, "route del default via 2001:db8:10::1"),
+    ],
+    heal: &[
+        Step::Ip(Place::Node, "route add default via 10.10.0.1"),
+        Step::Ip(Place::Node, "route add default via 2001:db8:10::1"),
+    ],
+    expect: UNROUTABLE,
+    ..NODES
+};
+
+const RULE_GONE: Scenario = Scenario {
+    name: "rule-gone",
+    title: "a policy rule for the node's own packets is gone",
+    breaks: "The default routes are in a table of their own, by a rule that is deleted: established connections get \
+             data and cannot acknowledge it.",
+    says: "Healthy, and as a weak sign R04. Drops IP_OUTNOROUTES at __ip_queue_xmit, of what the node was sending.",
+    setup: &[
+        Step::Ip(Place::Node, "route add default via 10.10.0.1 table 100"),
+        Step::Ip(Place::Node, "rule add pref 1000 from all lookup 100"),
+        Step::Ip(Place::Node, "route del default via 10.10.0.1"),
+    ],
+    break_it: &[Step::Ip(Place::Node, "rule del pref 1000")],
+    heal: &[Step::Ip(Place::Node, "rule add pref 1000 from all lookup 100")],
+    expect: Expectation {
+        drops: NO_ROUTE_V4,
+        ..UNROUTABLE
+    },
+    ..NODES
+};
+
+const UPLINK_DOWN: Scenario = Scenario {
+    name: "uplink-down",
+    title: "the node's uplink is set down",
+    breaks: "eth0 is set down, and its routes are gone with it: nothing leaves and nothing arrives.",
+    says: "Healthy, and as a weak sign R04: nothing is lost that arrived. Drops IP_OUTNOROUTES of what open connections \
+           want to send, over IPv6 without a reason.",
+    break_it: &[Step::Ip(Place::Node, "link set eth0 down")],
+    heal: &[
+        Step::Ip(Place::Node, "link set eth0 up"),
+        Step::Ip(Place::Node, "addr replace 2001:db8:10::2/64 dev eth0"),
+        Step::Ip(Place::Node, "route add default via 10.10.0.1"),
+        Step::Ip(Place::Node, "route add default via 2001:db8:10::1"),
+    ],
+    expect: UNROUTABLE,
+    ..NODES
 };

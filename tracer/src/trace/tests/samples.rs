@@ -302,6 +302,13 @@ pub(super) fn every_kind() -> Vec<Event> {
             drops: None,
             owner: None,
         })),
+        Body::Neighbour(Neighbour {
+            netns: HOST,
+            device: 2,
+            address: IpAddr::from([10, 10, 0, 2]),
+            asked: 5,
+            answered: 2,
+        }),
         Body::Tick,
         Body::Stop,
     ];

@@ -1,0 +1,181 @@
+//! Packets have come as far as the socket, and wait there for a process.
+
+use super::actors::*;
+use super::prelude::*;
+
+pub(super) const ALL: &[Scenario] = &[UNREAD_UDP, GONE_UNREAD, UNREAD_TCP, FROZEN, ACCEPT_QUEUE_FULL];
+
+const DEAF: Actor = Actor {
+    name: "deaf",
+    place: Place::Node,
+    role: Role::Deaf,
+    addresses: &["[::]:8081"],
+};
+
+const DEAFS_DRIP: Actor = Actor {
+    name: "peer-drip",
+    place: Place::Peer,
+    role: Role::Drip,
+    addresses: &["10.10.0.2:8081", "[2001:db8:10::2]:8081"],
+};
+
+/// A process that is at fault, and a node that is not.
+const PROCESS: Scenario = Scenario {
+    name: "",
+    title: "",
+    breaks: "",
+    says: "",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    break_it: &[],
+    heal: &[],
+    expect: Expectation {
+        exit_code: 1,
+        place: "process",
+        verdict: Some("P01"),
+        drops: &[],
+        column: None,
+        starved: None,
+        most_unexplained: 0.01,
+    },
+    late: false,
+};
+
+const UNREAD_UDP: Scenario = Scenario {
+    name: "unread-udp",
+    title: "a process does not read its datagrams, until its buffer is full",
+    breaks: "A process is bound to port 8081 with the smallest receive buffer and never reads.",
+    says: "P01, where: process. Drops SOCKET_RCVBUFF at udp_queue_rcv_one_skb, the socket found.",
+    break_it: &[Step::Start(DEAF), Step::Start(DEAFS_DRIP)],
+    heal: &[Step::Stop("peer-drip"), Step::Stop("deaf")],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["SOCKET_RCVBUFF"], &["udp_queue_rcv_one_skb"], Class::Resource)
+                .socket_found(true),
+            ExpectedDrop::of(&["SOCKET_RCVBUFF"], &["udpv6_queue_rcv_one_skb"], Class::Resource)
+                .socket_found(true),
+        ],
+        column: Some((Column::Dropped, 50)),
+        ..PROCESS.expect
+    },
+    ..PROCESS
+};
+
+/// What waited in the queue has reached the socket, and no process has seen it.
+const GONE_UNREAD: Scenario = Scenario {
+    name: "gone-unread",
+    title: "a process ends with datagrams unread",
+    breaks: "A process that is bound to port 8081 and never reads is killed; datagrams go on arriving.",
+    says: "R12, where: process. What had waited is dropped with its queue, at udp_destruct_common, without a reason.",
+    break_it: &[
+        Step::Start(DEAF),
+        Step::Start(DEAFS_DRIP),
+        Step::Await("peer-drip", 25),
+        Step::Stop("deaf"),
+    ],
+    heal: &[Step::Stop("peer-drip")],
+    expect: Expectation {
+        verdict: Some("R12"),
+        drops: &[
+            ExpectedDrop::of(
+                &["NOT_SPECIFIED", "QUEUE_PURGE", "SOCKET_CLOSE"],
+                &[
+                    "udp_destruct_common",
+                    "udp_destruct_sock",
+                    "udpv6_destruct_sock",
+                    "inet_sock_destruct",
+                    "skb_queue_purge",
+                    "skb_queue_purge_reason",
+                ],
+                Class::Protocol,
+            ),
+            ExpectedDrop::of(&["NO_SOCKET"], &["__udp4_lib_rcv", "udp_rcv"], Class::Protocol)
+                .socket_found(false),
+        ],
+        column: Some((Column::Dropped, 50)),
+        ..PROCESS.expect
+    },
+    ..PROCESS
+};
+
+const UNREAD_TCP: Scenario = Scenario {
+    name: "unread-tcp",
+    title: "a process does not read its connections",
+    breaks: "A process accepts connections on port 8081 with the smallest receive buffer and never reads: their \
+             windows close, and the senders ask in vain whether they are open again.",
+    says: "Healthy: nothing is lost, the senders wait. Drops TCP_OLD_SEQUENCE at tcp_validate_incoming, by which they ask.",
+    break_it: &[
+        Step::Start(DEAF),
+        Step::Start(Actor {
+            name: "peer-pour",
+            place: Place::Peer,
+            role: Role::Pour,
+            addresses: &["10.10.0.2:8081", "[2001:db8:10::2]:8081"],
+        }),
+    ],
+    heal: &[Step::Stop("peer-pour"), Step::Stop("deaf")],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["TCP_OLD_SEQUENCE", "TCP_INVALID_SEQUENCE"],
+            &["tcp_validate_incoming", "tcp_rcv_established"],
+            Class::Protocol,
+        )
+        .socket_found(true)],
+        ..SOUND
+    },
+    ..PROCESS
+};
+
+const FROZEN: Scenario = Scenario {
+    name: "frozen",
+    title: "a process is stopped, and datagrams wait for it",
+    breaks: "The server is stopped by SIGSTOP; requests go on arriving and wait in its queues.",
+    says: "P01, where: process. Datagrams wait, and once there is no room for more they are dropped.",
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT, NODE_DRIP],
+    break_it: &[Step::Freeze("node-server")],
+    heal: &[Step::Thaw("node-server")],
+    expect: Expectation {
+        column: Some((Column::Queued, 50)),
+        ..PROCESS.expect
+    },
+    ..PROCESS
+};
+
+/// From the peer to the node's server.
+const NODE_DRIP: Actor = Actor {
+    name: "peer-drip",
+    place: Place::Peer,
+    role: Role::Drip,
+    addresses: &["10.10.0.2:8080", "[2001:db8:10::2]:8080"],
+};
+
+/// The kernel calls the SYNs consumed, and only counts them (`tcp_conn_request`).
+const ACCEPT_QUEUE_FULL: Scenario = Scenario {
+    name: "accept-queue-full",
+    title: "a server accepts no connections, and there is no more room for them",
+    breaks: "A process listens on port 8081 with room for one connection and never accepts any.",
+    says: "Healthy, and no event tells of a drop. By the kernel's counters: accept_queue_full, and the queue under Waiting \
+           in sockets.",
+    break_it: &[
+        Step::Start(Actor {
+            name: "full",
+            place: Place::Node,
+            role: Role::Full,
+            addresses: &["[::]:8081"],
+        }),
+        Step::Start(Actor {
+            name: "peer-knock",
+            place: Place::Peer,
+            role: Role::Knock,
+            addresses: &["10.10.0.2:8081", "[2001:db8:10::2]:8081"],
+        }),
+    ],
+    heal: &[Step::Stop("peer-knock"), Step::Stop("full")],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(&["accept_queue_full"], &[""], Class::Resource).socket_found(true)],
+        column: Some((Column::Dropped, 4)),
+        ..SOUND
+    },
+    ..PROCESS
+};

@@ -1,0 +1,76 @@
+//! Clients that only send: what comes of it is for the other side to say.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::TCP_TIMEOUT;
+use super::counts::Score;
+
+/// From a datagram, or a piece of a stream, to the next.
+const INTERVAL: Duration = Duration::from_millis(20);
+/// From a connection to the next.
+const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(200);
+/// Bytes of a piece of a stream.
+const PIECE: usize = 1000;
+
+/// A socket of UDP that is not connected: else answers that nobody listens would be errors of the next datagram.
+pub(super) fn unconnected(address: SocketAddr) -> Result<UdpSocket> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    UdpSocket::bind(any).context("cannot open a socket of UDP")
+}
+
+/// Starts to send datagrams to an address. The thread ends with the process, as those below.
+pub(super) fn drip(address: SocketAddr, score: &Arc<Score>) -> Result<()> {
+    let socket = unconnected(address)?;
+    let score = Arc::clone(score);
+    thread::spawn(move || {
+        loop {
+            score.datagrams.count(socket.send_to(&[0; 64], address).is_ok());
+            thread::sleep(INTERVAL);
+        }
+    });
+    Ok(())
+}
+
+/// Starts to write a stream of TCP to an address, a piece at a time, and to begin anew where it breaks off.
+pub(super) fn pour(address: SocketAddr, score: &Arc<Score>) {
+    let score = Arc::clone(score);
+    thread::spawn(move || {
+        loop {
+            let poured = pour_once(address, &score);
+            score.connections.count(poured.is_ok());
+            thread::sleep(BETWEEN_CONNECTIONS);
+        }
+    });
+}
+
+fn pour_once(address: SocketAddr, score: &Score) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, TCP_TIMEOUT)?;
+    // Each piece is a segment.
+    stream.set_nodelay(true)?;
+    loop {
+        stream.write_all(&[0x61; PIECE])?;
+        score.requests.count(true);
+        thread::sleep(INTERVAL);
+    }
+}
+
+/// Starts to open connections to an address, and to close each at once.
+pub(super) fn knock(address: SocketAddr, score: &Arc<Score>) {
+    let score = Arc::clone(score);
+    thread::spawn(move || {
+        loop {
+            let opened = TcpStream::connect_timeout(&address, TCP_TIMEOUT);
+            score.connections.count(opened.is_ok());
+            thread::sleep(BETWEEN_CONNECTIONS);
+        }
+    });
+}

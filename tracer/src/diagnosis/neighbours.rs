@@ -1,0 +1,137 @@
+//! This node does not answer those who ask for its link-layer address, so that nothing can be sent to it.
+
+use std::net::IpAddr;
+
+use super::suffering::Suffering;
+use super::words::{command, count, list, quoted, span};
+use super::{Finding, Rule, path, seen};
+use crate::event::FlowKey;
+use crate::model::Model;
+use crate::model::clock::{MEMORY, SECOND, When};
+use crate::model::endpoints::Endpoint;
+use crate::model::flows::Flow;
+use crate::model::growth::Spell;
+use crate::model::neighbours::Asked;
+use crate::report::{Confidence, Where};
+
+/// R30: neighbours ask for an address of this node and get no answer.
+pub(super) const UNANSWERED: Rule = Rule {
+    id: "R30",
+    slug: "neighbours-unanswered",
+    title: "This node does not answer who asks for its address",
+    place: Where::GuestKernel,
+    examine: unanswered,
+};
+
+/// Requests that must have been left unanswered: a neighbour repeats what was lost after a second
+/// (`retrans_time_ms`), and gives up after three.
+const UNANSWERED_REQUESTS: u64 = 3;
+/// And the time that they must span.
+const LASTING: u64 = SECOND;
+
+/// An address that is asked for in vain.
+struct Case<'a> {
+    netns: u32,
+    address: IpAddr,
+    asked: &'a Asked,
+    spell: Spell,
+}
+
+fn unanswered(model: &Model) -> Option<Finding> {
+    if !model.can(path::ARRIVALS) || !model.can("sent") {
+        return None;
+    }
+    let now = model.now();
+    let cases: Vec<Case<'_>> = model
+        .neighbours()
+        .iter()
+        .filter_map(|(netns, address, asked)| {
+            let spell = asked.unanswered?;
+            let lasting = spell.last.saturating_sub(spell.since) >= LASTING;
+            let fresh = now.saturating_sub(spell.last) <= MEMORY;
+            let own = model.node().has_address(netns, address);
+            (own && fresh && lasting && spell.packets >= UNANSWERED_REQUESTS).then_some(Case {
+                netns,
+                address,
+                asked,
+                spell,
+            })
+        })
+        .collect();
+    let first = cases.first()?;
+    let suffering = Suffering::of(
+        model,
+        model.flows().iter().filter(|(key, flow)| {
+            let asked = cases
+                .iter()
+                .any(|case| (case.netns, case.address) == (key.netns, key.local));
+            asked && waits_in_vain(model, key, flow)
+        }),
+    );
+    // Addresses that several machines have, of which one is to answer, are left unanswered on purpose.
+    let answered_before = cases.iter().any(|case| case.asked.answered > 0);
+    let confidence = if answered_before || !suffering.flows.is_empty() {
+        Confidence::Strong
+    } else {
+        Confidence::Weak
+    };
+    let since = cases.iter().map(|case| case.spell.since).min()?;
+    let requests = cases
+        .iter()
+        .map(|case| case.spell.packets)
+        .fold(0, u64::saturating_add);
+    let addresses: Vec<String> = cases.iter().map(|case| case.address.to_string()).collect();
+    let explanation = format!(
+        "Neighbours asked {} who has {}, and for {} this node has not answered: what they have for it they cannot \
+         send.{}",
+        count(requests, "time"),
+        list(&addresses),
+        span(now.saturating_sub(since)),
+        suffering.affected()
+    );
+    let evidence = cases
+        .iter()
+        .take(5)
+        .map(|case| {
+            let device = model.node().device_name(case.netns, case.asked.device);
+            let text = format!(
+                "{} on {device}: {} since the start, {}",
+                case.address,
+                count(case.asked.asked, "request"),
+                count(case.asked.answered, "answer")
+            );
+            seen("neighbour", text)
+        })
+        .collect();
+    let device = model.node().device_name(first.netns, first.asked.device);
+    let device = quoted(&device);
+    let check = [
+        format!("ip link show dev {device}  # must not say NOARP"),
+        format!("sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.{device}.arp_ignore net.ipv4.conf.all.rp_filter"),
+        "ip rule  # must show `lookup local`".to_owned(),
+        "nft list ruleset".to_owned(),
+    ]
+    .map(|line| command(model, first.netns, &line))
+    .into();
+    Some(Finding {
+        confidence,
+        explanation,
+        since,
+        last: cases.iter().map(|case| case.spell.last).max()?,
+        evidence,
+        units: suffering.units([]),
+        flows: suffering.flows,
+        check,
+        remedy: vec![
+            "Undo what the checks show: switch ARP on at the device, set arp_ignore to what it was, put the rule \
+             back, or let the firewall pass ARP and neighbour discovery. Risk: low, where it is what was there before."
+                .to_owned(),
+        ],
+    })
+}
+
+/// The flow asks a peer that says nothing any more.
+fn waits_in_vain(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
+    let silence = model.endpoints().silence(&Endpoint::of(key), model.now());
+    silence.is_some_and(|silence| silence.until.is_none() && flow.asked >= When::at(silence.since))
+}
