@@ -221,8 +221,11 @@ fn measure(tool: Tool, tracer: &Path, load: &mut Load) -> Result<Measured> {
     let end = ticks(child.id());
     let mut kill = Command::new("kill");
     kill.args(["-INT", &child.id().to_string()]);
-    process::run(&mut kill)?;
-    child.wait().context("a tool cannot be waited for")?;
+    // A tool may miss a signal: bpftrace was seen to wait on after one.
+    while child.try_wait().context("a tool cannot be waited for")?.is_none() {
+        process::run(&mut kill)?;
+        thread::sleep(Duration::from_millis(500));
+    }
     let text = |reader: thread::JoinHandle<io::Result<String>>| {
         reader
             .join()
