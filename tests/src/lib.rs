@@ -14,6 +14,7 @@ pub mod folder;
 pub mod judge;
 pub mod keeper;
 pub mod lab;
+pub mod load;
 pub mod netns;
 pub mod process;
 pub mod scenario;

@@ -8,6 +8,7 @@ fn main() -> ExitCode {
     let result = match args.split_first() {
         Some((role, rest)) if role == lab::traffic::ROLE => lab::traffic::main(rest).map(|()| 0),
         Some((role, rest)) if role == lab::keeper::ROLE => lab::keeper::main(rest).map(|()| 0),
+        Some((role, rest)) if role == lab::load::ROLE => lab::load::main(rest).map(|()| 0),
         Some((role, rest)) if role == lab::check::ROLE => lab::check::main(rest),
         _ => lab::cli::main(args),
     };

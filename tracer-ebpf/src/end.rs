@@ -17,7 +17,7 @@ use crate::deliver::datagram_read;
 use crate::flows::{count_flow, is_known};
 use crate::globals::{Kernel, config, offset};
 use crate::neighbour::icmp6_arrived;
-use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
+use crate::packet::{Direction, FRAGMENT, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
 use crate::socket::{LISTEN, Sock, is_multicast};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`: a packet is dropped. Older kernels have no `rx_sk`
@@ -85,10 +85,19 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
 
 /// A packet of another namespace than the one that is watched, thrown away with the queue of a socket or the fragments
 /// of a datagram. Nothing in the buffer tells its namespace any more, but that has counted its flow when it arrived.
+/// A fragment of IPv6 has no flow: the first one that is thrown away still tells its namespace, the others are taken for
+/// those of another one.
 #[inline(always)]
 fn is_foreign(end: &End) -> bool {
     let only = config!(netns);
-    only != 0 && end.iif != 0 && end.headers.countable && !is_known(&end.headers.flow(only))
+    if only == 0 || end.iif == 0 {
+        return false;
+    }
+    if end.headers.countable {
+        !is_known(&end.headers.flow(only))
+    } else {
+        end.headers.protocol == FRAGMENT
+    }
 }
 
 /// `consume_skb(skb, location)`: a packet has done its work. Entered are packets that arrived and that

@@ -13,6 +13,8 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 pub const ICMP6: u8 = 58;
+/// A fragment of IPv6 (`IPPROTO_FRAGMENT`).
+pub const FRAGMENT: u8 = 44;
 
 /// Flag in the low bit of `sk_buff._skb_refdst` (`SKB_DST_NOREF`, include/linux/skbuff.h).
 const DST_NOREF: u64 = 1;

@@ -3,6 +3,8 @@
 //! The kernel's own statistics say how long each program runs, the statistics' clock included; so an empty program is
 //! measured with them as the floor. Times vary with the machine and its load, the ratio to the floor does less.
 
+mod side;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
@@ -112,18 +114,44 @@ impl Bound {
 /// Programs that must have run, or nothing was measured.
 const MEASURED: [&str; 7] = [FLOOR, "drop", "arrival", "matched", "queued", "read", "received"];
 
+/// A part of what is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// What the tracer itself costs: its programs, start, verdict, memory
+    Cost,
+    /// Traffic and a storm of drops with no tool, the tracer, bpftrace, perf and tcpdump
+    Side,
+}
+
 /// Measures, prints a table, and returns 1 where a bound is missed.
 ///
 /// # Errors
 /// If something cannot be measured.
-pub(crate) fn main() -> Result<u8> {
+pub(crate) fn main(only: Option<Part>) -> Result<u8> {
     if !process::is_root()? {
         bail!("bench: makes network namespaces and loads BPF programs, which needs root; run it by sudo");
     }
     build::bpf()?;
     let tracer = build::tracer(Profile::Release)?;
     let lab = lab::program()?;
-    let run = |load: &[&str], command: &[&str]| run(&lab, &tracer, load, command);
+    let mut all_kept = true;
+    if only != Some(Part::Side) {
+        all_kept &= cost(&lab, &tracer)?;
+    }
+    if only != Some(Part::Cost) {
+        let (table, kept) = side::main(&lab, &tracer)?;
+        print!("{table}");
+        all_kept &= kept;
+    }
+    Ok(u8::from(!all_kept))
+}
+
+/// What the tracer itself costs: time of its programs, start, verdict and memory. Returns whether all bounds are kept.
+///
+/// # Errors
+/// If something cannot be measured.
+fn cost(lab: &Path, tracer: &Path) -> Result<bool> {
+    let run = |load: &[&str], command: &[&str]| run(lab, tracer, load, command);
 
     let mut measured = Vec::new();
     for load in LOADS {
@@ -143,11 +171,11 @@ pub(crate) fn main() -> Result<u8> {
     }
 
     note(format_args!("measuring how soon {} is told", INCIDENT.0));
-    let detection = detection(&lab, &tracer)?;
+    let detection = detection(lab, tracer)?;
 
     note("measuring a start without a network, and the lab");
     let offline = offline()?;
-    let topology = topology(&lab)?;
+    let topology = topology(lab)?;
 
     let (mut table, mut kept) = table(&measured)?;
     // What is not the window itself is start and end, so the start takes at most that.
@@ -176,7 +204,7 @@ pub(crate) fn main() -> Result<u8> {
         miss(ran.memory_kb <= MEMORY_KB)
     );
     print!("{table}");
-    Ok(u8::from(!kept))
+    Ok(kept)
 }
 
 /// From the moment in which the lab breaks the node to the verdict in plain text, which comes once a second. No

@@ -100,7 +100,11 @@ enum Command {
         list: bool,
     },
     /// Measure what the tracer costs, and fail where it costs more than was promised
-    Bench,
+    Bench {
+        /// Measure only this part
+        #[arg(long)]
+        only: Option<bench::Part>,
+    },
 }
 
 impl Command {
@@ -109,7 +113,7 @@ impl Command {
     /// run.
     fn failure(&self) -> u8 {
         match self {
-            Self::Run { .. } | Self::Lab { .. } | Self::Bench => 2,
+            Self::Run { .. } | Self::Lab { .. } | Self::Bench { .. } => 2,
             _ => 1,
         }
     }
@@ -134,7 +138,7 @@ fn main() -> ExitCode {
             without,
             list: false,
         } => vm::main(&kernels, &scenarios, &without),
-        Command::Bench => bench::main(),
+        Command::Bench { only } => bench::main(only),
     };
     match done {
         Ok(code) => ExitCode::from(code),

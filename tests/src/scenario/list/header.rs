@@ -174,6 +174,12 @@ const LONE_FRAGMENT: Scenario = Scenario {
     break_it: &[
         Step::Start(frames(Frame::LoneFragment)),
         Step::Start(more_frames("frames-v6", Frame::LoneFragment6)),
+        // What still waits for its other half is in no column, and nobody tells of what a namespace throws away at its
+        // end: none is to be left.
+        Step::Await("frames", 20),
+        Step::Await("frames-v6", 20),
+        Step::Freeze("frames"),
+        Step::Freeze("frames-v6"),
     ],
     heal: &[Step::Stop("frames"), Step::Stop("frames-v6")],
     expect: Expectation {

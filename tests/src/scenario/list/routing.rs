@@ -203,8 +203,8 @@ const POLICY_RULE_LOST: Scenario = Scenario {
     name: "policy-rule-lost",
     title: "the rule for the way out is lost",
     breaks: "The only route to 192.0.2.10 is in table 100, which a rule for the node's address asks. The rule is deleted.",
-    says: "Healthy: whatever arrives is delivered. Drops IP_OUTNOROUTES at __ip_queue_xmit, of packets that the node \
-           was sending.",
+    says: "Healthy, as whatever arrives is delivered, and as a weak sign R04: what the node sends has no route. Drops \
+           IP_OUTNOROUTES at __ip_queue_xmit.",
     needs: &[],
     setup: &[
         Step::Ip(Place::Node, "route add default via 10.10.0.1 table 100"),
@@ -219,6 +219,7 @@ const POLICY_RULE_LOST: Scenario = Scenario {
     )],
     expect: Expectation {
         drops: &[ExpectedDrop::of(&["IP_OUTNOROUTES"], &["__ip_queue_xmit"], Class::State).outgoing()],
+        verdict: Some("R04"),
         ..SOUND
     },
     late: false,
@@ -229,8 +230,8 @@ const MAIN_TABLE_FLUSHED: Scenario = Scenario {
     name: "main-table-flushed",
     title: "a node that has lost its routes",
     breaks: "Table main is emptied, without a reverse path filter. Clients go on asking; IPv6 goes on.",
-    says: "Healthy: whatever arrives is delivered. Drops IP_OUTNOROUTES at __ip_queue_xmit, of answers that the node \
-           was sending, and TCP_OLD_DATA of the requests that are therefore repeated.",
+    says: "Healthy, as whatever arrives is delivered, and as a weak sign R04: what the node sends has no route. Drops \
+           IP_OUTNOROUTES at __ip_queue_xmit, and TCP_OLD_DATA of the requests that are therefore repeated.",
     setup: &[Step::Ip(
         Place::Peer,
         "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
@@ -245,6 +246,7 @@ const MAIN_TABLE_FLUSHED: Scenario = Scenario {
             )
             .socket_found(true),
         ],
+        verdict: Some("R04"),
         ..SOUND
     },
     ..RP_FILTER_LOOSE
