@@ -139,7 +139,7 @@ pub(crate) fn main(only: Option<Part>) -> Result<u8> {
         all_kept &= cost(&lab, &tracer)?;
     }
     if only != Some(Part::Cost) {
-        let (table, kept) = side::main(&lab, &tracer)?;
+        let (table, kept) = side::main(&lab::fast_program()?, &tracer)?;
         print!("{table}");
         all_kept &= kept;
     }

@@ -37,6 +37,17 @@ pub(crate) fn program() -> Result<PathBuf> {
     workspace::program("lab", build_command().args(["--locked", "--bin", "lab"]))
 }
 
+/// Builds the lab's program as it is to be measured, and returns its path.
+///
+/// # Errors
+/// If it does not compile.
+pub(crate) fn fast_program() -> Result<PathBuf> {
+    workspace::program(
+        "lab",
+        build_command().args(["--locked", "--release", "--bin", "lab"]),
+    )
+}
+
 /// Builds the lab's program so that it runs in any system, and returns its path.
 ///
 /// # Errors

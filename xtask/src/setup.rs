@@ -25,9 +25,17 @@ pub(crate) struct Needed {
 }
 
 /// What the tests and the lab run as root.
-const BY_ROOT: [Needed; 3] = [
+const BY_ROOT: [Needed; 5] = [
     IP,
     NFT,
+    Needed {
+        program: "conntrack",
+        package: "conntrack",
+    },
+    Needed {
+        program: "iptables-legacy",
+        package: "iptables",
+    },
     Needed {
         program: "tmux",
         package: "tmux",

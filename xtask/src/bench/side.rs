@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::{process, process::note};
 
 /// Pairs of turns of the tracer under each load. The others have no bound to keep: one pair shows what they cost.
-const TURNS: usize = 3;
+const TURNS: usize = 7;
 /// How long each turn sends.
 const SECONDS: &str = "1";
 /// So long a tool has to attach: bpftrace, the slowest, takes about one.
