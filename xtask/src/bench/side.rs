@@ -17,7 +17,7 @@ use serde::Deserialize;
 use crate::{process, process::note};
 
 /// Pairs of turns of the tracer under each load. The others have no bound to keep: one pair shows what they cost.
-const TURNS: usize = 7;
+const TURNS: usize = 5;
 /// How long each turn sends.
 const SECONDS: &str = "1";
 /// So long a tool has to attach: bpftrace, the slowest, takes about one.
@@ -295,6 +295,8 @@ pub(super) fn main(lab: &Path, tracer: &Path) -> Result<(String, bool)> {
             };
             let mut turns = Vec::new();
             for _ in 0..if tool == Tool::Tracer { TURNS } else { 1 } {
+                // As long a silence as before the turn with the tool: it lets processors and caches go cold.
+                thread::sleep(ATTACH);
                 let without = rate(load.turn()?);
                 let with = measure(tool, tracer, &mut load)?;
                 let told = tool.told(&with.said, &load.netns)?;
