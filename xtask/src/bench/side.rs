@@ -262,10 +262,7 @@ fn ticks(pid: u32) -> Option<(u64, u64)> {
 }
 
 fn installed(tool: Tool) -> bool {
-    let name = tool.name().0;
-    tool == Tool::Tracer
-        || std::env::var_os("PATH")
-            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+    tool == Tool::Tracer || process::find(tool.name().0).is_some()
 }
 
 /// Measures all tools under all loads. Returns the table, and whether the tracer's bounds are kept.

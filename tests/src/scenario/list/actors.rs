@@ -169,3 +169,21 @@ pub(super) const fn frames(frame: Frame) -> Actor {
         addresses: &["node0"],
     }
 }
+
+/// A node on which nothing is wrong gets frames that are.
+pub(super) const FRAMES: Scenario = Scenario {
+    name: "",
+    title: "",
+    breaks: "",
+    says: "",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[],
+    heal: &[Step::Stop("frames")],
+    expect: Expectation {
+        column: Some((Column::Dropped, 30)),
+        ..SOUND
+    },
+    late: false,
+};

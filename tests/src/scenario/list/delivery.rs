@@ -5,24 +5,6 @@ use super::prelude::*;
 
 pub(super) const ALL: &[Scenario] = &[NO_HANDLER, OVERLAY, OVERLAY_GONE, FOREIGN_GROUP];
 
-/// A node on which nothing is wrong gets frames that nobody asked for.
-const FRAMES: Scenario = Scenario {
-    name: "",
-    title: "",
-    breaks: "",
-    says: "",
-    needs: &[],
-    setup: &[],
-    traffic: &[PEER_SERVER, NODE_CLIENT],
-    break_it: &[],
-    heal: &[Step::Stop("frames")],
-    expect: Expectation {
-        column: Some((Column::Dropped, 30)),
-        ..SOUND
-    },
-    late: false,
-};
-
 const NO_HANDLER: Scenario = Scenario {
     name: "no-handler",
     title: "packets of a protocol that nobody handles",

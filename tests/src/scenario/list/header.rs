@@ -13,24 +13,6 @@ pub(super) const ALL: &[Scenario] = &[
     LONE_FRAGMENT,
 ];
 
-/// A node on which nothing is wrong gets frames that are.
-const FRAMES: Scenario = Scenario {
-    name: "",
-    title: "",
-    breaks: "",
-    says: "",
-    needs: &[],
-    setup: &[],
-    traffic: &[PEER_SERVER, NODE_CLIENT],
-    break_it: &[],
-    heal: &[Step::Stop("frames")],
-    expect: Expectation {
-        column: Some((Column::Dropped, 30)),
-        ..SOUND
-    },
-    late: false,
-};
-
 const BAD_IP_CHECKSUM: Scenario = Scenario {
     name: "bad-ip-checksum",
     title: "packets whose IPv4 header has a wrong checksum",

@@ -45,22 +45,10 @@ const NO_SOCKET: Scenario = Scenario {
     late: false,
 };
 
-/// A node on which nothing is wrong gets frames that are.
+/// As [`super::actors::FRAMES`], with a server on the node and its client.
 const FRAMES: Scenario = Scenario {
-    name: "",
-    title: "",
-    breaks: "",
-    says: "",
-    needs: &[],
-    setup: &[],
     traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
-    break_it: &[],
-    heal: &[Step::Stop("frames")],
-    expect: Expectation {
-        column: Some((Column::Dropped, 30)),
-        ..SOUND
-    },
-    late: false,
+    ..super::actors::FRAMES
 };
 
 const BAD_UDP_CHECKSUM: Scenario = Scenario {
