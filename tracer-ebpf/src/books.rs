@@ -173,21 +173,22 @@ const QUIET: u64 = 16;
 pub fn spend(place: &Place, line: Option<&mut Tally>) -> Budget {
     // SAFETY: a helper without arguments; the verifier replaces it by a load.
     let now = unsafe { bpf_jiffies64() };
-    let mut none = 0;
-    let quiet = match line {
-        Some(line) => &mut line.quiet,
-        None => &mut none,
+    let Some(line) = line else {
+        let budget = ask(place);
+        if budget == Budget::Refused {
+            lose(loss::EXAMPLES_OVER_BUDGET, 1);
+        }
+        return budget;
     };
-    if *quiet != 0 && now - *quiet < QUIET {
-        lose(loss::EXAMPLES_OVER_BUDGET, 1);
-        return Budget::Refused;
+    if line.quiet == 0 || now - line.quiet >= QUIET {
+        let budget = ask(place);
+        if budget != Budget::Refused {
+            return budget;
+        }
+        line.quiet = now;
     }
-    let budget = ask(place);
-    if budget == Budget::Refused {
-        *quiet = now;
-        lose(loss::EXAMPLES_OVER_BUDGET, 1);
-    }
-    budget
+    line.unsent += 1;
+    Budget::Refused
 }
 
 #[inline(always)]

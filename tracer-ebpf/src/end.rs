@@ -108,13 +108,25 @@ fn is_foreign(end: &End) -> bool {
 #[btf_tracepoint(function = "consume_skb")]
 pub fn consumed(ctx: BtfTracePointContext) -> i32 {
     let packet = Packet(ctx.arg::<Kernel>(0));
-    if packet.iif() == 0 {
+    let Some(slot) = ENDS.get_ptr_mut(program::CONSUMED) else {
         return 0;
-    }
-    if packet.in_udp_queue() {
-        if config!(count_reads) != 0 {
+    };
+    // SAFETY: a valid pointer to this CPU's own value.
+    let word = packet.device_word(unsafe { &raw mut (*slot).2 });
+    // What a process has read ends on the CPU of that process. So as little of the buffer as can be is looked at here:
+    // each line of the cache that nobody else needs has to come from the CPU where the packet arrived.
+    if word == 0 {
+        if packet.socket().is_null() && packet.has_no_route() {
+            // A TCP segment whose data was read long after it was matched. Nothing tells its namespace.
+            return 0;
+        }
+    } else if !is_kernel_address(word) {
+        if config!(count_reads) != 0 && packet.iif() != 0 {
             datagram_read(packet);
         }
+        return 0;
+    }
+    if packet.iif() == 0 {
         return 0;
     }
     let device = packet.device();
@@ -130,7 +142,6 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
     let Some((end, _)) = End::of(program::CONSUMED, packet, core::ptr::null(), location) else {
         return 0;
     };
-    // Without a namespace it is a TCP segment whose data was read long after it was matched.
     if end.netns == 0 || !watched(end.netns) {
         return 0;
     }
@@ -162,6 +173,14 @@ pub fn consumed(ctx: BtfTracePointContext) -> i32 {
         u64::from(end.length),
     );
     0
+}
+
+/// Whether what stands where a packet's device is can be the address of one. While it lies in the receive queue of a
+/// UDP socket, and when it has just been taken from it, `struct udp_dev_scratch` stands there (net/ipv4/udp.c). Its last
+/// byte is a bool, which no kernel pointer ends in.
+#[inline(always)]
+fn is_kernel_address(word: u64) -> bool {
+    word >> 56 == 0xff
 }
 
 /// The kernel itself uses the packet up that it has handed to a protocol. Not what raw and ping sockets are for,

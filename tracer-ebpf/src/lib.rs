@@ -112,6 +112,10 @@ pub mod origin {
 }
 
 /// What is counted of a [`FlowKey`], by atomic additions.
+///
+/// What the kernel counts where a packet arrives comes first, what it counts where a process sends and reads comes
+/// last: these are often two CPUs, and would take a line of the cache from each other with each packet. So there is
+/// no such line that has members of both, see [`FlowLine`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FlowCount {
@@ -119,35 +123,37 @@ pub struct FlowCount {
     pub arrived: u64,
     /// Their bytes.
     pub arrived_bytes: u64,
-    /// Packets that left.
-    pub sent: u64,
     /// Packets for which the kernel found the TCP socket.
     pub matched: u64,
     /// Times that data was put in the socket's receive queue. UDP and ICMP: datagrams, under their own
     /// tuple where it is known, else under the socket's.
     pub queued: u64,
+    /// Arrived packets that were dropped.
+    pub dropped: u64,
+    /// Device of the last arrival.
+    pub iif: u32,
+    /// One more than the segments of its TCP socket (`tcp_sock.segs_in`) that are in the books, whichever way
+    /// they came; 0 where that is not known. Written under the socket's lock.
+    pub segments: u32,
+    /// Place of the last drop, 0 for none.
+    pub drop_location: u64,
+    /// TCP retransmissions that this node sent.
+    pub retransmitted: u64,
+    /// Reason number of the last drop.
+    pub drop_reason: u32,
+    /// See [`origin`].
+    pub origin: u32,
+    /// Always 0.
+    pub reserved: u64,
+    /// Packets that left.
+    pub sent: u64,
+    /// Inode of the socket that this node last sent a datagram or echo request of the flow by, 0 where none
+    /// is known. TCP's sockets tell of themselves.
+    pub sender: u64,
     /// Datagrams that a process read (UDP: under the socket's tuple; TCP: buffers).
     pub read: u64,
     /// Bytes copied to a process.
     pub read_bytes: u64,
-    /// Arrived packets that were dropped.
-    pub dropped: u64,
-    /// TCP retransmissions that this node sent.
-    pub retransmitted: u64,
-    /// Place of the last drop, 0 for none.
-    pub drop_location: u64,
-    /// Inode of the socket that this node last sent a datagram or echo request of the flow by, 0 where none
-    /// is known. TCP's sockets tell of themselves.
-    pub sender: u64,
-    /// Reason number of the last drop.
-    pub drop_reason: u32,
-    /// Device of the last arrival.
-    pub iif: u32,
-    /// See [`origin`].
-    pub origin: u32,
-    /// One more than the segments of its TCP socket (`tcp_sock.segs_in`) that are in the books, whichever way
-    /// they came; 0 where that is not known. Written under the socket's lock.
-    pub segments: u32,
 }
 
 /// Flows in a [`FlowSet`].
@@ -177,7 +183,8 @@ pub struct FlowSet {
 /// then its hash.
 pub const GIVEN_UP: u64 = 1;
 
-/// A flow in the table.
+/// A flow in the table: two and a half lines of the processor's cache. Whether it begins with a line or in the middle
+/// of one, its bytes from 48 to 96 are in no line that those from 128 on are in.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FlowLine {
@@ -344,6 +351,8 @@ pub struct Tally {
     pub count: Count,
     /// When the budget for its examples was last found spent, in jiffies.
     pub quiet: u64,
+    /// Examples that were not sent since, beside [`loss::EXAMPLES_OVER_BUDGET`].
+    pub unsent: u64,
 }
 
 /// The lines that one program keeps at hand. Each program has its own: on one CPU a program never
@@ -723,13 +732,15 @@ pub struct Config {
 
 const _: () = {
     assert!(size_of::<FlowKey>() == 48);
-    assert!(size_of::<FlowCount>() == 104);
-    assert!(size_of::<FlowSet>() == WAYS * 160);
+    assert!(size_of::<FlowCount>() == 112);
+    assert!(size_of::<FlowLine>() == 160);
+    assert!(core::mem::offset_of!(FlowLine, count.sent) == 128);
+    assert!(size_of::<FlowSet>() == WAYS * 168);
     assert!(WAYS * 8 == 64);
     assert!(FLOW_SETS.is_power_of_two());
     assert!(size_of::<Entry>() == 32);
     assert!(size_of::<Count>() == 16);
-    assert!(size_of::<Tallies>() == TALLIES * 56);
+    assert!(size_of::<Tallies>() == TALLIES * 64);
     assert!(size_of::<Place>() == 16);
     assert!(size_of::<Spent>() == 16);
     assert!(size_of::<LastArrival>() == 72);

@@ -32,14 +32,22 @@ impl Packet {
         Device(unsafe { load(self.0, offset!(skb_dev)) })
     }
 
-    /// It lies in the receive queue of a UDP socket, or has just been taken from it. There the device is
-    /// replaced by `struct udp_dev_scratch` (net/ipv4/udp.c), whose last byte is a bool, which no kernel
-    /// pointer ends in.
+    /// What stands where the device is, as a number: `slot` is a place in a map, of this program on this CPU. To the
+    /// verifier a pointer is no number; what is read from a map may be any.
     #[inline(always)]
-    pub fn in_udp_queue(self) -> bool {
-        let address = self.0 as u64 + u64::from(offset!(skb_dev));
-        let device = read(address);
-        device != 0 && device >> 56 != 0xff
+    pub fn device_word(self, slot: *mut u64) -> u64 {
+        // SAFETY: as above. Volatile: the compiler must not know that it is the same.
+        unsafe {
+            slot.write_volatile(self.device().0 as u64);
+            slot.read_volatile()
+        }
+    }
+
+    /// It has lost its route, or never had one.
+    #[inline(always)]
+    pub fn has_no_route(self) -> bool {
+        // SAFETY: `sk_buff._skb_refdst`, see `load`.
+        unsafe { load::<u64>(self.0, offset!(skb_dst)) == 0 }
     }
 
     /// Its socket as the buffer says, null for none.

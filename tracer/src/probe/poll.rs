@@ -337,8 +337,10 @@ impl Counters {
                 .map_err(|cause| Error::Read { map: "LOSSES", cause })?;
             Ok(values.iter().sum())
         };
+        let drops = self.tallies(program::DROP)?;
+        let unsent: u64 = lines(&drops).map(|line| line.unsent).sum();
         Ok(Losses {
-            examples_not_sent: total(loss::EXAMPLES_OVER_BUDGET)?,
+            examples_not_sent: total(loss::EXAMPLES_OVER_BUDGET)? + unsent,
             ring_full: total(loss::RING_FULL)? + self.foreign,
             map_full: total(loss::BOOKS_FULL)?,
             in_other: total(loss::IN_OTHER)?,
