@@ -17,7 +17,7 @@ pub static CONFIG: Config = Config {
     verbose: 0,
     datagrams: 0,
     count_reads: 0,
-    reserved: 0,
+    loads_packets: 0,
     seed: 0,
 };
 

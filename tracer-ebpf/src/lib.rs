@@ -724,8 +724,8 @@ pub struct Config {
     /// 1 where a datagram that is freed tells that it was read: on kernels that do not tell what a process
     /// receives (no `sock_recv_length`, before 6.3), and with [`datagrams::WHEN_READ`].
     pub count_reads: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// 1 where the kernel lets programs load a packet's bytes themselves, without a helper (since 6.17).
+    pub loads_packets: u32,
     /// A random number, for [`FlowKey::hash`].
     pub seed: u64,
 }

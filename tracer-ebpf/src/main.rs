@@ -30,10 +30,21 @@ mod socket;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
+use crate::globals::Kernel;
+use crate::packet::{Packet, load_word};
+
 /// An empty program: what the kernel itself takes to run one. The floor for `tracer cost`.
 #[btf_tracepoint(function = "netif_receive_skb")]
 pub fn floor(_ctx: BtfTracePointContext) -> i32 {
     0
+}
+
+/// Never attached: whether it can be loaded tells whether this kernel lets programs load a packet's bytes
+/// ([`tracer_ebpf::Config::loads_packets`]).
+#[btf_tracepoint(function = "netif_receive_skb")]
+pub fn peek(ctx: BtfTracePointContext) -> i32 {
+    let packet = Packet(ctx.arg::<Kernel>(0));
+    i32::from(load_word(packet.data()) == 0)
 }
 
 #[panic_handler]

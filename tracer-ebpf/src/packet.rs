@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as raw_probe_read_kernel;
 use tracer_ebpf::{FlowKey, origin};
 
-use crate::globals::{Kernel, load, offset};
+use crate::globals::{Kernel, config, load, offset};
 
 pub const ETH_IPV4: u16 = 0x0800;
 pub const ETH_IPV6: u16 = 0x86dd;
@@ -128,11 +128,10 @@ impl Packet {
         }
         // SAFETY: `sk_buff.head` and `.end`, see `load`. On 64-bit kernels `end` is an offset.
         let shared = unsafe {
-            load::<u64>(self.0, offset!(skb_head)) + u64::from(load::<u32>(self.0, offset!(skb_end)))
+            load::<u64>(self.0, offset!(skb_head))
+                + u64::from(load::<u32>(self.0, offset!(skb_end)) & LARGEST_BUFFER)
         };
-        let address = shared + u64::from(offset!(shinfo_gso_segs));
-        // SAFETY: a helper that checks the address itself.
-        let segments = unsafe { bpf_probe_read_kernel(address as *const u16) }.unwrap_or(0);
+        let segments = gso_segments(shared + u64::from(offset!(shinfo_gso_segs)));
         if segments == 0 { 1 } else { u64::from(segments) }
     }
 
@@ -157,6 +156,63 @@ impl Packet {
 fn read(address: u64) -> u64 {
     // SAFETY: a helper that checks the address itself.
     unsafe { bpf_probe_read_kernel(address as *const u64) }.unwrap_or(0)
+}
+
+/// Bound of `sk_buff.end`, far above what the kernel allocates. The verifier wants one.
+const LARGEST_BUFFER: u32 = (1 << 24) - 1;
+
+/// Reads `skb_shared_info.gso_segs`, which stands at this address; 0 where that fails.
+#[inline(always)]
+fn gso_segments(address: u64) -> u16 {
+    if config!(loads_packets) == 0 {
+        // SAFETY: a helper that checks the address itself.
+        return unsafe { bpf_probe_read_kernel(address as *const u16) }.unwrap_or(0);
+    }
+    let segments: u64;
+    // SAFETY: see `load_word`.
+    unsafe {
+        core::arch::asm!(
+            "{segments} = *(u16 *)({address} + 0)",
+            segments = out(reg) segments,
+            address = in(reg) address,
+            options(readonly, nostack),
+        );
+    }
+    segments as u16
+}
+
+/// Reads words of a packet. Where that fails they are zero, or there are none.
+#[inline(always)]
+pub fn words<const N: usize>(address: u64) -> Option<[u64; N]> {
+    if config!(loads_packets) == 0 {
+        // SAFETY: a helper that checks the address itself.
+        return unsafe { bpf_probe_read_kernel(address as *const [u64; N]) }.ok();
+    }
+    let mut words = [0; N];
+    let mut index = 0;
+    while index < N {
+        words[index] = load_word(address + 8 * index as u64);
+        index += 1;
+    }
+    Some(words)
+}
+
+/// Loads a word from an address that was made from a pointer of an `sk_buff` into its memory. Only where the verifier
+/// knows such a pointer as one that may be followed anywhere (`rdonly_untrusted_mem`, kernel/bpf/verifier.c).
+#[inline(always)]
+pub fn load_word(address: u64) -> u64 {
+    let word: u64;
+    // SAFETY: a fault reads as zero (`PROBE_MEM`, kernel/bpf/verifier.c). As assembly, because the compiler knows
+    // neither of that, nor that every processor of this target loads from any alignment.
+    unsafe {
+        core::arch::asm!(
+            "{word} = *(u64 *)({address} + 0)",
+            word = out(reg) word,
+            address = in(reg) address,
+            options(readonly, nostack),
+        );
+    }
+    word
 }
 
 /// A `net_device`, null allowed.
@@ -286,8 +342,7 @@ impl Headers {
         let transport: u64;
         let mut whole = true;
         if ethertype == ETH_IPV4 {
-            // SAFETY: a helper that checks the address itself.
-            let Ok(words) = (unsafe { bpf_probe_read_kernel(network as *const [u64; 4]) }) else {
+            let Some(words) = words::<4>(network) else {
                 return headers;
             };
             source = mapped(words[1] >> 32);
@@ -302,8 +357,7 @@ impl Headers {
                 unsafe { bpf_probe_read_kernel((network + size) as *const u64) }.unwrap_or(0)
             };
         } else if ethertype == ETH_IPV6 {
-            // SAFETY: a helper that checks the address itself.
-            let Ok(words) = (unsafe { bpf_probe_read_kernel(network as *const [u64; 6]) }) else {
+            let Some(words) = words::<6>(network) else {
                 return headers;
             };
             source = [words[1], words[2]];

@@ -219,9 +219,10 @@ impl Probe {
             verbose: u32::from(options.verbose),
             datagrams: datagrams::WHEN_QUEUED,
             count_reads: u32::from(!kernel.has("sock_recv_length")),
-            reserved: 0,
+            loads_packets: 0,
             seed: random()?,
         };
+        config.loads_packets = u32::from(kernel.loads_packets(&config)?);
         let left_out = |capability: &str| options.without.iter().any(|name| name == capability);
         let attached = if left_out(FUNCTIONS) || left_out(QUEUED) {
             Err(Stop::Functions(Failure::Asked))
@@ -349,12 +350,30 @@ impl Kernel {
 
     /// Makes the maps. The programs are loaded one by one.
     fn load(&self, config: &Config) -> Result<Ebpf, Error> {
-        let mut loader = EbpfLoader::new();
+        self.load_by(&mut EbpfLoader::new(), config)
+    }
+
+    fn load_by<'a>(&'a self, loader: &mut EbpfLoader<'a>, config: &'a Config) -> Result<Ebpf, Error> {
         loader
             .btf(Some(&self.aya_btf))
             .override_global("OFFSETS", &self.offsets, true)
-            .override_global("CONFIG", config, true);
-        loader.load(OBJECT).map_err(|cause| Error::Refused(chain(&cause)))
+            .override_global("CONFIG", config, true)
+            .load(OBJECT)
+            .map_err(|cause| Error::Refused(chain(&cause)))
+    }
+
+    /// This kernel lets programs load a packet's bytes without a helper: it takes one that does.
+    fn loads_packets(&self, config: &Config) -> Result<bool, Error> {
+        let peek = Program {
+            name: "peek",
+            ..programs()[0]
+        };
+        let mut loader = EbpfLoader::new();
+        for map in ["FLOWS", "BOOKS", "REST"] {
+            loader.map_max_entries(map, 1);
+        }
+        let mut ebpf = self.load_by(&mut loader, config)?;
+        Ok(self.load_program(&mut ebpf, &peek).is_ok())
     }
 
     /// Makes the maps, and loads and attaches the programs. `no_functions` says why functions are not observed, if
