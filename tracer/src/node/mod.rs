@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod counters;
 pub mod devices;
+mod links;
 pub mod names;
 pub mod namespace;
 mod netlink;
