@@ -131,7 +131,7 @@ fn free(index: u32) -> u32 {
 
 /// Sets a word that is 0, atomically. Returns what it was.
 #[inline(always)]
-fn take(word: &mut u64, value: u64) -> u64 {
+pub fn take(word: &mut u64, value: u64) -> u64 {
     let before;
     // SAFETY: compares and exchanges a valid, aligned u64 (BPF_CMPXCHG, since 5.12). The compiler offers
     // no such operation for this target.

@@ -469,6 +469,63 @@ pub struct NeighbourCount {
     pub answered: u64,
 }
 
+/// Neighbours, of all namespaces, for which packets wait: what there is room for.
+pub const UNRESOLVED: u32 = 1_024;
+/// Devices by which the packets that wait for one neighbour arrived: what there is room for.
+pub const DEVICES: usize = 4;
+
+/// What waits until the link-layer address of a neighbour is known. The value of the map `UNRESOLVED`.
+///
+/// What was put in the queue is counted, not what is in it: the oldest are dropped where there is no room, and nobody
+/// tells from which queue.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unresolved {
+    /// The neighbour's address, network byte order; IPv4 addresses are IPv4-mapped.
+    pub address: [u8; 16],
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Index of the device that the neighbour is at.
+    pub device: u32,
+    /// Address of the buffer that was put in last (`arp_queue.prev`).
+    pub newest: u64,
+    /// Buffers in the queue, when that one was put in (`arp_queue.qlen`).
+    pub length: u64,
+    /// Buffers that were put in since the first that had arrived, also those that this node sends itself.
+    pub entered: u64,
+    /// The same of what had arrived, in packets.
+    pub arrived: [ArrivedBy; DEVICES],
+}
+
+impl Unresolved {
+    /// Nothing waits yet. The address is two words in memory order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(address: [u64; 2], netns: u32, device: u32) -> Self {
+        let none = ArrivedBy { iif: 0, packets: 0 };
+        Self {
+            // SAFETY: integers of the same size.
+            address: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(address) },
+            netns,
+            device,
+            newest: 0,
+            length: 0,
+            entered: 0,
+            arrived: [none; DEVICES],
+        }
+    }
+}
+
+/// Packets that arrived by one device.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArrivedBy {
+    /// Index of the device, 0 where this place is free.
+    pub iif: u64,
+    /// Packets, weighted.
+    pub packets: u64,
+}
+
 /// Key of the budget for examples.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -520,8 +577,10 @@ pub mod loss {
     pub const IN_OTHER: u32 = 5;
     /// Messages of neighbours whose address did not fit in the table of those.
     pub const NEIGHBOURS_FULL: u32 = 6;
+    /// Packets that wait for a neighbour and are not counted as such, because the table of those is full.
+    pub const UNRESOLVED_FULL: u32 = 7;
     /// How many there are.
-    pub const KINDS: u32 = 7;
+    pub const KINDS: u32 = 8;
 }
 
 /// Kind of a record in the ring buffer, its first word.
@@ -688,6 +747,18 @@ pub struct Offsets {
     pub task_nsproxy: u32,
     /// `nsproxy.net_ns`
     pub nsproxy_net: u32,
+    /// `neighbour.dev`
+    pub neigh_dev: u32,
+    /// `neighbour.tbl`
+    pub neigh_tbl: u32,
+    /// `neigh_table.family`
+    pub neigh_family: u32,
+    /// `neighbour.primary_key`
+    pub neigh_key: u32,
+    /// `neighbour.arp_queue.prev`
+    pub neigh_newest: u32,
+    /// `neighbour.arp_queue.qlen`
+    pub neigh_waiting: u32,
     /// 1 where `kfree_skb` hands over a reason.
     pub kfree_has_reason: u32,
     /// 1 where `kfree_skb` hands over the receiving socket.
@@ -746,10 +817,11 @@ const _: () = {
     assert!(size_of::<LastArrival>() == 72);
     assert!(size_of::<NeighbourKey>() == 24);
     assert!(size_of::<NeighbourCount>() == 16);
+    assert!(size_of::<Unresolved>() == 48 + DEVICES * 16);
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
-    assert!(size_of::<Offsets>() == 45 * 4);
+    assert!(size_of::<Offsets>() == 51 * 4);
     assert!(size_of::<Config>() == 32);
 };
 
@@ -757,7 +829,7 @@ const _: () = {
 mod pod {
     use super::{
         Config, Count, Entry, FlowCount, FlowKey, FlowSet, NeighbourCount, NeighbourKey, Offsets, Place,
-        Spent, Tallies,
+        Spent, Tallies, Unresolved,
     };
 
     macro_rules! pod {
@@ -778,6 +850,7 @@ mod pod {
         Offsets,
         Place,
         Spent,
-        Tallies
+        Tallies,
+        Unresolved
     );
 }

@@ -26,6 +26,7 @@ mod neighbour;
 mod packet;
 mod send;
 mod socket;
+mod unresolved;
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;

@@ -39,6 +39,8 @@ pub enum Body {
     Flow(FlowCount),
     /// What was asked for an address of this node on the link, and what it answered.
     Neighbour(Neighbour),
+    /// What waits until the link-layer address of a neighbour is known, or that nothing does any more.
+    Unresolved(Unresolved),
     /// A dropped packet, in full.
     Example(Box<Example>),
     /// A socket is known, opened, changed or closed.
@@ -418,6 +420,22 @@ pub struct Neighbour {
     pub answered: u64,
 }
 
+/// Packets that arrived by one device, are to leave by another, and wait until the link-layer address of the neighbour
+/// there is known. Those that this node sends itself are not told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unresolved {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// Index of the device that the neighbour is at.
+    pub device: u32,
+    /// The neighbour's address.
+    pub address: IpAddr,
+    /// Index of the device by which they arrived.
+    pub iif: u32,
+    /// How many wait now; 0: none any more.
+    pub packets: u64,
+}
+
 /// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected
 /// and `Close` for not connected, as the kernel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -602,6 +620,10 @@ pub struct Losses {
     /// Messages of neighbours whose address did not fit in the table of those.
     #[serde(default)]
     pub neighbours_full: u64,
+    /// Packets that wait for a neighbour and did not fit in the table of those: they are unexplained until they are
+    /// sent or dropped.
+    #[serde(default)]
+    pub unresolved_full: u64,
     /// Runs of a program that the kernel left out, since something had interrupted it on that CPU: the ledger
     /// lacks what they would have counted.
     pub runs_skipped: u64,

@@ -66,6 +66,9 @@ pub struct Report {
     pub forwards: Vec<Forward>,
     /// Addresses of this node for which neighbours asked, by ARP or neighbour discovery.
     pub neighbours: Vec<Neighbour>,
+    /// Neighbours for whose answer packets wait that arrived, most packets first, at most 100.
+    #[serde(default)]
+    pub unresolved: Vec<Unresolved>,
     /// Flows that get less than what arrives for them, most starved first, at most 100.
     pub starved: Vec<Flow>,
     /// How many flows are starved, also those for which `starved` has no room.
@@ -154,7 +157,7 @@ pub struct Ledger {
     pub answered: u64,
     /// Dropped by the kernel.
     pub dropped: u64,
-    /// In a socket's receive queue, not read yet.
+    /// In a socket's receive queue, not read yet; or waiting for the answer of a neighbour, to be forwarded.
     pub queued: u64,
     /// The residual, never hidden. Negative where something was entered twice.
     pub unexplained: i64,
@@ -452,6 +455,22 @@ pub struct Neighbour {
     pub answered: u64,
     /// Requests since the last answer.
     pub unanswered: u64,
+}
+
+/// A neighbour whose link-layer address is not known. What arrived and is to leave by it waits until it answers, which
+/// takes no time where it is there; where it does not, the kernel drops what waits, after 3 s by default.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Unresolved {
+    /// The neighbour's address.
+    pub address: String,
+    /// Device that it is asked for on.
+    pub device: String,
+    /// Namespace: its name and inode.
+    pub netns: String,
+    /// Packets that wait, whatever device they arrived by. What arrived by an uplink is part of `ledger.queued`.
+    pub packets: u64,
+    /// Seconds for which something has been waiting, as far as was seen.
+    pub age: f64,
 }
 
 /// What kind of drop.

@@ -84,6 +84,7 @@ pub fn report(model: &Model, most: usize) -> Report {
         queues: told::queues(model, most),
         forwards: forwards(model),
         neighbours: neighbours(model),
+        unresolved: told::unresolved(model),
         starved,
         starved_total,
         losses: model.losses(),

@@ -7,6 +7,7 @@ use super::counters::{Counters, LISTEN_DROPS, LISTEN_OVERFLOWS};
 use super::ends;
 use super::node::Node;
 use super::queues::Queues;
+use super::unresolved;
 use crate::event::{Fate, Protocol};
 use crate::report::{Bytes, Ledger};
 
@@ -86,6 +87,8 @@ struct Tally {
     forwarded: u64,
     answered: u64,
     dropped: u64,
+    /// Waits for a neighbour.
+    unresolved: u64,
     /// See [`ends::opening`].
     openings: u64,
     /// The same, of what did not come by an uplink.
@@ -175,12 +178,15 @@ pub(crate) fn totals(
     books: &Books,
     node: &Node,
     queues: &Queues,
+    unresolved: &unresolved::Queues,
     counters: &Counters,
     sees_queues: bool,
 ) -> BTreeMap<u32, Totals> {
+    let unresolved = unresolved.in_ledger(node);
     tallies(books, node)
         .into_iter()
-        .map(|(netns, tally)| {
+        .map(|(netns, mut tally)| {
+            tally.unresolved = unresolved.get(&netns).copied().unwrap_or(0);
             let silent = tally.silent(netns, counters);
             (netns, close(netns, &tally, queues, silent, sees_queues))
         })
@@ -266,7 +272,7 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
 /// Closes the books of one namespace.
 fn close(netns: u32, tally: &Tally, queues: &Queues, silent: Silent, sees_queues: bool) -> Totals {
     let mut delivered = tally.matched.saturating_sub(tally.dropped_after_match);
-    let mut queued = 0;
+    let mut queued = tally.unresolved.min(LIMIT);
     let mut left_out = 0;
     for protocol in QUEUED {
         let Some(datagrams) = tally.datagrams.get(&protocol) else {

@@ -6,7 +6,7 @@
 //!
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `namespaces` their rows, `queues` and
 //! `waiting` what waits, `counters` of the kernel, `flows`, `endpoints` who is asked and answers, `neighbours` who is asked for on the
-//! link, `sockets` and owners;
+//! link, `unresolved` what waits for the answers of others, `sockets` and owners;
 //! `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 pub(crate) mod books;
@@ -24,6 +24,7 @@ pub(crate) mod neighbours;
 pub(crate) mod node;
 pub(crate) mod queues;
 pub(crate) mod sockets;
+pub(crate) mod unresolved;
 pub(crate) mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +72,7 @@ pub struct Model {
     counters: Counters,
     waiting: Waiting,
     neighbours: Neighbours,
+    unresolved: unresolved::Queues,
     sockets: Sockets,
     history: History<Totals>,
     silence: Growing,
@@ -107,6 +109,7 @@ impl Model {
             Body::Entry(entry) => self.books.entry(&self.node, at, entry),
             Body::Flow(count) => self.flow(at, count),
             Body::Neighbour(told) => self.neighbours.told(&self.node, at, told),
+            Body::Unresolved(told) => self.unresolved.told(at, told),
             Body::Example(example) => {
                 self.books.example(&self.node, at, example);
                 if let Some((flow, state)) = &example.socket
@@ -186,6 +189,7 @@ impl Model {
         self.sockets.leave(inodes);
         self.endpoints.leave(inodes);
         self.queues.leave(inodes);
+        self.unresolved.leave(inodes);
     }
 
     fn capability(&mut self, capability: &Capability) {
@@ -321,6 +325,10 @@ impl Model {
                 .losses
                 .neighbours_full
                 .saturating_add(self.neighbours.other()),
+            unresolved_full: self
+                .losses
+                .unresolved_full
+                .saturating_add(self.unresolved.other()),
             ..self.losses
         }
     }
@@ -357,6 +365,11 @@ impl Model {
         &self.neighbours
     }
 
+    /// What waits for neighbours.
+    pub(crate) fn unresolved(&self) -> &unresolved::Queues {
+        &self.unresolved
+    }
+
     pub(crate) fn sockets(&self) -> &Sockets {
         &self.sockets
     }
@@ -377,6 +390,7 @@ impl Model {
             &self.books,
             &self.node,
             &self.queues,
+            &self.unresolved,
             &self.counters,
             self.sees_queues(),
         )

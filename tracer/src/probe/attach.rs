@@ -42,13 +42,15 @@ pub struct Program {
 const FUNCTIONS: &str = "functions";
 /// The capability whose part the functions do.
 const QUEUED: &str = "queued";
+/// The capability of the programs that tell what waits for neighbours.
+const NEIGHBOUR_QUEUES: &str = "neighbour-queues";
 /// The capability that, before 6.3, tells what is read.
 const ANSWERS: &str = "answers";
 
 /// Every program of the tracer.
 #[must_use]
 pub fn programs() -> &'static [Program] {
-    use Group::{Device, Packet, Segments, Socket, Task};
+    use Group::{Device, Neighbour, Packet, Segments, Socket, Task};
     macro_rules! program {
         ($name:literal, $tracepoint:literal, $capability:expr, $needs:expr, $unseen:literal) => {
             program!($name, $tracepoint, $capability, $needs, $unseen, instead: &[])
@@ -71,6 +73,16 @@ pub fn programs() -> &'static [Program] {
             capability: FUNCTIONS,
             unseen: "which datagram is put in a receive queue is concluded, not told",
             needs: &[Packet, Device, Socket],
+            instead: &[],
+        }
+    }
+    const fn neighbour(name: &'static str, tracepoint: &'static str) -> Program {
+        Program {
+            name,
+            hook: Hook::Tracepoint(tracepoint),
+            capability: NEIGHBOUR_QUEUES,
+            unseen: "packets that wait for a neighbour's answer stay unexplained until they are sent or dropped",
+            needs: &[Packet, Device, Neighbour],
             instead: &[],
         }
     }
@@ -147,6 +159,10 @@ pub fn programs() -> &'static [Program] {
             &[Socket],
             "retransmissions are not seen"
         ),
+        neighbour("unresolved", "neigh_event_send_done"),
+        neighbour("resolved", "neigh_update_done"),
+        neighbour("asked_in_vain", "neigh_timer_handler"),
+        neighbour("forgotten", "neigh_cleanup_and_release"),
         function("udp_enqueue", Hook::Entry("__udp_enqueue_schedule_skb")),
         function("udp_enqueued", Hook::Return("__udp_enqueue_schedule_skb")),
         function("icmp_enqueue", Hook::Entry("sock_queue_rcv_skb_reason")),
@@ -253,6 +269,13 @@ impl Probe {
         capabilities.push(Symbols::capability());
         let mut counters = Counters::take(&mut ebpf, config.seed)?;
         counters.forget()?;
+        let is_off = |known: &Capability| known.state != CapabilityState::Available;
+        if capabilities
+            .iter()
+            .any(|known| known.name == NEIGHBOUR_QUEUES && is_off(known))
+        {
+            counters.unresolved.leave_out();
+        }
         counters.watch(Skipped::of(&ebpf, &attached));
         if options.floor {
             let floor = Program {

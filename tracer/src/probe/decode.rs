@@ -104,7 +104,7 @@ pub(super) fn neighbour(key: &wire::NeighbourKey, count: &wire::NeighbourCount) 
     }
 }
 
-fn address(bytes: [u8; 16]) -> IpAddr {
+pub(super) fn address(bytes: [u8; 16]) -> IpAddr {
     let v6 = Ipv6Addr::from(bytes);
     match v6.to_ipv4_mapped() {
         Some(v4) => IpAddr::V4(v4),

@@ -11,6 +11,7 @@ pub mod offsets;
 mod poll;
 mod skipped;
 pub mod symbols;
+mod unresolved;
 
 pub use attach::{Options, Probe, Program, Sort, programs};
 pub use hook::Hook;

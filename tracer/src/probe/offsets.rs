@@ -17,6 +17,8 @@ pub enum Group {
     Segments,
     /// The namespace of the current process.
     Task,
+    /// Who is asked for on the link, and what waits for the answer.
+    Neighbour,
     /// Names a cgroup; nothing depends on it.
     Extra,
 }
@@ -86,6 +88,12 @@ members! {
     tcp_segs_in = Segments "tcp_sock" "segs_in";
     task_nsproxy = Task "task_struct" "nsproxy";
     nsproxy_net = Task "nsproxy" "net_ns";
+    neigh_dev = Neighbour "neighbour" "dev";
+    neigh_tbl = Neighbour "neighbour" "tbl";
+    neigh_family = Neighbour "neigh_table" "family";
+    neigh_key = Neighbour "neighbour" "primary_key";
+    neigh_newest = Neighbour "neighbour" "arp_queue.prev";
+    neigh_waiting = Neighbour "neighbour" "arp_queue.qlen";
 }
 
 /// What the tracepoints hand over, by the number of their arguments: `kfree_skb` got its reason in 5.17

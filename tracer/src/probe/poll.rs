@@ -12,6 +12,7 @@ use tracer_ebpf::{
 use super::decode::{self, Names, Record};
 use super::flows::FlowTable;
 use super::skipped::Skipped;
+use super::unresolved::Unresolved;
 use super::{Error, Probe, Sort};
 use crate::event::{
     Body, Entry, Event, Example, FlowCount, Location, Losses, Neighbour, Owner, Socket, SocketState,
@@ -31,6 +32,7 @@ pub(super) struct Counters {
     losses: PerCpuArray<MapData, u64>,
     neighbours: HashMap<MapData, NeighbourKey, NeighbourCount>,
     told_neighbours: BTreeMap<NeighbourKey, NeighbourCount>,
+    pub(super) unresolved: Unresolved,
     events: RingBuf<MapData>,
     sorts: HashMap<MapData, u64, u32>,
     /// Places whose sort the programs were told, or had no room for.
@@ -62,6 +64,7 @@ impl Counters {
             losses: of("LOSSES", take("LOSSES")?)?,
             neighbours: of("NEIGHBOURS", take("NEIGHBOURS")?)?,
             told_neighbours: BTreeMap::new(),
+            unresolved: Unresolved::of(of("UNRESOLVED", take("UNRESOLVED")?)?),
             events: of("EVENTS", take("EVENTS")?)?,
             sorts: of("SORTS", take("SORTS")?)?,
             told_sorts: HashSet::new(),
@@ -108,7 +111,10 @@ impl Probe {
             reasons: &self.reasons,
         };
         let counters = &mut self.counters;
-        for (line, sum) in counters.sums()? {
+        let sums = counters.sums()?;
+        // At once: what waits no more is in the books.
+        let unresolved = counters.unresolved.round()?;
+        for (line, sum) in sums {
             if counters.told_books.insert(line, sum) == Some(sum) {
                 continue;
             }
@@ -143,6 +149,12 @@ impl Probe {
             tell(Event {
                 at: now,
                 body: Body::Neighbour(neighbour),
+            });
+        }
+        for queue in unresolved {
+            tell(Event {
+                at: now,
+                body: Body::Unresolved(queue),
             });
         }
         let losses = counters.losses()?;
@@ -189,7 +201,7 @@ impl Probe {
 }
 
 /// An item of a map that is read while it grows; one that was deleted meanwhile is none.
-fn gone<T>(item: Result<T, MapError>, map: &'static str) -> Result<Option<T>, Error> {
+pub(super) fn gone<T>(item: Result<T, MapError>, map: &'static str) -> Result<Option<T>, Error> {
     match item {
         Ok(item) => Ok(Some(item)),
         Err(MapError::KeyNotFound) => Ok(None),
@@ -347,6 +359,7 @@ impl Counters {
             flows_full: total(loss::FLOWS_FULL)?,
             places_full: total(loss::PLACES_FULL)?,
             neighbours_full: total(loss::NEIGHBOURS_FULL)?,
+            unresolved_full: total(loss::UNRESOLVED_FULL)?,
             runs_skipped: self.skipped.as_ref().map_or(0, Skipped::runs),
         })
     }

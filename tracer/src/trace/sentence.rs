@@ -2,7 +2,7 @@
 
 use crate::event::{
     Body, Capability, CapabilityState, Counter, Device, Entry, EntryKey, Example, Fate, FlowCount, FlowKey,
-    Losses, Neighbour, Origin, Owner, Protocol, Queue, Socket, SocketState, Start,
+    Losses, Neighbour, Origin, Owner, Protocol, Queue, Socket, SocketState, Start, Unresolved,
 };
 
 use super::cooked;
@@ -24,6 +24,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Counter(counter) => grew(counter, names),
         Body::Queue(queue) => waits(queue, names),
         Body::Neighbour(neighbour) => asked(neighbour, names),
+        Body::Unresolved(queue) => waits_for(queue, names),
         Body::Losses(losses) => lost(losses),
         Body::Tick => "all counts of this round are told".into(),
         Body::Stop => "tracer stops".into(),
@@ -204,6 +205,17 @@ fn asked(neighbour: &Neighbour, names: &Names) -> String {
     )
 }
 
+fn waits_for(queue: &Unresolved, names: &Names) -> String {
+    format!(
+        "{} by {} waiting for the neighbour {} on {} ({})",
+        many(queue.packets, "packet"),
+        names.device(queue.netns, queue.iif),
+        queue.address,
+        names.device(queue.netns, queue.device),
+        names.netns(queue.netns)
+    )
+}
+
 fn lost(losses: &Losses) -> String {
     let Losses {
         examples_not_sent,
@@ -213,6 +225,7 @@ fn lost(losses: &Losses) -> String {
         flows_full,
         places_full,
         neighbours_full,
+        unresolved_full,
         runs_skipped,
     } = *losses;
     let lost: Vec<_> = [
@@ -228,6 +241,10 @@ fn lost(losses: &Losses) -> String {
         (
             neighbours_full,
             "messages of neighbours that their table had no room for",
+        ),
+        (
+            unresolved_full,
+            "packets waiting for neighbours that the table of those had no room for",
         ),
         (runs_skipped, "runs of a program that the kernel left out"),
     ]

@@ -170,10 +170,10 @@ pub fn flows(page: &mut Page, heading: &str, flows: &[Flow], total: u64, room: u
     );
 }
 
-/// Counters under one heading that are shown at most, and sockets; the rest is counted.
+/// Counters under one heading that are shown at most, and sockets and neighbours; the rest is counted.
 const COUNTERS: usize = 8;
 
-/// What the kernel tells by itself: its counters and what waits in sockets, as tables that are at most `room` wide.
+/// What the kernel tells by itself: its counters and what waits in sockets and for neighbours, as tables that are at most `room` wide.
 pub fn told(page: &mut Page, report: &Report, room: usize) {
     let room = room.saturating_sub(INDENT);
     let table = |page: &mut Page, heading: &str, set: Set, number: usize| {
@@ -200,6 +200,14 @@ pub fn told(page: &mut Page, report: &Report, room: usize) {
         "Waiting in sockets",
         tables::queues(shown, room),
         stuck.len(),
+    );
+    let silent = words::silent(report);
+    let shown = &silent[..silent.len().min(COUNTERS)];
+    table(
+        page,
+        "Waiting for neighbours",
+        tables::unresolved(shown, room),
+        silent.len(),
     );
 }
 

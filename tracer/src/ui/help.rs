@@ -39,7 +39,7 @@ pub fn page(report: &Report) -> Vec<Line> {
         [
             "arrived: packets that came in by an uplink. delivered: reached a socket. forwarded: left by a \
          device. answered: used up by the kernel itself. dropped: see Drops. queued: wait for a process to \
-         read them; per second: by how much the queues grow. unexplained: the rest, never hidden: packets \
+         read them, or for a neighbour to answer; per second: by how much the queues grow. unexplained: the rest, never hidden: packets \
          that are on their way, and what no probe saw end. It falls again when such packets arrive \
          somewhere; below 0 more was accounted for than arrived.",
         ],
@@ -62,7 +62,7 @@ pub fn page(report: &Report) -> Vec<Line> {
             "Counters that the kernel keeps by itself. books: dropped = no event tells them, they are moved from \
          answered to dropped; no arrival = lost before they arrived, in no column; not sent = this node could not \
          send them; in drops = a drop tells them too; unknown = what they mean for the ledger is not known.",
-            "waiting: a socket that nobody reads or accepts from, and for how long.",
+            "waiting: a socket that nobody reads or accepts from, or a neighbour that does not answer, and for how long.",
         ],
     );
     page.section(

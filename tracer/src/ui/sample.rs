@@ -3,7 +3,7 @@
 use crate::report::{
     Bytes, Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow,
     Followed, Kernel, Ledger, Losses, Namespace, Queue, Rates, Report, Role, SCHEMA, SCHEMA_VERSION, Schema,
-    Source, Verdict, Where, Window,
+    Source, Unresolved, Verdict, Where, Window,
 };
 
 pub(crate) fn all() -> [Report; 6] {
@@ -74,6 +74,7 @@ pub(crate) fn nothing() -> Report {
         queues: vec![],
         forwards: vec![],
         neighbours: vec![],
+        unresolved: vec![],
         starved: vec![],
         starved_total: 0,
         losses: Losses::default(),
@@ -442,7 +443,8 @@ fn namespaces() -> Vec<Namespace> {
     vec![host, pod, ended]
 }
 
-/// A process that does not accept, another one that does not read, and a device that has no room.
+/// A process that does not accept, another one that does not read, a neighbour that does not answer, and a device that
+/// has no room.
 pub(crate) fn silent_losses() -> Report {
     let counter = |source, name: &str, device: &str, packets, kind, said: &str| Counter {
         name: text(name),
@@ -521,6 +523,13 @@ pub(crate) fn silent_losses() -> Report {
                 ..queue
             },
         ],
+        unresolved: vec![Unresolved {
+            address: text("10.244.0.9"),
+            device: text("cni0"),
+            netns: text("host:4026531840"),
+            packets: 3,
+            age: 2.5,
+        }],
         ..healthy()
     }
 }

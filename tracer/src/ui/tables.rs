@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::format::{brief, bytes, clean, compact, count, fit, rate, time_of_day};
 use super::table::{Column, Kind, LUXURY, Set, Table};
 use super::words;
-use crate::report::{Class, Counter, Drop, Flow, Namespace, Queue, Role};
+use crate::report::{Class, Counter, Drop, Flow, Namespace, Queue, Role, Unresolved};
 
 /// A class of drops, in a word.
 #[must_use]
@@ -160,6 +160,31 @@ pub fn queues(queues: &[&Queue], room: usize) -> Set {
             queue.state.clone(),
             queue.unit.clone(),
             namespace(&queue.netns).to_owned(),
+        ]);
+    }
+    table.set(room)
+}
+
+/// Neighbours for whose answer packets wait, one a row, in at most `room` columns.
+#[must_use]
+pub fn unresolved(neighbours: &[&Unresolved], room: usize) -> Set {
+    let mut columns = vec![
+        Column::new("neighbour", Kind::Ends(20), 0),
+        Column::new("device", Kind::Text(8), 0),
+        Column::new("packets", Kind::Number, 0),
+        Column::new("for", Kind::Number, 0),
+    ];
+    if several(neighbours.iter().map(|neighbour| neighbour.netns.as_str())) {
+        columns.push(Column::new("netns", Kind::Ends(8), 1));
+    }
+    let mut table = Table::new(columns);
+    for neighbour in neighbours {
+        table.row([
+            neighbour.address.clone(),
+            neighbour.device.clone(),
+            count(neighbour.packets),
+            brief(neighbour.age),
+            namespace(&neighbour.netns).to_owned(),
         ]);
     }
     table.set(room)

@@ -5,7 +5,7 @@ use super::format::{
 };
 use crate::report::{
     CapabilityState, Confidence, Counter, CounterKind, Filtered, Flow, Ledger, Losses, Queue, Report,
-    Verdict, Where,
+    Unresolved, Verdict, Where,
 };
 
 /// The one word, or two, that a person needs at first sight.
@@ -270,6 +270,9 @@ pub fn losses(losses: &Losses) -> Vec<String> {
     say(losses.neighbours_full, &|n| {
         format!("{n} messages of neighbours not counted (neighbour table full)")
     });
+    say(losses.unresolved_full, &|n| {
+        format!("{n} packets that wait for a neighbour are not seen to (table full)")
+    });
     say(losses.examples_not_sent, &|n| {
         format!("{n} examples not sent (over budget, their packets are counted)")
     });
@@ -357,7 +360,19 @@ pub fn waiting(queue: &Queue) -> String {
 /// State of a listener, as [`Queue::state`] has it.
 const LISTEN: &str = "LISTEN";
 
-/// Sockets that are not read, each in a few words: `nginx[77] tcp 10.0.0.2:80: 3 connections, full, for 12s`.
+/// Seconds after which a neighbour for whose answer packets wait is told: it did not answer when it was first asked
+/// (`retrans_time_ms` of a device).
+const SILENT: f64 = 1.0;
+
+/// Neighbours that do not answer while packets wait for them.
+#[must_use]
+pub fn silent(report: &Report) -> Vec<&Unresolved> {
+    let is_silent = |neighbour: &&Unresolved| neighbour.age >= SILENT;
+    report.unresolved.iter().filter(is_silent).collect()
+}
+
+/// Sockets that are not read, each in a few words: `nginx[77] tcp 10.0.0.2:80: 3 connections, full, for 12s`; and
+/// neighbours that do not answer: `neighbour 10.0.0.9 of eth0: 3 packets, for 2s`.
 #[must_use]
 pub fn queues(report: &Report) -> Vec<String> {
     let line = |queue: &Queue| {
@@ -370,9 +385,20 @@ pub fn queues(report: &Report) -> Vec<String> {
             brief(queue.age)
         )
     };
-    stuck(report)
-        .into_iter()
-        .map(|queue| clean(&line(queue)).into_owned())
+    let neighbour = |neighbour: &Unresolved| {
+        format!(
+            "neighbour {} of {}: {}, for {}",
+            neighbour.address,
+            neighbour.device,
+            plural(neighbour.packets, "packet"),
+            brief(neighbour.age)
+        )
+    };
+    let sockets = stuck(report).into_iter().map(line);
+    let neighbours = silent(report).into_iter().map(neighbour);
+    sockets
+        .chain(neighbours)
+        .map(|line| clean(&line).into_owned())
         .collect()
 }
 

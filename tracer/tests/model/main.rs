@@ -16,3 +16,4 @@ mod ports;
 mod properties;
 mod report;
 mod story;
+mod unresolved;

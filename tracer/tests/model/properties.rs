@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tracer::event::{
     Body, Capability, CapabilityState, Counter, CounterKey, Device, Entry, EntryKey, Event, Example, Fate,
     FlowCount, FlowKey, Location, Losses, Namespace, Neighbour, Origin, Owner, Protocol, Queue, Socket,
-    SocketState, Source, Start,
+    SocketState, Source, Start, Unresolved,
 };
 use tracer::filter::Filter;
 
@@ -241,6 +241,15 @@ fn body() -> BoxedStrategy<Body> {
                 address,
                 asked,
                 answered,
+            })
+        ),
+        1 => (netns(), 0..4_u32, address(), 0..4_u32, count()).prop_map(
+            |(netns, device, address, iif, packets)| Body::Unresolved(Unresolved {
+                netns,
+                device,
+                address,
+                iif,
+                packets,
             })
         ),
         1 => count().prop_map(|n| Body::Losses(Losses { flows_full: n, ..Losses::default() })),

@@ -58,8 +58,6 @@ const POD_SILENT: Scenario = Scenario {
             ExpectedDrop::of(&["NOT_SPECIFIED"], &["neigh_invalidate"], Class::State).socket_found(false),
         ],
         column: Some((Column::Dropped, 20)),
-        // What waits for the neighbour, up to 3 s, is in no column.
-        most_unexplained: 0.2,
         ..SOUND
     },
     ..FORWARD

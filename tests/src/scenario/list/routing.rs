@@ -76,8 +76,7 @@ const LOCAL_RULE_LOST: Scenario = Scenario {
         ],
         column: None,
         starved: Some(NODE_CLIENT),
-        // Answers to pings wait up to 3 s for a neighbour.
-        most_unexplained: 0.05,
+        most_unexplained: 0.01,
     },
     late: true,
 };

@@ -1,4 +1,4 @@
-//! What the kernel tells by itself: its counters, and what waits in sockets.
+//! What the kernel tells by itself: its counters, and what waits in sockets and for neighbours.
 
 use std::cmp::Reverse;
 
@@ -10,10 +10,12 @@ use crate::model::counters::{Counted, meaning};
 use crate::model::growth::{rate, span};
 use crate::model::queues::Port;
 use crate::model::waiting::Wait;
-use crate::report::{Counter, Queue};
+use crate::report::{Counter, Queue, Unresolved};
 
 /// Counters that are told, at most.
 const COUNTERS: usize = 100;
+/// Neighbours that are told, at most.
+const NEIGHBOURS: usize = 100;
 
 /// The counters that have grown and mean a loss, what matters most first.
 pub(super) fn counters(model: &Model) -> Vec<Counter> {
@@ -75,6 +77,23 @@ pub(super) fn queues(model: &Model, most: usize) -> Vec<Queue> {
                 drops: wait.drops.map(u64::from),
                 age: seconds(model.now().saturating_sub(since)),
             }
+        })
+        .collect()
+}
+
+/// Neighbours for whose answer packets wait.
+pub(super) fn unresolved(model: &Model) -> Vec<Unresolved> {
+    let mut all: Vec<_> = model.unresolved().by_neighbour().into_iter().collect();
+    // The sort is stable.
+    all.sort_by_key(|(_, wait)| Reverse(wait.packets));
+    all.truncate(NEIGHBOURS);
+    all.into_iter()
+        .map(|((netns, device, address), wait)| Unresolved {
+            address: address.to_string(),
+            device: model.node().device_name(netns, device),
+            netns: model.node().netns_label(netns),
+            packets: wait.packets,
+            age: seconds(model.now().saturating_sub(wait.since)),
         })
         .collect()
 }

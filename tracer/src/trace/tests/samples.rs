@@ -309,6 +309,13 @@ pub(super) fn every_kind() -> Vec<Event> {
             asked: 5,
             answered: 2,
         }),
+        Body::Unresolved(Unresolved {
+            netns: HOST,
+            device: 3,
+            address: IpAddr::from([10, 244, 0, 9]),
+            iif: 2,
+            packets: 4,
+        }),
         Body::Tick,
         Body::Stop,
     ];
@@ -446,7 +453,7 @@ impl Random {
     }
 
     pub(super) fn body(&mut self) -> Body {
-        match self.below(12) {
+        match self.below(13) {
             0 => Body::Start(Start {
                 wall_offset: self.next() as i64,
                 host: self.text(),
@@ -522,6 +529,13 @@ impl Random {
                 drops: self.flip().then(|| self.number() as u32),
                 owner: self.flip().then(|| self.owner()),
             })),
+            10 => Body::Unresolved(Unresolved {
+                netns: self.number() as u32,
+                device: self.number() as u32,
+                address: IpAddr::from((self.number() as u32).to_be_bytes()),
+                iif: self.number() as u32,
+                packets: self.number(),
+            }),
             _ => Body::Example(Box::new(self.example())),
         }
     }

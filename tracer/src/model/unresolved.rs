@@ -1,0 +1,88 @@
+//! What waits until the link-layer address of a neighbour is known, as the programs tell it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::node::Node;
+use crate::event::Unresolved;
+
+/// Queues that are kept, by the device of arrival: as many as the programs have room for.
+const MOST: usize = tracer_ebpf::UNRESOLVED as usize * tracer_ebpf::DEVICES;
+
+/// A neighbour: namespace, device and address.
+pub(crate) type Neighbour = (u32, u32, IpAddr);
+
+/// What waits for one neighbour, and arrived by one device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    /// Packets.
+    pub packets: u64,
+    /// When something was first seen to wait. At each look since, something did.
+    pub since: u64,
+}
+
+/// What waits for all neighbours.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queues {
+    /// By neighbour and device of arrival.
+    queues: BTreeMap<(Neighbour, u32), Wait>,
+    /// Packets for which there was no room.
+    other: u64,
+}
+
+impl Queues {
+    /// A queue was told.
+    pub(crate) fn told(&mut self, at: u64, told: &Unresolved) {
+        let key = ((told.netns, told.device, told.address), told.iif);
+        if told.packets == 0 {
+            self.queues.remove(&key);
+        } else if let Some(wait) = self.queues.get_mut(&key) {
+            wait.packets = told.packets;
+        } else if self.queues.len() < MOST {
+            let wait = Wait {
+                packets: told.packets,
+                since: at,
+            };
+            self.queues.insert(key, wait);
+        } else {
+            self.other = self.other.saturating_add(told.packets);
+        }
+    }
+
+    /// What waits for each neighbour, whatever device it came by.
+    pub(crate) fn by_neighbour(&self) -> BTreeMap<Neighbour, Wait> {
+        let mut all: BTreeMap<Neighbour, Wait> = BTreeMap::new();
+        for ((neighbour, _), wait) in &self.queues {
+            all.entry(*neighbour)
+                .and_modify(|sum| {
+                    sum.packets = sum.packets.saturating_add(wait.packets);
+                    sum.since = sum.since.min(wait.since);
+                })
+                .or_insert(*wait);
+        }
+        all
+    }
+
+    /// Packets that arrived by an uplink and wait, by namespace.
+    pub(crate) fn in_ledger(&self, node: &Node) -> BTreeMap<u32, u64> {
+        let mut all: BTreeMap<u32, u64> = BTreeMap::new();
+        for (((netns, ..), iif), wait) in &self.queues {
+            if node.is_over_uplink(*netns, *iif) {
+                let packets = all.entry(*netns).or_default();
+                *packets = packets.saturating_add(wait.packets);
+            }
+        }
+        all
+    }
+
+    /// Forgets what waits in these namespaces.
+    pub(crate) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
+        self.queues
+            .retain(|((netns, ..), _), _| !namespaces.contains(netns));
+    }
+
+    /// Packets for which there was no room.
+    pub(crate) fn other(&self) -> u64 {
+        self.other
+    }
+}
