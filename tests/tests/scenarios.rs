@@ -82,6 +82,7 @@ fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
         "no-socket" => no_socket(report),
         "pod-route-gone" | "pod-device-down" => goes_out(report, "eth0", "eth0"),
         "forwarded-elsewhere" => goes_out(report, "eth0", "eth1"),
+        "pod-silent" | "pod-silent-full" => waits_for_a_pod(report),
         "pings" => pings(report),
         "arp-off" | "arp-ignored" | "arp-filtered" => asked_in_vain(report),
         "address-denied" => denied(report),
@@ -187,6 +188,23 @@ fn goes_out(report: &Value, from: &str, to: &str) {
         way.is_some_and(|way| way["packets"].as_u64() > Some(50)),
         "{ways:#?}"
     );
+}
+
+/// What waits for the pod's answer is told by its address.
+fn waits_for_a_pod(report: &Value) {
+    let waiting: u64 = array(&report["unresolved"])
+        .iter()
+        .filter(|neighbour| {
+            neighbour["device"] == "lxc1" && neighbour["address"].as_str().is_some_and(is_pod)
+        })
+        .filter_map(|neighbour| neighbour["packets"].as_u64())
+        .sum();
+    assert!(waiting > 0, "{report:#}");
+    assert!(report["ledger"]["queued"].as_u64() >= Some(waiting), "{report:#}");
+}
+
+fn is_pod(address: &str) -> bool {
+    ["10.244.0.2", "2001:db8:244::2"].contains(&address)
 }
 
 /// The kernel's own copies are dropped, and are no loss.

@@ -5,6 +5,7 @@ use super::prelude::*;
 
 pub(super) const ALL: &[Scenario] = &[
     POD_SILENT,
+    POD_SILENT_FULL,
     POD_NO_CARRIER,
     POD_DEVICE_DOWN,
     POD_ROUTE_GONE,
@@ -61,6 +62,26 @@ const POD_SILENT: Scenario = Scenario {
         ..SOUND
     },
     ..FORWARD
+};
+
+/// What waits for an answer is more than may wait.
+const POD_SILENT_FULL: Scenario = Scenario {
+    name: "pod-silent-full",
+    title: "a pod does not answer for its address, and more waits for it than may",
+    breaks: "As pod-silent, with room for a few packets only while the node asks for the pod.",
+    says: "Healthy: the node's own traffic is sound. Drops NEIGH_QUEUEFULL at __neigh_event_send, and NEIGH_FAILED.",
+    setup: &[
+        Step::Sysctl(Place::Node, "net.ipv4.neigh.lxc1.unres_qlen_bytes", "8192"),
+        Step::Sysctl(Place::Node, "net.ipv6.neigh.lxc1.unres_qlen_bytes", "8192"),
+    ],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["NEIGH_QUEUEFULL"], &["__neigh_event_send"], Class::State).socket_found(false),
+            ExpectedDrop::of(&["NEIGH_FAILED"], &["neigh_invalidate"], Class::State).socket_found(false),
+        ],
+        ..POD_SILENT.expect
+    },
+    ..POD_SILENT
 };
 
 /// The node knows its pods by fixed neighbour entries, as some network plugins have it: else it would ask for the pod,
