@@ -105,6 +105,10 @@ fn with(tool: Tool, tracer: &Path, load: &mut Load) -> Result<With> {
     let begin = (Instant::now(), running.ticks());
     let turn = load.turn()?;
     let end = (Instant::now(), running.ticks());
+    let counts = load.kind == Kind::Storm;
+    if counts {
+        thread::sleep(tool.lag());
+    }
     let told = running.end(&load.netns)?;
     let (Some(before), Some(after)) = (begin.1, end.1) else {
         bail!("{}: ended in its turn", tool.name());
@@ -117,7 +121,7 @@ fn with(tool: Tool, tracer: &Path, load: &mut Load) -> Result<With> {
             user_percent: percent(after.user, before.user),
             system_percent: percent(after.system, before.system),
         },
-        counts: (load.kind == Kind::Storm).then_some(Counts {
+        counts: counts.then_some(Counts {
             made: turn.sent,
             counted: told.counted,
             lost: told.lost,

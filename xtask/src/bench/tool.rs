@@ -95,12 +95,13 @@ impl Tool {
         }
     }
 
-    /// How long it is given to read what is on its way to it: perf leaves in its buffers what is there when it is
-    /// interrupted.
-    fn lag(self) -> Duration {
+    /// How long it takes at most until it has read what happened: perf and tcpdump leave in their buffers what is
+    /// there when they are interrupted, and the kernel keeps a buffer of tcpdump for up to a second until it is full.
+    pub(super) fn lag(self) -> Duration {
         match self {
+            Self::Tracer | Self::Bpftrace => Duration::ZERO,
             Self::Perf => Duration::from_millis(200),
-            Self::Tracer | Self::Bpftrace | Self::Tcpdump => Duration::ZERO,
+            Self::Tcpdump => Duration::from_millis(1200),
         }
     }
 
@@ -207,7 +208,6 @@ impl Running {
             let errors = text(self.errors)?;
             bail!("{}: ended before its turn: {}", self.tool.name(), errors.trim());
         }
-        thread::sleep(self.tool.lag());
         let mut kill = Command::new("kill");
         kill.args(["-INT", &self.pid().to_string()]);
         let mut signalled: Option<Instant> = None;
