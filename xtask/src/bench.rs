@@ -11,6 +11,8 @@ mod proc;
 mod programs;
 mod report;
 mod side;
+mod text;
+mod told;
 mod tool;
 
 use anyhow::{Context, Result, bail};
