@@ -26,13 +26,16 @@ const RULE: &str =
 const SMALL: usize = 64;
 /// Bytes that the bulk stream writes at once.
 const LARGE: usize = 128 << 10;
+/// Connections that requests are sent on. With one, client and server sleep most of the time, and the scheduler is measured.
+const CONNECTIONS: usize = 8;
 
 /// What is sent, and what of it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Datagrams that a sink reads: those read count.
     Flood,
-    /// Small requests on one TCP connection, each after the answer to the last: answers count.
+    /// Rounds of small requests, one on each of several TCP connections, each round after the answers to the last:
+    /// answers count.
     Requests,
     /// One TCP stream: bytes read count.
     Bulk,
@@ -159,38 +162,55 @@ fn count_datagrams(sink: &UdpSocket, received: &AtomicU64, over: &AtomicBool) ->
 }
 
 fn answer(listener: &TcpListener, kind: Kind, received: &AtomicU64) -> Result<()> {
-    let (mut stream, _) = listener.accept()?;
-    stream.set_nodelay(true)?;
+    let mut streams = connections(kind, || Ok(listener.accept()?.0))?;
     let mut data = vec![0; LARGE];
     loop {
-        if kind == Kind::Bulk {
-            match stream.read(&mut data)? {
-                0 => return Ok(()),
-                bytes => received.fetch_add(bytes as u64, Relaxed),
-            };
-        } else if stream.read_exact(&mut data[..SMALL]).is_ok() {
-            stream.write_all(&data[..SMALL])?;
-            received.fetch_add(1, Relaxed);
-        } else {
-            return Ok(());
+        for stream in &mut streams {
+            if kind == Kind::Bulk {
+                match stream.read(&mut data)? {
+                    0 => return Ok(()),
+                    bytes => received.fetch_add(bytes as u64, Relaxed),
+                };
+            } else if stream.read_exact(&mut data[..SMALL]).is_ok() {
+                stream.write_all(&data[..SMALL])?;
+                received.fetch_add(1, Relaxed);
+            } else {
+                return Ok(());
+            }
         }
     }
 }
 
 fn ask(kind: Kind, end: Instant) -> Result<u64> {
-    let mut stream = TcpStream::connect(RECEIVER)?;
-    stream.set_nodelay(true)?;
+    let mut streams = connections(kind, || TcpStream::connect(RECEIVER))?;
     let mut data = vec![0; LARGE];
     let mut sent = 0;
     while Instant::now() < end {
         if kind == Kind::Bulk {
-            stream.write_all(&data)?;
-            sent += data.len() as u64;
+            for stream in &mut streams {
+                stream.write_all(&data)?;
+                sent += data.len() as u64;
+            }
         } else {
-            stream.write_all(&data[..SMALL])?;
-            stream.read_exact(&mut data[..SMALL])?;
-            sent += 1;
+            for stream in &mut streams {
+                stream.write_all(&data[..SMALL])?;
+                sent += 1;
+            }
+            for stream in &mut streams {
+                stream.read_exact(&mut data[..SMALL])?;
+            }
         }
     }
     Ok(sent)
+}
+
+/// As many as the load has, in the order in which both sides serve them.
+fn connections(kind: Kind, open: impl Fn() -> io::Result<TcpStream>) -> Result<Vec<TcpStream>> {
+    let number = if kind == Kind::Requests { CONNECTIONS } else { 1 };
+    let open = || {
+        let stream = open()?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    };
+    (0..number).map(|_| open()).collect()
 }

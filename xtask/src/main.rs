@@ -104,6 +104,9 @@ enum Command {
         /// Measure only this part
         #[arg(long)]
         only: Option<bench::Part>,
+        /// How what was measured is printed
+        #[arg(long, value_enum, default_value_t = bench::Format::Text)]
+        format: bench::Format,
     },
 }
 
@@ -138,7 +141,7 @@ fn main() -> ExitCode {
             without,
             list: false,
         } => vm::main(&kernels, &scenarios, &without),
-        Command::Bench { only } => bench::main(only),
+        Command::Bench { only, format } => bench::main(only, format),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -1,0 +1,332 @@
+//! What the bench found, as data: the tables and the JSON are printed from the same values.
+
+use serde::{Deserialize, Serialize};
+
+use super::{load::Kind, tool::Tool};
+
+/// All that one run of the bench found.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Report {
+    pub(super) schema: Schema,
+    /// Whether all bounds are kept.
+    pub(super) kept: bool,
+    /// None where it was not measured.
+    pub(super) cost: Option<Cost>,
+    /// None where it was not measured.
+    pub(super) side: Option<Side>,
+}
+
+impl Report {
+    pub(super) fn new(cost: Option<Cost>, side: Option<Side>) -> Self {
+        let kept = cost.iter().flat_map(Cost::bounds).all(|bound| bound.kept)
+            && side.iter().flat_map(Side::bounds).all(|bound| bound.kept);
+        Self {
+            schema: Schema {
+                name: "xtask.bench".into(),
+                version: 1,
+            },
+            kept,
+            cost,
+            side,
+        }
+    }
+}
+
+/// What the document is, and which version of its form.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Schema {
+    pub(super) name: String,
+    pub(super) version: u32,
+}
+
+/// What was promised of a value, and whether it is so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Bound {
+    pub(super) of: Measure,
+    pub(super) value: f64,
+    #[serde(flatten)]
+    pub(super) limit: Limit,
+    pub(super) kept: bool,
+}
+
+impl Bound {
+    pub(super) fn new(of: Measure, value: f64, limit: Limit) -> Self {
+        let kept = match limit {
+            Limit::AtMost(most) => value <= most,
+            Limit::AtLeast(least) => value >= least,
+        };
+        Self {
+            of,
+            value,
+            limit,
+            kept,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// What a bound is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Measure {
+    /// Nanoseconds of a program's run.
+    NsPerRun,
+    /// A program's run in times of the empty program's.
+    Ratio,
+    Seconds,
+    /// Resident memory, in units of 2^20 bytes.
+    Megabytes,
+    /// What is left of the rate.
+    Left,
+    /// Processor time in user space, in percent of a core.
+    UserPercent,
+    /// Drops counted too many or too few, of all pairs.
+    Miscounted,
+}
+
+/// What the tracer itself costs.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cost {
+    pub(super) programs: Vec<Program>,
+    pub(super) moments: Vec<Moment>,
+    pub(super) memory: Vec<Memory>,
+}
+
+impl Cost {
+    fn bounds(&self) -> impl Iterator<Item = &Bound> {
+        let programs = self.programs.iter().flat_map(|one| &one.bounds);
+        let moments = self.moments.iter().flat_map(|one| &one.bounds);
+        let memory = self.memory.iter().flat_map(|one| &one.bounds);
+        programs.chain(moments).chain(memory)
+    }
+}
+
+/// One BPF program under the load that ran it most often.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Program {
+    pub(super) name: String,
+    /// How often it ran.
+    pub(super) runs: u64,
+    /// Mean time of a run, the clock of the statistics included.
+    pub(super) ns_per_run: f64,
+    /// That of the empty program under the same load.
+    pub(super) floor_ns: f64,
+    /// Times the floor.
+    pub(super) ratio: f64,
+    pub(super) bounds: Vec<Bound>,
+}
+
+/// How long something took.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Moment {
+    pub(super) what: What,
+    pub(super) seconds: f64,
+    pub(super) bounds: Vec<Bound>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum What {
+    /// From the tracer's start to the first packet that it counts, at most.
+    Start,
+    /// From the first reply that reaches no process to the verdict on the screen.
+    Verdict,
+    /// From `cargo xtask run` to a tracer that watches, where all is built and no network is there.
+    OfflineRun,
+    /// To make the lab, start its traffic and remove it all again.
+    Lab,
+}
+
+/// The most memory that the tracer had resident under a scenario of the lab.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    pub(super) under: String,
+    /// In units of 2^20 bytes.
+    pub(super) megabytes: f64,
+    pub(super) bounds: Vec<Bound>,
+}
+
+/// Tools side by side.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Side {
+    pub(super) rows: Vec<Row>,
+    /// Tools that were not measured, for they are not installed.
+    pub(super) missing: Vec<Tool>,
+}
+
+impl Side {
+    fn bounds(&self) -> impl Iterator<Item = &Bound> {
+        self.rows.iter().flat_map(|row| &row.bounds)
+    }
+}
+
+/// A tool under a load.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Row {
+    pub(super) load: Kind,
+    pub(super) tool: Tool,
+    /// Median rate a second of the turns without it, in the unit of the load.
+    pub(super) without: f64,
+    /// That of the turns with it.
+    pub(super) with: f64,
+    /// What is left of the rate. The distance from lowest to highest is the noise.
+    pub(super) left: Spread,
+    /// Mean of all pairs.
+    pub(super) cpu: Cpu,
+    /// Sums of all pairs; only of the load whose packets are dropped.
+    pub(super) counts: Option<Counts>,
+    pub(super) bounds: Vec<Bound>,
+    /// In the order of time.
+    pub(super) pairs: Vec<Pair>,
+}
+
+/// A turn with a tool, and its neighbours without one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Pair {
+    /// The rates a second of the turn before it, its own, and of the turn after it.
+    pub(super) before: f64,
+    pub(super) with: f64,
+    pub(super) after: f64,
+    /// Its rate as a part of the mean of its neighbours': what drifts steadily cancels.
+    pub(super) left: f64,
+    pub(super) cpu: Cpu,
+    pub(super) counts: Option<Counts>,
+}
+
+/// The middle, the lowest and the highest of several values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) lowest: f64,
+    pub(super) highest: f64,
+}
+
+impl Spread {
+    /// None of none.
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        Some(Self {
+            median: *values.get(values.len() / 2)?,
+            lowest: *values.first()?,
+            highest: *values.last()?,
+        })
+    }
+}
+
+/// Processor time of a tool, in percent of a core.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cpu {
+    pub(super) user_percent: f64,
+    pub(super) system_percent: f64,
+}
+
+/// Drops (of tcpdump: packets).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counts {
+    pub(super) made: u64,
+    /// None where the tool told no number.
+    pub(super) counted: Option<u64>,
+    /// What it says that it lost; None where it tells no number.
+    pub(super) lost: Option<u64>,
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// One of everything, with so much left under the storm.
+    pub(in super::super) fn report(left: f64) -> Report {
+        let cpu = Cpu {
+            user_percent: 1.5,
+            system_percent: 4.0,
+        };
+        let counts = Some(Counts {
+            made: 1000,
+            counted: Some(998),
+            lost: None,
+        });
+        let cost = Cost {
+            programs: vec![Program {
+                name: "drop".into(),
+                runs: 9,
+                ns_per_run: 100.0,
+                floor_ns: 50.0,
+                ratio: 2.0,
+                bounds: vec![Bound::new(Measure::NsPerRun, 100.0, Limit::AtMost(250.0))],
+            }],
+            moments: vec![Moment {
+                what: What::OfflineRun,
+                seconds: 1.5,
+                bounds: vec![],
+            }],
+            memory: vec![Memory {
+                under: "crowd".into(),
+                megabytes: 60.0,
+                bounds: vec![Bound::new(Measure::Megabytes, 60.0, Limit::AtMost(64.0))],
+            }],
+        };
+        let side = Side {
+            rows: vec![Row {
+                load: Kind::Storm,
+                tool: Tool::Tracer,
+                without: 1000.0,
+                with: 900.0,
+                left: Spread {
+                    median: left,
+                    lowest: 0.75,
+                    highest: 1.25,
+                },
+                cpu,
+                counts,
+                bounds: vec![Bound::new(Measure::Left, left, Limit::AtLeast(0.93))],
+                pairs: vec![Pair {
+                    before: 1000.0,
+                    with: 900.0,
+                    after: 1000.0,
+                    left,
+                    cpu,
+                    counts,
+                }],
+            }],
+            missing: vec![Tool::Perf],
+        };
+        Report::new(Some(cost), Some(side))
+    }
+
+    #[test]
+    fn the_document_says_all_that_the_report_has() {
+        let report = report(0.875);
+        let json = serde_json::to_string_pretty(&report).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&json).unwrap(), report, "{json}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["schema"]["name"], "xtask.bench");
+        assert_eq!(json["kept"], false);
+        assert_eq!(json["side"]["missing"][0], "perf");
+        let row = &json["side"]["rows"][0];
+        assert_eq!((&row["load"], &row["tool"]), (&"storm".into(), &"tracer".into()));
+        let bound = serde_json::json!({"of": "left", "value": 0.875, "at_least": 0.93, "kept": false});
+        assert_eq!(row["bounds"][0], bound);
+        assert_eq!(row["pairs"][0]["counts"]["lost"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_bound_that_is_missed_fails_the_whole() {
+        assert!(report(0.95).kept);
+        assert!(!report(0.875).kept);
+        assert!(Report::new(None, None).kept);
+    }
+
+    #[test]
+    fn the_middle_of_several_counts() {
+        let spread = Spread::of([3.0, 1.0, 2.0]).unwrap();
+        assert_eq!((spread.lowest, spread.median, spread.highest), (1.0, 2.0, 3.0));
+        assert_eq!(Spread::of([]), None);
+    }
+}

@@ -1,0 +1,157 @@
+//! The report as tables, for people.
+
+use std::fmt;
+
+use super::report::{Bound, Cost, Limit, Measure, Report, Side, What};
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(cost) = &self.cost {
+            write!(f, "{cost}")?;
+        }
+        if self.cost.is_some() && self.side.is_some() {
+            writeln!(f)?;
+        }
+        if let Some(side) = &self.side {
+            write!(f, "{side}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Cost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<16}{:>10}{:>10}{:>10}{:>8}   bounds",
+            "program", "runs", "ns/run", "floor", "ratio"
+        )?;
+        for one in &self.programs {
+            write!(f, "{:<16}{:>10}", one.name, one.runs)?;
+            write!(
+                f,
+                "{:>10.1}{:>10.1}{:>8.2}",
+                one.ns_per_run, one.floor_ns, one.ratio
+            )?;
+            end(f, &one.bounds)?;
+        }
+        writeln!(f)?;
+        for one in &self.moments {
+            write!(f, "{:<32}{:>6.2} s ", one.what.label(), one.seconds)?;
+            end(f, &one.bounds)?;
+        }
+        for one in &self.memory {
+            let label = format!("resident memory under {}", one.under);
+            write!(f, "{label:<32}{:>6.1} MB", one.megabytes)?;
+            end(f, &one.bounds)?;
+        }
+        Ok(())
+    }
+}
+
+impl What {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Start => "start to first packet, at most",
+            Self::Verdict => "break to verdict, at most",
+            Self::OfflineRun => "cargo xtask run, no network",
+            Self::Lab => "the lab, made and removed",
+        }
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<10}{:<10}{:>6}", "load", "tool", "pairs")?;
+        write!(f, "{:>13}{:>13}", "without/s", "with/s")?;
+        write!(f, "{:>7}{:>8}{:>9}", "left", "lowest", "highest")?;
+        write!(f, "{:>7}{:>7}", "user%", "sys%")?;
+        writeln!(f, "{:>10}{:>10}{:>10}   bounds", "made", "counted", "lost")?;
+        for row in &self.rows {
+            let (left, cpu) = (row.left, row.cpu);
+            write!(f, "{:<10}{:<10}", row.load.name(), row.tool.name())?;
+            write!(f, "{:>6}{:>13.0}{:>13.0}", row.pairs.len(), row.without, row.with)?;
+            write!(f, "{:>7.3}{:>8.3}{:>9.3}", left.median, left.lowest, left.highest)?;
+            write!(f, "{:>7.1}{:>7.1}", cpu.user_percent, cpu.system_percent)?;
+            let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
+            let made = number(row.counts.map(|counts| counts.made));
+            let counted = number(row.counts.and_then(|counts| counts.counted));
+            let lost = number(row.counts.and_then(|counts| counts.lost));
+            write!(f, "{made:>10}{counted:>10}{lost:>10}")?;
+            end(f, &row.bounds)?;
+        }
+        for tool in &self.missing {
+            let (name, package) = (tool.name(), tool.package());
+            writeln!(
+                f,
+                "{name}: not measured, for it is not installed (apt install {package})"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Ends a line with its bounds.
+fn end(f: &mut fmt::Formatter<'_>, bounds: &[Bound]) -> fmt::Result {
+    for (n, bound) in bounds.iter().enumerate() {
+        write!(f, "{}{bound}", if n == 0 { "   " } else { ", " })?;
+    }
+    writeln!(f)
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, limit) = match self.limit {
+            Limit::AtMost(most) => ("<=", most),
+            Limit::AtLeast(least) => (">=", least),
+        };
+        let what = match self.of {
+            Measure::NsPerRun => "ns/run",
+            Measure::Ratio => "ratio",
+            Measure::Seconds => "s",
+            Measure::Megabytes => "MB",
+            Measure::Left => "left",
+            Measure::UserPercent => "user%",
+            Measure::Miscounted => "miscounted",
+        };
+        write!(
+            f,
+            "{what} {sign} {limit}{}",
+            if self.kept { "" } else { " MISSED" }
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::report;
+    use super::*;
+
+    #[test]
+    fn a_bound_that_is_missed_is_named() {
+        let kept = report(0.95).to_string();
+        assert!(!kept.contains("MISSED"), "{kept}");
+        let missed = report(0.875).to_string();
+        assert!(missed.contains("left >= 0.93 MISSED"), "{missed}");
+    }
+
+    #[test]
+    fn the_tables_show_noise_counts_and_what_is_not_installed() {
+        let text = report(0.875).to_string();
+        let storm = text.lines().find(|line| line.starts_with("storm")).unwrap();
+        let words: Vec<_> = storm.split_whitespace().collect();
+        assert_eq!(
+            words[..13],
+            [
+                "storm", "tracer", "1", "1000", "900", "0.875", "0.750", "1.250", "1.5", "4.0", "1000",
+                "998", "-"
+            ]
+        );
+        assert!(text.contains("apt install linux-perf"), "{text}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_printed() {
+        assert_eq!(Report::new(None, None).to_string(), "");
+    }
+}
