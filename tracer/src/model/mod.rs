@@ -321,6 +321,8 @@ impl Model {
                 .losses
                 .neighbours_full
                 .saturating_add(self.neighbours.other()),
+            counters_full: self.losses.counters_full.saturating_add(self.counters.other()),
+            queues_full: self.losses.queues_full.saturating_add(self.waiting.other()),
             ..self.losses
         }
     }

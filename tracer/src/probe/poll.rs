@@ -345,6 +345,9 @@ impl Counters {
             flows_full: total(loss::FLOWS_FULL)?,
             places_full: total(loss::PLACES_FULL)?,
             neighbours_full: total(loss::NEIGHBOURS_FULL)?,
+            // The model's own.
+            counters_full: 0,
+            queues_full: 0,
             runs_skipped: self.skipped.as_ref().map_or(0, Skipped::runs),
         })
     }

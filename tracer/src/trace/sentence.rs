@@ -213,6 +213,8 @@ fn lost(losses: &Losses) -> String {
         flows_full,
         places_full,
         neighbours_full,
+        counters_full,
+        queues_full,
         runs_skipped,
     } = *losses;
     let lost: Vec<_> = [
@@ -229,6 +231,8 @@ fn lost(losses: &Losses) -> String {
             neighbours_full,
             "messages of neighbours that their table had no room for",
         ),
+        (counters_full, "changes of counters that there was no room for"),
+        (queues_full, "looks at queues of sockets that there was no room for"),
         (runs_skipped, "runs of a program that the kernel left out"),
     ]
     .into_iter()
