@@ -232,7 +232,10 @@ fn lost(losses: &Losses) -> String {
             "messages of neighbours that their table had no room for",
         ),
         (counters_full, "changes of counters that there was no room for"),
-        (queues_full, "looks at queues of sockets that there was no room for"),
+        (
+            queues_full,
+            "looks at queues of sockets that there was no room for",
+        ),
         (runs_skipped, "runs of a program that the kernel left out"),
     ]
     .into_iter()
