@@ -11,6 +11,7 @@
 //! ```
 //! The node forwards and its default route is by the peer; the peer routes the pod's range by the node.
 
+use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -54,6 +55,7 @@ pub struct Lab {
     traffic: Vec<(Actor, Traffic)>,
     attached: Vec<OwnedFd>,
     cgroup: Option<Cgroup>,
+    machine: Machine,
     peer: Netns,
     node: Netns,
     pod: Netns,
@@ -75,6 +77,7 @@ impl Lab {
             traffic: Vec::new(),
             attached: Vec::new(),
             cgroup: None,
+            machine: Machine::default(),
             peer: make(peer)?,
             node: make(node)?,
             pod: make(pod)?,
@@ -189,6 +192,8 @@ impl Lab {
                     self.netns(place).ip(&args.replace("{peer}", self.peer.name()))?;
                 }
                 Step::Sysctl(place, key, value) => self.netns(place).set(&[(key, value)])?,
+                Step::Machine(key, value) => self.machine.set(key, value)?,
+                Step::MachineBack => self.machine.back(),
                 Step::Nft(place, commands) => self.netns(place).nft(commands)?,
                 Step::Start(actor) => self.start(actor)?,
                 Step::Stop(name) => self.traffic.retain(|(actor, _)| actor.name != name),
@@ -232,6 +237,8 @@ impl Lab {
             Step::Sysctl(place, key, value) => {
                 format!("ip netns exec {} sysctl {key}={value}", self.netns(place).name())
             }
+            Step::Machine(key, value) => format!("sysctl {key}='{value}'"),
+            Step::MachineBack => "set the machine's sysctls back".to_owned(),
             Step::Nft(place, commands) => {
                 format!("ip netns exec {} nft '{commands}'", self.netns(place).name())
             }
@@ -281,6 +288,37 @@ impl Lab {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+}
+
+/// Sysctls of the whole machine that were changed, and what they were. They are so again when this is dropped.
+#[derive(Debug, Default)]
+struct Machine {
+    before: Vec<(PathBuf, String)>,
+}
+
+impl Machine {
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let path = Path::new("/proc/sys").join(key.replace('.', "/"));
+        let told = || format!("cannot set {} to {value}", path.display());
+        let before = fs::read_to_string(&path).with_context(told)?;
+        fs::write(&path, value).with_context(told)?;
+        self.before.push((path, before));
+        Ok(())
+    }
+
+    fn back(&mut self) {
+        // The last first: one that was set twice is what it was at first.
+        for (path, value) in self.before.drain(..).rev() {
+            // What could be written before can be written now.
+            let _ = fs::write(path, value);
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.back();
     }
 }
 

@@ -41,6 +41,11 @@ pub enum Step {
     Ip(Place, &'static str),
     /// Sets a sysctl: its name and the value.
     Sysctl(Place, &'static str, &'static str),
+    /// Sets a sysctl that all namespaces have in common, until [`Step::MachineBack`] or the end of the lab. Only for
+    /// scenarios that have [`Need::Machine`].
+    Machine(&'static str, &'static str),
+    /// Sets all of these back to what they were.
+    MachineBack,
     /// `nft COMMANDS`
     Nft(Place, &'static str),
     /// Starts a process of the traffic.
@@ -297,6 +302,20 @@ mod tests {
                 assert!(scenario.traffic.iter().any(named), "{}: {name}", scenario.name);
                 assert!(scenario.heal.iter().any(starts), "{}: {name}", scenario.name);
             }
+        }
+    }
+
+    #[test]
+    fn who_changes_the_machine_needs_one_of_its_own() {
+        for scenario in all() {
+            let steps = scenario.setup.iter().chain(scenario.break_it);
+            let changes = steps.into_iter().any(|step| matches!(step, Step::Machine(..)));
+            assert_eq!(
+                changes,
+                scenario.needs.contains(&Need::Machine),
+                "{}",
+                scenario.name
+            );
         }
     }
 

@@ -624,6 +624,14 @@ pub struct Losses {
     /// sent or dropped.
     #[serde(default)]
     pub unresolved_full: u64,
+    /// Times that one of the kernel's counters had grown and could not be kept, because too many have: what it tells
+    /// is missing.
+    #[serde(default)]
+    pub counters_full: u64,
+    /// Times that a socket in which something waits could not be kept, because too many do: it is not among the
+    /// queues.
+    #[serde(default)]
+    pub queues_full: u64,
     /// Runs of a program that the kernel left out, since something had interrupted it on that CPU: the ledger
     /// lacks what they would have counted.
     pub runs_skipped: u64,

@@ -16,7 +16,12 @@ pub enum Need {
     Symbol(&'static str),
     /// The cgroup v2 hierarchy is mounted.
     CgroupV2,
+    /// A machine that runs nothing else: a setting is changed that all its namespaces have in common.
+    Machine,
 }
+
+/// Whoever starts the lab on a machine that may be changed as a whole sets this variable.
+const OWN_MACHINE: &str = "LAB_OWN_MACHINE";
 
 impl Need {
     /// Why a scenario that needs this cannot be produced here; `None` where it can.
@@ -31,6 +36,9 @@ impl Need {
             Self::CgroupV2 => cgroup::hierarchy()
                 .is_none()
                 .then(|| "no cgroup v2 hierarchy is mounted".to_owned()),
+            Self::Machine => std::env::var_os(OWN_MACHINE)
+                .is_none()
+                .then(|| "it changes a setting of the whole machine: it runs in `cargo xtask vm`".to_owned()),
             Self::Symbol(name) => (!has_symbol(name)).then(|| format!("this kernel has no {name}")),
         }
     }

@@ -16,6 +16,7 @@ mod one_way;
 mod ping;
 mod server;
 mod storm;
+mod stuck;
 mod tap;
 
 use std::ffi::CStr;
@@ -76,6 +77,8 @@ pub enum Role {
     /// Writes a stream of TCP to each of its addresses, 1,000 bytes every 20 ms. It opens another connection where one
     /// breaks off.
     Pour,
+    /// The same with a byte every 2 ms.
+    Trickle,
     /// Opens a connection to each of its addresses every 200 ms and closes it at once.
     Knock,
     /// Listens at its addresses over UDP and TCP with the smallest buffers, and reads nothing.
@@ -86,12 +89,15 @@ pub enum Role {
     Full,
     /// Listens at its addresses over TCP, and closes each connection at the first bytes that come by it.
     Quitter,
+    /// Listens at its addresses over TCP. The socket of each connection is busy for 2 s, so that the kernel can hand it
+    /// nothing; then it reads all that comes.
+    Stuck,
     /// Sends frames of one kind by each of the devices that are its addresses, every 50 ms.
     Frames(Frame),
 }
 
 impl Role {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -105,11 +111,13 @@ impl Role {
         Self::LargePing,
         Self::Drip,
         Self::Pour,
+        Self::Trickle,
         Self::Knock,
         Self::Deaf,
         Self::Filtered,
         Self::Full,
         Self::Quitter,
+        Self::Stuck,
     ];
 
     /// Its name on the command line.
@@ -128,11 +136,13 @@ impl Role {
             Self::LargePing => "large-ping",
             Self::Drip => "drip",
             Self::Pour => "pour",
+            Self::Trickle => "trickle",
             Self::Knock => "knock",
             Self::Deaf => "deaf",
             Self::Filtered => "filtered",
             Self::Full => "full",
             Self::Quitter => "quitter",
+            Self::Stuck => "stuck",
             Self::Frames(frame) => frame.name(),
         }
     }
@@ -149,12 +159,13 @@ impl Role {
             Self::Members => c"lab-members",
             Self::Ping | Self::LargePing => c"lab-ping",
             Self::Drip => c"lab-drip",
-            Self::Pour => c"lab-pour",
+            Self::Pour | Self::Trickle => c"lab-pour",
             Self::Knock => c"lab-knock",
             Self::Deaf => c"lab-deaf",
             Self::Filtered => c"lab-filtered",
             Self::Full => c"lab-full",
             Self::Quitter => c"lab-quitter",
+            Self::Stuck => c"lab-stuck",
             Self::Frames(_) => c"lab-frames",
         }
     }
@@ -267,12 +278,14 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Ping => ping::start(parse(address)?, score, ping::SMALL)?,
             Role::LargePing => ping::start(parse(address)?, score, ping::LARGE)?,
             Role::Drip => one_way::drip(parse(address)?, &score)?,
-            Role::Pour => one_way::pour(parse(address)?, &score),
+            Role::Pour => one_way::pour(parse(address)?, &score, one_way::STREAM),
+            Role::Trickle => one_way::pour(parse(address)?, &score, one_way::TRICKLE),
             Role::Knock => one_way::knock(parse(address)?, &score),
             Role::Deaf => odd::deaf(parse(address)?, &score)?,
             Role::Filtered => odd::filtered(parse(address)?)?,
             Role::Full => odd::full(parse(address)?)?,
             Role::Quitter => odd::quitter(parse(address)?, &score)?,
+            Role::Stuck => stuck::start(parse(address)?, &score)?,
             Role::Frames(frame) => frames::start(frame, address, &score)?,
         }
     }

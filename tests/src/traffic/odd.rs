@@ -12,7 +12,7 @@ use super::counts::Score;
 use crate::process::check;
 
 /// The smallest receive buffer that the kernel grants, in bytes (`SOCK_MIN_RCVBUF`, include/net/sock.h).
-const SMALLEST_BUFFER: libc::c_int = 2304;
+pub(super) const SMALLEST_BUFFER: libc::c_int = 2304;
 
 /// Over UDP and TCP: takes every connection, and reads neither from it nor any datagram.
 pub(super) fn deaf(address: SocketAddr, score: &Arc<Score>) -> Result<()> {
@@ -90,7 +90,7 @@ pub(super) fn quitter(address: SocketAddr, score: &Arc<Score>) -> Result<()> {
 }
 
 /// Sets an option of a socket, at the level of sockets.
-fn set<T>(descriptor: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set<T>(descriptor: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
     // SAFETY: the pointer is to a value of the size that is told, and what it points to lives through the call.
     check(unsafe {
         libc::setsockopt(

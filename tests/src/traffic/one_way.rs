@@ -11,12 +11,30 @@ use anyhow::{Context, Result};
 use super::TCP_TIMEOUT;
 use super::counts::Score;
 
-/// From a datagram, or a piece of a stream, to the next.
+/// From a datagram to the next.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// From a connection to the next.
 const BETWEEN_CONNECTIONS: Duration = Duration::from_millis(200);
-/// Bytes of a piece of a stream.
-const PIECE: usize = 1000;
+/// How a stream is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Bytes of a piece, each of which is a segment.
+    piece: usize,
+    /// From a piece to the next.
+    interval: Duration,
+}
+
+/// As fast as datagrams.
+pub(super) const STREAM: Pace = Pace {
+    piece: 1000,
+    interval: INTERVAL,
+};
+/// Many segments with next to nothing in them. No two are of the same millisecond: their time stamps differ, and so the
+/// kernel makes none of them one (`tcp_add_backlog`).
+pub(super) const TRICKLE: Pace = Pace {
+    piece: 1,
+    interval: Duration::from_millis(2),
+};
 
 /// A socket of UDP that is not connected: else answers that nobody listens would be errors of the next datagram.
 pub(super) fn unconnected(address: SocketAddr) -> Result<UdpSocket> {
@@ -41,25 +59,25 @@ pub(super) fn drip(address: SocketAddr, score: &Arc<Score>) -> Result<()> {
 }
 
 /// Starts to write a stream of TCP to an address, a piece at a time, and to begin anew where it breaks off.
-pub(super) fn pour(address: SocketAddr, score: &Arc<Score>) {
+pub(super) fn pour(address: SocketAddr, score: &Arc<Score>, pace: Pace) {
     let score = Arc::clone(score);
     thread::spawn(move || {
         loop {
-            let poured = pour_once(address, &score);
+            let poured = pour_once(address, &score, pace);
             score.connections.count(poured.is_ok());
             thread::sleep(BETWEEN_CONNECTIONS);
         }
     });
 }
 
-fn pour_once(address: SocketAddr, score: &Score) -> io::Result<()> {
+fn pour_once(address: SocketAddr, score: &Score, pace: Pace) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, TCP_TIMEOUT)?;
-    // Each piece is a segment.
     stream.set_nodelay(true)?;
+    let piece = vec![0x61; pace.piece];
     loop {
-        stream.write_all(&[0x61; PIECE])?;
+        stream.write_all(&piece)?;
         score.requests.count(true);
-        thread::sleep(INTERVAL);
+        thread::sleep(pace.interval);
     }
 }
 

@@ -265,12 +265,14 @@ pub(crate) struct Counted {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
     counters: BTreeMap<CounterKey, Counted>,
+    other: u64,
 }
 
 impl Counters {
     /// A counter was told.
     pub(crate) fn counter(&mut self, at: u64, counter: &Counter) {
         if self.counters.len() >= MOST && !self.counters.contains_key(&counter.key) {
+            self.other = self.other.saturating_add(1);
             return;
         }
         let counted = self.counters.entry(counter.key.clone()).or_default();
@@ -283,6 +285,11 @@ impl Counters {
     /// All of them, in the order of their keys.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&CounterKey, &Counted)> {
         self.counters.iter()
+    }
+
+    /// Times that a counter was told for which there was no room.
+    pub(crate) fn other(&self) -> u64 {
+        self.other
     }
 
     /// A counter of /proc/net/netstat.

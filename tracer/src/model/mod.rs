@@ -329,6 +329,8 @@ impl Model {
                 .losses
                 .unresolved_full
                 .saturating_add(self.unresolved.other()),
+            counters_full: self.losses.counters_full.saturating_add(self.counters.other()),
+            queues_full: self.losses.queues_full.saturating_add(self.waiting.other()),
             ..self.losses
         }
     }

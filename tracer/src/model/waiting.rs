@@ -39,6 +39,7 @@ impl Wait {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
     sockets: BTreeMap<(FlowKey, u64), Wait>,
+    other: u64,
 }
 
 impl Waiting {
@@ -51,6 +52,7 @@ impl Waiting {
         }
         let before = self.sockets.get(&key);
         if before.is_none() && self.sockets.len() >= MOST {
+            self.other = self.other.saturating_add(1);
             return;
         }
         let since = before
@@ -66,6 +68,11 @@ impl Waiting {
             since,
         };
         self.sockets.insert(key, wait);
+    }
+
+    /// Times that a socket was told for which there was no room.
+    pub(crate) fn other(&self) -> u64 {
+        self.other
     }
 
     /// All of them, in the order of their tuples.

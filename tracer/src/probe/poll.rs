@@ -360,6 +360,9 @@ impl Counters {
             places_full: total(loss::PLACES_FULL)?,
             neighbours_full: total(loss::NEIGHBOURS_FULL)?,
             unresolved_full: total(loss::UNRESOLVED_FULL)?,
+            // The model's own.
+            counters_full: 0,
+            queues_full: 0,
             runs_skipped: self.skipped.as_ref().map_or(0, Skipped::runs),
         })
     }

@@ -226,6 +226,8 @@ fn lost(losses: &Losses) -> String {
         places_full,
         neighbours_full,
         unresolved_full,
+        counters_full,
+        queues_full,
         runs_skipped,
     } = *losses;
     let lost: Vec<_> = [
@@ -245,6 +247,11 @@ fn lost(losses: &Losses) -> String {
         (
             unresolved_full,
             "packets waiting for neighbours that the table of those had no room for",
+        ),
+        (counters_full, "changes of counters that there was no room for"),
+        (
+            queues_full,
+            "looks at queues of sockets that there was no room for",
         ),
         (runs_skipped, "runs of a program that the kernel left out"),
     ]

@@ -273,6 +273,12 @@ pub fn losses(losses: &Losses) -> Vec<String> {
     say(losses.unresolved_full, &|n| {
         format!("{n} packets that wait for a neighbour are not seen to (table full)")
     });
+    say(losses.counters_full, &|n| {
+        format!("{n} changes of the kernel's counters not kept (too many counters have grown)")
+    });
+    say(losses.queues_full, &|n| {
+        format!("{n} sights of data that waits in sockets not kept (too many sockets)")
+    });
     say(losses.examples_not_sent, &|n| {
         format!("{n} examples not sent (over budget, their packets are counted)")
     });
@@ -533,9 +539,13 @@ mod tests {
         let some = Losses {
             map_full: 1234,
             examples_not_sent: 1,
+            counters_full: 7,
+            queues_full: 2,
             ..Losses::default()
         };
-        assert_eq!(losses(&some).len(), 2);
+        assert_eq!(losses(&some).len(), 4);
+        assert!(losses(&some)[1].contains("7 changes of the kernel's counters"));
+        assert!(losses(&some)[2].contains("2 sights of data that waits"));
         assert!(losses(&some)[0].contains("lacks 1,234 packets"));
     }
 }

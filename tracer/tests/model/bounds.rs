@@ -1,6 +1,6 @@
 //! What is kept is bounded, and the ledger loses nothing by that.
 
-use tracer::event::{Fate, Protocol, SocketState};
+use tracer::event::{Body, Counter, CounterKey, Fate, Protocol, Queue, SocketState, Source};
 use tracer::report::Ledger;
 
 use crate::story::*;
@@ -154,4 +154,56 @@ fn damaged_counts_are_told_and_harm_nothing() {
     }
     story.idle(4);
     assert_eq!(story.ids(), ["D01"]);
+}
+
+#[test]
+fn counters_that_there_is_no_room_for_are_told() {
+    let mut story = Story::begin();
+    let tell = |story: &mut Story, number: u32| {
+        story.say(Body::Counter(Counter {
+            key: CounterKey {
+                netns: number,
+                source: Source::Netstat,
+                device: 0,
+                name: "TcpExtListenDrops".to_owned(),
+            },
+            grown: 1,
+        }));
+    };
+    (0..65_536).for_each(|number| tell(&mut story, number));
+    story.tick();
+    assert_eq!(story.report().losses.counters_full, 0);
+    (65_000..65_539).for_each(|number| tell(&mut story, number));
+    story.tick();
+    assert_eq!(story.report().losses.counters_full, 3);
+}
+
+#[test]
+fn queues_that_there_is_no_room_for_are_told() {
+    let mut story = Story::begin();
+    let tell = |story: &mut Story, inode: u64, waiting: u32| {
+        story.say(Body::Queue(Box::new(Queue {
+            flow: bound(Protocol::Udp, 53),
+            state: SocketState::Close,
+            inode,
+            waiting,
+            limit: None,
+            drops: None,
+            owner: None,
+        })));
+    };
+    (0..16_384).for_each(|inode| tell(&mut story, inode, 1));
+    story.tick();
+    assert_eq!(story.report().losses.queues_full, 0);
+    // One that is known, one for which there is no room, one that is empty and needs none.
+    for (inode, waiting) in [(1, 2), (20_000, 1), (20_001, 0)] {
+        tell(&mut story, inode, waiting);
+    }
+    story.tick();
+    assert_eq!(story.report().losses.queues_full, 1);
+    // Whose data was read makes room.
+    tell(&mut story, 1, 0);
+    tell(&mut story, 20_000, 1);
+    story.tick();
+    assert_eq!(story.report().losses.queues_full, 1);
 }

@@ -11,6 +11,7 @@ pub(super) const ALL: &[Scenario] = &[
     TC_STEALS,
     NFT_INGRESS,
     UNKNOWN_ETHERTYPE,
+    CPU_BACKLOG,
     TAPPED,
 ];
 
@@ -171,5 +172,30 @@ const TAPPED: Scenario = Scenario {
     break_it: &[Step::Start(TAP)],
     heal: &[Step::Stop("tap")],
     expect: SOUND,
+    ..PROGRAM
+};
+
+/// What a virtual device hands over waits in the queue of a CPU, of the machine.
+const CPU_BACKLOG: Scenario = Scenario {
+    name: "cpu-backlog",
+    title: "the receive queue of a CPU is too short",
+    breaks: "netdev_max_backlog is set to 0: of packets that come in a row all but the first are dropped before they arrive.",
+    says: "Healthy: what is lost is sent again. Drops CPU_BACKLOG at enqueue_to_backlog, and the counter softnet_dropped.",
+    needs: &[Need::Machine],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[
+        Step::Machine("net.core.netdev_max_backlog", "0"),
+        Step::Start(BULK),
+    ],
+    heal: &[Step::MachineBack, Step::Stop("bulk")],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["CPU_BACKLOG"],
+            &["enqueue_to_backlog", "netif_rx_internal"],
+            Class::Resource,
+        )],
+        column: Some((Column::Dropped, 1)),
+        ..SOUND
+    },
     ..PROGRAM
 };

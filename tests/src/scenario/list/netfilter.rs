@@ -12,6 +12,7 @@ pub(super) const ALL: &[Scenario] = &[
     IPTABLES_NFT,
     CONNTRACK_FLUSHED,
     CT_INVALID,
+    CONNTRACK_FULL,
     DNAT_LOST,
 ];
 
@@ -254,6 +255,37 @@ const DNAT_LOST: Scenario = Scenario {
                 .socket_found(false),
         ],
         column: Some((Column::Dropped, 10)),
+        ..SOUND
+    },
+    late: false,
+};
+
+/// The bound is one of the machine, the count is one of each namespace.
+const CONNTRACK_FULL: Scenario = Scenario {
+    name: "conntrack-full",
+    title: "there is no room for another connection in connection tracking",
+    breaks: "nf_conntrack_max is set to 1. Connections that stand go on; what opens another, and each datagram from \
+             another port, is dropped as it arrives.",
+    says: "Healthy: nobody waits for what a stranger asks. Drops NETFILTER_DROP at nf_hook_slow, at prerouting, and the \
+           counter `drop` of connection tracking.",
+    needs: &[Need::Machine, Need::Symbol("nf_conntrack_in")],
+    setup: &[Step::Nft(
+        Place::Node,
+        "add table inet stateful; \
+         add chain inet stateful input { type filter hook input priority 0; }; \
+         add rule inet stateful input ct state established,related accept",
+    )],
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    break_it: &[Step::Machine("net.netfilter.nf_conntrack_max", "1")],
+    heal: &[Step::MachineBack],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["NETFILTER_DROP"], &["nf_hook_slow"], Class::Policy)
+                .detail("netfilter: prerouting, ipv4"),
+            ExpectedDrop::of(&["NETFILTER_DROP"], &["nf_hook_slow"], Class::Policy)
+                .detail("netfilter: prerouting, ipv6"),
+        ],
+        column: Some((Column::Dropped, 5)),
         ..SOUND
     },
     late: false,

@@ -3,7 +3,15 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[UNREAD_UDP, GONE_UNREAD, UNREAD_TCP, FROZEN, ACCEPT_QUEUE_FULL];
+pub(super) const ALL: &[Scenario] = &[
+    UNREAD_UDP,
+    GONE_UNREAD,
+    UNREAD_TCP,
+    FROZEN,
+    SOCKET_BACKLOG,
+    PROTOCOL_MEMORY,
+    ACCEPT_QUEUE_FULL,
+];
 
 const DEAF: Actor = Actor {
     name: "deaf",
@@ -140,6 +148,109 @@ const FROZEN: Scenario = Scenario {
         ..PROCESS.expect
     },
     ..PROCESS
+};
+
+/// While a process is in the kernel for a socket, what arrives for it waits in its backlog, and is handed over behind that.
+const SOCKET_BACKLOG: Scenario = Scenario {
+    name: "socket-backlog",
+    title: "a process keeps its socket busy while more comes for it",
+    breaks: "A process sends from memory that takes 2 s to come, as from a slow swap: the kernel can hand its socket nothing \
+             meanwhile, and the room for what waits for that is full.",
+    says: "Healthy: what is dropped is sent again. Drops SOCKET_BACKLOG at tcp_v4_rcv and tcp_v6_rcv, the socket found.",
+    needs: &[Need::Symbol("handle_userfault")],
+    // The peer gets no answer meanwhile, and goes on all the same.
+    setup: &[
+        Step::Ip(
+            Place::Peer,
+            "route add 10.10.0.2/32 dev node0 initcwnd 1000 rto_min 5s",
+        ),
+        Step::Ip(
+            Place::Peer,
+            "route add 2001:db8:10::2/128 dev node0 initcwnd 1000 rto_min 5s",
+        ),
+    ],
+    break_it: &[
+        Step::Start(Actor {
+            name: "stuck",
+            place: Place::Node,
+            role: Role::Stuck,
+            addresses: &["[::]:8081"],
+        }),
+        Step::Start(Actor {
+            name: "trickle",
+            place: Place::Peer,
+            role: Role::Trickle,
+            addresses: DEAFS_DRIP.addresses,
+        }),
+    ],
+    heal: &[Step::Stop("trickle"), Step::Stop("stuck")],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(
+                &["SOCKET_BACKLOG"],
+                &["tcp_add_backlog", "tcp_v4_rcv"],
+                Class::Resource,
+            )
+            .socket_found(true),
+            ExpectedDrop::of(
+                &["SOCKET_BACKLOG"],
+                &["tcp_add_backlog", "tcp_v6_rcv"],
+                Class::Resource,
+            )
+            .socket_found(true),
+        ],
+        column: Some((Column::Dropped, 100)),
+        ..SOUND
+    },
+    ..PROCESS
+};
+
+/// All sockets of the machine share it. The kernel lets each have 4 KiB all the same (`udp_rmem_min`, `tcp_rmem`).
+const PROTOCOL_MEMORY: Scenario = Scenario {
+    name: "protocol-memory",
+    title: "UDP and TCP have used up their memory",
+    breaks: "udp_mem and tcp_mem are set to 0, and the server is stopped by SIGSTOP: what waits for it is more than the \
+             kernel lets every socket have.",
+    says: "P01, where: process. Drops PROTO_MEM with the socket found, at udp_queue_rcv_one_skb and tcp_data_queue.",
+    needs: &[Need::Machine],
+    traffic: FROZEN.traffic,
+    break_it: &[
+        Step::Freeze("node-server"),
+        Step::Machine("net.ipv4.udp_mem", "0 0 0"),
+        Step::Machine("net.ipv4.tcp_mem", "0 0 0"),
+        Step::Start(NODE_POUR),
+    ],
+    heal: &[
+        Step::MachineBack,
+        Step::Stop("peer-pour"),
+        Step::Thaw("node-server"),
+    ],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(
+                &["PROTO_MEM"],
+                &["udp_queue_rcv_one_skb", "__udp_enqueue_schedule_skb"],
+                Class::Resource,
+            )
+            .socket_found(true),
+            ExpectedDrop::of(
+                &["PROTO_MEM"],
+                &["tcp_data_queue", "tcp_rcv_established"],
+                Class::Resource,
+            )
+            .socket_found(true),
+        ],
+        column: Some((Column::Dropped, 10)),
+        ..PROCESS.expect
+    },
+    ..PROCESS
+};
+
+const NODE_POUR: Actor = Actor {
+    name: "peer-pour",
+    place: Place::Peer,
+    role: Role::Pour,
+    addresses: NODE_DRIP.addresses,
 };
 
 /// From the peer to the node's server.

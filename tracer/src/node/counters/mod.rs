@@ -213,9 +213,7 @@ fn read(text: &mut String, devices: &[Device], machine: bool, conntrack: bool) -
         unread.extend(device::read(device.index, &mut values).err());
         unread.extend(ethtool::read(device, &mut values).err());
     }
-    if conntrack {
-        unread.extend(conntrack::read(&mut values).err());
-    }
+    unread.extend(conntrack::read(conntrack, &mut values).err());
     values.retain(|value| is_told(&value.name));
     Reading {
         values,
