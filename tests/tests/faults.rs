@@ -222,6 +222,11 @@ fn a_kernel_without_a_tracepoint_or_a_member_costs_that_part_only() {
         ),
         ("btf_trace_kfree_skb", "kfree_skb", &["drops"]),
         ("segs_in", "segs_in", &["matched", "connections"]),
+        (
+            "btf_trace_neigh_update_done",
+            "neigh_update_done",
+            &["neighbour-queues"],
+        ),
     ] {
         let (lab, folder) = (busy(), Folder::new().unwrap());
         let types = types_without(&folder, name);
