@@ -76,6 +76,9 @@ fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
         "bridged-pods" => bridged_pods(report),
         "busy" => busy(lab, report),
         "storm" => storm(report),
+        "buffers-reused" => buffers_reused(report),
+        "loopback" => loopback(report),
+        "bridged-uplink-filtered" => dropped_by_bridge(report),
         "crowd" => crowd(report),
         "many-keys" => many_keys(report),
         "local-rule-lost" => local_rule_lost(lab, report),
@@ -128,6 +131,39 @@ fn busy(lab: &mut Lab, report: &Value) {
 fn storm(report: &Value) {
     let ledger = &report["ledger"];
     assert!(ledger["dropped"].as_u64() > Some(10_000), "{ledger}");
+}
+
+/// All fates, and none of them few.
+fn buffers_reused(report: &Value) {
+    let ledger = &report["ledger"];
+    for (column, least) in [("delivered", 1000), ("forwarded", 100), ("answered", 10)] {
+        assert!(ledger[column].as_u64() >= Some(least), "{column}: {ledger}");
+    }
+}
+
+/// Far more is dropped than has arrived.
+fn loopback(report: &Value) {
+    let drops = array(&report["drops"])
+        .iter()
+        .filter(|row| row["reason"] == "NO_SOCKET" && row["protocol"] == "udp" && row["in_ledger"] == false);
+    let dropped: u64 = drops.filter_map(|row| row["packets"].as_u64()).sum();
+    let ledger = &report["ledger"];
+    assert!(dropped > 10_000, "{report:#}");
+    assert!(
+        ledger["arrived"].as_u64() < Some(1000) && ledger["dropped"] == 0,
+        "{dropped} dropped, {ledger}"
+    );
+}
+
+/// The bridge is the uplink, and they had not come by it yet.
+fn dropped_by_bridge(report: &Value) {
+    let drops = array(&report["drops"]);
+    let dropped: u64 = drops
+        .iter()
+        .filter(|row| row["detail"] == "netfilter: input, bridge" && row["in_ledger"] == false)
+        .filter_map(|row| row["packets"].as_u64())
+        .sum();
+    assert!(dropped > 10, "{drops:#?}");
 }
 
 /// There is room for every client.
