@@ -9,7 +9,7 @@ use anyhow::bail;
 use lab::check::{Checked, check_scenario};
 use lab::judge::array;
 use lab::lab::Lab;
-use lab::scenario::{self, Scenario};
+use lab::scenario::{self, Place, Scenario};
 use lab::tracer::Break;
 use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
@@ -76,6 +76,9 @@ fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
         "bridged-pods" => bridged_pods(report),
         "busy" => busy(lab, report),
         "storm" => storm(report),
+        "buffers-reused" => buffers_reused(report),
+        "loopback" => loopback(report),
+        "bridged-uplink-filtered" => dropped_by_bridge(report),
         "crowd" => crowd(report),
         "many-keys" => many_keys(report),
         "local-rule-lost" => local_rule_lost(lab, report),
@@ -84,6 +87,8 @@ fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
         "forwarded-elsewhere" => goes_out(report, "eth0", "eth1"),
         "pod-silent" | "pod-silent-full" => waits_for_a_pod(report),
         "pings" => pings(report),
+        "xdp-generic" | "tc-drops" | "nft-ingress" => senders_socket(report),
+        "unread-tcp" => without_device(lab, report),
         "arp-off" | "arp-ignored" | "arp-filtered" => asked_in_vain(report),
         "address-denied" => denied(report),
         _ => {}
@@ -128,6 +133,39 @@ fn busy(lab: &mut Lab, report: &Value) {
 fn storm(report: &Value) {
     let ledger = &report["ledger"];
     assert!(ledger["dropped"].as_u64() > Some(10_000), "{ledger}");
+}
+
+/// All fates, and none of them few.
+fn buffers_reused(report: &Value) {
+    let ledger = &report["ledger"];
+    for (column, least) in [("delivered", 1000), ("forwarded", 100), ("answered", 10)] {
+        assert!(ledger[column].as_u64() >= Some(least), "{column}: {ledger}");
+    }
+}
+
+/// Far more is dropped than has arrived.
+fn loopback(report: &Value) {
+    let drops = array(&report["drops"])
+        .iter()
+        .filter(|row| row["reason"] == "NO_SOCKET" && row["protocol"] == "udp" && row["in_ledger"] == false);
+    let dropped: u64 = drops.filter_map(|row| row["packets"].as_u64()).sum();
+    let ledger = &report["ledger"];
+    assert!(dropped > 10_000, "{report:#}");
+    assert!(
+        ledger["arrived"].as_u64() < Some(1000) && ledger["dropped"] == 0,
+        "{dropped} dropped, {ledger}"
+    );
+}
+
+/// The bridge is the uplink, and they had not come by it yet.
+fn dropped_by_bridge(report: &Value) {
+    let drops = array(&report["drops"]);
+    let dropped: u64 = drops
+        .iter()
+        .filter(|row| row["detail"] == "netfilter: input, bridge" && row["in_ledger"] == false)
+        .filter_map(|row| row["packets"].as_u64())
+        .sum();
+    assert!(dropped > 10, "{drops:#?}");
 }
 
 /// There is room for every client.
@@ -221,6 +259,38 @@ fn pings(report: &Value) {
         "{}",
         report["ledger"]
     );
+}
+
+/// On a virtual pair the packet still points to the socket that sent it, and nobody has looked for the one it is for.
+fn senders_socket(report: &Value) {
+    let drops: Vec<&Value> = array(&report["drops"])
+        .iter()
+        .filter(|row| row["class"] == "policy")
+        .collect();
+    assert!(!drops.is_empty(), "{report:#}");
+    for row in drops {
+        assert_eq!(row["socket_found"], false, "{row:#}");
+        assert_eq!(array(&row["units"]).len(), 0, "{row:#}");
+    }
+}
+
+/// Once TCP has found the socket the packet has no device any more, and so no namespace: the socket has.
+fn without_device(lab: &Lab, report: &Value) {
+    let name = lab.netns(Place::Node).name();
+    let drops: Vec<&Value> = array(&report["drops"])
+        .iter()
+        .filter(|row| row["reason"] == "TCP_OLD_SEQUENCE" || row["reason"] == "TCP_INVALID_SEQUENCE")
+        .collect();
+    assert!(!drops.is_empty(), "{report:#}");
+    for row in drops {
+        let netns = row["netns"].as_str().unwrap_or_default();
+        assert!(netns.starts_with(name), "{row:#}");
+        assert_eq!(
+            (&row["in_ledger"], &row["socket_found"]),
+            (&true.into(), &true.into()),
+            "{row:#}"
+        );
+    }
 }
 
 fn asked_in_vain(report: &Value) {

@@ -176,7 +176,14 @@ impl<'a> Case<'a> {
                 None => flow.asked >= When::at(silence.since),
                 Some(until) => flow.last_arrived >= When::at(until),
             };
-            if !asking || flow.drops.recent(now).is_some() || by_inner_device(model, key, flow.iif) {
+            // This node's own rules keep what is asked from leaving: nobody else can answer it.
+            let held_back =
+                flow.last_sent < When::at(silence.since) && model.books().holds_back(key.netns, now);
+            if !asking
+                || held_back
+                || flow.drops.recent(now).is_some()
+                || by_inner_device(model, key, flow.iif)
+            {
                 continue;
             }
             if flow.arrived == 0 || model.is_reply(key, flow) {

@@ -48,6 +48,8 @@ pub(crate) struct Books {
     treated_as_foreign: Growing,
     /// See [`ends::unroutable`]; by namespace.
     unroutable: BTreeMap<u32, Growing>,
+    /// See [`ends::held_back`]; by namespace.
+    held_back: BTreeMap<u32, Growing>,
     /// Both, the proof and what supports it.
     foreign: Growing,
     matches: bool,
@@ -81,6 +83,9 @@ impl Books {
         self.matches |= key.fate == Fate::Matched && packets > 0;
         if ends::unroutable(key) && node.namespace(key.netns).is_some() {
             self.unroutable.entry(key.netns).or_default().note(at, at, grown);
+        }
+        if ends::held_back(key) && node.namespace(key.netns).is_some() {
+            self.held_back.entry(key.netns).or_default().note(at, at, grown);
         }
         if let Some(signature) = ends::signature(key)
             && in_ledger(node, key).is_some()
@@ -180,6 +185,13 @@ impl Books {
         self.unroutable
             .iter()
             .filter_map(move |(netns, spell)| Some((*netns, spell.recent(now)?)))
+    }
+
+    /// A rule or a program has lately kept from leaving what was sent in this namespace.
+    pub(crate) fn holds_back(&self, netns: u32, now: u64) -> bool {
+        self.held_back
+            .get(&netns)
+            .is_some_and(|spell| spell.recent(now).is_some())
     }
 
     /// The spell in which packets for this node were routed as somebody else's, by

@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 
+use super::class;
 use crate::event::{EntryKey, Fate, Protocol, STOLEN};
+use crate::report::Class;
 
 /// The reason of a drop for which the kernel gives none.
 pub(crate) const NOT_SPECIFIED: &str = "NOT_SPECIFIED";
@@ -124,6 +126,11 @@ pub(crate) fn unroutable(key: &EntryKey) -> bool {
             (reason(key), symbol(key)),
             ("IP_OUTNOROUTES", _) | (NOT_SPECIFIED, "inet6_csk_xmit")
         )
+}
+
+/// What this node was sending was dropped by policy: by a rule of its firewall, or a program.
+pub(crate) fn held_back(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped && !key.incoming && class::class(key) == Class::Policy
 }
 
 /// The reason, [`NOT_SPECIFIED`] where the kernel has none to give.

@@ -36,7 +36,36 @@ pub(crate) fn hook(place: &Location, stack: &[Location]) -> Option<Hook> {
     if !matches!(place.symbol.as_str(), "nf_hook_slow" | "nft_do_chain") {
         return None;
     }
-    stack.iter().find_map(|frame| of_caller(&frame.symbol))
+    let (depth, hook) = stack
+        .iter()
+        .enumerate()
+        .find_map(|(depth, frame)| Some((depth, of_caller(&frame.symbol)?)))?;
+    Some(if hook == BRIDGE_FORWARD && is_from_bridge(&stack[depth..]) {
+        Hook {
+            point: "output",
+            ..hook
+        }
+    } else {
+        hook
+    })
+}
+
+/// What a bridge hands to a port: it came by another port, or the node itself sends it by the bridge.
+const BRIDGE_FORWARD: Hook = Hook {
+    point: "forward",
+    family: "bridge",
+};
+
+/// The node itself sends the packet by the bridge: `__br_forward` asks another hook then (`local_orig`).
+fn is_from_bridge(callers: &[Location]) -> bool {
+    callers
+        .iter()
+        .find_map(|frame| match frame.symbol.as_str() {
+            "br_dev_xmit" => Some(true),
+            "br_handle_frame" | "br_handle_frame_finish" => Some(false),
+            _ => None,
+        })
+        .unwrap_or(false)
 }
 
 /// The hook that this function asks (`NF_HOOK`, `NF_HOOK_COND`, `NF_HOOK_LIST` and `nf_hook` are inlined in it).
@@ -60,7 +89,7 @@ fn of_caller(symbol: &str) -> Option<Hook> {
         "__dev_queue_xmit" => ("egress", "netdev"),
         "br_handle_frame" => ("prerouting", "bridge"),
         "br_pass_frame_up" => ("input", "bridge"),
-        "__br_forward" => ("forward", "bridge"),
+        "__br_forward" => return Some(BRIDGE_FORWARD),
         _ => return None,
     };
     Some(Hook { point, family })
@@ -111,6 +140,28 @@ mod tests {
                     "ip_local_deliver",
                 ],
                 "netfilter: output, ipv4",
+            ),
+            // What a bridge sends to its port, of the node's own and of another port's.
+            (
+                &[
+                    "nft_do_chain",
+                    "nf_hook_slow",
+                    "__br_forward",
+                    "br_dev_xmit",
+                    "dev_hard_start_xmit",
+                ],
+                "netfilter: output, bridge",
+            ),
+            (
+                &[
+                    "nft_do_chain",
+                    "nf_hook_slow",
+                    "__br_forward",
+                    "br_handle_frame_finish",
+                    "br_handle_frame",
+                    "br_dev_xmit",
+                ],
+                "netfilter: forward, bridge",
             ),
             // Not dropped by a hook.
             (&["tcp_v4_rcv", "nf_hook_slow", "ip_local_deliver", "ip_rcv"], ""),

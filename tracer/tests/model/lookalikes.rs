@@ -590,3 +590,44 @@ fn what_has_no_route_is_weak() {
     story.rounds(4, |story| story.exchange(client(40_000)));
     assert!(story.ids().is_empty());
 }
+
+/// Repetitions that never leave say nothing of the path.
+#[test]
+fn a_firewall_that_keeps_requests_from_leaving() {
+    let repeat = |story: &mut Story, held_back: bool| {
+        story.rounds(8, |story| {
+            for port in [40_000, 40_001] {
+                story.count(client(port), |flow| flow.retransmitted += 1);
+            }
+            if held_back {
+                let key = EntryKey {
+                    iif: 0,
+                    incoming: false,
+                    ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+                };
+                story.add(key, 2);
+            }
+        });
+    };
+    let mut story = healthy();
+    repeat(&mut story, true);
+    assert_sound(&story);
+    // Where nothing here drops them, a neighbour may not answer, or a device not send.
+    let mut story = healthy();
+    repeat(&mut story, false);
+    assert_eq!(story.ids(), ["D01"]);
+    // What others are kept from sending does not excuse the path.
+    let mut story = healthy();
+    story.rounds(8, |story| {
+        for port in [40_000, 40_001] {
+            story.ask(client(port));
+        }
+        let key = EntryKey {
+            iif: 0,
+            incoming: false,
+            ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Udp)
+        };
+        story.add(key, 1);
+    });
+    assert_eq!(story.ids(), ["D01"]);
+}

@@ -7,6 +7,9 @@ pub(super) const ALL: &[Scenario] = &[
     REPLIES_FILTERED,
     NFT_RAW,
     NFT_FORWARD,
+    NFT_OUTPUT,
+    BRIDGE_FILTERED,
+    BRIDGED_UPLINK_FILTERED,
     NFT_REJECT,
     IPTABLES_LEGACY,
     IPTABLES_NFT,
@@ -111,6 +114,90 @@ const NFT_FORWARD: Scenario = Scenario {
         ],
         column: Some((Column::Dropped, 5)),
         ..SOUND
+    },
+    late: false,
+    ..REPLIES_FILTERED
+};
+
+/// What the node itself sends has not arrived, and its drops are none of the ledger's.
+const NFT_OUTPUT: Scenario = Scenario {
+    name: "nft-output",
+    title: "a firewall drops what the node sends",
+    breaks: "A ruleset is loaded whose output chain drops all but neighbours: neither requests nor answers leave.",
+    says: "Healthy: what arrives reaches its socket. Drops NETFILTER_DROP at nft_do_chain, at output, of what the node \
+           was sending.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken output { type filter hook output priority 0; policy drop; }; \
+         add rule inet broken output icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+    )],
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    expect: Expectation {
+        drops: &[
+            dropped("netfilter: output, ipv4").outgoing(),
+            dropped("netfilter: output, ipv6").outgoing(),
+        ],
+        ..SOUND
+    },
+    late: false,
+    ..REPLIES_FILTERED
+};
+
+/// Each packet for the pod is routed to the bridge, and sent by it through a port.
+const BRIDGE_FILTERED: Scenario = Scenario {
+    name: "bridge-filtered",
+    title: "a firewall of the pods' bridge drops what is for them",
+    breaks: "The pod's device is a port of the bridge cni0, and a chain of the family bridge drops what the bridge sends to \
+             its ports, but for ARP and neighbours.",
+    says: "Healthy as far as the node's own sockets go. Drops NETFILTER_DROP at nft_do_chain, each packet dropped and not \
+           forwarded.",
+    setup: super::sound::PODS_BRIDGE,
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table bridge broken; \
+         add chain bridge broken out { type filter hook output priority 0; policy drop; }; \
+         add rule bridge broken out ether type arp accept; \
+         add rule bridge broken out icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+    )],
+    heal: &[Step::Nft(Place::Node, "delete table bridge broken")],
+    expect: Expectation {
+        drops: &[dropped("netfilter: output, bridge").socket_found(false)],
+        ..NFT_FORWARD.expect
+    },
+    ..NFT_FORWARD
+};
+
+/// The bridge is the uplink; its port has seen the packet before.
+const BRIDGED_UPLINK_FILTERED: Scenario = Scenario {
+    name: "bridged-uplink-filtered",
+    title: "a firewall of the bridge that the node is reached by drops what is for it",
+    breaks: "eth0 is a port of the bridge br0, which has the node's addresses, as on a host of virtual machines. A chain of \
+             the family bridge drops what is for the bridge itself, but for ARP and neighbours.",
+    says: "K01, where: guest kernel; lab-client starves. Drops NETFILTER_DROP at nft_do_chain, beside the ledger: the \
+           bridge had not handed the packets on.",
+    setup: &[
+        Step::Ip(Place::Node, "addr flush dev eth0"),
+        Step::Ip(Place::Node, "link add br0 address 02:00:0a:0a:00:02 type bridge"),
+        Step::Ip(Place::Node, "link set eth0 master br0"),
+        Step::Ip(Place::Node, "addr add 10.10.0.2/24 dev br0"),
+        Step::Ip(Place::Node, "addr add 2001:db8:10::2/64 dev br0 nodad"),
+        Step::Ip(Place::Node, "link set br0 up"),
+        Step::Ip(Place::Node, "route replace default via 10.10.0.1 dev br0"),
+        Step::Ip(Place::Node, "route replace default via 2001:db8:10::1 dev br0"),
+    ],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table bridge broken; \
+         add chain bridge broken in { type filter hook input priority 0; policy drop; }; \
+         add rule bridge broken in ether type arp accept; \
+         add rule bridge broken in icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept",
+    )],
+    heal: &[Step::Nft(Place::Node, "delete table bridge broken")],
+    expect: Expectation {
+        drops: &[],
+        ..REPLIES_FILTERED.expect
     },
     late: false,
     ..REPLIES_FILTERED

@@ -3,7 +3,17 @@
 use super::actors::*;
 use super::prelude::*;
 
-pub(super) const ALL: &[Scenario] = &[HEALTHY, BRIDGED_PODS, BUSY, STORMED, CROWDED, MANY_KEYS, COPIES];
+pub(super) const ALL: &[Scenario] = &[
+    HEALTHY,
+    BRIDGED_PODS,
+    BUSY,
+    STORMED,
+    CROWDED,
+    MANY_KEYS,
+    COPIES,
+    BUFFERS_REUSED,
+    LOOPBACK,
+];
 
 const HEALTHY: Scenario = Scenario {
     name: "healthy",
@@ -20,6 +30,18 @@ const HEALTHY: Scenario = Scenario {
     late: false,
 };
 
+/// The pod's device is a port of the bridge `cni0`.
+pub(super) const PODS_BRIDGE: &[Step] = &[
+    Step::Ip(Place::Node, "link add cni0 type bridge"),
+    Step::Ip(Place::Node, "route del 10.244.0.2/32 dev lxc1"),
+    Step::Ip(Place::Node, "route del 2001:db8:244::2/128 dev lxc1"),
+    Step::Ip(Place::Node, "addr flush dev lxc1"),
+    Step::Ip(Place::Node, "link set lxc1 master cni0"),
+    Step::Ip(Place::Node, "addr add 10.244.0.1/24 dev cni0"),
+    Step::Ip(Place::Node, "addr add 2001:db8:244::1/64 dev cni0"),
+    Step::Ip(Place::Node, "link set cni0 up"),
+];
+
 /// As most network plugins and Docker have it: each packet for the pod leaves by the bridge, and by its port.
 const BRIDGED_PODS: Scenario = Scenario {
     name: "bridged-pods",
@@ -27,16 +49,7 @@ const BRIDGED_PODS: Scenario = Scenario {
     breaks: "Nothing. The pod's device is a port of the bridge cni0; all else is as in `healthy`.",
     says: "Healthy, no verdict, each packet for the pod forwarded once.",
     needs: &[],
-    setup: &[
-        Step::Ip(Place::Node, "link add cni0 type bridge"),
-        Step::Ip(Place::Node, "route del 10.244.0.2/32 dev lxc1"),
-        Step::Ip(Place::Node, "route del 2001:db8:244::2/128 dev lxc1"),
-        Step::Ip(Place::Node, "addr flush dev lxc1"),
-        Step::Ip(Place::Node, "link set lxc1 master cni0"),
-        Step::Ip(Place::Node, "addr add 10.244.0.1/24 dev cni0"),
-        Step::Ip(Place::Node, "addr add 2001:db8:244::1/64 dev cni0"),
-        Step::Ip(Place::Node, "link set cni0 up"),
-    ],
+    setup: PODS_BRIDGE,
     traffic: ALL_WAYS,
     break_it: &[Step::Start(BULK)],
     heal: &[],
@@ -137,6 +150,58 @@ const COPIES: Scenario = Scenario {
     heal: &[Step::Stop("group-client")],
     expect: Expectation {
         column: Some((Column::Delivered, 10)),
+        ..SOUND
+    },
+    late: false,
+};
+
+/// The memory of a packet that has ended is the next one's, a moment later: where it lies says nothing of which it is.
+const BUFFERS_REUSED: Scenario = Scenario {
+    name: "buffers-reused",
+    title: "a node on which packets of all fates follow each other in the same memory",
+    breaks: "Nothing of the node's own. As fast as it goes, datagrams arrive that nobody takes, and others that are answered, \
+             while somebody looks at all of them; and the light load of `healthy`.",
+    says: "As `storm`: healthy, and as a weak sign R12. Each packet ends once, and next to nothing is unexplained.",
+    needs: &[],
+    setup: &[],
+    traffic: ALL_WAYS,
+    break_it: &[Step::Start(TAP), Step::Start(FLOOD), Step::Start(STORM)],
+    heal: &[Step::Stop("storm"), Step::Stop("flood"), Step::Stop("tap")],
+    expect: Expectation {
+        column: Some((Column::Dropped, 10_000)),
+        most_unexplained: 0.001,
+        ..STORMED.expect
+    },
+    late: false,
+};
+
+/// What never came by a device of the node's has not arrived, whatever becomes of it.
+const LOOPBACK: Scenario = Scenario {
+    name: "loopback",
+    title: "a node whose processes talk to each other only",
+    breaks: "Nothing. Client and server talk over 127.0.0.1 and ::1, and one process floods a port there on which nobody \
+             listens. From outside next to nothing arrives.",
+    says: "Healthy, and as a weak sign R12: it cannot know that nobody waits for them. The drops are shown, and are not \
+           in the ledger.",
+    needs: &[],
+    setup: &[],
+    traffic: &[
+        NODE_SERVER,
+        Actor {
+            addresses: &["127.0.0.1:8080", "[::1]:8080"],
+            ..NODE_CLIENT
+        },
+        // So that the node is known to be healthy.
+        PEER_CLIENT,
+    ],
+    break_it: &[Step::Start(Actor {
+        place: Place::Node,
+        addresses: &["127.0.0.1:9999", "[::1]:9999"],
+        ..STORM
+    })],
+    heal: &[Step::Stop("storm")],
+    expect: Expectation {
+        verdict: Some("R12"),
         ..SOUND
     },
     late: false,
