@@ -38,7 +38,23 @@ pub struct Chain {
 impl fmt::Display for Chain {
     /// `table inet guard, chain in`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "table {} {}, chain {}", self.family, self.table, self.name)
+        let (table, name) = (Name(&self.table), Name(&self.name));
+        write!(f, "table {} {table}, chain {name}", self.family)
+    }
+}
+
+/// A name that others have chosen. The kernel allows anything in it: what `nft` would not is quoted, so that it cannot
+/// be taken for the words around it, nor for commands to a terminal.
+struct Name<'a>(&'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || r"/\_.-".contains(c);
+        if !self.0.is_empty() && self.0.chars().all(is_plain) {
+            f.write_str(self.0)
+        } else {
+            write!(f, "{:?}", self.0)
+        }
     }
 }
 
@@ -93,5 +109,30 @@ impl fmt::Display for Point {
             Self::Postrouting => "postrouting",
             Self::Egress => "egress",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_be_taken_for_the_words_around_them() {
+        let told = |table: &str, name: &str| {
+            let chain = Chain {
+                family: Family::Inet,
+                hook: Point::Input,
+                priority: 0,
+                table: table.to_owned(),
+                name: name.to_owned(),
+            };
+            chain.to_string()
+        };
+        assert_eq!(told("guard_2", "in-a.b/c"), "table inet guard_2, chain in-a.b/c");
+        assert_eq!(
+            told("a, chain b", "\x1b[2J\n\u{202e}"),
+            r#"table inet "a, chain b", chain "\u{1b}[2J\n\u{202e}""#
+        );
+        assert_eq!(told("", "é"), r#"table inet "", chain "é""#);
     }
 }

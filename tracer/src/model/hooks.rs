@@ -1,6 +1,7 @@
 //! At which hook of netfilter a packet was dropped, by the kernel's stack: the place itself is the same for all of
 //! them (`nft_do_chain`, `nf_hook_slow`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::event::{Chain, Family, Location, Point};
@@ -30,11 +31,12 @@ pub(crate) fn told<'a>(hooks: impl IntoIterator<Item = (Hook, Option<&'a Chain>)
         Some(chain) => format!("{hook}: {chain}"),
         None => hook.to_string(),
     };
-    let hooks: Vec<String> = hooks.into_iter().map(tell).collect();
+    // Those that differ in what is not told are one.
+    let hooks: BTreeSet<String> = hooks.into_iter().map(tell).collect();
     if hooks.is_empty() {
         String::new()
     } else {
-        format!("netfilter: {}", hooks.join("; "))
+        format!("netfilter: {}", Vec::from_iter(hooks).join("; "))
     }
 }
 

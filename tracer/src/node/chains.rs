@@ -69,7 +69,7 @@ impl Reader {
             Err(error) if error.is_unsupported() => return Ok(None),
             Err(error) => {
                 self.unread = Some(format!(
-                    "Chains of nf_tables: {error}. Which of them dropped a packet is not told."
+                    "Chains of nf_tables: {error}. Where that is so, it is not told which of them dropped a packet."
                 ));
                 return Ok(None);
             }

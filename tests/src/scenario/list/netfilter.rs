@@ -206,7 +206,6 @@ const CONNTRACK_FLUSHED: Scenario = Scenario {
         ..REPLIES_FILTERED.expect
     },
     late: false,
-    ..REPLIES_FILTERED
 };
 
 const CT_INVALID: Scenario = Scenario {
