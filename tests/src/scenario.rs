@@ -145,6 +145,8 @@ pub struct ExpectedDrop {
     pub incoming: bool,
     /// What the row's `detail` says; `None`: anything.
     pub detail: Option<&'static str>,
+    /// And behind it, where the rules of nf_tables drop packets themselves (since 6.7).
+    pub chain: Option<&'static str>,
 }
 
 impl ExpectedDrop {
@@ -161,6 +163,7 @@ impl ExpectedDrop {
             socket_found: None,
             incoming: true,
             detail: None,
+            chain: None,
         }
     }
 
@@ -168,6 +171,14 @@ impl ExpectedDrop {
     pub const fn detail(self, detail: &'static str) -> Self {
         Self {
             detail: Some(detail),
+            ..self
+        }
+    }
+
+    /// And behind that with this chain, where it can be known.
+    pub const fn chain(self, chain: &'static str) -> Self {
+        Self {
+            chain: Some(chain),
             ..self
         }
     }
@@ -195,6 +206,17 @@ impl ExpectedDrop {
                 .strip_prefix(symbol)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '+']))
         })
+    }
+
+    /// Whether a row of this location may have this detail.
+    pub fn has_detail(&self, location: &str, told: &str) -> bool {
+        let Some(detail) = self.detail else {
+            return true;
+        };
+        match self.chain.filter(|_| location.starts_with("nft_do_chain")) {
+            Some(chain) => told.strip_prefix(detail).and_then(|rest| rest.strip_prefix(": ")) == Some(chain),
+            None => told == detail,
+        }
     }
 }
 

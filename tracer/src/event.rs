@@ -5,10 +5,14 @@
 //! the start (those of a flow since its `life` began), which makes each event idempotent and a lost one
 //! harmless.
 
+mod chains;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
+
+pub use chains::{Chain, Chains, Family, Point};
 
 /// Something that was seen, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +53,8 @@ pub enum Body {
     Counter(Counter),
     /// What waits in a socket, or that nothing does any more.
     Queue(Box<Queue>),
+    /// The chains of a firewall by which packets come into its rules, as they stand now.
+    Chains(Chains),
     /// What could not be recorded so far.
     Losses(Losses),
     /// All counts of a round have been told; the model draws its conclusions.

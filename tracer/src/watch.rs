@@ -1,5 +1,6 @@
 //! All sources together: one stream of events.
 
+mod chains;
 mod counting;
 mod namespaces;
 mod openings;
@@ -17,6 +18,7 @@ use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
 use crate::probe::{self, Probe, Sort};
 
+use chains::Chains;
 use counting::Counting;
 use namespaces::Namespaces;
 use openings::Openings;
@@ -26,7 +28,7 @@ use waiting::Waiting;
 pub const ROUND_MS: u64 = 500;
 /// Rounds between two looks at sockets: those that came without an event of their own.
 const ROUNDS_PER_LISTING: u64 = 8;
-/// Rounds between two looks at the kernel's counters.
+/// Rounds between two looks at the kernel's counters, and at the chains of firewalls.
 const ROUNDS_PER_COUNTERS: u64 = 2;
 /// Lists of sockets that could not be read are named up to this number, and then counted.
 const LISTS_NAMED: usize = 4;
@@ -58,6 +60,7 @@ pub struct Watch {
     told_sockets: HashSet<(FlowKey, SocketState, u64, bool)>,
     waiting: Waiting,
     counting: Counting,
+    chains: Chains,
     /// Lists of sockets that could not be read, by namespace.
     unread: BTreeMap<u32, Vec<String>>,
     told: Capabilities,
@@ -126,6 +129,7 @@ impl Watch {
             told_sockets: HashSet::new(),
             waiting: Waiting::default(),
             counting: Counting::new(&options.without),
+            chains: Chains::default(),
             unread: BTreeMap::new(),
             told: Capabilities::default(),
         };
@@ -136,6 +140,7 @@ impl Watch {
         watch.namespaces.read(&every, now, &mut watch.told, tell)?;
         watch.list_sockets(&every, now, tell);
         watch.read_counters(now, tell);
+        watch.read_chains(now, tell);
         Ok(watch)
     }
 
@@ -160,6 +165,7 @@ impl Watch {
         // Before the drops too: what a counter has and the books do not is then lost without an event.
         if self.rounds.is_multiple_of(ROUNDS_PER_COUNTERS) {
             self.read_counters(now, tell);
+            self.read_chains(now, tell);
         }
         let Self {
             probe,
@@ -167,12 +173,14 @@ impl Watch {
             openings,
             namespaces,
             counting,
+            chains,
             told,
             ..
         } = self;
         probe.poll(now, owners, &mut |event| {
             namespaces.notice(&event);
             counting.notice(&event);
+            chains.notice(&event);
             openings.pass(event, tell);
         })?;
         probe.flush_log();
@@ -201,6 +209,11 @@ impl Watch {
 
     fn read_counters(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
         let capability = self.counting.read(&self.namespaces, now, tell);
+        self.told.tell(now, capability, tell);
+    }
+
+    fn read_chains(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
+        let capability = self.chains.read(&self.namespaces, now, tell);
         self.told.tell(now, capability, tell);
     }
 

@@ -22,8 +22,10 @@ use rustix::net::{
 };
 use tracer::event::SocketState::{Close, Established, Listen, TimeWait};
 use tracer::event::{
-    CapabilityState, Counter, Device, FlowKey, Protocol, Queue, Socket, SocketState, Source,
+    CapabilityState, Chain, Chains, Counter, Device, Family, FlowKey, Point, Protocol, Queue, Socket,
+    SocketState, Source,
 };
+use tracer::node::chains::Reader;
 use tracer::node::counters::Counters;
 use tracer::node::{Netns, Owners, clock, devices, namespace, sockets};
 
@@ -599,6 +601,72 @@ fn what_a_device_loses_is_seen_of_this_device() {
     ip(&format!("-n {} link del {from}", near.0));
     assert_eq!(counters.visit(&netns, &device, false).unwrap(), []);
     assert_eq!(counters.capability().state, CapabilityState::Available);
+}
+
+fn nft(named: &Named, commands: &str) {
+    let output = Command::new("ip")
+        .args(["netns", "exec", &named.0, "nft", commands])
+        .output()
+        .expect("iproute2 is needed");
+    assert!(
+        output.status.success(),
+        "nft {commands}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn base_chains_that_filter_are_told_when_they_change() {
+    let (named, other) = (Named::new(), Named::new());
+    let (netns, empty) = (named.open(), other.open());
+    let mut reader = Reader::default();
+    let mut told = || reader.visit(&netns).unwrap();
+    assert_eq!(told(), None, "there is none yet");
+    nft(
+        &named,
+        "add table inet guard; \
+         add chain inet guard in { type filter hook input priority -5; }; \
+         add chain inet guard nat { type nat hook prerouting priority 0; }; \
+         add chain inet guard of-others; \
+         add table netdev early; \
+         add chain netdev early in { type filter hook ingress device lo priority 0; }; \
+         add table bridge b; \
+         add chain bridge b f { type filter hook forward priority 7; }; \
+         add table arp a; \
+         add chain arp a o { type filter hook output priority 0; }; \
+         add table ip6 six; \
+         add chain ip6 six raw { type filter hook prerouting priority raw; }",
+    );
+    let chain = |family, hook, priority, table: &str, name: &str| Chain {
+        family,
+        hook,
+        priority,
+        table: table.to_owned(),
+        name: name.to_owned(),
+    };
+    let mut expected = Chains {
+        netns: netns.inode(),
+        chains: vec![
+            chain(Family::Inet, Point::Input, -5, "guard", "in"),
+            chain(Family::Arp, Point::Output, 0, "a", "o"),
+            chain(Family::Netdev, Point::Ingress, 0, "early", "in"),
+            chain(Family::Bridge, Point::Forward, 7, "b", "f"),
+            chain(Family::Ip6, Point::Prerouting, -300, "six", "raw"),
+        ],
+    };
+    assert_eq!(told(), Some(expected.clone()));
+    assert_eq!(told(), None, "nothing has changed");
+    nft(&named, "add rule inet guard in tcp dport 22 accept");
+    assert_eq!(told(), None, "a rule has, but no chain");
+    nft(&named, "delete table inet guard");
+    expected.chains.remove(0);
+    assert_eq!(told(), Some(expected));
+
+    assert_eq!(reader.visit(&empty).unwrap(), None);
+    assert!(reader.knows(&netns) && reader.knows(&empty));
+    assert_eq!(reader.capability().why, "");
+    reader.keep(|inode| inode == empty.inode());
+    assert!(!reader.knows(&netns));
 }
 
 #[test]

@@ -430,7 +430,10 @@ fn drop_row(model: &Model, row: &Row<'_>, sum: Sum) -> Drop {
         protocol: row.protocol.clone(),
         netns: model.node().netns_label(row.netns),
         units: sum.units.into_iter().collect(),
-        detail: hooks::told(row.hooks.into_iter().flatten().copied()),
+        detail: hooks::told(row.hooks.into_iter().flatten().map(|hook| {
+            let chain = model.chains().at(row.netns, *hook);
+            (*hook, chain)
+        })),
     }
 }
 

@@ -1,15 +1,20 @@
 //! At which hook of netfilter a packet was dropped, by the kernel's stack: the place itself is the same for all of
 //! them (`nft_do_chain`, `nf_hook_slow`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::event::Location;
+use crate::event::{Chain, Family, Location, Point};
 
 /// A hook of netfilter, as `nft` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Hook {
-    point: &'static str,
+    /// Where it is.
+    pub point: Point,
+    /// Of which packets.
     family: &'static str,
+    /// Family of the chain of nf_tables whose rules dropped the packet, where that is known.
+    pub chains: Option<Family>,
 }
 
 impl fmt::Display for Hook {
@@ -19,13 +24,19 @@ impl fmt::Display for Hook {
     }
 }
 
-/// Hooks as one text: `netfilter: forward, ipv4; input, ipv6`. Empty where there are none.
-pub(crate) fn told(hooks: impl IntoIterator<Item = Hook>) -> String {
-    let hooks: Vec<String> = hooks.into_iter().map(|hook| hook.to_string()).collect();
+/// Hooks as one text, each with the chain that was asked, where that is known: `netfilter: forward, ipv4; input, ipv6:
+/// table inet guard, chain in`. Empty where there are none.
+pub(crate) fn told<'a>(hooks: impl IntoIterator<Item = (Hook, Option<&'a Chain>)>) -> String {
+    let tell = |(hook, chain): (Hook, Option<&Chain>)| match chain {
+        Some(chain) => format!("{hook}: {chain}"),
+        None => hook.to_string(),
+    };
+    // Those that differ in what is not told are one.
+    let hooks: BTreeSet<String> = hooks.into_iter().map(tell).collect();
     if hooks.is_empty() {
         String::new()
     } else {
-        format!("netfilter: {}", hooks.join("; "))
+        format!("netfilter: {}", Vec::from_iter(hooks).join("; "))
     }
 }
 
@@ -36,25 +47,25 @@ pub(crate) fn hook(place: &Location, stack: &[Location]) -> Option<Hook> {
     if !matches!(place.symbol.as_str(), "nf_hook_slow" | "nft_do_chain") {
         return None;
     }
-    let (depth, hook) = stack
+    let (depth, (point, family)) = stack
         .iter()
         .enumerate()
         .find_map(|(depth, frame)| Some((depth, of_caller(&frame.symbol)?)))?;
-    Some(if hook == BRIDGE_FORWARD && is_from_bridge(&stack[depth..]) {
-        Hook {
-            point: "output",
-            ..hook
-        }
-    } else {
-        hook
+    let by_bridge = (point, family) == BRIDGE_FORWARD;
+    Some(Hook {
+        point: if by_bridge && is_from_bridge(&stack[depth..]) {
+            Point::Output
+        } else {
+            point
+        },
+        family,
+        // Where the frames of a bridge do not tell, the other of its two hooks may have been asked.
+        chains: chains_of(place, &stack[..depth]).filter(|_| !by_bridge),
     })
 }
 
 /// What a bridge hands to a port: it came by another port, or the node itself sends it by the bridge.
-const BRIDGE_FORWARD: Hook = Hook {
-    point: "forward",
-    family: "bridge",
-};
+const BRIDGE_FORWARD: (Point, &str) = (Point::Forward, "bridge");
 
 /// The node itself sends the packet by the bridge: `__br_forward` asks another hook then (`local_orig`).
 fn is_from_bridge(callers: &[Location]) -> bool {
@@ -68,31 +79,66 @@ fn is_from_bridge(callers: &[Location]) -> bool {
         .unwrap_or(false)
 }
 
-/// The hook that this function asks (`NF_HOOK`, `NF_HOOK_COND`, `NF_HOOK_LIST` and `nf_hook` are inlined in it).
-fn of_caller(symbol: &str) -> Option<Hook> {
-    let (point, family) = match symbol {
-        "ip_rcv" | "ip_sublist_rcv" | "ip_list_rcv" => ("prerouting", "ipv4"),
-        "ip_local_deliver" => ("input", "ipv4"),
-        "ip_forward" => ("forward", "ipv4"),
-        "__ip_local_out" => ("output", "ipv4"),
-        "ip_output" | "ip_mc_output" => ("postrouting", "ipv4"),
-        "ipv6_rcv" | "ip6_sublist_rcv" | "ipv6_list_rcv" => ("prerouting", "ipv6"),
-        "ip6_input" | "ip6_mc_input" => ("input", "ipv6"),
-        "ip6_forward" => ("forward", "ipv6"),
-        "__ip6_local_out" | "ip6_xmit" | "ndisc_send_skb" | "mld_sendpack" | "igmp6_send" => {
-            ("output", "ipv6")
-        }
-        "ip6_output" => ("postrouting", "ipv6"),
-        "arp_rcv" => ("input", "arp"),
-        "arp_xmit" => ("output", "arp"),
-        "__netif_receive_skb_core" => ("ingress", "netdev"),
-        "__dev_queue_xmit" => ("egress", "netdev"),
-        "br_handle_frame" => ("prerouting", "bridge"),
-        "br_pass_frame_up" => ("input", "bridge"),
-        "__br_forward" => return Some(BRIDGE_FORWARD),
+/// The rules of nf_tables drop packets here themselves (nft_do_chain in net/netfilter/nf_tables_core.c, since 6.7).
+/// At other places, as all of netfilter's drops before that (`nf_hook_slow`), it may have been connection tracking
+/// or anything else that is asked at a hook, so no chain is to be blamed.
+pub(crate) fn is_of_rules(place: &Location) -> bool {
+    place.symbol == "nft_do_chain"
+}
+
+/// Family of the chain of type `filter` whose rules dropped a packet here, by the frames up to that which asks the
+/// hook. `None` where it was another chain, and where something else stands between them: then the hook that was asked
+/// may be another one, as that of IP by a bridge.
+fn chains_of(place: &Location, frames: &[Location]) -> Option<Family> {
+    let mut frames = frames
+        .iter()
+        .map(|frame| frame.symbol.as_str())
+        .skip_while(|symbol| *symbol != place.symbol)
+        .skip(1);
+    let family = Some(frames.next()?)
+        .filter(|_| is_of_rules(place))
+        .and_then(of_chain)?;
+    let is_between = |symbol: &str| symbol.starts_with("nf_hook") || symbol.starts_with("NF_HOOK");
+    frames.all(is_between).then_some(family)
+}
+
+/// The family of the chains that this function begins (net/netfilter/nft_chain_filter.c).
+fn of_chain(symbol: &str) -> Option<Family> {
+    Some(match symbol {
+        "nft_do_chain_ipv4" => Family::Ip,
+        "nft_do_chain_ipv6" => Family::Ip6,
+        "nft_do_chain_inet" | "nft_do_chain_inet_ingress" => Family::Inet,
+        "nft_do_chain_arp" => Family::Arp,
+        "nft_do_chain_bridge" => Family::Bridge,
+        "nft_do_chain_netdev" => Family::Netdev,
         _ => return None,
-    };
-    Some(Hook { point, family })
+    })
+}
+
+/// The hook that this function asks (`NF_HOOK`, `NF_HOOK_COND`, `NF_HOOK_LIST` and `nf_hook` are inlined in it).
+fn of_caller(symbol: &str) -> Option<(Point, &'static str)> {
+    Some(match symbol {
+        "ip_rcv" | "ip_sublist_rcv" | "ip_list_rcv" => (Point::Prerouting, "ipv4"),
+        "ip_local_deliver" => (Point::Input, "ipv4"),
+        "ip_forward" => (Point::Forward, "ipv4"),
+        "__ip_local_out" => (Point::Output, "ipv4"),
+        "ip_output" | "ip_mc_output" => (Point::Postrouting, "ipv4"),
+        "ipv6_rcv" | "ip6_sublist_rcv" | "ipv6_list_rcv" => (Point::Prerouting, "ipv6"),
+        "ip6_input" | "ip6_mc_input" => (Point::Input, "ipv6"),
+        "ip6_forward" => (Point::Forward, "ipv6"),
+        "__ip6_local_out" | "ip6_xmit" | "ndisc_send_skb" | "mld_sendpack" | "igmp6_send" => {
+            (Point::Output, "ipv6")
+        }
+        "ip6_output" => (Point::Postrouting, "ipv6"),
+        "arp_rcv" => (Point::Input, "arp"),
+        "arp_xmit" => (Point::Output, "arp"),
+        "__netif_receive_skb_core" => (Point::Ingress, "netdev"),
+        "__dev_queue_xmit" => (Point::Egress, "netdev"),
+        "br_handle_frame" => (Point::Prerouting, "bridge"),
+        "br_pass_frame_up" => (Point::Input, "bridge"),
+        "__br_forward" => BRIDGE_FORWARD,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -168,7 +214,81 @@ mod tests {
             (&["nf_hook_slow", "some_module"], ""),
         ] {
             let stack = stack(symbols);
-            assert_eq!(told(hook(&stack[0], &stack)), expected, "{symbols:?}");
+            let hook = hook(&stack[0], &stack).map(|hook| (hook, None));
+            assert_eq!(told(hook), expected, "{symbols:?}");
+        }
+    }
+
+    #[test]
+    fn the_family_of_the_chain_is_told_where_the_hook_is_sure() {
+        for (symbols, expected) in [
+            (
+                &[
+                    "nft_do_chain",
+                    "nft_do_chain_inet",
+                    "nf_hook_slow",
+                    "NF_HOOK",
+                    "ip_local_deliver",
+                ][..],
+                Some(Family::Inet),
+            ),
+            (
+                &[
+                    "nft_do_chain",
+                    "nft_do_chain_ipv6",
+                    "nf_hook_slow",
+                    "nf_hook_slow_list",
+                    "ip6_sublist_rcv",
+                ],
+                Some(Family::Ip6),
+            ),
+            (
+                &[
+                    "nft_do_chain",
+                    "nft_do_chain_netdev",
+                    "nf_hook_slow",
+                    "__netif_receive_skb_core",
+                ],
+                Some(Family::Netdev),
+            ),
+            // Chains of another type.
+            (
+                &[
+                    "nft_do_chain",
+                    "nft_nat_do_chain",
+                    "nf_nat_inet_fn",
+                    "nf_hook_slow",
+                    "ip_rcv",
+                ],
+                None,
+            ),
+            // A bridge asks the chains of IP, at a hook of its own.
+            (
+                &[
+                    "nft_do_chain",
+                    "nft_do_chain_ipv4",
+                    "nf_hook_slow",
+                    "br_nf_post_routing",
+                    "br_handle_frame",
+                ],
+                None,
+            ),
+            // At `forward` or at `output`.
+            (
+                &[
+                    "nft_do_chain",
+                    "nft_do_chain_bridge",
+                    "nf_hook_slow",
+                    "__br_forward",
+                ],
+                None,
+            ),
+            // Connection tracking, or all before 6.7.
+            (&["nf_hook_slow", "ip_local_deliver", "ip_rcv"], None),
+        ] {
+            let stack = stack(symbols);
+            let hook = hook(&stack[0], &stack).unwrap();
+            assert_eq!(hook.chains, expected, "{symbols:?}");
         }
     }
 }

@@ -5,11 +5,12 @@
 //! the ledger is made of lines that are never forgotten, so it loses nothing by that.
 //!
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `namespaces` their rows, `queues` and
-//! `waiting` what waits, `counters` of the kernel, `flows`, `endpoints` who is asked and answers, `neighbours` who is asked for on the
-//! link, `unresolved` what waits for the answers of others, `sockets` and owners;
+//! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
+//! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners;
 //! `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 pub(crate) mod books;
+pub(crate) mod chains;
 pub(crate) mod class;
 pub(crate) mod clock;
 pub(crate) mod counters;
@@ -36,6 +37,7 @@ use crate::event::{
 use crate::report::{Class, Ledger};
 
 use books::Books;
+use chains::Chains;
 use clock::{MEMORY, SECOND, When};
 use counters::Counters;
 use endpoints::{Endpoint, Endpoints};
@@ -71,6 +73,7 @@ pub struct Model {
     queues: Queues,
     counters: Counters,
     waiting: Waiting,
+    chains: Chains,
     neighbours: Neighbours,
     unresolved: unresolved::Queues,
     sockets: Sockets,
@@ -126,6 +129,7 @@ impl Model {
                 let owner = queue.owner.as_ref().map(|owner| self.sockets.shared(owner));
                 self.waiting.queue(at, queue, owner);
             }
+            Body::Chains(chains) => self.chains.told(chains),
             Body::Losses(losses) => self.losses = *losses,
             Body::Tick => self.tick(),
             Body::Stop => {}
@@ -180,6 +184,7 @@ impl Model {
     fn begin_anew(&mut self, inodes: &BTreeSet<u32>) {
         self.leave(inodes);
         self.books.begin_anew(inodes);
+        self.chains.begin_anew(inodes);
         self.node.forget(inodes);
     }
 
@@ -361,6 +366,10 @@ impl Model {
 
     pub(crate) fn waiting(&self) -> &Waiting {
         &self.waiting
+    }
+
+    pub(crate) fn chains(&self) -> &Chains {
+        &self.chains
     }
 
     pub(crate) fn neighbours(&self) -> &Neighbours {

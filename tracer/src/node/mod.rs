@@ -4,6 +4,7 @@
 //! namespace is kept alive by being watched. What is found leaves as [`crate::event`] types.
 
 pub mod cgroup;
+pub mod chains;
 pub mod clock;
 pub mod counters;
 pub mod devices;

@@ -1,8 +1,8 @@
 //! Every event in one plain sentence: the `MESSAGE` of a journal entry, the comment of a packet.
 
 use crate::event::{
-    Body, Capability, CapabilityState, Counter, Device, Entry, EntryKey, Example, Fate, FlowCount, FlowKey,
-    Losses, Neighbour, Origin, Owner, Protocol, Queue, Socket, SocketState, Start, Unresolved,
+    Body, Capability, CapabilityState, Chains, Counter, Device, Entry, EntryKey, Example, Fate, FlowCount,
+    FlowKey, Losses, Neighbour, Origin, Owner, Protocol, Queue, Socket, SocketState, Start, Unresolved,
 };
 
 use super::cooked;
@@ -25,6 +25,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Queue(queue) => waits(queue, names),
         Body::Neighbour(neighbour) => asked(neighbour, names),
         Body::Unresolved(queue) => waits_for(queue, names),
+        Body::Chains(chains) => asks(chains, names),
         Body::Losses(losses) => lost(losses),
         Body::Tick => "all counts of this round are told".into(),
         Body::Stop => "tracer stops".into(),
@@ -159,6 +160,19 @@ fn socket_is(socket: &Socket, names: &Names) -> String {
         Some(from) => format!("socket {held}, {} before ({netns})", state(from)),
         None => format!("socket {held} ({netns})"),
     }
+}
+
+fn asks(chains: &Chains, names: &Names) -> String {
+    let each: Vec<_> = chains
+        .chains
+        .iter()
+        .map(|chain| format!("{chain} at {} with priority {}", chain.hook, chain.priority))
+        .collect();
+    format!(
+        "chains that filter: {} ({})",
+        list(&each, "none"),
+        names.netns(chains.netns)
+    )
 }
 
 fn grew(counter: &Counter, names: &Names) -> String {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails is to show where")]
 
 mod bounds;
+mod chains;
 mod counters;
 mod datagrams;
 mod faults;

@@ -136,7 +136,8 @@ const NFT_INGRESS: Scenario = Scenario {
             Class::Policy,
         )
         .socket_found(false)
-        .detail("netfilter: ingress, netdev")],
+        .detail("netfilter: ingress, netdev")
+        .chain("table netdev broken, chain in")],
         ..PROGRAM.expect
     },
     ..PROGRAM

@@ -43,8 +43,8 @@ const REPLIES_FILTERED: Scenario = Scenario {
         place: "guest-kernel",
         verdict: Some("K01"),
         drops: &[
-            dropped("netfilter: input, ipv4").socket_found(true),
-            dropped("netfilter: input, ipv6").socket_found(true),
+            dropped("netfilter: input, ipv4", "table inet broken, chain input").socket_found(true),
+            dropped("netfilter: input, ipv6", "table inet broken, chain input").socket_found(true),
         ],
         column: None,
         starved: Some(NODE_CLIENT),
@@ -54,13 +54,14 @@ const REPLIES_FILTERED: Scenario = Scenario {
 };
 
 /// A drop by a rule, or by a chain that had none for the packet.
-const fn dropped(detail: &'static str) -> ExpectedDrop {
+const fn dropped(detail: &'static str, chain: &'static str) -> ExpectedDrop {
     ExpectedDrop::of(
         &["NETFILTER_DROP"],
         &["nft_do_chain", "nf_hook_slow"],
         Class::Policy,
     )
     .detail(detail)
+    .chain(chain)
 }
 
 /// Before anything is known of the packet: neither its connection nor its socket nor its way.
@@ -77,8 +78,8 @@ const NFT_RAW: Scenario = Scenario {
     )],
     expect: Expectation {
         drops: &[
-            dropped("netfilter: prerouting, ipv4").socket_found(false),
-            dropped("netfilter: prerouting, ipv6").socket_found(false),
+            dropped("netfilter: prerouting, ipv4", "table inet broken, chain raw").socket_found(false),
+            dropped("netfilter: prerouting, ipv6", "table inet broken, chain raw").socket_found(false),
         ],
         column: Some((Column::Dropped, 10)),
         ..REPLIES_FILTERED.expect
@@ -109,8 +110,8 @@ const NFT_FORWARD: Scenario = Scenario {
     ],
     expect: Expectation {
         drops: &[
-            dropped("netfilter: forward, ipv4").socket_found(false),
-            dropped("netfilter: forward, ipv6").socket_found(false),
+            dropped("netfilter: forward, ipv4", "table inet broken, chain forward").socket_found(false),
+            dropped("netfilter: forward, ipv6", "table inet broken, chain forward").socket_found(false),
         ],
         column: Some((Column::Dropped, 5)),
         ..SOUND
@@ -234,6 +235,7 @@ const IPTABLES_LEGACY: Scenario = Scenario {
     heal: &[Step::Run(Place::Node, "iptables-legacy -P INPUT ACCEPT")],
     expect: Expectation {
         drops: &[
+            // No chain is named: it is none of nft's.
             ExpectedDrop::of(&["NETFILTER_DROP"], &["nf_hook_slow"], Class::Policy)
                 .detail("netfilter: input, ipv4")
                 .socket_found(true),
@@ -253,7 +255,7 @@ const IPTABLES_NFT: Scenario = Scenario {
     break_it: &[Step::Run(Place::Node, "iptables-nft -P INPUT DROP")],
     heal: &[Step::Run(Place::Node, "iptables-nft -P INPUT ACCEPT")],
     expect: Expectation {
-        drops: &[dropped("netfilter: input, ipv4").socket_found(true)],
+        drops: &[dropped("netfilter: input, ipv4", "table ip filter, chain INPUT").socket_found(true)],
         ..REPLIES_FILTERED.expect
     },
     late: false,
@@ -283,8 +285,14 @@ const CONNTRACK_FLUSHED: Scenario = Scenario {
     traffic: &[PEER_SERVER, NODE_CLIENT],
     break_it: &[Step::Run(Place::Node, "conntrack -F")],
     heal: &[],
+    expect: Expectation {
+        drops: &[
+            dropped("netfilter: input, ipv4", "table inet stateful, chain input").socket_found(true),
+            dropped("netfilter: input, ipv6", "table inet stateful, chain input").socket_found(true),
+        ],
+        ..REPLIES_FILTERED.expect
+    },
     late: false,
-    ..REPLIES_FILTERED
 };
 
 const CT_INVALID: Scenario = Scenario {

@@ -316,6 +316,20 @@ pub(super) fn every_kind() -> Vec<Event> {
             iif: 2,
             packets: 4,
         }),
+        Body::Chains(Chains {
+            netns: HOST,
+            chains: vec![Chain {
+                family: Family::Inet,
+                hook: Point::Input,
+                priority: -1,
+                table: "guard".into(),
+                name: "in".into(),
+            }],
+        }),
+        Body::Chains(Chains {
+            netns: RED,
+            chains: vec![],
+        }),
         Body::Tick,
         Body::Stop,
     ];
@@ -452,8 +466,18 @@ impl Random {
         }
     }
 
+    fn chain(&mut self) -> Chain {
+        Chain {
+            family: [Family::Inet, Family::Bridge][self.below(2)],
+            hook: [Point::Ingress, Point::Forward][self.below(2)],
+            priority: self.number() as i32,
+            table: self.text(),
+            name: self.text(),
+        }
+    }
+
     pub(super) fn body(&mut self) -> Body {
-        match self.below(13) {
+        match self.below(14) {
             0 => Body::Start(Start {
                 wall_offset: self.next() as i64,
                 host: self.text(),
@@ -535,6 +559,10 @@ impl Random {
                 address: IpAddr::from((self.number() as u32).to_be_bytes()),
                 iif: self.number() as u32,
                 packets: self.number(),
+            }),
+            11 => Body::Chains(Chains {
+                netns: self.number() as u32,
+                chains: (0..self.below(3)).map(|_| self.chain()).collect(),
             }),
             _ => Body::Example(Box::new(self.example())),
         }

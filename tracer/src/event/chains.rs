@@ -1,0 +1,138 @@
+//! Chains of nf_tables.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The base chains of type `filter` that a namespace's rules of nf_tables have now: all others that were told of it
+/// are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chains {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// In the order of their families, hooks and priorities. Of those that one family has at one hook, at most
+    /// [`Chains::MOST`].
+    pub chains: Vec<Chain>,
+}
+
+impl Chains {
+    /// Chains of one family at one hook that are told: enough to know that there are several.
+    pub const MOST: usize = 8;
+}
+
+/// A base chain: one in which a packet's way through the rules begins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Chain {
+    /// Family of its table.
+    pub family: Family,
+    /// The hook at which it is asked.
+    pub hook: Point,
+    /// Of the chains at one hook, that of the lowest priority is asked first.
+    pub priority: i32,
+    /// Name of its table, chosen by whoever made it.
+    pub table: String,
+    /// Its name, chosen likewise.
+    pub name: String,
+}
+
+impl fmt::Display for Chain {
+    /// `table inet guard, chain in`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (table, name) = (Name(&self.table), Name(&self.name));
+        write!(f, "table {} {table}, chain {name}", self.family)
+    }
+}
+
+/// A name that others have chosen. The kernel allows anything in it: what `nft` would not is quoted, so that it cannot
+/// be taken for the words around it, nor for commands to a terminal.
+struct Name<'a>(&'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || r"/\_.-".contains(c);
+        if !self.0.is_empty() && self.0.chars().all(is_plain) {
+            f.write_str(self.0)
+        } else {
+            write!(f, "{:?}", self.0)
+        }
+    }
+}
+
+/// Family of a table of nf_tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of `nft`")]
+pub enum Family {
+    Inet,
+    Ip,
+    Arp,
+    Netdev,
+    Bridge,
+    Ip6,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Inet => "inet",
+            Self::Ip => "ip",
+            Self::Arp => "arp",
+            Self::Netdev => "netdev",
+            Self::Bridge => "bridge",
+            Self::Ip6 => "ip6",
+        })
+    }
+}
+
+/// A point of a packet's way at which netfilter is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of `nft`")]
+pub enum Point {
+    Ingress,
+    Prerouting,
+    Input,
+    Forward,
+    Output,
+    Postrouting,
+    Egress,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ingress => "ingress",
+            Self::Prerouting => "prerouting",
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+            Self::Postrouting => "postrouting",
+            Self::Egress => "egress",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_be_taken_for_the_words_around_them() {
+        let told = |table: &str, name: &str| {
+            let chain = Chain {
+                family: Family::Inet,
+                hook: Point::Input,
+                priority: 0,
+                table: table.to_owned(),
+                name: name.to_owned(),
+            };
+            chain.to_string()
+        };
+        assert_eq!(told("guard_2", "in-a.b/c"), "table inet guard_2, chain in-a.b/c");
+        assert_eq!(
+            told("a, chain b", "\x1b[2J\n\u{202e}"),
+            r#"table inet "a, chain b", chain "\u{1b}[2J\n\u{202e}""#
+        );
+        assert_eq!(told("", "é"), r#"table inet "", chain "é""#);
+    }
+}

@@ -1,0 +1,59 @@
+//! The chains of firewalls: which namespaces are asked, and when.
+
+use std::collections::BTreeSet;
+
+use super::namespaces::Namespaces;
+use crate::event::{Body, Capability, Event, Fate};
+use crate::model::hooks;
+use crate::node::Netns;
+use crate::node::chains::Reader;
+
+/// Reads chains where they may be asked for.
+#[derive(Debug, Default)]
+pub(super) struct Chains {
+    reader: Reader,
+    /// Namespaces in which rules have dropped something since their chains were read.
+    busy: BTreeSet<u32>,
+}
+
+impl Chains {
+    /// Takes note of where rules drop something.
+    pub(super) fn notice(&mut self, event: &Event) {
+        if let Body::Entry(entry) = &event.body
+            && entry.key.fate == Fate::Dropped
+            && entry.key.location.as_ref().is_some_and(hooks::is_of_rules)
+        {
+            self.busy.insert(entry.key.netns);
+        }
+    }
+
+    /// Tells chains that have changed: of few namespaces all, of many those of the first, of each that is seen for the
+    /// first time, and of each in which rules have dropped something. Returns how that went.
+    pub(super) fn read(
+        &mut self,
+        namespaces: &Namespaces,
+        now: u64,
+        tell: &mut dyn FnMut(Event),
+    ) -> Capability {
+        let busy = std::mem::take(&mut self.busy);
+        self.reader.keep(|inode| namespaces.watches(inode));
+        let first = namespaces.first().map(Netns::inode);
+        for netns in namespaces.iter() {
+            let inode = netns.inode();
+            if namespaces.are_few()
+                || first == Some(inode)
+                || busy.contains(&inode)
+                || !self.reader.knows(netns)
+            {
+                // One that has ended has no chains any more.
+                if let Ok(Some(chains)) = self.reader.visit(netns) {
+                    tell(Event {
+                        at: now,
+                        body: Body::Chains(chains),
+                    });
+                }
+            }
+        }
+        self.reader.capability()
+    }
+}
