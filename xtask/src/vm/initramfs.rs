@@ -13,7 +13,6 @@ use super::{cpio, kernel::Kernel, modules};
 use crate::{elf, process};
 
 /// What the scenarios use, and the tracer for its lists of sockets. A whole system loads them when they are asked for.
-/// Where a kernel does not have one, the scenarios themselves say that they cannot be produced by their needs.
 const MODULES: [&str; 15] = [
     "veth",
     "bridge",
