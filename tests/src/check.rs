@@ -112,35 +112,35 @@ pub fn main(args: &[String]) -> Result<i32> {
     let program = std::env::current_exe().context("cannot find the lab's own binary")?;
     let mut right = true;
     for scenario in scenarios {
-        let checked = check_scenario(
-            scenario,
-            &program,
-            Break::WhileWatched,
-            &options.time,
-            &options.without,
-        );
-        let line = match checked {
-            _ if scenario.skipped().is_some() => Line {
-                scenario: scenario.name,
-                skipped: scenario.skipped(),
-                ..Line::default()
-            },
-            Ok(checked) => Line {
-                scenario: scenario.name,
-                skipped: None,
-                failures: checked.failures,
-                exit_code: checked.ended.status.code(),
-                report: checked.report,
-                stderr: checked.ended.stderr,
-            },
-            Err(error) => Line {
-                scenario: scenario.name,
-                failures: vec![format!("{error:#}")],
-                ..Line::default()
-            },
-        };
+        let line = line(scenario, &program, &options);
         right &= line.failures.is_empty();
         println!("{}", serde_json::to_string(&line).context("cannot write JSON")?);
     }
     Ok(i32::from(!right))
+}
+
+/// Checks a scenario, where this machine can produce it.
+fn line(scenario: &'static Scenario, program: &Path, options: &Options) -> Line {
+    let line = Line {
+        scenario: scenario.name,
+        skipped: scenario.skipped(),
+        ..Line::default()
+    };
+    if line.skipped.is_some() {
+        return line;
+    }
+    let Options { time, without, .. } = options;
+    match check_scenario(scenario, program, Break::WhileWatched, time, without) {
+        Ok(checked) => Line {
+            failures: checked.failures,
+            exit_code: checked.ended.status.code(),
+            report: checked.report,
+            stderr: checked.ended.stderr,
+            ..line
+        },
+        Err(error) => Line {
+            failures: vec![format!("{error:#}")],
+            ..line
+        },
+    }
 }

@@ -28,14 +28,8 @@ pub(crate) struct Needed {
 const BY_ROOT: [Needed; 5] = [
     IP,
     NFT,
-    Needed {
-        program: "conntrack",
-        package: "conntrack",
-    },
-    Needed {
-        program: "iptables-legacy",
-        package: "iptables",
-    },
+    CONNTRACK,
+    IPTABLES,
     Needed {
         program: "tmux",
         package: "tmux",
@@ -52,6 +46,18 @@ const BY_ALL: [Needed; 1] = [Needed {
 pub(crate) const NFT: Needed = Needed {
     program: "nft",
     package: "nftables",
+};
+
+/// Empties the table of connections.
+pub(crate) const CONNTRACK: Needed = Needed {
+    program: "conntrack",
+    package: "conntrack",
+};
+
+/// Loads rules of netfilter as was done before, and on top of nft.
+pub(crate) const IPTABLES: Needed = Needed {
+    program: "iptables-legacy",
+    package: "iptables",
 };
 
 /// Makes network namespaces and what is in them.

@@ -28,9 +28,11 @@ use crate::{
 };
 
 /// What runs a machine and makes what is in it.
-const NEEDED: [Needed; 6] = [
+const NEEDED: [Needed; 8] = [
     setup::IP,
     setup::NFT,
+    setup::CONNTRACK,
+    setup::IPTABLES,
     Needed {
         program: QEMU,
         package: "qemu-system-x86",

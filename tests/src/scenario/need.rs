@@ -14,6 +14,8 @@ pub enum Need {
     Program(&'static str, &'static str),
     /// Functions of the kernel, by their names in /proc/kallsyms: a part that it may be built without.
     Symbol(&'static str),
+    /// A tracepoint hands over something: its name in tracefs, such as `skb/consume_skb`, and that of the field.
+    Field(&'static str, &'static str),
     /// The cgroup v2 hierarchy is mounted.
     CgroupV2,
     /// A machine that runs nothing else: a setting is changed that all its namespaces have in common.
@@ -39,6 +41,7 @@ impl Need {
             Self::Machine => std::env::var_os(OWN_MACHINE)
                 .is_none()
                 .then(|| "it changes a setting of the whole machine: it runs in `cargo xtask vm`".to_owned()),
+            Self::Field(tracepoint, field) => untold(tracepoint, field),
             Self::Symbol(name) => (!has_symbol(name)).then(|| format!("this kernel has no {name}")),
         }
     }
@@ -82,6 +85,21 @@ fn has_symbol(name: &str) -> bool {
     })
 }
 
+/// Why a tracepoint does not tell a field; `None` where it does. Its format has a line for each:
+/// `field:void * location; offset:16; size:8; signed:0;`.
+fn untold(tracepoint: &str, field: &str) -> Option<String> {
+    let file = format!("/sys/kernel/tracing/events/{tracepoint}/format");
+    let format = match std::fs::read_to_string(&file) {
+        Ok(format) => format,
+        Err(error) => return Some(format!("{file}: cannot be read: {error}")),
+    };
+    let tells = format
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("field:")?.split(';').next())
+        .any(|declaration| declaration.split_whitespace().last() == Some(field));
+    (!tells).then(|| format!("this kernel's tracepoint {tracepoint} does not tell {field}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +119,13 @@ mod tests {
         assert_eq!(
             Need::Symbol("no_such_symbol").missing().unwrap(),
             "this kernel has no no_such_symbol"
+        );
+        let format = "no_such/tracepoint";
+        assert!(
+            Need::Field(format, "location")
+                .missing()
+                .unwrap()
+                .contains(format)
         );
     }
 }

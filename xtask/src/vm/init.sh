@@ -12,7 +12,7 @@ busybox mount -t tmpfs run /run
 busybox mount -t tmpfs tmp /tmp
 while read -r module; do busybox insmod "$module"; done </modules
 echo "booted $(busybox uname -r)" >&3
-export PATH=/sbin:/bin TRACER_BIN=/bin/tracer LAB_OWN_MACHINE=yes
+export PATH=/bin TRACER_BIN=/bin/tracer LAB_OWN_MACHINE=yes
 lab check $(busybox cat /arguments) >&3
 echo "ended $?" >&3
 busybox poweroff -f

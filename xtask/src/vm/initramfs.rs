@@ -13,7 +13,37 @@ use super::{cpio, kernel::Kernel, modules};
 use crate::{elf, process};
 
 /// What the scenarios use, and the tracer for its lists of sockets. A whole system loads them when they are asked for.
-const MODULES: [&str; 6] = ["veth", "bridge", "nf_tables", "tcp_diag", "udp_diag", "raw_diag"];
+const MODULES: [&str; 15] = [
+    "veth",
+    "bridge",
+    "vxlan",
+    "sch_ingress",
+    "cls_bpf",
+    "nf_tables",
+    "nft_ct",
+    "nft_reject_inet",
+    "nft_chain_nat",
+    "nft_redir",
+    "nf_conntrack_netlink",
+    "iptable_filter",
+    "tcp_diag",
+    "udp_diag",
+    "raw_diag",
+];
+
+/// What the scenarios and the lab run. None of them needs more of its package than itself: iptables loads its extensions
+/// for rules only.
+const PROGRAMS: [&str; 9] = [
+    "busybox",
+    "sh",
+    "unshare",
+    "ip",
+    "tc",
+    "nft",
+    "conntrack",
+    "iptables-legacy",
+    "iptables-nft",
+];
 
 /// Where file systems are mounted.
 const FOLDERS: [&str; 5] = ["/dev", "/proc", "/sys", "/run", "/tmp"];
@@ -33,16 +63,12 @@ impl Programs {
     pub(crate) fn find(tracer: PathBuf, lab: PathBuf) -> Result<Self> {
         let mut files = vec![(tracer, "/bin/tracer".into()), (lab, "/bin/lab".into())];
         let mut libraries = BTreeSet::new();
-        for (name, place) in [
-            ("busybox", "/bin/busybox"),
-            ("ip", "/sbin/ip"),
-            ("nft", "/sbin/nft"),
-        ] {
+        for name in PROGRAMS {
             let program = process::find(name).with_context(|| format!("{name}: not found"))?;
             if !elf::is_static_file(&program)? {
                 libraries.extend(listed(&process::capture(Command::new("ldd").arg(&program))?));
             }
-            files.push((program, place.into()));
+            files.push((program, Path::new("/bin").join(name)));
         }
         files.extend(libraries.into_iter().map(|library| (library.clone(), library)));
         Ok(Self { files })

@@ -97,7 +97,12 @@ const TC_STEALS: Scenario = Scenario {
     title: "a tc program takes all that arrives for itself",
     breaks: "A filter is attached to the ingress of eth0 by tc whose program answers TC_ACT_STOLEN to everything.",
     says: "K01, where: guest kernel. No drop event: what is consumed at __netif_receive_skb_core was stolen.",
-    needs: &[Need::Symbol("cls_bpf_classify"), Need::Program("tc", "iproute2")],
+    // Where the kernel does not tell the place at which it consumes, these packets stay unexplained.
+    needs: &[
+        Need::Symbol("cls_bpf_classify"),
+        Need::Program("tc", "iproute2"),
+        Need::Field("skb/consume_skb", "location"),
+    ],
     // The program is `ret 4` in the older language of BPF, which tc takes as text. (A program that is attached by
     // tcx has no such word.)
     break_it: &[
