@@ -7,9 +7,10 @@ use super::sockets::is_loaded;
 use super::{Netns, namespace};
 use crate::event::{Capability, CapabilityState, Chain, Chains, Family, Point};
 
-/// What answers. The kernel would load it by itself when it is asked; tracer changes nothing on the node.
-const MODULES: [&str; 2] = ["nfnetlink", "nf_tables"];
-/// Visits between two looks at whether a module has been loaded meanwhile.
+/// What answers, by nfnetlink, which it needs and some kernels have no module for. The kernel would load it by itself when
+/// it is asked; tracer changes nothing on the node.
+const MODULE: &str = "nf_tables";
+/// Visits between two looks at whether it has been loaded meanwhile.
 const VISITS_PER_LOOK: u32 = 16;
 
 /// `NFNL_SUBSYS_NFTABLES` with `NFT_MSG_GETCHAIN` (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h).
@@ -54,7 +55,7 @@ impl Reader {
     /// Where the namespace cannot be entered. That the kernel does not tell is told by [`Self::capability`].
     pub fn visit(&mut self, netns: &Netns) -> Result<Option<Chains>, namespace::Error> {
         if self.visits.is_multiple_of(VISITS_PER_LOOK) {
-            self.is_loaded = MODULES.iter().all(|module| is_loaded(module));
+            self.is_loaded = is_loaded(MODULE);
         }
         self.visits = self.visits.wrapping_add(1);
         if !self.is_loaded {

@@ -106,7 +106,7 @@ impl Counters {
         machine: bool,
     ) -> Result<Vec<Counter>, namespace::Error> {
         if self.visits.is_multiple_of(VISITS_PER_LOOK) {
-            self.conntrack = conntrack::MODULES.iter().all(|module| is_loaded(module));
+            self.conntrack = is_loaded(conntrack::MODULE);
         }
         self.visits = self.visits.wrapping_add(1);
         let (text, conntrack) = (&mut self.text, self.conntrack);
