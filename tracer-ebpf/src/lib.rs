@@ -351,7 +351,7 @@ pub struct Tally {
     pub count: Count,
     /// When the budget for its examples was last found spent, in jiffies.
     pub quiet: u64,
-    /// Examples that were not sent since, beside [`loss::EXAMPLES_OVER_BUDGET`].
+    /// Examples of it that were not sent, which [`loss::EXAMPLES_OVER_BUDGET`] leaves out.
     pub unsent: u64,
 }
 

@@ -2,16 +2,13 @@
 
 use std::collections::HashMap;
 
+use super::modules::Module;
 use super::netlink::{self, array_at, attributes, string};
-use super::sockets::is_loaded;
 use super::{Netns, namespace};
 use crate::event::{Capability, CapabilityState, Chain, Chains, Family, Point};
 
-/// What answers, by nfnetlink, which it needs and some kernels have no module for. The kernel would load it by itself when
-/// it is asked; tracer changes nothing on the node.
+/// What answers, by nfnetlink, which it needs and some kernels have no module for.
 const MODULE: &str = "nf_tables";
-/// Visits between two looks at whether it has been loaded meanwhile.
-const VISITS_PER_LOOK: u32 = 16;
 
 /// `NFNL_SUBSYS_NFTABLES` with `NFT_MSG_GETCHAIN` (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h).
 const GET_CHAIN: u16 = 10 << 8 | 4;
@@ -23,12 +20,21 @@ const HEADER: usize = 4;
 const GENERATION: u16 = 1;
 
 /// Reads base chains, and knows which were told.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Reader {
+    module: Module,
     known: HashMap<u32, Known>,
-    visits: u32,
-    is_loaded: bool,
     unread: Option<String>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            module: Module::new(MODULE),
+            known: HashMap::new(),
+            unread: None,
+        }
+    }
 }
 
 /// What is known of a namespace.
@@ -54,11 +60,7 @@ impl Reader {
     /// # Errors
     /// Where the namespace cannot be entered. That the kernel does not tell is told by [`Self::capability`].
     pub fn visit(&mut self, netns: &Netns) -> Result<Option<Chains>, namespace::Error> {
-        if self.visits.is_multiple_of(VISITS_PER_LOOK) {
-            self.is_loaded = is_loaded(MODULE);
-        }
-        self.visits = self.visits.wrapping_add(1);
-        if !self.is_loaded {
+        if !self.module.visit() {
             return Ok(None);
         }
         let inode = netns.inode();
@@ -90,7 +92,7 @@ impl Reader {
     /// Whether this namespace has been visited.
     #[must_use]
     pub fn knows(&self, netns: &Netns) -> bool {
-        self.known.contains_key(&netns.inode()) || !self.is_loaded
+        self.known.contains_key(&netns.inode()) || !self.module.is_loaded()
     }
 
     /// Leaves those alone that are no longer watched.

@@ -297,13 +297,7 @@ mod tests {
             name: name.to_owned(),
             loopback: name == "lo",
             hardware,
-            hardware_address: Vec::new(),
-            addresses: Vec::new(),
-            kind: String::new(),
-            master: 0,
-            link: 0,
-            other: None,
-            nsid: None,
+            ..Link::default()
         }
     }
 

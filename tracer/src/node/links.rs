@@ -51,7 +51,7 @@ const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
 
 /// A device as the kernel tells it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: String,
@@ -148,16 +148,8 @@ pub(super) fn links() -> Result<Vec<Link>, netlink::Error> {
 fn parse_link(body: &[u8]) -> Option<Link> {
     let mut link = Link {
         index: u32_at(body, 4)?,
-        name: String::new(),
         loopback: u32_at(body, 8)? & IFF_LOOPBACK != 0,
-        hardware: false,
-        hardware_address: Vec::new(),
-        addresses: Vec::new(),
-        kind: String::new(),
-        master: 0,
-        link: 0,
-        other: None,
-        nsid: None,
+        ..Link::default()
     };
     for (kind, value) in attributes(body.get(LINK_HEADER..)?) {
         match kind {

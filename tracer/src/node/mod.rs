@@ -9,6 +9,7 @@ pub mod clock;
 pub mod counters;
 pub mod devices;
 mod links;
+mod modules;
 pub mod names;
 pub mod namespace;
 mod netlink;

@@ -4,9 +4,9 @@
 //! it is asked for, and tracer changes nothing on the node: where the module is not loaded yet, and for
 //! ping sockets, which have no sock_diag, the lists in /proc/net are read (slower, the same facts).
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::modules::is_loaded;
 use super::netlink::{self, array_at, attributes, u32_at};
 use super::{Netns, namespace, proc_net};
 use crate::event::{Capability, CapabilityState, FlowKey, Protocol, Queue, Socket, SocketState};
@@ -300,69 +300,13 @@ fn canonical(local: IpAddr, remote: IpAddr) -> (IpAddr, IpAddr) {
     (any_v4(local, remote), any_v4(remote, local))
 }
 
-/// Whether a question to this module makes the kernel load nothing.
-pub(super) fn is_loaded(module: &str) -> bool {
-    let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let read = |path: &str| fs::read_to_string(path).ok();
-    needs_no_loading(
-        module,
-        read("/proc/modules").as_deref(),
-        read(&format!("/lib/modules/{release}/modules.builtin")).as_deref(),
-        read("/proc/sys/kernel/modules_disabled").as_deref(),
-    )
-}
-
-/// `None` for a file that is not there.
-fn needs_no_loading(
-    module: &str,
-    loaded: Option<&str>,
-    builtin: Option<&str>,
-    disabled: Option<&str>,
-) -> bool {
-    // Without the list the kernel knows no modules at all.
-    let Some(loaded) = loaded else { return true };
-    disabled.is_some_and(|flag| flag.trim() == "1")
-        || loaded.lines().any(|line| line.split(' ').next() == Some(module))
-        || builtin.is_some_and(|list| {
-            list.lines()
-                .any(|path| path.rsplit('/').next().and_then(|file| file.strip_suffix(".ko")) == Some(module))
-        })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::fd::AsRawFd;
 
     use super::*;
-
-    #[test]
-    fn no_module_is_loaded_by_asking() {
-        let loaded = "udp_diag 16384 0 - Live 0x0000000000000000\ninet_diag 24576 1 udp_diag, Live 0x0\n";
-        let builtin = "kernel/net/ipv4/raw_diag.ko\nkernel/fs/ext4/ext4.ko\n";
-        for (module, expected) in [
-            ("udp_diag", true),
-            ("raw_diag", true),
-            ("tcp_diag", false),
-            ("diag", false),
-            ("udp", false),
-        ] {
-            assert_eq!(
-                needs_no_loading(module, Some(loaded), Some(builtin), Some("0\n")),
-                expected,
-                "{module}"
-            );
-        }
-        assert!(
-            needs_no_loading("tcp_diag", Some(loaded), None, Some("1\n")),
-            "nothing can be loaded any more"
-        );
-        assert!(
-            needs_no_loading("tcp_diag", None, None, None),
-            "a kernel without modules"
-        );
-        assert!(!needs_no_loading("tcp_diag", Some(""), None, None));
-    }
 
     #[test]
     fn mapped_addresses_become_ipv4() {

@@ -27,8 +27,8 @@ impl Chains {
         }
     }
 
-    /// Tells chains that have changed: of few namespaces all, of many those of the first, of each that is seen for the
-    /// first time, and of each in which rules have dropped something. Returns how that went.
+    /// Tells chains that have changed, see [`Namespaces::asked`]; busy is where rules have dropped something. Returns how
+    /// that went.
     pub(super) fn read(
         &mut self,
         namespaces: &Namespaces,
@@ -37,21 +37,13 @@ impl Chains {
     ) -> Capability {
         let busy = std::mem::take(&mut self.busy);
         self.reader.keep(|inode| namespaces.watches(inode));
-        let first = namespaces.first().map(Netns::inode);
-        for netns in namespaces.iter() {
-            let inode = netns.inode();
-            if namespaces.are_few()
-                || first == Some(inode)
-                || busy.contains(&inode)
-                || !self.reader.knows(netns)
-            {
-                // One that has ended has no chains any more.
-                if let Ok(Some(chains)) = self.reader.visit(netns) {
-                    tell(Event {
-                        at: now,
-                        body: Body::Chains(chains),
-                    });
-                }
+        for netns in namespaces.asked(&busy, |netns| self.reader.knows(netns)) {
+            // One that has ended has no chains any more.
+            if let Ok(Some(chains)) = self.reader.visit(netns) {
+                tell(Event {
+                    at: now,
+                    body: Body::Chains(chains),
+                });
             }
         }
         self.reader.capability()

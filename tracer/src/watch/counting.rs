@@ -31,9 +31,8 @@ impl Counting {
         }
     }
 
-    /// Tells counters that have grown: of few namespaces all, of many those of the machine's and of each in which
-    /// something has grown in the books since they were last read. A namespace is visited once more when it is seen
-    /// for the first time, since counting begins there. Returns how that went.
+    /// Tells counters that have grown, see [`Namespaces::asked`]; busy is where something has grown in the books since
+    /// they were last read. Those of the machine are read with the first one's. Returns how that went.
     pub(super) fn read(
         &mut self,
         namespaces: &Namespaces,
@@ -46,12 +45,9 @@ impl Counting {
         let busy = std::mem::take(&mut self.busy);
         counters.keep(|inode| namespaces.watches(inode));
         let machine = namespaces.first().map(Netns::inode);
-        for netns in namespaces.iter() {
+        for netns in namespaces.asked(&busy, |netns| counters.knows(netns)) {
             let inode = netns.inode();
             let first = machine == Some(inode);
-            if !(namespaces.are_few() || first || busy.contains(&inode) || !counters.knows(netns)) {
-                continue;
-            }
             let uplinks = namespaces.uplinks(inode);
             // One that has ended counts nothing any more.
             for counter in counters.visit(netns, &uplinks, first).unwrap_or_default() {

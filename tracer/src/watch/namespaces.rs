@@ -137,6 +137,17 @@ impl Namespaces {
         self.namespaces.len() <= FEW
     }
 
+    /// Those that are asked in this round what they are asked now and then: of few all, of many the first, each that is
+    /// `busy`, and each that is not `known` yet, since counting begins there.
+    pub(super) fn asked(&self, busy: &BTreeSet<u32>, known: impl Fn(&Netns) -> bool) -> Vec<&Netns> {
+        let first = self.first().map(Netns::inode);
+        let is_asked = |netns: &&Netns| {
+            let inode = netns.inode();
+            self.are_few() || first == Some(inode) || busy.contains(&inode) || !known(netns)
+        };
+        self.iter().filter(is_asked).collect()
+    }
+
     /// There are more than one.
     pub(super) fn are_several(&self) -> bool {
         self.namespaces.len() > 1

@@ -8,8 +8,7 @@ use super::Value;
 use crate::event::Source;
 use crate::node::netlink::{self, array_at, attributes};
 
-/// What answers, by nfnetlink, which it needs and some kernels have no module for. The kernel would load it by itself when
-/// it is asked; tracer changes nothing on the node.
+/// What answers, by nfnetlink, which it needs and some kernels have no module for.
 pub(super) const MODULE: &str = "nf_conntrack_netlink";
 
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_GET_STATS_CPU` (include/uapi/linux/netfilter/nfnetlink*.h).
@@ -142,17 +141,16 @@ mod tests {
         assert!(from_file(Err(io::ErrorKind::PermissionDenied.into()), false).is_err());
     }
 
+    /// Of a kernel that has the file.
     #[test]
-    fn both_ways_tell_the_same_of_this_kernel() {
-        if !crate::node::sockets::is_loaded(MODULE) || !Path::new(FILE).exists() {
+    fn this_kernel_has_these_columns() {
+        let Ok(text) = fs::read_to_string(FILE) else {
             return;
+        };
+        let header: Vec<&str> = text.lines().next().unwrap().split_ascii_whitespace().collect();
+        for (_, _, column) in NAMES {
+            assert!(header.contains(&column), "{column}: {header:?}");
         }
-        let [by_netlink, by_file] = [true, false].map(|netlink| {
-            let mut values = Vec::new();
-            read(netlink, &mut values).unwrap();
-            values.into_iter().map(|value| value.name).collect::<Vec<_>>()
-        });
-        assert_eq!(by_netlink.len(), NAMES.len());
-        assert_eq!(by_netlink, by_file);
+        assert!(!columns(&text).is_empty());
     }
 }

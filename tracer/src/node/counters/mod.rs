@@ -9,14 +9,12 @@ mod proc;
 
 use std::collections::{HashMap, HashSet};
 
-use super::sockets::is_loaded;
+use super::modules::Module;
 use super::{Netns, namespace};
 use crate::event::{Capability, CapabilityState, Counter, CounterKey, Device, Source};
 
 /// The capability's name.
 pub const CAPABILITY: &str = "counters";
-/// Visits between two looks at whether a module has been loaded meanwhile.
-const VISITS_PER_LOOK: u32 = 16;
 
 /// A counter as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,14 +63,25 @@ pub fn is_told(name: &str) -> bool {
 }
 
 /// Reads counters, and knows by how much they have grown.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     known: HashMap<CounterKey, Known>,
     text: String,
-    visits: u32,
     visited: HashSet<u32>,
-    conntrack: bool,
+    conntrack: Module,
     unread: Vec<String>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            known: HashMap::new(),
+            text: String::new(),
+            visited: HashSet::new(),
+            conntrack: Module::new(conntrack::MODULE),
+            unread: Vec::new(),
+        }
+    }
 }
 
 /// What is known of a counter.
@@ -105,11 +114,7 @@ impl Counters {
         devices: &[Device],
         machine: bool,
     ) -> Result<Vec<Counter>, namespace::Error> {
-        if self.visits.is_multiple_of(VISITS_PER_LOOK) {
-            self.conntrack = is_loaded(conntrack::MODULE);
-        }
-        self.visits = self.visits.wrapping_add(1);
-        let (text, conntrack) = (&mut self.text, self.conntrack);
+        let (text, conntrack) = (&mut self.text, self.conntrack.visit());
         let Reading {
             values,
             unread,
