@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::namespaces::Namespaces;
 use crate::event::{Body, Capability, Event, Fate};
 use crate::model::hooks;
-use crate::node::Netns;
 use crate::node::chains::Reader;
 
 /// Reads chains where they may be asked for.
