@@ -596,7 +596,7 @@ pub struct Example {
     pub socket: Option<(FlowKey, SocketState)>,
     /// Who has that socket.
     pub owner: Option<Owner>,
-    /// Kernel stack, innermost first; empty where the same one was told of this line before.
+    /// Kernel stack from the place to its callers; empty where the same one was told of this line before.
     pub stack: Vec<Location>,
     /// The packet from its network header on, at most [`tracer_ebpf::SNAPLEN`] bytes. Not part of the
     /// JSON form: in a trace the bytes are the packet block's own.

@@ -1,6 +1,7 @@
 //! Loading and attaching: each program is a capability of its own.
 
 use std::io::{ErrorKind, Write as _};
+use std::thread;
 
 use aya::programs::ProgramError;
 use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
@@ -220,6 +221,8 @@ impl Probe {
         if OBJECT.is_empty() {
             return Err(Error::NoObject);
         }
+        // Beside the verifier, which keeps one processor busy for longer.
+        let symbols = thread::spawn(Symbols::of_kernel);
         let btf = Btf::of_kernel()?;
         let aya_btf = AyaBtf::from_sys_fs().map_err(|cause| Error::Refused(chain(&cause)))?;
         let (offsets, missing) = offsets::resolve(&btf);
@@ -266,7 +269,8 @@ impl Probe {
             return Err(nothing(outcomes));
         }
         let mut capabilities = capabilities(&outcomes);
-        capabilities.push(Symbols::capability());
+        let (symbols, places) = symbols.join().unwrap_or_else(|_| Symbols::of_kernel());
+        capabilities.push(places);
         let mut counters = Counters::take(&mut ebpf, config.seed)?;
         counters.forget()?;
         let is_off = |known: &Capability| known.state != CapabilityState::Available;
@@ -294,7 +298,7 @@ impl Probe {
         };
         Ok(Self {
             counters,
-            symbols: Symbols::default(),
+            symbols,
             reasons: Reasons::of(&kernel.btf),
             sort: options.sort,
             capabilities,

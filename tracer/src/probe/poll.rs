@@ -400,13 +400,19 @@ fn example(raw: &decode::RawExample, names: &mut Names<'_>, owners: &mut dyn Own
             .then(|| owners.by_socket(raw.socket.inode, raw.socket.cgroup))
             .flatten(),
         socket,
-        stack: raw
-            .stack
+        stack: from(raw.entry.location, &raw.stack)
             .iter()
             .map(|&frame| -> Location { names.symbols.locate(frame) })
             .collect(),
         bytes: raw.bytes.clone(),
     })
+}
+
+/// A stack from the place on: before it are the function that frees and the tracer's own program. The place is the
+/// return address of that function (net/core/skbuff.c, `sk_skb_reason_drop`), so it is one of the frames.
+fn from(place: u64, stack: &[u64]) -> &[u64] {
+    let begin = stack.iter().position(|&frame| frame == place).unwrap_or(0);
+    &stack[begin..]
 }
 
 fn socket(raw: &decode::RawSocketChange, owners: &mut dyn Owners) -> Option<Socket> {
@@ -422,4 +428,19 @@ fn socket(raw: &decode::RawSocketChange, owners: &mut dyn Owners) -> Option<Sock
             (pid, inode) => Some(owners.opened(inode, pid, &raw.command)),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_begins_at_the_place() {
+        let stack = [0xc0, 0x81, 0x82, 0x83];
+        assert_eq!(from(0x82, &stack), [0x82, 0x83]);
+        assert_eq!(from(0xc0, &stack), stack);
+        // A place that is not among the frames.
+        assert_eq!(from(0x99, &stack), stack);
+        assert_eq!(from(0x99, &[]), [0; 0]);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,6 @@ use crate::event::{Capability, CapabilityState, Location};
 
 /// Where the kernel lists its functions.
 const LIST: &str = "/proc/kallsyms";
-/// Enough of the list to know whether its addresses are hidden: some hundred functions.
-const SAMPLE: u64 = 1 << 16;
 
 /// What is this old may lack modules that were loaded since, and is read once more for an address of theirs.
 const STALE: Duration = Duration::from_secs(1);
@@ -20,8 +18,8 @@ const STALE: Duration = Duration::from_secs(1);
 /// one before another module nothing says where it ends.
 const LONGEST: u64 = 1 << 16;
 
-/// The kernel's functions, by address. Read when the first address is asked for, and again for new ones that
-/// are not in the kernel's own text: modules, and BPF programs, come and go.
+/// The kernel's functions, by address. Read once more for new addresses that are not in the kernel's own text:
+/// modules, and BPF programs, come and go.
 #[derive(Default)]
 pub struct Symbols {
     /// Start addresses, ascending, with the place of the name in `names`.
@@ -35,25 +33,21 @@ pub struct Symbols {
 }
 
 impl Symbols {
-    /// Whether this process may see where the kernel's functions are. The whole list takes too long to read
-    /// before there is a need for it.
+    /// Reads the whole list, and says whether this process may see where the functions are. The kernel takes tens of
+    /// milliseconds of a processor to print the list: to be done while the programs are loaded, not among packets.
     #[must_use]
-    pub fn capability() -> Capability {
-        let sample = || -> io::Result<Self> {
-            let mut symbols = Self::default();
-            symbols.parse(list()?.take(SAMPLE))?;
-            Ok(symbols)
-        };
-        let why = match sample() {
-            Ok(symbols) if !symbols.starts.is_empty() => None,
-            Ok(_) => Some(
+    pub fn of_kernel() -> (Self, Capability) {
+        let mut symbols = Self::default();
+        let why = match symbols.read(Instant::now(), list) {
+            Ok(()) if !symbols.starts.is_empty() => None,
+            Ok(()) => Some(
                 "the kernel hides the addresses of its functions: they are shown with CAP_SYSLOG and a \
                  sysctl kernel.kptr_restrict below 2"
                     .to_owned(),
             ),
             Err(error) => Some(format!("{LIST}: {error}; mount proc and run tracer as root")),
         };
-        Capability {
+        let capability = Capability {
             name: "places".to_owned(),
             state: match why {
                 None => CapabilityState::Available,
@@ -62,7 +56,8 @@ impl Symbols {
             why: why.map_or_else(String::new, |why| {
                 format!("{why}; places in the kernel are numbers, and what rests on their names is not told")
             }),
-        }
+        };
+        (symbols, capability)
     }
 
     /// The function that an address lies in. An address that no function is known for stands for itself.
@@ -82,14 +77,18 @@ impl Symbols {
         if self.read.is_some_and(lasts) {
             return;
         }
+        // What cannot be read leaves what was, and an address without a name stands for itself.
+        let _ = self.read(now, list);
+    }
+
+    fn read<L: BufRead>(&mut self, now: Instant, list: impl FnOnce() -> io::Result<L>) -> io::Result<()> {
         self.read = Some(now);
-        if let Ok(list) = list() {
-            self.starts.clear();
-            self.names.clear();
-            self.text = 0..0;
-            // Where it breaks off, what came before is good.
-            let _ = self.parse(list);
-        }
+        let list = list()?;
+        self.starts.clear();
+        self.names.clear();
+        self.text = 0..0;
+        // Where it breaks off, what came before is good.
+        self.parse(list)
     }
 
     /// Takes lines of `ADDRESS TYPE NAME [MODULE]`. Addresses are zero for who may not see them.
