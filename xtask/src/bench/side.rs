@@ -5,6 +5,7 @@
 
 use std::{
     path::Path,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -14,14 +15,15 @@ use anyhow::{Context, Result, bail};
 use super::{
     load::{Kind, Load},
     report::{Bound, Counts, Cpu, Limit, Measure, Pair, Row, Side, Spread},
-    tool::{Running, Tool},
+    tool::{Killed, Running, Tool},
 };
 use crate::process::note;
 
 /// Rounds under each load; the tracer has a turn in each.
 const ROUNDS: usize = 9;
-/// Before each turn, with a tool or without: processors and caches go cold alike. What a tool does first is over then.
-const SILENCE: Duration = Duration::from_millis(800);
+/// From the start of a tool to the first packet of its turn: what it does first is over then. In a turn without a tool
+/// a process is started as well, which sleeps: processors and caches go cold alike.
+const SILENCE: Duration = Duration::from_millis(1500);
 /// Processor time of the tracer in a storm, at most, in percent of a core.
 const CPU: f64 = 2.0;
 
@@ -88,8 +90,14 @@ fn pairs(load: &mut Load, tracer: &Path, plan: &[Tool]) -> Result<Vec<(Tool, Pai
 
 /// The rate of a turn without a tool.
 fn without(load: &mut Load) -> Result<f64> {
-    thread::sleep(SILENCE);
+    let begin = Instant::now();
+    let _sleeper = Killed::start(Command::new("sleep").arg("600"))?;
+    wait_until(begin + SILENCE);
     Ok(load.turn()?.rate)
+}
+
+fn wait_until(then: Instant) {
+    thread::sleep(then.saturating_duration_since(Instant::now()));
 }
 
 /// What a turn with a tool shows.
@@ -100,8 +108,9 @@ struct With {
 }
 
 fn with(tool: Tool, tracer: &Path, load: &mut Load) -> Result<With> {
+    let start = Instant::now();
     let running = Running::start(tool, tracer, &load.netns)?;
-    thread::sleep(SILENCE);
+    wait_until(start + SILENCE);
     let begin = (Instant::now(), running.ticks());
     let turn = load.turn()?;
     let end = (Instant::now(), running.ticks());

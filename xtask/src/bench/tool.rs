@@ -115,7 +115,16 @@ pub(super) struct Running {
 }
 
 /// A process that does not outlive what looks at it.
-struct Killed(Child);
+pub(super) struct Killed(Child);
+
+impl Killed {
+    /// # Errors
+    /// If it cannot be started.
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
+        let child = command.spawn().map_err(|error| process::cannot_start(command, &error))?;
+        Ok(Self(child))
+    }
+}
 
 impl Drop for Killed {
     fn drop(&mut self) {
@@ -136,14 +145,12 @@ impl Running {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .map_err(|error| process::cannot_start(&command, &error))?;
+        let mut child = Killed::start(&mut command)?;
         let mut running = Self {
             tool,
-            output: collect(child.stdout.take()),
-            errors: collect(child.stderr.take()),
-            child: Killed(child),
+            output: collect(child.0.stdout.take()),
+            errors: collect(child.0.stderr.take()),
+            child,
         };
         let begin = Instant::now();
         while !proc::holds(running.pid(), tool.hold()) {
