@@ -6,6 +6,10 @@
 //! harmless.
 
 mod chains;
+mod notice;
+mod packages;
+mod setting;
+mod unit;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,6 +17,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 pub use chains::{Chain, Chains, Family, Point};
+pub use notice::{Clock, Notice, NoticeKind};
+pub use packages::{Manager, Packages, Unfinished};
+pub use setting::{Seen, Setting, Thing, Version};
+pub use unit::{Job, JobState, Limits, Timer, Unit, UnitState};
 
 /// Something that was seen, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +63,20 @@ pub enum Body {
     Queue(Box<Queue>),
     /// The chains of a firewall by which packets come into its rules, as they stand now.
     Chains(Chains),
+    /// How a thing is configured.
+    Setting(Box<Setting>),
+    /// A unit of systemd.
+    Unit(Box<Unit>),
+    /// A job of systemd.
+    Job(Job),
+    /// A timer of systemd.
+    Timer(Box<Timer>),
+    /// What the package manager does, and what it has left undone.
+    Packages(Box<Packages>),
+    /// Something happened on the node.
+    Notice(Notice),
+    /// How the clocks stand to one another.
+    Clock(Clock),
     /// What could not be recorded so far.
     Losses(Losses),
     /// All counts of a round have been told; the model draws its conclusions.

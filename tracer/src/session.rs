@@ -158,6 +158,13 @@ impl Session {
         self.watch.round(&mut |event| state.take(&event))
     }
 
+    /// Waits until something on the node has changed, and takes it in. Ends by itself only then; it may be given up at
+    /// any time without loss.
+    pub async fn changed(&mut self) {
+        let state = &mut self.state;
+        self.watch.changed(&mut |event| state.take(&event)).await;
+    }
+
     /// What is known after the last round.
     #[must_use]
     pub fn model(&self) -> &Model {

@@ -4,6 +4,7 @@ mod chains;
 mod counting;
 mod namespaces;
 mod openings;
+mod sources;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -22,6 +23,7 @@ use chains::Chains;
 use counting::Counting;
 use namespaces::Namespaces;
 use openings::Openings;
+use sources::Sources;
 use waiting::Waiting;
 
 /// How often the counts are read, in milliseconds.
@@ -64,6 +66,7 @@ pub struct Watch {
     /// Lists of sockets that could not be read, by namespace.
     unread: BTreeMap<u32, Vec<String>>,
     told: Capabilities,
+    sources: Sources,
 }
 
 impl Watch {
@@ -132,6 +135,7 @@ impl Watch {
             chains: Chains::default(),
             unread: BTreeMap::new(),
             told: Capabilities::default(),
+            sources: Sources::new(),
         };
         if let Some(capability) = all {
             watch.told.tell(now, capability, tell);
@@ -153,6 +157,7 @@ impl Watch {
         let now = node::clock::boottime_ns();
         self.owners.now = now;
         self.rounds += 1;
+        self.sources.drain(&mut self.told, tell);
         let listing = self.rounds.is_multiple_of(ROUNDS_PER_LISTING);
         let mut fresh = self.namespaces.look(listing, now, &mut self.told, tell);
         // Before the drops: what they are for is told by the addresses that there are now.
@@ -199,6 +204,13 @@ impl Watch {
             body: Body::Tick,
         });
         Ok(())
+    }
+
+    /// Waits until a source tells something by itself, and tells all that has come.
+    pub async fn changed(&mut self, tell: &mut dyn FnMut(Event)) {
+        let event = self.sources.next().await;
+        sources::pass(event, &mut self.told, tell);
+        self.sources.drain(&mut self.told, tell);
     }
 
     /// The programs, to ask what they cost.

@@ -55,6 +55,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
             biased;
             _ = stop.asked() => break,
             _ = rounds.tick() => session.round()?,
+            () = session.changed() => {}
         }
         if first_packet_ms.is_none() && session.model().totals().ledger.arrived > 0 {
             first_packet_ms = Some(begin.elapsed().as_secs_f64() * 1e3);

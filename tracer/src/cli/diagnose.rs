@@ -79,6 +79,7 @@ async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result
             _ = stop.asked() => break,
             () = tokio::time::sleep_until(end) => break,
             _ = rounds.tick() => session.round()?,
+            () = session.changed() => {}
         }
     }
     session.round()?;

@@ -55,6 +55,7 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
                 continue;
             }
             _ = rounds.tick() => None,
+            () = session.changed() => continue,
         };
         session.round()?;
         number += 1;
@@ -108,6 +109,8 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
                 }
                 Action::Redraw
             }
+            // It is drawn with the next round.
+            () = session.changed() => Action::None,
         };
         match action {
             Action::Quit => break,

@@ -7,7 +7,8 @@
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `namespaces` their rows, `queues` and
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners;
-//! `ends`, `class` and `hooks` are the tables of the kernel's names.
+//! `settings` the network
+//! configuration and its baseline, `units` of systemd, `packages`, `timeline` all of their changes; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 pub(crate) mod books;
 pub(crate) mod chains;
@@ -23,8 +24,12 @@ pub(crate) mod ledger;
 pub(crate) mod namespaces;
 pub(crate) mod neighbours;
 pub(crate) mod node;
+pub(crate) mod packages;
 pub(crate) mod queues;
+pub(crate) mod settings;
 pub(crate) mod sockets;
+pub(crate) mod timeline;
+pub(crate) mod units;
 pub(crate) mod unresolved;
 pub(crate) mod waiting;
 
@@ -47,8 +52,12 @@ use ledger::Totals;
 use namespaces::{Closed, Followed, Namespaces};
 use neighbours::Neighbours;
 use node::Node;
+use packages::Managers;
 use queues::{Port, Queues};
+use settings::Settings;
 use sockets::Sockets;
+use timeline::{Change, Timeline};
+use units::Units;
 use waiting::Waiting;
 
 /// A flow whose packets have reached no socket for this long is starved: 1 s.
@@ -79,6 +88,10 @@ pub struct Model {
     sockets: Sockets,
     history: History<Totals>,
     silence: Growing,
+    settings: Settings,
+    units: Units,
+    packages: Managers,
+    timeline: Timeline,
 }
 
 impl Model {
@@ -130,6 +143,28 @@ impl Model {
                 self.waiting.queue(at, queue, owner);
             }
             Body::Chains(chains) => self.chains.told(chains),
+            Body::Setting(setting) => {
+                let change = self.settings.told(at, setting);
+                self.timeline.extend(change);
+            }
+            Body::Unit(unit) => {
+                let change = self.units.unit(at, unit);
+                self.timeline.extend(change);
+            }
+            Body::Job(job) => {
+                let change = self.units.job(at, job);
+                self.timeline.extend(change);
+            }
+            Body::Timer(timer) => {
+                let change = self.units.timer(at, timer);
+                self.timeline.extend(change);
+            }
+            Body::Packages(packages) => {
+                let change = self.packages.told(at, packages);
+                self.timeline.extend(change);
+            }
+            Body::Notice(notice) => self.timeline.add(Change::happened(at, notice)),
+            Body::Clock(clock) => self.units.clock(*clock),
             Body::Losses(losses) => self.losses = *losses,
             Body::Tick => self.tick(),
             Body::Stop => {}
@@ -191,6 +226,9 @@ impl Model {
     /// Nobody waits for anything any more in these namespaces.
     fn leave(&mut self, inodes: &BTreeSet<u32>) {
         self.flows.begin_anew(inodes);
+        for netns in inodes {
+            self.settings.leave(*netns);
+        }
         self.sockets.leave(inodes);
         self.endpoints.leave(inodes);
         self.queues.leave(inodes);
@@ -279,6 +317,26 @@ impl Model {
 
 /// What the diagnosis asks.
 impl Model {
+    /// What changed on the node.
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// How the network is configured.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What systemd told.
+    pub(crate) fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// What package managers told.
+    pub(crate) fn packages(&self) -> &Managers {
+        &self.packages
+    }
+
     /// Time of the latest event, in boot time.
     pub(crate) fn now(&self) -> u64 {
         self.now

@@ -18,6 +18,7 @@ pub mod peers;
 pub mod preflight;
 mod proc_net;
 pub mod sockets;
+pub mod source;
 mod start;
 
 pub use namespace::Netns;

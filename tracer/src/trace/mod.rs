@@ -6,6 +6,7 @@
 //! different words: the packet, the comment and the sentences are for people and their tools, the JSON
 //! is what is replayed.
 
+mod changes;
 mod cooked;
 mod error;
 pub mod export;

@@ -5,6 +5,7 @@ use crate::event::{
     FlowKey, Losses, Neighbour, Origin, Owner, Protocol, Queue, Socket, SocketState, Start, Unresolved,
 };
 
+use super::changes;
 use super::cooked;
 use super::names::Names;
 
@@ -26,6 +27,13 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Neighbour(neighbour) => asked(neighbour, names),
         Body::Unresolved(queue) => waits_for(queue, names),
         Body::Chains(chains) => asks(chains, names),
+        Body::Setting(setting) => changes::setting(setting, names),
+        Body::Unit(unit) => changes::unit(unit),
+        Body::Job(job) => changes::job(job),
+        Body::Timer(timer) => changes::timer(timer),
+        Body::Packages(packages) => changes::packages(packages),
+        Body::Notice(notice) => changes::notice(notice),
+        Body::Clock(clock) => changes::clock(*clock),
         Body::Losses(losses) => lost(losses),
         Body::Tick => "all counts of this round are told".into(),
         Body::Stop => "tracer stops".into(),

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::event::{Body, CapabilityState, Event, Example, Fate, Losses, Owner, Start};
+use crate::event::{Body, CapabilityState, Event, Example, Fate, Losses, Owner, Seen, Start};
 
 use super::names::Names;
 use super::pcapng::{self, JOURNAL, MAX_BLOCK};
@@ -308,7 +308,8 @@ fn priority(body: &Body) -> &'static str {
         Body::Entry(entry) if entry.key.fate == Fate::Dropped => "4",
         Body::Losses(losses) if *losses != Losses::default() => "4",
         Body::Example(_) | Body::Counter(_) => "4",
-        Body::Start(_) | Body::Stop => "5",
+        Body::Setting(setting) if setting.seen != Seen::Found => "5",
+        Body::Start(_) | Body::Stop | Body::Job(_) | Body::Notice(_) => "5",
         Body::Tick => "7",
         _ => "6",
     }
@@ -320,6 +321,9 @@ fn owner(body: &Body) -> Option<&Owner> {
         Body::Socket(socket) => socket.owner.as_ref(),
         Body::Flow(flow) => flow.owner.as_deref(),
         Body::Queue(queue) => queue.owner.as_ref(),
+        Body::Setting(setting) => setting.by.as_ref(),
+        Body::Packages(packages) => packages.holder.as_ref(),
+        Body::Notice(notice) => notice.by.as_ref(),
         _ => None,
     }
 }

@@ -121,7 +121,9 @@ impl Killed {
     /// # Errors
     /// If it cannot be started.
     pub(super) fn start(command: &mut Command) -> Result<Self> {
-        let child = command.spawn().map_err(|error| process::cannot_start(command, &error))?;
+        let child = command
+            .spawn()
+            .map_err(|error| process::cannot_start(command, &error))?;
         Ok(Self(child))
     }
 }

@@ -1,0 +1,206 @@
+//! How the node is configured, and what changes in it.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Owner;
+
+/// How one thing stands. It is told when its source first looks, and whenever it has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Inode of its network namespace, 0 for what the whole node has.
+    pub netns: u32,
+    /// What it is.
+    pub thing: Thing,
+    /// Its value in the words of the tool that shows it (`ip`, `sysctl`, `bpftool`), empty for what has none but its
+    /// being there. `None`: it is not there, or not any more.
+    pub value: Option<String>,
+    /// Whether it was found so or has changed.
+    pub seen: Seen,
+    /// Who changed it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Owner>,
+}
+
+/// How a source came to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// It was so when the source first looked: nothing is known of when it came to be so.
+    Found,
+    /// The kernel, or who keeps it, told the change when it happened.
+    Told,
+    /// It was different when the source looked before.
+    Noticed,
+}
+
+/// Something that is configured. What tells it from others is in it, what may change is its [`Setting::value`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Thing {
+    /// A rule that chooses a routing table (`ip rule`). The value is empty.
+    Rule {
+        /// IPv4 or IPv6.
+        version: Version,
+        /// Its preference: lower ones are asked first.
+        priority: u32,
+        /// What it applies to, and what it does: `from all lookup local`.
+        text: String,
+        /// The table that it chooses, 0 where it does something else.
+        table: u32,
+    },
+    /// A route (`ip route`). The value is where it leads.
+    Route {
+        /// The table that it is in: 255 local, 254 main.
+        table: u32,
+        /// What it does with a packet: `unicast`, `local`, `blackhole` … (`rtm_type`, as `ip` names it).
+        action: String,
+        /// Where packets go to; `0.0.0.0` or `::` with `prefix` 0 for the default route.
+        destination: IpAddr,
+        /// Bits of `destination` that count.
+        prefix: u8,
+        /// Its metric: lower ones are preferred.
+        metric: u32,
+    },
+    /// An address of the node (`ip address`).
+    Address {
+        /// The device that has it.
+        device: String,
+        /// It.
+        address: IpAddr,
+        /// Bits of it that are the link's.
+        prefix: u8,
+    },
+    /// A network device (`ip link`). The value names its state, MTU, master, XDP program.
+    Link {
+        /// Its name.
+        device: String,
+    },
+    /// A neighbour that does not answer, or that was set by hand (`ip neigh`). The value is its state and link-layer
+    /// address.
+    Neighbour {
+        /// The device that it is on.
+        device: String,
+        /// Its address.
+        address: IpAddr,
+    },
+    /// A queueing discipline or filter of a device (`tc`).
+    Traffic {
+        /// The device.
+        device: String,
+        /// What it is, with its handle or parent: `qdisc clsact ffff:`, `filter ingress pref 1 bpf`.
+        text: String,
+    },
+    /// A kernel parameter (`sysctl`).
+    Sysctl {
+        /// Its name: `net.ipv4.conf.eth0.rp_filter`.
+        name: String,
+    },
+    /// The rules of a firewall. The value tells one set of rules from another: generation, tables, hash.
+    Ruleset {
+        /// Which: `nf_tables`, `ip_tables`, `ip6_tables`.
+        firewall: String,
+    },
+    /// A BPF program. The value is its type, name, tag and who loaded it.
+    Program {
+        /// Its id.
+        id: u32,
+    },
+    /// A BPF link. The value is what it attaches to what.
+    BpfLink {
+        /// Its id.
+        id: u32,
+    },
+    /// A file (`/etc/resolv.conf`). The value is what of it matters.
+    File {
+        /// Its path.
+        path: String,
+    },
+    /// The folder of the running kernel's modules. The value is empty.
+    Modules {
+        /// Its path.
+        path: String,
+    },
+}
+
+/// A version of the Internet Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Version {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Version {
+    /// That of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
+}
+
+impl fmt::Display for Thing {
+    /// `IPv4 rule 0: from all lookup local`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule {
+                version,
+                priority,
+                text,
+                ..
+            } => write!(f, "{version} rule {priority}: {text}"),
+            Self::Route {
+                table,
+                action,
+                destination,
+                prefix,
+                metric,
+            } => {
+                f.write_str("route ")?;
+                if action != "unicast" {
+                    write!(f, "{action} ")?;
+                }
+                match prefix {
+                    0 => write!(f, "default ({})", Version::of(*destination))?,
+                    _ => write!(f, "{destination}/{prefix}")?,
+                }
+                match table {
+                    254 => {}
+                    255 => f.write_str(" table local")?,
+                    other => write!(f, " table {other}")?,
+                }
+                match metric {
+                    0 => Ok(()),
+                    metric => write!(f, " metric {metric}"),
+                }
+            }
+            Self::Address {
+                device,
+                address,
+                prefix,
+            } => write!(f, "address {address}/{prefix} on {device}"),
+            Self::Link { device } => write!(f, "device {device}"),
+            Self::Neighbour { device, address } => write!(f, "neighbour {address} on {device}"),
+            Self::Traffic { device, text } => write!(f, "{text} on {device}"),
+            Self::Sysctl { name } => write!(f, "sysctl {name}"),
+            Self::Ruleset { firewall } => write!(f, "rules of {firewall}"),
+            Self::Program { id } => write!(f, "BPF program {id}"),
+            Self::BpfLink { id } => write!(f, "BPF link {id}"),
+            Self::File { path } => f.write_str(path),
+            Self::Modules { path } => write!(f, "kernel modules {path}"),
+        }
+    }
+}

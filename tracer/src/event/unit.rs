@@ -1,0 +1,120 @@
+//! What systemd says of its units, jobs and timers.
+//!
+//! Its times are of `CLOCK_MONOTONIC`, which stands still while the machine is suspended; [`super::Clock`] says how far
+//! that is behind the boot time of events.
+
+use serde::{Deserialize, Serialize};
+
+use super::Seen;
+
+/// A unit as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    /// Its name: `kubelet.service`.
+    pub name: String,
+    /// Whether it was found so, or systemd told a change.
+    pub seen: Seen,
+    /// How it stands; `None` where systemd has unloaded it.
+    pub state: Option<UnitState>,
+}
+
+/// How a unit stands: properties of org.freedesktop.systemd1.Unit and .Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitState {
+    /// `ActiveState`: active, reloading, inactive, failed, activating, deactivating, …
+    pub active: String,
+    /// `SubState`, of its type: running, exited, dead, stop-sigterm, auto-restart, …
+    pub sub: String,
+    /// `Result` of its last run: success, exit-code, signal, timeout, oom-kill, …; empty for what has none.
+    pub result: String,
+    /// `MainPID`, 0 for none.
+    pub main_pid: u32,
+    /// `InvocationID` in hex: a new one for each start. Empty where it was never started.
+    pub invocation: String,
+    /// `NRestarts`: by systemd itself, since it was started by a job.
+    pub restarts: u32,
+    /// `ControlGroup`, empty for none.
+    pub cgroup: String,
+    /// Processes in that cgroup and those below it, where they are worth counting: in a unit that is not active.
+    #[serde(default)]
+    pub processes: u32,
+    /// What limits its time, and what is then done.
+    pub limits: Limits,
+}
+
+/// What limits the time of a unit. Times of `CLOCK_MONOTONIC` in µs, 0 for never; spans in µs, `u64::MAX` for no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// `StateChangeTimestampMonotonic`
+    pub state_changed: u64,
+    /// `ActiveEnterTimestampMonotonic`
+    pub active_entered: u64,
+    /// `InactiveEnterTimestampMonotonic`
+    pub inactive_entered: u64,
+    /// `TimeoutStartUSec`
+    pub start: u64,
+    /// `TimeoutStopUSec`
+    pub stop: u64,
+    /// `TimeoutAbortUSec`
+    pub abort: u64,
+    /// `RuntimeMaxUSec`
+    pub runtime_max: u64,
+    /// `RestartUSec`
+    pub restart: u64,
+    /// `JobTimeoutUSec`
+    pub job: u64,
+    /// `JobRunningTimeoutUSec`
+    pub job_running: u64,
+    /// `KillMode`: control-group, mixed, process, none; empty for what has no processes.
+    pub kill_mode: String,
+}
+
+/// A job of systemd's queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its number.
+    pub id: u32,
+    /// The unit that it is for.
+    pub unit: String,
+    /// Whether it was found so, or systemd told a change.
+    pub seen: Seen,
+    /// What it does (start, stop, restart, try-restart …), empty where it had ended before it could be asked.
+    pub action: String,
+    /// How far it is.
+    pub state: JobState,
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// It waits for others.
+    Waiting,
+    /// It is being done.
+    Running,
+    /// It has ended with that result: done, canceled, timeout, failed, dependency, skipped, …
+    Ended(String),
+}
+
+/// A timer as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timer {
+    /// Its name: `apt-daily-upgrade.timer`.
+    pub name: String,
+    /// The unit that it starts.
+    pub unit: String,
+    /// Whether it was found so, or systemd told a change.
+    pub seen: Seen,
+    /// Whether it is active.
+    pub active: bool,
+    /// When it elapses next, the random delay within: ns since 1970, UTC; `None` for not at all.
+    pub next: Option<i64>,
+    /// When it elapsed last: ns since 1970, UTC; `None` for never.
+    pub last: Option<i64>,
+    /// `RandomizedDelayUSec`: at most so much is added to what the calendar says, in µs.
+    pub random_delay: u64,
+    /// What it goes by: its `TimersCalendar` and `TimersMonotonic`, as in the unit file (`OnCalendar=*-*-* 6:00`).
+    pub schedule: Vec<String>,
+    /// `Persistent`: what was missed while the node was off is made up for.
+    pub persistent: bool,
+}

@@ -1,0 +1,168 @@
+//! How the network is configured, and how that differs from when the node was last well.
+
+use std::collections::BTreeMap;
+
+use super::timeline::{Change, Subject};
+use crate::event::{Owner, Seen, Setting, Thing};
+
+/// Things that are kept at most; further ones are counted.
+const KEPT: usize = 65_536;
+
+/// What stands, by namespace and thing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    now: BTreeMap<(u32, Thing), String>,
+    /// What is not as it was in the baseline.
+    differs: BTreeMap<(u32, Thing), Difference>,
+    /// When the baseline was taken, in boot time.
+    since: u64,
+    left_out: u64,
+}
+
+/// How a thing differs from the baseline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// How it was in the baseline, `None` where it was not there.
+    pub(crate) before: Option<String>,
+    /// How it is now, `None` where it is not there.
+    pub(crate) now: Option<String>,
+    /// When it last changed, in boot time.
+    pub(crate) at: u64,
+    /// Who changed it last, where that is known.
+    pub(crate) by: Option<Owner>,
+}
+
+impl Settings {
+    /// Takes note of how a thing stands. Returns what changed, if anything did.
+    pub(super) fn told(&mut self, at: u64, setting: &Setting) -> Option<Change> {
+        let key = (setting.netns, setting.thing.clone());
+        if self.now.len() >= KEPT && setting.value.is_some() && !self.now.contains_key(&key) {
+            self.left_out += 1;
+            return None;
+        }
+        let before = match &setting.value {
+            Some(value) => self.now.insert(key.clone(), value.clone()),
+            None => self.now.remove(&key),
+        };
+        if setting.seen == Seen::Found || before == setting.value {
+            return None;
+        }
+        self.differ(key.clone(), at, before.clone(), setting);
+        Some(Change {
+            at,
+            subject: Subject::Setting(key.0, key.1),
+            before,
+            after: setting.value.clone(),
+            by: setting.by.clone(),
+            noticed: setting.seen == Seen::Noticed,
+        })
+    }
+
+    fn differ(&mut self, key: (u32, Thing), at: u64, before: Option<String>, setting: &Setting) {
+        let before = self.differs.remove(&key).map_or(before, |known| known.before);
+        if before != setting.value {
+            let difference = Difference {
+                before,
+                now: setting.value.clone(),
+                at,
+                by: setting.by.clone(),
+            };
+            self.differs.insert(key, difference);
+        }
+    }
+
+    /// The node is well: what stands now is the baseline.
+    pub(super) fn rebase(&mut self, at: u64) {
+        self.differs.clear();
+        self.since = at;
+    }
+
+    /// Nothing is known any more of a namespace.
+    pub(super) fn leave(&mut self, netns: u32) {
+        self.now.retain(|(of, _), _| *of != netns);
+        self.differs.retain(|(of, _), _| *of != netns);
+    }
+
+    /// What stands, by namespace and thing.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Thing, &str)> {
+        self.now
+            .iter()
+            .map(|((netns, thing), value)| (*netns, thing, value.as_str()))
+    }
+
+    /// What is not as it was in the baseline.
+    pub(crate) fn differences(&self) -> impl Iterator<Item = (u32, &Thing, &Difference)> {
+        self.differs
+            .iter()
+            .map(|((netns, thing), difference)| (*netns, thing, difference))
+    }
+
+    /// When the baseline was taken, in boot time; 0 for the start.
+    pub(crate) fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// Times that a thing was told for which there was no room.
+    pub(crate) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Version;
+
+    fn rule(value: Option<&str>, seen: Seen) -> Setting {
+        Setting {
+            netns: 1,
+            thing: Thing::Rule {
+                version: Version::V4,
+                priority: 0,
+                text: "from all lookup local".to_owned(),
+                table: 255,
+            },
+            value: value.map(str::to_owned),
+            seen,
+            by: None,
+        }
+    }
+
+    #[test]
+    fn what_is_found_is_the_baseline_and_what_changes_differs_from_it() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.told(1, &rule(Some(""), Seen::Found)), None);
+        assert_eq!(settings.told(2, &rule(Some(""), Seen::Told)), None);
+        let change = settings.told(3, &rule(None, Seen::Told)).unwrap();
+        assert_eq!(
+            (change.at, change.before.as_deref(), change.after),
+            (3, Some(""), None)
+        );
+        let (netns, thing, difference) = settings.differences().next().unwrap();
+        assert_eq!((netns, difference.at, difference.now.as_deref()), (1, 3, None));
+        assert_eq!(thing.to_string(), "IPv4 rule 0: from all lookup local");
+        // It is mended.
+        assert!(settings.told(4, &rule(Some(""), Seen::Noticed)).unwrap().noticed);
+        assert_eq!(settings.differences().count(), 0);
+    }
+
+    #[test]
+    fn a_new_baseline_takes_differences_for_granted() {
+        let mut settings = Settings::default();
+        settings.told(1, &rule(Some(""), Seen::Found));
+        settings.told(2, &rule(None, Seen::Told));
+        settings.rebase(30);
+        assert_eq!((settings.differences().count(), settings.since()), (0, 30));
+        settings.told(40, &rule(Some(""), Seen::Told));
+        let (_, _, difference) = settings.differences().next().unwrap();
+        assert_eq!((&difference.before, difference.now.as_deref()), (&None, Some("")));
+    }
+
+    #[test]
+    fn a_namespace_that_is_left_is_forgotten() {
+        let mut settings = Settings::default();
+        settings.told(1, &rule(Some(""), Seen::Found));
+        settings.leave(1);
+        assert_eq!(settings.iter().count(), 0);
+    }
+}

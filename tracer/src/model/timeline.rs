@@ -1,0 +1,140 @@
+//! What changed on the node, in the order in which it was told.
+
+use std::collections::VecDeque;
+
+use crate::event::{Manager, Notice, NoticeKind, Owner, Thing};
+
+/// Changes that are kept at most: the oldest go first, and are counted.
+const KEPT: usize = 4096;
+
+/// Something that changed, or happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// When, in boot time.
+    pub(crate) at: u64,
+    /// What.
+    pub(crate) subject: Subject,
+    /// How it was before, `None` where it was not there or that is not known.
+    pub(crate) before: Option<String>,
+    /// How it is since, `None` where it is gone.
+    pub(crate) after: Option<String>,
+    /// Who did it, where that is known.
+    pub(crate) by: Option<Owner>,
+    /// Nobody told it: it was noticed up to that time, and came about since the look before.
+    pub(crate) noticed: bool,
+}
+
+impl Change {
+    /// Something that happened and leaves no state behind.
+    pub(super) fn happened(at: u64, notice: &Notice) -> Self {
+        Self {
+            at,
+            subject: Subject::Notice(notice.kind),
+            before: None,
+            after: Some(notice.text.clone()),
+            by: notice.by.clone(),
+            noticed: false,
+        }
+    }
+}
+
+/// What a change is of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    /// The network configuration of the namespace with this inode, 0 for the whole node.
+    Setting(u32, Thing),
+    /// A unit of systemd.
+    Unit(String),
+    /// A job of systemd for a unit.
+    Job(String),
+    /// A timer of systemd.
+    Timer(String),
+    /// Packages.
+    Packages(Manager),
+    /// Something that happened.
+    Notice(NoticeKind),
+}
+
+/// The changes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Timeline {
+    changes: VecDeque<Change>,
+    forgotten: u64,
+}
+
+impl Timeline {
+    /// Adds a change. Sources run beside one another: what one tells late is put where it belongs.
+    pub(super) fn add(&mut self, change: Change) {
+        let place = self.changes.partition_point(|known| known.at <= change.at);
+        self.changes.insert(place, change);
+        if self.changes.len() > KEPT {
+            self.changes.pop_front();
+            self.forgotten += 1;
+        }
+    }
+
+    /// Adds a change, if there is one.
+    pub(super) fn extend(&mut self, change: Option<Change>) {
+        if let Some(change) = change {
+            self.add(change);
+        }
+    }
+
+    /// All that are kept, the earliest first.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Change> + ExactSizeIterator {
+        self.changes.iter()
+    }
+
+    /// Those of a time, both ends within.
+    pub(crate) fn between(&self, from: u64, to: u64) -> impl DoubleEndedIterator<Item = &Change> {
+        let begin = self.changes.partition_point(|known| known.at < from);
+        let end = self.changes.partition_point(|known| known.at <= to).max(begin);
+        self.changes.range(begin..end)
+    }
+
+    /// How many there were that are not kept any more.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(at: u64) -> Change {
+        Change {
+            at,
+            subject: Subject::Unit("a.service".to_owned()),
+            before: None,
+            after: None,
+            by: None,
+            noticed: false,
+        }
+    }
+
+    fn times<'a>(changes: impl Iterator<Item = &'a Change>) -> Vec<u64> {
+        changes.map(|change| change.at).collect()
+    }
+
+    #[test]
+    fn changes_are_in_order_and_found_by_time() {
+        let mut timeline = Timeline::default();
+        for time in [1, 5, 3, 3, 9] {
+            timeline.add(at(time));
+        }
+        assert_eq!(times(timeline.all()), [1, 3, 3, 5, 9]);
+        assert_eq!(times(timeline.between(3, 5)), [3, 3, 5]);
+        assert_eq!(times(timeline.between(6, 2)), [0; 0]);
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_and_counted() {
+        let mut timeline = Timeline::default();
+        for time in 0..KEPT as u64 + 3 {
+            timeline.add(at(time));
+        }
+        assert_eq!((timeline.all().len(), timeline.forgotten()), (KEPT, 3));
+        assert_eq!(timeline.all().next().map(|change| change.at), Some(3));
+    }
+}

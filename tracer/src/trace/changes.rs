@@ -1,0 +1,114 @@
+//! What changes on the node, in plain sentences.
+
+use super::names::Names;
+use crate::event::{Clock, Job, JobState, Manager, Notice, Owner, Packages, Seen, Setting, Timer, Unit};
+
+pub(super) fn setting(setting: &Setting, names: &Names) -> String {
+    let place = match setting.netns {
+        0 => String::new(),
+        netns => format!(" ({})", names.netns(netns)),
+    };
+    let stands = match &setting.value {
+        None => "is gone".to_owned(),
+        Some(value) if value.is_empty() => "is there".to_owned(),
+        Some(value) => format!("is {value}"),
+    };
+    format!(
+        "{}{place} {stands}{}{}",
+        setting.thing,
+        how(setting.seen),
+        by(setting.by.as_ref())
+    )
+}
+
+pub(super) fn unit(unit: &Unit) -> String {
+    let name = &unit.name;
+    let stands = match &unit.state {
+        None => "is not loaded any more".to_owned(),
+        Some(state) => {
+            let mut text = format!("is {} ({})", state.active, state.sub);
+            if !matches!(state.result.as_str(), "" | "success") {
+                text += &format!(", result {}", state.result);
+            }
+            if state.main_pid != 0 {
+                text += &format!(", main process {}", state.main_pid);
+            }
+            if state.processes != 0 {
+                text += &format!(", {} processes in its cgroup", state.processes);
+            }
+            text
+        }
+    };
+    format!("unit {name} {stands}{}", how(unit.seen))
+}
+
+pub(super) fn job(job: &Job) -> String {
+    let action = match job.action.as_str() {
+        "" => "job",
+        action => action,
+    };
+    let state = match &job.state {
+        JobState::Waiting => "is queued".to_owned(),
+        JobState::Running => "is running".to_owned(),
+        JobState::Ended(result) => format!("has ended: {result}"),
+    };
+    format!("{action} of {} {state}{}", job.unit, how(job.seen))
+}
+
+pub(super) fn timer(timer: &Timer) -> String {
+    let active = if timer.active { "active" } else { "not active" };
+    format!(
+        "timer {} of {} is {active}{}",
+        timer.name,
+        timer.unit,
+        how(timer.seen)
+    )
+}
+
+pub(super) fn packages(packages: &Packages) -> String {
+    let manager = match packages.manager {
+        Manager::Dpkg => "dpkg",
+        Manager::Rpm => "rpm",
+    };
+    let mut text = format!("{manager}: {} packages unfinished", packages.unfinished.len());
+    if !packages.working_on.is_empty() {
+        text += &format!(", at work: {}", packages.working_on);
+    }
+    match &packages.holder {
+        None => text += ", nobody holds its lock",
+        Some(holder) => text += &format!(", its lock is held by {}", named(holder)),
+    }
+    text
+}
+
+pub(super) fn notice(notice: &Notice) -> String {
+    format!("{}{}", notice.text, by(notice.by.as_ref()))
+}
+
+pub(super) fn clock(clock: Clock) -> String {
+    format!(
+        "boot time is {} ns ahead of the monotonic clock; UTC is boot time and {} ns",
+        clock.suspended, clock.wall_offset
+    )
+}
+
+fn how(seen: Seen) -> &'static str {
+    match seen {
+        Seen::Found => ", as found",
+        Seen::Told => "",
+        Seen::Noticed => ", as noticed",
+    }
+}
+
+fn by(owner: Option<&Owner>) -> String {
+    owner.map_or_else(String::new, |owner| format!("; by {}", named(owner)))
+}
+
+/// `ip[812] of ssh.service`
+fn named(owner: &Owner) -> String {
+    let unit = match owner.unit.as_str() {
+        "" => String::new(),
+        unit => format!(" of {unit}"),
+    };
+    format!("{}[{}]{unit}", owner.command, owner.pid)
+}

@@ -1,0 +1,78 @@
+//! The sources that tell by themselves: started together, heard as one.
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::Capabilities;
+use crate::event::{Body, Capability, CapabilityState, Event};
+use crate::node::source::{Source, Teller};
+
+/// Events that wait at most: then their sources wait, and what they miss meanwhile they read again.
+const WAITING: usize = 4096;
+
+/// The running sources.
+#[derive(Debug)]
+pub(super) struct Sources {
+    // Before the threads, which may wait for room here: members are dropped in this order.
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+    running: Vec<Source>,
+}
+
+impl Sources {
+    pub(super) fn new() -> Self {
+        let (sender, events) = channel(WAITING);
+        Self {
+            events,
+            sender,
+            running: Vec::new(),
+        }
+    }
+
+    /// Starts a source; `lost` says what is not seen without it.
+    pub(super) fn start(
+        &mut self,
+        name: &'static str,
+        lost: &str,
+        work: impl FnOnce(&Teller) + Send + 'static,
+    ) -> Option<Capability> {
+        match Source::start(name, self.sender.clone(), work) {
+            Ok(source) => {
+                self.running.push(source);
+                None
+            }
+            Err(error) => Some(Capability {
+                name: name.to_owned(),
+                state: CapabilityState::Unavailable,
+                why: format!("its thread cannot be started: {error}; {lost}"),
+            }),
+        }
+    }
+
+    /// Waits for the next event.
+    pub(super) async fn next(&mut self) -> Event {
+        match self.events.recv().await {
+            Some(event) => event,
+            // It cannot end: one sender is kept here.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells what has come.
+    pub(super) fn drain(&mut self, told: &mut Capabilities, tell: &mut dyn FnMut(Event)) {
+        // No more than may wait: a source that never stops must not stop the rest.
+        for _ in 0..WAITING {
+            let Ok(event) = self.events.try_recv() else {
+                return;
+            };
+            pass(event, told, tell);
+        }
+    }
+}
+
+/// Tells an event, unless it says nothing new.
+pub(super) fn pass(event: Event, told: &mut Capabilities, tell: &mut dyn FnMut(Event)) {
+    match event.body {
+        Body::Capability(capability) => told.tell(event.at, capability, tell),
+        _ => tell(event),
+    }
+}
