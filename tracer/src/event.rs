@@ -77,6 +77,8 @@ pub enum Body {
     Notice(Notice),
     /// How the clocks stand to one another.
     Clock(Clock),
+    /// The node has been healthy for a while: as it stands now it is well.
+    Baseline,
     /// What could not be recorded so far.
     Losses(Losses),
     /// All counts of a round have been told; the model draws its conclusions.

@@ -3,10 +3,16 @@
 //! The live screen, the plain text and `tracer diagnose` all render a [`Report`]; its JSON form is a
 //! contract (docs/report.md, docs/report.schema.json). Packets are counted as the wire carried them.
 
+mod node;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::event::{CapabilityState, Losses, Source};
+pub use node::{
+    Actor, Band, Change, ChangeKind, Deadline, Difference, Node, Packages, Standing as PackagesStanding,
+    Timer, Unit,
+};
 
 /// Name of the contract.
 pub const SCHEMA: &str = "tracer.report";
@@ -75,6 +81,9 @@ pub struct Report {
     pub starved_total: u64,
     /// What could not be recorded.
     pub losses: Losses,
+    /// What stands on the node beside packets, and what changed there.
+    #[serde(flatten)]
+    pub node: Node,
     /// What the reader asked to hide; absent where nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<Filtered>,

@@ -11,6 +11,9 @@ use crate::node;
 use crate::trace;
 use crate::watch::{Options, Watch};
 
+/// So long a node is healthy until what stands on it is taken for what is well: 30 s.
+const WELL: u64 = 30_000_000_000;
+
 /// A running tracer.
 pub struct Session {
     watch: Watch,
@@ -21,6 +24,8 @@ pub struct Session {
 struct State {
     model: Model,
     recording: Recording,
+    /// Since when the node has been healthy, or when it was last told to be well, in boot time.
+    healthy: Option<u64>,
 }
 
 /// Where events are kept.
@@ -61,21 +66,53 @@ impl State {
                 })),
                 None => Recording::Off,
             },
+            healthy: None,
         })
     }
 
     fn take(&mut self, event: &Event) {
+        self.keep(event);
+        if event.body == Body::Tick {
+            self.tick(event.at);
+        }
+    }
+
+    /// All counts of a round are told: the verdicts may have changed.
+    fn tick(&mut self, at: u64) {
+        let now = standing(&self.model);
+        if now.is_healthy() {
+            let since = *self.healthy.get_or_insert(at);
+            if at.saturating_sub(since) >= WELL {
+                self.healthy = Some(at);
+                self.keep(&Event {
+                    at,
+                    body: Body::Baseline,
+                });
+            }
+        } else {
+            self.healthy = None;
+        }
+        if let Err(error) = self.sync(now) {
+            self.fail(at, error);
+        }
+    }
+
+    fn keep(&mut self, event: &Event) {
         self.model.apply(event);
         let failed = match self.record(event) {
             Err(error) if is_about_one(event, &error) => self.leave_out(event.at, error),
             done => done,
         };
         if let Err(error) = failed {
-            // A full disk must not end the diagnosis.
-            self.model
-                .apply(&told(event.at, CapabilityState::Unavailable, error.to_string()));
-            self.recording = Recording::Failed(error);
+            self.fail(event.at, error);
         }
+    }
+
+    /// The recording ends. A full disk must not end the diagnosis.
+    fn fail(&mut self, at: u64, error: trace::Error) {
+        self.model
+            .apply(&told(at, CapabilityState::Unavailable, error.to_string()));
+        self.recording = Recording::Failed(error);
     }
 
     /// An event is not in the recording, which goes on, and says so itself.
@@ -99,14 +136,18 @@ impl State {
         let Recording::On(recorder) = &mut self.recording else {
             return Ok(());
         };
-        recorder.writer.write(event)?;
-        if event.body == Body::Tick {
-            // A machine that loses its network may lose its power next.
-            let now = Some(standing(&self.model));
-            if recorder.synced != now {
-                recorder.writer.sync_soon()?;
-                recorder.synced = now;
-            }
+        recorder.writer.write(event)
+    }
+
+    /// Sees to it that a change of the verdicts is on the disk: a machine that loses its network may lose its power next.
+    fn sync(&mut self, now: Standing) -> Result<(), trace::Error> {
+        let Recording::On(recorder) = &mut self.recording else {
+            return Ok(());
+        };
+        let now = Some(now);
+        if recorder.synced != now {
+            recorder.writer.sync_soon()?;
+            recorder.synced = now;
         }
         Ok(())
     }
@@ -332,6 +373,26 @@ mod tests {
         std::fs::remove_file(path).unwrap();
         assert_eq!(why(&replayed), why(&state.model));
         assert_eq!(replayed.totals().ledger.arrived, 1);
+    }
+
+    #[test]
+    fn a_node_that_is_healthy_for_long_is_well_each_time_anew() {
+        let (mut state, path) = recorded("well");
+        let mut baselines = Vec::new();
+        let rounds = [start(), uplink(), arrived(1), Body::Tick]
+            .map(|body| (0, body))
+            .into_iter()
+            .chain((1..=70).map(|second| (second, Body::Tick)));
+        for (second, body) in rounds {
+            let at = second * 1_000_000_000;
+            let before = state.model.settings().since();
+            state.take(&Event { at, body });
+            if state.model.settings().since() != before {
+                baselines.push(second);
+            }
+        }
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(baselines, [30, 60]);
     }
 
     fn synced(state: &State) -> Option<Standing> {

@@ -1,6 +1,7 @@
 //! The picture of the model and the diagnosis that the faces show.
 
 mod namespaces;
+mod node;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,6 +89,7 @@ pub fn report(model: &Model, most: usize) -> Report {
         starved,
         starved_total,
         losses: model.losses(),
+        node: node::node(model),
     }
 }
 
@@ -129,6 +131,14 @@ fn counts(verdict: &Verdict) -> bool {
 pub struct Standing {
     place: Where,
     verdicts: Vec<(String, Confidence)>,
+}
+
+impl Standing {
+    /// Nothing is the matter, as far as can be seen.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.place == Where::Healthy && self.verdicts.is_empty()
+    }
 }
 
 /// How the verdicts stand now.

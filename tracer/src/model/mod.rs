@@ -8,8 +8,10 @@
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners;
 //! `settings` the network
-//! configuration and its baseline, `units` of systemd, `packages`, `timeline` all of their changes; `ends`, `class` and `hooks` are the tables of the kernel's names.
+//! configuration and its baseline, `units` of systemd, `packages`, `timeline` all of their changes, `bands` the books
+//! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
+pub(crate) mod bands;
 pub(crate) mod books;
 pub(crate) mod chains;
 pub(crate) mod class;
@@ -41,6 +43,7 @@ use crate::event::{
 };
 use crate::report::{Class, Ledger};
 
+use bands::Bands;
 use books::Books;
 use chains::Chains;
 use clock::{MEMORY, SECOND, When};
@@ -92,6 +95,9 @@ pub struct Model {
     units: Units,
     packages: Managers,
     timeline: Timeline,
+    bands: Bands,
+    /// Whether some flow starved at the last tick.
+    starving: bool,
 }
 
 impl Model {
@@ -165,6 +171,7 @@ impl Model {
             }
             Body::Notice(notice) => self.timeline.add(Change::happened(at, notice)),
             Body::Clock(clock) => self.units.clock(*clock),
+            Body::Baseline => self.settings.rebase(at),
             Body::Losses(losses) => self.losses = *losses,
             Body::Tick => self.tick(),
             Body::Stop => {}
@@ -279,15 +286,26 @@ impl Model {
     fn tick(&mut self) {
         let now = self.now;
         let mut flows = std::mem::take(&mut self.flows);
+        let (mut starved, mut onset) = (0, now);
         for (key, flow) in flows.iter_mut() {
-            flow.starved = self
+            let since = self
                 .starved_since(key, flow)
-                .filter(|_| self.namespaces.end(key.netns).is_none())
-                .into();
+                .filter(|_| self.namespaces.end(key.netns).is_none());
+            flow.starved = since.into();
+            if let Some(since) = since {
+                starved += 1;
+                onset = onset.min(since);
+            }
         }
         self.flows = flows;
+        if self.starving != (starved > 0) {
+            self.starving = starved > 0;
+            self.timeline.add(Change::starvation(onset, starved));
+        }
         let ledgers = self.by_namespace();
-        self.history.push(now, self.sum(&ledgers));
+        let totals = self.sum(&ledgers);
+        self.bands.tick(now, totals.ledger, starved);
+        self.history.push(now, totals);
         if self.node.several() {
             self.namespaces.tick(now, &ledgers);
         }
@@ -320,6 +338,11 @@ impl Model {
     /// What changed on the node.
     pub(crate) fn timeline(&self) -> &Timeline {
         &self.timeline
+    }
+
+    /// The books over time.
+    pub(crate) fn bands(&self) -> &Bands {
+        &self.bands
     }
 
     /// How the network is configured.

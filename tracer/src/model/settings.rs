@@ -15,7 +15,7 @@ pub(crate) struct Settings {
     /// What is not as it was in the baseline.
     differs: BTreeMap<(u32, Thing), Difference>,
     /// When the baseline was taken, in boot time.
-    since: u64,
+    since: Option<u64>,
     left_out: u64,
 }
 
@@ -74,20 +74,13 @@ impl Settings {
     /// The node is well: what stands now is the baseline.
     pub(super) fn rebase(&mut self, at: u64) {
         self.differs.clear();
-        self.since = at;
+        self.since = Some(at);
     }
 
     /// Nothing is known any more of a namespace.
     pub(super) fn leave(&mut self, netns: u32) {
         self.now.retain(|(of, _), _| *of != netns);
         self.differs.retain(|(of, _), _| *of != netns);
-    }
-
-    /// What stands, by namespace and thing.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Thing, &str)> {
-        self.now
-            .iter()
-            .map(|((netns, thing), value)| (*netns, thing, value.as_str()))
     }
 
     /// What is not as it was in the baseline.
@@ -97,8 +90,8 @@ impl Settings {
             .map(|((netns, thing), difference)| (*netns, thing, difference))
     }
 
-    /// When the baseline was taken, in boot time; 0 for the start.
-    pub(crate) fn since(&self) -> u64 {
+    /// When the baseline was taken, in boot time; `None` for the start.
+    pub(crate) fn since(&self) -> Option<u64> {
         self.since
     }
 
@@ -152,7 +145,7 @@ mod tests {
         settings.told(1, &rule(Some(""), Seen::Found));
         settings.told(2, &rule(None, Seen::Told));
         settings.rebase(30);
-        assert_eq!((settings.differences().count(), settings.since()), (0, 30));
+        assert_eq!((settings.differences().count(), settings.since()), (0, Some(30)));
         settings.told(40, &rule(Some(""), Seen::Told));
         let (_, _, difference) = settings.differences().next().unwrap();
         assert_eq!((&difference.before, difference.now.as_deref()), (&None, Some("")));
@@ -163,6 +156,6 @@ mod tests {
         let mut settings = Settings::default();
         settings.told(1, &rule(Some(""), Seen::Found));
         settings.leave(1);
-        assert_eq!(settings.iter().count(), 0);
+        assert!(settings.now.is_empty() && settings.differs.is_empty());
     }
 }

@@ -25,6 +25,23 @@ pub(crate) struct Change {
 }
 
 impl Change {
+    /// So many flows starve, the first of them since `at`; or none any more.
+    pub(super) fn starvation(at: u64, flows: u64) -> Self {
+        let text = match flows {
+            0 => "no flow starves any more".to_owned(),
+            1 => "a flow starves".to_owned(),
+            many => format!("{many} flows starve"),
+        };
+        Self {
+            at,
+            subject: Subject::Starvation,
+            before: None,
+            after: Some(text),
+            by: None,
+            noticed: false,
+        }
+    }
+
     /// Something that happened and leaves no state behind.
     pub(super) fn happened(at: u64, notice: &Notice) -> Self {
         Self {
@@ -53,6 +70,8 @@ pub(crate) enum Subject {
     Packages(Manager),
     /// Something that happened.
     Notice(NoticeKind),
+    /// Flows whose packets reach no socket.
+    Starvation,
 }
 
 /// The changes.
@@ -85,13 +104,6 @@ impl Timeline {
         self.changes.iter()
     }
 
-    /// Those of a time, both ends within.
-    pub(crate) fn between(&self, from: u64, to: u64) -> impl DoubleEndedIterator<Item = &Change> {
-        let begin = self.changes.partition_point(|known| known.at < from);
-        let end = self.changes.partition_point(|known| known.at <= to).max(begin);
-        self.changes.range(begin..end)
-    }
-
     /// How many there were that are not kept any more.
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten
@@ -118,14 +130,12 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_in_order_and_found_by_time() {
+    fn changes_are_in_the_order_of_their_times() {
         let mut timeline = Timeline::default();
         for time in [1, 5, 3, 3, 9] {
             timeline.add(at(time));
         }
         assert_eq!(times(timeline.all()), [1, 3, 3, 5, 9]);
-        assert_eq!(times(timeline.between(3, 5)), [3, 3, 5]);
-        assert_eq!(times(timeline.between(6, 2)), [0; 0]);
     }
 
     #[test]

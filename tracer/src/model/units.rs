@@ -1,6 +1,7 @@
 //! Units, jobs and timers of systemd, and when it will act on a unit.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::timeline::{Change, Subject};
 use crate::event::{Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitState};
@@ -35,6 +36,21 @@ pub(crate) struct Queued {
     pub(crate) queued: u64,
     /// When it was first seen to run, in boot time.
     pub(crate) begun: Option<u64>,
+}
+
+impl fmt::Display for Queued {
+    /// `stop running`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&say(&self.action, &self.state))
+    }
+}
+
+fn say(action: &str, state: &JobState) -> String {
+    match state {
+        JobState::Waiting => format!("{action} queued"),
+        JobState::Running => format!("{action} running"),
+        JobState::Ended(result) => format!("{action} ended: {result}"),
+    }
 }
 
 /// When systemd acts on a unit by itself.
@@ -111,13 +127,8 @@ impl Units {
             Some(known) if job.action.is_empty() => known.action.clone(),
             _ => job.action.clone(),
         };
-        let say = |action: &str, state: &JobState| match state {
-            JobState::Waiting => format!("{action} queued"),
-            JobState::Running => format!("{action} running"),
-            JobState::Ended(result) => format!("{action} ended: {result}"),
-        };
         let after = say(&action, &job.state);
-        let described = before.as_ref().map(|known| say(&known.action, &known.state));
+        let described = before.as_ref().map(Queued::to_string);
         if !matches!(job.state, JobState::Ended(_)) {
             let begun = before.as_ref().and_then(|known| known.begun);
             self.jobs.insert(
@@ -169,11 +180,6 @@ impl Units {
     /// All units, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Known)> {
         self.units.iter().map(|(name, known)| (name.as_str(), known))
-    }
-
-    /// A unit.
-    pub(crate) fn get(&self, name: &str) -> Option<&Known> {
-        self.units.get(name)
     }
 
     /// The jobs that are waiting or running, by number.
@@ -399,7 +405,7 @@ mod tests {
         }
         let change = units.unit(3, &anew).unwrap();
         assert_eq!(change.after.as_deref(), Some("activating (running)"));
-        assert_eq!(units.get(NAME).map(|known| known.starts), Some(1));
+        assert_eq!(units.iter().next().map(|(_, known)| known.starts), Some(1));
         let gone = Unit { state: None, ..again };
         assert_eq!(units.unit(4, &gone).map(|change| change.after), Some(None));
         assert_eq!(units.iter().count(), 0);

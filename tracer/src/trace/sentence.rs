@@ -34,6 +34,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Packages(packages) => changes::packages(packages),
         Body::Notice(notice) => changes::notice(notice),
         Body::Clock(clock) => changes::clock(*clock),
+        Body::Baseline => "the node is well: as it stands now is the baseline".into(),
         Body::Losses(losses) => lost(losses),
         Body::Tick => "all counts of this round are told".into(),
         Body::Stop => "tracer stops".into(),

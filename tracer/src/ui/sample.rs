@@ -2,8 +2,8 @@
 
 use crate::report::{
     Bytes, Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow,
-    Followed, Kernel, Ledger, Losses, Namespace, Queue, Rates, Report, Role, SCHEMA, SCHEMA_VERSION, Schema,
-    Source, Unresolved, Verdict, Where, Window,
+    Followed, Kernel, Ledger, Losses, Namespace, Node, Queue, Rates, Report, Role, SCHEMA, SCHEMA_VERSION,
+    Schema, Source, Unresolved, Verdict, Where, Window,
 };
 
 pub(crate) fn all() -> [Report; 6] {
@@ -78,6 +78,7 @@ pub(crate) fn nothing() -> Report {
         starved: vec![],
         starved_total: 0,
         losses: Losses::default(),
+        node: Node::default(),
         filter: None,
     }
 }

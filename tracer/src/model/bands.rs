@@ -1,0 +1,101 @@
+//! The books over time: what arrived and what became of it, in spans of equal length.
+
+use std::collections::VecDeque;
+
+use super::clock::SECOND;
+use super::growth::growth;
+use crate::report::Ledger;
+
+/// Length of a band: 10 s.
+pub(crate) const LENGTH: u64 = 10 * SECOND;
+/// Bands that are kept at most: an hour.
+const KEPT: usize = 360;
+
+/// The bands, the earliest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Bands {
+    bands: VecDeque<Band>,
+    /// The ledger as it was told last.
+    before: Ledger,
+}
+
+/// What the books grew by in one span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Band {
+    /// When it began, in boot time; a multiple of [`LENGTH`].
+    pub(crate) at: u64,
+    /// Packets that arrived.
+    pub(crate) arrived: u64,
+    /// Packets that reached a socket.
+    pub(crate) delivered: u64,
+    /// Packets that were dropped.
+    pub(crate) dropped: u64,
+    /// Most flows that starved at once.
+    pub(crate) starved: u64,
+}
+
+impl Bands {
+    /// Takes note of the ledger as it stands, and of how many flows starve.
+    pub(super) fn tick(&mut self, now: u64, ledger: Ledger, starved: u64) {
+        let at = now - now % LENGTH;
+        if self.bands.back().is_none_or(|band| band.at < at) {
+            self.bands.push_back(Band {
+                at,
+                ..Band::default()
+            });
+            if self.bands.len() > KEPT {
+                self.bands.pop_front();
+            }
+        }
+        let before = std::mem::replace(&mut self.before, ledger);
+        if let Some(band) = self.bands.back_mut() {
+            // A column falls where something is entered in another after all: then nothing came to it.
+            let grew = |before: u64, now: u64| if now >= before { growth(before, now) } else { 0 };
+            band.arrived += grew(before.arrived, ledger.arrived);
+            band.delivered += grew(before.delivered, ledger.delivered);
+            band.dropped += grew(before.dropped, ledger.dropped);
+            band.starved = band.starved.max(starved);
+        }
+    }
+
+    /// The bands, the earliest first.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Band> {
+        self.bands.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger(arrived: u64, delivered: u64) -> Ledger {
+        Ledger {
+            arrived,
+            delivered,
+            ..Ledger::default()
+        }
+    }
+
+    #[test]
+    fn each_span_has_what_the_books_grew_by() {
+        let mut bands = Bands::default();
+        bands.tick(LENGTH, ledger(5, 5), 0);
+        bands.tick(LENGTH + 1, ledger(7, 6), 2);
+        bands.tick(3 * LENGTH, ledger(9, 5), 1);
+        let seen: Vec<_> = bands
+            .iter()
+            .map(|band| (band.at / LENGTH, band.arrived, band.delivered, band.starved))
+            .collect();
+        assert_eq!(seen, [(1, 7, 6, 2), (3, 2, 0, 1)]);
+    }
+
+    #[test]
+    fn an_hour_is_kept() {
+        let mut bands = Bands::default();
+        for span in 0..1000 {
+            bands.tick(span * LENGTH, Ledger::default(), 0);
+        }
+        assert_eq!(bands.iter().count(), KEPT);
+        assert_eq!(bands.iter().next_back().map(|band| band.at), Some(999 * LENGTH));
+    }
+}

@@ -1,0 +1,229 @@
+//! What stands on the node beside packets, and what changed there.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The node beside its packets: a part of [`super::Report`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Node {
+    /// What changed on the node since the start, the latest first, at most 200.
+    #[serde(default)]
+    pub changes: Vec<Change>,
+    /// How many changes there were, also those for which `changes` has no room.
+    #[serde(default)]
+    pub changes_total: u64,
+    /// The books over time: what they grew by in each 10 s of the last hour, the earliest first.
+    #[serde(default)]
+    pub bands: Vec<Band>,
+    /// When the node was last well for 30 s, UTC, RFC 3339: what `differences` are to; absent for the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// What of the network configuration is not as it was then, the latest first, at most 100.
+    #[serde(default)]
+    pub differences: Vec<Difference>,
+    /// How many there are, also those for which `differences` has no room.
+    #[serde(default)]
+    pub differences_total: u64,
+    /// Units of systemd: those that systemd is about to act on, that failed or changed first, then those with the most
+    /// packets; at most 100.
+    #[serde(default)]
+    pub units: Vec<Unit>,
+    /// How many there are, also those for which `units` has no room.
+    #[serde(default)]
+    pub units_total: u64,
+    /// Timers of systemd, the next to elapse first, at most 100.
+    #[serde(default)]
+    pub timers: Vec<Timer>,
+    /// How many there are, also those for which `timers` has no room.
+    #[serde(default)]
+    pub timers_total: u64,
+    /// Package managers, and what they have left undone.
+    #[serde(default)]
+    pub packages: Vec<Packages>,
+}
+
+/// Something that changed on the node, or happened there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// When, UTC, RFC 3339.
+    pub at: String,
+    /// What kind of thing it is.
+    pub kind: ChangeKind,
+    /// The thing: `IPv4 rule 0: from all lookup local`, `kubelet.service`.
+    pub object: String,
+    /// Namespace, empty for what the whole node has.
+    pub netns: String,
+    /// How it was before; absent where it was not there, or that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// How it is since; absent where it is gone. An empty text: it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Who did it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+    /// Nobody told it: it came about at some time before `at`.
+    #[serde(default)]
+    pub noticed: bool,
+}
+
+/// What kind of thing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// The network configuration: routes, rules, addresses, devices, sysctls, firewalls, BPF programs.
+    Setting,
+    /// A unit of systemd.
+    Unit,
+    /// A job of systemd.
+    Job,
+    /// A timer of systemd.
+    Timer,
+    /// Packages.
+    Packages,
+    /// Something that happened: memory ran out, the clock was set, a line of the kernel's log.
+    Notice,
+    /// Flows of this node begin to starve, or none does any more.
+    Starvation,
+}
+
+/// What the books grew by in 10 s.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Band {
+    /// When it began, UTC, RFC 3339.
+    pub at: String,
+    /// Packets that arrived.
+    pub arrived: u64,
+    /// Packets that reached a socket.
+    pub delivered: u64,
+    /// Packets that were dropped.
+    pub dropped: u64,
+    /// Most flows that starved at once.
+    pub starved: u64,
+}
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Actor {
+    /// Process id, 0 where unknown.
+    pub pid: u32,
+    /// Its command, empty where it had ended before it could be asked.
+    pub command: String,
+    /// Its systemd unit, empty where none.
+    pub unit: String,
+}
+
+/// What of the configuration differs from the baseline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Difference {
+    /// The thing.
+    pub object: String,
+    /// Namespace, empty for what the whole node has.
+    pub netns: String,
+    /// How it was; absent where it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// How it is now; absent where it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<String>,
+    /// When it last changed, UTC, RFC 3339.
+    pub at: String,
+    /// Who changed it last, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+}
+
+/// A unit of systemd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Unit {
+    /// Its name.
+    pub name: String,
+    /// `active`, `failed`, `activating` … as systemd calls it.
+    pub active: String,
+    /// `running`, `dead`, `stop-sigterm` …
+    pub sub: String,
+    /// How its last run ended: `success`, `exit-code`, `signal`, `timeout` …; empty for what has no runs.
+    pub result: String,
+    /// Its main process, 0 for none.
+    pub main_pid: u32,
+    /// Id of its run, empty where it never ran.
+    pub invocation: String,
+    /// How often it was started anew since the tracer saw it first, by whomever.
+    pub starts: u32,
+    /// How often systemd itself restarted it.
+    pub restarts: u32,
+    /// Processes left in its cgroup though it is not active.
+    pub processes: u32,
+    /// Its job: `stop running`; empty for none.
+    pub job: String,
+    /// When systemd acts on it by itself; absent where nothing could limit it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Deadline>,
+    /// Packets that arrived for flows of its sockets.
+    pub arrived: u64,
+    /// Packets of those that reached their sockets.
+    pub delivered: u64,
+    /// Its flows that are starved.
+    pub starved: u64,
+}
+
+/// When systemd acts on a unit by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Deadline {
+    /// Seconds from the end of the window, below 0 where it is overdue; absent for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// What it does then, and to whom; empty for no limit.
+    pub action: String,
+}
+
+/// A timer of systemd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Timer {
+    /// Its name.
+    pub name: String,
+    /// The unit that it starts.
+    pub unit: String,
+    /// Whether it is active.
+    pub active: bool,
+    /// When it elapses next, UTC, RFC 3339; absent for not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// When it elapsed last; absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// Seconds that are added to its time at random, at most.
+    pub random_delay: f64,
+    /// What it goes by, as in the unit file.
+    pub schedule: Vec<String>,
+    /// What was missed while the node was off is made up for.
+    pub persistent: bool,
+}
+
+/// A package manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Packages {
+    /// `dpkg` or `rpm`.
+    pub manager: String,
+    /// How its packages stand.
+    pub standing: Standing,
+    /// The same in a sentence, with the packages that are not finished.
+    pub text: String,
+    /// Who holds its lock; absent for nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<Actor>,
+    /// The package in work, empty for none.
+    pub working_on: String,
+}
+
+/// How packages stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// All are installed in full, or removed.
+    Whole,
+    /// Somebody works on them.
+    InWork,
+    /// Somebody began, and nobody works on them any more.
+    Interrupted,
+}
