@@ -662,6 +662,9 @@ pub struct Losses {
     /// queues.
     #[serde(default)]
     pub queues_full: u64,
+    /// Times that a unit, a timer or a thing of the configuration was told for which there was no room: it is not shown.
+    #[serde(default)]
+    pub things_full: u64,
     /// Runs of a program that the kernel left out, since something had interrupted it on that CPU: the ledger
     /// lacks what they would have counted.
     pub runs_skipped: u64,

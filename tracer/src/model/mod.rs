@@ -417,6 +417,10 @@ impl Model {
                 .saturating_add(self.unresolved.other()),
             counters_full: self.losses.counters_full.saturating_add(self.counters.other()),
             queues_full: self.losses.queues_full.saturating_add(self.waiting.other()),
+            things_full: self
+                .losses
+                .things_full
+                .saturating_add(self.settings.other() + self.units.other()),
             ..self.losses
         }
     }

@@ -16,7 +16,7 @@ pub(crate) struct Settings {
     differs: BTreeMap<(u32, Thing), Difference>,
     /// When the baseline was taken, in boot time.
     since: Option<u64>,
-    left_out: u64,
+    other: u64,
 }
 
 /// How a thing differs from the baseline.
@@ -37,7 +37,7 @@ impl Settings {
     pub(super) fn told(&mut self, at: u64, setting: &Setting) -> Option<Change> {
         let key = (setting.netns, setting.thing.clone());
         if self.now.len() >= KEPT && setting.value.is_some() && !self.now.contains_key(&key) {
-            self.left_out += 1;
+            self.other += 1;
             return None;
         }
         let before = match &setting.value {
@@ -96,8 +96,8 @@ impl Settings {
     }
 
     /// Times that a thing was told for which there was no room.
-    pub(crate) fn left_out(&self) -> u64 {
-        self.left_out
+    pub(super) fn other(&self) -> u64 {
+        self.other
     }
 }
 

@@ -77,15 +77,17 @@ pub(crate) enum Subject {
 /// The changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timeline {
-    changes: VecDeque<Change>,
+    /// Each with its number, from 1 in the order in which they were told.
+    changes: VecDeque<(u64, Change)>,
     forgotten: u64,
 }
 
 impl Timeline {
     /// Adds a change. Sources run beside one another: what one tells late is put where it belongs.
     pub(super) fn add(&mut self, change: Change) {
-        let place = self.changes.partition_point(|known| known.at <= change.at);
-        self.changes.insert(place, change);
+        let place = self.changes.partition_point(|(_, known)| known.at <= change.at);
+        let number = self.total() + 1;
+        self.changes.insert(place, (number, change));
         if self.changes.len() > KEPT {
             self.changes.pop_front();
             self.forgotten += 1;
@@ -99,14 +101,14 @@ impl Timeline {
         }
     }
 
-    /// All that are kept, the earliest first.
-    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Change> + ExactSizeIterator {
-        self.changes.iter()
+    /// All that are kept, the earliest first, each with its number: from 1, in the order in which they were told.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = (u64, &Change)> {
+        self.changes.iter().map(|(number, change)| (*number, change))
     }
 
-    /// How many there were that are not kept any more.
-    pub(crate) fn forgotten(&self) -> u64 {
-        self.forgotten
+    /// How many there were, also those that are not kept any more.
+    pub(crate) fn total(&self) -> u64 {
+        self.changes.len() as u64 + self.forgotten
     }
 }
 
@@ -125,8 +127,11 @@ mod tests {
         }
     }
 
-    fn times<'a>(changes: impl Iterator<Item = &'a Change>) -> Vec<u64> {
-        changes.map(|change| change.at).collect()
+    fn times(timeline: &Timeline) -> Vec<(u64, u64)> {
+        timeline
+            .all()
+            .map(|(number, change)| (change.at, number))
+            .collect()
     }
 
     #[test]
@@ -135,7 +140,7 @@ mod tests {
         for time in [1, 5, 3, 3, 9] {
             timeline.add(at(time));
         }
-        assert_eq!(times(timeline.all()), [1, 3, 3, 5, 9]);
+        assert_eq!(times(&timeline), [(1, 1), (3, 3), (3, 4), (5, 2), (9, 5)]);
     }
 
     #[test]
@@ -144,7 +149,10 @@ mod tests {
         for time in 0..KEPT as u64 + 3 {
             timeline.add(at(time));
         }
-        assert_eq!((timeline.all().len(), timeline.forgotten()), (KEPT, 3));
-        assert_eq!(timeline.all().next().map(|change| change.at), Some(3));
+        assert_eq!(
+            (timeline.all().count(), timeline.total()),
+            (KEPT, KEPT as u64 + 3)
+        );
+        assert_eq!(times(&timeline)[0], (3, 4));
     }
 }

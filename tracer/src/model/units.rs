@@ -9,6 +9,9 @@ use crate::event::{Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitState};
 /// No limit (`USEC_INFINITY`, systemd src/basic/time-util.h).
 const INFINITE: u64 = u64::MAX;
 
+/// Units that are kept at most, and as many jobs and timers; further ones are counted.
+const KEPT: usize = 16_384;
+
 /// All that systemd has told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Units {
@@ -16,6 +19,7 @@ pub(crate) struct Units {
     jobs: BTreeMap<u32, Queued>,
     timers: BTreeMap<String, Timer>,
     clock: Clock,
+    other: u64,
 }
 
 /// A unit, and since when it stands so.
@@ -88,6 +92,10 @@ impl Units {
     /// Takes note of how a unit stands. Returns what changed, if anything that matters did.
     pub(super) fn unit(&mut self, at: u64, unit: &Unit) -> Option<Change> {
         let before = self.units.remove(&unit.name);
+        if self.units.len() >= KEPT {
+            self.other += 1;
+            return None;
+        }
         let described = before.as_ref().map(|known| describe(&known.state));
         if let Some(state) = &unit.state {
             let starts = before.as_ref().map_or(0, |known| {
@@ -123,6 +131,10 @@ impl Units {
     /// Takes note of a job. Returns what changed.
     pub(super) fn job(&mut self, at: u64, job: &Job) -> Option<Change> {
         let before = self.jobs.remove(&job.id);
+        if self.jobs.len() >= KEPT {
+            self.other += 1;
+            return None;
+        }
         let action = match &before {
             Some(known) if job.action.is_empty() => known.action.clone(),
             _ => job.action.clone(),
@@ -157,6 +169,10 @@ impl Units {
 
     /// Takes note of a timer. That it elapsed is a change, that its next time was drawn anew is not.
     pub(super) fn timer(&mut self, at: u64, timer: &Timer) -> Option<Change> {
+        if self.timers.len() >= KEPT && !self.timers.contains_key(&timer.name) {
+            self.other += 1;
+            return None;
+        }
         let before = self.timers.insert(timer.name.clone(), timer.clone());
         let before = before?;
         if timer.seen == Seen::Found || (before.last == timer.last && before.active == timer.active) {
@@ -175,6 +191,11 @@ impl Units {
             by: None,
             noticed: timer.seen == Seen::Noticed,
         })
+    }
+
+    /// Times that something was told for which there was no room.
+    pub(super) fn other(&self) -> u64 {
+        self.other
     }
 
     /// All units, by name.

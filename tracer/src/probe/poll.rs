@@ -363,6 +363,7 @@ impl Counters {
             // The model's own.
             counters_full: 0,
             queues_full: 0,
+            things_full: 0,
             runs_skipped: self.skipped.as_ref().map_or(0, Skipped::runs),
         })
     }

@@ -45,13 +45,15 @@ pub struct Node {
 /// Something that changed on the node, or happened there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
+    /// From 1, in the order in which changes were told, which may be another than that of their times.
+    pub number: u64,
     /// When, UTC, RFC 3339.
     pub at: String,
     /// What kind of thing it is.
     pub kind: ChangeKind,
     /// The thing: `IPv4 rule 0: from all lookup local`, `kubelet.service`.
     pub object: String,
-    /// Namespace, empty for what the whole node has.
+    /// Namespace, empty for what the whole node has, and where only one is watched.
     pub netns: String,
     /// How it was before; absent where it was not there, or that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -118,7 +120,7 @@ pub struct Actor {
 pub struct Difference {
     /// The thing.
     pub object: String,
-    /// Namespace, empty for what the whole node has.
+    /// Namespace, empty for what the whole node has, and where only one is watched.
     pub netns: String,
     /// How it was; absent where it was not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -251,6 +251,7 @@ fn lost(losses: &Losses) -> String {
         unresolved_full,
         counters_full,
         queues_full,
+        things_full,
         runs_skipped,
     } = *losses;
     let lost: Vec<_> = [
@@ -271,6 +272,7 @@ fn lost(losses: &Losses) -> String {
             unresolved_full,
             "packets waiting for neighbours that the table of those had no room for",
         ),
+        (things_full, "units, timers and things that there was no room for"),
         (counters_full, "changes of counters that there was no room for"),
         (
             queues_full,

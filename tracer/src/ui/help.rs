@@ -17,6 +17,8 @@ pub fn page(report: &Report) -> Vec<Line> {
         [
             "q, Ctrl-C   quit; the tracer leaves nothing behind",
             "v, Enter    the verdicts in full: evidence, checks, remedies",
+            "t           packets and what changed on the node, on one axis",
+            "u           units of systemd, timers, packages",
             "n           the books of each network namespace",
             "Tab         which table the arrows scroll (marked >)",
             "arrows, j k PgUp PgDn Home End   scroll",
@@ -71,6 +73,17 @@ pub fn page(report: &Report) -> Vec<Line> {
         [
             "node: its books are those above. pod: its devices are linked to another namespace; what arrives by them is \
          in books of its own. lost: was forwarded to it and did not come.",
+        ],
+    );
+    page.section(
+        "Units and timeline",
+        Kind::Text,
+        [
+            "limit: how long until systemd acts on the unit by itself, none where nothing limits it. starts: how often it \
+         was started anew since the tracer looks. left: processes in its cgroup though it is not active. random: is added to \
+         a timer's time, at most.",
+            "In a band of 10 s # is what was delivered of what arrived, - what was not. by: who did it. noticed: nobody told \
+         the change, it was found at that time.",
         ],
     );
     page.section(

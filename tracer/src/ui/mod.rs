@@ -13,6 +13,7 @@ pub mod format;
 pub mod help;
 pub mod keys;
 pub mod ledger;
+mod node;
 pub mod plain;
 pub mod render;
 #[cfg(test)]

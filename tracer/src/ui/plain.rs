@@ -2,18 +2,22 @@
 
 use super::details::more;
 use super::format::{fit, time_of_day, wrap};
-use super::{ledger, tables, words};
+use super::{ledger, node, tables, words};
 use crate::report::{Capability, Report};
 
 /// Columns that sentences are broken at and tables are fitted to.
 const WIDTH: usize = 100;
 /// Drops and flows that a block shows at most; the rest is counted.
 const ROWS: usize = 5;
+/// Changes on the node that a block shows at most.
+const CHANGES: usize = 10;
 
 /// Blocks in a row: what the tracer cannot see is told in the first one, and whenever it changes.
 #[derive(Clone, Debug, Default)]
 pub struct Blocks {
     told: Option<Vec<Capability>>,
+    /// Changes on the node that were told.
+    changes: u64,
 }
 
 impl Blocks {
@@ -40,6 +44,8 @@ impl Blocks {
             }
             self.told = Some(report.capabilities.clone());
         }
+        push_changes(&mut text, report, self.changes);
+        self.changes = report.node.changes_total;
         text.push_str(&block(report));
         text
     }
@@ -113,6 +119,19 @@ pub fn block(report: &Report) -> String {
         push_wrapped(&mut text, &format!("  {filter}"));
     }
     text
+}
+
+/// The changes that were told after number `before`, the earliest first.
+fn push_changes(text: &mut String, report: &Report, before: u64) {
+    let new = report.node.changes_total.saturating_sub(before);
+    let fresh = report.node.changes.iter().filter(|change| change.number > before);
+    let shown: Vec<_> = fresh.take(CHANGES).collect();
+    if let Some(rest) = more(new, shown.len()) {
+        push(text, &format!("  changed: {rest}"));
+    }
+    for change in shown.into_iter().rev() {
+        push_wrapped(text, &format!("  changed {}", node::stamped(change)));
+    }
 }
 
 fn push(text: &mut String, line: &str) {

@@ -9,7 +9,7 @@ use super::details::{self, Kind};
 use super::format::{bytes, count, fit, seconds, time_of_day, width, wrap};
 use super::theme::Theme;
 use super::view::{Focus, Page, Panes, Scroll, ViewState};
-use super::{help, ledger, tables, text, words};
+use super::{help, ledger, node, tables, text, words};
 use crate::report::{NAMESPACES, Report};
 
 /// Below this size there is no room for tables side by side with anything.
@@ -35,6 +35,16 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
     match view.page {
         Page::Help => cover(frame, help::page(report), view),
         Page::Namespaces => cover(frame, namespaces(report, area.width.into()), view),
+        Page::Units => cover(
+            frame,
+            made(|page| node::units(page, report, area.width.into())),
+            view,
+        ),
+        Page::Timeline => cover(
+            frame,
+            made(|page| node::timeline(page, report, area.width.into())),
+            view,
+        ),
         Page::Verdict => cover(frame, text::lines(report, area.width.into()), view),
         Page::Overview if one => {
             view.panes = Panes::One;
@@ -329,7 +339,8 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     };
     lines.push(paint(theme, &line, theme.quiet()));
     let showing = view.mark();
-    let keys = format!("{showing}q quit  v verdict  n netns  Tab/arrows scroll  p pause  ? help");
+    let keys =
+        format!("{showing}q quit  v verdict  t timeline  u units  n netns  Tab/arrows  p pause  ? help");
     lines.push(paint(
         theme,
         &fit(&keys, columns),
@@ -351,6 +362,13 @@ fn headed(label: &str, parts: &[String], columns: usize) -> Option<String> {
     };
     let room = columns.saturating_sub(width(label) + width(&rest));
     Some(format!("{label}{}{rest}", fit(first, room)))
+}
+
+/// A page, line by line.
+fn made(fill: impl FnOnce(&mut details::Page)) -> Vec<details::Line> {
+    let mut page = details::Page::default();
+    fill(&mut page);
+    page.into_lines()
 }
 
 /// The page of namespaces, line by line.
@@ -387,6 +405,8 @@ fn cover(frame: &mut Frame<'_>, page: Vec<details::Line>, view: &mut ViewState) 
         Page::Overview => "",
         Page::Verdict => "  v back",
         Page::Namespaces => "  n back",
+        Page::Units => "  u back",
+        Page::Timeline => "  t back",
         Page::Help => "  ? back",
     };
     let text = format!(

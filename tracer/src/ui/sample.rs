@@ -1,5 +1,7 @@
 //! Reports to show in tests.
 
+mod node;
+
 use crate::report::{
     Bytes, Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow,
     Followed, Kernel, Ledger, Losses, Namespace, Node, Queue, Rates, Report, Role, SCHEMA, SCHEMA_VERSION,
@@ -322,6 +324,7 @@ pub(crate) fn incident() -> Report {
         drops,
         starved_total: flows.len() as u64,
         starved: flows,
+        node: node::upgrade(),
         ..nothing()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::details::{self, INDENT, Kind, Line, Page, more};
 use super::format::wrap;
-use super::{ledger, tables, words};
+use super::{ledger, node, tables, words};
 use crate::report::{Flow, Report};
 
 /// Columns that sentences are broken at and tables are fitted to; commands are as wide as they are.
@@ -64,6 +64,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
     );
 
     details::told(&mut page, report, room);
+    node::changed(&mut page, report);
 
     let told = |flow: &&Flow| report.verdicts.iter().any(|one| one.flows.contains(*flow));
     let others: Vec<Flow> = report

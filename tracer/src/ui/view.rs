@@ -26,6 +26,10 @@ pub enum Page {
     Verdict,
     /// The books of each network namespace.
     Namespaces,
+    /// Units of systemd, timers, packages.
+    Units,
+    /// Packets and changes on one axis.
+    Timeline,
     /// Keys and words.
     Help,
 }
@@ -195,6 +199,8 @@ impl ViewState {
             KeyCode::Char('?' | 'h') | KeyCode::F(1) => self.turn(Page::Help),
             KeyCode::Char('v') | KeyCode::Enter => self.turn(Page::Verdict),
             KeyCode::Char('n') => self.turn(Page::Namespaces),
+            KeyCode::Char('u') => self.turn(Page::Units),
+            KeyCode::Char('t') => self.turn(Page::Timeline),
             KeyCode::Esc | KeyCode::Backspace if self.page != Page::Overview => self.turn(Page::Overview),
             KeyCode::Char('p' | ' ') => {
                 self.time = if self.paused() { Time::Live } else { Time::Pausing };
@@ -230,12 +236,11 @@ impl ViewState {
 
     fn scroll(&mut self, to: impl Fn(usize, usize) -> usize) {
         let scroll = match (self.page, self.panes, self.focus) {
-            (Page::Verdict | Page::Namespaces | Page::Help, ..) | (Page::Overview, Panes::One, _) => {
-                &mut self.cover
-            }
+            (Page::Overview, Panes::One, _) => &mut self.cover,
             (Page::Overview, _, Focus::Drops) => &mut self.drops,
             (Page::Overview, _, Focus::Flows) => &mut self.flows,
             (Page::Overview, _, Focus::Details) => &mut self.details,
+            _ => &mut self.cover,
         };
         scroll.to(to(scroll.first, scroll.shown.max(1)));
     }

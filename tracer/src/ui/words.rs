@@ -279,6 +279,9 @@ pub fn losses(losses: &Losses) -> Vec<String> {
     say(losses.queues_full, &|n| {
         format!("{n} sights of data that waits in sockets not kept (too many sockets)")
     });
+    say(losses.things_full, &|n| {
+        format!("{n} sights of units, timers or settings not kept (too many)")
+    });
     say(losses.examples_not_sent, &|n| {
         format!("{n} examples not sent (over budget, their packets are counted)")
     });

@@ -35,9 +35,9 @@ pub(super) fn node(model: &Model) -> Node {
             .all()
             .rev()
             .take(CHANGES)
-            .map(|one| change(model, one))
+            .map(|(number, one)| change(model, number, one))
             .collect(),
-        changes_total: timeline.all().len() as u64 + timeline.forgotten(),
+        changes_total: timeline.total(),
         bands: model
             .bands()
             .iter()
@@ -84,7 +84,7 @@ pub(super) fn node(model: &Model) -> Node {
     }
 }
 
-fn change(model: &Model, change: &timeline::Change) -> Change {
+fn change(model: &Model, number: u64, change: &timeline::Change) -> Change {
     let (kind, object, netns) = match &change.subject {
         Subject::Setting(netns, thing) => (ChangeKind::Setting, thing.to_string(), place(model, *netns)),
         Subject::Unit(name) => (ChangeKind::Unit, name.clone(), String::new()),
@@ -95,6 +95,7 @@ fn change(model: &Model, change: &timeline::Change) -> Change {
         Subject::Starvation => (ChangeKind::Starvation, String::new(), String::new()),
     };
     Change {
+        number,
         at: model.utc(change.at),
         kind,
         object,
@@ -106,11 +107,12 @@ fn change(model: &Model, change: &timeline::Change) -> Change {
     }
 }
 
-/// The namespace, empty for the whole node.
+/// The namespace, empty for the whole node, and where only one is watched.
 fn place(model: &Model, netns: u32) -> String {
-    match netns {
-        0 => String::new(),
-        netns => model.node().netns_label(netns),
+    if netns == 0 || !model.node().several() {
+        String::new()
+    } else {
+        model.node().netns_label(netns)
     }
 }
 
@@ -233,9 +235,9 @@ fn act(action: Action, kill_mode: &str) -> &'static str {
     match (action, kill_mode) {
         (Action::Restart, _) => "it is started again",
         (Action::CancelJob, _) => "its job is given up",
-        (_, "none") => "it is given up, its processes go on",
-        (Action::Terminate, "process") => "SIGTERM to the main process, the others go on",
-        (Action::Kill, "process") => "SIGKILL to the main process, the others go on",
+        (_, "none") => "it is given up; its processes go on",
+        (Action::Terminate, "process") => "SIGTERM to the main process; the others go on",
+        (Action::Kill, "process") => "SIGKILL to the main process; the others go on",
         (Action::Terminate, "mixed") => "SIGTERM to the main process, then SIGKILL to all",
         (Action::Terminate, _) => "SIGTERM to all its processes",
         (Action::Kill, _) => "SIGKILL to all its processes",

@@ -85,6 +85,37 @@ fn namespaces_80x24() {
 }
 
 #[test]
+fn timeline_80x24() {
+    insta::assert_snapshot!(pressed(&[KeyCode::Char('t')], &sample::incident(), (80, 24)));
+}
+
+#[test]
+fn timeline_200x50() {
+    insta::assert_snapshot!(pressed(&[KeyCode::Char('t')], &sample::incident(), (200, 50)));
+}
+
+#[test]
+fn units_80x24() {
+    insta::assert_snapshot!(pressed(&[KeyCode::Char('u')], &sample::incident(), (80, 24)));
+}
+
+#[test]
+fn units_200x50() {
+    insta::assert_snapshot!(pressed(&[KeyCode::Char('u')], &sample::incident(), (200, 50)));
+}
+
+#[test]
+fn a_node_that_told_nothing_says_so() {
+    for key in ['t', 'u'] {
+        let page = pressed(&[KeyCode::Char(key)], &sample::healthy(), (80, 24));
+        assert!(
+            page.contains("Nothing changed") || page.contains("systemd has told nothing"),
+            "{page}"
+        );
+    }
+}
+
+#[test]
 fn scrolled_to_the_last_drop_and_paused() {
     let keys = [KeyCode::End, KeyCode::Char('p')];
     insta::assert_snapshot!(pressed(&keys, &sample::many_drops(), (80, 24)));

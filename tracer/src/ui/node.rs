@@ -1,0 +1,381 @@
+//! The node beside its packets: units and timers, and the timeline.
+
+use super::details::{INDENT, Kind, Page, more};
+use super::format::{brief, count, seconds, seconds_between, time_of_day};
+use super::table::{Column, Kind as Cell, Set, Table};
+use crate::report::{Actor, Change, ChangeKind, Difference, PackagesStanding, Report, Timer, Unit};
+
+/// The page of units: what systemd is about to do, how units stand, what timers will start.
+pub(super) fn units(page: &mut Page, report: &Report, room: usize) {
+    let room = room.saturating_sub(INDENT);
+    let node = &report.node;
+    page.line(Kind::Title, "Units of systemd, and what they get of the network");
+    page.section("About to happen", Kind::Text, coming(report));
+    page.section("Packages", Kind::Text, packages(report));
+    table(
+        page,
+        "Units",
+        units_table(&node.units, room),
+        node.units.len(),
+        node.units_total,
+    );
+    table(
+        page,
+        "Timers",
+        timers_table(&node.timers, &report.window.end, room),
+        node.timers.len(),
+        node.timers_total,
+    );
+    if node.units.is_empty() && node.timers.is_empty() {
+        page.gap();
+        page.line(
+            Kind::Text,
+            "systemd has told nothing: see \"Not seen\" on the page of verdicts (v).",
+        );
+    }
+}
+
+fn table(page: &mut Page, heading: &str, set: Set, shown: usize, total: u64) {
+    let header = (shown > 0).then_some(set.header);
+    let rest = more(total, shown);
+    page.section(
+        heading,
+        Kind::Verbatim,
+        header.into_iter().chain(set.rows).chain(rest),
+    );
+}
+
+/// What systemd does next by itself, the soonest first.
+fn coming(report: &Report) -> Vec<String> {
+    let mut coming: Vec<(f64, String)> = report
+        .node
+        .units
+        .iter()
+        .filter_map(|unit| {
+            let limit = unit.deadline.as_ref()?;
+            let left = limit.seconds?;
+            let when = if left >= 0.0 {
+                format!("in {}", seconds(left.round()))
+            } else {
+                format!("overdue for {}", seconds(-left.round()))
+            };
+            Some((
+                left,
+                format!("{} ({}): {when} {}", unit.name, unit.sub, limit.action),
+            ))
+        })
+        .collect();
+    coming.sort_by(|one, other| one.0.total_cmp(&other.0));
+    coming.into_iter().map(|(_, text)| text).collect()
+}
+
+/// How packages stand.
+fn packages(report: &Report) -> Vec<String> {
+    report
+        .node
+        .packages
+        .iter()
+        .map(|one| {
+            let mut text = format!("{}: {}", one.manager, one.text);
+            if one.standing == PackagesStanding::InWork && !one.working_on.is_empty() {
+                text += &format!(" ({})", one.working_on);
+            }
+            if let Some(holder) = &one.holder {
+                text += &format!("; its lock is held by {}", actor(holder));
+            }
+            text
+        })
+        .collect()
+}
+
+fn units_table(units: &[Unit], room: usize) -> Set {
+    let mut table = Table::new(vec![
+        Column::new("unit", Cell::Ends(20), 0),
+        Column::new("state", Cell::Text(18), 0),
+        Column::new("result", Cell::Text(9), 3),
+        Column::new("job", Cell::Text(12), 4),
+        Column::new("limit", Cell::Number, 1),
+        Column::new("starts", Cell::Number, 5),
+        Column::new("left", Cell::Number, 6),
+        Column::new("arrived", Cell::Number, 2),
+        Column::new("delivered", Cell::Number, 2),
+        Column::new("starved", Cell::Number, 1),
+    ]);
+    for unit in units {
+        let limit = match &unit.deadline {
+            None => "-".to_owned(),
+            Some(limit) => limit.seconds.map_or("none".to_owned(), brief),
+        };
+        table.row([
+            unit.name.clone(),
+            format!("{} ({})", unit.active, unit.sub),
+            unit.result.clone(),
+            unit.job.clone(),
+            limit,
+            count(unit.starts.into()),
+            count(unit.processes.into()),
+            count(unit.arrived),
+            count(unit.delivered),
+            count(unit.starved),
+        ]);
+    }
+    table.set(room)
+}
+
+fn timers_table(timers: &[Timer], now: &str, room: usize) -> Set {
+    let mut table = Table::new(vec![
+        Column::new("timer", Cell::Ends(20), 0),
+        Column::new("next", Cell::Text(14), 0),
+        Column::new("in", Cell::Number, 1),
+        Column::new("random", Cell::Number, 2),
+        Column::new("last", Cell::Text(14), 3),
+        Column::new("starts", Cell::Ends(16), 4),
+        Column::new("schedule", Cell::Text(16), 5),
+    ]);
+    let day = |time: &Option<String>| time.as_deref().map_or("-".to_owned(), date_and_time);
+    for timer in timers {
+        let left = timer.next.as_deref().and_then(|next| seconds_between(now, next));
+        table.row([
+            timer.name.clone(),
+            day(&timer.next),
+            left.map_or("-".to_owned(), brief),
+            brief(timer.random_delay),
+            day(&timer.last),
+            timer.unit.clone(),
+            timer.schedule.join(" "),
+        ]);
+    }
+    table.set(room)
+}
+
+/// `10-11 06:14:07` of an RFC 3339 time.
+fn date_and_time(rfc3339: &str) -> String {
+    let date = rfc3339.get(5..10).unwrap_or_default();
+    format!("{date} {}", time_of_day(rfc3339))
+}
+
+/// What changed on the node, in short: for pages whose matter is packets.
+pub(super) fn changed(page: &mut Page, report: &Report) {
+    /// Changes and units that are told at most.
+    const TOLD: usize = 12;
+    let node = &report.node;
+    page.section(
+        "systemd is about to",
+        Kind::Text,
+        coming(report).into_iter().take(TOLD),
+    );
+    let unfinished = node
+        .packages
+        .iter()
+        .any(|one| one.standing != PackagesStanding::Whole);
+    let packages = packages(report);
+    page.section(
+        "Packages",
+        Kind::Text,
+        packages.into_iter().filter(|_| unfinished),
+    );
+    let rest = more(node.changes_total, TOLD.min(node.changes.len()));
+    let told = node.changes.iter().take(TOLD).map(stamped);
+    page.section(
+        "Changed on the node, the latest first",
+        Kind::Text,
+        told.chain(rest),
+    );
+}
+
+/// The page of the timeline: what differs from when the node was well, then packets and changes on one axis.
+pub(super) fn timeline(page: &mut Page, report: &Report, room: usize) {
+    let node = &report.node;
+    page.line(Kind::Title, "Packets and what changed on the node, on one axis");
+    let since = match &node.baseline {
+        Some(at) => format!(
+            "Not as it was at {} UTC, when the node was last well",
+            time_of_day(at)
+        ),
+        None => "Not as it was at the start".to_owned(),
+    };
+    let rest = more(node.differences_total, node.differences.len());
+    page.section(
+        &since,
+        Kind::Text,
+        node.differences.iter().map(difference).chain(rest),
+    );
+    let header = format!(
+        "{:8}  {:20}  {:>9}  {:>9}  {:>9}  {:>7}",
+        "UTC", "# delivered, - not", "arrived", "delivered", "dropped", "starved"
+    );
+    let lines = axis(report, room.saturating_sub(INDENT));
+    page.section(
+        "Timeline, the latest first; packets of 10 s each",
+        Kind::Verbatim,
+        [header].into_iter().chain(lines),
+    );
+    if let Some(rest) = more(node.changes_total, node.changes.len()) {
+        page.line(Kind::Text, format!("  {rest} changes, earlier ones"));
+    }
+    if node.changes.is_empty() {
+        page.line(
+            Kind::Text,
+            "  Nothing changed on the node while it was watched, as far as it can be seen.",
+        );
+    }
+}
+
+/// Bands of packets and changes, the latest first. Of bands in which the same happens, nothing, the first stands for all.
+fn axis(report: &Report, room: usize) -> Vec<String> {
+    let node = &report.node;
+    let mut lines: Vec<(&str, u8, String)> = Vec::new();
+    let most = node
+        .bands
+        .iter()
+        .map(|band| band.arrived)
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    let quiet = |index: usize| {
+        node.bands
+            .get(index)
+            .is_some_and(|band| band.arrived == 0 && band.starved == 0)
+    };
+    for (index, band) in node.bands.iter().enumerate() {
+        if quiet(index) && index > 0 && quiet(index - 1) {
+            continue;
+        }
+        /// Columns of the bar of the band in which most arrived.
+        const BAR: u64 = 20;
+        let length = |packets: u64| {
+            usize::try_from(u128::from(packets) * u128::from(BAR) / u128::from(most)).unwrap_or(0)
+        };
+        let delivered = length(band.delivered.min(band.arrived));
+        let bar = format!(
+            "{}{}",
+            "#".repeat(delivered),
+            "-".repeat(length(band.arrived).saturating_sub(delivered))
+        );
+        let text = format!(
+            "{}  {bar:20}  {:>9}  {:>9}  {:>9}  {:>7}",
+            time_of_day(&band.at),
+            count(band.arrived),
+            count(band.delivered),
+            count(band.dropped),
+            count(band.starved)
+        );
+        lines.push((&band.at, 0, text));
+    }
+    for one in &node.changes {
+        lines.push((&one.at, 1, stamped(one)));
+    }
+    // Both are in order; the sort is stable. RFC 3339 times of one form are in the order of their texts.
+    lines.sort_by(|one, other| (other.0, other.1).cmp(&(one.0, one.1)));
+    lines
+        .into_iter()
+        .flat_map(|(_, kind, text)| {
+            if kind == 0 {
+                vec![text]
+            } else {
+                hanging(&text, room)
+            }
+        })
+        .collect()
+}
+
+/// A line broken to the room, what goes on indented below its text.
+fn hanging(text: &str, room: usize) -> Vec<String> {
+    const UNDER: usize = 14;
+    let mut lines = super::format::wrap(text, room.max(40));
+    if lines.len() > 1 {
+        let first = lines.remove(0);
+        let rest = super::format::wrap(&lines.join(" "), room.max(40) - UNDER);
+        return [first]
+            .into_iter()
+            .chain(
+                rest.iter()
+                    .map(|line| format!("{}{}", " ".repeat(UNDER), line.trim_start())),
+            )
+            .collect();
+    }
+    lines
+}
+
+/// A change in one sentence, with its time of day to the millisecond.
+pub(super) fn stamped(change: &Change) -> String {
+    let time = change.at.get(11..23).unwrap_or(&change.at);
+    format!("{time}  {}", told(change))
+}
+
+fn told(change: &Change) -> String {
+    let what = match change.kind {
+        ChangeKind::Setting => became(&change.object, change.before.as_deref(), change.after.as_deref()),
+        ChangeKind::Unit => match (&change.before, &change.after) {
+            (Some(before), Some(after)) if before == after => {
+                format!("{} started anew: {after}", change.object)
+            }
+            (Some(before), Some(after)) => format!("{}: {before} -> {after}", change.object),
+            (None, Some(after)) => format!("{}: {after}", change.object),
+            (_, None) => format!("{} unloaded", change.object),
+        },
+        ChangeKind::Job => format!("job for {}: {}", change.object, some(&change.after)),
+        ChangeKind::Timer => format!("{}: {}", change.object, some(&change.after)),
+        ChangeKind::Packages => format!("packages ({}): {}", change.object, some(&change.after)),
+        ChangeKind::Notice | ChangeKind::Starvation => some(&change.after).to_owned(),
+    };
+    let place = if change.netns.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", change.netns)
+    };
+    let by = change
+        .by
+        .as_ref()
+        .map_or_else(String::new, |by| format!("; by {}", actor(by)));
+    let noticed = if change.noticed {
+        "; noticed, came about before"
+    } else {
+        ""
+    };
+    format!("{what}{place}{by}{noticed}")
+}
+
+fn some(text: &Option<String>) -> &str {
+    text.as_deref().unwrap_or_default()
+}
+
+/// `IPv4 rule 0: from all lookup local: gone`
+fn became(object: &str, before: Option<&str>, after: Option<&str>) -> String {
+    match (before, after) {
+        (_, None) => format!("{object}: gone"),
+        (None, Some("")) => format!("{object}: new"),
+        (None, Some(after)) => format!("{object}: new, {after}"),
+        (Some(""), Some(after)) => format!("{object}: {after}"),
+        (Some(before), Some(after)) => format!("{object}: {before} -> {after}"),
+    }
+}
+
+/// A difference to the baseline in one sentence.
+fn difference(difference: &Difference) -> String {
+    let what = became(
+        &difference.object,
+        difference.before.as_deref(),
+        difference.now.as_deref(),
+    );
+    let by = difference
+        .by
+        .as_ref()
+        .map_or_else(String::new, |by| format!(", by {}", actor(by)));
+    format!("{what} since {}{by}", time_of_day(&difference.at))
+}
+
+/// `systemd-networkd[812] (systemd-networkd.service)`
+fn actor(actor: &Actor) -> String {
+    let name = match (actor.command.as_str(), actor.pid) {
+        ("", 0) => String::new(),
+        ("", pid) => format!("process {pid}"),
+        (command, 0) => command.to_owned(),
+        (command, pid) => format!("{command}[{pid}]"),
+    };
+    match (name.as_str(), actor.unit.as_str()) {
+        (_, "") => name,
+        ("", unit) => unit.to_owned(),
+        (_, unit) => format!("{name} ({unit})"),
+    }
+}

@@ -1,0 +1,200 @@
+//! What the node of [`super::incident`] told beside its packets: an upgrade that stopped half-way.
+
+use crate::report::{
+    Actor, Band, Change, ChangeKind, Deadline, Difference, Node, Packages, PackagesStanding, Timer, Unit,
+};
+
+const RULE: &str = "IPv4 rule 0: from all lookup local";
+
+fn actor(command: &str, pid: u32, unit: &str) -> Option<Actor> {
+    Some(Actor {
+        pid,
+        command: command.to_owned(),
+        unit: unit.to_owned(),
+    })
+}
+
+fn networkd() -> Option<Actor> {
+    actor("systemd-networkd", 812, "systemd-networkd.service")
+}
+
+fn change(
+    number: u64,
+    at: &str,
+    kind: ChangeKind,
+    object: &str,
+    before: Option<&str>,
+    after: Option<&str>,
+) -> Change {
+    Change {
+        number,
+        at: format!("2023-10-10T{at}Z"),
+        kind,
+        object: object.to_owned(),
+        netns: String::new(),
+        before: before.map(str::to_owned),
+        after: after.map(str::to_owned),
+        by: None,
+        noticed: false,
+    }
+}
+
+fn unit(name: &str, active: &str, sub: &str) -> Unit {
+    Unit {
+        name: name.to_owned(),
+        active: active.to_owned(),
+        sub: sub.to_owned(),
+        result: "success".to_owned(),
+        main_pid: 0,
+        invocation: String::new(),
+        starts: 0,
+        restarts: 0,
+        processes: 0,
+        job: String::new(),
+        deadline: None,
+        arrived: 0,
+        delivered: 0,
+        starved: 0,
+    }
+}
+
+pub(super) fn upgrade() -> Node {
+    const APT: &str = "apt-daily-upgrade.service";
+    let changes = vec![
+        change(
+            7,
+            "06:14:07.412",
+            ChangeKind::Starvation,
+            "",
+            None,
+            Some("3 flows starve"),
+        ),
+        Change {
+            by: networkd(),
+            ..change(6, "06:14:07.352", ChangeKind::Setting, RULE, Some(""), None)
+        },
+        change(
+            5,
+            "06:14:07.290",
+            ChangeKind::Unit,
+            "systemd-networkd.service",
+            Some("active (running)"),
+            Some("active (running)"),
+        ),
+        change(
+            4,
+            "06:14:07.220",
+            ChangeKind::Job,
+            "systemd-networkd.service",
+            None,
+            Some("try-restart running"),
+        ),
+        change(
+            3,
+            "06:14:07.030",
+            ChangeKind::Notice,
+            "",
+            None,
+            Some("systemd runs itself anew"),
+        ),
+        Change {
+            by: actor("unattended-upgr", 4711, APT),
+            ..change(
+                2,
+                "06:14:04.500",
+                ChangeKind::Packages,
+                "dpkg",
+                Some("all packages whole"),
+                Some("in work"),
+            )
+        },
+        change(
+            1,
+            "06:14:03.100",
+            ChangeKind::Timer,
+            "apt-daily-upgrade.timer",
+            None,
+            Some("elapsed, starts apt-daily-upgrade.service"),
+        ),
+    ];
+    let band = |at: &str, arrived, delivered, dropped, starved| Band {
+        at: format!("2023-10-10T{at}.000Z"),
+        arrived,
+        delivered,
+        dropped,
+        starved,
+    };
+    let units = vec![
+        Unit {
+            starved: 1,
+            main_pid: 733,
+            arrived: 421,
+            delivered: 400,
+            ..unit("kubelet.service", "active", "running")
+        },
+        Unit {
+            job: "start running".to_owned(),
+            deadline: Some(Deadline {
+                seconds: None,
+                action: String::new(),
+            }),
+            ..unit(APT, "activating", "start")
+        },
+        Unit {
+            deadline: Some(Deadline {
+                seconds: Some(760.0),
+                action: "SIGKILL to the main process; the others go on".to_owned(),
+            }),
+            job: "stop running".to_owned(),
+            ..unit("unattended-upgrades.service", "deactivating", "stop-sigterm")
+        },
+        Unit {
+            starts: 1,
+            ..unit("systemd-networkd.service", "active", "running")
+        },
+        Unit {
+            result: "signal".to_owned(),
+            processes: 3,
+            ..unit("apt-daily.service", "failed", "failed")
+        },
+    ];
+    Node {
+        changes_total: changes.len() as u64,
+        changes,
+        bands: vec![
+            band("06:13:50", 1200, 1180, 0, 0),
+            band("06:14:00", 900, 410, 400, 3),
+            band("06:14:10", 800, 0, 790, 3),
+        ],
+        baseline: Some("2023-10-10T06:14:00.018Z".to_owned()),
+        differences: vec![Difference {
+            object: RULE.to_owned(),
+            netns: String::new(),
+            before: Some(String::new()),
+            now: None,
+            at: "2023-10-10T06:14:07.352Z".to_owned(),
+            by: networkd(),
+        }],
+        differences_total: 1,
+        units_total: units.len() as u64,
+        units,
+        timers: vec![Timer {
+            name: "apt-daily-upgrade.timer".to_owned(),
+            unit: APT.to_owned(),
+            active: true,
+            next: Some("2023-10-11T06:41:07.000Z".to_owned()),
+            last: Some("2023-10-10T06:14:03.100Z".to_owned()),
+            random_delay: 3600.0,
+            schedule: vec!["OnCalendar=*-*-* 6:00".to_owned()],
+            persistent: true,
+        }],
+        timers_total: 1,
+        packages: vec![Packages {
+            manager: "dpkg".to_owned(),
+            standing: PackagesStanding::InWork,
+            text: "in work".to_owned(),
+            holder: actor("unattended-upgr", 4711, APT),
+            working_on: "configure systemd 252.17-1~deb12u1".to_owned(),
+        }],
+    }
+}
