@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use super::clock::SECOND;
-use super::growth::growth;
 use crate::report::Ledger;
 
 /// Length of a band: 10 s.
@@ -50,10 +49,12 @@ impl Bands {
         let before = std::mem::replace(&mut self.before, ledger);
         if let Some(band) = self.bands.back_mut() {
             // A column falls where something is entered in another after all: then nothing came to it.
-            let grew = |before: u64, now: u64| if now >= before { growth(before, now) } else { 0 };
-            band.arrived += grew(before.arrived, ledger.arrived);
-            band.delivered += grew(before.delivered, ledger.delivered);
-            band.dropped += grew(before.dropped, ledger.dropped);
+            let grew = |before: u64, now: u64| now.saturating_sub(before);
+            band.arrived = band.arrived.saturating_add(grew(before.arrived, ledger.arrived));
+            band.delivered = band
+                .delivered
+                .saturating_add(grew(before.delivered, ledger.delivered));
+            band.dropped = band.dropped.saturating_add(grew(before.dropped, ledger.dropped));
             band.starved = band.starved.max(starved);
         }
     }

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tracer::event::{
-    Body, Capability, CapabilityState, Counter, CounterKey, Device, Entry, EntryKey, Event, Example, Fate,
-    FlowCount, FlowKey, Location, Losses, Namespace, Neighbour, Origin, Owner, Protocol, Queue, Socket,
-    SocketState, Source, Start, Unresolved,
+    Body, Capability, CapabilityState, Clock, Counter, CounterKey, Device, Entry, EntryKey, Event, Example,
+    Fate, FlowCount, FlowKey, Job, JobState, Limits, Location, Losses, Manager, Namespace, Neighbour, Notice,
+    NoticeKind, Origin, Owner, Packages, Protocol, Queue, Seen, Setting, Socket, SocketState, Source, Start,
+    Thing, Timer, Unit, UnitState, Unresolved,
 };
 use tracer::filter::Filter;
 
@@ -179,6 +180,110 @@ fn flow_count() -> BoxedStrategy<FlowCount> {
         .boxed()
 }
 
+fn seen() -> impl Strategy<Value = Seen> {
+    prop_oneof![Just(Seen::Found), Just(Seen::Told), Just(Seen::Noticed)]
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![Just("a.service"), Just("b.timer"), Just("")].prop_map(str::to_owned)
+}
+
+/// What is told of the node beside its packets.
+fn beside() -> BoxedStrategy<Body> {
+    let value = || proptest::option::of(name());
+    let sub = prop_oneof![
+        Just("start"),
+        Just("running"),
+        Just("stop-sigterm"),
+        Just("auto-restart"),
+        Just("x")
+    ];
+    let limits = (count(), count(), count()).prop_map(|(at, span, job)| Limits {
+        state_changed: at,
+        active_entered: at,
+        inactive_entered: at,
+        start: span,
+        stop: span,
+        runtime_max: span,
+        restart: span,
+        job,
+        job_running: job,
+        ..Limits::default()
+    });
+    let state = (sub, name(), limits).prop_map(|(sub, invocation, limits)| UnitState {
+        sub: sub.to_owned(),
+        invocation,
+        limits,
+        ..UnitState::default()
+    });
+    let job = prop_oneof![
+        Just(JobState::Waiting),
+        Just(JobState::Running),
+        name().prop_map(JobState::Ended)
+    ];
+    prop_oneof![
+        (netns(), address(), value(), seen(), owner()).prop_map(|(netns, address, value, seen, by)| {
+            Body::Setting(Box::new(Setting {
+                netns,
+                thing: Thing::Address {
+                    device: "eth0".to_owned(),
+                    address,
+                    prefix: 24,
+                },
+                value,
+                seen,
+                by,
+            }))
+        }),
+        (name(), seen(), proptest::option::of(state))
+            .prop_map(|(name, seen, state)| Body::Unit(Box::new(Unit { name, seen, state }))),
+        (0..4_u32, name(), seen(), name(), job).prop_map(|(id, unit, seen, action, state)| Body::Job(Job {
+            id,
+            unit,
+            seen,
+            action,
+            state,
+        })),
+        (name(), seen(), proptest::option::of(any::<i64>()), count()).prop_map(
+            |(name, seen, next, random_delay)| {
+                Body::Timer(Box::new(Timer {
+                    unit: name.clone(),
+                    name,
+                    seen,
+                    active: true,
+                    next,
+                    last: next,
+                    random_delay,
+                    schedule: Vec::new(),
+                    persistent: false,
+                }))
+            }
+        ),
+        (owner(), any::<bool>(), any::<u32>()).prop_map(|(holder, open_run, leftovers)| {
+            Body::Packages(Box::new(Packages {
+                manager: Manager::Dpkg,
+                holder,
+                working_on: String::new(),
+                unfinished: Vec::new(),
+                leftovers,
+                open_run,
+                reboot: None,
+            }))
+        }),
+        (count(), any::<i64>()).prop_map(|(suspended, wall_offset)| Body::Clock(Clock {
+            suspended,
+            wall_offset
+        })),
+        Just(Body::Baseline),
+        owner().prop_map(|by| Body::Notice(Notice {
+            kind: NoticeKind::Kernel,
+            text: "x".to_owned(),
+            by,
+        })),
+    ]
+    .boxed()
+}
+
 fn body() -> BoxedStrategy<Body> {
     prop_oneof![
         6 => (key(), count(), count())
@@ -267,6 +372,7 @@ fn body() -> BoxedStrategy<Body> {
             namespaces: vec![Namespace { inode: 1, name: "host".to_owned(), ..Namespace::default() }],
         })),
         1 => Just(Body::Stop),
+        3 => beside(),
     ]
     .boxed()
 }

@@ -146,10 +146,10 @@ fn traffic(model: &Model) -> BTreeMap<&str, Traffic> {
             continue;
         };
         let sum = all.entry(owner.unit.as_str()).or_default();
-        sum.arrived += flow.arrived;
+        sum.arrived = sum.arrived.saturating_add(flow.arrived);
         // What is read by a socket that is not connected is counted under a flow without a peer.
         if !key.remote.is_unspecified() {
-            sum.delivered += flow.delivered(key.protocol);
+            sum.delivered = sum.delivered.saturating_add(flow.delivered(key.protocol));
         }
         sum.starved += u64::from(flow.starved.time().is_some());
     }
