@@ -1,5 +1,6 @@
 //! All sources together: one stream of events.
 
+mod beside;
 mod chains;
 mod counting;
 mod namespaces;
@@ -19,6 +20,7 @@ use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
 use crate::probe::{self, Probe, Sort};
 
+pub use beside::Beside;
 use chains::Chains;
 use counting::Counting;
 use namespaces::Namespaces;
@@ -77,15 +79,7 @@ impl Watch {
     /// Where nothing could be seen at all. One line, naming the thing and the remedy.
     pub fn start(options: &Options, tell: &mut dyn FnMut(Event)) -> Result<Self> {
         check_names(&options.without)?;
-        let (namespaces, all) = match options.netns.as_deref() {
-            None => (vec![Netns::current()?], None),
-            Some("all") => {
-                let all = Netns::all()?;
-                let capability = all.capability();
-                (all.namespaces, Some(capability))
-            }
-            Some(name) => (vec![Netns::open(name)?], None),
-        };
+        let (namespaces, all) = watched(options)?;
         let others = namespaces.iter().any(|netns| !netns.is_current());
         let missing = node::preflight::missing(others).context("reading the tracer's own privileges")?;
         if let Some(missing) = missing.iter().find(|missing| missing.required) {
@@ -317,6 +311,19 @@ fn partial(name: &str, why: String) -> Capability {
         state: CapabilityState::Partial,
         why,
     }
+}
+
+/// The namespaces to watch; where it is all of them, how well they could be found.
+fn watched(options: &Options) -> Result<(Vec<Netns>, Option<Capability>)> {
+    Ok(match options.netns.as_deref() {
+        None => (vec![Netns::current()?], None),
+        Some("all") => {
+            let all = Netns::all()?;
+            let capability = all.capability();
+            (all.namespaces, Some(capability))
+        }
+        Some(name) => (vec![Netns::open(name)?], None),
+    })
 }
 
 fn check_names(without: &[String]) -> Result<()> {

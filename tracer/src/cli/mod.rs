@@ -4,6 +4,7 @@ mod cost;
 mod diagnose;
 mod export;
 mod live;
+mod node;
 mod output;
 mod replay;
 mod stop;
@@ -42,6 +43,8 @@ enum Command {
     /// Watch for a while, print what was found, and exit: 0 healthy, 1 a failure mode found, 2 could not run,
     /// or could not tell
     Diagnose(diagnose::Arguments),
+    /// Print how the node stands beside its packets: units, timers, packages, network configuration; needs no BPF
+    Node(node::Arguments),
     /// Show a recording again
     Replay(replay::Arguments),
     /// Copy a recording out in a form that other tools take
@@ -224,6 +227,11 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             Some(Command::Diagnose(arguments)) => {
                 cli.show.refuse_faces()?;
                 diagnose::run(&cli.watch, &cli.show, arguments).await
+            }
+            Some(Command::Node(arguments)) => {
+                cli.show.refuse_faces()?;
+                cli.show.refuse_filter()?;
+                node::run(&cli.watch, arguments).await
             }
             Some(Command::Replay(arguments)) => {
                 cli.watch.refuse_with_recording()?;

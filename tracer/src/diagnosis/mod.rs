@@ -20,7 +20,7 @@ use crate::event::FlowKey;
 use crate::model::Model;
 use crate::report::{Confidence, Evidence, Where};
 
-pub use report::{Standing, report, standing};
+pub use report::{Standing, alone as node, report, standing};
 
 /// A failure mode that can be recognised.
 pub struct Rule {

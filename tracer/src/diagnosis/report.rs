@@ -25,6 +25,8 @@ use crate::report::{
 
 mod told;
 
+pub use node::alone;
+
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;
 /// What the rows of drops without an event have for their reasons, which are not the kernel's: the accept queue of a
@@ -41,7 +43,6 @@ pub fn report(model: &Model, most: usize) -> Report {
     let (namespaces, namespaces_total) = namespaces::rows(model);
     let (totals, own) = (model.totals(), model.node().own());
     let (started, now) = (model.started(), model.now());
-    let start = model.start();
     Report {
         schema: Schema {
             name: SCHEMA.to_owned(),
@@ -52,20 +53,8 @@ pub fn report(model: &Model, most: usize) -> Report {
             end: model.utc(now),
             seconds: seconds(now.saturating_sub(started)),
         },
-        kernel: Kernel {
-            release: start.map(|start| start.kernel.clone()).unwrap_or_default(),
-            host: start.map(|start| start.host.clone()).unwrap_or_default(),
-            boot_id: start.map(|start| start.boot_id.clone()).unwrap_or_default(),
-        },
-        capabilities: model
-            .capabilities()
-            .iter()
-            .map(|known| Capability {
-                name: known.name.clone(),
-                state: known.state,
-                why: known.why.clone(),
-            })
-            .collect(),
+        kernel: kernel(model),
+        capabilities: capabilities(model),
         filter: None,
         ledger: totals.ledger,
         bytes: totals.bytes,
@@ -91,6 +80,24 @@ pub fn report(model: &Model, most: usize) -> Report {
         losses: model.losses(),
         node: node::node(model),
     }
+}
+
+fn kernel(model: &Model) -> Kernel {
+    let start = model.start();
+    Kernel {
+        release: start.map(|start| start.kernel.clone()).unwrap_or_default(),
+        host: start.map(|start| start.host.clone()).unwrap_or_default(),
+        boot_id: start.map(|start| start.boot_id.clone()).unwrap_or_default(),
+    }
+}
+
+fn capabilities(model: &Model) -> Vec<Capability> {
+    let capability = |known: &crate::event::Capability| Capability {
+        name: known.name.clone(),
+        state: known.state,
+        why: known.why.clone(),
+    };
+    model.capabilities().iter().map(capability).collect()
 }
 
 impl Report {

@@ -83,6 +83,13 @@ impl Settings {
         self.differs.retain(|(of, _), _| *of != netns);
     }
 
+    /// What stands, by namespace and thing.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Thing, &str)> {
+        self.now
+            .iter()
+            .map(|((netns, thing), value)| (*netns, thing, value.as_str()))
+    }
+
     /// What is not as it was in the baseline.
     pub(crate) fn differences(&self) -> impl Iterator<Item = (u32, &Thing, &Difference)> {
         self.differs

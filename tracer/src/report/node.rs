@@ -3,6 +3,54 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Capability, CapabilityState, Kernel, Schema};
+
+/// Name of what `tracer node` prints.
+pub const NODE_SCHEMA: &str = "tracer.node";
+/// Version of it: raised when a member changes its meaning or goes away.
+pub const NODE_SCHEMA_VERSION: u32 = 1;
+
+/// How the node stands beside its packets, without any BPF: what `tracer node` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeReport {
+    /// Name and version of this contract.
+    pub schema: Schema,
+    /// When it stood so, UTC, RFC 3339.
+    pub at: String,
+    /// The node and its kernel.
+    pub kernel: Kernel,
+    /// What could be asked, and what not and why.
+    pub capabilities: Vec<Capability>,
+    /// Units, timers, packages.
+    #[serde(flatten)]
+    pub node: Node,
+    /// The network configuration, at most 10,000.
+    pub settings: Vec<Setting>,
+    /// How many there are, also those for which `settings` has no room.
+    pub settings_total: u64,
+}
+
+impl NodeReport {
+    /// Something could be asked.
+    #[must_use]
+    pub fn tells(&self) -> bool {
+        self.capabilities
+            .iter()
+            .any(|one| one.state != CapabilityState::Unavailable)
+    }
+}
+
+/// A thing of the network configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Setting {
+    /// The thing.
+    pub object: String,
+    /// Namespace, empty for what the whole node has, and where only one is watched.
+    pub netns: String,
+    /// Its value, empty for what has none but its being there.
+    pub value: String,
+}
+
 /// The node beside its packets: a part of [`super::Report`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {

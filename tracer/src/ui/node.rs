@@ -3,15 +3,17 @@
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{brief, count, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
-use crate::report::{Actor, Change, ChangeKind, Difference, PackagesStanding, Report, Timer, Unit};
+use super::words;
+use crate::report::{
+    Actor, Change, ChangeKind, Difference, Node, NodeReport, PackagesStanding, Report, Setting, Timer, Unit,
+};
 
 /// The page of units: what systemd is about to do, how units stand, what timers will start.
-pub(super) fn units(page: &mut Page, report: &Report, room: usize) {
+pub(super) fn units(page: &mut Page, node: &Node, now: &str, room: usize) {
     let room = room.saturating_sub(INDENT);
-    let node = &report.node;
     page.line(Kind::Title, "Units of systemd, and what they get of the network");
-    page.section("About to happen", Kind::Text, coming(report));
-    page.section("Packages", Kind::Text, packages(report));
+    page.section("About to happen", Kind::Text, coming(node));
+    page.section("Packages", Kind::Text, packages(node));
     table(
         page,
         "Units",
@@ -22,7 +24,7 @@ pub(super) fn units(page: &mut Page, report: &Report, room: usize) {
     table(
         page,
         "Timers",
-        timers_table(&node.timers, &report.window.end, room),
+        timers_table(&node.timers, now, room),
         node.timers.len(),
         node.timers_total,
     );
@@ -33,6 +35,28 @@ pub(super) fn units(page: &mut Page, report: &Report, room: usize) {
             "systemd has told nothing: see \"Not seen\" on the page of verdicts (v).",
         );
     }
+}
+
+/// What `tracer node` tells.
+pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
+    units(page, &report.node, &report.at, room);
+    let setting = |one: &Setting| {
+        let place = match one.netns.as_str() {
+            "" => String::new(),
+            netns => format!(" ({netns})"),
+        };
+        match one.value.as_str() {
+            "" => format!("{}{place}", one.object),
+            value => format!("{}: {value}{place}", one.object),
+        }
+    };
+    let rest = more(report.settings_total, report.settings.len());
+    page.section(
+        "Network configuration",
+        Kind::Text,
+        report.settings.iter().map(setting).chain(rest),
+    );
+    page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
 }
 
 fn table(page: &mut Page, heading: &str, set: Set, shown: usize, total: u64) {
@@ -46,9 +70,8 @@ fn table(page: &mut Page, heading: &str, set: Set, shown: usize, total: u64) {
 }
 
 /// What systemd does next by itself, the soonest first.
-fn coming(report: &Report) -> Vec<String> {
-    let mut coming: Vec<(f64, String)> = report
-        .node
+fn coming(node: &Node) -> Vec<String> {
+    let mut coming: Vec<(f64, String)> = node
         .units
         .iter()
         .filter_map(|unit| {
@@ -70,10 +93,8 @@ fn coming(report: &Report) -> Vec<String> {
 }
 
 /// How packages stand.
-fn packages(report: &Report) -> Vec<String> {
-    report
-        .node
-        .packages
+fn packages(node: &Node) -> Vec<String> {
+    node.packages
         .iter()
         .map(|one| {
             let mut text = format!("{}: {}", one.manager, one.text);
@@ -162,13 +183,13 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
     page.section(
         "systemd is about to",
         Kind::Text,
-        coming(report).into_iter().take(TOLD),
+        coming(node).into_iter().take(TOLD),
     );
     let unfinished = node
         .packages
         .iter()
         .any(|one| one.standing != PackagesStanding::Whole);
-    let packages = packages(report);
+    let packages = packages(node);
     page.section(
         "Packages",
         Kind::Text,

@@ -35,7 +35,7 @@ impl Blocks {
                     ),
                 );
             }
-            let not_seen = words::not_seen(report);
+            let not_seen = words::not_seen(&report.capabilities);
             if not_seen.is_empty() {
                 push(&mut text, "  everything can be seen");
             }

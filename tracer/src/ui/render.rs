@@ -37,7 +37,7 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
         Page::Namespaces => cover(frame, namespaces(report, area.width.into()), view),
         Page::Units => cover(
             frame,
-            made(|page| node::units(page, report, area.width.into())),
+            made(|page| node::units(page, &report.node, &report.window.end, area.width.into())),
             view,
         ),
         Page::Timeline => cover(
@@ -292,7 +292,7 @@ fn verdict(report: &Report, view: &mut ViewState, columns: usize, room: usize) -
     let mut page = details::Page::default();
     details::verdicts(&mut page, report, None);
     details::told(&mut page, report, columns);
-    page.section("Not seen", Kind::Text, words::not_seen(report));
+    page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
     page.section("Not recorded", Kind::Text, words::losses(&report.losses));
     let all = broken(&page.into_lines(), theme, columns);
     let shown = view.details.window(all.len(), room.saturating_sub(1));
@@ -318,7 +318,11 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
         theme.warning()
     };
     warn(style, "not recorded: ", words::losses(&report.losses));
-    warn(theme.warning(), "not seen: ", words::not_seen(report));
+    warn(
+        theme.warning(),
+        "not seen: ",
+        words::not_seen(&report.capabilities),
+    );
     warn(theme.warning(), "", words::filter(report).into_iter().collect());
     let node = words::node(report);
     let window = format!(

@@ -3,7 +3,7 @@
 use super::details::{self, INDENT, Kind, Line, Page, more};
 use super::format::wrap;
 use super::{ledger, node, tables, words};
-use crate::report::{Flow, Report};
+use crate::report::{Flow, NodeReport, Report};
 
 /// Columns that sentences are broken at and tables are fitted to; commands are as wide as they are.
 const WIDTH: usize = 100;
@@ -15,8 +15,20 @@ const NAMESPACES: usize = 8;
 /// The report as a page of text, without escape codes.
 #[must_use]
 pub fn page(report: &Report) -> String {
+    broken(lines(report, WIDTH))
+}
+
+/// What `tracer node` tells, as a page of text.
+#[must_use]
+pub fn node(report: &NodeReport) -> String {
+    let mut page = Page::default();
+    node::alone(&mut page, report, WIDTH);
+    broken(page.into_lines())
+}
+
+fn broken(lines: Vec<Line>) -> String {
     let mut text = String::new();
-    for line in lines(report, WIDTH) {
+    for line in lines {
         match line.kind {
             Kind::Text => {
                 for part in wrap(&line.text, WIDTH) {

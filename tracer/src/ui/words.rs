@@ -4,8 +4,8 @@ use super::format::{
     brief, bytes, clean, count, moment, plural, rate, seconds, seconds_between, time_of_day,
 };
 use crate::report::{
-    CapabilityState, Confidence, Counter, CounterKind, Filtered, Flow, Ledger, Losses, Queue, Report,
-    Unresolved, Verdict, Where,
+    Capability, CapabilityState, Confidence, Counter, CounterKind, Filtered, Flow, Ledger, Losses, Queue,
+    Report, Unresolved, Verdict, Where,
 };
 
 /// The one word, or two, that a person needs at first sight.
@@ -221,9 +221,8 @@ pub fn starved(report: &Report) -> u64 {
 
 /// The parts that do not work or work in part, `name: why`; empty where all is seen.
 #[must_use]
-pub fn not_seen(report: &Report) -> Vec<String> {
-    report
-        .capabilities
+pub fn not_seen(capabilities: &[Capability]) -> Vec<String> {
+    capabilities
         .iter()
         .filter_map(|capability| {
             let state = match capability.state {

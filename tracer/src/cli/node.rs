@@ -1,0 +1,55 @@
+//! `tracer node`: how the node stands beside its packets, without any BPF.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use tokio::time::{Instant, sleep_until};
+
+use super::output::print_until_asked;
+use super::stop::Stop;
+use super::{COULD_NOT_RUN, Format, WatchArgs, duration};
+use crate::diagnosis;
+use crate::event::Event;
+use crate::model::Model;
+use crate::ui;
+use crate::watch::Beside;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// How long to wait for a source that does not answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    wait: Duration,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let mut model = Model::new();
+    let mut take = |event: Event| model.apply(&event);
+    let mut beside = Beside::start(&watch.options(), &mut take)?;
+    let end = Instant::now() + arguments.wait;
+    while !beside.has_told() {
+        tokio::select! {
+            biased;
+            _ = stop.asked() => break,
+            () = sleep_until(end) => break,
+            () = beside.changed(&mut take) => {}
+        }
+    }
+    beside.end(&mut take);
+    let report = diagnosis::node(&model);
+    let text = match arguments.format {
+        Format::Text => ui::text::node(&report),
+        Format::Json => serde_json::to_string_pretty(&report)? + "\n",
+    };
+    print_until_asked(text, &mut stop).await?;
+    Ok(if report.tells() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(COULD_NOT_RUN)
+    })
+}

@@ -1,0 +1,83 @@
+//! The node beside its packets: the sources that need no BPF, without the others.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+
+use super::sources::{self, Sources};
+use super::{Capabilities, Options, check_names, watched};
+use crate::event::{Body, Capability, CapabilityState, Event};
+use crate::node;
+
+/// The running sources.
+pub struct Beside {
+    sources: Sources,
+    told: Capabilities,
+    /// Those that have not said yet how they are.
+    silent: BTreeSet<&'static str>,
+}
+
+impl Beside {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// Where a namespace is not there, or an option names nothing.
+    pub fn start(options: &Options, tell: &mut dyn FnMut(Event)) -> Result<Self> {
+        check_names(&options.without)?;
+        let (namespaces, _) = watched(options)?;
+        let at = node::clock::boottime_ns();
+        tell(Event {
+            at,
+            body: Body::Start(node::start(&namespaces)),
+        });
+        let mut told = Capabilities::default();
+        let mut sources = Sources::new();
+        sources.start_all(options, &namespaces, at, &mut told, tell);
+        let silent = sources.names().collect();
+        Ok(Self {
+            sources,
+            told,
+            silent,
+        })
+    }
+
+    /// All sources have told how things stand, or why they cannot.
+    #[must_use]
+    pub fn has_told(&self) -> bool {
+        self.silent.is_empty()
+    }
+
+    /// Waits until a source tells something, and tells all that has come.
+    pub async fn changed(&mut self, tell: &mut dyn FnMut(Event)) {
+        let first = self.sources.next().await;
+        let Self {
+            sources,
+            told,
+            silent,
+        } = self;
+        let mut listen = |event: Event| {
+            if let Body::Capability(capability) = &event.body {
+                silent.remove(capability.name.as_str());
+            }
+            tell(event);
+        };
+        sources::pass(first, told, &mut listen);
+        sources.drain(told, &mut listen);
+    }
+
+    /// Ends the sources. One that has not told anything is said to be missing.
+    pub fn end(self, tell: &mut dyn FnMut(Event)) {
+        let at = node::clock::boottime_ns();
+        for name in self.silent {
+            tell(Event {
+                at,
+                body: Body::Capability(Capability {
+                    name: name.to_owned(),
+                    state: CapabilityState::Unavailable,
+                    why: "it did not answer in time; wait longer (--wait)".to_owned(),
+                }),
+            });
+        }
+        tell(Event { at, body: Body::Tick });
+    }
+}
