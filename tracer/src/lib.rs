@@ -1,8 +1,10 @@
 //! Shows packets that reach a node and never reach a socket, and says why.
 //!
 //! Sources ([`probe`], [`node`]) say [`event::Event`]s; [`model`] and [`diagnosis`] turn them into a
-//! [`report::Report`]; the faces ([`ui`], [`cli`]) show that. See docs/architecture.md.
+//! [`report::Report`]; the faces ([`ui`], [`cli`]) show that. [`audit`] judges a
+//! node by its files alone. See docs/architecture.md.
 
+pub mod audit;
 pub mod cli;
 pub mod diagnosis;
 pub mod event;

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod audit;
 mod cost;
 mod diagnose;
 mod export;
@@ -45,6 +46,8 @@ enum Command {
     Diagnose(diagnose::Arguments),
     /// Print how the node stands beside its packets: units, timers, packages, network configuration; needs no BPF
     Node(node::Arguments),
+    /// List what can change this node while nobody looks, by its files: 0 nothing, 1 something, 2 could not run
+    Audit(audit::Arguments),
     /// Show a recording again
     Replay(replay::Arguments),
     /// Copy a recording out in a form that other tools take
@@ -232,6 +235,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                 cli.show.refuse_faces()?;
                 cli.show.refuse_filter()?;
                 node::run(&cli.watch, arguments).await
+            }
+            Some(Command::Audit(arguments)) => {
+                cli.watch.refuse_with_recording()?;
+                cli.show.refuse_faces()?;
+                cli.show.refuse_filter()?;
+                audit::run(arguments)
             }
             Some(Command::Replay(arguments)) => {
                 cli.watch.refuse_with_recording()?;

@@ -8,6 +8,7 @@
 //! What all three say is said once: [`mod@format`] for numbers, [`words`] for sentences, [`ledger`] for
 //! the books, [`tables`] for drops and flows, [`details`] for verdicts.
 
+mod audit;
 pub mod details;
 pub mod format;
 pub mod help;

@@ -2,7 +2,8 @@
 
 use super::details::{self, INDENT, Kind, Line, Page, more};
 use super::format::wrap;
-use super::{ledger, node, tables, words};
+use super::{audit, ledger, node, tables, words};
+use crate::audit::Audit;
 use crate::report::{Flow, NodeReport, Report};
 
 /// Columns that sentences are broken at and tables are fitted to; commands are as wide as they are.
@@ -23,6 +24,14 @@ pub fn page(report: &Report) -> String {
 pub fn node(report: &NodeReport) -> String {
     let mut page = Page::default();
     node::alone(&mut page, report, WIDTH);
+    broken(page.into_lines())
+}
+
+/// What `tracer audit` found, as a page of text.
+#[must_use]
+pub fn audit(audit: &Audit) -> String {
+    let mut page = Page::default();
+    audit::page(&mut page, audit);
     broken(page.into_lines())
 }
 

@@ -1,0 +1,181 @@
+//! `tracer audit`: what on a node can change its packages or its network while nobody looks.
+//!
+//! Judged by the files of a node, or of an image of one, so it needs neither a bus nor rights; it changes nothing.
+//! `node` reads the files, `unit_file` knows their form, `rules` judge.
+
+mod node;
+mod rules;
+mod unit_file;
+
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::report::Schema;
+
+/// Name of what `tracer audit` prints.
+pub const SCHEMA: &str = "tracer.audit";
+/// Version of it: raised when a member changes its meaning or goes away.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Audit {
+    /// Name and version of this contract.
+    pub schema: Schema,
+    /// What starts by itself and changes something, and traps of the configuration.
+    pub findings: Vec<Finding>,
+    /// What could not be read: it may hide findings.
+    pub unread: Vec<String>,
+}
+
+/// Something that can change the node unattended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// The unit that starts by itself, or what is configured so.
+    pub unit: String,
+    /// The service that it starts: itself where it is no timer.
+    pub starts: String,
+    /// What it can change.
+    pub effects: Vec<Effect>,
+    /// The programs by which that is known.
+    pub runs: Vec<String>,
+    /// What its timer goes by, as in the unit file; empty for a service that is started with the node.
+    pub schedule: Vec<String>,
+    /// So much is added to its time at random, at most; empty for nothing.
+    pub random_delay: String,
+    /// When its timer elapses next, UTC, RFC 3339; absent where systemd was not asked or does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// How long it may take, as in its unit file; `default` for what systemd has for all.
+    pub start_limit: String,
+    /// How long it may take to stop.
+    pub stop_limit: String,
+    /// Whom systemd kills then.
+    pub kill_mode: String,
+    /// It starts, and does nothing as the node is configured now.
+    pub idle: bool,
+    /// Known traps that it has.
+    pub traps: Vec<Trap>,
+    /// Commands that would turn it off. The audit runs none of them.
+    pub remedy: Vec<String>,
+    /// The policy allows it.
+    pub allowed: bool,
+}
+
+impl Finding {
+    fn of(unit: &str) -> Self {
+        Self {
+            unit: unit.to_owned(),
+            starts: unit.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// It counts: it does something, and nobody allowed it.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        !self.allowed && !self.idle
+    }
+}
+
+/// What something can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Packages, and with them whatever their scripts restart.
+    Packages,
+    /// Services are restarted.
+    Services,
+    /// The network configuration.
+    Network,
+    /// Firmware.
+    Firmware,
+}
+
+/// A known trap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Trap {
+    /// What was missed while the node was off is made up for at its start.
+    Persistent,
+    /// When it is stopped only its main process is ended: what it has begun goes on, or ends half-way.
+    KillModeProcess,
+    /// Nothing limits how long it takes.
+    NoLimit,
+    /// It takes whole point releases, not only security fixes.
+    PointRelease,
+    /// When it starts it deletes rules and routes that others made.
+    ForeignRules,
+    /// The network of containers makes such rules and routes here.
+    ContainerNetwork,
+    /// Services are restarted after an upgrade without asking.
+    RestartsByItself,
+}
+
+/// What is allowed to change the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    allowed: Vec<String>,
+}
+
+impl Policy {
+    /// A policy that allows these units.
+    #[must_use]
+    pub fn allowing(units: &[String]) -> Self {
+        Self {
+            allowed: units.to_vec(),
+        }
+    }
+
+    /// Adds what a policy file allows: lines of `allow UNIT`, empty lines, and comments from `#` on.
+    ///
+    /// # Errors
+    /// The number of the first line that is something else, and the line.
+    pub fn read(&mut self, text: &str) -> Result<(), (usize, String)> {
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            match line.split_ascii_whitespace().collect::<Vec<_>>()[..] {
+                [] => {}
+                ["allow", unit] => self.allowed.push(unit.to_owned()),
+                _ => return Err((number, line.to_owned())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Audits the node whose files are below that folder.
+#[must_use]
+pub fn audit(root: &Path, policy: &Policy) -> Audit {
+    judge(&node::Node::read(root), policy)
+}
+
+fn judge(node: &node::Node, policy: &Policy) -> Audit {
+    let mut findings = rules::findings(node);
+    for finding in &mut findings {
+        finding.allowed = [&finding.unit, &finding.starts]
+            .into_iter()
+            .any(|unit| policy.allowed.contains(unit));
+    }
+    Audit {
+        schema: Schema {
+            name: SCHEMA.to_owned(),
+            version: SCHEMA_VERSION,
+        },
+        findings,
+        unread: node.unread.clone(),
+    }
+}
+
+impl Audit {
+    /// Nothing was found that counts, and all could be read.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.unread.is_empty() && !self.findings.iter().any(Finding::counts)
+    }
+}
+
+#[cfg(test)]
+mod tests;

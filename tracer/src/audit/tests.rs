@@ -1,0 +1,243 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use super::*;
+
+/// The files of a node, in a folder that goes with this value.
+struct Image(PathBuf);
+
+impl Image {
+    fn new(name: &str) -> Self {
+        let root = std::env::temp_dir().join(format!("tracer-audit-{}-{name}", std::process::id()));
+        fs::create_dir(&root).unwrap();
+        Self(root)
+    }
+
+    fn file(&self, path: &str, text: &str) -> &Self {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+        self
+    }
+
+    fn link(&self, path: &str, target: &str) -> &Self {
+        let path = self.0.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(target, path).unwrap();
+        self
+    }
+
+    /// A Debian node whose apt upgrades by itself, as the packages install it.
+    fn debian(name: &str) -> Self {
+        let image = Self::new(name);
+        image
+            .file(
+                "usr/lib/systemd/system/apt-daily-upgrade.timer",
+                "[Timer]\nOnCalendar=*-*-* 6:00\nRandomizedDelaySec=60m\nPersistent=true\n",
+            )
+            .file(
+                "usr/lib/systemd/system/apt-daily-upgrade.service",
+                "[Service]\nType=oneshot\nExecStartPre=-/usr/lib/apt/apt-helper wait-online\n\
+                 ExecStart=/usr/lib/apt/apt.systemd.daily install\nKillMode=process\nTimeoutStopSec=900\n",
+            )
+            .link(
+                "etc/systemd/system/timers.target.wants/apt-daily-upgrade.timer",
+                "/lib/systemd/system/apt-daily-upgrade.timer",
+            )
+            .file(
+                "etc/apt/apt.conf.d/20auto-upgrades",
+                "APT::Periodic::Update-Package-Lists \"1\";\nAPT::Periodic::Unattended-Upgrade \"1\";\n",
+            )
+            .file(
+                "etc/apt/apt.conf.d/50unattended-upgrades",
+                "Unattended-Upgrade::Origins-Pattern {\n\
+                 //  \"origin=Debian,codename=${distro_codename}-updates\";\n\
+                 \"origin=Debian,codename=${distro_codename},label=Debian\";\n};\n",
+            );
+        image
+    }
+
+    fn audit(&self, policy: &Policy) -> Audit {
+        audit(&self.0, policy)
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        self.audit(&Policy::default()).findings
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn an_upgrade_by_timer_is_found_with_its_traps() {
+    let image = Image::debian("timer");
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    assert_eq!(finding.unit, "apt-daily-upgrade.timer");
+    assert_eq!(finding.starts, "apt-daily-upgrade.service");
+    assert_eq!(finding.effects, [Effect::Packages]);
+    assert_eq!(finding.schedule, ["OnCalendar=*-*-* 6:00"]);
+    assert_eq!(
+        (finding.random_delay.as_str(), finding.kill_mode.as_str()),
+        ("60m", "process")
+    );
+    assert_eq!(
+        (finding.start_limit.as_str(), finding.stop_limit.as_str()),
+        ("infinity", "900")
+    );
+    let traps = [
+        Trap::Persistent,
+        Trap::KillModeProcess,
+        Trap::NoLimit,
+        Trap::PointRelease,
+    ];
+    assert_eq!(finding.traps, traps);
+    assert_eq!(finding.remedy, ["systemctl mask --now apt-daily-upgrade.timer"]);
+    assert!(!image.audit(&Policy::default()).is_clean());
+}
+
+#[test]
+fn what_is_off_masked_or_allowed_does_not_count() {
+    let image = Image::debian("masked");
+    image.link("etc/systemd/system/apt-daily-upgrade.timer", "/dev/null");
+    assert!(image.audit(&Policy::default()).is_clean());
+
+    let image = Image::debian("masked-service");
+    image.link("etc/systemd/system/apt-daily-upgrade.service", "/dev/null");
+    assert!(image.audit(&Policy::default()).is_clean());
+
+    let image = Image::debian("idle");
+    image.file("etc/apt/apt.conf.d/99-off", "APT::Periodic::Enable \"0\";\n");
+    assert!(image.findings()[0].idle);
+    assert!(image.audit(&Policy::default()).is_clean());
+
+    let image = Image::debian("disabled");
+    fs::remove_file(
+        image
+            .0
+            .join("etc/systemd/system/timers.target.wants/apt-daily-upgrade.timer"),
+    )
+    .unwrap();
+    assert_eq!(image.findings(), []);
+
+    let image = Image::debian("allowed");
+    let mut policy = Policy::default();
+    policy
+        .read("# ours\nallow apt-daily-upgrade.service  # at night\n\n")
+        .unwrap();
+    let audit = image.audit(&policy);
+    assert!(audit.findings[0].allowed && audit.is_clean());
+}
+
+#[test]
+fn a_unit_is_known_by_what_its_script_runs_whatever_its_name() {
+    let image = Image::new("script");
+    image
+        .file("etc/systemd/system/housekeeping.timer", "[Timer]\nOnBootSec=1h\n")
+        .file(
+            "etc/systemd/system/housekeeping.service",
+            "[Service]\nType=oneshot\nExecStart=-/opt/tidy.sh now\n",
+        )
+        .link(
+            "etc/systemd/system/timers.target.wants/housekeeping.timer",
+            "../housekeeping.timer",
+        )
+        .file(
+            "opt/tidy.sh",
+            "#!/bin/sh\n# calls rpm: not so\nif true; then DEBIAN_FRONTEND=x apt-get -y upgrade; fi\n",
+        );
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    assert_eq!(finding.runs, ["apt-get"]);
+    image.file("opt/tidy.sh", "#!/bin/sh\necho the apt way\n");
+    // A word in what is said is taken for a program: too much is found rather than too little.
+    assert_eq!(image.findings().len(), 1);
+    image.file(
+        "opt/tidy.sh",
+        "#!/bin/sh\necho adapted; cp -r /var/lib/dpkg /backup\n",
+    );
+    assert_eq!(image.findings(), []);
+}
+
+#[test]
+fn a_drop_in_of_etc_counts_and_one_of_the_same_name_elsewhere_does_not() {
+    let image = Image::debian("drop-in");
+    image
+        .file(
+            "etc/systemd/system/apt-daily-upgrade.timer.d/a.conf",
+            "[Timer]\nPersistent=false\nOnCalendar=\n",
+        )
+        .file(
+            "usr/lib/systemd/system/apt-daily-upgrade.timer.d/a.conf",
+            "[Timer]\nPersistent=true\n",
+        )
+        .file(
+            "run/systemd/system/apt-daily-upgrade.timer.d/b.conf",
+            "[Timer]\nOnCalendar=weekly\n",
+        );
+    let findings = image.findings();
+    assert_eq!(findings[0].schedule, ["OnCalendar=weekly"]);
+    assert!(!findings[0].traps.contains(&Trap::Persistent));
+}
+
+#[test]
+fn networkd_that_deletes_what_others_made_is_a_trap() {
+    let image = Image::new("networkd");
+    image
+        .file(
+            "usr/lib/systemd/system/systemd-networkd.service",
+            "[Service]\nExecStart=!!/lib/systemd/systemd-networkd\n",
+        )
+        .link(
+            "etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
+            "/lib/systemd/system/systemd-networkd.service",
+        )
+        .file("etc/cni/net.d/10-bridge.conf", "{}");
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    assert_eq!(finding.traps, [Trap::ForeignRules, Trap::ContainerNetwork]);
+    image.file(
+        "etc/systemd/networkd.conf.d/keep.conf",
+        "[Network]\nManageForeignRoutingPolicyRules=no\nManageForeignRoutes=no\n",
+    );
+    assert_eq!(image.findings(), []);
+}
+
+#[test]
+fn needrestart_that_restarts_by_itself_is_a_trap() {
+    let image = Image::new("needrestart");
+    image.file("etc/needrestart/needrestart.conf", "#$nrconf{restart} = 'i';\n");
+    assert_eq!(image.findings(), []);
+    image.file("etc/needrestart/conf.d/auto.conf", "$nrconf{restart} = 'a';\n");
+    assert_eq!(image.findings()[0].traps, [Trap::RestartsByItself]);
+}
+
+#[test]
+fn what_cannot_be_understood_is_no_reason_to_call_a_node_clean() {
+    let image = Image::debian("broken");
+    image.link("etc/systemd/system/loop.service", "loop.service");
+    let audit = image.audit(&Policy::allowing(&["apt-daily-upgrade.timer".to_owned()]));
+    assert_eq!(audit.unread.len(), 1, "{:?}", audit.unread);
+    assert!(!audit.is_clean());
+    let mut policy = Policy::default();
+    assert_eq!(
+        policy.read("allow a\nforbid b\n"),
+        Err((2, "forbid b".to_owned()))
+    );
+}
+
+#[test]
+fn binary_files_do_no_harm() {
+    let image = Image::debian("binary");
+    let path = image.0.join("etc/systemd/system/odd.service");
+    fs::write(path, [0xff, 0, b'[', b'\n', 0xfe, b'=', b'\\']).unwrap();
+    assert_eq!(image.findings().len(), 1);
+}

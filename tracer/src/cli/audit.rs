@@ -1,0 +1,58 @@
+//! `tracer audit`: what can change this node while nobody looks.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use super::output::print;
+use super::{FAILURE_FOUND, Format};
+use crate::audit::{Policy, audit};
+use crate::ui;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// A timer or service that may change the node (repeatable)
+    #[arg(long, value_name = "UNIT")]
+    allow: Vec<String>,
+    /// A file of what may: lines of `allow UNIT`
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Audit the node whose files are below this folder, such as an image
+    #[arg(long, value_name = "FOLDER", default_value = "/")]
+    root: PathBuf,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut policy = Policy::allowing(&arguments.allow);
+    if let Some(path) = &arguments.policy {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if let Err((number, line)) = policy.read(&text) {
+            bail!(
+                "{} line {number}: {line:?} is not understood: write allow UNIT",
+                path.display()
+            );
+        }
+    }
+    if !arguments.root.is_dir() {
+        bail!(
+            "{}: there is no such folder; name the root of a node's files",
+            arguments.root.display()
+        );
+    }
+    let audit = audit(&arguments.root, &policy);
+    print(&match arguments.format {
+        Format::Text => ui::text::audit(&audit),
+        Format::Json => serde_json::to_string_pretty(&audit)? + "\n",
+    })?;
+    Ok(if audit.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILURE_FOUND)
+    })
+}

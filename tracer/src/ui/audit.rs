@@ -1,0 +1,106 @@
+//! The page of `tracer audit`.
+
+use super::details::{Kind, Page};
+use super::format::plural;
+use crate::audit::{Audit, Effect, Finding, Trap};
+
+/// All findings: those that count first, each with what it rests on and the commands that would turn it off.
+pub(super) fn page(page: &mut Page, audit: &Audit) {
+    let (counts, others): (Vec<_>, Vec<_>) = audit.findings.iter().partition(|one| one.counts());
+    let title = match counts.len() {
+        0 => "Nothing changes this node unattended, as far as its files tell".to_owned(),
+        some => format!(
+            "{} can change this node while nobody looks",
+            plural(some as u64, "thing")
+        ),
+    };
+    page.line(Kind::Title, title);
+    for one in counts {
+        finding(page, one);
+    }
+    page.section(
+        "Allowed, or idle as the node is configured",
+        Kind::Text,
+        others.iter().map(|one| short(one)),
+    );
+    page.section("Not read", Kind::Text, &audit.unread);
+}
+
+fn finding(page: &mut Page, finding: &Finding) {
+    page.gap();
+    page.line(Kind::Heading, short(finding));
+    if !finding.runs.is_empty() {
+        let starts = if finding.starts == finding.unit {
+            String::new()
+        } else {
+            format!("{} ", finding.starts)
+        };
+        page.line(Kind::Text, format!("  {starts}runs {}", finding.runs.join(", ")));
+    }
+    if !finding.schedule.is_empty() {
+        let delay = match finding.random_delay.as_str() {
+            "" => String::new(),
+            delay => format!(", and up to {delay} at random"),
+        };
+        page.line(Kind::Text, format!("  {}{delay}", finding.schedule.join(", ")));
+    }
+    if !finding.kill_mode.is_empty() {
+        page.line(
+            Kind::Text,
+            format!(
+                "  limits: start {}, stop {}; KillMode={}",
+                finding.start_limit, finding.stop_limit, finding.kill_mode
+            ),
+        );
+    }
+    for trap in &finding.traps {
+        page.line(Kind::Text, format!("  trap: {}", meaning(*trap)));
+    }
+    for command in &finding.remedy {
+        match command.split_once("  # ") {
+            Some((command, comment)) => {
+                page.line(Kind::Verbatim, format!("    {command}"));
+                page.line(Kind::Text, format!("        {comment}"));
+            }
+            None => page.line(Kind::Verbatim, format!("    {command}")),
+        }
+    }
+}
+
+/// `apt-daily-upgrade.timer: packages`
+fn short(finding: &Finding) -> String {
+    let effects: Vec<_> = finding.effects.iter().map(|effect| changes(*effect)).collect();
+    let note = match (finding.allowed, finding.idle) {
+        (true, _) => " (allowed)",
+        (_, true) => " (idle: APT::Periodic asks for nothing)",
+        _ => "",
+    };
+    format!("{}: {}{note}", finding.unit, effects.join(", "))
+}
+
+fn changes(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Packages => "changes packages",
+        Effect::Services => "restarts services",
+        Effect::Network => "changes the network",
+        Effect::Firmware => "changes firmware",
+    }
+}
+
+fn meaning(trap: Trap) -> &'static str {
+    match trap {
+        Trap::Persistent => {
+            "Persistent=true: what was missed while the node was off is made up for at its start"
+        }
+        Trap::KillModeProcess => {
+            "KillMode=process: a stop ends its main process only; what it has begun goes on, or ends half-way"
+        }
+        Trap::NoLimit => "nothing limits how long it takes",
+        Trap::PointRelease => "it takes whole point releases, not only security fixes",
+        Trap::ForeignRules => "when it starts it deletes rules and routes that others made",
+        Trap::ContainerNetwork => {
+            "the network of containers makes such rules and routes here (/etc/cni/net.d)"
+        }
+        Trap::RestartsByItself => "services are restarted after an upgrade without asking",
+    }
+}
