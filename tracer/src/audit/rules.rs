@@ -58,7 +58,18 @@ pub(super) fn effects(node: &Node, unit: &Unit) -> BTreeSet<(Effect, &'static st
 }
 
 /// Folders that hold programs: a path that begins otherwise (`/var/lib/dpkg`) is that of something else.
-const FOLDERS: [&str; 6] = ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/snap/"];
+const FOLDERS: [&str; 10] = [
+    "/usr/bin/",
+    "/usr/sbin/",
+    "/usr/lib/",
+    "/usr/libexec/",
+    "/usr/local/",
+    "/bin/",
+    "/sbin/",
+    "/lib/",
+    "/opt/",
+    "/snap/",
+];
 
 /// The programs that a line names, as words or by their paths.
 fn named(line: &str) -> impl Iterator<Item = (Effect, &'static str)> {
