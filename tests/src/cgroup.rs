@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,11 +29,20 @@ fn folder(name: &str) -> Option<PathBuf> {
     Some(hierarchy()?.join(name))
 }
 
-/// Removes the cgroup of that name, where there is one. Those in it are given some time to end.
+/// Removes the cgroup of that name and those below it, where there are any. Those in them are given some time to end.
 pub fn remove(name: &str) {
-    let Some(folder) = folder(name) else { return };
-    let end = Instant::now() + PATIENCE;
-    while fs::remove_dir(&folder).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
+    if let Some(folder) = folder(name) {
+        remove_all(&folder, Instant::now() + PATIENCE);
+    }
+}
+
+fn remove_all(folder: &Path, end: Instant) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_all(&entry.path(), end);
+        }
+    }
+    while fs::remove_dir(folder).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY)) {
         if Instant::now() > end {
             break;
         }
@@ -45,6 +54,7 @@ pub fn remove(name: &str) {
 #[derive(Debug)]
 pub struct Cgroup {
     name: String,
+    path: String,
     folder: PathBuf,
 }
 
@@ -53,7 +63,13 @@ impl Cgroup {
     pub fn create(name: String) -> Result<Self> {
         let folder = folder(&name).context("no cgroup v2 hierarchy is mounted")?;
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(Self { name, folder })
+        let path = format!("/{name}");
+        Ok(Self { name, path, folder })
+    }
+
+    /// Its path below the mount of the hierarchy, as `/proc/PID/cgroup` has it.
+    pub fn path(&self) -> &str {
+        &self.path
     }
 
     /// Opens its folder, to attach a program.

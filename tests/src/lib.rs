@@ -22,3 +22,4 @@ pub mod signals;
 pub mod terminal;
 pub mod tracer;
 pub mod traffic;
+pub mod world;

@@ -205,10 +205,10 @@ fn types_without(folder: &Folder, name: &str) -> PathBuf {
     folder.write("vmlinux", &types).unwrap()
 }
 
-/// The capabilities of a report, but for the extra that not every machine allows.
+/// The capabilities of a report, but for what not every machine allows or has.
 fn needed(report: &serde_json::Value) -> impl Iterator<Item = &serde_json::Value> {
     let all = report["capabilities"].as_array().unwrap().iter();
-    all.filter(|capability| capability["name"] != "functions")
+    all.filter(|capability| !["functions", "systemd"].contains(&capability["name"].as_str().unwrap()))
 }
 
 /// What a kernel does not have costs that part, and the rest is counted all the same.

@@ -18,6 +18,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::filter::{Filter, FlowPattern};
+use crate::node::systemd;
 use crate::watch;
 
 /// Exit code: a failure mode was found.
@@ -97,6 +98,13 @@ struct WatchArgs {
         help_heading = "What to watch"
     )]
     without: Vec<String>,
+    /// The bus of another systemd than the node's: unix:path=… [default: DBUS_SYSTEM_BUS_ADDRESS, else
+    /// /run/dbus/system_bus_socket, else systemd's own /run/systemd/private]
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "What to watch")]
+    systemd_bus: Option<systemd::Addresses>,
+    /// The cgroup that is the root to that systemd, where it runs in a container: a path as /proc/PID/cgroup has it
+    #[arg(long, global = true, value_name = "PATH", help_heading = "What to watch")]
+    cgroup_root: Option<String>,
     /// Print the BPF programs' own messages to standard error
     #[arg(long, global = true, help_heading = "What to watch")]
     verbose: bool,
@@ -111,6 +119,10 @@ impl WatchArgs {
             without: self.without.clone(),
             verbose: self.verbose,
             floor: false,
+            systemd: systemd::Options {
+                bus: self.systemd_bus.clone(),
+                cgroup_root: self.cgroup_root.clone().unwrap_or_default(),
+            },
         }
     }
 
@@ -121,6 +133,8 @@ impl WatchArgs {
             ("--uplink", !self.uplink.is_empty()),
             ("--record", self.record.is_some()),
             ("--without", !self.without.is_empty()),
+            ("--systemd-bus", self.systemd_bus.is_some()),
+            ("--cgroup-root", self.cgroup_root.is_some()),
             ("--verbose", self.verbose),
         ];
         refuse(

@@ -130,6 +130,18 @@ fn mount(mounts: &str) -> Option<PathBuf> {
     })
 }
 
+/// Where systemd keeps its tree, by `/proc/self/mounts`: in v2, or in the hierarchy `name=systemd` of v1. On a node that
+/// has both it may be in either.
+pub(super) fn of_systemd(mounts: &str) -> Vec<PathBuf> {
+    let v1 = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (place, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let is_systemd = kind == "cgroup" && options.split(',').any(|option| option == "name=systemd");
+        is_systemd.then(|| PathBuf::from(unescape(place)))
+    });
+    mount(mounts).into_iter().chain(v1).collect()
+}
+
 /// Undoes the `\040` (octal) that stands for white space and backslashes in the lists of mounts.
 fn unescape(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
@@ -283,6 +295,9 @@ mod tests {
                       cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
                       cgroup2 /sys/fs/my\\040cgroup\\134 cgroup2 rw 0 0\n";
         assert_eq!(mount(hybrid), Some("/sys/fs/my cgroup\\".into()));
+        let named = format!("{hybrid}cgroup /sys/fs/cgroup/systemd cgroup rw,xattr,name=systemd 0 0\n");
+        let both = ["/sys/fs/my cgroup\\", "/sys/fs/cgroup/systemd"].map(PathBuf::from);
+        assert_eq!(of_systemd(&named), both);
         assert_eq!(mount("proc /proc proc rw 0 0\nbroken\n"), None);
         assert_eq!(unescape("a\\9b\\"), "a\\9b\\");
     }

@@ -2,6 +2,9 @@
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+/// Less than this between two clocks, in ns, may be the time that reading them takes: no suspension is that short.
+const NOISE: i64 = 10_000_000;
+
 /// Nanoseconds since boot, suspended time included (`CLOCK_BOOTTIME`): the clock of
 /// [`crate::event::Event::at`] and of `bpf_ktime_get_boot_ns()`.
 #[must_use]
@@ -17,6 +20,19 @@ pub fn wall_offset() -> i64 {
     let wall = nanoseconds(clock_gettime(ClockId::Realtime));
     let after = nanoseconds(clock_gettime(ClockId::Boottime));
     wall - (before + (after - before) / 2)
+}
+
+/// By how many ns boot time is ahead of `CLOCK_MONOTONIC`, the clock of systemd: the time that the machine was suspended.
+#[must_use]
+pub fn suspended() -> u64 {
+    let before = nanoseconds(clock_gettime(ClockId::Monotonic));
+    let boot = nanoseconds(clock_gettime(ClockId::Boottime));
+    let after = nanoseconds(clock_gettime(ClockId::Monotonic));
+    // It cannot be behind; where they are the same, the two readings say less than nothing.
+    match boot - (before + (after - before) / 2) {
+        noise if noise < NOISE => 0,
+        ahead => ahead.unsigned_abs(),
+    }
 }
 
 /// 64 bits of nanoseconds reach until the year 2262.

@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod chains;
 pub mod clock;
+pub mod clocks;
 pub mod counters;
 pub mod devices;
 mod links;
@@ -20,6 +21,7 @@ mod proc_net;
 pub mod sockets;
 pub mod source;
 mod start;
+pub mod systemd;
 
 pub use namespace::Netns;
 pub use owners::Owners;

@@ -1,0 +1,210 @@
+//! A world of its own with the real systemd in it: process, mount, cgroup, network and host name namespaces, on the
+//! machine's own files, of which nothing changes.
+//!
+//! What is in the world: an overlay of the machine's root, its own `/run`, `/tmp` and `/dev`, a read-only `/sys` and
+//! `/proc/sys`, and of all units only those that the test writes, beside a system bus. Nothing that the machine has
+//! enabled is started. When the value is dropped, the world ends; a keeper takes its cgroups away where the test could
+//! not (see [`crate::keeper`]).
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cgroup::Cgroup;
+use crate::folder::Folder;
+use crate::keeper::Keeper;
+use crate::process;
+
+/// A world that has not started by then does not start at all.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Where the machine keeps systemd.
+const SYSTEMD: &str = "/lib/systemd/systemd";
+
+/// Makes the root of the world in the folder `$1` and becomes its systemd.
+const SCRIPT: &str = r#"
+set -e
+cd "$1"
+mount -t tmpfs world root
+mkdir root/upper root/work root/merged
+mount -t overlay overlay -o lowerdir=/,upperdir=root/upper,workdir=root/work root/merged
+mount --bind units root/merged/etc/systemd/system
+mount -t tmpfs tmpfs root/merged/run
+mkdir root/merged/run/dbus
+mount --bind dbus root/merged/run/dbus
+cd root/merged
+mount -t tmpfs tmpfs tmp
+mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -t tmpfs tmpfs dev
+mkdir dev/pts dev/shm
+for node in null zero full random urandom tty; do
+    touch dev/$node
+    mount --bind /dev/$node dev/$node
+done
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+mount -t tmpfs tmpfs dev/shm
+exec env -i container=lab NOTIFY_SOCKET=/run/dbus/notify PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+    chroot . "$2" --system --unit=lab.target --log-target=null
+"#;
+
+/// The units that every world has. None of them pulls in what the machine would start.
+const UNITS: [(&str, &str); 4] = [
+    (
+        "lab.target",
+        "[Unit]\nDefaultDependencies=no\nWants=dbus.service\nAfter=dbus.service\nAllowIsolate=yes\n",
+    ),
+    (
+        "dbus.socket",
+        "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/dbus/system_bus_socket\n",
+    ),
+    (
+        "dbus.service",
+        "[Unit]\nDefaultDependencies=no\nRequires=dbus.socket\nAfter=dbus.socket\n[Service]\nType=notify\n\
+         ExecStart=/usr/bin/dbus-daemon --system --address=systemd: --nofork --nopidfile --systemd-activation\n",
+    ),
+    ("shutdown.target", "[Unit]\nDefaultDependencies=no\n"),
+];
+
+/// A running world.
+#[derive(Debug)]
+pub struct World {
+    // Dropped in this order: first the process, with which all in the world end.
+    systemd: Unshared,
+    cgroup: Cgroup,
+    folder: Folder,
+    _keeper: Keeper,
+}
+
+/// `unshare`, whose child is the world's first process and ends with it.
+#[derive(Debug)]
+struct Unshared(Child);
+
+impl Drop for Unshared {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to be done.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl World {
+    /// Starts a world with some units: pairs of a name and the text of its file. `program` is the lab's binary. Needs
+    /// root.
+    pub fn boot(program: &Path, units: &[(&str, &str)]) -> Result<Self> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("tl-{}-world{number}", std::process::id());
+        let keeper = Keeper::start(program, std::slice::from_ref(&name))?;
+        let folder = Folder::new()?;
+        for name in ["root", "units", "dbus"] {
+            let path = folder.file(name);
+            fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        let notices = UnixDatagram::bind(folder.file("dbus/notify")).context("cannot listen to systemd")?;
+        let cgroup = Cgroup::create(name)?;
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--net", "--uts", "--ipc"])
+            .args(["--cgroup", "--propagation", "private", "sh", "-c", SCRIPT, "sh"])
+            .arg(folder.path())
+            .arg(SYSTEMD)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        process::bind(&mut command, libc::SIGKILL, None);
+        cgroup.hold(&mut command)?;
+        for (name, text) in UNITS.iter().chain(units) {
+            folder.write(&format!("units/{name}"), text.as_bytes())?;
+        }
+        let child = command.spawn().context("cannot run unshare (package util-linux)")?;
+        let mut world = Self {
+            systemd: Unshared(child),
+            cgroup,
+            folder,
+            _keeper: keeper,
+        };
+        world.wait_until_ready(&notices)?;
+        Ok(world)
+    }
+
+    /// Waits until systemd says that all of its target is there.
+    fn wait_until_ready(&mut self, notices: &UnixDatagram) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        notices.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let mut buffer = [0; 4096];
+        while Instant::now() < end {
+            if let Ok(length) = notices.recv(&mut buffer)
+                && buffer[..length].starts_with(b"READY=1")
+            {
+                return Ok(());
+            }
+            if let Some(status) = self.systemd.0.try_wait()? {
+                bail!("the world's systemd has ended: {status} (packages systemd and dbus)");
+            }
+        }
+        bail!("the world's systemd is not ready after {PATIENCE:?}")
+    }
+
+    /// Where its bus is, as a D-Bus address.
+    pub fn bus(&self) -> String {
+        let socket = self.folder.file("dbus/system_bus_socket");
+        format!("unix:path={}", socket.display())
+    }
+
+    /// The cgroup that is the root to its systemd, as `/proc/PID/cgroup` has it on the machine.
+    pub fn cgroup(&self) -> &str {
+        self.cgroup.path()
+    }
+
+    /// Writes the file of a unit. systemd reads it when it next reloads, or first asks for it.
+    pub fn unit(&self, name: &str, text: &str) -> Result<PathBuf> {
+        self.folder.write(&format!("units/{name}"), text.as_bytes())
+    }
+
+    /// The id of its systemd on the machine.
+    pub fn pid(&self) -> Result<u32> {
+        let unshare = self.systemd.0.id();
+        let path = format!("/proc/{unshare}/task/{unshare}/children");
+        let children = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let first = children.split_whitespace().next().and_then(|pid| pid.parse().ok());
+        first.context("the world has ended")
+    }
+
+    /// A program with its arguments, in the world. It ends with the thread that starts it.
+    pub fn command(&self, program: &str, args: &[&str]) -> Result<Command> {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.pid()?.to_string()])
+            .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd", "--", program])
+            .args(args);
+        process::bind(&mut command, libc::SIGKILL, None);
+        Ok(command)
+    }
+
+    /// Runs a program in the world, and makes an error of its failure.
+    pub fn run(&self, program: &str, args: &[&str]) -> Result<Output> {
+        let output = self
+            .command(program, args)?
+            .stdin(Stdio::null())
+            .output()
+            .with_context(|| format!("cannot run nsenter {program}"))?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+            bail!("{program} {} failed: {why}", args.join(" "));
+        }
+        Ok(output)
+    }
+
+    /// `systemctl` with some arguments.
+    pub fn systemctl(&self, args: &[&str]) -> Result<String> {
+        let output = self.run("systemctl", args)?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+}

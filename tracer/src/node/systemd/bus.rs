@@ -1,0 +1,407 @@
+//! The connection to systemd: its calls, each with a time limit, and its signals.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_core::Stream;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::time::timeout;
+use zbus::connection::Builder;
+use zbus::message::{Body, Message, Type};
+use zbus::names::OwnedUniqueName;
+use zbus::zvariant::{DynamicType, OwnedObjectPath, Value};
+use zbus::{Connection, MessageStream};
+
+use super::address::Address;
+use super::properties::Properties;
+use crate::node::clock;
+
+/// A bus that takes longer to answer hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Signals that wait at most. Where there are more, all is listed anew.
+const WAITING: usize = 4096;
+/// Messages that zbus keeps until they are taken, which is at once.
+const QUEUED: usize = 256;
+
+/// The name of systemd on a bus.
+pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const OBJECT: &str = "/org/freedesktop/systemd1";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+/// The name of the bus itself, and of its interface.
+const BUS: &str = "org.freedesktop.DBus";
+const BUS_OBJECT: &str = "/org/freedesktop/DBus";
+
+/// Interfaces of which a change of properties matters.
+const WATCHED: [&str; 5] = ["Unit", "Service", "Scope", "Timer", "Job"];
+
+/// Why a call has brought nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    /// The answer is an error, or not what was asked for: the object has gone, or may not be seen.
+    #[error("{0}")]
+    Refused(String),
+    /// The connection is of no use any more.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// What systemd or the bus tells by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Signal {
+    /// A unit was loaded.
+    UnitNew { name: String, path: String },
+    /// A unit was unloaded.
+    UnitRemoved { name: String },
+    /// A job was queued.
+    JobNew,
+    /// A job has ended.
+    JobRemoved { id: u32, unit: String, result: String },
+    /// systemd begins to load all units anew, or has done so.
+    Reloading(bool),
+    /// A unit is not as it was.
+    UnitChanged { path: String },
+    /// A job is not as it was.
+    JobChanged,
+    /// Another connection has the name of systemd, or none.
+    Owner(Option<String>),
+    /// There were more signals than fit.
+    Lost,
+}
+
+/// A signal, and the boot time in ns when it came.
+pub(super) type Heard = (u64, Signal);
+
+/// A unit as systemd lists it.
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) active: String,
+    pub(super) sub: String,
+    pub(super) path: String,
+}
+
+/// A job as systemd lists it.
+pub(super) struct ListedJob {
+    pub(super) id: u32,
+    pub(super) unit: String,
+    pub(super) action: String,
+    pub(super) state: String,
+}
+
+/// A connection to systemd, by a bus or to itself.
+#[derive(Debug)]
+pub(super) struct Bus {
+    connection: Connection,
+    /// The unique name of systemd, which calls go to: by it nothing is ever started. `None` where systemd is not on the
+    /// bus.
+    owner: Option<OwnedUniqueName>,
+    /// There is no bus between.
+    private: bool,
+}
+
+impl Bus {
+    /// Connects, and listens to signals.
+    pub(super) async fn connect(address: &Address) -> Result<(Self, Receiver<Heard>), Failure> {
+        let broken = |error: &dyn std::fmt::Display| Failure::Broken(error.to_string());
+        let stream = address.connect().map_err(|error| broken(&error))?;
+        let stream = UnixStream::from_std(stream).map_err(|error| broken(&error))?;
+        let builder = Builder::unix_stream(stream).max_queued(QUEUED);
+        let private = address.is_private();
+        let builder = if private { builder.p2p() } else { builder };
+        let connection = limited("the handshake", builder.build()).await?;
+        let (sender, signals) = channel(WAITING);
+        // It ends with the connection, or with whoever takes the signals.
+        tokio::spawn(listen(MessageStream::from(&connection), sender));
+        let mut bus = Self {
+            connection,
+            owner: None,
+            private,
+        };
+        if !private {
+            bus.match_signals().await?;
+            bus.find_owner().await?;
+        }
+        Ok((bus, signals))
+    }
+
+    /// Whether systemd is there.
+    pub(super) fn has_systemd(&self) -> bool {
+        self.private || self.owner.is_some()
+    }
+
+    /// Another connection has systemd's name.
+    pub(super) fn set_owner(&mut self, owner: Option<String>) {
+        self.owner = owner.and_then(|name| OwnedUniqueName::try_from(name).ok());
+    }
+
+    /// Asks for signals. On a bus none is sent before somebody has.
+    pub(super) async fn subscribe(&self) -> Result<(), Failure> {
+        match self.call(OBJECT, MANAGER, "Subscribe", &()).await {
+            // A connection that has asked before is told so.
+            Err(Failure::Refused(why)) if why.contains("AlreadySubscribed") => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    /// All units that are loaded.
+    pub(super) async fn units(&self) -> Result<Vec<Listed>, Failure> {
+        // Name, description, load state, active state, sub-state, followed unit, object; job, its type and object.
+        type Row<'m> = (
+            &'m str,
+            &'m str,
+            &'m str,
+            &'m str,
+            &'m str,
+            &'m str,
+            Path<'m>,
+            u32,
+            &'m str,
+            Path<'m>,
+        );
+        type Path<'m> = zbus::zvariant::ObjectPath<'m>;
+        let reply = self.call(OBJECT, MANAGER, "ListUnits", &()).await?;
+        let body = reply.body();
+        let rows: Vec<Row<'_>> = read("ListUnits", &body)?;
+        let list = |(name, _, _, active, sub, _, path, ..): Row<'_>| Listed {
+            name: name.to_owned(),
+            active: active.to_owned(),
+            sub: sub.to_owned(),
+            path: path.to_string(),
+        };
+        Ok(rows.into_iter().map(list).collect())
+    }
+
+    /// All jobs.
+    pub(super) async fn jobs(&self) -> Result<Vec<ListedJob>, Failure> {
+        type Row = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
+        let reply = self.call(OBJECT, MANAGER, "ListJobs", &()).await?;
+        let body = reply.body();
+        let rows: Vec<Row> = read("ListJobs", &body)?;
+        let list = |(id, unit, action, state, ..): Row| ListedJob {
+            id,
+            unit,
+            action,
+            state,
+        };
+        Ok(rows.into_iter().map(list).collect())
+    }
+
+    /// All properties of an object, of all its interfaces; to be read by [`properties`].
+    pub(super) async fn properties(&self, path: &str) -> Result<Message, Failure> {
+        self.call(path, PROPERTIES, "GetAll", &"").await
+    }
+
+    async fn call<B>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<Message, Failure>
+    where
+        B: serde::Serialize + DynamicType,
+    {
+        let to = self.owner.as_ref();
+        let call = self
+            .connection
+            .call_method(to, path, Some(interface), method, body);
+        limited(method, call).await
+    }
+
+    /// Lets the bus hand over the signals of systemd that matter.
+    async fn match_signals(&self) -> Result<(), Failure> {
+        let mut rules = vec![
+            format!("type='signal',sender='{SYSTEMD}',interface='{MANAGER}'"),
+            format!(
+                "type='signal',sender='{BUS}',interface='{BUS}',member='NameOwnerChanged',arg0='{SYSTEMD}'"
+            ),
+        ];
+        rules.extend(WATCHED.iter().map(|interface| {
+            format!(
+                "type='signal',sender='{SYSTEMD}',interface='{PROPERTIES}',member='PropertiesChanged',\
+                 arg0='{SYSTEMD}.{interface}'"
+            )
+        }));
+        for rule in rules {
+            let call = self
+                .connection
+                .call_method(Some(BUS), BUS_OBJECT, Some(BUS), "AddMatch", &rule);
+            limited("AddMatch", call).await?;
+        }
+        Ok(())
+    }
+
+    async fn find_owner(&mut self) -> Result<(), Failure> {
+        let call = self
+            .connection
+            .call_method(Some(BUS), BUS_OBJECT, Some(BUS), "GetNameOwner", &SYSTEMD);
+        match limited("GetNameOwner", call).await {
+            Ok(reply) => {
+                let owner: String = read("GetNameOwner", &reply.body())?;
+                self.set_owner(Some(owner));
+                Ok(())
+            }
+            // Nobody has it.
+            Err(Failure::Refused(_)) => Ok(()),
+            Err(broken) => Err(broken),
+        }
+    }
+}
+
+/// The properties in a reply.
+pub(super) fn properties(body: &Body) -> Result<Properties<'_>, Failure> {
+    let all: HashMap<&str, Value<'_>> = read("GetAll", body)?;
+    Ok(Properties(all))
+}
+
+fn read<'m, T>(call: &str, body: &'m Body) -> Result<T, Failure>
+where
+    T: zbus::zvariant::DynamicDeserialize<'m>,
+{
+    body.deserialize()
+        .map_err(|error| Failure::Refused(format!("the answer to {call} cannot be read: {error}")))
+}
+
+/// Waits for an answer, within limits.
+async fn limited<T>(call: &str, work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
+    match timeout(PATIENCE, work).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(zbus::Error::MethodError(name, why, _))) => {
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            Err(Failure::Refused(format!("{call}: {name}{why}")))
+        }
+        Ok(Err(error)) => Err(Failure::Broken(format!("{call}: {error}"))),
+        Err(_) => Err(Failure::Broken(format!(
+            "{call}: no answer in {} s",
+            PATIENCE.as_secs()
+        ))),
+    }
+}
+
+/// Takes all messages as they come: zbus reads no answers either while they wait.
+async fn listen(mut messages: MessageStream, signals: Sender<Heard>) {
+    let mut lost = false;
+    while let Some(Ok(message)) = poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await {
+        let Some(signal) = signal(&message) else {
+            continue;
+        };
+        let at = clock::boottime_ns();
+        if lost && signals.try_send((at, Signal::Lost)).is_ok() {
+            lost = false;
+        }
+        match signals.try_send((at, signal)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => lost = true,
+            Err(TrySendError::Closed(_)) => return,
+        }
+    }
+}
+
+/// What a message tells, `None` where that does not matter here.
+fn signal(message: &Message) -> Option<Signal> {
+    let header = message.header();
+    // What is sent to this connection alone may be from anybody: the bus checks the sender of the others.
+    if message.message_type() != Type::Signal || header.destination().is_some() {
+        return None;
+    }
+    let body = message.body();
+    let path = || header.path().map(ToString::to_string);
+    match (header.interface()?.as_str(), header.member()?.as_str()) {
+        (MANAGER, "UnitNew") => {
+            let (name, path): (String, OwnedObjectPath) = body.deserialize().ok()?;
+            let path = path.to_string();
+            Some(Signal::UnitNew { name, path })
+        }
+        (MANAGER, "UnitRemoved") => {
+            let (name, _): (String, OwnedObjectPath) = body.deserialize().ok()?;
+            Some(Signal::UnitRemoved { name })
+        }
+        (MANAGER, "JobNew") => Some(Signal::JobNew),
+        (MANAGER, "JobRemoved") => {
+            let (id, _, unit, result): (u32, OwnedObjectPath, String, String) = body.deserialize().ok()?;
+            Some(Signal::JobRemoved { id, unit, result })
+        }
+        (MANAGER, "Reloading") => Some(Signal::Reloading(body.deserialize().ok()?)),
+        (PROPERTIES, "PropertiesChanged") => {
+            let (interface, _, _): (&str, HashMap<&str, Value<'_>>, Vec<&str>) = body.deserialize().ok()?;
+            match interface.strip_prefix(SYSTEMD)?.strip_prefix('.')? {
+                "Job" => Some(Signal::JobChanged),
+                unit if WATCHED.contains(&unit) => Some(Signal::UnitChanged { path: path()? }),
+                _ => None,
+            }
+        }
+        (BUS, "NameOwnerChanged") => {
+            let (name, _, new): (&str, &str, String) = body.deserialize().ok()?;
+            (name == SYSTEMD).then(|| Signal::Owner(Some(new).filter(|new| !new.is_empty())))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent<B: serde::Serialize + DynamicType>(interface: &str, member: &str, body: &B) -> Option<Signal> {
+        let message = Message::signal("/org/freedesktop/systemd1/unit/a_2eservice", interface, member);
+        signal(&message.unwrap().build(body).unwrap())
+    }
+
+    fn object(path: &str) -> OwnedObjectPath {
+        OwnedObjectPath::try_from(path).unwrap()
+    }
+
+    #[test]
+    fn signals_are_read() {
+        let path = "/org/freedesktop/systemd1/unit/a_2eservice".to_owned();
+        assert_eq!(
+            sent(MANAGER, "UnitNew", &("a.service", object(&path))),
+            Some(Signal::UnitNew {
+                name: "a.service".to_owned(),
+                path: path.clone()
+            })
+        );
+        assert_eq!(
+            sent(
+                MANAGER,
+                "JobRemoved",
+                &(7u32, object("/"), "a.service", "timeout")
+            ),
+            Some(Signal::JobRemoved {
+                id: 7,
+                unit: "a.service".to_owned(),
+                result: "timeout".to_owned()
+            })
+        );
+        assert_eq!(sent(MANAGER, "Reloading", &true), Some(Signal::Reloading(true)));
+        let changed = |interface: &str| {
+            let none: HashMap<&str, Value<'_>> = HashMap::new();
+            sent(
+                PROPERTIES,
+                "PropertiesChanged",
+                &(interface, none, vec!["MainPID"]),
+            )
+        };
+        assert_eq!(
+            changed("org.freedesktop.systemd1.Service"),
+            Some(Signal::UnitChanged { path })
+        );
+        assert_eq!(changed("org.freedesktop.systemd1.Job"), Some(Signal::JobChanged));
+        assert_eq!(changed("org.freedesktop.systemd1.Slice"), None);
+        assert_eq!(changed("org.freedesktop.hostname1"), None);
+        assert_eq!(
+            sent(BUS, "NameOwnerChanged", &(SYSTEMD, ":1.0", "")),
+            Some(Signal::Owner(None))
+        );
+        assert_eq!(sent(BUS, "NameOwnerChanged", &("other", ":1.0", "")), None);
+    }
+
+    #[test]
+    fn what_is_no_such_signal_is_passed_over() {
+        assert_eq!(sent(MANAGER, "UnitNew", &7u32), None);
+        assert_eq!(sent(MANAGER, "Reloading", &"yes"), None);
+        assert_eq!(sent(MANAGER, "StartupFinished", &()), None);
+        assert_eq!(sent("org.example.Other", "UnitNew", &()), None);
+        let to_us = Message::signal("/", MANAGER, "Reloading").unwrap();
+        let to_us = to_us.destination(":1.5").unwrap().build(&true).unwrap();
+        assert_eq!(signal(&to_us), None);
+    }
+}

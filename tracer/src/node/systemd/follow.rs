@@ -1,0 +1,566 @@
+//! One connection to systemd: lists what there is, then follows what it tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep_until};
+
+use super::address::Address;
+use super::bus::{self, Bus, Failure, Heard, Signal};
+use super::known::{Known, Told, Wall};
+use super::leftovers::Hierarchy;
+use super::names::{self, Kind};
+use super::{CAPABILITY, LOST};
+use crate::event::{Body, Capability, CapabilityState, Job, JobState, Notice, NoticeKind, Seen, UnitState};
+use crate::node::clock;
+use crate::node::source::{Gone, Teller};
+
+/// A unit is read so long after its first change: more of them come in a row.
+const COALESCE: Duration = Duration::from_millis(50);
+/// So long systemd may be off the bus to run itself anew.
+pub(super) const ABSENCE: Duration = Duration::from_secs(5);
+/// So long after its return it may take to say that it has loaded all units again.
+const RETURN: Duration = Duration::from_millis(250);
+/// So long it may take to load all units anew.
+const RELOAD: Duration = Duration::from_secs(90);
+/// From one look at the processes that a unit has left to the next: nobody tells when they end.
+const LOOK: Duration = Duration::from_secs(1);
+/// Units that are kept at most: more than any node has, some 10 MB.
+const MOST: usize = 10_000;
+/// Units that cannot be read are named up to this number, and then counted.
+const NAMED: usize = 4;
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) why: String,
+    /// systemd said before that it would load all units anew: where it runs itself anew, connections to it end.
+    pub(super) expected: bool,
+}
+
+/// Why no more can be done with a connection.
+enum Stop {
+    Gone,
+    Broken(String),
+}
+
+impl From<Gone> for Stop {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Broken(failure.to_string())
+    }
+}
+
+/// What the next list is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The connection is new.
+    Connected,
+    /// systemd has loaded its units anew.
+    Reload,
+    /// It has run itself anew.
+    Reexec,
+    /// It was away.
+    Return,
+    /// Signals were lost.
+    Lost,
+}
+
+/// How far the connection is.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// All is listed; systemd tells what changes.
+    Following,
+    /// All is to be listed at that time or when systemd says so. What it tells of units until then says nothing: it
+    /// takes all of them away and makes them anew.
+    Listing { since: u64, cause: Cause, due: Instant },
+    /// It is not on the bus. When it has been away for long that is told, and there is no time to wait for any more.
+    Absent { since: u64, due: Option<Instant> },
+}
+
+/// A unit that is to be read.
+struct Pending {
+    path: String,
+    due: Instant,
+}
+
+/// What is kept from one connection to the next.
+pub(super) struct Follower<'t> {
+    teller: &'t Teller,
+    known: Known,
+    hierarchy: Hierarchy,
+    /// As it was last told.
+    capability: Option<Capability>,
+    /// The connection was lost, and that was told.
+    is_lost: bool,
+    /// Connections are to end, as systemd runs itself anew.
+    is_reloading: bool,
+    /// Units that cannot be read, and why.
+    unread: BTreeMap<String, String>,
+    /// Units that did not fit.
+    left_out: usize,
+    phase: Phase,
+    pending: BTreeMap<String, Pending>,
+    jobs_changed: bool,
+    next_look: Instant,
+}
+
+impl<'t> Follower<'t> {
+    pub(super) fn new(teller: &'t Teller, cgroup_root: &str) -> Self {
+        Self {
+            teller,
+            known: Known::default(),
+            hierarchy: Hierarchy::new(cgroup_root),
+            capability: None,
+            is_lost: false,
+            is_reloading: false,
+            unread: BTreeMap::new(),
+            left_out: 0,
+            phase: Phase::Following,
+            pending: BTreeMap::new(),
+            jobs_changed: false,
+            next_look: Instant::now(),
+        }
+    }
+
+    /// Follows a connection to its end.
+    pub(super) async fn session(
+        &mut self,
+        mut bus: Bus,
+        mut signals: Receiver<Heard>,
+        address: &Address,
+    ) -> Result<End, Gone> {
+        self.pending.clear();
+        self.jobs_changed = false;
+        match self.serve(&mut bus, &mut signals, address).await {
+            Stop::Gone => Err(Gone),
+            Stop::Broken(why) => {
+                self.is_reloading = matches!(
+                    self.phase,
+                    Phase::Listing {
+                        cause: Cause::Reload,
+                        ..
+                    }
+                );
+                Ok(End {
+                    why: format!("{address}: {why}"),
+                    expected: self.is_reloading,
+                })
+            }
+        }
+    }
+
+    /// No systemd can be reached.
+    pub(super) async fn lost(&mut self, why: &str) -> Result<(), Gone> {
+        self.is_reloading = false;
+        if self.known.is_begun() && !self.is_lost {
+            self.notice(
+                clock::boottime_ns(),
+                format!("systemd cannot be reached any more: {why}"),
+            )
+            .await?;
+        }
+        self.is_lost = true;
+        let why = format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus names another bus");
+        self.capability(CapabilityState::Unavailable, why).await
+    }
+
+    async fn serve(&mut self, bus: &mut Bus, signals: &mut Receiver<Heard>, address: &Address) -> Stop {
+        let (since, due) = (clock::boottime_ns(), Instant::now());
+        self.phase = if bus.has_systemd() {
+            let cause = if self.is_reloading {
+                Cause::Reexec
+            } else {
+                Cause::Connected
+            };
+            Phase::Listing { since, cause, due }
+        } else {
+            Phase::Absent {
+                since,
+                due: Some(due),
+            }
+        };
+        if bus.has_systemd()
+            && let Err(failure) = bus.subscribe().await
+        {
+            return failure.into();
+        }
+        loop {
+            if let Err(stop) = self.catch_up(bus, address).await {
+                return stop;
+            }
+            let heard = tokio::select! {
+                heard = signals.recv() => heard,
+                () = sleep_until(self.due()) => continue,
+            };
+            // All that has come at once: what one of them takes back need not be read for the other.
+            let mut next = heard;
+            loop {
+                match next {
+                    None => return Stop::Broken("the connection has ended".to_owned()),
+                    Some((at, signal)) => {
+                        if let Err(stop) = self.take(bus, at, signal).await {
+                            return stop;
+                        }
+                    }
+                }
+                match signals.try_recv() {
+                    Ok(heard) => next = Some(heard),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    /// When something is to be done next.
+    fn due(&self) -> Instant {
+        let phase = match self.phase {
+            Phase::Following => None,
+            Phase::Listing { due, .. } => Some(due),
+            Phase::Absent { due, .. } => due,
+        };
+        let units = self.pending.values().map(|pending| pending.due).min();
+        let look = self.known.leftovers().next().map(|_| self.next_look);
+        let dues = [phase, units, look].into_iter().flatten();
+        dues.min().unwrap_or_else(|| Instant::now() + RELOAD)
+    }
+
+    /// Takes note of a signal.
+    async fn take(&mut self, bus: &mut Bus, at: u64, signal: Signal) -> Result<(), Stop> {
+        let is_following = matches!(self.phase, Phase::Following);
+        match signal {
+            Signal::UnitNew { name, path } if is_following => self.await_more(name, path),
+            Signal::UnitChanged { path } if is_following => {
+                if let Some(name) = names::of_object(&path) {
+                    self.await_more(name, path);
+                }
+            }
+            Signal::UnitRemoved { name } if is_following => {
+                self.pending.remove(&name);
+                self.unread.remove(&name);
+                let told = self.known.gone(&name, Seen::Told, at);
+                self.tell(told).await?;
+            }
+            // What happens to units while all are made anew.
+            Signal::UnitNew { .. } | Signal::UnitChanged { .. } | Signal::UnitRemoved { .. } => {}
+            Signal::JobNew | Signal::JobChanged => self.jobs_changed = true,
+            Signal::JobRemoved { id, unit, result } => {
+                let told = self.known.job_ended(id, &unit, &result, at);
+                self.tell([told]).await?;
+            }
+            Signal::Reloading(true) => self.await_list(at, Cause::Reload, RELOAD),
+            Signal::Reloading(false) => match &mut self.phase {
+                Phase::Listing { due, .. } => *due = Instant::now(),
+                Phase::Following => self.await_list(at, Cause::Reload, Duration::ZERO),
+                Phase::Absent { .. } => {}
+            },
+            Signal::Lost => self.await_list(at, Cause::Lost, Duration::ZERO),
+            Signal::Owner(None) => {
+                bus.set_owner(None);
+                self.pending.clear();
+                let since = match self.phase {
+                    Phase::Listing { since, .. } => since,
+                    _ => at,
+                };
+                let due = Some(Instant::now() + ABSENCE);
+                self.phase = Phase::Absent { since, due };
+            }
+            Signal::Owner(owner) => {
+                bus.set_owner(owner);
+                bus.subscribe().await?;
+                let (since, cause) = match self.phase {
+                    Phase::Absent { since, due: Some(_) } => (since, Cause::Reexec),
+                    Phase::Absent { due: None, .. } => (at, Cause::Return),
+                    _ => (at, Cause::Reexec),
+                };
+                self.await_list(since, cause, RETURN);
+            }
+        }
+        Ok(())
+    }
+
+    /// A unit is not as it was.
+    fn await_more(&mut self, name: String, path: String) {
+        if Kind::of(&name) == Kind::Skipped {
+            return;
+        }
+        let due = Instant::now() + COALESCE;
+        self.pending.entry(name).or_insert(Pending { path, due });
+    }
+
+    fn await_list(&mut self, since: u64, cause: Cause, within: Duration) {
+        self.pending.clear();
+        self.phase = Phase::Listing {
+            since,
+            cause,
+            due: Instant::now() + within,
+        };
+    }
+
+    /// Does what is due.
+    async fn catch_up(&mut self, bus: &Bus, address: &Address) -> Result<(), Stop> {
+        let now = Instant::now();
+        match self.phase {
+            Phase::Listing { since, cause, due } if due <= now => self.list(bus, since, cause).await?,
+            Phase::Absent {
+                since,
+                due: Some(due),
+            } if due <= now => {
+                self.phase = Phase::Absent { since, due: None };
+                let why = format!("systemd is not on the bus {address}");
+                if self.known.is_begun() && !self.is_lost {
+                    self.notice(since, format!("{why} any more")).await?;
+                }
+                self.is_lost = true;
+                self.capability(CapabilityState::Unavailable, format!("{why}; {LOST}"))
+                    .await?;
+            }
+            _ => {}
+        }
+        if self.jobs_changed && !matches!(self.phase, Phase::Absent { .. }) {
+            self.jobs_changed = false;
+            self.list_jobs(bus, Seen::Told).await?;
+        }
+        let due: Vec<String> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| pending.due <= now)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in &due {
+            if let Some(Pending { path, .. }) = self.pending.remove(name) {
+                self.read(bus, name, &path, Seen::Told).await?;
+            }
+        }
+        if !due.is_empty() {
+            self.well().await?;
+        }
+        if self.next_look <= now {
+            self.next_look = now + LOOK;
+            self.look_at_leftovers().await?;
+        }
+        Ok(())
+    }
+
+    /// Lists all, and tells what is not as it was told before.
+    async fn list(&mut self, bus: &Bus, since: u64, cause: Cause) -> Result<(), Stop> {
+        let units = bus.units().await?;
+        let was_begun = self.known.is_begun();
+        let seen = self.known.lists(clock::boottime_ns());
+        self.phase = Phase::Following;
+        self.unread.clear();
+        self.left_out = 0;
+        let listed: BTreeSet<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+        for name in self.known.not_in(&listed) {
+            let told = self.known.gone(&name, seen, clock::boottime_ns());
+            self.tell(told).await?;
+        }
+        for unit in &units {
+            match Kind::of(&unit.name) {
+                Kind::Skipped => {}
+                Kind::Full | Kind::Timer => self.read(bus, &unit.name, &unit.path, seen).await?,
+                Kind::Brief => {
+                    let state = UnitState {
+                        active: unit.active.clone(),
+                        sub: unit.sub.clone(),
+                        ..UnitState::default()
+                    };
+                    self.tell_unit(&unit.name, state, seen).await?;
+                }
+            }
+        }
+        self.list_jobs(bus, seen).await?;
+        let text = match cause {
+            Cause::Connected | Cause::Return if was_begun && self.is_lost => "systemd can be reached again",
+            Cause::Reload => "systemd has loaded all unit files anew (daemon-reload)",
+            Cause::Reexec => "systemd has run itself anew (daemon-reexec)",
+            Cause::Lost => "systemd told more than could be taken in; all was listed anew",
+            Cause::Connected | Cause::Return => "",
+        };
+        (self.is_lost, self.is_reloading) = (false, false);
+        if !text.is_empty() {
+            self.notice(since, text.to_owned()).await?;
+        }
+        self.well().await?;
+        Ok(())
+    }
+
+    async fn list_jobs(&mut self, bus: &Bus, seen: Seen) -> Result<(), Stop> {
+        let jobs = bus.jobs().await?;
+        let now = clock::boottime_ns();
+        if seen == Seen::Noticed {
+            let listed = jobs.iter().map(|job| job.id).collect();
+            let ended = self.known.jobs_ended(&listed, now);
+            self.tell(ended).await?;
+        }
+        for job in jobs {
+            let state = match job.state.as_str() {
+                "running" => JobState::Running,
+                _ => JobState::Waiting,
+            };
+            let job = Job {
+                id: job.id,
+                unit: job.unit,
+                seen,
+                action: job.action,
+                state,
+            };
+            let told = self.known.job(job, now);
+            self.tell(told).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a unit, and tells it where it is not as it was told before.
+    async fn read(&mut self, bus: &Bus, name: &str, path: &str, seen: Seen) -> Result<(), Stop> {
+        let reply = match bus.properties(path).await {
+            Ok(reply) => reply,
+            Err(Failure::Refused(why)) => {
+                // One that has gone will be told so.
+                if !["UnknownObject", "NoSuchUnit"]
+                    .iter()
+                    .any(|gone| why.contains(gone))
+                {
+                    self.unread.insert(name.to_owned(), why);
+                }
+                return Ok(());
+            }
+            Err(broken) => return Err(broken.into()),
+        };
+        let body = reply.body();
+        let properties = match bus::properties(&body) {
+            Ok(properties) => properties,
+            Err(failure) => {
+                self.unread.insert(name.to_owned(), failure.to_string());
+                return Ok(());
+            }
+        };
+        let done = match Kind::of(name) {
+            Kind::Timer => match properties.timer() {
+                Ok(state) => {
+                    let told = self.fits(name).then(|| {
+                        let now = clock::boottime_ns();
+                        let of_monotonic = clock::wall_offset().saturating_add_unsigned(clock::suspended());
+                        self.known.timer(name, state, seen, now, &Wall { of_monotonic })
+                    });
+                    self.tell(told.flatten()).await?;
+                    Ok(())
+                }
+                Err(odd) => Err(odd),
+            },
+            Kind::Full => match properties.unit() {
+                Ok(mut state) => {
+                    state.cgroup = self.hierarchy.path(&state.cgroup);
+                    if matches!(state.active.as_str(), "inactive" | "failed") {
+                        state.processes = self.hierarchy.processes(&state.cgroup);
+                    }
+                    self.tell_unit(name, state, seen).await?;
+                    Ok(())
+                }
+                Err(odd) => Err(odd),
+            },
+            Kind::Brief | Kind::Skipped => match properties.state() {
+                Ok(state) => {
+                    self.tell_unit(name, state, seen).await?;
+                    Ok(())
+                }
+                Err(odd) => Err(odd),
+            },
+        };
+        match done {
+            Ok(()) => self.unread.remove(name),
+            Err(odd) => self.unread.insert(name.to_owned(), odd.to_string()),
+        };
+        Ok(())
+    }
+
+    async fn tell_unit(&mut self, name: &str, state: UnitState, seen: Seen) -> Result<(), Stop> {
+        if self.fits(name) {
+            let (now, suspended) = (clock::boottime_ns(), clock::suspended());
+            let told = self.known.unit(name, state, seen, now, suspended);
+            self.tell(told).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is room for a unit.
+    fn fits(&mut self, name: &str) -> bool {
+        let fits = self.known.len() < MOST || self.known.has(name);
+        self.left_out += usize::from(!fits);
+        fits
+    }
+
+    async fn look_at_leftovers(&mut self) -> Result<(), Stop> {
+        let counted: Vec<(String, u32)> = self
+            .known
+            .leftovers()
+            .map(|(name, cgroup)| (name.to_owned(), self.hierarchy.processes(cgroup)))
+            .collect();
+        for (name, processes) in counted {
+            let told = self.known.processes(&name, processes, clock::boottime_ns());
+            self.tell(told).await?;
+        }
+        Ok(())
+    }
+
+    /// All is read but what could not be.
+    async fn well(&mut self) -> Result<(), Gone> {
+        let mut parts: Vec<String> = self
+            .unread
+            .iter()
+            .take(NAMED)
+            .map(|(name, why)| format!("{name} cannot be read: {why}"))
+            .collect();
+        if self.unread.len() > NAMED {
+            parts.push(format!("nor can {} more units", self.unread.len() - NAMED));
+        }
+        if self.left_out > 0 {
+            parts.push(format!(
+                "there are more than {MOST} units, {} of them are not seen",
+                self.left_out
+            ));
+        }
+        let state = if parts.is_empty() {
+            CapabilityState::Available
+        } else {
+            CapabilityState::Partial
+        };
+        self.capability(state, parts.join("; ")).await
+    }
+
+    async fn capability(&mut self, state: CapabilityState, why: String) -> Result<(), Gone> {
+        let capability = Capability {
+            name: CAPABILITY.to_owned(),
+            state,
+            why,
+        };
+        if self.capability.as_ref() != Some(&capability) {
+            self.capability = Some(capability.clone());
+            let now = clock::boottime_ns();
+            self.teller.send(now, Body::Capability(capability)).await?;
+        }
+        Ok(())
+    }
+
+    async fn notice(&self, at: u64, text: String) -> Result<(), Gone> {
+        let notice = Notice {
+            kind: NoticeKind::Systemd,
+            text,
+            by: None,
+        };
+        self.teller.send(at, Body::Notice(notice)).await
+    }
+
+    async fn tell(&self, told: impl IntoIterator<Item = Told>) -> Result<(), Gone> {
+        for (at, body) in told {
+            self.teller.send(at, body).await?;
+        }
+        Ok(())
+    }
+}

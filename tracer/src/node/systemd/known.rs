@@ -1,0 +1,353 @@
+//! What was told of systemd so far, and what is new about what it says now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::properties::TimerState;
+use crate::event::{Body, Job, JobState, Seen, Unit, UnitState};
+
+/// A boot time in ns, and what is told of it.
+pub(super) type Told = (u64, Body);
+
+/// All units, jobs and timers as they were last told.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    units: BTreeMap<String, UnitState>,
+    timers: BTreeMap<String, TimerState>,
+    jobs: BTreeMap<u32, Job>,
+    /// Boot time in ns of the first list.
+    since: Option<u64>,
+}
+
+impl Known {
+    /// How what is listed now is seen: the first list is how all was found.
+    pub(super) fn lists(&mut self, now: u64) -> Seen {
+        match self.since {
+            None => {
+                self.since = Some(now);
+                Seen::Found
+            }
+            Some(_) => Seen::Noticed,
+        }
+    }
+
+    /// Whether there was a list.
+    pub(super) fn is_begun(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Units and timers.
+    pub(super) fn len(&self) -> usize {
+        self.units.len() + self.timers.len()
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.units.contains_key(name) || self.timers.contains_key(name)
+    }
+
+    /// A unit stands so at the boot time `now`, `suspended` ns ahead of systemd's clock.
+    ///
+    /// It is told under the time of its last change of state where that is new. A unit that nobody knew and that does
+    /// nothing was found so: it is loaded since somebody asked for it.
+    pub(super) fn unit(
+        &mut self,
+        name: &str,
+        mut state: UnitState,
+        seen: Seen,
+        now: u64,
+        suspended: u64,
+    ) -> Option<Told> {
+        let before = self.units.get(name);
+        if let Some(before) = before {
+            // What is left in a cgroup may start more for a while: told is that something is left, and that it ends.
+            if before.processes != 0 && state.active == before.active {
+                state.processes = state.processes.min(before.processes);
+            }
+            if *before == state {
+                return None;
+            }
+        }
+        let seen = match (before, seen) {
+            (None, Seen::Told) if state.active == "inactive" => Seen::Found,
+            _ => seen,
+        };
+        let known = before.map_or(0, |before| before.limits.state_changed);
+        let changed = state.limits.state_changed;
+        let at = changed.saturating_mul(1000).saturating_add(suspended);
+        let is_new = changed > known && self.since.is_some_and(|since| at >= since) && at <= now;
+        let at = if is_new && seen != Seen::Found { at } else { now };
+        self.units.insert(name.to_owned(), state.clone());
+        let unit = Unit {
+            name: name.to_owned(),
+            seen,
+            state: Some(state),
+        };
+        Some((at, Body::Unit(Box::new(unit))))
+    }
+
+    /// Processes in the cgroup of a unit have ended, or begun.
+    pub(super) fn processes(&mut self, name: &str, processes: u32, now: u64) -> Option<Told> {
+        let state = UnitState {
+            processes,
+            ..self.units.get(name)?.clone()
+        };
+        self.unit(name, state, Seen::Noticed, now, 0)
+    }
+
+    /// Units that do nothing and have processes all the same, with their cgroups.
+    pub(super) fn leftovers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let left = self.units.iter().filter(|(_, state)| state.processes != 0);
+        left.map(|(name, state)| (name.as_str(), state.cgroup.as_str()))
+    }
+
+    /// A unit is not loaded any more. That one which did nothing is not is no change.
+    pub(super) fn gone(&mut self, name: &str, seen: Seen, now: u64) -> Option<Told> {
+        self.timers.remove(name);
+        let before = self.units.remove(name)?;
+        let seen = if before.active == "inactive" {
+            Seen::Found
+        } else {
+            seen
+        };
+        let unit = Unit {
+            name: name.to_owned(),
+            seen,
+            state: None,
+        };
+        Some((now, Body::Unit(Box::new(unit))))
+    }
+
+    /// Units and timers that are known and not among those listed.
+    pub(super) fn not_in(&self, listed: &BTreeSet<&str>) -> Vec<String> {
+        let names = self.units.keys().chain(self.timers.keys());
+        names
+            .filter(|name| !listed.contains(name.as_str()))
+            .cloned()
+            .collect()
+    }
+
+    /// A timer stands so.
+    pub(super) fn timer(
+        &mut self,
+        name: &str,
+        state: TimerState,
+        seen: Seen,
+        now: u64,
+        wall: &Wall,
+    ) -> Option<Told> {
+        if self.timers.get(name) == Some(&state) {
+            return None;
+        }
+        let timer = wall.timer(name, &state, seen);
+        self.timers.insert(name.to_owned(), state);
+        Some((now, Body::Timer(Box::new(timer))))
+    }
+
+    /// A job is in the queue.
+    pub(super) fn job(&mut self, job: Job, now: u64) -> Option<Told> {
+        let is_known = self
+            .jobs
+            .get(&job.id)
+            .is_some_and(|known| known.state == job.state);
+        if is_known {
+            return None;
+        }
+        self.jobs.insert(job.id, job.clone());
+        Some((now, Body::Job(job)))
+    }
+
+    /// A job has ended.
+    pub(super) fn job_ended(&mut self, id: u32, unit: &str, result: &str, now: u64) -> Told {
+        let known = self.jobs.remove(&id);
+        let job = Job {
+            id,
+            unit: unit.to_owned(),
+            seen: Seen::Told,
+            action: known.map(|known| known.action).unwrap_or_default(),
+            state: JobState::Ended(result.to_owned()),
+        };
+        (now, Body::Job(job))
+    }
+
+    /// Jobs that are known and not among those listed have ended while nobody listened, how is not known.
+    pub(super) fn jobs_ended(&mut self, listed: &BTreeSet<u32>, now: u64) -> Vec<Told> {
+        let ended: Vec<Job> = self
+            .jobs
+            .values()
+            .filter(|job| !listed.contains(&job.id))
+            .cloned()
+            .collect();
+        let tell = |job: Job| {
+            self.jobs.remove(&job.id);
+            let job = Job {
+                seen: Seen::Noticed,
+                state: JobState::Ended("unknown".to_owned()),
+                ..job
+            };
+            (now, Body::Job(job))
+        };
+        ended.into_iter().map(tell).collect()
+    }
+}
+
+/// How the clock on the wall stands to the one that systemd goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wall {
+    /// Nanoseconds to add to `CLOCK_MONOTONIC` to have UTC since 1970.
+    pub(super) of_monotonic: i64,
+}
+
+impl Wall {
+    fn timer(self, name: &str, state: &TimerState, seen: Seen) -> crate::event::Timer {
+        crate::event::Timer {
+            name: name.to_owned(),
+            unit: state.unit.clone(),
+            seen,
+            active: state.active,
+            next: state.next(self.of_monotonic),
+            last: state.last.and_then(super::properties::nanoseconds),
+            random_delay: state.random_delay,
+            schedule: state.schedule.clone(),
+            persistent: state.persistent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Limits;
+
+    const NAME: &str = "a.service";
+    const MS: u64 = 1_000_000;
+
+    fn state(active: &str, changed_ms: u64) -> UnitState {
+        UnitState {
+            active: active.to_owned(),
+            sub: "x".to_owned(),
+            limits: Limits {
+                state_changed: changed_ms * 1000,
+                ..Limits::default()
+            },
+            ..UnitState::default()
+        }
+    }
+
+    fn known() -> Known {
+        let mut known = Known::default();
+        assert_eq!(known.lists(10 * MS), Seen::Found);
+        known.unit(NAME, state("active", 5), Seen::Found, 10 * MS, 0);
+        known
+    }
+
+    fn seen(told: Option<Told>) -> Option<(u64, Seen)> {
+        told.map(|(at, body)| match body {
+            Body::Unit(unit) => (at, unit.seen),
+            other => panic!("{other:?} is told of a unit"),
+        })
+    }
+
+    #[test]
+    fn a_change_is_told_under_the_time_that_systemd_has_for_it() {
+        let mut known = known();
+        let told = |known: &mut Known, state, now| seen(known.unit(NAME, state, Seen::Told, now, 2 * MS));
+        assert_eq!(told(&mut known, state("active", 5), 11 * MS), None);
+        assert_eq!(
+            told(&mut known, state("failed", 20), 30 * MS),
+            Some((22 * MS, Seen::Told))
+        );
+        // A time to come is none, nor is one that was told before.
+        assert_eq!(
+            told(&mut known, state("active", 90), 40 * MS),
+            Some((40 * MS, Seen::Told))
+        );
+        let mut other = state("active", 90);
+        other.main_pid = 7;
+        assert_eq!(told(&mut known, other, 50 * MS), Some((50 * MS, Seen::Told)));
+    }
+
+    #[test]
+    fn a_second_list_tells_only_what_differs_as_noticed() {
+        let mut known = known();
+        assert_eq!(known.lists(20 * MS), Seen::Noticed);
+        assert_eq!(
+            known.unit(NAME, state("active", 5), Seen::Noticed, 21 * MS, 0),
+            None
+        );
+        let told = known.unit(NAME, state("failed", 15), Seen::Noticed, 22 * MS, 0);
+        assert_eq!(seen(told), Some((15 * MS, Seen::Noticed)));
+        assert_eq!(known.not_in(&BTreeSet::from([NAME])), [""; 0]);
+        assert_eq!(known.not_in(&BTreeSet::new()), [NAME]);
+    }
+
+    #[test]
+    fn loading_and_unloading_what_does_nothing_is_no_change() {
+        let mut known = known();
+        let told = known.unit("b.service", state("inactive", 0), Seen::Told, 11 * MS, 0);
+        assert_eq!(seen(told), Some((11 * MS, Seen::Found)));
+        let gone = known.gone("b.service", Seen::Told, 12 * MS);
+        assert_eq!(seen(gone), Some((12 * MS, Seen::Found)));
+        assert_eq!(known.gone("b.service", Seen::Told, 12 * MS), None);
+        let gone = known.gone(NAME, Seen::Told, 13 * MS);
+        assert_eq!(seen(gone), Some((13 * MS, Seen::Told)));
+        let new = known.unit("c.service", state("activating", 14), Seen::Told, 15 * MS, 0);
+        assert_eq!(seen(new), Some((14 * MS, Seen::Told)));
+    }
+
+    #[test]
+    fn what_is_left_in_a_cgroup_is_told_when_it_is_seen_and_as_it_ends() {
+        let mut known = known();
+        let failed = UnitState {
+            processes: 3,
+            cgroup: "/a".to_owned(),
+            ..state("failed", 11)
+        };
+        assert!(known.unit(NAME, failed, Seen::Told, 12 * MS, 0).is_some());
+        assert_eq!(known.leftovers().collect::<Vec<_>>(), [(NAME, "/a")]);
+        assert_eq!(known.processes(NAME, 5, 13 * MS), None);
+        for (processes, at) in [(2, 14 * MS), (0, 15 * MS)] {
+            assert_eq!(
+                seen(known.processes(NAME, processes, at)),
+                Some((at, Seen::Noticed))
+            );
+        }
+        assert_eq!(known.leftovers().count(), 0);
+        assert_eq!(known.processes("gone.service", 1, 16 * MS), None);
+    }
+
+    #[test]
+    fn jobs_are_told_once_for_each_state_and_when_they_have_ended() {
+        let mut known = known();
+        let job = |id, state| Job {
+            id,
+            unit: NAME.to_owned(),
+            seen: Seen::Told,
+            action: "start".to_owned(),
+            state,
+        };
+        assert!(known.job(job(1, JobState::Waiting), 1).is_some());
+        assert!(known.job(job(1, JobState::Waiting), 2).is_none());
+        assert!(known.job(job(1, JobState::Running), 3).is_some());
+        let done = JobState::Ended("done".to_owned());
+        assert_eq!(
+            known.job_ended(1, NAME, "done", 4),
+            (4, Body::Job(job(1, done.clone())))
+        );
+        // One that ended before it could be asked.
+        let unknown = Job {
+            action: String::new(),
+            ..job(2, done)
+        };
+        assert_eq!(known.job_ended(2, NAME, "done", 5), (5, Body::Job(unknown)));
+        known.job(job(3, JobState::Waiting), 6);
+        known.job(job(4, JobState::Waiting), 6);
+        let missed = Job {
+            seen: Seen::Noticed,
+            ..job(3, JobState::Ended("unknown".to_owned()))
+        };
+        assert_eq!(
+            known.jobs_ended(&BTreeSet::from([4]), 7),
+            [(7, Body::Job(missed))]
+        );
+        assert_eq!(known.jobs_ended(&BTreeSet::from([4]), 8), []);
+    }
+}

@@ -1,0 +1,137 @@
+//! What systemd says of its units, jobs and timers, over D-Bus.
+//!
+//! Nothing is asked again and again: systemd tells when something changes, and what is then read is all that is told of
+//! that unit. `address` is where a bus is, `bus` the connection, `properties` and `names` read what comes, `known` is
+//! what was told so far, `follow` keeps to it, `leftovers` counts processes of units that do nothing.
+
+mod address;
+mod bus;
+mod follow;
+mod known;
+mod leftovers;
+mod names;
+mod properties;
+
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, sleep};
+
+use address::Address;
+pub use address::Addresses;
+use bus::{Bus, Heard};
+use follow::Follower;
+
+use super::source::{Gone, Teller};
+use crate::event::{Body, Capability, CapabilityState};
+
+/// The capability of this source.
+pub const CAPABILITY: &str = "systemd";
+/// What is not seen without it.
+pub const LOST: &str = "what systemd does (units, jobs, timers) is not seen";
+
+/// The variable that names the bus for systemd's own tools, too.
+const VARIABLE: &str = "DBUS_SYSTEM_BUS_ADDRESS";
+/// From one try to reach a bus to the next.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The same while systemd runs itself anew.
+const SHORT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Which systemd.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where its bus is. `None`: where `DBUS_SYSTEM_BUS_ADDRESS` says, else at the places of every node.
+    pub bus: Option<Addresses>,
+    /// The cgroup that is the root to it, as `/proc/PID/cgroup` names it; empty for that of the node.
+    pub cgroup_root: String,
+}
+
+/// Tells what systemd says until the source is to end.
+pub fn run(teller: &Teller, options: &Options) {
+    let unavailable = |why: String| Capability {
+        name: CAPABILITY.to_owned(),
+        state: CapabilityState::Unavailable,
+        why: format!("{why}; {LOST}"),
+    };
+    let addresses = match addresses(options) {
+        Ok(addresses) => addresses,
+        Err(why) => {
+            // Nobody may take it any more: then it ends as well.
+            let _ = teller.tell(Body::Capability(unavailable(why)));
+            return;
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build();
+    let done = runtime.and_then(|runtime| {
+        runtime.block_on(async {
+            // SAFETY: it is the same descriptor as long as it is borrowed, and is closed after that.
+            let stop = unsafe { AsyncFd::register_with_interest(teller.stop(), Interest::READABLE) }?;
+            tokio::select! {
+                _ = stop.readable() => {}
+                Err(Gone) = follow(teller, &addresses, options) => {}
+            }
+            Ok(())
+        })
+    });
+    if let Err(error) = done {
+        let _ = teller.tell(Body::Capability(unavailable(format!(
+            "its thread cannot wait for events: {error}"
+        ))));
+    }
+}
+
+fn addresses(options: &Options) -> Result<Addresses, String> {
+    if let Some(addresses) = &options.bus {
+        return Ok(addresses.clone());
+    }
+    match std::env::var(VARIABLE) {
+        Ok(text) if !text.is_empty() => text.parse().map_err(|why| format!("{VARIABLE}={why}")),
+        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(Addresses::of_node()),
+        Err(error) => Err(format!("{VARIABLE}: {error}")),
+    }
+}
+
+/// Follows systemd from one connection to the next.
+async fn follow(teller: &Teller, addresses: &Addresses, options: &Options) -> Result<(), Gone> {
+    let mut follower = Follower::new(teller, &options.cgroup_root);
+    // Until then it may be that systemd only runs itself anew.
+    let mut grace: Option<Instant> = None;
+    loop {
+        let why = match connect(addresses).await {
+            Ok((bus, signals, address)) => {
+                grace = None;
+                let end = follower.session(bus, signals, address).await?;
+                if end.expected {
+                    grace = Some(Instant::now() + follow::ABSENCE);
+                }
+                end.why
+            }
+            Err(why) => why,
+        };
+        if grace.is_some_and(|end| Instant::now() < end) {
+            sleep(SHORT_PAUSE).await;
+        } else {
+            follower.lost(&why).await?;
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// The first address where systemd is; else the first where a bus is, on which systemd may come to be.
+async fn connect(addresses: &Addresses) -> Result<(Bus, Receiver<Heard>, &Address), String> {
+    let mut failures = Vec::new();
+    let mut empty = None;
+    for address in addresses.iter() {
+        match Bus::connect(address).await {
+            Ok((bus, signals)) if bus.has_systemd() => return Ok((bus, signals, address)),
+            Ok((bus, signals)) => empty = empty.or(Some((bus, signals, address))),
+            Err(failure) => failures.push(format!("{address}: {failure}")),
+        }
+    }
+    empty.ok_or_else(|| failures.join("; "))
+}

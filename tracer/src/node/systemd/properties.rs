@@ -1,0 +1,392 @@
+//! Properties of units and timers as they come over the bus, read into what is told of them.
+
+use std::collections::HashMap;
+
+use zbus::zvariant::{Array, Value};
+
+use crate::event::{Limits, UnitState};
+
+/// `USEC_INFINITY`, systemd src/basic/time-util.h: no limit, never.
+const INFINITE: u64 = u64::MAX;
+
+/// The properties of an object, by their names.
+pub(super) struct Properties<'m>(pub(super) HashMap<&'m str, Value<'m>>);
+
+/// A property that is missing, or not of the type that systemd gives it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its property {name} {wrong}")]
+pub(super) struct Odd {
+    name: &'static str,
+    wrong: String,
+}
+
+impl Properties<'_> {
+    /// How a service or scope stands. Its cgroup is left as systemd has it, its processes are not counted.
+    ///
+    /// # Errors
+    /// Where its state is missing, or a property is of another type than it has been since systemd 230.
+    pub(super) fn unit(&self) -> Result<UnitState, Odd> {
+        let number = |name, without| Ok(self.number(name)?.unwrap_or(without));
+        let text = |name| Ok(self.text(name)?.unwrap_or_default().to_owned());
+        Ok(UnitState {
+            result: text("Result")?,
+            main_pid: u32::try_from(number("MainPID", 0)?).unwrap_or(0),
+            invocation: self.invocation()?,
+            restarts: u32::try_from(number("NRestarts", 0)?).unwrap_or(u32::MAX),
+            cgroup: text("ControlGroup")?,
+            limits: Limits {
+                state_changed: number("StateChangeTimestampMonotonic", 0)?,
+                active_entered: number("ActiveEnterTimestampMonotonic", 0)?,
+                inactive_entered: number("InactiveEnterTimestampMonotonic", 0)?,
+                start: number("TimeoutStartUSec", INFINITE)?,
+                stop: number("TimeoutStopUSec", INFINITE)?,
+                abort: number("TimeoutAbortUSec", INFINITE)?,
+                runtime_max: number("RuntimeMaxUSec", INFINITE)?,
+                restart: number("RestartUSec", INFINITE)?,
+                job: number("JobTimeoutUSec", INFINITE)?,
+                job_running: number("JobRunningTimeoutUSec", INFINITE)?,
+                kill_mode: text("KillMode")?,
+            },
+            ..self.state()?
+        })
+    }
+
+    /// The state alone of a unit.
+    pub(super) fn state(&self) -> Result<UnitState, Odd> {
+        let required = |name| self.text(name)?.map(str::to_owned).ok_or_else(|| missing(name));
+        Ok(UnitState {
+            active: required("ActiveState")?,
+            sub: required("SubState")?,
+            ..UnitState::default()
+        })
+    }
+
+    /// How a timer stands.
+    ///
+    /// # Errors
+    /// As for [`Properties::unit`].
+    pub(super) fn timer(&self) -> Result<TimerState, Odd> {
+        let time = |name| {
+            let time = self.number(name)?;
+            Ok(time.filter(|time| !matches!(time, 0 | &INFINITE)))
+        };
+        Ok(TimerState {
+            unit: self
+                .text("Unit")?
+                .map(str::to_owned)
+                .ok_or_else(|| missing("Unit"))?,
+            active: self.state()?.active == "active",
+            next_calendar: time("NextElapseUSecRealtime")?,
+            next_monotonic: time("NextElapseUSecMonotonic")?,
+            last: time("LastTriggerUSec")?,
+            random_delay: self.number("RandomizedDelayUSec")?.unwrap_or(0),
+            schedule: self.schedule()?,
+            persistent: self.flag("Persistent")?.unwrap_or(false),
+        })
+    }
+
+    /// `InvocationID` in hex, empty where there is none.
+    fn invocation(&self) -> Result<String, Odd> {
+        let Some(bytes) = self.array("InvocationID")? else {
+            return Ok(String::new());
+        };
+        let mut hex = String::with_capacity(32);
+        for byte in bytes.iter() {
+            let Value::U8(byte) = byte else {
+                return Err(odd("InvocationID", byte));
+            };
+            hex += &format!("{byte:02x}");
+        }
+        // Before the first start it is all zero.
+        if hex.bytes().all(|digit| digit == b'0') {
+            hex.clear();
+        }
+        Ok(hex)
+    }
+
+    fn schedule(&self) -> Result<Vec<String>, Odd> {
+        let mut lines = Vec::new();
+        for name in ["TimersCalendar", "TimersMonotonic"] {
+            for entry in self.array(name)?.iter().flat_map(|array| array.iter()) {
+                let Value::Structure(entry) = entry else {
+                    return Err(odd(name, entry));
+                };
+                lines.push(match entry.fields() {
+                    [Value::Str(base), Value::Str(calendar), ..] => format!("{base}={calendar}"),
+                    [Value::Str(base), Value::U64(span), ..] => {
+                        let base = base.strip_suffix("USec").unwrap_or(base);
+                        format!("{base}Sec={}", words(*span))
+                    }
+                    _ => return Err(missing(name)),
+                });
+            }
+        }
+        Ok(lines)
+    }
+
+    fn text(&self, name: &'static str) -> Result<Option<&str>, Odd> {
+        self.get(name, |value| match value {
+            Value::Str(text) => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    fn number(&self, name: &'static str) -> Result<Option<u64>, Odd> {
+        self.get(name, |value| match value {
+            Value::U64(number) => Some(*number),
+            Value::U32(number) => Some(u64::from(*number)),
+            _ => None,
+        })
+    }
+
+    fn flag(&self, name: &'static str) -> Result<Option<bool>, Odd> {
+        self.get(name, |value| match value {
+            Value::Bool(flag) => Some(*flag),
+            _ => None,
+        })
+    }
+
+    fn array(&self, name: &'static str) -> Result<Option<&Array<'_>>, Odd> {
+        self.get(name, |value| match value {
+            Value::Array(array) => Some(array),
+            _ => None,
+        })
+    }
+
+    /// `None` for a property that is not there: older systemds do not have all of them.
+    fn get<'v, T>(
+        &'v self,
+        name: &'static str,
+        read: impl FnOnce(&'v Value<'v>) -> Option<T>,
+    ) -> Result<Option<T>, Odd> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(value) => read(value).map(Some).ok_or_else(|| odd(name, value)),
+        }
+    }
+}
+
+fn odd(name: &'static str, value: &Value<'_>) -> Odd {
+    Odd {
+        name,
+        wrong: format!("is of type {}", value.value_signature()),
+    }
+}
+
+fn missing(name: &'static str) -> Odd {
+    Odd {
+        name,
+        wrong: "is missing".to_owned(),
+    }
+}
+
+/// How a timer stands, times in µs as systemd tells them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TimerState {
+    pub(super) unit: String,
+    pub(super) active: bool,
+    /// When its calendar has it elapse next, since 1970.
+    pub(super) next_calendar: Option<u64>,
+    /// When a span of it has elapsed next, of `CLOCK_MONOTONIC`.
+    pub(super) next_monotonic: Option<u64>,
+    /// When it elapsed last, since 1970.
+    pub(super) last: Option<u64>,
+    pub(super) random_delay: u64,
+    pub(super) schedule: Vec<String>,
+    pub(super) persistent: bool,
+}
+
+impl TimerState {
+    /// When it elapses next, in ns since 1970. `monotonic_to_wall` is what to add to a time of `CLOCK_MONOTONIC`, in ns.
+    pub(super) fn next(&self, monotonic_to_wall: i64) -> Option<i64> {
+        let monotonic = self
+            .next_monotonic
+            .and_then(nanoseconds)
+            .map(|time| time.saturating_add(monotonic_to_wall));
+        let calendar = self.next_calendar.and_then(nanoseconds);
+        monotonic.into_iter().chain(calendar).min()
+    }
+}
+
+/// From µs. `None` for times after the year 2262.
+pub(super) fn nanoseconds(microseconds: u64) -> Option<i64> {
+    i64::try_from(microseconds).ok()?.checked_mul(1000)
+}
+
+/// A span of µs as unit files have it: `1h 30min`.
+fn words(span: u64) -> String {
+    const UNITS: [(&str, u64); 7] = [
+        ("w", 604_800_000_000),
+        ("d", 86_400_000_000),
+        ("h", 3_600_000_000),
+        ("min", 60_000_000),
+        ("s", 1_000_000),
+        ("ms", 1000),
+        ("us", 1),
+    ];
+    match span {
+        0 => return "0".to_owned(),
+        INFINITE => return "infinity".to_owned(),
+        _ => {}
+    }
+    let mut left = span;
+    let mut words = Vec::new();
+    for (name, size) in UNITS {
+        if left >= size {
+            words.push(format!("{}{name}", left / size));
+            left %= size;
+        }
+    }
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service() -> HashMap<&'static str, Value<'static>> {
+        HashMap::from([
+            ("ActiveState", Value::from("activating")),
+            ("SubState", Value::from("start")),
+            ("Result", Value::from("success")),
+            ("MainPID", Value::from(42u32)),
+            ("InvocationID", Value::from(vec![0xabu8, 0x01])),
+            ("NRestarts", Value::from(3u32)),
+            ("ControlGroup", Value::from("/system.slice/a.service")),
+            ("StateChangeTimestampMonotonic", Value::from(7u64)),
+            ("TimeoutStartUSec", Value::from(u64::MAX)),
+            ("TimeoutStopUSec", Value::from(900_000_000u64)),
+            ("KillMode", Value::from("process")),
+            ("Unknown", Value::from(1.5)),
+        ])
+    }
+
+    fn with(name: &'static str, value: Value<'static>) -> Properties<'static> {
+        let mut all = service();
+        all.insert(name, value);
+        Properties(all)
+    }
+
+    #[test]
+    fn a_service_is_read() {
+        let state = Properties(service()).unit().unwrap();
+        assert_eq!(
+            (state.active.as_str(), state.sub.as_str()),
+            ("activating", "start")
+        );
+        assert_eq!((state.main_pid, state.restarts), (42, 3));
+        assert_eq!(state.invocation, "ab01");
+        assert_eq!(state.cgroup, "/system.slice/a.service");
+        assert_eq!((state.limits.state_changed, state.limits.stop), (7, 900_000_000));
+        assert_eq!(state.limits.kill_mode, "process");
+        // What an older systemd does not tell limits nothing.
+        assert_eq!(state.limits.abort, u64::MAX);
+        assert_eq!(state.limits.active_entered, 0);
+    }
+
+    #[test]
+    fn one_that_was_never_started_has_no_invocation() {
+        for none in [vec![], vec![0u8; 16]] {
+            let state = with("InvocationID", Value::from(none)).unit().unwrap();
+            assert_eq!(state.invocation, "");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_or_of_another_type_is_named() {
+        let mut all = service();
+        all.remove("SubState");
+        let error = Properties(all).unit().unwrap_err();
+        assert_eq!(error.to_string(), "its property SubState is missing");
+        for (name, value) in [
+            ("ActiveState", Value::from(1u32)),
+            ("MainPID", Value::from("1")),
+            ("InvocationID", Value::from("ab")),
+            ("InvocationID", Value::from(vec![1u32])),
+            ("TimeoutStopUSec", Value::from(-1i64)),
+            ("KillMode", Value::from(false)),
+        ] {
+            let error = with(name, value).unit().unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("its property {name} ")),
+                "{error}"
+            );
+        }
+        assert!(Properties(HashMap::new()).unit().is_err());
+        assert!(Properties(HashMap::new()).timer().is_err());
+    }
+
+    fn timer(more: &[(&'static str, Value<'static>)]) -> Result<TimerState, Odd> {
+        let mut all = HashMap::from([
+            ("ActiveState", Value::from("active")),
+            ("SubState", Value::from("waiting")),
+            ("Unit", Value::from("apt-daily-upgrade.service")),
+            ("NextElapseUSecRealtime", Value::from(1_000_000u64)),
+            ("NextElapseUSecMonotonic", Value::from(u64::MAX)),
+            ("LastTriggerUSec", Value::from(0u64)),
+            ("RandomizedDelayUSec", Value::from(3_600_000_000u64)),
+            ("Persistent", Value::from(true)),
+            (
+                "TimersCalendar",
+                Value::from(vec![("OnCalendar", "*-*-* 6:00", 1_000_000u64)]),
+            ),
+            (
+                "TimersMonotonic",
+                Value::from(vec![("OnBootUSec", 5_400_000_000u64, 5_400_000_000u64)]),
+            ),
+        ]);
+        for (name, value) in more {
+            all.insert(name, value.try_clone().unwrap());
+        }
+        Properties(all).timer()
+    }
+
+    #[test]
+    fn a_timer_is_read() {
+        let state = timer(&[]).unwrap();
+        assert_eq!(state.unit, "apt-daily-upgrade.service");
+        assert!(state.active && state.persistent);
+        assert_eq!(state.random_delay, 3_600_000_000);
+        assert_eq!(state.schedule, ["OnCalendar=*-*-* 6:00", "OnBootSec=1h 30min"]);
+        assert_eq!(state.last, None);
+        assert_eq!(state.next(5), Some(1_000_000_000));
+    }
+
+    #[test]
+    fn the_earliest_of_the_times_of_a_timer_counts() {
+        let none = ("NextElapseUSecRealtime", Value::from(0u64));
+        assert_eq!(timer(std::slice::from_ref(&none)).unwrap().next(5), None);
+        let span = ("NextElapseUSecMonotonic", Value::from(7u64));
+        let both = timer(std::slice::from_ref(&span)).unwrap();
+        assert_eq!(both.next(100), Some(7_100));
+        assert_eq!(both.next(i64::MAX), Some(1_000_000_000));
+        assert_eq!(timer(&[none, span]).unwrap().next(100), Some(7_100));
+        let never = ("NextElapseUSecRealtime", Value::from(u64::MAX - 1));
+        assert_eq!(timer(&[never]).unwrap().next(0), None);
+    }
+
+    #[test]
+    fn a_timer_with_an_odd_schedule_is_refused() {
+        for odd in [
+            Value::from("x"),
+            Value::from(vec![1u32]),
+            Value::from(vec![("OnCalendar", true)]),
+        ] {
+            assert!(timer(&[("TimersCalendar", odd)]).is_err());
+        }
+    }
+
+    #[test]
+    fn spans_are_in_the_words_of_unit_files() {
+        for (span, text) in [
+            (0, "0"),
+            (1, "1us"),
+            (2_000_000, "2s"),
+            (900_000_000, "15min"),
+            (90_061_001_000, "1d 1h 1min 1s 1ms"),
+            (u64::MAX, "infinity"),
+        ] {
+            assert_eq!(words(span), text);
+        }
+    }
+}
