@@ -13,6 +13,9 @@ fn boots() {
     let begin = std::time::Instant::now();
     let world = World::boot(program(), &[]).unwrap();
     eprintln!("up after {:?}", begin.elapsed());
-    eprintln!("{}", world.systemctl(&["list-units", "--all", "--no-pager"]).unwrap());
+    eprintln!(
+        "{}",
+        world.systemctl(&["list-units", "--all", "--no-pager"]).unwrap()
+    );
     eprintln!("{} {} {}", world.bus(), world.cgroup(), world.pid().unwrap());
 }

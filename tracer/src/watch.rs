@@ -17,7 +17,7 @@ use crate::event::{Body, Capability, CapabilityState, Event, FlowKey, Owner, Soc
 use crate::model::ends::{self, End};
 use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
-use crate::node::{clocks, counters, systemd};
+use crate::node::{counters, systemd};
 use crate::probe::{self, Probe, Sort};
 
 pub use beside::Beside;
@@ -136,7 +136,7 @@ impl Watch {
         if let Some(capability) = all {
             watch.told.tell(now, capability, tell);
         }
-        watch.start_sources(options, now, tell);
+        watch.sources.start_all(options, now, &mut watch.told, tell);
         let every = watch.namespaces.every();
         watch.namespaces.read(&every, now, &mut watch.told, tell)?;
         watch.list_sockets(&every, now, tell);
@@ -214,24 +214,6 @@ impl Watch {
     #[must_use]
     pub fn probe(&self) -> &Probe {
         &self.probe
-    }
-
-    /// Starts what tells by itself.
-    fn start_sources(&mut self, options: &Options, now: u64, tell: &mut dyn FnMut(Event)) {
-        let wanted = |name: &str| !options.without.iter().any(|without| without == name);
-        let mut failed = Vec::new();
-        if wanted(clocks::CAPABILITY) {
-            let failure = self.sources.start(clocks::CAPABILITY, clocks::LOST, clocks::run);
-            failed.extend(failure);
-        }
-        if wanted(systemd::CAPABILITY) {
-            let which = options.systemd.clone();
-            let work = move |teller: &_| systemd::run(teller, &which);
-            failed.extend(self.sources.start(systemd::CAPABILITY, systemd::LOST, work));
-        }
-        for capability in failed {
-            self.told.tell(now, capability, tell);
-        }
     }
 
     fn read_counters(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
@@ -350,7 +332,9 @@ fn watched(options: &Options) -> Result<(Vec<Netns>, Option<Capability>)> {
 fn check_names(without: &[String]) -> Result<()> {
     let known = || {
         let programs = probe::programs().iter().map(|program| program.capability);
-        programs.chain([counters::CAPABILITY, clocks::CAPABILITY, systemd::CAPABILITY])
+        programs
+            .chain([counters::CAPABILITY])
+            .chain(sources::CAPABILITIES)
     };
     for name in without {
         if !known().any(|capability| capability == name) {

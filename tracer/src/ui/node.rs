@@ -30,10 +30,7 @@ pub(super) fn units(page: &mut Page, node: &Node, now: &str, room: usize) {
     );
     if node.units.is_empty() && node.timers.is_empty() {
         page.gap();
-        page.line(
-            Kind::Text,
-            "systemd has told nothing: see \"Not seen\" on the page of verdicts (v).",
-        );
+        page.line(Kind::Text, "systemd has told nothing.");
     }
 }
 

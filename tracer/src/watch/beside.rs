@@ -32,7 +32,7 @@ impl Beside {
         });
         let mut told = Capabilities::default();
         let mut sources = Sources::new();
-        sources.start_all(options, &namespaces, at, &mut told, tell);
+        sources.start_all(options, at, &mut told, tell);
         let silent = sources.names().collect();
         Ok(Self {
             sources,

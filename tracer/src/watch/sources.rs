@@ -4,11 +4,17 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Capabilities, Options};
 use crate::event::{Body, Capability, CapabilityState, Event};
-use crate::node::Netns;
 use crate::node::source::{Source, Teller};
+use crate::node::{clocks, systemd};
 
 /// Events that wait at most: then their sources wait, and what they miss meanwhile they read again.
 const WAITING: usize = 4096;
+
+/// The capabilities of all sources.
+pub(super) const CAPABILITIES: [&str; 2] = [clocks::CAPABILITY, systemd::CAPABILITY];
+
+/// What a source does.
+type Work = Box<dyn FnOnce(&Teller) + Send>;
 
 /// The running sources.
 #[derive(Debug)]
@@ -33,32 +39,33 @@ impl Sources {
     pub(super) fn start_all(
         &mut self,
         options: &Options,
-        namespaces: &[Netns],
         now: u64,
         told: &mut Capabilities,
         tell: &mut dyn FnMut(Event),
     ) {
-        let _ = (options, namespaces, now, told, tell);
-    }
-
-    /// Starts a source; `lost` says what is not seen without it.
-    fn start(
-        &mut self,
-        name: &'static str,
-        lost: &str,
-        work: impl FnOnce(&Teller) + Send + 'static,
-    ) -> Option<Capability> {
-        match Source::start(name, self.sender.clone(), work) {
-            Ok(source) => {
-                self.running.push((name, source));
-                None
+        let mut start = |name: &'static str, lost: &str, work: Work| {
+            if options.without.iter().any(|without| without == name) {
+                return;
             }
-            Err(error) => Some(Capability {
-                name: name.to_owned(),
-                state: CapabilityState::Unavailable,
-                why: format!("its thread cannot be started: {error}; {lost}"),
-            }),
-        }
+            match Source::start(name, self.sender.clone(), work) {
+                Ok(source) => self.running.push((name, source)),
+                Err(error) => {
+                    let capability = Capability {
+                        name: name.to_owned(),
+                        state: CapabilityState::Unavailable,
+                        why: format!("its thread cannot be started: {error}; {lost}"),
+                    };
+                    told.tell(now, capability, tell);
+                }
+            }
+        };
+        start(clocks::CAPABILITY, clocks::LOST, Box::new(clocks::run));
+        let which = options.systemd.clone();
+        start(
+            systemd::CAPABILITY,
+            systemd::LOST,
+            Box::new(move |teller| systemd::run(teller, &which)),
+        );
     }
 
     /// Names of those that run, as of their capabilities.
