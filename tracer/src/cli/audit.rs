@@ -1,15 +1,21 @@
 //! `tracer audit`: what can change this node while nobody looks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::output::print;
-use super::{FAILURE_FOUND, Format};
+use super::stop::Stop;
+use super::{FAILURE_FOUND, Format, WatchArgs, node};
 use crate::audit::{Policy, audit};
+use crate::diagnosis;
 use crate::ui;
+
+/// So long systemd may take to say when timers elapse: without that a finding is still one.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -27,7 +33,7 @@ pub(super) struct Arguments {
     format: Format,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<ExitCode> {
     let mut policy = Policy::allowing(&arguments.allow);
     if let Some(path) = &arguments.policy {
         let text =
@@ -45,7 +51,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
             arguments.root.display()
         );
     }
-    let audit = audit(&arguments.root, &policy);
+    let mut audit = audit(&arguments.root, &policy);
+    if arguments.root == Path::new("/") && !audit.findings.is_empty() {
+        // Of an image no timer runs.
+        let mut stop = Stop::listen()?;
+        let report = diagnosis::node(&node::gather(watch, PATIENCE, &mut stop).await?);
+        audit.learn_next(|unit| {
+            let timer = report.node.timers.iter().find(|timer| timer.name == unit)?;
+            timer.next.clone()
+        });
+    }
     print(&match arguments.format {
         Format::Text => ui::text::audit(&audit),
         Format::Json => serde_json::to_string_pretty(&audit)? + "\n",

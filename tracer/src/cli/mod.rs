@@ -251,10 +251,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                 node::run(&cli.watch, arguments).await
             }
             Some(Command::Audit(arguments)) => {
-                cli.watch.refuse_with_recording()?;
                 cli.show.refuse_faces()?;
                 cli.show.refuse_filter()?;
-                audit::run(arguments)
+                audit::run(&cli.watch, arguments).await
             }
             Some(Command::Replay(arguments)) => {
                 cli.watch.refuse_with_recording()?;

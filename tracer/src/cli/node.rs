@@ -28,19 +28,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
-    let mut model = Model::new();
-    let mut take = |event: Event| model.apply(&event);
-    let mut beside = Beside::start(&watch.options(), &mut take)?;
-    let end = Instant::now() + arguments.wait;
-    while !beside.has_told() {
-        tokio::select! {
-            biased;
-            _ = stop.asked() => break,
-            () = sleep_until(end) => break,
-            () = beside.changed(&mut take) => {}
-        }
-    }
-    beside.end(&mut take);
+    let model = gather(watch, arguments.wait, &mut stop).await?;
     let report = diagnosis::node(&model);
     let text = match arguments.format {
         Format::Text => ui::text::node(&report),
@@ -52,4 +40,22 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
     } else {
         ExitCode::from(COULD_NOT_RUN)
     })
+}
+
+/// What all sources beside the packets find, or those that answer within that time.
+pub(super) async fn gather(watch: &WatchArgs, wait: Duration, stop: &mut Stop) -> Result<Model> {
+    let mut model = Model::new();
+    let mut take = |event: Event| model.apply(&event);
+    let mut beside = Beside::start(&watch.options(), &mut take)?;
+    let end = Instant::now() + wait;
+    while !beside.has_told() {
+        tokio::select! {
+            biased;
+            _ = stop.asked() => break,
+            () = sleep_until(end) => break,
+            () = beside.changed(&mut take) => {}
+        }
+    }
+    beside.end(&mut take);
+    Ok(model)
 }

@@ -1,7 +1,7 @@
 //! The page of `tracer audit`.
 
 use super::details::{Kind, Page};
-use super::format::plural;
+use super::format::{day, plural, time_of_day};
 use crate::audit::{Audit, Effect, Finding, Trap};
 
 /// All findings: those that count first, each with what it rests on and the commands that would turn it off.
@@ -42,7 +42,18 @@ fn finding(page: &mut Page, finding: &Finding) {
             "" => String::new(),
             delay => format!(", and up to {delay} at random"),
         };
-        page.line(Kind::Text, format!("  {}{delay}", finding.schedule.join(", ")));
+        let next = match &finding.next {
+            None => String::new(),
+            Some(next) => format!(
+                "; next {} {} UTC",
+                day(next).unwrap_or_default(),
+                time_of_day(next)
+            ),
+        };
+        page.line(
+            Kind::Text,
+            format!("  {}{delay}{next}", finding.schedule.join(", ")),
+        );
     }
     if !finding.kill_mode.is_empty() {
         page.line(
