@@ -220,7 +220,7 @@ pub(super) fn timeline(page: &mut Page, report: &Report, room: usize) {
     );
     let header = format!(
         "{:8}  {:20}  {:>9}  {:>9}  {:>9}  {:>7}",
-        "UTC", "# delivered, - not", "arrived", "delivered", "dropped", "starved"
+        "UTC", "# arrived, - dropped", "arrived", "delivered", "dropped", "starved"
     );
     let lines = axis(report, room.saturating_sub(INDENT));
     page.section(
@@ -264,11 +264,11 @@ fn axis(report: &Report, room: usize) -> Vec<String> {
         let length = |packets: u64| {
             usize::try_from(u128::from(packets) * u128::from(BAR) / u128::from(most)).unwrap_or(0)
         };
-        let delivered = length(band.delivered.min(band.arrived));
+        let kept = length(band.arrived.saturating_sub(band.dropped));
         let bar = format!(
             "{}{}",
-            "#".repeat(delivered),
-            "-".repeat(length(band.arrived).saturating_sub(delivered))
+            "#".repeat(kept),
+            "-".repeat(length(band.arrived).saturating_sub(kept))
         );
         let text = format!(
             "{}  {bar:20}  {:>9}  {:>9}  {:>9}  {:>7}",
