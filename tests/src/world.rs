@@ -112,7 +112,15 @@ impl World {
         let cgroup = Cgroup::create(name)?;
         let mut command = Command::new("unshare");
         command
-            .args(["--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--net", "--uts", "--ipc"])
+            .args([
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child=SIGKILL",
+                "--net",
+                "--uts",
+                "--ipc",
+            ])
             .args(["--cgroup", "--propagation", "private", "sh", "-c", SCRIPT, "sh"])
             .arg(folder.path())
             .arg(SYSTEMD)
@@ -123,7 +131,9 @@ impl World {
         for (name, text) in UNITS.iter().chain(units) {
             folder.write(&format!("units/{name}"), text.as_bytes())?;
         }
-        let child = command.spawn().context("cannot run unshare (package util-linux)")?;
+        let child = command
+            .spawn()
+            .context("cannot run unshare (package util-linux)")?;
         let mut world = Self {
             systemd: Unshared(child),
             cgroup,
@@ -173,7 +183,10 @@ impl World {
         let unshare = self.systemd.0.id();
         let path = format!("/proc/{unshare}/task/{unshare}/children");
         let children = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let first = children.split_whitespace().next().and_then(|pid| pid.parse().ok());
+        let first = children
+            .split_whitespace()
+            .next()
+            .and_then(|pid| pid.parse().ok());
         first.context("the world has ended")
     }
 
@@ -182,7 +195,9 @@ impl World {
         let mut command = Command::new("nsenter");
         command
             .args(["--target", &self.pid()?.to_string()])
-            .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd", "--", program])
+            .args([
+                "--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd", "--", program,
+            ])
             .args(args);
         process::bind(&mut command, libc::SIGKILL, None);
         Ok(command)
