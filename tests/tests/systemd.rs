@@ -1,10 +1,12 @@
 //! What the tracer tells of a real systemd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lab::world::World;
+use lab::folder::Folder;
+use lab::world::{World, child_of};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::timeout;
 use tracer::event::{Body, CapabilityState, Event, JobState, Seen, Timer, UnitState};
@@ -12,7 +14,7 @@ use tracer::node::source::Source;
 use tracer::node::systemd;
 
 /// What takes longer does not come at all.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_lab"))
@@ -29,9 +31,13 @@ struct Watched {
 
 impl Watched {
     fn start(world: &World) -> Self {
+        Self::at(&world.bus(), world.cgroup())
+    }
+
+    fn at(bus: &str, cgroup_root: &str) -> Self {
         let options = systemd::Options {
-            bus: Some(world.bus().parse().unwrap()),
-            cgroup_root: world.cgroup().to_owned(),
+            bus: Some(bus.parse().unwrap()),
+            cgroup_root: cgroup_root.to_owned(),
         };
         let (sender, events) = channel(1024);
         let source = Source::start("systemd", sender, move |teller| systemd::run(teller, &options));
@@ -62,7 +68,9 @@ impl Watched {
                 .runtime
                 .block_on(async { timeout(left, self.events.recv()).await });
             let Ok(Some(event)) = next else {
-                panic!("{what} is not told: {:#?}", self.changes(0));
+                let changes = self.changes(0);
+                let last = &changes[changes.len().saturating_sub(10)..];
+                panic!("{what} is not told; the last changes are {last:#?}");
             };
             let is_wanted = wanted(&event.body);
             self.told.push(event);
@@ -263,7 +271,8 @@ fn a_failed_unit_whose_processes_go_on_says_how_many() {
     let state = watched.wait_unit("upgrade.service", |state| state.active == "failed");
     assert_eq!((state.result.as_str(), state.processes), ("signal", 1));
     assert_eq!(state.limits.kill_mode, "process");
-    world.run("pkill", &["-x", "sleep"]).unwrap();
+    let kill = "kill $(cat /sys/fs/cgroup/system.slice/upgrade.service/cgroup.procs)";
+    world.run("sh", &["-c", kill]).unwrap();
     let state = watched.wait_unit("upgrade.service", |state| state.processes == 0);
     assert_eq!(state.active, "failed");
 }
@@ -391,4 +400,177 @@ fn nobody_else_need_listen_and_a_bus_may_die_and_return() {
         .iter()
         .filter(|change| !change.starts_with("a.service ") && !change.starts_with("b.service "));
     assert_eq!(others.count(), 0, "{changes:#?}");
+}
+
+/// Where dbus is down systemd itself is asked, which ends all connections when it runs itself anew. It talks only to those
+/// of its own pid namespace: here the tracer itself runs in the world.
+#[test]
+fn without_a_bus_systemd_itself_is_asked() {
+    const PRIVATE: &str = "/run/systemd/private";
+    let world = World::boot(program(), &[]).unwrap();
+    world.systemctl(&["stop", "dbus.socket", "dbus.service"]).unwrap();
+    let (there, tracer) = world.shared("tracer");
+    std::fs::copy(lab::tracer::binary().unwrap(), there).unwrap();
+    let (there, trace) = world.shared("trace.pcapng");
+    let mut command = world
+        .command(&tracer, &["--plain", "--without", "arrivals", "--record", &trace])
+        .unwrap();
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut before = BTreeSet::new();
+    for _ in 0..3 {
+        let now = until("a connection", || {
+            let now = world.connections(PRIVATE).unwrap();
+            (!now.is_subset(&before)).then_some(now)
+        });
+        before.extend(now);
+        world.systemctl(&["daemon-reexec"]).unwrap();
+    }
+    let pid = child_of(child.id()).unwrap();
+    lab::process::send(pid, libc::SIGINT).unwrap();
+    assert!(child.wait().unwrap().success());
+    let told: Vec<Event> = tracer::trace::Reader::open(&there)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let capabilities: Vec<_> = told
+        .iter()
+        .filter_map(|event| match &event.body {
+            Body::Capability(told) if told.name == systemd::CAPABILITY => Some(told.state),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(capabilities, [CapabilityState::Available]);
+    let anew = told.iter().filter(|event| match &event.body {
+        Body::Notice(notice) => notice.text == "systemd has run itself anew (daemon-reexec)",
+        _ => false,
+    });
+    assert!(anew.count() >= 1);
+}
+
+/// It stops: systemd is alive, and answers nothing any more.
+#[test]
+fn systemd_that_hangs_is_told_and_so_is_that_it_goes_on() {
+    let world = World::boot(program(), &[]).unwrap();
+    let mut watched = Watched::ready(&world);
+    lab::process::send(world.pid().unwrap(), libc::SIGSTOP).unwrap();
+    let at = watched.wait("that it hangs", unavailable);
+    let Body::Capability(told) = &watched.told[at - 1].body else {
+        panic!("{:?}", watched.told[at - 1]);
+    };
+    assert!(told.why.contains("no answer in 5 s"), "{}", told.why);
+    lab::process::send(world.pid().unwrap(), libc::SIGCONT).unwrap();
+    let since = watched.wait("that it goes on", available);
+    assert_eq!(watched.notices().last(), Some(&"systemd can be reached again"));
+    assert_eq!(watched.changes(since), [""; 0]);
+}
+
+/// Why nothing is seen, of a bus where there is nothing to be seen.
+fn why_nothing(bus: &str) -> String {
+    let mut watched = Watched::at(bus, "");
+    let at = watched.wait("that nothing is seen", unavailable);
+    assert_eq!(at, 1, "{:?}", watched.told);
+    let Body::Capability(told) = watched.told.remove(0).body else {
+        panic!("no capability");
+    };
+    told.why
+}
+
+#[test]
+fn where_there_is_no_systemd_that_is_said() {
+    let why = why_nothing("unix:path=/nonexistent/bus;unix:path=/nonexistent/private");
+    for part in [
+        "/nonexistent/bus: ",
+        "/nonexistent/private: ",
+        "--systemd-bus",
+        "units",
+    ] {
+        assert!(why.contains(part), "{part} is not in: {why}");
+    }
+}
+
+#[test]
+fn a_bus_without_systemd_is_no_systemd() {
+    let folder = Folder::new().unwrap();
+    let address = format!("unix:path={}", folder.file("bus").display());
+    let mut daemon = Command::new("dbus-daemon");
+    daemon.args(["--session", "--nofork", "--nopidfile", "--address", &address]);
+    lab::process::bind(&mut daemon, libc::SIGKILL, None);
+    let mut daemon = daemon
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("a bus", || folder.file("bus").exists().then_some(()));
+    let why = why_nothing(&address);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(why.starts_with("systemd is not on the bus "), "{why}");
+}
+
+/// One that takes connections and says nothing.
+#[test]
+fn a_bus_that_does_not_answer_is_given_up() {
+    let folder = Folder::new().unwrap();
+    let path = folder.file("bus");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let why = why_nothing(&format!("unix:path={}", path.display()));
+    assert!(why.contains("no answer in 5 s"), "{why}");
+}
+
+/// Every change of 50 services, and how long after it it is told.
+#[test]
+fn a_burst_of_changes_is_told_within_a_quarter_of_a_second() {
+    const SERVICES: usize = 50;
+    let sleeper = unit("StartLimitIntervalSec=0\n[Service]\nExecStart=sleep 1000\n");
+    let names: Vec<String> = (0..SERVICES)
+        .map(|number| format!("many-{number}.service"))
+        .collect();
+    let units: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), sleeper.as_str()))
+        .collect();
+    let world = World::boot(program(), &units).unwrap();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.systemctl(&[&["start"], names.as_slice()].concat()).unwrap();
+    let mut watched = Watched::ready(&world);
+    let mut delays = Vec::new();
+    let mut invocations = BTreeMap::new();
+    for _ in 0..10 {
+        let restart = [&["restart", "--no-block"], names.as_slice()].concat();
+        world.systemctl(&restart).unwrap();
+        let mut left = SERVICES;
+        while left > 0 {
+            let at = watched.wait("a restart", |body| matches!(body, Body::Unit(_)));
+            let event = &watched.told[at - 1];
+            let now = tracer::node::clock::boottime_ns();
+            let Body::Unit(told) = &event.body else { continue };
+            let running = told.state.as_ref().filter(|state| state.sub == "running");
+            if let Some(UnitState { invocation, .. }) = running
+                && invocations.insert(told.name.clone(), invocation.clone()).as_ref() != Some(invocation)
+            {
+                delays.push(now.saturating_sub(event.at));
+                left -= 1;
+            }
+        }
+    }
+    delays.sort_unstable();
+    let [median, p99] = [50, 99].map(|percent| Duration::from_nanos(delays[delays.len() * percent / 100]));
+    assert!(
+        p99 < Duration::from_millis(250),
+        "median {median:?}, p99 {p99:?} of {}",
+        delays.len()
+    );
+    println!("{} changes: median {median:?}, p99 {p99:?}", delays.len());
+}
+
+/// Waits until there is something.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "there is not {what} after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
