@@ -6,6 +6,7 @@
 //! enabled is started. When the value is dropped, the world ends; a keeper takes its cgroups away where the test could
 //! not (see [`crate::keeper`]).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,9 @@ mkdir root/upper root/work root/merged
 mount -t overlay overlay -o lowerdir=/,upperdir=root/upper,workdir=root/work root/merged
 mount --bind units root/merged/etc/systemd/system
 mount -t tmpfs tmpfs root/merged/run
-mkdir root/merged/run/dbus
+mkdir root/merged/run/dbus root/merged/run/lab
 mount --bind dbus root/merged/run/dbus
+mount --bind lab root/merged/run/lab
 cd root/merged
 mount -t tmpfs tmpfs tmp
 mount -t proc proc proc
@@ -51,7 +53,7 @@ for node in null zero full random urandom tty; do
 done
 mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
 mount -t tmpfs tmpfs dev/shm
-exec env -i container=lab NOTIFY_SOCKET=/run/dbus/notify PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+exec env -i container=lab NOTIFY_SOCKET=/run/lab/notify PATH=/usr/sbin:/usr/bin:/sbin:/bin \
     chroot . "$2" --system --unit=lab.target --log-target=null
 "#;
 
@@ -95,6 +97,12 @@ impl Drop for Unshared {
     }
 }
 
+/// The first child of a process: what `unshare` or `nsenter` have become in another pid namespace.
+pub fn child_of(pid: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
 impl World {
     /// Starts a world with some units: pairs of a name and the text of its file. `program` is the lab's binary. Needs
     /// root.
@@ -104,11 +112,11 @@ impl World {
         let name = format!("tl-{}-world{number}", std::process::id());
         let keeper = Keeper::start(program, std::slice::from_ref(&name))?;
         let folder = Folder::new()?;
-        for name in ["root", "units", "dbus"] {
+        for name in ["root", "units", "dbus", "lab"] {
             let path = folder.file(name);
             fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
-        let notices = UnixDatagram::bind(folder.file("dbus/notify")).context("cannot listen to systemd")?;
+        let notices = UnixDatagram::bind(folder.file("lab/notify")).context("cannot listen to systemd")?;
         let cgroup = Cgroup::create(name)?;
         let mut command = Command::new("unshare");
         command
@@ -178,16 +186,27 @@ impl World {
         self.folder.write(&format!("units/{name}"), text.as_bytes())
     }
 
+    /// A file that the machine and the world both have: its path on the machine, and in the world.
+    pub fn shared(&self, name: &str) -> (PathBuf, String) {
+        (self.folder.file("lab").join(name), format!("/run/lab/{name}"))
+    }
+
     /// The id of its systemd on the machine.
     pub fn pid(&self) -> Result<u32> {
-        let unshare = self.systemd.0.id();
-        let path = format!("/proc/{unshare}/task/{unshare}/children");
-        let children = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        let first = children
-            .split_whitespace()
-            .next()
-            .and_then(|pid| pid.parse().ok());
-        first.context("the world has ended")
+        child_of(self.systemd.0.id()).context("the world has ended")
+    }
+
+    /// Connections to a Unix socket in the world, by the inodes of the sockets at its end.
+    pub fn connections(&self, path: &str) -> Result<BTreeSet<u64>> {
+        let file = format!("/proc/{}/net/unix", self.pid()?);
+        let sockets = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+        let connected = sockets.lines().filter_map(|line| {
+            // Number, references, protocol, flags, type, state, inode, path.
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let is_one = fields.get(7) == Some(&path) && fields.get(5) == Some(&"03");
+            is_one.then(|| fields.get(6)?.parse().ok())?
+        });
+        Ok(connected.collect())
     }
 
     /// A program with its arguments, in the world. It ends with the thread that starts it.

@@ -1,21 +1,576 @@
 //! What the tracer tells of a real systemd.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use lab::world::World;
+use lab::folder::Folder;
+use lab::world::{World, child_of};
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::timeout;
+use tracer::event::{Body, CapabilityState, Event, JobState, Seen, Timer, UnitState};
+use tracer::node::source::Source;
+use tracer::node::systemd;
+
+/// What takes longer does not come at all.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_lab"))
 }
 
+/// The tracer's source on a world, and all that it has told so far.
+struct Watched {
+    // Before the source, which may wait for room here.
+    events: Receiver<Event>,
+    told: Vec<Event>,
+    runtime: tokio::runtime::Runtime,
+    _source: Source,
+}
+
+impl Watched {
+    fn start(world: &World) -> Self {
+        Self::at(&world.bus(), world.cgroup())
+    }
+
+    fn at(bus: &str, cgroup_root: &str) -> Self {
+        let options = systemd::Options {
+            bus: Some(bus.parse().unwrap()),
+            cgroup_root: cgroup_root.to_owned(),
+        };
+        let (sender, events) = channel(1024);
+        let source = Source::start("systemd", sender, move |teller| systemd::run(teller, &options));
+        Self {
+            events,
+            told: Vec::new(),
+            runtime: tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .build()
+                .unwrap(),
+            _source: source.unwrap(),
+        }
+    }
+
+    /// A source on a world, when it has told how all stands.
+    fn ready(world: &World) -> Self {
+        let mut watched = Self::start(world);
+        watched.wait("the capability", available);
+        watched
+    }
+
+    /// Waits for an event that is wanted, and returns the number of events up to it.
+    fn wait(&mut self, what: &str, wanted: impl Fn(&Body) -> bool) -> usize {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let next = self
+                .runtime
+                .block_on(async { timeout(left, self.events.recv()).await });
+            let Ok(Some(event)) = next else {
+                let changes = self.changes(0);
+                let last = &changes[changes.len().saturating_sub(10)..];
+                panic!("{what} is not told; the last changes are {last:#?}");
+            };
+            let is_wanted = wanted(&event.body);
+            self.told.push(event);
+            if is_wanted {
+                return self.told.len();
+            }
+        }
+    }
+
+    /// Waits until a unit stands as is wanted.
+    fn wait_unit(&mut self, name: &str, wanted: impl Fn(&UnitState) -> bool) -> UnitState {
+        let state = |body: &Body| match body {
+            Body::Unit(unit) if unit.name == name => unit.state.clone(),
+            _ => None,
+        };
+        let at = self.wait(name, |body| state(body).is_some_and(|state| wanted(&state)));
+        state(&self.told[at - 1].body).unwrap()
+    }
+
+    /// The same where it may have been told already.
+    fn ever(&mut self, what: &str, wanted: impl Fn(&Body) -> bool) -> usize {
+        let told = self.told.iter().position(|event| wanted(&event.body));
+        told.map_or_else(|| self.wait(what, wanted), |at| at + 1)
+    }
+
+    /// What was told of the jobs of a unit up to the first end of one.
+    fn jobs_to_their_end(&mut self, name: &str) -> Vec<(String, JobState)> {
+        let of_unit = |body: &Body| match body {
+            Body::Job(job) if job.unit == name => Some((job.action.clone(), job.state.clone())),
+            _ => None,
+        };
+        let end = self.ever("the end of a job", |body| {
+            matches!(of_unit(body), Some((_, JobState::Ended(_))))
+        });
+        self.told[..end]
+            .iter()
+            .filter_map(|event| of_unit(&event.body))
+            .collect()
+    }
+
+    /// The changes of units after so many events, in words.
+    fn changes(&self, since: usize) -> Vec<String> {
+        let mut known = BTreeMap::new();
+        let mut changes = Vec::new();
+        for (number, event) in self.told.iter().enumerate() {
+            let Body::Unit(unit) = &event.body else { continue };
+            let stands = unit.state.as_ref().map(|state| {
+                let UnitState {
+                    active,
+                    sub,
+                    result,
+                    invocation,
+                    ..
+                } = state;
+                format!("{active} ({sub}) {result} {invocation}")
+            });
+            let before = known.insert(&unit.name, stands.clone());
+            if number >= since && unit.seen != Seen::Found && before.as_ref() != Some(&stands) {
+                changes.push(format!("{} {:?}: {before:?} -> {stands:?}", unit.name, unit.seen));
+            }
+        }
+        changes
+    }
+
+    fn notices(&self) -> Vec<&str> {
+        let notices = self.told.iter().filter_map(|event| match &event.body {
+            Body::Notice(notice) => Some(notice.text.as_str()),
+            _ => None,
+        });
+        notices.collect()
+    }
+}
+
+fn available(body: &Body) -> bool {
+    matches!(body, Body::Capability(told) if told.state == CapabilityState::Available)
+}
+
+fn unavailable(body: &Body) -> bool {
+    matches!(body, Body::Capability(told) if told.state == CapabilityState::Unavailable)
+}
+
+/// The text of a unit's file, without what the machine's targets would add.
+fn unit(section: &str) -> String {
+    format!("[Unit]\nDefaultDependencies=no\n{section}")
+}
+
 #[test]
-fn boots() {
-    let begin = std::time::Instant::now();
-    let world = World::boot(program(), &[]).unwrap();
-    eprintln!("up after {:?}", begin.elapsed());
-    eprintln!(
-        "{}",
-        world.systemctl(&["list-units", "--all", "--no-pager"]).unwrap()
+fn all_that_stands_is_told_first() {
+    let sleeper = unit("[Service]\nExecStart=sleep 1000\nTimeoutStopSec=7min\nRuntimeMaxSec=1h\n");
+    let daily = unit("[Timer]\nOnCalendar=*-*-* 6:00\nRandomizedDelaySec=1h\nUnit=sleeper.service\n");
+    let world = World::boot(
+        program(),
+        &[("sleeper.service", &sleeper), ("daily.timer", &daily)],
+    )
+    .unwrap();
+    world
+        .systemctl(&["start", "sleeper.service", "daily.timer"])
+        .unwrap();
+    let mut watched = Watched::start(&world);
+    let state = watched.wait_unit("sleeper.service", |_| true);
+    assert_eq!((state.active.as_str(), state.sub.as_str()), ("active", "running"));
+    assert_eq!(state.result, "success");
+    assert_eq!(state.invocation.len(), 32, "{}", state.invocation);
+    assert_eq!(state.limits.stop, 420_000_000);
+    assert_eq!(state.limits.runtime_max, 3_600_000_000);
+    assert_eq!(state.limits.kill_mode, "control-group");
+    assert_eq!(
+        state.cgroup,
+        format!("{}/system.slice/sleeper.service", world.cgroup())
     );
-    eprintln!("{} {} {}", world.bus(), world.cgroup(), world.pid().unwrap());
+    assert_ne!(state.main_pid, 0);
+    watched.wait("the capability", available);
+    let timers: Vec<&Timer> = watched
+        .told
+        .iter()
+        .filter_map(|event| match &event.body {
+            Body::Timer(timer) if timer.name == "daily.timer" => Some(&**timer),
+            _ => None,
+        })
+        .collect();
+    let [timer] = timers.as_slice() else {
+        panic!("{timers:?}");
+    };
+    assert_eq!((timer.unit.as_str(), timer.active), ("sleeper.service", true));
+    assert_eq!(timer.schedule, ["OnCalendar=*-*-* 06:00:00"]);
+    assert_eq!(timer.random_delay, 3_600_000_000);
+    assert_eq!(timer.last, None);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let now = i64::try_from(now.as_nanos()).unwrap();
+    // The next 6:00 and an hour at most.
+    let within = now..now + 90_000_000_000_000;
+    assert!(timer.next.is_some_and(|next| within.contains(&next)), "{timer:?}");
+    assert_eq!(watched.changes(0), [""; 0]);
+    let sliced = watched.told.iter().any(|event| match &event.body {
+        Body::Unit(unit) => unit.name.ends_with(".slice") || unit.name.ends_with(".device"),
+        _ => false,
+    });
+    assert!(!sliced, "slices and devices are told");
+}
+
+/// The service that upgrades packages is one of this type: it has a limit only where one is set.
+#[test]
+fn a_oneshot_is_killed_at_its_limit() {
+    let slow = unit("[Service]\nType=oneshot\nExecStart=sleep 1000\nTimeoutStartSec=1\n");
+    let world = World::boot(program(), &[("slow.service", &slow)]).unwrap();
+    let mut watched = Watched::ready(&world);
+    world.systemctl(&["start", "--no-block", "slow.service"]).unwrap();
+    let state = watched.wait_unit("slow.service", |state| state.active == "activating");
+    assert_eq!((state.sub.as_str(), state.limits.start), ("start", 1_000_000));
+    let begun = state.limits.state_changed;
+    let state = watched.wait_unit("slow.service", |state| state.active == "failed");
+    assert_eq!((state.sub.as_str(), state.result.as_str()), ("failed", "timeout"));
+    assert_eq!((state.main_pid, state.processes), (0, 0));
+    assert!(state.limits.state_changed >= begun + 1_000_000);
+    let start = |state| ("start".to_owned(), state);
+    let ended = JobState::Ended("failed".to_owned());
+    assert_eq!(
+        watched.jobs_to_their_end("slow.service"),
+        [start(JobState::Running), start(ended)]
+    );
+}
+
+/// The job of a stop ends with "done" also where it took SIGKILL: only the result of the unit tells.
+#[test]
+fn a_stop_that_is_ignored_ends_in_a_kill() {
+    let deaf =
+        unit("[Service]\nExecStart=sh -c 'trap \"\" TERM; while :; do sleep 1; done'\nTimeoutStopSec=1\n");
+    let world = World::boot(program(), &[("deaf.service", &deaf)]).unwrap();
+    world.systemctl(&["start", "deaf.service"]).unwrap();
+    let mut watched = Watched::ready(&world);
+    world.systemctl(&["stop", "--no-block", "deaf.service"]).unwrap();
+    let state = watched.wait_unit("deaf.service", |state| state.sub == "stop-sigterm");
+    assert_eq!(
+        (state.active.as_str(), state.result.as_str()),
+        ("deactivating", "success")
+    );
+    let state = watched.wait_unit("deaf.service", |state| state.active == "failed");
+    assert_eq!(state.result, "timeout");
+    let jobs = watched.jobs_to_their_end("deaf.service");
+    let stop = |state| ("stop".to_owned(), state);
+    let ended = JobState::Ended("done".to_owned());
+    assert_eq!(jobs, [stop(JobState::Running), stop(ended)]);
+}
+
+/// As with apt's own unit: the shell is killed, and what it had started goes on.
+#[test]
+fn a_failed_unit_whose_processes_go_on_says_how_many() {
+    let upgrade = unit("[Service]\nType=oneshot\nKillMode=process\nExecStart=sh -c 'sleep 1000; true'\n");
+    let world = World::boot(program(), &[("upgrade.service", &upgrade)]).unwrap();
+    let mut watched = Watched::ready(&world);
+    world
+        .systemctl(&["start", "--no-block", "upgrade.service"])
+        .unwrap();
+    watched.wait_unit("upgrade.service", |state| state.active == "activating");
+    world.systemctl(&["stop", "upgrade.service"]).unwrap();
+    let state = watched.wait_unit("upgrade.service", |state| state.active == "failed");
+    assert_eq!((state.result.as_str(), state.processes), ("signal", 1));
+    assert_eq!(state.limits.kill_mode, "process");
+    let kill = "kill $(cat /sys/fs/cgroup/system.slice/upgrade.service/cgroup.procs)";
+    world.run("sh", &["-c", kill]).unwrap();
+    let state = watched.wait_unit("upgrade.service", |state| state.processes == 0);
+    assert_eq!(state.active, "failed");
+}
+
+#[test]
+fn a_service_that_is_restarted_again_and_again_counts() {
+    let loops = unit(
+        "StartLimitIntervalSec=0\n[Service]\nExecStart=sh -c 'sleep 0.2; exit 3'\nRestart=always\nRestartSec=100ms\n",
+    );
+    let world = World::boot(program(), &[("loop.service", &loops)]).unwrap();
+    let mut watched = Watched::ready(&world);
+    world.systemctl(&["start", "loop.service"]).unwrap();
+    let first = watched.wait_unit("loop.service", |state| state.active == "active");
+    let third = watched.wait_unit("loop.service", |state| {
+        state.restarts >= 3 && state.active == "active"
+    });
+    assert_ne!(first.invocation, third.invocation);
+    let waits = |event: &Event| match &event.body {
+        Body::Unit(unit) => unit.state.as_ref().is_some_and(|state| {
+            (state.sub.as_str(), state.result.as_str()) == ("auto-restart", "exit-code")
+        }),
+        _ => false,
+    };
+    assert!(watched.told.iter().any(waits), "{:#?}", watched.changes(0));
+}
+
+/// What Debian runs when systemd itself is upgraded: all units are taken away and made anew, which is no change of any;
+/// then networkd is restarted, which is one though its state is the same.
+#[test]
+fn systemd_that_runs_itself_anew_changes_no_unit() {
+    let network = unit("[Service]\nExecStart=sleep 1000\n");
+    let world = World::boot(program(), &[("network.service", &network)]).unwrap();
+    world.systemctl(&["start", "network.service"]).unwrap();
+    let mut watched = Watched::start(&world);
+    let before = watched.wait_unit("network.service", |_| true);
+    let since = watched.wait("the capability", available);
+    for (command, text) in [
+        ("daemon-reexec", "systemd has run itself anew (daemon-reexec)"),
+        (
+            "daemon-reload",
+            "systemd has loaded all unit files anew (daemon-reload)",
+        ),
+    ] {
+        world.systemctl(&[command]).unwrap();
+        watched.wait(
+            text,
+            |body| matches!(body, Body::Notice(notice) if notice.text == text),
+        );
+    }
+    assert_eq!(watched.changes(since), [""; 0]);
+    world.systemctl(&["try-restart", "network.service"]).unwrap();
+    let after = watched.wait_unit("network.service", |state| {
+        state.invocation != before.invocation && state.sub == "running"
+    });
+    assert_eq!((after.result.as_str(), after.restarts), ("success", 0));
+    assert_ne!(after.main_pid, before.main_pid);
+    let changes = watched.changes(since);
+    let others = changes
+        .iter()
+        .filter(|change| !change.starts_with("network.service "));
+    assert_eq!(others.count(), 0, "{changes:#?}");
+    // Never off, as far as can be told.
+    let off = watched.told.iter().any(|event| unavailable(&event.body));
+    assert!(!off, "{:?}", watched.notices());
+}
+
+#[test]
+fn a_timer_that_elapses_is_told_with_what_it_starts() {
+    let job = unit("[Service]\nType=oneshot\nExecStart=true\n");
+    let soon = unit("[Timer]\nOnActiveSec=1s\nRandomizedDelaySec=1s\nAccuracySec=1ms\nUnit=job.service\n");
+    let world = World::boot(program(), &[("job.service", &job), ("soon.timer", &soon)]).unwrap();
+    let mut watched = Watched::ready(&world);
+    world.systemctl(&["start", "soon.timer"]).unwrap();
+    let timer = |body: &Body, wanted: &dyn Fn(&Timer) -> bool| matches!(body, Body::Timer(timer) if timer.name == "soon.timer" && wanted(timer));
+    let at = watched.wait("the next time", |body| timer(body, &|timer| timer.next.is_some()));
+    let Body::Timer(waiting) = watched.told[at - 1].body.clone() else {
+        panic!("{:?}", watched.told[at - 1]);
+    };
+    assert_eq!(waiting.schedule, ["OnActiveSec=1s"]);
+    assert_eq!((waiting.random_delay, waiting.last), (1_000_000, None));
+    let at = watched.wait("its elapsing", |body| timer(body, &|timer| timer.last.is_some()));
+    let Body::Timer(elapsed) = watched.told[at - 1].body.clone() else {
+        panic!("{:?}", watched.told[at - 1]);
+    };
+    let late = elapsed.last.unwrap() - waiting.next.unwrap();
+    assert!(
+        (-20_000_000..1_000_000_000).contains(&late),
+        "{waiting:?} {elapsed:?}"
+    );
+    assert_eq!(elapsed.unit, "job.service");
+    watched.ever("the run of job.service", |body| {
+        matches!(body, Body::Unit(unit) if unit.name == "job.service"
+            && unit.state.as_ref().is_some_and(|state| !state.invocation.is_empty()))
+    });
+}
+
+/// Nobody else has asked systemd for its signals: no logind runs in the world.
+#[test]
+fn nobody_else_need_listen_and_a_bus_may_die_and_return() {
+    let sleeper = unit("[Service]\nExecStart=sleep 1000\n");
+    let world = World::boot(program(), &[("a.service", &sleeper), ("b.service", &sleeper)]).unwrap();
+    world.systemctl(&["start", "a.service"]).unwrap();
+    let mut watched = Watched::ready(&world);
+    // Not by the bus, which would make its caller known to systemd.
+    world
+        .run("systemctl", &["kill", "--signal=KILL", "dbus.service"])
+        .unwrap();
+    watched.wait("the loss of the bus", unavailable);
+    let since = watched.wait("the return of the bus", available);
+    let notices = watched.notices();
+    assert!(
+        matches!(notices.as_slice(), [lost, "systemd can be reached again"] if lost.starts_with("systemd cannot be reached any more")),
+        "{notices:?}"
+    );
+    world.systemctl(&["stop", "a.service"]).unwrap();
+    // Nobody needs it any more: it is unloaded at once.
+    watched.wait(
+        "the end of a.service",
+        |body| matches!(body, Body::Unit(unit) if unit.name == "a.service" && unit.state.is_none()),
+    );
+    world.systemctl(&["start", "b.service"]).unwrap();
+    watched.wait_unit("b.service", |state| state.sub == "running");
+    let changes = watched.changes(since);
+    let others = changes
+        .iter()
+        .filter(|change| !change.starts_with("a.service ") && !change.starts_with("b.service "));
+    assert_eq!(others.count(), 0, "{changes:#?}");
+}
+
+/// Where dbus is down systemd itself is asked, which ends all connections when it runs itself anew. It talks only to those
+/// of its own pid namespace: here the tracer itself runs in the world.
+#[test]
+fn without_a_bus_systemd_itself_is_asked() {
+    const PRIVATE: &str = "/run/systemd/private";
+    let world = World::boot(program(), &[]).unwrap();
+    world.systemctl(&["stop", "dbus.socket", "dbus.service"]).unwrap();
+    let (there, tracer) = world.shared("tracer");
+    std::fs::copy(lab::tracer::binary().unwrap(), there).unwrap();
+    let (there, trace) = world.shared("trace.pcapng");
+    let mut command = world
+        .command(&tracer, &["--plain", "--without", "arrivals", "--record", &trace])
+        .unwrap();
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut before = BTreeSet::new();
+    for _ in 0..3 {
+        let now = until("a connection", || {
+            let now = world.connections(PRIVATE).unwrap();
+            (!now.is_subset(&before)).then_some(now)
+        });
+        before.extend(now);
+        world.systemctl(&["daemon-reexec"]).unwrap();
+    }
+    let pid = child_of(child.id()).unwrap();
+    lab::process::send(pid, libc::SIGINT).unwrap();
+    assert!(child.wait().unwrap().success());
+    let told: Vec<Event> = tracer::trace::Reader::open(&there)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let capabilities: Vec<_> = told
+        .iter()
+        .filter_map(|event| match &event.body {
+            Body::Capability(told) if told.name == systemd::CAPABILITY => Some(told.state),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(capabilities, [CapabilityState::Available]);
+    let anew = told.iter().filter(|event| match &event.body {
+        Body::Notice(notice) => notice.text == "systemd has run itself anew (daemon-reexec)",
+        _ => false,
+    });
+    assert!(anew.count() >= 1);
+}
+
+/// It stops: systemd is alive, and answers nothing any more.
+#[test]
+fn systemd_that_hangs_is_told_and_so_is_that_it_goes_on() {
+    let world = World::boot(program(), &[]).unwrap();
+    let mut watched = Watched::ready(&world);
+    lab::process::send(world.pid().unwrap(), libc::SIGSTOP).unwrap();
+    let at = watched.wait("that it hangs", unavailable);
+    let Body::Capability(told) = &watched.told[at - 1].body else {
+        panic!("{:?}", watched.told[at - 1]);
+    };
+    assert!(told.why.contains("no answer in 5 s"), "{}", told.why);
+    lab::process::send(world.pid().unwrap(), libc::SIGCONT).unwrap();
+    let since = watched.wait("that it goes on", available);
+    assert_eq!(watched.notices().last(), Some(&"systemd can be reached again"));
+    assert_eq!(watched.changes(since), [""; 0]);
+}
+
+/// Why nothing is seen, of a bus where there is nothing to be seen.
+fn why_nothing(bus: &str) -> String {
+    let mut watched = Watched::at(bus, "");
+    let at = watched.wait("that nothing is seen", unavailable);
+    assert_eq!(at, 1, "{:?}", watched.told);
+    let Body::Capability(told) = watched.told.remove(0).body else {
+        panic!("no capability");
+    };
+    told.why
+}
+
+#[test]
+fn where_there_is_no_systemd_that_is_said() {
+    let why = why_nothing("unix:path=/nonexistent/bus;unix:path=/nonexistent/private");
+    for part in [
+        "/nonexistent/bus: ",
+        "/nonexistent/private: ",
+        "--systemd-bus",
+        "units",
+    ] {
+        assert!(why.contains(part), "{part} is not in: {why}");
+    }
+}
+
+#[test]
+fn a_bus_without_systemd_is_no_systemd() {
+    let folder = Folder::new().unwrap();
+    let address = format!("unix:path={}", folder.file("bus").display());
+    let mut daemon = Command::new("dbus-daemon");
+    daemon.args(["--session", "--nofork", "--nopidfile", "--address", &address]);
+    lab::process::bind(&mut daemon, libc::SIGKILL, None);
+    let mut daemon = daemon
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("a bus", || folder.file("bus").exists().then_some(()));
+    let why = why_nothing(&address);
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    assert!(why.starts_with("systemd is not on the bus "), "{why}");
+}
+
+/// One that takes connections and says nothing.
+#[test]
+fn a_bus_that_does_not_answer_is_given_up() {
+    let folder = Folder::new().unwrap();
+    let path = folder.file("bus");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let why = why_nothing(&format!("unix:path={}", path.display()));
+    assert!(why.contains("no answer in 5 s"), "{why}");
+}
+
+/// Every change of 50 services, and how long after it it is told.
+#[test]
+fn a_burst_of_changes_is_told_within_a_quarter_of_a_second() {
+    const SERVICES: usize = 50;
+    let sleeper = unit("StartLimitIntervalSec=0\n[Service]\nExecStart=sleep 1000\n");
+    let names: Vec<String> = (0..SERVICES)
+        .map(|number| format!("many-{number}.service"))
+        .collect();
+    let units: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), sleeper.as_str()))
+        .collect();
+    let world = World::boot(program(), &units).unwrap();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    world.systemctl(&[&["start"], names.as_slice()].concat()).unwrap();
+    let mut watched = Watched::ready(&world);
+    let mut delays = Vec::new();
+    let mut invocations = BTreeMap::new();
+    for _ in 0..10 {
+        let restart = [&["restart", "--no-block"], names.as_slice()].concat();
+        world.systemctl(&restart).unwrap();
+        let mut left = SERVICES;
+        while left > 0 {
+            let at = watched.wait("a restart", |body| matches!(body, Body::Unit(_)));
+            let event = &watched.told[at - 1];
+            let now = tracer::node::clock::boottime_ns();
+            let Body::Unit(told) = &event.body else { continue };
+            let running = told.state.as_ref().filter(|state| state.sub == "running");
+            if let Some(UnitState { invocation, .. }) = running
+                && invocations.insert(told.name.clone(), invocation.clone()).as_ref() != Some(invocation)
+            {
+                delays.push(now.saturating_sub(event.at));
+                left -= 1;
+            }
+        }
+    }
+    delays.sort_unstable();
+    let [median, p99] = [50, 99].map(|percent| Duration::from_nanos(delays[delays.len() * percent / 100]));
+    assert!(
+        p99 < Duration::from_millis(250),
+        "median {median:?}, p99 {p99:?} of {}",
+        delays.len()
+    );
+    println!("{} changes: median {median:?}, p99 {p99:?}", delays.len());
+}
+
+/// Waits until there is something.
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < end, "there is not {what} after {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }

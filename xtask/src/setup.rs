@@ -25,7 +25,7 @@ pub(crate) struct Needed {
 }
 
 /// What the tests and the lab run as root.
-const BY_ROOT: [Needed; 5] = [
+const BY_ROOT: [Needed; 7] = [
     IP,
     NFT,
     CONNTRACK,
@@ -33,6 +33,15 @@ const BY_ROOT: [Needed; 5] = [
     Needed {
         program: "tmux",
         package: "tmux",
+    },
+    // It need not be the machine's own: the tests boot it in a world of theirs.
+    Needed {
+        program: "systemctl",
+        package: "systemd",
+    },
+    Needed {
+        program: "dbus-daemon",
+        package: "dbus",
     },
 ];
 

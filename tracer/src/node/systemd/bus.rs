@@ -9,6 +9,7 @@ use futures_core::Stream;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use zbus::connection::Builder;
 use zbus::message::{Body, Message, Type};
@@ -17,6 +18,7 @@ use zbus::zvariant::{DynamicType, OwnedObjectPath, Value};
 use zbus::{Connection, MessageStream};
 
 use super::address::Address;
+use super::private::Private;
 use super::properties::Properties;
 use crate::node::clock;
 
@@ -31,6 +33,7 @@ const QUEUED: usize = 256;
 pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const OBJECT: &str = "/org/freedesktop/systemd1";
+const PEER: &str = "org.freedesktop.DBus.Peer";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 /// The name of the bus itself, and of its interface.
 const BUS: &str = "org.freedesktop.DBus";
@@ -54,7 +57,7 @@ pub(super) enum Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
     /// A unit was loaded.
-    UnitNew { name: String, path: String },
+    UnitNew(Object),
     /// A unit was unloaded.
     UnitRemoved { name: String },
     /// A job was queued.
@@ -76,12 +79,18 @@ pub(super) enum Signal {
 /// A signal, and the boot time in ns when it came.
 pub(super) type Heard = (u64, Signal);
 
+/// A unit, and the object that stands for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Object {
+    pub(super) name: String,
+    pub(super) path: String,
+}
+
 /// A unit as systemd lists it.
 pub(super) struct Listed {
-    pub(super) name: String,
+    pub(super) object: Object,
     pub(super) active: String,
     pub(super) sub: String,
-    pub(super) path: String,
 }
 
 /// A job as systemd lists it.
@@ -93,7 +102,7 @@ pub(super) struct ListedJob {
 }
 
 /// A connection to systemd, by a bus or to itself.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Bus {
     connection: Connection,
     /// The unique name of systemd, which calls go to: by it nothing is ever started. `None` where systemd is not on the
@@ -109,10 +118,14 @@ impl Bus {
         let broken = |error: &dyn std::fmt::Display| Failure::Broken(error.to_string());
         let stream = address.connect().map_err(|error| broken(&error))?;
         let stream = UnixStream::from_std(stream).map_err(|error| broken(&error))?;
-        let builder = Builder::unix_stream(stream).max_queued(QUEUED);
         let private = address.is_private();
-        let builder = if private { builder.p2p() } else { builder };
-        let connection = limited("the handshake", builder.build()).await?;
+        let builder = if private {
+            Builder::socket(Private(stream)).p2p()
+        } else {
+            Builder::unix_stream(stream)
+        };
+        let build = builder.max_queued(QUEUED).build();
+        let connection = limited("the handshake", build).await?;
         let (sender, signals) = channel(WAITING);
         // It ends with the connection, or with whoever takes the signals.
         tokio::spawn(listen(MessageStream::from(&connection), sender));
@@ -167,10 +180,12 @@ impl Bus {
         let body = reply.body();
         let rows: Vec<Row<'_>> = read("ListUnits", &body)?;
         let list = |(name, _, _, active, sub, _, path, ..): Row<'_>| Listed {
-            name: name.to_owned(),
+            object: Object {
+                name: name.to_owned(),
+                path: path.to_string(),
+            },
             active: active.to_owned(),
             sub: sub.to_owned(),
-            path: path.to_string(),
         };
         Ok(rows.into_iter().map(list).collect())
     }
@@ -190,9 +205,23 @@ impl Bus {
         Ok(rows.into_iter().map(list).collect())
     }
 
-    /// All properties of an object, of all its interfaces; to be read by [`properties`].
-    pub(super) async fn properties(&self, path: &str) -> Result<Message, Failure> {
-        self.call(path, PROPERTIES, "GetAll", &"").await
+    /// All properties of some units, of all their interfaces; to be read by [`properties`]. All are asked for at once, as
+    /// each answer takes a while on a busy node.
+    pub(super) async fn properties(&self, units: &[Object]) -> Vec<(Object, Result<Message, Failure>)> {
+        let mut calls = JoinSet::new();
+        for unit in units {
+            let (bus, unit) = (self.clone(), unit.clone());
+            calls.spawn(async move {
+                let reply = bus.call(&unit.path, PROPERTIES, "GetAll", &"").await;
+                (unit, reply)
+            });
+        }
+        calls.join_all().await
+    }
+
+    /// Asks for nothing but an answer.
+    pub(super) async fn ping(&self) -> Result<(), Failure> {
+        self.call(OBJECT, PEER, "Ping", &()).await.map(drop)
     }
 
     async fn call<B>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<Message, Failure>
@@ -308,7 +337,7 @@ fn signal(message: &Message) -> Option<Signal> {
         (MANAGER, "UnitNew") => {
             let (name, path): (String, OwnedObjectPath) = body.deserialize().ok()?;
             let path = path.to_string();
-            Some(Signal::UnitNew { name, path })
+            Some(Signal::UnitNew(Object { name, path }))
         }
         (MANAGER, "UnitRemoved") => {
             let (name, _): (String, OwnedObjectPath) = body.deserialize().ok()?;
@@ -354,10 +383,10 @@ mod tests {
         let path = "/org/freedesktop/systemd1/unit/a_2eservice".to_owned();
         assert_eq!(
             sent(MANAGER, "UnitNew", &("a.service", object(&path))),
-            Some(Signal::UnitNew {
+            Some(Signal::UnitNew(Object {
                 name: "a.service".to_owned(),
                 path: path.clone()
-            })
+            }))
         );
         assert_eq!(
             sent(

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
+use zbus::message::Message;
 
 use super::address::Address;
-use super::bus::{self, Bus, Failure, Heard, Signal};
+use super::bus::{self, Bus, Failure, Heard, Listed, Object, Signal};
 use super::known::{Known, Told, Wall};
 use super::leftovers::Hierarchy;
 use super::names::{self, Kind};
+use super::properties::TimerState;
 use super::{CAPABILITY, LOST};
 use crate::event::{Body, Capability, CapabilityState, Job, JobState, Notice, NoticeKind, Seen, UnitState};
 use crate::node::clock;
@@ -26,6 +28,12 @@ const RETURN: Duration = Duration::from_millis(250);
 const RELOAD: Duration = Duration::from_secs(90);
 /// From one look at the processes that a unit has left to the next: nobody tells when they end.
 const LOOK: Duration = Duration::from_secs(1);
+/// From one question to the next whether systemd still answers: one that hangs tells nothing.
+const PING: Duration = Duration::from_secs(5);
+/// Units that are asked for at once.
+const AT_ONCE: usize = 32;
+/// What systemd says of a unit that has gone.
+const GONE: [&str; 2] = ["UnknownObject", "NoSuchUnit"];
 /// Units that are kept at most: more than any node has, some 10 MB.
 const MOST: usize = 10_000;
 /// Units that cannot be read are named up to this number, and then counted.
@@ -109,6 +117,7 @@ pub(super) struct Follower<'t> {
     pending: BTreeMap<String, Pending>,
     jobs_changed: bool,
     next_look: Instant,
+    next_ping: Instant,
 }
 
 impl<'t> Follower<'t> {
@@ -126,6 +135,7 @@ impl<'t> Follower<'t> {
             pending: BTreeMap::new(),
             jobs_changed: false,
             next_look: Instant::now(),
+            next_ping: Instant::now(),
         }
     }
 
@@ -221,24 +231,25 @@ impl<'t> Follower<'t> {
     /// When something is to be done next.
     fn due(&self) -> Instant {
         let phase = match self.phase {
-            Phase::Following => None,
+            Phase::Following => Some(self.next_ping),
             Phase::Listing { due, .. } => Some(due),
             Phase::Absent { due, .. } => due,
         };
         let units = self.pending.values().map(|pending| pending.due).min();
         let look = self.known.leftovers().next().map(|_| self.next_look);
         let dues = [phase, units, look].into_iter().flatten();
-        dues.min().unwrap_or_else(|| Instant::now() + RELOAD)
+        // One that is away comes back with a signal.
+        dues.min().unwrap_or_else(|| Instant::now() + PING)
     }
 
     /// Takes note of a signal.
     async fn take(&mut self, bus: &mut Bus, at: u64, signal: Signal) -> Result<(), Stop> {
         let is_following = matches!(self.phase, Phase::Following);
         match signal {
-            Signal::UnitNew { name, path } if is_following => self.await_more(name, path),
+            Signal::UnitNew(object) if is_following => self.await_more(object),
             Signal::UnitChanged { path } if is_following => {
                 if let Some(name) = names::of_object(&path) {
-                    self.await_more(name, path);
+                    self.await_more(Object { name, path });
                 }
             }
             Signal::UnitRemoved { name } if is_following => {
@@ -248,7 +259,7 @@ impl<'t> Follower<'t> {
                 self.tell(told).await?;
             }
             // What happens to units while all are made anew.
-            Signal::UnitNew { .. } | Signal::UnitChanged { .. } | Signal::UnitRemoved { .. } => {}
+            Signal::UnitNew(_) | Signal::UnitChanged { .. } | Signal::UnitRemoved { .. } => {}
             Signal::JobNew | Signal::JobChanged => self.jobs_changed = true,
             Signal::JobRemoved { id, unit, result } => {
                 let told = self.known.job_ended(id, &unit, &result, at);
@@ -286,7 +297,7 @@ impl<'t> Follower<'t> {
     }
 
     /// A unit is not as it was.
-    fn await_more(&mut self, name: String, path: String) {
+    fn await_more(&mut self, Object { name, path }: Object) {
         if Kind::of(&name) == Kind::Skipped {
             return;
         }
@@ -323,22 +334,28 @@ impl<'t> Follower<'t> {
             }
             _ => {}
         }
-        if self.jobs_changed && !matches!(self.phase, Phase::Absent { .. }) {
-            self.jobs_changed = false;
-            self.list_jobs(bus, Seen::Told).await?;
+        if matches!(self.phase, Phase::Following) {
+            if self.jobs_changed {
+                self.jobs_changed = false;
+                self.list_jobs(bus, Seen::Told).await?;
+            }
+            if self.next_ping <= now {
+                self.next_ping = now + PING;
+                bus.ping().await?;
+            }
         }
-        let due: Vec<String> = self
+        let due: Vec<Object> = self
             .pending
             .iter()
             .filter(|(_, pending)| pending.due <= now)
-            .map(|(name, _)| name.clone())
+            .map(|(name, pending)| Object {
+                name: name.clone(),
+                path: pending.path.clone(),
+            })
             .collect();
-        for name in &due {
-            if let Some(Pending { path, .. }) = self.pending.remove(name) {
-                self.read(bus, name, &path, Seen::Told).await?;
-            }
-        }
         if !due.is_empty() {
+            self.pending.retain(|_, pending| pending.due > now);
+            self.read(bus, &due, Seen::Told).await?;
             self.well().await?;
         }
         if self.next_look <= now {
@@ -354,27 +371,31 @@ impl<'t> Follower<'t> {
         let was_begun = self.known.is_begun();
         let seen = self.known.lists(clock::boottime_ns());
         self.phase = Phase::Following;
+        self.next_ping = Instant::now() + PING;
+        self.jobs_changed = false;
         self.unread.clear();
         self.left_out = 0;
-        let listed: BTreeSet<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+        let listed: BTreeSet<&str> = units.iter().map(|unit| unit.object.name.as_str()).collect();
         for name in self.known.not_in(&listed) {
             let told = self.known.gone(&name, seen, clock::boottime_ns());
             self.tell(told).await?;
         }
-        for unit in &units {
-            match Kind::of(&unit.name) {
+        let mut in_full = Vec::new();
+        for Listed { object, active, sub } in units {
+            match Kind::of(&object.name) {
                 Kind::Skipped => {}
-                Kind::Full | Kind::Timer => self.read(bus, &unit.name, &unit.path, seen).await?,
+                Kind::Full | Kind::Timer => in_full.push(object),
                 Kind::Brief => {
                     let state = UnitState {
-                        active: unit.active.clone(),
-                        sub: unit.sub.clone(),
+                        active,
+                        sub,
                         ..UnitState::default()
                     };
-                    self.tell_unit(&unit.name, state, seen).await?;
+                    self.tell_unit(&object.name, state, seen).await?;
                 }
             }
         }
+        self.read(bus, &in_full, seen).await?;
         self.list_jobs(bus, seen).await?;
         let text = match cause {
             Cause::Connected | Cause::Return if was_begun && self.is_lost => "systemd can be reached again",
@@ -417,66 +438,65 @@ impl<'t> Follower<'t> {
         Ok(())
     }
 
-    /// Reads a unit, and tells it where it is not as it was told before.
-    async fn read(&mut self, bus: &Bus, name: &str, path: &str, seen: Seen) -> Result<(), Stop> {
-        let reply = match bus.properties(path).await {
-            Ok(reply) => reply,
-            Err(Failure::Refused(why)) => {
-                // One that has gone will be told so.
-                if !["UnknownObject", "NoSuchUnit"]
-                    .iter()
-                    .any(|gone| why.contains(gone))
-                {
-                    self.unread.insert(name.to_owned(), why);
-                }
-                return Ok(());
+    /// Reads units, and tells those that are not as they were told before.
+    async fn read(&mut self, bus: &Bus, units: &[Object], seen: Seen) -> Result<(), Stop> {
+        for units in units.chunks(AT_ONCE) {
+            for (Object { name, .. }, reply) in bus.properties(units).await {
+                let done = match reply {
+                    Ok(reply) => self.take_properties(&name, &reply, seen).await?,
+                    Err(Failure::Refused(why)) => Err(why),
+                    Err(broken) => return Err(broken.into()),
+                };
+                match done {
+                    // One that has gone will be told so.
+                    Err(why) if !GONE.iter().any(|gone| why.contains(gone)) => self.unread.insert(name, why),
+                    _ => self.unread.remove(&name),
+                };
             }
-            Err(broken) => return Err(broken.into()),
-        };
+        }
+        Ok(())
+    }
+
+    /// Tells a unit by its properties; why not, where they are not as they should be.
+    async fn take_properties(
+        &mut self,
+        name: &str,
+        reply: &Message,
+        seen: Seen,
+    ) -> Result<Result<(), String>, Stop> {
         let body = reply.body();
         let properties = match bus::properties(&body) {
             Ok(properties) => properties,
-            Err(failure) => {
-                self.unread.insert(name.to_owned(), failure.to_string());
-                return Ok(());
-            }
+            Err(failure) => return Ok(Err(failure.to_string())),
         };
-        let done = match Kind::of(name) {
-            Kind::Timer => match properties.timer() {
-                Ok(state) => {
-                    let told = self.fits(name).then(|| {
-                        let now = clock::boottime_ns();
-                        let of_monotonic = clock::wall_offset().saturating_add_unsigned(clock::suspended());
-                        self.known.timer(name, state, seen, now, &Wall { of_monotonic })
-                    });
-                    self.tell(told.flatten()).await?;
-                    Ok(())
-                }
-                Err(odd) => Err(odd),
-            },
-            Kind::Full => match properties.unit() {
-                Ok(mut state) => {
-                    state.cgroup = self.hierarchy.path(&state.cgroup);
-                    if matches!(state.active.as_str(), "inactive" | "failed") {
-                        state.processes = self.hierarchy.processes(&state.cgroup);
-                    }
-                    self.tell_unit(name, state, seen).await?;
-                    Ok(())
-                }
-                Err(odd) => Err(odd),
-            },
-            Kind::Brief | Kind::Skipped => match properties.state() {
-                Ok(state) => {
-                    self.tell_unit(name, state, seen).await?;
-                    Ok(())
-                }
-                Err(odd) => Err(odd),
-            },
+        if Kind::of(name) == Kind::Timer {
+            return match properties.timer() {
+                Ok(state) => self.tell_timer(name, state, seen).await.map(Ok),
+                Err(odd) => Ok(Err(odd.to_string())),
+            };
+        }
+        let state = match Kind::of(name) {
+            Kind::Full => properties.unit(),
+            _ => properties.state(),
         };
-        match done {
-            Ok(()) => self.unread.remove(name),
-            Err(odd) => self.unread.insert(name.to_owned(), odd.to_string()),
+        let mut state = match state {
+            Ok(state) => state,
+            Err(odd) => return Ok(Err(odd.to_string())),
         };
+        state.cgroup = self.hierarchy.path(&state.cgroup);
+        if matches!(state.active.as_str(), "inactive" | "failed") {
+            state.processes = self.hierarchy.processes(&state.cgroup);
+        }
+        self.tell_unit(name, state, seen).await.map(Ok)
+    }
+
+    async fn tell_timer(&mut self, name: &str, state: TimerState, seen: Seen) -> Result<(), Stop> {
+        if self.fits(name) {
+            let of_monotonic = clock::wall_offset().saturating_add_unsigned(clock::suspended());
+            let wall = Wall { of_monotonic };
+            let told = self.known.timer(name, state, seen, clock::boottime_ns(), wall);
+            self.tell(told).await?;
+        }
         Ok(())
     }
 

@@ -101,7 +101,18 @@ impl Known {
 
     /// A unit is not loaded any more. That one which did nothing is not is no change.
     pub(super) fn gone(&mut self, name: &str, seen: Seen, now: u64) -> Option<Told> {
-        self.timers.remove(name);
+        if let Some(before) = self.timers.remove(name) {
+            let seen = if before.active { seen } else { Seen::Found };
+            // It will not elapse any more, so it does not matter where the clock stands.
+            let stopped = TimerState {
+                active: false,
+                next_calendar: None,
+                next_monotonic: None,
+                ..before
+            };
+            let timer = Wall { of_monotonic: 0 }.timer(name, &stopped, seen);
+            return Some((now, Body::Timer(Box::new(timer))));
+        }
         let before = self.units.remove(name)?;
         let seen = if before.active == "inactive" {
             Seen::Found
@@ -132,7 +143,7 @@ impl Known {
         state: TimerState,
         seen: Seen,
         now: u64,
-        wall: &Wall,
+        wall: Wall,
     ) -> Option<Told> {
         if self.timers.get(name) == Some(&state) {
             return None;
@@ -291,6 +302,30 @@ mod tests {
         assert_eq!(seen(gone), Some((13 * MS, Seen::Told)));
         let new = known.unit("c.service", state("activating", 14), Seen::Told, 15 * MS, 0);
         assert_eq!(seen(new), Some((14 * MS, Seen::Told)));
+    }
+
+    #[test]
+    fn a_timer_that_is_unloaded_elapses_no_more() {
+        let mut known = known();
+        let state = TimerState {
+            unit: NAME.to_owned(),
+            active: true,
+            next_calendar: Some(1),
+            next_monotonic: None,
+            last: None,
+            random_delay: 0,
+            schedule: Vec::new(),
+            persistent: false,
+        };
+        let wall = Wall { of_monotonic: 0 };
+        let told = known.timer("a.timer", state.clone(), Seen::Found, 11 * MS, wall);
+        assert!(matches!(told, Some((_, Body::Timer(timer))) if timer.next == Some(1000)));
+        assert_eq!(known.timer("a.timer", state, Seen::Told, 12 * MS, wall), None);
+        let Some((_, Body::Timer(timer))) = known.gone("a.timer", Seen::Told, 13 * MS) else {
+            panic!("nothing is told of the timer");
+        };
+        assert_eq!((timer.active, timer.next, timer.seen), (false, None, Seen::Told));
+        assert!(!known.has("a.timer"));
     }
 
     #[test]

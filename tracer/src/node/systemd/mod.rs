@@ -1,7 +1,7 @@
 //! What systemd says of its units, jobs and timers, over D-Bus.
 //!
 //! Nothing is asked again and again: systemd tells when something changes, and what is then read is all that is told of
-//! that unit. `address` is where a bus is, `bus` the connection, `properties` and `names` read what comes, `known` is
+//! that unit. `address` is where a bus is, `bus` the connection (`private` without a bus), `properties` and `names` read what comes, `known` is
 //! what was told so far, `follow` keeps to it, `leftovers` counts processes of units that do nothing.
 
 mod address;
@@ -10,6 +10,7 @@ mod follow;
 mod known;
 mod leftovers;
 mod names;
+mod private;
 mod properties;
 
 use std::time::Duration;
