@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use crate::event::{Body, Capability, CapabilityState, Event, FlowKey, Owner, SocketState};
 use crate::model::ends::{self, End};
 use crate::node::counters;
+use crate::node::packages;
 use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
 use crate::probe::{self, Probe, Sort};
@@ -145,7 +146,24 @@ impl Watch {
         watch.list_sockets(&every, now, tell);
         watch.read_counters(now, tell);
         watch.read_chains(now, tell);
+        watch.start_sources(&options.without, now, tell);
         Ok(watch)
+    }
+
+    /// Starts the sources that tell by themselves.
+    fn start_sources(&mut self, without: &[String], now: u64, tell: &mut dyn FnMut(Event)) {
+        let capability = if without.iter().any(|name| name == packages::CAPABILITY) {
+            Some(left_out(packages::CAPABILITY, packages::LOST))
+        } else {
+            let options = packages::Options::node();
+            self.sources
+                .start(packages::CAPABILITY, packages::LOST, move |teller| {
+                    packages::run(&options, teller);
+                })
+        };
+        if let Some(capability) = capability {
+            self.told.tell(now, capability, tell);
+        }
     }
 
     /// Tells all that has come since the last round, ending in [`Body::Tick`].
@@ -319,10 +337,19 @@ fn partial(name: &str, why: String) -> Capability {
     }
 }
 
+/// A capability that the user has left out; `lost` says what is not seen without it.
+fn left_out(name: &str, lost: &str) -> Capability {
+    Capability {
+        name: name.to_owned(),
+        state: CapabilityState::Unavailable,
+        why: format!("left out by --without: {lost}"),
+    }
+}
+
 fn check_names(without: &[String]) -> Result<()> {
     let known = || {
         let programs = probe::programs().iter().map(|program| program.capability);
-        programs.chain([counters::CAPABILITY])
+        programs.chain([counters::CAPABILITY, packages::CAPABILITY])
     };
     for name in without {
         if !known().any(|capability| capability == name) {
