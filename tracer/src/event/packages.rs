@@ -21,12 +21,15 @@ pub struct Packages {
     /// Changes that the manager has noted and not yet taken into its status (`/var/lib/dpkg/updates`).
     #[serde(default)]
     pub leftovers: u32,
-    /// A run began and has not told its end (`/var/log/apt/history.log`, a transaction of rpm).
+    /// A run began and has not told its end, and not all that it was to do is done (`/var/log/apt/history.log`).
     #[serde(default)]
     pub open_run: bool,
     /// Packages that ask for a reboot (`/run/reboot-required.pkgs`); `None` where none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<Vec<String>>,
+    /// Kernels that have modules on the node (`/lib/modules`), in the order of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<String>,
 }
 
 /// A package manager.

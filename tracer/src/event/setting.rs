@@ -118,7 +118,7 @@ pub enum Thing {
         /// Its path.
         path: String,
     },
-    /// The folder of the running kernel's modules. The value is empty.
+    /// The folder of the running kernel's modules. The value is empty where they can be loaded, and else says why not.
     Modules {
         /// Its path.
         path: String,

@@ -110,6 +110,7 @@ mod tests {
             leftovers: 0,
             open_run: false,
             reboot: None,
+            kernels: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ pub mod names;
 pub mod namespace;
 mod netlink;
 pub mod owners;
+pub mod packages;
 pub mod peers;
 pub mod preflight;
 mod proc_net;

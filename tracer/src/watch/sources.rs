@@ -5,13 +5,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::{Capabilities, Options};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::node::source::{Source, Teller};
-use crate::node::{clocks, systemd};
+use crate::node::{clocks, packages, systemd};
 
 /// Events that wait at most: then their sources wait, and what they miss meanwhile they read again.
 const WAITING: usize = 4096;
 
 /// The capabilities of all sources.
-pub(super) const CAPABILITIES: [&str; 2] = [clocks::CAPABILITY, systemd::CAPABILITY];
+pub(super) const CAPABILITIES: [&str; 3] = [clocks::CAPABILITY, systemd::CAPABILITY, packages::CAPABILITY];
 
 /// What a source does.
 type Work = Box<dyn FnOnce(&Teller) + Send>;
@@ -44,20 +44,23 @@ impl Sources {
         tell: &mut dyn FnMut(Event),
     ) {
         let mut start = |name: &'static str, lost: &str, work: Work| {
-            if options.without.iter().any(|without| without == name) {
-                return;
-            }
-            match Source::start(name, self.sender.clone(), work) {
-                Ok(source) => self.running.push((name, source)),
-                Err(error) => {
-                    let capability = Capability {
-                        name: name.to_owned(),
-                        state: CapabilityState::Unavailable,
-                        why: format!("its thread cannot be started: {error}; {lost}"),
-                    };
-                    told.tell(now, capability, tell);
+            let why = if options.without.iter().any(|without| without == name) {
+                "left out by --without".to_owned()
+            } else {
+                match Source::start(name, self.sender.clone(), work) {
+                    Ok(source) => {
+                        self.running.push((name, source));
+                        return;
+                    }
+                    Err(error) => format!("its thread cannot be started: {error}"),
                 }
-            }
+            };
+            let capability = Capability {
+                name: name.to_owned(),
+                state: CapabilityState::Unavailable,
+                why: format!("{why}; {lost}"),
+            };
+            told.tell(now, capability, tell);
         };
         start(clocks::CAPABILITY, clocks::LOST, Box::new(clocks::run));
         let which = options.systemd.clone();
@@ -65,6 +68,12 @@ impl Sources {
             systemd::CAPABILITY,
             systemd::LOST,
             Box::new(move |teller| systemd::run(teller, &which)),
+        );
+        let files = packages::Options::node();
+        start(
+            packages::CAPABILITY,
+            packages::LOST,
+            Box::new(move |teller| packages::run(&files, teller)),
         );
     }
 

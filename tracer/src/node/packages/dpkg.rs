@@ -1,0 +1,325 @@
+//! dpkg and apt: their lock, log, status and history.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::WatchFlags;
+
+use super::files::{self, Change, Fresh, Mark};
+use super::follow::Follow;
+use super::history::{self, Run};
+use super::lock::Lock;
+use super::log::{Line, Progress};
+use super::status::Table;
+use super::watches::{self, below};
+use super::{Found, holder_of};
+use crate::event::{Manager, Owner, Packages, Unfinished};
+
+/// Packages that are told as unfinished, at most; the bound of what a foreign status can make of an event.
+const MOST_UNFINISHED: usize = 1000;
+/// Files of `updates` that are read at most: dpkg takes them into its status when there are 250.
+const MOST_UPDATES: usize = 10_000;
+/// Packages that are told as asking for a reboot, at most, and the bytes of the name of each.
+const MOST_REBOOT: usize = 100;
+const NAME: usize = 256;
+
+const ADMIN: &str = "/var/lib/dpkg";
+
+/// What is known of dpkg and apt.
+#[derive(Debug)]
+pub(super) struct Dpkg {
+    admin: PathBuf,
+    /// That of apt and of dpkg where no frontend runs it, and that of dpkg itself. A frontend holds the first for all
+    /// of its run.
+    locks: [Lock; 2],
+    /// Who was last seen to hold one of them.
+    holder: Option<Owner>,
+    log: Follow,
+    progress: Progress,
+    status: Fresh,
+    /// Why the status cannot be read.
+    unread: Option<String>,
+    table: Option<Table>,
+    updates: BTreeMap<String, Mark>,
+    history: Fresh,
+    run: Option<Run>,
+    reboot: [PathBuf; 2],
+    /// It was looked at before.
+    is_known: bool,
+}
+
+impl Dpkg {
+    pub(super) fn new(root: &Path) -> Self {
+        let admin = below(root, ADMIN);
+        Self {
+            locks: ["lock-frontend", "lock"].map(|name| Lock::new(admin.join(name))),
+            holder: None,
+            log: Follow::new(below(root, "/var/log/dpkg.log")),
+            progress: Progress::default(),
+            status: Fresh::new(admin.join("status")),
+            unread: None,
+            table: None,
+            updates: BTreeMap::new(),
+            history: Fresh::new(below(root, "/var/log/apt/history.log")),
+            run: None,
+            reboot: ["/run/reboot-required", "/run/reboot-required.pkgs"].map(|path| below(root, path)),
+            is_known: false,
+            admin,
+        }
+    }
+
+    /// What it is to be woken by.
+    pub(super) fn watched(root: &Path) -> Vec<(PathBuf, WatchFlags)> {
+        [
+            (ADMIN, watches::FOLDER),
+            ("/var/lib/dpkg/updates", watches::FOLDER),
+            ("/var/lib/dpkg/lock-frontend", watches::LOCK),
+            ("/var/lib/dpkg/lock", watches::LOCK),
+            ("/var/log", watches::NAMES),
+            ("/var/log/dpkg.log", watches::LOG),
+            ("/var/log/apt", watches::NAMES),
+            ("/var/log/apt/history.log", watches::LOG),
+            ("/run", watches::FOLDER),
+        ]
+        .map(|(path, flags)| (below(root, path), flags))
+        .into()
+    }
+
+    /// Who holds the lock just now: looked at before all else, as it may not hold it for long.
+    pub(super) fn glance(&mut self) {
+        if let Ok(Some(owner)) = self.holder() {
+            self.holder = Some(owner);
+        }
+    }
+
+    /// How the packages stand; `None` where there is no dpkg, or where that is not known.
+    pub(super) fn look(&mut self, found: &mut Found) -> Option<Packages> {
+        if !self.admin.is_dir() {
+            return None;
+        }
+        // Whoever came to hold it meanwhile may be in the middle of what is read.
+        let before = self.holder_or(found);
+        let by = before.clone().or(self.holder.take());
+        self.holder.clone_from(&before);
+        self.read_log(by.as_ref(), found);
+        self.read_history(by.as_ref(), found);
+        self.read_status();
+        let mut leftovers = self.read_updates(found);
+        let after = self.holder_or(found);
+        if before.is_some() && after.is_none() {
+            // It has ended meanwhile: what it left is there only now.
+            self.read_status();
+            leftovers = self.read_updates(found);
+        }
+        self.is_known = true;
+        self.holder.clone_from(&after);
+        found.problems.extend(self.unread.clone());
+        found.problems.extend(self.strange());
+        if after.is_none() {
+            self.progress = Progress::default();
+            self.table.as_ref()?;
+        }
+        let unfinished: Vec<Unfinished> = match &self.table {
+            Some(table) => table.unfinished().take(MOST_UNFINISHED).collect(),
+            None => Vec::new(),
+        };
+        Some(Packages {
+            manager: Manager::Dpkg,
+            holder: after,
+            working_on: self.progress.working_on.clone(),
+            unfinished,
+            leftovers: u32::try_from(leftovers).unwrap_or(u32::MAX),
+            open_run: self
+                .run
+                .as_ref()
+                .is_some_and(|run| run.is_open(self.table.as_ref())),
+            reboot: self.read_reboot(found),
+            kernels: Vec::new(),
+        })
+    }
+
+    fn holder(&mut self) -> Result<Option<Owner>, String> {
+        holder_of(&mut self.locks, self.holder.as_ref())
+    }
+
+    fn holder_or(&mut self, found: &mut Found) -> Option<Owner> {
+        self.holder().unwrap_or_else(|problem| {
+            found.problem(problem);
+            None
+        })
+    }
+
+    fn read_log(&mut self, by: Option<&Owner>, found: &mut Found) {
+        let Self {
+            log,
+            progress,
+            is_known,
+            ..
+        } = self;
+        let mut told = Vec::new();
+        let mut line = |line: &str| told.extend(Line::parse(line).and_then(|line| progress.line(line)));
+        let result = if *is_known {
+            log.look(&mut line)
+        } else {
+            log.begin(&mut line)
+        };
+        if let Err(error) = result {
+            found.problem(format!(
+                "{}: the package in work is not known, nor what is done to each",
+                files::unreadable(log.path(), &error)
+            ));
+        }
+        // What stands there at the start happened before.
+        if *is_known {
+            told.into_iter().for_each(|text| found.notice(text, by));
+        }
+    }
+
+    fn read_history(&mut self, by: Option<&Owner>, found: &mut Found) {
+        let text = self.history.look().and_then(|change| match change {
+            Change::Same => Ok(None),
+            Change::Absent => Ok(Some(String::new())),
+            Change::Changed(file) => end_of(file).map(Some),
+        });
+        let text = match text {
+            Ok(None) => return,
+            Ok(Some(text)) => text,
+            Err(error) => {
+                self.run = None;
+                let what = files::unreadable(self.history.path(), &error);
+                found.problem(format!("{what}: runs of apt are not known"));
+                return;
+            }
+        };
+        let run = Run::last(&text);
+        if self.is_known
+            && let Some(run) = &run
+        {
+            let old = self.run.as_ref().filter(|old| old.begin == run.begin);
+            if old.is_none() {
+                found.notice(run.begins(), by);
+            }
+            if run.has_ended && old.is_none_or(|old| !old.has_ended) {
+                found.notice(run.ends(), by);
+            }
+        }
+        self.run = run;
+    }
+
+    fn read_status(&mut self) {
+        let read = self.status.look().and_then(|change| {
+            let mut table = Table::default();
+            match change {
+                Change::Same => return Ok(None),
+                Change::Absent => {}
+                Change::Changed(file) => table.read(BufReader::with_capacity(64 << 10, file))?,
+            }
+            Ok(Some(table))
+        });
+        match read {
+            Ok(None) => {}
+            Ok(Some(table)) => {
+                self.unread = None;
+                self.table = Some(table);
+                // What was noted since is to be taken in again.
+                self.updates.clear();
+            }
+            Err(error) => {
+                let what = files::unreadable(self.status.path(), &error);
+                self.unread = Some(format!("{what}: packages left half-way are not known"));
+            }
+        }
+    }
+
+    /// Takes in what dpkg has noted since it wrote its status last. Returns how many notes there are.
+    fn read_updates(&mut self, found: &mut Found) -> usize {
+        let folder = self.admin.join("updates");
+        let names = match names_of(&folder) {
+            Ok(names) => names,
+            Err(error) => {
+                let what = files::unreadable(&folder, &error);
+                found.problem(format!("{what}: changes not taken into the status are not known"));
+                return 0;
+            }
+        };
+        self.updates.retain(|name, _| names.contains(name));
+        for name in &names {
+            let path = folder.join(name);
+            let read = files::open(&path).and_then(|opened| match opened {
+                Some((file, mark)) if self.updates.get(name) != Some(&mark) => {
+                    self.updates.insert(name.clone(), mark);
+                    let table = self.table.get_or_insert_default();
+                    table.read(BufReader::new(file))
+                }
+                _ => Ok(()),
+            });
+            if let Err(error) = read {
+                found.problem(files::unreadable(&path, &error));
+            }
+        }
+        names.len()
+    }
+
+    /// What is odd in what dpkg has written.
+    fn strange(&self) -> Option<String> {
+        let (table, path) = (self.table.as_ref()?, self.status.path().display());
+        match (table.len(), table.odd()) {
+            (0, 0) => Some(format!("{path} is empty or not there: no package is known")),
+            (0, _) => Some(format!("{path} names no package: it is not of dpkg, or torn")),
+            (_, 0) => None,
+            (_, odd) => Some(format!(
+                "{odd} entries of {path} have no name or no state: the file is torn, and those packages are not known"
+            )),
+        }
+    }
+
+    fn read_reboot(&self, found: &mut Found) -> Option<Vec<String>> {
+        let [flag, list] = &self.reboot;
+        if !flag.exists() {
+            return None;
+        }
+        let mut packages = Vec::new();
+        let read = files::open(list).and_then(|opened| match opened {
+            None => Ok(()),
+            Some((file, _)) => files::lines(BufReader::new(file.take(1 << 20)), NAME, |line| {
+                let name = String::from_utf8_lossy(line).trim().to_owned();
+                if !name.is_empty() && packages.len() < MOST_REBOOT && !packages.contains(&name) {
+                    packages.push(name);
+                }
+            }),
+        });
+        if let Err(error) = read {
+            found.problem(files::unreadable(list, &error));
+        }
+        Some(packages)
+    }
+}
+
+/// The end of the history, so much of it as has the last run.
+fn end_of(mut file: File) -> io::Result<String> {
+    let begin = file.metadata()?.len().saturating_sub(history::TAIL);
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.take(history::TAIL).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The notes in `updates`, in the order in which they were made: dpkg gives them numbers of one length. Another file
+/// there is one that it has not finished.
+fn names_of(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if files::is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        .take(MOST_UPDATES)
+        .collect();
+    names.sort_unstable();
+    Ok(names)
+}

@@ -1,0 +1,191 @@
+//! Files that others write: opened without waiting for anybody, and read again only when they have changed.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufRead};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a file that is read whole, at most. The status of ten thousand packages has a fifth of that.
+const MOST: u64 = 64 << 20;
+
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Time of its last change, of its content or its inode: seconds and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Mark {
+    pub(super) fn of(file: &Metadata) -> Self {
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.len(),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
+
+    /// Whether both are of the same file, whatever is in it.
+    pub(super) fn is_same_file(self, other: Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+
+    pub(super) fn size(self) -> u64 {
+        self.size
+    }
+}
+
+/// The mark of a file, `None` where there is none.
+pub(super) fn mark(path: &Path) -> io::Result<Option<Mark>> {
+    match fs::metadata(path) {
+        Ok(file) => Ok(Some(Mark::of(&file))),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a file to read it, `None` where there is none. A pipe or a device is refused: it would make the reader wait,
+/// and its opening is noticed by others.
+pub(super) fn open(path: &Path) -> io::Result<Option<(File, Mark)>> {
+    let open = || {
+        if !fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
+        // It may have become something else in between.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        let mark = Mark::of(&file.metadata()?);
+        Ok((file, mark))
+    };
+    match open() {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// `/var/lib/dpkg/status cannot be read: Permission denied (os error 13)`
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be read: {error}", path.display())
+}
+
+/// A file that is read again when it has changed.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    path: PathBuf,
+    /// As it was when it was read last, `None` where it was not there.
+    read: Option<Mark>,
+    /// It was looked at before.
+    is_known: bool,
+}
+
+/// What became of a file since it was read last.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Nothing.
+    Same,
+    /// It is not there, or not any more.
+    Absent,
+    /// It is to be read again.
+    Changed(File),
+}
+
+impl Fresh {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            read: None,
+            is_known: false,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at it. What is refused is tried again at the next look.
+    pub(super) fn look(&mut self) -> io::Result<Change> {
+        let mark = mark(&self.path)?;
+        if self.is_known && mark == self.read {
+            return Ok(Change::Same);
+        }
+        self.is_known = false;
+        let opened = open(&self.path)?;
+        if let Some((_, mark)) = &opened
+            && mark.size > MOST
+        {
+            return Err(io::Error::other(format!(
+                "it has {} MiB, more than any such file",
+                mark.size >> 20
+            )));
+        }
+        self.is_known = true;
+        self.read = opened.as_ref().map(|(_, mark)| *mark);
+        Ok(match opened {
+            None => Change::Absent,
+            Some((file, _)) => Change::Changed(file),
+        })
+    }
+}
+
+/// Hands over each line without its end; of one that is longer than `most` bytes only so many.
+pub(super) fn lines(mut from: impl BufRead, most: usize, mut line: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut kept = Vec::new();
+    loop {
+        let buffer = match from.fill_buf() {
+            Ok(buffer) => buffer,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if buffer.is_empty() {
+            if !kept.is_empty() {
+                line(&kept);
+            }
+            return Ok(());
+        }
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let part = &buffer[..end.unwrap_or(buffer.len())];
+        let room = most.saturating_sub(kept.len());
+        kept.extend_from_slice(&part[..part.len().min(room)]);
+        let used = part.len() + usize::from(end.is_some());
+        if end.is_some() {
+            line(&kept);
+            kept.clear();
+        }
+        from.consume(used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8], most: usize) -> Vec<String> {
+        let mut all = Vec::new();
+        // A small buffer: lines go across its end.
+        let from = io::BufReader::with_capacity(3, text);
+        lines(from, most, |line| {
+            all.push(String::from_utf8_lossy(line).into_owned());
+        })
+        .unwrap();
+        all
+    }
+
+    #[test]
+    fn lines_are_cut_at_the_bound_and_none_is_lost() {
+        assert_eq!(read(b"", 9), [""; 0]);
+        assert_eq!(read(b"one\n\ntwo", 9), ["one", "", "two"]);
+        assert_eq!(read(b"abcdefgh\nij\n", 4), ["abcd", "ij"]);
+        assert_eq!(read(b"a\xffb\n", 4), ["a\u{fffd}b"]);
+    }
+}

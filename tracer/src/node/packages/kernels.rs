@@ -1,0 +1,59 @@
+//! The kernels that are installed, and whether the running one still has its modules: an upgrade can take them away
+//! under it, and what was not loaded before cannot be loaded then.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::WatchFlags;
+
+use super::files;
+use super::watches::{self, below};
+
+const MODULES: &str = "/lib/modules";
+/// Kernels that are told at most.
+const MOST: usize = 100;
+
+/// The folder of a kernel's modules, as it is called on the node.
+pub(super) fn folder_of(release: &str) -> String {
+    format!("{MODULES}/{release}")
+}
+
+/// What it is to be woken by.
+pub(super) fn watched(root: &Path, running: Option<&str>) -> Vec<(PathBuf, WatchFlags)> {
+    let mut all = vec![(below(root, MODULES), watches::FOLDER)];
+    all.extend(running.map(|release| (below(root, &folder_of(release)), watches::FOLDER)));
+    all
+}
+
+/// Kernels that have modules on the node, in the order of their names.
+pub(super) fn installed(root: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(below(root, MODULES)) {
+        Ok(entries) => entries,
+        Err(error) if files::is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .take(MOST)
+        .collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// How the modules of a kernel stand, in the form of a setting's value: `None` where they are gone.
+pub(super) fn modules_of(root: &Path, release: &str) -> Option<String> {
+    let folder = below(root, &folder_of(release));
+    if !folder.is_dir() {
+        return None;
+    }
+    let has = |name: &str| folder.join(name).exists();
+    // modprobe(8) goes by either.
+    Some(if has("modules.dep.bin") || has("modules.dep") {
+        String::new()
+    } else {
+        "without modules.dep, so that none can be found".to_owned()
+    })
+}

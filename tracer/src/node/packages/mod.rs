@@ -1,0 +1,282 @@
+//! What package managers do, and what they leave undone: a source of events (see [`super::source`]).
+//!
+//! Everything is read from files that the managers write. inotify wakes the source; then it looks at all of them, and
+//! reads those that have changed. Many changes in a row are one look.
+
+mod dpkg;
+mod files;
+mod follow;
+mod history;
+mod kernels;
+mod lock;
+mod log;
+mod rpm;
+mod status;
+#[cfg(test)]
+mod tests;
+mod watches;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::source::{Gone, Teller};
+use crate::event::{
+    Body, Capability, CapabilityState, Notice, NoticeKind, Owner, Packages, Seen, Setting, Thing,
+};
+use dpkg::Dpkg;
+use lock::Lock;
+use rpm::Rpm;
+use watches::Watches;
+
+/// The name of the capability.
+pub const CAPABILITY: &str = "packages";
+/// What is not seen without it.
+pub const LOST: &str = "what package managers do, and what they leave half-way, is not seen";
+
+/// For so long changes are gathered before they are looked at.
+const GATHER: Duration = Duration::from_millis(100);
+/// Between two looks at the lock, and at the rest, while a manager is at work.
+const AT_WORK: Duration = Duration::from_secs(1);
+/// A manager counts as at work for so long after the last change.
+const AFTER_CHANGE: Duration = Duration::from_secs(5);
+/// Between two looks where nothing happens: a folder may come that could not be watched, as it was not there.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// All files are below it: `/`, or the root of another tree.
+    pub root: PathBuf,
+    /// `uname -r` of the running kernel; `None` where it can load no modules.
+    pub kernel: Option<String>,
+}
+
+impl Options {
+    /// This node.
+    #[must_use]
+    pub fn node() -> Self {
+        let release = || rustix::system::uname().release().to_string_lossy().into_owned();
+        // A kernel without that list knows no modules.
+        let has_modules = std::path::Path::new("/proc/modules").exists();
+        Self {
+            root: PathBuf::from("/"),
+            kernel: has_modules.then(release),
+        }
+    }
+}
+
+/// Tells what stands, and then what changes, until the source is to end.
+pub fn run(options: &Options, teller: &Teller) {
+    let mut state = State::new(options);
+    // It ends when nobody takes its events, or when it is asked to.
+    while state.look(teller).is_ok() && state.wait(teller).is_ok() {}
+}
+
+/// What one look has found beside how packages stand.
+#[derive(Debug, Default)]
+struct Found {
+    notices: Vec<Notice>,
+    problems: Vec<String>,
+}
+
+impl Found {
+    fn notice(&mut self, text: String, by: Option<&Owner>) {
+        self.notices.push(Notice {
+            kind: NoticeKind::Package,
+            text,
+            by: by.cloned(),
+        });
+    }
+
+    /// What could not be read, and what is therefore not known.
+    fn problem(&mut self, problem: String) {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// The first that holds one of the locks. `known` is who held one before: it is not asked for again.
+fn holder_of(locks: &mut [Lock], known: Option<&Owner>) -> Result<Option<Owner>, String> {
+    for lock in locks {
+        let holder = lock.holder().map_err(|error| {
+            let what = files::unreadable(lock.path(), &error);
+            format!("{what}: whether a package manager is at work is not known")
+        })?;
+        let Some(holder) = holder else { continue };
+        let same = known.filter(|owner| holder == lock::Holder::Process(owner.pid));
+        return Ok(Some(same.cloned().unwrap_or_else(|| lock::owner(holder))));
+    }
+    Ok(None)
+}
+
+struct State {
+    options: Options,
+    watches: Watches,
+    dpkg: Dpkg,
+    rpm: Rpm,
+    /// As they were told last.
+    told: Vec<Packages>,
+    capability: Option<Capability>,
+    /// `None` before the first look.
+    modules: Option<Option<String>>,
+    changed: Option<Instant>,
+    can_watch: bool,
+}
+
+impl State {
+    fn new(options: &Options) -> Self {
+        let root = &options.root;
+        let mut watched = Dpkg::watched(root);
+        // Each path once: the flags of the last would be those that count, and both say the same.
+        for (path, flags) in Rpm::watched(root)
+            .into_iter()
+            .chain(kernels::watched(root, options.kernel.as_deref()))
+        {
+            if !watched.iter().any(|(known, _)| *known == path) {
+                watched.push((path, flags));
+            }
+        }
+        Self {
+            options: options.clone(),
+            watches: Watches::new(watched),
+            dpkg: Dpkg::new(root),
+            rpm: Rpm::new(root),
+            told: Vec::new(),
+            capability: None,
+            modules: None,
+            changed: None,
+            can_watch: true,
+        }
+    }
+
+    /// Looks at everything, and tells what is new.
+    fn look(&mut self, teller: &Teller) -> Result<(), Gone> {
+        let mut found = Found::default();
+        let unwatched = self.watches.renew();
+        self.can_watch = unwatched.is_none();
+        let kernels = kernels::installed(&self.options.root).unwrap_or_else(|error| {
+            found.problem(format!("the installed kernels are not known: {error}"));
+            Vec::new()
+        });
+        let mut now = Vec::new();
+        now.extend(self.dpkg.look(&mut found));
+        let rpm = self.rpm.look(&mut found);
+        now.extend(rpm);
+        for packages in &mut now {
+            packages.kernels.clone_from(&kernels);
+        }
+        self.tell_capability(now.is_empty(), unwatched, &mut found, teller)?;
+        let by = now.iter().find_map(|packages| packages.holder.clone());
+        for notice in found.notices {
+            teller.tell(Body::Notice(notice))?;
+        }
+        for packages in &now {
+            if !self.told.contains(packages) {
+                teller.tell(Body::Packages(Box::new(packages.clone())))?;
+            }
+        }
+        self.told = now;
+        self.tell_modules(by, teller)
+    }
+
+    fn tell_capability(
+        &mut self,
+        is_none: bool,
+        unwatched: Option<String>,
+        found: &mut Found,
+        teller: &Teller,
+    ) -> Result<(), Gone> {
+        unwatched.into_iter().for_each(|problem| found.problem(problem));
+        let (state, why) = match (is_none, found.problems.is_empty()) {
+            (false, true) => (CapabilityState::Available, String::new()),
+            (false, false) => (CapabilityState::Partial, found.problems.join("; ")),
+            (true, true) => (
+                CapabilityState::Unavailable,
+                format!(
+                    "there is neither {} nor a database of rpm: upgrades are not seen",
+                    watches::below(&self.options.root, "/var/lib/dpkg").display()
+                ),
+            ),
+            (true, false) => (CapabilityState::Unavailable, found.problems.join("; ")),
+        };
+        let capability = Capability {
+            name: CAPABILITY.to_owned(),
+            state,
+            why,
+        };
+        if self.capability.as_ref() != Some(&capability) {
+            self.capability = Some(capability.clone());
+            teller.tell(Body::Capability(capability))?;
+        }
+        Ok(())
+    }
+
+    fn tell_modules(&mut self, by: Option<Owner>, teller: &Teller) -> Result<(), Gone> {
+        let Some(release) = &self.options.kernel else {
+            return Ok(());
+        };
+        let now = kernels::modules_of(&self.options.root, release);
+        let seen = match &self.modules {
+            Some(before) if *before == now => return Ok(()),
+            Some(_) if self.can_watch => Seen::Told,
+            Some(_) => Seen::Noticed,
+            None => Seen::Found,
+        };
+        self.modules = Some(now.clone());
+        teller.tell(Body::Setting(Box::new(Setting {
+            netns: 0,
+            thing: Thing::Modules {
+                path: kernels::folder_of(release),
+            },
+            value: now,
+            seen,
+            by: by.filter(|_| seen != Seen::Found),
+        })))
+    }
+
+    /// Waits until there is reason to look again.
+    fn wait(&mut self, teller: &Teller) -> Result<(), Gone> {
+        let is_recent = self.changed.is_some_and(|at| at.elapsed() < AFTER_CHANGE);
+        let at_work = self.told.iter().any(|packages| packages.holder.is_some());
+        let pause = if at_work || is_recent || !self.can_watch {
+            AT_WORK
+        } else {
+            IDLE
+        };
+        self.pause(teller, pause, true)?;
+        if self.watches.drain() {
+            self.changed = Some(Instant::now());
+            self.dpkg.glance();
+            self.rpm.glance();
+            self.pause(teller, GATHER, false)?;
+            self.watches.drain();
+        }
+        Ok(())
+    }
+
+    /// Waits for so long, where `wakes` until something changes, and in any case until the source is to end.
+    fn pause(&self, teller: &Teller, pause: Duration, wakes: bool) -> Result<(), Gone> {
+        let mut fds = vec![PollFd::from_borrowed_fd(teller.stop(), PollFlags::IN)];
+        if wakes && let Some(fd) = self.watches.fd() {
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        }
+        let timeout = Timespec {
+            tv_sec: i64::try_from(pause.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: pause.subsec_nanos().into(),
+        };
+        match poll(&mut fds, Some(&timeout)) {
+            // A signal: the next look comes earlier.
+            Ok(_) | Err(Errno::INTR) => {}
+            // It can wait for nothing any more.
+            Err(_) => return Err(Gone),
+        }
+        match fds.first() {
+            Some(stop) if stop.revents().is_empty() => Ok(()),
+            _ => Err(Gone),
+        }
+    }
+}
