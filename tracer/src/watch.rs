@@ -14,9 +14,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::event::{Body, Capability, CapabilityState, Event, FlowKey, Owner, SocketState};
 use crate::model::ends::{self, End};
-use crate::node::counters;
 use crate::node::sockets::Sockets;
 use crate::node::{self, Netns, Owners};
+use crate::node::{config, counters};
 use crate::probe::{self, Probe, Sort};
 
 use chains::Chains;
@@ -67,6 +67,8 @@ pub struct Watch {
     unread: BTreeMap<u32, Vec<String>>,
     told: Capabilities,
     sources: Sources,
+    /// Tells the source of the configuration which namespaces are watched.
+    watched: Option<config::Watched>,
 }
 
 impl Watch {
@@ -136,7 +138,9 @@ impl Watch {
             unread: BTreeMap::new(),
             told: Capabilities::default(),
             sources: Sources::new(),
+            watched: None,
         };
+        watch.start_sources(&options.without, now, tell);
         if let Some(capability) = all {
             watch.told.tell(now, capability, tell);
         }
@@ -146,6 +150,31 @@ impl Watch {
         watch.read_counters(now, tell);
         watch.read_chains(now, tell);
         Ok(watch)
+    }
+
+    /// Starts the sources that tell by themselves.
+    fn start_sources(&mut self, without: &[String], now: u64, tell: &mut dyn FnMut(Event)) {
+        let wanted = |name: &str| !without.iter().any(|without| without == name);
+        if wanted(config::CAPABILITY) {
+            let failed = match config::watched() {
+                Ok((watched, inbox)) => {
+                    watched.set(self.namespaces.iter().cloned().collect());
+                    self.watched = Some(watched);
+                    self.sources
+                        .start(config::CAPABILITY, config::LOST, move |teller| {
+                            config::run(&inbox, teller);
+                        })
+                }
+                Err(error) => Some(Capability {
+                    name: config::CAPABILITY.to_owned(),
+                    state: CapabilityState::Unavailable,
+                    why: format!("no file can be opened for it: {error}; {}", config::LOST),
+                }),
+            };
+            if let Some(capability) = failed {
+                self.told.tell(now, capability, tell);
+            }
+        }
     }
 
     /// Tells all that has come since the last round, ending in [`Body::Tick`].
@@ -192,6 +221,11 @@ impl Watch {
         let found = namespaces.look_for_strangers(now, told, tell);
         namespaces.read(&found, now, told, tell)?;
         fresh.extend(found);
+        if let Some(watched) = &self.watched
+            && self.namespaces.were_listed()
+        {
+            watched.set(self.namespaces.iter().cloned().collect());
+        }
         // After the changes: what is listed is newer than all of them.
         self.list_openings(now, tell);
         let due = if listing { due } else { BTreeSet::new() };
@@ -322,7 +356,7 @@ fn partial(name: &str, why: String) -> Capability {
 fn check_names(without: &[String]) -> Result<()> {
     let known = || {
         let programs = probe::programs().iter().map(|program| program.capability);
-        programs.chain([counters::CAPABILITY])
+        programs.chain([counters::CAPABILITY, config::CAPABILITY])
     };
     for name in without {
         if !known().any(|capability| capability == name) {

@@ -6,6 +6,7 @@
 pub mod cgroup;
 pub mod chains;
 pub mod clock;
+pub mod config;
 pub mod counters;
 pub mod devices;
 mod links;
