@@ -136,7 +136,9 @@ impl Watch {
         if let Some(capability) = all {
             watch.told.tell(now, capability, tell);
         }
-        watch.sources.start_all(options, now, &mut watch.told, tell);
+        watch
+            .sources
+            .start_all(options, watch.namespaces.iter(), now, &mut watch.told, tell);
         let every = watch.namespaces.every();
         watch.namespaces.read(&every, now, &mut watch.told, tell)?;
         watch.list_sockets(&every, now, tell);
@@ -189,6 +191,9 @@ impl Watch {
         let found = namespaces.look_for_strangers(now, told, tell);
         namespaces.read(&found, now, told, tell)?;
         fresh.extend(found);
+        if self.namespaces.were_listed() {
+            self.sources.watch(self.namespaces.iter());
+        }
         // After the changes: what is listed is newer than all of them.
         self.list_openings(now, tell);
         let due = if listing { due } else { BTreeSet::new() };

@@ -7,6 +7,7 @@ pub mod cgroup;
 pub mod chains;
 pub mod clock;
 pub mod clocks;
+pub mod config;
 pub mod counters;
 pub mod devices;
 mod links;

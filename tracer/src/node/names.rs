@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
@@ -29,6 +29,12 @@ impl NameChanges {
                 .ok()
                 .filter(|watch| inotify::add_watch(watch, NAMES, flags).is_ok());
         }
+    }
+
+    /// Readable when a name has come or gone.
+    #[must_use]
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
     }
 
     /// Names that have come or gone since the last time or the time before.

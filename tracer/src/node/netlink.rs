@@ -3,6 +3,8 @@
 //! Read by hand, because the few members that are needed have stood still for decades, while whole-message
 //! parsers refuse a message for one attribute of a newer kernel that they do not know.
 
+mod listener;
+
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -13,6 +15,8 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, connect, recv, send, socket_with,
 };
+
+pub(super) use listener::{Heard, Listener};
 
 /// `NETLINK_ROUTE`: devices, addresses, routes, rules.
 pub(super) const ROUTE: Option<Protocol> = None;
@@ -81,6 +85,11 @@ impl Error {
     /// Whether what was asked for is not there any more (`ENODEV`).
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if source.raw_os_error() == Some(libc::ENODEV))
+    }
+
+    /// Whether this kernel knows no such request (`EOPNOTSUPP`).
+    pub(super) fn is_no_such_request(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if source.raw_os_error() == Some(libc::EOPNOTSUPP))
     }
 
     /// Whether this kernel is built without this kind of netlink (`EPROTONOSUPPORT`), or without what would answer
@@ -230,10 +239,13 @@ fn message(request: u16, flags: u16, body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// `struct nlmsghdr` and what follows it.
-struct Message<'a> {
-    kind: u16,
-    flags: u16,
-    body: &'a [u8],
+pub(super) struct Message<'a> {
+    /// What it says, such as `RTM_NEWROUTE`.
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    /// Who asked for what it tells (`nlmsg_pid`): the address of a netlink socket, 0 for the kernel itself.
+    pub(super) port: u32,
+    pub(super) body: &'a [u8],
 }
 
 impl<'a> Message<'a> {
@@ -244,6 +256,7 @@ impl<'a> Message<'a> {
         let message = Self {
             kind: u16_at(buffer, 4)?,
             flags: u16_at(buffer, 6)?,
+            port: u32_at(buffer, 12)?,
             body,
         };
         Some((
@@ -282,7 +295,7 @@ pub(super) fn u64_at(buffer: &[u8], offset: usize) -> Option<u64> {
     array_at(buffer, offset).map(u64::from_ne_bytes)
 }
 
-fn i32_at(buffer: &[u8], offset: usize) -> Option<i32> {
+pub(super) fn i32_at(buffer: &[u8], offset: usize) -> Option<i32> {
     array_at(buffer, offset).map(i32::from_ne_bytes)
 }
 

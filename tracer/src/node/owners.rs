@@ -269,7 +269,7 @@ pub(super) fn command(pid: u32) -> Option<String> {
 }
 
 /// Inodes of the sockets that a process has open.
-fn sockets_of(pid: u32) -> io::Result<Vec<u64>> {
+pub(super) fn sockets_of(pid: u32) -> io::Result<Vec<u64>> {
     let files = fs::read_dir(format!("/proc/{pid}/fd"))?;
     Ok(files
         .flatten()

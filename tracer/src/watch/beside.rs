@@ -32,7 +32,7 @@ impl Beside {
         });
         let mut told = Capabilities::default();
         let mut sources = Sources::new();
-        sources.start_all(options, at, &mut told, tell);
+        sources.start_all(options, namespaces.iter(), at, &mut told, tell);
         let silent = sources.names().collect();
         Ok(Self {
             sources,
@@ -66,7 +66,8 @@ impl Beside {
     }
 
     /// Ends the sources. One that has not told anything is said to be missing.
-    pub fn end(self, tell: &mut dyn FnMut(Event)) {
+    pub fn end(mut self, tell: &mut dyn FnMut(Event)) {
+        self.sources.drain(&mut self.told, tell);
         let at = node::clock::boottime_ns();
         for name in self.silent {
             tell(Event {

@@ -38,6 +38,8 @@ pub(super) struct Namespaces {
     devices: BTreeMap<(u32, u32), Device>,
     /// Some device was told since the addresses were asked for.
     changed: bool,
+    /// Others are watched than when that was last asked.
+    listed: bool,
     peers: Peers,
     names: NameChanges,
     /// Something was counted there since they were last due.
@@ -74,6 +76,7 @@ impl Namespaces {
             notes: BTreeMap::new(),
             devices: BTreeMap::new(),
             changed: true,
+            listed: false,
             peers: Peers::default(),
             names,
             busy: BTreeSet::new(),
@@ -130,6 +133,11 @@ impl Namespaces {
                 .map(move |address| (netns, address))
         };
         Some(self.devices.values().flat_map(of).collect())
+    }
+
+    /// Whether others are watched, or found in other places, than when this was last asked.
+    pub(super) fn were_listed(&mut self) -> bool {
+        std::mem::take(&mut self.listed)
     }
 
     /// There are so few that each is looked at in every round.
@@ -287,6 +295,7 @@ impl Namespaces {
             .map(Netns::inode)
             .collect();
         self.nowhere.retain(|inode| !present.contains_key(inode));
+        self.listed |= self.namespaces != present;
         self.namespaces = present;
         fresh
     }

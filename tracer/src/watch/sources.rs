@@ -1,17 +1,24 @@
 //! The sources that tell by themselves: started together, heard as one.
 
+use std::io;
+
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{Capabilities, Options};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::node::source::{Source, Teller};
-use crate::node::{clocks, packages, systemd};
+use crate::node::{Netns, clocks, config, packages, systemd};
 
 /// Events that wait at most: then their sources wait, and what they miss meanwhile they read again.
 const WAITING: usize = 4096;
 
 /// The capabilities of all sources.
-pub(super) const CAPABILITIES: [&str; 3] = [clocks::CAPABILITY, systemd::CAPABILITY, packages::CAPABILITY];
+pub(super) const CAPABILITIES: [&str; 4] = [
+    clocks::CAPABILITY,
+    systemd::CAPABILITY,
+    packages::CAPABILITY,
+    config::CAPABILITY,
+];
 
 /// What a source does.
 type Work = Box<dyn FnOnce(&Teller) + Send>;
@@ -23,6 +30,8 @@ pub(super) struct Sources {
     events: Receiver<Event>,
     sender: Sender<Event>,
     running: Vec<(&'static str, Source)>,
+    /// Tells the source of the configuration which namespaces are watched.
+    watched: Option<config::Watched>,
 }
 
 impl Sources {
@@ -32,27 +41,50 @@ impl Sources {
             events,
             sender,
             running: Vec::new(),
+            watched: None,
         }
     }
 
     /// Starts all sources that are not left out.
-    pub(super) fn start_all(
+    pub(super) fn start_all<'a>(
         &mut self,
         options: &Options,
+        namespaces: impl Iterator<Item = &'a Netns>,
         now: u64,
         told: &mut Capabilities,
         tell: &mut dyn FnMut(Event),
     ) {
-        let mut start = |name: &'static str, lost: &str, work: Work| {
+        let which = options.systemd.clone();
+        let files = packages::Options::node();
+        let config = config::watched().map(|(watched, inbox)| -> Work {
+            watched.set(namespaces.cloned().collect());
+            self.watched = Some(watched);
+            Box::new(move |teller| config::run(&inbox, teller))
+        });
+        let all: [(&'static str, &str, io::Result<Work>); CAPABILITIES.len()] = [
+            (clocks::CAPABILITY, clocks::LOST, Ok(Box::new(clocks::run))),
+            (
+                systemd::CAPABILITY,
+                systemd::LOST,
+                Ok(Box::new(move |teller| systemd::run(teller, &which))),
+            ),
+            (
+                packages::CAPABILITY,
+                packages::LOST,
+                Ok(Box::new(move |teller| packages::run(&files, teller))),
+            ),
+            (config::CAPABILITY, config::LOST, config),
+        ];
+        for (name, lost, work) in all {
             let why = if options.without.iter().any(|without| without == name) {
                 "left out by --without".to_owned()
             } else {
-                match Source::start(name, self.sender.clone(), work) {
+                match work.and_then(|work| Source::start(name, self.sender.clone(), work)) {
                     Ok(source) => {
                         self.running.push((name, source));
-                        return;
+                        continue;
                     }
-                    Err(error) => format!("its thread cannot be started: {error}"),
+                    Err(error) => format!("it cannot be started: {error}"),
                 }
             };
             let capability = Capability {
@@ -61,20 +93,14 @@ impl Sources {
                 why: format!("{why}; {lost}"),
             };
             told.tell(now, capability, tell);
-        };
-        start(clocks::CAPABILITY, clocks::LOST, Box::new(clocks::run));
-        let which = options.systemd.clone();
-        start(
-            systemd::CAPABILITY,
-            systemd::LOST,
-            Box::new(move |teller| systemd::run(teller, &which)),
-        );
-        let files = packages::Options::node();
-        start(
-            packages::CAPABILITY,
-            packages::LOST,
-            Box::new(move |teller| packages::run(&files, teller)),
-        );
+        }
+    }
+
+    /// Tells which namespaces are watched now.
+    pub(super) fn watch<'a>(&self, namespaces: impl Iterator<Item = &'a Netns>) {
+        if let Some(watched) = &self.watched {
+            watched.set(namespaces.cloned().collect());
+        }
     }
 
     /// Names of those that run, as of their capabilities.

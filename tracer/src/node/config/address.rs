@@ -1,0 +1,105 @@
+//! Addresses of the node (`ip address`).
+
+use super::super::netlink::{attributes, u32_at};
+use super::words::{Devices, address, scope, sentence, unspecified};
+use crate::event::Thing;
+
+// include/uapi/linux/{rtnetlink,if_addr}.h
+pub(super) const GET: u16 = 22;
+pub(super) const NEW: u16 = 20;
+pub(super) const DELETE: u16 = 21;
+/// Length of `struct ifaddrmsg`.
+pub(super) const HEADER: usize = 8;
+const IFA_F_DADFAILED: u32 = 0x08;
+const IFA_F_DEPRECATED: u32 = 0x20;
+const IFA_F_PERMANENT: u32 = 0x80;
+
+/// An address and how it stands; `None` for what is none of IPv4 or IPv6. That IPv6 still looks for another one that has
+/// it, as it does with each that is new, is left out.
+/// `struct ifaddrmsg` { u8 family, prefix length, flags, scope; u32 index }
+pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<(Thing, String)> {
+    let &[family, prefix, short_flags, reach, ..] = body else {
+        return None;
+    };
+    unspecified(family)?;
+    let index = u32_at(body, 4)?;
+    let mut flags = u32::from(short_flags);
+    let (mut own, mut other) = (None, None);
+    for (kind, value) in attributes(body.get(HEADER..)?) {
+        match kind {
+            1 => other = address(value),
+            2 => own = address(value),
+            8 => flags = u32_at(value, 0)?,
+            _ => {}
+        }
+    }
+    // On a point-to-point device IFA_ADDRESS is the peer's; IPv6 otherwise has no IFA_LOCAL.
+    let address = own.or(other)?;
+    let peer = other.filter(|other| *other != address);
+    let flag = |flag: u32, word: &str| {
+        if flags & flag == 0 {
+            String::new()
+        } else {
+            word.to_owned()
+        }
+    };
+    let words = [
+        peer.map_or_else(String::new, |peer| format!("peer {peer}")),
+        format!("scope {}", scope(reach)),
+        if flags & IFA_F_PERMANENT == 0 {
+            "dynamic".to_owned()
+        } else {
+            String::new()
+        },
+        flag(IFA_F_DEPRECATED, "deprecated"),
+        flag(IFA_F_DADFAILED, "dadfailed"),
+    ];
+    let thing = Thing::Address {
+        device: devices.name(index),
+        address,
+        prefix,
+    };
+    Some((thing, sentence(words)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::tests::{attribute, devices, survives};
+    use super::*;
+
+    fn message(header: [u8; 4], more: &[Vec<u8>]) -> Vec<u8> {
+        [&header[..], &2_u32.to_ne_bytes(), &more.concat()].concat()
+    }
+
+    fn told(body: &[u8]) -> (String, String) {
+        let (thing, value) = parse(body, &devices()).unwrap();
+        (thing.to_string(), value)
+    }
+
+    #[test]
+    fn addresses_are_told() {
+        let own = attribute(2, &[10, 0, 0, 2]);
+        let body = message([2, 24, 0x80, 0], &[attribute(1, &[10, 0, 0, 2]), own.clone()]);
+        assert_eq!(
+            told(&body),
+            (
+                "address 10.0.0.2/24 on eth0".to_owned(),
+                "scope global".to_owned()
+            )
+        );
+        let peer = message([2, 32, 0x80, 0], &[attribute(1, &[10, 0, 0, 9]), own]);
+        assert_eq!(told(&peer).1, "peer 10.0.0.9 scope global");
+        let six = [&[0xfe, 0x80][..], &[0; 13], &[1]].concat();
+        let more = [attribute(1, &six), attribute(8, &0x68_u32.to_ne_bytes())];
+        let six = message([10, 64, 0, 253], &more);
+        assert_eq!(
+            told(&six),
+            (
+                "address fe80::1/64 on eth0".to_owned(),
+                "scope link dynamic deprecated dadfailed".to_owned()
+            )
+        );
+        survives(&six, &|body| drop(parse(body, &devices())));
+        assert_eq!(parse(&message([12, 0, 0, 0], &[]), &devices()), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! All that stands in a namespace, read at once.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::super::netlink::{self, ROUTE};
+use super::known::Known;
+use super::link::Link;
+use super::neighbour::State;
+use super::words::{Devices, IPV4, IPV6};
+use super::{address, link, neighbour, netconf, route, rule, traffic};
+use crate::event::Thing;
+
+/// `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`: leaves out the counters, which are most of the answer.
+const WITHOUT_COUNTERS: [u8; 8] = {
+    let ([a, b], [c, d], [e, f, g, h]) = (8_u16.to_ne_bytes(), 29_u16.to_ne_bytes(), 8_u32.to_ne_bytes());
+    [a, b, c, d, e, f, g, h]
+};
+
+/// What stands.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    pub(super) known: Known,
+    pub(super) devices: Devices,
+    pub(super) links: BTreeMap<u32, Link>,
+}
+
+/// Reads all of the namespace of this thread.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub(super) fn everything() -> Result<Standing, netlink::Error> {
+    let request = [&[0; link::HEADER][..], &WITHOUT_COUNTERS].concat();
+    let links = netlink::dump(ROUTE, link::GET, &request, |body| Some(link::parse(body)))?;
+    let links: BTreeMap<u32, Link> = links
+        .into_iter()
+        .flatten()
+        .map(|link| (link.index, link))
+        .collect();
+    let devices = Devices(
+        links
+            .iter()
+            .map(|(index, link)| (*index, link.name.clone()))
+            .collect(),
+    );
+    let known = RefCell::new(routes(&devices)?);
+    let add = |thing: Thing, value: String| {
+        known.borrow_mut().add(thing, value);
+    };
+    for link in links.values() {
+        let device = link.name.clone();
+        add(Thing::Link { device }, link.value(&devices));
+    }
+    list(address::GET, &[0; address::HEADER], &|body| {
+        if let Some((thing, value)) = address::parse(body, &devices) {
+            add(thing, value);
+        }
+    })?;
+    for family in [IPV4, IPV6] {
+        list(rule::GET, &of(family, rule::HEADER), &|body| {
+            if let Some(thing) = rule::parse(body) {
+                add(thing, String::new());
+            }
+        })?;
+        list(netconf::GET, &of(family, netconf::HEADER), &|body| {
+            for (name, value) in netconf::parse(body, &devices) {
+                add(Thing::Sysctl { name }, value);
+            }
+        })?;
+    }
+    let gateways = gateways(&known.borrow());
+    list(neighbour::GET, &[0; neighbour::HEADER], &|body| {
+        let Some(found) = neighbour::parse(body) else {
+            return;
+        };
+        let value = match found.state {
+            State::Permanent(value) => value,
+            State::Silent(state) if gateways.contains(&found.address) => state.to_owned(),
+            State::Silent(_) | State::Usual => return,
+        };
+        let device = devices.name(found.device);
+        let address = found.address;
+        add(Thing::Neighbour { device, address }, value);
+    })?;
+    let qdiscs = RefCell::new(Vec::new());
+    list(traffic::GET_QDISC, &[0; traffic::HEADER], &|body| {
+        qdiscs.borrow_mut().extend(traffic::qdisc(body, &devices));
+    })?;
+    for qdisc in qdiscs.into_inner() {
+        for parent in qdisc.parents {
+            list(
+                traffic::GET_FILTER,
+                &traffic::filters_of(qdisc.index, parent),
+                &|body| {
+                    if let Some((thing, value)) = traffic::filter(body, &devices) {
+                        add(thing, value);
+                    }
+                },
+            )?;
+        }
+        add(qdisc.thing, String::new());
+    }
+    Ok(Standing {
+        known: known.into_inner(),
+        devices,
+        links,
+    })
+}
+
+/// Reads the routes of the namespace of this thread.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub(super) fn routes(devices: &Devices) -> Result<Known, netlink::Error> {
+    let known = RefCell::new(Known::default());
+    for family in [IPV4, IPV6] {
+        list(route::GET, &of(family, route::HEADER), &|body| {
+            if let Some(route) = route::parse(body, devices) {
+                known.borrow_mut().add(route.thing, route.value);
+            }
+        })?;
+    }
+    Ok(known.into_inner())
+}
+
+/// The neighbours that routes lead by.
+pub(super) fn gateways(known: &Known) -> BTreeSet<IpAddr> {
+    let routes = known
+        .iter()
+        .filter(|(thing, _)| matches!(thing, Thing::Route { .. }));
+    routes
+        .flat_map(|(_, values)| values)
+        .flat_map(|value| route::gateways(value))
+        .collect()
+}
+
+/// A list; empty where this kernel has no such things (IPv6, or qdiscs).
+fn list(request: u16, body: &[u8], take: &dyn Fn(&[u8])) -> Result<(), netlink::Error> {
+    let read = netlink::dump(ROUTE, request, body, |body| {
+        take(body);
+        Some(())
+    });
+    match read {
+        Err(error) if error.is_unsupported() || error.is_no_such_request() || error.is_gone() => Ok(()),
+        read => read.map(drop),
+    }
+}
+
+/// The header of a request, which begins with the family.
+fn of(family: u8, length: usize) -> Vec<u8> {
+    let mut body = vec![0; length];
+    body[0] = family;
+    body
+}

@@ -1,0 +1,158 @@
+//! Network devices (`ip link`).
+
+use super::super::netlink::{attributes, string, u32_at};
+use super::words::{Devices, hardware_address};
+
+// include/uapi/linux/{rtnetlink,if_link,if}.h
+pub(super) const GET: u16 = 18;
+pub(super) const NEW: u16 = 16;
+pub(super) const DELETE: u16 = 17;
+/// Length of `struct ifinfomsg`.
+pub(super) const HEADER: usize = 16;
+const IFF_UP: u32 = 1;
+const IFF_LOWER_UP: u32 = 0x10000;
+
+/// A device as a message tells it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) index: u32,
+    pub(super) name: String,
+    /// It is on, and something is at the other end: what the kernel's routes depend on.
+    pub(super) up: bool,
+    pub(super) carrier: bool,
+    /// It has a hardware parent.
+    pub(super) hardware: bool,
+    mtu: u32,
+    address: String,
+    master: u32,
+    xdp: String,
+}
+
+impl Link {
+    /// `up, carrier, mtu 1500, address 52:54:00:12:34:56, master br0, xdp prog 12`
+    pub(super) fn value(&self, devices: &Devices) -> String {
+        let mut words = vec![
+            if self.up { "up" } else { "down" }.to_owned(),
+            if self.carrier { "carrier" } else { "no carrier" }.to_owned(),
+            format!("mtu {}", self.mtu),
+        ];
+        if !self.address.is_empty() {
+            words.push(format!("address {}", self.address));
+        }
+        if self.master != 0 {
+            words.push(format!("master {}", devices.name(self.master)));
+        }
+        if !self.xdp.is_empty() {
+            words.push(self.xdp.clone());
+        }
+        words.join(", ")
+    }
+}
+
+/// A device; `None` for what is said of it as the port of a bridge (`AF_BRIDGE`), and for what says one thing only, as
+/// wireless devices do.
+/// `struct ifinfomsg` { u8 family, pad; u16 type; i32 index; u32 flags, change }
+pub(super) fn parse(body: &[u8]) -> Option<Link> {
+    if *body.first()? != 0 {
+        return None;
+    }
+    let flags = u32_at(body, 8)?;
+    let mut link = Link {
+        index: u32_at(body, 4)?,
+        up: flags & IFF_UP != 0,
+        carrier: flags & IFF_LOWER_UP != 0,
+        ..Link::default()
+    };
+    for (kind, value) in attributes(body.get(HEADER..)?) {
+        match kind {
+            1 => link.address = hardware_address(value),
+            3 => link.name = string(value),
+            4 => link.mtu = u32_at(value, 0)?,
+            10 => link.master = u32_at(value, 0)?,
+            43 => link.xdp = xdp(value),
+            56 => link.hardware = true,
+            _ => {}
+        }
+    }
+    (!link.name.is_empty() && link.mtu > 0).then_some(link)
+}
+
+/// `IFLA_XDP`: where a program is attached there is its id, and one for each mode where there are several.
+fn xdp(value: &[u8]) -> String {
+    let mut words = Vec::new();
+    let several = attributes(value).any(|(kind, value)| kind == 2 && value == [4]);
+    for (kind, value) in attributes(value) {
+        let mode = match kind {
+            4 if !several => "xdp",
+            5 if several => "xdpdrv",
+            6 if several => "xdpgeneric",
+            7 if several => "xdpoffload",
+            _ => continue,
+        };
+        words.extend(u32_at(value, 0).map(|id| format!("{mode} prog {id}")));
+    }
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::tests::{attribute, devices, survives};
+    use super::*;
+
+    fn message(family: u8, flags: u32, more: &[Vec<u8>]) -> Vec<u8> {
+        [
+            &[family, 0, 0, 0][..],
+            &7_u32.to_ne_bytes(),
+            &flags.to_ne_bytes(),
+            &[0; 4],
+            &more.concat(),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn devices_are_told() {
+        let program = [
+            attribute(2, &[1]),
+            attribute(4, &12_u32.to_ne_bytes()),
+            attribute(5, &12_u32.to_ne_bytes()),
+        ];
+        let more = [
+            attribute(3, b"veth7\0"),
+            attribute(4, &1500_u32.to_ne_bytes()),
+            attribute(1, &[2, 0, 0, 0, 0, 0xab]),
+            attribute(10, &2_u32.to_ne_bytes()),
+            attribute(43, &program.concat()),
+        ];
+        let body = message(0, IFF_UP | IFF_LOWER_UP, &more);
+        let link = parse(&body).unwrap();
+        assert_eq!((link.index, link.name.as_str()), (7, "veth7"));
+        assert_eq!(
+            link.value(&devices()),
+            "up, carrier, mtu 1500, address 02:00:00:00:00:ab, master eth0, xdp prog 12"
+        );
+        survives(&body, &|body| drop(parse(body)));
+        let down = parse(&message(0, 0, &more[..2])).unwrap();
+        assert_eq!(down.value(&devices()), "down, no carrier, mtu 1500");
+    }
+
+    #[test]
+    fn what_is_not_said_of_the_device_itself_is_left_out() {
+        let name = attribute(3, b"veth7\0");
+        let mtu = attribute(4, &1500_u32.to_ne_bytes());
+        assert_eq!(
+            parse(&message(7, 1, &[name.clone(), mtu])),
+            None,
+            "as the port of a bridge"
+        );
+        assert_eq!(parse(&message(0, 1, &[name])), None, "a wireless event");
+    }
+
+    #[test]
+    fn several_programs_have_their_modes() {
+        let id = |kind: u16, id: u32| attribute(kind, &id.to_ne_bytes());
+        let all = [attribute(2, &[4]), id(5, 3), id(6, 4)].concat();
+        assert_eq!(xdp(&all), "xdpdrv prog 3, xdpgeneric prog 4");
+        assert_eq!(xdp(&attribute(2, &[0])), "");
+    }
+}

@@ -1,0 +1,274 @@
+//! How the network of this node is configured, and who changes it: rules, routes, addresses, devices, neighbours, traffic
+//! control, kernel parameters, firewalls, BPF programs, name servers, and what the kernel's log says of the network.
+//!
+//! Each watched namespace has a netlink socket that hears its changes. A socket keeps its namespace alive, so it is
+//! closed as soon as nothing else leads there any more: at once where a name was removed, after a second where the
+//! last process ended.
+
+mod address;
+mod dump;
+mod known;
+mod link;
+mod neighbour;
+mod netconf;
+mod requester;
+mod route;
+mod rule;
+mod ruleset;
+mod space;
+mod sysctl;
+mod traffic;
+mod watched;
+mod words;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use self::requester::Requesters;
+use self::space::{Space, Told};
+use super::modules::Module;
+use super::names::NameChanges;
+use super::source::{Gone, Teller};
+use super::{Netns, clock};
+use crate::event::{Body, Capability, CapabilityState, Seen};
+
+pub use watched::{Inbox, Watched, watched};
+
+/// The capability of this source.
+pub const CAPABILITY: &str = "configuration";
+/// What is not seen without it.
+pub const LOST: &str =
+    "changes of rules, routes, addresses, devices, kernel parameters and firewalls are not seen";
+
+/// How often is looked at what nobody tells.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two looks at the tables of older firewalls.
+const TICKS_PER_LEGACY: u64 = 10;
+/// Namespaces that are listened to at most, in the order of their inodes, the tracer's own always: each takes two files.
+const HEARD: usize = 128;
+/// Up to so many namespaces have the kernel parameters read of which no change is told.
+const FEW: usize = 16;
+
+/// Runs until the teller says that it is to end.
+pub fn run(inbox: &Inbox, teller: &Teller) {
+    // Nobody listens any more: that is what ends it.
+    let _ = Configuration::new().run(inbox, teller);
+}
+
+struct Configuration {
+    spaces: BTreeMap<u32, Space>,
+    requesters: Requesters,
+    names: NameChanges,
+    nf_tables: Module,
+    has_rules: bool,
+    ticks: u64,
+    own: Option<u32>,
+    /// Namespaces beyond the bound.
+    unheard: usize,
+    /// Why a namespace is not listened to, or not any more.
+    failed: BTreeMap<u32, String>,
+    told: Option<Capability>,
+}
+
+impl Configuration {
+    fn new() -> Self {
+        Self {
+            spaces: BTreeMap::new(),
+            requesters: Requesters::default(),
+            names: NameChanges::default(),
+            nf_tables: Module::new("nf_tables"),
+            has_rules: false,
+            ticks: 0,
+            own: Netns::current().ok().map(|own| own.inode()),
+            unheard: 0,
+            failed: BTreeMap::new(),
+            told: None,
+        }
+    }
+
+    fn run(&mut self, inbox: &Inbox, teller: &Teller) -> Result<(), Gone> {
+        self.has_rules = self.nf_tables.visit();
+        let mut next = Instant::now() + TICK;
+        loop {
+            if let Some(namespaces) = inbox.take() {
+                self.watch(namespaces, teller)?;
+                self.tell_capability(teller)?;
+            }
+            self.hear(teller)?;
+            if Instant::now() >= next {
+                next = Instant::now() + TICK;
+                self.tick(teller)?;
+                self.tell_capability(teller)?;
+            }
+            let due = self.spaces.values().filter_map(Space::due).min();
+            let tick = next.saturating_duration_since(Instant::now());
+            if self.wait(inbox, teller.stop(), due.map_or(tick, |due| due.min(tick))) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until there is something to read; true where the source is to end.
+    fn wait(&self, inbox: &Inbox, stop: BorrowedFd<'_>, at_most: Duration) -> bool {
+        let ears = self.spaces.values().flat_map(Space::ears);
+        let mut files: Vec<PollFd<'_>> = [stop, inbox.as_fd()]
+            .into_iter()
+            .chain(self.names.as_fd())
+            .chain(ears)
+            .map(|file| PollFd::from_borrowed_fd(file, PollFlags::IN))
+            .collect();
+        let timeout = Timespec::try_from(at_most).unwrap_or_default();
+        // A signal is no reason to end; what is wrong with a file shows when it is read.
+        let _ = poll(&mut files, Some(&timeout));
+        files.first().is_some_and(|stop| !stop.revents().is_empty())
+    }
+
+    /// These namespaces are watched, and no others.
+    fn watch(&mut self, mut namespaces: Vec<Netns>, teller: &Teller) -> Result<(), Gone> {
+        namespaces.sort_by_key(|netns| (self.own != Some(netns.inode()), netns.inode()));
+        self.unheard = namespaces.len().saturating_sub(HEARD);
+        namespaces.truncate(HEARD);
+        let watched = |inode: &u32| namespaces.iter().any(|netns| netns.inode() == *inode);
+        self.spaces.retain(|inode, _| watched(inode));
+        self.failed.retain(|inode, _| watched(inode));
+        for netns in namespaces {
+            if let Some(space) = self.spaces.get_mut(&netns.inode()) {
+                space.moved(netns);
+                continue;
+            }
+            let inode = netns.inode();
+            let name = netns.name().to_owned();
+            match Space::open(netns, self.has_rules) {
+                Ok((mut space, mut told)) => {
+                    told.extend(space.look_at_legacy(Seen::Found));
+                    self.failed.remove(&inode);
+                    tell_all(&space, told, teller)?;
+                    self.spaces.insert(inode, space);
+                }
+                Err(error) => {
+                    self.failed.insert(inode, format!("{name}: {error}"));
+                }
+            }
+        }
+        self.names.begin();
+        Ok(())
+    }
+
+    /// Reads what was told in all namespaces.
+    fn hear(&mut self, teller: &Teller) -> Result<(), Gone> {
+        if !self.names.take().is_empty() {
+            self.leave();
+        }
+        let mut broken = Vec::new();
+        for (inode, space) in &mut self.spaces {
+            let mut told = Vec::new();
+            let heard = space.hear(&mut self.requesters, &mut |at, change| told.push((at, change)));
+            for (at, change) in told {
+                teller.tell_of(at, Body::Setting(Box::new(space.setting(change))))?;
+            }
+            let settled = heard.and_then(|()| space.settle());
+            match settled {
+                Ok(told) => tell_all(space, told, teller)?,
+                Err(space::Error::Namespace(super::namespace::Error::Ended { .. })) => {
+                    broken.push((*inode, None))
+                }
+                Err(error) => {
+                    broken.push((*inode, Some(format!("{}: {error}", space.netns().name()))));
+                }
+            }
+        }
+        for (inode, why) in broken {
+            self.spaces.remove(&inode);
+            self.failed.extend(why.map(|why| (inode, why)));
+        }
+        Ok(())
+    }
+
+    /// Looks at what nobody tells.
+    fn tick(&mut self, teller: &Teller) -> Result<(), Gone> {
+        self.leave();
+        self.has_rules = self.nf_tables.visit();
+        let few = self.spaces.len() <= FEW;
+        for (inode, space) in &mut self.spaces {
+            if few || self.own == Some(*inode) {
+                let told = space.look_at_sysctls();
+                tell_all(space, told, teller)?;
+                if self.ticks.is_multiple_of(TICKS_PER_LEGACY) {
+                    let told = space.look_at_legacy(Seen::Noticed);
+                    tell_all(space, told, teller)?;
+                }
+            }
+            if self.has_rules {
+                let told = space.begin_rules();
+                tell_all(space, told, teller)?;
+            }
+        }
+        self.ticks += 1;
+        Ok(())
+    }
+
+    /// Lets namespaces end that nobody else holds.
+    fn leave(&mut self) {
+        self.spaces.retain(|_, space| !space.has_ended());
+    }
+
+    fn tell_capability(&mut self, teller: &Teller) -> Result<(), Gone> {
+        let capability = self.capability();
+        if self.told.as_ref() == Some(&capability) {
+            return Ok(());
+        }
+        self.told = Some(capability.clone());
+        teller.tell(Body::Capability(capability))
+    }
+
+    fn capability(&self) -> Capability {
+        let mut why = Vec::new();
+        for (netns, error) in self.failed.iter().take(2) {
+            why.push(format!(
+                "Network namespace {netns} ({error}): its changes are not seen."
+            ));
+        }
+        if self.failed.len() > 2 {
+            why.push(format!("And {} more of this kind.", self.failed.len() - 2));
+        }
+        if self.unheard > 0 {
+            why.push(format!(
+                "Changes are seen in {HEARD} network namespaces, and not in {} more; name one of them with --netns.",
+                self.unheard
+            ));
+        }
+        let left_out: u64 = self.spaces.values().map(Space::left_out).sum();
+        if left_out > 0 {
+            why.push(format!(
+                "{left_out} times a route or the like was told for which there was no room."
+            ));
+        }
+        let lost: u64 = self.spaces.values().map(|space| space.lost).sum();
+        if lost > 0 {
+            why.push(format!(
+                "{lost} times more changed at once than could be read: all was read again, and what differed is marked \
+                 as noticed, without who did it."
+            ));
+        }
+        Capability {
+            name: CAPABILITY.to_owned(),
+            state: match (why.is_empty(), self.spaces.is_empty()) {
+                (true, _) => CapabilityState::Available,
+                (false, true) => CapabilityState::Unavailable,
+                (false, false) => CapabilityState::Partial,
+            },
+            why: why.join(" "),
+        }
+    }
+}
+
+fn tell_all(space: &Space, told: Vec<Told>, teller: &Teller) -> Result<(), Gone> {
+    let now = clock::boottime_ns();
+    for change in told {
+        teller.tell_of(now, Body::Setting(Box::new(space.setting(change))))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Neighbours: those that were set by hand, and those that do not answer (`ip neigh`).
+
+use std::net::IpAddr;
+
+use super::super::netlink::{attributes, u16_at, u32_at};
+use super::words::{address, hardware_address, unspecified};
+
+// include/uapi/linux/neighbour.h
+pub(super) const GET: u16 = 30;
+pub(super) const NEW: u16 = 28;
+pub(super) const DELETE: u16 = 29;
+/// Length of `struct ndmsg`.
+pub(super) const HEADER: usize = 12;
+const NUD_INCOMPLETE: u16 = 0x01;
+const NUD_FAILED: u16 = 0x20;
+const NUD_PERMANENT: u16 = 0x80;
+const NTF_PROXY: u8 = 0x08;
+
+/// A neighbour as a message tells it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Neighbour {
+    pub(super) device: u32,
+    pub(super) address: IpAddr,
+    pub(super) state: State,
+}
+
+/// How it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// It was set by hand, with that link-layer address.
+    Permanent(String),
+    /// It was asked for and has not answered: matters where a route leads by it.
+    Silent(&'static str),
+    /// As neighbours are.
+    Usual,
+}
+
+/// A neighbour; `None` for what is none of IPv4 or IPv6, and for what this node answers in its place.
+/// `struct ndmsg` { u8 family, pad; u16 pad; i32 index; u16 state; u8 flags, type }
+pub(super) fn parse(body: &[u8]) -> Option<Neighbour> {
+    unspecified(*body.first()?)?;
+    if body.get(10)? & NTF_PROXY != 0 {
+        return None;
+    }
+    let (mut who, mut hardware) = (None, String::new());
+    for (kind, value) in attributes(body.get(HEADER..)?) {
+        match kind {
+            1 => who = address(value),
+            2 => hardware = hardware_address(value),
+            _ => {}
+        }
+    }
+    Some(Neighbour {
+        device: u32_at(body, 4)?,
+        address: who?,
+        state: match u16_at(body, 8)? {
+            NUD_PERMANENT => State::Permanent(format!("lladdr {hardware} PERMANENT")),
+            NUD_FAILED => State::Silent("FAILED"),
+            NUD_INCOMPLETE => State::Silent("INCOMPLETE"),
+            _ => State::Usual,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::tests::{attribute, survives};
+    use super::*;
+
+    fn message(family: u8, state: u16, flags: u8) -> Vec<u8> {
+        let header = [
+            &[family, 0, 0, 0][..],
+            &2_u32.to_ne_bytes(),
+            &state.to_ne_bytes(),
+            &[flags, 1],
+        ];
+        let more = [attribute(1, &[10, 0, 0, 1]), attribute(2, &[2, 0, 0, 0, 0, 1])];
+        [header.concat(), more.concat()].concat()
+    }
+
+    #[test]
+    fn neighbours_are_told() {
+        let state = |state| parse(&message(2, state, 0)).unwrap().state;
+        assert_eq!(
+            state(NUD_PERMANENT),
+            State::Permanent("lladdr 02:00:00:00:00:01 PERMANENT".to_owned())
+        );
+        assert_eq!(state(NUD_FAILED), State::Silent("FAILED"));
+        assert_eq!(state(2), State::Usual);
+        assert_eq!(
+            parse(&message(7, NUD_PERMANENT, 0)),
+            None,
+            "the table of a bridge"
+        );
+        assert_eq!(parse(&message(2, NUD_PERMANENT, NTF_PROXY)), None);
+        survives(&message(2, 2, 0), &|body| drop(parse(body)));
+    }
+}

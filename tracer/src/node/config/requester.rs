@@ -1,0 +1,167 @@
+//! Who asked the kernel for a change: the process that has the netlink socket which it was asked by.
+//!
+//! The kernel tells the socket's address. By default that is the id of the process that opened it, *as that process
+//! sees it*: in a container another one than here, and often 1. So the socket itself is looked for, and where it is gone
+//! already a process is believed only if it may be the one.
+
+use std::collections::HashMap;
+use std::fs;
+
+use super::super::Netns;
+use super::super::owners::{Owners, sockets_of};
+use crate::event::Owner;
+
+/// Sockets that are remembered at most.
+const MOST: usize = 256;
+/// For so long, in ns: 2 s.
+const WHILE: u64 = 2_000_000_000;
+/// Addresses from here on are chosen by the kernel, and say nothing (`netlink_autobind`).
+const CHOSEN_BY_KERNEL: u32 = 1 << 31;
+/// The largest process id is one less (`PID_MAX_LIMIT`); libnl puts the number of the socket above it.
+const PROCESSES: u32 = 1 << 22;
+
+/// Finds out who has a socket, and remembers it for a while.
+#[derive(Debug, Default)]
+pub(super) struct Requesters {
+    owners: Owners,
+    /// By namespace and address, with the time when it was looked for.
+    known: HashMap<(u32, u32), (u64, Option<Owner>)>,
+}
+
+impl Requesters {
+    /// Who has the socket with this address in a namespace, read at once. `None` for the kernel itself, and where nobody
+    /// is found. `now` is boot time in ns.
+    pub(super) fn who(&mut self, netns: &Netns, port: u32, now: u64) -> Option<Owner> {
+        if port == 0 {
+            return None;
+        }
+        let key = (netns.inode(), port);
+        if let Some((at, owner)) = self.known.get(&key)
+            && now.saturating_sub(*at) < WHILE
+        {
+            return owner.clone();
+        }
+        let owner = self.look(netns, port, now);
+        if self.known.len() >= MOST {
+            self.known.clear();
+        }
+        self.known.insert(key, (now, owner.clone()));
+        owner
+    }
+
+    fn look(&mut self, netns: &Netns, port: u32, now: u64) -> Option<Owner> {
+        let pid = process_of(port);
+        // At once: the process may be short-lived.
+        let found = pid.and_then(|pid| Some((pid, Owners::by_pid(pid)?)));
+        let theirs = pid.and_then(|pid| sockets_of(pid).ok());
+        let socket =
+            netns.enter(|| inode_of(&fs::read_to_string("/proc/thread-self/net/netlink").ok()?, port));
+        match (socket.ok().flatten(), theirs) {
+            (Some(inode), Some(theirs)) if theirs.contains(&inode) => return found.map(|(_, owner)| owner),
+            // It is another process's, or that one has just ended.
+            (Some(inode), theirs) => {
+                let owner = self.owners.by_inode(inode, now).cloned();
+                if owner.is_some() || theirs.is_some() {
+                    return owner;
+                }
+            }
+            (None, _) => {}
+        }
+        match found {
+            // It lives on without the socket: pid 1 and threads of the kernel are others' 1 and so on.
+            Some((pid, owner)) => (pid != 1 && has_a_program(pid)).then_some(owner),
+            None => Some(Owner {
+                pid: pid?,
+                command: String::new(),
+                cgroup: String::new(),
+                unit: String::new(),
+            }),
+        }
+    }
+}
+
+/// The process that an address names.
+fn process_of(port: u32) -> Option<u32> {
+    (port < CHOSEN_BY_KERNEL)
+        .then_some(port % PROCESSES)
+        .filter(|pid| *pid != 0)
+}
+
+/// A thread of the kernel has none; nor has a process that is just ending, of which the name is all that matters.
+fn has_a_program(pid: u32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    // PF_KTHREAD in the flags, the seventh field behind the name.
+    let flags = status
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6)?.parse::<u32>().ok());
+    flags.is_none_or(|flags| flags & 0x0020_0000 == 0)
+}
+
+/// The inode of the socket of `NETLINK_ROUTE` or `NETLINK_NETFILTER` with this address, in `/proc/net/netlink`.
+fn inode_of(table: &str, port: u32) -> Option<u64> {
+    table.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (protocol, address) = (fields.nth(1)?, fields.next()?);
+        let is_it = matches!(protocol, "0" | "12") && address.parse() == Ok(port);
+        is_it.then(|| fields.last()?.parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::netlink::{Listener, ROUTE};
+    use super::*;
+
+    #[test]
+    fn an_address_names_a_process_or_none() {
+        assert_eq!(process_of(812), Some(812));
+        assert_eq!(process_of(3 << 22 | 812), Some(812), "as libnl makes them");
+        assert_eq!(process_of(4_294_963_000), None, "chosen by the kernel");
+        assert_eq!(process_of(1 << 22), None);
+    }
+
+    #[test]
+    fn a_socket_is_found_by_its_address() {
+        let table = "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n\
+                     0000000000000000 4   812        00000000 0        0        0     2        0        100\n\
+                     0000000000000000 0   812        00000551 0        0        0     2        0        101\n\
+                     cut\n";
+        assert_eq!(inode_of(table, 812), Some(101));
+        assert_eq!(inode_of(table, 81), None);
+        assert_eq!(inode_of("", 812), None);
+    }
+
+    #[test]
+    fn a_socket_of_this_process_is_its_own() {
+        let netns = Netns::current().unwrap();
+        // The address of a socket that nobody else can have taken: it is bound by the kernel to this process.
+        let _listener = Listener::open(ROUTE, &[1]).unwrap();
+        let table = fs::read_to_string("/proc/self/net/netlink").unwrap();
+        let own = sockets_of(std::process::id()).unwrap();
+        let port = table
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_ascii_whitespace().nth(2)?.parse().ok())
+            .find(|port| inode_of(&table, *port).is_some_and(|inode| own.contains(&inode)))
+            .unwrap();
+        let owner = Requesters::default().who(&netns, port, 1).unwrap();
+        assert_eq!(owner.pid, std::process::id());
+        assert_eq!(Requesters::default().who(&netns, 0, 1), None, "the kernel itself");
+    }
+
+    #[test]
+    fn a_process_that_has_ended_keeps_its_number() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        let netns = Netns::current().unwrap();
+        let owner = Requesters::default().who(&netns, pid, 1).unwrap();
+        assert_eq!((owner.pid, owner.command.as_str()), (pid, ""));
+        assert!(
+            Requesters::default().who(&netns, 1, 1).is_none(),
+            "it may be 1 in a container"
+        );
+    }
+}

@@ -1,0 +1,298 @@
+//! Routes (`ip route`).
+
+use std::net::IpAddr;
+
+use super::super::netlink::{array_at, attributes, u16_at, u32_at};
+use super::words::{Devices, IPV6, action, address, network, protocol, scope, sentence, unspecified};
+use crate::event::Thing;
+
+// include/uapi/linux/rtnetlink.h
+pub(super) const GET: u16 = 26;
+pub(super) const NEW: u16 = 24;
+pub(super) const DELETE: u16 = 25;
+/// Length of `struct rtmsg`.
+pub(super) const HEADER: usize = 12;
+const RTM_F_CLONED: u32 = 0x200;
+const RTPROT_KERNEL: u8 = 2;
+const RTN_BROADCAST: u8 = 3;
+const RTN_MULTICAST: u8 = 5;
+
+/// A route and where it leads.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) thing: Thing,
+    pub(super) value: String,
+    /// It leads several ways: IPv6 tells them one by one, or all of them for a change of one.
+    pub(super) several: bool,
+}
+
+/// A route; `None` for what is none of IPv4 or IPv6, for what is remembered of one (`ip route show cache`), and for what
+/// comes with every address: routes of the kernel's own for broadcast, anycast and multicast.
+/// `struct rtmsg` { u8 family, destination and source length, tos, table, protocol, scope, type; u32 flags }
+pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
+    let &[
+        family,
+        prefix,
+        from_length,
+        tos,
+        short_table,
+        made_by,
+        reach,
+        kind,
+        ..,
+    ] = body
+    else {
+        return None;
+    };
+    let mut destination = unspecified(family)?;
+    let of_the_kernel = made_by == RTPROT_KERNEL && (RTN_BROADCAST..=RTN_MULTICAST).contains(&kind);
+    if u32_at(body, 8)? & RTM_F_CLONED != 0 || of_the_kernel {
+        return None;
+    }
+    let (mut table, mut metric) = (u32::from(short_table), 0);
+    let (mut from, mut source, mut mtu, mut nexthop) =
+        (String::new(), String::new(), String::new(), String::new());
+    let (mut way, mut ways) = (Way::default(), Vec::new());
+    for (kind, value) in attributes(body.get(HEADER..)?) {
+        match kind {
+            1 => destination = address(value)?,
+            2 => from = format!("from {}", network(address(value)?, from_length)),
+            4 => way.device = u32_at(value, 0)?,
+            6 => metric = u32_at(value, 0)?,
+            7 => source = format!("src {}", address(value)?),
+            8 => {
+                let lowered = attributes(value).find(|(kind, _)| *kind == 2);
+                let lowered = lowered
+                    .and_then(|(_, value)| u32_at(value, 0))
+                    .filter(|mtu| *mtu > 0);
+                mtu = lowered.map_or_else(String::new, |mtu| format!("mtu {mtu}"));
+            }
+            9 => ways = multipath(value),
+            15 => table = u32_at(value, 0)?,
+            30 => nexthop = format!("nhid {}", u32_at(value, 0)?),
+            _ => way.add(kind, value),
+        }
+    }
+    let several = ways.len() > 1;
+    let leads = ways
+        .iter()
+        .map(|hop| format!("nexthop {} weight {}", hop.text(devices), hop.weight));
+    let words = [
+        from,
+        if tos == 0 {
+            String::new()
+        } else {
+            format!("tos {tos:#04x}")
+        },
+        nexthop,
+        way.text(devices),
+        format!("proto {}", protocol(made_by)),
+        // IPv6 has no other.
+        if reach == 0 || family == IPV6 {
+            String::new()
+        } else {
+            format!("scope {}", scope(reach))
+        },
+        source,
+        mtu,
+    ];
+    Some(Route {
+        thing: Thing::Route {
+            table,
+            action: action(kind),
+            destination,
+            prefix,
+            metric,
+        },
+        value: sentence(words.into_iter().chain(leads)),
+        several,
+    })
+}
+
+/// The neighbours that a route leads by, of its value.
+pub(super) fn gateways(value: &str) -> impl Iterator<Item = IpAddr> {
+    let words = value.split(' ');
+    let after = value.split(' ').skip(1);
+    words
+        .zip(after)
+        .filter_map(|(word, next)| next.parse().ok().filter(|_| word == "via"))
+}
+
+/// One of the ways that a route leads.
+#[derive(Debug, Default)]
+struct Way {
+    device: u32,
+    gateway: Option<IpAddr>,
+    /// How the packet is wrapped up on the way (`enum lwtunnel_encap_types`), 0 for not at all.
+    wrapped: u16,
+    weight: u32,
+}
+
+impl Way {
+    fn add(&mut self, kind: u16, value: &[u8]) {
+        match kind {
+            5 => self.gateway = address(value),
+            // RTA_VIA: a gateway of another family: `struct rtvia` { u16 family } and the address.
+            18 => self.gateway = value.get(2..).and_then(address),
+            21 => self.wrapped = u16_at(value, 0).unwrap_or(0),
+            _ => {}
+        }
+    }
+
+    fn text(&self, devices: &Devices) -> String {
+        let wrapped = match self.wrapped {
+            0 => String::new(),
+            1 => "encap mpls".to_owned(),
+            2 => "encap ip".to_owned(),
+            4 => "encap ip6".to_owned(),
+            5 => "encap seg6".to_owned(),
+            6 => "encap bpf".to_owned(),
+            7 => "encap seg6local".to_owned(),
+            other => format!("encap {other}"),
+        };
+        sentence([
+            wrapped,
+            self.gateway
+                .map_or_else(String::new, |gateway| format!("via {gateway}")),
+            match self.device {
+                0 => String::new(),
+                index => format!("dev {}", devices.name(index)),
+            },
+        ])
+    }
+}
+
+/// A row of `struct rtnexthop` { u16 length; u8 flags, hops; i32 device }, each with attributes.
+fn multipath(value: &[u8]) -> Vec<Way> {
+    const HEADER: usize = 8;
+    let mut ways = Vec::new();
+    let mut rest = value;
+    while let (Some(length), Some([_, hops]), Some(device)) =
+        (u16_at(rest, 0), array_at::<2>(rest, 2), u32_at(rest, 4))
+    {
+        let Some(members) = rest.get(HEADER..usize::from(length)) else {
+            break;
+        };
+        let mut way = Way {
+            device,
+            weight: u32::from(hops) + 1,
+            ..Way::default()
+        };
+        for (kind, value) in attributes(members) {
+            way.add(kind, value);
+        }
+        ways.push(way);
+        rest = rest
+            .get(usize::from(length).next_multiple_of(4)..)
+            .unwrap_or_default();
+    }
+    ways
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::tests::{attribute, devices, survives};
+    use super::*;
+
+    fn message(header: [u8; 8], flags: u32, more: &[Vec<u8>]) -> Vec<u8> {
+        [&header[..], &flags.to_ne_bytes(), &more.concat()].concat()
+    }
+
+    fn number(kind: u16, number: u32) -> Vec<u8> {
+        attribute(kind, &number.to_ne_bytes())
+    }
+
+    fn told(body: &[u8]) -> (String, String) {
+        let route = parse(body, &devices()).unwrap();
+        (route.thing.to_string(), route.value)
+    }
+
+    #[test]
+    fn routes_are_told_as_ip_prints_them() {
+        let default = [
+            number(15, 254),
+            attribute(5, &[10, 0, 0, 1]),
+            number(4, 2),
+            number(6, 100),
+        ];
+        let default = message([2, 0, 0, 0, 254, 16, 0, 1], 0, &default);
+        assert_eq!(
+            told(&default),
+            (
+                "route default (IPv4) metric 100".to_owned(),
+                "via 10.0.0.1 dev eth0 proto dhcp".to_owned()
+            )
+        );
+        let own = [
+            attribute(1, &[10, 0, 0, 2]),
+            attribute(7, &[10, 0, 0, 2]),
+            number(4, 2),
+        ];
+        let own = message([2, 32, 0, 0, 255, 2, 254, 2], 0, &own);
+        assert_eq!(
+            told(&own),
+            (
+                "route local 10.0.0.2/32 table local".to_owned(),
+                "dev eth0 proto kernel scope host src 10.0.0.2".to_owned()
+            )
+        );
+        survives(&own, &|body| drop(parse(body, &devices())));
+    }
+
+    #[test]
+    fn each_of_several_ways_is_named() {
+        let hop = |device: u32, hops: u8, last: u8| {
+            let gateway = attribute(5, &[10, 0, 0, last]);
+            let length = u16::try_from(8 + gateway.len()).unwrap();
+            [
+                &length.to_ne_bytes()[..],
+                &[0, hops],
+                &device.to_ne_bytes(),
+                &gateway,
+            ]
+            .concat()
+        };
+        let ways = [hop(2, 0, 1), hop(3, 4, 9)].concat();
+        let metrics = attribute(2, &1400_u32.to_ne_bytes());
+        let more = [
+            attribute(1, &[10, 9, 0, 0]),
+            attribute(9, &ways),
+            attribute(8, &metrics),
+        ];
+        let body = message([2, 16, 0, 0, 254, 4, 0, 1], 0, &more);
+        assert_eq!(
+            told(&body).1,
+            "proto static mtu 1400 nexthop via 10.0.0.1 dev eth0 weight 1 nexthop via 10.0.0.9 dev eth1 weight 5"
+        );
+        assert!(parse(&body, &devices()).unwrap().several);
+        let by: Vec<String> = gateways(&told(&body).1)
+            .map(|gateway| gateway.to_string())
+            .collect();
+        assert_eq!(by, ["10.0.0.1", "10.0.0.9"]);
+        survives(&body, &|body| drop(parse(body, &devices())));
+    }
+
+    #[test]
+    fn a_gateway_may_be_of_the_other_family() {
+        let via = [
+            &10_u16.to_ne_bytes()[..],
+            &[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        ]
+        .concat();
+        let body = message(
+            [2, 0, 0, 0, 254, 186, 0, 1],
+            0,
+            &[attribute(18, &via), number(4, 3)],
+        );
+        assert_eq!(told(&body).1, "via fe80::1 dev eth1 proto bgp");
+    }
+
+    #[test]
+    fn what_is_remembered_of_routes_is_none() {
+        let none = |header, flags| assert_eq!(parse(&message(header, flags, &[]), &devices()), None);
+        none([10, 128, 0, 0, 254, 0, 0, 1], RTM_F_CLONED);
+        none([2, 32, 0, 0, 255, 2, 253, RTN_BROADCAST], 0);
+        none([10, 8, 0, 0, 255, 2, 0, RTN_MULTICAST], 0);
+        none([129, 0, 0, 0, 254, 2, 0, 1], 0);
+    }
+}

@@ -1,0 +1,613 @@
+//! One network namespace: what stands in it, and what the kernel tells of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use super::super::netlink::{self, Heard, Listener, Message, NETFILTER, ROUTE};
+use super::super::{Netns, clock, namespace};
+use super::dump;
+use super::known::{Change, Known, Taken};
+use super::link::Link;
+use super::neighbour::State;
+use super::requester::Requesters;
+use super::ruleset::{self, Ruleset};
+use super::sysctl::{self, Sysctls};
+use super::words::{Devices, IPV6};
+use super::{address, link, neighbour, netconf, route, rule, traffic};
+use crate::event::{Owner, Seen, Setting, Thing};
+
+/// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
+/// IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF.
+const GROUPS: [u32; 11] = [1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25];
+/// Messages that are read in one go before others have their turn.
+const TURN: usize = 4096;
+/// Reading everything again may take one part in so many of the time.
+const SHARE: u32 = 5;
+/// An entry of the same name was there and is replaced (`NLM_F_REPLACE`).
+const REPLACED: u16 = 0x100;
+/// `nf_tables`, as [`Thing::Ruleset`] names it.
+const NF_TABLES: &str = "nf_tables";
+
+/// Something that was told of the namespace.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) change: Change,
+    pub(super) seen: Seen,
+    pub(super) by: Option<Owner>,
+}
+
+/// What must be read again, since what was told leaves it open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Again {
+    #[default]
+    Nothing,
+    Routes,
+    Everything,
+}
+
+/// A namespace.
+#[derive(Debug)]
+pub(super) struct Space {
+    netns: Netns,
+    route: Listener,
+    netfilter: Option<Listener>,
+    devices: Devices,
+    links: BTreeMap<u32, Link>,
+    known: Known,
+    /// The neighbours that routes lead by; `None` where they have changed.
+    gateways: Option<BTreeSet<IpAddr>>,
+    rules: Ruleset,
+    legacy: BTreeMap<&'static str, String>,
+    sysctls: Sysctls,
+    again: Again,
+    /// Who did what makes it necessary, where it is one.
+    because_of: Option<Owner>,
+    /// Not earlier.
+    pause: Option<Instant>,
+    /// Times that more was told than could be read.
+    pub(super) lost: u64,
+}
+
+impl Space {
+    /// Begins to listen, and reads what stands.
+    ///
+    /// # Errors
+    /// Where the namespace cannot be entered, or the kernel does not tell.
+    pub(super) fn open(netns: Netns, nf_tables: bool) -> Result<(Self, Vec<Told>), Error> {
+        // First the ear, then the look: nothing falls between.
+        let (route, netfilter, rules, standing) = netns.enter(|| {
+            let route = Listener::open(ROUTE, &GROUPS)?;
+            let (netfilter, rules) = netfilter(nf_tables);
+            Ok::<_, Error>((route, netfilter, rules, dump::everything()?))
+        })??;
+        let mut space = Self {
+            netns,
+            route,
+            netfilter,
+            devices: standing.devices,
+            links: standing.links,
+            known: Known::default(),
+            gateways: None,
+            rules,
+            legacy: BTreeMap::new(),
+            sysctls: Sysctls::default(),
+            again: Again::Nothing,
+            because_of: None,
+            pause: None,
+            lost: 0,
+        };
+        let rules = space.rules_now();
+        let mut told = found(space.known.replace(standing.known, |_| true));
+        told.extend(found(rules));
+        Ok((space, told))
+    }
+
+    pub(super) fn netns(&self) -> &Netns {
+        &self.netns
+    }
+
+    /// It is found in another place by now.
+    pub(super) fn moved(&mut self, netns: Netns) {
+        self.netns = netns;
+    }
+
+    /// Nobody but this holds it, as far as can be seen.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.netns.file(), Err(namespace::Error::Ended { .. }))
+    }
+
+    /// What becomes readable when something is told.
+    pub(super) fn ears(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [Some(&self.route), self.netfilter.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(AsFd::as_fd)
+    }
+
+    /// Times that a thing was told for which there was no room.
+    pub(super) fn left_out(&self) -> u64 {
+        self.known.left_out()
+    }
+
+    /// In how long what must be read again is to be read.
+    pub(super) fn due(&self) -> Option<Duration> {
+        let pause = || {
+            self.pause.map_or(Duration::ZERO, |pause| {
+                pause.saturating_duration_since(Instant::now())
+            })
+        };
+        (self.again != Again::Nothing).then(pause)
+    }
+
+    /// Reads what was told.
+    ///
+    /// # Errors
+    /// Where that does not work any more.
+    pub(super) fn hear(
+        &mut self,
+        requesters: &mut Requesters,
+        tell: &mut dyn FnMut(u64, Told),
+    ) -> Result<(), Error> {
+        for _ in 0..TURN {
+            let Self { route, netns, .. } = self;
+            let mut heard = Vec::new();
+            let came = route.hear(&mut |message| {
+                // Before anything else: who asked may be about to end.
+                let now = clock::boottime_ns();
+                let by = requesters.who(netns, message.port, now);
+                heard.push((now, by, message.kind, message.flags, message.body.to_vec()));
+            })?;
+            for (now, by, kind, flags, body) in heard {
+                for (change, seen) in self.take(kind, flags, &body, by.as_ref()) {
+                    tell(
+                        now,
+                        Told {
+                            change,
+                            seen,
+                            by: by.clone(),
+                        },
+                    );
+                }
+            }
+            match came {
+                Heard::Something => {}
+                Heard::Nothing => break,
+                Heard::Lost => self.overrun(),
+            }
+        }
+        self.hear_rules(tell)
+    }
+
+    fn hear_rules(&mut self, tell: &mut dyn FnMut(u64, Told)) -> Result<(), Error> {
+        for _ in 0..TURN {
+            let Some(listener) = &self.netfilter else {
+                break;
+            };
+            let rules = &mut self.rules;
+            let mut changed = Vec::new();
+            let came = listener.hear(&mut |message: &Message<'_>| {
+                changed.extend(rules.told(message).map(|by| (by, rules.value())));
+            })?;
+            for (by, value) in changed {
+                let now = clock::boottime_ns();
+                let change = (ruleset_of(NF_TABLES), value);
+                let seen = Seen::Told;
+                tell(now, Told { change, seen, by });
+            }
+            match came {
+                Heard::Something => {}
+                Heard::Nothing => break,
+                Heard::Lost => self.overrun(),
+            }
+        }
+        Ok(())
+    }
+
+    fn overrun(&mut self) {
+        self.lost += 1;
+        self.again = Again::Everything;
+    }
+
+    /// One message: what it changes.
+    fn take(&mut self, kind: u16, flags: u16, body: &[u8], by: Option<&Owner>) -> Vec<(Change, Seen)> {
+        let told = |changes: Vec<Change>| changes.into_iter().map(|change| (change, Seen::Told)).collect();
+        match kind {
+            link::NEW => told(self.link(body, by)),
+            link::DELETE => self.link_gone(body, by),
+            address::NEW => {
+                let change = address::parse(body, &self.devices);
+                told(
+                    change
+                        .and_then(|(thing, value)| self.known.set(thing, value))
+                        .into_iter()
+                        .collect(),
+                )
+            }
+            address::DELETE => {
+                // Routes that have it for their source go with it, and the kernel does not tell.
+                self.need(Again::Routes, by);
+                let gone = address::parse(body, &self.devices);
+                told(
+                    gone.and_then(|(thing, _)| self.known.remove(&thing))
+                        .into_iter()
+                        .collect(),
+                )
+            }
+            rule::NEW => {
+                let rule = rule::parse(body);
+                told(
+                    rule.and_then(|thing| self.known.add(thing, String::new()))
+                        .into_iter()
+                        .collect(),
+                )
+            }
+            rule::DELETE => {
+                let rule = rule::parse(body);
+                told(
+                    rule.and_then(|thing| self.known.remove(&thing))
+                        .into_iter()
+                        .collect(),
+                )
+            }
+            route::NEW | route::DELETE => told(self.route(kind, flags, body, by).into_iter().collect()),
+            neighbour::NEW | neighbour::DELETE => told(self.neighbour(kind, body).into_iter().collect()),
+            netconf::NEW | netconf::DELETE => self.netconf(kind, body),
+            traffic::NEW_QDISC..=traffic::DELETE_QDISC | traffic::NEW_FILTER..=traffic::DELETE_FILTER => {
+                told(self.traffic(kind, body))
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn need(&mut self, what: Again, by: Option<&Owner>) {
+        if self.again == Again::Nothing {
+            self.because_of = by.cloned();
+        } else if self.because_of.as_ref() != by {
+            self.because_of = None;
+        }
+        self.again = self.again.max(what);
+    }
+
+    fn link(&mut self, body: &[u8], by: Option<&Owner>) -> Vec<Change> {
+        let Some(link) = link::parse(body) else {
+            return Vec::new();
+        };
+        let mut changes = Vec::new();
+        let before = self.links.get(&link.index);
+        if let Some(before) = before.filter(|before| before.name != link.name) {
+            // All that is on it has another name, too.
+            let device = before.name.clone();
+            changes.extend(self.known.remove(&Thing::Link { device }));
+            self.need(Again::Everything, by);
+        } else if before.is_some_and(|before| (before.up, before.carrier) != (link.up, link.carrier)) {
+            // The kernel does not tell of the routes of IPv4 that come and go with that.
+            self.need(Again::Routes, by);
+        }
+        self.devices.0.insert(link.index, link.name.clone());
+        let device = link.name.clone();
+        changes.extend(self.known.set(Thing::Link { device }, link.value(&self.devices)));
+        self.links.insert(link.index, link);
+        changes
+    }
+
+    fn link_gone(&mut self, body: &[u8], by: Option<&Owner>) -> Vec<(Change, Seen)> {
+        let Some(link) = link::parse(body) else {
+            return Vec::new();
+        };
+        self.need(Again::Routes, by);
+        self.links.remove(&link.index);
+        self.devices.0.remove(&link.index);
+        let gone = self.known.remove_all(|thing| is_on(thing, &link.name));
+        let parameter = format!(".conf.{}.", link.name);
+        let parameters = self
+            .known
+            .remove_all(|thing| matches!(thing, Thing::Sysctl { name } if name.contains(&parameter)));
+        let told = gone.into_iter().map(|change| (change, Seen::Told));
+        // They came and went with it: nobody has changed them.
+        told.chain(parameters.into_iter().map(|change| (change, Seen::Found)))
+            .collect()
+    }
+
+    fn route(&mut self, kind: u16, flags: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+        let route = route::parse(body, &self.devices)?;
+        // IPv6 tells of one of several ways what it tells of a whole route, and the other way round.
+        let unclear = route.several && body.first() == Some(&IPV6);
+        let change = if kind == route::DELETE {
+            match self.known.take(&route.thing, &route.value) {
+                Taken::Change(change) => Some(change),
+                Taken::Unknown => None,
+                Taken::Otherwise => {
+                    self.need(Again::Routes, by);
+                    None
+                }
+            }
+        } else if unclear || (flags & REPLACED != 0 && self.known.ways(&route.thing) > 1) {
+            self.need(Again::Routes, by);
+            None
+        } else if flags & REPLACED != 0 {
+            self.known.set(route.thing, route.value)
+        } else {
+            self.known.add(route.thing, route.value)
+        };
+        if change.is_some() {
+            self.gateways = None;
+        }
+        change
+    }
+
+    fn neighbour(&mut self, kind: u16, body: &[u8]) -> Option<Change> {
+        let found = neighbour::parse(body)?;
+        let thing = Thing::Neighbour {
+            device: self.devices.name(found.device),
+            address: found.address,
+        };
+        match found.state {
+            State::Permanent(value) if kind == neighbour::NEW => self.known.set(thing, value),
+            State::Silent(state) if kind == neighbour::NEW && self.leads(found.address) => {
+                self.known.set(thing, state.to_owned())
+            }
+            _ => self.known.remove(&thing),
+        }
+    }
+
+    /// Some route leads by this neighbour.
+    fn leads(&mut self, address: IpAddr) -> bool {
+        let known = &self.known;
+        self.gateways
+            .get_or_insert_with(|| dump::gateways(known))
+            .contains(&address)
+    }
+
+    fn netconf(&mut self, kind: u16, body: &[u8]) -> Vec<(Change, Seen)> {
+        let mut changes = Vec::new();
+        for (name, value) in netconf::parse(body, &self.devices) {
+            let thing = Thing::Sysctl { name };
+            // Those of a new device have come with it.
+            let seen = if self.known.has(&thing) && kind == netconf::NEW {
+                Seen::Told
+            } else {
+                Seen::Found
+            };
+            let change = if kind == netconf::NEW {
+                self.known.set(thing, value)
+            } else {
+                self.known.remove(&thing)
+            };
+            changes.extend(change.map(|change| (change, seen)));
+        }
+        changes
+    }
+
+    fn traffic(&mut self, kind: u16, body: &[u8]) -> Vec<Change> {
+        let devices = &self.devices;
+        match kind {
+            traffic::NEW_QDISC => traffic::qdisc(body, devices)
+                .and_then(|qdisc| self.known.add(qdisc.thing, String::new()))
+                .into_iter()
+                .collect(),
+            traffic::DELETE_QDISC => {
+                let Some(qdisc) = traffic::qdisc(body, devices) else {
+                    return Vec::new();
+                };
+                // Its filters go with it.
+                let device = devices.name(qdisc.index);
+                let mut changes = self
+                    .known
+                    .remove_all(|thing| is_filter(thing, &device, &qdisc.filters));
+                changes.extend(self.known.remove(&qdisc.thing));
+                changes
+            }
+            traffic::NEW_FILTER => traffic::filter(body, devices)
+                .and_then(|(thing, value)| self.known.set(thing, value))
+                .into_iter()
+                .collect(),
+            _ => match (traffic::filter(body, devices), traffic::whole_preference(body)) {
+                (Some((thing, _)), _) => self.known.remove(&thing).into_iter().collect(),
+                (None, Some((index, text))) => {
+                    let device = devices.name(index);
+                    self.known
+                        .remove_all(|thing| is_filter(thing, &device, std::slice::from_ref(&text)))
+                }
+                (None, None) => Vec::new(),
+            },
+        }
+    }
+
+    /// Reads again what must be, if its time has come.
+    ///
+    /// # Errors
+    /// Where the namespace cannot be entered, or the kernel does not tell.
+    pub(super) fn settle(&mut self) -> Result<Vec<Told>, Error> {
+        if self.due() != Some(Duration::ZERO) {
+            return Ok(Vec::new());
+        }
+        let begin = Instant::now();
+        let by = self.because_of.take();
+        let again = std::mem::take(&mut self.again);
+        self.gateways = None;
+        let mut changes;
+        if again == Again::Routes {
+            let devices = &self.devices;
+            let fresh = self.netns.enter(|| dump::routes(devices))??;
+            changes = self
+                .known
+                .replace(fresh, |thing| matches!(thing, Thing::Route { .. }));
+        } else {
+            let before = self.rules.clone();
+            let has_rules = self.netfilter.is_some();
+            let (standing, rules) = self.netns.enter(|| {
+                let rules = if has_rules { Some(Ruleset::read()?) } else { None };
+                Ok::<_, Error>((dump::everything()?, rules))
+            })??;
+            self.rules = rules.unwrap_or_default();
+            self.devices = standing.devices;
+            self.links = standing.links;
+            changes = self.known.replace(standing.known, |_| true);
+            if before != self.rules {
+                changes.extend(self.rules_now());
+            }
+        }
+        self.pause = Some(Instant::now() + begin.elapsed() * SHARE);
+        let seen = Seen::Noticed;
+        Ok(changes
+            .into_iter()
+            .map(|change| Told {
+                change,
+                seen,
+                by: by.clone(),
+            })
+            .collect())
+    }
+
+    /// Listens to nf_tables, if that has been loaded meanwhile.
+    pub(super) fn begin_rules(&mut self) -> Vec<Told> {
+        if self.netfilter.is_some() {
+            return Vec::new();
+        }
+        let Ok((listener, rules)) = self.netns.enter(|| netfilter(true)) else {
+            return Vec::new();
+        };
+        self.netfilter = listener;
+        self.rules = rules;
+        noticed(self.rules_now())
+    }
+
+    fn rules_now(&self) -> Vec<Change> {
+        let value = self.rules.value();
+        value
+            .into_iter()
+            .map(|value| (ruleset_of(NF_TABLES), Some(value)))
+            .collect()
+    }
+
+    /// Looks at the tables of the older firewalls.
+    pub(super) fn look_at_legacy(&mut self, seen: Seen) -> Vec<Told> {
+        let Ok(now) = self.netns.enter(ruleset::legacy) else {
+            return Vec::new();
+        };
+        let now: BTreeMap<_, _> = now.into_iter().collect();
+        let gone = self.legacy.keys().filter(|firewall| !now.contains_key(*firewall));
+        let mut changes: Vec<Change> = gone.map(|firewall| (ruleset_of(firewall), None)).collect();
+        let new = now
+            .iter()
+            .filter(|(firewall, value)| self.legacy.get(*firewall) != Some(value));
+        changes.extend(new.map(|(firewall, value)| (ruleset_of(firewall), Some(value.clone()))));
+        self.legacy = now;
+        changes
+            .into_iter()
+            .map(|change| Told {
+                change,
+                seen,
+                by: None,
+            })
+            .collect()
+    }
+
+    /// Looks at the kernel parameters that are not told.
+    pub(super) fn look_at_sysctls(&mut self) -> Vec<Told> {
+        let thing = |name| Thing::Sysctl { name };
+        let mut told = noticed(
+            self.sysctls
+                .changes()
+                .into_iter()
+                .map(|(name, value)| (thing(name), value))
+                .collect(),
+        );
+        if self.sysctls.is_due() {
+            let links = &self.links;
+            let is_hardware = |index| links.get(&index).is_some_and(|link| link.hardware);
+            let devices = sysctl::chosen(&self.devices, is_hardware);
+            let sysctls = &mut self.sysctls;
+            let new = self.netns.enter(|| sysctls.open(&devices)).unwrap_or_default();
+            told.extend(found(
+                new.into_iter()
+                    .map(|(name, value)| (thing(name), Some(value)))
+                    .collect(),
+            ));
+        }
+        told
+    }
+
+    /// A change as it crosses to the model.
+    pub(super) fn setting(&self, told: Told) -> Setting {
+        let (thing, value) = told.change;
+        Setting {
+            netns: self.netns.inode(),
+            thing,
+            value,
+            seen: told.seen,
+            by: told.by,
+        }
+    }
+}
+
+/// Listens to nf_tables, and reads its rules, in the namespace of this thread. Nothing where the kernel has it not.
+fn netfilter(is_loaded: bool) -> (Option<Listener>, Ruleset) {
+    let open = || {
+        let listener = Listener::open(NETFILTER, &[ruleset::GROUP]).ok()?;
+        Some((listener, Ruleset::read().ok()?))
+    };
+    match is_loaded.then(open).flatten() {
+        Some((listener, rules)) => (Some(listener), rules),
+        None => (None, Ruleset::default()),
+    }
+}
+
+fn ruleset_of(firewall: &str) -> Thing {
+    Thing::Ruleset {
+        firewall: firewall.to_owned(),
+    }
+}
+
+fn is_on(thing: &Thing, name: &str) -> bool {
+    match thing {
+        Thing::Link { device }
+        | Thing::Address { device, .. }
+        | Thing::Neighbour { device, .. }
+        | Thing::Traffic { device, .. } => device == name,
+        _ => false,
+    }
+}
+
+fn is_filter(thing: &Thing, on: &str, begins: &[String]) -> bool {
+    matches!(thing, Thing::Traffic { device, text }
+        if device == on && begins.iter().any(|begin| text.starts_with(begin.as_str())))
+}
+
+fn found(changes: Vec<Change>) -> Vec<Told> {
+    let seen = Seen::Found;
+    changes
+        .into_iter()
+        .map(|change| Told {
+            change,
+            seen,
+            by: None,
+        })
+        .collect()
+}
+
+fn noticed(changes: Vec<Change>) -> Vec<Told> {
+    let seen = Seen::Noticed;
+    changes
+        .into_iter()
+        .map(|change| Told {
+            change,
+            seen,
+            by: None,
+        })
+        .collect()
+}
+
+/// Why nothing more is known of a namespace.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// It cannot be entered.
+    #[error(transparent)]
+    Namespace(#[from] namespace::Error),
+    /// The kernel does not tell.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+}

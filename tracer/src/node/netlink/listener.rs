@@ -1,0 +1,125 @@
+//! Netlink: to be told by the kernel when something changes.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_recv_buffer_size_force};
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recvfrom, socket_with};
+
+use super::{BUFFER, Error, Message};
+
+/// What may wait to be read. The kernel takes the memory only while it does.
+const ROOM: usize = 4 << 20;
+
+/// A socket that hears what the kernel tells in the namespace of the thread that opened it.
+///
+/// While it is open, that namespace cannot end.
+#[derive(Debug)]
+pub(in crate::node) struct Listener(OwnedFd);
+
+/// What came of listening once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node) enum Heard {
+    /// Something was told, and more may follow.
+    Something,
+    /// Nothing waits.
+    Nothing,
+    /// More came than there was room for: some of it is lost.
+    Lost,
+}
+
+impl Listener {
+    /// Joins these groups. For netfilter only where its module is loaded: asking loads it.
+    ///
+    /// # Errors
+    /// Where netlink does not work, or there is no such group.
+    pub(in crate::node) fn open(protocol: Option<Protocol>, groups: &[u32]) -> Result<Self, Error> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
+        // Beyond the limit of the system only as root; as much as it allows else.
+        set_socket_recv_buffer_size_force(&socket, ROOM)
+            .or_else(|_| set_socket_recv_buffer_size(&socket, ROOM))?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
+        for group in groups {
+            join(&socket, *group)?;
+        }
+        Ok(Self(socket))
+    }
+
+    /// Reads what was told in one go, without waiting. What cannot be read as a message ends it.
+    ///
+    /// # Errors
+    /// Where the socket does not work any more.
+    pub(in crate::node) fn hear(&self, take: &mut dyn FnMut(&Message<'_>)) -> Result<Heard, Error> {
+        let mut buffer = [0; BUFFER];
+        let (length, sender) = match recvfrom(&self.0, &mut buffer, RecvFlags::TRUNC) {
+            Ok((_, length, sender)) => (length, sender),
+            Err(Errno::AGAIN) => return Ok(Heard::Nothing),
+            Err(Errno::INTR) => return Ok(Heard::Something),
+            Err(Errno::NOBUFS) => return Ok(Heard::Lost),
+            Err(errno) => return Err(errno.into()),
+        };
+        // Processes with privileges can send to a group, too.
+        let from_kernel = sender
+            .and_then(|sender| SocketAddrNetlink::try_from(sender).ok())
+            .is_some_and(|sender| sender.pid() == 0);
+        if !from_kernel {
+            return Ok(Heard::Something);
+        }
+        let Some(mut rest) = buffer.get(..length) else {
+            return Ok(Heard::Lost);
+        };
+        while let Some((message, after)) = Message::split(rest) {
+            take(&message);
+            rest = after;
+        }
+        Ok(Heard::Something)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn join(socket: &OwnedFd, group: u32) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the kernel reads a number of that length.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_NETLINK,
+            libc::NETLINK_ADD_MEMBERSHIP,
+            (&raw const group).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ROUTE;
+    use super::*;
+
+    #[test]
+    fn nothing_waits_where_nothing_changes() {
+        // RTNLGRP_DCB: nobody changes the bridging of a data centre here.
+        let listener = Listener::open(ROUTE, &[23]).unwrap();
+        let mut told = 0;
+        assert_eq!(listener.hear(&mut |_| told += 1).unwrap(), Heard::Nothing);
+        assert_eq!(told, 0);
+    }
+
+    #[test]
+    fn a_group_that_is_not_there_is_refused() {
+        let error = Listener::open(ROUTE, &[100_000]).unwrap_err();
+        assert!(matches!(error, Error::Socket(_)), "{error}");
+    }
+}
