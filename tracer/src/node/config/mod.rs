@@ -68,8 +68,8 @@ struct Configuration {
     own: Option<u32>,
     /// Namespaces beyond the bound.
     unheard: usize,
-    /// Why a namespace is not listened to, or not any more.
-    failed: BTreeMap<u32, String>,
+    /// Those that are not listened to, or not any more, and why. It is tried again.
+    failed: BTreeMap<u32, (Netns, String)>,
     told: Option<Capability>,
 }
 
@@ -139,21 +139,27 @@ impl Configuration {
                 space.moved(netns);
                 continue;
             }
-            let inode = netns.inode();
-            let name = netns.name().to_owned();
-            match Space::open(netns, self.has_rules) {
-                Ok((mut space, mut told)) => {
-                    told.extend(space.look_at_legacy(Seen::Found));
-                    self.failed.remove(&inode);
-                    tell_all(&space, told, teller)?;
-                    self.spaces.insert(inode, space);
-                }
-                Err(error) => {
-                    self.failed.insert(inode, format!("{name}: {error}"));
-                }
-            }
+            self.begin(netns, teller)?;
         }
         self.names.begin();
+        Ok(())
+    }
+
+    fn begin(&mut self, netns: Netns, teller: &Teller) -> Result<(), Gone> {
+        match Space::open(netns.clone(), self.has_rules) {
+            Ok((mut space, mut told)) => {
+                told.extend(space.look_at_legacy(Seen::Found));
+                self.failed.remove(&netns.inode());
+                tell_all(&space, told, teller)?;
+                self.spaces.insert(netns.inode(), space);
+            }
+            Err(error) if error.is_end() => {
+                self.failed.remove(&netns.inode());
+            }
+            Err(error) => {
+                self.failed.insert(netns.inode(), (netns, error.to_string()));
+            }
+        }
         Ok(())
     }
 
@@ -163,26 +169,22 @@ impl Configuration {
             self.leave();
         }
         let mut broken = Vec::new();
-        for (inode, space) in &mut self.spaces {
+        for space in self.spaces.values_mut() {
             let mut told = Vec::new();
             let heard = space.hear(&mut self.requesters, &mut |at, change| told.push((at, change)));
             for (at, change) in told {
                 teller.tell_of(at, Body::Setting(Box::new(space.setting(change))))?;
             }
-            let settled = heard.and_then(|()| space.settle());
-            match settled {
+            match heard.and_then(|()| space.settle()) {
                 Ok(told) => tell_all(space, told, teller)?,
-                Err(space::Error::Namespace(super::namespace::Error::Ended { .. })) => {
-                    broken.push((*inode, None))
-                }
-                Err(error) => {
-                    broken.push((*inode, Some(format!("{}: {error}", space.netns().name()))));
-                }
+                Err(error) => broken.push((space.netns().clone(), error)),
             }
         }
-        for (inode, why) in broken {
-            self.spaces.remove(&inode);
-            self.failed.extend(why.map(|why| (inode, why)));
+        for (netns, error) in broken {
+            self.spaces.remove(&netns.inode());
+            if !error.is_end() {
+                self.failed.insert(netns.inode(), (netns, error.to_string()));
+            }
         }
         Ok(())
     }
@@ -191,6 +193,10 @@ impl Configuration {
     fn tick(&mut self, teller: &Teller) -> Result<(), Gone> {
         self.leave();
         self.has_rules = self.nf_tables.visit();
+        let failed: Vec<Netns> = self.failed.values().map(|(netns, _)| netns.clone()).collect();
+        for netns in failed {
+            self.begin(netns, teller)?;
+        }
         let few = self.spaces.len() <= FEW;
         for (inode, space) in &mut self.spaces {
             if few || self.own == Some(*inode) {
@@ -226,9 +232,10 @@ impl Configuration {
 
     fn capability(&self) -> Capability {
         let mut why = Vec::new();
-        for (netns, error) in self.failed.iter().take(2) {
+        for (netns, error) in self.failed.values().take(2) {
+            let name = netns.name();
             why.push(format!(
-                "Network namespace {netns} ({error}): its changes are not seen."
+                "Changes in network namespace `{name}` are not seen: {error}."
             ));
         }
         if self.failed.len() > 2 {
