@@ -9,9 +9,13 @@ mod address;
 mod dump;
 mod known;
 mod link;
+mod log;
 mod neighbour;
 mod netconf;
+mod node;
+mod programs;
 mod requester;
+mod resolver;
 mod route;
 mod rule;
 mod ruleset;
@@ -27,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::node::Node;
 use self::requester::Requesters;
 use self::space::{Space, Told};
 use super::modules::Module;
@@ -47,6 +52,8 @@ pub const LOST: &str =
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two looks at the tables of older firewalls.
 const TICKS_PER_LEGACY: u64 = 10;
+/// Ticks between two looks at BPF programs.
+const TICKS_PER_PROGRAMS: u64 = 2;
 /// Namespaces that are listened to at most, in the order of their inodes, the tracer's own always: each takes two files.
 const HEARD: usize = 128;
 /// Up to so many namespaces have the kernel parameters read of which no change is told.
@@ -59,6 +66,7 @@ pub fn run(inbox: &Inbox, teller: &Teller) {
 }
 
 struct Configuration {
+    node: Node,
     spaces: BTreeMap<u32, Space>,
     requesters: Requesters,
     names: NameChanges,
@@ -76,6 +84,7 @@ struct Configuration {
 impl Configuration {
     fn new() -> Self {
         Self {
+            node: Node::new(),
             spaces: BTreeMap::new(),
             requesters: Requesters::default(),
             names: NameChanges::default(),
@@ -91,6 +100,7 @@ impl Configuration {
 
     fn run(&mut self, inbox: &Inbox, teller: &Teller) -> Result<(), Gone> {
         self.has_rules = self.nf_tables.visit();
+        self.node.begin(teller)?;
         let mut next = Instant::now() + TICK;
         loop {
             if let Some(namespaces) = inbox.take() {
@@ -98,6 +108,7 @@ impl Configuration {
                 self.tell_capability(teller)?;
             }
             self.hear(teller)?;
+            self.node.hear(teller)?;
             if Instant::now() >= next {
                 next = Instant::now() + TICK;
                 self.tick(teller)?;
@@ -117,6 +128,7 @@ impl Configuration {
         let mut files: Vec<PollFd<'_>> = [stop, inbox.as_fd()]
             .into_iter()
             .chain(self.names.as_fd())
+            .chain(self.node.ears())
             .chain(ears)
             .map(|file| PollFd::from_borrowed_fd(file, PollFlags::IN))
             .collect();
@@ -212,6 +224,9 @@ impl Configuration {
                 tell_all(space, told, teller)?;
             }
         }
+        if self.ticks.is_multiple_of(TICKS_PER_PROGRAMS) {
+            self.node.list_programs(Seen::Noticed, teller)?;
+        }
         self.ticks += 1;
         Ok(())
     }
@@ -231,7 +246,7 @@ impl Configuration {
     }
 
     fn capability(&self) -> Capability {
-        let mut why = Vec::new();
+        let mut why: Vec<String> = self.node.unseen().map(str::to_owned).collect();
         for (netns, error) in self.failed.values().take(2) {
             let name = netns.name();
             why.push(format!(
