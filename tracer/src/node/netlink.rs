@@ -87,6 +87,11 @@ impl Error {
         matches!(self, Self::Refused { source, .. } if source.raw_os_error() == Some(libc::ENODEV))
     }
 
+    /// Whether it never stood still, and may another time.
+    pub(super) fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Unsettled { .. })
+    }
+
     /// Whether this kernel knows no such request (`EOPNOTSUPP`).
     pub(super) fn is_no_such_request(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if source.raw_os_error() == Some(libc::EOPNOTSUPP))

@@ -9,9 +9,13 @@ mod address;
 mod dump;
 mod known;
 mod link;
+mod log;
 mod neighbour;
 mod netconf;
+mod node;
+mod programs;
 mod requester;
+mod resolver;
 mod route;
 mod rule;
 mod ruleset;
@@ -27,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::node::Node;
 use self::requester::Requesters;
 use self::space::{Space, Told};
 use super::modules::Module;
@@ -47,6 +52,8 @@ pub const LOST: &str =
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two looks at the tables of older firewalls.
 const TICKS_PER_LEGACY: u64 = 10;
+/// Ticks between two looks at BPF programs.
+const TICKS_PER_PROGRAMS: u64 = 2;
 /// Namespaces that are listened to at most, in the order of their inodes, the tracer's own always: each takes two files.
 const HEARD: usize = 128;
 /// Up to so many namespaces have the kernel parameters read of which no change is told.
@@ -59,6 +66,7 @@ pub fn run(inbox: &Inbox, teller: &Teller) {
 }
 
 struct Configuration {
+    node: Node,
     spaces: BTreeMap<u32, Space>,
     requesters: Requesters,
     names: NameChanges,
@@ -68,14 +76,15 @@ struct Configuration {
     own: Option<u32>,
     /// Namespaces beyond the bound.
     unheard: usize,
-    /// Why a namespace is not listened to, or not any more.
-    failed: BTreeMap<u32, String>,
+    /// Those that are not listened to, or not any more, and why. It is tried again.
+    failed: BTreeMap<u32, (Netns, String)>,
     told: Option<Capability>,
 }
 
 impl Configuration {
     fn new() -> Self {
         Self {
+            node: Node::new(),
             spaces: BTreeMap::new(),
             requesters: Requesters::default(),
             names: NameChanges::default(),
@@ -91,6 +100,7 @@ impl Configuration {
 
     fn run(&mut self, inbox: &Inbox, teller: &Teller) -> Result<(), Gone> {
         self.has_rules = self.nf_tables.visit();
+        self.node.begin(teller)?;
         let mut next = Instant::now() + TICK;
         loop {
             if let Some(namespaces) = inbox.take() {
@@ -98,6 +108,7 @@ impl Configuration {
                 self.tell_capability(teller)?;
             }
             self.hear(teller)?;
+            self.node.hear(teller)?;
             if Instant::now() >= next {
                 next = Instant::now() + TICK;
                 self.tick(teller)?;
@@ -117,6 +128,7 @@ impl Configuration {
         let mut files: Vec<PollFd<'_>> = [stop, inbox.as_fd()]
             .into_iter()
             .chain(self.names.as_fd())
+            .chain(self.node.ears())
             .chain(ears)
             .map(|file| PollFd::from_borrowed_fd(file, PollFlags::IN))
             .collect();
@@ -139,21 +151,27 @@ impl Configuration {
                 space.moved(netns);
                 continue;
             }
-            let inode = netns.inode();
-            let name = netns.name().to_owned();
-            match Space::open(netns, self.has_rules) {
-                Ok((mut space, mut told)) => {
-                    told.extend(space.look_at_legacy(Seen::Found));
-                    self.failed.remove(&inode);
-                    tell_all(&space, told, teller)?;
-                    self.spaces.insert(inode, space);
-                }
-                Err(error) => {
-                    self.failed.insert(inode, format!("{name}: {error}"));
-                }
-            }
+            self.begin(netns, teller)?;
         }
         self.names.begin();
+        Ok(())
+    }
+
+    fn begin(&mut self, netns: Netns, teller: &Teller) -> Result<(), Gone> {
+        match Space::open(netns.clone(), self.has_rules) {
+            Ok((mut space, mut told)) => {
+                told.extend(space.look_at_legacy(Seen::Found));
+                self.failed.remove(&netns.inode());
+                tell_all(&space, told, teller)?;
+                self.spaces.insert(netns.inode(), space);
+            }
+            Err(error) if error.is_end() => {
+                self.failed.remove(&netns.inode());
+            }
+            Err(error) => {
+                self.failed.insert(netns.inode(), (netns, error.to_string()));
+            }
+        }
         Ok(())
     }
 
@@ -163,26 +181,22 @@ impl Configuration {
             self.leave();
         }
         let mut broken = Vec::new();
-        for (inode, space) in &mut self.spaces {
+        for space in self.spaces.values_mut() {
             let mut told = Vec::new();
             let heard = space.hear(&mut self.requesters, &mut |at, change| told.push((at, change)));
             for (at, change) in told {
                 teller.tell_of(at, Body::Setting(Box::new(space.setting(change))))?;
             }
-            let settled = heard.and_then(|()| space.settle());
-            match settled {
+            match heard.and_then(|()| space.settle()) {
                 Ok(told) => tell_all(space, told, teller)?,
-                Err(space::Error::Namespace(super::namespace::Error::Ended { .. })) => {
-                    broken.push((*inode, None))
-                }
-                Err(error) => {
-                    broken.push((*inode, Some(format!("{}: {error}", space.netns().name()))));
-                }
+                Err(error) => broken.push((space.netns().clone(), error)),
             }
         }
-        for (inode, why) in broken {
-            self.spaces.remove(&inode);
-            self.failed.extend(why.map(|why| (inode, why)));
+        for (netns, error) in broken {
+            self.spaces.remove(&netns.inode());
+            if !error.is_end() {
+                self.failed.insert(netns.inode(), (netns, error.to_string()));
+            }
         }
         Ok(())
     }
@@ -191,6 +205,10 @@ impl Configuration {
     fn tick(&mut self, teller: &Teller) -> Result<(), Gone> {
         self.leave();
         self.has_rules = self.nf_tables.visit();
+        let failed: Vec<Netns> = self.failed.values().map(|(netns, _)| netns.clone()).collect();
+        for netns in failed {
+            self.begin(netns, teller)?;
+        }
         let few = self.spaces.len() <= FEW;
         for (inode, space) in &mut self.spaces {
             if few || self.own == Some(*inode) {
@@ -205,6 +223,9 @@ impl Configuration {
                 let told = space.begin_rules();
                 tell_all(space, told, teller)?;
             }
+        }
+        if self.ticks.is_multiple_of(TICKS_PER_PROGRAMS) {
+            self.node.list_programs(Seen::Noticed, teller)?;
         }
         self.ticks += 1;
         Ok(())
@@ -225,10 +246,11 @@ impl Configuration {
     }
 
     fn capability(&self) -> Capability {
-        let mut why = Vec::new();
-        for (netns, error) in self.failed.iter().take(2) {
+        let mut why: Vec<String> = self.node.unseen().map(str::to_owned).collect();
+        for (netns, error) in self.failed.values().take(2) {
+            let name = netns.name();
             why.push(format!(
-                "Network namespace {netns} ({error}): its changes are not seen."
+                "Changes in network namespace `{name}` are not seen: {error}."
             ));
         }
         if self.failed.len() > 2 {

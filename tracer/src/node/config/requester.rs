@@ -53,7 +53,7 @@ impl Requesters {
         let pid = process_of(port);
         // At once: the process may be short-lived.
         let found = pid.and_then(|pid| Some((pid, Owners::by_pid(pid)?)));
-        let theirs = pid.and_then(|pid| sockets_of(pid).ok());
+        let theirs = pid.and_then(|pid| sockets_of(pid).ok().filter(|_| has_files(pid)));
         let socket =
             netns.enter(|| inode_of(&fs::read_to_string("/proc/thread-self/net/netlink").ok()?, port));
         match (socket.ok().flatten(), theirs) {
@@ -85,6 +85,11 @@ fn process_of(port: u32) -> Option<u32> {
     (port < CHOSEN_BY_KERNEL)
         .then_some(port % PROCESSES)
         .filter(|pid| *pid != 0)
+}
+
+/// A process that is just ending has none any more, while its socket is still there.
+fn has_files(pid: u32) -> bool {
+    fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut files| files.next().is_some())
 }
 
 /// A thread of the kernel has none; nor has a process that is just ending, of which the name is all that matters.

@@ -63,6 +63,9 @@ pub(super) struct Space {
     legacy: BTreeMap<&'static str, String>,
     sysctls: Sysctls,
     again: Again,
+    /// Nothing waits to be read. After an overrun the kernel leaves out all that comes before that, and does not say so
+    /// again (`NETLINK_S_CONGESTED`): what is read again earlier may be out of date.
+    drained: bool,
     /// Who did what makes it necessary, where it is one.
     because_of: Option<Owner>,
     /// Not earlier.
@@ -95,6 +98,7 @@ impl Space {
             legacy: BTreeMap::new(),
             sysctls: Sysctls::default(),
             again: Again::Nothing,
+            drained: true,
             because_of: None,
             pause: None,
             lost: 0,
@@ -139,7 +143,7 @@ impl Space {
                 pause.saturating_duration_since(Instant::now())
             })
         };
-        (self.again != Again::Nothing).then(pause)
+        (self.drained && self.again != Again::Nothing).then(pause)
     }
 
     /// Reads what was told.
@@ -151,6 +155,7 @@ impl Space {
         requesters: &mut Requesters,
         tell: &mut dyn FnMut(u64, Told),
     ) -> Result<(), Error> {
+        self.drained = false;
         for _ in 0..TURN {
             let Self { route, netns, .. } = self;
             let mut heard = Vec::new();
@@ -174,7 +179,10 @@ impl Space {
             }
             match came {
                 Heard::Something => {}
-                Heard::Nothing => break,
+                Heard::Nothing => {
+                    self.drained = true;
+                    break;
+                }
                 Heard::Lost => self.overrun(),
             }
         }
@@ -184,7 +192,7 @@ impl Space {
     fn hear_rules(&mut self, tell: &mut dyn FnMut(u64, Told)) -> Result<(), Error> {
         for _ in 0..TURN {
             let Some(listener) = &self.netfilter else {
-                break;
+                return Ok(());
             };
             let rules = &mut self.rules;
             let mut changed = Vec::new();
@@ -199,10 +207,11 @@ impl Space {
             }
             match came {
                 Heard::Something => {}
-                Heard::Nothing => break,
+                Heard::Nothing => return Ok(()),
                 Heard::Lost => self.overrun(),
             }
         }
+        self.drained = false;
         Ok(())
     }
 
@@ -425,32 +434,23 @@ impl Space {
             return Ok(Vec::new());
         }
         let begin = Instant::now();
-        let by = self.because_of.take();
         let again = std::mem::take(&mut self.again);
-        self.gateways = None;
-        let mut changes;
-        if again == Again::Routes {
-            let devices = &self.devices;
-            let fresh = self.netns.enter(|| dump::routes(devices))??;
-            changes = self
-                .known
-                .replace(fresh, |thing| matches!(thing, Thing::Route { .. }));
+        let read = if again == Again::Routes {
+            self.read_routes()
         } else {
-            let before = self.rules.clone();
-            let has_rules = self.netfilter.is_some();
-            let (standing, rules) = self.netns.enter(|| {
-                let rules = if has_rules { Some(Ruleset::read()?) } else { None };
-                Ok::<_, Error>((dump::everything()?, rules))
-            })??;
-            self.rules = rules.unwrap_or_default();
-            self.devices = standing.devices;
-            self.links = standing.links;
-            changes = self.known.replace(standing.known, |_| true);
-            if before != self.rules {
-                changes.extend(self.rules_now());
-            }
-        }
+            self.read_everything()
+        };
         self.pause = Some(Instant::now() + begin.elapsed() * SHARE);
+        let changes = match read {
+            Err(Error::Netlink(error)) if error.is_unsettled() => {
+                // So much changes just now that not even the list stands still.
+                self.again = again;
+                return Ok(Vec::new());
+            }
+            read => read?,
+        };
+        let by = self.because_of.take();
+        self.gateways = None;
         let seen = Seen::Noticed;
         Ok(changes
             .into_iter()
@@ -460,6 +460,33 @@ impl Space {
                 by: by.clone(),
             })
             .collect())
+    }
+
+    fn read_routes(&mut self) -> Result<Vec<Change>, Error> {
+        let devices = &self.devices;
+        let fresh = self.netns.enter(|| dump::routes(devices))??;
+        let is_route = |thing: &Thing| matches!(thing, Thing::Route { .. });
+        Ok(self.known.replace(fresh, is_route))
+    }
+
+    fn read_everything(&mut self) -> Result<Vec<Change>, Error> {
+        let has_rules = self.netfilter.is_some();
+        let (standing, rules) = self.netns.enter(|| {
+            let rules = if has_rules {
+                Ruleset::read()?
+            } else {
+                Ruleset::default()
+            };
+            Ok::<_, Error>((dump::everything()?, rules))
+        })??;
+        self.devices = standing.devices;
+        self.links = standing.links;
+        let mut changes = self.known.replace(standing.known, |_| true);
+        if self.rules != rules {
+            self.rules = rules;
+            changes.extend(self.rules_now());
+        }
+        Ok(changes)
     }
 
     /// Listens to nf_tables, if that has been loaded meanwhile.
@@ -610,4 +637,11 @@ pub(super) enum Error {
     /// The kernel does not tell.
     #[error(transparent)]
     Netlink(#[from] netlink::Error),
+}
+
+impl Error {
+    /// The namespace has ended.
+    pub(super) fn is_end(&self) -> bool {
+        matches!(self, Self::Namespace(namespace::Error::Ended { .. }))
+    }
 }

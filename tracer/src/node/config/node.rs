@@ -1,0 +1,116 @@
+//! What the whole node has: BPF programs, name servers, the kernel's log.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::super::source::{Gone, Teller};
+use super::known::Change;
+use super::log::Log;
+use super::programs::Programs;
+use super::resolver::Resolver;
+use crate::event::{Body, Seen, Setting};
+
+/// The file that names the name servers.
+const RESOLVER: &str = "/etc/resolv.conf";
+
+/// It.
+#[derive(Debug)]
+pub(super) struct Node {
+    programs: Programs,
+    resolver: Resolver,
+    log: Option<Log>,
+    /// What cannot be seen, in sentences.
+    unseen: Vec<String>,
+    /// Why BPF programs cannot be listed.
+    no_programs: Option<String>,
+}
+
+impl Node {
+    pub(super) fn new() -> Self {
+        let mut unseen = Vec::new();
+        let log = Log::open()
+            .map_err(|error| {
+                unseen.push(format!(
+                    "/dev/kmsg cannot be read ({error}): what the kernel's log says of the network is not seen; run \
+                     tracer as root (CAP_SYSLOG)."
+                ));
+            })
+            .ok();
+        Self {
+            programs: Programs::default(),
+            resolver: Resolver::new(RESOLVER),
+            log,
+            unseen,
+            no_programs: None,
+        }
+    }
+
+    /// What becomes readable when something has happened.
+    pub(super) fn ears(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.resolver
+            .as_fd()
+            .into_iter()
+            .chain(self.log.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Tells what stands.
+    ///
+    /// # Errors
+    /// When the source is to end.
+    pub(super) fn begin(&mut self, teller: &Teller) -> Result<(), Gone> {
+        let change = self.resolver.change();
+        tell(change, Seen::Found, teller)?;
+        self.list_programs(Seen::Found, teller)
+    }
+
+    /// Tells what has happened.
+    ///
+    /// # Errors
+    /// When the source is to end.
+    pub(super) fn hear(&mut self, teller: &Teller) -> Result<(), Gone> {
+        if self.resolver.has_news() {
+            tell(self.resolver.change(), Seen::Told, teller)?;
+        }
+        for notice in self.log.as_mut().map(Log::notices).unwrap_or_default() {
+            teller.tell(Body::Notice(notice))?;
+        }
+        Ok(())
+    }
+
+    /// Tells which BPF programs and links have come and gone.
+    ///
+    /// # Errors
+    /// When the source is to end.
+    pub(super) fn list_programs(&mut self, seen: Seen, teller: &Teller) -> Result<(), Gone> {
+        match self.programs.changes() {
+            Ok(changes) => {
+                self.no_programs = None;
+                tell(changes, seen, teller)
+            }
+            Err(error) => {
+                self.no_programs = Some(format!(
+                    "BPF programs cannot be listed ({error}): which come and go is not seen; run tracer as root \
+                     (CAP_SYS_ADMIN)."
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    /// What cannot be seen, in sentences.
+    pub(super) fn unseen(&self) -> impl Iterator<Item = &str> {
+        self.unseen.iter().chain(&self.no_programs).map(String::as_str)
+    }
+}
+
+fn tell(changes: impl IntoIterator<Item = Change>, seen: Seen, teller: &Teller) -> Result<(), Gone> {
+    for (thing, value) in changes {
+        teller.tell(Body::Setting(Box::new(Setting {
+            netns: 0,
+            thing,
+            value,
+            seen,
+            by: None,
+        })))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The name servers that this node asks (`/etc/resolv.conf`).
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+
+use super::known::Change;
+use crate::event::Thing;
+
+/// Links that are followed from one to the next, at most (`MAXSYMLINKS` of the kernel is 40).
+const LINKS: usize = 8;
+/// What is read of the file, in bytes.
+const ROOM: u64 = 64 * 1024;
+/// Servers that are told at most; the C library asks three.
+const SERVERS: usize = 8;
+
+/// Watches the file, and what it links to.
+#[derive(Debug)]
+pub(super) struct Resolver {
+    path: PathBuf,
+    watch: Option<OwnedFd>,
+    folders: BTreeSet<PathBuf>,
+    value: Option<String>,
+}
+
+impl Resolver {
+    pub(super) fn new(path: &str) -> Self {
+        let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
+        Self {
+            path: PathBuf::from(path),
+            watch: inotify::init(flags).ok(),
+            folders: BTreeSet::new(),
+            value: None,
+        }
+    }
+
+    /// Readable when one of its folders has changed.
+    pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether something has happened in the folders since the last time.
+    pub(super) fn has_news(&self) -> bool {
+        let Some(watch) = &self.watch else { return false };
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(watch, &mut buffer);
+        let mut news = false;
+        while reader.next().is_ok() {
+            news = true;
+        }
+        news
+    }
+
+    /// Reads the file, and tells whether it is another one than the last time.
+    pub(super) fn change(&mut self) -> Option<Change> {
+        // Before it is read: what changes meanwhile is news.
+        self.follow();
+        let value = read(&self.path);
+        if value == self.value {
+            return None;
+        }
+        self.value.clone_from(&value);
+        let path = self.path.display().to_string();
+        Some((Thing::File { path }, value))
+    }
+
+    /// Watches the folders of the file and of all that it links to. Only where one of them changes is it read again.
+    fn follow(&mut self) {
+        let Some(watch) = &self.watch else { return };
+        let flags = WatchFlags::CLOSE_WRITE | WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE;
+        let mut path = self.path.clone();
+        for _ in 0..LINKS {
+            let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+            if !self.folders.contains(&folder) && inotify::add_watch(watch, &folder, flags).is_ok() {
+                self.folders.insert(folder.clone());
+            }
+            match fs::read_link(&path) {
+                Ok(target) => path = folder.join(target),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// `nameservers 10.0.0.53 10.0.1.53, search example.org`; `None` where the file cannot be read.
+fn read(path: &Path) -> Option<String> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(ROOM).read_to_end(&mut bytes).ok()?;
+    Some(value(&String::from_utf8_lossy(&bytes)))
+}
+
+fn value(text: &str) -> String {
+    let after = |word: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some(word)).then(|| words.take(SERVERS).collect::<Vec<_>>().join(" "))
+        });
+        lines.filter(|words| !words.is_empty()).take(SERVERS).collect()
+    };
+    let servers = after("nameserver");
+    let mut parts = vec![if servers.is_empty() {
+        "no nameservers".to_owned()
+    } else {
+        format!("nameservers {}", servers.join(" "))
+    }];
+    // The last one counts (resolv.conf(5)).
+    parts.extend(after("search").last().map(|search| format!("search {search}")));
+    parts.extend(
+        after("options")
+            .last()
+            .map(|options| format!("options {options}")),
+    );
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_matters_of_the_file_is_told() {
+        let text = "# nameserver 9.9.9.9\nnameserver 10.0.0.53\n nameserver\t10.0.1.53 # second\nsearch a\nsearch b c\n";
+        assert_eq!(
+            value("nameserver 10.0.0.53\nsearch a\nsearch b c\noptions edns0\n"),
+            "nameservers 10.0.0.53, search b c, options edns0"
+        );
+        assert!(value(text).starts_with("nameservers 10.0.0.53 10.0.1.53"));
+        assert_eq!(value(""), "no nameservers");
+        assert_eq!(value("nameserver\n\0\u{fffd}"), "no nameservers");
+    }
+
+    #[test]
+    fn a_file_that_is_linked_to_is_watched_too() {
+        let folder = std::env::temp_dir().join(format!("tracer-resolver-{}", std::process::id()));
+        fs::create_dir_all(folder.join("run")).unwrap();
+        let (link, target) = (folder.join("resolv.conf"), folder.join("run/stub.conf"));
+        fs::write(&target, "nameserver 10.0.0.1\n").unwrap();
+        std::os::unix::fs::symlink("run/stub.conf", &link).unwrap();
+        let mut resolver = Resolver::new(link.to_str().unwrap());
+        assert_eq!(
+            resolver.change().unwrap().1.as_deref(),
+            Some("nameservers 10.0.0.1")
+        );
+        assert!(!resolver.has_news());
+        fs::write(folder.join("run/new"), "nameserver 10.0.0.2\n").unwrap();
+        fs::rename(folder.join("run/new"), &target).unwrap();
+        assert!(resolver.has_news());
+        assert_eq!(
+            resolver.change().unwrap().1.as_deref(),
+            Some("nameservers 10.0.0.2")
+        );
+        fs::remove_file(&link).unwrap();
+        assert!(resolver.has_news());
+        assert_eq!(resolver.change().unwrap().1, None);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
