@@ -1,6 +1,7 @@
 //! Child processes that do not outlive the lab.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
@@ -37,6 +38,24 @@ pub fn bind(command: &mut Command, death: c_int, netns: Option<File>) {
 pub fn set_name(name: &std::ffi::CStr) {
     // SAFETY: the pointer is to a string that ends in NUL and lives through the call. The call cannot fail.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Unix sockets that a process has, by their inodes; none where it has ended.
+pub fn unix_sockets(pid: u32) -> BTreeSet<u64> {
+    let table = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
+    // Number, references, protocol, flags, type, state, inode.
+    let all: BTreeSet<u64> = table
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(6)?.parse().ok())
+        .collect();
+    let files = fs::read_dir(format!("/proc/{pid}/fd"));
+    let links = files.into_iter().flatten().flatten();
+    let inodes = links.filter_map(|file| {
+        let link = fs::read_link(file.path()).ok()?;
+        let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+        inode.parse().ok()
+    });
+    inodes.filter(|inode| all.contains(inode)).collect()
 }
 
 /// Sends a signal to a process that the caller has started and not waited for yet.

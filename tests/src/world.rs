@@ -6,7 +6,6 @@
 //! enabled is started. When the value is dropped, the world ends; a keeper takes its cgroups away where the test could
 //! not (see [`crate::keeper`]).
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -194,19 +193,6 @@ impl World {
     /// The id of its systemd on the machine.
     pub fn pid(&self) -> Result<u32> {
         child_of(self.systemd.0.id()).context("the world has ended")
-    }
-
-    /// Connections to a Unix socket in the world, by the inodes of the sockets at its end.
-    pub fn connections(&self, path: &str) -> Result<BTreeSet<u64>> {
-        let file = format!("/proc/{}/net/unix", self.pid()?);
-        let sockets = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
-        let connected = sockets.lines().filter_map(|line| {
-            // Number, references, protocol, flags, type, state, inode, path.
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let is_one = fields.get(7) == Some(&path) && fields.get(5) == Some(&"03");
-            is_one.then(|| fields.get(6)?.parse().ok())?
-        });
-        Ok(connected.collect())
     }
 
     /// A program with its arguments, in the world. It ends with the thread that starts it.

@@ -160,7 +160,7 @@ impl Bus {
         }
     }
 
-    /// All units that are loaded.
+    /// All units that are loaded, but for those that others only speak of.
     pub(super) async fn units(&self) -> Result<Vec<Listed>, Failure> {
         // Name, description, load state, active state, sub-state, followed unit, object; job, its type and object.
         type Row<'m> = (
@@ -179,6 +179,7 @@ impl Bus {
         let reply = self.call(OBJECT, MANAGER, "ListUnits", &()).await?;
         let body = reply.body();
         let rows: Vec<Row<'_>> = read("ListUnits", &body)?;
+        let is_there = |row: &Row<'_>| !(row.2 == "not-found" && row.3 == "inactive");
         let list = |(name, _, _, active, sub, _, path, ..): Row<'_>| Listed {
             object: Object {
                 name: name.to_owned(),
@@ -187,7 +188,7 @@ impl Bus {
             active: active.to_owned(),
             sub: sub.to_owned(),
         };
-        Ok(rows.into_iter().map(list).collect())
+        Ok(rows.into_iter().filter(is_there).map(list).collect())
     }
 
     /// All jobs.

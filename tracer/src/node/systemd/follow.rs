@@ -151,13 +151,14 @@ impl<'t> Follower<'t> {
         match self.serve(&mut bus, &mut signals, address).await {
             Stop::Gone => Err(Gone),
             Stop::Broken(why) => {
-                self.is_reloading = matches!(
-                    self.phase,
-                    Phase::Listing {
-                        cause: Cause::Reload,
-                        ..
-                    }
-                );
+                let is_reload =
+                    |phase: &Phase| matches!(phase, Phase::Listing { cause, .. } if *cause == Cause::Reload);
+                // It may have said so while it was asked for something else.
+                let mut says_so = || {
+                    std::iter::from_fn(|| signals.try_recv().ok())
+                        .any(|(_, signal)| signal == Signal::Reloading(true))
+                };
+                self.is_reloading = is_reload(&self.phase) || says_so();
                 Ok(End {
                     why: format!("{address}: {why}"),
                     expected: self.is_reloading,
