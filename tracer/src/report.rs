@@ -56,19 +56,27 @@ pub struct Report {
     /// Counters of the kernel that have grown since the start, most packets first, at most 100.
     #[serde(default)]
     pub counters: Vec<Counter>,
+    /// How many there are, also those for which `counters` has no room.
+    pub counters_total: u64,
     /// Packets that devices lost before they arrived, at least: they are in no column of the ledger.
     #[serde(default)]
     pub lost_before_arrival: u64,
     /// Sockets in which something waits: full accept queues first, then what has waited longest, at most 100.
     #[serde(default)]
     pub queues: Vec<Queue>,
+    /// How many there are, also those for which `queues` has no room.
+    pub queues_total: u64,
     /// By which devices what was forwarded came and left, most packets first, at most 100.
     pub forwards: Vec<Forward>,
+    /// How many there are, also those for which `forwards` has no room.
+    pub forwards_total: u64,
     /// Addresses of this node for which neighbours asked, by ARP or neighbour discovery.
     pub neighbours: Vec<Neighbour>,
     /// Neighbours for whose answer packets wait that arrived, most packets first, at most 100.
     #[serde(default)]
     pub unresolved: Vec<Unresolved>,
+    /// How many there are, also those for which `unresolved` has no room.
+    pub unresolved_total: u64,
     /// Flows that get less than what arrives for them, most starved first, at most 100.
     pub starved: Vec<Flow>,
     /// How many flows are starved, also those for which `starved` has no room.
@@ -104,7 +112,7 @@ pub struct Filtered {
     pub starved: u64,
     /// Members of `drops` that are hidden.
     pub drops: u64,
-    /// Members of `queues` that are hidden.
+    /// Members of `queues` that are hidden; they are not in `queues_total`.
     #[serde(default)]
     pub queues: u64,
     /// Flows of verdicts that are hidden; they are not in `flows_total`.

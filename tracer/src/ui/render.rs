@@ -8,6 +8,7 @@ use ratatui::text::{Line, Span, Text};
 use super::details::{self, Kind};
 use super::format::{bytes, count, fit, seconds, time_of_day, width, wrap};
 use super::theme::Theme;
+use super::told::{self, Told};
 use super::view::{Focus, Page, Panes, Scroll, ViewState};
 use super::{help, ledger, tables, text, words};
 use crate::report::{NAMESPACES, Report};
@@ -266,9 +267,9 @@ fn books(report: &Report, theme: Theme, columns: usize) -> Lines {
         }
     }
     for (label, parts) in [
-        ("", words::before_arrival(report).into_iter().collect()),
-        ("counted: ", words::counters(report)),
-        ("waiting: ", words::queues(report)),
+        ("", Vec::from_iter(told::before_arrival(report)).into()),
+        ("counted: ", told::counters(report)),
+        ("waiting: ", told::queues(report)),
     ] {
         let line = headed(label, &parts, columns);
         lines.extend(line.map(|line| paint(theme, &line, theme.warning())));
@@ -297,7 +298,7 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     let theme = view.theme;
     let mut lines = Lines::new();
     let mut warn = |style: Style, label: &str, parts: Vec<String>| {
-        if let Some(text) = headed(label, &parts, columns) {
+        if let Some(text) = headed(label, &parts.into(), columns) {
             lines.push(paint(theme, &text, style));
         }
     };
@@ -342,12 +343,13 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     lines
 }
 
-/// The first part, and how many more there are.
-fn headed(label: &str, parts: &[String], columns: usize) -> Option<String> {
-    let first = parts.first()?;
-    let rest = match parts.len() - 1 {
-        0 => String::new(),
-        more => format!(" (+{more}, see v)"),
+/// The first part, and how many more there are; at least, where the report has no room for all.
+fn headed(label: &str, parts: &Told<String>, columns: usize) -> Option<String> {
+    let first = parts.rows.first()?;
+    let rest = match (parts.rows.len() - 1, parts.unlisted) {
+        (0, 0) => String::new(),
+        (more, 0) => format!(" (+{more}, see v)"),
+        (more, _) => format!(" (+{more} or more, see v)"),
     };
     let room = columns.saturating_sub(width(label) + width(&rest));
     Some(format!("{label}{}{rest}", fit(first, room)))

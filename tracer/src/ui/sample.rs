@@ -70,11 +70,15 @@ pub(crate) fn nothing() -> Report {
         verdicts: vec![],
         drops: vec![],
         counters: vec![],
+        counters_total: 0,
         lost_before_arrival: 0,
         queues: vec![],
+        queues_total: 0,
         forwards: vec![],
+        forwards_total: 0,
         neighbours: vec![],
         unresolved: vec![],
+        unresolved_total: 0,
         starved: vec![],
         starved_total: 0,
         losses: Losses::default(),
@@ -505,6 +509,7 @@ pub(crate) fn silent_losses() -> Report {
                 "the receive queue of a socket was full: the process reads too slowly",
             ),
         ],
+        counters_total: 3,
         lost_before_arrival: 88_102,
         queues: vec![
             queue.clone(),
@@ -523,6 +528,7 @@ pub(crate) fn silent_losses() -> Report {
                 ..queue
             },
         ],
+        queues_total: 2,
         unresolved: vec![Unresolved {
             address: text("10.244.0.9"),
             device: text("cni0"),
@@ -530,6 +536,7 @@ pub(crate) fn silent_losses() -> Report {
             packets: 3,
             age: 2.5,
         }],
+        unresolved_total: 1,
         ..healthy()
     }
 }

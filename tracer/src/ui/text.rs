@@ -2,7 +2,7 @@
 
 use super::details::{self, INDENT, Kind, Line, Page, more};
 use super::format::wrap;
-use super::{ledger, tables, words};
+use super::{ledger, tables, told};
 use crate::report::{Flow, Report};
 
 /// Columns that sentences are broken at and tables are fitted to; commands are as wide as they are.
@@ -44,7 +44,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
     // Beside one another, as on the screen, or below one another where there is no room.
     let books = ledger::across(report, inner).map_or_else(|| ledger::down(report), Vec::from);
     page.section("Ledger, in packets", Kind::Verbatim, books);
-    if let Some(before) = words::before_arrival(report) {
+    if let Some(before) = told::before_arrival(report) {
         page.line(Kind::Text, format!("  {before}"));
     }
 
