@@ -11,6 +11,9 @@ use crate::node;
 use crate::trace;
 use crate::watch::{Options, Watch};
 
+/// The capability that the recording goes on. Told only where it does not.
+pub(crate) const RECORDING: &str = "recording";
+
 /// A running tracer.
 pub struct Session {
     watch: Watch,
@@ -122,7 +125,7 @@ fn told(at: u64, state: CapabilityState, why: String) -> Event {
     Event {
         at,
         body: Body::Capability(Capability {
-            name: "recording".to_owned(),
+            name: RECORDING.to_owned(),
             state,
             why,
         }),

@@ -5,6 +5,7 @@ mod counting;
 mod namespaces;
 mod openings;
 mod waiting;
+mod without;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -13,9 +14,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::event::{Body, Capability, CapabilityState, Event, FlowKey, Owner, SocketState};
 use crate::model::ends::{self, End};
-use crate::node::counters;
 use crate::node::sockets::Sockets;
-use crate::node::{self, Netns, Owners};
+use crate::node::{self, Netns, Owners, sockets};
 use crate::probe::{self, Probe, Sort};
 
 use chains::Chains;
@@ -61,6 +61,8 @@ pub struct Watch {
     waiting: Waiting,
     counting: Counting,
     chains: Chains,
+    /// The kernel is asked for its lists of sockets.
+    lists_sockets: bool,
     /// Lists of sockets that could not be read, by namespace.
     unread: BTreeMap<u32, Vec<String>>,
     told: Capabilities,
@@ -73,7 +75,7 @@ impl Watch {
     ///
     /// Where nothing could be seen at all. One line, naming the thing and the remedy.
     pub fn start(options: &Options, tell: &mut dyn FnMut(Event)) -> Result<Self> {
-        check_names(&options.without)?;
+        without::check(&options.without)?;
         let (namespaces, all) = match options.netns.as_deref() {
             None => (vec![Netns::current()?], None),
             Some("all") => {
@@ -129,7 +131,8 @@ impl Watch {
             told_sockets: HashSet::new(),
             waiting: Waiting::default(),
             counting: Counting::new(&options.without),
-            chains: Chains::default(),
+            chains: Chains::new(&options.without),
+            lists_sockets: !without::is_left_out(&options.without, sockets::CAPABILITY),
             unread: BTreeMap::new(),
             told: Capabilities::default(),
         };
@@ -231,6 +234,10 @@ impl Watch {
 
     /// Tells sockets of these namespaces that have not been told yet.
     fn list_sockets(&mut self, inodes: &BTreeSet<u32>, now: u64, tell: &mut dyn FnMut(Event)) {
+        if !self.lists_sockets {
+            self.told.tell(now, without::left_out(sockets::CAPABILITY), tell);
+            return;
+        }
         let namespaces = &self.namespaces;
         let stays = |netns: u32| namespaces.watches(netns) && !inodes.contains(&netns);
         let others = self.told_sockets.iter().filter(|(flow, ..)| stays(flow.netns));
@@ -305,24 +312,6 @@ fn partial(name: &str, why: String) -> Capability {
         state: CapabilityState::Partial,
         why,
     }
-}
-
-fn check_names(without: &[String]) -> Result<()> {
-    let known = || {
-        let programs = probe::programs().iter().map(|program| program.capability);
-        programs.chain([counters::CAPABILITY])
-    };
-    for name in without {
-        if !known().any(|capability| capability == name) {
-            let mut all: Vec<_> = known().collect();
-            all.dedup();
-            bail!(
-                "--without {name}: there is no such capability; there are: {}",
-                all.join(", ")
-            );
-        }
-    }
-    Ok(())
 }
 
 /// What the node knows of owners and addresses, for the probe.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::namespaces::Namespaces;
-use crate::event::{Body, Capability, CapabilityState, Event};
+use super::without::{is_left_out, left_out};
+use crate::event::{Body, Capability, Event};
 use crate::node::Netns;
 use crate::node::counters::{CAPABILITY, Counters};
 
@@ -19,7 +20,7 @@ impl Counting {
     /// `without`: the capabilities that nobody wants.
     pub(super) fn new(without: &[String]) -> Self {
         Self {
-            counters: (!without.iter().any(|name| name == CAPABILITY)).then(Counters::default),
+            counters: (!is_left_out(without, CAPABILITY)).then(Counters::default),
             busy: BTreeSet::new(),
         }
     }
@@ -40,7 +41,7 @@ impl Counting {
         tell: &mut dyn FnMut(Event),
     ) -> Capability {
         let Some(counters) = &mut self.counters else {
-            return left_out();
+            return left_out(CAPABILITY);
         };
         let busy = std::mem::take(&mut self.busy);
         counters.keep(|inode| namespaces.watches(inode));
@@ -58,15 +59,5 @@ impl Counting {
             }
         }
         counters.capability()
-    }
-}
-
-fn left_out() -> Capability {
-    Capability {
-        name: CAPABILITY.to_owned(),
-        state: CapabilityState::Unavailable,
-        why: "left out by --without: losses that raise no event, as of a full accept queue, are not told, nor what is \
-              lost before it arrives"
-            .to_owned(),
     }
 }
