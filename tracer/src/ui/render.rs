@@ -293,6 +293,13 @@ fn verdict(report: &Report, view: &mut ViewState, columns: usize, room: usize) -
     lines
 }
 
+/// The line of keys, by how much room it needs.
+const KEYS: [&str; 3] = [
+    "q quit  v verdict  n netns  Tab/arrows scroll  p pause  ? help",
+    "q quit  v verdict  n netns  p pause  ? help",
+    "q quit  ? help",
+];
+
 /// What the screen ends with: warnings, who is watched, keys.
 fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     let theme = view.theme;
@@ -330,7 +337,12 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     };
     lines.push(paint(theme, &line, theme.quiet()));
     let showing = view.mark();
-    let keys = format!("{showing}q quit  v verdict  n netns  Tab/arrows scroll  p pause  ? help");
+    // Where there is no room for all keys, the one that tells all of them is among those that stay.
+    let keys = KEYS
+        .map(|keys| format!("{showing}{keys}"))
+        .into_iter()
+        .find(|keys| width(keys) <= columns)
+        .unwrap_or_else(|| format!("{showing}q quit"));
     lines.push(paint(
         theme,
         &fit(&keys, columns),
