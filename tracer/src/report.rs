@@ -77,6 +77,8 @@ pub struct Report {
     pub unresolved: Vec<Unresolved>,
     /// How many there are, also those for which `unresolved` has no room.
     pub unresolved_total: u64,
+    /// Datagrams that wait for missing fragments.
+    pub fragments: Fragments,
     /// Flows that get less than what arrives for them, most starved first, at most 100.
     pub starved: Vec<Flow>,
     /// How many flows are starved, also those for which `starved` has no room.
@@ -479,6 +481,16 @@ pub struct Unresolved {
     pub packets: u64,
     /// Seconds for which something has been waiting, as far as was seen.
     pub age: f64,
+}
+
+/// Datagrams of which some fragments have arrived in the node's own namespaces and others have not, by whatever device.
+/// Those fragments are part of `ledger.unexplained` until the datagram is whole or dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fragments {
+    /// How many datagrams wait.
+    pub datagrams: u64,
+    /// Memory that their fragments take, in bytes.
+    pub memory: u64,
 }
 
 /// What kind of drop.

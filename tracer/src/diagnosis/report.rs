@@ -18,8 +18,8 @@ use crate::model::hooks::{self, Hook};
 use crate::model::ledger::{Silent, Totals};
 use crate::model::{class, ends};
 use crate::report::{
-    Capability, Class, Confidence, Drop, FORWARDS, Flow, Forward, Kernel, Neighbour, Rates, Report, SCHEMA,
-    SCHEMA_VERSION, Schema, Verdict, Where, Window,
+    Capability, Class, Confidence, Drop, FORWARDS, Flow, Forward, Fragments, Kernel, Neighbour, Rates,
+    Report, SCHEMA, SCHEMA_VERSION, Schema, Verdict, Where, Window,
 };
 
 mod told;
@@ -41,6 +41,7 @@ pub fn report(model: &Model, most: usize) -> Report {
     let (counters, counters_total) = told::counters(model);
     let (queues, queues_total) = told::queues(model, most);
     let (forwards, forwards_total) = forwards(model);
+    let (datagrams, memory) = model.fragments();
     let (unresolved, unresolved_total) = told::unresolved(model);
     let (totals, own) = (model.totals(), model.node().own());
     let (started, now) = (model.started(), model.now());
@@ -93,6 +94,7 @@ pub fn report(model: &Model, most: usize) -> Report {
         neighbours: neighbours(model),
         unresolved,
         unresolved_total,
+        fragments: Fragments { datagrams, memory },
         starved,
         starved_total,
         losses: model.losses(),

@@ -8,6 +8,7 @@ pub mod chains;
 pub mod clock;
 pub mod counters;
 pub mod devices;
+pub mod fragments;
 mod links;
 mod modules;
 pub mod names;

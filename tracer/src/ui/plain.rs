@@ -97,6 +97,7 @@ pub fn block(report: &Report) -> String {
     }
     for (label, parts) in [
         ("before", Vec::from_iter(told::before_arrival(report)).into()),
+        ("parts", Vec::from_iter(told::fragments(report)).into()),
         ("count", told::counters(report)),
         ("queues", told::queues(report)),
     ] {

@@ -268,6 +268,7 @@ fn books(report: &Report, theme: Theme, columns: usize) -> Lines {
     }
     for (label, parts) in [
         ("", Vec::from_iter(told::before_arrival(report)).into()),
+        ("", Vec::from_iter(told::fragments(report)).into()),
         ("counted: ", told::counters(report)),
         ("waiting: ", told::queues(report)),
     ] {

@@ -2,8 +2,8 @@
 
 use crate::report::{
     Bytes, Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow,
-    Followed, Kernel, Ledger, Losses, Namespace, Queue, Rates, Report, Role, SCHEMA, SCHEMA_VERSION, Schema,
-    Source, Unresolved, Verdict, Where, Window,
+    Followed, Fragments, Kernel, Ledger, Losses, Namespace, Queue, Rates, Report, Role, SCHEMA,
+    SCHEMA_VERSION, Schema, Source, Unresolved, Verdict, Where, Window,
 };
 
 pub(crate) fn all() -> [Report; 6] {
@@ -79,6 +79,7 @@ pub(crate) fn nothing() -> Report {
         neighbours: vec![],
         unresolved: vec![],
         unresolved_total: 0,
+        fragments: Fragments::default(),
         starved: vec![],
         starved_total: 0,
         losses: Losses::default(),
@@ -537,6 +538,10 @@ pub(crate) fn silent_losses() -> Report {
             age: 2.5,
         }],
         unresolved_total: 1,
+        fragments: Fragments {
+            datagrams: 3,
+            memory: 4_608,
+        },
         ..healthy()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::format::{brief, bytes, clean, count, plural};
 use super::words;
-use crate::report::{Counter, CounterKind, Queue, Report, Unresolved};
+use crate::report::{Counter, CounterKind, Fragments, Queue, Report, Unresolved};
 
 /// What is told of a list of the report.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,20 @@ pub fn before_arrival(report: &Report) -> Option<String> {
         format!(
             "at least {} lost before arrival, in no column of the ledger",
             plural(report.lost_before_arrival, "packet")
+        )
+    })
+}
+
+/// Datagrams that wait for missing fragments, in a sentence; `None` where none do.
+#[must_use]
+pub fn fragments(report: &Report) -> Option<String> {
+    let Fragments { datagrams, memory } = report.fragments;
+    let wait = if datagrams == 1 { "waits" } else { "wait" };
+    (datagrams > 0).then(|| {
+        format!(
+            "{} {wait} for missing fragments ({}): unexplained so far",
+            plural(datagrams, "datagram"),
+            bytes(memory as f64)
         )
     })
 }

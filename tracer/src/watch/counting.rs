@@ -1,12 +1,12 @@
 //! The kernel's counters: which namespaces are asked, and when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::namespaces::Namespaces;
 use super::without::{is_left_out, left_out};
-use crate::event::{Body, Capability, Event};
-use crate::node::Netns;
+use crate::event::{Body, Capability, Event, Fragments};
 use crate::node::counters::{CAPABILITY, Counters};
+use crate::node::{Netns, fragments};
 
 /// Reads counters, unless nobody wants them.
 #[derive(Debug, Default)]
@@ -14,6 +14,8 @@ pub(super) struct Counting {
     counters: Option<Counters>,
     /// Namespaces in which something has grown since their counters were read.
     busy: BTreeSet<u32>,
+    /// Datagrams that wait for fragments, as last told; those of namespaces where some do.
+    fragments: BTreeMap<u32, Fragments>,
 }
 
 impl Counting {
@@ -22,6 +24,7 @@ impl Counting {
         Self {
             counters: (!is_left_out(without, CAPABILITY)).then(Counters::default),
             busy: BTreeSet::new(),
+            fragments: BTreeMap::new(),
         }
     }
 
@@ -43,7 +46,10 @@ impl Counting {
         let Some(counters) = &mut self.counters else {
             return left_out(CAPABILITY);
         };
-        let busy = std::mem::take(&mut self.busy);
+        let mut busy = std::mem::take(&mut self.busy);
+        // What waits may end without anything else to count.
+        self.fragments.retain(|inode, _| namespaces.watches(*inode));
+        busy.extend(self.fragments.keys());
         counters.keep(|inode| namespaces.watches(inode));
         let machine = namespaces.first().map(Netns::inode);
         for netns in namespaces.asked(&busy, |netns| counters.knows(netns)) {
@@ -55,6 +61,20 @@ impl Counting {
                 tell(Event {
                     at: now,
                     body: Body::Counter(counter),
+                });
+            }
+            let Ok(waiting) = fragments::waiting(netns) else {
+                continue;
+            };
+            let before = if waiting.datagrams == 0 {
+                self.fragments.remove(&inode)
+            } else {
+                self.fragments.insert(inode, waiting)
+            };
+            if before.map_or(waiting.datagrams > 0, |before| before != waiting) {
+                tell(Event {
+                    at: now,
+                    body: Body::Fragments(waiting),
                 });
             }
         }
