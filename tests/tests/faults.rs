@@ -125,6 +125,38 @@ fn root_without_what_it_can_do_without_is_told_what_it_does_not_see() {
     assert!(privileges["why"].as_str().unwrap().contains("CAP_SYS_PTRACE"));
 }
 
+/// Whatever the tracer lists can be left out, but for what tells what the rest stands on.
+#[test]
+fn what_is_listed_can_be_left_out() {
+    let lab = bare();
+    let watch = |without: &[&str]| {
+        let arguments = [&["diagnose", "--for", "100ms", "--format", "json"], without].concat();
+        ended(on_node(&lab, &arguments).unwrap())
+    };
+    let listed = watch(&[]).report().unwrap();
+    let mut refused = BTreeSet::new();
+    for listed in listed["capabilities"].as_array().unwrap() {
+        let name = listed["name"].as_str().unwrap();
+        let ended = watch(&["--without", name]);
+        if ended.stdout.is_empty() {
+            assert_refused(
+                &ended,
+                &format!("--without {name}: that is nothing to be left out"),
+            );
+            refused.insert(name);
+            continue;
+        }
+        let report = ended.report().unwrap();
+        let told = capability(&report, name);
+        assert_eq!(told["state"], "unavailable", "{told}");
+        assert!(
+            told["why"].as_str().unwrap().starts_with("left out as asked; "),
+            "{told}"
+        );
+    }
+    assert_eq!(refused, BTreeSet::from(["privileges", "uplinks"]));
+}
+
 /// Without the names of places most rules are blind: their silence makes no node healthy.
 #[test]
 fn a_kernel_that_hides_its_functions_is_told_and_is_not_healthy() {

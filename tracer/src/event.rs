@@ -53,6 +53,8 @@ pub enum Body {
     Neighbour(Neighbour),
     /// What waits until the link-layer address of a neighbour is known, or that nothing does any more.
     Unresolved(Unresolved),
+    /// How many datagrams wait for missing fragments.
+    Fragments(Fragments),
     /// A dropped packet, in full.
     Example(Box<Example>),
     /// A socket is known, opened, changed or closed.
@@ -464,6 +466,18 @@ pub struct Unresolved {
     pub iif: u32,
     /// How many wait now; 0: none any more.
     pub packets: u64,
+}
+
+/// Datagrams of which some fragments have arrived and others have not. The kernel keeps those until all are there, and
+/// drops them after 30 s (IPv4) or 60 s (IPv6) by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fragments {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// How many datagrams wait now, whatever device they arrived by.
+    pub datagrams: u64,
+    /// Memory that their fragments take, in bytes.
+    pub memory: u64,
 }
 
 /// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected

@@ -40,6 +40,7 @@ impl Filter {
         let starved = keep(&mut report.starved, |flow| self.shows_flow(flow));
         let drops = keep(&mut report.drops, |drop| self.shows_drop(drop));
         let queues = keep(&mut report.queues, |queue| self.shows_queue(queue));
+        report.queues_total = report.queues.len() as u64;
         report.queues.truncate(FLOWS);
         report.starved_total = report.starved.len() as u64;
         report.starved.truncate(FLOWS);
@@ -369,6 +370,16 @@ mod tests {
         let many = only(1);
         assert_eq!((many.starved.len(), many.starved_total), (FLOWS, 1000));
         assert_eq!(many.filter.unwrap().starved, 1);
+
+        let mut report = sample::silent_losses();
+        report.queues.resize(1000, report.queues[0].clone());
+        let filter = Filter {
+            pid: Some(report.queues[0].pid),
+            ..Filter::default()
+        };
+        let many = filter.apply(report);
+        assert_eq!((many.queues.len(), many.queues_total), (FLOWS, 999));
+        assert_eq!(many.filter.unwrap().queues, 1);
     }
 
     #[test]

@@ -62,19 +62,29 @@ pub struct Report {
     /// Counters of the kernel that have grown since the start, most packets first, at most 100.
     #[serde(default)]
     pub counters: Vec<Counter>,
+    /// How many there are, also those for which `counters` has no room.
+    pub counters_total: u64,
     /// Packets that devices lost before they arrived, at least: they are in no column of the ledger.
     #[serde(default)]
     pub lost_before_arrival: u64,
     /// Sockets in which something waits: full accept queues first, then what has waited longest, at most 100.
     #[serde(default)]
     pub queues: Vec<Queue>,
+    /// How many there are, also those for which `queues` has no room.
+    pub queues_total: u64,
     /// By which devices what was forwarded came and left, most packets first, at most 100.
     pub forwards: Vec<Forward>,
+    /// How many there are, also those for which `forwards` has no room.
+    pub forwards_total: u64,
     /// Addresses of this node for which neighbours asked, by ARP or neighbour discovery.
     pub neighbours: Vec<Neighbour>,
     /// Neighbours for whose answer packets wait that arrived, most packets first, at most 100.
     #[serde(default)]
     pub unresolved: Vec<Unresolved>,
+    /// How many there are, also those for which `unresolved` has no room.
+    pub unresolved_total: u64,
+    /// Datagrams that wait for missing fragments.
+    pub fragments: Fragments,
     /// Flows that get less than what arrives for them, most starved first, at most 100.
     pub starved: Vec<Flow>,
     /// How many flows are starved, also those for which `starved` has no room.
@@ -113,7 +123,7 @@ pub struct Filtered {
     pub starved: u64,
     /// Members of `drops` that are hidden.
     pub drops: u64,
-    /// Members of `queues` that are hidden.
+    /// Members of `queues` that are hidden; they are not in `queues_total`.
     #[serde(default)]
     pub queues: u64,
     /// Flows of verdicts that are hidden; they are not in `flows_total`.
@@ -480,6 +490,16 @@ pub struct Unresolved {
     pub packets: u64,
     /// Seconds for which something has been waiting, as far as was seen.
     pub age: f64,
+}
+
+/// Datagrams of which some fragments have arrived in the node's own namespaces and others have not, by whatever device.
+/// Those fragments are part of `ledger.unexplained` until the datagram is whole or dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fragments {
+    /// How many datagrams wait.
+    pub datagrams: u64,
+    /// Memory that their fragments take, in bytes.
+    pub memory: u64,
 }
 
 /// What kind of drop.

@@ -13,6 +13,8 @@ use crate::watch::{Options, Watch};
 
 /// So long a node is healthy until what stands on it is taken for what is well: 30 s.
 const WELL: u64 = 30_000_000_000;
+/// The capability that the recording goes on. Told only where it does not.
+pub(crate) const RECORDING: &str = "recording";
 
 /// A running tracer.
 pub struct Session {
@@ -163,7 +165,7 @@ fn told(at: u64, state: CapabilityState, why: String) -> Event {
     Event {
         at,
         body: Body::Capability(Capability {
-            name: "recording".to_owned(),
+            name: RECORDING.to_owned(),
             state,
             why,
         }),

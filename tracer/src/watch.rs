@@ -7,6 +7,7 @@ mod namespaces;
 mod openings;
 mod sources;
 mod waiting;
+mod without;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -16,8 +17,7 @@ use anyhow::{Context, Result, bail};
 use crate::event::{Body, Capability, CapabilityState, Event, FlowKey, Owner, SocketState};
 use crate::model::ends::{self, End};
 use crate::node::sockets::Sockets;
-use crate::node::{self, Netns, Owners};
-use crate::node::{counters, systemd};
+use crate::node::{self, Netns, Owners, sockets, systemd};
 use crate::probe::{self, Probe, Sort};
 
 pub use beside::Beside;
@@ -67,6 +67,8 @@ pub struct Watch {
     waiting: Waiting,
     counting: Counting,
     chains: Chains,
+    /// The kernel is asked for its lists of sockets.
+    lists_sockets: bool,
     /// Lists of sockets that could not be read, by namespace.
     unread: BTreeMap<u32, Vec<String>>,
     told: Capabilities,
@@ -80,7 +82,7 @@ impl Watch {
     ///
     /// Where nothing could be seen at all. One line, naming the thing and the remedy.
     pub fn start(options: &Options, tell: &mut dyn FnMut(Event)) -> Result<Self> {
-        check_names(&options.without)?;
+        without::check(&options.without)?;
         let (namespaces, all) = watched(options)?;
         let others = namespaces.iter().any(|netns| !netns.is_current());
         let missing = node::preflight::missing(others).context("reading the tracer's own privileges")?;
@@ -128,7 +130,8 @@ impl Watch {
             told_sockets: HashSet::new(),
             waiting: Waiting::default(),
             counting: Counting::new(&options.without),
-            chains: Chains::default(),
+            chains: Chains::new(&options.without),
+            lists_sockets: !without::is_left_out(&options.without, sockets::CAPABILITY),
             unread: BTreeMap::new(),
             told: Capabilities::default(),
             sources: Sources::new(),
@@ -245,6 +248,10 @@ impl Watch {
 
     /// Tells sockets of these namespaces that have not been told yet.
     fn list_sockets(&mut self, inodes: &BTreeSet<u32>, now: u64, tell: &mut dyn FnMut(Event)) {
+        if !self.lists_sockets {
+            self.told.tell(now, without::left_out(sockets::CAPABILITY), tell);
+            return;
+        }
         let namespaces = &self.namespaces;
         let stays = |netns: u32| namespaces.watches(netns) && !inodes.contains(&netns);
         let others = self.told_sockets.iter().filter(|(flow, ..)| stays(flow.netns));
@@ -332,26 +339,6 @@ fn watched(options: &Options) -> Result<(Vec<Netns>, Option<Capability>)> {
         }
         Some(name) => (vec![Netns::open(name)?], None),
     })
-}
-
-fn check_names(without: &[String]) -> Result<()> {
-    let known = || {
-        let programs = probe::programs().iter().map(|program| program.capability);
-        programs
-            .chain([counters::CAPABILITY])
-            .chain(sources::CAPABILITIES)
-    };
-    for name in without {
-        if !known().any(|capability| capability == name) {
-            let mut all: Vec<_> = known().collect();
-            all.dedup();
-            bail!(
-                "--without {name}: there is no such capability; there are: {}",
-                all.join(", ")
-            );
-        }
-    }
-    Ok(())
 }
 
 /// What the node knows of owners and addresses, for the probe.

@@ -17,7 +17,7 @@ use crate::watch::ROUND_MS;
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// How long to measure
-    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", allow_hyphen_values = true, value_parser = duration)]
     period: Duration,
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Text)]

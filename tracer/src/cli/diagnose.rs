@@ -20,7 +20,7 @@ use crate::watch::ROUND_MS;
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// How long to watch
-    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = duration, conflicts_with = "trace")]
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", allow_hyphen_values = true, value_parser = duration, conflicts_with = "trace")]
     period: Duration,
     /// How to print: docs/report.md describes the JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]

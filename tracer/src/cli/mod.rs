@@ -74,6 +74,7 @@ struct WatchArgs {
         long,
         global = true,
         value_name = "NAME|PATH|all",
+        value_parser = namespace,
         help_heading = "What to watch"
     )]
     netns: Option<String>,
@@ -298,6 +299,16 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?}: a duration is longer than 0 and shorter than a year"))
 }
 
+/// A name or path that may be one of a network namespace.
+fn namespace(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err(
+            "no namespace has an empty name: write a name of `ip netns`, a path, or `all`".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,6 +345,17 @@ mod tests {
         ] {
             assert!(duration(wrong).is_err(), "{wrong:?} was accepted");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_a_reason() {
+        let refused = |line: [&str; 4]| Cli::try_parse_from(line).unwrap_err().to_string();
+        let negative = refused(["tracer", "diagnose", "--for", "-3s"]);
+        assert!(negative.contains("\"-3s\" is no duration"), "{negative}");
+        let missing = refused(["tracer", "diagnose", "--for", "--plain"]);
+        assert!(missing.contains("is no duration"), "{missing}");
+        let nameless = refused(["tracer", "--netns", "", "diagnose"]);
+        assert!(nameless.contains("empty name"), "{nameless}");
     }
 
     #[test]

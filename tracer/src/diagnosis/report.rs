@@ -19,8 +19,8 @@ use crate::model::hooks::{self, Hook};
 use crate::model::ledger::{Silent, Totals};
 use crate::model::{class, ends};
 use crate::report::{
-    Capability, Class, Confidence, Drop, FORWARDS, Flow, Forward, Kernel, Neighbour, Rates, Report, SCHEMA,
-    SCHEMA_VERSION, Schema, Verdict, Where, Window,
+    Capability, Class, Confidence, Drop, FORWARDS, Flow, Forward, Fragments, Kernel, Neighbour, Rates,
+    Report, SCHEMA, SCHEMA_VERSION, Schema, Verdict, Where, Window,
 };
 
 mod told;
@@ -41,6 +41,11 @@ pub fn report(model: &Model, most: usize) -> Report {
     let found = verdicts(model, most);
     let (starved, starved_total) = starved(model, most);
     let (namespaces, namespaces_total) = namespaces::rows(model);
+    let (counters, counters_total) = told::counters(model);
+    let (queues, queues_total) = told::queues(model, most);
+    let (forwards, forwards_total) = forwards(model);
+    let (datagrams, memory) = model.fragments();
+    let (unresolved, unresolved_total) = told::unresolved(model);
     let (totals, own) = (model.totals(), model.node().own());
     let (started, now) = (model.started(), model.now());
     Report {
@@ -69,12 +74,17 @@ pub fn report(model: &Model, most: usize) -> Report {
         place: place(model, &found),
         verdicts: found,
         drops: drops(model),
-        counters: told::counters(model),
+        counters,
+        counters_total,
         lost_before_arrival: model.counters().lost_before_arrival(model.books(), model.node()),
-        queues: told::queues(model, most),
-        forwards: forwards(model),
+        queues,
+        queues_total,
+        forwards,
+        forwards_total,
         neighbours: neighbours(model),
-        unresolved: told::unresolved(model),
+        unresolved,
+        unresolved_total,
+        fragments: Fragments { datagrams, memory },
         starved,
         starved_total,
         losses: model.losses(),
@@ -230,7 +240,8 @@ fn rates(model: &Model, history: &History<Totals>) -> Rates {
     }
 }
 
-fn forwards(model: &Model) -> Vec<Forward> {
+/// By which devices what was forwarded came and left, and how many there are.
+fn forwards(model: &Model) -> (Vec<Forward>, u64) {
     let mut ways: BTreeMap<(u32, u32, u32), u64> = BTreeMap::new();
     for (key, line) in model.books().lines() {
         if key.fate == Fate::Forwarded
@@ -243,15 +254,18 @@ fn forwards(model: &Model) -> Vec<Forward> {
     let mut ways: Vec<_> = ways.into_iter().collect();
     // The sort is stable.
     ways.sort_by_key(|(_, packets)| Reverse(*packets));
+    let total = ways.len() as u64;
     ways.truncate(FORWARDS);
-    ways.into_iter()
+    let told = ways
+        .into_iter()
         .map(|((netns, from, to), packets)| Forward {
             from: model.node().device_name(netns, from),
             to: model.node().device_name(netns, to),
             netns: model.node().netns_label(netns),
             packets,
         })
-        .collect()
+        .collect();
+    (told, total)
 }
 
 fn neighbours(model: &Model) -> Vec<Neighbour> {

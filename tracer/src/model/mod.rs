@@ -38,8 +38,8 @@ pub(crate) mod waiting;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    Body, Capability, CapabilityState, Event, FlowCount, FlowKey, Losses, Namespace, Origin, Owner, Protocol,
-    SocketState, Start,
+    Body, Capability, CapabilityState, Event, FlowCount, FlowKey, Fragments, Losses, Namespace, Origin,
+    Owner, Protocol, SocketState, Start,
 };
 use crate::report::{Class, Ledger};
 
@@ -86,6 +86,8 @@ pub struct Model {
     counters: Counters,
     waiting: Waiting,
     chains: Chains,
+    /// Datagrams that wait for missing fragments, by namespace.
+    fragments: BTreeMap<u32, Fragments>,
     neighbours: Neighbours,
     unresolved: unresolved::Queues,
     sockets: Sockets,
@@ -147,6 +149,12 @@ impl Model {
             Body::Queue(queue) => {
                 let owner = queue.owner.as_ref().map(|owner| self.sockets.shared(owner));
                 self.waiting.queue(at, queue, owner);
+            }
+            Body::Fragments(waiting) if waiting.datagrams == 0 => {
+                self.fragments.remove(&waiting.netns);
+            }
+            Body::Fragments(waiting) => {
+                self.fragments.insert(waiting.netns, *waiting);
             }
             Body::Chains(chains) => self.chains.told(chains),
             Body::Setting(setting) => {
@@ -240,6 +248,7 @@ impl Model {
         self.endpoints.leave(inodes);
         self.queues.leave(inodes);
         self.unresolved.leave(inodes);
+        self.fragments.retain(|netns, _| !inodes.contains(netns));
     }
 
     fn capability(&mut self, capability: &Capability) {
@@ -464,6 +473,21 @@ impl Model {
     /// What waits for neighbours.
     pub(crate) fn unresolved(&self) -> &unresolved::Queues {
         &self.unresolved
+    }
+
+    /// Datagrams that wait for missing fragments in the node's own namespaces, and their memory in bytes.
+    pub(crate) fn fragments(&self) -> (u64, u64) {
+        let own = self.node.own();
+        let all = self
+            .fragments
+            .values()
+            .filter(|waiting| own.contains(&waiting.netns));
+        all.fold((0, 0), |(datagrams, memory): (u64, u64), waiting| {
+            (
+                datagrams.saturating_add(waiting.datagrams),
+                memory.saturating_add(waiting.memory),
+            )
+        })
     }
 
     pub(crate) fn sockets(&self) -> &Sockets {

@@ -7,6 +7,9 @@ use super::netlink::{self, array_at, attributes, string};
 use super::{Netns, namespace};
 use crate::event::{Capability, CapabilityState, Chain, Chains, Family, Point};
 
+/// The capability's name.
+pub const CAPABILITY: &str = "chains";
+
 /// What answers, by nfnetlink, which it needs and some kernels have no module for.
 const MODULE: &str = "nf_tables";
 
@@ -104,7 +107,7 @@ impl Reader {
     #[must_use]
     pub fn capability(&self) -> Capability {
         Capability {
-            name: "chains".to_owned(),
+            name: CAPABILITY.to_owned(),
             state: if self.unread.is_none() {
                 CapabilityState::Available
             } else {

@@ -8,6 +8,9 @@ use super::peers::End;
 use super::{Netns, namespace};
 use crate::event::{Capability, CapabilityState, Device, Peer};
 
+/// The capability's name.
+pub const CAPABILITY: &str = "uplinks";
+
 /// Notes that are told; the rest is counted.
 const NOTES: usize = 4;
 /// Why the devices cannot be listed.
@@ -69,7 +72,7 @@ pub fn capability<'a>(notes: impl IntoIterator<Item = &'a Note>) -> Capability {
         why += &format!(" And {more} more of this kind.");
     }
     Capability {
-        name: "uplinks".to_owned(),
+        name: CAPABILITY.to_owned(),
         state: if why.is_empty() {
             CapabilityState::Available
         } else {

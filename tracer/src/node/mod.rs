@@ -10,6 +10,7 @@ pub mod clocks;
 pub mod config;
 pub mod counters;
 pub mod devices;
+pub mod fragments;
 mod links;
 mod modules;
 pub mod names;

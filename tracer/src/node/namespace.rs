@@ -13,6 +13,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::event::{self, Capability, CapabilityState};
 
+/// The capability's name.
+pub const CAPABILITY: &str = "namespaces";
+
 /// Where `ip netns add` puts names.
 pub(super) const NAMES: &str = "/run/netns";
 /// What the tracer's own namespace is called.
@@ -116,7 +119,7 @@ impl All {
             )
         };
         Capability {
-            name: "namespaces".to_owned(),
+            name: CAPABILITY.to_owned(),
             state,
             why: why.to_owned(),
         }

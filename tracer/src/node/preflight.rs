@@ -7,6 +7,9 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::event::{Capability, CapabilityState};
 
+/// The capability's name.
+pub const CAPABILITY: &str = "privileges";
+
 /// A privilege that the tracer does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Missing {
@@ -36,7 +39,7 @@ pub fn capability(missing: &[Missing]) -> Capability {
         .map(|missing| format!("{}: {}", missing.privilege, missing.therefore))
         .collect();
     Capability {
-        name: "privileges".to_owned(),
+        name: CAPABILITY.to_owned(),
         state: if why.is_empty() {
             CapabilityState::Available
         } else {

@@ -11,6 +11,9 @@ use super::netlink::{self, array_at, attributes, u32_at};
 use super::{Netns, namespace, proc_net};
 use crate::event::{Capability, CapabilityState, FlowKey, Protocol, Queue, Socket, SocketState};
 
+/// The capability's name.
+pub const CAPABILITY: &str = "sockets";
+
 /// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// `INET_DIAG_SKMEMINFO` (include/uapi/linux/inet_diag.h): memory of a socket, and the packets that it dropped.
@@ -62,7 +65,7 @@ impl Sockets {
             (CapabilityState::Partial, why)
         };
         Capability {
-            name: "sockets".to_owned(),
+            name: CAPABILITY.to_owned(),
             state,
             why,
         }

@@ -14,7 +14,7 @@ use super::hook::Hook;
 use super::offsets::{self, Group, Missing};
 use super::poll::Counters;
 use super::skipped::Skipped;
-use super::symbols::{Reasons, Symbols};
+use super::symbols::{PLACES, Reasons, Symbols};
 use crate::event::{Capability, CapabilityState, EntryKey};
 
 #[cfg(bpf_object)]
@@ -221,8 +221,14 @@ impl Probe {
         if OBJECT.is_empty() {
             return Err(Error::NoObject);
         }
+        let left_out = |capability: &str| options.without.iter().any(|name| name == capability);
+        let symbols = if left_out(PLACES) {
+            Symbols::left_out
+        } else {
+            Symbols::of_kernel
+        };
         // Beside the verifier, which keeps one processor busy for longer.
-        let symbols = thread::spawn(Symbols::of_kernel);
+        let reading = thread::spawn(symbols);
         let btf = Btf::of_kernel()?;
         let aya_btf = AyaBtf::from_sys_fs().map_err(|cause| Error::Refused(chain(&cause)))?;
         let (offsets, missing) = offsets::resolve(&btf);
@@ -242,7 +248,6 @@ impl Probe {
             seed: random()?,
         };
         config.loads_packets = u32::from(kernel.loads_packets(&config)?);
-        let left_out = |capability: &str| options.without.iter().any(|name| name == capability);
         let attached = if left_out(FUNCTIONS) || left_out(QUEUED) {
             Err(Stop::Functions(Failure::Asked))
         } else {
@@ -269,7 +274,7 @@ impl Probe {
             return Err(nothing(outcomes));
         }
         let mut capabilities = capabilities(&outcomes);
-        let (symbols, places) = symbols.join().unwrap_or_else(|_| Symbols::of_kernel());
+        let (symbols, places) = reading.join().unwrap_or_else(|_| symbols());
         capabilities.push(places);
         let mut counters = Counters::take(&mut ebpf, config.seed)?;
         counters.forget()?;

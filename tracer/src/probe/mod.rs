@@ -16,6 +16,7 @@ mod unresolved;
 pub use attach::{Options, Probe, Program, Sort, programs};
 pub use hook::Hook;
 pub use poll::Owners;
+pub use symbols::PLACES;
 
 use thiserror::Error;
 

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use super::btf::Btf;
 use crate::event::{Capability, CapabilityState, Location};
 
+/// The capability that functions of the kernel have names.
+pub const PLACES: &str = "places";
+
 /// Where the kernel lists its functions.
 const LIST: &str = "/proc/kallsyms";
 
@@ -28,8 +31,24 @@ pub struct Symbols {
     /// The kernel's own text, empty where the list does not tell.
     text: Range<u64>,
     read: Option<Instant>,
+    /// The list is never read.
+    left_out: bool,
     /// What was said once is said again: lines in the books are told from one another by it.
     resolved: HashMap<u64, Location>,
+}
+
+/// The capability `places`; `why` functions have no names, if they have none.
+fn capability(why: Option<String>) -> Capability {
+    Capability {
+        name: PLACES.to_owned(),
+        state: match why {
+            None => CapabilityState::Available,
+            Some(_) => CapabilityState::Unavailable,
+        },
+        why: why.map_or_else(String::new, |why| {
+            format!("{why}; places in the kernel are numbers, and what rests on their names is not told")
+        }),
+    }
 }
 
 impl Symbols {
@@ -47,17 +66,17 @@ impl Symbols {
             ),
             Err(error) => Some(format!("{LIST}: {error}; mount proc and run tracer as root")),
         };
-        let capability = Capability {
-            name: "places".to_owned(),
-            state: match why {
-                None => CapabilityState::Available,
-                Some(_) => CapabilityState::Unavailable,
-            },
-            why: why.map_or_else(String::new, |why| {
-                format!("{why}; places in the kernel are numbers, and what rests on their names is not told")
-            }),
+        (symbols, capability(why))
+    }
+
+    /// Reads no list, as asked.
+    #[must_use]
+    pub fn left_out() -> (Self, Capability) {
+        let symbols = Self {
+            left_out: true,
+            ..Self::default()
         };
-        (symbols, capability)
+        (symbols, capability(Some("left out as asked".to_owned())))
     }
 
     /// The function that an address lies in. An address that no function is known for stands for itself.
@@ -74,7 +93,7 @@ impl Symbols {
     /// Reads the list, where it may lack this address.
     fn refresh<L: BufRead>(&mut self, address: u64, now: Instant, list: impl FnOnce() -> io::Result<L>) {
         let lasts = |read: Instant| self.text.contains(&address) || now.duration_since(read) < STALE;
-        if self.read.is_some_and(lasts) {
+        if self.left_out || self.read.is_some_and(lasts) {
             return;
         }
         // What cannot be read leaves what was, and an address without a name stands for itself.

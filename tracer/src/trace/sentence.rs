@@ -26,6 +26,12 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Queue(queue) => waits(queue, names),
         Body::Neighbour(neighbour) => asked(neighbour, names),
         Body::Unresolved(queue) => waits_for(queue, names),
+        Body::Fragments(waiting) => format!(
+            "{} in {} for missing fragments, in {} of memory",
+            many(waiting.datagrams, "datagram") + if waiting.datagrams == 1 { " waits" } else { " wait" },
+            names.netns(waiting.netns),
+            many(waiting.memory, "byte")
+        ),
         Body::Chains(chains) => asks(chains, names),
         Body::Setting(setting) => changes::setting(setting, names),
         Body::Unit(unit) => changes::unit(unit),

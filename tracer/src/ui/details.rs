@@ -2,7 +2,7 @@
 
 use super::format::{clean, count, day, plural};
 use super::table::Set;
-use super::{tables, words};
+use super::{tables, told, words};
 use crate::report::{CapabilityState, Flow, Report, Verdict, Where};
 
 /// A line of a page, and what it is, so that a screen may set it off.
@@ -176,9 +176,8 @@ const COUNTERS: usize = 8;
 /// What the kernel tells by itself: its counters and what waits in sockets and for neighbours, as tables that are at most `room` wide.
 pub fn told(page: &mut Page, report: &Report, room: usize) {
     let room = room.saturating_sub(INDENT);
-    let table = |page: &mut Page, heading: &str, set: Set, number: usize| {
-        let header = (number > 0).then_some(set.header);
-        let rest = more(number as u64, COUNTERS);
+    let table = |page: &mut Page, heading: &str, set: Set, rest: Option<String>| {
+        let header = (!set.rows.is_empty()).then_some(set.header);
         page.section(
             heading,
             Kind::Verbatim,
@@ -191,23 +190,23 @@ pub fn told(page: &mut Page, report: &Report, room: usize) {
         page,
         "Counters of the kernel",
         tables::counters(shown, room),
-        counters.len(),
+        more(report.counters_total, COUNTERS),
     );
-    let stuck = words::stuck(report);
-    let shown = &stuck[..stuck.len().min(COUNTERS)];
+    let stuck = told::stuck(report);
+    let shown = &stuck.rows[..stuck.rows.len().min(COUNTERS)];
     table(
         page,
         "Waiting in sockets",
         tables::queues(shown, room),
-        stuck.len(),
+        stuck.rest(COUNTERS),
     );
-    let silent = words::silent(report);
-    let shown = &silent[..silent.len().min(COUNTERS)];
+    let silent = told::silent(report);
+    let shown = &silent.rows[..silent.rows.len().min(COUNTERS)];
     table(
         page,
         "Waiting for neighbours",
         tables::unresolved(shown, room),
-        silent.len(),
+        silent.rest(COUNTERS),
     );
 }
 

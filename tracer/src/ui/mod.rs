@@ -5,8 +5,8 @@
 //! * [`plain`] writes one block of text a second;
 //! * [`text`] writes the page of `tracer diagnose`.
 //!
-//! What all three say is said once: [`mod@format`] for numbers, [`words`] for sentences, [`ledger`] for
-//! the books, [`tables`] for drops and flows, [`details`] for verdicts.
+//! What all three say is said once: [`mod@format`] for numbers, [`words`] and [`told`] for sentences,
+//! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts.
 
 mod audit;
 pub mod details;
@@ -24,5 +24,6 @@ pub mod table;
 pub mod tables;
 pub mod text;
 pub mod theme;
+pub mod told;
 pub mod view;
 pub mod words;

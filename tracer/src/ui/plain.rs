@@ -2,7 +2,7 @@
 
 use super::details::more;
 use super::format::{fit, time_of_day, wrap};
-use super::{ledger, node, tables, words};
+use super::{ledger, node, tables, told, words};
 use crate::report::{Capability, Report};
 
 /// Columns that sentences are broken at and tables are fitted to.
@@ -102,12 +102,13 @@ pub fn block(report: &Report) -> String {
         push_more(&mut text, report.starved_total);
     }
     for (label, parts) in [
-        ("before", words::before_arrival(report).into_iter().collect()),
-        ("count", words::counters(report)),
-        ("queues", words::queues(report)),
+        ("before", Vec::from_iter(told::before_arrival(report)).into()),
+        ("parts", Vec::from_iter(told::fragments(report)).into()),
+        ("count", told::counters(report)),
+        ("queues", told::queues(report)),
     ] {
-        let rest = more(parts.len() as u64, ROWS);
-        for (index, part) in parts.iter().take(ROWS).chain(&rest).enumerate() {
+        let rest = parts.rest(ROWS);
+        for (index, part) in parts.rows.iter().take(ROWS).chain(&rest).enumerate() {
             let label = if index == 0 { label } else { "" };
             push(&mut text, &format!("  {label:6} {}", fit(part, WIDTH - 9)));
         }

@@ -8,6 +8,7 @@ use ratatui::text::{Line, Span, Text};
 use super::details::{self, Kind};
 use super::format::{bytes, count, fit, seconds, time_of_day, width, wrap};
 use super::theme::Theme;
+use super::told::{self, Told};
 use super::view::{Focus, Page, Panes, Scroll, ViewState};
 use super::{help, ledger, node, tables, text, words};
 use crate::report::{NAMESPACES, Report};
@@ -279,9 +280,10 @@ fn books(report: &Report, theme: Theme, columns: usize) -> Lines {
         }
     }
     for (label, parts) in [
-        ("", words::before_arrival(report).into_iter().collect()),
-        ("counted: ", words::counters(report)),
-        ("waiting: ", words::queues(report)),
+        ("", Vec::from_iter(told::before_arrival(report)).into()),
+        ("", Vec::from_iter(told::fragments(report)).into()),
+        ("counted: ", told::counters(report)),
+        ("waiting: ", told::queues(report)),
     ] {
         let line = headed(label, &parts, columns);
         lines.extend(line.map(|line| paint(theme, &line, theme.warning())));
@@ -305,12 +307,20 @@ fn verdict(report: &Report, view: &mut ViewState, columns: usize, room: usize) -
     lines
 }
 
+/// The line of keys, by how much room it needs.
+const KEYS: [&str; 4] = [
+    "q quit  v verdict  t timeline  u units  n netns  Tab/arrows  p pause  ? help",
+    "q quit  v verdict  t timeline  u units  n netns  ? help",
+    "q quit  v verdict  ? help",
+    "q quit  ? help",
+];
+
 /// What the screen ends with: warnings, who is watched, keys.
 fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     let theme = view.theme;
     let mut lines = Lines::new();
     let mut warn = |style: Style, label: &str, parts: Vec<String>| {
-        if let Some(text) = headed(label, &parts, columns) {
+        if let Some(text) = headed(label, &parts.into(), columns) {
             lines.push(paint(theme, &text, style));
         }
     };
@@ -346,8 +356,12 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     };
     lines.push(paint(theme, &line, theme.quiet()));
     let showing = view.mark();
-    let keys =
-        format!("{showing}q quit  v verdict  t timeline  u units  n netns  Tab/arrows  p pause  ? help");
+    // Where there is no room for all keys, the one that tells all of them is among those that stay.
+    let keys = KEYS
+        .map(|keys| format!("{showing}{keys}"))
+        .into_iter()
+        .find(|keys| width(keys) <= columns)
+        .unwrap_or_else(|| format!("{showing}q quit"));
     lines.push(paint(
         theme,
         &fit(&keys, columns),
@@ -360,12 +374,13 @@ fn foot(report: &Report, view: &ViewState, columns: usize) -> Lines {
     lines
 }
 
-/// The first part, and how many more there are.
-fn headed(label: &str, parts: &[String], columns: usize) -> Option<String> {
-    let first = parts.first()?;
-    let rest = match parts.len() - 1 {
-        0 => String::new(),
-        more => format!(" (+{more}, see v)"),
+/// The first part, and how many more there are; at least, where the report has no room for all.
+fn headed(label: &str, parts: &Told<String>, columns: usize) -> Option<String> {
+    let first = parts.rows.first()?;
+    let rest = match (parts.rows.len() - 1, parts.unlisted) {
+        (0, 0) => String::new(),
+        (more, 0) => format!(" (+{more}, see v)"),
+        (more, _) => format!(" (+{more} or more, see v)"),
     };
     let room = columns.saturating_sub(width(label) + width(&rest));
     Some(format!("{label}{}{rest}", fit(first, room)))

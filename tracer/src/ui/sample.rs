@@ -4,8 +4,8 @@ mod node;
 
 use crate::report::{
     Bytes, Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow,
-    Followed, Kernel, Ledger, Losses, Namespace, Node, Queue, Rates, Report, Role, SCHEMA, SCHEMA_VERSION,
-    Schema, Source, Unresolved, Verdict, Where, Window,
+    Followed, Fragments, Kernel, Ledger, Losses, Namespace, Node, Queue, Rates, Report, Role, SCHEMA,
+    SCHEMA_VERSION, Schema, Source, Unresolved, Verdict, Where, Window,
 };
 
 pub(crate) fn all() -> [Report; 6] {
@@ -72,11 +72,16 @@ pub(crate) fn nothing() -> Report {
         verdicts: vec![],
         drops: vec![],
         counters: vec![],
+        counters_total: 0,
         lost_before_arrival: 0,
         queues: vec![],
+        queues_total: 0,
         forwards: vec![],
+        forwards_total: 0,
         neighbours: vec![],
         unresolved: vec![],
+        unresolved_total: 0,
+        fragments: Fragments::default(),
         starved: vec![],
         starved_total: 0,
         losses: Losses::default(),
@@ -509,6 +514,7 @@ pub(crate) fn silent_losses() -> Report {
                 "the receive queue of a socket was full: the process reads too slowly",
             ),
         ],
+        counters_total: 3,
         lost_before_arrival: 88_102,
         queues: vec![
             queue.clone(),
@@ -527,6 +533,7 @@ pub(crate) fn silent_losses() -> Report {
                 ..queue
             },
         ],
+        queues_total: 2,
         unresolved: vec![Unresolved {
             address: text("10.244.0.9"),
             device: text("cni0"),
@@ -534,6 +541,11 @@ pub(crate) fn silent_losses() -> Report {
             packets: 3,
             age: 2.5,
         }],
+        unresolved_total: 1,
+        fragments: Fragments {
+            datagrams: 3,
+            memory: 4_608,
+        },
         ..healthy()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::format::{brief, bytes, clean, compact, count, fit, rate, time_of_day};
 use super::table::{Column, Kind, LUXURY, Set, Table};
-use super::words;
+use super::{told, words};
 use crate::report::{Class, Counter, Drop, Flow, Namespace, Queue, Role, Unresolved};
 
 /// A class of drops, in a word.
@@ -125,7 +125,7 @@ pub fn counters(counters: &[Counter], room: usize) -> Set {
             count(counter.packets),
             rate(counter.rate),
             class(counter.class).to_owned(),
-            words::counter_kind(counter.kind).to_owned(),
+            told::counter_kind(counter.kind).to_owned(),
             counter.device.clone(),
             counter.text.clone(),
             namespace(&counter.netns).to_owned(),
@@ -154,7 +154,7 @@ pub fn queues(queues: &[&Queue], room: usize) -> Set {
         table.row([
             format!("{} {}", queue.protocol, queue.local),
             words::process(&queue.command, queue.pid, &queue.unit),
-            words::waiting(queue),
+            told::waiting(queue),
             brief(queue.age),
             queue.drops.map_or("-".to_owned(), count),
             queue.state.clone(),

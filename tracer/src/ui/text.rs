@@ -2,7 +2,7 @@
 
 use super::details::{self, INDENT, Kind, Line, Page, more};
 use super::format::wrap;
-use super::{audit, ledger, node, tables, words};
+use super::{audit, ledger, node, tables, told};
 use crate::audit::Audit;
 use crate::report::{Flow, NodeReport, Report};
 
@@ -65,8 +65,11 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
     // Beside one another, as on the screen, or below one another where there is no room.
     let books = ledger::across(report, inner).map_or_else(|| ledger::down(report), Vec::from);
     page.section("Ledger, in packets", Kind::Verbatim, books);
-    if let Some(before) = words::before_arrival(report) {
-        page.line(Kind::Text, format!("  {before}"));
+    for beside in told::before_arrival(report)
+        .into_iter()
+        .chain(told::fragments(report))
+    {
+        page.line(Kind::Text, format!("  {beside}"));
     }
 
     details::namespaces(&mut page, report, NAMESPACES, room);

@@ -1,11 +1,8 @@
 //! The sentences that all faces say.
 
-use super::format::{
-    brief, bytes, clean, count, moment, plural, rate, seconds, seconds_between, time_of_day,
-};
+use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
 use crate::report::{
-    Capability, CapabilityState, Confidence, Counter, CounterKind, Filtered, Flow, Ledger, Losses, Queue,
-    Report, Unresolved, Verdict, Where,
+    Capability, CapabilityState, Confidence, Filtered, Flow, Ledger, Losses, Report, Verdict, Where,
 };
 
 /// The one word, or two, that a person needs at first sight.
@@ -296,118 +293,6 @@ pub fn nothing_lost(losses: &Losses) -> bool {
             examples_not_sent: examples,
             ..Losses::default()
         }
-}
-
-/// What was lost before it arrived, in a sentence; `None` where nothing was.
-#[must_use]
-pub fn before_arrival(report: &Report) -> Option<String> {
-    (report.lost_before_arrival > 0).then(|| {
-        format!(
-            "at least {} lost before arrival, in no column of the ledger",
-            plural(report.lost_before_arrival, "packet")
-        )
-    })
-}
-
-/// How a counter relates to the books, in a word or two.
-#[must_use]
-pub fn counter_kind(kind: CounterKind) -> &'static str {
-    match kind {
-        CounterKind::Moves => "dropped",
-        CounterKind::Before => "no arrival",
-        CounterKind::Sent => "not sent",
-        CounterKind::Other => "unknown",
-        CounterKind::Evented => "in drops",
-    }
-}
-
-/// Counters of losses that no drop tells, each in a sentence.
-#[must_use]
-pub fn counters(report: &Report) -> Vec<String> {
-    let is_told = |counter: &&Counter| {
-        matches!(
-            counter.kind,
-            CounterKind::Moves | CounterKind::Before | CounterKind::Sent
-        )
-    };
-    let told = report.counters.iter().filter(is_told).map(|counter| {
-        let device = match counter.device.as_str() {
-            "" => String::new(),
-            device => format!("{device} "),
-        };
-        format!(
-            "{device}{} {}: {}",
-            counter.name,
-            count(counter.packets),
-            counter.text
-        )
-    });
-    told.map(|line| clean(&line).into_owned()).collect()
-}
-
-/// Seconds after which what waits in a socket is told: two looks at it have seen it.
-const STUCK: f64 = 4.0;
-
-/// Sockets that are not read: their accept queue is full, or something has been waiting for long.
-#[must_use]
-pub fn stuck(report: &Report) -> Vec<&Queue> {
-    let is_stuck = |queue: &&Queue| queue.full || queue.age >= STUCK;
-    report.queues.iter().filter(is_stuck).collect()
-}
-
-/// `3 connections, full` or `4.2 kB`
-#[must_use]
-pub fn waiting(queue: &Queue) -> String {
-    if queue.state == LISTEN {
-        let full = if queue.full { ", full" } else { "" };
-        return format!("{}{full}", plural(queue.waiting, "connection"));
-    }
-    bytes(queue.waiting as f64)
-}
-
-/// State of a listener, as [`Queue::state`] has it.
-const LISTEN: &str = "LISTEN";
-
-/// Seconds after which a neighbour for whose answer packets wait is told: it did not answer when it was first asked
-/// (`retrans_time_ms` of a device).
-const SILENT: f64 = 1.0;
-
-/// Neighbours that do not answer while packets wait for them.
-#[must_use]
-pub fn silent(report: &Report) -> Vec<&Unresolved> {
-    let is_silent = |neighbour: &&Unresolved| neighbour.age >= SILENT;
-    report.unresolved.iter().filter(is_silent).collect()
-}
-
-/// Sockets that are not read, each in a few words: `nginx[77] tcp 10.0.0.2:80: 3 connections, full, for 12s`; and
-/// neighbours that do not answer: `neighbour 10.0.0.9 of eth0: 3 packets, for 2s`.
-#[must_use]
-pub fn queues(report: &Report) -> Vec<String> {
-    let line = |queue: &Queue| {
-        format!(
-            "{} {} {}: {}, for {}",
-            process(&queue.command, queue.pid, &queue.unit),
-            queue.protocol,
-            queue.local,
-            waiting(queue),
-            brief(queue.age)
-        )
-    };
-    let neighbour = |neighbour: &Unresolved| {
-        format!(
-            "neighbour {} of {}: {}, for {}",
-            neighbour.address,
-            neighbour.device,
-            plural(neighbour.packets, "packet"),
-            brief(neighbour.age)
-        )
-    };
-    let sockets = stuck(report).into_iter().map(line);
-    let neighbours = silent(report).into_iter().map(neighbour);
-    sockets
-        .chain(neighbours)
-        .map(|line| clean(&line).into_owned())
-        .collect()
 }
 
 /// What the reader's filter hides; `None` where there is none.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 
 use super::sources::{self, Sources};
-use super::{Capabilities, Options, check_names, watched};
+use super::{Capabilities, Options, watched, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::node;
 
@@ -23,7 +23,7 @@ impl Beside {
     /// # Errors
     /// Where a namespace is not there, or an option names nothing.
     pub fn start(options: &Options, tell: &mut dyn FnMut(Event)) -> Result<Self> {
-        check_names(&options.without)?;
+        without::check(&options.without)?;
         let (namespaces, _) = watched(options)?;
         let at = node::clock::boottime_ns();
         tell(Event {

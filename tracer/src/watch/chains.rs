@@ -3,19 +3,28 @@
 use std::collections::BTreeSet;
 
 use super::namespaces::Namespaces;
+use super::without::{is_left_out, left_out};
 use crate::event::{Body, Capability, Event, Fate};
 use crate::model::hooks;
-use crate::node::chains::Reader;
+use crate::node::chains::{CAPABILITY, Reader};
 
-/// Reads chains where they may be asked for.
+/// Reads chains where they may be asked for, unless nobody wants them.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
-    reader: Reader,
+    reader: Option<Reader>,
     /// Namespaces in which rules have dropped something since their chains were read.
     busy: BTreeSet<u32>,
 }
 
 impl Chains {
+    /// `without`: the capabilities that nobody wants.
+    pub(super) fn new(without: &[String]) -> Self {
+        Self {
+            reader: (!is_left_out(without, CAPABILITY)).then(Reader::default),
+            busy: BTreeSet::new(),
+        }
+    }
+
     /// Takes note of where rules drop something.
     pub(super) fn notice(&mut self, event: &Event) {
         if let Body::Entry(entry) = &event.body
@@ -34,17 +43,20 @@ impl Chains {
         now: u64,
         tell: &mut dyn FnMut(Event),
     ) -> Capability {
+        let Some(reader) = &mut self.reader else {
+            return left_out(CAPABILITY);
+        };
         let busy = std::mem::take(&mut self.busy);
-        self.reader.keep(|inode| namespaces.watches(inode));
-        for netns in namespaces.asked(&busy, |netns| self.reader.knows(netns)) {
+        reader.keep(|inode| namespaces.watches(inode));
+        for netns in namespaces.asked(&busy, |netns| reader.knows(netns)) {
             // One that has ended has no chains any more.
-            if let Ok(Some(chains)) = self.reader.visit(netns) {
+            if let Ok(Some(chains)) = reader.visit(netns) {
                 tell(Event {
                     at: now,
                     body: Body::Chains(chains),
                 });
             }
         }
-        self.reader.capability()
+        reader.capability()
     }
 }

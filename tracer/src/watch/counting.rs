@@ -1,11 +1,12 @@
 //! The kernel's counters: which namespaces are asked, and when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::namespaces::Namespaces;
-use crate::event::{Body, Capability, CapabilityState, Event};
-use crate::node::Netns;
+use super::without::{is_left_out, left_out};
+use crate::event::{Body, Capability, Event, Fragments};
 use crate::node::counters::{CAPABILITY, Counters};
+use crate::node::{Netns, fragments};
 
 /// Reads counters, unless nobody wants them.
 #[derive(Debug, Default)]
@@ -13,14 +14,17 @@ pub(super) struct Counting {
     counters: Option<Counters>,
     /// Namespaces in which something has grown since their counters were read.
     busy: BTreeSet<u32>,
+    /// Datagrams that wait for fragments, as last told; those of namespaces where some do.
+    fragments: BTreeMap<u32, Fragments>,
 }
 
 impl Counting {
     /// `without`: the capabilities that nobody wants.
     pub(super) fn new(without: &[String]) -> Self {
         Self {
-            counters: (!without.iter().any(|name| name == CAPABILITY)).then(Counters::default),
+            counters: (!is_left_out(without, CAPABILITY)).then(Counters::default),
             busy: BTreeSet::new(),
+            fragments: BTreeMap::new(),
         }
     }
 
@@ -40,9 +44,12 @@ impl Counting {
         tell: &mut dyn FnMut(Event),
     ) -> Capability {
         let Some(counters) = &mut self.counters else {
-            return left_out();
+            return left_out(CAPABILITY);
         };
-        let busy = std::mem::take(&mut self.busy);
+        let mut busy = std::mem::take(&mut self.busy);
+        // What waits may end without anything else to count.
+        self.fragments.retain(|inode, _| namespaces.watches(*inode));
+        busy.extend(self.fragments.keys());
         counters.keep(|inode| namespaces.watches(inode));
         let machine = namespaces.first().map(Netns::inode);
         for netns in namespaces.asked(&busy, |netns| counters.knows(netns)) {
@@ -56,17 +63,21 @@ impl Counting {
                     body: Body::Counter(counter),
                 });
             }
+            let Ok(waiting) = fragments::waiting(netns) else {
+                continue;
+            };
+            let before = if waiting.datagrams == 0 {
+                self.fragments.remove(&inode)
+            } else {
+                self.fragments.insert(inode, waiting)
+            };
+            if before.map_or(waiting.datagrams > 0, |before| before != waiting) {
+                tell(Event {
+                    at: now,
+                    body: Body::Fragments(waiting),
+                });
+            }
         }
         counters.capability()
-    }
-}
-
-fn left_out() -> Capability {
-    Capability {
-        name: CAPABILITY.to_owned(),
-        state: CapabilityState::Unavailable,
-        why: "left out by --without: losses that raise no event, as of a full accept queue, are not told, nor what is \
-              lost before it arrives"
-            .to_owned(),
     }
 }

@@ -263,7 +263,7 @@ impl Namespaces {
             Ok(all) => all,
             Err(error) => {
                 let why = format!("{error}; namespaces that have come since are not watched.");
-                told.tell(now, partial("namespaces", why), tell);
+                told.tell(now, partial(namespace::CAPABILITY, why), tell);
                 return BTreeSet::new();
             }
         };
@@ -335,7 +335,7 @@ impl Namespaces {
                 // One that was there at the start may go.
                 Err(error) if self.started => {
                     let why = format!("{error}; what has changed of the devices since is not known.");
-                    told.tell(now, partial("uplinks", why), tell);
+                    told.tell(now, partial(devices::CAPABILITY, why), tell);
                     return Ok(());
                 }
                 Err(error) => return Err(error.into()),

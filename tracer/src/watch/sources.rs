@@ -4,21 +4,13 @@ use std::io;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{Capabilities, Options};
+use super::{Capabilities, Options, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::node::source::{Source, Teller};
 use crate::node::{Netns, clocks, config, packages, systemd};
 
 /// Events that wait at most: then their sources wait, and what they miss meanwhile they read again.
 const WAITING: usize = 4096;
-
-/// The capabilities of all sources.
-pub(super) const CAPABILITIES: [&str; 4] = [
-    clocks::CAPABILITY,
-    systemd::CAPABILITY,
-    packages::CAPABILITY,
-    config::CAPABILITY,
-];
 
 /// What a source does.
 type Work = Box<dyn FnOnce(&Teller) + Send>;
@@ -61,7 +53,7 @@ impl Sources {
             self.watched = Some(watched);
             Box::new(move |teller| config::run(&inbox, teller))
         });
-        let all: [(&'static str, &str, io::Result<Work>); CAPABILITIES.len()] = [
+        let all: [(&'static str, &str, io::Result<Work>); 4] = [
             (clocks::CAPABILITY, clocks::LOST, Ok(Box::new(clocks::run))),
             (
                 systemd::CAPABILITY,
@@ -76,23 +68,22 @@ impl Sources {
             (config::CAPABILITY, config::LOST, config),
         ];
         for (name, lost, work) in all {
-            let why = if options.without.iter().any(|without| without == name) {
-                "left out by --without".to_owned()
+            let missing = if without::is_left_out(&options.without, name) {
+                without::left_out(name)
             } else {
                 match work.and_then(|work| Source::start(name, self.sender.clone(), work)) {
                     Ok(source) => {
                         self.running.push((name, source));
                         continue;
                     }
-                    Err(error) => format!("it cannot be started: {error}"),
+                    Err(error) => Capability {
+                        name: name.to_owned(),
+                        state: CapabilityState::Unavailable,
+                        why: format!("it cannot be started: {error}; {lost}"),
+                    },
                 }
             };
-            let capability = Capability {
-                name: name.to_owned(),
-                state: CapabilityState::Unavailable,
-                why: format!("{why}; {lost}"),
-            };
-            told.tell(now, capability, tell);
+            told.tell(now, missing, tell);
         }
     }
 

@@ -175,7 +175,9 @@ fn counters_that_there_is_no_room_for_are_told() {
     assert_eq!(story.report().losses.counters_full, 0);
     (65_000..65_539).for_each(|number| tell(&mut story, number));
     story.tick();
-    assert_eq!(story.report().losses.counters_full, 3);
+    let report = story.report();
+    assert_eq!(report.losses.counters_full, 3);
+    assert_eq!((report.counters.len(), report.counters_total), (100, 65_536));
 }
 
 #[test]
@@ -194,7 +196,9 @@ fn queues_that_there_is_no_room_for_are_told() {
     };
     (0..16_384).for_each(|inode| tell(&mut story, inode, 1));
     story.tick();
-    assert_eq!(story.report().losses.queues_full, 0);
+    let report = story.report();
+    assert_eq!(report.losses.queues_full, 0);
+    assert_eq!((report.queues.len(), report.queues_total), (100, 16_384));
     // One that is known, one for which there is no room, one that is empty and needs none.
     for (inode, waiting) in [(1, 2), (20_000, 1), (20_001, 0)] {
         tell(&mut story, inode, waiting);

@@ -154,3 +154,20 @@ fn capabilities_are_told_as_they_are() {
         ]
     );
 }
+
+#[test]
+fn ways_beyond_the_limit_are_counted() {
+    let mut story = Story::begin();
+    for device in 0..150 {
+        story.add(
+            EntryKey {
+                device,
+                ..line(Fate::Forwarded, Protocol::Udp)
+            },
+            1,
+        );
+    }
+    story.tick();
+    let report = story.report();
+    assert_eq!((report.forwards.len(), report.forwards_total), (100, 150));
+}

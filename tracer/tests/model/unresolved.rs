@@ -1,6 +1,6 @@
 //! What arrived waits for the answer of a neighbour, to be forwarded.
 
-use tracer::event::{Body, EntryKey, Fate, NamespaceEnded, Protocol, Unresolved};
+use tracer::event::{Body, EntryKey, Fate, Fragments, NamespaceEnded, Protocol, Unresolved};
 use tracer::report::Ledger;
 
 use crate::story::*;
@@ -102,7 +102,26 @@ fn more_queues_than_are_kept() {
     }
     story.tick();
     let report = story.report();
-    assert_eq!(report.unresolved.len(), 100);
+    assert_eq!((report.unresolved.len(), report.unresolved_total), (100, 4096));
     assert_eq!(report.ledger.queued + report.losses.unresolved_full, 5000);
     assert_eq!(report.losses.unresolved_full, 5000 - 4096);
+}
+
+#[test]
+fn datagrams_that_wait_for_fragments_are_told_as_they_stand() {
+    let mut story = Story::begin();
+    let mut wait = |netns, datagrams| {
+        story.say(Body::Fragments(Fragments {
+            netns,
+            datagrams,
+            memory: datagrams * 1000,
+        }));
+        story.tick();
+        let told = story.report().fragments;
+        (told.datagrams, told.memory)
+    };
+    assert_eq!(wait(NETNS, 3), (3, 3000));
+    assert_eq!(wait(NETNS, 1), (1, 1000));
+    assert_eq!(wait(7, 5), (1, 1000), "of another namespace");
+    assert_eq!(wait(NETNS, 0), (0, 0));
 }

@@ -17,8 +17,8 @@ const COUNTERS: usize = 100;
 /// Neighbours that are told, at most.
 const NEIGHBOURS: usize = 100;
 
-/// The counters that have grown and mean a loss, what matters most first.
-pub(super) fn counters(model: &Model) -> Vec<Counter> {
+/// The counters that have grown and mean a loss, what matters most first; and how many there are.
+pub(super) fn counters(model: &Model) -> (Vec<Counter>, u64) {
     let mut counters: Vec<Counter> = model
         .counters()
         .iter()
@@ -38,8 +38,9 @@ pub(super) fn counters(model: &Model) -> Vec<Counter> {
         })
         .collect();
     counters.sort_by_key(|counter| (counter.kind, Reverse(counter.packets)));
+    let total = counters.len() as u64;
     counters.truncate(COUNTERS);
-    counters
+    (counters, total)
 }
 
 /// How fast a counter grows.
@@ -49,16 +50,17 @@ pub(super) fn rate_of(model: &Model, counted: &Counted) -> f64 {
     rate(before.into(), counted.grown.into(), span(model.started(), now))
 }
 
-/// Sockets in which something waits, at most so many.
-pub(super) fn queues(model: &Model, most: usize) -> Vec<Queue> {
+/// Sockets in which something waits, at most so many; and how many there are.
+pub(super) fn queues(model: &Model, most: usize) -> (Vec<Queue>, u64) {
     let mut waiting: Vec<(bool, u64, &FlowKey, &Wait)> = model
         .waiting()
         .iter()
         .map(|(flow, wait)| (wait.is_full(), since(model, flow, wait), flow, wait))
         .collect();
     waiting.sort_by_key(|(full, since, _, wait)| (!full, *since, Reverse(wait.waiting)));
+    let total = waiting.len() as u64;
     waiting.truncate(most);
-    waiting
+    let told = waiting
         .into_iter()
         .map(|(full, since, flow, wait)| {
             let owner = wait.owner.as_deref().or_else(|| model.owner(flow));
@@ -78,16 +80,19 @@ pub(super) fn queues(model: &Model, most: usize) -> Vec<Queue> {
                 age: seconds(model.now().saturating_sub(since)),
             }
         })
-        .collect()
+        .collect();
+    (told, total)
 }
 
-/// Neighbours for whose answer packets wait.
-pub(super) fn unresolved(model: &Model) -> Vec<Unresolved> {
+/// Neighbours for whose answer packets wait, and how many there are.
+pub(super) fn unresolved(model: &Model) -> (Vec<Unresolved>, u64) {
     let mut all: Vec<_> = model.unresolved().by_neighbour().into_iter().collect();
     // The sort is stable.
     all.sort_by_key(|(_, wait)| Reverse(wait.packets));
+    let total = all.len() as u64;
     all.truncate(NEIGHBOURS);
-    all.into_iter()
+    let told = all
+        .into_iter()
         .map(|((netns, device, address), wait)| Unresolved {
             address: address.to_string(),
             device: model.node().device_name(netns, device),
@@ -95,7 +100,8 @@ pub(super) fn unresolved(model: &Model) -> Vec<Unresolved> {
             packets: wait.packets,
             age: seconds(model.now().saturating_sub(wait.since)),
         })
-        .collect()
+        .collect();
+    (told, total)
 }
 
 /// Since when something waits that nobody has read: of datagrams each read of the port is seen.

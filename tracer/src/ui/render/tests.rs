@@ -134,6 +134,11 @@ fn what_was_is_not_taken_for_what_is() {
             let picture = draw(&sample::incident(), &mut view, (80, 24));
             assert!(picture.contains(mark), "{picture}");
         }
+        view.key(KeyEvent::new(KeyCode::Char('v'), KeyModifiers::NONE));
+        for columns in [60, 76, 80] {
+            let picture = draw(&sample::incident(), &mut view, (columns, 24));
+            assert!(picture.contains(mark) && picture.contains("? help"), "{picture}");
+        }
     }
     assert!(!picture(&sample::incident(), (80, 24)).contains("REPLAY"));
 }
