@@ -169,9 +169,8 @@ impl State {
         for packages in &mut now {
             packages.kernels.clone_from(&kernels);
         }
-        self.tell_capability(now.is_empty(), unwatched, &mut found, teller)?;
         let by = now.iter().find_map(|packages| packages.holder.clone());
-        for notice in found.notices {
+        for notice in std::mem::take(&mut found.notices) {
             teller.tell(Body::Notice(notice))?;
         }
         for packages in &now {
@@ -179,8 +178,11 @@ impl State {
                 teller.tell(Body::Packages(Box::new(packages.clone())))?;
             }
         }
+        self.tell_modules(by, teller)?;
+        let is_none = now.is_empty();
         self.told = now;
-        self.tell_modules(by, teller)
+        // After what stands: who waits for it knows then that all is told.
+        self.tell_capability(is_none, unwatched, &mut found, teller)
     }
 
     fn tell_capability(
