@@ -40,7 +40,7 @@ impl Folder {
         for path in ["var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock"] {
             folder.write(path, "");
         }
-        folder.write("var/lib/dpkg/status", &entry("base", "installed", "1"));
+        folder.write("var/lib/dpkg/status", entry("base", "installed", "1"));
         folder
     }
 
