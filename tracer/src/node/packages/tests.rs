@@ -40,7 +40,7 @@ impl Folder {
         for path in ["var/lib/dpkg/lock-frontend", "var/lib/dpkg/lock"] {
             folder.write(path, "");
         }
-        folder.write("var/lib/dpkg/status", &entry("base", "installed", "1"));
+        folder.write("var/lib/dpkg/status", entry("base", "installed", "1"));
         folder
     }
 
@@ -220,7 +220,6 @@ fn what_stands_is_told_first() {
     }
     folder.write("lib/modules/6.1.0-13-amd64/modules.dep", "");
     let mut source = Running::start(&folder);
-    assert_eq!(source.capability(), (CapabilityState::Available, String::new()));
     let expected = Packages {
         manager: crate::event::Manager::Dpkg,
         holder: None,
@@ -244,6 +243,7 @@ fn what_stands_is_told_first() {
         modules.thing.to_string(),
         "kernel modules /lib/modules/6.1.0-13-amd64"
     );
+    assert_eq!(source.capability(), (CapabilityState::Available, String::new()));
 }
 
 #[test]
