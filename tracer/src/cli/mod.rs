@@ -320,6 +320,16 @@ mod tests {
     }
 
     #[test]
+    fn the_bus_of_systemd_is_a_unix_socket() {
+        let parse = |address: &str| Cli::try_parse_from(["tracer", "--systemd-bus", address]);
+        let cli = parse("unix:path=/run/bus").unwrap();
+        let bus = cli.watch.options().systemd.bus.unwrap();
+        assert_eq!(bus.to_string(), "/run/bus");
+        let error = parse("tcp:host=localhost,port=1").unwrap_err().to_string();
+        assert!(error.contains("only Unix sockets are taken"), "{error}");
+    }
+
+    #[test]
     fn durations() {
         assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(duration("10"), Ok(Duration::from_secs(10)));

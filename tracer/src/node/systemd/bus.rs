@@ -39,6 +39,9 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 const BUS: &str = "org.freedesktop.DBus";
 const BUS_OBJECT: &str = "/org/freedesktop/DBus";
 
+/// What a bus says where the one that is called has left it.
+const AWAY: [&str; 3] = ["Error.NoReply", "Error.ServiceUnknown", "Error.NameHasNoOwner"];
+
 /// Interfaces of which a change of properties matters.
 const WATCHED: [&str; 5] = ["Unit", "Service", "Scope", "Timer", "Job"];
 
@@ -233,7 +236,12 @@ impl Bus {
         let call = self
             .connection
             .call_method(to, path, Some(interface), method, body);
-        limited(method, call).await
+        match limited(method, call).await {
+            Err(Failure::Refused(why)) if AWAY.iter().any(|away| why.contains(away)) => {
+                Err(Failure::Broken(why))
+            }
+            answer => answer,
+        }
     }
 
     /// Lets the bus hand over the signals of systemd that matter.

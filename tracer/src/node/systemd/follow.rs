@@ -381,10 +381,15 @@ impl<'t> Follower<'t> {
             let told = self.known.gone(&name, seen, clock::boottime_ns());
             self.tell(told).await?;
         }
+        // To be read takes systemd itself a millisecond a unit: what did nothing before, and could not do anything while
+        // systemd was busy with itself, is left alone.
+        let is_busy_work = matches!(cause, Cause::Reload | Cause::Reexec);
         let mut in_full = Vec::new();
         for Listed { object, active, sub } in units {
             match Kind::of(&object.name) {
                 Kind::Skipped => {}
+                Kind::Full | Kind::Timer
+                    if is_busy_work && active == "inactive" && self.known.is_inactive(&object.name) => {}
                 Kind::Full | Kind::Timer => in_full.push(object),
                 Kind::Brief => {
                     let state = UnitState {

@@ -40,6 +40,13 @@ impl Known {
         self.units.len() + self.timers.len()
     }
 
+    /// Whether a unit or timer was told that does nothing.
+    pub(super) fn is_inactive(&self, name: &str) -> bool {
+        let unit = self.units.get(name).map(|state| state.active == "inactive");
+        let timer = self.timers.get(name).map(|state| !state.active);
+        unit.or(timer).unwrap_or(false)
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.units.contains_key(name) || self.timers.contains_key(name)
     }
@@ -295,6 +302,7 @@ mod tests {
         let mut known = known();
         let told = known.unit("b.service", state("inactive", 0), Seen::Told, 11 * MS, 0);
         assert_eq!(seen(told), Some((11 * MS, Seen::Found)));
+        assert!(known.is_inactive("b.service") && !known.is_inactive(NAME));
         let gone = known.gone("b.service", Seen::Told, 12 * MS);
         assert_eq!(seen(gone), Some((12 * MS, Seen::Found)));
         assert_eq!(known.gone("b.service", Seen::Told, 12 * MS), None);
@@ -320,6 +328,7 @@ mod tests {
         let wall = Wall { of_monotonic: 0 };
         let told = known.timer("a.timer", state.clone(), Seen::Found, 11 * MS, wall);
         assert!(matches!(told, Some((_, Body::Timer(timer))) if timer.next == Some(1000)));
+        assert!(!known.is_inactive("a.timer") && !known.is_inactive("b.timer"));
         assert_eq!(known.timer("a.timer", state, Seen::Told, 12 * MS, wall), None);
         let Some((_, Body::Timer(timer))) = known.gone("a.timer", Seen::Told, 13 * MS) else {
             panic!("nothing is told of the timer");
