@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, channel, error::TryRecvError};
-use tracer::event::{Body, Capability, CapabilityState, Event, Seen, Setting, Thing};
+use tracer::event::{Body, Capability, CapabilityState, Event, NoticeKind, Seen, Setting, Thing};
 use tracer::node::Netns;
 use tracer::node::config::{self, Watched};
 use tracer::node::source::Source;
@@ -343,6 +346,86 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
         listening.value_of("rules of nf_tables").as_deref(),
         Some("generation 3, no tables")
     );
+}
+
+/// Lets the kernel refuse all that comes to a socket, by a program that nobody has open afterwards.
+fn attach_program(socket: &UnixStream) {
+    // r0 = 0; exit
+    let instructions = [0xb7_u64, 0x95];
+    // BPF_PROG_TYPE_SOCKET_FILTER, number and place of instructions, licence, then nothing.
+    let mut attributes = [0_u64; 16];
+    attributes[0] = 1 | 2 << 32;
+    attributes[1] = instructions.as_ptr() as u64;
+    attributes[2] = c"GPL".as_ptr() as u64;
+    // SAFETY: BPF_PROG_LOAD reads as many bytes as there are, and what they point to lives on.
+    let program = unsafe { libc::syscall(libc::SYS_bpf, 5, attributes.as_ptr(), size_of_val(&attributes)) };
+    assert!(program >= 0, "{}", std::io::Error::last_os_error());
+    let program = i32::try_from(program).unwrap();
+    // SAFETY: the kernel reads a number of that length; the file is closed once.
+    unsafe {
+        let option = (&raw const program).cast();
+        let length = size_of::<i32>() as libc::socklen_t;
+        let answer = libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_BPF,
+            option,
+            length,
+        );
+        assert_eq!(answer, 0);
+        libc::close(program);
+    }
+}
+
+#[test]
+fn programs_of_others_are_told_when_they_come_and_go() {
+    let named = Named::new();
+    let mut listening = Listening::to(&named);
+    let pair = UnixStream::pair().unwrap();
+    attach_program(&pair.0);
+    // Each holds the other.
+    let mut pair = Some(pair);
+    let mut id = None;
+    loop {
+        let Body::Setting(setting) = listening.next().body else {
+            continue;
+        };
+        let Thing::Program { id: told } = setting.thing else {
+            continue;
+        };
+        let value = setting.value.as_deref();
+        if value.is_some_and(|value| value.starts_with("socket_filter tag ") && setting.seen == Seen::Noticed)
+        {
+            assert_eq!(
+                (setting.netns, value.unwrap().ends_with(", loaded by uid 0")),
+                (0, true)
+            );
+            id = Some(told);
+            pair = None;
+        } else if value.is_none() && id == Some(told) {
+            break;
+        }
+    }
+    assert!(pair.is_none());
+}
+
+#[test]
+fn what_the_kernels_log_says_of_the_network_is_told() {
+    let named = Named::new();
+    let mut listening = Listening::to(&named);
+    let module = format!("Module of-{} not found in directory /nowhere", named.0);
+    let mut log = File::options().write(true).open("/dev/kmsg").unwrap();
+    writeln!(log, "a test of tracer: this is of no meaning").unwrap();
+    writeln!(log, "{module}").unwrap();
+    loop {
+        if let Body::Notice(notice) = listening.next().body {
+            assert!(!notice.text.contains("of no meaning"));
+            if notice.text == module {
+                assert_eq!(notice.kind, NoticeKind::Module);
+                break;
+            }
+        }
+    }
 }
 
 /// `ip` that is fed with commands, in a namespace.
