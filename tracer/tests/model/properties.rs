@@ -268,6 +268,7 @@ fn beside() -> BoxedStrategy<Body> {
                 leftovers,
                 open_run,
                 reboot: None,
+                kernels: Vec::new(),
             }))
         }),
         (count(), any::<i64>()).prop_map(|(suspended, wall_offset)| Body::Clock(Clock {
