@@ -27,13 +27,13 @@ pub struct UnitState {
     pub sub: String,
     /// `Result` of its last run: success, exit-code, signal, timeout, oom-kill, …; empty for what has none.
     pub result: String,
-    /// `MainPID`, 0 for none.
+    /// `MainPID`, 0 for none: as systemd numbers it in its own pid namespace.
     pub main_pid: u32,
     /// `InvocationID` in hex: a new one for each start. Empty where it was never started.
     pub invocation: String,
     /// `NRestarts`: by systemd itself, since it was started by a job.
     pub restarts: u32,
-    /// `ControlGroup`, empty for none.
+    /// `ControlGroup` as `/proc/PID/cgroup` has it, empty for none.
     pub cgroup: String,
     /// Processes in that cgroup and those below it, where they are worth counting: in a unit that is not active.
     #[serde(default)]

@@ -381,7 +381,7 @@ impl<'t> Follower<'t> {
             let told = self.known.gone(&name, seen, clock::boottime_ns());
             self.tell(told).await?;
         }
-        // To be read takes systemd itself a millisecond a unit: what did nothing before, and could not do anything while
+        // Answering costs systemd itself some 2 ms a unit: what did nothing before, and could not do anything while
         // systemd was busy with itself, is left alone.
         let is_busy_work = matches!(cause, Cause::Reload | Cause::Reexec);
         let mut in_full = Vec::new();

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod watched;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -11,149 +13,12 @@ use lab::folder::Folder;
 use lab::process::unix_sockets;
 use lab::tracer::{BEFORE_BREAK, binary};
 use lab::world::{World, child_of};
-use tokio::sync::mpsc::{Receiver, channel};
-use tokio::time::timeout;
-use tracer::event::{Body, CapabilityState, Event, JobState, Seen, Timer, UnitState};
-use tracer::node::source::Source;
+use tracer::event::{Body, CapabilityState, Event, JobState, Timer, UnitState};
 use tracer::node::systemd;
-
-/// What takes longer does not come at all.
-const PATIENCE: Duration = Duration::from_secs(30);
+use watched::{PATIENCE, Watched, available, unavailable};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_lab"))
-}
-
-/// The tracer's source on a world, and all that it has told so far.
-struct Watched {
-    // Before the source, which may wait for room here.
-    events: Receiver<Event>,
-    told: Vec<Event>,
-    runtime: tokio::runtime::Runtime,
-    _source: Source,
-}
-
-impl Watched {
-    fn start(world: &World) -> Self {
-        Self::at(&world.bus(), world.cgroup())
-    }
-
-    fn at(bus: &str, cgroup_root: &str) -> Self {
-        let options = systemd::Options {
-            bus: Some(bus.parse().unwrap()),
-            cgroup_root: cgroup_root.to_owned(),
-        };
-        let (sender, events) = channel(1024);
-        let source = Source::start("systemd", sender, move |teller| systemd::run(teller, &options));
-        Self {
-            events,
-            told: Vec::new(),
-            runtime: tokio::runtime::Builder::new_current_thread()
-                .enable_time()
-                .build()
-                .unwrap(),
-            _source: source.unwrap(),
-        }
-    }
-
-    /// A source on a world, when it has told how all stands.
-    fn ready(world: &World) -> Self {
-        let mut watched = Self::start(world);
-        watched.wait("the capability", available);
-        watched
-    }
-
-    /// Waits for an event that is wanted, and returns the number of events up to it.
-    fn wait(&mut self, what: &str, wanted: impl Fn(&Body) -> bool) -> usize {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let next = self
-                .runtime
-                .block_on(async { timeout(left, self.events.recv()).await });
-            let Ok(Some(event)) = next else {
-                let changes = self.changes(0);
-                let last = &changes[changes.len().saturating_sub(10)..];
-                panic!("{what} is not told; the last changes are {last:#?}");
-            };
-            let is_wanted = wanted(&event.body);
-            self.told.push(event);
-            if is_wanted {
-                return self.told.len();
-            }
-        }
-    }
-
-    /// Waits until a unit stands as is wanted.
-    fn wait_unit(&mut self, name: &str, wanted: impl Fn(&UnitState) -> bool) -> UnitState {
-        let state = |body: &Body| match body {
-            Body::Unit(unit) if unit.name == name => unit.state.clone(),
-            _ => None,
-        };
-        let at = self.wait(name, |body| state(body).is_some_and(|state| wanted(&state)));
-        state(&self.told[at - 1].body).unwrap()
-    }
-
-    /// The same where it may have been told already.
-    fn ever(&mut self, what: &str, wanted: impl Fn(&Body) -> bool) -> usize {
-        let told = self.told.iter().position(|event| wanted(&event.body));
-        told.map_or_else(|| self.wait(what, wanted), |at| at + 1)
-    }
-
-    /// What was told of the jobs of a unit up to the first end of one.
-    fn jobs_to_their_end(&mut self, name: &str) -> Vec<(String, JobState)> {
-        let of_unit = |body: &Body| match body {
-            Body::Job(job) if job.unit == name => Some((job.action.clone(), job.state.clone())),
-            _ => None,
-        };
-        let end = self.ever("the end of a job", |body| {
-            matches!(of_unit(body), Some((_, JobState::Ended(_))))
-        });
-        self.told[..end]
-            .iter()
-            .filter_map(|event| of_unit(&event.body))
-            .collect()
-    }
-
-    /// The changes of units after so many events, in words.
-    fn changes(&self, since: usize) -> Vec<String> {
-        let mut known = BTreeMap::new();
-        let mut changes = Vec::new();
-        for (number, event) in self.told.iter().enumerate() {
-            let Body::Unit(unit) = &event.body else { continue };
-            let stands = unit.state.as_ref().map(|state| {
-                let UnitState {
-                    active,
-                    sub,
-                    result,
-                    invocation,
-                    ..
-                } = state;
-                format!("{active} ({sub}) {result} {invocation}")
-            });
-            let before = known.insert(&unit.name, stands.clone());
-            if number >= since && unit.seen != Seen::Found && before.as_ref() != Some(&stands) {
-                changes.push(format!("{} {:?}: {before:?} -> {stands:?}", unit.name, unit.seen));
-            }
-        }
-        changes
-    }
-
-    fn notices(&self) -> Vec<&str> {
-        let notices = self.told.iter().filter_map(|event| match &event.body {
-            Body::Notice(notice) => Some(notice.text.as_str()),
-            _ => None,
-        });
-        notices.collect()
-    }
-}
-
-fn available(body: &Body) -> bool {
-    matches!(body, Body::Capability(told) if told.state == CapabilityState::Available)
-}
-
-fn unavailable(body: &Body) -> bool {
-    matches!(body, Body::Capability(told) if told.state == CapabilityState::Unavailable)
 }
 
 /// The text of a unit's file, without what the machine's targets would add.
@@ -261,6 +126,40 @@ fn a_stop_that_is_ignored_ends_in_a_kill() {
     assert_eq!(jobs, [stop(JobState::Running), stop(ended)]);
 }
 
+#[test]
+fn what_a_service_ended_by_is_told() {
+    let services = [
+        ("runtime", "ExecStart=sleep 1000\nRuntimeMaxSec=300ms", "timeout"),
+        (
+            "watchdog",
+            "ExecStart=sleep 1000\nWatchdogSec=300ms\nLimitCORE=0",
+            "watchdog",
+        ),
+        ("exit", "ExecStart=sh -c 'exit 3'", "exit-code"),
+        ("killed", "ExecStart=sh -c 'kill -KILL $$$$'", "signal"),
+        (
+            "again",
+            "ExecStart=true\nRestart=always\nRestartSec=0",
+            "start-limit-hit",
+        ),
+    ];
+    let units: Vec<(String, String)> = services
+        .iter()
+        .map(|(name, text, _)| (format!("{name}.service"), unit(&format!("[Service]\n{text}\n"))))
+        .collect();
+    let units: Vec<(&str, &str)> = units
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let world = World::boot(program(), &units).unwrap();
+    let mut watched = Watched::ready(&world);
+    for ((name, _), (_, _, result)) in units.iter().zip(services) {
+        world.systemctl(&["start", "--no-block", name]).unwrap();
+        // One that is started again fails some times before that.
+        watched.wait_unit(name, |state| state.active == "failed" && state.result == result);
+    }
+}
+
 /// As with apt's own unit: the shell is killed, and what it had started goes on.
 #[test]
 fn a_failed_unit_whose_processes_go_on_says_how_many() {
@@ -308,8 +207,16 @@ fn a_service_that_is_restarted_again_and_again_counts() {
 #[test]
 fn systemd_that_runs_itself_anew_changes_no_unit() {
     let network = unit("[Service]\nExecStart=sleep 1000\n");
-    let world = World::boot(program(), &[("network.service", &network)]).unwrap();
+    let upgrade = unit("[Service]\nType=oneshot\nExecStart=sleep 1000\n");
+    let units = [
+        ("network.service", network.as_str()),
+        ("upgrade.service", &upgrade),
+    ];
+    let world = World::boot(program(), &units).unwrap();
     world.systemctl(&["start", "network.service"]).unwrap();
+    world
+        .systemctl(&["start", "--no-block", "upgrade.service"])
+        .unwrap();
     let mut watched = Watched::start(&world);
     let before = watched.wait_unit("network.service", |_| true);
     let since = watched.wait("the capability", available);
@@ -327,6 +234,10 @@ fn systemd_that_runs_itself_anew_changes_no_unit() {
         );
     }
     assert_eq!(watched.changes(since), [""; 0]);
+    let jobs = watched.told[since..]
+        .iter()
+        .filter(|event| matches!(event.body, Body::Job(_)));
+    assert_eq!(jobs.count(), 0, "the job of upgrade.service goes on");
     world.systemctl(&["try-restart", "network.service"]).unwrap();
     let after = watched.wait_unit("network.service", |state| {
         state.invocation != before.invocation && state.sub == "running"
