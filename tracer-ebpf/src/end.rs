@@ -8,13 +8,14 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
 use tracer_ebpf::{
-    Entry, Example, FlowKey, Place, REASON_TAKEN, STACK_DEPTH, Socket, flag, kind, loss, program, record,
-    sort,
+    Entry, Example, FlowKey, Place, REASON_TAKEN, STACK_DEPTH, Socket, datagrams, flag, kind, loss, program,
+    record, sort,
 };
 
 use crate::books::{self, Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
 use crate::deliver::datagram_read;
 use crate::flows::{count_flow, is_known};
+use crate::functions;
 use crate::globals::{Kernel, config, offset};
 use crate::neighbour::icmp6_arrived;
 use crate::packet::{Direction, FRAGMENT, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
@@ -41,6 +42,9 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     };
     if !watched(end.netns) || (end.netns == 0 && is_foreign(end)) {
         return 0;
+    }
+    if end.headers.protocol == UDP && config!(datagrams) == datagrams::WHEN_QUEUED {
+        functions::dropped(packet);
     }
     let entry = end.entry(kind::DROPPED, location, reason);
     let line = enter(program::DROP, &entry, end.packets, u64::from(end.length));
