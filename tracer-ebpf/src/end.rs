@@ -314,13 +314,15 @@ impl End {
         let mut flags = 0;
         if iif != 0 {
             flags |= flag::INCOMING;
-            if !socket.is_null() {
+            // `tcp_v4_rcv` takes the device away once it has looked the socket up, just before it counts
+            // the segment (`tcp_segs_in`); a listener's segments are not counted there. Before 6.11 nothing
+            // else tells that there was a socket.
+            let looked_up = headers.protocol == TCP && device.0.is_null();
+            if looked_up || !socket.is_null() {
                 flags |= flag::SOCKET_FOUND;
             }
-            // `tcp_v4_rcv` takes the device away once it has looked the socket up, just before it counts
-            // the segment (`tcp_segs_in`); a listener's segments are not counted there.
             let listener = !socket.is_null() && Sock(socket).state() == LISTEN;
-            if headers.protocol == TCP && device.0.is_null() && !listener {
+            if looked_up && !listener {
                 flags |= flag::MATCHED;
             }
         }
