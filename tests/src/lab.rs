@@ -217,7 +217,11 @@ impl Lab {
                 Step::Await(name, done) => {
                     self.wait_for(name, |counts| counts.values().all(|target| target.done() >= done))?;
                 }
-                Step::Freeze(name) => self.signal(name, libc::SIGSTOP)?,
+                Step::Freeze(name) => {
+                    self.signal(name, libc::SIGSTOP)?;
+                    process::stopped(self.traffic(name)?.pid())
+                        .with_context(|| format!("{name} does not stop"))?;
+                }
                 Step::Thaw(name) => self.signal(name, libc::SIGCONT)?,
             }
         }

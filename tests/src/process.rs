@@ -72,3 +72,12 @@ pub(crate) fn check(result: c_int) -> io::Result<()> {
         Ok(())
     }
 }
+
+/// Waits until a child that was sent SIGSTOP stands still, with all its threads.
+pub fn stopped(pid: u32) -> io::Result<()> {
+    // SAFETY: the pointer is to a value that lives through the call. Without WEXITED it reaps nobody.
+    unsafe {
+        let mut told: libc::siginfo_t = std::mem::zeroed();
+        check(libc::waitid(libc::P_PID, pid, &raw mut told, libc::WSTOPPED))
+    }
+}

@@ -8,13 +8,14 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
 use tracer_ebpf::{
-    Entry, Example, FlowKey, Place, REASON_TAKEN, STACK_DEPTH, Socket, flag, kind, loss, program, record,
-    sort,
+    Entry, Example, FlowKey, Place, REASON_TAKEN, STACK_DEPTH, Socket, datagrams, flag, kind, loss, program,
+    record, sort,
 };
 
 use crate::books::{self, Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
 use crate::deliver::datagram_read;
 use crate::flows::{count_flow, is_known};
+use crate::functions;
 use crate::globals::{Kernel, config, offset};
 use crate::neighbour::icmp6_arrived;
 use crate::packet::{Direction, FRAGMENT, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
@@ -41,6 +42,9 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     };
     if !watched(end.netns) || (end.netns == 0 && is_foreign(end)) {
         return 0;
+    }
+    if end.headers.protocol == UDP && config!(datagrams) == datagrams::WHEN_QUEUED {
+        functions::dropped(packet);
     }
     let entry = end.entry(kind::DROPPED, location, reason);
     let line = enter(program::DROP, &entry, end.packets, u64::from(end.length));
@@ -310,13 +314,15 @@ impl End {
         let mut flags = 0;
         if iif != 0 {
             flags |= flag::INCOMING;
-            if !socket.is_null() {
+            // `tcp_v4_rcv` takes the device away once it has looked the socket up, just before it counts
+            // the segment (`tcp_segs_in`); a listener's segments are not counted there. Before 6.11 nothing
+            // else tells that there was a socket.
+            let looked_up = headers.protocol == TCP && device.0.is_null();
+            if looked_up || !socket.is_null() {
                 flags |= flag::SOCKET_FOUND;
             }
-            // `tcp_v4_rcv` takes the device away once it has looked the socket up, just before it counts
-            // the segment (`tcp_segs_in`); a listener's segments are not counted there.
             let listener = !socket.is_null() && Sock(socket).state() == LISTEN;
-            if headers.protocol == TCP && device.0.is_null() && !listener {
+            if looked_up && !listener {
                 flags |= flag::MATCHED;
             }
         }

@@ -59,12 +59,15 @@ pub fn udp_enqueue(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// `__udp_enqueue_schedule_skb` returns: 0 where the datagram was queued.
+/// `__udp_enqueue_schedule_skb` returns: 0 where the datagram was queued, since 6.18 also where it was dropped: see
+/// [`dropped`].
 #[fexit(function = "__udp_enqueue_schedule_skb")]
 pub fn udp_enqueued(ctx: FExitContext) -> i32 {
-    if ctx.ret::<i32>() == Ok(0) {
-        queued(program::UDP_ENQUEUED, ctx.arg::<Kernel>(1));
-    }
+    came(
+        program::UDP_ENQUEUED,
+        ctx.arg::<Kernel>(1),
+        ctx.ret::<i32>() == Ok(0),
+    );
     0
 }
 
@@ -79,10 +82,31 @@ pub fn icmp_enqueue(ctx: FEntryContext) -> i32 {
 /// message was queued.
 #[fexit(function = "sock_queue_rcv_skb_reason")]
 pub fn icmp_enqueued(ctx: FExitContext) -> i32 {
-    if ctx.ret::<i32>() == Ok(0) {
-        queued(program::ICMP_ENQUEUED, ctx.arg::<Kernel>(1));
-    }
+    came(
+        program::ICMP_ENQUEUED,
+        ctx.arg::<Kernel>(1),
+        ctx.ret::<i32>() == Ok(0),
+    );
     0
+}
+
+/// A datagram is dropped. Since 6.18 `__udp_enqueue_schedule_skb` does so itself, where protocol memory is used up, and
+/// returns 0. One that another CPU had left it to put in the queue has been entered already.
+#[inline(always)]
+pub fn dropped(packet: Packet) {
+    let _ = taken(packet.0);
+}
+
+/// What was on its way, if it was this packet: it is no longer.
+#[inline(always)]
+fn taken(packet: Kernel) -> Option<&'static Coming> {
+    // SAFETY: a valid pointer to this CPU's own value; see the module.
+    let coming = unsafe { &mut *COMING.get_ptr_mut(0)? };
+    if coming.packet != packet as u64 {
+        return None;
+    }
+    coming.packet = 0;
+    Some(coming)
 }
 
 /// A packet comes to a socket's queue.
@@ -140,18 +164,13 @@ fn comes(sock: Sock, packet: Packet) {
     };
 }
 
-/// The packet is in the queue.
+/// The packet is in the queue, or was refused. One that was refused is forgotten too: the next packet may have its
+/// address, and be none that [`comes`] looks at, such as another namespace's.
 #[inline(always)]
-fn queued(program: u32, packet: Kernel) {
-    let Some(coming) = COMING.get_ptr_mut(0) else {
+fn came(program: u32, packet: Kernel, queued: bool) {
+    let Some(coming) = taken(packet).filter(|_| queued) else {
         return;
     };
-    // SAFETY: a valid pointer to this CPU's own value; see the module.
-    let coming = unsafe { &mut *coming };
-    if coming.packet != packet as u64 {
-        return;
-    }
-    coming.packet = 0;
     if is_first(coming) {
         enter(program, &coming.entry, coming.packets, coming.bytes);
     }

@@ -85,20 +85,7 @@ enum Command {
         args: Vec<String>,
     },
     /// Run the lab's scenarios under Debian's kernels in QEMU, and fail where the tracer says something else than it should
-    Vm {
-        /// Versions of kernels, such as 6.1: of each, the newest release for clouds
-        #[arg(value_name = "KERNEL", value_parser = vm::version, default_values = ["6.1", "6.12"])]
-        kernels: Vec<String>,
-        /// Only this scenario (may be given several times)
-        #[arg(long = "scenario", value_name = "NAME")]
-        scenarios: Vec<String>,
-        /// Leave out a capability of the tracer (may be given several times)
-        #[arg(long, value_name = "CAPABILITY")]
-        without: Vec<String>,
-        /// Say which kernels there are
-        #[arg(long)]
-        list: bool,
-    },
+    Vm(vm::Options),
     /// Measure what the tracer costs, and fail where it costs more than was promised
     Bench {
         /// Measure only this part
@@ -134,13 +121,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::main(),
         Command::Dist => dist::main(),
         Command::Lab { args } => lab::main(&args),
-        Command::Vm { list: true, .. } => vm::list(),
-        Command::Vm {
-            kernels,
-            scenarios,
-            without,
-            list: false,
-        } => vm::main(&kernels, &scenarios, &without),
+        Command::Vm(options) => vm::main(&options),
         Command::Bench { only, format } => bench::main(only, format),
     };
     match done {

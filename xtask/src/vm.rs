@@ -11,9 +11,10 @@ mod kernel;
 mod modules;
 mod results;
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 
 use self::{
     boot::{Machine, QEMU},
@@ -55,7 +56,7 @@ const NEEDED: [Needed; 8] = [
 ///
 /// # Errors
 /// If it is something else.
-pub(crate) fn version(text: &str) -> Result<String, String> {
+fn version(text: &str) -> Result<String, String> {
     let is_number = |part: &str| part.parse::<u32>().is_ok();
     if text.contains('.') && text.split('.').all(is_number) {
         return Ok(text.to_owned());
@@ -63,12 +64,35 @@ pub(crate) fn version(text: &str) -> Result<String, String> {
     Err("not a version such as 6.1".to_owned())
 }
 
+/// What runs in the virtual machines, and on what.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Versions of kernels, such as 6.1: of each, the newest release for clouds
+    #[arg(value_name = "KERNEL", value_parser = version, default_values = ["6.1", "6.12"])]
+    kernels: Vec<String>,
+    /// Only this scenario (may be given several times)
+    #[arg(long = "scenario", value_name = "NAME")]
+    scenarios: Vec<String>,
+    /// Leave out a capability of the tracer (may be given several times)
+    #[arg(long, value_name = "CAPABILITY")]
+    without: Vec<String>,
+    /// Processors of each machine
+    #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
+    processors: u8,
+    /// Say which kernels there are
+    #[arg(long)]
+    list: bool,
+}
+
 /// Runs scenarios (all, where none is named) under kernels, with a tracer that leaves some capabilities out, and
-/// returns 1 where one is not as it should be.
+/// returns 1 where one is not as it should be; or lists kernels.
 ///
 /// # Errors
 /// If something is missing that cannot be installed, or cannot be built, or there is no such scenario.
-pub(crate) fn main(versions: &[String], scenarios: &[String], without: &[String]) -> Result<u8> {
+pub(crate) fn main(options: &Options) -> Result<u8> {
+    if options.list {
+        return list();
+    }
     if std::env::consts::ARCH != "x86_64" {
         bail!(
             "vm: runs kernels of x86-64 only, and this machine is {}",
@@ -78,19 +102,28 @@ pub(crate) fn main(versions: &[String], scenarios: &[String], without: &[String]
     let mut kernels = kernels()?;
     setup::programs("virtual machines", &NEEDED)?;
     let lab = lab::static_program()?;
-    let scenarios = process::capture(Command::new(&lab).args(["check", "--names"]).args(scenarios))?;
+    let scenarios = process::capture(
+        Command::new(&lab)
+            .args(["check", "--names"])
+            .args(&options.scenarios),
+    )?;
     let scenarios: Vec<String> = scenarios.lines().map(str::to_owned).collect();
-    let arguments: Vec<String> = without
+    let arguments: Vec<String> = options
+        .without
         .iter()
         .map(|capability| format!("--without={capability}"))
         .chain(scenarios.iter().cloned())
         .collect();
     let programs = Programs::find(dist::tracer()?, lab)?;
     let mut right = true;
-    for version in versions {
+    for version in &options.kernels {
         let run = kernels.get(version).and_then(|kernel| {
             let initramfs = programs.pack(&kernel, &arguments)?;
-            run(&kernel, &initramfs, &scenarios)
+            run(
+                &Machine::start(&kernel, &initramfs, options.processors)?,
+                &kernel,
+                &scenarios,
+            )
         });
         // The other kernels can be run all the same.
         right &= run.unwrap_or_else(|error| {
@@ -102,10 +135,7 @@ pub(crate) fn main(versions: &[String], scenarios: &[String], without: &[String]
 }
 
 /// Says which kernels there are.
-///
-/// # Errors
-/// If apt fails.
-pub(crate) fn list() -> Result<u8> {
+fn list() -> Result<u8> {
     for package in kernels()?.list()? {
         println!("{package}");
     }
@@ -119,15 +149,14 @@ fn kernels() -> Result<Kernels> {
     Ok(Kernels::new())
 }
 
-/// Runs scenarios under a kernel, and says whether all are as they should be.
-fn run(kernel: &Kernel, initramfs: &Path, scenarios: &[String]) -> Result<bool> {
+/// Takes what comes of the scenarios in a kernel's machine, and says whether all are as they should be.
+fn run(machine: &Machine, kernel: &Kernel, scenarios: &[String]) -> Result<bool> {
     let version = &kernel.version;
-    let machine = Machine::start(kernel, initramfs)?;
     let mut left: Vec<&str> = scenarios.iter().map(String::as_str).collect();
     let mut off = BTreeSet::new();
     let mut right = true;
     let end = loop {
-        match next(&machine) {
+        match next(machine) {
             Ok(Some(Line::Booted(release))) => note(format_args!("{version}: runs {release}")),
             Ok(Some(Line::Checked(checked))) => {
                 left.retain(|scenario| *scenario != checked.scenario);

@@ -37,11 +37,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts a kernel with an initramfs. Its console goes to `console.log` in the kernel's folder.
+    /// Starts a kernel with an initramfs, on so many processors. Its console goes to `console.log` in the kernel's folder.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub(crate) fn start(kernel: &Kernel, initramfs: &Path) -> Result<Self> {
+    pub(crate) fn start(kernel: &Kernel, initramfs: &Path, processors: u8) -> Result<Self> {
         let console = kernel.folder().join("console.log");
         fs::write(&console, "").with_context(|| format!("{}: cannot be written", console.display()))?;
         // It does not outlive this process, however that ends. And one thread does for all its processors: with more,
@@ -54,16 +54,8 @@ impl Machine {
         // just now: so what is timed in it is the same under any load. Where it waits for a timer its clock goes there
         // at once.
         command.args(["-icount", "shift=0,sleep=off"]);
-        command.args([
-            "-m",
-            "1024",
-            "-smp",
-            "2",
-            "-nodefaults",
-            "-no-reboot",
-            "-display",
-            "none",
-        ]);
+        command.args(["-m", "1024", "-smp", &processors.to_string()]);
+        command.args(["-nodefaults", "-no-reboot", "-display", "none"]);
         command.arg("-kernel").arg(kernel.image()?);
         command.arg("-initrd").arg(initramfs);
         command.args(["-append", COMMAND_LINE]);

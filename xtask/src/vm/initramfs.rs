@@ -13,13 +13,14 @@ use super::{cpio, kernel::Kernel, modules};
 use crate::{elf, process};
 
 /// What the scenarios use, and the tracer for its lists of sockets. A whole system loads them when they are asked for.
-const MODULES: [&str; 15] = [
+const MODULES: [&str; 16] = [
     "veth",
     "bridge",
     "vxlan",
     "sch_ingress",
     "cls_bpf",
     "nf_tables",
+    "nft_meta_bridge",
     "nft_ct",
     "nft_reject_inet",
     "nft_chain_nat",

@@ -185,11 +185,13 @@ const TAPPED: Scenario = Scenario {
 const CPU_BACKLOG: Scenario = Scenario {
     name: "cpu-backlog",
     title: "the receive queue of a CPU is too short",
-    breaks: "netdev_max_backlog is set to 0: of packets that come in a row all but the first are dropped before they arrive.",
+    breaks: "netdev_max_backlog is set to 0: of packets that come in a row all but the first are dropped before they arrive. \
+             The peer sends two segments at a time, so that an acknowledgement lets go several packets in a row.",
     says: "Healthy: what is lost is sent again. Drops CPU_BACKLOG at enqueue_to_backlog, and the counter softnet_dropped.",
     needs: &[Need::Machine],
     traffic: &[PEER_SERVER, NODE_CLIENT],
     break_it: &[
+        Step::Ip(Place::Peer, "link set node0 gso_max_segs 2"),
         Step::Machine("net.core.netdev_max_backlog", "0"),
         Step::Start(BULK),
     ],
