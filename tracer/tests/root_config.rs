@@ -255,6 +255,27 @@ impl Listening {
 }
 
 #[test]
+fn a_route_of_ipv6_that_leads_several_ways_is_one() {
+    let named = Named::new();
+    named.add_device();
+    let mut listening = Listening::to(&named);
+    let thing = "route 2001:db8:1::/64 metric 1024";
+    named.ip("-6 route add 2001:db8:1::/64 nexthop via fe80::1 dev up0 nexthop via fe80::2 dev up0");
+    let (_, new) = listening.change_of(thing);
+    let both = "proto boot nexthop via fe80::1 dev up0 weight 1 nexthop via fe80::2 dev up0 weight 1";
+    assert_eq!(new.value.as_deref(), Some(both));
+    named.ip("-6 route del 2001:db8:1::/64 via fe80::1 dev up0");
+    assert_eq!(
+        listening.value_of(thing).as_deref(),
+        Some("via fe80::2 dev up0 proto boot")
+    );
+    let pid = named.ip("-6 route del 2001:db8:1::/64");
+    let (_, gone) = listening.change_of(thing);
+    assert_eq!((&gone.value, gone.seen), (&None, Seen::Told));
+    is_by(&gone, pid, "ip");
+}
+
+#[test]
 fn a_device_that_goes_down_takes_its_routes_along() {
     let named = Named::new();
     named.add_device();

@@ -1,7 +1,7 @@
 //! What is learnt about the node without BPF: its namespaces, devices, sockets, processes and clocks.
 //!
 //! Everything here only reads. No IP socket is opened, no kernel module is caused to be loaded, and no
-//! namespace is kept alive by being watched. What is found leaves as [`crate::event`] types.
+//! namespace is kept alive by being watched (by [`config`] for no longer than a second). What is found leaves as [`crate::event`] types.
 
 pub mod cgroup;
 pub mod chains;

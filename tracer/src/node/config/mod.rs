@@ -50,7 +50,7 @@ pub const LOST: &str =
 
 /// How often is looked at what nobody tells.
 const TICK: Duration = Duration::from_secs(1);
-/// Ticks between two looks at the tables of older firewalls.
+/// Ticks between two looks at the tables of older firewalls, and at whether there is nf_tables by now.
 const TICKS_PER_LEGACY: u64 = 10;
 /// Ticks between two looks at BPF programs.
 const TICKS_PER_PROGRAMS: u64 = 2;
@@ -219,7 +219,7 @@ impl Configuration {
                     tell_all(space, told, teller)?;
                 }
             }
-            if self.has_rules {
+            if self.has_rules && self.ticks.is_multiple_of(TICKS_PER_LEGACY) {
                 let told = space.begin_rules();
                 tell_all(space, told, teller)?;
             }

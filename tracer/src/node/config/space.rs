@@ -536,13 +536,13 @@ impl Space {
     /// Looks at the kernel parameters that are not told.
     pub(super) fn look_at_sysctls(&mut self) -> Vec<Told> {
         let thing = |name| Thing::Sysctl { name };
-        let mut told = noticed(
-            self.sysctls
-                .changes()
-                .into_iter()
-                .map(|(name, value)| (thing(name), value))
-                .collect(),
-        );
+        let changes = self.sysctls.changes().into_iter();
+        let (gone, changed): (Vec<_>, Vec<_>) = changes
+            .map(|(name, value)| (thing(name), value))
+            .partition(|(_, value)| value.is_none());
+        let mut told = noticed(changed);
+        // They went with their device or module: nobody has changed them.
+        told.extend(found(gone));
         if self.sysctls.is_due() {
             let links = &self.links;
             let is_hardware = |index| links.get(&index).is_some_and(|link| link.hardware);

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use super::words::Devices;
 
 /// Parameters of a namespace.
-const OF_NAMESPACE: [&str; 10] = [
+const OF_NAMESPACE: [&str; 9] = [
     "net.bridge.bridge-nf-call-iptables",
     "net.ipv4.fib_multipath_hash_policy",
     "net.ipv4.icmp_echo_ignore_all",
@@ -16,7 +16,6 @@ const OF_NAMESPACE: [&str; 10] = [
     "net.netfilter.nf_conntrack_max",
     "net.netfilter.nf_conntrack_tcp_be_liberal",
     "net.netfilter.nf_conntrack_tcp_loose",
-    "net.ipv6.conf.all.disable_ipv6",
 ];
 /// Parameters of each device, and of `all` and `default`, below `net.ipv4.conf`: those that are not told.
 const OF_IPV4: [&str; 5] = [
@@ -123,7 +122,6 @@ fn names(devices: &[String]) -> Vec<String> {
                 .map(|name| format!("net.ipv6.conf.{device}.{name}")),
         );
     }
-    names.dedup();
     names
 }
 
