@@ -44,9 +44,9 @@ impl Blocks {
             }
             self.told = Some(report.capabilities.clone());
         }
+        text.push_str(&block(report));
         push_changes(&mut text, report, self.changes);
         self.changes = report.node.changes_total;
-        text.push_str(&block(report));
         text
     }
 }
