@@ -156,7 +156,7 @@ pub(super) struct Memory {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Side {
     pub(super) rows: Vec<Row>,
-    /// Tools that were not measured, for they are not installed.
+    /// Tools that were not measured: they, or what they read, are not there.
     pub(super) missing: Vec<Tool>,
 }
 

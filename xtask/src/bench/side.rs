@@ -50,7 +50,7 @@ fn least(kind: Kind) -> f64 {
 /// # Errors
 /// If something cannot be measured.
 pub(super) fn measure(lab: &Path, tracer: &Path) -> Result<Side> {
-    let (tools, missing): (Vec<_>, Vec<_>) = Tool::ALL.into_iter().partition(|tool| tool.installed());
+    let (tools, missing): (Vec<_>, Vec<_>) = Tool::ALL.into_iter().partition(|tool| tool.usable());
     let mut rows = Vec::new();
     for kind in Kind::ALL {
         note(format_args!("measuring tools side by side under {}", kind.name()));

@@ -81,11 +81,7 @@ impl fmt::Display for Side {
             end(f, &row.bounds)?;
         }
         for tool in &self.missing {
-            let (name, package) = (tool.name(), tool.package());
-            writeln!(
-                f,
-                "{name}: not measured, for it is not installed (apt install {package})"
-            )?;
+            writeln!(f, "{}: not measured; it needs {}", tool.name(), tool.needs())?;
         }
         Ok(())
     }
@@ -147,7 +143,7 @@ mod tests {
                 "998", "-"
             ]
         );
-        assert!(text.contains("apt install linux-perf"), "{text}");
+        assert!(text.contains("package linux-perf"), "{text}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ use super::{
 };
 use crate::process;
 
+/// Where the tracepoints are listed: most nodes mount it at their start.
+const TRACEFS: &str = "/sys/kernel/tracing";
 /// So long a tool may take to attach.
 const ATTACH: Duration = Duration::from_secs(10);
 /// How often a process is looked at that is waited for.
@@ -46,15 +48,30 @@ impl Tool {
     }
 
     /// The package of Debian that has it.
-    pub(super) fn package(self) -> &'static str {
+    fn package(self) -> &'static str {
         match self {
             Self::Perf => "linux-perf",
             other => other.name(),
         }
     }
 
-    pub(super) fn installed(self) -> bool {
-        self == Self::Tracer || process::find(self.name()).is_some()
+    /// Whether it can run here: it is installed, and what it reads is there.
+    pub(super) fn usable(self) -> bool {
+        match self {
+            Self::Tracer => true,
+            Self::Tcpdump => process::find(self.name()).is_some(),
+            Self::Bpftrace | Self::Perf => {
+                process::find(self.name()).is_some() && Path::new(TRACEFS).join("events").exists()
+            }
+        }
+    }
+
+    /// What it takes to run it.
+    pub(super) fn needs(self) -> String {
+        match self {
+            Self::Tracer | Self::Tcpdump => format!("package {}", self.package()),
+            Self::Bpftrace | Self::Perf => format!("package {}, and tracefs at {TRACEFS}", self.package()),
+        }
     }
 
     fn command(self, tracer: &Path, netns: &str) -> Command {

@@ -101,7 +101,7 @@ const TC_STEALS: Scenario = Scenario {
     needs: &[
         Need::Symbol("cls_bpf_classify"),
         Need::Program("tc", "iproute2"),
-        Need::Field("skb/consume_skb", "location"),
+        Need::Values("consume_skb", 2),
     ],
     // The program is `ret 4` in the older language of BPF, which tc takes as text. (A program that is attached by
     // tcx has no such word.)
