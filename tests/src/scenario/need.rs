@@ -3,8 +3,6 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tracer::probe::btf::Btf;
-
 use crate::cgroup;
 
 /// Something that not every machine has.
@@ -16,8 +14,8 @@ pub enum Need {
     Program(&'static str, &'static str),
     /// Functions of the kernel, by their names in /proc/kallsyms: a part that it may be built without.
     Symbol(&'static str),
-    /// A tracepoint hands over at least so many values (its `btf_trace_` type); those that came later stand last.
-    Values(&'static str, usize),
+    /// A tracepoint hands over something: its name in tracefs, such as `skb/consume_skb`, and that of the field.
+    Field(&'static str, &'static str),
     /// The cgroup v2 hierarchy is mounted.
     CgroupV2,
     /// A machine that runs nothing else: a setting is changed that all its namespaces have in common.
@@ -43,7 +41,7 @@ impl Need {
             Self::Machine => std::env::var_os(OWN_MACHINE)
                 .is_none()
                 .then(|| "it changes a setting of the whole machine: it runs in `cargo xtask vm`".to_owned()),
-            Self::Values(tracepoint, number) => untold(tracepoint, number),
+            Self::Field(tracepoint, field) => untold(tracepoint, field),
             Self::Symbol(name) => (!has_symbol(name)).then(|| format!("this kernel has no {name}")),
         }
     }
@@ -87,19 +85,27 @@ fn has_symbol(name: &str) -> bool {
     })
 }
 
-/// Why a tracepoint does not hand over so many values; `None` where it does.
-fn untold(tracepoint: &str, number: usize) -> Option<String> {
-    let btf = match Btf::of_kernel() {
-        Ok(btf) => btf,
-        Err(error) => return Some(error.to_string()),
+/// Why a tracepoint does not tell a field; `None` where it does. Its format has a line for each:
+/// `field:void * location; offset:16; size:8; signed:0;`. Not every machine has tracefs mounted: it is, in a mount
+/// namespace of its own, which ends with the command.
+fn untold(tracepoint: &str, field: &str) -> Option<String> {
+    const TRACEFS: &str = "/sys/kernel/tracing";
+    let file = format!("{TRACEFS}/events/{tracepoint}/format");
+    let script = format!("mount -t tracefs tracefs {TRACEFS} && cat {file}");
+    let read = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output();
+    let format = match read {
+        Ok(read) if read.status.success() => String::from_utf8_lossy(&read.stdout).into_owned(),
+        Ok(read) => {
+            let why = String::from_utf8_lossy(&read.stderr);
+            return Some(format!("{file}: cannot be read: {}", why.trim()));
+        }
+        Err(error) => return Some(format!("unshare: {error}")),
     };
-    match btf.tracepoint_arguments(tracepoint) {
-        None => Some(format!("this kernel has no tracepoint {tracepoint}")),
-        Some(told) if told < number => Some(format!(
-            "this kernel's tracepoint {tracepoint} hands over {told} values, not {number}"
-        )),
-        Some(_) => None,
-    }
+    let tells = format
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("field:")?.split(';').next())
+        .any(|declaration| declaration.split_whitespace().last() == Some(field));
+    (!tells).then(|| format!("this kernel's tracepoint {tracepoint} does not tell {field}"))
 }
 
 #[cfg(test)]
@@ -110,7 +116,6 @@ mod tests {
     fn what_is_there_is_not_missing() {
         assert_eq!(Need::Program("sh", "dash").missing(), None);
         assert_eq!(Need::Symbol("ip_rcv").missing(), None);
-        assert_eq!(Need::Values("consume_skb", 1).missing(), None);
     }
 
     #[test]
@@ -123,9 +128,12 @@ mod tests {
             Need::Symbol("no_such_symbol").missing().unwrap(),
             "this kernel has no no_such_symbol"
         );
-        let none = Need::Values("no_such_tracepoint", 1).missing().unwrap();
-        assert!(none.contains("no_such_tracepoint"), "{none}");
-        let few = Need::Values("consume_skb", 9).missing().unwrap();
-        assert!(few.contains("not 9"), "{few}");
+        let format = "no_such/tracepoint";
+        assert!(
+            Need::Field(format, "location")
+                .missing()
+                .unwrap()
+                .contains(format)
+        );
     }
 }

@@ -101,7 +101,7 @@ const TC_STEALS: Scenario = Scenario {
     needs: &[
         Need::Symbol("cls_bpf_classify"),
         Need::Program("tc", "iproute2"),
-        Need::Values("consume_skb", 2),
+        Need::Field("skb/consume_skb", "location"),
     ],
     // The program is `ret 4` in the older language of BPF, which tc takes as text. (A program that is attached by
     // tcx has no such word.)
