@@ -92,7 +92,9 @@ fn untold(tracepoint: &str, field: &str) -> Option<String> {
     const TRACEFS: &str = "/sys/kernel/tracing";
     let file = format!("{TRACEFS}/events/{tracepoint}/format");
     let script = format!("mount -t tracefs tracefs {TRACEFS} && cat {file}");
-    let read = Command::new("unshare").args(["--mount", "sh", "-c", &script]).output();
+    let read = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
+        .output();
     let format = match read {
         Ok(read) if read.status.success() => String::from_utf8_lossy(&read.stdout).into_owned(),
         Ok(read) => {
