@@ -110,5 +110,9 @@ fn named(owner: &Owner) -> String {
         "" => String::new(),
         unit => format!(" of {unit}"),
     };
+    // It had ended before it could be asked.
+    if owner.command.is_empty() {
+        return format!("process {}{unit}", owner.pid);
+    }
     format!("{}[{}]{unit}", owner.command, owner.pid)
 }
