@@ -1,4 +1,5 @@
-//! `tracer audit`: what on a node can change its packages or its network while nobody looks.
+//! `tracer audit`: what units on a node can change its packages or its network while nobody looks. What cron starts is not
+//! looked at.
 //!
 //! Judged by the files of a node, or of an image of one, so it needs neither a bus nor rights; it changes nothing.
 //! `node` reads the files, `unit_file` knows their form, `rules` judge.
@@ -146,10 +147,22 @@ impl Policy {
     }
 }
 
-/// Audits the node whose files are below that folder.
+/// Audits the node whose files are below that folder; `None` where there are no units of systemd: that is no node.
 #[must_use]
-pub fn audit(root: &Path, policy: &Policy) -> Audit {
-    judge(&node::Node::read(root), policy)
+pub fn audit(root: &Path, policy: &Policy) -> Option<Audit> {
+    let node = node::Node::read(root);
+    if node.units.is_empty() && node.unread.is_empty() {
+        return None;
+    }
+    let mut audit = judge(&node, policy);
+    if root != Path::new("/") {
+        // The commands of an image must not be those of the machine that audits it.
+        let own = format!("systemctl --root={} mask ", root.display());
+        for command in audit.findings.iter_mut().flat_map(|finding| &mut finding.remedy) {
+            *command = command.replace("systemctl mask --now ", &own);
+        }
+    }
+    Some(audit)
 }
 
 fn judge(node: &node::Node, policy: &Policy) -> Audit {

@@ -37,11 +37,16 @@ const PROGRAMS: &[(&str, Effect)] = &[
     ("dhclient", Effect::Network),
     ("ifdown", Effect::Network),
     ("ifup", Effect::Network),
+    ("ip", Effect::Network),
+    ("ip6tables", Effect::Network),
     ("ip6tables-restore", Effect::Network),
+    ("iptables", Effect::Network),
     ("iptables-restore", Effect::Network),
     ("netplan", Effect::Network),
     ("networkctl", Effect::Network),
     ("nft", Effect::Network),
+    ("sysctl", Effect::Network),
+    ("tc", Effect::Network),
 ];
 
 /// What a unit can change, by what it runs: the programs of its command lines, and what its scripts name.

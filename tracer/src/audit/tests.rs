@@ -59,7 +59,7 @@ impl Image {
     }
 
     fn audit(&self, policy: &Policy) -> Audit {
-        audit(&self.0, policy)
+        audit(&self.0, policy).unwrap()
     }
 
     fn findings(&self) -> Vec<Finding> {
@@ -98,7 +98,11 @@ fn an_upgrade_by_timer_is_found_with_its_traps() {
         Trap::PointRelease,
     ];
     assert_eq!(finding.traps, traps);
-    assert_eq!(finding.remedy, ["systemctl mask --now apt-daily-upgrade.timer"]);
+    let root = image.0.display();
+    assert_eq!(
+        finding.remedy,
+        [format!("systemctl --root={root} mask apt-daily-upgrade.timer")]
+    );
     assert!(!image.audit(&Policy::default()).is_clean());
 }
 
@@ -214,6 +218,7 @@ fn networkd_that_deletes_what_others_made_is_a_trap() {
 #[test]
 fn needrestart_that_restarts_by_itself_is_a_trap() {
     let image = Image::new("needrestart");
+    image.file("etc/systemd/system/a.service", "");
     image.file("etc/needrestart/needrestart.conf", "#$nrconf{restart} = 'i';\n");
     assert_eq!(image.findings(), []);
     image.file("etc/needrestart/conf.d/auto.conf", "$nrconf{restart} = 'a';\n");
@@ -232,6 +237,12 @@ fn what_cannot_be_understood_is_no_reason_to_call_a_node_clean() {
         policy.read("allow a\nforbid b\n"),
         Err((2, "forbid b".to_owned()))
     );
+}
+
+#[test]
+fn a_folder_without_units_is_no_node() {
+    let image = Image::new("empty");
+    assert_eq!(audit(&image.0, &Policy::default()), None);
 }
 
 #[test]

@@ -51,7 +51,12 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
             arguments.root.display()
         );
     }
-    let mut audit = audit(&arguments.root, &policy);
+    let Some(mut audit) = audit(&arguments.root, &policy) else {
+        bail!(
+            "{}: there are no units of systemd below it; name the root of a node's files",
+            arguments.root.display()
+        );
+    };
     if arguments.root == Path::new("/") && !audit.findings.is_empty() {
         // Of an image no timer runs.
         let mut stop = Stop::listen()?;

@@ -127,6 +127,19 @@ impl WatchArgs {
         }
     }
 
+    /// Refuses what needs the packets, where none are watched.
+    fn refuse_packets(&self) -> Result<()> {
+        let given = [
+            ("--uplink", !self.uplink.is_empty()),
+            ("--record", self.record.is_some()),
+            ("--verbose", self.verbose),
+        ];
+        refuse(
+            &given,
+            "is for watching packets; leave it out here, where none are",
+        )
+    }
+
     /// Refuses what has no meaning where a recording is read.
     fn refuse_with_recording(&self) -> Result<()> {
         let given = [
@@ -247,11 +260,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                 diagnose::run(&cli.watch, &cli.show, arguments).await
             }
             Some(Command::Node(arguments)) => {
+                cli.watch.refuse_packets()?;
                 cli.show.refuse_faces()?;
                 cli.show.refuse_filter()?;
                 node::run(&cli.watch, arguments).await
             }
             Some(Command::Audit(arguments)) => {
+                cli.watch.refuse_packets()?;
                 cli.show.refuse_faces()?;
                 cli.show.refuse_filter()?;
                 audit::run(&cli.watch, arguments).await

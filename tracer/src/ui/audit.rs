@@ -8,7 +8,10 @@ use crate::audit::{Audit, Effect, Finding, Trap};
 pub(super) fn page(page: &mut Page, audit: &Audit) {
     let (counts, others): (Vec<_>, Vec<_>) = audit.findings.iter().partition(|one| one.counts());
     let title = match counts.len() {
-        0 => "Nothing changes this node unattended, as far as its files tell".to_owned(),
+        0 if !audit.unread.is_empty() => {
+            "It cannot be told whether something changes this node unattended".to_owned()
+        }
+        0 => "No unit of systemd changes this node unattended, as far as its files tell".to_owned(),
         some => format!(
             "{} can change this node while nobody looks",
             plural(some as u64, "thing")
@@ -24,6 +27,11 @@ pub(super) fn page(page: &mut Page, audit: &Audit) {
         others.iter().map(|one| short(one)),
     );
     page.section("Not read", Kind::Text, &audit.unread);
+    page.section(
+        "Not looked at",
+        Kind::Text,
+        ["cron, and what programs do by themselves"],
+    );
 }
 
 fn finding(page: &mut Page, finding: &Finding) {

@@ -81,9 +81,11 @@ fn difference(
         .filter(|id| ids.binary_search(id).is_err())
         .copied()
         .collect();
-    let mut changes: Vec<Change> = gone.iter().map(|id| (thing(*id), None)).collect();
+    let mut changes = Vec::new();
     for id in gone {
-        known.remove(&id);
+        if known.remove(&id).is_some_and(|value| !observes(&value)) {
+            changes.push((thing(id), None));
+        }
     }
     for id in ids.iter().filter(|id| !own.contains(id)) {
         if known.len() < MOST
@@ -91,10 +93,31 @@ fn difference(
             && let Some(value) = values.get(id)
         {
             known.insert(*id, value.clone());
-            changes.push((thing(*id), Some(value.clone())));
+            if !observes(value) {
+                changes.push((thing(*id), Some(value.clone())));
+            }
         }
     }
     changes
+}
+
+/// Whether it can only observe: a tracer that runs has dozens of these, and they would hide what changes packets.
+fn observes(value: &str) -> bool {
+    const KINDS: [&str; 11] = [
+        "iter",
+        "kprobe",
+        "kprobemulti",
+        "perfevent",
+        "rawtracepoint",
+        "rawtracepointwritable",
+        "socketfilter",
+        "tracepoint",
+        "tracing",
+        "uprobemulti",
+        "unspecified",
+    ];
+    let kind = value.split([' ', ',']).next().unwrap_or_default();
+    KINDS.contains(&kind)
 }
 
 /// `xdp guard tag 0011223344556677, loaded by uid 0`, by id.
