@@ -605,27 +605,20 @@ fn is_filter(thing: &Thing, on: &str, begins: &[String]) -> bool {
 }
 
 fn found(changes: Vec<Change>) -> Vec<Told> {
-    let seen = Seen::Found;
-    changes
-        .into_iter()
-        .map(|change| Told {
-            change,
-            seen,
-            by: None,
-        })
-        .collect()
+    by_nobody(changes, Seen::Found)
 }
 
 fn noticed(changes: Vec<Change>) -> Vec<Told> {
-    let seen = Seen::Noticed;
-    changes
-        .into_iter()
-        .map(|change| Told {
-            change,
-            seen,
-            by: None,
-        })
-        .collect()
+    by_nobody(changes, Seen::Noticed)
+}
+
+fn by_nobody(changes: Vec<Change>, seen: Seen) -> Vec<Told> {
+    let told = |change| Told {
+        change,
+        seen,
+        by: None,
+    };
+    changes.into_iter().map(told).collect()
 }
 
 /// Why nothing more is known of a namespace.
