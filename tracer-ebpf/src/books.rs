@@ -6,7 +6,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use tracer_ebpf::{Count, Entry, LastArrival, Place, Spent, Tallies, Tally, kind, loss, program};
 
-use crate::globals::config;
+use crate::globals::{config, counting};
 
 /// Lines of the books. Bound: 16,384; user space may raise it. Overflow: [`REST`].
 #[map]
@@ -65,12 +65,12 @@ pub fn lose(kind: u32, amount: u64) {
     }
 }
 
-/// Whether packets of a namespace are to be counted. Namespace 0 is one that cannot be known: its
+/// Whether packets of a namespace are to be counted now. Namespace 0 is one that cannot be known: its
 /// packets are counted, because losing them would be worse.
 #[inline(always)]
 pub fn watched(netns: u32) -> bool {
     let only = config!(netns);
-    only == 0 || netns == only || netns == 0
+    counting() && (only == 0 || netns == only || netns == 0)
 }
 
 /// Enters packets in the books. `program` is the caller's own, see [`tracer_ebpf::program`]. Returns the

@@ -21,6 +21,18 @@ pub static CONFIG: Config = Config {
     seed: 0,
 };
 
+/// Whether programs count. User space opens this gate when all of them are attached, and closes it before it reads for
+/// the last time: else a packet that comes meanwhile would be seen by some of them only.
+#[unsafe(no_mangle)]
+pub static mut COUNTING: u32 = 0;
+
+/// Whether the gate is open.
+#[inline(always)]
+pub fn counting() -> bool {
+    // SAFETY: a valid, aligned u32, which user space changes as a whole.
+    unsafe { (&raw const COUNTING).read_volatile() != 0 }
+}
+
 /// Reads a member of [`OFFSETS`]: `offset!(skb_len)`.
 macro_rules! offset {
     ($member:ident) => {

@@ -137,7 +137,7 @@ pub struct FlowCount {
     pub segments: u32,
     /// Place of the last drop, 0 for none.
     pub drop_location: u64,
-    /// TCP retransmissions that this node sent.
+    /// TCP retransmissions that this node sent; not those that it could not send.
     pub retransmitted: u64,
     /// Reason number of the last drop.
     pub drop_reason: u32,
@@ -765,6 +765,8 @@ pub struct Offsets {
     pub kfree_has_socket: u32,
     /// 1 where `consume_skb` hands over a location.
     pub consume_has_location: u32,
+    /// 1 where `tcp_retransmit_skb` hands over how it went.
+    pub retransmit_has_error: u32,
 }
 
 /// Marks an [`Offsets`] member that the running kernel does not have.
@@ -821,7 +823,7 @@ const _: () = {
     assert!(size_of::<Socket>() == 48 + 8 + 16);
     assert!(size_of::<Example>() == 16 + 32 + 48 + 16 + 72 + 8 * STACK_DEPTH + SNAPLEN);
     assert!(size_of::<SocketChange>() == 16 + 72 + 8 + 16);
-    assert!(size_of::<Offsets>() == 51 * 4);
+    assert!(size_of::<Offsets>() == 52 * 4);
     assert!(size_of::<Config>() == 32);
 };
 

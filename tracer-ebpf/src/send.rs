@@ -6,7 +6,7 @@ use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
 
 use crate::books::{add, enter, watched};
 use crate::flows::count_flow;
-use crate::globals::Kernel;
+use crate::globals::{Kernel, offset};
 use crate::neighbour::{arp_sent, icmp6_sent};
 use crate::packet::{Device, Direction, ETH_ARP, Headers, ICMP6, Packet, TCP};
 use crate::socket::{Sock, is_loopback};
@@ -81,9 +81,14 @@ fn sender(packet: Packet, headers: &Headers, netns: u32) -> u64 {
     sock.inode()
 }
 
-/// `tcp_retransmit_skb(sk, skb)`: the sender believes that its segment, or the answer, was lost.
+/// `tcp_retransmit_skb(sk, skb, err)`: the sender believes that its segment, or the answer, was lost. Where the kernel
+/// hands over the error, it also tells of those that it could not send, for which there is no route or whose device is
+/// down (`__tcp_retransmit_skb`, net/ipv4/tcp_output.c): nobody was asked by them.
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
 pub fn retransmitted(ctx: BtfTracePointContext) -> i32 {
+    if offset!(retransmit_has_error) != 0 && ctx.arg::<i32>(2) != 0 {
+        return 0;
+    }
     let sock = Sock(ctx.arg::<Kernel>(0));
     let netns = sock.netns();
     if !watched(netns) {

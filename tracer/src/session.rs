@@ -214,11 +214,14 @@ impl Session {
         &self.state.model
     }
 
-    /// Detaches the sources and ends the recording. What comes after the last round is not counted.
-    #[must_use]
-    pub fn finish(self) -> Ended {
+    /// Takes in all that has come until now, detaches the sources and ends the recording.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel no longer hands over the counts.
+    pub fn finish(self) -> Result<Ended> {
         let Self { watch, mut state } = self;
-        drop(watch);
+        watch.finish(&mut |event| state.take(&event))?;
         let at = node::clock::boottime_ns();
         state.take(&Event { at, body: Body::Stop });
         let recording = std::mem::replace(&mut state.recording, Recording::Off);
@@ -236,10 +239,10 @@ impl Session {
             // It was told when it failed.
             Recording::Failed(error) => Some(error),
         };
-        Ended {
+        Ok(Ended {
             model: state.model,
             unrecorded,
-        }
+        })
     }
 
     /// The running sources.

@@ -156,6 +156,19 @@ impl Watch {
     ///
     /// Where the kernel no longer hands over the counts.
     pub fn round(&mut self, tell: &mut dyn FnMut(Event)) -> Result<()> {
+        self.look(false, tell)
+    }
+
+    /// The last round. Detaches everything.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::round`].
+    pub fn finish(mut self, tell: &mut dyn FnMut(Event)) -> Result<()> {
+        self.look(true, tell)
+    }
+
+    fn look(&mut self, last: bool, tell: &mut dyn FnMut(Event)) -> Result<()> {
         let now = node::clock::boottime_ns();
         self.owners.now = now;
         self.rounds += 1;
@@ -184,6 +197,9 @@ impl Watch {
             told,
             ..
         } = self;
+        if last {
+            probe.close()?;
+        }
         probe.poll(now, owners, &mut |event| {
             namespaces.notice(&event);
             counting.notice(&event);

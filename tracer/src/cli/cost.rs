@@ -69,7 +69,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
         reader_share: (cpu_time()? - cpu_before).as_secs_f64() / seconds,
         programs: meter.read(session.watch().probe()),
     };
-    let ended = session.finish();
+    let ended = session.finish()?;
     let text = match arguments.format {
         Format::Json => serde_json::to_string_pretty(&result)? + "\n",
         Format::Text => text(&result),

@@ -82,8 +82,7 @@ async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result
             () = session.changed() => {}
         }
     }
-    session.round()?;
-    let ended = session.finish();
+    let ended = session.finish()?;
     if let Some(error) = ended.unrecorded {
         say(&format!("the recording is not whole: {error}"));
     }

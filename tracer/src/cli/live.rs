@@ -50,21 +50,23 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
             asked = stop.asked() => Some(asked),
             reader = outlet.written() => {
                 if reader? == Reader::Gone {
-                    return Ok(session.finish());
+                    return session.finish();
                 }
                 continue;
             }
             _ = rounds.tick() => None,
             () = session.changed() => continue,
         };
-        session.round()?;
-        number += 1;
-        if asked.is_none() && number.is_multiple_of(ROUNDS_PER_BLOCK) {
-            outlet.show(|left_out| block(left_out, blocks.next(&filter.report(session.model()))));
-        }
-        let Some(asked) = asked else { continue };
+        let Some(asked) = asked else {
+            session.round()?;
+            number += 1;
+            if number.is_multiple_of(ROUNDS_PER_BLOCK) {
+                outlet.show(|left_out| block(left_out, blocks.next(&filter.report(session.model()))));
+            }
+            continue;
+        };
         // The picture at the end: with it a second that was cut short is not lost.
-        let ended = session.finish();
+        let ended = session.finish()?;
         if asked == Asked::Reader {
             let last = |left_out| block(left_out, blocks.next(&filter.report(&ended.model)));
             outlet.end(last).await?;
@@ -124,5 +126,5 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
         }
     }
     drop(screen);
-    Ok(session.finish())
+    session.finish()
 }

@@ -10,6 +10,7 @@ use tracer_ebpf::{Config, Offsets, datagrams};
 
 use super::Error;
 use super::btf::Btf;
+use super::gate::Gate;
 use super::hook::Hook;
 use super::offsets::{self, Group, Missing};
 use super::poll::Counters;
@@ -204,6 +205,7 @@ pub struct Probe {
     pub(super) counters: Counters,
     pub(super) symbols: Symbols,
     pub(super) reasons: Reasons,
+    gate: Gate,
     pub(super) sort: fn(&EntryKey) -> Option<Sort>,
     capabilities: Vec<Capability>,
     logger: Option<EbpfLogger<StderrLog>>,
@@ -277,7 +279,8 @@ impl Probe {
         let (symbols, places) = reading.join().unwrap_or_else(|_| symbols());
         capabilities.push(places);
         let mut counters = Counters::take(&mut ebpf, config.seed)?;
-        counters.forget()?;
+        let mut gate = Gate::of(&mut ebpf)?;
+        gate.open()?;
         let is_off = |known: &Capability| known.state != CapabilityState::Available;
         if capabilities
             .iter()
@@ -303,6 +306,7 @@ impl Probe {
         };
         Ok(Self {
             counters,
+            gate,
             symbols,
             reasons: Reasons::of(&kernel.btf),
             sort: options.sort,
@@ -316,6 +320,15 @@ impl Probe {
     #[must_use]
     pub fn capabilities(&self) -> &[Capability] {
         &self.capabilities
+    }
+
+    /// Lets the programs count no more, so that what is read next is of one moment.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses it.
+    pub fn close(&mut self) -> Result<(), Error> {
+        self.gate.close()
     }
 
     /// Prints what the programs have to tell (aya-log), where `verbose` was asked for.

@@ -6,6 +6,7 @@ pub mod btf;
 pub mod cost;
 mod decode;
 mod flows;
+mod gate;
 mod hook;
 pub mod offsets;
 mod poll;
@@ -52,6 +53,14 @@ pub enum Error {
     /// Reading a map failed.
     #[error("reading the BPF map {map}: {cause}; the tracer cannot go on without its counts")]
     Read {
+        /// The map.
+        map: &'static str,
+        /// What the kernel said.
+        cause: aya::maps::MapError,
+    },
+    /// Writing a map failed.
+    #[error("writing the BPF map {map}: {cause}; without it the programs count nothing, or do not stop")]
+    Write {
         /// The map.
         map: &'static str,
         /// What the kernel said.

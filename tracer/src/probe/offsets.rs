@@ -97,12 +97,15 @@ members! {
 }
 
 /// What the tracepoints hand over, by the number of their arguments: `kfree_skb` got its reason in 5.17
-/// and the receiving socket in 6.11, `consume_skb` its location in 6.3; distributions backport.
+/// and the receiving socket in 6.11, `consume_skb` its location in 6.3, `tcp_retransmit_skb` its error in 6.16;
+/// distributions backport.
 fn arguments(btf: &Btf, offsets: &mut Offsets) {
     let kfree = btf.tracepoint_arguments("kfree_skb").unwrap_or(0);
     offsets.kfree_has_reason = u32::from(kfree >= 3);
     offsets.kfree_has_socket = u32::from(kfree >= 4);
     offsets.consume_has_location = u32::from(btf.tracepoint_arguments("consume_skb").unwrap_or(0) >= 2);
+    let retransmit = btf.tracepoint_arguments("tcp_retransmit_skb").unwrap_or(0);
+    offsets.retransmit_has_error = u32::from(retransmit >= 3);
     // A cgroup needs all of its steps.
     if offsets.cgroup_kn == ABSENT || offsets.kn_id == ABSENT {
         offsets.sk_cgroup = ABSENT;

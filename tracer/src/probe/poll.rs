@@ -37,8 +37,6 @@ pub(super) struct Counters {
     sorts: HashMap<MapData, u64, u32>,
     /// Places whose sort the programs were told, or had no room for.
     told_sorts: HashSet<u64>,
-    /// What the books had when [`Counters::forget`] was called.
-    forgotten: BTreeMap<WireEntry, Count>,
     told_books: Table<WireEntry, Count>,
     skipped: Option<Skipped>,
     told_losses: Option<Losses>,
@@ -68,7 +66,6 @@ impl Counters {
             events: of("EVENTS", take("EVENTS")?)?,
             sorts: of("SORTS", take("SORTS")?)?,
             told_sorts: HashSet::new(),
-            forgotten: BTreeMap::new(),
             told_books: Table::new(),
             skipped: None,
             told_losses: None,
@@ -215,12 +212,6 @@ impl Counters {
         self.skipped = Some(programs);
     }
 
-    /// Leaves what has been counted in the books until now out of all that is told from now on.
-    pub(super) fn forget(&mut self) -> Result<(), Error> {
-        self.forgotten = self.lines()?;
-        Ok(())
-    }
-
     /// Tells the programs of what sort a place is. Flows count what ends there from then on.
     fn tell_sort(&mut self, location: u64, sort: Sort) {
         let number = match sort {
@@ -233,22 +224,9 @@ impl Counters {
         }
     }
 
-    /// Every line of the books, less what was forgotten.
-    fn sums(&self) -> Result<BTreeMap<WireEntry, Count>, Error> {
-        let mut sums = self.lines()?;
-        for (key, before) in &self.forgotten {
-            if let Some(sum) = sums.get_mut(key) {
-                sum.packets = sum.packets.saturating_sub(before.packets);
-                sum.bytes = sum.bytes.saturating_sub(before.bytes);
-            }
-        }
-        sums.retain(|_, sum| sum.packets != 0);
-        Ok(sums)
-    }
-
     /// Every line of the books: what the programs keep at hand, and what is in the map, of all CPUs. In
     /// the order of their keys, so that a recording tells them alike.
-    fn lines(&self) -> Result<BTreeMap<WireEntry, Count>, Error> {
+    fn sums(&self) -> Result<BTreeMap<WireEntry, Count>, Error> {
         let mut sums = BTreeMap::new();
         let mut add = |key: WireEntry, count: Count| {
             let sum: &mut Count = sums.entry(key).or_default();
@@ -267,10 +245,9 @@ impl Counters {
         }
         // The busiest lines last, and together.
         for line in self.at_hand()?.iter().flat_map(lines) {
-            if line.count.packets != 0 {
-                add(line.entry, line.count);
-            }
+            add(line.entry, line.count);
         }
+        sums.retain(|_, sum| sum.packets != 0);
         Ok(sums)
     }
 
