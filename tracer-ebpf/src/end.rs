@@ -318,8 +318,7 @@ impl End {
             // the segment (`tcp_segs_in`); a listener's segments are not counted there. Before 6.11 nothing
             // else tells that there was a socket. A fragment that waits for others has none yet, and no device
             // either: it is a node of a tree (`sk_buff.rbnode`), and its left child stands in that place.
-            let looked_up =
-                headers.protocol == TCP && device.0.is_null() && !is_fragment(network, ethertype);
+            let looked_up = headers.protocol == TCP && device.0.is_null() && !is_fragment(network, ethertype);
             if looked_up || !socket.is_null() {
                 flags |= flag::SOCKET_FOUND;
             }
