@@ -116,9 +116,9 @@ fn is(expected: &ExpectedDrop, row: &Value) -> bool {
                     .as_str()
                     .is_some_and(|detail| expected.has_detail(location, detail))
         })
-        && expected
-            .socket_found
-            .is_none_or(|found| row["socket_found"] == found)
+        && row["socket_found"]
+            .as_bool()
+            .is_some_and(|found| expected.has_socket(found))
         && row["class"] == expected.class.name()
         && row["incoming"] == expected.incoming
         && row["packets"].as_u64() > Some(0)
@@ -158,7 +158,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::scenario::{self, Class};
+    use crate::scenario::{self, Class, Need};
 
     #[test]
     fn books_that_do_not_balance_are_seen() {
@@ -197,6 +197,18 @@ mod tests {
             row[member] = other;
             assert!(!is(&drop, &row), "{member}");
         }
+    }
+
+    #[test]
+    fn the_socket_is_wanted_where_the_kernel_can_tell_it() {
+        let drop = ExpectedDrop::of(&[], &[], Class::Resource).socket_found(true);
+        let needing = |need| ExpectedDrop {
+            socket_needs: Some(need),
+            ..drop
+        };
+        assert!(drop.has_socket(true) && !drop.has_socket(false));
+        assert!(!needing(Need::Symbol("ip_rcv")).has_socket(false));
+        assert!(needing(Need::Symbol("no_such_symbol")).has_socket(false));
     }
 
     #[test]

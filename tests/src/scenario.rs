@@ -141,6 +141,8 @@ pub struct ExpectedDrop {
     pub class: Class,
     /// Whether the kernel had found the socket; `None` where it depends on the protocol.
     pub socket_found: Option<bool>,
+    /// What a kernel must have to tell that; where it has not, any answer will do.
+    pub socket_needs: Option<Need>,
     /// They had arrived; else the node was sending them.
     pub incoming: bool,
     /// What the row's `detail` says; `None`: anything.
@@ -161,6 +163,7 @@ impl ExpectedDrop {
             symbols,
             class,
             socket_found: None,
+            socket_needs: None,
             incoming: true,
             detail: None,
             chain: None,
@@ -189,6 +192,20 @@ impl ExpectedDrop {
             socket_found: Some(found),
             ..self
         }
+    }
+
+    /// The socket is known only where `kfree_skb` hands it over (since 6.11): nothing else about the packet tells it.
+    pub const fn if_handed_over(self) -> Self {
+        Self {
+            socket_needs: Some(Need::Field("skb/kfree_skb", "rx_sk")),
+            ..self
+        }
+    }
+
+    /// Whether a row may say this of the socket.
+    pub fn has_socket(&self, told: bool) -> bool {
+        let as_expected = self.socket_found.is_none_or(|found| told == found);
+        as_expected || self.socket_needs.is_some_and(|need| need.missing().is_some())
     }
 
     /// Packets that the node was sending: they are no arrivals, and not in the ledger.

@@ -303,6 +303,18 @@ const LONGEST_SEGMENT: u32 = 576;
 /// Bytes 6 and 7 of an IPv4 header without the flags (`IP_OFFSET`, include/net/ip.h).
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
+/// The flag in them of every fragment but the last (`IP_MF`).
+const MORE_FRAGMENTS: u16 = 0x2000;
+
+/// Whether what starts at `network` is a fragment of a packet of IPv4. Those of IPv6 have a protocol, [`FRAGMENT`].
+#[inline(always)]
+pub fn is_fragment(network: u64, ethertype: u16) -> bool {
+    let Some([word]) = words::<1>(network) else {
+        return false;
+    };
+    ethertype == ETH_IPV4 && u16::from_be((word >> 48) as u16) & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
+}
+
 /// The first half of `::ffff:0:0/96`'s second half, in memory order on a little-endian machine.
 const MAPPED: u64 = 0xffff_0000;
 

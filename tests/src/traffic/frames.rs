@@ -81,6 +81,8 @@ pub enum Frame {
     LoneFragment,
     /// The same over IPv6.
     LoneFragment6,
+    /// It is the last of two fragments of a TCP segment, and the first never comes.
+    LastFragment,
     /// It is for the pod, and the node is the last that may forward it.
     LastHop,
     /// The same over IPv6.
@@ -116,6 +118,7 @@ impl Frame {
         Self::GroupSource,
         Self::LoneFragment,
         Self::LoneFragment6,
+        Self::LastFragment,
         Self::LastHop,
         Self::LastHop6,
         Self::ForeignGroup,
@@ -147,6 +150,7 @@ impl Frame {
             Self::GroupSource => "group-source",
             Self::LoneFragment => "lone-fragment",
             Self::LoneFragment6 => "lone-fragment6",
+            Self::LastFragment => "last-fragment",
             Self::LastHop => "last-hop",
             Self::LastHop6 => "last-hop6",
             Self::ForeignGroup => "foreign-group",
@@ -228,6 +232,11 @@ impl Frame {
                     ETH_IPV4,
                     &v4(PEER).packet(UDP, MORE_FRAGMENTS, &datagram),
                 )
+            }
+            Self::LastFragment => {
+                /// In units of eight bytes.
+                const OFFSET: u16 = 4;
+                ethernet(NODE_MAC, ETH_IPV4, &v4(PEER).packet(TCP, OFFSET, &[0x61; 32]))
             }
             Self::LoneFragment6 => {
                 const FRAGMENT: u8 = 44;

@@ -102,6 +102,7 @@ fn not_specified(symbol: &str, socket_found: bool) -> Class {
         | "icmpv6_rcv"
         | "ping_rcv"
         | "ip_expire"
+        | "inet_frag_rbtree_purge"
         | "ip6_frag_expire"
         | "ip6frag_expire_frag_queue"
         | "inet_sock_destruct"
@@ -175,6 +176,7 @@ mod tests {
             ("inet6_csk_xmit", false, Class::State),
             ("tcp_v4_rcv", true, Class::Protocol),
             ("ip6_frag_expire", false, Class::Protocol),
+            ("inet_frag_rbtree_purge", false, Class::Protocol),
             ("do_xdp_generic", false, Class::Policy),
             ("ip6_mc_input", false, Class::Environment),
             ("virtio_transport_recv_pkt", false, Class::Environment),

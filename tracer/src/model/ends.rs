@@ -128,6 +128,17 @@ pub(crate) fn unroutable(key: &EntryKey) -> bool {
         )
 }
 
+/// What this node was sending waited for the link-layer address of the next hop, which did not tell it
+/// (`neigh_invalidate`, `neigh_event_send`). IPv6 gives no reason.
+pub(crate) fn next_hop_is_silent(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped
+        && !key.incoming
+        && matches!(
+            (reason(key), symbol(key)),
+            ("NEIGH_FAILED", _) | (NOT_SPECIFIED, "neigh_invalidate" | "ndisc_error_report")
+        )
+}
+
 /// What this node was sending was dropped by policy: by a rule of its firewall, or a program.
 pub(crate) fn held_back(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped && !key.incoming && class::class(key) == Class::Policy

@@ -1,5 +1,6 @@
 //! What every flow has counted, and since when it gets nothing.
 
+use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -213,9 +214,7 @@ impl Flow {
                 let opening = self.sent == 0 && grown.sent > 0 && count.arrived == 0;
                 retransmitted.saturating_add(u64::from(opening))
             }
-            // What goes to a group, and an ICMP message that is no echo, is answered by nobody or anybody.
-            _ if is_group(count.flow.remote) => 0,
-            Protocol::Icmp | Protocol::Icmp6 if count.flow.local_port == 0 => 0,
+            _ if !is_answered(&count.flow) => 0,
             _ => grown.sent,
         };
 
@@ -330,6 +329,26 @@ impl Flows {
         Some(grown)
     }
 
+    /// A packet that this node wanted to send could not leave. Whether it may have been a request: no answer to what the
+    /// remote end began.
+    pub(crate) fn could_not_ask(&mut self, at: u64, key: FlowKey) -> bool {
+        if !is_answered(&key) {
+            return false;
+        }
+        let is_full = self.flows.len() >= MOST_FLOWS;
+        let flow = match self.flows.entry(key) {
+            Vacant(_) if is_full => return false,
+            Vacant(place) => place.insert(Box::default()),
+            Occupied(known) => known.into_mut(),
+        };
+        if flow.origin == Origin::Remote {
+            return false;
+        }
+        flow.last = at;
+        flow.asked = When::at(at);
+        true
+    }
+
     /// Times that a flow was told for which there was no room.
     pub(crate) fn other(&self) -> u64 {
         self.other
@@ -384,6 +403,12 @@ impl Flows {
             self.forgotten = Some(self.life);
         }
     }
+}
+
+/// What goes to a group, and an ICMP message that is no echo, is answered by nobody or anybody.
+fn is_answered(flow: &FlowKey) -> bool {
+    let message = matches!(flow.protocol, Protocol::Icmp | Protocol::Icmp6) && flow.local_port == 0;
+    !message && !is_group(flow.remote)
 }
 
 fn is_group(address: IpAddr) -> bool {

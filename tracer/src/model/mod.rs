@@ -38,8 +38,8 @@ pub(crate) mod waiting;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    Body, Capability, CapabilityState, Event, FlowCount, FlowKey, Fragments, Losses, Namespace, Origin,
-    Owner, Protocol, SocketState, Start,
+    Body, Capability, CapabilityState, Event, Example, FlowCount, FlowKey, Fragments, Losses, Namespace,
+    Origin, Owner, Protocol, SocketState, Start,
 };
 use crate::report::{Class, Ledger};
 
@@ -143,6 +143,7 @@ impl Model {
                 {
                     self.sockets.learn(at, flow, *state, example.owner.as_ref());
                 }
+                self.unsent(at, example);
             }
             Body::Socket(socket) => self.sockets.socket(at, socket),
             Body::Counter(counter) => self.counters.counter(at, counter),
@@ -289,6 +290,22 @@ impl Model {
             self.endpoints.answered(at, endpoint, grown.arrived);
         } else if grown.sent > 0 || grown.requests > 0 {
             self.endpoints.asked(at, endpoint, grown.sent, grown.requests);
+        }
+    }
+
+    /// A request that could not leave by an uplink, because the next hop is silent, is as unanswered as one that left.
+    /// Before 6.17 nothing else tells of it: TCP does not send again what has not left yet
+    /// (`skb_still_in_host_queue`), and only later kernels tell that it wanted to (`tcp_retransmit_skb`).
+    fn unsent(&mut self, at: u64, example: &Example) {
+        let entry = &example.entry;
+        let Some(key) = example.flow.filter(|_| {
+            ends::next_hop_is_silent(entry) && self.node.is_over_uplink(entry.netns, entry.device)
+        }) else {
+            return;
+        };
+        if self.flows.could_not_ask(at, key) {
+            let packets = u64::from(example.packets.max(1));
+            self.endpoints.asked(at, Endpoint::of(&key), 0, packets);
         }
     }
 

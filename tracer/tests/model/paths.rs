@@ -1,6 +1,6 @@
 //! Requests leave and nothing arrives.
 
-use tracer::event::{Origin, Protocol, SocketState};
+use tracer::event::{EntryKey, Origin, Protocol, SocketState};
 use tracer::report::{Confidence, Where};
 
 use crate::story::*;
@@ -29,6 +29,41 @@ fn silent_path() {
     // `since` stays, and does when a flow ends.
     story.rounds(10, |story| story.ask(ping(7, "192.0.2.10")));
     assert_eq!(story.verdict("D01").since, verdict.since);
+}
+
+/// As on kernels before 6.17: nothing tells that TCP wanted to send again.
+#[test]
+fn requests_that_cannot_leave_because_the_gateway_is_silent() {
+    let held = |device| EntryKey {
+        incoming: false,
+        iif: 0,
+        device,
+        ..drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Tcp)
+    };
+    let mut story = healthy();
+    // The last requests of an open connection and of one that is not, and the answer to a client.
+    let client_of_ours = served(50_000);
+    story.count(client_of_ours, |flow| {
+        (flow.origin, flow.arrived) = (Origin::Remote, 1);
+    });
+    story.tick();
+    for key in [client(40_000), client(40_000), client(40_001), client_of_ours] {
+        story.example(held(ETH0), key, None, "");
+    }
+    story.idle(4);
+    let verdict = story.verdict("D01");
+    assert_eq!(verdict.confidence, Confidence::Conclusive);
+    let locals: Vec<_> = verdict.flows.iter().map(|flow| flow.local.as_str()).collect();
+    assert_eq!(locals, ["10.10.0.2:40000", "10.10.0.2:40001"]);
+
+    // Where it is no way to other nodes, that is a pod's matter.
+    let mut story = healthy();
+    story.tick();
+    for _ in 0..3 {
+        story.example(held(LXC1), client(40_000), None, "");
+    }
+    story.idle(4);
+    assert_eq!(story.ids(), Vec::<String>::new());
 }
 
 #[test]

@@ -226,12 +226,13 @@ const UDP_MEMORY: Scenario = Scenario {
         Step::Stop("many-ports"),
     ],
     expect: Expectation {
-        // Before 6.11 no tracepoint tells whose socket refused a datagram (`rx_sk` of `kfree_skb`).
         drops: &[ExpectedDrop::of(
             &["PROTO_MEM"],
             &["udp_queue_rcv_one_skb", "__udp_enqueue_schedule_skb"],
             Class::Resource,
-        )],
+        )
+        .socket_found(true)
+        .if_handed_over()],
         column: Some((Column::Dropped, 100)),
         ..SOUND
     },
