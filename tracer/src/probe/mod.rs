@@ -7,9 +7,11 @@ pub mod cost;
 mod decode;
 mod flows;
 mod hook;
+mod memory;
 pub mod offsets;
 mod poll;
 mod skipped;
+mod standing;
 pub mod symbols;
 mod unresolved;
 
