@@ -17,6 +17,7 @@ pub mod lab;
 pub mod load;
 pub mod netns;
 pub mod process;
+pub mod recorded;
 pub mod scenario;
 pub mod signals;
 pub mod terminal;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use lab::folder::Folder;
 use lab::lab::{Lab, PATIENCE, UPLINK};
 use lab::netns::Netns;
+use lab::recorded::{recorded, wait_for};
 use lab::scenario::{self, Place};
 use lab::tracer::{command, finish, run, wait_until_it_watches};
 use serde_json::Value;
@@ -41,26 +42,6 @@ impl Pods {
     }
 }
 
-/// The events that were recorded so far.
-fn recorded(file: &Path) -> Vec<Value> {
-    let args = ["export", file.to_str().unwrap(), "--format", "jsonl"];
-    let ended = run(&mut command(&args).unwrap(), |_| Ok(())).unwrap();
-    let events = ended
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap());
-    events.map(|event: Value| event["body"].clone()).collect()
-}
-
-/// Waits until an event is recorded.
-fn wait_for(file: &Path, child: &mut Child, what: &str, wanted: impl Fn(&Value) -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !recorded(file).iter().any(&wanted) {
-        assert!(child.try_wait().unwrap().is_none(), "the tracer has ended");
-        assert!(Instant::now() < end, "not told in {PATIENCE:?}: {what}");
-    }
-}
-
 #[test]
 fn namespaces_that_come_are_watched_and_those_that_go_do_no_harm() {
     let folder = Folder::new().unwrap();
@@ -73,20 +54,22 @@ fn namespaces_that_come_are_watched_and_those_that_go_do_no_harm() {
     wait_until_it_watches(&mut child).unwrap();
     wait_for(&file, &mut child, "the first round", |body| {
         body["type"] == "tick"
-    });
+    })
+    .unwrap();
 
     let pods = Pods::create();
     let name = pods.0.name().to_owned();
     let netns = lab::netns::inode(pods.0.path()).unwrap();
     let is_late =
         |body: &Value| body["type"] == "namespace" && body["name"] == *name && body["inode"] == netns;
-    wait_for(&file, &mut child, "the namespace", is_late);
+    wait_for(&file, &mut child, "the namespace", is_late).unwrap();
     wait_for(&file, &mut child, "its uplink", |body| {
         body["type"] == "device"
             && body["netns"] == netns
             && body["name"] == "late0"
             && body["uplink"] == true
-    });
+    })
+    .unwrap();
     let service = pods
         .0
         .enter(|| UdpSocket::bind("10.98.0.1:4000").unwrap())
@@ -96,7 +79,8 @@ fn namespaces_that_come_are_watched_and_those_that_go_do_no_harm() {
             && body["flow"]["netns"] == netns
             && body["flow"]["local_port"] == 4000
             && body["owner"]["pid"] == std::process::id()
-    });
+    })
+    .unwrap();
     let client = pods.1.enter(|| UdpSocket::bind("10.98.0.2:0").unwrap()).unwrap();
     send_until_read(&client, &service, "10.98.0.1:4000");
     // Nobody has this port.
@@ -107,15 +91,18 @@ fn namespaces_that_come_are_watched_and_those_that_go_do_no_harm() {
             && key["fate"] == "dropped"
             && key["netns"] == netns
             && key["protocol"] == "udp"
-    });
+    })
+    .unwrap();
 
     let brief = Netns::create(format!("tl-{}-brief", std::process::id())).unwrap();
     wait_for(&file, &mut child, "one that will go", |body| {
         body["type"] == "namespace" && body["name"] == *brief.name()
-    });
+    })
+    .unwrap();
     drop(brief);
     let ticks = |file| {
         recorded(file)
+            .unwrap()
             .iter()
             .filter(|body| body["type"] == "tick")
             .count()
@@ -266,17 +253,20 @@ fn a_namespace_that_is_made_and_deleted_while_it_is_watched_is_told_as_ended() {
     let netns = lab::netns::inode(pods.0.path()).unwrap();
     wait_for(&file, &mut child, "its uplink and the other end", |body| {
         body["type"] == "device" && body["netns"] == netns && !body["peer"]["netns"].is_null()
-    });
+    })
+    .unwrap();
     let [here, there] =
         [&pods.0, &pods.1].map(|netns| netns.enter(|| UdpSocket::bind("0.0.0.0:4000").unwrap()).unwrap());
     send_until_read(&there, &here, "10.98.0.1:4000");
     wait_for(&file, &mut child, "what arrived", |body| {
         body["type"] == "entry" && body["key"]["netns"] == netns && body["key"]["fate"] == "arrived"
-    });
+    })
+    .unwrap();
     drop((here, there, pods));
     wait_for(&file, &mut child, "its end", |body| {
         body["type"] == "namespace_ended" && body["inode"] == netns
-    });
+    })
+    .unwrap();
     lab::process::send(child.id(), libc::SIGINT).unwrap();
     let report = finish(&mut child).unwrap().report().unwrap();
     let rows = report["namespaces"].as_array().unwrap();

@@ -22,6 +22,7 @@ mod end;
 mod flows;
 mod functions;
 mod globals;
+mod memory;
 mod neighbour;
 mod packet;
 mod send;

@@ -466,6 +466,12 @@ pub struct Unresolved {
     pub iif: u32,
     /// How many wait now; 0: none any more.
     pub packets: u64,
+    /// How many waited already when the tracer started: nobody saw them arrive. Told once for each queue.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub before: u64,
+    /// Their bytes, from the network header on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub before_bytes: u64,
 }
 
 /// Datagrams of which some fragments have arrived and others have not. The kernel keeps those until all are there, and

@@ -166,7 +166,7 @@ pub struct Capability {
 /// Double-entry books: `arrived = delivered + forwarded + answered + dropped + queued + unexplained`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Ledger {
-    /// Packets that arrived on an uplink.
+    /// Packets that arrived on an uplink; also what had arrived and waited for a neighbour when the tracer started.
     pub arrived: u64,
     /// Reached a socket: matched (TCP), or queued and read by a process (UDP, ICMP).
     pub delivered: u64,

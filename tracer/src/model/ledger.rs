@@ -182,8 +182,14 @@ pub(crate) fn totals(
     counters: &Counters,
     sees_queues: bool,
 ) -> BTreeMap<u32, Totals> {
+    let mut tallies = tallies(books, node);
+    for (netns, packets, bytes) in unresolved.before(node) {
+        let tally = tallies.entry(netns).or_default();
+        tally.arrived = plus(tally.arrived, packets);
+        tally.bytes.arrived = plus(tally.bytes.arrived, bytes);
+    }
     let unresolved = unresolved.in_ledger(node);
-    tallies(books, node)
+    tallies
         .into_iter()
         .map(|(netns, mut tally)| {
             tally.unresolved = unresolved.get(&netns).copied().unwrap_or(0);

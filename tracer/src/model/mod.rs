@@ -235,6 +235,7 @@ impl Model {
     fn begin_anew(&mut self, inodes: &BTreeSet<u32>) {
         self.leave(inodes);
         self.books.begin_anew(inodes);
+        self.unresolved.begin_anew(inodes);
         self.chains.begin_anew(inodes);
         self.node.forget(inodes);
     }

@@ -25,6 +25,7 @@ pub mod sockets;
 pub mod source;
 mod start;
 pub mod systemd;
+mod visitor;
 
 pub use namespace::Netns;
 pub use owners::Owners;

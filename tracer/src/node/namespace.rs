@@ -6,11 +6,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::visitor;
 use crate::event::{self, Capability, CapabilityState};
 
 /// The capability's name.
@@ -235,26 +236,33 @@ impl Netns {
         Self::current().is_ok_and(|current| current.inode == self.inode)
     }
 
-    /// Runs `work` inside the namespace, in a thread of its own that ends with it: no other thread ever
-    /// changes its namespace. Sockets that `work` opens stay in the namespace.
+    /// Runs `work` inside the namespace, in a thread that does only that (`visitor`): no other thread ever changes its
+    /// namespace. Sockets that `work` opens stay in the namespace.
     ///
     /// # Errors
     /// Where the namespace has ended or may not be entered. No privilege is needed for the current one.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
-        thread::scope(|scope| {
-            thread::Builder::new()
-                .name("netns".to_owned())
-                .spawn_scoped(scope, || {
-                    self.move_this_thread()?;
-                    Ok(work())
-                })
-                .map_err(|source| Error::Thread {
-                    name: self.name.clone(),
-                    source,
-                })?
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        let mut result = None;
+        let slot = &mut result;
+        let visited = visitor::visit(Box::new(move || {
+            let moved = self.move_this_thread();
+            let has_moved = matches!(moved, Ok(true));
+            *slot = Some(match moved {
+                Ok(_) => catch_unwind(AssertUnwindSafe(work)).map(Ok),
+                Err(error) => Ok(Err(error)),
+            });
+            has_moved
+        }));
+        let missing = |source| Error::Thread {
+            name: self.name.clone(),
+            source,
+        };
+        visited.map_err(missing)?;
+        match result {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => resume_unwind(panic),
+            None => Err(missing(io::Error::other("it ended too soon"))),
+        }
     }
 
     /// Opens its file, unless it has ended.
@@ -275,17 +283,18 @@ impl Netns {
         Ok(file)
     }
 
-    fn move_this_thread(&self) -> Result<(), Error> {
+    /// Returns whether that is another namespace than before.
+    fn move_this_thread(&self) -> Result<bool, Error> {
         if fs::metadata("/proc/thread-self/ns/net").is_ok_and(|here| here.ino() == u64::from(self.inode)) {
-            return Ok(());
+            return Ok(false);
         }
         let file = self.file()?;
-        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| {
-            Error::Enter {
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .map(|()| true)
+            .map_err(|errno| Error::Enter {
                 name: self.name.clone(),
                 source: errno.into(),
-            }
-        })
+            })
     }
 
     fn at(name: String, path: PathBuf) -> Result<Self, Error> {

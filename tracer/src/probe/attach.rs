@@ -12,9 +12,11 @@ use super::Error;
 use super::btf::Btf;
 use super::gate::Gate;
 use super::hook::Hook;
+use super::memory::KernelMemory;
 use super::offsets::{self, Group, Missing};
 use super::poll::Counters;
 use super::skipped::Skipped;
+use super::standing::{self, Layout, Standing};
 use super::symbols::{PLACES, Reasons, Symbols};
 use crate::event::{Capability, CapabilityState, EntryKey};
 
@@ -46,6 +48,9 @@ const FUNCTIONS: &str = "functions";
 const QUEUED: &str = "queued";
 /// The capability of the programs that tell what waits for neighbours.
 const NEIGHBOUR_QUEUES: &str = "neighbour-queues";
+/// What is not seen where that capability does not tell what waits at the start.
+const NOT_STANDING: &str = "packets that waited for a neighbour when the tracer started are not counted as arrived, and \
+                            unexplained falls below 0 by as many when they leave";
 /// The capability that, before 6.3, tells what is read.
 const ANSWERS: &str = "answers";
 
@@ -279,15 +284,20 @@ impl Probe {
         let (symbols, places) = reading.join().unwrap_or_else(|_| symbols());
         capabilities.push(places);
         let mut counters = Counters::take(&mut ebpf, config.seed)?;
+        let queues = capabilities
+            .iter_mut()
+            .find(|known| known.name == NEIGHBOUR_QUEUES && known.state == CapabilityState::Available);
+        match queues.map(|queues| (queues, kernel.standing(&mut ebpf, options.netns))) {
+            None => counters.unresolved.leave_out(),
+            Some((_, Ok(found))) => counters.unresolved.stand(&found),
+            Some((queues, Err(why))) => {
+                queues.state = CapabilityState::Partial;
+                queues.why = format!("{why}; {NOT_STANDING}");
+            }
+        }
+        // At once: what comes between is not in the books, and will be seen to leave.
         let mut gate = Gate::of(&mut ebpf)?;
         gate.open()?;
-        let is_off = |known: &Capability| known.state != CapabilityState::Available;
-        if capabilities
-            .iter()
-            .any(|known| known.name == NEIGHBOUR_QUEUES && is_off(known))
-        {
-            counters.unresolved.leave_out();
-        }
         counters.watch(Skipped::of(&ebpf, &attached));
         if options.floor {
             let floor = Program {
@@ -419,6 +429,13 @@ impl Kernel {
         }
         let mut ebpf = self.load_by(&mut loader, config)?;
         Ok(self.load_program(&mut ebpf, &peek).is_ok())
+    }
+
+    /// What waits for neighbours now. The error says why that is not known.
+    fn standing(&self, ebpf: &mut Ebpf, netns: Option<u32>) -> Result<Vec<Standing>, String> {
+        let layout = Layout::of(&self.btf, &self.offsets)?;
+        let memory = KernelMemory::open(ebpf)?;
+        standing::find(&memory, &layout, netns).map_err(|lost| lost.to_string())
     }
 
     /// Makes the maps, and loads and attaches the programs. `no_functions` says why functions are not observed, if

@@ -8,9 +8,11 @@ mod decode;
 mod flows;
 mod gate;
 mod hook;
+mod memory;
 pub mod offsets;
 mod poll;
 mod skipped;
+mod standing;
 pub mod symbols;
 mod unresolved;
 

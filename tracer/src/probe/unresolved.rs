@@ -1,6 +1,6 @@
 //! What waits until the link-layer address of a neighbour is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use aya::maps::{HashMap, MapData};
@@ -9,16 +9,22 @@ use tracer_ebpf as wire;
 use super::Error;
 use super::decode::address;
 use super::poll::gone;
+use super::standing::Standing;
 use crate::event::Unresolved as Told;
 
 /// Where packets wait: namespace, device, address, and the device by which they arrived.
 type Queue = (u32, u32, IpAddr, u32);
+
+/// Packets and bytes that waited at the start.
+type Stood = (u64, u64);
 
 /// The map of what waits, and what was told of it last.
 pub(super) struct Unresolved {
     /// `None` where it is left out.
     map: Option<HashMap<MapData, u64, wire::Unresolved>>,
     told: BTreeMap<Queue, u64>,
+    /// What waited at the start, and is not told yet.
+    standing: BTreeMap<Queue, Stood>,
 }
 
 impl Unresolved {
@@ -26,6 +32,26 @@ impl Unresolved {
         Self {
             map: Some(map),
             told: BTreeMap::new(),
+            standing: BTreeMap::new(),
+        }
+    }
+
+    /// Takes what waits at the start, before the first round: the programs go on from there.
+    pub(super) fn stand(&mut self, found: &[Standing]) {
+        let Some(map) = &mut self.map else {
+            return;
+        };
+        for standing in found {
+            // Where there is no room these packets are unexplained until they leave.
+            if map.insert(standing.neighbour, standing.queue, 0).is_err() {
+                continue;
+            }
+            for (told, bytes) in waiting(&standing.queue).zip(standing.bytes) {
+                let queue = (told.netns, told.device, told.address, told.iif);
+                let stood = self.standing.entry(queue).or_default();
+                stood.0 = stood.0.saturating_add(told.packets);
+                stood.1 = stood.1.saturating_add(bytes);
+            }
         }
     }
 
@@ -51,20 +77,31 @@ impl Unresolved {
             *packets = packets.saturating_add(told.packets);
         }
         let before = std::mem::replace(&mut self.told, waits);
-        let waits = &self.told;
-        let over = before.keys().filter(|queue| !waits.contains_key(queue));
-        Ok(over
-            .map(|queue| (queue, 0))
-            .chain(waits.iter().map(|(queue, packets)| (queue, *packets)))
-            .filter(|(queue, packets)| before.get(queue) != Some(packets))
-            .map(|(&(netns, device, address, iif), packets)| Told {
+        let standing = std::mem::take(&mut self.standing);
+        let queues: BTreeSet<_> = before
+            .keys()
+            .chain(self.told.keys())
+            .chain(standing.keys())
+            .collect();
+        let told = queues.into_iter().filter_map(|queue| {
+            let packets = self.told.get(queue);
+            let stood = standing.get(queue);
+            if packets == before.get(queue) && stood.is_none() {
+                return None;
+            }
+            let &(netns, device, address, iif) = queue;
+            let (before, before_bytes) = stood.copied().unwrap_or_default();
+            Some(Told {
                 netns,
                 device,
                 address,
                 iif,
-                packets,
+                packets: packets.copied().unwrap_or(0),
+                before,
+                before_bytes,
             })
-            .collect())
+        });
+        Ok(told.collect())
     }
 }
 
@@ -87,6 +124,8 @@ fn waiting(queue: &wire::Unresolved) -> impl Iterator<Item = Told> {
                 address: address(queue.address),
                 iif: u32::try_from(arrived.iif).ok().filter(|iif| *iif != 0)?,
                 packets: u64::try_from(packets).ok()?,
+                before: 0,
+                before_bytes: 0,
             })
         })
         .filter(|told| told.packets > 0)

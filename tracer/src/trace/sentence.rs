@@ -235,14 +235,21 @@ fn asked(neighbour: &Neighbour, names: &Names) -> String {
 }
 
 fn waits_for(queue: &Unresolved, names: &Names) -> String {
-    format!(
+    let mut text = format!(
         "{} by {} waiting for the neighbour {} on {} ({})",
         many(queue.packets, "packet"),
         names.device(queue.netns, queue.iif),
         queue.address,
         names.device(queue.netns, queue.device),
         names.netns(queue.netns)
-    )
+    );
+    if queue.before > 0 {
+        text += &format!(
+            "; {} waited when the tracer started",
+            many(queue.before, "packet")
+        );
+    }
+    text
 }
 
 fn lost(losses: &Losses) -> String {

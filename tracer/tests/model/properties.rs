@@ -349,13 +349,15 @@ fn body() -> BoxedStrategy<Body> {
                 answered,
             })
         ),
-        1 => (netns(), 0..4_u32, address(), 0..4_u32, count()).prop_map(
-            |(netns, device, address, iif, packets)| Body::Unresolved(Unresolved {
+        1 => (netns(), 0..4_u32, address(), 0..4_u32, count(), count()).prop_map(
+            |(netns, device, address, iif, packets, before)| Body::Unresolved(Unresolved {
                 netns,
                 device,
                 address,
                 iif,
                 packets,
+                before,
+                before_bytes: before,
             })
         ),
         1 => count().prop_map(|n| Body::Losses(Losses { flows_full: n, ..Losses::default() })),

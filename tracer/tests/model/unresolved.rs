@@ -13,6 +13,8 @@ fn waits(story: &mut Story, iif: u32, address: &str, packets: u64) {
         address: ip(address),
         iif,
         packets,
+        before: 0,
+        before_bytes: 0,
     }));
 }
 
@@ -63,6 +65,45 @@ fn what_came_by_no_uplink_is_in_no_column() {
         (told.address.as_str(), told.device.as_str(), told.packets),
         ("10.244.0.9", "lxc1", 7)
     );
+}
+
+#[test]
+fn what_waits_at_the_start_has_arrived() {
+    let mut story = Story::begin();
+    let mut stood = |iif, packets, before| {
+        story.say(Body::Unresolved(Unresolved {
+            netns: NETNS,
+            device: LXC1,
+            address: ip("10.244.0.9"),
+            iif,
+            packets,
+            before,
+            before_bytes: 100 * before,
+        }));
+    };
+    // Of three that waited one has left before the first round.
+    stood(ETH0, 2, 3);
+    stood(LXC1, 5, 5);
+    story.add(drop("NEIGH_QUEUEFULL", "__neigh_event_send", Protocol::Udp), 1);
+    story.tick();
+    let books = |queued, dropped| Ledger {
+        arrived: 3,
+        dropped,
+        queued,
+        ..Ledger::default()
+    };
+    assert_eq!(story.report().ledger, books(2, 1));
+    assert_eq!(story.report().bytes.arrived, 300);
+
+    story.add(drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Udp), 2);
+    waits(&mut story, ETH0, "10.244.0.9", 0);
+    story.tick();
+    assert_eq!(story.report().ledger, books(0, 3));
+
+    // The books of a namespace that has ended stay as they are.
+    story.say(Body::NamespaceEnded(NamespaceEnded { inode: NETNS }));
+    story.tick();
+    assert_eq!(story.report().ledger.unexplained, 0);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(super) const ALL: &[Scenario] = &[
     FROZEN,
     SOCKET_BACKLOG,
     UDP_MEMORY,
+    TCP_MEMORY,
     ACCEPT_QUEUE_FULL,
 ];
 
@@ -237,6 +238,51 @@ const UDP_MEMORY: Scenario = Scenario {
         ..SOUND
     },
     ..PROCESS
+};
+
+/// As with UDP all sockets of the machine share it, and each CPU takes 1 MiB of it at once. A segment that finds nothing
+/// else waiting is kept all the same (`sk_forced_mem_schedule`), and 4 KiB of each socket (`tcp_rmem`).
+const TCP_MEMORY: Scenario = Scenario {
+    name: "tcp-memory",
+    title: "TCP has used up its memory",
+    breaks: "tcp_mem is set to 0, and a server with many connections is stopped by SIGSTOP; data goes on arriving.",
+    says: "Healthy: whose data fills the memory is not told by whose does not fit. What does not fit is dropped, PROTO_MEM at \
+           tcp_data_queue, the socket found, and sent again.",
+    needs: &[Need::Machine],
+    // Room for more than the CPUs take at once.
+    setup: &[Step::Sysctl(
+        Place::Node,
+        "net.ipv4.tcp_rmem",
+        "4096 4194304 4194304",
+    )],
+    break_it: &[
+        Step::Machine("net.ipv4.tcp_mem", "0 0 0"),
+        Step::Start(MANY_PORTS),
+        Step::Freeze("many-ports"),
+        Step::Start(POUR_TO_MANY_PORTS),
+    ],
+    heal: &[
+        Step::MachineBack,
+        Step::Stop("peer-pour"),
+        Step::Stop("many-ports"),
+    ],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["PROTO_MEM"],
+            &["tcp_data_queue", "tcp_data_queue_ofo"],
+            Class::Resource,
+        )
+        .socket_found(true)],
+        column: Some((Column::Dropped, 10)),
+        ..SOUND
+    },
+    ..PROCESS
+};
+
+const POUR_TO_MANY_PORTS: Actor = Actor {
+    name: "peer-pour",
+    role: Role::Pour,
+    ..TO_MANY_PORTS
 };
 
 const MANY_PORTS: Actor = Actor {

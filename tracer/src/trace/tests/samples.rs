@@ -315,6 +315,8 @@ pub(super) fn every_kind() -> Vec<Event> {
             address: IpAddr::from([10, 244, 0, 9]),
             iif: 2,
             packets: 4,
+            before: 3,
+            before_bytes: 180,
         }),
         Body::Chains(Chains {
             netns: HOST,
@@ -559,6 +561,8 @@ impl Random {
                 address: IpAddr::from((self.number() as u32).to_be_bytes()),
                 iif: self.number() as u32,
                 packets: self.number(),
+                before: self.number(),
+                before_bytes: self.number(),
             }),
             11 => Body::Chains(Chains {
                 netns: self.number() as u32,

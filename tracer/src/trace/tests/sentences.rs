@@ -38,7 +38,7 @@ fn every_event_is_a_sentence() {
             "waiting at the socket: 129 connections of 128, 3 dropped since it was opened: tcp 10.10.0.2:40000 → 192.0.2.10:80, LISTEN, lab-client[123], unit x.service (netns host 4026531840)",
             "waiting at the socket: 1 byte: tcp [fd00:10::2]:40000 → [2001:db8::10]:80, ESTABLISHED (netns host 4026531840)",
             "10.10.0.2 was asked for on eth0 and answered 2 of 5 times (netns host 4026531840)",
-            "4 packets by eth0 waiting for the neighbour 10.244.0.9 on device 3 (netns host 4026531840)",
+            "4 packets by eth0 waiting for the neighbour 10.244.0.9 on device 3 (netns host 4026531840); 3 packets waited when the tracer started",
             "chains that filter: table inet guard, chain in at input with priority -1 (netns host 4026531840)",
             "chains that filter: none (netns red 4026532201)",
             "all counts of this round are told",
