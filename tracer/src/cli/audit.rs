@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::output::print;
+use super::output::{print, say};
 use super::stop::Stop;
 use super::{FAILURE_FOUND, Format, WatchArgs, node};
 use crate::audit::{Policy, audit};
@@ -19,10 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// A timer or service that may change the node (repeatable)
-    #[arg(long, value_name = "UNIT")]
+    /// A timer, service or file of cron that may change the node (repeatable)
+    #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
-    /// A file of what may: lines of `allow UNIT`
+    /// A file of what may: lines of `allow NAME`
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Audit the node whose files are below this folder, such as an image
@@ -40,7 +40,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         if let Err((number, line)) = policy.read(&text) {
             bail!(
-                "{} line {number}: {line:?} is not understood: write allow UNIT",
+                "{} line {number}: {line:?} is not understood: write allow NAME",
                 path.display()
             );
         }
@@ -65,6 +65,11 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
             let timer = report.node.timers.iter().find(|timer| timer.name == unit)?;
             timer.next.clone()
         });
+    }
+    for name in &audit.unknown {
+        say(&format!(
+            "{name} is allowed and is not here: no timer, service or file of cron has that name"
+        ));
     }
     print(&match arguments.format {
         Format::Text => ui::text::audit(&audit),
