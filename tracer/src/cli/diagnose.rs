@@ -32,10 +32,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
     let (model, stop) = match &arguments.trace {
-        Some(path) => {
-            watch.refuse_with_recording()?;
-            (of_trace(path)?, None)
-        }
+        Some(path) => (of_trace(path)?, None),
         None => {
             let mut stop = Stop::listen()?;
             (of_node(watch, arguments.period, &mut stop).await?, Some(stop))

@@ -14,7 +14,7 @@ use crate::diagnosis;
 use crate::event::Event;
 use crate::model::Model;
 use crate::ui;
-use crate::watch::Beside;
+use crate::watch::{Beside, Options};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
-    let model = gather(watch, arguments.wait, &mut stop).await?;
+    let model = gather(&watch.options(), arguments.wait, &mut stop).await?;
     let report = diagnosis::node(&model);
     let text = match arguments.format {
         Format::Text => ui::text::node(&report),
@@ -43,10 +43,10 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
 }
 
 /// What all sources beside the packets find, or those that answer within that time.
-pub(super) async fn gather(watch: &WatchArgs, wait: Duration, stop: &mut Stop) -> Result<Model> {
+pub(super) async fn gather(options: &Options, wait: Duration, stop: &mut Stop) -> Result<Model> {
     let mut model = Model::new();
     let mut take = |event: Event| model.apply(&event);
-    let mut beside = Beside::start(&watch.options(), &mut take)?;
+    let mut beside = Beside::start(options, &mut take)?;
     let end = Instant::now() + wait;
     while !beside.has_told() {
         tokio::select! {
