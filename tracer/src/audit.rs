@@ -36,6 +36,12 @@ pub struct Audit {
     pub unknown: Vec<String>,
 }
 
+/// The JSON Schema of [`Audit`], which docs/audit.schema.json holds.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Audit).to_value()
+}
+
 /// Something that can change the node unattended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {

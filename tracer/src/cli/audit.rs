@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     /// Audit the node whose files are below this folder, such as an image
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
-    /// How to print
+    /// How to print: docs/node.md describes the JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

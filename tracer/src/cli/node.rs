@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     /// How long to wait for a source that does not answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     wait: Duration,
-    /// How to print
+    /// How to print: docs/node.md describes the JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

@@ -1,17 +1,23 @@
 //! The node beside its packets: units and timers, and the timeline.
 
 use super::details::{INDENT, Kind, Page, more};
-use super::format::{brief, count, seconds, seconds_between, time_of_day};
+use super::format::{brief, count, day, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
 use super::words;
 use crate::report::{
-    Actor, Change, ChangeKind, Difference, Node, NodeReport, PackagesStanding, Report, Setting, Timer, Unit,
+    Actor, Capability, CapabilityState, Change, ChangeKind, Difference, Node, NodeReport, PackagesStanding,
+    Report, Setting, Timer, Unit,
 };
 
 /// The page of units: what systemd is about to do, how units stand, what timers will start.
-pub(super) fn units(page: &mut Page, node: &Node, now: &str, room: usize) {
+pub(super) fn units(page: &mut Page, node: &Node, capabilities: &[Capability], now: &str, room: usize) {
+    let missing = no_systemd(capabilities);
     let room = room.saturating_sub(INDENT);
     page.line(Kind::Title, "Units of systemd, and what they get of the network");
+    if node.units.is_empty() && node.timers.is_empty() {
+        let why = missing.map_or("systemd has told nothing yet.", |missing| missing.why.as_str());
+        page.line(Kind::Text, why);
+    }
     page.section("About to happen", Kind::Text, coming(node));
     page.section("Packages", Kind::Text, packages(node));
     table(
@@ -28,15 +34,45 @@ pub(super) fn units(page: &mut Page, node: &Node, now: &str, room: usize) {
         node.timers.len(),
         node.timers_total,
     );
-    if node.units.is_empty() && node.timers.is_empty() {
-        page.gap();
-        page.line(Kind::Text, "systemd has told nothing.");
-    }
+}
+
+/// What of the node is not seen, but for what [`units`] tells itself.
+pub(super) fn unseen(page: &mut Page, capabilities: &[Capability]) {
+    let missing = no_systemd(capabilities);
+    let others = capabilities.iter().filter(|one| Some(*one) != missing);
+    page.section("Not seen", Kind::Text, words::not_seen(others));
+}
+
+/// What is told of systemd where there is none.
+fn no_systemd(capabilities: &[Capability]) -> Option<&Capability> {
+    capabilities
+        .iter()
+        .find(|one| one.name == "systemd" && one.state == CapabilityState::Unavailable)
 }
 
 /// What `tracer node` tells.
 pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
-    units(page, &report.node, &report.at, room);
+    let kernel = &report.kernel;
+    page.line(
+        Kind::Title,
+        format!(
+            "{} at {} {} UTC",
+            kernel.host,
+            day(&report.at).unwrap_or_default(),
+            time_of_day(&report.at)
+        ),
+    );
+    page.line(
+        Kind::Text,
+        format!(
+            "kernel {}, up {}, boot {}",
+            kernel.release,
+            seconds(report.uptime),
+            kernel.boot_id
+        ),
+    );
+    page.gap();
+    units(page, &report.node, &report.capabilities, &report.at, room);
     let setting = |one: &Setting| {
         let place = match one.netns.as_str() {
             "" => String::new(),
@@ -53,7 +89,7 @@ pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
         Kind::Text,
         report.settings.iter().map(setting).chain(rest),
     );
-    page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
+    unseen(page, &report.capabilities);
 }
 
 fn table(page: &mut Page, heading: &str, set: Set, shown: usize, total: u64) {
@@ -271,12 +307,13 @@ fn axis(report: &Report, room: usize) -> Vec<String> {
             "-".repeat(length(band.arrived).saturating_sub(kept))
         );
         let text = format!(
-            "{}  {bar:20}  {:>9}  {:>9}  {:>9}  {:>7}",
+            "{}  {bar:20}  {:>9}  {:>9}  {:>9}  {:>7}{}",
             time_of_day(&band.at),
             count(band.arrived),
             count(band.delivered),
             count(band.dropped),
-            count(band.starved)
+            count(band.starved),
+            if band.partial { "  part" } else { "" }
         );
         lines.push((&band.at, 0, text));
     }
@@ -346,11 +383,7 @@ fn told(change: &Change) -> String {
         .by
         .as_ref()
         .map_or_else(String::new, |by| format!("; by {}", actor(by)));
-    let noticed = if change.noticed {
-        "; noticed, came about before"
-    } else {
-        ""
-    };
+    let noticed = if change.noticed { "; noticed" } else { "" };
     format!("{what}{place}{by}{noticed}")
 }
 

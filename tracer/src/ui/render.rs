@@ -39,8 +39,9 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
         Page::Units => cover(
             frame,
             made(|page| {
-                node::units(page, &report.node, &report.window.end, area.width.into());
-                page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
+                let (now, room) = (&report.window.end, area.width.into());
+                node::units(page, &report.node, &report.capabilities, now, room);
+                node::unseen(page, &report.capabilities);
             }),
             view,
         ),

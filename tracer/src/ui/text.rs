@@ -146,6 +146,21 @@ mod tests {
     }
 
     #[test]
+    fn page_of_the_node_alone() {
+        insta::assert_snapshot!(node(&sample::alone()));
+    }
+
+    #[test]
+    fn page_of_a_node_without_systemd() {
+        insta::assert_snapshot!(node(&sample::without_systemd()));
+    }
+
+    #[test]
+    fn page_of_the_audit() {
+        insta::assert_snapshot!(audit(&sample::audit()));
+    }
+
+    #[test]
     fn commands_are_never_broken() {
         let mut report = sample::incident();
         let command = format!("ip route get {} from 192.0.2.10", "x".repeat(200));

@@ -45,8 +45,8 @@ pub use watched::{Inbox, Watched, watched};
 /// The capability of this source.
 pub const CAPABILITY: &str = "configuration";
 /// What is not seen without it.
-pub const LOST: &str =
-    "changes of rules, routes, addresses, devices, kernel parameters and firewalls are not seen";
+pub const LOST: &str = "rules, routes, addresses, devices, kernel parameters, firewalls, BPF programs, name servers and lines of the kernel's \
+     log are not seen";
 
 /// How often is looked at what nobody tells.
 const TICK: Duration = Duration::from_secs(1);

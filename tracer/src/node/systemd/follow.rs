@@ -178,7 +178,8 @@ impl<'t> Follower<'t> {
             .await?;
         }
         self.is_lost = true;
-        let why = format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus names another bus");
+        let why =
+            format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus ADDRESS names another bus");
         self.capability(CapabilityState::Unavailable, why).await
     }
 
