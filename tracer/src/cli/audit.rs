@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::output::{print, say};
+use super::output::{columns, print, say};
 use super::stop::Stop;
 use super::{FAILURE_FOUND, Format, WatchArgs, node};
 use crate::audit::{Policy, audit};
@@ -77,7 +77,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
         ));
     }
     print(&match arguments.format {
-        Format::Text => ui::text::audit(&audit),
+        Format::Text => ui::text::audit(&audit, columns()),
         Format::Json => serde_json::to_string_pretty(&audit)? + "\n",
     })?;
     Ok(if audit.is_clean() {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 use tokio::time::{Instant, sleep_until};
 
-use super::output::print_until_asked;
+use super::output::{columns, print_until_asked};
 use super::stop::Stop;
 use super::{COULD_NOT_RUN, Format, WatchArgs, duration};
 use crate::diagnosis;
@@ -31,7 +31,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
     let model = gather(&watch.options(), arguments.wait, &mut stop).await?;
     let report = diagnosis::node(&model);
     let text = match arguments.format {
-        Format::Text => ui::text::node(&report),
+        Format::Text => ui::text::node(&report, columns()),
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     print_until_asked(text, &mut stop).await?;

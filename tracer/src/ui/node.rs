@@ -3,17 +3,37 @@
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{brief, count, day, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
-use super::words;
+use super::{settings, words};
 use crate::report::{
     Actor, Capability, CapabilityState, Change, ChangeKind, Difference, Node, NodeReport, PackagesStanding,
-    Report, Setting, Timer, Unit,
+    Report, Timer, Unit,
 };
 
-/// The page of units: what systemd is about to do, how units stand, what timers will start.
-pub(super) fn units(page: &mut Page, node: &Node, capabilities: &[Capability], now: &str, room: usize) {
+/// The page of units: what they get of the network, and how they stand.
+pub(super) fn units(page: &mut Page, report: &Report, room: usize) {
+    page.line(Kind::Title, "Units of systemd, and what they get of the network");
+    standing(
+        page,
+        &report.node,
+        &report.capabilities,
+        &report.window.end,
+        true,
+        room,
+    );
+    unseen(page, &report.capabilities);
+}
+
+/// What systemd is about to do, how units stand, what timers will start.
+fn standing(
+    page: &mut Page,
+    node: &Node,
+    capabilities: &[Capability],
+    now: &str,
+    counted: bool,
+    room: usize,
+) {
     let missing = no_systemd(capabilities);
     let room = room.saturating_sub(INDENT);
-    page.line(Kind::Title, "Units of systemd, and what they get of the network");
     if node.units.is_empty() && node.timers.is_empty() {
         let why = missing.map_or("systemd has told nothing yet.", |missing| missing.why.as_str());
         page.line(Kind::Text, why);
@@ -23,7 +43,7 @@ pub(super) fn units(page: &mut Page, node: &Node, capabilities: &[Capability], n
     table(
         page,
         "Units",
-        units_table(&node.units, room),
+        units_table(&node.units, counted, room),
         node.units.len(),
         node.units_total,
     );
@@ -36,8 +56,8 @@ pub(super) fn units(page: &mut Page, node: &Node, capabilities: &[Capability], n
     );
 }
 
-/// What of the node is not seen, but for what [`units`] tells itself.
-pub(super) fn unseen(page: &mut Page, capabilities: &[Capability]) {
+/// What of the node is not seen, but for what [`standing`] tells itself.
+fn unseen(page: &mut Page, capabilities: &[Capability]) {
     let missing = no_systemd(capabilities);
     let others = capabilities.iter().filter(|one| Some(*one) != missing);
     page.section("Not seen", Kind::Text, words::not_seen(others));
@@ -71,23 +91,12 @@ pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
             kernel.boot_id
         ),
     );
-    page.gap();
-    units(page, &report.node, &report.capabilities, &report.at, room);
-    let setting = |one: &Setting| {
-        let place = match one.netns.as_str() {
-            "" => String::new(),
-            netns => format!(" ({netns})"),
-        };
-        match one.value.as_str() {
-            "" => format!("{}{place}", one.object),
-            value => format!("{}: {value}{place}", one.object),
-        }
-    };
+    standing(page, &report.node, &report.capabilities, &report.at, false, room);
     let rest = more(report.settings_total, report.settings.len());
     page.section(
         "Network configuration",
         Kind::Text,
-        report.settings.iter().map(setting).chain(rest),
+        settings::lines(&report.settings).into_iter().chain(rest),
     );
     unseen(page, &report.capabilities);
 }
@@ -142,8 +151,8 @@ fn packages(node: &Node) -> Vec<String> {
         .collect()
 }
 
-fn units_table(units: &[Unit], room: usize) -> Set {
-    let mut table = Table::new(vec![
+fn units_table(units: &[Unit], counted: bool, room: usize) -> Set {
+    let mut columns = vec![
         Column::new("unit", Cell::Ends(20), 0),
         Column::new("state", Cell::Text(18), 0),
         Column::new("result", Cell::Text(9), 3),
@@ -151,16 +160,21 @@ fn units_table(units: &[Unit], room: usize) -> Set {
         Column::new("limit", Cell::Number, 1),
         Column::new("starts", Cell::Number, 5),
         Column::new("left", Cell::Number, 6),
-        Column::new("arrived", Cell::Number, 2),
-        Column::new("delivered", Cell::Number, 2),
-        Column::new("starved", Cell::Number, 1),
-    ]);
+    ];
+    if counted {
+        columns.extend([
+            Column::new("arrived", Cell::Number, 2),
+            Column::new("delivered", Cell::Number, 2),
+            Column::new("starved", Cell::Number, 1),
+        ]);
+    }
+    let mut table = Table::new(columns);
     for unit in units {
         let limit = match &unit.deadline {
             None => "-".to_owned(),
             Some(limit) => limit.seconds.map_or("none".to_owned(), brief),
         };
-        table.row([
+        let mut cells = vec![
             unit.name.clone(),
             format!("{} ({})", unit.active, unit.sub),
             unit.result.clone(),
@@ -168,10 +182,11 @@ fn units_table(units: &[Unit], room: usize) -> Set {
             limit,
             count(unit.starts.into()),
             count(unit.processes.into()),
-            count(unit.arrived),
-            count(unit.delivered),
-            count(unit.starved),
-        ]);
+        ];
+        if counted {
+            cells.extend([unit.arrived, unit.delivered, unit.starved].map(count));
+        }
+        table.row(cells);
     }
     table.set(room)
 }

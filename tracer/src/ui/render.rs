@@ -38,11 +38,7 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
         Page::Namespaces => cover(frame, namespaces(report, area.width.into()), view),
         Page::Units => cover(
             frame,
-            made(|page| {
-                let (now, room) = (&report.window.end, area.width.into());
-                node::units(page, &report.node, &report.capabilities, now, room);
-                node::unseen(page, &report.capabilities);
-            }),
+            made(|page| node::units(page, report, area.width.into())),
             view,
         ),
         Page::Timeline => cover(

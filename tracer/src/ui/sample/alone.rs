@@ -38,9 +38,12 @@ pub(crate) fn alone() -> NodeReport {
         },
         settings: vec![
             setting("IPv4 rule 32766: from all lookup main", ""),
+            setting("sysctl net.ipv4.conf.all.rp_filter", "0"),
+            setting("sysctl net.ipv4.conf.eth0.rp_filter", "1"),
+            setting("sysctl net.ipv4.conf.eth0.100.rp_filter", "0"),
             setting("sysctl net.ipv4.ip_forward", "1"),
         ],
-        settings_total: 2,
+        settings_total: 5,
     }
 }
 
