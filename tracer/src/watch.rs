@@ -371,7 +371,9 @@ mod tests {
         let mut capabilities = Capabilities::default();
         let mut heard = Vec::new();
         for why in ["one", "one", "two", "one"] {
-            capabilities.tell(0, partial("x", why.to_owned()), &mut |event| heard.push(event.body));
+            capabilities.tell(0, partial("x", why.to_owned()), &mut |event| {
+                heard.push(event.body)
+            });
         }
         let why = |why: &str| Body::Capability(partial("x", why.to_owned()));
         assert_eq!(heard, [why("one"), why("two"), why("one")]);
