@@ -81,7 +81,7 @@ pub fn main(args: Vec<String>) -> Result<i32> {
     let mut tracer = Command::new(tracer);
     tracer
         .args(&options.tracer)
-        .args(["--netns", lab.netns(Place::Node).name(), "--uplink", UPLINK]);
+        .args(where_to_look(&options.tracer, lab.netns(Place::Node).name()));
     let notes = Notes {
         start: Instant::now(),
         kept: live_screen(&options.tracer).then(String::new),
@@ -93,6 +93,26 @@ pub fn main(args: Vec<String>) -> Result<i32> {
         signals,
     }
     .with(tracer, options.late, options.heal_after)
+}
+
+/// What tells the tracer with these arguments which node to watch, as far as they leave that open and it takes it.
+fn where_to_look(args: &[String], node: &str) -> Vec<String> {
+    let takes_packets = !args.iter().any(|arg| arg == "node");
+    let reads_files = ["audit", "replay", "export", "--trace"]
+        .iter()
+        .any(|one| args.iter().any(|arg| arg == one));
+    let has_netns = args
+        .iter()
+        .any(|arg| arg == "--netns" || arg.starts_with("--netns="));
+    let mut options = Vec::new();
+    if !reads_files && !has_netns {
+        options.extend(["--netns".to_owned(), node.to_owned()]);
+    }
+    if !reads_files && takes_packets {
+        // Where several namespaces are watched, others have a device of that name too.
+        options.extend(["--uplink".to_owned(), format!("{node}:{UPLINK}")]);
+    }
+    options
 }
 
 /// What `--list` shows.
@@ -300,6 +320,20 @@ fn exit_code(status: ExitStatus) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_to_look_is_left_to_who_says_it() {
+        let told = |line: &str| {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            where_to_look(&args, "n").join(" ")
+        };
+        assert_eq!(told("--plain"), "--netns n --uplink n:eth0");
+        assert_eq!(told("diagnose --netns all"), "--uplink n:eth0");
+        assert_eq!(told("--netns=all"), "--uplink n:eth0");
+        assert_eq!(told("node --wait 1s"), "--netns n");
+        assert_eq!(told("audit --root /"), "");
+        assert_eq!(told("diagnose --trace f"), "");
+    }
 
     #[test]
     fn seconds_that_are_none_are_refused() {

@@ -1,13 +1,16 @@
-//! `tracer audit`: what units on a node can change its packages or its network while nobody looks. What cron starts is not
-//! looked at.
+//! `tracer audit`: what units and jobs of cron on a node can change its packages or its network while nobody looks.
 //!
-//! Judged by the files of a node, or of an image of one, so it needs neither a bus nor rights; it changes nothing.
-//! `node` reads the files, `unit_file` knows their form, `rules` judge.
+//! Judged by the files of a node, or of an image of one, so it needs no bus, and no rights but to read them; it changes
+//! nothing. `node` reads the `files`, `unit_file` and `cron` know their forms, `commands` what is run, `rules` judge.
 
+mod commands;
+mod cron;
+mod files;
 mod node;
 mod rules;
 mod unit_file;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -29,34 +32,43 @@ pub struct Audit {
     pub findings: Vec<Finding>,
     /// What could not be read: it may hide findings.
     pub unread: Vec<String>,
+    /// What the policy allows and is not here: no timer, service or file of cron has that name.
+    pub unknown: Vec<String>,
+}
+
+/// The JSON Schema of [`Audit`], which docs/audit.schema.json holds.
+#[must_use]
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Audit).to_value()
 }
 
 /// Something that can change the node unattended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
-    /// The unit that starts by itself, or what is configured so.
+    /// The unit that starts by itself, the file of cron (`/etc/cron.d/certbot`), or what is configured so.
     pub unit: String,
-    /// The service that it starts: itself where it is no timer.
+    /// The service that it starts: the same where it is no timer.
     pub starts: String,
     /// What it can change.
     pub effects: Vec<Effect>,
     /// The programs by which that is known.
     pub runs: Vec<String>,
-    /// What its timer goes by, as in the unit file; empty for a service that is started with the node.
+    /// What its timer or cron goes by, as in its file; empty for a service that is started with the node.
     pub schedule: Vec<String>,
     /// So much is added to its time at random, at most; empty for nothing.
     pub random_delay: String,
     /// When its timer elapses next, UTC, RFC 3339; absent where systemd was not asked or does not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// How long it may take, as in its unit file; `default` for what systemd has for all.
+    /// How long it may take, as in its unit file; `default` for what systemd has for all; empty for what is no unit.
     pub start_limit: String,
     /// How long it may take to stop.
     pub stop_limit: String,
     /// Whom systemd kills then.
     pub kill_mode: String,
-    /// It starts, and does nothing as the node is configured now.
-    pub idle: bool,
+    /// It does nothing as the node is configured now, and why; absent for what does something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
     /// Known traps that it has.
     pub traps: Vec<Trap>,
     /// Commands that would turn it off. The audit runs none of them.
@@ -77,7 +89,7 @@ impl Finding {
     /// It counts: it does something, and nobody allowed it.
     #[must_use]
     pub fn counts(&self) -> bool {
-        !self.allowed && !self.idle
+        !self.allowed && self.idle.is_none()
     }
 }
 
@@ -93,6 +105,20 @@ pub enum Effect {
     Network,
     /// Firmware.
     Firmware,
+    /// The node is restarted or stopped.
+    Reboot,
+}
+
+/// Why something does nothing, as the node is configured now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Idle {
+    /// `APT::Periodic` of apt's configuration asks for nothing.
+    PeriodicOff,
+    /// The job of cron ends where systemd runs: a timer does its work.
+    LeftToSystemd,
+    /// Nothing that would start it is enabled: no cron.
+    NoCron,
 }
 
 /// A known trap.
@@ -113,6 +139,8 @@ pub enum Trap {
     ContainerNetwork,
     /// Services are restarted after an upgrade without asking.
     RestartsByItself,
+    /// The node is restarted after an upgrade without asking.
+    RebootsByItself,
 }
 
 /// What is allowed to change the node.
@@ -122,15 +150,15 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A policy that allows these units.
+    /// A policy that allows these units and files of cron.
     #[must_use]
-    pub fn allowing(units: &[String]) -> Self {
+    pub fn allowing(names: &[String]) -> Self {
         Self {
-            allowed: units.to_vec(),
+            allowed: names.to_vec(),
         }
     }
 
-    /// Adds what a policy file allows: lines of `allow UNIT`, empty lines, and comments from `#` on.
+    /// Adds what a policy file allows: lines of `allow NAME`, empty lines, and comments from `#` on.
     ///
     /// # Errors
     /// The number of the first line that is something else, and the line.
@@ -154,15 +182,7 @@ pub fn audit(root: &Path, policy: &Policy) -> Option<Audit> {
     if node.units.is_empty() && node.unread.is_empty() {
         return None;
     }
-    let mut audit = judge(&node, policy);
-    if root != Path::new("/") {
-        // The commands of an image must not be those of the machine that audits it.
-        let own = format!("systemctl --root={} mask ", root.display());
-        for command in audit.findings.iter_mut().flat_map(|finding| &mut finding.remedy) {
-            *command = command.replace("systemctl mask --now ", &own);
-        }
-    }
-    Some(audit)
+    Some(judge(&node, policy))
 }
 
 fn judge(node: &node::Node, policy: &Policy) -> Audit {
@@ -172,11 +192,18 @@ fn judge(node: &node::Node, policy: &Policy) -> Audit {
             .into_iter()
             .any(|unit| policy.allowed.contains(unit));
     }
+    let is_here = |name: &String| {
+        node.units.contains_key(name)
+            || node.jobs.iter().any(|job| job.file == *name)
+            || findings.iter().any(|finding| finding.unit == *name)
+    };
+    let unknown: BTreeSet<&String> = policy.allowed.iter().filter(|name| !is_here(name)).collect();
     Audit {
         schema: Schema {
             name: SCHEMA.to_owned(),
             version: SCHEMA_VERSION,
         },
+        unknown: unknown.into_iter().cloned().collect(),
         findings,
         unread: node.unread.clone(),
     }

@@ -105,6 +105,12 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(Report).to_value()
 }
 
+/// The JSON Schema of [`NodeReport`], which docs/node.schema.json holds.
+#[must_use]
+pub fn node_schema() -> serde_json::Value {
+    schemars::schema_for!(NodeReport).to_value()
+}
+
 /// Name and version of the contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Schema {

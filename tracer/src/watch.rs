@@ -377,3 +377,21 @@ impl probe::Owners for Known {
         self.owners.by_socket(inode, cgroup, self.now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capability_that_says_nothing_new_is_told_once() {
+        let mut capabilities = Capabilities::default();
+        let mut heard = Vec::new();
+        for why in ["one", "one", "two", "one"] {
+            capabilities.tell(0, partial("x", why.to_owned()), &mut |event| {
+                heard.push(event.body)
+            });
+        }
+        let why = |why: &str| Body::Capability(partial("x", why.to_owned()));
+        assert_eq!(heard, [why("one"), why("two"), why("one")]);
+    }
+}

@@ -1,29 +1,60 @@
-//! What of a node's files the audit looks at. Only reads.
+//! What of a node's files the audit looks at.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::commands;
+use super::cron::{self, Form, Job};
+use super::files::Files;
 use super::unit_file::UnitFile;
 
 /// Where systemd looks for units, what counts most first (systemd.unit(5)).
-const FOLDERS: [&str; 5] = [
+const FOLDERS: [&str; 8] = [
+    TRANSIENT,
     "etc/systemd/system",
     "run/systemd/system",
+    "run/systemd/generator",
     "usr/local/lib/systemd/system",
     "usr/lib/systemd/system",
     "lib/systemd/system",
+    "run/systemd/generator.late",
 ];
-/// Bytes of a file that are read at most.
-const MOST: u64 = 256 << 10;
+/// What systemd-run has made: its timers run without being wanted by anything.
+const TRANSIENT: &str = "run/systemd/transient";
+/// Folders of scripts that cron starts by run-parts, and how often.
+const PERIODS: [(&str, &str); 4] = [
+    ("etc/cron.hourly", "hourly"),
+    ("etc/cron.daily", "daily"),
+    ("etc/cron.weekly", "weekly"),
+    ("etc/cron.monthly", "monthly"),
+];
+/// Where the crontabs of users are: on Debian, SUSE, Red Hat.
+const SPOOLS: [&str; 3] = ["var/spool/cron/crontabs", "var/spool/cron/tabs", "var/spool/cron"];
+/// Units that go by crontabs.
+const CRONS: [&str; 7] = [
+    "anacron.service",
+    "anacron.timer",
+    "bcron.service",
+    "cron.service",
+    "cron.target",
+    "cronie.service",
+    "crond.service",
+];
+/// Scripts that commands name and that are read, at most.
+const SCRIPTS: usize = 1000;
 
 /// The files of a node, or of an image of one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
+    /// The folder that they are below.
+    pub(super) root: PathBuf,
     /// Timers and services by name.
     pub(super) units: BTreeMap<String, Unit>,
-    /// What scripts say that units run, by path.
+    /// What cron starts.
+    pub(super) jobs: Vec<Job>,
+    /// Something starts what is in crontabs.
+    pub(super) runs_cron: bool,
+    /// What scripts say that commands name, by path.
     pub(super) scripts: BTreeMap<String, String>,
     /// The configuration of apt, all files in order.
     pub(super) apt: String,
@@ -44,7 +75,7 @@ pub(super) struct Unit {
     pub(super) file: UnitFile,
     /// Something wants it: it is started by itself.
     pub(super) enabled: bool,
-    /// It is a link to /dev/null: nothing can start it.
+    /// Its file is a link to /dev/null, or empty: nothing can start it.
     pub(super) masked: bool,
     /// What the file that counts says.
     text: Option<String>,
@@ -55,151 +86,186 @@ pub(super) struct Unit {
 impl Node {
     /// Reads the node below that folder.
     pub(super) fn read(root: &Path) -> Self {
-        let mut node = Self::default();
+        let mut files = Files::below(root);
+        let mut node = Self {
+            root: root.to_owned(),
+            ..Self::default()
+        };
+        let wanted = node.read_units(&mut files);
+        node.apt =
+            all(&mut files, "etc/apt/apt.conf.d", "") + &files.text("etc/apt/apt.conf").unwrap_or_default();
+        let own = files.text("etc/needrestart/needrestart.conf");
+        node.needrestart =
+            own.unwrap_or_default() + "\n" + &all(&mut files, "etc/needrestart/conf.d", ".conf");
+        for base in ["usr/lib/systemd", "run/systemd", "etc/systemd"] {
+            let own = files.text(&format!("{base}/networkd.conf"));
+            let more = all(&mut files, &format!("{base}/networkd.conf.d"), ".conf");
+            node.networkd.read(&(own.unwrap_or_default() + "\n" + &more));
+        }
+        node.has_cni = !files.names("etc/cni/net.d").is_empty();
+        node.read_cron(&mut files, &wanted);
+        node.read_scripts(&mut files);
+        node.unread = files.unread;
+        node
+    }
+
+    /// Reads all units, and tells the names of those that something wants.
+    fn read_units(&mut self, files: &mut Files) -> BTreeSet<String> {
         let mut wanted = BTreeSet::new();
         for folder in FOLDERS {
-            node.read_folder(&root.join(folder), &mut wanted);
+            self.read_folder(files, folder, &mut wanted);
         }
-        for (name, unit) in &mut node.units {
+        // Instances have the file of their template, and drop-ins of both.
+        for name in wanted.iter().filter(|name| is_watched(name)) {
+            let Some(template) = template(name).and_then(|name| self.units.get(&name).cloned()) else {
+                continue;
+            };
+            let unit = self.units.entry(name.clone()).or_default();
+            if unit.text.is_none() {
+                (unit.text, unit.masked) = (template.text, template.masked);
+                for (name, text) in template.drop_ins {
+                    unit.drop_ins.entry(name).or_insert(text);
+                }
+            }
+        }
+        for (name, unit) in &mut self.units {
             unit.enabled = wanted.contains(name);
             for text in unit.text.iter().chain(unit.drop_ins.values()) {
                 unit.file.read(text);
             }
         }
-        node.apt = node.read_all(root, "etc/apt/apt.conf.d", "");
-        if let Some(text) = node.text(&root.join("etc/apt/apt.conf")) {
-            node.apt.push_str(&text);
-        }
-        let own = node.text(&root.join("etc/needrestart/needrestart.conf"));
-        node.needrestart =
-            own.unwrap_or_default() + "\n" + &node.read_all(root, "etc/needrestart/conf.d", ".conf");
-        for base in ["usr/lib/systemd", "run/systemd", "etc/systemd"] {
-            let mut all = node
-                .text(&root.join(base).join("networkd.conf"))
-                .unwrap_or_default();
-            all.push('\n');
-            all += &node.read_all(root, &format!("{base}/networkd.conf.d"), ".conf");
-            node.networkd.read(&all);
-        }
-        node.has_cni = fs::read_dir(root.join("etc/cni/net.d")).is_ok_and(|mut files| files.next().is_some());
-        node.read_scripts(root);
-        node
+        wanted
     }
 
-    fn read_folder(&mut self, folder: &Path, wanted: &mut BTreeSet<String>) {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) => {
-                if error.kind() != std::io::ErrorKind::NotFound {
-                    self.unread.push(format!("{}: {error}", folder.display()));
-                }
-                return;
-            }
-        };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-                self.unread
-                    .push(format!("{}: its name is not UTF-8", path.display()));
-                continue;
-            };
+    fn read_folder(&mut self, files: &mut Files, folder: &str, wanted: &mut BTreeSet<String>) {
+        for name in files.names(folder) {
+            let path = format!("{folder}/{name}");
             if name.ends_with(".wants") || name.ends_with(".requires") {
-                let links = fs::read_dir(&path).into_iter().flatten().flatten();
-                wanted.extend(links.filter_map(|link| link.file_name().to_str().map(str::to_owned)));
+                wanted.extend(files.names(&path));
             } else if let Some(unit) = name.strip_suffix(".d") {
                 if is_watched(unit) {
-                    let drop_ins = self.files(&path, ".conf");
                     let known = &mut self.units.entry(unit.to_owned()).or_default().drop_ins;
-                    for (name, text) in drop_ins {
+                    for (name, text) in texts(files, &path, ".conf") {
                         known.entry(name).or_insert(text);
                     }
                 }
             } else if is_watched(&name) {
-                self.read_unit(&name, &path);
-            }
-        }
-    }
-
-    /// The file of a unit: that of the folder that counts most.
-    fn read_unit(&mut self, name: &str, path: &Path) {
-        let masked = fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"));
-        let text = self.text(path).unwrap_or_default();
-        let unit = self.units.entry(name.to_owned()).or_default();
-        if unit.text.is_none() {
-            unit.masked = masked;
-            unit.text = Some(text);
-        }
-    }
-
-    /// What the files of a folder below the root say whose names end so, in the order of their names.
-    fn read_all(&mut self, root: &Path, folder: &str, suffix: &str) -> String {
-        let files = self.files(&root.join(folder), suffix);
-        files.into_iter().map(|(_, text)| text + "\n").collect()
-    }
-
-    fn files(&mut self, folder: &Path, suffix: &str) -> Vec<(String, String)> {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| name.ends_with(suffix))
-            .collect();
-        names.sort();
-        let with_text = |name: String| {
-            let text = self.text(&folder.join(&name))?;
-            Some((name, text))
-        };
-        names.into_iter().filter_map(with_text).collect()
-    }
-
-    /// What a file says; `None` where there is none, or it cannot be read: then that is noted.
-    fn text(&mut self, path: &Path) -> Option<String> {
-        let file = match fs::File::open(path) {
-            Ok(file) if file.metadata().is_ok_and(|data| data.is_file()) => file,
-            Ok(_) => return None,
-            Err(error) => {
-                if error.kind() != std::io::ErrorKind::NotFound {
-                    self.unread.push(format!("{}: {error}", path.display()));
+                let text = files.text(&path).unwrap_or_default();
+                let masked = text.is_empty() || files.is_masked(folder, &name);
+                let unit = self.units.entry(name.clone()).or_default();
+                // Of several files that of the folder that counts most.
+                if unit.text.is_none() {
+                    (unit.text, unit.masked) = (Some(text), masked);
                 }
-                return None;
+                if folder == TRANSIENT && path.ends_with(".timer") {
+                    wanted.insert(name);
+                }
             }
-        };
-        let mut bytes = Vec::new();
-        if let Err(error) = file.take(MOST).read_to_end(&mut bytes) {
-            self.unread.push(format!("{}: {error}", path.display()));
         }
-        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    /// The scripts that units run: a program is known by its name, a script by what it says.
-    fn read_scripts(&mut self, root: &Path) {
-        let paths: BTreeSet<String> = self
-            .units
-            .values()
-            .flat_map(|unit| unit.file.commands())
-            .filter_map(program)
-            .map(str::to_owned)
-            .collect();
-        for path in paths {
-            let mut begin = [0; 2];
-            let below = root.join(path.trim_start_matches('/'));
-            let is_script = fs::File::open(&below).is_ok_and(|mut file| file.read_exact(&mut begin).is_ok());
-            if is_script
-                && begin == *b"#!"
-                && let Some(text) = self.text(&below)
-            {
-                self.scripts.insert(path, text);
+    fn read_cron(&mut self, files: &mut Files, wanted: &BTreeSet<String>) {
+        let debian = files.has("etc/debian_version");
+        let is_masked = |name: &&str| self.units.get(*name).is_some_and(|unit| unit.masked);
+        self.runs_cron = CRONS
+            .iter()
+            .any(|name| wanted.contains(*name) && !is_masked(name));
+        let catches_up = wanted.iter().any(|name| name.starts_with("anacron."))
+            || files.has("etc/anacrontab") && files.has("etc/cron.hourly/0anacron");
+        let mut tabs = vec![
+            ("etc/crontab".to_owned(), Form::System),
+            ("etc/anacrontab".to_owned(), Form::Anacron),
+        ];
+        for (folder, form) in [("etc/cron.d", Form::System)]
+            .into_iter()
+            .chain(SPOOLS.map(|folder| (folder, Form::User)))
+        {
+            let names = files.names(folder).into_iter();
+            // What is a user's name may have any form.
+            let taken = names.filter(|name| form == Form::User || cron::takes(name, debian));
+            tabs.extend(taken.map(|name| (format!("{folder}/{name}"), form)));
+        }
+        for (path, form) in tabs {
+            if let Some(text) = files.text(&path) {
+                self.jobs.extend(cron::jobs(&format!("/{path}"), &text, form));
+            }
+        }
+        for (folder, period) in PERIODS {
+            for name in files.names(folder) {
+                let path = format!("{folder}/{name}");
+                let file = cron::takes(&name, debian)
+                    .then(|| files.read(&path, "#!"))
+                    .flatten();
+                if let Some(script) = file.filter(|file| file.executable) {
+                    self.jobs.push(Job {
+                        file: format!("/{path}"),
+                        schedule: period.to_owned(),
+                        persistent: catches_up && period != "hourly",
+                        text: script.text,
+                        ..Job::default()
+                    });
+                }
             }
         }
     }
+
+    /// The scripts that commands name: a program is known by its name, a script by what it says.
+    fn read_scripts(&mut self, files: &mut Files) {
+        let units = self.units.values().flat_map(|unit| unit.file.commands());
+        let lines = units.chain(self.jobs.iter().map(|job| job.text.as_str()));
+        let paths: BTreeSet<String> = lines.flat_map(commands::paths).map(str::to_owned).collect();
+        for path in paths {
+            if self.scripts.len() == SCRIPTS {
+                files.unread.push(format!(
+                    "{path} and what comes after it: more than {SCRIPTS} scripts"
+                ));
+                break;
+            }
+            if let Some(script) = files.read(&path, "#!") {
+                self.scripts.insert(path, script.text);
+            }
+        }
+    }
+
+    /// What a command or script can change: by the programs that it names, and what the scripts say that it names.
+    pub(super) fn effects(&self, text: &str) -> commands::Effects {
+        let mut effects = commands::effects(text);
+        for script in commands::paths(text).filter_map(|path| self.scripts.get(path)) {
+            effects.extend(commands::effects(script));
+        }
+        effects
+    }
+
+    /// A path as it is told to whoever audits: that of an image is below its root.
+    pub(super) fn path(&self, path: &str) -> String {
+        self.root.join(path.trim_start_matches('/')).display().to_string()
+    }
+}
+
+/// What the files of a folder say whose names end so, in the order of their names.
+fn all(files: &mut Files, folder: &str, suffix: &str) -> String {
+    let texts = texts(files, folder, suffix);
+    texts.into_iter().map(|(_, text)| text + "\n").collect()
+}
+
+fn texts(files: &mut Files, folder: &str, suffix: &str) -> Vec<(String, String)> {
+    let names = files.names(folder).into_iter();
+    names
+        .filter(|name| name.ends_with(suffix))
+        .filter_map(|name| {
+            let text = files.text(&format!("{folder}/{name}"))?;
+            Some((name, text))
+        })
+        .collect()
 }
 
 fn is_watched(name: &str) -> bool {
     name.ends_with(".timer") || name.ends_with(".service")
 }
 
-/// The path of the program that a command line runs, without the signs before it (systemd.service(5)).
-pub(super) fn program(command: &str) -> Option<&str> {
-    let first = command.split_ascii_whitespace().next()?;
-    let path = first.trim_start_matches(['-', '@', ':', '+', '!']);
-    (!path.is_empty()).then_some(path)
+/// `ifup@.service` of `ifup@eth0.service`.
+pub(super) fn template(name: &str) -> Option<String> {
+    let (stem, instance) = name.split_once('@')?;
+    let (_, kind) = instance.rsplit_once('.')?;
+    Some(format!("{stem}@.{kind}"))
 }

@@ -1,97 +1,12 @@
 //! What can change the packages or the network of a node unattended. Pure.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use super::node::{Node, Unit, program};
-use super::{Effect, Finding, Trap};
-
-/// Programs, and what they can change. Names as of their files, without folders.
-const PROGRAMS: &[(&str, Effect)] = &[
-    ("apt", Effect::Packages),
-    ("apt-get", Effect::Packages),
-    ("apt.systemd.daily", Effect::Packages),
-    ("aptitude", Effect::Packages),
-    ("dnf", Effect::Packages),
-    ("dnf-3", Effect::Packages),
-    ("dnf5", Effect::Packages),
-    ("dnf-automatic", Effect::Packages),
-    ("dpkg", Effect::Packages),
-    ("microdnf", Effect::Packages),
-    ("packagekitd", Effect::Packages),
-    ("pkcon", Effect::Packages),
-    ("rpm", Effect::Packages),
-    ("rpm-ostree", Effect::Packages),
-    ("snap", Effect::Packages),
-    ("snapd", Effect::Packages),
-    ("transactional-update", Effect::Packages),
-    ("unattended-upgrade", Effect::Packages),
-    ("unattended-upgrades", Effect::Packages),
-    ("yum", Effect::Packages),
-    ("yum-cron", Effect::Packages),
-    ("zypper", Effect::Packages),
-    ("fwupdmgr", Effect::Firmware),
-    ("fwupdtool", Effect::Firmware),
-    ("needrestart", Effect::Services),
-    ("certbot", Effect::Services),
-    ("cloud-init", Effect::Network),
-    ("dhclient", Effect::Network),
-    ("ifdown", Effect::Network),
-    ("ifup", Effect::Network),
-    ("ip", Effect::Network),
-    ("ip6tables", Effect::Network),
-    ("ip6tables-restore", Effect::Network),
-    ("iptables", Effect::Network),
-    ("iptables-restore", Effect::Network),
-    ("netplan", Effect::Network),
-    ("networkctl", Effect::Network),
-    ("nft", Effect::Network),
-    ("sysctl", Effect::Network),
-    ("tc", Effect::Network),
-];
-
-/// What a unit can change, by what it runs: the programs of its command lines, and what its scripts name.
-pub(super) fn effects(node: &Node, unit: &Unit) -> BTreeSet<(Effect, &'static str)> {
-    let mut effects = BTreeSet::new();
-    for command in unit.file.commands() {
-        effects.extend(named(command));
-        if let Some(script) = program(command).and_then(|path| node.scripts.get(path)) {
-            let code = script.lines().filter(|line| !line.trim_start().starts_with('#'));
-            effects.extend(code.flat_map(named));
-        }
-    }
-    effects
-}
-
-/// Folders that hold programs: a path that begins otherwise (`/var/lib/dpkg`) is that of something else.
-const FOLDERS: [&str; 10] = [
-    "/usr/bin/",
-    "/usr/sbin/",
-    "/usr/lib/",
-    "/usr/libexec/",
-    "/usr/local/",
-    "/bin/",
-    "/sbin/",
-    "/lib/",
-    "/opt/",
-    "/snap/",
-];
-
-/// The programs that a line names, as words or by their paths.
-fn named(line: &str) -> impl Iterator<Item = (Effect, &'static str)> {
-    let words = line.split(|c: char| c.is_ascii_whitespace() || "\"'`;|&()$={}".contains(c));
-    words.filter_map(|word| {
-        let word = word.trim_start_matches(['-', '@', ':', '+', '!']);
-        let name = match word.rsplit_once('/') {
-            Some((_, name)) if FOLDERS.iter().any(|folder| word.starts_with(folder)) => name,
-            Some(_) => return None,
-            None => word,
-        };
-        PROGRAMS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(known, effect)| (*effect, *known))
-    })
-}
+use super::commands::Effects;
+use super::cron::{self, Job};
+use super::node::{Node, Unit};
+use super::{Effect, Finding, Idle, Trap};
 
 /// The findings of a node: what starts by itself first, then traps of the configuration.
 pub(super) fn findings(node: &Node) -> Vec<Finding> {
@@ -110,12 +25,16 @@ pub(super) fn findings(node: &Node) -> Vec<Finding> {
         let Some(service) = node.units.get(&service_name).filter(|service| !service.masked) else {
             continue;
         };
-        let effects = effects(node, service);
+        let mut effects = Effects::new();
+        for command in service.file.commands() {
+            effects.extend(node.effects(command));
+        }
         if effects.is_empty() {
             continue;
         }
         findings.push(started(node, name, unit, &service_name, service, &effects));
     }
+    findings.extend(node.jobs.iter().filter_map(|job| by_cron(node, job)));
     findings.extend(networkd(node));
     findings.extend(needrestart(node));
     findings
@@ -128,7 +47,7 @@ fn started(
     unit: &Unit,
     service_name: &str,
     service: &Unit,
-    effects: &BTreeSet<(Effect, &'static str)>,
+    effects: &Effects,
 ) -> Finding {
     let own = |section, key| service.file.last(section, key).map(str::to_owned);
     let is_timer = name.ends_with(".timer");
@@ -149,42 +68,95 @@ fn started(
     if is_oneshot && start_limit == "infinity" {
         traps.push(Trap::NoLimit);
     }
-    let periodic = is_of_apt(effects).then(|| periodic(node));
-    if periodic == Some(true) && point_release(&node.apt) {
-        traps.push(Trap::PointRelease);
-    }
+    let idle = of_upgrades(node, effects, &mut traps);
     Finding {
-        unit: name.to_owned(),
         starts: service_name.to_owned(),
-        effects: effects
-            .iter()
-            .map(|(effect, _)| *effect)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect(),
-        runs: effects.iter().map(|(_, program)| (*program).to_owned()).collect(),
         schedule: unit.file.schedule(),
         random_delay: unit
             .file
             .last("Timer", "RandomizedDelaySec")
             .unwrap_or_default()
             .to_owned(),
-        next: None,
         start_limit,
         stop_limit: own("Service", "TimeoutStopSec")
             .or_else(|| own("Service", "TimeoutSec"))
             .unwrap_or_else(|| "default".to_owned()),
         kill_mode,
-        // apt's own timers run, and do nothing, where APT::Periodic does not ask for it.
-        idle: periodic == Some(false),
+        idle,
         traps,
-        remedy: vec![format!("systemctl mask --now {name}")],
-        allowed: false,
+        remedy: vec![if node.root == Path::new("/") {
+            format!("systemctl mask --now {name}")
+        } else {
+            format!("systemctl --root={} mask {name}", node.root.display())
+        }],
+        ..changing(name, effects)
     }
 }
 
-fn is_of_apt(effects: &BTreeSet<(Effect, &'static str)>) -> bool {
-    effects.iter().any(|(_, program)| *program == "apt.systemd.daily")
+/// What is found of a unit or job by what it runs alone.
+fn changing(name: &str, effects: &Effects) -> Finding {
+    let kinds: BTreeSet<Effect> = effects.iter().map(|(effect, _)| *effect).collect();
+    Finding {
+        effects: kinds.into_iter().collect(),
+        runs: effects.iter().map(|(_, program)| program.clone()).collect(),
+        ..Finding::of(name)
+    }
+}
+
+/// A job of cron that changes something.
+fn by_cron(node: &Node, job: &Job) -> Option<Finding> {
+    let effects = node.effects(&job.text);
+    if effects.is_empty() {
+        return None;
+    }
+    let mut traps = Vec::new();
+    if job.persistent {
+        traps.push(Trap::Persistent);
+    }
+    // Cron ends nothing that it has started.
+    traps.push(Trap::NoLimit);
+    let by_apt = of_upgrades(node, &effects, &mut traps);
+    let file = node.path(&job.file);
+    Some(Finding {
+        schedule: vec![job.schedule.clone()],
+        random_delay: job.random_delay.clone(),
+        idle: if !node.runs_cron {
+            Some(Idle::NoCron)
+        } else if cron::leaves_it_to_systemd(&job.text) {
+            Some(Idle::LeftToSystemd)
+        } else {
+            by_apt
+        },
+        traps,
+        remedy: vec![match job.line {
+            0 => format!("chmod a-x {file}"),
+            line => format!("sed -i '{line}s/^/#/' {file}"),
+        }],
+        ..changing(&job.file, &effects)
+    })
+}
+
+/// What the configuration of apt makes of its own unattended upgrades: traps, or nothing at all. Its timers and jobs run,
+/// and do nothing, where APT::Periodic does not ask for it.
+fn of_upgrades(node: &Node, effects: &Effects, traps: &mut Vec<Trap>) -> Option<Idle> {
+    if !effects.iter().any(|(_, program)| program == "apt.systemd.daily") {
+        return None;
+    }
+    if !periodic(node) {
+        return Some(Idle::PeriodicOff);
+    }
+    if point_release(&node.apt) {
+        traps.push(Trap::PointRelease);
+    }
+    if apt_value(&node.apt, "Unattended-Upgrade::Automatic-Reboot").is_some_and(|value| {
+        !matches!(
+            value.to_ascii_lowercase().as_str(),
+            "" | "0" | "false" | "no" | "off"
+        )
+    }) {
+        traps.push(Trap::RebootsByItself);
+    }
+    None
 }
 
 /// Whether apt does something by itself (`APT::Periodic::…`, apt's apt.systemd.daily: all are 0 by default).
@@ -246,15 +218,16 @@ fn networkd(node: &Node) -> Option<Finding> {
     if node.has_cni {
         traps.push(Trap::ContainerNetwork);
     }
+    let folder = node.path("etc/systemd/networkd.conf.d");
     Some(Finding {
         effects: vec![Effect::Network],
         traps,
         remedy: vec![
-            "mkdir -p /etc/systemd/networkd.conf.d".to_owned(),
-            "printf '[Network]\\nManageForeignRoutingPolicyRules=no\\nManageForeignRoutes=no\\n' \
-             >/etc/systemd/networkd.conf.d/keep-foreign.conf  # counts from networkd's next start on, which then deletes \
-             nothing"
-                .to_owned(),
+            format!("mkdir -p {folder}"),
+            format!(
+                "printf '[Network]\\nManageForeignRoutingPolicyRules=no\\nManageForeignRoutes=no\\n' \
+                 >{folder}/keep-foreign.conf  # counts from networkd's next start on, which then deletes nothing"
+            ),
         ],
         ..Finding::of("systemd-networkd.service")
     })
@@ -274,9 +247,10 @@ fn needrestart(node: &Node) -> Option<Finding> {
     Some(Finding {
         effects: vec![Effect::Services],
         traps: vec![Trap::RestartsByItself],
-        remedy: vec![
-            "printf \"\\$nrconf{restart} = 'l';\\n\" >/etc/needrestart/conf.d/list-only.conf".to_owned(),
-        ],
+        remedy: vec![format!(
+            "printf \"\\$nrconf{{restart}} = 'l';\\n\" >{}",
+            node.path("etc/needrestart/conf.d/list-only.conf")
+        )],
         ..Finding::of("needrestart")
     })
 }

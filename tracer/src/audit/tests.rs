@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use super::*;
@@ -18,6 +18,12 @@ impl Image {
         let path = self.0.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
+        self
+    }
+
+    fn script(&self, path: &str, text: &str) -> &Self {
+        self.file(path, text);
+        fs::set_permissions(self.0.join(path), fs::Permissions::from_mode(0o755)).unwrap();
         self
     }
 
@@ -118,7 +124,7 @@ fn what_is_off_masked_or_allowed_does_not_count() {
 
     let image = Image::debian("idle");
     image.file("etc/apt/apt.conf.d/99-off", "APT::Periodic::Enable \"0\";\n");
-    assert!(image.findings()[0].idle);
+    assert_eq!(image.findings()[0].idle, Some(Idle::PeriodicOff));
     assert!(image.audit(&Policy::default()).is_clean());
 
     let image = Image::debian("disabled");
@@ -237,6 +243,197 @@ fn what_cannot_be_understood_is_no_reason_to_call_a_node_clean() {
         policy.read("allow a\nforbid b\n"),
         Err((2, "forbid b".to_owned()))
     );
+}
+
+/// A node with a cron that is enabled.
+fn with_cron(name: &str) -> Image {
+    let image = Image::new(name);
+    image
+        .file(
+            "usr/lib/systemd/system/cron.service",
+            "[Service]\nExecStart=/usr/sbin/cron -f\n",
+        )
+        .link(
+            "etc/systemd/system/multi-user.target.wants/cron.service",
+            "/usr/lib/systemd/system/cron.service",
+        );
+    image
+}
+
+#[test]
+fn what_cron_starts_is_found_with_its_time_and_where_it_is() {
+    let image = with_cron("cron");
+    image
+        .file(
+            "etc/crontab",
+            "SHELL=/bin/sh\n17 * * * * root cd / && run-parts /etc/cron.hourly\n",
+        )
+        .file(
+            "etc/cron.d/night",
+            "# ours\n0 3 * * * root /opt/night.sh >/dev/null\n",
+        )
+        .file("opt/night.sh", "#!/bin/sh\nsystemctl restart systemd-networkd\n")
+        .script("etc/cron.daily/clean", "#!/bin/sh\napt-get -y autoremove\n")
+        .file(
+            "etc/cron.daily/not-executable",
+            "#!/bin/sh\napt-get -y autoremove\n",
+        )
+        .file(
+            "var/spool/cron/crontabs/root",
+            "MAILTO=x\n@weekly shutdown -r now\n",
+        )
+        .file("etc/anacrontab", "7 10 weekly.x dnf -y upgrade\n");
+    let root = image.0.display();
+    let told: Vec<_> = image
+        .findings()
+        .into_iter()
+        .map(|one| {
+            (
+                one.unit,
+                one.schedule.concat(),
+                one.runs.concat(),
+                one.remedy.concat(),
+            )
+        })
+        .collect();
+    let one = |unit: &str, schedule: &str, runs: &str, remedy: String| {
+        (unit.to_owned(), schedule.to_owned(), runs.to_owned(), remedy)
+    };
+    assert_eq!(
+        told,
+        [
+            one(
+                "/etc/anacrontab",
+                "every 7 d, by anacron",
+                "dnf",
+                format!("sed -i '1s/^/#/' {root}/etc/anacrontab")
+            ),
+            one(
+                "/etc/cron.d/night",
+                "0 3 * * *",
+                "systemctl restart systemd-networkd",
+                format!("sed -i '2s/^/#/' {root}/etc/cron.d/night")
+            ),
+            one(
+                "/var/spool/cron/crontabs/root",
+                "@weekly",
+                "shutdown",
+                format!("sed -i '2s/^/#/' {root}/var/spool/cron/crontabs/root")
+            ),
+            one(
+                "/etc/cron.daily/clean",
+                "daily",
+                "apt-get",
+                format!("chmod a-x {root}/etc/cron.daily/clean")
+            ),
+        ]
+    );
+    let findings = image.findings();
+    assert_eq!(findings[0].traps, [Trap::Persistent, Trap::NoLimit]);
+    assert_eq!(findings[2].effects, [Effect::Reboot]);
+    assert_eq!(findings[3].traps, [Trap::NoLimit]);
+    let allowed = Policy::allowing(&["/etc/cron.daily/clean".to_owned()]);
+    assert!(image.audit(&allowed).findings[3].allowed);
+}
+
+#[test]
+fn jobs_that_do_nothing_here_do_not_count() {
+    let left = "#!/bin/sh\nif [ -d /run/systemd/system ]; then\n    exit 0\nfi\nexec apt-get check\n";
+    let image = with_cron("cron-left");
+    image.script("etc/cron.daily/left", left);
+    assert_eq!(image.findings()[0].idle, Some(Idle::LeftToSystemd));
+    assert!(image.audit(&Policy::default()).is_clean());
+
+    image.script("etc/cron.daily/left", "#!/bin/sh\napt-get check\n");
+    assert!(!image.audit(&Policy::default()).is_clean());
+    image.link("etc/systemd/system/cron.service", "/dev/null");
+    assert_eq!(image.findings()[0].idle, Some(Idle::NoCron));
+    assert!(image.audit(&Policy::default()).is_clean());
+}
+
+#[test]
+fn what_is_allowed_and_not_here_is_told_and_does_not_count() {
+    let image = Image::debian("unknown");
+    let names = [
+        "apt-daily-upgrade.timer",
+        "gone.timer",
+        "/etc/cron.d/gone",
+        "gone.timer",
+    ];
+    let audit = image.audit(&Policy::allowing(&names.map(str::to_owned)));
+    assert_eq!(audit.unknown, ["/etc/cron.d/gone", "gone.timer"]);
+    assert!(audit.is_clean());
+}
+
+#[test]
+fn instances_are_known_by_their_template_and_transient_timers_need_no_link() {
+    let image = Image::new("instances");
+    image
+        .file(
+            "usr/lib/systemd/system/upgrade@.service",
+            "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'apt-get -y upgrade %i'\n",
+        )
+        .link(
+            "etc/systemd/system/multi-user.target.wants/upgrade@night.service",
+            "/usr/lib/systemd/system/upgrade@.service",
+        )
+        .file("run/systemd/transient/run-r1.timer", "[Timer]\nOnActiveSec=1h\n")
+        .file(
+            "run/systemd/transient/run-r1.service",
+            "[Service]\nExecStart=\"/usr/bin/systemctl\" \"reboot\"\n",
+        );
+    let told: Vec<_> = image
+        .findings()
+        .into_iter()
+        .map(|one| (one.unit, one.effects))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("run-r1.timer".to_owned(), vec![Effect::Reboot]),
+            ("upgrade@night.service".to_owned(), vec![Effect::Packages]),
+        ]
+    );
+}
+
+#[test]
+fn links_of_an_image_stay_inside_of_it() {
+    let image = Image::new("links");
+    let outside = Image::new("links-outside");
+    outside.file("a.service", "[Service]\nExecStart=/usr/bin/apt-get update\n");
+    let target = outside.0.join("a.service");
+    image
+        .link("etc/systemd/system/a.service", target.to_str().unwrap())
+        .link("etc/systemd/system/x.wants/a.service", "../a.service");
+    assert_eq!(image.findings(), []);
+    let inside = target.strip_prefix("/").unwrap();
+    image.file(
+        inside.to_str().unwrap(),
+        "[Service]\nExecStart=/usr/bin/apt-get update\n",
+    );
+    assert_eq!(image.findings().len(), 1);
+}
+
+#[test]
+fn what_is_too_long_is_told_and_what_is_no_file_is_not_waited_for() {
+    let image = Image::debian("bounds");
+    let long = format!("#!/bin/sh\n{}", "# nothing\n".repeat(30_000));
+    image.file("opt/long.sh", &long).file(
+        "etc/systemd/system/long.service",
+        "[Service]\nExecStart=/opt/long.sh /opt/pipe\n",
+    );
+    let pipe = image.0.join("opt/pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let audit = image.audit(&Policy::default());
+    assert_eq!(audit.unread.len(), 1, "{:?}", audit.unread);
+    assert!(audit.unread[0].ends_with("opt/long.sh: only its first 256 KiB were read"));
 }
 
 #[test]

@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use super::output::print;
+use super::output::{columns, print, say};
 use super::stop::Stop;
 use super::{FAILURE_FOUND, Format, WatchArgs, node};
 use crate::audit::{Policy, audit};
 use crate::diagnosis;
+use crate::node::{clocks, config, packages};
 use crate::ui;
 
 /// So long systemd may take to say when timers elapse: without that a finding is still one.
@@ -19,16 +20,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// A timer or service that may change the node (repeatable)
-    #[arg(long, value_name = "UNIT")]
+    /// A timer, service or file of cron that may change the node (repeatable)
+    #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
-    /// A file of what may: lines of `allow UNIT`
+    /// A file of what may: lines of `allow NAME`
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Audit the node whose files are below this folder, such as an image
     #[arg(long, value_name = "FOLDER", default_value = "/")]
     root: PathBuf,
-    /// How to print
+    /// How to print: docs/node.md describes the JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -40,7 +41,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         if let Err((number, line)) = policy.read(&text) {
             bail!(
-                "{} line {number}: {line:?} is not understood: write allow UNIT",
+                "{} line {number}: {line:?} is not understood: write allow NAME",
                 path.display()
             );
         }
@@ -60,14 +61,23 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
     if arguments.root == Path::new("/") && !audit.findings.is_empty() {
         // Of an image no timer runs.
         let mut stop = Stop::listen()?;
-        let report = diagnosis::node(&node::gather(watch, PATIENCE, &mut stop).await?);
+        let mut options = watch.options();
+        options.without = [clocks::CAPABILITY, packages::CAPABILITY, config::CAPABILITY]
+            .map(str::to_owned)
+            .to_vec();
+        let report = diagnosis::node(&node::gather(&options, PATIENCE, &mut stop).await?);
         audit.learn_next(|unit| {
             let timer = report.node.timers.iter().find(|timer| timer.name == unit)?;
             timer.next.clone()
         });
     }
+    for name in &audit.unknown {
+        say(&format!(
+            "{name} is allowed and is not here: no timer, service or file of cron has that name"
+        ));
+    }
     print(&match arguments.format {
-        Format::Text => ui::text::audit(&audit),
+        Format::Text => ui::text::audit(&audit, columns()),
         Format::Json => serde_json::to_string_pretty(&audit)? + "\n",
     })?;
     Ok(if audit.is_clean() {

@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::output::{print, print_until_asked, say, say_of};
+use super::output::{columns, print, print_until_asked, say, say_of};
 use super::stop::Stop;
 use super::{COULD_NOT_RUN, FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
 use crate::model::Model;
@@ -32,10 +32,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
     let (model, stop) = match &arguments.trace {
-        Some(path) => {
-            watch.refuse_with_recording()?;
-            (of_trace(path)?, None)
-        }
+        Some(path) => (of_trace(path)?, None),
         None => {
             let mut stop = Stop::listen()?;
             (of_node(watch, arguments.period, &mut stop).await?, Some(stop))
@@ -43,7 +40,7 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
     };
     let report = show.filter().report(&model);
     let text = match arguments.format {
-        Format::Text => ui::text::page(&report),
+        Format::Text => ui::text::page(&report, columns()),
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     // Whoever reads only the first line still wants the right exit code.

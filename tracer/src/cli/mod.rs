@@ -6,20 +6,19 @@ mod diagnose;
 mod export;
 mod live;
 mod node;
+mod options;
 mod output;
 mod replay;
 mod stop;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use anyhow::Result;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::filter::{Filter, FlowPattern};
-use crate::node::systemd;
-use crate::watch;
+use options::{ShowArgs, WatchArgs};
 
 /// Exit code: a failure mode was found.
 const FAILURE_FOUND: u8 = 1;
@@ -57,167 +56,6 @@ enum Command {
     Cost(cost::Arguments),
 }
 
-/// What to watch.
-#[derive(Args, Debug)]
-struct WatchArgs {
-    /// Device by which packets reach this node, beside those with a hardware parent; NETNS:DEV means that of one
-    /// namespace (repeatable)
-    #[arg(
-        long,
-        global = true,
-        value_name = "[NETNS:]DEV",
-        help_heading = "What to watch"
-    )]
-    uplink: Vec<String>,
-    /// Network namespace to watch: a name of `ip netns`, a path, or `all` [default: the tracer's own]
-    #[arg(
-        long,
-        global = true,
-        value_name = "NAME|PATH|all",
-        value_parser = namespace,
-        help_heading = "What to watch"
-    )]
-    netns: Option<String>,
-    /// Write all that is seen to a new pcapng file
-    #[arg(long, global = true, value_name = "FILE", help_heading = "What to watch")]
-    record: Option<PathBuf>,
-    /// Examples (packet, stack, socket) a second of each reason and location (with 0 only its first one);
-    /// counts are exact
-    #[arg(
-        long,
-        global = true,
-        value_name = "N",
-        default_value_t = 10,
-        help_heading = "What to watch"
-    )]
-    examples: u32,
-    /// Leave a capability out, to see less for less cost (repeatable)
-    #[arg(
-        long,
-        global = true,
-        value_name = "CAPABILITY",
-        help_heading = "What to watch"
-    )]
-    without: Vec<String>,
-    /// The bus of another systemd than the node's: unix:path=… [default: DBUS_SYSTEM_BUS_ADDRESS, else
-    /// /run/dbus/system_bus_socket, else systemd's own /run/systemd/private]
-    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "What to watch")]
-    systemd_bus: Option<systemd::Addresses>,
-    /// The cgroup that is the root to that systemd, where it runs in a container: a path as /proc/PID/cgroup has it
-    #[arg(long, global = true, value_name = "PATH", help_heading = "What to watch")]
-    cgroup_root: Option<String>,
-    /// Print the BPF programs' own messages to standard error
-    #[arg(long, global = true, help_heading = "What to watch")]
-    verbose: bool,
-}
-
-impl WatchArgs {
-    fn options(&self) -> watch::Options {
-        watch::Options {
-            netns: self.netns.clone(),
-            uplinks: self.uplink.clone(),
-            examples_per_second: self.examples,
-            without: self.without.clone(),
-            verbose: self.verbose,
-            floor: false,
-            systemd: systemd::Options {
-                bus: self.systemd_bus.clone(),
-                cgroup_root: self.cgroup_root.clone().unwrap_or_default(),
-            },
-        }
-    }
-
-    /// Refuses what needs the packets, where none are watched.
-    fn refuse_packets(&self) -> Result<()> {
-        let given = [
-            ("--uplink", !self.uplink.is_empty()),
-            ("--record", self.record.is_some()),
-            ("--verbose", self.verbose),
-        ];
-        refuse(
-            &given,
-            "is for watching packets; leave it out here, where none are",
-        )
-    }
-
-    /// Refuses what has no meaning where a recording is read.
-    fn refuse_with_recording(&self) -> Result<()> {
-        let given = [
-            ("--netns", self.netns.is_some()),
-            ("--uplink", !self.uplink.is_empty()),
-            ("--record", self.record.is_some()),
-            ("--without", !self.without.is_empty()),
-            ("--systemd-bus", self.systemd_bus.is_some()),
-            ("--cgroup-root", self.cgroup_root.is_some()),
-            ("--verbose", self.verbose),
-        ];
-        refuse(
-            &given,
-            "is for watching this node; leave it out where a recording is read",
-        )
-    }
-}
-
-/// Refuses the first option that is given: it must not look as if it were done.
-fn refuse(options: &[(&str, bool)], why: &str) -> Result<()> {
-    match options.iter().find(|(_, given)| *given) {
-        Some((option, _)) => bail!("{option} {why}"),
-        None => Ok(()),
-    }
-}
-
-/// What to show of it.
-#[derive(Args, Debug)]
-struct ShowArgs {
-    /// Print a block of text a second; also where standard output is no terminal
-    #[arg(long, global = true, help_heading = "What to show")]
-    plain: bool,
-    /// Draw with ASCII only
-    #[arg(long, global = true, help_heading = "What to show")]
-    ascii: bool,
-    /// Show only flows of this process (everything is counted all the same)
-    #[arg(long, global = true, value_name = "PID", help_heading = "What to show")]
-    pid: Option<u32>,
-    /// Show only flows of this systemd unit
-    #[arg(long, global = true, value_name = "UNIT", help_heading = "What to show")]
-    unit: Option<String>,
-    /// Show only flows with this address, :port, or protocol at either end
-    #[arg(long, global = true, value_name = "PATTERN", help_heading = "What to show")]
-    flow: Option<FlowPattern>,
-}
-
-impl ShowArgs {
-    /// Refuses to choose a face where there is but one.
-    fn refuse_faces(&self) -> Result<()> {
-        let given = [("--plain", self.plain), ("--ascii", self.ascii)];
-        refuse(
-            &given,
-            "is for the live screen and `tracer replay`; leave it out here",
-        )
-    }
-
-    /// Refuses to narrow what is always whole.
-    fn refuse_filter(&self) -> Result<()> {
-        let given = [
-            ("--pid", self.pid.is_some()),
-            ("--unit", self.unit.is_some()),
-            ("--flow", self.flow.is_some()),
-        ];
-        refuse(
-            &given,
-            "narrows what is shown of flows; leave it out here, where none are",
-        )
-    }
-
-    fn filter(&self) -> Filter {
-        Filter {
-            pid: self.pid,
-            unit: self.unit.clone(),
-            flow: self.flow.clone(),
-        }
-    }
-}
-
 /// A form of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
@@ -230,8 +68,12 @@ enum Format {
 /// Runs the command line. Never panics on input; every error is one line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let cli = match parse(std::env::args_os()) {
+        Ok(Ok(cli)) => cli,
+        Ok(Err(refusal)) => {
+            output::say(&refusal);
+            return ExitCode::from(COULD_NOT_RUN);
+        }
         Err(error) => {
             // Help and version are no errors to the parser's user.
             let _ = error.print();
@@ -247,6 +89,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line; or why it is refused though it is well-formed.
+fn parse<T: Into<OsString> + Clone>(
+    line: impl IntoIterator<Item = T>,
+) -> Result<Result<Cli, String>, clap::Error> {
+    let matches = options::hide_unused(Cli::command()).try_get_matches_from(line)?;
+    if let Some(refusal) = options::unused(&matches) {
+        return Ok(Err(refusal));
+    }
+    Cli::from_arg_matches(&matches).map(Ok)
+}
+
 fn run(cli: &Cli) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -255,37 +108,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let code = runtime.block_on(async {
         match &cli.command {
             None => live::run(&cli.watch, &cli.show).await,
-            Some(Command::Diagnose(arguments)) => {
-                cli.show.refuse_faces()?;
-                diagnose::run(&cli.watch, &cli.show, arguments).await
-            }
-            Some(Command::Node(arguments)) => {
-                cli.watch.refuse_packets()?;
-                cli.show.refuse_faces()?;
-                cli.show.refuse_filter()?;
-                node::run(&cli.watch, arguments).await
-            }
-            Some(Command::Audit(arguments)) => {
-                cli.watch.refuse_packets()?;
-                cli.show.refuse_faces()?;
-                cli.show.refuse_filter()?;
-                audit::run(&cli.watch, arguments).await
-            }
-            Some(Command::Replay(arguments)) => {
-                cli.watch.refuse_with_recording()?;
-                replay::run(&cli.show, arguments).await
-            }
-            Some(Command::Export(arguments)) => {
-                cli.watch.refuse_with_recording()?;
-                cli.show.refuse_faces()?;
-                cli.show.refuse_filter()?;
-                export::run(arguments)
-            }
-            Some(Command::Cost(arguments)) => {
-                cli.show.refuse_faces()?;
-                cli.show.refuse_filter()?;
-                cost::run(&cli.watch, arguments).await
-            }
+            Some(Command::Diagnose(arguments)) => diagnose::run(&cli.watch, &cli.show, arguments).await,
+            Some(Command::Node(arguments)) => node::run(&cli.watch, arguments).await,
+            Some(Command::Audit(arguments)) => audit::run(&cli.watch, arguments).await,
+            Some(Command::Replay(arguments)) => replay::run(&cli.show, arguments).await,
+            Some(Command::Export(arguments)) => export::run(arguments),
+            Some(Command::Cost(arguments)) => cost::run(&cli.watch, arguments).await,
         }
     });
     runtime.shutdown_background();
@@ -312,16 +140,6 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
         .ok_or_else(|| format!("{text:?}: a duration is longer than 0 and shorter than a year"))
-}
-
-/// A name or path that may be one of a network namespace.
-fn namespace(text: &str) -> Result<String, String> {
-    if text.is_empty() {
-        return Err(
-            "no namespace has an empty name: write a name of `ip netns`, a path, or `all`".to_owned(),
-        );
-    }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -7,31 +7,31 @@ use anyhow::Result;
 use clap::Args;
 use tokio::time::{Instant, sleep_until};
 
-use super::output::print_until_asked;
+use super::output::{columns, print_until_asked};
 use super::stop::Stop;
 use super::{COULD_NOT_RUN, Format, WatchArgs, duration};
 use crate::diagnosis;
 use crate::event::Event;
 use crate::model::Model;
 use crate::ui;
-use crate::watch::Beside;
+use crate::watch::{Beside, Options};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// How long to wait for a source that does not answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     wait: Duration,
-    /// How to print
+    /// How to print: docs/node.md describes the JSON
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
 pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
-    let model = gather(watch, arguments.wait, &mut stop).await?;
+    let model = gather(&watch.options(), arguments.wait, &mut stop).await?;
     let report = diagnosis::node(&model);
     let text = match arguments.format {
-        Format::Text => ui::text::node(&report),
+        Format::Text => ui::text::node(&report, columns()),
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     print_until_asked(text, &mut stop).await?;
@@ -43,10 +43,10 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
 }
 
 /// What all sources beside the packets find, or those that answer within that time.
-pub(super) async fn gather(watch: &WatchArgs, wait: Duration, stop: &mut Stop) -> Result<Model> {
+pub(super) async fn gather(options: &Options, wait: Duration, stop: &mut Stop) -> Result<Model> {
     let mut model = Model::new();
     let mut take = |event: Event| model.apply(&event);
-    let mut beside = Beside::start(&watch.options(), &mut take)?;
+    let mut beside = Beside::start(options, &mut take)?;
     let end = Instant::now() + wait;
     while !beside.has_told() {
         tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::mpsc;
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::stop::Stop;
 use crate::trace;
+use crate::ui::text::WIDTH;
 
 /// Whether somebody still reads standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,23 @@ pub(super) enum Reader {
     There,
     /// The other end of the pipe is closed, as by `head`, or the terminal was hung up. No error of ours.
     Gone,
+}
+
+/// Columns that a page may be wide: no more than the terminal has, where it goes to one.
+pub(super) fn columns() -> usize {
+    /// Narrower, nothing can be read.
+    const LEAST: usize = 40;
+    /// A serial console does not tell.
+    const USUAL: usize = 80;
+    if !io::stdout().is_terminal() {
+        return WIDTH;
+    }
+    let told = crossterm::terminal::size().map_or(0, |(columns, _)| columns.into());
+    if told == 0 {
+        USUAL
+    } else {
+        told.clamp(LEAST, WIDTH)
+    }
 }
 
 /// Writes to standard output, at once.

@@ -331,7 +331,7 @@ impl Model {
         }
         let ledgers = self.by_namespace();
         let totals = self.sum(&ledgers);
-        self.bands.tick(now, totals.ledger, starved);
+        self.bands.tick(now, self.wall_offset(), totals.ledger, starved);
         self.history.push(now, totals);
         if self.node.several() {
             self.namespaces.tick(now, &ledgers);
@@ -404,8 +404,12 @@ impl Model {
 
     /// A boot time as UTC text.
     pub(crate) fn utc(&self, at: u64) -> String {
-        let offset = self.start.as_ref().map_or(0, |start| start.wall_offset);
-        clock::rfc3339(i128::from(at) + i128::from(offset))
+        clock::rfc3339(i128::from(at) + i128::from(self.wall_offset()))
+    }
+
+    /// How far the wall clock was ahead of the time since the boot at the start.
+    fn wall_offset(&self) -> i64 {
+        self.start.as_ref().map_or(0, |start| start.wall_offset)
     }
 
     /// All capabilities, in the order in which they were first told.

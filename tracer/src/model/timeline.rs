@@ -25,12 +25,12 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// So many flows starve, the first of them since `at`; or none any more.
+    /// So many flows begin to starve, the first of them at `at`; or none starves any more.
     pub(super) fn starvation(at: u64, flows: u64) -> Self {
         let text = match flows {
             0 => "no flow starves any more".to_owned(),
-            1 => "a flow starves".to_owned(),
-            many => format!("{many} flows starve"),
+            1 => "a flow begins to starve".to_owned(),
+            many => format!("{many} flows begin to starve"),
         };
         Self {
             at,

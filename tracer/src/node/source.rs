@@ -67,7 +67,8 @@ pub struct Teller {
 }
 
 impl Teller {
-    /// Tells what has happened just now. Waits for room where much is told at once.
+    /// Tells what has happened just now. Waits for room where much is told at once. How well the source works may be
+    /// told as often as it is looked at: whoever listens leaves out what says nothing new.
     ///
     /// # Errors
     /// When the source is to end.

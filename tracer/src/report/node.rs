@@ -19,6 +19,8 @@ pub struct NodeReport {
     pub at: String,
     /// The node and its kernel.
     pub kernel: Kernel,
+    /// Seconds since its start, also those in which it was suspended.
+    pub uptime: f64,
     /// What could be asked, and what not and why.
     pub capabilities: Vec<Capability>,
     /// Units, timers, packages.
@@ -137,7 +139,7 @@ pub enum ChangeKind {
     Starvation,
 }
 
-/// What the books grew by in 10 s.
+/// What the books grew by in 10 s, which begin at whole multiples of 10 s of the wall clock, as it was at the start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Band {
     /// When it began, UTC, RFC 3339.
@@ -150,6 +152,9 @@ pub struct Band {
     pub dropped: u64,
     /// Most flows that starved at once.
     pub starved: u64,
+    /// Only a part of its time was watched: the tracer was started in it, or it is not over.
+    #[serde(default)]
+    pub partial: bool,
 }
 
 /// Who did something.

@@ -3,42 +3,105 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::audit;
 use crate::ui::sample;
 
 fn docs(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)
 }
 
+/// A form of JSON that scripts rely on.
+struct Contract {
+    schema: Value,
+    /// Its file.
+    file: &'static str,
+    /// Where its members are explained.
+    pages: &'static [&'static str],
+}
+
+fn contracts() -> [Contract; 3] {
+    [
+        Contract {
+            schema: schema(),
+            file: "report.schema.json",
+            pages: &["report.md"],
+        },
+        Contract {
+            schema: node_schema(),
+            file: "node.schema.json",
+            pages: &["node.md", "report.md"],
+        },
+        Contract {
+            schema: audit::schema(),
+            file: "audit.schema.json",
+            pages: &["node.md"],
+        },
+    ]
+}
+
 #[test]
 fn the_schema_file_is_current() {
-    let path = docs("report.schema.json");
-    let schema = schema();
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, format!("{schema:#}\n")).unwrap();
+    for Contract { schema, file, pages } in contracts() {
+        let path = docs(file);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&path, format!("{schema:#}\n")).unwrap();
+        }
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            serde_json::from_str::<Value>(&text).ok() == Some(schema),
+            "docs/{file} is not what the code says. If the change is meant, raise the version of the contract where a \
+             member changed its meaning or went away, tell it in docs/{}, and regenerate the file:\n\
+             UPDATE=1 cargo test -p tracer --lib report::tests::the_schema_file_is_current",
+            pages[0]
+        );
     }
-    let file = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        serde_json::from_str::<Value>(&file).ok() == Some(schema),
-        "docs/report.schema.json is not what report.rs says. If the change is meant, raise SCHEMA_VERSION where a \
-         member changed its meaning or went away, tell it in docs/report.md, and regenerate the file:\n\
-         UPDATE=1 cargo test -p tracer --lib report::tests::the_schema_file_is_current"
-    );
 }
 
 #[test]
 fn every_member_is_in_the_documentation() {
-    let text = std::fs::read_to_string(docs("report.md")).unwrap();
-    let schema = schema();
-    let types = schema["$defs"].as_object().unwrap().values().chain([&schema]);
-    for member in types
-        .filter_map(|one| one["properties"].as_object())
-        .flat_map(|members| members.keys())
-    {
-        assert!(
-            text.contains(&format!("`{member}`")),
-            "docs/report.md says nothing about `{member}`"
-        );
+    for Contract { schema, file, pages } in contracts() {
+        let text: String = pages
+            .iter()
+            .map(|page| std::fs::read_to_string(docs(page)).unwrap())
+            .collect();
+        let types = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+        for member in types
+            .filter_map(|one| one["properties"].as_object())
+            .flat_map(|members| members.keys())
+        {
+            assert!(
+                text.contains(&format!("`{member}`")),
+                "{pages:?} say nothing about `{member}` of {file}"
+            );
+        }
     }
+}
+
+#[test]
+fn every_value_of_the_audit_is_in_the_documentation() {
+    let text = std::fs::read_to_string(docs("node.md")).unwrap();
+    let schema = audit::schema();
+    for name in ["Effect", "Idle", "Trap"] {
+        let values = schema["$defs"][name]["oneOf"].as_array().unwrap();
+        for value in values.iter().map(|one| one["const"].as_str().unwrap()) {
+            assert!(
+                text.contains(&format!("`{value}`")),
+                "docs/node.md says nothing about `{value}`"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_node_and_audit_print_is_valid() {
+    let node = sample::alone();
+    let value = serde_json::to_value(&node).unwrap();
+    assert_eq!(validate(&value, &node_schema()), Ok(()));
+    assert_eq!(serde_json::from_value::<NodeReport>(value).unwrap(), node);
+    let audit = sample::audit();
+    let value = serde_json::to_value(&audit).unwrap();
+    assert_eq!(validate(&value, &audit::schema()), Ok(()));
+    assert_eq!(serde_json::from_value::<audit::Audit>(value).unwrap(), audit);
 }
 
 #[test]

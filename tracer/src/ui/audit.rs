@@ -2,7 +2,7 @@
 
 use super::details::{Kind, Page};
 use super::format::{day, plural, time_of_day};
-use crate::audit::{Audit, Effect, Finding, Trap};
+use crate::audit::{Audit, Effect, Finding, Idle, Trap};
 
 /// All findings: those that count first, each with what it rests on and the commands that would turn it off.
 pub(super) fn page(page: &mut Page, audit: &Audit) {
@@ -11,7 +11,7 @@ pub(super) fn page(page: &mut Page, audit: &Audit) {
         0 if !audit.unread.is_empty() => {
             "It cannot be told whether something changes this node unattended".to_owned()
         }
-        0 => "No unit of systemd changes this node unattended, as far as its files tell".to_owned(),
+        0 => "Nothing changes this node unattended, as far as its units and crontabs tell".to_owned(),
         some => format!(
             "{} can change this node while nobody looks",
             plural(some as u64, "thing")
@@ -27,10 +27,11 @@ pub(super) fn page(page: &mut Page, audit: &Audit) {
         others.iter().map(|one| short(one)),
     );
     page.section("Not read", Kind::Text, &audit.unread);
+    page.section("Allowed, and not here", Kind::Text, &audit.unknown);
     page.section(
         "Not looked at",
         Kind::Text,
-        ["cron, and what programs do by themselves"],
+        ["what sockets, paths, udev and at(1) start, and what programs do by themselves"],
     );
 }
 
@@ -91,8 +92,10 @@ fn short(finding: &Finding) -> String {
     let effects: Vec<_> = finding.effects.iter().map(|effect| changes(*effect)).collect();
     let note = match (finding.allowed, finding.idle) {
         (true, _) => " (allowed)",
-        (_, true) => " (idle: APT::Periodic asks for nothing)",
-        _ => "",
+        (_, Some(Idle::PeriodicOff)) => " (idle: APT::Periodic asks for nothing)",
+        (_, Some(Idle::LeftToSystemd)) => " (idle: it leaves that to a timer of systemd)",
+        (_, Some(Idle::NoCron)) => " (idle: no cron is enabled)",
+        (false, None) => "",
     };
     format!("{}: {}{note}", finding.unit, effects.join(", "))
 }
@@ -103,6 +106,7 @@ fn changes(effect: Effect) -> &'static str {
         Effect::Services => "restarts services",
         Effect::Network => "changes the network",
         Effect::Firmware => "changes firmware",
+        Effect::Reboot => "restarts or stops the node",
     }
 }
 
@@ -120,6 +124,7 @@ fn meaning(trap: Trap) -> &'static str {
         Trap::ContainerNetwork => {
             "the network of containers makes such rules and routes here (/etc/cni/net.d)"
         }
+        Trap::RebootsByItself => "the node is restarted after an upgrade without asking",
         Trap::RestartsByItself => "services are restarted after an upgrade without asking",
     }
 }

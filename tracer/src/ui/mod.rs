@@ -20,6 +20,7 @@ pub mod render;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod screen;
+mod settings;
 pub mod table;
 pub mod tables;
 pub mod text;

@@ -1,23 +1,49 @@
 //! The node beside its packets: units and timers, and the timeline.
 
 use super::details::{INDENT, Kind, Page, more};
-use super::format::{brief, count, seconds, seconds_between, time_of_day};
+use super::format::{brief, count, day, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
-use super::words;
+use super::{settings, words};
 use crate::report::{
-    Actor, Change, ChangeKind, Difference, Node, NodeReport, PackagesStanding, Report, Setting, Timer, Unit,
+    Actor, Capability, CapabilityState, Change, ChangeKind, Difference, Node, NodeReport, PackagesStanding,
+    Report, Timer, Unit,
 };
 
-/// The page of units: what systemd is about to do, how units stand, what timers will start.
-pub(super) fn units(page: &mut Page, node: &Node, now: &str, room: usize) {
-    let room = room.saturating_sub(INDENT);
+/// The page of units: what they get of the network, and how they stand.
+pub(super) fn units(page: &mut Page, report: &Report, room: usize) {
     page.line(Kind::Title, "Units of systemd, and what they get of the network");
+    standing(
+        page,
+        &report.node,
+        &report.capabilities,
+        &report.window.end,
+        true,
+        room,
+    );
+    unseen(page, &report.capabilities);
+}
+
+/// What systemd is about to do, how units stand, what timers will start.
+fn standing(
+    page: &mut Page,
+    node: &Node,
+    capabilities: &[Capability],
+    now: &str,
+    counted: bool,
+    room: usize,
+) {
+    let missing = no_systemd(capabilities);
+    let room = room.saturating_sub(INDENT);
+    if node.units.is_empty() && node.timers.is_empty() {
+        let why = missing.map_or("systemd has told nothing yet.", |missing| missing.why.as_str());
+        page.line(Kind::Text, why);
+    }
     page.section("About to happen", Kind::Text, coming(node));
     page.section("Packages", Kind::Text, packages(node));
     table(
         page,
         "Units",
-        units_table(&node.units, room),
+        units_table(&node.units, counted, room),
         node.units.len(),
         node.units_total,
     );
@@ -28,32 +54,51 @@ pub(super) fn units(page: &mut Page, node: &Node, now: &str, room: usize) {
         node.timers.len(),
         node.timers_total,
     );
-    if node.units.is_empty() && node.timers.is_empty() {
-        page.gap();
-        page.line(Kind::Text, "systemd has told nothing.");
-    }
+}
+
+/// What of the node is not seen, but for what [`standing`] tells itself.
+fn unseen(page: &mut Page, capabilities: &[Capability]) {
+    let missing = no_systemd(capabilities);
+    let others = capabilities.iter().filter(|one| Some(*one) != missing);
+    page.section("Not seen", Kind::Text, words::not_seen(others));
+}
+
+/// What is told of systemd where there is none.
+fn no_systemd(capabilities: &[Capability]) -> Option<&Capability> {
+    capabilities
+        .iter()
+        .find(|one| one.name == "systemd" && one.state == CapabilityState::Unavailable)
 }
 
 /// What `tracer node` tells.
 pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
-    units(page, &report.node, &report.at, room);
-    let setting = |one: &Setting| {
-        let place = match one.netns.as_str() {
-            "" => String::new(),
-            netns => format!(" ({netns})"),
-        };
-        match one.value.as_str() {
-            "" => format!("{}{place}", one.object),
-            value => format!("{}: {value}{place}", one.object),
-        }
-    };
+    let kernel = &report.kernel;
+    page.line(
+        Kind::Title,
+        format!(
+            "{} at {} {} UTC",
+            kernel.host,
+            day(&report.at).unwrap_or_default(),
+            time_of_day(&report.at)
+        ),
+    );
+    page.line(
+        Kind::Text,
+        format!(
+            "kernel {}, up {}, boot {}",
+            kernel.release,
+            seconds(report.uptime),
+            kernel.boot_id
+        ),
+    );
+    standing(page, &report.node, &report.capabilities, &report.at, false, room);
     let rest = more(report.settings_total, report.settings.len());
     page.section(
         "Network configuration",
         Kind::Text,
-        report.settings.iter().map(setting).chain(rest),
+        settings::lines(&report.settings).into_iter().chain(rest),
     );
-    page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
+    unseen(page, &report.capabilities);
 }
 
 fn table(page: &mut Page, heading: &str, set: Set, shown: usize, total: u64) {
@@ -106,8 +151,8 @@ fn packages(node: &Node) -> Vec<String> {
         .collect()
 }
 
-fn units_table(units: &[Unit], room: usize) -> Set {
-    let mut table = Table::new(vec![
+fn units_table(units: &[Unit], counted: bool, room: usize) -> Set {
+    let mut columns = vec![
         Column::new("unit", Cell::Ends(20), 0),
         Column::new("state", Cell::Text(18), 0),
         Column::new("result", Cell::Text(9), 3),
@@ -115,16 +160,21 @@ fn units_table(units: &[Unit], room: usize) -> Set {
         Column::new("limit", Cell::Number, 1),
         Column::new("starts", Cell::Number, 5),
         Column::new("left", Cell::Number, 6),
-        Column::new("arrived", Cell::Number, 2),
-        Column::new("delivered", Cell::Number, 2),
-        Column::new("starved", Cell::Number, 1),
-    ]);
+    ];
+    if counted {
+        columns.extend([
+            Column::new("arrived", Cell::Number, 2),
+            Column::new("delivered", Cell::Number, 2),
+            Column::new("starved", Cell::Number, 1),
+        ]);
+    }
+    let mut table = Table::new(columns);
     for unit in units {
         let limit = match &unit.deadline {
             None => "-".to_owned(),
             Some(limit) => limit.seconds.map_or("none".to_owned(), brief),
         };
-        table.row([
+        let mut cells = vec![
             unit.name.clone(),
             format!("{} ({})", unit.active, unit.sub),
             unit.result.clone(),
@@ -132,10 +182,11 @@ fn units_table(units: &[Unit], room: usize) -> Set {
             limit,
             count(unit.starts.into()),
             count(unit.processes.into()),
-            count(unit.arrived),
-            count(unit.delivered),
-            count(unit.starved),
-        ]);
+        ];
+        if counted {
+            cells.extend([unit.arrived, unit.delivered, unit.starved].map(count));
+        }
+        table.row(cells);
     }
     table.set(room)
 }
@@ -271,12 +322,13 @@ fn axis(report: &Report, room: usize) -> Vec<String> {
             "-".repeat(length(band.arrived).saturating_sub(kept))
         );
         let text = format!(
-            "{}  {bar:20}  {:>9}  {:>9}  {:>9}  {:>7}",
+            "{}  {bar:20}  {:>9}  {:>9}  {:>9}  {:>7}{}",
             time_of_day(&band.at),
             count(band.arrived),
             count(band.delivered),
             count(band.dropped),
-            count(band.starved)
+            count(band.starved),
+            if band.partial { "  part" } else { "" }
         );
         lines.push((&band.at, 0, text));
     }
@@ -346,11 +398,7 @@ fn told(change: &Change) -> String {
         .by
         .as_ref()
         .map_or_else(String::new, |by| format!("; by {}", actor(by)));
-    let noticed = if change.noticed {
-        "; noticed, came about before"
-    } else {
-        ""
-    };
+    let noticed = if change.noticed { "; noticed" } else { "" };
     format!("{what}{place}{by}{noticed}")
 }
 

@@ -38,10 +38,7 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
         Page::Namespaces => cover(frame, namespaces(report, area.width.into()), view),
         Page::Units => cover(
             frame,
-            made(|page| {
-                node::units(page, &report.node, &report.window.end, area.width.into());
-                page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
-            }),
+            made(|page| node::units(page, report, area.width.into())),
             view,
         ),
         Page::Timeline => cover(

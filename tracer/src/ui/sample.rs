@@ -1,6 +1,9 @@
 //! Reports to show in tests.
 
+mod alone;
 mod node;
+
+pub(crate) use alone::{alone, audit, without_systemd};
 
 use crate::report::{
     Bytes, Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow,

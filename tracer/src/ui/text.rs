@@ -6,41 +6,42 @@ use super::{audit, ledger, node, tables, told};
 use crate::audit::Audit;
 use crate::report::{Flow, NodeReport, Report};
 
-/// Columns that sentences are broken at and tables are fitted to; commands are as wide as they are.
-const WIDTH: usize = 100;
+/// Columns of a page where it is not known what it is shown on: sentences are broken there and tables fitted to it;
+/// commands are as wide as they are.
+pub const WIDTH: usize = 100;
 /// Places of drops that are shown at most; the rest is counted.
 const DROPS: usize = 12;
 /// Namespaces that are shown at most; the rest is counted.
 const NAMESPACES: usize = 8;
 
-/// The report as a page of text, without escape codes.
+/// The report as a page of text that is so many columns wide, without escape codes.
 #[must_use]
-pub fn page(report: &Report) -> String {
-    broken(lines(report, WIDTH))
+pub fn page(report: &Report, room: usize) -> String {
+    broken(lines(report, room), room)
 }
 
 /// What `tracer node` tells, as a page of text.
 #[must_use]
-pub fn node(report: &NodeReport) -> String {
+pub fn node(report: &NodeReport, room: usize) -> String {
     let mut page = Page::default();
-    node::alone(&mut page, report, WIDTH);
-    broken(page.into_lines())
+    node::alone(&mut page, report, room);
+    broken(page.into_lines(), room)
 }
 
 /// What `tracer audit` found, as a page of text.
 #[must_use]
-pub fn audit(audit: &Audit) -> String {
+pub fn audit(audit: &Audit, room: usize) -> String {
     let mut page = Page::default();
     audit::page(&mut page, audit);
-    broken(page.into_lines())
+    broken(page.into_lines(), room)
 }
 
-fn broken(lines: Vec<Line>) -> String {
+fn broken(lines: Vec<Line>, room: usize) -> String {
     let mut text = String::new();
     for line in lines {
         match line.kind {
             Kind::Text => {
-                for part in wrap(&line.text, WIDTH) {
+                for part in wrap(&line.text, room) {
                     text.push_str(part.trim_end());
                     text.push('\n');
                 }
@@ -117,32 +118,47 @@ mod tests {
 
     #[test]
     fn page_of_a_healthy_node() {
-        insta::assert_snapshot!(page(&sample::healthy()));
+        insta::assert_snapshot!(page(&sample::healthy(), WIDTH));
     }
 
     #[test]
     fn page_of_the_incident() {
-        insta::assert_snapshot!(page(&sample::incident()));
+        insta::assert_snapshot!(page(&sample::incident(), WIDTH));
     }
 
     #[test]
     fn page_of_a_silent_data_path() {
-        insta::assert_snapshot!(page(&sample::data_path()));
+        insta::assert_snapshot!(page(&sample::data_path(), WIDTH));
     }
 
     #[test]
     fn page_of_many_drops_with_losses() {
-        insta::assert_snapshot!(page(&sample::many_drops()));
+        insta::assert_snapshot!(page(&sample::many_drops(), WIDTH));
     }
 
     #[test]
     fn page_of_losses_without_an_event() {
-        insta::assert_snapshot!(page(&sample::silent_losses()));
+        insta::assert_snapshot!(page(&sample::silent_losses(), WIDTH));
     }
 
     #[test]
     fn page_of_nothing() {
-        insta::assert_snapshot!(page(&sample::nothing()));
+        insta::assert_snapshot!(page(&sample::nothing(), WIDTH));
+    }
+
+    #[test]
+    fn page_of_the_node_alone() {
+        insta::assert_snapshot!(node(&sample::alone(), WIDTH));
+    }
+
+    #[test]
+    fn page_of_a_node_without_systemd() {
+        insta::assert_snapshot!(node(&sample::without_systemd(), WIDTH));
+    }
+
+    #[test]
+    fn page_of_the_audit() {
+        insta::assert_snapshot!(audit(&sample::audit(), WIDTH));
     }
 
     #[test]
@@ -150,13 +166,13 @@ mod tests {
         let mut report = sample::incident();
         let command = format!("ip route get {} from 192.0.2.10", "x".repeat(200));
         report.verdicts[0].check = vec![command.clone()];
-        assert!(page(&report).lines().any(|line| line.trim() == command));
+        assert!(page(&report, WIDTH).lines().any(|line| line.trim() == command));
     }
 
     #[test]
     fn a_flow_is_told_once() {
         let report = sample::incident();
-        let text = page(&report);
+        let text = page(&report, WIDTH);
         for flow in &report.starved {
             let ends = format!("{} -> {}", flow.local, flow.remote);
             let rows = text
@@ -169,7 +185,7 @@ mod tests {
     #[test]
     fn lines_that_are_no_commands_are_not_too_wide() {
         for report in sample::all() {
-            for line in page(&report).lines() {
+            for line in page(&report, WIDTH).lines() {
                 assert!(crate::ui::format::width(line) <= WIDTH, "{line}");
             }
         }
@@ -181,7 +197,7 @@ mod tests {
         report.starved[0].command = "sh\nHEALTHY\x1b[2J".to_owned();
         report.verdicts[0].title = "a\nb".to_owned();
         assert!(
-            page(&report)
+            page(&report, WIDTH)
                 .lines()
                 .all(|line| !line.starts_with("HEALTHY") && !line.contains('\x1b'))
         );

@@ -218,9 +218,9 @@ pub fn starved(report: &Report) -> u64 {
 
 /// The parts that do not work or work in part, `name: why`; empty where all is seen.
 #[must_use]
-pub fn not_seen(capabilities: &[Capability]) -> Vec<String> {
+pub fn not_seen<'a>(capabilities: impl IntoIterator<Item = &'a Capability>) -> Vec<String> {
     capabilities
-        .iter()
+        .into_iter()
         .filter_map(|capability| {
             let state = match capability.state {
                 CapabilityState::Available => return None,

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::event::{Manager, Owner, UnitState};
-use crate::model::Model;
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::packages::{self, describe};
 use crate::model::timeline::{self, Subject};
 use crate::model::units::{self, Action};
+use crate::model::{Model, bands};
 use crate::report::{
     Actor, Band, Change, ChangeKind, Deadline, Difference, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node,
     NodeReport, Packages, PackagesStanding, Schema, Setting, Timer, Unit,
@@ -34,6 +34,7 @@ pub fn alone(model: &Model) -> NodeReport {
         },
         at: model.utc(model.now()),
         kernel: super::kernel(model),
+        uptime: seconds(model.now()),
         capabilities: super::capabilities(model),
         node: node(model),
         settings: settings
@@ -77,6 +78,7 @@ pub(super) fn node(model: &Model) -> Node {
                 delivered: band.delivered,
                 dropped: band.dropped,
                 starved: band.starved,
+                partial: band.at < model.started() || model.now() < band.at.saturating_add(bands::LENGTH),
             })
             .collect(),
         baseline: model.settings().since().map(|at| model.utc(at)),

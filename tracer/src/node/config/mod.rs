@@ -45,8 +45,8 @@ pub use watched::{Inbox, Watched, watched};
 /// The capability of this source.
 pub const CAPABILITY: &str = "configuration";
 /// What is not seen without it.
-pub const LOST: &str =
-    "changes of rules, routes, addresses, devices, kernel parameters and firewalls are not seen";
+pub const LOST: &str = "rules, routes, addresses, devices, kernel parameters, firewalls, BPF programs, name servers and lines of the kernel's \
+     log are not seen";
 
 /// How often is looked at what nobody tells.
 const TICK: Duration = Duration::from_secs(1);
@@ -78,7 +78,6 @@ struct Configuration {
     unheard: usize,
     /// Those that are not listened to, or not any more, and why. It is tried again.
     failed: BTreeMap<u32, (Netns, String)>,
-    told: Option<Capability>,
 }
 
 impl Configuration {
@@ -94,7 +93,6 @@ impl Configuration {
             own: Netns::current().ok().map(|own| own.inode()),
             unheard: 0,
             failed: BTreeMap::new(),
-            told: None,
         }
     }
 
@@ -236,13 +234,8 @@ impl Configuration {
         self.spaces.retain(|_, space| !space.has_ended());
     }
 
-    fn tell_capability(&mut self, teller: &Teller) -> Result<(), Gone> {
-        let capability = self.capability();
-        if self.told.as_ref() == Some(&capability) {
-            return Ok(());
-        }
-        self.told = Some(capability.clone());
-        teller.tell(Body::Capability(capability))
+    fn tell_capability(&self, teller: &Teller) -> Result<(), Gone> {
+        teller.tell(Body::Capability(self.capability()))
     }
 
     fn capability(&self) -> Capability {

@@ -120,7 +120,6 @@ struct State {
     rpm: Rpm,
     /// As they were told last.
     told: Vec<Packages>,
-    capability: Option<Capability>,
     /// `None` before the first look.
     modules: Option<Option<String>>,
     changed: Option<Instant>,
@@ -146,7 +145,6 @@ impl State {
             dpkg: Dpkg::new(root),
             rpm: Rpm::new(root),
             told: Vec::new(),
-            capability: None,
             modules: None,
             changed: None,
             can_watch: true,
@@ -205,16 +203,11 @@ impl State {
             ),
             (true, false) => (CapabilityState::Unavailable, found.problems.join("; ")),
         };
-        let capability = Capability {
+        teller.tell(Body::Capability(Capability {
             name: CAPABILITY.to_owned(),
             state,
             why,
-        };
-        if self.capability.as_ref() != Some(&capability) {
-            self.capability = Some(capability.clone());
-            teller.tell(Body::Capability(capability))?;
-        }
-        Ok(())
+        }))
     }
 
     fn tell_modules(&mut self, by: Option<Owner>, teller: &Teller) -> Result<(), Gone> {

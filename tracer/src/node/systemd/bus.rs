@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -119,7 +120,10 @@ impl Bus {
     /// Connects, and listens to signals.
     pub(super) async fn connect(address: &Address) -> Result<(Self, Receiver<Heard>), Failure> {
         let broken = |error: &dyn std::fmt::Display| Failure::Broken(error.to_string());
-        let stream = address.connect().map_err(|error| broken(&error))?;
+        let stream = address.connect().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => broken(&"it is not there"),
+            _ => broken(&error),
+        })?;
         let stream = UnixStream::from_std(stream).map_err(|error| broken(&error))?;
         let private = address.is_private();
         let builder = if private {

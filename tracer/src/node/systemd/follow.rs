@@ -103,8 +103,6 @@ pub(super) struct Follower<'t> {
     teller: &'t Teller,
     known: Known,
     hierarchy: Hierarchy,
-    /// As it was last told.
-    capability: Option<Capability>,
     /// The connection was lost, and that was told.
     is_lost: bool,
     /// Connections are to end, as systemd runs itself anew.
@@ -126,7 +124,6 @@ impl<'t> Follower<'t> {
             teller,
             known: Known::default(),
             hierarchy: Hierarchy::new(cgroup_root),
-            capability: None,
             is_lost: false,
             is_reloading: false,
             unread: BTreeMap::new(),
@@ -178,7 +175,8 @@ impl<'t> Follower<'t> {
             .await?;
         }
         self.is_lost = true;
-        let why = format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus names another bus");
+        let why =
+            format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus ADDRESS names another bus");
         self.capability(CapabilityState::Unavailable, why).await
     }
 
@@ -566,12 +564,8 @@ impl<'t> Follower<'t> {
             state,
             why,
         };
-        if self.capability.as_ref() != Some(&capability) {
-            self.capability = Some(capability.clone());
-            let now = clock::boottime_ns();
-            self.teller.send(now, Body::Capability(capability)).await?;
-        }
-        Ok(())
+        let now = clock::boottime_ns();
+        self.teller.send(now, Body::Capability(capability)).await
     }
 
     async fn notice(&self, at: u64, text: String) -> Result<(), Gone> {

@@ -67,7 +67,7 @@ pub(super) fn upgrade() -> Node {
             ChangeKind::Starvation,
             "",
             None,
-            Some("3 flows starve"),
+            Some("3 flows begin to starve"),
         ),
         Change {
             by: networkd(),
@@ -123,6 +123,7 @@ pub(super) fn upgrade() -> Node {
         delivered,
         dropped,
         starved,
+        partial: at == "06:14:10",
     };
     let units = vec![
         Unit {

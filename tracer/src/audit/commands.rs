@@ -1,0 +1,338 @@
+//! What command lines and scripts can change on a node, by the programs that they name. Pure.
+//!
+//! No shell is understood here: a word in what is said may be taken for a program. Too much is found rather than too
+//! little.
+
+use std::collections::BTreeSet;
+
+use super::Effect;
+
+/// What can be changed, and by what: `apt-get`, `systemctl restart systemd-networkd.service`.
+pub(super) type Effects = BTreeSet<(Effect, String)>;
+
+/// Programs, and what they can change. Names as of their files, without folders.
+const PROGRAMS: &[(&str, Effect)] = &[
+    ("apt", Effect::Packages),
+    ("apt-get", Effect::Packages),
+    ("apt.systemd.daily", Effect::Packages),
+    ("aptitude", Effect::Packages),
+    ("dnf", Effect::Packages),
+    ("dnf-3", Effect::Packages),
+    ("dnf5", Effect::Packages),
+    ("dnf-automatic", Effect::Packages),
+    ("dpkg", Effect::Packages),
+    ("microdnf", Effect::Packages),
+    ("packagekitd", Effect::Packages),
+    ("pkcon", Effect::Packages),
+    ("rpm", Effect::Packages),
+    ("rpm-ostree", Effect::Packages),
+    ("snap", Effect::Packages),
+    ("snapd", Effect::Packages),
+    ("transactional-update", Effect::Packages),
+    ("unattended-upgrade", Effect::Packages),
+    ("unattended-upgrades", Effect::Packages),
+    ("yum", Effect::Packages),
+    ("yum-cron", Effect::Packages),
+    ("zypper", Effect::Packages),
+    ("fwupdmgr", Effect::Firmware),
+    ("fwupdtool", Effect::Firmware),
+    ("needrestart", Effect::Services),
+    ("certbot", Effect::Services),
+    ("cloud-init", Effect::Network),
+    ("dhclient", Effect::Network),
+    ("ifdown", Effect::Network),
+    ("ifup", Effect::Network),
+    ("ip", Effect::Network),
+    ("ip6tables", Effect::Network),
+    ("ip6tables-restore", Effect::Network),
+    ("iptables", Effect::Network),
+    ("iptables-restore", Effect::Network),
+    ("netplan", Effect::Network),
+    ("networkctl", Effect::Network),
+    ("nft", Effect::Network),
+    ("sysctl", Effect::Network),
+    ("tc", Effect::Network),
+    ("halt", Effect::Reboot),
+    ("kexec", Effect::Reboot),
+    ("poweroff", Effect::Reboot),
+    ("reboot", Effect::Reboot),
+    ("shutdown", Effect::Reboot),
+];
+
+/// Programs whose names are said of much else: they are known by their path, or where a command begins.
+const WORDS: [&str; 3] = ["halt", "reboot", "shutdown"];
+
+/// Words behind which a command begins.
+const BEFORE_COMMANDS: [&str; 15] = [
+    "!", "-c", "command", "do", "elif", "else", "env", "exec", "if", "nice", "nohup", "setsid", "sudo",
+    "then", "while",
+];
+
+/// Services whose restart takes the network along, or what is resolved by it.
+const NETWORK_UNITS: [&str; 21] = [
+    "NetworkManager",
+    "connman",
+    "dhcpcd",
+    "docker",
+    "firewalld",
+    "ifup",
+    "ip6tables",
+    "iptables",
+    "netfilter-persistent",
+    "network",
+    "network-online",
+    "networking",
+    "nftables",
+    "shorewall",
+    "systemd-networkd",
+    "systemd-networkd.socket",
+    "systemd-resolved",
+    "systemd-sysctl",
+    "ufw",
+    "wicked",
+    "wpa_supplicant",
+];
+
+/// What systemctl can do to a service that takes it away, for a moment or for good.
+const RESTARTS: [&str; 8] = [
+    "condrestart",
+    "force-reload",
+    "kill",
+    "reload-or-restart",
+    "restart",
+    "stop",
+    "try-reload-or-restart",
+    "try-restart",
+];
+
+/// What systemctl can do to the whole node.
+const REBOOTS: [&str; 6] = ["exit", "halt", "kexec", "poweroff", "reboot", "soft-reboot"];
+
+/// Folders that hold programs: a path that begins otherwise (`/var/lib/dpkg`) is that of something else.
+const FOLDERS: [&str; 10] = [
+    "/usr/bin/",
+    "/usr/sbin/",
+    "/usr/lib/",
+    "/usr/libexec/",
+    "/usr/local/",
+    "/bin/",
+    "/sbin/",
+    "/lib/",
+    "/opt/",
+    "/snap/",
+];
+
+/// What the lines of a script or command can change; comments say nothing.
+pub(super) fn effects(text: &str) -> Effects {
+    code(text)
+        .flat_map(statements)
+        .flat_map(|words| of_statement(&words))
+        .collect()
+}
+
+/// Paths of files that the lines of a script or command name, which may be scripts. What the kernel shows as files is
+/// none: to read it may do something.
+pub(super) fn paths(text: &str) -> impl Iterator<Item = &str> {
+    let words = code(text).flat_map(statements).flatten();
+    words.flat_map(|word| word.split('=')).filter(|word| {
+        let is_of_kernel = ["/dev/", "/proc/", "/sys/"]
+            .iter()
+            .any(|folder| word.starts_with(folder));
+        word.starts_with('/') && !is_of_kernel
+    })
+}
+
+/// The lines of a script without comments.
+pub(super) fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with('#'))
+}
+
+/// The words of each command of a line.
+fn statements(line: &str) -> impl Iterator<Item = Vec<&str>> {
+    line.split(|c| ";|&(){}`".contains(c)).map(|statement| {
+        let words = statement.split(|c: char| c.is_ascii_whitespace() || "\"'$[],<>".contains(c));
+        words
+            .map(|word| match word {
+                "!" => word,
+                // The signs before a command of systemd (systemd.service(5)).
+                _ if word.contains('/') => word.trim_start_matches(['-', '@', ':', '+', '!']),
+                _ => word,
+            })
+            .filter(|word| !word.is_empty())
+            .collect()
+    })
+}
+
+fn of_statement(words: &[&str]) -> Vec<(Effect, String)> {
+    let mut found = Vec::new();
+    for (place, word) in words.iter().enumerate() {
+        let (before, after) = (&words[..place], &words[place + 1..]);
+        for part in word.split('=') {
+            let Some(name) = program(part) else { continue };
+            match name {
+                "systemctl" => {
+                    found.extend(systemctl(after));
+                    return found;
+                }
+                // service(8), invoke-rc.d(8): the service first.
+                "service" | "invoke-rc.d" => found.extend(service(after)),
+                _ => found.extend(
+                    PROGRAMS
+                        .iter()
+                        .filter(|(known, _)| {
+                            *known == name && (!WORDS.contains(known) || part != name || begins(before))
+                        })
+                        .map(|(known, effect)| (*effect, (*known).to_owned())),
+                ),
+            }
+        }
+        if let Some(name) = word.strip_prefix("/etc/init.d/") {
+            found.extend(service(&[&[name], after].concat()));
+        }
+    }
+    found
+}
+
+/// The name of the program that a word stands for: the word itself, or what a path ends in.
+fn program(word: &str) -> Option<&str> {
+    match word.rsplit_once('/') {
+        Some((_, name)) => FOLDERS
+            .iter()
+            .any(|folder| word.starts_with(folder))
+            .then_some(name),
+        None => Some(word),
+    }
+}
+
+/// Whether a command begins behind these words.
+fn begins(before: &[&str]) -> bool {
+    before.last().is_none_or(|word| {
+        BEFORE_COMMANDS.contains(word) || word.contains('=') || word.starts_with(|c: char| c.is_ascii_digit())
+    })
+}
+
+/// What `systemctl` does with these arguments.
+fn systemctl(arguments: &[&str]) -> Option<(Effect, String)> {
+    let place = arguments
+        .iter()
+        .position(|word| RESTARTS.contains(word) || REBOOTS.contains(word))?;
+    let verb = arguments[place];
+    if REBOOTS.contains(&verb) {
+        return Some((Effect::Reboot, format!("systemctl {verb}")));
+    }
+    let unit = arguments[place + 1..].iter().find(|unit| is_network(unit))?;
+    Some((Effect::Network, format!("systemctl {verb} {unit}")))
+}
+
+/// What is done to a service: its name, then what.
+fn service(arguments: &[&str]) -> Option<(Effect, String)> {
+    let [unit, verb, ..] = arguments else { return None };
+    (is_network(unit) && RESTARTS.contains(verb)).then(|| (Effect::Network, format!("service {unit} {verb}")))
+}
+
+fn is_network(unit: &str) -> bool {
+    let name = unit.strip_suffix(".service").unwrap_or(unit);
+    let name = name.split('@').next().unwrap_or(name);
+    NETWORK_UNITS.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        effects(text).into_iter().map(|(_, name)| name).collect()
+    }
+
+    #[test]
+    fn programs_are_known_by_name_and_path_wherever_they_stand() {
+        for line in [
+            "apt-get -y upgrade",
+            "-/usr/bin/apt-get update",
+            "if true; then DEBIAN_FRONTEND=x apt-get -y upgrade; fi",
+            "sh -c 'flock -n /run/lock/x apt-get update'",
+            "/usr/bin/run --with=/usr/bin/apt-get",
+            "OUT=$(apt-get check)",
+            "subprocess.call([\"apt-get\", \"update\"])",
+        ] {
+            assert_eq!(names(line), ["apt-get"], "{line}");
+        }
+        for line in ["# apt-get", "cp -r /var/lib/dpkg /backup", "echo adapted"] {
+            assert_eq!(names(line), [""; 0], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_restart_of_the_network_is_found_and_that_of_another_service_is_none() {
+        for (line, name) in [
+            (
+                "systemctl try-restart systemd-networkd.service",
+                "systemctl try-restart systemd-networkd.service",
+            ),
+            (
+                "/bin/systemctl --no-block restart cron systemd-networkd",
+                "systemctl restart systemd-networkd",
+            ),
+            ("x && systemctl stop ifup@eth0", "systemctl stop ifup@eth0"),
+            ("service networking restart", "service networking restart"),
+            ("/etc/init.d/networking restart", "service networking restart"),
+            ("invoke-rc.d ufw stop", "service ufw stop"),
+            (
+                "call([\"systemctl\", \"restart\", \"NetworkManager\"])",
+                "systemctl restart NetworkManager",
+            ),
+        ] {
+            let found: Vec<_> = effects(line).into_iter().collect();
+            assert_eq!(found, [(Effect::Network, name.to_owned())], "{line}");
+        }
+        for line in [
+            "systemctl restart cron; echo networking",
+            "systemctl is-active systemd-networkd",
+            "systemctl status NetworkManager",
+            "systemctl restart",
+            "systemctl",
+            "service networking status",
+            "service",
+        ] {
+            assert_eq!(names(line), [""; 0], "{line}");
+        }
+    }
+
+    #[test]
+    fn a_reboot_is_a_command_and_no_word() {
+        for (line, name) in [
+            ("systemctl --force reboot", "systemctl reboot"),
+            ("systemctl kexec", "systemctl kexec"),
+            ("[ -f /run/reboot-required ] && reboot", "reboot"),
+            ("if x; then exec reboot; fi", "reboot"),
+            ("sleep 60; /sbin/shutdown -r +5", "shutdown"),
+            ("timeout 60 reboot", "reboot"),
+            ("sh -c 'shutdown -r now'", "shutdown"),
+            ("systemd-run --on-active=60 reboot", "reboot"),
+        ] {
+            let found: Vec<_> = effects(line).into_iter().collect();
+            assert_eq!(found, [(Effect::Reboot, name.to_owned())], "{line}");
+        }
+        for line in [
+            "echo please reboot now",
+            "/usr/bin/vm --graceful shutdown",
+            "log \"shutdown\"",
+        ] {
+            assert_eq!(names(line), [""; 0], "{line}");
+        }
+    }
+
+    #[test]
+    fn files_that_a_command_names() {
+        let found = |line| paths(line).collect::<Vec<_>>();
+        assert_eq!(found("-/opt/tidy.sh now"), ["/opt/tidy.sh"]);
+        assert_eq!(
+            found("/bin/sh -c '/opt/a.sh && X=/opt/b.sh'"),
+            ["/bin/sh", "/opt/a.sh", "/opt/b.sh"]
+        );
+        assert_eq!(
+            found("a b/c ./d\n# /opt/a.sh\nx </proc/kmsg >/dev/watchdog"),
+            [""; 0]
+        );
+    }
+}

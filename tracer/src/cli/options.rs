@@ -1,0 +1,267 @@
+//! Options of all subcommands, and which of them each does not use.
+
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, Command};
+
+use crate::filter::{Filter, FlowPattern};
+use crate::node::systemd;
+use crate::watch;
+
+/// What to watch.
+#[derive(Args, Debug)]
+pub(super) struct WatchArgs {
+    /// Device by which packets reach this node, beside those with a hardware parent; NETNS:DEV means that of one
+    /// namespace (repeatable)
+    #[arg(
+        long,
+        global = true,
+        value_name = "[NETNS:]DEV",
+        help_heading = "What to watch"
+    )]
+    pub(super) uplink: Vec<String>,
+    /// Network namespace to watch: a name of `ip netns`, a path, or `all` [default: the tracer's own]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME|PATH|all",
+        value_parser = namespace,
+        help_heading = "What to watch"
+    )]
+    pub(super) netns: Option<String>,
+    /// Write all that is seen to a new pcapng file
+    #[arg(long, global = true, value_name = "FILE", help_heading = "What to watch")]
+    pub(super) record: Option<PathBuf>,
+    /// Examples (packet, stack, socket) a second of each reason and location (with 0 only its first one);
+    /// counts are exact
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = 10,
+        help_heading = "What to watch"
+    )]
+    pub(super) examples: u32,
+    /// Leave a capability out, to see less for less cost (repeatable)
+    #[arg(
+        long,
+        global = true,
+        value_name = "CAPABILITY",
+        help_heading = "What to watch"
+    )]
+    pub(super) without: Vec<String>,
+    /// The bus of another systemd than the node's: unix:path=… [default: DBUS_SYSTEM_BUS_ADDRESS, else
+    /// /run/dbus/system_bus_socket, else systemd's own /run/systemd/private]
+    #[arg(long, global = true, value_name = "ADDRESS", help_heading = "What to watch")]
+    pub(super) systemd_bus: Option<systemd::Addresses>,
+    /// The cgroup that is the root to that systemd, where it runs in a container: a path as /proc/PID/cgroup has it
+    #[arg(long, global = true, value_name = "PATH", help_heading = "What to watch")]
+    pub(super) cgroup_root: Option<String>,
+    /// Print the BPF programs' own messages to standard error
+    #[arg(long, global = true, help_heading = "What to watch")]
+    pub(super) verbose: bool,
+}
+
+impl WatchArgs {
+    pub(super) fn options(&self) -> watch::Options {
+        watch::Options {
+            netns: self.netns.clone(),
+            uplinks: self.uplink.clone(),
+            examples_per_second: self.examples,
+            without: self.without.clone(),
+            verbose: self.verbose,
+            floor: false,
+            systemd: systemd::Options {
+                bus: self.systemd_bus.clone(),
+                cgroup_root: self.cgroup_root.clone().unwrap_or_default(),
+            },
+        }
+    }
+}
+
+/// What to show of it.
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    /// Print a block of text a second; also where standard output is no terminal
+    #[arg(long, global = true, help_heading = "What to show")]
+    pub(super) plain: bool,
+    /// Draw with ASCII only
+    #[arg(long, global = true, help_heading = "What to show")]
+    pub(super) ascii: bool,
+    /// Show only flows of this process (everything is counted all the same)
+    #[arg(long, global = true, value_name = "PID", help_heading = "What to show")]
+    pub(super) pid: Option<u32>,
+    /// Show only flows of this systemd unit
+    #[arg(long, global = true, value_name = "UNIT", help_heading = "What to show")]
+    pub(super) unit: Option<String>,
+    /// Show only flows with this address, :port, or protocol at either end
+    #[arg(long, global = true, value_name = "PATTERN", help_heading = "What to show")]
+    pub(super) flow: Option<FlowPattern>,
+}
+
+impl ShowArgs {
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            pid: self.pid,
+            unit: self.unit.clone(),
+            flow: self.flow.clone(),
+        }
+    }
+}
+
+/// A name or path that may be one of a network namespace.
+fn namespace(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err(
+            "no namespace has an empty name: write a name of `ip netns`, a path, or `all`".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// What only a face has.
+const FACES: &[&str] = &["plain", "ascii"];
+/// What narrows the flows that are shown.
+const FILTER: &[&str] = &["pid", "unit", "flow"];
+/// What is asked of the packets.
+const PACKETS: &[&str] = &["uplink", "record", "examples", "verbose"];
+/// What is asked of the rest of the node, but for the bus of systemd.
+const NODE: &[&str] = &["netns", "without", "cgroup_root"];
+/// The bus of systemd.
+const BUS: &[&str] = &["systemd_bus"];
+
+const NO_FACE: &str = "is for the live screen and `tracer replay`; leave it out here";
+const NO_FLOWS: &str = "narrows what is shown of flows; leave it out here, where none are";
+const NO_PACKETS: &str = "is for watching packets; leave it out here, where none are";
+const NO_SOURCES: &str = "is for watching this node; leave it out here, where files are read";
+const RECORDED: &str = "is for watching this node; leave it out where a recording is read";
+
+/// Subcommands, options of all subcommands that it does not use, and why.
+const UNUSED: [(&str, &[&str], &str); 18] = [
+    ("diagnose", FACES, NO_FACE),
+    ("node", PACKETS, NO_PACKETS),
+    ("node", FACES, NO_FACE),
+    ("node", FILTER, NO_FLOWS),
+    ("audit", PACKETS, NO_PACKETS),
+    ("audit", NODE, NO_SOURCES),
+    ("audit", FACES, NO_FACE),
+    ("audit", FILTER, NO_FLOWS),
+    ("replay", PACKETS, RECORDED),
+    ("replay", NODE, RECORDED),
+    ("replay", BUS, RECORDED),
+    ("export", PACKETS, RECORDED),
+    ("export", NODE, RECORDED),
+    ("export", BUS, RECORDED),
+    ("export", FACES, NO_FACE),
+    ("export", FILTER, NO_FLOWS),
+    ("cost", FACES, NO_FACE),
+    ("cost", FILTER, NO_FLOWS),
+];
+
+/// Leaves options out of the help of subcommands that do not use them.
+pub(super) fn hide_unused(mut command: Command) -> Command {
+    let shared: Vec<clap::Arg> = command.get_arguments().cloned().collect();
+    for (name, options, _) in UNUSED {
+        let unused = shared
+            .iter()
+            .filter(|arg| options.contains(&arg.get_id().as_str()));
+        let hidden: Vec<_> = unused.map(|arg| arg.clone().hide(true)).collect();
+        command = command.mut_subcommand(name, |subcommand| subcommand.args(hidden));
+    }
+    command
+}
+
+/// Why the line is refused: it gives an option that would do nothing. It must not look as if it were done.
+pub(super) fn unused(line: &ArgMatches) -> Option<String> {
+    let (name, own) = line.subcommand()?;
+    let reads_recording = name == "diagnose" && own.contains_id("trace");
+    let with_trace = [PACKETS, NODE, BUS].map(|options| ("diagnose", options, RECORDED));
+    UNUSED
+        .into_iter()
+        .chain(with_trace.into_iter().filter(|_| reads_recording))
+        .filter(|(subcommand, _, _)| *subcommand == name)
+        .find_map(|(_, options, why)| {
+            let given = options
+                .iter()
+                .find(|option| own.value_source(option) == Some(ValueSource::CommandLine))?;
+            Some(format!("--{} {why}", given.replace('_', "-")))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::super::{Cli, parse};
+    use super::*;
+
+    fn refusal(line: &str) -> Option<String> {
+        parse(line.split(' ')).unwrap().err()
+    }
+
+    #[test]
+    fn help_has_only_what_is_used() {
+        let mut command = hide_unused(Cli::command());
+        command.build();
+        let mut help = |name: &str| {
+            let own = command.find_subcommand_mut(name).unwrap();
+            own.render_long_help().to_string()
+        };
+        let audit = help("audit");
+        assert!(
+            audit.contains("--systemd-bus") && audit.contains("--allow"),
+            "{audit}"
+        );
+        for option in [
+            "--record",
+            "--netns",
+            "--without",
+            "--plain",
+            "--flow",
+            "--examples",
+        ] {
+            assert!(!audit.contains(option), "{option}: {audit}");
+        }
+        let node = help("node");
+        assert!(node.contains("--netns") && !node.contains("--record"), "{node}");
+        let diagnose = help("diagnose");
+        assert!(
+            diagnose.contains("--record") && diagnose.contains("--flow"),
+            "{diagnose}"
+        );
+    }
+
+    #[test]
+    fn what_would_do_nothing_is_refused_before_and_after_the_subcommand() {
+        for (line, why) in [
+            ("tracer audit --netns x", "--netns is for watching this node"),
+            ("tracer --plain audit", "--plain is for the live screen"),
+            ("tracer node --examples 3", "--examples is for watching packets"),
+            ("tracer --record f node", "--record is for watching packets"),
+            ("tracer --flow :80 cost", "--flow narrows what is shown"),
+            ("tracer replay f --without chains", "where a recording is read"),
+            (
+                "tracer export f --systemd-bus unix:path=/run/bus",
+                "--systemd-bus is for watching",
+            ),
+            (
+                "tracer diagnose --trace f --uplink eth0",
+                "where a recording is read",
+            ),
+        ] {
+            let said = refusal(line).unwrap();
+            assert!(said.contains(why), "{line}: {said}");
+        }
+        for line in [
+            "tracer --plain --examples 3 --record f",
+            "tracer node --netns x --without clock --systemd-bus unix:path=/run/bus",
+            "tracer audit --systemd-bus unix:path=/run/bus",
+            "tracer diagnose --netns x --flow :80 --record f",
+            "tracer diagnose --trace f --flow :80",
+            "tracer replay f --plain --flow :80",
+        ] {
+            assert_eq!(refusal(line), None, "{line}");
+        }
+    }
+}
