@@ -8,7 +8,7 @@
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners;
 //! `settings` the network
-//! configuration and its baseline, `units` of systemd, `packages`, `timeline` all of their changes, `bands` the books
+//! configuration and its baseline, `invariants` what must hold in it, `units` of systemd, `packages`, `timeline` all of their changes, `bands` the books
 //! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 pub(crate) mod bands;
@@ -22,6 +22,7 @@ pub(crate) mod ends;
 pub(crate) mod flows;
 pub(crate) mod growth;
 pub(crate) mod hooks;
+pub(crate) mod invariants;
 pub(crate) mod ledger;
 pub(crate) mod namespaces;
 pub(crate) mod neighbours;

@@ -72,6 +72,16 @@ pub struct Node {
     /// How many there are, also those for which `differences` has no room.
     #[serde(default)]
     pub differences_total: u64,
+    /// What must hold on every node, whatever else is configured: it tells what is broken where nobody saw it break. Those
+    /// that apply, the broken ones first, at most 100. Of a device that is down nothing is expected.
+    #[serde(default)]
+    pub invariants: Vec<Invariant>,
+    /// How many are broken, also those for which `invariants` has no room.
+    #[serde(default)]
+    pub invariants_broken: u64,
+    /// How many there are, also those for which `invariants` has no room.
+    #[serde(default)]
+    pub invariants_total: u64,
     /// Units of systemd: those that systemd is about to act on, that failed or changed first, then those with the most
     /// packets; at most 100.
     #[serde(default)]
@@ -181,6 +191,38 @@ pub struct Difference {
     /// Who changed it last, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+}
+
+/// Something that must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Invariant {
+    /// What it is about: `IPv4 rule to table local`, `local route of 10.0.0.2 on eth0`, `kernel's answer for 10.0.0.2 from
+    /// eth0`, `default route (IPv4)`.
+    pub object: String,
+    /// Namespace, empty where only one is watched.
+    pub netns: String,
+    /// Whether it holds.
+    pub state: InvariantState,
+    /// How it stands, in words.
+    pub text: String,
+    /// Since when, UTC, RFC 3339; absent where it was found so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Who brought it about, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+}
+
+/// Whether something holds that must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InvariantState {
+    /// It does not: packets are lost, or will be.
+    Broken,
+    /// What it is about is not there. That may be meant: it is told as a fact.
+    Missing,
+    /// It does.
+    Holds,
 }
 
 /// A unit of systemd.

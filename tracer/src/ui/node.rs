@@ -5,7 +5,8 @@ use super::format::{brief, count, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
 use super::words;
 use crate::report::{
-    Actor, Change, ChangeKind, Difference, Node, NodeReport, PackagesStanding, Report, Setting, Timer, Unit,
+    Actor, Change, ChangeKind, Difference, Invariant, InvariantState, Node, NodeReport, PackagesStanding,
+    Report, Setting, Timer, Unit,
 };
 
 /// The page of units: what systemd is about to do, how units stand, what timers will start.
@@ -37,6 +38,7 @@ pub(super) fn units(page: &mut Page, node: &Node, now: &str, room: usize) {
 /// What `tracer node` tells.
 pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
     units(page, &report.node, &report.at, room);
+    page.section("Must hold on every node", Kind::Text, invariants(&report.node));
     let setting = |one: &Setting| {
         let place = match one.netns.as_str() {
             "" => String::new(),
@@ -172,11 +174,62 @@ fn date_and_time(rfc3339: &str) -> String {
     format!("{date} {}", time_of_day(rfc3339))
 }
 
+/// What must hold and does not.
+pub(super) fn broken(node: &Node) -> Vec<String> {
+    let broken = node
+        .invariants
+        .iter()
+        .filter(|one| one.state == InvariantState::Broken);
+    let told: Vec<String> = broken.map(invariant).collect();
+    let rest = more(node.invariants_broken, told.len());
+    told.into_iter().chain(rest).collect()
+}
+
+/// The same, what is missing, and how much holds.
+fn invariants(node: &Node) -> Vec<String> {
+    let mut lines: Vec<String> = broken(node)
+        .into_iter()
+        .map(|text| format!("broken: {text}"))
+        .collect();
+    let of = |state| node.invariants.iter().filter(move |one| one.state == state);
+    lines.extend(of(InvariantState::Missing).map(invariant));
+    // Those for which the report has no room are none of the broken ones.
+    let missing = of(InvariantState::Missing).count() as u64;
+    let holding = node
+        .invariants_total
+        .saturating_sub(node.invariants_broken + missing);
+    if node.invariants_total > 0 {
+        lines.push(format!("{holding} of {} hold", node.invariants_total));
+    }
+    lines
+}
+
+fn invariant(one: &Invariant) -> String {
+    let place = match one.netns.as_str() {
+        "" => String::new(),
+        netns => format!(" ({netns})"),
+    };
+    let since = one
+        .since
+        .as_ref()
+        .map_or_else(String::new, |at| format!(", since {}", time_of_day(at)));
+    let by = one
+        .by
+        .as_ref()
+        .map_or_else(String::new, |by| format!(", by {}", actor(by)));
+    format!("{}{place}{since}{by}", one.text)
+}
+
 /// What changed on the node, in short: for pages whose matter is packets.
 pub(super) fn changed(page: &mut Page, report: &Report) {
     /// Changes and units that are told at most.
     const TOLD: usize = 12;
     let node = &report.node;
+    page.section(
+        "Must hold on every node, and does not",
+        Kind::Text,
+        broken(node).into_iter().take(TOLD),
+    );
     page.section(
         "systemd is about to",
         Kind::Text,

@@ -51,6 +51,7 @@ pub fn alone(model: &Model) -> NodeReport {
 pub(super) fn node(model: &Model) -> Node {
     let timeline = model.timeline();
     let (units, units_total) = units(model);
+    let (invariants, invariants_broken, invariants_total) = super::invariants::all(model);
     let mut differences: Vec<_> = model.settings().differences().collect();
     let differences_total = differences.len() as u64;
     // The sort is stable.
@@ -92,6 +93,9 @@ pub(super) fn node(model: &Model) -> Node {
             })
             .collect(),
         differences_total,
+        invariants,
+        invariants_broken,
+        invariants_total,
         units,
         units_total,
         timers: timers.into_iter().map(timer).collect(),
@@ -138,7 +142,7 @@ fn change(model: &Model, number: u64, change: &timeline::Change) -> Change {
 }
 
 /// The namespace, empty for the whole node, and where only one is watched.
-fn place(model: &Model, netns: u32) -> String {
+pub(super) fn place(model: &Model, netns: u32) -> String {
     if netns == 0 || !model.node().several() {
         String::new()
     } else {
@@ -153,7 +157,7 @@ fn manager(manager: Manager) -> &'static str {
     }
 }
 
-fn actor(owner: &Owner) -> Actor {
+pub(super) fn actor(owner: &Owner) -> Actor {
     Actor {
         pid: owner.pid,
         command: owner.command.clone(),

@@ -6,13 +6,16 @@
 //! last process ended.
 
 mod address;
+mod answer;
 mod dump;
 mod known;
 mod link;
 mod log;
 mod neighbour;
 mod netconf;
+mod nexthop;
 mod node;
+mod nsid;
 mod programs;
 mod requester;
 mod resolver;
@@ -21,6 +24,7 @@ mod rule;
 mod ruleset;
 mod space;
 mod sysctl;
+mod told;
 mod traffic;
 mod watched;
 mod words;
@@ -33,7 +37,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::node::Node;
 use self::requester::Requesters;
-use self::space::{Space, Told};
+use self::space::Space;
+use self::told::Told;
 use super::modules::Module;
 use super::names::NameChanges;
 use super::source::{Gone, Teller};
@@ -260,6 +265,13 @@ impl Configuration {
             why.push(format!(
                 "Changes are seen in {HEARD} network namespaces, and not in {} more; name one of them with --netns.",
                 self.unheard
+            ));
+        }
+        let not_asked: usize = self.spaces.values().map(Space::not_asked).sum();
+        if not_asked > 0 {
+            why.push(format!(
+                "Of the addresses of a network namespace the kernel is asked about {}, and not about {not_asked} more.",
+                answer::MOST
             ));
         }
         let left_out: u64 = self.spaces.values().map(Space::left_out).sum();
