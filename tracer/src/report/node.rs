@@ -24,10 +24,15 @@ pub struct NodeReport {
     /// Units, timers, packages.
     #[serde(flatten)]
     pub node: Node,
-    /// The network configuration, at most 10,000.
+    /// The network configuration, at most 10,000. Kernel parameters that are what they are by default are left out; forwarding
+    /// and the reverse path filter of all devices are told in any case.
     pub settings: Vec<Setting>,
     /// How many there are, also those for which `settings` has no room.
     pub settings_total: u64,
+    /// Rules of nf_tables that can drop packets, those that counted most first, at most 100.
+    pub droppers: Vec<Dropper>,
+    /// How many there are, also those for which `droppers` has no room.
+    pub droppers_total: u64,
 }
 
 impl NodeReport {
@@ -38,6 +43,23 @@ impl NodeReport {
             .iter()
             .any(|one| one.state != CapabilityState::Unavailable)
     }
+}
+
+/// A rule of nf_tables that can drop packets, or the policy of a base chain that does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dropper {
+    /// Where it is: `table inet guard, chain in, handle 7`; without a handle for a policy.
+    pub object: String,
+    /// Namespace, empty where only one is watched.
+    pub netns: String,
+    /// `drop`, `reject`, `queue`; `policy drop`; `vmap` where a map decides.
+    pub verdict: String,
+    /// Packets that it has counted since it was made; absent where it counts none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    /// Their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// A thing of the network configuration.

@@ -1,12 +1,12 @@
 //! The node beside its packets: units and timers, and the timeline.
 
 use super::details::{INDENT, Kind, Page, more};
-use super::format::{brief, count, seconds, seconds_between, time_of_day};
+use super::format::{brief, bytes, count, plural, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
 use super::words;
 use crate::report::{
-    Actor, Change, ChangeKind, Difference, Invariant, InvariantState, Node, NodeReport, PackagesStanding,
-    Report, Setting, Timer, Unit,
+    Actor, Change, ChangeKind, Difference, Dropper, Invariant, InvariantState, Node, NodeReport,
+    PackagesStanding, Report, Setting, Timer, Unit,
 };
 
 /// The page of units: what systemd is about to do, how units stand, what timers will start.
@@ -55,7 +55,25 @@ pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
         Kind::Text,
         report.settings.iter().map(setting).chain(rest),
     );
+    let rest = more(report.droppers_total, report.droppers.len());
+    page.section(
+        "Rules of nf_tables that can drop, and what they have counted",
+        Kind::Text,
+        report.droppers.iter().map(dropper).chain(rest),
+    );
     page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
+}
+
+fn dropper(one: &Dropper) -> String {
+    let place = match one.netns.as_str() {
+        "" => String::new(),
+        netns => format!(" ({netns})"),
+    };
+    let counted = match (one.packets, one.bytes) {
+        (Some(packets), Some(size)) => format!("{}, {}", plural(packets, "packet"), bytes(size as f64)),
+        _ => "counts nothing".to_owned(),
+    };
+    format!("{}: {}{place}: {counted}", one.verdict, one.object)
 }
 
 fn table(page: &mut Page, heading: &str, set: Set, shown: usize, total: u64) {

@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::super::netlink::{self, Heard, Listener, Message, NETFILTER, ROUTE};
+use super::super::netlink::{Heard, Listener, Message, NETFILTER, ROUTE};
 use super::super::{Netns, clock, namespace};
 use super::answer::Answers;
 use super::dump;
+use super::error::Error;
 use super::known::{Change, Known, Taken};
 use super::link::Link;
 use super::neighbour::State;
@@ -130,6 +131,11 @@ impl Space {
             .into_iter()
             .flatten()
             .map(AsFd::as_fd)
+    }
+
+    /// The older firewalls that have tables here.
+    pub(super) fn legacy(&self) -> impl Iterator<Item = &'static str> {
+        self.legacy.keys().copied()
     }
 
     /// Own addresses for which the kernel is not asked, since there are so many.
@@ -596,23 +602,5 @@ fn is_on(thing: &Thing, name: &str) -> bool {
         | Thing::Neighbour { device, .. }
         | Thing::Traffic { device, .. } => device == name,
         _ => false,
-    }
-}
-
-/// Why nothing more is known of a namespace.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// It cannot be entered.
-    #[error(transparent)]
-    Namespace(#[from] namespace::Error),
-    /// The kernel does not tell.
-    #[error(transparent)]
-    Netlink(#[from] netlink::Error),
-}
-
-impl Error {
-    /// The namespace has ended.
-    pub(super) fn is_end(&self) -> bool {
-        matches!(self, Self::Namespace(namespace::Error::Ended { .. }))
     }
 }
