@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-pub use chains::{Chain, Chains, Family, Point};
+pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use notice::{Clock, Notice, NoticeKind};
 pub use packages::{Manager, Packages, Unfinished};
 pub use setting::{Seen, Setting, Thing, Version};
@@ -65,6 +65,8 @@ pub enum Body {
     Queue(Box<Queue>),
     /// The chains of a firewall by which packets come into its rules, as they stand now.
     Chains(Chains),
+    /// The rules of a firewall that can drop packets, and what they have counted.
+    Droppers(Droppers),
     /// How a thing is configured.
     Setting(Box<Setting>),
     /// A unit of systemd.

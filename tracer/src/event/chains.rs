@@ -43,6 +43,62 @@ impl fmt::Display for Chain {
     }
 }
 
+/// The rules of nf_tables in a namespace that can drop packets, and what they have counted up to now. They are read where
+/// somebody asks for them: all that were told of the namespace before are out of date.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Droppers {
+    /// Inode of the namespace.
+    pub netns: u32,
+    /// In the order in which the kernel has them, at most [`Droppers::MOST`].
+    pub rules: Vec<Dropper>,
+    /// How many more there are.
+    pub left_out: u64,
+}
+
+impl Droppers {
+    /// Rules that are told of one namespace.
+    pub const MOST: usize = 1000;
+}
+
+/// A rule that can drop packets, or the policy of a base chain that does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dropper {
+    /// Family of its table.
+    pub family: Family,
+    /// Name of its table.
+    pub table: String,
+    /// Name of its chain.
+    pub chain: String,
+    /// The number by which `nft -a` knows it, 0 for the policy of the chain.
+    pub handle: u64,
+    /// What it does: `drop`, `reject`, `queue`; `policy drop`; `vmap` where a map decides.
+    pub verdict: String,
+    /// What it has counted, where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
+}
+
+/// What a rule has counted since it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Packets.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl fmt::Display for Dropper {
+    /// `table inet guard, chain in, handle 7`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (table, chain) = (Name(&self.table), Name(&self.chain));
+        write!(f, "table {} {table}, chain {chain}", self.family)?;
+        match self.handle {
+            0 => Ok(()),
+            handle => write!(f, ", handle {handle}"),
+        }
+    }
+}
+
 /// A name that others have chosen. The kernel allows anything in it: what `nft` would not is quoted, so that it cannot
 /// be taken for the words around it, nor for commands to a terminal.
 struct Name<'a>(&'a str);

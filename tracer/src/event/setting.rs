@@ -64,6 +64,16 @@ pub enum Thing {
         /// Its metric: lower ones are preferred.
         metric: u32,
     },
+    /// A next hop that routes name by its number (`ip nexthop`). The value is where it leads.
+    Nexthop {
+        /// Its number.
+        id: u32,
+    },
+    /// A number by which the namespace knows another one (`ip netns list-id`). The value is empty.
+    Nsid {
+        /// It.
+        id: i32,
+    },
     /// An address of the node (`ip address`).
     Address {
         /// The device that has it.
@@ -72,6 +82,15 @@ pub enum Thing {
         address: IpAddr,
         /// Bits of it that are the link's.
         prefix: u8,
+    },
+    /// What the kernel answers when it is asked what it would do with a packet for an own address that comes in by that
+    /// address's device; by loopback with one that this node sends (`ip route get`). The value is `local` where it takes it,
+    /// what it does else, and `unclear` with a reason where it does not say.
+    Answer {
+        /// The device that has the address.
+        device: String,
+        /// It.
+        address: IpAddr,
     },
     /// A network device (`ip link`). The value names its state, MTU, master, XDP program.
     Link {
@@ -187,11 +206,14 @@ impl fmt::Display for Thing {
                     metric => write!(f, " metric {metric}"),
                 }
             }
+            Self::Nexthop { id } => write!(f, "nexthop {id}"),
+            Self::Nsid { id } => write!(f, "another network namespace's id {id}"),
             Self::Address {
                 device,
                 address,
                 prefix,
             } => write!(f, "address {address}/{prefix} on {device}"),
+            Self::Answer { device, address } => write!(f, "kernel's answer for {address} from {device}"),
             Self::Link { device } => write!(f, "device {device}"),
             Self::Neighbour { device, address } => write!(f, "neighbour {address} on {device}"),
             Self::Traffic { device, text } => write!(f, "{text} on {device}"),

@@ -8,7 +8,7 @@
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners;
 //! `settings` the network
-//! configuration and its baseline, `units` of systemd, `packages`, `timeline` all of their changes, `bands` the books
+//! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `units` of systemd, `packages`, `timeline` all of their changes, `bands` the books
 //! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 pub(crate) mod bands;
@@ -22,11 +22,13 @@ pub(crate) mod ends;
 pub(crate) mod flows;
 pub(crate) mod growth;
 pub(crate) mod hooks;
+pub(crate) mod invariants;
 pub(crate) mod ledger;
 pub(crate) mod namespaces;
 pub(crate) mod neighbours;
 pub(crate) mod node;
 pub(crate) mod packages;
+pub(crate) mod parameters;
 pub(crate) mod queues;
 pub(crate) mod settings;
 pub(crate) mod sockets;
@@ -38,8 +40,8 @@ pub(crate) mod waiting;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    Body, Capability, CapabilityState, Event, Example, FlowCount, FlowKey, Fragments, Losses, Namespace,
-    Origin, Owner, Protocol, SocketState, Start,
+    Body, Capability, CapabilityState, Droppers, Event, Example, FlowCount, FlowKey, Fragments, Losses,
+    Namespace, Origin, Owner, Protocol, SocketState, Start,
 };
 use crate::report::{Class, Ledger};
 
@@ -86,6 +88,8 @@ pub struct Model {
     counters: Counters,
     waiting: Waiting,
     chains: Chains,
+    /// Rules of firewalls that can drop, by namespace.
+    droppers: BTreeMap<u32, Droppers>,
     /// Datagrams that wait for missing fragments, by namespace.
     fragments: BTreeMap<u32, Fragments>,
     neighbours: Neighbours,
@@ -158,6 +162,9 @@ impl Model {
                 self.fragments.insert(waiting.netns, *waiting);
             }
             Body::Chains(chains) => self.chains.told(chains),
+            Body::Droppers(droppers) => {
+                self.droppers.insert(droppers.netns, droppers.clone());
+            }
             Body::Setting(setting) => {
                 let change = self.settings.told(at, setting);
                 self.timeline.extend(change);
@@ -251,6 +258,7 @@ impl Model {
         self.queues.leave(inodes);
         self.unresolved.leave(inodes);
         self.fragments.retain(|netns, _| !inodes.contains(netns));
+        self.droppers.retain(|netns, _| !inodes.contains(netns));
     }
 
     fn capability(&mut self, capability: &Capability) {
@@ -375,6 +383,11 @@ impl Model {
     /// How the network is configured.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Rules of firewalls that can drop, of each namespace.
+    pub(crate) fn droppers(&self) -> impl Iterator<Item = &Droppers> {
+        self.droppers.values()
     }
 
     /// What systemd told.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::invariants::Invariants;
 use super::timeline::{Change, Subject};
 use crate::event::{Owner, Seen, Setting, Thing};
 
@@ -9,9 +10,13 @@ use crate::event::{Owner, Seen, Setting, Thing};
 const KEPT: usize = 65_536;
 
 /// What stands, by namespace and thing.
+pub(super) type Standing = BTreeMap<(u32, Thing), String>;
+
+/// What stands, what follows from it, and how it differs from before.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
-    now: BTreeMap<(u32, Thing), String>,
+    now: Standing,
+    invariants: Invariants,
     /// What is not as it was in the baseline.
     differs: BTreeMap<(u32, Thing), Difference>,
     /// When the baseline was taken, in boot time.
@@ -44,6 +49,9 @@ impl Settings {
             Some(value) => self.now.insert(key.clone(), value.clone()),
             None => self.now.remove(&key),
         };
+        if before != setting.value {
+            self.invariants.told(&self.now, at, setting);
+        }
         if setting.seen == Seen::Found || before == setting.value {
             return None;
         }
@@ -81,6 +89,17 @@ impl Settings {
     pub(super) fn leave(&mut self, netns: u32) {
         self.now.retain(|(of, _), _| *of != netns);
         self.differs.retain(|(of, _), _| *of != netns);
+        self.invariants.leave(netns);
+    }
+
+    /// What must hold.
+    pub(crate) fn invariants(&self) -> &Invariants {
+        &self.invariants
+    }
+
+    /// How a thing stands, `None` where it is not there.
+    pub(crate) fn value(&self, netns: u32, thing: Thing) -> Option<&str> {
+        self.now.get(&(netns, thing)).map(String::as_str)
     }
 
     /// What stands, by namespace and thing.

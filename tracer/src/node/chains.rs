@@ -11,14 +11,14 @@ use crate::event::{Capability, CapabilityState, Chain, Chains, Family, Point};
 pub const CAPABILITY: &str = "chains";
 
 /// What answers, by nfnetlink, which it needs and some kernels have no module for.
-const MODULE: &str = "nf_tables";
+pub(super) const MODULE: &str = "nf_tables";
 
 /// `NFNL_SUBSYS_NFTABLES` with `NFT_MSG_GETCHAIN` (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h).
-const GET_CHAIN: u16 = 10 << 8 | 4;
+pub(super) const GET_CHAIN: u16 = 10 << 8 | 4;
 /// The same with `NFT_MSG_GETGEN`.
 const GET_GENERATION: u16 = 10 << 8 | 16;
 /// Length of `struct nfgenmsg`, which begins with the family; 0 asks for all of them (`NFPROTO_UNSPEC`).
-const HEADER: usize = 4;
+pub(super) const HEADER: usize = 4;
 /// `NFTA_GEN_ID`.
 const GENERATION: u16 = 1;
 
@@ -147,12 +147,12 @@ fn settled(mut chains: Vec<Chain>) -> Vec<Chain> {
 }
 
 /// The attributes behind the header of a message.
-fn members(body: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn members(body: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     attributes(body.get(HEADER..).unwrap_or_default())
 }
 
 /// Numbers are big-endian, as in all of netfilter.
-fn number(value: &[u8]) -> Option<u32> {
+pub(super) fn number(value: &[u8]) -> Option<u32> {
     array_at(value, 0).map(u32::from_be_bytes)
 }
 
@@ -197,7 +197,7 @@ fn chain(body: &[u8]) -> Option<Chain> {
 }
 
 /// `NFPROTO_*` (include/uapi/linux/netfilter.h).
-fn family(number: u8) -> Option<Family> {
+pub(super) fn family(number: u8) -> Option<Family> {
     Some(match number {
         1 => Family::Inet,
         2 => Family::Ip,

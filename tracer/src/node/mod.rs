@@ -10,6 +10,7 @@ pub mod clocks;
 pub mod config;
 pub mod counters;
 pub mod devices;
+pub mod droppers;
 pub mod fragments;
 mod links;
 mod modules;

@@ -77,6 +77,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The number of the kernel's refusal, where it is one.
+    pub(super) fn refused(&self) -> Option<i32> {
+        match self {
+            Self::Refused { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+
     /// Whether the kernel has nothing that could answer (`ENOENT`, as for a sock_diag without its module).
     pub(super) fn is_unknown_request(&self) -> bool {
         matches!(self, Self::Refused { source, .. } if source.kind() == io::ErrorKind::NotFound)

@@ -26,10 +26,15 @@ pub struct NodeReport {
     /// Units, timers, packages.
     #[serde(flatten)]
     pub node: Node,
-    /// The network configuration, at most 10,000.
+    /// The network configuration, at most 10,000. Kernel parameters that are what they are by default are left out; forwarding
+    /// and the reverse path filter of all devices are told in any case.
     pub settings: Vec<Setting>,
     /// How many there are, also those for which `settings` has no room.
     pub settings_total: u64,
+    /// Rules of nf_tables that can drop packets, those that counted most first, at most 100.
+    pub droppers: Vec<Dropper>,
+    /// How many there are, also those for which `droppers` has no room.
+    pub droppers_total: u64,
 }
 
 impl NodeReport {
@@ -40,6 +45,23 @@ impl NodeReport {
             .iter()
             .any(|one| one.state != CapabilityState::Unavailable)
     }
+}
+
+/// A rule of nf_tables that can drop packets, or the policy of a base chain that does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dropper {
+    /// Where it is: `table inet guard, chain in, handle 7`; without a handle for a policy.
+    pub object: String,
+    /// Namespace, empty where only one is watched.
+    pub netns: String,
+    /// `drop`, `reject`, `queue`; `policy drop`; `vmap` where a map decides.
+    pub verdict: String,
+    /// Packets that it has counted since it was made; absent where it counts none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
+    /// Their bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// A thing of the network configuration.
@@ -74,6 +96,16 @@ pub struct Node {
     /// How many there are, also those for which `differences` has no room.
     #[serde(default)]
     pub differences_total: u64,
+    /// What must hold on every node, whatever else is configured: it tells what is broken where nobody saw it break. Those
+    /// that apply, the broken ones first, at most 100. Of a device that is down nothing is expected.
+    #[serde(default)]
+    pub invariants: Vec<Invariant>,
+    /// How many are broken, also those for which `invariants` has no room.
+    #[serde(default)]
+    pub invariants_broken: u64,
+    /// How many there are, also those for which `invariants` has no room.
+    #[serde(default)]
+    pub invariants_total: u64,
     /// Units of systemd: those that systemd is about to act on, that failed or changed first, then those with the most
     /// packets; at most 100.
     #[serde(default)]
@@ -186,6 +218,38 @@ pub struct Difference {
     /// Who changed it last, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+}
+
+/// Something that must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Invariant {
+    /// What it is about: `IPv4 rule to table local`, `local route of 10.0.0.2 on eth0`, `kernel's answer for 10.0.0.2 from
+    /// eth0`, `default route (IPv4)`.
+    pub object: String,
+    /// Namespace, empty where only one is watched.
+    pub netns: String,
+    /// Whether it holds.
+    pub state: InvariantState,
+    /// How it stands, in words.
+    pub text: String,
+    /// Since when, UTC, RFC 3339; absent where it was found so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Who brought it about, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Actor>,
+}
+
+/// Whether something holds that must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InvariantState {
+    /// It does not: packets are lost, or will be.
+    Broken,
+    /// What it is about is not there. That may be meant: it is told as a fact.
+    Missing,
+    /// It does.
+    Holds,
 }
 
 /// A unit of systemd.

@@ -1,8 +1,9 @@
 //! Every event in one plain sentence: the `MESSAGE` of a journal entry, the comment of a packet.
 
 use crate::event::{
-    Body, Capability, CapabilityState, Chains, Counter, Device, Entry, EntryKey, Example, Fate, FlowCount,
-    FlowKey, Losses, Neighbour, Origin, Owner, Protocol, Queue, Socket, SocketState, Start, Unresolved,
+    Body, Capability, CapabilityState, Chains, Counter, Device, Droppers, Entry, EntryKey, Example, Fate,
+    FlowCount, FlowKey, Losses, Neighbour, Origin, Owner, Protocol, Queue, Socket, SocketState, Start,
+    Unresolved,
 };
 
 use super::changes;
@@ -33,6 +34,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
             many(waiting.memory, "byte")
         ),
         Body::Chains(chains) => asks(chains, names),
+        Body::Droppers(droppers) => can_drop(droppers, names),
         Body::Setting(setting) => changes::setting(setting, names),
         Body::Unit(unit) => changes::unit(unit),
         Body::Job(job) => changes::job(job),
@@ -187,6 +189,19 @@ fn asks(chains: &Chains, names: &Names) -> String {
         "chains that filter: {} ({})",
         list(&each, "none"),
         names.netns(chains.netns)
+    )
+}
+
+fn can_drop(droppers: &Droppers, names: &Names) -> String {
+    let each: Vec<_> = droppers
+        .rules
+        .iter()
+        .map(|rule| format!("{} ({rule})", rule.verdict))
+        .collect();
+    format!(
+        "rules that can drop: {} ({})",
+        list(&each, "none"),
+        names.netns(droppers.netns)
     )
 }
 

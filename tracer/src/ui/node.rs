@@ -1,12 +1,12 @@
 //! The node beside its packets: units and timers, and the timeline.
 
 use super::details::{INDENT, Kind, Page, more};
-use super::format::{brief, count, day, seconds, seconds_between, time_of_day};
+use super::format::{brief, bytes, count, day, plural, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
 use super::{settings, words};
 use crate::report::{
-    Actor, Capability, CapabilityState, Change, ChangeKind, Difference, Node, NodeReport, PackagesStanding,
-    Report, Timer, Unit,
+    Actor, Capability, CapabilityState, Change, ChangeKind, Difference, Dropper, Invariant, InvariantState,
+    Node, NodeReport, PackagesStanding, Report, Timer, Unit,
 };
 
 /// The page of units: what they get of the network, and how they stand.
@@ -92,13 +92,32 @@ pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
         ),
     );
     standing(page, &report.node, &report.capabilities, &report.at, false, room);
+    page.section("Must hold on every node", Kind::Text, invariants(&report.node));
     let rest = more(report.settings_total, report.settings.len());
     page.section(
         "Network configuration",
         Kind::Text,
         settings::lines(&report.settings).into_iter().chain(rest),
     );
+    let rest = more(report.droppers_total, report.droppers.len());
+    page.section(
+        "Rules of nf_tables that can drop, and what they have counted",
+        Kind::Text,
+        report.droppers.iter().map(dropper).chain(rest),
+    );
     unseen(page, &report.capabilities);
+}
+
+fn dropper(one: &Dropper) -> String {
+    let place = match one.netns.as_str() {
+        "" => String::new(),
+        netns => format!(" ({netns})"),
+    };
+    let counted = match (one.packets, one.bytes) {
+        (Some(packets), Some(size)) => format!("{}, {}", plural(packets, "packet"), bytes(size as f64)),
+        _ => "counts nothing".to_owned(),
+    };
+    format!("{}: {}{place}: {counted}", one.verdict, one.object)
 }
 
 fn table(page: &mut Page, heading: &str, set: Set, shown: usize, total: u64) {
@@ -223,11 +242,62 @@ fn date_and_time(rfc3339: &str) -> String {
     format!("{date} {}", time_of_day(rfc3339))
 }
 
+/// What must hold and does not.
+pub(super) fn broken(node: &Node) -> Vec<String> {
+    let broken = node
+        .invariants
+        .iter()
+        .filter(|one| one.state == InvariantState::Broken);
+    let told: Vec<String> = broken.map(invariant).collect();
+    let rest = more(node.invariants_broken, told.len());
+    told.into_iter().chain(rest).collect()
+}
+
+/// The same, what is missing, and how much holds.
+fn invariants(node: &Node) -> Vec<String> {
+    let mut lines: Vec<String> = broken(node)
+        .into_iter()
+        .map(|text| format!("broken: {text}"))
+        .collect();
+    let of = |state| node.invariants.iter().filter(move |one| one.state == state);
+    lines.extend(of(InvariantState::Missing).map(invariant));
+    // Those for which the report has no room are none of the broken ones.
+    let missing = of(InvariantState::Missing).count() as u64;
+    let holding = node
+        .invariants_total
+        .saturating_sub(node.invariants_broken + missing);
+    if node.invariants_total > 0 {
+        lines.push(format!("{holding} of {} hold", node.invariants_total));
+    }
+    lines
+}
+
+fn invariant(one: &Invariant) -> String {
+    let place = match one.netns.as_str() {
+        "" => String::new(),
+        netns => format!(" ({netns})"),
+    };
+    let since = one
+        .since
+        .as_ref()
+        .map_or_else(String::new, |at| format!(", since {}", time_of_day(at)));
+    let by = one
+        .by
+        .as_ref()
+        .map_or_else(String::new, |by| format!(", by {}", actor(by)));
+    format!("{}{place}{since}{by}", one.text)
+}
+
 /// What changed on the node, in short: for pages whose matter is packets.
 pub(super) fn changed(page: &mut Page, report: &Report) {
     /// Changes and units that are told at most.
     const TOLD: usize = 12;
     let node = &report.node;
+    page.section(
+        "Must hold on every node, and does not",
+        Kind::Text,
+        broken(node).into_iter().take(TOLD),
+    );
     page.section(
         "systemd is about to",
         Kind::Text,

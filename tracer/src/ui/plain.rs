@@ -101,6 +101,9 @@ pub fn block(report: &Report) -> String {
         }
         push_more(&mut text, report.starved_total);
     }
+    for part in node::broken(&report.node).iter().take(ROWS) {
+        push_wrapped(&mut text, &format!("  broken: {part}"));
+    }
     for (label, parts) in [
         ("before", Vec::from_iter(told::before_arrival(report)).into()),
         ("parts", Vec::from_iter(told::fragments(report)).into()),

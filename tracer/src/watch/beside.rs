@@ -7,7 +7,10 @@ use anyhow::Result;
 use super::sources::{self, Sources};
 use super::{Capabilities, Options, watched, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
-use crate::node;
+use crate::node::{self, Netns, chains};
+
+/// Namespaces of which the rules of firewalls are read, at most.
+const FEW: usize = 16;
 
 /// The running sources.
 pub struct Beside {
@@ -33,6 +36,7 @@ impl Beside {
         let mut told = Capabilities::default();
         let mut sources = Sources::new();
         sources.start_all(options, namespaces.iter(), at, &mut told, tell);
+        told.tell(at, droppers(options, &namespaces, at, tell), tell);
         let silent = sources.names().collect();
         Ok(Self {
             sources,
@@ -80,5 +84,47 @@ impl Beside {
             });
         }
         tell(Event { at, body: Body::Tick });
+    }
+}
+
+/// Tells the rules of firewalls that can drop. Returns how that went.
+fn droppers(options: &Options, namespaces: &[Netns], at: u64, tell: &mut dyn FnMut(Event)) -> Capability {
+    if without::is_left_out(&options.without, chains::CAPABILITY) {
+        return without::left_out(chains::CAPABILITY);
+    }
+    let mut why = Vec::new();
+    for netns in namespaces.iter().take(FEW) {
+        match node::droppers::read(netns) {
+            Ok(found) => {
+                if let Some(droppers) = found {
+                    let body = Body::Droppers(droppers);
+                    tell(Event { at, body });
+                }
+            }
+            Err(error) => why.push(format!(
+                "In network namespace `{}` it is not seen which rules of nf_tables have dropped packets: {error}; run \
+                 tracer as root (CAP_NET_ADMIN).",
+                netns.name()
+            )),
+        }
+    }
+    let told = why.len();
+    why.truncate(1);
+    if told > 1 {
+        why.push(format!("And {} more of this kind.", told - 1));
+    }
+    if namespaces.len() > FEW {
+        why.push(format!(
+            "The rules of nf_tables of {FEW} network namespaces are read, and no others."
+        ));
+    }
+    Capability {
+        name: chains::CAPABILITY.to_owned(),
+        state: if why.is_empty() {
+            CapabilityState::Available
+        } else {
+            CapabilityState::Partial
+        },
+        why: why.join(" "),
     }
 }

@@ -3,14 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::event::{Manager, Owner, UnitState};
+use crate::event::{Manager, Owner, Thing, UnitState};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::packages::{self, describe};
+use crate::model::parameters;
 use crate::model::timeline::{self, Subject};
 use crate::model::units::{self, Action};
 use crate::model::{Model, bands};
 use crate::report::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node,
+    Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node,
     NodeReport, Packages, PackagesStanding, Schema, Setting, Timer, Unit,
 };
 
@@ -24,9 +25,13 @@ const MEMBERS: usize = 100;
 /// How the node stands beside its packets: all that `tracer node` tells.
 #[must_use]
 pub fn alone(model: &Model) -> NodeReport {
-    let mut settings: Vec<_> = model.settings().iter().collect();
+    let says = |&(netns, thing, value): &(u32, &Thing, &str)| {
+        parameters::says_something(model.settings(), netns, thing, value)
+    };
+    let mut settings: Vec<_> = model.settings().iter().filter(says).collect();
     let settings_total = settings.len() as u64;
     settings.truncate(SETTINGS);
+    let (droppers, droppers_total) = droppers(model);
     NodeReport {
         schema: Schema {
             name: NODE_SCHEMA.to_owned(),
@@ -46,12 +51,37 @@ pub fn alone(model: &Model) -> NodeReport {
             })
             .collect(),
         settings_total,
+        droppers,
+        droppers_total,
     }
+}
+
+fn droppers(model: &Model) -> (Vec<Dropper>, u64) {
+    let total = model
+        .droppers()
+        .map(|of| of.rules.len() as u64 + of.left_out)
+        .sum();
+    let all = model
+        .droppers()
+        .flat_map(|of| of.rules.iter().map(|rule| (of.netns, rule)));
+    let mut all: Vec<_> = all.collect();
+    // The sort is stable: else in the order of the kernel.
+    all.sort_by_key(|(_, rule)| Reverse(rule.counted.map(|counted| counted.packets)));
+    all.truncate(MEMBERS);
+    let told = all.into_iter().map(|(netns, rule)| Dropper {
+        object: rule.to_string(),
+        netns: place(model, netns),
+        verdict: rule.verdict.clone(),
+        packets: rule.counted.map(|counted| counted.packets),
+        bytes: rule.counted.map(|counted| counted.bytes),
+    });
+    (told.collect(), total)
 }
 
 pub(super) fn node(model: &Model) -> Node {
     let timeline = model.timeline();
     let (units, units_total) = units(model);
+    let (invariants, invariants_broken, invariants_total) = super::invariants::all(model);
     let mut differences: Vec<_> = model.settings().differences().collect();
     let differences_total = differences.len() as u64;
     // The sort is stable.
@@ -94,6 +124,9 @@ pub(super) fn node(model: &Model) -> Node {
             })
             .collect(),
         differences_total,
+        invariants,
+        invariants_broken,
+        invariants_total,
         units,
         units_total,
         timers: timers.into_iter().map(timer).collect(),
@@ -140,7 +173,7 @@ fn change(model: &Model, number: u64, change: &timeline::Change) -> Change {
 }
 
 /// The namespace, empty for the whole node, and where only one is watched.
-fn place(model: &Model, netns: u32) -> String {
+pub(super) fn place(model: &Model, netns: u32) -> String {
     if netns == 0 || !model.node().several() {
         String::new()
     } else {
@@ -155,7 +188,7 @@ fn manager(manager: Manager) -> &'static str {
     }
 }
 
-fn actor(owner: &Owner) -> Actor {
+pub(super) fn actor(owner: &Owner) -> Actor {
     Actor {
         pid: owner.pid,
         command: owner.command.clone(),

@@ -10,14 +10,25 @@ pub(super) const NEW: u16 = 20;
 pub(super) const DELETE: u16 = 21;
 /// Length of `struct ifaddrmsg`.
 pub(super) const HEADER: usize = 8;
+const IFA_F_OPTIMISTIC: u32 = 0x04;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_DEPRECATED: u32 = 0x20;
+const IFA_F_TENTATIVE: u32 = 0x40;
 const IFA_F_PERMANENT: u32 = 0x80;
 
-/// An address and how it stands; `None` for what is none of IPv4 or IPv6. That IPv6 still looks for another one that has
-/// it, as it does with each that is new, is left out.
+/// An address and how it stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub(super) thing: Thing,
+    pub(super) value: String,
+    /// IPv6 still looks for another node that has it, as it does with each that is new: until then it is not used. That is
+    /// no part of the value.
+    pub(super) is_unsettled: bool,
+}
+
+/// An address; `None` for what is none of IPv4 or IPv6.
 /// `struct ifaddrmsg` { u8 family, prefix length, flags, scope; u32 index }
-pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<(Thing, String)> {
+pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Address> {
     let &[family, prefix, short_flags, reach, ..] = body else {
         return None;
     };
@@ -54,12 +65,15 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<(Thing, String)> {
         flag(IFA_F_DEPRECATED, "deprecated"),
         flag(IFA_F_DADFAILED, "dadfailed"),
     ];
-    let thing = Thing::Address {
-        device: devices.name(index),
-        address,
-        prefix,
-    };
-    Some((thing, sentence(words)))
+    Some(Address {
+        thing: Thing::Address {
+            device: devices.name(index),
+            address,
+            prefix,
+        },
+        value: sentence(words),
+        is_unsettled: flags & IFA_F_TENTATIVE != 0 && flags & IFA_F_OPTIMISTIC == 0,
+    })
 }
 
 #[cfg(test)]
@@ -72,8 +86,8 @@ mod tests {
     }
 
     fn told(body: &[u8]) -> (String, String) {
-        let (thing, value) = parse(body, &devices()).unwrap();
-        (thing.to_string(), value)
+        let address = parse(body, &devices()).unwrap();
+        (address.thing.to_string(), address.value)
     }
 
     #[test]
@@ -99,6 +113,8 @@ mod tests {
                 "scope link dynamic deprecated dadfailed".to_owned()
             )
         );
+        assert!(parse(&six, &devices()).unwrap().is_unsettled);
+        assert!(!parse(&body, &devices()).unwrap().is_unsettled);
         survives(&six, &|body| drop(parse(body, &devices())));
         assert_eq!(parse(&message([12, 0, 0, 0], &[]), &devices()), None);
     }

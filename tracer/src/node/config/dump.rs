@@ -9,7 +9,7 @@ use super::known::Known;
 use super::link::Link;
 use super::neighbour::State;
 use super::words::{Devices, IPV4, IPV6};
-use super::{address, link, neighbour, netconf, route, rule, traffic};
+use super::{address, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use crate::event::Thing;
 
 /// `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`: leaves out the counters, which are most of the answer.
@@ -24,6 +24,8 @@ pub(super) struct Standing {
     pub(super) known: Known,
     pub(super) devices: Devices,
     pub(super) links: BTreeMap<u32, Link>,
+    /// Addresses that are not used yet.
+    pub(super) unsettled: BTreeSet<Thing>,
 }
 
 /// Reads all of the namespace of this thread.
@@ -52,9 +54,18 @@ pub(super) fn everything() -> Result<Standing, netlink::Error> {
         let device = link.name.clone();
         add(Thing::Link { device }, link.value(&devices));
     }
+    let unsettled = RefCell::new(BTreeSet::new());
     list(address::GET, &[0; address::HEADER], &|body| {
-        if let Some((thing, value)) = address::parse(body, &devices) {
-            add(thing, value);
+        if let Some(address) = address::parse(body, &devices) {
+            if address.is_unsettled {
+                unsettled.borrow_mut().insert(address.thing.clone());
+            }
+            add(address.thing, address.value);
+        }
+    })?;
+    list(nsid::GET, &[0; nsid::HEADER], &|body| {
+        if let Some(thing) = nsid::parse(body) {
+            add(thing, String::new());
         }
     })?;
     for family in [IPV4, IPV6] {
@@ -105,10 +116,11 @@ pub(super) fn everything() -> Result<Standing, netlink::Error> {
         known: known.into_inner(),
         devices,
         links,
+        unsettled: unsettled.into_inner(),
     })
 }
 
-/// Reads the routes of the namespace of this thread.
+/// Reads the routes of the namespace of this thread, and the next hops that they name.
 ///
 /// # Errors
 /// Where the kernel does not tell.
@@ -121,7 +133,17 @@ pub(super) fn routes(devices: &Devices) -> Result<Known, netlink::Error> {
             }
         })?;
     }
+    list(nexthop::GET, &[0; nexthop::HEADER], &|body| {
+        if let Some((thing, value)) = nexthop::parse(body, devices) {
+            known.borrow_mut().add(thing, value);
+        }
+    })?;
     Ok(known.into_inner())
+}
+
+/// What [`routes`] reads.
+pub(super) fn is_route(thing: &Thing) -> bool {
+    matches!(thing, Thing::Route { .. } | Thing::Nexthop { .. })
 }
 
 /// The neighbours that routes lead by.

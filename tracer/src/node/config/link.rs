@@ -10,6 +10,7 @@ pub(super) const DELETE: u16 = 17;
 /// Length of `struct ifinfomsg`.
 pub(super) const HEADER: usize = 16;
 const IFF_UP: u32 = 1;
+const IFF_NOARP: u32 = 0x80;
 const IFF_LOWER_UP: u32 = 0x10000;
 
 /// A device as a message tells it.
@@ -22,6 +23,8 @@ pub(super) struct Link {
     pub(super) carrier: bool,
     /// It has a hardware parent.
     pub(super) hardware: bool,
+    /// It asks for no neighbours and answers for none: it was switched off, or what is behind it has none.
+    no_arp: bool,
     mtu: u32,
     address: String,
     master: u32,
@@ -29,13 +32,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// `up, carrier, mtu 1500, address 52:54:00:12:34:56, master br0, xdp prog 12`
+    /// `up, carrier, mtu 1500, no ARP, address 52:54:00:12:34:56, master br0, xdp prog 12`
     pub(super) fn value(&self, devices: &Devices) -> String {
         let mut words = vec![
             if self.up { "up" } else { "down" }.to_owned(),
             if self.carrier { "carrier" } else { "no carrier" }.to_owned(),
             format!("mtu {}", self.mtu),
         ];
+        if self.no_arp {
+            words.push("no ARP".to_owned());
+        }
         if !self.address.is_empty() {
             words.push(format!("address {}", self.address));
         }
@@ -61,6 +67,7 @@ pub(super) fn parse(body: &[u8]) -> Option<Link> {
         index: u32_at(body, 4)?,
         up: flags & IFF_UP != 0,
         carrier: flags & IFF_LOWER_UP != 0,
+        no_arp: flags & IFF_NOARP != 0,
         ..Link::default()
     };
     for (kind, value) in attributes(body.get(HEADER..)?) {
@@ -132,8 +139,8 @@ mod tests {
             "up, carrier, mtu 1500, address 02:00:00:00:00:ab, master eth0, xdp prog 12"
         );
         survives(&body, &|body| drop(parse(body)));
-        let down = parse(&message(0, 0, &more[..2])).unwrap();
-        assert_eq!(down.value(&devices()), "down, no carrier, mtu 1500");
+        let down = parse(&message(0, IFF_NOARP, &more[..2])).unwrap();
+        assert_eq!(down.value(&devices()), "down, no carrier, mtu 1500, no ARP");
     }
 
     #[test]

@@ -6,13 +6,18 @@
 //! last process ended.
 
 mod address;
+mod answer;
+mod bpf_link;
 mod dump;
+mod error;
 mod known;
 mod link;
 mod log;
 mod neighbour;
 mod netconf;
+mod nexthop;
 mod node;
+mod nsid;
 mod programs;
 mod requester;
 mod resolver;
@@ -21,11 +26,12 @@ mod rule;
 mod ruleset;
 mod space;
 mod sysctl;
+mod told;
 mod traffic;
 mod watched;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -33,7 +39,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::node::Node;
 use self::requester::Requesters;
-use self::space::{Space, Told};
+use self::space::Space;
+use self::told::Told;
 use super::modules::Module;
 use super::names::NameChanges;
 use super::source::{Gone, Teller};
@@ -141,6 +148,7 @@ impl Configuration {
         namespaces.sort_by_key(|netns| (self.own != Some(netns.inode()), netns.inode()));
         self.unheard = namespaces.len().saturating_sub(HEARD);
         namespaces.truncate(HEARD);
+        let few = namespaces.len() <= FEW;
         let watched = |inode: &u32| namespaces.iter().any(|netns| netns.inode() == *inode);
         self.spaces.retain(|inode, _| watched(inode));
         self.failed.retain(|inode, _| watched(inode));
@@ -149,16 +157,20 @@ impl Configuration {
                 space.moved(netns);
                 continue;
             }
-            self.begin(netns, teller)?;
+            self.begin(netns, few, teller)?;
         }
         self.names.begin();
         Ok(())
     }
 
-    fn begin(&mut self, netns: Netns, teller: &Teller) -> Result<(), Gone> {
+    /// Begins to listen to a namespace, which is one of few.
+    fn begin(&mut self, netns: Netns, few: bool, teller: &Teller) -> Result<(), Gone> {
         match Space::open(netns.clone(), self.has_rules) {
             Ok((mut space, mut told)) => {
                 told.extend(space.look_at_legacy(Seen::Found));
+                if few || self.own == Some(netns.inode()) {
+                    told.extend(space.look_at_sysctls());
+                }
                 self.failed.remove(&netns.inode());
                 tell_all(&space, told, teller)?;
                 self.spaces.insert(netns.inode(), space);
@@ -204,10 +216,10 @@ impl Configuration {
         self.leave();
         self.has_rules = self.nf_tables.visit();
         let failed: Vec<Netns> = self.failed.values().map(|(netns, _)| netns.clone()).collect();
+        let few = self.are_few();
         for netns in failed {
-            self.begin(netns, teller)?;
+            self.begin(netns, few, teller)?;
         }
-        let few = self.spaces.len() <= FEW;
         for (inode, space) in &mut self.spaces {
             if few || self.own == Some(*inode) {
                 let told = space.look_at_sysctls();
@@ -227,6 +239,11 @@ impl Configuration {
         }
         self.ticks += 1;
         Ok(())
+    }
+
+    /// So few namespaces that each has its kernel parameters read.
+    fn are_few(&self) -> bool {
+        self.spaces.len() + self.failed.len() <= FEW
     }
 
     /// Lets namespaces end that nobody else holds.
@@ -253,6 +270,28 @@ impl Configuration {
             why.push(format!(
                 "Changes are seen in {HEARD} network namespaces, and not in {} more; name one of them with --netns.",
                 self.unheard
+            ));
+        }
+        if !self.are_few() {
+            why.push(format!(
+                "More than {FEW} network namespaces are watched: changes of kernel parameters that the kernel does not tell, \
+                 and of the tables of older firewalls, are seen in the tracer's own only."
+            ));
+        }
+        let legacy: BTreeSet<&str> = self.spaces.values().flat_map(Space::legacy).collect();
+        if !legacy.is_empty() {
+            let names: Vec<&str> = legacy.into_iter().collect();
+            why.push(format!(
+                "Of the rules of {} only the names of their tables are seen: reading them takes an IP socket; \
+                 iptables-save shows them.",
+                names.join(" and ")
+            ));
+        }
+        let not_asked: usize = self.spaces.values().map(Space::not_asked).sum();
+        if not_asked > 0 {
+            why.push(format!(
+                "Of the addresses of a network namespace the kernel is asked about {}, and not about {not_asked} more.",
+                answer::MOST
             ));
         }
         let left_out: u64 = self.spaces.values().map(Space::left_out).sum();

@@ -1,7 +1,9 @@
 //! Kernel parameters of devices that the kernel tells by itself (`ip netconf`).
 
 use super::super::netlink::{attributes, i32_at};
+use super::known::{Change, Known};
 use super::words::{Devices, IPV4, IPV6};
+use crate::event::{Seen, Thing};
 
 // include/uapi/linux/{rtnetlink,netconf}.h
 pub(super) const GET: u16 = 82;
@@ -12,6 +14,27 @@ pub(super) const HEADER: usize = 4;
 const NETCONFA_IFINDEX: u16 = 1;
 const NETCONFA_IFINDEX_ALL: i32 = -1;
 const NETCONFA_IFINDEX_DEFAULT: i32 = -2;
+
+/// What a message changes, and how that came to be known.
+pub(super) fn take(kind: u16, body: &[u8], devices: &Devices, known: &mut Known) -> Vec<(Change, Seen)> {
+    let mut changes = Vec::new();
+    for (name, value) in parse(body, devices) {
+        let thing = Thing::Sysctl { name };
+        // Those of a new device have come with it.
+        let seen = if known.has(&thing) && kind == NEW {
+            Seen::Told
+        } else {
+            Seen::Found
+        };
+        let change = if kind == NEW {
+            known.set(thing, value)
+        } else {
+            known.remove(&thing)
+        };
+        changes.extend(change.map(|change| (change, seen)));
+    }
+    changes
+}
 
 /// The parameters of a device that a message tells: name and value.
 pub(super) fn parse(body: &[u8], devices: &Devices) -> Vec<(String, String)> {

@@ -36,7 +36,7 @@ impl Node {
             })
             .ok();
         Self {
-            programs: Programs::default(),
+            programs: Programs::new(),
             resolver: Resolver::new(RESOLVER),
             log,
             unseen,

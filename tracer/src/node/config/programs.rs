@@ -6,6 +6,7 @@ use std::io;
 
 use aya::programs::{loaded_links, loaded_programs};
 
+use super::bpf_link::Names;
 use super::known::Change;
 use crate::event::Thing;
 
@@ -16,11 +17,12 @@ const BPF_LINK_GET_NEXT_ID: libc::c_long = 31;
 const MOST: usize = 16_384;
 
 /// The programs and links that are there, without the tracer's own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Programs {
     programs: BTreeMap<u32, String>,
     links: BTreeMap<u32, String>,
     own: Own,
+    names: Names,
 }
 
 /// The tracer's own: those that it has open.
@@ -31,6 +33,15 @@ struct Own {
 }
 
 impl Programs {
+    pub(super) fn new() -> Self {
+        Self {
+            programs: BTreeMap::new(),
+            links: BTreeMap::new(),
+            own: Own::default(),
+            names: Names::new(),
+        }
+    }
+
     /// Lists them, and tells what is not as it was the last time.
     ///
     /// # Errors
@@ -48,7 +59,7 @@ impl Programs {
         if is_new(&ids, &self.own.programs, &self.programs) || is_new(&links, &self.own.links, &self.links) {
             self.own = Own::read();
             programs_now = programs();
-            links_now = links_there();
+            links_now = links_there(&mut self.names);
         }
         let mut changes = difference(
             &mut self.programs,
@@ -116,8 +127,13 @@ fn observes(value: &str) -> bool {
         "uprobemulti",
         "unspecified",
     ];
-    let kind = value.split([' ', ',']).next().unwrap_or_default();
-    KINDS.contains(&kind)
+    // Types of programs have underscores, those of links have none.
+    let kind = value
+        .split([' ', ','])
+        .next()
+        .unwrap_or_default()
+        .replace('_', "");
+    KINDS.contains(&kind.as_str())
 }
 
 /// `xdp guard tag 0011223344556677, loaded by uid 0`, by id.
@@ -140,14 +156,26 @@ fn programs() -> BTreeMap<u32, String> {
     programs.collect()
 }
 
-/// `tracing, program 12`, by id.
-fn links_there() -> BTreeMap<u32, String> {
+/// `tcx, program 12, tcx_ingress of device 2`, by id.
+fn links_there(names: &mut Names) -> BTreeMap<u32, String> {
+    names.refresh();
     let links = loaded_links().flatten().map(|link| {
         let kind = link.link_type().map_or_else(
             |_| "unknown".to_owned(),
             |kind| format!("{kind:?}").to_lowercase(),
         );
-        (link.id(), format!("{kind}, program {}", link.program_id()))
+        let text = format!("{kind}, program {}", link.program_id());
+        let attached = if observes(&text) {
+            String::new()
+        } else {
+            names.attached(link.id())
+        };
+        let text = if attached.is_empty() {
+            text
+        } else {
+            format!("{text}, {attached}")
+        };
+        (link.id(), text)
     });
     links.collect()
 }
@@ -210,6 +238,26 @@ mod tests {
         let changes = difference(&mut known, &[2, 3, 4, 5], &[4], &values, thing);
         assert_eq!(changes, [(thing(1), None), (thing(3), Some("c".to_owned()))]);
         assert_eq!(known.keys().copied().collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn what_can_only_observe_is_known_by_its_kind() {
+        for value in [
+            "raw_tracepoint x tag 1",
+            "rawtracepoint, program 1",
+            "tracing tag 1",
+            "perf_event, program 1",
+        ] {
+            assert!(observes(value), "{value}");
+        }
+        for value in [
+            "sched_cls x tag 1",
+            "tcx, program 1",
+            "cgroup_skb tag 1",
+            "xdp tag 1",
+        ] {
+            assert!(!observes(value), "{value}");
+        }
     }
 
     #[test]

@@ -118,6 +118,16 @@ pub(super) fn gateways(value: &str) -> impl Iterator<Item = IpAddr> {
         .filter_map(|(word, next)| next.parse().ok().filter(|_| word == "via"))
 }
 
+/// The same with the devices that they are on.
+pub(super) fn ways(value: &str) -> impl Iterator<Item = (&str, IpAddr)> {
+    let words: Vec<&str> = value.split(' ').collect();
+    let way = |at: usize| match words.get(at..at + 4)? {
+        ["via", gateway, "dev", device] => Some((*device, gateway.parse().ok()?)),
+        _ => None,
+    };
+    (0..words.len()).filter_map(way).collect::<Vec<_>>().into_iter()
+}
+
 /// One of the ways that a route leads.
 #[derive(Debug, Default)]
 struct Way {

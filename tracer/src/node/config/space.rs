@@ -6,22 +6,25 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::super::netlink::{self, Heard, Listener, Message, NETFILTER, ROUTE};
+use super::super::netlink::{Heard, Listener, Message, NETFILTER, ROUTE};
 use super::super::{Netns, clock, namespace};
+use super::answer::Answers;
 use super::dump;
+use super::error::Error;
 use super::known::{Change, Known, Taken};
 use super::link::Link;
 use super::neighbour::State;
 use super::requester::Requesters;
 use super::ruleset::{self, Ruleset};
 use super::sysctl::{self, Sysctls};
+use super::told::{self, Cause, Told, found, noticed};
 use super::words::{Devices, IPV6};
-use super::{address, link, neighbour, netconf, route, rule, traffic};
+use super::{address, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use crate::event::{Owner, Seen, Setting, Thing};
 
 /// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
-/// IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF.
-const GROUPS: [u32; 11] = [1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25];
+/// IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF, NSID.
+const GROUPS: [u32; 12] = [1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25, 28];
 /// Messages that are read in one go before others have their turn.
 const TURN: usize = 4096;
 /// Reading everything again may take one part in so many of the time.
@@ -30,14 +33,6 @@ const SHARE: u32 = 5;
 const REPLACED: u16 = 0x100;
 /// `nf_tables`, as [`Thing::Ruleset`] names it.
 const NF_TABLES: &str = "nf_tables";
-
-/// Something that was told of the namespace.
-#[derive(Debug)]
-pub(super) struct Told {
-    pub(super) change: Change,
-    pub(super) seen: Seen,
-    pub(super) by: Option<Owner>,
-}
 
 /// What must be read again, since what was told leaves it open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +52,9 @@ pub(super) struct Space {
     devices: Devices,
     links: BTreeMap<u32, Link>,
     known: Known,
+    /// Own addresses that are not used yet.
+    unsettled: BTreeSet<Thing>,
+    answers: Answers,
     /// The neighbours that routes lead by; `None` where they have changed.
     gateways: Option<BTreeSet<IpAddr>>,
     rules: Ruleset,
@@ -66,8 +64,7 @@ pub(super) struct Space {
     /// Nothing waits to be read. After an overrun the kernel leaves out all that comes before that, and does not say so
     /// again (`NETLINK_S_CONGESTED`): what is read again earlier may be out of date.
     drained: bool,
-    /// Who did what makes it necessary, where it is one.
-    because_of: Option<Owner>,
+    because_of: Cause,
     /// Not earlier.
     pause: Option<Instant>,
     /// Times that more was told than could be read.
@@ -83,6 +80,8 @@ impl Space {
         // First the ear, then the look: nothing falls between.
         let (route, netfilter, rules, standing) = netns.enter(|| {
             let route = Listener::open(ROUTE, &GROUPS)?;
+            // Where there is no such group there are no next hops either.
+            let _ = route.join(nexthop::GROUP);
             let (netfilter, rules) = netfilter(nf_tables);
             Ok::<_, Error>((route, netfilter, rules, dump::everything()?))
         })??;
@@ -93,19 +92,22 @@ impl Space {
             devices: standing.devices,
             links: standing.links,
             known: Known::default(),
+            unsettled: standing.unsettled,
+            answers: Answers::default(),
             gateways: None,
             rules,
             legacy: BTreeMap::new(),
             sysctls: Sysctls::default(),
             again: Again::Nothing,
             drained: true,
-            because_of: None,
+            because_of: Cause::default(),
             pause: None,
             lost: 0,
         };
         let rules = space.rules_now();
         let mut told = found(space.known.replace(standing.known, |_| true));
         told.extend(found(rules));
+        told.extend(space.ask()?);
         Ok((space, told))
     }
 
@@ -131,13 +133,30 @@ impl Space {
             .map(AsFd::as_fd)
     }
 
+    /// The older firewalls that have tables here.
+    pub(super) fn legacy(&self) -> impl Iterator<Item = &'static str> {
+        self.legacy.keys().copied()
+    }
+
+    /// Own addresses for which the kernel is not asked, since there are so many.
+    pub(super) fn not_asked(&self) -> usize {
+        self.answers.left_out()
+    }
+
     /// Times that a thing was told for which there was no room.
     pub(super) fn left_out(&self) -> u64 {
         self.known.left_out()
     }
 
-    /// In how long what must be read again is to be read.
+    /// In how long something is to be read or asked for again.
     pub(super) fn due(&self) -> Option<Duration> {
+        let again = self.again_due();
+        // Not before what is to be read again: the questions come from it.
+        let answers = self.answers.due().filter(|_| self.again == Again::Nothing);
+        again.or(answers)
+    }
+
+    fn again_due(&self) -> Option<Duration> {
         let pause = || {
             self.pause.map_or(Duration::ZERO, |pause| {
                 pause.saturating_duration_since(Instant::now())
@@ -166,7 +185,11 @@ impl Space {
                 heard.push((now, by, message.kind, message.flags, message.body.to_vec()));
             })?;
             for (now, by, kind, flags, body) in heard {
-                for (change, seen) in self.take(kind, flags, &body, by.as_ref()) {
+                let changes = self.take(kind, flags, &body, by.as_ref());
+                if changes.iter().any(|((thing, _), _)| decides(thing)) {
+                    self.answers.need(by.as_ref());
+                }
+                for (change, seen) in changes {
                     tell(
                         now,
                         Told {
@@ -226,25 +249,7 @@ impl Space {
         match kind {
             link::NEW => told(self.link(body, by)),
             link::DELETE => self.link_gone(body, by),
-            address::NEW => {
-                let change = address::parse(body, &self.devices);
-                told(
-                    change
-                        .and_then(|(thing, value)| self.known.set(thing, value))
-                        .into_iter()
-                        .collect(),
-                )
-            }
-            address::DELETE => {
-                // Routes that have it for their source go with it, and the kernel does not tell.
-                self.need(Again::Routes, by);
-                let gone = address::parse(body, &self.devices);
-                told(
-                    gone.and_then(|(thing, _)| self.known.remove(&thing))
-                        .into_iter()
-                        .collect(),
-                )
-            }
+            address::NEW | address::DELETE => told(self.address(kind, body, by).into_iter().collect()),
             rule::NEW => {
                 let rule = rule::parse(body);
                 told(
@@ -262,21 +267,43 @@ impl Space {
                 )
             }
             route::NEW | route::DELETE => told(self.route(kind, flags, body, by).into_iter().collect()),
+            nexthop::NEW | nexthop::DELETE => told(self.nexthop(kind, body, by).into_iter().collect()),
+            nsid::NEW | nsid::DELETE => {
+                let change = nsid::parse(body).and_then(|thing| match kind {
+                    nsid::NEW => self.known.set(thing, String::new()),
+                    _ => self.known.remove(&thing),
+                });
+                told(change.into_iter().collect())
+            }
             neighbour::NEW | neighbour::DELETE => told(self.neighbour(kind, body).into_iter().collect()),
-            netconf::NEW | netconf::DELETE => self.netconf(kind, body),
+            netconf::NEW | netconf::DELETE => netconf::take(kind, body, &self.devices, &mut self.known),
             traffic::NEW_QDISC..=traffic::DELETE_QDISC | traffic::NEW_FILTER..=traffic::DELETE_FILTER => {
-                told(self.traffic(kind, body))
+                told(traffic::take(kind, body, &self.devices, &mut self.known))
             }
             _ => Vec::new(),
         }
     }
 
-    fn need(&mut self, what: Again, by: Option<&Owner>) {
-        if self.again == Again::Nothing {
-            self.because_of = by.cloned();
-        } else if self.because_of.as_ref() != by {
-            self.because_of = None;
+    fn address(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+        let address = address::parse(body, &self.devices)?;
+        let is_new = kind == address::NEW;
+        let was_unsettled = self.unsettled.remove(&address.thing);
+        if is_new && address.is_unsettled {
+            self.unsettled.insert(address.thing.clone());
         }
+        if was_unsettled != (is_new && address.is_unsettled) {
+            self.answers.need(by);
+        }
+        if is_new {
+            return self.known.set(address.thing, address.value);
+        }
+        // Routes that have it for their source go with it, and the kernel does not tell.
+        self.need(Again::Routes, by);
+        self.known.remove(&address.thing)
+    }
+
+    fn need(&mut self, what: Again, by: Option<&Owner>) {
+        self.because_of.add(by);
         self.again = self.again.max(what);
     }
 
@@ -347,6 +374,18 @@ impl Space {
         change
     }
 
+    fn nexthop(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+        let (thing, value) = nexthop::parse(body, &self.devices)?;
+        if self.known.has(&thing) {
+            // The routes that name it change or go with it, and the kernel does not tell.
+            self.need(Again::Routes, by);
+        }
+        match kind {
+            nexthop::NEW => self.known.set(thing, value),
+            _ => self.known.remove(&thing),
+        }
+    }
+
     fn neighbour(&mut self, kind: u16, body: &[u8]) -> Option<Change> {
         let found = neighbour::parse(body)?;
         let thing = Thing::Neighbour {
@@ -370,67 +409,34 @@ impl Space {
             .contains(&address)
     }
 
-    fn netconf(&mut self, kind: u16, body: &[u8]) -> Vec<(Change, Seen)> {
-        let mut changes = Vec::new();
-        for (name, value) in netconf::parse(body, &self.devices) {
-            let thing = Thing::Sysctl { name };
-            // Those of a new device have come with it.
-            let seen = if self.known.has(&thing) && kind == netconf::NEW {
-                Seen::Told
-            } else {
-                Seen::Found
-            };
-            let change = if kind == netconf::NEW {
-                self.known.set(thing, value)
-            } else {
-                self.known.remove(&thing)
-            };
-            changes.extend(change.map(|change| (change, seen)));
-        }
-        changes
-    }
-
-    fn traffic(&mut self, kind: u16, body: &[u8]) -> Vec<Change> {
-        let devices = &self.devices;
-        match kind {
-            traffic::NEW_QDISC => traffic::qdisc(body, devices)
-                .and_then(|qdisc| self.known.add(qdisc.thing, String::new()))
-                .into_iter()
-                .collect(),
-            traffic::DELETE_QDISC => {
-                let Some(qdisc) = traffic::qdisc(body, devices) else {
-                    return Vec::new();
-                };
-                // Its filters go with it.
-                let device = devices.name(qdisc.index);
-                let mut changes = self
-                    .known
-                    .remove_all(|thing| is_filter(thing, &device, &qdisc.filters));
-                changes.extend(self.known.remove(&qdisc.thing));
-                changes
-            }
-            traffic::NEW_FILTER => traffic::filter(body, devices)
-                .and_then(|(thing, value)| self.known.set(thing, value))
-                .into_iter()
-                .collect(),
-            _ => match (traffic::filter(body, devices), traffic::whole_preference(body)) {
-                (Some((thing, _)), _) => self.known.remove(&thing).into_iter().collect(),
-                (None, Some((index, text))) => {
-                    let device = devices.name(index);
-                    self.known
-                        .remove_all(|thing| is_filter(thing, &device, std::slice::from_ref(&text)))
-                }
-                (None, None) => Vec::new(),
-            },
-        }
-    }
-
-    /// Reads again what must be, if its time has come.
+    /// Reads and asks for again what must be, if its time has come.
     ///
     /// # Errors
     /// Where the namespace cannot be entered, or the kernel does not tell.
     pub(super) fn settle(&mut self) -> Result<Vec<Told>, Error> {
-        if self.due() != Some(Duration::ZERO) {
+        let mut told = self.read_again()?;
+        if self.again == Again::Nothing && self.answers.due() == Some(Duration::ZERO) {
+            told.extend(self.ask()?);
+        }
+        Ok(told)
+    }
+
+    /// Asks the kernel what it would do with packets for the node's own addresses.
+    fn ask(&mut self) -> Result<Vec<Told>, Error> {
+        let Self {
+            netns,
+            answers,
+            known,
+            unsettled,
+            links,
+            devices,
+            ..
+        } = self;
+        Ok(netns.enter(|| answers.ask(known, unsettled, links, devices))?)
+    }
+
+    fn read_again(&mut self) -> Result<Vec<Told>, Error> {
+        if self.again_due() != Some(Duration::ZERO) {
             return Ok(Vec::new());
         }
         let begin = Instant::now();
@@ -451,22 +457,16 @@ impl Space {
         };
         let by = self.because_of.take();
         self.gateways = None;
-        let seen = Seen::Noticed;
-        Ok(changes
-            .into_iter()
-            .map(|change| Told {
-                change,
-                seen,
-                by: by.clone(),
-            })
-            .collect())
+        if !changes.is_empty() {
+            self.answers.need(by.as_ref());
+        }
+        Ok(told::all(changes, Seen::Noticed, by.as_ref()))
     }
 
     fn read_routes(&mut self) -> Result<Vec<Change>, Error> {
         let devices = &self.devices;
         let fresh = self.netns.enter(|| dump::routes(devices))??;
-        let is_route = |thing: &Thing| matches!(thing, Thing::Route { .. });
-        Ok(self.known.replace(fresh, is_route))
+        Ok(self.known.replace(fresh, dump::is_route))
     }
 
     fn read_everything(&mut self) -> Result<Vec<Change>, Error> {
@@ -481,6 +481,7 @@ impl Space {
         })??;
         self.devices = standing.devices;
         self.links = standing.links;
+        self.unsettled = standing.unsettled;
         let mut changes = self.known.replace(standing.known, |_| true);
         if self.rules != rules {
             self.rules = rules;
@@ -523,14 +524,7 @@ impl Space {
             .filter(|(firewall, value)| self.legacy.get(*firewall) != Some(value));
         changes.extend(new.map(|(firewall, value)| (ruleset_of(firewall), Some(value.clone()))));
         self.legacy = now;
-        changes
-            .into_iter()
-            .map(|change| Told {
-                change,
-                seen,
-                by: None,
-            })
-            .collect()
+        told::all(changes, seen, None)
     }
 
     /// Looks at the kernel parameters that are not told.
@@ -589,6 +583,18 @@ fn ruleset_of(firewall: &str) -> Thing {
     }
 }
 
+/// The kernel's answer for an own address may depend on it.
+fn decides(thing: &Thing) -> bool {
+    matches!(
+        thing,
+        Thing::Rule { .. }
+            | Thing::Route { .. }
+            | Thing::Address { .. }
+            | Thing::Link { .. }
+            | Thing::Sysctl { .. }
+    )
+}
+
 fn is_on(thing: &Thing, name: &str) -> bool {
     match thing {
         Thing::Link { device }
@@ -596,45 +602,5 @@ fn is_on(thing: &Thing, name: &str) -> bool {
         | Thing::Neighbour { device, .. }
         | Thing::Traffic { device, .. } => device == name,
         _ => false,
-    }
-}
-
-fn is_filter(thing: &Thing, on: &str, begins: &[String]) -> bool {
-    matches!(thing, Thing::Traffic { device, text }
-        if device == on && begins.iter().any(|begin| text.starts_with(begin.as_str())))
-}
-
-fn found(changes: Vec<Change>) -> Vec<Told> {
-    by_nobody(changes, Seen::Found)
-}
-
-fn noticed(changes: Vec<Change>) -> Vec<Told> {
-    by_nobody(changes, Seen::Noticed)
-}
-
-fn by_nobody(changes: Vec<Change>, seen: Seen) -> Vec<Told> {
-    let told = |change| Told {
-        change,
-        seen,
-        by: None,
-    };
-    changes.into_iter().map(told).collect()
-}
-
-/// Why nothing more is known of a namespace.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
-    /// It cannot be entered.
-    #[error(transparent)]
-    Namespace(#[from] namespace::Error),
-    /// The kernel does not tell.
-    #[error(transparent)]
-    Netlink(#[from] netlink::Error),
-}
-
-impl Error {
-    /// The namespace has ended.
-    pub(super) fn is_end(&self) -> bool {
-        matches!(self, Self::Namespace(namespace::Error::Ended { .. }))
     }
 }

@@ -1,6 +1,7 @@
 //! Queueing disciplines and filters of devices (`tc`).
 
 use super::super::netlink::{array_at, attributes, string, u32_at};
+use super::known::{Change, Known};
 use super::words::Devices;
 use crate::event::Thing;
 
@@ -50,6 +51,43 @@ pub(super) struct Qdisc {
     pub(super) parents: Vec<u32>,
     /// How the texts of filters on it begin.
     pub(super) filters: Vec<String>,
+}
+
+/// What a message changes.
+pub(super) fn take(kind: u16, body: &[u8], devices: &Devices, known: &mut Known) -> Vec<Change> {
+    match kind {
+        NEW_QDISC => qdisc(body, devices)
+            .and_then(|qdisc| known.add(qdisc.thing, String::new()))
+            .into_iter()
+            .collect(),
+        DELETE_QDISC => {
+            let Some(qdisc) = qdisc(body, devices) else {
+                return Vec::new();
+            };
+            // Its filters go with it.
+            let device = devices.name(qdisc.index);
+            let mut changes = known.remove_all(|thing| is_filter(thing, &device, &qdisc.filters));
+            changes.extend(known.remove(&qdisc.thing));
+            changes
+        }
+        NEW_FILTER => filter(body, devices)
+            .and_then(|(thing, value)| known.set(thing, value))
+            .into_iter()
+            .collect(),
+        _ => match (filter(body, devices), whole_preference(body)) {
+            (Some((thing, _)), _) => known.remove(&thing).into_iter().collect(),
+            (None, Some((index, text))) => {
+                let device = devices.name(index);
+                known.remove_all(|thing| is_filter(thing, &device, std::slice::from_ref(&text)))
+            }
+            (None, None) => Vec::new(),
+        },
+    }
+}
+
+fn is_filter(thing: &Thing, on: &str, begins: &[String]) -> bool {
+    matches!(thing, Thing::Traffic { device, text }
+        if device == on && begins.iter().any(|begin| text.starts_with(begin.as_str())))
 }
 
 /// A queueing discipline; `None` for what the kernel has put there by itself, which has no handle.
@@ -111,7 +149,7 @@ pub(super) fn filter(body: &[u8], devices: &Devices) -> Option<(Thing, String)> 
 }
 
 /// The device, and how the texts of all filters begin that a message without a handle tells the end of.
-pub(super) fn whole_preference(body: &[u8]) -> Option<(u32, String)> {
+fn whole_preference(body: &[u8]) -> Option<(u32, String)> {
     let header = Header::parse(body)?;
     let place = parent_of_filter(header.parent);
     let text = match header.info >> 16 {

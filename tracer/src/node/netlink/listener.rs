@@ -48,6 +48,14 @@ impl Listener {
         Ok(Self(socket))
     }
 
+    /// Joins one more group.
+    ///
+    /// # Errors
+    /// Where there is no such group.
+    pub(in crate::node) fn join(&self, group: u32) -> io::Result<()> {
+        join(&self.0, group)
+    }
+
     /// Reads what was told in one go, without waiting. What cannot be read as a message ends it.
     ///
     /// # Errors

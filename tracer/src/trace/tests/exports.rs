@@ -70,7 +70,7 @@ fn jsonl_has_an_event_a_line() {
     assert!(lines.iter().all(|line| line["v"] == 1));
     assert_eq!(
         text.lines().next_back(),
-        Some(r#"{"v":1,"at":1002400000024,"body":{"type":"stop"}}"#)
+        Some(r#"{"v":1,"at":1002500000025,"body":{"type":"stop"}}"#)
     );
     let arp = lines
         .iter()

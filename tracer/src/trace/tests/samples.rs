@@ -332,6 +332,21 @@ pub(super) fn every_kind() -> Vec<Event> {
             netns: RED,
             chains: vec![],
         }),
+        Body::Droppers(Droppers {
+            netns: HOST,
+            rules: vec![Dropper {
+                family: Family::Inet,
+                table: "guard".into(),
+                chain: "in".into(),
+                handle: 7,
+                verdict: "drop".into(),
+                counted: Some(Counted {
+                    packets: 3,
+                    bytes: 180,
+                }),
+            }],
+            left_out: 0,
+        }),
         Body::Tick,
         Body::Stop,
     ];

@@ -41,6 +41,7 @@ fn every_event_is_a_sentence() {
             "4 packets by eth0 waiting for the neighbour 10.244.0.9 on device 3 (netns host 4026531840); 3 packets waited when the tracer started",
             "chains that filter: table inet guard, chain in at input with priority -1 (netns host 4026531840)",
             "chains that filter: none (netns red 4026532201)",
+            "rules that can drop: drop (table inet guard, chain in, handle 7) (netns host 4026531840)",
             "all counts of this round are told",
             "tracer stops",
         ]

@@ -1,7 +1,8 @@
 //! What the node of [`super::incident`] told beside its packets: an upgrade that stopped half-way.
 
 use crate::report::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, Node, Packages, PackagesStanding, Timer, Unit,
+    Actor, Band, Change, ChangeKind, Deadline, Difference, Invariant, InvariantState, Node, Packages,
+    PackagesStanding, Timer, Unit,
 };
 
 const RULE: &str = "IPv4 rule 0: from all lookup local";
@@ -55,6 +56,17 @@ fn unit(name: &str, active: &str, sub: &str) -> Unit {
         arrived: 0,
         delivered: 0,
         starved: 0,
+    }
+}
+
+fn broken(object: &str, text: &str) -> Invariant {
+    Invariant {
+        object: object.to_owned(),
+        netns: String::new(),
+        state: InvariantState::Broken,
+        text: text.to_owned(),
+        since: Some("2023-10-10T06:14:07.352Z".to_owned()),
+        by: networkd(),
     }
 }
 
@@ -177,6 +189,18 @@ pub(super) fn upgrade() -> Node {
             by: networkd(),
         }],
         differences_total: 1,
+        invariants: vec![
+            broken(
+                "IPv4 rule to table local",
+                "no rule of IPv4 looks table local up: packets for this node's own addresses are taken for somebody else's",
+            ),
+            broken(
+                "kernel's answer for 127.0.0.1 from lo",
+                "127.0.0.1 does not lead to lo: the kernel's answer is unicast via 10.10.0.1 dev eth0",
+            ),
+        ],
+        invariants_broken: 2,
+        invariants_total: 9,
         units_total: units.len() as u64,
         units,
         timers: vec![Timer {

@@ -1,0 +1,526 @@
+//! What must hold on every node, whatever else is configured. It tells what is broken where nobody saw it break, and no
+//! earlier state is there to compare with.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::settings::Standing as Settings;
+use crate::event::{Owner, Seen, Setting, Thing, Version};
+
+/// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (include/uapi/linux/rtnetlink.h).
+const MAIN: u32 = 254;
+const LOCAL: u32 = 255;
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Invariant {
+    /// Where the node has addresses of this version, some rule looks table local up.
+    LocalRule(Version),
+    /// An own address has a route that makes packets for it the node's own.
+    LocalRoute {
+        /// It.
+        address: IpAddr,
+        /// The device that has it.
+        device: String,
+    },
+    /// The kernel says that packets for an own address are the node's own.
+    Answer {
+        /// It.
+        address: IpAddr,
+        /// The device that has it.
+        device: String,
+    },
+    /// There is a default route.
+    DefaultRoute(Version),
+}
+
+/// Whether it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum State {
+    /// It does not.
+    Broken,
+    /// What it is about is not there, as it need not be.
+    Missing,
+    /// It does.
+    Holds,
+}
+
+/// How an invariant stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whether it holds.
+    pub(crate) state: State,
+    /// Since when, in boot time; `None` where it was found so.
+    pub(crate) since: Option<u64>,
+    /// Who brought it about, where that is known.
+    pub(crate) by: Option<Owner>,
+}
+
+/// All that apply, by namespace. Of what does not apply, as to a device that is down, nothing is said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Invariants(BTreeMap<(u32, Invariant), Standing>);
+
+impl Invariants {
+    /// A thing stands so by now.
+    pub(super) fn told(&mut self, settings: &Settings, at: u64, setting: &Setting) {
+        for invariant in self.touched(settings, setting) {
+            self.check(settings, at, setting, invariant);
+        }
+    }
+
+    /// Those that may depend on a thing: few, however many things there are.
+    fn touched(&self, settings: &Settings, setting: &Setting) -> Vec<Invariant> {
+        let netns = setting.netns;
+        match &setting.thing {
+            Thing::Rule { version, table, .. } => {
+                let mut all = vec![Invariant::DefaultRoute(*version)];
+                if *table == LOCAL {
+                    all.push(Invariant::LocalRule(*version));
+                }
+                all
+            }
+            Thing::Route {
+                destination,
+                prefix: 0,
+                ..
+            } => vec![Invariant::DefaultRoute(Version::of(*destination))],
+            Thing::Route {
+                action, destination, ..
+            } if action == "local" => {
+                let first = Invariant::LocalRoute {
+                    address: *destination,
+                    device: String::new(),
+                };
+                let of_it = self
+                    .0
+                    .range((netns, first)..)
+                    .map(|((of, invariant), _)| (*of, invariant));
+                let is_of_it = |(of, invariant): &(u32, &Invariant)| {
+                    *of == netns
+                        && matches!(invariant, Invariant::LocalRoute { address, .. } if address == destination)
+                };
+                of_it
+                    .take_while(is_of_it)
+                    .map(|(_, invariant)| invariant.clone())
+                    .collect()
+            }
+            Thing::Address { device, address, .. } => {
+                let version = Version::of(*address);
+                vec![
+                    local_route(device, *address),
+                    Invariant::LocalRule(version),
+                    Invariant::DefaultRoute(version),
+                ]
+            }
+            Thing::Link { device } => addresses(settings, netns)
+                .filter(|(on, ..)| on == device)
+                .map(|(_, address, _)| local_route(device, address))
+                .collect(),
+            Thing::Answer { device, address } => {
+                let answer = Invariant::Answer {
+                    address: *address,
+                    device: device.clone(),
+                };
+                vec![answer, local_route(device, *address)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn check(&mut self, settings: &Settings, at: u64, setting: &Setting, invariant: Invariant) {
+        let netns = setting.netns;
+        let key = (netns, invariant);
+        let state = match &key.1 {
+            Invariant::LocalRule(version) => local_rule(settings, netns, *version),
+            Invariant::LocalRoute { address, device } => has_local_route(settings, netns, device, *address),
+            Invariant::Answer { address, device } => answered(settings, netns, device, *address),
+            Invariant::DefaultRoute(version) => default_route(settings, netns, *version)
+                .or_else(|| self.0.contains_key(&key).then_some(State::Missing)),
+        };
+        let Some(state) = state else {
+            self.0.remove(&key);
+            return;
+        };
+        if self.0.get(&key).is_some_and(|known| known.state == state) {
+            return;
+        }
+        let happened = setting.seen != Seen::Found;
+        let standing = Standing {
+            state,
+            since: happened.then_some(at),
+            by: setting.by.clone().filter(|_| happened),
+        };
+        self.0.insert(key, standing);
+    }
+
+    /// Nothing is known any more of a namespace.
+    pub(super) fn leave(&mut self, netns: u32) {
+        self.0.retain(|(of, _), _| *of != netns);
+    }
+
+    /// All that apply, with their namespaces.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Invariant, &Standing)> {
+        self.0
+            .iter()
+            .map(|((netns, invariant), standing)| (*netns, invariant, standing))
+    }
+}
+
+fn local_route(device: &str, address: IpAddr) -> Invariant {
+    Invariant::LocalRoute {
+        address,
+        device: device.to_owned(),
+    }
+}
+
+fn broken_unless(holds: bool) -> State {
+    if holds { State::Holds } else { State::Broken }
+}
+
+/// Any rule will do: whether it is asked, and before others, is in the kernel's answers.
+fn local_rule(settings: &Settings, netns: u32, version: Version) -> Option<State> {
+    let applies = addresses(settings, netns).any(|(_, address, _)| Version::of(address) == version);
+    applies.then(|| broken_unless(rules(settings, netns, version).any(|(_, table)| table == LOCAL)))
+}
+
+fn has_local_route(settings: &Settings, netns: u32, device: &str, address: IpAddr) -> Option<State> {
+    let of = |prefix| Thing::Address {
+        device: device.to_owned(),
+        address,
+        prefix,
+    };
+    let (_, value) = settings.range((netns, of(0))..=(netns, of(u8::MAX))).next()?;
+    let link = Thing::Link {
+        device: device.to_owned(),
+    };
+    let is_up = settings.get(&(netns, link))?.starts_with("up,");
+    // IPv6 makes the route only when no other node has answered for the address, and so the kernel is asked only then.
+    let answer = Thing::Answer {
+        device: device.to_owned(),
+        address,
+    };
+    let is_used = address.is_ipv4() || settings.contains_key(&(netns, answer));
+    if !is_up || !is_used || value.contains("dadfailed") {
+        return None;
+    }
+    let prefix = if address.is_ipv4() { 32 } else { 128 };
+    let has = |table| has_route(settings, netns, table, "local", address, prefix);
+    // Those of a device in a VRF are in the table of that.
+    Some(broken_unless(has(LOCAL) || tables(settings, netns).any(has)))
+}
+
+fn answered(settings: &Settings, netns: u32, device: &str, address: IpAddr) -> Option<State> {
+    let answer = Thing::Answer {
+        device: device.to_owned(),
+        address,
+    };
+    let value = settings.get(&(netns, answer))?;
+    (!value.starts_with("unclear")).then(|| broken_unless(value == "local"))
+}
+
+/// A default route in a table that is looked up for all packets. Missing only where the node has an address that needs one.
+fn default_route(settings: &Settings, netns: u32, version: Version) -> Option<State> {
+    let any: IpAddr = match version {
+        Version::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Version::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let has = |table| has_route(settings, netns, table, "unicast", any, 0);
+    let for_all = rules(settings, netns, version)
+        .filter(|(text, _)| text.starts_with("from all lookup ") && !text.contains(" suppress_"))
+        .any(|(_, table)| has(table));
+    if for_all || has(MAIN) {
+        return Some(State::Holds);
+    }
+    let needs = |(device, address, value): (&str, IpAddr, &str)| {
+        device != "lo" && Version::of(address) == version && value.contains("scope global")
+    };
+    addresses(settings, netns).any(needs).then_some(State::Missing)
+}
+
+/// Texts and tables of the rules of one version.
+fn rules(settings: &Settings, netns: u32, of: Version) -> impl Iterator<Item = (&str, u32)> {
+    let first = Thing::Rule {
+        version: of,
+        priority: 0,
+        text: String::new(),
+        table: 0,
+    };
+    let rules = settings.range((netns, first)..);
+    rules.map_while(move |((in_netns, thing), _)| match thing {
+        Thing::Rule {
+            version, text, table, ..
+        } if *in_netns == netns && *version == of => Some((text.as_str(), *table)),
+        _ => None,
+    })
+}
+
+/// Devices, addresses and their values.
+fn addresses(settings: &Settings, netns: u32) -> impl Iterator<Item = (&str, IpAddr, &str)> {
+    let first = Thing::Address {
+        device: String::new(),
+        address: Ipv4Addr::UNSPECIFIED.into(),
+        prefix: 0,
+    };
+    let addresses = settings.range((netns, first)..);
+    addresses.map_while(move |((in_netns, thing), value)| match thing {
+        Thing::Address { device, address, .. } if *in_netns == netns => {
+            Some((device.as_str(), *address, value.as_str()))
+        }
+        _ => None,
+    })
+}
+
+fn route(table: u32, action: &str, destination: IpAddr, prefix: u8, metric: u32) -> Thing {
+    Thing::Route {
+        table,
+        action: action.to_owned(),
+        destination,
+        prefix,
+        metric,
+    }
+}
+
+fn has_route(settings: &Settings, netns: u32, table: u32, action: &str, to: IpAddr, prefix: u8) -> bool {
+    let of = |metric| (netns, route(table, action, to, prefix, metric));
+    settings.range(of(0)..=of(u32::MAX)).next().is_some()
+}
+
+/// The tables that have routes.
+fn tables(settings: &Settings, netns: u32) -> impl Iterator<Item = u32> {
+    let mut after = Some(0);
+    std::iter::from_fn(move || {
+        let first = route(after?, "", Ipv4Addr::UNSPECIFIED.into(), 0, 0);
+        let ((in_netns, thing), _) = settings.range((netns, first)..).next()?;
+        match thing {
+            Thing::Route { table, .. } if *in_netns == netns => {
+                after = table.checked_add(1);
+                Some(*table)
+            }
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::Settings;
+    use super::*;
+
+    /// A node of namespace 1 that is told things, one a nanosecond.
+    #[derive(Default)]
+    struct Node {
+        settings: Settings,
+        at: u64,
+    }
+
+    impl Node {
+        fn tell(&mut self, thing: Thing, value: Option<&str>, seen: Seen) {
+            self.at += 1;
+            let setting = Setting {
+                netns: 1,
+                thing,
+                value: value.map(str::to_owned),
+                seen,
+                by: None,
+            };
+            self.settings.told(self.at, &setting);
+        }
+
+        fn found(&mut self, thing: Thing, value: &str) {
+            self.tell(thing, Some(value), Seen::Found);
+        }
+
+        fn gone(&mut self, thing: Thing) {
+            self.tell(thing, None, Seen::Told);
+        }
+
+        /// Those in this state, with the time since when.
+        fn are(&self, state: State) -> Vec<(Invariant, Option<u64>)> {
+            let all = self.settings.invariants().iter();
+            all.filter(|(_, _, standing)| standing.state == state)
+                .map(|(_, invariant, standing)| (invariant.clone(), standing.since))
+                .collect()
+        }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn rule(version: Version, priority: u32, text: &str, table: u32) -> Thing {
+        Thing::Rule {
+            version,
+            priority,
+            text: text.to_owned(),
+            table,
+        }
+    }
+
+    fn local(version: Version) -> Thing {
+        rule(version, 0, "from all lookup local", LOCAL)
+    }
+
+    fn address(device: &str, address: &str, prefix: u8) -> Thing {
+        Thing::Address {
+            device: device.to_owned(),
+            address: ip(address),
+            prefix,
+        }
+    }
+
+    fn answer(device: &str, address: &str) -> Thing {
+        Thing::Answer {
+            device: device.to_owned(),
+            address: ip(address),
+        }
+    }
+
+    fn link(device: &str) -> Thing {
+        Thing::Link {
+            device: device.to_owned(),
+        }
+    }
+
+    fn has_route(device: &str, address: &str) -> Invariant {
+        super::local_route(device, ip(address))
+    }
+
+    /// `eth0` has 10.0.0.2.
+    fn node() -> Node {
+        let mut node = Node::default();
+        node.found(local(Version::V4), "");
+        node.found(rule(Version::V4, 32766, "from all lookup main", MAIN), "");
+        node.found(route(LOCAL, "local", ip("10.0.0.2"), 32, 0), "dev eth0");
+        node.found(address("eth0", "10.0.0.2", 24), "scope global");
+        node.found(answer("eth0", "10.0.0.2"), "local");
+        node.found(link("eth0"), "up, carrier, mtu 1500");
+        node
+    }
+
+    #[test]
+    fn what_was_found_broken_has_no_time_and_what_breaks_has_one() {
+        let mut node = node();
+        assert_eq!(node.are(State::Broken), []);
+        assert_eq!(
+            node.are(State::Missing),
+            [(Invariant::DefaultRoute(Version::V4), None)]
+        );
+        assert_eq!(node.are(State::Holds).len(), 3);
+        node.gone(local(Version::V4));
+        let rule_lost = (Invariant::LocalRule(Version::V4), Some(node.at));
+        assert_eq!(node.are(State::Broken), std::slice::from_ref(&rule_lost));
+        node.tell(
+            answer("eth0", "10.0.0.2"),
+            Some("unicast dev eth0"),
+            Seen::Noticed,
+        );
+        let is_foreign = Invariant::Answer {
+            address: ip("10.0.0.2"),
+            device: "eth0".to_owned(),
+        };
+        assert_eq!(node.are(State::Broken), [rule_lost, (is_foreign, Some(node.at))]);
+        // Mended in another place.
+        let mended = rule(Version::V4, 100, "from all lookup local proto static", LOCAL);
+        node.tell(mended, Some(""), Seen::Told);
+        node.tell(answer("eth0", "10.0.0.2"), Some("local"), Seen::Noticed);
+        assert_eq!(node.are(State::Broken), []);
+
+        let mut late = Node::default();
+        late.found(address("eth0", "10.0.0.2", 24), "scope global");
+        assert_eq!(
+            late.are(State::Broken),
+            [(Invariant::LocalRule(Version::V4), None)]
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_none_breaks_nothing() {
+        let mut node = node();
+        let unclear = "unclear, EXDEV (the reverse path filter refuses the source)";
+        node.tell(answer("eth0", "10.0.0.2"), Some(unclear), Seen::Noticed);
+        assert_eq!(
+            (node.are(State::Broken), node.are(State::Holds).len()),
+            (vec![], 2)
+        );
+    }
+
+    #[test]
+    fn an_address_without_its_route_is_broken_where_its_device_is_up() {
+        let mut node = node();
+        node.gone(route(LOCAL, "local", ip("10.0.0.2"), 32, 0));
+        assert_eq!(
+            node.are(State::Broken),
+            [(has_route("eth0", "10.0.0.2"), Some(node.at))]
+        );
+        // In a VRF.
+        node.tell(
+            route(10, "local", ip("10.0.0.2"), 32, 0),
+            Some("dev eth0"),
+            Seen::Told,
+        );
+        assert_eq!(node.are(State::Broken), []);
+        node.gone(route(10, "local", ip("10.0.0.2"), 32, 0));
+        assert_eq!(node.are(State::Broken).len(), 1);
+        node.tell(link("eth0"), Some("down, no carrier, mtu 1500"), Seen::Told);
+        assert_eq!(node.are(State::Broken), []);
+        node.tell(link("eth0"), Some("up, carrier, mtu 1500"), Seen::Told);
+        assert_eq!(node.are(State::Broken).len(), 1);
+        node.gone(address("eth0", "10.0.0.2", 24));
+        assert_eq!(node.are(State::Broken), []);
+    }
+
+    #[test]
+    fn an_address_of_ipv6_is_looked_at_once_it_is_used() {
+        let mut node = Node::default();
+        node.found(local(Version::V6), "");
+        node.found(link("eth0"), "up, carrier, mtu 1500");
+        node.tell(
+            address("eth0", "2001:db8::2", 64),
+            Some("scope global"),
+            Seen::Told,
+        );
+        assert_eq!(node.are(State::Broken), []);
+        node.tell(answer("eth0", "2001:db8::2"), Some("local"), Seen::Found);
+        assert_eq!(
+            node.are(State::Broken),
+            [(has_route("eth0", "2001:db8::2"), None)]
+        );
+        node.tell(
+            route(LOCAL, "local", ip("2001:db8::2"), 128, 0),
+            Some("dev eth0"),
+            Seen::Told,
+        );
+        assert_eq!(node.are(State::Broken), []);
+    }
+
+    #[test]
+    fn a_default_route_is_missed_where_it_was_or_is_needed() {
+        let default = |table| route(table, "unicast", ip("0.0.0.0"), 0, 100);
+        let missing = |node: &Node| node.are(State::Missing).len();
+        let mut alone = Node::default();
+        alone.found(rule(Version::V4, 32766, "from all lookup main", MAIN), "");
+        alone.found(address("lo", "127.0.0.1", 8), "scope host");
+        assert_eq!(missing(&alone), 0, "nobody needs one");
+
+        let mut node = node();
+        assert_eq!(missing(&node), 1);
+        node.found(default(MAIN), "via 10.0.0.1 dev eth0");
+        assert_eq!(missing(&node), 0);
+        node.gone(default(MAIN));
+        assert_eq!(
+            node.are(State::Missing),
+            [(Invariant::DefaultRoute(Version::V4), Some(node.at))]
+        );
+        node.tell(default(7), Some("via 10.0.0.1 dev eth0"), Seen::Told);
+        assert_eq!(missing(&node), 1, "nobody looks that table up");
+        node.tell(rule(Version::V4, 9, "from all lookup 7", 7), Some(""), Seen::Told);
+        assert_eq!((missing(&node), node.are(State::Broken)), (0, vec![]));
+    }
+
+    #[test]
+    fn a_namespace_that_is_left_has_none() {
+        let mut node = node();
+        node.settings.leave(1);
+        assert_eq!(node.settings.invariants().iter().count(), 0);
+    }
+}

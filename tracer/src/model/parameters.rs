@@ -1,0 +1,72 @@
+//! Kernel parameters that say something, of the many that stand as the kernel made them.
+
+use super::settings::Settings;
+use crate::event::Thing;
+
+/// Whether it is worth telling how a thing stands: everything but kernel parameters that are what they are by default. That
+/// packets are forwarded, and the reverse path filter, are told for all devices together in any case.
+pub(crate) fn says_something(settings: &Settings, netns: u32, thing: &Thing, value: &str) -> bool {
+    let Thing::Sysctl { name } = thing else {
+        return true;
+    };
+    let Some((path, last)) = name.rsplit_once('.') else {
+        return true;
+    };
+    // Of all devices: `net.ipv4.conf.all`.
+    let of_all = path.ends_with(".conf.all");
+    match last {
+        "forwarding" | "rp_filter" if of_all => true,
+        // The one for all devices sets that of each.
+        "forwarding" => {
+            let mut parts = path.splitn(3, '.');
+            let family = parts.nth(1).unwrap_or_default();
+            let all = Thing::Sysctl {
+                name: format!("net.{family}.conf.all.forwarding"),
+            };
+            settings.value(netns, all) != Some(value)
+        }
+        // Reckoned from the memory that there is.
+        "nf_conntrack_max" => true,
+        "accept_ra" | "bridge-nf-call-iptables" | "nf_conntrack_tcp_loose" => value != "1",
+        _ => value != "0",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Seen, Setting};
+
+    #[test]
+    fn parameters_that_stand_as_the_kernel_made_them_say_nothing() {
+        let mut settings = Settings::default();
+        let sysctl = |name: &str| Thing::Sysctl {
+            name: name.to_owned(),
+        };
+        settings.told(
+            1,
+            &Setting {
+                netns: 1,
+                thing: sysctl("net.ipv4.conf.all.forwarding"),
+                value: Some("1".to_owned()),
+                seen: Seen::Found,
+                by: None,
+            },
+        );
+        let says = |name: &str, value: &str| says_something(&settings, 1, &sysctl(name), value);
+        assert!(says("net.ipv4.conf.all.forwarding", "0"));
+        assert!(says("net.ipv4.conf.all.rp_filter", "0"));
+        assert!(!says("net.ipv4.conf.eth0.rp_filter", "0"));
+        assert!(says("net.ipv4.conf.eth0.1.rp_filter", "2"));
+        assert!(!says("net.ipv4.conf.eth0.1.forwarding", "1"));
+        assert!(says("net.ipv4.conf.eth0.forwarding", "0"));
+        assert!(says("net.ipv6.conf.eth0.accept_ra", "0"));
+        assert!(!says("net.ipv6.conf.eth0.accept_ra", "1"));
+        assert!(says("net.ipv6.conf.all.disable_ipv6", "1"));
+        assert!(says("net.netfilter.nf_conntrack_max", "65536"));
+        let device = Thing::Link {
+            device: "eth0".to_owned(),
+        };
+        assert!(says_something(&settings, 1, &device, "0"));
+    }
+}

@@ -1,0 +1,242 @@
+//! What a BPF link attaches its program to, as far as the kernel tells (`bpftool link`).
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use super::super::cgroup::Cgroups;
+use super::super::clock;
+use super::super::netlink::{self, ROUTE, array_at, u32_at};
+use super::link;
+use super::words::Devices;
+
+// enum bpf_cmd (include/uapi/linux/bpf.h)
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
+/// More than `struct bpf_link_info` has; the kernel tells how much it has told.
+const ROOM: usize = 128;
+/// Where the part of it begins that depends on the type: behind type, id and program, aligned.
+const UNION: usize = 16;
+
+/// What names cgroups and devices.
+#[derive(Debug)]
+pub(super) struct Names {
+    cgroups: Cgroups,
+    devices: Devices,
+}
+
+impl Names {
+    pub(super) fn new() -> Self {
+        Self {
+            cgroups: Cgroups::new(),
+            devices: Devices::default(),
+        }
+    }
+
+    /// Reads the devices of the tracer's own namespace anew: the kernel tells an index, and not of which namespace.
+    pub(super) fn refresh(&mut self) {
+        let links = netlink::dump(ROUTE, link::GET, &[0; link::HEADER], |body| {
+            Some(link::parse(body))
+        });
+        let links = links.unwrap_or_default().into_iter().flatten();
+        self.devices = Devices(links.map(|link| (link.index, link.name)).collect());
+    }
+
+    /// What the link with this id is attached to, such as `cgroup_inet_ingress of cgroup /system.slice`; empty where the
+    /// kernel does not tell.
+    pub(super) fn attached(&mut self, id: u32) -> String {
+        info(id)
+            .ok()
+            .and_then(|info| self.describe(&info))
+            .unwrap_or_default()
+    }
+
+    /// Of `struct bpf_link_info`.
+    fn describe(&mut self, info: &[u8]) -> Option<String> {
+        let number = |index: usize| u32_at(info, UNION + 4 * index);
+        // enum bpf_link_type
+        Some(match u32_at(info, 0)? {
+            // BPF_LINK_TYPE_CGROUP
+            3 => {
+                let id = array_at(info, UNION).map(u64::from_ne_bytes)?;
+                let cgroup = self.cgroups.by_id(id, clock::boottime_ns());
+                let cgroup = cgroup.map_or_else(|| id.to_string(), |cgroup| cgroup.path.clone());
+                format!("{} of cgroup {cgroup}", attach_type(number(2)?))
+            }
+            // BPF_LINK_TYPE_NETNS
+            5 => format!("{} of network namespace {}", attach_type(number(1)?), number(0)?),
+            // BPF_LINK_TYPE_XDP
+            6 => self.device(number(0)?),
+            // BPF_LINK_TYPE_NETFILTER
+            10 => format!(
+                "hook {} of {}, priority {}",
+                number(1)?,
+                family(number(0)?),
+                number(2)?.cast_signed()
+            ),
+            // BPF_LINK_TYPE_TCX, BPF_LINK_TYPE_NETKIT
+            11 | 13 => format!("{} of {}", attach_type(number(1)?), self.device(number(0)?)),
+            // BPF_LINK_TYPE_STRUCT_OPS, BPF_LINK_TYPE_SOCKMAP
+            9 | 14 => format!("map {}", number(0)?),
+            _ => return None,
+        })
+    }
+
+    fn device(&self, index: u32) -> String {
+        match self.devices.0.get(&index) {
+            _ if index == 0 => "a device that is gone".to_owned(),
+            Some(name) => format!("device {index} ({name} in the tracer's own network namespace)"),
+            None => format!("device {index}"),
+        }
+    }
+}
+
+/// `enum bpf_attach_type`, those of links that can change packets, as `bpftool` names them.
+fn attach_type(number: u32) -> String {
+    let name = match number {
+        0 => "cgroup_inet_ingress",
+        1 => "cgroup_inet_egress",
+        2 => "cgroup_inet_sock_create",
+        3 => "cgroup_sock_ops",
+        6 => "cgroup_device",
+        8 => "cgroup_inet4_bind",
+        9 => "cgroup_inet6_bind",
+        10 => "cgroup_inet4_connect",
+        11 => "cgroup_inet6_connect",
+        12 => "cgroup_inet4_post_bind",
+        13 => "cgroup_inet6_post_bind",
+        14 => "cgroup_udp4_sendmsg",
+        15 => "cgroup_udp6_sendmsg",
+        17 => "flow_dissector",
+        18 => "cgroup_sysctl",
+        19 => "cgroup_udp4_recvmsg",
+        20 => "cgroup_udp6_recvmsg",
+        21 => "cgroup_getsockopt",
+        22 => "cgroup_setsockopt",
+        29 => "cgroup_inet4_getpeername",
+        30 => "cgroup_inet6_getpeername",
+        31 => "cgroup_inet4_getsockname",
+        32 => "cgroup_inet6_getsockname",
+        34 => "cgroup_inet_sock_release",
+        36 => "sk_lookup",
+        43 => "lsm_cgroup",
+        46 => "tcx_ingress",
+        47 => "tcx_egress",
+        49 => "cgroup_unix_connect",
+        54 => "netkit_primary",
+        55 => "netkit_peer",
+        other => return format!("attach type {other}"),
+    };
+    name.to_owned()
+}
+
+/// `NFPROTO_*` (include/uapi/linux/netfilter.h).
+fn family(number: u32) -> String {
+    match number {
+        2 => "ip".to_owned(),
+        10 => "ip6".to_owned(),
+        other => format!("family {other}"),
+    }
+}
+
+/// `struct bpf_link_info` of a link.
+fn info(id: u32) -> io::Result<Vec<u8>> {
+    /// That part of `union bpf_attr`: link_id, next_id, open_flags, and nothing.
+    #[repr(C, align(8))]
+    struct ById([u32; 4]);
+    /// That part: descriptor, length, address.
+    #[repr(C, align(8))]
+    struct OfFile {
+        file: u32,
+        length: u32,
+        address: u64,
+    }
+    #[repr(C, align(8))]
+    struct Info([u8; ROOM]);
+
+    let mut by_id = ById([id, 0, 0, 0]);
+    // SAFETY: the command reads 16 bytes of attributes, and there are so many.
+    let file = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_LINK_GET_FD_BY_ID,
+            &raw mut by_id,
+            size_of::<ById>(),
+        )
+    };
+    let file = i32::try_from(file)
+        .ok()
+        .filter(|file| *file >= 0)
+        .ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel has just opened it, and nobody else knows it.
+    let file = unsafe { OwnedFd::from_raw_fd(file) };
+    let mut info = Info([0; ROOM]);
+    let mut of_file = OfFile {
+        file: file.as_raw_fd().cast_unsigned(),
+        length: u32::try_from(ROOM).unwrap_or_default(),
+        address: (&raw mut info).addr() as u64,
+    };
+    // SAFETY: the command reads the attributes, and writes to the address at most as many bytes as their length says.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_OBJ_GET_INFO_BY_FD,
+            &raw mut of_file,
+            size_of::<OfFile>(),
+        )
+    };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let told = usize::try_from(of_file.length).unwrap_or(ROOM).min(ROOM);
+    Ok(info.0[..told].to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn told(kind: u32, members: &[u32]) -> Option<String> {
+        let mut names = Names::new();
+        names.devices = Devices(BTreeMap::from([(2, "eth0".to_owned())]));
+        let mut info = Vec::new();
+        for number in [kind, 7, 12, 0].iter().chain(members) {
+            info.extend(number.to_ne_bytes());
+        }
+        for length in 0..info.len() {
+            drop(names.describe(&info[..length]));
+        }
+        names.describe(&info)
+    }
+
+    #[test]
+    fn what_a_link_is_attached_to_is_named() {
+        let of = |kind, members: &[u32]| told(kind, members).unwrap();
+        assert_eq!(
+            of(11, &[2, 46]),
+            "tcx_ingress of device 2 (eth0 in the tracer's own network namespace)"
+        );
+        assert_eq!(of(13, &[9, 55]), "netkit_peer of device 9");
+        assert_eq!(of(6, &[0]), "a device that is gone");
+        assert_eq!(
+            of(5, &[4_026_531_840, 36]),
+            "sk_lookup of network namespace 4026531840"
+        );
+        assert_eq!(
+            of(10, &[2, 1, (-100_i32).cast_unsigned(), 0]),
+            "hook 1 of ip, priority -100"
+        );
+        assert_eq!(
+            of(3, &[u32::MAX, u32::MAX, 1]),
+            "cgroup_inet_egress of cgroup 18446744073709551615"
+        );
+        assert_eq!(told(2, &[24, 0, 0]), None, "it only observes");
+    }
+
+    #[test]
+    fn a_link_that_is_not_there_has_no_information() {
+        assert!(info(u32::MAX).is_err());
+    }
+}
