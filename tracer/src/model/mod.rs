@@ -28,6 +28,7 @@ pub(crate) mod neighbours;
 pub(crate) mod node;
 pub(crate) mod packages;
 pub(crate) mod queues;
+pub(crate) mod runs;
 pub(crate) mod settings;
 pub(crate) mod sockets;
 pub(crate) mod timeline;
@@ -173,6 +174,7 @@ impl Model {
                 let change = self.units.timer(at, timer);
                 self.timeline.extend(change);
             }
+            Body::Runs(runs) => self.units.runs(runs),
             Body::Packages(packages) => {
                 let change = self.packages.told(at, packages);
                 self.timeline.extend(change);
@@ -384,10 +386,15 @@ impl Model {
         self.start.as_ref()
     }
 
+    /// A boot time as ns since 1970, UTC.
+    pub(crate) fn wall(&self, at: u64) -> i64 {
+        let offset = self.start.as_ref().map_or(0, |start| start.wall_offset);
+        offset.saturating_add_unsigned(at)
+    }
+
     /// A boot time as UTC text.
     pub(crate) fn utc(&self, at: u64) -> String {
-        let offset = self.start.as_ref().map_or(0, |start| start.wall_offset);
-        clock::rfc3339(i128::from(at) + i128::from(offset))
+        clock::rfc3339(self.wall(at).into())
     }
 
     /// All capabilities, in the order in which they were first told.
