@@ -195,6 +195,18 @@ impl World {
         child_of(self.systemd.0.id()).context("the world has ended")
     }
 
+    /// Its root, as it is on the machine.
+    pub fn root(&self) -> Result<PathBuf> {
+        Ok(PathBuf::from(format!("/proc/{}/root", self.pid()?)))
+    }
+
+    /// Starts the journal, to which its systemd then tells what it does; else it tells that nobody.
+    pub fn keep_journal(&self) -> Result<()> {
+        self.systemctl(&["start", "systemd-journald.service"])?;
+        self.systemctl(&["log-target", "journal"])?;
+        Ok(())
+    }
+
     /// A program with its arguments, in the world. It ends with the thread that starts it.
     pub fn command(&self, program: &str, args: &[&str]) -> Result<Command> {
         let mut command = Command::new("nsenter");

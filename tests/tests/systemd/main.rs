@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod beside;
+mod timers;
 mod watched;
 
 use std::collections::BTreeMap;

@@ -106,6 +106,10 @@ struct WatchArgs {
     /// The cgroup that is the root to that systemd, where it runs in a container: a path as /proc/PID/cgroup has it
     #[arg(long, global = true, value_name = "PATH", help_heading = "What to watch")]
     cgroup_root: Option<String>,
+    /// The folder of that systemd's journal, for past runs of what its timers start [default: the node's own, for the
+    /// node's systemd]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "What to watch")]
+    journal: Option<PathBuf>,
     /// Print the BPF programs' own messages to standard error
     #[arg(long, global = true, help_heading = "What to watch")]
     verbose: bool,
@@ -124,6 +128,7 @@ impl WatchArgs {
                 bus: self.systemd_bus.clone(),
                 cgroup_root: self.cgroup_root.clone().unwrap_or_default(),
             },
+            journal: self.journal.clone(),
         }
     }
 
@@ -149,6 +154,7 @@ impl WatchArgs {
             ("--without", !self.without.is_empty()),
             ("--systemd-bus", self.systemd_bus.is_some()),
             ("--cgroup-root", self.cgroup_root.is_some()),
+            ("--journal", self.journal.is_some()),
             ("--verbose", self.verbose),
         ];
         refuse(

@@ -11,6 +11,7 @@ pub mod config;
 pub mod counters;
 pub mod devices;
 pub mod fragments;
+pub mod journal;
 mod links;
 mod modules;
 pub mod names;

@@ -16,6 +16,7 @@ use super::properties::TimerState;
 use super::{CAPABILITY, LOST};
 use crate::event::{Body, Capability, CapabilityState, Job, JobState, Notice, NoticeKind, Seen, UnitState};
 use crate::node::clock;
+use crate::node::journal::Wanted;
 use crate::node::source::{Gone, Teller};
 
 /// A unit is read so long after its first change: more of them come in a row.
@@ -101,6 +102,8 @@ struct Pending {
 /// What is kept from one connection to the next.
 pub(super) struct Follower<'t> {
     teller: &'t Teller,
+    /// Told which units timers start.
+    wanted: &'t Wanted,
     known: Known,
     hierarchy: Hierarchy,
     /// As it was last told.
@@ -121,9 +124,10 @@ pub(super) struct Follower<'t> {
 }
 
 impl<'t> Follower<'t> {
-    pub(super) fn new(teller: &'t Teller, cgroup_root: &str) -> Self {
+    pub(super) fn new(teller: &'t Teller, cgroup_root: &str, wanted: &'t Wanted) -> Self {
         Self {
             teller,
+            wanted,
             known: Known::default(),
             hierarchy: Hierarchy::new(cgroup_root),
             capability: None,
@@ -178,6 +182,7 @@ impl<'t> Follower<'t> {
             .await?;
         }
         self.is_lost = true;
+        self.wanted.set(self.known.started());
         let why = format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus names another bus");
         self.capability(CapabilityState::Unavailable, why).await
     }
@@ -330,6 +335,7 @@ impl<'t> Follower<'t> {
                     self.notice(since, format!("{why} any more")).await?;
                 }
                 self.is_lost = true;
+                self.wanted.set(self.known.started());
                 self.capability(CapabilityState::Unavailable, format!("{why}; {LOST}"))
                     .await?;
             }
@@ -357,6 +363,7 @@ impl<'t> Follower<'t> {
         if !due.is_empty() {
             self.pending.retain(|_, pending| pending.due > now);
             self.read(bus, &due, Seen::Told).await?;
+            self.wanted.set(self.known.started());
             self.well().await?;
         }
         if self.next_look <= now {
@@ -410,6 +417,11 @@ impl<'t> Follower<'t> {
             Cause::Lost => "systemd told more than could be taken in; all was listed anew",
             Cause::Connected | Cause::Return => "",
         };
+        if self.is_lost {
+            // What ran meanwhile was not told.
+            self.wanted.begin_anew();
+        }
+        self.wanted.set(self.known.started());
         (self.is_lost, self.is_reloading) = (false, false);
         if !text.is_empty() {
             self.notice(since, text.to_owned()).await?;

@@ -47,6 +47,11 @@ impl Known {
         unit.or(timer).unwrap_or(false)
     }
 
+    /// The units that timers start.
+    pub(super) fn started(&self) -> BTreeSet<String> {
+        self.timers.values().map(|timer| timer.unit.clone()).collect()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.units.contains_key(name) || self.timers.contains_key(name)
     }
