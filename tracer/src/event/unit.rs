@@ -27,7 +27,7 @@ pub struct UnitState {
     pub sub: String,
     /// `Result` of its last run: success, exit-code, signal, timeout, oom-kill, …; empty for what has none.
     pub result: String,
-    /// `MainPID`, 0 for none: as systemd numbers it in its own pid namespace.
+    /// `MainPID` in the tracer's own pid namespace, 0 for none and where it is not known there.
     pub main_pid: u32,
     /// `InvocationID` in hex: a new one for each start. Empty where it was never started.
     pub invocation: String,

@@ -194,7 +194,7 @@ pub struct Unit {
     pub sub: String,
     /// How its last run ended: `success`, `exit-code`, `signal`, `timeout` …; empty for what has no runs.
     pub result: String,
-    /// Its main process, 0 for none.
+    /// Its main process in the pid namespace of tracer, 0 for none and where it is not known there.
     pub main_pid: u32,
     /// Id of its run, empty where it never ran.
     pub invocation: String,

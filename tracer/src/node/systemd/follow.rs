@@ -10,8 +10,8 @@ use zbus::message::Message;
 use super::address::Address;
 use super::bus::{self, Bus, Failure, Heard, Listed, Object, Signal};
 use super::known::{Known, Told, Wall};
-use super::leftovers::Hierarchy;
 use super::names::{self, Kind};
+use super::processes::Hierarchy;
 use super::properties::TimerState;
 use super::{CAPABILITY, LOST};
 use crate::event::{Body, Capability, CapabilityState, Job, JobState, Notice, NoticeKind, Seen, UnitState};
@@ -502,6 +502,7 @@ impl<'t> Follower<'t> {
             Err(odd) => return Ok(Err(odd.to_string())),
         };
         state.cgroup = self.hierarchy.path(&state.cgroup);
+        state.main_pid = self.hierarchy.main_process(state.main_pid, &state.cgroup);
         if matches!(state.active.as_str(), "inactive" | "failed") {
             state.processes = self.hierarchy.processes(&state.cgroup);
         }

@@ -230,7 +230,7 @@ impl Wall {
             scheduled: state.scheduled(self.of_monotonic),
             last: state.last.and_then(super::properties::nanoseconds),
             random_delay: state.random_delay,
-            schedule: state.schedule.clone(),
+            schedule: state.schedule.lines.clone(),
             persistent: state.persistent,
         }
     }
@@ -238,6 +238,7 @@ impl Wall {
 
 #[cfg(test)]
 mod tests {
+    use super::super::properties::Schedule;
     use super::*;
     use crate::event::Limits;
 
@@ -326,11 +327,9 @@ mod tests {
             active: true,
             next_calendar: Some(1),
             next_monotonic: None,
-            scheduled_calendar: Vec::new(),
-            scheduled_monotonic: Vec::new(),
             last: None,
             random_delay: 0,
-            schedule: Vec::new(),
+            schedule: Schedule::default(),
             persistent: false,
         };
         let wall = Wall { of_monotonic: 0 };

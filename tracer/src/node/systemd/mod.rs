@@ -2,15 +2,15 @@
 //!
 //! Nothing is asked again and again: systemd tells when something changes, and what is then read is all that is told of
 //! that unit. `address` is where a bus is, `bus` the connection (`private` without a bus), `properties` and `names` read what comes, `known` is
-//! what was told so far, `follow` keeps to it, `leftovers` counts processes of units that do nothing.
+//! what was told so far, `follow` keeps to it, `processes` looks at those of a unit.
 
 mod address;
 mod bus;
 mod follow;
 mod known;
-mod leftovers;
 mod names;
 mod private;
+mod processes;
 mod properties;
 
 use std::collections::BTreeSet;

@@ -68,7 +68,6 @@ impl Properties<'_> {
     /// # Errors
     /// As for [`Properties::unit`].
     pub(super) fn timer(&self) -> Result<TimerState, Odd> {
-        let (schedule, scheduled_calendar, scheduled_monotonic) = self.schedule()?;
         Ok(TimerState {
             unit: self
                 .text("Unit")?
@@ -77,11 +76,9 @@ impl Properties<'_> {
             active: self.state()?.active == "active",
             next_calendar: self.time("NextElapseUSecRealtime")?,
             next_monotonic: self.time("NextElapseUSecMonotonic")?,
-            scheduled_calendar,
-            scheduled_monotonic,
             last: self.time("LastTriggerUSec")?,
             random_delay: self.number("RandomizedDelayUSec")?.unwrap_or(0),
-            schedule,
+            schedule: self.schedule()?,
             persistent: self.flag("Persistent")?.unwrap_or(false),
         })
     }
@@ -110,21 +107,20 @@ impl Properties<'_> {
         Ok(self.number(name)?.filter(|time| is_time(*time)))
     }
 
-    /// What a timer goes by, as in the unit file; and when that has it elapse next, by the calendar and by spans.
-    fn schedule(&self) -> Result<(Vec<String>, Vec<u64>, Vec<u64>), Odd> {
-        let (mut lines, mut calendar, mut monotonic) = (Vec::new(), Vec::new(), Vec::new());
+    fn schedule(&self) -> Result<Schedule, Odd> {
+        let mut schedule = Schedule::default();
         for (name, times) in [
-            ("TimersCalendar", &mut calendar),
-            ("TimersMonotonic", &mut monotonic),
+            ("TimersCalendar", &mut schedule.calendar),
+            ("TimersMonotonic", &mut schedule.monotonic),
         ] {
             for entry in self.array(name)?.iter().flat_map(|array| array.iter()) {
                 let Value::Structure(entry) = entry else {
                     return Err(odd(name, entry));
                 };
-                let [Value::Str(base), schedule, next @ ..] = entry.fields() else {
+                let [Value::Str(base), value, next @ ..] = entry.fields() else {
                     return Err(missing(name));
                 };
-                lines.push(match schedule {
+                schedule.lines.push(match value {
                     Value::Str(calendar) => format!("{base}={calendar}"),
                     Value::U64(span) => {
                         let base = base.strip_suffix("USec").unwrap_or(base);
@@ -139,7 +135,7 @@ impl Properties<'_> {
                 }
             }
         }
-        Ok((lines, calendar, monotonic))
+        Ok(schedule)
     }
 
     fn text(&self, name: &'static str) -> Result<Option<&str>, Odd> {
@@ -212,15 +208,22 @@ pub(super) struct TimerState {
     pub(super) next_calendar: Option<u64>,
     /// When a span of it has elapsed next, of `CLOCK_MONOTONIC`.
     pub(super) next_monotonic: Option<u64>,
-    /// When each line of its calendar has it elapse next, without the random delay, since 1970.
-    pub(super) scheduled_calendar: Vec<u64>,
-    /// The same of its spans, of `CLOCK_MONOTONIC`. Those that it elapses by but once stay as they were.
-    pub(super) scheduled_monotonic: Vec<u64>,
     /// When it elapsed last, since 1970.
     pub(super) last: Option<u64>,
     pub(super) random_delay: u64,
-    pub(super) schedule: Vec<String>,
+    pub(super) schedule: Schedule,
     pub(super) persistent: bool,
+}
+
+/// What a timer goes by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Schedule {
+    /// As in the unit file.
+    pub(super) lines: Vec<String>,
+    /// When each calendar has it elapse next, without the random delay, since 1970.
+    calendar: Vec<u64>,
+    /// The same of spans, of `CLOCK_MONOTONIC`. Those that it elapses by but once stay as they were.
+    monotonic: Vec<u64>,
 }
 
 impl TimerState {
@@ -236,8 +239,8 @@ impl TimerState {
         // Both are rounded to µs.
         let delay = nanoseconds(self.random_delay)?.saturating_add(1000);
         wall_times(
-            &self.scheduled_calendar,
-            &self.scheduled_monotonic,
+            &self.schedule.calendar,
+            &self.schedule.monotonic,
             monotonic_to_wall,
         )
         .filter(|time| *time <= next && next.saturating_sub(*time) <= delay)
@@ -394,7 +397,10 @@ mod tests {
         assert_eq!(state.unit, "apt-daily-upgrade.service");
         assert!(state.active && state.persistent);
         assert_eq!(state.random_delay, 3_600_000_000);
-        assert_eq!(state.schedule, ["OnCalendar=*-*-* 6:00", "OnBootSec=1h 30min"]);
+        assert_eq!(
+            state.schedule.lines,
+            ["OnCalendar=*-*-* 6:00", "OnBootSec=1h 30min"]
+        );
         assert_eq!(state.last, None);
         assert_eq!(state.next(5), Some(1_000_000_000));
         assert_eq!(state.scheduled(5), Some(1_000_000_000));
