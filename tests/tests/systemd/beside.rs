@@ -1,14 +1,14 @@
 //! All sources of the tracer beside its packets, on a world, and the report that comes of them.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lab::world::World;
 use tokio::time::timeout;
 use tracer::diagnosis;
-use tracer::event::Event;
+use tracer::event::{Body, Event, Seen};
 use tracer::model::Model;
-use tracer::node::systemd;
+use tracer::node::{clock, systemd};
 use tracer::report::NodeReport;
 use tracer::watch;
 
@@ -19,6 +19,8 @@ pub(crate) struct Beside {
     sources: watch::Beside,
     runtime: tokio::runtime::Runtime,
     model: Model,
+    /// The longest time from a change of the network, as the kernel told it, to its being in the model.
+    pub(crate) late: Duration,
 }
 
 impl Beside {
@@ -44,6 +46,7 @@ impl Beside {
             sources,
             runtime,
             model,
+            late: Duration::ZERO,
         }
     }
 
@@ -70,7 +73,14 @@ impl Beside {
 
     fn wait(&mut self, end: Instant, what: &str) {
         let model = &mut self.model;
-        let mut take = |event: Event| model.apply(&event);
+        let late = &mut self.late;
+        let mut take = |event: Event| {
+            if matches!(&event.body, Body::Setting(setting) if setting.seen == Seen::Told) {
+                let age = clock::boottime_ns().saturating_sub(event.at);
+                *late = Duration::from_nanos(age).max(*late);
+            }
+            model.apply(&event);
+        };
         let left = end.saturating_duration_since(Instant::now());
         let changed = self
             .runtime

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod beside;
+mod network;
 mod timers;
 mod watched;
 

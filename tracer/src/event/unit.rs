@@ -57,6 +57,9 @@ pub struct Limits {
     pub active_entered: u64,
     /// `InactiveEnterTimestampMonotonic`
     pub inactive_entered: u64,
+    /// `InactiveExitTimestampMonotonic`
+    #[serde(default)]
+    pub inactive_exited: u64,
     /// `TimeoutStartUSec`
     pub start: u64,
     /// `TimeoutStopUSec`

@@ -353,6 +353,7 @@ mod tests {
             state_changed: 1_000,
             active_entered: 500,
             inactive_entered: 700,
+            inactive_exited: 400,
             start: INFINITE,
             stop: 900_000_000,
             abort: 10,

@@ -58,7 +58,8 @@ impl Known {
 
     /// A unit stands so at the boot time `now`, `suspended` ns ahead of systemd's clock.
     ///
-    /// It is told under the time of its last change of state where that is new. A unit that nobody knew and that does
+    /// It is told under the time of its last change of state where that is new; where it has begun another run since it was
+    /// told last, under the time when that began: what the run did comes after. A unit that nobody knew and that does
     /// nothing was found so: it is loaded since somebody asked for it.
     pub(super) fn unit(
         &mut self,
@@ -83,7 +84,13 @@ impl Known {
             _ => seen,
         };
         let known = before.map_or(0, |before| before.limits.state_changed);
-        let changed = state.limits.state_changed;
+        let is_new_run = before.is_some_and(|before| before.invocation != state.invocation)
+            && state.limits.inactive_exited > known;
+        let changed = if is_new_run {
+            state.limits.inactive_exited
+        } else {
+            state.limits.state_changed
+        };
         let at = changed.saturating_mul(1000).saturating_add(suspended);
         let is_new = changed > known && self.since.is_some_and(|since| at >= since) && at <= now;
         let at = if is_new && seen != Seen::Found { at } else { now };
@@ -288,6 +295,21 @@ mod tests {
         let mut other = state("active", 90);
         other.main_pid = 7;
         assert_eq!(told(&mut known, other, 50 * MS), Some((50 * MS, Seen::Told)));
+    }
+
+    #[test]
+    fn a_run_that_has_begun_meanwhile_is_told_under_its_beginning() {
+        let mut known = known();
+        let mut told = |invocation: &str, begun_ms: u64, changed_ms: u64, now| {
+            let mut state = state("active", changed_ms);
+            state.invocation = invocation.to_owned();
+            state.limits.inactive_exited = begun_ms * 1000;
+            seen(known.unit(NAME, state, Seen::Told, now, 0)).map(|(at, _)| at)
+        };
+        assert_eq!(told("1", 20, 25, 30 * MS), Some(20 * MS));
+        assert_eq!(told("1", 20, 35, 40 * MS), Some(35 * MS), "the same run");
+        // systemd restarts it by itself: the time is that of its first beginning.
+        assert_eq!(told("2", 20, 45, 50 * MS), Some(45 * MS));
     }
 
     #[test]

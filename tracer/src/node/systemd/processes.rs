@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::node::cgroup;
+use crate::node::{cgroup, owners};
 
 /// Groups below that of a unit that are looked at, at most.
 const GROUPS: usize = 1000;
@@ -53,10 +53,9 @@ impl Hierarchy {
         if members.len() > NUMBERED {
             return 0;
         }
-        let mut found = members.into_iter().filter(|pid| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            is_elsewhere(&status, told)
-        });
+        let mut found = members
+            .into_iter()
+            .filter(|pid| owners::numbers(*pid).iter().skip(1).any(|number| *number == told));
         match (found.next(), found.next()) {
             (Some(pid), None) => pid,
             // Two of them have that number, each in its own namespace.
@@ -87,15 +86,6 @@ fn has_group(groups: &str, path: &str) -> bool {
         let group = line.splitn(3, ':').nth(2);
         let below = group.and_then(|group| group.strip_prefix(path));
         below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
-    })
-}
-
-/// Whether a process has this number in a pid namespace below this one, by its `/proc/PID/status` (proc(5), `NSpid`).
-fn is_elsewhere(status: &str, number: u32) -> bool {
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    numbers.is_some_and(|numbers| {
-        let mut below = numbers.split_ascii_whitespace().skip(1);
-        below.any(|one| one.parse() == Ok(number))
     })
 }
 
@@ -162,14 +152,6 @@ mod tests {
             assert_eq!(has_group(groups, path), is_in, "{path}");
         }
         assert!(!has_group("", "/a"));
-    }
-
-    #[test]
-    fn a_process_has_a_number_in_each_namespace() {
-        let status = "Name:\tsleep\nNSpid:\t4711\t34\t1\n";
-        assert!(is_elsewhere(status, 34) && is_elsewhere(status, 1));
-        assert!(!is_elsewhere(status, 4711), "that is the one here");
-        assert!(!is_elsewhere("Name:\tsleep\n", 34) && !is_elsewhere("NSpid:\tx\ty\n", 34));
     }
 
     #[test]

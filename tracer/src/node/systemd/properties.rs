@@ -40,6 +40,7 @@ impl Properties<'_> {
                 state_changed: number("StateChangeTimestampMonotonic", 0)?,
                 active_entered: number("ActiveEnterTimestampMonotonic", 0)?,
                 inactive_entered: number("InactiveEnterTimestampMonotonic", 0)?,
+                inactive_exited: number("InactiveExitTimestampMonotonic", 0)?,
                 start: number("TimeoutStartUSec", INFINITE)?,
                 stop: number("TimeoutStopUSec", INFINITE)?,
                 abort: number("TimeoutAbortUSec", INFINITE)?,
