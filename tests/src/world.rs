@@ -42,7 +42,7 @@ mount -t tmpfs tmpfs tmp
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
-mount -t sysfs -o ro sysfs sys
+mount -t sysfs -o "$3" sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs tmpfs dev
 mkdir dev/pts dev/shm
@@ -106,6 +106,16 @@ impl World {
     /// Starts a world with some units: pairs of a name and the text of its file. `program` is the lab's binary. Needs
     /// root.
     pub fn boot(program: &Path, units: &[(&str, &str)]) -> Result<Self> {
+        Self::boot_with(program, units, "ro")
+    }
+
+    /// The same with a `/sys` that may be written to, by which networkd knows that there is an udev that it has to wait
+    /// for (`udev_available` in src/shared/udev-util.c of systemd). [`World::devices_are_ready`] stands for that.
+    pub fn boot_with_devices(program: &Path, units: &[(&str, &str)]) -> Result<Self> {
+        Self::boot_with(program, units, "rw")
+    }
+
+    fn boot_with(program: &Path, units: &[(&str, &str)], sys: &str) -> Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("tl-{}-world{number}", std::process::id());
@@ -130,7 +140,7 @@ impl World {
             ])
             .args(["--cgroup", "--propagation", "private", "sh", "-c", SCRIPT, "sh"])
             .arg(folder.path())
-            .arg(SYSTEMD)
+            .args([SYSTEMD, sys])
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         process::bind(&mut command, libc::SIGKILL, None);
@@ -193,6 +203,31 @@ impl World {
     /// The id of its systemd on the machine.
     pub fn pid(&self) -> Result<u32> {
         child_of(self.systemd.0.id()).context("the world has ended")
+    }
+
+    /// Its root, as it is on the machine.
+    pub fn root(&self) -> Result<PathBuf> {
+        Ok(PathBuf::from(format!("/proc/{}/root", self.pid()?)))
+    }
+
+    /// Starts the journal, to which its systemd then tells what it does; else it tells that nobody.
+    pub fn keep_journal(&self) -> Result<()> {
+        self.systemctl(&["start", "systemd-journald.service"])?;
+        self.systemctl(&["log-target", "journal"])?;
+        Ok(())
+    }
+
+    /// Tells networkd that udev is done with all devices that there are.
+    pub fn devices_are_ready(&self) -> Result<()> {
+        let root = self.root()?;
+        let udev = root.join("run/udev");
+        let data = udev.join("data");
+        fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+        let listed = self.run("sh", &["-c", "cat /sys/class/net/*/ifindex"])?;
+        for index in String::from_utf8_lossy(&listed.stdout).lines() {
+            fs::write(data.join(format!("n{index}")), "I:1000000\n")?;
+        }
+        fs::write(udev.join("control"), "").context("cannot stand for udev")
     }
 
     /// A program with its arguments, in the world. It ends with the thread that starts it.

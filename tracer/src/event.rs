@@ -20,7 +20,7 @@ pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use notice::{Clock, Notice, NoticeKind};
 pub use packages::{Manager, Packages, Unfinished};
 pub use setting::{Seen, Setting, Thing, Version};
-pub use unit::{Job, JobState, Limits, Timer, Unit, UnitState};
+pub use unit::{Job, JobState, Limits, Run, Runs, Timer, Unit, UnitState};
 
 /// Something that was seen, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -75,6 +75,8 @@ pub enum Body {
     Job(Job),
     /// A timer of systemd.
     Timer(Box<Timer>),
+    /// Past runs of a unit that a timer starts.
+    Runs(Box<Runs>),
     /// What the package manager does, and what it has left undone.
     Packages(Box<Packages>),
     /// Something happened on the node.

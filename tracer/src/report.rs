@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::event::{CapabilityState, Losses, Source};
 pub use node::{
     Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, Invariant, InvariantState, NODE_SCHEMA,
-    NODE_SCHEMA_VERSION, Node, NodeReport, Packages, Setting, Standing as PackagesStanding, Timer, Unit,
+    NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Packages, Run, Setting, Span,
+    Standing as PackagesStanding, Timer, Unit,
 };
 
 /// Name of the contract.

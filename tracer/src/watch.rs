@@ -11,13 +11,14 @@ mod without;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
 use crate::event::{Body, Capability, CapabilityState, Event, FlowKey, Owner, SocketState};
 use crate::model::ends::{self, End};
 use crate::node::sockets::Sockets;
-use crate::node::{self, Netns, Owners, sockets, systemd};
+use crate::node::{self, Netns, Owners, journal, sockets, systemd};
 use crate::probe::{self, Probe, Sort};
 
 pub use beside::Beside;
@@ -54,6 +55,19 @@ pub struct Options {
     pub floor: bool,
     /// Which systemd to listen to.
     pub systemd: systemd::Options,
+    /// The folder of its journal. `None`: that of the node, where it is the node's systemd.
+    pub journal: Option<PathBuf>,
+}
+
+impl Options {
+    /// Which journal is that of the systemd that is listened to.
+    fn journal(&self) -> journal::Options {
+        match &self.journal {
+            Some(folder) => journal::Options::In(folder.clone()),
+            None if self.systemd.is_of_node() => journal::Options::OfNode,
+            None => journal::Options::Unknown,
+        }
+    }
 }
 
 /// The running sources. Dropping it detaches everything.

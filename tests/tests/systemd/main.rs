@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod beside;
+mod network;
+mod timers;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -14,7 +17,7 @@ use lab::process::unix_sockets;
 use lab::tracer::{BEFORE_BREAK, binary};
 use lab::world::{World, child_of};
 use tracer::event::{Body, CapabilityState, Event, JobState, Timer, UnitState};
-use tracer::node::systemd;
+use tracer::node::{Owners, systemd};
 use watched::{PATIENCE, Watched, available, unavailable};
 
 fn program() -> &'static Path {
@@ -50,7 +53,10 @@ fn all_that_stands_is_told_first() {
         state.cgroup,
         format!("{}/system.slice/sleeper.service", world.cgroup())
     );
-    assert_ne!(state.main_pid, 0);
+    // systemd itself knows it by another number: it is in a pid namespace of its own.
+    let process = Owners::by_pid(state.main_pid).unwrap();
+    assert_eq!(process.command, "sleep");
+    assert_eq!(process.cgroup, state.cgroup);
     watched.wait("the capability", available);
     let timers: Vec<&Timer> = watched
         .told

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::timeout;
 use tracer::event::{Body, CapabilityState, Event, JobState, Seen, UnitState};
 use tracer::node::source::Source;
-use tracer::node::systemd;
+use tracer::node::{journal, systemd};
 
 /// What takes longer does not come at all.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,7 +36,9 @@ impl Watched {
             cgroup_root: cgroup_root.to_owned(),
         };
         let (sender, events) = channel(1024);
-        let source = Source::start("systemd", sender, move |teller| systemd::run(teller, &options));
+        let source = Source::start("systemd", sender, move |teller| {
+            systemd::run(teller, &options, &journal::wanted().0);
+        });
         Self {
             events,
             told: Vec::new(),

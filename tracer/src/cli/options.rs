@@ -58,6 +58,10 @@ pub(super) struct WatchArgs {
     /// The cgroup that is the root to that systemd, where it runs in a container: a path as /proc/PID/cgroup has it
     #[arg(long, global = true, value_name = "PATH", help_heading = "What to watch")]
     pub(super) cgroup_root: Option<String>,
+    /// The folder of that systemd's journal, for past runs of what its timers start [default: the node's own, for the
+    /// node's systemd]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "What to watch")]
+    pub(super) journal: Option<PathBuf>,
     /// Print the BPF programs' own messages to standard error
     #[arg(long, global = true, help_heading = "What to watch")]
     pub(super) verbose: bool,
@@ -76,6 +80,7 @@ impl WatchArgs {
                 bus: self.systemd_bus.clone(),
                 cgroup_root: self.cgroup_root.clone().unwrap_or_default(),
             },
+            journal: self.journal.clone(),
         }
     }
 }
@@ -127,7 +132,7 @@ const FILTER: &[&str] = &["pid", "unit", "flow"];
 /// What is asked of the packets.
 const PACKETS: &[&str] = &["uplink", "record", "examples", "verbose"];
 /// What is asked of the rest of the node, but for the bus of systemd.
-const NODE: &[&str] = &["netns", "without", "cgroup_root"];
+const NODE: &[&str] = &["netns", "without", "cgroup_root", "journal"];
 /// The bus of systemd.
 const BUS: &[&str] = &["systemd_bus"];
 

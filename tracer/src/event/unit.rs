@@ -27,7 +27,7 @@ pub struct UnitState {
     pub sub: String,
     /// `Result` of its last run: success, exit-code, signal, timeout, oom-kill, …; empty for what has none.
     pub result: String,
-    /// `MainPID`, 0 for none: as systemd numbers it in its own pid namespace.
+    /// `MainPID` in the tracer's own pid namespace, 0 for none and where it is not known there.
     pub main_pid: u32,
     /// `InvocationID` in hex: a new one for each start. Empty where it was never started.
     pub invocation: String,
@@ -38,6 +38,12 @@ pub struct UnitState {
     /// Processes in that cgroup and those below it, where they are worth counting: in a unit that is not active.
     #[serde(default)]
     pub processes: u32,
+    /// `InactiveExitTimestamp`: when its last run began, ns since 1970, UTC; `None` for never since the node started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<i64>,
+    /// `InactiveEnterTimestamp`: when a run of it ended last, which is before `begun` while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<i64>,
     /// What limits its time, and what is then done.
     pub limits: Limits,
 }
@@ -51,6 +57,9 @@ pub struct Limits {
     pub active_entered: u64,
     /// `InactiveEnterTimestampMonotonic`
     pub inactive_entered: u64,
+    /// `InactiveExitTimestampMonotonic`
+    #[serde(default)]
+    pub inactive_exited: u64,
     /// `TimeoutStartUSec`
     pub start: u64,
     /// `TimeoutStopUSec`
@@ -109,6 +118,10 @@ pub struct Timer {
     pub active: bool,
     /// When it elapses next, the random delay within: ns since 1970, UTC; `None` for not at all.
     pub next: Option<i64>,
+    /// When its schedule has it elapse next, without the random delay: ns since 1970, UTC; `None` where that is not
+    /// told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<i64>,
     /// When it elapsed last: ns since 1970, UTC; `None` for never.
     pub last: Option<i64>,
     /// `RandomizedDelayUSec`: at most so much is added to what the calendar says, in µs.
@@ -117,4 +130,28 @@ pub struct Timer {
     pub schedule: Vec<String>,
     /// `Persistent`: what was missed while the node was off is made up for.
     pub persistent: bool,
+}
+
+/// Past runs of a unit that a timer starts, as the journal has them, by whomever they were started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Runs {
+    /// The unit.
+    pub unit: String,
+    /// All that began from then on are told: ns since 1970, UTC.
+    pub since: i64,
+    /// The runs, in the order of their beginnings.
+    pub runs: Vec<Run>,
+}
+
+/// One run of a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its `InvocationID` in hex, by which it is told from others.
+    pub invocation: String,
+    /// When it began: ns since 1970, UTC.
+    pub begun: i64,
+    /// When it ended; `None` where it has not, or that is not known.
+    pub ended: Option<i64>,
+    /// How it ended: success, exit-code, signal, timeout, …; empty where that is not known.
+    pub result: String,
 }

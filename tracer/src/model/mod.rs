@@ -30,6 +30,7 @@ pub(crate) mod node;
 pub(crate) mod packages;
 pub(crate) mod parameters;
 pub(crate) mod queues;
+pub(crate) mod runs;
 pub(crate) mod settings;
 pub(crate) mod sockets;
 pub(crate) mod timeline;
@@ -181,6 +182,7 @@ impl Model {
                 let change = self.units.timer(at, timer);
                 self.timeline.extend(change);
             }
+            Body::Runs(runs) => self.units.runs(runs),
             Body::Packages(packages) => {
                 let change = self.packages.told(at, packages);
                 self.timeline.extend(change);
@@ -415,14 +417,19 @@ impl Model {
         self.start.as_ref()
     }
 
-    /// A boot time as UTC text.
-    pub(crate) fn utc(&self, at: u64) -> String {
-        clock::rfc3339(i128::from(at) + i128::from(self.wall_offset()))
+    /// A boot time as ns since 1970, UTC.
+    pub(crate) fn wall(&self, at: u64) -> i64 {
+        self.wall_offset().saturating_add_unsigned(at)
     }
 
     /// How far the wall clock was ahead of the time since the boot at the start.
     fn wall_offset(&self) -> i64 {
         self.start.as_ref().map_or(0, |start| start.wall_offset)
+    }
+
+    /// A boot time as UTC text.
+    pub(crate) fn utc(&self, at: u64) -> String {
+        clock::rfc3339(self.wall(at).into())
     }
 
     /// All capabilities, in the order in which they were first told.

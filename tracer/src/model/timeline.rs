@@ -34,7 +34,7 @@ impl Change {
         };
         Self {
             at,
-            subject: Subject::Starvation,
+            subject: Subject::Starvation { flows },
             before: None,
             after: Some(text),
             by: None,
@@ -70,8 +70,11 @@ pub(crate) enum Subject {
     Packages(Manager),
     /// Something that happened.
     Notice(NoticeKind),
-    /// Flows whose packets reach no socket.
-    Starvation,
+    /// So many flows have packets that reach no socket; 0: none any more.
+    Starvation {
+        /// How many.
+        flows: u64,
+    },
 }
 
 /// The changes.
@@ -104,6 +107,14 @@ impl Timeline {
     /// All that are kept, the earliest first, each with its number: from 1, in the order in which they were told.
     pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = (u64, &Change)> {
         self.changes.iter().map(|(number, change)| (*number, change))
+    }
+
+    /// When flows began to starve while none did before, in boot time, the earliest first.
+    pub(crate) fn onsets(&self) -> impl Iterator<Item = u64> {
+        let begins = |change: &Change| matches!(change.subject, Subject::Starvation { flows: 1.. });
+        self.all()
+            .filter(move |(_, change)| begins(change))
+            .map(|(_, change)| change.at)
     }
 
     /// How many there were, also those that are not kept any more.
@@ -141,6 +152,16 @@ mod tests {
             timeline.add(at(time));
         }
         assert_eq!(times(&timeline), [(1, 1), (3, 3), (3, 4), (5, 2), (9, 5)]);
+    }
+
+    #[test]
+    fn onsets_of_starvation_are_told_and_their_ends_are_not() {
+        let mut timeline = Timeline::default();
+        for (time, flows) in [(1, 3), (2, 0), (5, 1)] {
+            timeline.add(Change::starvation(time, flows));
+            timeline.add(at(time));
+        }
+        assert_eq!(timeline.onsets().collect::<Vec<_>>(), [1, 5]);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
-use crate::event::{Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitState};
+use crate::event::{self, Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitState};
 
 /// No limit (`USEC_INFINITY`, systemd src/basic/time-util.h).
 const INFINITE: u64 = u64::MAX;
@@ -18,6 +19,7 @@ pub(crate) struct Units {
     units: BTreeMap<String, Known>,
     jobs: BTreeMap<u32, Queued>,
     timers: BTreeMap<String, Timer>,
+    runs: Runs,
     clock: Clock,
     other: u64,
 }
@@ -98,6 +100,8 @@ impl Units {
         }
         let described = before.as_ref().map(|known| describe(&known.state));
         if let Some(state) = &unit.state {
+            self.runs
+                .seen(&unit.name, before.as_ref().map(|known| &known.state), state);
             let starts = before.as_ref().map_or(0, |known| {
                 known.starts
                     + u32::from(known.state.invocation != state.invocation && !state.invocation.is_empty())
@@ -173,6 +177,10 @@ impl Units {
             self.other += 1;
             return None;
         }
+        self.runs.begin(&timer.unit);
+        if let Some(known) = self.units.get(&timer.unit) {
+            self.runs.seen(&timer.unit, Some(&known.state), &known.state);
+        }
         let before = self.timers.insert(timer.name.clone(), timer.clone());
         let before = before?;
         if timer.seen == Seen::Found || (before.last == timer.last && before.active == timer.active) {
@@ -193,9 +201,14 @@ impl Units {
         })
     }
 
+    /// Takes note of past runs.
+    pub(super) fn runs(&mut self, told: &event::Runs) {
+        self.runs.told(told);
+    }
+
     /// Times that something was told for which there was no room.
     pub(super) fn other(&self) -> u64 {
-        self.other
+        self.other + self.runs.other()
     }
 
     /// All units, by name.
@@ -211,6 +224,20 @@ impl Units {
     /// All timers, by name.
     pub(crate) fn timers(&self) -> impl Iterator<Item = &Timer> {
         self.timers.values()
+    }
+
+    /// Past runs of a unit that a timer starts.
+    pub(crate) fn past(&self, unit: &str) -> Option<&Past> {
+        self.runs.of(unit)
+    }
+
+    /// Whether a unit runs at present.
+    pub(crate) fn is_running(&self, unit: &str) -> bool {
+        let state = self.units.get(unit).map(|known| &known.state);
+        // One that stays active when all of it has ended is `exited`.
+        state.is_some_and(|state| {
+            !matches!(state.active.as_str(), "inactive" | "failed") && state.sub != "exited"
+        })
     }
 
     /// When systemd acts on a unit, the earliest of what limits it; `None` for one that is in no state that could be
@@ -326,6 +353,7 @@ mod tests {
             state_changed: 1_000,
             active_entered: 500,
             inactive_entered: 700,
+            inactive_exited: 400,
             start: INFINITE,
             stop: 900_000_000,
             abort: 10,
@@ -456,6 +484,7 @@ mod tests {
             seen: Seen::Told,
             active: true,
             next: Some(next),
+            scheduled: None,
             last,
             random_delay: 3_600_000_000,
             schedule: Vec::new(),

@@ -44,7 +44,8 @@ impl Owners {
     /// The process that has the socket with this inode. `now` is boot time in ns.
     ///
     /// Where several share it, the lowest pid counts, which is the one that opened it; but pid 1 only where
-    /// no other has it, as it opens sockets for the units that it starts. `None` where no process has it
+    /// no other has it, as it opens sockets for the units that it starts, and so does the first process of another pid
+    /// namespace where one of another cgroup has it. `None` where no process has it
     /// (inode 0, or it was closed), where the process may not be looked into,
     /// or for up to a second where it was opened after the last look.
     pub fn by_inode(&mut self, inode: u64, now: u64) -> Option<&Owner> {
@@ -68,6 +69,17 @@ impl Owners {
         self.by_inode
             .get(&inode)
             .or_else(|| self.opened.by_inode.get(&inode))
+    }
+
+    /// The same of a socket that may change hands, as one that systemd keeps for a service does when that is restarted.
+    pub(super) fn by_inode_now(&mut self, inode: u64, now: u64) -> Option<&Owner> {
+        let known = self.by_inode.get(&inode);
+        if known.is_some_and(|owner| !sockets_of(owner.pid).is_ok_and(|sockets| sockets.contains(&inode))) {
+            // However short ago all were looked at: that is rare.
+            self.pace = Pace::default();
+            self.by_inode.remove(&inode);
+        }
+        self.by_inode(inode, now)
     }
 
     /// A process was seen to open the socket with this inode, or to listen on it: who that is. `command` is
@@ -132,20 +144,27 @@ impl Owners {
         let mut pids = pids();
         // The first that has a socket keeps it.
         pids.sort_unstable_by_key(|pid| (*pid == 1, *pid));
+        let mut inits = HashMap::new();
         for pid in pids {
             // One that has ended meanwhile has none; for one that may not be looked into a privilege is missing,
             // of which `preflight` tells.
-            let unknown = |inode: &u64| !self.by_inode.contains_key(inode);
-            let new: Vec<u64> = sockets_of(pid)
-                .unwrap_or_default()
-                .into_iter()
-                .filter(unknown)
-                .collect();
-            if !new.is_empty()
+            let sockets = sockets_of(pid).unwrap_or_default();
+            let may_be_its_own = |inode: &u64| {
+                self.by_inode
+                    .get(inode)
+                    .is_none_or(|owner| *inits.entry(owner.pid).or_insert_with(|| is_init(owner.pid)))
+            };
+            let sockets: Vec<u64> = sockets.into_iter().filter(may_be_its_own).collect();
+            if !sockets.is_empty()
                 && let Some(owner) = Self::by_pid(pid)
             {
-                self.by_inode
-                    .extend(new.into_iter().map(|inode| (inode, owner.clone())));
+                for inode in sockets {
+                    let known = self.by_inode.get(&inode);
+                    // Else it has forked.
+                    if known.is_none_or(|known| known.cgroup != owner.cgroup) {
+                        self.by_inode.insert(inode, owner.clone());
+                    }
+                }
             }
         }
     }
@@ -259,6 +278,20 @@ pub(super) fn pids() -> Vec<u32> {
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect()
+}
+
+/// The numbers of a process in all pid namespaces that it is in, this one first (proc(5), `NSpid`); none where it has ended.
+pub(super) fn numbers(pid: u32) -> Vec<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    let numbers = numbers.into_iter().flat_map(str::split_ascii_whitespace);
+    numbers.filter_map(|number| number.parse().ok()).collect()
+}
+
+/// Whether a process is the first one of a pid namespace below this one.
+fn is_init(pid: u32) -> bool {
+    let numbers = numbers(pid);
+    numbers.len() > 1 && numbers.last() == Some(&1)
 }
 
 /// The command of a process, `None` where it has ended.
@@ -435,12 +468,15 @@ mod tests {
         let found = found.unwrap();
         assert_eq!((found.pid, found.command.as_str()), (child.id(), "cat"));
         assert_eq!(owners.by_inode(inode, 1), Some(&found), "the last that was known");
+        let mut others = Owners::new();
+        others.by_inode.insert(inode, found);
         assert_eq!(owners.by_inode(u64::MAX, u64::MAX), None);
         assert_eq!(
             owners.by_inode(inode, u64::MAX),
             None,
             "forgotten with the next look"
         );
+        assert_eq!(others.by_inode_now(inode, 1), None, "nobody has it any more");
     }
 
     #[test]

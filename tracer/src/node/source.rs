@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, eventfd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Sender;
 
 use super::clock;
@@ -90,6 +92,26 @@ impl Teller {
     /// When the source is to end.
     pub async fn send(&self, at: u64, body: Body) -> Result<(), Gone> {
         self.events.send(Event { at, body }).await.map_err(|_| Gone)
+    }
+
+    /// Does work in an asynchronous runtime of its own, until that is done or the source is to end.
+    ///
+    /// # Errors
+    /// Where there can be no such runtime.
+    pub fn block_on(&self, work: impl Future<Output = Gone>) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        runtime.block_on(async {
+            // SAFETY: it is the same descriptor as long as it is borrowed, and is closed after that.
+            let stop = unsafe { AsyncFd::register_with_interest(self.stop(), Interest::READABLE) }?;
+            tokio::select! {
+                _ = stop.readable() => {}
+                Gone = work => {}
+            }
+            Ok(())
+        })
     }
 
     /// Becomes readable, and stays so, when the source is to end.

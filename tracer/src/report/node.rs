@@ -263,7 +263,7 @@ pub struct Unit {
     pub sub: String,
     /// How its last run ended: `success`, `exit-code`, `signal`, `timeout` …; empty for what has no runs.
     pub result: String,
-    /// Its main process, 0 for none.
+    /// Its main process in the pid namespace of tracer, 0 for none and where it is not known there.
     pub main_pid: u32,
     /// Id of its run, empty where it never ran.
     pub invocation: String,
@@ -317,6 +317,56 @@ pub struct Timer {
     pub schedule: Vec<String>,
     /// What was missed while the node was off is made up for.
     pub persistent: bool,
+    /// From when to when it may elapse next: by its schedule, and with all of its random delay. Absent where `next` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Span>,
+    /// Past runs of the unit that it starts, by whomever they were started, the latest first, at most 20.
+    #[serde(default)]
+    pub past: Vec<Run>,
+    /// How many are known, also those for which `past` has no room.
+    #[serde(default)]
+    pub past_total: u64,
+    /// All runs that began from then on are known; absent where only the last one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_since: Option<String>,
+    /// How the times when flows began to starve stand to the past runs.
+    #[serde(default)]
+    pub onsets: Onsets,
+}
+
+/// A span of time, UTC, RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Span {
+    /// Its beginning.
+    pub from: String,
+    /// Its end.
+    pub to: String,
+}
+
+/// A run of a unit. Times are UTC, RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// When it began; where nothing else is known of it, when the timer elapsed.
+    pub begun: String,
+    /// When it ended; absent where it has not, or that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// How it ended: `success`, `exit-code`, `signal`, `timeout` …; empty where that is not known.
+    pub result: String,
+}
+
+/// How the times when flows began to starve stand to past runs. A run's window is from its beginning for as long as the
+/// timer's random delay, and at least to a minute after its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Onsets {
+    /// Onsets in the window of a run.
+    pub inside: u64,
+    /// The others.
+    pub outside: u64,
+    /// The part of the time that the windows cover, from 0 to 1: how likely one onset is to fall in one by chance. Absent
+    /// where the runs of a whole day are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
 }
 
 /// A package manager.

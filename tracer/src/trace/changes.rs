@@ -1,7 +1,10 @@
 //! What changes on the node, in plain sentences.
 
 use super::names::Names;
-use crate::event::{Clock, Job, JobState, Manager, Notice, Owner, Packages, Seen, Setting, Timer, Unit};
+use crate::event::{
+    Clock, Job, JobState, Manager, Notice, Owner, Packages, Runs, Seen, Setting, Timer, Unit,
+};
+use crate::model::clock::rfc3339;
 
 pub(super) fn setting(setting: &Setting, names: &Names) -> String {
     let place = match setting.netns {
@@ -63,6 +66,23 @@ pub(super) fn timer(timer: &Timer) -> String {
         timer.unit,
         how(timer.seen)
     )
+}
+
+pub(super) fn runs(runs: &Runs) -> String {
+    let since = rfc3339(runs.since.into());
+    let count = match runs.runs.len() {
+        0 => "no run".to_owned(),
+        1 => "1 run".to_owned(),
+        many => format!("{many} runs"),
+    };
+    let last = runs.runs.last().map_or_else(String::new, |run| {
+        let result = match run.result.as_str() {
+            "" => "how it ended is not known",
+            result => result,
+        };
+        format!(", the last at {}: {result}", rfc3339(run.begun.into()))
+    });
+    format!("the journal has {count} of {} since {since}{last}", runs.unit)
 }
 
 pub(super) fn packages(packages: &Packages) -> String {

@@ -39,6 +39,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Unit(unit) => changes::unit(unit),
         Body::Job(job) => changes::job(job),
         Body::Timer(timer) => changes::timer(timer),
+        Body::Runs(runs) => changes::runs(runs),
         Body::Packages(packages) => changes::packages(packages),
         Body::Notice(notice) => changes::notice(notice),
         Body::Clock(clock) => changes::clock(*clock),

@@ -6,7 +6,7 @@ use super::table::{Column, Kind as Cell, Set, Table};
 use super::{settings, words};
 use crate::report::{
     Actor, Capability, CapabilityState, Change, ChangeKind, Difference, Dropper, Invariant, InvariantState,
-    Node, NodeReport, PackagesStanding, Report, Timer, Unit,
+    Node, NodeReport, PackagesStanding, Report, Run, Timer, Unit,
 };
 
 /// The page of units: what they get of the network, and how they stand.
@@ -54,6 +54,7 @@ fn standing(
         node.timers.len(),
         node.timers_total,
     );
+    page.section("What timers did", Kind::Text, node.timers.iter().filter_map(past));
 }
 
 /// What of the node is not seen, but for what [`standing`] tells itself.
@@ -234,6 +235,72 @@ fn timers_table(timers: &[Timer], now: &str, room: usize) -> Set {
         ]);
     }
     table.set(room)
+}
+
+/// When a timer's unit ran, and whether flows began to starve then; `None` where nothing is known of that.
+fn past(timer: &Timer) -> Option<String> {
+    /// Runs that are told at most.
+    const TOLD: usize = 3;
+    if timer.past.is_empty() && timer.past_since.is_none() {
+        return None;
+    }
+    let runs: Vec<String> = timer.past.iter().take(TOLD).map(run).collect();
+    let runs = if runs.is_empty() {
+        "never".to_owned()
+    } else {
+        runs.join(", ")
+    };
+    let mut text = match &timer.past_since {
+        Some(since) if timer.past_total > TOLD as u64 => format!(
+            "{}: {runs}, {} times since {}",
+            timer.name,
+            timer.past_total,
+            date_and_time(since)
+        ),
+        Some(since) => format!("{}: {runs} since {}", timer.name, date_and_time(since)),
+        None => format!("{}: {runs}, what was before is not known", timer.name),
+    };
+    if let Some(window) = &timer.window
+        && window.from != window.to
+    {
+        text += &format!(
+            "; next from {} to {}",
+            date_and_time(&window.from),
+            date_and_time(&window.to)
+        );
+    }
+    let onsets = &timer.onsets;
+    let all = onsets.inside + onsets.outside;
+    if all > 0 {
+        text += &format!(
+            "; {} of {all} times when flows began to starve fall in its runs",
+            onsets.inside
+        );
+        if let Some(share) = onsets.share {
+            text += &format!(", which cover {:.1} % of the time", share * 100.0);
+        }
+    }
+    Some(text)
+}
+
+/// `10-11 06:14:07 (18min timeout)`
+fn run(run: &Run) -> String {
+    let lasted = run
+        .ended
+        .as_deref()
+        .and_then(|ended| seconds_between(&run.begun, ended))
+        .map(brief);
+    let result = match run.result.as_str() {
+        "" | "success" => None,
+        result => Some(result.to_owned()),
+    };
+    let how: Vec<String> = lasted.into_iter().chain(result).collect();
+    let begun = date_and_time(&run.begun);
+    if how.is_empty() {
+        begun
+    } else {
+        format!("{begun} ({})", how.join(" "))
+    }
 }
 
 /// `10-11 06:14:07` of an RFC 3339 time.

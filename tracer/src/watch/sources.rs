@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::{Capabilities, Options, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::node::source::{Source, Teller};
-use crate::node::{Netns, clocks, config, packages, systemd};
+use crate::node::{Netns, clocks, config, journal, packages, systemd};
 
 /// Events that wait at most: then their sources wait, and what they miss meanwhile they read again.
 const WAITING: usize = 4096;
@@ -53,12 +53,21 @@ impl Sources {
             self.watched = Some(watched);
             Box::new(move |teller| config::run(&inbox, teller))
         });
-        let all: [(&'static str, &str, io::Result<Work>); 4] = [
+        let (wanted, mut units) = journal::wanted();
+        let of_systemd = options.journal();
+        let all: [(&'static str, &str, io::Result<Work>); 5] = [
             (clocks::CAPABILITY, clocks::LOST, Ok(Box::new(clocks::run))),
             (
                 systemd::CAPABILITY,
                 systemd::LOST,
-                Ok(Box::new(move |teller| systemd::run(teller, &which))),
+                Ok(Box::new(move |teller| systemd::run(teller, &which, &wanted))),
+            ),
+            (
+                journal::CAPABILITY,
+                journal::LOST,
+                Ok(Box::new(move |teller| {
+                    journal::run(&mut units, teller, &of_systemd);
+                })),
             ),
             (
                 packages::CAPABILITY,

@@ -4,12 +4,12 @@ use anyhow::{Result, bail};
 
 use crate::event::{Capability, CapabilityState};
 use crate::node::{
-    chains, clocks, config, counters, devices, namespace, packages, preflight, sockets, systemd,
+    chains, clocks, config, counters, devices, journal, namespace, packages, preflight, sockets, systemd,
 };
 use crate::probe;
 
 /// Capabilities that may be left out beside those of the probe, and what is not seen without them.
-const PARTS: [(&str, &str); 7] = [
+const PARTS: [(&str, &str); 8] = [
     (
         sockets::CAPABILITY,
         "sockets that were there before the start are known only once they carry packets, and what waits in sockets \
@@ -25,6 +25,7 @@ const PARTS: [(&str, &str); 7] = [
     ),
     (clocks::CAPABILITY, clocks::LOST),
     (systemd::CAPABILITY, systemd::LOST),
+    (journal::CAPABILITY, journal::LOST),
     (packages::CAPABILITY, packages::LOST),
     (config::CAPABILITY, config::LOST),
 ];

@@ -17,4 +17,5 @@ mod ports;
 mod properties;
 mod report;
 mod story;
+mod timers;
 mod unresolved;

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use tracer::event::{
     Body, Capability, CapabilityState, Clock, Counter, CounterKey, Device, Entry, EntryKey, Event, Example,
     Fate, FlowCount, FlowKey, Job, JobState, Limits, Location, Losses, Manager, Namespace, Neighbour, Notice,
-    NoticeKind, Origin, Owner, Packages, Protocol, Queue, Seen, Setting, Socket, SocketState, Source, Start,
-    Thing, Timer, Unit, UnitState, Unresolved,
+    NoticeKind, Origin, Owner, Packages, Protocol, Queue, Run, Runs, Seen, Setting, Socket, SocketState,
+    Source, Start, Thing, Timer, Unit, UnitState, Unresolved,
 };
 use tracer::filter::Filter;
 
@@ -210,12 +210,28 @@ fn beside() -> BoxedStrategy<Body> {
         job_running: job,
         ..Limits::default()
     });
-    let state = (sub, name(), limits).prop_map(|(sub, invocation, limits)| UnitState {
-        sub: sub.to_owned(),
-        invocation,
-        limits,
-        ..UnitState::default()
-    });
+    let times = (
+        proptest::option::of(any::<i64>()),
+        proptest::option::of(any::<i64>()),
+    );
+    let state =
+        (sub, name(), limits, times).prop_map(|(sub, invocation, limits, (begun, ended))| UnitState {
+            sub: sub.to_owned(),
+            invocation,
+            begun,
+            ended,
+            limits,
+            ..UnitState::default()
+        });
+    let run =
+        (name(), any::<i64>(), proptest::option::of(any::<i64>())).prop_map(|(invocation, begun, ended)| {
+            Run {
+                invocation,
+                begun,
+                ended,
+                result: String::new(),
+            }
+        });
     let job = prop_oneof![
         Just(JobState::Waiting),
         Just(JobState::Running),
@@ -252,6 +268,7 @@ fn beside() -> BoxedStrategy<Body> {
                     seen,
                     active: true,
                     next,
+                    scheduled: None,
                     last: next,
                     random_delay,
                     schedule: Vec::new(),
@@ -259,6 +276,11 @@ fn beside() -> BoxedStrategy<Body> {
                 }))
             }
         ),
+        (name(), any::<i64>(), vec(run, 0..70)).prop_map(|(unit, since, runs)| Body::Runs(Box::new(Runs {
+            unit,
+            since,
+            runs
+        }))),
         (owner(), any::<bool>(), any::<u32>()).prop_map(|(holder, open_run, leftovers)| {
             Body::Packages(Box::new(Packages {
                 manager: Manager::Dpkg,

@@ -7,12 +7,13 @@ use crate::event::{Manager, Owner, Thing, UnitState};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::packages::{self, describe};
 use crate::model::parameters;
+use crate::model::runs::{self, Past};
 use crate::model::timeline::{self, Subject};
 use crate::model::units::{self, Action};
 use crate::model::{Model, bands};
 use crate::report::{
     Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node,
-    NodeReport, Packages, PackagesStanding, Schema, Setting, Timer, Unit,
+    NodeReport, Onsets, Packages, PackagesStanding, Run, Schema, Setting, Span, Timer, Unit,
 };
 
 /// Changes that are told, at most.
@@ -21,6 +22,8 @@ const CHANGES: usize = 200;
 const SETTINGS: usize = 10_000;
 /// Differences, units and timers that are told, at most.
 const MEMBERS: usize = 100;
+/// Past runs that are told of each timer, at most.
+const RUNS: usize = 20;
 
 /// How the node stands beside its packets: all that `tracer node` tells.
 #[must_use]
@@ -129,7 +132,7 @@ pub(super) fn node(model: &Model) -> Node {
         invariants_total,
         units,
         units_total,
-        timers: timers.into_iter().map(timer).collect(),
+        timers: timers.into_iter().map(|one| timer(model, one)).collect(),
         timers_total,
         packages: model
             .packages()
@@ -157,7 +160,7 @@ fn change(model: &Model, number: u64, change: &timeline::Change) -> Change {
         Subject::Timer(name) => (ChangeKind::Timer, name.clone(), String::new()),
         Subject::Packages(which) => (ChangeKind::Packages, manager(*which).to_owned(), String::new()),
         Subject::Notice(_) => (ChangeKind::Notice, String::new(), String::new()),
-        Subject::Starvation => (ChangeKind::Starvation, String::new(), String::new()),
+        Subject::Starvation { .. } => (ChangeKind::Starvation, String::new(), String::new()),
     };
     Change {
         number,
@@ -309,15 +312,69 @@ fn act(action: Action, kill_mode: &str) -> &'static str {
     }
 }
 
-fn timer(timer: &crate::event::Timer) -> Timer {
+fn timer(model: &Model, timer: &crate::event::Timer) -> Timer {
+    let utc = |at: i64| rfc3339(at.into());
+    let past = model.units().past(&timer.unit);
+    let since = past.and_then(Past::since);
+    let runs = past.map(|past| past.runs(timer.last)).unwrap_or_default();
+    let delay = i64::try_from(timer.random_delay.saturating_mul(1000)).unwrap_or(i64::MAX);
     Timer {
         name: timer.name.clone(),
         unit: timer.unit.clone(),
         active: timer.active,
-        next: timer.next.map(|at| rfc3339(at.into())),
-        last: timer.last.map(|at| rfc3339(at.into())),
+        next: timer.next.map(utc),
+        last: timer.last.map(utc),
         random_delay: timer.random_delay as f64 / 1e6,
         schedule: timer.schedule.clone(),
         persistent: timer.persistent,
+        window: timer.next.map(|next| {
+            let from = timer.scheduled.unwrap_or(next);
+            let to = timer.scheduled.map_or(next, |from| from.saturating_add(delay));
+            Span {
+                from: utc(from),
+                to: utc(to),
+            }
+        }),
+        past: runs
+            .iter()
+            .rev()
+            .take(RUNS)
+            .map(|run| Run {
+                begun: utc(run.begun),
+                ended: run.ended.map(utc),
+                result: run.result.clone(),
+            })
+            .collect(),
+        past_total: runs.len() as u64,
+        past_since: since.map(utc),
+        onsets: onsets(model, timer, &runs, since, delay),
+    }
+}
+
+/// How onsets of starvation stand to the runs of what a timer starts.
+fn onsets(
+    model: &Model,
+    timer: &crate::event::Timer,
+    past: &[crate::event::Run],
+    since: Option<i64>,
+    delay: i64,
+) -> Onsets {
+    let now = model.wall(model.now());
+    let last = past.len().saturating_sub(1);
+    let windows: Vec<_> = past
+        .iter()
+        .enumerate()
+        .map(|(number, run)| {
+            let goes_on = number == last && model.units().is_running(&timer.unit);
+            let until = run.ended.unwrap_or(if goes_on { now } else { run.begun });
+            runs::window(run.begun, until, delay)
+        })
+        .collect();
+    let onsets = model.timeline().onsets().map(|at| model.wall(at));
+    let held = runs::hold(onsets, &windows, since.map(|since| since..now));
+    Onsets {
+        inside: held.inside,
+        outside: held.outside,
+        share: held.share,
     }
 }

@@ -17,6 +17,9 @@ const MOST: usize = 256;
 const WHILE: u64 = 2_000_000_000;
 /// Addresses from here on are chosen by the kernel, and say nothing (`netlink_autobind`).
 const CHOSEN_BY_KERNEL: u32 = 1 << 31;
+/// systemd, here or in a container. It opens sockets for services, which then ask by them (`ListenNetlink=`), as networkd
+/// does; and when one is restarted, the next process has the same socket.
+const INIT: u32 = 1;
 /// The largest process id is one less (`PID_MAX_LIMIT`); libnl puts the number of the socket above it.
 const PROCESSES: u32 = 1 << 22;
 
@@ -38,6 +41,7 @@ impl Requesters {
         let key = (netns.inode(), port);
         if let Some((at, owner)) = self.known.get(&key)
             && now.saturating_sub(*at) < WHILE
+            && !(process_of(port) == Some(INIT) && owner.as_ref().is_some_and(|owner| !has_files(owner.pid)))
         {
             return owner.clone();
         }
@@ -57,10 +61,12 @@ impl Requesters {
         let socket =
             netns.enter(|| inode_of(&fs::read_to_string("/proc/thread-self/net/netlink").ok()?, port));
         match (socket.ok().flatten(), theirs) {
-            (Some(inode), Some(theirs)) if theirs.contains(&inode) => return found.map(|(_, owner)| owner),
-            // It is another process's, or that one has just ended.
+            (Some(inode), Some(theirs)) if theirs.contains(&inode) && pid != Some(INIT) => {
+                return found.map(|(_, owner)| owner);
+            }
+            // It is another process's, or that one has just ended; or systemd has opened it for a service.
             (Some(inode), theirs) => {
-                let owner = self.owners.by_inode(inode, now).cloned();
+                let owner = self.owners.by_inode_now(inode, now).cloned();
                 if owner.is_some() || theirs.is_some() {
                     return owner;
                 }
@@ -69,7 +75,7 @@ impl Requesters {
         }
         match found {
             // It lives on without the socket: pid 1 and threads of the kernel are others' 1 and so on.
-            Some((pid, owner)) => (pid != 1 && has_a_program(pid)).then_some(owner),
+            Some((pid, owner)) => (pid != INIT && has_a_program(pid)).then_some(owner),
             None => Some(Owner {
                 pid: pid?,
                 command: String::new(),

@@ -10,12 +10,13 @@ use zbus::message::Message;
 use super::address::Address;
 use super::bus::{self, Bus, Failure, Heard, Listed, Object, Signal};
 use super::known::{Known, Told, Wall};
-use super::leftovers::Hierarchy;
 use super::names::{self, Kind};
+use super::processes::Hierarchy;
 use super::properties::TimerState;
 use super::{CAPABILITY, LOST};
 use crate::event::{Body, Capability, CapabilityState, Job, JobState, Notice, NoticeKind, Seen, UnitState};
 use crate::node::clock;
+use crate::node::journal::Wanted;
 use crate::node::source::{Gone, Teller};
 
 /// A unit is read so long after its first change: more of them come in a row.
@@ -101,6 +102,8 @@ struct Pending {
 /// What is kept from one connection to the next.
 pub(super) struct Follower<'t> {
     teller: &'t Teller,
+    /// Told which units timers start.
+    wanted: &'t Wanted,
     known: Known,
     hierarchy: Hierarchy,
     /// The connection was lost, and that was told.
@@ -119,9 +122,10 @@ pub(super) struct Follower<'t> {
 }
 
 impl<'t> Follower<'t> {
-    pub(super) fn new(teller: &'t Teller, cgroup_root: &str) -> Self {
+    pub(super) fn new(teller: &'t Teller, cgroup_root: &str, wanted: &'t Wanted) -> Self {
         Self {
             teller,
+            wanted,
             known: Known::default(),
             hierarchy: Hierarchy::new(cgroup_root),
             is_lost: false,
@@ -175,6 +179,7 @@ impl<'t> Follower<'t> {
             .await?;
         }
         self.is_lost = true;
+        self.wanted.set(self.known.started());
         let why =
             format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus ADDRESS names another bus");
         self.capability(CapabilityState::Unavailable, why).await
@@ -328,6 +333,7 @@ impl<'t> Follower<'t> {
                     self.notice(since, format!("{why} any more")).await?;
                 }
                 self.is_lost = true;
+                self.wanted.set(self.known.started());
                 self.capability(CapabilityState::Unavailable, format!("{why}; {LOST}"))
                     .await?;
             }
@@ -355,6 +361,7 @@ impl<'t> Follower<'t> {
         if !due.is_empty() {
             self.pending.retain(|_, pending| pending.due > now);
             self.read(bus, &due, Seen::Told).await?;
+            self.wanted.set(self.known.started());
             self.well().await?;
         }
         if self.next_look <= now {
@@ -408,6 +415,11 @@ impl<'t> Follower<'t> {
             Cause::Lost => "systemd told more than could be taken in; all was listed anew",
             Cause::Connected | Cause::Return => "",
         };
+        if self.is_lost {
+            // What ran meanwhile was not told.
+            self.wanted.begin_anew();
+        }
+        self.wanted.set(self.known.started());
         (self.is_lost, self.is_reloading) = (false, false);
         if !text.is_empty() {
             self.notice(since, text.to_owned()).await?;
@@ -488,6 +500,7 @@ impl<'t> Follower<'t> {
             Err(odd) => return Ok(Err(odd.to_string())),
         };
         state.cgroup = self.hierarchy.path(&state.cgroup);
+        state.main_pid = self.hierarchy.main_process(state.main_pid, &state.cgroup);
         if matches!(state.active.as_str(), "inactive" | "failed") {
             state.processes = self.hierarchy.processes(&state.cgroup);
         }

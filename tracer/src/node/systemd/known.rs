@@ -47,13 +47,19 @@ impl Known {
         unit.or(timer).unwrap_or(false)
     }
 
+    /// The units that timers start.
+    pub(super) fn started(&self) -> BTreeSet<String> {
+        self.timers.values().map(|timer| timer.unit.clone()).collect()
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.units.contains_key(name) || self.timers.contains_key(name)
     }
 
     /// A unit stands so at the boot time `now`, `suspended` ns ahead of systemd's clock.
     ///
-    /// It is told under the time of its last change of state where that is new. A unit that nobody knew and that does
+    /// It is told under the time of its last change of state where that is new; where it has begun another run since it was
+    /// told last, under the time when that began: what the run did comes after. A unit that nobody knew and that does
     /// nothing was found so: it is loaded since somebody asked for it.
     pub(super) fn unit(
         &mut self,
@@ -78,7 +84,13 @@ impl Known {
             _ => seen,
         };
         let known = before.map_or(0, |before| before.limits.state_changed);
-        let changed = state.limits.state_changed;
+        let is_new_run = before.is_some_and(|before| before.invocation != state.invocation)
+            && state.limits.inactive_exited > known;
+        let changed = if is_new_run {
+            state.limits.inactive_exited
+        } else {
+            state.limits.state_changed
+        };
         let at = changed.saturating_mul(1000).saturating_add(suspended);
         let is_new = changed > known && self.since.is_some_and(|since| at >= since) && at <= now;
         let at = if is_new && seen != Seen::Found { at } else { now };
@@ -222,9 +234,10 @@ impl Wall {
             seen,
             active: state.active,
             next: state.next(self.of_monotonic),
+            scheduled: state.scheduled(self.of_monotonic),
             last: state.last.and_then(super::properties::nanoseconds),
             random_delay: state.random_delay,
-            schedule: state.schedule.clone(),
+            schedule: state.schedule.lines.clone(),
             persistent: state.persistent,
         }
     }
@@ -232,6 +245,7 @@ impl Wall {
 
 #[cfg(test)]
 mod tests {
+    use super::super::properties::Schedule;
     use super::*;
     use crate::event::Limits;
 
@@ -284,6 +298,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_has_begun_meanwhile_is_told_under_its_beginning() {
+        let mut known = known();
+        let mut told = |invocation: &str, begun_ms: u64, changed_ms: u64, now| {
+            let mut state = state("active", changed_ms);
+            state.invocation = invocation.to_owned();
+            state.limits.inactive_exited = begun_ms * 1000;
+            seen(known.unit(NAME, state, Seen::Told, now, 0)).map(|(at, _)| at)
+        };
+        assert_eq!(told("1", 20, 25, 30 * MS), Some(20 * MS));
+        assert_eq!(told("1", 20, 35, 40 * MS), Some(35 * MS), "the same run");
+        // systemd restarts it by itself: the time is that of its first beginning.
+        assert_eq!(told("2", 20, 45, 50 * MS), Some(45 * MS));
+    }
+
+    #[test]
     fn a_second_list_tells_only_what_differs_as_noticed() {
         let mut known = known();
         assert_eq!(known.lists(20 * MS), Seen::Noticed);
@@ -322,7 +351,7 @@ mod tests {
             next_monotonic: None,
             last: None,
             random_delay: 0,
-            schedule: Vec::new(),
+            schedule: Schedule::default(),
             persistent: false,
         };
         let wall = Wall { of_monotonic: 0 };

@@ -2,21 +2,20 @@
 //!
 //! Nothing is asked again and again: systemd tells when something changes, and what is then read is all that is told of
 //! that unit. `address` is where a bus is, `bus` the connection (`private` without a bus), `properties` and `names` read what comes, `known` is
-//! what was told so far, `follow` keeps to it, `leftovers` counts processes of units that do nothing.
+//! what was told so far, `follow` keeps to it, `processes` looks at those of a unit.
 
 mod address;
 mod bus;
 mod follow;
 mod known;
-mod leftovers;
 mod names;
 mod private;
+mod processes;
 mod properties;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep};
 
@@ -25,6 +24,7 @@ pub use address::Addresses;
 use bus::{Bus, Heard};
 use follow::Follower;
 
+use super::journal::Wanted;
 use super::source::{Gone, Teller};
 use crate::event::{Body, Capability, CapabilityState};
 
@@ -49,8 +49,16 @@ pub struct Options {
     pub cgroup_root: String,
 }
 
-/// Tells what systemd says until the source is to end.
-pub fn run(teller: &Teller, options: &Options) {
+impl Options {
+    /// Whether it is that of this node, as far as nobody says otherwise.
+    #[must_use]
+    pub fn is_of_node(&self) -> bool {
+        self.bus.is_none() && std::env::var_os(VARIABLE).is_none_or(|address| address.is_empty())
+    }
+}
+
+/// Tells what systemd says until the source is to end. What timers start is `wanted` of the journal.
+pub fn run(teller: &Teller, options: &Options, wanted: &Wanted) {
     let unavailable = |why: String| Capability {
         name: CAPABILITY.to_owned(),
         state: CapabilityState::Unavailable,
@@ -61,24 +69,11 @@ pub fn run(teller: &Teller, options: &Options) {
         Err(why) => {
             // Nobody may take it any more: then it ends as well.
             let _ = teller.tell(Body::Capability(unavailable(why)));
+            wanted.set(BTreeSet::new());
             return;
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build();
-    let done = runtime.and_then(|runtime| {
-        runtime.block_on(async {
-            // SAFETY: it is the same descriptor as long as it is borrowed, and is closed after that.
-            let stop = unsafe { AsyncFd::register_with_interest(teller.stop(), Interest::READABLE) }?;
-            tokio::select! {
-                _ = stop.readable() => {}
-                Err(Gone) = follow(teller, &addresses, options) => {}
-            }
-            Ok(())
-        })
-    });
+    let done = teller.block_on(follow(teller, &addresses, options, wanted));
     if let Err(error) = done {
         let _ = teller.tell(Body::Capability(unavailable(format!(
             "its thread cannot wait for events: {error}"
@@ -98,15 +93,18 @@ fn addresses(options: &Options) -> Result<Addresses, String> {
 }
 
 /// Follows systemd from one connection to the next.
-async fn follow(teller: &Teller, addresses: &Addresses, options: &Options) -> Result<(), Gone> {
-    let mut follower = Follower::new(teller, &options.cgroup_root);
+async fn follow(teller: &Teller, addresses: &Addresses, options: &Options, wanted: &Wanted) -> Gone {
+    let mut follower = Follower::new(teller, &options.cgroup_root, wanted);
     // Until then it may be that systemd only runs itself anew.
     let mut grace: Option<Instant> = None;
     loop {
         let why = match connect(addresses).await {
             Ok((bus, signals, address)) => {
                 grace = None;
-                let end = follower.session(bus, signals, address).await?;
+                let end = match follower.session(bus, signals, address).await {
+                    Ok(end) => end,
+                    Err(gone) => return gone,
+                };
                 if end.expected {
                     grace = Some(Instant::now() + follow::ABSENCE);
                 }
@@ -117,7 +115,9 @@ async fn follow(teller: &Teller, addresses: &Addresses, options: &Options) -> Re
         if grace.is_some_and(|end| Instant::now() < end) {
             sleep(SHORT_PAUSE).await;
         } else {
-            follower.lost(&why).await?;
+            if let Err(gone) = follower.lost(&why).await {
+                return gone;
+            }
             sleep(PAUSE).await;
         }
     }

@@ -34,10 +34,13 @@ impl Properties<'_> {
             invocation: self.invocation()?,
             restarts: u32::try_from(number("NRestarts", 0)?).unwrap_or(u32::MAX),
             cgroup: text("ControlGroup")?,
+            begun: self.time("InactiveExitTimestamp")?.and_then(nanoseconds),
+            ended: self.time("InactiveEnterTimestamp")?.and_then(nanoseconds),
             limits: Limits {
                 state_changed: number("StateChangeTimestampMonotonic", 0)?,
                 active_entered: number("ActiveEnterTimestampMonotonic", 0)?,
                 inactive_entered: number("InactiveEnterTimestampMonotonic", 0)?,
+                inactive_exited: number("InactiveExitTimestampMonotonic", 0)?,
                 start: number("TimeoutStartUSec", INFINITE)?,
                 stop: number("TimeoutStopUSec", INFINITE)?,
                 abort: number("TimeoutAbortUSec", INFINITE)?,
@@ -66,19 +69,15 @@ impl Properties<'_> {
     /// # Errors
     /// As for [`Properties::unit`].
     pub(super) fn timer(&self) -> Result<TimerState, Odd> {
-        let time = |name| {
-            let time = self.number(name)?;
-            Ok(time.filter(|time| !matches!(time, 0 | &INFINITE)))
-        };
         Ok(TimerState {
             unit: self
                 .text("Unit")?
                 .map(str::to_owned)
                 .ok_or_else(|| missing("Unit"))?,
             active: self.state()?.active == "active",
-            next_calendar: time("NextElapseUSecRealtime")?,
-            next_monotonic: time("NextElapseUSecMonotonic")?,
-            last: time("LastTriggerUSec")?,
+            next_calendar: self.time("NextElapseUSecRealtime")?,
+            next_monotonic: self.time("NextElapseUSecMonotonic")?,
+            last: self.time("LastTriggerUSec")?,
             random_delay: self.number("RandomizedDelayUSec")?.unwrap_or(0),
             schedule: self.schedule()?,
             persistent: self.flag("Persistent")?.unwrap_or(false),
@@ -104,24 +103,40 @@ impl Properties<'_> {
         Ok(hex)
     }
 
-    fn schedule(&self) -> Result<Vec<String>, Odd> {
-        let mut lines = Vec::new();
-        for name in ["TimersCalendar", "TimersMonotonic"] {
+    /// A time in µs, `None` for never.
+    fn time(&self, name: &'static str) -> Result<Option<u64>, Odd> {
+        Ok(self.number(name)?.filter(|time| is_time(*time)))
+    }
+
+    fn schedule(&self) -> Result<Schedule, Odd> {
+        let mut schedule = Schedule::default();
+        for (name, times) in [
+            ("TimersCalendar", &mut schedule.calendar),
+            ("TimersMonotonic", &mut schedule.monotonic),
+        ] {
             for entry in self.array(name)?.iter().flat_map(|array| array.iter()) {
                 let Value::Structure(entry) = entry else {
                     return Err(odd(name, entry));
                 };
-                lines.push(match entry.fields() {
-                    [Value::Str(base), Value::Str(calendar), ..] => format!("{base}={calendar}"),
-                    [Value::Str(base), Value::U64(span), ..] => {
+                let [Value::Str(base), value, next @ ..] = entry.fields() else {
+                    return Err(missing(name));
+                };
+                schedule.lines.push(match value {
+                    Value::Str(calendar) => format!("{base}={calendar}"),
+                    Value::U64(span) => {
                         let base = base.strip_suffix("USec").unwrap_or(base);
                         format!("{base}Sec={}", words(*span))
                     }
                     _ => return Err(missing(name)),
                 });
+                if let [Value::U64(next), ..] = next
+                    && is_time(*next)
+                {
+                    times.push(*next);
+                }
             }
         }
-        Ok(lines)
+        Ok(schedule)
     }
 
     fn text(&self, name: &'static str) -> Result<Option<&str>, Odd> {
@@ -166,6 +181,11 @@ impl Properties<'_> {
     }
 }
 
+/// Not never.
+fn is_time(time: u64) -> bool {
+    !matches!(time, 0 | INFINITE)
+}
+
 fn odd(name: &'static str, value: &Value<'_>) -> Odd {
     Odd {
         name,
@@ -192,20 +212,48 @@ pub(super) struct TimerState {
     /// When it elapsed last, since 1970.
     pub(super) last: Option<u64>,
     pub(super) random_delay: u64,
-    pub(super) schedule: Vec<String>,
+    pub(super) schedule: Schedule,
     pub(super) persistent: bool,
+}
+
+/// What a timer goes by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Schedule {
+    /// As in the unit file.
+    pub(super) lines: Vec<String>,
+    /// When each calendar has it elapse next, without the random delay, since 1970.
+    calendar: Vec<u64>,
+    /// The same of spans, of `CLOCK_MONOTONIC`. Those that it elapses by but once stay as they were.
+    monotonic: Vec<u64>,
 }
 
 impl TimerState {
     /// When it elapses next, in ns since 1970. `monotonic_to_wall` is what to add to a time of `CLOCK_MONOTONIC`, in ns.
     pub(super) fn next(&self, monotonic_to_wall: i64) -> Option<i64> {
-        let monotonic = self
-            .next_monotonic
-            .and_then(nanoseconds)
-            .map(|time| time.saturating_add(monotonic_to_wall));
-        let calendar = self.next_calendar.and_then(nanoseconds);
-        monotonic.into_iter().chain(calendar).min()
+        let calendar = self.next_calendar.as_slice();
+        wall_times(calendar, self.next_monotonic.as_slice(), monotonic_to_wall).min()
     }
+
+    /// When it would elapse next without its random delay, in the same terms.
+    pub(super) fn scheduled(&self, monotonic_to_wall: i64) -> Option<i64> {
+        let next = self.next(monotonic_to_wall)?;
+        // Both are rounded to µs.
+        let delay = nanoseconds(self.random_delay)?.saturating_add(1000);
+        wall_times(
+            &self.schedule.calendar,
+            &self.schedule.monotonic,
+            monotonic_to_wall,
+        )
+        .filter(|time| *time <= next && next.saturating_sub(*time) <= delay)
+        .max()
+    }
+}
+
+/// Times in µs of both clocks as ns since 1970.
+fn wall_times(calendar: &[u64], monotonic: &[u64], monotonic_to_wall: i64) -> impl Iterator<Item = i64> {
+    let calendar = calendar.iter().copied().filter_map(nanoseconds);
+    let monotonic = monotonic.iter().copied().filter_map(nanoseconds);
+    calendar.chain(monotonic.map(move |time| time.saturating_add(monotonic_to_wall)))
 }
 
 /// From µs. `None` for times after the year 2262.
@@ -254,6 +302,8 @@ mod tests {
             ("NRestarts", Value::from(3u32)),
             ("ControlGroup", Value::from("/system.slice/a.service")),
             ("StateChangeTimestampMonotonic", Value::from(7u64)),
+            ("InactiveExitTimestamp", Value::from(9u64)),
+            ("InactiveEnterTimestamp", Value::from(0u64)),
             ("TimeoutStartUSec", Value::from(u64::MAX)),
             ("TimeoutStopUSec", Value::from(900_000_000u64)),
             ("KillMode", Value::from("process")),
@@ -279,6 +329,7 @@ mod tests {
         assert_eq!(state.cgroup, "/system.slice/a.service");
         assert_eq!((state.limits.state_changed, state.limits.stop), (7, 900_000_000));
         assert_eq!(state.limits.kill_mode, "process");
+        assert_eq!((state.begun, state.ended), (Some(9000), None));
         // What an older systemd does not tell limits nothing.
         assert_eq!(state.limits.abort, u64::MAX);
         assert_eq!(state.limits.active_entered, 0);
@@ -347,9 +398,28 @@ mod tests {
         assert_eq!(state.unit, "apt-daily-upgrade.service");
         assert!(state.active && state.persistent);
         assert_eq!(state.random_delay, 3_600_000_000);
-        assert_eq!(state.schedule, ["OnCalendar=*-*-* 6:00", "OnBootSec=1h 30min"]);
+        assert_eq!(
+            state.schedule.lines,
+            ["OnCalendar=*-*-* 6:00", "OnBootSec=1h 30min"]
+        );
         assert_eq!(state.last, None);
         assert_eq!(state.next(5), Some(1_000_000_000));
+        assert_eq!(state.scheduled(5), Some(1_000_000_000));
+    }
+
+    /// systemd adds the random delay to what the schedule says.
+    #[test]
+    fn the_schedule_itself_is_before_the_next_time() {
+        let next = ("NextElapseUSecRealtime", Value::from(3_000_000_000u64));
+        assert_eq!(
+            timer(std::slice::from_ref(&next)).unwrap().scheduled(5),
+            Some(1_000_000_000)
+        );
+        let delay = ("RandomizedDelayUSec", Value::from(1_000_000u64));
+        let far = timer(&[next, delay]).unwrap();
+        assert_eq!(far.scheduled(5), None, "it is of another time");
+        let none = ("NextElapseUSecRealtime", Value::from(u64::MAX));
+        assert_eq!(timer(&[none]).unwrap().scheduled(5), None);
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::{capability, incident, node, text, texts};
 use crate::audit::{self, Audit, Effect, Finding, Idle, Trap};
-use crate::report::{CapabilityState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Schema, Setting};
+use crate::report::{
+    CapabilityState, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Schema, Setting,
+};
 
 /// The node, some seconds after the start of the upgrade.
 pub(crate) fn alone() -> NodeReport {
@@ -44,6 +46,14 @@ pub(crate) fn alone() -> NodeReport {
             setting("sysctl net.ipv4.ip_forward", "1"),
         ],
         settings_total: 5,
+        droppers: vec![Dropper {
+            object: text("table inet guard, chain in, handle 7"),
+            netns: String::new(),
+            verdict: text("drop"),
+            packets: Some(17),
+            bytes: Some(1_020),
+        }],
+        droppers_total: 1,
     }
 }
 

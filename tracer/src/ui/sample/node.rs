@@ -1,8 +1,8 @@
 //! What the node of [`super::incident`] told beside its packets: an upgrade that stopped half-way.
 
 use crate::report::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, Invariant, InvariantState, Node, Packages,
-    PackagesStanding, Timer, Unit,
+    Actor, Band, Change, ChangeKind, Deadline, Difference, Invariant, InvariantState, Node, Onsets, Packages,
+    PackagesStanding, Run, Span, Timer, Unit,
 };
 
 const RULE: &str = "IPv4 rule 0: from all lookup local";
@@ -129,6 +129,12 @@ pub(super) fn upgrade() -> Node {
             Some("elapsed, starts apt-daily-upgrade.service"),
         ),
     ];
+    let day = |at: &str| format!("2023-10-{at}.000Z");
+    let run = |begun, ended: Option<&str>, result: &str| Run {
+        begun: day(begun),
+        ended: ended.map(day),
+        result: result.to_owned(),
+    };
     let band = |at: &str, arrived, delivered, dropped, starved| Band {
         at: format!("2023-10-10T{at}.000Z"),
         arrived,
@@ -212,6 +218,22 @@ pub(super) fn upgrade() -> Node {
             random_delay: 3600.0,
             schedule: vec!["OnCalendar=*-*-* 6:00".to_owned()],
             persistent: true,
+            window: Some(Span {
+                from: "2023-10-11T06:00:00.000Z".to_owned(),
+                to: "2023-10-11T07:00:00.000Z".to_owned(),
+            }),
+            past: vec![
+                run("10T06:14:03", None, ""),
+                run("09T06:51:40", Some("09T06:53:02"), "success"),
+                run("08T06:22:19", Some("08T06:41:07"), "timeout"),
+            ],
+            past_total: 17,
+            past_since: Some("2023-09-23T14:00:00.000Z".to_owned()),
+            onsets: Onsets {
+                inside: 1,
+                outside: 0,
+                share: Some(1.0 / 24.0),
+            },
         }],
         timers_total: 1,
         packages: vec![Packages {

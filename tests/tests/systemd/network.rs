@@ -1,0 +1,122 @@
+//! What the network's own service does to the network when it is restarted, and that it was it.
+
+use std::time::Duration;
+
+use lab::world::World;
+use tracer::report::{Change, ChangeKind, NodeReport, Unit};
+
+use crate::beside::Beside;
+use crate::{program, until};
+
+const NETWORKD: &str = "systemd-networkd.service";
+/// As a CNI leaves it: the rule that looks up local addresses comes later than it did, and there is one of its own.
+const RULES: &str = "rule add from all lookup local pref 100\n\
+                     rule del from all lookup local pref 0\n\
+                     rule add fwmark 0x200/0xf00 lookup 2004 pref 9\n";
+/// The rules that are then there and that networkd did not make.
+const RULES_ADDED: [&str; 2] = [
+    "IPv4 rule 100: from all lookup local",
+    "IPv4 rule 9: from all fwmark 0x200/0xf00 lookup 2004",
+];
+
+/// A world in which networkd has configured a link, and then somebody else has added rules.
+fn world_with_foreign_rules() -> World {
+    let world = World::boot_with_devices(program(), &[]).unwrap();
+    let ip = "ip link add eth0 type veth peer name peer0; ip link set peer0 up; ip link set lo up";
+    world.run("sh", &["-c", ip]).unwrap();
+    world.devices_are_ready().unwrap();
+    let network = "mkdir -p /run/systemd/network; \
+                   printf '[Match]\\nName=eth0\\n[Network]\\nAddress=10.10.0.2/24\\n' > /run/systemd/network/1.network";
+    world.run("sh", &["-c", network]).unwrap();
+    world.systemctl(&["start", NETWORKD]).unwrap();
+    until("a link that networkd has configured", || {
+        let state = "grep -l ADMIN_STATE=configured /run/systemd/netif/links/*";
+        world.run("sh", &["-c", state]).ok()
+    });
+    world
+        .run("sh", &["-c", &format!("printf '{RULES}' | ip -batch -")])
+        .unwrap();
+    world
+}
+
+/// Debian's `systemd.postinst` does this on each upgrade.
+#[test]
+fn rules_that_networkd_deletes_are_told_with_it_and_its_restart() {
+    let world = world_with_foreign_rules();
+    let mut beside = Beside::of(&world, None);
+    let report = beside.found();
+    for rule in RULES_ADDED {
+        assert!(
+            report.settings.iter().any(|one| one.object == rule),
+            "{:#?}",
+            report.settings
+        );
+    }
+    let before = networkd(&report).main_pid;
+
+    world.systemctl(&["daemon-reexec"]).unwrap();
+    beside.until("that systemd has run itself anew", |report| {
+        let is_told = |one: &Change| {
+            one.kind == ChangeKind::Notice
+                && one
+                    .after
+                    .as_ref()
+                    .is_some_and(|text| text.contains("daemon-reexec"))
+        };
+        report.node.changes.iter().any(is_told)
+    });
+    world.systemctl(&["try-restart", "--no-block", NETWORKD]).unwrap();
+    let report = beside.until("that both rules are gone, and networkd runs again", |report| {
+        let unit = networkd(report);
+        gone(report).len() == RULES_ADDED.len() && unit.sub == "running" && unit.main_pid != before
+    });
+
+    let (unit, restarted) = (networkd(&report), restarted(&report));
+    assert_eq!(
+        (unit.result.as_str(), unit.restarts, unit.starts),
+        ("success", 0, 1)
+    );
+    for change in gone(&report) {
+        assert!(RULES_ADDED.contains(&change.object.as_str()), "{change:#?}");
+        assert!(!change.noticed, "{change:#?}");
+        let by = change
+            .by
+            .as_ref()
+            .unwrap_or_else(|| panic!("by nobody: {change:#?}"));
+        assert_eq!((by.pid, by.unit.as_str()), (unit.main_pid, NETWORKD));
+        assert_eq!(by.command, "systemd-network");
+        assert!(
+            restarted < change.at,
+            "it was restarted at {restarted}: {change:#?}"
+        );
+    }
+    println!("told at most {:?} later", beside.late);
+    assert!(
+        beside.late < Duration::from_secs(1),
+        "told {:?} later",
+        beside.late
+    );
+}
+
+fn networkd(report: &NodeReport) -> &Unit {
+    let found = report.node.units.iter().find(|unit| unit.name == NETWORKD);
+    found.unwrap_or_else(|| panic!("no {NETWORKD} in {:#?}", report.node.units))
+}
+
+/// When networkd began to be restarted.
+fn restarted(report: &NodeReport) -> String {
+    let changes = report.node.changes.iter();
+    let first = changes
+        .filter(|one| one.kind == ChangeKind::Unit && one.object == NETWORKD)
+        .map(|one| one.at.clone())
+        .min();
+    first.unwrap()
+}
+
+/// Rules that are gone.
+fn gone(report: &NodeReport) -> Vec<&Change> {
+    let changes = report.node.changes.iter();
+    changes
+        .filter(|one| one.kind == ChangeKind::Setting && one.object.contains(" rule ") && one.after.is_none())
+        .collect()
+}

@@ -1,0 +1,75 @@
+//! Onsets of starvation, held against what timers did.
+
+use tracer::event::{Body, Run, Runs, Seen, Timer};
+use tracer::report;
+
+use crate::story::*;
+
+const UNIT: &str = "apt-daily-upgrade.service";
+const SECOND: i64 = 1_000_000_000;
+const DAY: i64 = 86_400 * SECOND;
+/// When the story begins: 2023-10-08 06:00 UTC.
+const START: i64 = 1_696_744_800 * SECOND;
+
+/// A timer with that random delay in seconds, of which the journal has a run on each of ten days up to the one that began
+/// `ago` seconds before the story.
+fn with_past(story: &mut Story, random_delay: u64, ago: i64) {
+    let run = |day: i64| Run {
+        invocation: day.to_string(),
+        begun: START - ago * SECOND - day * DAY,
+        ended: Some(START - ago * SECOND - day * DAY + SECOND),
+        result: "success".to_owned(),
+    };
+    story.say(Body::Timer(Box::new(Timer {
+        name: "apt-daily-upgrade.timer".to_owned(),
+        unit: UNIT.to_owned(),
+        seen: Seen::Found,
+        active: true,
+        next: Some(START + DAY),
+        scheduled: Some(START + DAY - SECOND),
+        last: None,
+        random_delay: random_delay * 1_000_000,
+        schedule: Vec::new(),
+        persistent: true,
+    })));
+    story.say(Body::Runs(Box::new(Runs {
+        unit: UNIT.to_owned(),
+        since: START - 10 * DAY,
+        runs: (0..10).rev().map(run).collect(),
+    })));
+}
+
+/// A flow that asks and gets nothing that reaches it.
+fn starve(story: &mut Story) {
+    story.rounds(20, |story| {
+        story.ask_and_lose(client(1), foreign());
+    });
+}
+
+fn timer(story: &Story) -> report::Timer {
+    story.report().node.timers.remove(0)
+}
+
+#[test]
+fn an_onset_within_the_delay_of_a_run_is_inside() {
+    let mut story = healthy();
+    with_past(&mut story, 3600, 1800);
+    starve(&mut story);
+    let timer = timer(&story);
+    assert_eq!((timer.onsets.inside, timer.onsets.outside), (1, 0));
+    let share = timer.onsets.share.unwrap();
+    // The last run's hour is not over.
+    assert!((share - 9.5 / 240.0).abs() < 0.001, "{share}");
+    assert_eq!((timer.past.len(), timer.past_total), (10, 10));
+    let window = timer.window.unwrap();
+    assert!(Some(&window.from) < timer.next.as_ref() && timer.next.as_ref() < Some(&window.to));
+}
+
+#[test]
+fn an_onset_after_a_run_without_delay_is_outside() {
+    let mut story = healthy();
+    with_past(&mut story, 0, 1800);
+    starve(&mut story);
+    let timer = timer(&story);
+    assert_eq!((timer.onsets.inside, timer.onsets.outside), (0, 1));
+}
