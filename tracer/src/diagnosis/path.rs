@@ -84,6 +84,16 @@ fn silent(model: &Model) -> Option<Finding> {
             ),
         ));
     }
+    let unsent = case.unsent(model);
+    if unsent > 0 {
+        evidence.push(seen(
+            "drop",
+            format!(
+                "{} of this node could not leave since the start: the next hop does not tell its link-layer address",
+                count(unsent, "packet")
+            ),
+        ));
+    }
     let arrived = model.totals().ledger.arrived;
     let before = model.history().before(model.now()).ledger.arrived;
     evidence.push(seen(
@@ -250,6 +260,19 @@ impl<'a> Case<'a> {
             since,
             asked_by_us,
         })
+    }
+
+    /// Packets of these namespaces that could not leave by an uplink since the start, because the next hop is silent.
+    fn unsent(&self, model: &Model) -> u64 {
+        model
+            .books()
+            .lines()
+            .filter(|(key, _)| {
+                ends::next_hop_is_silent(key)
+                    && model.node().is_over_uplink(key.netns, key.device)
+                    && self.peers.iter().any(|(netns, _)| *netns == key.netns)
+            })
+            .fold(0, |packets, (_, line)| packets.saturating_add(line.packets))
     }
 
     /// How sure it is that the path is silent, `None` where this is no finding at all.

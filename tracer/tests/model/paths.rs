@@ -1,7 +1,7 @@
 //! Requests leave and nothing arrives.
 
 use tracer::event::{EntryKey, Origin, Protocol, SocketState};
-use tracer::report::{Confidence, Where};
+use tracer::report::{Confidence, Evidence, Where};
 
 use crate::story::*;
 
@@ -48,10 +48,16 @@ fn requests_that_cannot_leave_because_the_gateway_is_silent() {
     });
     story.tick();
     for key in [client(40_000), client(40_000), client(40_001), client_of_ours] {
-        story.example(held(ETH0), key, None, "");
+        story.add(held(ETH0), 1).example(held(ETH0), key, None, "");
     }
     story.idle(4);
     let verdict = story.verdict("D01");
+    let unsent = |evidence: &Evidence| {
+        evidence
+            .text
+            .starts_with("4 packets of this node could not leave")
+    };
+    assert!(verdict.evidence.iter().any(unsent), "{:?}", verdict.evidence);
     assert_eq!(verdict.confidence, Confidence::Conclusive);
     let locals: Vec<_> = verdict.flows.iter().map(|flow| flow.local.as_str()).collect();
     assert_eq!(locals, ["10.10.0.2:40000", "10.10.0.2:40001"]);
