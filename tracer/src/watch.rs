@@ -6,6 +6,7 @@ mod counting;
 mod namespaces;
 mod openings;
 mod sources;
+mod turn;
 mod waiting;
 mod without;
 
@@ -191,8 +192,8 @@ impl Watch {
         let mut fresh = self.namespaces.look(listing, now, &mut self.told, tell);
         // Before the drops: what they are for is told by the addresses that there are now.
         let mut due = self.namespaces.due(listing);
-        due.extend(&fresh);
-        self.namespaces.read(&due, now, &mut self.told, tell)?;
+        due.devices.extend(&fresh);
+        self.namespaces.read(&due.devices, now, &mut self.told, tell)?;
         if let Some(addresses) = self.namespaces.new_addresses() {
             self.owners.addresses = addresses;
         }
@@ -229,10 +230,9 @@ impl Watch {
         }
         // After the changes: what is listed is newer than all of them.
         self.list_openings(now, tell);
-        let due = if listing { due } else { BTreeSet::new() };
-        let due: BTreeSet<u32> = due.union(&fresh).copied().collect();
-        if !due.is_empty() {
-            self.list_sockets(&due, now, tell);
+        due.sockets.extend(&fresh);
+        if !due.sockets.is_empty() {
+            self.list_sockets(&due.sockets, now, tell);
         }
         tell(Event {
             at: now,

@@ -45,18 +45,17 @@ impl Group<'_> {
 impl<'a> Suffering<'a> {
     /// These flows, which come in the order of their keys.
     pub(super) fn of(model: &'a Model, flows: impl Iterator<Item = (&'a FlowKey, &'a Flow)>) -> Self {
-        let mut flows: Vec<(u64, FlowKey)> = flows
-            .map(|(key, flow)| (flow.starved.time().unwrap_or(u64::MAX), *key))
+        let mut flows: Vec<(u64, &FlowKey, &Flow)> = flows
+            .map(|(key, flow)| (flow.starved.time().unwrap_or(u64::MAX), key, flow))
             .collect();
         // The sort is stable.
-        flows.sort_by_key(|(since, _)| *since);
-        let flows: Vec<FlowKey> = flows.into_iter().map(|(_, key)| key).collect();
+        flows.sort_by_key(|(since, ..)| *since);
 
         let mut groups: Vec<Group<'_>> = Vec::new();
         // The model keeps each owner once, so that its address tells it from others.
         let mut places: HashMap<Option<*const Owner>, usize> = HashMap::new();
-        for key in &flows {
-            let owner = model.owner(key);
+        for &(_, key, flow) in &flows {
+            let owner = model.owner_of(key, flow);
             let place = *places
                 .entry(owner.map(std::ptr::from_ref))
                 .or_insert(groups.len());
@@ -70,6 +69,7 @@ impl<'a> Suffering<'a> {
                 }),
             }
         }
+        let flows = flows.into_iter().map(|(_, key, _)| *key).collect();
         Self { flows, groups }
     }
 

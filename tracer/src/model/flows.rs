@@ -18,6 +18,8 @@ const ROOM_FOR_SOCKETS: usize = 16_384;
 /// Above so many, idle ones without a socket are forgotten. Below it none is: a flow that is told again after
 /// it was forgotten would count anew what it had counted before.
 const MANY_FLOWS: usize = MOST_FLOWS / 4 * 3;
+/// Last drops that are kept to be shared, at most; then they begin anew.
+const MOST_LAST_DROPS: usize = 4_096;
 /// Idle for this long.
 const IDLE: u64 = 60 * SECOND;
 
@@ -30,6 +32,27 @@ pub(crate) struct Hunger {
     pub last: u64,
     /// One of them was seen dropped.
     pub dropped: bool,
+}
+
+/// Reason and location of a flow's last drop.
+pub(crate) type LastDrop = (String, Location);
+
+/// Those that flows have, each kept once: nearly all of many flows end at the same place.
+#[derive(Clone, Debug, Default)]
+struct LastDrops(BTreeSet<Arc<LastDrop>>);
+
+impl LastDrops {
+    fn share(&mut self, drop: &LastDrop) -> Arc<LastDrop> {
+        if let Some(known) = self.0.get(drop) {
+            return Arc::clone(known);
+        }
+        if self.0.len() >= MOST_LAST_DROPS {
+            self.0.clear();
+        }
+        let new = Arc::new(drop.clone());
+        self.0.insert(Arc::clone(&new));
+        new
+    }
 }
 
 /// Counts of one flow.
@@ -45,7 +68,7 @@ pub(crate) struct Flow {
     /// Dropped packets, without those that are no loss: see [`ends::may_be_twin`] and [`ends::used_up`].
     pub dropped: u64,
     pub retransmitted: u64,
-    pub last_drop: Option<Box<(String, Location)>>,
+    pub last_drop: Option<Arc<LastDrop>>,
     /// Who sends its datagrams or echo requests, and the inode of the socket that they were last sent by.
     pub owner: Option<Arc<Owner>>,
     sender: u64,
@@ -189,7 +212,7 @@ impl Flow {
         };
     }
 
-    fn update(&mut self, at: u64, count: &FlowCount) -> Growth {
+    fn update(&mut self, at: u64, count: &FlowCount, drops: &mut LastDrops) -> Growth {
         let whole;
         let count = if count.life != self.life || self.offset.is_some() {
             whole = self.whole(count.clone());
@@ -237,7 +260,9 @@ impl Flow {
             && !(self.has_twins && ends::no_ping_socket(&drop.0, &drop.1.symbol))
             && !ends::used_up(&drop.0, &drop.1.symbol)
         {
-            self.last_drop = Some(Box::new(drop.clone()));
+            if self.last_drop.as_deref() != Some(drop) {
+                self.last_drop = Some(drops.share(drop));
+            }
         }
         self.last = at;
         self.drops.note(at, at, grown.dropped);
@@ -296,6 +321,7 @@ impl Flow {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flows {
     flows: BTreeMap<FlowKey, Box<Flow>>,
+    last_drops: LastDrops,
     other: u64,
     /// The last life that was told of any flow.
     life: u32,
@@ -308,7 +334,7 @@ impl Flows {
     pub(crate) fn count(&mut self, at: u64, count: &FlowCount) -> Option<Growth> {
         self.life = self.life.max(count.life);
         if let Some(known) = self.flows.get_mut(&count.flow) {
-            return Some(known.update(at, count));
+            return Some(known.update(at, count, &mut self.last_drops));
         }
         let is_socket = count.flow.remote.is_unspecified();
         if self.flows.len() >= MOST_FLOWS + usize::from(is_socket) * ROOM_FOR_SOCKETS {
@@ -321,7 +347,7 @@ impl Flows {
                 ..Flow::default()
             })
         });
-        let mut grown = flow.update(at, count);
+        let mut grown = flow.update(at, count, &mut self.last_drops);
         if self.forgotten >= Some(count.life) {
             // It may be one of those: then what it queued is accounted for already.
             (grown.queued, grown.read) = (0, 0);
@@ -413,4 +439,26 @@ fn is_answered(flow: &FlowKey) -> bool {
 
 fn is_group(address: IpAddr) -> bool {
     address.is_multicast() || matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_that_end_alike_share_what_is_told_of_it() {
+        let drop = |offset| {
+            let symbol = "ip_forward".to_owned();
+            ("NOT_SPECIFIED".to_owned(), Location { symbol, offset })
+        };
+        let mut drops = LastDrops::default();
+        let first = drops.share(&drop(0));
+        assert!(Arc::ptr_eq(&first, &drops.share(&drop(0))));
+        assert_ne!(first, drops.share(&drop(1)));
+        for offset in 0..=MOST_LAST_DROPS {
+            drops.share(&drop(u32::try_from(offset).unwrap()));
+        }
+        assert!(drops.0.len() <= MOST_LAST_DROPS);
+        assert_eq!(*first, drop(0), "a flow keeps its own");
+    }
 }

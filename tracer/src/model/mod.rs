@@ -594,8 +594,15 @@ impl Model {
 
     /// Who has the flow: who sends its datagrams, else who has the socket that its packets are for.
     pub(crate) fn owner(&self, key: &FlowKey) -> Option<&Owner> {
-        let sender = self.flows.get(key).and_then(|flow| flow.owner.as_deref());
-        sender.or_else(|| self.sockets.owner(key))
+        match self.flows.get(key) {
+            Some(flow) => self.owner_of(key, flow),
+            None => self.sockets.owner(key),
+        }
+    }
+
+    /// The same for a flow that is at hand.
+    pub(crate) fn owner_of<'a>(&'a self, key: &FlowKey, flow: &'a Flow) -> Option<&'a Owner> {
+        flow.owner.as_deref().or_else(|| self.sockets.owner(key))
     }
 
     /// This node opened the flow: what arrives is a reply.

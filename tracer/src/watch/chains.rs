@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::namespaces::Namespaces;
+use super::namespaces::{BUSY, Namespaces};
+use super::turn::Turn;
 use super::without::{is_left_out, left_out};
 use crate::event::{Body, Capability, Event, Fate};
 use crate::model::hooks;
@@ -14,6 +15,7 @@ pub(super) struct Chains {
     reader: Option<Reader>,
     /// Namespaces in which rules have dropped something since their chains were read.
     busy: BTreeSet<u32>,
+    turn: Turn,
 }
 
 impl Chains {
@@ -22,6 +24,7 @@ impl Chains {
         Self {
             reader: (!is_left_out(without, CAPABILITY)).then(Reader::default),
             busy: BTreeSet::new(),
+            turn: Turn::default(),
         }
     }
 
@@ -46,7 +49,8 @@ impl Chains {
         let Some(reader) = &mut self.reader else {
             return left_out(CAPABILITY);
         };
-        let busy = std::mem::take(&mut self.busy);
+        self.busy.retain(|inode| namespaces.watches(*inode));
+        let busy = self.turn.take(&mut self.busy, BUSY);
         reader.keep(|inode| namespaces.watches(inode));
         for netns in namespaces.asked(&busy, |netns| reader.knows(netns)) {
             // One that has ended has no chains any more.

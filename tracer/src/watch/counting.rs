@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::namespaces::Namespaces;
+use super::namespaces::{BUSY, Namespaces};
+use super::turn::Turn;
 use super::without::{is_left_out, left_out};
 use crate::event::{Body, Capability, Event, Fragments};
 use crate::node::counters::{CAPABILITY, Counters};
@@ -14,6 +15,7 @@ pub(super) struct Counting {
     counters: Option<Counters>,
     /// Namespaces in which something has grown since their counters were read.
     busy: BTreeSet<u32>,
+    turn: Turn,
     /// Datagrams that wait for fragments, as last told; those of namespaces where some do.
     fragments: BTreeMap<u32, Fragments>,
 }
@@ -24,6 +26,7 @@ impl Counting {
         Self {
             counters: (!is_left_out(without, CAPABILITY)).then(Counters::default),
             busy: BTreeSet::new(),
+            turn: Turn::default(),
             fragments: BTreeMap::new(),
         }
     }
@@ -46,10 +49,11 @@ impl Counting {
         let Some(counters) = &mut self.counters else {
             return left_out(CAPABILITY);
         };
-        let mut busy = std::mem::take(&mut self.busy);
         // What waits may end without anything else to count.
         self.fragments.retain(|inode, _| namespaces.watches(*inode));
-        busy.extend(self.fragments.keys());
+        self.busy.extend(self.fragments.keys());
+        self.busy.retain(|inode| namespaces.watches(*inode));
+        let busy = self.turn.take(&mut self.busy, BUSY);
         counters.keep(|inode| namespaces.watches(inode));
         let machine = namespaces.first().map(Netns::inode);
         for netns in namespaces.asked(&busy, |netns| counters.knows(netns)) {

@@ -1,14 +1,15 @@
 //! The namespaces that are watched, and their devices.
 //!
 //! To read the devices of a namespace it must be entered. Where there are few, that is done in every round. Of many, only
-//! those that are the node's own are read in every round; others when they come, and every few rounds where something
-//! was counted in them, and some of the rest in turn. So thousands cost no more than their traffic.
+//! those that are the node's own are read in every round; others when they come, and every few rounds some of those where
+//! something was counted, in turn, and some of the rest. So what thousands cost is bounded.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use anyhow::Result;
 
+use super::turn::Turn;
 use super::{Capabilities, partial};
 use crate::event::{self, Body, Device, Event, NamespaceEnded};
 use crate::node::devices::{self, Devices, Note};
@@ -19,10 +20,20 @@ use crate::node::{Netns, Owners, namespace};
 /// Up to so many namespaces have their devices read in each round: an address that was taken away must not be taken for
 /// the node's own.
 const FEW: usize = 16;
-/// Of more than that, so many are read in turn beside those where something was counted.
+/// Of more than that, so many in which something was counted are asked at a time, in turn.
+pub(super) const BUSY: usize = 16;
+/// And the devices of so many others.
 const TURN: usize = 64;
 /// Inodes of namespaces that were looked for in vain, at most; then they are looked for once more.
 const MOST_NOWHERE: usize = 4096;
+
+/// What is to be read in a round.
+pub(super) struct Due {
+    /// Namespaces whose devices are.
+    pub devices: BTreeSet<u32>,
+    /// Namespaces whose sockets are.
+    pub sockets: BTreeSet<u32>,
+}
 
 /// The namespaces that are watched.
 pub(super) struct Namespaces {
@@ -48,8 +59,8 @@ pub(super) struct Namespaces {
     strangers: BTreeSet<u32>,
     /// Such as were looked for and not found.
     nowhere: BTreeSet<u32>,
-    /// The last one that was read in turn.
-    turn: u32,
+    busy_turn: Turn,
+    turn: Turn,
     started: bool,
 }
 
@@ -82,7 +93,8 @@ impl Namespaces {
             busy: BTreeSet::new(),
             strangers: BTreeSet::new(),
             nowhere: BTreeSet::new(),
-            turn: 0,
+            busy_turn: Turn::default(),
+            turn: Turn::default(),
             started: false,
         }
     }
@@ -181,29 +193,34 @@ impl Namespaces {
         }
     }
 
-    /// The namespaces whose devices are to be read in this round.
-    pub(super) fn due(&mut self, listing: bool) -> BTreeSet<u32> {
+    /// The namespaces whose devices are to be read in this round, and with `listing` their sockets.
+    pub(super) fn due(&mut self, listing: bool) -> Due {
         if self.are_few() {
             self.busy.clear();
-            return self.every();
+            let every = self.every();
+            return Due {
+                sockets: if listing { every.clone() } else { BTreeSet::new() },
+                devices: every,
+            };
         }
         let uplinks = self
             .devices
             .values()
             .filter(|device| device.uplink && !device.assumed);
-        let mut due: BTreeSet<u32> = uplinks.map(|device| device.netns).chain(self.own).collect();
-        if listing {
-            due.append(&mut self.busy);
-            let after = self.namespaces.range(self.turn.saturating_add(1)..);
-            let next: Vec<u32> = after
-                .chain(self.namespaces.range(..=self.turn))
-                .map(|(inode, _)| *inode)
-                .take(TURN)
-                .collect();
-            self.turn = next.last().copied().unwrap_or(0);
-            due.extend(next);
+        let own: BTreeSet<u32> = uplinks.map(|device| device.netns).chain(self.own).collect();
+        if !listing {
+            return Due {
+                devices: own,
+                sockets: BTreeSet::new(),
+            };
         }
-        due
+        // The kernel goes through the connections of all namespaces for each list of sockets: only where there may be
+        // anything new.
+        let mut sockets = self.busy_turn.take(&mut self.busy, BUSY);
+        sockets.extend(own);
+        let mut devices = self.turn.take(&mut self.every(), TURN);
+        devices.extend(&sockets);
+        Due { devices, sockets }
     }
 
     /// Looks for namespaces that have come and gone, where it is time or a name has changed. Tells those whose devices

@@ -209,8 +209,12 @@ struct Traffic {
 
 fn traffic(model: &Model) -> BTreeMap<&str, Traffic> {
     let mut all: BTreeMap<&str, Traffic> = BTreeMap::new();
+    if model.units().iter().next().is_none() {
+        return all;
+    }
     for (key, flow) in model.flows().iter() {
-        let Some(owner) = model.owner(key).filter(|owner| !owner.unit.is_empty()) else {
+        let owner = model.owner_of(key, flow);
+        let Some(owner) = owner.filter(|owner| !owner.unit.is_empty()) else {
             continue;
         };
         let sum = all.entry(owner.unit.as_str()).or_default();
