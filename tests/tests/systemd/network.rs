@@ -1,5 +1,6 @@
 //! What the network's own service does to the network when it is restarted, and that it was it.
 
+use std::fs;
 use std::time::Duration;
 
 use lab::world::World;
@@ -9,6 +10,9 @@ use crate::beside::Beside;
 use crate::{program, until};
 
 const NETWORKD: &str = "systemd-networkd.service";
+/// It has nothing to wait for, as for a router.
+const NETWORK: &str = "[Match]\nName=eth0\n\
+                       [Network]\nAddress=10.10.0.2/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n";
 /// As a CNI leaves it: the rule that looks up local addresses comes later than it did, and there is one of its own.
 const RULES: &str = "rule add from all lookup local pref 100\n\
                      rule del from all lookup local pref 0\n\
@@ -25,9 +29,9 @@ fn world_with_foreign_rules() -> World {
     let ip = "ip link add eth0 type veth peer name peer0; ip link set peer0 up; ip link set lo up";
     world.run("sh", &["-c", ip]).unwrap();
     world.devices_are_ready().unwrap();
-    let network = "mkdir -p /run/systemd/network; \
-                   printf '[Match]\\nName=eth0\\n[Network]\\nAddress=10.10.0.2/24\\n' > /run/systemd/network/1.network";
-    world.run("sh", &["-c", network]).unwrap();
+    let folder = world.root().unwrap().join("run/systemd/network");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("1.network"), NETWORK).unwrap();
     world.systemctl(&["start", NETWORKD]).unwrap();
     until("a link that networkd has configured", || {
         let state = "grep -l ADMIN_STATE=configured /run/systemd/netif/links/*";
