@@ -119,7 +119,7 @@ impl Watch {
             without: options.without.clone(),
             floor: options.floor,
             sort: |key| match ends::end(key) {
-                End::AsTold => None,
+                End::AsTold | End::MadeUp => None,
                 End::BeforeArrival => Some(Sort::BeforeArrival),
                 End::Stolen => Some(Sort::Taken),
             },

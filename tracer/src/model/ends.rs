@@ -27,6 +27,8 @@ pub(crate) enum End {
     BeforeArrival,
     /// Consumed, and not by the kernel: somebody else has them.
     Stolen,
+    /// There never were any: the kernel made them up to answer a question about routes.
+    MadeUp,
 }
 
 /// What this end is.
@@ -45,6 +47,8 @@ pub(crate) fn end(key: &EntryKey) -> End {
         // `sch_handle_ingress`, which may be inlined: TC_ACT_STOLEN, TC_ACT_QUEUED and TC_ACT_TRAP. What is
         // redirected is not consumed here, and a packet tap has its own place (`packet_rcv`, `tpacket_rcv`).
         (Fate::Consumed, "__netif_receive_skb_core" | "sch_handle_ingress") => End::Stolen,
+        // `ip route get`, and the tracer's own questions: what is routed is freed where the answer is an error.
+        (Fate::Dropped, "inet_rtm_getroute") => End::MadeUp,
         _ => End::AsTold,
     }
 }
@@ -52,7 +56,8 @@ pub(crate) fn end(key: &EntryKey) -> End {
 /// The lines that are to be entered for one that was told: see [`End`].
 pub(crate) fn lines(key: &EntryKey) -> impl Iterator<Item = Cow<'_, EntryKey>> {
     let (arrival, ended) = match end(key) {
-        End::AsTold => (None, Cow::Borrowed(key)),
+        End::MadeUp => (None, None),
+        End::AsTold => (None, Some(Cow::Borrowed(key))),
         End::BeforeArrival => {
             let arrived = EntryKey {
                 fate: Fate::Arrived,
@@ -66,7 +71,7 @@ pub(crate) fn lines(key: &EntryKey) -> impl Iterator<Item = Cow<'_, EntryKey>> {
                 incoming: true,
                 ..key.clone()
             };
-            (Some(Cow::Owned(arrived)), Cow::Owned(dropped))
+            (Some(Cow::Owned(arrived)), Some(Cow::Owned(dropped)))
         }
         End::Stolen => {
             let stolen = EntryKey {
@@ -74,10 +79,10 @@ pub(crate) fn lines(key: &EntryKey) -> impl Iterator<Item = Cow<'_, EntryKey>> {
                 reason: Some(STOLEN.to_owned()),
                 ..key.clone()
             };
-            (None, Cow::Owned(stolen))
+            (None, Some(Cow::Owned(stolen)))
         }
     };
-    arrival.into_iter().chain([ended])
+    arrival.into_iter().chain(ended)
 }
 
 /// A drop that a rule is about.

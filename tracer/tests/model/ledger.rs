@@ -167,6 +167,23 @@ fn what_is_taken_before_a_protocol_has_it_is_dropped_by_policy() {
     }
 }
 
+/// Who asks the kernel what it would do with a packet makes it route one that nobody sent. It is freed where the answer is an
+/// error.
+#[test]
+fn what_the_kernel_makes_up_for_an_answer_is_no_packet() {
+    let mut story = Story::begin();
+    let made_up = EntryKey {
+        iif: 0,
+        device: 0,
+        incoming: false,
+        ..drop("NOT_SPECIFIED", "inet_rtm_getroute", Protocol::Udp)
+    };
+    story.arrived(Protocol::Tcp, 1).add(made_up, 3).tick();
+    let report = story.report();
+    assert_eq!((report.ledger.arrived, report.ledger.dropped), (1, 0));
+    assert_eq!(report.drops, []);
+}
+
 /// A driver's own XDP, or the queue to another CPU, comes before `netif_receive_skb`: no packet has its `skb_iif`
 /// there, as none has that this node sends.
 #[test]
