@@ -417,7 +417,7 @@ fn links_of_an_image_stay_inside_of_it() {
 #[test]
 fn what_is_too_long_is_told_and_what_is_no_file_is_not_waited_for() {
     let image = Image::debian("bounds");
-    let long = format!("#!/bin/sh\n{}", "# nothing\n".repeat(30_000));
+    let long = format!("#!/bin/sh\n{}", "# nothing\n".repeat(110_000));
     image.file("opt/long.sh", &long).file(
         "etc/systemd/system/long.service",
         "[Service]\nExecStart=/opt/long.sh /opt/pipe\n",
@@ -433,7 +433,7 @@ fn what_is_too_long_is_told_and_what_is_no_file_is_not_waited_for() {
     .unwrap();
     let audit = image.audit(&Policy::default());
     assert_eq!(audit.unread.len(), 1, "{:?}", audit.unread);
-    assert!(audit.unread[0].ends_with("opt/long.sh: only its first 256 KiB were read"));
+    assert!(audit.unread[0].ends_with("opt/long.sh: only its first 1024 KiB were read"));
 }
 
 #[test]
