@@ -1,12 +1,13 @@
 //! `tracer audit`: what units and jobs of cron on a node can change its packages or its network while nobody looks.
 //!
 //! Judged by the files of a node, or of an image of one, so it needs no bus, and no rights but to read them; it changes
-//! nothing. `node` reads the `files`, `unit_file` and `cron` know their forms, `commands` what is run, `rules` judge.
+//! nothing. `node` reads the `files`, `unit_file` and `cron` know their forms, `commands` and `programs` what is run, `rules` judge.
 
 mod commands;
 mod cron;
 mod files;
 mod node;
+mod programs;
 mod rules;
 mod unit_file;
 

@@ -6,107 +6,19 @@
 use std::collections::BTreeSet;
 
 use super::Effect;
+use super::programs::{NETWORK_UNITS, REBOOTS, RESTARTS, WORDS, changes};
 
 /// What can be changed, and by what: `apt-get`, `systemctl restart systemd-networkd.service`.
 pub(super) type Effects = BTreeSet<(Effect, String)>;
 
-/// Programs, and what they can change. Names as of their files, without folders.
-const PROGRAMS: &[(&str, Effect)] = &[
-    ("apt", Effect::Packages),
-    ("apt-get", Effect::Packages),
-    ("apt.systemd.daily", Effect::Packages),
-    ("aptitude", Effect::Packages),
-    ("dnf", Effect::Packages),
-    ("dnf-3", Effect::Packages),
-    ("dnf5", Effect::Packages),
-    ("dnf-automatic", Effect::Packages),
-    ("dpkg", Effect::Packages),
-    ("microdnf", Effect::Packages),
-    ("packagekitd", Effect::Packages),
-    ("pkcon", Effect::Packages),
-    ("rpm", Effect::Packages),
-    ("rpm-ostree", Effect::Packages),
-    ("snap", Effect::Packages),
-    ("snapd", Effect::Packages),
-    ("transactional-update", Effect::Packages),
-    ("unattended-upgrade", Effect::Packages),
-    ("unattended-upgrades", Effect::Packages),
-    ("yum", Effect::Packages),
-    ("yum-cron", Effect::Packages),
-    ("zypper", Effect::Packages),
-    ("fwupdmgr", Effect::Firmware),
-    ("fwupdtool", Effect::Firmware),
-    ("needrestart", Effect::Services),
-    ("certbot", Effect::Services),
-    ("cloud-init", Effect::Network),
-    ("dhclient", Effect::Network),
-    ("ifdown", Effect::Network),
-    ("ifup", Effect::Network),
-    ("ip", Effect::Network),
-    ("ip6tables", Effect::Network),
-    ("ip6tables-restore", Effect::Network),
-    ("iptables", Effect::Network),
-    ("iptables-restore", Effect::Network),
-    ("netplan", Effect::Network),
-    ("networkctl", Effect::Network),
-    ("nft", Effect::Network),
-    ("sysctl", Effect::Network),
-    ("tc", Effect::Network),
-    ("halt", Effect::Reboot),
-    ("kexec", Effect::Reboot),
-    ("poweroff", Effect::Reboot),
-    ("reboot", Effect::Reboot),
-    ("shutdown", Effect::Reboot),
-];
-
-/// Programs whose names are said of much else: they are known by their path, or where a command begins.
-const WORDS: [&str; 3] = ["halt", "reboot", "shutdown"];
+/// Words behind which a program is looked for, and not run.
+const BEFORE_NAMES: [&str; 7] = ["-e", "-f", "-v", "-x", "hash", "type", "which"];
 
 /// Words behind which a command begins.
 const BEFORE_COMMANDS: [&str; 15] = [
     "!", "-c", "command", "do", "elif", "else", "env", "exec", "if", "nice", "nohup", "setsid", "sudo",
     "then", "while",
 ];
-
-/// Services whose restart takes the network along, or what is resolved by it.
-const NETWORK_UNITS: [&str; 21] = [
-    "NetworkManager",
-    "connman",
-    "dhcpcd",
-    "docker",
-    "firewalld",
-    "ifup",
-    "ip6tables",
-    "iptables",
-    "netfilter-persistent",
-    "network",
-    "network-online",
-    "networking",
-    "nftables",
-    "shorewall",
-    "systemd-networkd",
-    "systemd-networkd.socket",
-    "systemd-resolved",
-    "systemd-sysctl",
-    "ufw",
-    "wicked",
-    "wpa_supplicant",
-];
-
-/// What systemctl can do to a service that takes it away, for a moment or for good.
-const RESTARTS: [&str; 8] = [
-    "condrestart",
-    "force-reload",
-    "kill",
-    "reload-or-restart",
-    "restart",
-    "stop",
-    "try-reload-or-restart",
-    "try-restart",
-];
-
-/// What systemctl can do to the whole node.
-const REBOOTS: [&str; 6] = ["exit", "halt", "kexec", "poweroff", "reboot", "soft-reboot"];
 
 /// Folders that hold programs: a path that begins otherwise (`/var/lib/dpkg`) is that of something else.
 const FOLDERS: [&str; 10] = [
@@ -124,9 +36,10 @@ const FOLDERS: [&str; 10] = [
 
 /// What the lines of a script or command can change; comments say nothing.
 pub(super) fn effects(text: &str) -> Effects {
+    let shell = is_of_shell(text);
     code(text)
         .flat_map(statements)
-        .flat_map(|words| of_statement(&words))
+        .flat_map(|words| of_statement(&words, shell))
         .collect()
 }
 
@@ -163,10 +76,30 @@ fn statements(line: &str) -> impl Iterator<Item = Vec<&str>> {
     })
 }
 
-fn of_statement(words: &[&str]) -> Vec<(Effect, String)> {
+/// Whether this is a command line, or a script of a shell: in other languages any word may stand anywhere.
+fn is_of_shell(text: &str) -> bool {
+    let Some(interpreter) = text.lines().next().and_then(|line| line.strip_prefix("#!")) else {
+        return true;
+    };
+    let mut words = interpreter
+        .split_ascii_whitespace()
+        .filter(|word| !word.starts_with('-'));
+    let first = words.next().unwrap_or_default();
+    let program = if first.ends_with("/env") {
+        words.next()
+    } else {
+        Some(first)
+    };
+    program.is_some_and(|program| program.ends_with("sh"))
+}
+
+fn of_statement(words: &[&str], shell: bool) -> Vec<(Effect, String)> {
     let mut found = Vec::new();
     for (place, word) in words.iter().enumerate() {
         let (before, after) = (&words[..place], &words[place + 1..]);
+        if before.last().is_some_and(|word| BEFORE_NAMES.contains(word)) {
+            continue;
+        }
         for part in word.split('=') {
             let Some(name) = program(part) else { continue };
             match name {
@@ -176,14 +109,11 @@ fn of_statement(words: &[&str]) -> Vec<(Effect, String)> {
                 }
                 // service(8), invoke-rc.d(8): the service first.
                 "service" | "invoke-rc.d" => found.extend(service(after)),
-                _ => found.extend(
-                    PROGRAMS
-                        .iter()
-                        .filter(|(known, _)| {
-                            *known == name && (!WORDS.contains(known) || part != name || begins(before))
-                        })
-                        .map(|(known, effect)| (*effect, (*known).to_owned())),
-                ),
+                _ => {
+                    let is_meant = !WORDS.contains(&name) || part != name || shell && begins(before);
+                    let changed = changes(name, after).filter(|_| is_meant);
+                    found.extend(changed.map(|(name, effect)| (effect, name.to_owned())));
+                }
             }
         }
         if let Some(name) = word.strip_prefix("/etc/init.d/") {
@@ -252,13 +182,32 @@ mod tests {
             "if true; then DEBIAN_FRONTEND=x apt-get -y upgrade; fi",
             "sh -c 'flock -n /run/lock/x apt-get update'",
             "/usr/bin/run --with=/usr/bin/apt-get",
-            "OUT=$(apt-get check)",
+            "OUT=$(apt-get update)",
             "subprocess.call([\"apt-get\", \"update\"])",
         ] {
             assert_eq!(names(line), ["apt-get"], "{line}");
         }
-        for line in ["# apt-get", "cp -r /var/lib/dpkg /backup", "echo adapted"] {
+        for line in [
+            "# apt-get",
+            "cp -r /var/lib/dpkg /backup",
+            "echo adapted",
+            "apt-get check",
+            "[ -x /usr/bin/apt-get ] && command -v dpkg",
+            "test -n \"$(dpkg --print-architecture)\"",
+            "rpm -qf /x; ip -4 route; ip addr show; nft list ruleset; sysctl -n a.b; snap wait system seed.loaded",
+        ] {
             assert_eq!(names(line), [""; 0], "{line}");
+        }
+        for (line, name) in [
+            ("xargs dpkg -P", "dpkg"),
+            ("rpm -e x", "rpm"),
+            ("ip -4 route del default", "ip"),
+            ("sysctl net.ipv4.ip_forward=0", "sysctl"),
+            ("networkctl reload", "networkctl"),
+            ("iptables -F", "iptables"),
+            ("iptables -t nat -A x -s 10.0.0.0/8", "iptables"),
+        ] {
+            assert_eq!(names(line), [name], "{line}");
         }
     }
 
@@ -313,7 +262,9 @@ mod tests {
             let found: Vec<_> = effects(line).into_iter().collect();
             assert_eq!(found, [(Effect::Reboot, name.to_owned())], "{line}");
         }
+        assert_eq!(names("#!/usr/bin/env -S bash -e\nreboot\n"), ["reboot"]);
         for line in [
+            "#!/usr/bin/python3\nf('shutdown', 'x')\n",
             "echo please reboot now",
             "/usr/bin/vm --graceful shutdown",
             "log \"shutdown\"",

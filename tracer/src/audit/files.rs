@@ -8,7 +8,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlinkat};
 
 /// Bytes of a file that are read at most.
-const MOST: u64 = 256 << 10;
+const MOST: u64 = 1 << 20;
 /// Files that are read at most.
 const FILES: usize = 20_000;
 /// Bytes of all files together that are read at most.

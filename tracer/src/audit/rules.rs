@@ -57,6 +57,7 @@ fn started(
     // systemd.service(5): a oneshot has no limit by default, others 90 s (DefaultTimeoutStartSec).
     let start_limit = own("Service", "TimeoutStartSec")
         .or_else(|| own("Service", "TimeoutSec"))
+        .map(limit)
         .unwrap_or_else(|| if is_oneshot { "infinity" } else { "default" }.to_owned());
     let mut traps = Vec::new();
     if is_timer && unit.file.is_yes("Timer", "Persistent") {
@@ -80,6 +81,7 @@ fn started(
         start_limit,
         stop_limit: own("Service", "TimeoutStopSec")
             .or_else(|| own("Service", "TimeoutSec"))
+            .map(limit)
             .unwrap_or_else(|| "default".to_owned()),
         kill_mode,
         idle,
@@ -91,6 +93,11 @@ fn started(
         }],
         ..changing(name, effects)
     }
+}
+
+/// A time limit as a unit file has it: 0 stands for none (systemd.service(5)).
+fn limit(text: String) -> String {
+    if text == "0" { "infinity".to_owned() } else { text }
 }
 
 /// What is found of a unit or job by what it runs alone.

@@ -338,13 +338,13 @@ fn what_cron_starts_is_found_with_its_time_and_where_it_is() {
 
 #[test]
 fn jobs_that_do_nothing_here_do_not_count() {
-    let left = "#!/bin/sh\nif [ -d /run/systemd/system ]; then\n    exit 0\nfi\nexec apt-get check\n";
+    let left = "#!/bin/sh\nif [ -d /run/systemd/system ]; then\n    exit 0\nfi\nexec apt-get update\n";
     let image = with_cron("cron-left");
     image.script("etc/cron.daily/left", left);
     assert_eq!(image.findings()[0].idle, Some(Idle::LeftToSystemd));
     assert!(image.audit(&Policy::default()).is_clean());
 
-    image.script("etc/cron.daily/left", "#!/bin/sh\napt-get check\n");
+    image.script("etc/cron.daily/left", "#!/bin/sh\napt-get update\n");
     assert!(!image.audit(&Policy::default()).is_clean());
     image.link("etc/systemd/system/cron.service", "/dev/null");
     assert_eq!(image.findings()[0].idle, Some(Idle::NoCron));
@@ -417,7 +417,7 @@ fn links_of_an_image_stay_inside_of_it() {
 #[test]
 fn what_is_too_long_is_told_and_what_is_no_file_is_not_waited_for() {
     let image = Image::debian("bounds");
-    let long = format!("#!/bin/sh\n{}", "# nothing\n".repeat(30_000));
+    let long = format!("#!/bin/sh\n{}", "# nothing\n".repeat(110_000));
     image.file("opt/long.sh", &long).file(
         "etc/systemd/system/long.service",
         "[Service]\nExecStart=/opt/long.sh /opt/pipe\n",
@@ -433,7 +433,7 @@ fn what_is_too_long_is_told_and_what_is_no_file_is_not_waited_for() {
     .unwrap();
     let audit = image.audit(&Policy::default());
     assert_eq!(audit.unread.len(), 1, "{:?}", audit.unread);
-    assert!(audit.unread[0].ends_with("opt/long.sh: only its first 256 KiB were read"));
+    assert!(audit.unread[0].ends_with("opt/long.sh: only its first 1024 KiB were read"));
 }
 
 #[test]

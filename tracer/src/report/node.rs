@@ -107,13 +107,13 @@ pub struct Node {
     #[serde(default)]
     pub invariants_total: u64,
     /// Units of systemd: those that systemd is about to act on, that failed or changed first, then those with the most
-    /// packets; at most 100.
+    /// packets, then services at work; at most 100 (10,000 in what `tracer node` prints).
     #[serde(default)]
     pub units: Vec<Unit>,
     /// How many there are, also those for which `units` has no room.
     #[serde(default)]
     pub units_total: u64,
-    /// Timers of systemd, the next to elapse first, at most 100.
+    /// Timers of systemd, the next to elapse first, at most 100 (10,000 in what `tracer node` prints).
     #[serde(default)]
     pub timers: Vec<Timer>,
     /// How many there are, also those for which `timers` has no room.

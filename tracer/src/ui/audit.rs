@@ -1,7 +1,7 @@
 //! The page of `tracer audit`.
 
 use super::details::{Kind, Page};
-use super::format::{day, plural, time_of_day};
+use super::format::{day, plural, seconds, time_of_day};
 use crate::audit::{Audit, Effect, Finding, Idle, Trap};
 
 /// All findings: those that count first, each with what it rests on and the commands that would turn it off.
@@ -46,10 +46,13 @@ fn finding(page: &mut Page, finding: &Finding) {
         };
         page.line(Kind::Text, format!("  {starts}runs {}", finding.runs.join(", ")));
     }
+    if finding.schedule.is_empty() && !finding.kill_mode.is_empty() {
+        page.line(Kind::Text, "  whenever the node starts");
+    }
     if !finding.schedule.is_empty() {
         let delay = match finding.random_delay.as_str() {
             "" => String::new(),
-            delay => format!(", and up to {delay} at random"),
+            delay => format!(", and up to {} at random", span(delay)),
         };
         let next = match &finding.next {
             None => String::new(),
@@ -69,7 +72,9 @@ fn finding(page: &mut Page, finding: &Finding) {
             Kind::Text,
             format!(
                 "  limits: start {}, stop {}; KillMode={}",
-                finding.start_limit, finding.stop_limit, finding.kill_mode
+                span(&finding.start_limit),
+                span(&finding.stop_limit),
+                finding.kill_mode
             ),
         );
     }
@@ -84,6 +89,14 @@ fn finding(page: &mut Page, finding: &Finding) {
             }
             None => page.line(Kind::Verbatim, format!("    {command}")),
         }
+    }
+}
+
+/// A span as a unit file has it: a number alone is of seconds (systemd.time(7)).
+fn span(text: &str) -> String {
+    match text.parse::<u32>() {
+        Ok(number) => seconds(number.into()),
+        Err(_) => text.to_owned(),
     }
 }
 

@@ -40,20 +40,12 @@ fn standing(
     }
     page.section("About to happen", Kind::Text, coming(node));
     page.section("Packages", Kind::Text, packages(node));
-    table(
-        page,
-        "Units",
-        units_table(&node.units, counted, room),
-        node.units.len(),
-        node.units_total,
-    );
-    table(
-        page,
-        "Timers",
-        timers_table(&node.timers, now, room),
-        node.timers.len(),
-        node.timers_total,
-    );
+    let told: Vec<&Unit> = node.units.iter().filter(|unit| is_told(unit)).collect();
+    let others = node.units_total.saturating_sub(told.len() as u64);
+    let rest = (others > 0).then(|| format!("... and {} others: at rest, or no services", count(others)));
+    table(page, "Units", units_table(&told, counted, room), rest);
+    let rest = more(node.timers_total, node.timers.len());
+    table(page, "Timers", timers_table(&node.timers, now, room), rest);
     page.section("What timers did", Kind::Text, node.timers.iter().filter_map(past));
 }
 
@@ -121,9 +113,8 @@ fn dropper(one: &Dropper) -> String {
     format!("{}: {}{place}: {counted}", one.verdict, one.object)
 }
 
-fn table(page: &mut Page, heading: &str, set: Set, shown: usize, total: u64) {
-    let header = (shown > 0).then_some(set.header);
-    let rest = more(total, shown);
+fn table(page: &mut Page, heading: &str, set: Set, rest: Option<String>) {
+    let header = (!set.rows.is_empty()).then_some(set.header);
     page.section(
         heading,
         Kind::Verbatim,
@@ -171,7 +162,24 @@ fn packages(node: &Node) -> Vec<String> {
         .collect()
 }
 
-fn units_table(units: &[Unit], counted: bool, room: usize) -> Set {
+/// A unit of interest: a service at work, or one about which something is to be said. There are hundreds of others.
+fn is_told(unit: &Unit) -> bool {
+    let is_service = [".service", ".scope"]
+        .iter()
+        .any(|kind| unit.name.ends_with(kind));
+    let is_at_rest = match unit.active.as_str() {
+        "inactive" => true,
+        "active" => !is_service || unit.sub == "exited",
+        _ => false,
+    };
+    let is_well = matches!(unit.result.as_str(), "" | "success")
+        && unit.job.is_empty()
+        && unit.deadline.as_ref().is_none_or(|limit| limit.seconds.is_none());
+    let did_nothing = unit.starts == 0 && unit.processes == 0 && unit.arrived == 0 && unit.starved == 0;
+    !(is_at_rest && is_well && did_nothing)
+}
+
+fn units_table(units: &[&Unit], counted: bool, room: usize) -> Set {
     let mut columns = vec![
         Column::new("unit", Cell::Ends(20), 0),
         Column::new("state", Cell::Text(18), 0),
@@ -546,6 +554,7 @@ fn some(text: &Option<String>) -> &str {
 /// `IPv4 rule 0: from all lookup local: gone`
 fn became(object: &str, before: Option<&str>, after: Option<&str>) -> String {
     match (before, after) {
+        (Some(before), None) if !before.is_empty() => format!("{object}: gone, was {before}"),
         (_, None) => format!("{object}: gone"),
         (None, Some("")) => format!("{object}: new"),
         (None, Some(after)) => format!("{object}: new, {after}"),

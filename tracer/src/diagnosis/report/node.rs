@@ -18,8 +18,8 @@ use crate::report::{
 
 /// Changes that are told, at most.
 const CHANGES: usize = 200;
-/// Settings that are told, at most.
-const SETTINGS: usize = 10_000;
+/// Settings, units and timers that are told where they are all that is told, at most.
+const ALONE: usize = 10_000;
 /// Differences, units and timers that are told, at most.
 const MEMBERS: usize = 100;
 /// Past runs that are told of each timer, at most.
@@ -33,7 +33,7 @@ pub fn alone(model: &Model) -> NodeReport {
     };
     let mut settings: Vec<_> = model.settings().iter().filter(says).collect();
     let settings_total = settings.len() as u64;
-    settings.truncate(SETTINGS);
+    settings.truncate(ALONE);
     let (droppers, droppers_total) = droppers(model);
     NodeReport {
         schema: Schema {
@@ -44,7 +44,7 @@ pub fn alone(model: &Model) -> NodeReport {
         kernel: super::kernel(model),
         uptime: seconds(model.now()),
         capabilities: super::capabilities(model),
-        node: node(model),
+        node: node_of(model, ALONE),
         settings: settings
             .into_iter()
             .map(|(netns, thing, value)| Setting {
@@ -82,8 +82,13 @@ fn droppers(model: &Model) -> (Vec<Dropper>, u64) {
 }
 
 pub(super) fn node(model: &Model) -> Node {
+    node_of(model, MEMBERS)
+}
+
+/// The same with so many units and timers at most.
+fn node_of(model: &Model, most: usize) -> Node {
     let timeline = model.timeline();
-    let (units, units_total) = units(model);
+    let (units, units_total) = units(model, most);
     let (invariants, invariants_broken, invariants_total) = super::invariants::all(model);
     let mut differences: Vec<_> = model.settings().differences().collect();
     let differences_total = differences.len() as u64;
@@ -93,7 +98,7 @@ pub(super) fn node(model: &Model) -> Node {
     let mut timers: Vec<_> = model.units().timers().collect();
     let timers_total = timers.len() as u64;
     timers.sort_by_key(|timer| (timer.next.is_none(), timer.next));
-    timers.truncate(MEMBERS);
+    timers.truncate(most);
     Node {
         changes: timeline
             .all()
@@ -228,7 +233,7 @@ fn traffic(model: &Model) -> BTreeMap<&str, Traffic> {
     all
 }
 
-fn units(model: &Model) -> (Vec<Unit>, u64) {
+fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
     let traffic = traffic(model);
     let jobs: BTreeMap<&str, String> = model
         .units()
@@ -275,9 +280,14 @@ fn units(model: &Model) -> (Vec<Unit>, u64) {
             unit.active == "failed" || unit.processes > 0,
             unit.starts > 0,
             unit.arrived,
+            unit.active == "active"
+                && [".service", ".scope"]
+                    .iter()
+                    .any(|kind| unit.name.ends_with(kind)),
+            unit.active == "active",
         ))
     });
-    units.truncate(MEMBERS);
+    units.truncate(most);
     (units, total)
 }
 

@@ -176,6 +176,8 @@ pub(super) fn upgrade() -> Node {
             processes: 3,
             ..unit("apt-daily.service", "failed", "failed")
         },
+        unit("getty.target", "active", "active"),
+        unit("apt-daily-upgrade-prepare.service", "inactive", "dead"),
     ];
     Node {
         changes_total: changes.len() as u64,
