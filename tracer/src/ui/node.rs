@@ -281,11 +281,11 @@ fn past(timer: &Timer) -> Option<String> {
     let all = onsets.inside + onsets.outside;
     if all > 0 {
         text += &format!(
-            "; {} of {all} times when flows began to starve fall in its runs",
+            "; starvation began within the windows of these runs {} of {all} times",
             onsets.inside
         );
         if let Some(share) = onsets.share {
-            text += &format!(", which cover {:.1} % of the time", share * 100.0);
+            text += &format!("; they cover {:.1} % of the time", share * 100.0);
         }
     }
     Some(text)
