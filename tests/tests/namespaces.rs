@@ -4,7 +4,6 @@
 
 use std::net::UdpSocket;
 use std::path::Path;
-use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 

@@ -259,10 +259,9 @@ impl Flow {
         if let Some(drop) = &count.last_drop
             && !(self.has_twins && ends::no_ping_socket(&drop.0, &drop.1.symbol))
             && !ends::used_up(&drop.0, &drop.1.symbol)
+            && self.last_drop.as_deref() != Some(drop)
         {
-            if self.last_drop.as_deref() != Some(drop) {
-                self.last_drop = Some(drops.share(drop));
-            }
+            self.last_drop = Some(drops.share(drop));
         }
         self.last = at;
         self.drops.note(at, at, grown.dropped);

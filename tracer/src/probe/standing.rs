@@ -414,7 +414,10 @@ mod tests {
         fake.point(at, 56, last.0 + last.1);
     }
 
-    fn found(fake: &Fake, layout: &Layout, netns: Option<u32>) -> Vec<(u64, u64, Vec<(u64, u64, u64)>)> {
+    /// A neighbour, the length of its queue, and by device of arrival packets and bytes.
+    type Found = (u64, u64, Vec<(u64, u64, u64)>);
+
+    fn found(fake: &Fake, layout: &Layout, netns: Option<u32>) -> Vec<Found> {
         let all = find(fake, layout, netns).unwrap().into_iter();
         all.map(|standing| {
             let arrived = standing.queue.arrived.iter().zip(standing.bytes);

@@ -23,7 +23,7 @@ const FEW: usize = 16;
 /// Of more than that, so many in which something was counted are asked at a time, in turn.
 pub(super) const BUSY: usize = 16;
 /// And the devices of so many others.
-const TURN: usize = 64;
+const TURN: usize = 32;
 /// Inodes of namespaces that were looked for in vain, at most; then they are looked for once more.
 const MOST_NOWHERE: usize = 4096;
 

@@ -180,7 +180,12 @@ impl Counters {
         // Nearly all of them are 0 in nearly all namespaces, and are not kept: of one that a namespace had at its first
         // visit, and that is not known, that is known.
         let from_zero = matches!(key.source, Source::Snmp | Source::Snmp6 | Source::Netstat);
-        if from_zero && value.value == 0 && !self.known.contains_key(&key) {
+        let is_nothing = if from_zero && value.value == 0 {
+            !self.known.contains_key(&key)
+        } else {
+            !is_told(&key.name)
+        };
+        if is_nothing {
             return None;
         }
         let began = if from_zero && self.visited.contains(&netns) {
@@ -219,7 +224,6 @@ fn read(text: &mut String, devices: &[Device], machine: bool, conntrack: bool) -
         unread.extend(ethtool::read(device, &mut values).err());
     }
     unread.extend(conntrack::read(conntrack, &mut values).err());
-    values.retain(|value| is_told(&value.name));
     Reading {
         values,
         unread,
