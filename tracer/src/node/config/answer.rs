@@ -197,8 +197,12 @@ fn questions(
     });
     gateways.sort_unstable();
     let addresses: BTreeSet<IpAddr> = own.iter().map(|(_, address, ..)| *address).collect();
-    let mut questions: Vec<Question> = Vec::new();
+    let (mut questions, mut left_out): (Vec<Question>, _) = (Vec::new(), 0);
     for (link, address, prefix, value) in &own {
+        if questions.len() >= MOST {
+            left_out += 1;
+            continue;
+        }
         let source = if link.name == LOOPBACK {
             None
         } else {
@@ -228,8 +232,6 @@ fn questions(
             questions.push(question);
         }
     }
-    let left_out = questions.len().saturating_sub(MOST);
-    questions.truncate(MOST);
     (questions, left_out)
 }
 
