@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ use tracer::event::{Body, Capability, CapabilityState, Event, NoticeKind, Seen, 
 use tracer::model::Model;
 use tracer::node::Netns;
 use tracer::node::config::{self, Watched};
-use tracer::node::droppers;
 use tracer::node::source::Source;
+use tracer::node::{counters, droppers};
 use tracer::report::{Invariant, InvariantState};
 
 /// How long a change may take until it is told.
@@ -835,4 +836,16 @@ fn what_is_not_seen_is_said() {
     let of_many = "More than 16 network namespaces are watched: changes of kernel parameters";
     assert!(listening.unseen.starts_with(of_many), "{}", listening.unseen);
     assert_eq!(listening.has_found("sysctl net.ipv4.conf.all.arp_ignore"), None);
+}
+
+#[test]
+fn tracked_connections_are_counted_where_there_are_any_to_track() {
+    let named = Named::new();
+    let told = counters::tracked(&Netns::open(&named.0).unwrap());
+    let expected = Path::new("/proc/sys/net/netfilter/nf_conntrack_count").exists();
+    assert_eq!(
+        told.and_then(|told| told.value),
+        expected.then(|| "0".to_owned()),
+        "nothing was sent there"
+    );
 }
