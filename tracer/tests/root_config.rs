@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -16,8 +17,8 @@ use tracer::event::{Body, Capability, CapabilityState, Event, NoticeKind, Seen, 
 use tracer::model::Model;
 use tracer::node::Netns;
 use tracer::node::config::{self, Watched};
-use tracer::node::droppers;
 use tracer::node::source::Source;
+use tracer::node::{counters, droppers};
 use tracer::report::{Invariant, InvariantState};
 
 /// How long a change may take until it is told.
@@ -91,14 +92,20 @@ struct Listening {
     netns: u32,
     /// What is known from all that was taken so far.
     model: Model,
+    /// What is not seen, as was said at the start.
+    unseen: String,
 }
 
 impl Listening {
     fn to(named: &Named) -> Self {
-        let netns = Netns::open(&named.0).unwrap();
-        let inode = netns.inode();
+        Self::to_all(std::slice::from_ref(named))
+    }
+
+    fn to_all(all: &[Named]) -> Self {
+        let all: Vec<_> = all.iter().map(|named| Netns::open(&named.0).unwrap()).collect();
+        let inode = all[0].inode();
         let (watched, inbox) = config::watched().unwrap();
-        watched.set(vec![netns]);
+        watched.set(all);
         let (sender, events) = channel(1 << 16);
         let source = Source::start("test", sender, move |teller| config::run(&inbox, teller)).unwrap();
         let mut listening = Self {
@@ -108,12 +115,16 @@ impl Listening {
             found: Vec::new(),
             netns: inode,
             model: Model::new(),
+            unseen: String::new(),
         };
         // The capability follows what was found.
         loop {
             match listening.next().body {
                 Body::Setting(setting) => listening.found.push(*setting),
-                Body::Capability(capability) if capability.name == config::CAPABILITY => break,
+                Body::Capability(capability) if capability.name == config::CAPABILITY => {
+                    listening.unseen = capability.why;
+                    break;
+                }
                 _ => {}
             }
         }
@@ -807,4 +818,34 @@ fn rules_of_a_firewall_that_can_drop_are_read_with_what_they_counted() {
     );
     assert!(told.rules[1].handle > 0, "{told:?}");
     assert_eq!(told.left_out, 0);
+}
+
+#[test]
+fn what_is_not_seen_is_said() {
+    let mut all = vec![Named::new()];
+    assert_eq!(Listening::to(&all[0]).unseen, "");
+    // Asking makes the table.
+    all[0].exec("iptables-legacy -t filter -S");
+    let listening = Listening::to(&all[0]);
+    assert_eq!(listening.has_found("rules of ip_tables"), Some("tables: filter"));
+    let of_rules = "Of the rules of ip_tables only the names of their tables are seen";
+    assert!(listening.unseen.starts_with(of_rules), "{}", listening.unseen);
+
+    all.extend((0..16).map(|_| Named::new()));
+    let listening = Listening::to_all(&all);
+    let of_many = "More than 16 network namespaces are watched: changes of kernel parameters";
+    assert!(listening.unseen.starts_with(of_many), "{}", listening.unseen);
+    assert_eq!(listening.has_found("sysctl net.ipv4.conf.all.arp_ignore"), None);
+}
+
+#[test]
+fn tracked_connections_are_counted_where_there_are_any_to_track() {
+    let named = Named::new();
+    let told = counters::tracked(&Netns::open(&named.0).unwrap());
+    let expected = Path::new("/proc/sys/net/netfilter/nf_conntrack_count").exists();
+    assert_eq!(
+        told.and_then(|told| told.value),
+        expected.then(|| "0".to_owned()),
+        "nothing was sent there"
+    );
 }

@@ -25,8 +25,8 @@ pub(crate) fn says_something(settings: &Settings, netns: u32, thing: &Thing, val
             };
             settings.value(netns, all) != Some(value)
         }
-        // Reckoned from the memory that there is.
-        "nf_conntrack_max" => true,
+        // Reckoned from the memory that there is, and how much of it is in use.
+        "nf_conntrack_max" | "nf_conntrack_count" => true,
         "accept_ra" | "bridge-nf-call-iptables" | "nf_conntrack_tcp_loose" => value != "1",
         _ => value != "0",
     }

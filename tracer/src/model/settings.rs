@@ -52,7 +52,12 @@ impl Settings {
         if before != setting.value {
             self.invariants.told(&self.now, at, setting);
         }
-        if setting.seen == Seen::Found || before == setting.value {
+        if before == setting.value {
+            return None;
+        }
+        if setting.seen == Seen::Found {
+            // It came or went with something else: nobody has changed it.
+            self.differs.remove(&key);
             return None;
         }
         self.differ(key.clone(), at, before.clone(), setting);
@@ -162,6 +167,16 @@ mod tests {
         assert_eq!(thing.to_string(), "IPv4 rule 0: from all lookup local");
         // It is mended.
         assert!(settings.told(4, &rule(Some(""), Seen::Noticed)).unwrap().noticed);
+        assert_eq!(settings.differences().count(), 0);
+    }
+
+    #[test]
+    fn what_goes_with_something_else_differs_no_longer() {
+        let mut settings = Settings::default();
+        settings.told(1, &rule(Some(""), Seen::Found));
+        settings.told(2, &rule(Some("other"), Seen::Told));
+        assert_eq!(settings.differences().count(), 1);
+        assert_eq!(settings.told(3, &rule(None, Seen::Found)), None);
         assert_eq!(settings.differences().count(), 0);
     }
 

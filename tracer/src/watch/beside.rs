@@ -7,9 +7,9 @@ use anyhow::Result;
 use super::sources::{self, Sources};
 use super::{Capabilities, Options, watched, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
-use crate::node::{self, Netns, chains};
+use crate::node::{self, Netns, chains, config};
 
-/// Namespaces of which the rules of firewalls are read, at most.
+/// Namespaces of which the rules of firewalls are read, at most, and how many connections they track.
 const FEW: usize = 16;
 
 /// The running sources.
@@ -36,6 +36,12 @@ impl Beside {
         let mut told = Capabilities::default();
         let mut sources = Sources::new();
         sources.start_all(options, namespaces.iter(), at, &mut told, tell);
+        if !without::is_left_out(&options.without, config::CAPABILITY) {
+            for setting in namespaces.iter().take(FEW).filter_map(node::counters::tracked) {
+                let body = Body::Setting(Box::new(setting));
+                tell(Event { at, body });
+            }
+        }
         told.tell(at, droppers(options, &namespaces, at, tell), tell);
         let silent = sources.names().collect();
         Ok(Self {

@@ -154,8 +154,8 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// All that are to be asked, and how many addresses there is no room for. Loopback first, then devices with hardware, then
-/// the others in the order of their indices. Of devices that are down nothing is expected, nor of addresses of IPv6 of which it is not
-/// settled yet whether another node has them.
+/// the others in the order of their indices. Of devices that are down nothing is expected, nor of addresses of IPv6 while it
+/// is not settled whether another node has them.
 fn questions(
     known: &Known,
     unsettled: &BTreeSet<Thing>,
@@ -172,8 +172,11 @@ fn questions(
                 prefix,
             } => {
                 let value = values.first().map_or("", String::as_str);
-                let is_asked = !unsettled.contains(thing) && !value.contains("dadfailed");
-                if let Some(link) = by_name.get(device.as_str()).filter(|link| link.up && is_asked) {
+                let is_used = !unsettled.contains(thing) && !value.contains("dadfailed");
+                // Each virtual device has one of these: on a node with many pods they would be most.
+                let is_of_link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+                let is_asked = |link: &&&Link| link.up && is_used && (link.hardware || !is_of_link);
+                if let Some(link) = by_name.get(device.as_str()).filter(is_asked) {
                     own.push((*link, *address, *prefix, value));
                 }
             }
@@ -194,8 +197,12 @@ fn questions(
     });
     gateways.sort_unstable();
     let addresses: BTreeSet<IpAddr> = own.iter().map(|(_, address, ..)| *address).collect();
-    let mut questions: Vec<Question> = Vec::new();
+    let (mut questions, mut left_out): (Vec<Question>, _) = (Vec::new(), 0);
     for (link, address, prefix, value) in &own {
+        if questions.len() >= MOST {
+            left_out += 1;
+            continue;
+        }
         let source = if link.name == LOOPBACK {
             None
         } else {
@@ -225,8 +232,6 @@ fn questions(
             questions.push(question);
         }
     }
-    let left_out = questions.len().saturating_sub(MOST);
-    questions.truncate(MOST);
     (questions, left_out)
 }
 
@@ -382,6 +387,8 @@ mod tests {
         add("eth0", "10.9.0.1", 32, "peer 10.9.0.2 scope global");
         add("eth1", "10.1.0.9", 32, "scope global");
         add("eth1", "2001:db8::7", 64, "scope global");
+        add("eth1", "fe80::7", 64, "scope link");
+        add("eth0", "fe80::8", 64, "scope link");
         add("eth0", "2001:db8::8", 64, "scope global dadfailed");
         add("eth0", "2001:db8::9", 64, "scope global");
         add("eth0", "2001:db8:1::9", 128, "scope global");
@@ -415,6 +422,7 @@ mod tests {
                 "lo 127.0.0.1 -",
                 "eth1 10.1.0.9 10.1.0.254",
                 "eth1 2001:db8::7 2001:db8::1",
+                "eth1 fe80::7 fe80::1",
                 "eth0 10.0.0.9 10.0.0.1",
                 "eth0 10.9.0.1 10.9.0.2",
                 "eth0 2001:db8:1::9 -",

@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use super::Value;
-use crate::event::Source;
+use crate::event::{Seen, Setting, Source, Thing};
+use crate::node::Netns;
 use crate::node::netlink::{self, array_at, attributes};
 
 /// What answers, by nfnetlink, which it needs and some kernels have no module for.
@@ -18,6 +19,9 @@ const GET_STATS_CPU: u16 = 1 << 8 | 4;
 const FILE: &str = "/proc/thread-self/net/stat/nf_conntrack";
 /// Is there where connections are tracked.
 const BOUND: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+
+/// How many connections are tracked now.
+const COUNT: &str = "net.netfilter.nf_conntrack_count";
 
 /// Length of `struct nfgenmsg`.
 const HEADER: usize = 4;
@@ -55,6 +59,23 @@ pub(super) fn read(netlink: bool, values: &mut Vec<Value>) -> Result<(), String>
         value: cpus.iter().map(|cpu| u64::from(cpu[place])).sum(),
     }));
     Ok(())
+}
+
+/// How many connections a namespace tracks now, as the kernel parameter that tells it; `None` where it tracks none, or cannot be
+/// entered. It changes all the time, and so is told where somebody asks.
+#[must_use]
+pub fn tracked(netns: &Netns) -> Option<Setting> {
+    let path = format!("/proc/sys/{}", COUNT.replace('.', "/"));
+    let value = netns.enter(|| fs::read_to_string(path).ok()).ok()??;
+    Some(Setting {
+        netns: netns.inode(),
+        thing: Thing::Sysctl {
+            name: COUNT.to_owned(),
+        },
+        value: Some(value.trim().to_owned()),
+        seen: Seen::Found,
+        by: None,
+    })
 }
 
 /// What the file says; `None` where no connections are tracked.

@@ -9,6 +9,7 @@ mod proc;
 
 use std::collections::{HashMap, HashSet};
 
+pub use self::conntrack::tracked;
 use super::modules::Module;
 use super::{Netns, namespace};
 use crate::event::{Capability, CapabilityState, Counter, CounterKey, Device, Source};
