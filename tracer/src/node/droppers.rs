@@ -232,7 +232,11 @@ mod tests {
             })
         );
         // A counter before a match has counted packets that were not dropped.
-        let early = [expression("counter", &counter(3, 180)), expression("cmp", &[]), verdict(0)];
+        let early = [
+            expression("counter", &counter(3, 180)),
+            expression("cmp", &[]),
+            verdict(0),
+        ];
         assert_eq!(rule(&message(&early)).unwrap().counted, None);
         for length in 0..whole.len() {
             assert!(rule(&whole[..length]).is_none_or(|rule| rule.handle == 7));
