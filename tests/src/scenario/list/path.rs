@@ -164,7 +164,12 @@ const UNROUTABLE: Expectation = Expectation {
     verdict: Some("R04"),
     drops: &[
         NO_ROUTE_V4[0],
-        ExpectedDrop::of(&["NOT_SPECIFIED"], &["inet6_csk_xmit"], Class::State).outgoing(),
+        ExpectedDrop::of(
+            &["NOT_SPECIFIED", "IP_OUTNOROUTES"],
+            &["inet6_csk_xmit"],
+            Class::State,
+        )
+        .outgoing(),
     ],
     ..SOUND
 };
