@@ -437,6 +437,29 @@ fn what_is_too_long_is_told_and_what_is_no_file_is_not_waited_for() {
 }
 
 #[test]
+fn commands_that_are_too_long_are_told() {
+    let image = with_cron("long-command");
+    let long = "ip ".repeat(600);
+    image
+        .file(
+            "etc/systemd/system/a.service",
+            &format!("[Service]\nExecStart={long}\nExecStop=/opt/a.sh /opt/a.sh\n"),
+        )
+        .file("opt/a.sh", &format!("#!/bin/sh\napt-get update\n{long}\n"))
+        .file("etc/cron.d/b", &format!("@daily root {long}\n"))
+        .link("etc/systemd/system/x.wants/a.service", "../a.service");
+    let audit = image.audit(&Policy::default());
+    let told = |name: &&str| audit.unread.iter().any(|why| why.starts_with(&format!("{name}: ")));
+    assert!(
+        ["a.service", "/opt/a.sh", "/etc/cron.d/b"].iter().all(told),
+        "{:?}",
+        audit.unread
+    );
+    assert_eq!(audit.unread.len(), 3, "{:?}", audit.unread);
+    assert_eq!(audit.findings[0].runs, ["apt-get"]);
+}
+
+#[test]
 fn a_folder_without_units_is_no_node() {
     let image = Image::new("empty");
     assert_eq!(audit(&image.0, &Policy::default()), None);
