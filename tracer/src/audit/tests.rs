@@ -337,6 +337,36 @@ fn what_cron_starts_is_found_with_its_time_and_where_it_is() {
 }
 
 #[test]
+fn names_in_commands_to_copy_are_words_of_a_shell() {
+    let image = with_cron("my image");
+    let root = image.0.display().to_string();
+    for unit in [r"scrub@a\x2db", "-Hroot@h"] {
+        image
+            .file(
+                &format!("etc/systemd/system/{unit}.timer"),
+                "[Timer]\nOnCalendar=daily\n",
+            )
+            .file(
+                &format!("etc/systemd/system/{unit}.service"),
+                "[Service]\nExecStart=apt-get update\n",
+            )
+            .link(
+                &format!("etc/systemd/system/timers.target.wants/{unit}.timer"),
+                &format!("../{unit}.timer"),
+            );
+    }
+    image.file("var/spool/cron/crontabs/x;reboot", "@daily apt-get update\n");
+    let remedies: Vec<String> = image.findings().into_iter().flat_map(|one| one.remedy).collect();
+    for remedy in [
+        format!(r"systemctl --root='{root}' mask 'scrub@a\x2db.timer'"),
+        format!("systemctl --root='{root}' mask -- -Hroot@h.timer"),
+        format!("sed -i '1s/^/#/' '{root}/var/spool/cron/crontabs/x;reboot'"),
+    ] {
+        assert!(remedies.contains(&remedy), "{remedy} in {remedies:?}");
+    }
+}
+
+#[test]
 fn jobs_that_do_nothing_here_do_not_count() {
     let left = "#!/bin/sh\nif [ -d /run/systemd/system ]; then\n    exit 0\nfi\nexec apt-get update\n";
     let image = with_cron("cron-left");
@@ -449,7 +479,12 @@ fn commands_that_are_too_long_are_told() {
         .file("etc/cron.d/b", &format!("@daily root {long}\n"))
         .link("etc/systemd/system/x.wants/a.service", "../a.service");
     let audit = image.audit(&Policy::default());
-    let told = |name: &&str| audit.unread.iter().any(|why| why.starts_with(&format!("{name}: ")));
+    let told = |name: &&str| {
+        audit
+            .unread
+            .iter()
+            .any(|why| why.starts_with(&format!("{name}: ")))
+    };
     assert!(
         ["a.service", "/opt/a.sh", "/etc/cron.d/b"].iter().all(told),
         "{:?}",
