@@ -6,6 +6,7 @@ use tracer_ebpf::{Entry, FlowKey, LOOPBACK, LastArrival, flag, kind, program};
 
 use crate::books::{add, enter, last_arrival, watched};
 use crate::flows::count_flow;
+use crate::fragments;
 use crate::globals::Kernel;
 use crate::neighbour::arp_arrived;
 use crate::packet::{Direction, ETH_ARP, Headers, ICMP, ICMP6, Packet, TCP};
@@ -55,6 +56,8 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
         });
     } else if ethertype == ETH_ARP {
         arp_arrived(network, netns, index);
+    } else {
+        fragments::arrived(&headers, netns);
     }
     0
 }

@@ -15,10 +15,11 @@ use tracer_ebpf::{
 use crate::books::{self, Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
 use crate::deliver::datagram_read;
 use crate::flows::{count_flow, is_known};
+use crate::fragments;
 use crate::functions;
 use crate::globals::{Kernel, config, offset};
 use crate::neighbour::icmp6_arrived;
-use crate::packet::{Direction, FRAGMENT, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy, is_fragment};
+use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy, is_fragment};
 use crate::socket::{LISTEN, Sock, is_multicast};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`: a packet is dropped. Older kernels have no `rx_sk`
@@ -88,9 +89,8 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
 }
 
 /// A packet of another namespace than the one that is watched, thrown away with the queue of a socket or the fragments
-/// of a datagram. Nothing in the buffer tells its namespace any more, but that has counted its flow when it arrived.
-/// A fragment of IPv6 has no flow: the first one that is thrown away still tells its namespace, the others are taken for
-/// those of another one.
+/// of a datagram. Nothing in the buffer tells its namespace any more, but that has counted its flow when it arrived, or
+/// keeps it as a fragment.
 #[inline(always)]
 fn is_foreign(end: &End) -> bool {
     let only = config!(netns);
@@ -100,7 +100,7 @@ fn is_foreign(end: &End) -> bool {
     if end.headers.countable {
         !is_known(&end.headers.flow(only))
     } else {
-        end.headers.protocol == FRAGMENT
+        fragments::is_foreign(&end.headers)
     }
 }
 

@@ -20,6 +20,7 @@ mod books;
 mod deliver;
 mod end;
 mod flows;
+mod fragments;
 mod functions;
 mod globals;
 mod memory;

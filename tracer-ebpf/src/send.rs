@@ -62,6 +62,9 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Device or resource busy (include/uapi/asm-generic/errno-base.h).
+const EBUSY: i32 = 16;
+
 /// Inode of the socket that a datagram or an echo request was sent by, 0 where the buffer has none, or one
 /// that is not the flow's: a tunnel leaves the socket of what it carries on the buffer.
 #[inline(always)]
@@ -83,11 +86,15 @@ fn sender(packet: Packet, headers: &Headers, netns: u32) -> u64 {
 
 /// `tcp_retransmit_skb(sk, skb, err)`: the sender believes that its segment, or the answer, was lost. Where the kernel
 /// hands over the error, it also tells of those that it could not send, for which there is no route or whose device is
-/// down (`__tcp_retransmit_skb`, net/ipv4/tcp_output.c): nobody was asked by them.
+/// down (`__tcp_retransmit_skb`, net/ipv4/tcp_output.c): nobody was asked by them. Where the first copy still waits to
+/// be sent, as for a neighbour that does not answer, the kernel calls that busy: it was asked.
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
 pub fn retransmitted(ctx: BtfTracePointContext) -> i32 {
-    if offset!(retransmit_has_error) != 0 && ctx.arg::<i32>(2) != 0 {
-        return 0;
+    if offset!(retransmit_has_error) != 0 {
+        let error = ctx.arg::<i32>(2);
+        if error != 0 && error != -EBUSY {
+            return 0;
+        }
     }
     let sock = Sock(ctx.arg::<Kernel>(0));
     let netns = sock.netns();

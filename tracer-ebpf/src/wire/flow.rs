@@ -125,7 +125,7 @@ pub struct FlowCount {
     pub segments: u32,
     /// Place of the last drop, 0 for none.
     pub drop_location: u64,
-    /// TCP retransmissions that this node sent; not those that it could not send.
+    /// TCP retransmissions that this node sent; not those for which there was no way out.
     pub retransmitted: u64,
     /// Reason number of the last drop.
     pub drop_reason: u32,
