@@ -51,6 +51,12 @@ pub enum Thing {
         /// The table that it chooses, 0 where it does something else.
         table: u32,
     },
+    /// This kernel has no rules of a version, as one without `CONFIG_IPV6_MULTIPLE_TABLES`: it finds all routes without.
+    /// The value is empty.
+    NoRules {
+        /// IPv4 or IPv6.
+        version: Version,
+    },
     /// A route (`ip route`). The value is where it leads.
     Route {
         /// The table that it is in: 255 local, 254 main.
@@ -181,6 +187,7 @@ impl fmt::Display for Thing {
                 text,
                 ..
             } => write!(f, "{version} rule {priority}: {text}"),
+            Self::NoRules { version } => write!(f, "a kernel without rules of {version}"),
             Self::Route {
                 table,
                 action,

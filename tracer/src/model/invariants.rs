@@ -79,6 +79,7 @@ impl Invariants {
                 }
                 all
             }
+            Thing::NoRules { version } => vec![Invariant::LocalRule(*version)],
             Thing::Route {
                 destination,
                 prefix: 0,
@@ -177,9 +178,11 @@ fn broken_unless(holds: bool) -> State {
     if holds { State::Holds } else { State::Broken }
 }
 
-/// Any rule will do: whether it is asked, and before others, is in the kernel's answers.
+/// Any rule will do: whether it is asked, and before others, is in the kernel's answers. A kernel without rules needs none.
 fn local_rule(settings: &Settings, netns: u32, version: Version) -> Option<State> {
-    let applies = addresses(settings, netns).any(|(_, address, _)| Version::of(address) == version);
+    let needs_none = settings.contains_key(&(netns, Thing::NoRules { version }));
+    let applies =
+        !needs_none && addresses(settings, netns).any(|(_, address, _)| Version::of(address) == version);
     applies.then(|| broken_unless(rules(settings, netns, version).any(|(_, table)| table == LOCAL)))
 }
 
@@ -431,6 +434,23 @@ mod tests {
             late.are(State::Broken),
             [(Invariant::LocalRule(Version::V4), None)]
         );
+    }
+
+    #[test]
+    fn a_kernel_without_rules_needs_none() {
+        let version = Version::V6;
+        let mut node = Node::default();
+        node.found(address("eth0", "2001:db8::2", 64), "scope global");
+        let lost = (Invariant::LocalRule(version), None);
+        assert_eq!(
+            node.are(State::Broken),
+            std::slice::from_ref(&lost),
+            "all are flushed"
+        );
+        node.found(Thing::NoRules { version }, "");
+        assert_eq!(node.are(State::Broken), []);
+        node.tell(Thing::NoRules { version }, None, Seen::Found);
+        assert_eq!(node.are(State::Broken), [lost]);
     }
 
     #[test]
