@@ -20,6 +20,7 @@ pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use notice::{Clock, Notice, NoticeKind};
 pub use packages::{Manager, Packages, Unfinished};
 pub use setting::{Seen, Setting, Thing, Version};
+pub(crate) use setting::{TABLE_LOCAL, TABLE_MAIN};
 pub use unit::{Job, JobState, Limits, Run, Runs, Timer, Unit, UnitState};
 
 /// Something that was seen, and when.

@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::settings::Standing as Settings;
-use crate::event::{Owner, Seen, Setting, Thing, Version};
-
-/// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (include/uapi/linux/rtnetlink.h).
-const MAIN: u32 = 254;
-const LOCAL: u32 = 255;
+use crate::event::{Owner, Seen, Setting, TABLE_LOCAL as LOCAL, TABLE_MAIN as MAIN, Thing, Version};
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
