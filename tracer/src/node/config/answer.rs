@@ -10,6 +10,7 @@ use super::super::netlink::{self, ROUTE, attributes, u32_at};
 use super::known::{Change, Known};
 use super::link::Link;
 use super::route;
+use super::sysctl;
 use super::told::{self, Cause, Told};
 use super::words::{Devices, IPV4, IPV6, action, address, sentence};
 use crate::event::{Owner, Seen, Thing, Version};
@@ -47,6 +48,8 @@ pub(super) struct Answers {
     pause: Option<Instant>,
     /// Own addresses for which there is no room.
     left_out: usize,
+    /// Own addresses that are not asked for, since the kernel might write that to its log.
+    logged: usize,
 }
 
 impl Answers {
@@ -68,6 +71,18 @@ impl Answers {
         self.left_out
     }
 
+    /// Own addresses that are not asked for, since the kernel might write that to its log.
+    pub(super) fn logged(&self) -> usize {
+        self.logged
+    }
+
+    /// Those that were told, as gone.
+    pub(super) fn forget(&mut self) -> impl Iterator<Item = Change> {
+        std::mem::take(&mut self.told)
+            .into_keys()
+            .map(|thing| (thing, None))
+    }
+
     /// Asks for all, in the namespace of this thread. Tells what is not as it was, by whom that was brought about if it
     /// was one, and what is not asked for any more.
     pub(super) fn ask(
@@ -81,6 +96,10 @@ impl Answers {
         self.changed = None;
         let (questions, left_out) = questions(known, unsettled, links);
         self.left_out = left_out;
+        let (logged, questions): (Vec<_>, Vec<_>) = questions
+            .into_iter()
+            .partition(|question| question.is_logged(&|name| sysctl::value(name)));
+        self.logged = logged.len();
         let mut now = BTreeMap::new();
         for question in questions {
             // What the kernel does not even refuse is no answer.
@@ -115,6 +134,21 @@ impl Question {
         }
     }
 
+    /// It is about a packet that is received, by that device; else it is about one that is sent.
+    fn is_received(&self) -> bool {
+        self.device != LOOPBACK
+    }
+
+    /// The kernel may write it to its log: `ip_handle_martian_source` does so with a source that it does not believe, even
+    /// where it is only asked. `sysctl` reads a kernel parameter.
+    fn is_logged(&self, sysctl: &dyn Fn(&str) -> Option<String>) -> bool {
+        let logs = |device: &str| {
+            let value = sysctl(&format!("net.ipv4.conf.{device}.log_martians"));
+            value.is_some_and(|value| value != "0")
+        };
+        self.address.is_ipv4() && self.is_received() && (logs("all") || logs(&self.device))
+    }
+
     /// `struct rtmsg` with the addresses, and the device by which the packet comes. One for loopback is not received but
     /// sent: what comes in for 127.0.0.1 is refused whatever the routes are.
     fn request(&self) -> Vec<u8> {
@@ -136,7 +170,7 @@ impl Question {
         if let Some(source) = self.source {
             add(2, &octets(source));
         }
-        if self.device != LOOPBACK {
+        if self.is_received() {
             add(3, &self.index.to_ne_bytes());
         }
         if self.source.is_some() {
@@ -446,6 +480,28 @@ mod tests {
         let (asked, left_out) = questions(&known, &BTreeSet::new(), &links);
         assert_eq!((asked.len(), left_out), (MOST, 6));
         assert_eq!(asked[0].source, Some(ip("10.0.0.71")));
+    }
+
+    #[test]
+    fn what_the_kernel_would_log_is_not_asked() {
+        let is_logged = |device: &str, address: &str, set: &str| {
+            let question = Question {
+                device: device.to_owned(),
+                index: 2,
+                address: ip(address),
+                source: None,
+            };
+            let value = |name: &str| Some(if name == set { "1" } else { "0" }.to_owned());
+            question.is_logged(&value)
+        };
+        let (all, eth0) = (
+            "net.ipv4.conf.all.log_martians",
+            "net.ipv4.conf.eth0.log_martians",
+        );
+        assert!(is_logged("eth0", "10.0.0.9", all) && is_logged("eth0", "10.0.0.9", eth0));
+        assert!(!is_logged("eth1", "10.0.0.9", eth0));
+        assert!(!is_logged("lo", "127.0.0.1", all), "sent");
+        assert!(!is_logged("eth0", "2001:db8::7", all), "IPv6 logs none");
     }
 
     #[test]
