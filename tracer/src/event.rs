@@ -10,6 +10,7 @@ mod notice;
 mod packages;
 mod setting;
 mod unit;
+pub(crate) mod value;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

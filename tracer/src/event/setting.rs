@@ -213,7 +213,7 @@ impl fmt::Display for Thing {
                 metric,
             } => {
                 f.write_str("route ")?;
-                if action != "unicast" {
+                if action != super::value::UNICAST {
                     write!(f, "{action} ")?;
                 }
                 match prefix {

@@ -13,7 +13,7 @@ use super::route;
 use super::sysctl;
 use super::told::{self, Cause, Told};
 use super::words::{Devices, IPV4, IPV6, action, address, sentence};
-use crate::event::{Owner, Seen, Thing, Version};
+use crate::event::{Owner, Seen, Thing, Version, value};
 
 /// Addresses of a namespace that are asked for at most.
 pub(super) const MOST: usize = 64;
@@ -206,7 +206,7 @@ fn questions(
                 prefix,
             } => {
                 let value = values.first().map_or("", String::as_str);
-                let is_used = !unsettled.contains(thing) && !value.contains("dadfailed");
+                let is_used = !unsettled.contains(thing) && !value::is_duplicate(value);
                 // Each virtual device has one of these: on a node with many pods they would be most.
                 let is_of_link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
                 let is_asked = |link: &&&Link| link.up && is_used && (link.hardware || !is_of_link);
@@ -246,9 +246,8 @@ fn questions(
                     .find(|(_, gateway)| Version::of(*gateway) == Version::of(*address))
                     .map(|(_, gateway)| *gateway)
             };
-            let peer = || value.strip_prefix("peer ")?.split(' ').next()?.parse().ok();
             let source = gateway()
-                .or_else(peer)
+                .or_else(|| value::peer(value))
                 .or_else(|| another(*address, *prefix, &addresses));
             if source.is_none() && address.is_ipv4() {
                 continue;
@@ -319,7 +318,7 @@ fn answer(body: &[u8], devices: &Devices) -> Option<String> {
         }
     }
     let what = action(kind);
-    if what == "local" {
+    if what == value::LOCAL {
         return Some(what);
     }
     Some(sentence([
@@ -336,12 +335,13 @@ fn answer(body: &[u8], devices: &Devices) -> Option<String> {
 /// What the kernel's refusal says. It does not say whether the packet is for this node where it does not believe the source;
 /// other errors are none of an address.
 fn refusal(number: i32) -> Option<String> {
+    let unclear = |why: &str| Some(format!("{}, {why}", value::UNCLEAR));
     let text = match number {
         libc::ENETUNREACH => "error ENETUNREACH (no route)",
         libc::EHOSTUNREACH => "error EHOSTUNREACH (neither local nor forwarded)",
         libc::EACCES => "error EACCES (prohibited)",
-        libc::EXDEV => "unclear, EXDEV (the reverse path filter refuses the source)",
-        libc::EINVAL => "unclear, EINVAL (the source or the destination is refused)",
+        libc::EXDEV => return unclear("EXDEV (the reverse path filter refuses the source)"),
+        libc::EINVAL => return unclear("EINVAL (the source or the destination is refused)"),
         _ => return None,
     };
     Some(text.to_owned())
@@ -542,6 +542,8 @@ mod tests {
         assert_eq!(told(&leads).as_deref(), Some("unicast via 10.0.0.1 dev eth0"));
         survives(&leads, &|body| drop(told(body)));
         assert_eq!(refusal(libc::EPERM), None);
+        let is_unclear = |number| value::is_unclear(&refusal(number).unwrap());
+        assert!(is_unclear(libc::EXDEV) && is_unclear(libc::EINVAL) && !is_unclear(libc::ENETUNREACH));
     }
 
     #[test]
