@@ -49,6 +49,9 @@ struct Turn {
     sent: u64,
     received: u64,
     seconds: f64,
+    /// What counts of it in a second, in the best tenth of its slices: what else runs on the machine does not disturb it
+    /// there.
+    best: f64,
 }
 
 /// Runs the load.
@@ -101,27 +104,67 @@ fn turn(kind: Kind, sender: &Netns, receiver: &Netns, length: Duration) -> Resul
                 Kind::Requests | Kind::Bulk => answer(&listener, kind, &received),
             }
         });
-        let sent = sender.enter(|| -> Result<(u64, f64)> {
+        let sent = sender.enter(|| -> Result<(u64, f64, f64)> {
             pin(0)?;
             let begin = Instant::now();
+            let mut slices = Slices::begin(begin);
             let sent = match kind {
-                Kind::Flood => send(RECEIVER, begin + length),
-                Kind::Storm => send(REFUSED, begin + length),
-                Kind::Requests | Kind::Bulk => ask(kind, begin + length),
+                Kind::Flood => send(RECEIVER, begin + length, |_| slices.tick(received.load(Relaxed))),
+                Kind::Storm => send(REFUSED, begin + length, |sent| slices.tick(sent)),
+                Kind::Requests | Kind::Bulk => {
+                    ask(kind, begin + length, |_| slices.tick(received.load(Relaxed)))
+                }
             }?;
-            Ok((sent, begin.elapsed().as_secs_f64()))
+            Ok((sent, begin.elapsed().as_secs_f64(), slices.best()))
         });
         over.store(true, Relaxed);
         if let Ok(result) = sink.join() {
             result?;
         }
-        let (sent, seconds) = sent??;
+        let (sent, seconds, best) = sent??;
         Ok(Turn {
             sent,
             received: received.load(Relaxed),
             seconds,
+            best,
         })
     })
+}
+
+/// So long a slice of a turn is, at least: shorter than what a processor does of something else at a time.
+const SLICE: Duration = Duration::from_micros(500);
+
+/// How fast it goes from one slice of a turn to the next.
+struct Slices {
+    at: Instant,
+    done: u64,
+    rates: Vec<f64>,
+}
+
+impl Slices {
+    fn begin(at: Instant) -> Self {
+        Self {
+            at,
+            done: 0,
+            rates: Vec::new(),
+        }
+    }
+
+    /// The least rate of the best tenth; 0 where there are no slices.
+    fn best(mut self) -> f64 {
+        self.rates.sort_by(|a, b| b.total_cmp(a));
+        self.rates.get(self.rates.len() / 10).copied().unwrap_or(0.0)
+    }
+
+    /// So much is done by now.
+    fn tick(&mut self, done: u64) {
+        let passed = self.at.elapsed();
+        if passed >= SLICE {
+            self.rates.push((done - self.done) as f64 / passed.as_secs_f64());
+            self.at += passed;
+            self.done = done;
+        }
+    }
 }
 
 /// Keeps this thread on one CPU, where there are more: else the scheduler's choice is measured.
@@ -138,13 +181,14 @@ fn pin(cpu: usize) -> Result<()> {
 }
 
 /// Sends until then; returns how many datagrams the kernel took.
-fn send(address: &str, end: Instant) -> Result<u64> {
+fn send(address: &str, end: Instant, mut tick: impl FnMut(u64)) -> Result<u64> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     let mut sent = 0;
     while Instant::now() < end {
         for _ in 0..32 {
             sent += u64::from(socket.send_to(&[0; SMALL], address).is_ok());
         }
+        tick(sent);
     }
     Ok(sent)
 }
@@ -181,7 +225,7 @@ fn answer(listener: &TcpListener, kind: Kind, received: &AtomicU64) -> Result<()
     }
 }
 
-fn ask(kind: Kind, end: Instant) -> Result<u64> {
+fn ask(kind: Kind, end: Instant, mut tick: impl FnMut(u64)) -> Result<u64> {
     let mut streams = connections(kind, || TcpStream::connect(RECEIVER))?;
     let mut data = vec![0; LARGE];
     let mut sent = 0;
@@ -200,6 +244,7 @@ fn ask(kind: Kind, end: Instant) -> Result<u64> {
                 stream.read_exact(&mut data[..SMALL])?;
             }
         }
+        tick(sent);
     }
     Ok(sent)
 }

@@ -14,6 +14,7 @@ pub mod node;
 pub mod probe;
 pub mod report;
 pub mod session;
+mod shell;
 pub mod trace;
 pub mod ui;
 pub mod watch;

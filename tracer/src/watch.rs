@@ -25,7 +25,7 @@ use crate::probe::{self, Probe, Sort};
 pub use beside::Beside;
 use chains::Chains;
 use counting::Counting;
-use namespaces::Namespaces;
+use namespaces::{BUSY, Namespaces};
 use openings::Openings;
 use sources::Sources;
 use waiting::Waiting;
@@ -160,8 +160,8 @@ impl Watch {
         let every = watch.namespaces.every();
         watch.namespaces.read(&every, now, &mut watch.told, tell)?;
         watch.list_sockets(&every, now, tell);
-        watch.read_counters(now, tell);
-        watch.read_chains(now, tell);
+        watch.read_counters(BUSY, now, tell);
+        watch.read_chains(BUSY, now, tell);
         Ok(watch)
     }
 
@@ -198,35 +198,20 @@ impl Watch {
             self.owners.addresses = addresses;
         }
         // Before the drops too: what a counter has and the books do not is then lost without an event.
-        if self.rounds.is_multiple_of(ROUNDS_PER_COUNTERS) {
-            self.read_counters(now, tell);
-            self.read_chains(now, tell);
-        }
-        let Self {
-            probe,
-            owners,
-            openings,
-            namespaces,
-            counting,
-            chains,
-            told,
-            ..
-        } = self;
         if last {
-            probe.close()?;
+            // Nobody has a turn later: all are asked where something was counted, to the end.
+            self.poll(now, tell)?;
+            self.read_counters(usize::MAX, now, tell);
+            self.read_chains(usize::MAX, now, tell);
+            self.probe.close()?;
+        } else if self.rounds.is_multiple_of(ROUNDS_PER_COUNTERS) {
+            self.read_counters(BUSY, now, tell);
+            self.read_chains(BUSY, now, tell);
         }
-        probe.poll(now, owners, &mut |event| {
-            if ends::is_made_up(&event.body) {
-                return;
-            }
-            namespaces.notice(&event);
-            counting.notice(&event);
-            chains.notice(&event);
-            openings.pass(event, tell);
-        })?;
-        probe.flush_log();
-        let found = namespaces.look_for_strangers(now, told, tell);
-        namespaces.read(&found, now, told, tell)?;
+        self.poll(now, tell)?;
+        self.probe.flush_log();
+        let found = self.namespaces.look_for_strangers(now, &mut self.told, tell);
+        self.namespaces.read(&found, now, &mut self.told, tell)?;
         fresh.extend(found);
         if self.namespaces.were_listed() {
             self.sources.watch(self.namespaces.iter());
@@ -244,6 +229,29 @@ impl Watch {
         Ok(())
     }
 
+    /// Tells what the programs have counted and sent.
+    fn poll(&mut self, now: u64, tell: &mut dyn FnMut(Event)) -> Result<()> {
+        let Self {
+            probe,
+            owners,
+            openings,
+            namespaces,
+            counting,
+            chains,
+            ..
+        } = self;
+        probe.poll(now, owners, &mut |event| {
+            if ends::is_made_up(&event.body) {
+                return;
+            }
+            namespaces.notice(&event);
+            counting.notice(&event);
+            chains.notice(&event);
+            openings.pass(event, tell);
+        })?;
+        Ok(())
+    }
+
     /// Waits until a source tells something by itself, and tells all that has come.
     pub async fn changed(&mut self, tell: &mut dyn FnMut(Event)) {
         let event = self.sources.next().await;
@@ -257,13 +265,15 @@ impl Watch {
         &self.probe
     }
 
-    fn read_counters(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
-        let capability = self.counting.read(&self.namespaces, now, tell);
+    /// Of at most so many namespaces where something was counted.
+    fn read_counters(&mut self, most: usize, now: u64, tell: &mut dyn FnMut(Event)) {
+        let capability = self.counting.read(&self.namespaces, most, now, tell);
         self.told.tell(now, capability, tell);
     }
 
-    fn read_chains(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
-        let capability = self.chains.read(&self.namespaces, now, tell);
+    /// Of at most so many namespaces where rules have dropped something.
+    fn read_chains(&mut self, most: usize, now: u64, tell: &mut dyn FnMut(Event)) {
+        let capability = self.chains.read(&self.namespaces, most, now, tell);
         self.told.tell(now, capability, tell);
     }
 

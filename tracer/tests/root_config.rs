@@ -2,24 +2,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "root_config/invariants.rs"]
+mod invariants;
+#[path = "root_config/programs.rs"]
+mod programs;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, channel, error::TryRecvError};
-use tracer::diagnosis;
 use tracer::event::{Body, Capability, CapabilityState, Event, NoticeKind, Seen, Setting, Thing};
 use tracer::model::Model;
 use tracer::node::Netns;
 use tracer::node::config::{self, Watched};
 use tracer::node::source::Source;
-use tracer::node::{counters, droppers};
-use tracer::report::{Invariant, InvariantState};
 
 /// How long a change may take until it is told.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -63,6 +63,16 @@ impl Drop for Named {
             .stderr(Stdio::null())
             .status();
     }
+}
+
+/// A node with an address, and a default route.
+fn with_address() -> Named {
+    let named = Named::new();
+    named.add_device();
+    named.ip("address add 10.99.0.1/24 dev up0");
+    named.ip("address add 2001:db8::1/64 dev up0 nodad");
+    named.ip("route add default via 10.99.0.254");
+    named
 }
 
 /// Runs a command to its end, and tells its process id.
@@ -170,26 +180,6 @@ impl Listening {
         self.change_of(thing).1.value
     }
 
-    /// Those of what must hold that are in this state.
-    fn invariants(&self, state: InvariantState) -> Vec<Invariant> {
-        let all = diagnosis::node(&self.model).node.invariants;
-        all.into_iter().filter(|one| one.state == state).collect()
-    }
-
-    /// What is broken of what must hold.
-    fn broken(&self) -> Vec<String> {
-        names(&self.invariants(InvariantState::Broken))
-    }
-
-    /// Takes events until exactly this is broken, and tells when that was.
-    fn until_broken(&mut self, expected: &[&str]) -> u64 {
-        let mut at = 0;
-        while self.broken() != expected {
-            at = self.next().at;
-        }
-        at
-    }
-
     fn has_found(&self, thing: &str) -> Option<&str> {
         let setting = self
             .found
@@ -198,10 +188,6 @@ impl Listening {
         assert_eq!(setting.seen, Seen::Found);
         setting.value.as_deref()
     }
-}
-
-fn names(invariants: &[Invariant]) -> Vec<String> {
-    invariants.iter().map(|one| one.object.clone()).collect()
 }
 
 /// A change was made by this process. It is short-lived, and may be gone before its name could be read.
@@ -409,94 +395,6 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
     );
 }
 
-/// What `bpf` opens.
-fn bpf(command: libc::c_long, attributes: &[u64]) -> OwnedFd {
-    // SAFETY: the command reads as many bytes as there are, and what they point to outlives the call.
-    let file = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            attributes.as_ptr(),
-            size_of_val(attributes),
-        )
-    };
-    let file = i32::try_from(file).unwrap();
-    assert!(file >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: the kernel has just opened it, and nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(file) }
-}
-
-/// Somebody else who holds a file open until the value is dropped.
-struct Holder(Child);
-
-impl Holder {
-    fn of(file: OwnedFd) -> Self {
-        Self(Command::new("sleep").arg("60").stdin(file).spawn().unwrap())
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Lets all sockets of a namespace be looked up as they would be without it, by a program that lives as long as the value.
-fn attach_program(named: &Named) -> Holder {
-    /// `BPF_PROG_TYPE_SK_LOOKUP`, and where it is attached: `BPF_SK_LOOKUP`.
-    const TYPE: u64 = 30;
-    const ATTACH: u64 = 36;
-    // r0 = SK_PASS; exit
-    let instructions = [0xb7_u64 | 1 << 32, 0x95];
-    // BPF_PROG_LOAD: type, number and place of instructions, licence; expected_attach_type in the upper half of the ninth.
-    let mut attributes = [0_u64; 16];
-    attributes[0] = TYPE | 2 << 32;
-    attributes[1] = instructions.as_ptr() as u64;
-    attributes[2] = c"GPL".as_ptr() as u64;
-    attributes[8] = ATTACH << 32;
-    let program = bpf(5, &attributes);
-    let netns = File::open(format!("/run/netns/{}", named.0)).unwrap();
-    let number = |file: i32| u64::try_from(file).unwrap();
-    // BPF_LINK_CREATE: program, target, type of attachment.
-    let ends = number(program.as_raw_fd()) | number(netns.as_raw_fd()) << 32;
-    Holder::of(bpf(28, &[ends, ATTACH]))
-}
-
-#[test]
-fn programs_of_others_are_told_when_they_come_and_go() {
-    let named = Named::new();
-    let mut listening = Listening::to(&named);
-    let mut link = Some(attach_program(&named));
-    let attached = format!("sk_lookup of network namespace {}", listening.netns);
-    // The program and the link, by their values, and those of them that have gone.
-    let (mut there, mut gone) = (Vec::new(), 0);
-    while gone < 2 {
-        let Body::Setting(setting) = listening.next().body else {
-            continue;
-        };
-        if !matches!(setting.thing, Thing::Program { .. } | Thing::BpfLink { .. }) {
-            continue;
-        }
-        match &setting.value {
-            Some(value) if setting.seen == Seen::Noticed => {
-                let is_program = value.starts_with("sk_lookup tag ") && value.ends_with(", loaded by uid 0");
-                let is_link = value.starts_with("netns, program ") && value.ends_with(&attached);
-                if is_program || is_link {
-                    assert_eq!(setting.netns, 0);
-                    there.push(setting.thing);
-                }
-            }
-            Some(_) => {}
-            None => gone += usize::from(there.contains(&setting.thing)),
-        }
-        if there.len() == 2 {
-            link = None;
-        }
-    }
-    assert!(link.is_none());
-}
-
 #[test]
 fn what_the_kernels_log_says_of_the_network_is_told() {
     let named = Named::new();
@@ -643,113 +541,6 @@ fn a_namespace_ends_although_it_is_watched() {
     }
 }
 
-/// What is broken where nothing looks table local up for IPv4.
-const WITHOUT_LOCAL_RULE: [&str; 3] = [
-    "IPv4 rule to table local",
-    "kernel's answer for 10.99.0.1 from up0",
-    "kernel's answer for 127.0.0.1 from lo",
-];
-
-/// A node with an address, and a default route.
-fn with_address() -> Named {
-    let named = Named::new();
-    named.add_device();
-    named.ip("address add 10.99.0.1/24 dev up0");
-    named.ip("address add 2001:db8::1/64 dev up0 nodad");
-    named.ip("route add default via 10.99.0.254");
-    named
-}
-
-#[test]
-fn a_rule_that_is_lost_breaks_exactly_what_rests_on_it() {
-    let named = with_address();
-    let mut listening = Listening::to(&named);
-    assert_eq!(listening.broken(), [""; 0]);
-    let holds = names(&listening.invariants(InvariantState::Holds));
-    let also = [
-        "IPv6 rule to table local",
-        "local route of 10.99.0.1 on up0",
-        "default route (IPv4)",
-    ];
-    for expected in WITHOUT_LOCAL_RULE.iter().chain(&also) {
-        assert!(
-            holds.iter().any(|name| name == expected),
-            "{expected} is not among {holds:?}"
-        );
-    }
-
-    let pid = named.ip("rule del pref 0");
-    let (event, _) = listening.change_of("IPv4 rule 0: from all lookup local");
-    let last = listening.until_broken(&WITHOUT_LOCAL_RULE);
-    assert!(last - event.at <= 1_000_000_000, "{} ns", last - event.at);
-    for one in listening.invariants(InvariantState::Broken) {
-        assert_eq!(one.by.as_ref().map(|by| by.pid), Some(pid), "{one:?}");
-        assert!(one.since.is_some(), "{one:?}");
-    }
-
-    // Who comes too late sees the same, and not since when.
-    let mut late = Listening::to(&named);
-    assert_eq!(late.broken(), WITHOUT_LOCAL_RULE);
-    assert!(
-        late.invariants(InvariantState::Broken)
-            .iter()
-            .all(|one| one.since.is_none())
-    );
-
-    named.ip("rule add pref 0 lookup local");
-    listening.until_broken(&[]);
-    late.until_broken(&[]);
-}
-
-#[test]
-fn a_local_route_that_is_lost_breaks_its_address() {
-    let named = with_address();
-    let mut listening = Listening::to(&named);
-    named.exec("sysctl -qw net.ipv4.ip_forward=1");
-    named.ip("route del local 10.99.0.1 dev up0 table local");
-    listening.until_broken(&[
-        "local route of 10.99.0.1 on up0",
-        "kernel's answer for 10.99.0.1 from up0",
-    ]);
-    let answer = &listening.invariants(InvariantState::Broken)[1];
-    assert!(
-        answer.text.ends_with("its answer is unicast dev up0"),
-        "{answer:?}"
-    );
-    named.ip("route add local 10.99.0.1 dev up0 table local proto kernel scope host src 10.99.0.1");
-    listening.until_broken(&[]);
-    named.ip("route del local ::1 dev lo table local");
-    listening.until_broken(&["local route of ::1 on lo", "kernel's answer for ::1 from lo"]);
-}
-
-#[test]
-fn what_a_namespace_need_not_have_is_not_broken() {
-    let named = Named::new();
-    let listening = Listening::to(&named);
-    assert_eq!(listening.broken(), [""; 0]);
-    assert_eq!(listening.invariants(InvariantState::Missing), []);
-
-    // Without a default route, a device that is down, an address that another node has.
-    named.add_device();
-    named.ip("address add 10.99.0.1/24 dev up0");
-    named.ip("link add down0 type veth peer name down1");
-    named.ip("address add 10.98.0.1/24 dev down0");
-    named.ip("address add 2001:db8::1/64 dev far0 nodad");
-    let mut listening = Listening::to(&named);
-    assert_eq!(listening.broken(), [""; 0]);
-    let missing = names(&listening.invariants(InvariantState::Missing));
-    assert_eq!(missing, ["default route (IPv4)", "default route (IPv6)"]);
-    named.ip("address add 2001:db8::1/64 dev up0");
-    // Its other end has it.
-    while listening.value_of("address 2001:db8::1/64 on up0").as_deref() != Some("scope global dadfailed") {}
-    assert_eq!(listening.broken(), [""; 0]);
-
-    named.ip("route add default via 10.99.0.254");
-    listening.value_of("route default (IPv4)");
-    let missing = names(&listening.invariants(InvariantState::Missing));
-    assert_eq!(missing, ["default route (IPv6)"]);
-}
-
 #[test]
 fn next_hops_and_numbers_of_namespaces_are_told() {
     let (named, other) = (with_address(), Named::new());
@@ -787,40 +578,6 @@ fn a_device_without_arp_says_so() {
 }
 
 #[test]
-fn rules_of_a_firewall_that_can_drop_are_read_with_what_they_counted() {
-    let named = Named::new();
-    let netns = Netns::open(&named.0).unwrap();
-    named.exec("nft add table inet guard");
-    named.exec("nft add chain inet guard in { type filter hook input priority 0 ; policy drop ; }");
-    named.exec("nft add chain inet guard other");
-    named.exec("nft add rule inet guard in tcp dport 22 counter packets 9 bytes 540 accept");
-    named.exec("nft add rule inet guard in jump other");
-    named.exec("nft add rule inet guard other udp dport 53 counter packets 3 bytes 180 drop");
-    named.exec("nft add rule inet guard other tcp dport 80 reject with tcp reset");
-    named.exec("nft add rule inet guard other tcp dport vmap { 81 : drop, 82 : accept }");
-    let told = droppers::read(&netns).unwrap().unwrap();
-    let rules: Vec<_> = told
-        .rules
-        .iter()
-        .map(|rule| {
-            let counted = rule.counted.map(|counted| (counted.packets, counted.bytes));
-            (rule.chain.as_str(), rule.verdict.as_str(), counted)
-        })
-        .collect();
-    assert_eq!(
-        rules,
-        [
-            ("in", "policy drop", None),
-            ("other", "drop", Some((3, 180))),
-            ("other", "reject", None),
-            ("other", "vmap", None),
-        ]
-    );
-    assert!(told.rules[1].handle > 0, "{told:?}");
-    assert_eq!(told.left_out, 0);
-}
-
-#[test]
 fn what_is_not_seen_is_said() {
     let mut all = vec![Named::new()];
     assert_eq!(Listening::to(&all[0]).unseen, "");
@@ -836,16 +593,4 @@ fn what_is_not_seen_is_said() {
     let of_many = "More than 16 network namespaces are watched: changes of kernel parameters";
     assert!(listening.unseen.starts_with(of_many), "{}", listening.unseen);
     assert_eq!(listening.has_found("sysctl net.ipv4.conf.all.arp_ignore"), None);
-}
-
-#[test]
-fn tracked_connections_are_counted_where_there_are_any_to_track() {
-    let named = Named::new();
-    let told = counters::tracked(&Netns::open(&named.0).unwrap());
-    let expected = Path::new("/proc/sys/net/netfilter/nf_conntrack_count").exists();
-    assert_eq!(
-        told.and_then(|told| told.value),
-        expected.then(|| "0".to_owned()),
-        "nothing was sent there"
-    );
 }

@@ -34,13 +34,35 @@ const FOLDERS: [&str; 10] = [
     "/snap/",
 ];
 
-/// What the lines of a script or command can change; comments say nothing.
+/// Words of one command that are looked at, at most, those on both sides of a `=` by themselves: for each that is a
+/// program all behind it are gone through.
+pub(super) const MOST_WORDS: usize = 512;
+
+/// What the lines of a script or command can change; comments say nothing. Of a command that is too long, see
+/// [`is_looked_through`], by its beginning.
 pub(super) fn effects(text: &str) -> Effects {
     let shell = is_of_shell(text);
     code(text)
         .flat_map(statements)
-        .flat_map(|words| of_statement(&words, shell))
+        .flat_map(|words| of_statement(beginning(&words), shell))
         .collect()
+}
+
+/// Whether no command of these lines has more than [`MOST_WORDS`] words.
+pub(super) fn is_looked_through(text: &str) -> bool {
+    code(text)
+        .flat_map(statements)
+        .all(|words| beginning(&words).len() == words.len())
+}
+
+/// The words of a command that are looked at.
+fn beginning<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
+    let mut parts = 0;
+    let fits = |word: &&&str| {
+        parts += word.split('=').count();
+        parts <= MOST_WORDS
+    };
+    &words[..words.iter().take_while(fits).count()]
 }
 
 /// Paths of files that the lines of a script or command name, which may be scripts. What the kernel shows as files is
@@ -271,6 +293,25 @@ mod tests {
         ] {
             assert_eq!(names(line), [""; 0], "{line}");
         }
+    }
+
+    #[test]
+    fn of_a_command_that_is_too_long_the_beginning_counts() {
+        // All of them together: a look at all words behind each would take minutes.
+        let many = 1 << 16;
+        for word in ["ip ", "ip=", "/etc/init.d/x "] {
+            let line = word.repeat(many);
+            assert!(!is_looked_through(&line), "{word}");
+            assert_eq!(names(&line), [""; 0], "{word}");
+            assert_eq!(names(&format!("reboot; {line}")), ["reboot"], "{word}");
+        }
+        let words = |before| format!("ip {}add", "x ".repeat(before));
+        assert!(is_looked_through(&words(MOST_WORDS - 2)));
+        assert_eq!(names(&words(MOST_WORDS - 2)), ["ip"]);
+        assert!(!is_looked_through(&words(MOST_WORDS - 1)));
+        assert_eq!(names(&words(MOST_WORDS - 1)), [""; 0]);
+        // Many commands are not one that is too long.
+        assert!(is_looked_through(&"ip;".repeat(many)));
     }
 
     #[test]

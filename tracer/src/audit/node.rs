@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::commands;
+use super::commands::{self, Effects, MOST_WORDS};
 use super::cron::{self, Form, Job};
 use super::files::Files;
 use super::unit_file::UnitFile;
@@ -54,8 +54,8 @@ pub(super) struct Node {
     pub(super) jobs: Vec<Job>,
     /// Something starts what is in crontabs.
     pub(super) runs_cron: bool,
-    /// What scripts say that commands name, by path.
-    pub(super) scripts: BTreeMap<String, String>,
+    /// What the scripts can change that commands name, by path.
+    scripts: BTreeMap<String, Effects>,
     /// The configuration of apt, all files in order.
     pub(super) apt: String,
     /// The configuration of networkd.
@@ -211,9 +211,17 @@ impl Node {
 
     /// The scripts that commands name: a program is known by its name, a script by what it says.
     fn read_scripts(&mut self, files: &mut Files) {
-        let units = self.units.values().flat_map(|unit| unit.file.commands());
-        let lines = units.chain(self.jobs.iter().map(|job| job.text.as_str()));
-        let paths: BTreeSet<String> = lines.flat_map(commands::paths).map(str::to_owned).collect();
+        let units = self.units.iter();
+        let units = units.flat_map(|(name, unit)| unit.file.commands().map(move |line| (name, line)));
+        let jobs = self.jobs.iter().map(|job| (&job.file, job.text.as_str()));
+        let mut paths = BTreeSet::new();
+        let mut long = BTreeSet::new();
+        for (name, text) in units.chain(jobs) {
+            paths.extend(commands::paths(text).map(str::to_owned));
+            if !commands::is_looked_through(text) {
+                long.insert(name.clone());
+            }
+        }
         for path in paths {
             if self.scripts.len() == SCRIPTS {
                 files.unread.push(format!(
@@ -222,17 +230,24 @@ impl Node {
                 break;
             }
             if let Some(script) = files.read(&path, "#!") {
-                self.scripts.insert(path, script.text);
+                if !commands::is_looked_through(&script.text) {
+                    long.insert(path.clone());
+                }
+                self.scripts.insert(path, commands::effects(&script.text));
             }
         }
+        let long = long.into_iter().map(|name| {
+            format!("{name}: a command in it has more than {MOST_WORDS} words, and only its beginning was looked at")
+        });
+        files.unread.extend(long);
     }
 
     /// What a command or script can change: by the programs that it names, and what the scripts say that it names.
-    pub(super) fn effects(&self, text: &str) -> commands::Effects {
+    pub(super) fn effects(&self, text: &str) -> Effects {
+        let paths: BTreeSet<&str> = commands::paths(text).collect();
+        let of_scripts = paths.into_iter().filter_map(|path| self.scripts.get(path));
         let mut effects = commands::effects(text);
-        for script in commands::paths(text).filter_map(|path| self.scripts.get(path)) {
-            effects.extend(commands::effects(script));
-        }
+        effects.extend(of_scripts.flatten().cloned());
         effects
     }
 

@@ -7,6 +7,7 @@ use super::commands::Effects;
 use super::cron::{self, Job};
 use super::node::{Node, Unit};
 use super::{Effect, Finding, Idle, Trap};
+use crate::shell::quoted;
 
 /// The findings of a node: what starts by itself first, then traps of the configuration.
 pub(super) fn findings(node: &Node) -> Vec<Finding> {
@@ -86,13 +87,34 @@ fn started(
         kill_mode,
         idle,
         traps,
-        remedy: vec![if node.root == Path::new("/") {
-            format!("systemctl mask --now {name}")
-        } else {
-            format!("systemctl --root={} mask {name}", node.root.display())
-        }],
+        remedy: vec![mask(node, name)],
         ..changing(name, effects)
     }
+}
+
+/// The command that masks a unit.
+fn mask(node: &Node, name: &str) -> String {
+    // Any name may be that of a file: it must not be taken for an option.
+    let end = if name.starts_with('-') { "-- " } else { "" };
+    let name = quoted(name);
+    if node.root == Path::new("/") {
+        format!("systemctl mask --now {end}{name}")
+    } else {
+        let root = node.root.display().to_string();
+        format!("systemctl --root={} mask {end}{name}", quoted(&root))
+    }
+}
+
+/// A file of the node as a word of a command.
+fn file(node: &Node, path: &str) -> String {
+    let path = node.path(path);
+    // A root without a slash before it must not be taken for an option.
+    let path = if path.starts_with('-') {
+        format!("./{path}")
+    } else {
+        path
+    };
+    quoted(&path).into_owned()
 }
 
 /// A time limit as a unit file has it: 0 stands for none (systemd.service(5)).
@@ -123,7 +145,7 @@ fn by_cron(node: &Node, job: &Job) -> Option<Finding> {
     // Cron ends nothing that it has started.
     traps.push(Trap::NoLimit);
     let by_apt = of_upgrades(node, &effects, &mut traps);
-    let file = node.path(&job.file);
+    let file = file(node, &job.file);
     Some(Finding {
         schedule: vec![job.schedule.clone()],
         random_delay: job.random_delay.clone(),
@@ -225,15 +247,15 @@ fn networkd(node: &Node) -> Option<Finding> {
     if node.has_cni {
         traps.push(Trap::ContainerNetwork);
     }
-    let folder = node.path("etc/systemd/networkd.conf.d");
     Some(Finding {
         effects: vec![Effect::Network],
         traps,
         remedy: vec![
-            format!("mkdir -p {folder}"),
+            format!("mkdir -p {}", file(node, "etc/systemd/networkd.conf.d")),
             format!(
                 "printf '[Network]\\nManageForeignRoutingPolicyRules=no\\nManageForeignRoutes=no\\n' \
-                 >{folder}/keep-foreign.conf  # counts from networkd's next start on, which then deletes nothing"
+                 >{}  # counts from networkd's next start on, which then deletes nothing",
+                file(node, "etc/systemd/networkd.conf.d/keep-foreign.conf")
             ),
         ],
         ..Finding::of("systemd-networkd.service")
@@ -256,7 +278,7 @@ fn needrestart(node: &Node) -> Option<Finding> {
         traps: vec![Trap::RestartsByItself],
         remedy: vec![format!(
             "printf \"\\$nrconf{{restart}} = 'l';\\n\" >{}",
-            node.path("etc/needrestart/conf.d/list-only.conf")
+            file(node, "etc/needrestart/conf.d/list-only.conf")
         )],
         ..Finding::of("needrestart")
     })

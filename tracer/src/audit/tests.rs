@@ -337,6 +337,36 @@ fn what_cron_starts_is_found_with_its_time_and_where_it_is() {
 }
 
 #[test]
+fn names_in_commands_to_copy_are_words_of_a_shell() {
+    let image = with_cron("my image");
+    let root = image.0.display().to_string();
+    for unit in [r"scrub@a\x2db", "-Hroot@h"] {
+        image
+            .file(
+                &format!("etc/systemd/system/{unit}.timer"),
+                "[Timer]\nOnCalendar=daily\n",
+            )
+            .file(
+                &format!("etc/systemd/system/{unit}.service"),
+                "[Service]\nExecStart=apt-get update\n",
+            )
+            .link(
+                &format!("etc/systemd/system/timers.target.wants/{unit}.timer"),
+                &format!("../{unit}.timer"),
+            );
+    }
+    image.file("var/spool/cron/crontabs/x;reboot", "@daily apt-get update\n");
+    let remedies: Vec<String> = image.findings().into_iter().flat_map(|one| one.remedy).collect();
+    for remedy in [
+        format!(r"systemctl --root='{root}' mask 'scrub@a\x2db.timer'"),
+        format!("systemctl --root='{root}' mask -- -Hroot@h.timer"),
+        format!("sed -i '1s/^/#/' '{root}/var/spool/cron/crontabs/x;reboot'"),
+    ] {
+        assert!(remedies.contains(&remedy), "{remedy} in {remedies:?}");
+    }
+}
+
+#[test]
 fn jobs_that_do_nothing_here_do_not_count() {
     let left = "#!/bin/sh\nif [ -d /run/systemd/system ]; then\n    exit 0\nfi\nexec apt-get update\n";
     let image = with_cron("cron-left");
@@ -434,6 +464,34 @@ fn what_is_too_long_is_told_and_what_is_no_file_is_not_waited_for() {
     let audit = image.audit(&Policy::default());
     assert_eq!(audit.unread.len(), 1, "{:?}", audit.unread);
     assert!(audit.unread[0].ends_with("opt/long.sh: only its first 1024 KiB were read"));
+}
+
+#[test]
+fn commands_that_are_too_long_are_told() {
+    let image = with_cron("long-command");
+    let long = "ip ".repeat(600);
+    image
+        .file(
+            "etc/systemd/system/a.service",
+            &format!("[Service]\nExecStart={long}\nExecStop=/opt/a.sh /opt/a.sh\n"),
+        )
+        .file("opt/a.sh", &format!("#!/bin/sh\napt-get update\n{long}\n"))
+        .file("etc/cron.d/b", &format!("@daily root {long}\n"))
+        .link("etc/systemd/system/x.wants/a.service", "../a.service");
+    let audit = image.audit(&Policy::default());
+    let told = |name: &&str| {
+        audit
+            .unread
+            .iter()
+            .any(|why| why.starts_with(&format!("{name}: ")))
+    };
+    assert!(
+        ["a.service", "/opt/a.sh", "/etc/cron.d/b"].iter().all(told),
+        "{:?}",
+        audit.unread
+    );
+    assert_eq!(audit.unread.len(), 3, "{:?}", audit.unread);
+    assert_eq!(audit.findings[0].runs, ["apt-get"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::stop::Stop;
 use super::{FAILURE_FOUND, Format, WatchArgs, node};
 use crate::audit::{Policy, audit};
 use crate::diagnosis;
-use crate::node::{clocks, config, packages};
+use crate::node::{chains, clocks, config, journal, packages};
 use crate::ui;
 
 /// So long systemd may take to say when timers elapse: without that a finding is still one.
@@ -62,9 +62,16 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
         // Of an image no timer runs.
         let mut stop = Stop::listen()?;
         let mut options = watch.options();
-        options.without = [clocks::CAPABILITY, packages::CAPABILITY, config::CAPABILITY]
-            .map(str::to_owned)
-            .to_vec();
+        // Only systemd knows when a timer elapses.
+        options.without = [
+            chains::CAPABILITY,
+            clocks::CAPABILITY,
+            config::CAPABILITY,
+            journal::CAPABILITY,
+            packages::CAPABILITY,
+        ]
+        .map(str::to_owned)
+        .to_vec();
         let report = diagnosis::node(&node::gather(&options, PATIENCE, &mut stop).await?);
         audit.learn_next(|unit| {
             let timer = report.node.timers.iter().find(|timer| timer.name == unit)?;

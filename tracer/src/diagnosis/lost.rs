@@ -15,6 +15,7 @@ use crate::model::clock::{SECOND, When};
 use crate::model::flows::Flow;
 use crate::model::queues::Port;
 use crate::report::{Class, Confidence, Evidence, Where};
+use crate::shell::quoted;
 
 /// K01: what arrives for a socket does not reach it.
 pub(super) const LOST: Rule = Rule {
@@ -202,7 +203,7 @@ fn evidence(end: End<'_>, loss: &Loss) -> Evidence {
 
 /// Commands that show what may have done it.
 fn checks(end: End<'_>, key: &FlowKey, device: &str) -> Vec<String> {
-    let (ip, device) = (words::ip(key.local), words::quoted(device));
+    let (ip, device) = (words::ip(key.local), quoted(device));
     let tc = || format!("tc -s filter show dev {device} ingress");
     let xdp = || format!("ip -d link show dev {device}");
     let programs = || "bpftool net list".to_owned();

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::suffering::Suffering;
-use super::words::{command, count, list, quoted, span};
+use super::words::{command, count, list, span};
 use super::{Finding, Rule, path, seen};
 use crate::event::FlowKey;
 use crate::model::Model;
@@ -13,6 +13,7 @@ use crate::model::flows::Flow;
 use crate::model::growth::Spell;
 use crate::model::neighbours::Asked;
 use crate::report::{Confidence, Where};
+use crate::shell::quoted;
 
 /// R30: neighbours ask for an address of this node and get no answer.
 pub(super) const UNANSWERED: Rule = Rule {
@@ -104,10 +105,14 @@ fn unanswered(model: &Model) -> Option<Finding> {
         })
         .collect();
     let device = model.node().device_name(first.netns, first.asked.device);
-    let device = quoted(&device);
+    // In a sysctl's name a dot of the device is written as a slash.
+    let setting = format!("net.ipv4.conf.{}.arp_ignore", device.replace('.', "/"));
     let check = [
-        format!("ip link show dev {device}  # must not say NOARP"),
-        format!("sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.{device}.arp_ignore net.ipv4.conf.all.rp_filter"),
+        format!("ip link show dev {}  # must not say NOARP", quoted(&device)),
+        format!(
+            "sysctl net.ipv4.conf.all.arp_ignore {} net.ipv4.conf.all.rp_filter",
+            quoted(&setting)
+        ),
         "ip rule  # must show `lookup local`".to_owned(),
         "nft list ruleset".to_owned(),
     ]

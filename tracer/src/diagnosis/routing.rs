@@ -12,6 +12,7 @@ use crate::model::clock::When;
 use crate::model::ends::{self, Signature};
 use crate::model::flows::Flow;
 use crate::report::{Confidence, Evidence, Where};
+use crate::shell::quoted;
 
 /// Packets with a signature that no flow waits for make a finding from this number on.
 const UNWANTED: u64 = 3;
@@ -118,7 +119,7 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
                     "{ip} route get {} from {} iif {}",
                     key.local,
                     key.remote,
-                    words::quoted(&device)
+                    quoted(&device)
                 ),
             ));
         }
@@ -217,7 +218,7 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         check.push(command(
             model,
             netns,
-            &format!("sysctl net.ipv4.conf.all.rp_filter {}", words::quoted(&setting)),
+            &format!("sysctl net.ipv4.conf.all.rp_filter {}", quoted(&setting)),
         ));
         remedy.push(format!(
             "{}  # loose mode: any route back will do. Risk: forged sources are let in more easily; use it \
@@ -225,7 +226,7 @@ fn reverse_path(model: &Model) -> Option<Finding> {
             command(
                 model,
                 netns,
-                &format!("sysctl -w {}", words::quoted(&format!("{setting}=2")))
+                &format!("sysctl -w {}", quoted(&format!("{setting}=2")))
             )
         ));
     }

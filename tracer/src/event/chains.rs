@@ -73,7 +73,7 @@ pub struct Dropper {
     pub handle: u64,
     /// What it does: `drop`, `reject`, `queue`; `policy drop`; `vmap` where a map decides.
     pub verdict: String,
-    /// What it has counted, where it does.
+    /// What it has counted, where it does, and counts only what it is the end of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counted: Option<Counted>,
 }

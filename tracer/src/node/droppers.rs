@@ -98,8 +98,15 @@ fn rule(body: &[u8]) -> Option<Dropper> {
                     };
                     let data = member(2).unwrap_or_default();
                     match string(member(1).unwrap_or_default()).as_str() {
-                        "counter" => found.counted = counted(data),
-                        name => verdict = verdict.or(does(name, data)),
+                        "counter" if verdict.is_none() => found.counted = counted(data),
+                        "log" => {}
+                        name => {
+                            if verdict.is_none() {
+                                verdict = does(name, data);
+                                // What follows a counter may not match: it has counted others, too.
+                                found.counted = found.counted.filter(|_| verdict.is_some());
+                            }
+                        }
                     }
                 }
             }
@@ -224,6 +231,13 @@ mod tests {
                 bytes: 180
             })
         );
+        // A counter before a match has counted packets that were not dropped.
+        let early = [
+            expression("counter", &counter(3, 180)),
+            expression("cmp", &[]),
+            verdict(0),
+        ];
+        assert_eq!(rule(&message(&early)).unwrap().counted, None);
         for length in 0..whole.len() {
             assert!(rule(&whole[..length]).is_none_or(|rule| rule.handle == 7));
         }

@@ -11,14 +11,16 @@ mod hook;
 mod memory;
 pub mod offsets;
 mod poll;
+mod programs;
 mod skipped;
 mod standing;
 pub mod symbols;
 mod unresolved;
 
-pub use attach::{Options, Probe, Program, Sort, programs};
+pub use attach::{Options, Probe, Sort};
 pub use hook::Hook;
 pub use poll::Owners;
+pub use programs::{Program, programs};
 pub use symbols::PLACES;
 
 use thiserror::Error;

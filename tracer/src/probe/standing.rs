@@ -5,10 +5,19 @@
 //! device of this thread's namespace: `in_device.arp_parms.tbl`, `inet6_dev.nd_parms.tbl`. No lock of the kernel's is
 //! held: what changes meanwhile is looked at again, and whatever is found is checked.
 
+use aya::Ebpf;
 use tracer_ebpf::{ArrivedBy, DEVICES, Offsets, Unresolved};
 
 use super::btf::Btf;
-use super::memory::Memory;
+use super::memory::{KernelMemory, Memory};
+use super::unresolved;
+use crate::event::{Capability, CapabilityState};
+
+/// The capability of the programs that tell what waits for neighbours.
+pub(super) const CAPABILITY: &str = "neighbour-queues";
+/// What is not seen where it does not tell what waits at the start.
+const LOST: &str = "packets that waited for a neighbour when the tracer started are not counted as arrived, and \
+                    unexplained falls below 0 by as many when they leave";
 
 /// Neighbours of one table that are looked at, at most: 16 times as many as a table holds by default (`gc_thresh3`).
 const MOST: usize = 16_384;
@@ -33,7 +42,7 @@ pub(super) struct Standing {
 
 /// Where the kernel keeps it.
 #[derive(Clone, Debug)]
-pub(super) struct Layout {
+struct Layout {
     offsets: Offsets,
     loopback: u64,
     /// From a device to the neighbour table of IPv4 or IPv6, step by step.
@@ -50,7 +59,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Of the running kernel. The error names what it lacks.
-    pub(super) fn of(btf: &Btf, offsets: &Offsets) -> Result<Self, String> {
+    fn of(btf: &Btf, offsets: &Offsets) -> Result<Self, String> {
         let find = |structure: &str, member: &str| btf.offset(structure, member).map(u64::from);
         let at = |structure: &str, member: &str| {
             find(structure, member).ok_or_else(|| format!("this kernel has no {structure}.{member}"))
@@ -85,7 +94,7 @@ impl Layout {
 
 /// A way through the kernel's memory that led nowhere.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Lost {
+enum Lost {
     /// There is more than is looked at.
     TooMany,
     /// What was to be there was not.
@@ -101,8 +110,40 @@ impl std::fmt::Display for Lost {
     }
 }
 
+/// Enters what waits now, where all programs are there that go on with it. Where it cannot be known their capability
+/// says why.
+pub(super) fn enter(
+    queues: &mut unresolved::Unresolved,
+    capabilities: &mut [Capability],
+    (btf, offsets): (&Btf, &Offsets),
+    ebpf: &mut Ebpf,
+    netns: Option<u32>,
+) {
+    let capability = capabilities
+        .iter_mut()
+        .find(|known| known.name == CAPABILITY && known.state == CapabilityState::Available);
+    let Some(capability) = capability else {
+        queues.leave_out();
+        return;
+    };
+    match now(btf, offsets, ebpf, netns) {
+        Ok(found) => queues.stand(&found),
+        Err(why) => {
+            capability.state = CapabilityState::Partial;
+            capability.why = format!("{why}; {LOST}");
+        }
+    }
+}
+
+/// What waits now. The error says why that is not known.
+fn now(btf: &Btf, offsets: &Offsets, ebpf: &mut Ebpf, netns: Option<u32>) -> Result<Vec<Standing>, String> {
+    let layout = Layout::of(btf, offsets)?;
+    let memory = KernelMemory::open(ebpf)?;
+    find(&memory, &layout, netns).map_err(|lost| lost.to_string())
+}
+
 /// Finds every queue in which something waits that had arrived, of one namespace or of all.
-pub(super) fn find(memory: &dyn Memory, layout: &Layout, netns: Option<u32>) -> Result<Vec<Standing>, Lost> {
+fn find(memory: &dyn Memory, layout: &Layout, netns: Option<u32>) -> Result<Vec<Standing>, Lost> {
     let walk = Walk { memory, layout };
     let mut found = Vec::new();
     for table in walk.tables()? {

@@ -56,7 +56,7 @@ pub struct Dropper {
     pub netns: String,
     /// `drop`, `reject`, `queue`; `policy drop`; `vmap` where a map decides.
     pub verdict: String,
-    /// Packets that it has counted since it was made; absent where it counts none.
+    /// Packets that it has counted since it was made; absent where it counts none, or others as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
     /// Their bytes.

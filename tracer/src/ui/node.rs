@@ -108,7 +108,7 @@ fn dropper(one: &Dropper) -> String {
     };
     let counted = match (one.packets, one.bytes) {
         (Some(packets), Some(size)) => format!("{}, {}", plural(packets, "packet"), bytes(size as f64)),
-        _ => "counts nothing".to_owned(),
+        _ => "not counted".to_owned(),
     };
     format!("{}: {}{place}: {counted}", one.verdict, one.object)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::namespaces::{BUSY, Namespaces};
+use super::namespaces::Namespaces;
 use super::turn::Turn;
 use super::without::{is_left_out, left_out};
 use crate::event::{Body, Capability, Event, Fate};
@@ -38,11 +38,12 @@ impl Chains {
         }
     }
 
-    /// Tells chains that have changed, see [`Namespaces::asked`]; busy is where rules have dropped something. Returns how
-    /// that went.
+    /// Tells chains that have changed, see [`Namespaces::asked`]; busy is where rules have dropped something: of those up
+    /// to `most` have their turn. Returns how that went.
     pub(super) fn read(
         &mut self,
         namespaces: &Namespaces,
+        most: usize,
         now: u64,
         tell: &mut dyn FnMut(Event),
     ) -> Capability {
@@ -50,7 +51,7 @@ impl Chains {
             return left_out(CAPABILITY);
         };
         self.busy.retain(|inode| namespaces.watches(*inode));
-        let busy = self.turn.take(&mut self.busy, BUSY);
+        let busy = self.turn.take(&mut self.busy, most);
         reader.keep(|inode| namespaces.watches(inode));
         for netns in namespaces.asked(&busy, |netns| reader.knows(netns)) {
             // One that has ended has no chains any more.

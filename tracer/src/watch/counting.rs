@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::namespaces::{BUSY, Namespaces};
+use super::namespaces::Namespaces;
 use super::turn::Turn;
 use super::without::{is_left_out, left_out};
 use crate::event::{Body, Capability, Event, Fragments};
@@ -39,10 +39,12 @@ impl Counting {
     }
 
     /// Tells counters that have grown, see [`Namespaces::asked`]; busy is where something has grown in the books since
-    /// they were last read. Those of the machine are read with the first one's. Returns how that went.
+    /// they were last read: of those up to `most` have their turn. Those of the machine are read with the first one's.
+    /// Returns how that went.
     pub(super) fn read(
         &mut self,
         namespaces: &Namespaces,
+        most: usize,
         now: u64,
         tell: &mut dyn FnMut(Event),
     ) -> Capability {
@@ -53,7 +55,7 @@ impl Counting {
         self.fragments.retain(|inode, _| namespaces.watches(*inode));
         self.busy.extend(self.fragments.keys());
         self.busy.retain(|inode| namespaces.watches(*inode));
-        let busy = self.turn.take(&mut self.busy, BUSY);
+        let busy = self.turn.take(&mut self.busy, most);
         counters.keep(|inode| namespaces.watches(inode));
         let machine = namespaces.first().map(Netns::inode);
         for netns in namespaces.asked(&busy, |netns| counters.knows(netns)) {

@@ -48,6 +48,7 @@ struct Counted {
     sent: u64,
     received: u64,
     seconds: f64,
+    best: f64,
 }
 
 /// One turn of the load.
@@ -56,6 +57,8 @@ pub(super) struct Turn {
     pub(super) sent: u64,
     /// A second; more than 0.
     pub(super) rate: f64,
+    /// A second, in the best tenth of its slices; more than 0.
+    pub(super) best: f64,
 }
 
 /// `lab load`, running. It ends where nobody writes to it any more.
@@ -129,7 +132,7 @@ fn turn(kind: Kind, counted: Counted) -> Result<Turn> {
         Kind::Storm => counted.sent,
         Kind::Flood | Kind::Requests | Kind::Bulk => counted.received,
     };
-    if done == 0 || counted.seconds <= 0.0 {
+    if done == 0 || counted.seconds <= 0.0 || counted.best <= 0.0 {
         bail!(
             "lab load {}: nothing went through in a turn; is lo or veth forbidden here?",
             kind.name()
@@ -138,6 +141,7 @@ fn turn(kind: Kind, counted: Counted) -> Result<Turn> {
     Ok(Turn {
         sent: counted.sent,
         rate: done as f64 / counted.seconds,
+        best: counted.best,
     })
 }
 
@@ -147,10 +151,10 @@ mod tests {
 
     #[test]
     fn a_turn_has_the_rate_of_what_counts() {
-        let counted = serde_json::from_str(r#"{"sent":100,"received":50,"seconds":0.5}"#).unwrap();
+        let counted = serde_json::from_str(r#"{"sent":100,"received":50,"seconds":0.5,"best":300}"#).unwrap();
         assert_eq!(turn(Kind::Storm, counted).unwrap().rate, 200.0);
         assert_eq!(turn(Kind::Flood, counted).unwrap().rate, 100.0);
-        let dead = serde_json::from_str(r#"{"sent":100,"received":0,"seconds":0.5}"#).unwrap();
+        let dead = serde_json::from_str(r#"{"sent":100,"received":0,"seconds":0.5,"best":300}"#).unwrap();
         assert!(turn(Kind::Bulk, dead).is_err());
     }
 }

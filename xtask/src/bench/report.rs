@@ -177,6 +177,8 @@ pub(super) struct Row {
     pub(super) with: f64,
     /// What is left of the rate. The distance from lowest to highest is the noise.
     pub(super) left: Spread,
+    /// What is left of the rate in the best tenth of slices, in the middle of all pairs.
+    pub(super) best: f64,
     /// Mean of all pairs.
     pub(super) cpu: Cpu,
     /// Sums of all pairs; only of the load whose packets are dropped.
@@ -195,6 +197,8 @@ pub(super) struct Pair {
     pub(super) after: f64,
     /// Its rate as a part of the mean of its neighbours': what drifts steadily cancels.
     pub(super) left: f64,
+    /// The same of the rates that were reached in the best tenth of slices.
+    pub(super) best: f64,
     pub(super) cpu: Cpu,
     pub(super) counts: Option<Counts>,
 }
@@ -283,6 +287,7 @@ pub(super) mod tests {
                     lowest: 0.75,
                     highest: 1.25,
                 },
+                best: 0.9,
                 cpu,
                 counts,
                 bounds: vec![Bound::new(Measure::Left, left, Limit::AtLeast(0.93))],
@@ -291,6 +296,7 @@ pub(super) mod tests {
                     with: 900.0,
                     after: 1000.0,
                     left,
+                    best: 0.9,
                     cpu,
                     counts,
                 }],

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{
-    load::{Kind, Load},
+    load::{Kind, Load, Turn},
     report::{Bound, Counts, Cpu, Limit, Measure, Pair, Row, Side, Spread},
     tool::{Killed, Running, Tool},
 };
@@ -88,12 +88,12 @@ fn pairs(load: &mut Load, tracer: &Path, plan: &[Tool]) -> Result<Vec<(Tool, Pai
     Ok(pairs)
 }
 
-/// The rate of a turn without a tool.
-fn without(load: &mut Load) -> Result<f64> {
+/// A turn without a tool.
+fn without(load: &mut Load) -> Result<Turn> {
     let begin = Instant::now();
     let _sleeper = Killed::start(Command::new("sleep").arg("600"))?;
     wait_until(begin + SILENCE);
-    Ok(load.turn()?.rate)
+    load.turn()
 }
 
 fn wait_until(then: Instant) {
@@ -102,7 +102,7 @@ fn wait_until(then: Instant) {
 
 /// What a turn with a tool shows.
 struct With {
-    rate: f64,
+    turn: Turn,
     cpu: Cpu,
     counts: Option<Counts>,
 }
@@ -125,7 +125,7 @@ fn with(tool: Tool, tracer: &Path, load: &mut Load) -> Result<With> {
     // A tick is a percent of a second.
     let percent = |after: u64, before: u64| (after - before) as f64 / (end.0 - begin.0).as_secs_f64();
     Ok(With {
-        rate: turn.rate,
+        turn,
         cpu: Cpu {
             user_percent: percent(after.user, before.user),
             system_percent: percent(after.system, before.system),
@@ -139,12 +139,14 @@ fn with(tool: Tool, tracer: &Path, load: &mut Load) -> Result<With> {
 }
 
 /// A turn with a tool against those around it.
-fn pair(before: f64, with: With, after: f64) -> Pair {
+fn pair(before: Turn, with: With, after: Turn) -> Pair {
+    let left = |rate: fn(&Turn) -> f64| rate(&with.turn) / ((rate(&before) + rate(&after)) / 2.0);
     Pair {
-        before,
-        with: with.rate,
-        after,
-        left: with.rate / ((before + after) / 2.0),
+        before: before.rate,
+        with: with.turn.rate,
+        after: after.rate,
+        left: left(|turn| turn.rate),
+        best: left(|turn| turn.best),
         cpu: with.cpu,
         counts: with.counts,
     }
@@ -171,6 +173,7 @@ fn row(load: Kind, tool: Tool, pairs: Vec<Pair>) -> Result<Row> {
         without: spread(|pair| (pair.before + pair.after) / 2.0)?.median,
         with: spread(|pair| pair.with)?.median,
         left,
+        best: spread(|pair| pair.best)?.median,
         cpu,
         counts: pairs.iter().filter_map(|pair| pair.counts).reduce(sum),
         bounds,
@@ -228,12 +231,17 @@ mod tests {
             user_percent,
             system_percent: 0.0,
         };
+        let turn = |rate| Turn {
+            sent: 10,
+            rate,
+            best: 2.0 * rate,
+        };
         let with = With {
-            rate: rates[1],
+            turn: turn(rates[1]),
             cpu,
             counts,
         };
-        pair(rates[0], with, rates[2])
+        pair(turn(rates[0]), with, turn(rates[2]))
     }
 
     #[test]
@@ -263,7 +271,7 @@ mod tests {
         let row = row(Kind::Storm, Tool::Tracer, pairs).unwrap();
         let left = row.left;
         assert_eq!((left.median, left.lowest, left.highest), (0.95, 0.5, 1.25));
-        assert_eq!((row.without, row.with), (100.0, 95.0));
+        assert_eq!((row.without, row.with, row.best), (100.0, 95.0, 0.95));
         assert_eq!(row.cpu.user_percent, 3.0);
         assert_eq!(row.counts, Some(counts(30, 30)));
         // The sums agree, the pairs do not.

@@ -91,6 +91,9 @@ const GATEWAY_SILENT: Scenario = Scenario {
             Class::State,
         )
         .outgoing()],
+        // Nobody answers what clients send again, and the server closes: nothing looks at a connection in LAST-ACK, so
+        // what still comes for it is entered once it is closed (two segments of each of two connections under 6.1).
+        most_unexplained: 0.02,
         ..SILENT_PATH.expect
     },
     ..NODES
@@ -161,7 +164,12 @@ const UNROUTABLE: Expectation = Expectation {
     verdict: Some("R04"),
     drops: &[
         NO_ROUTE_V4[0],
-        ExpectedDrop::of(&["NOT_SPECIFIED"], &["inet6_csk_xmit"], Class::State).outgoing(),
+        ExpectedDrop::of(
+            &["NOT_SPECIFIED", "IP_OUTNOROUTES"],
+            &["inet6_csk_xmit"],
+            Class::State,
+        )
+        .outgoing(),
     ],
     ..SOUND
 };

@@ -99,6 +99,8 @@ impl Locker {
                         libc::close(other.as_raw_fd());
                     }
                 }
+                // The lock may be seen before `sleep` begins: it is called so from then on.
+                libc::prctl(libc::PR_SET_NAME, c"sleep".as_ptr());
                 fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive)?;
                 std::mem::forget(file);
                 Ok(())

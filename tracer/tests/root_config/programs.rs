@@ -1,0 +1,145 @@
+//! What others have put in the way of packets: BPF programs, rules of firewalls; and what they track.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::process::{Child, Command};
+
+use tracer::event::{Body, Seen, Thing};
+use tracer::node::{Netns, counters, droppers};
+
+use super::{Listening, Named};
+
+/// What `bpf` opens.
+fn bpf(command: libc::c_long, attributes: &[u64]) -> OwnedFd {
+    // SAFETY: the command reads as many bytes as there are, and what they point to outlives the call.
+    let file = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            attributes.as_ptr(),
+            size_of_val(attributes),
+        )
+    };
+    let file = i32::try_from(file).unwrap();
+    assert!(file >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the kernel has just opened it, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(file) }
+}
+
+/// Somebody else who holds a file open until the value is dropped.
+struct Holder(Child);
+
+impl Holder {
+    fn of(file: OwnedFd) -> Self {
+        Self(Command::new("sleep").arg("60").stdin(file).spawn().unwrap())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Lets all sockets of a namespace be looked up as they would be without it, by a program that lives as long as the value.
+fn attach_program(named: &Named) -> Holder {
+    /// `BPF_PROG_TYPE_SK_LOOKUP`, and where it is attached: `BPF_SK_LOOKUP`.
+    const TYPE: u64 = 30;
+    const ATTACH: u64 = 36;
+    // r0 = SK_PASS; exit
+    let instructions = [0xb7_u64 | 1 << 32, 0x95];
+    // BPF_PROG_LOAD: type, number and place of instructions, licence; expected_attach_type in the upper half of the ninth.
+    let mut attributes = [0_u64; 16];
+    attributes[0] = TYPE | 2 << 32;
+    attributes[1] = instructions.as_ptr() as u64;
+    attributes[2] = c"GPL".as_ptr() as u64;
+    attributes[8] = ATTACH << 32;
+    let program = bpf(5, &attributes);
+    let netns = File::open(format!("/run/netns/{}", named.0)).unwrap();
+    let number = |file: i32| u64::try_from(file).unwrap();
+    // BPF_LINK_CREATE: program, target, type of attachment.
+    let ends = number(program.as_raw_fd()) | number(netns.as_raw_fd()) << 32;
+    Holder::of(bpf(28, &[ends, ATTACH]))
+}
+
+#[test]
+fn programs_of_others_are_told_when_they_come_and_go() {
+    let named = Named::new();
+    let mut listening = Listening::to(&named);
+    let mut link = Some(attach_program(&named));
+    let attached = format!("sk_lookup of network namespace {}", listening.netns);
+    // The program and the link, by their values, and those of them that have gone.
+    let (mut there, mut gone) = (Vec::new(), 0);
+    while gone < 2 {
+        let Body::Setting(setting) = listening.next().body else {
+            continue;
+        };
+        if !matches!(setting.thing, Thing::Program { .. } | Thing::BpfLink { .. }) {
+            continue;
+        }
+        match &setting.value {
+            Some(value) if setting.seen == Seen::Noticed => {
+                let is_program = value.starts_with("sk_lookup tag ") && value.ends_with(", loaded by uid 0");
+                let is_link = value.starts_with("netns, program ") && value.ends_with(&attached);
+                if is_program || is_link {
+                    assert_eq!(setting.netns, 0);
+                    there.push(setting.thing);
+                }
+            }
+            Some(_) => {}
+            None => gone += usize::from(there.contains(&setting.thing)),
+        }
+        if there.len() == 2 {
+            link = None;
+        }
+    }
+    assert!(link.is_none());
+}
+
+#[test]
+fn rules_of_a_firewall_that_can_drop_are_read_with_what_they_counted() {
+    let named = Named::new();
+    let netns = Netns::open(&named.0).unwrap();
+    named.exec("nft add table inet guard");
+    named.exec("nft add chain inet guard in { type filter hook input priority 0 ; policy drop ; }");
+    named.exec("nft add chain inet guard other");
+    named.exec("nft add rule inet guard in tcp dport 22 counter packets 9 bytes 540 accept");
+    named.exec("nft add rule inet guard in jump other");
+    named.exec("nft add rule inet guard other udp dport 53 counter packets 3 bytes 180 drop");
+    named.exec("nft add rule inet guard other tcp dport 80 reject with tcp reset");
+    named.exec("nft add rule inet guard other tcp dport vmap { 81 : drop, 82 : accept }");
+    let told = droppers::read(&netns).unwrap().unwrap();
+    let rules: Vec<_> = told
+        .rules
+        .iter()
+        .map(|rule| {
+            let counted = rule.counted.map(|counted| (counted.packets, counted.bytes));
+            (rule.chain.as_str(), rule.verdict.as_str(), counted)
+        })
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            ("in", "policy drop", None),
+            ("other", "drop", Some((3, 180))),
+            ("other", "reject", None),
+            ("other", "vmap", None),
+        ]
+    );
+    assert!(told.rules[1].handle > 0, "{told:?}");
+    assert_eq!(told.left_out, 0);
+}
+
+#[test]
+fn tracked_connections_are_counted_where_there_are_any_to_track() {
+    let named = Named::new();
+    let told = counters::tracked(&Netns::open(&named.0).unwrap());
+    let expected = Path::new("/proc/sys/net/netfilter/nf_conntrack_count").exists();
+    assert_eq!(
+        told.and_then(|told| told.value),
+        expected.then(|| "0".to_owned()),
+        "nothing was sent there"
+    );
+}
