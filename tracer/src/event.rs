@@ -10,6 +10,7 @@ mod notice;
 mod packages;
 mod setting;
 mod unit;
+pub(crate) mod value;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,6 +21,7 @@ pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use notice::{Clock, Notice, NoticeKind};
 pub use packages::{Manager, Packages, Unfinished};
 pub use setting::{Seen, Setting, Thing, Version};
+pub(crate) use setting::{TABLE_LOCAL, TABLE_MAIN};
 pub use unit::{Job, JobState, Limits, Run, Runs, Timer, Unit, UnitState};
 
 /// Something that was seen, and when.

@@ -241,6 +241,9 @@ impl Watch {
             ..
         } = self;
         probe.poll(now, owners, &mut |event| {
+            if ends::is_made_up(&event.body) {
+                return;
+            }
             namespaces.notice(&event);
             counting.notice(&event);
             chains.notice(&event);

@@ -51,6 +51,12 @@ pub enum Thing {
         /// The table that it chooses, 0 where it does something else.
         table: u32,
     },
+    /// This kernel has no rules of a version, as one without `CONFIG_IPV6_MULTIPLE_TABLES`: it finds all routes without.
+    /// The value is empty.
+    NoRules {
+        /// IPv4 or IPv6.
+        version: Version,
+    },
     /// A route (`ip route`). The value is where it leads.
     Route {
         /// The table that it is in: 255 local, 254 main.
@@ -171,6 +177,23 @@ impl fmt::Display for Version {
     }
 }
 
+/// `RT_TABLE_LOCAL` (include/uapi/linux/rtnetlink.h).
+pub(crate) const TABLE_LOCAL: u32 = 255;
+/// `RT_TABLE_MAIN`.
+pub(crate) const TABLE_MAIN: u32 = 254;
+
+impl Thing {
+    /// Up to how many things this one is kept, of `most` that there is room for. A router may have a million routes: they
+    /// leave an eighth of the room to the rules, devices and addresses, by which it is told whether something is broken.
+    #[must_use]
+    pub(crate) fn room(&self, most: usize) -> usize {
+        match self {
+            Self::Route { table, .. } if *table != TABLE_LOCAL => most - most / 8,
+            _ => most,
+        }
+    }
+}
+
 impl fmt::Display for Thing {
     /// `IPv4 rule 0: from all lookup local`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -181,6 +204,7 @@ impl fmt::Display for Thing {
                 text,
                 ..
             } => write!(f, "{version} rule {priority}: {text}"),
+            Self::NoRules { version } => write!(f, "a kernel without rules of {version}"),
             Self::Route {
                 table,
                 action,
@@ -189,16 +213,16 @@ impl fmt::Display for Thing {
                 metric,
             } => {
                 f.write_str("route ")?;
-                if action != "unicast" {
+                if action != super::value::UNICAST {
                     write!(f, "{action} ")?;
                 }
                 match prefix {
                     0 => write!(f, "default ({})", Version::of(*destination))?,
                     _ => write!(f, "{destination}/{prefix}")?,
                 }
-                match table {
-                    254 => {}
-                    255 => f.write_str(" table local")?,
+                match *table {
+                    TABLE_MAIN => {}
+                    TABLE_LOCAL => f.write_str(" table local")?,
                     other => write!(f, " table {other}")?,
                 }
                 match metric {

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::class;
-use crate::event::{EntryKey, Fate, Protocol, STOLEN};
+use crate::event::{Body, EntryKey, Fate, Protocol, STOLEN};
 use crate::report::Class;
 
 /// The reason of a drop for which the kernel gives none.
@@ -51,6 +51,11 @@ pub(crate) fn end(key: &EntryKey) -> End {
         (Fate::Dropped, "inet_rtm_getroute") => End::MadeUp,
         _ => End::AsTold,
     }
+}
+
+/// What is told is a packet that nobody sent: see [`End::MadeUp`]. Its flow is counted nowhere, for it came by no device.
+pub(crate) fn is_made_up(body: &Body) -> bool {
+    matches!(body, Body::Example(example) if end(&example.entry) == End::MadeUp)
 }
 
 /// The lines that are to be entered for one that was told: see [`End`].
@@ -287,4 +292,44 @@ pub(crate) fn no_socket(reason: &str, symbol: &str) -> bool {
             symbol,
             "tcp_v4_rcv" | "tcp_v6_rcv" | "__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_rcv" | "udpv6_rcv"
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Example, Location};
+
+    #[test]
+    fn an_example_that_nobody_sent_is_none() {
+        let example = |symbol: &str| {
+            let entry = EntryKey {
+                fate: Fate::Dropped,
+                netns: 1,
+                iif: 0,
+                device: 0,
+                ethertype: 0x0800,
+                protocol: Protocol::Udp,
+                reason: None,
+                location: Some(Location {
+                    symbol: symbol.to_owned(),
+                    offset: 1,
+                }),
+                socket_found: false,
+                incoming: false,
+                matched: false,
+            };
+            Body::Example(Box::new(Example {
+                entry,
+                flow: None,
+                packets: 1,
+                length: 28,
+                socket: None,
+                owner: None,
+                stack: Vec::new(),
+                bytes: Vec::new(),
+            }))
+        };
+        assert!(is_made_up(&example("inet_rtm_getroute")));
+        assert!(!is_made_up(&example("ip_error")));
+    }
 }

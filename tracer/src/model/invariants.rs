@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::settings::Standing as Settings;
-use crate::event::{Owner, Seen, Setting, Thing, Version};
-
-/// `RT_TABLE_MAIN` and `RT_TABLE_LOCAL` (include/uapi/linux/rtnetlink.h).
-const MAIN: u32 = 254;
-const LOCAL: u32 = 255;
+use crate::event::{Owner, Seen, Setting, TABLE_LOCAL as LOCAL, TABLE_MAIN as MAIN, Thing, Version, value};
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,6 +75,7 @@ impl Invariants {
                 }
                 all
             }
+            Thing::NoRules { version } => vec![Invariant::LocalRule(*version)],
             Thing::Route {
                 destination,
                 prefix: 0,
@@ -86,7 +83,7 @@ impl Invariants {
             } => vec![Invariant::DefaultRoute(Version::of(*destination))],
             Thing::Route {
                 action, destination, ..
-            } if action == "local" => {
+            } if action == value::LOCAL => {
                 let first = Invariant::LocalRoute {
                     address: *destination,
                     device: String::new(),
@@ -177,9 +174,11 @@ fn broken_unless(holds: bool) -> State {
     if holds { State::Holds } else { State::Broken }
 }
 
-/// Any rule will do: whether it is asked, and before others, is in the kernel's answers.
+/// Any rule will do: whether it is asked, and before others, is in the kernel's answers. A kernel without rules needs none.
 fn local_rule(settings: &Settings, netns: u32, version: Version) -> Option<State> {
-    let applies = addresses(settings, netns).any(|(_, address, _)| Version::of(address) == version);
+    let needs_none = settings.contains_key(&(netns, Thing::NoRules { version }));
+    let applies =
+        !needs_none && addresses(settings, netns).any(|(_, address, _)| Version::of(address) == version);
     applies.then(|| broken_unless(rules(settings, netns, version).any(|(_, table)| table == LOCAL)))
 }
 
@@ -193,18 +192,18 @@ fn has_local_route(settings: &Settings, netns: u32, device: &str, address: IpAdd
     let link = Thing::Link {
         device: device.to_owned(),
     };
-    let is_up = settings.get(&(netns, link))?.starts_with("up,");
+    let is_up = value::is_up(settings.get(&(netns, link))?);
     // IPv6 makes the route only when no other node has answered for the address, and so the kernel is asked only then.
     let answer = Thing::Answer {
         device: device.to_owned(),
         address,
     };
     let is_used = address.is_ipv4() || settings.contains_key(&(netns, answer));
-    if !is_up || !is_used || value.contains("dadfailed") {
+    if !is_up || !is_used || value::is_duplicate(value) {
         return None;
     }
     let prefix = if address.is_ipv4() { 32 } else { 128 };
-    let has = |table| has_route(settings, netns, table, "local", address, prefix);
+    let has = |table| has_route(settings, netns, table, value::LOCAL, address, prefix);
     // Those of a device in a VRF are in the table of that.
     Some(broken_unless(has(LOCAL) || tables(settings, netns).any(has)))
 }
@@ -215,7 +214,7 @@ fn answered(settings: &Settings, netns: u32, device: &str, address: IpAddr) -> O
         address,
     };
     let value = settings.get(&(netns, answer))?;
-    (!value.starts_with("unclear")).then(|| broken_unless(value == "local"))
+    (!value::is_unclear(value)).then(|| broken_unless(value == value::LOCAL))
 }
 
 /// A default route in a table that is looked up for all packets. Missing only where the node has an address that needs one.
@@ -224,15 +223,15 @@ fn default_route(settings: &Settings, netns: u32, version: Version) -> Option<St
         Version::V4 => Ipv4Addr::UNSPECIFIED.into(),
         Version::V6 => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let has = |table| has_route(settings, netns, table, "unicast", any, 0);
+    let has = |table| has_route(settings, netns, table, value::UNICAST, any, 0);
     let for_all = rules(settings, netns, version)
-        .filter(|(text, _)| text.starts_with("from all lookup ") && !text.contains(" suppress_"))
+        .filter(|(text, _)| value::is_for_all(text))
         .any(|(_, table)| has(table));
     if for_all || has(MAIN) {
         return Some(State::Holds);
     }
     let needs = |(device, address, value): (&str, IpAddr, &str)| {
-        device != "lo" && Version::of(address) == version && value.contains("scope global")
+        device != "lo" && Version::of(address) == version && value::is_global(value)
     };
     addresses(settings, netns).any(needs).then_some(State::Missing)
 }
@@ -431,6 +430,23 @@ mod tests {
             late.are(State::Broken),
             [(Invariant::LocalRule(Version::V4), None)]
         );
+    }
+
+    #[test]
+    fn a_kernel_without_rules_needs_none() {
+        let version = Version::V6;
+        let mut node = Node::default();
+        node.found(address("eth0", "2001:db8::2", 64), "scope global");
+        let lost = (Invariant::LocalRule(version), None);
+        assert_eq!(
+            node.are(State::Broken),
+            std::slice::from_ref(&lost),
+            "all are flushed"
+        );
+        node.found(Thing::NoRules { version }, "");
+        assert_eq!(node.are(State::Broken), []);
+        node.tell(Thing::NoRules { version }, None, Seen::Found);
+        assert_eq!(node.are(State::Broken), [lost]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::invariants::Invariants;
 use super::timeline::{Change, Subject};
 use crate::event::{Owner, Seen, Setting, Thing};
 
-/// Things that are kept at most; further ones are counted.
+/// Things that are kept at most, see [`Thing::room`]; further ones are counted.
 const KEPT: usize = 65_536;
 
 /// What stands, by namespace and thing.
@@ -41,7 +41,8 @@ impl Settings {
     /// Takes note of how a thing stands. Returns what changed, if anything did.
     pub(super) fn told(&mut self, at: u64, setting: &Setting) -> Option<Change> {
         let key = (setting.netns, setting.thing.clone());
-        if self.now.len() >= KEPT && setting.value.is_some() && !self.now.contains_key(&key) {
+        let is_full = self.now.len() >= setting.thing.room(KEPT);
+        if is_full && setting.value.is_some() && !self.now.contains_key(&key) {
             self.other += 1;
             return None;
         }

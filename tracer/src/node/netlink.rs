@@ -105,6 +105,11 @@ impl Error {
         matches!(self, Self::Refused { source, .. } if source.raw_os_error() == Some(libc::EOPNOTSUPP))
     }
 
+    /// Whether this kernel has nothing of the kind for this family (`EAFNOSUPPORT` of `fib_nl_dumprule`).
+    pub(super) fn is_of_no_such_family(&self) -> bool {
+        self.refused() == Some(libc::EAFNOSUPPORT)
+    }
+
     /// Whether this kernel is built without this kind of netlink (`EPROTONOSUPPORT`), or without what would answer
     /// (`EINVAL` of `nfnetlink_rcv_msg`).
     pub(super) fn is_unsupported(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use super::super::netlink::{attributes, u32_at};
 use super::words::{Devices, address, scope, sentence, unspecified};
-use crate::event::Thing;
+use crate::event::{Thing, value};
 
 // include/uapi/linux/{rtnetlink,if_addr}.h
 pub(super) const GET: u16 = 22;
@@ -55,15 +55,15 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Address> {
         }
     };
     let words = [
-        peer.map_or_else(String::new, |peer| format!("peer {peer}")),
-        format!("scope {}", scope(reach)),
+        peer.map_or_else(String::new, |peer| format!("{} {peer}", value::PEER)),
+        format!("{} {}", value::SCOPE, scope(reach)),
         if flags & IFA_F_PERMANENT == 0 {
             "dynamic".to_owned()
         } else {
             String::new()
         },
         flag(IFA_F_DEPRECATED, "deprecated"),
-        flag(IFA_F_DADFAILED, "dadfailed"),
+        flag(IFA_F_DADFAILED, value::DUPLICATE),
     ];
     Some(Address {
         thing: Thing::Address {
@@ -78,6 +78,8 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Address> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::super::words::tests::{attribute, devices, survives};
     use super::*;
 
@@ -113,6 +115,13 @@ mod tests {
                 "scope link dynamic deprecated dadfailed".to_owned()
             )
         );
+        let [body_value, peer_value, six_value] = [&body, &peer, &six].map(|body| told(body).1);
+        assert!(
+            value::is_global(&body_value) && value::is_global(&peer_value) && !value::is_global(&six_value)
+        );
+        assert!(value::is_duplicate(&six_value) && !value::is_duplicate(&body_value));
+        assert_eq!(value::peer(&peer_value), Some(IpAddr::from([10, 0, 0, 9])));
+        assert_eq!(value::peer(&body_value), None);
         assert!(parse(&six, &devices()).unwrap().is_unsettled);
         assert!(!parse(&body, &devices()).unwrap().is_unsettled);
         survives(&six, &|body| drop(parse(body, &devices())));

@@ -10,9 +10,10 @@ use super::super::netlink::{self, ROUTE, attributes, u32_at};
 use super::known::{Change, Known};
 use super::link::Link;
 use super::route;
+use super::sysctl;
 use super::told::{self, Cause, Told};
 use super::words::{Devices, IPV4, IPV6, action, address, sentence};
-use crate::event::{Owner, Seen, Thing, Version};
+use crate::event::{Owner, Seen, Thing, Version, value};
 
 /// Addresses of a namespace that are asked for at most.
 pub(super) const MOST: usize = 64;
@@ -47,6 +48,8 @@ pub(super) struct Answers {
     pause: Option<Instant>,
     /// Own addresses for which there is no room.
     left_out: usize,
+    /// Own addresses that are not asked for, since the kernel might write that to its log.
+    logged: usize,
 }
 
 impl Answers {
@@ -68,6 +71,18 @@ impl Answers {
         self.left_out
     }
 
+    /// Own addresses that are not asked for, since the kernel might write that to its log.
+    pub(super) fn logged(&self) -> usize {
+        self.logged
+    }
+
+    /// Those that were told, as gone.
+    pub(super) fn forget(&mut self) -> impl Iterator<Item = Change> {
+        std::mem::take(&mut self.told)
+            .into_keys()
+            .map(|thing| (thing, None))
+    }
+
     /// Asks for all, in the namespace of this thread. Tells what is not as it was, by whom that was brought about if it
     /// was one, and what is not asked for any more.
     pub(super) fn ask(
@@ -81,6 +96,10 @@ impl Answers {
         self.changed = None;
         let (questions, left_out) = questions(known, unsettled, links);
         self.left_out = left_out;
+        let (logged, questions): (Vec<_>, Vec<_>) = questions
+            .into_iter()
+            .partition(|question| question.is_logged(&|name| sysctl::value(name)));
+        self.logged = logged.len();
         let mut now = BTreeMap::new();
         for question in questions {
             // What the kernel does not even refuse is no answer.
@@ -115,6 +134,21 @@ impl Question {
         }
     }
 
+    /// It is about a packet that is received, by that device; else it is about one that is sent.
+    fn is_received(&self) -> bool {
+        self.device != LOOPBACK
+    }
+
+    /// The kernel may write it to its log: `ip_handle_martian_source` does so with a source that it does not believe, even
+    /// where it is only asked. `sysctl` reads a kernel parameter.
+    fn is_logged(&self, sysctl: &dyn Fn(&str) -> Option<String>) -> bool {
+        let logs = |device: &str| {
+            let value = sysctl(&format!("net.ipv4.conf.{device}.log_martians"));
+            value.is_some_and(|value| value != "0")
+        };
+        self.address.is_ipv4() && self.is_received() && (logs("all") || logs(&self.device))
+    }
+
     /// `struct rtmsg` with the addresses, and the device by which the packet comes. One for loopback is not received but
     /// sent: what comes in for 127.0.0.1 is refused whatever the routes are.
     fn request(&self) -> Vec<u8> {
@@ -136,7 +170,7 @@ impl Question {
         if let Some(source) = self.source {
             add(2, &octets(source));
         }
-        if self.device != LOOPBACK {
+        if self.is_received() {
             add(3, &self.index.to_ne_bytes());
         }
         if self.source.is_some() {
@@ -172,7 +206,7 @@ fn questions(
                 prefix,
             } => {
                 let value = values.first().map_or("", String::as_str);
-                let is_used = !unsettled.contains(thing) && !value.contains("dadfailed");
+                let is_used = !unsettled.contains(thing) && !value::is_duplicate(value);
                 // Each virtual device has one of these: on a node with many pods they would be most.
                 let is_of_link = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
                 let is_asked = |link: &&&Link| link.up && is_used && (link.hardware || !is_of_link);
@@ -212,9 +246,8 @@ fn questions(
                     .find(|(_, gateway)| Version::of(*gateway) == Version::of(*address))
                     .map(|(_, gateway)| *gateway)
             };
-            let peer = || value.strip_prefix("peer ")?.split(' ').next()?.parse().ok();
             let source = gateway()
-                .or_else(peer)
+                .or_else(|| value::peer(value))
                 .or_else(|| another(*address, *prefix, &addresses));
             if source.is_none() && address.is_ipv4() {
                 continue;
@@ -285,7 +318,7 @@ fn answer(body: &[u8], devices: &Devices) -> Option<String> {
         }
     }
     let what = action(kind);
-    if what == "local" {
+    if what == value::LOCAL {
         return Some(what);
     }
     Some(sentence([
@@ -302,12 +335,13 @@ fn answer(body: &[u8], devices: &Devices) -> Option<String> {
 /// What the kernel's refusal says. It does not say whether the packet is for this node where it does not believe the source;
 /// other errors are none of an address.
 fn refusal(number: i32) -> Option<String> {
+    let unclear = |why: &str| Some(format!("{}, {why}", value::UNCLEAR));
     let text = match number {
         libc::ENETUNREACH => "error ENETUNREACH (no route)",
         libc::EHOSTUNREACH => "error EHOSTUNREACH (neither local nor forwarded)",
         libc::EACCES => "error EACCES (prohibited)",
-        libc::EXDEV => "unclear, EXDEV (the reverse path filter refuses the source)",
-        libc::EINVAL => "unclear, EINVAL (the source or the destination is refused)",
+        libc::EXDEV => return unclear("EXDEV (the reverse path filter refuses the source)"),
+        libc::EINVAL => return unclear("EINVAL (the source or the destination is refused)"),
         _ => return None,
     };
     Some(text.to_owned())
@@ -449,6 +483,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_would_log_is_not_asked() {
+        let is_logged = |device: &str, address: &str, set: &str| {
+            let question = Question {
+                device: device.to_owned(),
+                index: 2,
+                address: ip(address),
+                source: None,
+            };
+            let value = |name: &str| Some(if name == set { "1" } else { "0" }.to_owned());
+            question.is_logged(&value)
+        };
+        let (all, eth0) = (
+            "net.ipv4.conf.all.log_martians",
+            "net.ipv4.conf.eth0.log_martians",
+        );
+        assert!(is_logged("eth0", "10.0.0.9", all) && is_logged("eth0", "10.0.0.9", eth0));
+        assert!(!is_logged("eth1", "10.0.0.9", eth0));
+        assert!(!is_logged("lo", "127.0.0.1", all), "sent");
+        assert!(!is_logged("eth0", "2001:db8::7", all), "IPv6 logs none");
+    }
+
+    #[test]
     fn a_question_is_a_whole_message() {
         let question = Question {
             device: "eth0".to_owned(),
@@ -486,6 +542,8 @@ mod tests {
         assert_eq!(told(&leads).as_deref(), Some("unicast via 10.0.0.1 dev eth0"));
         survives(&leads, &|body| drop(told(body)));
         assert_eq!(refusal(libc::EPERM), None);
+        let is_unclear = |number| value::is_unclear(&refusal(number).unwrap());
+        assert!(is_unclear(libc::EXDEV) && is_unclear(libc::EINVAL) && !is_unclear(libc::ENETUNREACH));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::link::Link;
 use super::neighbour::State;
 use super::words::{Devices, IPV4, IPV6};
 use super::{address, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
-use crate::event::Thing;
+use crate::event::{Thing, Version};
 
 /// `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`: leaves out the counters, which are most of the answer.
 const WITHOUT_COUNTERS: [u8; 8] = {
@@ -68,12 +68,15 @@ pub(super) fn everything() -> Result<Standing, netlink::Error> {
             add(thing, String::new());
         }
     })?;
-    for family in [IPV4, IPV6] {
-        list(rule::GET, &of(family, rule::HEADER), &|body| {
+    for (family, version) in [(IPV4, Version::V4), (IPV6, Version::V6)] {
+        let are_there = list(rule::GET, &of(family, rule::HEADER), &|body| {
             if let Some(thing) = rule::parse(body) {
                 add(thing, String::new());
             }
         })?;
+        if !are_there {
+            add(Thing::NoRules { version }, String::new());
+        }
         list(netconf::GET, &of(family, netconf::HEADER), &|body| {
             for (name, value) in netconf::parse(body, &devices) {
                 add(Thing::Sysctl { name }, value);
@@ -157,15 +160,26 @@ pub(super) fn gateways(known: &Known) -> BTreeSet<IpAddr> {
         .collect()
 }
 
-/// A list; empty where this kernel has no such things (IPv6, or qdiscs).
-fn list(request: u16, body: &[u8], take: &dyn Fn(&[u8])) -> Result<(), netlink::Error> {
+/// A list; false, and nothing in it, where this kernel has no such things (IPv6, rules of it, or qdiscs).
+fn list(request: u16, body: &[u8], take: &dyn Fn(&[u8])) -> Result<bool, netlink::Error> {
     let read = netlink::dump(ROUTE, request, body, |body| {
         take(body);
         Some(())
     });
+    is_there(read)
+}
+
+/// Whether this kernel has what was asked for.
+fn is_there<T>(read: Result<T, netlink::Error>) -> Result<bool, netlink::Error> {
+    let has_none = |error: &netlink::Error| {
+        error.is_unsupported()
+            || error.is_no_such_request()
+            || error.is_of_no_such_family()
+            || error.is_gone()
+    };
     match read {
-        Err(error) if error.is_unsupported() || error.is_no_such_request() || error.is_gone() => Ok(()),
-        read => read.map(drop),
+        Err(error) if has_none(&error) => Ok(false),
+        read => read.map(|_| true),
     }
 }
 
@@ -174,4 +188,52 @@ fn of(family: u8, length: usize) -> Vec<u8> {
     let mut body = vec![0; length];
     body[0] = family;
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn refused(number: i32) -> Result<(), netlink::Error> {
+        Err(netlink::Error::Refused {
+            request: rule::GET,
+            source: io::Error::from_raw_os_error(number),
+        })
+    }
+
+    #[test]
+    fn what_a_kernel_has_not_is_an_empty_list() {
+        for number in [
+            libc::EAFNOSUPPORT,
+            libc::EOPNOTSUPP,
+            libc::EPROTONOSUPPORT,
+            libc::EINVAL,
+            libc::ENODEV,
+        ] {
+            assert!(!is_there(refused(number)).unwrap(), "{number}");
+        }
+        assert!(is_there(Ok(())).unwrap());
+        assert!(is_there(refused(libc::EPERM)).is_err());
+    }
+
+    #[test]
+    fn a_family_without_rules_is_empty() {
+        // AF_DECnet: no kernel has rules of it any more.
+        assert!(!list(rule::GET, &of(12, rule::HEADER), &|_| ()).unwrap());
+    }
+
+    #[test]
+    fn all_of_this_namespace_can_be_read() {
+        let standing = everything().unwrap();
+        for version in [Version::V4, Version::V6] {
+            let has_rules = standing
+                .known
+                .iter()
+                .any(|(thing, _)| matches!(thing, Thing::Rule { version: of, .. } if *of == version));
+            let has_none = standing.known.has(&Thing::NoRules { version });
+            assert!(!(has_rules && has_none), "{version}");
+        }
+    }
 }

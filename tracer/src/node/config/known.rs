@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::event::Thing;
 
-/// Things that are kept at most of one namespace; further ones are counted.
+/// Things that are kept at most of one namespace, see [`Thing::room`]; further ones are counted.
 const MOST: usize = 65_536;
 
 /// Things and how they stand. One thing may be there several times, as a route of the same metric by two devices: then
@@ -45,7 +45,7 @@ impl Known {
     }
 
     fn change(&mut self, thing: Thing, change: impl FnOnce(&mut Vec<String>)) -> Option<Change> {
-        if !self.things.contains_key(&thing) && self.things.len() >= MOST {
+        if !self.things.contains_key(&thing) && self.things.len() >= thing.room(MOST) {
             self.left_out += 1;
             return None;
         }
@@ -120,7 +120,7 @@ impl Known {
         });
         self.left_out = fresh.left_out;
         for (thing, values) in fresh.things {
-            if self.things.len() >= MOST {
+            if self.things.len() >= thing.room(MOST) {
                 self.left_out += 1;
             } else {
                 changes.push((thing.clone(), Some(joined(&values))));
@@ -148,7 +148,10 @@ fn joined(values: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+    use crate::event::{TABLE_LOCAL, TABLE_MAIN};
 
     fn thing(name: &str) -> Thing {
         Thing::Link {
@@ -217,5 +220,30 @@ mod tests {
             "what is known can change"
         );
         assert_eq!(known.remove_all(|_| true).len(), MOST);
+    }
+
+    #[test]
+    fn a_full_table_of_routes_leaves_room_for_what_else_there_is() {
+        let route = |table, number: usize| Thing::Route {
+            table,
+            action: "unicast".to_owned(),
+            destination: Ipv4Addr::from_bits(u32::try_from(number).unwrap()).into(),
+            prefix: 32,
+            metric: 0,
+        };
+        let full = || {
+            let mut known = Known::default();
+            for number in 0..MOST {
+                known.add(route(TABLE_MAIN, number), String::new());
+            }
+            known
+        };
+        let mut known = Known::default();
+        known.replace(full(), |_| true);
+        known.replace(full(), |thing| matches!(thing, Thing::Route { .. }));
+        assert!(known.left_out() > 0);
+        assert!(known.add(thing("eth0"), String::new()).is_some());
+        assert!(known.add(route(TABLE_LOCAL, 0), String::new()).is_some());
+        assert!(known.add(route(TABLE_MAIN, MOST), String::new()).is_none());
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::netlink::{attributes, string, u32_at};
 use super::words::{Devices, hardware_address};
+use crate::event::value;
 
 // include/uapi/linux/{rtnetlink,if_link,if}.h
 pub(super) const GET: u16 = 18;
@@ -35,7 +36,7 @@ impl Link {
     /// `up, carrier, mtu 1500, no ARP, address 52:54:00:12:34:56, master br0, xdp prog 12`
     pub(super) fn value(&self, devices: &Devices) -> String {
         let mut words = vec![
-            if self.up { "up" } else { "down" }.to_owned(),
+            if self.up { value::UP } else { "down" }.to_owned(),
             if self.carrier { "carrier" } else { "no carrier" }.to_owned(),
             format!("mtu {}", self.mtu),
         ];
@@ -51,7 +52,7 @@ impl Link {
         if !self.xdp.is_empty() {
             words.push(self.xdp.clone());
         }
-        words.join(", ")
+        words.join(value::OF_DEVICE)
     }
 }
 
@@ -141,6 +142,8 @@ mod tests {
         survives(&body, &|body| drop(parse(body)));
         let down = parse(&message(0, IFF_NOARP, &more[..2])).unwrap();
         assert_eq!(down.value(&devices()), "down, no carrier, mtu 1500, no ARP");
+        let is_up = |link: &Link| value::is_up(&link.value(&devices()));
+        assert!(is_up(&link) && !is_up(&down));
     }
 
     #[test]

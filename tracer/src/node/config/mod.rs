@@ -83,7 +83,7 @@ struct Configuration {
     own: Option<u32>,
     /// Namespaces beyond the bound.
     unheard: usize,
-    /// Those that are not listened to, or not any more, and why. It is tried again.
+    /// Those that could not be listened to from the first, and why. It is tried again.
     failed: BTreeMap<u32, (Netns, String)>,
 }
 
@@ -146,10 +146,18 @@ impl Configuration {
     /// These namespaces are watched, and no others.
     fn watch(&mut self, mut namespaces: Vec<Netns>, teller: &Teller) -> Result<(), Gone> {
         namespaces.sort_by_key(|netns| (self.own != Some(netns.inode()), netns.inode()));
-        self.unheard = namespaces.len().saturating_sub(HEARD);
-        namespaces.truncate(HEARD);
+        let unheard = namespaces.split_off(namespaces.len().min(HEARD));
+        self.unheard = unheard.len();
         let few = namespaces.len() <= FEW;
         let watched = |inode: &u32| namespaces.iter().any(|netns| netns.inode() == *inode);
+        // What was told of them is known no longer, rather than taken to stand for ever. That others have ended is told by
+        // who found it.
+        for netns in &unheard {
+            if let Some(mut space) = self.spaces.remove(&netns.inode()) {
+                let gone = space.forget();
+                tell_all(&space, gone, teller)?;
+            }
+        }
         self.spaces.retain(|inode, _| watched(inode));
         self.failed.retain(|inode, _| watched(inode));
         for netns in namespaces {
@@ -190,8 +198,9 @@ impl Configuration {
         if !self.names.take().is_empty() {
             self.leave();
         }
-        let mut broken = Vec::new();
-        for space in self.spaces.values_mut() {
+        let mut ended = Vec::new();
+        let heard = self.spaces.values_mut().filter(|space| space.broken().is_none());
+        for space in heard {
             let mut told = Vec::new();
             let heard = space.hear(&mut self.requesters, &mut |at, change| told.push((at, change)));
             for (at, change) in told {
@@ -199,13 +208,24 @@ impl Configuration {
             }
             match heard.and_then(|()| space.settle()) {
                 Ok(told) => tell_all(space, told, teller)?,
-                Err(error) => broken.push((space.netns().clone(), error)),
+                Err(error) if error.is_end() => ended.push(space.netns().inode()),
+                Err(error) => space.broke(&error),
             }
         }
-        for (netns, error) in broken {
-            self.spaces.remove(&netns.inode());
-            if !error.is_end() {
-                self.failed.insert(netns.inode(), (netns, error.to_string()));
+        for inode in ended {
+            self.spaces.remove(&inode);
+        }
+        Ok(())
+    }
+
+    /// Listens again where that broke off.
+    fn mend(&mut self, teller: &Teller) -> Result<(), Gone> {
+        let broken = self.spaces.values_mut().filter(|space| space.broken().is_some());
+        for space in broken {
+            match space.mend() {
+                Ok(told) => tell_all(space, told, teller)?,
+                // What has ended is let go of when that is looked at.
+                Err(error) => space.broke(&error),
             }
         }
         Ok(())
@@ -214,6 +234,7 @@ impl Configuration {
     /// Looks at what nobody tells.
     fn tick(&mut self, teller: &Teller) -> Result<(), Gone> {
         self.leave();
+        self.mend(teller)?;
         self.has_rules = self.nf_tables.visit();
         let failed: Vec<Netns> = self.failed.values().map(|(netns, _)| netns.clone()).collect();
         let few = self.are_few();
@@ -257,14 +278,20 @@ impl Configuration {
 
     fn capability(&self) -> Capability {
         let mut why: Vec<String> = self.node.unseen().map(str::to_owned).collect();
-        for (netns, error) in self.failed.values().take(2) {
+        let failed = self.failed.values();
+        let failed = failed.map(|(netns, error)| (netns, error.as_str()));
+        let broken = self.spaces.values();
+        let broken = broken.filter_map(|space| Some((space.netns(), space.broken()?)));
+        let are_unseen = self.spaces.values().all(|space| space.broken().is_some());
+        let unseen: Vec<_> = failed.chain(broken).collect();
+        for (netns, error) in unseen.iter().take(2) {
             let name = netns.name();
             why.push(format!(
                 "Changes in network namespace `{name}` are not seen: {error}."
             ));
         }
-        if self.failed.len() > 2 {
-            why.push(format!("And {} more of this kind.", self.failed.len() - 2));
+        if unseen.len() > 2 {
+            why.push(format!("And {} more of this kind.", unseen.len() - 2));
         }
         if self.unheard > 0 {
             why.push(format!(
@@ -294,6 +321,13 @@ impl Configuration {
                 answer::MOST
             ));
         }
+        let logged: usize = self.spaces.values().map(Space::logged).sum();
+        if logged > 0 {
+            why.push(format!(
+                "The kernel is not asked about {logged} IPv4 addresses, since log_martians is set and it might write that to \
+                 its log: ip route get shows its answer."
+            ));
+        }
         let left_out: u64 = self.spaces.values().map(Space::left_out).sum();
         if left_out > 0 {
             why.push(format!(
@@ -309,7 +343,7 @@ impl Configuration {
         }
         Capability {
             name: CAPABILITY.to_owned(),
-            state: match (why.is_empty(), self.spaces.is_empty()) {
+            state: match (why.is_empty(), are_unseen) {
                 (true, _) => CapabilityState::Available,
                 (false, true) => CapabilityState::Unavailable,
                 (false, false) => CapabilityState::Partial,

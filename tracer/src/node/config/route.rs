@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::netlink::{array_at, attributes, u16_at, u32_at};
 use super::words::{Devices, IPV6, action, address, network, protocol, scope, sentence, unspecified};
-use crate::event::Thing;
+use crate::event::{Thing, value};
 
 // include/uapi/linux/rtnetlink.h
 pub(super) const GET: u16 = 26;
@@ -91,7 +91,7 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
         if reach == 0 || family == IPV6 {
             String::new()
         } else {
-            format!("scope {}", scope(reach))
+            format!("{} {}", value::SCOPE, scope(reach))
         },
         source,
         mtu,

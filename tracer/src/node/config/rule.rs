@@ -2,7 +2,7 @@
 
 use super::super::netlink::{attributes, string, u16_at, u32_at};
 use super::words::{IPV4, action, address, network, protocol, sentence, table};
-use crate::event::{Thing, Version};
+use crate::event::{Thing, Version, value};
 
 // include/uapi/linux/fib_rules.h
 pub(super) const GET: u16 = 34;
@@ -59,7 +59,7 @@ pub(super) fn parse(body: &[u8]) -> Option<Thing> {
         None => String::new(),
     };
     let from = match side("from", from, from_length) {
-        any if any.is_empty() => "from all".to_owned(),
+        any if any.is_empty() => value::FROM_ALL.to_owned(),
         from => from,
     };
     let words = [
@@ -84,13 +84,13 @@ pub(super) fn parse(body: &[u8]) -> Option<Thing> {
         from_port,
         to_port,
         match act {
-            FR_ACT_TO_TBL if l3mdev => "lookup [l3mdev-table]".to_owned(),
-            FR_ACT_TO_TBL => format!("lookup {}", table(table_number)),
+            FR_ACT_TO_TBL if l3mdev => format!("{} [l3mdev-table]", value::LOOKUP),
+            FR_ACT_TO_TBL => format!("{} {}", value::LOOKUP, table(table_number)),
             FR_ACT_GOTO => format!("goto {target}"),
             FR_ACT_NOP => "nop".to_owned(),
             other => action(other),
         },
-        suppressed.map_or_else(String::new, |length| format!("suppress_prefixlength {length}")),
+        suppressed.map_or_else(String::new, |length| format!("{} {length}", value::SUPPRESS)),
         // The kernel's own rules are of it; those that say nothing are older than this attribute.
         if matches!(by, 0 | 2) {
             String::new()
@@ -147,6 +147,17 @@ mod tests {
     fn rules_are_told_as_ip_prints_them() {
         let local = message([2, 0, 0, 0, 255, 0, 0, 1], 1, &[number(15, 255)]);
         assert_eq!(text(&local), "IPv4 rule 0: from all lookup local");
+        let is_for_all = |body: &[u8]| match parse(body) {
+            Some(Thing::Rule { text, .. }) => value::is_for_all(&text),
+            other => panic!("{other:?}"),
+        };
+        let short = message([2, 0, 0, 0, 254, 0, 0, 1], 0, &[number(15, 254), number(14, 0)]);
+        let some = message(
+            [2, 0, 8, 0, 254, 0, 0, 1],
+            0,
+            &[attribute(2, &[10, 0, 0, 0]), number(15, 254)],
+        );
+        assert!(is_for_all(&local) && !is_for_all(&short) && !is_for_all(&some));
         let marked = [
             number(6, 9),
             number(10, 0x200),

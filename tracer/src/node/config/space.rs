@@ -1,5 +1,9 @@
 //! One network namespace: what stands in it, and what the kernel tells of it.
 
+mod looks;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -16,8 +20,8 @@ use super::link::Link;
 use super::neighbour::State;
 use super::requester::Requesters;
 use super::ruleset::{self, Ruleset};
-use super::sysctl::{self, Sysctls};
-use super::told::{self, Cause, Told, found, noticed};
+use super::sysctl::Sysctls;
+use super::told::{self, Cause, Told, found};
 use super::words::{Devices, IPV6};
 use super::{address, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use crate::event::{Owner, Seen, Setting, Thing};
@@ -69,6 +73,8 @@ pub(super) struct Space {
     pause: Option<Instant>,
     /// Times that more was told than could be read.
     pub(super) lost: u64,
+    /// Why it is not listened to any more, until that works again.
+    broken: Option<String>,
 }
 
 impl Space {
@@ -79,9 +85,7 @@ impl Space {
     pub(super) fn open(netns: Netns, nf_tables: bool) -> Result<(Self, Vec<Told>), Error> {
         // First the ear, then the look: nothing falls between.
         let (route, netfilter, rules, standing) = netns.enter(|| {
-            let route = Listener::open(ROUTE, &GROUPS)?;
-            // Where there is no such group there are no next hops either.
-            let _ = route.join(nexthop::GROUP);
+            let route = ear()?;
             let (netfilter, rules) = netfilter(nf_tables);
             Ok::<_, Error>((route, netfilter, rules, dump::everything()?))
         })??;
@@ -103,6 +107,7 @@ impl Space {
             because_of: Cause::default(),
             pause: None,
             lost: 0,
+            broken: None,
         };
         let rules = space.rules_now();
         let mut told = found(space.known.replace(standing.known, |_| true));
@@ -113,6 +118,46 @@ impl Space {
 
     pub(super) fn netns(&self) -> &Netns {
         &self.netns
+    }
+
+    /// It cannot be listened to any more. What is known stays, to compare with.
+    pub(super) fn broke(&mut self, why: &Error) {
+        self.broken = Some(why.to_string());
+    }
+
+    /// Why it is not listened to.
+    pub(super) fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    /// Listens again where that broke off, and tells what has become different meanwhile.
+    ///
+    /// # Errors
+    /// Where that does not work yet.
+    pub(super) fn mend(&mut self) -> Result<Vec<Told>, Error> {
+        self.route = self.netns.enter(ear)??;
+        if self.netfilter.take().is_some() {
+            self.netfilter = self.netns.enter(|| netfilter(true))?.0;
+        }
+        self.broken = None;
+        // Whoever changed something meanwhile was not heard.
+        self.need(Again::Everything, None);
+        self.answers.need(None);
+        self.drained = true;
+        self.pause = None;
+        self.settle()
+    }
+
+    /// All that is known, as gone: nothing is seen of it from now on.
+    pub(super) fn forget(&mut self) -> Vec<Told> {
+        let mut gone = self.known.remove_all(|_| true);
+        gone.extend(self.answers.forget());
+        let firewalls = self.rules.value().map(|_| NF_TABLES);
+        let firewalls = firewalls.into_iter().chain(self.legacy.keys().copied());
+        gone.extend(firewalls.map(|firewall| (ruleset_of(firewall), None)));
+        let parameters = self.sysctls.forget();
+        gone.extend(parameters.map(|name| (Thing::Sysctl { name }, None)));
+        found(gone)
     }
 
     /// It is found in another place by now.
@@ -127,9 +172,10 @@ impl Space {
 
     /// What becomes readable when something is told.
     pub(super) fn ears(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [Some(&self.route), self.netfilter.as_ref()]
-            .into_iter()
+        let ears = [Some(&self.route), self.netfilter.as_ref()];
+        ears.into_iter()
             .flatten()
+            .filter(|_| self.broken.is_none())
             .map(AsFd::as_fd)
     }
 
@@ -143,6 +189,11 @@ impl Space {
         self.answers.left_out()
     }
 
+    /// Own addresses for which the kernel is not asked, since it might write that to its log.
+    pub(super) fn logged(&self) -> usize {
+        self.answers.logged()
+    }
+
     /// Times that a thing was told for which there was no room.
     pub(super) fn left_out(&self) -> u64 {
         self.known.left_out()
@@ -150,6 +201,9 @@ impl Space {
 
     /// In how long something is to be read or asked for again.
     pub(super) fn due(&self) -> Option<Duration> {
+        if self.broken.is_some() {
+            return None;
+        }
         let again = self.again_due();
         // Not before what is to be read again: the questions come from it.
         let answers = self.answers.due().filter(|_| self.again == Again::Nothing);
@@ -490,68 +544,6 @@ impl Space {
         Ok(changes)
     }
 
-    /// Listens to nf_tables, if that has been loaded meanwhile.
-    pub(super) fn begin_rules(&mut self) -> Vec<Told> {
-        if self.netfilter.is_some() {
-            return Vec::new();
-        }
-        let Ok((listener, rules)) = self.netns.enter(|| netfilter(true)) else {
-            return Vec::new();
-        };
-        self.netfilter = listener;
-        self.rules = rules;
-        noticed(self.rules_now())
-    }
-
-    fn rules_now(&self) -> Vec<Change> {
-        let value = self.rules.value();
-        value
-            .into_iter()
-            .map(|value| (ruleset_of(NF_TABLES), Some(value)))
-            .collect()
-    }
-
-    /// Looks at the tables of the older firewalls.
-    pub(super) fn look_at_legacy(&mut self, seen: Seen) -> Vec<Told> {
-        let Ok(now) = self.netns.enter(ruleset::legacy) else {
-            return Vec::new();
-        };
-        let now: BTreeMap<_, _> = now.into_iter().collect();
-        let gone = self.legacy.keys().filter(|firewall| !now.contains_key(*firewall));
-        let mut changes: Vec<Change> = gone.map(|firewall| (ruleset_of(firewall), None)).collect();
-        let new = now
-            .iter()
-            .filter(|(firewall, value)| self.legacy.get(*firewall) != Some(value));
-        changes.extend(new.map(|(firewall, value)| (ruleset_of(firewall), Some(value.clone()))));
-        self.legacy = now;
-        told::all(changes, seen, None)
-    }
-
-    /// Looks at the kernel parameters that are not told.
-    pub(super) fn look_at_sysctls(&mut self) -> Vec<Told> {
-        let thing = |name| Thing::Sysctl { name };
-        let changes = self.sysctls.changes().into_iter();
-        let (gone, changed): (Vec<_>, Vec<_>) = changes
-            .map(|(name, value)| (thing(name), value))
-            .partition(|(_, value)| value.is_none());
-        let mut told = noticed(changed);
-        // They went with their device or module: nobody has changed them.
-        told.extend(found(gone));
-        if self.sysctls.is_due() {
-            let links = &self.links;
-            let is_hardware = |index| links.get(&index).is_some_and(|link| link.hardware);
-            let devices = sysctl::chosen(&self.devices, is_hardware);
-            let sysctls = &mut self.sysctls;
-            let new = self.netns.enter(|| sysctls.open(&devices)).unwrap_or_default();
-            told.extend(found(
-                new.into_iter()
-                    .map(|(name, value)| (thing(name), Some(value)))
-                    .collect(),
-            ));
-        }
-        told
-    }
-
     /// A change as it crosses to the model.
     pub(super) fn setting(&self, told: Told) -> Setting {
         let (thing, value) = told.change;
@@ -563,6 +555,14 @@ impl Space {
             by: told.by,
         }
     }
+}
+
+/// Listens to all but nf_tables, in the namespace of this thread.
+fn ear() -> Result<Listener, Error> {
+    let route = Listener::open(ROUTE, &GROUPS)?;
+    // Where there is no such group there are no next hops either.
+    let _ = route.join(nexthop::GROUP);
+    Ok(route)
 }
 
 /// Listens to nf_tables, and reads its rules, in the namespace of this thread. Nothing where the kernel has it not.

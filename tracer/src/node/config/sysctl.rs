@@ -57,8 +57,7 @@ impl Sysctls {
             if self.files.iter().any(|(known, ..)| *known == name) {
                 continue;
             }
-            let path = format!("/proc/sys/{}", path(&name));
-            if let Ok(file) = File::open(path)
+            if let Some(file) = open(&name)
                 && let Some(value) = read(&file)
             {
                 new.push((name.clone(), value.clone()));
@@ -66,6 +65,11 @@ impl Sysctls {
             }
         }
         new
+    }
+
+    /// Closes all, and tells their names.
+    pub(super) fn forget(&mut self) -> impl Iterator<Item = String> {
+        std::mem::take(&mut self.files).into_iter().map(|(name, ..)| name)
     }
 
     /// Those that have changed since the last time; `None` for what is gone.
@@ -123,6 +127,15 @@ fn names(devices: &[String]) -> Vec<String> {
         );
     }
     names
+}
+
+/// The value of one in the namespace of this thread, `None` where it is not there.
+pub(super) fn value(name: &str) -> Option<String> {
+    read(&open(name)?)
+}
+
+fn open(name: &str) -> Option<File> {
+    File::open(format!("/proc/sys/{}", path(name))).ok()
 }
 
 /// The dots of a device's name are slashes in that of the parameter, as `sysctl` has it.
@@ -205,5 +218,7 @@ mod tests {
             "{new:?}"
         );
         assert_eq!(sysctls.open(&[]), [], "each once");
+        assert_eq!(value(&new[0].0).as_ref(), Some(&new[0].1));
+        assert_eq!(value("net.ipv4.conf.all.no_such_parameter"), None);
     }
 }

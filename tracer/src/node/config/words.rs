@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::netlink::array_at;
+use crate::event::value;
 
 /// `AF_INET` and `AF_INET6`.
 pub(super) const IPV4: u8 = 2;
@@ -97,7 +98,7 @@ pub(super) fn protocol(number: u8) -> String {
 /// How far an address or route reaches (`RT_SCOPE_*`).
 pub(super) fn scope(number: u8) -> String {
     let name = match number {
-        0 => "global",
+        0 => value::GLOBAL,
         200 => "site",
         253 => "link",
         254 => "host",
@@ -110,8 +111,8 @@ pub(super) fn scope(number: u8) -> String {
 /// What a route or rule does with a packet (`RTN_*`; `FR_ACT_*` has the same numbers for what is no table).
 pub(super) fn action(number: u8) -> String {
     let name = match number {
-        1 => "unicast",
-        2 => "local",
+        1 => value::UNICAST,
+        2 => value::LOCAL,
         3 => "broadcast",
         4 => "anycast",
         5 => "multicast",

@@ -1,0 +1,65 @@
+//! The words in the values of settings by which something is judged. Who writes them and who reads them has them from here,
+//! so that neither can come to mean something else alone.
+
+use std::net::IpAddr;
+
+/// A device is up: the first word of its value.
+pub(crate) const UP: &str = "up";
+/// Between what is said of a device.
+pub(crate) const OF_DEVICE: &str = ", ";
+/// Before the other end of a point-to-point address, at the beginning of its value.
+pub(crate) const PEER: &str = "peer";
+/// Before how far an address or route reaches.
+pub(crate) const SCOPE: &str = "scope";
+/// It reaches everywhere.
+pub(crate) const GLOBAL: &str = "global";
+/// Another node has the address too: it is not used.
+pub(crate) const DUPLICATE: &str = "dadfailed";
+/// What the kernel does with packets: they are the node's own, or they are passed on.
+pub(crate) const LOCAL: &str = "local";
+pub(crate) const UNICAST: &str = "unicast";
+/// The first word of an answer that does not say what the kernel would do.
+pub(crate) const UNCLEAR: &str = "unclear";
+/// What a rule that applies to all packets begins with.
+pub(crate) const FROM_ALL: &str = "from all";
+/// Before the table that a rule looks up.
+pub(crate) const LOOKUP: &str = "lookup";
+/// Before the shortest prefix that a rule takes from its table.
+pub(crate) const SUPPRESS: &str = "suppress_prefixlength";
+
+/// The device of this value is up.
+pub(crate) fn is_up(device: &str) -> bool {
+    device.split(OF_DEVICE).next() == Some(UP)
+}
+
+/// The address of this value reaches everywhere.
+pub(crate) fn is_global(address: &str) -> bool {
+    let mut words = address.split(' ');
+    words.any(|word| word == SCOPE) && words.next() == Some(GLOBAL)
+}
+
+/// The address of this value is not used, since another node has it too.
+pub(crate) fn is_duplicate(address: &str) -> bool {
+    address.split(' ').any(|word| word == DUPLICATE)
+}
+
+/// The other end of a point-to-point address.
+pub(crate) fn peer(address: &str) -> Option<IpAddr> {
+    let mut words = address.split(' ');
+    words.next().filter(|word| *word == PEER)?;
+    words.next()?.parse().ok()
+}
+
+/// The answer does not say what the kernel would do.
+pub(crate) fn is_unclear(answer: &str) -> bool {
+    answer.starts_with(UNCLEAR)
+}
+
+/// The rule of this text looks all of a table up for all packets.
+pub(crate) fn is_for_all(rule: &str) -> bool {
+    let what = rule
+        .strip_prefix(FROM_ALL)
+        .and_then(|rest| rest.strip_prefix(' '));
+    let mut words = what.unwrap_or_default().split(' ');
+    words.next() == Some(LOOKUP) && words.all(|word| word != SUPPRESS)
+}

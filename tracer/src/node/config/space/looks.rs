@@ -1,0 +1,74 @@
+//! What nobody tells of a namespace, and is looked at.
+
+use std::collections::BTreeMap;
+
+use super::super::known::Change;
+use super::super::ruleset;
+use super::super::sysctl;
+use super::super::told::{self, Told, found, noticed};
+use super::{NF_TABLES, Space, netfilter, ruleset_of};
+use crate::event::{Seen, Thing};
+
+impl Space {
+    /// Listens to nf_tables, if that has been loaded meanwhile.
+    pub(in super::super) fn begin_rules(&mut self) -> Vec<Told> {
+        if self.netfilter.is_some() {
+            return Vec::new();
+        }
+        let Ok((listener, rules)) = self.netns.enter(|| netfilter(true)) else {
+            return Vec::new();
+        };
+        self.netfilter = listener;
+        self.rules = rules;
+        noticed(self.rules_now())
+    }
+
+    pub(super) fn rules_now(&self) -> Vec<Change> {
+        let value = self.rules.value();
+        value
+            .into_iter()
+            .map(|value| (ruleset_of(NF_TABLES), Some(value)))
+            .collect()
+    }
+
+    /// Looks at the tables of the older firewalls.
+    pub(in super::super) fn look_at_legacy(&mut self, seen: Seen) -> Vec<Told> {
+        let Ok(now) = self.netns.enter(ruleset::legacy) else {
+            return Vec::new();
+        };
+        let now: BTreeMap<_, _> = now.into_iter().collect();
+        let gone = self.legacy.keys().filter(|firewall| !now.contains_key(*firewall));
+        let mut changes: Vec<Change> = gone.map(|firewall| (ruleset_of(firewall), None)).collect();
+        let new = now
+            .iter()
+            .filter(|(firewall, value)| self.legacy.get(*firewall) != Some(value));
+        changes.extend(new.map(|(firewall, value)| (ruleset_of(firewall), Some(value.clone()))));
+        self.legacy = now;
+        told::all(changes, seen, None)
+    }
+
+    /// Looks at the kernel parameters that are not told.
+    pub(in super::super) fn look_at_sysctls(&mut self) -> Vec<Told> {
+        let thing = |name| Thing::Sysctl { name };
+        let changes = self.sysctls.changes().into_iter();
+        let (gone, changed): (Vec<_>, Vec<_>) = changes
+            .map(|(name, value)| (thing(name), value))
+            .partition(|(_, value)| value.is_none());
+        let mut told = noticed(changed);
+        // They went with their device or module: nobody has changed them.
+        told.extend(found(gone));
+        if self.sysctls.is_due() {
+            let links = &self.links;
+            let is_hardware = |index| links.get(&index).is_some_and(|link| link.hardware);
+            let devices = sysctl::chosen(&self.devices, is_hardware);
+            let sysctls = &mut self.sysctls;
+            let new = self.netns.enter(|| sysctls.open(&devices)).unwrap_or_default();
+            told.extend(found(
+                new.into_iter()
+                    .map(|(name, value)| (thing(name), Some(value)))
+                    .collect(),
+            ));
+        }
+        told
+    }
+}
