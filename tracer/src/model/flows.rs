@@ -122,6 +122,8 @@ pub(crate) struct Growth {
     pub dropped: u64,
     /// Packets that ask for an answer.
     pub requests: u64,
+    /// Something reached a socket.
+    pub has_reached: bool,
 }
 
 impl Flow {
@@ -227,6 +229,7 @@ impl Flow {
             read: growth(self.read, count.read),
             dropped: growth(self.dropped_as_told, count.dropped),
             requests: 0,
+            has_reached: false,
         };
         grown.dropped -= self.not_lost(count, &grown);
         let matched = growth(self.matched, count.matched);
@@ -275,7 +278,8 @@ impl Flow {
         } else if grown.requests > 0 {
             self.asked = When::at(at);
         }
-        if matched > 0 || grown.queued > 0 || grown.read > 0 {
+        grown.has_reached = matched > 0 || grown.queued > 0 || grown.read > 0;
+        if grown.has_reached {
             if let Some(hunger) = self.hunger.take() {
                 self.sated = Some(hunger);
             }

@@ -6,8 +6,8 @@
 //!
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `namespaces` their rows, `queues` and
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
-//! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners;
-//! `settings` the network
+//! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners,
+//! `starvation` when they begin to starve; `settings` the network
 //! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `units` of systemd, `packages`, `timeline` all of their changes, `bands` the books
 //! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
@@ -33,6 +33,7 @@ pub(crate) mod queues;
 pub(crate) mod runs;
 pub(crate) mod settings;
 pub(crate) mod sockets;
+mod starvation;
 pub(crate) mod timeline;
 pub(crate) mod units;
 pub(crate) mod unresolved;
@@ -62,6 +63,7 @@ use packages::Managers;
 use queues::{Port, Queues};
 use settings::Settings;
 use sockets::Sockets;
+use starvation::{Starving, Worked};
 use timeline::{Change, Timeline};
 use units::Units;
 use waiting::Waiting;
@@ -103,8 +105,9 @@ pub struct Model {
     packages: Managers,
     timeline: Timeline,
     bands: Bands,
-    /// Whether some flow starved at the last tick.
-    starving: bool,
+    worked: Worked,
+    /// What starved at the last tick.
+    starving: Starving,
 }
 
 impl Model {
@@ -257,6 +260,7 @@ impl Model {
         }
         self.sockets.leave(inodes);
         self.endpoints.leave(inodes);
+        self.worked.leave(inodes);
         self.queues.leave(inodes);
         self.unresolved.leave(inodes);
         self.fragments.retain(|netns, _| !inodes.contains(netns));
@@ -282,6 +286,9 @@ impl Model {
         let owner = count.owner.as_ref().map(|owner| self.sockets.shared(owner));
         self.flows.own(key, count.sender, owner);
         self.queues.grew(at, Port::of(key), grown.queued, grown.read);
+        if grown.has_reached {
+            self.note_worked(at, key);
+        }
         let origin = self.flows.get(key).map_or(Origin::Unknown, |flow| flow.origin);
         if grown.queued > 0 || grown.read > 0 {
             self.sockets.received(at, key, origin == Origin::Remote);
@@ -323,25 +330,23 @@ impl Model {
     fn tick(&mut self) {
         let now = self.now;
         let mut flows = std::mem::take(&mut self.flows);
-        let (mut starved, mut onset) = (0, now);
+        let mut starving = Starving::default();
         for (key, flow) in flows.iter_mut() {
             let since = self
                 .starved_since(key, flow)
                 .filter(|_| self.namespaces.end(key.netns).is_none());
             flow.starved = since.into();
             if let Some(since) = since {
-                starved += 1;
-                onset = onset.min(since);
+                starving.add(since, self.worked_before(key, flow, since));
             }
         }
         self.flows = flows;
-        if self.starving != (starved > 0) {
-            self.starving = starved > 0;
-            self.timeline.add(Change::starvation(onset, starved));
-        }
+        self.timeline.extend(starving.change(&self.starving, now));
+        self.starving = starving;
         let ledgers = self.by_namespace();
         let totals = self.sum(&ledgers);
-        self.bands.tick(now, self.wall_offset(), totals.ledger, starved);
+        self.bands
+            .tick(now, self.wall_offset(), totals.ledger, starving.flows());
         self.history.push(now, totals);
         if self.node.several() {
             self.namespaces.tick(now, &ledgers);

@@ -199,8 +199,7 @@ fn covered(windows: &[Range<i64>], known: &Range<i64>) -> Option<f64> {
     let (mut covered, mut until) = (0_i64, known.start);
     for window in windows {
         let end = window.end.min(known.end);
-        let further = end.saturating_sub(window.start.max(until)).max(0);
-        covered = covered.saturating_add(further);
+        covered = covered.saturating_add(end.saturating_sub(window.start.max(until)).max(0));
         until = until.max(end);
     }
     Some(covered as f64 / length as f64)

@@ -25,16 +25,33 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// So many flows begin to starve, the first of them at `at`; or none starves any more.
-    pub(super) fn starvation(at: u64, flows: u64) -> Self {
+    /// So many flows that worked begin to starve, the first of them at `at`.
+    pub(super) fn onset(at: u64, flows: u64) -> Self {
         let text = match flows {
-            0 => "no flow starves any more".to_owned(),
             1 => "a flow begins to starve".to_owned(),
             many => format!("{many} flows begin to starve"),
         };
+        Self::starvation(at, Starvation::Begins, text)
+    }
+
+    /// So many flows starve of which none was seen to work before; packets are lost since `at` at the latest.
+    pub(super) fn found_starving(at: u64, flows: u64) -> Self {
+        let text = match flows {
+            1 => "a flow starves; nothing has reached it since tracer looks".to_owned(),
+            many => format!("{many} flows starve; nothing has reached them since tracer looks"),
+        };
+        Self::starvation(at, Starvation::Found, text)
+    }
+
+    /// None starves any more.
+    pub(super) fn starvation_over(at: u64) -> Self {
+        Self::starvation(at, Starvation::Over, "no flow starves any more".to_owned())
+    }
+
+    fn starvation(at: u64, what: Starvation, text: String) -> Self {
         Self {
             at,
-            subject: Subject::Starvation { flows },
+            subject: Subject::Starvation(what),
             before: None,
             after: Some(text),
             by: None,
@@ -70,11 +87,19 @@ pub(crate) enum Subject {
     Packages(Manager),
     /// Something that happened.
     Notice(NoticeKind),
-    /// So many flows have packets that reach no socket; 0: none any more.
-    Starvation {
-        /// How many.
-        flows: u64,
-    },
+    /// Flows whose packets reach no socket.
+    Starvation(Starvation),
+}
+
+/// What is told of starvation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Starvation {
+    /// It begins.
+    Begins,
+    /// It is there, and nobody saw it begin.
+    Found,
+    /// It is over.
+    Over,
 }
 
 /// The changes.
@@ -109,11 +134,10 @@ impl Timeline {
         self.changes.iter().map(|(number, change)| (*number, change))
     }
 
-    /// When flows began to starve while none did before, in boot time, the earliest first.
+    /// When flows that had worked began to starve while no such did before, in boot time, the earliest first.
     pub(crate) fn onsets(&self) -> impl Iterator<Item = u64> {
-        let begins = |change: &Change| matches!(change.subject, Subject::Starvation { flows: 1.. });
         self.all()
-            .filter(move |(_, change)| begins(change))
+            .filter(|(_, change)| change.subject == Subject::Starvation(Starvation::Begins))
             .map(|(_, change)| change.at)
     }
 
@@ -155,11 +179,16 @@ mod tests {
     }
 
     #[test]
-    fn onsets_of_starvation_are_told_and_their_ends_are_not() {
+    fn onsets_of_starvation_are_told_and_neither_what_is_found_nor_ends() {
         let mut timeline = Timeline::default();
-        for (time, flows) in [(1, 3), (2, 0), (5, 1)] {
-            timeline.add(Change::starvation(time, flows));
-            timeline.add(at(time));
+        for change in [
+            Change::onset(1, 3),
+            Change::starvation_over(2),
+            Change::found_starving(4, 2),
+            Change::onset(5, 1),
+        ] {
+            timeline.add(at(change.at));
+            timeline.add(change);
         }
         assert_eq!(timeline.onsets().collect::<Vec<_>>(), [1, 5]);
     }

@@ -167,7 +167,7 @@ pub enum ChangeKind {
     Packages,
     /// Something that happened: memory ran out, the clock was set, a line of the kernel's log.
     Notice,
-    /// Flows of this node begin to starve, or none does any more.
+    /// Flows of this node begin to starve; or do, and may have done so before tracer looked; or none does any more.
     Starvation,
 }
 
@@ -355,7 +355,7 @@ pub struct Run {
     pub result: String,
 }
 
-/// How the times when flows began to starve stand to past runs. A run's window is from its beginning for as long as the
+/// How the times when flows began to starve stand to past runs. What starved before tracer looked is no onset. A run's window is from its beginning for as long as the
 /// timer's random delay, and at least to a minute after its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Onsets {

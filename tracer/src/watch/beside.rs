@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::sources::{self, Sources};
 use super::{Capabilities, Options, watched, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
-use crate::node::{self, Netns, chains, config};
+use crate::node::{self, Netns, chains, config, journal};
 
 /// Namespaces of which the rules of firewalls are read, at most, and how many connections they track.
 const FEW: usize = 16;
@@ -18,6 +18,8 @@ pub struct Beside {
     told: Capabilities,
     /// Those that have not said yet how they are.
     silent: BTreeSet<&'static str>,
+    /// Those that have said only how far they are.
+    busy: BTreeSet<String>,
 }
 
 impl Beside {
@@ -48,13 +50,14 @@ impl Beside {
             sources,
             told,
             silent,
+            busy: BTreeSet::new(),
         })
     }
 
     /// All sources have told how things stand, or why they cannot.
     #[must_use]
     pub fn has_told(&self) -> bool {
-        self.silent.is_empty()
+        self.silent.is_empty() && self.busy.is_empty()
     }
 
     /// Waits until a source tells something, and tells all that has come.
@@ -64,10 +67,16 @@ impl Beside {
             sources,
             told,
             silent,
+            busy,
         } = self;
         let mut listen = |event: Event| {
             if let Body::Capability(capability) = &event.body {
                 silent.remove(capability.name.as_str());
+                if journal::is_being_read(capability) {
+                    busy.insert(capability.name.clone());
+                } else {
+                    busy.remove(&capability.name);
+                }
             }
             tell(event);
         };

@@ -1,6 +1,7 @@
 //! Onsets of starvation, held against what timers did.
 
-use tracer::event::{Body, Run, Runs, Seen, Timer};
+use tracer::event::{Body, Protocol, Run, Runs, Seen, SocketState, Timer};
+use tracer::filter::Filter;
 use tracer::report;
 
 use crate::story::*;
@@ -72,4 +73,78 @@ fn an_onset_after_a_run_without_delay_is_outside() {
     starve(&mut story);
     let timer = timer(&story);
     assert_eq!((timer.onsets.inside, timer.onsets.outside), (0, 1));
+}
+
+/// What the timeline says of starvation.
+fn told(report: &report::Report) -> Vec<String> {
+    let changes = report.node.changes.iter();
+    let of_starvation = changes.filter(|change| change.kind == report::ChangeKind::Starvation);
+    of_starvation.filter_map(|change| change.after.clone()).collect()
+}
+
+/// The same from the recorded events.
+fn replayed(story: &Story) -> report::Report {
+    let lines: Vec<String> = story
+        .events
+        .iter()
+        .map(|event| serde_json::to_string(event).unwrap())
+        .collect();
+    let events: Vec<_> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    Filter::default().report(&model(&events))
+}
+
+#[test]
+fn what_starved_before_the_start_is_no_onset() {
+    let mut story = Story::begin();
+    with_past(&mut story, 3600, 1800);
+    for port in [1, 2] {
+        story.socket(client(port), None, SocketState::Established, "curl");
+    }
+    story.rounds(20, |story| {
+        // Others work, and so the node seems well at first.
+        story.exchange(ping(7, "192.0.2.10"));
+        story.ask_and_lose(client(1), foreign());
+        story.ask_and_lose(client(2), foreign());
+    });
+    for report in [story.report(), replayed(&story)] {
+        assert_eq!(
+            told(&report),
+            ["2 flows starve; nothing has reached them since tracer looks"]
+        );
+        let onsets = report.node.timers[0].onsets;
+        assert_eq!((onsets.inside, onsets.outside), (0, 0));
+    }
+}
+
+#[test]
+fn what_worked_and_starves_is_an_onset_also_where_something_else_never_worked() {
+    let mut story = Story::begin();
+    with_past(&mut story, 3600, 1800);
+    let never = flow(Protocol::Tcp, "10.10.0.2", 3, "192.0.2.99", 443);
+    for key in [client(1), never] {
+        story.socket(key, None, SocketState::Established, "curl");
+    }
+    story.rounds(10, |story| {
+        story.exchange(client(1));
+        story.ask_and_lose(never, foreign());
+    });
+    story.rounds(10, |story| {
+        // A connection of its own, to what has answered.
+        story.ask_and_lose(client(2), foreign());
+        story.ask_and_lose(never, foreign());
+    });
+    for report in [story.report(), replayed(&story)] {
+        assert_eq!(
+            told(&report),
+            [
+                "a flow begins to starve",
+                "a flow starves; nothing has reached it since tracer looks"
+            ]
+        );
+        let onsets = report.node.timers[0].onsets;
+        assert_eq!((onsets.inside, onsets.outside), (1, 0));
+    }
 }

@@ -165,7 +165,7 @@ fn change(model: &Model, number: u64, change: &timeline::Change) -> Change {
         Subject::Timer(name) => (ChangeKind::Timer, name.clone(), String::new()),
         Subject::Packages(which) => (ChangeKind::Packages, manager(*which).to_owned(), String::new()),
         Subject::Notice(_) => (ChangeKind::Notice, String::new(), String::new()),
-        Subject::Starvation { .. } => (ChangeKind::Starvation, String::new(), String::new()),
+        Subject::Starvation(_) => (ChangeKind::Starvation, String::new(), String::new()),
     };
     Change {
         number,

@@ -6,8 +6,10 @@ use crate::event::Run;
 
 /// The field that tells what an entry is about (systemd src/systemd/sd-messages.h).
 const KIND: &str = "MESSAGE_ID";
+/// The field that tells of which run.
+const INVOCATION: &str = "INVOCATION_ID";
 /// The fields that are read.
-pub(super) const FIELDS: [&str; 4] = [KIND, "INVOCATION_ID", "UNIT_RESULT", "JOB_RESULT"];
+pub(super) const FIELDS: [&str; 4] = [KIND, INVOCATION, "UNIT_RESULT", "JOB_RESULT"];
 
 /// What systemd says of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,19 +60,28 @@ fn text<'e>(entry: &'e Value, name: &str) -> Option<&'e str> {
 }
 
 /// The runs that these entries tell of, one entry a line, in the order of their beginnings. One of which the beginning
-/// is not there is left out, and so is what is no entry.
-pub(super) fn runs(lines: &str) -> Vec<Run> {
+/// is not there is left out, and so is what is no entry. Where these are not all entries, `is_cut`, what the first one
+/// tells of may have begun before: a unit is also said to have begun when it ends.
+pub(super) fn runs(lines: &str, is_cut: bool) -> Vec<Run> {
     let mut runs: Vec<(Run, Option<Kind>)> = Vec::new();
+    let first = lines
+        .lines()
+        .next()
+        .filter(|_| is_cut)
+        .and_then(|line| serde_json::from_str::<Value>(line).ok());
+    let unknown = first.as_ref().and_then(|entry| text(entry, INVOCATION));
     for line in lines.lines() {
         let Ok(entry) = serde_json::from_str::<Value>(line) else {
             continue;
         };
         let kind = text(&entry, KIND).and_then(|id| KINDS.iter().find(|(known, _)| *known == id));
-        let (Some((_, kind)), Some(at), Some(invocation)) =
-            (kind, time_of(&entry), text(&entry, "INVOCATION_ID"))
+        let (Some((_, kind)), Some(at), Some(invocation)) = (kind, time_of(&entry), text(&entry, INVOCATION))
         else {
             continue;
         };
+        if unknown == Some(invocation) {
+            continue;
+        }
         let known = runs.iter_mut().find(|(run, _)| run.invocation == invocation);
         match (known, kind) {
             (None, Kind::Begun) => {
@@ -134,7 +145,7 @@ mod tests {
             entry(20, STARTED, "c", ""),
         ]
         .join("\n");
-        let told: Vec<_> = runs(&lines)
+        let told: Vec<_> = runs(&lines, false)
             .into_iter()
             .map(|run| {
                 let seconds = |at: i64| at / 1_000_000_000;
@@ -164,12 +175,30 @@ mod tests {
             entry(2, STARTED, "b", ""),
             entry(3, id(Kind::JobEnded), "b", r#","JOB_RESULT":"done""#),
         ];
-        let told = runs(&lines.join("\n"));
+        let told = runs(&lines.join("\n"), false);
         assert_eq!(told.len(), 1);
         assert_eq!(
             (told[0].ended, told[0].result.as_str()),
             (Some(3_000_000_000), "")
         );
+    }
+
+    /// A oneshot has started when it is done: that is no beginning where what was before is not there.
+    #[test]
+    fn where_the_entries_are_cut_the_first_is_of_no_run() {
+        let lines = [
+            entry(10, STARTED, "a", ""),
+            entry(11, id(Kind::JobEnded), "a", ""),
+            entry(20, id(Kind::Begun), "b", ""),
+            entry(25, STARTED, "b", ""),
+        ]
+        .join("\n");
+        let names = |is_cut| -> Vec<String> {
+            let runs = runs(&lines, is_cut).into_iter();
+            runs.map(|run| run.invocation).collect()
+        };
+        assert_eq!(names(true), ["b"]);
+        assert_eq!(names(false), ["a", "b"]);
     }
 
     #[test]
@@ -188,7 +217,7 @@ mod tests {
             &entry(i64::MAX / 1_000_000, STARTED, "a", ""),
         ];
         for line in odd {
-            assert_eq!(runs(line), [], "{line}");
+            assert_eq!(runs(line, false), [], "{line}");
         }
         assert_eq!(time(odd[3]), None);
         assert_eq!(time(odd[4]), None);

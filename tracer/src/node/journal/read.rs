@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
@@ -26,10 +26,19 @@ const BYTES: u64 = 1 << 20;
 /// A journal.
 #[derive(Debug)]
 pub(super) struct Journal {
+    program: &'static str,
     /// What says which one.
     place: Vec<OsString>,
-    /// In seconds since 1970: what is older is not asked for.
-    from: u64,
+}
+
+/// What the journal has of a unit.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Past {
+    /// All runs that began from then on are there: ns since 1970.
+    pub(super) since: i64,
+    pub(super) runs: Vec<Run>,
+    /// What the program complained of, where it did: then there may be more.
+    pub(super) doubt: Option<String>,
 }
 
 impl Journal {
@@ -44,11 +53,19 @@ impl Journal {
                 );
             }
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
+            program: PROGRAM,
             place,
-            from: now.saturating_sub(REACH).as_secs(),
         })
+    }
+
+    /// A journal that this script of the shell prints.
+    #[cfg(test)]
+    pub(super) fn of_script(script: &str) -> Self {
+        Self {
+            program: "sh",
+            place: ["-c", script, "sh"].map(OsString::from).to_vec(),
+        }
     }
 
     /// When it begins, in ns since 1970, or begins to matter.
@@ -68,30 +85,49 @@ impl Journal {
             return Ok(time);
         }
         let why = in_time(all_of(child.stderr.take())).await?;
-        Err(match why.trim() {
-            "" => format!("{PROGRAM} shows no entry of the last 31 days"),
-            why => format!("{PROGRAM}: {}", why.replace('\n', "; ")),
-        })
+        Err(complaint(&why).unwrap_or_else(|| format!("{PROGRAM} shows no entry of the last 31 days")))
     }
 
-    /// The runs of a unit, and from when on they are all there.
-    pub(super) async fn runs(&self, unit: &str, begins: i64) -> Result<(i64, Vec<Run>), String> {
+    /// The runs of a unit, in a journal that begins then.
+    pub(super) async fn runs(&self, unit: &str, begins: i64) -> Result<Past, String> {
         let fields = format!("--output-fields={}", entries::FIELDS.join(","));
         let most = format!("--lines={ENTRIES}");
         let mut child = self.start(&[&fields, &most], entries::matches(unit))?;
-        let text = in_time(all_of(child.stdout.take())).await?;
-        let is_all = text.lines().count() < ENTRIES;
-        let first = text.lines().next().and_then(entries::time);
-        let since = first.filter(|_| !is_all).unwrap_or(begins).max(begins);
-        Ok((since, entries::runs(&text)))
+        let (output, errors) = (child.stdout.take(), child.stderr.take());
+        // Both at once: the program waits for whoever does not read. Where it prints too much it is read no more, and ends.
+        let work = async {
+            let (text, why) = tokio::try_join!(all_of(output), all_of(errors))?;
+            Ok((text, why, child.wait().await?))
+        };
+        let (text, why, status) = in_time(work).await?;
+        if text.len() as u64 >= BYTES {
+            return Err(format!("{PROGRAM} prints more than {BYTES} bytes"));
+        }
+        let doubt = complaint(&why);
+        if !status.success() {
+            return Err(doubt.unwrap_or_else(|| ended(status)));
+        }
+        let is_cut = text.lines().count() >= ENTRIES;
+        let since = match text.lines().next().and_then(entries::time) {
+            // Nobody knows what is in the files that it could not read.
+            _ if doubt.is_some() => nanoseconds(now()),
+            // The run that the first entry is of may have begun just then, and is left out.
+            Some(first) if is_cut => begins.max(first.saturating_add(1)),
+            _ => begins,
+        };
+        Ok(Past {
+            since,
+            runs: entries::runs(&text, is_cut),
+            doubt,
+        })
     }
 
     /// Starts the program. It ends with the value.
     fn start(&self, arguments: &[&str], matches: impl Iterator<Item = String>) -> Result<Child, String> {
-        Command::new(PROGRAM)
-            .args(["--no-pager", "--output=json"])
+        Command::new(self.program)
             .args(&self.place)
-            .arg(format!("--since=@{}", self.from))
+            .args(["--no-pager", "--output=json"])
+            .arg(format!("--since=@{}", now().saturating_sub(REACH).as_secs()))
             .args(arguments)
             .args(matches)
             .env("LC_ALL", "C")
@@ -102,6 +138,26 @@ impl Journal {
             .spawn()
             .map_err(|error| format!("{PROGRAM} cannot be run: {error}"))
     }
+}
+
+/// The time since 1970.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn nanoseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// What the program has printed as its errors, in one line. `None` for nothing.
+fn complaint(errors: &str) -> Option<String> {
+    let errors = errors.trim();
+    (!errors.is_empty()).then(|| format!("{PROGRAM}: {}", errors.replace('\n', "; ")))
+}
+
+/// How it ended where it said nothing.
+fn ended(status: ExitStatus) -> String {
+    format!("{PROGRAM} failed: {status}")
 }
 
 /// What can be read, up to the bound.
@@ -117,5 +173,51 @@ async fn in_time<T>(work: impl Future<Output = io::Result<T>>) -> Result<T, Stri
     match timeout(PATIENCE, work).await {
         Ok(done) => done.map_err(|error| format!("what {PROGRAM} prints cannot be read: {error}")),
         Err(_) => Err(format!("no answer of {PROGRAM} in {PATIENCE:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: &str = r#"{"__REALTIME_TIMESTAMP":"7000000","MESSAGE_ID":"7d4958e842da4a758f6c1cdc7b36dcc5","INVOCATION_ID":"a"}"#;
+
+    fn past(script: &str) -> Result<Past, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let journal = Journal::of_script(script);
+        runtime.unwrap().block_on(journal.runs("a.service", 5))
+    }
+
+    #[test]
+    fn what_ends_well_is_whole() {
+        let past = past(&format!("echo '{ENTRY}'")).unwrap();
+        assert_eq!((past.since, past.runs.len(), past.doubt), (5, 1, None));
+    }
+
+    #[test]
+    fn what_complains_may_not_be_whole() {
+        let before = nanoseconds(now());
+        let past = past(&format!("echo 'a file is ignored' >&2; echo '{ENTRY}'")).unwrap();
+        assert!(past.since >= before, "{past:?}");
+        assert_eq!(past.runs.len(), 1);
+        assert_eq!(past.doubt.as_deref(), Some("journalctl: a file is ignored"));
+    }
+
+    #[test]
+    fn what_fails_or_is_cut_is_no_answer() {
+        let fails = |script: &str| past(&format!("echo '{ENTRY}'; {script}")).unwrap_err();
+        assert_eq!(
+            fails("echo no >&2; echo such >&2; exit 1"),
+            "journalctl: no; such"
+        );
+        assert_eq!(fails("exit 3"), "journalctl failed: exit status: 3");
+        assert!(fails("kill -9 $$").contains("signal: 9"));
+        assert!(fails("exec yes").contains("more than 1048576 bytes"));
+    }
+
+    #[test]
+    fn of_a_cut_answer_all_is_there_from_its_second_run_on() {
+        let past = past(&format!("for i in $(seq {ENTRIES}); do echo '{ENTRY}'; done")).unwrap();
+        assert_eq!((past.since, past.runs.len()), (7_000_000_001, 0));
     }
 }

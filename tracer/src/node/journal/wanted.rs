@@ -60,6 +60,11 @@ impl Inbox {
         self.asked.units.len()
     }
 
+    /// Whether this one was.
+    pub(super) fn has_asked(&self, unit: &str) -> bool {
+        self.asked.units.contains(unit)
+    }
+
     /// Waits for units that were not asked for yet; there are none where it is just known that no timer starts any.
     /// `None` where nobody tells any more.
     pub(super) async fn next(&mut self) -> Option<Vec<String>> {
@@ -113,11 +118,13 @@ mod tests {
         wanted.set(units(&["a", "b"]));
         assert_eq!(now(&mut inbox), is(&["b"]));
         assert_eq!(inbox.asked(), 2);
+        assert!(inbox.has_asked("b"));
         wanted.set(units(&["b"]));
         assert_eq!(now(&mut inbox), Poll::Pending);
         wanted.begin_anew();
         wanted.set(units(&["a"]));
         assert_eq!(now(&mut inbox), is(&["a"]));
+        assert!(!inbox.has_asked("b"));
         drop(wanted);
         assert_eq!(now(&mut inbox), Poll::Ready(None));
     }

@@ -1,0 +1,123 @@
+//! When flows begin to starve, and which of them had what they need before.
+//!
+//! What is broken since before the tracer looked begins to starve as soon as it looks. That is no onset: it says nothing
+//! about what happened at that time. One is where something that worked, while the tracer looked, works no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Model;
+use super::endpoints::Endpoint;
+use super::flows::Flow;
+use super::queues::Port;
+use super::timeline::Change;
+use crate::event::FlowKey;
+
+/// Services that are kept, at most. Of those beyond, each flow is known to have worked by its own packets alone.
+const MOST: usize = 16_384;
+
+/// What a flow is for: many flows, one after another, are for the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Service {
+    /// The remote end answers.
+    Of(Endpoint),
+    /// This node answers at its port.
+    Own(Port),
+}
+
+/// Since when services have worked: something for them reached a socket.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Worked(BTreeMap<Service, u64>);
+
+impl Worked {
+    fn note(&mut self, at: u64, service: Service) {
+        if self.0.len() < MOST || self.0.contains_key(&service) {
+            self.0.entry(service).or_insert(at);
+        }
+    }
+
+    /// Forgets those of these namespaces.
+    pub(super) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
+        self.0.retain(|service, _| {
+            let netns = match service {
+                Service::Of(endpoint) => endpoint.netns,
+                Service::Own(port) => port.netns,
+            };
+            !namespaces.contains(&netns)
+        });
+    }
+}
+
+/// So many flows starve, the first of them since then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Group {
+    flows: u64,
+    since: Option<u64>,
+}
+
+impl Group {
+    fn add(&mut self, since: u64) {
+        self.flows += 1;
+        self.since = Some(self.since.map_or(since, |first| first.min(since)));
+    }
+}
+
+/// What starves at a tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Starving {
+    all: Group,
+    /// Those of which it is known that they worked before.
+    worked: Group,
+}
+
+impl Starving {
+    /// A flow does.
+    pub(super) fn add(&mut self, since: u64, worked: bool) {
+        self.all.add(since);
+        if worked {
+            self.worked.add(since);
+        }
+    }
+
+    /// How many flows.
+    pub(super) fn flows(&self) -> u64 {
+        self.all.flows
+    }
+
+    /// What is new at this tick.
+    pub(super) fn change(&self, before: &Self, now: u64) -> Option<Change> {
+        let begins = |group: Group, before: Group| group.since.filter(|_| before.flows == 0);
+        if let Some(since) = begins(self.worked, before.worked) {
+            return Some(Change::onset(since, self.worked.flows));
+        }
+        if let Some(since) = begins(self.all, before.all) {
+            return Some(Change::found_starving(since, self.all.flows));
+        }
+        (self.all.flows == 0 && before.all.flows > 0).then(|| Change::starvation_over(now))
+    }
+}
+
+impl Model {
+    fn service(&self, key: &FlowKey, flow: &Flow) -> Service {
+        if self.is_reply(key, flow) {
+            Service::Of(Endpoint::of(key))
+        } else {
+            Service::Own(Port::of(key))
+        }
+    }
+
+    /// Something of this flow reached a socket.
+    pub(super) fn note_worked(&mut self, at: u64, key: &FlowKey) {
+        if key.remote.is_unspecified() {
+            return;
+        }
+        if let Some(service) = self.flows.get(key).map(|flow| self.service(key, flow)) {
+            self.worked.note(at, service);
+        }
+    }
+
+    /// The flow, or another one for the same service, worked before it starved.
+    pub(super) fn worked_before(&self, key: &FlowKey, flow: &Flow, since: u64) -> bool {
+        let first = self.worked.0.get(&self.service(key, flow));
+        flow.has_reached() || first.is_some_and(|first| *first < since)
+    }
+}
