@@ -26,8 +26,8 @@ pub(crate) struct Wait {
 pub(crate) struct Queues {
     /// By neighbour and device of arrival.
     queues: BTreeMap<(Neighbour, u32), Wait>,
-    /// Packets that waited when the tracer started, and their bytes, by namespace and device of arrival.
-    before: BTreeMap<(u32, u32), (u64, u64)>,
+    /// Packets that waited when the tracer started, and their bytes, by neighbour and device of arrival.
+    before: BTreeMap<(Neighbour, u32), (u64, u64)>,
     /// Packets for which there was no room.
     other: u64,
 }
@@ -37,9 +37,8 @@ impl Queues {
     pub(crate) fn told(&mut self, at: u64, told: &Unresolved) {
         let key = ((told.netns, told.device, told.address), told.iif);
         if told.before > 0 && self.before.len() < MOST {
-            let (packets, bytes) = self.before.entry((told.netns, told.iif)).or_default();
-            *packets = packets.saturating_add(told.before);
-            *bytes = bytes.saturating_add(told.before_bytes);
+            // It is told once: told again, it is the same.
+            self.before.insert(key, (told.before, told.before_bytes));
         }
         if told.packets == 0 {
             self.queues.remove(&key);
@@ -86,13 +85,14 @@ impl Queues {
     pub(crate) fn before(&self, node: &Node) -> impl Iterator<Item = (u32, u64, u64)> {
         self.before
             .iter()
-            .filter(|((netns, iif), _)| node.is_over_uplink(*netns, *iif))
-            .map(|((netns, _), (packets, bytes))| (*netns, *packets, *bytes))
+            .filter(|(((netns, ..), iif), _)| node.is_over_uplink(*netns, *iif))
+            .map(|(((netns, ..), _), (packets, bytes))| (*netns, *packets, *bytes))
     }
 
     /// The inodes of these namespaces are or will be those of others.
     pub(crate) fn begin_anew(&mut self, namespaces: &BTreeSet<u32>) {
-        self.before.retain(|(netns, _), _| !namespaces.contains(netns));
+        self.before
+            .retain(|((netns, ..), _), _| !namespaces.contains(netns));
     }
 
     /// Forgets what waits in these namespaces.
