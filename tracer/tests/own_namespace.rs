@@ -1,7 +1,5 @@
 //! From the kernel's own messages to what must hold, in the namespace of the tests: that takes no privileges.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
-
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{channel, error::TryRecvError};
