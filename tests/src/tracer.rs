@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,17 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 pub fn binary() -> Result<PathBuf> {
     let path = std::env::var_os("TRACER_BIN").map(PathBuf::from);
     path.context("TRACER_BIN does not name the tracer's binary: run `cargo xtask test`")
+}
+
+/// Copies the tracer's binary, by another process: what another thread starts meanwhile would else have the copy open
+/// for writing until it becomes its program, and so long the copy cannot be started (ETXTBSY).
+pub fn copy_to(path: &Path) -> Result<()> {
+    let status = Command::new("cp").arg(binary()?).arg(path).status();
+    let status = status.context("cannot start cp")?;
+    if !status.success() {
+        bail!("copying the tracer to {}: {status}", path.display());
+    }
+    Ok(())
 }
 
 /// The tracer with some arguments. It ends with the thread that starts it.

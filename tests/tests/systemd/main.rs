@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use lab::folder::Folder;
 use lab::process::unix_sockets;
-use lab::tracer::{BEFORE_BREAK, binary};
+use lab::tracer::{BEFORE_BREAK, copy_to};
 use lab::world::{World, child_of};
 use tracer::event::{Body, CapabilityState, Event, JobState, Timer, UnitState};
 use tracer::node::{Owners, systemd};
@@ -330,7 +330,7 @@ fn without_a_bus_systemd_itself_is_asked() {
     let world = World::boot(program(), &[]).unwrap();
     world.systemctl(&["stop", "dbus.socket", "dbus.service"]).unwrap();
     let (there, tracer) = world.shared("tracer");
-    std::fs::copy(binary().unwrap(), there).unwrap();
+    copy_to(&there).unwrap();
     let (there, trace) = world.shared("trace.pcapng");
     let mut command = world.command(&tracer, &["--plain", "--record", &trace]).unwrap();
     let mut child = command.stdout(Stdio::null()).spawn().unwrap();
