@@ -7,9 +7,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::settings::Standing as Settings;
 use crate::event::{Owner, Seen, Setting, TABLE_LOCAL as LOCAL, TABLE_MAIN as MAIN, Thing, Version, value};
 
+/// Name of the loopback device, in every namespace (`loopback_setup`, drivers/net/loopback.c).
+const LOOPBACK: &str = "lo";
+
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Invariant {
+    /// The loopback device, where it has been set up, is up: by it goes all that the node sends to itself.
+    Loopback,
     /// Where the node has addresses of this version, some rule looks table local up.
     LocalRule(Version),
     /// An own address has a route that makes packets for it the node's own.
@@ -107,11 +112,13 @@ impl Invariants {
                     local_route(device, *address),
                     Invariant::LocalRule(version),
                     Invariant::DefaultRoute(version),
+                    Invariant::Loopback,
                 ]
             }
             Thing::Link { device } => addresses(settings, netns)
                 .filter(|(on, ..)| on == device)
                 .map(|(_, address, _)| local_route(device, address))
+                .chain((device == LOOPBACK).then_some(Invariant::Loopback))
                 .collect(),
             Thing::Answer { device, address } => {
                 let answer = Invariant::Answer {
@@ -128,6 +135,7 @@ impl Invariants {
         let netns = setting.netns;
         let key = (netns, invariant);
         let state = match &key.1 {
+            Invariant::Loopback => loopback(settings, netns),
             Invariant::LocalRule(version) => local_rule(settings, netns, *version),
             Invariant::LocalRoute { address, device } => has_local_route(settings, netns, device, *address),
             Invariant::Answer { address, device } => answered(settings, netns, device, *address),
@@ -172,6 +180,16 @@ fn local_route(device: &str, address: IpAddr) -> Invariant {
 
 fn broken_unless(holds: bool) -> State {
     if holds { State::Holds } else { State::Broken }
+}
+
+/// A namespace that nobody has set up has it down, and without an address: IPv4's comes when it is first set up, and
+/// stays (`inetdev_event`, net/ipv4/devinet.c).
+fn loopback(settings: &Settings, netns: u32) -> Option<State> {
+    let device = LOOPBACK.to_owned();
+    let is_up = value::is_up(settings.get(&(netns, Thing::Link { device }))?);
+    let was_set_up =
+        addresses(settings, netns).any(|(on, address, _)| on == LOOPBACK && address.is_loopback());
+    (is_up || was_set_up).then(|| broken_unless(is_up))
 }
 
 /// Any rule will do: whether it is asked, and before others, is in the kernel's answers. A kernel without rules needs none.
@@ -231,7 +249,7 @@ fn default_route(settings: &Settings, netns: u32, version: Version) -> Option<St
         return Some(State::Holds);
     }
     let needs = |(device, address, value): (&str, IpAddr, &str)| {
-        device != "lo" && Version::of(address) == version && value::is_global(value)
+        device != LOOPBACK && Version::of(address) == version && value::is_global(value)
     };
     addresses(settings, netns).any(needs).then_some(State::Missing)
 }
@@ -394,6 +412,18 @@ mod tests {
         node.found(answer("eth0", "10.0.0.2"), "local");
         node.found(link("eth0"), "up, carrier, mtu 1500");
         node
+    }
+
+    #[test]
+    fn a_loopback_device_that_was_set_up_must_stay_up() {
+        let mut node = node();
+        node.found(link("lo"), "down, no carrier, mtu 65536");
+        assert_eq!(node.are(State::Broken), [], "nobody has set it up");
+        node.found(address("lo", "127.0.0.1", 8), "scope host");
+        node.tell(link("lo"), Some("up, carrier, mtu 65536"), Seen::Told);
+        assert_eq!(node.are(State::Holds).len(), 4);
+        node.tell(link("lo"), Some("down, no carrier, mtu 65536"), Seen::Told);
+        assert_eq!(node.are(State::Broken), [(Invariant::Loopback, Some(node.at))]);
     }
 
     #[test]

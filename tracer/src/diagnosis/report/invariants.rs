@@ -41,6 +41,7 @@ fn one(model: &Model, netns: u32, invariant: &Invariant, standing: &Standing) ->
 
 fn object(invariant: &Invariant) -> String {
     match invariant {
+        Invariant::Loopback => "device lo".to_owned(),
         Invariant::LocalRule(version) => format!("{version} rule to table local"),
         Invariant::LocalRoute { address, device } => format!("local route of {address} on {device}"),
         Invariant::Answer { address, device } => answer(device, *address).to_string(),
@@ -57,6 +58,10 @@ fn answer(device: &str, address: std::net::IpAddr) -> Thing {
 
 fn text(model: &Model, netns: u32, invariant: &Invariant, holds: bool) -> String {
     match (invariant, holds) {
+        (Invariant::Loopback, true) => "lo is up".to_owned(),
+        (Invariant::Loopback, false) => {
+            "lo is down: what this node sends to 127.0.0.1, or to an address of its own, goes nowhere".to_owned()
+        }
         (Invariant::LocalRule(version), true) => format!("a rule of {version} looks table local up"),
         (Invariant::LocalRule(Version::V4), false) => "no rule of IPv4 looks table local up: packets for this node's own \
                                                        addresses are taken for somebody else's"
