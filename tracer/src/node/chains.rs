@@ -16,7 +16,7 @@ pub(super) const MODULE: &str = "nf_tables";
 /// `NFNL_SUBSYS_NFTABLES` with `NFT_MSG_GETCHAIN` (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h).
 pub(super) const GET_CHAIN: u16 = 10 << 8 | 4;
 /// The same with `NFT_MSG_GETGEN`.
-const GET_GENERATION: u16 = 10 << 8 | 16;
+pub(super) const GET_GENERATION: u16 = 10 << 8 | 16;
 /// Length of `struct nfgenmsg`, which begins with the family; 0 asks for all of them (`NFPROTO_UNSPEC`).
 pub(super) const HEADER: usize = 4;
 /// `NFTA_GEN_ID`.
@@ -229,15 +229,8 @@ fn point(family: Family, number: u32) -> Option<Point> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::netlink::tests::attribute;
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).unwrap();
-        let mut out = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        out.extend(value);
-        out.resize(out.len().next_multiple_of(4), 0);
-        out
-    }
 
     fn message(family: u8, hook: u32, kind: &[u8]) -> Vec<u8> {
         let hook = [

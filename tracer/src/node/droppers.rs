@@ -176,15 +176,8 @@ fn does(expression: &str, data: &[u8]) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::netlink::tests::attribute;
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).unwrap();
-        let mut out = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        out.extend(value);
-        out.resize(out.len().next_multiple_of(4), 0);
-        out
-    }
 
     fn expression(name: &str, data: &[u8]) -> Vec<u8> {
         let name = attribute(1, &[name.as_bytes(), b"\0"].concat());

@@ -323,8 +323,17 @@ pub(super) fn array_at<const N: usize>(buffer: &[u8], offset: usize) -> Option<[
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::node) mod tests {
     use super::*;
+
+    /// An attribute as it is in a message.
+    pub(in crate::node) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).unwrap();
+        let mut out = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        out.extend(value);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    }
 
     #[test]
     fn attributes_end_where_they_are_cut_off() {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::super::netlink::{self, Message, array_at, attributes, string};
+use super::super::chains::{GET_GENERATION, HEADER, family, members, number};
+use super::super::netlink::{self, Message, string};
 use super::super::owners::Owners;
 use crate::event::Owner;
 
@@ -15,9 +16,6 @@ const NEW_TABLE: u16 = NFTABLES;
 const GET_TABLE: u16 = NFTABLES | 1;
 const DELETE_TABLE: u16 = NFTABLES | 2;
 const NEW_GENERATION: u16 = NFTABLES | 15;
-const GET_GENERATION: u16 = NFTABLES | 16;
-/// Length of `struct nfgenmsg`, which begins with the family.
-const HEADER: usize = 4;
 /// Tables that are named at most; further ones are counted.
 const NAMED: usize = 16;
 
@@ -80,15 +78,7 @@ impl Ruleset {
 
 /// `inet filter`: the family and name of a table.
 fn table(body: &[u8]) -> Option<String> {
-    let family = match *body.first()? {
-        1 => "inet",
-        2 => "ip",
-        3 => "arp",
-        5 => "netdev",
-        7 => "bridge",
-        10 => "ip6",
-        _ => return None,
-    };
+    let family = family(*body.first()?)?;
     let name = members(body).find_map(|(kind, value)| (kind == 1).then(|| string(value)))?;
     Some(format!("{family} {name}"))
 }
@@ -103,7 +93,6 @@ struct Generation {
 
 impl Generation {
     fn parse(body: &[u8]) -> Option<Self> {
-        let number = |value: &[u8]| array_at(value, 0).map(u32::from_be_bytes);
         let mut generation = Self {
             number: 0,
             pid: 0,
@@ -133,10 +122,6 @@ impl Generation {
             unit: String::new(),
         }))
     }
-}
-
-fn members(body: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    attributes(body.get(HEADER..).unwrap_or_default())
 }
 
 /// The tables of the older firewalls in the namespace of this thread: firewall and value. Their rules can only be asked

@@ -135,16 +135,8 @@ pub(super) fn sentence(words: impl IntoIterator<Item = String>) -> String {
 
 #[cfg(test)]
 pub(super) mod tests {
+    pub(in super::super) use super::super::super::netlink::tests::attribute;
     use super::*;
-
-    /// An attribute as it is in a message.
-    pub(in super::super) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(4 + value.len()).unwrap();
-        let mut out = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        out.extend(value);
-        out.resize(out.len().next_multiple_of(4), 0);
-        out
-    }
 
     /// `eth0` is 2, `eth1` is 3.
     pub(in super::super) fn devices() -> Devices {
