@@ -2,13 +2,14 @@
 
 mod alone;
 mod node;
+mod verdicts;
 
 pub(crate) use alone::{alone, audit, without_systemd};
 
 use crate::report::{
-    Bytes, Capability, CapabilityState, Class, Confidence, Counter, CounterKind, Drop, Evidence, Flow,
-    Followed, Fragments, Kernel, Ledger, Losses, Namespace, Node, Queue, Rates, Report, Role, SCHEMA,
-    SCHEMA_VERSION, Schema, Source, Unresolved, Verdict, Where, Window,
+    Bytes, Capability, CapabilityState, Class, Counter, CounterKind, Drop, Flow, Followed, Fragments, Kernel,
+    Ledger, Losses, Namespace, Node, Queue, Rates, Report, Role, SCHEMA, SCHEMA_VERSION, Schema, Source,
+    Unresolved, Where, Window,
 };
 
 pub(crate) fn all() -> [Report; 6] {
@@ -273,62 +274,7 @@ pub(crate) fn incident() -> Report {
             unexplained: 0.1,
         },
         place: Where::GuestKernel,
-        verdicts: vec![
-            Verdict {
-                id: text("R01"),
-                title: text("Kernel found the socket but routed the reply as foreign"),
-                place: Where::GuestKernel,
-                confidence: Confidence::Conclusive,
-                explanation: text(
-                    "12,319 packets for 10.10.0.2 arrived on eth0 and the kernel found the socket of each, then \
-                     routed it as if it were for another machine and dropped it in ip_forward: no rule looks up \
-                     the table local. Every process of this node has lost the network, loopback included.",
-                ),
-                since: text("2023-10-10T06:14:07.412Z"),
-                last: text("2023-10-10T06:18:18.518Z"),
-                evidence: vec![
-                    Evidence {
-                        kind: text("drop"),
-                        text: text(
-                            "12,319 packets NOT_SPECIFIED at ip_forward+0x1c4, socket found, device eth0",
-                        ),
-                    },
-                    Evidence {
-                        kind: text("flow"),
-                        text: text(
-                            "tcp 10.10.0.2:40000 -> 192.0.2.10:6443 (kubelet): 1,212 arrived, 0 delivered",
-                        ),
-                    },
-                    Evidence {
-                        kind: text("ledger"),
-                        text: text("97 % of what arrived was dropped; 2 packets are unexplained"),
-                    },
-                ],
-                flows_total: flows.len() as u64,
-                flows: flows.clone(),
-                units: texts(["kubelet.service", "containerd.service"]),
-                check: texts(["ip rule", "ip route get 10.10.0.2 from 192.0.2.10 iif eth0"]),
-                remedy: texts([
-                    "ip rule add pref 0 lookup local    # works at once, safe: this is the kernel's own default",
-                    "ManageForeignRoutingPolicyRules=no in /etc/systemd/networkd.conf.d/    # so that it lasts",
-                ]),
-            },
-            Verdict {
-                id: text("R12"),
-                title: text("Nothing listens on udp port 8125"),
-                place: Where::Process,
-                confidence: Confidence::Weak,
-                explanation: text("2 packets for udp port 8125 found no socket."),
-                since: text("2023-10-10T06:16:40.000Z"),
-                last: text("2023-10-10T06:18:18.518Z"),
-                evidence: vec![],
-                flows: vec![],
-                flows_total: 0,
-                units: vec![],
-                check: texts(["ss -lun sport = :8125"]),
-                remedy: vec![],
-            },
-        ],
+        verdicts: vec![verdicts::foreign(&flows), verdicts::stray()],
         drops,
         starved_total: flows.len() as u64,
         starved: flows,
@@ -375,27 +321,7 @@ pub(crate) fn data_path() -> Report {
             ..Rates::default()
         },
         place: Where::DataPath,
-        verdicts: vec![Verdict {
-            id: text("D01"),
-            title: text("Requests leave, nothing arrives for them"),
-            place: Where::DataPath,
-            confidence: Confidence::Strong,
-            explanation: text(
-                "28 packets and 18 retransmissions of 2 flows left by eth0 in the last 31 s, and not one packet \
-                 of them arrived on eth0. The kernel dropped none of them. The fault is outside this machine.",
-            ),
-            since: text("2023-10-10T06:14:17.000Z"),
-            last: text("2023-10-10T06:14:47.518Z"),
-            evidence: vec![Evidence {
-                kind: text("flow"),
-                text: text("2 flows sent 28 packets, 18 of them again, and 0 arrived"),
-            }],
-            flows_total: flows.len() as u64,
-            flows: flows.clone(),
-            units: texts(["kubelet.service", "containerd.service"]),
-            check: texts(["ip -s link show eth0", "ip neigh show dev eth0"]),
-            remedy: texts(["Ask whoever runs the network behind eth0, and give them the flows above."]),
-        }],
+        verdicts: vec![verdicts::silent(&flows)],
         starved_total: flows.len() as u64,
         starved: flows,
         ..nothing()

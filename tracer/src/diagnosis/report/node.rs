@@ -196,7 +196,7 @@ fn manager(manager: Manager) -> &'static str {
     }
 }
 
-pub(super) fn actor(owner: &Owner) -> Actor {
+pub(in crate::diagnosis) fn actor(owner: &Owner) -> Actor {
     Actor {
         pid: owner.pid,
         command: owner.command.clone(),
