@@ -50,7 +50,7 @@ pub struct Rule {
     /// The change can bring such a finding about, by the way the kernel works.
     explains: fn(&Finding, &Change) -> bool,
     /// Rules of whose findings this one's may be a consequence.
-    follows: &'static [&'static str],
+    pub(crate) follows: &'static [&'static str],
 }
 
 /// What there is to know of a rule, for `tracer explain` and docs/verdicts.md.
@@ -77,6 +77,14 @@ pub const RULES: &[Rule] = &[
     ports::NO_SOCKET,
     ports::UNREAD,
 ];
+
+/// The rule with this id or name, in capitals or not.
+#[must_use]
+pub fn rule(name: &str) -> Option<&'static Rule> {
+    RULES
+        .iter()
+        .find(|rule| rule.id.eq_ignore_ascii_case(name) || rule.slug.eq_ignore_ascii_case(name))
+}
 
 /// What a rule has found.
 struct Finding {

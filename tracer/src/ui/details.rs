@@ -165,13 +165,13 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
 }
 
 /// Commands as they can be copied, each with its comment below; and advice that is no command.
-fn commands(page: &mut Page, heading: &str, lines: &[String]) {
+pub(super) fn commands(page: &mut Page, heading: &str, lines: &[impl AsRef<str>]) {
     if lines.is_empty() {
         return;
     }
     page.gap();
     page.line(Kind::Heading, heading);
-    for line in lines {
+    for line in lines.iter().map(AsRef::as_ref) {
         match line.split_once("  # ") {
             Some((command, comment)) => {
                 page.line(Kind::Verbatim, format!("  {}", command.trim_end()));

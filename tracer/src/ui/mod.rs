@@ -10,6 +10,7 @@
 
 mod audit;
 pub mod details;
+pub mod explain;
 pub mod format;
 pub mod help;
 pub mod keys;
