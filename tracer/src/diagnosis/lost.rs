@@ -38,7 +38,8 @@ pub(super) const LOST: Rule = Rule {
         mend: &[
             "Change the rule, filter or program that the checks show. Risk: it may be there on purpose; ask whose it is, \
              and do not flush what others made.",
-            "Take a recording (--record) before anything is restarted: a restart destroys the evidence.",
+            "Where they show nothing, take a recording (--record) before anything is restarted. Risk: none; a restart destroys \
+             the evidence.",
         ],
     },
     examine: lost,
