@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::event::{CapabilityState, Losses, Source};
 pub use node::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, Invariant, InvariantState, NODE_SCHEMA,
-    NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Packages, Run, Setting, Span,
-    Standing as PackagesStanding, Timer, Unit,
+    Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Dropper, EARLIEST, Following, Invariant,
+    InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Packages, Run, Setting, Span,
+    Standing as PackagesStanding, Timer, Unit, What,
 };
 
 /// Name of the contract.

@@ -1,5 +1,6 @@
 //! The picture of the model and the diagnosis that the faces show.
 
+mod changes;
 mod invariants;
 mod namespaces;
 mod node;
