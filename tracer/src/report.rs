@@ -60,6 +60,10 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Drops, most packets first.
     pub drops: Vec<Drop>,
+    /// Buffers that were thrown away and are no packets of a network, as messages of netlink and of unix sockets: neither
+    /// device nor namespace nor protocol is known of them. They are not in `drops`.
+    #[serde(default)]
+    pub no_packets: u64,
     /// Counters of the kernel that have grown since the start, most packets first, at most 100.
     #[serde(default)]
     pub counters: Vec<Counter>,

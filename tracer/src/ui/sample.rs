@@ -77,6 +77,7 @@ pub(crate) fn nothing() -> Report {
         place: Where::Unknown,
         verdicts: vec![],
         drops: vec![],
+        no_packets: 0,
         counters: vec![],
         counters_total: 0,
         lost_before_arrival: 0,

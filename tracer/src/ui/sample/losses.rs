@@ -202,7 +202,7 @@ pub(crate) fn many_drops() -> Report {
         ),
         drop(
             "NOT_SPECIFIED",
-            "unix_stream_connect+0x5aa",
+            "some_module_rx+0x5aa",
             Class::Unclassified,
             412,
             0.4,
@@ -324,6 +324,7 @@ pub(crate) fn many_drops() -> Report {
         namespaces_total: 3,
         place: Where::Unknown,
         drops,
+        no_packets: 412,
         starved_total: starved.len() as u64,
         starved,
         losses: Losses {
