@@ -87,7 +87,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
             .chain(drops.rows)
             .chain(more(order.len() as u64, DROPS)),
     );
-    for beside in told::no_packets(report) {
+    if let Some(beside) = told::no_packets(report) {
         page.line(Kind::Text, format!("  {beside}"));
     }
 
