@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::routing;
 use super::suffering::Suffering;
 use super::words::{self, command, count, distinct, list};
-use super::{Finding, Rule, seen};
+use super::{About, Finding, Rule, effects, evidence, namespaces};
 use crate::event::{FlowKey, Location, Protocol, STOLEN};
 use crate::model::Model;
 use crate::model::class;
@@ -22,8 +22,29 @@ pub(super) const LOST: Rule = Rule {
     id: "K01",
     slug: "lost-before-socket",
     title: "Packets arrive for sockets that wait, and reach none of them",
-    place: Where::GuestKernel,
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "Packets arrive for a socket of this node that waits for them, and end by a drop that no other rule \
+                    knows, or without any.",
+        meaning: "Whatever the cause: something between the device and the socket takes the packets away. The verdict \
+                  names the kernel's reason and the place.",
+        check: &[
+            "nft list ruleset",
+            "tc -s filter show dev DEVICE ingress",
+            "ip -d link show dev DEVICE",
+            "bpftool net list",
+            "bpftool cgroup tree",
+        ],
+        mend: &[
+            "Change the rule, filter or program that the checks show. Risk: it may be there on purpose; ask whose it is, \
+             and do not flush what others made.",
+            "Where they show nothing, take a recording (--record) before anything is restarted. Risk: none; a restart destroys \
+             the evidence.",
+        ],
+    },
     examine: lost,
+    explains: effects::receive_path,
+    follows: &["R01", "R03"],
 };
 
 /// Packets that a flow must have lost to a drop that was seen.
@@ -90,7 +111,7 @@ fn lost(model: &Model) -> Option<Finding> {
     let evidence = losses
         .iter()
         .take(5)
-        .map(|(end, loss)| evidence(*end, loss))
+        .map(|(end, loss)| seen(*end, loss))
         .chain(routing::flow_evidence(model, &suffering.flows))
         .collect();
     let mut check = Vec::new();
@@ -115,6 +136,8 @@ fn lost(model: &Model) -> Option<Finding> {
         since,
         last,
         evidence,
+        namespaces: namespaces(&suffering.flows),
+        standing: None,
         units: suffering.units([]),
         flows: suffering.flows,
         check,
@@ -182,7 +205,7 @@ fn told(end: End<'_>, packets: u64) -> String {
     }
 }
 
-fn evidence(end: End<'_>, loss: &Loss) -> Evidence {
+fn seen(end: End<'_>, loss: &Loss) -> Evidence {
     let devices = distinct(loss.devices.iter().cloned());
     let on = if devices.is_empty() {
         String::new()
@@ -198,7 +221,8 @@ fn evidence(end: End<'_>, loss: &Loss) -> Evidence {
         count(loss.packets, "packet"),
         count(loss.flows, "starved flow")
     );
-    seen("drop", text)
+    let (reason, location) = end.map_or(("", None), |(reason, location)| (reason.as_str(), Some(location)));
+    evidence::drop(reason, location, loss.packets, text)
 }
 
 /// Commands that show what may have done it.

@@ -1,6 +1,6 @@
 //! How findings are put into words.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::event::{FlowKey, Owner};
 use crate::model::Model;
@@ -117,6 +117,23 @@ pub(super) fn managed_unit(owner: &Owner) -> Option<String> {
 /// `ip` or `ip -6`.
 pub(super) fn ip(address: IpAddr) -> &'static str {
     if address.is_ipv6() { "ip -6" } else { "ip" }
+}
+
+/// `192.0.2.10:80`, `[2001:db8::1]:80`; the address alone where there is no port.
+pub(super) fn end(address: IpAddr, port: u16) -> String {
+    if port == 0 {
+        address.to_string()
+    } else {
+        SocketAddr::new(address, port).to_string()
+    }
+}
+
+/// With a capital letter at its beginning.
+pub(super) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// `06:14:05 UTC`, with the date before it where that is not today's.

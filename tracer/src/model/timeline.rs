@@ -183,8 +183,13 @@ impl Timeline {
         }
     }
 
-    /// All that are kept, the earliest first.
-    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = Told<'_>> {
+    /// All that are kept, the earliest first, each with its number: from 1, in the order in which they were told.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = (u64, &Change)> {
+        self.changes.iter().map(|kept| (kept.number, &kept.change))
+    }
+
+    /// The same, with what belongs together.
+    pub(crate) fn folded(&self) -> impl DoubleEndedIterator<Item = Told<'_>> {
         self.changes.iter().map(|kept| {
             let group = self.folding.group(kept.group);
             let leader = group.map_or(kept.number, |(leader, _)| leader);
@@ -199,10 +204,9 @@ impl Timeline {
 
     /// When flows that had worked began to starve while no such did before, in boot time, the earliest first.
     pub(crate) fn onsets(&self) -> impl Iterator<Item = u64> {
-        let changes = self.changes.iter().map(|kept| &kept.change);
-        changes
-            .filter(|change| change.subject == Subject::Starvation(Starvation::Begins))
-            .map(|change| change.at)
+        self.all()
+            .filter(|(_, change)| change.subject == Subject::Starvation(Starvation::Begins))
+            .map(|(_, change)| change.at)
     }
 
     /// How many there were, also those that are not kept any more.
@@ -232,7 +236,10 @@ mod tests {
     }
 
     fn times(timeline: &Timeline) -> Vec<(u64, u64)> {
-        timeline.all().map(|told| (told.change.at, told.number)).collect()
+        timeline
+            .all()
+            .map(|(number, change)| (change.at, number))
+            .collect()
     }
 
     #[test]

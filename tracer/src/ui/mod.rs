@@ -11,6 +11,7 @@
 mod audit;
 mod changes;
 pub mod details;
+pub mod explain;
 pub mod format;
 pub mod help;
 pub mod keys;

@@ -1,13 +1,14 @@
 //! Reports to show in tests.
 
 mod alone;
+mod broken;
 mod losses;
 mod node;
 mod verdicts;
 
 pub(crate) use alone::{alone, audit, without_systemd};
+pub(crate) use broken::{data_path, incident, starved_flow};
 pub(crate) use losses::{many_drops, silent_losses};
-pub(crate) use verdicts::{data_path, incident, starved_flow};
 
 use crate::report::{
     Bytes, Capability, CapabilityState, Class, Drop, Fragments, Kernel, Ledger, Losses, Node, Rates, Report,

@@ -36,7 +36,8 @@ pub fn audit(audit: &Audit, room: usize) -> String {
     broken(page.into_lines(), room)
 }
 
-fn broken(lines: Vec<Line>, room: usize) -> String {
+/// Lines as text; sentences are broken at so many columns.
+pub(super) fn broken(lines: Vec<Line>, room: usize) -> String {
     let mut text = String::new();
     for line in lines {
         match line.kind {

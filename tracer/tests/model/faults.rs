@@ -1,7 +1,7 @@
 //! Every rule finds its fault, in time, with its evidence, and lets go when it is over.
 
 use tracer::event::{Body, Device, EntryKey, FlowKey, Protocol, SocketState};
-use tracer::report::{Confidence, Where};
+use tracer::report::{Confidence, Fact, Where};
 
 use crate::story::*;
 
@@ -180,7 +180,7 @@ fn drops_at_one_place_are_one_line_of_evidence() {
         .verdict("R03")
         .evidence
         .into_iter()
-        .filter(|seen| seen.kind == "drop")
+        .filter(|seen| matches!(seen.fact, Fact::Drop { .. }))
         .map(|seen| seen.text)
         .collect();
     assert_eq!(
@@ -205,7 +205,7 @@ fn drops_at_one_place_are_one_line_of_evidence() {
     let told = story.verdict("R01").evidence;
     let told: Vec<&str> = told
         .iter()
-        .filter(|seen| seen.kind == "drop")
+        .filter(|seen| matches!(seen.fact, Fact::Drop { .. }))
         .map(|seen| seen.text.as_str())
         .collect();
     assert_eq!(
@@ -315,7 +315,10 @@ fn lost_state_outranks_what_follows_from_it() {
         story.ask(other);
         lose(story);
     });
-    assert_eq!(story.ids(), ["R01", "D01", "R12"]);
+    assert_eq!(story.ids(), ["R01", "R12", "D01"]);
+    // The port is another fault; that nothing comes back may follow from the lost state.
+    assert_eq!(story.verdict("D01").under.as_deref(), Some("R01"));
+    assert_eq!(story.verdict("R12").under, None);
     assert_eq!(story.report().place, Where::GuestKernel);
 }
 

@@ -11,7 +11,7 @@ const CHANGES: usize = 200;
 /// Those for which there is room, the latest first.
 pub(super) fn all(model: &Model) -> Vec<Change> {
     let timeline = model.timeline();
-    let all: Vec<Told<'_>> = timeline.all().collect();
+    let all: Vec<Told<'_>> = timeline.folded().collect();
     let leading = all.iter().filter(|told| told.follows.is_none()).count();
     let (earliest, latest) = if leading > CHANGES {
         (EARLIEST, CHANGES - EARLIEST)

@@ -166,7 +166,7 @@ pub(super) fn manager(manager: Manager) -> &'static str {
     }
 }
 
-pub(super) fn actor(owner: &Owner) -> Actor {
+pub(in crate::diagnosis) fn actor(owner: &Owner) -> Actor {
     Actor {
         pid: owner.pid,
         command: owner.command.clone(),

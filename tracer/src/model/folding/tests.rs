@@ -93,15 +93,15 @@ fn folded(changes: impl IntoIterator<Item = Change>) -> Vec<(u64, Vec<u64>)> {
     }
     let follow = |leader| {
         timeline
-            .all()
+            .folded()
             .filter(move |told| told.follows == Some(leader))
             .map(|told| told.number)
     };
-    let leading = timeline.all().filter(|told| told.follows.is_none());
+    let leading = timeline.folded().filter(|told| told.follows.is_none());
     let all: Vec<_> = leading
         .map(|told| (told.number, follow(told.number).collect::<Vec<_>>()))
         .collect();
-    for told in timeline.all().filter(|told| told.follows.is_none()) {
+    for told in timeline.folded().filter(|told| told.follows.is_none()) {
         let counted: u64 = told.with.into_iter().flatten().map(|(_, number)| number).sum();
         assert_eq!(counted, follow(told.number).count() as u64);
     }
@@ -219,7 +219,7 @@ fn a_flood_of_one_process_leaves_room_for_all_others_and_is_counted() {
             process(2),
         ));
     }
-    let leading: Vec<_> = timeline.all().filter(|told| told.follows.is_none()).collect();
+    let leading: Vec<_> = timeline.folded().filter(|told| told.follows.is_none()).collect();
     assert_eq!(leading.len(), 2);
     let with: Vec<_> = leading[1].with.unwrap().iter().collect();
     assert_eq!(with, [(&(What::Route, Became::Gone), &9_999)]);
