@@ -182,6 +182,17 @@ pub(crate) const TABLE_LOCAL: u32 = 255;
 /// `RT_TABLE_MAIN`.
 pub(crate) const TABLE_MAIN: u32 = 254;
 
+/// The parts of the name of a kernel parameter that each device has: `net.ipv4.conf.`, `eth0`, `.rp_filter`; `None` for
+/// others.
+#[must_use]
+pub(crate) fn of_each_device(name: &str) -> Option<(&str, &str, &str)> {
+    let conf = name.starts_with("net.").then(|| name.find(".conf."))??;
+    let (begin, rest) = name.split_at(conf + ".conf.".len());
+    // A device may have dots in its name.
+    let (device, end) = rest.split_at(rest.rfind('.')?);
+    Some((begin, device, end))
+}
+
 impl Thing {
     /// Up to how many things this one is kept, of `most` that there is room for. A router may have a million routes: they
     /// leave an eighth of the room to the rules, devices and addresses, by which it is told whether something is broken.

@@ -33,6 +33,14 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// This BPF program has what arrives by it first.
+    pub(super) fn has_xdp(&self, program: u32) -> bool {
+        let programs = self.xdp.split(", ").filter_map(|one| one.rsplit_once(' '));
+        programs
+            .filter_map(|(_, id)| id.parse::<u32>().ok())
+            .any(|id| id == program)
+    }
+
     /// `up, carrier, mtu 1500, no ARP, address 52:54:00:12:34:56, master br0, xdp prog 12`
     pub(super) fn value(&self, devices: &Devices) -> String {
         let mut words = vec![

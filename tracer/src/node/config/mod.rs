@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::bpf_link::Place;
 use self::node::Node;
 use self::requester::Requesters;
 use self::space::Space;
@@ -168,7 +169,9 @@ impl Configuration {
             self.begin(netns, few, teller)?;
         }
         self.names.begin();
-        Ok(())
+        let spaces = &self.spaces;
+        self.node
+            .watch(&|id, program, place| holds(spaces, id, program, place), teller)
     }
 
     /// Begins to listen to a namespace, which is one of few.
@@ -256,7 +259,12 @@ impl Configuration {
             }
         }
         if self.ticks.is_multiple_of(TICKS_PER_PROGRAMS) {
-            self.node.list_programs(Seen::Noticed, teller)?;
+            let spaces = &self.spaces;
+            self.node.list_programs(
+                Seen::Noticed,
+                &|id, program, place| holds(spaces, id, program, place),
+                teller,
+            )?;
         }
         self.ticks += 1;
         Ok(())
@@ -350,6 +358,15 @@ impl Configuration {
             },
             why: why.join(" "),
         }
+    }
+}
+
+/// Whether a BPF link may touch packets of one of these namespaces.
+fn holds(spaces: &BTreeMap<u32, Space>, id: u32, program: u32, place: Place) -> bool {
+    match place {
+        Place::Anywhere => true,
+        Place::Namespace(inode) => spaces.contains_key(&inode),
+        Place::Xdp(_) | Place::Device(..) => spaces.values().any(|space| space.holds(id, program, place)),
     }
 }
 

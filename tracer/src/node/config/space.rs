@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::super::netlink::{Heard, Listener, Message, NETFILTER, ROUTE};
 use super::super::{Netns, clock, namespace};
 use super::answer::Answers;
+use super::bpf_link::{self, Place};
 use super::dump;
 use super::error::Error;
 use super::known::{Change, Known, Taken};
@@ -114,6 +115,21 @@ impl Space {
         told.extend(found(rules));
         told.extend(space.ask()?);
         Ok((space, told))
+    }
+
+    /// A BPF link, which has put its program at some device, has done so at one of this namespace.
+    pub(super) fn holds(&self, id: u32, program: u32, place: Place) -> bool {
+        match place {
+            Place::Xdp(index) => self.links.get(&index).is_some_and(|link| link.has_xdp(program)),
+            Place::Device(index, kind) => {
+                self.links.contains_key(&index)
+                    && self
+                        .netns
+                        .enter(|| bpf_link::is_at(id, index, kind))
+                        .unwrap_or(false)
+            }
+            Place::Anywhere | Place::Namespace(_) => false,
+        }
     }
 
     pub(super) fn netns(&self) -> &Netns {
