@@ -18,6 +18,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
+pub(crate) use chains::{Part, in_table};
 pub use notice::{Clock, Notice, NoticeKind};
 pub use packages::{Manager, Packages, Unfinished};
 pub use setting::{Seen, Setting, Thing, Version};

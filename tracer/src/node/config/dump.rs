@@ -113,7 +113,7 @@ pub(super) fn everything() -> Result<Standing, netlink::Error> {
                 },
             )?;
         }
-        add(qdisc.thing, String::new());
+        add(qdisc.thing, qdisc.value);
     }
     Ok(Standing {
         known: known.into_inner(),

@@ -8,6 +8,8 @@
 mod address;
 mod answer;
 mod bpf_link;
+mod commit;
+mod discipline;
 mod dump;
 mod error;
 mod known;

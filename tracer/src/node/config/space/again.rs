@@ -88,7 +88,7 @@ impl Space {
         self.links = standing.links;
         self.unsettled = standing.unsettled;
         let mut changes = self.known.replace(standing.known, |_| true);
-        if self.rules != rules {
+        if self.rules.differ_from(&rules) {
             self.rules = rules;
             changes.extend(self.rules_now());
         }
