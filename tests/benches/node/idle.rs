@@ -31,8 +31,8 @@ impl Drop for Tracer {
     }
 }
 
-/// Processor time of the whole tracer in percent of a core, and its resident memory in kB, without these capabilities.
-/// Of the threads of the sources the processor time each.
+/// Processor time in percent of a core, of the main thread and of all others together, also those that have ended; and
+/// resident memory in kB. `without` are capabilities that are left out.
 pub(crate) fn measure(world: &World, without: &[&str]) -> Result<Value> {
     let options = super::options(world)?;
     let mut command = Command::new(binary()?);
@@ -54,46 +54,28 @@ pub(crate) fn measure(world: &World, without: &[&str]) -> Result<Value> {
         sleep(Duration::from_millis(20));
     }
     sleep(SETTLE);
-    let (begin, ticks, threads) = (Instant::now(), ticks(pid)?, threads(pid)?);
+    let begin = Instant::now();
+    let (all, main) = (ticks(pid)?, main_thread(pid)?);
     sleep(LENGTH);
-    let seconds = begin.elapsed().as_secs_f64();
-    let used = (self::ticks(pid)? - ticks) / TICKS;
-    let each = self::threads(pid)?.into_iter().filter_map(|(name, ran)| {
-        let before = threads.iter().find(|(known, _)| *known == name)?.1;
-        let percent = (ran - before) / 1e9 / seconds * 100.0;
-        SOURCES
-            .contains(&name.as_str())
-            .then(|| json!({ "name": name, "percent": percent }))
-    });
-    Ok(json!({
-        "percent": used / seconds * 100.0,
-        "rss_kb": resident(pid)?,
-        "threads": each.collect::<Vec<_>>(),
-    }))
+    let percent = 100.0 / begin.elapsed().as_secs_f64();
+    let main = (main_thread(pid)? - main) * percent;
+    let all = (ticks(pid)? - all) * percent;
+    Ok(json!({ "main_percent": main, "others_percent": (all - main).max(0.0), "rss_kb": resident(pid)? }))
 }
 
-/// User and system time so far (proc_pid_stat(5)), of threads that have ended too.
+/// Seconds in user space and in the kernel so far (proc_pid_stat(5)).
 fn ticks(pid: u32) -> Result<f64> {
     let stat = read(&format!("/proc/{pid}/stat"))?;
     let (_, rest) = stat.rsplit_once(')').context("/proc/PID/stat is another")?;
     let fields = rest.split_whitespace().skip(11).take(2);
-    fields.map(|field| Ok(field.parse::<f64>()?)).sum()
+    fields.map(|field| Ok(field.parse::<f64>()? / TICKS)).sum()
 }
 
-/// Names of threads, and for how many ns each has run.
-fn threads(pid: u32) -> Result<Vec<(String, f64)>> {
-    let mut all = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let task = task?.path();
-        // One that has ended meanwhile is none of the sources.
-        let name = fs::read_to_string(task.join("comm"));
-        let ran = fs::read_to_string(task.join("schedstat"));
-        if let (Ok(name), Ok(ran)) = (name, ran) {
-            let ran = ran.split_whitespace().next().unwrap_or_default().parse()?;
-            all.push((name.trim().to_owned(), ran));
-        }
-    }
-    Ok(all)
+/// Seconds that the main thread has run so far: it takes what the others tell, and reads the counts of packets.
+fn main_thread(pid: u32) -> Result<f64> {
+    let ran = read(&format!("/proc/{pid}/task/{pid}/schedstat"))?;
+    let ns: f64 = ran.split_whitespace().next().unwrap_or_default().parse()?;
+    Ok(ns / 1e9)
 }
 
 fn resident(pid: u32) -> Result<u64> {
