@@ -53,6 +53,20 @@ impl Named {
     fn exec(&self, arguments: &str) -> u32 {
         run("ip", &format!("netns exec {} {arguments}", self.0))
     }
+
+    /// Waits for the local route of an address of IPv6: the kernel makes it once it has noticed that the device has a
+    /// carrier.
+    fn wait_until_local(&self, address: &str) {
+        let arguments = format!("-n {} -6 route show table local {address}", self.0);
+        let deadline = Instant::now() + PATIENCE;
+        let is_there = || {
+            let shown = Command::new("ip").args(arguments.split(' ')).output();
+            !shown.unwrap().stdout.is_empty()
+        };
+        while !is_there() {
+            assert!(Instant::now() < deadline, "ip {arguments} shows nothing");
+        }
+    }
 }
 
 impl Drop for Named {
@@ -72,6 +86,7 @@ fn with_address() -> Named {
     named.ip("address add 10.99.0.1/24 dev up0");
     named.ip("address add 2001:db8::1/64 dev up0 nodad");
     named.ip("route add default via 10.99.0.254");
+    named.wait_until_local("2001:db8::1");
     named
 }
 
@@ -298,6 +313,34 @@ fn a_queueing_discipline_that_is_changed_tells_before_and_after() {
 }
 
 #[test]
+fn policies_of_ipsec_are_told() {
+    let named = Named::new();
+    let ask = Command::new("ip")
+        .args(["-n", &named.0, "xfrm", "policy"])
+        .output();
+    if !ask.unwrap().status.success() {
+        println!("this kernel has no IPsec");
+        return;
+    }
+    let ends = "src 10.0.0.0/24 dst 10.1.0.0/24";
+    named.ip(&format!("xfrm policy add {ends} dir in action block priority 7"));
+    let mut listening = Listening::to(&named);
+    let found = listening.has_found("IPsec policy in, from 10.0.0.0/24 to 10.1.0.0/24 priority 7");
+    assert_eq!(found, Some("block"));
+    let tunnel = "tmpl src 192.0.2.1 dst 198.51.100.1 proto esp mode tunnel";
+    named.ip(&format!("xfrm policy add {ends} dir out priority 9 {tunnel}"));
+    let thing = "IPsec policy out, from 10.0.0.0/24 to 10.1.0.0/24 priority 9";
+    let (_, new) = listening.change_of(thing);
+    assert_eq!(new.value.as_deref(), Some("esp tunnel 192.0.2.1 -> 198.51.100.1"));
+    named.ip(&format!("xfrm policy delete {ends} dir out"));
+    let (_, gone) = listening.change_of(thing);
+    assert_eq!((&gone.value, gone.seen), (&None, Seen::Told));
+    named.ip("xfrm policy flush");
+    let first = "IPsec policy in, from 10.0.0.0/24 to 10.1.0.0/24 priority 7";
+    assert_eq!(listening.value_of(first), None);
+}
+
+#[test]
 fn a_route_of_ipv6_that_leads_several_ways_is_one() {
     let named = Named::new();
     named.add_device();
@@ -345,7 +388,8 @@ fn a_device_that_goes_down_takes_its_routes_along() {
             break;
         }
     }
-    assert!(listening.value_of("device down0").is_some());
+    let device = listening.value_of("device down0").unwrap();
+    assert!(device.ends_with(", was up0"), "{device}");
     assert_eq!(listening.value_of("address 10.99.0.1/24 on up0"), None);
     named.ip("link del down0");
     loop {

@@ -12,19 +12,19 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::super::netlink::{Heard, Listener, Message, NETFILTER, ROUTE};
+use super::super::netlink::{Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
 use super::super::{Netns, clock, namespace};
 use super::answer::Answers;
 use super::dump;
 use super::error::Error;
 use super::known::Known;
 use super::link::Link;
-use super::nexthop;
 use super::requester::Requesters;
 use super::ruleset::{self, Ruleset};
 use super::sysctl::Sysctls;
 use super::told::{Cause, Told, found};
 use super::words::Devices;
+use super::{ipsec, nexthop};
 use crate::event::{Owner, Seen, Setting, Thing};
 
 /// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
@@ -35,6 +35,13 @@ const TURN: usize = 4096;
 /// `nf_tables`, as [`Thing::Ruleset`] names it.
 const NF_TABLES: &str = "nf_tables";
 
+/// By what is heard who asked for a change.
+#[derive(Clone, Copy)]
+enum Ear {
+    Route,
+    Ipsec,
+}
+
 /// What must be read again, since what was told leaves it open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Again {
@@ -44,12 +51,39 @@ enum Again {
     Everything,
 }
 
+/// Parts of the kernel that are there, so that a question to them loads no module.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) nf_tables: bool,
+    pub(super) ipsec: bool,
+}
+
+/// The policies of IPsec of a namespace.
+#[derive(Debug)]
+enum Ipsec {
+    Heard(Listener),
+    /// The kernel has none, or not yet.
+    Absent,
+    /// And why.
+    Unheard(String),
+}
+
+impl Ipsec {
+    fn listener(&self) -> Option<&Listener> {
+        match self {
+            Self::Heard(listener) => Some(listener),
+            Self::Absent | Self::Unheard(_) => None,
+        }
+    }
+}
+
 /// A namespace.
 #[derive(Debug)]
 pub(super) struct Space {
     netns: Netns,
     route: Listener,
     netfilter: Option<Listener>,
+    ipsec: Ipsec,
     devices: Devices,
     links: BTreeMap<u32, Link>,
     known: Known,
@@ -79,17 +113,19 @@ impl Space {
     ///
     /// # Errors
     /// Where the namespace cannot be entered, or the kernel does not tell.
-    pub(super) fn open(netns: Netns, nf_tables: bool) -> Result<(Self, Vec<Told>), Error> {
+    pub(super) fn open(netns: Netns, loaded: Loaded) -> Result<(Self, Vec<Told>), Error> {
         // First the ear, then the look: nothing falls between.
-        let (route, netfilter, rules, standing) = netns.enter(|| {
+        let (route, ipsec, (netfilter, rules), standing) = netns.enter(|| {
             let route = ear()?;
-            let (netfilter, rules) = netfilter(nf_tables);
-            Ok::<_, Error>((route, netfilter, rules, dump::everything()?))
+            let ipsec = policies(loaded.ipsec);
+            let standing = dump::everything(ipsec.listener().is_some())?;
+            Ok::<_, Error>((route, ipsec, netfilter(loaded.nf_tables), standing))
         })??;
         let mut space = Self {
             netns,
             route,
             netfilter,
+            ipsec,
             devices: standing.devices,
             links: standing.links,
             known: Known::default(),
@@ -136,6 +172,9 @@ impl Space {
         if self.netfilter.take().is_some() {
             self.netfilter = self.netns.enter(|| netfilter(true))?.0;
         }
+        if self.ipsec.listener().is_some() {
+            self.ipsec = self.netns.enter(|| policies(true))?;
+        }
         self.broken = None;
         // Whoever changed something meanwhile was not heard.
         self.need(Again::Everything, None);
@@ -169,11 +208,19 @@ impl Space {
 
     /// What becomes readable when something is told.
     pub(super) fn ears(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let ears = [Some(&self.route), self.netfilter.as_ref()];
+        let ears = [Some(&self.route), self.netfilter.as_ref(), self.ipsec.listener()];
         ears.into_iter()
             .flatten()
             .filter(|_| self.broken.is_none())
             .map(AsFd::as_fd)
+    }
+
+    /// Why policies of IPsec are not told, where there are any.
+    pub(super) fn no_ipsec(&self) -> Option<&str> {
+        match &self.ipsec {
+            Ipsec::Unheard(why) => Some(why),
+            Ipsec::Heard(_) | Ipsec::Absent => None,
+        }
     }
 
     /// The older firewalls that have tables here.
@@ -225,42 +272,61 @@ impl Space {
         requesters: &mut Requesters,
         tell: &mut dyn FnMut(u64, Told),
     ) -> Result<(), Error> {
-        self.drained = false;
+        self.drained = true;
+        for ear in [Ear::Route, Ear::Ipsec] {
+            self.hear_by(ear, requesters, tell)?;
+        }
+        self.hear_rules(tell)
+    }
+
+    fn hear_by(
+        &mut self,
+        ear: Ear,
+        requesters: &mut Requesters,
+        tell: &mut dyn FnMut(u64, Told),
+    ) -> Result<(), Error> {
         for _ in 0..TURN {
-            let Self { route, netns, .. } = self;
+            let Self {
+                route, ipsec, netns, ..
+            } = self;
+            let listener = match ear {
+                Ear::Route => &*route,
+                Ear::Ipsec => match ipsec.listener() {
+                    Some(listener) => listener,
+                    None => return Ok(()),
+                },
+            };
             let mut heard = Vec::new();
-            let came = route.hear(&mut |message| {
+            let came = listener.hear(&mut |message| {
                 // Before anything else: who asked may be about to end.
                 let now = clock::boottime_ns();
                 let by = requesters.who(netns, message.port, now);
                 heard.push((now, by, message.kind, message.flags, message.body.to_vec()));
             })?;
             for (now, by, kind, flags, body) in heard {
-                let changes = self.take(kind, flags, &body, by.as_ref());
+                let changes = match ear {
+                    Ear::Route => self.take(kind, flags, &body, by.as_ref()),
+                    Ear::Ipsec => {
+                        let changes = ipsec::take(kind, &body, &mut self.known).into_iter();
+                        changes.map(|change| (change, Seen::Told)).collect()
+                    }
+                };
                 if changes.iter().any(|((thing, _), _)| decides(thing)) {
                     self.answers.need(by.as_ref());
                 }
                 for (change, seen) in changes {
-                    tell(
-                        now,
-                        Told {
-                            change,
-                            seen,
-                            by: by.clone(),
-                        },
-                    );
+                    let by = by.clone();
+                    tell(now, Told { change, seen, by });
                 }
             }
             match came {
                 Heard::Something => {}
-                Heard::Nothing => {
-                    self.drained = true;
-                    break;
-                }
+                Heard::Nothing => return Ok(()),
                 Heard::Lost => self.overrun(),
             }
         }
-        self.hear_rules(tell)
+        self.drained = false;
+        Ok(())
     }
 
     fn hear_rules(&mut self, tell: &mut dyn FnMut(u64, Told)) -> Result<(), Error> {
@@ -330,6 +396,18 @@ fn netfilter(is_loaded: bool) -> (Option<Listener>, Ruleset) {
     match is_loaded.then(open).flatten() {
         Some((listener, rules)) => (Some(listener), rules),
         None => (None, Ruleset::default()),
+    }
+}
+
+/// Listens to policies of IPsec, in the namespace of this thread.
+fn policies(is_loaded: bool) -> Ipsec {
+    if !is_loaded {
+        return Ipsec::Absent;
+    }
+    match Listener::open(XFRM, &[ipsec::GROUP]) {
+        Ok(listener) => Ipsec::Heard(listener),
+        Err(error) if error.is_unsupported() => Ipsec::Absent,
+        Err(error) => Ipsec::Unheard(error.to_string()),
     }
 }
 

@@ -8,7 +8,7 @@ use super::super::known::Change;
 use super::super::ruleset::Ruleset;
 use super::super::told::{self, Told};
 use super::{Again, Space};
-use crate::event::Seen;
+use crate::event::{Seen, Thing};
 
 /// Reading everything again may take one part in so many of the time.
 const SHARE: u32 = 5;
@@ -75,15 +75,23 @@ impl Space {
     }
 
     fn read_everything(&mut self) -> Result<Vec<Change>, Error> {
-        let has_rules = self.netfilter.is_some();
-        let (standing, rules) = self.netns.enter(|| {
+        let (has_rules, has_ipsec) = (self.netfilter.is_some(), self.ipsec.listener().is_some());
+        let (mut standing, rules) = self.netns.enter(|| {
             let rules = if has_rules {
                 Ruleset::read()?
             } else {
                 Ruleset::default()
             };
-            Ok::<_, Error>((dump::everything()?, rules))
+            Ok::<_, Error>((dump::everything(has_ipsec)?, rules))
         })??;
+        for (index, link) in &mut standing.links {
+            if let Some(before) = self.links.get(index) {
+                link.after(before);
+                let device = link.name.clone();
+                let value = link.value(&standing.devices);
+                standing.known.set(Thing::Link { device }, value);
+            }
+        }
         self.devices = standing.devices;
         self.links = standing.links;
         self.unsettled = standing.unsettled;

@@ -79,11 +79,14 @@ impl Space {
     }
 
     fn link(&mut self, body: &[u8], by: Option<&Owner>) -> Vec<Change> {
-        let Some(link) = link::parse(body) else {
+        let Some(mut link) = link::parse(body) else {
             return Vec::new();
         };
         let mut changes = Vec::new();
         let before = self.links.get(&link.index);
+        if let Some(before) = before {
+            link.after(before);
+        }
         if let Some(before) = before.filter(|before| before.name != link.name) {
             // All that is on it has another name, too.
             let device = before.name.clone();
