@@ -133,7 +133,11 @@ pub(super) fn reverse_path(finding: &Finding, change: &Change) -> bool {
 pub(super) fn receive_path(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(
-            Thing::Ruleset { .. } | Thing::Program { .. } | Thing::BpfLink { .. } | Thing::Traffic { .. },
+            Thing::Ruleset { .. }
+            | Thing::Program { .. }
+            | Thing::BpfLink { .. }
+            | Thing::Traffic { .. }
+            | Thing::Ipsec { .. },
         ) => true,
         Some(Thing::Link { .. } | Thing::Sysctl { .. }) => true,
         _ => way_out(finding, change) || own_lookup(finding, change),
@@ -153,7 +157,9 @@ pub(super) fn answers_to_neighbours(finding: &Finding, change: &Change) -> bool 
 /// Nothing comes back, by what this node does: requests leave another way or not at all.
 pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Neighbour { .. } | Thing::Ruleset { .. } | Thing::Traffic { .. }) => true,
+        Some(
+            Thing::Neighbour { .. } | Thing::Ruleset { .. } | Thing::Traffic { .. } | Thing::Ipsec { .. },
+        ) => true,
         _ => way_out(finding, change),
     }
 }

@@ -195,6 +195,8 @@ pub enum What {
     Traffic,
     /// A kernel parameter.
     Sysctl,
+    /// A policy of IPsec.
+    Ipsec,
     /// The rules of a firewall.
     Ruleset,
     /// A BPF program.
