@@ -96,7 +96,7 @@ pub(super) fn read(text: &str) -> Said {
             Language::Other { runs: false } => continue,
         };
         let statements = statements(&code);
-        let mut found = Vec::new();
+        let (mut found, mut mentions) = (Vec::new(), Vec::new());
         if language == Language::Shell {
             found.extend(of_pipes(&statements));
             found.extend(of_writes(&code));
@@ -104,13 +104,25 @@ pub(super) fn read(text: &str) -> Said {
         for (number, statement) in statements.iter().enumerate() {
             let words = beginning(&statement.words);
             said.too_long |= words.len() < statement.words.len();
-            if language != Language::Shell || !is_said(&statements[number..]) {
-                found.extend(of_statement(words, language == Language::Shell));
+            if language == Language::Shell && statement.assigns {
+                // It may be run by the variable's name, which is not followed.
+                mentions.extend(of_statement(words, true, 2));
+            } else if language != Language::Shell || !is_said(&statements[number..]) {
+                found.extend(of_statement(words, language == Language::Shell, words.len()));
             }
             paths(&statement.words, &mut said, &mut looked_for);
         }
         for key in found {
             said.add(key, Place { mentioned, line });
+        }
+        for key in mentions {
+            said.add(
+                key,
+                Place {
+                    mentioned: true,
+                    line,
+                },
+            );
         }
     }
     said.runs.retain(|path| !looked_for.contains(path));
@@ -205,6 +217,8 @@ struct Statement<'a> {
     piped: bool,
     /// It stands within the one before it: `sh -c "$(curl …)"`.
     within: bool,
+    /// It gives a variable a value, and runs nothing.
+    assigns: bool,
 }
 
 fn statements(line: &str) -> Vec<Statement<'_>> {
@@ -235,7 +249,12 @@ fn statements(line: &str) -> Vec<Statement<'_>> {
             .filter(|word| !word.is_empty())
             .collect();
         if !words.is_empty() {
-            found.push(Statement { words, piped, within });
+            found.push(Statement {
+                assigns: assigns(&line[begin..at]),
+                words,
+                piped,
+                within,
+            });
         }
         let Some(c) = c else { break };
         begin = at + c.len_utf8();
@@ -244,6 +263,28 @@ fn statements(line: &str) -> Vec<Statement<'_>> {
         within = c == '(' || c == '`';
     }
     found
+}
+
+/// Whether a command gives a variable a value and is over then: `X="a b"`, `export X=a`.
+fn assigns(statement: &str) -> bool {
+    let mut rest = statement.trim();
+    for word in ["export ", "local ", "readonly "] {
+        rest = rest.strip_prefix(word).unwrap_or(rest).trim_start();
+    }
+    let Some((name, value)) = rest.split_once('=') else {
+        return false;
+    };
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return false;
+    }
+    let quote = value.chars().next().filter(|c| ['"', '\''].contains(c));
+    let behind = match quote {
+        Some(quote) => value[1..].split_once(quote).map(|(_, behind)| behind),
+        None => value
+            .split_once(|c: char| c.is_ascii_whitespace())
+            .map(|(_, behind)| behind),
+    };
+    behind.is_none_or(|behind| behind.trim().is_empty())
 }
 
 /// The words of a command that are looked at.
@@ -299,11 +340,13 @@ fn runs_input<'a>(statement: &Statement<'a>) -> Option<&'a str> {
 
 /// What is written to files of the kernel: `echo b >/proc/sysrq-trigger`.
 fn of_writes(line: &str) -> Option<(Effect, String)> {
-    let (_, target) = line.split_once('>').or_else(|| line.split_once("tee "))?;
-    WRITES.iter().find_map(|(begin, effect)| {
-        let at = target.find(begin)?;
+    let targets = line.split('>').skip(1).chain(line.split("tee ").skip(1));
+    let mut paths = targets.filter_map(|target| {
         let end = |c: char| c.is_ascii_whitespace() || "\"';|&)".contains(c);
-        let path = target[at..].split(end).next().unwrap_or(begin);
+        target.split(end).find(|word| !word.is_empty() && *word != "-a")
+    });
+    paths.find_map(|path| {
+        let (_, effect) = WRITES.iter().find(|(begin, _)| path.starts_with(begin))?;
         Some((*effect, format!("write to {path}")))
     })
 }
@@ -355,9 +398,10 @@ fn is_assignment(word: &str) -> bool {
         .is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
 }
 
-fn of_statement(words: &[&str], shell: bool) -> Vec<(Effect, String)> {
+/// What the programs change that are among the first words of a command.
+fn of_statement(words: &[&str], shell: bool, first: usize) -> Vec<(Effect, String)> {
     let mut found = Vec::new();
-    for (place, word) in words.iter().enumerate() {
+    for (place, word) in words.iter().enumerate().take(first) {
         let (before, after) = (&words[..place], &words[place + 1..]);
         if before.last().is_some_and(|word| BEFORE_NAMES.contains(word)) {
             continue;
@@ -374,6 +418,11 @@ fn of_statement(words: &[&str], shell: bool) -> Vec<(Effect, String)> {
                 }
                 // service(8), invoke-rc.d(8), rc-service(8): the service first.
                 "service" | "invoke-rc.d" | "rc-service" => found.extend(service(after)),
+                // What follows are names of processes.
+                "killall" | "pgrep" | "pidof" | "pkill" | "skill" => {
+                    found.extend(changes(name, after));
+                    return found;
+                }
                 _ => {
                     if !WORDS.contains(&name) || part != name || shell && begins(before) {
                         found.extend(changes(name, after));

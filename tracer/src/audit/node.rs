@@ -54,7 +54,7 @@ pub(super) struct Does {
 struct Known {
     /// It is only named, and whether it is run was not followed.
     mentioned: bool,
-    /// The script that has it, and the line; empty for the command line itself.
+    /// The script that has it with the line, and when it is run; empty for the command line itself.
     place: String,
 }
 
@@ -144,11 +144,14 @@ impl Does {
         }
     }
 
-    fn add_said(&mut self, said: &Said, path: Option<&str>) {
+    fn add_said(&mut self, said: &Said, path: Option<&str>, when: &str) {
         for (key, place) in &said.effects {
+            let script = path.map(|path| format!("{path}:{}", place.line));
+            let places = script.iter().map(String::as_str).chain([when]);
+            let places: Vec<&str> = places.filter(|place| !place.is_empty()).collect();
             let place = Known {
                 mentioned: place.mentioned,
-                place: path.map_or_else(String::new, |path| format!("{path}:{}", place.line)),
+                place: places.join(", "),
             };
             self.insert(key.clone(), place);
         }
@@ -212,7 +215,10 @@ impl Node {
     /// The scripts that commands name, and those that these run: a program is known by its name, a script by what it
     /// says.
     fn read_scripts(&mut self, files: &mut Files) {
-        let units = self.units.iter().map(|(name, unit)| (name, &unit.said, true));
+        let units = self.units.iter().flat_map(|(name, unit)| {
+            let both = [&unit.said, &unit.said_at_stop];
+            both.map(|said| (name, said, true))
+        });
         let jobs = self
             .jobs
             .jobs
@@ -263,16 +269,16 @@ impl Node {
         files.unread.extend(long);
     }
 
-    /// Adds what a command line or script can change, that of a file where one is named: by the programs that it names,
-    /// and by what the scripts say that it runs.
-    pub(super) fn add(&self, does: &mut Does, said: &Said, file: Option<&str>) {
+    /// Adds what a command line or script can change: by the programs that it names, and by what the scripts say that it
+    /// runs. It is that of a file where one is named, and is run then.
+    pub(super) fn add(&self, does: &mut Does, said: &Said, file: Option<&str>, when: &str) {
         let mut seen = BTreeSet::new();
         let mut next = vec![(said, file)];
         does.missing
             .extend(said.runs.intersection(&self.missing).cloned());
         let mut is_first = true;
         while let Some((said, path)) = next.pop() {
-            does.add_said(said, path);
+            does.add_said(said, path, when);
             // What a script of a script only names is an argument.
             let paths = if is_first { &said.paths } else { &said.runs };
             is_first = false;

@@ -112,7 +112,8 @@ fn with(node: &Node, names: [&str; 2]) -> Does {
         let Some(unit) = unit.filter(|_| seen.insert(name.clone())) else {
             continue;
         };
-        node.add(&mut does, &unit.said, None);
+        node.add(&mut does, &unit.said, None, "");
+        node.add(&mut does, &unit.said_at_stop, None, "when it stops");
         for key in [
             "SuccessAction",
             "FailureAction",
@@ -177,7 +178,7 @@ fn changing(name: &str, does: &Does) -> Finding {
 fn by_job(node: &Node, job: &Job) -> Option<Finding> {
     let is_script = job.line == 0;
     let mut does = Does::default();
-    node.add(&mut does, &job.said, is_script.then_some(job.file.as_str()));
+    node.add(&mut does, &job.said, is_script.then_some(job.file.as_str()), "");
     for unit in &job.units {
         does.merge(with(node, [unit, &started_by(unit, &Default::default())]));
     }

@@ -103,10 +103,11 @@ impl UnitFile {
             .collect()
     }
 
-    /// The command lines that it runs.
-    pub(super) fn commands(&self) -> impl Iterator<Item = &str> {
+    /// The command lines that it runs when it is started, or when it is stopped. A reload is asked for by someone.
+    pub(super) fn commands(&self, at_stop: bool) -> impl Iterator<Item = &str> {
         COMMANDS
             .iter()
+            .filter(move |(_, key)| key.starts_with("ExecStop") == at_stop)
             .flat_map(|(section, key)| self.all(section, key))
             .map(String::as_str)
     }
@@ -128,14 +129,13 @@ impl UnitFile {
 }
 
 /// What has command lines, in the order in which they are run (systemd.service(5), systemd.socket(5)).
-const COMMANDS: [(&str, &str); 11] = [
+const COMMANDS: [(&str, &str); 10] = [
     ("Service", "ExecCondition"),
     ("Service", "ExecStartPre"),
     ("Service", "ExecStart"),
     ("Service", "ExecStartPost"),
     ("Service", "ExecStop"),
     ("Service", "ExecStopPost"),
-    ("Service", "ExecReload"),
     ("Socket", "ExecStartPre"),
     ("Socket", "ExecStartPost"),
     ("Socket", "ExecStopPre"),
@@ -182,7 +182,7 @@ mod tests {
         );
         assert_eq!(unit.schedule(), ["OnCalendar=*-*-* 6:00"]);
         assert!(unit.is_yes("Timer", "Persistent"));
-        assert!(unit.commands().next().unwrap().starts_with("/bin/a"));
+        assert!(unit.commands(false).next().unwrap().starts_with("/bin/a"));
         unit.read("[Timer]\nOnCalendar=\nOnCalendar=weekly\nPersistent=no");
         assert_eq!(unit.schedule(), ["OnCalendar=weekly"]);
         assert!(!unit.is_yes("Timer", "Persistent"));

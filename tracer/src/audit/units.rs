@@ -65,6 +65,8 @@ pub(super) struct Unit {
     pub(super) masked: bool,
     /// What its command lines say.
     pub(super) said: Said,
+    /// The same of what it runs when it stops.
+    pub(super) said_at_stop: Said,
     /// What it starts with itself.
     pub(super) starts: BTreeSet<String>,
     /// The condition that does not hold as the node is configured, and keeps it from doing anything.
@@ -179,11 +181,8 @@ impl Found {
         for text in self.drop_ins(name).into_values() {
             unit.file.read(text);
         }
-        let (optional, needed): (Vec<&str>, Vec<&str>) =
-            unit.file.commands().partition(|line| is_optional(line));
-        unit.said = commands::read(&optional.join("\n"));
-        unit.said.runs.clear();
-        unit.said.merge(commands::read(&needed.join("\n")));
+        unit.said = said(unit.file.commands(false));
+        unit.said_at_stop = said(unit.file.commands(true));
         unit.starts = unit.file.starts().map(str::to_owned).collect();
         unit.starts
             .extend(self.links.get(name).into_iter().flatten().cloned());
@@ -232,6 +231,15 @@ fn drop_ins(files: &mut Files, folder: &str) -> Vec<(String, String)> {
             Some((name, text))
         })
         .collect()
+}
+
+/// What command lines of a unit say. Those that may fail may as well be missing.
+fn said<'a>(commands: impl Iterator<Item = &'a str>) -> Said {
+    let (optional, needed): (Vec<&str>, Vec<&str>) = commands.partition(|line| is_optional(line));
+    let mut said = commands::read(&optional.join("\n"));
+    said.runs.clear();
+    said.merge(commands::read(&needed.join("\n")));
+    said
 }
 
 /// Whether a command may fail, and so be missing: a `-` is among the signs before it (systemd.service(5)).

@@ -7,7 +7,13 @@ use crate::audit::{Audit, Effect, Finding, Idle, Trap};
 /// All findings: those that count first, each with what it rests on and the commands that would turn it off.
 pub(super) fn page(page: &mut Page, audit: &Audit) {
     let (mut counts, others): (Vec<_>, Vec<_>) = audit.findings.iter().partition(|one| one.counts());
-    counts.sort_by_key(|one| one.effects.is_empty());
+    // What is only run when the node starts after what may come at any time; what is not sure last.
+    counts.sort_by_key(|one| {
+        (
+            one.effects.is_empty(),
+            one.schedule.is_empty() && one.traps.is_empty(),
+        )
+    });
     let title = match counts.len() {
         0 if !audit.unread.is_empty() => {
             "It cannot be told whether something changes this node unattended".to_owned()
@@ -62,7 +68,7 @@ fn finding(page: &mut Page, finding: &Finding) {
         );
     }
     if finding.schedule.is_empty() && !finding.kill_mode.is_empty() {
-        page.line(Kind::Text, "  whenever the node starts");
+        page.line(Kind::Text, "  started with the node");
     }
     if !finding.schedule.is_empty() {
         let delay = match finding.random_delay.as_str() {

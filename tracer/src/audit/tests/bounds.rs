@@ -123,7 +123,7 @@ fn commands_that_are_too_long_are_told() {
         audit.unread
     );
     assert_eq!(audit.unread.len(), 3, "{:?}", audit.unread);
-    assert_eq!(audit.findings[0].runs, ["apt-get (/opt/a.sh:2)"]);
+    assert_eq!(audit.findings[0].runs, ["apt-get (/opt/a.sh:2, when it stops)"]);
 }
 
 #[test]
