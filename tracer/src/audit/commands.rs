@@ -33,6 +33,8 @@ pub(super) struct Said {
     pub(super) paths: BTreeSet<String>,
     /// Those of them that it runs, and does not look for before.
     pub(super) runs: BTreeSet<String>,
+    /// Names of programs that it runs and that it is not known here what they do.
+    pub(super) names: BTreeSet<String>,
     /// A command in it has more than [`MOST_WORDS`] words: only its beginning was looked at.
     pub(super) too_long: bool,
 }
@@ -45,6 +47,7 @@ impl Said {
         }
         self.paths.extend(more.paths);
         self.runs.extend(more.runs);
+        self.names.extend(more.names);
         self.too_long |= more.too_long;
     }
 
@@ -222,8 +225,8 @@ struct Statement<'a> {
 }
 
 fn statements(line: &str) -> Vec<Statement<'_>> {
-    let mut found = Vec::new();
-    let mut begin = 0;
+    let mut found = Vec::<Statement<'_>>::new();
+    let (mut begin, mut depth) = (0, 0_usize);
     let (mut piped, mut within, mut variable) = (false, false, false);
     let ends = line.char_indices().filter(|&(at, c)| {
         // `${NAME}` is part of a word.
@@ -248,7 +251,15 @@ fn statements(line: &str) -> Vec<Statement<'_>> {
             })
             .filter(|word| !word.is_empty())
             .collect();
-        if !words.is_empty() {
+        // A pattern of `case`, and a function's name: `a|b)`, `a() {`.
+        let is_pattern = c == Some(')') && depth == 0 && words.len() == 1;
+        let is_function = c == Some('(') && line[at + 1..].starts_with(')') && words.len() == 1;
+        if is_pattern && piped {
+            while found.last().is_some_and(|one| one.words.len() == 1) {
+                found.pop();
+            }
+        }
+        if !words.is_empty() && !is_pattern && !is_function {
             found.push(Statement {
                 assigns: assigns(&line[begin..at]),
                 words,
@@ -261,6 +272,11 @@ fn statements(line: &str) -> Vec<Statement<'_>> {
         // `||` is no pipe.
         piped = c == '|' && !line[..at].ends_with('|') && !line[begin..].starts_with('|');
         within = c == '(' || c == '`';
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
     }
     found
 }
@@ -383,7 +399,12 @@ fn paths(words: &[&str], said: &mut Said, looked_for: &mut BTreeSet<String>) {
                 said.runs.insert(part.to_owned());
             }
         }
-        begins = begins && (BEFORE_COMMANDS.contains(word) || is_assignment(word));
+        let goes_on = BEFORE_COMMANDS.contains(word) || is_assignment(word);
+        if begins && !goes_on && program(word) == Some(word) && !is_known(word) {
+            said.names.insert((*word).to_owned());
+        }
+        // What `sh -c` is given is a command.
+        begins = begins && goes_on || runner && *word == "-c";
         // Options lie between `sh` and the script.
         if !word.starts_with('-') {
             runner = program(word)

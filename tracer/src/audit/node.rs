@@ -13,6 +13,8 @@ use super::unit_file::UnitFile;
 use super::units::{self, Units};
 use super::upgrades::Upgrades;
 
+/// Where programs are that no package has brought, what counts most first.
+const INSTALLED: [&str; 2] = ["/usr/local/sbin", "/usr/local/bin"];
 /// Scripts that commands name and that are read, at most.
 const SCRIPTS: usize = 1000;
 
@@ -25,6 +27,8 @@ pub(super) struct Node {
     pub(super) units: Units,
     /// What starts by itself and is no unit.
     pub(super) jobs: Jobs,
+    /// Paths of what whoever looks after the node has installed, by the names of commands.
+    installed: BTreeMap<String, String>,
     /// What the scripts say that commands name, by path.
     scripts: BTreeMap<String, Said>,
     /// Files that command lines run and that are not there.
@@ -215,6 +219,16 @@ impl Node {
     /// The scripts that commands name, and those that these run: a program is known by its name, a script by what it
     /// says.
     fn read_scripts(&mut self, files: &mut Files) {
+        for folder in INSTALLED {
+            for name in files.names(folder.trim_start_matches('/')) {
+                let path = format!("{folder}/{name}");
+                self.installed.entry(name).or_insert(path);
+            }
+        }
+        let installed = |said: &Said| {
+            let paths = said.names.iter().filter_map(|name| self.installed.get(name));
+            paths.map(|path| (path.clone(), Kind::Text)).collect::<Vec<_>>()
+        };
         let units = self.units.iter().flat_map(|(name, unit)| {
             let both = [&unit.said, &unit.said_at_stop];
             both.map(|said| (name, said, true))
@@ -227,6 +241,7 @@ impl Node {
         let mut paths = BTreeMap::new();
         let mut long = BTreeSet::new();
         for (name, said, is_line) in units.chain(jobs) {
+            paths.extend(installed(said));
             // What is run by its path is a script also without `#!` where a shell runs it.
             let kinds = [(&said.runs, Kind::Text), (&said.paths, Kind::Script)];
             for (some, kind) in kinds {
@@ -260,6 +275,7 @@ impl Node {
             if said.too_long {
                 long.insert(path.clone());
             }
+            paths.extend(installed(&said));
             paths.extend(said.runs.iter().map(|path| (path.clone(), Kind::Text)));
             self.scripts.insert(path, said);
         }
@@ -282,7 +298,11 @@ impl Node {
             // What a script of a script only names is an argument.
             let paths = if is_first { &said.paths } else { &said.runs };
             is_first = false;
-            for path in paths {
+            let names = said.names.iter();
+            for path in paths
+                .iter()
+                .chain(names.filter_map(|name| self.installed.get(name)))
+            {
                 if let Some((path, said)) = self.scripts.get_key_value(path)
                     && seen.insert(path)
                 {

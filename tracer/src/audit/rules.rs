@@ -4,7 +4,7 @@ use std::path::Path;
 use super::jobs::{Job, Off};
 use super::node::{Does, Node};
 use super::programs::REBOOT_UNITS;
-use super::units::{self, Unit, started_by};
+use super::units::{self, Origin, Unit, started_by};
 use super::{Effect, Finding, Idle, Trap};
 use crate::shell::quoted;
 
@@ -94,7 +94,7 @@ fn by_unit(node: &Node, name: &str, unit: &Unit) -> Option<Finding> {
             .collect(),
         schedule,
         traps,
-        remedy: vec![mask(node, name)],
+        remedy: vec![turn_off(node, name, unit.origin)],
         ..changing(name, &does)
     })
 }
@@ -132,16 +132,23 @@ fn with(node: &Node, names: [&str; 2]) -> Does {
     does
 }
 
-/// The command that masks a unit.
-fn mask(node: &Node, name: &str) -> String {
+/// The command that turns a unit off.
+fn turn_off(node: &Node, name: &str, origin: Origin) -> String {
     // Any name may be that of a file: it must not be taken for an option.
     let end = if name.starts_with('-') { "-- " } else { "" };
     let name = quoted(name);
-    if node.root == Path::new("/") {
-        format!("systemctl mask --now {end}{name}")
+    let is_running = node.root == Path::new("/");
+    let verb = match origin {
+        Origin::Package => "mask",
+        Origin::Own => "disable",
+        Origin::Transient if is_running => return format!("systemctl stop {end}{name}"),
+        Origin::Transient => "disable",
+    };
+    if is_running {
+        format!("systemctl {verb} --now {end}{name}")
     } else {
         let root = node.root.display().to_string();
-        format!("systemctl --root={} mask {end}{name}", quoted(&root))
+        format!("systemctl --root={} {verb} {end}{name}", quoted(&root))
     }
 }
 
@@ -200,13 +207,13 @@ fn by_job(node: &Node, job: &Job) -> Option<Finding> {
         random_delay: job.random_delay.clone(),
         idle: job.idle.or(by_configuration),
         traps,
-        remedy: vec![turn_off(node, job)],
+        remedy: vec![turn_off_job(node, job)],
         ..changing(&job.file, &does)
     })
 }
 
 /// The command that turns a job off.
-fn turn_off(node: &Node, job: &Job) -> String {
+fn turn_off_job(node: &Node, job: &Job) -> String {
     let path = file(node, &job.file);
     match &job.off {
         Off::Comment => format!("sed -i '{}s/^/#/' {path}", job.line),

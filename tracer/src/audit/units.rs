@@ -14,7 +14,7 @@ const FOLDERS: [&str; 13] = [
     "run/systemd/system.control",
     TRANSIENT,
     "run/systemd/generator.early",
-    "etc/systemd/system",
+    OWN,
     "etc/systemd/system.attached",
     "run/systemd/system",
     "run/systemd/system.attached",
@@ -24,6 +24,8 @@ const FOLDERS: [&str; 13] = [
     "lib/systemd/system",
     "run/systemd/generator.late",
 ];
+/// Where whoever looks after the node has units.
+const OWN: &str = "etc/systemd/system";
 /// What systemd-run has made: its timers run without being wanted by anything.
 const TRANSIENT: &str = "run/systemd/transient";
 /// Kinds of units that start something, or are started.
@@ -57,6 +59,8 @@ const SELDOM: [&str; 16] = [
 pub(super) struct Unit {
     /// Its file with all drop-ins.
     pub(super) file: UnitFile,
+    /// Where its file is.
+    pub(super) origin: Origin,
     /// Something wants it: it is started by itself.
     pub(super) enabled: bool,
     /// What wants it by links, where none of that is started with the node.
@@ -73,14 +77,26 @@ pub(super) struct Unit {
     pub(super) unmet: Option<String>,
 }
 
+/// Where the file of a unit is: it decides how it can be turned off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// In a folder of packages, or made by a generator.
+    #[default]
+    Package,
+    /// In /etc/systemd/system: it cannot be masked, for there would be the mask.
+    Own,
+    /// systemd-run has made it.
+    Transient,
+}
+
 /// All units of a node by name.
 pub(super) type Units = BTreeMap<String, Unit>;
 
 /// What the folders of units hold.
 #[derive(Default)]
 struct Found {
-    /// What the file of a unit says that counts, and whether it is masked.
-    files: BTreeMap<String, (String, bool)>,
+    /// What the file of a unit says that counts, whether it is masked, and where it is.
+    files: BTreeMap<String, (String, bool, Origin)>,
     /// Drop-ins by what they are for (`a.service`, `a-.service`, `service`) and by folder: names and texts.
     drop_ins: BTreeMap<(String, usize), Vec<(String, String)>>,
     /// What is started with a unit, by links in folders (`a.target.wants`).
@@ -158,7 +174,12 @@ impl Found {
                 if folder == TRANSIENT && !name.ends_with(".service") {
                     self.transient.insert(name.clone());
                 }
-                self.files.insert(name, (text, masked));
+                let origin = match folder {
+                    TRANSIENT => Origin::Transient,
+                    OWN => Origin::Own,
+                    _ => Origin::Package,
+                };
+                self.files.insert(name, (text, masked, origin));
             }
         }
     }
@@ -170,11 +191,12 @@ impl Found {
         }
         let template = template(name);
         let file = self.files.get(name);
-        let Some((text, masked)) = file.or_else(|| self.files.get(template.as_ref()?)) else {
+        let Some((text, masked, origin)) = file.or_else(|| self.files.get(template.as_ref()?)) else {
             return;
         };
         let mut unit = Unit {
             masked: *masked,
+            origin: *origin,
             ..Unit::default()
         };
         unit.file.read(text);

@@ -36,8 +36,8 @@ fn names_in_commands_to_copy_are_words_of_a_shell() {
     image.file("var/spool/cron/crontabs/x;reboot", "@daily apt-get upgrade\n");
     let remedies: Vec<String> = image.findings().into_iter().flat_map(|one| one.remedy).collect();
     for remedy in [
-        format!(r"systemctl --root='{root}' mask 'scrub@a\x2db.timer'"),
-        format!("systemctl --root='{root}' mask -- -Hroot@h.timer"),
+        format!(r"systemctl --root='{root}' disable 'scrub@a\x2db.timer'"),
+        format!("systemctl --root='{root}' disable -- -Hroot@h.timer"),
         format!("sed -i '1s/^/#/' '{root}/var/spool/cron/crontabs/x;reboot'"),
     ] {
         assert!(remedies.contains(&remedy), "{remedy} in {remedies:?}");

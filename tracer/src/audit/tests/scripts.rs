@@ -145,3 +145,15 @@ fn scripts_are_followed_to_those_that_they_run() {
     assert_eq!(finding.runs, ["curl | bash (/opt/c:3)"]);
     assert_eq!(finding.effects, [Effect::Code]);
 }
+
+#[test]
+fn commands_of_the_node_itself_are_found_by_their_names() {
+    let image = running("by-name", "/bin/sh -c 'exec tidy-up now'");
+    image
+        .file("usr/local/bin/tidy-up", "#!/bin/sh\ntidy-more\n")
+        .file("usr/local/sbin/tidy-more", "#!/bin/sh\nnetplan apply\n");
+    assert_eq!(
+        image.findings()[0].runs,
+        ["netplan apply (/usr/local/sbin/tidy-more:2)"]
+    );
+}
