@@ -3,17 +3,19 @@
 //!
 //! Judged by the files of a node, or of an image of one, so it needs no bus, and no rights but to read them; it changes
 //! nothing. `node` reads the `files`: `units`, `jobs` and configuration. `unit_file`, `cron`, `udev`, `hooks` and `apt_conf`
-//! know their forms, `commands` and `programs` what is run; `rules` and `upgrades` judge.
+//! know their forms, `commands`, `programs` and `scripts` what is run; `rules` and `upgrades` judge what it `does`.
 
 mod apt_conf;
 mod commands;
 mod cron;
+mod does;
 mod files;
 mod hooks;
 mod jobs;
 mod node;
 mod programs;
 mod rules;
+mod scripts;
 mod udev;
 mod unit_file;
 mod units;

@@ -25,7 +25,7 @@ const APT: Doing = Unless(
     "--download-only --dry-run --print-uris --simulate -d -s autoclean changelog check clean download list policy \
      search show update",
 );
-const DNF: Doing = Unless("check-update clean info list makecache repolist repoquery search");
+const DNF: Doing = Unless("automatic check-update clean info list makecache repolist repoquery search");
 const IPTABLES: Doing = Unless("--check --list --list-rules --version -C* -L* -S* -V -n* -vL* -vn*");
 const SNAP: Doing = Unless("find info known list version wait");
 const FIRMWARE: Doing =
@@ -42,6 +42,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("apk", Packages, With("add del fix upgrade")),
     ("bootc rpm-ostree", Packages, Unless("status")),
     ("dnf dnf-3 dnf5 microdnf tdnf yum", Packages, DNF),
+    ("dnf5", Packages, With("automatic")),
     (
         "dnf-automatic",
         Packages,

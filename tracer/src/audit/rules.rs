@@ -1,8 +1,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::does::Does;
 use super::jobs::{Job, Off};
-use super::node::{Does, Node};
+use super::node::Node;
 use super::programs::REBOOT_UNITS;
 use super::units::{self, Origin, Unit, started_by};
 use super::{Effect, Finding, Idle, Trap};

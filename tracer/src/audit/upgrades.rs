@@ -3,7 +3,7 @@
 //! Sources: apt's `apt.systemd.daily`; unattended-upgrades; dnf-automatic(8).
 
 use super::apt_conf::AptConf;
-use super::node::Does;
+use super::does::Does;
 use super::unit_file::UnitFile;
 use super::{Effect, Idle, Trap};
 
@@ -18,7 +18,10 @@ pub(super) struct Upgrades {
 impl Upgrades {
     /// Adds what upgrades do besides, takes out what they do not; tells why they do nothing at all.
     pub(super) fn judge(&self, does: &mut Does, traps: &mut Vec<Trap>) -> Option<Idle> {
-        if does.runs("dnf-automatic") {
+        if ["dnf-automatic", "dnf5 automatic"]
+            .iter()
+            .any(|program| does.runs(program))
+        {
             self.of_dnf(does, traps);
         }
         let upgrades = does.runs("apt.systemd.daily install");

@@ -153,4 +153,9 @@ fn dnf_automatic_does_what_its_configuration_says() {
             "[Service]\nExecStart=/usr/bin/dnf-automatic /etc/dnf/automatic.conf --timer --installupdates\n",
         );
     assert_eq!(image.findings()[0].effects, [Effect::Packages]);
+    image.file(
+        "usr/lib/systemd/system/dnf-automatic.service",
+        "[Service]\nExecStart=/usr/bin/dnf5 automatic --timer\n",
+    );
+    assert_eq!(image.findings()[0].effects, [Effect::Lists]);
 }
