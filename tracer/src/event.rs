@@ -22,6 +22,7 @@ pub(crate) mod value;
 use serde::{Deserialize, Serialize};
 
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
+pub(crate) use chains::{Part, in_table};
 pub use counter::{Counter, CounterKey, Source};
 pub use entry::{Entry, EntryKey, Example, Fate, Location, OTHER, STOLEN};
 pub use flow::{FlowCount, FlowKey, Origin, Protocol};

@@ -118,6 +118,11 @@ pub enum Thing {
         /// What it is, with its handle or parent: `qdisc clsact ffff:`, `filter ingress pref 1 bpf`.
         text: String,
     },
+    /// A policy of IPsec (`ip xfrm policy`). The value is what it asks for.
+    Ipsec {
+        /// Which packets it is about: direction, addresses, protocol, ports, mark, priority.
+        text: String,
+    },
     /// A kernel parameter (`sysctl`).
     Sysctl {
         /// Its name: `net.ipv4.conf.eth0.rp_filter`.
@@ -252,6 +257,7 @@ impl fmt::Display for Thing {
             Self::Link { device } => write!(f, "device {device}"),
             Self::Neighbour { device, address } => write!(f, "neighbour {address} on {device}"),
             Self::Traffic { device, text } => write!(f, "{text} on {device}"),
+            Self::Ipsec { text } => write!(f, "IPsec policy {text}"),
             Self::Sysctl { name } => write!(f, "sysctl {name}"),
             Self::Ruleset { firewall } => write!(f, "rules of {firewall}"),
             Self::Program { id } => write!(f, "BPF program {id}"),

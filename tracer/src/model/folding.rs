@@ -279,6 +279,7 @@ fn what(thing: &Thing) -> What {
         Thing::Link { .. } => What::Device,
         Thing::Neighbour { .. } => What::Neighbour,
         Thing::Traffic { .. } => What::Traffic,
+        Thing::Ipsec { .. } => What::Ipsec,
         Thing::Sysctl { .. } => What::Sysctl,
         Thing::Ruleset { .. } => What::Ruleset,
         Thing::Program { .. } => What::Program,
@@ -303,6 +304,7 @@ fn rank(change: &Change) -> u8 {
         Thing::Sysctl { name } if of_each_device(name).is_none_or(|(_, device, _)| device == "all") => 4,
         Thing::Nexthop { .. }
         | Thing::Traffic { .. }
+        | Thing::Ipsec { .. }
         | Thing::BpfLink { .. }
         | Thing::File { .. }
         | Thing::Modules { .. } => 4,

@@ -181,6 +181,7 @@ fn things(what: What, number: u64) -> String {
         What::Answer => ("kernel's answer", "kernel's answers"),
         What::Neighbour => ("neighbour", "neighbours"),
         What::Traffic => ("qdisc or filter", "qdiscs and filters"),
+        What::Ipsec => ("IPsec policy", "IPsec policies"),
         What::Sysctl => ("kernel parameter", "kernel parameters"),
         What::Ruleset => ("firewall's rules", "firewalls' rules"),
         What::Program => ("BPF program", "BPF programs"),
