@@ -281,6 +281,14 @@ fn changes_are_told_with_who_made_them() {
     let (_, new) = listening.change_of("neighbour 10.99.0.9 on up0");
     assert_eq!(new.value.as_deref(), Some("lladdr 02:00:00:00:00:09 PERMANENT"));
     is_by(&new, pid, "ip");
+    // A route leads by this one; that it fails before it is gone is how the kernel deletes it.
+    named.ip("neigh add 10.99.0.8 lladdr 02:00:00:00:00:08 dev up0 nud reachable");
+    let (_, new) = listening.change_of("neighbour 10.99.0.8 on up0");
+    assert_eq!(new.value.as_deref(), Some("lladdr 02:00:00:00:00:08"));
+    let pid = named.ip("neigh del 10.99.0.8 dev up0");
+    let (_, gone) = listening.change_of("neighbour 10.99.0.8 on up0");
+    assert_eq!(gone.value, None);
+    is_by(&gone, pid, "ip");
     run("tc", &format!("-n {} qdisc add dev up0 clsact", named.0));
     assert_eq!(
         listening.value_of("qdisc clsact ffff: on up0").as_deref(),

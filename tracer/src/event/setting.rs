@@ -103,8 +103,8 @@ pub enum Thing {
         /// Its name.
         device: String,
     },
-    /// A neighbour that does not answer, or that was set by hand (`ip neigh`). The value is its state and link-layer
-    /// address.
+    /// A neighbour that routes lead by, or that was set by hand (`ip neigh`). The value is its link-layer address, or that it
+    /// does not tell one: `FAILED`.
     Neighbour {
         /// The device that it is on.
         device: String,

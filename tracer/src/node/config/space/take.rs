@@ -51,7 +51,7 @@ impl Space {
                 });
                 told(change.into_iter().collect())
             }
-            neighbour::NEW | neighbour::DELETE => told(self.neighbour(kind, body).into_iter().collect()),
+            neighbour::NEW | neighbour::DELETE => told(self.neighbour(kind, body, by).into_iter().collect()),
             netconf::NEW | netconf::DELETE => netconf::take(kind, body, &self.devices, &mut self.known),
             traffic::NEW_QDISC..=traffic::DELETE_QDISC | traffic::NEW_FILTER..=traffic::DELETE_FILTER => {
                 told(traffic::take(kind, body, &self.devices, &mut self.known))
@@ -160,7 +160,7 @@ impl Space {
         }
     }
 
-    fn neighbour(&mut self, kind: u16, body: &[u8]) -> Option<Change> {
+    fn neighbour(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
         let found = neighbour::parse(body)?;
         let thing = Thing::Neighbour {
             device: self.devices.name(found.device),
@@ -168,8 +168,13 @@ impl Space {
         };
         match found.state {
             State::Permanent(value) if kind == neighbour::NEW => self.known.set(thing, value),
+            // Who deletes one makes it fail first (`neigh_delete`); of the deletion itself the kernel does not say who asked.
+            State::Silent(_) if by.is_some() => self.known.remove(&thing),
             State::Silent(state) if kind == neighbour::NEW && self.leads(found.address) => {
                 self.known.set(thing, state.to_owned())
+            }
+            State::Usual(value) if kind == neighbour::NEW && self.leads(found.address) => {
+                self.known.set(thing, value)
             }
             _ => self.known.remove(&thing),
         }
