@@ -12,12 +12,13 @@ const JOB: u64 = 10 * SECOND;
 
 /// The steps that led to a change, the nearest first; none where nobody is known to have made it.
 pub(super) fn of(model: &Model, change: &Change) -> Vec<Step> {
-    let Some(by) = &change.by else {
-        return Vec::new();
+    let mut unit = match (&change.by, &change.subject) {
+        (Some(by), _) => &by.unit,
+        (None, Subject::Unit(name)) => name,
+        _ => return Vec::new(),
     };
     let mut steps = Vec::new();
-    steps.extend(start(model, &by.unit, change.at));
-    let mut unit = &by.unit;
+    steps.extend(start(model, unit, change.at));
     if let Some((step, holder)) = upgrade(model, change.at) {
         steps.push(step);
         unit = &holder.unit;

@@ -5,6 +5,8 @@ use super::{About, Finding, Rule, effects, evidence};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends;
+use crate::model::growth::Spell;
+use crate::model::invariants::{Invariant, State};
 use crate::report::{Confidence, Where};
 
 /// R04: a route is missing for what this node sends.
@@ -24,13 +26,30 @@ pub(super) const NO_ROUTE: Rule = Rule {
     },
     examine: |view| no_route(view.model),
     explains: effects::way_out,
-    follows: &["R01"],
+    proved_by: effects::way_out_lost,
+    follows: &["R01", "R05", "R22"],
 };
 
 /// One such packet may be the last word of a connection whose network was taken away on purpose.
 const PACKETS: u64 = 3;
 /// They must span this time.
 const LASTING: u64 = SECOND;
+
+/// A namespace of these has no default route, in a sentence.
+fn no_default(model: &Model, spells: &[(u32, Spell)]) -> Option<String> {
+    let mut missing = model
+        .settings()
+        .invariants()
+        .iter()
+        .filter(|(netns, invariant, standing)| {
+            standing.state == State::Missing
+                && matches!(invariant, Invariant::DefaultRoute(_))
+                && spells.iter().any(|(of, _)| of == netns)
+        });
+    let (netns, invariant, _) = missing.next()?;
+    let text = super::report::invariant_text(model, netns, invariant, false);
+    Some(format!("{}.", super::words::capital(&text)))
+}
 
 /// A weak sign: which peers are meant to be reached is not known, and what is not sent says nothing of them.
 fn no_route(model: &Model) -> Option<Finding> {
@@ -91,7 +110,7 @@ fn no_route(model: &Model) -> Option<Finding> {
         evidence,
         flows: Vec::new(),
         namespaces: spells.iter().map(|(netns, _)| *netns).collect(),
-        standing: None,
+        standing: no_default(model, &spells),
         units: distinct(lines().flat_map(|(key, _)| {
             let units = model.books().sighting(key).map(|sighting| &sighting.units);
             units.into_iter().flatten().cloned()

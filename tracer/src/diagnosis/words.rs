@@ -9,12 +9,12 @@ use crate::shell::quoted;
 /// Names told in one sentence before the rest is counted.
 const NAMED: usize = 3;
 
-/// `1 packet`, `5 packets`.
+/// `1 packet`, `5 packets`, `2 addresses`.
 pub(super) fn count(number: u64, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
+    match number {
+        1 => format!("1 {noun}"),
+        _ if noun.ends_with('s') => format!("{number} {noun}es"),
+        _ => format!("{number} {noun}s"),
     }
 }
 

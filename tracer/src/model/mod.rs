@@ -384,6 +384,11 @@ impl Model {
     }
 
     /// The books over time.
+    /// Flows starve by now.
+    pub(crate) fn starves(&self) -> bool {
+        self.starving.flows() > 0
+    }
+
     pub(crate) fn bands(&self) -> &Bands {
         &self.bands
     }

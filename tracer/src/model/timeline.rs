@@ -135,6 +135,13 @@ pub(crate) struct Told<'a> {
     pub(crate) with: Option<&'a With>,
 }
 
+impl Told<'_> {
+    /// The number of the change that leads those that it belongs to, which may be itself.
+    pub(crate) fn leader(&self) -> u64 {
+        self.follows.unwrap_or(self.number)
+    }
+}
+
 impl Timeline {
     /// Adds a change. Sources run beside one another: what one tells late is put where it belongs.
     pub(super) fn add(&mut self, change: Change) {

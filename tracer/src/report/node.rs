@@ -193,8 +193,6 @@ pub enum What {
     Neighbour,
     /// A queueing discipline or filter.
     Traffic,
-    /// A policy of IPsec.
-    Ipsec,
     /// A kernel parameter.
     Sysctl,
     /// A policy of IPsec.
