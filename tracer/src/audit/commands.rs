@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Effect;
 use super::programs::{
-    CALLS, FETCHERS, INTERPRETERS, REBOOT_UNITS, REBOOTS, RESTARTS, SAYS, SHELLS, WORDS, WRITES, changes,
-    is_known, is_network,
+    CALLS, FETCHERS, INTERPRETERS, REBOOT_UNITS, REBOOTS, RESTARTS, RUNS_INPUT, SAYS, SHELLS, WORDS, WRITES,
+    changes, is_known, is_network,
 };
 
 /// What can be changed, and by what: `apt-get`, `systemctl restart systemd-networkd.service`.
@@ -92,9 +92,9 @@ pub(super) fn read(text: &str) -> Said {
     let language = Language::of(text);
     let mut said = Said::default();
     let mut looked_for = BTreeSet::new();
-    for (line, code) in lines(text) {
+    for Line { line, code, is_text } in lines(text) {
         let mentioned = match language {
-            Language::Shell => false,
+            Language::Shell => is_text,
             Language::Other { runs: true } => !CALLS.iter().any(|call| code.contains(call)),
             Language::Other { runs: false } => continue,
         };
@@ -172,11 +172,27 @@ pub(super) fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.trim_start().starts_with('#'))
 }
 
-/// The lines of a script with the number of each: what goes on after a backslash is one line, comments are none.
-fn lines(text: &str) -> Vec<(usize, String)> {
-    let mut found = Vec::<(usize, String)>::new();
+/// A line of a script.
+struct Line {
+    /// Its number, from 1.
+    line: usize,
+    /// What it says, without a comment; what goes on after a backslash is one line.
+    code: String,
+    /// It is text that a command is given (`cat <<END`), and no shell runs it.
+    is_text: bool,
+}
+
+/// The lines of a script; comments are none.
+fn lines(text: &str) -> Vec<Line> {
+    let mut found = Vec::<Line>::new();
     let mut goes_on = false;
+    // What ends the text that a command is given, and whether that is run.
+    let mut text_to = None::<(String, bool)>;
     for (number, line) in (1..).zip(text.lines()) {
+        if text_to.as_ref().is_some_and(|(end, _)| line.trim() == end) {
+            text_to = None;
+            continue;
+        }
         if line.trim_start().starts_with('#') {
             goes_on = false;
             continue;
@@ -187,15 +203,39 @@ fn lines(text: &str) -> Vec<(usize, String)> {
             None => (line, false),
         };
         match found.last_mut().filter(|_| goes_on) {
-            Some((_, whole)) => {
-                whole.push(' ');
-                whole.push_str(part);
+            Some(whole) => {
+                whole.code.push(' ');
+                whole.code.push_str(part);
             }
-            None => found.push((number, part.to_owned())),
+            None => found.push(Line {
+                line: number,
+                code: part.to_owned(),
+                is_text: text_to.as_ref().is_some_and(|(_, is_run)| !is_run),
+            }),
         }
         goes_on = more;
+        if text_to.is_none() {
+            text_to = here(line);
+        }
     }
     found
+}
+
+/// What ends the text that a line gives to a command (`<<END`), and whether a shell or another node runs it.
+fn here(line: &str) -> Option<(String, bool)> {
+    let (_, rest) = line.split_once("<<")?;
+    let end = rest.trim_start_matches('-').trim_start();
+    let end = end.trim_start_matches(['"', '\'', '\\']);
+    let length = end
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(end.len());
+    let is_run = line
+        .split(|c: char| c.is_ascii_whitespace() || c == '|')
+        .filter_map(program)
+        .any(|name| SHELLS.contains(&name) || RUNS_INPUT.contains(&name));
+    // `<<<` gives a word, and `1 << 2` is a number.
+    let is_name = end.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    is_name.then(|| (end[..length].to_owned(), is_run))
 }
 
 /// A line up to the comment at its end: a `#` that begins a word and is not within quotes.
@@ -373,11 +413,11 @@ fn is_said(statements: &[Statement<'_>]) -> bool {
         return false;
     };
     let is_saying = first.words.first().is_some_and(|word| SAYS.contains(word));
-    let runs = ["at", "batch", "ssh", "xargs"];
     let mut piped = rest.iter().take_while(|one| one.piped);
     is_saying
-        && !piped
-            .any(|one| runs_input(one).is_some() || one.words.first().is_some_and(|word| runs.contains(word)))
+        && !piped.any(|one| {
+            runs_input(one).is_some() || one.words.first().is_some_and(|word| RUNS_INPUT.contains(word))
+        })
 }
 
 /// Notes the paths that a command names, and which of them it runs.
@@ -503,8 +543,15 @@ fn systemctl(arguments: &[&str]) -> Option<(Effect, String)> {
     if !RESTARTS.contains(&verb) && !arguments.contains(&"--now") {
         return None;
     }
-    let unit = after.iter().find(|unit| is_network(unit))?;
-    Some((Effect::Network, format!("systemctl {verb} {unit}")))
+    let network = after.iter().find(|unit| is_network(unit));
+    // Which one a variable stands for is not known.
+    let takes_away = !["reload", "start"].contains(&verb);
+    let any = || after.iter().find(|unit| takes_away && unit.contains('$'));
+    let (effect, unit) = match network {
+        Some(unit) => (Effect::Network, unit),
+        None => (Effect::Services, any()?),
+    };
+    Some((effect, format!("systemctl {verb} {unit}")))
 }
 
 /// What is done to a service: its name, then what.

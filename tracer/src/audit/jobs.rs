@@ -96,7 +96,12 @@ pub(super) fn read(files: &mut Files, units: &Units) -> Jobs {
     found.read_periods(files, units);
     found.read_at(files, units);
     found.read_rules(files);
-    for hook in HOOKS {
+    // A generator of systemd makes a unit of that file: on a node that runs it is told as one.
+    let has_rc_local = is_enabled(units, &["rc-local.service"]);
+    let hooks = HOOKS
+        .iter()
+        .filter(|hook| hook.path != "etc/rc.local" || !has_rc_local);
+    for hook in hooks {
         found.read_hook(files, units, hook);
     }
     for name in files.names(LOGROTATE) {

@@ -380,6 +380,9 @@ pub(super) const SHELLS: [&str; 7] = ["ash", "bash", "dash", "ksh", "sh", "sourc
 /// The same of other languages.
 pub(super) const INTERPRETERS: [&str; 7] = ["node", "perl", "php", "python", "python2", "python3", "ruby"];
 
+/// Other programs that run what they are given, now or later, here or elsewhere.
+pub(super) const RUNS_INPUT: [&str; 4] = ["at", "batch", "ssh", "xargs"];
+
 /// Programs that say what they are given, and run nothing of it.
 pub(super) const SAYS: [&str; 5] = ["echo", "log", "logger", "printf", "wall"];
 

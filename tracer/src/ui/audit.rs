@@ -58,7 +58,7 @@ fn finding(page: &mut Page, finding: &Finding) {
         let programs = finding.mentions.join(", ");
         page.line(
             Kind::Text,
-            format!("  mentions {programs}; whether it runs them was not followed"),
+            format!("  mentions {programs}; whether it runs that was not followed"),
         );
     }
     for path in &finding.missing {

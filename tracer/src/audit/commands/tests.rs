@@ -81,6 +81,10 @@ fn a_restart_of_the_network_is_found_and_that_of_another_service_is_none() {
         let found: Vec<_> = found(line);
         assert_eq!(found, [(Effect::Network, name.to_owned())], "{line}");
     }
+    assert_eq!(
+        found("for s in a b; do systemctl restart \"$s\"; done"),
+        [(Effect::Services, "systemctl restart $s".to_owned())]
+    );
     for line in [
         "systemctl restart cron; echo networking",
         "systemctl is-active systemd-networkd",
@@ -169,7 +173,14 @@ fn what_a_variable_is_given_is_a_mention() {
     ] {
         assert_eq!(told(line), [("apt-get".to_owned(), true)], "{line}");
     }
+    assert_eq!(
+        told("cat <<-'END'\napt-get upgrade\nEND\ndnf upgrade\n"),
+        [("apt-get".to_owned(), true), ("dnf".to_owned(), false)]
+    );
     for line in [
+        "bash -s <<END\napt-get upgrade\nEND",
+        "cat <<< x\napt-get upgrade",
+        "x=$((1 << 2))\napt-get upgrade",
         "RUN=x apt-get upgrade",
         "RUN=\"x y\" apt-get upgrade",
         "RUN=\"$(apt-get upgrade)\"",

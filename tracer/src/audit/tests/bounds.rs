@@ -1,4 +1,6 @@
 use super::*;
+use crate::audit::cron::{self, Form};
+use crate::audit::{apt_conf, commands, hooks, udev, unit_file};
 
 #[test]
 fn what_cannot_be_understood_is_no_reason_to_call_a_node_clean() {
@@ -140,4 +142,18 @@ fn binary_files_do_no_harm() {
     let path = image.0.join("etc/systemd/system/odd.service");
     fs::write(path, [0xff, 0, b'[', b'\n', 0xfe, b'=', b'\\']).unwrap();
     assert_eq!(image.findings().len(), 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_can_be_read(text in "([ -~é\n]|[\"'`$(){};|&<>=\\\\#*/@,-]|apt-get|<<|\n# |\\$\\{|:-){0,60}") {
+        commands::read(&text);
+        udev::rules(&text);
+        apt_conf::AptConf::read(&text);
+        hooks::rotations(&text);
+        unit_file::UnitFile::default().read(&text);
+        for form in [Form::System, Form::User, Form::Anacron] {
+            cron::read(&text, form, None);
+        }
+    }
 }
