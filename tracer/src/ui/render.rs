@@ -259,7 +259,7 @@ fn books_and_tables(report: &Report, view: &mut ViewState, columns: usize, room:
 
 fn books(report: &Report, theme: Theme, columns: usize) -> Lines {
     let speed = format!("{}/s in", bytes(report.rates.arrived_bytes));
-    let mut lines = vec![title(theme, false, "Ledger, in packets", &speed, columns)];
+    let mut lines = vec![title(theme, false, ledger::TITLE, &speed, columns)];
     match ledger::across(report, columns) {
         Some([names, totals, rates]) => {
             lines.push(paint(theme, &names, theme.heading()));

@@ -66,7 +66,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
 
     // Beside one another, as on the screen, or below one another where there is no room.
     let books = ledger::across(report, inner).map_or_else(|| ledger::down(report), Vec::from);
-    page.section("Ledger, in packets", Kind::Verbatim, books);
+    page.section(ledger::TITLE, Kind::Verbatim, books);
     for beside in told::before_arrival(report)
         .into_iter()
         .chain(told::fragments(report))

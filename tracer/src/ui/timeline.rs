@@ -17,7 +17,7 @@ pub(super) fn page(page: &mut Page, report: &Report, room: usize) {
     );
     let lines = axis(report, room.saturating_sub(INDENT));
     page.section(
-        "Timeline, the latest first; packets of 10 s each",
+        "Timeline, the latest first; 10 s each; starved: the most flows at once",
         Kind::Verbatim,
         [header].into_iter().chain(lines),
     );
