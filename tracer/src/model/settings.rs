@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::invariants::Invariants;
+use super::parameters;
 use super::timeline::{Change, Subject};
 use crate::event::{Owner, Seen, Setting, Thing};
 
@@ -61,7 +62,9 @@ impl Settings {
             self.differs.remove(&key);
             return None;
         }
-        self.differ(key.clone(), at, before.clone(), setting);
+        if !parameters::is_state(&key.1) {
+            self.differ(key.clone(), at, before.clone(), setting);
+        }
         Some(Change {
             at,
             subject: Subject::Setting(key.0, key.1),

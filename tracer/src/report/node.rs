@@ -31,6 +31,9 @@ pub struct NodeReport {
     pub settings: Vec<Setting>,
     /// How many there are, also those for which `settings` has no room.
     pub settings_total: u64,
+    /// Figures that nobody has set, and that say how much there is of something: tracked connections.
+    #[serde(default)]
+    pub figures: Vec<Setting>,
     /// Rules of nf_tables that can drop packets, those that counted most first, at most 100.
     pub droppers: Vec<Dropper>,
     /// How many there are, also those for which `droppers` has no room.

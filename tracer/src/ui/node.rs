@@ -93,6 +93,7 @@ pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
         Kind::Text,
         settings::lines(&report.settings).into_iter().chain(rest),
     );
+    page.section("Figures", Kind::Text, settings::lines(&report.figures));
     let rest = more(report.droppers_total, report.droppers.len());
     page.section(
         "Rules of nf_tables that can drop, and what they have counted",
@@ -345,14 +346,26 @@ fn invariants(node: &Node) -> Vec<String> {
     if node.invariants_total > 0 {
         lines.push(format!("{holding} of {} hold", node.invariants_total));
     }
+    let named: Vec<String> = of(InvariantState::Holds)
+        .map(|one| format!("{}{}", one.object, place(one)))
+        .collect();
+    if !named.is_empty() {
+        let rest = holding.saturating_sub(named.len() as u64);
+        let rest = (rest > 0).then(|| format!(", and {} more", count(rest)));
+        lines.push(format!("hold: {}{}", named.join(", "), rest.unwrap_or_default()));
+    }
     lines
 }
 
-fn invariant(one: &Invariant) -> String {
-    let place = match one.netns.as_str() {
+fn place(one: &Invariant) -> String {
+    match one.netns.as_str() {
         "" => String::new(),
         netns => format!(" ({netns})"),
-    };
+    }
+}
+
+fn invariant(one: &Invariant) -> String {
+    let place = place(one);
     let since = one
         .since
         .as_ref()

@@ -28,6 +28,13 @@ pub fn alone(model: &Model) -> NodeReport {
     let says = |&(netns, thing, value): &(u32, &Thing, &str)| {
         parameters::says_something(model.settings(), netns, thing, value)
     };
+    let setting = |(netns, thing, value): (u32, &Thing, &str)| Setting {
+        object: thing.to_string(),
+        netns: place(model, netns),
+        value: value.to_owned(),
+    };
+    let is_figure = |(_, thing, _): &(u32, &Thing, &str)| parameters::is_figure(thing);
+    let figures = model.settings().iter().filter(is_figure);
     let mut settings: Vec<_> = model.settings().iter().filter(says).collect();
     let settings_total = settings.len() as u64;
     settings.truncate(ALONE);
@@ -41,16 +48,14 @@ pub fn alone(model: &Model) -> NodeReport {
         kernel: super::kernel(model),
         uptime: seconds(model.now()),
         capabilities: super::capabilities(model),
-        node: node_of(model, ALONE),
-        settings: settings
-            .into_iter()
-            .map(|(netns, thing, value)| Setting {
-                object: thing.to_string(),
-                netns: place(model, netns),
-                value: value.to_owned(),
-            })
-            .collect(),
+        // No packets are counted here, so that there is nothing to hold changes against.
+        node: Node {
+            bands: Vec::new(),
+            ..node_of(model, ALONE)
+        },
+        settings: settings.into_iter().map(setting).collect(),
         settings_total,
+        figures: figures.map(setting).collect(),
         droppers,
         droppers_total,
     }

@@ -47,6 +47,7 @@ pub(crate) fn alone() -> NodeReport {
             setting("sysctl net.ipv4.ip_forward", "1"),
         ],
         settings_total: 5,
+        figures: vec![setting("sysctl net.netfilter.nf_conntrack_count", "12")],
         droppers: vec![Dropper {
             object: text("table inet guard, chain in, handle 7"),
             netns: String::new(),
