@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use notice::{Clock, Notice, NoticeKind};
-pub use packages::{Manager, Packages, Unfinished};
+pub use packages::{Manager, Packages, Unfinished, Upgrade, Upgrades};
 pub use setting::{Seen, Setting, Thing, Version};
 pub(crate) use setting::{TABLE_LOCAL, TABLE_MAIN};
 pub use unit::{Job, JobState, Limits, Run, Runs, Timer, Unit, UnitState};
@@ -81,6 +81,8 @@ pub enum Body {
     Runs(Box<Runs>),
     /// What the package manager does, and what it has left undone.
     Packages(Box<Packages>),
+    /// What a package manager has done, as its logs have it.
+    Upgrades(Box<Upgrades>),
     /// Something happened on the node.
     Notice(Notice),
     /// How the clocks stand to one another.

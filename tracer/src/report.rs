@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 pub use crate::event::{CapabilityState, Losses, Source};
 pub use node::{
     Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, Invariant, InvariantState, NODE_SCHEMA,
-    NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Packages, Run, Setting, Span,
-    Standing as PackagesStanding, Timer, Unit,
+    NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Outcome, Packages, Run, Setting, Span,
+    Standing as PackagesStanding, Timer, Unit, Upgrade,
 };
 
 /// Name of the contract.

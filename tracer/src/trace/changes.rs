@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use crate::event::{
-    Clock, Job, JobState, Manager, Notice, Owner, Packages, Runs, Seen, Setting, Timer, Unit,
+    Clock, Job, JobState, Notice, Owner, Packages, Runs, Seen, Setting, Timer, Unit, Upgrades,
 };
 use crate::model::clock::rfc3339;
 
@@ -86,11 +86,11 @@ pub(super) fn runs(runs: &Runs) -> String {
 }
 
 pub(super) fn packages(packages: &Packages) -> String {
-    let manager = match packages.manager {
-        Manager::Dpkg => "dpkg",
-        Manager::Rpm => "rpm",
-    };
-    let mut text = format!("{manager}: {} packages unfinished", packages.unfinished.len());
+    let mut text = format!(
+        "{}: {} packages unfinished",
+        packages.manager,
+        packages.unfinished.len()
+    );
     if !packages.working_on.is_empty() {
         text += &format!(", at work: {}", packages.working_on);
     }
@@ -99,6 +99,25 @@ pub(super) fn packages(packages: &Packages) -> String {
         Some(holder) => text += &format!(", its lock is held by {}", named(holder)),
     }
     text
+}
+
+pub(super) fn upgrades(upgrades: &Upgrades) -> String {
+    let last = upgrades.runs.last().map_or_else(String::new, |run| {
+        let what = match run.command.as_str() {
+            "" => String::new(),
+            command => format!(": {command}"),
+        };
+        let end = match run.ended {
+            Some(ended) => format!("ended at {}", rfc3339(ended.into())),
+            None => "no end is logged".to_owned(),
+        };
+        format!(", the last began at {}, {end}{what}", rfc3339(run.begun.into()))
+    });
+    format!(
+        "the logs of {} have {} runs{last}",
+        upgrades.manager,
+        upgrades.runs.len()
+    )
 }
 
 pub(super) fn notice(notice: &Notice) -> String {

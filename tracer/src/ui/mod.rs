@@ -26,5 +26,6 @@ pub mod tables;
 pub mod text;
 pub mod theme;
 pub mod told;
+mod upgrades;
 pub mod view;
 pub mod words;

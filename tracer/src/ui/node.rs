@@ -3,7 +3,7 @@
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{brief, bytes, count, day, plural, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
-use super::{settings, words};
+use super::{settings, upgrades, words};
 use crate::report::{
     Actor, Capability, CapabilityState, Change, ChangeKind, Difference, Dropper, Invariant, InvariantState,
     Node, NodeReport, PackagesStanding, Report, Run, Timer, Unit,
@@ -47,6 +47,7 @@ fn standing(
     let rest = more(node.timers_total, node.timers.len());
     table(page, "Timers", timers_table(&node.timers, now, room), rest);
     page.section("What timers did", Kind::Text, node.timers.iter().filter_map(past));
+    page.section(upgrades::HEADING, Kind::Text, upgrades::latest(node, now));
 }
 
 /// What of the node is not seen, but for what [`standing`] tells itself.
@@ -312,7 +313,7 @@ fn run(run: &Run) -> String {
 }
 
 /// `10-11 06:14:07` of an RFC 3339 time.
-fn date_and_time(rfc3339: &str) -> String {
+pub(super) fn date_and_time(rfc3339: &str) -> String {
     let date = rfc3339.get(5..10).unwrap_or_default();
     format!("{date} {}", time_of_day(rfc3339))
 }
@@ -388,6 +389,11 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
         Kind::Text,
         packages.into_iter().filter(|_| unfinished),
     );
+    page.section(
+        upgrades::HEADING,
+        Kind::Text,
+        upgrades::of_the_last_day(node, &report.window.end),
+    );
     let rest = more(node.changes_total, TOLD.min(node.changes.len()));
     let told = node.changes.iter().take(TOLD).map(stamped);
     page.section(
@@ -433,6 +439,11 @@ pub(super) fn timeline(page: &mut Page, report: &Report, room: usize) {
             "  Nothing changed on the node while it was watched, as far as it can be seen.",
         );
     }
+    page.section(
+        upgrades::HEADING,
+        Kind::Text,
+        upgrades::latest(node, &report.window.end),
+    );
 }
 
 /// Bands of packets and changes, the latest first. Of bands in which the same happens, nothing, the first stands for all.

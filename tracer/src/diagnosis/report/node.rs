@@ -13,7 +13,8 @@ use crate::model::units::{self, Action};
 use crate::model::{Model, bands};
 use crate::report::{
     Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node,
-    NodeReport, Onsets, Packages, PackagesStanding, Run, Schema, Setting, Span, Timer, Unit,
+    NodeReport, Onsets, Outcome, Packages, PackagesStanding, Run, Schema, Setting, Span, Timer, Unit,
+    Upgrade,
 };
 
 /// Changes that are told, at most.
@@ -143,7 +144,7 @@ fn node_of(model: &Model, most: usize) -> Node {
             .packages()
             .iter()
             .map(|told| Packages {
-                manager: manager(told.manager).to_owned(),
+                manager: told.manager.to_string(),
                 standing: match packages::Standing::of(told) {
                     packages::Standing::Whole => PackagesStanding::Whole,
                     packages::Standing::InWork => PackagesStanding::InWork,
@@ -152,6 +153,12 @@ fn node_of(model: &Model, most: usize) -> Node {
                 text: describe(told),
                 holder: told.holder.as_ref().map(actor),
                 working_on: told.working_on.clone(),
+                past: upgrades(model, told.manager),
+                past_total: model.packages().past(told.manager).count() as u64,
+                past_since: model
+                    .packages()
+                    .past_since(told.manager)
+                    .map(|since| rfc3339(since.into())),
             })
             .collect(),
     }
@@ -163,7 +170,7 @@ fn change(model: &Model, number: u64, change: &timeline::Change) -> Change {
         Subject::Unit(name) => (ChangeKind::Unit, name.clone(), String::new()),
         Subject::Job(unit) => (ChangeKind::Job, unit.clone(), String::new()),
         Subject::Timer(name) => (ChangeKind::Timer, name.clone(), String::new()),
-        Subject::Packages(which) => (ChangeKind::Packages, manager(*which).to_owned(), String::new()),
+        Subject::Packages(which) => (ChangeKind::Packages, which.to_string(), String::new()),
         Subject::Notice(_) => (ChangeKind::Notice, String::new(), String::new()),
         Subject::Starvation(_) => (ChangeKind::Starvation, String::new(), String::new()),
     };
@@ -189,11 +196,39 @@ pub(super) fn place(model: &Model, netns: u32) -> String {
     }
 }
 
-fn manager(manager: Manager) -> &'static str {
-    match manager {
-        Manager::Dpkg => "dpkg",
-        Manager::Rpm => "rpm",
+/// What a package manager did, the latest first.
+fn upgrades(model: &Model, manager: Manager) -> Vec<Upgrade> {
+    let utc = |at: i64| rfc3339(at.into());
+    let mut onsets: BTreeMap<i64, u64> = BTreeMap::new();
+    for at in model.timeline().onsets().map(|at| model.wall(at)) {
+        let before = at.saturating_sub(packages::AFTER)..=at;
+        let ran = model.packages().at_work(&before).into_iter();
+        for (_, run) in ran.filter(|(by, _)| *by == manager) {
+            *onsets.entry(run.begun).or_default() += 1;
+        }
     }
+    let runs = model.packages().past(manager).rev().take(RUNS);
+    let told = runs.map(|(run, outcome)| Upgrade {
+        begun: utc(run.begun),
+        ended: run.ended.map(utc),
+        last: run.last.map(utc),
+        outcome: match outcome {
+            packages::Outcome::Ended => Outcome::Ended,
+            packages::Outcome::Failed => Outcome::Failed,
+            packages::Outcome::InWork => Outcome::InWork,
+            packages::Outcome::Interrupted => Outcome::Interrupted,
+        },
+        command: run.command.clone(),
+        requested_by: run.requested_by.clone(),
+        error: run.error.clone(),
+        installed: run.installed,
+        upgraded: run.upgraded,
+        removed: run.removed,
+        names: run.names.clone(),
+        more: run.more,
+        onsets: onsets.get(&run.begun).copied().unwrap_or_default(),
+    });
+    told.collect()
 }
 
 pub(super) fn actor(owner: &Owner) -> Actor {

@@ -1,8 +1,8 @@
 //! What the node of [`super::incident`] told beside its packets: an upgrade that stopped half-way.
 
 use crate::report::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, Invariant, InvariantState, Node, Onsets, Packages,
-    PackagesStanding, Run, Span, Timer, Unit,
+    Actor, Band, Change, ChangeKind, Deadline, Difference, Invariant, InvariantState, Node, Onsets, Outcome,
+    Packages, PackagesStanding, Run, Span, Timer, Unit, Upgrade,
 };
 
 const RULE: &str = "IPv4 rule 0: from all lookup local";
@@ -13,6 +13,27 @@ fn actor(command: &str, pid: u32, unit: &str) -> Option<Actor> {
         command: command.to_owned(),
         unit: unit.to_owned(),
     })
+}
+
+fn past_upgrade(begun: &str, ended: Option<&str>, outcome: Outcome) -> Upgrade {
+    let time = |at: &str| format!("2023-10-{at}.000Z");
+    Upgrade {
+        begun: time(begun),
+        ended: ended.map(time),
+        last: (outcome == Outcome::Interrupted).then(|| time("07T06:22:40")),
+        outcome,
+        command: "/usr/bin/unattended-upgrade".to_owned(),
+        requested_by: String::new(),
+        error: String::new(),
+        installed: 1,
+        upgraded: 14,
+        removed: 0,
+        names: ["systemd", "udev", "linux-image-6.1.0-13-amd64"]
+            .map(str::to_owned)
+            .into(),
+        more: 12,
+        onsets: u64::from(outcome == Outcome::InWork),
+    }
 }
 
 fn networkd() -> Option<Actor> {
@@ -244,6 +265,13 @@ pub(super) fn upgrade() -> Node {
             text: "in work".to_owned(),
             holder: actor("unattended-upgr", 4711, APT),
             working_on: "configure systemd 252.17-1~deb12u1".to_owned(),
+            past: vec![
+                past_upgrade("10T06:14:04", None, Outcome::InWork),
+                past_upgrade("07T06:22:02", None, Outcome::Interrupted),
+                past_upgrade("06T06:11:30", Some("06T06:11:52"), Outcome::Ended),
+            ],
+            past_total: 14,
+            past_since: Some("2023-09-01T06:31:07.000Z".to_owned()),
         }],
     }
 }
