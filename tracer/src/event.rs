@@ -5,6 +5,7 @@
 //! the start (those of a flow since its `life` began), which makes each event idempotent and a lost one
 //! harmless.
 
+mod actor;
 mod chains;
 mod notice;
 mod packages;
@@ -17,6 +18,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+pub use actor::{Owner, Parent, Unknown};
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use notice::{Clock, Notice, NoticeKind};
 pub use packages::{Manager, Packages, Unfinished, Upgrade, Upgrades};
@@ -534,19 +536,6 @@ impl SocketState {
             _ => return None,
         })
     }
-}
-
-/// A process and where it belongs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Owner {
-    /// Process id in the tracer's own pid namespace, 0 where no process is known but where it belongs is.
-    pub pid: u32,
-    /// Its command (`/proc/PID/comm`), empty where no process is known.
-    pub command: String,
-    /// Path of its cgroup, empty where unknown.
-    pub cgroup: String,
-    /// The systemd unit that the path names, empty where none.
-    pub unit: String,
 }
 
 /// What happened to a socket.

@@ -8,10 +8,10 @@ mod node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::event::{CapabilityState, Losses, Source};
+pub use crate::event::{CapabilityState, Losses, Source, Unknown};
 pub use node::{
     Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, Invariant, InvariantState, NODE_SCHEMA,
-    NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Outcome, Packages, Run, Setting, Span,
+    NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Outcome, Packages, Parent, Run, Setting, Span,
     Standing as PackagesStanding, Timer, Unit, Upgrade,
 };
 

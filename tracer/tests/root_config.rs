@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "root_config/actors.rs"]
+mod actors;
 #[path = "root_config/invariants.rs"]
 mod invariants;
 #[path = "root_config/programs.rs"]

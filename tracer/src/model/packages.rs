@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::clock::SECOND;
 use super::timeline::{Change, Subject};
-use crate::event::{Manager, Packages, Upgrade, Upgrades};
+use crate::event::{Manager, Packages, Unknown, Upgrade, Upgrades};
 
 /// What an upgrade breaks may show up to so long after its end, in ns: 60 s.
 pub(crate) const AFTER: i64 = 60 * SECOND as i64;
@@ -61,12 +61,14 @@ impl Managers {
         if described == after {
             return None;
         }
+        let by = packages.holder.clone().or(before.holder);
         Some(Change {
             at,
             subject: Subject::Packages(packages.manager),
             before: Some(described),
             after: Some(after),
-            by: packages.holder.clone().or(before.holder),
+            by_unknown: by.is_none().then_some(Unknown::NotFound),
+            by,
             noticed: false,
         })
     }
@@ -244,6 +246,7 @@ mod tests {
             command: "apt-get".to_owned(),
             cgroup: String::new(),
             unit: "apt-daily-upgrade.service".to_owned(),
+            parent: None,
         }
     }
 

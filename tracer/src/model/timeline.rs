@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Manager, Notice, NoticeKind, Owner, Thing};
+use crate::event::{Manager, Notice, NoticeKind, Owner, Thing, Unknown};
 
 /// Changes that are kept at most: the oldest go first, and are counted.
 const KEPT: usize = 4096;
@@ -20,6 +20,8 @@ pub(crate) struct Change {
     pub(crate) after: Option<String>,
     /// Who did it, where that is known.
     pub(crate) by: Option<Owner>,
+    /// Why that is not known; `None` where it is, and where nobody does such a thing.
+    pub(crate) by_unknown: Option<Unknown>,
     /// Nobody told it: it was noticed up to that time, and came about since the look before.
     pub(crate) noticed: bool,
 }
@@ -55,6 +57,7 @@ impl Change {
             before: None,
             after: Some(text),
             by: None,
+            by_unknown: None,
             noticed: false,
         }
     }
@@ -66,6 +69,16 @@ impl Change {
             subject: Subject::Notice(notice.kind),
             before: None,
             after: Some(notice.text.clone()),
+            by_unknown: match (&notice.by, notice.kind) {
+                (Some(_), _) => None,
+                // Nobody was seen to hold the lock.
+                (None, NoticeKind::Package) => Some(Unknown::NotFound),
+                (None, NoticeKind::Systemd) => Some(Unknown::NotTold),
+                (
+                    None,
+                    NoticeKind::OutOfMemory | NoticeKind::Module | NoticeKind::Clock | NoticeKind::Kernel,
+                ) => Some(Unknown::Kernel),
+            },
             by: notice.by.clone(),
             noticed: false,
         }
@@ -158,6 +171,7 @@ mod tests {
             before: None,
             after: None,
             by: None,
+            by_unknown: None,
             noticed: false,
         }
     }
@@ -176,6 +190,23 @@ mod tests {
             timeline.add(at(time));
         }
         assert_eq!(times(&timeline), [(1, 1), (3, 3), (3, 4), (5, 2), (9, 5)]);
+    }
+
+    #[test]
+    fn why_nobody_is_named_follows_from_who_tells_it() {
+        let why = |kind, by| {
+            let notice = Notice {
+                kind,
+                text: String::new(),
+                by,
+            };
+            Change::happened(1, &notice).by_unknown
+        };
+        assert_eq!(why(NoticeKind::Package, Some(Owner::named(7, "dpkg"))), None);
+        assert_eq!(why(NoticeKind::Package, None), Some(Unknown::NotFound));
+        assert_eq!(why(NoticeKind::Clock, None), Some(Unknown::Kernel));
+        assert_eq!(why(NoticeKind::Systemd, None), Some(Unknown::NotTold));
+        assert_eq!(Change::onset(1, 1).by_unknown, None, "nobody does that");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, CapabilityState, Kernel, Schema};
+use super::{Capability, CapabilityState, Kernel, Schema, Unknown};
 
 /// Name of what `tracer node` prints.
 pub const NODE_SCHEMA: &str = "tracer.node";
@@ -146,6 +146,9 @@ pub struct Change {
     /// Who did it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Why that is not known; absent where it is, and for starvation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
     /// Nobody told it: it came about at some time before `at`.
     #[serde(default)]
     pub noticed: bool,
@@ -198,6 +201,21 @@ pub struct Actor {
     pub command: String,
     /// Its systemd unit, empty where none.
     pub unit: String,
+    /// Id of the container that it is in, empty for none.
+    #[serde(default)]
+    pub container: String,
+    /// Its parent; absent where that is not known, as of one that had ended before it could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The parent of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Parent {
+    /// Process id.
+    pub pid: u32,
+    /// Its command, empty where it had ended meanwhile.
+    pub command: String,
 }
 
 /// What of the configuration differs from the baseline.
@@ -218,6 +236,9 @@ pub struct Difference {
     /// Who changed it last, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Why that is not known; absent where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
 }
 
 /// Something that must hold.
@@ -238,6 +259,9 @@ pub struct Invariant {
     /// Who brought it about, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Why that is not known; absent where it is, and where it was found so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
 }
 
 /// Whether something holds that must.

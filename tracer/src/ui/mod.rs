@@ -8,6 +8,7 @@
 //! What all three say is said once: [`mod@format`] for numbers, [`words`] and [`told`] for sentences,
 //! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts.
 
+mod actor;
 mod audit;
 pub mod details;
 pub mod format;

@@ -1,12 +1,13 @@
 //! The node beside its packets: units and timers, and the timeline.
 
+use super::actor::{actor, by};
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{brief, bytes, count, day, plural, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
 use super::{settings, upgrades, words};
 use crate::report::{
-    Actor, Capability, CapabilityState, Change, ChangeKind, Difference, Dropper, Invariant, InvariantState,
-    Node, NodeReport, PackagesStanding, Report, Run, Timer, Unit,
+    Capability, CapabilityState, Change, ChangeKind, Difference, Dropper, Invariant, InvariantState, Node,
+    NodeReport, PackagesStanding, Report, Run, Timer, Unit,
 };
 
 /// The page of units: what they get of the network, and how they stand.
@@ -357,10 +358,7 @@ fn invariant(one: &Invariant) -> String {
         .since
         .as_ref()
         .map_or_else(String::new, |at| format!(", since {}", time_of_day(at)));
-    let by = one
-        .by
-        .as_ref()
-        .map_or_else(String::new, |by| format!(", by {}", actor(by)));
+    let by = by(", ", one.by.as_ref(), one.by_unknown);
     format!("{}{place}{since}{by}", one.text)
 }
 
@@ -550,10 +548,11 @@ fn told(change: &Change) -> String {
     } else {
         format!(" ({})", change.netns)
     };
-    let by = change
-        .by
-        .as_ref()
-        .map_or_else(String::new, |by| format!("; by {}", actor(by)));
+    // Of systemd and the kernel's log nobody expects it: only the JSON says why.
+    let unknown = change
+        .by_unknown
+        .filter(|_| matches!(change.kind, ChangeKind::Setting | ChangeKind::Packages));
+    let by = by("; ", change.by.as_ref(), unknown);
     let noticed = if change.noticed { "; noticed" } else { "" };
     format!("{what}{place}{by}{noticed}")
 }
@@ -581,24 +580,6 @@ fn difference(difference: &Difference) -> String {
         difference.before.as_deref(),
         difference.now.as_deref(),
     );
-    let by = difference
-        .by
-        .as_ref()
-        .map_or_else(String::new, |by| format!(", by {}", actor(by)));
+    let by = by(", ", difference.by.as_ref(), difference.by_unknown);
     format!("{what} since {}{by}", time_of_day(&difference.at))
-}
-
-/// `systemd-networkd[812] (systemd-networkd.service)`
-fn actor(actor: &Actor) -> String {
-    let name = match (actor.command.as_str(), actor.pid) {
-        ("", 0) => String::new(),
-        ("", pid) => format!("process {pid}"),
-        (command, 0) => command.to_owned(),
-        (command, pid) => format!("{command}[{pid}]"),
-    };
-    match (name.as_str(), actor.unit.as_str()) {
-        (_, "") => name,
-        ("", unit) => unit.to_owned(),
-        (_, unit) => format!("{name} ({unit})"),
-    }
 }

@@ -13,7 +13,7 @@ use crate::model::units::{self, Action};
 use crate::model::{Model, bands};
 use crate::report::{
     Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node,
-    NodeReport, Onsets, Outcome, Packages, PackagesStanding, Run, Schema, Setting, Span, Timer, Unit,
+    NodeReport, Onsets, Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unit,
     Upgrade,
 };
 
@@ -130,6 +130,7 @@ fn node_of(model: &Model, most: usize) -> Node {
                 now: difference.now.clone(),
                 at: model.utc(difference.at),
                 by: difference.by.as_ref().map(actor),
+                by_unknown: difference.by_unknown,
             })
             .collect(),
         differences_total,
@@ -183,6 +184,7 @@ fn change(model: &Model, number: u64, change: &timeline::Change) -> Change {
         before: change.before.clone(),
         after: change.after.clone(),
         by: change.by.as_ref().map(actor),
+        by_unknown: change.by_unknown,
         noticed: change.noticed,
     }
 }
@@ -236,6 +238,11 @@ pub(super) fn actor(owner: &Owner) -> Actor {
         pid: owner.pid,
         command: owner.command.clone(),
         unit: owner.unit.clone(),
+        container: owner.container().to_owned(),
+        parent: owner.parent.as_deref().map(|parent| Parent {
+            pid: parent.pid,
+            command: parent.command.clone(),
+        }),
     }
 }
 

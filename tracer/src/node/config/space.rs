@@ -21,10 +21,10 @@ use super::neighbour::State;
 use super::requester::Requesters;
 use super::ruleset::{self, Ruleset};
 use super::sysctl::Sysctls;
-use super::told::{self, Cause, Told, found};
+use super::told::{self, Cause, Told, Who, found};
 use super::words::{Devices, IPV6};
 use super::{address, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
-use crate::event::{Owner, Seen, Setting, Thing};
+use crate::event::{Seen, Setting, Thing, Unknown};
 
 /// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
 /// IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF, NSID.
@@ -141,8 +141,8 @@ impl Space {
         }
         self.broken = None;
         // Whoever changed something meanwhile was not heard.
-        self.need(Again::Everything, None);
-        self.answers.need(None);
+        self.need(Again::Everything, &Err(Unknown::Lost));
+        self.answers.need(&Err(Unknown::Lost));
         self.drained = true;
         self.pause = None;
         self.settle()
@@ -239,9 +239,9 @@ impl Space {
                 heard.push((now, by, message.kind, message.flags, message.body.to_vec()));
             })?;
             for (now, by, kind, flags, body) in heard {
-                let changes = self.take(kind, flags, &body, by.as_ref());
+                let changes = self.take(kind, flags, &body, &by);
                 if changes.iter().any(|((thing, _), _)| decides(thing)) {
-                    self.answers.need(by.as_ref());
+                    self.answers.need(&by);
                 }
                 for (change, seen) in changes {
                     tell(
@@ -249,7 +249,7 @@ impl Space {
                         Told {
                             change,
                             seen,
-                            by: by.clone(),
+                            by: Some(by.clone()),
                         },
                     );
                 }
@@ -280,6 +280,7 @@ impl Space {
                 let now = clock::boottime_ns();
                 let change = (ruleset_of(NF_TABLES), value);
                 let seen = Seen::Told;
+                let by = Some(by);
                 tell(now, Told { change, seen, by });
             }
             match came {
@@ -294,11 +295,11 @@ impl Space {
 
     fn overrun(&mut self) {
         self.lost += 1;
-        self.again = Again::Everything;
+        self.need(Again::Everything, &Err(Unknown::Lost));
     }
 
     /// One message: what it changes.
-    fn take(&mut self, kind: u16, flags: u16, body: &[u8], by: Option<&Owner>) -> Vec<(Change, Seen)> {
+    fn take(&mut self, kind: u16, flags: u16, body: &[u8], by: &Who) -> Vec<(Change, Seen)> {
         let told = |changes: Vec<Change>| changes.into_iter().map(|change| (change, Seen::Told)).collect();
         match kind {
             link::NEW => told(self.link(body, by)),
@@ -338,7 +339,7 @@ impl Space {
         }
     }
 
-    fn address(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+    fn address(&mut self, kind: u16, body: &[u8], by: &Who) -> Option<Change> {
         let address = address::parse(body, &self.devices)?;
         let is_new = kind == address::NEW;
         let was_unsettled = self.unsettled.remove(&address.thing);
@@ -356,12 +357,12 @@ impl Space {
         self.known.remove(&address.thing)
     }
 
-    fn need(&mut self, what: Again, by: Option<&Owner>) {
+    fn need(&mut self, what: Again, by: &Who) {
         self.because_of.add(by);
         self.again = self.again.max(what);
     }
 
-    fn link(&mut self, body: &[u8], by: Option<&Owner>) -> Vec<Change> {
+    fn link(&mut self, body: &[u8], by: &Who) -> Vec<Change> {
         let Some(link) = link::parse(body) else {
             return Vec::new();
         };
@@ -383,7 +384,7 @@ impl Space {
         changes
     }
 
-    fn link_gone(&mut self, body: &[u8], by: Option<&Owner>) -> Vec<(Change, Seen)> {
+    fn link_gone(&mut self, body: &[u8], by: &Who) -> Vec<(Change, Seen)> {
         let Some(link) = link::parse(body) else {
             return Vec::new();
         };
@@ -401,7 +402,7 @@ impl Space {
             .collect()
     }
 
-    fn route(&mut self, kind: u16, flags: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+    fn route(&mut self, kind: u16, flags: u16, body: &[u8], by: &Who) -> Option<Change> {
         let route = route::parse(body, &self.devices)?;
         // IPv6 tells of one of several ways what it tells of a whole route, and the other way round.
         let unclear = route.several && body.first() == Some(&IPV6);
@@ -428,7 +429,7 @@ impl Space {
         change
     }
 
-    fn nexthop(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+    fn nexthop(&mut self, kind: u16, body: &[u8], by: &Who) -> Option<Change> {
         let (thing, value) = nexthop::parse(body, &self.devices)?;
         if self.known.has(&thing) {
             // The routes that name it change or go with it, and the kernel does not tell.
@@ -512,9 +513,9 @@ impl Space {
         let by = self.because_of.take();
         self.gateways = None;
         if !changes.is_empty() {
-            self.answers.need(by.as_ref());
+            self.answers.need(&by);
         }
-        Ok(told::all(changes, Seen::Noticed, by.as_ref()))
+        Ok(told::all(changes, Seen::Noticed, Some(&by)))
     }
 
     fn read_routes(&mut self) -> Result<Vec<Change>, Error> {
@@ -547,12 +548,18 @@ impl Space {
     /// A change as it crosses to the model.
     pub(super) fn setting(&self, told: Told) -> Setting {
         let (thing, value) = told.change;
+        let (by, by_unknown) = match told.by {
+            Some(Ok(owner)) => (Some(owner), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
         Setting {
             netns: self.netns.inode(),
             thing,
             value,
             seen: told.seen,
-            by: told.by,
+            by,
+            by_unknown,
         }
     }
 }

@@ -26,7 +26,8 @@ use rustix::io::Errno;
 
 use super::source::{Gone, Teller};
 use crate::event::{
-    Body, Capability, CapabilityState, Notice, NoticeKind, Owner, Packages, Seen, Setting, Thing, Upgrades,
+    Body, Capability, CapabilityState, Notice, NoticeKind, Owner, Packages, Seen, Setting, Thing, Unknown,
+    Upgrades,
 };
 use dpkg::Dpkg;
 use lock::Lock;
@@ -236,6 +237,8 @@ impl State {
             },
             value: now,
             seen,
+            // inotify tells that a folder was changed, and not by whom.
+            by_unknown: (seen != Seen::Found && by.is_none()).then_some(Unknown::NotTold),
             by: by.filter(|_| seen != Seen::Found),
         })))
     }

@@ -2,7 +2,7 @@
 
 use crate::report::{
     Actor, Band, Change, ChangeKind, Deadline, Difference, Invariant, InvariantState, Node, Onsets, Outcome,
-    Packages, PackagesStanding, Run, Span, Timer, Unit, Upgrade,
+    Packages, PackagesStanding, Run, Span, Timer, Unit, Unknown, Upgrade,
 };
 
 const RULE: &str = "IPv4 rule 0: from all lookup local";
@@ -12,6 +12,8 @@ fn actor(command: &str, pid: u32, unit: &str) -> Option<Actor> {
         pid,
         command: command.to_owned(),
         unit: unit.to_owned(),
+        container: String::new(),
+        parent: None,
     })
 }
 
@@ -57,6 +59,7 @@ fn change(
         before: before.map(str::to_owned),
         after: after.map(str::to_owned),
         by: None,
+        by_unknown: (kind == ChangeKind::Setting).then_some(Unknown::Compared),
         noticed: false,
     }
 }
@@ -88,6 +91,7 @@ fn broken(object: &str, text: &str) -> Invariant {
         text: text.to_owned(),
         since: Some("2023-10-10T06:14:07.352Z".to_owned()),
         by: networkd(),
+        by_unknown: None,
     }
 }
 
@@ -104,6 +108,7 @@ pub(super) fn upgrade() -> Node {
         ),
         Change {
             by: networkd(),
+            by_unknown: None,
             ..change(6, "06:14:07.352", ChangeKind::Setting, RULE, Some(""), None)
         },
         change(
@@ -132,6 +137,7 @@ pub(super) fn upgrade() -> Node {
         ),
         Change {
             by: actor("unattended-upgr", 4711, APT),
+            by_unknown: None,
             ..change(
                 2,
                 "06:14:04.500",
@@ -216,6 +222,7 @@ pub(super) fn upgrade() -> Node {
             now: None,
             at: "2023-10-10T06:14:07.352Z".to_owned(),
             by: networkd(),
+            by_unknown: None,
         }],
         differences_total: 1,
         invariants: vec![
