@@ -19,3 +19,4 @@ mod report;
 mod story;
 mod timers;
 mod unresolved;
+mod upgrades;
