@@ -1,7 +1,7 @@
 //! What this node's own sockets send has no route.
 
 use super::words::{command, count, distinct, list};
-use super::{Finding, Rule, seen};
+use super::{About, Finding, Rule, effects, evidence};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends;
@@ -12,8 +12,19 @@ pub(super) const NO_ROUTE: Rule = Rule {
     id: "R04",
     slug: "no-route",
     title: "What this node sends has no route",
-    place: Where::GuestKernel,
-    examine: no_route,
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "Packets of this node's own sockets are dropped for IP_OUTNOROUTES.",
+        meaning: "No route leads to the peers of open connections: the default route, or that of a network, was lost.",
+        check: &["ip route", "ip -6 route", "ip rule", "ip -br link"],
+        mend: &[
+            "Put the route or the rule back, or set the device up, that the checks show to be missing. Risk: low, where \
+             it is what was there before.",
+        ],
+    },
+    examine: |view| no_route(view.model),
+    explains: effects::way_out,
+    follows: &["R01"],
 };
 
 /// One such packet may be the last word of a connection whose network was taken away on purpose.
@@ -58,7 +69,7 @@ fn no_route(model: &Model) -> Option<Finding> {
                 ends::reason(key),
                 count(line.packets, "packet")
             );
-            seen("drop", text)
+            evidence::dropped(key, line.packets, text)
         })
         .take(5)
         .collect();
@@ -79,6 +90,8 @@ fn no_route(model: &Model) -> Option<Finding> {
         last,
         evidence,
         flows: Vec::new(),
+        namespaces: spells.iter().map(|(netns, _)| *netns).collect(),
+        standing: None,
         units: distinct(lines().flat_map(|(key, _)| {
             let units = model.books().sighting(key).map(|sighting| &sighting.units);
             units.into_iter().flatten().cloned()

@@ -1,20 +1,43 @@
 //! How the node's packages stand: at rest, in work, or left half-way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use super::clock::SECOND;
 use super::timeline::{Change, Subject};
-use crate::event::{Manager, Packages, Unknown, Upgrade, Upgrades};
+use crate::event::{Manager, Owner, Packages, Unknown, Upgrade, Upgrades};
 
 /// What an upgrade breaks may show up to so long after its end, in ns: 60 s.
 pub(crate) const AFTER: i64 = 60 * SECOND as i64;
+/// Spells of work that are kept at most, the latest.
+const SPELLS: usize = 64;
 
 /// What the package managers have told.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Managers {
     told: BTreeMap<Manager, Packages>,
     past: BTreeMap<Manager, Upgrades>,
+    /// When packages were worked on, the earliest first.
+    work: VecDeque<Work>,
+}
+
+/// A time in which somebody held a manager's lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// Whose lock.
+    pub(crate) manager: Manager,
+    /// Who held it last.
+    pub(crate) holder: Owner,
+    /// Since when, in boot time; `None` where it was found so.
+    pub(crate) since: Option<u64>,
+    /// Until when; `None` for still.
+    pub(crate) until: Option<u64>,
+}
+
+impl Work {
+    fn is_at(&self, at: u64) -> bool {
+        self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at <= until)
+    }
 }
 
 /// What became of a run.
@@ -56,7 +79,9 @@ impl Standing {
 impl Managers {
     /// Takes note of how packages stand. Returns what changed; the first that is told is no change.
     pub(super) fn told(&mut self, at: u64, packages: &Packages) -> Option<Change> {
-        let before = self.told.insert(packages.manager, packages.clone())?;
+        let before = self.told.insert(packages.manager, packages.clone());
+        self.work(at, packages, before.is_none());
+        let before = before?;
         let (described, after) = (describe(&before), describe(packages));
         if described == after {
             return None;
@@ -71,6 +96,34 @@ impl Managers {
             by,
             noticed: false,
         })
+    }
+
+    fn work(&mut self, at: u64, packages: &Packages, is_first: bool) {
+        let mut open = self
+            .work
+            .iter_mut()
+            .filter(|work| work.manager == packages.manager && work.until.is_none());
+        match (open.next(), &packages.holder) {
+            (Some(work), Some(holder)) => work.holder.clone_from(holder),
+            (Some(work), None) => work.until = Some(at),
+            (None, Some(holder)) => {
+                if self.work.len() == SPELLS {
+                    self.work.pop_front();
+                }
+                self.work.push_back(Work {
+                    manager: packages.manager,
+                    holder: holder.clone(),
+                    since: (!is_first).then_some(at),
+                    until: None,
+                });
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Who worked on packages at that boot time, where somebody did.
+    pub(crate) fn work_at(&self, at: u64) -> Option<&Work> {
+        self.work.iter().rev().find(|work| work.is_at(at))
     }
 
     /// Takes note of what a manager has done, as its logs have it. That is no change: most of it was before the start, and
@@ -207,6 +260,12 @@ mod tests {
         );
         // Who held the lock last.
         assert_eq!(change.by.map(|owner| owner.pid), Some(7));
+        // And when.
+        let work = |at| managers.work_at(at).map(|work| (work.holder.pid, work.since));
+        assert_eq!(
+            (work(1), work(2), work(3), work(4)),
+            (None, Some((7, Some(2))), Some((7, Some(2))), None)
+        );
         assert_eq!(managers.iter().count(), 1);
     }
 

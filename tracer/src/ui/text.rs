@@ -36,7 +36,8 @@ pub fn audit(audit: &Audit, room: usize) -> String {
     broken(page.into_lines(), room)
 }
 
-fn broken(lines: Vec<Line>, room: usize) -> String {
+/// Lines as text; sentences are broken at so many columns.
+pub(super) fn broken(lines: Vec<Line>, room: usize) -> String {
     let mut text = String::new();
     for line in lines {
         match line.kind {
@@ -87,6 +88,9 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
             .chain(drops.rows)
             .chain(more(order.len() as u64, DROPS)),
     );
+    if let Some(beside) = told::no_packets(report) {
+        page.line(Kind::Text, format!("  {beside}"));
+    }
 
     details::told(&mut page, report, room);
     node::changed(&mut page, report);

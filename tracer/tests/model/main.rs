@@ -12,6 +12,7 @@ mod ledger;
 mod lookalikes;
 mod namespaces;
 mod neighbours;
+mod pairing;
 mod paths;
 mod ports;
 mod properties;
