@@ -183,6 +183,7 @@ mod tests {
                 command: command.to_owned(),
                 cgroup: "/pods/1".to_owned(),
                 unit: unit.to_owned(),
+                parent: None,
             })
         };
         assert_eq!(told(7, "curl", "web.service"), "curl[7] (web.service)");
@@ -230,6 +231,7 @@ mod tests {
                 command: String::new(),
                 cgroup: cgroup.to_owned(),
                 unit: unit.to_owned(),
+                parent: None,
             };
             assert_eq!(managed_unit(&owner).as_deref(), expected, "{cgroup}");
         }

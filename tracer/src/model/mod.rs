@@ -192,6 +192,7 @@ impl Model {
                 let change = self.packages.told(at, packages);
                 self.timeline.extend(change);
             }
+            Body::Upgrades(upgrades) => self.packages.upgrades(upgrades),
             Body::Notice(notice) => self.timeline.add(Change::happened(at, notice)),
             Body::Clock(clock) => self.units.clock(*clock),
             Body::Baseline => self.settings.rebase(at),

@@ -64,6 +64,7 @@ mod tests {
                 value: Some("1".to_owned()),
                 seen: Seen::Found,
                 by: None,
+                by_unknown: None,
             },
         );
         let says = |name: &str, value: &str| says_something(&settings, 1, &sysctl(name), value);

@@ -1,8 +1,8 @@
 //! The page of the timeline: the books over time and what changed, on one axis.
 
-use super::changes;
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{count, time_of_day, wrap};
+use super::{changes, upgrades};
 use crate::report::{Node, Report};
 
 /// The page of the timeline.
@@ -27,6 +27,11 @@ pub(super) fn page(page: &mut Page, report: &Report, room: usize) {
             "  Nothing changed on the node while it was watched, as far as it can be seen.",
         );
     }
+    page.section(
+        upgrades::HEADING,
+        Kind::Text,
+        upgrades::latest(node, &report.window.end),
+    );
     let rest = more(node.differences_total, node.differences.len());
     page.section(
         &format!("Not as it was {}", baseline(node)),
