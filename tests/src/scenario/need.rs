@@ -111,7 +111,9 @@ fn has_symbol(name: &str) -> bool {
 fn untold(tracepoint: &str, field: &str) -> Option<String> {
     const TRACEFS: &str = "/sys/kernel/tracing";
     let file = format!("{TRACEFS}/events/{tracepoint}/format");
-    let script = format!("[ -e {TRACEFS}/events ] || mount -t tracefs tracefs {TRACEFS} && cat {file}");
+    let mount = format!("[ -e {TRACEFS}/events ] || mount -t tracefs tracefs {TRACEFS}");
+    // By the shell itself, which is all that a virtual machine has.
+    let script = format!("{mount} && while read -r line; do echo \"$line\"; done <{file}");
     let read = Command::new("unshare")
         .args(["--mount", "sh", "-c", &script])
         .output();

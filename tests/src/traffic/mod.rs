@@ -81,6 +81,8 @@ pub enum Role {
     Trickle,
     /// Opens a connection to each of its addresses every 200 ms and closes it at once.
     Knock,
+    /// Asks each of its addresses for a long answer, shuts its own side of the connection, and reads the answer by and by.
+    HalfClosed,
     /// Listens at its addresses over UDP and TCP with the smallest buffers, and reads nothing.
     Deaf,
     /// Listens at its addresses over UDP and TCP, with a filter of its own that refuses all packets.
@@ -97,7 +99,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -113,6 +115,7 @@ impl Role {
         Self::Pour,
         Self::Trickle,
         Self::Knock,
+        Self::HalfClosed,
         Self::Deaf,
         Self::Filtered,
         Self::Full,
@@ -138,6 +141,7 @@ impl Role {
             Self::Pour => "pour",
             Self::Trickle => "trickle",
             Self::Knock => "knock",
+            Self::HalfClosed => "half-closed",
             Self::Deaf => "deaf",
             Self::Filtered => "filtered",
             Self::Full => "full",
@@ -161,6 +165,7 @@ impl Role {
             Self::Drip => c"lab-drip",
             Self::Pour | Self::Trickle => c"lab-pour",
             Self::Knock => c"lab-knock",
+            Self::HalfClosed => c"lab-half-closed",
             Self::Deaf => c"lab-deaf",
             Self::Filtered => c"lab-filtered",
             Self::Full => c"lab-full",
@@ -281,6 +286,7 @@ pub fn main(args: &[String]) -> Result<()> {
             Role::Pour => one_way::pour(parse(address)?, &score, one_way::STREAM),
             Role::Trickle => one_way::pour(parse(address)?, &score, one_way::TRICKLE),
             Role::Knock => one_way::knock(parse(address)?, &score),
+            Role::HalfClosed => one_way::listen_only(parse(address)?, &score),
             Role::Deaf => odd::deaf(parse(address)?, &score)?,
             Role::Filtered => odd::filtered(parse(address)?)?,
             Role::Full => odd::full(parse(address)?)?,

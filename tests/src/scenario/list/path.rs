@@ -91,9 +91,6 @@ const GATEWAY_SILENT: Scenario = Scenario {
             Class::State,
         )
         .outgoing()],
-        // Nobody answers what clients send again, and the server closes: nothing looks at a connection in LAST-ACK, so
-        // what still comes for it is entered once it is closed (two segments of each of two connections under 6.1).
-        most_unexplained: 0.02,
         ..SILENT_PATH.expect
     },
     ..NODES
