@@ -8,7 +8,7 @@ use super::super::told::Who;
 use super::super::words::IPV6;
 use super::super::{address, dump, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use super::{Again, Space};
-use crate::event::{Seen, Thing};
+use crate::event::{Seen, Thing, Unknown};
 
 /// An entry of the same name was there and is replaced (`NLM_F_REPLACE`).
 const REPLACED: u16 = 0x100;
@@ -155,7 +155,7 @@ impl Space {
         }
     }
 
-    fn neighbour(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+    fn neighbour(&mut self, kind: u16, body: &[u8], by: &Who) -> Option<Change> {
         let found = neighbour::parse(body)?;
         let thing = Thing::Neighbour {
             device: self.devices.name(found.device),
@@ -164,7 +164,7 @@ impl Space {
         match found.state {
             State::Permanent(value) if kind == neighbour::NEW => self.known.set(thing, value),
             // Who deletes one makes it fail first (`neigh_delete`); of the deletion itself the kernel does not say who asked.
-            State::Silent(_) if by.is_some() => self.known.remove(&thing),
+            State::Silent(_) if *by != Err(Unknown::Kernel) => self.known.remove(&thing),
             State::Silent(state) if kind == neighbour::NEW && self.leads(found.address) => {
                 self.known.set(thing, state.to_owned())
             }
