@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod check;
 pub mod cli;
 pub mod folder;
+pub mod incident;
 pub mod judge;
 pub mod keeper;
 pub mod lab;
