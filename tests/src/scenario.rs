@@ -44,6 +44,8 @@ pub enum Step {
     /// Sets a sysctl that all namespaces have in common, until [`Step::MachineBack`] or the end of the lab. Only for
     /// scenarios that have [`Need::Machine`].
     Machine(&'static str, &'static str),
+    /// Sets the machine's clock forward by so many seconds, likewise.
+    Clock(u32),
     /// Sets all of these back to what they were.
     MachineBack,
     /// `nft COMMANDS`
@@ -348,7 +350,9 @@ mod tests {
     fn who_changes_the_machine_needs_one_of_its_own() {
         for scenario in all() {
             let steps = scenario.setup.iter().chain(scenario.break_it);
-            let changes = steps.into_iter().any(|step| matches!(step, Step::Machine(..)));
+            let changes = steps
+                .into_iter()
+                .any(|step| matches!(step, Step::Machine(..) | Step::Clock(..)));
             assert_eq!(
                 changes,
                 scenario.needs.contains(&Need::Machine),

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::event::{CapabilityState, Losses, Source};
 pub use node::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, Invariant, InvariantState, NODE_SCHEMA,
-    NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Packages, Run, Setting, Span,
-    Standing as PackagesStanding, Timer, Unit,
+    Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Dropper, EARLIEST, Following, Invariant,
+    InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Packages, Run, Setting, Span,
+    Standing as PackagesStanding, Timer, Unit, What,
 };
 pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Relation, Step, Verdict, Where};
 
@@ -62,6 +62,10 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Drops, most packets first.
     pub drops: Vec<Drop>,
+    /// Buffers that were thrown away and are no packets of a network, as messages of netlink and of unix sockets: neither
+    /// device nor namespace nor protocol is known of them. They are not in `drops`.
+    #[serde(default)]
+    pub no_packets: u64,
     /// Counters of the kernel that have grown since the start, most packets first, at most 100.
     #[serde(default)]
     pub counters: Vec<Counter>,

@@ -24,12 +24,15 @@ mod suffering;
 mod unroutable;
 mod words;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use crate::event::FlowKey;
 use crate::model::Model;
 use crate::model::timeline::Change;
 use crate::report::{Confidence, Evidence, Where};
+
+use lost::Losses;
 
 pub use report::{Standing, alone as node, report, standing};
 
@@ -46,7 +49,7 @@ pub struct Rule {
     /// What there is to know of it.
     pub about: About,
     /// Looks for it.
-    examine: fn(&Model) -> Option<Finding>,
+    examine: fn(&View<'_>) -> Option<Finding>,
     /// The change can bring such a finding about, by the way the kernel works.
     explains: fn(&Finding, &Change) -> bool,
     /// Rules of whose findings this one's may be a consequence.
@@ -69,8 +72,21 @@ pub struct About {
 /// path and at a port, not the other way round.
 pub const RULES: &[Rule] = &[
     routing::ROUTED_AS_FOREIGN,
+    lost::rules::ADDRESS_GONE,
     routing::REVERSE_PATH,
-    lost::LOST,
+    lost::rules::FIREWALL,
+    lost::rules::TABLE_FULL,
+    lost::rules::INVALID,
+    lost::rules::XDP,
+    lost::rules::TRAFFIC,
+    lost::rules::STOLEN,
+    lost::rules::SOCKET_FILTER,
+    lost::rules::CHECKSUM,
+    lost::rules::LINK_ADDRESS,
+    lost::rules::IPV6_OFF,
+    lost::rules::OVERLAY,
+    lost::rules::SOURCE,
+    lost::rules::OTHER,
     unroutable::NO_ROUTE,
     neighbours::UNANSWERED,
     path::SILENT,
@@ -84,6 +100,26 @@ pub fn rule(name: &str) -> Option<&'static Rule> {
     RULES
         .iter()
         .find(|rule| rule.id.eq_ignore_ascii_case(name) || rule.slug.eq_ignore_ascii_case(name))
+}
+
+/// What rules look at: the model, and what several of them need of it, worked out once.
+struct View<'a> {
+    model: &'a Model,
+    losses: OnceCell<Losses<'a>>,
+}
+
+impl<'a> View<'a> {
+    fn of(model: &'a Model) -> Self {
+        Self {
+            model,
+            losses: OnceCell::new(),
+        }
+    }
+
+    /// What is lost before sockets.
+    fn losses(&self) -> &Losses<'a> {
+        self.losses.get_or_init(|| lost::losses(self.model))
+    }
 }
 
 /// What a rule has found.

@@ -36,7 +36,7 @@ pub(super) const UNANSWERED: Rule = Rule {
              let the firewall pass ARP and neighbour discovery. Risk: low, where it is what was there before.",
         ],
     },
-    examine: unanswered,
+    examine: |view| unanswered(view.model),
     explains: effects::answers_to_neighbours,
     follows: &["R01", "R03"],
 };

@@ -6,8 +6,9 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::words::{count, moment, owner, span};
+use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain};
+use crate::event::Thing;
 use crate::model::Model;
 use crate::model::clock::{SECOND, seconds};
 use crate::model::timeline::{Change, Subject};
@@ -67,15 +68,15 @@ fn explaining<'a>(rule: &Rule, finding: &Finding, before: &[(u64, &'a Change)]) 
 }
 
 fn cause(model: &Model, finding: &Finding, explaining: &[(u64, &Change)]) -> Cause {
-    if let Some((number, change)) = explaining.first() {
+    // Those within a second before the latest are one act: the first of them began it.
+    let act = explaining.first().map(|(_, latest)| {
+        let is_of_it = |other: &&(u64, &Change)| latest.at.saturating_sub(other.1.at) <= SECOND;
+        explaining.iter().take_while(is_of_it)
+    });
+    if let Some((others, (number, change))) = act.and_then(|act| Some((act.clone().count() - 1, act.last()?)))
+    {
         let before = finding.since.saturating_sub(change.at);
-        // Others of the same kind at the same time, by the same hand, are one act.
-        let with_it = explaining
-            .iter()
-            .skip(1)
-            .filter(|(_, other)| other.by == change.by && change.at.saturating_sub(other.at) <= SECOND)
-            .count();
-        let with_it = match with_it as u64 {
+        let with_it = match others as u64 {
             0 => String::new(),
             others => format!(", with {} that can do the same", count(others, "other change")),
         };
@@ -85,7 +86,7 @@ fn cause(model: &Model, finding: &Finding, explaining: &[(u64, &Change)]) -> Cau
                 "{} at {}, {} before the first loss{with_it}.",
                 sentence(change),
                 moment(model, change.at),
-                span(before)
+                short(before)
             ),
             change: Some(*number),
             at: Some(model.utc(change.at)),
@@ -131,8 +132,11 @@ fn coincidences(
         .iter()
         .rev()
         .filter(|(number, change)| {
-            // A job is told by what becomes of its unit.
-            let says_something = !matches!(change.subject, Subject::Starvation(_) | Subject::Job(_));
+            // A job is told by what becomes of its unit, and the kernel's answers follow from what stands.
+            let says_something = !matches!(
+                change.subject,
+                Subject::Starvation(_) | Subject::Job(_) | Subject::Setting(_, Thing::Answer { .. })
+            );
             says_something && change.at >= first && !explaining.iter().any(|(other, _)| other == number)
         })
         .collect();
@@ -161,7 +165,7 @@ pub(super) fn sentence(change: &Change) -> String {
         (_, None) => "went away".to_owned(),
         (None, Some("")) => "came".to_owned(),
         (None, Some(now)) if object.is_empty() => now.to_owned(),
-        (None, Some(now)) => format!("is new: {now}"),
+        (None, Some(now)) => format!("came: {now}"),
         (Some(before), Some(now)) if before.is_empty() => format!("changed to {now}"),
         (Some(before), Some(now)) => format!("changed from {before} to {now}"),
     };

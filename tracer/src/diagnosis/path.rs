@@ -38,9 +38,9 @@ pub(super) const SILENT: Rule = Rule {
              destroys the evidence and mends nothing.",
         ],
     },
-    examine: silent,
+    examine: |view| silent(view.model),
     explains: effects::requests,
-    follows: &["R01", "R03", "R04", "R30"],
+    follows: &["R01", "R03", "R04", "R09", "R11", "R30", "R31"],
 };
 
 fn silent(model: &Model) -> Option<Finding> {

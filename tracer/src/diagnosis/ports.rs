@@ -33,7 +33,7 @@ pub(super) const NO_SOCKET: Rule = Rule {
         ],
         mend: &["systemctl restart UNIT  # Risk: ends what the unit still does; read its status first."],
     },
-    examine: no_socket,
+    examine: |view| no_socket(view.model),
     explains: effects::unit_ended,
     follows: &[],
 };
@@ -56,7 +56,7 @@ pub(super) const UNREAD: Rule = Rule {
         ],
         mend: &["This is no fault of the network: see what the process waits for. Risk: none for others."],
     },
-    examine: unread,
+    examine: |view| unread(view.model),
     explains: effects::none,
     follows: &[],
 };

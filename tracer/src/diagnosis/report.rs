@@ -1,5 +1,6 @@
 //! The picture of the model and the diagnosis that the faces show.
 
+mod changes;
 mod invariants;
 mod namespaces;
 mod node;
@@ -83,6 +84,7 @@ pub fn report(model: &Model, most: usize) -> Report {
         ),
         verdicts: found,
         drops: drops(model),
+        no_packets: no_packets(model),
         counters,
         counters_total,
         lost_before_arrival: model.counters().lost_before_arrival(model.books(), model.node()),
@@ -229,7 +231,7 @@ fn drops(model: &Model) -> Vec<Drop> {
     let mut left_out = model.left_out();
     let own = model.node().own();
     for (key, line) in model.books().lines() {
-        if key.fate != Fate::Dropped || line.packets == 0 {
+        if key.fate != Fate::Dropped || line.packets == 0 || ends::is_no_packet(key) {
             continue;
         }
         let home =
@@ -293,6 +295,12 @@ fn drops(model: &Model) -> Vec<Drop> {
         }
     }
     drops
+}
+
+/// Buffers that were thrown away and are no packets of a network.
+fn no_packets(model: &Model) -> u64 {
+    let lines = model.books().lines().filter(|(key, _)| ends::is_no_packet(key));
+    lines.fold(0, |sum: u64, (_, line)| sum.saturating_add(line.packets))
 }
 
 /// Rows of what was dropped without an event. Their bytes are not known.

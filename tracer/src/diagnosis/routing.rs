@@ -52,7 +52,7 @@ pub(super) const ROUTED_AS_FOREIGN: Rule = Rule {
              where systemd-networkd runs. Risk: rules that others forget stay.",
         ],
     },
-    examine: routed_as_foreign,
+    examine: |view| routed_as_foreign(view.model),
     explains: effects::own_lookup,
     follows: &[],
 };
@@ -79,14 +79,15 @@ pub(super) const REVERSE_PATH: Rule = Rule {
             "sysctl -w net.ipv4.conf.DEVICE.rp_filter=2  # loose mode. Risk: forged sources are let in more easily.",
         ],
     },
-    examine: reverse_path,
+    examine: |view| reverse_path(view.model),
     explains: effects::reverse_path,
     follows: &["R01"],
 };
 
 /// One of these rules tells of packets with this drop.
-pub(super) fn tells(model: &Model, reason: &str, symbol: &str) -> bool {
-    (ends::treated_as_foreign(reason, symbol) && is_foreign(model))
+pub(super) fn tells(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> bool {
+    let is_own = model.node().has_address(key.netns, key.local);
+    (is_own && ends::treated_as_foreign(reason, symbol) && is_foreign(model))
         || (reason == ends::RPFILTER && model.books().spell(Signature::ReversePath, model.now()).is_some())
 }
 
@@ -107,6 +108,11 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
     let spell = proof.or(support)?;
 
     let suffering = suffering(model, ends::treated_as_foreign);
+    // Where none of them is for an address that the node has, that is what is wrong: R05.
+    let is_own = |flow: &FlowKey| model.node().has_address(flow.netns, flow.local);
+    if !suffering.flows.is_empty() && !suffering.flows.iter().any(is_own) {
+        return None;
+    }
     let own: Vec<FlowKey> = model
         .books()
         .sightings()

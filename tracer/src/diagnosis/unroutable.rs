@@ -22,7 +22,7 @@ pub(super) const NO_ROUTE: Rule = Rule {
              it is what was there before.",
         ],
     },
-    examine: no_route,
+    examine: |view| no_route(view.model),
     explains: effects::way_out,
     follows: &["R01"],
 };

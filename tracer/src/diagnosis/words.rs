@@ -53,6 +53,10 @@ pub(super) fn owner(owner: &Owner) -> String {
     } else {
         format!(" ({})", owner.unit)
     };
+    // It had ended before it could be asked.
+    if owner.command.is_empty() {
+        return format!("process {}{unit}", owner.pid);
+    }
     format!("{}[{}]{unit}", owner.command, owner.pid)
 }
 
@@ -153,6 +157,15 @@ pub(super) fn moment(model: &Model, at: u64) -> String {
     }
 }
 
+/// `12 ms`, `2.5 s`
+pub(super) fn short(nanoseconds: u64) -> String {
+    match nanoseconds / 1_000_000 {
+        0 => "less than 1 ms".to_owned(),
+        short @ 1..1000 => format!("{short} ms"),
+        _ => span(nanoseconds),
+    }
+}
+
 /// `2.5 s`
 pub(super) fn span(nanoseconds: u64) -> String {
     format!("{:.1} s", crate::model::clock::seconds(nanoseconds))
@@ -174,6 +187,7 @@ mod tests {
         };
         assert_eq!(told(7, "curl", "web.service"), "curl[7] (web.service)");
         assert_eq!(told(7, "curl", ""), "curl[7]");
+        assert_eq!(told(7, "", "web.service"), "process 7 (web.service)");
         assert_eq!(told(0, "", "web.service"), "web.service");
         assert_eq!(told(0, "", ""), "/pods/1");
     }

@@ -118,6 +118,11 @@ pub enum Thing {
         /// What it is, with its handle or parent: `qdisc clsact ffff:`, `filter ingress pref 1 bpf`.
         text: String,
     },
+    /// A policy of IPsec (`ip xfrm policy`). The value is what it asks for.
+    Ipsec {
+        /// Which packets it is about: direction, addresses, protocol, ports, mark, priority.
+        text: String,
+    },
     /// A kernel parameter (`sysctl`).
     Sysctl {
         /// Its name: `net.ipv4.conf.eth0.rp_filter`.
@@ -182,6 +187,17 @@ pub(crate) const TABLE_LOCAL: u32 = 255;
 /// `RT_TABLE_MAIN`.
 pub(crate) const TABLE_MAIN: u32 = 254;
 
+/// The parts of the name of a kernel parameter that each device has: `net.ipv4.conf.`, `eth0`, `.rp_filter`; `None` for
+/// others.
+#[must_use]
+pub(crate) fn of_each_device(name: &str) -> Option<(&str, &str, &str)> {
+    let conf = name.starts_with("net.").then(|| name.find(".conf."))??;
+    let (begin, rest) = name.split_at(conf + ".conf.".len());
+    // A device may have dots in its name.
+    let (device, end) = rest.split_at(rest.rfind('.')?);
+    Some((begin, device, end))
+}
+
 impl Thing {
     /// Up to how many things this one is kept, of `most` that there is room for. A router may have a million routes: they
     /// leave an eighth of the room to the rules, devices and addresses, by which it is told whether something is broken.
@@ -241,6 +257,7 @@ impl fmt::Display for Thing {
             Self::Link { device } => write!(f, "device {device}"),
             Self::Neighbour { device, address } => write!(f, "neighbour {address} on {device}"),
             Self::Traffic { device, text } => write!(f, "{text} on {device}"),
+            Self::Ipsec { text } => write!(f, "IPsec policy {text}"),
             Self::Sysctl { name } => write!(f, "sysctl {name}"),
             Self::Ruleset { firewall } => write!(f, "rules of {firewall}"),
             Self::Program { id } => write!(f, "BPF program {id}"),

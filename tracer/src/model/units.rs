@@ -466,6 +466,14 @@ mod tests {
             wall_offset: 0,
         });
         assert_eq!(units.deadline(NAME), at(2_001_000_005, Action::Terminate));
+        for wall_offset in [3_600_000_000_000, -3_600_000_000_000] {
+            units.clock(Clock {
+                suspended: 5,
+                wall_offset,
+            });
+            let still = at(2_001_000_005, Action::Terminate);
+            assert_eq!(units.deadline(NAME), still, "the clock was set");
+        }
     }
 
     #[test]

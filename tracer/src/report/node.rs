@@ -78,12 +78,16 @@ pub struct Setting {
 /// The node beside its packets: a part of [`super::Report`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
-    /// What changed on the node since the start, the latest first, at most 200.
+    /// What changed on the node since the start, the latest first, at most 200. Those that follow no other one have
+    /// room first: where they are more, the earliest 50 are told, and the latest.
     #[serde(default)]
     pub changes: Vec<Change>,
     /// How many changes there were, also those for which `changes` has no room.
     #[serde(default)]
     pub changes_total: u64,
+    /// How many of them follow no other one, also those for which `changes` has no room.
+    #[serde(default)]
+    pub leading_total: u64,
     /// The books over time: what they grew by in each 10 s of the last hour, the earliest first.
     #[serde(default)]
     pub bands: Vec<Band>,
@@ -149,7 +153,76 @@ pub struct Change {
     /// Nobody told it: it came about at some time before `at`.
     #[serde(default)]
     pub noticed: bool,
+    /// The number of the change that it belongs to: one process made both at nearly the same time; or nobody is known to have
+    /// made this one, and the kernel makes such changes of itself after one like that. Absent where it stands for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<u64>,
+    /// How many changes follow this one, also those for which `changes` has no room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<Following>,
 }
+
+/// How many changes of a kind follow another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Following {
+    /// What changed.
+    pub what: What,
+    /// What became of it.
+    pub became: Became,
+    /// How many.
+    pub number: u64,
+}
+
+/// A thing of the network configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A network device.
+    Device,
+    /// A rule that chooses a routing table.
+    Rule,
+    /// An address of the node.
+    Address,
+    /// A route.
+    Route,
+    /// A next hop that routes name by its number.
+    Nexthop,
+    /// The kernel's answer to what it would do with a packet.
+    Answer,
+    /// A neighbour.
+    Neighbour,
+    /// A queueing discipline or filter.
+    Traffic,
+    /// A kernel parameter.
+    Sysctl,
+    /// A policy of IPsec.
+    Ipsec,
+    /// The rules of a firewall.
+    Ruleset,
+    /// A BPF program.
+    Program,
+    /// A BPF link.
+    BpfLink,
+    /// A number by which the namespace knows another one.
+    Nsid,
+    /// A file.
+    File,
+}
+
+/// What became of a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Became {
+    /// It is new.
+    New,
+    /// It is another.
+    Changed,
+    /// It is gone.
+    Gone,
+}
+
+/// Of the changes that follow no other one, so many of the earliest have room in a report, whatever comes after them.
+pub const EARLIEST: usize = 50;
 
 /// What kind of thing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

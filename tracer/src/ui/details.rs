@@ -268,8 +268,9 @@ fn nothing(page: &mut Page, report: &Report) {
         report.uplinks.join(" ")
     };
     let dropped = match ledger.dropped {
-        0 => "nothing dropped".to_owned(),
-        some => format!("{} dropped", plural(some, "packet")),
+        0 if ledger.arrived == 0 => "nothing dropped".to_owned(),
+        0 => "none of them dropped".to_owned(),
+        some => format!("{} of them dropped", count(some)),
     };
     let starved = match words::starved(report) {
         0 => "no flow starved".to_owned(),

@@ -6,9 +6,10 @@
 //! * [`text`] writes the page of `tracer diagnose`.
 //!
 //! What all three say is said once: [`mod@format`] for numbers, [`words`] and [`told`] for sentences,
-//! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts.
+//! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts, `changes` for what changed.
 
 mod audit;
+mod changes;
 pub mod details;
 pub mod explain;
 pub mod format;
@@ -26,6 +27,7 @@ pub mod table;
 pub mod tables;
 pub mod text;
 pub mod theme;
+mod timeline;
 pub mod told;
 pub mod view;
 pub mod words;

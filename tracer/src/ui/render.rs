@@ -10,7 +10,7 @@ use super::format::{bytes, count, fit, seconds, time_of_day, width, wrap};
 use super::theme::Theme;
 use super::told::{self, Told};
 use super::view::{Focus, Page, Panes, Scroll, ViewState};
-use super::{help, ledger, node, tables, text, words};
+use super::{help, ledger, node, tables, text, timeline, words};
 use crate::report::{NAMESPACES, Report};
 
 /// Below this size there is no room for tables side by side with anything.
@@ -43,7 +43,7 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
         ),
         Page::Timeline => cover(
             frame,
-            made(|page| node::timeline(page, report, area.width.into())),
+            made(|page| timeline::page(page, report, area.width.into())),
             view,
         ),
         Page::Verdict => cover(frame, text::lines(report, area.width.into()), view),

@@ -88,6 +88,9 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
             .chain(drops.rows)
             .chain(more(order.len() as u64, DROPS)),
     );
+    if let Some(beside) = told::no_packets(report) {
+        page.line(Kind::Text, format!("  {beside}"));
+    }
 
     details::told(&mut page, report, room);
     node::changed(&mut page, report);

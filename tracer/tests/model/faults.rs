@@ -322,7 +322,7 @@ fn lost_state_outranks_what_follows_from_it() {
     assert_eq!(story.report().place, Where::GuestKernel);
 }
 
-/// The reply's way is barred by a rule: nobody's rule of its own tells, so the counts do.
+/// The reply's way is barred by a firewall.
 #[test]
 fn replies_that_a_firewall_drops() {
     let barred = drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp);
@@ -333,9 +333,9 @@ fn replies_that_a_firewall_drops() {
     });
     let report = story.report();
     assert_eq!((report.place, report.failure_found()), (Where::GuestKernel, true));
-    assert_eq!(story.ids(), ["K01"]);
-    let verdict = story.verdict("K01");
-    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(story.ids(), ["R06"]);
+    let verdict = story.verdict("R06");
+    assert_eq!(verdict.confidence, Confidence::Conclusive);
     for part in [
         "5 packets arrived for sockets of this node",
         "5 were dropped for NETFILTER_DROP at nft_do_chain+0x1c4",
@@ -347,12 +347,12 @@ fn replies_that_a_firewall_drops() {
             verdict.explanation
         );
     }
-    assert_eq!(verdict.check[0], "nft list ruleset");
+    assert_eq!(verdict.check[0], "nft -a list ruleset");
     assert_eq!(verdict.units, ["curl.service"]);
 
     // The rule is gone, and the flow is fed again: told while it is fresh, with its end.
     story.rounds(10, |story| story.exchange(client(40_000)));
-    let over = story.verdict("K01");
+    let over = story.verdict("R06");
     assert_eq!((&over.since, &over.last), (&verdict.since, &verdict.last));
     story.rounds(12, |story| story.exchange(client(40_000)));
     assert_eq!(story.ids(), Vec::<String>::new());

@@ -433,7 +433,7 @@ const OWN_ADDRESS_REMOVED: Scenario = Scenario {
     title: "the node loses its address",
     breaks: "10.10.0.2 is taken from eth0, as by a restart of a network manager that did not set it. The node does not \
              forward. Clients go on asking; IPv6 goes on.",
-    says: "K01, where: guest kernel. Drops IP_INADDRERRORS at ip_error.",
+    says: "R05, where: guest kernel. Drops IP_INADDRERRORS at ip_error.",
     needs: &[],
     setup: &[
         Step::Sysctl(Place::Node, "net.ipv4.ip_forward", "0"),
@@ -451,7 +451,7 @@ const OWN_ADDRESS_REMOVED: Scenario = Scenario {
     expect: Expectation {
         exit_code: 1,
         place: "guest-kernel",
-        verdict: Some("K01"),
+        verdict: Some("R05"),
         drops: &[ExpectedDrop::of(
             &["IP_INADDRERRORS"],
             &["ip_error"],
@@ -501,7 +501,7 @@ const MAC_CHANGED: Scenario = Scenario {
     name: "mac-changed",
     title: "the device has another link-layer address than its neighbours believe",
     breaks: "The address of eth0 is changed; the peer has the old one in a fixed entry and goes on using it.",
-    says: "K01, where: guest kernel. Drops OTHERHOST at ip_rcv_core and ip6_rcv_core; lab-client starves.",
+    says: "R21, where: guest kernel. Drops OTHERHOST at ip_rcv_core and ip6_rcv_core; lab-client starves.",
     needs: &[],
     setup: &[
         Step::Ip(
@@ -526,7 +526,7 @@ const MAC_CHANGED: Scenario = Scenario {
     expect: Expectation {
         exit_code: 1,
         place: "guest-kernel",
-        verdict: Some("K01"),
+        verdict: Some("R21"),
         drops: &[
             ExpectedDrop::of(&["OTHERHOST"], &["ip_rcv_core"], Class::Environment),
             ExpectedDrop::of(&["OTHERHOST"], &["ip6_rcv_core"], Class::Environment),

@@ -8,16 +8,13 @@ use crate::model::clock::{rfc3339, seconds};
 use crate::model::packages::{self, describe};
 use crate::model::parameters;
 use crate::model::runs::{self, Past};
-use crate::model::timeline::{self, Subject};
 use crate::model::units::{self, Action};
 use crate::model::{Model, bands};
 use crate::report::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node,
-    NodeReport, Onsets, Packages, PackagesStanding, Run, Schema, Setting, Span, Timer, Unit,
+    Actor, Band, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets,
+    Packages, PackagesStanding, Run, Schema, Setting, Span, Timer, Unit,
 };
 
-/// Changes that are told, at most.
-const CHANGES: usize = 200;
 /// Settings, units and timers that are told where they are all that is told, at most.
 const ALONE: usize = 10_000;
 /// Differences, units and timers that are told, at most.
@@ -100,13 +97,9 @@ fn node_of(model: &Model, most: usize) -> Node {
     timers.sort_by_key(|timer| (timer.next.is_none(), timer.next));
     timers.truncate(most);
     Node {
-        changes: timeline
-            .all()
-            .rev()
-            .take(CHANGES)
-            .map(|(number, one)| change(model, number, one))
-            .collect(),
+        changes: super::changes::all(model),
         changes_total: timeline.total(),
+        leading_total: timeline.leading(),
         bands: model
             .bands()
             .iter()
@@ -157,29 +150,6 @@ fn node_of(model: &Model, most: usize) -> Node {
     }
 }
 
-fn change(model: &Model, number: u64, change: &timeline::Change) -> Change {
-    let (kind, object, netns) = match &change.subject {
-        Subject::Setting(netns, thing) => (ChangeKind::Setting, thing.to_string(), place(model, *netns)),
-        Subject::Unit(name) => (ChangeKind::Unit, name.clone(), String::new()),
-        Subject::Job(unit) => (ChangeKind::Job, unit.clone(), String::new()),
-        Subject::Timer(name) => (ChangeKind::Timer, name.clone(), String::new()),
-        Subject::Packages(which) => (ChangeKind::Packages, manager(*which).to_owned(), String::new()),
-        Subject::Notice(_) => (ChangeKind::Notice, String::new(), String::new()),
-        Subject::Starvation(_) => (ChangeKind::Starvation, String::new(), String::new()),
-    };
-    Change {
-        number,
-        at: model.utc(change.at),
-        kind,
-        object,
-        netns,
-        before: change.before.clone(),
-        after: change.after.clone(),
-        by: change.by.as_ref().map(actor),
-        noticed: change.noticed,
-    }
-}
-
 /// The namespace, empty for the whole node, and where only one is watched.
 pub(super) fn place(model: &Model, netns: u32) -> String {
     if netns == 0 || !model.node().several() {
@@ -189,7 +159,7 @@ pub(super) fn place(model: &Model, netns: u32) -> String {
     }
 }
 
-fn manager(manager: Manager) -> &'static str {
+pub(super) fn manager(manager: Manager) -> &'static str {
     match manager {
         Manager::Dpkg => "dpkg",
         Manager::Rpm => "rpm",

@@ -6,7 +6,7 @@ use super::{flow, namespaces};
 use crate::diagnosis::pairing::{self, Pairing};
 use crate::diagnosis::path::ARRIVALS;
 use crate::diagnosis::roots::{self, Found};
-use crate::diagnosis::{Finding, RULES, Rule};
+use crate::diagnosis::{Finding, RULES, Rule, View};
 use crate::event::CapabilityState;
 use crate::model::Model;
 use crate::report::{Confidence, Report, Verdict, Where};
@@ -82,9 +82,10 @@ pub fn standing(model: &Model) -> Standing {
 }
 
 fn findings(model: &Model) -> Vec<Found> {
+    let view = View::of(model);
     RULES
         .iter()
-        .filter_map(|rule| Some((rule, (rule.examine)(model)?)))
+        .filter_map(|rule| Some((rule, (rule.examine)(&view)?)))
         .collect()
 }
 

@@ -110,12 +110,13 @@ fn has_a_program(pid: u32) -> bool {
     flags.is_none_or(|flags| flags & 0x0020_0000 == 0)
 }
 
-/// The inode of the socket of `NETLINK_ROUTE` or `NETLINK_NETFILTER` with this address, in `/proc/net/netlink`.
+/// The inode of the socket of `NETLINK_ROUTE`, `NETLINK_XFRM` or `NETLINK_NETFILTER` with this address, in
+/// `/proc/net/netlink`.
 fn inode_of(table: &str, port: u32) -> Option<u64> {
     table.lines().find_map(|line| {
         let mut fields = line.split_ascii_whitespace();
         let (protocol, address) = (fields.nth(1)?, fields.next()?);
-        let is_it = matches!(protocol, "0" | "12") && address.parse() == Ok(port);
+        let is_it = matches!(protocol, "0" | "6" | "12") && address.parse() == Ok(port);
         is_it.then(|| fields.last()?.parse().ok()).flatten()
     })
 }

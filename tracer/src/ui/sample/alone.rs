@@ -32,6 +32,7 @@ pub(crate) fn alone() -> NodeReport {
         node: Node {
             changes: vec![],
             changes_total: 0,
+            leading_total: 0,
             bands: vec![],
             baseline: None,
             differences: vec![],

@@ -1,8 +1,8 @@
 //! What the node of [`super::incident`] told beside its packets: an upgrade that stopped half-way.
 
 use crate::report::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, Invariant, InvariantState, Node, Onsets, Packages,
-    PackagesStanding, Run, Span, Timer, Unit,
+    Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Following, Invariant, InvariantState,
+    Node, Onsets, Packages, PackagesStanding, Run, Span, Timer, Unit, What,
 };
 
 const RULE: &str = "IPv4 rule 0: from all lookup local";
@@ -37,6 +37,8 @@ fn change(
         after: after.map(str::to_owned),
         by: None,
         noticed: false,
+        follows: None,
+        with: vec![],
     }
 }
 
@@ -82,7 +84,24 @@ pub(super) fn upgrade() -> Node {
             Some("3 flows begin to starve"),
         ),
         Change {
+            noticed: true,
+            follows: Some(6),
+            ..change(
+                8,
+                "06:14:07.390",
+                ChangeKind::Setting,
+                "kernel's answer for 127.0.0.1 from lo",
+                Some("local"),
+                Some("unicast via 10.10.0.1 dev eth0"),
+            )
+        },
+        Change {
             by: networkd(),
+            with: vec![Following {
+                what: What::Answer,
+                became: Became::Changed,
+                number: 1,
+            }],
             ..change(6, "06:14:07.352", ChangeKind::Setting, RULE, Some(""), None)
         },
         change(
@@ -181,6 +200,7 @@ pub(super) fn upgrade() -> Node {
     ];
     Node {
         changes_total: changes.len() as u64,
+        leading_total: changes.len() as u64 - 1,
         changes,
         bands: vec![
             band("06:13:50", 1200, 1180, 0, 0),
