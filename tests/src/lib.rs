@@ -12,6 +12,7 @@ pub mod check;
 pub mod cli;
 pub mod conntrack;
 pub mod folder;
+pub mod incident;
 pub mod judge;
 pub mod keeper;
 pub mod lab;

@@ -7,6 +7,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.split_first() {
         Some((role, rest)) if role == lab::traffic::ROLE => lab::traffic::main(rest).map(|()| 0),
+        Some((role, rest)) if role == lab::traffic::SERVICE => lab::traffic::serve(rest).map(|()| 0),
         Some((role, rest)) if role == lab::keeper::ROLE => lab::keeper::main(rest).map(|()| 0),
         Some((role, rest)) if role == lab::load::ROLE => lab::load::main(rest).map(|()| 0),
         Some((role, rest)) if role == lab::check::ROLE => lab::check::main(rest),

@@ -1,17 +1,17 @@
 //! Network namespaces with a name, as `ip netns` makes and shows them.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::check;
+use crate::process::{check, run};
 
 /// Where the names of namespaces are kept.
 const FOLDER: &str = "/run/netns";
@@ -174,29 +174,6 @@ pub(crate) fn remove(name: &str) {
     }
     // Nothing more can be done about a failure here, and the file alone is harmless.
     let _ = fs::remove_file(path);
-}
-
-/// Runs a command with `input`, and makes an error of its failure.
-fn run(command: &mut Command, input: &str) -> Result<Output> {
-    let told = format!("{command:?}").replace('"', "");
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot run {told} (package iproute2)"))?;
-    if let Some(mut pipe) = child.stdin.take() {
-        // A command that ends before it has read all says why itself.
-        let _ = pipe.write_all(input.as_bytes());
-    }
-    let output = child
-        .wait_with_output()
-        .with_context(|| format!("cannot wait for {told}"))?;
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-        bail!("{told} failed: {why}");
-    }
-    Ok(output)
 }
 
 /// The words of a command line.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
+use anyhow::{Context, Result, bail};
 use libc::c_int;
 
 /// Makes `command` get the signal `death` when the *thread* that spawns it ends, even by SIGKILL, and run
@@ -71,6 +72,31 @@ pub(crate) fn check(result: c_int) -> io::Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// Runs a command with `input`, and makes an error of its failure.
+pub(crate) fn run(command: &mut Command, input: &str) -> Result<Output> {
+    let told = format!("{command:?}").replace('"', "");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| {
+            format!("cannot run {told} (`cargo xtask setup --tests` installs what the lab runs)")
+        })?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // A command that ends before it has read all says why itself.
+        let _ = pipe.write_all(input.as_bytes());
+    }
+    let output = child
+        .wait_with_output()
+        .with_context(|| format!("cannot wait for {told}"))?;
+    if !output.status.success() {
+        let why = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        bail!("{told} failed: {why}");
+    }
+    Ok(output)
 }
 
 /// Waits until a child that was sent SIGSTOP stands still, with all its threads.

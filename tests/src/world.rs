@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use crate::cgroup::Cgroup;
 use crate::folder::Folder;
 use crate::keeper::Keeper;
+use crate::netns::Netns;
 use crate::process;
 
 /// A world that has not started by then does not start at all.
@@ -44,7 +45,7 @@ mount --bind proc/sys proc/sys
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o "$3" sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
-mount -t tmpfs tmpfs dev
+mount -t tmpfs -o mode=755 tmpfs dev
 mkdir dev/pts dev/shm
 for node in null zero full random urandom tty; do
     touch dev/$node
@@ -102,20 +103,34 @@ pub fn child_of(pid: u32) -> Option<u32> {
     children.split_whitespace().next()?.parse().ok()
 }
 
+/// Writes the file of a unit, or a drop-in of one.
+fn write_unit(folder: &Folder, name: &str, text: &str) -> Result<PathBuf> {
+    let name = format!("units/{name}");
+    if let Some(parent) = folder.file(&name).parent() {
+        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    }
+    folder.write(&name, text.as_bytes())
+}
+
 impl World {
     /// Starts a world with some units: pairs of a name and the text of its file. `program` is the lab's binary. Needs
     /// root.
     pub fn boot(program: &Path, units: &[(&str, &str)]) -> Result<Self> {
-        Self::boot_with(program, units, "ro")
+        Self::boot_with(program, units, "ro", None)
     }
 
     /// The same with a `/sys` that may be written to, by which networkd knows that there is an udev that it has to wait
     /// for (`udev_available` in src/shared/udev-util.c of systemd). [`World::devices_are_ready`] stands for that.
     pub fn boot_with_devices(program: &Path, units: &[(&str, &str)]) -> Result<Self> {
-        Self::boot_with(program, units, "rw")
+        Self::boot_with(program, units, "rw", None)
     }
 
-    fn boot_with(program: &Path, units: &[(&str, &str)], sys: &str) -> Result<Self> {
+    /// The same in a network namespace that there is already.
+    pub fn boot_in(program: &Path, netns: &Netns, units: &[(&str, &str)]) -> Result<Self> {
+        Self::boot_with(program, units, "rw", Some(netns))
+    }
+
+    fn boot_with(program: &Path, units: &[(&str, &str)], sys: &str, netns: Option<&Netns>) -> Result<Self> {
         static COUNTER: AtomicU32 = AtomicU32::new(0);
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("tl-{}-world{number}", std::process::id());
@@ -129,24 +144,27 @@ impl World {
         let cgroup = Cgroup::create(&name)?;
         let mut command = Command::new("unshare");
         command
+            .args(["--mount", "--pid", "--fork", "--kill-child=SIGKILL"])
+            .args(netns.is_none().then_some("--net"))
             .args([
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child=SIGKILL",
-                "--net",
                 "--uts",
                 "--ipc",
+                "--cgroup",
+                "--propagation",
+                "private",
+                "sh",
+                "-c",
+                SCRIPT,
+                "sh",
             ])
-            .args(["--cgroup", "--propagation", "private", "sh", "-c", SCRIPT, "sh"])
             .arg(folder.path())
             .args([SYSTEMD, sys])
             .stdin(Stdio::null())
             .stdout(Stdio::null());
-        process::bind(&mut command, libc::SIGKILL, None);
+        process::bind(&mut command, libc::SIGKILL, netns.map(Netns::open).transpose()?);
         cgroup.hold(&mut command)?;
         for (name, text) in UNITS.iter().chain(units) {
-            folder.write(&format!("units/{name}"), text.as_bytes())?;
+            write_unit(&folder, name, text)?;
         }
         let child = command
             .spawn()
@@ -190,9 +208,10 @@ impl World {
         self.cgroup.path()
     }
 
-    /// Writes the file of a unit. systemd reads it when it next reloads, or first asks for it.
+    /// Writes the file of a unit, or a drop-in of one (`x.service.d/y.conf`). systemd reads it when it next reloads, or first
+    /// asks for it.
     pub fn unit(&self, name: &str, text: &str) -> Result<PathBuf> {
-        self.folder.write(&format!("units/{name}"), text.as_bytes())
+        write_unit(&self.folder, name, text)
     }
 
     /// A file that the machine and the world both have: its path on the machine, and in the world.

@@ -58,6 +58,8 @@ pub struct Options {
     pub systemd: systemd::Options,
     /// The folder of its journal. `None`: that of the node, where it is the node's systemd.
     pub journal: Option<PathBuf>,
+    /// The root below which package managers keep their files. `None`: that of the node.
+    pub package_root: Option<PathBuf>,
 }
 
 impl Options {

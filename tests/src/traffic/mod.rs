@@ -19,7 +19,7 @@ mod storm;
 mod stuck;
 mod tap;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -38,6 +38,8 @@ use crate::process;
 
 /// First argument of the program that makes it traffic.
 pub const ROLE: &str = "traffic";
+/// First argument of the program that makes it traffic as a unit of systemd runs it.
+pub const SERVICE: &str = "service";
 
 /// How long a client waits for a connection or an answer over TCP. The first repetition of a SYN is sent
 /// after 1 s: a client that gives up sooner never repeats one.
@@ -174,6 +176,47 @@ impl Role {
             Self::Frames(_) => c"lab-frames",
         }
     }
+
+    /// The role of that name.
+    fn named(name: &str) -> Result<Self> {
+        let frames = Frame::ALL.iter().copied().map(Self::Frames);
+        let mut all = Self::ALL.into_iter().chain(frames);
+        all.find(|role| role.name() == name)
+            .with_context(|| format!("no role of the traffic is called {name}"))
+    }
+
+    /// Starts its threads, which end with the process.
+    fn start(self, addresses: &[String]) -> Result<Scores> {
+        let scores = Scores::new(addresses);
+        for (address, score) in scores.iter() {
+            let score = Arc::clone(score);
+            match self {
+                Self::Server => server::start(parse(address)?, &score)?,
+                Self::Client => client::start(parse(address)?, &score, client::Load::Light),
+                Self::Bulk => client::start(parse(address)?, &score, client::Load::BulkFirst),
+                Self::Flood => client::start(parse(address)?, &score, client::Load::Flood),
+                Self::Storm => storm::start(parse(address)?, score)?,
+                Self::Crowd => crowd::start(parse(address)?, score)?,
+                Self::Tap => tap::start(address, &score)?,
+                Self::Keys => keys::start(address, &score)?,
+                Self::Members => members::start(parse(address)?, &score)?,
+                Self::Ping => ping::start(parse(address)?, score, ping::SMALL)?,
+                Self::LargePing => ping::start(parse(address)?, score, ping::LARGE)?,
+                Self::Drip => one_way::drip(parse(address)?, &score)?,
+                Self::Pour => one_way::pour(parse(address)?, &score, one_way::STREAM),
+                Self::Trickle => one_way::pour(parse(address)?, &score, one_way::TRICKLE),
+                Self::Knock => one_way::knock(parse(address)?, &score),
+                Self::HalfClosed => one_way::listen_only(parse(address)?, &score),
+                Self::Deaf => odd::deaf(parse(address)?, &score)?,
+                Self::Filtered => odd::filtered(parse(address)?)?,
+                Self::Full => odd::full(parse(address)?)?,
+                Self::Quitter => odd::quitter(parse(address)?, &score)?,
+                Self::Stuck => stuck::start(parse(address)?, &score)?,
+                Self::Frames(frame) => frames::start(frame, address, &score)?,
+            }
+        }
+        Ok(scores)
+    }
 }
 
 /// A running process of the traffic. It ends when this is dropped, and with the thread that started it.
@@ -256,46 +299,24 @@ impl Drop for Traffic {
 /// Runs a role: `ROLE ADDRESS…`.
 pub fn main(args: &[String]) -> Result<()> {
     let Some((name, addresses)) = args.split_first() else {
-        bail!("usage: traffic ROLE ADDRESS…")
+        bail!("usage: {ROLE} ROLE ADDRESS…")
     };
-    let frames = Frame::ALL.iter().copied().map(Role::Frames);
-    let Some(role) = Role::ALL
-        .into_iter()
-        .chain(frames)
-        .find(|role| role.name() == name)
-    else {
-        bail!("no role of the traffic is called {name}");
-    };
+    let role = Role::named(name)?;
     process::set_name(role.command());
-    let scores = Scores::new(addresses);
-    for (address, score) in scores.iter() {
-        let score = Arc::clone(score);
-        match role {
-            Role::Server => server::start(parse(address)?, &score)?,
-            Role::Client => client::start(parse(address)?, &score, client::Load::Light),
-            Role::Bulk => client::start(parse(address)?, &score, client::Load::BulkFirst),
-            Role::Flood => client::start(parse(address)?, &score, client::Load::Flood),
-            Role::Storm => storm::start(parse(address)?, score)?,
-            Role::Crowd => crowd::start(parse(address)?, score)?,
-            Role::Tap => tap::start(address, &score)?,
-            Role::Keys => keys::start(address, &score)?,
-            Role::Members => members::start(parse(address)?, &score)?,
-            Role::Ping => ping::start(parse(address)?, score, ping::SMALL)?,
-            Role::LargePing => ping::start(parse(address)?, score, ping::LARGE)?,
-            Role::Drip => one_way::drip(parse(address)?, &score)?,
-            Role::Pour => one_way::pour(parse(address)?, &score, one_way::STREAM),
-            Role::Trickle => one_way::pour(parse(address)?, &score, one_way::TRICKLE),
-            Role::Knock => one_way::knock(parse(address)?, &score),
-            Role::HalfClosed => one_way::listen_only(parse(address)?, &score),
-            Role::Deaf => odd::deaf(parse(address)?, &score)?,
-            Role::Filtered => odd::filtered(parse(address)?)?,
-            Role::Full => odd::full(parse(address)?)?,
-            Role::Quitter => odd::quitter(parse(address)?, &score)?,
-            Role::Stuck => stuck::start(parse(address)?, &score)?,
-            Role::Frames(frame) => frames::start(frame, address, &score)?,
-        }
+    report(&role.start(addresses)?)
+}
+
+/// Runs a role under a name of its own until it is killed, as the service of a unit does: `NAME ROLE ADDRESS…`. Nobody is
+/// told what it counts.
+pub fn serve(args: &[String]) -> Result<()> {
+    let [name, role, addresses @ ..] = args else {
+        bail!("usage: {SERVICE} NAME ROLE ADDRESS…")
+    };
+    process::set_name(&CString::new(name.as_str())?);
+    let _scores = Role::named(role)?.start(addresses)?;
+    loop {
+        std::thread::park();
     }
-    report(&scores)
 }
 
 /// Answers each line of the input with the counts, until the input ends.

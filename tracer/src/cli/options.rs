@@ -62,6 +62,9 @@ pub(super) struct WatchArgs {
     /// node's systemd]
     #[arg(long, global = true, value_name = "DIR", help_heading = "What to watch")]
     pub(super) journal: Option<PathBuf>,
+    /// The root below which package managers keep their files, where it is not the node's own, as in a container
+    #[arg(long, global = true, value_name = "DIR", help_heading = "What to watch")]
+    pub(super) package_root: Option<PathBuf>,
     /// Print the BPF programs' own messages to standard error
     #[arg(long, global = true, help_heading = "What to watch")]
     pub(super) verbose: bool,
@@ -81,6 +84,7 @@ impl WatchArgs {
                 cgroup_root: self.cgroup_root.clone().unwrap_or_default(),
             },
             journal: self.journal.clone(),
+            package_root: self.package_root.clone(),
         }
     }
 }
@@ -132,7 +136,7 @@ const FILTER: &[&str] = &["pid", "unit", "flow"];
 /// What is asked of the packets.
 const PACKETS: &[&str] = &["uplink", "record", "examples", "verbose"];
 /// What is asked of the rest of the node, but for the bus of systemd.
-const NODE: &[&str] = &["netns", "without", "cgroup_root", "journal"];
+const NODE: &[&str] = &["netns", "without", "cgroup_root", "journal", "package_root"];
 /// The bus of systemd.
 const BUS: &[&str] = &["systemd_bus"];
 

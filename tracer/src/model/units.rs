@@ -56,12 +56,14 @@ impl fmt::Display for Queued {
     }
 }
 
+/// `stop running`; what the job does is left out where that is not known.
 fn say(action: &str, state: &JobState) -> String {
-    match state {
+    let text = match state {
         JobState::Waiting => format!("{action} queued"),
         JobState::Running => format!("{action} running"),
         JobState::Ended(result) => format!("{action} ended: {result}"),
-    }
+    };
+    text.trim_start().to_owned()
 }
 
 /// When systemd acts on a unit by itself.
@@ -454,6 +456,13 @@ mod tests {
         let ended = job(JobState::Ended("done".to_owned()));
         assert_eq!(says(units.job(8, &ended)), Some("start ended: done".to_owned()));
         assert_eq!(units.jobs().count(), 0);
+        // One that had ended before it could be asked what it does.
+        let unknown = Job {
+            id: 8,
+            action: String::new(),
+            ..ended.clone()
+        };
+        assert_eq!(says(units.job(9, &unknown)), Some("ended: done".to_owned()));
         assert_eq!(units.deadline(NAME), at(2_001_000_000, Action::Terminate));
         units.clock(Clock {
             suspended: 5,

@@ -47,7 +47,7 @@ impl Sources {
         tell: &mut dyn FnMut(Event),
     ) {
         let which = options.systemd.clone();
-        let files = packages::Options::node();
+        let files = packages::Options::at(options.package_root.as_deref());
         let config = config::watched().map(|(watched, inbox)| -> Work {
             watched.set(namespaces.cloned().collect());
             self.watched = Some(watched);

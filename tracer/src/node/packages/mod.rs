@@ -18,7 +18,7 @@ mod tests;
 mod watches;
 mod zone;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -58,14 +58,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// This node.
+    /// This node's packages, or those below another root, as of a container; the kernel is the same.
     #[must_use]
-    pub fn node() -> Self {
+    pub fn at(root: Option<&Path>) -> Self {
         let release = || rustix::system::uname().release().to_string_lossy().into_owned();
         // A kernel without that list knows no modules.
-        let has_modules = std::path::Path::new("/proc/modules").exists();
+        let has_modules = Path::new("/proc/modules").exists();
         Self {
-            root: PathBuf::from("/"),
+            root: root.unwrap_or(Path::new("/")).to_owned(),
             kernel: has_modules.then(release),
         }
     }

@@ -1,0 +1,27 @@
+//! `lab incident`: the story of an incident, as it happens.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::incident::Variant;
+use crate::incident::proof;
+use crate::signals::{Signals, Wake};
+
+/// Plays an incident, and tells it line by line.
+pub(super) fn tell(variant: &Variant, program: &Path, signals: &Signals) -> Result<i32> {
+    println!("{}: {}\n{}\n", variant.name, variant.title, variant.breaks);
+    let times = proof::play(variant, program, &mut |line| {
+        if let Wake::End { signal, .. } = signals.wait(Duration::ZERO)? {
+            bail!("ended by signal {signal}");
+        }
+        println!("{line}");
+        Ok(())
+    })?;
+    println!("\nAll was said, and in this order. Times are UTC.");
+    for (what, when) in times.in_words() {
+        println!("  {when}  {what}");
+    }
+    Ok(0)
+}

@@ -1,0 +1,240 @@
+//! A node with a systemd of its own, between the peer and the pod of the lab.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::{KUBELET, POD, TIMER, UPGRADE, Variant, upgrade};
+use crate::cgroup;
+use crate::lab::{Lab, PATIENCE, UPLINK};
+use crate::process;
+use crate::scenario::{Actor, Place, Step};
+use crate::traffic::{Role, SERVICE};
+use crate::world::World;
+
+/// The network's own service.
+const NETWORKD: &str = "systemd-networkd.service";
+
+/// Whom the services of the node ask.
+const SERVER: Actor = Actor {
+    name: "peer-server",
+    place: Place::Peer,
+    role: Role::Server,
+    addresses: &["192.0.2.10:8080"],
+};
+
+/// The peer and the node know each other by fixed entries, as in most clouds: else the incident would turn into another one as
+/// soon as those of ARP have run out, since a node without the rule does not answer ARP any more.
+const NEIGHBOUR: Step = Step::Ip(
+    Place::Peer,
+    "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+);
+
+/// What networkd makes of the uplink: the same as the lab has made.
+const NETWORK: &str = "\
+[Match]
+Name=eth0
+[Network]
+Address=10.10.0.2/24
+Address=2001:db8:10::2/64
+Gateway=10.10.0.1
+Gateway=2001:db8:10::1
+IPv6AcceptRA=no
+";
+
+/// The slice of a pod, as the kubelet makes it.
+const POD_SLICE: &str = "kubepods-burstable-pod3f0c9c1e_5a64_4d0b_9d0e_8a2f6b1c7d55.slice";
+
+/// A node with a systemd of its own, two services that ask the peer, and packages of which newer ones wait.
+#[derive(Debug)]
+pub struct Node {
+    // Dropped in this order: first those who use the namespaces.
+    world: World,
+    lab: Lab,
+}
+
+impl Node {
+    /// Makes the node as the variant wants it, and waits until its services are answered. `program` is the lab's binary. Needs
+    /// root.
+    pub fn build(variant: &Variant, program: &Path) -> Result<Self> {
+        upgrade::check()?;
+        let mut lab = Lab::build(program)?;
+        lab.apply(&[NEIGHBOUR])?;
+        lab.start(SERVER)?;
+        let service = |name: &str, more: &str| {
+            format!(
+                "[Unit]\nDefaultDependencies=no\n[Service]\n{more}\
+                 ExecStart=/run/lab/program {SERVICE} {name} client {}\n",
+                SERVER.addresses[0]
+            )
+        };
+        let (kubelet, pod) = (
+            service("kubelet", ""),
+            service("web", &format!("Slice={POD_SLICE}\n")),
+        );
+        // apt asks logind for a lock, which would start all that the machine starts. An empty file masks it.
+        let units = [
+            (KUBELET, kubelet.as_str()),
+            (POD, &pod),
+            ("dbus-org.freedesktop.login1.service", ""),
+        ];
+        let world = World::boot_in(program, lab.netns(Place::Node), &units)?;
+        let (there, _) = world.shared("program");
+        copy(program, &there)?;
+        let mut node = Self { world, lab };
+        node.configure(variant)?;
+        node.world.systemctl(&["start", KUBELET, POD])?;
+        node.lab.wait_for(SERVER.name, |counts| {
+            counts.values().all(|target| target.requests.done > 20)
+        })?;
+        upgrade::prepare(&node.world, variant)?;
+        Ok(node)
+    }
+
+    /// Starts networkd, and when it has configured the uplink does what the plugin of the cluster's network does.
+    fn configure(&mut self, variant: &Variant) -> Result<()> {
+        self.world.devices_are_ready()?;
+        let folder = self.world.root()?.join("run/systemd/network");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::write(folder.join("1.network"), NETWORK).context("cannot configure networkd")?;
+        self.world.systemctl(&["start", NETWORKD])?;
+        let configured = "grep -q ADMIN_STATE=configured /run/systemd/netif/links/10";
+        until("an uplink that networkd has configured", || {
+            Ok(self.world.run("sh", &["-c", configured]).ok())
+        })?;
+        self.lab.apply(variant.setup)
+    }
+
+    /// The lab around it.
+    pub fn lab(&mut self) -> &mut Lab {
+        &mut self.lab
+    }
+
+    /// The world that its systemd is in.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// Its network namespace.
+    pub fn netns(&self) -> &str {
+        self.lab.netns(Place::Node).name()
+    }
+
+    /// What tells a tracer to watch this node.
+    pub fn where_to_look(&self) -> Result<Vec<String>> {
+        let netns = self.netns();
+        let uplink = format!("{netns}:{UPLINK}");
+        let mut options = ["--netns", netns, "--uplink", &uplink]
+            .map(str::to_owned)
+            .to_vec();
+        options.extend(self.system()?);
+        Ok(options)
+    }
+
+    /// What tells a tracer which systemd this node has, and where its packages are.
+    pub fn system(&self) -> Result<Vec<String>> {
+        let root = self.world.root()?;
+        let options = [
+            ("--systemd-bus", self.world.bus()),
+            ("--cgroup-root", self.world.cgroup().to_owned()),
+            ("--package-root", root.to_string_lossy().into_owned()),
+        ];
+        Ok(options
+            .into_iter()
+            .flat_map(|(name, value)| [name.to_owned(), value])
+            .collect())
+    }
+
+    /// Starts the timer of the upgrade. Returns that in words.
+    pub fn set_timer(&self) -> Result<String> {
+        upgrade::set_timer(&self.world)?;
+        Ok(format!(
+            "{TIMER} is started; a drop-in has shrunk its window to {:?}, in {:?}",
+            upgrade::WINDOW,
+            upgrade::AHEAD
+        ))
+    }
+
+    /// Whether the upgrade has configured the package that breaks the node, and is at the one that takes long.
+    pub fn is_upgraded(&self) -> Result<bool> {
+        // The name of the script, as the kernel cuts it.
+        let script = &format!("{}.postinst", upgrade::SLOW)[..15];
+        Ok(self.of_upgrade()?.iter().any(|(_, command)| command == script))
+    }
+
+    /// Asks systemd to stop the upgrade. Returns that in words.
+    pub fn stop_upgrade(&self) -> Result<String> {
+        self.world.systemctl(&["stop", "--no-block", UPGRADE])?;
+        Ok(format!(
+            "systemctl stop {UPGRADE}, which has {:?} for it",
+            upgrade::STOP
+        ))
+    }
+
+    /// The processes of the upgrade: their ids on the machine, and their commands. systemd is not asked: it may be about to run
+    /// itself anew.
+    fn of_upgrade(&self) -> Result<Vec<(u32, String)>> {
+        let hierarchy = cgroup::hierarchy().context("no cgroup v2 hierarchy is mounted")?;
+        let path = format!("{}/system.slice/{UPGRADE}/cgroup.procs", self.world.cgroup());
+        // Before it has run there is none.
+        let listed = fs::read_to_string(hierarchy.join(path.trim_start_matches('/'))).unwrap_or_default();
+        let ids = listed.lines().filter_map(|line| line.parse().ok());
+        Ok(ids
+            .filter_map(|pid: u32| {
+                let command = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+                Some((pid, command.trim_end().to_owned()))
+            })
+            .collect())
+    }
+
+    /// Kills apt and dpkg, as somebody does who takes them for hung. Returns that in words.
+    pub fn kill_upgrade(&self) -> Result<String> {
+        let mut killed = Vec::new();
+        for command in ["apt-get", "dpkg"] {
+            for (pid, name) in self.of_upgrade()? {
+                if name == command {
+                    process::send(pid, libc::SIGKILL)
+                        .with_context(|| format!("cannot kill {name}[{pid}]"))?;
+                    killed.push(format!("{name}[{pid}]"));
+                }
+            }
+        }
+        if killed.is_empty() {
+            bail!("neither apt-get nor dpkg runs in {UPGRADE}");
+        }
+        Ok(format!(
+            "kill -9 of {}, as somebody does who takes them for hung",
+            killed.join(" and ")
+        ))
+    }
+}
+
+/// Copies a program, by another process: see [`crate::tracer::copy_to`].
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp")
+        .arg(from)
+        .arg(to)
+        .status()
+        .context("cannot start cp")?;
+    if !status.success() {
+        bail!("copying {} to {}: {status}", from.display(), to.display());
+    }
+    Ok(())
+}
+
+/// Waits until there is something, at most [`PATIENCE`].
+pub(super) fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look()? {
+            return Ok(found);
+        }
+        if Instant::now() > end {
+            bail!("there is not {what} after {PATIENCE:?}");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

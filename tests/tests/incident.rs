@@ -1,0 +1,29 @@
+//! The incident itself, staged with the real systemd, networkd, apt and dpkg, and told by the tracer as it happens.
+
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use lab::incident::{self, proof};
+
+/// A verdict that takes longer than that after the first lost reply is too late for anybody. What it takes is printed.
+const LATE: Duration = Duration::from_secs(30);
+
+/// The error of the story tells what the tracer did not say, or said otherwise.
+fn tells(name: &str) {
+    let variant = incident::find(name).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_lab"));
+    let times = proof::play(variant, program, &mut |line| {
+        println!("{line}");
+        Ok(())
+    })
+    .unwrap();
+    println!("{name}: {:?} after the first lost reply", times.delay);
+    assert!(times.delay < LATE, "{times:#?}");
+}
+
+#[test]
+fn an_upgrade_restarts_networkd_which_deletes_the_rules_of_others() {
+    tells("incident");
+}
