@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::lab::Lab;
-use crate::scenario::{Column, Expectation, ExpectedDrop, Scenario};
+use crate::scenario::{Column, Expectation, ExpectedDrop, Scenario, Step};
 
 /// All that a report of `tracer diagnose`, which ended with this exit code, says otherwise than expected. It is not
 /// only the first, so that one run tells everything.
@@ -71,6 +71,14 @@ pub fn failures(
             format!("{} of {packets:?} packets, not at least {least}", column.name()),
         );
     }
+    for step in scenario.break_it {
+        if let Step::Clock(seconds) = step {
+            wanted(
+                tells_of_clock(report, *seconds),
+                format!("the clock was set, and that is not told: {}", report["changes"]),
+            );
+        }
+    }
     if let Err(error) = books(expect, &report["ledger"]) {
         wanted(false, error);
     }
@@ -100,6 +108,19 @@ pub fn failures(
         wanted(starved, format!("pid {pid}, {command} is not among the starved"));
     }
     Ok(failures)
+}
+
+/// Whether it is told that the clock was set forward by so many seconds. Some milliseconds of it depend on when the two
+/// clocks are read.
+fn tells_of_clock(report: &Value, seconds: u32) -> bool {
+    let texts = array(&report["changes"])
+        .iter()
+        .filter(|one| one["kind"] == "notice");
+    texts.filter_map(|one| one["after"].as_str()).any(|text| {
+        let told = text.strip_prefix("the clock was set forward by ");
+        let told = told.and_then(|rest| rest.strip_suffix(" s")?.parse::<f64>().ok());
+        told.is_some_and(|told| (told - f64::from(seconds)).abs() < 0.1)
+    })
 }
 
 /// The members of a list; none where it is no list.

@@ -204,6 +204,7 @@ impl Lab {
                 }
                 Step::Sysctl(place, key, value) => self.netns(place).set(&[(key, value)])?,
                 Step::Machine(key, value) => self.machine.set(key, value)?,
+                Step::Clock(seconds) => self.machine.set_clock(seconds.into())?,
                 Step::MachineBack => {
                     self.machine.back();
                     self.bound.as_ref().map_or(Ok(()), Cgroup::free_socket_memory)?;
@@ -265,6 +266,7 @@ impl Lab {
                 format!("ip netns exec {} sysctl {key}={value}", self.netns(place).name())
             }
             Step::Machine(key, value) => format!("sysctl {key}='{value}'"),
+            Step::Clock(seconds) => format!("date --set '+{seconds} seconds'"),
             Step::MachineBack => "set back what was set for the machine".to_owned(),
             Step::BoundSocketMemory(key) if scenario::is_own_machine() => {
                 format!("sysctl {key}='{NO_SOCKET_MEMORY}'")
@@ -329,10 +331,13 @@ impl Lab {
     }
 }
 
-/// Sysctls of the whole machine that were changed, and what they were. They are so again when this is dropped.
+/// Sysctls of the whole machine that were changed, and what they were; and how far its clock was set. They are so again
+/// when this is dropped.
 #[derive(Debug, Default)]
 struct Machine {
     before: Vec<(PathBuf, String)>,
+    /// In seconds.
+    ahead: i64,
 }
 
 impl Machine {
@@ -345,7 +350,29 @@ impl Machine {
         Ok(())
     }
 
+    /// Sets the clock forward by so many seconds; back where they are negative.
+    fn set_clock(&mut self, seconds: i64) -> Result<()> {
+        let mut now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: both calls are handed a value that lives through them.
+        unsafe {
+            process::check(libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now))
+                .context("cannot read the clock")?;
+            now.tv_sec += seconds;
+            process::check(libc::clock_settime(libc::CLOCK_REALTIME, &raw const now))
+                .context("cannot set the clock")?;
+        }
+        self.ahead += seconds;
+        Ok(())
+    }
+
     fn back(&mut self) {
+        if self.ahead != 0 {
+            // What could be set before can be set now.
+            let _ = self.set_clock(-self.ahead);
+        }
         // The last first: one that was set twice is what it was at first.
         for (path, value) in self.before.drain(..).rev() {
             // What could be written before can be written now.

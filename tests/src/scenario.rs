@@ -44,6 +44,8 @@ pub enum Step {
     /// Sets a sysctl that all namespaces have in common, until [`Step::MachineBack`] or the end of the lab. Only for
     /// scenarios that have [`Need::Machine`].
     Machine(&'static str, &'static str),
+    /// Sets the machine's clock forward by so many seconds, likewise.
+    Clock(u32),
     /// Sets all of these back to what they were, and gives sockets their memory back.
     MachineBack,
     /// Leaves next to no memory to the sockets of the node's processes that are started from now on. Where the machine is
@@ -354,7 +356,9 @@ mod tests {
     fn who_changes_the_machine_needs_one_of_its_own() {
         for scenario in all() {
             let steps = scenario.setup.iter().chain(scenario.break_it);
-            let changes = steps.into_iter().any(|step| matches!(step, Step::Machine(..)));
+            let changes = steps
+                .into_iter()
+                .any(|step| matches!(step, Step::Machine(..) | Step::Clock(..)));
             assert_eq!(
                 changes,
                 scenario.needs.contains(&Need::Machine),

@@ -4,16 +4,18 @@
 //! contract (docs/report.md, docs/report.schema.json). Packets are counted as the wire carried them.
 
 mod node;
+mod verdict;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::event::{CapabilityState, Losses, Source};
+pub use crate::event::{CapabilityState, Losses, Source, Unknown};
 pub use node::{
-    Actor, Band, Change, ChangeKind, Deadline, Difference, Dropper, Invariant, InvariantState, NODE_SCHEMA,
-    NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Packages, Run, Setting, Span,
-    Standing as PackagesStanding, Timer, Unit,
+    Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Dropper, EARLIEST, Following, Invariant,
+    InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Outcome, Packages, Parent,
+    Run, Setting, Span, Standing as PackagesStanding, Timer, Unit, Upgrade, What,
 };
+pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Relation, Step, Verdict, Where};
 
 /// Name of the contract.
 pub const SCHEMA: &str = "tracer.report";
@@ -60,6 +62,10 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     /// Drops, most packets first.
     pub drops: Vec<Drop>,
+    /// Buffers that were thrown away and are no packets of a network, as messages of netlink and of unix sockets: neither
+    /// device nor namespace nor protocol is known of them. They are not in `drops`.
+    #[serde(default)]
+    pub no_packets: u64,
     /// Counters of the kernel that have grown since the start, most packets first, at most 100.
     #[serde(default)]
     pub counters: Vec<Counter>,
@@ -272,75 +278,6 @@ pub struct Rates {
     pub answered: f64,
     pub dropped: f64,
     pub unexplained: f64,
-}
-
-/// Where the fault is: the first question of every such incident.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Where {
-    /// No fault found.
-    Healthy,
-    /// Requests leave, nothing arrives.
-    DataPath,
-    /// Packets arrive and reach no socket.
-    GuestKernel,
-    /// Packets come as far as the process, which does not read or is gone.
-    Process,
-    /// Not enough was seen to tell.
-    Unknown,
-}
-
-/// How sure a verdict is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Confidence {
-    /// Needs a second signal. Does not make the node unhealthy.
-    Weak,
-    /// Very likely.
-    Strong,
-    /// The signature alone proves it.
-    Conclusive,
-}
-
-/// A finding.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Verdict {
-    /// Id of its rule, such as `R01`.
-    pub id: String,
-    /// In a few words.
-    pub title: String,
-    /// Where the fault is.
-    #[serde(rename = "where")]
-    pub place: Where,
-    /// How sure.
-    pub confidence: Confidence,
-    /// In plain words, with the real names and numbers.
-    pub explanation: String,
-    /// When the first evidence was seen, UTC, RFC 3339.
-    pub since: String,
-    /// When the last evidence was seen, UTC, RFC 3339. What is over may be told for 10 s more.
-    pub last: String,
-    /// What was seen.
-    pub evidence: Vec<Evidence>,
-    /// The flows that suffer, the most starved first, at most 100.
-    pub flows: Vec<Flow>,
-    /// How many flows suffer, also those for which `flows` has no room.
-    pub flows_total: u64,
-    /// The systemd units that suffer.
-    pub units: Vec<String>,
-    /// Commands that check it; safe to run.
-    pub check: Vec<String>,
-    /// Commands that mend it, with a word on their risk.
-    pub remedy: Vec<String>,
-}
-
-/// Something that was seen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Evidence {
-    /// What kind: `drop`, `ledger`, `flow`, `socket`, `neighbour`.
-    pub kind: String,
-    /// In words, with numbers.
-    pub text: String,
 }
 
 /// Packets that were dropped at one place for one reason.

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "root_config/actors.rs"]
+mod actors;
 #[path = "root_config/invariants.rs"]
 mod invariants;
 #[path = "root_config/programs.rs"]
@@ -15,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, channel, error::TryRecvError};
-use tracer::event::{Body, Capability, CapabilityState, Event, NoticeKind, Seen, Setting, Thing};
+use tracer::event::{Body, Capability, CapabilityState, Event, NoticeKind, Seen, Setting, Thing, Unknown};
 use tracer::model::Model;
 use tracer::node::Netns;
 use tracer::node::config::{self, Watched};
@@ -53,6 +55,20 @@ impl Named {
     fn exec(&self, arguments: &str) -> u32 {
         run("ip", &format!("netns exec {} {arguments}", self.0))
     }
+
+    /// Waits for the local route of an address of IPv6: the kernel makes it once it has noticed that the device has a
+    /// carrier.
+    fn wait_until_local(&self, address: &str) {
+        let arguments = format!("-n {} -6 route show table local {address}", self.0);
+        let deadline = Instant::now() + PATIENCE;
+        let is_there = || {
+            let shown = Command::new("ip").args(arguments.split(' ')).output();
+            !shown.unwrap().stdout.is_empty()
+        };
+        while !is_there() {
+            assert!(Instant::now() < deadline, "ip {arguments} shows nothing");
+        }
+    }
 }
 
 impl Drop for Named {
@@ -72,6 +88,7 @@ fn with_address() -> Named {
     named.ip("address add 10.99.0.1/24 dev up0");
     named.ip("address add 2001:db8::1/64 dev up0 nodad");
     named.ip("route add default via 10.99.0.254");
+    named.wait_until_local("2001:db8::1");
     named
 }
 
@@ -266,22 +283,71 @@ fn changes_are_told_with_who_made_them() {
     let (_, new) = listening.change_of("neighbour 10.99.0.9 on up0");
     assert_eq!(new.value.as_deref(), Some("lladdr 02:00:00:00:00:09 PERMANENT"));
     is_by(&new, pid, "ip");
+    // A route leads by this one; that it fails before it is gone is how the kernel deletes it.
+    named.ip("neigh add 10.99.0.8 lladdr 02:00:00:00:00:08 dev up0 nud reachable");
+    let (_, new) = listening.change_of("neighbour 10.99.0.8 on up0");
+    assert_eq!(new.value.as_deref(), Some("lladdr 02:00:00:00:00:08"));
+    let pid = named.ip("neigh del 10.99.0.8 dev up0");
+    let (_, gone) = listening.change_of("neighbour 10.99.0.8 on up0");
+    assert_eq!(gone.value, None);
+    is_by(&gone, pid, "ip");
     run("tc", &format!("-n {} qdisc add dev up0 clsact", named.0));
-    let qdisc = listening.next_traffic();
-    assert!(qdisc.0.starts_with("qdisc clsact ffff:"), "{qdisc:?}");
-    assert_eq!(qdisc.1.as_deref(), Some(""));
+    assert_eq!(
+        listening.value_of("qdisc clsact ffff: on up0").as_deref(),
+        Some("")
+    );
 }
 
-impl Listening {
-    fn next_traffic(&mut self) -> (String, Option<String>) {
-        loop {
-            if let Body::Setting(setting) = self.next().body
-                && let Thing::Traffic { text, .. } = setting.thing
-            {
-                return (text, setting.value);
-            }
-        }
+#[test]
+fn a_queueing_discipline_that_is_changed_tells_before_and_after() {
+    let named = Named::new();
+    named.add_device();
+    let tc = |arguments: &str| run("tc", &format!("-n {} qdisc {arguments}", named.0));
+    tc("add dev up0 root handle 1: tbf rate 8mbit burst 32k limit 64k");
+    let mut listening = Listening::to(&named);
+    let thing = "qdisc tbf 1: root on up0";
+    let found = listening.has_found(thing).unwrap();
+    assert!(
+        found.starts_with("rate 8000000 bit/s, limit 65536 bytes, options "),
+        "{found}"
+    );
+    let pid = tc("change dev up0 root handle 1: tbf rate 1mbit burst 32k limit 64k");
+    let (_, changed) = listening.change_of(thing);
+    is_by(&changed, pid, "tc");
+    assert!(
+        changed
+            .value
+            .unwrap()
+            .starts_with("rate 1000000 bit/s, limit 65536 bytes")
+    );
+}
+
+#[test]
+fn policies_of_ipsec_are_told() {
+    let named = Named::new();
+    let ask = Command::new("ip")
+        .args(["-n", &named.0, "xfrm", "policy"])
+        .output();
+    if !ask.unwrap().status.success() {
+        println!("this kernel has no IPsec");
+        return;
     }
+    let ends = "src 10.0.0.0/24 dst 10.1.0.0/24";
+    named.ip(&format!("xfrm policy add {ends} dir in action block priority 7"));
+    let mut listening = Listening::to(&named);
+    let found = listening.has_found("IPsec policy in, from 10.0.0.0/24 to 10.1.0.0/24 priority 7");
+    assert_eq!(found, Some("block"));
+    let tunnel = "tmpl src 192.0.2.1 dst 198.51.100.1 proto esp mode tunnel";
+    named.ip(&format!("xfrm policy add {ends} dir out priority 9 {tunnel}"));
+    let thing = "IPsec policy out, from 10.0.0.0/24 to 10.1.0.0/24 priority 9";
+    let (_, new) = listening.change_of(thing);
+    assert_eq!(new.value.as_deref(), Some("esp tunnel 192.0.2.1 -> 198.51.100.1"));
+    named.ip(&format!("xfrm policy delete {ends} dir out"));
+    let (_, gone) = listening.change_of(thing);
+    assert_eq!((&gone.value, gone.seen), (&None, Seen::Told));
+    named.ip("xfrm policy flush");
+    let first = "IPsec policy in, from 10.0.0.0/24 to 10.1.0.0/24 priority 7";
+    assert_eq!(listening.value_of(first), None);
 }
 
 #[test]
@@ -332,7 +398,8 @@ fn a_device_that_goes_down_takes_its_routes_along() {
             break;
         }
     }
-    assert!(listening.value_of("device down0").is_some());
+    let device = listening.value_of("device down0").unwrap();
+    assert!(device.ends_with(", was up0"), "{device}");
     assert_eq!(listening.value_of("address 10.99.0.1/24 on up0"), None);
     named.ip("link del down0");
     loop {
@@ -382,16 +449,48 @@ fn kernel_parameters_are_told_with_old_and_new() {
 fn who_changes_the_rules_of_a_firewall_is_told() {
     let named = Named::new();
     let mut listening = Listening::to(&named);
-    let pid = named.exec("nft add table inet guard");
-    let (_, changed) = listening.change_of("rules of nf_tables");
-    assert_eq!(changed.value.as_deref(), Some("generation 2, tables: inet guard"));
-    // `ip netns exec` becomes what it runs.
-    let by = changed.by.unwrap();
-    assert_eq!((by.pid, by.command.as_str()), (pid, "nft"));
-    named.exec("nft delete table inet guard");
+    let mut change = |command: &str| {
+        let pid = named.exec(command);
+        let (_, changed) = listening.change_of("rules of nf_tables");
+        // `ip netns exec` becomes what it runs.
+        let by = changed.by.unwrap();
+        assert_eq!((by.pid, by.command.as_str()), (pid, "nft"));
+        changed.value.unwrap()
+    };
     assert_eq!(
-        listening.value_of("rules of nf_tables").as_deref(),
-        Some("generation 3, no tables")
+        change("nft add table inet guard"),
+        "generation 2, tables: inet guard; table inet guard new"
+    );
+    assert_eq!(
+        change("nft add chain inet guard in { type filter hook input priority 0 ; policy accept ; }"),
+        "generation 3, tables: inet guard; table inet guard, chain in with policy accept new"
+    );
+    // The numbers of what a table has in it are drawn one after another.
+    assert_eq!(
+        change("nft add rule inet guard in ip saddr 10.1.0.0/20 tcp dport 22 counter drop"),
+        "generation 4, tables: inet guard; table inet guard, chain in: \
+         rule 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) new"
+    );
+    assert_eq!(
+        change("nft chain inet guard in { policy drop ; }"),
+        "generation 5, tables: inet guard; table inet guard, chain in: policy drop, was accept"
+    );
+    assert_eq!(
+        change("nft delete rule inet guard in handle 2"),
+        "generation 6, tables: inet guard; table inet guard, chain in: \
+         rule 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) gone"
+    );
+    assert_eq!(
+        change("nft add set inet guard banned { type ipv4_addr ; }"),
+        "generation 7, tables: inet guard"
+    );
+    assert_eq!(
+        change("nft add element inet guard banned { 192.0.2.1, 192.0.2.2 }"),
+        "generation 8, tables: inet guard; table inet guard, set banned: 2 elements new"
+    );
+    assert_eq!(
+        change("nft delete table inet guard"),
+        "generation 9, no tables; table inet guard, chain in gone; table inet guard gone"
     );
 }
 
@@ -500,11 +599,17 @@ fn what_was_too_much_at_once_is_read_again() {
     // The order is not that in which it happened.
     while lost.is_none() || !gone || routes < 20_000 {
         match events.blocking_recv().unwrap().body {
-            Body::Setting(setting) => match setting.thing {
-                Thing::Route { .. } => routes += usize::from(setting.value.is_some()),
-                Thing::Rule { priority: 0, .. } => gone = setting.value.is_none(),
-                _ => {}
-            },
+            Body::Setting(setting) => {
+                if setting.seen == Seen::Noticed {
+                    // Whoever made it was not heard.
+                    assert_eq!((&setting.by, setting.by_unknown), (&None, Some(Unknown::Lost)));
+                }
+                match setting.thing {
+                    Thing::Route { .. } => routes += usize::from(setting.value.is_some()),
+                    Thing::Rule { priority: 0, .. } => gone = setting.value.is_none(),
+                    _ => {}
+                }
+            }
             Body::Capability(Capability { state, why, .. }) if state != CapabilityState::Available => {
                 lost = Some(why);
             }

@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: what the tracer costs, under the lab's traffic, against what was promised.
 //!
-//! Two parts measure: [`cost`] the tracer itself, [`side`] what is left of traffic under it and under other tools. All
-//! that they find is in one [`report::Report`], which is printed as tables or as JSON.
+//! Three parts measure: [`cost`] the tracer itself, [`side`] what is left of traffic under it and under other tools, [`node`]
+//! what is watched beside the packets. All that they find is in one [`report::Report`], which is printed as tables or as JSON.
 
 mod cost;
 mod lab_run;
 mod load;
 mod moments;
+mod node;
 mod proc;
 mod programs;
 mod report;
@@ -30,6 +31,8 @@ pub(crate) enum Part {
     Cost,
     /// Traffic and a storm of drops with no tool, the tracer, bpftrace, perf and tcpdump
     Side,
+    /// What watching the rest of the node costs, and how late its changes are known
+    Node,
 }
 
 /// How the report is printed.
@@ -51,15 +54,13 @@ pub(crate) fn main(only: Option<Part>, format: Format) -> Result<u8> {
     }
     build::bpf()?;
     let tracer = build::tracer(Profile::Release)?;
-    let cost = match only {
-        Some(Part::Side) => None,
-        _ => Some(cost::measure(&lab::program()?, &tracer)?),
-    };
-    let side = match only {
-        Some(Part::Cost) => None,
-        _ => Some(side::measure(&lab::fast_program()?, &tracer)?),
-    };
-    let report = Report::new(cost, side);
+    let measures = |part| only.is_none_or(|only| only == part);
+    let cost = measures(Part::Cost).then(|| cost::measure(&lab::program()?, &tracer));
+    let cost = cost.transpose()?;
+    let side = measures(Part::Side).then(|| side::measure(&lab::fast_program()?, &tracer));
+    let side = side.transpose()?;
+    let node = measures(Part::Node).then(|| node::measure(&tracer));
+    let report = Report::new(cost, side, node.transpose()?);
     match format {
         Format::Text => print!("{report}"),
         Format::Json => println!(

@@ -48,6 +48,17 @@ pub(crate) fn fast_program() -> Result<PathBuf> {
     )
 }
 
+/// Builds one of the lab's programs that measure, and returns its path.
+///
+/// # Errors
+/// If it does not compile.
+pub(crate) fn bench(name: &str) -> Result<PathBuf> {
+    workspace::program(
+        name,
+        build_command().args(["--locked", "--release", "--bench", name]),
+    )
+}
+
 /// Builds the lab's program so that it runs in any system, and returns its path.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 mod audit;
 mod cost;
 mod diagnose;
+mod explain;
 mod export;
 mod live;
 mod node;
@@ -52,6 +53,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Copy a recording out in a form that other tools take
     Export(export::Arguments),
+    /// Say what a verdict means, how to check it and how to mend it
+    Explain(explain::Arguments),
     /// Measure what the tracer's own BPF programs cost
     Cost(cost::Arguments),
 }
@@ -113,6 +116,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             Some(Command::Audit(arguments)) => audit::run(&cli.watch, arguments).await,
             Some(Command::Replay(arguments)) => replay::run(&cli.show, arguments).await,
             Some(Command::Export(arguments)) => export::run(arguments),
+            Some(Command::Explain(arguments)) => explain::run(arguments).await,
             Some(Command::Cost(arguments)) => cost::run(&cli.watch, arguments).await,
         }
     });

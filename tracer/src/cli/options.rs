@@ -140,10 +140,11 @@ const NO_FACE: &str = "is for the live screen and `tracer replay`; leave it out 
 const NO_FLOWS: &str = "narrows what is shown of flows; leave it out here, where none are";
 const NO_PACKETS: &str = "is for watching packets; leave it out here, where none are";
 const NO_SOURCES: &str = "is for watching this node; leave it out here, where files are read";
+const NO_NODE: &str = "is for watching this node; leave it out here, where nothing is watched";
 const RECORDED: &str = "is for watching this node; leave it out where a recording is read";
 
 /// Subcommands, options of all subcommands that it does not use, and why.
-const UNUSED: [(&str, &[&str], &str); 18] = [
+const UNUSED: [(&str, &[&str], &str); 23] = [
     ("diagnose", FACES, NO_FACE),
     ("node", PACKETS, NO_PACKETS),
     ("node", FACES, NO_FACE),
@@ -160,6 +161,11 @@ const UNUSED: [(&str, &[&str], &str); 18] = [
     ("export", BUS, RECORDED),
     ("export", FACES, NO_FACE),
     ("export", FILTER, NO_FLOWS),
+    ("explain", PACKETS, NO_NODE),
+    ("explain", NODE, NO_NODE),
+    ("explain", BUS, NO_NODE),
+    ("explain", FACES, NO_FACE),
+    ("explain", FILTER, NO_FLOWS),
     ("cost", FACES, NO_FACE),
     ("cost", FILTER, NO_FLOWS),
 ];

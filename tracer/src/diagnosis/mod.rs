@@ -3,22 +3,41 @@
 //! A rule is a value of [`RULES`]; its `examine` looks for one signature in the model and says what it
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
-//! `unroutable` what has no way out, `neighbours` who is not answered on the link, `path` the way to the
-//! node, `ports` sockets and processes.
+//! `links` devices that are down, `unroutable` what has no way out, `neighbours` who is not answered on the link, `path` the way to the
+//! node, `ports` sockets and processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
+//! was left half-done.
+//!
+//! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about,
+//! `chain` how whoever made a change came to do so, `roots` which finding hangs under which.
 
+mod chain;
+mod effects;
+mod evidence;
+mod links;
 mod lost;
+mod managers;
 mod neighbours;
+mod pairing;
 mod path;
 mod ports;
 mod report;
+mod roots;
 mod routing;
 mod suffering;
+mod units;
 mod unroutable;
+mod upgrades;
 mod words;
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
 
 use crate::event::FlowKey;
 use crate::model::Model;
+use crate::model::timeline::Change;
 use crate::report::{Confidence, Evidence, Where};
+
+use lost::Losses;
 
 pub use report::{Standing, alone as node, report, standing};
 
@@ -30,23 +49,92 @@ pub struct Rule {
     pub slug: &'static str,
     /// The verdict in a few words.
     pub title: &'static str,
-    /// Where the fault is.
-    pub place: Where,
-    examine: fn(&Model) -> Option<Finding>,
+    /// Where the fault is; `None` for what says nothing of packets by itself.
+    pub place: Option<Where>,
+    /// What there is to know of it.
+    pub about: About,
+    /// Looks for it.
+    examine: fn(&View<'_>) -> Option<Finding>,
+    /// The change can bring such a finding about, by the way the kernel works.
+    explains: fn(&Finding, &Change) -> bool,
+    /// The same, and nobody does it without a cause: where one such change was in the minute before, a weak sign is strong.
+    proved_by: fn(&Finding, &Change) -> bool,
+    /// Rules of whose findings this one's may be a consequence.
+    pub(crate) follows: &'static [&'static str],
+}
+
+/// What there is to know of a rule, for `tracer explain` and docs/verdicts.md.
+pub struct About {
+    /// By what it is recognised.
+    pub signature: &'static str,
+    /// What it means: what the kernel does there, and what follows for the node.
+    pub meaning: &'static str,
+    /// How to check it.
+    pub check: &'static [&'static str],
+    /// How to mend it, with a word on the risk.
+    pub mend: &'static [&'static str],
 }
 
 /// All rules. The order is the precedence of their verdicts: what the host lost explains what happens on the
 /// path and at a port, not the other way round.
 pub const RULES: &[Rule] = &[
     routing::ROUTED_AS_FOREIGN,
+    lost::rules::ADDRESS_GONE,
+    links::DOWN,
     routing::REVERSE_PATH,
-    lost::LOST,
+    lost::rules::FIREWALL,
+    lost::rules::TABLE_FULL,
+    lost::rules::INVALID,
+    lost::rules::XDP,
+    lost::rules::TRAFFIC,
+    lost::rules::STOLEN,
+    lost::rules::SOCKET_FILTER,
+    lost::rules::CHECKSUM,
+    lost::rules::LINK_ADDRESS,
+    lost::rules::IPV6_OFF,
+    lost::rules::OVERLAY,
+    lost::rules::SOURCE,
+    lost::rules::OTHER,
     unroutable::NO_ROUTE,
     neighbours::UNANSWERED,
+    links::NO_CARRIER,
     path::SILENT,
     ports::NO_SOCKET,
     ports::UNREAD,
+    managers::REMOVED,
+    units::KILLED,
+    upgrades::INTERRUPTED,
+    upgrades::NO_MODULES,
+    units::LEFT_BEHIND,
 ];
+
+/// The rule with this id or name, in capitals or not.
+#[must_use]
+pub fn rule(name: &str) -> Option<&'static Rule> {
+    RULES
+        .iter()
+        .find(|rule| rule.id.eq_ignore_ascii_case(name) || rule.slug.eq_ignore_ascii_case(name))
+}
+
+/// What rules look at: the model, and what several of them need of it, worked out once.
+struct View<'a> {
+    model: &'a Model,
+    losses: OnceCell<Losses<'a>>,
+}
+
+impl<'a> View<'a> {
+    fn of(model: &'a Model) -> Self {
+        Self {
+            model,
+            losses: OnceCell::new(),
+        }
+    }
+
+    /// What is lost before sockets.
+    fn losses(&self) -> &Losses<'a> {
+        self.losses.get_or_init(|| lost::losses(self.model))
+    }
+}
 
 /// What a rule has found.
 struct Finding {
@@ -60,16 +148,17 @@ struct Finding {
     evidence: Vec<Evidence>,
     /// Flows that suffer, the most starved first.
     flows: Vec<FlowKey>,
+    /// Network namespaces in which it was found, by inode; none where that is not told.
+    namespaces: BTreeSet<u32>,
     /// Units that suffer, each once and in order.
     units: Vec<String>,
+    /// What stands that brings it about, whenever that came to be, in a sentence; `None` where nothing of that kind is known.
+    standing: Option<String>,
     check: Vec<String>,
     remedy: Vec<String>,
 }
 
-/// An [`Evidence`].
-fn seen(kind: &str, text: String) -> Evidence {
-    Evidence {
-        kind: kind.to_owned(),
-        text,
-    }
+/// The namespaces of these flows.
+fn namespaces(flows: &[FlowKey]) -> BTreeSet<u32> {
+    flows.iter().map(|flow| flow.netns).collect()
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::suffering::Suffering;
 use super::words::{command, count, list, span};
-use super::{Finding, Rule, path, seen};
+use super::{About, Finding, Rule, effects, path};
 use crate::event::FlowKey;
 use crate::model::Model;
 use crate::model::clock::{MEMORY, SECOND, When};
@@ -12,7 +12,7 @@ use crate::model::endpoints::Endpoint;
 use crate::model::flows::Flow;
 use crate::model::growth::Spell;
 use crate::model::neighbours::Asked;
-use crate::report::{Confidence, Where};
+use crate::report::{Confidence, Evidence, Fact, Where};
 use crate::shell::quoted;
 
 /// R30: neighbours ask for an address of this node and get no answer.
@@ -20,8 +20,26 @@ pub(super) const UNANSWERED: Rule = Rule {
     id: "R30",
     slug: "neighbours-unanswered",
     title: "This node does not answer who asks for its address",
-    place: Where::GuestKernel,
-    examine: unanswered,
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "Neighbours ask for an own address of the node, by ARP or neighbour discovery, and no answer leaves.",
+        meaning: "Who gets no answer cannot send the node anything once what it remembers is too old, which takes some \
+                  minutes. Then nothing arrives any more, which looks as if the network were at fault.",
+        check: &[
+            "ip link show dev DEVICE  # must not say NOARP",
+            "sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.DEVICE.arp_ignore",
+            "ip rule  # must show `lookup local`",
+            "nft list ruleset",
+        ],
+        mend: &[
+            "Undo what the checks show: switch ARP on at the device, set arp_ignore to what it was, put the rule back, or \
+             let the firewall pass ARP and neighbour discovery. Risk: low, where it is what was there before.",
+        ],
+    },
+    examine: |view| unanswered(view.model),
+    explains: effects::answers_to_neighbours,
+    proved_by: effects::none,
+    follows: &["R01", "R03"],
 };
 
 /// Requests that must have been left unanswered: a neighbour repeats what was lost after a second
@@ -101,7 +119,15 @@ fn unanswered(model: &Model) -> Option<Finding> {
                 count(case.asked.asked, "request"),
                 count(case.asked.answered, "answer")
             );
-            seen("neighbour", text)
+            Evidence {
+                text,
+                fact: Fact::Neighbour {
+                    address: case.address.to_string(),
+                    device,
+                    asked: case.asked.asked,
+                    answered: case.asked.answered,
+                },
+            }
         })
         .collect();
     let device = model.node().device_name(first.netns, first.asked.device);
@@ -124,6 +150,8 @@ fn unanswered(model: &Model) -> Option<Finding> {
         since,
         last: cases.iter().map(|case| case.spell.last).max()?,
         evidence,
+        namespaces: cases.iter().map(|case| case.netns).collect(),
+        standing: None,
         units: suffering.units([]),
         flows: suffering.flows,
         check,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::suffering::Suffering;
 use super::words::{count, distinct, list, span};
-use super::{Finding, Rule, seen};
+use super::{About, Finding, Rule, effects, evidence};
 use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
 use crate::model::clock::When;
@@ -22,8 +22,26 @@ pub(super) const SILENT: Rule = Rule {
     id: "D01",
     slug: "silent-path",
     title: "Requests leave and nothing arrives",
-    place: Where::DataPath,
-    examine: silent,
+    place: Some(Where::DataPath),
+    about: About {
+        signature: "Requests of this node leave, by TCP they are sent again and again, and nothing comes back by an \
+                    uplink; nothing that did was dropped here.",
+        meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
+                  the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
+        check: &[
+            "ip neigh  # the gateway must not be FAILED",
+            "ip route get PEER",
+            "ip -s link show dev DEVICE",
+        ],
+        mend: &[
+            "This is for whoever runs the network, with the times and peers of the verdict. Risk: a reboot of the node \
+             destroys the evidence and mends nothing.",
+        ],
+    },
+    examine: |view| silent(view.model),
+    explains: effects::requests,
+    proved_by: effects::none,
+    follows: &["R01", "R03", "R04", "R09", "R11", "R30", "R31"],
 };
 
 fn silent(model: &Model) -> Option<Finding> {
@@ -76,34 +94,28 @@ fn silent(model: &Model) -> Option<Finding> {
         .map(|(e, s)| endpoint(model, *e, *s))
         .collect();
     if case.retransmitted > 0 {
-        evidence.push(seen(
-            "flow",
-            format!(
-                "{} by TCP since the start",
-                count(case.retransmitted, "retransmission")
-            ),
-        ));
+        let text = format!(
+            "{} by TCP since the start",
+            count(case.retransmitted, "retransmission")
+        );
+        evidence.push(evidence::counter("retransmissions", case.retransmitted, text));
     }
     let unsent = case.unsent(model);
     if unsent > 0 {
-        evidence.push(seen(
-            "drop",
-            format!(
-                "{} of this node could not leave since the start: the next hop does not tell its link-layer address",
-                count(unsent, "packet")
-            ),
-        ));
+        let text = format!(
+            "{} of this node could not leave since the start: the next hop does not tell its link-layer address",
+            count(unsent, "packet")
+        );
+        evidence.push(evidence::drop("NEIGH_FAILED", None, unsent, text));
     }
     let arrived = model.totals().ledger.arrived;
     let before = model.history().before(model.now()).ledger.arrived;
-    evidence.push(seen(
-        "ledger",
-        format!(
-            "{} arrived since the start, {} of them in the last 2 s",
-            count(arrived, "packet"),
-            arrived.saturating_sub(before)
-        ),
-    ));
+    let text = format!(
+        "{} arrived since the start, {} of them in the last 2 s",
+        count(arrived, "packet"),
+        arrived.saturating_sub(before)
+    );
+    evidence.push(evidence::ledger(model, text));
 
     let mut check = Vec::new();
     for (netns, peer) in case.peers.iter().take(3) {
@@ -134,6 +146,8 @@ fn silent(model: &Model) -> Option<Finding> {
         since,
         last: case.ended.unwrap_or(model.now()),
         evidence,
+        namespaces: case.peers.iter().map(|(netns, _)| *netns).collect(),
+        standing: None,
         units: case.suffering.units([]),
         flows: case.suffering.flows,
         check,
@@ -340,19 +354,19 @@ fn endpoint(model: &Model, endpoint: Endpoint, silence: Silence) -> Evidence {
         port,
         ..
     } = endpoint;
-    let port = if port == 0 {
+    let at_port = if port == 0 {
         String::new()
     } else {
         format!(" port {port}")
     };
     let until = silence.until.unwrap_or(model.now());
     let before = if silence.proven { "; it used to answer" } else { "" };
-    seen(
-        "flow",
-        format!(
-            "{protocol} {address}{port}: {} unanswered for {}{before}",
-            count(silence.requests, "request"),
-            span(until.saturating_sub(silence.since))
-        ),
-    )
+    let lasted = until.saturating_sub(silence.since);
+    let text = format!(
+        "{protocol} {address}{at_port}: {} unanswered for {}{before}",
+        count(silence.requests, "request"),
+        span(lasted)
+    );
+    let peer = (protocol.to_string(), address.to_string(), port);
+    evidence::peer(peer, silence.requests, lasted, text)
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::suffering::Suffering;
 use super::words::{self, count, span};
-use super::{Finding, Rule, seen};
+use super::{About, Finding, Rule, effects, evidence, namespaces};
 use crate::event::{FlowKey, Owner, Protocol};
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -14,15 +14,29 @@ use crate::model::ends;
 use crate::model::flows::Flow;
 use crate::model::growth::Spell;
 use crate::model::queues::Port;
-use crate::report::{Confidence, Where};
+use crate::report::{Confidence, Evidence, Fact, Where};
 
 /// R12: nothing listens any more.
 pub(super) const NO_SOCKET: Rule = Rule {
     id: "R12",
     slug: "no-socket",
     title: "Nothing listens where packets keep arriving",
-    place: Where::Process,
-    examine: no_socket,
+    place: Some(Where::Process),
+    about: About {
+        signature: "Packets for a port of this node are dropped for NO_SOCKET, where a socket was before.",
+        meaning: "Nothing listens there any more: the process that had the port ended or closed it. The network works as \
+                  far as that.",
+        check: &[
+            "ss -lntp sport = :PORT",
+            "systemctl status UNIT",
+            "journalctl -u UNIT -n 50",
+        ],
+        mend: &["systemctl restart UNIT  # Risk: ends what the unit still does; read its status first."],
+    },
+    examine: |view| no_socket(view.model),
+    explains: effects::unit_ended,
+    proved_by: effects::none,
+    follows: &[],
 };
 
 /// P01: datagrams reach the socket and the process does not read them.
@@ -32,8 +46,21 @@ pub(super) const UNREAD: Rule = Rule {
     id: "P01",
     slug: "unread",
     title: "Datagrams reach the socket and the process does not read them",
-    place: Where::Process,
-    examine: unread,
+    place: Some(Where::Process),
+    about: About {
+        signature: "Datagrams are put in a socket's receive queue, or find it full, and nothing is read from it.",
+        meaning: "The network has done its part. The process is stopped, blocked, or busy with something else.",
+        check: &[
+            "ss -lnump sport = :PORT",
+            "ps -o pid,stat,wchan:32,cmd -p PID",
+            "cat /proc/PID/stack",
+        ],
+        mend: &["This is no fault of the network: see what the process waits for. Risk: none for others."],
+    },
+    examine: |view| unread(view.model),
+    explains: effects::none,
+    proved_by: effects::none,
+    follows: &[],
 };
 
 /// Packets that come so soon after a socket was closed belong to what it was doing.
@@ -106,24 +133,20 @@ fn no_socket(model: &Model) -> Option<Finding> {
         .take(5)
         .map(|other| {
             let Port { protocol, number, .. } = other.port;
-            let packets = count(other.spell.packets, "packet");
-            seen(
-                "drop",
-                format!(
-                    "{packets} to {protocol} {} port {number}: {}",
-                    other.address,
-                    ends::NO_SOCKET
-                ),
-            )
+            let text = format!(
+                "{} to {protocol} {} port {number}: {}",
+                count(other.spell.packets, "packet"),
+                other.address,
+                ends::NO_SOCKET
+            );
+            evidence::drop(ends::NO_SOCKET, None, other.spell.packets, text)
         })
         .chain(worst.had_until.map(|at| {
-            seen(
-                "socket",
-                format!(
-                    "{protocol} {number} was last there at {}",
-                    words::moment(model, at)
-                ),
-            )
+            let text = format!(
+                "{protocol} {number} was last there at {}",
+                words::moment(model, at)
+            );
+            socket(model, worst.port, text)
         }))
         .collect();
     let suffering = Suffering::of(model, refused(model, &alike().map(|other| other.port).collect()));
@@ -162,6 +185,8 @@ fn no_socket(model: &Model) -> Option<Finding> {
         last: worst.spell.last,
         evidence,
         units: suffering.units(unit),
+        namespaces: alike().map(|other| other.port.netns).collect(),
+        standing: None,
         flows: suffering.flows,
         check,
         remedy: if !remedy.is_empty() {
@@ -176,6 +201,20 @@ fn no_socket(model: &Model) -> Option<Finding> {
             vec!["Start the program that listened there again. Risk: none for others.".to_owned()]
         },
     })
+}
+
+/// A port's socket, and what was put in its queue and read from it.
+fn socket(model: &Model, port: Port, text: String) -> Evidence {
+    let queue = model.queues().get(port).copied().unwrap_or_default();
+    Evidence {
+        text,
+        fact: Fact::Socket {
+            protocol: port.protocol.to_string(),
+            port: port.number,
+            queued: queue.queued,
+            read: queue.read,
+        },
+    }
 }
 
 /// Flows that were refused at these ports. Who is refused tries again from another port, so one flow stands
@@ -287,7 +326,6 @@ fn unread(model: &Model) -> Option<Finding> {
     } else {
         format!("{datagrams} for udp {number} reached the socket and nothing was read for {lasting}.")
     };
-    let queue = model.queues().get(port).copied().unwrap_or_default();
     let mut check = vec![words::command(
         model,
         port.netns,
@@ -302,19 +340,20 @@ fn unread(model: &Model) -> Option<Finding> {
     for (_, its) in alike {
         suffering.flows.extend(its.flows);
     }
+    let queue = model.queues().get(port).copied().unwrap_or_default();
+    let queues = format!(
+        "udp {number}: {} queued, {} read since the start",
+        queue.queued, queue.read
+    );
     Some(Finding {
         confidence,
         explanation: format!("{what} The socket belongs to {who}.{others}"),
         since: unread.since,
         last: now,
-        evidence: vec![seen(
-            "socket",
-            format!(
-                "udp {number}: {} queued, {} read since the start",
-                queue.queued, queue.read
-            ),
-        )],
+        evidence: vec![socket(model, port, queues)],
         units,
+        namespaces: namespaces(&suffering.flows),
+        standing: None,
         flows: suffering.flows,
         check,
         remedy: vec!["This is no fault of the network: see what the process waits for.".to_owned()],

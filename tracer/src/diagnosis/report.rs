@@ -1,15 +1,17 @@
 //! The picture of the model and the diagnosis that the faces show.
 
+mod changes;
 mod invariants;
 mod namespaces;
 mod node;
+mod told;
+mod verdicts;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 
-use super::{Finding, RULES, Rule, path::ARRIVALS};
-use crate::event::{CapabilityState, EntryKey, Fate, FlowKey, OTHER, Protocol, SocketState};
+use super::words::end;
+use crate::event::{EntryKey, Fate, FlowKey, OTHER, Protocol, SocketState};
 use crate::model::Model;
 use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
@@ -20,13 +22,14 @@ use crate::model::hooks::{self, Hook};
 use crate::model::ledger::{Silent, Totals};
 use crate::model::{class, ends};
 use crate::report::{
-    Capability, Class, Confidence, Drop, FORWARDS, Flow, Forward, Fragments, Kernel, Neighbour, Rates,
-    Report, SCHEMA, SCHEMA_VERSION, Schema, Verdict, Where, Window,
+    Capability, Class, Drop, FORWARDS, Flow, Forward, Fragments, Kernel, Neighbour, Rates, Report, SCHEMA,
+    SCHEMA_VERSION, Schema, Window,
 };
 
-mod told;
-
+pub(super) use invariants::{object as invariant_object, text as invariant_text};
+pub(super) use node::actor;
 pub use node::alone;
+pub use verdicts::{Standing, standing};
 
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;
@@ -39,7 +42,7 @@ const NOT_OPENED: &str = "connection_not_opened";
 /// [`crate::event::Body::Tick`], when all counts of a round have been told.
 #[must_use]
 pub fn report(model: &Model, most: usize) -> Report {
-    let found = verdicts(model, most);
+    let found = verdicts::all(model, most);
     let (starved, starved_total) = starved(model, most);
     let (namespaces, namespaces_total) = namespaces::rows(model);
     let (counters, counters_total) = told::counters(model);
@@ -72,9 +75,16 @@ pub fn report(model: &Model, most: usize) -> Report {
             .collect(),
         namespaces,
         namespaces_total,
-        place: place(model, &found),
+        place: verdicts::place(
+            model,
+            found
+                .first()
+                .filter(|first| first.decides())
+                .and_then(|first| first.place),
+        ),
         verdicts: found,
         drops: drops(model),
+        no_packets: no_packets(model),
         counters,
         counters_total,
         lost_before_arrival: model.counters().lost_before_arrival(model.books(), model.node()),
@@ -109,119 +119,6 @@ fn capabilities(model: &Model) -> Vec<Capability> {
         why: known.why.clone(),
     };
     model.capabilities().iter().map(capability).collect()
-}
-
-impl Report {
-    /// A failure mode was found: some verdict is at least [`Confidence::Strong`].
-    #[must_use]
-    pub fn failure_found(&self) -> bool {
-        self.verdicts.iter().any(counts)
-    }
-
-    /// Why it cannot be told whether the node is healthy, in one line; `None` where it can be.
-    #[must_use]
-    pub fn undecided(&self) -> Option<String> {
-        if self.place != Where::Unknown {
-            return None;
-        }
-        let missing = self.capabilities.iter().find(|capability| {
-            NEEDED.contains(&capability.name.as_str()) && capability.state == CapabilityState::Unavailable
-        });
-        let why = match missing {
-            Some(missing) => format!("{}: {}", missing.name, missing.why),
-            None if self.ledger.arrived == 0 => format!(
-                "nothing arrived in {:.1} s; watch for longer, or name the device by which packets come (--uplink)",
-                self.window.seconds
-            ),
-            None => "not enough was seen; watch for longer".to_owned(),
-        };
-        Some(format!("it cannot be told whether this node is healthy: {why}"))
-    }
-}
-
-/// The verdict makes the node unhealthy.
-fn counts(verdict: &Verdict) -> bool {
-    verdict.confidence >= Confidence::Strong
-}
-
-/// The verdicts as they stand: what a recording must not lose when they change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
-    place: Where,
-    verdicts: Vec<(String, Confidence)>,
-}
-
-impl Standing {
-    /// Nothing is the matter, as far as can be seen.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        self.place == Where::Healthy && self.verdicts.is_empty()
-    }
-}
-
-/// How the verdicts stand now.
-#[must_use]
-pub fn standing(model: &Model) -> Standing {
-    let verdicts = verdicts(model, 0);
-    Standing {
-        place: place(model, &verdicts),
-        verdicts: verdicts
-            .into_iter()
-            .map(|verdict| (verdict.id, verdict.confidence))
-            .collect(),
-    }
-}
-
-/// All verdicts: those that count first, then in the order of the rules.
-fn verdicts(model: &Model, most: usize) -> Vec<Verdict> {
-    let mut verdicts: Vec<Verdict> = RULES
-        .iter()
-        .filter_map(|rule| Some(verdict(model, rule, (rule.examine)(model)?, most)))
-        .collect();
-    verdicts.sort_by_key(|verdict| Reverse(counts(verdict)));
-    verdicts
-}
-
-fn verdict(model: &Model, rule: &Rule, finding: Finding, most: usize) -> Verdict {
-    Verdict {
-        id: rule.id.to_owned(),
-        title: rule.title.to_owned(),
-        place: rule.place,
-        confidence: finding.confidence,
-        explanation: finding.explanation + &namespaces::of_flows(model, &finding.flows),
-        since: model.utc(finding.since),
-        last: model.utc(finding.last),
-        evidence: finding.evidence,
-        flows: finding
-            .flows
-            .iter()
-            .take(most)
-            .filter_map(|key| Some(flow(model, key, model.flows().get(key)?)))
-            .collect(),
-        flows_total: finding.flows.len() as u64,
-        units: finding.units,
-        check: finding.check,
-        remedy: finding.remedy,
-    }
-}
-
-/// Capabilities without which no rule that stays silent makes a node healthy.
-const NEEDED: [&str; 3] = [ARRIVALS, "drops", "places"];
-
-/// Where the fault is, by the first verdict that counts.
-fn place(model: &Model, verdicts: &[Verdict]) -> Where {
-    if let Some(first) = verdicts.first().filter(|verdict| counts(verdict)) {
-        return first.place;
-    }
-    if !NEEDED.iter().all(|capability| model.can(capability)) {
-        return Where::Unknown;
-    }
-    // Where nothing arrives, nothing shows that the network works.
-    if model.totals().ledger.arrived > 0 {
-        Where::Healthy
-    } else {
-        Where::Unknown
-    }
 }
 
 fn rates(model: &Model, history: &History<Totals>) -> Rates {
@@ -334,7 +231,7 @@ fn drops(model: &Model) -> Vec<Drop> {
     let mut left_out = model.left_out();
     let own = model.node().own();
     for (key, line) in model.books().lines() {
-        if key.fate != Fate::Dropped || line.packets == 0 {
+        if key.fate != Fate::Dropped || line.packets == 0 || ends::is_no_packet(key) {
             continue;
         }
         let home =
@@ -398,6 +295,12 @@ fn drops(model: &Model) -> Vec<Drop> {
         }
     }
     drops
+}
+
+/// Buffers that were thrown away and are no packets of a network.
+fn no_packets(model: &Model) -> u64 {
+    let lines = model.books().lines().filter(|(key, _)| ends::is_no_packet(key));
+    lines.fold(0, |sum: u64, (_, line)| sum.saturating_add(line.packets))
 }
 
 /// Rows of what was dropped without an event. Their bytes are not known.
@@ -562,15 +465,6 @@ fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
             .starved
             .time()
             .map_or(0.0, |since| seconds(model.now().saturating_sub(since))),
-    }
-}
-
-/// `192.0.2.10:80`, `[2001:db8::1]:80`; the address alone where there is no port.
-fn end(address: IpAddr, port: u16) -> String {
-    if port == 0 {
-        address.to_string()
-    } else {
-        SocketAddr::new(address, port).to_string()
     }
 }
 

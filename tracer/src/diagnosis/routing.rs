@@ -5,17 +5,21 @@ use std::net::IpAddr;
 
 use super::suffering::Suffering;
 use super::words::{self, command, count, distinct, list};
-use super::{Finding, Rule, seen};
+use super::{About, Finding, Rule, effects, evidence};
 use crate::event::{FlowKey, Location, Protocol};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::ends::{self, Signature};
 use crate::model::flows::Flow;
+use crate::model::invariants::{Invariant, State};
 use crate::report::{Confidence, Evidence, Where};
 use crate::shell::quoted;
 
 /// Packets with a signature that no flow waits for make a finding from this number on.
 const UNWANTED: u64 = 3;
+
+/// Of what must hold and does not, so much is told as evidence.
+const BROKEN: usize = 3;
 
 /// R01: replies find their socket and are routed as somebody else's.
 ///
@@ -26,8 +30,32 @@ pub(super) const ROUTED_AS_FOREIGN: Rule = Rule {
     id: "R01",
     slug: "reply-routed-as-foreign",
     title: "Kernel found the socket but routed the reply as foreign",
-    place: Where::GuestKernel,
-    examine: routed_as_foreign,
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "Packets that had been matched to a socket of this node are dropped in ip_forward() or ip6_forward() \
+                    without a reason; or packets for an own address of the node fail as an unknown address or an \
+                    unreachable neighbour.",
+        meaning: "The kernel looks for the socket of a packet before it routes it (early demux). Here routing then took \
+                  the packet for somebody else's, and what is to be forwarded must have no socket: it is dropped. So \
+                  replies reach the machine, and no process. This is what happens when no routing rule looks up table \
+                  local, or the local route of the address is gone. 127.0.0.1 is as dead as the network. Connections \
+                  that are open stay open and get nothing; what the node sends leaves.",
+        check: &[
+            "ip rule  # must show `lookup local`",
+            "ip route show table local  # must show each own address",
+            "ip route get ADDRESS from PEER iif DEVICE  # must answer `local`",
+            "journalctl -u systemd-networkd -n 50",
+        ],
+        mend: &[
+            "ip rule add pref 0 lookup local  # Risk: low, it is the kernel's own default. Lasts until it is deleted again.",
+            "Set ManageForeignRoutingPolicyRules=no in a file in /etc/systemd/networkd.conf.d/ (section [Network]), \
+             where systemd-networkd runs. Risk: rules that others forget stay.",
+        ],
+    },
+    examine: |view| routed_as_foreign(view.model),
+    explains: effects::own_lookup,
+    proved_by: effects::none,
+    follows: &[],
 };
 
 /// R03: the reverse path filter refuses packets.
@@ -35,13 +63,33 @@ pub(super) const REVERSE_PATH: Rule = Rule {
     id: "R03",
     slug: "reverse-path-filter",
     title: "Reverse path filter drops packets that are for this node",
-    place: Where::GuestKernel,
-    examine: reverse_path,
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "Packets are dropped for IP_RPFILTER.",
+        meaning: "Strict reverse path filtering lets a packet in only by the device by which an answer to its source \
+                  would leave; loose filtering, if there is any way back at all. Either the filter became stricter, or \
+                  the way back is another than before: a route was lost or added.",
+        check: &[
+            "sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.DEVICE.rp_filter  # the greater of both counts",
+            "ip route get SOURCE  # must name the device by which the packets arrive",
+            "nstat -az TcpExtIPReversePathFilter",
+        ],
+        mend: &[
+            "Where the way back is wrong, put the route back first: then the filter can stay. Risk: low, where it is the \
+             route that was there before.",
+            "sysctl -w net.ipv4.conf.DEVICE.rp_filter=2  # loose mode. Risk: forged sources are let in more easily.",
+        ],
+    },
+    examine: |view| reverse_path(view.model),
+    explains: effects::reverse_path,
+    proved_by: effects::none,
+    follows: &["R01"],
 };
 
 /// One of these rules tells of packets with this drop.
-pub(super) fn tells(model: &Model, reason: &str, symbol: &str) -> bool {
-    (ends::treated_as_foreign(reason, symbol) && is_foreign(model))
+pub(super) fn tells(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> bool {
+    let is_own = model.node().has_address(key.netns, key.local);
+    (is_own && ends::treated_as_foreign(reason, symbol) && is_foreign(model))
         || (reason == ends::RPFILTER && model.books().spell(Signature::ReversePath, model.now()).is_some())
 }
 
@@ -62,6 +110,11 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
     let spell = proof.or(support)?;
 
     let suffering = suffering(model, ends::treated_as_foreign);
+    // Where none of them is for an address that the node has, that is what is wrong: R05.
+    let is_own = |flow: &FlowKey| model.node().has_address(flow.netns, flow.local);
+    if !suffering.flows.is_empty() && !suffering.flows.iter().any(is_own) {
+        return None;
+    }
     let own: Vec<FlowKey> = model
         .books()
         .sightings()
@@ -145,6 +198,15 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
             .to_owned(),
     );
 
+    let namespaces = scope(model, Signature::RoutedAsForeign, &suffering.flows, own.iter());
+    evidence.extend(
+        broken(model, &namespaces)
+            .take(BROKEN)
+            .map(|(invariant, text)| evidence::state(super::report::invariant_object(invariant), text)),
+    );
+    let standing = broken(model, &namespaces)
+        .map(|(_, text)| format!("{}.", words::capital(&text)))
+        .next();
     Some(Finding {
         confidence: if proof.is_some() {
             Confidence::Conclusive
@@ -155,6 +217,8 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
         since: whole.since,
         last: whole.last,
         evidence,
+        standing,
+        namespaces,
         units: suffering.units(units(model, Signature::RoutedAsForeign)),
         flows: suffering.flows,
         check,
@@ -250,6 +314,8 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         since: spell.since,
         last: spell.last,
         evidence,
+        namespaces: scope(model, Signature::ReversePath, &suffering.flows, own.iter()),
+        standing: None,
         units: suffering.units(units(model, Signature::ReversePath)),
         flows: suffering.flows,
         check,
@@ -317,51 +383,48 @@ fn drops(model: &Model, signature: Signature) -> Vec<Evidence> {
                     .collect::<Vec<_>>(),
             );
             let packets = count(drops.packets, "packet");
-            seen(
-                "drop",
-                format!(
-                    "{packets}: {reason}{place}, arrived on {device}, {protocols}{socket}, since the start"
-                ),
-            )
+            let text = format!(
+                "{packets}: {reason}{place}, arrived on {device}, {protocols}{socket}, since the start"
+            );
+            evidence::drop(reason, location, drops.packets, text)
         })
         .collect()
 }
 
 fn own_address_drops(model: &Model) -> Vec<Evidence> {
-    let mut places: BTreeMap<(&str, &str, IpAddr), u64> = BTreeMap::new();
+    let mut places: BTreeMap<(&str, Option<&Location>, IpAddr), u64> = BTreeMap::new();
     for (key, sighting) in model.books().sightings() {
         let Some(flow) = sighting.own.filter(|_| ends::supports_foreign(key)) else {
             continue;
         };
         let packets = places
-            .entry((ends::reason(key), ends::symbol(key), flow.local))
+            .entry((ends::reason(key), key.location.as_ref(), flow.local))
             .or_default();
         *packets = packets.saturating_add(sighting.own_packets);
     }
     places
         .into_iter()
-        .map(|((reason, symbol, address), packets)| {
-            let packets = count(packets, "packet");
+        .map(|((reason, location, address), packets)| {
+            let symbol = location.map_or("", |location| location.symbol.as_str());
             let text = format!(
-                "{reason} at {symbol}: at least {packets} for {address}, which is an address of this node"
+                "{reason} at {symbol}: at least {} for {address}, which is an address of this node",
+                count(packets, "packet")
             );
-            seen("drop", text)
+            evidence::drop(reason, location, packets, text)
         })
         .collect()
 }
 
 fn books(model: &Model) -> Evidence {
     let ledger = model.totals().ledger;
-    seen(
-        "ledger",
-        format!(
-            "Since the start {} arrived, {} were delivered, {} dropped, {} forwarded",
-            count(ledger.arrived, "packet"),
-            ledger.delivered,
-            ledger.dropped,
-            ledger.forwarded
-        ),
-    )
+    let text = format!(
+        "Since the start {} arrived, {} were delivered, {} dropped, {} forwarded",
+        count(ledger.arrived, "packet"),
+        ledger.delivered,
+        ledger.dropped,
+        ledger.forwarded
+    );
+    evidence::ledger(model, text)
 }
 
 /// What the first flows have counted.
@@ -370,17 +433,42 @@ pub(super) fn flow_evidence(model: &Model, flows: &[FlowKey]) -> Vec<Evidence> {
         .iter()
         .filter_map(|key| Some((key, model.flows().get(key)?)));
     told.take(5)
-        .map(|(key, flow)| {
-            let text = format!(
-                "{}: {} arrived, {} reached the socket, {} dropped",
-                words::flow(model, key),
-                flow.arrived,
-                flow.delivered(key.protocol),
-                flow.dropped
-            );
-            seen("flow", text)
-        })
+        .map(|(key, flow)| evidence::flow(model, key, flow))
         .collect()
+}
+
+/// The namespaces in which it was seen.
+fn scope<'a>(
+    model: &Model,
+    signature: Signature,
+    flows: &'a [FlowKey],
+    own: impl Iterator<Item = &'a FlowKey>,
+) -> BTreeSet<u32> {
+    let lines = model.books().signed(model.node(), signature);
+    lines
+        .map(|(key, _)| model.node().home(key.netns, key.iif).unwrap_or(key.netns))
+        .chain(flows.iter().chain(own).map(|flow| flow.netns))
+        .collect()
+}
+
+/// What must hold so that packets for own addresses are taken for own ones, and does not, each in words. A rule that is
+/// lost breaks the answers for all addresses: it comes first.
+fn broken<'a>(
+    model: &'a Model,
+    namespaces: &'a BTreeSet<u32>,
+) -> impl Iterator<Item = (&'a Invariant, String)> {
+    let all = model.settings().invariants().iter();
+    all.filter(|(netns, invariant, standing)| {
+        let is_of_these = namespaces.is_empty() || namespaces.contains(netns);
+        let is_lookup = !matches!(invariant, Invariant::Loopback | Invariant::DefaultRoute(_));
+        is_of_these && is_lookup && standing.state == State::Broken
+    })
+    .map(|(netns, invariant, _)| {
+        (
+            invariant,
+            super::report::invariant_text(model, netns, invariant, false),
+        )
+    })
 }
 
 fn devices(model: &Model, signature: Signature) -> Vec<String> {

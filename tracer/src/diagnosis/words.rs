@@ -1,6 +1,6 @@
 //! How findings are put into words.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::event::{FlowKey, Owner};
 use crate::model::Model;
@@ -9,12 +9,12 @@ use crate::shell::quoted;
 /// Names told in one sentence before the rest is counted.
 const NAMED: usize = 3;
 
-/// `1 packet`, `5 packets`.
+/// `1 packet`, `5 packets`, `2 addresses`.
 pub(super) fn count(number: u64, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
+    match number {
+        1 => format!("1 {noun}"),
+        _ if noun.ends_with('s') => format!("{number} {noun}es"),
+        _ => format!("{number} {noun}s"),
     }
 }
 
@@ -53,6 +53,10 @@ pub(super) fn owner(owner: &Owner) -> String {
     } else {
         format!(" ({})", owner.unit)
     };
+    // It had ended before it could be asked.
+    if owner.command.is_empty() {
+        return format!("process {}{unit}", owner.pid);
+    }
     format!("{}[{}]{unit}", owner.command, owner.pid)
 }
 
@@ -119,6 +123,23 @@ pub(super) fn ip(address: IpAddr) -> &'static str {
     if address.is_ipv6() { "ip -6" } else { "ip" }
 }
 
+/// `192.0.2.10:80`, `[2001:db8::1]:80`; the address alone where there is no port.
+pub(super) fn end(address: IpAddr, port: u16) -> String {
+    if port == 0 {
+        address.to_string()
+    } else {
+        SocketAddr::new(address, port).to_string()
+    }
+}
+
+/// With a capital letter at its beginning.
+pub(super) fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// `06:14:05 UTC`, with the date before it where that is not today's.
 pub(super) fn moment(model: &Model, at: u64) -> String {
     let (text, now) = (model.utc(at), model.utc(model.now()));
@@ -133,6 +154,15 @@ pub(super) fn moment(model: &Model, at: u64) -> String {
             format!("{day}{time} UTC")
         }
         _ => text,
+    }
+}
+
+/// `12 ms`, `2.5 s`
+pub(super) fn short(nanoseconds: u64) -> String {
+    match nanoseconds / 1_000_000 {
+        0 => "less than 1 ms".to_owned(),
+        short @ 1..1000 => format!("{short} ms"),
+        _ => span(nanoseconds),
     }
 }
 
@@ -153,10 +183,12 @@ mod tests {
                 command: command.to_owned(),
                 cgroup: "/pods/1".to_owned(),
                 unit: unit.to_owned(),
+                parent: None,
             })
         };
         assert_eq!(told(7, "curl", "web.service"), "curl[7] (web.service)");
         assert_eq!(told(7, "curl", ""), "curl[7]");
+        assert_eq!(told(7, "", "web.service"), "process 7 (web.service)");
         assert_eq!(told(0, "", "web.service"), "web.service");
         assert_eq!(told(0, "", ""), "/pods/1");
     }
@@ -199,6 +231,7 @@ mod tests {
                 command: String::new(),
                 cgroup: cgroup.to_owned(),
                 unit: unit.to_owned(),
+                parent: None,
             };
             assert_eq!(managed_unit(&owner).as_deref(), expected, "{cgroup}");
         }

@@ -38,8 +38,7 @@ pub struct Chain {
 impl fmt::Display for Chain {
     /// `table inet guard, chain in`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (table, name) = (Name(&self.table), Name(&self.name));
-        write!(f, "table {} {table}, chain {name}", self.family)
+        in_table(self.family, &self.table, Part::Chain(&self.name)).fmt(f)
     }
 }
 
@@ -90,13 +89,32 @@ pub struct Counted {
 impl fmt::Display for Dropper {
     /// `table inet guard, chain in, handle 7`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (table, chain) = (Name(&self.table), Name(&self.chain));
-        write!(f, "table {} {table}, chain {chain}", self.family)?;
+        in_table(self.family, &self.table, Part::Chain(&self.chain)).fmt(f)?;
         match self.handle {
             0 => Ok(()),
             handle => write!(f, ", handle {handle}"),
         }
     }
+}
+
+/// A part of a table, with its name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part<'a> {
+    Whole,
+    Chain(&'a str),
+    Set(&'a str),
+}
+
+/// `table inet guard, chain in`
+pub(crate) fn in_table<'a>(family: Family, table: &'a str, part: Part<'a>) -> impl fmt::Display + 'a {
+    fmt::from_fn(move |f| {
+        write!(f, "table {family} {}", Name(table))?;
+        match part {
+            Part::Whole => Ok(()),
+            Part::Chain(name) => write!(f, ", chain {}", Name(name)),
+            Part::Set(name) => write!(f, ", set {}", Name(name)),
+        }
+    })
 }
 
 /// A name that others have chosen. The kernel allows anything in it: what `nft` would not is quoted, so that it cannot

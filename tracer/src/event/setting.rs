@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Owner;
+use super::{Owner, Unknown};
 
 /// How one thing stands. It is told when its source first looks, and whenever it has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Setting {
     /// Who changed it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Owner>,
+    /// Why that is not known; `None` where it is, and where nobody changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
 }
 
 /// How a source came to know.
@@ -103,8 +106,8 @@ pub enum Thing {
         /// Its name.
         device: String,
     },
-    /// A neighbour that does not answer, or that was set by hand (`ip neigh`). The value is its state and link-layer
-    /// address.
+    /// A neighbour that routes lead by, or that was set by hand (`ip neigh`). The value is its link-layer address, or that it
+    /// does not tell one: `FAILED`.
     Neighbour {
         /// The device that it is on.
         device: String,
@@ -116,6 +119,11 @@ pub enum Thing {
         /// The device.
         device: String,
         /// What it is, with its handle or parent: `qdisc clsact ffff:`, `filter ingress pref 1 bpf`.
+        text: String,
+    },
+    /// A policy of IPsec (`ip xfrm policy`). The value is what it asks for.
+    Ipsec {
+        /// Which packets it is about: direction, addresses, protocol, ports, mark, priority.
         text: String,
     },
     /// A kernel parameter (`sysctl`).
@@ -182,6 +190,17 @@ pub(crate) const TABLE_LOCAL: u32 = 255;
 /// `RT_TABLE_MAIN`.
 pub(crate) const TABLE_MAIN: u32 = 254;
 
+/// The parts of the name of a kernel parameter that each device has: `net.ipv4.conf.`, `eth0`, `.rp_filter`; `None` for
+/// others.
+#[must_use]
+pub(crate) fn of_each_device(name: &str) -> Option<(&str, &str, &str)> {
+    let conf = name.starts_with("net.").then(|| name.find(".conf."))??;
+    let (begin, rest) = name.split_at(conf + ".conf.".len());
+    // A device may have dots in its name.
+    let (device, end) = rest.split_at(rest.rfind('.')?);
+    Some((begin, device, end))
+}
+
 impl Thing {
     /// Up to how many things this one is kept, of `most` that there is room for. A router may have a million routes: they
     /// leave an eighth of the room to the rules, devices and addresses, by which it is told whether something is broken.
@@ -241,6 +260,7 @@ impl fmt::Display for Thing {
             Self::Link { device } => write!(f, "device {device}"),
             Self::Neighbour { device, address } => write!(f, "neighbour {address} on {device}"),
             Self::Traffic { device, text } => write!(f, "{text} on {device}"),
+            Self::Ipsec { text } => write!(f, "IPsec policy {text}"),
             Self::Sysctl { name } => write!(f, "sysctl {name}"),
             Self::Ruleset { firewall } => write!(f, "rules of {firewall}"),
             Self::Program { id } => write!(f, "BPF program {id}"),

@@ -1,6 +1,7 @@
 //! What the diagnosis asks.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::bands::Bands;
 use super::books::Books;
@@ -31,6 +32,11 @@ impl Model {
     /// What changed on the node.
     pub(crate) fn timeline(&self) -> &Timeline {
         &self.timeline
+    }
+
+    /// Flows starve by now.
+    pub(crate) fn starves(&self) -> bool {
+        self.starving.flows() > 0
     }
 
     /// The books over time.
@@ -258,7 +264,22 @@ impl Model {
 
     /// The same for a flow that is at hand.
     pub(crate) fn owner_of<'a>(&'a self, key: &FlowKey, flow: &'a Flow) -> Option<&'a Owner> {
-        flow.owner.as_deref().or_else(|| self.sockets.owner(key))
+        flow.owner
+            .as_deref()
+            .or_else(|| self.sockets.owner(key).filter(|_| self.may_be_own(key, flow)))
+    }
+
+    /// The flow may be this node's own. A socket that is bound to a port of any address has that of no other machine: what is
+    /// forwarded to that port there is not for it.
+    fn may_be_own(&self, key: &FlowKey, flow: &Flow) -> bool {
+        let local = key.local;
+        let is_one = !local.is_unspecified() && !local.is_multicast();
+        let is_broadcast = matches!(local, IpAddr::V4(v4) if v4.octets()[3] == 255);
+        !is_one
+            || is_broadcast
+            || flow.has_reached()
+            || self.sockets.connection(key).is_some()
+            || self.node.has_address(key.netns, local)
     }
 
     /// This node opened the flow: what arrives is a reply.
@@ -281,7 +302,8 @@ impl Model {
             None => {
                 self.is_reply(key, flow)
                     || (matches!(key.protocol, Protocol::Tcp | Protocol::Udp)
-                        && self.sockets.bound(Port::of(key), key.local).is_some())
+                        && self.sockets.bound(Port::of(key), key.local).is_some()
+                        && self.may_be_own(key, flow))
             }
         }
     }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::class;
-use crate::event::{Body, EntryKey, Fate, Protocol, STOLEN};
+use crate::event::{Body, EntryKey, Fate, OTHER, Protocol, STOLEN};
 use crate::report::Class;
 
 /// The reason of a drop for which the kernel gives none.
@@ -152,6 +152,17 @@ pub(crate) fn next_hop_is_silent(key: &EntryKey) -> bool {
 /// What this node was sending was dropped by policy: by a rule of its firewall, or a program.
 pub(crate) fn held_back(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped && !key.incoming && class::class(key) == Class::Policy
+}
+
+/// What was thrown away is no packet of a network, as far as can be seen: it has neither device nor namespace nor protocol.
+/// Messages of netlink and what waits in unix sockets are kept in the same kind of buffer as packets (`struct sk_buff`), and
+/// are freed by the same function.
+pub(crate) fn is_no_packet(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped
+        && (key.netns, key.iif, key.device, key.ethertype) == (0, 0, 0, 0)
+        && key.protocol == Protocol::Other(0)
+        && !key.socket_found
+        && reason(key) != OTHER
 }
 
 /// The reason, [`NOT_SPECIFIED`] where the kernel has none to give.

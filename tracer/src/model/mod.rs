@@ -8,7 +8,7 @@
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners,
 //! `starvation` when they begin to starve; `settings` the network
-//! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `units` of systemd, `packages`, `timeline` all of their changes, `bands` the books
+//! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `units` of systemd, `packages`, `timeline` all of their changes, `folding` which of these belong together, `bands` the books
 //! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 mod asked;
@@ -21,6 +21,7 @@ pub(crate) mod counters;
 pub(crate) mod endpoints;
 pub(crate) mod ends;
 pub(crate) mod flows;
+mod folding;
 pub(crate) mod growth;
 pub(crate) mod hooks;
 pub(crate) mod invariants;
@@ -191,6 +192,7 @@ impl Model {
                 let change = self.packages.told(at, packages);
                 self.timeline.extend(change);
             }
+            Body::Upgrades(upgrades) => self.packages.upgrades(upgrades),
             Body::Notice(notice) => self.timeline.add(Change::happened(at, notice)),
             Body::Clock(clock) => self.units.clock(*clock),
             Body::Baseline => self.settings.rebase(at),

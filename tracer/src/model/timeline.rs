@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
-use crate::event::{Manager, Notice, NoticeKind, Owner, Thing};
+use super::folding::{Folding, With};
+use crate::event::{Manager, Notice, NoticeKind, Owner, Thing, Unknown};
+use crate::report::EARLIEST;
 
-/// Changes that are kept at most: the oldest go first, and are counted.
+/// Changes that are kept at most: of more, those that follow others go first, and all are counted.
 const KEPT: usize = 4096;
 
 /// Something that changed, or happened.
@@ -20,6 +22,8 @@ pub(crate) struct Change {
     pub(crate) after: Option<String>,
     /// Who did it, where that is known.
     pub(crate) by: Option<Owner>,
+    /// Why that is not known; `None` where it is, and where nobody does such a thing.
+    pub(crate) by_unknown: Option<Unknown>,
     /// Nobody told it: it was noticed up to that time, and came about since the look before.
     pub(crate) noticed: bool,
 }
@@ -55,6 +59,7 @@ impl Change {
             before: None,
             after: Some(text),
             by: None,
+            by_unknown: None,
             noticed: false,
         }
     }
@@ -66,6 +71,16 @@ impl Change {
             subject: Subject::Notice(notice.kind),
             before: None,
             after: Some(notice.text.clone()),
+            by_unknown: match (&notice.by, notice.kind) {
+                (Some(_), _) => None,
+                // Nobody was seen to hold the lock.
+                (None, NoticeKind::Package) => Some(Unknown::NotFound),
+                (None, NoticeKind::Systemd) => Some(Unknown::NotTold),
+                (
+                    None,
+                    NoticeKind::OutOfMemory | NoticeKind::Module | NoticeKind::Clock | NoticeKind::Kernel,
+                ) => Some(Unknown::Kernel),
+            },
             by: notice.by.clone(),
             noticed: false,
         }
@@ -105,20 +120,79 @@ pub(crate) enum Starvation {
 /// The changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Timeline {
-    /// Each with its number, from 1 in the order in which they were told.
-    changes: VecDeque<(u64, Change)>,
+    /// In the order of their times.
+    changes: VecDeque<Kept>,
+    folding: Folding,
     forgotten: u64,
+}
+
+/// A change that is kept.
+#[derive(Clone, Debug)]
+struct Kept {
+    /// From 1, in the order in which changes were told.
+    number: u64,
+    change: Change,
+    group: u64,
+}
+
+/// A change with its place on the timeline.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    /// From 1, in the order in which changes were told.
+    pub(crate) number: u64,
+    /// It.
+    pub(crate) change: &'a Change,
+    /// The number of the change that it follows; `None` where it stands for itself.
+    pub(crate) follows: Option<u64>,
+    /// What follows it.
+    pub(crate) with: Option<&'a With>,
+}
+
+impl Told<'_> {
+    /// The number of the change that leads those that it belongs to, which may be itself.
+    pub(crate) fn leader(&self) -> u64 {
+        self.follows.unwrap_or(self.number)
+    }
 }
 
 impl Timeline {
     /// Adds a change. Sources run beside one another: what one tells late is put where it belongs.
     pub(super) fn add(&mut self, change: Change) {
-        let place = self.changes.partition_point(|(_, known)| known.at <= change.at);
         let number = self.total() + 1;
-        self.changes.insert(place, (number, change));
+        let placed = self.folding.place(number, &change);
+        if !placed.merged.is_empty() {
+            let merged = self
+                .changes
+                .iter_mut()
+                .filter(|kept| placed.merged.contains(&kept.group));
+            merged.for_each(|kept| kept.group = placed.group);
+        }
+        let place = self.changes.partition_point(|known| known.change.at <= change.at);
+        let kept = Kept {
+            number,
+            change,
+            group: placed.group,
+        };
+        self.changes.insert(place, kept);
         if self.changes.len() > KEPT {
-            self.changes.pop_front();
+            self.forget_one();
+        }
+    }
+
+    /// Forgets the earliest of those that follow another one, which is what they are counted under; where there is none, of
+    /// the others the one behind the first ones: what began it all is asked for longest.
+    fn forget_one(&mut self) {
+        let follows = |kept: &Kept| {
+            self.folding
+                .group(kept.group)
+                .is_some_and(|(leader, _)| leader != kept.number)
+        };
+        let place = self.changes.iter().position(follows);
+        if let Some(kept) = self.changes.remove(place.unwrap_or(EARLIEST)) {
             self.forgotten += 1;
+            if place.is_none() {
+                self.folding.forget(kept.group);
+            }
         }
     }
 
@@ -131,7 +205,21 @@ impl Timeline {
 
     /// All that are kept, the earliest first, each with its number: from 1, in the order in which they were told.
     pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = (u64, &Change)> {
-        self.changes.iter().map(|(number, change)| (*number, change))
+        self.changes.iter().map(|kept| (kept.number, &kept.change))
+    }
+
+    /// The same, with what belongs together.
+    pub(crate) fn folded(&self) -> impl DoubleEndedIterator<Item = Told<'_>> {
+        self.changes.iter().map(|kept| {
+            let group = self.folding.group(kept.group);
+            let leader = group.map_or(kept.number, |(leader, _)| leader);
+            Told {
+                number: kept.number,
+                change: &kept.change,
+                follows: Some(leader).filter(|leader| *leader != kept.number),
+                with: group.filter(|_| leader == kept.number).map(|(_, with)| with),
+            }
+        })
     }
 
     /// When flows that had worked began to starve while no such did before, in boot time, the earliest first.
@@ -144,6 +232,11 @@ impl Timeline {
     /// How many there were, also those that are not kept any more.
     pub(crate) fn total(&self) -> u64 {
         self.changes.len() as u64 + self.forgotten
+    }
+
+    /// How many of them follow no other one.
+    pub(crate) fn leading(&self) -> u64 {
+        self.total().saturating_sub(self.folding.followers())
     }
 }
 
@@ -158,6 +251,7 @@ mod tests {
             before: None,
             after: None,
             by: None,
+            by_unknown: None,
             noticed: false,
         }
     }
@@ -179,6 +273,23 @@ mod tests {
     }
 
     #[test]
+    fn why_nobody_is_named_follows_from_who_tells_it() {
+        let why = |kind, by| {
+            let notice = Notice {
+                kind,
+                text: String::new(),
+                by,
+            };
+            Change::happened(1, &notice).by_unknown
+        };
+        assert_eq!(why(NoticeKind::Package, Some(Owner::named(7, "dpkg"))), None);
+        assert_eq!(why(NoticeKind::Package, None), Some(Unknown::NotFound));
+        assert_eq!(why(NoticeKind::Clock, None), Some(Unknown::Kernel));
+        assert_eq!(why(NoticeKind::Systemd, None), Some(Unknown::NotTold));
+        assert_eq!(Change::onset(1, 1).by_unknown, None, "nobody does that");
+    }
+
+    #[test]
     fn onsets_of_starvation_are_told_and_neither_what_is_found_nor_ends() {
         let mut timeline = Timeline::default();
         for change in [
@@ -194,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_forgotten_and_counted() {
+    fn what_lies_between_the_first_and_the_last_is_forgotten_and_counted() {
         let mut timeline = Timeline::default();
         for time in 0..KEPT as u64 + 3 {
             timeline.add(at(time));
@@ -203,6 +314,11 @@ mod tests {
             (timeline.all().count(), timeline.total()),
             (KEPT, KEPT as u64 + 3)
         );
-        assert_eq!(times(&timeline)[0], (3, 4));
+        let times = times(&timeline);
+        assert_eq!(
+            (times[0], times[EARLIEST]),
+            ((0, 1), (EARLIEST as u64 + 3, EARLIEST as u64 + 4))
+        );
+        assert_eq!(timeline.leading(), KEPT as u64 + 3);
     }
 }

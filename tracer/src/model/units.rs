@@ -1,11 +1,11 @@
 //! Units, jobs and timers of systemd, and when it will act on a unit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
-use crate::event::{self, Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitState};
+use crate::event::{self, Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitState, Unknown};
 
 /// No limit (`USEC_INFINITY`, systemd src/basic/time-util.h).
 const INFINITE: u64 = u64::MAX;
@@ -24,12 +24,17 @@ pub(crate) struct Units {
     other: u64,
 }
 
-/// A unit, and since when it stands so.
+/// Starts of a unit of which the time is kept, the latest.
+const STARTS: usize = 16;
+
+/// A unit, and how often it was started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) state: UnitState,
     /// How often it was started anew since the tracer saw it first: changes of its invocation.
     pub(crate) starts: u32,
+    /// When, in boot time, the latest last.
+    begun: VecDeque<u64>,
 }
 
 /// A job, and since when it is known.
@@ -102,15 +107,25 @@ impl Units {
         if let Some(state) = &unit.state {
             self.runs
                 .seen(&unit.name, before.as_ref().map(|known| &known.state), state);
-            let starts = before.as_ref().map_or(0, |known| {
-                known.starts
-                    + u32::from(known.state.invocation != state.invocation && !state.invocation.is_empty())
+            let is_started = before.as_ref().is_some_and(|known| {
+                known.state.invocation != state.invocation && !state.invocation.is_empty()
             });
+            let (starts, mut begun) = before
+                .as_ref()
+                .map(|known| (known.starts, known.begun.clone()))
+                .unwrap_or_default();
+            if is_started {
+                if begun.len() == STARTS {
+                    begun.pop_front();
+                }
+                begun.push_back(at);
+            }
             self.units.insert(
                 unit.name.clone(),
                 Known {
                     state: state.clone(),
-                    starts,
+                    starts: starts + u32::from(is_started),
+                    begun,
                 },
             );
         }
@@ -128,6 +143,7 @@ impl Units {
             before: described,
             after,
             by: None,
+            by_unknown: Some(Unknown::NotTold),
             noticed: unit.seen == Seen::Noticed,
         })
     }
@@ -167,6 +183,7 @@ impl Units {
             before: described,
             after: Some(after),
             by: None,
+            by_unknown: Some(Unknown::NotTold),
             noticed: job.seen == Seen::Noticed,
         })
     }
@@ -197,6 +214,7 @@ impl Units {
             before: None,
             after: Some(after),
             by: None,
+            by_unknown: Some(Unknown::NotTold),
             noticed: timer.seen == Seen::Noticed,
         })
     }
@@ -229,6 +247,12 @@ impl Units {
     /// Past runs of a unit that a timer starts.
     pub(crate) fn past(&self, unit: &str) -> Option<&Past> {
         self.runs.of(unit)
+    }
+
+    /// When a unit was last started anew at that time or before, in boot time; `None` where that was not seen.
+    pub(crate) fn begun(&self, unit: &str, at: u64) -> Option<u64> {
+        let known = self.units.get(unit)?;
+        known.begun.iter().rev().find(|begun| **begun <= at).copied()
     }
 
     /// Whether a unit runs at present.
@@ -436,6 +460,14 @@ mod tests {
             wall_offset: 0,
         });
         assert_eq!(units.deadline(NAME), at(2_001_000_005, Action::Terminate));
+        for wall_offset in [3_600_000_000_000, -3_600_000_000_000] {
+            units.clock(Clock {
+                suspended: 5,
+                wall_offset,
+            });
+            let still = at(2_001_000_005, Action::Terminate);
+            assert_eq!(units.deadline(NAME), still, "the clock was set");
+        }
     }
 
     #[test]

@@ -3,19 +3,12 @@
 use super::chains::{GET_CHAIN, HEADER, MODULE, family, members, number};
 use super::modules::is_loaded;
 use super::netlink::{self, array_at, attributes, string};
+use super::rules::{NF_DROP, Rule};
 use super::{Netns, namespace};
 use crate::event::{Counted, Dropper, Droppers};
 
 /// `NFNL_SUBSYS_NFTABLES` with `NFT_MSG_GETRULE` (include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h).
 const GET_RULE: u16 = 10 << 8 | 7;
-/// Verdicts (include/uapi/linux/netfilter.h).
-const NF_DROP: u32 = 0;
-const NF_QUEUE: u32 = 3;
-/// The lower half of a verdict; the upper has the queue's number (`NF_VERDICT_MASK`, whose flags are in the next byte).
-const NF_VERDICT: u32 = 0xff;
-/// The register that holds the verdict (`NFT_REG_VERDICT`).
-const VERDICT: u32 = 0;
-
 /// Why they cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -64,7 +57,14 @@ fn all() -> Result<Vec<Dropper>, netlink::Error> {
 
 /// A base chain that drops what no rule of it decides about (`nf_tables_fill_chain_info`).
 fn policy(body: &[u8]) -> Option<Dropper> {
-    let mut found = dropper(*body.first()?)?;
+    let mut found = Dropper {
+        family: family(*body.first()?)?,
+        table: String::new(),
+        chain: String::new(),
+        handle: 0,
+        verdict: "policy drop".to_owned(),
+        counted: None,
+    };
     let mut is_drop = false;
     for (kind, value) in members(body) {
         match kind {
@@ -77,54 +77,33 @@ fn policy(body: &[u8]) -> Option<Dropper> {
             _ => {}
         }
     }
-    found.verdict = "policy drop".to_owned();
     is_drop.then_some(found)
 }
 
-/// A rule that can drop (`nf_tables_fill_rule_info`).
+/// A rule that can drop.
 fn rule(body: &[u8]) -> Option<Dropper> {
-    let mut found = dropper(*body.first()?)?;
-    let mut verdict = None;
-    for (kind, value) in members(body) {
-        match kind {
-            1 => found.table = string(value),
-            2 => found.chain = string(value),
-            3 => found.handle = array_at(value, 0).map(u64::from_be_bytes)?,
-            // NFTA_RULE_EXPRESSIONS: a list of NFTA_EXPR_NAME, NFTA_EXPR_DATA
-            4 => {
-                for (_, expression) in attributes(value) {
-                    let member = |wanted| {
-                        attributes(expression).find_map(|(kind, value)| (kind == wanted).then_some(value))
-                    };
-                    let data = member(2).unwrap_or_default();
-                    match string(member(1).unwrap_or_default()).as_str() {
-                        "counter" if verdict.is_none() => found.counted = counted(data),
-                        "log" => {}
-                        name => {
-                            if verdict.is_none() {
-                                verdict = does(name, data);
-                                // What follows a counter may not match: it has counted others, too.
-                                found.counted = found.counted.filter(|_| verdict.is_some());
-                            }
-                        }
-                    }
+    let rule = Rule::parse(body)?;
+    let (mut verdict, mut counts) = (None, None);
+    for expression in rule.expressions() {
+        match expression.name.as_str() {
+            "counter" if verdict.is_none() => counts = counted(expression.data),
+            "log" => {}
+            _ => {
+                if verdict.is_none() {
+                    verdict = expression.ends();
+                    // What follows a counter may not match: it has counted others, too.
+                    counts = counts.filter(|_| verdict.is_some());
                 }
             }
-            _ => {}
         }
     }
-    verdict?.clone_into(&mut found.verdict);
-    Some(found)
-}
-
-fn dropper(of: u8) -> Option<Dropper> {
     Some(Dropper {
-        family: family(of)?,
-        table: String::new(),
-        chain: String::new(),
-        handle: 0,
-        verdict: String::new(),
-        counted: None,
+        family: rule.family,
+        table: rule.table,
+        chain: rule.chain,
+        handle: rule.handle,
+        verdict: verdict?.to_owned(),
+        counted: counts,
     })
 }
 
@@ -143,70 +122,16 @@ fn counted(data: &[u8]) -> Option<Counted> {
     })
 }
 
-/// What an expression does with a packet, where that can be its end.
-fn does(expression: &str, data: &[u8]) -> Option<&'static str> {
-    let member = |wanted| attributes(data).find_map(|(kind, value)| (kind == wanted).then_some(value));
-    match expression {
-        "reject" => Some("reject"),
-        "queue" => Some("queue"),
-        // NFTA_IMMEDIATE_DATA, NFTA_DATA_VERDICT, NFTA_VERDICT_CODE
-        "immediate" => {
-            let verdict = attributes(member(2)?).find_map(|(kind, value)| (kind == 2).then_some(value))?;
-            let code = attributes(verdict).find_map(|(kind, value)| number(value).filter(|_| kind == 1))?;
-            match (code.cast_signed(), code & NF_VERDICT) {
-                // Those of nf_tables itself: to go on, jumps and the like (`enum nft_verdicts`).
-                (-5..=-1, _) => None,
-                (_, NF_DROP) => Some("drop"),
-                (_, NF_QUEUE) => Some("queue"),
-                _ => None,
-            }
-        }
-        // NFTA_LOOKUP_DREG: the map is one of verdicts.
-        "lookup" => (number(member(3)?)? == VERDICT).then_some("vmap"),
-        // NFTA_TARGET_NAME: as iptables-nft has it.
-        "target" => match string(member(1)?).as_str() {
-            "REJECT" => Some("reject"),
-            "DROP" => Some("drop"),
-            "NFQUEUE" => Some("queue"),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::netlink::tests::attribute;
+    use super::super::rules::tests::{expression, message, verdict};
     use super::*;
-
-    fn expression(name: &str, data: &[u8]) -> Vec<u8> {
-        let name = attribute(1, &[name.as_bytes(), b"\0"].concat());
-        attribute(1, &[name, attribute(2, data)].concat())
-    }
 
     fn counter(packets: u64, bytes: u64) -> Vec<u8> {
         [
             attribute(1, &bytes.to_be_bytes()),
             attribute(2, &packets.to_be_bytes()),
-        ]
-        .concat()
-    }
-
-    fn verdict(code: i32) -> Vec<u8> {
-        let verdict = attribute(2, &attribute(1, &code.to_be_bytes()));
-        expression(
-            "immediate",
-            &[attribute(1, &[0; 4]), attribute(2, &verdict)].concat(),
-        )
-    }
-
-    fn message(expressions: &[Vec<u8>]) -> Vec<u8> {
-        [
-            vec![1, 0, 0, 0],
-            attribute(1, b"guard\0"),
-            attribute(2, b"in\0"),
-            attribute(3, &7_u64.to_be_bytes()),
-            attribute(4, &expressions.concat()),
         ]
         .concat()
     }

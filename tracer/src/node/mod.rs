@@ -23,6 +23,7 @@ pub mod packages;
 pub mod peers;
 pub mod preflight;
 mod proc_net;
+mod rules;
 pub mod sockets;
 pub mod source;
 mod start;

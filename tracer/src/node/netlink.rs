@@ -22,6 +22,8 @@ pub(super) use listener::{Heard, Listener};
 pub(super) const ROUTE: Option<Protocol> = None;
 /// `NETLINK_NETFILTER`: connection tracking.
 pub(super) const NETFILTER: Option<Protocol> = Some(rustix::net::netlink::NETFILTER);
+/// `NETLINK_XFRM`: IPsec.
+pub(super) const XFRM: Option<Protocol> = Some(rustix::net::netlink::XFRM);
 /// `NETLINK_SOCK_DIAG`: sockets.
 pub(super) const SOCK_DIAG: Option<Protocol> = Some(rustix::net::netlink::SOCK_DIAG);
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, CapabilityState, Kernel, Schema};
+use super::{Capability, CapabilityState, Kernel, Schema, Unknown};
 
 /// Name of what `tracer node` prints.
 pub const NODE_SCHEMA: &str = "tracer.node";
@@ -31,6 +31,9 @@ pub struct NodeReport {
     pub settings: Vec<Setting>,
     /// How many there are, also those for which `settings` has no room.
     pub settings_total: u64,
+    /// Figures that nobody has set, and that say how much there is of something: tracked connections.
+    #[serde(default)]
+    pub figures: Vec<Setting>,
     /// Rules of nf_tables that can drop packets, those that counted most first, at most 100.
     pub droppers: Vec<Dropper>,
     /// How many there are, also those for which `droppers` has no room.
@@ -78,12 +81,16 @@ pub struct Setting {
 /// The node beside its packets: a part of [`super::Report`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
-    /// What changed on the node since the start, the latest first, at most 200.
+    /// What changed on the node since the start, the latest first, at most 200. Those that follow no other one have
+    /// room first: where they are more, the earliest 50 are told, and the latest.
     #[serde(default)]
     pub changes: Vec<Change>,
     /// How many changes there were, also those for which `changes` has no room.
     #[serde(default)]
     pub changes_total: u64,
+    /// How many of them follow no other one, also those for which `changes` has no room.
+    #[serde(default)]
+    pub leading_total: u64,
     /// The books over time: what they grew by in each 10 s of the last hour, the earliest first.
     #[serde(default)]
     pub bands: Vec<Band>,
@@ -146,10 +153,82 @@ pub struct Change {
     /// Who did it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Why that is not known; absent where it is, and for starvation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
     /// Nobody told it: it came about at some time before `at`.
     #[serde(default)]
     pub noticed: bool,
+    /// The number of the change that it belongs to: one process made both at nearly the same time; or nobody is known to have
+    /// made this one, and the kernel makes such changes of itself after one like that. Absent where it stands for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<u64>,
+    /// How many changes follow this one, also those for which `changes` has no room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<Following>,
 }
+
+/// How many changes of a kind follow another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Following {
+    /// What changed.
+    pub what: What,
+    /// What became of it.
+    pub became: Became,
+    /// How many.
+    pub number: u64,
+}
+
+/// A thing of the network configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A network device.
+    Device,
+    /// A rule that chooses a routing table.
+    Rule,
+    /// An address of the node.
+    Address,
+    /// A route.
+    Route,
+    /// A next hop that routes name by its number.
+    Nexthop,
+    /// The kernel's answer to what it would do with a packet.
+    Answer,
+    /// A neighbour.
+    Neighbour,
+    /// A queueing discipline or filter.
+    Traffic,
+    /// A kernel parameter.
+    Sysctl,
+    /// A policy of IPsec.
+    Ipsec,
+    /// The rules of a firewall.
+    Ruleset,
+    /// A BPF program.
+    Program,
+    /// A BPF link.
+    BpfLink,
+    /// A number by which the namespace knows another one.
+    Nsid,
+    /// A file.
+    File,
+}
+
+/// What became of a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Became {
+    /// It is new.
+    New,
+    /// It is another.
+    Changed,
+    /// It is gone.
+    Gone,
+}
+
+/// Of the changes that follow no other one, so many of the earliest have room in a report, whatever comes after them.
+pub const EARLIEST: usize = 50;
 
 /// What kind of thing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -198,6 +277,21 @@ pub struct Actor {
     pub command: String,
     /// Its systemd unit, empty where none.
     pub unit: String,
+    /// Id of the container that it is in, empty for none.
+    #[serde(default)]
+    pub container: String,
+    /// Its parent; absent where that is not known, as of one that had ended before it could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The parent of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Parent {
+    /// Process id.
+    pub pid: u32,
+    /// Its command, empty where it had ended meanwhile.
+    pub command: String,
 }
 
 /// What of the configuration differs from the baseline.
@@ -218,6 +312,9 @@ pub struct Difference {
     /// Who changed it last, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Why that is not known; absent where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
 }
 
 /// Something that must hold.
@@ -238,6 +335,9 @@ pub struct Invariant {
     /// Who brought it about, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Why that is not known; absent where it is, and where it was found so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
 }
 
 /// Whether something holds that must.
@@ -383,6 +483,63 @@ pub struct Packages {
     pub holder: Option<Actor>,
     /// The package in work, empty for none.
     pub working_on: String,
+    /// What it has done, by its logs, also before the start: the latest run first, at most 20.
+    #[serde(default)]
+    pub past: Vec<Upgrade>,
+    /// How many runs are known, also those for which `past` has no room.
+    #[serde(default)]
+    pub past_total: u64,
+    /// All runs that began from then on are known; absent where its logs tell of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_since: Option<String>,
+}
+
+/// A run of a package manager: it installs, upgrades or removes. Times are UTC, RFC 3339, of whole seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Upgrade {
+    /// When it began.
+    pub begun: String,
+    /// When it ended; absent where no end is logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// When something was done to a package last; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The command that was given, empty where none is logged.
+    pub command: String,
+    /// The user for whom another one gave it: `ann (1000)`. Empty where that is not logged.
+    pub requested_by: String,
+    /// What went wrong, empty for nothing.
+    pub error: String,
+    /// Packages that it was to install, or install again.
+    pub installed: u32,
+    /// Packages that it was to bring to another version.
+    pub upgraded: u32,
+    /// Packages that it was to remove.
+    pub removed: u32,
+    /// The names of some of them, and of those that it did nothing but configure, at most 8: first those that carry or set
+    /// up the network.
+    pub names: Vec<String>,
+    /// How many further names there are.
+    pub more: u32,
+    /// How many times flows began to starve while it was at work, or up to 60 s after.
+    pub onsets: u64,
+}
+
+/// What became of a run of a package manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It told its end.
+    Ended,
+    /// It told its end, and that something went wrong.
+    Failed,
+    /// It has told no end, and somebody is at work on packages.
+    InWork,
+    /// It has told no end, and nobody is at work on it any more.
+    Interrupted,
 }
 
 /// How packages stand.

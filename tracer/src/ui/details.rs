@@ -3,7 +3,7 @@
 use super::format::{clean, count, day, plural};
 use super::table::Set;
 use super::{tables, told, words};
-use crate::report::{CapabilityState, Flow, Report, Verdict, Where};
+use crate::report::{CapabilityState, Fact, Flow, Relation, Report, Verdict, Where};
 
 /// A line of a page, and what it is, so that a screen may set it off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,22 +103,52 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
     page.line(
         Kind::Text,
         format!(
-            "{}; {}: {}; where: {}",
+            "{}{}; {}: {}; where: {}",
+            verdict
+                .under
+                .as_ref()
+                .map_or_else(String::new, |root| format!("follows from {root}; ")),
             words::since(verdict, report),
             words::confidence(verdict.confidence),
             words::confidence_meaning(verdict.confidence),
-            words::place(verdict.place).to_lowercase(),
+            verdict.place.map_or_else(
+                || "says nothing of packets by itself".to_owned(),
+                |place| words::place(place).to_lowercase()
+            ),
         ),
     );
     page.gap();
     page.line(Kind::Text, &verdict.explanation);
+    // Of a weak sign nobody asks for the cause before it has a second one.
+    if verdict.decides() || verdict.cause.relation != Relation::Unknown {
+        let steps = verdict.cause.chain.iter().map(|step| &step.text);
+        page.section(
+            words::relation(verdict.cause.relation),
+            Kind::Text,
+            std::iter::once(&verdict.cause.text).chain(steps),
+        );
+    }
+    let more = verdict
+        .coincides_total
+        .saturating_sub(verdict.coincides.len() as u64);
+    page.section(
+        "Changed in the minute before (which does not make it the cause)",
+        Kind::Text,
+        verdict
+            .coincides
+            .iter()
+            .map(|change| change.text.clone())
+            .chain((more > 0).then(|| format!("and {} more", plural(more, "change")))),
+    );
     page.section(
         "Seen",
         Kind::Text,
+        // Flows have a table of their own.
         verdict
             .evidence
             .iter()
-            .map(|seen| format!("{}: {}", seen.kind, seen.text)),
+            .filter(|seen| !matches!(seen.fact, Fact::Flow { .. }))
+            .map(|seen| &seen.text),
     );
     commands(page, "Check (changes nothing)", &verdict.check);
     commands(page, "Mend", &verdict.remedy);
@@ -135,13 +165,13 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
 }
 
 /// Commands as they can be copied, each with its comment below; and advice that is no command.
-fn commands(page: &mut Page, heading: &str, lines: &[String]) {
+pub(super) fn commands(page: &mut Page, heading: &str, lines: &[impl AsRef<str>]) {
     if lines.is_empty() {
         return;
     }
     page.gap();
     page.line(Kind::Heading, heading);
-    for line in lines {
+    for line in lines.iter().map(AsRef::as_ref) {
         match line.split_once("  # ") {
             Some((command, comment)) => {
                 page.line(Kind::Verbatim, format!("  {}", command.trim_end()));
@@ -238,8 +268,9 @@ fn nothing(page: &mut Page, report: &Report) {
         report.uplinks.join(" ")
     };
     let dropped = match ledger.dropped {
-        0 => "nothing dropped".to_owned(),
-        some => format!("{} dropped", plural(some, "packet")),
+        0 if ledger.arrived == 0 => "nothing dropped".to_owned(),
+        0 => "none of them dropped".to_owned(),
+        some => format!("{} of them dropped", count(some)),
     };
     let starved = match words::starved(report) {
         0 => "no flow starved".to_owned(),

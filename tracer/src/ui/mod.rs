@@ -6,10 +6,13 @@
 //! * [`text`] writes the page of `tracer diagnose`.
 //!
 //! What all three say is said once: [`mod@format`] for numbers, [`words`] and [`told`] for sentences,
-//! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts.
+//! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts, `changes` for what changed.
 
+mod actor;
 mod audit;
+mod changes;
 pub mod details;
+pub mod explain;
 pub mod format;
 pub mod help;
 pub mod keys;
@@ -25,6 +28,8 @@ pub mod table;
 pub mod tables;
 pub mod text;
 pub mod theme;
+mod timeline;
 pub mod told;
+mod upgrades;
 pub mod view;
 pub mod words;

@@ -1,12 +1,14 @@
 //! The node beside its packets: units and timers, and the timeline.
 
+use super::actor::{actor, by};
+use super::changes;
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{brief, bytes, count, day, plural, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
-use super::{settings, words};
+use super::{settings, upgrades, words};
 use crate::report::{
-    Actor, Capability, CapabilityState, Change, ChangeKind, Difference, Dropper, Invariant, InvariantState,
-    Node, NodeReport, PackagesStanding, Report, Run, Timer, Unit,
+    Capability, CapabilityState, Dropper, Invariant, InvariantState, Node, NodeReport, PackagesStanding,
+    Report, Run, Timer, Unit,
 };
 
 /// The page of units: what they get of the network, and how they stand.
@@ -47,6 +49,7 @@ fn standing(
     let rest = more(node.timers_total, node.timers.len());
     table(page, "Timers", timers_table(&node.timers, now, room), rest);
     page.section("What timers did", Kind::Text, node.timers.iter().filter_map(past));
+    page.section(upgrades::HEADING, Kind::Text, upgrades::latest(node, now));
 }
 
 /// What of the node is not seen, but for what [`standing`] tells itself.
@@ -92,6 +95,7 @@ pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
         Kind::Text,
         settings::lines(&report.settings).into_iter().chain(rest),
     );
+    page.section("Figures", Kind::Text, settings::lines(&report.figures));
     let rest = more(report.droppers_total, report.droppers.len());
     page.section(
         "Rules of nf_tables that can drop, and what they have counted",
@@ -312,7 +316,7 @@ fn run(run: &Run) -> String {
 }
 
 /// `10-11 06:14:07` of an RFC 3339 time.
-fn date_and_time(rfc3339: &str) -> String {
+pub(super) fn date_and_time(rfc3339: &str) -> String {
     let date = rfc3339.get(5..10).unwrap_or_default();
     format!("{date} {}", time_of_day(rfc3339))
 }
@@ -344,22 +348,31 @@ fn invariants(node: &Node) -> Vec<String> {
     if node.invariants_total > 0 {
         lines.push(format!("{holding} of {} hold", node.invariants_total));
     }
+    let named: Vec<String> = of(InvariantState::Holds)
+        .map(|one| format!("{}{}", one.object, place(one)))
+        .collect();
+    if !named.is_empty() {
+        let rest = holding.saturating_sub(named.len() as u64);
+        let rest = (rest > 0).then(|| format!(", and {} more", count(rest)));
+        lines.push(format!("hold: {}{}", named.join(", "), rest.unwrap_or_default()));
+    }
     lines
 }
 
-fn invariant(one: &Invariant) -> String {
-    let place = match one.netns.as_str() {
+fn place(one: &Invariant) -> String {
+    match one.netns.as_str() {
         "" => String::new(),
         netns => format!(" ({netns})"),
-    };
+    }
+}
+
+fn invariant(one: &Invariant) -> String {
+    let place = place(one);
     let since = one
         .since
         .as_ref()
         .map_or_else(String::new, |at| format!(", since {}", time_of_day(at)));
-    let by = one
-        .by
-        .as_ref()
-        .map_or_else(String::new, |by| format!(", by {}", actor(by)));
+    let by = by(", ", one.by.as_ref(), one.by_unknown);
     format!("{}{place}{since}{by}", one.text)
 }
 
@@ -388,206 +401,14 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
         Kind::Text,
         packages.into_iter().filter(|_| unfinished),
     );
-    let rest = more(node.changes_total, TOLD.min(node.changes.len()));
-    let told = node.changes.iter().take(TOLD).map(stamped);
+    page.section(
+        upgrades::HEADING,
+        Kind::Text,
+        upgrades::of_the_last_day(node, &report.window.end),
+    );
     page.section(
         "Changed on the node, the latest first",
         Kind::Text,
-        told.chain(rest),
+        changes::lines(node, TOLD),
     );
-}
-
-/// The page of the timeline: what differs from when the node was well, then packets and changes on one axis.
-pub(super) fn timeline(page: &mut Page, report: &Report, room: usize) {
-    let node = &report.node;
-    page.line(Kind::Title, "Packets and what changed on the node, on one axis");
-    let since = match &node.baseline {
-        Some(at) => format!(
-            "Not as it was at {} UTC, when the node was last well",
-            time_of_day(at)
-        ),
-        None => "Not as it was at the start".to_owned(),
-    };
-    let rest = more(node.differences_total, node.differences.len());
-    page.section(
-        &since,
-        Kind::Text,
-        node.differences.iter().map(difference).chain(rest),
-    );
-    let header = format!(
-        "{:8}  {:20}  {:>9}  {:>9}  {:>9}  {:>7}",
-        "UTC", "# arrived, - dropped", "arrived", "delivered", "dropped", "starved"
-    );
-    let lines = axis(report, room.saturating_sub(INDENT));
-    page.section(
-        "Timeline, the latest first; packets of 10 s each",
-        Kind::Verbatim,
-        [header].into_iter().chain(lines),
-    );
-    if let Some(rest) = more(node.changes_total, node.changes.len()) {
-        page.line(Kind::Text, format!("  {rest} changes, earlier ones"));
-    }
-    if node.changes.is_empty() {
-        page.line(
-            Kind::Text,
-            "  Nothing changed on the node while it was watched, as far as it can be seen.",
-        );
-    }
-}
-
-/// Bands of packets and changes, the latest first. Of bands in which the same happens, nothing, the first stands for all.
-fn axis(report: &Report, room: usize) -> Vec<String> {
-    let node = &report.node;
-    let mut lines: Vec<(&str, u8, String)> = Vec::new();
-    let most = node
-        .bands
-        .iter()
-        .map(|band| band.arrived)
-        .max()
-        .unwrap_or(0)
-        .max(1);
-    let quiet = |index: usize| {
-        node.bands
-            .get(index)
-            .is_some_and(|band| band.arrived == 0 && band.starved == 0)
-    };
-    for (index, band) in node.bands.iter().enumerate() {
-        if quiet(index) && index > 0 && quiet(index - 1) {
-            continue;
-        }
-        /// Columns of the bar of the band in which most arrived.
-        const BAR: u64 = 20;
-        let length = |packets: u64| {
-            usize::try_from(u128::from(packets) * u128::from(BAR) / u128::from(most)).unwrap_or(0)
-        };
-        let kept = length(band.arrived.saturating_sub(band.dropped));
-        let bar = format!(
-            "{}{}",
-            "#".repeat(kept),
-            "-".repeat(length(band.arrived).saturating_sub(kept))
-        );
-        let text = format!(
-            "{}  {bar:20}  {:>9}  {:>9}  {:>9}  {:>7}{}",
-            time_of_day(&band.at),
-            count(band.arrived),
-            count(band.delivered),
-            count(band.dropped),
-            count(band.starved),
-            if band.partial { "  part" } else { "" }
-        );
-        lines.push((&band.at, 0, text));
-    }
-    for one in &node.changes {
-        lines.push((&one.at, 1, stamped(one)));
-    }
-    // Both are in order; the sort is stable. RFC 3339 times of one form are in the order of their texts.
-    lines.sort_by(|one, other| (other.0, other.1).cmp(&(one.0, one.1)));
-    lines
-        .into_iter()
-        .flat_map(|(_, kind, text)| {
-            if kind == 0 {
-                vec![text]
-            } else {
-                hanging(&text, room)
-            }
-        })
-        .collect()
-}
-
-/// A line broken to the room, what goes on indented below its text.
-fn hanging(text: &str, room: usize) -> Vec<String> {
-    const UNDER: usize = 14;
-    let mut lines = super::format::wrap(text, room.max(40));
-    if lines.len() > 1 {
-        let first = lines.remove(0);
-        let rest = super::format::wrap(&lines.join(" "), room.max(40) - UNDER);
-        return [first]
-            .into_iter()
-            .chain(
-                rest.iter()
-                    .map(|line| format!("{}{}", " ".repeat(UNDER), line.trim_start())),
-            )
-            .collect();
-    }
-    lines
-}
-
-/// A change in one sentence, with its time of day to the millisecond.
-pub(super) fn stamped(change: &Change) -> String {
-    let time = change.at.get(11..23).unwrap_or(&change.at);
-    format!("{time}  {}", told(change))
-}
-
-fn told(change: &Change) -> String {
-    let what = match change.kind {
-        ChangeKind::Setting => became(&change.object, change.before.as_deref(), change.after.as_deref()),
-        ChangeKind::Unit => match (&change.before, &change.after) {
-            (Some(before), Some(after)) if before == after => {
-                format!("{} started anew: {after}", change.object)
-            }
-            (Some(before), Some(after)) => format!("{}: {before} -> {after}", change.object),
-            (None, Some(after)) => format!("{}: {after}", change.object),
-            (_, None) => format!("{} unloaded", change.object),
-        },
-        ChangeKind::Job => format!("job for {}: {}", change.object, some(&change.after)),
-        ChangeKind::Timer => format!("{}: {}", change.object, some(&change.after)),
-        ChangeKind::Packages => format!("packages ({}): {}", change.object, some(&change.after)),
-        ChangeKind::Notice | ChangeKind::Starvation => some(&change.after).to_owned(),
-    };
-    let place = if change.netns.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", change.netns)
-    };
-    let by = change
-        .by
-        .as_ref()
-        .map_or_else(String::new, |by| format!("; by {}", actor(by)));
-    let noticed = if change.noticed { "; noticed" } else { "" };
-    format!("{what}{place}{by}{noticed}")
-}
-
-fn some(text: &Option<String>) -> &str {
-    text.as_deref().unwrap_or_default()
-}
-
-/// `IPv4 rule 0: from all lookup local: gone`
-fn became(object: &str, before: Option<&str>, after: Option<&str>) -> String {
-    match (before, after) {
-        (Some(before), None) if !before.is_empty() => format!("{object}: gone, was {before}"),
-        (_, None) => format!("{object}: gone"),
-        (None, Some("")) => format!("{object}: new"),
-        (None, Some(after)) => format!("{object}: new, {after}"),
-        (Some(""), Some(after)) => format!("{object}: {after}"),
-        (Some(before), Some(after)) => format!("{object}: {before} -> {after}"),
-    }
-}
-
-/// A difference to the baseline in one sentence.
-fn difference(difference: &Difference) -> String {
-    let what = became(
-        &difference.object,
-        difference.before.as_deref(),
-        difference.now.as_deref(),
-    );
-    let by = difference
-        .by
-        .as_ref()
-        .map_or_else(String::new, |by| format!(", by {}", actor(by)));
-    format!("{what} since {}{by}", time_of_day(&difference.at))
-}
-
-/// `systemd-networkd[812] (systemd-networkd.service)`
-fn actor(actor: &Actor) -> String {
-    let name = match (actor.command.as_str(), actor.pid) {
-        ("", 0) => String::new(),
-        ("", pid) => format!("process {pid}"),
-        (command, 0) => command.to_owned(),
-        (command, pid) => format!("{command}[{pid}]"),
-    };
-    match (name.as_str(), actor.unit.as_str()) {
-        (_, "") => name,
-        ("", unit) => unit.to_owned(),
-        (_, unit) => format!("{name} ({unit})"),
-    }
 }

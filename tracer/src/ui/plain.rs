@@ -1,5 +1,6 @@
 //! One block of text a second, for logs, pipes and terminals that can do nothing else.
 
+use super::changes::Told;
 use super::details::more;
 use super::format::{fit, time_of_day, wrap};
 use super::{ledger, node, tables, told, words};
@@ -17,7 +18,7 @@ const CHANGES: usize = 10;
 pub struct Blocks {
     told: Option<Vec<Capability>>,
     /// Changes on the node that were told.
-    changes: u64,
+    changes: Told,
 }
 
 impl Blocks {
@@ -45,8 +46,9 @@ impl Blocks {
             self.told = Some(report.capabilities.clone());
         }
         text.push_str(&block(report));
-        push_changes(&mut text, report, self.changes);
-        self.changes = report.node.changes_total;
+        for change in self.changes.next(&report.node, CHANGES) {
+            push_wrapped(&mut text, &format!("  changed {change}"));
+        }
         text
     }
 }
@@ -123,19 +125,6 @@ pub fn block(report: &Report) -> String {
         push_wrapped(&mut text, &format!("  {filter}"));
     }
     text
-}
-
-/// The changes that were told after number `before`, the earliest first.
-fn push_changes(text: &mut String, report: &Report, before: u64) {
-    let new = report.node.changes_total.saturating_sub(before);
-    let fresh = report.node.changes.iter().filter(|change| change.number > before);
-    let shown: Vec<_> = fresh.take(CHANGES).collect();
-    if let Some(rest) = more(new, shown.len()) {
-        push(text, &format!("  changed: {rest}"));
-    }
-    for change in shown.into_iter().rev() {
-        push_wrapped(text, &format!("  changed {}", node::stamped(change)));
-    }
 }
 
 fn push(text: &mut String, line: &str) {

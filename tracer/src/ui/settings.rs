@@ -1,5 +1,6 @@
 //! The network configuration as it stands, in lines.
 
+use crate::event::of_each_device;
 use crate::report::Setting;
 
 /// The network configuration, a line for each thing. Kernel parameters of devices that are alike share one, in the
@@ -15,17 +16,19 @@ pub(super) fn lines(settings: &[Setting]) -> Vec<String> {
             "" => place,
             value => format!(": {value}{place}"),
         };
-        let (begin, device, end) = of_device(&one.object).map_or((one.object.as_str(), None, ""), |parts| {
-            let (begin, device, end) = parts;
-            (begin, Some(device), end)
-        });
+        const PARAMETER: &str = "sysctl ";
+        let parts = one.object.strip_prefix(PARAMETER).and_then(of_each_device);
+        let (begin, device, end) = match parts {
+            Some((begin, device, end)) => (format!("{PARAMETER}{begin}"), Some(device), end),
+            None => (one.object.clone(), None, ""),
+        };
         let end = format!("{end}{value}");
         let alike = lines
             .iter_mut()
             .find(|line| device.is_some() && line.0 == begin && line.2 == end);
         match (alike, device) {
             (Some((_, devices, _)), Some(device)) => devices.push(device),
-            _ => lines.push((begin.to_owned(), device.into_iter().collect(), end)),
+            _ => lines.push((begin, device.into_iter().collect(), end)),
         }
     }
     lines
@@ -36,17 +39,6 @@ pub(super) fn lines(settings: &[Setting]) -> Vec<String> {
             _ => format!("{begin}{{{}}}{end}", devices.join(",")),
         })
         .collect()
-}
-
-/// The parts of a kernel parameter that each device has: `sysctl net.ipv4.conf.`, `eth0`, `.rp_filter`.
-fn of_device(object: &str) -> Option<(&str, &str, &str)> {
-    let conf = object
-        .starts_with("sysctl net.")
-        .then(|| object.find(".conf."))??;
-    let (begin, rest) = object.split_at(conf + ".conf.".len());
-    // A device may have dots in its name.
-    let (device, end) = rest.split_at(rest.rfind('.')?);
-    Some((begin, device, end))
 }
 
 #[cfg(test)]

@@ -64,6 +64,17 @@ pub fn before_arrival(report: &Report) -> Option<String> {
     })
 }
 
+/// What is not among the drops, since it says nothing of packets; `None` where there is nothing.
+#[must_use]
+pub fn no_packets(report: &Report) -> Option<String> {
+    (report.no_packets > 0).then(|| {
+        format!(
+            "beside them {} that are no packets, as of netlink and unix sockets",
+            plural(report.no_packets, "buffer")
+        )
+    })
+}
+
 /// Datagrams that wait for missing fragments, in a sentence; `None` where none do.
 #[must_use]
 pub fn fragments(report: &Report) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
 use crate::report::{
-    Capability, CapabilityState, Confidence, Filtered, Flow, Ledger, Losses, Report, Verdict, Where,
+    Capability, CapabilityState, Confidence, Filtered, Flow, Ledger, Losses, Relation, Report, Verdict, Where,
 };
 
 /// The one word, or two, that a person needs at first sight.
@@ -114,6 +114,16 @@ pub fn also(report: &Report) -> String {
         String::new()
     } else {
         format!("also: {}", others.join("; "))
+    }
+}
+
+/// What is known of a cause, as a heading.
+#[must_use]
+pub fn relation(relation: Relation) -> &'static str {
+    match relation {
+        Relation::Explains => "Explained by",
+        Relation::PredatesStart => "Cause: from before the start",
+        Relation::Unknown => "Cause: not seen",
     }
 }
 

@@ -109,7 +109,7 @@ fn udp_server_gone() {
         let verdict = story.verdict("R12");
         assert_eq!(
             (verdict.place, verdict.confidence),
-            (Where::Process, Confidence::Conclusive),
+            (Some(Where::Process), Confidence::Conclusive),
             "{why}"
         );
         for part in ["udp 5353; dns[123]", "until 06:00:03 UTC", "5 packets"] {
@@ -205,7 +205,7 @@ fn a_process_that_stops_reading() {
         let verdict = story.verdict("P01");
         assert_eq!(
             (verdict.place, verdict.confidence),
-            (Where::Process, Confidence::Strong),
+            (Some(Where::Process), Confidence::Strong),
             "{why}"
         );
         assert_eq!(verdict.units, ["dns.service"]);
@@ -236,7 +236,7 @@ fn a_process_that_stops_reading_a_port_that_is_seldom_asked() {
     story.reads(bound(Protocol::Udp, 5353), 1);
     story.tick().idle(300);
     story.rounds(8, |story| story.queue(query));
-    assert_eq!(story.verdict("P01").place, Where::Process);
+    assert_eq!(story.verdict("P01").place, Some(Where::Process));
 }
 
 /// Each of them is named.

@@ -26,6 +26,41 @@ fn rates_are_those_of_the_last_seconds() {
 }
 
 #[test]
+fn what_is_no_packet_is_counted_beside_the_drops() {
+    let mut story = Story::begin();
+    let message = EntryKey {
+        netns: 0,
+        iif: 0,
+        device: 0,
+        ethertype: 0,
+        incoming: false,
+        ..drop("NOT_SPECIFIED", "nf_tables_commit", Protocol::Other(0))
+    };
+    let of_a_socket = EntryKey {
+        socket_found: true,
+        ..message.clone()
+    };
+    let sent_without_a_route = EntryKey {
+        netns: NETNS,
+        ..message.clone()
+    };
+    let no_room = EntryKey {
+        reason: Some(OTHER.to_owned()),
+        location: None,
+        ..message.clone()
+    };
+    story
+        .add(message, 4)
+        .add(of_a_socket, 3)
+        .add(sent_without_a_route, 2)
+        .add(no_room, 1);
+    story.tick();
+    let report = story.report();
+    let rows: Vec<u64> = report.drops.iter().map(|row| row.packets).collect();
+    assert_eq!((report.no_packets, rows), (4, vec![3, 2, 1]));
+}
+
+#[test]
 fn drops_are_told_by_their_number() {
     let mut story = Story::begin();
     for (symbol, packets) in [("b", 5), ("a", 5), ("c", 9)] {

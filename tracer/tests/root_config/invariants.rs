@@ -113,6 +113,7 @@ fn what_a_namespace_need_not_have_is_not_broken() {
     named.ip("link add down0 type veth peer name down1");
     named.ip("address add 10.98.0.1/24 dev down0");
     named.ip("address add 2001:db8::1/64 dev far0 nodad");
+    named.wait_until_local("2001:db8::1");
     let mut listening = Listening::to(&named);
     assert_eq!(listening.broken(), [""; 0]);
     let missing = names(&listening.invariants(InvariantState::Missing));

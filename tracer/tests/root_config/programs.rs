@@ -65,37 +65,41 @@ fn attach_program(named: &Named) -> Holder {
 }
 
 #[test]
-fn programs_of_others_are_told_when_they_come_and_go() {
-    let named = Named::new();
+fn programs_of_others_are_told_when_they_come_and_go_in_a_watched_namespace() {
+    let (named, other) = (Named::new(), Named::new());
     let mut listening = Listening::to(&named);
+    // It comes first, and would be told first.
+    let elsewhere = attach_program(&other);
     let mut link = Some(attach_program(&named));
-    let attached = format!("sk_lookup of network namespace {}", listening.netns);
-    // The program and the link, by their values, and those of them that have gone.
-    let (mut there, mut gone) = (Vec::new(), 0);
-    while gone < 2 {
+    let attached = format!(
+        "sk_lookup of network namespace {}; sk_lookup tag ",
+        listening.netns
+    );
+    let mut there = None;
+    loop {
         let Body::Setting(setting) = listening.next().body else {
             continue;
         };
-        if !matches!(setting.thing, Thing::Program { .. } | Thing::BpfLink { .. }) {
+        let (Thing::BpfLink { id } | Thing::Program { id }) = setting.thing else {
             continue;
-        }
+        };
         match &setting.value {
-            Some(value) if setting.seen == Seen::Noticed => {
-                let is_program = value.starts_with("sk_lookup tag ") && value.ends_with(", loaded by uid 0");
-                let is_link = value.starts_with("netns, program ") && value.ends_with(&attached);
-                if is_program || is_link {
-                    assert_eq!(setting.netns, 0);
-                    there.push(setting.thing);
-                }
+            Some(value) if setting.seen == Seen::Noticed && value.contains("sk_lookup") => {
+                assert!(
+                    value.starts_with("netns, program ") && value.contains(&attached),
+                    "{value}"
+                );
+                assert!(value.ends_with(", loaded by uid 0"), "{value}");
+                assert_eq!((setting.netns, there), (0, None));
+                there = Some(id);
+                link = None;
             }
-            Some(_) => {}
-            None => gone += usize::from(there.contains(&setting.thing)),
-        }
-        if there.len() == 2 {
-            link = None;
+            None if there == Some(id) => break,
+            _ => {}
         }
     }
     assert!(link.is_none());
+    drop(elsewhere);
 }
 
 #[test]

@@ -14,12 +14,15 @@ pub(super) struct Report {
     pub(super) cost: Option<Cost>,
     /// None where it was not measured.
     pub(super) side: Option<Side>,
+    /// None where it was not measured.
+    pub(super) node: Option<Node>,
 }
 
 impl Report {
-    pub(super) fn new(cost: Option<Cost>, side: Option<Side>) -> Self {
+    pub(super) fn new(cost: Option<Cost>, side: Option<Side>, node: Option<Node>) -> Self {
         let kept = cost.iter().flat_map(Cost::bounds).all(|bound| bound.kept)
-            && side.iter().flat_map(Side::bounds).all(|bound| bound.kept);
+            && side.iter().flat_map(Side::bounds).all(|bound| bound.kept)
+            && node.iter().flat_map(Node::bounds).all(|bound| bound.kept);
         Self {
             schema: Schema {
                 name: "xtask.bench".into(),
@@ -28,6 +31,7 @@ impl Report {
             kept,
             cost,
             side,
+            node,
         }
     }
 }
@@ -88,6 +92,10 @@ pub(super) enum Measure {
     UserPercent,
     /// Drops counted too many or too few, of all pairs.
     Miscounted,
+    /// Processor time, in percent of a core.
+    Percent,
+    /// 99 of 100 are no more, in milliseconds.
+    P99,
 }
 
 /// What the tracer itself costs.
@@ -203,6 +211,57 @@ pub(super) struct Pair {
     pub(super) counts: Option<Counts>,
 }
 
+/// What it costs to watch the rest of the node, and how late what changes there is known.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Node {
+    /// Units of systemd that were there.
+    pub(super) units: u64,
+    /// Where nothing happens.
+    pub(super) idle: Vec<Idle>,
+    /// Changes that are made.
+    pub(super) late: Vec<Late>,
+}
+
+impl Node {
+    fn bounds(&self) -> impl Iterator<Item = &Bound> {
+        let idle = self.idle.iter().flat_map(|one| &one.bounds);
+        idle.chain(self.late.iter().flat_map(|one| &one.bounds))
+    }
+}
+
+/// What an idle tracer takes more with its sources beside the packets than without.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Idle {
+    pub(super) what: Taken,
+    pub(super) with: f64,
+    pub(super) without: f64,
+    pub(super) bounds: Vec<Bound>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Taken {
+    /// Processor time of all threads but the main one, in percent of a core: those of the sources, and what they start.
+    Threads,
+    /// That of the main thread, which takes what they tell. It reads the counts of packets too, and so varies.
+    Main,
+    /// Resident memory, in units of 2^20 bytes.
+    Memory,
+}
+
+/// How late changes were in the model: from before the command that makes one was started.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Late {
+    /// Of which kind.
+    pub(super) kind: String,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    pub(super) most_ms: f64,
+    pub(super) bounds: Vec<Bound>,
+    /// Each, in the order in which they were made.
+    pub(super) ms: Vec<f64>,
+}
+
 /// The middle, the lowest and the highest of several values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Spread {
@@ -303,7 +362,24 @@ pub(super) mod tests {
             }],
             missing: vec![Tool::Perf],
         };
-        Report::new(Some(cost), Some(side))
+        let node = Node {
+            units: 300,
+            idle: vec![Idle {
+                what: Taken::Memory,
+                with: 60.0,
+                without: 55.5,
+                bounds: vec![Bound::new(Measure::Megabytes, 4.5, Limit::AtMost(20.0))],
+            }],
+            late: vec![Late {
+                kind: "route".into(),
+                p50_ms: 2.0,
+                p99_ms: 3.0,
+                most_ms: 3.0,
+                bounds: vec![Bound::new(Measure::P99, 3.0, Limit::AtMost(250.0))],
+                ms: vec![1.0, 3.0, 2.0],
+            }],
+        };
+        Report::new(Some(cost), Some(side), Some(node))
     }
 
     #[test]
@@ -320,13 +396,14 @@ pub(super) mod tests {
         let bound = serde_json::json!({"of": "left", "value": 0.875, "at_least": 0.93, "kept": false});
         assert_eq!(row["bounds"][0], bound);
         assert_eq!(row["pairs"][0]["counts"]["lost"], serde_json::Value::Null);
+        assert_eq!(json["node"]["late"][0]["ms"][1], 3.0);
     }
 
     #[test]
     fn a_bound_that_is_missed_fails_the_whole() {
         assert!(report(0.95).kept);
         assert!(!report(0.875).kept);
-        assert!(Report::new(None, None).kept);
+        assert!(Report::new(None, None, None).kept);
     }
 
     #[test]

@@ -2,20 +2,15 @@
 
 use std::fmt;
 
-use super::report::{Bound, Cost, Limit, Measure, Report, Side, What};
+use super::report::{Bound, Cost, Limit, Measure, Node, Report, Side, Taken, What};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(cost) = &self.cost {
-            write!(f, "{cost}")?;
-        }
-        if self.cost.is_some() && self.side.is_some() {
-            writeln!(f)?;
-        }
-        if let Some(side) = &self.side {
-            write!(f, "{side}")?;
-        }
-        Ok(())
+        let cost = self.cost.as_ref().map(ToString::to_string);
+        let side = self.side.as_ref().map(ToString::to_string);
+        let node = self.node.as_ref().map(ToString::to_string);
+        let parts: Vec<String> = [cost, side, node].into_iter().flatten().collect();
+        f.write_str(&parts.join("\n"))
     }
 }
 
@@ -88,6 +83,46 @@ impl fmt::Display for Side {
     }
 }
 
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = format!("idle, with {} units", self.units);
+        writeln!(
+            f,
+            "{title:<32}{:>9}{:>9}{:>9}   bounds",
+            "with", "without", "more"
+        )?;
+        for one in &self.idle {
+            let label = one.what.label();
+            write!(f, "{label:<32}{:>9.2}{:>9.2}", one.with, one.without)?;
+            write!(f, "{:>9.2}", one.with - one.without)?;
+            end(f, &one.bounds)?;
+        }
+        writeln!(f)?;
+        write!(
+            f,
+            "{:<32}{:>9}{:>9}",
+            "from a change to the model, ms", "changes", "p50"
+        )?;
+        writeln!(f, "{:>9}{:>9}   bounds", "p99", "most")?;
+        for one in &self.late {
+            write!(f, "{:<32}{:>9}{:>9.1}", one.kind, one.ms.len(), one.p50_ms)?;
+            write!(f, "{:>9.1}{:>9.1}", one.p99_ms, one.most_ms)?;
+            end(f, &one.bounds)?;
+        }
+        Ok(())
+    }
+}
+
+impl Taken {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Threads => "threads of sources, % of a core",
+            Self::Main => "main thread, % of a core",
+            Self::Memory => "resident memory, MB",
+        }
+    }
+}
+
 /// Ends a line with its bounds.
 fn end(f: &mut fmt::Formatter<'_>, bounds: &[Bound]) -> fmt::Result {
     for (n, bound) in bounds.iter().enumerate() {
@@ -110,6 +145,8 @@ impl fmt::Display for Bound {
             Measure::Left => "left",
             Measure::UserPercent => "user%",
             Measure::Miscounted => "miscounted",
+            Measure::Percent => "%",
+            Measure::P99 => "p99",
         };
         write!(
             f,
@@ -145,10 +182,19 @@ mod tests {
             ]
         );
         assert!(text.contains("package linux-perf"), "{text}");
+        let memory = text
+            .lines()
+            .find(|line| line.starts_with("resident memory, MB"))
+            .unwrap();
+        let words: Vec<_> = memory.split_whitespace().skip(3).collect();
+        assert_eq!(words, ["60.00", "55.50", "4.50", "MB", "<=", "20"]);
+        let route = text.lines().find(|line| line.starts_with("route")).unwrap();
+        let words: Vec<_> = route.split_whitespace().collect();
+        assert_eq!(words, ["route", "3", "2.0", "3.0", "3.0", "p99", "<=", "250"]);
     }
 
     #[test]
     fn what_was_not_measured_is_not_printed() {
-        assert_eq!(Report::new(None, None).to_string(), "");
+        assert_eq!(Report::new(None, None, None).to_string(), "");
     }
 }

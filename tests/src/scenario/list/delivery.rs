@@ -107,7 +107,7 @@ const OVERLAY_GONE: Scenario = Scenario {
     title: "the device of an overlay network is gone",
     breaks: "The node's VXLAN device is deleted, as by an agent that was stopped half-way; another network's is still \
              there. What arrives for the first finds the tunnel and no device.",
-    says: "K01, where: guest kernel. Drops VXLAN_VNI_NOT_FOUND at vxlan_rcv.",
+    says: "R31, where: guest kernel. Drops VXLAN_VNI_NOT_FOUND at vxlan_rcv.",
     needs: OVERLAY.needs,
     setup: OVERLAY_DEVICES,
     traffic: OVERLAY.traffic,
@@ -116,7 +116,7 @@ const OVERLAY_GONE: Scenario = Scenario {
     expect: Expectation {
         exit_code: 1,
         place: "guest-kernel",
-        verdict: Some("K01"),
+        verdict: Some("R31"),
         drops: &[ExpectedDrop::of(
             &["VXLAN_VNI_NOT_FOUND", "NOT_SPECIFIED"],
             &["vxlan_rcv"],

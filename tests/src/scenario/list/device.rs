@@ -43,9 +43,10 @@ const XDP_GENERIC: Scenario = Scenario {
     name: "xdp-generic",
     title: "an XDP program in the stack drops all that arrives",
     breaks: "A program is attached to eth0 by xdpgeneric that answers XDP_DROP to everything.",
-    says: "K01, where: guest kernel. Drops NOT_SPECIFIED at do_xdp_generic, by policy.",
+    says: "R09, where: guest kernel. Drops NOT_SPECIFIED at do_xdp_generic, by policy.",
     break_it: &[Step::Attach(Place::Node, Hook::XdpGeneric, "eth0", Word::Drop)],
     expect: Expectation {
+        verdict: Some("R09"),
         drops: &[
             ExpectedDrop::of(&["NOT_SPECIFIED", "XDP"], &["do_xdp_generic"], Class::Policy)
                 .socket_found(false),
@@ -60,9 +61,10 @@ const XDP_NATIVE: Scenario = Scenario {
     name: "xdp-native",
     title: "an XDP program in the driver drops all that arrives",
     breaks: "A program is attached to eth0 by xdpdrv that answers XDP_DROP to everything.",
-    says: "D01 or K01: packets are lost before they arrive. Drops NOT_SPECIFIED at veth_xdp_rcv_skb, by policy.",
+    says: "R09: packets are lost before they arrive. Drops NOT_SPECIFIED at veth_xdp_rcv_skb, by policy.",
     break_it: &[Step::Attach(Place::Node, Hook::XdpNative, "eth0", Word::Drop)],
     expect: Expectation {
+        verdict: Some("R09"),
         drops: &[ExpectedDrop::of(
             &["NOT_SPECIFIED", "XDP"],
             &["veth_xdp_rcv_skb", "veth_xdp_rcv", "veth_poll"],
@@ -78,10 +80,11 @@ const TC_DROPS: Scenario = Scenario {
     name: "tc-drops",
     title: "a tc program drops all that arrives",
     breaks: "A program is attached to the ingress of eth0 by tcx that answers TC_ACT_SHOT to everything.",
-    says: "K01, where: guest kernel. Drops TC_INGRESS at __netif_receive_skb_core.",
+    says: "R10, where: guest kernel. Drops TC_INGRESS at __netif_receive_skb_core.",
     needs: &[Need::Symbol("tcx_link_attach")],
     break_it: &[Step::Attach(Place::Node, Hook::TcIngress, "eth0", Word::Drop)],
     expect: Expectation {
+        verdict: Some("R10"),
         drops: &[
             ExpectedDrop::of(&["TC_INGRESS"], &["__netif_receive_skb_core"], Class::Policy)
                 .socket_found(false),
@@ -96,7 +99,7 @@ const TC_STEALS: Scenario = Scenario {
     name: "tc-steals",
     title: "a tc program takes all that arrives for itself",
     breaks: "A filter is attached to the ingress of eth0 by tc whose program answers TC_ACT_STOLEN to everything.",
-    says: "K01, where: guest kernel. No drop event: what is consumed at __netif_receive_skb_core was stolen.",
+    says: "R11, where: guest kernel. No drop event: what is consumed at __netif_receive_skb_core was stolen.",
     // Where the kernel does not tell the place at which it consumes, these packets stay unexplained.
     needs: &[
         Need::Symbol("cls_bpf_classify"),
@@ -114,6 +117,7 @@ const TC_STEALS: Scenario = Scenario {
     ],
     heal: &[Step::Run(Place::Node, "tc qdisc del dev eth0 clsact")],
     expect: Expectation {
+        verdict: Some("R11"),
         drops: &[
             ExpectedDrop::of(&["stolen"], &["__netif_receive_skb_core"], Class::Policy).socket_found(false),
         ],
@@ -126,7 +130,7 @@ const NFT_INGRESS: Scenario = Scenario {
     name: "nft-ingress",
     title: "a firewall at the ingress of the device drops all that arrives",
     breaks: "A chain of the family netdev at eth0 drops all but ARP.",
-    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain; no counter of the kernel moves.",
+    says: "R06, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain; no counter of the kernel moves.",
     break_it: &[Step::Nft(
         Place::Node,
         "add table netdev broken; \
@@ -135,6 +139,7 @@ const NFT_INGRESS: Scenario = Scenario {
     )],
     heal: &[Step::Nft(Place::Node, "delete table netdev broken")],
     expect: Expectation {
+        verdict: Some("R06"),
         drops: &[ExpectedDrop::of(
             &["NETFILTER_DROP"],
             &["nft_do_chain", "nf_hook_slow"],

@@ -25,7 +25,7 @@ const REPLIES_FILTERED: Scenario = Scenario {
     title: "a firewall that has forgotten replies",
     breaks: "A ruleset is loaded whose input chain drops all but SSH and neighbours, and lacks `ct state \
              established,related accept`, as where a half-done upgrade loads half of it.",
-    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain; lab-client starves.",
+    says: "R06, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain; lab-client starves.",
     needs: &[],
     setup: &[],
     traffic: &[PEER_SERVER, NODE_CLIENT, POD_CLIENT, NODE_PING],
@@ -41,7 +41,7 @@ const REPLIES_FILTERED: Scenario = Scenario {
     expect: Expectation {
         exit_code: 1,
         place: "guest-kernel",
-        verdict: Some("K01"),
+        verdict: Some("R06"),
         drops: &[
             dropped("netfilter: input, ipv4", "table inet broken, chain input").socket_found(true),
             dropped("netfilter: input, ipv6", "table inet broken, chain input").socket_found(true),
@@ -73,7 +73,7 @@ const NFT_RAW: Scenario = Scenario {
     name: "nft-raw",
     title: "a firewall drops all that arrives, before connection tracking",
     breaks: "A chain at prerouting with priority raw drops all but neighbours.",
-    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at prerouting; lab-client starves.",
+    says: "R06, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at prerouting; lab-client starves.",
     break_it: &[Step::Nft(
         Place::Node,
         "add table inet broken; \
@@ -179,7 +179,7 @@ const BRIDGED_UPLINK_FILTERED: Scenario = Scenario {
     title: "a firewall of the bridge that the node is reached by drops what is for it",
     breaks: "eth0 is a port of the bridge br0, which has the node's addresses, as on a host of virtual machines. A chain of \
              the family bridge drops what is for the bridge itself, but for ARP and neighbours.",
-    says: "K01, where: guest kernel; lab-client starves. Drops NETFILTER_DROP at nft_do_chain, beside the ledger: the \
+    says: "R06, where: guest kernel; lab-client starves. Drops NETFILTER_DROP at nft_do_chain, beside the ledger: the \
            bridge had not handed the packets on.",
     setup: &[
         Step::Ip(Place::Node, "addr flush dev eth0"),
@@ -212,7 +212,7 @@ const NFT_REJECT: Scenario = Scenario {
     name: "nft-reject",
     title: "a firewall refuses replies",
     breaks: "A ruleset is loaded whose input chain rejects all but neighbours: its drops are answered.",
-    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at input; lab-client starves.",
+    says: "R06, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at input; lab-client starves.",
     break_it: &[Step::Nft(
         Place::Node,
         "add table inet broken; \
@@ -230,7 +230,7 @@ const IPTABLES_LEGACY: Scenario = Scenario {
     name: "iptables-legacy",
     title: "the older firewall drops all that arrives",
     breaks: "iptables-legacy -P INPUT DROP, without a rule that accepts anything. IPv6 goes on.",
-    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nf_hook_slow, at input; lab-client starves over IPv4.",
+    says: "R06, where: guest kernel. Drops NETFILTER_DROP at nf_hook_slow, at input; lab-client starves over IPv4.",
     needs: &[
         Need::Program("iptables-legacy", "iptables"),
         Need::Symbol("ipt_do_table"),
@@ -254,7 +254,7 @@ const IPTABLES_NFT: Scenario = Scenario {
     name: "iptables-nft",
     title: "iptables on top of nft drops all that arrives",
     breaks: "iptables-nft -P INPUT DROP, without a rule that accepts anything. IPv6 goes on.",
-    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at input; lab-client starves over IPv4.",
+    says: "R06, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at input; lab-client starves over IPv4.",
     needs: &[Need::Program("iptables-nft", "iptables")],
     break_it: &[Step::Run(Place::Node, "iptables-nft -P INPUT DROP")],
     heal: &[Step::Run(Place::Node, "iptables-nft -P INPUT ACCEPT")],
@@ -273,7 +273,7 @@ const CONNTRACK_FLUSHED: Scenario = Scenario {
     title: "a firewall has forgotten the connections that stand",
     breaks: "The input chain accepts what belongs to a connection and drops the rest; then the table of connections is \
              emptied, as by a restart of a firewall or of kube-proxy.",
-    says: "K01, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at input; the connections that stood starve.",
+    says: "R08, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at input; the connections that stood starve.",
     needs: &[Need::Program("conntrack", "conntrack")],
     setup: &[
         Step::Sysctl(Place::Node, "net.netfilter.nf_conntrack_tcp_loose", "0"),
@@ -290,6 +290,7 @@ const CONNTRACK_FLUSHED: Scenario = Scenario {
     break_it: &[Step::Run(Place::Node, "conntrack -F")],
     heal: &[],
     expect: Expectation {
+        verdict: Some("R08"),
         drops: &[
             dropped("netfilter: input, ipv4", "table inet stateful, chain input").socket_found(true),
             dropped("netfilter: input, ipv6", "table inet stateful, chain input").socket_found(true),

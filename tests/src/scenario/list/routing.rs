@@ -202,7 +202,7 @@ const POLICY_RULE_LOST: Scenario = Scenario {
     name: "policy-rule-lost",
     title: "the rule for the way out is lost",
     breaks: "The only route to 192.0.2.10 is in table 100, which a rule for the node's address asks. The rule is deleted.",
-    says: "Healthy, as whatever arrives is delivered, and as a weak sign R04: what the node sends has no route. Drops \
+    says: "R04, where: guest kernel: what the node sends has no route. What arrives is delivered. Drops \
            IP_OUTNOROUTES at __ip_queue_xmit.",
     needs: &[],
     setup: &[
@@ -218,6 +218,8 @@ const POLICY_RULE_LOST: Scenario = Scenario {
     )],
     expect: Expectation {
         drops: &[ExpectedDrop::of(&["IP_OUTNOROUTES"], &["__ip_queue_xmit"], Class::State).outgoing()],
+        exit_code: 1,
+        place: "guest-kernel",
         verdict: Some("R04"),
         ..SOUND
     },
@@ -229,7 +231,7 @@ const MAIN_TABLE_FLUSHED: Scenario = Scenario {
     name: "main-table-flushed",
     title: "a node that has lost its routes",
     breaks: "Table main is emptied, without a reverse path filter. Clients go on asking; IPv6 goes on.",
-    says: "Healthy, as whatever arrives is delivered, and as a weak sign R04: what the node sends has no route. Drops \
+    says: "R04, where: guest kernel: what the node sends has no route. What arrives is delivered. Drops \
            IP_OUTNOROUTES at __ip_queue_xmit, and TCP_OLD_DATA of the requests that are therefore repeated.",
     setup: &[Step::Ip(
         Place::Peer,
@@ -245,6 +247,8 @@ const MAIN_TABLE_FLUSHED: Scenario = Scenario {
             )
             .socket_found(true),
         ],
+        exit_code: 1,
+        place: "guest-kernel",
         verdict: Some("R04"),
         ..SOUND
     },
@@ -433,7 +437,7 @@ const OWN_ADDRESS_REMOVED: Scenario = Scenario {
     title: "the node loses its address",
     breaks: "10.10.0.2 is taken from eth0, as by a restart of a network manager that did not set it. The node does not \
              forward. Clients go on asking; IPv6 goes on.",
-    says: "K01, where: guest kernel. Drops IP_INADDRERRORS at ip_error.",
+    says: "R05, where: guest kernel. Drops IP_INADDRERRORS at ip_error.",
     needs: &[],
     setup: &[
         Step::Sysctl(Place::Node, "net.ipv4.ip_forward", "0"),
@@ -451,7 +455,7 @@ const OWN_ADDRESS_REMOVED: Scenario = Scenario {
     expect: Expectation {
         exit_code: 1,
         place: "guest-kernel",
-        verdict: Some("K01"),
+        verdict: Some("R05"),
         drops: &[ExpectedDrop::of(
             &["IP_INADDRERRORS"],
             &["ip_error"],
@@ -501,7 +505,7 @@ const MAC_CHANGED: Scenario = Scenario {
     name: "mac-changed",
     title: "the device has another link-layer address than its neighbours believe",
     breaks: "The address of eth0 is changed; the peer has the old one in a fixed entry and goes on using it.",
-    says: "K01, where: guest kernel. Drops OTHERHOST at ip_rcv_core and ip6_rcv_core; lab-client starves.",
+    says: "R21, where: guest kernel. Drops OTHERHOST at ip_rcv_core and ip6_rcv_core; lab-client starves.",
     needs: &[],
     setup: &[
         Step::Ip(
@@ -526,7 +530,7 @@ const MAC_CHANGED: Scenario = Scenario {
     expect: Expectation {
         exit_code: 1,
         place: "guest-kernel",
-        verdict: Some("K01"),
+        verdict: Some("R21"),
         drops: &[
             ExpectedDrop::of(&["OTHERHOST"], &["ip_rcv_core"], Class::Environment),
             ExpectedDrop::of(&["OTHERHOST"], &["ip6_rcv_core"], Class::Environment),

@@ -14,6 +14,7 @@ pub(super) const ALL: &[Scenario] = &[
     BUFFERS_REUSED,
     HALF_CLOSED,
     LOOPBACK,
+    CLOCK_SET,
 ];
 
 const HEALTHY: Scenario = Scenario {
@@ -236,5 +237,20 @@ const LOOPBACK: Scenario = Scenario {
         verdict: Some("R12"),
         ..SOUND
     },
+    late: false,
+};
+
+/// What the tracer goes by is not the clock on the wall: neither its rounds nor its books may notice.
+const CLOCK_SET: Scenario = Scenario {
+    name: "clock-set",
+    title: "a healthy node whose clock is set",
+    breaks: "Nothing. The clock is set forward by an hour.",
+    says: "Healthy, no verdict, and next to nothing unexplained; and that the clock was set.",
+    needs: &[Need::Machine],
+    setup: &[],
+    traffic: ALL_WAYS,
+    break_it: &[Step::Clock(3600), Step::Start(BULK)],
+    heal: &[Step::MachineBack],
+    expect: SOUND,
     late: false,
 };

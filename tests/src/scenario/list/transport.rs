@@ -188,7 +188,7 @@ const ADDRESS_DENIED: Scenario = Scenario {
     name: "address-denied",
     title: "a program of the unit's cgroup refuses all that arrives for it",
     breaks: "A program is attached to the cgroup of the client, as systemd does for IPAddressDeny=any.",
-    says: "K01, where: guest kernel. Drops SOCKET_FILTER with the socket found, by policy.",
+    says: "R16, where: guest kernel. Drops SOCKET_FILTER with the socket found, by policy.",
     needs: &[Need::CgroupV2],
     setup: &[Step::Start(PEER_SERVER), Step::Enclose(NODE_CLIENT)],
     traffic: &[NODE_SERVER, PEER_CLIENT],
@@ -197,7 +197,7 @@ const ADDRESS_DENIED: Scenario = Scenario {
     expect: Expectation {
         exit_code: 1,
         place: "guest-kernel",
-        verdict: Some("K01"),
+        verdict: Some("R16"),
         drops: REFUSED,
         starved: Some(NODE_CLIENT),
         ..FRAMES.expect

@@ -36,10 +36,12 @@ fn one(model: &Model, netns: u32, invariant: &Invariant, standing: &Standing) ->
         text: text(model, netns, invariant, standing.state == State::Holds),
         since: standing.since.map(|at| model.utc(at)),
         by: standing.by.as_ref().map(actor),
+        by_unknown: standing.by_unknown,
     }
 }
 
-fn object(invariant: &Invariant) -> String {
+/// What it is about.
+pub(in crate::diagnosis) fn object(invariant: &Invariant) -> String {
     match invariant {
         Invariant::Loopback => "device lo".to_owned(),
         Invariant::LocalRule(version) => format!("{version} rule to table local"),
@@ -56,7 +58,8 @@ fn answer(device: &str, address: std::net::IpAddr) -> Thing {
     }
 }
 
-fn text(model: &Model, netns: u32, invariant: &Invariant, holds: bool) -> String {
+/// How it stands, in words.
+pub(in crate::diagnosis) fn text(model: &Model, netns: u32, invariant: &Invariant, holds: bool) -> String {
     match (invariant, holds) {
         (Invariant::Loopback, true) => "lo is up".to_owned(),
         (Invariant::Loopback, false) => {

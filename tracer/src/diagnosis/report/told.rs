@@ -2,7 +2,8 @@
 
 use std::cmp::Reverse;
 
-use super::{end, state};
+use super::state;
+use crate::diagnosis::words::end;
 use crate::event::FlowKey;
 use crate::model::Model;
 use crate::model::clock::seconds;

@@ -6,49 +6,49 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::super::cgroup::Cgroups;
 use super::super::clock;
-use super::super::netlink::{self, ROUTE, array_at, u32_at};
-use super::link;
-use super::words::Devices;
+use super::super::netlink::{array_at, u32_at};
 
 // enum bpf_cmd (include/uapi/linux/bpf.h)
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 /// More than `struct bpf_link_info` has; the kernel tells how much it has told.
 const ROOM: usize = 128;
 /// Where the part of it begins that depends on the type: behind type, id and program, aligned.
 const UNION: usize = 16;
 
-/// What names cgroups and devices.
+/// Where a link has put its program. The kernel does not tell of which namespace a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Where it meets packets of any namespace, or that is not known.
+    Anywhere,
+    /// In the namespace with this inode.
+    Namespace(u32),
+    /// At the device with this index, before the kernel has the packet.
+    Xdp(u32),
+    /// At the device with this index, by this type of attachment.
+    Device(u32, u32),
+}
+
+/// What names cgroups.
 #[derive(Debug)]
 pub(super) struct Names {
     cgroups: Cgroups,
-    devices: Devices,
 }
 
 impl Names {
     pub(super) fn new() -> Self {
         Self {
             cgroups: Cgroups::new(),
-            devices: Devices::default(),
         }
     }
 
-    /// Reads the devices of the tracer's own namespace anew: the kernel tells an index, and not of which namespace.
-    pub(super) fn refresh(&mut self) {
-        let links = netlink::dump(ROUTE, link::GET, &[0; link::HEADER], |body| {
-            Some(link::parse(body))
-        });
-        let links = links.unwrap_or_default().into_iter().flatten();
-        self.devices = Devices(links.map(|link| (link.index, link.name)).collect());
-    }
-
     /// What the link with this id is attached to, such as `cgroup_inet_ingress of cgroup /system.slice`; empty where the
-    /// kernel does not tell.
-    pub(super) fn attached(&mut self, id: u32) -> String {
-        info(id)
-            .ok()
-            .and_then(|info| self.describe(&info))
-            .unwrap_or_default()
+    /// kernel does not tell. And where that is.
+    pub(super) fn attached(&mut self, id: u32) -> (String, Place) {
+        info(id).map_or((String::new(), Place::Anywhere), |info| {
+            (self.describe(&info).unwrap_or_default(), place(&info))
+        })
     }
 
     /// Of `struct bpf_link_info`.
@@ -66,7 +66,7 @@ impl Names {
             // BPF_LINK_TYPE_NETNS
             5 => format!("{} of network namespace {}", attach_type(number(1)?), number(0)?),
             // BPF_LINK_TYPE_XDP
-            6 => self.device(number(0)?),
+            6 => device(number(0)?),
             // BPF_LINK_TYPE_NETFILTER
             10 => format!(
                 "hook {} of {}, priority {}",
@@ -75,20 +75,74 @@ impl Names {
                 number(2)?.cast_signed()
             ),
             // BPF_LINK_TYPE_TCX, BPF_LINK_TYPE_NETKIT
-            11 | 13 => format!("{} of {}", attach_type(number(1)?), self.device(number(0)?)),
+            11 | 13 => format!("{} of {}", attach_type(number(1)?), device(number(0)?)),
             // BPF_LINK_TYPE_STRUCT_OPS, BPF_LINK_TYPE_SOCKMAP
             9 | 14 => format!("map {}", number(0)?),
             _ => return None,
         })
     }
+}
 
-    fn device(&self, index: u32) -> String {
-        match self.devices.0.get(&index) {
-            _ if index == 0 => "a device that is gone".to_owned(),
-            Some(name) => format!("device {index} ({name} in the tracer's own network namespace)"),
-            None => format!("device {index}"),
-        }
+fn device(index: u32) -> String {
+    match index {
+        0 => "a device that is gone".to_owned(),
+        index => format!("device {index}"),
     }
+}
+
+/// Of `struct bpf_link_info`.
+fn place(info: &[u8]) -> Place {
+    let number = |index: usize| u32_at(info, UNION + 4 * index);
+    let place = match u32_at(info, 0) {
+        Some(5) => number(0).map(Place::Namespace),
+        Some(6) => number(0).map(Place::Xdp),
+        Some(11 | 13) => number(0)
+            .zip(number(1))
+            .map(|(index, kind)| Place::Device(index, kind)),
+        _ => None,
+    };
+    place.unwrap_or(Place::Anywhere)
+}
+
+/// Whether the link with this id is at a device of the namespace of this thread (`tcx_prog_query`, `netkit_prog_query`).
+pub(super) fn is_at(id: u32, index: u32, attach_type: u32) -> bool {
+    /// Links that are asked for at most.
+    const MOST: usize = 64;
+    /// That part of `union bpf_attr`: device, attach_type, query_flags, attach_flags; where ids of programs are to go;
+    /// room for how many; where flags are to go, ids of links, flags of those; revision.
+    #[repr(C, align(8))]
+    struct Query {
+        device: u32,
+        attach_type: u32,
+        flags: [u32; 2],
+        programs: u64,
+        room: u32,
+        nothing: u32,
+        program_flags: u64,
+        links: u64,
+        link_flags: u64,
+        revision: u64,
+    }
+    let (mut programs, mut links) = ([0_u32; MOST], [0_u32; MOST]);
+    let mut query = Query {
+        device: index,
+        attach_type,
+        flags: [0; 2],
+        programs: (&raw mut programs).addr() as u64,
+        room: u32::try_from(MOST).unwrap_or_default(),
+        nothing: 0,
+        program_flags: 0,
+        links: (&raw mut links).addr() as u64,
+        link_flags: 0,
+        revision: 0,
+    };
+    // SAFETY: the command reads the attributes, and writes to each address at most as many ids as there is room for.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<Query>()) };
+    if answer != 0 {
+        // More than there is room for: it may be one of them.
+        return io::Error::last_os_error().raw_os_error() == Some(libc::ENOSPC);
+    }
+    links.contains(&id)
 }
 
 /// `enum bpf_attach_type`, those of links that can change packets, as `bpftool` names them.
@@ -194,19 +248,17 @@ fn info(id: u32) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn told(kind: u32, members: &[u32]) -> Option<String> {
         let mut names = Names::new();
-        names.devices = Devices(BTreeMap::from([(2, "eth0".to_owned())]));
         let mut info = Vec::new();
         for number in [kind, 7, 12, 0].iter().chain(members) {
             info.extend(number.to_ne_bytes());
         }
         for length in 0..info.len() {
             drop(names.describe(&info[..length]));
+            let _ = place(&info[..length]);
         }
         names.describe(&info)
     }
@@ -214,10 +266,7 @@ mod tests {
     #[test]
     fn what_a_link_is_attached_to_is_named() {
         let of = |kind, members: &[u32]| told(kind, members).unwrap();
-        assert_eq!(
-            of(11, &[2, 46]),
-            "tcx_ingress of device 2 (eth0 in the tracer's own network namespace)"
-        );
+        assert_eq!(of(11, &[2, 46]), "tcx_ingress of device 2");
         assert_eq!(of(13, &[9, 55]), "netkit_peer of device 9");
         assert_eq!(of(6, &[0]), "a device that is gone");
         assert_eq!(
@@ -233,6 +282,19 @@ mod tests {
             "cgroup_inet_egress of cgroup 18446744073709551615"
         );
         assert_eq!(told(2, &[24, 0, 0]), None, "it only observes");
+    }
+
+    #[test]
+    fn where_a_link_is_attached_is_told_as_far_as_the_kernel_does() {
+        let of = |kind: u32, members: [u32; 2]| {
+            let numbers = [kind, 7, 12, 0, members[0], members[1]];
+            place(&numbers.map(u32::to_ne_bytes).concat())
+        };
+        assert_eq!(of(5, [4_026_531_840, 36]), Place::Namespace(4_026_531_840));
+        assert_eq!(of(6, [2, 0]), Place::Xdp(2));
+        assert_eq!(of(11, [2, 46]), Place::Device(2, 46));
+        assert_eq!(of(3, [1, 2]), Place::Anywhere);
+        assert!(!is_at(u32::MAX, 1, 46), "nobody has so many links");
     }
 
     #[test]

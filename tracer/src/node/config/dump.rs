@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::super::netlink::{self, ROUTE};
+use super::super::netlink::{self, ROUTE, XFRM};
 use super::known::Known;
 use super::link::Link;
 use super::neighbour::State;
 use super::words::{Devices, IPV4, IPV6};
-use super::{address, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
+use super::{address, ipsec, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use crate::event::{Thing, Version};
 
 /// `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`: leaves out the counters, which are most of the answer.
@@ -28,11 +28,11 @@ pub(super) struct Standing {
     pub(super) unsettled: BTreeSet<Thing>,
 }
 
-/// Reads all of the namespace of this thread.
+/// Reads all of the namespace of this thread; policies of IPsec only where that can be asked.
 ///
 /// # Errors
 /// Where the kernel does not tell.
-pub(super) fn everything() -> Result<Standing, netlink::Error> {
+pub(super) fn everything(has_ipsec: bool) -> Result<Standing, netlink::Error> {
     let request = [&[0; link::HEADER][..], &WITHOUT_COUNTERS].concat();
     let links = netlink::dump(ROUTE, link::GET, &request, |body| Some(link::parse(body)))?;
     let links: BTreeMap<u32, Link> = links
@@ -91,7 +91,8 @@ pub(super) fn everything() -> Result<Standing, netlink::Error> {
         let value = match found.state {
             State::Permanent(value) => value,
             State::Silent(state) if gateways.contains(&found.address) => state.to_owned(),
-            State::Silent(_) | State::Usual => return,
+            State::Usual(value) if gateways.contains(&found.address) => value,
+            State::Silent(_) | State::Usual(_) | State::Unknown => return,
         };
         let device = devices.name(found.device);
         let address = found.address;
@@ -113,7 +114,12 @@ pub(super) fn everything() -> Result<Standing, netlink::Error> {
                 },
             )?;
         }
-        add(qdisc.thing, String::new());
+        add(qdisc.thing, qdisc.value);
+    }
+    if has_ipsec {
+        for (thing, value) in policies()? {
+            add(thing, value);
+        }
     }
     Ok(Standing {
         known: known.into_inner(),
@@ -121,6 +127,17 @@ pub(super) fn everything() -> Result<Standing, netlink::Error> {
         links,
         unsettled: unsettled.into_inner(),
     })
+}
+
+/// Reads the policies of IPsec of the namespace of this thread.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub(super) fn policies() -> Result<Vec<(Thing, String)>, netlink::Error> {
+    let all = netlink::dump(XFRM, ipsec::GET, &[0; ipsec::HEADER], |body| {
+        Some(ipsec::parse(body))
+    })?;
+    Ok(all.into_iter().flatten().collect())
 }
 
 /// Reads the routes of the namespace of this thread, and the next hops that they name.
@@ -226,7 +243,7 @@ mod tests {
 
     #[test]
     fn all_of_this_namespace_can_be_read() {
-        let standing = everything().unwrap();
+        let standing = everything(false).unwrap();
         for version in [Version::V4, Version::V6] {
             let has_rules = standing
                 .known

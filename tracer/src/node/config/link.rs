@@ -19,6 +19,8 @@ const IFF_LOWER_UP: u32 = 0x10000;
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: String,
+    /// The name that it had before, as far as that was seen; else empty.
+    was: String,
     /// It is on, and something is at the other end: what the kernel's routes depend on.
     pub(super) up: bool,
     pub(super) carrier: bool,
@@ -33,11 +35,34 @@ pub(super) struct Link {
 }
 
 impl Link {
+    /// This BPF program has what arrives by it first.
+    pub(super) fn has_xdp(&self, program: u32) -> bool {
+        let programs = self.xdp.split(", ").filter_map(|one| one.rsplit_once(' '));
+        programs
+            .filter_map(|(_, id)| id.parse::<u32>().ok())
+            .any(|id| id == program)
+    }
+
+    /// This is how the device stands that stood so before.
+    pub(super) fn after(&mut self, before: &Self) {
+        let was = if before.name == self.name {
+            &before.was
+        } else {
+            &before.name
+        };
+        self.was.clone_from(was);
+    }
+
     /// `up, carrier, mtu 1500, no ARP, address 52:54:00:12:34:56, master br0, xdp prog 12`
     pub(super) fn value(&self, devices: &Devices) -> String {
         let mut words = vec![
             if self.up { value::UP } else { "down" }.to_owned(),
-            if self.carrier { "carrier" } else { "no carrier" }.to_owned(),
+            if self.carrier {
+                value::CARRIER
+            } else {
+                "no carrier"
+            }
+            .to_owned(),
             format!("mtu {}", self.mtu),
         ];
         if self.no_arp {
@@ -51,6 +76,9 @@ impl Link {
         }
         if !self.xdp.is_empty() {
             words.push(self.xdp.clone());
+        }
+        if !self.was.is_empty() {
+            words.push(format!("was {}", self.was));
         }
         words.join(value::OF_DEVICE)
     }
@@ -142,6 +170,13 @@ mod tests {
         survives(&body, &|body| drop(parse(body)));
         let down = parse(&message(0, IFF_NOARP, &more[..2])).unwrap();
         assert_eq!(down.value(&devices()), "down, no carrier, mtu 1500, no ARP");
+        let mut renamed = parse(&message(0, 0, &[attribute(3, b"lan0\0"), more[1].clone()])).unwrap();
+        renamed.after(&link);
+        let value = renamed.value(&devices());
+        assert_eq!(value, "down, no carrier, mtu 1500, was veth7");
+        let mut still = parse(&message(0, 0, &[attribute(3, b"lan0\0"), more[1].clone()])).unwrap();
+        still.after(&renamed);
+        assert_eq!(still.value(&devices()), value);
         let is_up = |link: &Link| value::is_up(&link.value(&devices()));
         assert!(is_up(&link) && !is_up(&down));
     }

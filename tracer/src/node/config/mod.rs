@@ -1,5 +1,5 @@
 //! How the network of this node is configured, and who changes it: rules, routes, addresses, devices, neighbours, traffic
-//! control, kernel parameters, firewalls, BPF programs, name servers, and what the kernel's log says of the network.
+//! control, policies of IPsec, kernel parameters, firewalls, BPF programs, name servers, and what the kernel's log says of the network.
 //!
 //! Each watched namespace has a netlink socket that hears its changes. A socket keeps its namespace alive, so it is
 //! closed as soon as nothing else leads there any more: at once where a name was removed, after a second where the
@@ -8,8 +8,11 @@
 mod address;
 mod answer;
 mod bpf_link;
+mod commit;
+mod discipline;
 mod dump;
 mod error;
+mod ipsec;
 mod known;
 mod link;
 mod log;
@@ -37,9 +40,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use self::bpf_link::Place;
 use self::node::Node;
 use self::requester::Requesters;
-use self::space::Space;
+use self::space::{Loaded, Space};
 use self::told::Told;
 use super::modules::Module;
 use super::names::NameChanges;
@@ -78,7 +82,8 @@ struct Configuration {
     requesters: Requesters,
     names: NameChanges,
     nf_tables: Module,
-    has_rules: bool,
+    xfrm: Module,
+    loaded: Loaded,
     ticks: u64,
     own: Option<u32>,
     /// Namespaces beyond the bound.
@@ -95,7 +100,8 @@ impl Configuration {
             requesters: Requesters::default(),
             names: NameChanges::default(),
             nf_tables: Module::new("nf_tables"),
-            has_rules: false,
+            xfrm: Module::new("xfrm_user"),
+            loaded: Loaded::default(),
             ticks: 0,
             own: Netns::current().ok().map(|own| own.inode()),
             unheard: 0,
@@ -104,7 +110,7 @@ impl Configuration {
     }
 
     fn run(&mut self, inbox: &Inbox, teller: &Teller) -> Result<(), Gone> {
-        self.has_rules = self.nf_tables.visit();
+        self.look_for_modules();
         self.node.begin(teller)?;
         let mut next = Instant::now() + TICK;
         loop {
@@ -168,12 +174,14 @@ impl Configuration {
             self.begin(netns, few, teller)?;
         }
         self.names.begin();
-        Ok(())
+        let spaces = &self.spaces;
+        self.node
+            .watch(&|id, program, place| holds(spaces, id, program, place), teller)
     }
 
     /// Begins to listen to a namespace, which is one of few.
     fn begin(&mut self, netns: Netns, few: bool, teller: &Teller) -> Result<(), Gone> {
-        match Space::open(netns.clone(), self.has_rules) {
+        match Space::open(netns.clone(), self.loaded) {
             Ok((mut space, mut told)) => {
                 told.extend(space.look_at_legacy(Seen::Found));
                 if few || self.own == Some(netns.inode()) {
@@ -235,7 +243,7 @@ impl Configuration {
     fn tick(&mut self, teller: &Teller) -> Result<(), Gone> {
         self.leave();
         self.mend(teller)?;
-        self.has_rules = self.nf_tables.visit();
+        self.look_for_modules();
         let failed: Vec<Netns> = self.failed.values().map(|(netns, _)| netns.clone()).collect();
         let few = self.are_few();
         for netns in failed {
@@ -250,16 +258,34 @@ impl Configuration {
                     tell_all(space, told, teller)?;
                 }
             }
-            if self.has_rules && self.ticks.is_multiple_of(TICKS_PER_LEGACY) {
-                let told = space.begin_rules();
-                tell_all(space, told, teller)?;
+            if self.ticks.is_multiple_of(TICKS_PER_LEGACY) {
+                if self.loaded.nf_tables {
+                    let told = space.begin_rules();
+                    tell_all(space, told, teller)?;
+                }
+                if self.loaded.ipsec {
+                    let told = space.begin_ipsec();
+                    tell_all(space, told, teller)?;
+                }
             }
         }
         if self.ticks.is_multiple_of(TICKS_PER_PROGRAMS) {
-            self.node.list_programs(Seen::Noticed, teller)?;
+            let spaces = &self.spaces;
+            self.node.list_programs(
+                Seen::Noticed,
+                &|id, program, place| holds(spaces, id, program, place),
+                teller,
+            )?;
         }
         self.ticks += 1;
         Ok(())
+    }
+
+    fn look_for_modules(&mut self) {
+        self.loaded = Loaded {
+            nf_tables: self.nf_tables.visit(),
+            ipsec: self.xfrm.visit(),
+        };
     }
 
     /// So few namespaces that each has its kernel parameters read.
@@ -314,6 +340,11 @@ impl Configuration {
                 names.join(" and ")
             ));
         }
+        if let Some(error) = self.spaces.values().find_map(Space::no_ipsec) {
+            why.push(format!(
+                "Policies of IPsec are not seen ({error}): run tracer as root (CAP_NET_ADMIN)."
+            ));
+        }
         let not_asked: usize = self.spaces.values().map(Space::not_asked).sum();
         if not_asked > 0 {
             why.push(format!(
@@ -350,6 +381,15 @@ impl Configuration {
             },
             why: why.join(" "),
         }
+    }
+}
+
+/// Whether a BPF link may touch packets of one of these namespaces.
+fn holds(spaces: &BTreeMap<u32, Space>, id: u32, program: u32, place: Place) -> bool {
+    match place {
+        Place::Anywhere => true,
+        Place::Namespace(inode) => spaces.contains_key(&inode),
+        Place::Xdp(_) | Place::Device(..) => spaces.values().any(|space| space.holds(id, program, place)),
     }
 }
 

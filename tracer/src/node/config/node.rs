@@ -3,11 +3,12 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::super::source::{Gone, Teller};
+use super::bpf_link::Place;
 use super::known::Change;
 use super::log::Log;
 use super::programs::Programs;
 use super::resolver::Resolver;
-use crate::event::{Body, Seen, Setting};
+use crate::event::{Body, Seen, Setting, Unknown};
 
 /// The file that names the name servers.
 const RESOLVER: &str = "/etc/resolv.conf";
@@ -22,6 +23,8 @@ pub(super) struct Node {
     unseen: Vec<String>,
     /// Why BPF programs cannot be listed.
     no_programs: Option<String>,
+    /// It is told which BPF programs were there at first.
+    has_begun: bool,
 }
 
 impl Node {
@@ -41,6 +44,7 @@ impl Node {
             log,
             unseen,
             no_programs: None,
+            has_begun: false,
         }
     }
 
@@ -58,8 +62,7 @@ impl Node {
     /// When the source is to end.
     pub(super) fn begin(&mut self, teller: &Teller) -> Result<(), Gone> {
         let change = self.resolver.change();
-        tell(change, Seen::Found, teller)?;
-        self.list_programs(Seen::Found, teller)
+        tell(change, Seen::Found, teller)
     }
 
     /// Tells what has happened.
@@ -76,12 +79,34 @@ impl Node {
         Ok(())
     }
 
-    /// Tells which BPF programs and links have come and gone.
+    /// Other namespaces are watched than before.
     ///
     /// # Errors
     /// When the source is to end.
-    pub(super) fn list_programs(&mut self, seen: Seen, teller: &Teller) -> Result<(), Gone> {
-        match self.programs.changes() {
+    pub(super) fn watch(
+        &mut self,
+        is_watched: &dyn Fn(u32, u32, Place) -> bool,
+        teller: &Teller,
+    ) -> Result<(), Gone> {
+        // What has come since the last look did not come with them.
+        if std::mem::replace(&mut self.has_begun, true) {
+            self.list_programs(Seen::Noticed, is_watched, teller)?;
+        }
+        self.programs.reconsider();
+        self.list_programs(Seen::Found, is_watched, teller)
+    }
+
+    /// Tells which BPF programs and links have come and gone. See [`Programs::changes`].
+    ///
+    /// # Errors
+    /// When the source is to end.
+    pub(super) fn list_programs(
+        &mut self,
+        seen: Seen,
+        is_watched: &dyn Fn(u32, u32, Place) -> bool,
+        teller: &Teller,
+    ) -> Result<(), Gone> {
+        match self.programs.changes(is_watched) {
             Ok(changes) => {
                 self.no_programs = None;
                 tell(changes, seen, teller)
@@ -110,6 +135,12 @@ fn tell(changes: impl IntoIterator<Item = Change>, seen: Seen, teller: &Teller) 
             value,
             seen,
             by: None,
+            by_unknown: match seen {
+                Seen::Found => None,
+                // inotify tells that a file was written, and not by whom.
+                Seen::Told => Some(Unknown::NotTold),
+                Seen::Noticed => Some(Unknown::Compared),
+            },
         })))?;
     }
     Ok(())

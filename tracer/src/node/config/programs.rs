@@ -1,4 +1,7 @@
 //! BPF programs and links that come and go. Nobody tells of them: their ids are listed again and again.
+//!
+//! Told are those that can touch packets of the watched namespaces. A program that is put at a device or in a namespace does
+//! nothing before it is there: its link is told, or what the device and its filters are set to.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,7 +9,7 @@ use std::io;
 
 use aya::programs::{loaded_links, loaded_programs};
 
-use super::bpf_link::Names;
+use super::bpf_link::{Names, Place};
 use super::known::Change;
 use crate::event::Thing;
 
@@ -19,10 +22,28 @@ const MOST: usize = 16_384;
 /// The programs and links that are there, without the tracer's own.
 #[derive(Debug)]
 pub(super) struct Programs {
-    programs: BTreeMap<u32, String>,
-    links: BTreeMap<u32, String>,
+    programs: BTreeMap<u32, Standing>,
+    links: BTreeMap<u32, Standing>,
     own: Own,
     names: Names,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Standing {
+    value: String,
+    says: Says,
+}
+
+/// What one says of packets of the watched namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// It can touch them: it is told.
+    Something,
+    /// It cannot.
+    Nothing,
+    /// It touches those of another namespace.
+    Elsewhere,
 }
 
 /// The tracer's own: those that it has open.
@@ -42,24 +63,33 @@ impl Programs {
         }
     }
 
-    /// Lists them, and tells what is not as it was the last time.
+    /// Other namespaces are watched than before: which links are in one of them is to be asked anew.
+    pub(super) fn reconsider(&mut self) {
+        self.links.retain(|_, link| link.says != Says::Elsewhere);
+    }
+
+    /// Lists them, and tells what is not as it was the last time. `is_watched` says whether the link with this id is in a
+    /// watched namespace, where it meets packets of one only; it is given the program's id, too.
     ///
     /// # Errors
     /// Where the kernel does not allow it. A kernel without links has none.
-    pub(super) fn changes(&mut self) -> io::Result<Vec<Change>> {
+    pub(super) fn changes(
+        &mut self,
+        is_watched: &dyn Fn(u32, u32, Place) -> bool,
+    ) -> io::Result<Vec<Change>> {
         let ids = all(BPF_PROG_GET_NEXT_ID)?;
         let links = all(BPF_LINK_GET_NEXT_ID).or_else(|error| match error.raw_os_error() {
             Some(libc::EINVAL) => Ok(Vec::new()),
             _ => Err(error),
         })?;
-        let is_new = |ids: &[u32], own: &[u32], known: &BTreeMap<u32, String>| {
+        let is_new = |ids: &[u32], own: &[u32], known: &BTreeMap<u32, Standing>| {
             ids.iter().any(|id| !own.contains(id) && !known.contains_key(id))
         };
         let (mut programs_now, mut links_now) = (BTreeMap::new(), BTreeMap::new());
         if is_new(&ids, &self.own.programs, &self.programs) || is_new(&links, &self.own.links, &self.links) {
             self.own = Own::read();
             programs_now = programs();
-            links_now = links_there(&mut self.names);
+            links_now = links_there(&mut self.names, &programs_now, is_watched);
         }
         let mut changes = difference(
             &mut self.programs,
@@ -81,10 +111,10 @@ impl Programs {
 
 /// Takes over which ids there are, and tells the difference. What has gone again before it could be asked for is left out.
 fn difference(
-    known: &mut BTreeMap<u32, String>,
+    known: &mut BTreeMap<u32, Standing>,
     ids: &[u32],
     own: &[u32],
-    values: &BTreeMap<u32, String>,
+    values: &BTreeMap<u32, Standing>,
     thing: impl Fn(u32) -> Thing,
 ) -> Vec<Change> {
     let gone: Vec<u32> = known
@@ -94,50 +124,70 @@ fn difference(
         .collect();
     let mut changes = Vec::new();
     for id in gone {
-        if known.remove(&id).is_some_and(|value| !observes(&value)) {
+        if known.remove(&id).is_some_and(|one| one.says == Says::Something) {
             changes.push((thing(id), None));
         }
     }
     for id in ids.iter().filter(|id| !own.contains(id)) {
         if known.len() < MOST
             && !known.contains_key(id)
-            && let Some(value) = values.get(id)
+            && let Some(one) = values.get(id)
         {
-            known.insert(*id, value.clone());
-            if !observes(value) {
-                changes.push((thing(*id), Some(value.clone())));
+            known.insert(*id, one.clone());
+            if one.says == Says::Something {
+                changes.push((thing(*id), Some(one.value.clone())));
             }
         }
     }
     changes
 }
 
-/// Whether it can only observe: a tracer that runs has dozens of these, and they would hide what changes packets.
-fn observes(value: &str) -> bool {
-    const KINDS: [&str; 11] = [
+/// Whether it cannot touch packets: it only observes, or decides of something else. A tracer that runs has dozens of these,
+/// and systemd one for each unit that may not use all devices: they would hide what changes packets.
+fn touches_none(value: &str) -> bool {
+    const KINDS: [&str; 15] = [
+        "cgroupdevice",
+        "cgroupsysctl",
         "iter",
         "kprobe",
         "kprobemulti",
+        "lircmode2",
         "perfevent",
         "rawtracepoint",
         "rawtracepointwritable",
         "socketfilter",
+        "syscall",
         "tracepoint",
         "tracing",
         "uprobemulti",
         "unspecified",
     ];
-    // Types of programs have underscores, those of links have none.
-    let kind = value
-        .split([' ', ','])
-        .next()
-        .unwrap_or_default()
-        .replace('_', "");
-    KINDS.contains(&kind.as_str())
+    KINDS.contains(&kind(value).as_str())
 }
 
-/// `xdp guard tag 0011223344556677, loaded by uid 0`, by id.
-fn programs() -> BTreeMap<u32, String> {
+/// Whether a program of this kind does nothing before it is put at a device or in a namespace: that is told.
+fn is_told_where_it_is_put(value: &str) -> bool {
+    const KINDS: [&str; 8] = [
+        "lwtin",
+        "lwtout",
+        "lwtseg6local",
+        "lwtxmit",
+        "schedact",
+        "schedcls",
+        "sklookup",
+        "xdp",
+    ];
+    KINDS.contains(&kind(value).as_str())
+}
+
+/// What kind it is. Types of programs have underscores, those of links have none.
+fn kind(value: &str) -> String {
+    let first = value.split([' ', ',']).next().unwrap_or_default();
+    first.replace('_', "")
+}
+
+/// `cgroup_skb guard tag 0011223344556677, loaded by uid 0`, by id.
+fn programs() -> BTreeMap<u32, Standing> {
     let programs = loaded_programs().flatten().map(|program| {
         let kind = format!("{:?}", program.program_type()).to_lowercase();
         let kind = kind.strip_prefix("bpf_prog_type_").unwrap_or(&kind).to_owned();
@@ -146,36 +196,52 @@ fn programs() -> BTreeMap<u32, String> {
         let by = program
             .created_by_uid()
             .map(|uid| format!(", loaded by uid {uid}"));
-        let text = format!(
+        let value = format!(
             "{kind}{name} tag {:016x}{}",
             program.tag(),
             by.unwrap_or_default()
         );
-        (program.id(), text)
+        let says = if touches_none(&value) || is_told_where_it_is_put(&value) {
+            Says::Nothing
+        } else {
+            Says::Something
+        };
+        (program.id(), Standing { value, says })
     });
     programs.collect()
 }
 
-/// `tcx, program 12, tcx_ingress of device 2`, by id.
-fn links_there(names: &mut Names) -> BTreeMap<u32, String> {
-    names.refresh();
+/// `tcx, program 12, tcx_ingress of device 2; sched_cls guard tag 0011223344556677, loaded by uid 0`, by id.
+fn links_there(
+    names: &mut Names,
+    programs: &BTreeMap<u32, Standing>,
+    is_watched: &dyn Fn(u32, u32, Place) -> bool,
+) -> BTreeMap<u32, Standing> {
     let links = loaded_links().flatten().map(|link| {
         let kind = link.link_type().map_or_else(
             |_| "unknown".to_owned(),
             |kind| format!("{kind:?}").to_lowercase(),
         );
-        let text = format!("{kind}, program {}", link.program_id());
-        let attached = if observes(&text) {
-            String::new()
-        } else {
-            names.attached(link.id())
+        let (id, program) = (link.id(), link.program_id());
+        let mut value = format!("{kind}, program {program}");
+        if touches_none(&value) {
+            let says = Says::Nothing;
+            return (id, Standing { value, says });
+        }
+        let (attached, place) = names.attached(id);
+        if !attached.is_empty() {
+            value += &format!(", {attached}");
+        }
+        let says = match programs.get(&program) {
+            Some(one) if touches_none(&one.value) => Says::Nothing,
+            _ if !is_watched(id, program, place) => Says::Elsewhere,
+            Some(one) => {
+                value += &format!("; {}", one.value);
+                Says::Something
+            }
+            None => Says::Something,
         };
-        let text = if attached.is_empty() {
-            text
-        } else {
-            format!("{text}, {attached}")
-        };
-        (link.id(), text)
+        (id, Standing { value, says })
     });
     links.collect()
 }
@@ -232,23 +298,36 @@ mod tests {
 
     #[test]
     fn what_came_and_went_is_told() {
-        let mut known = BTreeMap::from([(1, "a".to_owned()), (2, "b".to_owned())]);
-        let values = BTreeMap::from([(3, "c".to_owned()), (4, "own".to_owned())]);
+        let one = |value: &str, says| Standing {
+            value: value.to_owned(),
+            says,
+        };
+        let mut known = BTreeMap::from([
+            (1, one("a", Says::Something)),
+            (2, one("b", Says::Something)),
+            (7, one("d", Says::Elsewhere)),
+        ]);
+        let values = BTreeMap::from([
+            (3, one("c", Says::Something)),
+            (4, one("own", Says::Something)),
+            (6, one("e", Says::Nothing)),
+        ]);
         let thing = |id| Thing::Program { id };
-        let changes = difference(&mut known, &[2, 3, 4, 5], &[4], &values, thing);
+        let changes = difference(&mut known, &[2, 3, 4, 5, 6], &[4], &values, thing);
         assert_eq!(changes, [(thing(1), None), (thing(3), Some("c".to_owned()))]);
-        assert_eq!(known.keys().copied().collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(known.keys().copied().collect::<Vec<_>>(), [2, 3, 6]);
     }
 
     #[test]
-    fn what_can_only_observe_is_known_by_its_kind() {
+    fn what_touches_no_packets_is_known_by_its_kind() {
         for value in [
             "raw_tracepoint x tag 1",
             "rawtracepoint, program 1",
             "tracing tag 1",
             "perf_event, program 1",
+            "cgroup_device tag 1",
         ] {
-            assert!(observes(value), "{value}");
+            assert!(touches_none(value), "{value}");
         }
         for value in [
             "sched_cls x tag 1",
@@ -256,8 +335,17 @@ mod tests {
             "cgroup_skb tag 1",
             "xdp tag 1",
         ] {
-            assert!(!observes(value), "{value}");
+            assert!(!touches_none(value), "{value}");
         }
+        for value in [
+            "sched_cls x tag 1",
+            "xdp tag 1",
+            "sk_lookup tag 1",
+            "lwt_in tag 1",
+        ] {
+            assert!(is_told_where_it_is_put(value), "{value}");
+        }
+        assert!(!is_told_where_it_is_put("cgroup_skb tag 1"));
     }
 
     #[test]

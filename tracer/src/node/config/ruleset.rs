@@ -1,29 +1,32 @@
-//! Rules of firewalls: that they have changed, and who did it.
+//! Rules of firewalls: that they have changed, what of them, and who did it.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::super::chains::{GET_GENERATION, HEADER, family, members, number};
+use super::super::chains::{GET_GENERATION, HEADER, members, number};
 use super::super::netlink::{self, Message, string};
 use super::super::owners::Owners;
-use crate::event::Owner;
+use super::commit::{self, Commit, Known, NFTABLES};
+use super::told::Who;
+use crate::event::{Owner, Unknown};
 
 /// `NFNLGRP_NFTABLES`
 pub(super) const GROUP: u32 = 7;
-/// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
-const NFTABLES: u16 = 10 << 8;
-const NEW_TABLE: u16 = NFTABLES;
 const GET_TABLE: u16 = NFTABLES | 1;
-const DELETE_TABLE: u16 = NFTABLES | 2;
 const NEW_GENERATION: u16 = NFTABLES | 15;
 /// Tables that are named at most; further ones are counted.
 const NAMED: usize = 16;
 
 /// What is known of the rules of nf_tables in a namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ruleset {
     tables: BTreeSet<String>,
     generation: u32,
+    chains: Known,
+    /// What the next generation does, as far as it is told.
+    commit: Commit,
+    /// What this generation did, where that was told.
+    did: String,
 }
 
 impl Ruleset {
@@ -33,36 +36,43 @@ impl Ruleset {
     /// Where the kernel does not tell.
     pub(super) fn read() -> Result<Self, netlink::Error> {
         let all = netlink::dump(netlink::NETFILTER, GET_TABLE, &[0; HEADER], |body| {
-            Some(table(body))
+            Some(commit::table(body))
         })?;
+        let chains = Known::read()?;
         let generation = netlink::get(netlink::NETFILTER, GET_GENERATION, &[0; HEADER], |body| {
             Some(Generation::parse(body))
         })?;
         Ok(Self {
-            tables: all.into_iter().flatten().collect(),
+            tables: all
+                .into_iter()
+                .flatten()
+                .map(|(family, name)| format!("{family} {name}"))
+                .collect(),
             generation: generation.flatten().map_or(0, |generation| generation.number),
+            chains,
+            ..Self::default()
         })
     }
 
     /// Takes in what was told. A change is whole with its generation: then this tells who made it, if that is said.
-    pub(super) fn told(&mut self, message: &Message<'_>) -> Option<Option<Owner>> {
-        match message.kind {
-            NEW_TABLE => self.tables.extend(table(message.body)),
-            DELETE_TABLE => {
-                let gone = table(message.body)?;
-                self.tables.remove(&gone);
-            }
-            NEW_GENERATION => {
-                let generation = Generation::parse(message.body)?;
-                self.generation = generation.number;
-                return Some(generation.by());
-            }
-            _ => {}
+    pub(super) fn told(&mut self, message: &Message<'_>) -> Option<Who> {
+        if message.kind != NEW_GENERATION {
+            self.commit.take(message, &mut self.chains, &mut self.tables);
+            return None;
         }
-        None
+        let generation = Generation::parse(message.body)?;
+        self.generation = generation.number;
+        self.did = self.commit.end();
+        Some(generation.by())
     }
 
-    /// `generation 5, tables: inet filter, ip nat`; `None` where there never were any rules.
+    /// They are others than those.
+    pub(super) fn differ_from(&self, others: &Self) -> bool {
+        (self.generation, &self.tables) != (others.generation, &others.tables)
+    }
+
+    /// `generation 5, tables: inet filter, ip nat; table inet filter, chain in: rule 7 (drop) new`: what stands, and what has
+    /// become different with that generation. `None` where there never were any rules.
     pub(super) fn value(&self) -> Option<String> {
         let named: Vec<&str> = self.tables.iter().take(NAMED).map(String::as_str).collect();
         let tables = match (named.len(), self.tables.len()) {
@@ -71,16 +81,13 @@ impl Ruleset {
             _ => format!("tables: {}", named.join(", ")),
         };
         // The first change makes generation 2.
+        let did = match self.did.as_str() {
+            "" => String::new(),
+            did => format!("; {did}"),
+        };
         (self.generation > 1 || !self.tables.is_empty())
-            .then(|| format!("generation {}, {tables}", self.generation))
+            .then(|| format!("generation {}, {tables}{did}", self.generation))
     }
-}
-
-/// `inet filter`: the family and name of a table.
-fn table(body: &[u8]) -> Option<String> {
-    let family = family(*body.first()?)?;
-    let name = members(body).find_map(|(kind, value)| (kind == 1).then(|| string(value)))?;
-    Some(format!("{family} {name}"))
 }
 
 /// A new generation of the rules, and the process that made it.
@@ -110,17 +117,12 @@ impl Generation {
     }
 
     /// The kernel counts processes as the machine does: where the tracer counts otherwise, the name tells.
-    fn by(self) -> Option<Owner> {
+    fn by(self) -> Who {
         if self.pid == 0 {
-            return None;
+            return Err(Unknown::Kernel);
         }
-        let found = Owners::by_pid(self.pid).filter(|owner| owner.command == self.command);
-        Some(found.unwrap_or_else(|| Owner {
-            pid: self.pid,
-            command: self.command,
-            cgroup: String::new(),
-            unit: String::new(),
-        }))
+        let found = Owners::actor(self.pid).filter(|owner| owner.command == self.command);
+        Ok(found.unwrap_or_else(|| Owner::named(self.pid, &self.command)))
     }
 }
 
@@ -157,7 +159,7 @@ mod tests {
         let mut rules = Ruleset::default();
         assert_eq!(rules.value(), None);
         let filter = [&[1, 0, 0, 0][..], &attribute(1, b"filter\0")].concat();
-        assert_eq!(rules.told(&message(NEW_TABLE, &filter)), None);
+        assert_eq!(rules.told(&message(commit::NEW_TABLE, &filter)), None);
         let generation = [
             &[0; 4][..],
             &attribute(1, &7_u32.to_be_bytes()),
@@ -172,15 +174,16 @@ mod tests {
         assert_eq!((by.pid, by.command.as_str()), (4_000_000, "nft"));
         assert_eq!(
             rules.value().as_deref(),
-            Some("generation 7, tables: inet filter")
+            Some("generation 7, tables: inet filter; table inet filter new")
         );
-        rules.told(&message(DELETE_TABLE, &filter));
-        assert_eq!(rules.value().as_deref(), Some("generation 7, no tables"));
+        rules.told(&message(NEW_GENERATION, &generation));
+        assert_eq!(
+            rules.value().as_deref(),
+            Some("generation 7, tables: inet filter"),
+            "that is done"
+        );
         survives(&generation, &|body| {
             drop(Ruleset::default().told(&message(NEW_GENERATION, body)))
-        });
-        survives(&filter, &|body| {
-            drop(Ruleset::default().told(&message(NEW_TABLE, body)))
         });
     }
 
@@ -189,6 +192,7 @@ mod tests {
         let rules = Ruleset {
             tables: (0..20).map(|number| format!("ip t{number:02}")).collect(),
             generation: 3,
+            ..Ruleset::default()
         };
         assert!(rules.value().unwrap().ends_with("ip t15 and 4 more"));
     }

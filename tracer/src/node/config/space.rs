@@ -1,6 +1,8 @@
 //! One network namespace: what stands in it, and what the kernel tells of it.
 
+mod again;
 mod looks;
+mod take;
 #[cfg(test)]
 mod tests;
 
@@ -10,33 +12,36 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::super::netlink::{Heard, Listener, Message, NETFILTER, ROUTE};
+use super::super::netlink::{Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
 use super::super::{Netns, clock, namespace};
 use super::answer::Answers;
+use super::bpf_link::{self, Place};
 use super::dump;
 use super::error::Error;
-use super::known::{Change, Known, Taken};
+use super::known::Known;
 use super::link::Link;
-use super::neighbour::State;
 use super::requester::Requesters;
 use super::ruleset::{self, Ruleset};
 use super::sysctl::Sysctls;
-use super::told::{self, Cause, Told, found};
-use super::words::{Devices, IPV6};
-use super::{address, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
-use crate::event::{Owner, Seen, Setting, Thing};
+use super::told::{Cause, Told, Who, found};
+use super::words::Devices;
+use super::{ipsec, nexthop};
+use crate::event::{Seen, Setting, Thing, Unknown};
 
 /// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
 /// IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF, NSID.
 const GROUPS: [u32; 12] = [1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25, 28];
 /// Messages that are read in one go before others have their turn.
 const TURN: usize = 4096;
-/// Reading everything again may take one part in so many of the time.
-const SHARE: u32 = 5;
-/// An entry of the same name was there and is replaced (`NLM_F_REPLACE`).
-const REPLACED: u16 = 0x100;
 /// `nf_tables`, as [`Thing::Ruleset`] names it.
 const NF_TABLES: &str = "nf_tables";
+
+/// By what is heard who asked for a change.
+#[derive(Clone, Copy)]
+enum Ear {
+    Route,
+    Ipsec,
+}
 
 /// What must be read again, since what was told leaves it open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,12 +52,39 @@ enum Again {
     Everything,
 }
 
+/// Parts of the kernel that are there, so that a question to them loads no module.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Loaded {
+    pub(super) nf_tables: bool,
+    pub(super) ipsec: bool,
+}
+
+/// The policies of IPsec of a namespace.
+#[derive(Debug)]
+enum Ipsec {
+    Heard(Listener),
+    /// The kernel has none, or not yet.
+    Absent,
+    /// And why.
+    Unheard(String),
+}
+
+impl Ipsec {
+    fn listener(&self) -> Option<&Listener> {
+        match self {
+            Self::Heard(listener) => Some(listener),
+            Self::Absent | Self::Unheard(_) => None,
+        }
+    }
+}
+
 /// A namespace.
 #[derive(Debug)]
 pub(super) struct Space {
     netns: Netns,
     route: Listener,
     netfilter: Option<Listener>,
+    ipsec: Ipsec,
     devices: Devices,
     links: BTreeMap<u32, Link>,
     known: Known,
@@ -82,17 +114,19 @@ impl Space {
     ///
     /// # Errors
     /// Where the namespace cannot be entered, or the kernel does not tell.
-    pub(super) fn open(netns: Netns, nf_tables: bool) -> Result<(Self, Vec<Told>), Error> {
+    pub(super) fn open(netns: Netns, loaded: Loaded) -> Result<(Self, Vec<Told>), Error> {
         // First the ear, then the look: nothing falls between.
-        let (route, netfilter, rules, standing) = netns.enter(|| {
+        let (route, ipsec, (netfilter, rules), standing) = netns.enter(|| {
             let route = ear()?;
-            let (netfilter, rules) = netfilter(nf_tables);
-            Ok::<_, Error>((route, netfilter, rules, dump::everything()?))
+            let ipsec = policies(loaded.ipsec);
+            let standing = dump::everything(ipsec.listener().is_some())?;
+            Ok::<_, Error>((route, ipsec, netfilter(loaded.nf_tables), standing))
         })??;
         let mut space = Self {
             netns,
             route,
             netfilter,
+            ipsec,
             devices: standing.devices,
             links: standing.links,
             known: Known::default(),
@@ -114,6 +148,21 @@ impl Space {
         told.extend(found(rules));
         told.extend(space.ask()?);
         Ok((space, told))
+    }
+
+    /// A BPF link, which has put its program at some device, has done so at one of this namespace.
+    pub(super) fn holds(&self, id: u32, program: u32, place: Place) -> bool {
+        match place {
+            Place::Xdp(index) => self.links.get(&index).is_some_and(|link| link.has_xdp(program)),
+            Place::Device(index, kind) => {
+                self.links.contains_key(&index)
+                    && self
+                        .netns
+                        .enter(|| bpf_link::is_at(id, index, kind))
+                        .unwrap_or(false)
+            }
+            Place::Anywhere | Place::Namespace(_) => false,
+        }
     }
 
     pub(super) fn netns(&self) -> &Netns {
@@ -139,10 +188,13 @@ impl Space {
         if self.netfilter.take().is_some() {
             self.netfilter = self.netns.enter(|| netfilter(true))?.0;
         }
+        if self.ipsec.listener().is_some() {
+            self.ipsec = self.netns.enter(|| policies(true))?;
+        }
         self.broken = None;
         // Whoever changed something meanwhile was not heard.
-        self.need(Again::Everything, None);
-        self.answers.need(None);
+        self.need(Again::Everything, &Err(Unknown::Lost));
+        self.answers.need(&Err(Unknown::Lost));
         self.drained = true;
         self.pause = None;
         self.settle()
@@ -172,11 +224,19 @@ impl Space {
 
     /// What becomes readable when something is told.
     pub(super) fn ears(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let ears = [Some(&self.route), self.netfilter.as_ref()];
+        let ears = [Some(&self.route), self.netfilter.as_ref(), self.ipsec.listener()];
         ears.into_iter()
             .flatten()
             .filter(|_| self.broken.is_none())
             .map(AsFd::as_fd)
+    }
+
+    /// Why policies of IPsec are not told, where there are any.
+    pub(super) fn no_ipsec(&self) -> Option<&str> {
+        match &self.ipsec {
+            Ipsec::Unheard(why) => Some(why),
+            Ipsec::Heard(_) | Ipsec::Absent => None,
+        }
     }
 
     /// The older firewalls that have tables here.
@@ -228,42 +288,61 @@ impl Space {
         requesters: &mut Requesters,
         tell: &mut dyn FnMut(u64, Told),
     ) -> Result<(), Error> {
-        self.drained = false;
+        self.drained = true;
+        for ear in [Ear::Route, Ear::Ipsec] {
+            self.hear_by(ear, requesters, tell)?;
+        }
+        self.hear_rules(tell)
+    }
+
+    fn hear_by(
+        &mut self,
+        ear: Ear,
+        requesters: &mut Requesters,
+        tell: &mut dyn FnMut(u64, Told),
+    ) -> Result<(), Error> {
         for _ in 0..TURN {
-            let Self { route, netns, .. } = self;
+            let Self {
+                route, ipsec, netns, ..
+            } = self;
+            let listener = match ear {
+                Ear::Route => &*route,
+                Ear::Ipsec => match ipsec.listener() {
+                    Some(listener) => listener,
+                    None => return Ok(()),
+                },
+            };
             let mut heard = Vec::new();
-            let came = route.hear(&mut |message| {
+            let came = listener.hear(&mut |message| {
                 // Before anything else: who asked may be about to end.
                 let now = clock::boottime_ns();
                 let by = requesters.who(netns, message.port, now);
                 heard.push((now, by, message.kind, message.flags, message.body.to_vec()));
             })?;
             for (now, by, kind, flags, body) in heard {
-                let changes = self.take(kind, flags, &body, by.as_ref());
+                let changes = match ear {
+                    Ear::Route => self.take(kind, flags, &body, &by),
+                    Ear::Ipsec => {
+                        let changes = ipsec::take(kind, &body, &mut self.known).into_iter();
+                        changes.map(|change| (change, Seen::Told)).collect()
+                    }
+                };
                 if changes.iter().any(|((thing, _), _)| decides(thing)) {
-                    self.answers.need(by.as_ref());
+                    self.answers.need(&by);
                 }
                 for (change, seen) in changes {
-                    tell(
-                        now,
-                        Told {
-                            change,
-                            seen,
-                            by: by.clone(),
-                        },
-                    );
+                    let by = Some(by.clone());
+                    tell(now, Told { change, seen, by });
                 }
             }
             match came {
                 Heard::Something => {}
-                Heard::Nothing => {
-                    self.drained = true;
-                    break;
-                }
+                Heard::Nothing => return Ok(()),
                 Heard::Lost => self.overrun(),
             }
         }
-        self.hear_rules(tell)
+        self.drained = false;
+        Ok(())
     }
 
     fn hear_rules(&mut self, tell: &mut dyn FnMut(u64, Told)) -> Result<(), Error> {
@@ -280,6 +359,7 @@ impl Space {
                 let now = clock::boottime_ns();
                 let change = (ruleset_of(NF_TABLES), value);
                 let seen = Seen::Told;
+                let by = Some(by);
                 tell(now, Told { change, seen, by });
             }
             match came {
@@ -294,265 +374,30 @@ impl Space {
 
     fn overrun(&mut self) {
         self.lost += 1;
-        self.again = Again::Everything;
+        self.need(Again::Everything, &Err(Unknown::Lost));
     }
 
-    /// One message: what it changes.
-    fn take(&mut self, kind: u16, flags: u16, body: &[u8], by: Option<&Owner>) -> Vec<(Change, Seen)> {
-        let told = |changes: Vec<Change>| changes.into_iter().map(|change| (change, Seen::Told)).collect();
-        match kind {
-            link::NEW => told(self.link(body, by)),
-            link::DELETE => self.link_gone(body, by),
-            address::NEW | address::DELETE => told(self.address(kind, body, by).into_iter().collect()),
-            rule::NEW => {
-                let rule = rule::parse(body);
-                told(
-                    rule.and_then(|thing| self.known.add(thing, String::new()))
-                        .into_iter()
-                        .collect(),
-                )
-            }
-            rule::DELETE => {
-                let rule = rule::parse(body);
-                told(
-                    rule.and_then(|thing| self.known.remove(&thing))
-                        .into_iter()
-                        .collect(),
-                )
-            }
-            route::NEW | route::DELETE => told(self.route(kind, flags, body, by).into_iter().collect()),
-            nexthop::NEW | nexthop::DELETE => told(self.nexthop(kind, body, by).into_iter().collect()),
-            nsid::NEW | nsid::DELETE => {
-                let change = nsid::parse(body).and_then(|thing| match kind {
-                    nsid::NEW => self.known.set(thing, String::new()),
-                    _ => self.known.remove(&thing),
-                });
-                told(change.into_iter().collect())
-            }
-            neighbour::NEW | neighbour::DELETE => told(self.neighbour(kind, body).into_iter().collect()),
-            netconf::NEW | netconf::DELETE => netconf::take(kind, body, &self.devices, &mut self.known),
-            traffic::NEW_QDISC..=traffic::DELETE_QDISC | traffic::NEW_FILTER..=traffic::DELETE_FILTER => {
-                told(traffic::take(kind, body, &self.devices, &mut self.known))
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn address(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
-        let address = address::parse(body, &self.devices)?;
-        let is_new = kind == address::NEW;
-        let was_unsettled = self.unsettled.remove(&address.thing);
-        if is_new && address.is_unsettled {
-            self.unsettled.insert(address.thing.clone());
-        }
-        if was_unsettled != (is_new && address.is_unsettled) {
-            self.answers.need(by);
-        }
-        if is_new {
-            return self.known.set(address.thing, address.value);
-        }
-        // Routes that have it for their source go with it, and the kernel does not tell.
-        self.need(Again::Routes, by);
-        self.known.remove(&address.thing)
-    }
-
-    fn need(&mut self, what: Again, by: Option<&Owner>) {
+    /// What was told leaves something open: it is read again.
+    fn need(&mut self, what: Again, by: &Who) {
         self.because_of.add(by);
         self.again = self.again.max(what);
-    }
-
-    fn link(&mut self, body: &[u8], by: Option<&Owner>) -> Vec<Change> {
-        let Some(link) = link::parse(body) else {
-            return Vec::new();
-        };
-        let mut changes = Vec::new();
-        let before = self.links.get(&link.index);
-        if let Some(before) = before.filter(|before| before.name != link.name) {
-            // All that is on it has another name, too.
-            let device = before.name.clone();
-            changes.extend(self.known.remove(&Thing::Link { device }));
-            self.need(Again::Everything, by);
-        } else if before.is_some_and(|before| (before.up, before.carrier) != (link.up, link.carrier)) {
-            // The kernel does not tell of the routes of IPv4 that come and go with that.
-            self.need(Again::Routes, by);
-        }
-        self.devices.0.insert(link.index, link.name.clone());
-        let device = link.name.clone();
-        changes.extend(self.known.set(Thing::Link { device }, link.value(&self.devices)));
-        self.links.insert(link.index, link);
-        changes
-    }
-
-    fn link_gone(&mut self, body: &[u8], by: Option<&Owner>) -> Vec<(Change, Seen)> {
-        let Some(link) = link::parse(body) else {
-            return Vec::new();
-        };
-        self.need(Again::Routes, by);
-        self.links.remove(&link.index);
-        self.devices.0.remove(&link.index);
-        let gone = self.known.remove_all(|thing| is_on(thing, &link.name));
-        let parameter = format!(".conf.{}.", link.name);
-        let parameters = self
-            .known
-            .remove_all(|thing| matches!(thing, Thing::Sysctl { name } if name.contains(&parameter)));
-        let told = gone.into_iter().map(|change| (change, Seen::Told));
-        // They came and went with it: nobody has changed them.
-        told.chain(parameters.into_iter().map(|change| (change, Seen::Found)))
-            .collect()
-    }
-
-    fn route(&mut self, kind: u16, flags: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
-        let route = route::parse(body, &self.devices)?;
-        // IPv6 tells of one of several ways what it tells of a whole route, and the other way round.
-        let unclear = route.several && body.first() == Some(&IPV6);
-        let change = if kind == route::DELETE {
-            match self.known.take(&route.thing, &route.value) {
-                Taken::Change(change) => Some(change),
-                Taken::Unknown => None,
-                Taken::Otherwise => {
-                    self.need(Again::Routes, by);
-                    None
-                }
-            }
-        } else if unclear || (flags & REPLACED != 0 && self.known.ways(&route.thing) > 1) {
-            self.need(Again::Routes, by);
-            None
-        } else if flags & REPLACED != 0 {
-            self.known.set(route.thing, route.value)
-        } else {
-            self.known.add(route.thing, route.value)
-        };
-        if change.is_some() {
-            self.gateways = None;
-        }
-        change
-    }
-
-    fn nexthop(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
-        let (thing, value) = nexthop::parse(body, &self.devices)?;
-        if self.known.has(&thing) {
-            // The routes that name it change or go with it, and the kernel does not tell.
-            self.need(Again::Routes, by);
-        }
-        match kind {
-            nexthop::NEW => self.known.set(thing, value),
-            _ => self.known.remove(&thing),
-        }
-    }
-
-    fn neighbour(&mut self, kind: u16, body: &[u8]) -> Option<Change> {
-        let found = neighbour::parse(body)?;
-        let thing = Thing::Neighbour {
-            device: self.devices.name(found.device),
-            address: found.address,
-        };
-        match found.state {
-            State::Permanent(value) if kind == neighbour::NEW => self.known.set(thing, value),
-            State::Silent(state) if kind == neighbour::NEW && self.leads(found.address) => {
-                self.known.set(thing, state.to_owned())
-            }
-            _ => self.known.remove(&thing),
-        }
-    }
-
-    /// Some route leads by this neighbour.
-    fn leads(&mut self, address: IpAddr) -> bool {
-        let known = &self.known;
-        self.gateways
-            .get_or_insert_with(|| dump::gateways(known))
-            .contains(&address)
-    }
-
-    /// Reads and asks for again what must be, if its time has come.
-    ///
-    /// # Errors
-    /// Where the namespace cannot be entered, or the kernel does not tell.
-    pub(super) fn settle(&mut self) -> Result<Vec<Told>, Error> {
-        let mut told = self.read_again()?;
-        if self.again == Again::Nothing && self.answers.due() == Some(Duration::ZERO) {
-            told.extend(self.ask()?);
-        }
-        Ok(told)
-    }
-
-    /// Asks the kernel what it would do with packets for the node's own addresses.
-    fn ask(&mut self) -> Result<Vec<Told>, Error> {
-        let Self {
-            netns,
-            answers,
-            known,
-            unsettled,
-            links,
-            devices,
-            ..
-        } = self;
-        Ok(netns.enter(|| answers.ask(known, unsettled, links, devices))?)
-    }
-
-    fn read_again(&mut self) -> Result<Vec<Told>, Error> {
-        if self.again_due() != Some(Duration::ZERO) {
-            return Ok(Vec::new());
-        }
-        let begin = Instant::now();
-        let again = std::mem::take(&mut self.again);
-        let read = if again == Again::Routes {
-            self.read_routes()
-        } else {
-            self.read_everything()
-        };
-        self.pause = Some(Instant::now() + begin.elapsed() * SHARE);
-        let changes = match read {
-            Err(Error::Netlink(error)) if error.is_unsettled() => {
-                // So much changes just now that not even the list stands still.
-                self.again = again;
-                return Ok(Vec::new());
-            }
-            read => read?,
-        };
-        let by = self.because_of.take();
-        self.gateways = None;
-        if !changes.is_empty() {
-            self.answers.need(by.as_ref());
-        }
-        Ok(told::all(changes, Seen::Noticed, by.as_ref()))
-    }
-
-    fn read_routes(&mut self) -> Result<Vec<Change>, Error> {
-        let devices = &self.devices;
-        let fresh = self.netns.enter(|| dump::routes(devices))??;
-        Ok(self.known.replace(fresh, dump::is_route))
-    }
-
-    fn read_everything(&mut self) -> Result<Vec<Change>, Error> {
-        let has_rules = self.netfilter.is_some();
-        let (standing, rules) = self.netns.enter(|| {
-            let rules = if has_rules {
-                Ruleset::read()?
-            } else {
-                Ruleset::default()
-            };
-            Ok::<_, Error>((dump::everything()?, rules))
-        })??;
-        self.devices = standing.devices;
-        self.links = standing.links;
-        self.unsettled = standing.unsettled;
-        let mut changes = self.known.replace(standing.known, |_| true);
-        if self.rules != rules {
-            self.rules = rules;
-            changes.extend(self.rules_now());
-        }
-        Ok(changes)
     }
 
     /// A change as it crosses to the model.
     pub(super) fn setting(&self, told: Told) -> Setting {
         let (thing, value) = told.change;
+        let (by, by_unknown) = match told.by {
+            Some(Ok(owner)) => (Some(owner), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
         Setting {
             netns: self.netns.inode(),
             thing,
             value,
             seen: told.seen,
-            by: told.by,
+            by,
+            by_unknown,
         }
     }
 }
@@ -577,6 +422,18 @@ fn netfilter(is_loaded: bool) -> (Option<Listener>, Ruleset) {
     }
 }
 
+/// Listens to policies of IPsec, in the namespace of this thread.
+fn policies(is_loaded: bool) -> Ipsec {
+    if !is_loaded {
+        return Ipsec::Absent;
+    }
+    match Listener::open(XFRM, &[ipsec::GROUP]) {
+        Ok(listener) => Ipsec::Heard(listener),
+        Err(error) if error.is_unsupported() => Ipsec::Absent,
+        Err(error) => Ipsec::Unheard(error.to_string()),
+    }
+}
+
 fn ruleset_of(firewall: &str) -> Thing {
     Thing::Ruleset {
         firewall: firewall.to_owned(),
@@ -593,14 +450,4 @@ fn decides(thing: &Thing) -> bool {
             | Thing::Link { .. }
             | Thing::Sysctl { .. }
     )
-}
-
-fn is_on(thing: &Thing, name: &str) -> bool {
-    match thing {
-        Thing::Link { device }
-        | Thing::Address { device, .. }
-        | Thing::Neighbour { device, .. }
-        | Thing::Traffic { device, .. } => device == name,
-        _ => false,
-    }
 }

@@ -1,6 +1,7 @@
 //! Queueing disciplines and filters of devices (`tc`).
 
 use super::super::netlink::{array_at, attributes, string, u32_at};
+use super::discipline;
 use super::known::{Change, Known};
 use super::words::Devices;
 use crate::event::Thing;
@@ -47,6 +48,7 @@ impl Header {
 pub(super) struct Qdisc {
     pub(super) index: u32,
     pub(super) thing: Thing,
+    pub(super) value: String,
     /// Where filters may be on it: their parents.
     pub(super) parents: Vec<u32>,
     /// How the texts of filters on it begin.
@@ -57,7 +59,7 @@ pub(super) struct Qdisc {
 pub(super) fn take(kind: u16, body: &[u8], devices: &Devices, known: &mut Known) -> Vec<Change> {
     match kind {
         NEW_QDISC => qdisc(body, devices)
-            .and_then(|qdisc| known.add(qdisc.thing, String::new()))
+            .and_then(|qdisc| known.set(qdisc.thing, qdisc.value))
             .into_iter()
             .collect(),
         DELETE_QDISC => {
@@ -115,6 +117,7 @@ pub(super) fn qdisc(body: &[u8], devices: &Devices) -> Option<Qdisc> {
             device: devices.name(header.index),
             text: format!("qdisc {kind} {}{place}", handle(header.handle)),
         },
+        value: discipline::value(&kind, options(body)),
         filters: parents
             .iter()
             .map(|parent| format!("filter {} ", parent_of_filter(*parent)))
@@ -172,6 +175,12 @@ fn kind(body: &[u8]) -> Option<String> {
     attributes(body.get(HEADER..)?).find_map(|(kind, value)| (kind == 1).then(|| string(value)))
 }
 
+/// `TCA_OPTIONS`
+fn options(body: &[u8]) -> &[u8] {
+    let options = attributes(body.get(HEADER..).unwrap_or_default()).find(|(kind, _)| *kind == 2);
+    options.map(|(_, value)| value).unwrap_or_default()
+}
+
 fn parent_of_filter(parent: u32) -> String {
     match parent {
         MIN_INGRESS | HANDLE_OF_INGRESS => "ingress".to_owned(),
@@ -200,9 +209,8 @@ fn ethernet(number: u16) -> String {
 
 /// `TCA_BPF_NAME` and `TCA_BPF_ID` within `TCA_OPTIONS`.
 fn bpf(body: &[u8]) -> Vec<String> {
-    let options = attributes(body.get(HEADER..).unwrap_or_default()).find(|(kind, _)| *kind == 2);
     let (mut name, mut id) = (None, None);
-    for (kind, value) in attributes(options.map(|(_, value)| value).unwrap_or_default()) {
+    for (kind, value) in attributes(options(body)) {
         match kind {
             7 => name = Some(string(value)),
             11 => id = array_at(value, 0).map(u32::from_ne_bytes),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::super::super::netlink;
+use super::super::dump;
 use super::super::known::Change;
 use super::super::ruleset;
 use super::super::sysctl;
-use super::super::told::{self, Told, found, noticed};
-use super::{NF_TABLES, Space, netfilter, ruleset_of};
+use super::super::told::{Told, found, noticed};
+use super::{NF_TABLES, Space, netfilter, policies, ruleset_of};
 use crate::event::{Seen, Thing};
 
 impl Space {
@@ -21,6 +23,27 @@ impl Space {
         self.netfilter = listener;
         self.rules = rules;
         noticed(self.rules_now())
+    }
+
+    /// Listens to policies of IPsec, if that has been loaded meanwhile.
+    pub(in super::super) fn begin_ipsec(&mut self) -> Vec<Told> {
+        if self.ipsec.listener().is_some() {
+            return Vec::new();
+        }
+        let begun = self.netns.enter(|| {
+            let ipsec = policies(true);
+            let policies = ipsec.listener().map(|_| dump::policies()).transpose()?;
+            Ok::<_, netlink::Error>((ipsec, policies.unwrap_or_default()))
+        });
+        let Ok(Ok((ipsec, policies))) = begun else {
+            return Vec::new();
+        };
+        self.ipsec = ipsec;
+        let new = policies.into_iter();
+        noticed(
+            new.filter_map(|(thing, value)| self.known.set(thing, value))
+                .collect(),
+        )
     }
 
     pub(super) fn rules_now(&self) -> Vec<Change> {
@@ -44,7 +67,10 @@ impl Space {
             .filter(|(firewall, value)| self.legacy.get(*firewall) != Some(value));
         changes.extend(new.map(|(firewall, value)| (ruleset_of(firewall), Some(value.clone()))));
         self.legacy = now;
-        told::all(changes, seen, None)
+        match seen {
+            Seen::Found => found(changes),
+            Seen::Told | Seen::Noticed => noticed(changes),
+        }
     }
 
     /// Looks at the kernel parameters that are not told.

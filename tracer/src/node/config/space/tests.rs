@@ -6,7 +6,7 @@ use super::*;
 const GHOST: Thing = Thing::Nexthop { id: 4_000_000_000 };
 
 fn haunted() -> (Space, Vec<Told>) {
-    let (mut space, found) = Space::open(Netns::current().unwrap(), false).unwrap();
+    let (mut space, found) = Space::open(Netns::current().unwrap(), Loaded::default()).unwrap();
     space.known.add(GHOST, "via 192.0.2.1".to_owned()).unwrap();
     (space, found)
 }
@@ -21,7 +21,10 @@ fn what_went_while_nobody_listened_is_told_once_it_is_listened_to_again() {
 
     let told = space.mend().unwrap();
     let ghost = told.iter().find(|told| told.change == (GHOST, None)).unwrap();
-    assert_eq!((ghost.seen, &ghost.by), (Seen::Noticed, &None));
+    assert_eq!(
+        (ghost.seen, &ghost.by),
+        (Seen::Noticed, &Some(Err(Unknown::Lost)))
+    );
     assert_eq!((space.broken(), space.ears().count()), (None, 1));
 }
 

@@ -1,0 +1,94 @@
+//! What was seen, in words and for programs.
+
+use super::words;
+use crate::event::{EntryKey, FlowKey, Location};
+use crate::model::Model;
+use crate::model::clock::seconds;
+use crate::model::ends;
+use crate::model::flows::Flow;
+use crate::report::{Evidence, Fact};
+
+/// Packets that were dropped at one place for one reason.
+pub(super) fn drop(reason: &str, location: Option<&Location>, packets: u64, text: String) -> Evidence {
+    Evidence {
+        text,
+        fact: Fact::Drop {
+            reason: reason.to_owned(),
+            location: location.map(ToString::to_string).unwrap_or_default(),
+            packets,
+        },
+    }
+}
+
+/// Packets of one line of the books that were dropped.
+pub(super) fn dropped(key: &EntryKey, packets: u64, text: String) -> Evidence {
+    drop(ends::reason(key), key.location.as_ref(), packets, text)
+}
+
+/// The node's books.
+pub(super) fn ledger(model: &Model, text: String) -> Evidence {
+    Evidence {
+        text,
+        fact: Fact::Ledger(model.totals().ledger),
+    }
+}
+
+/// What a flow has counted.
+pub(super) fn flow(model: &Model, key: &FlowKey, flow: &Flow) -> Evidence {
+    let delivered = flow.delivered(key.protocol);
+    Evidence {
+        text: format!(
+            "{}: {} arrived, {delivered} reached the socket, {} dropped",
+            words::flow(model, key),
+            flow.arrived,
+            flow.dropped
+        ),
+        fact: Fact::Flow {
+            protocol: key.protocol.to_string(),
+            local: words::end(key.local, key.local_port),
+            remote: words::end(key.remote, key.remote_port),
+            arrived: flow.arrived,
+            delivered,
+            dropped: flow.dropped,
+        },
+    }
+}
+
+/// A counter of the kernel, of no device.
+pub(super) fn counter(name: &str, grown: u64, text: String) -> Evidence {
+    Evidence {
+        text,
+        fact: Fact::Counter {
+            name: name.to_owned(),
+            device: String::new(),
+            grown,
+        },
+    }
+}
+
+/// How something stands, in words.
+pub(super) fn state(object: String, value: String) -> Evidence {
+    Evidence {
+        text: format!("{object}: {value}"),
+        fact: Fact::State { object, value },
+    }
+}
+
+/// A peer that does not answer for so long.
+pub(super) fn peer(
+    (protocol, address, port): (String, String, u16),
+    requests: u64,
+    nanoseconds: u64,
+    text: String,
+) -> Evidence {
+    Evidence {
+        text,
+        fact: Fact::Peer {
+            protocol,
+            address,
+            port,
+            requests,
+            seconds: seconds(nanoseconds),
+        },
+    }
+}

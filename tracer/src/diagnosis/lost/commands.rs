@@ -1,0 +1,118 @@
+//! Commands that show what loses packets, and what mends it.
+
+use super::End;
+use super::kinds::Kind;
+use crate::diagnosis::words::ip;
+use crate::event::FlowKey;
+use crate::model::class;
+use crate::report::Class;
+use crate::shell::quoted;
+
+/// Commands that show what may have done it.
+pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
+    let (ip, dev) = (ip(key.local), quoted(device));
+    // In a sysctl's name a dot of the device is written as a slash.
+    let setting = device.replace('.', "/");
+    let tc = || format!("tc -s filter show dev {dev} ingress");
+    let xdp = || format!("ip -d link show dev {dev}");
+    let programs = || "bpftool net list".to_owned();
+    let ruleset = || "nft -a list ruleset".to_owned();
+    let text = str::to_owned;
+    match kind {
+        Kind::Address => vec![
+            format!("{ip} addr"),
+            format!("{ip} route get {} from {} iif {dev}", key.local, key.remote),
+            format!("networkctl status {dev}"),
+        ],
+        Kind::TableFull => vec![
+            text("sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max"),
+            text("cat /proc/net/stat/nf_conntrack"),
+        ],
+        Kind::Invalid => vec![ruleset(), text("cat /proc/net/stat/nf_conntrack")],
+        Kind::Firewall => vec![
+            ruleset(),
+            text("iptables-save -c"),
+            text("cat /proc/net/stat/nf_conntrack"),
+        ],
+        Kind::Xdp => vec![xdp(), programs()],
+        Kind::Traffic | Kind::Stolen => vec![tc(), programs()],
+        Kind::SocketFilter => vec![text("bpftool cgroup tree"), text("ss -lntup -e")],
+        Kind::Checksum => vec![format!("ethtool -k {dev}"), format!("ethtool -S {dev}")],
+        Kind::LinkAddress | Kind::Source => vec![format!("ip -br link show dev {dev}"), format!("{ip} addr")],
+        Kind::Ipv6Off => vec![format!(
+            "sysctl net.ipv6.conf.all.disable_ipv6 {}",
+            quoted(&format!("net.ipv6.conf.{setting}.disable_ipv6"))
+        )],
+        Kind::Overlay => vec![text("ip -d link show type vxlan"), text("systemctl --failed")],
+        Kind::Other => vec![
+            format!("{ip} rule"),
+            format!("{ip} route get {} from {} iif {dev}", key.local, key.remote),
+            tc(),
+            xdp(),
+            programs(),
+            ruleset(),
+        ],
+    }
+}
+
+/// What mends it, as far as that can be said.
+pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
+    let dev = quoted(device);
+    let text = match kind {
+        Kind::Address => format!(
+            "networkctl reconfigure {dev}  # where systemd-networkd keeps the address. Risk: what others have set at the device \
+             may be lost too. Else add it again by `ip addr add`."
+        ),
+        Kind::TableFull => "Raise net.netfilter.nf_conntrack_max by sysctl, and find out who opens so many connections. Risk: \
+                            each entry takes some 300 bytes of kernel memory."
+            .to_owned(),
+        Kind::Invalid => "New connections are let in again: restart what holds old ones. Risk: ends what they still do."
+            .to_owned(),
+        Kind::Xdp => format!(
+            "ip link set dev {dev} xdp off  # Risk: the program may be a network plugin's or a shield against floods; ask whose \
+             it is."
+        ),
+        Kind::Stolen | Kind::Traffic => "See whether the agent is well that made the filter, and delete it only if nobody needs \
+                                         it. Risk: it may cut off pods."
+            .to_owned(),
+        Kind::SocketFilter => "Allow the peer in a drop-in of the unit (IPAddressAllow=), then systemctl daemon-reload. Risk: it \
+                               may be refused on purpose."
+            .to_owned(),
+        Kind::Checksum => "This is for whoever runs the network or the hypervisor, with the times and peers of the verdict. \
+                           Risk: none."
+            .to_owned(),
+        Kind::LinkAddress => "Give the device the link-layer address back that the network expects. Risk: low, where it is the \
+                              one that was there before."
+            .to_owned(),
+        Kind::Ipv6Off => format!(
+            "sysctl -w {}  # Risk: low. Addresses that were lost must be set again.",
+            quoted(&format!("net.ipv6.conf.{}.disable_ipv6=0", device.replace('.', "/")))
+        ),
+        Kind::Overlay => "Restart the network plugin's agent. Risk: pods of this node may lose their network while it starts."
+            .to_owned(),
+        Kind::Source => "Take the address from the other machine that has it. Risk: that one loses it; ask whose it is."
+            .to_owned(),
+        Kind::Firewall => "Change the rule that the checks show. Risk: it may be there on purpose; ask whose it is, and do not \
+                           flush what others made."
+            .to_owned(),
+        Kind::Other => other(end).to_owned(),
+    };
+    vec![text]
+}
+
+fn other(end: End<'_>) -> &'static str {
+    match end.map(|(reason, location)| class::of(reason, &location.symbol)) {
+        Some(Class::Policy) => {
+            "Change the rule, filter or program that the checks show. Risk: it may be there on purpose; ask whose it is, and do \
+             not flush what others made."
+        }
+        Some(Class::State) => {
+            "Put back the address, route or rule that the checks show to be missing. Risk: low, where it is what was there \
+             before."
+        }
+        _ => {
+            "Where the checks show nothing that explains the loss, take a recording (--record) before anything is restarted. \
+             Risk: none; a restart destroys the evidence."
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The verdicts: each rule's finding, held against what changed, and hung under the one that it follows from.
+
+use std::cmp::Reverse;
+
+use super::{flow, namespaces};
+use crate::diagnosis::pairing::{self, Pairing};
+use crate::diagnosis::path::ARRIVALS;
+use crate::diagnosis::roots::{self, Found};
+use crate::diagnosis::{Finding, RULES, Rule, View};
+use crate::event::CapabilityState;
+use crate::model::Model;
+use crate::report::{Confidence, Report, Verdict, Where};
+
+/// Capabilities without which no rule that stays silent makes a node healthy.
+const NEEDED: [&str; 3] = [ARRIVALS, "drops", "places"];
+
+impl Report {
+    /// A failure mode of the network was found: some verdict that says where the fault is is at least
+    /// [`Confidence::Strong`].
+    #[must_use]
+    pub fn failure_found(&self) -> bool {
+        self.verdicts.iter().any(Verdict::decides)
+    }
+
+    /// Why it cannot be told whether the node is healthy, in one line; `None` where it can be.
+    #[must_use]
+    pub fn undecided(&self) -> Option<String> {
+        if self.place != Where::Unknown {
+            return None;
+        }
+        let missing = self.capabilities.iter().find(|capability| {
+            NEEDED.contains(&capability.name.as_str()) && capability.state == CapabilityState::Unavailable
+        });
+        let why = match missing {
+            Some(missing) => format!("{}: {}", missing.name, missing.why),
+            None if self.ledger.arrived == 0 => format!(
+                "nothing arrived in {:.1} s; watch for longer, or name the device by which packets come (--uplink)",
+                self.window.seconds
+            ),
+            None => "not enough was seen; watch for longer".to_owned(),
+        };
+        Some(format!("it cannot be told whether this node is healthy: {why}"))
+    }
+}
+
+impl Verdict {
+    /// It makes the node unhealthy.
+    #[must_use]
+    pub fn decides(&self) -> bool {
+        roots::counts(self.confidence) && self.place.is_some()
+    }
+}
+
+/// The verdicts as they stand: what a recording must not lose when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    place: Where,
+    verdicts: Vec<(&'static str, Confidence)>,
+}
+
+impl Standing {
+    /// Nothing is the matter with the network, as far as can be seen.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.place == Where::Healthy && self.verdicts.is_empty()
+    }
+}
+
+/// How the verdicts stand now.
+#[must_use]
+pub fn standing(model: &Model) -> Standing {
+    let found = findings(model);
+    let first = found.iter().find(|(rule, finding)| decides(rule, finding));
+    Standing {
+        place: place(model, first.and_then(|(rule, _)| rule.place)),
+        verdicts: found
+            .iter()
+            .filter(|(rule, _)| rule.place.is_some())
+            .map(|(rule, finding)| (rule.id, finding.confidence))
+            .collect(),
+    }
+}
+
+fn findings(model: &Model) -> Vec<Found> {
+    let view = View::of(model);
+    RULES
+        .iter()
+        .filter_map(|rule| {
+            let mut finding = (rule.examine)(&view)?;
+            if finding.confidence == Confidence::Weak && pairing::is_proved(model, rule, &finding) {
+                finding.confidence = Confidence::Strong;
+            }
+            Some((rule, finding))
+        })
+        .collect()
+}
+
+fn decides(rule: &Rule, finding: &Finding) -> bool {
+    roots::counts(finding.confidence) && rule.place.is_some()
+}
+
+/// All verdicts: roots that make the node unhealthy first, then what hangs under others, then the rest, each in the order of
+/// the rules.
+pub(super) fn all(model: &Model, most: usize) -> Vec<Verdict> {
+    let found = findings(model);
+    let under = roots::under(&found);
+    let mut verdicts: Vec<Verdict> = found
+        .into_iter()
+        .zip(under)
+        .map(|((rule, finding), under)| verdict(model, rule, finding, under, most))
+        .collect();
+    // The sort is stable.
+    verdicts.sort_by_key(|verdict| (Reverse(verdict.decides()), verdict.under.is_some()));
+    verdicts
+}
+
+fn verdict(
+    model: &Model,
+    rule: &Rule,
+    finding: Finding,
+    under: Option<&'static str>,
+    most: usize,
+) -> Verdict {
+    let Pairing {
+        cause,
+        coincides,
+        coincides_total,
+    } = pairing::pair(model, rule, &finding);
+    Verdict {
+        id: rule.id.to_owned(),
+        title: rule.title.to_owned(),
+        place: rule.place,
+        confidence: finding.confidence,
+        explanation: finding.explanation + &namespaces::of_flows(model, &finding.flows),
+        since: model.utc(finding.since),
+        last: model.utc(finding.last),
+        cause,
+        coincides,
+        coincides_total,
+        under: under.map(str::to_owned),
+        evidence: finding.evidence,
+        flows: finding
+            .flows
+            .iter()
+            .take(most)
+            .filter_map(|key| Some(flow(model, key, model.flows().get(key)?)))
+            .collect(),
+        flows_total: finding.flows.len() as u64,
+        units: finding.units,
+        check: finding.check,
+        remedy: finding.remedy,
+    }
+}
+
+/// Where the fault is, by the first verdict that decides it.
+pub(super) fn place(model: &Model, first: Option<Where>) -> Where {
+    if let Some(first) = first {
+        return first;
+    }
+    if !NEEDED.iter().all(|capability| model.can(capability)) {
+        return Where::Unknown;
+    }
+    // Where nothing arrives, nothing shows that the network works.
+    if model.totals().ledger.arrived > 0 {
+        Where::Healthy
+    } else {
+        Where::Unknown
+    }
+}

@@ -1,0 +1,43 @@
+//! Which finding hangs under which: one root, and what follows from it.
+
+use super::{Finding, Rule};
+use crate::model::clock::SECOND;
+use crate::report::Confidence;
+
+/// What follows from a fault may be seen so long before the fault itself is: the first packets may be others.
+const SLACK: u64 = 2 * SECOND;
+
+/// A finding, and whose it is.
+pub(super) type Found = (&'static Rule, Finding);
+
+/// A verdict that makes the node unhealthy.
+pub(super) fn counts(confidence: Confidence) -> bool {
+    confidence > Confidence::Weak
+}
+
+/// For each finding the id of the one that it hangs under. They come in the order of their precedence.
+pub(super) fn under(found: &[Found]) -> Vec<Option<&'static str>> {
+    found
+        .iter()
+        .enumerate()
+        .map(|(place, (rule, finding))| {
+            let above = found.iter().enumerate().filter(|(other, _)| *other != place);
+            above
+                .filter(|(_, (root, cause))| {
+                    rule.follows.contains(&root.id)
+                        && counts(cause.confidence)
+                        && cause.since <= finding.since.saturating_add(SLACK)
+                        && belongs(finding, cause)
+                })
+                .map(|(_, (root, _))| root.id)
+                .next()
+        })
+        .collect()
+}
+
+/// They are about the same namespace, where both tell theirs.
+fn belongs(finding: &Finding, cause: &Finding) -> bool {
+    finding.namespaces.is_empty()
+        || cause.namespaces.is_empty()
+        || !finding.namespaces.is_disjoint(&cause.namespaces)
+}

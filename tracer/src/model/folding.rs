@@ -1,0 +1,413 @@
+//! Which changes come with others: a device that is set down takes its routes and addresses along, and a program that is
+//! restarted may set a hundred routes anew. What led to the others leads; the others are counted under it.
+//!
+//! Changes of one process within [`NEAR`] belong together. What nobody is known to have done belongs to the change that
+//! brings such about ([`brings_about`]), just before it; else to what changed in the same way at the same time. So nobody
+//! who did something is ever hidden behind somebody else.
+
+use std::collections::BTreeMap;
+
+use super::clock::SECOND;
+use super::timeline::{Change, Subject};
+use crate::event::{Owner, TABLE_LOCAL, Thing, Version, of_each_device};
+use crate::report::{Became, What};
+
+/// Changes of one process, and those alike of nobody known, belong together up to so long after the first of them.
+const NEAR: u64 = SECOND;
+/// The kernel tells what a change brings about within this time. It takes microseconds; what is told then waits for its
+/// reader.
+const AT_ONCE: u64 = SECOND / 4;
+/// The same where a comparison shows it: it is made every second, every other one of BPF programs.
+const BY_NEXT_LOOK: u64 = SECOND * 5 / 2;
+/// What a change brings about may be told before it: addresses go before the device that had them.
+const AHEAD: u64 = SECOND / 10;
+/// Groups that further changes may join, at most: the oldest are closed first.
+const OPEN: usize = 128;
+/// Changes of a group that may bring others about, at most: of more, what they bring about is told by itself.
+const CAUSES: usize = 32;
+
+/// How many changes of each kind follow one.
+pub(crate) type With = BTreeMap<(What, Became), u64>;
+
+/// Changes that belong together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Group {
+    /// The number of the one that leads.
+    leader: u64,
+    /// Its rank, and what it is: another may turn out to lead.
+    rank: (u8, u64),
+    kind: Option<(What, Became)>,
+    with: With,
+}
+
+/// A group that further changes may join.
+#[derive(Clone, Debug)]
+struct Open {
+    group: u64,
+    netns: u32,
+    who: Who,
+    first: u64,
+    causes: Vec<(u64, Change)>,
+}
+
+/// Whose changes these are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Who {
+    /// A process's.
+    Known(Owner),
+    /// Nobody's that is known: they are alike.
+    Alike((What, Became), String),
+}
+
+/// The groups of a timeline. Each is known by the number of its first change.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Folding {
+    groups: BTreeMap<u64, Group>,
+    open: Vec<Open>,
+    now: u64,
+    followers: u64,
+}
+
+/// Where a change belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// Its group.
+    pub(super) group: u64,
+    /// Groups that turned out to be part of that one: what was put there belongs to it now.
+    pub(super) merged: Vec<u64>,
+}
+
+impl Folding {
+    /// Finds where a change with this number, which is new, belongs.
+    pub(super) fn place(&mut self, number: u64, change: &Change) -> Placed {
+        self.now = self.now.max(change.at);
+        let oldest = self.now.saturating_sub(BY_NEXT_LOOK.max(NEAR));
+        self.open.retain(|open| open.first >= oldest);
+        let Subject::Setting(netns, thing) = &change.subject else {
+            self.found(number, number, change);
+            return Placed {
+                group: number,
+                merged: Vec::new(),
+            };
+        };
+        let who = Who::of(thing, change);
+        let cause = match who {
+            Who::Known(_) => None,
+            Who::Alike(..) => self.cause(*netns, change),
+        };
+        let place = cause.or_else(|| {
+            self.open.iter().position(|open| {
+                open.netns == *netns && open.who == who && open.first.abs_diff(change.at) <= NEAR
+            })
+        });
+        let group = match place.and_then(|place| self.open.get(place)) {
+            Some(open) => open.group,
+            None => {
+                if self.open.len() >= OPEN {
+                    self.open.remove(0);
+                }
+                self.open.push(Open {
+                    group: number,
+                    netns: *netns,
+                    who,
+                    first: change.at,
+                    causes: Vec::new(),
+                });
+                number
+            }
+        };
+        self.found(group, number, change);
+        let merged = self.absorb(group, *netns, change);
+        if let Some(open) = self.open.iter_mut().find(|open| open.group == group)
+            && open.causes.len() < CAUSES
+        {
+            open.causes.push((change.at, change.clone()));
+        }
+        Placed { group, merged }
+    }
+
+    /// The open group with what brought this change about: of several, by the one of the first rank, and the last of those.
+    fn cause(&self, netns: u32, change: &Change) -> Option<usize> {
+        let late = if change.noticed { BY_NEXT_LOOK } else { AT_ONCE };
+        let open = self
+            .open
+            .iter()
+            .enumerate()
+            .filter(|(_, open)| open.netns == netns);
+        let causes = open.flat_map(|(place, open)| open.causes.iter().map(move |cause| (place, cause)));
+        causes
+            .filter(|(_, (at, cause))| {
+                *at <= change.at + AHEAD
+                    && change.at.saturating_sub(*at) <= late
+                    && brings_about(cause, change)
+            })
+            .min_by_key(|(_, (at, cause))| (rank(cause), change.at.abs_diff(*at)))
+            .map(|(place, _)| place)
+    }
+
+    /// Takes groups of nobody known into this one that this change, which has just come to it, brought about.
+    fn absorb(&mut self, group: u64, netns: u32, change: &Change) -> Vec<u64> {
+        let brought = |open: &Open| {
+            open.group != group
+                && open.netns == netns
+                && matches!(open.who, Who::Alike(..))
+                && open.first + AHEAD >= change.at
+                && open
+                    .causes
+                    .iter()
+                    .all(|(at, effect)| *at <= change.at && brings_about(change, effect))
+        };
+        let merged: Vec<u64> = self
+            .open
+            .iter()
+            .filter(|open| brought(open))
+            .map(|open| open.group)
+            .collect();
+        for other in &merged {
+            self.open.retain(|open| open.group != *other);
+            let Some(other) = self.groups.remove(other) else {
+                continue;
+            };
+            self.followers += 1;
+            if let Some(into) = self.groups.get_mut(&group) {
+                into.join(other);
+            }
+        }
+        merged
+    }
+
+    /// A change belongs to a group.
+    fn found(&mut self, group: u64, number: u64, change: &Change) {
+        let new = Group {
+            leader: number,
+            rank: (rank(change), change.at),
+            kind: kind(change),
+            with: With::new(),
+        };
+        match self.groups.get_mut(&group) {
+            Some(known) => {
+                known.join(new);
+                self.followers += 1;
+            }
+            None => {
+                self.groups.insert(group, new);
+            }
+        }
+    }
+
+    /// The number of the change that leads a group, and what follows it.
+    pub(super) fn group(&self, group: u64) -> Option<(u64, &With)> {
+        self.groups.get(&group).map(|known| (known.leader, &known.with))
+    }
+
+    /// How many changes follow another one, or did.
+    pub(super) fn followers(&self) -> u64 {
+        self.followers
+    }
+
+    /// A group is not asked for any more.
+    pub(super) fn forget(&mut self, group: u64) {
+        self.groups.remove(&group);
+        self.open.retain(|open| open.group != group);
+    }
+}
+
+impl Group {
+    /// Takes in another one. The one of the lower rank follows, or the later one.
+    fn join(&mut self, mut other: Self) {
+        if other.rank < self.rank {
+            std::mem::swap(self, &mut other);
+        }
+        for (kind, number) in other.with.into_iter().chain(other.kind.map(|kind| (kind, 1))) {
+            *self.with.entry(kind).or_default() += number;
+        }
+    }
+}
+
+impl Who {
+    fn of(thing: &Thing, change: &Change) -> Self {
+        if let Some(by) = &change.by {
+            // One that was asked for its parent too late is the same.
+            return Self::Known(Owner {
+                parent: None,
+                ..by.clone()
+            });
+        }
+        let version = |address| Version::of(address).to_string();
+        let alike = match thing {
+            Thing::Address { device, address, .. } | Thing::Neighbour { device, address } => {
+                format!("{device} {}", version(*address))
+            }
+            Thing::Route { destination, .. } => {
+                format!(
+                    "{} {}",
+                    version(*destination),
+                    devices(change).next().unwrap_or_default()
+                )
+            }
+            Thing::Answer { address, .. } => version(*address),
+            Thing::Traffic { device, .. } => device.clone(),
+            // A parameter of one device is alike that of another one, where both are set to the same.
+            Thing::Sysctl { name } => format!("{:?} {:?}", parameter(name), change.after),
+            // There are few of the others, and each matters.
+            other => other.to_string(),
+        };
+        Self::Alike((what(thing), became(change)), alike)
+    }
+}
+
+/// What a change is counted as where it follows another one.
+fn kind(change: &Change) -> Option<(What, Became)> {
+    match &change.subject {
+        Subject::Setting(_, thing) => Some((what(thing), became(change))),
+        _ => None,
+    }
+}
+
+fn became(change: &Change) -> Became {
+    match (&change.before, &change.after) {
+        (_, None) => Became::Gone,
+        (None, Some(_)) => Became::New,
+        (Some(_), Some(_)) => Became::Changed,
+    }
+}
+
+fn what(thing: &Thing) -> What {
+    match thing {
+        Thing::Rule { .. } | Thing::NoRules { .. } => What::Rule,
+        Thing::Route { .. } => What::Route,
+        Thing::Nexthop { .. } => What::Nexthop,
+        Thing::Nsid { .. } => What::Nsid,
+        Thing::Address { .. } => What::Address,
+        Thing::Answer { .. } => What::Answer,
+        Thing::Link { .. } => What::Device,
+        Thing::Neighbour { .. } => What::Neighbour,
+        Thing::Traffic { .. } => What::Traffic,
+        Thing::Ipsec { .. } => What::Ipsec,
+        Thing::Sysctl { .. } => What::Sysctl,
+        Thing::Ruleset { .. } => What::Ruleset,
+        Thing::Program { .. } => What::Program,
+        Thing::BpfLink { .. } => What::BpfLink,
+        Thing::File { .. } | Thing::Modules { .. } => What::File,
+    }
+}
+
+/// Of changes that belong together the one of the lowest rank leads: what brings others about before those, and what
+/// cuts a node off before what does so for a part of its peers.
+fn rank(change: &Change) -> u8 {
+    let Subject::Setting(_, thing) = &change.subject else {
+        return 0;
+    };
+    match thing {
+        Thing::Link { .. } => 0,
+        Thing::Rule {
+            table: TABLE_LOCAL, ..
+        } => 1,
+        Thing::Rule { .. } | Thing::NoRules { .. } | Thing::Ruleset { .. } => 2,
+        Thing::Address { .. } => 3,
+        Thing::Sysctl { name } if of_each_device(name).is_none_or(|(_, device, _)| device == "all") => 4,
+        Thing::Nexthop { .. }
+        | Thing::Traffic { .. }
+        | Thing::Ipsec { .. }
+        | Thing::BpfLink { .. }
+        | Thing::File { .. }
+        | Thing::Modules { .. } => 4,
+        Thing::Route { prefix: 0, .. } | Thing::Program { .. } | Thing::Sysctl { .. } => 5,
+        Thing::Route { .. } => 6,
+        Thing::Neighbour { .. } | Thing::Nsid { .. } => 7,
+        Thing::Answer { .. } => 8,
+    }
+}
+
+/// Whether the kernel itself makes such a change where somebody has made the other one.
+fn brings_about(cause: &Change, effect: &Change) -> bool {
+    let (Subject::Setting(_, cause), Subject::Setting(_, of)) = (&cause.subject, &effect.subject) else {
+        return false;
+    };
+    match cause {
+        // fib_disable_ip, addrconf_ifdown, neigh_ifdown, dev_shutdown: and the other way round where it is set up.
+        Thing::Link { device } => match of {
+            Thing::Address { device: of, .. }
+            | Thing::Neighbour { device: of, .. }
+            | Thing::Traffic { device: of, .. }
+            | Thing::Answer { device: of, .. } => of == device,
+            Thing::Route { .. } => devices(effect).any(|of| of == device),
+            Thing::Sysctl { name } => name.split('.').any(|part| part == device),
+            _ => false,
+        },
+        Thing::Rule { version, .. } | Thing::NoRules { version } => {
+            matches!(of, Thing::Answer { address, .. } if Version::of(*address) == *version)
+        }
+        // fib_del_ifaddr, ipv6_ifa_notify.
+        Thing::Address { device, address, .. } => match of {
+            Thing::Route { destination, .. } => {
+                Version::of(*destination) == Version::of(*address) && devices(effect).any(|of| of == device)
+            }
+            Thing::Address {
+                device: of,
+                address: other,
+                ..
+            }
+            | Thing::Neighbour {
+                device: of,
+                address: other,
+            }
+            | Thing::Answer {
+                device: of,
+                address: other,
+            } => of == device && Version::of(*other) == Version::of(*address),
+            _ => false,
+        },
+        Thing::Route { destination, .. } => {
+            matches!(of, Thing::Answer { address, .. } if Version::of(*address) == Version::of(*destination))
+        }
+        // fib6_nh_release and its twin: routes go with their next hop.
+        Thing::Nexthop { id } => {
+            matches!(of, Thing::Route { .. }) && words_after(effect, "nhid").any(|of| of == id.to_string())
+        }
+        // addrconf_disable_ipv6
+        Thing::Sysctl { name } if name.ends_with(".disable_ipv6") => {
+            let address = match of {
+                Thing::Address { address, .. }
+                | Thing::Answer { address, .. }
+                | Thing::Neighbour { address, .. } => address,
+                Thing::Route { destination, .. } => destination,
+                Thing::Sysctl { name: other } => return parameter(other) == parameter(name),
+                _ => return false,
+            };
+            address.is_ipv6()
+        }
+        // inet_forward_change, addrconf_fixup_forwarding, devinet_copy_dflt_conf: of all devices, and of each.
+        Thing::Sysctl { name } => {
+            matches!(of, Thing::Sysctl { name: other } if parameter(other) == parameter(name))
+        }
+        _ => false,
+    }
+}
+
+/// What a kernel parameter is, whichever device has it: `net.ipv4.conf.`, `.forwarding`.
+fn parameter(name: &str) -> (&str, &str) {
+    of_each_device(name).map_or((name, ""), |(begin, _, end)| (begin, end))
+}
+
+/// The devices that a route leads or led out by.
+fn devices(change: &Change) -> impl Iterator<Item = &str> {
+    words_after(change, "dev")
+}
+
+/// What the values of a change have behind this word.
+fn words_after<'a>(change: &'a Change, word: &'a str) -> impl Iterator<Item = &'a str> {
+    [&change.before, &change.after]
+        .into_iter()
+        .flatten()
+        .flat_map(move |value| {
+            let mut words = value.split([' ', ';']).filter(|word| !word.is_empty());
+            std::iter::from_fn(move || {
+                words.find(|one| *one == word)?;
+                words.next()
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests;

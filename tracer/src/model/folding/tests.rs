@@ -1,0 +1,238 @@
+use super::*;
+use crate::model::timeline::Timeline;
+
+const MS: u64 = SECOND / 1000;
+
+fn ip(text: &str) -> std::net::IpAddr {
+    text.parse().unwrap()
+}
+
+fn route(to: &str) -> Thing {
+    let (destination, prefix) = to.split_once('/').unwrap();
+    Thing::Route {
+        table: 254,
+        action: "unicast".to_owned(),
+        destination: ip(destination),
+        prefix: prefix.parse().unwrap(),
+        metric: 0,
+    }
+}
+
+fn address(device: &str, address: &str) -> Thing {
+    Thing::Address {
+        device: device.to_owned(),
+        address: ip(address),
+        prefix: 24,
+    }
+}
+
+fn answer(device: &str, address: &str) -> Thing {
+    Thing::Answer {
+        device: device.to_owned(),
+        address: ip(address),
+    }
+}
+
+fn link(device: &str) -> Thing {
+    Thing::Link {
+        device: device.to_owned(),
+    }
+}
+
+fn rule(version: Version, priority: u32, table: u32) -> Thing {
+    Thing::Rule {
+        version,
+        priority,
+        text: format!("from all lookup {table}"),
+        table,
+    }
+}
+
+fn sysctl(name: &str) -> Thing {
+    Thing::Sysctl {
+        name: name.to_owned(),
+    }
+}
+
+fn process(pid: u32) -> Option<Owner> {
+    Some(Owner::named(pid, "ip"))
+}
+
+fn change(at: u64, thing: Thing, before: &str, after: Option<&str>, by: Option<Owner>) -> Change {
+    Change {
+        at: SECOND + at * MS,
+        subject: Subject::Setting(1, thing),
+        before: Some(before.to_owned()),
+        after: after.map(str::to_owned),
+        by,
+        by_unknown: None,
+        noticed: false,
+    }
+}
+
+fn gone(at: u64, thing: Thing, before: &str, by: Option<Owner>) -> Change {
+    change(at, thing, before, None, by)
+}
+
+fn noticed(at: u64, thing: Thing) -> Change {
+    Change {
+        noticed: true,
+        ..change(at, thing, "local", Some("unicast dev eth0"), None)
+    }
+}
+
+/// The numbers of those that lead, each with the numbers of those that follow.
+fn folded(changes: impl IntoIterator<Item = Change>) -> Vec<(u64, Vec<u64>)> {
+    let mut timeline = Timeline::default();
+    for change in changes {
+        timeline.add(change);
+    }
+    let follow = |leader| {
+        timeline
+            .folded()
+            .filter(move |told| told.follows == Some(leader))
+            .map(|told| told.number)
+    };
+    let leading = timeline.folded().filter(|told| told.follows.is_none());
+    let all: Vec<_> = leading
+        .map(|told| (told.number, follow(told.number).collect::<Vec<_>>()))
+        .collect();
+    for told in timeline.folded().filter(|told| told.follows.is_none()) {
+        let counted: u64 = told.with.into_iter().flatten().map(|(_, number)| number).sum();
+        assert_eq!(counted, follow(told.number).count() as u64);
+    }
+    assert_eq!(timeline.leading(), all.len() as u64);
+    all
+}
+
+#[test]
+fn what_goes_with_a_device_follows_it_and_nothing_else_does() {
+    let told = folded([
+        change(
+            0,
+            link("eth0"),
+            "up, carrier",
+            Some("down, no carrier"),
+            process(7),
+        ),
+        gone(1, route("10.0.0.0/24"), "dev eth0 scope link", None),
+        gone(1, address("eth0", "2001:db8::2"), "scope global", None),
+        gone(1, route("10.1.0.0/24"), "dev eth1 scope link", None),
+        gone(2, route("10.2.0.0/24"), "dev eth0 scope link", process(8)),
+        noticed(900, answer("eth0", "10.0.0.2")),
+        gone(900, route("10.3.0.0/24"), "dev eth0 scope link", None),
+    ]);
+    assert_eq!(told, [(1, vec![2, 3, 6]), (4, vec![]), (5, vec![]), (7, vec![])]);
+}
+
+#[test]
+fn a_device_that_goes_leads_what_went_just_before_it() {
+    let told = folded([
+        gone(0, address("lxc1", "10.0.0.1"), "scope link", None),
+        gone(0, address("lxc1", "10.0.0.9"), "scope link", None),
+        gone(0, route("10.0.0.0/24"), "dev lxc1", None),
+        gone(1, address("lxc2", "10.0.0.1"), "scope link", None),
+        gone(5, link("lxc1"), "up", process(7)),
+    ]);
+    assert_eq!(told, [(4, vec![]), (5, vec![1, 2, 3])]);
+}
+
+#[test]
+fn answers_follow_the_rule_of_their_version_that_looks_table_local_up() {
+    let told = folded([
+        gone(0, rule(Version::V4, 9, 2004), "", process(1)),
+        gone(2, rule(Version::V4, 100, 255), "", process(2)),
+        gone(4, rule(Version::V6, 100, 255), "", process(3)),
+        gone(6, rule(Version::V4, 200, 2004), "", process(4)),
+        noticed(50, answer("eth0", "10.0.0.2")),
+        noticed(50, answer("eth0", "2001:db8::2")),
+        noticed(50, answer("lo", "127.0.0.1")),
+    ]);
+    assert_eq!(told, [(1, vec![]), (2, vec![5, 7]), (3, vec![6]), (4, vec![])]);
+}
+
+#[test]
+fn of_one_process_the_change_that_matters_most_leads() {
+    let by = process(812);
+    let told = folded([
+        gone(0, route("10.0.0.0/24"), "dev eth0", by.clone()),
+        gone(1, rule(Version::V4, 9, 2004), "", by.clone()),
+        gone(2, rule(Version::V4, 100, 255), "", by.clone()),
+        noticed(50, answer("lo", "127.0.0.1")),
+        gone(60, rule(Version::V6, 100, 255), "", process(813)),
+        gone(3000, rule(Version::V6, 101, 255), "", by),
+    ]);
+    assert_eq!(told, [(3, vec![1, 2, 4]), (5, vec![]), (6, vec![])]);
+}
+
+#[test]
+fn what_nobody_known_did_is_folded_only_where_it_is_alike() {
+    let set = |at, name: &str, to| Change {
+        noticed: true,
+        ..change(at, sysctl(name), "0", Some(to), None)
+    };
+    let told = folded([
+        set(0, "net.ipv4.conf.default.rp_filter", "1"),
+        set(0, "net.ipv4.conf.all.rp_filter", "1"),
+        set(0, "net.ipv4.conf.eth0.100.rp_filter", "1"),
+        set(0, "net.ipv4.icmp_echo_ignore_all", "1"),
+        set(0, "net.ipv4.conf.eth0.arp_ignore", "8"),
+        gone(0, link("a"), "up", None),
+        gone(0, link("b"), "up", None),
+    ]);
+    assert_eq!(
+        told,
+        [
+            (2, vec![1, 3]),
+            (4, vec![]),
+            (5, vec![]),
+            (6, vec![]),
+            (7, vec![])
+        ]
+    );
+}
+
+#[test]
+fn other_namespaces_and_what_is_no_setting_stand_for_themselves() {
+    let mut other = gone(1, address("eth0", "10.0.0.2"), "", None);
+    other.subject = Subject::Setting(2, address("eth0", "10.0.0.2"));
+    let mut unit = gone(1, link("eth0"), "", None);
+    unit.subject = Subject::Unit("a.service".to_owned());
+    let told = folded([gone(0, link("eth0"), "up", None), other, unit.clone(), unit]);
+    assert_eq!(told, [(1, vec![]), (2, vec![]), (3, vec![]), (4, vec![])]);
+}
+
+#[test]
+fn a_flood_of_one_process_leaves_room_for_all_others_and_is_counted() {
+    let mut timeline = Timeline::default();
+    timeline.add(gone(0, rule(Version::V4, 0, 255), "", process(1)));
+    for number in 0..10_000_u32 {
+        let to = format!("10.{}.{}.0/24", number >> 8, number & 255);
+        timeline.add(gone(
+            1 + u64::from(number / 100),
+            route(&to),
+            "dev eth0",
+            process(2),
+        ));
+    }
+    let leading: Vec<_> = timeline.folded().filter(|told| told.follows.is_none()).collect();
+    assert_eq!(leading.len(), 2);
+    let with: Vec<_> = leading[1].with.unwrap().iter().collect();
+    assert_eq!(with, [(&(What::Route, Became::Gone), &9_999)]);
+    assert_eq!((timeline.total(), timeline.leading()), (10_001, 2));
+}
+
+#[test]
+fn what_can_be_joined_is_bounded() {
+    let mut folding = Folding::default();
+    for number in 0..1000_u32 {
+        let one = gone(0, link("eth0"), "up", process(number));
+        folding.place(number.into(), &one);
+        folding.place(
+            10_000 + u64::from(number),
+            &gone(0, link("eth1"), "up", process(0)),
+        );
+    }
+    assert!(folding.open.len() <= OPEN);
+    assert!(folding.open.iter().all(|open| open.causes.len() <= CAUSES));
+}

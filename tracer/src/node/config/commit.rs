@@ -1,0 +1,301 @@
+//! What one change of the rules of nf_tables does, in words. The kernel tells all of it, and then the new generation
+//! (`nf_tables_commit` in net/netfilter/nf_tables_api.c).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::chains::{GET_CHAIN, HEADER, family, members, number};
+use super::super::netlink::{self, Message, attributes, string};
+use super::super::rules::{NF_DROP, Rule};
+use crate::event::{Family, Part, in_table};
+
+/// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
+pub(super) const NFTABLES: u16 = 10 << 8;
+// `enum nf_tables_msg_types`
+pub(super) const NEW_TABLE: u16 = NFTABLES;
+const DELETE_TABLE: u16 = NFTABLES | 2;
+const NEW_CHAIN: u16 = NFTABLES | 3;
+const DELETE_CHAIN: u16 = NFTABLES | 5;
+const NEW_RULE: u16 = NFTABLES | 6;
+const DELETE_RULE: u16 = NFTABLES | 8;
+const NEW_ELEMENT: u16 = NFTABLES | 12;
+const DELETE_ELEMENT: u16 = NFTABLES | 14;
+const DESTROY_TABLE: u16 = NFTABLES | 26;
+const DESTROY_CHAIN: u16 = NFTABLES | 27;
+const DESTROY_RULE: u16 = NFTABLES | 28;
+const DESTROY_ELEMENT: u16 = NFTABLES | 30;
+
+/// What is named of one change at most: the rest is counted.
+const NAMED: usize = 8;
+/// Characters of one rule that are told.
+const TOLD: usize = 200;
+/// Chains that are known at most: of others it is not told that they are new.
+const CHAINS: usize = 4096;
+
+/// A chain: its table, and its name.
+type Key = (Family, String, String);
+
+/// The chains that are there, with what base chains do with what no rule decides about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known(BTreeMap<Key, Option<u32>>);
+
+impl Known {
+    /// Reads them in the namespace of this thread.
+    ///
+    /// # Errors
+    /// Where the kernel does not tell.
+    pub(super) fn read() -> Result<Self, netlink::Error> {
+        let all = netlink::dump(netlink::NETFILTER, GET_CHAIN, &[0; HEADER], |body| {
+            Some(chain(body))
+        })?;
+        Ok(Self(all.into_iter().flatten().take(CHAINS).collect()))
+    }
+}
+
+/// What has been told since the last generation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Commit {
+    named: Vec<String>,
+    /// Elements that sets got, and lost.
+    elements: BTreeMap<(String, bool), u64>,
+    more: u64,
+}
+
+impl Commit {
+    /// Takes in one message. `tables` are those that are known, as they are named in the value.
+    pub(super) fn take(&mut self, message: &Message<'_>, known: &mut Known, tables: &mut BTreeSet<String>) {
+        let body = message.body;
+        match message.kind {
+            NEW_TABLE => {
+                if let Some((family, name)) = table(body)
+                    && tables.insert(format!("{family} {name}"))
+                {
+                    self.name(|| format!("{} new", in_table(family, &name, Part::Whole)));
+                }
+            }
+            DELETE_TABLE | DESTROY_TABLE => {
+                if let Some((family, name)) = table(body) {
+                    tables.remove(&format!("{family} {name}"));
+                    self.name(|| format!("{} gone", in_table(family, &name, Part::Whole)));
+                }
+            }
+            NEW_CHAIN => self.chain(body, known),
+            DELETE_CHAIN | DESTROY_CHAIN => {
+                if let Some((key, _)) = chain(body) {
+                    self.name(|| format!("{} gone", place(&key)));
+                    known.0.remove(&key);
+                }
+            }
+            NEW_RULE => self.rule(body, "new"),
+            DELETE_RULE | DESTROY_RULE => self.rule(body, "gone"),
+            NEW_ELEMENT => self.element(body, true),
+            DELETE_ELEMENT | DESTROY_ELEMENT => self.element(body, false),
+            _ => {}
+        }
+    }
+
+    /// All of it in words; empty where nothing of it has words. What follows is the next one's.
+    pub(super) fn end(&mut self) -> String {
+        let Self {
+            mut named,
+            elements,
+            more,
+        } = std::mem::take(self);
+        for ((set, is_new), number) in elements {
+            let what = if is_new { "new" } else { "gone" };
+            let elements = if number == 1 { "element" } else { "elements" };
+            named.push(format!("{set}: {number} {elements} {what}"));
+        }
+        if more > 0 {
+            named.push(format!("and {more} more changes"));
+        }
+        named.join("; ")
+    }
+
+    fn name(&mut self, words: impl FnOnce() -> String) {
+        if self.named.len() + self.elements.len() < NAMED {
+            self.named.push(words());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn rule(&mut self, body: &[u8], what: &str) {
+        let Some(rule) = Rule::parse(body) else { return };
+        self.name(|| {
+            let words: String = rule.words().chars().take(TOLD).collect();
+            let place = in_table(rule.family, &rule.table, Part::Chain(&rule.chain));
+            format!("{place}: rule {} ({words}) {what}", rule.handle)
+        });
+    }
+
+    fn chain(&mut self, body: &[u8], known: &mut Known) {
+        let Some((key, policy)) = chain(body) else { return };
+        let word = |policy: Option<u32>| policy.map_or("none", verdict);
+        let has_room = known.0.len() < CHAINS;
+        match known.0.get_mut(&key) {
+            Some(before) if *before == policy => {}
+            Some(before) => {
+                let before = std::mem::replace(before, policy);
+                self.name(|| format!("{}: policy {}, was {}", place(&key), word(policy), word(before)));
+            }
+            None if has_room => {
+                let with = policy.map(|policy| format!(" with policy {}", verdict(policy)));
+                self.name(|| format!("{}{} new", place(&key), with.unwrap_or_default()));
+                known.0.insert(key, policy);
+            }
+            None => {}
+        }
+    }
+
+    fn element(&mut self, body: &[u8], is_new: bool) {
+        let (mut table, mut set, mut number) = (String::new(), String::new(), 0);
+        for (kind, value) in members(body) {
+            match kind {
+                // NFTA_SET_ELEM_LIST_TABLE, _SET, _ELEMENTS
+                1 => table = string(value),
+                2 => set = string(value),
+                3 => number = attributes(value).count() as u64,
+                _ => {}
+            }
+        }
+        // The set of one rule comes and goes with that (`__set%d`, as nft calls it).
+        let Some(family) = body
+            .first()
+            .copied()
+            .and_then(family)
+            .filter(|_| !set.starts_with("__"))
+        else {
+            return;
+        };
+        let key = (in_table(family, &table, Part::Set(&set)).to_string(), is_new);
+        let has_room = self.named.len() + self.elements.len() < NAMED;
+        match self.elements.get_mut(&key) {
+            Some(known) => *known += number,
+            None if has_room => {
+                self.elements.insert(key, number);
+            }
+            None => self.more += number,
+        }
+    }
+}
+
+fn place((family, table, chain): &Key) -> String {
+    in_table(*family, table, Part::Chain(chain)).to_string()
+}
+
+/// The family and name of a table.
+pub(super) fn table(body: &[u8]) -> Option<(Family, String)> {
+    let family = family(*body.first()?)?;
+    let name = members(body).find_map(|(kind, value)| (kind == 1).then(|| string(value)))?;
+    Some((family, name))
+}
+
+/// A chain, and the policy of a base chain.
+fn chain(body: &[u8]) -> Option<(Key, Option<u32>)> {
+    let family = family(*body.first()?)?;
+    let (mut table, mut name, mut policy) = (None, None, None);
+    for (kind, value) in members(body) {
+        match kind {
+            // NFTA_CHAIN_TABLE, _NAME, _POLICY
+            1 => table = Some(string(value)),
+            3 => name = Some(string(value)),
+            5 => policy = number(value),
+            _ => {}
+        }
+    }
+    Some(((family, table?, name?), policy))
+}
+
+fn verdict(policy: u32) -> &'static str {
+    match policy {
+        NF_DROP => "drop",
+        _ => "accept",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::rules::tests as rule;
+    use super::super::words::tests::{attribute, survives};
+    use super::*;
+
+    fn message(kind: u16, body: &[u8]) -> Message<'_> {
+        Message {
+            kind,
+            flags: 0,
+            port: 0,
+            body,
+        }
+    }
+
+    fn of(family: u8, members: &[Vec<u8>]) -> Vec<u8> {
+        [&[family, 0, 0, 0][..], &members.concat()].concat()
+    }
+
+    fn input(policy: u32) -> Vec<u8> {
+        let policy = attribute(5, &policy.to_be_bytes());
+        of(1, &[attribute(1, b"guard\0"), attribute(3, b"in\0"), policy])
+    }
+
+    fn words(messages: &[(u16, Vec<u8>)], known: &mut Known) -> String {
+        let mut commit = Commit::default();
+        let mut tables = BTreeSet::from(["inet guard".to_owned()]);
+        for (kind, body) in messages {
+            commit.take(&message(*kind, body), known, &mut tables);
+            survives(body, &|body| {
+                Commit::default().take(&message(*kind, body), &mut Known::default(), &mut BTreeSet::new());
+            });
+        }
+        commit.end()
+    }
+
+    #[test]
+    fn what_came_and_went_is_told() {
+        let known = &mut Known::default();
+        let drop = rule::message(&[rule::verdict(0)]);
+        assert_eq!(
+            words(&[(NEW_CHAIN, input(1)), (NEW_RULE, drop.clone())], known),
+            "table inet guard, chain in with policy accept new; table inet guard, chain in: rule 7 (drop) new"
+        );
+        assert_eq!(
+            words(&[(NEW_CHAIN, input(0)), (DESTROY_RULE, drop)], known),
+            "table inet guard, chain in: policy drop, was accept; table inet guard, chain in: rule 7 (drop) gone"
+        );
+        assert_eq!(words(&[(NEW_CHAIN, input(0))], known), "", "as it was");
+        let table = of(1, &[attribute(1, b"guard\0")]);
+        assert_eq!(
+            words(&[(DELETE_CHAIN, input(0)), (DELETE_TABLE, table.clone())], known),
+            "table inet guard, chain in gone; table inet guard gone"
+        );
+        assert_eq!(words(&[(NEW_TABLE, table)], known), "", "known");
+    }
+
+    #[test]
+    fn elements_of_sets_are_counted() {
+        let elements = |set: &[u8]| {
+            let list = [attribute(1, b""), attribute(1, b"")].concat();
+            of(
+                2,
+                &[attribute(1, b"f2b\0"), attribute(2, set), attribute(3, &list)],
+            )
+        };
+        let messages = [
+            (NEW_ELEMENT, elements(b"banned\0")),
+            (NEW_ELEMENT, elements(b"banned\0")),
+            (DELETE_ELEMENT, elements(b"banned\0")),
+            (NEW_ELEMENT, elements(b"__set0\0")),
+        ];
+        assert_eq!(
+            words(&messages, &mut Known::default()),
+            "table ip f2b, set banned: 2 elements gone; table ip f2b, set banned: 4 elements new"
+        );
+    }
+
+    #[test]
+    fn of_a_whole_ruleset_some_are_named_and_the_rest_is_counted() {
+        let rules = vec![(NEW_RULE, rule::message(&[rule::verdict(1)])); 500];
+        let told = words(&rules, &mut Known::default());
+        assert_eq!(told.matches("rule 7 (accept) new").count(), NAMED);
+        assert!(told.ends_with("; and 492 more changes"), "{told}");
+    }
+}

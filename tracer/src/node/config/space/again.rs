@@ -1,0 +1,105 @@
+//! What is read and asked for again, since what was told leaves it open.
+
+use std::time::{Duration, Instant};
+
+use super::super::dump;
+use super::super::error::Error;
+use super::super::known::Change;
+use super::super::ruleset::Ruleset;
+use super::super::told::{self, Told};
+use super::{Again, Space};
+use crate::event::{Seen, Thing};
+
+/// Reading everything again may take one part in so many of the time.
+const SHARE: u32 = 5;
+
+impl Space {
+    /// Reads and asks for again what must be, if its time has come.
+    ///
+    /// # Errors
+    /// Where the namespace cannot be entered, or the kernel does not tell.
+    pub(in super::super) fn settle(&mut self) -> Result<Vec<Told>, Error> {
+        let mut told = self.read_again()?;
+        if self.again == Again::Nothing && self.answers.due() == Some(Duration::ZERO) {
+            told.extend(self.ask()?);
+        }
+        Ok(told)
+    }
+
+    /// Asks the kernel what it would do with packets for the node's own addresses.
+    pub(super) fn ask(&mut self) -> Result<Vec<Told>, Error> {
+        let Self {
+            netns,
+            answers,
+            known,
+            unsettled,
+            links,
+            devices,
+            ..
+        } = self;
+        Ok(netns.enter(|| answers.ask(known, unsettled, links, devices))?)
+    }
+
+    fn read_again(&mut self) -> Result<Vec<Told>, Error> {
+        if self.again_due() != Some(Duration::ZERO) {
+            return Ok(Vec::new());
+        }
+        let begin = Instant::now();
+        let again = std::mem::take(&mut self.again);
+        let read = if again == Again::Routes {
+            self.read_routes()
+        } else {
+            self.read_everything()
+        };
+        self.pause = Some(Instant::now() + begin.elapsed() * SHARE);
+        let changes = match read {
+            Err(Error::Netlink(error)) if error.is_unsettled() => {
+                // So much changes just now that not even the list stands still.
+                self.again = again;
+                return Ok(Vec::new());
+            }
+            read => read?,
+        };
+        let by = self.because_of.take();
+        self.gateways = None;
+        if !changes.is_empty() {
+            self.answers.need(&by);
+        }
+        Ok(told::all(changes, Seen::Noticed, Some(&by)))
+    }
+
+    fn read_routes(&mut self) -> Result<Vec<Change>, Error> {
+        let devices = &self.devices;
+        let fresh = self.netns.enter(|| dump::routes(devices))??;
+        Ok(self.known.replace(fresh, dump::is_route))
+    }
+
+    fn read_everything(&mut self) -> Result<Vec<Change>, Error> {
+        let (has_rules, has_ipsec) = (self.netfilter.is_some(), self.ipsec.listener().is_some());
+        let (mut standing, rules) = self.netns.enter(|| {
+            let rules = if has_rules {
+                Ruleset::read()?
+            } else {
+                Ruleset::default()
+            };
+            Ok::<_, Error>((dump::everything(has_ipsec)?, rules))
+        })??;
+        for (index, link) in &mut standing.links {
+            if let Some(before) = self.links.get(index) {
+                link.after(before);
+                let device = link.name.clone();
+                let value = link.value(&standing.devices);
+                standing.known.set(Thing::Link { device }, value);
+            }
+        }
+        self.devices = standing.devices;
+        self.links = standing.links;
+        self.unsettled = standing.unsettled;
+        let mut changes = self.known.replace(standing.known, |_| true);
+        if self.rules.differ_from(&rules) {
+            self.rules = rules;
+            changes.extend(self.rules_now());
+        }
+        Ok(changes)
+    }
+}

@@ -1,0 +1,390 @@
+//! What changed on the node, in sentences. What follows from something is told with it, as a number.
+
+use std::collections::BTreeMap;
+
+use super::actor::by;
+use super::format::{count, time_of_day};
+use crate::event::value::OF_DEVICE;
+use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
+
+/// A list of which the middle may be left out: what is told of it, from its beginning and its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ends<T> {
+    /// Before what is left out.
+    pub(super) first: Vec<T>,
+    /// How many are left out.
+    pub(super) left_out: u64,
+    /// Behind it.
+    pub(super) last: Vec<T>,
+}
+
+impl<T> Ends<T> {
+    /// At most so many of a list, which has `total` members of which the given ones are listed: those behind the last
+    /// `behind` of these and all before.
+    fn of(mut list: Vec<T>, behind: usize, total: u64, most: usize) -> Self {
+        let left_out = total.saturating_sub(list.len() as u64);
+        let shown = most.min(list.len());
+        let (first, last) = match (left_out > 0, shown < list.len()) {
+            (false, false) => (shown, 0),
+            (true, false) => (list.len().saturating_sub(behind), behind.min(list.len())),
+            (_, true) => (shown - shown / 2, shown / 2),
+        };
+        let left_out = left_out + (list.len() - first - last) as u64;
+        let tail = list.split_off(list.len() - last);
+        list.truncate(first);
+        Self {
+            first: list,
+            left_out,
+            last: tail,
+        }
+    }
+
+    /// `... 18 more between`
+    pub(super) fn between(&self) -> Option<String> {
+        (self.left_out > 0).then(|| format!("... {} more between", count(self.left_out)))
+    }
+}
+
+/// The changes that follow no other one, the latest first: at most so many.
+pub(super) fn leading(node: &Node, most: usize) -> Ends<&Change> {
+    let listed = node
+        .changes
+        .iter()
+        .filter(|change| change.follows.is_none())
+        .collect();
+    Ends::of(listed, EARLIEST, node.leading_total, most)
+}
+
+/// The same in sentences.
+pub(super) fn lines(node: &Node, most: usize) -> Vec<String> {
+    let all = leading(node, most);
+    let between = all.between();
+    let first = all.first.into_iter().map(stamped);
+    first
+        .chain(between)
+        .chain(all.last.into_iter().map(stamped))
+        .collect()
+}
+
+/// Of changes of which some were told before: those that were not, the earliest first; and of those that were, what follows
+/// them by now.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    /// Numbers up to this one were told.
+    number: u64,
+    leading: u64,
+    /// What was told to follow the changes of the last report.
+    with: BTreeMap<u64, Vec<Following>>,
+}
+
+impl Told {
+    /// What is new, in sentences, at most so many.
+    pub(super) fn next(&mut self, node: &Node, most: usize) -> Vec<String> {
+        let leading = node
+            .changes
+            .iter()
+            .rev()
+            .filter(|change| change.follows.is_none());
+        let mut with = BTreeMap::new();
+        let mut new = Vec::new();
+        let mut fresh = 0;
+        for change in leading {
+            if change.number > self.number {
+                fresh += 1;
+                new.push(stamped(change));
+            } else {
+                let told = self.with.get(&change.number).map_or(&[][..], Vec::as_slice);
+                let more = grown(told, &change.with);
+                if !more.is_empty() {
+                    new.push(format!(
+                        "{}  with {}: {}",
+                        stamp(change),
+                        what(change),
+                        following(&more)
+                    ));
+                }
+            }
+            with.insert(change.number, change.with.clone());
+        }
+        let unlisted = node
+            .leading_total
+            .saturating_sub(self.leading)
+            .saturating_sub(fresh);
+        let total = new.len() as u64 + unlisted;
+        *self = Self {
+            number: node.changes_total,
+            leading: node.leading_total,
+            with,
+        };
+        let behind = new.len();
+        let all = Ends::of(new, behind, total, most);
+        let between = all.between();
+        all.first.into_iter().chain(between).chain(all.last).collect()
+    }
+}
+
+/// What more follows than was told.
+fn grown(told: &[Following], now: &[Following]) -> Vec<Following> {
+    let before = |one: &Following| {
+        let same = told
+            .iter()
+            .find(|other| (other.what, other.became) == (one.what, one.became));
+        same.map_or(0, |same| same.number)
+    };
+    let more = now.iter().map(|one| Following {
+        number: one.number.saturating_sub(before(one)),
+        ..*one
+    });
+    more.filter(|one| one.number > 0).collect()
+}
+
+/// A change in one sentence, with its time of day to the millisecond and what follows it.
+pub(super) fn stamped(change: &Change) -> String {
+    let text = format!("{}  {}", stamp(change), told(change));
+    if change.with.is_empty() {
+        text
+    } else {
+        format!("{text}; with it {}", following(&change.with))
+    }
+}
+
+fn stamp(change: &Change) -> &str {
+    change.at.get(11..23).unwrap_or(&change.at)
+}
+
+/// `5 routes and 2 addresses gone, 3 kernel's answers changed`
+fn following(with: &[Following]) -> String {
+    let all = [
+        (Became::Gone, "gone"),
+        (Became::Changed, "changed"),
+        (Became::New, "new"),
+    ];
+    let parts = all.into_iter().filter_map(|(became, word)| {
+        let of = with.iter().filter(|one| one.became == became);
+        let things: Vec<String> = of.map(|one| things(one.what, one.number)).collect();
+        let (last, before) = things.split_last()?;
+        Some(match before {
+            [] => format!("{last} {word}"),
+            before => format!("{} and {last} {word}", before.join(", ")),
+        })
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// `12 routes`
+fn things(what: What, number: u64) -> String {
+    let (one, many) = match what {
+        What::Device => ("device", "devices"),
+        What::Rule => ("rule", "rules"),
+        What::Address => ("address", "addresses"),
+        What::Route => ("route", "routes"),
+        What::Nexthop => ("next hop", "next hops"),
+        What::Answer => ("kernel's answer", "kernel's answers"),
+        What::Neighbour => ("neighbour", "neighbours"),
+        What::Traffic => ("qdisc or filter", "qdiscs and filters"),
+        What::Ipsec => ("IPsec policy", "IPsec policies"),
+        What::Sysctl => ("kernel parameter", "kernel parameters"),
+        What::Ruleset => ("firewall's rules", "firewalls' rules"),
+        What::Program => ("BPF program", "BPF programs"),
+        What::BpfLink => ("BPF link", "BPF links"),
+        What::Nsid => ("namespace id", "namespace ids"),
+        What::File => ("file", "files"),
+    };
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+fn told(change: &Change) -> String {
+    let what = what(change);
+    let place = match change.netns.as_str() {
+        "" => String::new(),
+        netns => format!(" ({netns})"),
+    };
+    // Of systemd and the kernel's log nobody expects it: only the JSON says why.
+    let unknown = change
+        .by_unknown
+        .filter(|_| matches!(change.kind, ChangeKind::Setting | ChangeKind::Packages));
+    let by = by("; ", change.by.as_ref(), unknown);
+    let noticed = if change.noticed { "; noticed" } else { "" };
+    format!("{what}{place}{by}{noticed}")
+}
+
+/// What changed, without where and by whom.
+fn what(change: &Change) -> String {
+    match change.kind {
+        ChangeKind::Setting => became(&change.object, change.before.as_deref(), change.after.as_deref()),
+        ChangeKind::Unit => match (&change.before, &change.after) {
+            (Some(before), Some(after)) if before == after => {
+                format!("{} started anew: {after}", change.object)
+            }
+            (Some(before), Some(after)) => format!("{}: {before} -> {after}", change.object),
+            (None, Some(after)) => format!("{}: {after}", change.object),
+            (_, None) => format!("{} unloaded", change.object),
+        },
+        ChangeKind::Job => format!("job for {}: {}", change.object, some(&change.after)),
+        ChangeKind::Timer => format!("{}: {}", change.object, some(&change.after)),
+        ChangeKind::Packages => format!("packages ({}): {}", change.object, some(&change.after)),
+        ChangeKind::Notice | ChangeKind::Starvation => some(&change.after).to_owned(),
+    }
+}
+
+fn some(text: &Option<String>) -> &str {
+    text.as_deref().unwrap_or_default()
+}
+
+/// `IPv4 rule 0: from all lookup local: gone`
+fn became(object: &str, before: Option<&str>, after: Option<&str>) -> String {
+    match (before, after) {
+        (Some(before), None) if !before.is_empty() => format!("{object}: gone, was {before}"),
+        (_, None) => format!("{object}: gone"),
+        (None, Some("")) => format!("{object}: new"),
+        (None, Some(after)) => format!("{object}: new, {after}"),
+        (Some(""), Some(after)) => format!("{object}: {after}"),
+        (Some(before), Some(after)) => {
+            let (before, after) = differing(before, after);
+            format!("{object}: {before} -> {after}")
+        }
+    }
+}
+
+/// Of values in parts, as those of devices are, the parts that differ: what stays says nothing.
+fn differing(before: &str, after: &str) -> (String, String) {
+    let parts = |value| str::split(value, OF_DEVICE).collect::<Vec<_>>();
+    let (old, new) = (parts(before), parts(after));
+    let all = old.iter().zip(&new).filter(|(old, new)| old != new);
+    let (old_parts, new_parts): (Vec<&str>, Vec<&str>) = all.unzip();
+    if old.len() == new.len() && !old_parts.is_empty() {
+        (old_parts.join(OF_DEVICE), new_parts.join(OF_DEVICE))
+    } else {
+        (before.to_owned(), after.to_owned())
+    }
+}
+
+/// A difference to the baseline in one sentence.
+pub(super) fn difference(difference: &Difference) -> String {
+    let what = became(
+        &difference.object,
+        difference.before.as_deref(),
+        difference.now.as_deref(),
+    );
+    let by = by(", ", difference.by.as_ref(), difference.by_unknown);
+    format!("{what} since {}{by}", time_of_day(&difference.at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::sample;
+
+    /// A node with so many changes, of which the report has the latest 150 and the earliest 50.
+    fn many(number: u64) -> Node {
+        let mut node = sample::incident().node;
+        let one = Change {
+            with: vec![],
+            follows: None,
+            ..node.changes[0].clone()
+        };
+        let all = (1..=number).rev().map(|number| Change {
+            number,
+            at: format!("2023-10-10T06:14:{:02}.{:03}Z", number / 1000, number % 1000),
+            ..one.clone()
+        });
+        let earliest = EARLIEST as u64;
+        node.changes = all
+            .filter(|one| one.number <= earliest || one.number > number.saturating_sub(200 - earliest))
+            .collect();
+        (node.changes_total, node.leading_total) = (number, number);
+        node
+    }
+
+    fn with(what: What, became: Became, number: u64) -> Following {
+        Following { what, became, number }
+    }
+
+    #[test]
+    fn the_earliest_and_the_latest_are_told_and_how_many_lie_between() {
+        let told = |number, most| -> Vec<String> {
+            let lines = lines(&many(number), most);
+            lines
+                .iter()
+                .map(|line| line.split("  ").next().unwrap_or_default().to_owned())
+                .collect()
+        };
+        assert_eq!(told(3, 4), ["06:14:00.003", "06:14:00.002", "06:14:00.001"]);
+        assert_eq!(
+            told(7, 3),
+            [
+                "06:14:00.007",
+                "06:14:00.006",
+                "... 4 more between",
+                "06:14:00.001"
+            ]
+        );
+        assert_eq!(
+            told(1207, 3),
+            [
+                "06:14:01.207",
+                "06:14:01.206",
+                "... 1,204 more between",
+                "06:14:00.001"
+            ]
+        );
+        let all = told(1207, usize::MAX);
+        assert_eq!(
+            (all.len(), all[150].as_str(), all[151].as_str(), all[149].as_str()),
+            (201, "... 1,007 more between", "06:14:00.050", "06:14:01.058")
+        );
+        assert_eq!(told(0, 3), [""; 0]);
+    }
+
+    #[test]
+    fn what_follows_is_counted_with_what_it_follows() {
+        let all = [
+            with(What::Route, Became::Gone, 5),
+            with(What::Address, Became::Gone, 1),
+            with(What::Route, Became::Changed, 1),
+            with(What::Answer, Became::Changed, 3),
+        ];
+        assert_eq!(
+            following(&all),
+            "5 routes and 1 address gone, 1 route and 3 kernel's answers changed"
+        );
+        let lines = lines(&sample::incident().node, 12);
+        assert_eq!(
+            lines[1],
+            "06:14:07.352  IPv4 rule 0: from all lookup local: gone; by systemd-networkd[812] \
+             (systemd-networkd.service); with it 1 kernel's answer changed"
+        );
+        assert_eq!(lines.len(), 7);
+    }
+
+    #[test]
+    fn each_is_told_once_and_what_follows_later_is_told_when_it_does() {
+        let mut told = Told::default();
+        let mut node = sample::incident().node;
+        let rule = node.changes.iter().position(|one| one.number == 6).unwrap();
+        let all = std::mem::take(&mut node.changes[rule].with);
+        assert_eq!(told.next(&node, 10).len(), 7);
+        node.changes[rule].with = all;
+        assert_eq!(
+            told.next(&node, 10),
+            ["06:14:07.352  with IPv4 rule 0: from all lookup local: gone: 1 kernel's answer changed"]
+        );
+        assert_eq!(told.next(&node, 10), [""; 0]);
+        let one = told.clone().next(&many(1207), 4);
+        assert_eq!((one.len(), one[2].as_str()), (5, "... 1,196 more between"));
+    }
+
+    #[test]
+    fn of_a_device_only_what_differs_is_told() {
+        assert_eq!(
+            became(
+                "device eth0",
+                Some("up, carrier, mtu 1500"),
+                Some("down, no carrier, mtu 1500")
+            ),
+            "device eth0: up, carrier -> down, no carrier"
+        );
+        assert_eq!(became("x", Some("a, b"), Some("a")), "x: a, b -> a");
+        assert_eq!(became("x", Some("a"), Some("a")), "x: a -> a");
+    }
+}

@@ -1,0 +1,271 @@
+//! Findings, held against what changed before.
+
+use tracer::event::{
+    Body, Job, JobState, Manager, Owner, Packages, Seen, Setting, Thing, Timer, Unit, UnitState, Version,
+};
+use tracer::report::{Fact, Relation};
+
+use crate::story::*;
+
+const NETWORKD: &str = "systemd-networkd.service";
+const UPGRADE: &str = "apt-daily-upgrade.service";
+
+fn by(pid: u32, command: &str, unit: &str) -> Owner {
+    Owner {
+        pid,
+        command: command.to_owned(),
+        cgroup: format!("/system.slice/{unit}"),
+        unit: unit.to_owned(),
+        parent: None,
+    }
+}
+
+fn networkd() -> Owner {
+    by(812, "systemd-networkd", NETWORKD)
+}
+
+fn set(story: &mut Story, thing: Thing, value: Option<&str>, seen: Seen, by: Option<Owner>) {
+    story.say(Body::Setting(Box::new(Setting {
+        netns: NETNS,
+        thing,
+        value: value.map(str::to_owned),
+        seen,
+        by,
+        by_unknown: None,
+    })));
+}
+
+fn local_rule() -> Thing {
+    Thing::Rule {
+        version: Version::V4,
+        priority: 0,
+        text: "from all lookup local".to_owned(),
+        table: 255,
+    }
+}
+
+fn sysctl() -> Thing {
+    Thing::Sysctl {
+        name: "net.ipv4.tcp_syncookies".to_owned(),
+    }
+}
+
+fn unit(story: &mut Story, name: &str, invocation: &str, seen: Seen) {
+    story.say(Body::Unit(Box::new(Unit {
+        name: name.to_owned(),
+        seen,
+        state: Some(UnitState {
+            active: "active".to_owned(),
+            sub: "running".to_owned(),
+            invocation: invocation.to_owned(),
+            ..UnitState::default()
+        }),
+    })));
+}
+
+fn packages(story: &mut Story, holder: Option<Owner>) {
+    story.say(Body::Packages(Box::new(Packages {
+        manager: Manager::Dpkg,
+        holder,
+        working_on: String::new(),
+        unfinished: Vec::new(),
+        leftovers: 0,
+        open_run: false,
+        reboot: None,
+        kernels: Vec::new(),
+    })));
+}
+
+fn timer(story: &mut Story, last: Option<i64>) {
+    story.say(Body::Timer(Box::new(Timer {
+        name: "apt-daily-upgrade.timer".to_owned(),
+        unit: UPGRADE.to_owned(),
+        seen: if last.is_some() { Seen::Told } else { Seen::Found },
+        active: true,
+        next: None,
+        scheduled: None,
+        last,
+        random_delay: 0,
+        schedule: Vec::new(),
+        persistent: true,
+    })));
+}
+
+fn lose(story: &mut Story) {
+    story.rounds(5, |story| story.ask_and_lose(client(40_000), foreign()));
+}
+
+/// A node that works, with the rule to table local.
+fn before() -> Story {
+    let mut story = healthy();
+    set(&mut story, local_rule(), Some(""), Seen::Found, None);
+    unit(&mut story, NETWORKD, "1", Seen::Found);
+    packages(&mut story, None);
+    timer(&mut story, None);
+    story.idle(8);
+    story
+}
+
+#[test]
+fn a_rule_that_is_deleted_explains_the_loss_up_to_the_timer() {
+    let mut story = before();
+    timer(&mut story, Some(1));
+    story.tick();
+    packages(&mut story, Some(by(700, "dpkg", UPGRADE)));
+    story.tick();
+    story.say(Body::Job(Job {
+        id: 7,
+        unit: NETWORKD.to_owned(),
+        seen: Seen::Told,
+        action: "try-restart".to_owned(),
+        state: JobState::Waiting,
+    }));
+    unit(&mut story, NETWORKD, "2", Seen::Told);
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    lose(&mut story);
+
+    let verdict = story.verdict("R01");
+    let cause = &verdict.cause;
+    assert_eq!(cause.relation, Relation::Explains, "{cause:#?}");
+    assert!(
+        cause.text.starts_with(
+            "IPv4 rule 0: from all lookup local went away, by systemd-networkd[812] (systemd-networkd.service)"
+        ),
+        "{}",
+        cause.text
+    );
+    assert_eq!(cause.seconds_before, Some(0.5));
+    assert_eq!(cause.by.as_ref().map(|by| by.pid), Some(812));
+    let chain: Vec<&str> = cause.chain.iter().map(|step| step.text.as_str()).collect();
+    assert_eq!(chain.len(), 3, "{chain:#?}");
+    assert!(chain[0].starts_with("systemd-networkd.service had been started anew"));
+    assert!(chain[0].contains("try-restart"), "{chain:#?}");
+    assert!(chain[1].contains("dpkg[700] (apt-daily-upgrade.service) had packages in work"));
+    assert!(chain[2].contains("apt-daily-upgrade.timer had elapsed"));
+    // The change is on the timeline under that number.
+    let report = story.report();
+    let change = report
+        .node
+        .changes
+        .iter()
+        .find(|one| Some(one.number) == cause.change);
+    assert!(
+        change.is_some_and(|one| one.object.contains("lookup local")),
+        "{change:#?}"
+    );
+    // The restart alone explains nothing: it coincides.
+    assert!(
+        verdict.coincides.iter().any(|one| one.text.contains(NETWORKD)),
+        "{:#?}",
+        verdict.coincides
+    );
+    assert!(
+        verdict.evidence.iter().any(
+            |seen| matches!(&seen.fact, Fact::Drop { location, .. } if location.starts_with("ip_forward"))
+        ),
+        "{:#?}",
+        verdict.evidence
+    );
+}
+
+#[test]
+fn a_change_that_cannot_do_it_only_coincides() {
+    let mut story = before();
+    set(&mut story, sysctl(), Some("0"), Seen::Noticed, None);
+    unit(&mut story, NETWORKD, "2", Seen::Told);
+    lose(&mut story);
+    let verdict = story.verdict("R01");
+    assert_eq!(verdict.cause.relation, Relation::Unknown, "{:#?}", verdict.cause);
+    assert_eq!((verdict.cause.change, verdict.coincides_total), (None, 2));
+}
+
+#[test]
+fn what_was_undone_explains_nothing() {
+    let mut story = before();
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    story.tick();
+    set(&mut story, local_rule(), Some(""), Seen::Told, Some(networkd()));
+    story.tick();
+    lose(&mut story);
+    assert_eq!(story.verdict("R01").cause.relation, Relation::Unknown);
+}
+
+#[test]
+fn what_changed_long_before_still_explains_and_coincides_no_more() {
+    let mut story = before();
+    set(&mut story, sysctl(), Some("0"), Seen::Told, None);
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    story.idle(300);
+    lose(&mut story);
+    let verdict = story.verdict("R01");
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert_eq!(verdict.cause.seconds_before, Some(150.5));
+    assert_eq!(verdict.coincides_total, 0, "{:#?}", verdict.coincides);
+}
+
+#[test]
+fn what_changes_afterwards_is_no_cause() {
+    let mut story = before();
+    lose(&mut story);
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    lose(&mut story);
+    assert_eq!(story.verdict("R01").cause.relation, Relation::Unknown);
+}
+
+#[test]
+fn another_namespace_s_rule_explains_nothing_here() {
+    let mut story = before();
+    story.say(Body::Setting(Box::new(Setting {
+        netns: NETNS + 1,
+        thing: local_rule(),
+        value: Some(String::new()),
+        seen: Seen::Found,
+        by: None,
+        by_unknown: None,
+    })));
+    story.say(Body::Setting(Box::new(Setting {
+        netns: NETNS + 1,
+        thing: local_rule(),
+        value: None,
+        seen: Seen::Told,
+        by: Some(networkd()),
+        by_unknown: None,
+    })));
+    lose(&mut story);
+    assert_eq!(story.verdict("R01").cause.relation, Relation::Unknown);
+}
+
+#[test]
+fn what_must_hold_tells_a_cause_from_before_the_start() {
+    let mut story = Story::begin();
+    set(
+        &mut story,
+        Thing::Address {
+            device: "eth0".to_owned(),
+            address: ip("10.10.0.2"),
+            prefix: 24,
+        },
+        Some("scope global"),
+        Seen::Found,
+        None,
+    );
+    story.idle(20);
+    lose(&mut story);
+    let verdict = story.verdict("R01");
+    assert_eq!(verdict.cause.relation, Relation::PredatesStart);
+    assert!(
+        verdict
+            .cause
+            .text
+            .starts_with("No rule of IPv4 looks table local up"),
+        "{}",
+        verdict.cause.text
+    );
+    assert!(
+        verdict.evidence.iter().any(|seen| {
+            matches!(&seen.fact, Fact::State { object, .. } if object == "IPv4 rule to table local")
+        }),
+        "{:#?}",
+        verdict.evidence
+    );
+}
