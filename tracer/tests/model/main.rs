@@ -20,3 +20,4 @@ mod report;
 mod story;
 mod timers;
 mod unresolved;
+mod unroutable;

@@ -161,6 +161,8 @@ const ARP_FILTERED: Scenario = Scenario {
 
 /// What the node's open connections send has no route.
 const UNROUTABLE: Expectation = Expectation {
+    exit_code: 1,
+    place: "guest-kernel",
     verdict: Some("R04"),
     drops: &[
         NO_ROUTE_V4[0],
@@ -189,8 +191,8 @@ const NO_ROUTE_BACK: Scenario = Scenario {
         ),
     ],
     breaks: "The default routes are gone: pings of 192.0.2.10 arrive and cannot be answered, and no drop tells of it.",
-    says: "Healthy, and as a weak sign R04: what arrived was answered, as far as the kernel says. Drops IP_OUTNOROUTES of \
-           what open connections want to send.",
+    says: "R04, where: guest kernel. What arrived was answered, as far as the kernel says. Drops IP_OUTNOROUTES of what open \
+           connections want to send.",
     traffic: &[PEER_SERVER, NODE_CLIENT, PEER_PING],
     break_it: &[
         Step::Ip(Place::Node, "route del default via 10.10.0.1"),
@@ -209,7 +211,7 @@ const RULE_GONE: Scenario = Scenario {
     title: "a policy rule for the node's own packets is gone",
     breaks: "The default routes are in a table of their own, by a rule that is deleted: established connections get \
              data and cannot acknowledge it.",
-    says: "Healthy, and as a weak sign R04. Drops IP_OUTNOROUTES at __ip_queue_xmit, of what the node was sending.",
+    says: "R04, where: guest kernel. Drops IP_OUTNOROUTES at __ip_queue_xmit, of what the node was sending.",
     setup: &[
         Step::Ip(Place::Node, "route add default via 10.10.0.1 table 100"),
         Step::Ip(Place::Node, "rule add pref 1000 from all lookup 100"),
@@ -228,8 +230,8 @@ const UPLINK_DOWN: Scenario = Scenario {
     name: "uplink-down",
     title: "the node's uplink is set down",
     breaks: "eth0 is set down, and its routes are gone with it: nothing leaves and nothing arrives.",
-    says: "Healthy, and as a weak sign R04: nothing is lost that arrived. Drops IP_OUTNOROUTES of what open connections \
-           want to send, over IPv6 without a reason.",
+    says: "R04, where: guest kernel; nothing is lost that arrived. Drops IP_OUTNOROUTES of what open connections want to \
+           send, over IPv6 without a reason.",
     break_it: &[Step::Ip(Place::Node, "link set eth0 down")],
     heal: &[
         Step::Ip(Place::Node, "link set eth0 up"),
