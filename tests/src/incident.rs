@@ -7,19 +7,22 @@
 mod node;
 mod plain;
 pub mod proof;
+mod said;
 mod upgrade;
 mod variants;
 mod watcher;
 
 pub use self::node::Node;
 pub use self::upgrade::STOP;
-pub use self::variants::{Cause, VARIANTS, Variant, find};
+pub use self::variants::{Expect, Heal, VARIANTS, Variant, find};
 pub use self::watcher::Watcher;
 
 /// The service that starves, as the node's own.
 pub const KUBELET: &str = "kubelet.service";
 /// The service that starves, as that of a pod which uses the node's network.
 pub const POD: &str = "pod-web.service";
+/// The node's own server, where somebody asks it.
+pub const WEB: &str = "node-web.service";
 /// What the timer starts.
 pub const UPGRADE: &str = "apt-daily-upgrade.service";
 /// The timer.

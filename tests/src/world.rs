@@ -42,6 +42,8 @@ cd root/merged
 mount -t tmpfs tmpfs tmp
 mount -t proc proc proc
 mount --bind proc/sys proc/sys
+# What is the machine's is not written to; what is the network namespace's may be.
+if [ "$4" = own ]; then mount --bind proc/sys/net proc/sys/net; fi
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o "$3" sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
@@ -125,7 +127,7 @@ impl World {
         Self::boot_with(program, units, "rw", None)
     }
 
-    /// The same in a network namespace that there is already.
+    /// The same in a network namespace that there is already, whose kernel parameters may be set in the world.
     pub fn boot_in(program: &Path, netns: &Netns, units: &[(&str, &str)]) -> Result<Self> {
         Self::boot_with(program, units, "rw", Some(netns))
     }
@@ -158,7 +160,7 @@ impl World {
                 "sh",
             ])
             .arg(folder.path())
-            .args([SYSTEMD, sys])
+            .args([SYSTEMD, sys, if netns.is_some() { "own" } else { "" }])
             .stdin(Stdio::null())
             .stdout(Stdio::null());
         process::bind(&mut command, libc::SIGKILL, netns.map(Netns::open).transpose()?);

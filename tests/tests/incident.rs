@@ -7,23 +7,43 @@ use std::time::Duration;
 
 use lab::incident::{self, proof};
 
-/// A verdict that takes longer than that after the first lost reply is too late for anybody. What it takes is printed.
+/// A verdict that takes longer than that after the first loss is too late for anybody. What it takes is printed.
 const LATE: Duration = Duration::from_secs(30);
 
 /// The error of the story tells what the tracer did not say, or said otherwise.
 fn tells(name: &str) {
     let variant = incident::find(name).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_lab"));
-    let times = proof::play(variant, program, &mut |line| {
+    let told = proof::play(variant, program, &mut |line| {
         println!("{line}");
         Ok(())
     })
     .unwrap();
-    println!("{name}: {:?} after the first lost reply", times.delay);
-    assert!(times.delay < LATE, "{times:#?}");
+    println!("{name}: {:?} after the first loss", told.delay);
+    assert!(told.delay < LATE, "{told:#?}");
 }
 
 #[test]
 fn an_upgrade_restarts_networkd_which_deletes_the_rules_of_others() {
     tells("incident");
+}
+
+#[test]
+fn an_upgrade_restarts_networkd_which_removes_an_address_of_others() {
+    tells("incident-address");
+}
+
+#[test]
+fn an_upgrade_sets_a_strict_reverse_path_filter() {
+    tells("incident-rp-filter");
+}
+
+#[test]
+fn an_upgrade_loads_a_firewall_without_the_rule_for_replies() {
+    tells("incident-firewall");
+}
+
+#[test]
+fn an_upgrade_that_is_killed_has_stopped_a_service() {
+    tells("incident-service");
 }

@@ -42,6 +42,10 @@ impl Done {
         }
     }
 
+    fn then_if(self, so: bool, deed: Deed, delay: Duration) -> Self {
+        if so { self.then(deed, delay) } else { self }
+    }
+
     fn then(self, deed: Deed, delay: Duration) -> Self {
         Self {
             next: Some((deed, delay)),
@@ -133,7 +137,7 @@ fn act_in(variant: &Variant, node: &mut incident::Node, deed: Deed) -> Result<Do
             broken: true,
             ..Done::told("break", "the upgrade has configured its first package")
         }
-        .then(Deed::StopUpgrade, BEFORE_STOP),
+        .then_if(variant.killed, Deed::StopUpgrade, BEFORE_STOP),
         Deed::LookAtUpgrade => Done {
             told: None,
             next: Some((Deed::LookAtUpgrade, LOOK)),
@@ -144,7 +148,7 @@ fn act_in(variant: &Variant, node: &mut incident::Node, deed: Deed) -> Result<Do
             Done::told("stop", &what).then(Deed::KillUpgrade, incident::STOP + BEFORE_KILL)
         }
         Deed::KillUpgrade => Done::told("kill", &node.kill_upgrade()?),
-        _ => Done::told("heal", &apply(node.lab(), variant.heal)?),
+        _ => Done::told("heal", &node.heal(variant.heal)?),
     })
 }
 

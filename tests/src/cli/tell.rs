@@ -12,15 +12,15 @@ use crate::signals::{Signals, Wake};
 /// Plays an incident, and tells it line by line.
 pub(super) fn tell(variant: &Variant, program: &Path, signals: &Signals) -> Result<i32> {
     println!("{}: {}\n{}\n", variant.name, variant.title, variant.breaks);
-    let times = proof::play(variant, program, &mut |line| {
+    let told = proof::play(variant, program, &mut |line| {
         if let Wake::End { signal, .. } = signals.wait(Duration::ZERO)? {
             bail!("ended by signal {signal}");
         }
         println!("{line}");
         Ok(())
     })?;
-    println!("\nAll was said, and in this order. Times are UTC.");
-    for (what, when) in times.in_words() {
+    println!("\nThe tracer has said all of it, and in this order:");
+    for (what, when) in told.moments {
         println!("  {when}  {what}");
     }
     Ok(0)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{KUBELET, POD, TIMER, UPGRADE, Variant, upgrade};
+use super::{Heal, KUBELET, POD, TIMER, UPGRADE, Variant, WEB, upgrade};
 use crate::cgroup;
 use crate::lab::{Lab, PATIENCE, UPLINK};
 use crate::process;
@@ -33,17 +33,11 @@ const NEIGHBOUR: Step = Step::Ip(
     "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
 );
 
-/// What networkd makes of the uplink: the same as the lab has made.
-const NETWORK: &str = "\
-[Match]
-Name=eth0
-[Network]
-Address=10.10.0.2/24
-Address=2001:db8:10::2/64
-Gateway=10.10.0.1
-Gateway=2001:db8:10::1
-IPv6AcceptRA=no
-";
+/// What networkd makes of the uplink, but for its addresses.
+const NETWORK: &str = "[Match]\nName=eth0\n[Network]\nIPv6AcceptRA=no\n";
+
+/// What wants the services: else systemd would forget one that is stopped.
+const SERVICES: &str = "services.target";
 
 /// The slice of a pod, as the kubelet makes it.
 const POD_SLICE: &str = "kubepods-burstable-pod3f0c9c1e_5a64_4d0b_9d0e_8a2f6b1c7d55.slice";
@@ -64,21 +58,24 @@ impl Node {
         let mut lab = Lab::build(program)?;
         lab.apply(&[NEIGHBOUR])?;
         lab.start(SERVER)?;
-        let service = |name: &str, more: &str| {
+        let service = |name: &str, role: &str, more: &str| {
             format!(
-                "[Unit]\nDefaultDependencies=no\n[Service]\n{more}\
-                 ExecStart=/run/lab/program {SERVICE} {name} client {}\n",
-                SERVER.addresses[0]
+                "[Unit]\nDefaultDependencies=no\n[Service]\n{more}ExecStart=/run/lab/program {SERVICE} {name} {role}\n"
             )
         };
-        let (kubelet, pod) = (
-            service("kubelet", ""),
-            service("web", &format!("Slice={POD_SLICE}\n")),
+        let asking = format!("client {}", SERVER.addresses[0]);
+        let (kubelet, pod, web) = (
+            service("kubelet", &asking, ""),
+            service("web", &asking, &format!("Slice={POD_SLICE}\n")),
+            service("web", "server 0.0.0.0:8080", ""),
         );
+        let services = format!("[Unit]\nDefaultDependencies=no\nWants={KUBELET} {POD} {WEB}\n");
         // apt asks logind for a lock, which would start all that the machine starts. An empty file masks it.
         let units = [
             (KUBELET, kubelet.as_str()),
             (POD, &pod),
+            (WEB, &web),
+            (SERVICES, &services),
             ("dbus-org.freedesktop.login1.service", ""),
         ];
         let world = World::boot_in(program, lab.netns(Place::Node), &units)?;
@@ -86,20 +83,28 @@ impl Node {
         copy(program, &there)?;
         let mut node = Self { world, lab };
         node.configure(variant)?;
-        node.world.systemctl(&["start", KUBELET, POD])?;
+        node.world.systemctl(&["start", SERVICES])?;
         node.lab.wait_for(SERVER.name, |counts| {
             counts.values().all(|target| target.requests.done > 20)
         })?;
+        if let Some(actor) = variant.asks {
+            node.lab.start(actor)?;
+            node.lab.wait_for(actor.name, |counts| {
+                counts.values().all(|target| target.done() > 20)
+            })?;
+        }
         upgrade::prepare(&node.world, variant)?;
         Ok(node)
     }
 
     /// Starts networkd, and when it has configured the uplink does what the plugin of the cluster's network does.
     fn configure(&mut self, variant: &Variant) -> Result<()> {
+        self.lab.apply(variant.links)?;
         self.world.devices_are_ready()?;
         let folder = self.world.root()?.join("run/systemd/network");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        fs::write(folder.join("1.network"), NETWORK).context("cannot configure networkd")?;
+        let network = format!("{NETWORK}{}", variant.network);
+        fs::write(folder.join("1.network"), network).context("cannot configure networkd")?;
         self.world.systemctl(&["start", NETWORKD])?;
         let configured = "grep -q ADMIN_STATE=configured /run/systemd/netif/links/10";
         until("an uplink that networkd has configured", || {
@@ -108,14 +113,22 @@ impl Node {
         self.lab.apply(variant.setup)
     }
 
-    /// The lab around it.
-    pub fn lab(&mut self) -> &mut Lab {
-        &mut self.lab
-    }
-
-    /// The world that its systemd is in.
-    pub fn world(&self) -> &World {
-        &self.world
+    /// Mends it. Returns that in words.
+    pub fn heal(&mut self, steps: &[Heal]) -> Result<String> {
+        let mut told = Vec::new();
+        for heal in steps {
+            match heal {
+                Heal::Step(step) => {
+                    self.lab.apply(std::slice::from_ref(step))?;
+                    told.push(self.lab.told(step));
+                }
+                Heal::Systemctl(args) => {
+                    self.world.systemctl(args)?;
+                    told.push(format!("systemctl {}", args.join(" ")));
+                }
+            }
+        }
+        Ok(told.join("; "))
     }
 
     /// Its network namespace.

@@ -30,6 +30,9 @@ pub(super) const SLOW: &str = "lab-slow";
 /// What a maintainer script does that takes long, whoever asks it to end or hangs up.
 const SLOW_POSTINST: &str = "trap '' TERM HUP\nsleep 1000\n";
 
+/// Before it is unpacked: to unpack takes a while, as it does with packages of some size.
+const PREINST: &str = "sleep 1\n";
+
 /// apt's own folders and dpkg's are empty in the world, so that nothing depends on what the machine has.
 const EMPTY: &str = "\
 for folder in /etc/apt /var/lib/apt /var/cache/apt /var/lib/dpkg /var/log; do mount -t tmpfs tmpfs $folder; done
@@ -88,9 +91,10 @@ pub(super) fn prepare(world: &World, variant: &Variant) -> Result<()> {
         (BREAKS, String::new(), variant.postinst),
         (SLOW, format!("Depends: {BREAKS} (= 2)\n"), SLOW_POSTINST),
     ] {
-        package(&repository, name, "1", "", "true\n")?;
+        package(&repository, name, "1", "", &[])?;
         world.run("dpkg", &["--install", &format!("{there}/{name}_1.deb")])?;
-        index += &package(&repository, name, "2", &depends, postinst)?;
+        let scripts = [("preinst", PREINST), ("postinst", postinst)];
+        index += &package(&repository, name, "2", &depends, &scripts)?;
     }
     fs::write(repository.join("Packages"), index).context("cannot write the index of packages")?;
     world.run("apt-get", &["-q", "update"])?;
@@ -113,8 +117,8 @@ pub(super) fn set_timer(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Builds a package. Returns its entry of the index.
-fn package(folder: &Path, name: &str, version: &str, more: &str, postinst: &str) -> Result<String> {
+/// Builds a package with these scripts of its maintainer. Returns its entry of the index.
+fn package(folder: &Path, name: &str, version: &str, more: &str, scripts: &[(&str, &str)]) -> Result<String> {
     let tree = folder.join(format!("{name}-{version}"));
     let control = tree.join("DEBIAN");
     fs::create_dir_all(&control).with_context(|| format!("cannot make {}", control.display()))?;
@@ -123,11 +127,13 @@ fn package(folder: &Path, name: &str, version: &str, more: &str, postinst: &str)
          Description: made for the lab\n"
     );
     write(&control.join("control"), &entry, 0o644)?;
-    write(
-        &control.join("postinst"),
-        &format!("#!/bin/sh\nset -e\n{postinst}"),
-        0o755,
-    )?;
+    for (script, lines) in scripts {
+        write(
+            &control.join(script),
+            &format!("#!/bin/sh\nset -e\n{lines}"),
+            0o755,
+        )?;
+    }
     write(&tree.join(format!("usr/share/{name}/version")), version, 0o644)?;
     let file = format!("{name}_{version}.deb");
     let path = folder.join(&file);

@@ -67,7 +67,7 @@ fn removed(view: &View<'_>) -> Option<Finding> {
             let unit = change.by.as_ref().map(|by| by.unit.as_str())?;
             let is_missing =
                 change.after.is_none() && model.settings().value(*netns, thing.clone()).is_none();
-            let begun = model.units().begun(unit, change.at)?;
+            let begun = model.units().begun(unit, change.at)?.at;
             let is_its_start = change.at.saturating_sub(begun) <= STARTING;
             (counts && is_missing && is_its_start && MANAGERS.contains(&unit))
                 .then_some((*netns, thing, change, unit))
@@ -86,7 +86,7 @@ fn removed(view: &View<'_>) -> Option<Finding> {
         .filter(|(number, _)| *number > 0)
         .map(|(number, noun)| count(number, noun))
         .collect();
-    let begun = model.units().begun(unit, first.at)?;
+    let begun = model.units().begun(unit, first.at)?.at;
     let mut remedy: Vec<String> = of_it
         .iter()
         .filter_map(|(_, thing, ..)| put_back(thing))

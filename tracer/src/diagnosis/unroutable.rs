@@ -1,9 +1,13 @@
 //! What this node's own sockets send has no route.
 
-use super::words::{command, count, distinct, list};
+use std::collections::BTreeSet;
+
+use super::words::{command, count, distinct, list, moment};
 use super::{About, Finding, Rule, effects, evidence};
+use crate::event::Version;
 use crate::model::Model;
 use crate::model::clock::SECOND;
+use crate::model::counters::no_route_counter;
 use crate::model::ends;
 use crate::model::growth::Spell;
 use crate::model::invariants::{Invariant, State};
@@ -16,8 +20,11 @@ pub(super) const NO_ROUTE: Rule = Rule {
     title: "What this node sends has no route",
     place: Some(Where::GuestKernel),
     about: About {
-        signature: "Packets of this node's own sockets are dropped for IP_OUTNOROUTES.",
-        meaning: "No route leads to the peers of open connections: the default route, or that of a network, was lost.",
+        signature: "Packets of this node's own sockets are dropped for IP_OUTNOROUTES. Or the default route was lost while tracer \
+                    looked, and IpOutNoRoutes grows since. A weak sign where there is a default route: then it may be \
+                    meant.",
+        meaning: "No route leads to the peers of open connections, or to anybody: the default route, or that of a network, was \
+                  lost, often with the address that it went with.",
         check: &["ip route", "ip -6 route", "ip rule", "ip -br link"],
         mend: &[
             "Put the route or the rule back, or set the device up, that the checks show to be missing. Risk: low, where \
@@ -35,42 +42,60 @@ const PACKETS: u64 = 3;
 /// They must span this time.
 const LASTING: u64 = SECOND;
 
-/// A namespace of these has no default route, in a sentence.
-fn no_default(model: &Model, spells: &[(u32, Spell)]) -> Option<String> {
-    let mut missing = model
-        .settings()
-        .invariants()
-        .iter()
-        .filter(|(netns, invariant, standing)| {
-            standing.state == State::Missing
-                && matches!(invariant, Invariant::DefaultRoute(_))
-                && spells.iter().any(|(of, _)| of == netns)
-        });
-    let (netns, invariant, _) = missing.next()?;
-    let text = super::report::invariant_text(model, netns, invariant, false);
-    Some(format!("{}.", super::words::capital(&text)))
+fn lasts(spell: &Spell) -> bool {
+    spell.packets >= PACKETS && spell.last.saturating_sub(spell.since) >= LASTING
 }
 
-/// A weak sign: which peers are meant to be reached is not known, and what is not sent says nothing of them.
+/// The default route is not there, and one was seen or is expected.
+fn has_no_default(model: &Model, netns: u32, version: Version) -> bool {
+    let standing = model.settings().invariants().default_route(netns, version);
+    standing.is_some_and(|standing| standing.state != State::Holds)
+}
+
+/// Spells in which a namespace had no route for what its sockets were to send, since it has lost its default route.
+fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell)> {
+    let all = model.settings().invariants().iter();
+    all.filter_map(|(netns, invariant, standing)| {
+        let Invariant::DefaultRoute(version) = *invariant else {
+            return None;
+        };
+        let lost = standing.since.filter(|_| standing.state != State::Holds)?;
+        let spell = model.counters().no_route(netns, version, model.now())?;
+        let since = spell.since.max(lost);
+        Some((netns, version, Spell { since, ..spell })).filter(|(.., spell)| lasts(spell))
+    })
+    .collect()
+}
+
+/// A weak sign where there is a default route, or it is not known: which peers are meant to be reached is not, and what is not
+/// sent says nothing of them.
 fn no_route(model: &Model) -> Option<Finding> {
     let now = model.now();
-    let spells: Vec<_> = model
+    let dropped: Vec<_> = model
         .books()
         .unroutable(now)
-        .filter(|(_, spell)| spell.packets >= PACKETS && spell.last.saturating_sub(spell.since) >= LASTING)
+        .filter(|(_, spell)| lasts(spell))
         .collect();
-    let since = spells.iter().map(|(_, spell)| spell.since).min()?;
-    let last = spells.iter().map(|(_, spell)| spell.last).max()?;
-    let packets = spells
+    let counted = since_default_was_lost(model);
+    let namespaces: BTreeSet<u32> = dropped
         .iter()
-        .map(|(_, spell)| spell.packets)
-        .fold(0, u64::saturating_add);
+        .map(|(netns, _)| *netns)
+        .chain(counted.iter().map(|(netns, ..)| *netns))
+        .collect();
+    let spells = || {
+        let dropped = dropped.iter().map(|(_, spell)| spell);
+        dropped.chain(counted.iter().map(|(.., spell)| spell))
+    };
+    let since = spells().map(|spell| spell.since).min()?;
+    let last = spells().map(|spell| spell.last).max()?;
     let lines = || {
-        model.books().lines().filter(|(key, line)| {
-            let told = |(netns, _): &(u32, _)| *netns == key.netns;
-            ends::unroutable(key) && line.packets > 0 && spells.iter().any(told)
+        let lines = model.books().lines();
+        lines.filter(|(key, line)| {
+            ends::unroutable(key) && line.packets > 0 && namespaces.contains(&key.netns)
         })
     };
+    let is_lost = !counted.is_empty()
+        || lines().any(|(key, _)| has_no_default(model, key.netns, ends::unroutable_version(key)));
     let owners = distinct(lines().filter_map(|(key, _)| {
         let owner = model.books().sighting(key)?.owner.as_ref()?;
         Some(super::words::owner(owner))
@@ -80,8 +105,33 @@ fn no_route(model: &Model) -> Option<Finding> {
     } else {
         format!(" The last of them was of {}.", list(&owners))
     };
-    let evidence = lines()
-        .map(|(key, line)| {
+    let mut explanation = Vec::new();
+    let packets = dropped
+        .iter()
+        .fold(0, |sum: u64, (_, spell)| sum.saturating_add(spell.packets));
+    if packets > 0 {
+        explanation.push(format!(
+            "{} of open connections of this node could not be sent, because no route leads to their peers.{of}",
+            count(packets, "packet")
+        ));
+    }
+    for (_, version, spell) in &counted {
+        explanation.push(format!(
+            "There is no default route of {version} any more, and since then the kernel had no route {} for what was to be sent.",
+            count(spell.packets, "time")
+        ));
+    }
+    let counters = counted.iter().map(|(_, version, spell)| {
+        let (_, name) = no_route_counter(*version);
+        let text = format!(
+            "{name} grew by {} since {}",
+            spell.packets,
+            moment(model, spell.since)
+        );
+        evidence::counter(name, spell.packets, text)
+    });
+    let evidence = counters
+        .chain(lines().map(|(key, line)| {
             let place = key.location.as_ref().map(ToString::to_string).unwrap_or_default();
             let text = format!(
                 "{} at {place}: {} that this node was sending",
@@ -89,28 +139,29 @@ fn no_route(model: &Model) -> Option<Finding> {
                 count(line.packets, "packet")
             );
             evidence::dropped(key, line.packets, text)
-        })
+        }))
         .take(5)
         .collect();
-    let check = spells
+    let check = namespaces
         .iter()
         .take(3)
-        .flat_map(|(netns, _)| {
+        .flat_map(|netns| {
             ["ip route", "ip -6 route", "ip rule", "ip -br link"].map(|line| command(model, *netns, line))
         })
         .collect();
     Some(Finding {
-        confidence: Confidence::Weak,
-        explanation: format!(
-            "{} of open connections of this node could not be sent, because no route leads to their peers.{of}",
-            count(packets, "packet")
-        ),
+        confidence: if is_lost {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
+        explanation: explanation.join(" "),
         since,
         last,
         evidence,
         flows: Vec::new(),
-        namespaces: spells.iter().map(|(netns, _)| *netns).collect(),
-        standing: no_default(model, &spells),
+        namespaces: namespaces.clone(),
+        standing: None,
         units: distinct(lines().flat_map(|(key, _)| {
             let units = model.books().sighting(key).map(|sighting| &sighting.units);
             units.into_iter().flatten().cloned()

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use super::books::{Books, in_ledger};
 use super::ends;
-use super::growth::{History, growth};
+use super::growth::{Growing, History, Spell, growth};
 use super::node::Node;
-use crate::event::{Counter, CounterKey, Fate, Source};
+use crate::event::{Counter, CounterKey, Fate, Source, Version};
 use crate::report::{Class, CounterKind};
 
 /// Counters that are kept, at most: those of a thousand namespaces in which much goes wrong.
@@ -18,6 +18,14 @@ const MOST: usize = 65_536;
 pub(crate) const LISTEN_DROPS: &str = "TcpExtListenDrops";
 /// Those of them that found its accept queue full.
 pub(crate) const LISTEN_OVERFLOWS: &str = "TcpExtListenOverflows";
+
+/// What counts that this node had no route for what it was to send (`IPSTATS_MIB_OUTNOROUTES`).
+pub(crate) fn no_route_counter(version: Version) -> (Source, &'static str) {
+    match version {
+        Version::V4 => (Source::Snmp, "IpOutNoRoutes"),
+        Version::V6 => (Source::Snmp6, "Ip6OutNoRoutes"),
+    }
+}
 
 /// What a counter says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,6 +266,7 @@ pub(crate) struct Counted {
     pub grown: u64,
     /// The same over the last seconds.
     pub history: History<u64>,
+    growing: Growing,
     told: u64,
 }
 
@@ -277,7 +286,9 @@ impl Counters {
         }
         let counted = self.counters.entry(counter.key.clone()).or_default();
         // One of a namespace or device that came again under the number of another begins anew.
-        counted.grown = counted.grown.saturating_add(growth(counted.told, counter.grown));
+        let grown = growth(counted.told, counter.grown);
+        counted.grown = counted.grown.saturating_add(grown);
+        counted.growing.note(at, at, grown);
         counted.told = counter.grown;
         counted.history.push(at, counted.grown);
     }
@@ -290,6 +301,19 @@ impl Counters {
     /// Times that a counter was told for which there was no room.
     pub(crate) fn other(&self) -> u64 {
         self.other
+    }
+
+    /// The latest spell in which this node had no route for what it was to send by IPv4 or IPv6, where that is not long ago.
+    /// What its sockets ask for in vain is in it too, which makes no packet.
+    pub(crate) fn no_route(&self, netns: u32, version: Version, now: u64) -> Option<Spell> {
+        let (source, name) = no_route_counter(version);
+        let key = CounterKey {
+            netns,
+            source,
+            device: 0,
+            name: name.to_owned(),
+        };
+        self.counters.get(&key)?.growing.recent(now)
     }
 
     /// A counter of /proc/net/netstat.

@@ -34,7 +34,16 @@ pub(crate) struct Known {
     /// How often it was started anew since the tracer saw it first: changes of its invocation.
     pub(crate) starts: u32,
     /// When, in boot time, the latest last.
-    begun: VecDeque<u64>,
+    begun: VecDeque<Begun>,
+}
+
+/// A start of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Begun {
+    /// When, in boot time.
+    pub(crate) at: u64,
+    /// It had run before.
+    pub(crate) anew: bool,
 }
 
 /// A job, and since when it is known.
@@ -120,7 +129,10 @@ impl Units {
                 if begun.len() == STARTS {
                     begun.pop_front();
                 }
-                begun.push_back(at);
+                let anew = before
+                    .as_ref()
+                    .is_some_and(|known| !known.state.invocation.is_empty());
+                begun.push_back(Begun { at, anew });
             }
             self.units.insert(
                 unit.name.clone(),
@@ -251,10 +263,10 @@ impl Units {
         self.runs.of(unit)
     }
 
-    /// When a unit was last started anew at that time or before, in boot time; `None` where that was not seen.
-    pub(crate) fn begun(&self, unit: &str, at: u64) -> Option<u64> {
+    /// The last start of a unit at that boot time or before; `None` where that was not seen.
+    pub(crate) fn begun(&self, unit: &str, at: u64) -> Option<Begun> {
         let known = self.units.get(unit)?;
-        known.begun.iter().rev().find(|begun| **begun <= at).copied()
+        known.begun.iter().rev().find(|begun| begun.at <= at).copied()
     }
 
     /// Whether a unit runs at present.

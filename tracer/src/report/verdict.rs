@@ -96,7 +96,7 @@ pub struct Cause {
     /// Who made the change, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
-    /// How whoever made it came to do so, step by step, the nearest first.
+    /// How that change came about, step by step, the nearest first.
     #[serde(default)]
     pub chain: Vec<Step>,
 }

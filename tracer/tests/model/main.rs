@@ -20,4 +20,5 @@ mod report;
 mod story;
 mod timers;
 mod unresolved;
+mod unroutable;
 mod upgrades;

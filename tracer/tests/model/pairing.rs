@@ -179,6 +179,71 @@ fn a_change_that_cannot_do_it_only_coincides() {
     assert_eq!((verdict.cause.change, verdict.coincides_total), (None, 2));
 }
 
+/// Who sets a kernel parameter is not told: what was at work then is.
+#[test]
+fn a_change_of_nobody_known_has_what_was_at_work() {
+    let mut story = before();
+    timer(&mut story, Some(1));
+    packages(&mut story, Some(by(700, "dpkg", UPGRADE)));
+    story.tick();
+    set(&mut story, local_rule(), None, Seen::Noticed, None);
+    lose(&mut story);
+    let chain = story.verdict("R01").cause.chain;
+    let [upgrade, timer] = chain.as_slice() else {
+        panic!("{chain:#?}");
+    };
+    assert!(
+        upgrade
+            .text
+            .starts_with("while dpkg[700] (apt-daily-upgrade.service) had packages in work")
+    );
+    assert!(timer.text.starts_with("apt-daily-upgrade.timer had elapsed"));
+}
+
+/// Who holds a lock is looked for now and then: what happens at once is told before it.
+#[test]
+fn work_that_is_seen_a_moment_later_is_what_was_at_work() {
+    let mut story = before();
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    story.tick();
+    packages(&mut story, Some(by(700, "dpkg", UPGRADE)));
+    lose(&mut story);
+    let chain = story.verdict("R01").cause.chain;
+    let [upgrade] = chain.as_slice() else {
+        panic!("{chain:#?}");
+    };
+    let said = "while dpkg[700] (apt-daily-upgrade.service) had packages in work, which was seen at ";
+    assert!(upgrade.text.starts_with(said), "{upgrade:?}");
+}
+
+/// The timer has elapsed long before; then somebody starts the service by hand.
+#[test]
+fn a_run_that_no_timer_started_is_not_said_to_be_its() {
+    let mut story = before();
+    unit(&mut story, UPGRADE, "", Seen::Found);
+    timer(&mut story, Some(1));
+    story.idle(60);
+    unit(&mut story, UPGRADE, "1", Seen::Told);
+    set(
+        &mut story,
+        local_rule(),
+        None,
+        Seen::Told,
+        Some(by(700, "ip", UPGRADE)),
+    );
+    lose(&mut story);
+    let chain = story.verdict("R01").cause.chain;
+    let [start] = chain.as_slice() else {
+        panic!("{chain:#?}");
+    };
+    assert!(
+        start
+            .text
+            .starts_with("apt-daily-upgrade.service had been started at"),
+        "{start:?}"
+    );
+}
+
 #[test]
 fn what_was_undone_explains_nothing() {
     let mut story = before();

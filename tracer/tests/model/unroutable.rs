@@ -1,0 +1,121 @@
+//! A node that has no route for what it is to send.
+
+use tracer::event::{Body, Counter, CounterKey, Seen, Setting, Source, Thing};
+use tracer::report::{Confidence, Fact, Relation, Where};
+
+use crate::story::*;
+
+fn address() -> Thing {
+    Thing::Address {
+        device: "eth0".to_owned(),
+        address: ip("10.10.0.2"),
+        prefix: 24,
+    }
+}
+
+fn default_route() -> Thing {
+    Thing::Route {
+        table: 254,
+        action: "unicast".to_owned(),
+        destination: ip("0.0.0.0"),
+        prefix: 0,
+        metric: 0,
+    }
+}
+
+fn set(story: &mut Story, thing: Thing, value: Option<&str>, seen: Seen) {
+    story.say(Body::Setting(Box::new(Setting {
+        netns: NETNS,
+        thing,
+        value: value.map(str::to_owned),
+        seen,
+        by: None,
+    })));
+}
+
+/// In each of so many rounds something asks for a way in vain.
+fn ask_in_vain(story: &mut Story, source: Source, name: &str, rounds: u64) {
+    for grown in 1..=rounds {
+        story.say(Body::Counter(Counter {
+            key: CounterKey {
+                netns: NETNS,
+                source,
+                device: 0,
+                name: name.to_owned(),
+            },
+            grown,
+        }));
+        story.tick();
+    }
+}
+
+/// A node that works, with an address and a default route.
+fn before() -> Story {
+    let mut story = healthy();
+    set(&mut story, address(), Some("scope global"), Seen::Found);
+    set(
+        &mut story,
+        default_route(),
+        Some("via 10.10.0.1 dev eth0"),
+        Seen::Found,
+    );
+    story.idle(4);
+    story
+}
+
+#[test]
+fn a_default_route_that_is_lost_makes_it_a_fault() {
+    let mut story = before();
+    set(&mut story, default_route(), None, Seen::Told);
+    ask_in_vain(&mut story, Source::Snmp, "IpOutNoRoutes", 6);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    let verdict = story.verdict("R04");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert!(
+        verdict
+            .explanation
+            .starts_with("There is no default route of IPv4 any more"),
+        "{}",
+        verdict.explanation
+    );
+    let [counter] = verdict.evidence.as_slice() else {
+        panic!("{:#?}", verdict.evidence);
+    };
+    assert!(
+        matches!(&counter.fact, Fact::Counter { name, grown: 6, .. } if name == "IpOutNoRoutes"),
+        "{counter:?}"
+    );
+}
+
+/// As where names have addresses of IPv6 and the node has no way there.
+#[test]
+fn what_has_no_route_beside_a_default_route_is_no_fault() {
+    let mut story = before();
+    ask_in_vain(&mut story, Source::Snmp6, "Ip6OutNoRoutes", 6);
+    ask_in_vain(&mut story, Source::Snmp, "IpOutNoRoutes", 6);
+    let report = story.report();
+    assert_eq!(report.place, Where::Healthy);
+    assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
+}
+
+/// The other version's is there.
+#[test]
+fn each_version_has_a_default_route_of_its_own() {
+    let mut story = before();
+    set(&mut story, default_route(), None, Seen::Told);
+    ask_in_vain(&mut story, Source::Snmp6, "Ip6OutNoRoutes", 6);
+    let report = story.report();
+    assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
+}
+
+/// A node that has no default route need not have one.
+#[test]
+fn a_default_route_that_never_was_is_not_lost() {
+    let mut story = healthy();
+    set(&mut story, address(), Some("scope global"), Seen::Found);
+    story.idle(4);
+    ask_in_vain(&mut story, Source::Snmp, "IpOutNoRoutes", 6);
+    let report = story.report();
+    assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
+}
