@@ -488,9 +488,22 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
         change("nft add element inet guard banned { 192.0.2.1, 192.0.2.2 }"),
         "generation 8, tables: inet guard; table inet guard, set banned: 2 elements new"
     );
+    let told =
+        change("nft add rule inet guard in ip daddr != @banned meta l4proto tcp ip saddr 10.0.0.0/8 drop");
+    assert!(
+        told.ends_with("(ipv4 ip daddr not in @banned tcp ip saddr 10.0.0.0/8 drop) new"),
+        "{told}"
+    );
+    let told =
+        change("nft add rule inet guard in ip daddr . tcp dport != { 192.0.2.1 . 22, 192.0.2.2 . 23 } drop");
+    assert!(
+        told.ends_with("(ipv4 tcp ip daddr . dport not in a set drop) new"),
+        "{told}"
+    );
+    assert!(change("nft flush chain inet guard in").ends_with("not in a set drop) gone"));
     assert_eq!(
         change("nft delete table inet guard"),
-        "generation 9, no tables; table inet guard, chain in gone; table inet guard gone"
+        "generation 12, no tables; table inet guard, chain in gone; table inet guard gone"
     );
 }
 
