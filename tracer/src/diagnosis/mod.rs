@@ -150,6 +150,8 @@ struct Finding {
     flows: Vec<FlowKey>,
     /// Network namespaces in which it was found, by inode; none where that is not told.
     namespaces: BTreeSet<u32>,
+    /// Devices that it is about, by name; none where that is not told.
+    devices: BTreeSet<String>,
     /// Units that suffer, each once and in order.
     units: Vec<String>,
     /// What stands that brings it about, whenever that came to be, in a sentence; `None` where nothing of that kind is known.

@@ -162,6 +162,7 @@ fn no_route(model: &Model) -> Option<Finding> {
         flows: Vec::new(),
         namespaces: namespaces.clone(),
         standing: None,
+        devices: BTreeSet::new(),
         units: distinct(lines().flat_map(|(key, _)| {
             let units = model.books().sighting(key).map(|sighting| &sighting.units);
             units.into_iter().flatten().cloned()

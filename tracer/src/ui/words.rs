@@ -22,8 +22,8 @@ pub fn place(place: Where) -> &'static str {
 pub fn meaning(place: Where) -> &'static str {
     match place {
         Where::Healthy => "no fault found",
-        Where::DataPath => "requests leave, nothing arrives",
-        Where::GuestKernel => "packets arrive and reach no socket",
+        Where::DataPath => "the network does not bring what this node asks for",
+        Where::GuestKernel => "the kernel of this node loses packets",
         Where::Process => "packets come as far as the process, which does not read or is gone",
         Where::Unknown => "not enough was seen to tell",
     }
