@@ -37,15 +37,16 @@ const LASTING: u64 = SECOND;
 
 /// A namespace of these has no default route, in a sentence.
 fn no_default(model: &Model, spells: &[(u32, Spell)]) -> Option<String> {
-    let mut missing = model
-        .settings()
-        .invariants()
-        .iter()
-        .filter(|(netns, invariant, standing)| {
-            standing.state == State::Missing
-                && matches!(invariant, Invariant::DefaultRoute(_))
-                && spells.iter().any(|(of, _)| of == netns)
-        });
+    let mut missing =
+        model
+            .settings()
+            .invariants()
+            .iter(model.now())
+            .filter(|(netns, invariant, standing)| {
+                standing.state == State::Missing
+                    && matches!(invariant, Invariant::DefaultRoute(_))
+                    && spells.iter().any(|(of, _)| of == netns)
+            });
     let (netns, invariant, _) = missing.next()?;
     let text = super::report::invariant_text(model, netns, invariant, false);
     Some(format!("{}.", super::words::capital(&text)))

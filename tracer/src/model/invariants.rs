@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::clock::SECOND;
 use super::settings::Standing as Settings;
 use crate::event::{
     Owner, Seen, Setting, TABLE_LOCAL as LOCAL, TABLE_MAIN as MAIN, Thing, Unknown, Version, value,
@@ -11,6 +12,11 @@ use crate::event::{
 
 /// Name of the loopback device, in every namespace (`loopback_setup`, drivers/net/loopback.c).
 const LOOPBACK: &str = "lo";
+
+/// IPv6 makes the local route of an address, and with it its answer, only when nobody else has claimed the address: once the
+/// device has a carrier it waits for up to 1 s (`rtr_solicit_delay`) and then, with `dad_transmits` as it is by default, for
+/// another one (`addrconf_dad_kick`, net/ipv6/addrconf.c). IPv4's come a moment after the address is told.
+const COMES_BY_ITSELF: u64 = 3 * SECOND;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -168,10 +174,17 @@ impl Invariants {
         self.0.retain(|(of, _), _| *of != netns);
     }
 
-    /// All that apply, with their namespaces.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Invariant, &Standing)> {
+    /// All that apply, with their namespaces. What has been broken for so short a time that the kernel may still be about to
+    /// mend it by itself is not told yet: when it is, its time is that at which it began.
+    pub(crate) fn iter(&self, now: u64) -> impl Iterator<Item = (u32, &Invariant, &Standing)> {
         self.0
             .iter()
+            .filter(move |((_, invariant), standing)| {
+                let is_new = |since| now.saturating_sub(since) < COMES_BY_ITSELF;
+                let comes_by_itself =
+                    matches!(invariant, Invariant::LocalRoute { .. } | Invariant::Answer { .. });
+                standing.state != State::Broken || !comes_by_itself || !standing.since.is_some_and(is_new)
+            })
             .map(|((netns, invariant), standing)| (*netns, invariant, standing))
     }
 }
@@ -359,7 +372,7 @@ mod tests {
 
         /// Those in this state, with the time since when.
         fn are(&self, state: State) -> Vec<(Invariant, Option<u64>)> {
-            let all = self.settings.invariants().iter();
+            let all = self.settings.invariants().iter(self.at + COMES_BY_ITSELF);
             all.filter(|(_, _, standing)| standing.state == state)
                 .map(|(_, invariant, standing)| (invariant.clone(), standing.since))
                 .collect()
@@ -570,9 +583,37 @@ mod tests {
     }
 
     #[test]
+    fn what_the_kernel_may_still_make_by_itself_is_told_as_broken_only_when_it_did_not() {
+        let broken = |node: &Node, after: u64| -> Vec<(Invariant, Option<u64>)> {
+            let all = node.settings.invariants().iter(node.at + after);
+            all.filter(|(_, _, standing)| standing.state == State::Broken)
+                .map(|(_, invariant, standing)| (invariant.clone(), standing.since))
+                .collect()
+        };
+        let mut node = node();
+        node.gone(route(LOCAL, "local", ip("10.0.0.2"), 32, 0));
+        let since = node.at;
+        assert_eq!(broken(&node, COMES_BY_ITSELF - 1), []);
+        let told = [(has_route("eth0", "10.0.0.2"), Some(since))];
+        assert_eq!(broken(&node, COMES_BY_ITSELF), told);
+        // Nothing brings a rule back.
+        node.gone(local(Version::V4));
+        let rule = (Invariant::LocalRule(Version::V4), Some(node.at));
+        assert_eq!(broken(&node, 0), [rule]);
+
+        let mut found = Node::default();
+        found.found(address("eth0", "10.0.0.2", 24), "scope global");
+        found.found(link("eth0"), "up");
+        assert!(
+            broken(&found, 0).contains(&(has_route("eth0", "10.0.0.2"), None)),
+            "it was so before"
+        );
+    }
+
+    #[test]
     fn a_namespace_that_is_left_has_none() {
         let mut node = node();
         node.settings.leave(1);
-        assert_eq!(node.settings.invariants().iter().count(), 0);
+        assert_eq!(node.settings.invariants().iter(node.at).count(), 0);
     }
 }
