@@ -4,11 +4,12 @@
 //! change ([`super::effects`]) and it had not been undone; all else that changed in the minute before coincides with it.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain};
 use crate::event::Thing;
+use crate::event::value::differing;
 use crate::model::Model;
 use crate::model::clock::{SECOND, seconds};
 use crate::model::timeline::{Change, Subject, Told};
@@ -93,10 +94,17 @@ fn cause(model: &Model, finding: &Finding, explaining: &[Told<'_>]) -> Cause {
             0 => String::new(),
             others => format!(", with {} that can do the same", count(others, "other change")),
         };
+        // Of systemd nobody expects it: see the timeline.
+        let unknown = match (change.by_unknown, &change.subject) {
+            (Some(why), Subject::Setting(..) | Subject::Packages(_)) => {
+                format!("; by whom is not known: {why}")
+            }
+            _ => String::new(),
+        };
         return Cause {
             relation: Relation::Explains,
             text: format!(
-                "{} at {}, {} before the first loss{with_it}.",
+                "{} at {}, {} before the first loss{with_it}{unknown}.",
                 sentence(change),
                 moment(model, change.at),
                 short(before)
@@ -141,6 +149,7 @@ fn coincidences(
     explaining: &[Told<'_>],
 ) -> (Vec<Coincidence>, u64) {
     let first = finding.since.saturating_sub(WINDOW);
+    let known: BTreeSet<u64> = before.iter().map(|told| told.number).collect();
     let all: Vec<_> = before
         .iter()
         .rev()
@@ -151,9 +160,9 @@ fn coincidences(
                 change.subject,
                 Subject::Starvation(_) | Subject::Job(_) | Subject::Setting(_, Thing::Answer { .. })
             );
-            // What follows another change is part of that one.
-            let is_part =
-                told.follows.is_some() || explaining.iter().any(|other| other.leader() == told.number);
+            // What follows another change is part of that one. What that is may have come later, as what a start ended in.
+            let is_part = told.follows.is_some_and(|leader| known.contains(&leader))
+                || explaining.iter().any(|other| other.leader() == told.leader());
             says_something && change.at >= first && !is_part
         })
         .collect();
@@ -184,7 +193,10 @@ pub(super) fn sentence(change: &Change) -> String {
         (None, Some(now)) if object.is_empty() => now.to_owned(),
         (None, Some(now)) => format!("came: {now}"),
         (Some(before), Some(now)) if before.is_empty() => format!("changed to {now}"),
-        (Some(before), Some(now)) => format!("changed from {before} to {now}"),
+        (Some(before), Some(now)) => {
+            let (before, now) = differing(before, now);
+            format!("changed from {before} to {now}")
+        }
     };
     let by = match &change.by {
         Some(by) => format!(", by {}", owner(by)),
