@@ -352,32 +352,39 @@ fn rank(change: &Change) -> u8 {
         _ => return 0,
     };
     match thing {
-        Thing::Link { .. } => 0,
+        // It is set down before, and its addresses go.
+        Thing::Link { .. } if change.after.is_none() => 0,
+        Thing::Link { .. } => 1,
         Thing::Rule {
             table: TABLE_LOCAL, ..
-        } => 1,
-        Thing::Rule { .. } | Thing::NoRules { .. } | Thing::Ruleset { .. } => 2,
-        Thing::Address { .. } => 3,
-        Thing::Sysctl { name } if of_each_device(name).is_none_or(|(_, device, _)| device == "all") => 4,
+        } => 2,
+        Thing::Rule { .. } | Thing::NoRules { .. } | Thing::Ruleset { .. } => 3,
+        Thing::Address { .. } => 4,
+        Thing::Sysctl { name } if of_each_device(name).is_none_or(|(_, device, _)| device == "all") => 5,
         Thing::Nexthop { .. }
         | Thing::Traffic { .. }
         | Thing::Ipsec { .. }
         | Thing::BpfLink { .. }
         | Thing::File { .. }
-        | Thing::Modules { .. } => 4,
-        Thing::Route { prefix: 0, .. } | Thing::Program { .. } | Thing::Sysctl { .. } => 5,
-        Thing::Route { .. } => 6,
-        Thing::Neighbour { .. } | Thing::Nsid { .. } => 7,
-        Thing::Answer { .. } => 8,
+        | Thing::Modules { .. } => 5,
+        Thing::Route { prefix: 0, .. } | Thing::Program { .. } | Thing::Sysctl { .. } => 6,
+        Thing::Route { .. } => 7,
+        Thing::Neighbour { .. } | Thing::Nsid { .. } => 8,
+        Thing::Answer { .. } => 9,
     }
 }
 
 /// Whether the kernel itself makes such a change where somebody has made the other one.
-fn brings_about(cause: &Change, effect: &Change) -> bool {
-    let (Subject::Setting(_, cause), Subject::Setting(_, of)) = (&cause.subject, &effect.subject) else {
+fn brings_about(by: &Change, effect: &Change) -> bool {
+    let (Subject::Setting(_, cause), Subject::Setting(_, of)) = (&by.subject, &effect.subject) else {
         return false;
     };
+    let is_gone = by.after.is_none();
     match cause {
+        // unregister_netdevice_many: a device that goes is set down first.
+        Thing::Link { device } if is_gone && matches!(of, Thing::Link { .. }) => {
+            matches!(of, Thing::Link { device: of } if of == device) && effect.after.is_some()
+        }
         // fib_disable_ip, addrconf_ifdown, neigh_ifdown, dev_shutdown: and the other way round where it is set up.
         Thing::Link { device } => match of {
             Thing::Address { device: of, .. }

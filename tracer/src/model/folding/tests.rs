@@ -237,6 +237,31 @@ fn what_can_be_joined_is_bounded() {
     assert!(folding.open.iter().all(|open| open.causes.len() <= CAUSES));
 }
 
+#[test]
+fn a_device_that_goes_is_set_down_and_that_is_one() {
+    let mut timeline = Timeline::default();
+    for change in [
+        change(0, link("overlay"), "up, carrier", Some("down, no carrier"), None),
+        gone(1, address("overlay", "10.1.0.2"), "", None),
+        gone(2, route("10.1.0.0/24"), "dev overlay", None),
+        gone(4, link("overlay"), "down, no carrier", None),
+        // One that comes again is another matter.
+        change(50, link("other"), "up, carrier", Some("down, no carrier"), None),
+    ] {
+        timeline.add(change);
+    }
+    let led = timeline.folded().filter(|told| told.follows.is_none());
+    let led: Vec<_> = led
+        .map(|told| {
+            (
+                told.change.at - SECOND,
+                told.with.map(|with| with.values().sum::<u64>()),
+            )
+        })
+        .collect();
+    assert_eq!(led, [(4 * MS, Some(3)), (50 * MS, Some(0))]);
+}
+
 fn of_unit(at: u64, name: &str, before: &str, after: &str) -> Change {
     Change {
         subject: Subject::Unit(name.to_owned()),
