@@ -62,8 +62,19 @@ enum Who {
     Known(Owner),
     /// Nobody's that is known: they are alike.
     Alike((What, Became), String),
-    /// A unit's; whether it has come to rest.
-    Unit(String, bool),
+    /// A unit's.
+    Unit(String, Stage),
+}
+
+/// How far what is told of a unit has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// It has a job.
+    Asked,
+    /// It goes from one state to another.
+    OnItsWay,
+    /// It stays as it is.
+    Rests,
 }
 
 /// The groups of a timeline. Each is known by the number of its first change.
@@ -147,28 +158,39 @@ impl Folding {
         number
     }
 
-    /// The group of a unit's change, or its job's: the latest one of the unit, while what it tells goes on. A new job begins
+    /// The group of a unit's change, or its job's: the latest one of the unit, while what it tells goes on. Another job begins
     /// another one, and so does what befalls a unit that had come to rest.
     fn of_unit(&mut self, number: u64, name: &str, change: &Change) -> u64 {
         let is_job = matches!(change.subject, Subject::Job(_));
+        let is_new_job = is_job && change.before.is_none();
         let after = change.after.as_deref().unwrap_or_default();
-        let rests = !is_job && !units::is_on_its_way(after);
+        let stage = if is_job {
+            Stage::Asked
+        } else if units::is_on_its_way(after) {
+            Stage::OnItsWay
+        } else {
+            Stage::Rests
+        };
         let latest = self
             .open
             .iter_mut()
             .rfind(|open| matches!(&open.who, Who::Unit(of, _) if of == name));
         if let Some(open) = latest
-            && let Who::Unit(_, has_come_to_rest) = &mut open.who
+            && let Who::Unit(_, so_far) = &mut open.who
             && open.first.abs_diff(change.at) <= NEAR
-            && (!*has_come_to_rest || (is_job && units::has_ended(after)))
-            && !(is_job && change.before.is_none())
+            && match *so_far {
+                Stage::Asked => !is_new_job,
+                // Its job may be heard of late.
+                Stage::OnItsWay => true,
+                Stage::Rests => is_job && units::has_ended(after),
+            }
         {
-            *has_come_to_rest |= rests;
+            *so_far = stage.max(*so_far);
             // Each step may take its time.
             open.first = open.first.max(change.at);
             return open.group;
         }
-        self.opened(number, 0, Who::Unit(name.to_owned(), rests), change.at)
+        self.opened(number, 0, Who::Unit(name.to_owned(), stage), change.at)
     }
 
     /// The open group with what brought this change about: of several, by the one of the first rank, and the last of those.

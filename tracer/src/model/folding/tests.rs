@@ -319,6 +319,14 @@ fn of_the_steps_of_a_start_what_it_ended_in_stays() {
             "a.service failed (failed), result exit-code"
         ]
     );
+    // Its job may be heard of late.
+    let late = [
+        of_unit(0, A, "active (running)", "activating (start)"),
+        of_job(10, A, None, "restart running"),
+        of_unit(136, A, "activating (start)", "active (running)"),
+        of_job(140, A, Some("restart running"), "restart ended: done"),
+    ];
+    assert_eq!(lines(&late), ["a.service active (running)"]);
     // So is a stop before the start, and what takes long.
     let restart = [
         of_job(0, A, None, "restart queued"),
