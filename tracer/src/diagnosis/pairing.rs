@@ -193,6 +193,8 @@ pub(super) fn sentence(change: &Change) -> String {
         (None, Some(now)) if object.is_empty() => now.to_owned(),
         (None, Some(now)) => format!("came: {now}"),
         (Some(before), Some(now)) if before.is_empty() => format!("changed to {now}"),
+        // It is another run.
+        (Some(before), Some(now)) if before == now => format!("was started anew: {now}"),
         (Some(before), Some(now)) => {
             let (before, now) = differing(before, now);
             format!("changed from {before} to {now}")
@@ -204,4 +206,38 @@ pub(super) fn sentence(change: &Change) -> String {
     };
     let space = if object.is_empty() { "" } else { " " };
     format!("{object}{space}{what}{by}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_by_what_differs() {
+        let told = |subject, before: &str, after: &str| {
+            sentence(&Change {
+                at: 1,
+                subject,
+                before: Some(before.to_owned()),
+                after: Some(after.to_owned()),
+                by: None,
+                by_unknown: None,
+                noticed: false,
+            })
+        };
+        let unit = Subject::Unit("a.service".to_owned());
+        assert_eq!(
+            told(unit, "active (running)", "active (running)"),
+            "a.service was started anew: active (running)"
+        );
+        let device = "eth0".to_owned();
+        assert_eq!(
+            told(
+                Subject::Setting(1, Thing::Link { device }),
+                "up, carrier, mtu 1500",
+                "down, no carrier, mtu 1500"
+            ),
+            "device eth0 changed from up, carrier to down, no carrier"
+        );
+    }
 }

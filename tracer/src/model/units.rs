@@ -57,14 +57,14 @@ impl fmt::Display for Queued {
 }
 
 /// Before the result of a job.
-const ENDED: &str = " ended: ";
+const ENDED: &str = "ended: ";
 
 /// `stop running`; what the job does is left out where that is not known.
 fn say(action: &str, state: &JobState) -> String {
     let text = match state {
         JobState::Waiting => format!("{action} queued"),
         JobState::Running => format!("{action} running"),
-        JobState::Ended(result) => format!("{action}{ENDED}{result}"),
+        JobState::Ended(result) => format!("{action} {ENDED}{result}"),
     };
     text.trim_start().to_owned()
 }

@@ -327,6 +327,12 @@ fn of_the_steps_of_a_start_what_it_ended_in_stays() {
         of_job(140, A, Some("restart running"), "restart ended: done"),
     ];
     assert_eq!(lines(&late), ["a.service active (running)"]);
+    // Of one that was not heard of before it ended it is not known what it was for.
+    let end = [
+        of_unit(0, A, "active (running)", "active (running)"),
+        of_job(70, A, None, "ended: done"),
+    ];
+    assert_eq!(lines(&end), ["a.service active (running)"]);
     // So is a stop before the start, and what takes long.
     let restart = [
         of_job(0, A, None, "restart queued"),
