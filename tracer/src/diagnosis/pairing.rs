@@ -3,9 +3,12 @@
 //! *Explains* and *coincides* are different words. A change explains a finding where the kernel does such a thing after such a
 //! change ([`super::effects`]) and it had not been undone; all else that changed in the minute before coincides with it.
 
+use std::collections::BTreeSet;
+
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain};
 use crate::event::Thing;
+use crate::event::value::differing;
 use crate::model::Model;
 use crate::model::clock::{SECOND, seconds};
 use crate::model::timeline::{Change, Subject, Told};
@@ -126,10 +129,17 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
             0 => String::new(),
             others => format!(", with {} that can do the same", count(others, "other change")),
         };
+        // Of systemd nobody expects it: see the timeline.
+        let unknown = match (change.by_unknown, &change.subject) {
+            (Some(why), Subject::Setting(..) | Subject::Packages(_)) => {
+                format!("; by whom is not known: {why}")
+            }
+            _ => String::new(),
+        };
         return Cause {
             relation: Relation::Explains,
             text: format!(
-                "{} at {}, {when}{with_it}.",
+                "{} at {}, {when}{with_it}{unknown}.",
                 sentence(change),
                 moment(model, change.at)
             ),
@@ -168,6 +178,7 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
 
 fn coincidences(model: &Model, finding: &Finding, act: &[Told<'_>]) -> (Vec<Coincidence>, u64) {
     let first = finding.since.saturating_sub(WINDOW);
+    let known: BTreeSet<u64> = before(model, finding.since).map(|told| told.number).collect();
     let all: Vec<Told<'_>> = before(model, finding.since)
         .take_while(|told| told.change.at >= first)
         .filter(|told| {
@@ -176,11 +187,9 @@ fn coincidences(model: &Model, finding: &Finding, act: &[Told<'_>]) -> (Vec<Coin
                 told.change.subject,
                 Subject::Starvation(_) | Subject::Job(_) | Subject::Setting(_, Thing::Answer { .. })
             );
-            // What follows another change is part of that one.
-            let is_part = told.follows.is_some()
-                || act
-                    .iter()
-                    .any(|one| one.leader() == told.number || one.number == told.number);
+            // What follows another change is part of that one. What that is may have come later, as what a start ended in.
+            let is_part = told.follows.is_some_and(|leader| known.contains(&leader))
+                || act.iter().any(|one| one.leader() == told.leader());
             says_something && !is_part
         })
         .collect();
@@ -211,7 +220,12 @@ pub(super) fn sentence(change: &Change) -> String {
         (None, Some(now)) if object.is_empty() => now.to_owned(),
         (None, Some(now)) => format!("came: {now}"),
         (Some(before), Some(now)) if before.is_empty() => format!("changed to {now}"),
-        (Some(before), Some(now)) => format!("changed from {before} to {now}"),
+        // It is another run.
+        (Some(before), Some(now)) if before == now => format!("was started anew: {now}"),
+        (Some(before), Some(now)) => {
+            let (before, now) = differing(before, now);
+            format!("changed from {before} to {now}")
+        }
     };
     let by = match &change.by {
         Some(by) => format!(", by {}", owner(by)),
@@ -219,4 +233,38 @@ pub(super) fn sentence(change: &Change) -> String {
     };
     let space = if object.is_empty() { "" } else { " " };
     format!("{object}{space}{what}{by}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_by_what_differs() {
+        let told = |subject, before: &str, after: &str| {
+            sentence(&Change {
+                at: 1,
+                subject,
+                before: Some(before.to_owned()),
+                after: Some(after.to_owned()),
+                by: None,
+                by_unknown: None,
+                noticed: false,
+            })
+        };
+        let unit = Subject::Unit("a.service".to_owned());
+        assert_eq!(
+            told(unit, "active (running)", "active (running)"),
+            "a.service was started anew: active (running)"
+        );
+        let device = "eth0".to_owned();
+        assert_eq!(
+            told(
+                Subject::Setting(1, Thing::Link { device }),
+                "up, carrier, mtu 1500",
+                "down, no carrier, mtu 1500"
+            ),
+            "device eth0 changed from up, carrier to down, no carrier"
+        );
+    }
 }

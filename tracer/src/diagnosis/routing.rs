@@ -459,7 +459,7 @@ fn broken<'a>(
     model: &'a Model,
     namespaces: &'a BTreeSet<u32>,
 ) -> impl Iterator<Item = (&'a Invariant, Option<u64>, String)> {
-    let all = model.settings().invariants().iter();
+    let all = model.settings().invariants().iter(model.now());
     all.filter(|(netns, invariant, standing)| {
         let is_of_these = namespaces.is_empty() || namespaces.contains(netns);
         let is_lookup = !matches!(invariant, Invariant::Loopback | Invariant::DefaultRoute(_));

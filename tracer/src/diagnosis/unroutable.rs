@@ -54,7 +54,7 @@ fn has_no_default(model: &Model, netns: u32, version: Version) -> bool {
 
 /// Spells in which a namespace had no route for what its sockets were to send, since it has lost its default route.
 fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell)> {
-    let all = model.settings().invariants().iter();
+    let all = model.settings().invariants().iter(model.now());
     all.filter_map(|(netns, invariant, standing)| {
         let Invariant::DefaultRoute(version) = *invariant else {
             return None;

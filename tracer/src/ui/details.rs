@@ -128,9 +128,6 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
             std::iter::once(&verdict.cause.text).chain(steps),
         );
     }
-    let more = verdict
-        .coincides_total
-        .saturating_sub(verdict.coincides.len() as u64);
     page.section(
         "Changed in the minute before (which does not make it the cause)",
         Kind::Text,
@@ -138,7 +135,7 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
             .coincides
             .iter()
             .map(|change| change.text.clone())
-            .chain((more > 0).then(|| format!("and {} more", plural(more, "change")))),
+            .chain(more(verdict.coincides_total, verdict.coincides.len())),
     );
     page.section(
         "Seen",
