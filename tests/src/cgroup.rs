@@ -1,4 +1,4 @@
-//! A cgroup of the lab's own, as systemd makes one for each unit.
+//! Cgroups of the lab's own, as systemd makes one for each unit.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,25 +14,35 @@ use anyhow::{Context, Result};
 /// How long a process that was killed may take to leave its cgroup.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Of a cgroup v1: bounds what the kernel keeps for the sockets of its processes, of TCP and of any other protocol that
+/// accounts for its memory (`mem_cgroup_charge_skmem`). A v2 has no bound of its own for that.
+const SOCKET_MEMORY: &str = "memory.kmem.tcp.limit_in_bytes";
+
 /// Where the cgroup v2 hierarchy is mounted, `None` where it is not.
 pub fn hierarchy() -> Option<PathBuf> {
+    mounted(|kind, _| kind == "cgroup2")
+}
+
+/// Where the cgroup v1 hierarchy is mounted that can bound the memory of sockets, `None` where none is.
+pub fn memory_hierarchy() -> Option<PathBuf> {
+    mounted(|kind, options| kind == "cgroup" && options.split(',').any(|option| option == "memory"))
+        .filter(|folder| folder.join(SOCKET_MEMORY).exists())
+}
+
+/// Where something is mounted, by its kind and options.
+fn mounted(wanted: impl Fn(&str, &str) -> bool) -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     mounts.lines().find_map(|line| {
         let mut words = line.split_whitespace().skip(1);
-        let (folder, kind) = (words.next()?, words.next()?);
-        (kind == "cgroup2").then(|| PathBuf::from(folder))
+        let (folder, kind, options) = (words.next()?, words.next()?, words.next()?);
+        wanted(kind, options).then(|| PathBuf::from(folder))
     })
 }
 
-/// The folder of the cgroup of that name.
-fn folder(name: &str) -> Option<PathBuf> {
-    Some(hierarchy()?.join(name))
-}
-
-/// Removes the cgroup of that name and those below it, where there are any. Those in them are given some time to end.
+/// Removes the cgroups of that name and those below them, where there are any. Those in them are given some time to end.
 pub fn remove(name: &str) {
-    if let Some(folder) = folder(name) {
-        remove_all(&folder, Instant::now() + PATIENCE);
+    for hierarchy in [hierarchy(), memory_hierarchy()].into_iter().flatten() {
+        remove_all(&hierarchy.join(name), Instant::now() + PATIENCE);
     }
 }
 
@@ -53,18 +63,39 @@ fn remove_all(folder: &Path, end: Instant) {
 /// A cgroup that is removed when the value is dropped.
 #[derive(Debug)]
 pub struct Cgroup {
-    name: String,
     path: String,
     folder: PathBuf,
 }
 
 impl Cgroup {
     /// Makes a cgroup of that name in the v2 hierarchy. Needs root.
-    pub fn create(name: String) -> Result<Self> {
-        let folder = folder(&name).context("no cgroup v2 hierarchy is mounted")?;
+    pub fn create(name: &str) -> Result<Self> {
+        Self::below(&hierarchy().context("no cgroup v2 hierarchy is mounted")?, name)
+    }
+
+    /// Makes a cgroup v1 of that name, whose sockets have so much memory. Needs root.
+    pub fn with_socket_memory(name: &str, bytes: u64) -> Result<Self> {
+        let hierarchy = memory_hierarchy().context("no cgroup v1 bounds the memory of sockets")?;
+        let cgroup = Self::below(&hierarchy, name)?;
+        cgroup.set_socket_memory(&bytes.to_string())?;
+        Ok(cgroup)
+    }
+
+    fn below(hierarchy: &Path, name: &str) -> Result<Self> {
+        let folder = hierarchy.join(name);
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let path = format!("/{name}");
-        Ok(Self { name, path, folder })
+        Ok(Self { path, folder })
+    }
+
+    /// Of one with a bound: takes it away.
+    pub fn free_socket_memory(&self) -> Result<()> {
+        self.set_socket_memory("-1")
+    }
+
+    fn set_socket_memory(&self, bytes: &str) -> Result<()> {
+        let file = self.folder.join(SOCKET_MEMORY);
+        fs::write(&file, bytes).with_context(|| format!("cannot write {bytes} to {}", file.display()))
     }
 
     /// Its path below the mount of the hierarchy, as `/proc/PID/cgroup` has it.
@@ -101,6 +132,6 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        remove(&self.name);
+        remove_all(&self.folder, Instant::now() + PATIENCE);
     }
 }

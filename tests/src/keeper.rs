@@ -1,4 +1,4 @@
-//! The keeper removes the lab's namespaces and its cgroup when the lab could not, because it was killed.
+//! The keeper removes the lab's namespaces and its cgroups when the lab could not, because it was killed.
 //!
 //! It is a process of its own that waits for the end of a pipe, of which the lab holds the other end. It
 //! removes only the names that it was given, and these carry the lab's process id.

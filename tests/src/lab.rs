@@ -21,10 +21,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::bpf;
 use crate::cgroup::Cgroup;
+use crate::conntrack;
 use crate::keeper::Keeper;
 use crate::netns::Netns;
 use crate::process;
-use crate::scenario::{Actor, Place, Scenario, Step};
+use crate::scenario::{self, Actor, Place, Scenario, Step};
 use crate::traffic::{Counts, Traffic};
 
 /// The device by which the node's packets arrive.
@@ -32,6 +33,12 @@ pub const UPLINK: &str = "eth0";
 
 /// How long a step may take to show in the traffic: more is a failure of the lab.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the sockets of a cgroup have where the lab leaves them next to none, in bytes: room for some packets, so that the
+/// first ones wait as they would at any bound.
+const SOCKET_MEMORY: u64 = 128 * 1024;
+/// And what a protocol has, in pages: below which it is free to take, where it begins to spare, and the most.
+const NO_SOCKET_MEMORY: &str = "0 0 0";
 
 /// Packets are to meet what a scenario sets, not what the machine has set for new namespaces. And addresses
 /// of IPv6 are to work at once: nobody else can have them.
@@ -55,6 +62,8 @@ pub struct Lab {
     traffic: Vec<(Actor, Traffic)>,
     attached: Vec<OwnedFd>,
     cgroup: Option<Cgroup>,
+    /// Bounds the memory of the sockets of all processes in it.
+    bound: Option<Cgroup>,
     machine: Machine,
     peer: Netns,
     node: Netns,
@@ -77,6 +86,7 @@ impl Lab {
             traffic: Vec::new(),
             attached: Vec::new(),
             cgroup: None,
+            bound: None,
             machine: Machine::default(),
             peer: make(peer)?,
             node: make(node)?,
@@ -168,7 +178,8 @@ impl Lab {
 
     /// Starts a process of the traffic.
     pub fn start(&mut self, actor: Actor) -> Result<()> {
-        let traffic = self.start_in(actor, None)?;
+        let bound = self.bound.as_ref().filter(|_| actor.place == Place::Node);
+        let traffic = self.start_in(actor, bound)?;
         self.traffic.push((actor, traffic));
         Ok(())
     }
@@ -194,11 +205,23 @@ impl Lab {
                 Step::Sysctl(place, key, value) => self.netns(place).set(&[(key, value)])?,
                 Step::Machine(key, value) => self.machine.set(key, value)?,
                 Step::Clock(seconds) => self.machine.set_clock(seconds.into())?,
-                Step::MachineBack => self.machine.back(),
+                Step::MachineBack => {
+                    self.machine.back();
+                    self.bound.as_ref().map_or(Ok(()), Cgroup::free_socket_memory)?;
+                }
+                Step::BoundSocketMemory(key) if scenario::is_own_machine() => {
+                    self.machine.set(key, NO_SOCKET_MEMORY)?;
+                }
+                Step::BoundSocketMemory(_) => {
+                    self.bound = Some(Cgroup::with_socket_memory(self.node.name(), SOCKET_MEMORY)?);
+                }
                 Step::Nft(place, commands) => self.netns(place).nft(commands)?,
                 Step::Start(actor) => self.start(actor)?,
                 Step::Stop(name) => self.traffic.retain(|(actor, _)| actor.name != name),
                 Step::Run(place, line) => self.netns(place).run(line)?,
+                Step::FillConntrack(place, spare) => {
+                    self.netns(place).enter(|| conntrack::fill(spare))??;
+                }
                 Step::Attach(place, hook, device, word) => {
                     let attached = self.netns(place).enter(|| bpf::attach(hook, device, word))??;
                     self.attached.push(attached);
@@ -206,7 +229,7 @@ impl Lab {
                 Step::Detach => self.attached.clear(),
                 Step::Enclose(actor) => {
                     if self.cgroup.is_none() {
-                        self.cgroup = Some(Cgroup::create(self.node.name().to_owned())?);
+                        self.cgroup = Some(Cgroup::create(self.node.name())?);
                     }
                     self.start_in(actor, self.cgroup.as_ref())
                         .map(|traffic| self.traffic.push((actor, traffic)))?;
@@ -244,13 +267,24 @@ impl Lab {
             }
             Step::Machine(key, value) => format!("sysctl {key}='{value}'"),
             Step::Clock(seconds) => format!("date --set '+{seconds} seconds'"),
-            Step::MachineBack => "set the machine's sysctls and its clock back".to_owned(),
+            Step::MachineBack => "set back what was set for the machine".to_owned(),
+            Step::BoundSocketMemory(key) if scenario::is_own_machine() => {
+                format!("sysctl {key}='{NO_SOCKET_MEMORY}'")
+            }
+            Step::BoundSocketMemory(_) => format!(
+                "leave {SOCKET_MEMORY} bytes to the sockets of what starts in the cgroup v1 {}",
+                self.node.name()
+            ),
             Step::Nft(place, commands) => {
                 format!("ip netns exec {} nft '{commands}'", self.netns(place).name())
             }
             Step::Start(actor) => format!("start {} at {}", actor.name, actor.addresses.join(" ")),
             Step::Stop(name) => format!("kill {name}"),
             Step::Run(place, line) => format!("ip netns exec {} {line}", self.netns(place).name()),
+            Step::FillConntrack(place, spare) => format!(
+                "fill the table of connections of {}, but for {spare}",
+                self.netns(place).name()
+            ),
             Step::Attach(place, hook, device, word) => {
                 let name = self.netns(place).name();
                 format!("attach {hook:?} to {device} of {name}, to {word:?} every packet")

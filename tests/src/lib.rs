@@ -10,6 +10,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod check;
 pub mod cli;
+pub mod conntrack;
 pub mod folder;
 pub mod incident;
 pub mod judge;

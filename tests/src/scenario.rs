@@ -6,7 +6,7 @@ mod need;
 use anyhow::{Context, Result};
 
 pub use self::list::STAGES;
-pub use self::need::Need;
+pub use self::need::{Need, is_own_machine};
 use crate::bpf::{Hook, Word};
 use crate::traffic::Role;
 
@@ -46,8 +46,12 @@ pub enum Step {
     Machine(&'static str, &'static str),
     /// Sets the machine's clock forward by so many seconds, likewise.
     Clock(u32),
-    /// Sets all of these back to what they were.
+    /// Sets all of these back to what they were, and gives sockets their memory back.
     MachineBack,
+    /// Leaves next to no memory to the sockets of the node's processes that are started from now on. Where the machine is
+    /// the lab's own, by this sysctl of a protocol, which all its sockets have in common; else by a cgroup. Only for
+    /// scenarios that have [`Need::SocketMemory`].
+    BoundSocketMemory(&'static str),
     /// `nft COMMANDS`
     Nft(Place, &'static str),
     /// Starts a process of the traffic.
@@ -67,6 +71,8 @@ pub enum Step {
     Thaw(&'static str),
     /// Any other program of the system, such as `tc` or `conntrack`: its command line, parted by spaces.
     Run(Place, &'static str),
+    /// Fills the table of connection tracking with connections that nobody has, until there is room for so many others.
+    FillConntrack(Place, u32),
     /// Attaches a BPF program that says the same of every packet, at a hook of a device.
     Attach(Place, Hook, &'static str, Word),
     /// Detaches all of these.

@@ -143,7 +143,7 @@ impl World {
             fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
         }
         let notices = UnixDatagram::bind(folder.file("lab/notify")).context("cannot listen to systemd")?;
-        let cgroup = Cgroup::create(name)?;
+        let cgroup = Cgroup::create(&name)?;
         let mut command = Command::new("unshare");
         command
             .args(["--mount", "--pid", "--fork", "--kill-child=SIGKILL"])

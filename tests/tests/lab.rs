@@ -429,3 +429,23 @@ fn the_list_names_every_scenario_and_unknown_ones_are_refused() {
         "{line}"
     );
 }
+
+/// Where tracefs is mounted it cannot be mounted there once more.
+#[test]
+fn what_tracepoints_tell_is_known_whether_tracefs_is_mounted_or_not() {
+    const TRACEFS: &str = "/sys/kernel/tracing";
+    let mounted = format!("[ -e {TRACEFS}/events ] || mount -t tracefs tracefs {TRACEFS}");
+    let not_mounted = format!("while [ -e {TRACEFS}/events ]; do umount {TRACEFS}; done");
+    for state in [mounted, not_mounted] {
+        let script = format!("{state}\n exec {PROGRAM} --list");
+        let list = Command::new("unshare")
+            .args(["--mount", "sh", "-ec", &script])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(list.stdout).unwrap();
+        assert!(
+            list.status.success() && !text.contains("cannot be read"),
+            "{script}: {text}"
+        );
+    }
+}

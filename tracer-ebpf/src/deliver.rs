@@ -5,14 +5,14 @@ use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use tracer_ebpf::{
-    Entry, FlowKey, LOOPBACK, SocketChange, datagrams, flag, kind, loss, origin, program, record,
+    Entry, FlowCount, FlowKey, LOOPBACK, SocketChange, datagrams, flag, kind, loss, origin, program, record,
 };
 
 use crate::books::{EVENTS, add, enter, last_arrival, lose, watched};
 use crate::flows::{count_flow, counts};
 use crate::globals::{Kernel, config, load, offset};
 use crate::packet::{Direction, ETH_IPV4, ETH_IPV6, Headers, ICMP, ICMP6, Packet, TCP, UDP, netns};
-use crate::socket::{Sock, is_loopback, is_multicast};
+use crate::socket::{Sock, is_half_closed, is_loopback, is_multicast, segments_in_at};
 
 /// What is entered here arrived, and its socket was found.
 pub const FOUND: u32 = flag::INCOMING | flag::SOCKET_FOUND;
@@ -150,6 +150,7 @@ fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
         }
         return;
     };
+    counts.half_closed = if is_half_closed(to) { sock.0 as u64 } else { 0 };
     if new != 0 && counts.iif == 0 && to != CLOSE {
         // By which device they came is not known yet. A later look will enter them, the last one in any case.
         counts.segments = entered + 1;
@@ -159,6 +160,37 @@ fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
     if new != 0 {
         add(&mut counts.matched, new);
         enter_matched(program::STATE, flow.netns, counts.iif, new);
+    }
+}
+
+/// Takes note of a flow's TCP socket, if one end has closed its connection: `state` does not tell of it where that was before
+/// the start.
+#[inline(always)]
+pub fn note(sock: Sock, counts: &mut FlowCount) {
+    if counts.half_closed == 0 && is_half_closed(u32::from(sock.state())) {
+        counts.half_closed = sock.0 as u64;
+    }
+}
+
+/// Catches up with the TCP socket of a flow, if one end has closed its connection: then its segments pass
+/// `tcp_rcv_state_process`, and nothing tells of each. Of a socket from before the start only `packets` are ours to count.
+/// `program` is the caller's own.
+#[inline(always)]
+pub fn look(program: u32, netns: u32, packets: u64, counts: &mut FlowCount) {
+    // By which device they came may not be known.
+    if counts.half_closed == 0 || counts.iif == 0 {
+        return;
+    }
+    let seen = segments_in_at(counts.half_closed);
+    let new = if counts.segments == 0 {
+        packets
+    } else {
+        growth(counts.segments - 1, seen)
+    };
+    counts.segments = seen + 1;
+    if new != 0 {
+        add(&mut counts.matched, new);
+        enter_matched(program, netns, counts.iif, new);
     }
 }
 
@@ -192,7 +224,11 @@ pub fn queued(ctx: BtfTracePointContext) -> i32 {
     let own = sock.flow(netns, protocol);
     if protocol == TCP {
         if !is_loopback(&own) {
-            count_flow(&own, origin::UNKNOWN, 1, |count| add(&mut count.queued, 1));
+            count_flow(&own, origin::UNKNOWN, 1, |count| {
+                add(&mut count.queued, 1);
+                note(sock, count);
+                look(program::QUEUED, netns, 0, count);
+            });
         }
         return 0;
     }
@@ -381,6 +417,8 @@ fn read_stream(sock: Sock, bytes: u64) {
     count_flow(&sock.flow(netns, TCP), origin::UNKNOWN, 1, |count| {
         add(&mut count.read, 1);
         add(&mut count.read_bytes, bytes);
+        note(sock, count);
+        look(program::READ, netns, 0, count);
     });
 }
 

@@ -13,7 +13,7 @@ use tracer_ebpf::{
 };
 
 use crate::books::{self, Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
-use crate::deliver::datagram_read;
+use crate::deliver::{datagram_read, look, note};
 use crate::flows::{count_flow, is_known};
 use crate::fragments;
 use crate::functions;
@@ -62,6 +62,12 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
             add(&mut count.dropped, packets);
             count.drop_location = location;
             count.drop_reason = reason;
+            if end.flags & flag::MATCHED != 0 {
+                if !socket.is_null() {
+                    note(Sock(socket), count);
+                }
+                look(program::DROP, end.netns, packets, count);
+            }
         });
         let icmp = end.headers.protocol == ICMP || end.headers.protocol == ICMP6;
         if (icmp || is_multicast(&flow))

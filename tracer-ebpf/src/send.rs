@@ -2,9 +2,10 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
+use tracer_ebpf::{Entry, FlowCount, LOOPBACK, flag, kind, origin, program};
 
 use crate::books::{add, enter, watched};
+use crate::deliver::{look, note};
 use crate::flows::count_flow;
 use crate::globals::{Kernel, offset};
 use crate::neighbour::{arp_sent, icmp6_sent};
@@ -46,7 +47,11 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
         let began = headers.origin(Direction::Out);
         count_flow(&headers.flow(netns), began, packets, |count| {
             add(&mut count.sent, packets);
-            if headers.protocol != TCP && began == origin::LOCAL {
+            if headers.protocol == TCP {
+                // It may answer segments that nobody has told of.
+                note_sender(packet, headers.local_port, count);
+                look(program::SENT, netns, 0, count);
+            } else if began == origin::LOCAL {
                 // A process that was started anew on the same port has another socket.
                 let sender = sender(packet, &headers, netns);
                 if sender != 0 && sender != count.sender {
@@ -60,6 +65,19 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
         icmp6_sent(network, netns, index);
     }
     0
+}
+
+/// Takes note of the socket that a segment is sent by, if it is the flow's: a reset is sent by a raw one, and a tunnel leaves
+/// the socket of what it carries on the buffer.
+#[inline(always)]
+fn note_sender(packet: Packet, port: u16, count: &mut FlowCount) {
+    let socket = packet.socket();
+    if !socket.is_null() {
+        let sock = Sock(socket);
+        if sock.local_port() == port && sock.is_ip() {
+            note(sock, count);
+        }
+    }
 }
 
 /// Device or resource busy (include/uapi/asm-generic/errno-base.h).
@@ -103,7 +121,10 @@ pub fn retransmitted(ctx: BtfTracePointContext) -> i32 {
     }
     let flow = sock.flow(netns, TCP);
     if !is_loopback(&flow) {
-        count_flow(&flow, origin::LOCAL, 1, |count| add(&mut count.retransmitted, 1));
+        count_flow(&flow, origin::LOCAL, 1, |count| {
+            add(&mut count.retransmitted, 1);
+            note(sock, count);
+        });
     }
     0
 }

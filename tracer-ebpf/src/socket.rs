@@ -15,6 +15,15 @@ const SOCK_RAW: u16 = 3;
 const TIME_WAIT: u8 = 6;
 const NEW_SYN_RECV: u8 = 12;
 pub const LISTEN: u8 = 10;
+/// Those of a TCP connection that one end has closed, or both: FIN-WAIT-1 and -2, CLOSE-WAIT, LAST-ACK and CLOSING, a bit
+/// for each.
+const HALF_CLOSED: u32 = 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11;
+
+/// Whether a TCP connection in this state is closed by one end at least, and has a full socket yet.
+#[inline(always)]
+pub fn is_half_closed(state: u32) -> bool {
+    state < 32 && HALF_CLOSED >> state & 1 != 0
+}
 
 /// A `sock` that is not null.
 #[derive(Clone, Copy)]
@@ -182,6 +191,14 @@ impl Sock {
             }
         }
     }
+}
+
+/// [`Sock::segments_in`] of the socket that lies there, as the verifier need not know.
+#[inline(always)]
+pub fn segments_in_at(address: u64) -> u32 {
+    let address = address + u64::from(offset!(tcp_segs_in));
+    // SAFETY: a helper that checks the address itself; a `tcp_sock` begins with its `sock`.
+    unsafe { bpf_probe_read_kernel(address as *const u32) }.unwrap_or(0)
 }
 
 /// Whether a tuple stays on the loopback device: both ends are one address, or 127.0.0.0/8.

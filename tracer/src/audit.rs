@@ -1,15 +1,25 @@
-//! `tracer audit`: what units and jobs of cron on a node can change its packages or its network while nobody looks.
+//! `tracer audit`: what on a node can change its packages or its network while nobody looks: units, jobs of cron and
+//! at(1), rules of udev, scripts that network events start.
 //!
 //! Judged by the files of a node, or of an image of one, so it needs no bus, and no rights but to read them; it changes
-//! nothing. `node` reads the `files`, `unit_file` and `cron` know their forms, `commands` and `programs` what is run, `rules` judge.
+//! nothing. `node` reads the `files`: `units`, `jobs` and configuration. `unit_file`, `cron`, `udev`, `hooks` and `apt_conf`
+//! know their forms, `commands`, `programs` and `scripts` what is run; `rules` and `upgrades` judge what it `does`.
 
+mod apt_conf;
 mod commands;
 mod cron;
+mod does;
 mod files;
+mod hooks;
+mod jobs;
 mod node;
 mod programs;
 mod rules;
+mod scripts;
+mod udev;
 mod unit_file;
+mod units;
+mod upgrades;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -33,7 +43,10 @@ pub struct Audit {
     pub findings: Vec<Finding>,
     /// What could not be read: it may hide findings.
     pub unread: Vec<String>,
-    /// What the policy allows and is not here: no timer, service or file of cron has that name.
+    /// Lines of crontabs that never run, each with its file, its number and why.
+    #[serde(default)]
+    pub never: Vec<String>,
+    /// What the policy allows and is not here: no unit has that name, nothing else that starts by itself is in that file.
     pub unknown: Vec<String>,
 }
 
@@ -46,18 +59,37 @@ pub fn schema() -> serde_json::Value {
 /// Something that can change the node unattended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Finding {
-    /// The unit that starts by itself, the file of cron (`/etc/cron.d/certbot`), or what is configured so.
+    /// The unit that starts by itself, the file of another job (`/etc/cron.d/certbot`), or what is configured so.
     pub unit: String,
-    /// The service that it starts: the same where it is no timer.
+    /// The line of that file; absent for what is no line of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The unit that it starts: the same where it starts none.
     pub starts: String,
     /// What it can change.
     pub effects: Vec<Effect>,
-    /// The programs by which that is known.
+    /// What it can change besides, if it runs what it mentions.
+    #[serde(default)]
+    pub perhaps: Vec<Effect>,
+    /// The programs by which that is known, with the script that runs them and the line: `apt-get (/opt/tidy.sh:3)`.
     pub runs: Vec<String>,
-    /// What its timer or cron goes by, as in its file; empty for a service that is started with the node.
+    /// Programs that its scripts name; whether they run them was not followed.
+    #[serde(default)]
+    pub mentions: Vec<String>,
+    /// Files that it would run and that are not there: what they do cannot be told.
+    #[serde(default)]
+    pub missing: Vec<String>,
+    /// What starts it: what its timer, path, socket or cron goes by, as in its file, or an event; empty for a service that
+    /// is started with the node.
     pub schedule: Vec<String>,
+    /// What must hold then, as in its unit file.
+    #[serde(default)]
+    pub conditions: Vec<String>,
     /// So much is added to its time at random, at most; empty for nothing.
     pub random_delay: String,
+    /// So much later its timer may elapse, so that several elapse together; empty for what systemd has for all (1 min).
+    #[serde(default)]
+    pub accuracy: String,
     /// When its timer elapses next, UTC, RFC 3339; absent where systemd was not asked or does not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -87,6 +119,15 @@ impl Finding {
         }
     }
 
+    /// Its unit, or its file with the line.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.line {
+            Some(line) => format!("{}:{line}", self.unit),
+            None => self.unit.clone(),
+        }
+    }
+
     /// It counts: it does something, and nobody allowed it.
     #[must_use]
     pub fn counts(&self) -> bool {
@@ -100,14 +141,20 @@ impl Finding {
 pub enum Effect {
     /// Packages, and with them whatever their scripts restart.
     Packages,
-    /// Services are restarted.
+    /// Which packages there are is asked for, or packages are fetched; none is changed.
+    Lists,
+    /// Services or containers are restarted.
     Services,
-    /// The network configuration.
+    /// The network configuration, or a service or module that it needs.
     Network,
     /// Firmware.
     Firmware,
     /// The node is restarted or stopped.
     Reboot,
+    /// Code that comes from elsewhere is run: it can change anything.
+    Code,
+    /// It cannot be told: a file that it runs is not there.
+    Unknown,
 }
 
 /// Why something does nothing, as the node is configured now.
@@ -120,6 +167,12 @@ pub enum Idle {
     LeftToSystemd,
     /// Nothing that would start it is enabled: no cron.
     NoCron,
+    /// Nothing that would start it is enabled: no such service.
+    NotStarted,
+    /// A condition of its unit on a file does not hold, see `conditions`.
+    Condition,
+    /// Its time never comes, or its file is not understood by what would start it.
+    NeverRuns,
 }
 
 /// A known trap.
@@ -189,13 +242,17 @@ pub fn audit(root: &Path, policy: &Policy) -> Option<Audit> {
 fn judge(node: &node::Node, policy: &Policy) -> Audit {
     let mut findings = rules::findings(node);
     for finding in &mut findings {
-        finding.allowed = [&finding.unit, &finding.starts]
+        finding.allowed = [&finding.unit, &finding.starts, &finding.name()]
             .into_iter()
             .any(|unit| policy.allowed.contains(unit));
     }
     let is_here = |name: &String| {
         node.units.contains_key(name)
-            || node.jobs.iter().any(|job| job.file == *name)
+            || node
+                .jobs
+                .jobs
+                .iter()
+                .any(|job| job.file == *name || format!("{}:{}", job.file, job.line) == *name)
             || findings.iter().any(|finding| finding.unit == *name)
     };
     let unknown: BTreeSet<&String> = policy.allowed.iter().filter(|name| !is_here(name)).collect();
@@ -207,6 +264,7 @@ fn judge(node: &node::Node, policy: &Policy) -> Audit {
         unknown: unknown.into_iter().cloned().collect(),
         findings,
         unread: node.unread.clone(),
+        never: node.jobs.never.clone(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! the start (those of a flow since its `life` began), which makes each event idempotent and a lost one
 //! harmless.
 
+mod actor;
 mod chains;
 mod counter;
 mod entry;
@@ -21,6 +22,7 @@ pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
 
+pub use actor::{Owner, Parent, Unknown};
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub(crate) use chains::{Part, in_table};
 pub use counter::{Counter, CounterKey, Source};
@@ -30,7 +32,7 @@ pub use losses::Losses;
 pub use namespace::{Device, Namespace, NamespaceEnded, Peer};
 pub use neighbour::{Fragments, Neighbour, Unresolved};
 pub use notice::{Clock, Notice, NoticeKind};
-pub use packages::{Manager, Packages, Unfinished};
+pub use packages::{Manager, Packages, Unfinished, Upgrade, Upgrades};
 pub use setting::{Seen, Setting, Thing, Version};
 pub(crate) use setting::{TABLE_LOCAL, TABLE_MAIN, of_each_device};
 pub use socket::{Queue, Socket, SocketState};
@@ -93,6 +95,8 @@ pub enum Body {
     Runs(Box<Runs>),
     /// What the package manager does, and what it has left undone.
     Packages(Box<Packages>),
+    /// What a package manager has done, as its logs have it.
+    Upgrades(Box<Upgrades>),
     /// Something happened on the node.
     Notice(Notice),
     /// How the clocks stand to one another.
@@ -149,17 +153,4 @@ pub enum CapabilityState {
 
 fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
-}
-
-/// A process and where it belongs.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Owner {
-    /// Process id in the tracer's own pid namespace, 0 where no process is known but where it belongs is.
-    pub pid: u32,
-    /// Its command (`/proc/PID/comm`), empty where no process is known.
-    pub command: String,
-    /// Path of its cgroup, empty where unknown.
-    pub cgroup: String,
-    /// The systemd unit that the path names, empty where none.
-    pub unit: String,
 }

@@ -9,11 +9,11 @@ mod verdict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::event::{CapabilityState, Losses, Source};
+pub use crate::event::{CapabilityState, Losses, Source, Unknown};
 pub use node::{
     Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Dropper, EARLIEST, Following, Invariant,
-    InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Packages, Run, Setting, Span,
-    Standing as PackagesStanding, Timer, Unit, What,
+    InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Outcome, Packages, Parent,
+    Run, Setting, Span, Standing as PackagesStanding, Timer, Unit, Upgrade, What,
 };
 pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Relation, Step, Verdict, Where};
 

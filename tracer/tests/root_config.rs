@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "root_config/actors.rs"]
+mod actors;
 #[path = "root_config/invariants.rs"]
 mod invariants;
 #[path = "root_config/programs.rs"]
@@ -15,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, channel, error::TryRecvError};
-use tracer::event::{Body, Capability, CapabilityState, Event, NoticeKind, Seen, Setting, Thing};
+use tracer::event::{Body, Capability, CapabilityState, Event, NoticeKind, Seen, Setting, Thing, Unknown};
 use tracer::model::Model;
 use tracer::node::Netns;
 use tracer::node::config::{self, Watched};
@@ -281,6 +283,14 @@ fn changes_are_told_with_who_made_them() {
     let (_, new) = listening.change_of("neighbour 10.99.0.9 on up0");
     assert_eq!(new.value.as_deref(), Some("lladdr 02:00:00:00:00:09 PERMANENT"));
     is_by(&new, pid, "ip");
+    // A route leads by this one; that it fails before it is gone is how the kernel deletes it.
+    named.ip("neigh add 10.99.0.8 lladdr 02:00:00:00:00:08 dev up0 nud reachable");
+    let (_, new) = listening.change_of("neighbour 10.99.0.8 on up0");
+    assert_eq!(new.value.as_deref(), Some("lladdr 02:00:00:00:00:08"));
+    let pid = named.ip("neigh del 10.99.0.8 dev up0");
+    let (_, gone) = listening.change_of("neighbour 10.99.0.8 on up0");
+    assert_eq!(gone.value, None);
+    is_by(&gone, pid, "ip");
     run("tc", &format!("-n {} qdisc add dev up0 clsact", named.0));
     assert_eq!(
         listening.value_of("qdisc clsact ffff: on up0").as_deref(),
@@ -589,11 +599,17 @@ fn what_was_too_much_at_once_is_read_again() {
     // The order is not that in which it happened.
     while lost.is_none() || !gone || routes < 20_000 {
         match events.blocking_recv().unwrap().body {
-            Body::Setting(setting) => match setting.thing {
-                Thing::Route { .. } => routes += usize::from(setting.value.is_some()),
-                Thing::Rule { priority: 0, .. } => gone = setting.value.is_none(),
-                _ => {}
-            },
+            Body::Setting(setting) => {
+                if setting.seen == Seen::Noticed {
+                    // Whoever made it was not heard.
+                    assert_eq!((&setting.by, setting.by_unknown), (&None, Some(Unknown::Lost)));
+                }
+                match setting.thing {
+                    Thing::Route { .. } => routes += usize::from(setting.value.is_some()),
+                    Thing::Rule { priority: 0, .. } => gone = setting.value.is_none(),
+                    _ => {}
+                }
+            }
             Body::Capability(Capability { state, why, .. }) if state != CapabilityState::Available => {
                 lost = Some(why);
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, mkfifoat};
 use tokio::sync::mpsc::{Receiver, channel};
-use tracer::event::{Body, CapabilityState, Event, Notice, Packages};
+use tracer::event::{Body, CapabilityState, Event, Notice, Packages, Upgrade};
 use tracer::node::packages;
 use tracer::node::source::Source;
 
@@ -124,6 +124,8 @@ struct Running {
     events: Receiver<Event>,
     runtime: tokio::runtime::Runtime,
     notices: Vec<Notice>,
+    /// What the logs were last said to have.
+    past: Vec<Upgrade>,
     _source: Source,
 }
 
@@ -142,6 +144,7 @@ impl Running {
                 .build()
                 .unwrap(),
             notices: Vec::new(),
+            past: Vec::new(),
             _source: Source::start("packages", sender, work).unwrap(),
         }
     }
@@ -157,6 +160,7 @@ impl Running {
             match event.body {
                 Body::Packages(packages) if wanted(&packages) => return *packages,
                 Body::Notice(notice) => self.notices.push(notice),
+                Body::Upgrades(upgrades) => self.past = upgrades.runs,
                 Body::Capability(capability) => {
                     assert_eq!(capability.state, CapabilityState::Available, "{}", capability.why);
                 }
@@ -187,6 +191,17 @@ fn an_upgrade_is_killed(
     let mut source = Running::start(&node);
     let whole = source.packages("what stands", |_| true);
     assert_eq!((states(&whole), whole.leftovers, whole.holder), (vec![], 0, None));
+    let [install] = &source.past[..] else {
+        panic!("{:?}", source.past);
+    };
+    assert_eq!(
+        (install.installed, &install.names[..]),
+        (1, &["tracer-test".to_owned()][..])
+    );
+    assert!(
+        install.ended.is_some_and(|ended| ended >= install.begun),
+        "{install:?}"
+    );
 
     let gate = node.shut();
     let mut dpkg = Killed(node.install(&new).spawn().unwrap());
@@ -212,6 +227,8 @@ fn an_upgrade_is_killed(
     assert_eq!(states(&left), [half]);
     assert!(left.leftovers > 0, "dpkg had no time to take it into its status");
     assert_eq!(left.working_on, "");
+    let cut = source.past.last().unwrap();
+    assert_eq!((cut.ended, cut.names.join(" ")), (None, "tracer-test".to_owned()));
     let upgrade = source
         .notices
         .iter()

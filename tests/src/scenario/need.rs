@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::cgroup;
+use crate::{cgroup, conntrack};
 
 /// Something that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +20,19 @@ pub enum Need {
     CgroupV2,
     /// A machine that runs nothing else: a setting is changed that all its namespaces have in common.
     Machine,
+    /// The memory of the node's sockets can be bounded, that of others not: see [`super::Step::BoundSocketMemory`].
+    SocketMemory,
+    /// The kernel tracks connections, and its table can be filled: it has not room for too many.
+    Conntrack,
 }
 
 /// Whoever starts the lab on a machine that may be changed as a whole sets this variable.
 const OWN_MACHINE: &str = "LAB_OWN_MACHINE";
+
+/// Whether this machine may be changed as a whole.
+pub fn is_own_machine() -> bool {
+    std::env::var_os(OWN_MACHINE).is_some()
+}
 
 impl Need {
     /// Why a scenario that needs this cannot be produced here; `None` where it can.
@@ -38,9 +47,20 @@ impl Need {
             Self::CgroupV2 => cgroup::hierarchy()
                 .is_none()
                 .then(|| "no cgroup v2 hierarchy is mounted".to_owned()),
-            Self::Machine => std::env::var_os(OWN_MACHINE)
-                .is_none()
+            Self::Machine => (!is_own_machine())
                 .then(|| "it changes a setting of the whole machine: it runs in `cargo xtask vm`".to_owned()),
+            Self::SocketMemory => (!is_own_machine() && cgroup::memory_hierarchy().is_none()).then(|| {
+                "no cgroup v1 bounds the memory of sockets, and else it is a setting of the whole machine: it runs in \
+                 `cargo xtask vm`"
+                    .to_owned()
+            }),
+            Self::Conntrack => match conntrack::most() {
+                Ok(most) if most > conntrack::AT_MOST => {
+                    Some(format!("{most} connections have room, too many to fill its table"))
+                }
+                Ok(_) => None,
+                Err(error) => Some(format!("{error:#}")),
+            },
             Self::Field(tracepoint, field) => untold(tracepoint, field),
             Self::Symbol(name) => (!has_symbol(name)).then(|| format!("this kernel has no {name}")),
         }
@@ -86,12 +106,14 @@ fn has_symbol(name: &str) -> bool {
 }
 
 /// Why a tracepoint does not tell a field; `None` where it does. Its format has a line for each:
-/// `field:void * location; offset:16; size:8; signed:0;`. Not every machine has tracefs mounted: it is, in a mount
-/// namespace of its own, which ends with the command.
+/// `field:void * location; offset:16; size:8; signed:0;`. Not every machine has tracefs mounted: then it is, in a mount
+/// namespace of its own, which ends with the command. Where it is, it cannot be mounted there once more.
 fn untold(tracepoint: &str, field: &str) -> Option<String> {
     const TRACEFS: &str = "/sys/kernel/tracing";
     let file = format!("{TRACEFS}/events/{tracepoint}/format");
-    let script = format!("mount -t tracefs tracefs {TRACEFS} && cat {file}");
+    let mount = format!("[ -e {TRACEFS}/events ] || mount -t tracefs tracefs {TRACEFS}");
+    // By the shell itself, which is all that a virtual machine has.
+    let script = format!("{mount} && while read -r line; do echo \"$line\"; done <{file}");
     let read = Command::new("unshare")
         .args(["--mount", "sh", "-c", &script])
         .output();

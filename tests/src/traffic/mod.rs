@@ -83,6 +83,8 @@ pub enum Role {
     Trickle,
     /// Opens a connection to each of its addresses every 200 ms and closes it at once.
     Knock,
+    /// Asks each of its addresses for a long answer, shuts its own side of the connection, and reads the answer by and by.
+    HalfClosed,
     /// Listens at its addresses over UDP and TCP with the smallest buffers, and reads nothing.
     Deaf,
     /// Listens at its addresses over UDP and TCP, with a filter of its own that refuses all packets.
@@ -99,7 +101,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -115,6 +117,7 @@ impl Role {
         Self::Pour,
         Self::Trickle,
         Self::Knock,
+        Self::HalfClosed,
         Self::Deaf,
         Self::Filtered,
         Self::Full,
@@ -140,6 +143,7 @@ impl Role {
             Self::Pour => "pour",
             Self::Trickle => "trickle",
             Self::Knock => "knock",
+            Self::HalfClosed => "half-closed",
             Self::Deaf => "deaf",
             Self::Filtered => "filtered",
             Self::Full => "full",
@@ -163,6 +167,7 @@ impl Role {
             Self::Drip => c"lab-drip",
             Self::Pour | Self::Trickle => c"lab-pour",
             Self::Knock => c"lab-knock",
+            Self::HalfClosed => c"lab-half-closed",
             Self::Deaf => c"lab-deaf",
             Self::Filtered => c"lab-filtered",
             Self::Full => c"lab-full",
@@ -201,6 +206,7 @@ impl Role {
                 Self::Pour => one_way::pour(parse(address)?, &score, one_way::STREAM),
                 Self::Trickle => one_way::pour(parse(address)?, &score, one_way::TRICKLE),
                 Self::Knock => one_way::knock(parse(address)?, &score),
+                Self::HalfClosed => one_way::listen_only(parse(address)?, &score),
                 Self::Deaf => odd::deaf(parse(address)?, &score)?,
                 Self::Filtered => odd::filtered(parse(address)?)?,
                 Self::Full => odd::full(parse(address)?)?,

@@ -1,7 +1,7 @@
-//! Clients that only send: what comes of it is for the other side to say.
+//! Clients that only send: what comes of it is for the other side to say. And one that only receives.
 
-use std::io::{self, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -79,6 +79,36 @@ fn pour_once(address: SocketAddr, score: &Score, pace: Pace) -> io::Result<()> {
         score.requests.count(true);
         thread::sleep(pace.interval);
     }
+}
+
+/// What a connection brings that was shut down, in bytes, and how much of it is read at a time.
+const BODY: u64 = 600_000;
+const MOUTHFUL: usize = 4000;
+
+/// Starts to ask a server at an address for a long answer, to shut down its own side of the connection at once, and to read
+/// the answer by and by; and to begin anew when it is whole.
+pub(super) fn listen_only(address: SocketAddr, score: &Arc<Score>) {
+    let score = Arc::clone(score);
+    thread::spawn(move || {
+        loop {
+            let read = listen_once(address, &score);
+            score.connections.count(read.is_ok());
+            thread::sleep(BETWEEN_CONNECTIONS);
+        }
+    });
+}
+
+fn listen_once(address: SocketAddr, score: &Score) -> io::Result<()> {
+    let mut stream = TcpStream::connect_timeout(&address, TCP_TIMEOUT)?;
+    stream.set_read_timeout(Some(TCP_TIMEOUT))?;
+    stream.write_all(format!("GET /{BODY} HTTP/1.1\r\n\r\n").as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut buffer = [0; MOUTHFUL];
+    while stream.read(&mut buffer)? != 0 {
+        score.requests.count(true);
+        thread::sleep(INTERVAL);
+    }
+    Ok(())
 }
 
 /// Starts to open connections to an address, and to close each at once.

@@ -131,8 +131,9 @@ pub struct FlowCount {
     pub drop_reason: u32,
     /// See [`origin`].
     pub origin: u32,
-    /// Always 0.
-    pub reserved: u64,
+    /// Address of the TCP socket while one end has closed the connection, so that `tcp_probe` does not tell of its
+    /// segments; else 0.
+    pub half_closed: u64,
     /// Packets that left.
     pub sent: u64,
     /// Inode of the socket that this node last sent a datagram or echo request of the flow by, 0 where none

@@ -1,23 +1,72 @@
 //! What command lines and scripts can change on a node, by the programs that they name. Pure.
 //!
-//! No shell is understood here: a word in what is said may be taken for a program. Too much is found rather than too
-//! little.
+//! No shell is understood here: a word may be taken for a program. Too much is found rather than too little. What stands
+//! in a script of another language is a mention where its line runs nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Effect;
-use super::programs::{NETWORK_UNITS, REBOOTS, RESTARTS, WORDS, changes};
+use super::programs::{
+    CALLS, FETCHERS, INTERPRETERS, REBOOT_UNITS, REBOOTS, RESTARTS, RUNS_INPUT, SAYS, SHELLS, WORDS, WRITES,
+    changes, is_known, is_network,
+};
 
 /// What can be changed, and by what: `apt-get`, `systemctl restart systemd-networkd.service`.
-pub(super) type Effects = BTreeSet<(Effect, String)>;
+pub(super) type Effects = BTreeMap<(Effect, String), Place>;
+
+/// Where a program stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// It is only named there, and whether it is run was not followed.
+    pub(super) mentioned: bool,
+    /// The line of the text, from 1.
+    pub(super) line: usize,
+}
+
+/// What a script or command line says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// What it can change.
+    pub(super) effects: Effects,
+    /// Paths of files that it names, which may be scripts. What the kernel shows as files is none: to read it may do
+    /// something.
+    pub(super) paths: BTreeSet<String>,
+    /// Those of them that it runs, and does not look for before.
+    pub(super) runs: BTreeSet<String>,
+    /// Names of programs that it runs and that it is not known here what they do.
+    pub(super) names: BTreeSet<String>,
+    /// A command in it has more than [`MOST_WORDS`] words: only its beginning was looked at.
+    pub(super) too_long: bool,
+}
+
+impl Said {
+    /// Takes over what else is said.
+    pub(super) fn merge(&mut self, more: Self) {
+        for (key, place) in more.effects {
+            self.add(key, place);
+        }
+        self.paths.extend(more.paths);
+        self.runs.extend(more.runs);
+        self.names.extend(more.names);
+        self.too_long |= more.too_long;
+    }
+
+    /// What is run is known better than what is only named.
+    fn add(&mut self, key: (Effect, String), place: Place) {
+        let known = self.effects.entry(key).or_insert(place);
+        if known.mentioned && !place.mentioned {
+            *known = place;
+        }
+    }
+}
 
 /// Words behind which a program is looked for, and not run.
-const BEFORE_NAMES: [&str; 7] = ["-e", "-f", "-v", "-x", "hash", "type", "which"];
+const BEFORE_NAMES: [&str; 9] = ["-d", "-e", "-f", "-r", "-v", "-x", "hash", "type", "which"];
 
 /// Words behind which a command begins.
-const BEFORE_COMMANDS: [&str; 15] = [
-    "!", "-c", "command", "do", "elif", "else", "env", "exec", "if", "nice", "nohup", "setsid", "sudo",
-    "then", "while",
+const BEFORE_COMMANDS: [&str; 18] = [
+    "!", ".", "-c", "command", "do", "elif", "else", "env", "eval", "exec", "if", "ionice", "nice", "nohup",
+    "setsid", "sudo", "then", "while",
 ];
 
 /// Folders that hold programs: a path that begins otherwise (`/var/lib/dpkg`) is that of something else.
@@ -38,21 +87,260 @@ const FOLDERS: [&str; 10] = [
 /// program all behind it are gone through.
 pub(super) const MOST_WORDS: usize = 512;
 
-/// What the lines of a script or command can change; comments say nothing. Of a command that is too long, see
-/// [`is_looked_through`], by its beginning.
-pub(super) fn effects(text: &str) -> Effects {
-    let shell = is_of_shell(text);
-    code(text)
-        .flat_map(statements)
-        .flat_map(|words| of_statement(beginning(&words), shell))
-        .collect()
+/// Reads a script or command line; comments say nothing.
+pub(super) fn read(text: &str) -> Said {
+    let language = Language::of(text);
+    let mut said = Said::default();
+    let mut looked_for = BTreeSet::new();
+    for Line { line, code, is_text } in lines(text) {
+        let mentioned = match language {
+            Language::Shell => is_text,
+            Language::Other { runs: true } => !CALLS.iter().any(|call| code.contains(call)),
+            Language::Other { runs: false } => continue,
+        };
+        let statements = statements(&code);
+        let (mut found, mut mentions) = (Vec::new(), Vec::new());
+        if language == Language::Shell {
+            found.extend(of_pipes(&statements));
+            found.extend(of_writes(&code));
+        }
+        for (number, statement) in statements.iter().enumerate() {
+            let words = beginning(&statement.words);
+            said.too_long |= words.len() < statement.words.len();
+            if language == Language::Shell && statement.assigns {
+                // It may be run by the variable's name, which is not followed.
+                mentions.extend(of_statement(words, true, 2));
+            } else if language != Language::Shell || !is_said(&statements[number..]) {
+                found.extend(of_statement(words, language == Language::Shell, words.len()));
+            }
+            paths(&statement.words, &mut said, &mut looked_for);
+        }
+        for key in found {
+            said.add(key, Place { mentioned, line });
+        }
+        for key in mentions {
+            said.add(
+                key,
+                Place {
+                    mentioned: true,
+                    line,
+                },
+            );
+        }
+    }
+    said.runs.retain(|path| !looked_for.contains(path));
+    said
 }
 
-/// Whether no command of these lines has more than [`MOST_WORDS`] words.
-pub(super) fn is_looked_through(text: &str) -> bool {
-    code(text)
-        .flat_map(statements)
-        .all(|words| beginning(&words).len() == words.len())
+/// What a text is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    /// A command line, or a script of a shell.
+    Shell,
+    /// In other languages any word may stand anywhere. Where it calls nothing that runs a program it runs none.
+    Other { runs: bool },
+}
+
+impl Language {
+    fn of(text: &str) -> Self {
+        let Some(interpreter) = text.lines().next().and_then(|line| line.strip_prefix("#!")) else {
+            return Self::Shell;
+        };
+        let mut words = interpreter
+            .split_ascii_whitespace()
+            .filter(|word| !word.starts_with('-'));
+        let first = words.next().unwrap_or_default();
+        let program = if first.ends_with("/env") {
+            words.next()
+        } else {
+            Some(first)
+        };
+        if program.is_some_and(|program| program.ends_with("sh")) {
+            return Self::Shell;
+        }
+        let is_python = program.is_some_and(|program| program.contains("python"));
+        Self::Other {
+            // A backtick runs something in other languages than Python.
+            runs: code(text)
+                .any(|line| CALLS.iter().any(|call| line.contains(call)) || !is_python && line.contains('`')),
+        }
+    }
+}
+
+/// The lines of a script without comments.
+pub(super) fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.trim_start().starts_with('#'))
+}
+
+/// A line of a script.
+struct Line {
+    /// Its number, from 1.
+    line: usize,
+    /// What it says, without a comment; what goes on after a backslash is one line.
+    code: String,
+    /// It is text that a command is given (`cat <<END`), and no shell runs it.
+    is_text: bool,
+}
+
+/// The lines of a script; comments are none.
+fn lines(text: &str) -> Vec<Line> {
+    let mut found = Vec::<Line>::new();
+    let mut goes_on = false;
+    // What ends the text that a command is given, and whether that is run.
+    let mut text_to = None::<(String, bool)>;
+    for (number, line) in (1..).zip(text.lines()) {
+        if text_to.as_ref().is_some_and(|(end, _)| line.trim() == end) {
+            text_to = None;
+            continue;
+        }
+        if line.trim_start().starts_with('#') {
+            goes_on = false;
+            continue;
+        }
+        let line = without_comment(line);
+        let (part, more) = match line.strip_suffix('\\') {
+            Some(part) => (part, true),
+            None => (line, false),
+        };
+        match found.last_mut().filter(|_| goes_on) {
+            Some(whole) => {
+                whole.code.push(' ');
+                whole.code.push_str(part);
+            }
+            None => found.push(Line {
+                line: number,
+                code: part.to_owned(),
+                is_text: text_to.as_ref().is_some_and(|(_, is_run)| !is_run),
+            }),
+        }
+        goes_on = more;
+        if text_to.is_none() {
+            text_to = here(line);
+        }
+    }
+    found
+}
+
+/// What ends the text that a line gives to a command (`<<END`), and whether a shell or another node runs it.
+fn here(line: &str) -> Option<(String, bool)> {
+    let (_, rest) = line.split_once("<<")?;
+    let end = rest.trim_start_matches('-').trim_start();
+    let end = end.trim_start_matches(['"', '\'', '\\']);
+    let length = end
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(end.len());
+    let is_run = line
+        .split(|c: char| c.is_ascii_whitespace() || c == '|')
+        .filter_map(program)
+        .any(|name| SHELLS.contains(&name) || RUNS_INPUT.contains(&name));
+    // `<<<` gives a word, and `1 << 2` is a number.
+    let is_name = end.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    is_name.then(|| (end[..length].to_owned(), is_run))
+}
+
+/// A line up to the comment at its end: a `#` that begins a word and is not within quotes.
+fn without_comment(line: &str) -> &str {
+    let (mut quote, mut before) = (None, ' ');
+    for (at, c) in line.char_indices() {
+        match quote {
+            None if c == '#' && before.is_ascii_whitespace() => return &line[..at],
+            None if c == '"' || c == '\'' => quote = Some(c),
+            Some(open) if c == open && before != '\\' => quote = None,
+            _ => {}
+        }
+        before = c;
+    }
+    line
+}
+
+/// One command of a line.
+struct Statement<'a> {
+    words: Vec<&'a str>,
+    /// What the one before it says is given to it.
+    piped: bool,
+    /// It stands within the one before it: `sh -c "$(curl …)"`.
+    within: bool,
+    /// It gives a variable a value, and runs nothing.
+    assigns: bool,
+}
+
+fn statements(line: &str) -> Vec<Statement<'_>> {
+    let mut found = Vec::<Statement<'_>>::new();
+    let (mut begin, mut depth) = (0, 0_usize);
+    let (mut piped, mut within, mut variable) = (false, false, false);
+    let ends = line.char_indices().filter(|&(at, c)| {
+        // `${NAME}` is part of a word.
+        if c == '{' && line[..at].ends_with('$') {
+            variable = true;
+            return false;
+        }
+        if c == '}' && variable {
+            variable = false;
+            return false;
+        }
+        ";|&(){}`".contains(c)
+    });
+    for (at, c) in ends.map(|(at, c)| (at, Some(c))).chain([(line.len(), None)]) {
+        let words = line[begin..at].split(|c: char| c.is_ascii_whitespace() || "\"'[],<>".contains(c));
+        let words: Vec<_> = words
+            .map(|word| match word {
+                "!" => word,
+                // The signs before a command of systemd (systemd.service(5)).
+                _ if word.contains('/') => word.trim_start_matches(['-', '@', ':', '+', '!']),
+                _ => word,
+            })
+            .filter(|word| !word.is_empty())
+            .collect();
+        // A pattern of `case`, and a function's name: `a|b)`, `a() {`.
+        let is_pattern = c == Some(')') && depth == 0 && words.len() == 1;
+        let is_function = c == Some('(') && line[at + 1..].starts_with(')') && words.len() == 1;
+        if is_pattern && piped {
+            while found.last().is_some_and(|one| one.words.len() == 1) {
+                found.pop();
+            }
+        }
+        if !words.is_empty() && !is_pattern && !is_function {
+            found.push(Statement {
+                assigns: assigns(&line[begin..at]),
+                words,
+                piped,
+                within,
+            });
+        }
+        let Some(c) = c else { break };
+        begin = at + c.len_utf8();
+        // `||` is no pipe.
+        piped = c == '|' && !line[..at].ends_with('|') && !line[begin..].starts_with('|');
+        within = c == '(' || c == '`';
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Whether a command gives a variable a value and is over then: `X="a b"`, `export X=a`.
+fn assigns(statement: &str) -> bool {
+    let mut rest = statement.trim();
+    for word in ["export ", "local ", "readonly "] {
+        rest = rest.strip_prefix(word).unwrap_or(rest).trim_start();
+    }
+    let Some((name, value)) = rest.split_once('=') else {
+        return false;
+    };
+    if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return false;
+    }
+    let quote = value.chars().next().filter(|c| ['"', '\''].contains(c));
+    let behind = match quote {
+        Some(quote) => value[1..].split_once(quote).map(|(_, behind)| behind),
+        None => value
+            .split_once(|c: char| c.is_ascii_whitespace())
+            .map(|(_, behind)| behind),
+    };
+    behind.is_none_or(|behind| behind.trim().is_empty())
 }
 
 /// The words of a command that are looked at.
@@ -65,76 +353,141 @@ fn beginning<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
     &words[..words.iter().take_while(fits).count()]
 }
 
-/// Paths of files that the lines of a script or command name, which may be scripts. What the kernel shows as files is
-/// none: to read it may do something.
-pub(super) fn paths(text: &str) -> impl Iterator<Item = &str> {
-    let words = code(text).flat_map(statements).flatten();
-    words.flat_map(|word| word.split('=')).filter(|word| {
-        let is_of_kernel = ["/dev/", "/proc/", "/sys/"]
-            .iter()
-            .any(|folder| word.starts_with(folder));
-        word.starts_with('/') && !is_of_kernel
-    })
-}
-
-/// The lines of a script without comments.
-pub(super) fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().filter(|line| !line.trim_start().starts_with('#'))
-}
-
-/// The words of each command of a line.
-fn statements(line: &str) -> impl Iterator<Item = Vec<&str>> {
-    line.split(|c| ";|&(){}`".contains(c)).map(|statement| {
-        let words = statement.split(|c: char| c.is_ascii_whitespace() || "\"'$[],<>".contains(c));
+/// Code from elsewhere that is run as it comes: `curl … | sh`, `sh -c "$(curl …)"`.
+fn of_pipes(statements: &[Statement<'_>]) -> Option<(Effect, String)> {
+    let has = |statement: &Statement<'_>, programs: &[&str]| {
+        let words = statement.words.iter().filter_map(|word| program(word));
         words
-            .map(|word| match word {
-                "!" => word,
-                // The signs before a command of systemd (systemd.service(5)).
-                _ if word.contains('/') => word.trim_start_matches(['-', '@', ':', '+', '!']),
-                _ => word,
-            })
-            .filter(|word| !word.is_empty())
-            .collect()
+            .into_iter()
+            .find(|word| programs.contains(word))
+            .map(str::to_owned)
+    };
+    for (number, statement) in statements.iter().enumerate() {
+        let Some(fetcher) = has(statement, &FETCHERS) else {
+            continue;
+        };
+        let piped = statements[number + 1..].iter().take_while(|one| one.piped);
+        if let Some(runner) = piped.into_iter().find_map(runs_input) {
+            return Some((Effect::Code, format!("{fetcher} | {runner}")));
+        }
+        let around = number.checked_sub(1).map(|before| &statements[before]);
+        if let Some(around) = around.filter(|_| statement.within) {
+            let runner = has(around, &SHELLS).or_else(|| has(around, &["eval", "."]));
+            if let Some(runner) = runner {
+                return Some((Effect::Code, format!("{runner} $({fetcher})")));
+            }
+        }
+    }
+    None
+}
+
+/// The program of a statement that runs what it is given.
+fn runs_input<'a>(statement: &Statement<'a>) -> Option<&'a str> {
+    let words = &statement.words;
+    words.iter().enumerate().find_map(|(place, word)| {
+        let name = program(word)?;
+        let mut behind = words[place + 1..].iter();
+        let runs = SHELLS.contains(&name) && !behind.clone().any(|word| *word == "-c")
+            // What is given to a program of its own is data.
+            || INTERPRETERS.contains(&name) && behind.all(|word| *word == "-");
+        runs.then_some(name)
     })
 }
 
-/// Whether this is a command line, or a script of a shell: in other languages any word may stand anywhere.
-fn is_of_shell(text: &str) -> bool {
-    let Some(interpreter) = text.lines().next().and_then(|line| line.strip_prefix("#!")) else {
-        return true;
-    };
-    let mut words = interpreter
-        .split_ascii_whitespace()
-        .filter(|word| !word.starts_with('-'));
-    let first = words.next().unwrap_or_default();
-    let program = if first.ends_with("/env") {
-        words.next()
-    } else {
-        Some(first)
-    };
-    program.is_some_and(|program| program.ends_with("sh"))
+/// What is written to files of the kernel: `echo b >/proc/sysrq-trigger`.
+fn of_writes(line: &str) -> Option<(Effect, String)> {
+    let targets = line.split('>').skip(1).chain(line.split("tee ").skip(1));
+    let mut paths = targets.filter_map(|target| {
+        let end = |c: char| c.is_ascii_whitespace() || "\"';|&)".contains(c);
+        target.split(end).find(|word| !word.is_empty() && *word != "-a")
+    });
+    paths.find_map(|path| {
+        let (_, effect) = WRITES.iter().find(|(begin, _)| path.starts_with(begin))?;
+        Some((*effect, format!("write to {path}")))
+    })
 }
 
-fn of_statement(words: &[&str], shell: bool) -> Vec<(Effect, String)> {
+/// Whether a command only says what its words are, and nothing runs that.
+fn is_said(statements: &[Statement<'_>]) -> bool {
+    let [first, rest @ ..] = statements else {
+        return false;
+    };
+    let is_saying = first.words.first().is_some_and(|word| SAYS.contains(word));
+    let mut piped = rest.iter().take_while(|one| one.piped);
+    is_saying
+        && !piped.any(|one| {
+            runs_input(one).is_some() || one.words.first().is_some_and(|word| RUNS_INPUT.contains(word))
+        })
+}
+
+/// Notes the paths that a command names, and which of them it runs.
+fn paths(words: &[&str], said: &mut Said, looked_for: &mut BTreeSet<String>) {
+    let (mut begins, mut before, mut runner) = (true, "", false);
+    for word in words {
+        for part in word.split('=') {
+            let is_of_kernel = ["/dev/", "/proc/", "/sys/"]
+                .iter()
+                .any(|folder| part.starts_with(folder));
+            // What a program does is known by its name.
+            if !part.starts_with('/') || is_of_kernel || program(part).is_some_and(is_known) {
+                continue;
+            }
+            said.paths.insert(part.to_owned());
+            if BEFORE_NAMES.contains(&before) && !runner {
+                looked_for.insert(part.to_owned());
+            } else if part == *word && (begins || runner) && !part.contains(['%', '$', '*', '?', '~']) {
+                said.runs.insert(part.to_owned());
+            }
+        }
+        let goes_on = BEFORE_COMMANDS.contains(word) || is_assignment(word);
+        if begins && !goes_on && program(word) == Some(word) && !is_known(word) {
+            said.names.insert((*word).to_owned());
+        }
+        // What `sh -c` is given is a command.
+        begins = begins && goes_on || runner && *word == "-c";
+        // Options lie between `sh` and the script.
+        if !word.starts_with('-') {
+            runner = program(word)
+                .is_some_and(|name| SHELLS.contains(&name) || INTERPRETERS.contains(&name) || name == ".");
+        }
+        before = word;
+    }
+}
+
+fn is_assignment(word: &str) -> bool {
+    word.split_once('=')
+        .is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+}
+
+/// What the programs change that are among the first words of a command.
+fn of_statement(words: &[&str], shell: bool, first: usize) -> Vec<(Effect, String)> {
     let mut found = Vec::new();
-    for (place, word) in words.iter().enumerate() {
+    for (place, word) in words.iter().enumerate().take(first) {
         let (before, after) = (&words[..place], &words[place + 1..]);
         if before.last().is_some_and(|word| BEFORE_NAMES.contains(word)) {
             continue;
         }
-        for part in word.split('=') {
-            let Some(name) = program(part) else { continue };
+        // What is assigned to may have any name.
+        for part in word.split('=').skip(usize::from(is_assignment(word))) {
+            let Some(name) = program(default(part)) else {
+                continue;
+            };
             match name {
                 "systemctl" => {
                     found.extend(systemctl(after));
                     return found;
                 }
-                // service(8), invoke-rc.d(8): the service first.
-                "service" | "invoke-rc.d" => found.extend(service(after)),
+                // service(8), invoke-rc.d(8), rc-service(8): the service first.
+                "service" | "invoke-rc.d" | "rc-service" => found.extend(service(after)),
+                // What follows are names of processes.
+                "killall" | "pgrep" | "pidof" | "pkill" | "skill" => {
+                    found.extend(changes(name, after));
+                    return found;
+                }
                 _ => {
-                    let is_meant = !WORDS.contains(&name) || part != name || shell && begins(before);
-                    let changed = changes(name, after).filter(|_| is_meant);
-                    found.extend(changed.map(|(name, effect)| (effect, name.to_owned())));
+                    if !WORDS.contains(&name) || part != name || shell && begins(before) {
+                        found.extend(changes(name, after));
+                    }
                 }
             }
         }
@@ -143,6 +496,12 @@ fn of_statement(words: &[&str], shell: bool) -> Vec<(Effect, String)> {
         }
     }
     found
+}
+
+/// What a variable stands for where nothing is set: `apt-get` of `${APT:-apt-get}`.
+fn default(word: &str) -> &str {
+    word.split_once(":-")
+        .map_or(word, |(_, default)| default.trim_end_matches('}'))
 }
 
 /// The name of the program that a word stands for: the word itself, or what a path ends in.
@@ -165,15 +524,34 @@ fn begins(before: &[&str]) -> bool {
 
 /// What `systemctl` does with these arguments.
 fn systemctl(arguments: &[&str]) -> Option<(Effect, String)> {
-    let place = arguments
-        .iter()
-        .position(|word| RESTARTS.contains(word) || REBOOTS.contains(word))?;
+    let place = arguments.iter().position(|word| {
+        RESTARTS.contains(word)
+            || REBOOTS.contains(word)
+            || ["disable", "enable", "isolate", "mask"].contains(word)
+    })?;
     let verb = arguments[place];
+    let after = &arguments[place + 1..];
     if REBOOTS.contains(&verb) {
         return Some((Effect::Reboot, format!("systemctl {verb}")));
     }
-    let unit = arguments[place + 1..].iter().find(|unit| is_network(unit))?;
-    Some((Effect::Network, format!("systemctl {verb} {unit}")))
+    if let Some(unit) = after.iter().find(|unit| REBOOT_UNITS.contains(unit)) {
+        return Some((Effect::Reboot, format!("systemctl {verb} {unit}")));
+    }
+    if verb == "isolate" {
+        return Some((Effect::Services, format!("systemctl isolate {}", after.first()?)));
+    }
+    if !RESTARTS.contains(&verb) && !arguments.contains(&"--now") {
+        return None;
+    }
+    let network = after.iter().find(|unit| is_network(unit));
+    // Which one a variable stands for is not known.
+    let takes_away = !["reload", "start"].contains(&verb);
+    let any = || after.iter().find(|unit| takes_away && unit.contains('$'));
+    let (effect, unit) = match network {
+        Some(unit) => (Effect::Network, unit),
+        None => (Effect::Services, any()?),
+    };
+    Some((effect, format!("systemctl {verb} {unit}")))
 }
 
 /// What is done to a service: its name, then what.
@@ -182,149 +560,5 @@ fn service(arguments: &[&str]) -> Option<(Effect, String)> {
     (is_network(unit) && RESTARTS.contains(verb)).then(|| (Effect::Network, format!("service {unit} {verb}")))
 }
 
-fn is_network(unit: &str) -> bool {
-    let name = unit.strip_suffix(".service").unwrap_or(unit);
-    let name = name.split('@').next().unwrap_or(name);
-    NETWORK_UNITS.contains(&name)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(text: &str) -> Vec<String> {
-        effects(text).into_iter().map(|(_, name)| name).collect()
-    }
-
-    #[test]
-    fn programs_are_known_by_name_and_path_wherever_they_stand() {
-        for line in [
-            "apt-get -y upgrade",
-            "-/usr/bin/apt-get update",
-            "if true; then DEBIAN_FRONTEND=x apt-get -y upgrade; fi",
-            "sh -c 'flock -n /run/lock/x apt-get update'",
-            "/usr/bin/run --with=/usr/bin/apt-get",
-            "OUT=$(apt-get update)",
-            "subprocess.call([\"apt-get\", \"update\"])",
-        ] {
-            assert_eq!(names(line), ["apt-get"], "{line}");
-        }
-        for line in [
-            "# apt-get",
-            "cp -r /var/lib/dpkg /backup",
-            "echo adapted",
-            "apt-get check",
-            "[ -x /usr/bin/apt-get ] && command -v dpkg",
-            "test -n \"$(dpkg --print-architecture)\"",
-            "rpm -qf /x; ip -4 route; ip addr show; nft list ruleset; sysctl -n a.b; snap wait system seed.loaded",
-        ] {
-            assert_eq!(names(line), [""; 0], "{line}");
-        }
-        for (line, name) in [
-            ("xargs dpkg -P", "dpkg"),
-            ("rpm -e x", "rpm"),
-            ("ip -4 route del default", "ip"),
-            ("sysctl net.ipv4.ip_forward=0", "sysctl"),
-            ("networkctl reload", "networkctl"),
-            ("iptables -F", "iptables"),
-            ("iptables -t nat -A x -s 10.0.0.0/8", "iptables"),
-        ] {
-            assert_eq!(names(line), [name], "{line}");
-        }
-    }
-
-    #[test]
-    fn a_restart_of_the_network_is_found_and_that_of_another_service_is_none() {
-        for (line, name) in [
-            (
-                "systemctl try-restart systemd-networkd.service",
-                "systemctl try-restart systemd-networkd.service",
-            ),
-            (
-                "/bin/systemctl --no-block restart cron systemd-networkd",
-                "systemctl restart systemd-networkd",
-            ),
-            ("x && systemctl stop ifup@eth0", "systemctl stop ifup@eth0"),
-            ("service networking restart", "service networking restart"),
-            ("/etc/init.d/networking restart", "service networking restart"),
-            ("invoke-rc.d ufw stop", "service ufw stop"),
-            (
-                "call([\"systemctl\", \"restart\", \"NetworkManager\"])",
-                "systemctl restart NetworkManager",
-            ),
-        ] {
-            let found: Vec<_> = effects(line).into_iter().collect();
-            assert_eq!(found, [(Effect::Network, name.to_owned())], "{line}");
-        }
-        for line in [
-            "systemctl restart cron; echo networking",
-            "systemctl is-active systemd-networkd",
-            "systemctl status NetworkManager",
-            "systemctl restart",
-            "systemctl",
-            "service networking status",
-            "service",
-        ] {
-            assert_eq!(names(line), [""; 0], "{line}");
-        }
-    }
-
-    #[test]
-    fn a_reboot_is_a_command_and_no_word() {
-        for (line, name) in [
-            ("systemctl --force reboot", "systemctl reboot"),
-            ("systemctl kexec", "systemctl kexec"),
-            ("[ -f /run/reboot-required ] && reboot", "reboot"),
-            ("if x; then exec reboot; fi", "reboot"),
-            ("sleep 60; /sbin/shutdown -r +5", "shutdown"),
-            ("timeout 60 reboot", "reboot"),
-            ("sh -c 'shutdown -r now'", "shutdown"),
-            ("systemd-run --on-active=60 reboot", "reboot"),
-        ] {
-            let found: Vec<_> = effects(line).into_iter().collect();
-            assert_eq!(found, [(Effect::Reboot, name.to_owned())], "{line}");
-        }
-        assert_eq!(names("#!/usr/bin/env -S bash -e\nreboot\n"), ["reboot"]);
-        for line in [
-            "#!/usr/bin/python3\nf('shutdown', 'x')\n",
-            "echo please reboot now",
-            "/usr/bin/vm --graceful shutdown",
-            "log \"shutdown\"",
-        ] {
-            assert_eq!(names(line), [""; 0], "{line}");
-        }
-    }
-
-    #[test]
-    fn of_a_command_that_is_too_long_the_beginning_counts() {
-        // All of them together: a look at all words behind each would take minutes.
-        let many = 1 << 16;
-        for word in ["ip ", "ip=", "/etc/init.d/x "] {
-            let line = word.repeat(many);
-            assert!(!is_looked_through(&line), "{word}");
-            assert_eq!(names(&line), [""; 0], "{word}");
-            assert_eq!(names(&format!("reboot; {line}")), ["reboot"], "{word}");
-        }
-        let words = |before| format!("ip {}add", "x ".repeat(before));
-        assert!(is_looked_through(&words(MOST_WORDS - 2)));
-        assert_eq!(names(&words(MOST_WORDS - 2)), ["ip"]);
-        assert!(!is_looked_through(&words(MOST_WORDS - 1)));
-        assert_eq!(names(&words(MOST_WORDS - 1)), [""; 0]);
-        // Many commands are not one that is too long.
-        assert!(is_looked_through(&"ip;".repeat(many)));
-    }
-
-    #[test]
-    fn files_that_a_command_names() {
-        let found = |line| paths(line).collect::<Vec<_>>();
-        assert_eq!(found("-/opt/tidy.sh now"), ["/opt/tidy.sh"]);
-        assert_eq!(
-            found("/bin/sh -c '/opt/a.sh && X=/opt/b.sh'"),
-            ["/bin/sh", "/opt/a.sh", "/opt/b.sh"]
-        );
-        assert_eq!(
-            found("a b/c ./d\n# /opt/a.sh\nx </proc/kmsg >/dev/watchdog"),
-            [""; 0]
-        );
-    }
-}
+mod tests;

@@ -1,25 +1,10 @@
 //! What cron starts: crontabs and those of anacron. Pure.
 //!
-//! Sources: crontab(5), cron(8) of Debian's cron and of cronie, anacrontab(5), run-parts(8).
+//! Sources: crontab(5), cron(8) of Debian's cron and of cronie, anacrontab(5), run-parts(8); `load_entry` of both.
+
+use std::collections::BTreeSet;
 
 use super::commands;
-
-/// A job of cron.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Job {
-    /// The file that it is in, or is.
-    pub(super) file: String,
-    /// The line that has it, from 1; 0 where the whole file is a script.
-    pub(super) line: usize,
-    /// When it is started.
-    pub(super) schedule: String,
-    /// So much is added to its time at random, at most; empty for nothing.
-    pub(super) random_delay: String,
-    /// What was missed while the node was off is made up for.
-    pub(super) persistent: bool,
-    /// Its command line, or what the script says.
-    pub(super) text: String,
-}
 
 /// What a crontab is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,64 +17,256 @@ pub(super) enum Form {
     Anacron,
 }
 
-/// The jobs of a crontab. What is no job is passed over, as cron does.
-pub(super) fn jobs(file: &str, text: &str, form: Form) -> Vec<Job> {
-    let mut jobs = Vec::new();
+/// A line of a crontab that starts something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Its number, from 1.
+    pub(super) line: usize,
+    /// When it is started.
+    pub(super) schedule: String,
+    /// So much is added to its time at random, at most; empty for nothing.
+    pub(super) random_delay: String,
+    /// What is run.
+    pub(super) command: String,
+}
+
+/// What a crontab says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Crontab {
+    pub(super) entries: Vec<Entry>,
+    /// Lines that cron refuses, and why.
+    pub(super) refused: Vec<(usize, String)>,
+    /// Lines whose time never comes, and why.
+    pub(super) never: Vec<(usize, String)>,
+}
+
+/// Reads a crontab. `users` has all users of the node; `None` where they are not known.
+pub(super) fn read(text: &str, form: Form, users: Option<&BTreeSet<String>>) -> Crontab {
+    let mut crontab = Crontab::default();
     let mut random_delay = String::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
-        if let Some(minutes) = setting(line, "RANDOM_DELAY").filter(|_| form == Form::Anacron) {
-            random_delay = format!("{minutes} min");
+        if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let times = match (form, line.starts_with('@')) {
-            (Form::System | Form::User, true) | (Form::Anacron, _) => 1,
-            (Form::System | Form::User, false) => 5,
-        };
-        let before = match form {
-            Form::System => 1,
-            Form::User => 0,
-            Form::Anacron => 2,
-        };
-        if !line.starts_with(|c: char| c.is_ascii_digit() || "*@~-".contains(c)) {
+        if let Some((name, value)) = setting(line) {
+            if name == "RANDOM_DELAY" && form == Form::Anacron {
+                random_delay = format!("{value} min");
+            }
             continue;
         }
-        let Some((fields, command)) = split(line, times + before) else {
-            continue;
-        };
-        let time = fields[..times].join(" ");
-        jobs.push(Job {
-            file: file.to_owned(),
-            line: number,
-            schedule: match form {
-                Form::Anacron if !time.starts_with('@') => format!("every {time} d, by anacron"),
-                Form::Anacron => format!("{time}, by anacron"),
-                _ => time,
-            },
-            random_delay: random_delay.clone(),
-            persistent: form == Form::Anacron,
-            text: command.to_owned(),
-        });
+        match entry(line, form, users) {
+            Ok((schedule, command)) => {
+                crontab
+                    .never
+                    .extend(never_comes(&schedule).map(|why| (number, why)));
+                crontab.entries.push(Entry {
+                    line: number,
+                    schedule: match form {
+                        Form::Anacron if !schedule.starts_with('@') => {
+                            format!("every {schedule} d, by anacron")
+                        }
+                        Form::Anacron => format!("{schedule}, by anacron"),
+                        Form::System | Form::User => schedule,
+                    },
+                    random_delay: random_delay.clone(),
+                    command: command.to_owned(),
+                });
+            }
+            Err(why) => crontab.refused.push((number, why)),
+        }
     }
-    jobs
+    crontab
 }
 
-/// The value of `NAME = value`.
-fn setting<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    let value = line.strip_prefix(name)?.trim_start().strip_prefix('=')?;
-    Some(value.trim().trim_matches(['"', '\'']))
-}
-
-/// The first fields of a line, and what follows them; `None` where nothing does.
-fn split(line: &str, fields: usize) -> Option<(Vec<&str>, &str)> {
+/// The time and the command of a line, or why cron refuses it.
+fn entry<'a>(
+    line: &'a str,
+    form: Form,
+    users: Option<&BTreeSet<String>>,
+) -> Result<(String, &'a str), String> {
     let mut rest = line;
-    let mut found = Vec::with_capacity(fields);
-    for _ in 0..fields {
-        let (field, after) = rest.split_once(|c: char| c.is_ascii_whitespace())?;
-        found.push(field);
+    let mut next = |what: &str| {
+        let (field, after) = rest
+            .split_once(|c: char| c.is_ascii_whitespace())
+            .unwrap_or((rest, ""));
         rest = after.trim_start();
+        if field.is_empty() {
+            Err(format!("it has no {what}"))
+        } else {
+            Ok(field)
+        }
+    };
+    let mut time = Vec::new();
+    if form == Form::Anacron {
+        time.push(next("period")?);
+        if !time[0].starts_with('@') && time[0].parse::<u32>().is_err() {
+            return Err(format!("`{}` is no number of days", time[0]));
+        }
+        next("delay")?;
+        next("name")?;
+    } else if line.starts_with('@') {
+        time.push(next("time")?);
+        if !NICKNAMES.contains(&time[0]) {
+            return Err(format!("`{}` is no time", time[0]));
+        }
+    } else {
+        for field in &FIELDS {
+            let text = next(field.name)?;
+            // cronie does not log what begins so.
+            field.bits(if time.is_empty() {
+                text.trim_start_matches('-')
+            } else {
+                text
+            })?;
+            time.push(text);
+        }
     }
-    (!rest.is_empty()).then_some((found, rest))
+    if form == Form::System {
+        let user = next("user")?;
+        if users.is_some_and(|users| !users.contains(user)) {
+            return Err(format!("there is no user `{user}`"));
+        }
+    }
+    if rest.is_empty() {
+        return Err("it has no command".to_owned());
+    }
+    Ok((time.join(" "), rest))
+}
+
+const NICKNAMES: [&str; 8] = [
+    "@annually",
+    "@daily",
+    "@hourly",
+    "@midnight",
+    "@monthly",
+    "@reboot",
+    "@weekly",
+    "@yearly",
+];
+
+/// A field of a time.
+struct Field {
+    name: &'static str,
+    first: u32,
+    last: u32,
+    names: &'static [&'static str],
+}
+
+/// The fields of a time in their order (crontab(5)). Sunday is 0 and 7.
+const FIELDS: [Field; 5] = [
+    Field::of("minute", 0, 59, &[]),
+    Field::of("hour", 0, 23, &[]),
+    Field::of("day of the month", 1, 31, &[]),
+    Field::of(
+        "month",
+        1,
+        12,
+        &[
+            "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+        ],
+    ),
+    Field::of(
+        "day of the week",
+        0,
+        7,
+        &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+    ),
+];
+
+impl Field {
+    const fn of(name: &'static str, first: u32, last: u32, names: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            first,
+            last,
+            names,
+        }
+    }
+
+    /// Which values a text stands for (`*/5`, `1-3,7`, `mon-fri`), or why it stands for none.
+    fn bits(&self, text: &str) -> Result<u64, String> {
+        let mut bits = 0;
+        for part in text.split(',') {
+            let found = self.part(part).filter(|found| *found != 0);
+            bits |= found.ok_or_else(|| {
+                format!(
+                    "{} `{text}` is not from {} to {}",
+                    self.name, self.first, self.last
+                )
+            })?;
+        }
+        Ok(bits)
+    }
+
+    fn part(&self, part: &str) -> Option<u64> {
+        let (range, step) = match part.split_once('/') {
+            Some((range, step)) => (range, step.parse::<usize>().ok().filter(|step| *step > 0)?),
+            None => (part, 1),
+        };
+        // cronie chooses one of `0~30` at random.
+        let (from, to) = match range.split_once(['-', '~']) {
+            _ if range == "*" => (self.first, self.last),
+            Some((from, to)) => (self.value(from)?, self.value(to)?),
+            None => (self.value(range)?, self.value(range)?),
+        };
+        Some((from..=to).step_by(step).fold(0, |bits, value| bits | 1 << value))
+    }
+
+    fn value(&self, text: &str) -> Option<u32> {
+        let named = || {
+            let name = self
+                .names
+                .iter()
+                .position(|name| name.eq_ignore_ascii_case(text))?;
+            Some(self.first + u32::try_from(name).ok()?)
+        };
+        let value = text.parse().ok().or_else(named)?;
+        (self.first..=self.last).contains(&value).then_some(value)
+    }
+}
+
+/// Days of each month, at most.
+const DAYS: [u32; 12] = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/// Why a time never comes: no month of its own has such a day, and the day of the week does not count.
+fn never_comes(time: &str) -> Option<String> {
+    let fields: Vec<&str> = time.split(' ').collect();
+    let [_, _, day, month, weekday] = fields[..] else {
+        return None;
+    };
+    if !weekday.starts_with('*') {
+        return None;
+    }
+    let (days, months) = (FIELDS[2].bits(day).ok()?, FIELDS[3].bits(month).ok()?);
+    let mut lengths = (1..).zip(DAYS).filter(|(month, _)| months & 1 << month != 0);
+    let comes = lengths.any(|(_, last)| days & ((1 << (last + 1)) - 1) != 0);
+    (!comes).then(|| format!("there is no day {day} in month {month}"))
+}
+
+/// The name and value of `NAME = value`.
+fn setting(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once('=')?;
+    let name = name.trim().trim_matches(['"', '\'']);
+    let is_name = !name.is_empty() && !name.contains(|c: char| c.is_ascii_whitespace());
+    is_name.then_some((name, value.trim().trim_matches(['"', '\''])))
+}
+
+/// The users of a node by what /etc/passwd and /etc/nsswitch.conf say; `None` where there may be others.
+pub(super) fn users(passwd: &str, nsswitch: &str) -> Option<BTreeSet<String>> {
+    let sources = nsswitch
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("passwd:"));
+    let is_all = sources
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .all(|source| {
+            // What stands in brackets is what to do then.
+            ["compat", "files", "systemd"].contains(&source) || source.starts_with('[')
+        });
+    let names = passwd.lines().filter_map(|line| line.split(':').next());
+    let names: BTreeSet<_> = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    (is_all && !names.is_empty() && !names.contains("+")).then_some(names)
 }
 
 /// Whether cron or run-parts takes a file of that name. Debian's take only names of letters, digits, `_` and `-`; others
@@ -122,13 +299,15 @@ pub(super) fn leaves_it_to_systemd(text: &str) -> bool {
     let line = before.rsplit('\n').next().unwrap_or_default();
     if line.contains('!') {
         let done = line.rsplit_once([';', '&', '|']).map_or("", |(done, _)| done);
-        return after.starts_with("&&") && code.lines().count() == 1 && commands::effects(done).is_empty();
+        return after.starts_with("&&")
+            && code.lines().count() == 1
+            && commands::read(done).effects.is_empty();
     }
     let then = after
         .trim_start_matches([' ', ';', '&', '\n', '\t'])
         .trim_start_matches("then")
         .trim_start();
-    then.starts_with("exit") && commands::effects(before).is_empty()
+    then.starts_with("exit") && commands::read(before).effects.is_empty()
 }
 
 #[cfg(test)]
@@ -136,8 +315,10 @@ mod tests {
     use super::*;
 
     fn told(text: &str, form: Form) -> Vec<(usize, String, String)> {
-        let jobs = jobs("f", text, form).into_iter();
-        jobs.map(|job| (job.line, job.schedule, job.text)).collect()
+        let entries = read(text, form, None).entries.into_iter();
+        entries
+            .map(|entry| (entry.line, entry.schedule, entry.command))
+            .collect()
     }
 
     fn one(line: usize, schedule: &str, text: &str) -> (usize, String, String) {
@@ -156,8 +337,15 @@ mod tests {
             ]
         );
         assert_eq!(
-            told("*/5 0-3 * * Mon,Fri x y\n@reboot z\n", Form::User),
-            [one(1, "*/5 0-3 * * Mon,Fri", "x y"), one(2, "@reboot", "z")]
+            told(
+                "*/5 0-3 * * Mon,Fri x y\n@reboot z\n-0~9 1 1 jan-mar 7 w\n",
+                Form::User
+            ),
+            [
+                one(1, "*/5 0-3 * * Mon,Fri", "x y"),
+                one(2, "@reboot", "z"),
+                one(3, "-0~9 1 1 jan-mar 7", "w"),
+            ]
         );
         let anacron = "RANDOM_DELAY=45\n1 5 cron.daily nice run-parts /etc/cron.daily\n@monthly 45 m x\n";
         assert_eq!(
@@ -167,22 +355,69 @@ mod tests {
                 one(3, "@monthly, by anacron", "x"),
             ]
         );
-        assert_eq!(jobs("f", anacron, Form::Anacron)[0].random_delay, "45 min");
+        assert_eq!(
+            read(anacron, Form::Anacron, None).entries[0].random_delay,
+            "45 min"
+        );
     }
 
     #[test]
-    fn what_is_no_job_is_passed_over() {
-        for text in [
-            "",
-            "1 2 3",
-            "* * * * *",
-            "* * * * * root",
-            "@daily",
-            "\u{fffd}\u{0} * *",
-            "a b c d e f g",
+    fn what_cron_refuses_is_told_with_its_line_and_why() {
+        let users = users("root:x:0:0::/:/bin/sh\n", "").unwrap();
+        for (line, why) in [
+            ("60 * * * * root x", "minute `60` is not from 0 to 59"),
+            ("* 1-25 * * * root x", "hour `1-25` is not from 0 to 23"),
+            ("* * 0 * * root x", "day of the month `0` is not from 1 to 31"),
+            ("* * * 5-2 * root x", "month `5-2` is not from 1 to 12"),
+            ("* * * * 8 root x", "day of the week `8` is not from 0 to 7"),
+            ("*/0 * * * * root x", "minute `*/0` is not from 0 to 59"),
+            ("a b c d e f g", "minute `a` is not from 0 to 59"),
+            ("1 2 3", "it has no month"),
+            ("* * * * *", "it has no user"),
+            ("* * * * * root", "it has no command"),
+            ("@daily", "it has no user"),
+            ("@often root x", "`@often` is no time"),
+            ("5 * * * * /opt/a.sh", "there is no user `/opt/a.sh`"),
+            ("\u{fffd}\u{0} * *", "minute `\u{fffd}\u{0}` is not from 0 to 59"),
         ] {
-            assert_eq!(told(text, Form::System), [], "{text:?}");
+            let crontab = read(&format!("\n{line}\n@daily root y\n"), Form::System, Some(&users));
+            assert_eq!(crontab.refused, [(2, why.to_owned())], "{line}");
+            assert_eq!(crontab.entries.len(), 1, "{line}");
         }
+        assert_eq!(read("", Form::System, None), Crontab::default());
+    }
+
+    #[test]
+    fn times_that_never_come() {
+        let never = |line: &str| read(line, Form::User, None).never;
+        assert_eq!(
+            never("0 0 31 2,4 * x"),
+            [(1, "there is no day 31 in month 2,4".to_owned())]
+        );
+        assert_eq!(never("0 0 30 feb * x").len(), 1);
+        for line in [
+            "0 0 29 2 * x",
+            "0 0 31 2 mon x",
+            "0 0 31 1-4 * x",
+            "0 0 * 2 * x",
+            "@daily x",
+        ] {
+            assert_eq!(never(line), [], "{line}");
+        }
+    }
+
+    #[test]
+    fn users_that_may_come_from_elsewhere_are_not_known() {
+        let passwd = "root:x:0:0::/:/bin/sh\nbackup:x:34:34::/:/bin/sh\n";
+        assert_eq!(users(passwd, "passwd: files systemd\n").unwrap().len(), 2);
+        assert_eq!(
+            users(passwd, "passwd: files [NOTFOUND=return] systemd\n")
+                .unwrap()
+                .len(),
+            2
+        );
+        assert_eq!(users(passwd, "passwd: files sss\n"), None);
+        assert_eq!(users("", ""), None);
     }
 
     #[test]

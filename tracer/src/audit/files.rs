@@ -32,6 +32,27 @@ pub(super) struct Text {
     pub(super) executable: bool,
 }
 
+/// Which files are read, by how they begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// All.
+    Any,
+    /// Scripts that name what runs them: `#!`.
+    Script,
+    /// All but programs (ELF).
+    Text,
+}
+
+impl Kind {
+    fn takes(self, begin: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Script => begin.starts_with(b"#!"),
+            Self::Text => !begin.starts_with(b"\x7fELF"),
+        }
+    }
+}
+
 impl Files {
     pub(super) fn below(root: &Path) -> Self {
         Self {
@@ -83,6 +104,11 @@ impl Files {
         self.open(path, OFlags::PATH).is_ok()
     }
 
+    /// Whether that is a folder.
+    pub(super) fn is_folder(&self, path: &str) -> bool {
+        self.open(path, OFlags::DIRECTORY | OFlags::PATH).is_ok()
+    }
+
     /// The names in a folder in their order; none where there is no such folder.
     pub(super) fn names(&mut self, folder: &str) -> Vec<String> {
         let entries = self
@@ -120,13 +146,13 @@ impl Files {
 
     /// What a file says; `None` where there is none, or it cannot be read: then that is noted.
     pub(super) fn text(&mut self, path: &str) -> Option<String> {
-        self.read(path, "").map(|file| file.text)
+        self.read(path, Kind::Any).map(|file| file.text)
     }
 
-    /// What a file says that begins so; `None` where there is none, it begins otherwise, or it cannot be read: then that
-    /// is noted.
-    pub(super) fn read(&mut self, path: &str, begin: &str) -> Option<Text> {
-        match self.try_read(path, begin) {
+    /// What a file of that kind says; `None` where there is none, it is of another kind, or it cannot be read: then that is
+    /// noted.
+    pub(super) fn read(&mut self, path: &str, kind: Kind) -> Option<Text> {
+        match self.try_read(path, kind) {
             Ok(text) => text,
             Err(error) => {
                 self.failed(path, &error);
@@ -135,19 +161,17 @@ impl Files {
         }
     }
 
-    fn try_read(&mut self, path: &str, begin: &str) -> io::Result<Option<Text>> {
+    fn try_read(&mut self, path: &str, kind: Kind) -> io::Result<Option<Text>> {
         // To open a device may do something: it is not opened before it is known to be none.
         let status = fstat(self.open(path, OFlags::PATH)?)?;
         if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
             return Ok(None);
         }
         let mut file = File::from(self.open(path, OFlags::empty())?);
-        let mut bytes = vec![0; begin.len()];
-        match file.read_exact(&mut bytes) {
-            Ok(()) if bytes == begin.as_bytes() => {}
-            Ok(()) => return Ok(None),
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error),
+        let mut bytes = Vec::new();
+        file.by_ref().take(4).read_to_end(&mut bytes)?;
+        if !kind.takes(&bytes) {
+            return Ok(None);
         }
         if self.files >= FILES || self.bytes >= BYTES {
             return Err(io::Error::other("too many files: it was not read"));

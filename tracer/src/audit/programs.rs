@@ -1,236 +1,407 @@
 //! Programs that can change a node, and services of its network.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use super::Effect;
 
-/// By which arguments a program changes something.
+/// By which arguments a program changes something. Arguments stand in one text, with spaces between; `*` in one stands
+/// for anything.
 enum Doing {
     /// By any.
     Always,
     /// By any, where none is one of these: it only reads then.
-    Unless(&'static [&'static str]),
+    Unless(&'static str),
     /// By these alone.
-    With(&'static [&'static str]),
+    With(&'static str),
+    /// By a service of the network, or one of its processes.
+    OfNetwork,
 }
 
-use Doing::{Always, Unless, With};
-use Effect::{Firmware, Network, Packages, Reboot, Services};
+use Doing::{Always, OfNetwork, Unless, With};
+use Effect::{Code, Firmware, Lists, Network, Packages, Reboot, Services};
 
-const APT: Doing = Unless(&[
-    "--dry-run",
-    "--print-uris",
-    "--simulate",
-    "-s",
-    "changelog",
-    "check",
-    "download",
-    "list",
-    "policy",
-    "search",
-    "show",
-]);
-const DNF: Doing = Unless(&["check-update", "info", "list", "repolist", "repoquery", "search"]);
-const DPKG: Doing = Unless(&[
-    "--audit",
-    "--compare-versions",
-    "--contents",
-    "--get-selections",
-    "--info",
-    "--list",
-    "--listfiles",
-    "--print-architecture",
-    "--print-foreign-architectures",
-    "--search",
-    "--status",
-    "--verify",
-    "--version",
-    "-C",
-    "-I",
-    "-L",
-    "-S",
-    "-V",
-    "-c",
-    "-l",
-    "-s",
-]);
-const RPM: Doing = Unless(&[
-    "--eval",
-    "--query",
-    "--verify",
-    "--version",
-    "-E",
-    "-V",
-    "-Va",
-    "-q",
-    "-qa",
-    "-qf",
-    "-qi",
-    "-ql",
-    "-qp",
-]);
-const IP: Doing = With(&[
-    "-b", "-batch", "add", "append", "change", "del", "delete", "down", "flush", "prepend", "replace",
-    "restore", "set", "up",
-]);
-const IPTABLES: Doing = Unless(&[
-    "--check",
-    "--list",
-    "--list-rules",
-    "--version",
-    "-C",
-    "-L",
-    "-S",
-    "-V",
-    "-nL",
-    "-nvL",
-    "-vnL",
-]);
+const APT: Doing = Unless(
+    "--download-only --dry-run --print-uris --simulate -d -s autoclean changelog check clean download list policy \
+     search show update",
+);
+const DNF: Doing = Unless("automatic check-update clean info list makecache repolist repoquery search");
+const IPTABLES: Doing = Unless("--check --list --list-rules --version -C* -L* -S* -V -n* -vL* -vn*");
+const SNAP: Doing = Unless("find info known list version wait");
+const FIRMWARE: Doing =
+    With("activate downgrade install install-blob local-install reinstall update upgrade");
+const CONTAINERS: Doing = With("disconnect down kill prune restart rm rmp stop stopp update");
 
+/// Programs of these names, what they change, and by what. Of a program that is there more than once each row counts.
 const PROGRAMS: &[(&str, Effect, Doing)] = &[
-    ("apt", Packages, APT),
-    ("apt-get", Packages, APT),
-    ("apt.systemd.daily", Packages, Always),
-    ("aptitude", Packages, APT),
-    ("dnf", Packages, DNF),
-    ("dnf-3", Packages, DNF),
-    ("dnf5", Packages, DNF),
-    ("dnf-automatic", Packages, Always),
-    ("dpkg", Packages, DPKG),
-    ("microdnf", Packages, DNF),
-    ("packagekitd", Packages, Always),
-    ("pkcon", Packages, Always),
-    ("rpm", Packages, RPM),
-    ("rpm-ostree", Packages, Unless(&["status"])),
+    ("apt apt-get aptitude", Packages, APT),
+    ("apt apt-get aptitude", Lists, With("--download-only -d update")),
+    ("apt.systemd.daily", Packages, With("install")),
+    ("apt.systemd.daily", Lists, With("update")),
+    ("apt.systemd.daily", Packages, Unless("install update")),
+    ("apk", Packages, With("add del fix upgrade")),
+    ("bootc rpm-ostree", Packages, Unless("status")),
+    ("dnf dnf-3 dnf5 microdnf tdnf yum", Packages, DNF),
+    ("dnf5", Packages, With("automatic")),
     (
-        "snap",
+        "dnf-automatic",
         Packages,
-        Unless(&["find", "info", "known", "list", "version", "wait"]),
+        With("--installupdates --no-installupdates"),
     ),
-    ("snapd", Packages, Always),
+    (
+        "dnf-automatic",
+        Packages,
+        Unless("--installupdates --no-installupdates"),
+    ),
+    ("do-release-upgrade dpkg-reconfigure", Packages, Always),
+    (
+        "dpkg",
+        Packages,
+        Unless(
+            "--audit --compare-versions --contents --get-selections --info --list --listfiles \
+             --print-architecture --print-foreign-architectures --search --status --verify --version \
+             -C -I -L -S -V -c -l -s",
+        ),
+    ),
+    (
+        "flatpak",
+        Packages,
+        With("install remove repair uninstall update upgrade"),
+    ),
+    (
+        "google_osconfig_agent landscape-client packagekitd pk-offline-update snapd yum-cron",
+        Packages,
+        Always,
+    ),
+    ("pacman", Packages, With("-R* -S* -U*")),
+    ("pip pip3", Packages, With("install uninstall")),
+    ("pkcon", Packages, Unless("get-* search")),
+    (
+        "rpm",
+        Packages,
+        Unless("--eval --query --verify --version -E -V -Va -q -qa -qf -qi -ql -qp"),
+    ),
+    ("snap", Packages, SNAP),
+    ("swupd", Packages, With("bundle-add bundle-remove repair update")),
     ("transactional-update", Packages, Always),
-    ("unattended-upgrade", Packages, Unless(&["--dry-run"])),
-    ("unattended-upgrades", Packages, Always),
-    ("yum", Packages, DNF),
-    ("yum-cron", Packages, Always),
+    ("transactional-update", Reboot, With("reboot")),
     (
-        "zypper",
+        "unattended-upgrade",
         Packages,
-        Unless(&["info", "list-updates", "lu", "search"]),
+        Unless("--download-only --dry-run --help"),
     ),
-    ("fwupdmgr", Firmware, Always),
-    ("fwupdtool", Firmware, Always),
-    ("needrestart", Services, Always),
-    ("certbot", Services, Unless(&["certificates", "--dry-run"])),
-    ("cloud-init", Network, Unless(&["query", "status"])),
-    ("dhclient", Network, Always),
-    ("ifdown", Network, Always),
-    ("ifup", Network, Always),
-    ("ip", Network, IP),
-    ("ip6tables", Network, IPTABLES),
-    ("ip6tables-restore", Network, Always),
-    ("iptables", Network, IPTABLES),
-    ("iptables-restore", Network, Always),
-    ("netplan", Network, With(&["apply", "set", "try"])),
+    ("unattended-upgrades", Packages, Always),
+    ("zypper", Packages, Unless("info list-updates lu search")),
+    ("fwupdmgr fwupdtool", Firmware, FIRMWARE),
+    ("needrestart", Services, Unless("-b -p -rl l")),
+    ("certbot", Services, Unless("--dry-run certificates")),
+    (
+        "crictl ctr docker docker-compose nerdctl podman",
+        Services,
+        CONTAINERS,
+    ),
+    (
+        "kubectl",
+        Services,
+        With("apply create delete drain edit evict patch replace restart scale taint"),
+    ),
+    ("helm", Services, With("install rollback uninstall upgrade")),
+    ("kubeadm", Services, With("init join reset upgrade")),
+    (
+        "ansible-playbook ansible-pull cf-agent chef-client qemu-ga salt-call salt-minion ssm-agent-worker \
+         amazon-ssm-agent waagent",
+        Code,
+        Always,
+    ),
+    ("puppet", Code, With("agent apply")),
+    ("cloud-init", Network, Unless("query status")),
+    (
+        "dhclient dhcpcd google_guest_agent ifdown ifenslave ifreload ifup iptables-apply udhcpc",
+        Network,
+        Always,
+    ),
+    (
+        "ip",
+        Network,
+        With("-b -batch add append change del delete deleteall down flush prepend replace restore set up"),
+    ),
+    (
+        "bridge tc",
+        Network,
+        With("-b -batch add append change del delete flush link replace set"),
+    ),
+    (
+        "arptables ebtables ip6tables ip6tables-legacy ip6tables-nft iptables iptables-legacy iptables-nft",
+        Network,
+        IPTABLES,
+    ),
+    (
+        "arptables-restore ebtables-restore ip6tables-legacy-restore ip6tables-nft-restore ip6tables-restore \
+         iptables-legacy-restore iptables-nft-restore iptables-restore",
+        Network,
+        Unless("--test -t"),
+    ),
+    ("arp", Network, With("--delete --file --set -d -f -s")),
+    ("bpftool", Network, With("attach detach load loadall")),
+    ("brctl", Network, With("addbr addif delbr delif set* stp")),
+    (
+        "conntrack",
+        Network,
+        With("--create --delete --flush --load-file --update -D* -F* -I* -R* -U*"),
+    ),
+    ("conntrackd", Network, With("-B -F -R -c -f -k")),
+    (
+        "ethtool",
+        Network,
+        With(
+            "--change --coalesce --features --flash --offload --pause --reset --set-* -A -C -E -G -K -L -N -X \
+             -f -p -r -s",
+        ),
+    ),
+    (
+        "firewall-cmd",
+        Network,
+        With(
+            "--add-* --change-* --complete-reload --direct --panic-* --reload --remove-* --runtime-to-permanent \
+             --set-*",
+        ),
+    ),
+    (
+        "ifconfig",
+        Network,
+        With("add del down hw mtu netmask promisc up"),
+    ),
+    (
+        "ipset",
+        Network,
+        With("-! -A -D -F -N -R -W -X add create del destroy flush rename restore swap"),
+    ),
+    (
+        "ipvsadm",
+        Network,
+        With("--add-* --clear --delete-* --edit-* --restore -A -C -D -E -R -a -d -e"),
+    ),
+    ("netplan", Network, With("apply set try")),
     (
         "networkctl",
         Network,
-        With(&[
-            "delete",
-            "down",
-            "forcerenew",
-            "reconfigure",
-            "reload",
-            "renew",
-            "up",
-        ]),
+        With("delete down forcerenew reconfigure reload renew up"),
     ),
     (
         "nft",
         Network,
-        Unless(&["--check", "-c", "describe", "list", "monitor"]),
+        Unless("--check --version -c -v describe list monitor"),
     ),
     (
         "nmcli",
         Network,
-        With(&[
-            "add",
-            "delete",
-            "disconnect",
-            "down",
-            "modify",
-            "off",
-            "on",
-            "reapply",
-            "reload",
-            "up",
-        ]),
+        With("add connect delete disconnect down edit import load modify off on reapply reload set up"),
     ),
+    ("nmstatectl", Network, With("apply rollback set")),
+    ("ovs-ofctl", Network, With("add-* del-* mod-* replace-*")),
     (
-        "sysctl",
+        "ovs-vsctl",
         Network,
-        With(&["--load", "--system", "--write", "-p", "-w", "="]),
+        With("add-* clear del-* destroy emer-reset remove set set-*"),
     ),
-    ("tc", Network, Unless(&["list", "ls", "show"])),
-    ("halt", Reboot, Always),
-    ("kexec", Reboot, Always),
-    ("poweroff", Reboot, Always),
-    ("reboot", Reboot, Always),
-    ("shutdown", Reboot, Always),
+    ("resolvconf", Network, With("-a -d -u")),
+    (
+        "resolvectl",
+        Network,
+        With("default-route dns domain flush-caches reset-* revert"),
+    ),
+    ("route", Network, With("add del delete flush")),
+    ("sysctl", Network, With("--load --load=* --system -p* net.*=*")),
+    (
+        "ufw",
+        Network,
+        With("allow default delete deny disable enable insert limit prepend reject reload reset route"),
+    ),
+    ("wg", Network, With("addconf set setconf syncconf")),
+    ("wg-quick", Network, With("down up")),
+    ("killall pkill skill", Network, OfNetwork),
+    ("modprobe", Network, With("--remove -r*")),
+    ("rmmod", Network, Always),
+    ("halt kexec poweroff reboot shutdown", Reboot, Always),
+    ("init telinit", Reboot, With("0 6")),
+    (
+        "busctl dbus-send gdbus",
+        Reboot,
+        With("*Halt* *Kexec* *PowerOff* *Reboot*"),
+    ),
 ];
 
-/// What a program of that name changes with these arguments.
-pub(super) fn changes(name: &str, arguments: &[&str]) -> Option<(&'static str, Effect)> {
-    let has = |some: &[&str]| arguments.iter().any(|argument| some.contains(argument));
-    let (known, effect, doing) = PROGRAMS.iter().find(|(known, _, _)| *known == name)?;
-    let does = match doing {
-        Always => true,
-        Unless(reading) => !has(reading),
-        // `sysctl a.b=1`
-        With(changing) => {
-            has(changing) || changing.contains(&"=") && arguments.iter().any(|one| one.contains('='))
+static ROWS: LazyLock<HashMap<&str, Vec<(Effect, &Doing)>>> = LazyLock::new(|| {
+    let mut rows = HashMap::<_, Vec<_>>::new();
+    for (names, effect, doing) in PROGRAMS {
+        for name in names.split_ascii_whitespace() {
+            rows.entry(name).or_default().push((*effect, doing));
         }
+    }
+    rows
+});
+
+/// Whether it is known what a program of that name does.
+pub(super) fn is_known(name: &str) -> bool {
+    ROWS.contains_key(name) || ["invoke-rc.d", "rc-service", "service", "systemctl"].contains(&name)
+}
+
+/// What a program of that name changes with these arguments: what, and the words by which that is known.
+pub(super) fn changes(name: &str, arguments: &[&str]) -> impl Iterator<Item = (Effect, String)> {
+    let rows = ROWS.get(name).into_iter().flatten();
+    rows.filter_map(move |(effect, doing)| {
+        let first = |fits: &dyn Fn(&str) -> bool| arguments.iter().position(|word| fits(word));
+        let last = match doing {
+            Always => 0,
+            Unless(reading) => match first(&|word| is_among(reading, word)) {
+                Some(_) => return None,
+                None => 0,
+            },
+            With(changing) => first(&|word| is_among(changing, word))? + 1,
+            OfNetwork => first(&is_network)? + 1,
+        };
+        Some((*effect, words(name, &arguments[..last])))
+    })
+}
+
+/// Words of a command that are told, at most: what lies between its first and its last word is left out of more.
+const MOST_TOLD: usize = 6;
+
+/// A command as it is told: up to the word by which it is known what it does.
+fn words(name: &str, arguments: &[&str]) -> String {
+    let mut words = vec![name];
+    if let [.., last] = arguments
+        && arguments.len() >= MOST_TOLD
+    {
+        words.extend(["...", last]);
+    } else {
+        words.extend(arguments);
+    }
+    words.join(" ")
+}
+
+/// Whether a word is one of these, in which `*` stands for anything.
+fn is_among(patterns: &str, word: &str) -> bool {
+    patterns
+        .split_ascii_whitespace()
+        .any(|pattern| matches(pattern, word))
+}
+
+fn matches(pattern: &str, word: &str) -> bool {
+    let Some((begin, pattern)) = pattern.split_once('*') else {
+        return pattern == word;
     };
-    does.then_some((*known, *effect))
+    let Some(rest) = word.strip_prefix(begin) else {
+        return false;
+    };
+    pattern.is_empty() || (0..=rest.len()).any(|at| rest.get(at..).is_some_and(|rest| matches(pattern, rest)))
 }
 
 /// Programs whose names are said of much else: they are known by their path, or where a command of the shell begins.
-pub(super) const WORDS: [&str; 3] = ["halt", "reboot", "shutdown"];
+pub(super) const WORDS: [&str; 6] = ["bridge", "halt", "init", "reboot", "route", "shutdown"];
 
-/// Services whose restart takes the network along, or what is resolved by it.
-pub(super) const NETWORK_UNITS: [&str; 21] = [
-    "NetworkManager",
-    "connman",
-    "dhcpcd",
-    "docker",
-    "firewalld",
-    "ifup",
-    "ip6tables",
-    "iptables",
-    "netfilter-persistent",
-    "network",
-    "network-online",
-    "networking",
-    "nftables",
-    "shorewall",
-    "systemd-networkd",
-    "systemd-networkd.socket",
-    "systemd-resolved",
-    "systemd-sysctl",
-    "ufw",
-    "wicked",
-    "wpa_supplicant",
-];
+/// Services whose restart takes the network along, or what is resolved by it, or all containers; and names of their
+/// processes.
+const NETWORK_UNITS: &str = "NetworkManager NetworkManager-dispatcher antrea-agent bird bird6 calico-node charon \
+    cilium cilium-agent connman connmand conntrackd containerd crio cri-o dhclient \
+    dhcpcd dnsmasq docker dockerd felix firewalld flanneld frr hostapd ifup ip6tables ipsec iptables k3s \
+    k3s-agent keepalived kube-proxy kubelet named netfilter-persistent network networking nftables openvpn \
+    openvswitch-switch ovs-vswitchd ovsdb-server podman quagga rke2-agent rke2-server shorewall strongswan \
+    systemd-networkd systemd-resolved systemd-sysctl systemd-udevd tailscaled udhcpc ufw unbound wg-quick wicked \
+    wickedd wpa_supplicant zebra";
 
-/// What systemctl can do to a service that takes it away, for a moment or for good.
-pub(super) const RESTARTS: [&str; 8] = [
+/// Whether that is the name of a service of the network, or of a process of one: the kernel keeps 15 characters of it.
+pub(super) fn is_network(unit: &str) -> bool {
+    let name = [".service", ".socket", ".target"]
+        .iter()
+        .find_map(|end| unit.strip_suffix(end))
+        .unwrap_or(unit);
+    let name = name.split('@').next().unwrap_or(name);
+    let is_cut = |known: &str| name.len() == 15 && known.starts_with(name);
+    NETWORK_UNITS
+        .split_ascii_whitespace()
+        .any(|known| known == name || is_cut(known))
+}
+
+/// What systemctl can do to a service that takes it away, for a moment or for good, or begins its work.
+pub(super) const RESTARTS: [&str; 10] = [
     "condrestart",
     "force-reload",
     "kill",
+    "reload",
     "reload-or-restart",
     "restart",
+    "start",
     "stop",
     "try-reload-or-restart",
     "try-restart",
 ];
 
 /// What systemctl can do to the whole node.
-pub(super) const REBOOTS: [&str; 6] = ["exit", "halt", "kexec", "poweroff", "reboot", "soft-reboot"];
+pub(super) const REBOOTS: [&str; 10] = [
+    "exit",
+    "halt",
+    "hibernate",
+    "hybrid-sleep",
+    "kexec",
+    "poweroff",
+    "reboot",
+    "soft-reboot",
+    "suspend",
+    "suspend-then-hibernate",
+];
+
+/// Units by which systemd restarts or stops the node.
+pub(super) const REBOOT_UNITS: [&str; 8] = [
+    "halt.target",
+    "hibernate.target",
+    "kexec.target",
+    "poweroff.target",
+    "reboot.target",
+    "shutdown.target",
+    "soft-reboot.target",
+    "suspend.target",
+];
+
+/// Files of the kernel: to write to one that begins so changes something.
+pub(super) const WRITES: [(&str, Effect); 5] = [
+    ("/proc/sys/net/", Network),
+    ("/proc/sysrq-trigger", Reboot),
+    ("/sys/bus/pci/", Network),
+    ("/sys/bus/virtio/", Network),
+    ("/sys/class/net/", Network),
+];
+
+/// Programs that fetch something from elsewhere.
+pub(super) const FETCHERS: [&str; 4] = ["aria2c", "curl", "fetch", "wget"];
+
+/// Programs that run what they are given.
+pub(super) const SHELLS: [&str; 7] = ["ash", "bash", "dash", "ksh", "sh", "source", "zsh"];
+/// The same of other languages.
+pub(super) const INTERPRETERS: [&str; 7] = ["node", "perl", "php", "python", "python2", "python3", "ruby"];
+
+/// Other programs that run what they are given, now or later, here or elsewhere.
+pub(super) const RUNS_INPUT: [&str; 4] = ["at", "batch", "ssh", "xargs"];
+
+/// Programs that say what they are given, and run nothing of it.
+pub(super) const SAYS: [&str; 5] = ["echo", "log", "logger", "printf", "wall"];
+
+/// What programs of other languages than the shell run others by.
+pub(super) const CALLS: [&str; 16] = [
+    "Popen",
+    "backticks",
+    "call(",
+    "check_call",
+    "check_output",
+    "exec",
+    "fork",
+    "open3",
+    "popen",
+    "proc_open",
+    "qx",
+    "run(",
+    "spawn",
+    "subprocess",
+    "system",
+    "getoutput",
+];

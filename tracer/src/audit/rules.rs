@@ -1,11 +1,11 @@
-//! What can change the packages or the network of a node unattended. Pure.
-
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::commands::Effects;
-use super::cron::{self, Job};
-use super::node::{Node, Unit};
+use super::does::Does;
+use super::jobs::{Job, Off};
+use super::node::Node;
+use super::programs::REBOOT_UNITS;
+use super::units::{self, Origin, Unit, started_by};
 use super::{Effect, Finding, Idle, Trap};
 use crate::shell::quoted;
 
@@ -13,95 +13,143 @@ use crate::shell::quoted;
 pub(super) fn findings(node: &Node) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, unit) in &node.units {
-        if unit.masked || !unit.enabled {
-            continue;
+        // A target does nothing by itself, and what it starts is told.
+        if unit.enabled && !unit.masked && !name.ends_with(".target") {
+            findings.extend(by_unit(node, name, unit));
         }
-        let service_name = match name.strip_suffix(".timer") {
-            Some(stem) => unit
-                .file
-                .last("Timer", "Unit")
-                .map_or_else(|| format!("{stem}.service"), str::to_owned),
-            None => name.clone(),
-        };
-        let Some(service) = node.units.get(&service_name).filter(|service| !service.masked) else {
-            continue;
-        };
-        let mut effects = Effects::new();
-        for command in service.file.commands() {
-            effects.extend(node.effects(command));
-        }
-        if effects.is_empty() {
-            continue;
-        }
-        findings.push(started(node, name, unit, &service_name, service, &effects));
     }
-    findings.extend(node.jobs.iter().filter_map(|job| by_cron(node, job)));
+    findings.extend(node.jobs.jobs.iter().filter_map(|job| by_job(node, job)));
     findings.extend(networkd(node));
     findings.extend(needrestart(node));
     findings
 }
 
-/// A timer or service that starts by itself and changes something.
-fn started(
-    node: &Node,
-    name: &str,
-    unit: &Unit,
-    service_name: &str,
-    service: &Unit,
-    effects: &Effects,
-) -> Finding {
-    let own = |section, key| service.file.last(section, key).map(str::to_owned);
-    let is_timer = name.ends_with(".timer");
-    let is_oneshot = service.file.last("Service", "Type") == Some("oneshot");
-    let changes_packages = effects.iter().any(|(effect, _)| *effect == Effect::Packages);
+/// What a unit does that starts by itself, where it changes something.
+fn by_unit(node: &Node, name: &str, unit: &Unit) -> Option<Finding> {
+    let service_name = started_by(name, &unit.file);
+    let service = units::get(&node.units, &service_name);
+    if service.is_some_and(|service| service.masked) {
+        return None;
+    }
+    let both = || [Some(unit), service].into_iter().flatten();
+    let mut does = with(node, [name, &service_name]);
+    // Where it is looked for first, it may well be missing.
+    let conditions: BTreeSet<String> = both().flat_map(|one| one.file.conditions()).collect();
+    does.missing.retain(|path| {
+        !conditions
+            .iter()
+            .any(|condition| condition.ends_with(path.as_str()))
+    });
+    if does.is_nothing() {
+        return None;
+    }
+    let own = |section, key| service?.file.last(section, key).map(str::to_owned);
+    let is_oneshot = own("Service", "Type").as_deref() == Some("oneshot");
     let kill_mode = own("Service", "KillMode").unwrap_or_else(|| "control-group".to_owned());
     // systemd.service(5): a oneshot has no limit by default, others 90 s (DefaultTimeoutStartSec).
     let start_limit = own("Service", "TimeoutStartSec")
-        .or_else(|| own("Service", "TimeoutSec"))
         .map(limit)
         .unwrap_or_else(|| if is_oneshot { "infinity" } else { "default" }.to_owned());
+    let job_limits = ["JobTimeoutSec", "JobRunningTimeoutSec"];
+    let has_job_limit = job_limits
+        .into_iter()
+        .any(|key| own("Unit", key).is_some_and(|value| limit(value) != "infinity"));
+    let mut schedule = unit.file.schedule();
+    let by_calendar = schedule.iter().any(|one| one.starts_with("OnCalendar="));
     let mut traps = Vec::new();
-    if is_timer && unit.file.is_yes("Timer", "Persistent") {
+    if by_calendar && unit.file.is_yes("Timer", "Persistent") {
         traps.push(Trap::Persistent);
     }
-    if kill_mode == "process" && changes_packages {
+    if kill_mode == "process" && does.effects(false).contains(&Effect::Packages) {
         traps.push(Trap::KillModeProcess);
     }
-    if is_oneshot && start_limit == "infinity" {
+    if is_oneshot && start_limit == "infinity" && !has_job_limit {
         traps.push(Trap::NoLimit);
     }
-    let idle = of_upgrades(node, effects, &mut traps);
-    Finding {
-        starts: service_name.to_owned(),
-        schedule: unit.file.schedule(),
-        random_delay: unit
-            .file
-            .last("Timer", "RandomizedDelaySec")
-            .unwrap_or_default()
-            .to_owned(),
+    let by_configuration = node.upgrades.judge(&mut does, &mut traps);
+    let has_nothing_to_go_by = name != service_name && schedule.is_empty();
+    schedule.extend(unit.seldom.iter().map(|target| format!("with {target}")));
+    let unmet: BTreeSet<&String> = both().filter_map(|one| one.unmet.as_ref()).collect();
+    let timer = |key| unit.file.last("Timer", key).unwrap_or_default().to_owned();
+    Some(Finding {
+        starts: service_name.clone(),
+        random_delay: timer("RandomizedDelaySec"),
+        accuracy: timer("AccuracySec"),
         start_limit,
-        stop_limit: own("Service", "TimeoutStopSec")
-            .or_else(|| own("Service", "TimeoutSec"))
-            .map(limit)
-            .unwrap_or_else(|| "default".to_owned()),
+        stop_limit: own("Service", "TimeoutStopSec").map_or_else(|| "default".to_owned(), limit),
         kill_mode,
-        idle,
+        idle: if !unmet.is_empty() {
+            Some(Idle::Condition)
+        } else if has_nothing_to_go_by {
+            // systemd does not load such a timer, path or socket.
+            Some(Idle::NeverRuns)
+        } else {
+            by_configuration
+        },
+        conditions: conditions
+            .iter()
+            .map(|condition| match unmet.contains(condition) {
+                true => format!("{condition} (does not hold)"),
+                false => condition.clone(),
+            })
+            .collect(),
+        schedule,
         traps,
-        remedy: vec![mask(node, name)],
-        ..changing(name, effects)
-    }
+        remedy: vec![turn_off(node, name, unit.origin)],
+        ..changing(name, &does)
+    })
 }
 
-/// The command that masks a unit.
-fn mask(node: &Node, name: &str) -> String {
+/// What these units do, and those that are started with them alone.
+fn with(node: &Node, names: [&str; 2]) -> Does {
+    let mut does = Does::default();
+    let mut next = names.map(str::to_owned).to_vec();
+    let mut seen = BTreeSet::new();
+    while let Some(name) = next.pop() {
+        if REBOOT_UNITS.contains(&name.as_str()) {
+            does.add(Effect::Reboot, name.clone());
+        }
+        let unit = units::get(&node.units, &name).filter(|unit| !unit.masked);
+        let Some(unit) = unit.filter(|_| seen.insert(name.clone())) else {
+            continue;
+        };
+        node.add(&mut does, &unit.said, None, "");
+        node.add(&mut does, &unit.said_at_stop, None, "when it stops");
+        for key in [
+            "SuccessAction",
+            "FailureAction",
+            "StartLimitAction",
+            "JobTimeoutAction",
+        ] {
+            let action = unit.file.last("Unit", key).filter(|action| *action != "none");
+            if let Some(action) = action {
+                does.add(Effect::Reboot, format!("{key}={action} of {name}"));
+            }
+        }
+        // What is enabled is told by itself.
+        let is_enabled = |name: &String| node.units.get(name).is_some_and(|unit| unit.enabled);
+        next.extend(unit.starts.iter().filter(|name| !is_enabled(name)).cloned());
+    }
+    does
+}
+
+/// The command that turns a unit off.
+fn turn_off(node: &Node, name: &str, origin: Origin) -> String {
     // Any name may be that of a file: it must not be taken for an option.
     let end = if name.starts_with('-') { "-- " } else { "" };
     let name = quoted(name);
-    if node.root == Path::new("/") {
-        format!("systemctl mask --now {end}{name}")
+    let is_running = node.root == Path::new("/");
+    let verb = match origin {
+        Origin::Package => "mask",
+        Origin::Own => "disable",
+        Origin::Transient if is_running => return format!("systemctl stop {end}{name}"),
+        Origin::Transient => "disable",
+    };
+    if is_running {
+        format!("systemctl {verb} --now {end}{name}")
     } else {
         let root = node.root.display().to_string();
-        format!("systemctl --root={} mask {end}{name}", quoted(&root))
+        format!("systemctl --root={} {verb} {end}{name}", quoted(&root))
     }
 }
 
@@ -123,110 +171,64 @@ fn limit(text: String) -> String {
 }
 
 /// What is found of a unit or job by what it runs alone.
-fn changing(name: &str, effects: &Effects) -> Finding {
-    let kinds: BTreeSet<Effect> = effects.iter().map(|(effect, _)| *effect).collect();
+fn changing(name: &str, does: &Does) -> Finding {
     Finding {
-        effects: kinds.into_iter().collect(),
-        runs: effects.iter().map(|(_, program)| program.clone()).collect(),
+        effects: does.effects(false),
+        perhaps: does.effects(true),
+        runs: does.programs(false),
+        mentions: does.programs(true),
+        missing: does.missing.iter().cloned().collect(),
         ..Finding::of(name)
     }
 }
 
-/// A job of cron that changes something.
-fn by_cron(node: &Node, job: &Job) -> Option<Finding> {
-    let effects = node.effects(&job.text);
-    if effects.is_empty() {
+/// What starts by itself and is no unit, where it changes something.
+fn by_job(node: &Node, job: &Job) -> Option<Finding> {
+    let is_script = job.line == 0;
+    let mut does = Does::default();
+    node.add(&mut does, &job.said, is_script.then_some(job.file.as_str()), "");
+    for unit in &job.units {
+        does.merge(with(node, [unit, &started_by(unit, &Default::default())]));
+    }
+    if does.is_nothing() {
         return None;
     }
     let mut traps = Vec::new();
     if job.persistent {
         traps.push(Trap::Persistent);
     }
-    // Cron ends nothing that it has started.
-    traps.push(Trap::NoLimit);
-    let by_apt = of_upgrades(node, &effects, &mut traps);
-    let file = file(node, &job.file);
+    if !job.has_limit {
+        traps.push(Trap::NoLimit);
+    }
+    let by_configuration = node.upgrades.judge(&mut does, &mut traps);
     Some(Finding {
+        line: (!is_script).then_some(job.line),
+        starts: job.units.first().unwrap_or(&job.file).clone(),
         schedule: vec![job.schedule.clone()],
         random_delay: job.random_delay.clone(),
-        idle: if !node.runs_cron {
-            Some(Idle::NoCron)
-        } else if cron::leaves_it_to_systemd(&job.text) {
-            Some(Idle::LeftToSystemd)
-        } else {
-            by_apt
-        },
+        idle: job.idle.or(by_configuration),
         traps,
-        remedy: vec![match job.line {
-            0 => format!("chmod a-x {file}"),
-            line => format!("sed -i '{line}s/^/#/' {file}"),
-        }],
-        ..changing(&job.file, &effects)
+        remedy: vec![turn_off_job(node, job)],
+        ..changing(&job.file, &does)
     })
 }
 
-/// What the configuration of apt makes of its own unattended upgrades: traps, or nothing at all. Its timers and jobs run,
-/// and do nothing, where APT::Periodic does not ask for it.
-fn of_upgrades(node: &Node, effects: &Effects, traps: &mut Vec<Trap>) -> Option<Idle> {
-    if !effects.iter().any(|(_, program)| program == "apt.systemd.daily") {
-        return None;
+/// The command that turns a job off.
+fn turn_off_job(node: &Node, job: &Job) -> String {
+    let path = file(node, &job.file);
+    match &job.off {
+        Off::Comment => format!("sed -i '{}s/^/#/' {path}", job.line),
+        Off::CommentTo(last) => format!("sed -i '{},{last}s/^/#/' {path}", job.line),
+        Off::NotExecutable => format!("chmod a-x {path}"),
+        // Names that end so are left out by what reads these folders.
+        Off::Rename => format!("mv {path} {path}~"),
+        Off::AtJob(number) if node.root == Path::new("/") => format!("atrm {number}"),
+        Off::AtJob(_) => format!("rm {path}"),
+        Off::MaskRules(name) => format!(
+            "ln -s /dev/null {}",
+            file(node, &format!("etc/udev/rules.d/{name}"))
+        ),
     }
-    if !periodic(node) {
-        return Some(Idle::PeriodicOff);
-    }
-    if point_release(&node.apt) {
-        traps.push(Trap::PointRelease);
-    }
-    if apt_value(&node.apt, "Unattended-Upgrade::Automatic-Reboot").is_some_and(|value| {
-        !matches!(
-            value.to_ascii_lowercase().as_str(),
-            "" | "0" | "false" | "no" | "off"
-        )
-    }) {
-        traps.push(Trap::RebootsByItself);
-    }
-    None
-}
-
-/// Whether apt does something by itself (`APT::Periodic::…`, apt's apt.systemd.daily: all are 0 by default).
-fn periodic(node: &Node) -> bool {
-    let keys = [
-        "Update-Package-Lists",
-        "Download-Upgradeable-Packages",
-        "Unattended-Upgrade",
-        "AutocleanInterval",
-    ];
-    let is_on = |key: &str| {
-        let value = apt_value(&node.apt, &format!("APT::Periodic::{key}"));
-        value.is_some_and(|value| !matches!(value, "" | "0"))
-    };
-    let enabled = apt_value(&node.apt, "APT::Periodic::Enable").is_none_or(|value| value != "0");
-    enabled && keys.into_iter().any(is_on)
-}
-
-/// The last value of a key in apt.conf, where it is written in one line: `APT::Periodic::Unattended-Upgrade "1";`.
-fn apt_value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
-    let line = text
-        .lines()
-        .map(str::trim)
-        .rfind(|line| !line.starts_with("//") && !line.starts_with('#') && starts_with(line, key))?;
-    let value = line.get(key.len()..)?.trim().trim_end_matches(';').trim();
-    Some(value.trim_matches('"'))
-}
-
-/// apt's keys are the same in upper and lower case.
-fn starts_with(line: &str, key: &str) -> bool {
-    line.get(..key.len())
-        .is_some_and(|begin| begin.eq_ignore_ascii_case(key))
-        && line[key.len()..].starts_with([' ', '\t', '"'])
-}
-
-/// unattended-upgrades also takes what comes with a point release (its default on Debian), not only security fixes.
-fn point_release(apt: &str) -> bool {
-    apt.lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with("//") && !line.starts_with('#'))
-        .any(|line| line.contains("label=Debian\"") || line.contains("label=Debian,"))
 }
 
 /// networkd deletes rules and routes that it did not make, where it starts (systemd-networkd, networkd.conf(5):

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// A timer, service or file of cron that may change the node (repeatable)
+    /// A unit or file that may change the node, or a line of it as FILE:LINE (repeatable)
     #[arg(long, value_name = "NAME")]
     allow: Vec<String>,
     /// A file of what may: lines of `allow NAME`
@@ -80,7 +80,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
     }
     for name in &audit.unknown {
         say(&format!(
-            "{name} is allowed and is not here: no timer, service or file of cron has that name"
+            "{name} is allowed and is not here: no unit, file or line that starts something has that name"
         ));
     }
     print(&match arguments.format {

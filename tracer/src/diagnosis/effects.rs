@@ -119,6 +119,30 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// A default route or a rule went away, as none does where a pod or a container is ended.
+pub(super) fn way_out_lost(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Route { prefix: 0, .. } | Thing::Rule { .. }) => is_gone(change),
+        _ => false,
+    }
+}
+
+/// A uplink is down, or gone.
+pub(super) fn link_down(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Link { .. }) => {
+            let works = |now: &str| value::is_up(now) && value::has_carrier(now);
+            change.after.as_deref().is_none_or(|now| !works(now))
+        }
+        _ => false,
+    }
+}
+
+/// The packages of the node were changed.
+pub(super) fn packages(_: &Finding, change: &Change) -> bool {
+    matches!(change.subject, Subject::Packages(_))
+}
+
 /// The reverse path filter refuses what it let in before: it is stricter, or the way back is another (`__fib_validate_source`).
 pub(super) fn reverse_path(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {

@@ -3,8 +3,9 @@
 //! A rule is a value of [`RULES`]; its `examine` looks for one signature in the model and says what it
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
-//! `unroutable` what has no way out, `neighbours` who is not answered on the link, `path` the way to the
-//! node, `ports` sockets and processes.
+//! `links` devices that are down, `unroutable` what has no way out, `neighbours` who is not answered on the link, `path` the way to the
+//! node, `ports` sockets and processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
+//! was left half-done.
 //!
 //! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about,
 //! `chain` how whoever made a change came to do so, `roots` which finding hangs under which.
@@ -12,7 +13,9 @@
 mod chain;
 mod effects;
 mod evidence;
+mod links;
 mod lost;
+mod managers;
 mod neighbours;
 mod pairing;
 mod path;
@@ -21,7 +24,9 @@ mod report;
 mod roots;
 mod routing;
 mod suffering;
+mod units;
 mod unroutable;
+mod upgrades;
 mod words;
 
 use std::cell::OnceCell;
@@ -52,6 +57,8 @@ pub struct Rule {
     examine: fn(&View<'_>) -> Option<Finding>,
     /// The change can bring such a finding about, by the way the kernel works.
     explains: fn(&Finding, &Change) -> bool,
+    /// The same, and nobody does it without a cause: where one such change was in the minute before, a weak sign is strong.
+    proved_by: fn(&Finding, &Change) -> bool,
     /// Rules of whose findings this one's may be a consequence.
     pub(crate) follows: &'static [&'static str],
 }
@@ -73,6 +80,7 @@ pub struct About {
 pub const RULES: &[Rule] = &[
     routing::ROUTED_AS_FOREIGN,
     lost::rules::ADDRESS_GONE,
+    links::DOWN,
     routing::REVERSE_PATH,
     lost::rules::FIREWALL,
     lost::rules::TABLE_FULL,
@@ -89,9 +97,15 @@ pub const RULES: &[Rule] = &[
     lost::rules::OTHER,
     unroutable::NO_ROUTE,
     neighbours::UNANSWERED,
+    links::NO_CARRIER,
     path::SILENT,
     ports::NO_SOCKET,
     ports::UNREAD,
+    managers::REMOVED,
+    units::KILLED,
+    upgrades::INTERRUPTED,
+    upgrades::NO_MODULES,
+    units::LEFT_BEHIND,
 ];
 
 /// The rule with this id or name, in capitals or not.

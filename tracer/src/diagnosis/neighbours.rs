@@ -38,6 +38,7 @@ pub(super) const UNANSWERED: Rule = Rule {
     },
     examine: |view| unanswered(view.model),
     explains: effects::answers_to_neighbours,
+    proved_by: effects::none,
     follows: &["R01", "R03"],
 };
 

@@ -11,7 +11,7 @@ use super::{Finding, Rule, chain};
 use crate::event::Thing;
 use crate::model::Model;
 use crate::model::clock::{SECOND, seconds};
-use crate::model::timeline::{Change, Subject};
+use crate::model::timeline::{Change, Subject, Told};
 use crate::report::{Cause, Coincidence, Relation};
 
 /// What changed so long before a finding may belong to it: 60 s.
@@ -34,12 +34,8 @@ pub(super) struct Pairing {
 
 /// Holds a finding against the changes.
 pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
-    let before: Vec<(u64, &Change)> = model
-        .timeline()
-        .all()
-        .filter(|(_, change)| precedes(change, finding.since))
-        .collect();
-    let explaining = explaining(rule, finding, &before);
+    let before = before(model, finding.since);
+    let explaining = explaining(rule.explains, finding, &before);
     let (coincides, coincides_total) = coincidences(model, finding, &before, &explaining);
     Pairing {
         cause: cause(model, finding, &explaining),
@@ -48,32 +44,49 @@ pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
     }
 }
 
-fn precedes(change: &Change, since: u64) -> bool {
-    let slack = if change.noticed { COMPARED } else { 0 };
-    change.at <= since.saturating_add(slack)
+/// There is the second sign that makes a weak one strong: what stands, or a change in the minute before that nobody makes
+/// without a cause.
+pub(super) fn is_proved(model: &Model, rule: &Rule, finding: &Finding) -> bool {
+    let first = finding.since.saturating_sub(WINDOW);
+    finding.standing.is_some()
+        || explaining(rule.proved_by, finding, &before(model, finding.since))
+            .first()
+            .is_some_and(|told| told.change.at >= first)
 }
 
-/// The changes that explain it and were not undone before it began, the latest first.
-fn explaining<'a>(rule: &Rule, finding: &Finding, before: &[(u64, &'a Change)]) -> Vec<(u64, &'a Change)> {
-    let mut last: BTreeMap<&Subject, (u64, &Change)> = BTreeMap::new();
-    for (number, change) in before {
-        last.insert(&change.subject, (*number, change));
-    }
+/// The changes before that time, the earliest first.
+fn before(model: &Model, since: u64) -> Vec<Told<'_>> {
+    let precedes = |told: &Told<'_>| {
+        let slack = if told.change.noticed { COMPARED } else { 0 };
+        told.change.at <= since.saturating_add(slack)
+    };
+    model.timeline().folded().filter(precedes).collect()
+}
+
+/// The changes that can do it and were not undone before it began, the latest first.
+fn explaining<'a>(
+    can: fn(&Finding, &Change) -> bool,
+    finding: &Finding,
+    before: &[Told<'a>],
+) -> Vec<Told<'a>> {
+    let last: BTreeMap<&Subject, Told<'_>> =
+        before.iter().map(|told| (&told.change.subject, *told)).collect();
     let mut all: Vec<_> = last
         .into_values()
-        .filter(|(_, change)| (rule.explains)(finding, change))
+        .filter(|told| can(finding, told.change))
         .collect();
-    all.sort_by_key(|(number, change)| Reverse((change.at, *number)));
+    all.sort_by_key(|told| Reverse((told.change.at, told.number)));
     all
 }
 
-fn cause(model: &Model, finding: &Finding, explaining: &[(u64, &Change)]) -> Cause {
+fn cause(model: &Model, finding: &Finding, explaining: &[Told<'_>]) -> Cause {
     // Those within a second before the latest are one act: the first of them began it.
-    let act = explaining.first().map(|(_, latest)| {
-        let is_of_it = |other: &&(u64, &Change)| latest.at.saturating_sub(other.1.at) <= SECOND;
+    let act = explaining.first().map(|latest| {
+        let is_of_it = |other: &&Told<'_>| latest.change.at.saturating_sub(other.change.at) <= SECOND;
         explaining.iter().take_while(is_of_it)
     });
-    if let Some((others, (number, change))) = act.and_then(|act| Some((act.clone().count() - 1, act.last()?)))
+    if let Some((others, Told { number, change, .. })) =
+        act.and_then(|act| Some((act.clone().count() - 1, act.last()?)))
     {
         let before = finding.since.saturating_sub(change.at);
         let with_it = match others as u64 {
@@ -124,27 +137,31 @@ fn cause(model: &Model, finding: &Finding, explaining: &[(u64, &Change)]) -> Cau
 fn coincidences(
     model: &Model,
     finding: &Finding,
-    before: &[(u64, &Change)],
-    explaining: &[(u64, &Change)],
+    before: &[Told<'_>],
+    explaining: &[Told<'_>],
 ) -> (Vec<Coincidence>, u64) {
     let first = finding.since.saturating_sub(WINDOW);
     let all: Vec<_> = before
         .iter()
         .rev()
-        .filter(|(number, change)| {
+        .filter(|told| {
+            let change = told.change;
             // A job is told by what becomes of its unit, and the kernel's answers follow from what stands.
             let says_something = !matches!(
                 change.subject,
                 Subject::Starvation(_) | Subject::Job(_) | Subject::Setting(_, Thing::Answer { .. })
             );
-            says_something && change.at >= first && !explaining.iter().any(|(other, _)| other == number)
+            // What follows another change is part of that one.
+            let is_part =
+                told.follows.is_some() || explaining.iter().any(|other| other.leader() == told.number);
+            says_something && change.at >= first && !is_part
         })
         .collect();
     let total = all.len() as u64;
     let told = all
         .into_iter()
         .take(COINCIDENCES)
-        .map(|(number, change)| Coincidence {
+        .map(|Told { number, change, .. }| Coincidence {
             change: *number,
             seconds_before: seconds(finding.since.saturating_sub(change.at)),
             text: format!("{} at {}", sentence(change), moment(model, change.at)),

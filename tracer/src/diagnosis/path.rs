@@ -40,6 +40,7 @@ pub(super) const SILENT: Rule = Rule {
     },
     examine: |view| silent(view.model),
     explains: effects::requests,
+    proved_by: effects::none,
     follows: &["R01", "R03", "R04", "R09", "R11", "R30", "R31"],
 };
 

@@ -35,6 +35,7 @@ pub(super) const NO_SOCKET: Rule = Rule {
     },
     examine: |view| no_socket(view.model),
     explains: effects::unit_ended,
+    proved_by: effects::none,
     follows: &[],
 };
 
@@ -58,6 +59,7 @@ pub(super) const UNREAD: Rule = Rule {
     },
     examine: |view| unread(view.model),
     explains: effects::none,
+    proved_by: effects::none,
     follows: &[],
 };
 

@@ -54,6 +54,7 @@ pub(super) const ROUTED_AS_FOREIGN: Rule = Rule {
     },
     examine: |view| routed_as_foreign(view.model),
     explains: effects::own_lookup,
+    proved_by: effects::none,
     follows: &[],
 };
 
@@ -81,6 +82,7 @@ pub(super) const REVERSE_PATH: Rule = Rule {
     },
     examine: |view| reverse_path(view.model),
     explains: effects::reverse_path,
+    proved_by: effects::none,
     follows: &["R01"],
 };
 

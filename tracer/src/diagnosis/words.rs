@@ -9,12 +9,12 @@ use crate::shell::quoted;
 /// Names told in one sentence before the rest is counted.
 const NAMED: usize = 3;
 
-/// `1 packet`, `5 packets`.
+/// `1 packet`, `5 packets`, `2 addresses`.
 pub(super) fn count(number: u64, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
+    match number {
+        1 => format!("1 {noun}"),
+        _ if noun.ends_with('s') => format!("{number} {noun}es"),
+        _ => format!("{number} {noun}s"),
     }
 }
 
@@ -183,6 +183,7 @@ mod tests {
                 command: command.to_owned(),
                 cgroup: "/pods/1".to_owned(),
                 unit: unit.to_owned(),
+                parent: None,
             })
         };
         assert_eq!(told(7, "curl", "web.service"), "curl[7] (web.service)");
@@ -230,6 +231,7 @@ mod tests {
                 command: String::new(),
                 cgroup: cgroup.to_owned(),
                 unit: unit.to_owned(),
+                parent: None,
             };
             assert_eq!(managed_unit(&owner).as_deref(), expected, "{cgroup}");
         }

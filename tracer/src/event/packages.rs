@@ -1,5 +1,7 @@
 //! What the package manager does, and what it has left undone.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Owner;
@@ -42,6 +44,15 @@ pub enum Manager {
     Rpm,
 }
 
+impl fmt::Display for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Dpkg => "dpkg",
+            Self::Rpm => "rpm",
+        })
+    }
+}
+
 /// A package that the manager has not finished with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Unfinished {
@@ -49,4 +60,51 @@ pub struct Unfinished {
     pub name: String,
     /// Its state in the manager's word: unpacked, half-configured, half-installed, triggers-pending …
     pub state: String,
+}
+
+/// Runs of a package manager, as its logs have them: also those before the tracer started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrades {
+    /// Whose logs.
+    pub manager: Manager,
+    /// The logs that were read begin here, and no run since then is left out: ns since 1970, UTC. `None` where they tell
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<i64>,
+    /// The runs, in the order of their beginnings.
+    pub runs: Vec<Upgrade>,
+}
+
+/// One run of a package manager: it installs, upgrades or removes. Times are ns since 1970, UTC, of whole seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgrade {
+    /// When it began.
+    pub begun: i64,
+    /// When it ended; `None` where no end is logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<i64>,
+    /// When something was done to a package last; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<i64>,
+    /// The command that was given, empty where none is logged.
+    #[serde(default)]
+    pub command: String,
+    /// The user for whom it was run by another one: `ann (1000)`. Empty where that is not logged.
+    #[serde(default)]
+    pub requested_by: String,
+    /// What went wrong, empty for nothing.
+    #[serde(default)]
+    pub error: String,
+    /// Packages that it was to install, or install again.
+    pub installed: u32,
+    /// Packages that it was to bring to another version.
+    pub upgraded: u32,
+    /// Packages that it was to remove.
+    pub removed: u32,
+    /// The names of some of them, without architecture, and of those that it did nothing but configure: first those that
+    /// carry or set up the network.
+    pub names: Vec<String>,
+    /// How many further names there are.
+    #[serde(default)]
+    pub more: u32,
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Owner;
+use super::{Owner, Unknown};
 
 /// How one thing stands. It is told when its source first looks, and whenever it has changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Setting {
     /// Who changed it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Owner>,
+    /// Why that is not known; `None` where it is, and where nobody changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
 }
 
 /// How a source came to know.
@@ -103,8 +106,8 @@ pub enum Thing {
         /// Its name.
         device: String,
     },
-    /// A neighbour that does not answer, or that was set by hand (`ip neigh`). The value is its state and link-layer
-    /// address.
+    /// A neighbour that routes lead by, or that was set by hand (`ip neigh`). The value is its link-layer address, or that it
+    /// does not tell one: `FAILED`.
     Neighbour {
         /// The device that it is on.
         device: String,

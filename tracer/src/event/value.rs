@@ -27,6 +27,14 @@ pub(crate) const LOOKUP: &str = "lookup";
 /// Before the shortest prefix that a rule takes from its table.
 pub(crate) const SUPPRESS: &str = "suppress_prefixlength";
 
+/// A device has something at its other end.
+pub(crate) const CARRIER: &str = "carrier";
+
+/// The device of this value has a carrier.
+pub(crate) fn has_carrier(device: &str) -> bool {
+    device.split(OF_DEVICE).any(|word| word == CARRIER)
+}
+
 /// The device of this value is up.
 pub(crate) fn is_up(device: &str) -> bool {
     device.split(OF_DEVICE).next() == Some(UP)

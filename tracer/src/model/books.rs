@@ -230,7 +230,7 @@ pub(crate) fn in_ledger(node: &Node, key: &EntryKey) -> Option<u32> {
             && (matches!(key.fate, Fate::Matched | Fate::Queued) || ends::dropped_after_match(key))
             && node.uplinks_of(netns).next().is_some());
     let counts = match key.fate {
-        Fate::Dropped => (key.incoming || key.matched) && !ends::purged_segment(key),
+        Fate::Dropped => (key.incoming || key.matched) && !ends::delivered_segment(key),
         _ => true,
     };
     (arrived && counts).then_some(netns)

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::class;
-use crate::event::{Body, EntryKey, Fate, OTHER, Protocol, STOLEN, Version};
+use crate::event::{Body, EntryKey, Fate, OTHER, Protocol, STOLEN};
 use crate::report::Class;
 
 /// The reason of a drop for which the kernel gives none.
@@ -138,15 +138,6 @@ pub(crate) fn unroutable(key: &EntryKey) -> bool {
         )
 }
 
-/// Of which version what [`unroutable`] tells of is.
-pub(crate) fn unroutable_version(key: &EntryKey) -> Version {
-    if symbol(key).starts_with("inet6") {
-        Version::V6
-    } else {
-        Version::V4
-    }
-}
-
 /// What this node was sending waited for the link-layer address of the next hop, which did not tell it
 /// (`neigh_invalidate`, `neigh_event_send`). IPv6 gives no reason.
 pub(crate) fn next_hop_is_silent(key: &EntryKey) -> bool {
@@ -255,6 +246,13 @@ pub(crate) fn used_up(reason: &str, symbol: &str) -> bool {
     reason == NOT_SPECIFIED && symbol == "icmpv6_rcv"
 }
 
+/// What the kernel calls a drop is a segment that TCP has used up. Where one end has closed the connection, what
+/// acknowledges and brings no data ends at the label `discard` of `tcp_rcv_state_process`, without a reason; what is wrong
+/// with one has a reason of its own.
+pub(crate) fn acknowledged(reason: &str, symbol: &str) -> bool {
+    reason == NOT_SPECIFIED && symbol == "tcp_rcv_state_process"
+}
+
 /// The drop empties the queue of a socket that is closed: the packets had reached that queue before.
 pub(crate) fn purged(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped
@@ -277,13 +275,20 @@ pub(crate) fn purged(key: &EntryKey) -> bool {
 /// is closed in good order ends so, because the peer's last FIN stays in the queue of a socket that nobody
 /// reads any more; and data that a process left unread was the process's to read. Datagrams are another
 /// matter: nobody has seen those.
-pub(crate) fn purged_segment(key: &EntryKey) -> bool {
+fn purged_segment(key: &EntryKey) -> bool {
     key.protocol == Protocol::Tcp && purged(key)
+}
+
+/// The drop is no loss, and not entered in the ledger: segments that were matched, and are entered as delivered. A kernel
+/// that has no reasons tells nothing of what it discards by an acknowledgement's place.
+pub(crate) fn delivered_segment(key: &EntryKey) -> bool {
+    let acknowledged = key.matched && key.reason.is_some() && acknowledged(reason(key), symbol(key));
+    purged_segment(key) || (key.fate == Fate::Dropped && acknowledged)
 }
 
 /// The dropped packets had been entered as matched before, and TCP itself discarded them.
 pub(crate) fn dropped_after_match(key: &EntryKey) -> bool {
-    key.fate == Fate::Dropped && key.matched && !purged_segment(key)
+    key.fate == Fate::Dropped && key.matched && !delivered_segment(key)
 }
 
 /// The dropped packets may be the kernel's own copies of ICMP messages that went to a raw socket: `ping_rcv`

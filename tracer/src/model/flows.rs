@@ -65,7 +65,8 @@ pub(crate) struct Flow {
     pub matched: u64,
     pub queued: u64,
     pub read: u64,
-    /// Dropped packets, without those that are no loss: see [`ends::may_be_twin`] and [`ends::used_up`].
+    /// Dropped packets, without those that are no loss: see [`ends::may_be_twin`], [`ends::used_up`] and
+    /// [`ends::acknowledged`].
     pub dropped: u64,
     pub retransmitted: u64,
     pub last_drop: Option<Arc<LastDrop>>,
@@ -261,7 +262,7 @@ impl Flow {
         self.retransmitted = count.retransmitted;
         if let Some(drop) = &count.last_drop
             && !(self.has_twins && ends::no_ping_socket(&drop.0, &drop.1.symbol))
-            && !ends::used_up(&drop.0, &drop.1.symbol)
+            && !used_up(drop)
             && self.last_drop.as_deref() != Some(drop)
         {
             self.last_drop = Some(drops.share(drop));
@@ -300,7 +301,6 @@ impl Flow {
     /// How many of the packets that were dropped now are no loss: messages that the kernel has used up, or
     /// its own copies of ICMP messages that a raw socket got, of which it drops one for each.
     fn not_lost(&mut self, count: &FlowCount, grown: &Growth) -> u64 {
-        let used_up = |drop: &(String, Location)| ends::used_up(&drop.0, &drop.1.symbol);
         if count.last_drop.as_ref().is_some_and(used_up) {
             return grown.dropped;
         }
@@ -318,6 +318,11 @@ impl Flow {
             0
         }
     }
+}
+
+/// The kernel has used up what ended so.
+fn used_up((reason, location): &(String, Location)) -> bool {
+    ends::used_up(reason, &location.symbol) || ends::acknowledged(reason, &location.symbol)
 }
 
 /// All flows that are kept.

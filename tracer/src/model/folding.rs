@@ -227,7 +227,11 @@ impl Group {
 impl Who {
     fn of(thing: &Thing, change: &Change) -> Self {
         if let Some(by) = &change.by {
-            return Self::Known(by.clone());
+            // One that was asked for its parent too late is the same.
+            return Self::Known(Owner {
+                parent: None,
+                ..by.clone()
+            });
         }
         let version = |address| Version::of(address).to_string();
         let alike = match thing {

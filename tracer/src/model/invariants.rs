@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::settings::Standing as Settings;
-use crate::event::{Owner, Seen, Setting, TABLE_LOCAL as LOCAL, TABLE_MAIN as MAIN, Thing, Version, value};
+use crate::event::{
+    Owner, Seen, Setting, TABLE_LOCAL as LOCAL, TABLE_MAIN as MAIN, Thing, Unknown, Version, value,
+};
 
 /// Name of the loopback device, in every namespace (`loopback_setup`, drivers/net/loopback.c).
 const LOOPBACK: &str = "lo";
@@ -55,6 +57,8 @@ pub(crate) struct Standing {
     pub(crate) since: Option<u64>,
     /// Who brought it about, where that is known.
     pub(crate) by: Option<Owner>,
+    /// Why that is not known; `None` where it is, and where it was found so.
+    pub(crate) by_unknown: Option<Unknown>,
 }
 
 /// All that apply, by namespace. Of what does not apply, as to a device that is down, nothing is said.
@@ -154,6 +158,7 @@ impl Invariants {
             state,
             since: happened.then_some(at),
             by: setting.by.clone().filter(|_| happened),
+            by_unknown: setting.by_unknown.filter(|_| happened),
         };
         self.0.insert(key, standing);
     }
@@ -161,11 +166,6 @@ impl Invariants {
     /// Nothing is known any more of a namespace.
     pub(super) fn leave(&mut self, netns: u32) {
         self.0.retain(|(of, _), _| *of != netns);
-    }
-
-    /// How the default route of a namespace stands, where it is expected.
-    pub(crate) fn default_route(&self, netns: u32, version: Version) -> Option<&Standing> {
-        self.0.get(&(netns, Invariant::DefaultRoute(version)))
     }
 
     /// All that apply, with their namespaces.
@@ -344,6 +344,7 @@ mod tests {
                 value: value.map(str::to_owned),
                 seen,
                 by: None,
+                by_unknown: None,
             };
             self.settings.told(self.at, &setting);
         }

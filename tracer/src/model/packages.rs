@@ -1,10 +1,14 @@
 //! How the node's packages stand: at rest, in work, or left half-way.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
+use super::clock::SECOND;
 use super::timeline::{Change, Subject};
-use crate::event::{Manager, Owner, Packages};
+use crate::event::{Manager, Owner, Packages, Unknown, Upgrade, Upgrades};
 
+/// What an upgrade breaks may show up to so long after its end, in ns: 60 s.
+pub(crate) const AFTER: i64 = 60 * SECOND as i64;
 /// Spells of work that are kept at most, the latest.
 const SPELLS: usize = 64;
 
@@ -12,6 +16,7 @@ const SPELLS: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Managers {
     told: BTreeMap<Manager, Packages>,
+    past: BTreeMap<Manager, Upgrades>,
     /// When packages were worked on, the earliest first.
     work: VecDeque<Work>,
 }
@@ -33,6 +38,19 @@ impl Work {
     fn is_at(&self, at: u64) -> bool {
         self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at <= until)
     }
+}
+
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It told its end.
+    Ended,
+    /// It told its end, and that something went wrong.
+    Failed,
+    /// It has told no end, and somebody holds the manager's lock.
+    InWork,
+    /// It has told no end, and nobody is at work on it any more.
+    Interrupted,
 }
 
 /// How packages stand.
@@ -68,12 +86,14 @@ impl Managers {
         if described == after {
             return None;
         }
+        let by = packages.holder.clone().or(before.holder);
         Some(Change {
             at,
             subject: Subject::Packages(packages.manager),
             before: Some(described),
             after: Some(after),
-            by: packages.holder.clone().or(before.holder),
+            by_unknown: by.is_none().then_some(Unknown::NotFound),
+            by,
             noticed: false,
         })
     }
@@ -106,10 +126,62 @@ impl Managers {
         self.work.iter().rev().find(|work| work.is_at(at))
     }
 
+    /// Takes note of what a manager has done, as its logs have it. That is no change: most of it was before the start, and
+    /// what happens is told by itself.
+    pub(super) fn upgrades(&mut self, upgrades: &Upgrades) {
+        self.past.insert(upgrades.manager, upgrades.clone());
+    }
+
+    /// Since when all runs of a manager are known, in ns since 1970; `None` where its logs tell of none.
+    pub(crate) fn past_since(&self, manager: Manager) -> Option<i64> {
+        self.past.get(&manager)?.since
+    }
+
+    /// Runs of a manager, also those before the start, in the order of their beginnings.
+    pub(crate) fn past(&self, manager: Manager) -> impl DoubleEndedIterator<Item = (&Upgrade, Outcome)> {
+        let runs = self.past.get(&manager).map_or(&[][..], |past| &past.runs);
+        let last = runs.len().saturating_sub(1);
+        let told = self.told.get(&manager);
+        let is_at_work = told.is_some_and(|packages| packages.holder.is_some());
+        runs.iter().enumerate().map(move |(number, run)| {
+            let outcome = match run.ended {
+                Some(_) if run.error.is_empty() => Outcome::Ended,
+                Some(_) => Outcome::Failed,
+                None if number == last && is_at_work => Outcome::InWork,
+                None => Outcome::Interrupted,
+            };
+            (run, outcome)
+        })
+    }
+
+    /// Which runs were at work at some time in this span, of ns since 1970: to ask what ran at a time, or up to
+    /// [`AFTER`] before it. Of one that was interrupted it is known that it was at work until it last did something.
+    pub(crate) fn at_work(&self, span: &RangeInclusive<i64>) -> Vec<(Manager, &Upgrade)> {
+        let all = self.past.keys().flat_map(|manager| {
+            let runs = self.past(*manager);
+            runs.filter(|(run, outcome)| overlaps(run, *outcome, span))
+                .map(|(run, _)| (*manager, run))
+        });
+        all.collect()
+    }
+
     /// Each manager's word.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Packages> {
         self.told.values()
     }
+}
+
+fn overlaps(run: &Upgrade, outcome: Outcome, span: &RangeInclusive<i64>) -> bool {
+    let until = match outcome {
+        Outcome::InWork => i64::MAX,
+        // The logs have whole seconds: it was in the course of that one.
+        _ => run
+            .ended
+            .or(run.last)
+            .unwrap_or(run.begun)
+            .saturating_add(SECOND as i64 - 1),
+    };
+    run.begun <= *span.end() && until >= *span.start()
 }
 
 /// How packages stand, in one sentence without the package in work: that changes many times a second.
@@ -173,12 +245,7 @@ mod tests {
         let mut managers = Managers::default();
         assert_eq!(managers.told(1, &packages()), None);
         let mut now = packages();
-        now.holder = Some(Owner {
-            pid: 7,
-            command: "apt-get".to_owned(),
-            cgroup: String::new(),
-            unit: "apt-daily-upgrade.service".to_owned(),
-        });
+        now.holder = Some(holder());
         now.unfinished = vec![Unfinished {
             name: "systemd".to_owned(),
             state: "half-configured".to_owned(),
@@ -200,6 +267,89 @@ mod tests {
             (None, Some((7, Some(2))), Some((7, Some(2))), None)
         );
         assert_eq!(managers.iter().count(), 1);
+    }
+
+    /// In s.
+    fn run(begun: i64, ended: Option<i64>, last: Option<i64>) -> Upgrade {
+        let time = |seconds: i64| seconds * SECOND as i64;
+        Upgrade {
+            begun: time(begun),
+            ended: ended.map(time),
+            last: last.map(time),
+            ..Upgrade::default()
+        }
+    }
+
+    fn with_past(holder: Option<Owner>) -> Managers {
+        let mut managers = Managers::default();
+        managers.told(1, &Packages { holder, ..packages() });
+        managers.upgrades(&Upgrades {
+            manager: Manager::Dpkg,
+            since: Some(0),
+            runs: vec![
+                run(100, Some(110), None),
+                run(200, None, Some(220)),
+                Upgrade {
+                    error: "dpkg returned an error".to_owned(),
+                    ..run(300, Some(310), None)
+                },
+                run(400, None, None),
+            ],
+        });
+        managers
+    }
+
+    fn holder() -> Owner {
+        Owner {
+            pid: 7,
+            command: "apt-get".to_owned(),
+            cgroup: String::new(),
+            unit: "apt-daily-upgrade.service".to_owned(),
+            parent: None,
+        }
+    }
+
+    #[test]
+    fn a_run_without_end_is_interrupted_unless_it_is_the_last_and_somebody_is_at_work() {
+        let outcomes = |holder| -> Vec<Outcome> {
+            let managers = with_past(holder);
+            managers.past(Manager::Dpkg).map(|(_, outcome)| outcome).collect()
+        };
+        use Outcome::{Ended, Failed, InWork, Interrupted};
+        assert_eq!(outcomes(None), [Ended, Interrupted, Failed, Interrupted]);
+        assert_eq!(outcomes(Some(holder())), [Ended, Interrupted, Failed, InWork]);
+        assert_eq!(with_past(None).past(Manager::Rpm).count(), 0);
+    }
+
+    #[test]
+    fn which_upgrade_ran_at_a_time_or_shortly_before_is_told() {
+        let second = SECOND as i64;
+        let begun = |managers: &Managers, from: i64, to: i64| -> Vec<i64> {
+            let ran = managers.at_work(&(from..=to));
+            ran.iter().map(|(_, run)| run.begun / second).collect()
+        };
+        let (at_rest, at_work) = (with_past(None), with_past(Some(holder())));
+        let at = |managers: &Managers, at: i64| begun(managers, at, at);
+        assert_eq!(at(&at_rest, 100 * second - 1), [0; 0]);
+        assert_eq!(at(&at_rest, 100 * second), [100]);
+        // The end is in the course of that second.
+        assert_eq!(at(&at_rest, 111 * second - 1), [100]);
+        assert_eq!(at(&at_rest, 111 * second), [0; 0]);
+        assert_eq!(at(&at_rest, 220 * second), [200], "until it last did something");
+        assert_eq!(at(&at_rest, 230 * second), [0; 0]);
+        assert_eq!(at(&at_rest, 1000 * second), [0; 0]);
+        assert_eq!(at(&at_work, 1000 * second), [400], "it is at work yet");
+        let onset = 170 * second;
+        assert_eq!(begun(&at_rest, onset - AFTER, onset), [100]);
+        let onset = 171 * second;
+        assert_eq!(begun(&at_rest, onset - AFTER, onset), [0; 0]);
+    }
+
+    #[test]
+    fn what_the_logs_tell_is_no_change() {
+        let mut managers = with_past(None);
+        assert_eq!(managers.past_since(Manager::Dpkg), Some(0));
+        assert_eq!(managers.told(2, &packages()), None);
     }
 
     #[test]

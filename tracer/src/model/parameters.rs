@@ -6,6 +6,9 @@ use crate::event::Thing;
 /// Whether it is worth telling how a thing stands: everything but kernel parameters that are what they are by default. That
 /// packets are forwarded, and the reverse path filter, are told for all devices together in any case.
 pub(crate) fn says_something(settings: &Settings, netns: u32, thing: &Thing, value: &str) -> bool {
+    if is_state(thing) {
+        return false;
+    }
     let Thing::Sysctl { name } = thing else {
         return true;
     };
@@ -25,11 +28,21 @@ pub(crate) fn says_something(settings: &Settings, netns: u32, thing: &Thing, val
             };
             settings.value(netns, all) != Some(value)
         }
-        // Reckoned from the memory that there is, and how much of it is in use.
-        "nf_conntrack_max" | "nf_conntrack_count" => true,
+        // Reckoned from the memory that there is.
+        "nf_conntrack_max" => true,
         "accept_ra" | "bridge-nf-call-iptables" | "nf_conntrack_tcp_loose" => value != "1",
         _ => value != "0",
     }
+}
+
+/// It is a figure, which says how much there is of something: nobody has set it.
+pub(crate) fn is_figure(thing: &Thing) -> bool {
+    matches!(thing, Thing::Sysctl { name } if name == "net.netfilter.nf_conntrack_count")
+}
+
+/// Nobody has set it: it comes and goes with what the node does.
+pub(crate) fn is_state(thing: &Thing) -> bool {
+    is_figure(thing) || matches!(thing, Thing::Nsid { .. })
 }
 
 #[cfg(test)]
@@ -51,6 +64,7 @@ mod tests {
                 value: Some("1".to_owned()),
                 seen: Seen::Found,
                 by: None,
+                by_unknown: None,
             },
         );
         let says = |name: &str, value: &str| says_something(&settings, 1, &sysctl(name), value);

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::invariants::Invariants;
+use super::parameters;
 use super::timeline::{Change, Subject};
-use crate::event::{Owner, Seen, Setting, Thing};
+use crate::event::{Owner, Seen, Setting, Thing, Unknown};
 
 /// Things that are kept at most, see [`Thing::room`]; further ones are counted.
 const KEPT: usize = 65_536;
@@ -35,6 +36,8 @@ pub(crate) struct Difference {
     pub(crate) at: u64,
     /// Who changed it last, where that is known.
     pub(crate) by: Option<Owner>,
+    /// Why that is not known.
+    pub(crate) by_unknown: Option<Unknown>,
 }
 
 impl Settings {
@@ -61,13 +64,16 @@ impl Settings {
             self.differs.remove(&key);
             return None;
         }
-        self.differ(key.clone(), at, before.clone(), setting);
+        if !parameters::is_state(&key.1) {
+            self.differ(key.clone(), at, before.clone(), setting);
+        }
         Some(Change {
             at,
             subject: Subject::Setting(key.0, key.1),
             before,
             after: setting.value.clone(),
             by: setting.by.clone(),
+            by_unknown: setting.by_unknown,
             noticed: setting.seen == Seen::Noticed,
         })
     }
@@ -80,6 +86,7 @@ impl Settings {
                 now: setting.value.clone(),
                 at,
                 by: setting.by.clone(),
+                by_unknown: setting.by_unknown,
             };
             self.differs.insert(key, difference);
         }
@@ -150,6 +157,7 @@ mod tests {
             value: value.map(str::to_owned),
             seen,
             by: None,
+            by_unknown: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::folding::{Folding, With};
-use crate::event::{Manager, Notice, NoticeKind, Owner, Thing};
+use crate::event::{Manager, Notice, NoticeKind, Owner, Thing, Unknown};
 use crate::report::EARLIEST;
 
 /// Changes that are kept at most: of more, those that follow others go first, and all are counted.
@@ -22,6 +22,8 @@ pub(crate) struct Change {
     pub(crate) after: Option<String>,
     /// Who did it, where that is known.
     pub(crate) by: Option<Owner>,
+    /// Why that is not known; `None` where it is, and where nobody does such a thing.
+    pub(crate) by_unknown: Option<Unknown>,
     /// Nobody told it: it was noticed up to that time, and came about since the look before.
     pub(crate) noticed: bool,
 }
@@ -57,6 +59,7 @@ impl Change {
             before: None,
             after: Some(text),
             by: None,
+            by_unknown: None,
             noticed: false,
         }
     }
@@ -68,6 +71,16 @@ impl Change {
             subject: Subject::Notice(notice.kind),
             before: None,
             after: Some(notice.text.clone()),
+            by_unknown: match (&notice.by, notice.kind) {
+                (Some(_), _) => None,
+                // Nobody was seen to hold the lock.
+                (None, NoticeKind::Package) => Some(Unknown::NotFound),
+                (None, NoticeKind::Systemd) => Some(Unknown::NotTold),
+                (
+                    None,
+                    NoticeKind::OutOfMemory | NoticeKind::Module | NoticeKind::Clock | NoticeKind::Kernel,
+                ) => Some(Unknown::Kernel),
+            },
             by: notice.by.clone(),
             noticed: false,
         }
@@ -133,6 +146,13 @@ pub(crate) struct Told<'a> {
     pub(crate) follows: Option<u64>,
     /// What follows it.
     pub(crate) with: Option<&'a With>,
+}
+
+impl Told<'_> {
+    /// The number of the change that leads those that it belongs to, which may be itself.
+    pub(crate) fn leader(&self) -> u64 {
+        self.follows.unwrap_or(self.number)
+    }
 }
 
 impl Timeline {
@@ -231,6 +251,7 @@ mod tests {
             before: None,
             after: None,
             by: None,
+            by_unknown: None,
             noticed: false,
         }
     }
@@ -249,6 +270,23 @@ mod tests {
             timeline.add(at(time));
         }
         assert_eq!(times(&timeline), [(1, 1), (3, 3), (3, 4), (5, 2), (9, 5)]);
+    }
+
+    #[test]
+    fn why_nobody_is_named_follows_from_who_tells_it() {
+        let why = |kind, by| {
+            let notice = Notice {
+                kind,
+                text: String::new(),
+                by,
+            };
+            Change::happened(1, &notice).by_unknown
+        };
+        assert_eq!(why(NoticeKind::Package, Some(Owner::named(7, "dpkg"))), None);
+        assert_eq!(why(NoticeKind::Package, None), Some(Unknown::NotFound));
+        assert_eq!(why(NoticeKind::Clock, None), Some(Unknown::Kernel));
+        assert_eq!(why(NoticeKind::Systemd, None), Some(Unknown::NotTold));
+        assert_eq!(Change::onset(1, 1).by_unknown, None, "nobody does that");
     }
 
     #[test]

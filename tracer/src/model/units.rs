@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
-use crate::event::{self, Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitState};
+use crate::event::{self, Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitState, Unknown};
 
 /// No limit (`USEC_INFINITY`, systemd src/basic/time-util.h).
 const INFINITE: u64 = u64::MAX;
@@ -157,6 +157,7 @@ impl Units {
             before: described,
             after,
             by: None,
+            by_unknown: Some(Unknown::NotTold),
             noticed: unit.seen == Seen::Noticed,
         })
     }
@@ -196,6 +197,7 @@ impl Units {
             before: described,
             after: Some(after),
             by: None,
+            by_unknown: Some(Unknown::NotTold),
             noticed: job.seen == Seen::Noticed,
         })
     }
@@ -226,6 +228,7 @@ impl Units {
             before: None,
             after: Some(after),
             by: None,
+            by_unknown: Some(Unknown::NotTold),
             noticed: timer.seen == Seen::Noticed,
         })
     }

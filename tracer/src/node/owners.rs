@@ -6,7 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::cgroup::{self, Cgroup, Cgroups};
-use crate::event::{Owner, Socket};
+use crate::event::{Owner, Parent, Socket};
 
 /// Finds the owners of sockets, and names cgroups.
 ///
@@ -103,6 +103,24 @@ impl Owners {
             command,
             cgroup: path,
             unit,
+            parent: None,
+        })
+    }
+
+    /// The same of who does something, with its parent: a tool is known by who runs it. What belongs to the process goes
+    /// with it, so it is read before anything else; of one that has ended its parent is not to be known.
+    #[must_use]
+    pub fn actor(pid: u32) -> Option<Owner> {
+        let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let parent = parent(&String::from_utf8_lossy(&bytes));
+        let owner = Self::by_pid(pid)?;
+        let parent = parent.map(|pid| Parent {
+            pid,
+            command: command(pid).unwrap_or_default(),
+        });
+        Some(Owner {
+            parent: parent.map(Box::new),
+            ..owner
         })
     }
 
@@ -128,6 +146,7 @@ impl Owners {
             command: String::new(),
             cgroup: path,
             unit,
+            parent: None,
         })
     }
 
@@ -192,14 +211,7 @@ impl Opened {
         }
         self.processes
             .entry((pid, command.to_owned()))
-            .or_insert_with(|| {
-                Owners::by_pid(pid).unwrap_or_else(|| Owner {
-                    pid,
-                    command: command.to_owned(),
-                    cgroup: String::new(),
-                    unit: String::new(),
-                })
-            })
+            .or_insert_with(|| Owners::by_pid(pid).unwrap_or_else(|| Owner::named(pid, command)))
     }
 
     fn remember(&mut self, inode: u64, owner: Owner) {
@@ -299,6 +311,14 @@ pub(super) fn command(pid: u32) -> Option<String> {
     // Any bytes but a line's end may be in it.
     let bytes = fs::read(format!("/proc/{pid}/comm")).ok()?;
     Some(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
+}
+
+/// The parent in a `/proc/PID/stat`, the second field behind the name; `None` for 0, which is the kernel or a process of
+/// a pid namespace above.
+fn parent(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let parent = rest.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    (parent != 0).then_some(parent)
 }
 
 /// Inodes of the sockets that a process has open.
@@ -425,6 +445,15 @@ mod tests {
     }
 
     #[test]
+    fn the_parent_stands_behind_a_name_that_may_be_any() {
+        assert_eq!(parent("7 (a) S 1) R 42 7 7 0"), Some(42));
+        assert_eq!(parent("2 (kthreadd) S 0 0 0"), None);
+        for torn in ["", "7 (a", "7 (a)", "7 (a) S", "7 (a) S x"] {
+            assert_eq!(parent(torn), None, "{torn}");
+        }
+    }
+
+    #[test]
     fn the_pause_grows_with_the_cost() {
         let mut pace = Pace::default();
         assert!(pace.allows(0));
@@ -486,10 +515,18 @@ mod tests {
         });
         let pid = child.id();
         let owner = Owners::by_pid(pid).unwrap();
+        let actor = Owners::actor(pid).unwrap();
+        let own = Owners::by_pid(std::process::id()).unwrap();
+        let parent = actor
+            .parent
+            .as_deref()
+            .map(|parent| (parent.pid, parent.command.as_str()));
+        assert_eq!(parent, Some((own.pid, own.command.as_str())));
+        assert_eq!((actor.cgroup, actor.unit), (own.cgroup, own.unit));
         drop(child.stdin.take());
         child.wait().unwrap();
         assert_eq!((owner.pid, owner.command.as_str()), (pid, "cat"));
-        assert_eq!(Owners::by_pid(pid), None);
+        assert_eq!((Owners::by_pid(pid), Owners::actor(pid)), (None, None));
         assert!(sockets_of(pid).is_err());
     }
 }

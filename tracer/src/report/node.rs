@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, CapabilityState, Kernel, Schema};
+use super::{Capability, CapabilityState, Kernel, Schema, Unknown};
 
 /// Name of what `tracer node` prints.
 pub const NODE_SCHEMA: &str = "tracer.node";
@@ -31,6 +31,9 @@ pub struct NodeReport {
     pub settings: Vec<Setting>,
     /// How many there are, also those for which `settings` has no room.
     pub settings_total: u64,
+    /// Figures that nobody has set, and that say how much there is of something: tracked connections.
+    #[serde(default)]
+    pub figures: Vec<Setting>,
     /// Rules of nf_tables that can drop packets, those that counted most first, at most 100.
     pub droppers: Vec<Dropper>,
     /// How many there are, also those for which `droppers` has no room.
@@ -150,6 +153,9 @@ pub struct Change {
     /// Who did it, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Why that is not known; absent where it is, and for starvation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
     /// Nobody told it: it came about at some time before `at`.
     #[serde(default)]
     pub noticed: bool,
@@ -271,6 +277,21 @@ pub struct Actor {
     pub command: String,
     /// Its systemd unit, empty where none.
     pub unit: String,
+    /// Id of the container that it is in, empty for none.
+    #[serde(default)]
+    pub container: String,
+    /// Its parent; absent where that is not known, as of one that had ended before it could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+}
+
+/// The parent of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Parent {
+    /// Process id.
+    pub pid: u32,
+    /// Its command, empty where it had ended meanwhile.
+    pub command: String,
 }
 
 /// What of the configuration differs from the baseline.
@@ -291,6 +312,9 @@ pub struct Difference {
     /// Who changed it last, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Why that is not known; absent where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
 }
 
 /// Something that must hold.
@@ -311,6 +335,9 @@ pub struct Invariant {
     /// Who brought it about, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
+    /// Why that is not known; absent where it is, and where it was found so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_unknown: Option<Unknown>,
 }
 
 /// Whether something holds that must.
@@ -456,6 +483,63 @@ pub struct Packages {
     pub holder: Option<Actor>,
     /// The package in work, empty for none.
     pub working_on: String,
+    /// What it has done, by its logs, also before the start: the latest run first, at most 20.
+    #[serde(default)]
+    pub past: Vec<Upgrade>,
+    /// How many runs are known, also those for which `past` has no room.
+    #[serde(default)]
+    pub past_total: u64,
+    /// All runs that began from then on are known; absent where its logs tell of none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_since: Option<String>,
+}
+
+/// A run of a package manager: it installs, upgrades or removes. Times are UTC, RFC 3339, of whole seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Upgrade {
+    /// When it began.
+    pub begun: String,
+    /// When it ended; absent where no end is logged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// When something was done to a package last; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The command that was given, empty where none is logged.
+    pub command: String,
+    /// The user for whom another one gave it: `ann (1000)`. Empty where that is not logged.
+    pub requested_by: String,
+    /// What went wrong, empty for nothing.
+    pub error: String,
+    /// Packages that it was to install, or install again.
+    pub installed: u32,
+    /// Packages that it was to bring to another version.
+    pub upgraded: u32,
+    /// Packages that it was to remove.
+    pub removed: u32,
+    /// The names of some of them, and of those that it did nothing but configure, at most 8: first those that carry or set
+    /// up the network.
+    pub names: Vec<String>,
+    /// How many further names there are.
+    pub more: u32,
+    /// How many times flows began to starve while it was at work, or up to 60 s after.
+    pub onsets: u64,
+}
+
+/// What became of a run of a package manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It told its end.
+    Ended,
+    /// It told its end, and that something went wrong.
+    Failed,
+    /// It has told no end, and somebody is at work on packages.
+    InWork,
+    /// It has told no end, and nobody is at work on it any more.
+    Interrupted,
 }
 
 /// How packages stand.

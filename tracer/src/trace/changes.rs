@@ -2,7 +2,7 @@
 
 use super::names::Names;
 use crate::event::{
-    Clock, Job, JobState, Manager, Notice, Owner, Packages, Runs, Seen, Setting, Timer, Unit,
+    Clock, Job, JobState, Notice, Owner, Packages, Runs, Seen, Setting, Timer, Unit, Unknown, Upgrades,
 };
 use crate::model::clock::rfc3339;
 
@@ -20,7 +20,7 @@ pub(super) fn setting(setting: &Setting, names: &Names) -> String {
         "{}{place} {stands}{}{}",
         setting.thing,
         how(setting.seen),
-        by(setting.by.as_ref())
+        by(setting.by.as_ref(), setting.by_unknown)
     )
 }
 
@@ -86,11 +86,11 @@ pub(super) fn runs(runs: &Runs) -> String {
 }
 
 pub(super) fn packages(packages: &Packages) -> String {
-    let manager = match packages.manager {
-        Manager::Dpkg => "dpkg",
-        Manager::Rpm => "rpm",
-    };
-    let mut text = format!("{manager}: {} packages unfinished", packages.unfinished.len());
+    let mut text = format!(
+        "{}: {} packages unfinished",
+        packages.manager,
+        packages.unfinished.len()
+    );
     if !packages.working_on.is_empty() {
         text += &format!(", at work: {}", packages.working_on);
     }
@@ -101,8 +101,27 @@ pub(super) fn packages(packages: &Packages) -> String {
     text
 }
 
+pub(super) fn upgrades(upgrades: &Upgrades) -> String {
+    let last = upgrades.runs.last().map_or_else(String::new, |run| {
+        let what = match run.command.as_str() {
+            "" => String::new(),
+            command => format!(": {command}"),
+        };
+        let end = match run.ended {
+            Some(ended) => format!("ended at {}", rfc3339(ended.into())),
+            None => "no end is logged".to_owned(),
+        };
+        format!(", the last began at {}, {end}{what}", rfc3339(run.begun.into()))
+    });
+    format!(
+        "the logs of {} have {} runs{last}",
+        upgrades.manager,
+        upgrades.runs.len()
+    )
+}
+
 pub(super) fn notice(notice: &Notice) -> String {
-    format!("{}{}", notice.text, by(notice.by.as_ref()))
+    format!("{}{}", notice.text, by(notice.by.as_ref(), None))
 }
 
 pub(super) fn clock(clock: Clock) -> String {
@@ -120,8 +139,12 @@ fn how(seen: Seen) -> &'static str {
     }
 }
 
-fn by(owner: Option<&Owner>) -> String {
-    owner.map_or_else(String::new, |owner| format!("; by {}", named(owner)))
+fn by(owner: Option<&Owner>, unknown: Option<Unknown>) -> String {
+    match (owner, unknown) {
+        (Some(owner), _) => format!("; by {}", named(owner)),
+        (None, Some(why)) => format!("; by whom is not known: {why}"),
+        (None, None) => String::new(),
+    }
 }
 
 /// `ip[812] of ssh.service`
@@ -134,5 +157,8 @@ fn named(owner: &Owner) -> String {
     if owner.command.is_empty() {
         return format!("process {}{unit}", owner.pid);
     }
-    format!("{}[{}]{unit}", owner.command, owner.pid)
+    let parent = owner.parent.as_deref().map_or_else(String::new, |parent| {
+        format!(", child of {}[{}]", parent.command, parent.pid)
+    });
+    format!("{}[{}]{unit}{parent}", owner.command, owner.pid)
 }

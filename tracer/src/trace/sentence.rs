@@ -41,6 +41,7 @@ pub fn sentence(body: &Body, names: &Names) -> String {
         Body::Timer(timer) => changes::timer(timer),
         Body::Runs(runs) => changes::runs(runs),
         Body::Packages(packages) => changes::packages(packages),
+        Body::Upgrades(upgrades) => changes::upgrades(upgrades),
         Body::Notice(notice) => changes::notice(notice),
         Body::Clock(clock) => changes::clock(*clock),
         Body::Baseline => "the node is well: as it stands now is the baseline".into(),

@@ -6,12 +6,19 @@ use crate::audit::{Audit, Effect, Finding, Idle, Trap};
 
 /// All findings: those that count first, each with what it rests on and the commands that would turn it off.
 pub(super) fn page(page: &mut Page, audit: &Audit) {
-    let (counts, others): (Vec<_>, Vec<_>) = audit.findings.iter().partition(|one| one.counts());
+    let (mut counts, others): (Vec<_>, Vec<_>) = audit.findings.iter().partition(|one| one.counts());
+    // What is only run when the node starts after what may come at any time; what is not sure last.
+    counts.sort_by_key(|one| {
+        (
+            one.effects.is_empty(),
+            one.schedule.is_empty() && one.traps.is_empty(),
+        )
+    });
     let title = match counts.len() {
         0 if !audit.unread.is_empty() => {
             "It cannot be told whether something changes this node unattended".to_owned()
         }
-        0 => "Nothing changes this node unattended, as far as its units and crontabs tell".to_owned(),
+        0 => "Nothing changes this node unattended, as far as its files tell".to_owned(),
         some => format!(
             "{} can change this node while nobody looks",
             plural(some as u64, "thing")
@@ -27,11 +34,12 @@ pub(super) fn page(page: &mut Page, audit: &Audit) {
         others.iter().map(|one| short(one)),
     );
     page.section("Not read", Kind::Text, &audit.unread);
+    page.section("Never run", Kind::Text, &audit.never);
     page.section("Allowed, and not here", Kind::Text, &audit.unknown);
     page.section(
         "Not looked at",
         Kind::Text,
-        ["what sockets, paths, udev and at(1) start, and what programs do by themselves"],
+        ["what programs do by themselves, and what is started on request: by D-Bus, by a user's own units"],
     );
 }
 
@@ -46,13 +54,30 @@ fn finding(page: &mut Page, finding: &Finding) {
         };
         page.line(Kind::Text, format!("  {starts}runs {}", finding.runs.join(", ")));
     }
+    if !finding.mentions.is_empty() {
+        let programs = finding.mentions.join(", ");
+        page.line(
+            Kind::Text,
+            format!("  mentions {programs}; whether it runs that was not followed"),
+        );
+    }
+    for path in &finding.missing {
+        page.line(
+            Kind::Text,
+            format!("  {path} is not there: what it does cannot be told"),
+        );
+    }
     if finding.schedule.is_empty() && !finding.kill_mode.is_empty() {
-        page.line(Kind::Text, "  whenever the node starts");
+        page.line(Kind::Text, "  started with the node");
     }
     if !finding.schedule.is_empty() {
         let delay = match finding.random_delay.as_str() {
             "" => String::new(),
             delay => format!(", and up to {} at random", span(delay)),
+        };
+        let accuracy = match finding.accuracy.as_str() {
+            "" => String::new(),
+            accuracy => format!(", and up to {} later (AccuracySec)", span(accuracy)),
         };
         let next = match &finding.next {
             None => String::new(),
@@ -64,7 +89,13 @@ fn finding(page: &mut Page, finding: &Finding) {
         };
         page.line(
             Kind::Text,
-            format!("  {}{delay}{next}", finding.schedule.join(", ")),
+            format!("  {}{delay}{accuracy}{next}", finding.schedule.join(", ")),
+        );
+    }
+    if !finding.conditions.is_empty() {
+        page.line(
+            Kind::Text,
+            format!("  only with {}", finding.conditions.join(", ")),
         );
     }
     if !finding.kill_mode.is_empty() {
@@ -102,24 +133,48 @@ fn span(text: &str) -> String {
 
 /// `apt-daily-upgrade.timer: packages`
 fn short(finding: &Finding) -> String {
-    let effects: Vec<_> = finding.effects.iter().map(|effect| changes(*effect)).collect();
-    let note = match (finding.allowed, finding.idle) {
-        (true, _) => " (allowed)",
-        (_, Some(Idle::PeriodicOff)) => " (idle: APT::Periodic asks for nothing)",
-        (_, Some(Idle::LeftToSystemd)) => " (idle: it leaves that to a timer of systemd)",
-        (_, Some(Idle::NoCron)) => " (idle: no cron is enabled)",
-        (false, None) => "",
+    let mut effects: Vec<_> = finding
+        .effects
+        .iter()
+        .map(|one| changes(*one).to_owned())
+        .collect();
+    let perhaps = finding.perhaps.iter();
+    effects.extend(perhaps.map(|one| format!("perhaps {}", changes(*one))));
+    let note = match finding.idle {
+        _ if finding.allowed => " (allowed)".to_owned(),
+        None => String::new(),
+        Some(idle) => format!(" (idle: {})", reason(finding, idle)),
     };
-    format!("{}: {}{note}", finding.unit, effects.join(", "))
+    format!("{}: {}{note}", finding.name(), effects.join(", "))
+}
+
+/// Why something does nothing.
+fn reason(finding: &Finding, idle: Idle) -> &str {
+    match idle {
+        Idle::PeriodicOff => "APT::Periodic asks for nothing",
+        Idle::LeftToSystemd => "it leaves that to a timer of systemd",
+        Idle::NoCron => "no cron is enabled",
+        Idle::NotStarted => "what would start it is not enabled",
+        Idle::NeverRuns => "its time never comes, or its file is refused",
+        Idle::Condition => {
+            let mut conditions = finding.conditions.iter();
+            conditions
+                .find(|condition| condition.ends_with("(does not hold)"))
+                .map_or("a condition does not hold", String::as_str)
+        }
+    }
 }
 
 fn changes(effect: Effect) -> &'static str {
     match effect {
         Effect::Packages => "changes packages",
+        Effect::Lists => "fetches packages or what is known of them",
         Effect::Services => "restarts services",
         Effect::Network => "changes the network",
         Effect::Firmware => "changes firmware",
         Effect::Reboot => "restarts or stops the node",
+        Effect::Code => "runs code from elsewhere",
+        Effect::Unknown => "does what cannot be told",
     }
 }
 

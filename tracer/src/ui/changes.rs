@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::actor::by;
 use super::format::{count, time_of_day};
 use crate::event::value::OF_DEVICE;
-use crate::report::{Actor, Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
+use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
 
 /// A list of which the middle may be left out: what is told of it, from its beginning and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -198,10 +199,11 @@ fn told(change: &Change) -> String {
         "" => String::new(),
         netns => format!(" ({netns})"),
     };
-    let by = change
-        .by
-        .as_ref()
-        .map_or_else(String::new, |by| format!("; by {}", actor(by)));
+    // Of systemd and the kernel's log nobody expects it: only the JSON says why.
+    let unknown = change
+        .by_unknown
+        .filter(|_| matches!(change.kind, ChangeKind::Setting | ChangeKind::Packages));
+    let by = by("; ", change.by.as_ref(), unknown);
     let noticed = if change.noticed { "; noticed" } else { "" };
     format!("{what}{place}{by}{noticed}")
 }
@@ -264,26 +266,8 @@ pub(super) fn difference(difference: &Difference) -> String {
         difference.before.as_deref(),
         difference.now.as_deref(),
     );
-    let by = difference
-        .by
-        .as_ref()
-        .map_or_else(String::new, |by| format!(", by {}", actor(by)));
+    let by = by(", ", difference.by.as_ref(), difference.by_unknown);
     format!("{what} since {}{by}", time_of_day(&difference.at))
-}
-
-/// `systemd-networkd[812] (systemd-networkd.service)`
-pub(super) fn actor(actor: &Actor) -> String {
-    let name = match (actor.command.as_str(), actor.pid) {
-        ("", 0) => String::new(),
-        ("", pid) => format!("process {pid}"),
-        (command, 0) => command.to_owned(),
-        (command, pid) => format!("{command}[{pid}]"),
-    };
-    match (name.as_str(), actor.unit.as_str()) {
-        (_, "") => name,
-        ("", unit) => unit.to_owned(),
-        (_, unit) => format!("{name} ({unit})"),
-    }
 }
 
 #[cfg(test)]

@@ -277,6 +277,20 @@ fn push(lines: &mut [String], text: &str) {
     }
 }
 
+/// As [`wrap`]; what goes on of a member of a list, which is indented, stands further in than its beginning.
+#[must_use]
+pub fn wrap_item(text: &str, columns: usize) -> Vec<String> {
+    const FURTHER: &str = "  ";
+    if !text.starts_with(FURTHER) || width(text) <= columns || columns < 40 {
+        return wrap(text, columns);
+    }
+    let mut parts = wrap(text, columns - FURTHER.len());
+    for part in parts.iter_mut().skip(1) {
+        part.insert_str(0, FURTHER);
+    }
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,9 @@
 use super::format::{compact, count, signed, width};
 use crate::report::{Ledger, Rates, Report};
 
+/// What the books are called. Rates are of the last 2 s, see [`crate::model::growth`].
+pub const TITLE: &str = "Ledger, in packets; rates of the last 2 s";
+
 /// One column of the books.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {

@@ -8,6 +8,7 @@
 //! What all three say is said once: [`mod@format`] for numbers, [`words`] and [`told`] for sentences,
 //! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts, `changes` for what changed.
 
+mod actor;
 mod audit;
 mod changes;
 pub mod details;
@@ -29,5 +30,6 @@ pub mod text;
 pub mod theme;
 mod timeline;
 pub mod told;
+mod upgrades;
 pub mod view;
 pub mod words;

@@ -1,10 +1,11 @@
 //! The node beside its packets: units and timers, and the timeline.
 
-use super::changes::{self, actor};
+use super::actor::{actor, by};
+use super::changes;
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{brief, bytes, count, day, plural, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
-use super::{settings, words};
+use super::{settings, upgrades, words};
 use crate::report::{
     Capability, CapabilityState, Dropper, Invariant, InvariantState, Node, NodeReport, PackagesStanding,
     Report, Run, Timer, Unit,
@@ -48,6 +49,7 @@ fn standing(
     let rest = more(node.timers_total, node.timers.len());
     table(page, "Timers", timers_table(&node.timers, now, room), rest);
     page.section("What timers did", Kind::Text, node.timers.iter().filter_map(past));
+    page.section(upgrades::HEADING, Kind::Text, upgrades::latest(node, now));
 }
 
 /// What of the node is not seen, but for what [`standing`] tells itself.
@@ -93,6 +95,7 @@ pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
         Kind::Text,
         settings::lines(&report.settings).into_iter().chain(rest),
     );
+    page.section("Figures", Kind::Text, settings::lines(&report.figures));
     let rest = more(report.droppers_total, report.droppers.len());
     page.section(
         "Rules of nf_tables that can drop, and what they have counted",
@@ -313,7 +316,7 @@ fn run(run: &Run) -> String {
 }
 
 /// `10-11 06:14:07` of an RFC 3339 time.
-fn date_and_time(rfc3339: &str) -> String {
+pub(super) fn date_and_time(rfc3339: &str) -> String {
     let date = rfc3339.get(5..10).unwrap_or_default();
     format!("{date} {}", time_of_day(rfc3339))
 }
@@ -345,22 +348,31 @@ fn invariants(node: &Node) -> Vec<String> {
     if node.invariants_total > 0 {
         lines.push(format!("{holding} of {} hold", node.invariants_total));
     }
+    let named: Vec<String> = of(InvariantState::Holds)
+        .map(|one| format!("{}{}", one.object, place(one)))
+        .collect();
+    if !named.is_empty() {
+        let rest = holding.saturating_sub(named.len() as u64);
+        let rest = (rest > 0).then(|| format!(", and {} more", count(rest)));
+        lines.push(format!("hold: {}{}", named.join(", "), rest.unwrap_or_default()));
+    }
     lines
 }
 
-fn invariant(one: &Invariant) -> String {
-    let place = match one.netns.as_str() {
+fn place(one: &Invariant) -> String {
+    match one.netns.as_str() {
         "" => String::new(),
         netns => format!(" ({netns})"),
-    };
+    }
+}
+
+fn invariant(one: &Invariant) -> String {
+    let place = place(one);
     let since = one
         .since
         .as_ref()
         .map_or_else(String::new, |at| format!(", since {}", time_of_day(at)));
-    let by = one
-        .by
-        .as_ref()
-        .map_or_else(String::new, |by| format!(", by {}", actor(by)));
+    let by = by(", ", one.by.as_ref(), one.by_unknown);
     format!("{}{place}{since}{by}", one.text)
 }
 
@@ -388,6 +400,11 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
         "Packages",
         Kind::Text,
         packages.into_iter().filter(|_| unfinished),
+    );
+    page.section(
+        upgrades::HEADING,
+        Kind::Text,
+        upgrades::of_the_last_day(node, &report.window.end),
     );
     page.section(
         "Changed on the node, the latest first",

@@ -6,7 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span, Text};
 
 use super::details::{self, Kind};
-use super::format::{bytes, count, fit, seconds, time_of_day, width, wrap};
+use super::format::{bytes, count, fit, seconds, time_of_day, width, wrap, wrap_item};
 use super::theme::Theme;
 use super::told::{self, Told};
 use super::view::{Focus, Page, Panes, Scroll, ViewState};
@@ -259,7 +259,7 @@ fn books_and_tables(report: &Report, view: &mut ViewState, columns: usize, room:
 
 fn books(report: &Report, theme: Theme, columns: usize) -> Lines {
     let speed = format!("{}/s in", bytes(report.rates.arrived_bytes));
-    let mut lines = vec![title(theme, false, "Ledger, in packets", &speed, columns)];
+    let mut lines = vec![title(theme, false, ledger::TITLE, &speed, columns)];
     match ledger::across(report, columns) {
         Some([names, totals, rates]) => {
             lines.push(paint(theme, &names, theme.heading()));
@@ -459,7 +459,7 @@ fn broken(page: &[details::Line], theme: Theme, columns: usize) -> Lines {
             lines.push(paint(theme, &line.text, style));
         } else {
             lines.extend(
-                wrap(&line.text, columns)
+                wrap_item(&line.text, columns)
                     .iter()
                     .map(|part| paint(theme, part, style)),
             );

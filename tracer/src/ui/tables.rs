@@ -107,7 +107,7 @@ pub fn drops(drops: &[&Drop], room: usize) -> Set {
 pub fn counters(counters: &[Counter], room: usize) -> Set {
     let netns = several(counters.iter().map(|counter| counter.netns.as_str()));
     let mut columns = vec![
-        Column::new("counter", Kind::Ends(20), 0),
+        Column::new("counter", Kind::Ends(44), 0),
         Column::new("packets", Kind::Number, 0),
         Column::new("rate", Kind::Number, 0),
         Column::new("class", Kind::Text(8), 2),

@@ -1,7 +1,7 @@
 //! The page of `tracer diagnose`.
 
 use super::details::{self, INDENT, Kind, Line, Page, more};
-use super::format::wrap;
+use super::format::wrap_item;
 use super::{audit, ledger, node, tables, told};
 use crate::audit::Audit;
 use crate::report::{Flow, NodeReport, Report};
@@ -42,7 +42,7 @@ pub(super) fn broken(lines: Vec<Line>, room: usize) -> String {
     for line in lines {
         match line.kind {
             Kind::Text => {
-                for part in wrap(&line.text, room) {
+                for part in wrap_item(&line.text, room) {
                     text.push_str(part.trim_end());
                     text.push('\n');
                 }
@@ -66,7 +66,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
 
     // Beside one another, as on the screen, or below one another where there is no room.
     let books = ledger::across(report, inner).map_or_else(|| ledger::down(report), Vec::from);
-    page.section("Ledger, in packets", Kind::Verbatim, books);
+    page.section(ledger::TITLE, Kind::Verbatim, books);
     for beside in told::before_arrival(report)
         .into_iter()
         .chain(told::fragments(report))

@@ -1,8 +1,8 @@
 //! The page of the timeline: the books over time and what changed, on one axis.
 
-use super::changes;
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{count, time_of_day, wrap};
+use super::{changes, upgrades};
 use crate::report::{Node, Report};
 
 /// The page of the timeline.
@@ -17,7 +17,7 @@ pub(super) fn page(page: &mut Page, report: &Report, room: usize) {
     );
     let lines = axis(report, room.saturating_sub(INDENT));
     page.section(
-        "Timeline, the latest first; packets of 10 s each",
+        "Timeline, the latest first; 10 s each; starved: the most flows at once",
         Kind::Verbatim,
         [header].into_iter().chain(lines),
     );
@@ -27,6 +27,11 @@ pub(super) fn page(page: &mut Page, report: &Report, room: usize) {
             "  Nothing changed on the node while it was watched, as far as it can be seen.",
         );
     }
+    page.section(
+        upgrades::HEADING,
+        Kind::Text,
+        upgrades::latest(node, &report.window.end),
+    );
     let rest = more(node.differences_total, node.differences.len());
     page.section(
         &format!("Not as it was {}", baseline(node)),
@@ -48,9 +53,9 @@ fn differences(node: &Node) -> String {
     let baseline = baseline(node);
     match node.differences_total {
         0 => format!("The network is configured as it was {baseline}."),
-        1 => format!("1 thing of the configuration is not as it was {baseline}: see the end of this page."),
+        1 => format!("1 thing is not as it was {baseline}: see the end of this page."),
         many => format!(
-            "{} things of the configuration are not as they were {baseline}: see the end of this page.",
+            "{} things are not as they were {baseline}: see the end of this page.",
             count(many)
         ),
     }

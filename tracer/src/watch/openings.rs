@@ -158,6 +158,7 @@ mod tests {
                 command: "curl".to_owned(),
                 cgroup: String::new(),
                 unit: String::new(),
+                parent: None,
             }),
             ..socket(inode, 0, Some(SocketState::Close), SocketState::SynSent)
         }

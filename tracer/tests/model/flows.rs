@@ -21,6 +21,32 @@ fn starve(story: &mut Story, key: tracer::event::FlowKey) -> tracer::report::Flo
 }
 
 #[test]
+fn what_is_forwarded_to_a_port_that_is_bound_here_starves_nobody_here() {
+    let mut story = healthy();
+    story.listen(8080, "server");
+    let to_a_pod = FlowKey {
+        local: ip("10.244.0.2"),
+        ..served(8080)
+    };
+    let lost = drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Tcp);
+    let lose = |story: &mut Story, key| {
+        story.rounds(4, |story| {
+            let last = (lost.reason.clone().unwrap(), lost.location.clone().unwrap());
+            story.arrived(Protocol::Tcp, 1).count(key, |flow| {
+                flow.origin = Origin::Remote;
+                flow.arrived += 1;
+                flow.dropped += 1;
+                flow.last_drop = Some(last);
+            });
+        });
+        story.report().starved
+    };
+    assert_eq!(lose(&mut story, to_a_pod), []);
+    let starved = lose(&mut story, served(8080));
+    assert_eq!((starved.len(), starved[0].command.as_str()), (1, "server"));
+}
+
+#[test]
 fn the_owner_is_that_of_the_socket_else_of_the_listener() {
     let mut story = Story::begin();
     story.listen(8080, "server");

@@ -322,6 +322,32 @@ fn what_tcp_discards_after_the_match_is_dropped_and_not_delivered() {
     }
 }
 
+/// What TCP does with an acknowledgement where one end has closed the connection.
+#[test]
+fn what_tcp_has_used_up_is_delivered_and_what_it_discards_is_dropped() {
+    let ended = |reason: Option<&str>| EntryKey {
+        reason: reason.map(str::to_owned),
+        matched: true,
+        ..drop("NOT_SPECIFIED", "tcp_rcv_state_process", Protocol::Tcp)
+    };
+    // A kernel that has no reasons may have discarded anything there.
+    for (reason, dropped) in [(Some("NOT_SPECIFIED"), 0), (Some("TCP_OLD_DATA"), 3), (None, 3)] {
+        assert_books(
+            &[
+                (line(Fate::Arrived, Protocol::Tcp), 10),
+                (line(Fate::Matched, Protocol::Tcp), 10),
+                (ended(reason), 3),
+            ],
+            Ledger {
+                arrived: 10,
+                delivered: 10 - dropped,
+                dropped,
+                ..Ledger::default()
+            },
+        );
+    }
+}
+
 #[test]
 fn what_a_closed_tcp_socket_still_held_had_reached_it() {
     let purged = drop("QUEUE_PURGE", "sk_stream_kill_queues", Protocol::Tcp);

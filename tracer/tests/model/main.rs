@@ -21,3 +21,4 @@ mod story;
 mod timers;
 mod unresolved;
 mod unroutable;
+mod upgrades;

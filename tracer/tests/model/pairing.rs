@@ -16,6 +16,7 @@ fn by(pid: u32, command: &str, unit: &str) -> Owner {
         command: command.to_owned(),
         cgroup: format!("/system.slice/{unit}"),
         unit: unit.to_owned(),
+        parent: None,
     }
 }
 
@@ -30,6 +31,7 @@ fn set(story: &mut Story, thing: Thing, value: Option<&str>, seen: Seen, by: Opt
         value: value.map(str::to_owned),
         seen,
         by,
+        by_unknown: None,
     })));
 }
 
@@ -284,6 +286,7 @@ fn another_namespace_s_rule_explains_nothing_here() {
         value: Some(String::new()),
         seen: Seen::Found,
         by: None,
+        by_unknown: None,
     })));
     story.say(Body::Setting(Box::new(Setting {
         netns: NETNS + 1,
@@ -291,6 +294,7 @@ fn another_namespace_s_rule_explains_nothing_here() {
         value: None,
         seen: Seen::Told,
         by: Some(networkd()),
+        by_unknown: None,
     })));
     lose(&mut story);
     assert_eq!(story.verdict("R01").cause.relation, Relation::Unknown);

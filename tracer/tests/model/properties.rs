@@ -8,7 +8,7 @@ use tracer::event::{
     Body, Capability, CapabilityState, Clock, Counter, CounterKey, Device, Entry, EntryKey, Event, Example,
     Fate, FlowCount, FlowKey, Job, JobState, Limits, Location, Losses, Manager, Namespace, Neighbour, Notice,
     NoticeKind, Origin, Owner, Packages, Protocol, Queue, Run, Runs, Seen, Setting, Socket, SocketState,
-    Source, Start, Thing, Timer, Unit, UnitState, Unresolved,
+    Source, Start, Thing, Timer, Unit, UnitState, Unknown, Unresolved, Upgrade, Upgrades,
 };
 use tracer::filter::Filter;
 
@@ -138,6 +138,7 @@ fn owner() -> impl Strategy<Value = Option<Owner>> {
             command: name.clone(),
             cgroup: String::new(),
             unit: name,
+            parent: None,
         })
     })
 }
@@ -248,6 +249,7 @@ fn beside() -> BoxedStrategy<Body> {
                 },
                 value,
                 seen,
+                by_unknown: by.is_none().then_some(Unknown::Compared),
                 by,
             }))
         }),
@@ -291,6 +293,18 @@ fn beside() -> BoxedStrategy<Body> {
                 open_run,
                 reboot: None,
                 kernels: Vec::new(),
+            }))
+        }),
+        (any::<i64>(), any::<Option<i64>>(), any::<Option<i64>>()).prop_map(|(begun, ended, last)| {
+            Body::Upgrades(Box::new(Upgrades {
+                manager: Manager::Dpkg,
+                since: Some(begun),
+                runs: vec![Upgrade {
+                    begun,
+                    ended,
+                    last,
+                    ..Upgrade::default()
+                }],
             }))
         }),
         (count(), any::<i64>()).prop_map(|(suspended, wall_offset)| Body::Clock(Clock {

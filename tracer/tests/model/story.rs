@@ -69,6 +69,7 @@ pub(crate) fn owner(command: &str) -> Owner {
         command: command.to_owned(),
         cgroup: format!("/system.slice/{command}.service"),
         unit: format!("{command}.service"),
+        parent: None,
     }
 }
 

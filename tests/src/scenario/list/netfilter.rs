@@ -360,24 +360,28 @@ const DNAT_LOST: Scenario = Scenario {
     late: false,
 };
 
-/// The bound is one of the machine, the count is one of each namespace.
+/// The bound is one of the machine, the count is one of each namespace: so its table is filled, and the bound left alone.
 const CONNTRACK_FULL: Scenario = Scenario {
     name: "conntrack-full",
     title: "there is no room for another connection in connection tracking",
-    breaks: "nf_conntrack_max is set to 1. Connections that stand go on; what opens another, and each datagram from \
-             another port, is dropped as it arrives.",
+    breaks: "The table is filled with connections that nobody has, up to nf_conntrack_max. Those that stand go on; what opens \
+             another, and each datagram from another port, is dropped as it arrives.",
     says: "Healthy: nobody waits for what a stranger asks. Drops NETFILTER_DROP at nf_hook_slow, at prerouting, and the \
            counter `drop` of connection tracking.",
-    needs: &[Need::Machine, Need::Symbol("nf_conntrack_in")],
-    setup: &[Step::Nft(
-        Place::Node,
-        "add table inet stateful; \
-         add chain inet stateful input { type filter hook input priority 0; }; \
-         add rule inet stateful input ct state established,related accept",
-    )],
+    needs: &[Need::Conntrack],
+    setup: &[
+        Step::Nft(
+            Place::Node,
+            "add table inet stateful; \
+             add chain inet stateful input { type filter hook input priority 0; }; \
+             add rule inet stateful input ct state established,related accept",
+        ),
+        // Most of it takes a while.
+        Step::FillConntrack(Place::Node, 2000),
+    ],
     traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
-    break_it: &[Step::Machine("net.netfilter.nf_conntrack_max", "1")],
-    heal: &[Step::MachineBack],
+    break_it: &[Step::FillConntrack(Place::Node, 0)],
+    heal: &[Step::Run(Place::Node, "conntrack -F")],
     expect: Expectation {
         drops: &[
             ExpectedDrop::of(&["NETFILTER_DROP"], &["nf_hook_slow"], Class::Policy)

@@ -206,17 +206,18 @@ const SOCKET_BACKLOG: Scenario = Scenario {
     ..PROCESS
 };
 
-/// All sockets of the machine share it. Each CPU takes up to 1 MiB of it at once (`SK_MEMORY_PCPU_RESERVE`), so that much
-/// must wait before the bound is felt: more than one socket has room for.
+/// All sockets of the machine share what is bounded by the sysctl. Each CPU takes up to 1 MiB of it at once
+/// (`SK_MEMORY_PCPU_RESERVE`), so that much must wait before the bound is felt: more than one socket has room for.
 const UDP_MEMORY: Scenario = Scenario {
     name: "udp-memory",
     title: "UDP has used up its memory",
-    breaks: "udp_mem is set to 0, and a server with many sockets is stopped by SIGSTOP; datagrams go on arriving.",
+    breaks: "A server with many sockets is stopped by SIGSTOP, with next to no memory for what waits in them: udp_mem is 0, or \
+             the server's cgroup has a bound. Datagrams go on arriving.",
     says: "Healthy: whose data fills the memory is not told by whose does not fit. Datagrams wait, and once nothing is left \
            they are dropped, PROTO_MEM at udp_queue_rcv_one_skb, the socket found (since 6.11).",
-    needs: &[Need::Machine],
+    needs: &[Need::SocketMemory],
     break_it: &[
-        Step::Machine("net.ipv4.udp_mem", "0 0 0"),
+        Step::BoundSocketMemory("net.ipv4.udp_mem"),
         Step::Start(MANY_PORTS),
         Step::Freeze("many-ports"),
         Step::Start(TO_MANY_PORTS),
@@ -241,14 +242,16 @@ const UDP_MEMORY: Scenario = Scenario {
 };
 
 /// As with UDP all sockets of the machine share it, and each CPU takes 1 MiB of it at once. A segment that finds nothing
-/// else waiting is kept all the same (`sk_forced_mem_schedule`), and 4 KiB of each socket (`tcp_rmem`).
+/// else waiting is kept all the same (`sk_forced_mem_schedule`), and 4 KiB of each socket (`tcp_rmem`). A cgroup has its
+/// bound only for connections that were accepted (`inet_csk_accept`), so these stand before the server stops.
 const TCP_MEMORY: Scenario = Scenario {
     name: "tcp-memory",
     title: "TCP has used up its memory",
-    breaks: "tcp_mem is set to 0, and a server with many connections is stopped by SIGSTOP; data goes on arriving.",
+    breaks: "A server with many connections is stopped by SIGSTOP, with next to no memory for what waits in them: tcp_mem is \
+             0, or the server's cgroup has a bound. Data goes on arriving.",
     says: "Healthy: whose data fills the memory is not told by whose does not fit. What does not fit is dropped, PROTO_MEM at \
-           tcp_data_queue, the socket found, and sent again.",
-    needs: &[Need::Machine],
+           tcp_data_queue or tcp_rcv_established, the socket found, and sent again.",
+    needs: &[Need::SocketMemory],
     // Room for more than the CPUs take at once.
     setup: &[Step::Sysctl(
         Place::Node,
@@ -256,10 +259,11 @@ const TCP_MEMORY: Scenario = Scenario {
         "4096 4194304 4194304",
     )],
     break_it: &[
-        Step::Machine("net.ipv4.tcp_mem", "0 0 0"),
+        Step::BoundSocketMemory("net.ipv4.tcp_mem"),
         Step::Start(MANY_PORTS),
-        Step::Freeze("many-ports"),
         Step::Start(POUR_TO_MANY_PORTS),
+        Step::Await("peer-pour", 5),
+        Step::Freeze("many-ports"),
     ],
     heal: &[
         Step::MachineBack,
@@ -269,7 +273,7 @@ const TCP_MEMORY: Scenario = Scenario {
     expect: Expectation {
         drops: &[ExpectedDrop::of(
             &["PROTO_MEM"],
-            &["tcp_data_queue", "tcp_data_queue_ofo"],
+            &["tcp_data_queue", "tcp_data_queue_ofo", "tcp_rcv_established"],
             Class::Resource,
         )
         .socket_found(true)],

@@ -202,7 +202,7 @@ const POLICY_RULE_LOST: Scenario = Scenario {
     name: "policy-rule-lost",
     title: "the rule for the way out is lost",
     breaks: "The only route to 192.0.2.10 is in table 100, which a rule for the node's address asks. The rule is deleted.",
-    says: "R04, where: guest kernel: whatever arrives is delivered, and what the node sends has no route. Drops \
+    says: "R04, where: guest kernel: what the node sends has no route. What arrives is delivered. Drops \
            IP_OUTNOROUTES at __ip_queue_xmit.",
     needs: &[],
     setup: &[
@@ -231,7 +231,7 @@ const MAIN_TABLE_FLUSHED: Scenario = Scenario {
     name: "main-table-flushed",
     title: "a node that has lost its routes",
     breaks: "Table main is emptied, without a reverse path filter. Clients go on asking; IPv6 goes on.",
-    says: "R04, where: guest kernel: whatever arrives is delivered, and what the node sends has no route. Drops \
+    says: "R04, where: guest kernel: what the node sends has no route. What arrives is delivered. Drops \
            IP_OUTNOROUTES at __ip_queue_xmit, and TCP_OLD_DATA of the requests that are therefore repeated.",
     setup: &[Step::Ip(
         Place::Peer,

@@ -12,6 +12,7 @@ pub(super) const ALL: &[Scenario] = &[
     MANY_KEYS,
     COPIES,
     BUFFERS_REUSED,
+    HALF_CLOSED,
     LOOPBACK,
     CLOCK_SET,
 ];
@@ -151,6 +152,37 @@ const COPIES: Scenario = Scenario {
     heal: &[Step::Stop("group-client")],
     expect: Expectation {
         column: Some((Column::Delivered, 10)),
+        ..SOUND
+    },
+    late: false,
+};
+
+/// The node's client is in FIN-WAIT-2 meanwhile, its server in CLOSE-WAIT: the kernel tells of none of their segments
+/// (`tcp_rcv_state_process`).
+const HALF_CLOSED: Scenario = Scenario {
+    name: "half-closed",
+    title: "a healthy node with connections that one end has closed",
+    breaks: "Nothing. Clients shut their side of a connection once they have asked, and read a long answer by and by: one of the \
+             node's, and one that asks the node's server.",
+    says: "Healthy, no verdict, and next to nothing unexplained while the connections stand.",
+    needs: &[],
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    break_it: &[
+        Step::Start(Actor {
+            name: "node-listens",
+            role: Role::HalfClosed,
+            ..NODE_CLIENT
+        }),
+        Step::Start(Actor {
+            name: "peer-listens",
+            role: Role::HalfClosed,
+            ..PEER_CLIENT
+        }),
+    ],
+    heal: &[Step::Stop("node-listens"), Step::Stop("peer-listens")],
+    expect: Expectation {
+        column: Some((Column::Delivered, 100)),
         ..SOUND
     },
     late: false,

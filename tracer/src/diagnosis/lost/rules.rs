@@ -20,6 +20,7 @@ const fn rule(
         about,
         examine,
         explains,
+        proved_by: effects::none,
         follows: &["R01", "R03", "R05"],
     }
 }

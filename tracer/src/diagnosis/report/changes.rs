@@ -1,6 +1,6 @@
 //! What changed on the node.
 
-use super::node::{actor, manager, place};
+use super::node::{actor, place};
 use crate::model::Model;
 use crate::model::timeline::{Subject, Told};
 use crate::report::{Change, ChangeKind, EARLIEST, Following};
@@ -44,7 +44,7 @@ fn change(model: &Model, told: Told<'_>) -> Change {
         Subject::Unit(name) => (ChangeKind::Unit, name.clone(), String::new()),
         Subject::Job(unit) => (ChangeKind::Job, unit.clone(), String::new()),
         Subject::Timer(name) => (ChangeKind::Timer, name.clone(), String::new()),
-        Subject::Packages(which) => (ChangeKind::Packages, manager(*which).to_owned(), String::new()),
+        Subject::Packages(which) => (ChangeKind::Packages, which.to_string(), String::new()),
         Subject::Notice(_) => (ChangeKind::Notice, String::new(), String::new()),
         Subject::Starvation(_) => (ChangeKind::Starvation, String::new(), String::new()),
     };
@@ -58,6 +58,7 @@ fn change(model: &Model, told: Told<'_>) -> Change {
         before: change.before.clone(),
         after: change.after.clone(),
         by: change.by.as_ref().map(actor),
+        by_unknown: change.by_unknown,
         noticed: change.noticed,
         follows: told.follows,
         with: with

@@ -36,6 +36,7 @@ fn one(model: &Model, netns: u32, invariant: &Invariant, standing: &Standing) ->
         text: text(model, netns, invariant, standing.state == State::Holds),
         since: standing.since.map(|at| model.utc(at)),
         by: standing.by.as_ref().map(actor),
+        by_unknown: standing.by_unknown,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::model::units::{self, Action};
 use crate::model::{Model, bands};
 use crate::report::{
     Actor, Band, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets,
-    Packages, PackagesStanding, Run, Schema, Setting, Span, Timer, Unit,
+    Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unit, Upgrade,
 };
 
 /// Settings, units and timers that are told where they are all that is told, at most.
@@ -28,6 +28,13 @@ pub fn alone(model: &Model) -> NodeReport {
     let says = |&(netns, thing, value): &(u32, &Thing, &str)| {
         parameters::says_something(model.settings(), netns, thing, value)
     };
+    let setting = |(netns, thing, value): (u32, &Thing, &str)| Setting {
+        object: thing.to_string(),
+        netns: place(model, netns),
+        value: value.to_owned(),
+    };
+    let is_figure = |(_, thing, _): &(u32, &Thing, &str)| parameters::is_figure(thing);
+    let figures = model.settings().iter().filter(is_figure);
     let mut settings: Vec<_> = model.settings().iter().filter(says).collect();
     let settings_total = settings.len() as u64;
     settings.truncate(ALONE);
@@ -41,16 +48,14 @@ pub fn alone(model: &Model) -> NodeReport {
         kernel: super::kernel(model),
         uptime: seconds(model.now()),
         capabilities: super::capabilities(model),
-        node: node_of(model, ALONE),
-        settings: settings
-            .into_iter()
-            .map(|(netns, thing, value)| Setting {
-                object: thing.to_string(),
-                netns: place(model, netns),
-                value: value.to_owned(),
-            })
-            .collect(),
+        // No packets are counted here, so that there is nothing to hold changes against.
+        node: Node {
+            bands: Vec::new(),
+            ..node_of(model, ALONE)
+        },
+        settings: settings.into_iter().map(setting).collect(),
         settings_total,
+        figures: figures.map(setting).collect(),
         droppers,
         droppers_total,
     }
@@ -122,6 +127,7 @@ fn node_of(model: &Model, most: usize) -> Node {
                 now: difference.now.clone(),
                 at: model.utc(difference.at),
                 by: difference.by.as_ref().map(actor),
+                by_unknown: difference.by_unknown,
             })
             .collect(),
         differences_total,
@@ -136,7 +142,7 @@ fn node_of(model: &Model, most: usize) -> Node {
             .packages()
             .iter()
             .map(|told| Packages {
-                manager: manager(told.manager).to_owned(),
+                manager: told.manager.to_string(),
                 standing: match packages::Standing::of(told) {
                     packages::Standing::Whole => PackagesStanding::Whole,
                     packages::Standing::InWork => PackagesStanding::InWork,
@@ -145,6 +151,12 @@ fn node_of(model: &Model, most: usize) -> Node {
                 text: describe(told),
                 holder: told.holder.as_ref().map(actor),
                 working_on: told.working_on.clone(),
+                past: upgrades(model, told.manager),
+                past_total: model.packages().past(told.manager).count() as u64,
+                past_since: model
+                    .packages()
+                    .past_since(told.manager)
+                    .map(|since| rfc3339(since.into())),
             })
             .collect(),
     }
@@ -159,11 +171,39 @@ pub(super) fn place(model: &Model, netns: u32) -> String {
     }
 }
 
-pub(super) fn manager(manager: Manager) -> &'static str {
-    match manager {
-        Manager::Dpkg => "dpkg",
-        Manager::Rpm => "rpm",
+/// What a package manager did, the latest first.
+fn upgrades(model: &Model, manager: Manager) -> Vec<Upgrade> {
+    let utc = |at: i64| rfc3339(at.into());
+    let mut onsets: BTreeMap<i64, u64> = BTreeMap::new();
+    for at in model.timeline().onsets().map(|at| model.wall(at)) {
+        let before = at.saturating_sub(packages::AFTER)..=at;
+        let ran = model.packages().at_work(&before).into_iter();
+        for (_, run) in ran.filter(|(by, _)| *by == manager) {
+            *onsets.entry(run.begun).or_default() += 1;
+        }
     }
+    let runs = model.packages().past(manager).rev().take(RUNS);
+    let told = runs.map(|(run, outcome)| Upgrade {
+        begun: utc(run.begun),
+        ended: run.ended.map(utc),
+        last: run.last.map(utc),
+        outcome: match outcome {
+            packages::Outcome::Ended => Outcome::Ended,
+            packages::Outcome::Failed => Outcome::Failed,
+            packages::Outcome::InWork => Outcome::InWork,
+            packages::Outcome::Interrupted => Outcome::Interrupted,
+        },
+        command: run.command.clone(),
+        requested_by: run.requested_by.clone(),
+        error: run.error.clone(),
+        installed: run.installed,
+        upgraded: run.upgraded,
+        removed: run.removed,
+        names: run.names.clone(),
+        more: run.more,
+        onsets: onsets.get(&run.begun).copied().unwrap_or_default(),
+    });
+    told.collect()
 }
 
 pub(in crate::diagnosis) fn actor(owner: &Owner) -> Actor {
@@ -171,6 +211,11 @@ pub(in crate::diagnosis) fn actor(owner: &Owner) -> Actor {
         pid: owner.pid,
         command: owner.command.clone(),
         unit: owner.unit.clone(),
+        container: owner.container().to_owned(),
+        parent: owner.parent.as_deref().map(|parent| Parent {
+            pid: parent.pid,
+            command: parent.command.clone(),
+        }),
     }
 }
 

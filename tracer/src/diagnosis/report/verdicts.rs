@@ -85,7 +85,13 @@ fn findings(model: &Model) -> Vec<Found> {
     let view = View::of(model);
     RULES
         .iter()
-        .filter_map(|rule| Some((rule, (rule.examine)(&view)?)))
+        .filter_map(|rule| {
+            let mut finding = (rule.examine)(&view)?;
+            if finding.confidence == Confidence::Weak && pairing::is_proved(model, rule, &finding) {
+                finding.confidence = Confidence::Strong;
+            }
+            Some((rule, finding))
+        })
         .collect()
 }
 

@@ -55,12 +55,7 @@ fn sysctl(name: &str) -> Thing {
 }
 
 fn process(pid: u32) -> Option<Owner> {
-    Some(Owner {
-        pid,
-        command: "ip".to_owned(),
-        cgroup: String::new(),
-        unit: String::new(),
-    })
+    Some(Owner::named(pid, "ip"))
 }
 
 fn change(at: u64, thing: Thing, before: &str, after: Option<&str>, by: Option<Owner>) -> Change {
@@ -70,6 +65,7 @@ fn change(at: u64, thing: Thing, before: &str, after: Option<&str>, by: Option<O
         before: Some(before.to_owned()),
         after: after.map(str::to_owned),
         by,
+        by_unknown: None,
         noticed: false,
     }
 }

@@ -11,9 +11,9 @@ use super::known::{Change, Known};
 use super::link::Link;
 use super::route;
 use super::sysctl;
-use super::told::{self, Cause, Told};
+use super::told::{self, Cause, Told, Who};
 use super::words::{Devices, IPV4, IPV6, action, address, sentence};
-use crate::event::{Owner, Seen, Thing, Version, value};
+use crate::event::{Seen, Thing, Version, value};
 
 /// Addresses of a namespace that are asked for at most.
 pub(super) const MOST: usize = 64;
@@ -54,7 +54,7 @@ pub(super) struct Answers {
 
 impl Answers {
     /// Something changed that answers depend on.
-    pub(super) fn need(&mut self, by: Option<&Owner>) {
+    pub(super) fn need(&mut self, by: &Who) {
         self.changed.get_or_insert_with(Instant::now);
         self.cause.add(by);
     }
@@ -121,7 +121,7 @@ impl Answers {
         self.told = now;
         self.pause = Some(Instant::now() + PAUSE.max(begin.elapsed() * SHARE));
         let mut told = told::found(found);
-        told.extend(told::all(changed, Seen::Noticed, self.cause.take().as_ref()));
+        told.extend(told::all(changed, Seen::Noticed, Some(&self.cause.take())));
         told
     }
 }

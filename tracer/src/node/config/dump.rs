@@ -91,7 +91,8 @@ pub(super) fn everything(has_ipsec: bool) -> Result<Standing, netlink::Error> {
         let value = match found.state {
             State::Permanent(value) => value,
             State::Silent(state) if gateways.contains(&found.address) => state.to_owned(),
-            State::Silent(_) | State::Usual => return,
+            State::Usual(value) if gateways.contains(&found.address) => value,
+            State::Silent(_) | State::Usual(_) | State::Unknown => return,
         };
         let device = devices.name(found.device);
         let address = found.address;

@@ -57,7 +57,12 @@ impl Link {
     pub(super) fn value(&self, devices: &Devices) -> String {
         let mut words = vec![
             if self.up { value::UP } else { "down" }.to_owned(),
-            if self.carrier { "carrier" } else { "no carrier" }.to_owned(),
+            if self.carrier {
+                value::CARRIER
+            } else {
+                "no carrier"
+            }
+            .to_owned(),
             format!("mtu {}", self.mtu),
         ];
         if self.no_arp {

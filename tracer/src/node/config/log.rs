@@ -129,13 +129,8 @@ fn victim(line: &str) -> Option<Owner> {
     let pid = pid.parse().ok()?;
     let (command, _) = rest.rsplit_once(')')?;
     // It may be there for a moment more.
-    let found = Owners::by_pid(pid).filter(|owner| owner.command == command);
-    Some(found.unwrap_or_else(|| Owner {
-        pid,
-        command: command.to_owned(),
-        cgroup: String::new(),
-        unit: String::new(),
-    }))
+    let found = Owners::actor(pid).filter(|owner| owner.command == command);
+    Some(found.unwrap_or_else(|| Owner::named(pid, command)))
 }
 
 #[cfg(test)]

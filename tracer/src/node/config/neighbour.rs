@@ -1,4 +1,4 @@
-//! Neighbours: those that were set by hand, and those that do not answer (`ip neigh`).
+//! Neighbours that routes lead by, and those that were set by hand (`ip neigh`).
 
 use std::net::IpAddr;
 
@@ -31,8 +31,10 @@ pub(super) enum State {
     Permanent(String),
     /// It was asked for and has not answered: matters where a route leads by it.
     Silent(&'static str),
-    /// As neighbours are.
-    Usual,
+    /// It has answered, with that link-layer address: matters where a route leads by it.
+    Usual(String),
+    /// Nothing is known of it.
+    Unknown,
 }
 
 /// A neighbour; `None` for what is none of IPv4 or IPv6, and for what this node answers in its place.
@@ -57,7 +59,8 @@ pub(super) fn parse(body: &[u8]) -> Option<Neighbour> {
             NUD_PERMANENT => State::Permanent(format!("lladdr {hardware} PERMANENT")),
             NUD_FAILED => State::Silent("FAILED"),
             NUD_INCOMPLETE => State::Silent("INCOMPLETE"),
-            _ => State::Usual,
+            _ if hardware.is_empty() => State::Unknown,
+            _ => State::Usual(format!("lladdr {hardware}")),
         },
     })
 }
@@ -86,7 +89,7 @@ mod tests {
             State::Permanent("lladdr 02:00:00:00:00:01 PERMANENT".to_owned())
         );
         assert_eq!(state(NUD_FAILED), State::Silent("FAILED"));
-        assert_eq!(state(2), State::Usual);
+        assert_eq!(state(2), State::Usual("lladdr 02:00:00:00:00:01".to_owned()));
         assert_eq!(
             parse(&message(7, NUD_PERMANENT, 0)),
             None,

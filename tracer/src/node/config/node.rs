@@ -8,7 +8,7 @@ use super::known::Change;
 use super::log::Log;
 use super::programs::Programs;
 use super::resolver::Resolver;
-use crate::event::{Body, Seen, Setting};
+use crate::event::{Body, Seen, Setting, Unknown};
 
 /// The file that names the name servers.
 const RESOLVER: &str = "/etc/resolv.conf";
@@ -135,6 +135,12 @@ fn tell(changes: impl IntoIterator<Item = Change>, seen: Seen, teller: &Teller) 
             value,
             seen,
             by: None,
+            by_unknown: match seen {
+                Seen::Found => None,
+                // inotify tells that a file was written, and not by whom.
+                Seen::Told => Some(Unknown::NotTold),
+                Seen::Noticed => Some(Unknown::Compared),
+            },
         })))?;
     }
     Ok(())

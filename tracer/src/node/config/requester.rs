@@ -9,7 +9,8 @@ use std::fs;
 
 use super::super::Netns;
 use super::super::owners::{Owners, sockets_of};
-use crate::event::Owner;
+use super::told::Who;
+use crate::event::{Owner, Unknown};
 
 /// Sockets that are remembered at most.
 const MOST: usize = 256;
@@ -28,24 +29,24 @@ const PROCESSES: u32 = 1 << 22;
 pub(super) struct Requesters {
     owners: Owners,
     /// By namespace and address, with the time when it was looked for.
-    known: HashMap<(u32, u32), (u64, Option<Owner>)>,
+    known: HashMap<(u32, u32), (u64, Who)>,
 }
 
 impl Requesters {
-    /// Who has the socket with this address in a namespace, read at once. `None` for the kernel itself, and where nobody
-    /// is found. `now` is boot time in ns.
-    pub(super) fn who(&mut self, netns: &Netns, port: u32, now: u64) -> Option<Owner> {
+    /// Who has the socket with this address in a namespace, read at once; or why that is not known. `now` is boot time in
+    /// ns.
+    pub(super) fn who(&mut self, netns: &Netns, port: u32, now: u64) -> Who {
         if port == 0 {
-            return None;
+            return Err(Unknown::Kernel);
         }
         let key = (netns.inode(), port);
         if let Some((at, owner)) = self.known.get(&key)
             && now.saturating_sub(*at) < WHILE
-            && !(process_of(port) == Some(INIT) && owner.as_ref().is_some_and(|owner| !has_files(owner.pid)))
+            && !(process_of(port) == Some(INIT) && owner.as_ref().is_ok_and(|owner| !has_files(owner.pid)))
         {
             return owner.clone();
         }
-        let owner = self.look(netns, port, now);
+        let owner = self.look(netns, port, now).ok_or(Unknown::NotFound);
         if self.known.len() >= MOST {
             self.known.clear();
         }
@@ -56,7 +57,7 @@ impl Requesters {
     fn look(&mut self, netns: &Netns, port: u32, now: u64) -> Option<Owner> {
         let pid = process_of(port);
         // At once: the process may be short-lived.
-        let found = pid.and_then(|pid| Some((pid, Owners::by_pid(pid)?)));
+        let found = pid.and_then(|pid| Some((pid, Owners::actor(pid)?)));
         let theirs = pid.and_then(|pid| sockets_of(pid).ok().filter(|_| has_files(pid)));
         let socket =
             netns.enter(|| inode_of(&fs::read_to_string("/proc/thread-self/net/netlink").ok()?, port));
@@ -67,6 +68,8 @@ impl Requesters {
             // It is another process's, or that one has just ended; or systemd has opened it for a service.
             (Some(inode), theirs) => {
                 let owner = self.owners.by_inode_now(inode, now).cloned();
+                // What a process has is known for longer than who its parent is.
+                let owner = owner.map(|owner| Owners::actor(owner.pid).unwrap_or(owner));
                 if owner.is_some() || theirs.is_some() {
                     return owner;
                 }
@@ -76,12 +79,7 @@ impl Requesters {
         match found {
             // It lives on without the socket: pid 1 and threads of the kernel are others' 1 and so on.
             Some((pid, owner)) => (pid != INIT && has_a_program(pid)).then_some(owner),
-            None => Some(Owner {
-                pid: pid?,
-                command: String::new(),
-                cgroup: String::new(),
-                unit: String::new(),
-            }),
+            None => Some(Owner::named(pid?, "")),
         }
     }
 }
@@ -160,7 +158,8 @@ mod tests {
             .unwrap();
         let owner = Requesters::default().who(&netns, port, 1).unwrap();
         assert_eq!(owner.pid, std::process::id());
-        assert_eq!(Requesters::default().who(&netns, 0, 1), None, "the kernel itself");
+        assert!(owner.parent.is_some(), "{owner:?}");
+        assert_eq!(Requesters::default().who(&netns, 0, 1), Err(Unknown::Kernel));
     }
 
     #[test]
@@ -170,10 +169,17 @@ mod tests {
         child.wait().unwrap();
         let netns = Netns::current().unwrap();
         let owner = Requesters::default().who(&netns, pid, 1).unwrap();
-        assert_eq!((owner.pid, owner.command.as_str()), (pid, ""));
-        assert!(
-            Requesters::default().who(&netns, 1, 1).is_none(),
+        // Nothing is guessed of its unit and parent.
+        assert_eq!(owner, Owner::named(pid, ""));
+        assert_eq!(
+            Requesters::default().who(&netns, 1, 1),
+            Err(Unknown::NotFound),
             "it may be 1 in a container"
+        );
+        assert_eq!(
+            Requesters::default().who(&netns, u32::MAX - 7, 1),
+            Err(Unknown::NotFound),
+            "an address that the kernel chose, and nobody has"
         );
     }
 }

@@ -7,7 +7,8 @@ use super::super::chains::{GET_GENERATION, HEADER, members, number};
 use super::super::netlink::{self, Message, string};
 use super::super::owners::Owners;
 use super::commit::{self, Commit, Known, NFTABLES};
-use crate::event::Owner;
+use super::told::Who;
+use crate::event::{Owner, Unknown};
 
 /// `NFNLGRP_NFTABLES`
 pub(super) const GROUP: u32 = 7;
@@ -54,7 +55,7 @@ impl Ruleset {
     }
 
     /// Takes in what was told. A change is whole with its generation: then this tells who made it, if that is said.
-    pub(super) fn told(&mut self, message: &Message<'_>) -> Option<Option<Owner>> {
+    pub(super) fn told(&mut self, message: &Message<'_>) -> Option<Who> {
         if message.kind != NEW_GENERATION {
             self.commit.take(message, &mut self.chains, &mut self.tables);
             return None;
@@ -116,17 +117,12 @@ impl Generation {
     }
 
     /// The kernel counts processes as the machine does: where the tracer counts otherwise, the name tells.
-    fn by(self) -> Option<Owner> {
+    fn by(self) -> Who {
         if self.pid == 0 {
-            return None;
+            return Err(Unknown::Kernel);
         }
-        let found = Owners::by_pid(self.pid).filter(|owner| owner.command == self.command);
-        Some(found.unwrap_or_else(|| Owner {
-            pid: self.pid,
-            command: self.command,
-            cgroup: String::new(),
-            unit: String::new(),
-        }))
+        let found = Owners::actor(self.pid).filter(|owner| owner.command == self.command);
+        Ok(found.unwrap_or_else(|| Owner::named(self.pid, &self.command)))
     }
 }
 

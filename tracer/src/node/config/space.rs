@@ -23,10 +23,10 @@ use super::link::Link;
 use super::requester::Requesters;
 use super::ruleset::{self, Ruleset};
 use super::sysctl::Sysctls;
-use super::told::{Cause, Told, found};
+use super::told::{Cause, Told, Who, found};
 use super::words::Devices;
 use super::{ipsec, nexthop};
-use crate::event::{Owner, Seen, Setting, Thing};
+use crate::event::{Seen, Setting, Thing, Unknown};
 
 /// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
 /// IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF, NSID.
@@ -193,8 +193,8 @@ impl Space {
         }
         self.broken = None;
         // Whoever changed something meanwhile was not heard.
-        self.need(Again::Everything, None);
-        self.answers.need(None);
+        self.need(Again::Everything, &Err(Unknown::Lost));
+        self.answers.need(&Err(Unknown::Lost));
         self.drained = true;
         self.pause = None;
         self.settle()
@@ -321,17 +321,17 @@ impl Space {
             })?;
             for (now, by, kind, flags, body) in heard {
                 let changes = match ear {
-                    Ear::Route => self.take(kind, flags, &body, by.as_ref()),
+                    Ear::Route => self.take(kind, flags, &body, &by),
                     Ear::Ipsec => {
                         let changes = ipsec::take(kind, &body, &mut self.known).into_iter();
                         changes.map(|change| (change, Seen::Told)).collect()
                     }
                 };
                 if changes.iter().any(|((thing, _), _)| decides(thing)) {
-                    self.answers.need(by.as_ref());
+                    self.answers.need(&by);
                 }
                 for (change, seen) in changes {
-                    let by = by.clone();
+                    let by = Some(by.clone());
                     tell(now, Told { change, seen, by });
                 }
             }
@@ -359,6 +359,7 @@ impl Space {
                 let now = clock::boottime_ns();
                 let change = (ruleset_of(NF_TABLES), value);
                 let seen = Seen::Told;
+                let by = Some(by);
                 tell(now, Told { change, seen, by });
             }
             match came {
@@ -373,11 +374,11 @@ impl Space {
 
     fn overrun(&mut self) {
         self.lost += 1;
-        self.again = Again::Everything;
+        self.need(Again::Everything, &Err(Unknown::Lost));
     }
 
     /// What was told leaves something open: it is read again.
-    fn need(&mut self, what: Again, by: Option<&Owner>) {
+    fn need(&mut self, what: Again, by: &Who) {
         self.because_of.add(by);
         self.again = self.again.max(what);
     }
@@ -385,12 +386,18 @@ impl Space {
     /// A change as it crosses to the model.
     pub(super) fn setting(&self, told: Told) -> Setting {
         let (thing, value) = told.change;
+        let (by, by_unknown) = match told.by {
+            Some(Ok(owner)) => (Some(owner), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
         Setting {
             netns: self.netns.inode(),
             thing,
             value,
             seen: told.seen,
-            by: told.by,
+            by,
+            by_unknown,
         }
     }
 }

@@ -1,14 +1,18 @@
 //! What is told of a namespace, and who made it necessary to look again.
 
 use super::known::Change;
-use crate::event::{Owner, Seen};
+use crate::event::{Owner, Seen, Unknown};
+
+/// Who did something, or why that is not known.
+pub(super) type Who = Result<Owner, Unknown>;
 
 /// Something that was told of the namespace.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) change: Change,
     pub(super) seen: Seen,
-    pub(super) by: Option<Owner>,
+    /// `None` where nobody did it: it stands, or came and went with something else.
+    pub(super) by: Option<Who>,
 }
 
 /// What stands, or came and went with something else: nobody has changed it.
@@ -16,13 +20,13 @@ pub(super) fn found(changes: Vec<Change>) -> Vec<Told> {
     all(changes, Seen::Found, None)
 }
 
-/// What is different from the last look.
+/// What is different from the last look, and nobody tells.
 pub(super) fn noticed(changes: Vec<Change>) -> Vec<Told> {
-    all(changes, Seen::Noticed, None)
+    all(changes, Seen::Noticed, Some(&Err(Unknown::Compared)))
 }
 
 /// Changes that came to be known in the same way.
-pub(super) fn all(changes: Vec<Change>, seen: Seen, by: Option<&Owner>) -> Vec<Told> {
+pub(super) fn all(changes: Vec<Change>, seen: Seen, by: Option<&Who>) -> Vec<Told> {
     let told = |change| Told {
         change,
         seen,
@@ -31,32 +35,26 @@ pub(super) fn all(changes: Vec<Change>, seen: Seen, by: Option<&Owner>) -> Vec<T
     changes.into_iter().map(told).collect()
 }
 
-/// Who did what makes a look necessary, where it is one.
+/// Who did what makes a look necessary; `None` where nobody was heard of.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum Cause {
-    #[default]
-    Nothing,
-    One(Owner),
-    /// The kernel itself, or several.
-    Others,
-}
+pub(super) struct Cause(Option<Who>);
 
 impl Cause {
     /// This one did something, too.
-    pub(super) fn add(&mut self, by: Option<&Owner>) {
-        *self = match (std::mem::take(self), by) {
-            (Self::Nothing, Some(by)) => Self::One(by.clone()),
-            (Self::One(known), Some(by)) if known == *by => Self::One(known),
-            _ => Self::Others,
-        }
+    pub(super) fn add(&mut self, by: &Who) {
+        self.0 = Some(match self.0.take() {
+            None => by.clone(),
+            Some(known) if known == *by => known,
+            // Among those who were not heard there may be any.
+            Some(Err(Unknown::Lost)) => Err(Unknown::Lost),
+            Some(_) if *by == Err(Unknown::Lost) => Err(Unknown::Lost),
+            Some(_) => Err(Unknown::Several),
+        });
     }
 
     /// Who it was. The next look has other causes.
-    pub(super) fn take(&mut self) -> Option<Owner> {
-        match std::mem::take(self) {
-            Self::One(by) => Some(by),
-            Self::Nothing | Self::Others => None,
-        }
+    pub(super) fn take(&mut self) -> Who {
+        self.0.take().unwrap_or(Err(Unknown::Lost))
     }
 }
 
@@ -66,24 +64,23 @@ mod tests {
 
     #[test]
     fn one_cause_is_named_and_several_are_not() {
-        let owner = |pid| Owner {
-            pid,
-            command: "ip".to_owned(),
-            cgroup: String::new(),
-            unit: String::new(),
-        };
-        let of = |all: &[Option<Owner>]| {
+        let ip = |pid| Ok(Owner::named(pid, "ip"));
+        let of = |all: &[Who]| {
             let mut cause = Cause::default();
-            for by in all {
-                cause.add(by.as_ref());
-            }
-            (cause.take(), cause)
+            all.iter().for_each(|by| cause.add(by));
+            let who = cause.take();
+            assert_eq!(cause, Cause::default());
+            who
         };
-        assert_eq!(of(&[]), (None, Cause::Nothing));
-        let twice = [Some(owner(1)), Some(owner(1))];
-        assert_eq!(of(&twice), (Some(owner(1)), Cause::Nothing));
-        assert_eq!(of(&[Some(owner(1)), Some(owner(2))]).0, None);
-        assert_eq!(of(&[Some(owner(1)), None]).0, None, "the kernel, too");
-        assert_eq!(of(&[None, Some(owner(1))]).0, None);
+        assert_eq!(of(&[]), Err(Unknown::Lost));
+        assert_eq!(of(&[ip(1), ip(1)]), ip(1));
+        assert_eq!(of(&[ip(1), ip(2)]), Err(Unknown::Several));
+        assert_eq!(
+            of(&[Err(Unknown::Kernel), Err(Unknown::Kernel)]),
+            Err(Unknown::Kernel)
+        );
+        assert_eq!(of(&[ip(1), Err(Unknown::Kernel)]), Err(Unknown::Several));
+        assert_eq!(of(&[Err(Unknown::Kernel), ip(1), ip(1)]), Err(Unknown::Several));
+        assert_eq!(of(&[ip(1), Err(Unknown::Lost), ip(1)]), Err(Unknown::Lost));
     }
 }

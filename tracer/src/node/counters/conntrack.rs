@@ -75,6 +75,7 @@ pub fn tracked(netns: &Netns) -> Option<Setting> {
         value: Some(value.trim().to_owned()),
         seen: Seen::Found,
         by: None,
+        by_unknown: None,
     })
 }
 

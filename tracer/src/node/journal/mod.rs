@@ -24,7 +24,8 @@ pub use wanted::{Inbox, Wanted, wanted};
 /// The capability of this source.
 pub const CAPABILITY: &str = "journal";
 /// What is not seen without it.
-pub const LOST: &str = "past runs of what timers start are not seen, but for the last one";
+pub const LOST: &str =
+    "past runs of what timers start are not seen, but for the last one of each where systemd tells it";
 
 /// Units that are asked for at most.
 const MOST: usize = 128;

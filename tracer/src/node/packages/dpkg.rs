@@ -1,8 +1,8 @@
 //! dpkg and apt: their lock, log, status and history.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::fs;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::WatchFlags;
@@ -11,7 +11,8 @@ use super::files::{self, Change, Fresh, Mark};
 use super::follow::Follow;
 use super::history::{self, Run};
 use super::lock::Lock;
-use super::log::{Line, Progress};
+use super::log::{self, Line, Progress};
+use super::past::Past;
 use super::status::Table;
 use super::watches::{self, below};
 use super::{Found, holder_of};
@@ -45,6 +46,7 @@ pub(super) struct Dpkg {
     updates: BTreeMap<String, Mark>,
     history: Fresh,
     run: Option<Run>,
+    past: Past,
     reboot: [PathBuf; 2],
     /// It was looked at before.
     is_known: bool,
@@ -56,14 +58,15 @@ impl Dpkg {
         Self {
             locks: ["lock-frontend", "lock"].map(|name| Lock::new(admin.join(name))),
             holder: None,
-            log: Follow::new(below(root, "/var/log/dpkg.log")),
+            log: Follow::new(below(root, log::PATH)),
             progress: Progress::default(),
             status: Fresh::new(admin.join("status")),
             unread: None,
             table: None,
             updates: BTreeMap::new(),
-            history: Fresh::new(below(root, "/var/log/apt/history.log")),
+            history: Fresh::new(below(root, history::PATH)),
             run: None,
+            past: Past::new(root),
             reboot: ["/run/reboot-required", "/run/reboot-required.pkgs"].map(|path| below(root, path)),
             is_known: false,
             admin,
@@ -78,9 +81,9 @@ impl Dpkg {
             ("/var/lib/dpkg/lock-frontend", watches::LOCK),
             ("/var/lib/dpkg/lock", watches::LOCK),
             ("/var/log", watches::NAMES),
-            ("/var/log/dpkg.log", watches::LOG),
+            (log::PATH, watches::LOG),
             ("/var/log/apt", watches::NAMES),
-            ("/var/log/apt/history.log", watches::LOG),
+            (history::PATH, watches::LOG),
             ("/run", watches::FOLDER),
         ]
         .map(|(path, flags)| (below(root, path), flags))
@@ -115,6 +118,7 @@ impl Dpkg {
         }
         self.is_known = true;
         self.holder.clone_from(&after);
+        self.past.look(after.is_some(), found);
         found.problems.extend(self.unread.clone());
         found.problems.extend(self.strange());
         if after.is_none() {
@@ -181,7 +185,7 @@ impl Dpkg {
         let text = self.history.look().and_then(|change| match change {
             Change::Same => Ok(None),
             Change::Absent => Ok(Some(String::new())),
-            Change::Changed(file) => end_of(file).map(Some),
+            Change::Changed(file) => files::end_of(file, history::TAIL).map(Some),
         });
         let text = match text {
             Ok(None) => return,
@@ -295,15 +299,6 @@ impl Dpkg {
         }
         Some(packages)
     }
-}
-
-/// The end of the history, so much of it as has the last run.
-fn end_of(mut file: File) -> io::Result<String> {
-    let begin = file.metadata()?.len().saturating_sub(history::TAIL);
-    file.seek(SeekFrom::Start(begin))?;
-    let mut bytes = Vec::new();
-    file.take(history::TAIL).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The notes in `updates`, in the order in which they were made: dpkg gives them numbers of one length. Another file

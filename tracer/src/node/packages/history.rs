@@ -1,10 +1,12 @@
-//! The last run of apt, by `/var/log/apt/history.log`: what it was to do is written when it begins, its end when it
-//! has ended.
+//! Runs of apt, by `/var/log/apt/history.log`: what each was to do is written when it begins, its end when it has
+//! ended.
 
 use std::collections::BTreeMap;
 
 use super::status::{Presence, Table};
 
+/// Where it is.
+pub(super) const PATH: &str = "/var/log/apt/history.log";
 /// Bytes at the end of the file that are read: a run of thousands of packages has less.
 pub(super) const TAIL: u64 = 1 << 20;
 
@@ -15,24 +17,28 @@ pub(super) struct Run {
     pub(super) begin: String,
     /// The command that was given, empty where none was, as by other programs that use apt's library.
     pub(super) command: String,
-    steps: Vec<Step>,
+    /// The user for whom another one gave it: `ann (1000)`. Empty where that is not written.
+    pub(super) requested_by: String,
+    pub(super) steps: Vec<Step>,
     /// What went wrong, empty for nothing.
     pub(super) error: String,
     /// It has told its end.
     pub(super) has_ended: bool,
+    /// When, as `begin`.
+    pub(super) end: String,
 }
 
 /// What is to be done with a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Step {
-    action: Action,
-    package: String,
+pub(super) struct Step {
+    pub(super) action: Action,
+    pub(super) package: String,
     /// The version that is installed or removed, or that an upgrade begins with.
     version: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Action {
+pub(super) enum Action {
     Install,
     Upgrade,
     Downgrade,
@@ -69,29 +75,46 @@ impl Run {
             .rmatch_indices("Start-Date:")
             .map(|(at, _)| at)
             .find(|at| *at == 0 || text.as_bytes().get(at - 1) == Some(&b'\n'))?;
-        let mut run = Self::default();
-        // An entry ends with an empty line.
-        for line in text[begin..].lines().take_while(|line| !line.trim().is_empty()) {
-            let Some((field, value)) = line.split_once(':') else {
-                continue;
-            };
-            let value = value.trim();
-            match field {
-                // Two blanks are between the date and the time.
-                "Start-Date" => {
-                    run.begin = value.split_whitespace().collect::<Vec<_>>().join(" ");
-                }
-                "Commandline" => run.command = value.to_owned(),
-                "Error" => run.error = value.to_owned(),
-                "End-Date" => run.has_ended = true,
-                _ => {
-                    if let Some(action) = Action::of(field) {
-                        run.steps.extend(steps(action, value));
-                    }
+        Self::all(&text[begin..]).into_iter().next()
+    }
+
+    /// All runs in a text, in its order.
+    pub(super) fn all(text: &str) -> Vec<Self> {
+        let mut runs: Vec<Self> = Vec::new();
+        let mut is_within = false;
+        for line in text.lines() {
+            let field = line.split_once(':');
+            if let Some(("Start-Date", _)) = field {
+                runs.push(Self::default());
+                is_within = true;
+            }
+            // An entry ends with an empty line.
+            is_within &= !line.trim().is_empty();
+            if let (true, Some((field, value)), Some(run)) = (is_within, field, runs.last_mut()) {
+                run.take(field, value.trim());
+            }
+        }
+        runs
+    }
+
+    fn take(&mut self, field: &str, value: &str) {
+        // Two blanks are between the date and the time.
+        let time = || value.split_whitespace().collect::<Vec<_>>().join(" ");
+        match field {
+            "Start-Date" => self.begin = time(),
+            "Commandline" => self.command = value.to_owned(),
+            "Requested-By" => self.requested_by = value.to_owned(),
+            "Error" => self.error = value.to_owned(),
+            "End-Date" => {
+                self.has_ended = true;
+                self.end = time();
+            }
+            _ => {
+                if let Some(action) = Action::of(field) {
+                    self.steps.extend(steps(action, value));
                 }
             }
         }
-        Some(run)
     }
 
     /// It has not told its end, and not all that it was to do is done. A run may be ended by force, and what it has

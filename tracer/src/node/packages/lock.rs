@@ -111,16 +111,10 @@ fn listed(locks: &str, device: u64, inode: u64) -> Option<Holder> {
 
 /// Who that is, as far as it can be known.
 pub(super) fn owner(holder: Holder) -> Owner {
-    let nameless = |pid, command: &str| Owner {
-        pid,
-        command: command.to_owned(),
-        cgroup: String::new(),
-        unit: String::new(),
-    };
     match holder {
         // It may have ended, or be hidden (hidepid).
-        Holder::Process(pid) => Owners::by_pid(pid).unwrap_or_else(|| nameless(pid, "")),
-        Holder::Unnamed => nameless(0, "a process of another PID namespace"),
+        Holder::Process(pid) => Owners::actor(pid).unwrap_or_else(|| Owner::named(pid, "")),
+        Holder::Unnamed => Owner::named(0, "a process of another PID namespace"),
     }
 }
 

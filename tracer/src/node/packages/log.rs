@@ -1,7 +1,12 @@
 //! Lines of `/var/log/dpkg.log`, and what they say of the package in work (dpkg(1), option `--log`).
 
+/// Where it is.
+pub(super) const PATH: &str = "/var/log/dpkg.log";
 /// What stands for a version that there is not.
 const NONE: &str = "<none>";
+
+/// How a line begins, with a digit for each `d`.
+const TIME: &str = "dddd-dd-dd dd:dd:dd";
 
 /// A line without its date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +43,17 @@ pub(super) enum Line<'a> {
 impl<'a> Line<'a> {
     /// Reads a line: `2026-11-26 11:04:22 configure iptables:amd64 1.8.9-2 <none>`. `None` for any other text.
     pub(super) fn parse(line: &'a str) -> Option<Self> {
-        let (date, rest) = line.split_once(' ')?;
-        let (time, rest) = rest.split_once(' ')?;
-        if !has_form(date, "dddd-dd-dd") || !has_form(time, "dd:dd:dd") {
-            return None;
-        }
+        Self::dated(line).map(|(_, line)| line)
+    }
+
+    /// The same with its time, as it is written there: the node's own.
+    pub(super) fn dated(line: &'a str) -> Option<(&'a str, Self)> {
+        let time = line.get(..TIME.len()).filter(|time| has_form(time, TIME))?;
+        let rest = line.get(TIME.len()..)?.strip_prefix(' ')?;
+        Some((time, Self::undated(rest)?))
+    }
+
+    fn undated(rest: &'a str) -> Option<Self> {
         let (word, rest) = rest.split_once(' ')?;
         let rest = rest.trim();
         let version = |text: &'a str| if text == NONE { "" } else { text };

@@ -10,11 +10,13 @@ mod history;
 mod kernels;
 mod lock;
 mod log;
+mod past;
 mod rpm;
 mod status;
 #[cfg(test)]
 mod tests;
 mod watches;
+mod zone;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -24,7 +26,8 @@ use rustix::io::Errno;
 
 use super::source::{Gone, Teller};
 use crate::event::{
-    Body, Capability, CapabilityState, Notice, NoticeKind, Owner, Packages, Seen, Setting, Thing,
+    Body, Capability, CapabilityState, Notice, NoticeKind, Owner, Packages, Seen, Setting, Thing, Unknown,
+    Upgrades,
 };
 use dpkg::Dpkg;
 use lock::Lock;
@@ -79,6 +82,8 @@ pub fn run(options: &Options, teller: &Teller) {
 #[derive(Debug, Default)]
 struct Found {
     notices: Vec<Notice>,
+    /// What the logs of a manager tell, where they may tell something new.
+    upgrades: Vec<Upgrades>,
     problems: Vec<String>,
 }
 
@@ -171,6 +176,9 @@ impl State {
         for notice in std::mem::take(&mut found.notices) {
             teller.tell(Body::Notice(notice))?;
         }
+        for upgrades in std::mem::take(&mut found.upgrades) {
+            teller.tell(Body::Upgrades(Box::new(upgrades)))?;
+        }
         for packages in &now {
             if !self.told.contains(packages) {
                 teller.tell(Body::Packages(Box::new(packages.clone())))?;
@@ -229,6 +237,8 @@ impl State {
             },
             value: now,
             seen,
+            // inotify tells that a folder was changed, and not by whom.
+            by_unknown: (seen != Seen::Found && by.is_none()).then_some(Unknown::NotTold),
             by: by.filter(|_| seen != Seen::Found),
         })))
     }

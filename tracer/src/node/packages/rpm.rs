@@ -1,22 +1,29 @@
-//! rpm and dnf: their lock, and what dnf writes of each package. rpm keeps no state of a package that it is at work on
+//! rpm and dnf: their lock, and what dnf writes of each package, also what it wrote before the tracer started. rpm keeps no state of a package that it is at work on
 //! and dnf's history is a database, which is not read here.
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use rustix::fs::inotify::WatchFlags;
 
-use super::files;
+use super::files::{self, Mark};
 use super::follow::Follow;
+use super::history::Action;
 use super::lock::Lock;
+use super::past::{self, SECOND, Session};
 use super::watches::{self, below};
 use super::{Found, holder_of};
-use crate::event::{Manager, Owner, Packages};
+use crate::event::{Manager, Owner, Packages, Upgrades};
 
 /// Where the database is: that of new systems, and that of old ones.
 const FOLDERS: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
 /// What is in such a folder, by the kind of the database.
 const DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 const LOCK: &str = ".rpm.lock";
+/// What dnf begins to write at its start, whatever it is to do.
+const BEGINS: &str = "--- logging initialized ---";
+/// Between two packages of a run is at most so much, in ns: 10 min. dnf begins with a line of its own.
+const SAME_RUN: i64 = 600 * SECOND;
 
 /// What is known of rpm and dnf.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub(super) struct Rpm {
     locks: [Lock; 2],
     holder: Option<Owner>,
     log: Follow,
+    /// As it was when past runs were read from it; `None` before that.
+    past: Option<Option<Mark>>,
     is_known: bool,
 }
 
@@ -36,6 +45,7 @@ impl Rpm {
             folders,
             holder: None,
             log: Follow::new(below(root, "/var/log/dnf.rpm.log")),
+            past: None,
             is_known: false,
         }
     }
@@ -87,6 +97,7 @@ impl Rpm {
             told.into_iter().for_each(|text| found.notice(text, by.as_ref()));
         }
         self.is_known = true;
+        self.look_back(now.is_some(), found);
         self.holder.clone_from(&now);
         found.problem(
             "rpm does not say which package it is at work on, nor which it has left half-way: of rpm only who holds \
@@ -106,30 +117,142 @@ impl Rpm {
     }
 }
 
+impl Rpm {
+    /// Past runs, where there may be new ones: while somebody is at work the log grows all the time.
+    fn look_back(&mut self, at_work: bool, found: &mut Found) {
+        // What cannot be looked at cannot be read either, which is told of the log.
+        let now = files::mark(self.log.path()).ok().flatten();
+        if self.past == Some(now) || (at_work && self.past.is_some()) {
+            return;
+        }
+        self.past = Some(now);
+        let text = files::end_of_log(self.log.path(), past::TAIL).unwrap_or_default();
+        found.upgrades.push(upgrades(&text));
+    }
+}
+
+/// What the log tells. It has no ends: that of a run is the last package.
+fn upgrades(log: &str) -> Upgrades {
+    let mut sessions: Vec<Session> = Vec::new();
+    let (mut since, mut begins) = (None, true);
+    for line in log.lines() {
+        // Other lines are what the scripts of packages say.
+        let Some((time, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        let Ok(at) = time.parse::<Timestamp>() else {
+            continue;
+        };
+        let Ok(at) = i64::try_from(at.as_nanosecond()) else {
+            continue;
+        };
+        since.get_or_insert(at);
+        begins |= rest.ends_with(BEGINS);
+        let Some((action, package)) = step(line) else {
+            continue;
+        };
+        if begins || sessions.last().is_none_or(|last| at - last.last > SAME_RUN) {
+            sessions.push(Session::begin(at));
+            begins = false;
+        }
+        if let Some(session) = sessions.last_mut() {
+            session.last = at;
+            session.did.insert(name(package).to_owned(), Some(action.action));
+        }
+    }
+    let runs = sessions.iter().map(Session::upgrade).collect();
+    past::latest(Manager::Rpm, since, runs)
+}
+
+/// The name of a package: `systemd` of `systemd-252-18.el9.x86_64`.
+fn name(package: &str) -> &str {
+    package.rsplitn(3, '-').nth(2).unwrap_or(package)
+}
+
+/// What is done with a package.
+struct Step {
+    /// As dnf calls it.
+    word: &'static str,
+    action: Action,
+    /// As it is told.
+    text: &'static str,
+}
+
+const STEPS: [Step; 7] = [
+    Step::new("Installed:", Action::Install, "install"),
+    Step::new("Upgrade:", Action::Upgrade, "upgrade"),
+    Step::new("Downgrade:", Action::Downgrade, "downgrade"),
+    Step::new("Reinstall:", Action::Reinstall, "reinstall"),
+    Step::new("Erase:", Action::Remove, "remove"),
+    Step::new("Removed:", Action::Remove, "remove"),
+    Step::new("Obsoleted:", Action::Remove, "remove as obsolete"),
+];
+
+impl Step {
+    const fn new(word: &'static str, action: Action, text: &'static str) -> Self {
+        Self { word, action, text }
+    }
+}
+
 /// What a line of `/var/log/dnf.rpm.log` says was done: `2023-10-08T06:15:01+0000 SUBDEBUG Upgrade: tzdata-2023c-1.noarch`.
 /// That the old version was removed in its course is left out.
-fn done(line: &str) -> Option<String> {
+fn step(line: &str) -> Option<(&'static Step, &str)> {
     let mut fields = line.split_ascii_whitespace();
-    let (date, level, action, package) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let (date, level, word, package) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let is_date = date.len() >= "2023-10-08T06:15:01".len() && date.as_bytes().get(10) == Some(&b'T');
     if !is_date || level != "SUBDEBUG" || fields.next().is_some() {
         return None;
     }
-    let action = match action {
-        "Installed:" => "install",
-        "Upgrade:" => "upgrade",
-        "Downgrade:" => "downgrade",
-        "Reinstall:" => "reinstall",
-        "Erase:" | "Removed:" => "remove",
-        "Obsoleted:" => "remove as obsolete",
-        _ => return None,
-    };
-    Some(format!("dnf: {action} {package}"))
+    let step = STEPS.iter().find(|step| step.word == word)?;
+    Some((step, package))
+}
+
+/// The same in words.
+fn done(line: &str) -> Option<String> {
+    step(line).map(|(step, package)| format!("dnf: {} {package}", step.text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn past_runs_begin_with_dnf_or_after_a_pause() {
+        let log = "\
+2023-10-08T06:14:58+0000 INFO --- logging initialized ---
+2023-10-08T06:15:01+0000 SUBDEBUG Upgrade: systemd-252-18.el9.x86_64
+2023-10-08T06:15:09+0000 SUBDEBUG Installed: kernel-core-5.14.0-362.el9.x86_64
+Created symlink /etc/systemd/system/x
+2023-10-08T06:15:10+0000 SUBDEBUG Upgraded: systemd-252-14.el9.x86_64
+2023-10-08T06:16:00+0000 INFO --- logging initialized ---
+2023-10-08T06:16:03+0000 SUBDEBUG Erase: old-1-1.noarch
+2023-10-08T09:00:00+0200 SUBDEBUG Erase: other
+\u{fffd} SUBDEBUG Erase: torn";
+        let told = upgrades(log);
+        let time = |at: i64| at / SECOND - 1_696_744_800;
+        assert_eq!(told.since.map(time), Some(14 * 60 + 58));
+        let runs: Vec<_> = told
+            .runs
+            .iter()
+            .map(|run| {
+                (
+                    time(run.begun),
+                    run.ended.map(time),
+                    run.names.join(" "),
+                    run.removed,
+                )
+            })
+            .collect();
+        assert_eq!(
+            runs,
+            [
+                (901, Some(909), "systemd kernel-core".to_owned(), 0),
+                (963, Some(963), "old".to_owned(), 1),
+                (3600, Some(3600), "other".to_owned(), 1),
+            ]
+        );
+        assert_eq!(upgrades("").runs, []);
+    }
 
     #[test]
     fn what_dnf_has_done_is_told() {

@@ -174,6 +174,13 @@ impl Running {
         })
     }
 
+    fn upgrades(&mut self, what: &str, wanted: impl Fn(&Upgrades) -> bool) -> Upgrades {
+        self.until(what, |body| match body {
+            Body::Upgrades(upgrades) if wanted(upgrades) => Some((**upgrades).clone()),
+            _ => None,
+        })
+    }
+
     fn capability(&mut self) -> (CapabilityState, String) {
         self.until("a capability", |body| match body {
             Body::Capability(capability) if capability.name == CAPABILITY => {
@@ -212,7 +219,7 @@ fn what_stands_is_told_first() {
     folder.write("var/lib/dpkg/updates/tmp.i", "torn");
     folder.write(
         "var/log/apt/history.log",
-        "Start-Date: 1\nUpgrade: a:amd64 (1, 2), b:amd64 (0, 1), base:amd64 (1, 2)\nInstall: c:amd64 (3)\n",
+        "Start-Date: 2026-11-26  11:04:19\nUpgrade: a:amd64 (1, 2), b:amd64 (0, 1), base:amd64 (1, 2)\nInstall: c:amd64 (3)\n",
     );
     folder.write("var/log/dpkg.log", "2026-11-26 11:04:20 upgrade a:amd64 1 2\n");
     folder.write("run/reboot-required", "*** System restart required ***\n");
@@ -246,6 +253,45 @@ fn what_stands_is_told_first() {
         "kernel modules /lib/modules/6.1.0-13-amd64"
     );
     assert_eq!(source.capability(), (CapabilityState::Available, String::new()));
+}
+
+#[test]
+fn past_upgrades_are_told_in_utc_also_those_before_the_last_rotation() {
+    let folder = Folder::with_dpkg();
+    fs::create_dir(folder.path().join("etc")).unwrap();
+    folder.write("etc/localtime", zone::tests::zone(7200));
+    folder.write(
+        "var/log/dpkg.log.1",
+        "2023-10-08 06:14:06 startup archives unpack\n2023-10-08 06:14:06 upgrade base:amd64 0 1\n\
+         2023-10-08 06:14:20 status half-configured base:amd64 1\n",
+    );
+    folder.write("var/log/dpkg.log", "");
+    folder.write(
+        "var/log/apt/history.log",
+        "\nStart-Date: 2023-10-08  06:14:05\nCommandline: apt-get upgrade\nUpgrade: base:amd64 (0, 1)\n",
+    );
+    let mut source = Running::start(&folder);
+    let time = |at: i64| at / 1_000_000_000 - 1_696_737_600;
+    let told = source.upgrades("past upgrades", |_| true);
+    let [run] = &told.runs[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        (time(run.begun), run.ended, run.last.map(time)),
+        (845, None, Some(860))
+    );
+    assert_eq!((run.upgraded, &run.names[..]), (1, &["base".to_owned()][..]));
+    assert_eq!(source.capability(), (CapabilityState::Available, String::new()));
+    // What happens now is past, too, once it is over.
+    folder.append(
+        "var/log/apt/history.log",
+        "\nStart-Date: 2023-10-08  07:00:00\nInstall: more:amd64 (1)\nEnd-Date: 2023-10-08  07:00:02\n",
+    );
+    let told = source.upgrades("the next one", |upgrades| upgrades.runs.len() == 2);
+    assert_eq!(
+        told.runs.last().map(|run| (time(run.begun), run.ended.map(time))),
+        Some((3600, Some(3602)))
+    );
 }
 
 #[test]
@@ -396,6 +442,7 @@ fn each_file_that_is_not_what_it_should_be_is_one_thing_less() {
     let folder = Folder::with_dpkg();
     folder.write("var/lib/dpkg/status", b"\xff\xfe\x00{}: \xc3\n\nVersion: 1\n");
     folder.pipe("var/log/dpkg.log");
+    fs::create_dir_all(folder.path().join("etc/localtime")).unwrap();
     fs::create_dir(folder.path().join("var/log/apt/history.log")).unwrap();
     folder.write("var/lib/dpkg/updates/0000", b"\xff\xfe");
     let mut source = Running::start(&folder);
@@ -405,6 +452,9 @@ fn each_file_that_is_not_what_it_should_be_is_one_thing_less() {
         "status names no package: it is not of dpkg, or torn",
         "dpkg.log cannot be read: it is no regular file: the package in work is not known",
         "history.log cannot be read: it is no regular file: runs of apt are not known",
+        "localtime cannot be read: it is no regular file: times of past upgrades are taken for UTC",
+        "dpkg.log cannot be read: it is no regular file: past runs of dpkg are not known",
+        "history.log cannot be read: it is no regular file: past runs of apt are not known",
     ] {
         assert!(why.contains(part), "{why}");
     }

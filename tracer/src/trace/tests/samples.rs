@@ -99,6 +99,7 @@ pub(super) fn owner() -> Owner {
         command: "lab-client".into(),
         cgroup: "/system.slice/x.service".into(),
         unit: "x.service".into(),
+        parent: None,
     }
 }
 
@@ -467,6 +468,7 @@ impl Random {
             command: self.text(),
             cgroup: self.text(),
             unit: self.text(),
+            parent: None,
         }
     }
 

@@ -47,6 +47,7 @@ pub(crate) fn alone() -> NodeReport {
             setting("sysctl net.ipv4.ip_forward", "1"),
         ],
         settings_total: 5,
+        figures: vec![setting("sysctl net.netfilter.nf_conntrack_count", "12")],
         droppers: vec![Dropper {
             object: text("table inet guard, chain in, handle 7"),
             netns: String::new(),
@@ -81,23 +82,28 @@ pub(crate) fn audit() -> Audit {
         unit: text("apt-daily-upgrade.timer"),
         starts: text("apt-daily-upgrade.service"),
         effects: vec![Effect::Packages],
-        runs: texts(["apt.systemd.daily"]),
+        runs: texts(["apt.systemd.daily install"]),
         schedule: texts(["OnCalendar=*-*-* 6:00"]),
         random_delay: text("60m"),
         next: Some(text("2023-10-11T06:41:07.000Z")),
         start_limit: text("infinity"),
         stop_limit: text("900"),
         kill_mode: text("process"),
-        idle: None,
+        accuracy: text("1h"),
+        conditions: texts(["ConditionACPower=true"]),
         traps: vec![Trap::Persistent, Trap::KillModeProcess, Trap::NoLimit],
         remedy: texts(["systemctl mask --now apt-daily-upgrade.timer"]),
-        allowed: false,
+        ..Finding::default()
     };
     let by_cron = Finding {
         unit: text("/etc/cron.d/night"),
+        line: Some(2),
         starts: text("/etc/cron.d/night"),
-        effects: vec![Effect::Network],
-        runs: texts(["systemctl restart systemd-networkd"]),
+        effects: vec![Effect::Network, Effect::Unknown],
+        runs: texts(["systemctl restart systemd-networkd (/opt/night.sh:4)"]),
+        perhaps: vec![Effect::Packages],
+        mentions: texts(["apt-get (/opt/tidy.py:7)"]),
+        missing: texts(["/opt/gone.sh"]),
         schedule: texts(["0 3 * * *"]),
         traps: vec![Trap::NoLimit],
         remedy: texts(["sed -i '2s/^/#/' /etc/cron.d/night"]),
@@ -110,13 +116,22 @@ pub(crate) fn audit() -> Audit {
         idle: Some(Idle::LeftToSystemd),
         ..upgrade.clone()
     };
+    let by_condition = Finding {
+        unit: text("cloud-init.service"),
+        starts: text("cloud-init.service"),
+        effects: vec![Effect::Network],
+        conditions: texts(["ConditionPathExists=!/etc/cloud/cloud-init.disabled (does not hold)"]),
+        idle: Some(Idle::Condition),
+        ..Finding::default()
+    };
     Audit {
         schema: Schema {
             name: text(audit::SCHEMA),
             version: audit::SCHEMA_VERSION,
         },
-        findings: vec![upgrade, by_cron, idle],
+        findings: vec![upgrade, by_cron, idle, by_condition],
         unread: texts(["/var/spool/cron/crontabs: Permission denied (os error 13)"]),
+        never: texts(["/etc/cron.d/old:3: hour `25` is not from 0 to 23: that line is never run"]),
         unknown: texts(["certbot.timer"]),
     }
 }

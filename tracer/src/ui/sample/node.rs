@@ -2,7 +2,7 @@
 
 use crate::report::{
     Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Following, Invariant, InvariantState,
-    Node, Onsets, Packages, PackagesStanding, Run, Span, Timer, Unit, What,
+    Node, Onsets, Outcome, Packages, PackagesStanding, Run, Span, Timer, Unit, Unknown, Upgrade, What,
 };
 
 const RULE: &str = "IPv4 rule 0: from all lookup local";
@@ -12,7 +12,30 @@ fn actor(command: &str, pid: u32, unit: &str) -> Option<Actor> {
         pid,
         command: command.to_owned(),
         unit: unit.to_owned(),
+        container: String::new(),
+        parent: None,
     })
+}
+
+fn past_upgrade(begun: &str, ended: Option<&str>, outcome: Outcome) -> Upgrade {
+    let time = |at: &str| format!("2023-10-{at}.000Z");
+    Upgrade {
+        begun: time(begun),
+        ended: ended.map(time),
+        last: (outcome == Outcome::Interrupted).then(|| time("07T06:22:40")),
+        outcome,
+        command: "/usr/bin/unattended-upgrade".to_owned(),
+        requested_by: String::new(),
+        error: String::new(),
+        installed: 1,
+        upgraded: 14,
+        removed: 0,
+        names: ["systemd", "udev", "linux-image-6.1.0-13-amd64"]
+            .map(str::to_owned)
+            .into(),
+        more: 12,
+        onsets: u64::from(outcome == Outcome::InWork),
+    }
 }
 
 fn networkd() -> Option<Actor> {
@@ -36,6 +59,7 @@ fn change(
         before: before.map(str::to_owned),
         after: after.map(str::to_owned),
         by: None,
+        by_unknown: (kind == ChangeKind::Setting).then_some(Unknown::Compared),
         noticed: false,
         follows: None,
         with: vec![],
@@ -69,6 +93,7 @@ fn broken(object: &str, text: &str) -> Invariant {
         text: text.to_owned(),
         since: Some("2023-10-10T06:14:07.352Z".to_owned()),
         by: networkd(),
+        by_unknown: None,
     }
 }
 
@@ -97,6 +122,7 @@ pub(super) fn upgrade() -> Node {
         },
         Change {
             by: networkd(),
+            by_unknown: None,
             with: vec![Following {
                 what: What::Answer,
                 became: Became::Changed,
@@ -130,6 +156,7 @@ pub(super) fn upgrade() -> Node {
         ),
         Change {
             by: actor("unattended-upgr", 4711, APT),
+            by_unknown: None,
             ..change(
                 2,
                 "06:14:04.500",
@@ -215,6 +242,7 @@ pub(super) fn upgrade() -> Node {
             now: None,
             at: "2023-10-10T06:14:07.352Z".to_owned(),
             by: networkd(),
+            by_unknown: None,
         }],
         differences_total: 1,
         invariants: vec![
@@ -264,6 +292,13 @@ pub(super) fn upgrade() -> Node {
             text: "in work".to_owned(),
             holder: actor("unattended-upgr", 4711, APT),
             working_on: "configure systemd 252.17-1~deb12u1".to_owned(),
+            past: vec![
+                past_upgrade("10T06:14:04", None, Outcome::InWork),
+                past_upgrade("07T06:22:02", None, Outcome::Interrupted),
+                past_upgrade("06T06:11:30", Some("06T06:11:52"), Outcome::Ended),
+            ],
+            past_total: 14,
+            past_since: Some("2023-09-01T06:31:07.000Z".to_owned()),
         }],
     }
 }

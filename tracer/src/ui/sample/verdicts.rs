@@ -69,6 +69,8 @@ pub(super) fn foreign(flows: &[Flow]) -> Verdict {
                 pid: 812,
                 command: text("systemd-networkd"),
                 unit: text("systemd-networkd.service"),
+                container: String::new(),
+                parent: None,
             }),
             chain: vec![
                 Step {

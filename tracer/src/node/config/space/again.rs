@@ -63,9 +63,9 @@ impl Space {
         let by = self.because_of.take();
         self.gateways = None;
         if !changes.is_empty() {
-            self.answers.need(by.as_ref());
+            self.answers.need(&by);
         }
-        Ok(told::all(changes, Seen::Noticed, by.as_ref()))
+        Ok(told::all(changes, Seen::Noticed, Some(&by)))
     }
 
     fn read_routes(&mut self) -> Result<Vec<Change>, Error> {

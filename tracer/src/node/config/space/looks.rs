@@ -7,7 +7,7 @@ use super::super::dump;
 use super::super::known::Change;
 use super::super::ruleset;
 use super::super::sysctl;
-use super::super::told::{self, Told, found, noticed};
+use super::super::told::{Told, found, noticed};
 use super::{NF_TABLES, Space, netfilter, policies, ruleset_of};
 use crate::event::{Seen, Thing};
 
@@ -67,7 +67,10 @@ impl Space {
             .filter(|(firewall, value)| self.legacy.get(*firewall) != Some(value));
         changes.extend(new.map(|(firewall, value)| (ruleset_of(firewall), Some(value.clone()))));
         self.legacy = now;
-        told::all(changes, seen, None)
+        match seen {
+            Seen::Found => found(changes),
+            Seen::Told | Seen::Noticed => noticed(changes),
+        }
     }
 
     /// Looks at the kernel parameters that are not told.

@@ -4,23 +4,18 @@ use std::net::IpAddr;
 
 use super::super::known::{Change, Taken};
 use super::super::neighbour::State;
+use super::super::told::Who;
 use super::super::words::IPV6;
 use super::super::{address, dump, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use super::{Again, Space};
-use crate::event::{Owner, Seen, Thing};
+use crate::event::{Seen, Thing, Unknown};
 
 /// An entry of the same name was there and is replaced (`NLM_F_REPLACE`).
 const REPLACED: u16 = 0x100;
 
 impl Space {
     /// One message: what it changes.
-    pub(super) fn take(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        body: &[u8],
-        by: Option<&Owner>,
-    ) -> Vec<(Change, Seen)> {
+    pub(super) fn take(&mut self, kind: u16, flags: u16, body: &[u8], by: &Who) -> Vec<(Change, Seen)> {
         let told = |changes: Vec<Change>| changes.into_iter().map(|change| (change, Seen::Told)).collect();
         match kind {
             link::NEW => told(self.link(body, by)),
@@ -51,7 +46,7 @@ impl Space {
                 });
                 told(change.into_iter().collect())
             }
-            neighbour::NEW | neighbour::DELETE => told(self.neighbour(kind, body).into_iter().collect()),
+            neighbour::NEW | neighbour::DELETE => told(self.neighbour(kind, body, by).into_iter().collect()),
             netconf::NEW | netconf::DELETE => netconf::take(kind, body, &self.devices, &mut self.known),
             traffic::NEW_QDISC..=traffic::DELETE_QDISC | traffic::NEW_FILTER..=traffic::DELETE_FILTER => {
                 told(traffic::take(kind, body, &self.devices, &mut self.known))
@@ -60,7 +55,7 @@ impl Space {
         }
     }
 
-    fn address(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+    fn address(&mut self, kind: u16, body: &[u8], by: &Who) -> Option<Change> {
         let address = address::parse(body, &self.devices)?;
         let is_new = kind == address::NEW;
         let was_unsettled = self.unsettled.remove(&address.thing);
@@ -78,7 +73,7 @@ impl Space {
         self.known.remove(&address.thing)
     }
 
-    fn link(&mut self, body: &[u8], by: Option<&Owner>) -> Vec<Change> {
+    fn link(&mut self, body: &[u8], by: &Who) -> Vec<Change> {
         let Some(mut link) = link::parse(body) else {
             return Vec::new();
         };
@@ -103,7 +98,7 @@ impl Space {
         changes
     }
 
-    fn link_gone(&mut self, body: &[u8], by: Option<&Owner>) -> Vec<(Change, Seen)> {
+    fn link_gone(&mut self, body: &[u8], by: &Who) -> Vec<(Change, Seen)> {
         let Some(link) = link::parse(body) else {
             return Vec::new();
         };
@@ -121,7 +116,7 @@ impl Space {
             .collect()
     }
 
-    fn route(&mut self, kind: u16, flags: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+    fn route(&mut self, kind: u16, flags: u16, body: &[u8], by: &Who) -> Option<Change> {
         let route = route::parse(body, &self.devices)?;
         // IPv6 tells of one of several ways what it tells of a whole route, and the other way round.
         let unclear = route.several && body.first() == Some(&IPV6);
@@ -148,7 +143,7 @@ impl Space {
         change
     }
 
-    fn nexthop(&mut self, kind: u16, body: &[u8], by: Option<&Owner>) -> Option<Change> {
+    fn nexthop(&mut self, kind: u16, body: &[u8], by: &Who) -> Option<Change> {
         let (thing, value) = nexthop::parse(body, &self.devices)?;
         if self.known.has(&thing) {
             // The routes that name it change or go with it, and the kernel does not tell.
@@ -160,7 +155,7 @@ impl Space {
         }
     }
 
-    fn neighbour(&mut self, kind: u16, body: &[u8]) -> Option<Change> {
+    fn neighbour(&mut self, kind: u16, body: &[u8], by: &Who) -> Option<Change> {
         let found = neighbour::parse(body)?;
         let thing = Thing::Neighbour {
             device: self.devices.name(found.device),
@@ -168,8 +163,13 @@ impl Space {
         };
         match found.state {
             State::Permanent(value) if kind == neighbour::NEW => self.known.set(thing, value),
+            // Who deletes one makes it fail first (`neigh_delete`); of the deletion itself the kernel does not say who asked.
+            State::Silent(_) if *by != Err(Unknown::Kernel) => self.known.remove(&thing),
             State::Silent(state) if kind == neighbour::NEW && self.leads(found.address) => {
                 self.known.set(thing, state.to_owned())
+            }
+            State::Usual(value) if kind == neighbour::NEW && self.leads(found.address) => {
+                self.known.set(thing, value)
             }
             _ => self.known.remove(&thing),
         }

@@ -21,7 +21,10 @@ fn what_went_while_nobody_listened_is_told_once_it_is_listened_to_again() {
 
     let told = space.mend().unwrap();
     let ghost = told.iter().find(|told| told.change == (GHOST, None)).unwrap();
-    assert_eq!((ghost.seen, &ghost.by), (Seen::Noticed, &None));
+    assert_eq!(
+        (ghost.seen, &ghost.by),
+        (Seen::Noticed, &Some(Err(Unknown::Lost)))
+    );
     assert_eq!((space.broken(), space.ears().count()), (None, 1));
 }
 

@@ -1,0 +1,161 @@
+//! Connection tracking of a namespace, filled up by netlink.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use anyhow::{Context, Result, bail};
+
+use crate::process::check;
+
+/// How many connections each namespace may have: a setting of the machine, which may be read everywhere.
+const MOST: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+/// How many the calling thread's namespace has.
+const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+/// Above this many, filling it would take too long, in s and in memory (some 300 bytes each).
+pub const AT_MOST: u32 = 1 << 19;
+
+/// From linux/netfilter/nfnetlink.h and nfnetlink_conntrack.h.
+const NEW: u16 = 1 << 8;
+const TUPLE_ORIG: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const STATUS: u16 = 3;
+const TIMEOUT: u16 = 7;
+const TUPLE_IP: u16 = 1;
+const TUPLE_PROTO: u16 = 2;
+const IP_V4_SRC: u16 = 1;
+const IP_V4_DST: u16 = 2;
+const PROTO_NUM: u16 = 1;
+const PROTO_SRC_PORT: u16 = 2;
+const PROTO_DST_PORT: u16 = 3;
+const NESTED: u16 = 1 << 15;
+/// `IPS_SEEN_REPLY`, `IPS_ASSURED` and `IPS_CONFIRMED`: one that does not make room for another.
+const ASSURED: u32 = (1 << 1) | (1 << 2) | (1 << 3);
+/// How long they stay, in s.
+const STAY: u32 = 600;
+/// How many are made beyond what is wanted.
+const MORE: u32 = 256;
+/// How many bytes of messages go in one call.
+const CALL: usize = 16 << 10;
+
+/// How many connections a namespace may have.
+///
+/// # Errors
+/// If connection tracking is not there.
+pub fn most() -> Result<u32> {
+    number(MOST)
+}
+
+fn number(file: &str) -> Result<u32> {
+    let text = fs::read_to_string(file).with_context(|| format!("{file}: cannot be read"))?;
+    text.trim()
+        .parse()
+        .with_context(|| format!("{file}: not a number: {text:?}"))
+}
+
+/// Fills the table of the calling thread's namespace with datagrams between addresses that nobody has (198.18.0.0/15),
+/// until there is room for `spare` others. It may be called again with less to spare.
+///
+/// # Errors
+/// If the kernel refuses, or too much would fit.
+pub fn fill(spare: u32) -> Result<()> {
+    let most = most()?;
+    if !(1..=AT_MOST).contains(&most) {
+        bail!("{MOST} is {most}: too many to be made");
+    }
+    let wanted = most.saturating_sub(spare);
+    let socket = socket().context("cannot open a netlink socket of netfilter")?;
+    let mut messages = Vec::with_capacity(CALL);
+    // Numbers that no earlier call had. Connections may end meanwhile, so these are a few more than are wanted; what there
+    // is no room for the kernel refuses, which is not read: what it has taken is seen by how many there are.
+    for number in number(COUNT)?..wanted + MORE {
+        append(&mut messages, number);
+        if messages.len() > CALL - 256 {
+            send(&socket, &messages).context("cannot make connections")?;
+            messages.clear();
+        }
+    }
+    send(&socket, &messages).context("cannot make connections")?;
+    let made = number(COUNT)?;
+    if made < wanted {
+        bail!("the kernel has taken {made} connections of {wanted}");
+    }
+    Ok(())
+}
+
+fn socket() -> io::Result<OwnedFd> {
+    // SAFETY: no memory is handed over, and the descriptor is nobody else's.
+    unsafe {
+        let socket = libc::socket(
+            libc::AF_NETLINK,
+            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
+            libc::NETLINK_NETFILTER,
+        );
+        check(socket)?;
+        Ok(OwnedFd::from_raw_fd(socket))
+    }
+}
+
+fn send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: the pointer and the length are those of a slice.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+    if sent == bytes.len() as isize {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Appends the message that makes a connection of this number.
+fn append(messages: &mut Vec<u8>, number: u32) {
+    let start = messages.len();
+    // struct nlmsghdr: the length is set below. It asks for no answer.
+    messages.extend_from_slice(&[0; 4]);
+    messages.extend_from_slice(&NEW.to_ne_bytes());
+    messages.extend_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_CREATE) as u16).to_ne_bytes());
+    messages.extend_from_slice(&[0; 8]);
+    // struct nfgenmsg.
+    messages.extend_from_slice(&[libc::AF_INET as u8, 0, 0, 0]);
+    // 198.18.0.0 has 65,536 ports; the next address those that follow.
+    let client = (0xc612_0000 + (number >> 16)).to_be_bytes();
+    let server = 0xc613_0001_u32.to_be_bytes();
+    let (port, well_known) = ((number as u16).to_be_bytes(), 9_u16.to_be_bytes());
+    tuple(messages, TUPLE_ORIG, (client, port), (server, well_known));
+    tuple(messages, TUPLE_REPLY, (server, well_known), (client, port));
+    attribute(messages, STATUS, &ASSURED.to_be_bytes());
+    attribute(messages, TIMEOUT, &STAY.to_be_bytes());
+    let length = (messages.len() - start) as u32;
+    messages[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+}
+
+type End = ([u8; 4], [u8; 2]);
+
+fn tuple(messages: &mut Vec<u8>, kind: u16, (from, from_port): End, (to, to_port): End) {
+    nested(messages, kind, |messages| {
+        nested(messages, TUPLE_IP, |messages| {
+            attribute(messages, IP_V4_SRC, &from);
+            attribute(messages, IP_V4_DST, &to);
+        });
+        nested(messages, TUPLE_PROTO, |messages| {
+            attribute(messages, PROTO_NUM, &[libc::IPPROTO_UDP as u8]);
+            attribute(messages, PROTO_SRC_PORT, &from_port);
+            attribute(messages, PROTO_DST_PORT, &to_port);
+        });
+    });
+}
+
+fn nested(messages: &mut Vec<u8>, kind: u16, within: impl FnOnce(&mut Vec<u8>)) {
+    let start = messages.len();
+    attribute(messages, kind | NESTED, &[]);
+    within(messages);
+    let length = (messages.len() - start) as u16;
+    messages[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+}
+
+/// struct nlattr, filled up to a multiple of 4 bytes.
+fn attribute(messages: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    messages.extend_from_slice(&(4 + value.len() as u16).to_ne_bytes());
+    messages.extend_from_slice(&kind.to_ne_bytes());
+    messages.extend_from_slice(value);
+    messages.resize(messages.len().next_multiple_of(4), 0);
+}

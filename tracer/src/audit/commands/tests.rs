@@ -1,0 +1,344 @@
+use super::*;
+
+/// What a text runs that changes something.
+fn found(text: &str) -> Vec<(Effect, String)> {
+    let effects = read(text).effects.into_iter();
+    effects
+        .filter(|(_, place)| !place.mentioned)
+        .map(|(key, _)| key)
+        .collect()
+}
+
+fn is_looked_through(text: &str) -> bool {
+    !read(text).too_long
+}
+
+fn names(text: &str) -> Vec<String> {
+    found(text).into_iter().map(|(_, name)| name).collect()
+}
+
+#[test]
+fn programs_are_known_by_name_and_path_wherever_they_stand() {
+    for line in [
+        "apt-get -y upgrade",
+        "-/usr/bin/apt-get upgrade",
+        "if true; then DEBIAN_FRONTEND=x apt-get -y upgrade; fi",
+        "sh -c 'flock -n /run/lock/x apt-get upgrade'",
+        "/usr/bin/run --with=/usr/bin/apt-get",
+        "OUT=$(apt-get upgrade)",
+        "a) apt-get upgrade;;",
+        "(true; apt-get)",
+        "subprocess.call([\"apt-get\", \"upgrade\"])",
+    ] {
+        assert_eq!(names(line), ["apt-get"], "{line}");
+    }
+    for line in [
+        "# apt-get",
+        "cp -r /var/lib/dpkg /backup",
+        "echo adapted",
+        "ifup|reboot) shift;;",
+        "reboot() {",
+        "apt-get check",
+        "[ -x /usr/bin/apt-get ] && command -v dpkg",
+        "test -n \"$(dpkg --print-architecture)\"",
+        "rpm -qf /x; ip -4 route; ip addr show; nft list ruleset; sysctl -n a.b; snap wait system seed.loaded",
+    ] {
+        assert_eq!(names(line), [""; 0], "{line}");
+    }
+    for (line, name) in [
+        ("xargs dpkg -P", "dpkg"),
+        ("rpm -e x", "rpm"),
+        ("ip -4 route del default", "ip -4 route del"),
+        ("sysctl net.ipv4.ip_forward=0", "sysctl net.ipv4.ip_forward=0"),
+        ("networkctl reload", "networkctl reload"),
+        ("iptables -F", "iptables"),
+        ("iptables -t nat -A x -s 10.0.0.0/8", "iptables"),
+    ] {
+        assert_eq!(names(line), [name], "{line}");
+    }
+}
+
+#[test]
+fn a_restart_of_the_network_is_found_and_that_of_another_service_is_none() {
+    for (line, name) in [
+        (
+            "systemctl try-restart systemd-networkd.service",
+            "systemctl try-restart systemd-networkd.service",
+        ),
+        (
+            "/bin/systemctl --no-block restart cron systemd-networkd",
+            "systemctl restart systemd-networkd",
+        ),
+        ("x && systemctl stop ifup@eth0", "systemctl stop ifup@eth0"),
+        ("service networking restart", "service networking restart"),
+        ("/etc/init.d/networking restart", "service networking restart"),
+        ("invoke-rc.d ufw stop", "service ufw stop"),
+        (
+            "call([\"systemctl\", \"restart\", \"NetworkManager\"])",
+            "systemctl restart NetworkManager",
+        ),
+    ] {
+        let found: Vec<_> = found(line);
+        assert_eq!(found, [(Effect::Network, name.to_owned())], "{line}");
+    }
+    assert_eq!(
+        found("for s in a b; do systemctl restart \"$s\"; done"),
+        [(Effect::Services, "systemctl restart $s".to_owned())]
+    );
+    for line in [
+        "systemctl restart cron; echo networking",
+        "systemctl is-active systemd-networkd",
+        "systemctl status NetworkManager",
+        "systemctl restart",
+        "systemctl",
+        "service networking status",
+        "service",
+    ] {
+        assert_eq!(names(line), [""; 0], "{line}");
+    }
+}
+
+#[test]
+fn a_reboot_is_a_command_and_no_word() {
+    for (line, name) in [
+        ("systemctl --force reboot", "systemctl reboot"),
+        ("systemctl kexec", "systemctl kexec"),
+        ("[ -f /run/reboot-required ] && reboot", "reboot"),
+        ("if x; then exec reboot; fi", "reboot"),
+        ("sleep 60; /sbin/shutdown -r +5", "shutdown"),
+        ("timeout 60 reboot", "reboot"),
+        ("sh -c 'shutdown -r now'", "shutdown"),
+        ("systemd-run --on-active=60 reboot", "reboot"),
+    ] {
+        let found: Vec<_> = found(line);
+        assert_eq!(found, [(Effect::Reboot, name.to_owned())], "{line}");
+    }
+    assert_eq!(names("#!/usr/bin/env -S bash -e\nreboot\n"), ["reboot"]);
+    for line in [
+        "#!/usr/bin/python3\nf('shutdown', 'x')\n",
+        "echo please reboot now",
+        "/usr/bin/vm --graceful shutdown",
+        "log \"shutdown\"",
+    ] {
+        assert_eq!(names(line), [""; 0], "{line}");
+    }
+}
+
+#[test]
+fn of_a_command_that_is_too_long_the_beginning_counts() {
+    // All of them together: a look at all words behind each would take minutes.
+    let many = 1 << 14;
+    for word in ["ip ", "ip=", "/etc/init.d/x "] {
+        let line = word.repeat(many);
+        assert!(!is_looked_through(&line), "{word}");
+        assert_eq!(names(&line), [""; 0], "{word}");
+        assert_eq!(names(&format!("reboot; {line}")), ["reboot"], "{word}");
+    }
+    let words = |before| format!("ip {}add", "x ".repeat(before));
+    assert!(is_looked_through(&words(MOST_WORDS - 2)));
+    assert_eq!(names(&words(MOST_WORDS - 2)), ["ip ... add"]);
+    assert!(!is_looked_through(&words(MOST_WORDS - 1)));
+    assert_eq!(names(&words(MOST_WORDS - 1)), [""; 0]);
+    // Many commands are not one that is too long.
+    assert!(is_looked_through(&"ip;".repeat(many)));
+}
+
+#[test]
+fn files_that_a_command_names() {
+    let found = |line| read(line).paths.into_iter().collect::<Vec<_>>();
+    assert_eq!(found("-/opt/tidy.sh now"), ["/opt/tidy.sh"]);
+    assert_eq!(
+        found("/bin/sh -c '/opt/a.sh && X=/opt/b.sh'"),
+        ["/bin/sh", "/opt/a.sh", "/opt/b.sh"]
+    );
+    assert_eq!(
+        found("a b/c ./d\n# /opt/a.sh\nx </proc/kmsg >/dev/watchdog"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn what_a_variable_is_given_is_a_mention() {
+    let told = |text: &str| -> Vec<(String, bool)> {
+        let effects = read(text).effects.into_iter();
+        effects
+            .map(|((_, name), place)| (name, place.mentioned))
+            .collect()
+    };
+    for line in [
+        "RUN=\"apt-get -y upgrade\"",
+        "export RUN=apt-get",
+        "  RUN='apt-get'  ",
+        "RUN=/usr/bin/apt-get",
+    ] {
+        assert_eq!(told(line), [("apt-get".to_owned(), true)], "{line}");
+    }
+    assert_eq!(
+        told("cat <<-'END'\napt-get upgrade\nEND\ndnf upgrade\n"),
+        [("apt-get".to_owned(), true), ("dnf".to_owned(), false)]
+    );
+    for line in [
+        "bash -s <<END\napt-get upgrade\nEND",
+        "cat <<< x\napt-get upgrade",
+        "x=$((1 << 2))\napt-get upgrade",
+        "RUN=x apt-get upgrade",
+        "RUN=\"x y\" apt-get upgrade",
+        "RUN=\"$(apt-get upgrade)\"",
+        "${APT:-apt-get} upgrade",
+        "RUN=\"apt-get upgrade\"\napt-get upgrade",
+    ] {
+        assert_eq!(told(line), [("apt-get".to_owned(), false)], "{line}");
+    }
+    for line in [
+        "MARK=\"# apt-get begins\"",
+        "apt_get=apt",
+        "snap=\"${NAME}.x\"; echo \"/dev/${snap}\"",
+    ] {
+        let runs: Vec<_> = told(line)
+            .into_iter()
+            .filter(|(_, mentioned)| !mentioned)
+            .collect();
+        assert_eq!(runs, [], "{line}");
+    }
+}
+
+#[test]
+fn code_from_elsewhere_is_known_by_how_it_is_run() {
+    for (line, name) in [
+        ("curl -fsSL https://x.example | sh", "curl | sh"),
+        ("wget -qO- x.example | sudo -E bash -s -- --now", "wget | bash"),
+        ("curl x.example | gunzip | /bin/sh", "curl | sh"),
+        ("curl x.example | python3 -", "curl | python3"),
+        ("sh -c \"$(curl -fsSL x.example)\"", "sh $(curl)"),
+        ("bash <(wget -O- x.example)", "bash $(wget)"),
+        ("eval \"$(curl x.example)\"", "eval $(curl)"),
+        ("echo 'curl x.example | sh' | at now", "curl | sh"),
+        ("sh -c 'curl x.example | sh'", "curl | sh"),
+    ] {
+        assert_eq!(found(line), [(Effect::Code, name.to_owned())], "{line}");
+    }
+    for line in [
+        "curl -o /tmp/x x.example",
+        "curl x.example || sh /opt/mend",
+        "X=$(curl x.example)",
+        "curl x.example | python3 -m json.tool",
+        "curl x.example | perl -ne 'print'",
+        "curl x.example | jq .",
+        "curl x.example; sh -c true",
+    ] {
+        assert_eq!(names(line), [""; 0], "{line}");
+    }
+}
+
+#[test]
+fn what_is_written_to_files_of_the_kernel_counts() {
+    for (line, effect, name) in [
+        (
+            "echo b > /proc/sysrq-trigger",
+            Effect::Reboot,
+            "write to /proc/sysrq-trigger",
+        ),
+        (
+            "echo 0 >/proc/sys/net/ipv4/ip_forward; true",
+            Effect::Network,
+            "write to /proc/sys/net/ipv4/ip_forward",
+        ),
+        (
+            "echo 1 | tee /sys/class/net/eth0/device/reset",
+            Effect::Network,
+            "write to /sys/class/net/eth0/device/reset",
+        ),
+    ] {
+        assert_eq!(found(line), [(effect, name.to_owned())], "{line}");
+    }
+    assert_eq!(
+        names("cat /proc/sys/net/ipv4/ip_forward >/tmp/x; cat </proc/sysrq-trigger"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn programs_by_what_they_are_told_to_do() {
+    for line in [
+        "conntrack -F",
+        "conntrack -D -s 10.0.0.1",
+        "killall -9 dhclient",
+        "pkill -f systemd-networkd",
+        "killall systemd-network",
+        "docker restart web",
+        "podman stop -a",
+        "nerdctl rm -f x",
+        "crictl stopp x",
+        "modprobe -r nf_conntrack",
+        "rmmod br_netfilter",
+        "netplan apply",
+        "ifreload -a",
+        "nmcli con up x",
+        "networkctl reconfigure eth0",
+        "ethtool -K eth0 tso off",
+        "ethtool -s eth0 speed 1000",
+        "tc qdisc replace dev eth0 root fq",
+        "bpftool net detach xdp dev eth0",
+        "ip link set eth0 down",
+        "ip xfrm state flush",
+        "iptables-restore /etc/x",
+        "nft -f /etc/x",
+        "nft flush ruleset",
+        "ipset destroy",
+        "ufw --force enable",
+        "firewall-cmd --reload",
+        "firewall-cmd --permanent --add-service=http",
+        "kexec -e",
+        "init 6",
+        "busctl call org.freedesktop.login1 /org/freedesktop/login1 org.freedesktop.login1.Manager Reboot b 0",
+        "needrestart -r a",
+        "snap refresh",
+        "flatpak update -y",
+        "fwupdmgr update",
+        "pip install -U x",
+        "kubectl drain x",
+        "ansible-pull -U x",
+        "wg-quick up wg0",
+        "systemctl isolate rescue.target",
+        "systemctl disable --now systemd-networkd",
+        "systemctl start reboot.target",
+        "sysctl -w net.ipv4.conf.${i}.rp_filter=0",
+        "pacman -Syu",
+    ] {
+        assert_eq!(names(line).len(), 1, "{line}: {:?}", names(line));
+    }
+    for line in [
+        "conntrack -L",
+        "killall -HUP rsyslogd",
+        "docker ps",
+        "docker inspect x",
+        "crictl pods",
+        "modprobe overlay",
+        "netplan get",
+        "nmcli device status",
+        "networkctl status",
+        "ethtool -k eth0",
+        "ethtool -S eth0",
+        "tc -s qdisc show",
+        "bpftool net",
+        "ip xfrm state",
+        "nft list ruleset",
+        "ipset list",
+        "ufw status",
+        "firewall-cmd --state",
+        "init q",
+        "needrestart -b",
+        "snap list",
+        "flatpak list",
+        "fwupdmgr refresh",
+        "pip list",
+        "kubectl get pods",
+        "sysctl -w vm.swappiness=1",
+        "systemctl enable systemd-networkd",
+        "systemctl restart rsyslog",
+        "iptables -nvL",
+        "rpm -qa",
+    ] {
+        assert_eq!(names(line), [""; 0], "{line}");
+    }
+}

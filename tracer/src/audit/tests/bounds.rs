@@ -1,0 +1,159 @@
+use super::*;
+use crate::audit::cron::{self, Form};
+use crate::audit::{apt_conf, commands, hooks, udev, unit_file};
+
+#[test]
+fn what_cannot_be_understood_is_no_reason_to_call_a_node_clean() {
+    let image = Image::debian("broken");
+    image.link("etc/systemd/system/loop.service", "loop.service");
+    let audit = image.audit(&Policy::allowing(&["apt-daily-upgrade.timer".to_owned()]));
+    assert_eq!(audit.unread.len(), 1, "{:?}", audit.unread);
+    assert!(!audit.is_clean());
+    let mut policy = Policy::default();
+    assert_eq!(
+        policy.read("allow a\nforbid b\n"),
+        Err((2, "forbid b".to_owned()))
+    );
+}
+
+#[test]
+fn names_in_commands_to_copy_are_words_of_a_shell() {
+    let image = with_cron("my image");
+    let root = image.0.display().to_string();
+    for unit in [r"scrub@a\x2db", "-Hroot@h"] {
+        image
+            .file(
+                &format!("etc/systemd/system/{unit}.timer"),
+                "[Timer]\nOnCalendar=daily\n",
+            )
+            .file(
+                &format!("etc/systemd/system/{unit}.service"),
+                "[Service]\nExecStart=apt-get upgrade\n",
+            )
+            .link(
+                &format!("etc/systemd/system/timers.target.wants/{unit}.timer"),
+                &format!("../{unit}.timer"),
+            );
+    }
+    image.file("var/spool/cron/crontabs/x;reboot", "@daily apt-get upgrade\n");
+    let remedies: Vec<String> = image.findings().into_iter().flat_map(|one| one.remedy).collect();
+    for remedy in [
+        format!(r"systemctl --root='{root}' disable 'scrub@a\x2db.timer'"),
+        format!("systemctl --root='{root}' disable -- -Hroot@h.timer"),
+        format!("sed -i '1s/^/#/' '{root}/var/spool/cron/crontabs/x;reboot'"),
+    ] {
+        assert!(remedies.contains(&remedy), "{remedy} in {remedies:?}");
+    }
+}
+
+#[test]
+fn what_is_allowed_and_not_here_is_told_and_does_not_count() {
+    let image = Image::debian("unknown");
+    let names = [
+        "apt-daily-upgrade.timer",
+        "gone.timer",
+        "/etc/cron.d/gone",
+        "gone.timer",
+    ];
+    let audit = image.audit(&Policy::allowing(&names.map(str::to_owned)));
+    assert_eq!(audit.unknown, ["/etc/cron.d/gone", "gone.timer"]);
+    assert!(audit.is_clean());
+}
+
+#[test]
+fn links_of_an_image_stay_inside_of_it() {
+    let image = Image::new("links");
+    let outside = Image::new("links-outside");
+    outside.file("a.service", "[Service]\nExecStart=/usr/bin/apt-get upgrade\n");
+    let target = outside.0.join("a.service");
+    image
+        .link("etc/systemd/system/a.service", target.to_str().unwrap())
+        .link("etc/systemd/system/x.wants/a.service", "../a.service");
+    assert_eq!(image.findings(), []);
+    let inside = target.strip_prefix("/").unwrap();
+    image.file(
+        inside.to_str().unwrap(),
+        "[Service]\nExecStart=/usr/bin/apt-get upgrade\n",
+    );
+    assert_eq!(image.findings().len(), 1);
+}
+
+#[test]
+fn what_is_too_long_is_told_and_what_is_no_file_is_not_waited_for() {
+    let image = Image::debian("bounds");
+    let long = format!("#!/bin/sh\n{}", "# nothing\n".repeat(110_000));
+    image.file("opt/long.sh", &long).file(
+        "etc/systemd/system/long.service",
+        "[Service]\nExecStart=/opt/long.sh /opt/pipe\n",
+    );
+    let pipe = image.0.join("opt/pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .unwrap();
+    let audit = image.audit(&Policy::default());
+    assert_eq!(audit.unread.len(), 1, "{:?}", audit.unread);
+    assert!(
+        audit.unread[0].ends_with("opt/long.sh: only its first 1024 KiB were read (long.service names it)")
+    );
+}
+
+#[test]
+fn commands_that_are_too_long_are_told() {
+    let image = with_cron("long-command");
+    let long = "ip ".repeat(600);
+    image
+        .file(
+            "etc/systemd/system/a.service",
+            &format!("[Service]\nExecStart={long}\nExecStop=/opt/a.sh /opt/a.sh\n"),
+        )
+        .file("opt/a.sh", &format!("#!/bin/sh\napt-get upgrade\n{long}\n"))
+        .file("etc/cron.d/b", &format!("@daily root {long}\n"))
+        .link("etc/systemd/system/x.wants/a.service", "../a.service");
+    let audit = image.audit(&Policy::default());
+    let told = |name: &&str| {
+        audit
+            .unread
+            .iter()
+            .any(|why| why.starts_with(&format!("{name}: ")))
+    };
+    assert!(
+        ["a.service", "/opt/a.sh", "/etc/cron.d/b"].iter().all(told),
+        "{:?}",
+        audit.unread
+    );
+    assert_eq!(audit.unread.len(), 3, "{:?}", audit.unread);
+    assert_eq!(audit.findings[0].runs, ["apt-get (/opt/a.sh:2, when it stops)"]);
+}
+
+#[test]
+fn a_folder_without_units_is_no_node() {
+    let image = Image::new("empty");
+    assert_eq!(audit(&image.0, &Policy::default()), None);
+}
+
+#[test]
+fn binary_files_do_no_harm() {
+    let image = Image::debian("binary");
+    let path = image.0.join("etc/systemd/system/odd.service");
+    fs::write(path, [0xff, 0, b'[', b'\n', 0xfe, b'=', b'\\']).unwrap();
+    assert_eq!(image.findings().len(), 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_can_be_read(text in "([ -~é\n]|[\"'`$(){};|&<>=\\\\#*/@,-]|apt-get|<<|\n# |\\$\\{|:-){0,60}") {
+        commands::read(&text);
+        udev::rules(&text);
+        apt_conf::AptConf::read(&text);
+        hooks::rotations(&text);
+        unit_file::UnitFile::default().read(&text);
+        for form in [Form::System, Form::User, Form::Anacron] {
+            cron::read(&text, form, None);
+        }
+    }
+}

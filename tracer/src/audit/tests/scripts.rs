@@ -1,0 +1,159 @@
+use super::*;
+
+#[test]
+fn a_unit_is_known_by_what_its_script_runs_whatever_its_name() {
+    let image = Image::new("script");
+    image
+        .file("etc/systemd/system/housekeeping.timer", "[Timer]\nOnBootSec=1h\n")
+        .file(
+            "etc/systemd/system/housekeeping.service",
+            "[Service]\nType=oneshot\nExecStart=-/opt/tidy.sh now\n",
+        )
+        .link(
+            "etc/systemd/system/timers.target.wants/housekeeping.timer",
+            "../housekeeping.timer",
+        )
+        .file(
+            "opt/tidy.sh",
+            "#!/bin/sh\n# calls rpm: not so\nif true; then DEBIAN_FRONTEND=x apt-get -y upgrade; fi\n",
+        );
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    assert_eq!(finding.runs, ["apt-get (/opt/tidy.sh:3)"]);
+    image.file("opt/tidy.sh", "#!/bin/sh\nfind the apt way\n");
+    // A word is taken for a program: too much is found rather than too little.
+    assert_eq!(image.findings().len(), 1);
+    image.file(
+        "opt/tidy.sh",
+        "#!/bin/sh\necho adapted; cp -r /var/lib/dpkg /backup\n",
+    );
+    assert_eq!(image.findings(), []);
+}
+
+/// A node whose timer runs that command.
+fn running(name: &str, command: &str) -> Image {
+    let image = Image::new(name);
+    image
+        .file("etc/systemd/system/a.timer", "[Timer]\nOnBootSec=1h\n")
+        .file(
+            "etc/systemd/system/a.service",
+            &format!("[Service]\nType=oneshot\nTimeoutStartSec=60\nExecStart={command}\n"),
+        )
+        .link("etc/systemd/system/timers.target.wants/a.timer", "../a.timer");
+    image
+}
+
+#[test]
+fn a_script_that_only_names_a_program_is_not_said_to_run_it() {
+    let image = running("mention", "/opt/tidy.py");
+    image.file(
+        "opt/tidy.py",
+        "#!/usr/bin/python3\nimport subprocess\nprint('apt-get upgrade is not run')\nsubprocess.run(['dnf', 'upgrade'])\n",
+    );
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    assert_eq!(finding.runs, ["dnf (/opt/tidy.py:4)"]);
+    assert_eq!(finding.mentions, ["apt-get (/opt/tidy.py:3)"]);
+    assert_eq!(
+        (&finding.effects[..], &finding.perhaps[..]),
+        (&[Effect::Packages][..], &[][..])
+    );
+
+    image.file(
+        "opt/tidy.py",
+        "#!/usr/bin/python3\nimport subprocess\nprint('apt-get upgrade is not run')\n",
+    );
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    assert_eq!(
+        (&finding.effects[..], &finding.perhaps[..]),
+        (&[][..], &[Effect::Packages][..])
+    );
+    assert!(finding.counts());
+
+    // What calls nothing runs nothing.
+    image.file(
+        "opt/tidy.py",
+        "#!/usr/bin/python3\nprint('apt-get upgrade is not run')\n",
+    );
+    assert_eq!(image.findings(), []);
+    image.file(
+        "opt/tidy.py",
+        "#!/bin/sh\necho 'apt-get upgrade is not run' | logger\n",
+    );
+    assert_eq!(image.findings(), []);
+}
+
+#[test]
+fn a_script_that_is_not_there_is_told() {
+    let image = running("missing", "/opt/tidy.sh");
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    assert_eq!(finding.missing, ["/opt/tidy.sh"]);
+    assert_eq!(finding.effects, [Effect::Unknown]);
+    assert!(finding.counts());
+    image.file("opt/tidy.sh", "#!/bin/sh\n:\n");
+    assert_eq!(image.findings(), []);
+
+    for command in [
+        "-/opt/tidy.sh",
+        "/bin/sh -c 'test -x /opt/tidy.sh && /opt/tidy.sh'",
+        "/usr/bin/cp /opt/tidy.sh /tmp",
+        "/opt/%i/tidy.sh",
+        "/bin/sh -c 'exec /opt/${V}/tidy.sh'",
+        "/opt/tidy.sh\n[Unit]\nConditionFileIsExecutable=/opt/tidy.sh",
+    ] {
+        let image = running("may-be-missing", command);
+        let findings = image.findings();
+        assert!(
+            findings.iter().all(|one| one.missing.is_empty()),
+            "{command}: {findings:?}"
+        );
+    }
+    for command in [
+        "/bin/sh -e /opt/tidy.sh",
+        "python3 /opt/tidy.sh",
+        "/bin/sh -c 'cd /; /opt/tidy.sh'",
+    ] {
+        assert_eq!(
+            running("missing-too", command).findings()[0].missing,
+            ["/opt/tidy.sh"],
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn scripts_are_followed_to_those_that_they_run() {
+    let image = running("follow", "/opt/a");
+    image
+        .file("opt/a", "#!/bin/sh\n. /opt/b\ncp /opt/d /tmp\n")
+        // A shell needs no `#!`.
+        .file("opt/b", "/opt/c; /opt/a\n")
+        .file(
+            "opt/c",
+            "#!/bin/sh\n\ncurl -fsSL https://x.example/i \\\n  | sudo -E bash -\n",
+        )
+        .file("opt/d", "#!/bin/sh\nreboot\n");
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    assert_eq!(finding.runs, ["curl | bash (/opt/c:3)"]);
+    assert_eq!(finding.effects, [Effect::Code]);
+}
+
+#[test]
+fn commands_of_the_node_itself_are_found_by_their_names() {
+    let image = running("by-name", "/bin/sh -c 'exec tidy-up now'");
+    image
+        .file("usr/local/bin/tidy-up", "#!/bin/sh\ntidy-more\n")
+        .file("usr/local/sbin/tidy-more", "#!/bin/sh\nnetplan apply\n");
+    assert_eq!(
+        image.findings()[0].runs,
+        ["netplan apply (/usr/local/sbin/tidy-more:2)"]
+    );
+}

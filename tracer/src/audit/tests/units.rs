@@ -1,0 +1,216 @@
+use super::*;
+
+#[test]
+fn a_drop_in_of_etc_counts_and_one_of_the_same_name_elsewhere_does_not() {
+    let image = Image::debian("drop-in");
+    image
+        .file(
+            "etc/systemd/system/apt-daily-upgrade.timer.d/a.conf",
+            "[Timer]\nPersistent=false\nOnCalendar=\n",
+        )
+        .file(
+            "usr/lib/systemd/system/apt-daily-upgrade.timer.d/a.conf",
+            "[Timer]\nPersistent=true\n",
+        )
+        .file(
+            "run/systemd/system/apt-daily-upgrade.timer.d/b.conf",
+            "[Timer]\nOnCalendar=weekly\n",
+        );
+    let findings = image.findings();
+    assert_eq!(findings[0].schedule, ["OnCalendar=weekly"]);
+    assert!(!findings[0].traps.contains(&Trap::Persistent));
+}
+
+#[test]
+fn instances_are_known_by_their_template_and_transient_timers_need_no_link() {
+    let image = Image::new("instances");
+    image
+        .file(
+            "usr/lib/systemd/system/upgrade@.service",
+            "[Service]\nType=oneshot\nExecStart=/bin/sh -c 'apt-get -y upgrade %i'\n",
+        )
+        .link(
+            "etc/systemd/system/multi-user.target.wants/upgrade@night.service",
+            "/usr/lib/systemd/system/upgrade@.service",
+        )
+        .file("run/systemd/transient/run-r1.timer", "[Timer]\nOnActiveSec=1h\n")
+        .file(
+            "run/systemd/transient/run-r1.service",
+            "[Service]\nExecStart=\"/usr/bin/systemctl\" \"reboot\"\n",
+        );
+    let told: Vec<_> = image
+        .findings()
+        .into_iter()
+        .map(|one| (one.unit, one.effects))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("run-r1.timer".to_owned(), vec![Effect::Reboot]),
+            ("upgrade@night.service".to_owned(), vec![Effect::Packages]),
+        ]
+    );
+}
+
+#[test]
+fn drop_ins_for_a_template_a_prefix_and_a_kind_count_and_masked_ones_do_not() {
+    let image = Image::new("drop-ins");
+    image
+        .file(
+            "usr/lib/systemd/system/tidy-all@.service",
+            "[Service]\nType=oneshot\nExecStart=/usr/bin/apt-get upgrade\n",
+        )
+        .link(
+            "etc/systemd/system/multi-user.target.wants/tidy-all@x.service",
+            "/usr/lib/systemd/system/tidy-all@.service",
+        )
+        .file(
+            "etc/systemd/system/service.d/10.conf",
+            "[Service]\nTimeoutStartSec=1\nTimeoutStopSec=1\nKillMode=mixed\n",
+        )
+        .file(
+            "etc/systemd/system/tidy-.service.d/20.conf",
+            "[Service]\nTimeoutStartSec=2\nTimeoutStopSec=2\n",
+        )
+        .file(
+            "usr/lib/systemd/system/tidy-all@.service.d/30.conf",
+            "[Service]\nTimeoutStartSec=3\n",
+        )
+        .file(
+            "usr/lib/systemd/system/tidy-all@x.service.d/40.conf",
+            "[Service]\nTimeoutStartSec=4\n",
+        )
+        .link("etc/systemd/system/tidy-all@x.service.d/40.conf", "/dev/null");
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    assert_eq!(
+        (
+            finding.start_limit.as_str(),
+            finding.stop_limit.as_str(),
+            finding.kill_mode.as_str()
+        ),
+        ("3", "2", "mixed")
+    );
+    // Of two with one name that of the unit hides that for all of its kind.
+    image.file(
+        "usr/lib/systemd/system/tidy-all@x.service.d/10.conf",
+        "[Service]\nTimeoutStopSec=9\n",
+    );
+    assert_eq!(image.findings()[0].kill_mode, "control-group");
+}
+
+#[test]
+fn conditions_on_the_configuration_that_do_not_hold_keep_a_unit_from_counting() {
+    let image = Image::debian("condition");
+    let folder = "etc/systemd/system/apt-daily-upgrade.service.d";
+    image.file(
+        &format!("{folder}/a.conf"),
+        "[Unit]\nConditionPathExists=!/etc/no-upgrades\nConditionPathExists=/run/go\n",
+    );
+    let finding = &image.findings()[0];
+    // What is in /run now tells nothing of what will be.
+    assert_eq!(finding.idle, None);
+    assert_eq!(
+        finding.conditions,
+        [
+            "ConditionPathExists=!/etc/no-upgrades",
+            "ConditionPathExists=/run/go"
+        ]
+    );
+    image.file("etc/no-upgrades", "");
+    let finding = &image.findings()[0];
+    assert_eq!(finding.idle, Some(Idle::Condition));
+    assert_eq!(
+        finding.conditions[0],
+        "ConditionPathExists=!/etc/no-upgrades (does not hold)"
+    );
+    image.file(&format!("{folder}/b.conf"), "[Unit]\nConditionPathExists=\n");
+    assert_eq!(
+        (image.findings()[0].idle, &image.findings()[0].conditions[..]),
+        (None, &[][..])
+    );
+}
+
+#[test]
+fn a_timer_with_nothing_to_go_by_does_not_count() {
+    let image = Image::debian("no-schedule");
+    image.file(
+        "etc/systemd/system/apt-daily-upgrade.timer.d/a.conf",
+        "[Timer]\nOnBootSec=\nAccuracySec=1h\n",
+    );
+    assert_eq!(image.findings()[0].idle, Some(Idle::NeverRuns));
+    image.file(
+        "etc/systemd/system/apt-daily-upgrade.timer.d/b.conf",
+        "[Timer]\nOnBootSec=5\n",
+    );
+    let finding = &image.findings()[0];
+    assert_eq!((finding.idle, finding.accuracy.as_str()), (None, "1h"));
+    // What was missed is made up for by OnCalendar alone (systemd.timer(5)).
+    assert!(!finding.traps.contains(&Trap::Persistent));
+}
+
+#[test]
+fn what_starts_with_a_unit_and_what_systemd_does_for_it_counts() {
+    let image = Image::new("together");
+    image
+        .file("etc/systemd/system/a.timer", "[Timer]\nOnBootSec=1\n")
+        .file(
+            "etc/systemd/system/a.service",
+            "[Unit]\nWants=b.service c.service\nOnFailure=reboot.target\n",
+        )
+        .file(
+            "etc/systemd/system/b.service",
+            "[Service]\nExecStart=/usr/sbin/ufw reload\n",
+        )
+        .file(
+            "etc/systemd/system/c.service",
+            "[Service]\nExecStart=/usr/bin/dnf upgrade\n",
+        )
+        .file(
+            "etc/systemd/system/d.timer",
+            "[Timer]\nOnBootSec=1\nUnit=poweroff.target\n",
+        )
+        .file(
+            "etc/systemd/system/e.service",
+            "[Unit]\nFailureAction=reboot-force\n",
+        )
+        .file("etc/systemd/system/f.target", "[Unit]\nRequires=g.service\n")
+        .file(
+            "etc/systemd/system/g.service",
+            "[Service]\nExecStart=/usr/sbin/rmmod x\n",
+        )
+        .file(
+            "etc/systemd/system/h.service",
+            "[Service]\nExecStart=/usr/sbin/rmmod x\n",
+        );
+    for name in ["a.timer", "c.service", "d.timer", "e.service", "f.target"] {
+        image.link(
+            &format!("etc/systemd/system/multi-user.target.wants/{name}"),
+            &format!("../{name}"),
+        );
+    }
+    image.link(
+        "etc/systemd/system/shutdown.target.wants/h.service",
+        "../h.service",
+    );
+    let told: Vec<_> = image
+        .findings()
+        .into_iter()
+        .map(|one| (one.unit, one.runs.join(", "), one.schedule.join(", ")))
+        .collect();
+    let one =
+        |unit: &str, runs: &str, schedule: &str| (unit.to_owned(), runs.to_owned(), schedule.to_owned());
+    assert_eq!(
+        told,
+        [
+            // c.service is enabled by itself.
+            one("a.timer", "ufw reload, reboot.target", "OnBootSec=1"),
+            one("c.service", "dnf", ""),
+            one("d.timer", "poweroff.target", "OnBootSec=1"),
+            one("e.service", "FailureAction=reboot-force of e.service", ""),
+            one("g.service", "rmmod", ""),
+            one("h.service", "rmmod", "with shutdown.target"),
+        ]
+    );
+}

@@ -1,0 +1,152 @@
+//! All uplinks of the node are down: nothing leaves and nothing arrives.
+
+use std::collections::BTreeSet;
+
+use super::suffering::Suffering;
+use super::words::{command, list};
+use super::{About, Finding, Rule, View, effects, evidence};
+use crate::event::{Device, Thing, value};
+use crate::model::Model;
+use crate::model::timeline::Subject;
+use crate::report::{Confidence, Where};
+use crate::shell::quoted;
+
+/// R22: the uplinks are set down.
+pub(super) const DOWN: Rule = Rule {
+    id: "R22",
+    slug: "uplink-down",
+    title: "The node's uplink is down",
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "Every uplink that has an address is down, and at least one of them was set so.",
+        meaning: "Nothing leaves and nothing arrives. Somebody set the device down, or it was renamed or made anew and its \
+                  configuration goes by the old name, as after a restart of udev. Its routes are gone with it.",
+        check: &[
+            "ip -d link show dev DEVICE",
+            "networkctl status DEVICE",
+            "journalctl -k -n 50  # `renamed from`",
+        ],
+        mend: &[
+            "ip link set dev DEVICE up  # Risk: low. Routes that went with it must be set again: networkctl reconfigure DEVICE.",
+        ],
+    },
+    examine: |view| down(view, true),
+    explains: effects::link_down,
+    proved_by: effects::none,
+    follows: &[],
+};
+
+/// D02: the uplinks have no carrier.
+pub(super) const NO_CARRIER: Rule = Rule {
+    id: "D02",
+    slug: "no-carrier",
+    title: "The node's uplink has no carrier",
+    place: Some(Where::DataPath),
+    about: About {
+        signature: "Every uplink that has an address is up and has no carrier.",
+        meaning: "There is nothing at the other end of the cable, or of the hypervisor's virtual one.",
+        check: &[
+            "ip -d link show dev DEVICE",
+            "ethtool DEVICE",
+            "journalctl -k -n 50",
+        ],
+        mend: &["This is for whoever runs the network or the hypervisor. Risk: none."],
+    },
+    examine: |view| down(view, false),
+    explains: effects::link_down,
+    proved_by: effects::none,
+    follows: &[],
+};
+
+fn down(view: &View<'_>, set: bool) -> Option<Finding> {
+    let model = view.model;
+    let own = model.node().own();
+    let all = || own.iter().flat_map(|netns| model.node().uplinks_of(*netns));
+    // A device that was never set up may be down for ever.
+    let has_some = all().any(|device| !device.addresses.is_empty());
+    let uplinks: Vec<(&Device, &str)> = all()
+        .filter(|device| !has_some || !device.addresses.is_empty())
+        .map(|device| Some((device, model.settings().value(device.netns, thing(device))?)))
+        .collect::<Option<_>>()?;
+    let works = |(_, now): &(&Device, &str)| value::is_up(now) && value::has_carrier(now);
+    if uplinks.is_empty() || uplinks.iter().any(works) {
+        return None;
+    }
+    if uplinks.iter().any(|(_, now)| !value::is_up(now)) != set {
+        return None;
+    }
+    let began = uplinks.iter().map(|(device, _)| changed(model, device)).max()?;
+    let namespaces: BTreeSet<u32> = uplinks.iter().map(|(device, _)| device.netns).collect();
+    let flows = model
+        .flows()
+        .iter()
+        .filter(|(key, flow)| namespaces.contains(&key.netns) && flow.starved.time().is_some());
+    let suffering = Suffering::of(model, flows);
+    let names: Vec<String> = uplinks.iter().map(|(device, _)| device.name.clone()).collect();
+    let (is, has) = if names.len() == 1 {
+        ("is", "has")
+    } else {
+        ("are", "have")
+    };
+    let how = if set {
+        format!("{is} down")
+    } else {
+        format!("{is} up and {has} no carrier")
+    };
+    let first = uplinks.first()?.0;
+    let line = |text: &str| command(model, first.netns, &format!("{text} {}", quoted(&first.name)));
+    Some(Finding {
+        confidence: if began.is_some() {
+            Confidence::Conclusive
+        } else {
+            Confidence::Strong
+        },
+        explanation: format!(
+            "{} {how}: nothing leaves this node and nothing arrives.{}",
+            list(&names),
+            suffering.affected()
+        ),
+        since: began.unwrap_or(model.started()),
+        last: model.now(),
+        evidence: uplinks
+            .iter()
+            .map(|(device, now)| evidence::state(thing(device).to_string(), (*now).to_owned()))
+            .collect(),
+        units: suffering.units([]),
+        flows: suffering.flows,
+        namespaces,
+        standing: None,
+        check: vec![
+            line("ip -d link show dev"),
+            line("ethtool"),
+            "journalctl -k -n 50".to_owned(),
+        ],
+        remedy: if set {
+            vec![format!(
+                "{}  # Risk: low. Routes that went with it must be set again.",
+                command(
+                    model,
+                    first.netns,
+                    &format!("ip link set dev {} up", quoted(&first.name))
+                )
+            )]
+        } else {
+            vec!["This is for whoever runs the network or the hypervisor. Risk: none.".to_owned()]
+        },
+    })
+}
+
+fn thing(device: &Device) -> Thing {
+    Thing::Link {
+        device: device.name.clone(),
+    }
+}
+
+/// When the device last changed, where that was seen.
+fn changed(model: &Model, device: &Device) -> Option<u64> {
+    let subject = Subject::Setting(device.netns, thing(device));
+    let mut changes = model.timeline().all().rev();
+    changes
+        .find(|(_, change)| change.subject == subject)
+        .map(|(_, change)| change.at)
+}

@@ -1,0 +1,160 @@
+//! What a network manager took away when it was started anew.
+
+use std::collections::BTreeSet;
+
+use super::words::{count, list, moment};
+use super::{About, Finding, Rule, View, effects, evidence};
+use crate::event::{Thing, Version};
+use crate::model::clock::SECOND;
+use crate::model::timeline::{Change, Subject};
+use crate::report::Confidence;
+use crate::shell::quoted;
+
+/// R02: it removed what it did not own.
+pub(super) const REMOVED: Rule = Rule {
+    id: "R02",
+    slug: "manager-removed",
+    title: "A network manager was started anew and removed rules, routes or addresses",
+    place: None,
+    about: About {
+        signature: "Within 5 s after a start of systemd-networkd, NetworkManager or ifupdown, rules, routes or addresses went \
+                    away by its hand, and are still missing.",
+        meaning: "When it starts, a network manager may take away what it finds and did not set itself: systemd-networkd removes \
+                  foreign rules and routes by default (ManageForeignRoutingPolicyRules=, ManageForeignRoutes=). Network \
+                  plugins, VPNs and policy routing set such.",
+        check: &[
+            "journalctl -u systemd-networkd -n 50",
+            "networkctl status",
+            "systemd-analyze cat-config systemd/networkd.conf  # ManageForeignRoutingPolicyRules, ManageForeignRoutes",
+        ],
+        mend: &[
+            "Put back what the verdict lists, or restart the agent that had set it. Risk: low, where it is what was there before.",
+            "Set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in a file in /etc/systemd/networkd.conf.d/ \
+             (section [Network]). Risk: rules and routes that others forget stay.",
+        ],
+    },
+    examine: removed,
+    explains: effects::unit_ended,
+    proved_by: effects::none,
+    follows: &["R01", "R03", "R04", "R05", "R22", "D01"],
+};
+
+/// What is removed so soon after its start is removed because of it.
+const STARTING: u64 = 5 * SECOND;
+
+/// Units that keep the network's configuration.
+const MANAGERS: [&str; 5] = [
+    "systemd-networkd.service",
+    "NetworkManager.service",
+    "networking.service",
+    "netplan-configure.service",
+    "wicked.service",
+];
+
+fn removed(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let gone: Vec<(u32, &Thing, &Change, &str)> = model
+        .timeline()
+        .all()
+        .filter_map(|(_, change)| {
+            let Subject::Setting(netns, thing) = &change.subject else {
+                return None;
+            };
+            let counts = matches!(
+                thing,
+                Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. }
+            );
+            let unit = change.by.as_ref().map(|by| by.unit.as_str())?;
+            let is_missing =
+                change.after.is_none() && model.settings().value(*netns, thing.clone()).is_none();
+            let begun = model.units().begun(unit, change.at)?.at;
+            let is_its_start = change.at.saturating_sub(begun) <= STARTING;
+            (counts && is_missing && is_its_start && MANAGERS.contains(&unit))
+                .then_some((*netns, thing, change, unit))
+        })
+        .collect();
+    let (_, _, first, unit) = *gone.first()?;
+    let of_it: Vec<_> = gone.iter().filter(|(_, _, _, of)| *of == unit).collect();
+    let number = |is: fn(&Thing) -> bool| of_it.iter().filter(|(_, thing, ..)| is(thing)).count() as u64;
+    let counts = [
+        (number(|thing| matches!(thing, Thing::Rule { .. })), "rule"),
+        (number(|thing| matches!(thing, Thing::Route { .. })), "route"),
+        (number(|thing| matches!(thing, Thing::Address { .. })), "address"),
+    ];
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, noun)| count(number, noun))
+        .collect();
+    let begun = model.units().begun(unit, first.at)?.at;
+    let mut remedy: Vec<String> = of_it
+        .iter()
+        .filter_map(|(_, thing, ..)| put_back(thing))
+        .take(5)
+        .collect();
+    remedy.push(
+        "Set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in a file in /etc/systemd/networkd.conf.d/ (section \
+         [Network]), where it is systemd-networkd: it then leaves those of others alone. Risk: what others forget stays."
+            .to_owned(),
+    );
+    Some(Finding {
+        // By itself it says nothing of packets: what was removed may be missed by nobody.
+        confidence: if model.starves() {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
+        explanation: format!(
+            "{unit} was started anew at {} and removed {}, which are still missing.",
+            moment(model, begun),
+            list(&counts)
+        ),
+        since: first.at,
+        last: of_it.iter().map(|(_, _, change, _)| change.at).max()?,
+        evidence: of_it
+            .iter()
+            .take(5)
+            .map(|(_, thing, change, _)| {
+                evidence::state(
+                    thing.to_string(),
+                    format!("removed at {}", moment(model, change.at)),
+                )
+            })
+            .collect(),
+        flows: Vec::new(),
+        namespaces: of_it.iter().map(|(netns, ..)| *netns).collect::<BTreeSet<u32>>(),
+        units: vec![unit.to_owned()],
+        standing: None,
+        check: vec![
+            format!("journalctl -u {unit} -n 50"),
+            "ip rule".to_owned(),
+            "ip route".to_owned(),
+        ],
+        remedy,
+    })
+}
+
+/// The command that sets a rule or an address as it was.
+fn put_back(thing: &Thing) -> Option<String> {
+    const RISK: &str = "  # Risk: low, it is what was there before.";
+    match thing {
+        Thing::Rule {
+            version,
+            priority,
+            text,
+            ..
+        } => {
+            let ip = if *version == Version::V6 { "ip -6" } else { "ip" };
+            Some(format!("{ip} rule add pref {priority} {text}{RISK}"))
+        }
+        Thing::Address {
+            device,
+            address,
+            prefix,
+        } => Some(format!(
+            "ip addr add {address}/{prefix} dev {}{RISK}",
+            quoted(device)
+        )),
+        _ => None,
+    }
+}

@@ -1,0 +1,118 @@
+//! Upgrades that were cut off, and kernels whose modules were replaced.
+
+use super::words::moment;
+use super::{About, Finding, Rule, View, effects, evidence};
+use crate::event::{NoticeKind, Thing};
+use crate::model::Model;
+use crate::model::packages::{Standing, describe};
+use crate::model::timeline::Subject;
+use crate::report::Confidence;
+
+/// R27: an upgrade stopped half-way.
+pub(super) const INTERRUPTED: Rule = Rule {
+    id: "R27",
+    slug: "upgrade-interrupted",
+    title: "A package upgrade was cut off",
+    place: None,
+    about: About {
+        signature: "Nobody holds the package manager's lock, and packages are unpacked, half-configured or half-installed, or a run \
+                    has not told its end.",
+        meaning: "Files of the old and of the new version stand beside one another: services may run the old program with the new \
+                  configuration, and modules of the running kernel may be gone. A reboot now may not come up again.",
+        check: &[
+            "dpkg --audit",
+            "tail -n 30 /var/log/apt/term.log",
+            "ls /var/lib/dpkg/updates",
+        ],
+        mend: &[
+            "dpkg --configure -a  # Risk: restarts services of what it configures. Reboot only after it.",
+        ],
+    },
+    examine: interrupted,
+    explains: effects::packages,
+    proved_by: effects::none,
+    follows: &[],
+};
+
+/// R25: the running kernel's modules are gone, and one was asked for.
+pub(super) const NO_MODULES: Rule = Rule {
+    id: "R25",
+    slug: "modules-replaced",
+    title: "Modules of the running kernel cannot be loaded",
+    place: None,
+    about: About {
+        signature: "The folder of the running kernel's modules is missing or incomplete, and a module failed to load.",
+        meaning: "An upgrade has replaced the kernel that runs. What needs a module that is not loaded yet fails: firewall rules, \
+                  tunnels, connection tracking; network plugins and kube-proxy cannot set what they want.",
+        check: &["uname -r", "ls /lib/modules", "journalctl -k -n 50"],
+        mend: &[
+            "dpkg --configure -a, then reboot into the installed kernel. Risk: the node's work is interrupted.",
+        ],
+    },
+    examine: no_modules,
+    explains: effects::packages,
+    proved_by: effects::none,
+    follows: &[],
+};
+
+fn interrupted(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let told = model
+        .packages()
+        .iter()
+        .find(|told| Standing::of(told) == Standing::Interrupted)?;
+    let standing = describe(told);
+    let mut changes = model.timeline().all().rev();
+    let changed = changes.find(|(_, change)| change.subject == Subject::Packages(told.manager));
+    Some(Finding {
+        confidence: Confidence::Strong,
+        explanation: format!("Packages of this node are {standing}."),
+        since: changed.map_or(model.started(), |(_, change)| change.at),
+        last: model.now(),
+        evidence: vec![evidence::state("packages".to_owned(), standing)],
+        flows: Vec::new(),
+        namespaces: std::iter::empty().collect(),
+        units: Vec::new(),
+        standing: None,
+        check: vec![
+            "dpkg --audit".to_owned(),
+            "tail -n 30 /var/log/apt/term.log".to_owned(),
+        ],
+        remedy: vec![
+            "dpkg --configure -a  # Risk: restarts services of what it configures. Reboot only after it."
+                .to_owned(),
+        ],
+    })
+}
+
+fn no_modules(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let (_, thing, why) = model
+        .settings()
+        .iter()
+        .find(|(_, thing, why)| matches!(thing, Thing::Modules { .. }) && !why.is_empty())?;
+    let (since, failed) = failures(model)?;
+    Some(Finding {
+        confidence: Confidence::Strong,
+        explanation: format!("{thing}: {why}; and at {} a module could not be loaded: {failed}.", moment(model, since)),
+        since,
+        last: model.now(),
+        evidence: vec![evidence::state(thing.to_string(), why.to_owned())],
+        flows: Vec::new(),
+        namespaces: std::iter::empty().collect(),
+        units: Vec::new(),
+        standing: None,
+        check: vec!["uname -r".to_owned(), "ls /lib/modules".to_owned(), "journalctl -k -n 50".to_owned()],
+        remedy: vec![
+            "dpkg --configure -a, then reboot into the installed kernel. Risk: the node's work is interrupted.".to_owned(),
+        ],
+    })
+}
+
+/// When a module first could not be loaded, and what was said of it.
+fn failures(model: &Model) -> Option<(u64, &str)> {
+    model.timeline().all().find_map(|(_, change)| {
+        let is_it = change.subject == Subject::Notice(NoticeKind::Module);
+        Some((change.at, change.after.as_deref().filter(|_| is_it)?))
+    })
+}

@@ -1,0 +1,131 @@
+//! Who has or does something, and why that is not known.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A process and where it belongs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// Process id in the tracer's own pid namespace, 0 where no process is known but where it belongs is.
+    pub pid: u32,
+    /// Its command (`/proc/PID/comm`), empty where no process is known.
+    pub command: String,
+    /// Path of its cgroup, empty where unknown.
+    pub cgroup: String,
+    /// The systemd unit that the path names, empty where none.
+    pub unit: String,
+    /// Its parent, where that was asked for as of one who did something, and was still to be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Box<Parent>>,
+}
+
+/// The process that is the parent of another one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its id.
+    pub pid: u32,
+    /// Its command, empty where it had ended meanwhile.
+    pub command: String,
+}
+
+impl Owner {
+    /// A process of which no more is known. An empty command: it had ended before it could be asked.
+    #[must_use]
+    pub fn named(pid: u32, command: &str) -> Self {
+        Self {
+            pid,
+            command: command.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// The id of the container that its cgroup is of, empty for none: the innermost folder that is called by 64 digits in
+    /// hex, as containerd, CRI-O, Docker and Podman do it. `cri-containerd-ID.scope`, `docker-ID.scope`, `/docker/ID`,
+    /// `POD:cri-containerd:ID`; not `crio-conmon-ID.scope`, which is the container's guard.
+    #[must_use]
+    pub fn container(&self) -> &str {
+        /// Digits of an id.
+        const DIGITS: usize = 64;
+        let id = |folder: &'_ str| -> Option<usize> {
+            let name = folder.strip_suffix(".scope").unwrap_or(folder);
+            let begin = name.rfind(['-', ':']).map_or(0, |at| at + 1);
+            let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+            let is_id = name.len() - begin == DIGITS && name.bytes().skip(begin).all(is_hex);
+            (is_id && !name[..begin].ends_with("conmon-")).then_some(begin)
+        };
+        let mut folders = self.cgroup.rsplit('/');
+        let found = folders.find_map(|folder| folder.get(id(folder)?..));
+        found.and_then(|id| id.get(..DIGITS)).unwrap_or_default()
+    }
+}
+
+/// Why it is not known who did something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unknown {
+    /// It was seen by comparing with the look before: nobody tells who does such things, as who writes a kernel parameter.
+    Compared,
+    /// The kernel told it and named nobody: it acted by itself, or does not say who asked. That it never does of what was
+    /// asked by ioctl, /proc or /sys, nor of what is set of a device that is there (`rtnetlink_event`).
+    Kernel,
+    /// The kernel named a socket, and whose that was could not be found in time: it had been closed, as a rule.
+    NotFound,
+    /// Several did something that may have brought it about, or the kernel did, too.
+    Several,
+    /// More changed at once than could be read, or nobody listened for a while: it was different afterwards.
+    Lost,
+    /// Who told it does not say: systemd of who asks it, the file system of who writes a file.
+    NotTold,
+}
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Compared => "seen by comparing, the kernel does not tell who does this",
+            Self::Kernel => "the kernel names nobody: it did so by itself, or does not say who asked",
+            Self::NotFound => "it was gone before it could be found",
+            Self::Several => "several did something at once",
+            Self::Lost => "more changed at once than could be heard",
+            Self::NotTold => "who tells it does not say",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_known_by_the_cgroup() {
+        let id = "0a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f9";
+        let of = |cgroup: &str| {
+            let owner = Owner {
+                cgroup: cgroup.to_owned(),
+                ..Owner::default()
+            };
+            owner.container().to_owned()
+        };
+        for cgroup in [
+            format!("/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope"),
+            format!("/system.slice/docker-{id}.scope/init"),
+            format!("/docker/{id}/system.slice/cron.service"),
+            format!("/kubepods/burstable/pod0a1b/{id}"),
+            format!("/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:{id}"),
+            format!("/docker/{}/docker/{id}", id.replace('0', "1")),
+        ] {
+            assert_eq!(of(&cgroup), id, "{cgroup}");
+        }
+        for cgroup in [
+            String::new(),
+            "/system.slice/ssh.service".to_owned(),
+            format!("/system.slice/crio-conmon-{id}.scope"),
+            format!("/docker/{}", &id[1..]),
+            format!("/docker/{id}0"),
+            format!("/docker/{}", id.to_uppercase()),
+            format!("/docker/{}é", &id[2..]),
+        ] {
+            assert_eq!(of(&cgroup), "", "{cgroup}");
+        }
+    }
+}

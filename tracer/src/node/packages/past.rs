@@ -1,0 +1,469 @@
+//! What dpkg and apt have done, by their logs: also before the tracer started.
+//!
+//! apt writes what a run is to do when it begins, and its end. dpkg writes each step, also of runs without apt, but no
+//! end; apt starts it several times in a run. So what dpkg did in the time of a run of apt belongs to that, and says when
+//! something was done last where the run told no end; the rest are runs of their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::Found;
+use super::files::{self, Mark};
+use super::history::{self, Action};
+use super::log::{self, Line};
+use super::watches::below;
+use super::zone::Zone;
+use crate::event::{Manager, Upgrade, Upgrades};
+
+/// Bytes at the end of each log that are read, with the one before it: some thousand packages.
+pub(super) const TAIL: u64 = 1 << 20;
+/// Runs that are told at most, the latest.
+const KEPT: usize = 64;
+/// Packages that are named of each run at most.
+const NAMED: usize = 8;
+/// Characters of a command and the like that are told.
+const TEXT: usize = 300;
+/// What dpkg does at most so long after it did something, in ns, is of the same run: 5 s. It is started again and again.
+const SAME_RUN: i64 = 5 * SECOND;
+/// Between what dpkg does in a run of apt that told no end, and before that since its begin, is at most so much, in ns:
+/// 60 s. What comes later, somebody else did.
+const WITHOUT_END: i64 = 60 * SECOND;
+pub(super) const SECOND: i64 = 1_000_000_000;
+
+/// Packages, by how their names begin, that carry or set up the network: they are named first.
+const TELLING: [&str; 17] = [
+    "systemd",
+    "udev",
+    "dbus",
+    "network-manager",
+    "netplan",
+    "ifupdown",
+    "cloud-init",
+    "linux-image",
+    "linux-modules",
+    "iproute2",
+    "iptables",
+    "nftables",
+    "libc6",
+    "containerd",
+    "docker",
+    "kube",
+    "openvswitch",
+];
+
+/// The logs of dpkg and apt.
+#[derive(Debug)]
+pub(super) struct Past {
+    root: PathBuf,
+    history: PathBuf,
+    log: PathBuf,
+    /// As they were when they were read last, and whether somebody was at work then.
+    read: Option<(Option<Mark>, Option<Mark>, bool)>,
+    /// What could not be read then.
+    problems: Vec<String>,
+}
+
+impl Past {
+    pub(super) fn new(root: &Path) -> Self {
+        Self {
+            history: below(root, history::PATH),
+            log: below(root, log::PATH),
+            root: root.to_owned(),
+            read: None,
+            problems: Vec::new(),
+        }
+    }
+
+    /// What they tell, if they may tell something new. While somebody is `at_work` dpkg's log grows all the time: then
+    /// it is read again with apt's, and at the end.
+    pub(super) fn look(&mut self, at_work: bool, found: &mut Found) {
+        // What cannot be looked at cannot be read either, and that is told.
+        let mark = |path: &Path| files::mark(path).ok().flatten();
+        let now = (mark(&self.history), mark(&self.log), at_work);
+        let is_same = self.read.is_some_and(|(history, log, was_at_work)| {
+            history == now.0 && was_at_work == at_work && (at_work || log == now.1)
+        });
+        if !is_same {
+            self.read = Some(now);
+            found.upgrades.push(self.read_logs(at_work));
+        }
+        self.problems
+            .iter()
+            .for_each(|problem| found.problem(problem.clone()));
+    }
+
+    fn read_logs(&mut self, at_work: bool) -> Upgrades {
+        let mut problems = Vec::new();
+        let zone = Zone::of(&self.root).unwrap_or_else(|problem| {
+            problems.push(format!("{problem}: times of past upgrades are taken for UTC"));
+            Zone::utc()
+        });
+        let mut read = |log: &Path, what: &str| {
+            files::end_of_log(log, TAIL).unwrap_or_else(|error| {
+                problems.push(format!(
+                    "{}: past {what} are not known",
+                    files::unreadable(log, &error)
+                ));
+                String::new()
+            })
+        };
+        let history = read(&self.history, "runs of apt");
+        let log = read(&self.log, "runs of dpkg");
+        let (upgrades, odd) = upgrades(&history, &log, &zone, at_work);
+        if odd > 0 {
+            problems.push(format!(
+                "{odd} lines of {} and {} are not as dpkg and apt write them: past upgrades may be missing",
+                self.log.display(),
+                self.history.display()
+            ));
+        }
+        self.problems = problems;
+        upgrades
+    }
+}
+
+/// What the logs tell, and how many lines of them are foreign or torn.
+fn upgrades(history: &str, log: &str, zone: &Zone, at_work: bool) -> (Upgrades, u64) {
+    let (mut sessions, since, mut odd) = sessions(log, zone);
+    let mut runs = Vec::new();
+    for run in history::Run::all(history) {
+        let upgrade = begun(&run, zone);
+        // An end that is no time was torn by what ended the run.
+        let is_whole = upgrade
+            .as_ref()
+            .is_some_and(|upgrade| upgrade.ended.is_some() == run.has_ended);
+        odd += u64::from(!is_whole);
+        runs.extend(upgrade);
+    }
+    runs.sort_by_key(|run: &Upgrade| run.begun);
+    for run in &mut runs {
+        sessions.retain(|session| !take(run, session));
+    }
+    if let Some(last) = sessions.last_mut().filter(|_| at_work) {
+        // dpkg may go on.
+        last.is_open = true;
+    }
+    runs.extend(sessions.iter().map(Session::upgrade));
+    (latest(Manager::Dpkg, since, runs), odd)
+}
+
+/// The latest of all runs that a log has, which begins at `since`; where there is no such log, another one had them.
+pub(super) fn latest(manager: Manager, since: Option<i64>, mut runs: Vec<Upgrade>) -> Upgrades {
+    runs.sort_by_key(|run| run.begun);
+    let left_out = runs.len().saturating_sub(KEPT);
+    runs.drain(..left_out);
+    let first = runs.first().map(|run| run.begun);
+    Upgrades {
+        manager,
+        since: if left_out > 0 { first } else { since.or(first) },
+        runs,
+    }
+}
+
+/// A run of apt, without what dpkg says of it. `None` where its time cannot be read.
+fn begun(run: &history::Run, zone: &Zone) -> Option<Upgrade> {
+    let steps = || {
+        run.steps
+            .iter()
+            .map(|step| (Some(step.action), step.package.as_str()))
+    };
+    Some(Upgrade {
+        begun: zone.read(&run.begin)?,
+        ended: zone.read(&run.end),
+        last: None,
+        command: short(&run.command),
+        requested_by: short(&run.requested_by),
+        error: short(&run.error),
+        ..counted(steps())
+    })
+}
+
+/// Whether dpkg did this in that run of apt; then the run has it.
+fn take(run: &mut Upgrade, session: &Session) -> bool {
+    let is_of_it = match run.ended {
+        Some(ended) => (run.begun..=ended).contains(&session.begun),
+        None => {
+            let last = run.last.unwrap_or(run.begun);
+            (run.begun..=last.saturating_add(WITHOUT_END)).contains(&session.begun)
+        }
+    };
+    if is_of_it {
+        run.last = run.last.max(Some(session.last));
+    }
+    is_of_it
+}
+
+/// What a manager did in a row, by a log that has no ends.
+#[derive(Debug)]
+pub(super) struct Session {
+    begun: i64,
+    pub(super) last: i64,
+    /// `None`: nothing but to configure it.
+    pub(super) did: BTreeMap<String, Option<Action>>,
+    /// Packages that it left half-way.
+    undone: BTreeSet<String>,
+    is_open: bool,
+}
+
+impl Session {
+    pub(super) fn begin(at: i64) -> Self {
+        Self {
+            begun: at,
+            last: at,
+            did: BTreeMap::new(),
+            undone: BTreeSet::new(),
+            is_open: false,
+        }
+    }
+
+    pub(super) fn upgrade(&self) -> Upgrade {
+        let has_ended = self.undone.is_empty() && !self.is_open;
+        Upgrade {
+            begun: self.begun,
+            ended: has_ended.then_some(self.last),
+            last: Some(self.last),
+            ..counted(
+                self.did
+                    .iter()
+                    .map(|(package, action)| (*action, package.as_str())),
+            )
+        }
+    }
+}
+
+/// All that dpkg did, when the log begins, and how many lines are not dpkg's.
+fn sessions(log: &str, zone: &Zone) -> (Vec<Session>, Option<i64>, u64) {
+    let mut sessions: Vec<Session> = Vec::new();
+    let (mut since, mut odd) = (None, 0);
+    for line in log.lines() {
+        let dated = Line::dated(line).and_then(|(time, line)| Some((zone.read(time)?, line)));
+        let Some((at, line)) = dated else {
+            odd += 1;
+            continue;
+        };
+        since.get_or_insert(at);
+        if let Line::Startup(_) = line
+            && sessions.last().is_none_or(|last| at - last.last > SAME_RUN)
+        {
+            sessions.push(Session::begin(at));
+        }
+        // What the log begins with may be the end of something.
+        let Some(session) = sessions.last_mut() else {
+            continue;
+        };
+        session.last = at;
+        match line {
+            Line::Action { action, package, .. } => {
+                let action = match action {
+                    "install" => Action::Install,
+                    "upgrade" => Action::Upgrade,
+                    "remove" | "disappear" => Action::Remove,
+                    "purge" => Action::Purge,
+                    "configure" => {
+                        session.did.entry(package.to_owned()).or_insert(None);
+                        continue;
+                    }
+                    _ => continue,
+                };
+                session.did.insert(package.to_owned(), Some(action));
+            }
+            Line::Status { state, package } => {
+                // Triggers are left for the next run, as apt does it.
+                let is_done = matches!(
+                    state,
+                    "installed" | "config-files" | "not-installed" | "triggers-pending" | "triggers-awaited"
+                );
+                if is_done {
+                    session.undone.remove(package);
+                } else {
+                    session.undone.insert(package.to_owned());
+                }
+            }
+            Line::Startup(_) | Line::ConfigurationFile { .. } => {}
+        }
+    }
+    // A start at which nothing was done is none: dpkg writes it also when it finds nothing to do.
+    sessions.retain(|session| !session.did.is_empty() || !session.undone.is_empty());
+    (sessions, since, odd)
+}
+
+/// How many packages, and the names of some.
+fn counted<'a>(steps: impl Iterator<Item = (Option<Action>, &'a str)>) -> Upgrade {
+    let mut upgrade = Upgrade::default();
+    let mut orders: BTreeMap<&str, u8> = BTreeMap::new();
+    for (action, package) in steps {
+        let (order, count) = match action {
+            Some(Action::Upgrade | Action::Downgrade) => (0, Some(&mut upgrade.upgraded)),
+            Some(Action::Install | Action::Reinstall) => (1, Some(&mut upgrade.installed)),
+            Some(Action::Remove | Action::Purge) => (2, Some(&mut upgrade.removed)),
+            None => (3, None),
+        };
+        if let Some(count) = count {
+            *count = count.saturating_add(1);
+        }
+        // One package of two architectures has one name.
+        let name = package.split(':').next().unwrap_or_default();
+        orders
+            .entry(name)
+            .and_modify(|known| *known = order.min(*known))
+            .or_insert(order);
+    }
+    let place = |name: &str| {
+        TELLING
+            .iter()
+            .position(|telling| name.starts_with(telling))
+            .unwrap_or(TELLING.len())
+    };
+    let mut names: Vec<&str> = orders.keys().copied().collect();
+    // The sort is stable: else by name.
+    names.sort_by_key(|name| (place(name), orders.get(name).copied()));
+    upgrade.more = u32::try_from(names.len().saturating_sub(NAMED)).unwrap_or(u32::MAX);
+    upgrade.names = names.into_iter().take(NAMED).map(short).collect();
+    upgrade
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(TEXT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HISTORY: &str = "
+Start-Date: 2023-10-07  06:14:05
+Commandline: apt-get install -y tmux
+Requested-By: ann (1000)
+Install: tmux:amd64 (3.3a-3), libutempter0:amd64 (1.2.1-3, automatic)
+End-Date: 2023-10-07  06:14:09
+
+Start-Date: 2023-10-08  06:14:05
+Commandline: /usr/bin/unattended-upgrade
+Install: linux-image-6.1.0-14-amd64:amd64 (6.1.58-1, automatic)
+Upgrade: tzdata:amd64 (2023a, 2023c), systemd:amd64 (252.16-1, 252.17-1)
+Remove: old:amd64 (1)
+";
+
+    const LOG: &str = "\
+2023-10-07 06:14:05 status installed tail:all 1
+2023-10-07 06:14:06 startup archives unpack
+2023-10-07 06:14:06 install tmux:amd64 <none> 3.3a-3
+2023-10-07 06:14:06 status half-installed tmux:amd64 3.3a-3
+2023-10-07 06:14:06 status unpacked tmux:amd64 3.3a-3
+2023-10-07 06:14:07 startup packages configure
+2023-10-07 06:14:08 status installed tmux:amd64 3.3a-3
+2023-10-07 08:00:00 startup archives install
+2023-10-07 08:00:00 upgrade own:all 1 2
+2023-10-07 08:00:00 status half-configured own:all 1
+2023-10-07 08:00:03 status installed own:all 2
+2023-10-08 06:14:06 startup archives unpack
+2023-10-08 06:14:06 upgrade systemd:amd64 252.16-1 252.17-1
+2023-10-08 06:14:20 status half-configured systemd:amd64 252.17-1
+2023-10-08 06:30:00 startup packages configure
+2023-10-08 06:30:00 configure systemd:amd64 252.17-1 <none>
+2023-10-08 06:30:00 status half-configured systemd:amd64 252.17-1
+2023-10-08 06:30:02 status installed systemd:amd64 252.17-1
+2023-10-08 06:40:00 startup packages configure
+";
+
+    /// 2023-10-07 00:00:00 UTC, in s.
+    const DAY: i64 = 1_696_636_800;
+
+    /// In s since that day, and what is told of it.
+    fn spans(upgrades: &Upgrades) -> Vec<(i64, Option<i64>, Option<i64>)> {
+        let time = |at: i64| at / SECOND - DAY;
+        let runs = upgrades.runs.iter();
+        runs.map(|run| (time(run.begun), run.ended.map(time), run.last.map(time)))
+            .collect()
+    }
+
+    fn at(hour: i64, minute: i64, second: i64) -> i64 {
+        (hour * 60 + minute) * 60 + second
+    }
+
+    #[test]
+    fn runs_of_apt_have_what_dpkg_did_in_them_and_others_are_runs_of_their_own() {
+        let (upgrades, odd) = upgrades(HISTORY, LOG, &Zone::utc(), false);
+        assert_eq!(odd, 0);
+        assert_eq!(upgrades.since, Some((DAY + at(6, 14, 5)) * SECOND));
+        assert_eq!(
+            spans(&upgrades),
+            [
+                (at(6, 14, 5), Some(at(6, 14, 9)), Some(at(6, 14, 8))),
+                (at(8, 0, 0), Some(at(8, 0, 3)), Some(at(8, 0, 3))),
+                // It told no end; what was put right later is not of it.
+                (at(30, 14, 5), None, Some(at(30, 14, 20))),
+                (at(30, 30, 0), Some(at(30, 30, 2)), Some(at(30, 30, 2))),
+            ]
+        );
+        let [first, own, cut, _] = &upgrades.runs[..] else {
+            panic!("{upgrades:?}");
+        };
+        assert_eq!(
+            (
+                first.command.as_str(),
+                first.requested_by.as_str(),
+                first.installed
+            ),
+            ("apt-get install -y tmux", "ann (1000)", 2)
+        );
+        assert_eq!(
+            (own.command.as_str(), own.upgraded, own.names[0].as_str()),
+            ("", 1, "own")
+        );
+        assert_eq!((cut.installed, cut.upgraded, cut.removed), (1, 2, 1));
+        // What carries the network first, then upgrades.
+        assert_eq!(
+            cut.names,
+            ["systemd", "linux-image-6.1.0-14-amd64", "tzdata", "old"]
+        );
+    }
+
+    #[test]
+    fn what_dpkg_is_at_work_on_has_not_ended() {
+        let log = "2023-10-07 08:00:00 startup archives install\n2023-10-07 08:00:00 install a:all <none> 1\n\
+                   2023-10-07 08:00:01 status installed a:all 1\n";
+        let ended = |at_work| upgrades("", log, &Zone::utc(), at_work).0.runs[0].ended;
+        assert_eq!(ended(false), Some((DAY + at(8, 0, 1)) * SECOND));
+        assert_eq!(ended(true), None);
+        // Killed on its way.
+        let torn = log.replace("status installed", "status half-installed");
+        assert_eq!(upgrades("", &torn, &Zone::utc(), false).0.runs[0].ended, None);
+    }
+
+    #[test]
+    fn foreign_and_torn_lines_are_counted_and_harm_no_others() {
+        let log = format!(
+            "\0\0\0\n\u{fffd}\u{fffd}\n2023-10-07 06:1{LOG}2023-10-09 99:00:00 startup x y\n2023-10-09 0"
+        );
+        let history = format!(
+            "End-Date: x\n\nStart-Date: soon\nUpgrade: a:amd64 (1, 2)\n{HISTORY}Upgrade: torn:amd64 ("
+        );
+        let (upgrades, odd) = upgrades(&history, &log, &Zone::utc(), false);
+        assert_eq!((upgrades.runs.len(), odd), (4, 6));
+        let (nothing, odd) = super::upgrades("", "", &Zone::utc(), false);
+        assert_eq!((nothing.runs.len(), nothing.since, odd), (0, None, 0));
+    }
+
+    #[test]
+    fn the_latest_runs_are_kept_and_a_long_command_is_cut() {
+        let run = |second: usize| {
+            let command = "x".repeat(1000);
+            format!(
+                "Start-Date: 2023-10-07  00:{:02}:{:02}\nCommandline: {command}\n\n",
+                second / 60,
+                second % 60
+            )
+        };
+        let history: String = (0..KEPT + 3).map(run).collect();
+        let (upgrades, _) = upgrades(&history, "", &Zone::utc(), false);
+        assert_eq!(upgrades.runs.len(), KEPT);
+        assert_eq!(upgrades.since, Some((DAY + 3) * SECOND));
+        assert!(
+            upgrades
+                .runs
+                .iter()
+                .all(|run| run.command.len() == TEXT && run.names.is_empty())
+        );
+    }
+}

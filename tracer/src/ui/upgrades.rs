@@ -1,0 +1,214 @@
+//! What package managers did, by their logs: also before the start.
+
+use super::details::more;
+use super::format::{brief, plural, seconds, seconds_between, time_of_day};
+use super::node::date_and_time;
+use crate::report::{Node, Outcome, Packages, Upgrade};
+
+/// What stands above the lines.
+pub(super) const HEADING: &str = "What package managers did, by their logs, the latest first";
+
+/// The latest runs of each manager, and how far back its logs are read.
+pub(super) fn latest(node: &Node, now: &str) -> Vec<String> {
+    /// Runs of a manager that are told at most.
+    const TOLD: usize = 5;
+    let of = |one: &Packages| -> Vec<String> {
+        let told = one.past.iter().take(TOLD);
+        let mut lines: Vec<String> = told.map(|run| line(&one.manager, run, now)).collect();
+        let rest = match (more(one.past_total, lines.len()), lines.is_empty()) {
+            (Some(rest), _) => rest,
+            (None, false) => format!("{}: no others", one.manager),
+            (None, true) => format!("{}: none", one.manager),
+        };
+        lines.push(match &one.past_since {
+            Some(since) => format!(
+                "{rest} since {} UTC; what was before is not read",
+                date_and_time(since)
+            ),
+            None => format!("{}: its logs tell of none", one.manager),
+        });
+        lines
+    };
+    node.packages.iter().flat_map(of).collect()
+}
+
+/// Those that were at work in the last 24 hours, at most three of each manager.
+pub(super) fn of_the_last_day(node: &Node, now: &str) -> Vec<String> {
+    const TOLD: usize = 3;
+    const DAY: f64 = 86_400.0;
+    let of = |one: &Packages| -> Vec<String> {
+        let is_recent = |run: &&Upgrade| {
+            let until = run.ended.as_ref().or(run.last.as_ref()).unwrap_or(&run.begun);
+            seconds_between(until, now).is_some_and(|age| age <= DAY)
+        };
+        let recent: Vec<&Upgrade> = one.past.iter().filter(is_recent).collect();
+        let rest = more(recent.len() as u64, TOLD.min(recent.len()));
+        let told = recent.iter().take(TOLD).map(|run| line(&one.manager, run, now));
+        told.chain(rest).collect()
+    };
+    node.packages.iter().flat_map(of).collect()
+}
+
+/// `11-26 17:25:49 UTC (3h05m ago): apt-get install tmux, took 4s: 2 packages installed: tmux, libutempter0`
+fn line(manager: &str, run: &Upgrade, now: &str) -> String {
+    let age = seconds_between(&run.begun, now)
+        .map_or(String::new(), |age| format!(" ({} ago)", brief(age.floor())));
+    let what = match run.command.as_str() {
+        // What has no command was no run of a frontend.
+        "" => manager,
+        command => command,
+    };
+    let who = match run.requested_by.as_str() {
+        "" => String::new(),
+        user => format!(", for {user}"),
+    };
+    let took = run
+        .ended
+        .as_deref()
+        .and_then(|ended| seconds_between(&run.begun, ended));
+    let end = match run.outcome {
+        Outcome::InWork => ", not ended yet".to_owned(),
+        Outcome::Ended | Outcome::Failed => {
+            took.map_or(String::new(), |took| format!(", took {}", seconds(took)))
+        }
+        Outcome::Interrupted => match run.last.as_deref() {
+            Some(last) => format!(", no end: interrupted, last at work at {}", time_of_day(last)),
+            None => ", no end: interrupted".to_owned(),
+        },
+    };
+    let error = match run.error.as_str() {
+        "" => String::new(),
+        error => format!("; it failed: {error}"),
+    };
+    let onsets = match run.onsets {
+        0 => String::new(),
+        1 => "; flows began to starve in its course, or up to 60 s after".to_owned(),
+        many => format!("; {many} times flows began to starve in its course, or up to 60 s after"),
+    };
+    format!(
+        "{} UTC{age}: {what}{who}{end}{}{error}{onsets}",
+        date_and_time(&run.begun),
+        packages(run)
+    )
+}
+
+/// `: 1 package installed, 7 upgraded: systemd, libc6 and 6 more`
+fn packages(run: &Upgrade) -> String {
+    let counts = [
+        (run.installed, "installed"),
+        (run.upgraded, "upgraded"),
+        (run.removed, "removed"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .enumerate()
+        .map(|(place, (number, what))| match place {
+            0 => format!("{} {what}", plural((*number).into(), "package")),
+            _ => format!("{number} {what}"),
+        })
+        .collect();
+    let more = match run.more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let names = format!("{}{more}", run.names.join(", "));
+    match (counts.is_empty(), run.names.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => format!(": configured {names}"),
+        _ => format!(": {}: {names}", counts.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::sample;
+
+    fn node(change: impl Fn(&mut Packages)) -> Node {
+        let mut node = sample::incident().node;
+        node.packages.iter_mut().for_each(change);
+        node
+    }
+
+    #[test]
+    fn how_far_back_the_logs_are_read_is_always_told() {
+        let last = |node: &Node| latest(node, "2023-10-10T06:18:19.018Z").pop().unwrap_or_default();
+        let rest = "since 09-01 06:31:07 UTC; what was before is not read";
+        assert_eq!(last(&node(|_| {})), format!("... and 11 more {rest}"));
+        assert_eq!(
+            last(&node(|one| one.past_total = 3)),
+            format!("dpkg: no others {rest}")
+        );
+        let nothing = |one: &mut Packages| {
+            one.past.clear();
+            one.past_total = 0;
+        };
+        assert_eq!(last(&node(nothing)), format!("dpkg: none {rest}"));
+        let unread = |one: &mut Packages| {
+            nothing(one);
+            one.past_since = None;
+        };
+        assert_eq!(last(&node(unread)), "dpkg: its logs tell of none");
+    }
+
+    #[test]
+    fn pages_of_packets_have_the_last_day_only() {
+        let told = of_the_last_day(&node(|_| {}), "2023-10-10T06:18:19.018Z");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("10-10 06:14:04 UTC (4m15s ago): /usr/bin/unattended-upgrade, not ended yet")
+        );
+        assert_eq!(
+            of_the_last_day(&node(|_| {}), "2023-10-12T06:18:19.018Z"),
+            [""; 0]
+        );
+    }
+
+    #[test]
+    fn a_run_is_one_sentence() {
+        let run = |change: fn(&mut Upgrade)| {
+            let mut run = Upgrade {
+                begun: "2023-10-08T06:14:05.000Z".to_owned(),
+                ended: Some("2023-10-08T06:14:09.000Z".to_owned()),
+                last: None,
+                outcome: Outcome::Ended,
+                command: String::new(),
+                requested_by: String::new(),
+                error: String::new(),
+                installed: 0,
+                upgraded: 0,
+                removed: 0,
+                names: vec!["systemd".to_owned()],
+                more: 0,
+                onsets: 0,
+            };
+            change(&mut run);
+            line("dpkg", &run, "2023-10-08T09:19:05.700Z")
+        };
+        let begin = "10-08 06:14:05 UTC (3h05m ago): ";
+        assert_eq!(run(|_| {}), format!("{begin}dpkg, took 4 s: configured systemd"));
+        let failed = |run: &mut Upgrade| {
+            run.outcome = Outcome::Failed;
+            run.command = "apt-get upgrade".to_owned();
+            run.requested_by = "ann (1000)".to_owned();
+            run.error = "dpkg was killed".to_owned();
+            run.upgraded = 2;
+            run.more = 1;
+            run.onsets = 2;
+        };
+        assert_eq!(
+            run(failed),
+            format!(
+                "{begin}apt-get upgrade, for ann (1000), took 4 s: 2 packages upgraded: systemd and 1 more; it failed: \
+                 dpkg was killed; 2 times flows began to starve in its course, or up to 60 s after"
+            )
+        );
+        let cut = |run: &mut Upgrade| {
+            run.outcome = Outcome::Interrupted;
+            run.ended = None;
+            run.names.clear();
+        };
+        assert_eq!(run(cut), format!("{begin}dpkg, no end: interrupted"));
+    }
+}

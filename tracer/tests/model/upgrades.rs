@@ -1,0 +1,91 @@
+//! What package managers did by their logs, held against onsets of starvation.
+
+use tracer::event::{Body, Manager, Owner, Packages, Upgrade, Upgrades};
+use tracer::report::{self, Outcome};
+
+use crate::story::*;
+
+const SECOND: i64 = 1_000_000_000;
+/// When the story begins: 2023-10-08 06:00 UTC.
+const START: i64 = 1_696_744_800 * SECOND;
+
+/// Of dpkg one run on the day before, one that was cut off 30 s before the story, and one that began 3 s before it and
+/// goes on where somebody is at work.
+fn with_past(story: &mut Story, holder: Option<Owner>) {
+    story.say(Body::Packages(Box::new(Packages {
+        manager: Manager::Dpkg,
+        holder,
+        working_on: String::new(),
+        unfinished: Vec::new(),
+        leftovers: 0,
+        open_run: true,
+        reboot: None,
+        kernels: Vec::new(),
+    })));
+    let run = |ago: i64, ended: Option<i64>| Upgrade {
+        begun: START - ago * SECOND,
+        ended: ended.map(|ago| START - ago * SECOND),
+        last: Some(START - ended.unwrap_or(ago) * SECOND),
+        command: "apt-get upgrade".to_owned(),
+        upgraded: 1,
+        names: vec!["systemd".to_owned()],
+        ..Upgrade::default()
+    };
+    story.say(Body::Upgrades(Box::new(Upgrades {
+        manager: Manager::Dpkg,
+        since: Some(START - 90_000 * SECOND),
+        runs: vec![run(86_400, Some(86_300)), run(30, None), run(3, None)],
+    })));
+}
+
+fn told(story: &Story) -> report::Packages {
+    let report = story.report();
+    let changes = report.node.changes.iter();
+    assert!(
+        changes
+            .filter(|change| change.kind == report::ChangeKind::Packages)
+            .count()
+            == 0,
+        "what was before the start is no change"
+    );
+    report.node.packages.into_iter().next().unwrap()
+}
+
+#[test]
+fn the_upgrades_in_whose_course_flows_began_to_starve_are_told() {
+    let mut story = healthy();
+    with_past(&mut story, Some(owner("apt-get")));
+    story.rounds(20, |story| story.ask_and_lose(client(1), foreign()));
+    let packages = told(&story);
+    let of = |run: &report::Upgrade| (run.begun.clone(), run.outcome, run.onsets);
+    assert_eq!(
+        packages.past.iter().map(of).collect::<Vec<_>>(),
+        [
+            ("2023-10-08T05:59:57.000Z".to_owned(), Outcome::InWork, 1),
+            ("2023-10-08T05:59:30.000Z".to_owned(), Outcome::Interrupted, 1),
+            ("2023-10-07T06:00:00.000Z".to_owned(), Outcome::Ended, 0),
+        ]
+    );
+    assert_eq!(packages.past_total, 3);
+    assert_eq!(packages.past_since.as_deref(), Some("2023-10-07T05:00:00.000Z"));
+}
+
+#[test]
+fn where_nobody_is_at_work_the_last_run_was_interrupted() {
+    let mut story = healthy();
+    with_past(&mut story, None);
+    let packages = told(&story);
+    let outcomes: Vec<_> = packages
+        .past
+        .iter()
+        .map(|run| (run.outcome, run.onsets))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            (Outcome::Interrupted, 0),
+            (Outcome::Interrupted, 0),
+            (Outcome::Ended, 0)
+        ]
+    );
+}
