@@ -75,7 +75,10 @@ pub fn fill(spare: u32) -> Result<()> {
             messages.clear();
         }
     }
-    send(&socket, &messages).context("cannot make connections")?;
+    // The kernel refuses to be sent nothing (`netlink_sendmsg`).
+    if !messages.is_empty() {
+        send(&socket, &messages).context("cannot make connections")?;
+    }
     let made = number(COUNT)?;
     if made < wanted {
         bail!("the kernel has taken {made} connections of {wanted}");

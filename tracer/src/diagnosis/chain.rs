@@ -13,12 +13,12 @@ const JOB: u64 = 10 * SECOND;
 
 /// The steps that led to a change, the nearest first. Where nobody is known to have made it, what was at work then.
 pub(super) fn of(model: &Model, change: &Change) -> Vec<Step> {
+    let mut steps = Vec::new();
     let mut unit = match (&change.by, &change.subject) {
-        (Some(by), _) => &by.unit,
-        (None, Subject::Unit(name)) => name,
+        (Some(by), _) => by.unit.as_str(),
+        (None, Subject::Unit(name)) => name.as_str(),
         _ => "",
     };
-    let mut steps = Vec::new();
     steps.extend(start(model, unit, change.at));
     if let Some((step, holder)) = upgrade(model, change.at) {
         steps.push(step);

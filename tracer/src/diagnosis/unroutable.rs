@@ -21,7 +21,8 @@ pub(super) const NO_ROUTE: Rule = Rule {
     place: Some(Where::GuestKernel),
     about: About {
         signature: "Packets of this node's own sockets are dropped for IP_OUTNOROUTES. Or the default route was lost while tracer \
-                    looked, and IpOutNoRoutes grows since.",
+                    looked, and IpOutNoRoutes grows since. A weak sign where there is a default route: then it may be \
+                    meant.",
         meaning: "No route leads to the peers of open connections, or to anybody: the default route, or that of a network, was \
                   lost, often with the address that it went with.",
         check: &["ip route", "ip -6 route", "ip rule", "ip -br link"],
@@ -45,6 +46,12 @@ fn lasts(spell: &Spell) -> bool {
     spell.packets >= PACKETS && spell.last.saturating_sub(spell.since) >= LASTING
 }
 
+/// The default route is not there, and one was seen or is expected.
+fn has_no_default(model: &Model, netns: u32, version: Version) -> bool {
+    let standing = model.settings().invariants().default_route(netns, version);
+    standing.is_some_and(|standing| standing.state != State::Holds)
+}
+
 /// Spells in which a namespace had no route for what its sockets were to send, since it has lost its default route.
 fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell)> {
     let all = model.settings().invariants().iter();
@@ -52,7 +59,7 @@ fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell)> {
         let Invariant::DefaultRoute(version) = *invariant else {
             return None;
         };
-        let lost = standing.since.filter(|_| standing.state == State::Missing)?;
+        let lost = standing.since.filter(|_| standing.state != State::Holds)?;
         let spell = model.counters().no_route(netns, version, model.now())?;
         let since = spell.since.max(lost);
         Some((netns, version, Spell { since, ..spell })).filter(|(.., spell)| lasts(spell))
@@ -60,14 +67,14 @@ fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell)> {
     .collect()
 }
 
-/// One of these namespaces has no default route, in a sentence.
-fn no_default(model: &Model, namespaces: &BTreeSet<u32>) -> Option<String> {
+/// Which default route is not there in one of these namespaces, in a sentence.
+fn standing(model: &Model, namespaces: &BTreeSet<u32>) -> Option<String> {
     let mut missing = model
         .settings()
         .invariants()
         .iter()
         .filter(|(netns, invariant, standing)| {
-            standing.state == State::Missing
+            standing.state != State::Holds
                 && matches!(invariant, Invariant::DefaultRoute(_))
                 && namespaces.contains(netns)
         });
@@ -76,7 +83,8 @@ fn no_default(model: &Model, namespaces: &BTreeSet<u32>) -> Option<String> {
     Some(format!("{}.", super::words::capital(&text)))
 }
 
-/// A weak sign: which peers are meant to be reached is not known, and what is not sent says nothing of them.
+/// A weak sign where there is a default route, or it is not known: which peers are meant to be reached is not, and what is not
+/// sent says nothing of them.
 fn no_route(model: &Model) -> Option<Finding> {
     let now = model.now();
     let dropped: Vec<_> = model
@@ -102,6 +110,8 @@ fn no_route(model: &Model) -> Option<Finding> {
             ends::unroutable(key) && line.packets > 0 && namespaces.contains(&key.netns)
         })
     };
+    let is_lost = !counted.is_empty()
+        || lines().any(|(key, _)| has_no_default(model, key.netns, ends::unroutable_version(key)));
     let owners = distinct(lines().filter_map(|(key, _)| {
         let owner = model.books().sighting(key)?.owner.as_ref()?;
         Some(super::words::owner(owner))
@@ -156,14 +166,18 @@ fn no_route(model: &Model) -> Option<Finding> {
         })
         .collect();
     Some(Finding {
-        confidence: Confidence::Weak,
+        confidence: if is_lost {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
         explanation: explanation.join(" "),
         since,
         last,
         evidence,
         flows: Vec::new(),
         namespaces: namespaces.clone(),
-        standing: no_default(model, &namespaces),
+        standing: standing(model, &namespaces),
         units: distinct(lines().flat_map(|(key, _)| {
             let units = model.books().sighting(key).map(|sighting| &sighting.units);
             units.into_iter().flatten().cloned()

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::class;
-use crate::event::{Body, EntryKey, Fate, OTHER, Protocol, STOLEN};
+use crate::event::{Body, EntryKey, Fate, OTHER, Protocol, STOLEN, Version};
 use crate::report::Class;
 
 /// The reason of a drop for which the kernel gives none.
@@ -136,6 +136,15 @@ pub(crate) fn unroutable(key: &EntryKey) -> bool {
             (reason(key), symbol(key)),
             ("IP_OUTNOROUTES", _) | (NOT_SPECIFIED, "inet6_csk_xmit")
         )
+}
+
+/// Of which version what [`unroutable`] tells of is.
+pub(crate) fn unroutable_version(key: &EntryKey) -> Version {
+    if symbol(key).starts_with("inet6") {
+        Version::V6
+    } else {
+        Version::V4
+    }
 }
 
 /// What this node was sending waited for the link-layer address of the next hop, which did not tell it

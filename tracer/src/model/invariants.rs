@@ -168,6 +168,11 @@ impl Invariants {
         self.0.retain(|(of, _), _| *of != netns);
     }
 
+    /// How the default route of a namespace stands, where it is expected.
+    pub(crate) fn default_route(&self, netns: u32, version: Version) -> Option<&Standing> {
+        self.0.get(&(netns, Invariant::DefaultRoute(version)))
+    }
+
     /// All that apply, with their namespaces.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Invariant, &Standing)> {
         self.0
