@@ -61,14 +61,14 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
             session.round()?;
             number += 1;
             if number.is_multiple_of(ROUNDS_PER_BLOCK) {
-                outlet.show(|left_out| block(left_out, blocks.next(&filter.report(session.model()))));
+                outlet.show(|left_out| block(left_out, blocks.next(&filter.report(session.diagnosis()))));
             }
             continue;
         };
         // The picture at the end: with it a second that was cut short is not lost.
         let ended = session.finish()?;
         if asked == Asked::Reader {
-            let last = |left_out| block(left_out, blocks.next(&filter.report(&ended.model)));
+            let last = |left_out| block(left_out, blocks.next(&filter.report(&ended.diagnosis)));
             outlet.end(last).await?;
         }
         return Ok(ended);
@@ -92,7 +92,7 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
     let mut screen = Screen::enter()?;
     let mut inputs = keys::spawn()?;
     session.round()?;
-    let mut report = filter.report(session.model());
+    let mut report = filter.report(session.diagnosis());
     reader(screen.draw(&report, &mut view))?;
     loop {
         let action = tokio::select! {
@@ -107,7 +107,7 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
             _ = rounds.tick() => {
                 session.round()?;
                 if !view.paused() {
-                    report = filter.report(session.model());
+                    report = filter.report(session.diagnosis());
                 }
                 Action::Redraw
             }
