@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use crate::beacon::{Beacon, Target};
 use crate::diagnosis::{Diagnosis, Standing};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::model::Model;
@@ -26,6 +27,8 @@ pub struct Session {
 struct State {
     diagnosis: Diagnosis,
     recording: Recording,
+    /// Tells changes of the verdict to who reads logs, where that is asked for.
+    beacon: Option<Beacon>,
     /// Since when the node has been healthy, or when it was last told to be well, in boot time.
     healthy: Option<u64>,
 }
@@ -68,6 +71,7 @@ impl State {
                 })),
                 None => Recording::Off,
             },
+            beacon: None,
             healthy: None,
         })
     }
@@ -96,6 +100,21 @@ impl State {
         }
         if let Err(error) = self.sync(now) {
             self.fail(at, error);
+        }
+        let changed = self
+            .beacon
+            .as_mut()
+            .and_then(|beacon| beacon.tick(&self.diagnosis));
+        self.tell(at, changed);
+    }
+
+    /// Keeps what is told of a capability, if anything is.
+    fn tell(&mut self, at: u64, changed: Option<Capability>) {
+        if let Some(capability) = changed {
+            self.keep(&Event {
+                at,
+                body: Body::Capability(capability),
+            });
         }
     }
 
@@ -190,6 +209,18 @@ impl Session {
         })
     }
 
+    /// Tells changes of the verdict there too.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no thread to do it with.
+    pub fn shine(&mut self, target: &Target) -> Result<()> {
+        let beacon = Beacon::new(target.clone())
+            .context("no thread for --beacon; raise the limit on processes, or leave it out")?;
+        self.state.beacon = Some(beacon);
+        Ok(())
+    }
+
     /// Takes in all that has come since the last round.
     ///
     /// # Errors
@@ -228,6 +259,11 @@ impl Session {
         let Self { watch, mut state } = self;
         watch.finish(&mut |event| state.take(&event))?;
         let at = node::clock::boottime_ns();
+        let changed = state
+            .beacon
+            .take()
+            .and_then(|beacon| beacon.finish(&state.diagnosis));
+        state.tell(at, changed);
         state.take(&Event { at, body: Body::Stop });
         let recording = std::mem::replace(&mut state.recording, Recording::Off);
         let unrecorded = match recording {

@@ -12,7 +12,6 @@ use super::output::{columns, print, print_until_asked, say, say_of};
 use super::stop::Stop;
 use super::{COULD_NOT_RUN, FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
 use crate::diagnosis::Diagnosis;
-use crate::session::Session;
 use crate::trace;
 use crate::ui;
 use crate::watch::ROUND_MS;
@@ -63,7 +62,7 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
 }
 
 async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result<Diagnosis> {
-    let mut session = Session::start(&watch.options(), watch.record.as_deref())?;
+    let mut session = watch.session()?;
     let start = Instant::now();
     let round = Duration::from_millis(ROUND_MS);
     let mut rounds = interval_at(start + round, round);

@@ -4,13 +4,14 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ratatui::crossterm::event::Event as Input;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::output::{Outlet, Reader, reader};
 use super::stop::{Asked, Stop};
 use super::{ShowArgs, WatchArgs};
+use crate::beacon::Target;
 use crate::session::{Ended, Session};
 use crate::ui::keys;
 use crate::ui::plain::Blocks;
@@ -24,8 +25,14 @@ const ROUNDS_PER_BLOCK: u64 = 1000 / ROUND_MS;
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
-    let session = Session::start(&watch.options(), watch.record.as_deref())?;
-    let ended = if show.plain || !std::io::stdout().is_terminal() {
+    let is_plain = show.plain || !std::io::stdout().is_terminal();
+    if !is_plain && watch.beacon == Some(Target::Stderr) && std::io::stderr().is_terminal() {
+        bail!(
+            "--beacon stderr would write over the screen; name a file, send standard error to one, or use --plain"
+        );
+    }
+    let session = watch.session()?;
+    let ended = if is_plain {
         plain(session, show, &mut stop).await?
     } else {
         screen(session, show, &mut stop).await?

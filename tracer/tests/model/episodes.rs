@@ -1,6 +1,8 @@
 //! The times in which the network was broken.
 
-use tracer::event::{Event, SocketState};
+use tracer::beacon::{Beacon, Target};
+use tracer::diagnosis::Diagnosis;
+use tracer::event::{Body, Event, SocketState};
 use tracer::filter::Filter;
 use tracer::report::{Confidence, Episode, Report, Where};
 
@@ -134,7 +136,7 @@ fn whoever_asks_in_between_sees_the_same_episodes() {
         mended(&mut story, 90);
     }
     let events: &[Event] = &story.events;
-    let mut asked = tracer::diagnosis::Diagnosis::new();
+    let mut asked = Diagnosis::new();
     for event in events {
         asked.apply(event);
         let _ = Filter::default().report(&asked);
@@ -142,4 +144,37 @@ fn whoever_asks_in_between_sees_the_same_episodes() {
     let report = Filter::default().report(&asked);
     assert_eq!(report.episodes.len(), 3);
     assert_eq!(report, story.report());
+}
+
+#[test]
+fn the_beacon_tells_when_a_verdict_leads_and_when_it_is_over() {
+    let mut story = node();
+    broken(&mut story, 12, 3);
+    mended(&mut story, 40);
+    let path = std::env::temp_dir().join(format!("tracer-model-beacon-{}", std::process::id()));
+    let mut beacon = Beacon::new(Target::Path(path.clone())).unwrap();
+    let mut told = Diagnosis::new();
+    for event in &story.events {
+        told.apply(event);
+        if event.body == Body::Tick {
+            assert_eq!(beacon.tick(&told), None);
+        }
+    }
+    assert_eq!(beacon.finish(&told), None);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let report = story.report();
+    let episode = only(&report);
+    let (onset, end) = (&episode.onset, episode.end.as_ref().unwrap());
+    assert_eq!(lines.len(), 2, "{text}");
+    let first = format!("tracer: verdict R01 where=guest-kernel confidence=conclusive since={onset} flows=");
+    assert!(lines[0].starts_with(&first), "{text}");
+    assert_eq!(
+        lines[1],
+        format!(
+            "tracer: verdict none where=healthy was=R01 since={onset} until={end} seconds=6 flows=3 \
+             units=curl.service,kubelet.service"
+        )
+    );
 }

@@ -60,6 +60,12 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Where the fault is.
+    #[must_use]
+    pub fn place(&self) -> Where {
+        self.place
+    }
+
     /// Nothing is the matter with the network, as far as can be seen.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
