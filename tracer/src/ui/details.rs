@@ -2,7 +2,7 @@
 
 use super::format::{clean, count, day, plural};
 use super::table::Set;
-use super::{tables, told, words};
+use super::{episodes, tables, told, words};
 use crate::report::{CapabilityState, Fact, Flow, Relation, Report, Verdict, Where};
 
 /// A line of a page, and what it is, so that a screen may set it off.
@@ -82,6 +82,9 @@ pub fn place(page: &mut Page, report: &Report) {
         Kind::Title,
         format!("{}: {}", words::place(report.place), words::meaning(report.place)),
     );
+    if let Some(recovered) = episodes::recovered(report) {
+        page.line(Kind::Text, recovered);
+    }
     page.gap();
 }
 

@@ -1,5 +1,6 @@
 //! The sentences that all faces say.
 
+use super::episodes;
 use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
 use crate::event;
 use crate::report::{
@@ -57,7 +58,7 @@ pub struct Headline {
     pub place: &'static str,
     /// The verdict's id and title, or what a healthy node rests on.
     pub text: String,
-    /// `since 06:14:07 (12 s), conclusive`; empty where there is no verdict.
+    /// `since 06:14:07 (12 s), conclusive`; that it has recovered, where something was broken; else empty.
     pub when: String,
 }
 
@@ -74,7 +75,7 @@ pub fn headline(report: &Report) -> Headline {
         None if report.place == Where::Healthy => Headline {
             place,
             text: balance(report),
-            when: String::new(),
+            when: episodes::recovered(report).unwrap_or_default(),
         },
         None => Headline {
             place,
