@@ -194,11 +194,16 @@ pub fn look(program: u32, netns: u32, packets: u64, counts: &mut FlowCount) {
     }
 }
 
-/// By how much a socket's count of segments grew. One that fell is another socket's, at the same address.
+/// New segments at most that are believed of one look. A look comes with each answer and each reading: between two of
+/// them the largest window, of 1 GiB, has no more than this of 64 bytes each.
+const MOST_NEW: u32 = 1 << 24;
+
+/// By how much a socket's count of segments grew. One that fell, or grew beyond all reason, is another socket's, at the
+/// same address.
 #[inline(always)]
 fn growth(before: u32, now: u32) -> u64 {
     let new = now.wrapping_sub(before);
-    if new > u32::MAX / 2 { 0 } else { u64::from(new) }
+    if new > MOST_NEW { 0 } else { u64::from(new) }
 }
 
 /// `sk_data_ready(sk)`: data was put in a socket's receive queue. For UDP and ICMP once a datagram, which is

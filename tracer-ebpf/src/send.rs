@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{Entry, FlowCount, LOOPBACK, flag, kind, origin, program};
+use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
 
 use crate::books::{add, enter, watched};
 use crate::deliver::{look, note};
@@ -10,7 +10,7 @@ use crate::flows::count_flow;
 use crate::globals::{Kernel, offset};
 use crate::neighbour::{arp_sent, icmp6_sent};
 use crate::packet::{Device, Direction, ETH_ARP, Headers, ICMP6, Packet, TCP};
-use crate::socket::{Sock, is_loopback};
+use crate::socket::{Sock, is_half_closed, is_loopback};
 
 /// `net_dev_start_xmit(skb, dev)`: a packet goes to a driver, past all queues (`xmit_one`,
 /// net/core/dev.c). One that had arrived is forwarded. A packet that goes through several devices, one on top of
@@ -47,11 +47,7 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
         let began = headers.origin(Direction::Out);
         count_flow(&headers.flow(netns), began, packets, |count| {
             add(&mut count.sent, packets);
-            if headers.protocol == TCP {
-                // It may answer segments that nobody has told of.
-                note_sender(packet, headers.local_port, count);
-                look(program::SENT, netns, 0, count);
-            } else if began == origin::LOCAL {
+            if headers.protocol != TCP && began == origin::LOCAL {
                 // A process that was started anew on the same port has another socket.
                 let sender = sender(packet, &headers, netns);
                 if sender != 0 && sender != count.sender {
@@ -59,6 +55,9 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
                 }
             }
         });
+        if headers.protocol == TCP {
+            answered(packet, netns);
+        }
     } else if ethertype == ETH_ARP {
         arp_sent(network, netns, index);
     } else if headers.protocol == ICMP6 {
@@ -67,16 +66,29 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Takes note of the socket that a segment is sent by, if it is the flow's: a reset is sent by a raw one, and a tunnel leaves
-/// the socket of what it carries on the buffer.
+/// A segment may answer others that nobody has told of, see [`look`]. They are counted under the tuple of the socket
+/// that sends it, which is not that of its headers where that was translated: where a service's address is, or a tunnel
+/// leaves the socket of what it carries on the buffer. A reset is sent by a raw socket, that has no such state.
 #[inline(always)]
-fn note_sender(packet: Packet, port: u16, count: &mut FlowCount) {
+fn answered(packet: Packet, netns: u32) {
     let socket = packet.socket();
-    if !socket.is_null() {
-        let sock = Sock(socket);
-        if sock.local_port() == port && sock.is_ip() {
+    if socket.is_null() {
+        return;
+    }
+    let sock = Sock(socket);
+    // Before anything else of it is read: what is in such a state is a full socket.
+    if !sock.is_ip() || !is_half_closed(u32::from(sock.state())) {
+        return;
+    }
+    if sock.protocol() != TCP || sock.netns() != netns {
+        return;
+    }
+    let own = sock.flow(netns, TCP);
+    if !is_loopback(&own) {
+        count_flow(&own, origin::UNKNOWN, 1, |count| {
             note(sock, count);
-        }
+            look(program::SENT, netns, 0, count);
+        });
     }
 }
 

@@ -469,7 +469,7 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
     assert_eq!(
         change("nft add rule inet guard in ip saddr 10.1.0.0/20 tcp dport 22 counter drop"),
         "generation 4, tables: inet guard; table inet guard, chain in: \
-         rule 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) new"
+         rule handle 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) new"
     );
     assert_eq!(
         change("nft chain inet guard in { policy drop ; }"),
@@ -478,7 +478,7 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
     assert_eq!(
         change("nft delete rule inet guard in handle 2"),
         "generation 6, tables: inet guard; table inet guard, chain in: \
-         rule 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) gone"
+         rule handle 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) gone"
     );
     assert_eq!(
         change("nft add set inet guard banned { type ipv4_addr ; }"),

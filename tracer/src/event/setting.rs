@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::value::NF_TABLES;
 use super::{Owner, Unknown};
 
 /// How one thing stands. It is told when its source first looks, and whenever it has changed.
@@ -131,7 +132,8 @@ pub enum Thing {
         /// Its name: `net.ipv4.conf.eth0.rp_filter`.
         name: String,
     },
-    /// The rules of a firewall. The value tells one set of rules from another: generation, tables, hash.
+    /// The rules of a firewall. The value tells one set of rules from another, by its generation and tables, and of
+    /// `nf_tables` what that generation has changed.
     Ruleset {
         /// Which: `nf_tables`, `ip_tables`, `ip6_tables`.
         firewall: String,
@@ -210,6 +212,12 @@ impl Thing {
             Self::Route { table, .. } if *table != TABLE_LOCAL => most - most / 8,
             _ => most,
         }
+    }
+
+    /// Whether its value is what has happened to it, so that an older one does not say how it was.
+    #[must_use]
+    pub(crate) fn is_told_by_changes(&self) -> bool {
+        matches!(self, Self::Ruleset { firewall } if firewall == NF_TABLES)
     }
 }
 

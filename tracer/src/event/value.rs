@@ -7,6 +7,8 @@ use std::net::IpAddr;
 pub(crate) const UP: &str = "up";
 /// Between what is said of a device.
 pub(crate) const OF_DEVICE: &str = ", ";
+/// The firewall whose rules are told by their changes, as [`Thing::Ruleset`](super::Thing::Ruleset) names it.
+pub(crate) const NF_TABLES: &str = "nf_tables";
 /// Before the other end of a point-to-point address, at the beginning of its value.
 pub(crate) const PEER: &str = "peer";
 /// Before how far an address or route reaches.

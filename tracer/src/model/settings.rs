@@ -64,6 +64,10 @@ impl Settings {
             self.differs.remove(&key);
             return None;
         }
+        let before = match before {
+            Some(_) if key.1.is_told_by_changes() => Some(String::new()),
+            before => before,
+        };
         if !parameters::is_state(&key.1) {
             self.differ(key.clone(), at, before.clone(), setting);
         }
@@ -177,6 +181,26 @@ mod tests {
         // It is mended.
         assert!(settings.told(4, &rule(Some(""), Seen::Noticed)).unwrap().noticed);
         assert_eq!(settings.differences().count(), 0);
+    }
+
+    #[test]
+    fn what_happened_to_a_ruleset_last_is_not_how_it_was() {
+        let ruleset = |firewall: &str, value: &str, seen| Setting {
+            thing: Thing::Ruleset {
+                firewall: firewall.to_owned(),
+            },
+            ..rule(Some(value), seen)
+        };
+        let before = |firewall: &str| {
+            let mut settings = Settings::default();
+            settings.told(1, &ruleset(firewall, "tables: one", Seen::Found));
+            let change = settings.told(2, &ruleset(firewall, "tables: two", Seen::Told));
+            let (_, _, difference) = settings.differences().next().unwrap();
+            assert_eq!(change.as_ref().unwrap().before, difference.before);
+            difference.before.clone().unwrap()
+        };
+        assert_eq!(before("nf_tables"), "");
+        assert_eq!(before("ip_tables"), "tables: one");
     }
 
     #[test]

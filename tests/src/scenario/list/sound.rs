@@ -13,6 +13,7 @@ pub(super) const ALL: &[Scenario] = &[
     COPIES,
     BUFFERS_REUSED,
     HALF_CLOSED,
+    HALF_CLOSED_NAT,
     LOOPBACK,
     CLOCK_SET,
 ];
@@ -186,6 +187,30 @@ const HALF_CLOSED: Scenario = Scenario {
         ..SOUND
     },
     late: false,
+};
+
+/// What leaves has another tuple than the socket that sends it.
+const HALF_CLOSED_NAT: Scenario = Scenario {
+    name: "half-closed-nat",
+    title: "a healthy node with half-closed connections to the address of a service",
+    breaks: "Nothing. As `half-closed`, but the client on the node asks an address that a rule translates where packets leave, \
+             as kube-proxy does with that of a service.",
+    says: "As `half-closed`: healthy, and each segment is delivered once.",
+    setup: &[Step::Nft(
+        Place::Node,
+        "add table inet services; \
+         add chain inet services nat { type nat hook output priority -100; }; \
+         add rule inet services nat ip daddr 192.0.2.20 dnat ip to 192.0.2.10; \
+         add rule inet services nat ip6 daddr 2001:db8:ffff::20 dnat ip6 to 2001:db8:ffff::10",
+    )],
+    break_it: &[Step::Start(Actor {
+        name: "node-listens",
+        role: Role::HalfClosed,
+        addresses: &["192.0.2.20:8080", "[2001:db8:ffff::20]:8080"],
+        ..NODE_CLIENT
+    })],
+    heal: &[Step::Stop("node-listens")],
+    ..HALF_CLOSED
 };
 
 /// The memory of a packet that has ended is the next one's, a moment later: where it lies says nothing of which it is.

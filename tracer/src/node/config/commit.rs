@@ -124,7 +124,7 @@ impl Commit {
         self.name(|| {
             let words: String = rule.words().chars().take(TOLD).collect();
             let place = in_table(rule.family, &rule.table, Part::Chain(&rule.chain));
-            format!("{place}: rule {} ({words}) {what}", rule.handle)
+            format!("{place}: rule handle {} ({words}) {what}", rule.handle)
         });
     }
 
@@ -255,11 +255,11 @@ mod tests {
         let drop = rule::message(&[rule::verdict(0)]);
         assert_eq!(
             words(&[(NEW_CHAIN, input(1)), (NEW_RULE, drop.clone())], known),
-            "table inet guard, chain in with policy accept new; table inet guard, chain in: rule 7 (drop) new"
+            "table inet guard, chain in with policy accept new; table inet guard, chain in: rule handle 7 (drop) new"
         );
         assert_eq!(
             words(&[(NEW_CHAIN, input(0)), (DESTROY_RULE, drop)], known),
-            "table inet guard, chain in: policy drop, was accept; table inet guard, chain in: rule 7 (drop) gone"
+            "table inet guard, chain in: policy drop, was accept; table inet guard, chain in: rule handle 7 (drop) gone"
         );
         assert_eq!(words(&[(NEW_CHAIN, input(0))], known), "", "as it was");
         let table = of(1, &[attribute(1, b"guard\0")]);
@@ -295,7 +295,7 @@ mod tests {
     fn of_a_whole_ruleset_some_are_named_and_the_rest_is_counted() {
         let rules = vec![(NEW_RULE, rule::message(&[rule::verdict(1)])); 500];
         let told = words(&rules, &mut Known::default());
-        assert_eq!(told.matches("rule 7 (accept) new").count(), NAMED);
+        assert_eq!(told.matches("rule handle 7 (accept) new").count(), NAMED);
         assert!(told.ends_with("; and 492 more changes"), "{told}");
     }
 }

@@ -71,7 +71,7 @@ impl Ruleset {
         (self.generation, &self.tables) != (others.generation, &others.tables)
     }
 
-    /// `generation 5, tables: inet filter, ip nat; table inet filter, chain in: rule 7 (drop) new`: what stands, and what has
+    /// `generation 5, tables: inet filter, ip nat; table inet filter, chain in: rule handle 7 (drop) new`: what stands, and what has
     /// become different with that generation. `None` where there never were any rules.
     pub(super) fn value(&self) -> Option<String> {
         let named: Vec<&str> = self.tables.iter().take(NAMED).map(String::as_str).collect();

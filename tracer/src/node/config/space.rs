@@ -26,6 +26,7 @@ use super::sysctl::Sysctls;
 use super::told::{Cause, Told, Who, found};
 use super::words::Devices;
 use super::{ipsec, nexthop};
+use crate::event::value::NF_TABLES;
 use crate::event::{Seen, Setting, Thing, Unknown};
 
 /// `RTNLGRP_*` (include/uapi/linux/rtnetlink.h): LINK, NEIGH, TC, IPV4_IFADDR, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR,
@@ -33,8 +34,6 @@ use crate::event::{Seen, Setting, Thing, Unknown};
 const GROUPS: [u32; 12] = [1, 3, 4, 5, 7, 8, 9, 11, 19, 24, 25, 28];
 /// Messages that are read in one go before others have their turn.
 const TURN: usize = 4096;
-/// `nf_tables`, as [`Thing::Ruleset`] names it.
-const NF_TABLES: &str = "nf_tables";
 
 /// By what is heard who asked for a change.
 #[derive(Clone, Copy)]

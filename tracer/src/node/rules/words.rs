@@ -34,9 +34,31 @@ enum Kind {
     Other(&'static str),
 }
 
+/// `NFT_LOOKUP_F_INV`: what is not in the set.
+const LOOKUP_INVERTED: u32 = 1;
+
+/// What an expression loads, and into which register.
+fn load(expression: &Expression<'_>) -> Option<(u32, Kind)> {
+    // NFTA_META_DREG, NFTA_CT_DREG, NFTA_PAYLOAD_DREG: without it something is set.
+    let register = expression.number(1)?;
+    let number = |member| expression.number(member).unwrap_or_default();
+    let what = match expression.name.as_str() {
+        // NFTA_META_KEY
+        "meta" => meta(number(2)),
+        // NFTA_CT_KEY
+        "ct" => conntrack(number(2)),
+        // NFTA_PAYLOAD_BASE, _OFFSET, _LEN
+        "payload" => payload(number(2), number(3), number(4)),
+        _ => return None,
+    };
+    Some((register, what))
+}
+
 /// What is asked, and done.
 pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> String {
     let mut held: BTreeMap<u32, Held> = BTreeMap::new();
+    // Registers that were loaded one after the other, in this order: a set may be asked for all of them at once.
+    let mut loaded: Vec<u32> = Vec::new();
     let mut words = Vec::new();
     for expression in expressions {
         if words.len() == MOST {
@@ -44,18 +66,15 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
             break;
         }
         let register = |number| expression.number(number).unwrap_or_default();
+        let load = load(&expression);
+        if load.is_none() && !matches!(expression.name.as_str(), "bitwise" | "byteorder" | "lookup") {
+            loaded.clear();
+        }
         match expression.name.as_str() {
             "counter" => {}
-            // NFTA_META_DREG, NFTA_META_KEY: without the first it sets something.
-            "meta" if expression.member(1).is_some() => {
-                held.insert(register(1), meta(register(2)).into());
-            }
-            "ct" if expression.member(1).is_some() => {
-                held.insert(register(1), conntrack(register(2)).into());
-            }
-            // NFTA_PAYLOAD_DREG, _BASE, _OFFSET, _LEN
-            "payload" if expression.member(1).is_some() => {
-                held.insert(register(1), payload(register(2), register(3), register(4)).into());
+            _ if let Some((register, what)) = load => {
+                loaded.push(register);
+                held.insert(register, what.into());
             }
             // NFTA_BITWISE_SREG, _DREG, _LEN, _MASK, _XOR
             "bitwise" => {
@@ -75,18 +94,39 @@ pub(super) fn of<'a>(expressions: impl Iterator<Item = Expression<'a>>) -> Strin
                     None => words.push("cmp".to_owned()),
                 }
             }
-            // NFTA_LOOKUP_SET, _SREG, _DREG
+            // NFTA_LOOKUP_SET, _SREG, _DREG, _FLAGS
             "lookup" => {
-                let name = held.get(&register(2)).map_or("a value", |held| held.what.name());
+                let from = register(2);
+                let first = loaded.iter().position(|one| *one == from);
+                // More than one of them are a concatenation.
+                let one = [from];
+                let asked = first.and_then(|first| loaded.get(first..)).unwrap_or(&one);
+                let names: Vec<&str> = asked
+                    .iter()
+                    .map(|one| held.get(one).map_or("a value", |held| held.what.name()))
+                    .collect();
                 let set = string(expression.member(1).unwrap_or_default());
                 let set = if set.starts_with("__") {
                     "a set".to_owned()
                 } else {
                     format!("@{set}")
                 };
-                let decides = expression.member(3).is_some() && register(3) == VERDICT;
-                words.push(format!("{name} {}{set}", if decides { "vmap " } else { "in " }));
+                let how = match expression.number(3) {
+                    Some(VERDICT) => "vmap",
+                    Some(_) => "map",
+                    None if register(5) & LOOKUP_INVERTED != 0 => "not in",
+                    None => "in",
+                };
+                words.push(format!("{} {how} {set}", names.join(" . ")));
+                if let Some(register) = expression.number(3) {
+                    held.remove(&register);
+                }
+                loaded.clear();
             }
+            // NFTA_NAT_TYPE (`enum nft_nat_types`)
+            "nat" => words.push(if register(1) == 0 { "snat" } else { "dnat" }.to_owned()),
+            "masq" => words.push("masquerade".to_owned()),
+            "redir" => words.push("redirect".to_owned()),
             // What is no verdict only puts something into a register.
             "immediate" => words.extend(expression.verdict().map(Verdict::words)),
             // NFTA_MATCH_NAME, NFTA_TARGET_NAME: as iptables-nft has them.
@@ -144,10 +184,11 @@ fn conntrack(key: u32) -> Kind {
 fn payload(base: u32, offset: u32, length: u32) -> Kind {
     match (base, offset, length) {
         (1, 9, 1) => Kind::Protocol,
-        (1, 12, 4) => Kind::Address("ip saddr"),
-        (1, 16, 4) => Kind::Address("ip daddr"),
-        (1, 8, 16) => Kind::Address("ip6 saddr"),
-        (1, 24, 16) => Kind::Address("ip6 daddr"),
+        // As many bytes as the prefix has, where those are whole ones. One byte at 8 may be IPv4's TTL.
+        (1, 12, 1..=4) => Kind::Address("ip saddr"),
+        (1, 16, 1..=4) => Kind::Address("ip daddr"),
+        (1, 8, 2..=16) => Kind::Address("ip6 saddr"),
+        (1, 24, 1..=16) => Kind::Address("ip6 daddr"),
         (2, 0, 2) => Kind::Port("sport"),
         (2, 2, 2) => Kind::Port("dport"),
         _ => Kind::Other("payload"),
@@ -177,12 +218,7 @@ impl Kind {
                 format!("{}{any}", string(bytes))
             }
             Self::Port(_) => u16::from_be_bytes(array_at(bytes, 0)?).to_string(),
-            Self::Address(_) => match bytes.len() {
-                4 => IpAddr::from(array_at::<4>(bytes, 0)?).to_string(),
-                16 => IpAddr::from(array_at::<16>(bytes, 0)?).to_string(),
-                // As many bytes as a prefix has.
-                _ => return None,
-            },
+            Self::Address(name) => address(bytes, if name.starts_with("ip6") { 16 } else { 4 })?,
             Self::Protocol => match *bytes.first()? {
                 1 => "icmp".to_owned(),
                 6 => "tcp".to_owned(),
@@ -201,6 +237,20 @@ impl Kind {
             Self::Other(_) => return None,
         })
     }
+}
+
+/// An address of so many bytes, or as many of it as its prefix has.
+fn address(bytes: &[u8], whole: usize) -> Option<String> {
+    let missing = whole.checked_sub(bytes.len())?;
+    let all = [bytes, &vec![0; missing]].concat();
+    let address = match whole {
+        4 => IpAddr::from(array_at::<4>(&all, 0)?),
+        _ => IpAddr::from(array_at::<16>(&all, 0)?),
+    };
+    Some(match missing {
+        0 => address.to_string(),
+        _ => format!("{address}/{}", bytes.len() * 8),
+    })
 }
 
 /// `NF_CT_STATE_BIT` of `enum ip_conntrack_info`.
@@ -340,6 +390,53 @@ mod tests {
             verdict(-5),
         ];
         assert_eq!(words(&marked), "mark 0x200/0xf00 return");
+    }
+
+    fn look_up(set: &[u8], members: &[Vec<u8>]) -> Vec<u8> {
+        let set = attribute(1, set);
+        expression("lookup", &[set, number(2, 1), members.concat()].concat())
+    }
+
+    #[test]
+    fn of_a_set_it_is_told_what_is_asked_and_how() {
+        let address = || load("payload", &[1, 1, 16, 4]);
+        // `nft_dump_register`: the second word of register 1.
+        let port = || load("payload", &[9, 2, 2, 2]);
+        let guarded = [address(), look_up(b"ok\0", &[number(5, 1)]), verdict(0)];
+        assert_eq!(words(&guarded), "ip daddr not in @ok drop");
+        let both = [
+            load("meta", &[1, 16]),
+            compare(0, &[6]),
+            address(),
+            port(),
+            look_up(b"ok\0", &[number(5, 0)]),
+            verdict(0),
+        ];
+        assert_eq!(words(&both), "tcp ip daddr . dport in @ok drop");
+        let chains = [address(), port(), look_up(b"__map0\0", &[number(3, 0)])];
+        assert_eq!(words(&chains), "ip daddr . dport vmap a set");
+        let to = [
+            address(),
+            look_up(b"to\0", &[number(3, 1)]),
+            expression("nat", &number(1, 1)),
+        ];
+        assert_eq!(words(&to), "ip daddr map @to dnat");
+    }
+
+    #[test]
+    fn prefixes_of_whole_bytes_are_addresses() {
+        let private = [
+            load("payload", &[1, 1, 12, 1]),
+            compare(0, &[10]),
+            expression("masq", &[]),
+        ];
+        assert_eq!(words(&private), "ip saddr 10.0.0.0/8 masquerade");
+        let other = [
+            load("payload", &[1, 1, 24, 4]),
+            compare(1, &[0x20, 1, 0xd, 0xb8]),
+            verdict(0),
+        ];
+        assert_eq!(words(&other), "ip6 daddr != 2001:db8::/32 drop");
     }
 
     #[test]
