@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use lab::incident::{self, proof};
 
-/// A verdict that takes longer than that after the first loss is too late for anybody. What it takes is printed.
+/// A verdict that takes longer than that after the change that brought it about is too late for anybody. What it takes is
+/// printed.
 const LATE: Duration = Duration::from_secs(30);
 
 /// The error of the story tells what the tracer did not say, or said otherwise.
@@ -19,7 +20,7 @@ fn tells(name: &str) {
         Ok(())
     })
     .unwrap();
-    println!("{name}: {:?} after the first loss", told.delay);
+    println!("{name}: {:?} after the change that explains it", told.delay);
     assert!(told.delay < LATE, "{told:#?}");
 }
 

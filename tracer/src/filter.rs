@@ -6,8 +6,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::diagnosis;
-use crate::model::Model;
+use crate::diagnosis::Diagnosis;
 use crate::report::{Drop, FLOWS, Filtered, Flow, Queue, Report};
 
 /// What is shown of a report. The default shows everything.
@@ -25,14 +24,14 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The picture of the model as the reader wants to see it.
+    /// The picture as the reader wants to see it.
     #[must_use]
-    pub fn report(&self, model: &Model) -> Report {
+    pub fn report(&self, diagnosis: &Diagnosis) -> Report {
         if *self == Self::default() {
-            return diagnosis::report(model, FLOWS);
+            return diagnosis.report(FLOWS);
         }
         // Those to be shown may be behind thousands that are not.
-        self.apply(diagnosis::report(model, usize::MAX))
+        self.apply(diagnosis.report(usize::MAX))
     }
 
     /// A report that has all flows, as the reader wants to see it; [`Report::filter`] says what is hidden.
@@ -50,6 +49,9 @@ impl Filter {
             verdict.flows_total = verdict.flows.len() as u64;
             verdict.flows.truncate(FLOWS);
             verdict.units.retain(|unit| self.shows_unit(unit));
+        }
+        for episode in &mut report.episodes {
+            episode.units.retain(|unit| self.shows_unit(unit));
         }
         report.filter = Some(Filtered {
             text: self.to_string(),
@@ -340,7 +342,7 @@ mod tests {
 
     #[test]
     fn no_filter_says_that_nothing_is_hidden() {
-        let report = Filter::default().report(&Model::new());
+        let report = Filter::default().report(&Diagnosis::new());
         assert_eq!(report.filter, None);
     }
 

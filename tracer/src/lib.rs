@@ -5,6 +5,7 @@
 //! node by its files alone. See docs/architecture.md.
 
 pub mod audit;
+pub mod beacon;
 pub mod cli;
 pub mod diagnosis;
 pub mod event;

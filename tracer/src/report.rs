@@ -3,6 +3,7 @@
 //! The live screen, the plain text and `tracer diagnose` all render a [`Report`]; its JSON form is a
 //! contract (docs/report.md, docs/report.schema.json). Packets are counted as the wire carried them.
 
+mod episode;
 mod node;
 mod verdict;
 
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::event::{CapabilityState, Losses, Source, Unknown};
+pub use episode::{EPISODE_UNITS, Episode};
 pub use node::{
     Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Dropper, EARLIEST, Following, Invariant,
     InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Outcome, Packages, Parent,
@@ -60,6 +62,12 @@ pub struct Report {
     pub place: Where,
     /// Findings, the most important one first. Empty where the node is healthy.
     pub verdicts: Vec<Verdict>,
+    /// The times in which the network was broken, the latest first, at most 64.
+    #[serde(default)]
+    pub episodes: Vec<Episode>,
+    /// How many there were, also those for which `episodes` has no room.
+    #[serde(default)]
+    pub episodes_total: u64,
     /// Drops, most packets first.
     pub drops: Vec<Drop>,
     /// Buffers that were thrown away and are no packets of a network, as messages of netlink and of unix sockets: neither

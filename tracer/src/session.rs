@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::diagnosis::{Standing, standing};
+use crate::beacon::{Beacon, Target};
+use crate::diagnosis::{Diagnosis, Standing};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::model::Model;
 use crate::node;
@@ -24,8 +25,10 @@ pub struct Session {
 
 /// What events go into.
 struct State {
-    model: Model,
+    diagnosis: Diagnosis,
     recording: Recording,
+    /// Tells changes of the verdict to who reads logs, where that is asked for.
+    beacon: Option<Beacon>,
     /// Since when the node has been healthy, or when it was last told to be well, in boot time.
     healthy: Option<u64>,
 }
@@ -51,7 +54,7 @@ struct Recorder {
 /// How a session ended.
 pub struct Ended {
     /// What was known at the end.
-    pub model: Model,
+    pub diagnosis: Diagnosis,
     /// Why the recording is not whole, `None` where it is or nobody asked for one.
     pub unrecorded: Option<trace::Error>,
 }
@@ -59,7 +62,7 @@ pub struct Ended {
 impl State {
     fn new(record: Option<&Path>) -> Result<Self, trace::Error> {
         Ok(Self {
-            model: Model::new(),
+            diagnosis: Diagnosis::new(),
             recording: match record {
                 Some(path) => Recording::On(Box::new(Recorder {
                     writer: trace::Writer::create(path)?,
@@ -68,6 +71,7 @@ impl State {
                 })),
                 None => Recording::Off,
             },
+            beacon: None,
             healthy: None,
         })
     }
@@ -81,8 +85,8 @@ impl State {
 
     /// All counts of a round are told: the verdicts may have changed.
     fn tick(&mut self, at: u64) {
-        let now = standing(&self.model);
-        if now.is_healthy() {
+        let now = self.diagnosis.standing().cloned();
+        if now.as_ref().is_some_and(Standing::is_healthy) {
             let since = *self.healthy.get_or_insert(at);
             if at.saturating_sub(since) >= WELL {
                 self.healthy = Some(at);
@@ -97,10 +101,25 @@ impl State {
         if let Err(error) = self.sync(now) {
             self.fail(at, error);
         }
+        let changed = self
+            .beacon
+            .as_mut()
+            .and_then(|beacon| beacon.tick(&self.diagnosis));
+        self.tell(at, changed);
+    }
+
+    /// Keeps what is told of a capability, if anything is.
+    fn tell(&mut self, at: u64, changed: Option<Capability>) {
+        if let Some(capability) = changed {
+            self.keep(&Event {
+                at,
+                body: Body::Capability(capability),
+            });
+        }
     }
 
     fn keep(&mut self, event: &Event) {
-        self.model.apply(event);
+        self.diagnosis.apply(event);
         let failed = match self.record(event) {
             Err(error) if is_about_one(event, &error) => self.leave_out(event.at, error),
             done => done,
@@ -112,7 +131,7 @@ impl State {
 
     /// The recording ends. A full disk must not end the diagnosis.
     fn fail(&mut self, at: u64, error: trace::Error) {
-        self.model
+        self.diagnosis
             .apply(&told(at, CapabilityState::Unavailable, error.to_string()));
         self.recording = Recording::Failed(error);
     }
@@ -130,7 +149,7 @@ impl State {
             format!("{number} {events} not in it: {error}"),
         );
         recorder.left_out = Some((number, error));
-        self.model.apply(&event);
+        self.diagnosis.apply(&event);
         recorder.writer.write(&event)
     }
 
@@ -142,11 +161,10 @@ impl State {
     }
 
     /// Sees to it that a change of the verdicts is on the disk: a machine that loses its network may lose its power next.
-    fn sync(&mut self, now: Standing) -> Result<(), trace::Error> {
+    fn sync(&mut self, now: Option<Standing>) -> Result<(), trace::Error> {
         let Recording::On(recorder) = &mut self.recording else {
             return Ok(());
         };
-        let now = Some(now);
         if recorder.synced != now {
             recorder.writer.sync_soon()?;
             recorder.synced = now;
@@ -191,6 +209,18 @@ impl Session {
         })
     }
 
+    /// Tells changes of the verdict there too.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no thread to do it with.
+    pub fn shine(&mut self, target: &Target) -> Result<()> {
+        let beacon = Beacon::new(target.clone())
+            .context("no thread for --beacon; raise the limit on processes, or leave it out")?;
+        self.state.beacon = Some(beacon);
+        Ok(())
+    }
+
     /// Takes in all that has come since the last round.
     ///
     /// # Errors
@@ -210,8 +240,14 @@ impl Session {
 
     /// What is known after the last round.
     #[must_use]
+    pub fn diagnosis(&self) -> &Diagnosis {
+        &self.state.diagnosis
+    }
+
+    /// What the sources have told until then.
+    #[must_use]
     pub fn model(&self) -> &Model {
-        &self.state.model
+        self.state.diagnosis.model()
     }
 
     /// Takes in all that has come until now, detaches the sources and ends the recording.
@@ -223,6 +259,11 @@ impl Session {
         let Self { watch, mut state } = self;
         watch.finish(&mut |event| state.take(&event))?;
         let at = node::clock::boottime_ns();
+        let changed = state
+            .beacon
+            .take()
+            .and_then(|beacon| beacon.finish(&state.diagnosis));
+        state.tell(at, changed);
         state.take(&Event { at, body: Body::Stop });
         let recording = std::mem::replace(&mut state.recording, Recording::Off);
         let unrecorded = match recording {
@@ -231,7 +272,7 @@ impl Session {
                 Ok(()) => recorder.left_out.map(|(_, error)| error),
                 Err(error) => {
                     state
-                        .model
+                        .diagnosis
                         .apply(&told(at, CapabilityState::Unavailable, error.to_string()));
                     Some(error)
                 }
@@ -240,7 +281,7 @@ impl Session {
             Recording::Failed(error) => Some(error),
         };
         Ok(Ended {
-            model: state.model,
+            diagnosis: state.diagnosis,
             unrecorded,
         })
     }
@@ -366,9 +407,9 @@ mod tests {
             found.why.clone()
         };
         assert!(
-            why(&state.model).starts_with("2 events are not in it: "),
+            why(state.diagnosis.model()).starts_with("2 events are not in it: "),
             "{}",
-            why(&state.model)
+            why(state.diagnosis.model())
         );
         drop(state.recording);
         let mut replayed = Model::new();
@@ -376,7 +417,7 @@ mod tests {
             replayed.apply(&event.unwrap());
         }
         std::fs::remove_file(path).unwrap();
-        assert_eq!(why(&replayed), why(&state.model));
+        assert_eq!(why(&replayed), why(state.diagnosis.model()));
         assert_eq!(replayed.totals().ledger.arrived, 1);
     }
 
@@ -390,9 +431,9 @@ mod tests {
             .chain((1..=70).map(|second| (second, Body::Tick)));
         for (second, body) in rounds {
             let at = second * 1_000_000_000;
-            let before = state.model.settings().since();
+            let before = state.diagnosis.model().settings().since();
             state.take(&Event { at, body });
-            if state.model.settings().since() != before {
+            if state.diagnosis.model().settings().since() != before {
                 baselines.push(second);
             }
         }

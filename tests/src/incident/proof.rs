@@ -50,7 +50,7 @@ impl fmt::Display for Line {
 pub struct Told {
     /// What happened, and when by the tracer's word (UTC, RFC 3339), in the order in which it must.
     pub moments: Vec<(&'static str, String)>,
-    /// From the first lost reply to when the tracer wrote its verdict.
+    /// From the change that explains the verdict, before which nothing was lost, to when the tracer wrote its verdict.
     pub delay: Duration,
 }
 
@@ -184,11 +184,12 @@ impl Story<'_> {
         self.moment("packages were in work", in_work)?;
         let verdict = &report["verdicts"][0];
         let lost = text(&verdict["since"]);
-        self.told.delay = after(lost, said.at)?;
+        self.told.delay =
+            after(text(&verdict["cause"]["at"]), said.at).context("the verdict has no cause")?;
         self.say(
             Who::Tracer,
             format!(
-                "victims: {}; said {:.1} s after the first loss",
+                "victims: {}; said {:.1} s after the change that explains it",
                 expect.units.join(" and "),
                 self.told.delay.as_secs_f64()
             ),

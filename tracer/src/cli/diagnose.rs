@@ -11,8 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::output::{columns, print, print_until_asked, say, say_of};
 use super::stop::Stop;
 use super::{COULD_NOT_RUN, FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
-use crate::model::Model;
-use crate::session::Session;
+use crate::diagnosis::Diagnosis;
 use crate::trace;
 use crate::ui;
 use crate::watch::ROUND_MS;
@@ -31,14 +30,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
-    let (model, stop) = match &arguments.trace {
+    let (diagnosis, stop) = match &arguments.trace {
         Some(path) => (of_trace(path)?, None),
         None => {
             let mut stop = Stop::listen()?;
             (of_node(watch, arguments.period, &mut stop).await?, Some(stop))
         }
     };
-    let report = show.filter().report(&model);
+    let report = show.filter().report(&diagnosis);
     let text = match arguments.format {
         Format::Text => ui::text::page(&report, columns()),
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
@@ -62,8 +61,8 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
     })
 }
 
-async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result<Model> {
-    let mut session = Session::start(&watch.options(), watch.record.as_deref())?;
+async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result<Diagnosis> {
+    let mut session = watch.session()?;
     let start = Instant::now();
     let round = Duration::from_millis(ROUND_MS);
     let mut rounds = interval_at(start + round, round);
@@ -83,15 +82,15 @@ async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result
     if let Some(error) = ended.unrecorded {
         say(&format!("the recording is not whole: {error}"));
     }
-    Ok(ended.model)
+    Ok(ended.diagnosis)
 }
 
-fn of_trace(path: &Path) -> Result<Model> {
+fn of_trace(path: &Path) -> Result<Diagnosis> {
     let mut reader = trace::Reader::open(path)?;
-    let mut model = Model::new();
+    let mut diagnosis = Diagnosis::new();
     for event in &mut reader {
-        model.apply(&event?);
+        diagnosis.apply(&event?);
     }
     say_of(&reader);
-    Ok(model)
+    Ok(diagnosis)
 }

@@ -4,13 +4,14 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use ratatui::crossterm::event::Event as Input;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::output::{Outlet, Reader, reader};
 use super::stop::{Asked, Stop};
 use super::{ShowArgs, WatchArgs};
+use crate::beacon::Target;
 use crate::session::{Ended, Session};
 use crate::ui::keys;
 use crate::ui::plain::Blocks;
@@ -24,8 +25,14 @@ const ROUNDS_PER_BLOCK: u64 = 1000 / ROUND_MS;
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
-    let session = Session::start(&watch.options(), watch.record.as_deref())?;
-    let ended = if show.plain || !std::io::stdout().is_terminal() {
+    let is_plain = show.plain || !std::io::stdout().is_terminal();
+    if !is_plain && watch.beacon == Some(Target::Stderr) && std::io::stderr().is_terminal() {
+        bail!(
+            "--beacon stderr would write over the screen; name a file, send standard error to one, or use --plain"
+        );
+    }
+    let session = watch.session()?;
+    let ended = if is_plain {
         plain(session, show, &mut stop).await?
     } else {
         screen(session, show, &mut stop).await?
@@ -61,14 +68,14 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
             session.round()?;
             number += 1;
             if number.is_multiple_of(ROUNDS_PER_BLOCK) {
-                outlet.show(|left_out| block(left_out, blocks.next(&filter.report(session.model()))));
+                outlet.show(|left_out| block(left_out, blocks.next(&filter.report(session.diagnosis()))));
             }
             continue;
         };
         // The picture at the end: with it a second that was cut short is not lost.
         let ended = session.finish()?;
         if asked == Asked::Reader {
-            let last = |left_out| block(left_out, blocks.next(&filter.report(&ended.model)));
+            let last = |left_out| block(left_out, blocks.next(&filter.report(&ended.diagnosis)));
             outlet.end(last).await?;
         }
         return Ok(ended);
@@ -92,7 +99,7 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
     let mut screen = Screen::enter()?;
     let mut inputs = keys::spawn()?;
     session.round()?;
-    let mut report = filter.report(session.model());
+    let mut report = filter.report(session.diagnosis());
     reader(screen.draw(&report, &mut view))?;
     loop {
         let action = tokio::select! {
@@ -107,7 +114,7 @@ async fn screen(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Resul
             _ = rounds.tick() => {
                 session.round()?;
                 if !view.paused() {
-                    report = filter.report(session.model());
+                    report = filter.report(session.diagnosis());
                 }
                 Action::Redraw
             }

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
+use crate::beacon;
 use crate::filter::{Filter, FlowPattern};
 use crate::node::systemd;
+use crate::session::Session;
 use crate::watch;
 
 /// What to watch.
@@ -33,6 +36,15 @@ pub(super) struct WatchArgs {
     /// Write all that is seen to a new pcapng file
     #[arg(long, global = true, value_name = "FILE", help_heading = "What to watch")]
     pub(super) record: Option<PathBuf>,
+    /// Write a line to the kernel's log, standard error or a file when another verdict leads or none does any more; at
+    /// most one in 10 s
+    #[arg(
+        long,
+        global = true,
+        value_name = "kmsg|stderr|PATH",
+        help_heading = "What to watch"
+    )]
+    pub(super) beacon: Option<beacon::Target>,
     /// Examples (packet, stack, socket) a second of each reason and location (with 0 only its first one);
     /// counts are exact
     #[arg(
@@ -71,6 +83,15 @@ pub(super) struct WatchArgs {
 }
 
 impl WatchArgs {
+    /// Starts to watch, to record and to tell, as is asked for.
+    pub(super) fn session(&self) -> Result<Session> {
+        let mut session = Session::start(&self.options(), self.record.as_deref())?;
+        if let Some(target) = &self.beacon {
+            session.shine(target)?;
+        }
+        Ok(session)
+    }
+
     pub(super) fn options(&self) -> watch::Options {
         watch::Options {
             netns: self.netns.clone(),
@@ -134,7 +155,9 @@ const FACES: &[&str] = &["plain", "ascii"];
 /// What narrows the flows that are shown.
 const FILTER: &[&str] = &["pid", "unit", "flow"];
 /// What is asked of the packets.
-const PACKETS: &[&str] = &["uplink", "record", "examples", "verbose"];
+const PACKETS: &[&str] = &["uplink", "record", "examples", "verbose", BEACON];
+/// What is told of verdicts.
+const BEACON: &str = "beacon";
 /// What is asked of the rest of the node, but for the bus of systemd.
 const NODE: &[&str] = &["netns", "without", "cgroup_root", "journal", "package_root"];
 /// The bus of systemd.
@@ -143,12 +166,13 @@ const BUS: &[&str] = &["systemd_bus"];
 const NO_FACE: &str = "is for the live screen and `tracer replay`; leave it out here";
 const NO_FLOWS: &str = "narrows what is shown of flows; leave it out here, where none are";
 const NO_PACKETS: &str = "is for watching packets; leave it out here, where none are";
+const NO_VERDICTS: &str = "tells verdicts; leave it out here, where none are given";
 const NO_SOURCES: &str = "is for watching this node; leave it out here, where files are read";
 const NO_NODE: &str = "is for watching this node; leave it out here, where nothing is watched";
 const RECORDED: &str = "is for watching this node; leave it out where a recording is read";
 
 /// Subcommands, options of all subcommands that it does not use, and why.
-const UNUSED: [(&str, &[&str], &str); 23] = [
+const UNUSED: [(&str, &[&str], &str); 24] = [
     ("diagnose", FACES, NO_FACE),
     ("node", PACKETS, NO_PACKETS),
     ("node", FACES, NO_FACE),
@@ -172,6 +196,7 @@ const UNUSED: [(&str, &[&str], &str); 23] = [
     ("explain", FILTER, NO_FLOWS),
     ("cost", FACES, NO_FACE),
     ("cost", FILTER, NO_FLOWS),
+    ("cost", &[BEACON], NO_VERDICTS),
 ];
 
 /// Leaves options out of the help of subcommands that do not use them.
@@ -255,6 +280,13 @@ mod tests {
             ("tracer node --examples 3", "--examples is for watching packets"),
             ("tracer --record f node", "--record is for watching packets"),
             ("tracer --flow :80 cost", "--flow narrows what is shown"),
+            ("tracer cost --beacon kmsg", "--beacon tells verdicts"),
+            ("tracer replay f --beacon stderr", "where a recording is read"),
+            (
+                "tracer diagnose --trace f --beacon b",
+                "where a recording is read",
+            ),
+            ("tracer node --beacon kmsg", "--beacon is for watching packets"),
             ("tracer replay f --without chains", "where a recording is read"),
             (
                 "tracer export f --systemd-bus unix:path=/run/bus",
@@ -273,6 +305,8 @@ mod tests {
             "tracer node --netns x --without clock --systemd-bus unix:path=/run/bus",
             "tracer audit --systemd-bus unix:path=/run/bus",
             "tracer diagnose --netns x --flow :80 --record f",
+            "tracer diagnose --beacon kmsg",
+            "tracer --beacon /run/verdicts",
             "tracer diagnose --trace f --flow :80",
             "tracer replay f --plain --flow :80",
         ] {

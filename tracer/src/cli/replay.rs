@@ -12,8 +12,8 @@ use ratatui::crossterm::event::Event as Input;
 use super::ShowArgs;
 use super::output::{Reader, print, reader, say_of};
 use super::stop::Stop;
+use crate::diagnosis::Diagnosis;
 use crate::event::Body;
-use crate::model::Model;
 use crate::trace;
 use crate::ui::keys;
 use crate::ui::plain::Blocks;
@@ -44,7 +44,7 @@ pub(super) async fn run(show: &ShowArgs, arguments: &Arguments) -> Result<ExitCo
     }
     let recording = Recording {
         reader: trace::Reader::open(&arguments.file)?,
-        model: Model::new(),
+        diagnosis: Diagnosis::new(),
     };
     if show.plain || !std::io::stdout().is_terminal() {
         plain(recording, show)?;
@@ -61,7 +61,7 @@ fn wait(gap: Duration, speed: f64) -> Duration {
 
 struct Recording {
     reader: trace::Reader,
-    model: Model,
+    diagnosis: Diagnosis,
 }
 
 impl Recording {
@@ -69,7 +69,7 @@ impl Recording {
     fn round(&mut self) -> Result<Option<u64>> {
         for event in &mut self.reader {
             let event = event?;
-            self.model.apply(&event);
+            self.diagnosis.apply(&event);
             if matches!(event.body, Body::Tick) {
                 return Ok(Some(event.at));
             }
@@ -87,13 +87,13 @@ fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
         shown = last.is_none_or(|last: u64| at.saturating_sub(last) >= BLOCK_NS);
         if shown {
             last = Some(at);
-            if print(&blocks.next(&filter.report(&recording.model)))? == Reader::Gone {
+            if print(&blocks.next(&filter.report(&recording.diagnosis)))? == Reader::Gone {
                 return Ok(());
             }
         }
     }
     if !shown {
-        print(&blocks.next(&filter.report(&recording.model)))?;
+        print(&blocks.next(&filter.report(&recording.diagnosis)))?;
     }
     say_of(&recording.reader);
     Ok(())
@@ -112,7 +112,7 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
     view.showing = Showing::Recording;
     let mut screen = Screen::enter()?;
     let mut inputs = keys::spawn()?;
-    let mut report = filter.report(&recording.model);
+    let mut report = filter.report(&recording.diagnosis);
     reader(screen.draw(&report, &mut view))?;
     let mut due = None;
     let mut next = recording.round()?;
@@ -140,7 +140,7 @@ async fn screen(mut recording: Recording, show: &ShowArgs, speed: f64) -> Result
                 None => Action::Quit,
             },
             () = rest => {
-                report = filter.report(&recording.model);
+                report = filter.report(&recording.diagnosis);
                 due = None;
                 if let Some(reached) = next {
                     at = reached;

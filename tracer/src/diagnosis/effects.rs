@@ -1,8 +1,10 @@
 //! Which changes can bring which findings about, by the way the kernel works. A change of another kind at the same time
 //! coincides with it, and no more.
 
+use std::net::IpAddr;
+
 use super::Finding;
-use crate::event::{FlowKey, TABLE_LOCAL, Thing, Version, value};
+use crate::event::{FlowKey, TABLE_LOCAL, TABLE_MAIN, Thing, Version, value};
 use crate::model::timeline::{Change, Subject};
 
 /// No change explains it by itself.
@@ -22,6 +24,32 @@ fn thing<'a>(finding: &Finding, change: &'a Change) -> Option<&'a Thing> {
     }
 }
 
+/// Some flow of the finding is so; or its flows are not told.
+fn any(finding: &Finding, is: impl Fn(&FlowKey) -> bool) -> bool {
+    finding.flows.is_empty() || finding.flows.iter().any(is)
+}
+
+/// The device is one of the finding's; or its devices are not told.
+fn is_at(finding: &Finding, device: &str) -> bool {
+    finding.devices.is_empty() || finding.devices.contains(device)
+}
+
+/// The address is in the network of that prefix.
+fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    let shift = |bits: u32| bits.saturating_sub(prefix.into());
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let differ = network.to_bits() ^ address.to_bits();
+            differ.checked_shr(shift(32)).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let differ = network.to_bits() ^ address.to_bits();
+            differ.checked_shr(shift(128)).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
 /// It is not there any more.
 fn is_gone(change: &Change) -> bool {
     change.after.is_none()
@@ -29,8 +57,7 @@ fn is_gone(change: &Change) -> bool {
 
 /// Some flow of the finding is of this version of IP; or its flows are not told.
 fn concerns(finding: &Finding, version: Version) -> bool {
-    let mut flows = finding.flows.iter();
-    finding.flows.is_empty() || flows.any(|flow| Version::of(flow.local) == version)
+    any(finding, |flow| Version::of(flow.local) == version)
 }
 
 /// Packets for an own address are taken for somebody else's: the rule to table local went, or the local route, or the address
@@ -41,8 +68,14 @@ pub(super) fn own_lookup(finding: &Finding, change: &Change) -> bool {
             *table == TABLE_LOCAL && is_gone(change) && concerns(finding, *version)
         }
         Some(Thing::Route {
-            action, destination, ..
-        }) => action == value::LOCAL && is_gone(change) && concerns(finding, Version::of(*destination)),
+            action,
+            destination,
+            prefix,
+            ..
+        }) => {
+            let is_its = |flow: &FlowKey| covers(*destination, *prefix, flow.local);
+            action == value::LOCAL && is_gone(change) && any(finding, is_its)
+        }
         Some(Thing::Address { .. }) => address(finding, change),
         _ => false,
     }
@@ -52,8 +85,7 @@ pub(super) fn own_lookup(finding: &Finding, change: &Change) -> bool {
 pub(super) fn address(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Address { address, .. }) => {
-            let is_its = |flow: &FlowKey| flow.local == *address;
-            is_gone(change) && (finding.flows.is_empty() || finding.flows.iter().any(is_its))
+            is_gone(change) && any(finding, |flow| flow.local == *address)
         }
         _ => false,
     }
@@ -68,7 +100,9 @@ pub(super) fn firewall(finding: &Finding, change: &Change) -> bool {
 pub(super) fn xdp(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::BpfLink { .. }) => is_of(change, "xdp"),
-        Some(Thing::Link { .. }) => !is_gone(change),
+        Some(Thing::Link { device }) => {
+            is_at(finding, device) && change.after.as_deref().is_some_and(|now| now.contains("xdp"))
+        }
         _ => false,
     }
 }
@@ -77,7 +111,7 @@ pub(super) fn xdp(finding: &Finding, change: &Change) -> bool {
 pub(super) fn traffic(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::BpfLink { .. }) => is_of(change, "tcx"),
-        Some(Thing::Traffic { .. }) => !is_gone(change),
+        Some(Thing::Traffic { device, .. }) => !is_gone(change) && is_at(finding, device),
         _ => false,
     }
 }
@@ -99,48 +133,85 @@ fn is_of(change: &Change, kind: &str) -> bool {
         .is_some_and(|now| now.split([',', ' ']).next() == Some(kind))
 }
 
-/// A device changed, or went.
+/// The device by which they arrive changed.
 pub(super) fn link(finding: &Finding, change: &Change) -> bool {
-    matches!(thing(finding, change), Some(Thing::Link { .. }))
-}
-
-/// A parameter of the kernel changed.
-pub(super) fn sysctl(finding: &Finding, change: &Change) -> bool {
-    matches!(thing(finding, change), Some(Thing::Sysctl { .. }))
-}
-
-/// The way to a peer is another, or there is none: routes, rules, next hops, and the devices and addresses that they go with.
-pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Route { .. } | Thing::Rule { .. } | Thing::Nexthop { .. }) => true,
-        Some(Thing::Address { .. }) => is_gone(change),
-        Some(Thing::Link { .. }) => change.after.as_deref().is_none_or(|now| !value::is_up(now)),
+        Some(Thing::Link { device }) => is_at(finding, device),
         _ => false,
     }
 }
 
-/// A default route or a rule went away, as none does where a pod or a container is ended.
-pub(super) fn way_out_lost(finding: &Finding, change: &Change) -> bool {
-    match thing(finding, change) {
-        Some(Thing::Route { prefix: 0, .. } | Thing::Rule { .. }) => is_gone(change),
-        _ => false,
-    }
+/// A device went away.
+pub(super) fn link_gone(finding: &Finding, change: &Change) -> bool {
+    matches!(thing(finding, change), Some(Thing::Link { .. })) && is_gone(change)
 }
 
-/// A uplink is down, or gone.
-pub(super) fn link_down(finding: &Finding, change: &Change) -> bool {
+/// IPv6 was switched off.
+pub(super) fn ipv6_off(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Link { .. }) => {
-            let works = |now: &str| value::is_up(now) && value::has_carrier(now);
-            change.after.as_deref().is_none_or(|now| !works(now))
+        Some(Thing::Sysctl { name }) => {
+            name.ends_with(".disable_ipv6") && change.after.as_deref().is_some_and(|now| now != "0")
         }
         _ => false,
     }
 }
 
-/// The packages of the node were changed.
-pub(super) fn packages(_: &Finding, change: &Change) -> bool {
-    matches!(change.subject, Subject::Packages(_))
+/// The room of connection tracking was changed.
+pub(super) fn conntrack_room(finding: &Finding, change: &Change) -> bool {
+    matches!(thing(finding, change), Some(Thing::Sysctl { name }) if name.ends_with("nf_conntrack_max"))
+}
+
+/// The way to a peer is another, or there is none: routes that lead to it, rules, next hops, and the devices and addresses that
+/// they go with.
+pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Route {
+            destination, prefix, ..
+        }) => {
+            let leads_to = |flow: &FlowKey| covers(*destination, *prefix, flow.remote);
+            (is_gone(change) || !finding.flows.is_empty()) && any(finding, leads_to)
+        }
+        Some(Thing::Rule { version, .. }) => {
+            (is_gone(change) || !finding.flows.is_empty()) && concerns(finding, *version)
+        }
+        Some(Thing::Nexthop { .. }) => true,
+        Some(Thing::Address { .. }) => address(finding, change),
+        Some(Thing::Link { .. }) => change.after.as_deref().is_none_or(|now| !value::is_up(now)),
+        _ => false,
+    }
+}
+
+/// A default route of table main went away, or a rule that all packets go by, as neither does where a pod or a container is
+/// ended.
+pub(super) fn way_out_lost(finding: &Finding, change: &Change) -> bool {
+    let is_way = match thing(finding, change) {
+        Some(Thing::Route {
+            destination,
+            prefix: 0,
+            table: TABLE_MAIN,
+            ..
+        }) => concerns(finding, Version::of(*destination)),
+        Some(Thing::Rule { version, text, .. }) => value::is_for_all(text) && concerns(finding, *version),
+        _ => false,
+    };
+    is_way && is_gone(change)
+}
+
+/// A device of the finding is down, without carrier, or gone.
+pub(super) fn link_down(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Link { device }) => is_at(finding, device) && stops(change),
+        _ => false,
+    }
+}
+
+/// The device worked before the change, and does not since.
+pub(super) fn stops(change: &Change) -> bool {
+    let works = |value: &Option<String>| {
+        let value = value.as_deref();
+        value.is_some_and(|value| value::is_up(value) && value::has_carrier(value))
+    };
+    works(&change.before) && !works(&change.after)
 }
 
 /// The reverse path filter refuses what it let in before: it is stricter, or the way back is another (`__fib_validate_source`).
@@ -191,4 +262,31 @@ pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
 /// A unit whose sockets those were ended, or was started anew.
 pub(super) fn unit_ended(finding: &Finding, change: &Change) -> bool {
     matches!(&change.subject, Subject::Unit(name) if finding.units.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_covers_its_addresses() {
+        for (network, prefix, address, is) in [
+            ("0.0.0.0", 0, "192.0.2.10", true),
+            ("192.0.2.0", 24, "192.0.2.10", true),
+            ("192.0.2.10", 32, "192.0.2.10", true),
+            ("192.0.2.10", 32, "192.0.2.11", false),
+            ("198.51.100.0", 24, "192.0.2.10", false),
+            ("::", 0, "2001:db8::1", true),
+            ("2001:db8::", 64, "2001:db8::1", true),
+            ("2001:db8:1::", 64, "2001:db8::1", false),
+            ("::", 0, "192.0.2.10", false),
+        ] {
+            let (network, address): (IpAddr, IpAddr) = (network.parse().unwrap(), address.parse().unwrap());
+            assert_eq!(
+                covers(network, prefix, address),
+                is,
+                "{network}/{prefix} {address}"
+            );
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub(super) const DOWN: Rule = Rule {
     title: "The node's uplink is down",
     place: Some(Where::GuestKernel),
     about: About {
-        signature: "Every uplink that has an address is down, and at least one of them was set so.",
+        signature: "Nothing arrives, and every uplink that has an address, or the device on it that has, is down; at least one was set so.",
         meaning: "Nothing leaves and nothing arrives. Somebody set the device down, or it was renamed or made anew and its \
                   configuration goes by the old name, as after a restart of udev. Its routes are gone with it.",
         check: &[
@@ -43,7 +43,7 @@ pub(super) const NO_CARRIER: Rule = Rule {
     title: "The node's uplink has no carrier",
     place: Some(Where::DataPath),
     about: About {
-        signature: "Every uplink that has an address is up and has no carrier.",
+        signature: "Nothing arrives, and every uplink that has an address, or the device on it that has, is up and has no carrier.",
         meaning: "There is nothing at the other end of the cable, or of the hypervisor's virtual one.",
         check: &[
             "ip -d link show dev DEVICE",
@@ -60,40 +60,52 @@ pub(super) const NO_CARRIER: Rule = Rule {
 
 fn down(view: &View<'_>, set: bool) -> Option<Finding> {
     let model = view.model;
+    // What arrives has come by something that works.
+    let arrived = model.totals().ledger.arrived;
+    if arrived > model.history().before(model.now()).ledger.arrived {
+        return None;
+    }
     let own = model.node().own();
-    let all = || own.iter().flat_map(|netns| model.node().uplinks_of(*netns));
-    // A device that was never set up may be down for ever.
-    let has_some = all().any(|device| !device.addresses.is_empty());
-    let uplinks: Vec<(&Device, &str)> = all()
-        .filter(|device| !has_some || !device.addresses.is_empty())
+    let all: Vec<(&Device, &str)> = own
+        .iter()
+        .flat_map(|netns| model.node().faces(*netns))
         .map(|device| Some((device, model.settings().value(device.netns, thing(device))?)))
         .collect::<Option<_>>()?;
-    let works = |(_, now): &(&Device, &str)| value::is_up(now) && value::has_carrier(now);
-    if uplinks.is_empty() || uplinks.iter().any(works) {
+    // A device that was never set up may be down for ever.
+    let has_some = all.iter().any(|(device, _)| !device.addresses.is_empty());
+    let faces = all
+        .into_iter()
+        .filter(|(device, _)| !has_some || !device.addresses.is_empty());
+    let faces: Vec<(&Device, &str)> = faces.collect();
+    let works = |(_, now): &&(&Device, &str)| value::is_up(now) && value::has_carrier(now);
+    if faces.is_empty() || faces.iter().any(|face| works(&face)) {
         return None;
     }
-    if uplinks.iter().any(|(_, now)| !value::is_up(now)) != set {
+    let is_set = |(_, now): &&(&Device, &str)| !value::is_up(now);
+    if faces.iter().any(|face| is_set(&face)) != set {
         return None;
     }
-    let began = uplinks.iter().map(|(device, _)| changed(model, device)).max()?;
-    let namespaces: BTreeSet<u32> = uplinks.iter().map(|(device, _)| device.netns).collect();
+    // Those that the verdict is about.
+    let down: Vec<_> = faces.iter().filter(|face| is_set(face) == set).collect();
+    let (first, _) = *down.first()?;
+    let began = down.iter().filter_map(|(device, _)| stopped(model, device)).max();
+    let namespaces: BTreeSet<u32> = faces.iter().map(|(device, _)| device.netns).collect();
     let flows = model
         .flows()
         .iter()
         .filter(|(key, flow)| namespaces.contains(&key.netns) && flow.starved.time().is_some());
     let suffering = Suffering::of(model, flows);
-    let names: Vec<String> = uplinks.iter().map(|(device, _)| device.name.clone()).collect();
-    let (is, has) = if names.len() == 1 {
-        ("is", "has")
-    } else {
-        ("are", "have")
-    };
-    let how = if set {
-        format!("{is} down")
-    } else {
-        format!("{is} up and {has} no carrier")
-    };
-    let first = uplinks.first()?.0;
+    let how: Vec<String> = faces
+        .iter()
+        .map(|(device, now)| {
+            let how = if value::is_up(now) {
+                "has no carrier"
+            } else {
+                "is down"
+            };
+            format!("{} {how}", device.name)
+        })
+        .collect();
     let line = |text: &str| command(model, first.netns, &format!("{text} {}", quoted(&first.name)));
     Some(Finding {
         confidence: if began.is_some() {
@@ -102,34 +114,32 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
             Confidence::Strong
         },
         explanation: format!(
-            "{} {how}: nothing leaves this node and nothing arrives.{}",
-            list(&names),
+            "{}: nothing leaves this node and nothing arrives.{}",
+            list(&how),
             suffering.affected()
         ),
         since: began.unwrap_or(model.started()),
         last: model.now(),
-        evidence: uplinks
+        evidence: faces
             .iter()
             .map(|(device, now)| evidence::state(thing(device).to_string(), (*now).to_owned()))
             .collect(),
+        devices: down.iter().map(|(device, _)| device.name.clone()).collect(),
         units: suffering.units([]),
         flows: suffering.flows,
         namespaces,
         standing: None,
-        check: vec![
-            line("ip -d link show dev"),
-            line("ethtool"),
-            "journalctl -k -n 50".to_owned(),
-        ],
+        check: vec![line("ip -d link show dev"), "journalctl -k -n 50".to_owned()],
         remedy: if set {
-            vec![format!(
-                "{}  # Risk: low. Routes that went with it must be set again.",
-                command(
-                    model,
-                    first.netns,
-                    &format!("ip link set dev {} up", quoted(&first.name))
-                )
-            )]
+            down.iter()
+                .map(|(device, _)| {
+                    let line = format!("ip link set dev {} up", quoted(&device.name));
+                    format!(
+                        "{}  # Risk: low. Routes that went with it must be set again.",
+                        command(model, device.netns, &line)
+                    )
+                })
+                .collect()
         } else {
             vec!["This is for whoever runs the network or the hypervisor. Risk: none.".to_owned()]
         },
@@ -142,11 +152,11 @@ fn thing(device: &Device) -> Thing {
     }
 }
 
-/// When the device last changed, where that was seen.
-fn changed(model: &Model, device: &Device) -> Option<u64> {
+/// When the device ceased to work, where that was seen.
+fn stopped(model: &Model, device: &Device) -> Option<u64> {
     let subject = Subject::Setting(device.netns, thing(device));
     let mut changes = model.timeline().all().rev();
     changes
-        .find(|(_, change)| change.subject == subject)
+        .find(|(_, change)| change.subject == subject && effects::stops(change))
         .map(|(_, change)| change.at)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::words::{count, list, moment};
+use super::words::{command, count, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{Thing, Version};
 use crate::model::clock::SECOND;
@@ -73,7 +73,7 @@ fn removed(view: &View<'_>) -> Option<Finding> {
                 .then_some((*netns, thing, change, unit))
         })
         .collect();
-    let (_, _, first, unit) = *gone.first()?;
+    let (netns, _, first, unit) = *gone.first()?;
     let of_it: Vec<_> = gone.iter().filter(|(_, _, _, of)| *of == unit).collect();
     let number = |is: fn(&Thing) -> bool| of_it.iter().filter(|(_, thing, ..)| is(thing)).count() as u64;
     let counts = [
@@ -89,7 +89,7 @@ fn removed(view: &View<'_>) -> Option<Finding> {
     let begun = model.units().begun(unit, first.at)?.at;
     let mut remedy: Vec<String> = of_it
         .iter()
-        .filter_map(|(_, thing, ..)| put_back(thing))
+        .filter_map(|(netns, thing, ..)| Some(command(model, *netns, &put_back(thing)?)))
         .take(5)
         .collect();
     remedy.push(
@@ -125,10 +125,11 @@ fn removed(view: &View<'_>) -> Option<Finding> {
         namespaces: of_it.iter().map(|(netns, ..)| *netns).collect::<BTreeSet<u32>>(),
         units: vec![unit.to_owned()],
         standing: None,
+        devices: BTreeSet::new(),
         check: vec![
             format!("journalctl -u {unit} -n 50"),
-            "ip rule".to_owned(),
-            "ip route".to_owned(),
+            command(model, netns, "ip rule"),
+            command(model, netns, "ip route"),
         ],
         remedy,
     })

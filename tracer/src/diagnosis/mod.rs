@@ -8,10 +8,13 @@
 //! was left half-done.
 //!
 //! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about,
-//! `chain` how whoever made a change came to do so, `roots` which finding hangs under which.
+//! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
+//! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
 mod chain;
+mod course;
 mod effects;
+mod episodes;
 mod evidence;
 mod links;
 mod lost;
@@ -39,7 +42,9 @@ use crate::report::{Confidence, Evidence, Where};
 
 use lost::Losses;
 
-pub use report::{Standing, alone as node, report, standing};
+pub use course::Diagnosis;
+pub use episodes::Leading;
+pub use report::{Standing, alone as node};
 
 /// A failure mode that can be recognised.
 pub struct Rule {
@@ -150,6 +155,8 @@ struct Finding {
     flows: Vec<FlowKey>,
     /// Network namespaces in which it was found, by inode; none where that is not told.
     namespaces: BTreeSet<u32>,
+    /// Devices that it is about, by name; none where that is not told.
+    devices: BTreeSet<String>,
     /// Units that suffer, each once and in order.
     units: Vec<String>,
     /// What stands that brings it about, whenever that came to be, in a sentence; `None` where nothing of that kind is known.

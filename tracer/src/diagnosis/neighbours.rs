@@ -1,5 +1,7 @@
 //! This node does not answer those who ask for its link-layer address, so that nothing can be sent to it.
 
+use std::collections::BTreeSet;
+
 use std::net::IpAddr;
 
 use super::suffering::Suffering;
@@ -152,6 +154,7 @@ fn unanswered(model: &Model) -> Option<Finding> {
         evidence,
         namespaces: cases.iter().map(|case| case.netns).collect(),
         standing: None,
+        devices: BTreeSet::new(),
         units: suffering.units([]),
         flows: suffering.flows,
         check,

@@ -3,12 +3,12 @@
 //! *Explains* and *coincides* are different words. A change explains a finding where the kernel does such a thing after such a
 //! change ([`super::effects`]) and it had not been undone; all else that changed in the minute before coincides with it.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain};
 use crate::event::Thing;
+use crate::event::value::differing;
 use crate::model::Model;
 use crate::model::clock::{SECOND, seconds};
 use crate::model::timeline::{Change, Subject, Told};
@@ -34,11 +34,13 @@ pub(super) struct Pairing {
 
 /// Holds a finding against the changes.
 pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
-    let before = before(model, finding.since);
-    let explaining = explaining(rule.explains, finding, &before);
-    let (coincides, coincides_total) = coincidences(model, finding, &before, &explaining);
+    let mut explaining = explaining(model, rule.explains, finding);
+    // What nobody does without a cause comes before what may have many.
+    explaining.sort_by_key(|told| !(rule.proved_by)(finding, told.change));
+    let act = act(&explaining);
+    let (coincides, coincides_total) = coincidences(model, finding, &act);
     Pairing {
-        cause: cause(model, finding, &explaining),
+        cause: cause(model, finding, &act),
         coincides,
         coincides_total,
     }
@@ -49,57 +51,97 @@ pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
 pub(super) fn is_proved(model: &Model, rule: &Rule, finding: &Finding) -> bool {
     let first = finding.since.saturating_sub(WINDOW);
     finding.standing.is_some()
-        || explaining(rule.proved_by, finding, &before(model, finding.since))
+        || explaining(model, rule.proved_by, finding)
             .first()
             .is_some_and(|told| told.change.at >= first)
 }
 
-/// The changes before that time, the earliest first.
-fn before(model: &Model, since: u64) -> Vec<Told<'_>> {
-    let precedes = |told: &Told<'_>| {
+/// The changes up to the beginning of a finding, the latest first. What is noticed by comparing came about before.
+fn before(model: &Model, since: u64) -> impl Iterator<Item = Told<'_>> {
+    model.timeline().folded().rev().filter(move |told| {
         let slack = if told.change.noticed { COMPARED } else { 0 };
         told.change.at <= since.saturating_add(slack)
-    };
-    model.timeline().folded().filter(precedes).collect()
+    })
 }
 
 /// The changes that can do it and were not undone before it began, the latest first.
-fn explaining<'a>(
-    can: fn(&Finding, &Change) -> bool,
-    finding: &Finding,
-    before: &[Told<'a>],
-) -> Vec<Told<'a>> {
-    let last: BTreeMap<&Subject, Told<'_>> =
-        before.iter().map(|told| (&told.change.subject, *told)).collect();
-    let mut all: Vec<_> = last
-        .into_values()
-        .filter(|told| can(finding, told.change))
+fn explaining<'a>(model: &'a Model, can: fn(&Finding, &Change) -> bool, finding: &Finding) -> Vec<Told<'a>> {
+    let first = finding.since.saturating_sub(WINDOW);
+    let mut all: Vec<Told<'_>> = before(model, finding.since)
+        .filter(|told| {
+            // A route or an address that is missing is missing for as long as it takes. That the rules of a firewall were
+            // changed says something only while it is fresh.
+            (lasts(told.change) || told.change.at >= first) && can(finding, told.change)
+        })
         .collect();
-    all.sort_by_key(|told| Reverse((told.change.at, told.number)));
+    let undone = |told: &Told<'_>| {
+        let mut later = before(model, finding.since).take_while(|later| later.number != told.number);
+        later.any(|later| later.change.subject == told.change.subject)
+    };
+    all.retain(|told| !lasts(told.change) || !undone(told));
     all
 }
 
-fn cause(model: &Model, finding: &Finding, explaining: &[Told<'_>]) -> Cause {
-    // Those within a second before the latest are one act: the first of them began it.
-    let act = explaining.first().map(|latest| {
-        let is_of_it = |other: &&Told<'_>| latest.change.at.saturating_sub(other.change.at) <= SECOND;
-        explaining.iter().take_while(is_of_it)
-    });
-    if let Some((others, Told { number, change, .. })) =
-        act.and_then(|act| Some((act.clone().count() - 1, act.last()?)))
-    {
+/// What changed there stays so until it is changed once more.
+fn lasts(change: &Change) -> bool {
+    match &change.subject {
+        Subject::Setting(_, thing) => matches!(
+            thing,
+            Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. } | Thing::Sysctl { .. }
+        ),
+        _ => false,
+    }
+}
+
+/// The first of these, and those that belong to it: by the same hand, within a second before.
+fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
+    let Some(latest) = explaining.first() else {
+        return Vec::new();
+    };
+    let hand = |told: &Told<'_>| {
+        told.change
+            .by
+            .as_ref()
+            .map(|by| (by.command.clone(), by.unit.clone()))
+    };
+    let mut act: Vec<Told<'_>> = explaining
+        .iter()
+        .filter(|told| {
+            let near = latest.change.at.abs_diff(told.change.at) <= SECOND;
+            told.leader() == latest.leader() || (near && hand(told).is_some() && hand(told) == hand(latest))
+        })
+        .copied()
+        .collect();
+    act.sort_by_key(|told| (told.change.at, told.number));
+    act
+}
+
+fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
+    // The first of them began it.
+    if let Some((Told { number, change, .. }, others)) = act.split_first() {
         let before = finding.since.saturating_sub(change.at);
-        let with_it = match others as u64 {
+        let when = match change.at.checked_sub(finding.since) {
+            // Noticed by comparing.
+            Some(after) if after > 0 => format!("noticed {} after it began", short(after)),
+            _ => format!("{} before it began", short(before)),
+        };
+        let with_it = match others.len() as u64 {
             0 => String::new(),
             others => format!(", with {} that can do the same", count(others, "other change")),
+        };
+        // Of systemd nobody expects it: see the timeline.
+        let unknown = match (change.by_unknown, &change.subject) {
+            (Some(why), Subject::Setting(..) | Subject::Packages(_)) => {
+                format!("; by whom is not known: {why}")
+            }
+            _ => String::new(),
         };
         return Cause {
             relation: Relation::Explains,
             text: format!(
-                "{} at {}, {} before the first loss{with_it}.",
+                "{} at {}, {when}{with_it}{unknown}.",
                 sentence(change),
-                moment(model, change.at),
-                short(before)
+                moment(model, change.at)
             ),
             change: Some(*number),
             at: Some(model.utc(change.at)),
@@ -125,7 +167,7 @@ fn cause(model: &Model, finding: &Finding, explaining: &[Told<'_>]) -> Cause {
         ),
         None if since_start <= AT_START => without(
             Relation::PredatesStart,
-            "It was so when tracer started: the cause predates the start.".to_owned(),
+            "It began within 2 s of the start of tracer: it may have been so before.".to_owned(),
         ),
         None => without(
             Relation::Unknown,
@@ -134,27 +176,21 @@ fn cause(model: &Model, finding: &Finding, explaining: &[Told<'_>]) -> Cause {
     }
 }
 
-fn coincidences(
-    model: &Model,
-    finding: &Finding,
-    before: &[Told<'_>],
-    explaining: &[Told<'_>],
-) -> (Vec<Coincidence>, u64) {
+fn coincidences(model: &Model, finding: &Finding, act: &[Told<'_>]) -> (Vec<Coincidence>, u64) {
     let first = finding.since.saturating_sub(WINDOW);
-    let all: Vec<_> = before
-        .iter()
-        .rev()
+    let known: BTreeSet<u64> = before(model, finding.since).map(|told| told.number).collect();
+    let all: Vec<Told<'_>> = before(model, finding.since)
+        .take_while(|told| told.change.at >= first)
         .filter(|told| {
-            let change = told.change;
             // A job is told by what becomes of its unit, and the kernel's answers follow from what stands.
             let says_something = !matches!(
-                change.subject,
+                told.change.subject,
                 Subject::Starvation(_) | Subject::Job(_) | Subject::Setting(_, Thing::Answer { .. })
             );
-            // What follows another change is part of that one.
-            let is_part =
-                told.follows.is_some() || explaining.iter().any(|other| other.leader() == told.number);
-            says_something && change.at >= first && !is_part
+            // What follows another change is part of that one. What that is may have come later, as what a start ended in.
+            let is_part = told.follows.is_some_and(|leader| known.contains(&leader))
+                || act.iter().any(|one| one.leader() == told.leader());
+            says_something && !is_part
         })
         .collect();
     let total = all.len() as u64;
@@ -162,7 +198,7 @@ fn coincidences(
         .into_iter()
         .take(COINCIDENCES)
         .map(|Told { number, change, .. }| Coincidence {
-            change: *number,
+            change: number,
             seconds_before: seconds(finding.since.saturating_sub(change.at)),
             text: format!("{} at {}", sentence(change), moment(model, change.at)),
         })
@@ -184,7 +220,12 @@ pub(super) fn sentence(change: &Change) -> String {
         (None, Some(now)) if object.is_empty() => now.to_owned(),
         (None, Some(now)) => format!("came: {now}"),
         (Some(before), Some(now)) if before.is_empty() => format!("changed to {now}"),
-        (Some(before), Some(now)) => format!("changed from {before} to {now}"),
+        // It is another run.
+        (Some(before), Some(now)) if before == now => format!("was started anew: {now}"),
+        (Some(before), Some(now)) => {
+            let (before, now) = differing(before, now);
+            format!("changed from {before} to {now}")
+        }
     };
     let by = match &change.by {
         Some(by) => format!(", by {}", owner(by)),
@@ -192,4 +233,38 @@ pub(super) fn sentence(change: &Change) -> String {
     };
     let space = if object.is_empty() { "" } else { " " };
     format!("{object}{space}{what}{by}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_told_by_what_differs() {
+        let told = |subject, before: &str, after: &str| {
+            sentence(&Change {
+                at: 1,
+                subject,
+                before: Some(before.to_owned()),
+                after: Some(after.to_owned()),
+                by: None,
+                by_unknown: None,
+                noticed: false,
+            })
+        };
+        let unit = Subject::Unit("a.service".to_owned());
+        assert_eq!(
+            told(unit, "active (running)", "active (running)"),
+            "a.service was started anew: active (running)"
+        );
+        let device = "eth0".to_owned();
+        assert_eq!(
+            told(
+                Subject::Setting(1, Thing::Link { device }),
+                "up, carrier, mtu 1500",
+                "down, no carrier, mtu 1500"
+            ),
+            "device eth0 changed from up, carrier to down, no carrier"
+        );
+    }
 }

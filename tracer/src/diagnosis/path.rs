@@ -41,7 +41,9 @@ pub(super) const SILENT: Rule = Rule {
     examine: |view| silent(view.model),
     explains: effects::requests,
     proved_by: effects::none,
-    follows: &["R01", "R03", "R04", "R09", "R11", "R30", "R31"],
+    follows: &[
+        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R30", "R31",
+    ],
 };
 
 fn silent(model: &Model) -> Option<Finding> {
@@ -148,6 +150,7 @@ fn silent(model: &Model) -> Option<Finding> {
         evidence,
         namespaces: case.peers.iter().map(|(netns, _)| *netns).collect(),
         standing: None,
+        devices: BTreeSet::new(),
         units: case.suffering.units([]),
         flows: case.suffering.flows,
         check,

@@ -187,6 +187,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
         units: suffering.units(unit),
         namespaces: alike().map(|other| other.port.netns).collect(),
         standing: None,
+        devices: BTreeSet::new(),
         flows: suffering.flows,
         check,
         remedy: if !remedy.is_empty() {
@@ -354,6 +355,7 @@ fn unread(model: &Model) -> Option<Finding> {
         units,
         namespaces: namespaces(&suffering.flows),
         standing: None,
+        devices: BTreeSet::new(),
         flows: suffering.flows,
         check,
         remedy: vec!["This is no fault of the network: see what the process waits for.".to_owned()],

@@ -1,6 +1,7 @@
 //! The picture of the model and the diagnosis that the faces show.
 
 mod changes;
+mod episodes;
 mod invariants;
 mod namespaces;
 mod node;
@@ -10,6 +11,7 @@ mod verdicts;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::episodes::Episodes;
 use super::words::end;
 use crate::event::{EntryKey, Fate, FlowKey, OTHER, Protocol, SocketState};
 use crate::model::Model;
@@ -26,10 +28,12 @@ use crate::report::{
     SCHEMA_VERSION, Schema, Window,
 };
 
+pub(super) use episodes::episode;
 pub(super) use invariants::{object as invariant_object, text as invariant_text};
 pub(super) use node::actor;
 pub use node::alone;
-pub use verdicts::{Standing, standing};
+pub use verdicts::Standing;
+pub(super) use verdicts::standing;
 
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;
@@ -38,10 +42,8 @@ const DROPS: usize = 200;
 const ACCEPT_QUEUE_FULL: &str = "accept_queue_full";
 const NOT_OPENED: &str = "connection_not_opened";
 
-/// The picture now, with at most `most` flows in each list. To be asked for after a
-/// [`crate::event::Body::Tick`], when all counts of a round have been told.
-#[must_use]
-pub fn report(model: &Model, most: usize) -> Report {
+/// See [`super::Diagnosis::report`].
+pub(super) fn report(model: &Model, past: &Episodes, most: usize) -> Report {
     let found = verdicts::all(model, most);
     let (starved, starved_total) = starved(model, most);
     let (namespaces, namespaces_total) = namespaces::rows(model);
@@ -83,6 +85,8 @@ pub fn report(model: &Model, most: usize) -> Report {
                 .and_then(|first| first.place),
         ),
         verdicts: found,
+        episodes: episodes::told(model, past),
+        episodes_total: past.total(),
         drops: drops(model),
         no_packets: no_packets(model),
         counters,

@@ -202,11 +202,11 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
     evidence.extend(
         broken(model, &namespaces)
             .take(BROKEN)
-            .map(|(invariant, text)| evidence::state(super::report::invariant_object(invariant), text)),
+            .map(|(invariant, _, text)| evidence::state(super::report::invariant_object(invariant), text)),
     );
     let standing = broken(model, &namespaces)
-        .map(|(_, text)| format!("{}.", words::capital(&text)))
-        .next();
+        .find(|(_, since, _)| since.is_none())
+        .map(|(_, _, text)| format!("{}.", words::capital(&text)));
     Some(Finding {
         confidence: if proof.is_some() {
             Confidence::Conclusive
@@ -218,6 +218,7 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
         last: whole.last,
         evidence,
         standing,
+        devices: BTreeSet::new(),
         namespaces,
         units: suffering.units(units(model, Signature::RoutedAsForeign)),
         flows: suffering.flows,
@@ -316,6 +317,7 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         evidence,
         namespaces: scope(model, Signature::ReversePath, &suffering.flows, own.iter()),
         standing: None,
+        devices: BTreeSet::new(),
         units: suffering.units(units(model, Signature::ReversePath)),
         flows: suffering.flows,
         check,
@@ -452,20 +454,21 @@ fn scope<'a>(
 }
 
 /// What must hold so that packets for own addresses are taken for own ones, and does not, each in words. A rule that is
-/// lost breaks the answers for all addresses: it comes first.
+/// lost breaks the answers for all addresses: it comes first. With since when, which is `None` for from before the start.
 fn broken<'a>(
     model: &'a Model,
     namespaces: &'a BTreeSet<u32>,
-) -> impl Iterator<Item = (&'a Invariant, String)> {
-    let all = model.settings().invariants().iter();
+) -> impl Iterator<Item = (&'a Invariant, Option<u64>, String)> {
+    let all = model.settings().invariants().iter(model.now());
     all.filter(|(netns, invariant, standing)| {
         let is_of_these = namespaces.is_empty() || namespaces.contains(netns);
         let is_lookup = !matches!(invariant, Invariant::Loopback | Invariant::DefaultRoute(_));
         is_of_these && is_lookup && standing.state == State::Broken
     })
-    .map(|(netns, invariant, _)| {
+    .map(|(netns, invariant, standing)| {
         (
             invariant,
+            standing.since,
             super::report::invariant_text(model, netns, invariant, false),
         )
     })

@@ -26,6 +26,8 @@ struct Group<'a> {
     /// All of them are of the same process.
     is_one: bool,
     flows: u64,
+    /// So many of them starve now, as the list of starved flows has it.
+    starving: u64,
     first: FlowKey,
 }
 
@@ -56,15 +58,20 @@ impl<'a> Suffering<'a> {
         let mut places: HashMap<Option<*const Owner>, usize> = HashMap::new();
         for &(_, key, flow) in &flows {
             let owner = model.owner_of(key, flow);
+            let starving = u64::from(flow.starved.time().is_some());
             let place = *places
                 .entry(owner.map(std::ptr::from_ref))
                 .or_insert(groups.len());
             match groups.get_mut(place) {
-                Some(group) => group.flows += 1,
+                Some(group) => {
+                    group.flows += 1;
+                    group.starving += starving;
+                }
                 None => groups.push(Group {
                     owner,
                     is_one: true,
                     flows: 1,
+                    starving,
                     first: *key,
                 }),
             }
@@ -84,8 +91,8 @@ impl<'a> Suffering<'a> {
         distinct(owners.map(|owner| owner.unit.clone()).chain(others))
     }
 
-    /// `Affected: 20 flows of a, first x → y; 1 flow of b, x → y; and 3 others.` with a leading space; those
-    /// with the most flows first, what belongs to nobody known last. Empty where there are none.
+    /// `Affected: 20 flows of a, first x → y; 1 flow of b, x → y; and 3 others. Of these 24 flows 6 starve now.` with a
+    /// leading space; those with the most flows first, what belongs to nobody known last. Empty where there are none.
     pub(super) fn affected(&self) -> String {
         let mut groups: Vec<Group<'_>> = Vec::new();
         let mut units: HashMap<&str, usize> = HashMap::new();
@@ -98,6 +105,7 @@ impl<'a> Suffering<'a> {
             match known {
                 Some(known) => {
                     known.flows += group.flows;
+                    known.starving += group.starving;
                     known.is_one = false;
                 }
                 None => {
@@ -109,6 +117,8 @@ impl<'a> Suffering<'a> {
         if groups.is_empty() {
             return String::new();
         }
+        let number = |of: fn(&Group<'_>) -> u64| self.groups.iter().map(of).sum();
+        let now = still(number(|group| group.flows), number(|group| group.starving));
         groups.sort_by_key(|group| (group.owner.is_none(), Reverse(group.flows)));
         let rest = groups.split_off(groups.len().min(GROUPS));
         let mut named: Vec<String> = groups.iter().map(Group::text).collect();
@@ -116,6 +126,36 @@ impl<'a> Suffering<'a> {
             let flows = rest.iter().map(|group| group.flows).sum();
             named.push(format!("and {}", count(flows, "other")));
         }
-        format!(" Affected: {}.", named.join("; "))
+        format!(" Affected: {}.{now}", named.join("; "))
+    }
+}
+
+/// How many of the flows that suffered starve now, where that is not all: the others have ended, get something again, or
+/// wait for nothing at present.
+fn still(flows: u64, starving: u64) -> String {
+    match (flows, starving) {
+        (all, now) if all == now => String::new(),
+        (1, _) => " It does not starve now.".to_owned(),
+        (all, 0) => format!(" None of these {all} flows starves now."),
+        (all, 1) => format!(" Of these {all} flows 1 starves now."),
+        (all, now) => format!(" Of these {all} flows {now} starve now."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::still;
+
+    #[test]
+    fn how_many_starve_is_told_where_that_is_not_all() {
+        for (flows, starving, told) in [
+            (34, 34, ""),
+            (34, 6, " Of these 34 flows 6 starve now."),
+            (34, 1, " Of these 34 flows 1 starves now."),
+            (34, 0, " None of these 34 flows starves now."),
+            (1, 0, " It does not starve now."),
+        ] {
+            assert_eq!(still(flows, starving), told);
+        }
     }
 }

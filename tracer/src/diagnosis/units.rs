@@ -1,5 +1,7 @@
 //! Units that systemd ended by force, and what of them goes on.
 
+use std::collections::BTreeSet;
+
 use super::words::{count, list, moment, short};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::UnitState;
@@ -27,7 +29,7 @@ pub(super) const KILLED: Rule = Rule {
         ],
     },
     examine: killed,
-    explains: effects::unit_ended,
+    explains: effects::none,
     proved_by: effects::none,
     follows: &["R01", "R03", "R04", "R05", "R06", "R12", "R22", "K01"],
 };
@@ -96,7 +98,7 @@ fn killed(view: &View<'_>) -> Option<Finding> {
             })
             .collect(),
         flows: Vec::new(),
-        namespaces: std::iter::empty().collect(),
+        namespaces: BTreeSet::new(),
         check: names
             .iter()
             .take(3)
@@ -105,6 +107,7 @@ fn killed(view: &View<'_>) -> Option<Finding> {
             .collect(),
         units: names,
         standing: None,
+        devices: BTreeSet::new(),
         remedy: vec![
             "Let what it was doing be finished: start it again, or `dpkg --configure -a` for an upgrade. Risk: read its log first."
                 .to_owned(),
@@ -149,10 +152,11 @@ fn left_behind(view: &View<'_>) -> Option<Finding> {
             })
             .collect(),
         flows: Vec::new(),
-        namespaces: std::iter::empty().collect(),
+        namespaces: BTreeSet::new(),
         check: vec![format!("systemd-cgls -u {first}"), format!("systemctl show -p KillMode,Result {first}")],
         units: names,
         standing: None,
+        devices: BTreeSet::new(),
         remedy: vec![
             "Wait until they have ended, and do not reboot meanwhile. Risk: to kill an upgrade leaves packages half-installed."
                 .to_owned(),

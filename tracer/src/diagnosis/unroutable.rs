@@ -54,7 +54,7 @@ fn has_no_default(model: &Model, netns: u32, version: Version) -> bool {
 
 /// Spells in which a namespace had no route for what its sockets were to send, since it has lost its default route.
 fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell)> {
-    let all = model.settings().invariants().iter();
+    let all = model.settings().invariants().iter(model.now());
     all.filter_map(|(netns, invariant, standing)| {
         let Invariant::DefaultRoute(version) = *invariant else {
             return None;
@@ -65,6 +65,24 @@ fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell)> {
         Some((netns, version, Spell { since, ..spell })).filter(|(.., spell)| lasts(spell))
     })
     .collect()
+}
+
+/// Which default route is not there in one of these namespaces, in a sentence.
+fn standing(model: &Model, namespaces: &BTreeSet<u32>) -> Option<String> {
+    let mut missing =
+        model
+            .settings()
+            .invariants()
+            .iter(model.now())
+            .filter(|(netns, invariant, standing)| {
+                standing.state != State::Holds
+                    && standing.since.is_none()
+                    && matches!(invariant, Invariant::DefaultRoute(_))
+                    && namespaces.contains(netns)
+            });
+    let (netns, invariant, _) = missing.next()?;
+    let text = super::report::invariant_text(model, netns, invariant, false);
+    Some(format!("{}.", super::words::capital(&text)))
 }
 
 /// A weak sign where there is a default route, or it is not known: which peers are meant to be reached is not, and what is not
@@ -161,7 +179,8 @@ fn no_route(model: &Model) -> Option<Finding> {
         evidence,
         flows: Vec::new(),
         namespaces: namespaces.clone(),
-        standing: None,
+        standing: standing(model, &namespaces),
+        devices: BTreeSet::new(),
         units: distinct(lines().flat_map(|(key, _)| {
             let units = model.books().sighting(key).map(|sighting| &sighting.units);
             units.into_iter().flatten().cloned()

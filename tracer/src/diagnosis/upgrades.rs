@@ -1,5 +1,7 @@
 //! Upgrades that were cut off, and kernels whose modules were replaced.
 
+use std::collections::BTreeSet;
+
 use super::words::moment;
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{NoticeKind, Thing};
@@ -29,7 +31,7 @@ pub(super) const INTERRUPTED: Rule = Rule {
         ],
     },
     examine: interrupted,
-    explains: effects::packages,
+    explains: effects::none,
     proved_by: effects::none,
     follows: &[],
 };
@@ -50,7 +52,7 @@ pub(super) const NO_MODULES: Rule = Rule {
         ],
     },
     examine: no_modules,
-    explains: effects::packages,
+    explains: effects::none,
     proved_by: effects::none,
     follows: &[],
 };
@@ -71,9 +73,10 @@ fn interrupted(view: &View<'_>) -> Option<Finding> {
         last: model.now(),
         evidence: vec![evidence::state("packages".to_owned(), standing)],
         flows: Vec::new(),
-        namespaces: std::iter::empty().collect(),
+        namespaces: BTreeSet::new(),
         units: Vec::new(),
         standing: None,
+        devices: BTreeSet::new(),
         check: vec![
             "dpkg --audit".to_owned(),
             "tail -n 30 /var/log/apt/term.log".to_owned(),
@@ -99,9 +102,10 @@ fn no_modules(view: &View<'_>) -> Option<Finding> {
         last: model.now(),
         evidence: vec![evidence::state(thing.to_string(), why.to_owned())],
         flows: Vec::new(),
-        namespaces: std::iter::empty().collect(),
+        namespaces: BTreeSet::new(),
         units: Vec::new(),
         standing: None,
+        devices: BTreeSet::new(),
         check: vec!["uname -r".to_owned(), "ls /lib/modules".to_owned(), "journalctl -k -n 50".to_owned()],
         remedy: vec![
             "dpkg --configure -a, then reboot into the installed kernel. Risk: the node's work is interrupted.".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::event::{FlowKey, Owner};
+use crate::event::{ENDED, FlowKey, Owner, process};
 use crate::model::Model;
 use crate::shell::quoted;
 
@@ -38,7 +38,8 @@ pub(super) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
     names
 }
 
-/// `curl[123] (web.service)`; the unit alone, or else the group, where no process is known.
+/// `curl[123] (web.service)`, `process 123 (web.service, ended before it could be asked)`; the unit alone, or else the
+/// group, where no process is known.
 pub(super) fn owner(owner: &Owner) -> String {
     if owner.pid == 0 {
         let known = if owner.unit.is_empty() {
@@ -48,16 +49,17 @@ pub(super) fn owner(owner: &Owner) -> String {
         };
         return known.clone();
     }
-    let unit = if owner.unit.is_empty() {
-        String::new()
+    let ended = if owner.command.is_empty() { ENDED } else { "" };
+    let more: Vec<&str> = [owner.unit.as_str(), ended]
+        .into_iter()
+        .filter(|one| !one.is_empty())
+        .collect();
+    let name = process(&owner.command, owner.pid);
+    if more.is_empty() {
+        name
     } else {
-        format!(" ({})", owner.unit)
-    };
-    // It had ended before it could be asked.
-    if owner.command.is_empty() {
-        return format!("process {}{unit}", owner.pid);
+        format!("{name} ({})", more.join(", "))
     }
-    format!("{}[{}]{unit}", owner.command, owner.pid)
 }
 
 /// `curl[123] (web.service), tcp 10.0.0.2:40000 → 192.0.2.10:80`; without an owner the flow alone.
@@ -188,7 +190,11 @@ mod tests {
         };
         assert_eq!(told(7, "curl", "web.service"), "curl[7] (web.service)");
         assert_eq!(told(7, "curl", ""), "curl[7]");
-        assert_eq!(told(7, "", "web.service"), "process 7 (web.service)");
+        assert_eq!(
+            told(7, "", "web.service"),
+            "process 7 (web.service, ended before it could be asked)"
+        );
+        assert_eq!(told(7, "", ""), "process 7 (ended before it could be asked)");
         assert_eq!(told(0, "", "web.service"), "web.service");
         assert_eq!(told(0, "", ""), "/pods/1");
     }

@@ -60,6 +60,21 @@ impl Owner {
     }
 }
 
+/// Said of a process of which only the id is known.
+pub const ENDED: &str = "ended before it could be asked";
+
+/// `ip[7]`; `process 7` where its command is not known. What is known of it besides belongs in brackets behind it, with
+/// [`ENDED`] where there is no command.
+#[must_use]
+pub fn process(command: &str, pid: u32) -> String {
+    match (command, pid) {
+        ("", 0) => String::new(),
+        ("", pid) => format!("process {pid}"),
+        (command, 0) => command.to_owned(),
+        (command, pid) => format!("{command}[{pid}]"),
+    }
+}
+
 /// Why it is not known who did something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -83,7 +98,7 @@ impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Compared => "seen by comparing, the kernel does not tell who does this",
-            Self::Kernel => "the kernel names nobody: it did so by itself, or does not say who asked",
+            Self::Kernel => "the kernel did so by itself, or does not say who asked",
             Self::NotFound => "it was gone before it could be found",
             Self::Several => "several did something at once",
             Self::Lost => "more changed at once than could be heard",

@@ -73,3 +73,16 @@ pub(crate) fn is_for_all(rule: &str) -> bool {
     let mut words = what.unwrap_or_default().split(' ');
     words.next() == Some(LOOKUP) && words.all(|word| word != SUPPRESS)
 }
+
+/// Of values in parts, as those of devices are, the parts that differ: what stays says nothing.
+pub(crate) fn differing(before: &str, after: &str) -> (String, String) {
+    let parts = |value| str::split(value, OF_DEVICE).collect::<Vec<_>>();
+    let (old, new) = (parts(before), parts(after));
+    let all = old.iter().zip(&new).filter(|(old, new)| old != new);
+    let (old_parts, new_parts): (Vec<&str>, Vec<&str>) = all.unzip();
+    if old.len() == new.len() && !old_parts.is_empty() {
+        (old_parts.join(OF_DEVICE), new_parts.join(OF_DEVICE))
+    } else {
+        (before.to_owned(), after.to_owned())
+    }
+}

@@ -94,6 +94,11 @@ impl Model {
         clock::rfc3339(self.wall(at).into())
     }
 
+    /// Flows that starved at the last tick.
+    pub(crate) fn starved(&self) -> u64 {
+        self.starving.flows()
+    }
+
     /// All capabilities, in the order in which they were first told.
     pub(crate) fn capabilities(&self) -> &[Capability] {
         &self.capabilities

@@ -270,6 +270,13 @@ pub(crate) struct Counted {
     told: u64,
 }
 
+impl Counted {
+    /// How it grew lately.
+    pub(crate) fn recent(&self, now: u64) -> Option<Spell> {
+        self.growing.recent(now)
+    }
+}
+
 /// All counters that have grown.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {

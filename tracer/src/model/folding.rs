@@ -4,11 +4,15 @@
 //! Changes of one process within [`NEAR`] belong together. What nobody is known to have done belongs to the change that
 //! brings such about ([`brings_about`]), just before it; else to what changed in the same way at the same time. So nobody
 //! who did something is ever hidden behind somebody else.
+//!
+//! What systemd tells of a unit and of its job belongs together from the job or the first step on until the unit rests again:
+//! of a start the line that stays is what it ended in. A stop and the start behind it are two, as is a start that takes long.
 
 use std::collections::BTreeMap;
 
 use super::clock::SECOND;
 use super::timeline::{Change, Subject};
+use super::units;
 use crate::event::{Owner, TABLE_LOCAL, Thing, Version, of_each_device};
 use crate::report::{Became, What};
 
@@ -46,6 +50,7 @@ struct Open {
     group: u64,
     netns: u32,
     who: Who,
+    /// When the first of them was; of a unit's the latest.
     first: u64,
     causes: Vec<(u64, Change)>,
 }
@@ -57,6 +62,19 @@ enum Who {
     Known(Owner),
     /// Nobody's that is known: they are alike.
     Alike((What, Became), String),
+    /// A unit's.
+    Unit(String, Stage),
+}
+
+/// How far what is told of a unit has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// It has a job.
+    Asked,
+    /// It goes from one state to another.
+    OnItsWay,
+    /// It stays as it is.
+    Rests,
 }
 
 /// The groups of a timeline. Each is known by the number of its first change.
@@ -83,17 +101,28 @@ impl Folding {
         self.now = self.now.max(change.at);
         let oldest = self.now.saturating_sub(BY_NEXT_LOOK.max(NEAR));
         self.open.retain(|open| open.first >= oldest);
-        let Subject::Setting(netns, thing) = &change.subject else {
-            self.found(number, number, change);
-            return Placed {
-                group: number,
-                merged: Vec::new(),
-            };
+        let (netns, thing) = match &change.subject {
+            Subject::Setting(netns, thing) => (netns, thing),
+            Subject::Unit(name) | Subject::Job(name) => {
+                let group = self.of_unit(number, name, change);
+                self.found(group, number, change);
+                return Placed {
+                    group,
+                    merged: Vec::new(),
+                };
+            }
+            _ => {
+                self.found(number, number, change);
+                return Placed {
+                    group: number,
+                    merged: Vec::new(),
+                };
+            }
         };
         let who = Who::of(thing, change);
         let cause = match who {
-            Who::Known(_) => None,
             Who::Alike(..) => self.cause(*netns, change),
+            Who::Known(_) | Who::Unit(..) => None,
         };
         let place = cause.or_else(|| {
             self.open.iter().position(|open| {
@@ -102,19 +131,7 @@ impl Folding {
         });
         let group = match place.and_then(|place| self.open.get(place)) {
             Some(open) => open.group,
-            None => {
-                if self.open.len() >= OPEN {
-                    self.open.remove(0);
-                }
-                self.open.push(Open {
-                    group: number,
-                    netns: *netns,
-                    who,
-                    first: change.at,
-                    causes: Vec::new(),
-                });
-                number
-            }
+            None => self.opened(number, *netns, who, change.at),
         };
         self.found(group, number, change);
         let merged = self.absorb(group, *netns, change);
@@ -124,6 +141,56 @@ impl Folding {
             open.causes.push((change.at, change.clone()));
         }
         Placed { group, merged }
+    }
+
+    /// A group of its own for what comes first.
+    fn opened(&mut self, number: u64, netns: u32, who: Who, at: u64) -> u64 {
+        if self.open.len() >= OPEN {
+            self.open.remove(0);
+        }
+        self.open.push(Open {
+            group: number,
+            netns,
+            who,
+            first: at,
+            causes: Vec::new(),
+        });
+        number
+    }
+
+    /// The group of a unit's change, or its job's: the latest one of the unit, while what it tells goes on. Another job begins
+    /// another one, and so does what befalls a unit that had come to rest.
+    fn of_unit(&mut self, number: u64, name: &str, change: &Change) -> u64 {
+        let is_job = matches!(change.subject, Subject::Job(_));
+        let is_new_job = is_job && change.before.is_none();
+        let after = change.after.as_deref().unwrap_or_default();
+        let stage = if is_job {
+            Stage::Asked
+        } else if units::is_on_its_way(after) {
+            Stage::OnItsWay
+        } else {
+            Stage::Rests
+        };
+        let latest = self
+            .open
+            .iter_mut()
+            .rfind(|open| matches!(&open.who, Who::Unit(of, _) if of == name));
+        if let Some(open) = latest
+            && let Who::Unit(_, so_far) = &mut open.who
+            && open.first.abs_diff(change.at) <= NEAR
+            && match *so_far {
+                Stage::Asked => !is_new_job,
+                // Its job may be heard of late.
+                Stage::OnItsWay => true,
+                Stage::Rests => is_job && units::has_ended(after),
+            }
+        {
+            *so_far = stage.max(*so_far);
+            // Each step may take its time.
+            open.first = open.first.max(change.at);
+            return open.group;
+        }
+        self.opened(number, 0, Who::Unit(name.to_owned(), stage), change.at)
     }
 
     /// The open group with what brought this change about: of several, by the one of the first rank, and the last of those.
@@ -178,9 +245,14 @@ impl Folding {
 
     /// A change belongs to a group.
     fn found(&mut self, group: u64, number: u64, change: &Change) {
+        let then = match change.subject {
+            // The last of them says what it came to.
+            Subject::Unit(_) | Subject::Job(_) => u64::MAX - number,
+            _ => change.at,
+        };
         let new = Group {
             leader: number,
-            rank: (rank(change), change.at),
+            rank: (rank(change), then),
             kind: kind(change),
             with: With::new(),
         };
@@ -295,36 +367,46 @@ fn what(thing: &Thing) -> What {
 /// Of changes that belong together the one of the lowest rank leads: what brings others about before those, and what
 /// cuts a node off before what does so for a part of its peers.
 fn rank(change: &Change) -> u8 {
-    let Subject::Setting(_, thing) = &change.subject else {
-        return 0;
+    let thing = match &change.subject {
+        Subject::Setting(_, thing) => thing,
+        // A job is told by what becomes of its unit.
+        Subject::Job(_) => return 1,
+        _ => return 0,
     };
     match thing {
-        Thing::Link { .. } => 0,
+        // It is set down before, and its addresses go.
+        Thing::Link { .. } if change.after.is_none() => 0,
+        Thing::Link { .. } => 1,
         Thing::Rule {
             table: TABLE_LOCAL, ..
-        } => 1,
-        Thing::Rule { .. } | Thing::NoRules { .. } | Thing::Ruleset { .. } => 2,
-        Thing::Address { .. } => 3,
-        Thing::Sysctl { name } if of_each_device(name).is_none_or(|(_, device, _)| device == "all") => 4,
+        } => 2,
+        Thing::Rule { .. } | Thing::NoRules { .. } | Thing::Ruleset { .. } => 3,
+        Thing::Address { .. } => 4,
+        Thing::Sysctl { name } if of_each_device(name).is_none_or(|(_, device, _)| device == "all") => 5,
         Thing::Nexthop { .. }
         | Thing::Traffic { .. }
         | Thing::Ipsec { .. }
         | Thing::BpfLink { .. }
         | Thing::File { .. }
-        | Thing::Modules { .. } => 4,
-        Thing::Route { prefix: 0, .. } | Thing::Program { .. } | Thing::Sysctl { .. } => 5,
-        Thing::Route { .. } => 6,
-        Thing::Neighbour { .. } | Thing::Nsid { .. } => 7,
-        Thing::Answer { .. } => 8,
+        | Thing::Modules { .. } => 5,
+        Thing::Route { prefix: 0, .. } | Thing::Program { .. } | Thing::Sysctl { .. } => 6,
+        Thing::Route { .. } => 7,
+        Thing::Neighbour { .. } | Thing::Nsid { .. } => 8,
+        Thing::Answer { .. } => 9,
     }
 }
 
 /// Whether the kernel itself makes such a change where somebody has made the other one.
-fn brings_about(cause: &Change, effect: &Change) -> bool {
-    let (Subject::Setting(_, cause), Subject::Setting(_, of)) = (&cause.subject, &effect.subject) else {
+fn brings_about(by: &Change, effect: &Change) -> bool {
+    let (Subject::Setting(_, cause), Subject::Setting(_, of)) = (&by.subject, &effect.subject) else {
         return false;
     };
+    let is_gone = by.after.is_none();
     match cause {
+        // unregister_netdevice_many: a device that goes is set down first.
+        Thing::Link { device } if is_gone && matches!(of, Thing::Link { .. }) => {
+            matches!(of, Thing::Link { device: of } if of == device) && effect.after.is_some()
+        }
         // fib_disable_ip, addrconf_ifdown, neigh_ifdown, dev_shutdown: and the other way round where it is set up.
         Thing::Link { device } => match of {
             Thing::Address { device: of, .. }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::clock::SECOND;
 use super::settings::Standing as Settings;
 use crate::event::{
     Owner, Seen, Setting, TABLE_LOCAL as LOCAL, TABLE_MAIN as MAIN, Thing, Unknown, Version, value,
@@ -11,6 +12,11 @@ use crate::event::{
 
 /// Name of the loopback device, in every namespace (`loopback_setup`, drivers/net/loopback.c).
 const LOOPBACK: &str = "lo";
+
+/// IPv6 makes the local route of an address, and with it its answer, only when nobody else has claimed the address: once the
+/// device has a carrier it waits for up to 1 s (`rtr_solicit_delay`) and then, with `dad_transmits` as it is by default, for
+/// another one (`addrconf_dad_kick`, net/ipv6/addrconf.c). IPv4's come a moment after the address is told.
+const COMES_BY_ITSELF: u64 = 3 * SECOND;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -173,10 +179,17 @@ impl Invariants {
         self.0.get(&(netns, Invariant::DefaultRoute(version)))
     }
 
-    /// All that apply, with their namespaces.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Invariant, &Standing)> {
+    /// All that apply, with their namespaces. What has been broken for so short a time that the kernel may still be about to
+    /// mend it by itself is not told yet: when it is, its time is that at which it began.
+    pub(crate) fn iter(&self, now: u64) -> impl Iterator<Item = (u32, &Invariant, &Standing)> {
         self.0
             .iter()
+            .filter(move |((_, invariant), standing)| {
+                let is_new = |since| now.saturating_sub(since) < COMES_BY_ITSELF;
+                let comes_by_itself =
+                    matches!(invariant, Invariant::LocalRoute { .. } | Invariant::Answer { .. });
+                standing.state != State::Broken || !comes_by_itself || !standing.since.is_some_and(is_new)
+            })
             .map(|((netns, invariant), standing)| (*netns, invariant, standing))
     }
 }
@@ -329,255 +342,4 @@ fn tables(settings: &Settings, netns: u32) -> impl Iterator<Item = u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::settings::Settings;
-    use super::*;
-
-    /// A node of namespace 1 that is told things, one a nanosecond.
-    #[derive(Default)]
-    struct Node {
-        settings: Settings,
-        at: u64,
-    }
-
-    impl Node {
-        fn tell(&mut self, thing: Thing, value: Option<&str>, seen: Seen) {
-            self.at += 1;
-            let setting = Setting {
-                netns: 1,
-                thing,
-                value: value.map(str::to_owned),
-                seen,
-                by: None,
-                by_unknown: None,
-            };
-            self.settings.told(self.at, &setting);
-        }
-
-        fn found(&mut self, thing: Thing, value: &str) {
-            self.tell(thing, Some(value), Seen::Found);
-        }
-
-        fn gone(&mut self, thing: Thing) {
-            self.tell(thing, None, Seen::Told);
-        }
-
-        /// Those in this state, with the time since when.
-        fn are(&self, state: State) -> Vec<(Invariant, Option<u64>)> {
-            let all = self.settings.invariants().iter();
-            all.filter(|(_, _, standing)| standing.state == state)
-                .map(|(_, invariant, standing)| (invariant.clone(), standing.since))
-                .collect()
-        }
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn rule(version: Version, priority: u32, text: &str, table: u32) -> Thing {
-        Thing::Rule {
-            version,
-            priority,
-            text: text.to_owned(),
-            table,
-        }
-    }
-
-    fn local(version: Version) -> Thing {
-        rule(version, 0, "from all lookup local", LOCAL)
-    }
-
-    fn address(device: &str, address: &str, prefix: u8) -> Thing {
-        Thing::Address {
-            device: device.to_owned(),
-            address: ip(address),
-            prefix,
-        }
-    }
-
-    fn answer(device: &str, address: &str) -> Thing {
-        Thing::Answer {
-            device: device.to_owned(),
-            address: ip(address),
-        }
-    }
-
-    fn link(device: &str) -> Thing {
-        Thing::Link {
-            device: device.to_owned(),
-        }
-    }
-
-    fn has_route(device: &str, address: &str) -> Invariant {
-        super::local_route(device, ip(address))
-    }
-
-    /// `eth0` has 10.0.0.2.
-    fn node() -> Node {
-        let mut node = Node::default();
-        node.found(local(Version::V4), "");
-        node.found(rule(Version::V4, 32766, "from all lookup main", MAIN), "");
-        node.found(route(LOCAL, "local", ip("10.0.0.2"), 32, 0), "dev eth0");
-        node.found(address("eth0", "10.0.0.2", 24), "scope global");
-        node.found(answer("eth0", "10.0.0.2"), "local");
-        node.found(link("eth0"), "up, carrier, mtu 1500");
-        node
-    }
-
-    #[test]
-    fn a_loopback_device_that_was_set_up_must_stay_up() {
-        let mut node = node();
-        node.found(link("lo"), "down, no carrier, mtu 65536");
-        assert_eq!(node.are(State::Broken), [], "nobody has set it up");
-        node.found(address("lo", "127.0.0.1", 8), "scope host");
-        node.tell(link("lo"), Some("up, carrier, mtu 65536"), Seen::Told);
-        assert_eq!(node.are(State::Holds).len(), 4);
-        node.tell(link("lo"), Some("down, no carrier, mtu 65536"), Seen::Told);
-        assert_eq!(node.are(State::Broken), [(Invariant::Loopback, Some(node.at))]);
-    }
-
-    #[test]
-    fn what_was_found_broken_has_no_time_and_what_breaks_has_one() {
-        let mut node = node();
-        assert_eq!(node.are(State::Broken), []);
-        assert_eq!(
-            node.are(State::Missing),
-            [(Invariant::DefaultRoute(Version::V4), None)]
-        );
-        assert_eq!(node.are(State::Holds).len(), 3);
-        node.gone(local(Version::V4));
-        let rule_lost = (Invariant::LocalRule(Version::V4), Some(node.at));
-        assert_eq!(node.are(State::Broken), std::slice::from_ref(&rule_lost));
-        node.tell(
-            answer("eth0", "10.0.0.2"),
-            Some("unicast dev eth0"),
-            Seen::Noticed,
-        );
-        let is_foreign = Invariant::Answer {
-            address: ip("10.0.0.2"),
-            device: "eth0".to_owned(),
-        };
-        assert_eq!(node.are(State::Broken), [rule_lost, (is_foreign, Some(node.at))]);
-        // Mended in another place.
-        let mended = rule(Version::V4, 100, "from all lookup local proto static", LOCAL);
-        node.tell(mended, Some(""), Seen::Told);
-        node.tell(answer("eth0", "10.0.0.2"), Some("local"), Seen::Noticed);
-        assert_eq!(node.are(State::Broken), []);
-
-        let mut late = Node::default();
-        late.found(address("eth0", "10.0.0.2", 24), "scope global");
-        assert_eq!(
-            late.are(State::Broken),
-            [(Invariant::LocalRule(Version::V4), None)]
-        );
-    }
-
-    #[test]
-    fn a_kernel_without_rules_needs_none() {
-        let version = Version::V6;
-        let mut node = Node::default();
-        node.found(address("eth0", "2001:db8::2", 64), "scope global");
-        let lost = (Invariant::LocalRule(version), None);
-        assert_eq!(
-            node.are(State::Broken),
-            std::slice::from_ref(&lost),
-            "all are flushed"
-        );
-        node.found(Thing::NoRules { version }, "");
-        assert_eq!(node.are(State::Broken), []);
-        node.tell(Thing::NoRules { version }, None, Seen::Found);
-        assert_eq!(node.are(State::Broken), [lost]);
-    }
-
-    #[test]
-    fn an_answer_that_is_none_breaks_nothing() {
-        let mut node = node();
-        let unclear = "unclear, EXDEV (the reverse path filter refuses the source)";
-        node.tell(answer("eth0", "10.0.0.2"), Some(unclear), Seen::Noticed);
-        assert_eq!(
-            (node.are(State::Broken), node.are(State::Holds).len()),
-            (vec![], 2)
-        );
-    }
-
-    #[test]
-    fn an_address_without_its_route_is_broken_where_its_device_is_up() {
-        let mut node = node();
-        node.gone(route(LOCAL, "local", ip("10.0.0.2"), 32, 0));
-        assert_eq!(
-            node.are(State::Broken),
-            [(has_route("eth0", "10.0.0.2"), Some(node.at))]
-        );
-        // In a VRF.
-        node.tell(
-            route(10, "local", ip("10.0.0.2"), 32, 0),
-            Some("dev eth0"),
-            Seen::Told,
-        );
-        assert_eq!(node.are(State::Broken), []);
-        node.gone(route(10, "local", ip("10.0.0.2"), 32, 0));
-        assert_eq!(node.are(State::Broken).len(), 1);
-        node.tell(link("eth0"), Some("down, no carrier, mtu 1500"), Seen::Told);
-        assert_eq!(node.are(State::Broken), []);
-        node.tell(link("eth0"), Some("up, carrier, mtu 1500"), Seen::Told);
-        assert_eq!(node.are(State::Broken).len(), 1);
-        node.gone(address("eth0", "10.0.0.2", 24));
-        assert_eq!(node.are(State::Broken), []);
-    }
-
-    #[test]
-    fn an_address_of_ipv6_is_looked_at_once_it_is_used() {
-        let mut node = Node::default();
-        node.found(local(Version::V6), "");
-        node.found(link("eth0"), "up, carrier, mtu 1500");
-        node.tell(
-            address("eth0", "2001:db8::2", 64),
-            Some("scope global"),
-            Seen::Told,
-        );
-        assert_eq!(node.are(State::Broken), []);
-        node.tell(answer("eth0", "2001:db8::2"), Some("local"), Seen::Found);
-        assert_eq!(
-            node.are(State::Broken),
-            [(has_route("eth0", "2001:db8::2"), None)]
-        );
-        node.tell(
-            route(LOCAL, "local", ip("2001:db8::2"), 128, 0),
-            Some("dev eth0"),
-            Seen::Told,
-        );
-        assert_eq!(node.are(State::Broken), []);
-    }
-
-    #[test]
-    fn a_default_route_is_missed_where_it_was_or_is_needed() {
-        let default = |table| route(table, "unicast", ip("0.0.0.0"), 0, 100);
-        let missing = |node: &Node| node.are(State::Missing).len();
-        let mut alone = Node::default();
-        alone.found(rule(Version::V4, 32766, "from all lookup main", MAIN), "");
-        alone.found(address("lo", "127.0.0.1", 8), "scope host");
-        assert_eq!(missing(&alone), 0, "nobody needs one");
-
-        let mut node = node();
-        assert_eq!(missing(&node), 1);
-        node.found(default(MAIN), "via 10.0.0.1 dev eth0");
-        assert_eq!(missing(&node), 0);
-        node.gone(default(MAIN));
-        assert_eq!(
-            node.are(State::Missing),
-            [(Invariant::DefaultRoute(Version::V4), Some(node.at))]
-        );
-        node.tell(default(7), Some("via 10.0.0.1 dev eth0"), Seen::Told);
-        assert_eq!(missing(&node), 1, "nobody looks that table up");
-        node.tell(rule(Version::V4, 9, "from all lookup 7", 7), Some(""), Seen::Told);
-        assert_eq!((missing(&node), node.are(State::Broken)), (0, vec![]));
-    }
-
-    #[test]
-    fn a_namespace_that_is_left_has_none() {
-        let mut node = node();
-        node.settings.leave(1);
-        assert_eq!(node.settings.invariants().iter().count(), 0);
-    }
-}
+mod tests;

@@ -104,6 +104,13 @@ impl Node {
         index
     }
 
+    /// The uplinks of a namespace, and what stands on them and has an address, by index: a bond, a VLAN, a bridge.
+    pub(crate) fn faces(&self, netns: u32) -> impl Iterator<Item = &Device> {
+        self.devices_of(netns).filter(move |device| {
+            device.uplink || (!device.addresses.is_empty() && self.is_over_uplink(netns, device.index))
+        })
+    }
+
     fn devices_of(&self, netns: u32) -> impl Iterator<Item = &Device> + Clone {
         self.devices
             .range((netns, 0)..=(netns, u32::MAX))

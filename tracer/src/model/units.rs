@@ -65,14 +65,22 @@ impl fmt::Display for Queued {
     }
 }
 
+/// Before the result of a job.
+const ENDED: &str = "ended: ";
+
 /// `stop running`; what the job does is left out where that is not known.
 fn say(action: &str, state: &JobState) -> String {
     let text = match state {
         JobState::Waiting => format!("{action} queued"),
         JobState::Running => format!("{action} running"),
-        JobState::Ended(result) => format!("{action} ended: {result}"),
+        JobState::Ended(result) => format!("{action} {ENDED}{result}"),
     };
     text.trim_start().to_owned()
+}
+
+/// A job of these words has ended.
+pub(super) fn has_ended(job: &str) -> bool {
+    job.contains(ENDED)
 }
 
 /// When systemd acts on a unit by itself.
@@ -364,6 +372,15 @@ fn describe(state: &UnitState) -> String {
         text += &format!(", {} {processes} left in its cgroup", state.processes);
     }
     text
+}
+
+/// A unit in a state of these words goes on to another one by itself, and nothing went wrong so far. One that waits for being
+/// started again has ended before.
+pub(super) fn is_on_its_way(state: &str) -> bool {
+    let is_between = ["activating (", "deactivating (", "reloading (", "refreshing ("];
+    is_between.iter().any(|between| state.starts_with(between))
+        && state.ends_with(')')
+        && !state.contains("auto-restart")
 }
 
 #[cfg(test)]

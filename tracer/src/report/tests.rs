@@ -136,6 +136,19 @@ fn what_scripts_rely_on_is_there() {
 }
 
 #[test]
+fn places_have_one_name() {
+    for place in [
+        Where::Healthy,
+        Where::DataPath,
+        Where::GuestKernel,
+        Where::Process,
+        Where::Unknown,
+    ] {
+        assert_eq!(serde_json::to_value(place).unwrap(), place.name());
+    }
+}
+
+#[test]
 fn what_is_wrong_is_found() {
     let damaged = |change: &dyn Fn(&mut Value)| {
         let mut value = serde_json::to_value(sample::incident()).unwrap();

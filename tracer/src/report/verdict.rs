@@ -21,6 +21,20 @@ pub enum Where {
     Unknown,
 }
 
+impl Where {
+    /// As JSON has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::DataPath => "data-path",
+            Self::GuestKernel => "guest-kernel",
+            Self::Process => "process",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How sure a verdict is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -2,7 +2,8 @@
 
 use super::names::Names;
 use crate::event::{
-    Clock, Job, JobState, Notice, Owner, Packages, Runs, Seen, Setting, Timer, Unit, Unknown, Upgrades,
+    Clock, ENDED, Job, JobState, Notice, Owner, Packages, Runs, Seen, Setting, Timer, Unit, Unknown,
+    Upgrades, process,
 };
 use crate::model::clock::rfc3339;
 
@@ -147,18 +148,19 @@ fn by(owner: Option<&Owner>, unknown: Option<Unknown>) -> String {
     }
 }
 
-/// `ip[812] of ssh.service`
+/// `ip[812] of ssh.service`, `process 812 of ssh.service, ended before it could be asked`
 fn named(owner: &Owner) -> String {
     let unit = match owner.unit.as_str() {
         "" => String::new(),
         unit => format!(" of {unit}"),
     };
-    // It had ended before it could be asked.
-    if owner.command.is_empty() {
-        return format!("process {}{unit}", owner.pid);
-    }
     let parent = owner.parent.as_deref().map_or_else(String::new, |parent| {
-        format!(", child of {}[{}]", parent.command, parent.pid)
+        format!(", child of {}", process(&parent.command, parent.pid))
     });
-    format!("{}[{}]{unit}{parent}", owner.command, owner.pid)
+    let ended = if owner.command.is_empty() && owner.pid != 0 {
+        format!(", {ENDED}")
+    } else {
+        String::new()
+    };
+    format!("{}{unit}{parent}{ended}", process(&owner.command, owner.pid))
 }

@@ -1,5 +1,6 @@
 //! Who did something, in words.
 
+use crate::event::{ENDED, process};
 use crate::report::{Actor, Unknown};
 
 /// Digits of a container's id that are shown: as many as its tools show.
@@ -10,9 +11,6 @@ const NOBODYS: [u32; 2] = [1, 2];
 /// `; by ip[4711] (web.service, child of sh[4710])`, behind `before`; why that is not known; or nothing.
 pub(super) fn by(before: &str, by: Option<&Actor>, unknown: Option<Unknown>) -> String {
     match (by, unknown) {
-        (Some(by), _) if by.command.is_empty() && by.pid != 0 => {
-            format!("{before}by {}, which ended before it could be asked", actor(by))
-        }
         (Some(by), _) => format!("{before}by {}", actor(by)),
         (None, Some(why)) => format!("{before}by whom is not known: {why}"),
         (None, None) => String::new(),
@@ -21,12 +19,7 @@ pub(super) fn by(before: &str, by: Option<&Actor>, unknown: Option<Unknown>) -> 
 
 /// `systemd-networkd[812] (systemd-networkd.service)`
 pub(super) fn actor(actor: &Actor) -> String {
-    let name = match (actor.command.as_str(), actor.pid) {
-        ("", 0) => String::new(),
-        ("", pid) => format!("process {pid}"),
-        (command, 0) => command.to_owned(),
-        (command, pid) => format!("{command}[{pid}]"),
-    };
+    let name = process(&actor.command, actor.pid);
     let mut more = Vec::new();
     if !actor.unit.is_empty() {
         more.push(actor.unit.clone());
@@ -44,10 +37,10 @@ pub(super) fn actor(actor: &Actor) -> String {
         .as_ref()
         .filter(|parent| !NOBODYS.contains(&parent.pid))
     {
-        more.push(match parent.command.as_str() {
-            "" => format!("child of process {}", parent.pid),
-            command => format!("child of {command}[{}]", parent.pid),
-        });
+        more.push(format!("child of {}", process(&parent.command, parent.pid)));
+    }
+    if actor.command.is_empty() && actor.pid != 0 {
+        more.push(ENDED.to_owned());
     }
     match (name.as_str(), more.is_empty()) {
         (_, true) => name,
@@ -110,7 +103,7 @@ mod tests {
         };
         assert_eq!(
             by("; ", Some(&ended), None),
-            "; by process 7, which ended before it could be asked"
+            "; by process 7 (ended before it could be asked)"
         );
     }
 }

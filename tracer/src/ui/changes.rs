@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::actor::by;
 use super::format::{count, time_of_day};
-use crate::event::value::OF_DEVICE;
+use crate::event::value::differing;
 use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
 
 /// A list of which the middle may be left out: what is told of it, from its beginning and its end.
@@ -243,19 +243,6 @@ fn became(object: &str, before: Option<&str>, after: Option<&str>) -> String {
             let (before, after) = differing(before, after);
             format!("{object}: {before} -> {after}")
         }
-    }
-}
-
-/// Of values in parts, as those of devices are, the parts that differ: what stays says nothing.
-fn differing(before: &str, after: &str) -> (String, String) {
-    let parts = |value| str::split(value, OF_DEVICE).collect::<Vec<_>>();
-    let (old, new) = (parts(before), parts(after));
-    let all = old.iter().zip(&new).filter(|(old, new)| old != new);
-    let (old_parts, new_parts): (Vec<&str>, Vec<&str>) = all.unzip();
-    if old.len() == new.len() && !old_parts.is_empty() {
-        (old_parts.join(OF_DEVICE), new_parts.join(OF_DEVICE))
-    } else {
-        (before.to_owned(), after.to_owned())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::format::{clean, count, day, plural};
 use super::table::Set;
-use super::{tables, told, words};
+use super::{episodes, tables, told, words};
 use crate::report::{CapabilityState, Fact, Flow, Relation, Report, Verdict, Where};
 
 /// A line of a page, and what it is, so that a screen may set it off.
@@ -82,6 +82,9 @@ pub fn place(page: &mut Page, report: &Report) {
         Kind::Title,
         format!("{}: {}", words::place(report.place), words::meaning(report.place)),
     );
+    if let Some(recovered) = episodes::recovered(report) {
+        page.line(Kind::Text, recovered);
+    }
     page.gap();
 }
 
@@ -128,9 +131,6 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
             std::iter::once(&verdict.cause.text).chain(steps),
         );
     }
-    let more = verdict
-        .coincides_total
-        .saturating_sub(verdict.coincides.len() as u64);
     page.section(
         "Changed in the minute before (which does not make it the cause)",
         Kind::Text,
@@ -138,7 +138,7 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
             .coincides
             .iter()
             .map(|change| change.text.clone())
-            .chain((more > 0).then(|| format!("and {} more", plural(more, "change")))),
+            .chain(more(verdict.coincides_total, verdict.coincides.len())),
     );
     page.section(
         "Seen",

@@ -6,12 +6,14 @@
 //! * [`text`] writes the page of `tracer diagnose`.
 //!
 //! What all three say is said once: [`mod@format`] for numbers, [`words`] and [`told`] for sentences,
-//! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts, `changes` for what changed.
+//! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts, `episodes` for when the network was
+//! broken, `changes` for what changed.
 
 mod actor;
 mod audit;
 mod changes;
 pub mod details;
+mod episodes;
 pub mod explain;
 pub mod format;
 pub mod help;

@@ -67,8 +67,10 @@ pub fn block(report: &Report) -> String {
             headline.text
         ),
     );
-    if words::leading(report).is_some() {
+    if !headline.when.is_empty() {
         push(&mut text, &format!("  {}", headline.when));
+    }
+    if words::leading(report).is_some() {
         push_wrapped(&mut text, &format!("  {}", words::explanation(report)));
     }
     let also = words::also(report);
@@ -153,6 +155,17 @@ mod tests {
     #[test]
     fn block_of_a_healthy_node() {
         insta::assert_snapshot!(block(&sample::healthy()));
+    }
+
+    #[test]
+    fn a_block_says_that_the_node_has_recovered() {
+        let text = block(&sample::recovered());
+        let second = text.lines().nth(1);
+        assert_eq!(
+            second,
+            Some("  recovered: R01 was over at 06:16:10 UTC, after 2 min 5 s"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -75,9 +75,8 @@ fn overview(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
         0
     } else {
         // What the tables leave free.
-        let also = usize::from(!words::also(report).is_empty());
         let books = books(report, theme, columns).len();
-        let fixed = head(report, theme, columns, 0).len() + also + books + foot.len();
+        let fixed = head(report, theme, columns, 0).len() + books + foot.len();
         let (drops, flows) = (report.drops.len(), report.starved.len());
         let tables = titles(drops) + drops + titles(flows) + 2 * flows;
         let least = if area.height < 24 { 1 } else { 3 };
@@ -141,7 +140,7 @@ fn overview(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
     put(frame, body, lines);
 }
 
-/// The verdict line, since when, and as many lines of the explanation as asked for.
+/// The verdict line, since when, as many lines of the explanation as asked for, and which other verdicts there are.
 fn head(report: &Report, theme: Theme, columns: usize, explanation: usize) -> Lines {
     let headline = words::headline(report);
     let badge = format!(" {} ", headline.place);
@@ -193,10 +192,10 @@ fn head(report: &Report, theme: Theme, columns: usize, explanation: usize) -> Li
             };
             lines.push(paint(theme, &part, Style::new()));
         }
-        let also = words::also(report);
-        if !also.is_empty() {
-            lines.push(paint(theme, &fit(&also, columns), Style::new()));
-        }
+    }
+    let also = words::also(report);
+    if !also.is_empty() {
+        lines.push(paint(theme, &fit(&also, columns), Style::new()));
     }
     lines
 }

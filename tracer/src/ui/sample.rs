@@ -11,14 +11,15 @@ pub(crate) use broken::{data_path, incident, starved_flow};
 pub(crate) use losses::{many_drops, silent_losses};
 
 use crate::report::{
-    Bytes, Capability, CapabilityState, Class, Drop, Fragments, Kernel, Ledger, Losses, Node, Rates, Report,
-    SCHEMA, SCHEMA_VERSION, Schema, Where, Window,
+    Bytes, Capability, CapabilityState, Class, Confidence, Drop, Episode, Fragments, Kernel, Ledger, Losses,
+    Node, Rates, Report, SCHEMA, SCHEMA_VERSION, Schema, Where, Window,
 };
 
-pub(crate) fn all() -> [Report; 6] {
+pub(crate) fn all() -> [Report; 7] {
     [
         nothing(),
         healthy(),
+        recovered(),
         incident(),
         data_path(),
         many_drops(),
@@ -77,6 +78,8 @@ pub(crate) fn nothing() -> Report {
         namespaces_total: 0,
         place: Where::Unknown,
         verdicts: vec![],
+        episodes: vec![],
+        episodes_total: 0,
         drops: vec![],
         no_packets: 0,
         counters: vec![],
@@ -137,6 +140,45 @@ pub(crate) fn healthy() -> Report {
             drop("NO_SOCKET", "ping_rcv+0xa4", Class::Environment, 9, 0.0, false),
         ],
         ..nothing()
+    }
+}
+
+/// The same after the network was broken twice.
+pub(crate) fn recovered() -> Report {
+    let second = Episode {
+        onset: text("2023-10-10T06:14:05.018Z"),
+        end: Some(text("2023-10-10T06:16:10.018Z")),
+        seconds: 125.0,
+        peak: text("2023-10-10T06:15:00.018Z"),
+        id: text("R01"),
+        title: text("Kernel found the socket but routed the reply as foreign"),
+        place: Some(Where::GuestKernel),
+        confidence: Confidence::Conclusive,
+        led: texts(["D01", "R01"]),
+        flows: 14,
+        starved: 14,
+        units: texts(["kubelet.service", "web.service"]),
+        units_total: 2,
+        recurrence: 2,
+    };
+    let first = Episode {
+        onset: text("2023-10-09T06:20:00.018Z"),
+        end: Some(text("2023-10-09T06:20:00.518Z")),
+        seconds: 0.5,
+        peak: text("2023-10-09T06:20:00.518Z"),
+        confidence: Confidence::Strong,
+        led: texts(["R01"]),
+        flows: 0,
+        starved: 1,
+        units: vec![],
+        units_total: 0,
+        recurrence: 1,
+        ..second.clone()
+    };
+    Report {
+        episodes: vec![second, first],
+        episodes_total: 2,
+        ..healthy()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::details::{self, INDENT, Kind, Line, Page, more};
 use super::format::wrap_item;
-use super::{audit, ledger, node, tables, told};
+use super::{audit, episodes, ledger, node, tables, told};
 use crate::audit::Audit;
 use crate::report::{Flow, NodeReport, Report};
 
@@ -63,6 +63,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
     let mut page = Page::default();
     details::place(&mut page, report);
     details::verdicts(&mut page, report, Some(room));
+    episodes::section(&mut page, report);
 
     // Beside one another, as on the screen, or below one another where there is no room.
     let books = ledger::across(report, inner).map_or_else(|| ledger::down(report), Vec::from);
@@ -123,6 +124,11 @@ mod tests {
     #[test]
     fn page_of_a_healthy_node() {
         insta::assert_snapshot!(page(&sample::healthy(), WIDTH));
+    }
+
+    #[test]
+    fn page_of_a_node_that_has_recovered() {
+        insta::assert_snapshot!(page(&sample::recovered(), WIDTH));
     }
 
     #[test]

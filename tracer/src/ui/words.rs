@@ -1,6 +1,8 @@
 //! The sentences that all faces say.
 
+use super::episodes;
 use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
+use crate::event;
 use crate::report::{
     Capability, CapabilityState, Confidence, Filtered, Flow, Ledger, Losses, Relation, Report, Verdict, Where,
 };
@@ -22,8 +24,8 @@ pub fn place(place: Where) -> &'static str {
 pub fn meaning(place: Where) -> &'static str {
     match place {
         Where::Healthy => "no fault found",
-        Where::DataPath => "requests leave, nothing arrives",
-        Where::GuestKernel => "packets arrive and reach no socket",
+        Where::DataPath => "the network does not bring what this node asks for",
+        Where::GuestKernel => "the kernel of this node loses packets",
         Where::Process => "packets come as far as the process, which does not read or is gone",
         Where::Unknown => "not enough was seen to tell",
     }
@@ -56,7 +58,7 @@ pub struct Headline {
     pub place: &'static str,
     /// The verdict's id and title, or what a healthy node rests on.
     pub text: String,
-    /// `since 06:14:07 (12 s), conclusive`; empty where there is no verdict.
+    /// `since 06:14:07 (12 s), conclusive`; that it has recovered, where something was broken; else empty.
     pub when: String,
 }
 
@@ -73,7 +75,7 @@ pub fn headline(report: &Report) -> Headline {
         None if report.place == Where::Healthy => Headline {
             place,
             text: balance(report),
-            when: String::new(),
+            when: episodes::recovered(report).unwrap_or_default(),
         },
         None => Headline {
             place,
@@ -96,12 +98,14 @@ pub fn others(report: &Report) -> &[Verdict] {
     report.verdicts.get(skip..).unwrap_or_default()
 }
 
-/// `also: R12 Nothing listens (weak)`; empty where there is none.
+/// `also: R12 Nothing listens (weak); follows from R31: D01 Requests leave and nothing arrives (strong)`: first what stands
+/// by itself, then what hangs under another verdict. Empty where there is none.
 #[must_use]
 pub fn also(report: &Report) -> String {
-    let others: Vec<String> = others(report)
-        .iter()
-        .map(|verdict| {
+    let others = others(report);
+    let of = |root: Option<&str>| -> Vec<String> {
+        let told = others.iter().filter(|verdict| verdict.under.as_deref() == root);
+        told.map(|verdict| {
             format!(
                 "{} {} ({})",
                 clean(&verdict.id),
@@ -109,12 +113,25 @@ pub fn also(report: &Report) -> String {
                 confidence(verdict.confidence)
             )
         })
-        .collect();
-    if others.is_empty() {
-        String::new()
-    } else {
-        format!("also: {}", others.join("; "))
+        .collect()
+    };
+    let mut roots: Vec<&str> = Vec::new();
+    for root in others.iter().filter_map(|verdict| verdict.under.as_deref()) {
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
     }
+    let mut parts = Vec::new();
+    let alone = of(None);
+    if !alone.is_empty() {
+        parts.push(format!("also: {}", alone.join("; ")));
+    }
+    for root in roots {
+        let those = of(Some(root));
+        let follow = if those.len() == 1 { "follows" } else { "follow" };
+        parts.push(format!("{follow} from {}: {}", clean(root), those.join("; ")));
+    }
+    parts.join("; ")
 }
 
 /// What is known of a cause, as a heading.
@@ -382,9 +399,7 @@ pub fn process(command: &str, pid: u32, unit: &str) -> String {
     match (command, pid) {
         ("", 0) if unit.is_empty() => "owner unknown".to_owned(),
         ("", 0) => "a process of".to_owned(),
-        ("", pid) => format!("[{pid}]"),
-        (command, 0) => command.to_owned(),
-        (command, pid) => format!("{command}[{pid}]"),
+        (command, pid) => event::process(command, pid),
     }
 }
 
@@ -412,6 +427,31 @@ mod tests {
         assert_eq!(others(&report).len(), report.verdicts.len());
         assert!(also(&report).starts_with("also: R01"));
         assert_eq!(headline(&report).when, "");
+    }
+
+    #[test]
+    fn what_follows_from_a_verdict_is_told_apart_from_what_stands_by_itself() {
+        let mut report = sample::incident();
+        let verdict = |id: &str, under: Option<&str>| Verdict {
+            id: id.to_owned(),
+            title: "t".to_owned(),
+            under: under.map(str::to_owned),
+            ..report.verdicts[0].clone()
+        };
+        report.verdicts = vec![
+            verdict("R31", None),
+            verdict("D01", Some("R31")),
+            verdict("R12", None),
+            verdict("R04", Some("R31")),
+            verdict("R05", Some("R12")),
+        ];
+        assert_eq!(
+            also(&report),
+            "also: R12 t (conclusive); follow from R31: D01 t (conclusive); R04 t (conclusive); \
+             follows from R12: R05 t (conclusive)"
+        );
+        report.verdicts.truncate(2);
+        assert_eq!(also(&report), "follows from R31: D01 t (conclusive)");
     }
 
     #[test]

@@ -31,11 +31,12 @@ const PARTS: [(&str, &str); 8] = [
 ];
 
 /// What stands in the same list and is no part that could be left out: it tells what the others rest on.
-const CONDITIONS: [&str; 4] = [
+const CONDITIONS: [&str; 5] = [
     preflight::CAPABILITY,
     devices::CAPABILITY,
     namespace::CAPABILITY,
     crate::session::RECORDING,
+    crate::beacon::CAPABILITY,
 ];
 
 /// Refuses names of capabilities that cannot be left out.

@@ -12,7 +12,7 @@ use tracer::event::{
 };
 use tracer::filter::Filter;
 
-use crate::story::model;
+use crate::story::diagnosis;
 
 /// Small worlds, so that events are about the same things.
 fn netns() -> impl Strategy<Value = u32> {
@@ -436,9 +436,9 @@ proptest! {
 
     #[test]
     fn the_books_always_balance(events in stream()) {
-        let model = model(&events);
-        let mut ledgers: Vec<_> = model.ledgers().into_iter().map(|(_, ledger)| ledger).collect();
-        ledgers.push(Filter::default().report(&model).ledger);
+        let diagnosis = diagnosis(&events);
+        let mut ledgers: Vec<_> = diagnosis.model().ledgers().into_iter().map(|(_, ledger)| ledger).collect();
+        ledgers.push(Filter::default().report(&diagnosis).ledger);
         for ledger in ledgers {
             let parts = [ledger.delivered, ledger.forwarded, ledger.answered, ledger.dropped, ledger.queued];
             let sum: i128 = parts.into_iter().map(i128::from).sum();
@@ -448,22 +448,22 @@ proptest! {
 
     #[test]
     fn the_same_events_give_the_same_report_to_the_letter(events in stream()) {
-        let once = serde_json::to_string(&Filter::default().report(&model(&events))).unwrap();
-        let again = serde_json::to_string(&Filter::default().report(&model(&events))).unwrap();
+        let once = serde_json::to_string(&Filter::default().report(&diagnosis(&events))).unwrap();
+        let again = serde_json::to_string(&Filter::default().report(&diagnosis(&events))).unwrap();
         prop_assert_eq!(once, again);
     }
 
     #[test]
     fn an_event_told_twice_changes_no_count(events in stream()) {
         let twice: Vec<Event> = events.iter().flat_map(|event| [event.clone(), event.clone()]).collect();
-        let (once, twice) = (Filter::default().report(&model(&events)), Filter::default().report(&model(&twice)));
+        let (once, twice) = (Filter::default().report(&diagnosis(&events)), Filter::default().report(&diagnosis(&twice)));
         prop_assert_eq!(once.ledger, twice.ledger);
         prop_assert_eq!(once.drops, twice.drops);
     }
 
     #[test]
     fn failure_and_place_agree(events in stream()) {
-        let report = Filter::default().report(&model(&events));
+        let report = Filter::default().report(&diagnosis(&events));
         let sound = matches!(report.place, tracer::report::Where::Healthy | tracer::report::Where::Unknown);
         prop_assert_eq!(report.failure_found(), !sound);
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use tracer::diagnosis::Diagnosis;
 use tracer::event::{
     Body, Capability, CapabilityState, Device, Entry, EntryKey, Event, Example, Fate, FlowCount, FlowKey,
     Location, Namespace, Origin, Owner, Protocol, Socket, SocketState, Start,
@@ -298,7 +299,7 @@ impl Story {
     }
 
     pub(crate) fn report(&self) -> Report {
-        Filter::default().report(&self.model())
+        Filter::default().report(&diagnosis(&self.events))
     }
 
     pub(crate) fn ids(&self) -> Vec<String> {
@@ -417,6 +418,14 @@ pub(crate) fn model(events: &[Event]) -> Model {
         model.apply(event);
     }
     model
+}
+
+pub(crate) fn diagnosis(events: &[Event]) -> Diagnosis {
+    let mut diagnosis = Diagnosis::new();
+    for event in events {
+        diagnosis.apply(event);
+    }
+    diagnosis
 }
 
 /// A node whose connections work, for two seconds.

@@ -93,7 +93,7 @@ fn replayed(story: &Story) -> report::Report {
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    Filter::default().report(&model(&events))
+    Filter::default().report(&diagnosis(&events))
 }
 
 #[test]

@@ -30,6 +30,7 @@ fn set(story: &mut Story, thing: Thing, value: Option<&str>, seen: Seen) {
         value: value.map(str::to_owned),
         seen,
         by: None,
+        by_unknown: None,
     })));
 }
 

@@ -10,7 +10,10 @@ use crate::shell::quoted;
 
 /// Commands that show what may have done it.
 pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
-    let (ip, dev) = (ip(key.local), quoted(device));
+    let (ip, dev) = (
+        ip(key.local),
+        quoted(if device.is_empty() { "DEVICE" } else { device }),
+    );
     // In a sysctl's name a dot of the device is written as a slash.
     let setting = device.replace('.', "/");
     let tc = || format!("tc -s filter show dev {dev} ingress");
@@ -22,7 +25,6 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
         Kind::Address => vec![
             format!("{ip} addr"),
             format!("{ip} route get {} from {} iif {dev}", key.local, key.remote),
-            format!("networkctl status {dev}"),
         ],
         Kind::TableFull => vec![
             text("sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max"),
@@ -31,7 +33,7 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
         Kind::Invalid => vec![ruleset(), text("cat /proc/net/stat/nf_conntrack")],
         Kind::Firewall => vec![
             ruleset(),
-            text("iptables-save -c"),
+            text("iptables-legacy-save -c"),
             text("cat /proc/net/stat/nf_conntrack"),
         ],
         Kind::Xdp => vec![xdp(), programs()],
@@ -43,7 +45,7 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
             "sysctl net.ipv6.conf.all.disable_ipv6 {}",
             quoted(&format!("net.ipv6.conf.{setting}.disable_ipv6"))
         )],
-        Kind::Overlay => vec![text("ip -d link show type vxlan"), text("systemctl --failed")],
+        Kind::Overlay => vec![text("ip -d link show type vxlan")],
         Kind::Other => vec![
             format!("{ip} rule"),
             format!("{ip} route get {} from {} iif {dev}", key.local, key.remote),
@@ -57,19 +59,24 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
 
 /// What mends it, as far as that can be said.
 pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
-    let dev = quoted(device);
+    let dev = quoted(if device.is_empty() { "DEVICE" } else { device });
+    // How an XDP program is attached shows in where it drops.
+    let xdp = match end.map(|(_, place)| place.symbol.as_str()) {
+        Some("do_xdp_generic") => "xdpgeneric",
+        _ => "xdpdrv",
+    };
     let text = match kind {
-        Kind::Address => format!(
-            "networkctl reconfigure {dev}  # where systemd-networkd keeps the address. Risk: what others have set at the device \
-             may be lost too. Else add it again by `ip addr add`."
-        ),
+        Kind::Address => "Add the address again by `ip addr add`, and the routes that went with it, as the cause has them; where \
+                          systemd-networkd keeps them, `networkctl reconfigure` of the device does so. Risk: low for the former; \
+                          by the latter what others have set at the device may be lost too."
+            .to_owned(),
         Kind::TableFull => "Raise net.netfilter.nf_conntrack_max by sysctl, and find out who opens so many connections. Risk: \
                             each entry takes some 300 bytes of kernel memory."
             .to_owned(),
         Kind::Invalid => "New connections are let in again: restart what holds old ones. Risk: ends what they still do."
             .to_owned(),
         Kind::Xdp => format!(
-            "ip link set dev {dev} xdp off  # Risk: the program may be a network plugin's or a shield against floods; ask whose \
+            "ip link set dev {dev} {xdp} off  # not where a BPF link holds it: end its process then. Risk: the program may be a network plugin's or a shield against floods; ask whose \
              it is."
         ),
         Kind::Stolen | Kind::Traffic => "See whether the agent is well that made the filter, and delete it only if nobody needs \

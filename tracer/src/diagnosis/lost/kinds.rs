@@ -6,9 +6,11 @@ use std::net::IpAddr;
 use super::{Loss, Lost};
 use crate::diagnosis::evidence;
 use crate::diagnosis::words::{count, distinct, list};
-use crate::event::{FlowKey, STOLEN, Source};
+use crate::event::{CounterKey, FlowKey, STOLEN, Source};
 use crate::model::Model;
+use crate::model::clock::SECOND;
 use crate::model::ends::NOT_SPECIFIED;
+use crate::model::growth::Spell;
 use crate::model::hooks;
 use crate::report::{Confidence, Evidence};
 
@@ -53,7 +55,6 @@ pub(super) fn kind(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> 
         {
             Kind::Address
         }
-        ("NETFILTER_DROP", "nf_hook_slow") if grown(model, key.netns, "drop") > 0 => Kind::TableFull,
         ("NETFILTER_DROP", _) | (NOT_SPECIFIED, "nft_do_chain" | "ipt_do_table" | "ip6t_do_table") => {
             Kind::Firewall
         }
@@ -72,23 +73,43 @@ pub(super) fn kind(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> 
     }
 }
 
-/// What a firewall drops is what connection tracking called invalid: it called as many packets so.
-pub(super) fn is_invalid(model: &Model, lost: &Lost<'_>) -> bool {
-    let packets = lost.losses.values().map(|loss| loss.packets);
-    let invalid = namespaces(lost)
-        .into_iter()
-        .map(|netns| grown(model, netns, "invalid"));
-    invalid.fold(0, u64::saturating_add) >= packets.fold(0, u64::saturating_add)
+/// What netfilter drops is what connection tracking has no room for, or what it called invalid, where it counted as many such
+/// packets since the loss began: some it always counts.
+pub(super) fn of_netfilter(model: &Model, lost: &Lost<'_>) -> Kind {
+    let packets = lost
+        .losses
+        .values()
+        .map(|loss| loss.packets)
+        .fold(0, u64::saturating_add);
+    let is_counted = |name| {
+        let spells = spells(model, lost, name);
+        let counted: u64 = spells.iter().map(|spell| spell.packets).sum();
+        let is_new = |spell: &Spell| spell.since.saturating_add(LOOK) >= lost.since;
+        !spells.is_empty() && spells.iter().all(is_new) && counted >= packets
+    };
+    let at_hook = |loss: &Loss<'_>| loss.end.is_some_and(|(_, place)| place.symbol == "nf_hook_slow");
+    if lost.losses.values().all(at_hook) && is_counted("drop") {
+        Kind::TableFull
+    } else if is_counted("invalid") {
+        Kind::Invalid
+    } else {
+        Kind::Firewall
+    }
 }
 
-/// By how much a counter of connection tracking has grown in a namespace since the start.
-fn grown(model: &Model, netns: u32, name: &str) -> u64 {
-    model
-        .counters()
-        .iter()
-        .filter(|(key, _)| key.source == Source::Conntrack && key.netns == netns && key.name == name)
-        .map(|(_, counted)| counted.grown)
-        .fold(0, u64::saturating_add)
+/// Counters are read so often at least, and a flow begins to starve up to so long after its first loss.
+const LOOK: u64 = 3 * SECOND;
+
+/// How a counter of connection tracking grew lately in the namespaces of these.
+fn spells(model: &Model, lost: &Lost<'_>, name: &str) -> Vec<Spell> {
+    let namespaces = namespaces(lost);
+    let of_it = |key: &CounterKey| {
+        key.source == Source::Conntrack && key.name == name && namespaces.contains(&key.netns)
+    };
+    let counters = model.counters().iter().filter(|(key, _)| of_it(key));
+    counters
+        .filter_map(|(_, counted)| counted.recent(model.now()))
+        .collect()
 }
 
 impl Kind {
@@ -124,10 +145,7 @@ impl Kind {
     /// What else was seen of it.
     pub(super) fn evidence(self, model: &Model, lost: &Lost<'_>) -> Vec<Evidence> {
         let counter = |name: &'static str, says: &str| {
-            let grown = namespaces(lost)
-                .into_iter()
-                .map(|netns| grown(model, netns, name))
-                .fold(0, u64::saturating_add);
+            let grown = spells(model, lost, name).iter().map(|spell| spell.packets).sum();
             let text =
                 format!("connection tracking's counter {name} has grown by {grown} since the start: {says}");
             evidence::counter(name, grown, text)

@@ -8,7 +8,7 @@ mod kinds;
 pub(super) mod rules;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::routing;
 use super::suffering::Suffering;
@@ -41,7 +41,7 @@ pub(super) struct Loss<'a> {
     end: End<'a>,
     packets: u64,
     flows: u64,
-    devices: Vec<String>,
+    devices: BTreeSet<String>,
     example: FlowKey,
 }
 
@@ -76,12 +76,12 @@ pub(super) fn losses(model: &Model) -> Losses<'_> {
             end,
             packets: 0,
             flows: 0,
-            devices: Vec::new(),
+            devices: BTreeSet::new(),
             example: *key,
         });
         loss.packets = loss.packets.saturating_add(packets);
         loss.flows += 1;
-        loss.devices.push(model.node().device_name(key.netns, flow.iif));
+        loss.devices.insert(model.node().device_name(key.netns, flow.iif));
         let hunger = flow.hunger.as_deref().or(flow.sated.as_deref());
         // What waits in vain for the first time may have done so before anything was dropped.
         let dropped = flow.drops.recent(model.now()).map_or(0, |spell| spell.since);
@@ -92,12 +92,7 @@ pub(super) fn losses(model: &Model) -> Losses<'_> {
         lost.flows.push((key, flow));
     }
     if let Some(firewall) = all.remove(&Kind::Firewall) {
-        let kind = if kinds::is_invalid(model, &firewall) {
-            Kind::Invalid
-        } else {
-            Kind::Firewall
-        };
-        all.insert(kind, firewall);
+        all.insert(kinds::of_netfilter(model, &firewall), firewall);
     }
     all
 }
@@ -159,6 +154,10 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         evidence,
         namespaces: namespaces(&suffering.flows),
         standing: None,
+        devices: losses
+            .iter()
+            .flat_map(|loss| loss.devices.iter().cloned())
+            .collect(),
         units: suffering.units([]),
         flows: suffering.flows,
         check,

@@ -21,7 +21,7 @@ const fn rule(
         examine,
         explains,
         proved_by: effects::none,
-        follows: &["R01", "R03", "R05"],
+        follows: &["R01", "R03", "R05", "R22", "D02"],
     }
 }
 
@@ -66,7 +66,7 @@ pub(in crate::diagnosis) const FIREWALL: Rule = rule(
                   and table and chain where only one can have been asked.",
         check: &[
             "nft -a list ruleset",
-            "iptables-save -c; ip6tables-save -c",
+            "iptables-legacy-save -c; ip6tables-legacy-save -c",
             "tracer node  # lists the rules that can drop, with what they counted",
         ],
         mend: &[
@@ -100,7 +100,7 @@ pub(in crate::diagnosis) const TABLE_FULL: Rule = rule(
         ],
     },
     |view| lost(view, Kind::TableFull),
-    effects::firewall,
+    effects::conntrack_room,
 );
 
 /// R08: connection tracking has forgotten connections.
@@ -145,7 +145,7 @@ pub(in crate::diagnosis) const XDP: Rule = rule(
             "bpftool prog show",
         ],
         mend: &[
-            "ip link set dev DEVICE xdp off  # Risk: the program may be a network plugin's or a shield against floods; ask whose \
+            "ip link set dev DEVICE xdpgeneric off  # or xdpdrv; not where a BPF link holds it. Risk: the program may be a network plugin's or a shield against floods; ask whose \
              it is.",
         ],
     },
@@ -283,7 +283,7 @@ pub(in crate::diagnosis) const IPV6_OFF: Rule = rule(
         ],
     },
     |view| lost(view, Kind::Ipv6Off),
-    effects::sysctl,
+    effects::ipv6_off,
 );
 
 /// R31: an overlay network's device is gone.
@@ -299,7 +299,7 @@ pub(in crate::diagnosis) const OVERLAY: Rule = rule(
         ],
     },
     |view| lost(view, Kind::Overlay),
-    effects::link,
+    effects::link_gone,
 );
 
 /// R32: their source cannot be.
@@ -316,7 +316,7 @@ pub(in crate::diagnosis) const SOURCE: Rule = rule(
         mend: &["Take the address from the other machine. Risk: that one loses it; ask whose it is."],
     },
     |view| lost(view, Kind::Source),
-    effects::link,
+    effects::none,
 );
 
 /// K01: what arrives for a socket does not reach it, and no other rule says why.

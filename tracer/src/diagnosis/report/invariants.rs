@@ -11,7 +11,7 @@ const MOST: usize = 100;
 
 /// Those that are told, how many are broken, and how many there are.
 pub(super) fn all(model: &Model) -> (Vec<report::Invariant>, u64, u64) {
-    let mut all: Vec<_> = model.settings().invariants().iter().collect();
+    let mut all: Vec<_> = model.settings().invariants().iter(model.now()).collect();
     let is_broken = |standing: &Standing| standing.state == State::Broken;
     let broken = all.iter().filter(|(_, _, standing)| is_broken(standing)).count() as u64;
     let total = all.len() as u64;

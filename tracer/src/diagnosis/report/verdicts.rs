@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use super::{flow, namespaces};
+use crate::diagnosis::episodes::Leading;
 use crate::diagnosis::pairing::{self, Pairing};
 use crate::diagnosis::path::ARRIVALS;
 use crate::diagnosis::roots::{self, Found};
@@ -59,6 +60,12 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Where the fault is.
+    #[must_use]
+    pub fn place(&self) -> Where {
+        self.place
+    }
+
     /// Nothing is the matter with the network, as far as can be seen.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
@@ -66,19 +73,37 @@ impl Standing {
     }
 }
 
-/// How the verdicts stand now.
-#[must_use]
-pub fn standing(model: &Model) -> Standing {
+/// How the verdicts stand now, and the one that leads.
+pub(crate) fn standing(model: &Model) -> (Standing, Option<Leading>) {
     let found = findings(model);
-    let first = found.iter().find(|(rule, finding)| decides(rule, finding));
-    Standing {
-        place: place(model, first.and_then(|(rule, _)| rule.place)),
-        verdicts: found
-            .iter()
-            .filter(|(rule, _)| rule.place.is_some())
-            .map(|(rule, finding)| (rule.id, finding.confidence))
-            .collect(),
-    }
+    let verdicts = found
+        .iter()
+        .filter(|(rule, _)| rule.place.is_some())
+        .map(|(rule, finding)| (rule.id, finding.confidence))
+        .collect();
+    let leading = lead(found);
+    let place = place(model, leading.as_ref().and_then(|leading| leading.rule.place));
+    (Standing { place, verdicts }, leading)
+}
+
+/// The finding that is the first of [`all`], where it decides.
+fn lead(found: Vec<Found>) -> Option<Leading> {
+    let under = roots::under(&found);
+    let (rule, finding) = found
+        .into_iter()
+        .zip(under)
+        .filter(|((rule, finding), _)| decides(rule, finding))
+        // Of equal ones, the first.
+        .min_by_key(|(_, under)| under.is_some())
+        .map(|(found, _)| found)?;
+    Some(Leading {
+        rule,
+        confidence: finding.confidence,
+        since: finding.since,
+        last: finding.last,
+        flows: finding.flows.len() as u64,
+        units: finding.units,
+    })
 }
 
 fn findings(model: &Model) -> Vec<Found> {

@@ -1,0 +1,222 @@
+//! `--beacon`: a line wherever the verdict that leads changes, for who reads nothing of the node but a log.
+//!
+//! A node without a network still has the kernel's log, and with it its serial console and the provider's console log.
+//! Lines are made here, which is pure; `target` writes them, on a thread of its own.
+
+mod target;
+
+use crate::diagnosis::{Diagnosis, Leading};
+use crate::event::{Capability, CapabilityState};
+use crate::model::clock::SECOND;
+use crate::report::{Episode, Where};
+use crate::ui::words;
+
+pub use target::Target;
+use target::Writer;
+
+/// The capability that lines can be written. Told only where they cannot.
+pub(crate) const CAPABILITY: &str = "beacon";
+/// Between two lines at least, in ns: 10 s. The kernel drops what a process writes more often than ten times in 5 s
+/// (`printk_devkmsg`).
+const INTERVAL: u64 = 10 * SECOND;
+/// Bytes of a line at most, with what stands before it in the kernel's log: a record has 1024 (`PRINTKRB_RECORD_MAX`).
+const LONGEST: usize = 900;
+
+/// Tells how the verdict that leads changes.
+pub struct Beacon {
+    writer: Writer,
+    pace: Pace,
+    /// It was told that lines cannot be written.
+    has_failed: bool,
+}
+
+impl Beacon {
+    /// Opens it; what it writes to is opened for each line.
+    ///
+    /// # Errors
+    /// Where there is no thread to write with.
+    pub fn new(target: Target) -> std::io::Result<Self> {
+        Ok(Self {
+            writer: Writer::spawn(target)?,
+            pace: Pace::default(),
+            has_failed: false,
+        })
+    }
+
+    /// To be called at each tick. Says whether lines can be written, where that has changed.
+    #[must_use]
+    pub fn tick(&mut self, diagnosis: &Diagnosis) -> Option<Capability> {
+        let changed = self.writer.result().and_then(|result| self.written(result));
+        let now = diagnosis.model().now();
+        let id = diagnosis.leading().map(|leading| leading.rule.id);
+        if let Some(suppressed) = self.pace.due(now, id)
+            && let Some(line) = line(diagnosis, suppressed)
+            && self.writer.write(line)
+        {
+            self.pace.told(now);
+        }
+        changed
+    }
+
+    /// Writes what was held back, and waits a moment for what is being written.
+    #[must_use]
+    pub fn finish(mut self, diagnosis: &Diagnosis) -> Option<Capability> {
+        let mut changed = self.writer.wait().and_then(|result| self.written(result));
+        if let Some(suppressed) = self.pace.untold()
+            && let Some(line) = line(diagnosis, suppressed)
+            && self.writer.write(line)
+            && let Some(result) = self.writer.wait()
+        {
+            changed = self.written(result).or(changed);
+        }
+        changed
+    }
+
+    /// What became of a line.
+    fn written(&mut self, result: Result<(), String>) -> Option<Capability> {
+        let had_failed = std::mem::replace(&mut self.has_failed, result.is_err());
+        if result.is_err() {
+            self.pace.failed();
+        }
+        let (state, why) = match result {
+            Err(why) if !had_failed => (CapabilityState::Unavailable, why),
+            Ok(()) if had_failed => (CapabilityState::Available, String::new()),
+            _ => return None,
+        };
+        Some(Capability {
+            name: CAPABILITY.to_owned(),
+            state,
+            why,
+        })
+    }
+}
+
+/// When a line is due.
+#[derive(Default)]
+struct Pace {
+    /// What led at the last tick.
+    seen: Option<&'static str>,
+    /// What led by the last line.
+    told: Option<&'static str>,
+    /// Changes since then.
+    changes: u64,
+    /// When the last line was handed over.
+    at: Option<u64>,
+    /// `told` and `changes` as they were before it.
+    before: (Option<&'static str>, u64),
+}
+
+impl Pace {
+    /// This leads now. Whether that is to be told, and how many changes were not told before.
+    fn due(&mut self, now: u64, leading: Option<&'static str>) -> Option<u64> {
+        if leading != self.seen {
+            self.seen = leading;
+            self.changes += 1;
+        }
+        let is_time = self.at.is_none_or(|at| now.saturating_sub(at) >= INTERVAL);
+        self.untold().filter(|_| is_time)
+    }
+
+    /// What leads is another one than the last line said: how many changes were not told before.
+    fn untold(&self) -> Option<u64> {
+        (self.seen != self.told).then(|| self.changes.saturating_sub(1))
+    }
+
+    /// A line was handed over.
+    fn told(&mut self, now: u64) {
+        self.before = (self.told, self.changes);
+        (self.told, self.changes, self.at) = (self.seen, 0, Some(now));
+    }
+
+    /// It could not be written.
+    fn failed(&mut self) {
+        self.told = self.before.0;
+        self.changes += std::mem::take(&mut self.before.1);
+    }
+}
+
+/// What leads, as a line; `None` where nothing ever did.
+fn line(diagnosis: &Diagnosis, suppressed: u64) -> Option<String> {
+    Some(match diagnosis.leading() {
+        Some(leading) => verdict(leading, &diagnosis.model().utc(leading.since), suppressed),
+        None => {
+            let episode = diagnosis.last_episode()?;
+            let place = diagnosis
+                .standing()
+                .map_or(Where::Unknown, |standing| standing.place());
+            over(place, &episode, suppressed)
+        }
+    })
+}
+
+/// `tracer: verdict R01 where=guest-kernel confidence=conclusive since=... flows=14 title="..." units=kubelet.service`
+fn verdict(leading: &Leading, since: &str, suppressed: u64) -> String {
+    let rule = leading.rule;
+    let place = rule.place.unwrap_or(Where::Unknown).name();
+    let line = format!(
+        "tracer: verdict {} where={place} confidence={} since={since} flows={}{} title=\"{}\"",
+        rule.id,
+        words::confidence(leading.confidence),
+        leading.flows,
+        held_back(suppressed),
+        rule.title
+    );
+    with_units(line, &leading.units, leading.units.len() as u64)
+}
+
+/// `tracer: verdict none where=healthy was=R01 since=... until=... seconds=1025 flows=14 units=kubelet.service`
+fn over(place: Where, episode: &Episode, suppressed: u64) -> String {
+    let line = format!(
+        "tracer: verdict none where={} was={} since={} until={} seconds={:.0} flows={}{}",
+        place.name(),
+        episode.id,
+        episode.onset,
+        episode.end.as_deref().unwrap_or("unknown"),
+        episode.seconds,
+        episode.flows,
+        held_back(suppressed)
+    );
+    with_units(line, &episode.units, episode.units_total)
+}
+
+/// ` suppressed=2`: changes that had no line of their own.
+fn held_back(suppressed: u64) -> String {
+    match suppressed {
+        0 => String::new(),
+        some => format!(" suppressed={some}"),
+    }
+}
+
+/// Adds as many units as there is room for, and how many more there are.
+fn with_units(mut line: String, units: &[String], total: u64) -> String {
+    /// Room for `,+` and the greatest number.
+    const REST: usize = 22;
+    let mut named = 0;
+    for unit in units {
+        let unit = plain(unit);
+        let mark = if named == 0 { " units=" } else { "," };
+        if line.len() + mark.len() + unit.len() + REST > LONGEST {
+            break;
+        }
+        line.push_str(mark);
+        line.push_str(&unit);
+        named += 1;
+    }
+    match (total.saturating_sub(named), named) {
+        (0, _) => {}
+        (rest, 0) => line.push_str(&format!(" units=+{rest}")),
+        (rest, _) => line.push_str(&format!(",+{rest}")),
+    }
+    line
+}
+
+/// A name as one word: what a line is taken apart by cannot be in it.
+fn plain(name: &str) -> String {
+    let keep = |letter: char| letter.is_ascii_graphic() && !matches!(letter, ',' | '"');
+    name.chars()
+        .map(|letter| if keep(letter) { letter } else { '_' })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,194 @@
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+
+use super::*;
+use crate::diagnosis::rule;
+use crate::report::Confidence;
+use crate::ui::sample;
+
+const SINCE: &str = "2023-10-10T06:14:05.018Z";
+
+fn leading(units: &[&str]) -> Leading {
+    Leading {
+        rule: rule("R01").unwrap(),
+        confidence: Confidence::Conclusive,
+        since: 0,
+        last: 0,
+        flows: 14,
+        units: units.iter().map(|unit| (*unit).to_owned()).collect(),
+    }
+}
+
+#[test]
+fn a_verdict_is_one_line_that_can_be_searched() {
+    assert_eq!(
+        verdict(&leading(&["kubelet.service", "web.service"]), SINCE, 0),
+        "tracer: verdict R01 where=guest-kernel confidence=conclusive since=2023-10-10T06:14:05.018Z flows=14 \
+         title=\"Kernel found the socket but routed the reply as foreign\" units=kubelet.service,web.service"
+    );
+    let held_back = verdict(&leading(&[]), SINCE, 3);
+    assert!(held_back.contains(" flows=14 suppressed=3 title="), "{held_back}");
+    assert!(held_back.ends_with("foreign\""), "{held_back}");
+}
+
+#[test]
+fn the_end_is_one_too() {
+    assert_eq!(
+        over(Where::Healthy, &sample::recovered().episodes[0], 1),
+        "tracer: verdict none where=healthy was=R01 since=2023-10-10T06:14:05.018Z until=2023-10-10T06:16:10.018Z \
+         seconds=125 flows=14 suppressed=1 units=kubelet.service,web.service"
+    );
+}
+
+#[test]
+fn a_line_is_never_too_long_and_no_name_forges_one() {
+    let names: Vec<String> = (0..100).map(|number| format!("unit-{number}.service")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let long = verdict(&leading(&names), SINCE, u64::MAX);
+    let (told, rest) = long.rsplit_once(",+").unwrap();
+    assert!(
+        long.len() <= LONGEST && long.len() > LONGEST - 40,
+        "{}",
+        long.len()
+    );
+    let named = told.split_once("units=").unwrap().1.split(',').count();
+    assert_eq!(named + rest.parse::<usize>().unwrap(), names.len());
+    let huge = verdict(&leading(&[&"x".repeat(2000)]), SINCE, 0);
+    assert!(huge.ends_with(" units=+1"), "{huge}");
+    let forged = verdict(&leading(&["a b\nc,d\"é"]), SINCE, 0);
+    assert!(forged.ends_with(" units=a_b_c_d__"), "{forged}");
+}
+
+#[test]
+fn changes_are_told_at_once_but_not_too_often_and_the_latest_state_wins() {
+    let mut pace = Pace::default();
+    let mut told = Vec::new();
+    let rounds = [
+        (1, None),
+        (2, Some("R01")),
+        (3, Some("R01")),
+        (5, Some("R12")),
+        (6, Some("D01")),
+        (11, Some("D01")),
+        (12, Some("D01")),
+        // Back before it could be told.
+        (13, None),
+        (14, Some("D01")),
+        (40, Some("D01")),
+        (41, None),
+    ];
+    for (second, id) in rounds {
+        let now = second * SECOND;
+        if let Some(suppressed) = pace.due(now, id) {
+            told.push((second, id, suppressed));
+            pace.told(now);
+        }
+    }
+    assert_eq!(told, [(2, Some("R01"), 0), (12, Some("D01"), 1), (41, None, 2)]);
+}
+
+#[test]
+fn what_could_not_be_written_is_tried_again() {
+    let mut pace = Pace::default();
+    assert_eq!(pace.due(SECOND, Some("R01")), Some(0));
+    pace.told(SECOND);
+    pace.failed();
+    assert_eq!(pace.due(2 * SECOND, Some("R01")), None, "not too soon");
+    assert_eq!(pace.due(11 * SECOND, Some("R01")), Some(0));
+    assert_eq!(pace.due(11 * SECOND, None), None, "nobody was told that it began");
+}
+
+/// A path that nothing is at.
+fn path(name: &str) -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("tracer-beacon-{}-{name}", std::process::id()))
+}
+
+#[test]
+fn lines_are_added_to_a_file() {
+    let path = path("file");
+    let mut writer = Writer::spawn(Target::Path(path.clone())).unwrap();
+    for line in ["one", "two"] {
+        assert!(writer.write(line.to_owned()));
+        assert_eq!(writer.wait(), Some(Ok(())));
+    }
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(text, "one\ntwo\n");
+}
+
+#[test]
+fn a_fifo_that_nobody_reads_holds_nothing_up_and_is_told_once() {
+    let path = path("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let mut beacon = Beacon::new(Target::Path(path.clone())).unwrap();
+    let mut send = |line: &str| {
+        assert!(beacon.writer.write(line.to_owned()));
+        let result = beacon.writer.wait().unwrap();
+        beacon.written(result)
+    };
+    let failed = send("unread").unwrap();
+    assert_eq!(
+        (failed.name.as_str(), failed.state),
+        ("beacon", CapabilityState::Unavailable)
+    );
+    assert!(failed.why.contains("FIFO that somebody reads"), "{}", failed.why);
+    assert_eq!(send("unread"), None, "it was told");
+    let mut reader = std::fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(&path)
+        .unwrap();
+    assert_eq!(send("read").unwrap().state, CapabilityState::Available);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(text, "read\n");
+}
+
+/// The line may not be written without root, nor where the kernel does not take any; then that is told.
+#[test]
+fn the_kernel_s_log_has_the_line_or_it_is_told_why_not() {
+    let log = std::fs::File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/kmsg");
+    let line = format!("tracer: a line of a test, of process {}", std::process::id());
+    let mut writer = Writer::spawn(Target::Kmsg).unwrap();
+    assert!(writer.write(line.clone()));
+    let Ok(()) = writer.wait().unwrap().inspect_err(|why| {
+        assert!(why.starts_with("/dev/kmsg cannot be written to ("), "{why}");
+    }) else {
+        return;
+    };
+    let Ok(mut log) = log else {
+        return;
+    };
+    log.seek(SeekFrom::Start(0)).unwrap();
+    let mut record = [0; 8192];
+    // Each read gives one record; a record that was overwritten is an error, and the next one follows.
+    let found = std::iter::from_fn(|| match log.read(&mut record) {
+        Ok(length) => Some(String::from_utf8_lossy(&record[..length]).into_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+        Err(_) => Some(String::new()),
+    })
+    .find(|record| record.contains(&line));
+    // Facility 1, of processes; level 4, a warning.
+    let record = found.unwrap();
+    assert!(record.starts_with("12,"), "{record}");
+}
+
+#[test]
+fn targets_are_read_and_said() {
+    let target = |text: &str| text.parse::<Target>().unwrap();
+    assert_eq!(target("kmsg"), Target::Kmsg);
+    assert_eq!(target("/dev/kmsg"), Target::Kmsg);
+    assert_eq!(target("stderr").to_string(), "standard error");
+    assert_eq!(target("/run/x"), Target::Path("/run/x".into()));
+}

@@ -1,0 +1,69 @@
+//! The diagnosis over time: what every command holds, live or of a recording.
+
+use super::episodes::{Episodes, Leading};
+use super::report::{self, Standing};
+use crate::event::{Body, Event};
+use crate::model::Model;
+use crate::report::{Episode, Report};
+
+/// The model, how the verdicts stood at the last tick, and the episodes until then. Driven by events alone: the same ones give
+/// the same report.
+#[derive(Default)]
+pub struct Diagnosis {
+    model: Model,
+    standing: Option<Standing>,
+    leading: Option<Leading>,
+    episodes: Episodes,
+}
+
+impl Diagnosis {
+    /// Before anything was told.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes in an event.
+    pub fn apply(&mut self, event: &Event) {
+        self.model.apply(event);
+        if event.body == Body::Tick {
+            let (standing, leading) = report::standing(&self.model);
+            let starved = self.model.starved();
+            self.episodes.tick(self.model.now(), leading.as_ref(), starved);
+            self.standing = Some(standing);
+            self.leading = leading;
+        }
+    }
+
+    /// What was told.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// How the verdicts stood at the last tick; `None` before the first one.
+    #[must_use]
+    pub fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+
+    /// The verdict that decided where the fault is at the last tick; `None` where none did.
+    #[must_use]
+    pub fn leading(&self) -> Option<&Leading> {
+        self.leading.as_ref()
+    }
+
+    /// The last episode.
+    #[must_use]
+    pub fn last_episode(&self) -> Option<Episode> {
+        let (recurrence, episode) = self.episodes.latest().into_iter().next()?;
+        Some(report::episode(&self.model, recurrence, episode))
+    }
+
+    /// The picture now, with at most `most` flows in each list. To be asked for after a [`Body::Tick`], when all counts of a
+    /// round have been told.
+    #[must_use]
+    pub fn report(&self, most: usize) -> Report {
+        report::report(&self.model, &self.episodes, most)
+    }
+}

@@ -1,0 +1,175 @@
+//! When the network was broken: the verdicts over time, as episodes with a beginning and an end.
+//!
+//! Pure and driven by ticks alone, so that a replayed recording has the same episodes as the live tracer.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{RULES, Rule};
+use crate::model::clock::SECOND;
+use crate::report::Confidence;
+
+/// Episodes that are kept, the latest; earlier ones are counted.
+const KEPT: usize = 64;
+/// Units of one episode that are known by name; of more it is only told that there are so many at least.
+pub(super) const UNITS: usize = 256;
+/// What comes back within this time is the same episode where it has the same root: 30 s. Connections that are asked over and
+/// again wait for longer and longer in between.
+const REJOIN: u64 = 30 * SECOND;
+/// What comes so soon after the end belongs to the episode whatever its root is: 3 s.
+const FOLLOWS: u64 = 3 * SECOND;
+
+/// The verdict that decides where the fault is, at one tick.
+#[derive(Clone)]
+pub struct Leading {
+    /// Its rule.
+    pub rule: &'static Rule,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// First evidence, in boot time.
+    pub since: u64,
+    /// Last evidence, in boot time.
+    pub last: u64,
+    /// Flows that suffer from it.
+    pub flows: u64,
+    /// Units that suffer from it, each once and in order.
+    pub units: Vec<String>,
+}
+
+/// A time in which the network was broken. Times are boot times in ns.
+#[derive(Clone)]
+pub(super) struct Episode {
+    /// First evidence. Never before the end of the episode before.
+    pub(super) onset: u64,
+    /// Last evidence.
+    pub(super) last: u64,
+    /// It goes on.
+    pub(super) lasts: bool,
+    /// The strongest verdict that led.
+    pub(super) rule: &'static Rule,
+    pub(super) confidence: Confidence,
+    /// The ids of all that led, in the order in which they came.
+    pub(super) led: Vec<&'static str>,
+    /// The most flows at once that suffered from the verdict that led.
+    pub(super) flows: u64,
+    /// The most flows at once that starved.
+    pub(super) starved: u64,
+    /// When most flows suffered first.
+    pub(super) peak: u64,
+    /// Units that suffered, at most [`UNITS`].
+    pub(super) units: BTreeSet<String>,
+}
+
+/// The episodes since the start.
+#[derive(Clone, Default)]
+pub(super) struct Episodes {
+    /// In the order of their beginnings; only the last one may go on.
+    kept: VecDeque<Episode>,
+    /// By the id of their rule, how many are not kept any more.
+    forgotten: BTreeMap<&'static str, u64>,
+}
+
+impl Episodes {
+    /// So the verdicts stand at a tick, and so many flows starve.
+    pub(super) fn tick(&mut self, now: u64, leading: Option<&Leading>, starved: u64) {
+        let Some(leading) = leading else {
+            if let Some(episode) = self.kept.back_mut() {
+                episode.lasts = false;
+            }
+            return;
+        };
+        match self.kept.back_mut() {
+            Some(episode) if episode.is_joined_by(leading) => episode.go_on(now, leading, starved),
+            before => {
+                let earliest = before.map_or(0, |before| before.last);
+                self.begin(Episode::of(now, earliest, leading, starved));
+            }
+        }
+    }
+
+    fn begin(&mut self, episode: Episode) {
+        self.kept.push_back(episode);
+        if self.kept.len() > KEPT
+            && let Some(oldest) = self.kept.pop_front()
+        {
+            *self.forgotten.entry(oldest.rule.id).or_default() += 1;
+        }
+    }
+
+    /// Those that are kept, the latest first, each with its number among those with the same root, from 1.
+    pub(super) fn latest(&self) -> Vec<(u64, &Episode)> {
+        let mut numbers = self.forgotten.clone();
+        let mut all: Vec<_> = self
+            .kept
+            .iter()
+            .map(|episode| {
+                let number = numbers.entry(episode.rule.id).or_default();
+                *number += 1;
+                (*number, episode)
+            })
+            .collect();
+        all.reverse();
+        all
+    }
+
+    /// How many there were, also those that are not kept any more.
+    pub(super) fn total(&self) -> u64 {
+        self.kept.len() as u64 + self.forgotten.values().sum::<u64>()
+    }
+}
+
+impl Episode {
+    fn of(now: u64, earliest: u64, leading: &Leading, starved: u64) -> Self {
+        let onset = leading.since.clamp(earliest.min(now), now);
+        let mut episode = Self {
+            onset,
+            last: onset,
+            lasts: true,
+            rule: leading.rule,
+            confidence: leading.confidence,
+            led: Vec::new(),
+            flows: 0,
+            starved: 0,
+            peak: now,
+            units: BTreeSet::new(),
+        };
+        episode.go_on(now, leading, starved);
+        episode
+    }
+
+    /// What leads now belongs to this episode.
+    fn is_joined_by(&self, leading: &Leading) -> bool {
+        let gap = leading.since.saturating_sub(self.last);
+        self.lasts || gap < FOLLOWS || (gap < REJOIN && self.led.contains(&leading.rule.id))
+    }
+
+    fn go_on(&mut self, now: u64, leading: &Leading, starved: u64) {
+        self.lasts = true;
+        self.last = self.last.max(leading.last.min(now));
+        if strength(leading.rule, leading.confidence) > strength(self.rule, self.confidence) {
+            (self.rule, self.confidence) = (leading.rule, leading.confidence);
+        }
+        // There are no more of them than rules.
+        if !self.led.contains(&leading.rule.id) {
+            self.led.push(leading.rule.id);
+        }
+        if leading.flows > self.flows {
+            (self.flows, self.peak) = (leading.flows, now);
+        }
+        self.starved = self.starved.max(starved);
+        for unit in &leading.units {
+            if self.units.len() < UNITS {
+                self.units.insert(unit.clone());
+            }
+        }
+    }
+}
+
+/// The surer verdict is the stronger one; of two that are as sure, the one that comes first in the order of the rules.
+fn strength(rule: &Rule, confidence: Confidence) -> (Confidence, Reverse<usize>) {
+    let place = RULES.iter().position(|one| one.id == rule.id);
+    (confidence, Reverse(place.unwrap_or(RULES.len())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use super::*;
+use crate::diagnosis::rule;
+
+fn leading(id: &str, since: u64, last: u64) -> Leading {
+    Leading {
+        rule: rule(id).unwrap(),
+        confidence: Confidence::Conclusive,
+        since: since * SECOND,
+        last: last * SECOND,
+        flows: 1,
+        units: Vec::new(),
+    }
+}
+
+/// A tick in this second, with what leads then.
+fn tick(episodes: &mut Episodes, second: u64, leading: Option<Leading>) {
+    episodes.tick(second * SECOND, leading.as_ref(), 0);
+}
+
+/// From when to when, in seconds; and what led.
+fn told(episodes: &Episodes) -> Vec<(u64, Option<u64>, Vec<&'static str>)> {
+    episodes
+        .kept
+        .iter()
+        .map(|episode| {
+            let end = (!episode.lasts).then_some(episode.last / SECOND);
+            (episode.onset / SECOND, end, episode.led.clone())
+        })
+        .collect()
+}
+
+#[test]
+fn an_episode_is_from_the_first_evidence_to_the_last() {
+    let mut episodes = Episodes::default();
+    tick(&mut episodes, 10, None);
+    assert_eq!(told(&episodes), []);
+    tick(&mut episodes, 13, Some(leading("R01", 12, 13)));
+    tick(&mut episodes, 14, Some(leading("R01", 12, 14)));
+    assert_eq!(told(&episodes), [(12, None, vec!["R01"])]);
+    tick(&mut episodes, 24, Some(leading("R01", 12, 14)));
+    tick(&mut episodes, 25, None);
+    assert_eq!(told(&episodes), [(12, Some(14), vec!["R01"])]);
+}
+
+#[test]
+fn what_comes_back_soon_is_the_same_episode_and_later_is_another_one() {
+    let mut episodes = Episodes::default();
+    for (since, last) in [(10, 20), (49, 50)] {
+        tick(&mut episodes, last, Some(leading("R01", since, last)));
+        tick(&mut episodes, last + 10, None);
+    }
+    assert_eq!(
+        told(&episodes),
+        [(10, Some(50), vec!["R01"])],
+        "29 s lie between them"
+    );
+    tick(&mut episodes, 81, Some(leading("R01", 80, 81)));
+    assert_eq!(told(&episodes).len(), 2, "30 s lie between them");
+    assert_eq!(told(&episodes)[1], (80, None, vec!["R01"]));
+    let numbers: Vec<u64> = episodes.latest().iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [2, 1]);
+}
+
+#[test]
+fn another_root_makes_another_episode_unless_it_follows_at_once() {
+    let mut episodes = Episodes::default();
+    tick(&mut episodes, 10, Some(leading("R12", 9, 10)));
+    tick(&mut episodes, 11, None);
+    tick(&mut episodes, 13, Some(leading("R01", 12, 13)));
+    assert_eq!(told(&episodes), [(9, None, vec!["R12", "R01"])]);
+    tick(&mut episodes, 14, None);
+    tick(&mut episodes, 17, Some(leading("R03", 16, 17)));
+    assert_eq!(told(&episodes)[1], (16, None, vec!["R03"]));
+    // While it lasts, it is one.
+    tick(&mut episodes, 18, Some(leading("D01", 17, 18)));
+    assert_eq!(told(&episodes)[1], (16, None, vec!["R03", "D01"]));
+}
+
+#[test]
+fn the_strongest_verdict_names_it_and_the_peak_is_the_most_at_once() {
+    let mut episodes = Episodes::default();
+    let units = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let rounds = [
+        ("R12", Confidence::Strong, 3, units(&["b.service"])),
+        ("R01", Confidence::Strong, 14, units(&["a.service"])),
+        ("D01", Confidence::Strong, 2, Vec::new()),
+        ("R03", Confidence::Conclusive, 14, units(&["a.service"])),
+        ("R12", Confidence::Strong, 1, Vec::new()),
+    ];
+    let mut names = Vec::new();
+    for (second, (id, confidence, flows, units)) in (10..).zip(rounds) {
+        let now = Leading {
+            confidence,
+            flows,
+            units,
+            ..leading(id, 9, second)
+        };
+        episodes.tick(second * SECOND, Some(&now), flows * 2);
+        names.push(episodes.kept.back().unwrap().rule.id);
+    }
+    assert_eq!(names, ["R12", "R01", "R01", "R03", "R03"]);
+    let episode = episodes.kept.back().unwrap();
+    assert_eq!(
+        (episode.flows, episode.starved, episode.peak),
+        (14, 28, 11 * SECOND)
+    );
+    let units: Vec<&str> = episode.units.iter().map(String::as_str).collect();
+    assert_eq!(units, ["a.service", "b.service"]);
+}
+
+/// A rule may go by what stands since before the last episode ended.
+#[test]
+fn no_episode_begins_before_the_last_one_ended_or_after_now() {
+    let mut episodes = Episodes::default();
+    tick(&mut episodes, 20, Some(leading("R01", 10, 20)));
+    tick(&mut episodes, 21, None);
+    tick(&mut episodes, 60, Some(leading("R03", 59, 99)));
+    assert_eq!(told(&episodes)[1].0, 59);
+    assert_eq!(episodes.kept.back().unwrap().last, 60 * SECOND);
+    tick(&mut episodes, 61, None);
+    tick(&mut episodes, 70, Some(leading("D01", 80, 81)));
+    assert_eq!(told(&episodes)[2].0, 70);
+}
+
+#[test]
+fn the_earliest_are_forgotten_and_counted() {
+    let mut episodes = Episodes::default();
+    let all = KEPT as u64 + 3;
+    for number in 1..=all {
+        let at = number * 100;
+        tick(&mut episodes, at, Some(leading("R01", at - 1, at)));
+        tick(&mut episodes, at + 10, None);
+    }
+    assert_eq!((episodes.kept.len(), episodes.total()), (KEPT, all));
+    let latest = episodes.latest();
+    assert_eq!((latest[0].0, latest[KEPT - 1].0), (all, 4));
+    let crowd = Leading {
+        units: (0..UNITS + 5).map(|number| number.to_string()).collect(),
+        ..leading("R01", 100_000, 100_000)
+    };
+    episodes.tick(100_000 * SECOND, Some(&crowd), 0);
+    assert_eq!(episodes.kept.back().unwrap().units.len(), UNITS);
+}

@@ -1,0 +1,43 @@
+//! The times in which the network was broken.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Confidence, Where};
+
+/// Units that an episode names at most.
+pub const EPISODE_UNITS: usize = 16;
+
+/// A time in which some verdict decided where the fault is, without a longer break.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Episode {
+    /// When the first evidence was seen, UTC, RFC 3339. What was there when the tracer began to look may be older.
+    pub onset: String,
+    /// When the last evidence was seen, UTC, RFC 3339; `null` while it lasts.
+    pub end: Option<String>,
+    /// Its length in seconds, until now while it lasts.
+    pub seconds: f64,
+    /// When most flows suffered first, UTC, RFC 3339.
+    pub peak: String,
+    /// Id of its root verdict: the strongest one that led.
+    pub id: String,
+    /// That verdict in a few words.
+    pub title: String,
+    /// Where the fault was, by that verdict.
+    #[serde(rename = "where")]
+    pub place: Option<Where>,
+    /// How sure that verdict was at its surest.
+    pub confidence: Confidence,
+    /// Ids of all verdicts that led while it lasted, in the order in which they came.
+    pub led: Vec<String>,
+    /// The most flows at once that suffered from the verdict that led.
+    pub flows: u64,
+    /// The most flows at once that starved.
+    pub starved: u64,
+    /// The systemd units that suffered, at most 16.
+    pub units: Vec<String>,
+    /// How many there were, counted up to 256.
+    pub units_total: u64,
+    /// Which one it is of the episodes with this root since the start: 1 for the first.
+    pub recurrence: u64,
+}

@@ -1,0 +1,180 @@
+//! The times in which the network was broken.
+
+use tracer::beacon::{Beacon, Target};
+use tracer::diagnosis::Diagnosis;
+use tracer::event::{Body, Event, SocketState};
+use tracer::filter::Filter;
+use tracer::report::{Confidence, Episode, Report, Where};
+
+use crate::story::*;
+
+/// So many rounds in which the replies to this many connections are routed as foreign.
+fn broken(story: &mut Story, rounds: u32, connections: u16) {
+    story.rounds(rounds, |story| {
+        for port in 40_000..40_000 + connections {
+            story.ask_and_lose(client(port), foreign());
+        }
+    });
+}
+
+/// So many rounds in which the connections work.
+fn mended(story: &mut Story, rounds: u32) {
+    story.rounds(rounds, |story| {
+        for port in [40_000, 40_001, 40_002] {
+            story.exchange(client(port));
+        }
+    });
+}
+
+/// A node whose connections belong to units.
+fn node() -> Story {
+    let mut story = healthy();
+    story.socket(client(40_002), None, SocketState::Established, "kubelet");
+    mended(&mut story, 2);
+    story
+}
+
+/// The one that there is.
+fn only(report: &Report) -> &Episode {
+    let [episode] = report.episodes.as_slice() else {
+        panic!("{:#?}", report.episodes);
+    };
+    assert_eq!(report.episodes_total, 1);
+    episode
+}
+
+#[test]
+fn an_episode_is_there_while_it_lasts_and_has_its_length_behind_it() {
+    let mut story = node();
+    assert!(story.report().episodes.is_empty());
+    broken(&mut story, 6, 2);
+    broken(&mut story, 6, 3);
+    broken(&mut story, 6, 1);
+    let report = story.report();
+    assert_eq!(report.place, Where::GuestKernel);
+    let during = only(&report).clone();
+    assert_eq!(
+        (during.id.as_str(), during.place),
+        ("R01", Some(Where::GuestKernel))
+    );
+    assert_eq!((during.end, during.flows), (None, 3));
+    assert_eq!(during.onset, report.verdicts[0].since);
+    assert!(during.peak > during.onset, "{}", during.peak);
+
+    mended(&mut story, 30);
+    let report = story.report();
+    assert_eq!(report.place, Where::Healthy);
+    let after = only(&report);
+    assert_eq!(
+        (&after.onset, &after.peak, after.confidence),
+        (&during.onset, &during.peak, Confidence::Conclusive)
+    );
+    // The first loss is in the first of 18 rounds, the last one in the last.
+    assert_eq!(after.seconds, 8.5);
+    assert_eq!(after.end.as_ref(), Some(&"2023-10-08T06:00:12.000Z".to_owned()));
+    assert_eq!(after.units, ["curl.service", "kubelet.service"]);
+    assert_eq!((after.units_total, after.recurrence), (2, 1));
+    assert_eq!(after.led, ["R01"]);
+}
+
+#[test]
+fn a_short_break_is_no_end_and_a_long_one_is() {
+    let mut story = node();
+    broken(&mut story, 8, 2);
+    mended(&mut story, 40);
+    let first = story.report();
+    assert!(only(&first).end.is_some(), "it was over for a time");
+    broken(&mut story, 8, 2);
+    let joined = story.report();
+    assert_eq!(
+        (only(&joined).end.as_ref(), &only(&joined).onset),
+        (None, &only(&first).onset)
+    );
+    mended(&mut story, 80);
+    broken(&mut story, 8, 2);
+    let report = story.report();
+    let told: Vec<(bool, u64)> = report
+        .episodes
+        .iter()
+        .map(|episode| (episode.end.is_none(), episode.recurrence))
+        .collect();
+    assert_eq!(told, [(true, 2), (false, 1)]);
+    assert!(Some(&report.episodes[0].onset) > report.episodes[1].end.as_ref());
+}
+
+#[test]
+fn weak_signs_make_no_episode() {
+    let mut story = healthy();
+    story.rounds(8, |story| story.refuse(served(50_000), "tcp_v4_rcv"));
+    let report = story.report();
+    assert_eq!(
+        (report.place, report.verdicts[0].id.as_str()),
+        (Where::Healthy, "R12")
+    );
+    assert!(report.episodes.is_empty());
+}
+
+#[test]
+fn a_filter_hides_units_and_no_episode() {
+    let mut story = node();
+    broken(&mut story, 8, 3);
+    let filter = Filter {
+        unit: Some("kubelet".to_owned()),
+        ..Filter::default()
+    };
+    let report = filter.report(&diagnosis(&story.events));
+    assert_eq!(only(&report).units, ["kubelet.service"]);
+    assert_eq!((only(&report).flows, only(&report).units_total), (3, 2));
+}
+
+/// The reader may look as often or as seldom as it wants: ticks alone make episodes.
+#[test]
+fn whoever_asks_in_between_sees_the_same_episodes() {
+    let mut story = node();
+    for _ in 0..3 {
+        broken(&mut story, 8, 3);
+        mended(&mut story, 90);
+    }
+    let events: &[Event] = &story.events;
+    let mut asked = Diagnosis::new();
+    for event in events {
+        asked.apply(event);
+        let _ = Filter::default().report(&asked);
+    }
+    let report = Filter::default().report(&asked);
+    assert_eq!(report.episodes.len(), 3);
+    assert_eq!(report, story.report());
+}
+
+#[test]
+fn the_beacon_tells_when_a_verdict_leads_and_when_it_is_over() {
+    let mut story = node();
+    broken(&mut story, 12, 3);
+    mended(&mut story, 40);
+    let path = std::env::temp_dir().join(format!("tracer-model-beacon-{}", std::process::id()));
+    let mut beacon = Beacon::new(Target::Path(path.clone())).unwrap();
+    let mut told = Diagnosis::new();
+    for event in &story.events {
+        told.apply(event);
+        if event.body == Body::Tick {
+            assert_eq!(beacon.tick(&told), None);
+        }
+    }
+    assert_eq!(beacon.finish(&told), None);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let report = story.report();
+    let episode = only(&report);
+    let (onset, end) = (&episode.onset, episode.end.as_ref().unwrap());
+    assert_eq!(lines.len(), 2, "{text}");
+    let first = format!("tracer: verdict R01 where=guest-kernel confidence=conclusive since={onset} flows=");
+    assert!(lines[0].starts_with(&first), "{text}");
+    assert_eq!(
+        lines[1],
+        format!(
+            "tracer: verdict none where=healthy was=R01 since={onset} until={end} seconds=6 flows=3 \
+             units=curl.service,kubelet.service"
+        )
+    );
+}
