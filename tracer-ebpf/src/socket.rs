@@ -132,9 +132,12 @@ impl Sock {
     }
 
     /// `tcp_sock.segs_in`: segments that reached this socket, weighted as [`crate::packet::Packet::weight`].
-    /// Only of a full TCP socket.
+    /// Only of a full TCP socket; 0 where this kernel does not count them.
     #[inline(always)]
     pub fn segments_in(self) -> u32 {
+        if offset!(tcp_segs_in) == ABSENT {
+            return 0;
+        }
         // SAFETY: a helper that returns the socket itself, as a type that has the member, or null where it
         // is no full TCP socket (`bpf_skc_to_tcp_sock`, net/core/filter.c). Then see `load`.
         unsafe {
@@ -196,6 +199,9 @@ impl Sock {
 /// [`Sock::segments_in`] of the socket that lies there, as the verifier need not know.
 #[inline(always)]
 pub fn segments_in_at(address: u64) -> u32 {
+    if offset!(tcp_segs_in) == ABSENT {
+        return 0;
+    }
     let address = address + u64::from(offset!(tcp_segs_in));
     // SAFETY: a helper that checks the address itself; a `tcp_sock` begins with its `sock`.
     unsafe { bpf_probe_read_kernel(address as *const u32) }.unwrap_or(0)

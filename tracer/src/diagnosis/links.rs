@@ -111,7 +111,8 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
         confidence: if began.is_some() {
             Confidence::Conclusive
         } else {
-            Confidence::Strong
+            // It may never have been otherwise.
+            Confidence::Weak
         },
         explanation: format!(
             "{}: nothing leaves this node and nothing arrives.{}",

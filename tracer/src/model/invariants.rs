@@ -186,8 +186,12 @@ impl Invariants {
             .iter()
             .filter(move |((_, invariant), standing)| {
                 let is_new = |since| now.saturating_sub(since) < COMES_BY_ITSELF;
-                let comes_by_itself =
-                    matches!(invariant, Invariant::LocalRoute { .. } | Invariant::Answer { .. });
+                // IPv6 makes the routes of an address when the device works and nobody else has answered for it.
+                let comes_by_itself = match invariant {
+                    Invariant::LocalRoute { .. } => true,
+                    Invariant::Answer { address, .. } => address.is_ipv6() && !address.is_loopback(),
+                    _ => false,
+                };
                 standing.state != State::Broken || !comes_by_itself || !standing.since.is_some_and(is_new)
             })
             .map(|((netns, invariant), standing)| (*netns, invariant, standing))

@@ -187,9 +187,10 @@ fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u
     let spell = flow.drops.recent(model.now())?;
     let told_elsewhere = routing::tells(model, key, &drop.0, &drop.1.symbol);
     // What is not meant for this node reaches no socket that waits; where it does, the node and its network do not
-    // agree on what is. The protocols' own discards and full queues have other causes, but for checksums: what waits for
-    // nothing else than packets that are damaged gets nothing.
-    let kernels = drop.0.ends_with("_CSUM")
+    // agree on what is. The protocols' own discards and full queues have other causes, but for answers that arrive damaged.
+    let damaged =
+        drop.0.ends_with("_CSUM") && (model.is_reply(key, flow) || model.sockets().connection(key).is_some());
+    let kernels = damaged
         || !matches!(
             class::of(&drop.0, &drop.1.symbol),
             Class::Protocol | Class::Resource
