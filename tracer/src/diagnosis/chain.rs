@@ -5,7 +5,7 @@ use crate::event::Owner;
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::timeline::{Change, Subject};
-use crate::model::units::Begun;
+use crate::model::units::{Begun, ELAPSED};
 use crate::report::Step;
 
 /// A job belongs to a start that comes so soon after it.
@@ -89,7 +89,7 @@ fn timer(model: &Model, unit: &str, at: u64) -> Option<Step> {
             && change
                 .after
                 .as_deref()
-                .is_some_and(|now| now.starts_with("elapsed"))
+                .is_some_and(|now| now.starts_with(ELAPSED))
     })?;
     // The run may be one that somebody else has started since.
     let run = model.units().begun(unit, at);

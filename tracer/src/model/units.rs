@@ -10,6 +10,9 @@ use crate::event::{self, Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitSt
 /// No limit (`USEC_INFINITY`, systemd src/basic/time-util.h).
 const INFINITE: u64 = u64::MAX;
 
+/// The first word of a change of a timer that elapsed.
+pub(crate) const ELAPSED: &str = "elapsed";
+
 /// Units that are kept at most, and as many jobs and timers; further ones are counted.
 const KEPT: usize = 16_384;
 
@@ -226,7 +229,7 @@ impl Units {
             return None;
         }
         let after = match (before.last == timer.last, timer.active) {
-            (false, _) => format!("elapsed, starts {}", timer.unit),
+            (false, _) => format!("{ELAPSED}, starts {}", timer.unit),
             (true, true) => "active".to_owned(),
             (true, false) => "inactive".to_owned(),
         };
