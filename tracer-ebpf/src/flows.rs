@@ -53,10 +53,11 @@ fn set(index: u32) -> Option<&'static mut FlowSet> {
 
 #[inline(always)]
 fn find(hash: u64) -> Option<&'static mut FlowLine> {
-    let [first, second, third] = flow_sets(hash);
+    let [first, second, third, fourth] = flow_sets(hash);
     find_in(first, hash)
         .or_else(|| find_in(second, hash))
         .or_else(|| find_in(third, hash))
+        .or_else(|| find_in(fourth, hash))
 }
 
 #[inline(always)]

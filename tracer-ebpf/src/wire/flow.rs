@@ -151,7 +151,7 @@ pub const WAYS: usize = 8;
 /// 100,000 without fail.
 pub const FLOW_SETS: u32 = 16_384;
 
-/// A part of the table of flows. A flow has three sets that it may be in, by its [`FlowKey::hash`]: found by
+/// A part of the table of flows. A flow has four sets that it may be in, by its [`FlowKey::hash`]: found by
 /// comparing a word, without a call, where a look-up in a hash map takes several.
 ///
 /// The hashes are a line of the processor's cache.
@@ -186,16 +186,17 @@ pub struct FlowLine {
 /// The sets that a flow with this hash may be in.
 #[inline(always)]
 #[must_use]
-pub const fn flow_sets(hash: u64) -> [u32; 3] {
+pub const fn flow_sets(hash: u64) -> [u32; 4] {
     [
         hash as u32 & (FLOW_SETS - 1),
         (hash >> 32) as u32 & (FLOW_SETS - 1),
         (hash >> 16) as u32 & (FLOW_SETS - 1),
+        (hash >> 48) as u32 & (FLOW_SETS - 1),
     ]
 }
 
 /// While a set has more free places than this, a flow is put in the first of its sets, where it is found soonest.
-const SPARE: u32 = 2;
+const SPARE: u32 = 3;
 
 /// The set that a new flow is put in: the first one with room to spare, else the one with the most room. `free`
 /// tells how many places of a set are free.

@@ -240,12 +240,6 @@ fn a_flow_with_two_lines_is_told_as_one() {
     assert_eq!(fake.taken(), 1);
 }
 
-#[test]
-fn a_hundred_thousand_flows_have_room() {
-    let fake = Fake::new();
-    assert!((0..100_000).all(|number| fake.programs.arrive(key(number), 1)));
-}
-
 /// Threads for CPUs. A read lock stands for the RCU section that a program runs in.
 #[test]
 fn nothing_is_lost_and_nothing_told_twice() {
@@ -331,7 +325,20 @@ fn the_sets_of_flows_are_spread() {
     }
     let most = sets.iter().max().copied().unwrap();
     assert!(
-        most < 30,
-        "one set would have to hold {most} flows, where 8 is the mean"
+        most < 40,
+        "one set would have to hold {most} flows, where 16 is the mean"
     );
+}
+
+/// A few more than are promised, whatever the seed.
+#[test]
+fn a_hundred_thousand_flows_have_room() {
+    for seed in 0..8 {
+        let mut taken = vec![0u32; FLOW_SETS as usize];
+        for number in 0..106_000 {
+            let set = flow_set(key(number).hash(seed), |set| WAYS as u32 - taken[set as usize]) as usize;
+            assert!(taken[set] < WAYS as u32, "seed {seed}: no room for flow {number}");
+            taken[set] += 1;
+        }
+    }
 }
