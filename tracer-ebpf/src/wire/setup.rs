@@ -90,6 +90,18 @@ pub struct Offsets {
     pub task_nsproxy: u32,
     /// `nsproxy.net_ns`
     pub nsproxy_net: u32,
+    /// `task_struct.thread_pid`
+    pub task_thread_pid: u32,
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
+    /// `task_struct.group_leader`
+    pub task_leader: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `pid.level`
+    pub pid_level: u32,
     /// `neighbour.dev`
     pub neigh_dev: u32,
     /// `neighbour.tbl`
@@ -147,6 +159,6 @@ pub struct Config {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 52 * 4);
+    assert!(size_of::<Offsets>() == 58 * 4);
     assert!(size_of::<Config>() == 32);
 };
