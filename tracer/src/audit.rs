@@ -143,7 +143,7 @@ pub enum Effect {
     Packages,
     /// Which packages there are is asked for, or packages are fetched; none is changed.
     Lists,
-    /// Services or containers are restarted.
+    /// Services or containers are restarted, or systemd runs itself anew.
     Services,
     /// The network configuration, or a service or module that it needs.
     Network,
