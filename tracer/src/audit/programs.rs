@@ -253,9 +253,14 @@ static ROWS: LazyLock<HashMap<&str, Vec<(Effect, &Doing)>>> = LazyLock::new(|| {
     rows
 });
 
+/// What apt runs to ask something before it works: they change no package.
+const ASKERS: [&str; 3] = ["apt-listbugs", "apt-listchanges", "dpkg-preconfigure"];
+
 /// Whether it is known what a program of that name does.
 pub(super) fn is_known(name: &str) -> bool {
-    ROWS.contains_key(name) || ["invoke-rc.d", "rc-service", "service", "systemctl"].contains(&name)
+    ROWS.contains_key(name)
+        || ["invoke-rc.d", "rc-service", "service", "systemctl"].contains(&name)
+        || ASKERS.contains(&name)
 }
 
 /// What a program of that name changes with these arguments: what, and the words by which that is known.
