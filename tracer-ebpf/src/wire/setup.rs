@@ -12,6 +12,8 @@ pub struct Offsets {
     pub skb_sk: u32,
     /// `sk_buff.len`
     pub skb_len: u32,
+    /// `sk_buff.next`
+    pub skb_next: u32,
     /// `sk_buff.data_len`
     pub skb_data_len: u32,
     /// `sk_buff.data`
@@ -159,6 +161,6 @@ pub struct Config {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 58 * 4);
+    assert!(size_of::<Offsets>() == 59 * 4);
     assert!(size_of::<Config>() == 32);
 };

@@ -51,6 +51,7 @@ members! {
     skb_dev = Packet "sk_buff" "dev";
     skb_sk = Packet "sk_buff" "sk";
     skb_len = Packet "sk_buff" "len";
+    skb_next = Packet "sk_buff" "next";
     skb_data_len = Packet "sk_buff" "data_len";
     skb_data = Packet "sk_buff" "data";
     skb_head = Packet "sk_buff" "head";
