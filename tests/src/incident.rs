@@ -14,7 +14,7 @@ mod watcher;
 
 pub use self::node::Node;
 pub use self::upgrade::STOP;
-pub use self::variants::{Expect, Heal, VARIANTS, Variant, find};
+pub use self::variants::{Expect, Heal, Late, VARIANTS, Variant, find};
 pub use self::watcher::Watcher;
 
 /// The service that starves, as the node's own.

@@ -35,6 +35,26 @@ fn an_upgrade_restarts_networkd_which_removes_an_address_of_others() {
 }
 
 #[test]
+fn an_upgrade_restarts_networkd_which_deletes_all_of_a_network_plugin() {
+    tells("incident-cni");
+}
+
+#[test]
+fn an_upgrade_loses_the_configuration_and_the_lease_runs_out() {
+    tells("incident-lease");
+}
+
+#[test]
+fn an_upgrade_has_the_uplink_renamed() {
+    tells("incident-renamed");
+}
+
+#[test]
+fn an_upgrade_replaces_the_modules_of_the_running_kernel() {
+    tells("incident-modules");
+}
+
+#[test]
 fn an_upgrade_sets_a_strict_reverse_path_filter() {
     tells("incident-rp-filter");
 }

@@ -69,20 +69,39 @@ impl Node {
             service("web", &asking, &format!("Slice={POD_SLICE}\n")),
             service("web", "server 0.0.0.0:8080", ""),
         );
-        let services = format!("[Unit]\nDefaultDependencies=no\nWants={KUBELET} {POD} {WEB}\n");
+        let own: Vec<(&str, String)> = variant
+            .services
+            .iter()
+            .map(|(name, lines)| {
+                (
+                    *name,
+                    format!("[Unit]\nDefaultDependencies=no\n[Service]\n{lines}"),
+                )
+            })
+            .collect();
+        let wanted: Vec<&str> = own.iter().map(|(name, _)| *name).collect();
+        let services = format!(
+            "[Unit]\nDefaultDependencies=no\nWants={KUBELET} {POD} {WEB} {}\n",
+            wanted.join(" ")
+        );
         // apt asks logind for a lock, which would start all that the machine starts. An empty file masks it.
-        let units = [
+        let mut units = vec![
             (KUBELET, kubelet.as_str()),
             (POD, &pod),
             (WEB, &web),
             (SERVICES, &services),
             ("dbus-org.freedesktop.login1.service", ""),
         ];
+        units.extend(own.iter().map(|(name, text)| (*name, text.as_str())));
         let world = World::boot_in(program, lab.netns(Place::Node), &units)?;
         let (there, _) = world.shared("program");
         copy(program, &there)?;
         let mut node = Self { world, lab };
+        for actor in variant.actors {
+            node.lab.start(*actor)?;
+        }
         node.configure(variant)?;
+        upgrade::prepare(&node.world, variant)?;
         node.world.systemctl(&["start", SERVICES])?;
         node.lab.wait_for(SERVER.name, |counts| {
             counts.values().all(|target| target.requests.done > 20)
@@ -93,7 +112,6 @@ impl Node {
                 counts.values().all(|target| target.done() > 20)
             })?;
         }
-        upgrade::prepare(&node.world, variant)?;
         Ok(node)
     }
 
@@ -122,9 +140,9 @@ impl Node {
                     self.lab.apply(std::slice::from_ref(step))?;
                     told.push(self.lab.told(step));
                 }
-                Heal::Systemctl(args) => {
-                    self.world.systemctl(args)?;
-                    told.push(format!("systemctl {}", args.join(" ")));
+                Heal::World(lines) => {
+                    self.world.run("sh", &["-ec", lines])?;
+                    told.push((*lines).to_owned());
                 }
             }
         }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::said::{actor, after, change, changes, first, named, packages, text, time_of_day, wanted};
-use super::{Node, TIMER, UPGRADE, Variant, Watcher, upgrade};
+use super::{Late, Node, TIMER, UPGRADE, Variant, Watcher, upgrade};
 use crate::judge::array;
 use crate::tracer::{command, run};
 
@@ -108,7 +108,7 @@ impl Story<'_> {
         if self.variant.killed {
             self.kill(&node, &mut tracer)?;
         }
-        if self.variant.expect.late {
+        if self.variant.expect.late == Late::Predates {
             self.late(&node)?;
         }
         self.mend(&mut node, &mut tracer)
@@ -175,7 +175,9 @@ impl Story<'_> {
                 let has = |unit: &&str| array(&verdict["units"]).iter().any(|one| one == unit);
                 let chain = array(&verdict["cause"]["chain"]);
                 let tells = |part: &String| chain.iter().any(|step| text(&step["text"]).contains(part));
-                (expect.units.iter().all(has) && steps.iter().all(tells)).then(|| report.clone())
+                let gives = |id: &&str| array(&report["verdicts"]).iter().any(|one| one["id"] == *id);
+                let is_all = expect.units.iter().all(has) && steps.iter().all(tells);
+                (is_all && expect.also.iter().all(gives)).then(|| report.clone())
             },
         )?;
         wanted(report["where"] == expect.place, expect.place, &report["where"])?;

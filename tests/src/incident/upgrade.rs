@@ -91,10 +91,12 @@ pub(super) fn prepare(world: &World, variant: &Variant) -> Result<()> {
         (BREAKS, String::new(), variant.postinst),
         (SLOW, format!("Depends: {BREAKS} (= 2)\n"), SLOW_POSTINST),
     ] {
-        package(&repository, name, "1", "", &[])?;
+        let of = |release: String| (variant.modules && name == BREAKS).then_some(release);
+        package(&repository, name, "1", "", &[], of(running()?))?;
         world.run("dpkg", &["--install", &format!("{there}/{name}_1.deb")])?;
         let scripts = [("preinst", PREINST), ("postinst", postinst)];
-        index += &package(&repository, name, "2", &depends, &scripts)?;
+        let next = of(format!("{}-next", running()?));
+        index += &package(&repository, name, "2", &depends, &scripts, next)?;
     }
     fs::write(repository.join("Packages"), index).context("cannot write the index of packages")?;
     world.run("apt-get", &["-q", "update"])?;
@@ -117,8 +119,35 @@ pub(super) fn set_timer(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// Builds a package with these scripts of its maintainer. Returns its entry of the index.
-fn package(folder: &Path, name: &str, version: &str, more: &str, scripts: &[(&str, &str)]) -> Result<String> {
+/// The release of the kernel that runs.
+fn running() -> Result<String> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot ask for the kernel")?;
+    Ok(release.trim().to_owned())
+}
+
+/// Puts the modules of a kernel into the tree of a package: none but those that are part of the kernel, which modprobe(8) has
+/// nothing to do for.
+fn add_modules(tree: &Path, release: &str) -> Result<()> {
+    let folder = tree.join("lib/modules").join(release);
+    write(&folder.join("modules.order"), "", 0o644)?;
+    write(
+        &folder.join("modules.builtin"),
+        "kernel/net/netfilter/nf_conntrack.ko\n",
+        0o644,
+    )?;
+    run(Command::new("depmod").arg("--basedir").arg(tree).arg(release), "").map(drop)
+}
+
+/// Builds a package with these scripts of its maintainer, and with the modules of a kernel where one is named. Returns its entry
+/// of the index.
+fn package(
+    folder: &Path,
+    name: &str,
+    version: &str,
+    more: &str,
+    scripts: &[(&str, &str)],
+    kernel: Option<String>,
+) -> Result<String> {
     let tree = folder.join(format!("{name}-{version}"));
     let control = tree.join("DEBIAN");
     fs::create_dir_all(&control).with_context(|| format!("cannot make {}", control.display()))?;
@@ -135,6 +164,9 @@ fn package(folder: &Path, name: &str, version: &str, more: &str, scripts: &[(&st
         )?;
     }
     write(&tree.join(format!("usr/share/{name}/version")), version, 0o644)?;
+    if let Some(release) = kernel {
+        add_modules(&tree, &release)?;
+    }
     let file = format!("{name}_{version}.deb");
     let path = folder.join(&file);
     run(

@@ -7,6 +7,7 @@
 mod client;
 mod counts;
 mod crowd;
+mod dhcp;
 mod frames;
 mod http;
 mod keys;
@@ -99,6 +100,8 @@ pub enum Role {
     /// Listens at its addresses over TCP. The socket of each connection is busy for 2 s, so that the kernel can hand it
     /// nothing; then it reads all that comes.
     Stuck,
+    /// Gives each of its addresses (without port) by DHCP to whoever asks for one.
+    Dhcp,
     /// Sends frames of one kind by each of the devices that are its addresses, every 50 ms.
     Frames(Frame),
 }
@@ -127,6 +130,7 @@ impl Role {
         Self::Full,
         Self::Quitter,
         Self::Stuck,
+        Self::Dhcp,
     ];
 
     /// Its name on the command line.
@@ -154,6 +158,7 @@ impl Role {
             Self::Full => "full",
             Self::Quitter => "quitter",
             Self::Stuck => "stuck",
+            Self::Dhcp => "dhcp",
             Self::Frames(frame) => frame.name(),
         }
     }
@@ -179,6 +184,7 @@ impl Role {
             Self::Full => c"lab-full",
             Self::Quitter => c"lab-quitter",
             Self::Stuck => c"lab-stuck",
+            Self::Dhcp => c"lab-dhcp",
             Self::Frames(_) => c"lab-frames",
         }
     }
@@ -219,6 +225,7 @@ impl Role {
                 Self::Full => odd::full(parse(address)?)?,
                 Self::Quitter => odd::quitter(parse(address)?, &score)?,
                 Self::Stuck => stuck::start(parse(address)?, &score)?,
+                Self::Dhcp => dhcp::start(parse(address)?, &score)?,
                 Self::Frames(frame) => frames::start(frame, address, &score)?,
             }
         }

@@ -259,6 +259,11 @@ pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// The folder of the running kernel's modules changed.
+pub(super) fn modules(finding: &Finding, change: &Change) -> bool {
+    matches!(thing(finding, change), Some(Thing::Modules { .. }))
+}
+
 /// A unit whose sockets those were ended, or was started anew.
 pub(super) fn unit_ended(finding: &Finding, change: &Change) -> bool {
     matches!(&change.subject, Subject::Unit(name) if finding.units.contains(name))

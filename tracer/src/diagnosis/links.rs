@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::suffering::Suffering;
-use super::words::{command, list};
+use super::words::{command, count, list};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{Device, Thing, value};
+use crate::event::{Device, FlowKey, Thing, value};
 use crate::model::Model;
+use crate::model::flows::Flow;
+use crate::model::sockets::Connection;
 use crate::model::timeline::Subject;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
@@ -88,13 +90,27 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
     // Those that the verdict is about.
     let down: Vec<_> = faces.iter().filter(|face| is_set(face) == set).collect();
     let (first, _) = *down.first()?;
-    let began = down.iter().filter_map(|(device, _)| stopped(model, device)).max();
-    let namespaces: BTreeSet<u32> = faces.iter().map(|(device, _)| device.netns).collect();
-    let flows = model
-        .flows()
+    let began = down
         .iter()
-        .filter(|(key, flow)| namespaces.contains(&key.netns) && flow.starved.time().is_some());
-    let suffering = Suffering::of(model, flows);
+        .filter_map(|(device, now)| stopped(model, device, now))
+        .max();
+    let namespaces: BTreeSet<u32> = faces.iter().map(|(device, _)| device.netns).collect();
+    let is_by = |key: &FlowKey, flow: &Flow| {
+        let mut down = down.iter().map(|(device, _)| (device.netns, device.index));
+        let is_open = model.sockets().connection(key).is_some_and(Connection::is_live);
+        is_open && down.any(|way| way == (key.netns, flow.iif))
+    };
+    // They lack nothing of what arrives: nothing does.
+    let suffering = Suffering::of(model, model.flows().iter().filter(|(key, flow)| is_by(key, flow)));
+    let waiting = suffering.flows.len() as u64;
+    let affected = if waiting == 0 {
+        String::new()
+    } else {
+        format!(
+            " {} that came by it get nothing.",
+            count(waiting, "open connection")
+        )
+    };
     let how: Vec<String> = faces
         .iter()
         .map(|(device, now)| {
@@ -103,7 +119,10 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
             } else {
                 "is down"
             };
-            format!("{} {how}", device.name)
+            match value::former(now) {
+                Some(former) => format!("{}, which was called {former} before, {how}", device.name),
+                None => format!("{} {how}", device.name),
+            }
         })
         .collect();
     let line = |text: &str| command(model, first.netns, &format!("{text} {}", quoted(&first.name)));
@@ -115,9 +134,8 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
             Confidence::Weak
         },
         explanation: format!(
-            "{}: nothing leaves this node and nothing arrives.{}",
+            "{}: nothing leaves this node and nothing arrives.{affected}",
             list(&how),
-            suffering.affected()
         ),
         since: began.unwrap_or(model.started()),
         last: model.now(),
@@ -125,7 +143,7 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
             .iter()
             .map(|(device, now)| evidence::state(thing(device).to_string(), (*now).to_owned()))
             .collect(),
-        devices: down.iter().map(|(device, _)| device.name.clone()).collect(),
+        devices: down.iter().flat_map(|(device, now)| names(device, now)).collect(),
         units: suffering.units([]),
         flows: suffering.flows,
         namespaces,
@@ -133,13 +151,7 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
         check: vec![line("ip -d link show dev"), "journalctl -k -n 50".to_owned()],
         remedy: if set {
             down.iter()
-                .map(|(device, _)| {
-                    let line = format!("ip link set dev {} up", quoted(&device.name));
-                    format!(
-                        "{}  # Risk: low. Routes that went with it must be set again.",
-                        command(model, device.netns, &line)
-                    )
-                })
+                .flat_map(|(device, now)| set_up(model, device, now))
                 .collect()
         } else {
             vec!["This is for whoever runs the network or the hypervisor. Risk: none.".to_owned()]
@@ -153,11 +165,39 @@ fn thing(device: &Device) -> Thing {
     }
 }
 
+/// The device's name, and the one that it had until it was renamed.
+fn names(device: &Device, now: &str) -> Vec<String> {
+    let former = value::former(now).map(str::to_owned);
+    std::iter::once(device.name.clone()).chain(former).collect()
+}
+
+/// The commands that set a device up, by the name that it had.
+fn set_up(model: &Model, device: &Device, now: &str) -> Vec<String> {
+    let line = |line: String| command(model, device.netns, &line);
+    let mut lines = Vec::new();
+    let mut name = device.name.as_str();
+    if let Some(former) = value::former(now) {
+        lines.push(format!(
+            "{}  # Risk: low, it is the name by which it was configured. What renamed it may do so again at the next boot.",
+            line(format!("ip link set dev {} name {}", quoted(name), quoted(former)))
+        ));
+        name = former;
+    }
+    lines.push(format!(
+        "{}  # Risk: low. Routes that went with it must be set again: networkctl reconfigure, where systemd-networkd keeps them.",
+        line(format!("ip link set dev {} up", quoted(name)))
+    ));
+    lines
+}
+
 /// When the device ceased to work, where that was seen.
-fn stopped(model: &Model, device: &Device) -> Option<u64> {
-    let subject = Subject::Setting(device.netns, thing(device));
+fn stopped(model: &Model, device: &Device, now: &str) -> Option<u64> {
+    let is_it = |subject: &Subject| {
+        matches!(subject, Subject::Setting(netns, Thing::Link { device: name })
+            if *netns == device.netns && names(device, now).contains(name))
+    };
     let mut changes = model.timeline().all().rev();
     changes
-        .find(|(_, change)| change.subject == subject && effects::stops(change))
+        .find(|(_, change)| is_it(&change.subject) && effects::stops(change))
         .map(|(_, change)| change.at)
 }

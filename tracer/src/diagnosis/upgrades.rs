@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::words::moment;
+use super::words::{capital, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{NoticeKind, Thing};
 use crate::model::Model;
@@ -43,7 +43,8 @@ pub(super) const NO_MODULES: Rule = Rule {
     title: "Modules of the running kernel cannot be loaded",
     place: None,
     about: About {
-        signature: "The folder of the running kernel's modules is missing or incomplete, and a module failed to load.",
+        signature: "The folder of the running kernel's modules is missing or incomplete. A weak sign until a module fails to load: \
+                    until then nothing may need one.",
         meaning: "An upgrade has replaced the kernel that runs. What needs a module that is not loaded yet fails: firewall rules, \
                   tunnels, connection tracking; network plugins and kube-proxy cannot set what they want.",
         check: &["uname -r", "ls /lib/modules", "journalctl -k -n 50"],
@@ -52,7 +53,7 @@ pub(super) const NO_MODULES: Rule = Rule {
         ],
     },
     examine: no_modules,
-    explains: effects::none,
+    explains: effects::modules,
     proved_by: effects::none,
     follows: &[],
 };
@@ -90,21 +91,42 @@ fn interrupted(view: &View<'_>) -> Option<Finding> {
 
 fn no_modules(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let (_, thing, why) = model
+    let (netns, thing, why) = model
         .settings()
         .iter()
         .find(|(_, thing, why)| matches!(thing, Thing::Modules { .. }) && !why.is_empty())?;
-    let (since, failed) = failures(model)?;
+    let changed = model.timeline().all().rev().find_map(|(_, change)| {
+        matches!(&change.subject, Subject::Setting(of, changed) if *of == netns && changed == thing)
+            .then_some(change.at)
+    });
+    let failed = failure(model);
+    let so_far = match failed {
+        Some((at, what)) => format!("At {} a module could not be loaded: {what}.", moment(model, at)),
+        None => "None was seen to fail so far; what needs one that is not loaded yet will.".to_owned(),
+    };
+    let mut evidence = vec![evidence::state(thing.to_string(), why.to_owned())];
+    evidence.extend(failed.map(|(at, what)| {
+        evidence::state(
+            "kernel's log".to_owned(),
+            format!("at {}: {what}", moment(model, at)),
+        )
+    }));
     Some(Finding {
-        confidence: Confidence::Strong,
-        explanation: format!("{thing}: {why}; and at {} a module could not be loaded: {failed}.", moment(model, since)),
-        since,
+        confidence: if failed.is_some() {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
+        explanation: format!("{} are {why}. {so_far}", capital(&thing.to_string())),
+        since: changed.unwrap_or(model.started()),
         last: model.now(),
-        evidence: vec![evidence::state(thing.to_string(), why.to_owned())],
+        evidence,
         flows: Vec::new(),
         namespaces: BTreeSet::new(),
         units: Vec::new(),
-        standing: None,
+        standing: changed
+            .is_none()
+            .then(|| format!("{} are {why}.", capital(&thing.to_string()))),
         devices: BTreeSet::new(),
         check: vec!["uname -r".to_owned(), "ls /lib/modules".to_owned(), "journalctl -k -n 50".to_owned()],
         remedy: vec![
@@ -113,9 +135,9 @@ fn no_modules(view: &View<'_>) -> Option<Finding> {
     })
 }
 
-/// When a module first could not be loaded, and what was said of it.
-fn failures(model: &Model) -> Option<(u64, &str)> {
-    model.timeline().all().find_map(|(_, change)| {
+/// When a module last could not be loaded, and what was said of it.
+fn failure(model: &Model) -> Option<(u64, &str)> {
+    model.timeline().all().rev().find_map(|(_, change)| {
         let is_it = change.subject == Subject::Notice(NoticeKind::Module);
         Some((change.at, change.after.as_deref().filter(|_| is_it)?))
     })

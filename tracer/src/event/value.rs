@@ -29,6 +29,9 @@ pub(crate) const LOOKUP: &str = "lookup";
 /// Before the shortest prefix that a rule takes from its table.
 pub(crate) const SUPPRESS: &str = "suppress_prefixlength";
 
+/// Before the name that a device had until it was renamed.
+pub(crate) const WAS: &str = "was";
+
 /// A device has something at its other end.
 pub(crate) const CARRIER: &str = "carrier";
 
@@ -40,6 +43,12 @@ pub(crate) fn has_carrier(device: &str) -> bool {
 /// The device of this value is up.
 pub(crate) fn is_up(device: &str) -> bool {
     device.split(OF_DEVICE).next() == Some(UP)
+}
+
+/// The name that the device of this value had until it was renamed.
+pub(crate) fn former(device: &str) -> Option<&str> {
+    let parts = device.split(OF_DEVICE);
+    parts.last()?.strip_prefix(WAS)?.strip_prefix(' ')
 }
 
 /// The address of this value reaches everywhere.

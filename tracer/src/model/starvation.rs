@@ -67,6 +67,8 @@ pub(super) struct Starving {
     all: Group,
     /// Those of which it is known that they worked before.
     worked: Group,
+    /// When it was last told that none does.
+    over: u64,
 }
 
 impl Starving {
@@ -83,16 +85,25 @@ impl Starving {
         self.all.flows
     }
 
-    /// What is new at this tick.
-    pub(super) fn change(&self, before: &Self, now: u64) -> Option<Change> {
-        let begins = |group: Group, before: Group| group.since.filter(|_| before.flows == 0);
+    /// What is new at this tick, after what was `before` it.
+    pub(super) fn change(&mut self, before: &Self, now: u64) -> Option<Change> {
+        self.over = before.over;
+        // What lacks nothing for a moment, since it asks for nothing, begins anew after that, not before it.
+        let begins = |group: Group, before: Group| {
+            let since = group.since.filter(|_| before.flows == 0)?;
+            Some(since.max(self.over))
+        };
         if let Some(since) = begins(self.worked, before.worked) {
             return Some(Change::onset(since, self.worked.flows));
         }
         if let Some(since) = begins(self.all, before.all) {
             return Some(Change::found_starving(since, self.all.flows));
         }
-        (self.all.flows == 0 && before.all.flows > 0).then(|| Change::starvation_over(now))
+        let is_over = self.all.flows == 0 && before.all.flows > 0;
+        is_over.then(|| {
+            self.over = now;
+            Change::starvation_over(now)
+        })
     }
 }
 

@@ -84,7 +84,8 @@ pub fn capability<'a>(notes: impl IntoIterator<Item = &'a Note>) -> Capability {
 
 /// A device by which packets reach the guest, as the user names it: `eth0`, or `NETNS:eth0` with the name of its
 /// namespace.
-fn is_named(named: &[String], netns: &Netns, device: &str) -> bool {
+#[must_use]
+pub fn is_named(named: &[String], netns: &Netns, device: &str) -> bool {
     named.iter().any(|name| match name.rsplit_once(':') {
         Some((owner, name)) => owner == netns.name() && name == device,
         None => name == device,
@@ -178,6 +179,18 @@ impl Devices {
         self.cookies.insert(netns.inode(), cookie);
         self.add(netns, links, uplinks);
         Ok(())
+    }
+
+    /// Reads those of a namespace again, as others are uplinks.
+    ///
+    /// # Errors
+    /// As for [`list`].
+    pub fn again(&mut self, netns: &Netns, uplinks: &[String]) -> Result<(), Error> {
+        let inode = netns.inode();
+        self.devices.retain(|device| device.netns != inode);
+        self.notes.retain(|note| note.netns != inode);
+        self.ends.retain(|end| end.netns != inode);
+        self.read(netns, uplinks)
     }
 
     fn note(&mut self, netns: &Netns, assumed: bool, text: String) {

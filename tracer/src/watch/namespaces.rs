@@ -342,8 +342,9 @@ impl Namespaces {
         }
         let mut found = Devices::default();
         let mut read = BTreeSet::new();
+        let mut uplinks = self.uplinks.clone();
         for netns in inodes.iter().filter_map(|inode| self.namespaces.get(inode)) {
-            match found.read(netns, &self.uplinks) {
+            match self.find(&mut found, netns, &mut uplinks) {
                 Ok(()) => {
                     read.insert(netns.inode());
                 }
@@ -358,6 +359,7 @@ impl Namespaces {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.uplinks = uplinks;
         self.started = true;
         for inode in &read {
             self.tell_namespace(*inode, &found, now, tell);
@@ -370,6 +372,40 @@ impl Namespaces {
         let news = self.peers.find(&self.namespaces);
         self.tell_devices(&read, &news, found.devices, now, tell);
         Ok(())
+    }
+
+    /// Reads the devices of a namespace. Uplinks that the user has named stay what they are where they are called otherwise now.
+    fn find(
+        &self,
+        found: &mut Devices,
+        netns: &Netns,
+        uplinks: &mut Vec<String>,
+    ) -> Result<(), devices::Error> {
+        found.read(netns, uplinks)?;
+        let renamed = self.renamed(netns, found);
+        if renamed.is_empty() {
+            return Ok(());
+        }
+        uplinks.extend(renamed);
+        found.again(netns, uplinks)
+    }
+
+    /// The new names of uplinks that the user has named by their old ones.
+    fn renamed(&self, netns: &Netns, found: &Devices) -> Vec<String> {
+        let is_renamed = |device: &&Device| {
+            let before = self.devices.get(&(device.netns, device.index));
+            let before = before.filter(|before| before.uplink && before.name != device.name);
+            before.is_some_and(|before| devices::is_named(&self.uplinks, netns, &before.name))
+                && !devices::is_named(&self.uplinks, netns, &device.name)
+        };
+        let of_it = found
+            .devices
+            .iter()
+            .filter(|device| device.netns == netns.inode());
+        of_it
+            .filter(is_renamed)
+            .map(|device| format!("{}:{}", netns.name(), device.name))
+            .collect()
     }
 
     /// Tells a namespace that is new or another one than before, and what is new of it.

@@ -1,9 +1,10 @@
 //! Findings, held against what changed before.
 
 use tracer::event::{
-    Body, Job, JobState, Manager, Owner, Packages, Seen, Setting, Thing, Timer, Unit, UnitState, Version,
+    Body, Job, JobState, Manager, Notice, NoticeKind, Owner, Packages, Seen, Setting, SocketState, Thing,
+    Timer, Unit, UnitState, Version,
 };
-use tracer::report::{Fact, Relation};
+use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
 
@@ -332,5 +333,111 @@ fn what_must_hold_tells_a_cause_from_before_the_start() {
         }),
         "{:#?}",
         verdict.evidence
+    );
+}
+
+fn modules() -> Thing {
+    Thing::Modules {
+        path: "/lib/modules/6.1.0-13-amd64".to_owned(),
+    }
+}
+
+const GONE: &str = "gone, so that none can be loaded: there are those of 6.1.0-14-amd64";
+
+/// Nothing may need one for long: it is a sign only until one is asked for in vain.
+#[test]
+fn modules_that_were_replaced_are_a_sign_until_one_fails_to_load() {
+    let mut story = healthy();
+    set(&mut story, modules(), Some(""), Seen::Found, None);
+    story.rounds(2, |_| {});
+    assert_eq!(story.ids(), [""; 0]);
+    set(
+        &mut story,
+        modules(),
+        Some(GONE),
+        Seen::Told,
+        Some(by(9, "dpkg", UPGRADE)),
+    );
+    story.rounds(2, |_| {});
+    let verdict = story.verdict("R25");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(verdict.explanation.contains(GONE), "{}", verdict.explanation);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert_eq!(story.report().place, Where::Healthy);
+
+    let failed = "Module ip_tables not found in directory /lib/modules/6.1.0-13-amd64";
+    story.say(Body::Notice(Notice {
+        kind: NoticeKind::Module,
+        text: failed.to_owned(),
+        by: None,
+    }));
+    story.rounds(2, |_| {});
+    let verdict = story.verdict("R25");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(verdict.explanation.contains(failed), "{}", verdict.explanation);
+}
+
+#[test]
+fn modules_that_were_gone_at_the_start_were_so_before() {
+    let mut story = healthy();
+    set(&mut story, modules(), Some(GONE), Seen::Found, None);
+    story.rounds(2, |_| {});
+    assert_eq!(story.verdict("R25").cause.relation, Relation::PredatesStart);
+}
+
+/// As udev does: the device is set down, has another name, and nobody sets it up again.
+#[test]
+fn an_uplink_that_was_renamed_is_the_one_that_was_set_down() {
+    let link = |device: &str| Thing::Link {
+        device: device.to_owned(),
+    };
+    let mut story = healthy();
+    set(
+        &mut story,
+        link("eth0"),
+        Some("up, carrier, mtu 1500"),
+        Seen::Found,
+        None,
+    );
+    let key = client(40_002);
+    story.socket(key, None, SocketState::Established, "kubelet");
+    story.rounds(4, |story| story.exchange(key));
+    set(
+        &mut story,
+        link("eth0"),
+        Some("down, no carrier, mtu 1500"),
+        Seen::Told,
+        None,
+    );
+    set(&mut story, link("eth0"), None, Seen::Told, None);
+    set(
+        &mut story,
+        link("ens3"),
+        Some("down, no carrier, mtu 1500, was eth0"),
+        Seen::Told,
+        None,
+    );
+    story.device(NETNS, ETH0, "ens3", true, vec![ip("10.10.0.2")]);
+    story.rounds(6, |_| {});
+    let verdict = story.verdict("R22");
+    assert!(
+        verdict
+            .explanation
+            .contains("ens3, which was called eth0 before, is down"),
+        "{}",
+        verdict.explanation
+    );
+    let cause = &verdict.cause;
+    assert!(
+        cause
+            .text
+            .starts_with("device eth0 changed from up, carrier to down, no carrier"),
+        "{cause:?}"
+    );
+    assert_eq!(verdict.units, ["curl.service", "kubelet.service"]);
+    assert!(
+        verdict.remedy[0].starts_with("ip link set dev ens3 name eth0"),
+        "{:?}",
+        verdict.remedy
     );
 }

@@ -78,7 +78,7 @@ impl Link {
             words.push(self.xdp.clone());
         }
         if !self.was.is_empty() {
-            words.push(format!("was {}", self.was));
+            words.push(format!("{} {}", value::WAS, self.was));
         }
         words.join(value::OF_DEVICE)
     }
@@ -174,6 +174,8 @@ mod tests {
         renamed.after(&link);
         let value = renamed.value(&devices());
         assert_eq!(value, "down, no carrier, mtu 1500, was veth7");
+        assert_eq!(value::former(&value), Some("veth7"));
+        assert_eq!(value::former(&link.value(&devices())), None);
         let mut still = parse(&message(0, 0, &[attribute(3, b"lan0\0"), more[1].clone()])).unwrap();
         still.after(&renamed);
         assert_eq!(still.value(&devices()), value);

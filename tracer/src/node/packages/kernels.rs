@@ -11,6 +11,7 @@ use super::files;
 use super::watches::{self, below};
 
 const MODULES: &str = "/lib/modules";
+const GONE: &str = "gone, so that none can be loaded";
 /// Kernels that are told at most.
 const MOST: usize = 100;
 
@@ -24,6 +25,11 @@ pub(super) fn watched(root: &Path, running: Option<&str>) -> Vec<(PathBuf, Watch
     let mut all = vec![(below(root, MODULES), watches::FOLDER)];
     all.extend(running.map(|release| (below(root, &folder_of(release)), watches::FOLDER)));
     all
+}
+
+/// The running kernel can load modules: else there is no list of those that are loaded.
+pub(super) fn can_load() -> bool {
+    Path::new("/proc/modules").exists()
 }
 
 /// Kernels that have modules on the node, in the order of their names.
@@ -43,11 +49,18 @@ pub(super) fn installed(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// How the modules of a kernel stand, in the form of a setting's value: `None` where they are gone.
-pub(super) fn modules_of(root: &Path, release: &str) -> Option<String> {
+/// How the modules of a kernel stand, in the form of a setting's value: `None` where there are none. `were_there` when that was
+/// looked at last.
+pub(super) fn modules_of(root: &Path, release: &str, were_there: bool) -> Option<String> {
     let folder = below(root, &folder_of(release));
     if !folder.is_dir() {
-        return None;
+        // A kernel may have none at all, and in a container they may be out of sight. Where others have theirs, that is not so.
+        let others = installed(root).unwrap_or_default();
+        let are_missed = were_there || (can_load() && !others.is_empty());
+        return are_missed.then(|| match others.as_slice() {
+            [] => GONE.to_owned(),
+            others => format!("{GONE}: there are those of {}", others.join(", ")),
+        });
     }
     let has = |name: &str| folder.join(name).exists();
     // modprobe(8) goes by either.

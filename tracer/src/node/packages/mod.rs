@@ -61,12 +61,12 @@ impl Options {
     /// This node's packages, or those below another root, as of a container; the kernel is the same.
     #[must_use]
     pub fn at(root: Option<&Path>) -> Self {
-        let release = || rustix::system::uname().release().to_string_lossy().into_owned();
-        // A kernel without that list knows no modules.
-        let has_modules = Path::new("/proc/modules").exists();
+        let root = root.unwrap_or(Path::new("/")).to_owned();
+        let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let has_modules = kernels::can_load() || kernels::modules_of(&root, &release, false).is_some();
         Self {
-            root: root.unwrap_or(Path::new("/")).to_owned(),
-            kernel: has_modules.then(release),
+            kernel: has_modules.then_some(release),
+            root,
         }
     }
 }
@@ -222,7 +222,8 @@ impl State {
         let Some(release) = &self.options.kernel else {
             return Ok(());
         };
-        let now = kernels::modules_of(&self.options.root, release);
+        let were_there = matches!(&self.modules, Some(Some(_)));
+        let now = kernels::modules_of(&self.options.root, release, were_there);
         let seen = match &self.modules {
             Some(before) if *before == now => return Ok(()),
             Some(_) if self.can_watch => Seen::Told,

@@ -139,8 +139,14 @@ fn upgrades(history: &str, log: &str, zone: &Zone, at_work: bool) -> (Upgrades, 
     for run in &mut runs {
         sessions.retain(|session| !take(run, session));
     }
-    if let Some(last) = sessions.last_mut().filter(|_| at_work) {
-        // dpkg may go on.
+    // dpkg may go on; but where a run of apt has begun since, that is at work.
+    let open = runs
+        .iter()
+        .rev()
+        .find(|run| run.ended.is_none())
+        .map(|run| run.begun);
+    let may_go_on = |session: &&mut Session| at_work && open.is_none_or(|begun| session.begun > begun);
+    if let Some(last) = sessions.last_mut().filter(may_go_on) {
         last.is_open = true;
     }
     runs.extend(sessions.iter().map(Session::upgrade));
@@ -426,6 +432,11 @@ Remove: old:amd64 (1)
         let ended = |at_work| upgrades("", log, &Zone::utc(), at_work).0.runs[0].ended;
         assert_eq!(ended(false), Some((DAY + at(8, 0, 1)) * SECOND));
         assert_eq!(ended(true), None);
+        // apt has begun since, and its dpkg has not.
+        let apt = "Start-Date: 2023-10-07  08:10:00\nCommandline: apt-get upgrade\n";
+        let runs = upgrades(apt, log, &Zone::utc(), true).0.runs;
+        assert_eq!(runs[0].ended, Some((DAY + at(8, 0, 1)) * SECOND));
+        assert_eq!(runs[1].ended, None);
         // Killed on its way.
         let torn = log.replace("status installed", "status half-installed");
         assert_eq!(upgrades("", &torn, &Zone::utc(), false).0.runs[0].ended, None);

@@ -372,7 +372,16 @@ fn modules_that_go_are_told() {
     );
     fs::remove_dir(&modules).unwrap();
     let gone = source.modules();
-    assert_eq!((gone.value, gone.seen), (None, Seen::Told));
+    assert_eq!(
+        (gone.value.as_deref(), gone.seen),
+        (Some("gone, so that none can be loaded"), Seen::Told)
+    );
+    fs::create_dir(folder.path().join("lib/modules/6.1.0-14-amd64")).unwrap();
+    let replaced = source.modules();
+    assert_eq!(
+        replaced.value.as_deref(),
+        Some("gone, so that none can be loaded: there are those of 6.1.0-14-amd64")
+    );
 }
 
 #[test]
