@@ -107,7 +107,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
