@@ -113,6 +113,19 @@ impl Lab {
         Ok(lab)
     }
 
+    fn add_second_uplink(&self) -> Result<()> {
+        self.node.ip_batch(&format!(
+            "link add eth1 index 12 type veth peer name node1 netns {}
+             addr add 10.11.0.2/24 dev eth1
+             link set eth1 up",
+            self.peer.name()
+        ))?;
+        self.peer.ip_batch(
+            "addr add 10.11.0.1/24 dev node1
+             link set node1 up",
+        )
+    }
+
     fn connect(&self) -> Result<()> {
         self.node.set(FORWARDING)?;
         let (peer, pod) = (self.peer.name(), self.pod.name());
@@ -202,6 +215,7 @@ impl Lab {
                 Step::Ip(place, args) => {
                     self.netns(place).ip(&args.replace("{peer}", self.peer.name()))?;
                 }
+                Step::SecondUplink => self.add_second_uplink()?,
                 Step::Sysctl(place, key, value) => self.netns(place).set(&[(key, value)])?,
                 Step::Machine(key, value) => self.machine.set(key, value)?,
                 Step::Clock(seconds) => self.machine.set_clock(seconds.into())?,
@@ -289,6 +303,7 @@ impl Lab {
                 let name = self.netns(place).name();
                 format!("attach {hook:?} to {device} of {name}, to {word:?} every packet")
             }
+            Step::SecondUplink => format!("add eth1 to {}, which leads to the peer", self.node.name()),
             Step::Detach => "detach what was attached".to_owned(),
             Step::Enclose(actor) => format!(
                 "start {} at {} in the cgroup {}",

@@ -39,6 +39,8 @@ pub struct Actor {
 pub enum Step {
     /// `ip -n PLACE ARGS`. `{peer}` in it stands for the name of the peer's namespace.
     Ip(Place, &'static str),
+    /// Adds a device to the node, eth1 with 10.11.0.2, that leads to the peer's 10.11.0.1.
+    SecondUplink,
     /// Sets a sysctl: its name and the value.
     Sysctl(Place, &'static str, &'static str),
     /// Sets a sysctl that all namespaces have in common, until [`Step::MachineBack`] or the end of the lab. Only for

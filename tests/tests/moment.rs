@@ -7,13 +7,13 @@ use std::path::Path;
 use lab::folder::Folder;
 use lab::lab::Lab;
 use lab::netns::Netns;
-use lab::recorded::{recorded, wait_for};
+use lab::recorded::{record_all, recorded, wait_for_round};
 use lab::scenario::{Actor, Place, Step};
-use lab::tracer::{command, finish, on_node, run, wait_until_it_watches};
+use lab::tracer::{finish, on_node, run};
 use lab::traffic::Role;
 
 /// Packets that nobody wants, as fast as one core can send: thousands come while programs are attached one after the
-/// other, and while what they have counted is read.
+/// other.
 const STORM: Actor = Actor {
     name: "storm",
     place: Place::Peer,
@@ -21,13 +21,34 @@ const STORM: Actor = Actor {
     addresses: &["10.10.0.2:9"],
 };
 
-/// Each of them arrives and ends in one go, so only what a CPU is at just then can have one of both outside.
+/// Frames of very many types, each of which has a line for its arrival and one for its end. The books are full of them, and
+/// take long to read: thousands come while that is done.
+const KEYS: Actor = Actor {
+    name: "keys",
+    place: Place::Peer,
+    role: Role::Keys,
+    addresses: &["node0"],
+};
+
 #[test]
 fn of_a_storm_no_more_than_a_packet_for_each_cpu_is_cut_in_two() {
+    assert_none_is_cut_in_two(STORM);
+}
+
+#[test]
+fn while_full_books_are_read_no_more_than_a_packet_for_each_cpu_is_cut_in_two() {
+    assert_none_is_cut_in_two(KEYS);
+}
+
+/// Each packet of this traffic arrives and ends in one go, so only what a CPU is at when counting begins or ends can have
+/// one of both outside.
+fn assert_none_is_cut_in_two(traffic: Actor) {
     let mut lab = Lab::build(Path::new(env!("CARGO_BIN_EXE_lab"))).unwrap();
-    lab.apply(&[Step::Start(STORM)]).unwrap();
-    lab.wait_for("storm", |counts| counts.values().all(|target| target.done() > 0))
-        .unwrap();
+    lab.apply(&[Step::Start(traffic)]).unwrap();
+    lab.wait_for(traffic.name, |counts| {
+        counts.values().all(|target| target.done() > 0)
+    })
+    .unwrap();
     // SAFETY: it takes and returns a number.
     let cpus = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
     for _ in 0..3 {
@@ -61,24 +82,8 @@ fn the_last_round_reads_the_counters_of_all_namespaces_that_are_busy() {
         .collect();
     let folder = Folder::new().unwrap();
     let file = folder.file("busy.pcapng");
-    let args = [
-        "diagnose",
-        "--netns",
-        "all",
-        "--for",
-        "100s",
-        "--format",
-        "json",
-        "--record",
-        file.to_str().unwrap(),
-    ];
-    let mut child = command(&args).unwrap().spawn().unwrap();
-    wait_until_it_watches(&mut child).unwrap();
-    // By then the counters of all have been read once.
-    wait_for(&file, &mut child, "the first round", |body| {
-        body["type"] == "tick"
-    })
-    .unwrap();
+    let mut child = record_all(&file).unwrap();
+    wait_for_round(&file, &mut child).unwrap();
     for socket in &sockets {
         // Nobody has this port. A datagram sent before is refused by now, which is told here.
         let _ = socket.send_to(b"lost", "127.0.0.1:9");

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use lab::folder::Folder;
 use lab::lab::{Lab, PATIENCE, UPLINK};
 use lab::netns::Netns;
-use lab::recorded::{recorded, wait_for};
+use lab::recorded::{record_all, recorded, wait_for, wait_for_round};
 use lab::scenario::{self, Place};
-use lab::tracer::{command, finish, run, wait_until_it_watches};
+use lab::tracer::{command, finish, run};
 use serde_json::Value;
 
 /// Two namespaces with a cable between them, made as a container's runtime does: `10.98.0.1` and `10.98.0.2`.
@@ -45,16 +45,8 @@ impl Pods {
 fn namespaces_that_come_are_watched_and_those_that_go_do_no_harm() {
     let folder = Folder::new().unwrap();
     let file = folder.file("all.pcapng");
-    let path = file.to_str().unwrap();
-    let args = [
-        "diagnose", "--netns", "all", "--for", "100s", "--format", "json", "--record", path,
-    ];
-    let mut child = command(&args).unwrap().spawn().unwrap();
-    wait_until_it_watches(&mut child).unwrap();
-    wait_for(&file, &mut child, "the first round", |body| {
-        body["type"] == "tick"
-    })
-    .unwrap();
+    let mut child = record_all(&file).unwrap();
+    wait_for_round(&file, &mut child).unwrap();
 
     let pods = Pods::create();
     let name = pods.0.name().to_owned();
@@ -124,7 +116,7 @@ fn namespaces_that_come_are_watched_and_those_that_go_do_no_harm() {
     let lost = lost.unwrap_or_else(|| panic!("no drop by the name of its namespace: {report:#}"));
     assert_eq!(lost["device"], "late0");
 
-    let args = ["diagnose", "--trace", path, "--format", "json"];
+    let args = ["diagnose", "--trace", file.to_str().unwrap(), "--format", "json"];
     let replayed = run(&mut command(&args).unwrap(), |_| Ok(())).unwrap();
     assert_eq!(replayed.report().unwrap(), report, "a replay gives the same");
 }
@@ -234,19 +226,7 @@ fn the_nodes_books_and_the_pods_balance_and_what_is_forwarded_arrives() {
 fn a_namespace_that_is_made_and_deleted_while_it_is_watched_is_told_as_ended() {
     let folder = Folder::new().unwrap();
     let file = folder.file("brief.pcapng");
-    let args = [
-        "diagnose",
-        "--netns",
-        "all",
-        "--for",
-        "100s",
-        "--format",
-        "json",
-        "--record",
-        file.to_str().unwrap(),
-    ];
-    let mut child = command(&args).unwrap().spawn().unwrap();
-    wait_until_it_watches(&mut child).unwrap();
+    let mut child = record_all(&file).unwrap();
     let pods = Pods::create();
     let name = pods.0.name().to_owned();
     let netns = lab::netns::inode(pods.0.path()).unwrap();

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use lab::folder::Folder;
 use lab::lab::{Lab, PATIENCE};
-use lab::recorded::wait_for;
+use lab::recorded::{recording, wait_for};
 use lab::scenario::Place;
-use lab::tracer::{finish, on_node};
+use lab::tracer::{finish, watching};
 
 /// Sends datagrams from the peer to the pod, and waits until the node has them.
 fn send(lab: &Lab, from: &str, to: &str, counter: &str, datagrams: u64) {
@@ -53,16 +53,7 @@ fn what_waits_when_the_tracer_starts_is_in_the_books() {
 
     let folder = Folder::new().unwrap();
     let file = folder.file("late.pcapng");
-    let arguments = [
-        "diagnose",
-        "--for",
-        "100s",
-        "--format",
-        "json",
-        "--record",
-        file.to_str().unwrap(),
-    ];
-    let mut tracer = on_node(&lab, &arguments).unwrap().spawn().unwrap();
+    let mut tracer = watching(recording(&file).unwrap(), &lab).spawn().unwrap();
     let waits = |wanted: u64| {
         move |body: &serde_json::Value| body["type"] == "unresolved" && body["packets"] == wanted
     };

@@ -211,14 +211,7 @@ const FORWARDED_ELSEWHERE: Scenario = Scenario {
     breaks: "The node gives 10.10.0.77 up, and a route sends what arrives for it out of another device.",
     says: "Healthy: no drop, they are forwarded. The ledger shows it, no rule can know that it is wrong.",
     setup: &[
-        Step::Ip(
-            Place::Node,
-            "link add eth1 index 12 type veth peer name node1 netns {peer}",
-        ),
-        Step::Ip(Place::Node, "addr add 10.11.0.2/24 dev eth1"),
-        Step::Ip(Place::Node, "link set eth1 up"),
-        Step::Ip(Place::Peer, "addr add 10.11.0.1/24 dev node1"),
-        Step::Ip(Place::Peer, "link set node1 up"),
+        Step::SecondUplink,
         Step::Ip(Place::Node, "addr add 10.10.0.77/32 dev eth0"),
         Step::Ip(
             Place::Peer,

@@ -91,14 +91,7 @@ const RP_FILTER: Scenario = Scenario {
     says: "R03, where: guest kernel. Drops IP_RPFILTER at ip_rcv_finish_core; lab-client starves over IPv4.",
     needs: &[],
     setup: &[
-        Step::Ip(
-            Place::Node,
-            "link add eth1 index 12 type veth peer name node1 netns {peer}",
-        ),
-        Step::Ip(Place::Node, "addr add 10.11.0.2/24 dev eth1"),
-        Step::Ip(Place::Node, "link set eth1 up"),
-        Step::Ip(Place::Peer, "addr add 10.11.0.1/24 dev node1"),
-        Step::Ip(Place::Peer, "link set node1 up"),
+        Step::SecondUplink,
         Step::Ip(
             Place::Node,
             "route add 192.0.2.10/32 via 10.11.0.1 dev eth1 src 10.10.0.2",
