@@ -8,7 +8,7 @@ use super::super::netlink::{self, Message, string};
 use super::super::owners::Owners;
 use super::commit::{self, Commit, Known, NFTABLES};
 use super::told::Who;
-use crate::event::{Owner, Unknown};
+use crate::event::{Owner, Unknown, table_name};
 
 /// `NFNLGRP_NFTABLES`
 pub(super) const GROUP: u32 = 7;
@@ -46,7 +46,7 @@ impl Ruleset {
             tables: all
                 .into_iter()
                 .flatten()
-                .map(|(family, name)| format!("{family} {name}"))
+                .map(|(family, name)| table_name(family, &name))
                 .collect(),
             generation: generation.flatten().map_or(0, |generation| generation.number),
             chains,
