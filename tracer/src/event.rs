@@ -15,6 +15,7 @@ mod namespace;
 mod neighbour;
 mod notice;
 mod packages;
+pub(crate) mod ruleset;
 mod setting;
 mod socket;
 mod unit;
@@ -23,8 +24,8 @@ pub(crate) mod value;
 use serde::{Deserialize, Serialize};
 
 pub use actor::{ENDED, EndedProcess, Owner, Parent, Unknown, process};
+pub(crate) use chains::table_name;
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
-pub(crate) use chains::{Part, in_table};
 pub use counter::{Counter, CounterKey, Source};
 pub use entry::{Entry, EntryKey, Example, Fate, Location, OTHER, STOLEN};
 pub use flow::{FlowCount, FlowKey, Origin, Protocol};

@@ -148,6 +148,7 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
         flows: suffering.flows,
         namespaces,
         standing: None,
+        prevent: Vec::new(),
         check: vec![line("ip -d link show dev"), "journalctl -k -n 50".to_owned()],
         remedy: if set {
             down.iter()

@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::words::{command, count, list, moment};
-use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{Thing, Version};
+use super::{About, Finding, Rule, View, effects, evidence, undo};
+use crate::event::Thing;
 use crate::model::clock::SECOND;
 use crate::model::timeline::{Change, Subject};
 use crate::report::Confidence;
-use crate::shell::quoted;
 
 /// R02: it removed what it did not own.
 pub(super) const REMOVED: Rule = Rule {
@@ -87,16 +86,9 @@ fn removed(view: &View<'_>) -> Option<Finding> {
         .map(|(number, noun)| count(number, noun))
         .collect();
     let begun = model.units().begun(unit, first.at)?.at;
-    let mut remedy: Vec<String> = of_it
-        .iter()
-        .filter_map(|(netns, thing, ..)| Some(command(model, *netns, &put_back(thing)?)))
-        .take(5)
-        .collect();
-    remedy.push(
-        "Set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in a file in /etc/systemd/networkd.conf.d/ (section \
-         [Network]), where it is systemd-networkd: it then leaves those of others alone. Risk: what others forget stays."
-            .to_owned(),
-    );
+    let prevent = "Set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in a file in /etc/systemd/networkd.conf.d/ \
+                   (section [Network]), where it is systemd-networkd: it then leaves those of others alone. Risk: what others \
+                   forget stays.";
     Some(Finding {
         // By itself it says nothing of packets: what was removed may be missed by nobody.
         confidence: if model.starves() {
@@ -126,36 +118,17 @@ fn removed(view: &View<'_>) -> Option<Finding> {
         units: vec![unit.to_owned()],
         standing: None,
         devices: BTreeSet::new(),
+        prevent: vec![prevent.to_owned()],
         check: vec![
             format!("journalctl -u {unit} -n 50"),
             command(model, netns, "ip rule"),
             command(model, netns, "ip route"),
         ],
-        remedy,
+        remedy: of_it
+            .iter()
+            .filter_map(|(_, _, change, _)| undo::one(model, change))
+            .flatten()
+            .take(5)
+            .collect(),
     })
-}
-
-/// The command that sets a rule or an address as it was.
-fn put_back(thing: &Thing) -> Option<String> {
-    const RISK: &str = "  # Risk: low, it is what was there before.";
-    match thing {
-        Thing::Rule {
-            version,
-            priority,
-            text,
-            ..
-        } => {
-            let ip = if *version == Version::V6 { "ip -6" } else { "ip" };
-            Some(format!("{ip} rule add pref {priority} {text}{RISK}"))
-        }
-        Thing::Address {
-            device,
-            address,
-            prefix,
-        } => Some(format!(
-            "ip addr add {address}/{prefix} dev {}{RISK}",
-            quoted(device)
-        )),
-        _ => None,
-    }
 }

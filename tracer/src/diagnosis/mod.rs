@@ -7,7 +7,7 @@
 //! node, `ports` sockets and processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
-//! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about,
+//! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
 //! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
@@ -27,6 +27,7 @@ mod report;
 mod roots;
 mod routing;
 mod suffering;
+mod undo;
 mod units;
 mod unroutable;
 mod upgrades;
@@ -162,7 +163,10 @@ struct Finding {
     /// What stands that brings it about, whenever that came to be, in a sentence; `None` where nothing of that kind is known.
     standing: Option<String>,
     check: Vec<String>,
+    /// What mends it, where what explains it does not say how to take that back ([`undo`]).
     remedy: Vec<String>,
+    /// What keeps it from happening again.
+    prevent: Vec<String>,
 }
 
 /// The namespaces of these flows.

@@ -157,6 +157,7 @@ fn unanswered(model: &Model) -> Option<Finding> {
         devices: BTreeSet::new(),
         units: suffering.units([]),
         flows: suffering.flows,
+        prevent: Vec::new(),
         check,
         remedy: vec![
             "Undo what the checks show: switch ARP on at the device, set arp_ignore to what it was, put the rule \

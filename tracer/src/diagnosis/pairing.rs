@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use super::undo::{self, Undo};
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain};
 use crate::event::Thing;
@@ -30,6 +31,8 @@ pub(super) struct Pairing {
     pub coincides: Vec<Coincidence>,
     /// How many there are.
     pub coincides_total: u64,
+    /// What takes the cause back.
+    pub undo: Undo,
 }
 
 /// Holds a finding against the changes.
@@ -43,6 +46,7 @@ pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
         cause: cause(model, finding, &act),
         coincides,
         coincides_total,
+        undo: undo::of(model, &act),
     }
 }
 
@@ -215,6 +219,7 @@ pub(super) fn sentence(change: &Change) -> String {
         Subject::Notice(_) | Subject::Starvation(_) => String::new(),
     };
     let what = match (&change.before, change.after.as_deref()) {
+        (Some(before), None) if !before.is_empty() => format!("went away (was {before})"),
         (_, None) => "went away".to_owned(),
         (None, Some("")) => "came".to_owned(),
         (None, Some(now)) if object.is_empty() => now.to_owned(),

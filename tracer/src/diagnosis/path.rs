@@ -153,6 +153,7 @@ fn silent(model: &Model) -> Option<Finding> {
         devices: BTreeSet::new(),
         units: case.suffering.units([]),
         flows: case.suffering.flows,
+        prevent: Vec::new(),
         check,
         remedy: vec![
             "Look outside this node: the peer, the router, the provider's network, its firewall. Nothing has \

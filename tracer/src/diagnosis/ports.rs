@@ -189,6 +189,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
         standing: None,
         devices: BTreeSet::new(),
         flows: suffering.flows,
+        prevent: Vec::new(),
         check,
         remedy: if !remedy.is_empty() {
             remedy
@@ -357,6 +358,7 @@ fn unread(model: &Model) -> Option<Finding> {
         standing: None,
         devices: BTreeSet::new(),
         flows: suffering.flows,
+        prevent: Vec::new(),
         check,
         remedy: vec!["This is no fault of the network: see what the process waits for.".to_owned()],
     })

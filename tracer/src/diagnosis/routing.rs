@@ -191,12 +191,9 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
                 .to_owned(),
         );
     }
-    remedy.push(
-        "Set ManageForeignRoutingPolicyRules=no in a file in /etc/systemd/networkd.conf.d/ (section [Network]), \
-         where systemd-networkd runs: it then leaves the rules of others alone when it restarts. Risk: rules \
-         that others forget stay."
-            .to_owned(),
-    );
+    let prevent = "Set ManageForeignRoutingPolicyRules=no in a file in /etc/systemd/networkd.conf.d/ (section [Network]), \
+                   where systemd-networkd runs: it then leaves the rules of others alone when it restarts. Risk: rules \
+                   that others forget stay.";
 
     let namespaces = scope(model, Signature::RoutedAsForeign, &suffering.flows, own.iter());
     evidence.extend(
@@ -222,6 +219,7 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
         namespaces,
         units: suffering.units(units(model, Signature::RoutedAsForeign)),
         flows: suffering.flows,
+        prevent: vec![prevent.to_owned()],
         check,
         remedy,
     })
@@ -320,6 +318,7 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         devices: BTreeSet::new(),
         units: suffering.units(units(model, Signature::ReversePath)),
         flows: suffering.flows,
+        prevent: Vec::new(),
         check,
         remedy,
     })

@@ -99,6 +99,7 @@ fn killed(view: &View<'_>) -> Option<Finding> {
             .collect(),
         flows: Vec::new(),
         namespaces: BTreeSet::new(),
+        prevent: Vec::new(),
         check: names
             .iter()
             .take(3)
@@ -153,6 +154,7 @@ fn left_behind(view: &View<'_>) -> Option<Finding> {
             .collect(),
         flows: Vec::new(),
         namespaces: BTreeSet::new(),
+        prevent: Vec::new(),
         check: vec![format!("systemd-cgls -u {first}"), format!("systemctl show -p KillMode,Result {first}")],
         units: names,
         standing: None,

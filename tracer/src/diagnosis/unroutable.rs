@@ -185,6 +185,7 @@ fn no_route(model: &Model) -> Option<Finding> {
             let units = model.books().sighting(key).map(|sighting| &sighting.units);
             units.into_iter().flatten().cloned()
         })),
+        prevent: Vec::new(),
         check,
         remedy: vec![
             "Put the route or the rule back, or set the device up, that the checks show to be missing. Risk: low, \

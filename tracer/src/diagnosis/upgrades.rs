@@ -78,6 +78,7 @@ fn interrupted(view: &View<'_>) -> Option<Finding> {
         units: Vec::new(),
         standing: None,
         devices: BTreeSet::new(),
+        prevent: Vec::new(),
         check: vec![
             "dpkg --audit".to_owned(),
             "tail -n 30 /var/log/apt/term.log".to_owned(),
@@ -128,6 +129,7 @@ fn no_modules(view: &View<'_>) -> Option<Finding> {
             .is_none()
             .then(|| format!("{} are {why}.", capital(&thing.to_string()))),
         devices: BTreeSet::new(),
+        prevent: Vec::new(),
         check: vec!["uname -r".to_owned(), "ls /lib/modules".to_owned(), "journalctl -k -n 50".to_owned()],
         remedy: vec![
             "dpkg --configure -a, then reboot into the installed kernel. Risk: the node's work is interrupted.".to_owned(),

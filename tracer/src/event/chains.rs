@@ -97,6 +97,11 @@ impl fmt::Display for Dropper {
     }
 }
 
+/// `inet guard`
+pub(crate) fn table_name(family: Family, table: &str) -> String {
+    format!("{family} {}", Name(table))
+}
+
 /// A part of a table, with its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part<'a> {
@@ -108,7 +113,7 @@ pub(crate) enum Part<'a> {
 /// `table inet guard, chain in`
 pub(crate) fn in_table<'a>(family: Family, table: &'a str, part: Part<'a>) -> impl fmt::Display + 'a {
     fmt::from_fn(move |f| {
-        write!(f, "table {family} {}", Name(table))?;
+        write!(f, "table {}", table_name(family, table))?;
         match part {
             Part::Whole => Ok(()),
             Part::Chain(name) => write!(f, ", chain {}", Name(name)),
@@ -143,6 +148,22 @@ pub enum Family {
     Netdev,
     Bridge,
     Ip6,
+}
+
+impl Family {
+    const ALL: [Self; 6] = [
+        Self::Inet,
+        Self::Ip,
+        Self::Arp,
+        Self::Netdev,
+        Self::Bridge,
+        Self::Ip6,
+    ];
+
+    /// That of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|family| family.to_string() == name)
+    }
 }
 
 impl fmt::Display for Family {

@@ -441,3 +441,42 @@ fn an_uplink_that_was_renamed_is_the_one_that_was_set_down() {
         verdict.remedy
     );
 }
+
+/// What explains it is taken back exactly, and only where that is not known comes what mends it in general.
+#[test]
+fn what_mends_it_is_what_takes_the_cause_back() {
+    let mut story = before();
+    let rule = Thing::Rule {
+        version: Version::V4,
+        priority: 100,
+        text: "from all lookup local".to_owned(),
+        table: 255,
+    };
+    set(&mut story, rule.clone(), Some(""), Seen::Told, None);
+    set(&mut story, local_rule(), None, Seen::Told, None);
+    story.tick();
+    set(&mut story, rule.clone(), None, Seen::Told, Some(networkd()));
+    lose(&mut story);
+    let remedy = story.verdict("R01").remedy;
+    assert!(
+        remedy[0].starts_with("ip rule add pref 100 from all lookup local  # Risk: low"),
+        "{remedy:#?}"
+    );
+    assert!(
+        remedy
+            .iter()
+            .all(|line| !line.contains("where `ip rule` shows no")),
+        "{remedy:#?}"
+    );
+    assert!(
+        remedy
+            .last()
+            .unwrap()
+            .contains("ManageForeignRoutingPolicyRules=no")
+    );
+    // Where another hand put it back nothing is left to do but to keep it from happening again.
+    set(&mut story, rule, Some(""), Seen::Told, None);
+    lose(&mut story);
+    let remedy = story.verdict("R01").remedy;
+    assert!(!remedy[0].contains("pref 100"), "{remedy:#?}");
+}

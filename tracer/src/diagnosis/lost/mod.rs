@@ -160,6 +160,7 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
             .collect(),
         units: suffering.units([]),
         flows: suffering.flows,
+        prevent: Vec::new(),
         check,
         remedy,
     })

@@ -150,7 +150,13 @@ fn verdict(
         cause,
         coincides,
         coincides_total,
+        undo,
     } = pairing::pair(model, rule, &finding);
+    let mut remedy = undo.lines;
+    if !undo.is_whole {
+        remedy.extend(finding.remedy);
+    }
+    remedy.extend(finding.prevent);
     Verdict {
         id: rule.id.to_owned(),
         title: rule.title.to_owned(),
@@ -173,7 +179,7 @@ fn verdict(
         flows_total: finding.flows.len() as u64,
         units: finding.units,
         check: finding.check,
-        remedy: finding.remedy,
+        remedy,
     }
 }
 

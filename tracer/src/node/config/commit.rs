@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::chains::{GET_CHAIN, HEADER, family, members, number};
 use super::super::netlink::{self, Message, attributes, string};
 use super::super::rules::{NF_DROP, Rule};
-use crate::event::{Family, Part, in_table};
+use crate::event::ruleset::{self, Came, Did, Policy, Table};
+use crate::event::{Family, table_name};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
 pub(super) const NFTABLES: u16 = 10 << 8;
@@ -36,7 +37,7 @@ type Key = (Family, String, String);
 
 /// The chains that are there, with what base chains do with what no rule decides about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known(BTreeMap<Key, Option<u32>>);
+pub(super) struct Known(BTreeMap<Key, Option<Policy>>);
 
 impl Known {
     /// Reads them in the namespace of this thread.
@@ -54,9 +55,9 @@ impl Known {
 /// What has been told since the last generation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Commit {
-    named: Vec<String>,
+    named: Vec<Did>,
     /// Elements that sets got, and lost.
-    elements: BTreeMap<(String, bool), u64>,
+    elements: BTreeMap<(Family, String, String, Came), u64>,
     more: u64,
 }
 
@@ -67,28 +68,29 @@ impl Commit {
         match message.kind {
             NEW_TABLE => {
                 if let Some((family, name)) = table(body)
-                    && tables.insert(format!("{family} {name}"))
+                    && tables.insert(table_name(family, &name))
                 {
-                    self.name(|| format!("{} new", in_table(family, &name, Part::Whole)));
+                    self.name(|| Did::Table(Table { family, name }, Came::New));
                 }
             }
             DELETE_TABLE | DESTROY_TABLE => {
                 if let Some((family, name)) = table(body) {
-                    tables.remove(&format!("{family} {name}"));
-                    self.name(|| format!("{} gone", in_table(family, &name, Part::Whole)));
+                    tables.remove(&table_name(family, &name));
+                    self.name(|| Did::Table(Table { family, name }, Came::Gone));
                 }
             }
             NEW_CHAIN => self.chain(body, known),
             DELETE_CHAIN | DESTROY_CHAIN => {
                 if let Some((key, _)) = chain(body) {
-                    self.name(|| format!("{} gone", place(&key)));
                     known.0.remove(&key);
+                    let (table, chain) = apart(key);
+                    self.name(|| Did::Chain(table, chain, None, Came::Gone));
                 }
             }
-            NEW_RULE => self.rule(body, "new"),
-            DELETE_RULE | DESTROY_RULE => self.rule(body, "gone"),
-            NEW_ELEMENT => self.element(body, true),
-            DELETE_ELEMENT | DESTROY_ELEMENT => self.element(body, false),
+            NEW_RULE => self.rule(body, Came::New),
+            DELETE_RULE | DESTROY_RULE => self.rule(body, Came::Gone),
+            NEW_ELEMENT => self.element(body, Came::New),
+            DELETE_ELEMENT | DESTROY_ELEMENT => self.element(body, Came::Gone),
             _ => {}
         }
     }
@@ -100,54 +102,60 @@ impl Commit {
             elements,
             more,
         } = std::mem::take(self);
-        for ((set, is_new), number) in elements {
-            let what = if is_new { "new" } else { "gone" };
-            let elements = if number == 1 { "element" } else { "elements" };
-            named.push(format!("{set}: {number} {elements} {what}"));
-        }
-        if more > 0 {
-            named.push(format!("and {more} more changes"));
-        }
-        named.join("; ")
+        named.extend(elements.into_iter().map(|((family, name, set, came), number)| {
+            Did::Elements(Table { family, name }, set, number, came)
+        }));
+        named.extend((more > 0).then_some(Did::More(more)));
+        ruleset::words(&named)
     }
 
-    fn name(&mut self, words: impl FnOnce() -> String) {
+    fn name(&mut self, did: impl FnOnce() -> Did) {
         if self.named.len() + self.elements.len() < NAMED {
-            self.named.push(words());
+            self.named.push(did());
         } else {
             self.more += 1;
         }
     }
 
-    fn rule(&mut self, body: &[u8], what: &str) {
+    fn rule(&mut self, body: &[u8], came: Came) {
         let Some(rule) = Rule::parse(body) else { return };
-        self.name(|| {
-            let words: String = rule.words().chars().take(TOLD).collect();
-            let place = in_table(rule.family, &rule.table, Part::Chain(&rule.chain));
-            format!("{place}: rule handle {} ({words}) {what}", rule.handle)
+        self.name(|| Did::Rule {
+            words: rule.words().chars().take(TOLD).collect(),
+            handle: rule.handle,
+            table: Table {
+                family: rule.family,
+                name: rule.table,
+            },
+            chain: rule.chain,
+            came,
         });
     }
 
     fn chain(&mut self, body: &[u8], known: &mut Known) {
         let Some((key, policy)) = chain(body) else { return };
-        let word = |policy: Option<u32>| policy.map_or("none", verdict);
         let has_room = known.0.len() < CHAINS;
         match known.0.get_mut(&key) {
             Some(before) if *before == policy => {}
             Some(before) => {
-                let before = std::mem::replace(before, policy);
-                self.name(|| format!("{}: policy {}, was {}", place(&key), word(policy), word(before)));
+                let was = std::mem::replace(before, policy);
+                let (table, chain) = apart(key);
+                self.name(|| Did::Policy {
+                    table,
+                    chain,
+                    now: policy,
+                    was,
+                });
             }
             None if has_room => {
-                let with = policy.map(|policy| format!(" with policy {}", verdict(policy)));
-                self.name(|| format!("{}{} new", place(&key), with.unwrap_or_default()));
-                known.0.insert(key, policy);
+                known.0.insert(key.clone(), policy);
+                let (table, chain) = apart(key);
+                self.name(|| Did::Chain(table, chain, policy, Came::New));
             }
             None => {}
         }
     }
 
-    fn element(&mut self, body: &[u8], is_new: bool) {
+    fn element(&mut self, body: &[u8], came: Came) {
         let (mut table, mut set, mut number) = (String::new(), String::new(), 0);
         for (kind, value) in members(body) {
             match kind {
@@ -167,7 +175,7 @@ impl Commit {
         else {
             return;
         };
-        let key = (in_table(family, &table, Part::Set(&set)).to_string(), is_new);
+        let key = (family, table, set, came);
         let has_room = self.named.len() + self.elements.len() < NAMED;
         match self.elements.get_mut(&key) {
             Some(known) => *known += number,
@@ -179,8 +187,8 @@ impl Commit {
     }
 }
 
-fn place((family, table, chain): &Key) -> String {
-    in_table(*family, table, Part::Chain(chain)).to_string()
+fn apart((family, name, chain): Key) -> (Table, String) {
+    (Table { family, name }, chain)
 }
 
 /// The family and name of a table.
@@ -191,7 +199,7 @@ pub(super) fn table(body: &[u8]) -> Option<(Family, String)> {
 }
 
 /// A chain, and the policy of a base chain.
-fn chain(body: &[u8]) -> Option<(Key, Option<u32>)> {
+fn chain(body: &[u8]) -> Option<(Key, Option<Policy>)> {
     let family = family(*body.first()?)?;
     let (mut table, mut name, mut policy) = (None, None, None);
     for (kind, value) in members(body) {
@@ -199,17 +207,17 @@ fn chain(body: &[u8]) -> Option<(Key, Option<u32>)> {
             // NFTA_CHAIN_TABLE, _NAME, _POLICY
             1 => table = Some(string(value)),
             3 => name = Some(string(value)),
-            5 => policy = number(value),
+            5 => policy = number(value).map(verdict),
             _ => {}
         }
     }
     Some(((family, table?, name?), policy))
 }
 
-fn verdict(policy: u32) -> &'static str {
+fn verdict(policy: u32) -> Policy {
     match policy {
-        NF_DROP => "drop",
-        _ => "accept",
+        NF_DROP => Policy::Drop,
+        _ => Policy::Accept,
     }
 }
 

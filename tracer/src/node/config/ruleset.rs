@@ -7,7 +7,7 @@ use super::super::chains::{GET_GENERATION, HEADER, members, number};
 use super::super::netlink::{self, Message, string};
 use super::commit::{self, Commit, Known, NFTABLES};
 use super::told::Who;
-use crate::event::{Owner, Unknown};
+use crate::event::{Owner, Unknown, table_name};
 
 /// `NFNLGRP_NFTABLES`
 pub(super) const GROUP: u32 = 7;
@@ -45,7 +45,7 @@ impl Ruleset {
             tables: all
                 .into_iter()
                 .flatten()
-                .map(|(family, name)| format!("{family} {name}"))
+                .map(|(family, name)| table_name(family, &name))
                 .collect(),
             generation: generation.flatten().map_or(0, |generation| generation.number),
             chains,

@@ -1,0 +1,528 @@
+//! Commands that take back what explains a finding, exactly as it was before.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::words::{command, count};
+use crate::event::ruleset::{self, Came, Did, Policy, Table};
+use crate::event::value::{self, NF_TABLES, OF_DEVICE};
+use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version};
+use crate::model::Model;
+use crate::model::timeline::{Change, Subject, Told};
+use crate::shell::quoted;
+
+/// Commands that are told; the rest is counted.
+const MOST: usize = 8;
+
+const AS_BEFORE: &str = "Risk: low, it is what was there before.";
+const CAME: &str = "Risk: low, it was not there before; ask whose it is.";
+
+/// What takes changes back.
+#[derive(Debug, Default)]
+pub(super) struct Undo {
+    /// Commands, each with a word on its risk behind `  # `; and sentences where there is no command.
+    pub(super) lines: Vec<String>,
+    /// They take all of it back.
+    pub(super) is_whole: bool,
+}
+
+/// Takes these changes back, as far as they still stand, and what went away with them: a device that is set down and an address
+/// that is removed take routes along.
+pub(super) fn of(model: &Model, act: &[Told<'_>]) -> Undo {
+    let leaders: BTreeSet<u64> = act.iter().map(Told::leader).collect();
+    let is_act = |told: &Told<'_>| act.iter().any(|one| one.number == told.number);
+    let went_along = |told: &Told<'_>| leaders.contains(&told.leader()) && is_lost(told.change);
+    let mut all: Vec<&Change> = model
+        .timeline()
+        .folded()
+        .filter(|told| is_act(told) || went_along(told))
+        .map(|told| told.change)
+        .collect();
+    let devices: BTreeSet<(u32, String)> = all.iter().filter_map(|change| device(change)).collect();
+    all.retain(|change| !comes_by_itself(change, &devices));
+    // The sort is stable: what others need comes first.
+    all.sort_by_key(|change| order(change));
+    let mut undo = Undo {
+        is_whole: true,
+        ..Undo::default()
+    };
+    for change in all {
+        let Some(back) = one(model, change) else {
+            undo.is_whole = false;
+            continue;
+        };
+        let new: Vec<String> = back
+            .into_iter()
+            .filter(|line| !undo.lines.contains(line))
+            .collect();
+        undo.lines.extend(new);
+    }
+    undo.is_whole &= !undo.lines.is_empty();
+    let more = undo.lines.len().saturating_sub(MOST) as u64;
+    undo.lines.truncate(MOST);
+    if more > 0 {
+        undo.is_whole = false;
+        undo.lines.push(format!(
+            "And take back {} that the timeline has. {AS_BEFORE}",
+            count(more, "more change")
+        ));
+    }
+    undo
+}
+
+/// A way out, or an address, that is gone.
+fn is_lost(change: &Change) -> bool {
+    let counts = matches!(
+        change.subject,
+        Subject::Setting(
+            _,
+            Thing::Route { .. } | Thing::Nexthop { .. } | Thing::Address { .. }
+        )
+    );
+    counts && change.before.is_some() && change.after.is_none()
+}
+
+/// The device of a change of it or of its addresses.
+fn device(change: &Change) -> Option<(u32, String)> {
+    match &change.subject {
+        Subject::Setting(netns, Thing::Link { device } | Thing::Address { device, .. }) => {
+            Some((*netns, device.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// The kernel sets it by itself when one of these devices, or its address, is back: the routes of addresses, and link-local
+/// addresses.
+fn comes_by_itself(change: &Change, devices: &BTreeSet<(u32, String)>) -> bool {
+    let (Subject::Setting(netns, thing), Some(before), None) =
+        (&change.subject, &change.before, &change.after)
+    else {
+        return false;
+    };
+    match thing {
+        Thing::Address { device, address, .. } => {
+            let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+            is_link_local && devices.contains(&(*netns, device.clone()))
+        }
+        Thing::Route { .. } => {
+            let after = |word: &str| {
+                let mut words = before.split(' ').skip_while(|one| *one != word);
+                words.nth(1).unwrap_or_default().to_owned()
+            };
+            after("proto") == "kernel" && devices.contains(&(*netns, after("dev")))
+        }
+        _ => false,
+    }
+}
+
+/// What is put back earlier comes first: a route by a gateway needs the one that leads to that.
+fn order(change: &Change) -> (u8, bool) {
+    let by_gateway = |value: &Option<String>| value.as_deref().is_some_and(|value| value.contains("via "));
+    match &change.subject {
+        Subject::Setting(_, thing) => match thing {
+            Thing::Link { .. } => (0, false),
+            Thing::Address { .. } => (1, false),
+            Thing::Nexthop { .. } => (2, false),
+            Thing::Route { .. } => (3, by_gateway(&change.before)),
+            _ => (4, false),
+        },
+        _ => (5, false),
+    }
+}
+
+/// Takes one change back, each line in its namespace. Empty where that was done; `None` where it is not known how.
+pub(super) fn one(model: &Model, change: &Change) -> Option<Vec<String>> {
+    let Subject::Setting(netns, thing) = &change.subject else {
+        return None;
+    };
+    if let Thing::Ruleset { firewall } = thing {
+        return (firewall == NF_TABLES).then(|| rules(model, *netns, change))?;
+    }
+    let now = model.settings().value(*netns, thing.clone());
+    if now != change.after.as_deref() {
+        let is_back = now == change.before.as_deref();
+        return is_back.then(Vec::new);
+    }
+    let lines = setting(thing, change.before.as_deref(), change.after.as_deref())?;
+    let line = |(line, risk): (String, &str)| format!("{}  # {risk}", command(model, *netns, &line));
+    Some(lines.into_iter().map(line).collect())
+}
+
+/// Commands and their risks.
+type Lines = Vec<(String, &'static str)>;
+
+/// The command that makes a thing again what it was before.
+fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<Lines> {
+    let line = |text: String, risk| Some(vec![(text, risk)]);
+    match (thing, before, after) {
+        (Thing::Rule { .. }, Some(_), None) => line(rule(thing, "add")?, AS_BEFORE),
+        (Thing::Rule { .. }, None, Some(_)) => line(rule(thing, "del")?, CAME),
+        (Thing::Route { .. }, Some(was), None) => line(route(thing, "add", was)?, AS_BEFORE),
+        (Thing::Route { .. }, Some(was), Some(_)) => line(route(thing, "replace", was)?, AS_BEFORE),
+        (Thing::Route { .. }, None, Some(is)) => line(route(thing, "del", is)?, CAME),
+        (Thing::Nexthop { id }, Some(was), None) => line(format!("ip nexthop add id {id} {was}"), AS_BEFORE),
+        (Thing::Nexthop { id }, Some(was), Some(_)) => {
+            line(format!("ip nexthop replace id {id} {was}"), AS_BEFORE)
+        }
+        (
+            Thing::Address {
+                device,
+                address,
+                prefix,
+            },
+            Some(was),
+            None,
+        ) => {
+            let device = quoted(device);
+            let peer = value::peer(was);
+            let own = match peer {
+                Some(peer) => format!("{address} peer {peer}/{prefix}"),
+                None => format!("{address}/{prefix}"),
+            };
+            // One that a lease or a router gave had an end.
+            let risk = if was.split(' ').any(|word| word == "dynamic") {
+                "Risk: low, but it was given by DHCP or a router for a time: whoever keeps it must ask for it again."
+            } else {
+                AS_BEFORE
+            };
+            line(format!("ip addr add {own} dev {device}"), risk)
+        }
+        (Thing::Link { device }, Some(was), Some(is)) => link(device, was, is),
+        (Thing::Sysctl { name }, Some(was), Some(_)) => {
+            // Where there are several numbers they are one word of the command.
+            let set = quoted(&format!("{}={was}", name)).into_owned();
+            line(
+                format!("sysctl -w {set}"),
+                "Risk: low, it is what it was before. Lasts until the settings are loaded again: mend the file in /etc/sysctl.d \
+                 that has the other value.",
+            )
+        }
+        (Thing::Traffic { device, text }, None, Some(is)) => traffic(device, text, is),
+        (Thing::BpfLink { id }, None, Some(_)) => line(
+            format!("bpftool link detach id {id}"),
+            "Risk: it may be a network plugin's or a shield; ask whose it is, since its agent may attach it again.",
+        ),
+        _ => None,
+    }
+}
+
+fn ip(version: Version) -> &'static str {
+    match version {
+        Version::V4 => "ip",
+        Version::V6 => "ip -6",
+    }
+}
+
+fn rule(thing: &Thing, act: &str) -> Option<String> {
+    let Thing::Rule {
+        version,
+        priority,
+        text,
+        ..
+    } = thing
+    else {
+        return None;
+    };
+    // `ip` has another word for it when it sets it than when it shows it.
+    let text = text.replace("lookup [l3mdev-table]", "l3mdev");
+    let words: Vec<_> = text.split(' ').map(quoted).collect();
+    Some(format!(
+        "{} rule {act} pref {priority} {}",
+        ip(*version),
+        words.join(" ")
+    ))
+}
+
+fn route(thing: &Thing, act: &str, leads: &str) -> Option<String> {
+    let Thing::Route {
+        table,
+        action,
+        destination,
+        prefix,
+        metric,
+    } = thing
+    else {
+        return None;
+    };
+    let mut words: Vec<&str> = leads.split(' ').collect();
+    // What wraps packets up is not told whole.
+    if words.contains(&"encap") {
+        return None;
+    }
+    // A next hop by its number says all of the way.
+    if let [first, id, ..] = words[..]
+        && first == "nhid"
+    {
+        let made_by = words
+            .windows(2)
+            .find(|two| two[0] == "proto")
+            .map(<[&str]>::to_vec);
+        words = vec![first, id];
+        words.extend(made_by.into_iter().flatten());
+    }
+    let to = match prefix {
+        0 => "default".to_owned(),
+        prefix => format!("{destination}/{prefix}"),
+    };
+    let action = if action == value::UNICAST {
+        String::new()
+    } else {
+        format!("{action} ")
+    };
+    let table = match *table {
+        TABLE_MAIN => String::new(),
+        TABLE_LOCAL => " table local".to_owned(),
+        other => format!(" table {other}"),
+    };
+    let metric = match metric {
+        0 => String::new(),
+        metric => format!(" metric {metric}"),
+    };
+    // What tells several ways apart comes last.
+    let ways = words
+        .iter()
+        .position(|word| *word == "nexthop")
+        .unwrap_or(words.len());
+    let quote = |words: &[&str]| {
+        words
+            .iter()
+            .filter(|word| !word.is_empty())
+            .map(|word| format!(" {}", quoted(word)))
+            .collect::<String>()
+    };
+    Some(format!(
+        "{} route {act} {action}{to}{}{table}{metric}{}",
+        ip(Version::of(*destination)),
+        quote(&words[..ways]),
+        quote(&words[ways..])
+    ))
+}
+
+/// What of a device is set by a command of its own.
+fn link(device: &str, was: &str, is: &str) -> Option<Lines> {
+    let part = |value: &str, begins: &str| {
+        let mut parts = value.split(OF_DEVICE);
+        parts.find_map(|part| part.strip_prefix(begins).map(str::to_owned))
+    };
+    let has = |value: &str, word: &str| value.split(OF_DEVICE).any(|part| part == word);
+    let dev = quoted(device);
+    let mut lines = Lines::new();
+    let mut set = |text: String, risk| lines.push((format!("ip link set dev {dev} {text}"), risk));
+    if has(was, value::UP) && !has(is, value::UP) {
+        set("up".to_owned(), "Risk: low, it was up before.");
+    }
+    if !has(was, "no ARP") && has(is, "no ARP") {
+        set("arp on".to_owned(), "Risk: low, it was on before.");
+    }
+    for (begins, name) in [("address ", "address"), ("mtu ", "mtu"), ("master ", "master")] {
+        let before = part(was, begins);
+        if before != part(is, begins)
+            && let Some(before) = before
+        {
+            set(format!("{name} {}", quoted(&before)), AS_BEFORE);
+        }
+    }
+    // Of one program it is not told how it is attached: the finding knows by where it drops.
+    for mode in ["xdpdrv", "xdpgeneric", "xdpoffload"] {
+        let program = format!("{mode} prog ");
+        if part(was, &program).is_none() && part(is, &program).is_some() {
+            set(
+                format!("{mode} off"),
+                "not where a BPF link holds it: end its process then. Risk: the program may be a network plugin's or a shield \
+                 against floods; ask whose it is.",
+            );
+        }
+    }
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// Deletes a filter that came, `filter ingress pref 1 bpf handle 0x1` with its protocol in the value, or a queueing discipline:
+/// those that only hold filters do nothing by themselves.
+fn traffic(device: &str, text: &str, is: &str) -> Option<Lines> {
+    let dev = quoted(device);
+    let command = if let Some(filter) = text.strip_prefix("filter ") {
+        let (place, rest) = filter.split_once(" pref ")?;
+        let pref = rest.split(' ').next()?;
+        let protocol = is.strip_prefix("protocol ")?.split([' ', ',']).next()?;
+        format!("tc filter del dev {dev} {place} protocol {protocol} pref {pref}")
+    } else {
+        let words: Vec<&str> = text.strip_prefix("qdisc ")?.split(' ').collect();
+        match words[..] {
+            ["clsact" | "ingress", ..] => return Some(Lines::new()),
+            [_, _, "root"] => format!("tc qdisc del dev {dev} root"),
+            [_, _, "parent", parent] => format!("tc qdisc del dev {dev} parent {parent}"),
+            _ => return None,
+        }
+    };
+    let risk = "Risk: it may be a network plugin's, and pods may need it; ask whose it is.";
+    Some(vec![(command, risk)])
+}
+
+/// Takes back what one change of the rules of nf_tables did, as far as later ones have not done so.
+fn rules(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
+    let did = ruleset::read(change.after.as_deref()?);
+    let later: Vec<Did> = model
+        .timeline()
+        .all()
+        .filter(|(_, later)| later.subject == change.subject && later.at > change.at)
+        .flat_map(|(_, later)| ruleset::read(later.after.as_deref().unwrap_or_default()))
+        .flatten()
+        .collect();
+    if did.is_empty() || did.iter().any(Option::is_none) {
+        return None;
+    }
+    let did: Vec<Did> = did.into_iter().flatten().collect();
+    let tables: Vec<&Table> = did
+        .iter()
+        .filter_map(|did| match did {
+            Did::Table(table, Came::New) => Some(table),
+            _ => None,
+        })
+        .collect();
+    let chains: Vec<(&Table, &str)> = did
+        .iter()
+        .filter_map(|did| match did {
+            Did::Chain(table, chain, _, Came::New) => Some((table, chain.as_str())),
+            _ => None,
+        })
+        .collect();
+    let mut lines = Vec::new();
+    let mut is_known = true;
+    for one in &did {
+        if taken_back(one, &later) {
+            continue;
+        }
+        let line = match one {
+            // What is in a table or chain that came goes with it.
+            Did::Chain(table, ..)
+            | Did::Policy { table, .. }
+            | Did::Elements(table, ..)
+            | Did::Rule { table, .. }
+                if tables.contains(&table) =>
+            {
+                continue;
+            }
+            Did::Rule {
+                table,
+                chain,
+                came: Came::New,
+                ..
+            } if chains.contains(&(table, chain)) => continue,
+            Did::Table(table, Came::New) => (
+                format!("nft delete table {}", named(table)),
+                "Risk: all that it was to keep out comes in; ask whose it is.",
+            ),
+            Did::Chain(table, chain, _, Came::New) => {
+                let chain = format!("{} {}", named(table), quoted(chain));
+                (
+                    format!("nft 'flush chain {chain}; delete chain {chain}'"),
+                    "Risk: what it was to keep out comes in; fails where other rules lead to it.",
+                )
+            }
+            Did::Policy {
+                table,
+                chain,
+                now: Some(_),
+                was,
+            } => (
+                format!(
+                    "nft 'chain {} {} {{ policy {}; }}'",
+                    named(table),
+                    quoted(chain),
+                    was.unwrap_or(Policy::Accept)
+                ),
+                "Risk: low, it is what it was before.",
+            ),
+            Did::Rule {
+                table,
+                chain,
+                handle,
+                came: Came::New,
+                ..
+            } => (
+                format!(
+                    "nft delete rule {} {} handle {handle}",
+                    named(table),
+                    quoted(chain)
+                ),
+                "Risk: what it was to keep out comes in; ask whose it is.",
+            ),
+            // Their words are not those of `nft`.
+            Did::Rule {
+                table,
+                chain,
+                words,
+                came: Came::Gone,
+                ..
+            } => {
+                lines.push(format!(
+                    "Put the rule `{words}` back into table {}, chain {chain}, or have whoever set it load its rules again. {AS_BEFORE}",
+                    named(table)
+                ));
+                continue;
+            }
+            _ => {
+                is_known = false;
+                continue;
+            }
+        };
+        let (text, risk) = line;
+        lines.push(format!("{}  # {risk}", command(model, netns, &text)));
+    }
+    // What went is to be put back before what came is taken away.
+    lines.sort_by_key(|line| !line.starts_with("Put"));
+    is_known.then_some(lines)
+}
+
+fn named(table: &Table) -> String {
+    format!("{} {}", table.family, quoted(&table.name))
+}
+
+/// A later change has undone it.
+fn taken_back(one: &Did, later: &[Did]) -> bool {
+    later.iter().any(|later| match (one, later) {
+        (Did::Table(table, came), Did::Table(of, now)) => table == of && came != now,
+        (
+            Did::Chain(table, ..)
+            | Did::Rule { table, .. }
+            | Did::Policy { table, .. }
+            | Did::Elements(table, ..),
+            Did::Table(of, Came::Gone),
+        ) => table == of,
+        (Did::Chain(table, chain, _, came), Did::Chain(of, other, _, now)) => {
+            (table, chain) == (of, other) && came != now
+        }
+        (
+            Did::Rule {
+                table,
+                chain,
+                handle,
+                came: Came::New,
+                ..
+            },
+            Did::Rule {
+                table: of,
+                chain: other,
+                handle: number,
+                came: Came::Gone,
+                ..
+            },
+        ) => (table, chain, handle) == (of, other, number),
+        (
+            Did::Policy {
+                table, chain, was, ..
+            },
+            Did::Policy {
+                table: of,
+                chain: other,
+                now,
+                ..
+            },
+        ) => (table, chain, was) == (of, other, now),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! What one change of the rules of nf_tables did, in the words in which the value of a [`Thing`](super::Thing) has it. Who
+//! writes these words and who reads them has them from here.
+
+use std::fmt;
+
+use super::chains::{Family, Part, in_table};
+
+/// Between what one change did.
+const BETWEEN: &str = "; ";
+const NEW: &str = "new";
+const GONE: &str = "gone";
+
+/// One thing that a change did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Did {
+    /// A table came or went.
+    Table(Table, Came),
+    /// A chain came or went; with the policy of one that is new and has one.
+    Chain(Table, String, Option<Policy>, Came),
+    /// The policy of a chain is another than it was.
+    Policy {
+        table: Table,
+        chain: String,
+        now: Option<Policy>,
+        was: Option<Policy>,
+    },
+    /// A rule came or went: its number, and what it does in words.
+    Rule {
+        table: Table,
+        chain: String,
+        handle: u64,
+        words: String,
+        came: Came,
+    },
+    /// A set got or lost so many elements.
+    Elements(Table, String, u64, Came),
+    /// So much more that is not named.
+    More(u64),
+}
+
+/// A table, by its family and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) family: Family,
+    pub(crate) name: String,
+}
+
+/// It is new, or it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Came {
+    Gone,
+    New,
+}
+
+/// What becomes of packets that no rule of a base chain decides about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    Accept,
+    Drop,
+}
+
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::New => NEW,
+            Self::Gone => GONE,
+        })
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accept => "accept",
+            Self::Drop => "drop",
+        })
+    }
+}
+
+impl Policy {
+    fn named(word: &str) -> Option<Self> {
+        [Self::Accept, Self::Drop]
+            .into_iter()
+            .find(|policy| policy.to_string() == word)
+    }
+}
+
+impl Table {
+    fn part<'a>(&'a self, part: Part<'a>) -> impl fmt::Display + 'a {
+        in_table(self.family, &self.name, part)
+    }
+}
+
+fn policy(policy: Option<Policy>) -> String {
+    policy.map_or_else(|| "none".to_owned(), |policy| policy.to_string())
+}
+
+impl fmt::Display for Did {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(table, came) => write!(f, "{} {came}", table.part(Part::Whole)),
+            Self::Chain(table, chain, of, came) => {
+                write!(f, "{}", table.part(Part::Chain(chain)))?;
+                if let Some(of) = of {
+                    write!(f, " with policy {of}")?;
+                }
+                write!(f, " {came}")
+            }
+            Self::Policy {
+                table,
+                chain,
+                now,
+                was,
+            } => {
+                let place = table.part(Part::Chain(chain));
+                write!(f, "{place}: policy {}, was {}", policy(*now), policy(*was))
+            }
+            Self::Rule {
+                table,
+                chain,
+                handle,
+                words,
+                came,
+            } => {
+                // Names in it are chosen by others: they must not be taken for the end of it.
+                let words = words.replace(';', ",").replace('"', "'");
+                let place = table.part(Part::Chain(chain));
+                write!(f, "{place}: rule handle {handle} ({words}) {came}")
+            }
+            Self::Elements(table, set, number, came) => {
+                let elements = if *number == 1 { "element" } else { "elements" };
+                write!(f, "{}: {number} {elements} {came}", table.part(Part::Set(set)))
+            }
+            Self::More(number) => write!(f, "and {number} more changes"),
+        }
+    }
+}
+
+/// All of it in one value.
+pub(crate) fn words(did: &[Did]) -> String {
+    let parts: Vec<String> = did.iter().map(ToString::to_string).collect();
+    parts.join(BETWEEN)
+}
+
+/// What a change did, of the value that it made; `None` for what cannot be told, as what is not named, or what is called by a
+/// name that `nft` would not take.
+pub(crate) fn read(value: &str) -> Vec<Option<Did>> {
+    // Before it stands which tables there are.
+    split(value).into_iter().skip(1).map(did).collect()
+}
+
+/// Apart at [`BETWEEN`], where that is not in quotes.
+fn split(value: &str) -> Vec<&str> {
+    let (mut parts, mut from, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
+    for (at, c) in value.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ';' if !quoted && value[at..].starts_with(BETWEEN) => {
+                parts.push(&value[from..at]);
+                from = at + BETWEEN.len();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&value[from..]);
+    parts
+}
+
+fn did(text: &str) -> Option<Did> {
+    let (family, rest) = text.strip_prefix("table ")?.split_once(' ')?;
+    let family = Family::named(family)?;
+    let (name, rest) = plain(rest)?;
+    let table = Table { family, name };
+    if let Some(came) = came(rest.strip_prefix(' ')) {
+        return Some(Did::Table(table, came));
+    }
+    if let Some(rest) = rest.strip_prefix(", set ") {
+        let (set, rest) = plain(rest)?;
+        let (number, rest) = rest.strip_prefix(": ")?.split_once(' ')?;
+        let (_, word) = rest.split_once(' ')?;
+        return Some(Did::Elements(table, set, number.parse().ok()?, came(Some(word))?));
+    }
+    let (chain, rest) = plain(rest.strip_prefix(", chain ")?)?;
+    if let Some(came) = came(rest.strip_prefix(' ')) {
+        return Some(Did::Chain(table, chain, None, came));
+    }
+    if let Some(rest) = rest.strip_prefix(" with policy ") {
+        let (of, word) = rest.split_once(' ')?;
+        let of = Some(Policy::named(of)?);
+        return Some(Did::Chain(table, chain, of, came(Some(word))?));
+    }
+    if let Some(rest) = rest.strip_prefix(": policy ") {
+        let (now, was) = rest.split_once(", was ")?;
+        return Some(Did::Policy {
+            table,
+            chain,
+            now: Policy::named(now),
+            was: Policy::named(was),
+        });
+    }
+    let (handle, rest) = rest.strip_prefix(": rule handle ")?.split_once(" (")?;
+    let (words, word) = rest.rsplit_once(") ")?;
+    Some(Did::Rule {
+        table,
+        chain,
+        handle: handle.parse().ok()?,
+        words: words.to_owned(),
+        came: came(Some(word))?,
+    })
+}
+
+fn came(word: Option<&str>) -> Option<Came> {
+    match word? {
+        NEW => Some(Came::New),
+        GONE => Some(Came::Gone),
+        _ => None,
+    }
+}
+
+/// A name that stands there as it is, and what follows it.
+fn plain(text: &str) -> Option<(String, &str)> {
+    let end = text.find([' ', ',', ':']).unwrap_or(text.len());
+    let (name, rest) = text.split_at(end);
+    (!name.is_empty() && !name.contains('"')).then(|| (name.to_owned(), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str) -> Table {
+        Table {
+            family: Family::Inet,
+            name: name.to_owned(),
+        }
+    }
+
+    fn rule(words: &str, came: Came) -> Did {
+        Did::Rule {
+            table: table("guard"),
+            chain: "in".to_owned(),
+            handle: 7,
+            words: words.to_owned(),
+            came,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let all = [
+            Did::Table(table("guard"), Came::New),
+            Did::Chain(table("guard"), "in".to_owned(), Some(Policy::Drop), Came::New),
+            Did::Chain(table("guard"), "in".to_owned(), None, Came::Gone),
+            Did::Policy {
+                table: table("guard"),
+                chain: "in".to_owned(),
+                now: Some(Policy::Drop),
+                was: None,
+            },
+            rule("tcp dport 22 (a) accept", Came::Gone),
+            Did::Elements(table("guard"), "bad".to_owned(), 3, Came::New),
+        ];
+        let value = format!("generation 4, tables: inet guard; {}", words(&all));
+        let read: Option<Vec<Did>> = read(&value).into_iter().collect();
+        assert_eq!(read.as_deref(), Some(&all[..]), "{value}");
+    }
+
+    #[test]
+    fn names_that_others_chose_are_no_words_of_ours() {
+        let value = |did: Did| format!("generation 4, tables: inet a; {}", words(&[did]));
+        let forged = value(rule("x) new; table inet other new", Came::Gone));
+        assert_eq!(
+            read(&forged),
+            [Some(rule("x) new, table inet other new", Came::Gone))],
+            "{forged}"
+        );
+        let forged = value(Did::Table(table("a new; table inet other"), Came::New));
+        assert_eq!(read(&forged), [None], "{forged}");
+        assert_eq!(read(&value(Did::More(3))), [None]);
+        assert_eq!(read("generation 4, no tables"), []);
+    }
+}
