@@ -21,12 +21,12 @@ const STORM: Actor = Actor {
     addresses: &["10.10.0.2:9"],
 };
 
-/// Frames of very many types, each of which has a line for its arrival and one for its end. The books are full of them, and
-/// take long to read: thousands come while that is done.
+/// Frames of many types, each of which has a line for its arrival and one for its end. The books are nearly full of them, and
+/// take long to read: thousands come while that is done, between the reading of one line and of the other.
 const KEYS: Actor = Actor {
     name: "keys",
     place: Place::Peer,
-    role: Role::Keys,
+    role: Role::FewKeys,
     addresses: &["node0"],
 };
 

@@ -9,8 +9,10 @@ use anyhow::{Context, Result};
 use super::counts::Score;
 use super::frames::{NODE_MAC, ethernet, packet_socket, send};
 
-/// Types that are sent, one after the other.
-const TYPES: u16 = 40_000;
+/// Types that are sent, one after the other: more than the books have lines for, which are two for each.
+pub(super) const MANY: u16 = 40_000;
+/// As many as they have room for.
+pub(super) const THAT_FIT: u16 = 6_000;
 /// The first number that is a type: smaller ones are lengths (IEEE 802.3).
 const FIRST: u16 = 0x0600;
 /// Types that the kernel may handle: IPv4, ARP, VLAN, IPv6, MPLS, PPPoE, VLAN in VLAN, TIPC. In their place another one is sent
@@ -23,12 +25,12 @@ const BURST: u16 = 64;
 /// Between two bursts.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Starts to send by a device. The thread ends with the process.
-pub(super) fn start(device: &str, score: &Arc<Score>) -> Result<()> {
+/// Starts to send frames of so many types by a device. The thread ends with the process.
+pub(super) fn start(device: &str, score: &Arc<Score>, types: u16) -> Result<()> {
     let socket = packet_socket(device, 0).with_context(|| format!("cannot send frames by {device}"))?;
     let score = Arc::clone(score);
     thread::spawn(move || {
-        for number in (0..TYPES).cycle() {
+        for number in (0..types).cycle() {
             let frame = ethernet(NODE_MAC, ethertype(number), &[0; 46]);
             score.frames.count(send(&socket, &frame).is_ok());
             if number % BURST == 0 {

@@ -72,6 +72,8 @@ pub enum Role {
     Tap,
     /// Sends frames of 40,000 Ethernet types by each of the devices that are its addresses.
     Keys,
+    /// The same with 6,000 types, for which the tracer's books have room.
+    FewKeys,
     /// Two sockets for each of its addresses, which are multicast groups: both read what comes.
     Members,
     /// Pings with messages that fill a packet of 1,500 bytes and must not be cut in pieces.
@@ -107,7 +109,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 24] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -117,6 +119,7 @@ impl Role {
         Self::Ping,
         Self::Tap,
         Self::Keys,
+        Self::FewKeys,
         Self::Members,
         Self::LargePing,
         Self::Drip,
@@ -145,6 +148,7 @@ impl Role {
             Self::Ping => "ping",
             Self::Tap => "tap",
             Self::Keys => "keys",
+            Self::FewKeys => "few-keys",
             Self::Members => "members",
             Self::LargePing => "large-ping",
             Self::Drip => "drip",
@@ -171,7 +175,6 @@ impl Role {
             Self::Storm => c"lab-storm",
             Self::Crowd => c"lab-crowd",
             Self::Tap => c"lab-tap",
-            Self::Keys => c"lab-frames",
             Self::Members => c"lab-members",
             Self::Ping | Self::LargePing => c"lab-ping",
             Self::Drip => c"lab-drip",
@@ -185,7 +188,7 @@ impl Role {
             Self::Quitter => c"lab-quitter",
             Self::Stuck => c"lab-stuck",
             Self::Dhcp => c"lab-dhcp",
-            Self::Frames(_) => c"lab-frames",
+            Self::Keys | Self::FewKeys | Self::Frames(_) => c"lab-frames",
         }
     }
 
@@ -210,7 +213,8 @@ impl Role {
                 Self::Storm => storm::start(parse(address)?, score)?,
                 Self::Crowd => crowd::start(parse(address)?, score)?,
                 Self::Tap => tap::start(address, &score)?,
-                Self::Keys => keys::start(address, &score)?,
+                Self::Keys => keys::start(address, &score, keys::MANY)?,
+                Self::FewKeys => keys::start(address, &score, keys::THAT_FIT)?,
                 Self::Members => members::start(parse(address)?, &score)?,
                 Self::Ping => ping::start(parse(address)?, score, ping::SMALL)?,
                 Self::LargePing => ping::start(parse(address)?, score, ping::LARGE)?,
