@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::Finding;
-use crate::event::{FlowKey, TABLE_LOCAL, TABLE_MAIN, Thing, Version, value};
+use crate::event::{FlowKey, TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
 
 /// No change explains it by itself.
@@ -35,19 +35,8 @@ fn is_at(finding: &Finding, device: &str) -> bool {
 }
 
 /// The address is in the network of that prefix.
-fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
-    let shift = |bits: u32| bits.saturating_sub(prefix.into());
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let differ = network.to_bits() ^ address.to_bits();
-            differ.checked_shr(shift(32)).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let differ = network.to_bits() ^ address.to_bits();
-            differ.checked_shr(shift(128)).unwrap_or(0) == 0
-        }
-        _ => false,
-    }
+pub(super) fn covers(destination: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    network(destination, prefix) == network(address, prefix)
 }
 
 /// It is not there any more.
@@ -195,6 +184,28 @@ pub(super) fn way_out_lost(finding: &Finding, change: &Change) -> bool {
         _ => false,
     };
     is_way && is_gone(change)
+}
+
+/// The way to what the finding's packets are for is another, or there is none: a route to it went away, or its device changed.
+pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Route {
+            destination, prefix, ..
+        }) => is_gone(change) && any(finding, |flow| covers(*destination, *prefix, flow.local)),
+        Some(Thing::Link { device }) => is_at(finding, device),
+        _ => false,
+    }
+}
+
+/// What is handed to a device of the finding does not get there any more: the device or a neighbour there changed, or something
+/// at the device takes packets away.
+pub(super) fn hand_over(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Link { device } | Thing::Neighbour { device, .. } | Thing::Traffic { device, .. }) => {
+            is_at(finding, device)
+        }
+        _ => false,
+    }
 }
 
 /// A device of the finding is down, without carrier, or gone.

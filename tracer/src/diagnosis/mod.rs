@@ -3,7 +3,7 @@
 //! A rule is a value of [`RULES`]; its `examine` looks for one signature in the model and says what it
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
-//! `links` devices that are down, `unroutable` what has no way out, `neighbours` who is not answered on the link, `path` the way to the
+//! `links` devices that are down, `unroutable` what has no way out, `inside` what does not get to pods, `neighbours` who is not answered on the link, `path` the way to the
 //! node, `ports` sockets and processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
@@ -16,6 +16,7 @@ mod course;
 mod effects;
 mod episodes;
 mod evidence;
+mod inside;
 mod links;
 mod lost;
 mod managers;
@@ -102,6 +103,8 @@ pub const RULES: &[Rule] = &[
     lost::rules::SOURCE,
     lost::rules::OTHER,
     unroutable::NO_ROUTE,
+    inside::way::LOST,
+    inside::silent::NEIGHBOUR,
     neighbours::UNANSWERED,
     links::NO_CARRIER,
     path::SILENT,

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::suffering::Suffering;
 use super::words::{count, distinct, list, span};
-use super::{About, Finding, Rule, effects, evidence};
-use crate::event::{FlowKey, Protocol};
+use super::{About, Finding, Rule, effects, evidence, inside};
+use crate::event::{FlowKey, Protocol, Thing, value};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::endpoints::{Endpoint, Silence};
@@ -82,8 +82,20 @@ fn silent(model: &Model) -> Option<Finding> {
             count(strays, "packet")
         ),
     };
+    let hops = case.silent_hops(model);
+    let hop = match hops.len() {
+        0 => String::new(),
+        1 => format!(
+            " The next hop {} does not tell its link-layer address: what is to go by it does not leave this node.",
+            list(&hops)
+        ),
+        _ => format!(
+            " The next hops {} do not tell their link-layer addresses: what is to go by them does not leave this node.",
+            list(&hops)
+        ),
+    };
     let explanation = format!(
-        "This node sent {} to {}, and {lasts}; {dropped}.{reach}{}",
+        "This node sent {} to {}, and {lasts}; {dropped}.{reach}{hop}{}",
         count(case.requests, "request"),
         peers(&case.peers),
         case.suffering.affected()
@@ -105,8 +117,13 @@ fn silent(model: &Model) -> Option<Finding> {
     let unsent = case.unsent(model);
     if unsent > 0 {
         let text = format!(
-            "{} of this node could not leave since the start: the next hop does not tell its link-layer address",
-            count(unsent, "packet")
+            "{} of this node could not leave since the start: {} not tell the link-layer address",
+            count(unsent, "packet"),
+            match list(&hops) {
+                none if none.is_empty() => "the next hop does".to_owned(),
+                one if hops.len() == 1 => format!("{one} does"),
+                several => format!("{several} do"),
+            }
         );
         evidence.push(evidence::drop("NEIGH_FAILED", None, unsent, text));
     }
@@ -280,6 +297,21 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// Neighbours on uplinks by which routes lead and which do not answer: `10.10.0.1 on eth0`.
+    fn silent_hops(&self, model: &Model) -> Vec<String> {
+        let all = model.settings().iter().filter_map(|(netns, thing, state)| {
+            let Thing::Neighbour { device, address } = thing else {
+                return None;
+            };
+            let index = model.node().device_named(netns, device)?.index;
+            let is_its = self.peers.iter().any(|(of, _)| *of == netns)
+                && model.node().is_over_uplink(netns, index)
+                && value::SILENT.contains(&state);
+            is_its.then(|| format!("{address} on {device}"))
+        });
+        distinct(all)
+    }
+
     /// Packets of these namespaces that could not leave by an uplink since the start, because the next hop is silent.
     fn unsent(&self, model: &Model) -> u64 {
         model
@@ -338,7 +370,10 @@ fn peers(peers: &BTreeSet<(u32, IpAddr)>) -> String {
 
 /// The flow's packets come by a device that leads to no other node.
 fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
-    iif != 0 && !model.node().is_over_uplink(key.netns, iif)
+    match iif {
+        0 => inside::is_behind(model, key.netns, key.remote),
+        iif => !model.node().is_over_uplink(key.netns, iif),
+    }
 }
 
 /// The flow leads to somebody, which the neighbours' own housekeeping does not.

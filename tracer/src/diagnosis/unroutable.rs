@@ -8,7 +8,7 @@ use crate::event::Version;
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::counters::no_route_counter;
-use crate::model::ends;
+use crate::model::ends::{self, Sign};
 use crate::model::growth::Spell;
 use crate::model::invariants::{Invariant, State};
 use crate::report::{Confidence, Where};
@@ -34,7 +34,7 @@ pub(super) const NO_ROUTE: Rule = Rule {
     examine: |view| no_route(view.model),
     explains: effects::way_out,
     proved_by: effects::way_out_lost,
-    follows: &["R01", "R05", "R22"],
+    follows: &["R01", "R05", "R22", "R31"],
 };
 
 /// One such packet may be the last word of a connection whose network was taken away on purpose.
@@ -43,7 +43,7 @@ const PACKETS: u64 = 3;
 const LASTING: u64 = SECOND;
 
 fn lasts(spell: &Spell) -> bool {
-    spell.packets >= PACKETS && spell.last.saturating_sub(spell.since) >= LASTING
+    spell.lasts(PACKETS, LASTING)
 }
 
 /// The default route is not there, and one was seen or is expected.
@@ -91,7 +91,8 @@ fn no_route(model: &Model) -> Option<Finding> {
     let now = model.now();
     let dropped: Vec<_> = model
         .books()
-        .unroutable(now)
+        .signs(Sign::Unroutable, now)
+        .map(|(netns, _, spell)| (netns, spell))
         .filter(|(_, spell)| lasts(spell))
         .collect();
     let counted = since_default_was_lost(model);

@@ -278,3 +278,19 @@ impl fmt::Display for Thing {
         }
     }
 }
+
+/// The network of that prefix that an address is in.
+#[must_use]
+pub(crate) fn network(address: IpAddr, prefix: u8) -> IpAddr {
+    let mask = |bits: u32| bits.saturating_sub(prefix.into());
+    match address {
+        IpAddr::V4(v4) => {
+            let all = u32::MAX.checked_shl(mask(32)).unwrap_or(0);
+            IpAddr::V4((v4.to_bits() & all).into())
+        }
+        IpAddr::V6(v6) => {
+            let all = u128::MAX.checked_shl(mask(128)).unwrap_or(0);
+            IpAddr::V6((v6.to_bits() & all).into())
+        }
+    }
+}

@@ -31,6 +31,12 @@ pub(crate) const SUPPRESS: &str = "suppress_prefixlength";
 
 /// Before the name that a device had until it was renamed.
 pub(crate) const WAS: &str = "was";
+/// Before the device by which a route leads.
+pub(crate) const DEVICE: &str = "dev";
+/// Before the node by which it leads.
+pub(crate) const GATEWAY: &str = "via";
+/// A neighbour was asked for and does not tell its link-layer address: now, or given up.
+pub(crate) const SILENT: [&str; 2] = ["FAILED", "INCOMPLETE"];
 
 /// A device has something at its other end.
 pub(crate) const CARRIER: &str = "carrier";
@@ -67,6 +73,18 @@ pub(crate) fn peer(address: &str) -> Option<IpAddr> {
     let mut words = address.split(' ');
     words.next().filter(|word| *word == PEER)?;
     words.next()?.parse().ok()
+}
+
+/// The device by which a route of this value leads, the first one where there are several.
+pub(crate) fn leads_by(route: &str) -> Option<&str> {
+    let mut words = route.split([' ', ';']);
+    words.find(|word| *word == DEVICE)?;
+    words.next()
+}
+
+/// A route of this value leads by another node, which passes on what it gets.
+pub(crate) fn has_gateway(route: &str) -> bool {
+    route.split(' ').any(|word| word == GATEWAY)
 }
 
 /// The answer does not say what the kernel would do.

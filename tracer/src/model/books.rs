@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ends::{self, Signature};
+use super::ends::{self, Sign, Signature};
 use super::growth::{Growing, History, Spell, growth};
 use super::hooks::{self, Hook};
 use super::node::Node;
@@ -31,6 +31,8 @@ pub(crate) struct Sighting {
     pub units: BTreeSet<String>,
     /// Owner of the last socket that had been found.
     pub owner: Option<Owner>,
+    /// Flow of the last example.
+    pub flow: Option<FlowKey>,
     /// Flow of the last example that was for one of this node's own addresses.
     pub own: Option<FlowKey>,
     /// Packets of such examples: there were at least so many.
@@ -46,10 +48,8 @@ pub(crate) struct Books {
     sightings: BTreeMap<EntryKey, Sighting>,
     spells: BTreeMap<Signature, Growing>,
     treated_as_foreign: Growing,
-    /// See [`ends::unroutable`]; by namespace.
-    unroutable: BTreeMap<u32, Growing>,
-    /// See [`ends::held_back`]; by namespace.
-    held_back: BTreeMap<u32, Growing>,
+    /// By namespace and device.
+    signs: BTreeMap<(Sign, u32, u32), Growing>,
     /// Both, the proof and what supports it.
     foreign: Growing,
     matches: bool,
@@ -81,11 +81,11 @@ impl Books {
             line.history.push(at, packets);
         }
         self.matches |= key.fate == Fate::Matched && packets > 0;
-        if ends::unroutable(key) && node.namespace(key.netns).is_some() {
-            self.unroutable.entry(key.netns).or_default().note(at, at, grown);
-        }
-        if ends::held_back(key) && node.namespace(key.netns).is_some() {
-            self.held_back.entry(key.netns).or_default().note(at, at, grown);
+        if let Some(sign) = ends::sign(key)
+            && node.namespace(key.netns).is_some()
+        {
+            let place = (sign, key.netns, key.device);
+            self.signs.entry(place).or_default().note(at, at, grown);
         }
         if let Some(signature) = ends::signature(key)
             && in_ledger(node, key).is_some()
@@ -111,6 +111,7 @@ impl Books {
             };
         }
         self.sightings.retain(|key, _| !of_these(key));
+        self.signs.retain(|(_, netns, _), _| !namespaces.contains(netns));
     }
 
     /// A packet of a line was shown.
@@ -135,6 +136,7 @@ impl Books {
             }
             sighting.owner = Some(owner.clone());
         }
+        sighting.flow = example.flow.or(sighting.flow);
         if let Some(flow) = example.flow
             && key.incoming
             && node.has_address(flow.netns, flow.local)
@@ -180,18 +182,22 @@ impl Books {
         self.spells.get(&signature)?.recent(now)
     }
 
-    /// The spells of what was to be sent and had no route, by namespace.
-    pub(crate) fn unroutable(&self, now: u64) -> impl Iterator<Item = (u32, Spell)> {
-        self.unroutable
-            .iter()
-            .filter_map(move |(netns, spell)| Some((*netns, spell.recent(now)?)))
+    /// The latest spells of what bears this sign, where they are not long over: by namespace and device.
+    pub(crate) fn signs(&self, sign: Sign, now: u64) -> impl Iterator<Item = (u32, u32, Spell)> {
+        self.signs
+            .range((sign, 0, 0)..=(sign, u32::MAX, u32::MAX))
+            .filter_map(move |((_, netns, device), spell)| Some((*netns, *device, spell.recent(now)?)))
+    }
+
+    /// The same of one namespace, as one spell.
+    pub(crate) fn sign(&self, sign: Sign, netns: u32, now: u64) -> Option<Spell> {
+        let of_it = self.signs(sign, now).filter(|(of, ..)| *of == netns);
+        of_it.map(|(.., spell)| spell).reduce(Spell::and)
     }
 
     /// A rule or a program has lately kept from leaving what was sent in this namespace.
     pub(crate) fn holds_back(&self, netns: u32, now: u64) -> bool {
-        self.held_back
-            .get(&netns)
-            .is_some_and(|spell| spell.recent(now).is_some())
+        self.sign(Sign::HeldBack, netns, now).is_some()
     }
 
     /// The spell in which packets for this node were routed as somebody else's, by

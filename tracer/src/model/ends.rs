@@ -138,6 +138,52 @@ pub(crate) fn unroutable(key: &EntryKey) -> bool {
         )
 }
 
+/// What rules count beside the signatures, in each namespace and at each device: see [`sign`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Sign {
+    /// See [`unroutable`].
+    Unroutable,
+    /// See [`held_back`].
+    HeldBack,
+    /// What was to leave by the device waited in vain for the link-layer address of the next hop, or had no room to wait, be it
+    /// this node's own or passed on.
+    SilentHop,
+    /// The device, by which they were to leave, took no packets (`__dev_queue_xmit`): it has no carrier, or its queue no room.
+    NotTaken,
+    /// They were passed on and left by the device by which they had come.
+    SentBack,
+    /// They were for somebody else, and this node does not forward (`ip_error`, `ip6_forward`).
+    NotForwarded,
+    /// The CPU had no room for more of what arrived by the device (`enqueue_to_backlog`).
+    Backlog,
+}
+
+/// The sign that a line of the books is, if any.
+pub(crate) fn sign(key: &EntryKey) -> Option<Sign> {
+    match (key.fate, reason(key), symbol(key)) {
+        (Fate::Forwarded, ..) if key.iif != 0 && key.iif == key.device => Some(Sign::SentBack),
+        (Fate::Dropped, ..) if unroutable(key) => Some(Sign::Unroutable),
+        (Fate::Dropped, ..) if held_back(key) => Some(Sign::HeldBack),
+        (Fate::Dropped, reason, symbol) if is_for_silent_hop(reason, symbol) => Some(Sign::SilentHop),
+        (Fate::Dropped, "QDISC_DROP", _) => Some(Sign::NotTaken),
+        (Fate::Dropped, "IP_INADDRERRORS", "ip_error" | "ip6_forward") if key.incoming => {
+            Some(Sign::NotForwarded)
+        }
+        (Fate::Dropped, "CPU_BACKLOG", _) => Some(Sign::Backlog),
+        _ => None,
+    }
+}
+
+/// What was to be sent waited for the link-layer address of the next hop, which did not tell it, or had no room to wait
+/// (`neigh_invalidate`, `__neigh_event_send`). IPv6 gives no reason.
+fn is_for_silent_hop(reason: &str, symbol: &str) -> bool {
+    reason.starts_with("NEIGH_")
+        || matches!(
+            (reason, symbol),
+            (NOT_SPECIFIED, "neigh_invalidate" | "ndisc_error_report")
+        )
+}
+
 /// Of which version what [`unroutable`] tells of is.
 pub(crate) fn unroutable_version(key: &EntryKey) -> Version {
     if symbol(key).starts_with("inet6") {
@@ -147,15 +193,12 @@ pub(crate) fn unroutable_version(key: &EntryKey) -> Version {
     }
 }
 
-/// What this node was sending waited for the link-layer address of the next hop, which did not tell it
-/// (`neigh_invalidate`, `neigh_event_send`). IPv6 gives no reason.
+/// What this node was sending waited for the link-layer address of the next hop, which did not tell it.
 pub(crate) fn next_hop_is_silent(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped
         && !key.incoming
-        && matches!(
-            (reason(key), symbol(key)),
-            ("NEIGH_FAILED", _) | (NOT_SPECIFIED, "neigh_invalidate" | "ndisc_error_report")
-        )
+        && reason(key) != "NEIGH_QUEUEFULL"
+        && is_for_silent_hop(reason(key), symbol(key))
 }
 
 /// What this node was sending was dropped by policy: by a rule of its firewall, or a program.

@@ -23,6 +23,22 @@ pub(crate) struct Spell {
     pub packets: u64,
 }
 
+impl Spell {
+    /// Both, as if they were one.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            since: self.since.min(other.since),
+            last: self.last.max(other.last),
+            packets: self.packets.saturating_add(other.packets),
+        }
+    }
+
+    /// It has so many packets at least, and they span so much time at least.
+    pub(crate) fn lasts(&self, packets: u64, time: u64) -> bool {
+        self.packets >= packets && self.last.saturating_sub(self.since) >= time
+    }
+}
+
 /// The latest [`Spell`] of a count. Most of those that are kept never grow.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Growing(Option<Box<Spell>>);

@@ -370,6 +370,7 @@ impl Model {
             self.sockets.forget(now);
             self.endpoints.forget(now);
             self.queues.forget(now);
+            self.unresolved.forget(now);
             let sockets = &self.sockets;
             self.flows.forget(now, |key| {
                 sockets.connection(key).is_some_and(sockets::Connection::is_live)

@@ -203,6 +203,11 @@ impl Node {
             .any(|device| device.addresses.contains(&address))
     }
 
+    /// The device of this name.
+    pub(crate) fn device_named(&self, netns: u32, name: &str) -> Option<&Device> {
+        self.devices_of(netns).find(|device| device.name == name)
+    }
+
     /// The device's name, its index where that is all that is known, empty for 0.
     pub(crate) fn device_name(&self, netns: u32, index: u32) -> String {
         let netns = self.home(netns, index).unwrap_or(netns);

@@ -1,11 +1,12 @@
 //! How the network is configured, and how that differs from when the node was last well.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::invariants::Invariants;
 use super::parameters;
 use super::timeline::{Change, Subject};
-use crate::event::{Owner, Seen, Setting, Thing, Unknown};
+use crate::event::{Owner, Seen, Setting, TABLE_MAIN, Thing, Unknown, network, value};
 
 /// Things that are kept at most, see [`Thing::room`]; further ones are counted.
 const KEPT: usize = 65_536;
@@ -119,6 +120,28 @@ impl Settings {
         self.now.get(&(netns, thing)).map(String::as_str)
     }
 
+    /// The route of table main that leads to an address, without a look at the rules: that of the longest prefix, and of these
+    /// of the lowest metric; with its prefix and where it leads.
+    pub(crate) fn route(&self, netns: u32, address: IpAddr) -> Option<(u8, &str)> {
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        (0..=longest).rev().find_map(|prefix| {
+            let route = |metric| {
+                (
+                    netns,
+                    Thing::Route {
+                        table: TABLE_MAIN,
+                        action: value::UNICAST.to_owned(),
+                        destination: network(address, prefix),
+                        prefix,
+                        metric,
+                    },
+                )
+            };
+            let mut all = self.now.range(route(0)..=route(u32::MAX));
+            all.next().map(|(_, leads)| (prefix, leads.as_str()))
+        })
+    }
+
     /// What stands, by namespace and thing.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Thing, &str)> {
         self.now
@@ -181,6 +204,37 @@ mod tests {
         // It is mended.
         assert!(settings.told(4, &rule(Some(""), Seen::Noticed)).unwrap().noticed);
         assert_eq!(settings.differences().count(), 0);
+    }
+
+    #[test]
+    fn the_route_to_an_address_has_the_longest_prefix_and_the_lowest_metric() {
+        let mut settings = Settings::default();
+        let mut add = |action: &str, to: &str, prefix, metric, leads: &str| {
+            let thing = Thing::Route {
+                table: 254,
+                action: action.to_owned(),
+                destination: to.parse().unwrap(),
+                prefix,
+                metric,
+            };
+            let route = Setting {
+                thing,
+                ..rule(Some(leads), Seen::Found)
+            };
+            settings.told(1, &route);
+        };
+        add("unicast", "0.0.0.0", 0, 100, "via 10.10.0.1 dev eth0");
+        add("unicast", "0.0.0.0", 0, 0, "dev wg0");
+        add("unicast", "10.244.0.0", 16, 0, "dev cni0");
+        add("unicast", "10.244.0.2", 32, 0, "dev lxc1");
+        add("blackhole", "10.244.0.3", 32, 0, "");
+        add("unicast", "2001:db8::", 32, 0, "dev eth0");
+        let to = |address: &str| settings.route(1, address.parse().unwrap());
+        assert_eq!(to("10.244.0.2"), Some((32, "dev lxc1")));
+        assert_eq!(to("10.244.0.3"), Some((16, "dev cni0")));
+        assert_eq!(to("192.0.2.10"), Some((0, "dev wg0")));
+        assert_eq!(to("2001:db8::1"), Some((32, "dev eth0")));
+        assert_eq!(to("2001:db9::1"), None);
     }
 
     #[test]

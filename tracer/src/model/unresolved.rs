@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::growth::{Growing, Spell};
 use super::node::Node;
 use crate::event::Unresolved;
 
@@ -28,6 +29,8 @@ pub(crate) struct Queues {
     queues: BTreeMap<(Neighbour, u32), Wait>,
     /// Packets that waited when the tracer started, and their bytes, by neighbour and device of arrival.
     before: BTreeMap<(Neighbour, u32), (u64, u64)>,
+    /// When something waited for each neighbour. What is counted is no packets.
+    spells: BTreeMap<Neighbour, Growing>,
     /// Packets for which there was no room.
     other: u64,
 }
@@ -39,6 +42,9 @@ impl Queues {
         if told.before > 0 && self.before.len() < MOST {
             // It is told once: told again, it is the same.
             self.before.insert(key, (told.before, told.before_bytes));
+        }
+        if told.packets > 0 && (self.spells.len() < MOST || self.spells.contains_key(&key.0)) {
+            self.spells.entry(key.0).or_default().note(at, at, 1);
         }
         if told.packets == 0 {
             self.queues.remove(&key);
@@ -67,6 +73,18 @@ impl Queues {
                 .or_insert(*wait);
         }
         all
+    }
+
+    /// When something last waited for each neighbour over and over, where that is not long ago. It need not have waited in vain.
+    pub(crate) fn spells(&self, now: u64) -> impl Iterator<Item = (Neighbour, Spell)> {
+        self.spells
+            .iter()
+            .filter_map(move |(neighbour, spell)| Some((*neighbour, spell.recent(now)?)))
+    }
+
+    /// Forgets for whom nothing has waited lately.
+    pub(crate) fn forget(&mut self, now: u64) {
+        self.spells.retain(|_, spell| spell.recent(now).is_some());
     }
 
     /// Packets that arrived by an uplink and wait, by namespace.
@@ -99,6 +117,7 @@ impl Queues {
     pub(crate) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
         self.queues
             .retain(|((netns, ..), _), _| !namespaces.contains(netns));
+        self.spells.retain(|(netns, ..), _| !namespaces.contains(netns));
     }
 
     /// Packets for which there was no room.

@@ -9,6 +9,7 @@ mod datagrams;
 mod episodes;
 mod faults;
 mod flows;
+mod inside;
 mod ledger;
 mod lookalikes;
 mod namespaces;

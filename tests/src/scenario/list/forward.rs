@@ -38,11 +38,21 @@ const FORWARD: Scenario = Scenario {
     late: false,
 };
 
+/// A pod of the node is cut off, as this rule says.
+const fn cut_off(verdict: &'static str) -> Expectation {
+    Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some(verdict),
+        ..SOUND
+    }
+}
+
 const POD_SILENT: Scenario = Scenario {
     name: "pod-silent",
     title: "a pod's address is gone from its device, and nobody answers for it",
     breaks: "The pod loses its addresses and the node forgets its neighbours; packets for the pod go on arriving.",
-    says: "Healthy: the node's own traffic is sound. Drops NEIGH_FAILED at neigh_invalidate, over IPv6 without a reason.",
+    says: "R17, where: guest kernel. Drops NEIGH_FAILED at neigh_invalidate, over IPv6 without a reason.",
     break_it: &[
         Step::Ip(Place::Pod, "addr del 10.244.0.2/32 dev eth0"),
         Step::Ip(Place::Pod, "addr del 2001:db8:244::2/128 dev eth0"),
@@ -59,7 +69,7 @@ const POD_SILENT: Scenario = Scenario {
             ExpectedDrop::of(&["NOT_SPECIFIED"], &["neigh_invalidate"], Class::State).socket_found(false),
         ],
         column: Some((Column::Dropped, 20)),
-        ..SOUND
+        ..cut_off("R17")
     },
     ..FORWARD
 };
@@ -69,7 +79,7 @@ const POD_SILENT_FULL: Scenario = Scenario {
     name: "pod-silent-full",
     title: "a pod does not answer for its address, and more waits for it than may",
     breaks: "As pod-silent, with room for a few packets only while the node asks for the pod.",
-    says: "Healthy: the node's own traffic is sound. Drops NEIGH_QUEUEFULL at __neigh_event_send, and NEIGH_FAILED.",
+    says: "R17, where: guest kernel. Drops NEIGH_QUEUEFULL at __neigh_event_send, and NEIGH_FAILED.",
     setup: &[
         Step::Sysctl(Place::Node, "net.ipv4.neigh.lxc1.unres_qlen_bytes", "8192"),
         Step::Sysctl(Place::Node, "net.ipv6.neigh.lxc1.unres_qlen_bytes", "8192"),
@@ -90,7 +100,7 @@ const POD_NO_CARRIER: Scenario = Scenario {
     name: "pod-no-carrier",
     title: "the pod's end of its device is down",
     breaks: "The pod's eth0 is set down, so that the node's lxc1 has no carrier; packets for the pod go on arriving.",
-    says: "Healthy: the node's own traffic is sound. Drops QDISC_DROP at __dev_queue_xmit.",
+    says: "R18, where: guest kernel. Drops QDISC_DROP at __dev_queue_xmit.",
     setup: &[
         Step::Ip(Place::Pod, "link set eth0 address 02:00:0a:f4:00:02"),
         Step::Ip(
@@ -112,7 +122,7 @@ const POD_NO_CARRIER: Scenario = Scenario {
             Class::Resource,
         )],
         column: Some((Column::Dropped, 20)),
-        ..SOUND
+        ..cut_off("R18")
     },
     ..FORWARD
 };
@@ -122,14 +132,14 @@ const POD_DEVICE_DOWN: Scenario = Scenario {
     title: "the node's end of the pod's device is down",
     breaks: "lxc1 is set down, which takes its routes along: packets for the pod leave by the default route, back \
              to where they came from.",
-    says: "Healthy: the node's own traffic is sound. They are forwarded, out of the device by which they came.",
+    says: "R18, where: guest kernel. No drop: they are forwarded, out of the device by which they came.",
     break_it: &[Step::Ip(Place::Node, "link set lxc1 down")],
     heal: &[
         Step::Ip(Place::Node, "link set lxc1 up"),
         Step::Ip(Place::Node, "route add 10.244.0.2/32 dev lxc1"),
         Step::Ip(Place::Node, "route add 2001:db8:244::2/128 dev lxc1"),
     ],
-    expect: SOUND,
+    expect: cut_off("R18"),
     ..FORWARD
 };
 
@@ -138,7 +148,7 @@ const POD_ROUTE_GONE: Scenario = Scenario {
     title: "the route to the pod is gone",
     breaks: "The routes to the pod are deleted, as where an agent has not put them back: packets for it leave by the \
              default route, back to where they came from.",
-    says: "Healthy: the node's own traffic is sound. They are forwarded, out of the device by which they came.",
+    says: "R18, where: guest kernel. No drop: they are forwarded, out of the device by which they came.",
     break_it: &[
         Step::Ip(Place::Node, "route del 10.244.0.2/32 dev lxc1"),
         Step::Ip(Place::Node, "route del 2001:db8:244::2/128 dev lxc1"),
@@ -147,6 +157,7 @@ const POD_ROUTE_GONE: Scenario = Scenario {
         Step::Ip(Place::Node, "route add 10.244.0.2/32 dev lxc1"),
         Step::Ip(Place::Node, "route add 2001:db8:244::2/128 dev lxc1"),
     ],
+    expect: cut_off("R18"),
     ..FORWARD
 };
 

@@ -540,7 +540,7 @@ const NO_ROUTE: Scenario = Scenario {
     name: "no-route",
     title: "a node that forwards has no route for what it is to forward",
     breaks: "The routes to an address of the pod are deleted, on a node without a default route.",
-    says: "Healthy as far as the node's own sockets go. Drops IP_INNOROUTES at ip_error and ip6_pkt_discard.",
+    says: "R18, where: guest kernel. Drops IP_INNOROUTES at ip_error and ip6_pkt_discard.",
     needs: &[],
     setup: &[
         Step::Ip(Place::Node, "route add 192.0.2.0/24 via 10.10.0.1"),
@@ -575,6 +575,9 @@ const NO_ROUTE: Scenario = Scenario {
             .socket_found(false),
         ],
         column: Some((Column::Dropped, 6)),
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("R18"),
         ..SOUND
     },
     late: false,

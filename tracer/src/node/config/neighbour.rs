@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::super::netlink::{attributes, u16_at, u32_at};
 use super::words::{address, hardware_address, unspecified};
+use crate::event::value;
 
 // include/uapi/linux/neighbour.h
 pub(super) const GET: u16 = 30;
@@ -57,8 +58,8 @@ pub(super) fn parse(body: &[u8]) -> Option<Neighbour> {
         address: who?,
         state: match u16_at(body, 8)? {
             NUD_PERMANENT => State::Permanent(format!("lladdr {hardware} PERMANENT")),
-            NUD_FAILED => State::Silent("FAILED"),
-            NUD_INCOMPLETE => State::Silent("INCOMPLETE"),
+            NUD_FAILED => State::Silent(value::SILENT[0]),
+            NUD_INCOMPLETE => State::Silent(value::SILENT[1]),
             _ if hardware.is_empty() => State::Unknown,
             _ => State::Usual(format!("lladdr {hardware}")),
         },

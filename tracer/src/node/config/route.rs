@@ -115,14 +115,14 @@ pub(super) fn gateways(value: &str) -> impl Iterator<Item = IpAddr> {
     let after = value.split(' ').skip(1);
     words
         .zip(after)
-        .filter_map(|(word, next)| next.parse().ok().filter(|_| word == "via"))
+        .filter_map(|(word, next)| next.parse().ok().filter(|_| word == value::GATEWAY))
 }
 
 /// The same with the devices that they are on.
 pub(super) fn ways(value: &str) -> impl Iterator<Item = (&str, IpAddr)> {
     let words: Vec<&str> = value.split(' ').collect();
     let way = |at: usize| match words.get(at..at + 4)? {
-        ["via", gateway, "dev", device] => Some((*device, gateway.parse().ok()?)),
+        [value::GATEWAY, gateway, value::DEVICE, device] => Some((*device, gateway.parse().ok()?)),
         _ => None,
     };
     (0..words.len()).filter_map(way).collect::<Vec<_>>().into_iter()
@@ -163,10 +163,10 @@ impl Way {
         sentence([
             wrapped,
             self.gateway
-                .map_or_else(String::new, |gateway| format!("via {gateway}")),
+                .map_or_else(String::new, |gateway| format!("{} {gateway}", value::GATEWAY)),
             match self.device {
                 0 => String::new(),
-                index => format!("dev {}", devices.name(index)),
+                index => format!("{} {}", value::DEVICE, devices.name(index)),
             },
         ])
     }

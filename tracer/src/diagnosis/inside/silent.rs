@@ -1,0 +1,224 @@
+//! A pod or machine behind this node does not tell its link-layer address.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{affected, drops, is_inner, own_device, passes_through};
+use crate::diagnosis::words::{self, command, count, list, span};
+use crate::diagnosis::{About, Finding, Rule, effects, evidence};
+use crate::event::FlowKey;
+use crate::model::Model;
+use crate::model::clock::SECOND;
+use crate::model::ends::{self, Sign};
+use crate::model::growth::Spell;
+use crate::model::unresolved::Neighbour;
+use crate::report::{Confidence, Where};
+use crate::shell::quoted;
+
+/// R17: the next hop on an inner device is silent.
+pub(in crate::diagnosis) const NEIGHBOUR: Rule = Rule {
+    id: "R17",
+    slug: "neighbour-silent",
+    title: "A pod or machine behind this node does not answer for its address",
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "What is to leave by a device that is no uplink waits for the link-layer address of its neighbour for 2.5 s, and \
+                    is dropped then (NEIGH_FAILED; over IPv6 without a reason, at neigh_invalidate()) or for want of room \
+                    (NEIGH_QUEUEFULL). A weak sign where no route was made for that one address: then it may be nobody's.",
+        meaning: "Nobody answers ARP or neighbour discovery for the address: the pod's own device has lost it, the pod is stopped \
+                  or its network namespace gone, or the other end of its pair of devices is somebody else's. A gateway that \
+                  is silent shows as D01.",
+        check: &[
+            "ip neigh show dev DEVICE  # FAILED or INCOMPLETE",
+            "ip -s link show dev DEVICE",
+            "crictl pods; crictl ps -a",
+        ],
+        mend: &[
+            "Start the pod anew, or the network plugin's agent where it has left the pod half made. Risk: the pod's work is \
+             interrupted.",
+        ],
+    },
+    examine: |view| silent(view.model),
+    explains: effects::hand_over,
+    proved_by: effects::none,
+    follows: &[],
+};
+
+/// The kernel asks three times, a second apart (`mcast_probes`, `retrans_time_ms`), and gives up after 3 s: whoever has not
+/// answered by then was asked three times.
+const SILENT: u64 = 2_500_000_000;
+
+/// A neighbour that does not answer.
+struct Case {
+    neighbour: Neighbour,
+    spell: Spell,
+    /// A route was made for its address.
+    is_meant: bool,
+}
+
+/// Neighbours on inner devices for which something has waited for so long, or waits again and again while what waits is
+/// dropped there.
+fn cases(model: &Model) -> Vec<Case> {
+    let now = model.now();
+    let waiting = model.unresolved().by_neighbour();
+    let mut all: BTreeMap<Neighbour, Spell> = model
+        .unresolved()
+        .spells(now)
+        .filter(|((netns, device, _), _)| is_inner(model, *netns, *device))
+        .filter_map(|(neighbour, spell)| {
+            if let Some(wait) = waiting.get(&neighbour)
+                && now.saturating_sub(wait.since) >= SILENT
+            {
+                return Some((
+                    neighbour,
+                    Spell {
+                        since: wait.since.min(spell.since),
+                        last: now,
+                        ..spell
+                    },
+                ));
+            }
+            let drops = dropped_at(model, neighbour.0, neighbour.1)?;
+            (drops.last >= spell.since && spell.lasts(2, SILENT)).then_some((neighbour, spell))
+        })
+        .collect();
+    // What this node sends itself is known by what was dropped of it.
+    for (key, sighting) in model.books().sightings() {
+        let Some(flow) = sighting
+            .flow
+            .filter(|_| ends::next_hop_is_silent(key) && is_inner(model, key.netns, key.device))
+        else {
+            continue;
+        };
+        let device = model.node().device_name(key.netns, key.device);
+        if own_device(model, key.netns, flow.remote) == Some(device.as_str())
+            && let Some(spell) =
+                dropped_at(model, key.netns, key.device).filter(|drops| drops.lasts(2, SECOND))
+        {
+            all.entry((key.netns, key.device, flow.remote)).or_insert(spell);
+        }
+    }
+    all.into_iter()
+        .map(|(neighbour, spell)| {
+            let (netns, device, address) = neighbour;
+            let name = model.node().device_name(netns, device);
+            Case {
+                neighbour,
+                spell,
+                is_meant: own_device(model, netns, address) == Some(name.as_str()),
+            }
+        })
+        .collect()
+}
+
+/// What was lately dropped at a device for want of a neighbour's answer.
+fn dropped_at(model: &Model, netns: u32, device: u32) -> Option<Spell> {
+    let mut all = model.books().signs(Sign::SilentHop, model.now());
+    all.find(|(of, at, _)| (*of, *at) == (netns, device))
+        .map(|(.., spell)| spell)
+}
+
+fn silent(model: &Model) -> Option<Finding> {
+    let mut cases = cases(model);
+    // Those that are nobody's for all that is known say nothing of the others.
+    if cases.iter().any(|case| case.is_meant) {
+        cases.retain(|case| case.is_meant);
+    }
+    let first = cases.first()?;
+    let (netns, device, address) = first.neighbour;
+    let name = model.node().device_name(netns, device);
+    let since = cases.iter().map(|case| case.spell.since).min()?;
+    let last = cases.iter().map(|case| case.spell.last).max()?;
+    let who: Vec<String> = cases
+        .iter()
+        .map(|case| {
+            let (netns, device, address) = case.neighbour;
+            format!("{address} at {}", model.node().device_name(netns, device))
+        })
+        .collect();
+    let waiting = model.unresolved().by_neighbour();
+    let waits = |case: &Case| waiting.get(&case.neighbour).map_or(0, |wait| wait.packets);
+    let places: BTreeSet<(u32, u32)> = cases
+        .iter()
+        .map(|case| (case.neighbour.0, case.neighbour.1))
+        .collect();
+    let dropped = places
+        .iter()
+        .filter_map(|(netns, device)| dropped_at(model, *netns, *device))
+        .map(|spell| spell.packets)
+        .fold(0, u64::saturating_add);
+    let flows: Vec<FlowKey> = model
+        .flows()
+        .iter()
+        .filter(|(key, flow)| {
+            passes_through(model, key, flow, since)
+                && cases
+                    .iter()
+                    .any(|case| (case.neighbour.0, case.neighbour.2) == (key.netns, key.local))
+        })
+        .map(|(key, _)| *key)
+        .collect();
+    let explanation = format!(
+        "{} {} not tell what link-layer address to send to: for {} nothing could be handed over there. {} dropped, and {} \
+         now.{}",
+        list(&who),
+        if who.len() == 1 { "does" } else { "do" },
+        span(model.now().saturating_sub(since)),
+        match dropped {
+            1 => "1 packet was".to_owned(),
+            more => format!("{more} packets were"),
+        },
+        match cases.iter().map(waits).fold(0, u64::saturating_add) {
+            1 => "1 waits".to_owned(),
+            more => format!("{more} wait"),
+        },
+        affected(&flows)
+    );
+    let drops = drops(model, Sign::SilentHop, &places);
+    let asked = cases.iter().map(|case| {
+        let (netns, device, address) = case.neighbour;
+        let object = format!(
+            "neighbour {address} on {}",
+            model.node().device_name(netns, device)
+        );
+        evidence::state(
+            object,
+            format!("asked for in vain, {} waiting", count(waits(case), "packet")),
+        )
+    });
+    let ip = words::ip(address);
+    let check = [
+        format!(
+            "{ip} neigh show dev {}  # {address}: FAILED or INCOMPLETE",
+            quoted(&name)
+        ),
+        format!("{ip} route get {address}"),
+        format!("ip -s link show dev {}", quoted(&name)),
+    ]
+    .map(|line| command(model, netns, &line))
+    .into();
+    Some(Finding {
+        confidence: if first.is_meant {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
+        explanation,
+        since,
+        last,
+        evidence: asked.take(3).chain(drops.into_iter().take(4)).collect(),
+        flows,
+        namespaces: places.iter().map(|(netns, _)| *netns).collect(),
+        devices: places
+            .iter()
+            .map(|(netns, device)| model.node().device_name(*netns, *device))
+            .collect(),
+        units: Vec::new(),
+        standing: None,
+        check,
+        remedy: vec![
+            "Start the pod or machine there anew, or the network plugin's agent where it has left the pod half made. Risk: its \
+             work is interrupted."
+                .to_owned(),
+        ],
+    })
+}

@@ -1,0 +1,378 @@
+//! The way to a pod is gone: its route, or the other end of its device.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::{affected, drops, is_inner, passes_through};
+use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
+use crate::diagnosis::{About, Finding, Rule, effects, evidence};
+use crate::event::{FlowKey, Thing, value};
+use crate::model::Model;
+use crate::model::class;
+use crate::model::clock::{SECOND, When};
+use crate::model::ends::Sign;
+use crate::model::flows::Flow;
+use crate::model::growth::Spell;
+use crate::report::{Class, Confidence, Where};
+use crate::shell::quoted;
+
+/// R18: what is for a pod does not get there.
+pub(in crate::diagnosis) const LOST: Rule = Rule {
+    id: "R18",
+    slug: "pod-cut-off",
+    title: "The way to a pod of this node is lost",
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "A route by a device that is no uplink was lost while tracer looked, and packets for its addresses go on \
+                    arriving: they are dropped, or leave by the uplink by which they came. Or packets are dropped for QDISC_DROP \
+                    at such a device, which is up and has no carrier. A weak sign where the device went with its route, as when \
+                    a pod is ended.",
+        meaning: "The pod's end of its pair of devices is down, or the node's end is, or somebody removed the route: a network \
+                  plugin that was stopped half-way, or a network manager that does not know the route. Where a default route \
+                  takes its place, packets for the pod go back to where they came from.",
+        check: &[
+            "ip route get ADDRESS  # must lead to the pod's device",
+            "ip -d link show dev DEVICE",
+            "crictl pods; crictl ps -a",
+        ],
+        mend: &[
+            "Put the route back, or set the device up: the verdict says which. Risk: low, where it is what was there before.",
+            "Restart the network plugin's agent. Risk: pods of this node may lose their network while it starts.",
+        ],
+    },
+    examine: |view| lost(view.model),
+    explains: effects::way_in,
+    proved_by: effects::none,
+    follows: &["R31"],
+};
+
+/// Packets that must have been lost.
+const PACKETS: u64 = 3;
+/// What goes on for so long is no moment in which a pod is ended or made.
+const LASTING: u64 = 2 * SECOND;
+
+/// A route to pods that was lost, and what arrives for it all the same.
+struct Gone<'a> {
+    netns: u32,
+    thing: &'a Thing,
+    before: &'a str,
+    device: &'a str,
+    at: u64,
+    /// Its device is there still.
+    stands: bool,
+    flows: Vec<(&'a FlowKey, &'a Flow)>,
+}
+
+/// A device that takes no packets, as it has no carrier.
+struct Cut {
+    netns: u32,
+    device: u32,
+    spell: Spell,
+    flows: Vec<FlowKey>,
+}
+
+/// Routes by inner devices that were lost, and whose packets end here or go back to where they came from.
+fn gone(model: &Model) -> Vec<Gone<'_>> {
+    let mut all: Vec<Gone<'_>> = model
+        .settings()
+        .differences()
+        .filter_map(|(netns, thing, difference)| {
+            let Thing::Route { action, prefix, .. } = thing else {
+                return None;
+            };
+            let before = difference.before.as_deref()?;
+            let device = value::leads_by(before)?;
+            let index = model.node().device_named(netns, device)?.index;
+            let is_way = action == value::UNICAST && *prefix > 0 && difference.now.is_none();
+            let link = Thing::Link {
+                device: device.to_owned(),
+            };
+            (is_way && is_inner(model, netns, index)).then(|| Gone {
+                netns,
+                thing,
+                before,
+                device,
+                at: difference.at,
+                stands: model.settings().value(netns, link).is_some(),
+                flows: Vec::new(),
+            })
+        })
+        .collect();
+    let Some(first) = all.iter().map(|gone| gone.at).min() else {
+        return all;
+    };
+    for (key, flow) in model.flows().iter() {
+        if passes_through(model, key, flow, first)
+            && let Some(gone) = all
+                .iter_mut()
+                .find(|gone| gone.netns == key.netns && leads_to(gone.thing, key.local))
+            && flow.last_arrived >= When::at(gone.at.saturating_add(LASTING))
+            && (is_dropped(model, flow) || is_sent_back(model, key, flow))
+        {
+            gone.flows.push((key, flow));
+        }
+    }
+    all.retain(|gone| !gone.flows.is_empty());
+    all
+}
+
+/// The route leads to that address.
+fn leads_to(thing: &Thing, address: IpAddr) -> bool {
+    matches!(thing, Thing::Route { destination, prefix, .. } if effects::covers(*destination, *prefix, address))
+}
+
+/// The flow's packets are dropped for want of a way.
+fn is_dropped(model: &Model, flow: &Flow) -> bool {
+    let spell = flow.drops.recent(model.now());
+    spell.is_some_and(|spell| spell.packets >= PACKETS)
+        && flow
+            .last_drop
+            .as_deref()
+            .is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State)
+}
+
+/// By the routes that are left the flow's packets leave by the device by which they come, and some do.
+fn is_sent_back(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
+    let leads = model.settings().route(key.netns, key.local);
+    let device = model.node().device_name(key.netns, flow.iif);
+    let mut back = model.books().signs(Sign::SentBack, model.now());
+    leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device.as_str())
+        && back.any(|(netns, index, spell)| {
+            (netns, index) == (key.netns, flow.iif) && spell.lasts(PACKETS, SECOND)
+        })
+}
+
+/// Inner devices without a carrier at which packets are dropped.
+fn cut(model: &Model) -> Vec<Cut> {
+    let has_none = |netns, device| {
+        let link = Thing::Link {
+            device: model.node().device_name(netns, device),
+        };
+        let state = model.settings().value(netns, link);
+        state.is_some_and(|state| value::is_up(state) && !value::has_carrier(state))
+    };
+    let mut all: Vec<Cut> = model
+        .books()
+        .signs(Sign::NotTaken, model.now())
+        .filter(|(netns, device, spell)| {
+            is_inner(model, *netns, *device) && spell.lasts(PACKETS, LASTING) && has_none(*netns, *device)
+        })
+        .map(|(netns, device, spell)| Cut {
+            netns,
+            device,
+            spell,
+            flows: Vec::new(),
+        })
+        .collect();
+    let Some(first) = all.iter().map(|cut| cut.spell.since).min() else {
+        return all;
+    };
+    for (key, flow) in model.flows().iter() {
+        if passes_through(model, key, flow, first)
+            && let Some((_, leads)) = model.settings().route(key.netns, key.local)
+            && let Some(name) = value::leads_by(leads)
+            && let Some(cut) = all
+                .iter_mut()
+                .find(|cut| cut.netns == key.netns && model.node().device_name(cut.netns, cut.device) == name)
+        {
+            cut.flows.push(*key);
+        }
+    }
+    all
+}
+
+fn lost(model: &Model) -> Option<Finding> {
+    let (mut gone, cut) = (gone(model), cut(model));
+    // What may have been ended says nothing of what is there.
+    if !cut.is_empty() || gone.iter().any(|gone| gone.stands) {
+        gone.retain(|gone| gone.stands);
+    }
+    let since = gone
+        .iter()
+        .map(|gone| gone.at)
+        .chain(cut.iter().map(|cut| cut.spell.since))
+        .min()?;
+    let last = gone
+        .iter()
+        .flat_map(|gone| &gone.flows)
+        .filter_map(|(_, flow)| flow.last_arrived.time())
+        .chain(cut.iter().map(|cut| cut.spell.last))
+        .max()?;
+    let mut flows: Vec<FlowKey> = gone
+        .iter()
+        .flat_map(|gone| gone.flows.iter().map(|(key, _)| **key))
+        .chain(cut.iter().flat_map(|cut| cut.flows.iter().copied()))
+        .collect();
+    flows.sort_unstable();
+    flows.dedup();
+
+    let mut explanation = cut_text(model, &cut);
+    explanation.extend(gone_text(model, &gone));
+    let places: BTreeSet<(u32, u32)> = cut.iter().map(|cut| (cut.netns, cut.device)).collect();
+    let name = |netns: &u32, device: &u32| model.node().device_name(*netns, *device);
+    let links = places.iter().filter_map(|(netns, device)| {
+        let link = Thing::Link {
+            device: name(netns, device),
+        };
+        let state = model.settings().value(*netns, link.clone())?;
+        Some(evidence::state(link.to_string(), state.to_owned()))
+    });
+    let routes = gone.iter().map(|gone| {
+        let how = format!("was {} until {}", gone.before, moment(model, gone.at));
+        evidence::state(gone.thing.to_string(), how)
+    });
+    let back: BTreeSet<(u32, u32)> = gone
+        .iter()
+        .flat_map(|gone| gone.flows.iter().map(|(key, flow)| (key.netns, flow.iif)))
+        .collect();
+    let returned = back.iter().filter_map(|(netns, device)| {
+        let mut signs = model.books().signs(Sign::SentBack, model.now());
+        let (.., spell) = signs.find(|(of, at, _)| (of, at) == (netns, device))?;
+        let name = name(netns, device);
+        Some(evidence::state(
+            name.clone(),
+            format!(
+                "{} that arrived left by {name} again",
+                count(spell.packets, "packet")
+            ),
+        ))
+    });
+    let evidence = routes
+        .take(3)
+        .chain(links.take(3))
+        .chain(drops(model, Sign::NotTaken, &places).into_iter().take(3))
+        .chain(returned.take(1))
+        .collect();
+
+    let mut check: Vec<String> = gone
+        .iter()
+        .filter_map(|gone| gone.flows.first())
+        .take(2)
+        .map(|(key, _)| {
+            command(
+                model,
+                key.netns,
+                &format!("{} route get {}", ip(key.local), key.local),
+            )
+        })
+        .collect();
+    let devices = || {
+        let lost = gone.iter().map(|gone| (gone.netns, gone.device.to_owned()));
+        lost.chain(places.iter().map(|(netns, device)| (*netns, name(netns, device))))
+            .collect::<BTreeSet<_>>()
+    };
+    check.extend(
+        devices().into_iter().take(2).map(|(netns, device)| {
+            command(model, netns, &format!("ip -d link show dev {}", quoted(&device)))
+        }),
+    );
+    let mut remedy: Vec<String> = gone
+        .iter()
+        .take(4)
+        .filter_map(|gone| put_back(model, gone))
+        .collect();
+    if !cut.is_empty() {
+        remedy.push(
+            "Set the other end of the pair up, in the pod's own namespace, or start the pod anew. Risk: to start it anew \
+             interrupts its work."
+                .to_owned(),
+        );
+    }
+    if remedy.is_empty() || !gone.is_empty() {
+        remedy.push(
+            "Restart the network plugin's agent, where it has not put back what it keeps. Risk: pods of this node may lose \
+             their network while it starts."
+                .to_owned(),
+        );
+    }
+    Some(Finding {
+        confidence: match (cut.is_empty(), gone.iter().any(|gone| gone.stands)) {
+            (false, _) => Confidence::Conclusive,
+            (true, true) => Confidence::Strong,
+            (true, false) => Confidence::Weak,
+        },
+        explanation: explanation.join(" ") + &affected(&flows),
+        since,
+        last,
+        evidence,
+        namespaces: devices().into_iter().map(|(netns, _)| netns).collect(),
+        devices: devices().into_iter().map(|(_, device)| device).collect(),
+        flows,
+        units: Vec::new(),
+        standing: None,
+        check,
+        remedy,
+    })
+}
+
+/// `lxc1 has no carrier: 400 packets that were to leave by it were dropped.`
+fn cut_text(model: &Model, cut: &[Cut]) -> Vec<String> {
+    let names = distinct(
+        cut.iter()
+            .map(|cut| model.node().device_name(cut.netns, cut.device)),
+    );
+    let packets = cut
+        .iter()
+        .map(|cut| cut.spell.packets)
+        .fold(0, u64::saturating_add);
+    match names.as_slice() {
+        [] => Vec::new(),
+        [one] => vec![format!(
+            "{one} is up and has no carrier, its other end is down or gone: {} that were to leave by it were dropped.",
+            count(packets, "packet")
+        )],
+        several => vec![format!(
+            "{} are up and have no carrier, their other ends are down or gone: {} that were to leave by them were dropped.",
+            list(several),
+            count(packets, "packet")
+        )],
+    }
+}
+
+/// `Since 06:14:05 UTC there is no route 10.244.0.2/32, which led by lxc1: what arrives for it goes back by eth0.`
+fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
+    let first = gone.iter().min_by_key(|gone| gone.at)?;
+    let routes = distinct(gone.iter().map(|gone| gone.thing.to_string()));
+    let devices = distinct(gone.iter().map(|gone| gone.device.to_owned()));
+    let flows = || gone.iter().flat_map(|gone| &gone.flows);
+    let back = distinct(
+        flows()
+            .filter(|(key, flow)| is_sent_back(model, key, flow))
+            .map(|(key, flow)| model.node().device_name(key.netns, flow.iif)),
+    );
+    let what = if back.is_empty() {
+        "is dropped".to_owned()
+    } else {
+        format!("leaves by {}, by which it came", list(&back))
+    };
+    let was_ended = if first.stands {
+        ""
+    } else {
+        " The device is gone too: the pod may have been ended."
+    };
+    let them = if routes.len() == 1 { "it" } else { "them" };
+    Some(format!(
+        "Since {} {} {} not there, which led by {}; what arrives for {them} {what}.{was_ended}",
+        moment(model, first.at),
+        list(&routes),
+        if routes.len() == 1 { "is" } else { "are" },
+        list(&devices),
+    ))
+}
+
+/// The command that sets a route as it was. One that led several ways is not put together again.
+fn put_back(model: &Model, gone: &Gone<'_>) -> Option<String> {
+    let Thing::Route { destination, .. } = gone.thing else {
+        return None;
+    };
+    let route = gone.thing.to_string();
+    let to = route
+        .strip_prefix("route ")
+        .filter(|_| !gone.before.contains(';'))?;
+    let line = format!("{} route add {to} {}", ip(*destination), gone.before);
+    Some(format!(
+        "{}  # Risk: low, it is what was there before. A device that is down must be set up first: ip link set dev {} up",
+        command(model, gone.netns, &line),
+        quoted(gone.device)
+    ))
+}

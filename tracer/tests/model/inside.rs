@@ -1,0 +1,248 @@
+//! What this node hands to pods does not get there.
+
+use tracer::event::{Body, EntryKey, Fate, Protocol, Seen, Setting, Thing, Unresolved};
+use tracer::report::{Confidence, Fact, Relation, Where};
+
+use crate::story::*;
+
+const POD: &str = "10.244.0.2";
+
+fn set(story: &mut Story, thing: Thing, value: Option<&str>, seen: Seen) {
+    story.say(Body::Setting(Box::new(Setting {
+        netns: NETNS,
+        thing,
+        value: value.map(str::to_owned),
+        seen,
+        by: None,
+        by_unknown: None,
+    })));
+}
+
+fn route(destination: &str, prefix: u8) -> Thing {
+    Thing::Route {
+        table: 254,
+        action: "unicast".to_owned(),
+        destination: ip(destination),
+        prefix,
+        metric: 0,
+    }
+}
+
+/// A node that works, with a route to this network by the pod's device.
+fn before(destination: &str, prefix: u8) -> Story {
+    let mut story = healthy();
+    set(
+        &mut story,
+        route("0.0.0.0", 0),
+        Some("via 10.10.0.1 dev eth0"),
+        Seen::Found,
+    );
+    set(
+        &mut story,
+        route(destination, prefix),
+        Some("dev lxc1 scope link"),
+        Seen::Found,
+    );
+    set(&mut story, lxc1(), Some("up, carrier, mtu 1500"), Seen::Found);
+    story
+}
+
+/// A datagram for the pod arrives.
+fn arrives(story: &mut Story) {
+    story
+        .arrived(Protocol::Udp, 1)
+        .count(flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000), |flow| {
+            flow.iif = ETH0;
+            flow.arrived += 1;
+        });
+}
+
+/// A drop of what arrived by the uplink and was to leave by the pod's device.
+fn at_pod(reason: &str, symbol: &str) -> EntryKey {
+    EntryKey {
+        device: LXC1,
+        ..drop(reason, symbol, Protocol::Udp)
+    }
+}
+
+/// The pod does not answer: what arrives for it waits, and is dropped 3 s later.
+fn asked_in_vain(story: &mut Story) {
+    for round in 1..=8 {
+        arrives(story);
+        story.say(Body::Unresolved(Unresolved {
+            netns: NETNS,
+            device: LXC1,
+            address: ip(POD),
+            iif: ETH0,
+            packets: if round < 7 { round } else { round - 6 },
+            before: 0,
+            before_bytes: 0,
+        }));
+        if round == 7 {
+            story.add(at_pod("NEIGH_FAILED", "neigh_invalidate"), 6);
+        }
+        story.tick();
+    }
+}
+
+#[test]
+fn a_pod_that_a_route_leads_to_and_does_not_answer_is_a_fault() {
+    let mut story = before(POD, 32);
+    asked_in_vain(&mut story);
+    let report = story.report();
+    assert_eq!((report.place, report.failure_found()), (Where::GuestKernel, true));
+    let verdict = story.verdict("R17");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict
+            .explanation
+            .starts_with("10.244.0.2 at lxc1 does not tell what link-layer address to send to"),
+        "{}",
+        verdict.explanation
+    );
+    assert!(
+        verdict
+            .explanation
+            .contains("6 packets were dropped, and 2 wait now."),
+        "{}",
+        verdict.explanation
+    );
+    let is_drop =
+        |fact: &Fact| matches!(fact, Fact::Drop { reason, packets: 6, .. } if reason == "NEIGH_FAILED");
+    assert!(
+        verdict.evidence.iter().any(|one| is_drop(&one.fact)),
+        "{verdict:#?}"
+    );
+}
+
+/// As where somebody from outside tries the addresses of a bridge one after the other, or a pod has ended.
+#[test]
+fn an_address_that_may_be_nobodys_is_a_weak_sign() {
+    let mut story = before("10.244.0.0", 24);
+    asked_in_vain(&mut story);
+    assert_eq!(story.report().place, Where::Healthy);
+    assert_eq!(story.verdict("R17").confidence, Confidence::Weak);
+}
+
+/// A pod that has just been started, or whose entry has become too old.
+#[test]
+fn a_pod_that_answers_in_time_is_none() {
+    let mut story = before(POD, 32);
+    for packets in [1, 2, 3, 4, 0, 0, 0, 1, 2, 0] {
+        arrives(&mut story);
+        story.say(Body::Unresolved(Unresolved {
+            netns: NETNS,
+            device: LXC1,
+            address: ip(POD),
+            iif: ETH0,
+            packets,
+            before: 0,
+            before_bytes: 0,
+        }));
+        story.tick();
+    }
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// What this node asks a pod, as a health check does, goes by no network.
+#[test]
+fn a_pod_that_does_not_answer_the_node_is_no_silent_path() {
+    let mut story = before(POD, 32);
+    let check = flow(Protocol::Tcp, "10.10.0.2", 40_001, POD, 8080);
+    let own = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..at_pod("NEIGH_FAILED", "neigh_invalidate")
+    };
+    let own = EntryKey {
+        protocol: Protocol::Tcp,
+        ..own
+    };
+    story.rounds(10, |story| {
+        story.exchange(client(40_000));
+        story.ask(check);
+        story.add(own.clone(), 1);
+        story.example(own.clone(), check, None, "kubelet");
+    });
+    assert_eq!(story.ids(), ["R17"]);
+    assert_eq!(story.verdict("R17").confidence, Confidence::Strong);
+}
+
+/// What arrived for the pod leaves by the uplink again.
+fn goes_back(story: &mut Story) {
+    arrives(story);
+    story.add(line(Fate::Forwarded, Protocol::Udp), 1);
+}
+
+fn lxc1() -> Thing {
+    Thing::Link {
+        device: "lxc1".to_owned(),
+    }
+}
+
+#[test]
+fn packets_for_a_pod_that_go_back_since_its_route_was_lost_are_a_fault() {
+    let mut story = before(POD, 32);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    story.rounds(8, goes_back);
+    let report = story.report();
+    assert_eq!((report.place, report.failure_found()), (Where::GuestKernel, true));
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert!(
+        verdict.explanation.contains(
+            "route 10.244.0.2/32 is not there, which led by lxc1; what arrives for it leaves by eth0, by which it came."
+        ),
+        "{}",
+        verdict.explanation
+    );
+    assert!(
+        verdict.remedy[0].contains("ip route add 10.244.0.2/32 dev lxc1 scope link"),
+        "{:?}",
+        verdict.remedy
+    );
+}
+
+/// A service's address that a program on another node answers for leads back by the uplink, and is to.
+#[test]
+fn what_goes_back_by_a_route_that_stands_is_none() {
+    let mut story = before(POD, 32);
+    set(&mut story, route("10.244.9.0", 24), Some("dev lxc1"), Seen::Found);
+    set(&mut story, route("10.244.9.0", 24), None, Seen::Told);
+    story.rounds(8, goes_back);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// Who still asks a pod that has been ended.
+#[test]
+fn a_route_that_went_with_its_device_is_a_weak_sign() {
+    let mut story = before(POD, 32);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    set(&mut story, lxc1(), None, Seen::Told);
+    story.rounds(8, goes_back);
+    assert_eq!(story.report().place, Where::Healthy);
+    assert_eq!(story.verdict("R18").confidence, Confidence::Weak);
+}
+
+#[test]
+fn a_pods_device_that_takes_nothing_as_it_has_no_carrier_is_a_fault() {
+    let lose = |story: &mut Story| {
+        arrives(story);
+        story.add(at_pod("QDISC_DROP", "__dev_queue_xmit"), 1);
+    };
+    let mut story = before(POD, 32);
+    story.rounds(8, lose);
+    assert!(story.ids().is_empty(), "its queue may be full: {:?}", story.ids());
+
+    set(&mut story, lxc1(), Some("up, no carrier, mtu 1500"), Seen::Told);
+    story.rounds(8, lose);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Conclusive);
+    assert!(
+        verdict.explanation.starts_with("lxc1 is up and has no carrier"),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(verdict.flows_total, 1);
+}
