@@ -8,6 +8,7 @@ mod client;
 mod counts;
 mod crowd;
 mod dhcp;
+mod everyday;
 mod frames;
 mod http;
 mod keys;
@@ -66,6 +67,14 @@ pub enum Role {
     Storm,
     /// Asks each of its addresses over UDP as 100,000 clients, each by an address of its own.
     Crowd,
+    /// Asks each of its addresses over UDP as a resolver of names does: each question from a port of its own.
+    Resolver,
+    /// Fetches one long answer after the other from each of its addresses.
+    Haul,
+    /// Tries all ports of each of its addresses, whose own port does not matter, over TCP and UDP.
+    Scan,
+    /// Sends by each of the devices that are its addresses what neighbours of IPv6 send all the time.
+    Chatter,
     /// Sends an ICMP echo request to each of its addresses (without port) every 500 ms.
     Ping,
     /// Looks at everything that passes each of the devices that are its addresses, as tcpdump does.
@@ -109,13 +118,17 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 28] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
         Self::Flood,
         Self::Storm,
         Self::Crowd,
+        Self::Resolver,
+        Self::Haul,
+        Self::Scan,
+        Self::Chatter,
         Self::Ping,
         Self::Tap,
         Self::Keys,
@@ -145,6 +158,10 @@ impl Role {
             Self::Flood => "flood",
             Self::Storm => "storm",
             Self::Crowd => "crowd",
+            Self::Resolver => "resolver",
+            Self::Haul => "haul",
+            Self::Scan => "scan",
+            Self::Chatter => "chatter",
             Self::Ping => "ping",
             Self::Tap => "tap",
             Self::Keys => "keys",
@@ -174,6 +191,10 @@ impl Role {
             Self::Client | Self::Bulk | Self::Flood => c"lab-client",
             Self::Storm => c"lab-storm",
             Self::Crowd => c"lab-crowd",
+            Self::Resolver => c"lab-resolver",
+            Self::Haul => c"lab-haul",
+            Self::Scan => c"lab-scan",
+            Self::Chatter => c"lab-chatter",
             Self::Tap => c"lab-tap",
             Self::Members => c"lab-members",
             Self::Ping | Self::LargePing => c"lab-ping",
@@ -212,6 +233,10 @@ impl Role {
                 Self::Flood => client::start(parse(address)?, &score, client::Load::Flood),
                 Self::Storm => storm::start(parse(address)?, score)?,
                 Self::Crowd => crowd::start(parse(address)?, score)?,
+                Self::Resolver => everyday::resolve(parse(address)?, &score),
+                Self::Haul => everyday::haul(parse(address)?, &score),
+                Self::Scan => everyday::scan(parse(address)?, &score)?,
+                Self::Chatter => everyday::chatter(address, &score)?,
                 Self::Tap => tap::start(address, &score)?,
                 Self::Keys => keys::start(address, &score, keys::MANY)?,
                 Self::FewKeys => keys::start(address, &score, keys::THAT_FIT)?,

@@ -3,6 +3,7 @@
 mod actors;
 mod delivery;
 mod device;
+mod everyday;
 mod forward;
 mod header;
 mod netfilter;
@@ -28,6 +29,10 @@ pub static STAGES: &[Stage] = &[
     Stage {
         title: "nothing is broken",
         scenarios: sound::ALL,
+    },
+    Stage {
+        title: "nothing is broken: what goes on around every node",
+        scenarios: everyday::ALL,
     },
     Stage {
         title: "devices, XDP, tc and the ingress hook",
