@@ -50,6 +50,16 @@ fn an_upgrade_has_the_uplink_renamed() {
 }
 
 #[test]
+fn an_upgrade_restarts_networkd_which_deletes_the_rules_of_pods() {
+    tells("incident-pod-rules");
+}
+
+#[test]
+fn an_upgrade_sets_a_reverse_path_filter_for_pods() {
+    tells("incident-pod-rp-filter");
+}
+
+#[test]
 fn an_upgrade_replaces_the_modules_of_the_running_kernel() {
     tells("incident-modules");
 }

@@ -188,14 +188,20 @@ impl Story<'_> {
         let lost = text(&verdict["since"]);
         self.told.delay =
             after(text(&verdict["cause"]["at"]), said.at).context("the verdict has no cause")?;
+        let victims = match expect.units {
+            [] => "no unit of this node".to_owned(),
+            units => units.join(" and "),
+        };
+        let delay = self.told.delay.as_secs_f64();
         self.say(
             Who::Tracer,
-            format!(
-                "victims: {}; said {:.1} s after the change that explains it",
-                expect.units.join(" and "),
-                self.told.delay.as_secs_f64()
-            ),
+            format!("victims: {victims}; said {delay:.1} s after the change that explains it"),
         )?;
+        for unit in expect.well {
+            let starves = array(&report["starved"]).iter().any(|flow| flow["unit"] == *unit);
+            wanted(!starves, &format!("{unit} is well"), &report["starved"])?;
+            self.say(Who::Tracer, format!("{unit} is well"))?;
+        }
         self.cause(verdict)?;
         self.moment("the first packet was lost", lost)?;
 

@@ -35,7 +35,7 @@ fn is_at(finding: &Finding, device: &str) -> bool {
 }
 
 /// The address is in the network of that prefix.
-fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+pub(super) fn covers(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
     let shift = |bits: u32| bits.saturating_sub(prefix.into());
     match (network, address) {
         (IpAddr::V4(network), IpAddr::V4(address)) => {
@@ -256,6 +256,14 @@ pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
             Thing::Neighbour { .. } | Thing::Ruleset { .. } | Thing::Traffic { .. } | Thing::Ipsec { .. },
         ) => true,
         _ => way_out(finding, change),
+    }
+}
+
+/// A rule for packets from some address went away.
+pub(super) fn source_rule(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Rule { text, .. }) => is_gone(change) && value::source(text).is_some(),
+        _ => false,
     }
 }
 

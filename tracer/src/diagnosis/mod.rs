@@ -4,7 +4,7 @@
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
 //! `links` devices that are down, `unroutable` what has no way out, `neighbours` who is not answered on the link, `path` the way to the
-//! node, `ports` sockets and processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
+//! node, `sources` what pods send by other ways than before, `ports` sockets and processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
 //! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about,
@@ -26,6 +26,7 @@ mod ports;
 mod report;
 mod roots;
 mod routing;
+mod sources;
 mod suffering;
 mod units;
 mod unroutable;
@@ -101,6 +102,7 @@ pub const RULES: &[Rule] = &[
     lost::rules::SOURCE,
     lost::rules::OTHER,
     unroutable::NO_ROUTE,
+    sources::SOURCE_RULE,
     neighbours::UNANSWERED,
     links::NO_CARRIER,
     path::SILENT,
