@@ -243,6 +243,24 @@ impl Story<'_> {
         self.moment("what explains it changed", text(&cause["at"]))
     }
 
+    /// Parts of what it writes for a person who reads along, in their order.
+    fn story(&self) -> Vec<String> {
+        let verdict = self.variant.expect.verdict;
+        let mut parts = vec![
+            "HEALTHY".to_owned(),
+            format!("soon: {TIMER} elapses between"),
+            format!("{UPGRADE} has no limit of time"),
+            format!("  {verdict}  "),
+            "explained by: ".to_owned(),
+        ];
+        if self.variant.killed {
+            parts.push(format!("soon: {UPGRADE} (stop-sigterm): in "));
+            parts.push("R27 A package upgrade was cut off".to_owned());
+        }
+        parts.push(format!("recovered: {verdict} was over at"));
+        parts
+    }
+
     /// Parts of the steps that led to the cause.
     fn steps(&self) -> Vec<String> {
         let mut steps = vec![
@@ -349,6 +367,7 @@ impl Story<'_> {
         self.say(Who::Lab, told)?;
         let healthy = tracer.headline("healthy again", |text| text.starts_with("HEALTHY"))?;
         self.say(Who::Tracer, healthy.text)?;
+        tracer.has_written(&self.story())?;
         let report = tracer.report()?;
         let episodes = changes(&report, "starvation", "", "");
         if let (Some(begun), Some(over)) = (episodes.iter().min(), episodes.iter().max()) {
