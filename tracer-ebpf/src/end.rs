@@ -19,7 +19,7 @@ use crate::fragments;
 use crate::functions;
 use crate::globals::{Kernel, config, offset};
 use crate::neighbour::icmp6_arrived;
-use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy, is_fragment};
+use crate::packet::{Device, Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy, is_fragment};
 use crate::socket::{LISTEN, Sock, is_multicast};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`: a packet is dropped. Older kernels have no `rx_sk`
@@ -290,11 +290,18 @@ impl End {
         let (headers, end, socket) = unsafe { (&raw mut (*slot).0, &raw mut (*slot).1, &raw mut (*slot).2) };
         let headers = joined(headers, Headers::read(network, ethertype, direction));
 
-        let device = packet.device();
-        let dev = device.index();
-        let mut netns = device.netns();
         let receiver = Found::by(checked(receiver, socket));
         let own = Found::by(packet.socket());
+        let queued = headers.protocol == TCP && !own.socket.is_null() && own.port == headers.local_port;
+        let device = if incoming && queued && packet.is_linked() {
+            // It came out of order and was put into the tree of its socket (`tcp_data_queue_ofo`), whose nodes share the
+            // place of the device: its left child stands there. It had lost its device before.
+            Device::NONE
+        } else {
+            packet.device()
+        };
+        let dev = device.index();
+        let mut netns = device.netns();
         let mut socket = receiver.socket;
         if receiver.netns != 0 {
             netns = receiver.netns;

@@ -19,6 +19,7 @@ mod arrive;
 mod books;
 mod deliver;
 mod end;
+mod exit;
 mod flows;
 mod fragments;
 mod functions;

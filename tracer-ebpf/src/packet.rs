@@ -25,11 +25,21 @@ pub struct Packet(pub Kernel);
 
 impl Packet {
     /// The device that it is at. Not to be trusted while it lies in a UDP receive queue, where the
-    /// member serves another purpose (`udp_set_dev_scratch`); it then reads as device 0, namespace 0.
+    /// member serves another purpose (`udp_set_dev_scratch`); it then reads as device 0, namespace 0. Nor of a segment
+    /// that lies in a tree of its TCP socket: see [`Self::is_linked`].
     #[inline(always)]
     pub fn device(self) -> Device {
         // SAFETY: `sk_buff.dev`, see `load`.
         Device(unsafe { load(self.0, offset!(skb_dev)) })
+    }
+
+    /// It is in a list or a tree, or was when it was last put away: what takes a packet out of a list says that it has no
+    /// next one any more, and what takes one out of a tree leaves the node as it was, whose parent or colour stands in that
+    /// place (`sk_buff.rbnode`).
+    #[inline(always)]
+    pub fn is_linked(self) -> bool {
+        // SAFETY: `sk_buff.next`, see `load`.
+        unsafe { load::<u64>(self.0, offset!(skb_next)) != 0 }
     }
 
     /// What stands where the device is, as a number: `slot` is a place in a map, of this program on this CPU. To the
@@ -220,6 +230,8 @@ pub fn load_word(address: u64) -> u64 {
 pub struct Device(pub Kernel);
 
 impl Device {
+    pub const NONE: Self = Self(core::ptr::null());
+
     #[inline(always)]
     pub fn index(self) -> u32 {
         if self.0.is_null() {

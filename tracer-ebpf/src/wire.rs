@@ -5,11 +5,13 @@ mod flow;
 mod neighbour;
 #[cfg(feature = "user")]
 mod pod;
+mod process;
 mod ring;
 mod setup;
 
 pub use books::*;
 pub use flow::*;
 pub use neighbour::*;
+pub use process::*;
 pub use ring::*;
 pub use setup::*;

@@ -6,20 +6,24 @@
 //! know their forms, `commands`, `programs` and `scripts` what is run; `rules` and `upgrades` judge what it `does`.
 
 mod apt_conf;
+mod bus;
 mod commands;
 mod cron;
 mod does;
 mod files;
 mod hooks;
+mod invokes;
 mod jobs;
 mod node;
 mod programs;
 mod rules;
 mod scripts;
+mod sysv;
 mod udev;
 mod unit_file;
 mod units;
 mod upgrades;
+mod users;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -143,7 +147,7 @@ pub enum Effect {
     Packages,
     /// Which packages there are is asked for, or packages are fetched; none is changed.
     Lists,
-    /// Services or containers are restarted.
+    /// Services or containers are restarted, or systemd runs itself anew.
     Services,
     /// The network configuration, or a service or module that it needs.
     Network,
@@ -169,6 +173,8 @@ pub enum Idle {
     NoCron,
     /// Nothing that would start it is enabled: no such service.
     NotStarted,
+    /// It is a unit of a user who does not linger: it runs only while that user is logged in.
+    NotLoggedIn,
     /// A condition of its unit on a file does not hold, see `conditions`.
     Condition,
     /// Its time never comes, or its file is not understood by what would start it.

@@ -22,7 +22,7 @@ pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub use actor::{ENDED, Owner, Parent, Unknown, process};
+pub use actor::{ENDED, EndedProcess, Owner, Parent, Unknown, process};
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub(crate) use chains::{Part, in_table};
 pub use counter::{Counter, CounterKey, Source};

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use crate::event::{Body, Capability, CapabilityState, Event, FlowKey, Owner, SocketState};
 use crate::model::ends::{self, End};
 use crate::node::sockets::Sockets;
-use crate::node::{self, Netns, Owners, journal, sockets, systemd};
+use crate::node::{self, Memory, Netns, Owners, journal, sockets, systemd};
 use crate::probe::{self, Probe, Sort};
 
 pub use beside::Beside;
@@ -156,9 +156,18 @@ impl Watch {
         if let Some(capability) = all {
             watch.told.tell(now, capability, tell);
         }
-        watch
-            .sources
-            .start_all(options, watch.namespaces.iter(), now, &mut watch.told, tell);
+        let memory = watch
+            .probe
+            .take_ended()
+            .map(|ended| -> Memory { Box::new(move |pid| ended.last(pid)) });
+        watch.sources.start_all(
+            options,
+            watch.namespaces.iter(),
+            memory,
+            now,
+            &mut watch.told,
+            tell,
+        );
         let every = watch.namespaces.every();
         watch.namespaces.read(&every, now, &mut watch.told, tell)?;
         watch.list_sockets(&every, now, tell);

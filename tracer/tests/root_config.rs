@@ -134,7 +134,7 @@ impl Listening {
         let (watched, inbox) = config::watched().unwrap();
         watched.set(all);
         let (sender, events) = channel(1 << 16);
-        let source = Source::start("test", sender, move |teller| config::run(&inbox, teller)).unwrap();
+        let source = Source::start("test", sender, move |teller| config::run(&inbox, None, teller)).unwrap();
         let mut listening = Self {
             events,
             _watched: watched,
@@ -588,7 +588,7 @@ fn what_was_too_much_at_once_is_read_again() {
     watched.set(vec![netns]);
     // So little room that the source waits for its reader.
     let (sender, mut events) = channel(1);
-    let source = Source::start("test", sender, move |teller| config::run(&inbox, teller)).unwrap();
+    let source = Source::start("test", sender, move |teller| config::run(&inbox, None, teller)).unwrap();
     loop {
         if let Body::Capability(_) = events.blocking_recv().unwrap().body {
             break;

@@ -28,7 +28,7 @@ const ETH_IPV4: u16 = 0x0800;
 const ETH_IPV6: u16 = 0x86dd;
 /// For experiments (IEEE 802): nobody handles it.
 const ETH_EXPERIMENT: u16 = 0x88b5;
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMP: u8 = 1;
 /// For experiments (RFC 3692): nobody handles it.
@@ -407,7 +407,7 @@ fn syn(pseudo: &[u8]) -> Vec<u8> {
     with_checksum(segment, 16, TCP, pseudo)
 }
 
-fn with_checksum(mut bytes: Vec<u8>, at: usize, protocol: u8, pseudo: &[u8]) -> Vec<u8> {
+pub(super) fn with_checksum(mut bytes: Vec<u8>, at: usize, protocol: u8, pseudo: &[u8]) -> Vec<u8> {
     let mut covered = pseudo.to_vec();
     covered.extend(u16::from(protocol).to_be_bytes());
     covered.extend((bytes.len() as u16).to_be_bytes());

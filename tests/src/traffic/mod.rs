@@ -16,6 +16,7 @@ mod odd;
 mod one_way;
 mod ping;
 mod server;
+mod shuffled;
 mod storm;
 mod stuck;
 mod tap;
@@ -84,6 +85,8 @@ pub enum Role {
     Trickle,
     /// Opens a connection to each of its addresses every 200 ms and closes it at once.
     Knock,
+    /// Asks each of its addresses over HTTP, on a new connection each time, with segments that come out of order.
+    Shuffled,
     /// Asks each of its addresses for a long answer, shuts its own side of the connection, and reads the answer by and by.
     HalfClosed,
     /// Listens at its addresses over UDP and TCP with the smallest buffers, and reads nothing.
@@ -104,7 +107,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -120,6 +123,7 @@ impl Role {
         Self::Pour,
         Self::Trickle,
         Self::Knock,
+        Self::Shuffled,
         Self::HalfClosed,
         Self::Deaf,
         Self::Filtered,
@@ -147,6 +151,7 @@ impl Role {
             Self::Pour => "pour",
             Self::Trickle => "trickle",
             Self::Knock => "knock",
+            Self::Shuffled => "shuffled",
             Self::HalfClosed => "half-closed",
             Self::Deaf => "deaf",
             Self::Filtered => "filtered",
@@ -172,6 +177,7 @@ impl Role {
             Self::Drip => c"lab-drip",
             Self::Pour | Self::Trickle => c"lab-pour",
             Self::Knock => c"lab-knock",
+            Self::Shuffled => c"lab-shuffled",
             Self::HalfClosed => c"lab-half-closed",
             Self::Deaf => c"lab-deaf",
             Self::Filtered => c"lab-filtered",
@@ -212,6 +218,7 @@ impl Role {
                 Self::Pour => one_way::pour(parse(address)?, &score, one_way::STREAM),
                 Self::Trickle => one_way::pour(parse(address)?, &score, one_way::TRICKLE),
                 Self::Knock => one_way::knock(parse(address)?, &score),
+                Self::Shuffled => shuffled::start(parse(address)?, &score)?,
                 Self::HalfClosed => one_way::listen_only(parse(address)?, &score),
                 Self::Deaf => odd::deaf(parse(address)?, &score)?,
                 Self::Filtered => odd::filtered(parse(address)?)?,

@@ -22,7 +22,6 @@ pub(super) const LARGE: usize = 1460;
 /// Numbers of the two messages, and whether the kernel hands the IP header over as well.
 #[derive(Clone, Copy, Debug)]
 struct Protocol {
-    domain: libc::c_int,
     number: libc::c_int,
     request: u8,
     reply: u8,
@@ -30,14 +29,12 @@ struct Protocol {
 }
 
 const V4: Protocol = Protocol {
-    domain: libc::AF_INET,
     number: libc::IPPROTO_ICMP,
     request: 8,
     reply: 0,
     with_ip_header: true,
 };
 const V6: Protocol = Protocol {
-    domain: libc::AF_INET6,
     number: libc::IPPROTO_ICMPV6,
     request: 128,
     reply: 129,
@@ -47,7 +44,7 @@ const V6: Protocol = Protocol {
 /// Starts to ping an address. The thread ends with the process.
 pub(super) fn start(address: IpAddr, score: Arc<Score>, length: usize) -> Result<()> {
     let protocol = if address.is_ipv4() { V4 } else { V6 };
-    let socket = raw(protocol, address).with_context(|| format!("cannot ping {address}"))?;
+    let socket = raw(protocol.number, address).with_context(|| format!("cannot ping {address}"))?;
     thread::spawn(move || {
         for number in (0..=u16::MAX).cycle() {
             score.pings.count(ping(&socket, protocol, number, length).is_ok());
@@ -57,16 +54,15 @@ pub(super) fn start(address: IpAddr, score: Arc<Score>, length: usize) -> Result
     Ok(())
 }
 
-/// A connected raw socket. `UdpSocket` is only the holder: what it sends is what it is given.
-fn raw(protocol: Protocol, address: IpAddr) -> io::Result<UdpSocket> {
-    // SAFETY: a system call without pointers.
-    let socket = unsafe {
-        libc::socket(
-            protocol.domain,
-            libc::SOCK_RAW | libc::SOCK_CLOEXEC,
-            protocol.number,
-        )
+/// A connected raw socket of a protocol. `UdpSocket` is only the holder: what it sends is what it is given.
+pub(super) fn raw(protocol: libc::c_int, address: IpAddr) -> io::Result<UdpSocket> {
+    let domain = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
     };
+    // SAFETY: a system call without pointers.
+    let socket = unsafe { libc::socket(domain, libc::SOCK_RAW | libc::SOCK_CLOEXEC, protocol) };
     if socket == -1 {
         return Err(io::Error::last_os_error());
     }

@@ -1,8 +1,8 @@
 //! What may be read from maps and written to them as bytes.
 
 use super::{
-    Config, Count, Entry, FlowCount, FlowKey, FlowSet, NeighbourCount, NeighbourKey, Offsets, Place, Spent,
-    Tallies, Unresolved,
+    Config, Count, Ended, Entry, FlowCount, FlowKey, FlowSet, NeighbourCount, NeighbourKey, Offsets, Place,
+    Spent, Tallies, Unresolved,
 };
 
 macro_rules! pod {
@@ -14,6 +14,7 @@ macro_rules! pod {
 pod!(
     Config,
     Count,
+    Ended,
     Entry,
     FlowCount,
     FlowKey,

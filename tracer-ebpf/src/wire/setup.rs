@@ -12,6 +12,8 @@ pub struct Offsets {
     pub skb_sk: u32,
     /// `sk_buff.len`
     pub skb_len: u32,
+    /// `sk_buff.next`
+    pub skb_next: u32,
     /// `sk_buff.data_len`
     pub skb_data_len: u32,
     /// `sk_buff.data`
@@ -90,6 +92,18 @@ pub struct Offsets {
     pub task_nsproxy: u32,
     /// `nsproxy.net_ns`
     pub nsproxy_net: u32,
+    /// `task_struct.thread_pid`
+    pub task_thread_pid: u32,
+    /// `task_struct.real_parent`
+    pub task_real_parent: u32,
+    /// `task_struct.group_leader`
+    pub task_leader: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `pid.level`
+    pub pid_level: u32,
     /// `neighbour.dev`
     pub neigh_dev: u32,
     /// `neighbour.tbl`
@@ -147,6 +161,6 @@ pub struct Config {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 52 * 4);
+    assert!(size_of::<Offsets>() == 59 * 4);
     assert!(size_of::<Config>() == 32);
 };

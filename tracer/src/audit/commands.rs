@@ -412,7 +412,11 @@ fn is_said(statements: &[Statement<'_>]) -> bool {
     let [first, rest @ ..] = statements else {
         return false;
     };
-    let is_saying = first.words.first().is_some_and(|word| SAYS.contains(word));
+    let mut words = first.words.iter();
+    let command = words.find(|word| !BEFORE_COMMANDS.contains(word) && !is_assignment(word));
+    let is_saying = command
+        .and_then(|word| program(word))
+        .is_some_and(|name| SAYS.contains(&name));
     let mut piped = rest.iter().take_while(|one| one.piped);
     is_saying
         && !piped.any(|one| {
@@ -524,6 +528,9 @@ fn begins(before: &[&str]) -> bool {
 
 /// What `systemctl` does with these arguments.
 fn systemctl(arguments: &[&str]) -> Option<(Effect, String)> {
+    if arguments.contains(&"daemon-reexec") {
+        return Some((Effect::Services, "systemctl daemon-reexec".to_owned()));
+    }
     let place = arguments.iter().position(|word| {
         RESTARTS.contains(word)
             || REBOOTS.contains(word)

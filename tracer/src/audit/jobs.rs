@@ -7,7 +7,7 @@ use super::cron::{self, Crontab, Form};
 use super::files::{Files, Kind};
 use super::hooks::{self, AT_SPOOLS, HOOKS, Hook, LOGROTATE};
 use super::units::Units;
-use super::{Idle, udev};
+use super::{Idle, bus, invokes, sysv, udev, users};
 use crate::model::clock::rfc3339;
 
 /// Folders of scripts that cron starts by run-parts, and how often.
@@ -77,6 +77,10 @@ pub(super) enum Off {
     Rename,
     /// By this job of at(1) that is taken away.
     AtJob(u64),
+    /// By that unit that is masked.
+    MaskUnit(String),
+    /// By that unit of a user that is disabled; of all users where none is named.
+    DisableOf { unit: String, user: Option<String> },
     /// By rules of udev of that name that are masked: a package would bring the file back.
     MaskRules(String),
 }
@@ -96,6 +100,10 @@ pub(super) fn read(files: &mut Files, units: &Units) -> Jobs {
     found.read_periods(files, units);
     found.read_at(files, units);
     found.read_rules(files);
+    found.jobs.extend(bus::read(files, units));
+    found.jobs.extend(users::read(files));
+    found.jobs.extend(sysv::read(files, units));
+    found.jobs.extend(invokes::read(files));
     // A generator of systemd makes a unit of that file: on a node that runs it is told as one.
     let has_rc_local = is_enabled(units, &["rc-local.service"]);
     let hooks = HOOKS

@@ -39,7 +39,7 @@ impl Node {
     /// Reads the node below that folder.
     pub(super) fn read(root: &Path) -> Self {
         let mut files = Files::below(root);
-        let units = units::read(&mut files);
+        let units = units::read(&mut files, &units::FOLDERS);
         let mut node = Self {
             root: root.to_owned(),
             jobs: jobs::read(&mut files, &units),

@@ -14,11 +14,13 @@ enum Doing {
     Unless(&'static str),
     /// By these alone.
     With(&'static str),
+    /// By one of these, behind options and the name of an object, each of which may be cut short (`ip -6 ro fl`).
+    ByVerb(&'static str),
     /// By a service of the network, or one of its processes.
     OfNetwork,
 }
 
-use Doing::{Always, OfNetwork, Unless, With};
+use Doing::{Always, ByVerb, OfNetwork, Unless, With};
 use Effect::{Code, Firmware, Lists, Network, Packages, Reboot, Services};
 
 const APT: Doing = Unless(
@@ -105,6 +107,16 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         Services,
         With("apply create delete drain edit evict patch replace restart scale taint"),
     ),
+    (
+        "k3s-agent-uninstall.sh k3s-killall.sh k3s-uninstall.sh rke2-killall.sh rke2-uninstall.sh",
+        Services,
+        Always,
+    ),
+    (
+        "k3s-agent-uninstall.sh k3s-killall.sh k3s-uninstall.sh rke2-killall.sh rke2-uninstall.sh",
+        Network,
+        Always,
+    ),
     ("helm", Services, With("install rollback uninstall upgrade")),
     ("kubeadm", Services, With("init join reset upgrade")),
     (
@@ -123,12 +135,12 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     (
         "ip",
         Network,
-        With("-b -batch add append change del delete deleteall down flush prepend replace restore set up"),
+        ByVerb("add append change chg delete deleteall flush prepend replace restore set update"),
     ),
     (
         "bridge tc",
         Network,
-        With("-b -batch add append change del delete flush link replace set"),
+        ByVerb("add append change delete flush link replace set"),
     ),
     (
         "arptables ebtables ip6tables ip6tables-legacy ip6tables-nft iptables iptables-legacy iptables-nft",
@@ -241,9 +253,14 @@ static ROWS: LazyLock<HashMap<&str, Vec<(Effect, &Doing)>>> = LazyLock::new(|| {
     rows
 });
 
+/// What apt runs to ask something before it works: they change no package.
+const ASKERS: [&str; 3] = ["apt-listbugs", "apt-listchanges", "dpkg-preconfigure"];
+
 /// Whether it is known what a program of that name does.
 pub(super) fn is_known(name: &str) -> bool {
-    ROWS.contains_key(name) || ["invoke-rc.d", "rc-service", "service", "systemctl"].contains(&name)
+    ROWS.contains_key(name)
+        || ["invoke-rc.d", "rc-service", "service", "systemctl"].contains(&name)
+        || ASKERS.contains(&name)
 }
 
 /// What a program of that name changes with these arguments: what, and the words by which that is known.
@@ -258,10 +275,54 @@ pub(super) fn changes(name: &str, arguments: &[&str]) -> impl Iterator<Item = (E
                 None => 0,
             },
             With(changing) => first(&|word| is_among(changing, word))? + 1,
+            ByVerb(changing) => verb(changing, arguments)? + 1,
             OfNetwork => first(&is_network)? + 1,
         };
         Some((*effect, words(name, &arguments[..last])))
     })
+}
+
+/// What iproute2 is asked to do where it only reads, or runs another program.
+const READING: &str = "exec get help identify list lst monitor pids save show";
+
+/// Where the verb stands by which a program of iproute2 changes something; its options may be cut short as well
+/// (`main` of ip.c and tc.c).
+fn verb(changing: &str, arguments: &[&str]) -> Option<usize> {
+    let begins = |list: &str, word: &str| list.split_ascii_whitespace().any(|verb| verb.starts_with(word));
+    let mut words = arguments.iter().copied().enumerate();
+    let mut objects = Vec::new();
+    while let Some((at, word)) = words.next() {
+        if word.contains('$') {
+            // It may stand for any of them.
+            let mut rest = arguments.iter().enumerate().skip(at);
+            let is_verb = |word: &str| word == "del" || is_among(changing, word);
+            return rest.find(|(_, word)| is_verb(word)).map(|(at, _)| at);
+        }
+        if let Some(option) = word.strip_prefix("--").or_else(|| word.strip_prefix('-')) {
+            match option {
+                "" => {}
+                _ if "batch".starts_with(option) => return Some(at),
+                _ if begins("family loops netns", option) || option.starts_with("rc") => drop(words.next()),
+                _ => {}
+            }
+            continue;
+        }
+        let Some(object) = objects.first() else {
+            objects.push(word);
+            continue;
+        };
+        // Of a device `s` is to set something.
+        let sets = word == "s" && "link".starts_with(object);
+        if sets || begins(changing, word) && !begins(READING, word) {
+            return Some(at);
+        }
+        // Some objects have others within them: `ip xfrm state flush`.
+        if begins(READING, word) || objects.len() > 1 {
+            return None;
+        }
+        objects.push(word);
+    }
+    None
 }
 
 /// Words of a command that are told, at most: what lies between its first and its last word is left out of more.
@@ -383,8 +444,11 @@ pub(super) const INTERPRETERS: [&str; 7] = ["node", "perl", "php", "python", "py
 /// Other programs that run what they are given, now or later, here or elsewhere.
 pub(super) const RUNS_INPUT: [&str; 4] = ["at", "batch", "ssh", "xargs"];
 
-/// Programs that say what they are given, and run nothing of it.
-pub(super) const SAYS: [&str; 5] = ["echo", "log", "logger", "printf", "wall"];
+/// Programs that say what they are given, or look for it, and run nothing of it.
+pub(super) const SAYS: [&str; 24] = [
+    "basename", "cat", "cd", "chmod", "chown", "diff", "dirname", "echo", "egrep", "fgrep", "grep", "head",
+    "log", "logger", "ls", "man", "mkdir", "printf", "readlink", "stat", "tail", "touch", "wall", "zgrep",
+];
 
 /// What programs of other languages than the shell run others by.
 pub(super) const CALLS: [&str; 16] = [

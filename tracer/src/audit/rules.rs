@@ -153,6 +153,24 @@ fn turn_off(node: &Node, name: &str, origin: Origin) -> String {
     }
 }
 
+/// The command that turns off a unit of a user, or of all.
+fn turn_off_of(node: &Node, unit: &str, user: Option<&str>) -> String {
+    let end = if unit.starts_with('-') { "-- " } else { "" };
+    let unit = quoted(unit);
+    match user {
+        Some(user) if node.root == Path::new("/") => {
+            let machine = format!("--machine={user}@");
+            format!("systemctl --user {} disable --now {end}{unit}", quoted(&machine))
+        }
+        Some(user) => format!("rm {}", file(node, &format!("var/lib/systemd/linger/{user}"))),
+        None if node.root == Path::new("/") => format!("systemctl --global mask {end}{unit}"),
+        None => {
+            let root = node.root.display().to_string();
+            format!("systemctl --root={} --global mask {end}{unit}", quoted(&root))
+        }
+    }
+}
+
 /// A file of the node as a word of a command.
 fn file(node: &Node, path: &str) -> String {
     let path = node.path(path);
@@ -222,6 +240,8 @@ fn turn_off_job(node: &Node, job: &Job) -> String {
         Off::NotExecutable => format!("chmod a-x {path}"),
         // Names that end so are left out by what reads these folders.
         Off::Rename => format!("mv {path} {path}~"),
+        Off::MaskUnit(unit) => turn_off(node, unit, Origin::Package),
+        Off::DisableOf { unit, user } => turn_off_of(node, unit, user.as_deref()),
         Off::AtJob(number) if node.root == Path::new("/") => format!("atrm {number}"),
         Off::AtJob(_) => format!("rm {path}"),
         Off::MaskRules(name) => format!(

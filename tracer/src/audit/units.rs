@@ -9,7 +9,7 @@ use super::files::Files;
 use super::unit_file::UnitFile;
 
 /// Where systemd looks for units, what counts most first (systemd.unit(5)).
-const FOLDERS: [&str; 13] = [
+pub(super) const FOLDERS: [&str; 13] = [
     "etc/systemd/system.control",
     "run/systemd/system.control",
     TRANSIENT,
@@ -59,7 +59,9 @@ const SELDOM: [&str; 16] = [
 pub(super) struct Unit {
     /// Its file with all drop-ins.
     pub(super) file: UnitFile,
-    /// Where its file is.
+    /// Its file.
+    pub(super) path: String,
+    /// Where that is.
     pub(super) origin: Origin,
     /// Something wants it: it is started by itself.
     pub(super) enabled: bool,
@@ -95,8 +97,8 @@ pub(super) type Units = BTreeMap<String, Unit>;
 /// What the folders of units hold.
 #[derive(Default)]
 struct Found {
-    /// What the file of a unit says that counts, whether it is masked, and where it is.
-    files: BTreeMap<String, (String, bool, Origin)>,
+    /// The files that count.
+    files: BTreeMap<String, UnitText>,
     /// Drop-ins by what they are for (`a.service`, `a-.service`, `service`) and by folder: names and texts.
     drop_ins: BTreeMap<(String, usize), Vec<(String, String)>>,
     /// What is started with a unit, by links in folders (`a.target.wants`).
@@ -105,10 +107,18 @@ struct Found {
     transient: BTreeSet<String>,
 }
 
-/// Reads all units of a node.
-pub(super) fn read(files: &mut Files) -> Units {
+/// The file of a unit.
+struct UnitText {
+    text: String,
+    masked: bool,
+    origin: Origin,
+    path: String,
+}
+
+/// Reads all units of these folders, what counts most first.
+pub(super) fn read(files: &mut Files, folders: &[impl AsRef<str>]) -> Units {
     let mut found = Found::default();
-    for (rank, folder) in FOLDERS.into_iter().enumerate() {
+    for (rank, folder) in folders.iter().map(AsRef::as_ref).enumerate() {
         found.read(files, rank, folder);
     }
     // systemd-system-update-generator(8): that target is there for an update that was prepared.
@@ -179,7 +189,15 @@ impl Found {
                     OWN => Origin::Own,
                     _ => Origin::Package,
                 };
-                self.files.insert(name, (text, masked, origin));
+                self.files.insert(
+                    name,
+                    UnitText {
+                        text,
+                        masked,
+                        origin,
+                        path,
+                    },
+                );
             }
         }
     }
@@ -191,15 +209,16 @@ impl Found {
         }
         let template = template(name);
         let file = self.files.get(name);
-        let Some((text, masked, origin)) = file.or_else(|| self.files.get(template.as_ref()?)) else {
+        let Some(file) = file.or_else(|| self.files.get(template.as_ref()?)) else {
             return;
         };
         let mut unit = Unit {
-            masked: *masked,
-            origin: *origin,
+            masked: file.masked,
+            origin: file.origin,
+            path: file.path.clone(),
             ..Unit::default()
         };
-        unit.file.read(text);
+        unit.file.read(&file.text);
         for text in self.drop_ins(name).into_values() {
             unit.file.read(text);
         }

@@ -29,6 +29,21 @@ pub struct Parent {
     pub command: String,
 }
 
+/// A process that has ended, as it was remembered when it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedProcess {
+    /// When it ended, boot time in ns.
+    pub at: u64,
+    /// What the kernel called it.
+    pub command: String,
+    /// Its parent.
+    pub parent: Parent,
+    /// Id of its cgroup (v2).
+    pub cgroup: u64,
+    /// Inode of its network namespace, 0 where it had none any more.
+    pub netns: u32,
+}
+
 impl Owner {
     /// A process of which no more is known. An empty command: it had ended before it could be asked.
     #[must_use]

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::clock::SECOND;
 use super::timeline::{Change, Subject};
-use crate::event::{Manager, Owner, Packages, Unknown, Upgrade, Upgrades};
+use crate::event::{Manager, Owner, Packages, Unfinished, Unknown, Upgrade, Upgrades};
 
 /// What an upgrade breaks may show up to so long after its end, in ns: 60 s.
 pub(crate) const AFTER: i64 = 60 * SECOND as i64;
@@ -82,16 +82,21 @@ impl Managers {
         let before = self.told.insert(packages.manager, packages.clone());
         self.work(at, packages, before.is_none());
         let before = before?;
-        let (described, after) = (describe(&before), describe(packages));
-        if described == after {
+        if describe(&before) == describe(packages) {
             return None;
         }
+        let was = brief(&before);
+        let is = match (Standing::of(&before), Standing::of(packages)) {
+            // The rest was told when it was left so.
+            (Standing::Interrupted, Standing::Interrupted) => differing(&before, packages),
+            _ => describe(packages),
+        };
         let by = packages.holder.clone().or(before.holder);
         Some(Change {
             at,
             subject: Subject::Packages(packages.manager),
-            before: Some(described),
-            after: Some(after),
+            before: Some(was),
+            after: Some(is),
             by_unknown: by.is_none().then_some(Unknown::NotFound),
             by,
             noticed: false,
@@ -192,17 +197,7 @@ pub(crate) fn describe(packages: &Packages) -> String {
         Standing::InWork => return with_reboot(packages, "in work".to_owned()),
         Standing::Interrupted => "interrupted",
     };
-    /// Packages that are named.
-    const NAMED: usize = 5;
-    let mut reasons: Vec<String> = packages
-        .unfinished
-        .iter()
-        .take(NAMED)
-        .map(|one| format!("{} {}", one.name, one.state))
-        .collect();
-    if packages.unfinished.len() > NAMED {
-        reasons.push(format!("{} more packages", packages.unfinished.len() - NAMED));
-    }
+    let mut reasons = named(packages.unfinished.iter().map(state).collect());
     if packages.leftovers > 0 {
         reasons.push(format!(
             "{} changes not taken into the status",
@@ -215,6 +210,58 @@ pub(crate) fn describe(packages: &Packages) -> String {
     with_reboot(packages, format!("{standing}: {}", reasons.join(", ")))
 }
 
+/// Packages that are named.
+const NAMED: usize = 5;
+
+/// The first of several, and how many more there are.
+fn named(mut all: Vec<String>) -> Vec<String> {
+    if all.len() > NAMED {
+        let more = format!("{} more packages", all.len() - NAMED);
+        all.truncate(NAMED);
+        all.push(more);
+    }
+    all
+}
+
+fn state(one: &Unfinished) -> String {
+    format!("{} {}", one.name, one.state)
+}
+
+/// How packages stand, without their names.
+fn brief(packages: &Packages) -> String {
+    match Standing::of(packages) {
+        Standing::Interrupted => with_reboot(packages, interrupted(packages)),
+        _ => describe(packages),
+    }
+}
+
+fn interrupted(packages: &Packages) -> String {
+    match packages.unfinished.len() {
+        0 => "interrupted".to_owned(),
+        1 => "interrupted with 1 package".to_owned(),
+        left => format!("interrupted with {left} packages"),
+    }
+}
+
+/// How packages stand that were left half-way before, by what is different.
+fn differing(before: &Packages, packages: &Packages) -> String {
+    let new = packages
+        .unfinished
+        .iter()
+        .filter(|one| !before.unfinished.contains(one));
+    let is_left = |one: &Unfinished| packages.unfinished.iter().any(|left| left.name == one.name);
+    let done = before.unfinished.iter().filter(|one| !is_left(one));
+    let mut parts = named(new.map(state).collect());
+    parts.extend(named(done.map(|one| format!("{} finished", one.name)).collect()));
+    if parts.is_empty() {
+        return describe(packages);
+    }
+    with_reboot(
+        packages,
+        format!("{}: {}", interrupted(packages), parts.join(", ")),
+    )
+}
+
 fn with_reboot(packages: &Packages, text: String) -> String {
     match &packages.reboot {
         None => text,
@@ -225,7 +272,7 @@ fn with_reboot(packages: &Packages, text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Owner, Unfinished};
+    use crate::event::Owner;
 
     fn packages() -> Packages {
         Packages {
@@ -257,6 +304,33 @@ mod tests {
         assert_eq!(
             change.after.as_deref(),
             Some("interrupted: systemd half-configured")
+        );
+        let changes = |managers: &mut Managers, now: &Packages| {
+            let change = managers.told(3, now)?;
+            Some((
+                change.before.unwrap_or_default(),
+                change.after.unwrap_or_default(),
+            ))
+        };
+        let mut later = now.clone();
+        later.unfinished = ["udev", "libc6"]
+            .map(|name| Unfinished {
+                name: name.to_owned(),
+                state: "unpacked".to_owned(),
+            })
+            .to_vec();
+        // What was told is not told again.
+        let one = |before: &str, after: &str| Some((before.to_owned(), after.to_owned()));
+        assert_eq!(
+            changes(&mut managers.clone(), &later),
+            one(
+                "interrupted with 1 package",
+                "interrupted with 2 packages: udev unpacked, libc6 unpacked, systemd finished"
+            )
+        );
+        assert_eq!(
+            changes(&mut managers.clone(), &packages()),
+            one("interrupted with 1 package", "all packages whole")
         );
         // Who held the lock last.
         assert_eq!(change.by.map(|owner| owner.pid), Some(7));

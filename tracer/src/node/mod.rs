@@ -11,6 +11,7 @@ pub mod config;
 pub mod counters;
 pub mod devices;
 pub mod droppers;
+mod ended;
 pub mod fragments;
 pub mod journal;
 mod links;
@@ -30,6 +31,7 @@ mod start;
 pub mod systemd;
 mod visitor;
 
+pub use ended::Memory;
 pub use namespace::Netns;
 pub use owners::Owners;
 pub use start::start;

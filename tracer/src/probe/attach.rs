@@ -10,6 +10,7 @@ use tracer_ebpf::{Config, Offsets, datagrams};
 
 use super::Error;
 use super::btf::Btf;
+use super::ended::EndedProcesses;
 use super::gate::Gate;
 use super::hook::Hook;
 use super::offsets::{self, Missing};
@@ -59,6 +60,7 @@ pub struct Probe {
     pub(super) reasons: Reasons,
     gate: Gate,
     pub(super) sort: fn(&EntryKey) -> Option<Sort>,
+    ended: Option<EndedProcesses>,
     capabilities: Vec<Capability>,
     logger: Option<EbpfLogger<StderrLog>>,
     ebpf: Ebpf,
@@ -163,6 +165,7 @@ impl Probe {
             symbols,
             reasons: Reasons::of(&kernel.btf),
             sort: options.sort,
+            ended: Some(EndedProcesses::take(&mut ebpf)?).filter(|_| attached.contains(&"ended")),
             capabilities,
             logger,
             ebpf,
@@ -173,6 +176,11 @@ impl Probe {
     #[must_use]
     pub fn capabilities(&self) -> &[Capability] {
         &self.capabilities
+    }
+
+    /// What is remembered of processes that have ended; for one to take. `None` where nothing is.
+    pub fn take_ended(&mut self) -> Option<EndedProcesses> {
+        self.ended.take()
     }
 
     /// Lets the programs count no more, so that what is read next is of one moment.

@@ -190,6 +190,12 @@ fn example(data: &mut &[u8]) -> Option<RawExample> {
     })
 }
 
+/// What stands before the first zero.
+pub(super) fn string(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
 fn socket_change(data: &mut &[u8]) -> Option<RawSocketChange> {
     let from = data.try_get_u32_ne().ok()?;
     let time = data.try_get_u64_ne().ok()?;
@@ -197,11 +203,7 @@ fn socket_change(data: &mut &[u8]) -> Option<RawSocketChange> {
     let pid = data.try_get_u32_ne().ok()?;
     let _reserved = data.try_get_u32_ne().ok()?;
     let command = data.get(..16)?;
-    let end = command
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(command.len());
-    let command = String::from_utf8_lossy(&command[..end]).into_owned();
+    let command = string(command);
     Some(RawSocketChange {
         time,
         from,

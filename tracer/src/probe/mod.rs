@@ -5,6 +5,7 @@ mod attach;
 pub mod btf;
 pub mod cost;
 mod decode;
+mod ended;
 mod flows;
 mod gate;
 mod hook;
@@ -18,6 +19,7 @@ pub mod symbols;
 mod unresolved;
 
 pub use attach::{Options, Probe, Sort};
+pub use ended::EndedProcesses;
 pub use hook::Hook;
 pub use poll::Owners;
 pub use programs::{Program, programs};

@@ -17,6 +17,8 @@ pub enum Group {
     Segments,
     /// The namespace of the current process.
     Task,
+    /// Who the current process is.
+    Exit,
     /// Who is asked for on the link, and what waits for the answer.
     Neighbour,
     /// Names a cgroup; nothing depends on it.
@@ -49,6 +51,7 @@ members! {
     skb_dev = Packet "sk_buff" "dev";
     skb_sk = Packet "sk_buff" "sk";
     skb_len = Packet "sk_buff" "len";
+    skb_next = Packet "sk_buff" "next";
     skb_data_len = Packet "sk_buff" "data_len";
     skb_data = Packet "sk_buff" "data";
     skb_head = Packet "sk_buff" "head";
@@ -88,6 +91,12 @@ members! {
     tcp_segs_in = Segments "tcp_sock" "segs_in";
     task_nsproxy = Task "task_struct" "nsproxy";
     nsproxy_net = Task "nsproxy" "net_ns";
+    task_thread_pid = Exit "task_struct" "thread_pid";
+    task_real_parent = Exit "task_struct" "real_parent";
+    task_leader = Exit "task_struct" "group_leader";
+    task_tgid = Exit "task_struct" "tgid";
+    task_comm = Exit "task_struct" "comm";
+    pid_level = Exit "pid" "level";
     neigh_dev = Neighbour "neighbour" "dev";
     neigh_tbl = Neighbour "neighbour" "tbl";
     neigh_family = Neighbour "neigh_table" "family";

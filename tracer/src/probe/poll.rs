@@ -75,7 +75,7 @@ impl Counters {
     }
 }
 
-fn of<T: TryFrom<Map>>(name: &'static str, map: Map) -> Result<T, Error> {
+pub(super) fn of<T: TryFrom<Map>>(name: &'static str, map: Map) -> Result<T, Error> {
     T::try_from(map).map_err(|_| Error::Map(name))
 }
 

@@ -32,7 +32,7 @@ const ANSWERS: &str = "answers";
 /// Every program of the tracer.
 #[must_use]
 pub fn programs() -> &'static [Program] {
-    use Group::{Device, Neighbour, Packet, Segments, Socket, Task};
+    use Group::{Device, Exit, Neighbour, Packet, Segments, Socket, Task};
     macro_rules! program {
         ($name:literal, $tracepoint:literal, $capability:expr, $needs:expr, $unseen:literal) => {
             program!($name, $tracepoint, $capability, $needs, $unseen, instead: &[])
@@ -140,6 +140,13 @@ pub fn programs() -> &'static [Program] {
             "retransmits",
             &[Socket],
             "retransmissions are not seen"
+        ),
+        program!(
+            "ended",
+            "sched_process_exit",
+            "exits",
+            &[Device, Task, Exit],
+            "who changed something and ended at once is known by its number only"
         ),
         neighbour("unresolved", "neigh_event_send_done"),
         neighbour("resolved", "neigh_update_done"),

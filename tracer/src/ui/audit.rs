@@ -39,7 +39,7 @@ pub(super) fn page(page: &mut Page, audit: &Audit) {
     page.section(
         "Not looked at",
         Kind::Text,
-        ["what programs do by themselves, and what is started on request: by D-Bus, by a user's own units"],
+        ["what programs do by themselves, and what starts with a desktop"],
     );
 }
 
@@ -155,6 +155,7 @@ fn reason(finding: &Finding, idle: Idle) -> &str {
         Idle::LeftToSystemd => "it leaves that to a timer of systemd",
         Idle::NoCron => "no cron is enabled",
         Idle::NotStarted => "what would start it is not enabled",
+        Idle::NotLoggedIn => "it runs only while its user is logged in",
         Idle::NeverRuns => "its time never comes, or its file is refused",
         Idle::Condition => {
             let mut conditions = finding.conditions.iter();

@@ -37,7 +37,7 @@ impl Beside {
         });
         let mut told = Capabilities::default();
         let mut sources = Sources::new();
-        sources.start_all(options, namespaces.iter(), at, &mut told, tell);
+        sources.start_all(options, namespaces.iter(), None, at, &mut told, tell);
         if !without::is_left_out(&options.without, config::CAPABILITY) {
             for setting in namespaces.iter().take(FEW).filter_map(node::counters::tracked) {
                 let body = Body::Setting(Box::new(setting));

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::{Capabilities, Options, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::node::source::{Source, Teller};
-use crate::node::{Netns, clocks, config, journal, packages, systemd};
+use crate::node::{Memory, Netns, clocks, config, journal, packages, systemd};
 
 /// Events that wait at most: then their sources wait, and what they miss meanwhile they read again.
 const WAITING: usize = 4096;
@@ -42,6 +42,7 @@ impl Sources {
         &mut self,
         options: &Options,
         namespaces: impl Iterator<Item = &'a Netns>,
+        memory: Option<Memory>,
         now: u64,
         told: &mut Capabilities,
         tell: &mut dyn FnMut(Event),
@@ -51,7 +52,7 @@ impl Sources {
         let config = config::watched().map(|(watched, inbox)| -> Work {
             watched.set(namespaces.cloned().collect());
             self.watched = Some(watched);
-            Box::new(move |teller| config::run(&inbox, teller))
+            Box::new(move |teller| config::run(&inbox, memory, teller))
         });
         let (wanted, mut units) = journal::wanted();
         let of_systemd = options.journal();

@@ -14,6 +14,7 @@ pub(super) const ALL: &[Scenario] = &[
     ADDRESS_DENIED,
     PEER_RESETS,
     QUITTER,
+    OUT_OF_ORDER,
     PINGS,
 ];
 
@@ -268,6 +269,37 @@ const QUITTER: Scenario = Scenario {
         ..SOUND
     },
     ..FRAMES
+};
+
+/// A segment that lies in the tree of its socket has the tree's node where its device was.
+const OUT_OF_ORDER: Scenario = Scenario {
+    name: "out-of-order",
+    title: "segments come out of order, and twice",
+    breaks: "Nothing of the node's own. Of what a client sends some comes before its turn, and then again.",
+    says: "Healthy. Drops TCP_OFOMERGE and TCP_OFO_DROP with the socket found: what they held has come with others.",
+    break_it: &[Step::Start(SHUFFLED), Step::Await(SHUFFLED.name, 20)],
+    heal: &[Step::Stop(SHUFFLED.name)],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["TCP_OFOMERGE"], &["tcp_data_queue"], Class::Protocol).socket_found(true),
+            ExpectedDrop::of(
+                &["TCP_OFO_DROP"],
+                &["tcp_ofo_queue", "tcp_data_queue"],
+                Class::Protocol,
+            )
+            .socket_found(true),
+        ],
+        column: Some((Column::Dropped, 100)),
+        ..SOUND
+    },
+    ..FRAMES
+};
+
+const SHUFFLED: Actor = Actor {
+    name: "shuffled",
+    place: Place::Peer,
+    role: Role::Shuffled,
+    addresses: PEER_CLIENT.addresses,
 };
 
 /// `ping_rcv` finds no socket of its own kind for a reply that a raw socket has got.

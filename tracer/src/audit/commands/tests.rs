@@ -41,6 +41,10 @@ fn programs_are_known_by_name_and_path_wherever_they_stand() {
         "apt-get check",
         "[ -x /usr/bin/apt-get ] && command -v dpkg",
         "test -n \"$(dpkg --print-architecture)\"",
+        "if ! grep -q apt-get /etc/x; then",
+        "ps aux | /bin/grep -v apt-get",
+        "cat /usr/sbin/reboot; ls -l /usr/bin/apt-get",
+        "ip link show up; ip -br a; ip -n x -6 ro l t main; ip netns exec x ip ro g 10.0.0.1",
         "rpm -qf /x; ip -4 route; ip addr show; nft list ruleset; sysctl -n a.b; snap wait system seed.loaded",
     ] {
         assert_eq!(names(line), [""; 0], "{line}");
@@ -49,6 +53,15 @@ fn programs_are_known_by_name_and_path_wherever_they_stand() {
         ("xargs dpkg -P", "dpkg"),
         ("rpm -e x", "rpm"),
         ("ip -4 route del default", "ip -4 route del"),
+        ("ip -6 ro fl t main", "ip -6 ro fl"),
+        ("ip -n pod l s eth0 down", "ip -n pod l s"),
+        ("ip netns exec x ip ru d pref 0", "ip ru d"),
+        ("ip x st flush", "ip x st flush"),
+        ("ip $family rule del pref 0", "ip $family rule del"),
+        ("ip -batch /etc/x", "ip -batch"),
+        ("tc q r dev eth0 root fq", "tc q r"),
+        ("systemctl daemon-reexec", "systemctl daemon-reexec"),
+        ("grep -l x /etc/y | xargs apt-get remove", "apt-get"),
         ("sysctl net.ipv4.ip_forward=0", "sysctl net.ipv4.ip_forward=0"),
         ("networkctl reload", "networkctl reload"),
         ("iptables -F", "iptables"),
@@ -134,9 +147,9 @@ fn of_a_command_that_is_too_long_the_beginning_counts() {
         assert_eq!(names(&line), [""; 0], "{word}");
         assert_eq!(names(&format!("reboot; {line}")), ["reboot"], "{word}");
     }
-    let words = |before| format!("ip {}add", "x ".repeat(before));
+    let words = |before| format!("nmcli {}add", "x ".repeat(before));
     assert!(is_looked_through(&words(MOST_WORDS - 2)));
-    assert_eq!(names(&words(MOST_WORDS - 2)), ["ip ... add"]);
+    assert_eq!(names(&words(MOST_WORDS - 2)), ["nmcli ... add"]);
     assert!(!is_looked_through(&words(MOST_WORDS - 1)));
     assert_eq!(names(&words(MOST_WORDS - 1)), [""; 0]);
     // Many commands are not one that is too long.
@@ -297,6 +310,7 @@ fn programs_by_what_they_are_told_to_do() {
         "fwupdmgr update",
         "pip install -U x",
         "kubectl drain x",
+        "systemctl --system daemon-reexec",
         "ansible-pull -U x",
         "wg-quick up wg0",
         "systemctl isolate rescue.target",

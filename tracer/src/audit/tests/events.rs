@@ -186,3 +186,111 @@ fn scripts_that_events_of_the_network_start_are_told() {
         [format!("sed -i '2,4s/^/#/' {root}/etc/logrotate.d/x")]
     );
 }
+
+#[test]
+fn services_that_the_bus_starts_are_told_once() {
+    let image = node("bus");
+    let service = |name: &str, more: &str| format!("[D-BUS Service]\nName={name}\nUser=root\n{more}\n");
+    image
+        .file(
+            "usr/share/dbus-1/system-services/org.a.service",
+            &service("org.a", "Exec=/bin/false\nSystemdService=a.service"),
+        )
+        .file(
+            "usr/lib/systemd/system/a.service",
+            "[Service]\nExecStart=/usr/libexec/packagekitd\n",
+        )
+        .file(
+            "usr/share/dbus-1/system-services/org.b.service",
+            &service("org.b", "Exec=/usr/sbin/ip link set eth0 down"),
+        )
+        .file(
+            "usr/share/dbus-1/system-services/org.gone.service",
+            &service("org.gone", "Exec=/bin/reboot\nSystemdService=gone.service"),
+        )
+        .file("usr/share/dbus-1/system-services/broken.service", "Exec=reboot");
+    assert_eq!(
+        told(&image),
+        [
+            one(
+                "/usr/share/dbus-1/system-services/org.a.service",
+                "whenever somebody asks for org.a on the system bus",
+                "packagekitd"
+            ),
+            one(
+                "/usr/share/dbus-1/system-services/org.b.service:4",
+                "whenever somebody asks for org.b on the system bus",
+                "ip link set"
+            ),
+        ]
+    );
+    let root = image.0.display().to_string();
+    let remedies: Vec<String> = image.findings().into_iter().flat_map(|one| one.remedy).collect();
+    assert_eq!(remedies[0], format!("systemctl --root={root} mask a.service"));
+    assert!(remedies[1].ends_with("/org.b.service~"), "{remedies:?}");
+    // It starts with the node too: that is told.
+    image.link(
+        "etc/systemd/system/multi-user.target.wants/a.service",
+        "/usr/lib/systemd/system/a.service",
+    );
+    assert_eq!(told(&image)[0].0, "a.service");
+    assert_eq!(told(&image).len(), 2);
+}
+
+#[test]
+fn scripts_of_sysv_init_are_told_where_no_unit_stands_for_them() {
+    let image = node("sysv");
+    let script = "#!/bin/sh\ncase \"$1\" in\nstart) iptables -P INPUT DROP ;;\nesac\n";
+    for name in ["fence", "native", "stopped"] {
+        image.script(&format!("etc/init.d/{name}"), script);
+    }
+    image
+        .file("etc/init.d/not-executable", script)
+        .file("etc/systemd/system/native.service", "[Service]\n")
+        .link("etc/rc0.d/K01stopped", "../init.d/stopped");
+    for name in ["fence", "native", "not-executable", "gone"] {
+        image.link(&format!("etc/rc3.d/S01{name}"), &format!("../init.d/{name}"));
+        image.link(&format!("etc/rc5.d/S02{name}"), &format!("../init.d/{name}"));
+    }
+    assert_eq!(
+        told(&image),
+        [one(
+            "/etc/init.d/fence",
+            "whenever the node starts",
+            "iptables (/etc/init.d/fence:3)"
+        )]
+    );
+}
+
+#[test]
+fn what_apt_and_dpkg_run_is_told() {
+    let image = node("invokes");
+    image
+        .file(
+            "etc/apt/apt.conf.d/99needrestart",
+            "# DPkg::Post-Invoke {\"needrestart -r a\"; };\n\
+             DPkg::Post-Invoke {\"test -x /usr/lib/x && needrestart -r a || true\"; };\n\
+             DPkg::Post-Invoke { \"rm -f /var/cache/apt/*.bin || true\"; };\n",
+        )
+        .file("etc/apt/apt.conf", "APT::Update::Post-Invoke:: \"reboot\";\n")
+        .file(
+            "etc/apt/apt.conf.d/70debconf",
+            "DPkg::Pre-Install-Pkgs {\"dpkg-preconfigure --apt || true\";};\n",
+        )
+        .file(
+            "etc/dpkg/dpkg.cfg.d/x",
+            "# post-invoke=\nforce-unsafe-io\npost-invoke=\"nft -f /etc/x\"\n",
+        );
+    assert_eq!(
+        told(&image),
+        [
+            one(
+                "/etc/apt/apt.conf.d/99needrestart:2",
+                "whenever apt has run dpkg",
+                "needrestart"
+            ),
+            one("/etc/apt/apt.conf:1", "whenever apt has fetched lists", "reboot"),
+            one("/etc/dpkg/dpkg.cfg.d/x:3", "whenever dpkg has worked", "nft"),
+        ]
+    );
+}

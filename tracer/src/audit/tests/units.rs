@@ -214,3 +214,84 @@ fn what_starts_with_a_unit_and_what_systemd_does_for_it_counts() {
         ]
     );
 }
+
+#[test]
+fn units_of_users_count_where_the_user_lingers() {
+    let image = Image::new("users");
+    let service = "[Service]\nType=oneshot\nExecStart=sudo apt-get -y upgrade\n";
+    image
+        .file(
+            "etc/passwd",
+            "root:x:0:0:root:/root:/bin/sh\nann:x:1:1:,,:/home/ann:/bin/sh\nbob:x:2:2::/home/bob:/bin/sh\nbroken\n",
+        )
+        .file("etc/systemd/system/x.service", "[Service]\n")
+        .file("home/ann/.config/systemd/user/night.service", service)
+        .file(
+            "home/ann/.config/systemd/user/night.timer",
+            "[Timer]\nOnCalendar=daily\n",
+        )
+        .link(
+            "home/ann/.config/systemd/user/timers.target.wants/night.timer",
+            "../night.timer",
+        )
+        .file("home/ann/.config/systemd/user/off.service", service)
+        .file("home/bob/.config/systemd/user/b.service", service)
+        .link(
+            "home/bob/.config/systemd/user/default.target.wants/b.service",
+            "../b.service",
+        )
+        .file("usr/lib/systemd/user/all.service", "[Service]\nExecStart=netplan apply\n")
+        .link(
+            "etc/systemd/user/default.target.wants/all.service",
+            "/usr/lib/systemd/user/all.service",
+        );
+    let told = || -> Vec<_> {
+        let findings = image.findings().into_iter();
+        findings
+            .map(|one| (one.name(), one.schedule.join(", "), one.idle))
+            .collect()
+    };
+    let one = |name: &str, schedule: &str, idle| (name.to_owned(), schedule.to_owned(), idle);
+    let night = "/home/ann/.config/systemd/user/night.service:3";
+    let idle = Some(Idle::NotLoggedIn);
+    assert_eq!(
+        told(),
+        [
+            one(night, "OnCalendar=daily, in the manager of ann", idle),
+            one(
+                "/home/bob/.config/systemd/user/b.service:3",
+                "in the manager of bob",
+                idle
+            ),
+            one(
+                "/usr/lib/systemd/user/all.service:2",
+                "in the manager of each user",
+                idle
+            ),
+        ]
+    );
+    image.file("var/lib/systemd/linger/ann", "");
+    let told = told();
+    assert_eq!(
+        told[0],
+        one(
+            "/usr/lib/systemd/user/all.service:2",
+            "in the manager of ann",
+            None
+        )
+    );
+    assert_eq!(
+        told[1],
+        one(night, "OnCalendar=daily, in the manager of ann", None)
+    );
+    assert_eq!(told.len(), 3);
+    let remedies: Vec<String> = image.findings().into_iter().flat_map(|one| one.remedy).collect();
+    let root = image.0.display();
+    assert_eq!(
+        remedies[..2],
+        [
+            format!("systemctl --root={root} --global mask all.service"),
+            format!("rm {root}/var/lib/systemd/linger/ann"),
+        ]
+    );
+}

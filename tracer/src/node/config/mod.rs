@@ -45,6 +45,7 @@ use self::node::Node;
 use self::requester::Requesters;
 use self::space::{Loaded, Space};
 use self::told::Told;
+use super::ended::Memory;
 use super::modules::Module;
 use super::names::NameChanges;
 use super::source::{Gone, Teller};
@@ -70,10 +71,10 @@ const HEARD: usize = 128;
 /// Up to so many namespaces have the kernel parameters read of which no change is told.
 const FEW: usize = 16;
 
-/// Runs until the teller says that it is to end.
-pub fn run(inbox: &Inbox, teller: &Teller) {
+/// Runs until the teller says that it is to end. `memory` is of processes that have ended.
+pub fn run(inbox: &Inbox, memory: Option<Memory>, teller: &Teller) {
     // Nobody listens any more: that is what ends it.
-    let _ = Configuration::new().run(inbox, teller);
+    let _ = Configuration::new(memory).run(inbox, teller);
 }
 
 struct Configuration {
@@ -93,11 +94,11 @@ struct Configuration {
 }
 
 impl Configuration {
-    fn new() -> Self {
+    fn new(memory: Option<Memory>) -> Self {
         Self {
             node: Node::new(),
             spaces: BTreeMap::new(),
-            requesters: Requesters::default(),
+            requesters: Requesters::new(memory),
             names: NameChanges::default(),
             nf_tables: Module::new("nf_tables"),
             xfrm: Module::new("xfrm_user"),

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::super::Netns;
+use super::super::cgroup::Cgroup;
+use super::super::ended::{Ended, Memory};
 use super::super::owners::{Owners, sockets_of};
 use super::told::Who;
 use crate::event::{Owner, Unknown};
@@ -28,11 +30,20 @@ const PROCESSES: u32 = 1 << 22;
 #[derive(Debug, Default)]
 pub(super) struct Requesters {
     owners: Owners,
+    ended: Ended,
     /// By namespace and address, with the time when it was looked for.
     known: HashMap<(u32, u32), (u64, Who)>,
 }
 
 impl Requesters {
+    /// `memory` is of processes that have ended.
+    pub(super) fn new(memory: Option<Memory>) -> Self {
+        Self {
+            ended: Ended::new(memory),
+            ..Self::default()
+        }
+    }
+
     /// Who has the socket with this address in a namespace, read at once; or why that is not known. `now` is boot time in
     /// ns.
     pub(super) fn who(&mut self, netns: &Netns, port: u32, now: u64) -> Who {
@@ -52,6 +63,30 @@ impl Requesters {
         }
         self.known.insert(key, (now, owner.clone()));
         owner
+    }
+
+    /// The process with this number and name, as the kernel tells them both: it counts as the machine does, and where the
+    /// tracer counts otherwise the name tells.
+    pub(super) fn process(&mut self, pid: u32, command: &str, netns: &Netns, now: u64) -> Owner {
+        let is_it = |owner: &Owner| owner.command == command;
+        Owners::actor(pid)
+            .filter(is_it)
+            .or_else(|| self.ended(pid, netns, now).filter(is_it))
+            .unwrap_or_else(|| Owner::named(pid, command))
+    }
+
+    /// One that has just ended.
+    fn ended(&mut self, pid: u32, netns: &Netns, now: u64) -> Option<Owner> {
+        let ended = self.ended.just(pid, netns.inode(), now)?;
+        let cgroup = self.owners.by_cgroup(ended.cgroup, now).cloned();
+        let Cgroup { path, unit } = cgroup.unwrap_or_default();
+        Some(Owner {
+            pid,
+            command: ended.command,
+            cgroup: path,
+            unit,
+            parent: Some(Box::new(ended.parent)),
+        })
     }
 
     fn look(&mut self, netns: &Netns, port: u32, now: u64) -> Option<Owner> {
@@ -79,7 +114,13 @@ impl Requesters {
         match found {
             // It lives on without the socket: pid 1 and threads of the kernel are others' 1 and so on.
             Some((pid, owner)) => (pid != INIT && has_a_program(pid)).then_some(owner),
-            None => Some(Owner::named(pid?, "")),
+            None => {
+                let pid = pid?;
+                Some(
+                    self.ended(pid, netns, now)
+                        .unwrap_or_else(|| Owner::named(pid, "")),
+                )
+            }
         }
     }
 }

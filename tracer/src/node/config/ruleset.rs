@@ -5,7 +5,6 @@ use std::fs;
 
 use super::super::chains::{GET_GENERATION, HEADER, members, number};
 use super::super::netlink::{self, Message, string};
-use super::super::owners::Owners;
 use super::commit::{self, Commit, Known, NFTABLES};
 use super::told::Who;
 use crate::event::{Owner, Unknown};
@@ -54,8 +53,13 @@ impl Ruleset {
         })
     }
 
-    /// Takes in what was told. A change is whole with its generation: then this tells who made it, if that is said.
-    pub(super) fn told(&mut self, message: &Message<'_>) -> Option<Who> {
+    /// Takes in what was told. A change is whole with its generation: then this tells who made it, if that is said. `who`
+    /// finds the process of a number and a command.
+    pub(super) fn told(
+        &mut self,
+        message: &Message<'_>,
+        who: &mut dyn FnMut(u32, &str) -> Owner,
+    ) -> Option<Who> {
         if message.kind != NEW_GENERATION {
             self.commit.take(message, &mut self.chains, &mut self.tables);
             return None;
@@ -63,7 +67,10 @@ impl Ruleset {
         let generation = Generation::parse(message.body)?;
         self.generation = generation.number;
         self.did = self.commit.end();
-        Some(generation.by())
+        Some(match generation.pid {
+            0 => Err(Unknown::Kernel),
+            pid => Ok(who(pid, &generation.command)),
+        })
     }
 
     /// They are others than those.
@@ -115,15 +122,6 @@ impl Generation {
         }
         (generation.number != 0).then_some(generation)
     }
-
-    /// The kernel counts processes as the machine does: where the tracer counts otherwise, the name tells.
-    fn by(self) -> Who {
-        if self.pid == 0 {
-            return Err(Unknown::Kernel);
-        }
-        let found = Owners::actor(self.pid).filter(|owner| owner.command == self.command);
-        Ok(found.unwrap_or_else(|| Owner::named(self.pid, &self.command)))
-    }
 }
 
 /// The tables of the older firewalls in the namespace of this thread: firewall and value. Their rules can only be asked
@@ -159,7 +157,10 @@ mod tests {
         let mut rules = Ruleset::default();
         assert_eq!(rules.value(), None);
         let filter = [&[1, 0, 0, 0][..], &attribute(1, b"filter\0")].concat();
-        assert_eq!(rules.told(&message(commit::NEW_TABLE, &filter)), None);
+        assert_eq!(
+            rules.told(&message(commit::NEW_TABLE, &filter), &mut Owner::named),
+            None
+        );
         let generation = [
             &[0; 4][..],
             &attribute(1, &7_u32.to_be_bytes()),
@@ -168,7 +169,7 @@ mod tests {
         ]
         .concat();
         let by = rules
-            .told(&message(NEW_GENERATION, &generation))
+            .told(&message(NEW_GENERATION, &generation), &mut Owner::named)
             .unwrap()
             .unwrap();
         assert_eq!((by.pid, by.command.as_str()), (4_000_000, "nft"));
@@ -176,14 +177,14 @@ mod tests {
             rules.value().as_deref(),
             Some("generation 7, tables: inet filter; table inet filter new")
         );
-        rules.told(&message(NEW_GENERATION, &generation));
+        rules.told(&message(NEW_GENERATION, &generation), &mut Owner::named);
         assert_eq!(
             rules.value().as_deref(),
             Some("generation 7, tables: inet filter"),
             "that is done"
         );
         survives(&generation, &|body| {
-            drop(Ruleset::default().told(&message(NEW_GENERATION, body)))
+            drop(Ruleset::default().told(&message(NEW_GENERATION, body), &mut Owner::named))
         });
     }
 

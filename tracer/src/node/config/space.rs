@@ -291,7 +291,7 @@ impl Space {
         for ear in [Ear::Route, Ear::Ipsec] {
             self.hear_by(ear, requesters, tell)?;
         }
-        self.hear_rules(tell)
+        self.hear_rules(requesters, tell)
     }
 
     fn hear_by(
@@ -344,15 +344,21 @@ impl Space {
         Ok(())
     }
 
-    fn hear_rules(&mut self, tell: &mut dyn FnMut(u64, Told)) -> Result<(), Error> {
+    fn hear_rules(
+        &mut self,
+        requesters: &mut Requesters,
+        tell: &mut dyn FnMut(u64, Told),
+    ) -> Result<(), Error> {
         for _ in 0..TURN {
             let Some(listener) = &self.netfilter else {
                 return Ok(());
             };
-            let rules = &mut self.rules;
+            let (rules, netns) = (&mut self.rules, &self.netns);
+            // At once: who made the change may be about to end.
+            let mut who = |pid, command: &str| requesters.process(pid, command, netns, clock::boottime_ns());
             let mut changed = Vec::new();
             let came = listener.hear(&mut |message: &Message<'_>| {
-                changed.extend(rules.told(message).map(|by| (by, rules.value())));
+                changed.extend(rules.told(message, &mut who).map(|by| (by, rules.value())));
             })?;
             for (by, value) in changed {
                 let now = clock::boottime_ns();
