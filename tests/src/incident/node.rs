@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Heal, KUBELET, POD, TIMER, UPGRADE, Variant, WEB, upgrade};
 use crate::cgroup;
-use crate::lab::{Lab, PATIENCE, UPLINK};
+use crate::lab::{Lab, PATIENCE};
 use crate::process;
 use crate::scenario::{Actor, Place, Step};
 use crate::traffic::{Role, SERVICE};
@@ -48,6 +48,7 @@ pub struct Node {
     // Dropped in this order: first those who use the namespaces.
     world: World,
     lab: Lab,
+    uplinks: &'static [&'static str],
 }
 
 impl Node {
@@ -96,7 +97,8 @@ impl Node {
         let world = World::boot_in(program, lab.netns(Place::Node), &units)?;
         let (there, _) = world.shared("program");
         copy(program, &there)?;
-        let mut node = Self { world, lab };
+        let uplinks = variant.uplinks;
+        let mut node = Self { world, lab, uplinks };
         for actor in variant.actors {
             node.lab.start(*actor)?;
         }
@@ -106,7 +108,7 @@ impl Node {
         node.lab.wait_for(SERVER.name, |counts| {
             counts.values().all(|target| target.requests.done > 20)
         })?;
-        if let Some(actor) = variant.asks {
+        for actor in variant.asks.into_iter().chain(variant.beside) {
             node.lab.start(actor)?;
             node.lab.wait_for(actor.name, |counts| {
                 counts.values().all(|target| target.done() > 20)
@@ -157,10 +159,10 @@ impl Node {
     /// What tells a tracer to watch this node.
     pub fn where_to_look(&self) -> Result<Vec<String>> {
         let netns = self.netns();
-        let uplink = format!("{netns}:{UPLINK}");
-        let mut options = ["--netns", netns, "--uplink", &uplink]
-            .map(str::to_owned)
-            .to_vec();
+        let mut options = vec!["--netns".to_owned(), netns.to_owned()];
+        for uplink in self.uplinks {
+            options.extend(["--uplink".to_owned(), format!("{netns}:{uplink}")]);
+        }
         options.extend(self.system()?);
         Ok(options)
     }

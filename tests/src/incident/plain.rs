@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,16 +15,26 @@ pub struct Headline {
     pub text: String,
 }
 
-/// The headlines of all blocks, as they come.
+/// The headlines of all blocks, as they come, and all that was written so far.
 #[derive(Debug)]
-pub(super) struct Headlines(Receiver<Headline>);
+pub(super) struct Headlines {
+    headlines: Receiver<Headline>,
+    /// In one line: sentences are broken anywhere.
+    said: Arc<Mutex<String>>,
+}
 
 impl Headlines {
     /// Reads them until the tracer ends.
     pub(super) fn of(output: impl Read + Send + 'static) -> Self {
-        let (sender, receiver) = channel();
+        let (sender, headlines) = channel();
+        let said = Arc::new(Mutex::new(String::new()));
+        let all = Arc::clone(&said);
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
+                if let Ok(mut all) = all.lock() {
+                    all.push_str(line.trim());
+                    all.push(' ');
+                }
                 let Some(text) = headline(&line) else { continue };
                 let at = SystemTime::now();
                 if sender
@@ -37,7 +48,20 @@ impl Headlines {
                 }
             }
         });
-        Self(receiver)
+        Self { headlines, said }
+    }
+
+    /// The first of these parts that was not written so far after those before it; `None` where all were.
+    pub(super) fn unsaid(&self, parts: &[String]) -> Option<String> {
+        let said = self.said.lock().ok()?;
+        let mut rest = said.as_str();
+        for part in parts {
+            let Some(place) = rest.find(part.as_str()) else {
+                return Some(part.clone());
+            };
+            rest = &rest[place + part.len()..];
+        }
+        None
     }
 
     /// The next one that is wanted; `None` where the tracer has ended, or the time is up. Those before it are passed over.
@@ -46,7 +70,7 @@ impl Headlines {
             let left = end
                 .checked_duration_since(Instant::now())
                 .unwrap_or(Duration::ZERO);
-            let next = self.0.recv_timeout(left).ok()?;
+            let next = self.headlines.recv_timeout(left).ok()?;
             if wanted(&next.text) {
                 return Some(next);
             }

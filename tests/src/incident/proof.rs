@@ -188,14 +188,20 @@ impl Story<'_> {
         let lost = text(&verdict["since"]);
         self.told.delay =
             after(text(&verdict["cause"]["at"]), said.at).context("the verdict has no cause")?;
+        let victims = match expect.units {
+            [] => "no unit of this node".to_owned(),
+            units => units.join(" and "),
+        };
+        let delay = self.told.delay.as_secs_f64();
         self.say(
             Who::Tracer,
-            format!(
-                "victims: {}; said {:.1} s after the change that explains it",
-                expect.units.join(" and "),
-                self.told.delay.as_secs_f64()
-            ),
+            format!("victims: {victims}; said {delay:.1} s after the change that explains it"),
         )?;
+        for unit in expect.well {
+            let starves = array(&report["starved"]).iter().any(|flow| flow["unit"] == *unit);
+            wanted(!starves, &format!("{unit} is well"), &report["starved"])?;
+            self.say(Who::Tracer, format!("{unit} is well"))?;
+        }
         self.cause(verdict)?;
         self.moment("the first packet was lost", lost)?;
 
@@ -235,6 +241,24 @@ impl Story<'_> {
             self.say(Who::Tracer, format!("  {}", text(&step["text"])))?;
         }
         self.moment("what explains it changed", text(&cause["at"]))
+    }
+
+    /// Parts of what it writes for a person who reads along, in their order.
+    fn story(&self) -> Vec<String> {
+        let verdict = self.variant.expect.verdict;
+        let mut parts = vec![
+            "HEALTHY".to_owned(),
+            format!("soon: {TIMER} elapses between"),
+            format!("{UPGRADE} has no limit of time"),
+            format!("  {verdict}  "),
+            "explained by: ".to_owned(),
+        ];
+        if self.variant.killed {
+            parts.push(format!("soon: {UPGRADE} (stop-sigterm): in "));
+            parts.push("R27 A package upgrade was cut off".to_owned());
+        }
+        parts.push(format!("recovered: {verdict} was over at"));
+        parts
     }
 
     /// Parts of the steps that led to the cause.
@@ -343,6 +367,7 @@ impl Story<'_> {
         self.say(Who::Lab, told)?;
         let healthy = tracer.headline("healthy again", |text| text.starts_with("HEALTHY"))?;
         self.say(Who::Tracer, healthy.text)?;
+        tracer.has_written(&self.story())?;
         let report = tracer.report()?;
         let episodes = changes(&report, "starvation", "", "");
         if let (Some(begun), Some(over)) = (episodes.iter().min(), episodes.iter().max()) {

@@ -2,7 +2,9 @@
 
 mod networkd;
 mod others;
+mod pods;
 
+use crate::lab::UPLINK;
 use crate::scenario::{Actor, Step};
 
 use super::{KUBELET, POD};
@@ -20,6 +22,8 @@ pub struct Variant {
     pub says: &'static str,
     /// The part of networkd's configuration of the uplink that is about its addresses.
     pub network: &'static str,
+    /// The devices by which packets arrive.
+    pub uplinks: &'static [&'static str],
     /// What was done to the node before networkd was started.
     pub links: &'static [Step],
     /// What was done to it when networkd had configured it.
@@ -32,6 +36,8 @@ pub struct Variant {
     pub modules: bool,
     /// Who asks the node's own server, which runs as `node-web.service`.
     pub asks: Option<Actor>,
+    /// Who else asks, and is answered from before the tracer is started.
+    pub beside: Option<Actor>,
     /// What the new package does when it is configured, as lines of shell.
     pub postinst: &'static str,
     /// And then systemd is asked to stop the upgrade, and kills it half-way.
@@ -60,6 +66,8 @@ pub struct Expect {
     pub place: &'static str,
     /// Units that it names as victims.
     pub units: &'static [&'static str],
+    /// Units that starve from nothing.
+    pub well: &'static [&'static str],
     /// What changed: a part of the sentence on its cause.
     pub cause: &'static str,
     /// The command and the unit of who did it, where that can be known.
@@ -88,12 +96,14 @@ const COMMON: Variant = Variant {
     breaks: "",
     says: "",
     network: AS_IT_IS,
+    uplinks: &[UPLINK],
     links: &[],
     setup: &[],
     actors: &[],
     services: &[],
     modules: false,
     asks: None,
+    beside: None,
     postinst: SYSTEMD_POSTINST,
     killed: false,
     heal: &[],
@@ -101,6 +111,7 @@ const COMMON: Variant = Variant {
         verdict: "",
         place: "guest-kernel",
         units: &[KUBELET, POD],
+        well: &[],
         cause: "",
         by: None,
         broken: &[],
@@ -111,6 +122,9 @@ const COMMON: Variant = Variant {
 
 /// What Debian's `systemd.postinst` does on an upgrade.
 const SYSTEMD_POSTINST: &str = "systemctl daemon-reexec\nsystemctl try-restart systemd-networkd.service\n";
+
+/// As the kernel names it, with 15 letters; and its unit.
+const NETWORKD: (&str, &str) = ("systemd-network", "systemd-networkd.service");
 
 /// The same addresses and routes as the lab has set.
 const AS_IT_IS: &str =
@@ -123,6 +137,8 @@ pub const VARIANTS: &[Variant] = &[
     networkd::ADDRESS,
     networkd::LEASE,
     networkd::RENAMED,
+    pods::RULES,
+    pods::FILTER,
     others::RP_FILTER,
     others::FIREWALL,
     others::MODULES,

@@ -55,6 +55,19 @@ impl Watcher {
         }
     }
 
+    /// Waits until it has written all these parts, in this order.
+    pub fn has_written(&mut self, parts: &[String]) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while let Some(part) = self.headlines.unsaid(parts) {
+            self.lives()?;
+            if Instant::now() > end {
+                bail!("the tracer does not write in {PATIENCE:?}, or not in this order: {part}");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
     /// Its report, as it stands: by what it has recorded so far, of which a tracer makes the same.
     pub fn report(&self) -> Result<Value> {
         let file = self.folder.file("trace.pcapng");

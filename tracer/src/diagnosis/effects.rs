@@ -270,6 +270,14 @@ pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// A rule for packets from some address went away.
+pub(super) fn source_rule(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Rule { text, .. }) => is_gone(change) && value::source(text).is_some(),
+        _ => false,
+    }
+}
+
 /// The folder of the running kernel's modules changed.
 pub(super) fn modules(finding: &Finding, change: &Change) -> bool {
     matches!(thing(finding, change), Some(Thing::Modules { .. }))

@@ -35,7 +35,7 @@ pub(super) const REMOVED: Rule = Rule {
     examine: removed,
     explains: effects::unit_ended,
     proved_by: effects::none,
-    follows: &["R01", "R03", "R04", "R05", "R22", "D01"],
+    follows: &["R01", "R03", "R04", "R05", "R22", "R33", "D01"],
 };
 
 /// What is removed so soon after its start is removed because of it.

@@ -3,8 +3,9 @@
 //! A rule is a value of [`RULES`]; its `examine` looks for one signature in the model and says what it
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
-//! `links` devices that are down, `unroutable` what has no way out, `inside` what does not get to pods, `neighbours` who is not answered on the link, `path` the way to the
-//! node, `ports` sockets and processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
+//! `links` devices that are down, `unroutable` what has no way out, `inside` what does not get to pods, `sources` what pods send by
+//! other ways than before, `neighbours` who is not answered on the link, `path` the way to the node, `ports` sockets and
+//! processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
 //! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
@@ -27,6 +28,7 @@ mod ports;
 mod report;
 mod roots;
 mod routing;
+mod sources;
 mod suffering;
 mod undo;
 mod units;
@@ -105,6 +107,7 @@ pub const RULES: &[Rule] = &[
     unroutable::NO_ROUTE,
     inside::way::LOST,
     inside::silent::NEIGHBOUR,
+    sources::SOURCE_RULE,
     neighbours::UNANSWERED,
     links::NO_CARRIER,
     path::SILENT,

@@ -42,7 +42,7 @@ pub(super) const SILENT: Rule = Rule {
     explains: effects::requests,
     proved_by: effects::none,
     follows: &[
-        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R30", "R31",
+        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R30", "R31", "R33",
     ],
 };
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::suffering::Suffering;
 use super::words::{self, command, count, distinct, list};
 use super::{About, Finding, Rule, effects, evidence};
-use crate::event::{FlowKey, Location, Protocol};
+use crate::event::{FlowKey, Location, Protocol, Thing};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::ends::{self, Signature};
@@ -17,6 +17,9 @@ use crate::shell::quoted;
 
 /// Packets with a signature that no flow waits for make a finding from this number on.
 const UNWANTED: u64 = 3;
+
+/// The value of rp_filter for loose mode.
+const LOOSE: &str = "2";
 
 /// Of what must hold and does not, so much is told as evidence.
 const BROKEN: usize = 3;
@@ -62,7 +65,7 @@ pub(super) const ROUTED_AS_FOREIGN: Rule = Rule {
 pub(super) const REVERSE_PATH: Rule = Rule {
     id: "R03",
     slug: "reverse-path-filter",
-    title: "Reverse path filter drops packets that are for this node",
+    title: "Reverse path filter drops packets",
     place: Some(Where::GuestKernel),
     about: About {
         signature: "Packets are dropped for IP_RPFILTER.",
@@ -232,9 +235,10 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         .books()
         .signed(model.node(), Signature::ReversePath)
         .find_map(|(key, _)| model.books().sighting(key)?.own);
+    let cut_off = cut_off(model);
     let confidence = if !suffering.flows.is_empty() {
         Confidence::Conclusive
-    } else if own.is_some() && spell.packets >= UNWANTED {
+    } else if (own.is_some() || !cut_off.is_empty()) && spell.packets >= UNWANTED {
         Confidence::Strong
     } else {
         // Strays that nobody waits for are what the filter is there for.
@@ -242,12 +246,18 @@ fn reverse_path(model: &Model) -> Option<Finding> {
     };
 
     let devices = devices(model, Signature::ReversePath);
-    let example = suffering.flows.first().copied().or(own);
+    let example = suffering
+        .flows
+        .first()
+        .or(own.as_ref())
+        .or(cut_off.first())
+        .copied();
     let sources = distinct(
         suffering
             .flows
             .iter()
             .chain(&own)
+            .chain(&cut_off)
             .map(|flow| flow.remote.to_string()),
     );
     let from = if sources.is_empty() {
@@ -278,11 +288,32 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         // In a sysctl's name a dot of the device is written as a slash.
         let device = model.node().device_name(netns, key.iif).replace('.', "/");
         let setting = format!("net.ipv4.conf.{device}.rp_filter");
+        let loose: Vec<&str> = ["net.ipv4.conf.all.rp_filter", &setting]
+            .into_iter()
+            .filter(|name| {
+                let name = (*name).to_owned();
+                model.settings().value(netns, Thing::Sysctl { name }) == Some(LOOSE)
+            })
+            .collect();
         check.push(command(
             model,
             netns,
             &format!("sysctl net.ipv4.conf.all.rp_filter {}", quoted(&setting)),
         ));
+        // A device without an address fails that, too (`__fib_validate_source`).
+        if !loose.is_empty() {
+            let off = loose.iter().map(|name| quoted(&format!("{name}=0")).into_owned());
+            remedy.push(format!(
+                "{}  # off: it is loose already, which wants a route back and an address at the device. Risk: forged sources are \
+                 let in. Lasts until the settings are loaded again.",
+                command(
+                    model,
+                    netns,
+                    &format!("sysctl -w {}", off.collect::<Vec<_>>().join(" "))
+                )
+            ));
+            continue;
+        }
         remedy.push(format!(
             "{}  # loose mode: any route back will do. Risk: forged sources are let in more easily; use it \
              only where the way back is meant to differ. Lasts until the settings are loaded again.",
@@ -322,6 +353,16 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         check,
         remedy,
     })
+}
+
+/// Flows from inside of the node, as those of pods, that were let through before the filter dropped them.
+fn cut_off(model: &Model) -> Vec<FlowKey> {
+    let all = model.flows().iter().filter(|(key, flow)| {
+        let is_inner = flow.iif != 0 && !model.node().is_over_uplink(key.netns, flow.iif);
+        let by_filter = flow.dropped_by(model.now(), |reason, _| reason == ends::RPFILTER);
+        is_inner && by_filter && flow.arrived > flow.dropped
+    });
+    all.map(|(key, _)| *key).collect()
 }
 
 /// Flows that somebody waits for and whose recent drops have this reason and place, the most starved first.

@@ -22,6 +22,8 @@ pub(crate) const LOCAL: &str = "local";
 pub(crate) const UNICAST: &str = "unicast";
 /// The first word of an answer that does not say what the kernel would do.
 pub(crate) const UNCLEAR: &str = "unclear";
+/// What a rule begins with, before the source of packets.
+pub(crate) const FROM: &str = "from";
 /// What a rule that applies to all packets begins with.
 pub(crate) const FROM_ALL: &str = "from all";
 /// Before the table that a rule looks up.
@@ -101,6 +103,20 @@ pub(crate) fn is_for_all(rule: &str) -> bool {
     words.next() == Some(LOOKUP) && words.all(|word| word != SUPPRESS)
 }
 
+/// The network from which packets must be that a rule of this text is for; `None` where that is not one, or all others.
+pub(crate) fn source(rule: &str) -> Option<(IpAddr, u8)> {
+    let word = rule.strip_prefix(FROM)?.strip_prefix(' ')?.split(' ').next()?;
+    let (address, prefix) = word.split_once('/').unwrap_or((word, ""));
+    let address: IpAddr = address.parse().ok()?;
+    let whole = if address.is_ipv4() { 32 } else { 128 };
+    let prefix = if prefix.is_empty() {
+        whole
+    } else {
+        prefix.parse().ok()?
+    };
+    (prefix > 0).then_some((address, prefix))
+}
+
 /// Of values in parts, as those of devices are, the parts that differ: what stays says nothing.
 pub(crate) fn differing(before: &str, after: &str) -> (String, String) {
     let parts = |value| str::split(value, OF_DEVICE).collect::<Vec<_>>();
@@ -111,5 +127,29 @@ pub(crate) fn differing(before: &str, after: &str) -> (String, String) {
         (old_parts.join(OF_DEVICE), new_parts.join(OF_DEVICE))
     } else {
         (before.to_owned(), after.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_is_for_packets_from_a_network() {
+        let network = |address: &str, prefix| Some((address.parse().unwrap(), prefix));
+        for (rule, expected) in [
+            ("from 10.244.0.2 lookup 2", network("10.244.0.2", 32)),
+            (
+                "from 10.244.0.0/24 to 10.0.0.0/8 lookup 2",
+                network("10.244.0.0", 24),
+            ),
+            ("from 2001:db8::2 lookup 2", network("2001:db8::2", 128)),
+            ("from all lookup local", None),
+            ("not from 10.244.0.2 lookup 2", None),
+            ("from 0.0.0.0/0 lookup 2", None),
+            ("from", None),
+        ] {
+            assert_eq!(source(rule), expected, "{rule}");
+        }
     }
 }

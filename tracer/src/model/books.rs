@@ -88,7 +88,7 @@ impl Books {
             self.signs.entry(place).or_default().note(at, at, grown);
         }
         if let Some(signature) = ends::signature(key)
-            && in_ledger(node, key).is_some()
+            && counts(node, key, signature)
         {
             self.spells.entry(signature).or_default().note(at, at, grown);
             if signature == Signature::RoutedAsForeign {
@@ -156,14 +156,14 @@ impl Books {
         self.lines.iter()
     }
 
-    /// Every line of drops that has this signature and is in the ledger.
+    /// Every line of drops that has this signature and counts for it.
     pub(crate) fn signed(
         &self,
         node: &Node,
         signature: Signature,
     ) -> impl Iterator<Item = (&EntryKey, &Line)> {
         self.lines().filter(move |(key, line)| {
-            line.packets > 0 && ends::signature(key) == Some(signature) && in_ledger(node, key).is_some()
+            line.packets > 0 && ends::signature(key) == Some(signature) && counts(node, key, signature)
         })
     }
 
@@ -221,6 +221,12 @@ impl Books {
     pub(crate) fn has_matches(&self) -> bool {
         self.matches
     }
+}
+
+/// The line of drops counts for its signature: it is in the ledger; or it is of the reverse path filter, which drops what comes
+/// from pods as well.
+fn counts(node: &Node, key: &EntryKey, signature: Signature) -> bool {
+    in_ledger(node, key).is_some() || (signature == Signature::ReversePath && key.incoming)
 }
 
 /// The namespace whose ledger this line is part of: its packets arrived by one of the uplinks, and this is

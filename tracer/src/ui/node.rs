@@ -149,6 +149,51 @@ fn coming(node: &Node) -> Vec<String> {
     coming.into_iter().map(|(_, text)| text).collect()
 }
 
+/// What is about to happen by itself: what systemd ends, and timers whose window is open or begins within a minute. One that is
+/// open for longer than an hour says little of any moment in it.
+pub(super) fn soon(node: &Node, now: &str) -> Vec<String> {
+    const AHEAD: f64 = 60.0;
+    const LONGEST: f64 = 3_660.0;
+    let of = |timer: &Timer| {
+        let window = timer.window.as_ref()?;
+        let is_short = seconds_between(&window.from, &window.to).is_some_and(|long| long <= LONGEST);
+        let is_near = seconds_between(now, &window.from).is_some_and(|until| until <= AHEAD);
+        let is_open = seconds_between(now, &window.to).is_some_and(|until| until >= 0.0);
+        (is_short && is_near && is_open).then(|| {
+            format!(
+                "{} elapses between {} and {} UTC and starts {}",
+                timer.name,
+                time_of_day(&window.from),
+                time_of_day(&window.to),
+                timer.unit
+            )
+        })
+    };
+    let mut soon = coming(node);
+    soon.extend(node.timers.iter().filter_map(of));
+    soon
+}
+
+/// Who works on packages, and whether systemd has a limit for that.
+pub(super) fn at_work(node: &Node) -> Vec<String> {
+    let in_work = node.packages.iter().zip(packages(node));
+    in_work
+        .filter(|(one, _)| one.standing == PackagesStanding::InWork)
+        .map(|(one, text)| {
+            let unit = one.holder.as_ref().map_or("", |holder| holder.unit.as_str());
+            let limit = node
+                .units
+                .iter()
+                .find(|of| of.name == unit)
+                .and_then(|of| of.deadline.as_ref());
+            match limit {
+                Some(limit) if limit.seconds.is_none() => format!("{text}; {unit} has no limit of time"),
+                _ => text,
+            }
+        })
+        .collect()
+}
+
 /// How packages stand.
 fn packages(node: &Node) -> Vec<String> {
     node.packages

@@ -4,7 +4,7 @@ use super::changes::Told;
 use super::details::more;
 use super::format::{fit, time_of_day, wrap};
 use super::{ledger, node, tables, told, words};
-use crate::report::{Capability, Report};
+use crate::report::{Capability, Report, Verdict};
 
 /// Columns that sentences are broken at and tables are fitted to.
 const WIDTH: usize = 100;
@@ -70,8 +70,9 @@ pub fn block(report: &Report) -> String {
     if !headline.when.is_empty() {
         push(&mut text, &format!("  {}", headline.when));
     }
-    if words::leading(report).is_some() {
+    if let Some(verdict) = words::leading(report) {
         push_wrapped(&mut text, &format!("  {}", words::explanation(report)));
+        push_wrapped(&mut text, &format!("  {}", cause(verdict)));
     }
     let also = words::also(report);
     if !also.is_empty() {
@@ -105,8 +106,14 @@ pub fn block(report: &Report) -> String {
         }
         push_more(&mut text, report.starved_total);
     }
-    for part in node::broken(&report.node).iter().take(ROWS) {
-        push_wrapped(&mut text, &format!("  broken: {part}"));
+    for (label, parts) in [
+        ("broken", node::broken(&report.node)),
+        ("at work", node::at_work(&report.node)),
+        ("soon", node::soon(&report.node, &report.window.end)),
+    ] {
+        for part in parts.iter().take(ROWS) {
+            push_wrapped(&mut text, &format!("  {label}: {part}"));
+        }
     }
     for (label, parts) in [
         ("before", Vec::from_iter(told::before_arrival(report)).into()),
@@ -127,6 +134,16 @@ pub fn block(report: &Report) -> String {
         push_wrapped(&mut text, &format!("  {filter}"));
     }
     text
+}
+
+/// What is known of a verdict's cause, with the steps that led to it, in a line.
+fn cause(verdict: &Verdict) -> String {
+    let cause = &verdict.cause;
+    let relation = words::relation(cause.relation).to_lowercase();
+    let text = cause.text.trim_end_matches('.');
+    let steps = cause.chain.iter().map(|step| step.text.as_str());
+    let told: Vec<&str> = std::iter::once(text).chain(steps).collect();
+    format!("{relation}: {}", told.join("; "))
 }
 
 fn push(text: &mut String, line: &str) {
@@ -213,7 +230,7 @@ mod tests {
         for report in sample::all() {
             let text = Blocks::default().next(&report);
             assert!(text.is_ascii(), "{text}");
-            assert!(text.lines().count() < 40);
+            assert!(text.lines().count() < 48);
         }
     }
 }

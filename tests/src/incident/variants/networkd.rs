@@ -3,10 +3,7 @@
 use crate::scenario::{Actor, Place, Step};
 use crate::traffic::Role;
 
-use super::{COMMON, Expect, Heal, Late, Variant};
-
-/// As the kernel names it: with 15 letters.
-const NETWORKD: (&str, &str) = ("systemd-network", "systemd-networkd.service");
+use super::{COMMON, Expect, Heal, Late, NETWORKD, Variant};
 
 pub(super) const INCIDENT: Variant = Variant {
     name: "incident",

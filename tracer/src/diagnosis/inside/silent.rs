@@ -215,6 +215,7 @@ fn silent(model: &Model) -> Option<Finding> {
         units: Vec::new(),
         standing: None,
         check,
+        prevent: Vec::new(),
         remedy: vec![
             "Start the pod or machine there anew, or the network plugin's agent where it has left the pod half made. Risk: its \
              work is interrupted."

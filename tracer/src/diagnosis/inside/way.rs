@@ -302,6 +302,7 @@ fn lost(model: &Model) -> Option<Finding> {
         standing: None,
         check,
         remedy,
+        prevent: Vec::new(),
     })
 }
 

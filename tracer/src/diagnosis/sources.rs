@@ -1,0 +1,174 @@
+//! What a pod sends takes another way than before, since the rule that gave it its own is lost.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::words::{command, count, distinct, ip, list, moment};
+use super::{About, Finding, Rule, View, effects, evidence};
+use crate::event::{FlowKey, Thing, value};
+use crate::model::Model;
+use crate::model::clock::{SECOND, When};
+use crate::model::flows::Flow;
+use crate::report::{Confidence, Where};
+use crate::shell::quoted;
+
+/// R33: a rule that chooses by the source is lost.
+pub(super) const SOURCE_RULE: Rule = Rule {
+    id: "R33",
+    slug: "source-rule-lost",
+    title: "What pods send takes another way since their routing rules are lost",
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "A routing rule for packets from some address was lost while tracer looked; packets from that address go on \
+                    arriving by a device that is no uplink, and since then nothing for it arrives by an uplink, which did before.",
+        meaning: "Network plugins give pods a way of their own by such rules, as that of the device whose addresses they have \
+                  (`from POD lookup TABLE`). Without the rule what they send leaves by the node's default route, from an address \
+                  that the network does not expect there, and is lost. The node itself has no need of these rules: it is well.",
+        check: &[
+            "ip rule  # must show `from POD lookup TABLE`, as on a node that is well",
+            "ip route get PEER from POD iif DEVICE  # by which device it leaves",
+            "journalctl -u systemd-networkd -n 50",
+        ],
+        mend: &[
+            "Put the rules back, or restart the network plugin's agent. Risk: low, where it is what was there before.",
+            "Set ManageForeignRoutingPolicyRules=no in a file in /etc/systemd/networkd.conf.d/ (section [Network]), \
+             where systemd-networkd runs. Risk: rules that others forget stay.",
+        ],
+    },
+    examine: |view| lost(view),
+    explains: effects::source_rule,
+    proved_by: effects::none,
+    follows: &["R01", "R22"],
+};
+
+/// What arrives so long after the rule was lost is no packet that was on its way.
+const ON_ITS_WAY: u64 = SECOND;
+/// Who sends for so long after it was lost is no pod that was ended with its rules.
+const LASTING: u64 = 2 * SECOND;
+
+/// A rule that was lost, and the flows that went by it: as the node has them, with the pod as the remote end.
+struct Gone<'a> {
+    netns: u32,
+    thing: &'a Thing,
+    source: (IpAddr, u8),
+    at: u64,
+    asking: Vec<(&'a FlowKey, &'a Flow)>,
+    /// Something for the address arrived by an uplink before.
+    was_answered: bool,
+    /// And does still.
+    is_answered: bool,
+}
+
+impl Gone<'_> {
+    fn covers(&self, address: IpAddr) -> bool {
+        effects::covers(self.source.0, self.source.1, address)
+    }
+}
+
+fn gone(model: &Model) -> Vec<Gone<'_>> {
+    let lost = model
+        .settings()
+        .differences()
+        .filter_map(|(netns, thing, difference)| {
+            let Thing::Rule { text, .. } = thing else {
+                return None;
+            };
+            let is_lost = difference.before.is_some() && difference.now.is_none();
+            let source = value::source(text).filter(|_| is_lost)?;
+            Some(Gone {
+                netns,
+                thing,
+                source,
+                at: difference.at,
+                asking: Vec::new(),
+                was_answered: false,
+                is_answered: false,
+            })
+        });
+    let mut all: Vec<Gone<'_>> = lost.collect();
+    if all.is_empty() {
+        return all;
+    }
+    for (key, flow) in model.flows().iter().filter(|(_, flow)| flow.iif != 0) {
+        let by_uplink = model.node().is_over_uplink(key.netns, flow.iif);
+        for gone in all.iter_mut().filter(|gone| gone.netns == key.netns) {
+            let after = |span: u64| flow.last_arrived >= When::at(gone.at.saturating_add(span));
+            if by_uplink && gone.covers(key.local) {
+                gone.was_answered = true;
+                gone.is_answered |= after(ON_ITS_WAY);
+            } else if !by_uplink && gone.covers(key.remote) && after(LASTING) {
+                gone.asking.push((key, flow));
+            }
+        }
+    }
+    all.retain(|gone| !gone.asking.is_empty() && gone.was_answered && !gone.is_answered);
+    all
+}
+
+fn lost(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let gone = gone(model);
+    let since = gone.iter().map(|gone| gone.at).min()?;
+    let asking = || gone.iter().flat_map(|gone| &gone.asking);
+    let last = asking().filter_map(|(_, flow)| flow.last_arrived.time()).max()?;
+    let pods = distinct(asking().map(|(key, _)| key.remote.to_string()));
+    let devices = distinct(asking().map(|(key, flow)| model.node().device_name(key.netns, flow.iif)));
+    let rules = distinct(gone.iter().map(|gone| gone.thing.to_string()));
+    let explanation = format!(
+        "Since {} {} {} not there. What {} {} goes on arriving by {}, in {}, and nothing for {} has arrived by an uplink since: \
+         by the rules that are left it takes another way than before.",
+        moment(model, since),
+        list(&rules),
+        if rules.len() == 1 { "is" } else { "are" },
+        list(&pods),
+        if pods.len() == 1 { "sends" } else { "send" },
+        list(&devices),
+        count(asking().count() as u64, "flow"),
+        if pods.len() == 1 { "it" } else { "them" },
+    );
+    let check = gone
+        .iter()
+        .filter_map(|gone| gone.asking.first())
+        .take(2)
+        .flat_map(|(key, flow)| {
+            let ip = ip(key.remote);
+            let device = model.node().device_name(key.netns, flow.iif);
+            [
+                format!("{ip} rule"),
+                format!(
+                    "{ip} route get {} from {} iif {}",
+                    key.local,
+                    key.remote,
+                    quoted(&device)
+                ),
+            ]
+            .map(|line| command(model, key.netns, &line))
+        })
+        .collect();
+    Some(Finding {
+        confidence: Confidence::Strong,
+        explanation,
+        since,
+        last,
+        evidence: gone
+            .iter()
+            .take(5)
+            .map(|gone| {
+                let how = format!("was there until {}", moment(model, gone.at));
+                evidence::state(gone.thing.to_string(), how)
+            })
+            .collect(),
+        flows: Vec::new(),
+        namespaces: gone.iter().map(|gone| gone.netns).collect(),
+        devices: BTreeSet::new(),
+        units: Vec::new(),
+        standing: None,
+        check,
+        prevent: Vec::new(),
+        remedy: vec![
+            "Put back the rules that are lost, or restart the network plugin's agent. Risk: low, where it is what was there \
+             before."
+                .to_owned(),
+        ],
+    })
+}
