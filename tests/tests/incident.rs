@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use lab::incident::{VARIANTS, Variant, proof};
 use libtest_mimic::{Arguments, Trial};
 
@@ -13,7 +13,7 @@ use libtest_mimic::{Arguments, Trial};
 /// printed.
 const LATE: Duration = Duration::from_secs(30);
 /// Incidents that are staged at a time. Most of their time is spent waiting.
-const AT_A_TIME: usize = 6;
+const AT_A_TIME: usize = 4;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -32,7 +32,7 @@ fn tells(variant: &Variant) -> Result<()> {
         lines.push(line.to_string());
         Ok(())
     });
-    let told = told.with_context(|| lines.join("\n"))?;
+    let told = told.map_err(|error| anyhow!("{}\n{error:#}", lines.join("\n")))?;
     println!(
         "{}: {:?} after the change that explains it",
         variant.name, told.delay

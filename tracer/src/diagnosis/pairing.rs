@@ -136,7 +136,7 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
         // Of systemd nobody expects it: see the timeline.
         let unknown = match (change.by_unknown, &change.subject) {
             (Some(why), Subject::Setting(..) | Subject::Packages(_)) => {
-                format!("; by whom is not known: {why}")
+                format!("; {}", why.told())
             }
             _ => String::new(),
         };

@@ -107,6 +107,19 @@ pub enum Unknown {
     Lost,
     /// Who told it does not say: systemd of who asks it, the file system of who writes a file.
     NotTold,
+    /// Nobody: the time for which it was set was over, as that of a lease that is not renewed.
+    Expired,
+}
+
+impl Unknown {
+    /// `by whom is not known: …`; or that it was nobody.
+    #[must_use]
+    pub fn told(self) -> String {
+        match self {
+            Self::Expired => self.to_string(),
+            _ => format!("by whom is not known: {self}"),
+        }
+    }
 }
 
 impl fmt::Display for Unknown {
@@ -118,6 +131,9 @@ impl fmt::Display for Unknown {
             Self::Several => "several did something at once",
             Self::Lost => "more changed at once than could be heard",
             Self::NotTold => "who tells it does not say",
+            Self::Expired => {
+                "by the kernel: the time for which it was set was over, and nobody had prolonged it"
+            }
         })
     }
 }

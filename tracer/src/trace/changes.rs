@@ -143,7 +143,7 @@ fn how(seen: Seen) -> &'static str {
 fn by(owner: Option<&Owner>, unknown: Option<Unknown>) -> String {
     match (owner, unknown) {
         (Some(owner), _) => format!("; by {}", named(owner)),
-        (None, Some(why)) => format!("; by whom is not known: {why}"),
+        (None, Some(why)) => format!("; {}", why.told()),
         (None, None) => String::new(),
     }
 }

@@ -12,7 +12,7 @@ const NOBODYS: [u32; 2] = [1, 2];
 pub(super) fn by(before: &str, by: Option<&Actor>, unknown: Option<Unknown>) -> String {
     match (by, unknown) {
         (Some(by), _) => format!("{before}by {}", actor(by)),
-        (None, Some(why)) => format!("{before}by whom is not known: {why}"),
+        (None, Some(why)) => format!("{before}{}", why.told()),
         (None, None) => String::new(),
     }
 }

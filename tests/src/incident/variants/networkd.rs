@@ -123,7 +123,8 @@ pub(super) const LEASE: Variant = Variant {
     breaks: "networkd has the address of the uplink and the default route from DHCP. The upgrade removes networkd's \
              configuration, as a generator that crashes does, and restarts networkd, which then leaves the uplink alone: the \
              kernel takes the address away when its lease is over.",
-    says: "R05 or R04, where: guest kernel. The address was removed by the kernel, since nobody had prolonged its lifetime.",
+    says: "R04, where: guest kernel. The kernel took the address away, since the time of its lease was over and nobody had \
+           prolonged it; the default route went with it.",
     network: "DHCP=ipv4\nAddress=2001:db8:10::2/64\nGateway=2001:db8:10::1\n",
     links: &[Step::Ip(Place::Node, "addr del 10.10.0.2/24 dev eth0")],
     actors: &[DHCP],
@@ -134,7 +135,7 @@ pub(super) const LEASE: Variant = Variant {
     ],
     expect: Expect {
         verdict: "R04",
-        cause: "went away",
+        cause: "the time for which it was set was over, and nobody had prolonged it",
         ..COMMON.expect
     },
     ..COMMON

@@ -76,6 +76,16 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Address> {
     })
 }
 
+/// The time is over for which the address was set: then the kernel takes it away by itself (`check_lifetime`,
+/// `addrconf_verify_rtnl`). `struct ifa_cacheinfo` { u32 preferred, valid, created, changed }, the first two in seconds from now.
+pub(super) fn is_over(body: &[u8]) -> bool {
+    let mut all = attributes(body.get(HEADER..).unwrap_or_default());
+    let is_permanent = body
+        .get(2)
+        .is_some_and(|flags| u32::from(*flags) & IFA_F_PERMANENT != 0);
+    !is_permanent && all.any(|(kind, value)| kind == 6 && u32_at(value, 4) == Some(0))
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -125,6 +135,14 @@ mod tests {
         assert!(parse(&six, &devices()).unwrap().is_unsettled);
         assert!(!parse(&body, &devices()).unwrap().is_unsettled);
         survives(&six, &|body| drop(parse(body, &devices())));
+        let times = |valid: u32| {
+            let times = [0, valid, 7, 7].map(u32::to_ne_bytes).concat();
+            message(
+                [2, 24, 0, 0],
+                &[attribute(2, &[10, 0, 0, 2]), attribute(6, &times)],
+            )
+        };
+        assert!(is_over(&times(0)) && !is_over(&times(1)) && !is_over(&times(u32::MAX)) && !is_over(&body));
         assert_eq!(parse(&message([12, 0, 0, 0], &[]), &devices()), None);
     }
 }

@@ -25,7 +25,7 @@ use super::ruleset::{self, Ruleset};
 use super::sysctl::Sysctls;
 use super::told::{Cause, Told, Who, found};
 use super::words::Devices;
-use super::{ipsec, nexthop};
+use super::{address, ipsec, nexthop};
 use crate::event::value::NF_TABLES;
 use crate::event::{Seen, Setting, Thing, Unknown};
 
@@ -329,6 +329,12 @@ impl Space {
                 if changes.iter().any(|((thing, _), _)| decides(thing)) {
                     self.answers.need(&by);
                 }
+                // What goes with it goes for another reason.
+                let is_over = matches!(ear, Ear::Route) && kind == address::DELETE && address::is_over(&body);
+                let by = match by {
+                    Err(Unknown::Kernel) if is_over => Err(Unknown::Expired),
+                    by => by,
+                };
                 for (change, seen) in changes {
                     let by = Some(by.clone());
                     tell(now, Told { change, seen, by });
