@@ -3,7 +3,7 @@
 use super::changes::Told;
 use super::details::more;
 use super::format::{fit, time_of_day, wrap};
-use super::{ledger, node, tables, told, words};
+use super::{ledger, node, tables, told, upgrades, words};
 use crate::report::{Capability, Report};
 
 /// Columns that sentences are broken at and tables are fitted to.
@@ -13,10 +13,13 @@ const ROWS: usize = 5;
 /// Changes on the node that a block shows at most.
 const CHANGES: usize = 10;
 
-/// Blocks in a row: what the tracer cannot see is told in the first one, and whenever it changes.
+/// Blocks in a row: what the tracer cannot see is told in the first one, and whenever it changes; what package managers did
+/// before, once.
 #[derive(Clone, Debug, Default)]
 pub struct Blocks {
     told: Option<Vec<Capability>>,
+    /// What package managers did in the last day was told.
+    upgrades: bool,
     /// Changes on the node that were told.
     changes: Told,
 }
@@ -45,6 +48,13 @@ impl Blocks {
             }
             self.told = Some(report.capabilities.clone());
         }
+        if !self.upgrades {
+            let past = upgrades::of_the_last_day(&report.node, &report.window.end);
+            self.upgrades = !past.is_empty();
+            for run in past {
+                push_wrapped(&mut text, &format!("  by the logs: {run}"));
+            }
+        }
         text.push_str(&block(report));
         for change in self.changes.next(&report.node, CHANGES) {
             push_wrapped(&mut text, &format!("  changed {change}"));
@@ -68,10 +78,13 @@ pub fn block(report: &Report) -> String {
         ),
     );
     if !headline.when.is_empty() {
-        push(&mut text, &format!("  {}", headline.when));
+        push_wrapped(&mut text, &format!("  {}", headline.when));
     }
-    if words::leading(report).is_some() {
+    if let Some(verdict) = words::leading(report) {
         push_wrapped(&mut text, &format!("  {}", words::explanation(report)));
+        for part in words::cause(verdict, report) {
+            push_wrapped(&mut text, &format!("  {part}"));
+        }
     }
     let also = words::also(report);
     if !also.is_empty() {
@@ -213,7 +226,7 @@ mod tests {
         for report in sample::all() {
             let text = Blocks::default().next(&report);
             assert!(text.is_ascii(), "{text}");
-            assert!(text.lines().count() < 40);
+            assert!(text.lines().count() < 48);
         }
     }
 }
