@@ -17,7 +17,7 @@ pub use node::{
     InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Outcome, Packages, Parent,
     Run, Setting, Span, Standing as PackagesStanding, Timer, Unit, Upgrade, What,
 };
-pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Relation, Step, Verdict, Where};
+pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Mended, Relation, Step, Verdict, Where};
 
 /// Name of the contract.
 pub const SCHEMA: &str = "tracer.report";

@@ -15,6 +15,7 @@ fn leading(units: &[&str]) -> Leading {
         since: 0,
         last: 0,
         flows: 14,
+        mended: None,
         units: units.iter().map(|unit| (*unit).to_owned()).collect(),
     }
 }

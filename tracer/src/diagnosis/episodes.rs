@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::pairing::Mended;
 use super::{RULES, Rule};
 use crate::model::clock::SECOND;
 use crate::report::Confidence;
@@ -34,6 +35,8 @@ pub struct Leading {
     pub flows: u64,
     /// Units that suffer from it, each once and in order.
     pub units: Vec<String>,
+    /// What took it away, where nothing of it was seen since.
+    pub(crate) mended: Option<Mended>,
 }
 
 /// A time in which the network was broken. Times are boot times in ns.
@@ -58,6 +61,8 @@ pub(super) struct Episode {
     pub(super) peak: u64,
     /// Units that suffered, at most [`UNITS`].
     pub(super) units: BTreeSet<String>,
+    /// What took it away.
+    pub(super) mended: Option<Mended>,
 }
 
 /// The episodes since the start.
@@ -132,6 +137,7 @@ impl Episode {
             starved: 0,
             peak: now,
             units: BTreeSet::new(),
+            mended: None,
         };
         episode.go_on(now, leading, starved);
         episode
@@ -146,6 +152,7 @@ impl Episode {
     fn go_on(&mut self, now: u64, leading: &Leading, starved: u64) {
         self.lasts = true;
         self.last = self.last.max(leading.last.min(now));
+        self.mended.clone_from(&leading.mended);
         if strength(leading.rule, leading.confidence) > strength(self.rule, self.confidence) {
             (self.rule, self.confidence) = (leading.rule, leading.confidence);
         }

@@ -50,6 +50,75 @@ pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
     }
 }
 
+/// What took a fault away.
+#[derive(Clone)]
+pub(crate) struct Mended {
+    /// The number of the change that did.
+    pub(super) change: u64,
+    /// When, in boot time.
+    pub(super) at: u64,
+    /// What changed and by whom.
+    pub(super) text: String,
+    /// All that explained the fault is as it was before.
+    pub(super) is_whole: bool,
+}
+
+/// What is counted at one look happened since the look before; and what waits for a neighbour in vain is dropped only after it was
+/// asked for three times in 3 s (`neigh_timer_handler`, net/core/neighbour.c).
+const SEEN_LATE: u64 = 4 * SECOND;
+/// Where nothing more of a fault is seen for so long after all that explained it was taken back, it is over.
+const OVER: u64 = 2 * SECOND;
+
+impl Mended {
+    /// Nothing was seen of the finding after it was mended.
+    pub(super) fn ends(&self, finding: &Finding) -> bool {
+        finding.last <= self.at.saturating_add(SEEN_LATE)
+    }
+
+    /// The fault is over.
+    pub(super) fn is_over(&self, finding: &Finding, now: u64) -> bool {
+        self.is_whole && now >= self.at.max(finding.last).saturating_add(OVER)
+    }
+}
+
+/// The change after which nothing more was seen of a finding, where it took back what explains that, or would explain it the
+/// other way round.
+pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding) -> Option<Mended> {
+    let explaining = explaining(model, rule.explains, finding);
+    let act = act(&explaining);
+    let is_back = |told: &&Told<'_>| undo::one(model, told.change).is_some_and(|lines| lines.is_empty());
+    let back: Vec<&Told<'_>> = act.iter().filter(is_back).collect();
+    let takes_back = |change: &Change| {
+        let is_its = |told: &&&Told<'_>| told.change.subject == change.subject;
+        if back.iter().any(|told| is_its(&told)) {
+            return true;
+        }
+        let the_other_way_round = Change {
+            before: change.after.clone(),
+            after: change.before.clone(),
+            ..change.clone()
+        };
+        let counts = match &change.subject {
+            Subject::Setting(_, Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. }) => true,
+            Subject::Setting(_, Thing::Sysctl { .. } | Thing::Link { .. }) => {
+                act.iter().any(|told| told.change.subject == change.subject)
+            }
+            _ => false,
+        };
+        counts && (rule.explains)(finding, &the_other_way_round)
+    };
+    let mut since = model.timeline().all().filter(|(_, change)| {
+        change.at > finding.since && change.at.saturating_add(SEEN_LATE) >= finding.last
+    });
+    let (number, change) = since.find(|(_, change)| takes_back(change))?;
+    Some(Mended {
+        change: number,
+        at: change.at,
+        text: sentence(change),
+        is_whole: !act.is_empty() && back.len() == act.len(),
+    })
+}
+
 /// There is the second sign that makes a weak one strong: what stands, or a change in the minute before that nobody makes
 /// without a cause.
 pub(super) fn is_proved(model: &Model, rule: &Rule, finding: &Finding) -> bool {

@@ -151,12 +151,6 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
             list(&distinct(own.iter().map(|flow| flow.local.to_string())))
         )
     };
-    let explanation = format!(
-        "{what}{} This is what is seen when no routing rule looks up table local; the checks below show \
-         whether that is so.",
-        suffering.affected()
-    );
-
     let (mut check, mut remedy) = (Vec::new(), Vec::new());
     // One example for each namespace and address family.
     let mut told: Vec<(u32, bool)> = Vec::new();
@@ -204,6 +198,13 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
             .take(BROKEN)
             .map(|(invariant, _, text)| evidence::state(super::report::invariant_object(invariant), text)),
     );
+    let why = match broken(model, &namespaces).next() {
+        Some((_, _, text)) => format!("{}.", words::capital(&text)),
+        None => "This is what is seen when no routing rule looks up table local, or a local route is missing: the checks below \
+                 show whether that is so now."
+            .to_owned(),
+    };
+    let explanation = format!("{what}{} {why}", suffering.affected());
     let standing = broken(model, &namespaces)
         .find(|(_, since, _)| since.is_none())
         .map(|(_, _, text)| format!("{}.", words::capital(&text)));

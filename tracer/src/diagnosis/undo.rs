@@ -144,9 +144,31 @@ pub(super) fn one(model: &Model, change: &Change) -> Option<Vec<String>> {
         let is_back = now == change.before.as_deref();
         return is_back.then(Vec::new);
     }
+    if now.is_none() && stands_elsewhere(model, *netns, thing) {
+        return Some(Vec::new());
+    }
     let lines = setting(thing, change.before.as_deref(), change.after.as_deref())?;
     let line = |(line, risk): (String, &str)| format!("{}  # {risk}", command(model, *netns, &line));
     Some(lines.into_iter().map(line).collect())
+}
+
+/// Another rule looks table local up instead: which it is makes no difference.
+fn stands_elsewhere(model: &Model, netns: u32, gone: &Thing) -> bool {
+    let Thing::Rule {
+        version: of,
+        table: TABLE_LOCAL,
+        text,
+        ..
+    } = gone
+    else {
+        return false;
+    };
+    let is_same = |thing: &Thing| matches!(thing, Thing::Rule { version, table: TABLE_LOCAL, text, .. } if version == of && value::is_for_all(text));
+    value::is_for_all(text)
+        && model
+            .settings()
+            .iter()
+            .any(|(in_netns, thing, _)| in_netns == netns && is_same(thing))
 }
 
 /// Commands and their risks.

@@ -136,7 +136,7 @@ fn no_route(model: &Model) -> Option<Finding> {
     }
     for (_, version, spell) in &counted {
         explanation.push(format!(
-            "There is no default route of {version} any more, and since then the kernel had no route {} for what was to be sent.",
+            "No table that all packets are looked up in has a default route of {version} any more, and since then the kernel had no route {} for what was to be sent.",
             count(spell.packets, "time")
         ));
     }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Confidence, Where};
+use super::{Confidence, Mended, Where};
 
 /// Units that an episode names at most.
 pub const EPISODE_UNITS: usize = 16;
@@ -15,6 +15,9 @@ pub struct Episode {
     pub onset: String,
     /// When the last evidence was seen, UTC, RFC 3339; `null` while it lasts.
     pub end: Option<String>,
+    /// What took it away, where that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mended: Option<Mended>,
     /// Its length in seconds, until now while it lasts.
     pub seconds: f64,
     /// When most flows suffered first, UTC, RFC 3339.

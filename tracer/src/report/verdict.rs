@@ -67,6 +67,9 @@ pub struct Verdict {
     pub last: String,
     /// What brought it about, as far as that was seen.
     pub cause: Cause,
+    /// What took it away, where nothing of it was seen later than 4 s after; absent while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mended: Option<Mended>,
     /// What else changed in the minute before, the latest first, at most 5: it coincides, which does not make it a cause.
     #[serde(default)]
     pub coincides: Vec<Coincidence>,
@@ -113,6 +116,17 @@ pub struct Cause {
     /// How that change came about, step by step, the nearest first.
     #[serde(default)]
     pub chain: Vec<Step>,
+}
+
+/// A change that took a fault away: nothing more of it was seen later than 4 s after.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Mended {
+    /// Its number, as in `changes`.
+    pub change: u64,
+    /// When, UTC, RFC 3339.
+    pub at: String,
+    /// What changed, and by whom.
+    pub text: String,
 }
 
 /// What is known of a cause.

@@ -1,6 +1,6 @@
 //! Verdicts in full.
 
-use super::format::{clean, count, day, plural};
+use super::format::{clean, count, day, moment, plural};
 use super::table::Set;
 use super::{episodes, tables, told, words};
 use crate::report::{CapabilityState, Fact, Flow, Relation, Report, Verdict, Where};
@@ -131,6 +131,14 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
             std::iter::once(&verdict.cause.text).chain(steps),
         );
     }
+    page.section(
+        "Mended by",
+        Kind::Text,
+        verdict.mended.as_ref().map(|mended| {
+            let at = moment(&mended.at, &report.window.end);
+            format!("{} at {at} UTC", mended.text)
+        }),
+    );
     page.section(
         "Changed in the minute before (which does not make it the cause)",
         Kind::Text,

@@ -51,6 +51,13 @@ fn line(episode: &Episode, now: &str) -> String {
     if !also.is_empty() {
         parts.push(format!("{} led for a time", also.join(", ")));
     }
+    if let Some(mended) = &episode.mended {
+        parts.push(format!(
+            "mended at {} UTC: {}",
+            moment(&mended.at, now),
+            mended.text
+        ));
+    }
     if episode.recurrence > 1 {
         parts.push(format!("number {} of this kind", episode.recurrence));
     }
@@ -85,8 +92,12 @@ pub(super) fn recovered(report: &Report) -> Option<String> {
         .first()
         .filter(|_| report.place == Where::Healthy)?;
     let end = last.end.as_ref()?;
+    let mended = last.mended.as_ref().map_or_else(String::new, |mended| {
+        let at = moment(&mended.at, &report.window.end);
+        format!("; mended at {at} UTC: {}", mended.text)
+    });
     let text = format!(
-        "recovered: {} was over at {} UTC, after {}",
+        "recovered: {} was over at {} UTC, after {}{mended}",
         last.id,
         moment(end, &report.window.end),
         length(last)

@@ -3,8 +3,8 @@
 use super::changes::Told;
 use super::details::more;
 use super::format::{fit, time_of_day, wrap};
-use super::{ledger, node, tables, told, words};
-use crate::report::{Capability, Report, Verdict};
+use super::{ledger, node, tables, told, upgrades, words};
+use crate::report::{Capability, Report};
 
 /// Columns that sentences are broken at and tables are fitted to.
 const WIDTH: usize = 100;
@@ -13,10 +13,13 @@ const ROWS: usize = 5;
 /// Changes on the node that a block shows at most.
 const CHANGES: usize = 10;
 
-/// Blocks in a row: what the tracer cannot see is told in the first one, and whenever it changes.
+/// Blocks in a row: what the tracer cannot see is told in the first one, and whenever it changes; what package managers did
+/// before, once.
 #[derive(Clone, Debug, Default)]
 pub struct Blocks {
     told: Option<Vec<Capability>>,
+    /// What package managers did in the last day was told.
+    upgrades: bool,
     /// Changes on the node that were told.
     changes: Told,
 }
@@ -45,6 +48,13 @@ impl Blocks {
             }
             self.told = Some(report.capabilities.clone());
         }
+        if !self.upgrades {
+            let past = upgrades::of_the_last_day(&report.node, &report.window.end);
+            self.upgrades = !past.is_empty();
+            for run in past {
+                push_wrapped(&mut text, &format!("  by the logs: {run}"));
+            }
+        }
         text.push_str(&block(report));
         for change in self.changes.next(&report.node, CHANGES) {
             push_wrapped(&mut text, &format!("  changed {change}"));
@@ -68,11 +78,13 @@ pub fn block(report: &Report) -> String {
         ),
     );
     if !headline.when.is_empty() {
-        push(&mut text, &format!("  {}", headline.when));
+        push_wrapped(&mut text, &format!("  {}", headline.when));
     }
     if let Some(verdict) = words::leading(report) {
         push_wrapped(&mut text, &format!("  {}", words::explanation(report)));
-        push_wrapped(&mut text, &format!("  {}", cause(verdict)));
+        for part in words::cause(verdict, report) {
+            push_wrapped(&mut text, &format!("  {part}"));
+        }
     }
     let also = words::also(report);
     if !also.is_empty() {
@@ -134,16 +146,6 @@ pub fn block(report: &Report) -> String {
         push_wrapped(&mut text, &format!("  {filter}"));
     }
     text
-}
-
-/// What is known of a verdict's cause, with the steps that led to it, in a line.
-fn cause(verdict: &Verdict) -> String {
-    let cause = &verdict.cause;
-    let relation = words::relation(cause.relation).to_lowercase();
-    let text = cause.text.trim_end_matches('.');
-    let steps = cause.chain.iter().map(|step| step.text.as_str());
-    let told: Vec<&str> = std::iter::once(text).chain(steps).collect();
-    format!("{relation}: {}", told.join("; "))
 }
 
 fn push(text: &mut String, line: &str) {

@@ -144,16 +144,39 @@ pub fn relation(relation: Relation) -> &'static str {
     }
 }
 
+/// What is known of the cause of a verdict, and of its end, each in a line.
+#[must_use]
+pub fn cause(verdict: &Verdict, report: &Report) -> Vec<String> {
+    let cause = &verdict.cause;
+    let mut lines = vec![format!(
+        "{}: {}",
+        relation(cause.relation).to_lowercase(),
+        clean(&cause.text)
+    )];
+    lines.extend(cause.chain.iter().map(|step| clean(&step.text).into_owned()));
+    lines.extend(verdict.mended.as_ref().map(|mended| {
+        let at = moment(&mended.at, &report.window.end);
+        format!("mended by: {} at {at} UTC", clean(&mended.text))
+    }));
+    lines
+}
+
 /// A verdict without new evidence for so many seconds may be over.
 const OVER: f64 = 5.0;
 
-/// `since 06:14:07 UTC (4 min 12 s)`; where it may be over, `from 06:14:07 to 06:18:19 UTC, nothing of it for 5 s`.
+/// `since 06:14:07 UTC (4 min 12 s)`; where it was mended, when; where it may be over, `from 06:14:07 to 06:18:19 UTC, nothing of it for 5 s`.
 #[must_use]
 pub fn since(verdict: &Verdict, report: &Report) -> String {
     let ago = seconds_between(&verdict.since, &report.window.end)
         .map_or_else(String::new, |ago| format!(" ({})", seconds(ago.floor())));
     let over = seconds_between(&verdict.last, &report.window.end).filter(|over| *over >= OVER);
     match over {
+        _ if let Some(mended) = &verdict.mended => format!(
+            "from {} to {} UTC, mended at {} UTC",
+            moment(&verdict.since, &report.window.end),
+            moment(&verdict.last, &report.window.end),
+            moment(&mended.at, &report.window.end),
+        ),
         None => format!("since {} UTC{ago}", moment(&verdict.since, &report.window.end)),
         Some(over) => format!(
             "from {} to {} UTC, nothing of it for {}",

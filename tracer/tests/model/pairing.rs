@@ -617,3 +617,38 @@ fn a_pod_that_the_reverse_path_filter_cuts_off_is_more_than_a_stray() {
     );
     assert_eq!(cut_off(false).verdict("R03").confidence, Confidence::Weak);
 }
+
+/// What took the cause back is told, and with it the fault is over soon, not only when nothing was seen of it for long.
+#[test]
+fn what_took_the_cause_back_has_mended_it() {
+    let mut story = before();
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    lose(&mut story);
+    assert_eq!(story.verdict("R01").mended, None);
+    set(
+        &mut story,
+        Thing::Rule {
+            version: Version::V4,
+            priority: 7,
+            text: "from all lookup local".to_owned(),
+            table: 255,
+        },
+        Some(""),
+        Seen::Told,
+        Some(by(900, "ip", "")),
+    );
+    story.tick();
+    let verdict = story.verdict("R01");
+    let mended = verdict.mended.unwrap();
+    assert_eq!(mended.text, "IPv4 rule 7: from all lookup local came, by ip[900]");
+    assert!(
+        verdict.remedy.iter().all(|line| !line.starts_with("ip ")),
+        "{:#?}",
+        verdict.remedy
+    );
+    story.idle(4);
+    let report = story.report();
+    assert!(report.verdicts.iter().all(|one| one.id != "R01"));
+    assert_eq!(report.episodes[0].mended.as_ref(), Some(&mended));
+    assert!(report.episodes[0].end.is_some());
+}

@@ -76,7 +76,7 @@ fn a_default_route_that_is_lost_makes_it_a_fault() {
     assert!(
         verdict
             .explanation
-            .starts_with("There is no default route of IPv4 any more"),
+            .starts_with("No table that all packets are looked up in has a default route of IPv4 any more"),
         "{}",
         verdict.explanation
     );

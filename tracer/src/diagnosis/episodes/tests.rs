@@ -8,6 +8,7 @@ fn leading(id: &str, since: u64, last: u64) -> Leading {
         since: since * SECOND,
         last: last * SECOND,
         flows: 1,
+        mended: None,
         units: Vec::new(),
     }
 }

@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use super::{Loss, Lost};
 use crate::diagnosis::evidence;
 use crate::diagnosis::words::{count, distinct, list};
-use crate::event::{CounterKey, FlowKey, STOLEN, Source};
+use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends::NOT_SPECIFIED;
 use crate::model::growth::Spell;
 use crate::model::hooks;
+use crate::model::timeline::Subject;
 use crate::report::{Confidence, Evidence};
 
 /// A way of losing packets. Each has a rule of its own.
@@ -51,7 +52,7 @@ pub(in crate::diagnosis) enum Kind {
 pub(super) fn kind(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> Kind {
     match (reason, symbol) {
         ("IP_INADDRERRORS", _) | (NOT_SPECIFIED, "ip_forward" | "ip6_forward" | "ip_error")
-            if !model.node().has_address(key.netns, key.local) =>
+            if !model.node().has_address(key.netns, key.local) || came_back(model, key) =>
         {
             Kind::Address
         }
@@ -71,6 +72,26 @@ pub(super) fn kind(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> 
         (reason, _) if reason.starts_with("IP_INVALID_") => Kind::Source,
         _ => Kind::Other,
     }
+}
+
+/// The address was missing when the flow's packets were dropped, and came back.
+fn came_back(model: &Model, key: &FlowKey) -> bool {
+    let Some(dropped) = model
+        .flows()
+        .get(key)
+        .and_then(|flow| flow.drops.recent(model.now()))
+    else {
+        return false;
+    };
+    let later = model.timeline().all().rev().map(|(_, change)| change);
+    later
+        .take_while(|change| change.at >= dropped.since)
+        .any(|change| {
+            let Subject::Setting(netns, Thing::Address { address, .. }) = &change.subject else {
+                return false;
+            };
+            (*netns, *address) == (key.netns, key.local) && change.before.is_none() && change.after.is_some()
+        })
 }
 
 /// What netfilter drops is what connection tracking has no room for, or what it called invalid, where it counted as many such
@@ -127,12 +148,17 @@ impl Kind {
         match self {
             Self::Address => {
                 let addresses = locals(lost);
-                let (is, address) = if addresses.len() == 1 {
-                    ("is", "address")
-                } else {
-                    ("are", "addresses")
+                let is_back = lost
+                    .flows
+                    .iter()
+                    .all(|(key, _)| model.node().has_address(key.netns, key.local));
+                let (is, address) = match (addresses.len(), is_back) {
+                    (1, false) => ("is", "address of this node"),
+                    (_, false) => ("are", "addresses of this node"),
+                    (1, true) => ("was", "address of this node then"),
+                    (_, true) => ("were", "addresses of this node then"),
                 };
-                format!(" {} {is} no {address} of this node.", list(&addresses))
+                format!(" {} {is} no {address}.", list(&addresses))
             }
             Self::Firewall | Self::Invalid => match hooks_of(model, lost) {
                 hooks if hooks.is_empty() => String::new(),

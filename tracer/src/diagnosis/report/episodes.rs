@@ -1,5 +1,6 @@
 //! The times in which the network was broken.
 
+use super::verdicts;
 use crate::diagnosis::episodes::{self, Episodes};
 use crate::model::Model;
 use crate::model::clock::seconds;
@@ -20,6 +21,7 @@ pub(in crate::diagnosis) fn episode(model: &Model, recurrence: u64, one: &episod
         onset: model.utc(one.onset),
         end: (!one.lasts).then(|| model.utc(one.last)),
         seconds: seconds(until.saturating_sub(one.onset)),
+        mended: one.mended.as_ref().map(|mended| verdicts::told(model, mended)),
         peak: model.utc(one.peak),
         id: one.rule.id.to_owned(),
         title: one.rule.title.to_owned(),

@@ -94,6 +94,6 @@ pub(in crate::diagnosis) fn text(model: &Model, netns: u32, invariant: &Invarian
             }
         }
         (Invariant::DefaultRoute(version), true) => format!("there is a default route of {version}"),
-        (Invariant::DefaultRoute(version), false) => format!("there is no default route of {version}"),
+        (Invariant::DefaultRoute(version), false) => format!("no table that all packets are looked up in has a default route of {version}"),
     }
 }

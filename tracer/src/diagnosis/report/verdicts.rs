@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 
 use super::{flow, namespaces};
 use crate::diagnosis::episodes::Leading;
-use crate::diagnosis::pairing::{self, Pairing};
+use crate::diagnosis::pairing::{self, Mended, Pairing};
 use crate::diagnosis::path::ARRIVALS;
 use crate::diagnosis::roots::{self, Found};
 use crate::diagnosis::{Finding, RULES, Rule, View};
 use crate::event::CapabilityState;
 use crate::model::Model;
-use crate::report::{Confidence, Report, Verdict, Where};
+use crate::report::{self, Confidence, Report, Verdict, Where};
 
 /// Capabilities without which no rule that stays silent makes a node healthy.
 const NEEDED: [&str; 3] = [ARRIVALS, "drops", "places"];
@@ -75,11 +75,11 @@ impl Standing {
 
 /// How the verdicts stand now, and the one that leads.
 pub(crate) fn standing(model: &Model) -> (Standing, Option<Leading>) {
-    let found = findings(model);
+    let found = judged(model);
     let verdicts = found
         .iter()
-        .filter(|(rule, _)| rule.place.is_some())
-        .map(|(rule, finding)| (rule.id, finding.confidence))
+        .filter(|one| one.rule.place.is_some())
+        .map(|one| (one.rule.id, one.finding.confidence))
         .collect();
     let leading = lead(found);
     let place = place(model, leading.as_ref().and_then(|leading| leading.rule.place));
@@ -87,15 +87,17 @@ pub(crate) fn standing(model: &Model) -> (Standing, Option<Leading>) {
 }
 
 /// The finding that is the first of [`all`], where it decides.
-fn lead(found: Vec<Found>) -> Option<Leading> {
-    let under = roots::under(&found);
-    let (rule, finding) = found
+fn lead(found: Vec<Judged>) -> Option<Leading> {
+    let Judged {
+        rule,
+        finding,
+        mended,
+        ..
+    } = found
         .into_iter()
-        .zip(under)
-        .filter(|((rule, finding), _)| decides(rule, finding))
+        .filter(|one| decides(one.rule, &one.finding))
         // Of equal ones, the first.
-        .min_by_key(|(_, under)| under.is_some())
-        .map(|(found, _)| found)?;
+        .min_by_key(|one| one.under.is_some())?;
     Some(Leading {
         rule,
         confidence: finding.confidence,
@@ -103,7 +105,57 @@ fn lead(found: Vec<Found>) -> Option<Leading> {
         last: finding.last,
         flows: finding.flows.len() as u64,
         units: finding.units,
+        mended,
     })
+}
+
+/// A finding, the one that it hangs under, and what took it away.
+struct Judged {
+    rule: &'static Rule,
+    finding: Finding,
+    under: Option<&'static str>,
+    mended: Option<Mended>,
+}
+
+/// All findings that are not over. With a root that is mended goes what hangs under it, unless more of that is seen.
+fn judged(model: &Model) -> Vec<Judged> {
+    let found = findings(model);
+    let under = roots::under(&found);
+    let own: Vec<Option<Mended>> = found
+        .iter()
+        .map(|(rule, finding)| pairing::mended(model, rule, finding).filter(|mended| mended.ends(finding)))
+        .collect();
+    let root = |id: &str| found.iter().position(|(rule, _)| rule.id == id);
+    let mended: Vec<Option<Mended>> = (0..found.len())
+        .map(|place| {
+            let of_root = under[place].and_then(root).and_then(|root| own[root].clone());
+            let of_root = of_root.filter(|mended| mended.ends(&found[place].1));
+            own[place]
+                .clone()
+                .filter(|own| own.is_whole)
+                .or(of_root)
+                .or(own[place].clone())
+        })
+        .collect();
+    let is_over = |place: usize| {
+        mended[place]
+            .as_ref()
+            .is_some_and(|mended| mended.is_over(&found[place].1, model.now()))
+    };
+    let over: Vec<bool> = (0..found.len()).map(is_over).collect();
+    let stands: Vec<Option<&'static str>> = under
+        .iter()
+        .map(|under| under.filter(|id| root(id).is_some_and(|root| !over[root])))
+        .collect();
+    let all = found.into_iter().zip(mended).zip(stands).zip(over);
+    all.filter(|(_, over)| !over)
+        .map(|((((rule, finding), mended), under), _)| Judged {
+            rule,
+            finding,
+            under,
+            mended,
+        })
+        .collect()
 }
 
 fn findings(model: &Model) -> Vec<Found> {
@@ -127,34 +179,33 @@ fn decides(rule: &Rule, finding: &Finding) -> bool {
 /// All verdicts: roots that make the node unhealthy first, then what hangs under others, then the rest, each in the order of
 /// the rules.
 pub(super) fn all(model: &Model, most: usize) -> Vec<Verdict> {
-    let found = findings(model);
-    let under = roots::under(&found);
-    let mut verdicts: Vec<Verdict> = found
+    let mut verdicts: Vec<Verdict> = judged(model)
         .into_iter()
-        .zip(under)
-        .map(|((rule, finding), under)| verdict(model, rule, finding, under, most))
+        .map(|one| verdict(model, one, most))
         .collect();
     // The sort is stable.
     verdicts.sort_by_key(|verdict| (Reverse(verdict.decides()), verdict.under.is_some()));
     verdicts
 }
 
-fn verdict(
-    model: &Model,
-    rule: &Rule,
-    finding: Finding,
-    under: Option<&'static str>,
-    most: usize,
-) -> Verdict {
+fn verdict(model: &Model, judged: Judged, most: usize) -> Verdict {
+    let Judged {
+        rule,
+        finding,
+        under,
+        mended,
+    } = judged;
     let Pairing {
         cause,
         coincides,
         coincides_total,
         undo,
     } = pairing::pair(model, rule, &finding);
-    let mut remedy = undo.lines;
-    if !undo.is_whole {
-        remedy.extend(finding.remedy);
+    let mut remedy = Vec::new();
+    // What is mended needs no more than to be kept from happening again.
+    if mended.is_none() {
+        remedy = undo.lines;
+        remedy.extend(finding.remedy.into_iter().filter(|_| !undo.is_whole));
     }
     remedy.extend(finding.prevent);
     Verdict {
@@ -166,6 +217,7 @@ fn verdict(
         since: model.utc(finding.since),
         last: model.utc(finding.last),
         cause,
+        mended: mended.map(|mended| told(model, &mended)),
         coincides,
         coincides_total,
         under: under.map(str::to_owned),
@@ -180,6 +232,15 @@ fn verdict(
         units: finding.units,
         check: finding.check,
         remedy,
+    }
+}
+
+/// What took a fault away, for the reader.
+pub(in crate::diagnosis) fn told(model: &Model, mended: &Mended) -> report::Mended {
+    report::Mended {
+        change: mended.change,
+        at: model.utc(mended.at),
+        text: mended.text.clone(),
     }
 }
 

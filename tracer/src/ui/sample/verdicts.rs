@@ -102,6 +102,7 @@ pub(super) fn foreign(flows: &[Flow]) -> Verdict {
         }],
         coincides_total: 1,
         under: None,
+        mended: None,
         evidence: vec![
             drop(
                 12_319,
@@ -146,6 +147,7 @@ pub(super) fn stray() -> Verdict {
         coincides: vec![],
         coincides_total: 0,
         under: None,
+        mended: None,
         evidence: vec![],
         flows: vec![],
         flows_total: 0,
@@ -172,6 +174,7 @@ pub(super) fn silent(flows: &[Flow]) -> Verdict {
         coincides: vec![],
         coincides_total: 0,
         under: None,
+        mended: None,
         evidence: vec![flow(
             "192.0.2.10:6443",
             0,
