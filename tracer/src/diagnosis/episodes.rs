@@ -43,6 +43,8 @@ pub(super) struct Episode {
     pub(super) onset: u64,
     /// Last evidence.
     pub(super) last: u64,
+    /// When its root verdict was first given.
+    pub(super) told: u64,
     /// It goes on.
     pub(super) lasts: bool,
     /// The strongest verdict that led.
@@ -124,6 +126,7 @@ impl Episode {
         let mut episode = Self {
             onset,
             last: onset,
+            told: now,
             lasts: true,
             rule: leading.rule,
             confidence: leading.confidence,
@@ -147,6 +150,9 @@ impl Episode {
         self.lasts = true;
         self.last = self.last.max(leading.last.min(now));
         if strength(leading.rule, leading.confidence) > strength(self.rule, self.confidence) {
+            if leading.rule.id != self.rule.id {
+                self.told = now;
+            }
             (self.rule, self.confidence) = (leading.rule, leading.confidence);
         }
         // There are no more of them than rules.
