@@ -3,7 +3,8 @@
 //!
 //! [`lab::Lab`] is the topology and the traffic on it, [`scenario`] holds what can be broken and what the
 //! tracer should say about it, [`cli`] puts a tracer on it for a person to look at; [`tracer`] and [`terminal`]
-//! do so for the tests. [`check`] runs a scenario, and [`judge`] tells what is not as expected. Everything that is made
+//! do so for the tests. [`check`] runs a scenario, [`judge`] tells what is not as expected, and
+//! [`prove`] how many are. Everything that is made
 //! goes away when its value is dropped, and also when the process is killed: see [`keeper`].
 
 pub mod bpf;
@@ -19,6 +20,7 @@ pub mod lab;
 pub mod load;
 pub mod netns;
 pub mod process;
+pub mod prove;
 pub mod recorded;
 pub mod scenario;
 pub mod signals;

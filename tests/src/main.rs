@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Some((role, rest)) if role == lab::keeper::ROLE => lab::keeper::main(rest).map(|()| 0),
         Some((role, rest)) if role == lab::load::ROLE => lab::load::main(rest).map(|()| 0),
         Some((role, rest)) if role == lab::check::ROLE => lab::check::main(rest),
+        Some((role, rest)) if role == lab::prove::ROLE => lab::prove::main(rest),
         _ => lab::cli::main(args),
     };
     match result {

@@ -294,6 +294,11 @@ pub struct Scenario {
 }
 
 impl Scenario {
+    /// Nothing is broken that the node's own sockets wait for: no verdict may be more than a weak sign.
+    pub fn is_sound(&self) -> bool {
+        self.expect.exit_code == 0
+    }
+
     /// Why it cannot be produced on this machine; `None` where it can.
     pub fn skipped(&self) -> Option<String> {
         self.needs.iter().find_map(Need::missing)

@@ -17,8 +17,10 @@ use crate::terminal::wait_for_end;
 
 /// From when a tracer watches to the break of its node.
 pub const BEFORE_BREAK: Duration = Duration::from_secs(2);
-/// A tracer that is asked for a few seconds and is not done by then does not end at all.
+/// What a tracer does not say or do by then it does not at all.
 pub const PATIENCE: Duration = Duration::from_secs(40);
+/// A tracer that is asked for two minutes and is not done by then does not end at all.
+const LONGEST: Duration = Duration::from_secs(180);
 
 /// The tracer's binary, as the environment names it.
 pub fn binary() -> Result<PathBuf> {
@@ -155,7 +157,7 @@ pub fn finish(child: &mut Child) -> Result<Ended> {
     std::thread::scope(|scope| {
         let stdout = scope.spawn(|| read(stdout));
         let stderr = scope.spawn(|| read(stderr));
-        let status = wait_for_end(child, PATIENCE);
+        let status = wait_for_end(child, LONGEST);
         let (stdout, stderr) = (
             stdout.join().unwrap_or_default(),
             stderr.join().unwrap_or_default(),

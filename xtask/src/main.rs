@@ -63,6 +63,14 @@ enum Command {
         /// Leave out the tests that need root, and say which
         #[arg(long)]
         no_root: bool,
+        /// Instead of the tests run each scenario of the lab, and tell which verdict was given for it, how many were right
+        /// and how soon; docs/verdicts.md keeps it
+        #[arg(long, conflicts_with = "no_root")]
+        report: bool,
+        /// Instead of the tests run each scenario in which nothing is broken for two minutes, and tell whether any verdict
+        /// was more than a weak sign
+        #[arg(long, conflicts_with_all = ["no_root", "report"])]
+        long: bool,
         /// Arguments of the test programs, such as a part of a test's name
         #[arg(last = true)]
         args: Vec<String>,
@@ -116,7 +124,9 @@ fn main() -> ExitCode {
         Command::Setup { tests } => setup::main(tests),
         Command::Build { release: _, debug } => build::main(build::Profile::of(debug)),
         Command::Run { args } => run::main(&args),
-        Command::Test { no_root, args } => test::main(no_root, &args),
+        Command::Test { report: true, .. } => test::prove(&test::REPORT),
+        Command::Test { long: true, .. } => test::prove(&test::LONG),
+        Command::Test { no_root, args, .. } => test::main(no_root, &args),
         Command::Fmt { check } => lint::format(check).map(|()| 0),
         Command::Lint => lint::main(),
         Command::Dist => dist::main(),

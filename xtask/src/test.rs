@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build::{self, Profile},
+    lab,
     process::{self, note},
     setup,
     workspace::{self, Program},
@@ -52,6 +54,31 @@ pub(crate) fn main(no_root: bool, args: &[String]) -> Result<u8> {
         failure = failure.or(process::run_with_stdout(&mut step).err());
     }
     failure.map_or(Ok(0), |error| Err(error.context("tests")))
+}
+
+/// Arguments of the lab that tell which verdict is given for each scenario, and keep that in the document.
+pub(crate) const REPORT: [&str; 3] = ["prove", "--write", "docs/verdicts.md"];
+/// Arguments of the lab that watch for long where nothing is broken. Some of the scenarios take all that a core has.
+pub(crate) const LONG: [&str; 4] = ["prove", "--sound", "--for=120", "--at-a-time=4"];
+
+/// Becomes the lab, which holds what the tracer says of its scenarios against what was promised.
+///
+/// # Errors
+/// If the lab or the tracer cannot be built or started.
+pub(crate) fn prove(args: &[&str]) -> Result<u8> {
+    if !process::is_root()? {
+        bail!(
+            "scenarios: they break network namespaces and load BPF programs, which needs root; run them by sudo"
+        );
+    }
+    setup::test_programs(true)?;
+    build::bpf()?;
+    let mut lab = Command::new(lab::program()?);
+    lab.args(args)
+        .current_dir(workspace::root())
+        .env("TRACER_BIN", build::tracer(Profile::Release)?);
+    let error = lab.exec();
+    Err(process::cannot_start(&lab, &error))
 }
 
 /// `cargo test` on these targets.

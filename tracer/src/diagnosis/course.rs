@@ -27,12 +27,18 @@ impl Diagnosis {
     pub fn apply(&mut self, event: &Event) {
         self.model.apply(event);
         if event.body == Body::Tick {
-            let (standing, leading) = report::standing(&self.model);
+            let (standing, leading) = self.examine();
             let starved = self.model.starved();
             self.episodes.tick(self.model.now(), leading.as_ref(), starved);
             self.standing = Some(standing);
             self.leading = leading;
         }
+    }
+
+    /// Asks all rules how the verdicts stand now, and which one leads.
+    #[must_use]
+    pub fn examine(&self) -> (Standing, Option<Leading>) {
+        report::standing(&self.model)
     }
 
     /// What was told.

@@ -46,6 +46,8 @@ pub(super) struct Episode {
     pub(super) onset: u64,
     /// Last evidence.
     pub(super) last: u64,
+    /// When its root verdict was first given.
+    pub(super) told: u64,
     /// It goes on.
     pub(super) lasts: bool,
     /// The strongest verdict that led.
@@ -129,6 +131,7 @@ impl Episode {
         let mut episode = Self {
             onset,
             last: onset,
+            told: now,
             lasts: true,
             rule: leading.rule,
             confidence: leading.confidence,
@@ -154,6 +157,9 @@ impl Episode {
         self.last = self.last.max(leading.last.min(now));
         self.mended.clone_from(&leading.mended);
         if strength(leading.rule, leading.confidence) > strength(self.rule, self.confidence) {
+            if leading.rule.id != self.rule.id {
+                self.told = now;
+            }
             (self.rule, self.confidence) = (leading.rule, leading.confidence);
         }
         // There are no more of them than rules.

@@ -67,8 +67,11 @@ pub(super) const UNREAD: Rule = Rule {
 const AFTERMATH: u64 = SECOND;
 /// Refusals at a port that nobody was ever seen to have are told from this number on.
 const STRANGERS: u64 = 5;
-/// A process that has not read for this long, while more was queued, does not read.
-const NOT_READ: u64 = 3 * SECOND;
+/// A process that has not read for this long, while more was queued, does not read: 2.4 s. Ticks are half a second apart, and
+/// within 3 s it is to be told.
+const NOT_READ: u64 = SECOND * 12 / 5;
+/// What was queued last so long ago at most is what comes now: 3 s.
+const STILL_COMES: u64 = 3 * SECOND;
 /// It must be this many datagrams behind.
 const BEHIND: u64 = 3;
 
@@ -379,7 +382,7 @@ fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
                 && queue.since_read >= BEHIND
                 && queue.last_queued.saturating_sub(queue.waiting_since) >= SECOND
                 && now.saturating_sub(queue.waiting_since) >= NOT_READ
-                && now.saturating_sub(queue.last_queued) <= NOT_READ
+                && now.saturating_sub(queue.last_queued) <= STILL_COMES
         })
         .map(|(port, queue)| Unread {
             port: *port,

@@ -13,6 +13,8 @@ pub const EPISODE_UNITS: usize = 16;
 pub struct Episode {
     /// When the first evidence was seen, UTC, RFC 3339. What was there when the tracer began to look may be older.
     pub onset: String,
+    /// When its root verdict was first given, UTC, RFC 3339.
+    pub told: String,
     /// When the last evidence was seen, UTC, RFC 3339; `null` while it lasts.
     pub end: Option<String>,
     /// What took it away, where that was seen.

@@ -147,6 +147,7 @@ pub(crate) fn healthy() -> Report {
 pub(crate) fn recovered() -> Report {
     let second = Episode {
         onset: text("2023-10-10T06:14:05.018Z"),
+        told: text("2023-10-10T06:14:06.518Z"),
         end: Some(text("2023-10-10T06:16:10.018Z")),
         seconds: 125.0,
         peak: text("2023-10-10T06:15:00.018Z"),
@@ -164,6 +165,7 @@ pub(crate) fn recovered() -> Report {
     };
     let first = Episode {
         onset: text("2023-10-09T06:20:00.018Z"),
+        told: text("2023-10-09T06:20:00.518Z"),
         end: Some(text("2023-10-09T06:20:00.518Z")),
         seconds: 0.5,
         peak: text("2023-10-09T06:20:00.518Z"),

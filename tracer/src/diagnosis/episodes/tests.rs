@@ -105,6 +105,7 @@ fn the_strongest_verdict_names_it_and_the_peak_is_the_most_at_once() {
         (episode.flows, episode.starved, episode.peak),
         (14, 28, 11 * SECOND)
     );
+    assert_eq!(episode.told, 13 * SECOND, "when R03 was first given");
     let units: Vec<&str> = episode.units.iter().map(String::as_str).collect();
     assert_eq!(units, ["a.service", "b.service"]);
 }

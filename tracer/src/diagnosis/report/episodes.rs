@@ -19,6 +19,7 @@ pub(in crate::diagnosis) fn episode(model: &Model, recurrence: u64, one: &episod
     let until = if one.lasts { model.now() } else { one.last };
     Episode {
         onset: model.utc(one.onset),
+        told: model.utc(one.told),
         end: (!one.lasts).then(|| model.utc(one.last)),
         seconds: seconds(until.saturating_sub(one.onset)),
         mended: one.mended.as_ref().map(|mended| verdicts::told(model, mended)),
