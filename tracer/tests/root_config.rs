@@ -4,6 +4,12 @@
 
 #[path = "root_config/actors.rs"]
 mod actors;
+#[path = "root_config/bursts.rs"]
+mod bursts;
+#[path = "root_config/devices.rs"]
+mod devices;
+#[path = "root_config/firewalls.rs"]
+mod firewalls;
 #[path = "root_config/invariants.rs"]
 mod invariants;
 #[path = "root_config/programs.rs"]
@@ -299,117 +305,6 @@ fn changes_are_told_with_who_made_them() {
 }
 
 #[test]
-fn a_queueing_discipline_that_is_changed_tells_before_and_after() {
-    let named = Named::new();
-    named.add_device();
-    let tc = |arguments: &str| run("tc", &format!("-n {} qdisc {arguments}", named.0));
-    tc("add dev up0 root handle 1: tbf rate 8mbit burst 32k limit 64k");
-    let mut listening = Listening::to(&named);
-    let thing = "qdisc tbf 1: root on up0";
-    let found = listening.has_found(thing).unwrap();
-    assert!(
-        found.starts_with("rate 8000000 bit/s, limit 65536 bytes, options "),
-        "{found}"
-    );
-    let pid = tc("change dev up0 root handle 1: tbf rate 1mbit burst 32k limit 64k");
-    let (_, changed) = listening.change_of(thing);
-    is_by(&changed, pid, "tc");
-    assert!(
-        changed
-            .value
-            .unwrap()
-            .starts_with("rate 1000000 bit/s, limit 65536 bytes")
-    );
-}
-
-#[test]
-fn policies_of_ipsec_are_told() {
-    let named = Named::new();
-    let ask = Command::new("ip")
-        .args(["-n", &named.0, "xfrm", "policy"])
-        .output();
-    if !ask.unwrap().status.success() {
-        println!("this kernel has no IPsec");
-        return;
-    }
-    let ends = "src 10.0.0.0/24 dst 10.1.0.0/24";
-    named.ip(&format!("xfrm policy add {ends} dir in action block priority 7"));
-    let mut listening = Listening::to(&named);
-    let found = listening.has_found("IPsec policy in, from 10.0.0.0/24 to 10.1.0.0/24 priority 7");
-    assert_eq!(found, Some("block"));
-    let tunnel = "tmpl src 192.0.2.1 dst 198.51.100.1 proto esp mode tunnel";
-    named.ip(&format!("xfrm policy add {ends} dir out priority 9 {tunnel}"));
-    let thing = "IPsec policy out, from 10.0.0.0/24 to 10.1.0.0/24 priority 9";
-    let (_, new) = listening.change_of(thing);
-    assert_eq!(new.value.as_deref(), Some("esp tunnel 192.0.2.1 -> 198.51.100.1"));
-    named.ip(&format!("xfrm policy delete {ends} dir out"));
-    let (_, gone) = listening.change_of(thing);
-    assert_eq!((&gone.value, gone.seen), (&None, Seen::Told));
-    named.ip("xfrm policy flush");
-    let first = "IPsec policy in, from 10.0.0.0/24 to 10.1.0.0/24 priority 7";
-    assert_eq!(listening.value_of(first), None);
-}
-
-#[test]
-fn a_route_of_ipv6_that_leads_several_ways_is_one() {
-    let named = Named::new();
-    named.add_device();
-    let mut listening = Listening::to(&named);
-    let thing = "route 2001:db8:1::/64 metric 1024";
-    named.ip("-6 route add 2001:db8:1::/64 nexthop via fe80::1 dev up0 nexthop via fe80::2 dev up0");
-    let (_, new) = listening.change_of(thing);
-    let both = "proto boot nexthop via fe80::1 dev up0 weight 1 nexthop via fe80::2 dev up0 weight 1";
-    assert_eq!(new.value.as_deref(), Some(both));
-    named.ip("-6 route del 2001:db8:1::/64 via fe80::1 dev up0");
-    assert_eq!(
-        listening.value_of(thing).as_deref(),
-        Some("via fe80::2 dev up0 proto boot")
-    );
-    let pid = named.ip("-6 route del 2001:db8:1::/64");
-    let (_, gone) = listening.change_of(thing);
-    assert_eq!((&gone.value, gone.seen), (&None, Seen::Told));
-    is_by(&gone, pid, "ip");
-}
-
-#[test]
-fn a_device_that_goes_down_takes_its_routes_along() {
-    let named = Named::new();
-    named.add_device();
-    named.ip("address add 10.99.0.1/24 dev up0");
-    named.ip("route add default via 10.99.0.254");
-    let mut listening = Listening::to(&named);
-    named.ip("link set up0 down");
-    let device = listening.value_of("device up0").unwrap();
-    assert!(device.starts_with("down, "), "{device}");
-    // The kernel does not tell this one.
-    let (_, gone) = listening.change_of("route default (IPv4)");
-    assert_eq!((gone.value, gone.seen), (None, Seen::Noticed));
-    named.ip("link set up0 up mtu 1400");
-    loop {
-        let device = listening.value_of("device up0").unwrap();
-        if device.starts_with("up, carrier, mtu 1400") {
-            break;
-        }
-    }
-    named.ip("link set up0 down");
-    named.ip("link set up0 name down0");
-    loop {
-        if listening.value_of("device up0").is_none() {
-            break;
-        }
-    }
-    let device = listening.value_of("device down0").unwrap();
-    assert!(device.ends_with(", was up0"), "{device}");
-    assert_eq!(listening.value_of("address 10.99.0.1/24 on up0"), None);
-    named.ip("link del down0");
-    loop {
-        if listening.value_of("device down0").is_none() {
-            break;
-        }
-    }
-}
-
-#[test]
 fn kernel_parameters_are_told_with_old_and_new() {
     let named = Named::new();
     named.add_device();
@@ -446,68 +341,6 @@ fn kernel_parameters_are_told_with_old_and_new() {
 }
 
 #[test]
-fn who_changes_the_rules_of_a_firewall_is_told() {
-    let named = Named::new();
-    let mut listening = Listening::to(&named);
-    let mut change = |command: &str| {
-        let pid = named.exec(command);
-        let (_, changed) = listening.change_of("rules of nf_tables");
-        // `ip netns exec` becomes what it runs.
-        let by = changed.by.unwrap();
-        assert_eq!((by.pid, by.command.as_str()), (pid, "nft"));
-        changed.value.unwrap()
-    };
-    assert_eq!(
-        change("nft add table inet guard"),
-        "generation 2, tables: inet guard; table inet guard new"
-    );
-    assert_eq!(
-        change("nft add chain inet guard in { type filter hook input priority 0 ; policy accept ; }"),
-        "generation 3, tables: inet guard; table inet guard, chain in with policy accept new"
-    );
-    // The numbers of what a table has in it are drawn one after another.
-    assert_eq!(
-        change("nft add rule inet guard in ip saddr 10.1.0.0/20 tcp dport 22 counter drop"),
-        "generation 4, tables: inet guard; table inet guard, chain in: \
-         rule handle 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) new"
-    );
-    assert_eq!(
-        change("nft chain inet guard in { policy drop ; }"),
-        "generation 5, tables: inet guard; table inet guard, chain in: policy drop, was accept"
-    );
-    assert_eq!(
-        change("nft delete rule inet guard in handle 2"),
-        "generation 6, tables: inet guard; table inet guard, chain in: \
-         rule handle 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) gone"
-    );
-    assert_eq!(
-        change("nft add set inet guard banned { type ipv4_addr ; }"),
-        "generation 7, tables: inet guard"
-    );
-    assert_eq!(
-        change("nft add element inet guard banned { 192.0.2.1, 192.0.2.2 }"),
-        "generation 8, tables: inet guard; table inet guard, set banned: 2 elements new"
-    );
-    let told =
-        change("nft add rule inet guard in ip daddr != @banned meta l4proto tcp ip saddr 10.0.0.0/8 drop");
-    assert!(
-        told.ends_with("(ipv4 ip daddr not in @banned tcp ip saddr 10.0.0.0/8 drop) new"),
-        "{told}"
-    );
-    let told =
-        change("nft add rule inet guard in ip daddr . tcp dport != { 192.0.2.1 . 22, 192.0.2.2 . 23 } drop");
-    assert!(
-        told.ends_with("(ipv4 tcp ip daddr . dport not in a set drop) new"),
-        "{told}"
-    );
-    assert!(change("nft flush chain inet guard in").ends_with("not in a set drop) gone"));
-    assert_eq!(
-        change("nft delete table inet guard"),
-        "generation 12, no tables; table inet guard, chain in gone; table inet guard gone"
-    );
-}
-
-#[test]
 fn what_the_kernels_log_says_of_the_network_is_told() {
     let named = Named::new();
     let mut listening = Listening::to(&named);
@@ -524,114 +357,6 @@ fn what_the_kernels_log_says_of_the_network_is_told() {
             }
         }
     }
-}
-
-/// `ip` that is fed with commands, in a namespace.
-fn batch(named: &Named) -> Child {
-    Command::new("ip")
-        .args(["-n", &named.0, "-batch", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-#[test]
-fn a_burst_of_routes_does_not_lose_how_it_ends() {
-    const ROUTES: usize = 10_000;
-    let named = Named::new();
-    named.add_device();
-    let mut listening = Listening::to(&named);
-    let mut child = batch(&named);
-    let mut stdin = child.stdin.take().unwrap();
-    let mut commands = String::new();
-    for action in ["add", "del"] {
-        for number in 0..ROUTES {
-            // The last one stays.
-            if action == "add" || number + 1 < ROUTES {
-                commands += &format!(
-                    "route {action} 10.{}.{}.0/24 dev up0\n",
-                    number / 256,
-                    number % 256
-                );
-            }
-        }
-    }
-    commands += "rule add pref 7 lookup 7\n";
-    stdin.write_all(commands.as_bytes()).unwrap();
-    drop(stdin);
-    assert!(child.wait().unwrap().success());
-    let last = format!("route 10.{}.{}.0/24", (ROUTES - 1) / 256, (ROUTES - 1) % 256);
-    let last = BTreeSet::from([last]);
-    let (mut standing, mut has_ended) = (BTreeSet::new(), false);
-    // Where it was too much at once the end may be told before the rest.
-    while !has_ended || standing != last {
-        let Body::Setting(setting) = listening.next().body else {
-            continue;
-        };
-        let thing = setting.thing.to_string();
-        has_ended |= thing == "IPv4 rule 7: from all lookup 7";
-        if !thing.starts_with("route 10.") {
-        } else if setting.value.is_some() {
-            standing.insert(thing);
-        } else {
-            standing.remove(&thing);
-        }
-    }
-}
-
-#[test]
-fn what_was_too_much_at_once_is_read_again() {
-    let named = Named::new();
-    named.add_device();
-    let netns = Netns::open(&named.0).unwrap();
-    let (watched, inbox) = config::watched().unwrap();
-    watched.set(vec![netns]);
-    // So little room that the source waits for its reader.
-    let (sender, mut events) = channel(1);
-    let source = Source::start("test", sender, move |teller| config::run(&inbox, None, teller)).unwrap();
-    loop {
-        if let Body::Capability(_) = events.blocking_recv().unwrap().body {
-            break;
-        }
-    }
-    let mut child = batch(&named);
-    let mut stdin = child.stdin.take().unwrap();
-    for number in 0..20_000 {
-        writeln!(
-            stdin,
-            "route add 10.{}.{}.0/24 dev up0",
-            number / 256,
-            number % 256
-        )
-        .unwrap();
-    }
-    writeln!(stdin, "rule del pref 0").unwrap();
-    drop(stdin);
-    assert!(child.wait().unwrap().success());
-    let (mut routes, mut lost, mut gone) = (0, None, false);
-    // The order is not that in which it happened.
-    while lost.is_none() || !gone || routes < 20_000 {
-        match events.blocking_recv().unwrap().body {
-            Body::Setting(setting) => {
-                if setting.seen == Seen::Noticed {
-                    // Whoever made it was not heard.
-                    assert_eq!((&setting.by, setting.by_unknown), (&None, Some(Unknown::Lost)));
-                }
-                match setting.thing {
-                    Thing::Route { .. } => routes += usize::from(setting.value.is_some()),
-                    Thing::Rule { priority: 0, .. } => gone = setting.value.is_none(),
-                    _ => {}
-                }
-            }
-            Body::Capability(Capability { state, why, .. }) if state != CapabilityState::Available => {
-                lost = Some(why);
-            }
-            _ => {}
-        }
-    }
-    assert!(lost.unwrap().contains("more changed at once than could be read"));
-    drop(events);
-    drop(source);
 }
 
 #[test]
@@ -684,15 +409,6 @@ fn next_hops_and_numbers_of_namespaces_are_told() {
     let (_, new) = listening.change_of("another network namespace's id 77");
     assert_eq!(new.value.as_deref(), Some(""));
     is_by(&new, pid, "ip");
-}
-
-#[test]
-fn a_device_without_arp_says_so() {
-    let named = with_address();
-    let mut listening = Listening::to(&named);
-    named.ip("link set up0 arp off");
-    let device = listening.value_of("device up0").unwrap();
-    assert!(device.contains(", no ARP,"), "{device}");
 }
 
 #[test]

@@ -80,9 +80,12 @@ pub(super) fn address(finding: &Finding, change: &Change) -> bool {
     }
 }
 
-/// The rules of a firewall changed.
+/// The rules of a firewall changed, or what it knows of connections was deleted.
 pub(super) fn firewall(finding: &Finding, change: &Change) -> bool {
-    matches!(thing(finding, change), Some(Thing::Ruleset { .. }))
+    matches!(
+        thing(finding, change),
+        Some(Thing::Ruleset { .. } | Thing::Tracking)
+    )
 }
 
 /// An XDP program was attached: by a link, or to the device itself, whose value names it.
@@ -240,6 +243,7 @@ pub(super) fn receive_path(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(
             Thing::Ruleset { .. }
+            | Thing::Tracking
             | Thing::Program { .. }
             | Thing::BpfLink { .. }
             | Thing::Traffic { .. }

@@ -138,6 +138,8 @@ pub enum Thing {
         /// Which: `nf_tables`, `ip_tables`, `ip6_tables`.
         firewall: String,
     },
+    /// The table of tracked connections (`conntrack`). The value is what of it was deleted last.
+    Tracking,
     /// A BPF program. The value is its type, name, tag and who loaded it.
     Program {
         /// Its id.
@@ -217,7 +219,11 @@ impl Thing {
     /// Whether its value is what has happened to it, so that an older one does not say how it was.
     #[must_use]
     pub(crate) fn is_told_by_changes(&self) -> bool {
-        matches!(self, Self::Ruleset { firewall } if firewall == NF_TABLES)
+        match self {
+            Self::Ruleset { firewall } => firewall == NF_TABLES,
+            Self::Tracking => true,
+            _ => false,
+        }
     }
 }
 
@@ -271,6 +277,7 @@ impl fmt::Display for Thing {
             Self::Ipsec { text } => write!(f, "IPsec policy {text}"),
             Self::Sysctl { name } => write!(f, "sysctl {name}"),
             Self::Ruleset { firewall } => write!(f, "rules of {firewall}"),
+            Self::Tracking => f.write_str("connection tracking"),
             Self::Program { id } => write!(f, "BPF program {id}"),
             Self::BpfLink { id } => write!(f, "BPF link {id}"),
             Self::File { path } => f.write_str(path),

@@ -8,12 +8,13 @@
 //! What systemd tells of a unit and of its job belongs together from the job or the first step on until the unit rests again:
 //! of a start the line that stays is what it ended in. A stop and the start behind it are two, as is a start that takes long.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::clock::SECOND;
 use super::timeline::{Change, Subject};
 use super::units;
-use crate::event::{Owner, TABLE_LOCAL, Thing, Version, of_each_device};
+use crate::event::{Owner, TABLE_LOCAL, Thing, Version, of_each_device, value};
 use crate::report::{Became, What};
 
 /// Changes of one process, and those alike of nobody known, belong together up to so long after the first of them.
@@ -321,10 +322,25 @@ impl Who {
             Thing::Traffic { device, .. } => device.clone(),
             // A parameter of one device is alike that of another one, where both are set to the same.
             Thing::Sysctl { name } => format!("{:?} {:?}", parameter(name), change.after),
+            // What is undone at once is told as well.
+            Thing::Link { device } => format!("{device} {}", direction(change)),
             // There are few of the others, and each matters.
             other => other.to_string(),
         };
         Self::Alike((what(thing), became(change)), alike)
+    }
+}
+
+/// Whether a device came nearer to working or went farther from it; else what it is set to.
+fn direction(change: &Change) -> &str {
+    let works = |value: &Option<String>| {
+        let value = value.as_deref().unwrap_or_default();
+        u8::from(value::is_up(value)) + u8::from(value::has_carrier(value))
+    };
+    match works(&change.after).cmp(&works(&change.before)) {
+        Ordering::Greater => "nearer",
+        Ordering::Less => "farther",
+        Ordering::Equal => change.after.as_deref().unwrap_or_default(),
     }
 }
 
@@ -358,6 +374,7 @@ fn what(thing: &Thing) -> What {
         Thing::Ipsec { .. } => What::Ipsec,
         Thing::Sysctl { .. } => What::Sysctl,
         Thing::Ruleset { .. } => What::Ruleset,
+        Thing::Tracking => What::Tracking,
         Thing::Program { .. } => What::Program,
         Thing::BpfLink { .. } => What::BpfLink,
         Thing::File { .. } | Thing::Modules { .. } => What::File,
@@ -380,7 +397,7 @@ fn rank(change: &Change) -> u8 {
         Thing::Rule {
             table: TABLE_LOCAL, ..
         } => 2,
-        Thing::Rule { .. } | Thing::NoRules { .. } | Thing::Ruleset { .. } => 3,
+        Thing::Rule { .. } | Thing::NoRules { .. } | Thing::Ruleset { .. } | Thing::Tracking => 3,
         Thing::Address { .. } => 4,
         Thing::Sysctl { name } if of_each_device(name).is_none_or(|(_, device, _)| device == "all") => 5,
         Thing::Nexthop { .. }

@@ -42,7 +42,7 @@ pub(crate) fn is_figure(thing: &Thing) -> bool {
 
 /// Nobody has set it: it comes and goes with what the node does.
 pub(crate) fn is_state(thing: &Thing) -> bool {
-    is_figure(thing) || matches!(thing, Thing::Nsid { .. })
+    is_figure(thing) || matches!(thing, Thing::Nsid { .. } | Thing::Tracking)
 }
 
 #[cfg(test)]

@@ -205,6 +205,8 @@ pub enum What {
     Ipsec,
     /// The rules of a firewall.
     Ruleset,
+    /// The table of tracked connections.
+    Tracking,
     /// A BPF program.
     Program,
     /// A BPF link.

@@ -185,6 +185,10 @@ fn things(what: What, number: u64) -> String {
         What::Ipsec => ("IPsec policy", "IPsec policies"),
         What::Sysctl => ("kernel parameter", "kernel parameters"),
         What::Ruleset => ("firewall's rules", "firewalls' rules"),
+        What::Tracking => (
+            "deletion of tracked connections",
+            "deletions of tracked connections",
+        ),
         What::Program => ("BPF program", "BPF programs"),
         What::BpfLink => ("BPF link", "BPF links"),
         What::Nsid => ("namespace id", "namespace ids"),

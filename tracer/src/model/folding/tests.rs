@@ -401,3 +401,24 @@ fn a_job_that_changes_nothing_is_told_by_its_end() {
         ["a.service start ended: dependency", "a.service stop queued"]
     );
 }
+
+#[test]
+fn a_device_that_is_down_for_a_moment_is_told_to_be_up_again() {
+    let at = |at, before, after| change(at, link("eth0"), before, Some(after), None);
+    let all = [
+        at(SECOND, "up, carrier, mtu 1500", "down, no carrier, mtu 1500"),
+        at(
+            SECOND + 1,
+            "down, no carrier, mtu 1500",
+            "up, no carrier, mtu 1500",
+        ),
+        at(SECOND + 2, "up, no carrier, mtu 1500", "up, carrier, mtu 1500"),
+        at(SECOND + 3, "up, carrier, mtu 1500", "up, carrier, mtu 1400"),
+        at(SECOND + 4, "up, carrier, mtu 1400", "up, carrier, mtu 1500"),
+    ];
+    let leaders: Vec<(u64, usize)> = folded(all)
+        .into_iter()
+        .map(|(leader, with)| (leader, with.len()))
+        .collect();
+    assert_eq!(leaders, [(1, 0), (2, 1), (4, 0), (5, 0)]);
+}

@@ -30,6 +30,7 @@ mod ruleset;
 mod space;
 mod sysctl;
 mod told;
+mod tracking;
 mod traffic;
 mod watched;
 mod words;
@@ -62,8 +63,10 @@ pub const LOST: &str = "rules, routes, addresses, devices, kernel parameters, fi
 
 /// How often is looked at what nobody tells.
 const TICK: Duration = Duration::from_secs(1);
-/// Ticks between two looks at the tables of older firewalls, and at whether there is nf_tables by now.
-const TICKS_PER_LEGACY: u64 = 10;
+/// Ticks between two looks at the tables of older firewalls.
+const TICKS_PER_LEGACY: u64 = 2;
+/// Ticks between two looks at whether there is nf_tables by now, and the like.
+const TICKS_PER_MODULES: u64 = 10;
 /// Ticks between two looks at BPF programs.
 const TICKS_PER_PROGRAMS: u64 = 2;
 /// Namespaces that are listened to at most, in the order of their inodes, the tracer's own always: each takes two files.
@@ -84,6 +87,7 @@ struct Configuration {
     names: NameChanges,
     nf_tables: Module,
     xfrm: Module,
+    tracking: Module,
     loaded: Loaded,
     ticks: u64,
     own: Option<u32>,
@@ -102,6 +106,7 @@ impl Configuration {
             names: NameChanges::default(),
             nf_tables: Module::new("nf_tables"),
             xfrm: Module::new("xfrm_user"),
+            tracking: Module::new(tracking::MODULE),
             loaded: Loaded::default(),
             ticks: 0,
             own: Netns::current().ok().map(|own| own.inode()),
@@ -258,8 +263,11 @@ impl Configuration {
                     let told = space.look_at_legacy(Seen::Noticed);
                     tell_all(space, told, teller)?;
                 }
+                let told = space.look_at_tracking();
+                tell_all(space, told, teller)?;
             }
-            if self.ticks.is_multiple_of(TICKS_PER_LEGACY) {
+            if self.ticks.is_multiple_of(TICKS_PER_MODULES) {
+                space.begin_tracking(self.loaded.tracking);
                 if self.loaded.nf_tables {
                     let told = space.begin_rules();
                     tell_all(space, told, teller)?;
@@ -286,6 +294,7 @@ impl Configuration {
         self.loaded = Loaded {
             nf_tables: self.nf_tables.visit(),
             ipsec: self.xfrm.visit(),
+            tracking: self.tracking.visit(),
         };
     }
 

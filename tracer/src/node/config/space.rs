@@ -24,6 +24,7 @@ use super::requester::Requesters;
 use super::ruleset::{self, Ruleset};
 use super::sysctl::Sysctls;
 use super::told::{Cause, Told, Who, found};
+use super::tracking::Tracking;
 use super::words::Devices;
 use super::{address, ipsec, nexthop};
 use crate::event::value::NF_TABLES;
@@ -56,6 +57,7 @@ enum Again {
 pub(super) struct Loaded {
     pub(super) nf_tables: bool,
     pub(super) ipsec: bool,
+    pub(super) tracking: bool,
 }
 
 /// The policies of IPsec of a namespace.
@@ -84,6 +86,7 @@ pub(super) struct Space {
     route: Listener,
     netfilter: Option<Listener>,
     ipsec: Ipsec,
+    tracking: Tracking,
     devices: Devices,
     links: BTreeMap<u32, Link>,
     known: Known,
@@ -115,17 +118,19 @@ impl Space {
     /// Where the namespace cannot be entered, or the kernel does not tell.
     pub(super) fn open(netns: Netns, loaded: Loaded) -> Result<(Self, Vec<Told>), Error> {
         // First the ear, then the look: nothing falls between.
-        let (route, ipsec, (netfilter, rules), standing) = netns.enter(|| {
+        let (route, ipsec, (netfilter, rules), tracking, standing) = netns.enter(|| {
             let route = ear()?;
             let ipsec = policies(loaded.ipsec);
             let standing = dump::everything(ipsec.listener().is_some())?;
-            Ok::<_, Error>((route, ipsec, netfilter(loaded.nf_tables), standing))
+            let tracking = Tracking::open(loaded.tracking);
+            Ok::<_, Error>((route, ipsec, netfilter(loaded.nf_tables), tracking, standing))
         })??;
         let mut space = Self {
             netns,
             route,
             netfilter,
             ipsec,
+            tracking,
             devices: standing.devices,
             links: standing.links,
             known: Known::default(),
@@ -223,7 +228,12 @@ impl Space {
 
     /// What becomes readable when something is told.
     pub(super) fn ears(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let ears = [Some(&self.route), self.netfilter.as_ref(), self.ipsec.listener()];
+        let ears = [
+            Some(&self.route),
+            self.netfilter.as_ref(),
+            self.ipsec.listener(),
+            self.tracking.listener(),
+        ];
         ears.into_iter()
             .flatten()
             .filter(|_| self.broken.is_none())
@@ -266,7 +276,7 @@ impl Space {
         let again = self.again_due();
         // Not before what is to be read again: the questions come from it.
         let answers = self.answers.due().filter(|_| self.again == Again::Nothing);
-        again.or(answers)
+        again.or(answers).into_iter().chain(self.tracking.due()).min()
     }
 
     fn again_due(&self) -> Option<Duration> {
@@ -290,6 +300,9 @@ impl Space {
         self.drained = true;
         for ear in [Ear::Route, Ear::Ipsec] {
             self.hear_by(ear, requesters, tell)?;
+        }
+        for (at, told) in self.tracking.hear(&self.netns, requesters) {
+            tell(at, told);
         }
         self.hear_rules(requesters, tell)
     }

@@ -48,6 +48,20 @@ impl Listener {
         Ok(Self(socket))
     }
 
+    /// The same, and takes only what some process asked for: what has an address (`nlmsg_pid`).
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and where there can be no filter.
+    pub(in crate::node) fn open_for_asked(protocol: Option<Protocol>, groups: &[u32]) -> Result<Self, Error> {
+        let listener = Self::open(protocol, &[])?;
+        // Before it hears anything.
+        only_asked_for(&listener.0)?;
+        for group in groups {
+            listener.join(*group)?;
+        }
+        Ok(listener)
+    }
+
     /// Joins one more group.
     ///
     /// # Errors
@@ -90,6 +104,44 @@ impl Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// Leaves out what the kernel did by itself, which so wakes nobody: a program of the classic BPF on the socket.
+fn only_asked_for(socket: &OwnedFd) -> io::Result<()> {
+    /// Where `nlmsg_pid` is in `struct nlmsghdr`.
+    const ADDRESS: u32 = 12;
+    let step = |code: u32, jump_where_equal, k| libc::sock_filter {
+        code: code as u16,
+        jt: jump_where_equal,
+        jf: 0,
+        k,
+    };
+    let mut steps = [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, ADDRESS),
+        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, 0),
+        // All of it.
+        step(libc::BPF_RET | libc::BPF_K, 0, u32::MAX),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: steps.len() as libc::c_ushort,
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: the descriptor is open, and the kernel copies the program, which lives until then.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of_val(&program) as libc::socklen_t,
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }
 

@@ -73,6 +73,20 @@ impl Space {
         }
     }
 
+    /// Listens to connection tracking, if that is possible by now.
+    pub(in super::super) fn begin_tracking(&mut self, is_loaded: bool) {
+        if self.tracking.is_deaf() {
+            let tracking = &mut self.tracking;
+            // Where the namespace has ended it is let go of.
+            let _ = self.netns.enter(|| tracking.begin(is_loaded));
+        }
+    }
+
+    /// Looks how many connections are tracked.
+    pub(in super::super) fn look_at_tracking(&mut self) -> Vec<Told> {
+        self.tracking.look().into_iter().collect()
+    }
+
     /// Looks at the kernel parameters that are not told.
     pub(in super::super) fn look_at_sysctls(&mut self) -> Vec<Told> {
         let thing = |name| Thing::Sysctl { name };

@@ -1,0 +1,111 @@
+//! Much at once.
+
+use super::*;
+
+/// `ip` that is fed with commands, in a namespace.
+fn batch(named: &Named) -> Child {
+    Command::new("ip")
+        .args(["-n", &named.0, "-batch", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_burst_of_routes_does_not_lose_how_it_ends() {
+    const ROUTES: usize = 10_000;
+    let named = Named::new();
+    named.add_device();
+    let mut listening = Listening::to(&named);
+    let mut child = batch(&named);
+    let mut stdin = child.stdin.take().unwrap();
+    let mut commands = String::new();
+    for action in ["add", "del"] {
+        for number in 0..ROUTES {
+            // The last one stays.
+            if action == "add" || number + 1 < ROUTES {
+                commands += &format!(
+                    "route {action} 10.{}.{}.0/24 dev up0\n",
+                    number / 256,
+                    number % 256
+                );
+            }
+        }
+    }
+    commands += "rule add pref 7 lookup 7\n";
+    stdin.write_all(commands.as_bytes()).unwrap();
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    let last = format!("route 10.{}.{}.0/24", (ROUTES - 1) / 256, (ROUTES - 1) % 256);
+    let last = BTreeSet::from([last]);
+    let (mut standing, mut has_ended) = (BTreeSet::new(), false);
+    // Where it was too much at once the end may be told before the rest.
+    while !has_ended || standing != last {
+        let Body::Setting(setting) = listening.next().body else {
+            continue;
+        };
+        let thing = setting.thing.to_string();
+        has_ended |= thing == "IPv4 rule 7: from all lookup 7";
+        if !thing.starts_with("route 10.") {
+        } else if setting.value.is_some() {
+            standing.insert(thing);
+        } else {
+            standing.remove(&thing);
+        }
+    }
+}
+
+#[test]
+fn what_was_too_much_at_once_is_read_again() {
+    let named = Named::new();
+    named.add_device();
+    let netns = Netns::open(&named.0).unwrap();
+    let (watched, inbox) = config::watched().unwrap();
+    watched.set(vec![netns]);
+    // So little room that the source waits for its reader.
+    let (sender, mut events) = channel(1);
+    let source = Source::start("test", sender, move |teller| config::run(&inbox, None, teller)).unwrap();
+    loop {
+        if let Body::Capability(_) = events.blocking_recv().unwrap().body {
+            break;
+        }
+    }
+    let mut child = batch(&named);
+    let mut stdin = child.stdin.take().unwrap();
+    for number in 0..20_000 {
+        writeln!(
+            stdin,
+            "route add 10.{}.{}.0/24 dev up0",
+            number / 256,
+            number % 256
+        )
+        .unwrap();
+    }
+    writeln!(stdin, "rule del pref 0").unwrap();
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    let (mut routes, mut lost, mut gone) = (0, None, false);
+    // The order is not that in which it happened.
+    while lost.is_none() || !gone || routes < 20_000 {
+        match events.blocking_recv().unwrap().body {
+            Body::Setting(setting) => {
+                if setting.seen == Seen::Noticed {
+                    // Whoever made it was not heard.
+                    assert_eq!((&setting.by, setting.by_unknown), (&None, Some(Unknown::Lost)));
+                }
+                match setting.thing {
+                    Thing::Route { .. } => routes += usize::from(setting.value.is_some()),
+                    Thing::Rule { priority: 0, .. } => gone = setting.value.is_none(),
+                    _ => {}
+                }
+            }
+            Body::Capability(Capability { state, why, .. }) if state != CapabilityState::Available => {
+                lost = Some(why);
+            }
+            _ => {}
+        }
+    }
+    assert!(lost.unwrap().contains("more changed at once than could be read"));
+    drop(events);
+    drop(source);
+}

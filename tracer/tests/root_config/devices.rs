@@ -1,0 +1,95 @@
+//! Devices, and what is on them and goes with them.
+
+use super::*;
+
+#[test]
+fn a_queueing_discipline_that_is_changed_tells_before_and_after() {
+    let named = Named::new();
+    named.add_device();
+    let tc = |arguments: &str| run("tc", &format!("-n {} qdisc {arguments}", named.0));
+    tc("add dev up0 root handle 1: tbf rate 8mbit burst 32k limit 64k");
+    let mut listening = Listening::to(&named);
+    let thing = "qdisc tbf 1: root on up0";
+    let found = listening.has_found(thing).unwrap();
+    assert!(
+        found.starts_with("rate 8000000 bit/s, limit 65536 bytes, options "),
+        "{found}"
+    );
+    let pid = tc("change dev up0 root handle 1: tbf rate 1mbit burst 32k limit 64k");
+    let (_, changed) = listening.change_of(thing);
+    is_by(&changed, pid, "tc");
+    assert!(
+        changed
+            .value
+            .unwrap()
+            .starts_with("rate 1000000 bit/s, limit 65536 bytes")
+    );
+}
+
+#[test]
+fn a_route_of_ipv6_that_leads_several_ways_is_one() {
+    let named = Named::new();
+    named.add_device();
+    let mut listening = Listening::to(&named);
+    let thing = "route 2001:db8:1::/64 metric 1024";
+    named.ip("-6 route add 2001:db8:1::/64 nexthop via fe80::1 dev up0 nexthop via fe80::2 dev up0");
+    let (_, new) = listening.change_of(thing);
+    let both = "proto boot nexthop via fe80::1 dev up0 weight 1 nexthop via fe80::2 dev up0 weight 1";
+    assert_eq!(new.value.as_deref(), Some(both));
+    named.ip("-6 route del 2001:db8:1::/64 via fe80::1 dev up0");
+    assert_eq!(
+        listening.value_of(thing).as_deref(),
+        Some("via fe80::2 dev up0 proto boot")
+    );
+    let pid = named.ip("-6 route del 2001:db8:1::/64");
+    let (_, gone) = listening.change_of(thing);
+    assert_eq!((&gone.value, gone.seen), (&None, Seen::Told));
+    is_by(&gone, pid, "ip");
+}
+
+#[test]
+fn a_device_that_goes_down_takes_its_routes_along() {
+    let named = Named::new();
+    named.add_device();
+    named.ip("address add 10.99.0.1/24 dev up0");
+    named.ip("route add default via 10.99.0.254");
+    let mut listening = Listening::to(&named);
+    named.ip("link set up0 down");
+    let device = listening.value_of("device up0").unwrap();
+    assert!(device.starts_with("down, "), "{device}");
+    // The kernel does not tell this one.
+    let (_, gone) = listening.change_of("route default (IPv4)");
+    assert_eq!((gone.value, gone.seen), (None, Seen::Noticed));
+    named.ip("link set up0 up mtu 1400");
+    loop {
+        let device = listening.value_of("device up0").unwrap();
+        if device.starts_with("up, carrier, mtu 1400") {
+            break;
+        }
+    }
+    named.ip("link set up0 down");
+    named.ip("link set up0 name down0");
+    loop {
+        if listening.value_of("device up0").is_none() {
+            break;
+        }
+    }
+    let device = listening.value_of("device down0").unwrap();
+    assert!(device.ends_with(", was up0"), "{device}");
+    assert_eq!(listening.value_of("address 10.99.0.1/24 on up0"), None);
+    named.ip("link del down0");
+    loop {
+        if listening.value_of("device down0").is_none() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_device_without_arp_says_so() {
+    let named = with_address();
+    let mut listening = Listening::to(&named);
+    named.ip("link set up0 arp off");
+    let device = listening.value_of("device up0").unwrap();
+    assert!(device.contains(", no ARP,"), "{device}");
+}

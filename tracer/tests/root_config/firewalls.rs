@@ -1,0 +1,123 @@
+//! Firewalls, IPsec and the table of tracked connections.
+
+use super::*;
+
+#[test]
+fn policies_of_ipsec_are_told() {
+    let named = Named::new();
+    let ask = Command::new("ip")
+        .args(["-n", &named.0, "xfrm", "policy"])
+        .output();
+    if !ask.unwrap().status.success() {
+        println!("this kernel has no IPsec");
+        return;
+    }
+    let ends = "src 10.0.0.0/24 dst 10.1.0.0/24";
+    named.ip(&format!("xfrm policy add {ends} dir in action block priority 7"));
+    let mut listening = Listening::to(&named);
+    let found = listening.has_found("IPsec policy in, from 10.0.0.0/24 to 10.1.0.0/24 priority 7");
+    assert_eq!(found, Some("block"));
+    let tunnel = "tmpl src 192.0.2.1 dst 198.51.100.1 proto esp mode tunnel";
+    named.ip(&format!("xfrm policy add {ends} dir out priority 9 {tunnel}"));
+    let thing = "IPsec policy out, from 10.0.0.0/24 to 10.1.0.0/24 priority 9";
+    let (_, new) = listening.change_of(thing);
+    assert_eq!(new.value.as_deref(), Some("esp tunnel 192.0.2.1 -> 198.51.100.1"));
+    named.ip(&format!("xfrm policy delete {ends} dir out"));
+    let (_, gone) = listening.change_of(thing);
+    assert_eq!((&gone.value, gone.seen), (&None, Seen::Told));
+    named.ip("xfrm policy flush");
+    let first = "IPsec policy in, from 10.0.0.0/24 to 10.1.0.0/24 priority 7";
+    assert_eq!(listening.value_of(first), None);
+}
+
+#[test]
+fn who_changes_the_rules_of_a_firewall_is_told() {
+    let named = Named::new();
+    let mut listening = Listening::to(&named);
+    let mut change = |command: &str| {
+        let pid = named.exec(command);
+        let (_, changed) = listening.change_of("rules of nf_tables");
+        // `ip netns exec` becomes what it runs.
+        let by = changed.by.unwrap();
+        assert_eq!((by.pid, by.command.as_str()), (pid, "nft"));
+        changed.value.unwrap()
+    };
+    assert_eq!(
+        change("nft add table inet guard"),
+        "generation 2, tables: inet guard; table inet guard new"
+    );
+    assert_eq!(
+        change("nft add chain inet guard in { type filter hook input priority 0 ; policy accept ; }"),
+        "generation 3, tables: inet guard; table inet guard, chain in with policy accept new"
+    );
+    // The numbers of what a table has in it are drawn one after another.
+    assert_eq!(
+        change("nft add rule inet guard in ip saddr 10.1.0.0/20 tcp dport 22 counter drop"),
+        "generation 4, tables: inet guard; table inet guard, chain in: \
+         rule handle 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) new"
+    );
+    assert_eq!(
+        change("nft chain inet guard in { policy drop ; }"),
+        "generation 5, tables: inet guard; table inet guard, chain in: policy drop, was accept"
+    );
+    assert_eq!(
+        change("nft delete rule inet guard in handle 2"),
+        "generation 6, tables: inet guard; table inet guard, chain in: \
+         rule handle 2 (ipv4 ip saddr 10.1.0.0/20 tcp dport 22 drop) gone"
+    );
+    assert_eq!(
+        change("nft add set inet guard banned { type ipv4_addr ; }"),
+        "generation 7, tables: inet guard"
+    );
+    assert_eq!(
+        change("nft add element inet guard banned { 192.0.2.1, 192.0.2.2 }"),
+        "generation 8, tables: inet guard; table inet guard, set banned: 2 elements new"
+    );
+    let told =
+        change("nft add rule inet guard in ip daddr != @banned meta l4proto tcp ip saddr 10.0.0.0/8 drop");
+    assert!(
+        told.ends_with("(ipv4 ip daddr not in @banned tcp ip saddr 10.0.0.0/8 drop) new"),
+        "{told}"
+    );
+    let told =
+        change("nft add rule inet guard in ip daddr . tcp dport != { 192.0.2.1 . 22, 192.0.2.2 . 23 } drop");
+    assert!(
+        told.ends_with("(ipv4 tcp ip daddr . dport not in a set drop) new"),
+        "{told}"
+    );
+    assert!(change("nft flush chain inet guard in").ends_with("not in a set drop) gone"));
+    assert_eq!(
+        change("nft delete table inet guard"),
+        "generation 12, no tables; table inet guard, chain in gone; table inet guard gone"
+    );
+}
+
+#[test]
+fn who_deletes_tracked_connections_is_told() {
+    let named = Named::new();
+    let mut listening = Listening::to(&named);
+    let add = |port: u32| {
+        named.exec(&format!(
+            "conntrack -I -s 10.0.0.1 -d 10.0.0.2 -p tcp --sport {port} --dport 80 --state ESTABLISHED -t 100"
+        ));
+    };
+    (1000..1003).for_each(add);
+    let pid = named.exec("conntrack -F");
+    // It may take longer than is waited for to tell it in one.
+    let mut last = String::new();
+    while !last.ends_with("deleted, 3 since tracer looks") {
+        let (_, changed) = listening.change_of("connection tracking");
+        assert_eq!(changed.seen, Seen::Told);
+        is_by(&changed, pid, "conntrack");
+        last = changed.value.unwrap();
+    }
+
+    add(1004);
+    // It asks by a second socket, which has an address that names nobody once it has ended.
+    named.exec("conntrack -D -p tcp --sport 1004");
+    let (_, changed) = listening.change_of("connection tracking");
+    assert_eq!(
+        changed.value.as_deref(),
+        Some("1 entry deleted, 4 since tracer looks")
+    );
+}
