@@ -194,8 +194,7 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
     if let Some((Told { number, change, .. }, others)) = act.split_first() {
         let before = finding.since.saturating_sub(change.at);
         let when = match change.at.checked_sub(finding.since) {
-            // Noticed by comparing.
-            Some(after) if after > 0 => format!("noticed {} after it began", short(after)),
+            Some(after) if after > 0 => format!("{} after it began", short(after)),
             _ => format!("{} before it began", short(before)),
         };
         let with_it = match others.len() as u64 {
@@ -212,9 +211,9 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
         return Cause {
             relation: Relation::Explains,
             text: format!(
-                "{} at {}, {when}{with_it}{unknown}.",
+                "{} {}, {when}{with_it}{unknown}.",
                 sentence(change),
-                moment(model, change.at)
+                time(model, change)
             ),
             change: Some(*number),
             at: Some(model.utc(change.at)),
@@ -273,10 +272,20 @@ fn coincidences(model: &Model, finding: &Finding, act: &[Told<'_>]) -> (Vec<Coin
         .map(|Told { number, change, .. }| Coincidence {
             change: number,
             seconds_before: seconds(finding.since.saturating_sub(change.at)),
-            text: format!("{} at {}", sentence(change), moment(model, change.at)),
+            text: format!("{} {}", sentence(change), time(model, change)),
         })
         .collect();
     (told, total)
+}
+
+/// `at 06:14:05 UTC`. Of what was only noticed the time is that of the look.
+fn time(model: &Model, change: &Change) -> String {
+    let at = moment(model, change.at);
+    if change.noticed {
+        format!("(noticed at {at} by comparing with the look before; it happened between the two)")
+    } else {
+        format!("at {at}")
+    }
 }
 
 /// `IPv4 rule 0: from all lookup local went away, by systemd-networkd[812] (systemd-networkd.service)`
