@@ -4,13 +4,15 @@
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
 //! `links` devices that are down, `unroutable` what has no way out, `inside` what does not get to pods, `neighbours` who is not answered on the link, `path` the way to the
-//! node, `ports` sockets and processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
+//! node, `ports`, `accept` and `unread` sockets and processes, `outgoing` what a firewall keeps from leaving, `backlog` a CPU that does not keep up; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
 //! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about,
 //! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
+mod accept;
+mod backlog;
 mod chain;
 mod course;
 mod effects;
@@ -21,6 +23,7 @@ mod links;
 mod lost;
 mod managers;
 mod neighbours;
+mod outgoing;
 mod pairing;
 mod path;
 mod ports;
@@ -29,6 +32,7 @@ mod roots;
 mod routing;
 mod suffering;
 mod units;
+mod unread;
 mod unroutable;
 mod upgrades;
 mod words;
@@ -102,13 +106,18 @@ pub const RULES: &[Rule] = &[
     lost::rules::SOURCE,
     lost::rules::OTHER,
     unroutable::NO_ROUTE,
+    outgoing::FILTERED,
+    inside::forwarding::OFF,
     inside::way::LOST,
     inside::silent::NEIGHBOUR,
     neighbours::UNANSWERED,
     links::NO_CARRIER,
     path::SILENT,
     ports::NO_SOCKET,
-    ports::UNREAD,
+    accept::QUEUE_FULL,
+    unread::FULL,
+    unread::UNREAD,
+    backlog::FULL,
     managers::REMOVED,
     units::KILLED,
     upgrades::INTERRUPTED,

@@ -12,6 +12,7 @@ pub mod counters;
 pub mod devices;
 pub mod droppers;
 pub mod fragments;
+pub(crate) mod held;
 pub mod journal;
 mod links;
 mod modules;
