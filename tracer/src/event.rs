@@ -36,7 +36,7 @@ pub use notice::{Clock, Notice, NoticeKind};
 pub use packages::{Manager, Packages, Unfinished, Upgrade, Upgrades};
 pub use setting::{Seen, Setting, Thing, Version};
 pub(crate) use setting::{TABLE_LOCAL, TABLE_MAIN, network, of_each_device};
-pub use socket::{Queue, Socket, SocketState};
+pub use socket::{Held, Queue, Socket, SocketState};
 pub use unit::{Job, JobState, Limits, Run, Runs, Timer, Unit, UnitState};
 
 /// Something that was seen, and when.

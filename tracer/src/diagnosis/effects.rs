@@ -200,6 +200,14 @@ pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// Forwarding was switched off.
+pub(super) fn forwarding_off(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Sysctl { name }) => name.ends_with(".forwarding") && change.after.as_deref() == Some("0"),
+        _ => false,
+    }
+}
+
 /// What is handed to a device of the finding does not get there any more: the device or a neighbour there changed, or something
 /// at the device takes packets away.
 pub(super) fn hand_over(finding: &Finding, change: &Change) -> bool {

@@ -1,10 +1,12 @@
 //! What was seen, in words and for programs.
 
-use super::words;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::words::{self, count};
 use crate::event::{EntryKey, FlowKey, Location};
 use crate::model::Model;
 use crate::model::clock::seconds;
-use crate::model::ends;
+use crate::model::ends::{self, Sign};
 use crate::model::flows::Flow;
 use crate::report::{Evidence, Fact};
 
@@ -23,6 +25,30 @@ pub(super) fn drop(reason: &str, location: Option<&Location>, packets: u64, text
 /// Packets of one line of the books that were dropped.
 pub(super) fn dropped(key: &EntryKey, packets: u64, text: String) -> Evidence {
     drop(ends::reason(key), key.location.as_ref(), packets, text)
+}
+
+/// What was dropped with this sign at these devices, by namespace and index: a line for each reason, place and device.
+pub(super) fn at_devices(model: &Model, sign: Sign, places: &BTreeSet<(u32, u32)>) -> Vec<Evidence> {
+    let mut all: BTreeMap<(&str, Option<&Location>, String), u64> = BTreeMap::new();
+    for (key, line) in model.books().lines() {
+        if ends::sign(key) == Some(sign) && places.contains(&(key.netns, key.device)) && line.packets > 0 {
+            let device = model.node().device_name(key.netns, key.device);
+            let packets = all
+                .entry((ends::reason(key), key.location.as_ref(), device))
+                .or_default();
+            *packets = packets.saturating_add(line.packets);
+        }
+    }
+    all.into_iter()
+        .map(|((reason, location, device), packets)| {
+            let place = location.map(ToString::to_string).unwrap_or_default();
+            let text = format!(
+                "{reason} at {place}: {} at {device}, since the start",
+                count(packets, "packet")
+            );
+            drop(reason, location, packets, text)
+        })
+        .collect()
 }
 
 /// The node's books.

@@ -3,15 +3,18 @@
 //! A rule is a value of [`RULES`]; its `examine` looks for one signature in the model and says what it
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
-//! `links` devices that are down, `unroutable` what has no way out, `inside` what does not get to pods, `sources` what pods send by
-//! other ways than before, `neighbours` who is not answered on the link, `path` the way to the node, `ports` sockets and
-//! processes; `managers` what network managers took away, `units` what systemd killed, `upgrades` what
+//! `links` devices that are down, `unroutable` what has no way out, `outgoing` what a firewall keeps from leaving, `inside` what
+//! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `path`
+//! the way to the node, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up; `managers`
+//! what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
 //! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
 //! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
+mod accept;
+mod backlog;
 mod chain;
 mod course;
 mod effects;
@@ -22,6 +25,7 @@ mod links;
 mod lost;
 mod managers;
 mod neighbours;
+mod outgoing;
 mod pairing;
 mod path;
 mod ports;
@@ -32,6 +36,7 @@ mod sources;
 mod suffering;
 mod undo;
 mod units;
+mod unread;
 mod unroutable;
 mod upgrades;
 mod words;
@@ -105,6 +110,8 @@ pub const RULES: &[Rule] = &[
     lost::rules::SOURCE,
     lost::rules::OTHER,
     unroutable::NO_ROUTE,
+    outgoing::FILTERED,
+    inside::forwarding::OFF,
     inside::way::LOST,
     inside::silent::NEIGHBOUR,
     sources::SOURCE_RULE,
@@ -112,7 +119,10 @@ pub const RULES: &[Rule] = &[
     links::NO_CARRIER,
     path::SILENT,
     ports::NO_SOCKET,
-    ports::UNREAD,
+    accept::QUEUE_FULL,
+    unread::FULL,
+    unread::UNREAD,
+    backlog::FULL,
     managers::REMOVED,
     units::KILLED,
     upgrades::INTERRUPTED,

@@ -19,6 +19,8 @@ use crate::report::{Cause, Coincidence, Relation};
 const WINDOW: u64 = 60 * SECOND;
 /// What nobody told, but was noticed by comparing, is noticed at most so long after it happened.
 const COMPARED: u64 = 2 * SECOND;
+/// What is told took effect before: rules of nf_tables drop packets some ms before the kernel tells of them.
+const TOLD: u64 = SECOND / 10;
 /// What began so soon after the start was there before: what is lost is only seen when the next packet comes.
 const AT_START: u64 = 2 * SECOND;
 /// Coincidences that are told, at most.
@@ -132,7 +134,7 @@ pub(super) fn is_proved(model: &Model, rule: &Rule, finding: &Finding) -> bool {
 /// The changes up to the beginning of a finding, the latest first. What is noticed by comparing came about before.
 fn before(model: &Model, since: u64) -> impl Iterator<Item = Told<'_>> {
     model.timeline().folded().rev().filter(move |told| {
-        let slack = if told.change.noticed { COMPARED } else { 0 };
+        let slack = if told.change.noticed { COMPARED } else { TOLD };
         told.change.at <= since.saturating_add(slack)
     })
 }
@@ -194,7 +196,9 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
     if let Some((Told { number, change, .. }, others)) = act.split_first() {
         let before = finding.since.saturating_sub(change.at);
         let when = match change.at.checked_sub(finding.since) {
-            Some(after) if after > 0 => format!("{} after it began", short(after)),
+            // One that was noticed says so itself.
+            Some(after) if after > 0 && change.noticed => format!("{} after it began", short(after)),
+            Some(after) if after > 0 => format!("told {} after it began", short(after)),
             _ => format!("{} before it began", short(before)),
         };
         let with_it = match others.len() as u64 {

@@ -92,8 +92,19 @@ impl<'a> Suffering<'a> {
     }
 
     /// `Affected: 20 flows of a, first x → y; 1 flow of b, x → y; and 3 others. Of these 24 flows 6 starve now.` with a
-    /// leading space; those with the most flows first, what belongs to nobody known last. Empty where there are none.
+    /// leading space. Empty where there are none.
     pub(super) fn affected(&self) -> String {
+        if self.groups.is_empty() {
+            return String::new();
+        }
+        let number = |of: fn(&Group<'_>) -> u64| self.groups.iter().map(of).sum();
+        let now = still(number(|group| group.flows), number(|group| group.starving));
+        format!("{}{now}", self.named())
+    }
+
+    /// The same without how many starve, where that is not what they suffer from: those with the most flows first, what
+    /// belongs to nobody known last.
+    pub(super) fn named(&self) -> String {
         let mut groups: Vec<Group<'_>> = Vec::new();
         let mut units: HashMap<&str, usize> = HashMap::new();
         for group in &self.groups {
@@ -117,8 +128,6 @@ impl<'a> Suffering<'a> {
         if groups.is_empty() {
             return String::new();
         }
-        let number = |of: fn(&Group<'_>) -> u64| self.groups.iter().map(of).sum();
-        let now = still(number(|group| group.flows), number(|group| group.starving));
         groups.sort_by_key(|group| (group.owner.is_none(), Reverse(group.flows)));
         let rest = groups.split_off(groups.len().min(GROUPS));
         let mut named: Vec<String> = groups.iter().map(Group::text).collect();
@@ -126,7 +135,7 @@ impl<'a> Suffering<'a> {
             let flows = rest.iter().map(|group| group.flows).sum();
             named.push(format!("and {}", count(flows, "other")));
         }
-        format!(" Affected: {}.{now}", named.join("; "))
+        format!(" Affected: {}.", named.join("; "))
     }
 }
 

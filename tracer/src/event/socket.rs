@@ -82,4 +82,19 @@ pub struct Queue {
     /// Who has the socket, where that could be found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
+    /// What keeps that process from running at all, where something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+}
+
+/// What keeps a process from running, so that it reads nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Held {
+    /// It was stopped by a signal: state `T` of `ps`.
+    Stopped,
+    /// It was stopped by whoever traces it: state `t`.
+    Traced,
+    /// Its cgroup is frozen.
+    Frozen,
 }

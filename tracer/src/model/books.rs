@@ -10,6 +10,8 @@ use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
 
 /// Units that are named for one line of drops.
 const UNITS: usize = 8;
+/// Flows that are kept of what a firewall keeps from leaving, at most.
+const FILTERED: usize = 1_024;
 
 /// What has been told of a line.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,8 @@ pub(crate) struct Books {
     treated_as_foreign: Growing,
     /// By namespace and device.
     signs: BTreeMap<(Sign, u32, u32), Growing>,
+    /// Flows whose packets a firewall kept from leaving, as examples showed it: there were at least so many.
+    filtered: BTreeMap<FlowKey, Growing>,
     /// Both, the proof and what supports it.
     foreign: Growing,
     matches: bool,
@@ -112,6 +116,7 @@ impl Books {
         }
         self.sightings.retain(|key, _| !of_these(key));
         self.signs.retain(|(_, netns, _), _| !namespaces.contains(netns));
+        self.filtered.retain(|flow, _| !namespaces.contains(&flow.netns));
     }
 
     /// A packet of a line was shown.
@@ -122,6 +127,17 @@ impl Books {
         let key = key.as_ref();
         if key.fate != Fate::Dropped {
             return;
+        }
+        if let Some(flow) = example.flow
+            && ends::filtered(key)
+        {
+            if self.filtered.len() >= FILTERED {
+                self.filtered.retain(|_, spell| spell.recent(at).is_some());
+            }
+            if self.filtered.len() < FILTERED || self.filtered.contains_key(&flow) {
+                let packets = u64::from(example.packets.max(1));
+                self.filtered.entry(flow).or_default().note(at, at, packets);
+            }
         }
         let sighting = match self.sightings.get_mut(key) {
             Some(sighting) => sighting,
@@ -198,6 +214,12 @@ impl Books {
     /// A rule or a program has lately kept from leaving what was sent in this namespace.
     pub(crate) fn holds_back(&self, netns: u32, now: u64) -> bool {
         self.sign(Sign::HeldBack, netns, now).is_some()
+    }
+
+    /// Flows whose packets a firewall has lately kept from leaving.
+    pub(crate) fn filtered(&self, now: u64) -> impl Iterator<Item = (&FlowKey, Spell)> {
+        let all = self.filtered.iter();
+        all.filter_map(move |(flow, spell)| Some((flow, spell.recent(now)?)))
     }
 
     /// The spell in which packets for this node were routed as somebody else's, by

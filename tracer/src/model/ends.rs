@@ -206,6 +206,19 @@ pub(crate) fn held_back(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped && !key.incoming && class::class(key) == Class::Policy
 }
 
+/// The same by the rules of a firewall alone.
+pub(crate) fn filtered(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped && !key.incoming && by_firewall(reason(key), symbol(key))
+}
+
+/// A firewall's rule or policy drops them. Where a kernel gives no reason, its place tells.
+pub(crate) fn by_firewall(reason: &str, symbol: &str) -> bool {
+    matches!(
+        (reason, symbol),
+        ("NETFILTER_DROP", _) | (NOT_SPECIFIED, "nft_do_chain" | "ipt_do_table" | "ip6t_do_table")
+    )
+}
+
 /// What was thrown away is no packet of a network, as far as can be seen: it has neither device nor namespace nor protocol.
 /// Messages of netlink and what waits in unix sockets are kept in the same kind of buffer as packets (`struct sk_buff`), and
 /// are freed by the same function.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{FlowKey, Owner, Queue, SocketState};
+use crate::event::{FlowKey, Held, Owner, Queue, SocketState};
 
 /// Sockets in which something waits that are kept, at most.
 const MOST: usize = 16_384;
@@ -24,6 +24,8 @@ pub(crate) struct Wait {
     pub drops: Option<u32>,
     /// Who has the socket.
     pub owner: Option<Arc<Owner>>,
+    /// See [`Queue::held`].
+    pub held: Option<Held>,
     /// When something was first seen to wait and less was at no look since.
     pub since: u64,
 }
@@ -65,6 +67,7 @@ impl Waiting {
             limit: queue.limit,
             drops: queue.drops,
             owner,
+            held: queue.held,
             since,
         };
         self.sockets.insert(key, wait);

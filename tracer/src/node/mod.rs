@@ -13,6 +13,7 @@ pub mod devices;
 pub mod droppers;
 mod ended;
 pub mod fragments;
+pub(crate) mod held;
 pub mod journal;
 mod links;
 mod modules;

@@ -285,6 +285,7 @@ impl Row {
             limit: self.limit,
             drops: self.drops,
             owner: None,
+            held: None,
         })
     }
 }

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::event::{Body, Event, FlowKey, Owner, Queue, Socket};
+use crate::event::{Body, Event, FlowKey, Held, Owner, Queue, Socket};
+use crate::node::held;
+
+/// Processes of which it is looked whether they run, at most, of each namespace at each list: two small files of each are read.
+const MOST_LOOKS: usize = 1_024;
 
 /// Sockets in which something waits, as they were last told.
 #[derive(Debug, Default)]
@@ -46,7 +50,7 @@ impl Waiting {
     }
 }
 
-/// Gives queues the owners of their sockets.
+/// Gives queues the owners of their sockets, and says what keeps these from running.
 pub(super) fn owned(mut queues: Vec<Queue>, sockets: &[Socket]) -> Vec<Queue> {
     let inodes: HashSet<u64> = queues.iter().map(|queue| queue.inode).collect();
     let owners: HashMap<u64, &Owner> = sockets
@@ -54,8 +58,13 @@ pub(super) fn owned(mut queues: Vec<Queue>, sockets: &[Socket]) -> Vec<Queue> {
         .filter(|socket| socket.inode != 0 && inodes.contains(&socket.inode))
         .filter_map(|socket| Some((socket.inode, socket.owner.as_ref()?)))
         .collect();
+    let mut looked: HashMap<u32, Option<Held>> = HashMap::new();
     for queue in &mut queues {
         queue.owner = owners.get(&queue.inode).map(|owner| (*owner).clone());
+        let pid = queue.owner.as_ref().map_or(0, |owner| owner.pid);
+        if pid != 0 && (looked.len() < MOST_LOOKS || looked.contains_key(&pid)) {
+            queue.held = *looked.entry(pid).or_insert_with(|| held::held(pid));
+        }
     }
     queues
 }

@@ -192,6 +192,7 @@ fn queues_that_there_is_no_room_for_are_told() {
             limit: None,
             drops: None,
             owner: None,
+            held: None,
         })));
     };
     (0..16_384).for_each(|inode| tell(&mut story, inode, 1));

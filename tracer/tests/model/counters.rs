@@ -233,6 +233,7 @@ fn queue(flow: tracer::event::FlowKey, state: SocketState, waiting: u32, limit: 
         limit,
         drops: Some(3),
         owner: Some(owner("nginx")),
+        held: None,
     }))
 }
 

@@ -1,6 +1,6 @@
-//! What this node hands to pods does not get there.
+//! What this node hands to pods does not get there, what it sends does not leave, and what arrives finds no room.
 
-use tracer::event::{Body, EntryKey, Fate, Protocol, Seen, Setting, Thing, Unresolved};
+use tracer::event::{Body, EntryKey, Fate, FlowKey, Protocol, Seen, Setting, SocketState, Thing, Unresolved};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
@@ -245,4 +245,111 @@ fn a_pods_device_that_takes_nothing_as_it_has_no_carrier_is_a_fault() {
         verdict.explanation
     );
     assert_eq!(verdict.flows_total, 1);
+}
+
+fn forwarding() -> Thing {
+    Thing::Sysctl {
+        name: "net.ipv4.conf.all.forwarding".to_owned(),
+    }
+}
+
+/// A datagram for the pod arrives, and is dropped since this node does not forward.
+fn is_refused(story: &mut Story) {
+    let refused = drop("IP_INADDRERRORS", "ip_error", Protocol::Udp);
+    let last = (refused.reason.clone().unwrap(), refused.location.clone().unwrap());
+    arrives(story);
+    story
+        .add(refused, 1)
+        .count(flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000), |flow| {
+            flow.dropped += 1;
+            flow.last_drop = Some(last);
+        });
+}
+
+#[test]
+fn forwarding_that_is_switched_off_is_a_fault_where_something_is_to_be_forwarded() {
+    let mut story = before(POD, 32);
+    set(&mut story, forwarding(), Some("1"), Seen::Found);
+    set(&mut story, forwarding(), Some("0"), Seen::Told);
+    story.idle(4);
+    assert!(story.ids().is_empty(), "nothing is to be forwarded");
+    story.rounds(5, is_refused);
+    let verdict = story.verdict("K03");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert_eq!(story.report().place, Where::GuestKernel);
+
+    // It never was on.
+    let mut story = before(POD, 32);
+    set(&mut story, forwarding(), Some("0"), Seen::Found);
+    story.rounds(5, is_refused);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// A packet of this node that its firewall drops, every other round.
+fn is_kept_in(story: &mut Story, key: FlowKey, socket: SocketState) {
+    let kept = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+    };
+    story.add(kept.clone(), 1);
+    story.example(kept, key, Some(socket), "curl");
+}
+
+#[test]
+fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
+    let mut story = healthy();
+    story.exchange(client(40_001));
+    story.tick();
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    set(&mut story, rules, Some("generation 2"), Seen::Told);
+    story.rounds(6, |story| {
+        is_kept_in(story, client(40_001), SocketState::Established)
+    });
+    let verdict = story.verdict("K02");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    assert_eq!(verdict.flows_total, 1);
+}
+
+/// What a firewall forbids to leave never got through, and some of what it lets through it bounds.
+#[test]
+fn what_a_firewall_forbids_or_bounds_is_none() {
+    let mut story = healthy();
+    story.rounds(8, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+    story.rounds(8, |story| {
+        is_kept_in(story, client(40_003), SocketState::Established);
+        story.exchange(client(40_003));
+    });
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+#[test]
+fn a_cpu_that_does_not_keep_up_is_a_weak_sign() {
+    let early = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..drop("CPU_BACKLOG", "enqueue_to_backlog", Protocol::Tcp)
+    };
+    let mut story = healthy();
+    story.add(early.clone(), 50).tick();
+    assert!(story.ids().is_empty(), "one burst");
+    story.rounds(4, |story| {
+        story.add(early.clone(), 5);
+    });
+    assert_eq!(story.report().place, Where::Healthy);
+    let verdict = story.verdict("R29");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict
+            .explanation
+            .starts_with("70 packets on eth0 found the queue of a CPU full"),
+        "{}",
+        verdict.explanation
+    );
 }

@@ -1,6 +1,9 @@
 //! Sockets that are gone, and processes that do not read.
 
-use tracer::event::{Body, EntryKey, Fate, FlowKey, Origin, Protocol, Socket, SocketState};
+use tracer::event::{
+    Body, Counter, CounterKey, EntryKey, Fate, FlowKey, Held, Origin, Protocol, Queue, Socket, SocketState,
+    Source,
+};
 use tracer::report::{Confidence, Where};
 
 use crate::story::*;
@@ -202,7 +205,7 @@ fn a_process_that_stops_reading() {
         story.rounds(5, |story| queue(story, query));
         assert!(story.ids().is_empty(), "{why}: 2.5 s are none");
         story.rounds(3, |story| queue(story, query));
-        let verdict = story.verdict("P01");
+        let verdict = story.verdict("R14");
         assert_eq!(
             (verdict.place, verdict.confidence),
             (Some(Where::Process), Confidence::Strong),
@@ -236,7 +239,7 @@ fn a_process_that_stops_reading_a_port_that_is_seldom_asked() {
     story.reads(bound(Protocol::Udp, 5353), 1);
     story.tick().idle(300);
     story.rounds(8, |story| story.queue(query));
-    assert_eq!(story.verdict("P01").place, Some(Where::Process));
+    assert_eq!(story.verdict("R14").place, Some(Where::Process));
 }
 
 /// Each of them is named.
@@ -261,7 +264,7 @@ fn two_full_buffers() {
                 });
         }
     });
-    let verdict = story.verdict("P01");
+    let verdict = story.verdict("R13");
     assert!(
         verdict
             .explanation
@@ -301,7 +304,7 @@ fn a_full_buffer_that_nobody_reads() {
     story.rounds(4, lose);
     let report = story.report();
     assert_eq!((report.place, report.failure_found()), (Where::Process, true));
-    let verdict = story.verdict("P01");
+    let verdict = story.verdict("R13");
     assert_eq!(verdict.confidence, Confidence::Strong);
     for part in [
         "8 datagrams for udp 8125",
@@ -339,4 +342,111 @@ fn a_socket_that_is_told_late_has_the_flows_that_showed_it() {
         });
     });
     assert_eq!(story.report().starved[0].command, "statsd");
+}
+
+/// What the kernel's list of sockets has of a socket of `db`, whose process is held so.
+fn waits(story: &mut Story, flow: FlowKey, state: SocketState, held: Option<Held>) {
+    story.say(Body::Queue(Box::new(Queue {
+        flow,
+        state,
+        inode: 5,
+        waiting: 700,
+        limit: (state == SocketState::Listen).then_some(128),
+        drops: None,
+        owner: Some(owner("db")),
+        held,
+    })));
+}
+
+/// A receiver of TCP that pauses is flow control; one that is stopped is not.
+#[test]
+fn data_of_tcp_that_waits_is_told_where_its_process_cannot_read_it() {
+    let waiting = |held| {
+        let mut story = healthy();
+        story.socket(served(40_000), None, SocketState::Established, "db");
+        story.exchange(served(40_000));
+        story.tick();
+        waits(&mut story, served(40_000), SocketState::Established, held);
+        story.idle(8);
+        story
+    };
+    assert!(waiting(None).ids().is_empty());
+    for (held, said) in [
+        (Held::Stopped, "db[123] (db.service) is stopped, as by SIGSTOP."),
+        (
+            Held::Frozen,
+            "db[123] (db.service) is frozen, by the freezer of its cgroup.",
+        ),
+    ] {
+        let story = waiting(Some(held));
+        let verdict = story.verdict("R14");
+        assert_eq!(verdict.confidence, Confidence::Strong);
+        assert_eq!(story.report().place, Where::Process);
+        assert!(
+            verdict
+                .explanation
+                .starts_with("1 connection to tcp 8080 has data")
+                && verdict.explanation.contains(said),
+            "{}",
+            verdict.explanation
+        );
+    }
+    let verdict = waiting(Some(Held::Frozen)).verdict("R14");
+    assert_eq!(
+        verdict.remedy[0],
+        "systemctl thaw db.service  # Risk: somebody may have frozen it on purpose."
+    );
+}
+
+/// Connections are turned away for so many rounds, while the queue of the listener was seen to hold so many.
+fn turned_away(rounds: u64, waiting: u32) -> Story {
+    let mut story = healthy();
+    story.listen(8080, "db");
+    for grown in 1..=rounds {
+        story.say(Body::Counter(Counter {
+            key: CounterKey {
+                netns: NETNS,
+                source: Source::Netstat,
+                device: 0,
+                name: "TcpExtListenOverflows".to_owned(),
+            },
+            grown,
+        }));
+        story.say(Body::Queue(Box::new(Queue {
+            flow: bound(Protocol::Tcp, 8080),
+            state: SocketState::Listen,
+            inode: 5,
+            waiting,
+            limit: Some(128),
+            drops: None,
+            owner: Some(owner("db")),
+            held: None,
+        })));
+        story.tick();
+    }
+    story
+}
+
+#[test]
+fn a_listener_without_room_that_turns_connections_away_is_a_fault() {
+    let story = turned_away(6, 129);
+    assert_eq!(story.ids(), ["R15"]);
+    assert_eq!(story.report().place, Where::Process);
+    let verdict = story.verdict("R15");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict.explanation.starts_with(
+            "The accept queue is full of tcp 8080 of db[123] (db.service), where 129 connections wait to be accepted with room \
+             for 128. 6 connection requests"
+        ),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(verdict.units, ["db.service"]);
+}
+
+#[test]
+fn a_burst_and_a_queue_that_has_room_are_none() {
+    assert!(turned_away(3, 129).ids().is_empty(), "it lasted for 1 s");
+    assert!(turned_away(8, 128).ids().is_empty(), "there is room for one more");
 }

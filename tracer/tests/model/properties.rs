@@ -374,6 +374,7 @@ fn body() -> BoxedStrategy<Body> {
                 limit,
                 drops: limit,
                 owner,
+                held: None,
             }))
         ),
         1 => (netns(), 0..4_u32, address(), count(), count()).prop_map(

@@ -192,7 +192,7 @@ const CPU_BACKLOG: Scenario = Scenario {
     title: "the receive queue of a CPU is too short",
     breaks: "netdev_max_backlog is set to 0: of packets that come in a row all but the first are dropped before they arrive. \
              The peer sends two segments at a time, so that an acknowledgement lets go several packets in a row.",
-    says: "Healthy: what is lost is sent again. Drops CPU_BACKLOG at enqueue_to_backlog, and the counter softnet_dropped.",
+    says: "Healthy, and as a weak sign R29: what is lost is sent again. Drops CPU_BACKLOG at enqueue_to_backlog, and the counter softnet_dropped.",
     needs: &[Need::Machine],
     traffic: &[PEER_SERVER, NODE_CLIENT],
     break_it: &[
@@ -208,6 +208,7 @@ const CPU_BACKLOG: Scenario = Scenario {
             Class::Resource,
         )],
         column: Some((Column::Dropped, 1)),
+        verdict: Some("R29"),
         ..SOUND
     },
     ..PROGRAM

@@ -259,7 +259,7 @@ const FORWARDING_OFF: Scenario = Scenario {
     name: "forwarding-off",
     title: "forwarding is switched off and the pods are cut off",
     breaks: "ip_forward and its twin of IPv6 are set to 0, as a sysctl file may do.",
-    says: "Healthy: the node's own traffic is sound. Drops IP_INADDRERRORS at ip_error and ip6_forward.",
+    says: "K03, where: guest kernel. Drops IP_INADDRERRORS at ip_error and ip6_forward.",
     break_it: &[
         Step::Sysctl(Place::Node, "net.ipv4.ip_forward", "0"),
         Step::Sysctl(Place::Node, "net.ipv6.conf.all.forwarding", "0"),
@@ -274,7 +274,7 @@ const FORWARDING_OFF: Scenario = Scenario {
             ExpectedDrop::of(&["IP_INADDRERRORS"], &["ip6_forward"], Class::State).socket_found(false),
         ],
         column: Some((Column::Dropped, 100)),
-        ..SOUND
+        ..cut_off("K03")
     },
     ..FORWARD
 };

@@ -129,8 +129,8 @@ const NFT_OUTPUT: Scenario = Scenario {
     name: "nft-output",
     title: "a firewall drops what the node sends",
     breaks: "A ruleset is loaded whose output chain drops all but neighbours: neither requests nor answers leave.",
-    says: "Healthy: what arrives reaches its socket. Drops NETFILTER_DROP at nft_do_chain, at output, of what the node \
-           was sending.",
+    says: "K02, where: guest kernel. What arrives reaches its socket; drops NETFILTER_DROP at nft_do_chain, at output, of what \
+           the node was sending.",
     break_it: &[Step::Nft(
         Place::Node,
         "add table inet broken; \
@@ -143,6 +143,9 @@ const NFT_OUTPUT: Scenario = Scenario {
             dropped("netfilter: output, ipv4", "table inet broken, chain output").outgoing(),
             dropped("netfilter: output, ipv6", "table inet broken, chain output").outgoing(),
         ],
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("K02"),
         ..SOUND
     },
     late: false,

@@ -42,7 +42,7 @@ const PROCESS: Scenario = Scenario {
     expect: Expectation {
         exit_code: 1,
         place: "process",
-        verdict: Some("P01"),
+        verdict: Some("R13"),
         drops: &[],
         column: None,
         starved: None,
@@ -55,7 +55,7 @@ const UNREAD_UDP: Scenario = Scenario {
     name: "unread-udp",
     title: "a process does not read its datagrams, until its buffer is full",
     breaks: "A process is bound to port 8081 with the smallest receive buffer and never reads.",
-    says: "P01, where: process. Drops SOCKET_RCVBUFF at udp_queue_rcv_one_skb, the socket found.",
+    says: "R13, where: process. Drops SOCKET_RCVBUFF at udp_queue_rcv_one_skb, the socket found.",
     break_it: &[Step::Start(DEAF), Step::Start(DEAFS_DRIP)],
     heal: &[Step::Stop("peer-drip"), Step::Stop("deaf")],
     expect: Expectation {
@@ -140,11 +140,12 @@ const FROZEN: Scenario = Scenario {
     name: "frozen",
     title: "a process is stopped, and datagrams wait for it",
     breaks: "The server is stopped by SIGSTOP; requests go on arriving and wait in its queues.",
-    says: "P01, where: process. Datagrams wait, and once there is no room for more they are dropped.",
+    says: "R14, where: process: the server is stopped. Datagrams wait, and once there is no room for more they are dropped.",
     traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT, NODE_DRIP],
     break_it: &[Step::Freeze("node-server")],
     heal: &[Step::Thaw("node-server")],
     expect: Expectation {
+        verdict: Some("R14"),
         column: Some((Column::Queued, 50)),
         ..PROCESS.expect
     },
@@ -332,8 +333,8 @@ const ACCEPT_QUEUE_FULL: Scenario = Scenario {
     name: "accept-queue-full",
     title: "a server accepts no connections, and there is no more room for them",
     breaks: "A process listens on port 8081 with room for one connection and never accepts any.",
-    says: "Healthy, and no event tells of a drop. By the kernel's counters: accept_queue_full, and the queue under Waiting \
-           in sockets.",
+    says: "R15, where: process. No event tells of a drop: by the kernel's counters accept_queue_full, and the queue under \
+           Waiting in sockets.",
     break_it: &[
         Step::Start(Actor {
             name: "full",
@@ -352,7 +353,8 @@ const ACCEPT_QUEUE_FULL: Scenario = Scenario {
     expect: Expectation {
         drops: &[ExpectedDrop::of(&["accept_queue_full"], &[""], Class::Resource).socket_found(true)],
         column: Some((Column::Dropped, 4)),
-        ..SOUND
+        verdict: Some("R15"),
+        ..PROCESS.expect
     },
     ..PROCESS
 };

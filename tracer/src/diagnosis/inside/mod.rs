@@ -3,20 +3,17 @@
 //! None of these packets is for a socket of the node, so that no flow here starves of it; whether somebody waits for them is not
 //! known. That the way is broken is: it is told as a fault only where somebody had set it up.
 
+pub(super) mod forwarding;
 pub(super) mod silent;
 pub(super) mod way;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::evidence;
 use super::words::count;
-use crate::event::{FlowKey, Location, value};
+use crate::event::{FlowKey, value};
 use crate::model::Model;
 use crate::model::clock::When;
-use crate::model::ends::{self, Sign};
 use crate::model::flows::Flow;
-use crate::report::Evidence;
 
 /// The device leads to nobody but pods and machines behind this node.
 fn is_inner(model: &Model, netns: u32, device: u32) -> bool {
@@ -46,30 +43,6 @@ fn passes_through(model: &Model, key: &FlowKey, flow: &Flow, since: u64) -> bool
         && flow.iif != 0
         && !key.local.is_multicast()
         && !model.node().has_address(key.netns, key.local)
-}
-
-/// What was dropped with this sign at these devices, by namespace and index: a line for each reason, place and device.
-fn drops(model: &Model, sign: Sign, places: &BTreeSet<(u32, u32)>) -> Vec<Evidence> {
-    let mut all: BTreeMap<(&str, Option<&Location>, String), u64> = BTreeMap::new();
-    for (key, line) in model.books().lines() {
-        if ends::sign(key) == Some(sign) && places.contains(&(key.netns, key.device)) && line.packets > 0 {
-            let device = model.node().device_name(key.netns, key.device);
-            let packets = all
-                .entry((ends::reason(key), key.location.as_ref(), device))
-                .or_default();
-            *packets = packets.saturating_add(line.packets);
-        }
-    }
-    all.into_iter()
-        .map(|((reason, location, device), packets)| {
-            let place = location.map(ToString::to_string).unwrap_or_default();
-            let text = format!(
-                "{reason} at {place}: {} at {device}, since the start",
-                count(packets, "packet")
-            );
-            evidence::drop(reason, location, packets, text)
-        })
-        .collect()
 }
 
 /// `Affected: 3 flows that this node passes on, first udp 10.244.0.2:8080 → 192.0.2.10:5000.` with a leading space.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{affected, drops, is_inner, own_device, passes_through};
+use super::{affected, is_inner, own_device, passes_through};
 use crate::diagnosis::words::{self, command, count, list, span};
 use crate::diagnosis::{About, Finding, Rule, effects, evidence};
 use crate::event::FlowKey;
@@ -173,7 +173,7 @@ fn silent(model: &Model) -> Option<Finding> {
         },
         affected(&flows)
     );
-    let drops = drops(model, Sign::SilentHop, &places);
+    let drops = evidence::at_devices(model, Sign::SilentHop, &places);
     let asked = cases.iter().map(|case| {
         let (netns, device, address) = case.neighbour;
         let object = format!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{affected, drops, is_inner, passes_through};
+use super::{affected, is_inner, passes_through};
 use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
 use crate::diagnosis::{About, Finding, Rule, effects, evidence};
 use crate::event::{FlowKey, Thing, value};
@@ -240,7 +240,11 @@ fn lost(model: &Model) -> Option<Finding> {
     let evidence = routes
         .take(3)
         .chain(links.take(3))
-        .chain(drops(model, Sign::NotTaken, &places).into_iter().take(3))
+        .chain(
+            evidence::at_devices(model, Sign::NotTaken, &places)
+                .into_iter()
+                .take(3),
+        )
         .chain(returned.take(1))
         .collect();
 

@@ -9,7 +9,7 @@ use crate::diagnosis::words::{count, distinct, list};
 use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
 use crate::model::Model;
 use crate::model::clock::SECOND;
-use crate::model::ends::NOT_SPECIFIED;
+use crate::model::ends::{self, NOT_SPECIFIED};
 use crate::model::growth::Spell;
 use crate::model::hooks;
 use crate::model::timeline::Subject;
@@ -56,9 +56,7 @@ pub(super) fn kind(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> 
         {
             Kind::Address
         }
-        ("NETFILTER_DROP", _) | (NOT_SPECIFIED, "nft_do_chain" | "ipt_do_table" | "ip6t_do_table") => {
-            Kind::Firewall
-        }
+        (reason, symbol) if ends::by_firewall(reason, symbol) => Kind::Firewall,
         ("XDP", _) | (_, "do_xdp_generic" | "veth_xdp_rcv_skb" | "veth_xdp_rcv" | "veth_poll") => Kind::Xdp,
         (STOLEN, _) => Kind::Stolen,
         (reason, _) if reason.starts_with("TC_") => Kind::Traffic,
@@ -196,11 +194,19 @@ fn namespaces(lost: &Lost<'_>) -> BTreeSet<u32> {
 
 /// The hooks of netfilter at which packets were dropped there, with table and chain where those are known.
 fn hooks_of(model: &Model, lost: &Lost<'_>) -> Vec<String> {
-    let namespaces = namespaces(lost);
+    hooks_in(model, &namespaces(lost), true)
+}
+
+/// The same for what was dropped in these namespaces, of what had arrived or of what they were sending.
+pub(in crate::diagnosis) fn hooks_in(
+    model: &Model,
+    namespaces: &BTreeSet<u32>,
+    incoming: bool,
+) -> Vec<String> {
     let lines = model
         .books()
         .sightings()
-        .filter(|(key, _)| namespaces.contains(&key.netns));
+        .filter(|(key, _)| key.incoming == incoming && namespaces.contains(&key.netns));
     distinct(lines.map(|(key, sighting)| {
         hooks::told(
             sighting

@@ -4,7 +4,7 @@
 //! has a rule (`rules`) and its commands (`commands`).
 
 mod commands;
-mod kinds;
+pub(super) mod kinds;
 pub(super) mod rules;
 
 use std::cmp::Reverse;

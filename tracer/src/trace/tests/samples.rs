@@ -293,6 +293,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             limit: Some(128),
             drops: Some(3),
             owner: Some(owner()),
+            held: Some(crate::event::Held::Frozen),
         })),
         Body::Queue(Box::new(Queue {
             flow: tcp6(),
@@ -302,6 +303,7 @@ pub(super) fn every_kind() -> Vec<Event> {
             limit: None,
             drops: None,
             owner: None,
+            held: None,
         })),
         Body::Neighbour(Neighbour {
             netns: HOST,
@@ -571,6 +573,7 @@ impl Random {
                 limit: self.flip().then(|| self.number() as u32),
                 drops: self.flip().then(|| self.number() as u32),
                 owner: self.flip().then(|| self.owner()),
+                held: self.flip().then_some(crate::event::Held::Stopped),
             })),
             10 => Body::Unresolved(Unresolved {
                 netns: self.number() as u32,

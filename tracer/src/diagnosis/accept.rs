@@ -1,0 +1,168 @@
+//! A listener that accepts no connections, or too few.
+
+use std::collections::BTreeSet;
+
+use super::suffering::Suffering;
+use super::unread::{held, held_text};
+use super::words::{self, command, count, list, moment};
+use super::{About, Finding, Rule, effects, evidence};
+use crate::event::FlowKey;
+use crate::model::Model;
+use crate::model::clock::{SECOND, When};
+use crate::model::counters::LISTEN_OVERFLOWS;
+use crate::model::growth::Spell;
+use crate::model::queues::Port;
+use crate::model::waiting::Wait;
+use crate::report::{Confidence, Where};
+
+/// R15: the accept queue of a listener is full.
+pub(super) const QUEUE_FULL: Rule = Rule {
+    id: "R15",
+    slug: "accept-queue-full",
+    title: "The accept queue of a server is full",
+    place: Some(Where::Process),
+    about: About {
+        signature: "TcpExtListenOverflows grows for 2 s, and the kernel's list of sockets has a listener with more connections \
+                    waiting than it has room for. No drop tells of it: the SYNs are called consumed.",
+        meaning: "The process does not accept connections as fast as they come, or not at all. The kernel discards further SYNs \
+                  without a word: to clients that looks as if the network lost them.",
+        check: &[
+            "ss -lntp sport = :PORT  # Recv-Q is more than Send-Q",
+            "nstat -az TcpExtListenOverflows TcpExtListenDrops",
+            "ps -o pid,stat,wchan:32,cmd -p PID",
+        ],
+        mend: &[
+            "See what the process waits for. A longer queue helps against bursts only: the backlog that the program asks for, and \
+             net.core.somaxconn. Risk: none for others.",
+        ],
+    },
+    examine: |view| full(view.model),
+    explains: effects::none,
+    proved_by: effects::none,
+    follows: &[],
+};
+
+/// Connections that must have been turned away, and the time that they must span: a burst is none of it.
+const OVERFLOWS: u64 = 3;
+const LASTING: u64 = 2 * SECOND;
+
+/// Listeners that had no room when sockets were last listed, where connections were turned away before and after.
+fn listeners(model: &Model) -> Vec<(&FlowKey, &Wait, Spell)> {
+    let all = model.waiting().iter().filter(|(_, wait)| wait.is_full());
+    all.filter_map(|(flow, wait)| {
+        let counted = model.counters().netstat(flow.netns, LISTEN_OVERFLOWS)?;
+        let spell = counted.recent(model.now())?;
+        (spell.lasts(OVERFLOWS, LASTING) && spell.last >= wait.since).then_some((flow, wait, spell))
+    })
+    .collect()
+}
+
+fn full(model: &Model) -> Option<Finding> {
+    let listeners = listeners(model);
+    let (first, ..) = *listeners.first()?;
+    let since = listeners.iter().map(|(.., spell)| spell.since).min()?;
+    let last = listeners.iter().map(|(.., spell)| spell.last).max()?;
+    let namespaces: BTreeSet<u32> = listeners.iter().map(|(flow, ..)| flow.netns).collect();
+    let ports: BTreeSet<Port> = listeners.iter().map(|(flow, ..)| Port::of(flow)).collect();
+    let named: Vec<String> = listeners
+        .iter()
+        .map(|(flow, wait, _)| {
+            let of = wait
+                .owner
+                .as_deref()
+                .map_or_else(String::new, |owner| format!(" of {}", words::owner(owner)));
+            let room = wait
+                .limit
+                .map_or_else(String::new, |limit| format!(" with room for {limit}"));
+            format!(
+                "tcp {}{of}, where {} to be accepted{room}",
+                flow.local_port,
+                match wait.waiting {
+                    1 => "1 connection waits".to_owned(),
+                    more => format!("{more} connections wait"),
+                }
+            )
+        })
+        .collect();
+    // A namespace has one counter for all its listeners.
+    let turned_away = |netns: u32| {
+        let spell = listeners.iter().find(|(flow, ..)| flow.netns == netns);
+        spell.map_or(0, |(.., spell)| spell.packets)
+    };
+    let all = namespaces
+        .iter()
+        .map(|netns| turned_away(*netns))
+        .fold(0, u64::saturating_add);
+    let stopped = ports.iter().find_map(|port| held(model, *port));
+    let (how, goes_on) = stopped.map_or_else(Default::default, held_text);
+    let evidence = listeners
+        .iter()
+        .take(3)
+        .map(|(flow, wait, _)| {
+            let limit = wait.limit.map_or_else(String::new, |limit| format!(", room for {limit}"));
+            evidence::state(
+                format!("listener tcp {}", flow.local_port),
+                format!("{} waiting{limit}", count(wait.waiting.into(), "connection")),
+            )
+        })
+        .chain(namespaces.iter().map(|netns| {
+            let grown = turned_away(*netns);
+            let text = format!(
+                "{LISTEN_OVERFLOWS} has grown by {grown} since {}: connections that found an accept queue full",
+                moment(model, since)
+            );
+            evidence::counter(LISTEN_OVERFLOWS, grown, text)
+        }))
+        .collect();
+    let suffering = Suffering::of(
+        model,
+        model.flows().iter().filter(|(key, flow)| {
+            ports.contains(&Port::of(key)) && key.remote_port != 0 && flow.last_arrived >= When::at(since)
+        }),
+    );
+    let owners = listeners.iter().filter_map(|(_, wait, _)| wait.owner.as_deref());
+    let units: Vec<String> = owners.clone().map(|owner| owner.unit.clone()).collect();
+    let mut check = vec![
+        command(
+            model,
+            first.netns,
+            &format!("ss -lntp sport = :{}", first.local_port),
+        ),
+        command(
+            model,
+            first.netns,
+            "nstat -az TcpExtListenOverflows TcpExtListenDrops",
+        ),
+    ];
+    if let Some(owner) = owners.clone().find(|owner| owner.pid != 0) {
+        check.push(format!("ps -o pid,stat,wchan:32,cmd -p {}", owner.pid));
+    }
+    let mut remedy = vec![
+        "See what the process waits for. A longer queue helps against bursts only: the backlog that the program asks for, and \
+         net.core.somaxconn. Risk: none for others."
+            .to_owned(),
+    ];
+    if !goes_on.is_empty() {
+        remedy.insert(0, goes_on);
+    }
+    Some(Finding {
+        confidence: Confidence::Strong,
+        explanation: format!(
+            "The accept queue is full of {}.{how} {} since {} found it full and were turned away without a word.",
+            list(&named),
+            count(all, "connection request"),
+            moment(model, since)
+        ),
+        since,
+        last,
+        evidence,
+        units: suffering.units(units),
+        namespaces,
+        devices: BTreeSet::new(),
+        flows: suffering.flows,
+        standing: None,
+        prevent: Vec::new(),
+        check,
+        remedy,
+    })
+}

@@ -1,0 +1,336 @@
+//! Sockets that have packets waiting, and processes that do not read them.
+//!
+//! One mechanism for two rules: what waits is not read, and the socket has room (R14) or has none any more (R13).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ports::socket;
+use super::suffering::Suffering;
+use super::words::{self, count, span};
+use super::{About, Finding, Rule, effects, namespaces};
+use crate::event::{FlowKey, Held, Owner, Protocol, SocketState};
+use crate::model::Model;
+use crate::model::clock::SECOND;
+use crate::model::ends;
+use crate::model::flows::Flow;
+use crate::model::queues::Port;
+use crate::model::waiting::Wait;
+use crate::report::{Confidence, Where};
+use crate::shell::quoted;
+
+/// R13: the buffer of a socket is full, since its process does not read.
+pub(super) const FULL: Rule = Rule {
+    id: "R13",
+    slug: "socket-full",
+    title: "A socket is full and its process does not read",
+    place: Some(Where::Process),
+    about: About {
+        signature: "Datagrams are dropped for SOCKET_RCVBUFF, as the buffer of their socket is full, and nothing is read from it \
+                    for 3 s.",
+        meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
+                  verdict says which, where that can be seen.",
+        check: &[
+            "ss -lnump sport = :PORT",
+            "ps -o pid,stat,wchan:32,cmd -p PID",
+            "cat /proc/PID/stack",
+        ],
+        mend: &[
+            "kill -CONT PID  # where it is stopped. Risk: somebody may have stopped it on purpose.",
+            "Else see what the process waits for: this is no fault of the network. Risk: none for others.",
+        ],
+    },
+    examine: |view| unread(view.model, true),
+    explains: effects::none,
+    proved_by: effects::none,
+    follows: &[],
+};
+
+/// R14: what reaches a socket is not read.
+///
+/// A TCP receiver that pauses is flow control, which cannot be told from a hang by counts: it is one only where the process is
+/// seen to be stopped or frozen.
+pub(super) const UNREAD: Rule = Rule {
+    id: "R14",
+    slug: "unread",
+    title: "Packets reach the socket and the process does not read them",
+    place: Some(Where::Process),
+    about: About {
+        signature: "Datagrams are put in a socket's receive queue, and nothing is read from it for 3 s, where it was before. Or \
+                    data of TCP waits in a socket whose process is stopped or frozen.",
+        meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
+                  verdict says which, where that can be seen. When the buffer is full, it becomes R13.",
+        check: &[
+            "ss -lnump sport = :PORT",
+            "ps -o pid,stat,wchan:32,cmd -p PID",
+            "cat /proc/PID/stack",
+        ],
+        mend: &[
+            "kill -CONT PID  # where it is stopped. Risk: somebody may have stopped it on purpose.",
+            "Else see what the process waits for: this is no fault of the network. Risk: none for others.",
+        ],
+    },
+    examine: |view| unread(view.model, false),
+    explains: effects::none,
+    proved_by: effects::none,
+    follows: &["R13"],
+};
+
+/// A process that has not read for this long, while more was queued, does not read.
+const NOT_READ: u64 = SECOND * 12 / 5;
+/// What was queued last so long ago at most is what comes now: 3 s.
+const STILL_COMES: u64 = 3 * SECOND;
+/// It must be this many datagrams behind.
+const BEHIND: u64 = 3;
+
+/// A port at which nobody reads what arrives.
+struct Unread {
+    port: Port,
+    /// What was not read: datagrams, or connections with data that was not.
+    datagrams: u64,
+    since: u64,
+    /// The socket's buffer is full, and the kernel drops what comes.
+    full: bool,
+}
+
+/// What stops the process that has the sockets of a port, where something waits in one of them.
+pub(super) fn held(model: &Model, port: Port) -> Option<(Held, &Owner)> {
+    let of_it = model.waiting().iter().filter(|(flow, _)| Port::of(flow) == port);
+    of_it
+        .filter_map(|(_, wait)| Some((wait.held?, wait.owner.as_deref()?)))
+        .next()
+}
+
+/// What is to be said of it, with a leading space, and what lets it go on.
+pub(super) fn held_text((held, owner): (Held, &Owner)) -> (String, String) {
+    let who = words::owner(owner);
+    match held {
+        Held::Stopped => (
+            format!(" {who} is stopped, as by SIGSTOP."),
+            format!(
+                "kill -CONT {}  # Risk: somebody may have stopped it on purpose.",
+                owner.pid
+            ),
+        ),
+        Held::Traced => (
+            format!(" {who} is stopped by a debugger."),
+            format!(
+                "grep TracerPid /proc/{}/status  # who stops it. Risk: none.",
+                owner.pid
+            ),
+        ),
+        Held::Frozen => (
+            format!(" {who} is frozen, by the freezer of its cgroup."),
+            match words::managed_unit(owner) {
+                Some(unit) => {
+                    format!("systemctl thaw {unit}  # Risk: somebody may have frozen it on purpose.")
+                }
+                None => format!(
+                    "echo 0 > {}  # Risk: somebody may have frozen it on purpose. One of the groups above may be what is frozen.",
+                    quoted(&format!("/sys/fs/cgroup{}/cgroup.freeze", owner.cgroup))
+                ),
+            },
+        ),
+    }
+}
+
+fn unread(model: &Model, full: bool) -> Option<Finding> {
+    let now = model.now();
+    let no_room = no_room(model);
+    let ports: Vec<Unread> = if full {
+        no_room
+    } else {
+        let has_room = |unread: &Unread| no_room.iter().all(|other| other.port != unread.port);
+        waiting(model).chain(stopped(model)).filter(has_room).collect()
+    };
+    let mut all: Vec<(Unread, Suffering<'_>)> = ports
+        .into_iter()
+        .map(|unread| {
+            let of_port =
+                |(key, flow): &(&FlowKey, &Flow)| Port::of(key) == unread.port && flow.last >= unread.since;
+            let suffering = Suffering::of(model, model.flows().iter().filter(of_port));
+            (unread, suffering)
+        })
+        .collect();
+    // The surest first, then the busiest; the order of ports decides the rest.
+    all.sort_by_key(|(unread, suffering)| {
+        let known = suffering.owner().is_some();
+        (Reverse((known, unread.full, unread.datagrams)), unread.port)
+    });
+    let mut all = all.into_iter();
+    let (unread, mut suffering) = all.next()?;
+    let alike: Vec<(Unread, Suffering<'_>)> = all
+        .filter(|(other, its)| {
+            other.port != unread.port && its.owner().is_some() == suffering.owner().is_some()
+        })
+        .collect();
+    let others = words::distinct(alike.iter().map(|(other, its)| match its.owner() {
+        Some(owner) => format!(
+            "{} {} of {}",
+            other.port.protocol,
+            other.port.number,
+            words::owner(owner)
+        ),
+        None => format!("{} {}", other.port.protocol, other.port.number),
+    }));
+    let others = match words::list(&others) {
+        more if more.is_empty() => more,
+        more => format!(" The same goes for {more}."),
+    };
+    let port = unread.port;
+    let owner = suffering.owner();
+    let held = held(model, port);
+    let is_tcp = port.protocol == Protocol::Tcp;
+    // A socket that nobody is known to have may be the kernel's own. And what somebody stops at a terminal has connections too.
+    let is_service = |owner: &Owner| owner.unit.ends_with(".service");
+    let confidence = match owner {
+        None => Confidence::Weak,
+        Some(owner) if is_tcp && !is_service(owner) => Confidence::Weak,
+        Some(_) => Confidence::Strong,
+    };
+    let who = owner.map_or_else(|| "no known process".to_owned(), words::owner);
+    let datagrams = count(unread.datagrams, "datagram");
+    let number = port.number;
+    let lasting = span(now.saturating_sub(unread.since));
+    let what = if is_tcp {
+        format!(
+            "{} to tcp {number} {} data that nothing has read for {lasting}.",
+            count(unread.datagrams, "connection"),
+            if unread.datagrams == 1 { "has" } else { "have" }
+        )
+    } else if unread.full {
+        format!(
+            "{datagrams} for udp {number} found the socket and its buffer full, and were dropped; nothing was read \
+             for {lasting}."
+        )
+    } else {
+        format!("{datagrams} for udp {number} reached the socket and nothing was read for {lasting}.")
+    };
+    let mut check = vec![words::command(
+        model,
+        port.netns,
+        &if is_tcp {
+            format!("ss -ntmp sport = :{number} or dport = :{number}")
+        } else {
+            format!("ss -lnump sport = :{number}")
+        },
+    )];
+    if let Some(owner) = owner.filter(|owner| owner.pid != 0) {
+        check.push(format!("ps -o pid,stat,wchan:32,cmd -p {}", owner.pid));
+        check.push(format!("cat /proc/{}/stack", owner.pid));
+    }
+    let units: Vec<String> = alike.iter().flat_map(|(_, its)| its.units([])).collect();
+    let units = suffering.units(units);
+    for (_, its) in alike {
+        suffering.flows.extend(its.flows);
+    }
+    let queue = model.queues().get(port).copied().unwrap_or_default();
+    let queues = format!(
+        "{} {number}: {} queued, {} read since the start",
+        port.protocol, queue.queued, queue.read
+    );
+    let (how, goes_on) = held.map_or_else(Default::default, held_text);
+    let mut remedy = vec!["This is no fault of the network: see what the process waits for.".to_owned()];
+    if !goes_on.is_empty() {
+        remedy.insert(0, goes_on);
+    }
+    Some(Finding {
+        confidence,
+        explanation: format!("{what} The socket belongs to {who}.{how}{others}"),
+        since: unread.since,
+        last: now,
+        evidence: vec![socket(model, port, queues)],
+        units,
+        namespaces: namespaces(&suffering.flows),
+        standing: None,
+        prevent: Vec::new(),
+        devices: BTreeSet::new(),
+        flows: suffering.flows,
+        check,
+        remedy,
+    })
+}
+
+/// Ports that used to be read, and in whose queues more and more waits.
+fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
+    let now = model.now();
+    model
+        .queues()
+        .iter()
+        .filter(|(port, _)| port.protocol == Protocol::Udp)
+        .filter(move |(_, queue)| {
+            // Who never read may never want to.
+            queue
+                .last_read
+                .is_some_and(|read| now.saturating_sub(read) >= NOT_READ)
+                && queue.since_read >= BEHIND
+                && queue.last_queued.saturating_sub(queue.waiting_since) >= SECOND
+                && now.saturating_sub(queue.waiting_since) >= NOT_READ
+                && now.saturating_sub(queue.last_queued) <= STILL_COMES
+        })
+        .map(|(port, queue)| Unread {
+            port: *port,
+            datagrams: queue.since_read,
+            since: queue.waiting_since,
+            full: false,
+        })
+}
+
+/// Ports whose datagrams are dropped because the socket's buffer is full, and from which nothing is read: also
+/// those that were full before the start.
+fn no_room(model: &Model) -> Vec<Unread> {
+    let now = model.now();
+    // Before 6.3 what is read is seen as it is freed.
+    let sees_reads = model.can("datagram-reads") || (!model.can("queued") && model.can("answers"));
+    let mut ports: BTreeMap<Port, Unread> = BTreeMap::new();
+    for (key, flow) in model.flows().iter() {
+        let Some(spell) = flow
+            .drops
+            .recent(now)
+            .filter(|_| flow.dropped_by(now, ends::buffer_full))
+        else {
+            continue;
+        };
+        let port = Port::of(key);
+        let unread = ports.entry(port).or_insert(Unread {
+            port,
+            datagrams: 0,
+            since: spell.since,
+            full: true,
+        });
+        unread.datagrams = unread.datagrams.saturating_add(spell.packets);
+        unread.since = unread.since.min(spell.since);
+    }
+    ports.retain(|_, unread| {
+        let last_read = model.queues().get(unread.port).and_then(|queue| queue.last_read);
+        sees_reads
+            && unread.datagrams >= BEHIND
+            && now.saturating_sub(unread.since) >= NOT_READ
+            && last_read.is_none_or(|read| now.saturating_sub(read) >= NOT_READ)
+    });
+    ports.into_values().collect()
+}
+
+/// Ports of TCP with data that has waited for long in a connection whose process cannot read it.
+fn stopped(model: &Model) -> impl Iterator<Item = Unread> {
+    let now = model.now();
+    let waits = move |(flow, wait): &(&FlowKey, &Wait)| {
+        flow.protocol == Protocol::Tcp
+            && wait.state != SocketState::Listen
+            && wait.held.is_some()
+            && now.saturating_sub(wait.since) >= NOT_READ
+    };
+    let mut ports: BTreeMap<Port, Unread> = BTreeMap::new();
+    for (flow, wait) in model.waiting().iter().filter(waits) {
+        let port = Port::of(flow);
+        let unread = ports.entry(port).or_insert(Unread {
+            port,
+            datagrams: 0,
+            since: wait.since,
+            full: false,
+        });
+        unread.datagrams = unread.datagrams.saturating_add(1);
+        unread.since = unread.since.min(wait.since);
+    }
+    ports.into_values()
+}
