@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: what the tracer costs, under the lab's traffic, against what was promised.
 //!
-//! Three parts measure: [`cost`] the tracer itself, [`side`] what is left of traffic under it and under other tools, [`node`]
-//! what is watched beside the packets. All that they find is in one [`report::Report`], which is printed as tables or as JSON.
+//! Four parts measure: [`cost`] the tracer itself, [`side`] what is left of traffic under it and under other tools, [`node`]
+//! what is watched beside the packets, [`rules`] how long the verdicts take. All that they find is in one [`report::Report`], which is printed as tables or as JSON.
 
 mod cost;
 mod lab_run;
@@ -11,6 +11,7 @@ mod node;
 mod proc;
 mod programs;
 mod report;
+mod rules;
 mod side;
 mod text;
 mod told;
@@ -33,6 +34,8 @@ pub(crate) enum Part {
     Side,
     /// What watching the rest of the node costs, and how late its changes are known
     Node,
+    /// How long it takes to ask all rules over 100,000 flows
+    Rules,
 }
 
 /// How the report is printed.
@@ -60,7 +63,8 @@ pub(crate) fn main(only: Option<Part>, format: Format) -> Result<u8> {
     let side = measures(Part::Side).then(|| side::measure(&lab::fast_program()?, &tracer));
     let side = side.transpose()?;
     let node = measures(Part::Node).then(|| node::measure(&tracer));
-    let report = Report::new(cost, side, node.transpose()?);
+    let rules = measures(Part::Rules).then(rules::measure);
+    let report = Report::new(cost, side, node.transpose()?, rules.transpose()?);
     match format {
         Format::Text => print!("{report}"),
         Format::Json => println!(

@@ -1,6 +1,6 @@
 //! Past runs of the units that timers start, and whether flows began to starve while they ran.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::clock::SECOND;
@@ -160,6 +160,8 @@ pub(crate) struct Onsets {
     pub(crate) inside: u64,
     /// The others.
     pub(crate) outside: u64,
+    /// Runs in whose windows there was one at least.
+    pub(crate) runs: u64,
     /// The part of the time that the windows cover: as likely is a coincidence. `None` where runs are not known for a day
     /// at least.
     pub(crate) share: Option<f64>,
@@ -172,16 +174,20 @@ pub(crate) fn hold(
     known: Option<Range<i64>>,
 ) -> Onsets {
     let (mut inside, mut outside) = (0, 0);
+    let mut runs = BTreeSet::new();
     for onset in onsets {
-        if windows.iter().any(|window| window.contains(&onset)) {
-            inside += 1;
-        } else {
-            outside += 1;
+        match windows.iter().position(|window| window.contains(&onset)) {
+            Some(run) => {
+                inside += 1;
+                runs.insert(run);
+            }
+            None => outside += 1,
         }
     }
     Onsets {
         inside,
         outside,
+        runs: runs.len() as u64,
         share: known.and_then(|known| covered(windows, &known)),
     }
 }
@@ -322,7 +328,10 @@ mod tests {
             .collect();
         let onsets = [begun(2) + MINUTE, begun(3) + 59 * MINUTE, begun(5), begun(6) - 1];
         let held = hold(onsets.into_iter(), &windows, Some(0..10 * DAY));
-        assert_eq!((held.inside, held.outside), (3, 1));
+        assert_eq!((held.inside, held.outside, held.runs), (3, 1, 3));
+        let twice = [begun(2) + MINUTE, begun(2) + 2 * MINUTE];
+        let held_twice = hold(twice.into_iter(), &windows, None);
+        assert_eq!((held_twice.inside, held_twice.runs), (2, 1));
         let share = held.share.unwrap();
         assert!((share - 1.0 / 24.0).abs() < 1e-9, "{share}");
     }

@@ -465,10 +465,24 @@ pub struct Onsets {
     pub inside: u64,
     /// The others.
     pub outside: u64,
+    /// Runs in whose windows there was one at least.
+    #[serde(default)]
+    pub runs: u64,
     /// The part of the time that the windows cover, from 0 to 1: how likely one onset is to fall in one by chance. Absent
     /// where the runs of a whole day are not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<f64>,
+}
+
+impl Onsets {
+    /// Where all onsets were in the windows of several runs: that as many that have nothing to do with the runs nor with one
+    /// another all are, happens once in so many times. Those in the window of one run may have one cause, and count as one.
+    #[must_use]
+    pub fn one_in(&self) -> Option<f64> {
+        let share = self.share.filter(|share| *share > 0.0 && *share < 1.0)?;
+        let runs = i32::try_from(self.runs).ok()?;
+        (self.outside == 0 && runs >= 2).then(|| share.powi(-runs))
+    }
 }
 
 /// A package manager.

@@ -336,8 +336,30 @@ fn past(timer: &Timer) -> Option<String> {
         if let Some(share) = onsets.share {
             text += &format!("; they cover {:.1} % of the time", share * 100.0);
         }
+        if let Some(one_in) = onsets.one_in() {
+            text += &format!(
+                "; in those of {}, and never outside: {} by chance",
+                plural(onsets.runs, "run"),
+                odds(one_in)
+            );
+        }
     }
     Some(text)
+}
+
+/// `1 in 13,824`
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is positive, and far below 2^53"
+)]
+fn odds(one_in: f64) -> String {
+    /// More is as good as never.
+    const MOST: f64 = 1e9;
+    if one_in > MOST {
+        return format!("less than 1 in {}", count(MOST as u64));
+    }
+    format!("1 in {}", count(one_in.round() as u64))
 }
 
 /// `10-11 06:14:07 (18min timeout)`
@@ -456,4 +478,47 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
         Kind::Text,
         changes::lines(node, TOLD),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Onsets;
+    use crate::ui::sample;
+
+    /// As in October 2023: three onsets on three days, each within the hour of a daily timer.
+    #[test]
+    fn how_likely_chance_is_is_told_where_all_began_in_the_windows_of_several_runs() {
+        let mut timer = sample::incident().node.timers[0].clone();
+        let mut told = |onsets: Onsets| {
+            timer.onsets = onsets;
+            past(&timer).unwrap()
+        };
+        let three = Onsets {
+            inside: 3,
+            outside: 0,
+            runs: 3,
+            share: Some(1.0 / 24.0),
+        };
+        let text = told(three);
+        assert!(
+            text.ends_with(
+                "starvation began within the windows of these runs 3 of 3 times; they cover 4.2 % of the time; in those of 3 \
+                 runs, and never outside: 1 in 13,824 by chance"
+            ),
+            "{text}"
+        );
+        for other in [
+            Onsets { outside: 1, ..three },
+            Onsets { runs: 1, ..three },
+            Onsets { share: None, ..three },
+            Onsets {
+                share: Some(1.0),
+                ..three
+            },
+        ] {
+            assert!(!told(other).contains("by chance"), "{other:?}");
+        }
+        assert_eq!(odds(1e10), "less than 1 in 1,000,000,000");
+    }
 }

@@ -16,13 +16,21 @@ pub(super) struct Report {
     pub(super) side: Option<Side>,
     /// None where it was not measured.
     pub(super) node: Option<Node>,
+    /// None where it was not measured.
+    pub(super) rules: Option<Rules>,
 }
 
 impl Report {
-    pub(super) fn new(cost: Option<Cost>, side: Option<Side>, node: Option<Node>) -> Self {
+    pub(super) fn new(
+        cost: Option<Cost>,
+        side: Option<Side>,
+        node: Option<Node>,
+        rules: Option<Rules>,
+    ) -> Self {
         let kept = cost.iter().flat_map(Cost::bounds).all(|bound| bound.kept)
             && side.iter().flat_map(Side::bounds).all(|bound| bound.kept)
-            && node.iter().flat_map(Node::bounds).all(|bound| bound.kept);
+            && node.iter().flat_map(Node::bounds).all(|bound| bound.kept)
+            && rules.iter().flat_map(Rules::bounds).all(|bound| bound.kept);
         Self {
             schema: Schema {
                 name: "xtask.bench".into(),
@@ -32,6 +40,7 @@ impl Report {
             cost,
             side,
             node,
+            rules,
         }
     }
 }
@@ -96,6 +105,8 @@ pub(super) enum Measure {
     Percent,
     /// 99 of 100 are no more, in milliseconds.
     P99,
+    /// The middle of all, in milliseconds.
+    Median,
 }
 
 /// What the tracer itself costs.
@@ -262,6 +273,31 @@ pub(super) struct Late {
     pub(super) ms: Vec<f64>,
 }
 
+/// How long it takes to ask all rules how the verdicts stand.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Rules {
+    /// Flows of the node.
+    pub(super) flows: u64,
+    /// Changes that it knows of.
+    pub(super) changes: u64,
+    pub(super) cases: Vec<Case>,
+}
+
+impl Rules {
+    fn bounds(&self) -> impl Iterator<Item = &Bound> {
+        self.cases.iter().flat_map(|one| &one.bounds)
+    }
+}
+
+/// What becomes of all these flows.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Case {
+    pub(super) name: String,
+    /// In milliseconds.
+    pub(super) ms: Spread,
+    pub(super) bounds: Vec<Bound>,
+}
+
 /// The middle, the lowest and the highest of several values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Spread {
@@ -379,7 +415,20 @@ pub(super) mod tests {
                 ms: vec![1.0, 3.0, 2.0],
             }],
         };
-        Report::new(Some(cost), Some(side), Some(node))
+        let rules = Rules {
+            flows: 100_000,
+            changes: 4096,
+            cases: vec![Case {
+                name: "all are answered".into(),
+                ms: Spread {
+                    median: 7.5,
+                    lowest: 6.0,
+                    highest: 9.0,
+                },
+                bounds: vec![Bound::new(Measure::Median, 7.5, Limit::AtMost(20.0))],
+            }],
+        };
+        Report::new(Some(cost), Some(side), Some(node), Some(rules))
     }
 
     #[test]
@@ -403,7 +452,7 @@ pub(super) mod tests {
     fn a_bound_that_is_missed_fails_the_whole() {
         assert!(report(0.95).kept);
         assert!(!report(0.875).kept);
-        assert!(Report::new(None, None, None).kept);
+        assert!(Report::new(None, None, None, None).kept);
     }
 
     #[test]

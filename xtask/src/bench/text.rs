@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use super::report::{Bound, Cost, Limit, Measure, Node, Report, Side, Taken, What};
+use super::report::{Bound, Cost, Limit, Measure, Node, Report, Rules, Side, Taken, What};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cost = self.cost.as_ref().map(ToString::to_string);
         let side = self.side.as_ref().map(ToString::to_string);
         let node = self.node.as_ref().map(ToString::to_string);
-        let parts: Vec<String> = [cost, side, node].into_iter().flatten().collect();
+        let rules = self.rules.as_ref().map(ToString::to_string);
+        let parts: Vec<String> = [cost, side, node, rules].into_iter().flatten().collect();
         f.write_str(&parts.join("\n"))
     }
 }
@@ -113,6 +114,19 @@ impl fmt::Display for Node {
     }
 }
 
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let title = format!("all rules over {} flows, ms", self.flows);
+        writeln!(f, "{title:<32}{:>9}{:>9}{:>9}   bounds", "p50", "least", "most")?;
+        for one in &self.cases {
+            write!(f, "{:<32}{:>9.1}", one.name, one.ms.median)?;
+            write!(f, "{:>9.1}{:>9.1}", one.ms.lowest, one.ms.highest)?;
+            end(f, &one.bounds)?;
+        }
+        Ok(())
+    }
+}
+
 impl Taken {
     fn label(self) -> &'static str {
         match self {
@@ -147,6 +161,7 @@ impl fmt::Display for Bound {
             Measure::Miscounted => "miscounted",
             Measure::Percent => "%",
             Measure::P99 => "p99",
+            Measure::Median => "p50",
         };
         write!(
             f,
@@ -191,10 +206,13 @@ mod tests {
         let route = text.lines().find(|line| line.starts_with("route")).unwrap();
         let words: Vec<_> = route.split_whitespace().collect();
         assert_eq!(words, ["route", "3", "2.0", "3.0", "3.0", "p99", "<=", "250"]);
+        let rules = text.lines().find(|line| line.starts_with("all are answered"));
+        let words: Vec<_> = rules.unwrap().split_whitespace().skip(3).collect();
+        assert_eq!(words, ["7.5", "6.0", "9.0", "p50", "<=", "20"]);
     }
 
     #[test]
     fn what_was_not_measured_is_not_printed() {
-        assert_eq!(Report::new(None, None, None).to_string(), "");
+        assert_eq!(Report::new(None, None, None, None).to_string(), "");
     }
 }

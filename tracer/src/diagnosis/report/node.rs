@@ -404,6 +404,7 @@ fn onsets(
     Onsets {
         inside: held.inside,
         outside: held.outside,
+        runs: held.runs,
         share: held.share,
     }
 }

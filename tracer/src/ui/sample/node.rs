@@ -282,6 +282,7 @@ pub(super) fn upgrade() -> Node {
             onsets: Onsets {
                 inside: 1,
                 outside: 0,
+                runs: 1,
                 share: Some(1.0 / 24.0),
             },
         }],
