@@ -1,5 +1,7 @@
 //! Counting begins at one moment, for all programs, and ends at one; and what was counted until then is told.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::path::Path;
