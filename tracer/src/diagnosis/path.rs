@@ -266,7 +266,8 @@ impl<'a> Case<'a> {
             .flows()
             .iter()
             .filter(|(key, flow)| {
-                asked.contains(&(Port::of(key), key.remote)) && flow.dropped_by(now, ends::no_socket)
+                // Few are: that is asked first.
+                flow.dropped_by(now, ends::no_socket) && asked.contains(&(Port::of(key), key.remote))
             })
             .map(|(_, flow)| flow.drops.recent(now).map_or(0, |spell| spell.packets))
             .fold(0, u64::saturating_add);

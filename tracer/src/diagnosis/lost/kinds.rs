@@ -1,6 +1,6 @@
 //! In which ways packets are lost before a socket, by the kernel's reason and place.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Loss, Lost};
@@ -49,10 +49,10 @@ pub(in crate::diagnosis) enum Kind {
 }
 
 /// Of which kind a drop is.
-pub(super) fn kind(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> Kind {
+pub(super) fn kind(model: &Model, returned: &Returned, key: &FlowKey, reason: &str, symbol: &str) -> Kind {
     match (reason, symbol) {
         ("IP_INADDRERRORS", _) | (NOT_SPECIFIED, "ip_forward" | "ip6_forward" | "ip_error")
-            if !model.node().has_address(key.netns, key.local) || came_back(model, key) =>
+            if !model.node().has_address(key.netns, key.local) || came_back(model, returned, key) =>
         {
             Kind::Address
         }
@@ -72,24 +72,29 @@ pub(super) fn kind(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> 
     }
 }
 
+/// Addresses that came back, by namespace, and when each last did.
+pub(super) type Returned = BTreeMap<(u32, IpAddr), u64>;
+
+/// Those that the timeline knows of.
+pub(super) fn returned(model: &Model) -> Returned {
+    let came = model.timeline().all().filter_map(|(_, change)| {
+        let Subject::Setting(netns, Thing::Address { address, .. }) = &change.subject else {
+            return None;
+        };
+        (change.before.is_none() && change.after.is_some()).then_some(((*netns, *address), change.at))
+    });
+    // In the order of time: the last one stays.
+    came.collect()
+}
+
 /// The address was missing when the flow's packets were dropped, and came back.
-fn came_back(model: &Model, key: &FlowKey) -> bool {
-    let Some(dropped) = model
-        .flows()
-        .get(key)
-        .and_then(|flow| flow.drops.recent(model.now()))
-    else {
+fn came_back(model: &Model, returned: &Returned, key: &FlowKey) -> bool {
+    let Some(at) = returned.get(&(key.netns, key.local)) else {
         return false;
     };
-    let later = model.timeline().all().rev().map(|(_, change)| change);
-    later
-        .take_while(|change| change.at >= dropped.since)
-        .any(|change| {
-            let Subject::Setting(netns, Thing::Address { address, .. }) = &change.subject else {
-                return false;
-            };
-            (*netns, *address) == (key.netns, key.local) && change.before.is_none() && change.after.is_some()
-        })
+    let flow = model.flows().get(key);
+    let dropped = flow.and_then(|flow| flow.drops.recent(model.now()));
+    dropped.is_some_and(|dropped| *at >= dropped.since)
 }
 
 /// What netfilter drops is what connection tracking has no room for, or what it called invalid, where it counted as many such

@@ -59,12 +59,13 @@ pub(super) type Losses<'a> = BTreeMap<Kind, Lost<'a>>;
 /// Looks through all flows, once for all rules.
 pub(super) fn losses(model: &Model) -> Losses<'_> {
     let mut all = Losses::new();
+    let returned = kinds::returned(model);
     for (key, flow) in model.flows().iter() {
         let Some((end, packets)) = loses(model, key, flow) else {
             continue;
         };
         let kind = end.map_or(Kind::Other, |(reason, location)| {
-            kinds::kind(model, key, reason, &location.symbol)
+            kinds::kind(model, &returned, key, reason, &location.symbol)
         });
         let lost = all.entry(kind).or_insert_with(|| Lost {
             losses: BTreeMap::new(),
