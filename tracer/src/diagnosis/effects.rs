@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::Finding;
+use crate::event::ruleset::{self, Came, Did, Policy};
 use crate::event::{FlowKey, TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
 
@@ -80,12 +81,30 @@ pub(super) fn address(finding: &Finding, change: &Change) -> bool {
     }
 }
 
-/// The rules of a firewall changed, or what it knows of connections was deleted.
+/// The rules of a firewall changed, so that more may be dropped, or what it knows of connections was deleted.
 pub(super) fn firewall(finding: &Finding, change: &Change) -> bool {
-    matches!(
-        thing(finding, change),
-        Some(Thing::Ruleset { .. } | Thing::Tracking)
-    )
+    match thing(finding, change) {
+        Some(Thing::Ruleset { .. }) => {
+            let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+            did.is_empty() || did.iter().any(|did| did.as_ref().is_none_or(may_drop))
+        }
+        Some(Thing::Tracking) => true,
+        _ => false,
+    }
+}
+
+/// More may be dropped by it than before: a rule that is new only by what it says itself, one that is gone by what it let
+/// pass.
+fn may_drop(did: &Did) -> bool {
+    match did {
+        Did::Table(_, came) => *came == Came::Gone,
+        Did::Chain(_, _, policy, came) => *came == Came::Gone || *policy == Some(Policy::Drop),
+        Did::Policy { now, .. } => *now == Some(Policy::Drop),
+        Did::Rule { came: Came::Gone, .. } | Did::Elements(..) | Did::More(_) => true,
+        Did::Rule { words, .. } => ["drop", "reject", "queue", "jump", "goto", "vmap"]
+            .iter()
+            .any(|word| words.contains(word)),
+    }
 }
 
 /// An XDP program was attached: by a link, or to the device itself, whose value names it.
@@ -203,7 +222,9 @@ pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
 /// Forwarding was switched off.
 pub(super) fn forwarding_off(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Sysctl { name }) => name.ends_with(".forwarding") && change.after.as_deref() == Some("0"),
+        Some(Thing::Sysctl { name }) => {
+            name.ends_with(".conf.all.forwarding") && change.after.as_deref() == Some("0")
+        }
         _ => false,
     }
 }

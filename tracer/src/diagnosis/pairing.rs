@@ -183,7 +183,10 @@ fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
         .iter()
         .filter(|told| {
             let near = latest.change.at.abs_diff(told.change.at) <= SECOND;
-            told.leader() == latest.leader() || (near && hand(told).is_some() && hand(told) == hand(latest))
+            // Nobody tells who sets kernel parameters: they are set together, as from one file.
+            let is_known = hand(told).is_some()
+                || matches!(told.change.subject, Subject::Setting(_, Thing::Sysctl { .. }));
+            told.leader() == latest.leader() || (near && is_known && hand(told) == hand(latest))
         })
         .copied()
         .collect();

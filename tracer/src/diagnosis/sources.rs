@@ -70,11 +70,26 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
         .settings()
         .differences()
         .filter_map(|(netns, thing, difference)| {
-            let Thing::Rule { text, .. } = thing else {
+            let Thing::Rule {
+                version, text, table, ..
+            } = thing
+            else {
                 return None;
             };
             let is_lost = difference.before.is_some() && difference.now.is_none();
             let source = value::source(text).filter(|_| is_lost)?;
+            // Agents make them anew with another preference.
+            let is_equal = |other: &Thing| {
+                matches!(other, Thing::Rule { version: its, text, table: leads, .. }
+                    if its == version && leads == table && value::source(text) == Some(source))
+            };
+            if model
+                .settings()
+                .iter()
+                .any(|(its, other, _)| its == netns && is_equal(other))
+            {
+                return None;
+            }
             Some(Gone {
                 netns,
                 thing,

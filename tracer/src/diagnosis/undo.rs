@@ -213,7 +213,7 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
         (Thing::Link { device }, Some(was), Some(is)) => link(device, was, is),
         (Thing::Sysctl { name }, Some(was), Some(_)) => {
             // Where there are several numbers they are one word of the command.
-            let set = quoted(&format!("{}={was}", name)).into_owned();
+            let set = quoted(&format!("{}={was}", parameter(name))).into_owned();
             line(
                 format!("sysctl -w {set}"),
                 "Risk: low, it is what it was before. Lasts until the settings are loaded again: mend the file in /etc/sysctl.d \
@@ -226,6 +226,17 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
             "Risk: it may be a network plugin's or a shield; ask whose it is, since its agent may attach it again.",
         ),
         _ => None,
+    }
+}
+
+/// The name of a kernel parameter as `sysctl` takes it: dots in a device's name are slashes (sysctl(8)).
+fn parameter(name: &str) -> String {
+    let parts = [".conf.", ".neigh."]
+        .into_iter()
+        .find_map(|folder| Some((name.split_once(folder)?, folder)));
+    match parts.and_then(|((head, rest), folder)| Some((head, folder, rest.rsplit_once('.')?))) {
+        Some((head, folder, (device, last))) => format!("{head}{folder}{}.{last}", device.replace('.', "/")),
+        None => name.to_owned(),
     }
 }
 
@@ -365,9 +376,12 @@ fn traffic(device: &str, text: &str, is: &str) -> Option<Lines> {
     let dev = quoted(device);
     let command = if let Some(filter) = text.strip_prefix("filter ") {
         let (place, rest) = filter.split_once(" pref ")?;
-        let pref = rest.split(' ').next()?;
+        // Without its handle all of that preference would go, others' too.
+        let [pref, kind, "handle", handle] = rest.split(' ').collect::<Vec<_>>()[..] else {
+            return None;
+        };
         let protocol = is.strip_prefix("protocol ")?.split([' ', ',']).next()?;
-        format!("tc filter del dev {dev} {place} protocol {protocol} pref {pref}")
+        format!("tc filter del dev {dev} {place} protocol {protocol} pref {pref} handle {handle} {kind}")
     } else {
         let words: Vec<&str> = text.strip_prefix("qdisc ")?.split(' ').collect();
         match words[..] {

@@ -16,6 +16,8 @@ pub(crate) fn class(key: &EntryKey) -> Class {
 pub(crate) fn of(reason: &str, symbol: &str) -> Class {
     match reason {
         NOT_SPECIFIED => not_specified(symbol, false),
+        // What still waits for a neighbour that is given up (`neigh_invalidate`).
+        "QUEUE_PURGE" if symbol == "neigh_invalidate" => Class::State,
         reason => by_reason(reason),
     }
 }

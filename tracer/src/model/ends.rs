@@ -175,12 +175,12 @@ pub(crate) fn sign(key: &EntryKey) -> Option<Sign> {
 }
 
 /// What was to be sent waited for the link-layer address of the next hop, which did not tell it, or had no room to wait
-/// (`neigh_invalidate`, `__neigh_event_send`). IPv6 gives no reason.
+/// (`neigh_invalidate`, `__neigh_event_send`). IPv6 gives no reason; what the queue still has then is purged.
 fn is_for_silent_hop(reason: &str, symbol: &str) -> bool {
     reason.starts_with("NEIGH_")
         || matches!(
             (reason, symbol),
-            (NOT_SPECIFIED, "neigh_invalidate" | "ndisc_error_report")
+            (NOT_SPECIFIED, "neigh_invalidate" | "ndisc_error_report") | ("QUEUE_PURGE", "neigh_invalidate")
         )
 }
 
@@ -321,6 +321,7 @@ pub(crate) fn acknowledged(reason: &str, symbol: &str) -> bool {
 /// The drop empties the queue of a socket that is closed: the packets had reached that queue before.
 pub(crate) fn purged(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped
+        && !is_for_silent_hop(reason(key), symbol(key))
         && (matches!(reason(key), "QUEUE_PURGE" | "SOCKET_CLOSE")
             || matches!(
                 symbol(key),

@@ -43,18 +43,16 @@ pub(in crate::diagnosis) const OFF: Rule = Rule {
 const PACKETS: u64 = 3;
 const LASTING: u64 = SECOND;
 
-/// The version that this parameter switches forwarding of, for all devices or for one.
+/// The version that this parameter switches forwarding of. Those of single devices are left out: that of IPv6 does not stop
+/// it, and whether the packets of a device that has it off are meant to be forwarded is not known.
 fn version(thing: &Thing) -> Option<Version> {
     let Thing::Sysctl { name } = thing else {
         return None;
     };
-    let of_devices = name.strip_suffix(".forwarding")?;
-    if of_devices.starts_with("net.ipv4.conf.") {
-        Some(Version::V4)
-    } else if of_devices.starts_with("net.ipv6.conf.") {
-        Some(Version::V6)
-    } else {
-        None
+    match name.as_str() {
+        "net.ipv4.conf.all.forwarding" => Some(Version::V4),
+        "net.ipv6.conf.all.forwarding" => Some(Version::V6),
+        _ => None,
     }
 }
 

@@ -290,10 +290,14 @@ fn lost(model: &Model) -> Option<Finding> {
         );
     }
     Some(Finding {
-        confidence: match (cut.is_empty(), gone.iter().any(|gone| gone.stands)) {
-            (false, _) => Confidence::Conclusive,
-            (true, true) => Confidence::Strong,
-            (true, false) => Confidence::Weak,
+        // A device may be without a carrier because nobody is there any more, as a bridge whose last container has ended: only
+        // what others send to it tells that somebody should be.
+        confidence: if cut.iter().any(|cut| !cut.flows.is_empty()) {
+            Confidence::Conclusive
+        } else if gone.iter().any(|gone| gone.stands) {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
         },
         explanation: explanation.join(" ") + &affected(&flows),
         since,

@@ -123,18 +123,17 @@ fn judged(model: &Model) -> Vec<Judged> {
     let under = roots::under(&found);
     let own: Vec<Option<Mended>> = found
         .iter()
-        .map(|(rule, finding)| pairing::mended(model, rule, finding).filter(|mended| mended.ends(finding)))
+        .map(|(rule, finding)| {
+            // Less than all of the cause may not be what mended it.
+            pairing::mended(model, rule, finding).filter(|mended| mended.is_whole && mended.ends(finding))
+        })
         .collect();
     let root = |id: &str| found.iter().position(|(rule, _)| rule.id == id);
     let mended: Vec<Option<Mended>> = (0..found.len())
         .map(|place| {
             let of_root = under[place].and_then(root).and_then(|root| own[root].clone());
             let of_root = of_root.filter(|mended| mended.ends(&found[place].1));
-            own[place]
-                .clone()
-                .filter(|own| own.is_whole)
-                .or(of_root)
-                .or(own[place].clone())
+            own[place].clone().or(of_root)
         })
         .collect();
     let is_over = |place: usize| {

@@ -159,7 +159,7 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
             None,
             Some("protocol all, prog 12, guard.o")
         ),
-        "tc filter del dev eth0 ingress protocol all pref 3"
+        "tc filter del dev eth0 ingress protocol all pref 3 handle 0x1 bpf"
     );
     assert_eq!(
         told(&filter("qdisc clsact ffff:"), None, Some("")),
@@ -170,4 +170,18 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
         one(&filter("qdisc netem 1: root"), None, Some("loss 100%")),
         "tc qdisc del dev eth0 root"
     );
+}
+
+#[test]
+fn dots_in_the_name_of_a_device_are_slashes_to_sysctl() {
+    for (name, told) in [
+        ("net.ipv4.conf.all.rp_filter", "net.ipv4.conf.all.rp_filter"),
+        (
+            "net.ipv4.conf.eth0.100.rp_filter",
+            "net.ipv4.conf.eth0/100.rp_filter",
+        ),
+        ("net.ipv4.ip_forward", "net.ipv4.ip_forward"),
+    ] {
+        assert_eq!(parameter(name), told);
+    }
 }
