@@ -96,13 +96,7 @@ pub fn main(args: &[String]) -> Result<i32> {
             return Ok(error.exit_code());
         }
     };
-    let scenarios = match options.scenarios.as_slice() {
-        [] => scenario::all().collect(),
-        names => names
-            .iter()
-            .map(|name| scenario::find(name))
-            .collect::<Result<Vec<_>>>()?,
-    };
+    let scenarios = scenario::named(&options.scenarios)?;
     if options.names {
         for scenario in scenarios {
             println!("{}", scenario.name);

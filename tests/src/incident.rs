@@ -7,7 +7,7 @@
 mod node;
 mod plain;
 pub mod proof;
-mod said;
+pub(crate) mod said;
 mod upgrade;
 mod variants;
 mod watcher;

@@ -13,6 +13,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use crate::check::check_scenario;
+use crate::incident::said::second_of_day;
 use crate::judge::array;
 use crate::scenario::{self, Scenario};
 use crate::tracer::Break;
@@ -52,13 +53,7 @@ pub fn main(args: &[String]) -> Result<i32> {
             return Ok(error.exit_code());
         }
     };
-    let wanted = match options.scenarios.as_slice() {
-        [] => scenario::all().collect(),
-        names => names
-            .iter()
-            .map(|name| scenario::find(name))
-            .collect::<Result<Vec<_>>>()?,
-    };
+    let wanted = scenario::named(&options.scenarios)?;
     let runs: Vec<(&'static Scenario, Break)> = wanted
         .into_iter()
         .filter(|scenario| !options.sound || scenario.is_sound())
@@ -150,19 +145,8 @@ fn late(report: &Value) -> Option<f64> {
         .iter()
         .rev()
         .find(|episode| episode["id"] == *root)?;
-    let moment = |name: &str| moment(episode[name].as_str()?);
+    let moment = |name: &str| second_of_day(episode[name].as_str()?);
     Some((moment("told")? - moment("onset")?).rem_euclid(86_400.0))
-}
-
-/// The second of the day of a moment in UTC (RFC 3339).
-fn moment(text: &str) -> Option<f64> {
-    let mut parts = text
-        .get(11..)?
-        .strip_suffix('Z')?
-        .split(':')
-        .map(str::parse::<f64>);
-    let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    Some((hours * 60.0 + minutes) * 60.0 + seconds)
 }
 
 fn text(value: &Value) -> String {

@@ -319,6 +319,17 @@ pub struct Stage {
     pub scenarios: &'static [Scenario],
 }
 
+/// The scenarios of these names; all, where none is named.
+///
+/// # Errors
+/// Where there is none of a name.
+pub fn named(names: &[String]) -> Result<Vec<&'static Scenario>> {
+    match names {
+        [] => Ok(all().collect()),
+        names => names.iter().map(|name| find(name)).collect(),
+    }
+}
+
 /// The scenario of that name. The error names all there are.
 pub fn find(name: &str) -> Result<&'static Scenario> {
     all().find(|scenario| scenario.name == name).with_context(|| {

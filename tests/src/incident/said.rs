@@ -67,19 +67,21 @@ pub(super) fn time_of_day(moment: &str) -> &str {
     moment.get(11..19).unwrap_or(moment)
 }
 
+/// The second of the day of a moment as the tracer tells it (UTC, RFC 3339).
+pub(crate) fn second_of_day(moment: &str) -> Option<f64> {
+    let mut parts = moment
+        .get(11..)?
+        .strip_suffix('Z')?
+        .split(':')
+        .map(str::parse::<f64>);
+    let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    Some((hours * 60.0 + minutes) * 60.0 + seconds)
+}
+
 /// From a moment as the tracer tells it (UTC, RFC 3339) to a later one, less than a day after it.
 pub(super) fn after(moment: &str, later: SystemTime) -> Result<Duration> {
     const DAY: f64 = 86_400.0;
-    let of_day = || -> Option<f64> {
-        let mut parts = moment
-            .get(11..)?
-            .strip_suffix('Z')?
-            .split(':')
-            .map(str::parse::<f64>);
-        let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-        Some((hours * 60.0 + minutes) * 60.0 + seconds)
-    };
-    let earlier = of_day().with_context(|| format!("not a moment: {moment}"))?;
+    let earlier = second_of_day(moment).with_context(|| format!("not a moment: {moment}"))?;
     let later = later.duration_since(UNIX_EPOCH)?.as_secs_f64();
     Ok(Duration::from_secs_f64((later - earlier).rem_euclid(DAY)))
 }
