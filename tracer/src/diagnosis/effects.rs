@@ -40,6 +40,14 @@ pub(super) fn covers(destination: IpAddr, prefix: u8, address: IpAddr) -> bool {
     network(destination, prefix) == network(address, prefix)
 }
 
+/// The address is one of those that go no further than the link.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
 /// It is not there any more.
 fn is_gone(change: &Change) -> bool {
     change.after.is_none()

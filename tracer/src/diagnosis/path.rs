@@ -379,10 +379,7 @@ fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
 
 /// The flow leads to somebody, which the neighbours' own housekeeping does not.
 fn is_conversation(key: &FlowKey) -> bool {
-    let neighbour = match key.remote {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
+    let neighbour = effects::is_link_local(key.remote);
     let message = matches!(key.protocol, Protocol::Icmp | Protocol::Icmp6) && key.local_port == 0;
     !neighbour && !message && !key.local.is_multicast()
 }

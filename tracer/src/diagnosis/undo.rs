@@ -267,7 +267,8 @@ fn rule(thing: &Thing, act: &str) -> Option<String> {
     ))
 }
 
-fn route(thing: &Thing, act: &str, leads: &str) -> Option<String> {
+/// The command that adds, replaces or deletes a route that leads so; `None` where it is not told whole.
+pub(super) fn route(thing: &Thing, act: &str, leads: &str) -> Option<String> {
     let Thing::Route {
         table,
         action,
@@ -279,8 +280,8 @@ fn route(thing: &Thing, act: &str, leads: &str) -> Option<String> {
         return None;
     };
     let mut words: Vec<&str> = leads.split(' ').collect();
-    // What wraps packets up is not told whole.
-    if words.contains(&"encap") {
+    // What wraps packets up is not told whole, and one that is told by several ways is not put together again.
+    if words.contains(&"encap") || leads.contains(value::WAYS) {
         return None;
     }
     // A next hop by its number says all of the way.

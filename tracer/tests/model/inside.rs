@@ -1,6 +1,8 @@
 //! What this node hands to pods does not get there, what it sends does not leave, and what arrives finds no room.
 
-use tracer::event::{Body, EntryKey, Fate, FlowKey, Protocol, Seen, Setting, SocketState, Thing, Unresolved};
+use tracer::event::{
+    Body, Device, EntryKey, Fate, FlowKey, Peer, Protocol, Seen, Setting, SocketState, Thing, Unresolved,
+};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
@@ -240,6 +242,107 @@ fn a_pods_device_that_takes_nothing_as_it_has_no_carrier_is_a_fault() {
     let verdict = story.verdict("R18");
     assert_eq!(verdict.confidence, Confidence::Conclusive);
     assert!(
+/// As where a client of a VPN server disconnects, whose one device leads to all of them. Of two that are lost at once none is
+/// reached any more.
+#[test]
+fn one_of_many_routes_by_a_device_may_have_been_ended_with_who_was_behind_it() {
+    let mut story = before(POD, 32);
+    set(&mut story, route("10.244.0.3", 32), Some("dev lxc1"), Seen::Found);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    let mut last = story.clone();
+    story.rounds(8, goes_back);
+    assert_eq!(story.report().place, Where::Healthy);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.ends_with(
+            "Other routes lead by the device still: who was behind this one may have gone by itself, as a client of a VPN does. \
+             Affected: a flow that this node is to pass on, udp 10.244.0.2:8080 → 192.0.2.10:5000."
+        ),
+        "{}",
+        verdict.explanation
+    );
+    set(&mut last, route("10.244.0.3", 32), None, Seen::Told);
+    last.rounds(8, goes_back);
+    assert_eq!(last.verdict("R18").confidence, Confidence::Strong);
+}
+
+/// Its pair of devices goes with a pod. And a device has routes of its own link, and the other version's, whoever is there.
+#[test]
+fn a_pod_whose_devices_stand_is_there() {
+    let lost = |story: &mut Story| {
+        set(story, route(POD, 32), None, Seen::Told);
+        story.rounds(8, goes_back);
+        story.verdict("R18").confidence
+    };
+    let mut pair = before(POD, 32);
+    set(&mut pair, route("10.244.0.3", 32), Some("dev lxc1"), Seen::Found);
+    pair.say(Body::Device(Device {
+        netns: NETNS,
+        index: LXC1,
+        name: "lxc1".to_owned(),
+        uplink: false,
+        addresses: Vec::new(),
+        over: Vec::new(),
+        assumed: false,
+        peer: Some(Peer { netns: 0, index: 2 }),
+    }));
+    assert_eq!(lost(&mut pair), Confidence::Strong);
+
+    let mut alone = before(POD, 32);
+    set(
+        &mut alone,
+        route("169.254.0.0", 16),
+        Some("dev lxc1"),
+        Seen::Found,
+    );
+    set(
+        &mut alone,
+        route("2001:db8:1::2", 128),
+        Some("dev lxc1"),
+        Seen::Found,
+    );
+    assert_eq!(lost(&mut alone), Confidence::Strong);
+}
+
+/// The commands that put a route back are for a shell, whatever its device is called.
+#[test]
+fn a_route_is_put_back_by_a_command_that_takes_any_name() {
+    let mut story = before(POD, 32);
+    story.device(NETNS, LXC1, "a;b", false, Vec::new());
+    let link = Thing::Link {
+        device: "a;b".to_owned(),
+    };
+    set(&mut story, link, Some("up, carrier, mtu 1500"), Seen::Found);
+    set(
+        &mut story,
+        route("10.244.0.3", 32),
+        Some("dev a;b scope link"),
+        Seen::Found,
+    );
+    set(&mut story, route("10.244.0.3", 32), None, Seen::Told);
+    story.rounds(8, |story| {
+        story.arrived(Protocol::Udp, 1).count(
+            flow(Protocol::Udp, "10.244.0.3", 8080, "192.0.2.10", 5000),
+            |flow| {
+                flow.iif = ETH0;
+                flow.arrived += 1;
+            },
+        );
+        story.add(line(Fate::Forwarded, Protocol::Udp), 1);
+    });
+    let remedy = story.verdict("R18").remedy;
+    let commands = remedy.iter().filter_map(|line| line.split_once("  # "));
+    let routes: Vec<&str> = commands
+        .map(|(command, _)| command)
+        .filter(|command| command.contains("route"))
+        .collect();
+    assert!(!routes.is_empty(), "{remedy:#?}");
+    for command in routes {
+        assert_eq!(command, "ip route add 10.244.0.3/32 dev 'a;b' scope link");
+    }
+}
+
         verdict.explanation.starts_with("lxc1 is up and has no carrier"),
         "{}",
         verdict.explanation
@@ -273,6 +376,32 @@ fn forwarding_that_is_switched_off_is_a_fault_where_something_is_to_be_forwarded
     set(&mut story, forwarding(), Some("0"), Seen::Told);
     story.idle(4);
     assert!(story.ids().is_empty(), "nothing is to be forwarded");
+/// As a bridge whose last container has ended: only what others send to it would tell that somebody should be there.
+#[test]
+fn a_device_without_a_carrier_that_only_the_node_sends_to_is_a_weak_sign() {
+    let mut story = before("10.244.0.0", 24);
+    set(&mut story, lxc1(), Some("up, no carrier, mtu 1500"), Seen::Told);
+    let own = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..at_pod("QDISC_DROP", "__dev_queue_xmit")
+    };
+    story.rounds(8, |story| {
+        story.add(own.clone(), 1);
+    });
+    assert_eq!(story.report().place, Where::Healthy);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.starts_with(
+            "lxc1 is up and has no carrier: its other end, or each of its ports where it is a bridge, is down or gone. 8 packets \
+             that were to leave by it were dropped."
+        ),
+        "{}",
+        verdict.explanation
+    );
+}
+
     story.rounds(5, is_refused);
     let verdict = story.verdict("K03");
     assert_eq!(verdict.confidence, Confidence::Strong);
