@@ -105,7 +105,7 @@ fn a_pod_that_a_route_leads_to_and_does_not_answer_is_a_fault() {
     assert!(
         verdict
             .explanation
-            .contains("6 packets were dropped, and 2 wait now."),
+            .contains("For want of an answer 6 packets were dropped at lxc1; 2 wait now."),
         "{}",
         verdict.explanation
     );
@@ -114,6 +114,32 @@ fn a_pod_that_a_route_leads_to_and_does_not_answer_is_a_fault() {
     assert!(
         verdict.evidence.iter().any(|one| is_drop(&one.fact)),
         "{verdict:#?}"
+    );
+}
+
+/// What is over is told with its length, and not as if it went on for as long as it is told.
+#[test]
+fn a_pod_that_nobody_asks_any_more_was_silent_for_so_long() {
+    let mut story = before(POD, 32);
+    asked_in_vain(&mut story);
+    story.say(Body::Unresolved(Unresolved {
+        netns: NETNS,
+        device: LXC1,
+        address: ip(POD),
+        iif: ETH0,
+        packets: 0,
+        before: 0,
+        before_bytes: 0,
+    }));
+    story.idle(10);
+    let verdict = story.verdict("R17");
+    assert!(
+        verdict.explanation.starts_with(
+            "10.244.0.2 at lxc1 did not tell what link-layer address to send to: from 06:00:02 UTC to 06:00:05 UTC, for 3.5 s, \
+             nothing could be handed over there. For want of an answer 6 packets were dropped at lxc1; none waits now."
+        ),
+        "{}",
+        verdict.explanation
     );
 }
 
