@@ -242,32 +242,6 @@ fn what_goes_back_by_a_route_that_stands_is_none() {
     assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
 
-/// Who still asks a pod that has been ended.
-#[test]
-fn a_route_that_went_with_its_device_is_a_weak_sign() {
-    let mut story = before(POD, 32);
-    set(&mut story, route(POD, 32), None, Seen::Told);
-    set(&mut story, lxc1(), None, Seen::Told);
-    story.rounds(8, goes_back);
-    assert_eq!(story.report().place, Where::Healthy);
-    assert_eq!(story.verdict("R18").confidence, Confidence::Weak);
-}
-
-#[test]
-fn a_pods_device_that_takes_nothing_as_it_has_no_carrier_is_a_fault() {
-    let lose = |story: &mut Story| {
-        arrives(story);
-        story.add(at_pod("QDISC_DROP", "__dev_queue_xmit"), 1);
-    };
-    let mut story = before(POD, 32);
-    story.rounds(8, lose);
-    assert!(story.ids().is_empty(), "its queue may be full: {:?}", story.ids());
-
-    set(&mut story, lxc1(), Some("up, no carrier, mtu 1500"), Seen::Told);
-    story.rounds(8, lose);
-    let verdict = story.verdict("R18");
-    assert_eq!(verdict.confidence, Confidence::Conclusive);
-    assert!(
 /// As where a client of a VPN server disconnects, whose one device leads to all of them. Of two that are lost at once none is
 /// reached any more.
 #[test]
@@ -369,11 +343,63 @@ fn a_route_is_put_back_by_a_command_that_takes_any_name() {
     }
 }
 
+/// Who still asks a pod that has been ended.
+#[test]
+fn a_route_that_went_with_its_device_is_a_weak_sign() {
+    let mut story = before(POD, 32);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    set(&mut story, lxc1(), None, Seen::Told);
+    story.rounds(8, goes_back);
+    assert_eq!(story.report().place, Where::Healthy);
+    assert_eq!(story.verdict("R18").confidence, Confidence::Weak);
+}
+
+#[test]
+fn a_pods_device_that_takes_nothing_as_it_has_no_carrier_is_a_fault() {
+    let lose = |story: &mut Story| {
+        arrives(story);
+        story.add(at_pod("QDISC_DROP", "__dev_queue_xmit"), 1);
+    };
+    let mut story = before(POD, 32);
+    story.rounds(8, lose);
+    assert!(story.ids().is_empty(), "its queue may be full: {:?}", story.ids());
+
+    set(&mut story, lxc1(), Some("up, no carrier, mtu 1500"), Seen::Told);
+    story.rounds(8, lose);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Conclusive);
+    assert!(
         verdict.explanation.starts_with("lxc1 is up and has no carrier"),
         "{}",
         verdict.explanation
     );
     assert_eq!(verdict.flows_total, 1);
+}
+
+/// As a bridge whose last container has ended: only what others send to it would tell that somebody should be there.
+#[test]
+fn a_device_without_a_carrier_that_only_the_node_sends_to_is_a_weak_sign() {
+    let mut story = before("10.244.0.0", 24);
+    set(&mut story, lxc1(), Some("up, no carrier, mtu 1500"), Seen::Told);
+    let own = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..at_pod("QDISC_DROP", "__dev_queue_xmit")
+    };
+    story.rounds(8, |story| {
+        story.add(own.clone(), 1);
+    });
+    assert_eq!(story.report().place, Where::Healthy);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.starts_with(
+            "lxc1 is up and has no carrier: its other end, or each of its ports where it is a bridge, is down or gone. 8 packets \
+             that were to leave by it were dropped."
+        ),
+        "{}",
+        verdict.explanation
+    );
 }
 
 fn forwarding() -> Thing {
@@ -402,37 +428,26 @@ fn forwarding_that_is_switched_off_is_a_fault_where_something_is_to_be_forwarded
     set(&mut story, forwarding(), Some("0"), Seen::Told);
     story.idle(4);
     assert!(story.ids().is_empty(), "nothing is to be forwarded");
-/// As a bridge whose last container has ended: only what others send to it would tell that somebody should be there.
-#[test]
-fn a_device_without_a_carrier_that_only_the_node_sends_to_is_a_weak_sign() {
-    let mut story = before("10.244.0.0", 24);
-    set(&mut story, lxc1(), Some("up, no carrier, mtu 1500"), Seen::Told);
-    let own = EntryKey {
-        iif: 0,
-        incoming: false,
-        ..at_pod("QDISC_DROP", "__dev_queue_xmit")
-    };
-    story.rounds(8, |story| {
-        story.add(own.clone(), 1);
-    });
-    assert_eq!(story.report().place, Where::Healthy);
-    let verdict = story.verdict("R18");
-    assert_eq!(verdict.confidence, Confidence::Weak);
-    assert!(
-        verdict.explanation.starts_with(
-            "lxc1 is up and has no carrier: its other end, or each of its ports where it is a bridge, is down or gone. 8 packets \
-             that were to leave by it were dropped."
-        ),
-        "{}",
-        verdict.explanation
-    );
-}
-
     story.rounds(5, is_refused);
     let verdict = story.verdict("K03");
     assert_eq!(verdict.confidence, Confidence::Strong);
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert_eq!(story.report().place, Where::GuestKernel);
+
+    // That of one device does not stop all of it, and may be meant.
+    let mut story = before(POD, 32);
+    for name in [
+        "net.ipv4.conf.eth0.forwarding",
+        "net.ipv4.conf.default.forwarding",
+    ] {
+        let of_one = || Thing::Sysctl {
+            name: name.to_owned(),
+        };
+        set(&mut story, of_one(), Some("1"), Seen::Found);
+        set(&mut story, of_one(), Some("0"), Seen::Told);
+    }
+    story.rounds(5, is_refused);
+    assert!(!story.ids().contains(&"K03".to_owned()), "{:?}", story.ids());
 
     // It never was on.
     let mut story = before(POD, 32);
@@ -469,6 +484,43 @@ fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert_eq!(story.report().place, Where::GuestKernel);
     assert_eq!(verdict.flows_total, 1);
+}
+
+/// All that a firewall dropped is told as that, and what of it belongs to the flows as at least so much; each version of IP in
+/// a line of its own.
+#[test]
+fn what_a_firewall_keeps_from_leaving_is_told_as_what_was_counted() {
+    let server = served(50_000);
+    let mut story = healthy();
+    story.socket(server, None, SocketState::Established, "web");
+    story.exchange(server);
+    story.tick();
+    let kept = |ethertype| EntryKey {
+        iif: 0,
+        incoming: false,
+        ethertype,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+    };
+    story.rounds(6, |story| {
+        story.add(kept(0x0800), 10);
+        story.add(kept(0x86dd), 20);
+        story.example(kept(0x0800), server, Some(SocketState::Established), "web");
+    });
+    let verdict = story.verdict("K02");
+    assert_eq!(
+        verdict.explanation,
+        "Since 06:00:02 UTC nothing leaves of 1 flow on which packets came and went before: this node's own firewall drops it. Of \
+         what this node was sending it has dropped 180 packets since the start of tracer, at least 6 of them of this flow. \
+         Affected: 1 flow of web[123] (web.service), tcp 10.10.0.2:8080 → 192.0.2.10:50000."
+    );
+    let told: Vec<&str> = verdict.evidence.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "NETFILTER_DROP at nft_do_chain+0x1c4: 60 packets of tcp over IPv4 that this node was sending, since the start",
+            "NETFILTER_DROP at nft_do_chain+0x1c4: 120 packets of tcp over IPv6 that this node was sending, since the start"
+        ]
+    );
 }
 
 /// What a firewall forbids to leave never got through, and some of what it lets through it bounds.
