@@ -329,6 +329,18 @@ pub(super) fn unit_ended(finding: &Finding, change: &Change) -> bool {
     matches!(&change.subject, Subject::Unit(name) if finding.units.contains(name))
 }
 
+/// A unit of the finding was stopped, or ended.
+pub(super) fn unit_stopped(finding: &Finding, change: &Change) -> bool {
+    let runs = |value: &Option<String>| {
+        let words = ["active", "activating", "reloading", "refreshing"];
+        value
+            .as_deref()
+            .and_then(|value| value.split(' ').next())
+            .is_some_and(|word| words.contains(&word))
+    };
+    unit_ended(finding, change) && runs(&change.before) && !runs(&change.after)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
