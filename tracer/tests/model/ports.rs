@@ -1,8 +1,8 @@
 //! Sockets that are gone, and processes that do not read.
 
 use tracer::event::{
-    Body, Counter, CounterKey, EntryKey, Fate, FlowKey, Held, Origin, Protocol, Queue, Socket, SocketState,
-    Source,
+    Body, Counter, CounterKey, EntryKey, Fate, FlowKey, Held, Origin, Owner, Protocol, Queue, Socket,
+    SocketState, Source,
 };
 use tracer::report::{Confidence, Where};
 
@@ -372,7 +372,10 @@ fn data_of_tcp_that_waits_is_told_where_its_process_cannot_read_it() {
     };
     assert!(waiting(None).ids().is_empty());
     for (held, said) in [
-        (Held::Stopped, "db[123] (db.service) is stopped, as by SIGSTOP."),
+        (
+            Held::Stopped,
+            "db[123] (db.service) is stopped by a signal, as SIGSTOP or a terminal's ^Z.",
+        ),
         (
             Held::Frozen,
             "db[123] (db.service) is frozen, by the freezer of its cgroup.",
@@ -395,6 +398,68 @@ fn data_of_tcp_that_waits_is_told_where_its_process_cannot_read_it() {
     assert_eq!(
         verdict.remedy[0],
         "systemctl thaw db.service  # Risk: somebody may have frozen it on purpose."
+    );
+}
+
+/// That a process is stopped is seen; that nobody meant it to be is not, unless it is a service's.
+#[test]
+fn a_process_that_somebody_stops_at_a_terminal_is_a_weak_sign() {
+    let query = udp(5353, "192.0.2.10", 999);
+    let socket = bound(Protocol::Udp, 5353);
+    let stopped = |unit: &str| {
+        let has_it = Owner {
+            unit: unit.to_owned(),
+            ..owner("dns")
+        };
+        let mut story = healthy();
+        story.say(Body::Socket(Socket {
+            flow: socket,
+            state: SocketState::Close,
+            from: None,
+            inode: 5,
+            owner: Some(has_it.clone()),
+        }));
+        story.rounds(4, |story| {
+            story.queue(query);
+            story.reads(socket, 1);
+        });
+        story.rounds(8, |story| {
+            story.queue(query);
+            story.say(Body::Queue(Box::new(Queue {
+                flow: socket,
+                state: SocketState::Close,
+                inode: 5,
+                waiting: 700,
+                limit: None,
+                drops: None,
+                owner: Some(has_it.clone()),
+                held: Some(Held::Stopped),
+            })));
+        });
+        story
+    };
+    let story = stopped("session-3.scope");
+    let verdict = story.verdict("R14");
+    assert_eq!(
+        (verdict.confidence, story.report().place),
+        (Confidence::Weak, Where::Healthy)
+    );
+    assert!(
+        verdict.explanation.ends_with(
+            "The socket belongs to dns[123] (session-3.scope). dns[123] (session-3.scope) is stopped by a signal, as SIGSTOP or a \
+             terminal's ^Z. It is no service: whether that is meant is not known."
+        ),
+        "{}",
+        verdict.explanation
+    );
+    let verdict = stopped("dns.service").verdict("R14");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict
+            .explanation
+            .ends_with("is stopped by a signal, as SIGSTOP or a terminal's ^Z."),
+        "{}",
+        verdict.explanation
     );
 }
 
@@ -436,11 +501,21 @@ fn a_listener_without_room_that_turns_connections_away_is_a_fault() {
     assert_eq!(verdict.confidence, Confidence::Strong);
     assert!(
         verdict.explanation.starts_with(
-            "The accept queue is full of tcp 8080 of db[123] (db.service), where 129 connections wait to be accepted with room \
-             for 128. 6 connection requests"
+            "The accept queue of tcp 8080 of db[123] (db.service), where 129 connections waited to be accepted with room for 128, \
+             was full when sockets were last listed. Since 06:00:02 UTC the kernel dropped 6 requests to connect for want of \
+             room in an accept queue (SYNs and last ACKs of handshakes; what is sent again counts again)."
         ),
         "{}",
         verdict.explanation
+    );
+    let told: Vec<&str> = verdict.evidence.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "listener tcp 8080: 129 connections waiting, room for 128",
+            "TcpExtListenOverflows has grown by 6 since 06:00:02 UTC: SYNs and last ACKs of handshakes that found an \
+             accept queue full"
+        ]
     );
     assert_eq!(verdict.units, ["db.service"]);
 }

@@ -73,7 +73,8 @@ pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
         Kind::TableFull => "Raise net.netfilter.nf_conntrack_max by sysctl, and find out who opens so many connections. Risk: \
                             each entry takes some 300 bytes of kernel memory."
             .to_owned(),
-        Kind::Invalid => "New connections are let in again: restart what holds old ones. Risk: ends what they still do."
+        Kind::Invalid => "Where the table was emptied, restart what holds old connections: it knows new ones. Risk: ends what they \
+                          still do."
             .to_owned(),
         Kind::Xdp => format!(
             "ip link set dev {dev} {xdp} off  # not where a BPF link holds it: end its process then. Risk: the program may be a network plugin's or a shield against floods; ask whose \

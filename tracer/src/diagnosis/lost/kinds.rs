@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{Loss, Lost};
 use crate::diagnosis::evidence;
-use crate::diagnosis::words::{count, distinct, list};
+use crate::diagnosis::words::{count, distinct, list, moment};
 use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -165,7 +165,7 @@ impl Kind {
             }
             Self::Firewall | Self::Invalid => match hooks_of(model, lost) {
                 hooks if hooks.is_empty() => String::new(),
-                hooks => format!(" At {}.", hooks.join("; ")),
+                hooks => format!(" {}", hooks_text(&hooks)),
             },
             _ => String::new(),
         }
@@ -174,16 +174,19 @@ impl Kind {
     /// What else was seen of it.
     pub(super) fn evidence(self, model: &Model, lost: &Lost<'_>) -> Vec<Evidence> {
         let counter = |name: &'static str, says: &str| {
-            let grown = spells(model, lost, name).iter().map(|spell| spell.packets).sum();
+            let spell = spells(model, lost, name).into_iter().reduce(Spell::and)?;
+            let (grown, since) = (spell.packets, moment(model, spell.since));
             let text =
-                format!("connection tracking's counter {name} has grown by {grown} since the start: {says}");
-            evidence::counter(name, grown, text)
+                format!("connection tracking's counter {name} has grown by {grown} since {since}: {says}");
+            Some(evidence::counter(name, grown, text))
         };
         match self {
-            Self::TableFull => vec![counter("drop", "it had no room for a connection")],
-            Self::Invalid => vec![counter("invalid", "packets of connections that it does not know")],
-            _ => Vec::new(),
+            Self::TableFull => counter("drop", "it had no room for a connection"),
+            Self::Invalid => counter("invalid", "packets of connections that it does not know"),
+            _ => None,
         }
+        .into_iter()
+        .collect()
     }
 }
 
@@ -195,6 +198,11 @@ fn locals(lost: &Lost<'_>) -> Vec<String> {
 
 fn namespaces(lost: &Lost<'_>) -> BTreeSet<u32> {
     lost.flows.iter().map(|(key, _)| key.netns).collect()
+}
+
+/// What is to be said of these hooks. Whose packets were dropped at each is not told.
+pub(in crate::diagnosis) fn hooks_text(hooks: &[String]) -> String {
+    format!("Drops of a firewall were seen at {}.", hooks.join("; "))
 }
 
 /// The hooks of netfilter at which packets were dropped there, with table and chain where those are known.
