@@ -376,6 +376,15 @@ pub(crate) fn no_ping_socket(reason: &str, symbol: &str) -> bool {
     reason == NO_SOCKET && matches!(symbol, "ping_rcv" | "icmp_rcv" | "icmpv6_rcv")
 }
 
+/// A sender asks whether there is room again, or sends what there is none for (`tcp_sequence`, `tcp_data_queue`): a probe of the
+/// window has a sequence number that was acknowledged before.
+pub(crate) fn asks_for_room(reason: &str) -> bool {
+    matches!(
+        reason,
+        "TCP_OLD_SEQUENCE" | "TCP_INVALID_SEQUENCE" | "TCP_ZEROWINDOW" | "TCP_OVERWINDOW"
+    )
+}
+
 /// Fragments have waited for the rest of their packet for as long as they may (`ip_expire`, `ip6frag_expire_frag_queue`).
 /// Before 6.2 the kernel gives no reason.
 pub(crate) fn incomplete(reason: &str, symbol: &str) -> bool {

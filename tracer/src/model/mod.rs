@@ -44,8 +44,8 @@ pub(crate) mod waiting;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    Body, Capability, Droppers, Event, Example, FlowCount, Fragments, Losses, Namespace, Origin, SocketState,
-    Start,
+    Body, Capability, Droppers, Event, Example, FlowCount, Fragments, Losses, Namespace, Origin, Protocol,
+    SocketState, Start,
 };
 use crate::report::Ledger;
 
@@ -291,6 +291,9 @@ impl Model {
         self.queues.grew(at, Port::of(key), grown.queued, grown.read);
         if grown.has_reached {
             self.note_worked(at, key);
+        }
+        if grown.read > 0 && key.protocol == Protocol::Tcp {
+            self.waiting.was_read(at, key);
         }
         let origin = self.flows.get(key).map_or(Origin::Unknown, |flow| flow.origin);
         if grown.queued > 0 || grown.read > 0 {
