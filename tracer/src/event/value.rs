@@ -50,6 +50,10 @@ pub(crate) const NAME_SERVERS: &str = "nameservers";
 /// The same where it has none.
 pub(crate) const NO_NAME_SERVERS: &str = "no nameservers";
 
+/// The kernel parameters that tell how many connections are tracked, and how many may be.
+pub(crate) const TRACKED: &str = "net.netfilter.nf_conntrack_count";
+pub(crate) const TRACKED_MOST: &str = "net.netfilter.nf_conntrack_max";
+
 /// The largest packet that the device of this value takes.
 pub(crate) fn mtu(device: &str) -> Option<u32> {
     let mut words = device.split(OF_DEVICE).filter_map(|part| part.strip_prefix(MTU));

@@ -22,6 +22,7 @@ mod ports;
 mod properties;
 mod report;
 mod story;
+mod tables;
 mod timers;
 mod unresolved;
 mod unroutable;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Loss, Lost};
+use super::{Loss, Lost, table};
 use crate::diagnosis::evidence;
 use crate::diagnosis::words::{count, distinct, list};
 use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
@@ -126,7 +126,11 @@ const LOOK: u64 = 3 * SECOND;
 
 /// How a counter of connection tracking grew lately in the namespaces of these.
 fn spells(model: &Model, lost: &Lost<'_>, name: &str) -> Vec<Spell> {
-    let namespaces = namespaces(lost);
+    spells_in(model, &namespaces(lost), name)
+}
+
+/// The same in these namespaces.
+pub(super) fn spells_in(model: &Model, namespaces: &BTreeSet<u32>, name: &str) -> Vec<Spell> {
     let of_it = |key: &CounterKey| {
         key.source == Source::Conntrack && key.name == name && namespaces.contains(&key.netns)
     };
@@ -167,24 +171,36 @@ impl Kind {
                 hooks if hooks.is_empty() => String::new(),
                 hooks => format!(" At {}.", hooks.join("; ")),
             },
+            Self::TableFull => table::text(model, &namespaces(lost)),
             _ => String::new(),
         }
     }
 
     /// What else was seen of it.
     pub(super) fn evidence(self, model: &Model, lost: &Lost<'_>) -> Vec<Evidence> {
-        let counter = |name: &'static str, says: &str| {
-            let grown = spells(model, lost, name).iter().map(|spell| spell.packets).sum();
-            let text =
-                format!("connection tracking's counter {name} has grown by {grown} since the start: {says}");
-            evidence::counter(name, grown, text)
+        let grown = |name| spells(model, lost, name).iter().map(|spell| spell.packets).sum();
+        let mut all = match self {
+            Self::TableFull => vec![no_room(grown("drop"))],
+            Self::Invalid => vec![counted(
+                "invalid",
+                grown("invalid"),
+                "packets of connections that it does not know",
+            )],
+            _ => return Vec::new(),
         };
-        match self {
-            Self::TableFull => vec![counter("drop", "it had no room for a connection")],
-            Self::Invalid => vec![counter("invalid", "packets of connections that it does not know")],
-            _ => Vec::new(),
-        }
+        all.extend(table::evidence(model, &namespaces(lost)));
+        all
     }
+}
+
+/// Connection tracking had so often no room for a connection.
+pub(super) fn no_room(times: u64) -> Evidence {
+    counted("drop", times, "it had no room for a connection")
+}
+
+fn counted(name: &str, grown: u64, says: &str) -> Evidence {
+    let text = format!("connection tracking's counter {name} has grown by {grown} lately: {says}");
+    evidence::counter(name, grown, text)
 }
 
 /// The addresses that the packets were for.
