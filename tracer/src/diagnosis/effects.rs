@@ -135,6 +135,25 @@ pub(super) fn traffic(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// Only some of the pieces of a packet get as far as the stack: the device takes smaller ones than before, or a program or
+/// filter at it takes some away.
+pub(super) fn pieces(finding: &Finding, change: &Change) -> bool {
+    xdp(finding, change) || traffic(finding, change) || mtu(finding, change)
+}
+
+/// A device of the finding takes smaller packets than before.
+pub(super) fn mtu(finding: &Finding, change: &Change) -> bool {
+    let mtu = |value: &Option<String>| value.as_deref().and_then(value::mtu);
+    match thing(finding, change) {
+        Some(Thing::Link { device }) => {
+            is_at(finding, device)
+                && mtu(&change.after)
+                    .is_some_and(|now| mtu(&change.before).is_some_and(|before| now < before))
+        }
+        _ => false,
+    }
+}
+
 /// A program was attached to a cgroup: by a link, or by itself, of which only the program is told.
 pub(super) fn cgroup(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
@@ -308,6 +327,22 @@ pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
             Thing::Neighbour { .. } | Thing::Ruleset { .. } | Thing::Traffic { .. } | Thing::Ipsec { .. },
         ) => true,
         _ => way_out(finding, change),
+    }
+}
+
+/// The same; or others are asked than before: `/etc/resolv.conf` names one that it did not name.
+pub(super) fn names(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::File { .. }) => {
+            let is_named = |file: &Option<String>, server: IpAddr| {
+                value::name_servers(file.as_deref().unwrap_or_default()).any(|named| named == server)
+            };
+            let is_new = |flow: &FlowKey| {
+                is_named(&change.after, flow.remote) && !is_named(&change.before, flow.remote)
+            };
+            finding.flows.is_empty() || finding.flows.iter().any(is_new)
+        }
+        _ => requests(finding, change),
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) const SILENT: Rule = Rule {
     explains: effects::requests,
     proved_by: effects::none,
     follows: &[
-        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R30", "R31", "R33",
+        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R23", "R30", "R31", "R33",
     ],
 };
 
@@ -384,7 +384,8 @@ fn is_conversation(key: &FlowKey) -> bool {
     !neighbour && !message && !key.local.is_multicast()
 }
 
-fn endpoint(model: &Model, endpoint: Endpoint, silence: Silence) -> Evidence {
+/// A peer that does not answer.
+pub(super) fn endpoint(model: &Model, endpoint: Endpoint, silence: Silence) -> Evidence {
     let Endpoint {
         protocol,
         address,

@@ -51,6 +51,35 @@ pub(crate) const SILENT: [&str; 2] = ["FAILED", "INCOMPLETE"];
 /// A device has something at its other end.
 pub(crate) const CARRIER: &str = "carrier";
 
+/// Before the largest packet that a device takes, in bytes.
+pub(crate) const MTU: &str = "mtu";
+/// Before the name servers of `/etc/resolv.conf`, at the beginning of its value.
+pub(crate) const NAME_SERVERS: &str = "nameservers";
+/// The same where it has none.
+pub(crate) const NO_NAME_SERVERS: &str = "no nameservers";
+
+/// The kernel parameters that tell how many connections are tracked, and how many may be.
+pub(crate) const TRACKED: &str = "net.netfilter.nf_conntrack_count";
+pub(crate) const TRACKED_MOST: &str = "net.netfilter.nf_conntrack_max";
+
+/// The largest packet that the device of this value takes.
+pub(crate) fn mtu(device: &str) -> Option<u32> {
+    let mut words = device.split(OF_DEVICE).filter_map(|part| part.strip_prefix(MTU));
+    words.next()?.trim_start().parse().ok()
+}
+
+/// The name servers that a value of `/etc/resolv.conf` has.
+pub(crate) fn name_servers(file: &str) -> impl Iterator<Item = IpAddr> {
+    let servers = file
+        .split(", ")
+        .next()
+        .and_then(|part| part.strip_prefix(NAME_SERVERS));
+    servers
+        .unwrap_or_default()
+        .split(' ')
+        .filter_map(|server| server.parse().ok())
+}
+
 /// The device of this value has a carrier.
 pub(crate) fn has_carrier(device: &str) -> bool {
     device.split(OF_DEVICE).any(|word| word == CARRIER)
@@ -171,6 +200,22 @@ mod tests {
         ] {
             assert_eq!(leads_by(route), device, "{route}");
         }
+    }
+
+    #[test]
+    fn devices_and_files_say_what_rules_ask_them() {
+        assert_eq!(mtu("up, carrier, mtu 1500, no ARP"), Some(1500));
+        assert_eq!(mtu("up, carrier"), None);
+        let servers = |file| {
+            name_servers(file)
+                .map(|server| server.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            servers("nameservers 10.0.0.53 2001:db8::53, search 10.0.0.54"),
+            ["10.0.0.53", "2001:db8::53"]
+        );
+        assert!(servers("no nameservers, search a").is_empty() && servers("").is_empty());
     }
 
     #[test]

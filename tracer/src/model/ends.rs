@@ -158,6 +158,8 @@ pub(crate) enum Sign {
     NotForwarded,
     /// The CPU had no room for more of what arrived by the device (`enqueue_to_backlog`).
     Backlog,
+    /// See [`incomplete`].
+    Incomplete,
 }
 
 /// The sign that a line of the books is, if any.
@@ -172,6 +174,9 @@ pub(crate) fn sign(key: &EntryKey) -> Option<Sign> {
             Some(Sign::NotForwarded)
         }
         (Fate::Dropped, "CPU_BACKLOG", _) => Some(Sign::Backlog),
+        (Fate::Dropped, reason, symbol) if key.incoming && incomplete(reason, symbol) => {
+            Some(Sign::Incomplete)
+        }
         _ => None,
     }
 }
@@ -380,6 +385,28 @@ pub(crate) fn may_be_twin(key: &EntryKey) -> bool {
 /// as well, see [`may_be_twin`].
 pub(crate) fn no_ping_socket(reason: &str, symbol: &str) -> bool {
     reason == NO_SOCKET && matches!(symbol, "ping_rcv" | "icmp_rcv" | "icmpv6_rcv")
+}
+
+/// A sender asks whether there is room again, or sends what there is none for (`tcp_sequence`, `tcp_data_queue`): a probe of the
+/// window has a sequence number that was acknowledged before.
+pub(crate) fn asks_for_room(reason: &str) -> bool {
+    matches!(
+        reason,
+        "TCP_OLD_SEQUENCE" | "TCP_INVALID_SEQUENCE" | "TCP_ZEROWINDOW" | "TCP_OVERWINDOW"
+    )
+}
+
+/// Fragments have waited for the rest of their packet for as long as they may (`ip_expire`, `ip6frag_expire_frag_queue`).
+/// Before 6.2 the kernel gives no reason.
+pub(crate) fn incomplete(reason: &str, symbol: &str) -> bool {
+    matches!(
+        (reason, symbol),
+        ("FRAG_REASM_TIMEOUT", _)
+            | (
+                NOT_SPECIFIED,
+                "ip_expire" | "ip6_frag_expire" | "ip6frag_expire_frag_queue"
+            )
+    )
 }
 
 /// The socket was found and has no room for the datagram (`__udp_enqueue_schedule_skb`).

@@ -232,6 +232,35 @@ fn packets_for_a_pod_that_go_back_since_its_route_was_lost_are_a_fault() {
     );
 }
 
+/// Who asks a pod in vain asks again after a second and a half: the second one that is lost tells.
+#[test]
+fn what_is_dropped_since_a_pods_route_was_lost_is_told_by_few_packets() {
+    let dropped = |story: &mut Story| {
+        let entry = drop("IP_INNOROUTES", "ip_error", Protocol::Udp);
+        story.arrived(Protocol::Udp, 1).add(entry, 1).count(
+            flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000),
+            |flow| {
+                flow.iif = ETH0;
+                flow.arrived += 1;
+                flow.dropped += 1;
+                flow.last_drop = Some(("IP_INNOROUTES".to_owned(), at("ip_error")));
+            },
+        );
+    };
+    let mut story = before(POD, 32);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    story.rounds(1, dropped).idle(2).rounds(1, dropped).idle(1);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+
+    // A moment in which a pod is ended: what was on its way is lost at once, and nobody asks again.
+    let mut story = before(POD, 32);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    story.rounds(2, dropped).idle(8);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
 /// A service's address that a program on another node answers for leads back by the uplink, and is to.
 #[test]
 fn what_goes_back_by_a_route_that_stands_is_none() {

@@ -47,10 +47,14 @@ pub(in crate::diagnosis) const LOST: Rule = Rule {
     follows: &["R31"],
 };
 
-/// Packets that must have been lost.
+/// Packets that must have been lost at a device.
 const PACKETS: u64 = 3;
 /// What goes on for so long is no moment in which a pod is ended or made.
 const LASTING: u64 = 2 * SECOND;
+/// Packets that must have been lost since a route is gone, by all flows that it led, and the time that they must span: who
+/// waits for an answer asks again after 1 s or more.
+const OF_ROUTE: u64 = 2;
+const OF_ROUTE_LASTING: u64 = SECOND;
 
 /// A route to pods that was lost, and what arrives for it all the same.
 struct Gone<'a> {
@@ -61,6 +65,8 @@ struct Gone<'a> {
     at: u64,
     end: End,
     flows: Vec<(&'a FlowKey, &'a Flow)>,
+    /// What was lost by them since it is gone.
+    lost: Option<Spell>,
 }
 
 /// What is known of the other end of a route that was lost.
@@ -110,6 +116,7 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
                 at: difference.at,
                 end: End::Gone,
                 flows: Vec::new(),
+                lost: None,
             })
         })
         .collect();
@@ -121,13 +128,27 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
             && let Some(gone) = all
                 .iter_mut()
                 .find(|gone| gone.netns == key.netns && leads_to(gone.thing, key.local))
-            && flow.last_arrived >= When::at(gone.at.saturating_add(LASTING))
-            && (is_dropped(model, flow) || is_sent_back(model, key, flow))
+            && let Some(spell) = dropped(model, flow).or_else(|| {
+                // What goes back is counted at the device: others of it may do so at all times.
+                let goes_on = flow.last_arrived >= When::at(gone.at.saturating_add(LASTING));
+                sent_back(model, key, flow).filter(|_| goes_on)
+            })
+            && spell.last >= gone.at
         {
             gone.flows.push((key, flow));
+            let spell = Spell {
+                since: spell.since.max(gone.at),
+                ..spell
+            };
+            gone.lost = Some(gone.lost.map_or(spell, |lost| lost.and(spell)));
         }
     }
-    all.retain(|gone| !gone.flows.is_empty());
+    all.retain(|gone| {
+        let lasts = gone
+            .lost
+            .is_some_and(|lost| lost.lasts(OF_ROUTE, OF_ROUTE_LASTING));
+        lasts && model.now().saturating_sub(gone.at) >= LASTING
+    });
     for gone in &mut all {
         gone.end = other_end(model, gone);
     }
@@ -173,25 +194,22 @@ fn leads_to(thing: &Thing, address: IpAddr) -> bool {
     matches!(thing, Thing::Route { destination, prefix, .. } if effects::covers(*destination, *prefix, address))
 }
 
-/// The flow's packets are dropped for want of a way.
-fn is_dropped(model: &Model, flow: &Flow) -> bool {
-    let spell = flow.drops.recent(model.now());
-    spell.is_some_and(|spell| spell.packets >= PACKETS)
-        && flow
-            .last_drop
-            .as_deref()
-            .is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State)
+/// The flow's packets that were dropped for want of a way.
+fn dropped(model: &Model, flow: &Flow) -> Option<Spell> {
+    let spell = flow.drops.recent(model.now())?;
+    let last = flow.last_drop.as_deref();
+    let is_for_want = last.is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State);
+    is_for_want.then_some(spell)
 }
 
-/// By the routes that are left the flow's packets leave by the device by which they come, and some do.
-fn is_sent_back(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
+/// By the routes that are left the flow's packets leave by the device by which they come: what did so there, if something did.
+fn sent_back(model: &Model, key: &FlowKey, flow: &Flow) -> Option<Spell> {
     let leads = model.settings().route(key.netns, key.local);
     let device = model.node().device_name(key.netns, flow.iif);
+    let is_back = leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device.as_str());
     let mut back = model.books().signs(Sign::SentBack, model.now());
-    leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device.as_str())
-        && back.any(|(netns, index, spell)| {
-            (netns, index) == (key.netns, flow.iif) && spell.lasts(PACKETS, SECOND)
-        })
+    let (.., spell) = back.find(|(netns, index, _)| (*netns, *index) == (key.netns, flow.iif))?;
+    is_back.then_some(spell)
 }
 
 /// Inner devices without a carrier at which packets are dropped.
@@ -241,7 +259,7 @@ fn lost(model: &Model) -> Option<Finding> {
     }
     let since = gone
         .iter()
-        .map(|gone| gone.at)
+        .filter_map(|gone| Some(gone.lost?.since))
         .chain(cut.iter().map(|cut| cut.spell.since))
         .min()?;
     let last = gone
@@ -405,7 +423,7 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     let flows = || gone.iter().flat_map(|gone| &gone.flows);
     let back = distinct(
         flows()
-            .filter(|(key, flow)| is_sent_back(model, key, flow))
+            .filter(|(key, flow)| dropped(model, flow).is_none() && sent_back(model, key, flow).is_some())
             .map(|(key, flow)| model.node().device_name(key.netns, flow.iif)),
     );
     let what = if back.is_empty() {

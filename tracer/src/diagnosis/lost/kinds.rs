@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Loss, Lost};
+use super::{Loss, Lost, table};
 use crate::diagnosis::evidence;
 use crate::diagnosis::words::{count, distinct, list, moment};
 use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
@@ -126,7 +126,11 @@ const LOOK: u64 = 3 * SECOND;
 
 /// How a counter of connection tracking grew lately in the namespaces of these.
 fn spells(model: &Model, lost: &Lost<'_>, name: &str) -> Vec<Spell> {
-    let namespaces = namespaces(lost);
+    spells_in(model, &namespaces(lost), name)
+}
+
+/// The same in these namespaces.
+pub(super) fn spells_in(model: &Model, namespaces: &BTreeSet<u32>, name: &str) -> Vec<Spell> {
     let of_it = |key: &CounterKey| {
         key.source == Source::Conntrack && key.name == name && namespaces.contains(&key.netns)
     };
@@ -167,27 +171,42 @@ impl Kind {
                 hooks if hooks.is_empty() => String::new(),
                 hooks => format!(" {}", hooks_text(&hooks)),
             },
+            Self::TableFull => table::text(model, &namespaces(lost)),
             _ => String::new(),
         }
     }
 
     /// What else was seen of it.
     pub(super) fn evidence(self, model: &Model, lost: &Lost<'_>) -> Vec<Evidence> {
-        let counter = |name: &'static str, says: &str| {
-            let spell = spells(model, lost, name).into_iter().reduce(Spell::and)?;
-            let (grown, since) = (spell.packets, moment(model, spell.since));
-            let text =
-                format!("connection tracking's counter {name} has grown by {grown} since {since}: {says}");
-            Some(evidence::counter(name, grown, text))
+        let namespaces = namespaces(lost);
+        let counter = match self {
+            Self::TableFull => no_room(model, &namespaces),
+            Self::Invalid => grown(
+                model,
+                &namespaces,
+                "invalid",
+                "packets of connections that it does not know",
+            ),
+            _ => return Vec::new(),
         };
-        match self {
-            Self::TableFull => counter("drop", "it had no room for a connection"),
-            Self::Invalid => counter("invalid", "packets of connections that it does not know"),
-            _ => None,
-        }
-        .into_iter()
-        .collect()
+        counter
+            .into_iter()
+            .chain(table::evidence(model, &namespaces))
+            .collect()
     }
+}
+
+/// How often connection tracking had no room for a connection lately.
+pub(super) fn no_room(model: &Model, namespaces: &BTreeSet<u32>) -> Option<Evidence> {
+    grown(model, namespaces, "drop", "it had no room for a connection")
+}
+
+/// How a counter of connection tracking grew lately, and what that says.
+fn grown(model: &Model, namespaces: &BTreeSet<u32>, name: &'static str, says: &str) -> Option<Evidence> {
+    let spell = spells_in(model, namespaces, name).into_iter().reduce(Spell::and)?;
+    let (grown, since) = (spell.packets, moment(model, spell.since));
+    let text = format!("connection tracking's counter {name} has grown by {grown} since {since}: {says}");
+    Some(evidence::counter(name, grown, text))
 }
 
 /// The addresses that the packets were for.
