@@ -24,6 +24,8 @@ pub(super) const ROUTE: Option<Protocol> = None;
 pub(super) const NETFILTER: Option<Protocol> = Some(rustix::net::netlink::NETFILTER);
 /// `NETLINK_XFRM`: IPsec.
 pub(super) const XFRM: Option<Protocol> = Some(rustix::net::netlink::XFRM);
+/// `NETLINK_GENERIC`: what has no kind of its own.
+pub(super) const GENERIC: Option<Protocol> = Some(rustix::net::netlink::GENERIC);
 /// `NETLINK_SOCK_DIAG`: sockets.
 pub(super) const SOCK_DIAG: Option<Protocol> = Some(rustix::net::netlink::SOCK_DIAG);
 

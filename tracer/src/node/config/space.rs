@@ -10,16 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::netlink::{Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
+use super::super::netlink::{self, Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
 use super::super::{Netns, clock, namespace};
 use super::answer::Answers;
 use super::bpf_link::{self, Place};
 use super::dump;
 use super::error::Error;
-use super::known::Known;
+use super::known::{Change, Known};
 use super::link::Link;
+use super::offload::Ethtool;
 use super::requester::Requesters;
 use super::ruleset::{self, Ruleset};
 use super::sysctl::Sysctls;
@@ -41,6 +43,7 @@ const TURN: usize = 4096;
 enum Ear {
     Route,
     Ipsec,
+    Offloads,
 }
 
 /// What must be read again, since what was told leaves it open.
@@ -79,6 +82,13 @@ impl Ipsec {
     }
 }
 
+/// The offloads of the devices of a namespace.
+#[derive(Debug)]
+struct Offloads {
+    ethtool: Arc<Ethtool>,
+    heard: Listener,
+}
+
 /// A namespace.
 #[derive(Debug)]
 pub(super) struct Space {
@@ -86,6 +96,8 @@ pub(super) struct Space {
     route: Listener,
     netfilter: Option<Listener>,
     ipsec: Ipsec,
+    /// `None` where the kernel does not tell them.
+    offloads: Option<Offloads>,
     tracking: Tracking,
     devices: Devices,
     links: BTreeMap<u32, Link>,
@@ -116,20 +128,28 @@ impl Space {
     ///
     /// # Errors
     /// Where the namespace cannot be entered, or the kernel does not tell.
-    pub(super) fn open(netns: Netns, loaded: Loaded) -> Result<(Self, Vec<Told>), Error> {
+    pub(super) fn open(
+        netns: Netns,
+        loaded: Loaded,
+        ethtool: Option<&Arc<Ethtool>>,
+    ) -> Result<(Self, Vec<Told>), Error> {
         // First the ear, then the look: nothing falls between.
-        let (route, ipsec, (netfilter, rules), tracking, standing) = netns.enter(|| {
+        let (route, ipsec, offloads, (netfilter, rules), tracking, standing) = netns.enter(|| {
             let route = ear()?;
             let ipsec = policies(loaded.ipsec);
-            let standing = dump::everything(ipsec.listener().is_some())?;
+            let offloads = ethtool.map(Offloads::open).transpose()?;
+            let ethtool = offloads.as_ref().map(|offloads| &*offloads.ethtool);
+            let standing = dump::everything(ipsec.listener().is_some(), ethtool)?;
             let tracking = Tracking::open(loaded.tracking);
-            Ok::<_, Error>((route, ipsec, netfilter(loaded.nf_tables), tracking, standing))
+            let firewall = netfilter(loaded.nf_tables);
+            Ok::<_, Error>((route, ipsec, offloads, firewall, tracking, standing))
         })??;
         let mut space = Self {
             netns,
             route,
             netfilter,
             ipsec,
+            offloads,
             tracking,
             devices: standing.devices,
             links: standing.links,
@@ -195,6 +215,9 @@ impl Space {
         if self.ipsec.listener().is_some() {
             self.ipsec = self.netns.enter(|| policies(true))?;
         }
+        if let Some(offloads) = &mut self.offloads {
+            offloads.heard = self.netns.enter(|| offloads.ethtool.listen())??;
+        }
         self.broken = None;
         // Whoever changed something meanwhile was not heard.
         self.need(Again::Everything, &Err(Unknown::Lost));
@@ -232,6 +255,7 @@ impl Space {
             Some(&self.route),
             self.netfilter.as_ref(),
             self.ipsec.listener(),
+            self.offloads.as_ref().map(|offloads| &offloads.heard),
             self.tracking.listener(),
         ];
         ears.into_iter()
@@ -298,7 +322,7 @@ impl Space {
         tell: &mut dyn FnMut(u64, Told),
     ) -> Result<(), Error> {
         self.drained = true;
-        for ear in [Ear::Route, Ear::Ipsec] {
+        for ear in [Ear::Route, Ear::Ipsec, Ear::Offloads] {
             self.hear_by(ear, requesters, tell)?;
         }
         for (at, told) in self.tracking.hear(&self.netns, requesters) {
@@ -314,15 +338,14 @@ impl Space {
         tell: &mut dyn FnMut(u64, Told),
     ) -> Result<(), Error> {
         for _ in 0..TURN {
-            let Self {
-                route, ipsec, netns, ..
-            } = self;
+            let netns = &self.netns;
             let listener = match ear {
-                Ear::Route => &*route,
-                Ear::Ipsec => match ipsec.listener() {
-                    Some(listener) => listener,
-                    None => return Ok(()),
-                },
+                Ear::Route => Some(&self.route),
+                Ear::Ipsec => self.ipsec.listener(),
+                Ear::Offloads => self.offloads.as_ref().map(|offloads| &offloads.heard),
+            };
+            let Some(listener) = listener else {
+                return Ok(());
             };
             let mut heard = Vec::new();
             let came = listener.hear(&mut |message| {
@@ -334,10 +357,8 @@ impl Space {
             for (now, by, kind, flags, body) in heard {
                 let changes = match ear {
                     Ear::Route => self.take(kind, flags, &body, &by),
-                    Ear::Ipsec => {
-                        let changes = ipsec::take(kind, &body, &mut self.known).into_iter();
-                        changes.map(|change| (change, Seen::Told)).collect()
-                    }
+                    Ear::Ipsec => told_all(ipsec::take(kind, &body, &mut self.known)),
+                    Ear::Offloads => told_all(self.take_offloads(kind, &body)),
                 };
                 if changes.iter().any(|((thing, _), _)| decides(thing)) {
                     self.answers.need(&by);
@@ -424,6 +445,22 @@ impl Space {
             by_unknown,
         }
     }
+}
+
+impl Offloads {
+    /// Listens to them in the namespace of this thread.
+    fn open(ethtool: &Arc<Ethtool>) -> Result<Self, netlink::Error> {
+        Ok(Self {
+            heard: ethtool.listen()?,
+            ethtool: Arc::clone(ethtool),
+        })
+    }
+}
+
+/// All of this was told.
+fn told_all(changes: impl IntoIterator<Item = Change>) -> Vec<(Change, Seen)> {
+    let changes = changes.into_iter();
+    changes.map(|change| (change, Seen::Told)).collect()
 }
 
 /// Listens to all but nf_tables, in the namespace of this thread.
