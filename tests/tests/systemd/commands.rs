@@ -166,6 +166,8 @@ fn without_privileges_the_node_is_told_as_far_as_it_lets_everybody_look() {
             "/var/lib/dpkg/status cannot be read: Permission denied",
         ),
         ("chains", ""),
+        ("configuration", "Changes of the rules of nf_tables are not seen"),
+        ("configuration", "BPF programs cannot be listed"),
         ("journal", ""),
     ] {
         let told = capability(&report, name);

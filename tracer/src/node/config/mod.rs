@@ -356,6 +356,11 @@ impl Configuration {
                 names.join(" and ")
             ));
         }
+        if let Some(error) = self.spaces.values().find_map(Space::no_rules) {
+            why.push(format!(
+                "Changes of the rules of nf_tables are not seen ({error}): run tracer as root (CAP_NET_ADMIN)."
+            ));
+        }
         if let Some(error) = self.spaces.values().find_map(Space::no_ipsec) {
             why.push(format!(
                 "Policies of IPsec are not seen ({error}): run tracer as root (CAP_NET_ADMIN)."

@@ -95,6 +95,8 @@ pub(super) struct Space {
     netns: Netns,
     route: Listener,
     netfilter: Option<Listener>,
+    /// Why the rules of nf_tables are not told, where there may be any.
+    no_rules: Option<String>,
     ipsec: Ipsec,
     /// `None` where the kernel does not tell them.
     offloads: Option<Offloads>,
@@ -134,7 +136,7 @@ impl Space {
         ethtool: Option<&Arc<Ethtool>>,
     ) -> Result<(Self, Vec<Told>), Error> {
         // First the ear, then the look: nothing falls between.
-        let (route, ipsec, offloads, (netfilter, rules), tracking, standing) = netns.enter(|| {
+        let (route, ipsec, offloads, firewall, tracking, standing) = netns.enter(|| {
             let route = ear()?;
             let ipsec = policies(loaded.ipsec);
             let offloads = ethtool.map(Offloads::open).transpose()?;
@@ -147,7 +149,8 @@ impl Space {
         let mut space = Self {
             netns,
             route,
-            netfilter,
+            netfilter: firewall.listener,
+            no_rules: firewall.unheard,
             ipsec,
             offloads,
             tracking,
@@ -157,7 +160,7 @@ impl Space {
             unsettled: standing.unsettled,
             answers: Answers::default(),
             gateways: None,
-            rules,
+            rules: firewall.rules,
             legacy: BTreeMap::new(),
             sysctls: Sysctls::default(),
             again: Again::Nothing,
@@ -210,7 +213,7 @@ impl Space {
     pub(super) fn mend(&mut self) -> Result<Vec<Told>, Error> {
         self.route = self.netns.enter(ear)??;
         if self.netfilter.take().is_some() {
-            self.netfilter = self.netns.enter(|| netfilter(true))?.0;
+            self.netfilter = self.netns.enter(|| netfilter(true))?.listener;
         }
         if self.ipsec.listener().is_some() {
             self.ipsec = self.netns.enter(|| policies(true))?;
@@ -262,6 +265,11 @@ impl Space {
             .flatten()
             .filter(|_| self.broken.is_none())
             .map(AsFd::as_fd)
+    }
+
+    /// Why the rules of nf_tables are not told, where there may be any.
+    pub(super) fn no_rules(&self) -> Option<&str> {
+        self.no_rules.as_deref()
     }
 
     /// Why policies of IPsec are not told, where there are any.
@@ -471,15 +479,33 @@ fn ear() -> Result<Listener, Error> {
     Ok(route)
 }
 
-/// Listens to nf_tables, and reads its rules, in the namespace of this thread. Nothing where the kernel has it not.
-fn netfilter(is_loaded: bool) -> (Option<Listener>, Ruleset) {
+/// The rules of nf_tables of a namespace.
+#[derive(Debug, Default)]
+struct Firewall {
+    /// `None` where the kernel has it not, not yet, or does not tell.
+    listener: Option<Listener>,
+    rules: Ruleset,
+    /// Why it does not tell.
+    unheard: Option<String>,
+}
+
+/// Listens to nf_tables, and reads its rules, in the namespace of this thread.
+fn netfilter(is_loaded: bool) -> Firewall {
     let open = || {
-        let listener = Listener::open(NETFILTER, &[ruleset::GROUP]).ok()?;
-        Some((listener, Ruleset::read().ok()?))
+        let listener = Listener::open(NETFILTER, &[ruleset::GROUP])?;
+        Ok::<_, netlink::Error>((listener, Ruleset::read()?))
     };
-    match is_loaded.then(open).flatten() {
-        Some((listener, rules)) => (Some(listener), rules),
-        None => (None, Ruleset::default()),
+    match is_loaded.then(open) {
+        Some(Ok((listener, rules))) => Firewall {
+            listener: Some(listener),
+            rules,
+            unheard: None,
+        },
+        Some(Err(error)) if !error.is_unsupported() => Firewall {
+            unheard: Some(error.to_string()),
+            ..Firewall::default()
+        },
+        Some(Err(_)) | None => Firewall::default(),
     }
 }
 
