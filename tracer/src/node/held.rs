@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::text;
 use crate::event::Held;
 
 /// What keeps the process from running, if anything does; `None` also where it has ended or may not be looked at.
@@ -9,7 +10,7 @@ use crate::event::Held;
 /// A frozen process of cgroup v2 sleeps in `do_freezer_trap` (kernel/signal.c), one of v1 in `__refrigerator`
 /// (kernel/freezer.c): only the place where it waits tells.
 pub(crate) fn held(pid: u32) -> Option<Held> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = text::read(format!("/proc/{pid}/stat")).ok()?;
     match state(&stat)? {
         'T' => Some(Held::Stopped),
         't' => Some(Held::Traced),

@@ -70,6 +70,7 @@ pub(super) fn foreign(flows: &[Flow]) -> Verdict {
                 command: text("systemd-networkd"),
                 unit: text("systemd-networkd.service"),
                 container: String::new(),
+                pod: String::new(),
                 parent: None,
             }),
             chain: vec![
