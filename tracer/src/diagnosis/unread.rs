@@ -28,7 +28,7 @@ pub(super) const FULL: Rule = Rule {
     about: About {
         signature: "Datagrams are dropped for SOCKET_RCVBUFF, as the buffer of their socket is full, and nothing is read from it \
                     for 2.4 s. A weak sign where no process is known to have the socket, or one that is no service's and is \
-                    stopped or frozen: that may be meant.",
+                    stopped at a terminal, traced or frozen: that may be meant.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
                   verdict says which, where that can be seen.",
         check: &[
@@ -59,7 +59,8 @@ pub(super) const UNREAD: Rule = Rule {
     about: About {
         signature: "Datagrams are put in a socket's receive queue, and nothing is read from it for 2.4 s, where it was before. Or \
                     data of TCP waits in a socket whose process is stopped or frozen. A weak sign where no process is known to \
-                    have the socket, or one that is no service's and is stopped or frozen: that may be meant.",
+                    have the socket, or one that is no service's and is traced, frozen, or stopped at a terminal, with TCP stopped at \
+                    all: that may be meant.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
                   verdict says which, where that can be seen. When the buffer is full, it becomes R13.",
         check: &[
@@ -103,16 +104,16 @@ pub(super) fn held(model: &Model, port: Port) -> Option<(Held, &Owner)> {
         .next()
 }
 
-/// What holds it may be meant to: what somebody stops at a terminal, or pauses as a container, has sockets too. That a service
-/// is stopped or frozen is nobody's way of working.
-pub(super) fn may_be_meant((_, owner): (Held, &Owner)) -> bool {
-    !owner.unit.ends_with(".service")
+/// What holds it may be meant to: what somebody stops at a terminal, debugs, or pauses as a container has sockets too, and a
+/// receiver of TCP that pauses may be part of what somebody does with it. That a service is held is nobody's way of working.
+pub(super) fn may_be_meant(protocol: Protocol, (held, owner): (Held, &Owner)) -> bool {
+    !owner.unit.ends_with(".service") && (protocol == Protocol::Tcp || held != Held::Stopped)
 }
 
-/// What is to be said of it, with a leading space, and what lets it go on.
-pub(super) fn held_text(holds: (Held, &Owner)) -> (String, String) {
+/// What is to be said of what holds the process that has a socket, with a leading space, and what lets it go on.
+pub(super) fn held_text(protocol: Protocol, holds: (Held, &Owner)) -> (String, String) {
     let (text, goes_on) = held_by(holds);
-    let meant = if may_be_meant(holds) {
+    let meant = if may_be_meant(protocol, holds) {
         " It is no service: whether that is meant is not known."
     } else {
         ""
@@ -123,8 +124,12 @@ pub(super) fn held_text(holds: (Held, &Owner)) -> (String, String) {
 fn held_by((held, owner): (Held, &Owner)) -> (String, String) {
     let who = words::owner(owner);
     match held {
-        Held::Stopped => (
-            format!(" {who} is stopped by a signal, as SIGSTOP or a terminal's ^Z."),
+        Held::Stopped | Held::Suspended => (
+            if held == Held::Suspended {
+                format!(" {who} is stopped in the background of its terminal, as after ^Z.")
+            } else {
+                format!(" {who} is stopped by a signal, as SIGSTOP.")
+            },
             format!(
                 "kill -CONT {}  # Risk: somebody may have stopped it on purpose.",
                 owner.pid
@@ -201,7 +206,7 @@ fn unread(model: &Model, full: bool) -> Option<Finding> {
     let is_tcp = port.protocol == Protocol::Tcp;
     // A socket that nobody is known to have may be the kernel's own.
     let confidence = match owner {
-        Some(_) if !held.is_some_and(may_be_meant) => Confidence::Strong,
+        Some(_) if !held.is_some_and(|holds| may_be_meant(port.protocol, holds)) => Confidence::Strong,
         _ => Confidence::Weak,
     };
     let who = owner.map_or_else(|| "no known process".to_owned(), words::owner);
@@ -245,7 +250,7 @@ fn unread(model: &Model, full: bool) -> Option<Finding> {
         "{} {number}: {} queued, {} read since the start",
         port.protocol, queue.queued, queue.read
     );
-    let (how, goes_on) = held.map_or_else(Default::default, held_text);
+    let (how, goes_on) = held.map_or_else(Default::default, |holds| held_text(port.protocol, holds));
     let mut remedy = vec!["This is no fault of the network: see what the process waits for.".to_owned()];
     if !goes_on.is_empty() {
         remedy.insert(0, goes_on);
