@@ -23,6 +23,7 @@ mod report;
 mod sources;
 mod story;
 mod timers;
+mod units;
 mod unresolved;
 mod unroutable;
 mod upgrades;
