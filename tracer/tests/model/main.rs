@@ -26,6 +26,7 @@ mod sources;
 mod story;
 mod tables;
 mod timers;
+mod units;
 mod unresolved;
 mod unroutable;
 mod upgrades;

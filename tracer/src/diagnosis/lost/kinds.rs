@@ -65,7 +65,7 @@ pub(super) fn kind(model: &Model, returned: &Returned, key: &FlowKey, reason: &s
         (reason, _) if reason.ends_with("_CSUM") => Kind::Checksum,
         ("OTHERHOST", _) => Kind::LinkAddress,
         ("IPV6DISABLED", _) => Kind::Ipv6Off,
-        ("VXLAN_VNI_NOT_FOUND" | "VXLAN_INVALID_HDR", _) | (NOT_SPECIFIED, "vxlan_rcv") => Kind::Overlay,
+        ("VXLAN_VNI_NOT_FOUND", _) | (NOT_SPECIFIED, "vxlan_rcv") => Kind::Overlay,
         ("IP_LOCAL_SOURCE" | "IP_LOCALNET", _) => Kind::Source,
         (reason, _) if reason.starts_with("IP_INVALID_") => Kind::Source,
         _ => Kind::Other,

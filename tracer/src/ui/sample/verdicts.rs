@@ -8,7 +8,7 @@ use crate::report::{
 fn unknown() -> Cause {
     Cause {
         relation: Relation::Unknown,
-        text: text("No change was seen on this node that can bring it about."),
+        text: text("No change that was seen on this node can bring it about."),
         change: None,
         at: None,
         seconds_before: None,
