@@ -255,6 +255,11 @@ impl Units {
         self.other + self.runs.other()
     }
 
+    /// How a unit stands, where it is known.
+    pub(crate) fn state(&self, unit: &str) -> Option<&UnitState> {
+        self.units.get(unit).map(|known| &known.state)
+    }
+
     /// All units, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Known)> {
         self.units.iter().map(|(name, known)| (name.as_str(), known))
@@ -283,7 +288,7 @@ impl Units {
 
     /// Whether a unit runs at present.
     pub(crate) fn is_running(&self, unit: &str) -> bool {
-        let state = self.units.get(unit).map(|known| &known.state);
+        let state = self.state(unit);
         // One that stays active when all of it has ended is `exited`.
         state.is_some_and(|state| {
             !matches!(state.active.as_str(), "inactive" | "failed") && state.sub != "exited"

@@ -1,8 +1,8 @@
 //! Sockets that are gone, and processes that do not read.
 
 use tracer::event::{
-    Body, Counter, CounterKey, EntryKey, Fate, FlowKey, Held, Origin, Owner, Protocol, Queue, Socket,
-    SocketState, Source,
+    Body, Counter, CounterKey, EntryKey, Fate, FlowKey, Held, Origin, Owner, Protocol, Queue, Seen, Socket,
+    SocketState, Source, Unit, UnitState,
 };
 use tracer::report::{Confidence, Where};
 
@@ -49,6 +49,51 @@ fn listener_gone() {
     story.listen(8080, "server");
     story.tick();
     assert_eq!((story.report().place, story.ids().len()), (Where::Healthy, 0));
+}
+
+/// Who deploys a service stops it, replaces it and starts it again. One that fails, or stays away, is a fault.
+#[test]
+fn a_service_that_was_stopped_in_good_order_is_waited_for() {
+    let stopped = |active: &str, result: &str, rounds: u16| {
+        let mut story = healthy();
+        story.listen(8080, "server");
+        story.tick();
+        story.say(Body::Unit(Box::new(Unit {
+            name: "server.service".to_owned(),
+            seen: Seen::Told,
+            state: Some(UnitState {
+                active: active.to_owned(),
+                sub: "dead".to_owned(),
+                result: result.to_owned(),
+                ..UnitState::default()
+            }),
+        })));
+        let listener = bound(Protocol::Tcp, 8080);
+        story.socket(listener, Some(SocketState::Listen), SocketState::Close, "");
+        for port in 0..rounds {
+            story.refuse(served(50_000 + port), "tcp_v4_rcv");
+            story.tick();
+        }
+        story.verdict("R12")
+    };
+    let verdict = stopped("inactive", "success", 9);
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict
+            .explanation
+            .contains("Its unit was stopped in good order, and may be about to be started again."),
+        "{}",
+        verdict.explanation
+    );
+    for (active, result, rounds) in [("inactive", "success", 10), ("failed", "exit-code", 4)] {
+        let verdict = stopped(active, result, rounds);
+        assert_eq!(verdict.confidence, Confidence::Conclusive, "{active}");
+        assert!(
+            !verdict.explanation.contains("good order"),
+            "{}",
+            verdict.explanation
+        );
+    }
 }
 
 /// Workers that share a port: one that ends takes nothing from the others.
