@@ -206,7 +206,10 @@ fn a_mount_at_a_place_that_is_no_text_hides_nothing_else() {
     let changes = watched.changes(since);
     let others = changes.iter().filter(|change| !change.starts_with("b.service "));
     assert_eq!(others.count(), 0, "{changes:#?}");
-    let off = watched.told.iter().any(|event| crate::watched::unavailable(&event.body));
+    let off = watched
+        .told
+        .iter()
+        .any(|event| crate::watched::unavailable(&event.body));
     assert!(!off, "{:?}", watched.notices());
     assert_ne!(a.main_pid, 0);
 }

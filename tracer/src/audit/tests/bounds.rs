@@ -156,7 +156,10 @@ fn a_name_that_is_no_text_is_told() {
     let [unread] = audit.unread.as_slice() else {
         panic!("{:?}", audit.unread);
     };
-    assert_eq!(unread, "/etc/systemd/system: a name in it is not UTF-8");
+    assert!(
+        unread.ends_with("/etc/systemd/system: a name in it is not UTF-8"),
+        "{unread}"
+    );
 }
 
 proptest::proptest! {
