@@ -40,6 +40,14 @@ pub(super) fn covers(destination: IpAddr, prefix: u8, address: IpAddr) -> bool {
     network(destination, prefix) == network(address, prefix)
 }
 
+/// The address is one of those that go no further than the link.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
 /// It is not there any more.
 fn is_gone(change: &Change) -> bool {
     change.after.is_none()
@@ -125,6 +133,25 @@ pub(super) fn traffic(finding: &Finding, change: &Change) -> bool {
         // A class of a queueing discipline takes nothing away that arrives.
         Some(Thing::Traffic { device, text }) => {
             !is_gone(change) && is_at(finding, device) && !text.starts_with("class ")
+        }
+        _ => false,
+    }
+}
+
+/// Only some of the pieces of a packet get as far as the stack: the device takes smaller ones than before, or a program or
+/// filter at it takes some away.
+pub(super) fn pieces(finding: &Finding, change: &Change) -> bool {
+    xdp(finding, change) || traffic(finding, change) || mtu(finding, change)
+}
+
+/// A device of the finding takes smaller packets than before.
+pub(super) fn mtu(finding: &Finding, change: &Change) -> bool {
+    let mtu = |value: &Option<String>| value.as_deref().and_then(value::mtu);
+    match thing(finding, change) {
+        Some(Thing::Link { device }) => {
+            is_at(finding, device)
+                && mtu(&change.after)
+                    .is_some_and(|now| mtu(&change.before).is_some_and(|before| now < before))
         }
         _ => false,
     }
@@ -314,6 +341,22 @@ pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// The same; or others are asked than before: `/etc/resolv.conf` names one that it did not name.
+pub(super) fn names(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::File { .. }) => {
+            let is_named = |file: &Option<String>, server: IpAddr| {
+                value::name_servers(file.as_deref().unwrap_or_default()).any(|named| named == server)
+            };
+            let is_new = |flow: &FlowKey| {
+                is_named(&change.after, flow.remote) && !is_named(&change.before, flow.remote)
+            };
+            finding.flows.is_empty() || finding.flows.iter().any(is_new)
+        }
+        _ => requests(finding, change),
+    }
+}
+
 /// A rule for packets from some address went away.
 pub(super) fn source_rule(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
@@ -330,6 +373,18 @@ pub(super) fn modules(finding: &Finding, change: &Change) -> bool {
 /// A unit whose sockets those were ended, or was started anew.
 pub(super) fn unit_ended(finding: &Finding, change: &Change) -> bool {
     matches!(&change.subject, Subject::Unit(name) if finding.units.contains(name))
+}
+
+/// A unit of the finding was stopped, or ended.
+pub(super) fn unit_stopped(finding: &Finding, change: &Change) -> bool {
+    let runs = |value: &Option<String>| {
+        let words = ["active", "activating", "reloading", "refreshing"];
+        value
+            .as_deref()
+            .and_then(|value| value.split(' ').next())
+            .is_some_and(|word| words.contains(&word))
+    };
+    unit_ended(finding, change) && runs(&change.before) && !runs(&change.after)
 }
 
 #[cfg(test)]

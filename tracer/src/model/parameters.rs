@@ -2,6 +2,7 @@
 
 use super::settings::Settings;
 use crate::event::Thing;
+use crate::event::value::TRACKED;
 
 /// Whether it is worth telling how a thing stands: everything but kernel parameters that are what they are by default. That
 /// packets are forwarded, and the reverse path filter, are told for all devices together in any case.
@@ -37,7 +38,7 @@ pub(crate) fn says_something(settings: &Settings, netns: u32, thing: &Thing, val
 
 /// It is a figure, which says how much there is of something: nobody has set it.
 pub(crate) fn is_figure(thing: &Thing) -> bool {
-    matches!(thing, Thing::Sysctl { name } if name == "net.netfilter.nf_conntrack_count")
+    matches!(thing, Thing::Sysctl { name } if name == TRACKED)
 }
 
 /// Nobody has set it: it comes and goes with what the node does.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::{affected, is_inner, passes_through};
 use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
-use crate::diagnosis::{About, Finding, Rule, effects, evidence};
-use crate::event::{FlowKey, Thing, value};
+use crate::diagnosis::{About, Finding, Rule, effects, evidence, undo};
+use crate::event::{FlowKey, Thing, Version, value};
 use crate::model::Model;
 use crate::model::class;
 use crate::model::clock::{SECOND, When};
@@ -26,7 +26,8 @@ pub(in crate::diagnosis) const LOST: Rule = Rule {
         signature: "A route by a device that is no uplink was lost while tracer looked, and packets for its addresses go on \
                     arriving: they are dropped, or leave by the uplink by which they came. Or packets are dropped for QDISC_DROP \
                     at such a device, which is up and has no carrier. A weak sign where the device went with its route, as when \
-                    a pod is ended.",
+                    a pod is ended; or where other routes lead by it still and it is no end of a pod's pair, as when a client of \
+                    a VPN goes.",
         meaning: "The pod's end of its pair of devices is down, or the node's end is, or somebody removed the route: a network \
                   plugin that was stopped half-way, or a network manager that does not know the route. Where a default route \
                   takes its place, packets for the pod go back to where they came from.",
@@ -46,10 +47,14 @@ pub(in crate::diagnosis) const LOST: Rule = Rule {
     follows: &["R31"],
 };
 
-/// Packets that must have been lost.
+/// Packets that must have been lost at a device.
 const PACKETS: u64 = 3;
 /// What goes on for so long is no moment in which a pod is ended or made.
 const LASTING: u64 = 2 * SECOND;
+/// Packets that must have been lost since a route is gone, by all flows that it led, and the time that they must span: who
+/// waits for an answer asks again after 1 s or more.
+const OF_ROUTE: u64 = 2;
+const OF_ROUTE_LASTING: u64 = SECOND;
 
 /// A route to pods that was lost, and what arrives for it all the same.
 struct Gone<'a> {
@@ -58,9 +63,28 @@ struct Gone<'a> {
     before: &'a str,
     device: &'a str,
     at: u64,
-    /// Its device is there still.
-    stands: bool,
+    end: End,
     flows: Vec<(&'a FlowKey, &'a Flow)>,
+    /// What was lost by them since it is gone.
+    lost: Option<Spell>,
+}
+
+/// What is known of the other end of a route that was lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is there: the device leads to one pod, and goes with it; or it has no other route, so that nothing behind it can be
+    /// reached.
+    Stands,
+    /// The device leads to others too, as that of a VPN server: who was behind this route may have gone by itself.
+    MayBeGone,
+    /// The device is gone too.
+    Gone,
+}
+
+impl Gone<'_> {
+    fn is_missed(&self) -> bool {
+        self.end == End::Stands
+    }
 }
 
 /// A device that takes no packets, as it has no carrier.
@@ -84,17 +108,15 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
             let device = value::leads_by(before)?;
             let index = model.node().device_named(netns, device)?.index;
             let is_way = action == value::UNICAST && *prefix > 0 && difference.now.is_none();
-            let link = Thing::Link {
-                device: device.to_owned(),
-            };
             (is_way && is_inner(model, netns, index)).then(|| Gone {
                 netns,
                 thing,
                 before,
                 device,
                 at: difference.at,
-                stands: model.settings().value(netns, link).is_some(),
+                end: End::Gone,
                 flows: Vec::new(),
+                lost: None,
             })
         })
         .collect();
@@ -106,14 +128,65 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
             && let Some(gone) = all
                 .iter_mut()
                 .find(|gone| gone.netns == key.netns && leads_to(gone.thing, key.local))
-            && flow.last_arrived >= When::at(gone.at.saturating_add(LASTING))
-            && (is_dropped(model, flow) || is_sent_back(model, key, flow))
+            && let Some(spell) = dropped(model, flow).or_else(|| {
+                // What goes back is counted at the device: others of it may do so at all times.
+                let goes_on = flow.last_arrived >= When::at(gone.at.saturating_add(LASTING));
+                sent_back(model, key, flow).filter(|_| goes_on)
+            })
+            && spell.last >= gone.at
         {
             gone.flows.push((key, flow));
+            let spell = Spell {
+                since: spell.since.max(gone.at),
+                ..spell
+            };
+            gone.lost = Some(gone.lost.map_or(spell, |lost| lost.and(spell)));
         }
     }
-    all.retain(|gone| !gone.flows.is_empty());
+    all.retain(|gone| {
+        let lasts = gone
+            .lost
+            .is_some_and(|lost| lost.lasts(OF_ROUTE, OF_ROUTE_LASTING));
+        lasts && model.now().saturating_sub(gone.at) >= LASTING
+    });
+    for gone in &mut all {
+        gone.end = other_end(model, gone);
+    }
     all
+}
+
+/// See [`End`].
+fn other_end(model: &Model, gone: &Gone<'_>) -> End {
+    let link = Thing::Link {
+        device: gone.device.to_owned(),
+    };
+    if model.settings().value(gone.netns, link).is_none() {
+        return End::Gone;
+    }
+    let is_pair = model
+        .node()
+        .device_named(gone.netns, gone.device)
+        .is_some_and(|device| device.peer.is_some());
+    let version = |thing: &Thing| match thing {
+        // Each device has those of its own link.
+        Thing::Route {
+            action, destination, ..
+        } if action == value::UNICAST && !effects::is_link_local(*destination) => {
+            Some(Version::of(*destination))
+        }
+        _ => None,
+    };
+    let of_this = version(gone.thing);
+    let leads_to_others = || {
+        model.settings().iter().any(|(netns, thing, leads)| {
+            netns == gone.netns && version(thing) == of_this && value::leads_by(leads) == Some(gone.device)
+        })
+    };
+    if is_pair || !leads_to_others() {
+        End::Stands
+    } else {
+        End::MayBeGone
+    }
 }
 
 /// The route leads to that address.
@@ -121,25 +194,22 @@ fn leads_to(thing: &Thing, address: IpAddr) -> bool {
     matches!(thing, Thing::Route { destination, prefix, .. } if effects::covers(*destination, *prefix, address))
 }
 
-/// The flow's packets are dropped for want of a way.
-fn is_dropped(model: &Model, flow: &Flow) -> bool {
-    let spell = flow.drops.recent(model.now());
-    spell.is_some_and(|spell| spell.packets >= PACKETS)
-        && flow
-            .last_drop
-            .as_deref()
-            .is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State)
+/// The flow's packets that were dropped for want of a way.
+fn dropped(model: &Model, flow: &Flow) -> Option<Spell> {
+    let spell = flow.drops.recent(model.now())?;
+    let last = flow.last_drop.as_deref();
+    let is_for_want = last.is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State);
+    is_for_want.then_some(spell)
 }
 
-/// By the routes that are left the flow's packets leave by the device by which they come, and some do.
-fn is_sent_back(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
+/// By the routes that are left the flow's packets leave by the device by which they come: what did so there, if something did.
+fn sent_back(model: &Model, key: &FlowKey, flow: &Flow) -> Option<Spell> {
     let leads = model.settings().route(key.netns, key.local);
     let device = model.node().device_name(key.netns, flow.iif);
+    let is_back = leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device.as_str());
     let mut back = model.books().signs(Sign::SentBack, model.now());
-    leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device.as_str())
-        && back.any(|(netns, index, spell)| {
-            (netns, index) == (key.netns, flow.iif) && spell.lasts(PACKETS, SECOND)
-        })
+    let (.., spell) = back.find(|(netns, index, _)| (*netns, *index) == (key.netns, flow.iif))?;
+    is_back.then_some(spell)
 }
 
 /// Inner devices without a carrier at which packets are dropped.
@@ -184,12 +254,12 @@ fn cut(model: &Model) -> Vec<Cut> {
 fn lost(model: &Model) -> Option<Finding> {
     let (mut gone, cut) = (gone(model), cut(model));
     // What may have been ended says nothing of what is there.
-    if !cut.is_empty() || gone.iter().any(|gone| gone.stands) {
-        gone.retain(|gone| gone.stands);
+    if !cut.is_empty() || gone.iter().any(Gone::is_missed) {
+        gone.retain(Gone::is_missed);
     }
     let since = gone
         .iter()
-        .map(|gone| gone.at)
+        .filter_map(|gone| Some(gone.lost?.since))
         .chain(cut.iter().map(|cut| cut.spell.since))
         .min()?;
     let last = gone
@@ -294,7 +364,7 @@ fn lost(model: &Model) -> Option<Finding> {
         // what others send to it tells that somebody should be.
         confidence: if cut.iter().any(|cut| !cut.flows.is_empty()) {
             Confidence::Conclusive
-        } else if gone.iter().any(|gone| gone.stands) {
+        } else if gone.iter().any(Gone::is_missed) {
             Confidence::Strong
         } else {
             Confidence::Weak
@@ -314,7 +384,7 @@ fn lost(model: &Model) -> Option<Finding> {
     })
 }
 
-/// `lxc1 has no carrier: 400 packets that were to leave by it were dropped.`
+/// `lxc1 is up and has no carrier: its other end … is down or gone. 400 packets that were to leave by it were dropped.`
 fn cut_text(model: &Model, cut: &[Cut]) -> Vec<String> {
     let names = distinct(
         cut.iter()
@@ -324,18 +394,25 @@ fn cut_text(model: &Model, cut: &[Cut]) -> Vec<String> {
         .iter()
         .map(|cut| cut.spell.packets)
         .fold(0, u64::saturating_add);
-    match names.as_slice() {
-        [] => Vec::new(),
-        [one] => vec![format!(
-            "{one} is up and has no carrier, its other end is down or gone: {} that were to leave by it were dropped.",
-            count(packets, "packet")
-        )],
-        several => vec![format!(
-            "{} are up and have no carrier, their other ends are down or gone: {} that were to leave by them were dropped.",
-            list(several),
-            count(packets, "packet")
-        )],
-    }
+    let (are, their) = match names.as_slice() {
+        [] => return Vec::new(),
+        [_] => (
+            "is up and has no carrier: its other end, or each of its ports where it is a bridge, is",
+            "it",
+        ),
+        _ => (
+            "are up and have no carrier: their other ends, or all of their ports where they are bridges, are",
+            "them",
+        ),
+    };
+    let (packet, was) = (
+        count(packets, "packet"),
+        if packets == 1 { "was" } else { "were" },
+    );
+    vec![format!(
+        "{} {are} down or gone. {packet} that {was} to leave by {their} {was} dropped.",
+        list(&names)
+    )]
 }
 
 /// `Since 06:14:05 UTC there is no route 10.244.0.2/32, which led by lxc1: what arrives for it goes back by eth0.`
@@ -346,7 +423,7 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     let flows = || gone.iter().flat_map(|gone| &gone.flows);
     let back = distinct(
         flows()
-            .filter(|(key, flow)| is_sent_back(model, key, flow))
+            .filter(|(key, flow)| dropped(model, flow).is_none() && sent_back(model, key, flow).is_some())
             .map(|(key, flow)| model.node().device_name(key.netns, flow.iif)),
     );
     let what = if back.is_empty() {
@@ -354,14 +431,16 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     } else {
         format!("leaves by {}, by which it came", list(&back))
     };
-    let was_ended = if first.stands {
-        ""
-    } else {
-        " The device is gone too: the pod may have been ended."
+    let may_be_gone = match first.end {
+        End::Stands => "",
+        End::MayBeGone => {
+            " Other routes lead by the device still: who was behind this one may have gone by itself, as a client of a VPN does."
+        }
+        End::Gone => " The device is gone too: the pod may have been ended.",
     };
     let them = if routes.len() == 1 { "it" } else { "them" };
     Some(format!(
-        "Since {} {} {} not there, which led by {}; what arrives for {them} {what}.{was_ended}",
+        "Since {} {} {} not there, which led by {}; what arrives for {them} {what}.{may_be_gone}",
         moment(model, first.at),
         list(&routes),
         if routes.len() == 1 { "is" } else { "are" },
@@ -369,16 +448,9 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     ))
 }
 
-/// The command that sets a route as it was. One that led several ways is not put together again.
+/// The command that sets a route as it was.
 fn put_back(model: &Model, gone: &Gone<'_>) -> Option<String> {
-    let Thing::Route { destination, .. } = gone.thing else {
-        return None;
-    };
-    let route = gone.thing.to_string();
-    let to = route
-        .strip_prefix("route ")
-        .filter(|_| !gone.before.contains(';'))?;
-    let line = format!("{} route add {to} {}", ip(*destination), gone.before);
+    let line = undo::route(gone.thing, "add", gone.before)?;
     Some(format!(
         "{}  # Risk: low, it is what was there before. A device that is down must be set up first: ip link set dev {} up",
         command(model, gone.netns, &line),

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Loss, Lost};
+use super::{Loss, Lost, table};
 use crate::diagnosis::evidence;
-use crate::diagnosis::words::{count, distinct, list};
+use crate::diagnosis::words::{count, distinct, list, moment};
 use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -126,7 +126,11 @@ const LOOK: u64 = 3 * SECOND;
 
 /// How a counter of connection tracking grew lately in the namespaces of these.
 fn spells(model: &Model, lost: &Lost<'_>, name: &str) -> Vec<Spell> {
-    let namespaces = namespaces(lost);
+    spells_in(model, &namespaces(lost), name)
+}
+
+/// The same in these namespaces.
+pub(super) fn spells_in(model: &Model, namespaces: &BTreeSet<u32>, name: &str) -> Vec<Spell> {
     let of_it = |key: &CounterKey| {
         key.source == Source::Conntrack && key.name == name && namespaces.contains(&key.netns)
     };
@@ -165,26 +169,44 @@ impl Kind {
             }
             Self::Firewall | Self::Invalid => match hooks_of(model, lost) {
                 hooks if hooks.is_empty() => String::new(),
-                hooks => format!(" At {}.", hooks.join("; ")),
+                hooks => format!(" {}", hooks_text(&hooks)),
             },
+            Self::TableFull => table::text(model, &namespaces(lost)),
             _ => String::new(),
         }
     }
 
     /// What else was seen of it.
     pub(super) fn evidence(self, model: &Model, lost: &Lost<'_>) -> Vec<Evidence> {
-        let counter = |name: &'static str, says: &str| {
-            let grown = spells(model, lost, name).iter().map(|spell| spell.packets).sum();
-            let text =
-                format!("connection tracking's counter {name} has grown by {grown} since the start: {says}");
-            evidence::counter(name, grown, text)
+        let namespaces = namespaces(lost);
+        let counter = match self {
+            Self::TableFull => no_room(model, &namespaces),
+            Self::Invalid => grown(
+                model,
+                &namespaces,
+                "invalid",
+                "packets of connections that it does not know",
+            ),
+            _ => return Vec::new(),
         };
-        match self {
-            Self::TableFull => vec![counter("drop", "it had no room for a connection")],
-            Self::Invalid => vec![counter("invalid", "packets of connections that it does not know")],
-            _ => Vec::new(),
-        }
+        counter
+            .into_iter()
+            .chain(table::evidence(model, &namespaces))
+            .collect()
     }
+}
+
+/// How often connection tracking had no room for a connection lately.
+pub(super) fn no_room(model: &Model, namespaces: &BTreeSet<u32>) -> Option<Evidence> {
+    grown(model, namespaces, "drop", "it had no room for a connection")
+}
+
+/// How a counter of connection tracking grew lately, and what that says.
+fn grown(model: &Model, namespaces: &BTreeSet<u32>, name: &'static str, says: &str) -> Option<Evidence> {
+    let spell = spells_in(model, namespaces, name).into_iter().reduce(Spell::and)?;
+    let (grown, since) = (spell.packets, moment(model, spell.since));
+    let text = format!("connection tracking's counter {name} has grown by {grown} since {since}: {says}");
+    Some(evidence::counter(name, grown, text))
 }
 
 /// The addresses that the packets were for.
@@ -195,6 +217,11 @@ fn locals(lost: &Lost<'_>) -> Vec<String> {
 
 fn namespaces(lost: &Lost<'_>) -> BTreeSet<u32> {
     lost.flows.iter().map(|(key, _)| key.netns).collect()
+}
+
+/// What is to be said of these hooks. Whose packets were dropped at each is not told.
+pub(in crate::diagnosis) fn hooks_text(hooks: &[String]) -> String {
+    format!("Drops of a firewall were seen at {}.", hooks.join("; "))
 }
 
 /// The hooks of netfilter at which packets were dropped there, with table and chain where those are known.

@@ -85,7 +85,8 @@ impl Space {
 
     /// Looks how many connections are tracked.
     pub(in super::super) fn look_at_tracking(&mut self) -> Vec<Told> {
-        self.tracking.look().into_iter().collect()
+        let fill = self.tracking.fill();
+        self.tracking.look().into_iter().chain(fill).collect()
     }
 
     /// Looks at the kernel parameters that are not told.

@@ -1,0 +1,265 @@
+//! Name servers that are asked and do not answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::suffering::Suffering;
+use super::words::{command, count, distinct, list, moment, span};
+use super::{About, Finding, Rule, effects, evidence, path};
+use crate::event::{FlowKey, Thing, value};
+use crate::model::Model;
+use crate::model::clock::When;
+use crate::model::endpoints::{Endpoint, NAMES, Silence};
+use crate::model::ends;
+use crate::model::flows::Flow;
+use crate::model::queues::Port;
+use crate::report::{Confidence, Where};
+
+/// R23: questions for names get no answer, or nobody is left to ask.
+pub(super) const UNANSWERED: Rule = Rule {
+    id: "R23",
+    slug: "names-unanswered",
+    title: "Name servers do not answer this node",
+    place: Some(Where::DataPath),
+    about: About {
+        signature: "Questions leave for port 53 of name servers, three or more in 1.5 s, and nothing comes back from there, while no \
+                    other peer is silent. A weak sign where another name server answers; and where /etc/resolv.conf has no name \
+                    server any more, which it had.",
+        meaning: "Programs that connect by name hang or fail, although the network carries all else. The servers are out of reach or \
+                  down, a firewall on the way drops what is for port 53, answers come back from another address than was asked, or \
+                  /etc/resolv.conf names others than before: by a lease, by systemd-resolved, or by an upgrade.",
+        check: &[
+            "cat /etc/resolv.conf; resolvectl status",
+            "dig @SERVER . NS +time=2 +tries=1",
+            "ip route get SERVER",
+        ],
+        mend: &[
+            "resolvectl dns DEVICE SERVER  # one that answers, where systemd-resolved runs; else in /etc/resolv.conf. Risk: low; lasts \
+             until the device is configured anew.",
+            "Where the servers are right, it is for whoever runs them or the network. Risk: none.",
+        ],
+    },
+    examine: |view| unanswered(view.model),
+    explains: effects::names,
+    proved_by: effects::none,
+    follows: &["R01", "R03", "R04", "R05", "R06", "R22", "D02", "K02"],
+};
+
+/// Name servers that are silent, and who asks them.
+struct Case<'a> {
+    silences: Vec<(Endpoint, Silence)>,
+    suffering: Suffering<'a>,
+    /// When the last of them answered, where all did.
+    ended: Option<u64>,
+    /// Name servers of the same namespaces that answer meanwhile.
+    others: Vec<String>,
+    /// Who sent something to a port that a question had left by, and was not asked; and how many packets.
+    strangers: BTreeMap<IpAddr, u64>,
+}
+
+impl<'a> Case<'a> {
+    /// `None` where name servers are not silent, or others are too: then it is the path that is.
+    fn of(model: &'a Model) -> Option<Self> {
+        let now = model.now();
+        let mut silences: Vec<(Endpoint, Silence)> = model.endpoints().silences(now).collect();
+        // What lasts outranks what is over.
+        if silences.iter().any(|(_, silence)| silence.until.is_none()) {
+            silences.retain(|(_, silence)| silence.until.is_none());
+        }
+        if silences.is_empty() || silences.iter().any(|(endpoint, _)| endpoint.port != NAMES) {
+            return None;
+        }
+        let since = silences.iter().map(|(_, silence)| silence.since).min()?;
+        let servers: BTreeMap<Endpoint, Silence> = silences.iter().copied().collect();
+        let is_asking = |(key, flow): &(&FlowKey, &Flow)| {
+            let silence = servers.get(&Endpoint::of(key));
+            silence.is_some_and(|silence| match silence.until {
+                None => flow.asked >= When::at(silence.since),
+                Some(until) => flow.last_arrived >= When::at(until),
+            }) && flow.drops.recent(now).is_none()
+        };
+        let suffering = Suffering::of(model, model.flows().iter().filter(is_asking));
+        if suffering.flows.is_empty() {
+            return None;
+        }
+        let ports: BTreeSet<Port> = suffering.flows.iter().map(Port::of).collect();
+        let mut others = Vec::new();
+        let mut strangers: BTreeMap<IpAddr, u64> = BTreeMap::new();
+        for (key, flow) in model.flows().iter() {
+            let is_asked = silences
+                .iter()
+                .any(|(server, _)| server.netns == key.netns && server.address == key.remote);
+            if is_asked {
+                continue;
+            }
+            let is_near = silences.iter().any(|(server, _)| server.netns == key.netns);
+            if key.remote_port == NAMES && is_near && flow.sent > 0 && flow.last_arrived > When::at(since) {
+                others.push(key.remote.to_string());
+            }
+            if flow.dropped_by(now, ends::no_socket) && ports.contains(&Port::of(key)) {
+                let packets = flow.drops.recent(now).map_or(0, |spell| spell.packets);
+                let known = strangers.entry(key.remote).or_default();
+                *known = known.saturating_add(packets);
+            }
+        }
+        let ended = silences.iter().map(|(_, silence)| silence.until);
+        Some(Self {
+            ended: ended
+                .collect::<Option<Vec<u64>>>()
+                .and_then(|ends| ends.into_iter().max()),
+            silences,
+            suffering,
+            others: distinct(others),
+            strangers,
+        })
+    }
+
+    fn servers(&self) -> Vec<String> {
+        distinct(self.silences.iter().map(|(server, _)| server.address.to_string()))
+    }
+}
+
+fn unanswered(model: &Model) -> Option<Finding> {
+    if !model.can(path::ARRIVALS) {
+        return None;
+    }
+    let Some(case) = Case::of(model) else {
+        return nobody_to_ask(model);
+    };
+    let since = case.silences.iter().map(|(_, silence)| silence.since).min()?;
+    let until = case.ended.unwrap_or(model.now());
+    let questions = case
+        .silences
+        .iter()
+        .map(|(_, silence)| silence.requests)
+        .fold(0, u64::saturating_add);
+    let servers = case.servers();
+    let for_so_long = span(until.saturating_sub(since));
+    let lasts = match case.ended {
+        None => format!("for {for_so_long} nothing has come back from there"),
+        Some(_) => format!("for {for_so_long} nothing came back from there, until it answered"),
+    };
+    let used_to = if case.silences.iter().all(|(_, silence)| silence.proven) {
+        " Before, they were answered."
+    } else {
+        ""
+    };
+    let others = match list(&case.others) {
+        none if none.is_empty() => " No other name server has answered meanwhile.".to_owned(),
+        others => format!(" Another name server answers: {others}."),
+    };
+    let astray = match case.strangers.iter().next() {
+        None => String::new(),
+        Some((address, packets)) => format!(
+            " {} came from {address} instead, which was not asked, and found no socket: something on the way may have changed the address.",
+            count(*packets, "packet")
+        ),
+    };
+    let evidence = case
+        .silences
+        .iter()
+        .take(5)
+        .map(|(server, silence)| path::endpoint(model, *server, *silence))
+        .chain(resolver(model))
+        .collect();
+    let namespaces: BTreeSet<u32> = case.silences.iter().map(|(server, _)| server.netns).collect();
+    let mut check = vec!["cat /etc/resolv.conf".to_owned()];
+    for (server, _) in case.silences.iter().take(2) {
+        let address = server.address;
+        check.push(command(
+            model,
+            server.netns,
+            &format!("dig @{address} . NS +time=2 +tries=1"),
+        ));
+        let ip = super::words::ip(address);
+        check.push(command(model, server.netns, &format!("{ip} route get {address}")));
+    }
+    Some(Finding {
+        confidence: if case.others.is_empty() {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
+        explanation: format!(
+            "This node sent {} to port {NAMES} of {}, and {lasts}.{used_to}{others}{astray}{}",
+            count(questions, "question"),
+            list(&servers),
+            case.suffering.affected()
+        ),
+        since,
+        last: until,
+        evidence,
+        units: case.suffering.units([]),
+        flows: case.suffering.flows,
+        namespaces,
+        devices: BTreeSet::new(),
+        standing: None,
+        prevent: Vec::new(),
+        check,
+        remedy: remedy(),
+    })
+}
+
+/// What the node's resolver goes by.
+const RESOLVER: &str = "/etc/resolv.conf";
+
+fn file() -> Thing {
+    Thing::File {
+        path: RESOLVER.to_owned(),
+    }
+}
+
+/// Whom the node's own programs ask.
+fn resolver(model: &Model) -> Option<crate::report::Evidence> {
+    let value = model.settings().value(0, file())?;
+    Some(evidence::state(RESOLVER.to_owned(), value.to_owned()))
+}
+
+/// The file named servers and names none any more: what asks for names asks this node itself, which no packet shows.
+fn nobody_to_ask(model: &Model) -> Option<Finding> {
+    let has_servers = |value: &Option<String>| {
+        value::name_servers(value.as_deref().unwrap_or_default())
+            .next()
+            .is_some()
+    };
+    let (.., lost) = model
+        .settings()
+        .differences()
+        .find(|(netns, thing, difference)| {
+            *netns == 0
+                && **thing == file()
+                && has_servers(&difference.before)
+                && !has_servers(&difference.now)
+        })?;
+    let before = lost.before.as_deref().unwrap_or_default();
+    let now = lost.now.as_deref().unwrap_or("not there");
+    Some(Finding {
+        confidence: Confidence::Weak,
+        explanation: format!(
+            "{RESOLVER} names no name server since {}. Before it had: {before}. What asks for names by it asks this node itself.",
+            moment(model, lost.at)
+        ),
+        since: lost.at,
+        last: model.now(),
+        evidence: vec![evidence::state(RESOLVER.to_owned(), now.to_owned())],
+        flows: Vec::new(),
+        units: Vec::new(),
+        namespaces: BTreeSet::new(),
+        devices: BTreeSet::new(),
+        standing: None,
+        prevent: Vec::new(),
+        check: vec![
+            "ls -l /etc/resolv.conf".to_owned(),
+            "resolvectl status".to_owned(),
+        ],
+        remedy: remedy(),
+    })
+}
+
+fn remedy() -> Vec<String> {
+    vec![
+        "Name a server that answers: by `resolvectl dns` of the device where systemd-resolved runs, else in /etc/resolv.conf. \
+         Risk: low; lasts until the device is configured anew."
+            .to_owned(),
+    ]
+}
