@@ -180,6 +180,40 @@ fn how_a_job_ended_is_told() {
     );
 }
 
+/// The same where such a mount comes while systemd is followed: what else happens is told, and so it is after all was listed anew.
+#[test]
+fn a_mount_at_a_place_that_is_no_text_hides_nothing_else() {
+    let sleeper = unit("[Service]\nExecStart=sleep 1000\n");
+    let units = [("a.service", sleeper.as_str()), ("b.service", &sleeper)];
+    let world = World::boot(program(), &units).unwrap();
+    let mut watched = Watched::ready(&world);
+    let odd = "mkdir $(printf '/run/lab/odd\\377'); mount -t tmpfs odd $(printf '/run/lab/odd\\377')";
+    world.run("sh", &["-c", odd]).unwrap();
+    world.systemctl(&["start", "a.service"]).unwrap();
+    let a = watched.wait_unit("a.service", |state| state.sub == "running");
+    world.systemctl(&["daemon-reexec"]).unwrap();
+    let reloaded = "systemd has run itself anew (daemon-reexec)";
+    let since = watched.wait(
+        reloaded,
+        |body| matches!(body, Body::Notice(notice) if notice.text == reloaded),
+    );
+    watched.ever("that mounts are not listed", |body| {
+        matches!(body, Body::Capability(told) if told.state == CapabilityState::Partial
+            && told.why.contains("units of the kind mount"))
+    });
+    world.systemctl(&["start", "b.service"]).unwrap();
+    watched.wait_unit("b.service", |state| state.sub == "running");
+    let changes = watched.changes(since);
+    let others = changes.iter().filter(|change| !change.starts_with("b.service "));
+    assert_eq!(others.count(), 0, "{changes:#?}");
+    let off = watched
+        .told
+        .iter()
+        .any(|event| crate::watched::unavailable(&event.body));
+    assert!(!off, "{:?}", watched.notices());
+    assert_ne!(a.main_pid, 0);
+}
+
 /// A unit that does something and has no process has no cgroup either. And where a mount is at a place that is no text,
 /// systemd lists no units to anybody (`systemctl list-units`: Invalid argument), but for those of other kinds.
 #[test]

@@ -48,6 +48,17 @@ pub(crate) const GATEWAY: &str = "via";
 /// A neighbour was asked for and does not tell its link-layer address: now, or given up.
 pub(crate) const SILENT: [&str; 2] = ["FAILED", "INCOMPLETE"];
 
+/// Before the offloads of a device that are off.
+pub(crate) const OFF: &str = "off: ";
+/// Between them.
+pub(crate) const OF_OFFLOADS: &str = ", ";
+
+/// The offloads that are off by this value.
+pub(crate) fn off(offloads: &str) -> impl Iterator<Item = &str> {
+    let off = offloads.strip_prefix(OFF).into_iter();
+    off.flat_map(|off| off.split(OF_OFFLOADS))
+}
+
 /// A device has something at its other end.
 pub(crate) const CARRIER: &str = "carrier";
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::super::netlink::{self, Listener, attributes, string, u16_at, u32_at};
 use super::known::{Change, Known};
 use super::words::Devices;
-use crate::event::Thing;
+use crate::event::{Thing, value};
 
 // include/uapi/linux/{genetlink,ethtool_netlink,ethtool}.h
 /// The family that lists the families.
@@ -156,7 +156,7 @@ impl Ethtool {
             .collect();
         let value = match off.as_slice() {
             [] => "all on".to_owned(),
-            off => format!("off: {}", off.join(", ")),
+            off => format!("{}{}", value::OFF, off.join(value::OF_OFFLOADS)),
         };
         let device = devices.name(index?);
         Some((Thing::Offloads { device }, value))
