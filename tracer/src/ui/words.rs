@@ -25,9 +25,7 @@ pub fn meaning(place: Where) -> &'static str {
     match place {
         Where::Healthy => "no fault found",
         Where::DataPath => "what this node sends is not answered, and nothing here drops the answers",
-        Where::GuestKernel => {
-            "this node itself keeps packets from where they are for"
-        }
+        Where::GuestKernel => "this node itself keeps packets from where they are for",
         Where::Process => "packets come as far as the process, which does not take them or is gone",
         Where::Unknown => "not enough was seen to tell",
     }

@@ -203,7 +203,9 @@ pub(super) fn no_room(model: &Model, namespaces: &BTreeSet<u32>) -> Option<Evide
 
 /// How a counter of connection tracking grew lately, and what that says.
 fn grown(model: &Model, namespaces: &BTreeSet<u32>, name: &'static str, says: &str) -> Option<Evidence> {
-    let spell = spells_in(model, namespaces, name).into_iter().reduce(Spell::and)?;
+    let spell = spells_in(model, namespaces, name)
+        .into_iter()
+        .reduce(Spell::and)?;
     let (grown, since) = (spell.packets, moment(model, spell.since));
     let text = format!("connection tracking's counter {name} has grown by {grown} since {since}: {says}");
     Some(evidence::counter(name, grown, text))
