@@ -40,6 +40,14 @@ pub(super) fn covers(destination: IpAddr, prefix: u8, address: IpAddr) -> bool {
     network(destination, prefix) == network(address, prefix)
 }
 
+/// The address is one of those that go no further than the link.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
 /// It is not there any more.
 fn is_gone(change: &Change) -> bool {
     change.after.is_none()
@@ -354,6 +362,18 @@ pub(super) fn modules(finding: &Finding, change: &Change) -> bool {
 /// A unit whose sockets those were ended, or was started anew.
 pub(super) fn unit_ended(finding: &Finding, change: &Change) -> bool {
     matches!(&change.subject, Subject::Unit(name) if finding.units.contains(name))
+}
+
+/// A unit of the finding was stopped, or ended.
+pub(super) fn unit_stopped(finding: &Finding, change: &Change) -> bool {
+    let runs = |value: &Option<String>| {
+        let words = ["active", "activating", "reloading", "refreshing"];
+        value
+            .as_deref()
+            .and_then(|value| value.split(' ').next())
+            .is_some_and(|word| words.contains(&word))
+    };
+    unit_ended(finding, change) && runs(&change.before) && !runs(&change.after)
 }
 
 #[cfg(test)]

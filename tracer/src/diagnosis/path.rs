@@ -1,4 +1,4 @@
-//! The way to the node: requests leave and nothing arrives.
+//! The way to the node: requests are made and no answer arrives.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -17,15 +17,15 @@ use crate::report::{Confidence, Evidence, Where};
 /// The capability that counts arrivals: without it silence says nothing.
 pub(super) const ARRIVALS: &str = "arrivals";
 
-/// D01: requests leave, nothing arrives, nothing of it was dropped here.
+/// D01: requests are made, no answer arrives, and none was dropped here.
 pub(super) const SILENT: Rule = Rule {
     id: "D01",
     slug: "silent-path",
-    title: "Requests leave and nothing arrives",
+    title: "What this node sends is not answered",
     place: Some(Where::DataPath),
     about: About {
-        signature: "Requests of this node leave, by TCP they are sent again and again, and nothing comes back by an \
-                    uplink; nothing that did was dropped here.",
+        signature: "This node makes requests, by TCP again and again, and nothing comes back by an uplink; nothing that did was \
+                    dropped here. Where the next hop does not tell its link-layer address they do not even leave.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
                   the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
         check: &[
@@ -75,7 +75,7 @@ fn silent(model: &Model) -> Option<Finding> {
         ),
     };
     let dropped = match case.strays {
-        0 => "no reply was dropped here".to_owned(),
+        0 => "no reply was seen to be dropped here".to_owned(),
         strays => format!(
             "{} came from there by another port than was asked, for which no socket waits: something on the way may \
              have changed the port",
@@ -95,7 +95,7 @@ fn silent(model: &Model) -> Option<Finding> {
         ),
     };
     let explanation = format!(
-        "This node sent {} to {}, and {lasts}; {dropped}.{reach}{hop}{}",
+        "This node made {} to {}, and {lasts}; {dropped}.{reach}{hop}{}",
         count(case.requests, "request"),
         peers(&case.peers),
         case.suffering.affected()
@@ -370,7 +370,7 @@ fn peers(peers: &BTreeSet<(u32, IpAddr)>) -> String {
 }
 
 /// The flow's packets come by a device that leads to no other node.
-fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
+pub(super) fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
     match iif {
         0 => inside::is_behind(model, key.netns, key.remote),
         iif => !model.node().is_over_uplink(key.netns, iif),
@@ -379,10 +379,7 @@ fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
 
 /// The flow leads to somebody, which the neighbours' own housekeeping does not.
 fn is_conversation(key: &FlowKey) -> bool {
-    let neighbour = match key.remote {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
+    let neighbour = effects::is_link_local(key.remote);
     let message = matches!(key.protocol, Protocol::Icmp | Protocol::Icmp6) && key.local_port == 0;
     !neighbour && !message && !key.local.is_multicast()
 }

@@ -27,7 +27,8 @@ pub(super) const FULL: Rule = Rule {
     place: Some(Where::Process),
     about: About {
         signature: "Datagrams are dropped for SOCKET_RCVBUFF, as the buffer of their socket is full, and nothing is read from it \
-                    for 3 s.",
+                    for 2.4 s. A weak sign where no process is known to have the socket, or one that is no service's and is \
+                    stopped or frozen: that may be meant.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
                   verdict says which, where that can be seen.",
         check: &[
@@ -56,10 +57,11 @@ pub(super) const UNREAD: Rule = Rule {
     title: "Packets reach the socket and the process does not read them",
     place: Some(Where::Process),
     about: About {
-        signature: "Datagrams are put in a socket's receive queue, and nothing is read from it for 3 s, where it was before. Or \
+        signature: "Datagrams are put in a socket's receive queue, and nothing is read from it for 2.4 s, where it was before. Or \
                     data of TCP waits in a socket whose process is stopped or frozen. Where the process runs: nothing is read \
                     of a connection for 10 s, although data waits and its peer sends more or asks for room. That is a weak sign, \
-                    unless several connections of a service's port wait so for 30 s, and nothing is read at that port.",
+                    unless several connections of a service's port wait so for 30 s, and nothing is read at that port. It is weak, too, where no process is known \
+                    to have the socket, or one that is no service's and is stopped or frozen: that may be meant.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
                   verdict says which, where that can be seen. When the buffer of datagrams is full, it becomes R13. A process \
                   that does not read a connection on purpose, as a proxy whose client is slow, looks the same for a while.",
@@ -124,12 +126,32 @@ pub(super) fn held(model: &Model, port: Port) -> Option<(Held, &Owner)> {
         .next()
 }
 
+/// What holds it may be meant to: what somebody stops at a terminal, or pauses as a container, has sockets too. That a service
+/// is stopped or frozen is nobody's way of working.
+pub(super) fn may_be_meant((_, owner): (Held, &Owner)) -> bool {
+    !is_service(owner)
+}
+
+fn is_service(owner: &Owner) -> bool {
+    owner.unit.ends_with(".service")
+}
+
 /// What is to be said of it, with a leading space, and what lets it go on.
-pub(super) fn held_text((held, owner): (Held, &Owner)) -> (String, String) {
+pub(super) fn held_text(holds: (Held, &Owner)) -> (String, String) {
+    let (text, goes_on) = held_by(holds);
+    let meant = if may_be_meant(holds) {
+        " It is no service: whether that is meant is not known."
+    } else {
+        ""
+    };
+    (format!("{text}{meant}"), goes_on)
+}
+
+fn held_by((held, owner): (Held, &Owner)) -> (String, String) {
     let who = words::owner(owner);
     match held {
         Held::Stopped => (
-            format!(" {who} is stopped, as by SIGSTOP."),
+            format!(" {who} is stopped by a signal, as SIGSTOP or a terminal's ^Z."),
             format!(
                 "kill -CONT {}  # Risk: somebody may have stopped it on purpose.",
                 owner.pid
@@ -210,12 +232,11 @@ fn unread(model: &Model, full: bool) -> Option<Finding> {
     let owner = suffering.owner();
     let held = held(model, port);
     let is_tcp = port.protocol == Protocol::Tcp;
-    // A socket that nobody is known to have may be the kernel's own. And what somebody stops at a terminal has connections too.
-    let is_service = |owner: &Owner| owner.unit.ends_with(".service");
+    // A socket that nobody is known to have may be the kernel's own.
     let confidence = match owner {
         None => Confidence::Weak,
-        Some(_) if unread.how == How::Runs => Confidence::Weak,
-        Some(owner) if is_tcp && !is_service(owner) => Confidence::Weak,
+        Some(_) if unread.how == How::Runs || held.is_some_and(may_be_meant) => Confidence::Weak,
+        Some(owner) if unread.how == How::Hangs && !is_service(owner) => Confidence::Weak,
         Some(_) => Confidence::Strong,
     };
     let who = owner.map_or_else(|| "no known process".to_owned(), words::owner);

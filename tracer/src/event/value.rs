@@ -13,6 +13,14 @@ pub(crate) const NF_TABLES: &str = "nf_tables";
 pub(crate) const PEER: &str = "peer";
 /// Before how far an address or route reaches.
 pub(crate) const SCOPE: &str = "scope";
+/// Before the label of an address, where that is not the name of its device.
+pub(crate) const LABEL: &str = "label";
+/// Before the metric of the route that comes with an address.
+pub(crate) const METRIC: &str = "metric";
+/// No route comes with the address.
+pub(crate) const NO_ROUTE: &str = "noprefixroute";
+/// Whether another node has the address is not looked for.
+pub(crate) const NO_SEARCH: &str = "nodad";
 /// It reaches everywhere.
 pub(crate) const GLOBAL: &str = "global";
 /// Another node has the address too: it is not used.
@@ -88,15 +96,25 @@ pub(crate) fn former(device: &str) -> Option<&str> {
     parts.last()?.strip_prefix(WAS)?.strip_prefix(' ')
 }
 
+/// What stands behind this word in a value.
+pub(crate) fn after<'a>(value: &'a str, word: &str) -> Option<&'a str> {
+    let mut words = value.split(' ').skip_while(|one| *one != word);
+    words.nth(1)
+}
+
+/// This word stands in a value.
+pub(crate) fn has(value: &str, word: &str) -> bool {
+    value.split(' ').any(|one| one == word)
+}
+
 /// The address of this value reaches everywhere.
 pub(crate) fn is_global(address: &str) -> bool {
-    let mut words = address.split(' ');
-    words.any(|word| word == SCOPE) && words.next() == Some(GLOBAL)
+    after(address, SCOPE) == Some(GLOBAL)
 }
 
 /// The address of this value is not used, since another node has it too.
 pub(crate) fn is_duplicate(address: &str) -> bool {
-    address.split(' ').any(|word| word == DUPLICATE)
+    has(address, DUPLICATE)
 }
 
 /// The other end of a point-to-point address.
@@ -106,16 +124,24 @@ pub(crate) fn peer(address: &str) -> Option<IpAddr> {
     words.next()?.parse().ok()
 }
 
+/// Between the ways of a route that leads several ways and is told by each of them, as those of IPv6.
+pub(crate) const WAYS: &str = "; ";
+
+/// The words of a route's value, also where it is told by several ways. No name has a blank in it.
+pub(crate) fn words(route: &str) -> impl Iterator<Item = &str> {
+    route.split(WAYS).flat_map(|way| way.split(' '))
+}
+
 /// The device by which a route of this value leads, the first one where there are several.
 pub(crate) fn leads_by(route: &str) -> Option<&str> {
-    let mut words = route.split([' ', ';']);
+    let mut words = words(route);
     words.find(|word| *word == DEVICE)?;
     words.next()
 }
 
 /// A route of this value leads by another node, which passes on what it gets.
 pub(crate) fn has_gateway(route: &str) -> bool {
-    route.split(' ').any(|word| word == GATEWAY)
+    has(route, GATEWAY)
 }
 
 /// The answer does not say what the kernel would do.
@@ -177,6 +203,19 @@ mod tests {
             ["10.0.0.53", "2001:db8::53"]
         );
         assert!(servers("no nameservers, search a").is_empty() && servers("").is_empty());
+    }
+
+    #[test]
+    fn a_route_leads_by_a_device_whatever_that_is_called() {
+        for (route, device) in [
+            ("via 10.0.0.1 dev eth0 proto static", Some("eth0")),
+            ("dev a;b scope link", Some("a;b")),
+            ("via fe80::1 dev eth0; via fe80::2 dev eth1", Some("eth0")),
+            ("nexthop via 10.0.0.1 dev eth0 weight 1", Some("eth0")),
+            ("proto boot", None),
+        ] {
+            assert_eq!(leads_by(route), device, "{route}");
+        }
     }
 
     #[test]

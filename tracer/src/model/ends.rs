@@ -15,7 +15,9 @@ pub(crate) const NO_SOCKET: &str = "NO_SOCKET";
 /// The reverse path filter refused the source.
 pub(crate) const RPFILTER: &str = "IP_RPFILTER";
 
+const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
 const IPPROTO_IGMP: u8 = 2;
 
 /// What an end is, where the kernel's own word is not the whole truth.
@@ -187,6 +189,15 @@ fn is_for_silent_hop(reason: &str, symbol: &str) -> bool {
             (reason, symbol),
             (NOT_SPECIFIED, "neigh_invalidate" | "ndisc_error_report") | ("QUEUE_PURGE", "neigh_invalidate")
         )
+}
+
+/// Of which version of IP the packets are; `None` where that is not told, or they are none of IP.
+pub(crate) fn version(key: &EntryKey) -> Option<Version> {
+    match key.ethertype {
+        ETHERTYPE_IPV4 => Some(Version::V4),
+        ETHERTYPE_IPV6 => Some(Version::V6),
+        _ => None,
+    }
 }
 
 /// Of which version what [`unroutable`] tells of is.

@@ -500,7 +500,7 @@ fn words_after<'a>(change: &'a Change, word: &'a str) -> impl Iterator<Item = &'
         .into_iter()
         .flatten()
         .flat_map(move |value| {
-            let mut words = value.split([' ', ';']).filter(|word| !word.is_empty());
+            let mut words = value::words(value);
             std::iter::from_fn(move || {
                 words.find(|one| *one == word)?;
                 words.next()

@@ -30,9 +30,9 @@ pub fn page(report: &Report) -> Vec<Line> {
         "Where the fault is",
         Kind::Text,
         [
-            "DATA PATH: requests leave, nothing arrives: look outside this machine.",
-            "GUEST KERNEL: packets arrive and reach no socket: look at rules, routes, addresses, filters.",
-            "PROCESS: packets come as far as the process, which does not read or is gone.",
+            "DATA PATH: what this node sends is not answered: look outside this machine.",
+            "GUEST KERNEL: packets do not get to their sockets, or do not leave: look at rules, routes, addresses, filters, devices.",
+            "PROCESS: packets come as far as the process, which does not take them or is gone.",
         ],
     );
     page.section(

@@ -1,6 +1,8 @@
 //! What this node hands to pods does not get there, what it sends does not leave, and what arrives finds no room.
 
-use tracer::event::{Body, EntryKey, Fate, FlowKey, Protocol, Seen, Setting, SocketState, Thing, Unresolved};
+use tracer::event::{
+    Body, Device, EntryKey, Fate, FlowKey, Peer, Protocol, Seen, Setting, SocketState, Thing, Unresolved,
+};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
@@ -103,7 +105,7 @@ fn a_pod_that_a_route_leads_to_and_does_not_answer_is_a_fault() {
     assert!(
         verdict
             .explanation
-            .contains("6 packets were dropped, and 2 wait now."),
+            .contains("For want of an answer 6 packets were dropped at lxc1; 2 wait now."),
         "{}",
         verdict.explanation
     );
@@ -112,6 +114,32 @@ fn a_pod_that_a_route_leads_to_and_does_not_answer_is_a_fault() {
     assert!(
         verdict.evidence.iter().any(|one| is_drop(&one.fact)),
         "{verdict:#?}"
+    );
+}
+
+/// What is over is told with its length, and not as if it went on for as long as it is told.
+#[test]
+fn a_pod_that_nobody_asks_any_more_was_silent_for_so_long() {
+    let mut story = before(POD, 32);
+    asked_in_vain(&mut story);
+    story.say(Body::Unresolved(Unresolved {
+        netns: NETNS,
+        device: LXC1,
+        address: ip(POD),
+        iif: ETH0,
+        packets: 0,
+        before: 0,
+        before_bytes: 0,
+    }));
+    story.idle(10);
+    let verdict = story.verdict("R17");
+    assert!(
+        verdict.explanation.starts_with(
+            "10.244.0.2 at lxc1 did not tell what link-layer address to send to: from 06:00:02 UTC to 06:00:05 UTC, for 3.5 s, \
+             nothing could be handed over there. For want of an answer 6 packets were dropped at lxc1; none waits now."
+        ),
+        "{}",
+        verdict.explanation
     );
 }
 
@@ -243,6 +271,107 @@ fn what_goes_back_by_a_route_that_stands_is_none() {
     assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
 
+/// As where a client of a VPN server disconnects, whose one device leads to all of them. Of two that are lost at once none is
+/// reached any more.
+#[test]
+fn one_of_many_routes_by_a_device_may_have_been_ended_with_who_was_behind_it() {
+    let mut story = before(POD, 32);
+    set(&mut story, route("10.244.0.3", 32), Some("dev lxc1"), Seen::Found);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    let mut last = story.clone();
+    story.rounds(8, goes_back);
+    assert_eq!(story.report().place, Where::Healthy);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.ends_with(
+            "Other routes lead by the device still: who was behind this one may have gone by itself, as a client of a VPN does. \
+             Affected: a flow that this node is to pass on, udp 10.244.0.2:8080 → 192.0.2.10:5000."
+        ),
+        "{}",
+        verdict.explanation
+    );
+    set(&mut last, route("10.244.0.3", 32), None, Seen::Told);
+    last.rounds(8, goes_back);
+    assert_eq!(last.verdict("R18").confidence, Confidence::Strong);
+}
+
+/// Its pair of devices goes with a pod. And a device has routes of its own link, and the other version's, whoever is there.
+#[test]
+fn a_pod_whose_devices_stand_is_there() {
+    let lost = |story: &mut Story| {
+        set(story, route(POD, 32), None, Seen::Told);
+        story.rounds(8, goes_back);
+        story.verdict("R18").confidence
+    };
+    let mut pair = before(POD, 32);
+    set(&mut pair, route("10.244.0.3", 32), Some("dev lxc1"), Seen::Found);
+    pair.say(Body::Device(Device {
+        netns: NETNS,
+        index: LXC1,
+        name: "lxc1".to_owned(),
+        uplink: false,
+        addresses: Vec::new(),
+        over: Vec::new(),
+        assumed: false,
+        peer: Some(Peer { netns: 0, index: 2 }),
+    }));
+    assert_eq!(lost(&mut pair), Confidence::Strong);
+
+    let mut alone = before(POD, 32);
+    set(
+        &mut alone,
+        route("169.254.0.0", 16),
+        Some("dev lxc1"),
+        Seen::Found,
+    );
+    set(
+        &mut alone,
+        route("2001:db8:1::2", 128),
+        Some("dev lxc1"),
+        Seen::Found,
+    );
+    assert_eq!(lost(&mut alone), Confidence::Strong);
+}
+
+/// The commands that put a route back are for a shell, whatever its device is called.
+#[test]
+fn a_route_is_put_back_by_a_command_that_takes_any_name() {
+    let mut story = before(POD, 32);
+    story.device(NETNS, LXC1, "a;b", false, Vec::new());
+    let link = Thing::Link {
+        device: "a;b".to_owned(),
+    };
+    set(&mut story, link, Some("up, carrier, mtu 1500"), Seen::Found);
+    set(
+        &mut story,
+        route("10.244.0.3", 32),
+        Some("dev a;b scope link"),
+        Seen::Found,
+    );
+    set(&mut story, route("10.244.0.3", 32), None, Seen::Told);
+    story.rounds(8, |story| {
+        story.arrived(Protocol::Udp, 1).count(
+            flow(Protocol::Udp, "10.244.0.3", 8080, "192.0.2.10", 5000),
+            |flow| {
+                flow.iif = ETH0;
+                flow.arrived += 1;
+            },
+        );
+        story.add(line(Fate::Forwarded, Protocol::Udp), 1);
+    });
+    let remedy = story.verdict("R18").remedy;
+    let commands = remedy.iter().filter_map(|line| line.split_once("  # "));
+    let routes: Vec<&str> = commands
+        .map(|(command, _)| command)
+        .filter(|command| command.contains("route"))
+        .collect();
+    assert!(!routes.is_empty(), "{remedy:#?}");
+    for command in routes {
+        assert_eq!(command, "ip route add 10.244.0.3/32 dev 'a;b' scope link");
+    }
+}
+
 /// Who still asks a pod that has been ended.
 #[test]
 fn a_route_that_went_with_its_device_is_a_weak_sign() {
@@ -276,6 +405,32 @@ fn a_pods_device_that_takes_nothing_as_it_has_no_carrier_is_a_fault() {
     assert_eq!(verdict.flows_total, 1);
 }
 
+/// As a bridge whose last container has ended: only what others send to it would tell that somebody should be there.
+#[test]
+fn a_device_without_a_carrier_that_only_the_node_sends_to_is_a_weak_sign() {
+    let mut story = before("10.244.0.0", 24);
+    set(&mut story, lxc1(), Some("up, no carrier, mtu 1500"), Seen::Told);
+    let own = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..at_pod("QDISC_DROP", "__dev_queue_xmit")
+    };
+    story.rounds(8, |story| {
+        story.add(own.clone(), 1);
+    });
+    assert_eq!(story.report().place, Where::Healthy);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.starts_with(
+            "lxc1 is up and has no carrier: its other end, or each of its ports where it is a bridge, is down or gone. 8 packets \
+             that were to leave by it were dropped."
+        ),
+        "{}",
+        verdict.explanation
+    );
+}
+
 fn forwarding() -> Thing {
     Thing::Sysctl {
         name: "net.ipv4.conf.all.forwarding".to_owned(),
@@ -307,6 +462,21 @@ fn forwarding_that_is_switched_off_is_a_fault_where_something_is_to_be_forwarded
     assert_eq!(verdict.confidence, Confidence::Strong);
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert_eq!(story.report().place, Where::GuestKernel);
+
+    // That of one device does not stop all of it, and may be meant.
+    let mut story = before(POD, 32);
+    for name in [
+        "net.ipv4.conf.eth0.forwarding",
+        "net.ipv4.conf.default.forwarding",
+    ] {
+        let of_one = || Thing::Sysctl {
+            name: name.to_owned(),
+        };
+        set(&mut story, of_one(), Some("1"), Seen::Found);
+        set(&mut story, of_one(), Some("0"), Seen::Told);
+    }
+    story.rounds(5, is_refused);
+    assert!(!story.ids().contains(&"K03".to_owned()), "{:?}", story.ids());
 
     // It never was on.
     let mut story = before(POD, 32);
@@ -343,6 +513,43 @@ fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert_eq!(story.report().place, Where::GuestKernel);
     assert_eq!(verdict.flows_total, 1);
+}
+
+/// All that a firewall dropped is told as that, and what of it belongs to the flows as at least so much; each version of IP in
+/// a line of its own.
+#[test]
+fn what_a_firewall_keeps_from_leaving_is_told_as_what_was_counted() {
+    let server = served(50_000);
+    let mut story = healthy();
+    story.socket(server, None, SocketState::Established, "web");
+    story.exchange(server);
+    story.tick();
+    let kept = |ethertype| EntryKey {
+        iif: 0,
+        incoming: false,
+        ethertype,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+    };
+    story.rounds(6, |story| {
+        story.add(kept(0x0800), 10);
+        story.add(kept(0x86dd), 20);
+        story.example(kept(0x0800), server, Some(SocketState::Established), "web");
+    });
+    let verdict = story.verdict("K02");
+    assert_eq!(
+        verdict.explanation,
+        "Since 06:00:02 UTC nothing leaves of 1 flow on which packets came and went before: this node's own firewall drops it. Of \
+         what this node was sending it has dropped 180 packets since the start of tracer, at least 6 of them of this flow. \
+         Affected: 1 flow of web[123] (web.service), tcp 10.10.0.2:8080 → 192.0.2.10:50000."
+    );
+    let told: Vec<&str> = verdict.evidence.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "NETFILTER_DROP at nft_do_chain+0x1c4: 60 packets of tcp over IPv4 that this node was sending, since the start",
+            "NETFILTER_DROP at nft_do_chain+0x1c4: 120 packets of tcp over IPv6 that this node was sending, since the start"
+        ]
+    );
 }
 
 /// What a firewall forbids to leave never got through, and some of what it lets through it bounds.

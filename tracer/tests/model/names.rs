@@ -53,7 +53,7 @@ fn questions_without_an_answer_are_a_fault_of_the_path() {
     assert!(
         verdict
             .explanation
-            .starts_with("This node sent 6 questions to port 53 of 10.10.0.53, and for")
+            .starts_with("This node asked 6 questions at port 53 of 10.10.0.53, and for")
             && verdict
                 .explanation
                 .contains("Before, they were answered. No other name server has answered meanwhile."),
@@ -134,6 +134,28 @@ fn where_others_are_silent_too_it_is_the_path() {
         story.tick();
     }
     assert_eq!(story.ids(), ["D01"]);
+}
+
+/// A name server that is a pod of this node is no matter of the way to others.
+#[test]
+fn a_name_server_behind_this_node_is_none() {
+    let mut story = before("nameservers 10.244.0.2");
+    story.say(Body::Setting(Box::new(Setting {
+        netns: NETNS,
+        thing: Thing::Route {
+            table: 254,
+            action: "unicast".to_owned(),
+            destination: ip("10.244.0.2"),
+            prefix: 32,
+            metric: 0,
+        },
+        value: Some("dev lxc1 scope link".to_owned()),
+        seen: Seen::Found,
+        by: None,
+        by_unknown: None,
+    })));
+    ask_in_vain(&mut story, "10.244.0.2", 6);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
 
 #[test]

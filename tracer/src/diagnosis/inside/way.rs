@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::{affected, is_inner, passes_through};
 use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
-use crate::diagnosis::{About, Finding, Rule, effects, evidence};
-use crate::event::{FlowKey, Thing, value};
+use crate::diagnosis::{About, Finding, Rule, effects, evidence, undo};
+use crate::event::{FlowKey, Thing, Version, value};
 use crate::model::Model;
 use crate::model::class;
 use crate::model::clock::{SECOND, When};
@@ -26,7 +26,8 @@ pub(in crate::diagnosis) const LOST: Rule = Rule {
         signature: "A route by a device that is no uplink was lost while tracer looked, and packets for its addresses go on \
                     arriving: they are dropped, or leave by the uplink by which they came. Or packets are dropped for QDISC_DROP \
                     at such a device, which is up and has no carrier. A weak sign where the device went with its route, as when \
-                    a pod is ended.",
+                    a pod is ended; or where other routes lead by it still and it is no end of a pod's pair, as when a client of \
+                    a VPN goes.",
         meaning: "The pod's end of its pair of devices is down, or the node's end is, or somebody removed the route: a network \
                   plugin that was stopped half-way, or a network manager that does not know the route. Where a default route \
                   takes its place, packets for the pod go back to where they came from.",
@@ -62,11 +63,28 @@ struct Gone<'a> {
     before: &'a str,
     device: &'a str,
     at: u64,
-    /// Its device is there still.
-    stands: bool,
+    end: End,
     flows: Vec<(&'a FlowKey, &'a Flow)>,
     /// What was lost by them since it is gone.
     lost: Option<Spell>,
+}
+
+/// What is known of the other end of a route that was lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is there: the device leads to one pod, and goes with it; or it has no other route, so that nothing behind it can be
+    /// reached.
+    Stands,
+    /// The device leads to others too, as that of a VPN server: who was behind this route may have gone by itself.
+    MayBeGone,
+    /// The device is gone too.
+    Gone,
+}
+
+impl Gone<'_> {
+    fn is_missed(&self) -> bool {
+        self.end == End::Stands
+    }
 }
 
 /// A device that takes no packets, as it has no carrier.
@@ -90,16 +108,13 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
             let device = value::leads_by(before)?;
             let index = model.node().device_named(netns, device)?.index;
             let is_way = action == value::UNICAST && *prefix > 0 && difference.now.is_none();
-            let link = Thing::Link {
-                device: device.to_owned(),
-            };
             (is_way && is_inner(model, netns, index)).then(|| Gone {
                 netns,
                 thing,
                 before,
                 device,
                 at: difference.at,
-                stands: model.settings().value(netns, link).is_some(),
+                end: End::Gone,
                 flows: Vec::new(),
                 lost: None,
             })
@@ -134,7 +149,44 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
             .is_some_and(|lost| lost.lasts(OF_ROUTE, OF_ROUTE_LASTING));
         lasts && model.now().saturating_sub(gone.at) >= LASTING
     });
+    for gone in &mut all {
+        gone.end = other_end(model, gone);
+    }
     all
+}
+
+/// See [`End`].
+fn other_end(model: &Model, gone: &Gone<'_>) -> End {
+    let link = Thing::Link {
+        device: gone.device.to_owned(),
+    };
+    if model.settings().value(gone.netns, link).is_none() {
+        return End::Gone;
+    }
+    let is_pair = model
+        .node()
+        .device_named(gone.netns, gone.device)
+        .is_some_and(|device| device.peer.is_some());
+    let version = |thing: &Thing| match thing {
+        // Each device has those of its own link.
+        Thing::Route {
+            action, destination, ..
+        } if action == value::UNICAST && !effects::is_link_local(*destination) => {
+            Some(Version::of(*destination))
+        }
+        _ => None,
+    };
+    let of_this = version(gone.thing);
+    let leads_to_others = || {
+        model.settings().iter().any(|(netns, thing, leads)| {
+            netns == gone.netns && version(thing) == of_this && value::leads_by(leads) == Some(gone.device)
+        })
+    };
+    if is_pair || !leads_to_others() {
+        End::Stands
+    } else {
+        End::MayBeGone
+    }
 }
 
 /// The route leads to that address.
@@ -202,8 +254,8 @@ fn cut(model: &Model) -> Vec<Cut> {
 fn lost(model: &Model) -> Option<Finding> {
     let (mut gone, cut) = (gone(model), cut(model));
     // What may have been ended says nothing of what is there.
-    if !cut.is_empty() || gone.iter().any(|gone| gone.stands) {
-        gone.retain(|gone| gone.stands);
+    if !cut.is_empty() || gone.iter().any(Gone::is_missed) {
+        gone.retain(Gone::is_missed);
     }
     let since = gone
         .iter()
@@ -312,7 +364,7 @@ fn lost(model: &Model) -> Option<Finding> {
         // what others send to it tells that somebody should be.
         confidence: if cut.iter().any(|cut| !cut.flows.is_empty()) {
             Confidence::Conclusive
-        } else if gone.iter().any(|gone| gone.stands) {
+        } else if gone.iter().any(Gone::is_missed) {
             Confidence::Strong
         } else {
             Confidence::Weak
@@ -332,7 +384,7 @@ fn lost(model: &Model) -> Option<Finding> {
     })
 }
 
-/// `lxc1 has no carrier: 400 packets that were to leave by it were dropped.`
+/// `lxc1 is up and has no carrier: its other end … is down or gone. 400 packets that were to leave by it were dropped.`
 fn cut_text(model: &Model, cut: &[Cut]) -> Vec<String> {
     let names = distinct(
         cut.iter()
@@ -342,18 +394,25 @@ fn cut_text(model: &Model, cut: &[Cut]) -> Vec<String> {
         .iter()
         .map(|cut| cut.spell.packets)
         .fold(0, u64::saturating_add);
-    match names.as_slice() {
-        [] => Vec::new(),
-        [one] => vec![format!(
-            "{one} is up and has no carrier, its other end is down or gone: {} that were to leave by it were dropped.",
-            count(packets, "packet")
-        )],
-        several => vec![format!(
-            "{} are up and have no carrier, their other ends are down or gone: {} that were to leave by them were dropped.",
-            list(several),
-            count(packets, "packet")
-        )],
-    }
+    let (are, their) = match names.as_slice() {
+        [] => return Vec::new(),
+        [_] => (
+            "is up and has no carrier: its other end, or each of its ports where it is a bridge, is",
+            "it",
+        ),
+        _ => (
+            "are up and have no carrier: their other ends, or all of their ports where they are bridges, are",
+            "them",
+        ),
+    };
+    let (packet, was) = (
+        count(packets, "packet"),
+        if packets == 1 { "was" } else { "were" },
+    );
+    vec![format!(
+        "{} {are} down or gone. {packet} that {was} to leave by {their} {was} dropped.",
+        list(&names)
+    )]
 }
 
 /// `Since 06:14:05 UTC there is no route 10.244.0.2/32, which led by lxc1: what arrives for it goes back by eth0.`
@@ -372,14 +431,16 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     } else {
         format!("leaves by {}, by which it came", list(&back))
     };
-    let was_ended = if first.stands {
-        ""
-    } else {
-        " The device is gone too: the pod may have been ended."
+    let may_be_gone = match first.end {
+        End::Stands => "",
+        End::MayBeGone => {
+            " Other routes lead by the device still: who was behind this one may have gone by itself, as a client of a VPN does."
+        }
+        End::Gone => " The device is gone too: the pod may have been ended.",
     };
     let them = if routes.len() == 1 { "it" } else { "them" };
     Some(format!(
-        "Since {} {} {} not there, which led by {}; what arrives for {them} {what}.{was_ended}",
+        "Since {} {} {} not there, which led by {}; what arrives for {them} {what}.{may_be_gone}",
         moment(model, first.at),
         list(&routes),
         if routes.len() == 1 { "is" } else { "are" },
@@ -387,16 +448,9 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     ))
 }
 
-/// The command that sets a route as it was. One that led several ways is not put together again.
+/// The command that sets a route as it was.
 fn put_back(model: &Model, gone: &Gone<'_>) -> Option<String> {
-    let Thing::Route { destination, .. } = gone.thing else {
-        return None;
-    };
-    let route = gone.thing.to_string();
-    let to = route
-        .strip_prefix("route ")
-        .filter(|_| !gone.before.contains(';'))?;
-    let line = format!("{} route add {to} {}", ip(*destination), gone.before);
+    let line = undo::route(gone.thing, "add", gone.before)?;
     Some(format!(
         "{}  # Risk: low, it is what was there before. A device that is down must be set up first: ip link set dev {} up",
         command(model, gone.netns, &line),

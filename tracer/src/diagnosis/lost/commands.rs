@@ -77,7 +77,8 @@ pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
                           by the latter what others have set at the device may be lost too."
             .to_owned(),
         Kind::TableFull => MORE_ROOM.to_owned(),
-        Kind::Invalid => "New connections are let in again: restart what holds old ones. Risk: ends what they still do."
+        Kind::Invalid => "Where the table was emptied, restart what holds old connections: it knows new ones. Risk: ends what they \
+                          still do."
             .to_owned(),
         Kind::Xdp => format!(
             "ip link set dev {dev} {xdp} off  # not where a BPF link holds it: end its process then. Risk: the program may be a network plugin's or a shield against floods; ask whose \

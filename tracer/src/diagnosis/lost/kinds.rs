@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{Loss, Lost, table};
 use crate::diagnosis::evidence;
-use crate::diagnosis::words::{count, distinct, list};
+use crate::diagnosis::words::{count, distinct, list, moment};
 use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -169,7 +169,7 @@ impl Kind {
             }
             Self::Firewall | Self::Invalid => match hooks_of(model, lost) {
                 hooks if hooks.is_empty() => String::new(),
-                hooks => format!(" At {}.", hooks.join("; ")),
+                hooks => format!(" {}", hooks_text(&hooks)),
             },
             Self::TableFull => table::text(model, &namespaces(lost)),
             _ => String::new(),
@@ -178,28 +178,32 @@ impl Kind {
 
     /// What else was seen of it.
     pub(super) fn evidence(self, model: &Model, lost: &Lost<'_>) -> Vec<Evidence> {
-        let grown = |name| spells(model, lost, name).iter().map(|spell| spell.packets).sum();
-        let mut all = match self {
-            Self::TableFull => vec![no_room(grown("drop"))],
-            Self::Invalid => vec![counted(
-                "invalid",
-                grown("invalid"),
-                "packets of connections that it does not know",
-            )],
+        let grown = |name| spells(model, lost, name).into_iter().reduce(Spell::and);
+        let counted = match self {
+            Self::TableFull => grown("drop").map(|spell| no_room(model, spell)),
+            Self::Invalid => grown("invalid").map(|spell| {
+                counted(
+                    model,
+                    "invalid",
+                    spell,
+                    "packets of connections that it does not know",
+                )
+            }),
             _ => return Vec::new(),
         };
-        all.extend(table::evidence(model, &namespaces(lost)));
-        all
+        let full = table::evidence(model, &namespaces(lost));
+        counted.into_iter().chain(full).collect()
     }
 }
 
 /// Connection tracking had so often no room for a connection.
-pub(super) fn no_room(times: u64) -> Evidence {
-    counted("drop", times, "it had no room for a connection")
+pub(super) fn no_room(model: &Model, spell: Spell) -> Evidence {
+    counted(model, "drop", spell, "it had no room for a connection")
 }
 
-fn counted(name: &str, grown: u64, says: &str) -> Evidence {
-    let text = format!("connection tracking's counter {name} has grown by {grown} lately: {says}");
+fn counted(model: &Model, name: &str, spell: Spell, says: &str) -> Evidence {
+    let (grown, since) = (spell.packets, moment(model, spell.since));
+    let text = format!("connection tracking's counter {name} has grown by {grown} since {since}: {says}");
     evidence::counter(name, grown, text)
 }
 
@@ -211,6 +215,11 @@ fn locals(lost: &Lost<'_>) -> Vec<String> {
 
 fn namespaces(lost: &Lost<'_>) -> BTreeSet<u32> {
     lost.flows.iter().map(|(key, _)| key.netns).collect()
+}
+
+/// What is to be said of these hooks. Whose packets were dropped at each is not told.
+pub(in crate::diagnosis) fn hooks_text(hooks: &[String]) -> String {
+    format!("Drops of a firewall were seen at {}.", hooks.join("; "))
 }
 
 /// The hooks of netfilter at which packets were dropped there, with table and chain where those are known.

@@ -121,8 +121,8 @@ pub(in crate::diagnosis) const INVALID: Rule = rule(
             "conntrack -L | head",
         ],
         mend: &[
-            "sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1  # Risk: less is checked of TCP. New connections work in any \
-             case: restart what holds old ones.",
+            "sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1  # Risk: less is checked of TCP. Where the table was emptied, \
+             restart what holds old connections: it knows new ones.",
         ],
     },
     |view| lost(view, Kind::Invalid),

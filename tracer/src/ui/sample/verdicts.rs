@@ -82,7 +82,7 @@ pub(super) fn foreign(flows: &[Flow]) -> Verdict {
                 Step {
                     at: text("2023-10-10T06:13:31.000Z"),
                     text: text(
-                        "while dpkg[700] (apt-daily-upgrade.service) had packages in work, since 06:13:31 UTC",
+                        "while dpkg[700] (apt-daily-upgrade.service) had packages in work, by the lock of dpkg, which was held since 06:13:31 UTC",
                     ),
                 },
                 Step {
