@@ -6,7 +6,7 @@ use super::suffering::Suffering;
 use super::unread::{held, held_text, may_be_meant};
 use super::words::{self, command, count, list, moment};
 use super::{About, Finding, Rule, effects, evidence};
-use crate::event::FlowKey;
+use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::counters::LISTEN_OVERFLOWS;
@@ -102,7 +102,7 @@ fn full(model: &Model) -> Option<Finding> {
         .map(|netns| turned_away(*netns))
         .fold(0, u64::saturating_add);
     let stopped = ports.iter().find_map(|port| held(model, *port));
-    let (how, goes_on) = stopped.map_or_else(Default::default, held_text);
+    let (how, goes_on) = stopped.map_or_else(Default::default, |holds| held_text(Protocol::Tcp, holds));
     let evidence = listeners
         .iter()
         .take(3)
@@ -156,7 +156,7 @@ fn full(model: &Model) -> Option<Finding> {
         remedy.insert(0, goes_on);
     }
     Some(Finding {
-        confidence: if stopped.is_some_and(may_be_meant) {
+        confidence: if stopped.is_some_and(|holds| may_be_meant(Protocol::Tcp, holds)) {
             Confidence::Weak
         } else {
             Confidence::Strong

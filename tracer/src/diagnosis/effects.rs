@@ -130,7 +130,10 @@ pub(super) fn xdp(finding: &Finding, change: &Change) -> bool {
 pub(super) fn traffic(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::BpfLink { .. }) => is_of(change, "tcx"),
-        Some(Thing::Traffic { device, .. }) => !is_gone(change) && is_at(finding, device),
+        // A class of a queueing discipline takes nothing away that arrives.
+        Some(Thing::Traffic { device, text }) => {
+            !is_gone(change) && is_at(finding, device) && !text.starts_with("class ")
+        }
         _ => false,
     }
 }
@@ -176,6 +179,14 @@ pub(super) fn link(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Link { device }) => is_at(finding, device),
         _ => false,
+    }
+}
+
+/// A device, or what it is to do with checksums and the like, changed.
+pub(super) fn link_or_offloads(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Offloads { device }) => is_at(finding, device),
+        _ => link(finding, change),
     }
 }
 

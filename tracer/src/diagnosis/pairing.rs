@@ -252,7 +252,7 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
         ),
         None => without(
             Relation::Unknown,
-            "No change was seen on this node that can bring it about.".to_owned(),
+            "No change that was seen on this node can bring it about.".to_owned(),
         ),
     }
 }

@@ -240,6 +240,7 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
             line(own_address(device, *address, *prefix, was), risk)
         }
         (Thing::Link { device }, Some(was), Some(is)) => link(device, was, is),
+        (Thing::Offloads { device }, Some(was), Some(is)) => line(offloads(device, was, is)?, AS_BEFORE),
         (Thing::Sysctl { name }, Some(was), Some(_)) => {
             // Where there are several numbers they are one word of the command.
             let set = quoted(&format!("{}={was}", parameter(name))).into_owned();
@@ -429,6 +430,16 @@ fn link(device: &str, was: &str, is: &str) -> Option<Lines> {
         }
     }
     (!lines.is_empty()).then_some(lines)
+}
+
+/// Switches what of a device was switched.
+fn offloads(device: &str, was: &str, is: &str) -> Option<String> {
+    let off = |value| value::off(value).collect::<BTreeSet<_>>();
+    let (was, is) = (off(was), off(is));
+    let on_again = is.difference(&was).map(|name| format!(" {} on", quoted(name)));
+    let off_again = was.difference(&is).map(|name| format!(" {} off", quoted(name)));
+    let switches: String = on_again.chain(off_again).collect();
+    (!switches.is_empty()).then(|| format!("ethtool -K {}{switches}", quoted(device)))
 }
 
 /// Deletes a filter that came, `filter ingress pref 1 bpf handle 0x1` with its protocol in the value, or a queueing discipline:

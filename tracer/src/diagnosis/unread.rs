@@ -28,7 +28,7 @@ pub(super) const FULL: Rule = Rule {
     about: About {
         signature: "Datagrams are dropped for SOCKET_RCVBUFF, as the buffer of their socket is full, and nothing is read from it \
                     for 2.4 s. A weak sign where no process is known to have the socket, or one that is no service's and is \
-                    stopped or frozen: that may be meant.",
+                    stopped at a terminal, traced or frozen: that may be meant.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
                   verdict says which, where that can be seen.",
         check: &[
@@ -58,10 +58,11 @@ pub(super) const UNREAD: Rule = Rule {
     place: Some(Where::Process),
     about: About {
         signature: "Datagrams are put in a socket's receive queue, and nothing is read from it for 2.4 s, where it was before. Or \
-                    data of TCP waits in a socket whose process is stopped or frozen. Where the process runs: nothing is read \
-                    of a connection for 10 s, although data waits and its peer sends more or asks for room. That is a weak sign, \
-                    unless several connections of a service's port wait so for 30 s, and nothing is read at that port. It is weak, too, where no process is known \
-                    to have the socket, or one that is no service's and is stopped or frozen: that may be meant.",
+                    data of TCP waits in a socket whose process is stopped or frozen. A weak sign where no process is known to \
+                    have the socket, or one that is no service's and is traced, frozen, or stopped at a terminal, with TCP stopped at \
+                    all: that may be meant. Where the process runs: nothing is read of a connection for 10 s, although data waits \
+                    and its peer sends more or asks for room. That is a weak sign, unless several connections of a service's port \
+                    wait so for 30 s, and nothing is read at that port.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
                   verdict says which, where that can be seen. When the buffer of datagrams is full, it becomes R13. A process \
                   that does not read a connection on purpose, as a proxy whose client is slow, looks the same for a while.",
@@ -126,20 +127,20 @@ pub(super) fn held(model: &Model, port: Port) -> Option<(Held, &Owner)> {
         .next()
 }
 
-/// What holds it may be meant to: what somebody stops at a terminal, or pauses as a container, has sockets too. That a service
-/// is stopped or frozen is nobody's way of working.
-pub(super) fn may_be_meant((_, owner): (Held, &Owner)) -> bool {
-    !is_service(owner)
+/// What holds it may be meant to: what somebody stops at a terminal, debugs, or pauses as a container has sockets too, and a
+/// receiver of TCP that pauses may be part of what somebody does with it. That a service is held is nobody's way of working.
+pub(super) fn may_be_meant(protocol: Protocol, (held, owner): (Held, &Owner)) -> bool {
+    !is_service(owner) && (protocol == Protocol::Tcp || held != Held::Stopped)
 }
 
 fn is_service(owner: &Owner) -> bool {
     owner.unit.ends_with(".service")
 }
 
-/// What is to be said of it, with a leading space, and what lets it go on.
-pub(super) fn held_text(holds: (Held, &Owner)) -> (String, String) {
+/// What is to be said of what holds the process that has a socket, with a leading space, and what lets it go on.
+pub(super) fn held_text(protocol: Protocol, holds: (Held, &Owner)) -> (String, String) {
     let (text, goes_on) = held_by(holds);
-    let meant = if may_be_meant(holds) {
+    let meant = if may_be_meant(protocol, holds) {
         " It is no service: whether that is meant is not known."
     } else {
         ""
@@ -150,8 +151,12 @@ pub(super) fn held_text(holds: (Held, &Owner)) -> (String, String) {
 fn held_by((held, owner): (Held, &Owner)) -> (String, String) {
     let who = words::owner(owner);
     match held {
-        Held::Stopped => (
-            format!(" {who} is stopped by a signal, as SIGSTOP or a terminal's ^Z."),
+        Held::Stopped | Held::Suspended => (
+            if held == Held::Suspended {
+                format!(" {who} is stopped in the background of its terminal, as after ^Z.")
+            } else {
+                format!(" {who} is stopped by a signal, as SIGSTOP.")
+            },
             format!(
                 "kill -CONT {}  # Risk: somebody may have stopped it on purpose.",
                 owner.pid
@@ -233,11 +238,15 @@ fn unread(model: &Model, full: bool) -> Option<Finding> {
     let held = held(model, port);
     let is_tcp = port.protocol == Protocol::Tcp;
     // A socket that nobody is known to have may be the kernel's own.
-    let confidence = match owner {
-        None => Confidence::Weak,
-        Some(_) if unread.how == How::Runs || held.is_some_and(may_be_meant) => Confidence::Weak,
-        Some(owner) if unread.how == How::Hangs && !is_service(owner) => Confidence::Weak,
-        Some(_) => Confidence::Strong,
+    let is_certain = |owner: &Owner| match unread.how {
+        How::Runs => false,
+        How::Hangs => is_service(owner),
+        How::Held | How::Full | How::Waits => !held.is_some_and(|holds| may_be_meant(port.protocol, holds)),
+    };
+    let confidence = if owner.is_some_and(is_certain) {
+        Confidence::Strong
+    } else {
+        Confidence::Weak
     };
     let who = owner.map_or_else(|| "no known process".to_owned(), words::owner);
     let datagrams = count(unread.datagrams, "datagram");
@@ -281,7 +290,7 @@ fn unread(model: &Model, full: bool) -> Option<Finding> {
         port.protocol, queue.queued, queue.read
     );
     let (how, goes_on) = match (held, unread.how) {
-        (Some(held), _) => held_text(held),
+        (Some(held), _) => held_text(port.protocol, held),
         (None, How::Runs) => (
             " It runs: it may be busy or wait for something else, or not read on purpose for a while. The senders wait.".to_owned(),
             String::new(),

@@ -119,7 +119,9 @@ fn no_modules(view: &View<'_>) -> Option<Finding> {
     let failed = failure(model);
     let so_far = match failed {
         Some((at, what)) => format!("At {} a module could not be loaded: {what}.", moment(model, at)),
-        None => "None was seen to fail so far; what needs one that is not loaded yet will.".to_owned(),
+        None => {
+            "None was seen to fail so far; one that is missing there and not loaded yet would.".to_owned()
+        }
     };
     let mut evidence = vec![evidence::state(thing.to_string(), why.to_owned())];
     evidence.extend(failed.map(|(at, what)| {

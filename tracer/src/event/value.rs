@@ -48,6 +48,17 @@ pub(crate) const GATEWAY: &str = "via";
 /// A neighbour was asked for and does not tell its link-layer address: now, or given up.
 pub(crate) const SILENT: [&str; 2] = ["FAILED", "INCOMPLETE"];
 
+/// Before the offloads of a device that are off.
+pub(crate) const OFF: &str = "off: ";
+/// Between them.
+pub(crate) const OF_OFFLOADS: &str = ", ";
+
+/// The offloads that are off by this value.
+pub(crate) fn off(offloads: &str) -> impl Iterator<Item = &str> {
+    let off = offloads.strip_prefix(OFF).into_iter();
+    off.flat_map(|off| off.split(OF_OFFLOADS))
+}
+
 /// A device has something at its other end.
 pub(crate) const CARRIER: &str = "carrier";
 
@@ -190,6 +201,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_route_leads_by_a_device_whatever_that_is_called() {
+        for (route, device) in [
+            ("via 10.0.0.1 dev eth0 proto static", Some("eth0")),
+            ("dev a;b scope link", Some("a;b")),
+            ("via fe80::1 dev eth0; via fe80::2 dev eth1", Some("eth0")),
+            ("nexthop via 10.0.0.1 dev eth0 weight 1", Some("eth0")),
+            ("proto boot", None),
+        ] {
+            assert_eq!(leads_by(route), device, "{route}");
+        }
+    }
+
+    #[test]
     fn devices_and_files_say_what_rules_ask_them() {
         assert_eq!(mtu("up, carrier, mtu 1500, no ARP"), Some(1500));
         assert_eq!(mtu("up, carrier"), None);
@@ -203,19 +227,6 @@ mod tests {
             ["10.0.0.53", "2001:db8::53"]
         );
         assert!(servers("no nameservers, search a").is_empty() && servers("").is_empty());
-    }
-
-    #[test]
-    fn a_route_leads_by_a_device_whatever_that_is_called() {
-        for (route, device) in [
-            ("via 10.0.0.1 dev eth0 proto static", Some("eth0")),
-            ("dev a;b scope link", Some("a;b")),
-            ("via fe80::1 dev eth0; via fe80::2 dev eth1", Some("eth0")),
-            ("nexthop via 10.0.0.1 dev eth0 weight 1", Some("eth0")),
-            ("proto boot", None),
-        ] {
-            assert_eq!(leads_by(route), device, "{route}");
-        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod sources;
 mod story;
 mod tables;
 mod timers;
+mod units;
 mod unread;
 mod unresolved;
 mod unroutable;

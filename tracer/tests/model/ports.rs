@@ -419,7 +419,7 @@ fn data_of_tcp_that_waits_is_told_where_its_process_cannot_read_it() {
     for (held, said) in [
         (
             Held::Stopped,
-            "db[123] (db.service) is stopped by a signal, as SIGSTOP or a terminal's ^Z.",
+            "db[123] (db.service) is stopped by a signal, as SIGSTOP.",
         ),
         (
             Held::Frozen,
@@ -451,7 +451,7 @@ fn data_of_tcp_that_waits_is_told_where_its_process_cannot_read_it() {
 fn a_process_that_somebody_stops_at_a_terminal_is_a_weak_sign() {
     let query = udp(5353, "192.0.2.10", 999);
     let socket = bound(Protocol::Udp, 5353);
-    let stopped = |unit: &str| {
+    let stopped = |unit: &str, held| {
         let has_it = Owner {
             unit: unit.to_owned(),
             ..owner("dns")
@@ -478,12 +478,12 @@ fn a_process_that_somebody_stops_at_a_terminal_is_a_weak_sign() {
                 limit: None,
                 drops: None,
                 owner: Some(has_it.clone()),
-                held: Some(Held::Stopped),
+                held: Some(held),
             })));
         });
         story
     };
-    let story = stopped("session-3.scope");
+    let story = stopped("session-3.scope", Held::Suspended);
     let verdict = story.verdict("R14");
     assert_eq!(
         (verdict.confidence, story.report().place),
@@ -491,21 +491,28 @@ fn a_process_that_somebody_stops_at_a_terminal_is_a_weak_sign() {
     );
     assert!(
         verdict.explanation.ends_with(
-            "The socket belongs to dns[123] (session-3.scope). dns[123] (session-3.scope) is stopped by a signal, as SIGSTOP or a \
-             terminal's ^Z. It is no service: whether that is meant is not known."
+            "The socket belongs to dns[123] (session-3.scope). dns[123] (session-3.scope) is stopped in the background of its \
+             terminal, as after ^Z. It is no service: whether that is meant is not known."
         ),
         "{}",
         verdict.explanation
     );
-    let verdict = stopped("dns.service").verdict("R14");
-    assert_eq!(verdict.confidence, Confidence::Strong);
-    assert!(
-        verdict
-            .explanation
-            .ends_with("is stopped by a signal, as SIGSTOP or a terminal's ^Z."),
-        "{}",
-        verdict.explanation
-    );
+    for (unit, held, said) in [
+        (
+            "dns.service",
+            Held::Suspended,
+            "in the background of its terminal, as after ^Z.",
+        ),
+        (
+            "session-3.scope",
+            Held::Stopped,
+            "is stopped by a signal, as SIGSTOP.",
+        ),
+    ] {
+        let verdict = stopped(unit, held).verdict("R14");
+        assert_eq!(verdict.confidence, Confidence::Strong, "{unit}");
+        assert!(verdict.explanation.ends_with(said), "{}", verdict.explanation);
+    }
 }
 
 /// Connections are turned away for so many rounds, while the queue of the listener was seen to hold so many.

@@ -58,7 +58,7 @@ fn a_table_that_is_nearly_full_is_a_weak_sign() {
     let verdict = story.verdict("R07");
     assert_eq!(verdict.confidence, Confidence::Weak);
     assert!(
-        verdict.explanation.contains("It had no room for 3 packets since"),
+        verdict.explanation.contains("So far it had no room 3 times;"),
         "{}",
         verdict.explanation
     );

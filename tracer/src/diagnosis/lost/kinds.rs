@@ -65,7 +65,7 @@ pub(super) fn kind(model: &Model, returned: &Returned, key: &FlowKey, reason: &s
         (reason, _) if reason.ends_with("_CSUM") => Kind::Checksum,
         ("OTHERHOST", _) => Kind::LinkAddress,
         ("IPV6DISABLED", _) => Kind::Ipv6Off,
-        ("VXLAN_VNI_NOT_FOUND" | "VXLAN_INVALID_HDR", _) | (NOT_SPECIFIED, "vxlan_rcv") => Kind::Overlay,
+        ("VXLAN_VNI_NOT_FOUND", _) | (NOT_SPECIFIED, "vxlan_rcv") => Kind::Overlay,
         ("IP_LOCAL_SOURCE" | "IP_LOCALNET", _) => Kind::Source,
         (reason, _) if reason.starts_with("IP_INVALID_") => Kind::Source,
         _ => Kind::Other,
@@ -178,33 +178,37 @@ impl Kind {
 
     /// What else was seen of it.
     pub(super) fn evidence(self, model: &Model, lost: &Lost<'_>) -> Vec<Evidence> {
-        let grown = |name| spells(model, lost, name).into_iter().reduce(Spell::and);
-        let counted = match self {
-            Self::TableFull => grown("drop").map(|spell| no_room(model, spell)),
-            Self::Invalid => grown("invalid").map(|spell| {
-                counted(
-                    model,
-                    "invalid",
-                    spell,
-                    "packets of connections that it does not know",
-                )
-            }),
+        let namespaces = namespaces(lost);
+        let counter = match self {
+            Self::TableFull => no_room(model, &namespaces),
+            Self::Invalid => grown(
+                model,
+                &namespaces,
+                "invalid",
+                "packets of connections that it does not know",
+            ),
             _ => return Vec::new(),
         };
-        let full = table::evidence(model, &namespaces(lost));
-        counted.into_iter().chain(full).collect()
+        counter
+            .into_iter()
+            .chain(table::evidence(model, &namespaces))
+            .collect()
     }
 }
 
-/// Connection tracking had so often no room for a connection.
-pub(super) fn no_room(model: &Model, spell: Spell) -> Evidence {
-    counted(model, "drop", spell, "it had no room for a connection")
+/// How often connection tracking had no room for a connection lately.
+pub(super) fn no_room(model: &Model, namespaces: &BTreeSet<u32>) -> Option<Evidence> {
+    grown(model, namespaces, "drop", "it had no room for a connection")
 }
 
-fn counted(model: &Model, name: &str, spell: Spell, says: &str) -> Evidence {
+/// How a counter of connection tracking grew lately, and what that says.
+fn grown(model: &Model, namespaces: &BTreeSet<u32>, name: &'static str, says: &str) -> Option<Evidence> {
+    let spell = spells_in(model, namespaces, name)
+        .into_iter()
+        .reduce(Spell::and)?;
     let (grown, since) = (spell.packets, moment(model, spell.since));
     let text = format!("connection tracking's counter {name} has grown by {grown} since {since}: {says}");
-    evidence::counter(name, grown, text)
+    Some(evidence::counter(name, grown, text))
 }
 
 /// The addresses that the packets were for.

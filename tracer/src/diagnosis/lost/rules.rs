@@ -241,7 +241,7 @@ pub(in crate::diagnosis) const CHECKSUM: Rule = rule(
         ],
     },
     |view| lost(view, Kind::Checksum),
-    effects::link,
+    effects::link_or_offloads,
 );
 
 /// R21: they are for another link-layer address.

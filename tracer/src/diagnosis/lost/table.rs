@@ -6,9 +6,8 @@ use super::commands;
 use super::kinds;
 use crate::diagnosis::Finding;
 use crate::diagnosis::evidence;
-use crate::diagnosis::words::{command, count, moment};
+use crate::diagnosis::words::{command, moment};
 use crate::model::Model;
-use crate::model::growth::Spell;
 use crate::model::tables::Table;
 use crate::report::{Confidence, Evidence};
 
@@ -37,18 +36,19 @@ pub(super) fn nearly_full(model: &Model) -> Option<Finding> {
     let all: Vec<(u32, &Table, u64)> = model.tables().nearly_full().collect();
     let (netns, table, since) = *all.iter().min_by_key(|(.., since)| *since)?;
     let namespaces: BTreeSet<u32> = all.iter().map(|(netns, ..)| *netns).collect();
-    let dropped = kinds::spells_in(model, &namespaces, "drop")
-        .into_iter()
-        .reduce(Spell::and);
-    let turned_away = dropped.map_or_else(String::new, |spell| {
-        format!(
-            " It had no room for {} since {}; for none of them a socket of this node is known to wait.",
-            count(spell.packets, "packet"),
-            moment(model, spell.since)
-        )
-    });
+    let dropped: u64 = kinds::spells_in(model, &namespaces, "drop")
+        .iter()
+        .map(|spell| spell.packets)
+        .sum();
+    let turned_away = match dropped {
+        0 => String::new(),
+        dropped => format!(
+            " So far it had no room {dropped} {}; for none of these packets a socket of this node is known to wait.",
+            if dropped == 1 { "time" } else { "times" }
+        ),
+    };
     let mut evidence = evidence(model, &namespaces);
-    evidence.extend(dropped.map(|spell| kinds::no_room(model, spell)));
+    evidence.extend(kinds::no_room(model, &namespaces));
     Some(Finding {
         confidence: Confidence::Weak,
         explanation: format!(

@@ -212,6 +212,7 @@ pub(in crate::diagnosis) fn actor(owner: &Owner) -> Actor {
         command: owner.command.clone(),
         unit: owner.unit.clone(),
         container: owner.container().to_owned(),
+        pod: owner.pod(),
         parent: owner.parent.as_deref().map(|parent| Parent {
             pid: parent.pid,
             command: parent.command.clone(),

@@ -17,11 +17,12 @@ impl Space {
         if self.netfilter.is_some() {
             return Vec::new();
         }
-        let Ok((listener, rules)) = self.netns.enter(|| netfilter(true)) else {
+        let Ok(firewall) = self.netns.enter(|| netfilter(true)) else {
             return Vec::new();
         };
-        self.netfilter = listener;
-        self.rules = rules;
+        self.netfilter = firewall.listener;
+        self.no_rules = firewall.unheard;
+        self.rules = firewall.rules;
         noticed(self.rules_now())
     }
 
