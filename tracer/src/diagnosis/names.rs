@@ -22,8 +22,8 @@ pub(super) const UNANSWERED: Rule = Rule {
     place: Some(Where::DataPath),
     about: About {
         signature: "Questions are asked at port 53 of name servers, three or more in 1.5 s, and nothing comes back from there, while no \
-                    other peer is silent. A weak sign where another name server answers; and where /etc/resolv.conf has no name \
-                    server any more, which it had.",
+                    other peer is silent. A weak sign where another name server answers, or where the silent one never did and \
+                    /etc/resolv.conf does not name it; and where that has no name server any more, which it had.",
         meaning: "Programs that connect by name hang or fail, although the network carries all else. The servers are out of reach or \
                   down, a firewall on the way drops what is for port 53, answers come back from another address than was asked, or \
                   /etc/resolv.conf names others than before: by a lease, by systemd-resolved, or by an upgrade.",
@@ -120,6 +120,16 @@ impl<'a> Case<'a> {
         })
     }
 
+    /// One of them used to answer, or is whom the node's own programs are told to ask. What a program asks by itself may be
+    /// forbidden on purpose.
+    fn should_answer(&self, model: &Model) -> bool {
+        let file = model.settings().value(0, file()).unwrap_or_default();
+        let is_named = |address: IpAddr| value::name_servers(file).any(|named| named == address);
+        self.silences
+            .iter()
+            .any(|(server, silence)| silence.proven || is_named(server.address))
+    }
+
     fn servers(&self) -> Vec<String> {
         distinct(self.silences.iter().map(|(server, _)| server.address.to_string()))
     }
@@ -181,7 +191,7 @@ fn unanswered(model: &Model) -> Option<Finding> {
         check.push(command(model, server.netns, &format!("{ip} route get {address}")));
     }
     Some(Finding {
-        confidence: if case.others.is_empty() {
+        confidence: if case.others.is_empty() && case.should_answer(model) {
             Confidence::Strong
         } else {
             Confidence::Weak

@@ -71,6 +71,7 @@ fn a_file_that_names_another_server_explains_it() {
     resolver(&mut story, "nameservers 203.0.113.53", Seen::Told);
     ask_in_vain(&mut story, "203.0.113.53", 6);
     let verdict = story.verdict("R23");
+    assert_eq!(verdict.confidence, Confidence::Strong);
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert!(
         verdict
@@ -107,6 +108,15 @@ fn where_another_name_server_answers_it_is_a_weak_sign() {
         "{}",
         verdict.explanation
     );
+    assert_eq!(story.report().place, Where::Healthy);
+}
+
+/// As where a program asks a server of its own choice, which the network does not let through.
+#[test]
+fn a_server_that_never_answered_and_that_nobody_named_is_a_weak_sign() {
+    let mut story = before("nameservers 10.10.0.53");
+    ask_in_vain(&mut story, "8.8.8.8", 12);
+    assert_eq!(story.verdict("R23").confidence, Confidence::Weak);
     assert_eq!(story.report().place, Where::Healthy);
 }
 
