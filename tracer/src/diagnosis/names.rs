@@ -6,12 +6,11 @@ use std::net::IpAddr;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment, span};
 use super::{About, Finding, Rule, effects, evidence, path};
-use crate::event::{FlowKey, Thing, value};
+use crate::event::{Thing, value};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::endpoints::{Endpoint, NAMES, Silence};
 use crate::model::ends;
-use crate::model::flows::Flow;
 use crate::model::queues::Port;
 use crate::report::{Confidence, Where};
 
@@ -22,9 +21,9 @@ pub(super) const UNANSWERED: Rule = Rule {
     title: "Name servers do not answer this node",
     place: Some(Where::DataPath),
     about: About {
-        signature: "Questions leave for port 53 of name servers, three or more in 1.5 s, and nothing comes back from there, while no \
-                    other peer is silent. A weak sign where another name server answers; and where /etc/resolv.conf has no name \
-                    server any more, which it had.",
+        signature: "Questions are asked at port 53 of name servers, three or more in 1.5 s, and nothing comes back from there, while no \
+                    other peer is silent. A weak sign where another name server answers, or where the silent one never did and \
+                    /etc/resolv.conf does not name it; and where that has no name server any more, which it had.",
         meaning: "Programs that connect by name hang or fail, although the network carries all else. The servers are out of reach or \
                   down, a firewall on the way drops what is for port 53, answers come back from another address than was asked, or \
                   /etc/resolv.conf names others than before: by a lease, by systemd-resolved, or by an upgrade.",
@@ -66,22 +65,29 @@ impl<'a> Case<'a> {
         if silences.iter().any(|(_, silence)| silence.until.is_none()) {
             silences.retain(|(_, silence)| silence.until.is_none());
         }
-        if silences.is_empty() || silences.iter().any(|(endpoint, _)| endpoint.port != NAMES) {
+        let silent: BTreeMap<Endpoint, Silence> = silences.iter().copied().collect();
+        let asking = model.flows().iter().filter(|(key, flow)| {
+            let Some(silence) = silent.get(&Endpoint::of(key)) else {
+                return false;
+            };
+            let asks = match silence.until {
+                None => flow.asked >= When::at(silence.since),
+                Some(until) => flow.last_arrived >= When::at(until),
+            };
+            // This node's own rules keep it from leaving.
+            let is_held_back =
+                flow.last_sent < When::at(silence.since) && model.books().holds_back(key.netns, now);
+            asks && !is_held_back
+                && flow.drops.recent(now).is_none()
+                && !path::by_inner_device(model, key, flow.iif)
+        });
+        let suffering = Suffering::of(model, asking);
+        let asked: BTreeSet<Endpoint> = suffering.flows.iter().map(Endpoint::of).collect();
+        silences.retain(|(endpoint, _)| asked.contains(endpoint));
+        if silences.iter().any(|(endpoint, _)| endpoint.port != NAMES) {
             return None;
         }
         let since = silences.iter().map(|(_, silence)| silence.since).min()?;
-        let servers: BTreeMap<Endpoint, Silence> = silences.iter().copied().collect();
-        let is_asking = |(key, flow): &(&FlowKey, &Flow)| {
-            let silence = servers.get(&Endpoint::of(key));
-            silence.is_some_and(|silence| match silence.until {
-                None => flow.asked >= When::at(silence.since),
-                Some(until) => flow.last_arrived >= When::at(until),
-            }) && flow.drops.recent(now).is_none()
-        };
-        let suffering = Suffering::of(model, model.flows().iter().filter(is_asking));
-        if suffering.flows.is_empty() {
-            return None;
-        }
         let ports: BTreeSet<Port> = suffering.flows.iter().map(Port::of).collect();
         let mut others = Vec::new();
         let mut strangers: BTreeMap<IpAddr, u64> = BTreeMap::new();
@@ -112,6 +118,16 @@ impl<'a> Case<'a> {
             others: distinct(others),
             strangers,
         })
+    }
+
+    /// One of them used to answer, or is whom the node's own programs are told to ask. What a program asks by itself may be
+    /// forbidden on purpose.
+    fn should_answer(&self, model: &Model) -> bool {
+        let file = model.settings().value(0, file()).unwrap_or_default();
+        let is_named = |address: IpAddr| value::name_servers(file).any(|named| named == address);
+        self.silences
+            .iter()
+            .any(|(server, silence)| silence.proven || is_named(server.address))
     }
 
     fn servers(&self) -> Vec<String> {
@@ -175,13 +191,13 @@ fn unanswered(model: &Model) -> Option<Finding> {
         check.push(command(model, server.netns, &format!("{ip} route get {address}")));
     }
     Some(Finding {
-        confidence: if case.others.is_empty() {
+        confidence: if case.others.is_empty() && case.should_answer(model) {
             Confidence::Strong
         } else {
             Confidence::Weak
         },
         explanation: format!(
-            "This node sent {} to port {NAMES} of {}, and {lasts}.{used_to}{others}{astray}{}",
+            "This node asked {} at port {NAMES} of {}, and {lasts}.{used_to}{others}{astray}{}",
             count(questions, "question"),
             list(&servers),
             case.suffering.affected()

@@ -370,7 +370,7 @@ fn peers(peers: &BTreeSet<(u32, IpAddr)>) -> String {
 }
 
 /// The flow's packets come by a device that leads to no other node.
-fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
+pub(super) fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
     match iif {
         0 => inside::is_behind(model, key.netns, key.remote),
         iif => !model.node().is_over_uplink(key.netns, iif),

@@ -27,6 +27,7 @@ mod story;
 mod tables;
 mod timers;
 mod units;
+mod unread;
 mod unresolved;
 mod unroutable;
 mod upgrades;

@@ -53,7 +53,7 @@ fn questions_without_an_answer_are_a_fault_of_the_path() {
     assert!(
         verdict
             .explanation
-            .starts_with("This node sent 6 questions to port 53 of 10.10.0.53, and for")
+            .starts_with("This node asked 6 questions at port 53 of 10.10.0.53, and for")
             && verdict
                 .explanation
                 .contains("Before, they were answered. No other name server has answered meanwhile."),
@@ -71,6 +71,7 @@ fn a_file_that_names_another_server_explains_it() {
     resolver(&mut story, "nameservers 203.0.113.53", Seen::Told);
     ask_in_vain(&mut story, "203.0.113.53", 6);
     let verdict = story.verdict("R23");
+    assert_eq!(verdict.confidence, Confidence::Strong);
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert!(
         verdict
@@ -110,6 +111,15 @@ fn where_another_name_server_answers_it_is_a_weak_sign() {
     assert_eq!(story.report().place, Where::Healthy);
 }
 
+/// As where a program asks a server of its own choice, which the network does not let through.
+#[test]
+fn a_server_that_never_answered_and_that_nobody_named_is_a_weak_sign() {
+    let mut story = before("nameservers 10.10.0.53");
+    ask_in_vain(&mut story, "8.8.8.8", 12);
+    assert_eq!(story.verdict("R23").confidence, Confidence::Weak);
+    assert_eq!(story.report().place, Where::Healthy);
+}
+
 /// Two questions may be lost, and nobody is silent who answers now.
 #[test]
 fn a_question_that_is_asked_again_and_answered_is_none() {
@@ -134,6 +144,28 @@ fn where_others_are_silent_too_it_is_the_path() {
         story.tick();
     }
     assert_eq!(story.ids(), ["D01"]);
+}
+
+/// A name server that is a pod of this node is no matter of the way to others.
+#[test]
+fn a_name_server_behind_this_node_is_none() {
+    let mut story = before("nameservers 10.244.0.2");
+    story.say(Body::Setting(Box::new(Setting {
+        netns: NETNS,
+        thing: Thing::Route {
+            table: 254,
+            action: "unicast".to_owned(),
+            destination: ip("10.244.0.2"),
+            prefix: 32,
+            metric: 0,
+        },
+        value: Some("dev lxc1 scope link".to_owned()),
+        seen: Seen::Found,
+        by: None,
+        by_unknown: None,
+    })));
+    ask_in_vain(&mut story, "10.244.0.2", 6);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
 
 #[test]

@@ -391,15 +391,11 @@ fn a_socket_that_is_told_late_has_the_flows_that_showed_it() {
 
 /// What the kernel's list of sockets has of a socket of `db`, whose process is held so.
 fn waits(story: &mut Story, flow: FlowKey, state: SocketState, held: Option<Held>) {
-    so_much_waits(story, flow, state, held, 700);
-}
-
-fn so_much_waits(story: &mut Story, flow: FlowKey, state: SocketState, held: Option<Held>, waiting: u32) {
     story.say(Body::Queue(Box::new(Queue {
         flow,
         state,
         inode: 5,
-        waiting,
+        waiting: 700,
         limit: (state == SocketState::Listen).then_some(128),
         drops: None,
         owner: Some(owner("db")),
@@ -517,93 +513,6 @@ fn a_process_that_somebody_stops_at_a_terminal_is_a_weak_sign() {
         assert_eq!(verdict.confidence, Confidence::Strong, "{unit}");
         assert!(verdict.explanation.ends_with(said), "{}", verdict.explanation);
     }
-}
-
-/// For so many seconds data comes for connections to port 8080 of a service that runs; of the first one it is read where that is
-/// said. Then their windows are closed, where that is said, and the peers ask in vain whether they are open.
-fn pours(clients: &[u16], seconds: u32, is_read: bool, is_closed: bool) -> Story {
-    let mut story = healthy();
-    story.listen(8080, "db");
-    for port in clients {
-        story.socket(served(*port), None, SocketState::Established, "db");
-    }
-    for second in 0..seconds {
-        for port in clients {
-            let waiting = if is_closed { 2000 } else { 1000 + second };
-            so_much_waits(&mut story, served(*port), SocketState::Established, None, waiting);
-            story.arrived(Protocol::Tcp, 1).count(served(*port), |flow| {
-                (flow.origin, flow.iif) = (Origin::Remote, ETH0);
-                (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1);
-                if is_closed {
-                    flow.dropped += 1;
-                    flow.last_drop = Some(("TCP_OLD_SEQUENCE".to_owned(), at("tcp_validate_incoming")));
-                }
-            });
-        }
-        if is_read {
-            story.count(served(clients[0]), |flow| flow.read += 1);
-        }
-        story.idle(2);
-    }
-    story
-}
-
-#[test]
-fn data_of_tcp_that_a_running_process_does_not_read_is_a_weak_sign_for_a_while() {
-    assert!(pours(&[40_000], 9, false, false).ids().is_empty(), "9 s");
-    for is_closed in [false, true] {
-        let story = pours(&[40_000], 13, false, is_closed);
-        let verdict = story.verdict("R14");
-        assert_eq!(verdict.confidence, Confidence::Weak);
-        assert_eq!(story.report().place, Where::Healthy);
-        assert!(
-            verdict
-                .explanation
-                .starts_with("1 connection to tcp 8080 has data that nothing has read for 13.0 s.")
-                && verdict.explanation.contains("db[123] (db.service). It runs:"),
-            "{}",
-            verdict.explanation
-        );
-    }
-    assert!(pours(&[40_000], 40, true, false).ids().is_empty(), "it is read");
-    // One connection alone may be waited for by who pauses.
-    assert_eq!(
-        pours(&[40_000], 40, false, true).verdict("R14").confidence,
-        Confidence::Weak
-    );
-}
-
-#[test]
-fn a_service_that_reads_none_of_several_connections_for_long_hangs() {
-    let clients = [40_000, 40_001];
-    assert_eq!(
-        pours(&clients, 20, false, true).verdict("R14").confidence,
-        Confidence::Weak
-    );
-    let story = pours(&clients, 33, false, true);
-    let verdict = story.verdict("R14");
-    assert_eq!(verdict.confidence, Confidence::Strong);
-    assert_eq!(story.report().place, Where::Process);
-    assert!(
-        verdict
-            .explanation
-            .contains("has read nothing at this port meanwhile"),
-        "{}",
-        verdict.explanation
-    );
-    // It reads the first one: it is busy with that.
-    assert_eq!(
-        pours(&clients, 33, true, true).verdict("R14").confidence,
-        Confidence::Weak
-    );
-}
-
-/// What a client has sent long ago, and nobody wants to read, as where a program only sends.
-#[test]
-fn data_of_tcp_that_waits_while_its_peer_is_silent_is_none() {
-    let mut story = pours(&[40_000], 3, false, false);
-    story.idle(60);
-    assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
 
 /// Connections are turned away for so many rounds, while the queue of the listener was seen to hold so many.
