@@ -3,6 +3,7 @@
 use tracer::event::{Body, Device, EntryKey, Fate, Peer, Protocol, Seen, Setting, Thing, Unresolved};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
+use crate::pairing;
 use crate::story::*;
 
 const POD: &str = "10.244.0.2";
@@ -336,9 +337,11 @@ fn a_pod_whose_devices_stand_is_there() {
 #[test]
 fn a_default_route_that_was_lost_before_does_not_explain_it() {
     let mut story = before(POD, 32);
-    set(&mut story, route("0.0.0.0", 0), None, Seen::Told);
-    story.tick();
-    set(&mut story, route(POD, 32), None, Seen::Told);
+    for (destination, prefix) in [("0.0.0.0", 0), (POD, 32)] {
+        let gone = route(destination, prefix);
+        pairing::set(&mut story, gone, None, Seen::Told, Some(owner("ip")));
+        story.tick();
+    }
     story.rounds(8, |story| {
         let refused = drop("IP_INNOROUTES", "ip_error", Protocol::Udp);
         let last = (refused.reason.clone().unwrap(), refused.location.clone().unwrap());
