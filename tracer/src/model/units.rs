@@ -55,9 +55,10 @@ pub(crate) struct Queued {
     pub(crate) unit: String,
     pub(crate) action: String,
     pub(crate) state: JobState,
-    /// When it was first seen, in ns of `CLOCK_MONOTONIC`, by which systemd limits it: that stands still in suspend.
-    queued: u64,
-    /// When it was first seen to run.
+    /// When it was queued, in ns of `CLOCK_MONOTONIC`, by which systemd limits it: that stands still in suspend. `None` where it
+    /// was there before: systemd does not say since when.
+    queued: Option<u64>,
+    /// When it began to run, where it does and that was told.
     begun: Option<u64>,
 }
 
@@ -188,7 +189,7 @@ impl Units {
         let described = before.as_ref().map(Queued::to_string);
         if !matches!(job.state, JobState::Ended(_)) {
             let begun = before.as_ref().and_then(|known| known.begun);
-            let now = at.saturating_sub(self.clock.suspended);
+            let now = (job.seen == Seen::Told).then(|| at.saturating_sub(self.clock.suspended));
             self.jobs.insert(
                 job.id,
                 Queued {
@@ -196,7 +197,7 @@ impl Units {
                     action,
                     state: job.state.clone(),
                     queued: before.as_ref().map_or(now, |known| known.queued),
-                    begun: begun.or((job.state == JobState::Running).then_some(now)),
+                    begun: begun.or(now.filter(|_| job.state == JobState::Running)),
                 },
             );
         }
@@ -309,8 +310,11 @@ impl Units {
                 Deadline::NoLimit => u64::MAX,
                 Deadline::At { at, .. } => *at,
             });
+        // A limit that is there, and of which it is not known when it is reached.
+        let is_hidden = job.is_some_and(|job| is_hidden(job, &known.state.limits));
         first
             .or(job.map(|_| Deadline::NoLimit))
+            .filter(|deadline| !(is_hidden && *deadline == Deadline::NoLimit))
             .map(|deadline| match deadline {
                 Deadline::NoLimit => Deadline::NoLimit,
                 // From CLOCK_MONOTONIC to boot time.
@@ -357,15 +361,20 @@ fn of_job(job: &Queued, limits: &Limits) -> Option<Deadline> {
         (None, _) | (_, INFINITE | 0) => None,
         (Some(begin), span) => Some(begin.saturating_add(span.saturating_mul(1000))),
     };
-    let at = [
-        end(Some(job.queued), limits.job),
-        end(job.begun, limits.job_running),
-    ];
+    let at = [end(job.queued, limits.job), end(job.begun, limits.job_running)];
     let at = at.into_iter().flatten().min()?;
     Some(Deadline::At {
         at,
         action: Action::CancelJob,
     })
+}
+
+/// Whether a job has a limit that counts from a time that is not known.
+fn is_hidden(job: &Queued, limits: &Limits) -> bool {
+    let is_limit = |span: u64| !matches!(span, INFINITE | 0);
+    let runs = job.state == JobState::Running;
+    (job.queued.is_none() && is_limit(limits.job))
+        || (runs && job.begun.is_none() && is_limit(limits.job_running))
 }
 
 /// A state in the words of `systemctl status`: `active (running)`, and the result where it is no success.
@@ -521,6 +530,37 @@ mod tests {
             let still = at(2_001_000_005, Action::Terminate);
             assert_eq!(units.deadline(NAME), still, "the clock was set");
         }
+    }
+
+    #[test]
+    fn of_a_job_that_was_there_before_its_limit_is_not_known() {
+        let deadline = |job_running, start| {
+            let limits = Limits {
+                start,
+                job_running,
+                ..limits()
+            };
+            let mut units = Units::default();
+            units.unit(1, &unit("start", limits));
+            units.job(
+                5,
+                &Job {
+                    id: 7,
+                    unit: NAME.to_owned(),
+                    seen: Seen::Found,
+                    action: "start".to_owned(),
+                    state: JobState::Running,
+                },
+            );
+            units.deadline(NAME)
+        };
+        assert_eq!(deadline(INFINITE, INFINITE), Some(Deadline::NoLimit));
+        assert_eq!(deadline(1_000_000, INFINITE), None);
+        let of_state = Some(Deadline::At {
+            at: 2_001_000_000,
+            action: Action::Terminate,
+        });
+        assert_eq!(deadline(1_000_000, 2_000_000), of_state, "at the latest then");
     }
 
     #[test]
