@@ -249,9 +249,13 @@ pub(super) fn way_out_lost(finding: &Finding, change: &Change) -> bool {
 /// The way to what the finding's packets are for is another, or there is none: a route to it went away, or its device changed.
 pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
+        // A default route leads to nobody behind this node.
         Some(Thing::Route {
             destination, prefix, ..
-        }) => is_gone(change) && any(finding, |flow| covers(*destination, *prefix, flow.local)),
+        }) => {
+            let led_to = |flow: &FlowKey| covers(*destination, *prefix, flow.local);
+            is_gone(change) && *prefix > 0 && any(finding, led_to)
+        }
         Some(Thing::Link { device }) => is_at(finding, device),
         _ => false,
     }

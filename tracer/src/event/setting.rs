@@ -107,8 +107,8 @@ pub enum Thing {
         /// Its name.
         device: String,
     },
-    /// The offloads of a device (`ethtool -k`). The value names those that are off and could be on, as the kernel names them:
-    /// `off: rx-checksum, rx-gro`; `all on` where none is.
+    /// The offloads of a device (`ethtool -k`). The value is which of those are on that could be: `all`, or `all but rx-checksum, rx-gro`,
+    /// as the kernel names them.
     Offloads {
         /// The device.
         device: String,

@@ -48,14 +48,15 @@ pub(crate) const GATEWAY: &str = "via";
 /// A neighbour was asked for and does not tell its link-layer address: now, or given up.
 pub(crate) const SILENT: [&str; 2] = ["FAILED", "INCOMPLETE"];
 
-/// Before the offloads of a device that are off.
-pub(crate) const OFF: &str = "off: ";
+/// All offloads of a device are on; and before those that are not.
+pub(crate) const ALL: &str = "all";
+pub(crate) const ALL_BUT: &str = "all but ";
 /// Between them.
 pub(crate) const OF_OFFLOADS: &str = ", ";
 
 /// The offloads that are off by this value.
 pub(crate) fn off(offloads: &str) -> impl Iterator<Item = &str> {
-    let off = offloads.strip_prefix(OFF).into_iter();
+    let off = offloads.strip_prefix(ALL_BUT).into_iter();
     off.flat_map(|off| off.split(OF_OFFLOADS))
 }
 

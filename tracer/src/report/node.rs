@@ -26,7 +26,7 @@ pub struct NodeReport {
     /// Units, timers, packages.
     #[serde(flatten)]
     pub node: Node,
-    /// The network configuration, at most 10,000. Kernel parameters that are what they are by default are left out; forwarding
+    /// The network configuration, at most 10,000. Kernel parameters and offloads that are what they are by default are left out; forwarding
     /// and the reverse path filter of all devices are told in any case.
     pub settings: Vec<Setting>,
     /// How many there are, also those for which `settings` has no room.

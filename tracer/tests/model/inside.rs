@@ -1,8 +1,6 @@
-//! What this node hands to pods does not get there, what it sends does not leave, and what arrives finds no room.
+//! What this node hands to pods does not get there, and what arrives finds no room.
 
-use tracer::event::{
-    Body, Device, EntryKey, Fate, FlowKey, Peer, Protocol, Seen, Setting, SocketState, Thing, Unresolved,
-};
+use tracer::event::{Body, Device, EntryKey, Fate, Peer, Protocol, Seen, Setting, Thing, Unresolved};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
@@ -334,6 +332,32 @@ fn a_pod_whose_devices_stand_is_there() {
     assert_eq!(lost(&mut alone), Confidence::Strong);
 }
 
+/// As where all of table main is flushed: what arrives for a pod did not go by the default route.
+#[test]
+fn a_default_route_that_was_lost_before_does_not_explain_it() {
+    let mut story = before(POD, 32);
+    set(&mut story, route("0.0.0.0", 0), None, Seen::Told);
+    story.tick();
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    story.rounds(8, |story| {
+        let refused = drop("IP_INNOROUTES", "ip_error", Protocol::Udp);
+        let last = (refused.reason.clone().unwrap(), refused.location.clone().unwrap());
+        arrives(story);
+        story
+            .add(refused, 1)
+            .count(flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000), |flow| {
+                flow.dropped += 1;
+                flow.last_drop = Some(last);
+            });
+    });
+    let cause = story.verdict("R18").cause;
+    assert!(
+        cause.text.starts_with("route 10.244.0.2/32 went away") && !cause.text.contains("other change"),
+        "{}",
+        cause.text
+    );
+}
+
 /// The commands that put a route back are for a shell, whatever its device is called.
 #[test]
 fn a_route_is_put_back_by_a_command_that_takes_any_name() {
@@ -482,86 +506,6 @@ fn forwarding_that_is_switched_off_is_a_fault_where_something_is_to_be_forwarded
     let mut story = before(POD, 32);
     set(&mut story, forwarding(), Some("0"), Seen::Found);
     story.rounds(5, is_refused);
-    assert!(story.ids().is_empty(), "{:?}", story.ids());
-}
-
-/// A packet of this node that its firewall drops, every other round.
-fn is_kept_in(story: &mut Story, key: FlowKey, socket: SocketState) {
-    let kept = EntryKey {
-        iif: 0,
-        incoming: false,
-        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
-    };
-    story.add(kept.clone(), 1);
-    story.example(kept, key, Some(socket), "curl");
-}
-
-#[test]
-fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
-    let mut story = healthy();
-    story.exchange(client(40_001));
-    story.tick();
-    let rules = Thing::Ruleset {
-        firewall: "nf_tables".to_owned(),
-    };
-    set(&mut story, rules, Some("generation 2"), Seen::Told);
-    story.rounds(6, |story| {
-        is_kept_in(story, client(40_001), SocketState::Established)
-    });
-    let verdict = story.verdict("K02");
-    assert_eq!(verdict.confidence, Confidence::Strong);
-    assert_eq!(verdict.cause.relation, Relation::Explains);
-    assert_eq!(story.report().place, Where::GuestKernel);
-    assert_eq!(verdict.flows_total, 1);
-}
-
-/// All that a firewall dropped is told as that, and what of it belongs to the flows as at least so much; each version of IP in
-/// a line of its own.
-#[test]
-fn what_a_firewall_keeps_from_leaving_is_told_as_what_was_counted() {
-    let server = served(50_000);
-    let mut story = healthy();
-    story.socket(server, None, SocketState::Established, "web");
-    story.exchange(server);
-    story.tick();
-    let kept = |ethertype| EntryKey {
-        iif: 0,
-        incoming: false,
-        ethertype,
-        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
-    };
-    story.rounds(6, |story| {
-        story.add(kept(0x0800), 10);
-        story.add(kept(0x86dd), 20);
-        story.example(kept(0x0800), server, Some(SocketState::Established), "web");
-    });
-    let verdict = story.verdict("K02");
-    assert_eq!(
-        verdict.explanation,
-        "Since 06:00:02 UTC nothing leaves of 1 flow on which packets came and went before: this node's own firewall drops it. Of \
-         what this node was sending it has dropped 180 packets since the start of tracer, at least 6 of them of this flow. \
-         Affected: 1 flow of web[123] (web.service), tcp 10.10.0.2:8080 → 192.0.2.10:50000."
-    );
-    let told: Vec<&str> = verdict.evidence.iter().map(|one| one.text.as_str()).collect();
-    assert_eq!(
-        told,
-        [
-            "NETFILTER_DROP at nft_do_chain+0x1c4: 60 packets of tcp over IPv4 that this node was sending, since the start",
-            "NETFILTER_DROP at nft_do_chain+0x1c4: 120 packets of tcp over IPv6 that this node was sending, since the start"
-        ]
-    );
-}
-
-/// What a firewall forbids to leave never got through, and some of what it lets through it bounds.
-#[test]
-fn what_a_firewall_forbids_or_bounds_is_none() {
-    let mut story = healthy();
-    story.rounds(8, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
-    assert!(story.ids().is_empty(), "{:?}", story.ids());
-    story.rounds(8, |story| {
-        is_kept_in(story, client(40_003), SocketState::Established);
-        story.exchange(client(40_003));
-    });
     assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
 

@@ -172,10 +172,10 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
     };
     let switched = |was, is| one(&offloads, Some(was), Some(is));
     assert_eq!(
-        switched("off: tx-nocache-copy", "off: rx-checksum, tx-nocache-copy"),
+        switched("all but tx-nocache-copy", "all but rx-checksum, tx-nocache-copy"),
         "ethtool -K eth0 rx-checksum on"
     );
-    assert_eq!(switched("off: a, b", "all on"), "ethtool -K eth0 a off b off");
+    assert_eq!(switched("all but a, b", "all"), "ethtool -K eth0 a off b off");
     let filter = |text: &str| Thing::Traffic {
         device: "eth0".to_owned(),
         text: text.to_owned(),

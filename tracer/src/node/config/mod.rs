@@ -351,8 +351,8 @@ impl Configuration {
         if !legacy.is_empty() {
             let names: Vec<&str> = legacy.into_iter().collect();
             why.push(format!(
-                "Of the rules of {} only the names of their tables are seen: reading them takes an IP socket; \
-                 iptables-save shows them.",
+                "Of the rules of {} only the names of their tables are seen, so that a change of a rule or policy is not: \
+                 reading them takes an IP socket; iptables-legacy-save shows them.",
                 names.join(" and ")
             ));
         }

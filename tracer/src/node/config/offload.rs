@@ -125,7 +125,7 @@ impl Ethtool {
         known.set(thing, value)
     }
 
-    /// `off: rx-checksum, rx-gro`, of those that can be switched, or `all on`.
+    /// `all but rx-checksum, rx-gro`, of those that can be switched.
     fn parse(&self, body: &[u8], devices: &Devices) -> Option<(Thing, String)> {
         let (mut index, mut switchable, mut active) = (None, Vec::new(), Vec::new());
         for (kind, value) in attributes(body.get(HEADER..)?) {
@@ -155,8 +155,8 @@ impl Ethtool {
             })
             .collect();
         let value = match off.as_slice() {
-            [] => "all on".to_owned(),
-            off => format!("{}{}", value::OFF, off.join(value::OF_OFFLOADS)),
+            [] => value::ALL.to_owned(),
+            off => format!("{}{}", value::ALL_BUT, off.join(value::OF_OFFLOADS)),
         };
         let device = devices.name(index?);
         Some((Thing::Offloads { device }, value))
@@ -257,14 +257,14 @@ mod tests {
             told.map(|(thing, value)| format!("{thing}: {value}"))
         };
         let text = |text: &str| Some(text.to_owned());
-        assert_eq!(value(0b1010, 0b1011), text("offloads of eth0: all on"));
+        assert_eq!(value(0b1010, 0b1011), text("offloads of eth0: all"));
         assert_eq!(
             value(0b1011, 0b1000),
-            text("offloads of eth0: off: tx-scatter-gather, rx-checksum")
+            text("offloads of eth0: all but tx-scatter-gather, rx-checksum")
         );
         assert_eq!(
             value(0b10100, 0),
-            text("offloads of eth0: off: bit 2, bit 4"),
+            text("offloads of eth0: all but bit 2, bit 4"),
             "of a newer kernel"
         );
         assert_eq!(value(0, 0b1011), None, "nobody can switch any");
@@ -280,11 +280,11 @@ mod tests {
             let told = ethtool().take(kind, &message(command, 0b1010, active), &devices(), &mut known);
             told.and_then(|(_, value)| value)
         };
-        assert_eq!(take(20, CHANGED, 0b1010).as_deref(), Some("all on"));
+        assert_eq!(take(20, CHANGED, 0b1010).as_deref(), Some("all"));
         assert_eq!(take(20, CHANGED, 0b1010), None, "as before");
         assert_eq!(take(20, 3, 0b1000), None, "of something else");
         assert_eq!(take(21, CHANGED, 0b1000), None, "of another family");
-        assert_eq!(take(20, CHANGED, 0b1000).as_deref(), Some("off: rx-checksum"));
+        assert_eq!(take(20, CHANGED, 0b1000).as_deref(), Some("all but rx-checksum"));
     }
 
     #[test]
