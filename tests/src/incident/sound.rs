@@ -67,7 +67,7 @@ pub const SOUND: &[Sound] = &[
             ..COMMON
         },
         lines: "for i in 1 2 3; do systemctl restart node-web.service kubelet.service; sleep 0.5; done",
-        has_happened: |report| changes(report, "unit", WEB, "active (running)").len() >= 3,
+        has_happened: |report| !changes(report, "unit", WEB, "active (running)").is_empty(),
     },
     Sound {
         name: "sound-service-deployed",

@@ -24,7 +24,7 @@ pub(super) const NO_SOCKET: Rule = Rule {
     place: Some(Where::Process),
     about: About {
         signature: "Packets for a port of this node are dropped for NO_SOCKET, where a socket was before. A weak sign for 5 s where \
-                    systemd stopped its unit in good order, as where it is deployed.",
+                    systemd stopped its unit in good order, as where it is deployed, and for 2.5 s where it has not told what became of it.",
         meaning: "Nothing listens there any more: the process that had the port ended or closed it. The network works as \
                   far as that.",
         check: &[
@@ -44,6 +44,8 @@ pub(super) const NO_SOCKET: Rule = Rule {
 const AFTERMATH: u64 = SECOND;
 /// A unit that was stopped in good order may be about to be started again, as where it is deployed: for so long that is no fault.
 const DEPLOYED: u64 = 5 * SECOND;
+/// That a unit has ended may be told so much later, as while systemd loads its units anew.
+const TOLD_LATE: u64 = SECOND * 5 / 2;
 /// Refusals at a port that nobody was ever seen to have are told from this number on.
 const STRANGERS: u64 = 5;
 
@@ -56,8 +58,8 @@ struct Refusal<'a> {
     owner: Option<&'a Owner>,
     /// When the socket was last known to be there.
     had_until: Option<u64>,
-    /// See [`is_deployed`].
-    is_deployed: bool,
+    /// See [`waited_for`].
+    waited_for: Option<&'static str>,
 }
 
 fn no_socket(model: &Model) -> Option<Finding> {
@@ -101,11 +103,7 @@ fn no_socket(model: &Model) -> Option<Finding> {
         more if more.is_empty() => more,
         more => format!(" The same goes for {more}."),
     };
-    let deployed = if worst.is_deployed {
-        " Its unit was stopped in good order, and may be about to be started again."
-    } else {
-        ""
-    };
+    let deployed = worst.waited_for.unwrap_or_default();
     let explanation = format!(
         "Nothing listens on {protocol} {number}{had}.{deployed} {} for it arrived since and found no socket.{others}",
         count(packets, "packet")
@@ -222,15 +220,15 @@ fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<R
     let bound = model.sockets().bound(port, address);
     let owner = bound.and_then(|bound| bound.owner.as_deref());
     let refusal = |confidence, had_until: Option<u64>| {
-        let is_deployed = had_until.is_some_and(|gone| is_deployed(model, owner, gone));
+        let waited_for = had_until.and_then(|gone| waited_for(model, owner, gone));
         Refusal {
             port,
             address,
             spell,
-            confidence: if is_deployed { Confidence::Weak } else { confidence },
+            confidence: waited_for.map_or(confidence, |_| Confidence::Weak),
             owner,
             had_until,
-            is_deployed,
+            waited_for,
         }
     };
     let strangers = || (spell.packets >= STRANGERS).then(|| refusal(Confidence::Weak, None));
@@ -253,15 +251,20 @@ fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<R
     }
 }
 
-/// systemd has stopped the unit of the process that had the socket in good order a moment ago, or is about to start it.
-fn is_deployed(model: &Model, owner: Option<&Owner>, gone: u64) -> bool {
-    let state = owner.and_then(|owner| model.units().state(&owner.unit));
-    let is_meant = state.is_some_and(|state| match state.active.as_str() {
+/// Why it may be there again at once, in a sentence with a leading space: systemd has stopped the unit of the process that had the
+/// socket in good order a moment ago, is about to start it, or has not told yet what became of it.
+fn waited_for(model: &Model, owner: Option<&Owner>, gone: u64) -> Option<&'static str> {
+    let state = model.units().state(&owner?.unit)?;
+    let (why, least) = match state.active.as_str() {
         // What has failed waits as `auto-restart` to be started again.
-        "activating" => state.sub != "auto-restart",
-        "deactivating" => true,
-        "inactive" => state.result == "success",
-        _ => false,
-    });
-    is_meant && model.now().saturating_sub(gone) < DEPLOYED
+        "activating" if state.sub == "auto-restart" => return None,
+        "inactive" if state.result != "success" => return None,
+        "activating" | "deactivating" | "inactive" => (
+            " Its unit was stopped in good order, and may be about to be started again.",
+            DEPLOYED,
+        ),
+        "active" => (" That its unit has ended is not told yet.", TOLD_LATE),
+        _ => return None,
+    };
+    (model.now().saturating_sub(gone) < least).then_some(why)
 }

@@ -85,7 +85,14 @@ fn a_service_that_was_stopped_in_good_order_is_waited_for() {
         "{}",
         verdict.explanation
     );
-    for (active, result, rounds) in [("inactive", "success", 10), ("failed", "exit-code", 4)] {
+    // What systemd has not told yet, or not at all.
+    let verdict = stopped("active", "success", 4);
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    for (active, result, rounds) in [
+        ("inactive", "success", 10),
+        ("failed", "exit-code", 4),
+        ("active", "success", 5),
+    ] {
         let verdict = stopped(active, result, rounds);
         assert_eq!(verdict.confidence, Confidence::Conclusive, "{active}");
         assert!(
