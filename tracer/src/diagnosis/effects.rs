@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Finding;
 use crate::event::ruleset::{self, Came, Did, Policy};
-use crate::event::{FlowKey, TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
+use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
 
 /// No change explains it by itself.
@@ -25,11 +25,6 @@ fn thing<'a>(finding: &Finding, change: &'a Change) -> Option<&'a Thing> {
     }
 }
 
-/// Some flow of the finding is so; or its flows are not told.
-fn any(finding: &Finding, is: impl Fn(&FlowKey) -> bool) -> bool {
-    finding.flows.is_empty() || finding.flows.iter().any(is)
-}
-
 /// The device is one of the finding's; or its devices are not told.
 fn is_at(finding: &Finding, device: &str) -> bool {
     finding.devices.is_empty() || finding.devices.contains(device)
@@ -47,7 +42,7 @@ fn is_gone(change: &Change) -> bool {
 
 /// Some flow of the finding is of this version of IP; or its flows are not told.
 fn concerns(finding: &Finding, version: Version) -> bool {
-    any(finding, |flow| Version::of(flow.local) == version)
+    finding.flows.locals().are_of(version)
 }
 
 /// Packets for an own address are taken for somebody else's: the rule to table local went, or the local route, or the address
@@ -63,8 +58,7 @@ pub(super) fn own_lookup(finding: &Finding, change: &Change) -> bool {
             prefix,
             ..
         }) => {
-            let is_its = |flow: &FlowKey| covers(*destination, *prefix, flow.local);
-            action == value::LOCAL && is_gone(change) && any(finding, is_its)
+            action == value::LOCAL && is_gone(change) && finding.flows.locals().are_in(*destination, *prefix)
         }
         Some(Thing::Address { .. }) => address(finding, change),
         _ => false,
@@ -74,9 +68,7 @@ pub(super) fn own_lookup(finding: &Finding, change: &Change) -> bool {
 /// An address of the node went away.
 pub(super) fn address(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Address { address, .. }) => {
-            is_gone(change) && any(finding, |flow| flow.local == *address)
-        }
+        Some(Thing::Address { address, .. }) => is_gone(change) && finding.flows.locals().have(*address),
         _ => false,
     }
 }
@@ -179,8 +171,8 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
         Some(Thing::Route {
             destination, prefix, ..
         }) => {
-            let leads_to = |flow: &FlowKey| covers(*destination, *prefix, flow.remote);
-            (is_gone(change) || !finding.flows.is_empty()) && any(finding, leads_to)
+            (is_gone(change) || !finding.flows.is_empty())
+                && finding.flows.remotes().are_in(*destination, *prefix)
         }
         Some(Thing::Rule { version, .. }) => {
             (is_gone(change) || !finding.flows.is_empty()) && concerns(finding, *version)
@@ -213,7 +205,7 @@ pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Route {
             destination, prefix, ..
-        }) => is_gone(change) && any(finding, |flow| covers(*destination, *prefix, flow.local)),
+        }) => is_gone(change) && finding.flows.locals().are_in(*destination, *prefix),
         Some(Thing::Link { device }) => is_at(finding, device),
         _ => false,
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sufferers::Sufferers;
 use super::words::{capital, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{NoticeKind, Thing};
@@ -73,7 +74,7 @@ fn interrupted(view: &View<'_>) -> Option<Finding> {
         since: changed.map_or(model.started(), |(_, change)| change.at),
         last: model.now(),
         evidence: vec![evidence::state("packages".to_owned(), standing)],
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: BTreeSet::new(),
         units: Vec::new(),
         standing: None,
@@ -122,7 +123,7 @@ fn no_modules(view: &View<'_>) -> Option<Finding> {
         since: changed.unwrap_or(model.started()),
         last: model.now(),
         evidence,
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: BTreeSet::new(),
         units: Vec::new(),
         standing: changed
