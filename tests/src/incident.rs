@@ -2,17 +2,19 @@
 //! networkd, which takes rules away that it did not make; then systemd ends the upgrade half-way.
 //!
 //! [`Node`] is the node that this happens to, [`Variant`] what its upgrade breaks, [`Watcher`] the tracer that runs from before,
-//! and [`proof`] what it must say, in which order.
+//! and [`proof`] what it must say, in which order. [`SOUND`] is what goes on every day and breaks nothing.
 
 mod node;
 mod plain;
 pub mod proof;
 pub(crate) mod said;
+mod sound;
 mod upgrade;
 mod variants;
 mod watcher;
 
 pub use self::node::Node;
+pub use self::sound::{SOUND, Sound, watch};
 pub use self::upgrade::STOP;
 pub use self::variants::{Expect, Heal, Late, VARIANTS, Variant, find};
 pub use self::watcher::Watcher;

@@ -257,7 +257,7 @@ impl World {
         command
             .args(["--target", &self.pid()?.to_string()])
             .args([
-                "--mount", "--pid", "--net", "--uts", "--ipc", "--root", "--wd", "--", program,
+                "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup", "--root", "--wd", "--", program,
             ])
             .args(args);
         process::bind(&mut command, libc::SIGKILL, None);

@@ -1,12 +1,12 @@
 //! The incident itself, and what else an upgrade breaks, staged with the real systemd, networkd, apt and dpkg, and told by the
-//! tracer as it happens.
+//! tracer as it happens; and what goes on there every day, of which it must not make an alarm.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use lab::incident::{VARIANTS, Variant, proof};
+use lab::incident::{SOUND, Sound, VARIANTS, Variant, proof, watch};
 use libtest_mimic::{Arguments, Trial};
 
 /// A verdict that takes longer than that after the change that brought it about is too late for anybody. What it takes is
@@ -20,7 +20,12 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(AT_A_TIME);
     let trials = VARIANTS
         .iter()
-        .map(|variant| Trial::test(variant.name, || Ok(tells(variant)?)));
+        .map(|variant| Trial::test(variant.name, || Ok(tells(variant)?)))
+        .chain(
+            SOUND
+                .iter()
+                .map(|sound| Trial::test(sound.name, || Ok(is_calm(sound)?))),
+        );
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
@@ -38,5 +43,13 @@ fn tells(variant: &Variant) -> Result<()> {
         variant.name, told.delay
     );
     ensure!(told.delay < LATE, "{told:#?}");
+    Ok(())
+}
+
+/// The error tells which alarm there was.
+fn is_calm(sound: &Sound) -> Result<()> {
+    let program = Path::new(env!("CARGO_BIN_EXE_lab"));
+    let took = watch(sound, program)?;
+    println!("{}: no alarm in {took:?}", sound.name);
     Ok(())
 }

@@ -35,6 +35,13 @@ fn main() -> ExitCode {
         a_healed_node_starves_nobody();
         Ok(())
     }));
+    trials.push(Trial::test(
+        "what_a_running_process_does_not_read_is_a_weak_sign_after_a_while",
+        || {
+            what_a_running_process_does_not_read_is_a_weak_sign_after_a_while();
+            Ok(())
+        },
+    ));
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -315,6 +322,22 @@ fn denied(report: &Value) {
             .filter(|flow| flow["protocol"] == protocol && flow["command"] == "lab-client");
         assert!(hungry.count() >= 2, "{flows:#?}");
     }
+}
+
+/// A receiver that pauses is none for 10 s, which is longer than scenarios are watched.
+fn what_a_running_process_does_not_read_is_a_weak_sign_after_a_while() {
+    let scenario = scenario::find("unread-tcp").unwrap();
+    let checked = check_scenario(scenario, Path::new(PROGRAM), Break::WhileWatched, "18s", &[]).unwrap();
+    let report = checked.report;
+    let first = &report["verdicts"][0];
+    assert_eq!(
+        (&first["id"], &first["confidence"]),
+        (&"R14".into(), &"weak".into()),
+        "{report:#}"
+    );
+    assert_eq!(report["where"], "healthy", "{report:#}");
+    let said = first["explanation"].as_str().unwrap();
+    assert!(said.starts_with("2 connections to tcp 8081 have data"), "{said}");
 }
 
 /// What was broken and mended is not broken any more: nothing starves once the rule is back.

@@ -33,7 +33,7 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
     if index == LOOPBACK {
         return 0;
     }
-    let length = packet.length(network);
+    let length = packet.length_of_data();
     let packets = packet.weight(length);
     let bytes = u64::from(length);
     let entry = Entry::new(

@@ -69,8 +69,14 @@ pub fn lose(kind: u32, amount: u64) {
 /// packets are counted, because losing them would be worse.
 #[inline(always)]
 pub fn watched(netns: u32) -> bool {
+    counting() && is_ours(netns)
+}
+
+/// Whether a namespace is one of those that are watched, or cannot be known.
+#[inline(always)]
+pub fn is_ours(netns: u32) -> bool {
     let only = config!(netns);
-    counting() && (only == 0 || netns == only || netns == 0)
+    only == 0 || netns == only || netns == 0
 }
 
 /// Enters packets in the books. `program` is the caller's own, see [`tracer_ebpf::program`]. Returns the

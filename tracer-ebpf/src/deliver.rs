@@ -11,7 +11,7 @@ use tracer_ebpf::{
 use crate::books::{EVENTS, add, enter, last_arrival, lose, watched};
 use crate::flows::{count_flow, counts};
 use crate::globals::{Kernel, config, load, offset};
-use crate::packet::{Direction, ETH_IPV4, ETH_IPV6, Headers, ICMP, ICMP6, Packet, TCP, UDP, netns};
+use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, netns};
 use crate::socket::{Sock, is_half_closed, is_loopback, is_multicast, segments_in_at};
 
 /// What is entered here arrived, and its socket was found.
@@ -167,8 +167,19 @@ fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
 /// the start.
 #[inline(always)]
 pub fn note(sock: Sock, counts: &mut FlowCount) {
-    if counts.half_closed == 0 && is_half_closed(u32::from(sock.state())) {
+    if is_half_closed(u32::from(sock.state())) && counts.half_closed == 0 {
         counts.half_closed = sock.0 as u64;
+    }
+}
+
+/// Takes note of a flow's TCP socket and catches up with it, see [`note`] and [`look`]. For the most, which are open, only
+/// their state is asked: it is at hand where the flow's count of segments is in a line of the cache that the CPU where its
+/// packets arrive writes all the time.
+#[inline(always)]
+pub fn follow(program: u32, sock: Sock, netns: u32, counts: &mut FlowCount) {
+    if is_half_closed(u32::from(sock.state())) {
+        note(sock, counts);
+        look(program, netns, 0, counts);
     }
 }
 
@@ -230,9 +241,9 @@ pub fn queued(ctx: BtfTracePointContext) -> i32 {
     if protocol == TCP {
         if !is_loopback(&own) {
             count_flow(&own, origin::UNKNOWN, 1, |count| {
-                add(&mut count.queued, 1);
-                note(sock, count);
-                look(program::QUEUED, netns, 0, count);
+                // Under the socket's lock: nobody else adds to it.
+                count.queued += 1;
+                follow(program::QUEUED, sock, netns, count);
             });
         }
         return 0;
@@ -315,10 +326,6 @@ fn datagram_queued(own: FlowKey, icmp: bool) {
 #[btf_tracepoint(function = "skb_copy_datagram_iovec")]
 pub fn read(ctx: BtfTracePointContext) -> i32 {
     let packet = Packet(ctx.arg::<Kernel>(0));
-    let ethertype = packet.ethertype();
-    if ethertype != ETH_IPV4 && ethertype != ETH_IPV6 {
-        return 0;
-    }
     let owner = packet.socket();
     if owner.is_null() {
         return 0;
@@ -330,9 +337,7 @@ pub fn read(ctx: BtfTracePointContext) -> i32 {
     }
     let protocol = sock.protocol();
     if protocol == TCP {
-        if packet.iif() != LOOPBACK {
-            read_stream(sock, u64::from(ctx.arg::<u32>(1)));
-        }
+        read_stream(sock, u64::from(ctx.arg::<u32>(1)));
         return 0;
     }
     // A peeked message stays in the queue, which holds a reference to it.
@@ -419,11 +424,15 @@ fn read_stream(sock: Sock, bytes: u64) {
     if !watched(netns) {
         return;
     }
-    count_flow(&sock.flow(netns, TCP), origin::UNKNOWN, 1, |count| {
-        add(&mut count.read, 1);
-        add(&mut count.read_bytes, bytes);
-        note(sock, count);
-        look(program::READ, netns, 0, count);
+    let own = sock.flow(netns, TCP);
+    if is_loopback(&own) {
+        return;
+    }
+    count_flow(&own, origin::UNKNOWN, 1, |count| {
+        // Under the socket's lock: nobody else adds to them.
+        count.read += 1;
+        count.read_bytes += bytes;
+        follow(program::READ, sock, netns, count);
     });
 }
 

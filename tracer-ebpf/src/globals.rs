@@ -1,6 +1,6 @@
 //! What user space sets before the programs are loaded, and loads from kernel memory.
 
-use tracer_ebpf::{Config, Offsets};
+use tracer_ebpf::{Config, Offsets, gate};
 
 /// Where this kernel keeps what the programs read.
 #[unsafe(no_mangle)]
@@ -24,13 +24,25 @@ pub static CONFIG: Config = Config {
 /// Whether programs count. User space opens this gate when all of them are attached, and closes it before it reads for
 /// the last time: else a packet that comes meanwhile would be seen by some of them only.
 #[unsafe(no_mangle)]
-pub static mut COUNTING: u32 = 0;
+pub static mut COUNTING: u32 = gate::NOT_YET;
 
-/// Whether the gate is open.
+/// Whether packets are counted now.
 #[inline(always)]
 pub fn counting() -> bool {
+    stands() == gate::OPEN
+}
+
+/// Whether what was counted is being read, and nothing may change any more.
+#[inline(always)]
+pub fn ended() -> bool {
+    stands() == gate::CLOSED
+}
+
+/// How the gate stands, see [`gate`].
+#[inline(always)]
+fn stands() -> u32 {
     // SAFETY: a valid, aligned u32, which user space changes as a whole.
-    unsafe { (&raw const COUNTING).read_volatile() != 0 }
+    unsafe { (&raw const COUNTING).read_volatile() }
 }
 
 /// Reads a member of [`OFFSETS`]: `offset!(skb_len)`.

@@ -112,12 +112,18 @@ impl Packet {
         unsafe { load(self.0, offset!(skb_data)) }
     }
 
+    /// Bytes from where its data starts now.
+    #[inline(always)]
+    pub fn length_of_data(self) -> u32 {
+        // SAFETY: `sk_buff.len`, see `load`.
+        unsafe { load(self.0, offset!(skb_len)) }
+    }
+
     /// Bytes from `network` on.
     #[inline(always)]
     pub fn length(self, network: u64) -> u32 {
-        // SAFETY: `sk_buff.len`, see `load`.
-        let length: u32 = unsafe { load(self.0, offset!(skb_len)) };
-        length.wrapping_add(self.data().wrapping_sub(network) as u32)
+        self.length_of_data()
+            .wrapping_add(self.data().wrapping_sub(network) as u32)
     }
 
     /// Bytes that are not in the linear part.
@@ -348,7 +354,7 @@ pub fn is_group(address: [u64; 2]) -> bool {
 
 impl Headers {
     /// Reads the headers that start at `network`, by words of eight bytes: an IPv6 header and eight bytes
-    /// more, or an IPv4 header and twelve. A packet that is shorter has other memory behind it
+    /// more, or an IPv4 header and four, of ICMP eight. A packet that is shorter has other memory behind it
     /// (`skb_shared_info` at least), which its length fields keep from being taken for ports.
     #[inline(always)]
     pub fn read(network: u64, ethertype: u16, direction: Direction) -> Self {
@@ -362,11 +368,11 @@ impl Headers {
             is_for_kernel: false,
         };
         let (source, destination);
-        // The first eight bytes behind the network header, in memory order.
+        // The first eight bytes behind the network header, in memory order; of some no more than the ports.
         let transport: u64;
         let mut whole = true;
         if ethertype == ETH_IPV4 {
-            let Some(words) = words::<4>(network) else {
+            let Some(words) = words::<3>(network) else {
                 return headers;
             };
             source = mapped(words[1] >> 32);
@@ -374,8 +380,9 @@ impl Headers {
             headers.protocol = (words[1] >> 8) as u8;
             whole = u16::from_be((words[0] >> 48) as u16) & FRAGMENT_OFFSET == 0;
             let size = (words[0] & 0x0f) * 4;
-            transport = if size == 20 {
-                words[2] >> 32 | words[3] << 32
+            transport = if size == 20 && headers.protocol != ICMP {
+                // Ports are all that is needed of it.
+                words[2] >> 32
             } else {
                 // SAFETY: a helper that checks the address itself.
                 unsafe { bpf_probe_read_kernel((network + size) as *const u64) }.unwrap_or(0)

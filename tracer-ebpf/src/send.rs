@@ -5,7 +5,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
 
 use crate::books::{add, enter, watched};
-use crate::deliver::{look, note};
+use crate::deliver::{follow, note};
 use crate::flows::count_flow;
 use crate::globals::{Kernel, offset};
 use crate::neighbour::{arp_sent, icmp6_sent};
@@ -66,7 +66,7 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A segment may answer others that nobody has told of, see [`look`]. They are counted under the tuple of the socket
+/// A segment may answer others that nobody has told of, see [`follow`]. They are counted under the tuple of the socket
 /// that sends it, which is not that of its headers where that was translated: where a service's address is, or a tunnel
 /// leaves the socket of what it carries on the buffer. A reset is sent by a raw socket, that has no such state.
 #[inline(always)]
@@ -86,8 +86,7 @@ fn answered(packet: Packet, netns: u32) {
     let own = sock.flow(netns, TCP);
     if !is_loopback(&own) {
         count_flow(&own, origin::UNKNOWN, 1, |count| {
-            note(sock, count);
-            look(program::SENT, netns, 0, count);
+            follow(program::SENT, sock, netns, count);
         });
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `__neigh_event_send` (net/core/neighbour.c) puts them in, and drops the oldest where there is no room. All leave
 //! together: `neigh_invalidate` drops them, `__neigh_update` sends them.
+//!
+//! This is followed from before packets are counted: user space looks there just before for what has arrived and waits.
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
@@ -10,9 +12,9 @@ use aya_ebpf::maps::HashMap;
 use aya_ebpf::programs::BtfTracePointContext;
 use tracer_ebpf::{UNRESOLVED as BOUND, Unresolved, loss};
 
-use crate::books::{add, lose, watched};
+use crate::books::{add, is_ours, lose};
 use crate::flows::take;
-use crate::globals::{Kernel, load, offset};
+use crate::globals::{Kernel, ended, load, offset};
 use crate::packet::{Device, Packet, mapped};
 
 /// Neighbours for which packets wait, by their address in the kernel. Overflow: [`loss::UNRESOLVED_FULL`].
@@ -37,7 +39,7 @@ pub fn unresolved(ctx: BtfTracePointContext) -> i32 {
     }
     let device = neighbour.device();
     let netns = device.netns();
-    if !watched(netns) {
+    if ended() || !is_ours(netns) {
         return 0;
     }
     let key = neighbour.0 as u64;
@@ -102,14 +104,21 @@ pub fn asked_in_vain(ctx: BtfTracePointContext) -> i32 {
 /// `neigh_cleanup_and_release(neigh, err)`: the kernel forgets it, with all that still waits.
 #[btf_tracepoint(function = "neigh_cleanup_and_release")]
 pub fn forgotten(ctx: BtfTracePointContext) -> i32 {
-    let _ = UNRESOLVED.remove(&(ctx.arg::<Kernel>(0) as u64));
-    0
+    forget(Neighbour(ctx.arg(0)))
 }
 
 /// Forgets a queue that is empty.
 #[inline(always)]
 fn left(neighbour: Neighbour) -> i32 {
     if neighbour.waiting() == 0 {
+        forget(neighbour);
+    }
+    0
+}
+
+#[inline(always)]
+fn forget(neighbour: Neighbour) -> i32 {
+    if !ended() {
         let _ = UNRESOLVED.remove(&(neighbour.0 as u64));
     }
     0

@@ -314,6 +314,9 @@ pub struct Drop {
     pub device: String,
     /// Protocol: `tcp`, `udp`, `icmp`, `arp` …
     pub protocol: String,
+    /// Version of IP, `IPv4` or `IPv6`; empty for what is not IP, and where it is not told.
+    #[serde(default)]
+    pub version: String,
     /// Namespace: its name and inode, `host:4026531840`.
     pub netns: String,
     /// Systemd units of the sockets that were found.

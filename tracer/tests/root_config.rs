@@ -18,12 +18,15 @@ mod programs;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{Receiver, channel, error::TryRecvError};
-use tracer::event::{Body, Capability, CapabilityState, Event, NoticeKind, Seen, Setting, Thing, Unknown};
+use tracer::event::{
+    Body, Capability, CapabilityState, Event, Notice, NoticeKind, Seen, Setting, Thing, Unknown,
+};
 use tracer::model::Model;
 use tracer::node::Netns;
 use tracer::node::config::{self, Watched};
@@ -357,6 +360,64 @@ fn what_the_kernels_log_says_of_the_network_is_told() {
             }
         }
     }
+}
+
+/// A cgroup with so little memory that nothing but a shell starts in it; removed with the value.
+struct Scarce(PathBuf);
+
+impl Scarce {
+    fn new() -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let name = format!("tc{}-scarce", std::process::id());
+        let made = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let (place, kind, options) = (words.next()?, words.next()?, words.next()?);
+            let limit = match kind {
+                "cgroup" if options.split(',').any(|one| one == "memory") => "memory.limit_in_bytes",
+                "cgroup2" => "memory.max",
+                _ => return None,
+            };
+            let group = Self(PathBuf::from(place).join(&name));
+            std::fs::create_dir(&group.0).unwrap();
+            // Beside v1 one of v2 has no memory of its own.
+            std::fs::write(group.0.join(limit), "16777216").ok()?;
+            Some(group)
+        });
+        made.expect("no cgroup can have its memory bounded")
+    }
+}
+
+impl Drop for Scarce {
+    fn drop(&mut self) {
+        // Whoever was killed leaves it at once.
+        let end = Instant::now() + PATIENCE;
+        while std::fs::remove_dir(&self.0).is_err() && Instant::now() < end {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn who_is_killed_for_want_of_memory_is_told() {
+    let (named, scarce) = (Named::new(), Scarce::new());
+    let mut listening = Listening::to(&named);
+    // A line that never ends.
+    let greedy = format!(
+        "echo $$ >{}/cgroup.procs; exec tail /dev/zero",
+        scarce.0.display()
+    );
+    let mut child = Command::new("sh").args(["-c", &greedy]).spawn().unwrap();
+    let is_it = |notice: &Notice| notice.by.as_ref().is_some_and(|by| by.pid == child.id());
+    let killed = loop {
+        match listening.next().body {
+            Body::Notice(notice) if is_it(&notice) => break notice,
+            _ => {}
+        }
+    };
+    assert_eq!(killed.kind, NoticeKind::OutOfMemory);
+    assert_eq!(killed.by.map(|by| by.command).as_deref(), Some("tail"));
+    assert!(killed.text.contains("Killed process"), "{}", killed.text);
+    assert!(!child.wait().unwrap().success());
 }
 
 #[test]

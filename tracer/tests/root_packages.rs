@@ -275,3 +275,26 @@ fn an_upgrade_that_is_killed_before_it_unpacks_is_known_until_it_is_put_right() 
         |node, package| node.install(package),
     );
 }
+
+/// As logrotate leaves it after two months.
+#[test]
+fn what_dpkg_did_is_known_after_its_log_was_compressed() {
+    let node = Node::new("prerm");
+    run(node.install(&node.build("1")));
+    let log = node.root.join("var/log/dpkg.log");
+    let rotated = log.with_extension("log.2");
+    fs::rename(&log, &rotated).unwrap();
+    let mut gzip = Command::new("gzip");
+    gzip.arg(&rotated);
+    run(gzip);
+    let mut source = Running::start(&node);
+    source.packages("what stands", |_| true);
+    let [install] = &source.past[..] else {
+        panic!("{:?}", source.past);
+    };
+    assert_eq!(
+        (install.installed, install.names.join(" ")),
+        (1, "tracer-test".to_owned())
+    );
+    assert!(install.ended.is_some(), "{install:?}");
+}

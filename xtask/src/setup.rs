@@ -25,11 +25,15 @@ pub(crate) struct Needed {
 }
 
 /// What the tests and the lab run as root.
-const BY_ROOT: [Needed; 7] = [
+const BY_ROOT: [Needed; 8] = [
     IP,
     NFT,
     CONNTRACK,
     IPTABLES,
+    Needed {
+        program: "ethtool",
+        package: "ethtool",
+    },
     Needed {
         program: "tmux",
         package: "tmux",

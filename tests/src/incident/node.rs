@@ -12,7 +12,7 @@ use crate::cgroup;
 use crate::lab::{Lab, PATIENCE};
 use crate::process;
 use crate::scenario::{Actor, Place, Step};
-use crate::traffic::{Role, SERVICE};
+use crate::traffic::{Counts, Role, SERVICE};
 use crate::world::World;
 
 /// The network's own service.
@@ -149,6 +149,15 @@ impl Node {
             }
         }
         Ok(told.join("; "))
+    }
+
+    /// Waits until those who ask the peer have been answered some more times.
+    pub fn goes_on(&mut self) -> Result<()> {
+        let done = |counts: &Counts| counts.values().map(|target| target.requests.done).sum::<u64>();
+        let before = done(&self.lab.wait_for(SERVER.name, |_| true)?);
+        self.lab
+            .wait_for(SERVER.name, |counts| done(counts) > before + 20)?;
+        Ok(())
     }
 
     /// Its network namespace.

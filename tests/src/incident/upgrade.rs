@@ -89,7 +89,11 @@ pub(super) fn prepare(world: &World, variant: &Variant) -> Result<()> {
     let mut index = String::new();
     for (name, depends, postinst) in [
         (BREAKS, String::new(), variant.postinst),
-        (SLOW, format!("Depends: {BREAKS} (= 2)\n"), SLOW_POSTINST),
+        (
+            SLOW,
+            format!("Depends: {BREAKS} (= 2)\n"),
+            if variant.ends { "" } else { SLOW_POSTINST },
+        ),
     ] {
         let of = |release: String| (variant.modules && name == BREAKS).then_some(release);
         package(&repository, name, "1", "", &[], of(running()?))?;

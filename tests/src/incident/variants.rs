@@ -40,6 +40,8 @@ pub struct Variant {
     pub beside: Option<Actor>,
     /// What the new package does when it is configured, as lines of shell.
     pub postinst: &'static str,
+    /// The upgrade comes to its end; else its last package takes forever.
+    pub ends: bool,
     /// And then systemd is asked to stop the upgrade, and kills it half-way.
     pub killed: bool,
     /// Mends the node.
@@ -90,7 +92,7 @@ pub enum Late {
 }
 
 /// What the variants have in common.
-const COMMON: Variant = Variant {
+pub(super) const COMMON: Variant = Variant {
     name: "",
     title: "",
     breaks: "",
@@ -105,6 +107,7 @@ const COMMON: Variant = Variant {
     asks: None,
     beside: None,
     postinst: SYSTEMD_POSTINST,
+    ends: false,
     killed: false,
     heal: &[],
     expect: Expect {

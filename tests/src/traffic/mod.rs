@@ -87,6 +87,8 @@ pub enum Role {
     Members,
     /// Pings with messages that fill a packet of 1,500 bytes and must not be cut in pieces.
     LargePing,
+    /// Pings with messages that are cut in pieces.
+    HugePing,
     /// Sends a datagram to each of its addresses every 20 ms, and waits for nothing.
     Drip,
     /// Writes a stream of TCP to each of its addresses, 1,000 bytes every 20 ms. It opens another connection where one
@@ -118,7 +120,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 29] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -135,6 +137,7 @@ impl Role {
         Self::FewKeys,
         Self::Members,
         Self::LargePing,
+        Self::HugePing,
         Self::Drip,
         Self::Pour,
         Self::Trickle,
@@ -168,6 +171,7 @@ impl Role {
             Self::FewKeys => "few-keys",
             Self::Members => "members",
             Self::LargePing => "large-ping",
+            Self::HugePing => "huge-ping",
             Self::Drip => "drip",
             Self::Pour => "pour",
             Self::Trickle => "trickle",
@@ -197,7 +201,7 @@ impl Role {
             Self::Chatter => c"lab-chatter",
             Self::Tap => c"lab-tap",
             Self::Members => c"lab-members",
-            Self::Ping | Self::LargePing => c"lab-ping",
+            Self::Ping | Self::LargePing | Self::HugePing => c"lab-ping",
             Self::Drip => c"lab-drip",
             Self::Pour | Self::Trickle => c"lab-pour",
             Self::Knock => c"lab-knock",
@@ -243,6 +247,7 @@ impl Role {
                 Self::Members => members::start(parse(address)?, &score)?,
                 Self::Ping => ping::start(parse(address)?, score, ping::SMALL)?,
                 Self::LargePing => ping::start(parse(address)?, score, ping::LARGE)?,
+                Self::HugePing => ping::start(parse(address)?, score, ping::HUGE)?,
                 Self::Drip => one_way::drip(parse(address)?, &score)?,
                 Self::Pour => one_way::pour(parse(address)?, &score, one_way::STREAM),
                 Self::Trickle => one_way::pour(parse(address)?, &score, one_way::TRICKLE),

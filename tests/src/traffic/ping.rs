@@ -18,6 +18,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 pub(super) const SMALL: usize = 40;
 /// With the header of IPv6, 40 bytes, as many as Ethernet takes.
 pub(super) const LARGE: usize = 1460;
+/// More than Ethernet takes: it is cut in pieces.
+pub(super) const HUGE: usize = 2900;
 
 /// Numbers of the two messages, and whether the kernel hands the IP header over as well.
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +78,7 @@ fn ping(socket: &UdpSocket, protocol: Protocol, number: u16, length: usize) -> i
     let own = std::process::id() as u16;
     let deadline = Instant::now() + DATAGRAM_TIMEOUT;
     socket.send(&message(protocol.request, own, number, length))?;
-    let mut buffer = [0; 2048];
+    let mut buffer = [0; 4096];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         socket.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod beside;
+mod commands;
+mod course;
 mod network;
 mod timers;
 mod watched;
@@ -144,6 +146,12 @@ fn what_a_service_ended_by_is_told() {
         ),
         ("exit", "ExecStart=sh -c 'exit 3'", "exit-code"),
         ("killed", "ExecStart=sh -c 'kill -KILL $$$$'", "signal"),
+        ("silent", "Type=notify\nExecStart=true", "protocol"),
+        (
+            "pathless",
+            "ExecStart=true\nRootDirectory=/nonexistent",
+            "exit-code",
+        ),
         (
             "again",
             "ExecStart=true\nRestart=always\nRestartSec=0",

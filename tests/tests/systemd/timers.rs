@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use lab::folder::Folder;
 use lab::world::World;
-use tracer::event::CapabilityState;
+use tracer::event::{Body, CapabilityState};
 use tracer::node::journal;
 use tracer::report::{NodeReport, Timer};
 
 use crate::beside::Beside;
+use crate::watched::Watched;
 use crate::{program, unit, until};
 
 /// Times that the timer elapses before it is stopped, at least. The second run fails.
@@ -101,6 +102,58 @@ fn what_a_timer_started_before_is_known_from_the_journal_and_goes_on() {
         past[0].result == "success" && past.len() > runs
     });
     assert_eq!(timer(&report, "often.timer").past_total, runs as u64 + 1);
+}
+
+/// As after the start of a node that was off, or whose upgrade was put off: `Persistent=` goes by the time of a file.
+#[test]
+fn a_persistent_timer_makes_up_for_what_it_missed_and_keeps_when_it_elapsed() {
+    let job = unit("[Service]\nType=oneshot\nExecStart=true\n");
+    let timer = unit("[Timer]\nOnCalendar=*-01-01\nPersistent=true\nUnit=job.service\n");
+    let units = [
+        ("job.service", job.as_str()),
+        ("missed.timer", &timer),
+        ("waits.timer", &timer),
+    ];
+    let world = World::boot(program(), &units).unwrap();
+    let stamps = "cd /var/lib/systemd/timers 2>/dev/null || { mkdir -p /var/lib/systemd/timers; cd /var/lib/systemd/timers; }; \
+                  touch -d '2 years ago' stamp-missed.timer; touch stamp-waits.timer";
+    world.run("sh", &["-c", stamps]).unwrap();
+    let stamp = world
+        .root()
+        .unwrap()
+        .join("var/lib/systemd/timers/stamp-waits.timer");
+    let elapsed = fs::metadata(stamp).unwrap().modified().unwrap();
+    let elapsed = elapsed.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let mut watched = Watched::ready(&world);
+    world
+        .systemctl(&["start", "waits.timer", "missed.timer"])
+        .unwrap();
+    let timer = |body: &Body, name: &str| match body {
+        Body::Timer(timer) if timer.name == name && timer.last.is_some() && timer.next.is_some() => {
+            Some((**timer).clone())
+        }
+        _ => None,
+    };
+    let at = watched.ever("the timer that waits", |body| {
+        timer(body, "waits.timer").is_some()
+    });
+    let waits = timer(&watched.told[at - 1].body, "waits.timer").unwrap();
+    assert!(waits.persistent && waits.active, "{waits:?}");
+    // systemd keeps microseconds.
+    let last = u64::try_from(waits.last.unwrap()).unwrap();
+    assert_eq!(u128::from(last / 1000), elapsed.as_micros());
+    watched.ever("the run that was missed", |body| {
+        matches!(body, Body::Unit(unit) if unit.name == "job.service"
+            && unit.state.as_ref().is_some_and(|state| !state.invocation.is_empty()))
+    });
+    let at = watched.ever("that it has elapsed", |body| {
+        timer(body, "missed.timer").is_some_and(|timer| timer.last > waits.last)
+    });
+    assert!(
+        timer(&watched.told[at - 1].body, "missed.timer")
+            .unwrap()
+            .persistent
+    );
 }
 
 #[test]

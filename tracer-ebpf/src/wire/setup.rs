@@ -1,5 +1,15 @@
 //! What user space sets before the programs are loaded.
 
+/// What the programs count, as user space says: nothing yet, packets, nothing any more.
+pub mod gate {
+    /// All programs are being attached, one after the other. What waits for neighbours is followed already.
+    pub const NOT_YET: u32 = 0;
+    /// Packets are counted.
+    pub const OPEN: u32 = 1;
+    /// What was counted is being read.
+    pub const CLOSED: u32 = 2;
+}
+
 /// Where the running kernel keeps what the programs read. Filled by user space from BTF.
 ///
 /// Offsets are in bytes; [`ABSENT`] marks what this kernel does not have.

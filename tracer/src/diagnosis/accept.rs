@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::unread::{held, held_text};
+use super::unread::{held, held_text, may_be_meant};
 use super::words::{self, command, count, list, moment};
 use super::{About, Finding, Rule, effects, evidence};
-use crate::event::FlowKey;
+use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::counters::LISTEN_OVERFLOWS;
@@ -24,9 +24,11 @@ pub(super) const QUEUE_FULL: Rule = Rule {
     place: Some(Where::Process),
     about: About {
         signature: "TcpExtListenOverflows grows for 2 s, and the kernel's list of sockets has a listener with more connections \
-                    waiting than it has room for. No drop tells of it: the SYNs are called consumed.",
-        meaning: "The process does not accept connections as fast as they come, or not at all. The kernel discards further SYNs \
-                  without a word: to clients that looks as if the network lost them.",
+                    waiting than it has room for. No drop tells of it: the SYNs are called consumed. The counter has all \
+                    listeners of a network namespace, and each SYN anew that a client sends again. A weak sign where the process is stopped or frozen and no service's: that may \
+                    be meant.",
+        meaning: "The process does not accept connections as fast as they come, or not at all. The kernel discards further SYNs, \
+                  and the ACKs that complete handshakes, without a word: to clients that looks as if the network lost them.",
         check: &[
             "ss -lntp sport = :PORT  # Recv-Q is more than Send-Q",
             "nstat -az TcpExtListenOverflows TcpExtListenDrops",
@@ -43,11 +45,15 @@ pub(super) const QUEUE_FULL: Rule = Rule {
     follows: &[],
 };
 
-/// Connections that must have been turned away, and the time that they must span: a burst is none of it.
+/// Requests that must have been turned away, and the time that they must span: a burst is none of it.
 const OVERFLOWS: u64 = 3;
 const LASTING: u64 = 2 * SECOND;
 
-/// Listeners that had no room when sockets were last listed, where connections were turned away before and after.
+/// What the counter counts: a SYN that finds the queue full (`tcp_conn_request`), and the third segment of a handshake that does
+/// (`tcp_v4_syn_recv_sock`).
+const COUNTED: &str = "SYNs and last ACKs of handshakes";
+
+/// Listeners that had no room when sockets were last listed, where requests were turned away before and after.
 fn listeners(model: &Model) -> Vec<(&FlowKey, &Wait, Spell)> {
     let all = model.waiting().iter().filter(|(_, wait)| wait.is_full());
     all.filter_map(|(flow, wait)| {
@@ -79,28 +85,32 @@ fn full(model: &Model) -> Option<Finding> {
                 "tcp {}{of}, where {} to be accepted{room}",
                 flow.local_port,
                 match wait.waiting {
-                    1 => "1 connection waits".to_owned(),
-                    more => format!("{more} connections wait"),
+                    1 => "1 connection waited".to_owned(),
+                    more => format!("{more} connections waited"),
                 }
             )
         })
         .collect();
     // A namespace has one counter for all its listeners.
-    let turned_away = |netns: u32| {
-        let spell = listeners.iter().find(|(flow, ..)| flow.netns == netns);
-        spell.map_or(0, |(.., spell)| spell.packets)
+    let spell = |netns: u32| {
+        let of_it = listeners.iter().find(|(flow, ..)| flow.netns == netns);
+        of_it.map(|(.., spell)| *spell)
     };
+    let turned_away = |netns: u32| spell(netns).map_or(0, |spell| spell.packets);
+    let begun = |netns: u32| spell(netns).map_or(since, |spell| spell.since);
     let all = namespaces
         .iter()
         .map(|netns| turned_away(*netns))
         .fold(0, u64::saturating_add);
     let stopped = ports.iter().find_map(|port| held(model, *port));
-    let (how, goes_on) = stopped.map_or_else(Default::default, held_text);
+    let (how, goes_on) = stopped.map_or_else(Default::default, |holds| held_text(Protocol::Tcp, holds));
     let evidence = listeners
         .iter()
         .take(3)
         .map(|(flow, wait, _)| {
-            let limit = wait.limit.map_or_else(String::new, |limit| format!(", room for {limit}"));
+            let limit = wait
+                .limit
+                .map_or_else(String::new, |limit| format!(", room for {limit}"));
             evidence::state(
                 format!("listener tcp {}", flow.local_port),
                 format!("{} waiting{limit}", count(wait.waiting.into(), "connection")),
@@ -109,8 +119,8 @@ fn full(model: &Model) -> Option<Finding> {
         .chain(namespaces.iter().map(|netns| {
             let grown = turned_away(*netns);
             let text = format!(
-                "{LISTEN_OVERFLOWS} has grown by {grown} since {}: connections that found an accept queue full",
-                moment(model, since)
+                "{LISTEN_OVERFLOWS} has grown by {grown} since {}: {COUNTED} that found an accept queue full",
+                moment(model, begun(*netns))
             );
             evidence::counter(LISTEN_OVERFLOWS, grown, text)
         }))
@@ -145,12 +155,22 @@ fn full(model: &Model) -> Option<Finding> {
         remedy.insert(0, goes_on);
     }
     Some(Finding {
-        confidence: Confidence::Strong,
+        confidence: if stopped.is_some_and(|holds| may_be_meant(Protocol::Tcp, holds)) {
+            Confidence::Weak
+        } else {
+            Confidence::Strong
+        },
         explanation: format!(
-            "The accept queue is full of {}.{how} {} since {} found it full and were turned away without a word.",
+            "{} {}, {} full when sockets were last listed.{how} Since {} the kernel dropped {} to connect for want of room in an accept queue ({COUNTED}; what is sent again counts again).",
+            if named.len() == 1 {
+                "The accept queue of"
+            } else {
+                "The accept queues of"
+            },
             list(&named),
-            count(all, "connection request"),
-            moment(model, since)
+            if named.len() == 1 { "was" } else { "were" },
+            moment(model, since),
+            count(all, "request"),
         ),
         since,
         last,

@@ -58,22 +58,27 @@ fn start(model: &Model, unit: &str, at: u64) -> Option<Step> {
     })
 }
 
-/// Packages were worked on, by whom and since when.
+/// Packages were worked on, by whom and since when: who held the manager's lock at that time.
 fn upgrade(model: &Model, at: u64) -> Option<(Step, &Owner)> {
     let packages = model.packages();
     let work = packages
         .work_at(at)
         .or_else(|| packages.work_at(at.saturating_add(LOOK)))?;
+    let holder = work.holder_at(at)?;
     let since = match work.since {
-        None => "since before tracer started".to_owned(),
-        Some(since) if since > at => format!("which was seen at {}", moment(model, since)),
-        Some(since) => format!("since {}", moment(model, since)),
+        None => "which was held since before tracer started".to_owned(),
+        Some(since) if since > at => format!("which was seen to be held at {}", moment(model, since)),
+        Some(since) => format!("which was held since {}", moment(model, since)),
     };
     let step = Step {
         at: model.utc(work.since.unwrap_or(model.started())),
-        text: format!("while {} had packages in work, {since}", owner(&work.holder)),
+        text: format!(
+            "while {} had packages in work, by the lock of {}, {since}",
+            owner(holder),
+            work.manager
+        ),
     };
-    Some((step, &work.holder))
+    Some((step, holder))
 }
 
 /// A timer had started the run of the unit that was then.

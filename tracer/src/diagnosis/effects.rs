@@ -35,6 +35,14 @@ pub(super) fn covers(destination: IpAddr, prefix: u8, address: IpAddr) -> bool {
     network(destination, prefix) == network(address, prefix)
 }
 
+/// The address is one of those that go no further than the link.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
 /// It is not there any more.
 fn is_gone(change: &Change) -> bool {
     change.after.is_none()
@@ -114,7 +122,29 @@ pub(super) fn xdp(finding: &Finding, change: &Change) -> bool {
 pub(super) fn traffic(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::BpfLink { .. }) => is_of(change, "tcx"),
-        Some(Thing::Traffic { device, .. }) => !is_gone(change) && is_at(finding, device),
+        // A class of a queueing discipline takes nothing away that arrives.
+        Some(Thing::Traffic { device, text }) => {
+            !is_gone(change) && is_at(finding, device) && !text.starts_with("class ")
+        }
+        _ => false,
+    }
+}
+
+/// Only some of the pieces of a packet get as far as the stack: the device takes smaller ones than before, or a program or
+/// filter at it takes some away.
+pub(super) fn pieces(finding: &Finding, change: &Change) -> bool {
+    xdp(finding, change) || traffic(finding, change) || mtu(finding, change)
+}
+
+/// A device of the finding takes smaller packets than before.
+pub(super) fn mtu(finding: &Finding, change: &Change) -> bool {
+    let mtu = |value: &Option<String>| value.as_deref().and_then(value::mtu);
+    match thing(finding, change) {
+        Some(Thing::Link { device }) => {
+            is_at(finding, device)
+                && mtu(&change.after)
+                    .is_some_and(|now| mtu(&change.before).is_some_and(|before| now < before))
+        }
         _ => false,
     }
 }
@@ -141,6 +171,14 @@ pub(super) fn link(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Link { device }) => is_at(finding, device),
         _ => false,
+    }
+}
+
+/// A device, or what it is to do with checksums and the like, changed.
+pub(super) fn link_or_offloads(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Offloads { device }) => is_at(finding, device),
+        _ => link(finding, change),
     }
 }
 
@@ -203,9 +241,10 @@ pub(super) fn way_out_lost(finding: &Finding, change: &Change) -> bool {
 /// The way to what the finding's packets are for is another, or there is none: a route to it went away, or its device changed.
 pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
+        // A default route leads to nobody behind this node.
         Some(Thing::Route {
             destination, prefix, ..
-        }) => is_gone(change) && finding.flows.locals().are_in(*destination, *prefix),
+        }) => is_gone(change) && *prefix > 0 && finding.flows.locals().are_in(*destination, *prefix),
         Some(Thing::Link { device }) => is_at(finding, device),
         _ => false,
     }
@@ -295,6 +334,22 @@ pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// The same; or others are asked than before: `/etc/resolv.conf` names one that it did not name.
+pub(super) fn names(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::File { .. }) => {
+            let is_named = |file: &Option<String>, server: IpAddr| {
+                value::name_servers(file.as_deref().unwrap_or_default()).any(|named| named == server)
+            };
+            let mut named = value::name_servers(change.after.as_deref().unwrap_or_default());
+            let is_new =
+                |server: IpAddr| !is_named(&change.before, server) && finding.flows.remotes().have(server);
+            finding.flows.is_empty() || named.any(is_new)
+        }
+        _ => requests(finding, change),
+    }
+}
+
 /// A rule for packets from some address went away.
 pub(super) fn source_rule(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
@@ -311,6 +366,18 @@ pub(super) fn modules(finding: &Finding, change: &Change) -> bool {
 /// A unit whose sockets those were ended, or was started anew.
 pub(super) fn unit_ended(finding: &Finding, change: &Change) -> bool {
     matches!(&change.subject, Subject::Unit(name) if finding.units.contains(name))
+}
+
+/// A unit of the finding was stopped, or ended.
+pub(super) fn unit_stopped(finding: &Finding, change: &Change) -> bool {
+    let runs = |value: &Option<String>| {
+        let words = ["active", "activating", "reloading", "refreshing"];
+        value
+            .as_deref()
+            .and_then(|value| value.split(' ').next())
+            .is_some_and(|word| words.contains(&word))
+    };
+    unit_ended(finding, change) && runs(&change.before) && !runs(&change.after)
 }
 
 #[cfg(test)]

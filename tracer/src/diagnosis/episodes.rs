@@ -44,7 +44,7 @@ pub struct Leading {
 pub(super) struct Episode {
     /// First evidence. Never before the end of the episode before.
     pub(super) onset: u64,
-    /// Last evidence.
+    /// Last evidence, and not before [`mended`](Self::mended).
     pub(super) last: u64,
     /// When its root verdict was first given.
     pub(super) told: u64,
@@ -154,7 +154,9 @@ impl Episode {
 
     fn go_on(&mut self, now: u64, leading: &Leading, starved: u64) {
         self.lasts = true;
-        self.last = self.last.max(leading.last.min(now));
+        // It was broken until it was mended, also where nothing was sent any more that could be lost.
+        let mended = leading.mended.as_ref().map_or(0, |mended| mended.at);
+        self.last = self.last.max(leading.last.max(mended).min(now));
         self.mended.clone_from(&leading.mended);
         if strength(leading.rule, leading.confidence) > strength(self.rule, self.confidence) {
             if leading.rule.id != self.rule.id {

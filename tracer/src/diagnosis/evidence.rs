@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::words::{self, count};
-use crate::event::{EntryKey, FlowKey, Location};
+use crate::event::{EntryKey, FlowKey, Location, Protocol, Version};
 use crate::model::Model;
 use crate::model::clock::seconds;
 use crate::model::ends::{self, Sign};
@@ -22,9 +22,39 @@ pub(super) fn drop(reason: &str, location: Option<&Location>, packets: u64, text
     }
 }
 
-/// Packets of one line of the books that were dropped.
-pub(super) fn dropped(key: &EntryKey, packets: u64, text: String) -> Evidence {
-    drop(ends::reason(key), key.location.as_ref(), packets, text)
+/// What this node was sending and these lines of the books have as dropped, since the start: one text for each reason, place,
+/// protocol and version of IP.
+pub(super) fn unsent<'a>(
+    lines: impl Iterator<Item = (&'a EntryKey, u64)>,
+    version: impl Fn(&EntryKey) -> Option<Version>,
+) -> Vec<Evidence> {
+    let mut all: BTreeMap<_, u64> = BTreeMap::new();
+    for (key, packets) in lines {
+        let what = (
+            ends::reason(key),
+            key.location.as_ref(),
+            key.protocol,
+            version(key),
+        );
+        let sum = all.entry(what).or_default();
+        *sum = sum.saturating_add(packets);
+    }
+    all.into_iter()
+        .map(|((reason, location, protocol, version), packets)| {
+            let place = location.map(ToString::to_string).unwrap_or_default();
+            // Where the socket's packet had no headers yet.
+            let of = match protocol {
+                Protocol::Other(0) => String::new(),
+                protocol => format!(" of {protocol}"),
+            };
+            let over = version.map_or_else(String::new, |version| format!(" over {version}"));
+            let text = format!(
+                "{reason} at {place}: {}{of}{over} that this node was sending, since the start",
+                count(packets, "packet")
+            );
+            drop(reason, location, packets, text)
+        })
+        .collect()
 }
 
 /// What was dropped with this sign at these devices, by namespace and index: a line for each reason, place and device.

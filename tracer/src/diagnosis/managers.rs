@@ -8,13 +8,14 @@ use super::{About, Finding, Rule, View, effects, evidence, undo};
 use crate::event::Thing;
 use crate::model::clock::SECOND;
 use crate::model::timeline::{Change, Subject};
+use crate::model::units::Begun;
 use crate::report::Confidence;
 
 /// R02: it removed what it did not own.
 pub(super) const REMOVED: Rule = Rule {
     id: "R02",
     slug: "manager-removed",
-    title: "A network manager was started anew and removed rules, routes or addresses",
+    title: "A network manager was started and removed rules, routes or addresses",
     place: None,
     about: About {
         signature: "Within 5 s after a start of systemd-networkd, NetworkManager or ifupdown, rules, routes or addresses went \
@@ -86,7 +87,7 @@ fn removed(view: &View<'_>) -> Option<Finding> {
         .filter(|(number, _)| *number > 0)
         .map(|(number, noun)| count(number, noun))
         .collect();
-    let begun = model.units().begun(unit, first.at)?.at;
+    let Begun { at: begun, anew } = model.units().begun(unit, first.at)?;
     let prevent = "Set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in a file in /etc/systemd/networkd.conf.d/ \
                    (section [Network]), where it is systemd-networkd: it then leaves those of others alone. Risk: what others \
                    forget stays.";
@@ -98,9 +99,11 @@ fn removed(view: &View<'_>) -> Option<Finding> {
             Confidence::Weak
         },
         explanation: format!(
-            "{unit} was started anew at {} and removed {}, which are still missing.",
+            "{unit} was started{} at {} and removed {}, which {} still missing.",
+            if anew { " anew" } else { "" },
             moment(model, begun),
-            list(&counts)
+            list(&counts),
+            if of_it.len() == 1 { "is" } else { "are" }
         ),
         since: first.at,
         last: of_it.iter().map(|(_, _, change, _)| change.at).max()?,

@@ -5,7 +5,7 @@
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
 //! `links` devices that are down, `unroutable` what has no way out, `outgoing` what a firewall keeps from leaving, `inside` what
 //! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `path`
-//! the way to the node, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up; `managers`
+//! the way to the node, `names` name servers, `fragments` what does not arrive whole, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up; `managers`
 //! what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
@@ -22,10 +22,12 @@ mod course;
 mod effects;
 mod episodes;
 mod evidence;
+mod fragments;
 mod inside;
 mod links;
 mod lost;
 mod managers;
+mod names;
 mod neighbours;
 mod networks;
 mod outgoing;
@@ -122,6 +124,8 @@ pub const RULES: &[Rule] = &[
     sources::SOURCE_RULE,
     neighbours::UNANSWERED,
     links::NO_CARRIER,
+    fragments::INCOMPLETE,
+    names::UNANSWERED,
     path::SILENT,
     ports::NO_SOCKET,
     accept::QUEUE_FULL,

@@ -93,17 +93,18 @@ fn unanswered(model: &Model) -> Option<Finding> {
         Confidence::Weak
     };
     let since = cases.iter().map(|case| case.spell.since).min()?;
+    let last = cases.iter().map(|case| case.spell.last).max()?;
     let requests = cases
         .iter()
         .map(|case| case.spell.packets)
         .fold(0, u64::saturating_add);
     let addresses: Vec<String> = cases.iter().map(|case| case.address.to_string()).collect();
     let explanation = format!(
-        "Neighbours asked {} who has {}, and for {} this node has not answered: what they have for it they cannot \
-         send.{}",
+        "Neighbours asked {} in {} who has {}, and this node has answered none of it: who gets no answer cannot send it anything, \
+         once what it remembers is too old.{}",
         count(requests, "time"),
+        span(last.saturating_sub(since)),
         list(&addresses),
-        span(now.saturating_sub(since)),
         suffering.affected()
     );
     let evidence = cases
@@ -146,7 +147,7 @@ fn unanswered(model: &Model) -> Option<Finding> {
         confidence,
         explanation,
         since,
-        last: cases.iter().map(|case| case.spell.last).max()?,
+        last,
         evidence,
         namespaces: cases.iter().map(|case| case.netns).collect(),
         standing: None,

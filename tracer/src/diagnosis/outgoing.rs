@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::lost::kinds;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{command, count};
+use super::words::{command, count, moment};
 use super::{About, Finding, Rule, effects, evidence};
 use crate::event::{FlowKey, SocketState};
 use crate::model::Model;
@@ -19,11 +19,11 @@ use crate::report::{Confidence, Where};
 pub(super) const FILTERED: Rule = Rule {
     id: "K02",
     slug: "output-filtered",
-    title: "A firewall drops what this node sends to peers that used to answer",
+    title: "A firewall drops what this node sends on connections that worked",
     place: Some(Where::GuestKernel),
     about: About {
-        signature: "What this node sends is dropped for NETFILTER_DROP before it leaves: of connections that were open, or to peers \
-                    that had answered before, of which nothing has left since.",
+        signature: "What this node sends is dropped for NETFILTER_DROP before it leaves: of connections that are open, or of flows \
+                    in which packets had come and left before, and of which nothing has left since.",
         meaning: "A rule or the policy of a chain at the hook output or postrouting drops it. What arrives reaches its socket, and \
                   no answer leaves. What never got through is told nowhere: it may be forbidden on purpose.",
         check: &[
@@ -79,33 +79,32 @@ fn filtered(model: &Model) -> Option<Finding> {
     let lines = || {
         let all = model.books().lines();
         all.filter(|(key, line)| ends::filtered(key) && line.packets > 0 && namespaces.contains(&key.netns))
+            .map(|(key, line)| (key, line.packets))
     };
-    let packets = lines().map(|(_, line)| line.packets).fold(0, u64::saturating_add);
+    let packets = lines().fold(0, |sum: u64, (_, packets)| sum.saturating_add(packets));
+    // Of these only examples are shown, and the flows' packets are a part of them.
+    let of_these = blocked
+        .iter()
+        .fold(0, |sum: u64, (.., spell)| sum.saturating_add(spell.packets));
     let hooks = match kinds::hooks_in(model, &namespaces, false) {
         hooks if hooks.is_empty() => String::new(),
-        hooks => format!(" At {}.", hooks.join("; ")),
+        hooks => format!(" {}", kinds::hooks_text(&hooks)),
     };
-    let evidence = lines()
+    let evidence = evidence::unsent(lines(), ends::version)
+        .into_iter()
         .take(5)
-        .map(|(key, line)| {
-            let place = key.location.as_ref().map(ToString::to_string).unwrap_or_default();
-            let text = format!(
-                "{} at {place}: {} of {} that this node was sending, since the start",
-                ends::reason(key),
-                count(line.packets, "packet"),
-                key.protocol
-            );
-            evidence::dropped(key, line.packets, text)
-        })
         .collect();
+    let flows = suffering.flows.len() as u64;
     let first = *namespaces.first()?;
     Some(Finding {
         confidence: Confidence::Strong,
         explanation: format!(
-            "This node's own firewall dropped {} that it was sending. Of {} to peers that used to answer nothing leaves any \
-             more.{hooks}{}",
+            "Since {} nothing leaves of {} on which packets came and went before: this node's own firewall drops it. Of what this \
+             node was sending it has dropped {} since the start of tracer, at least {of_these} of them of {}.{hooks}{}",
+            moment(model, since),
+            count(flows, "flow"),
             count(packets, "packet"),
-            count(suffering.flows.len() as u64, "flow"),
+            if flows == 1 { "this flow" } else { "these flows" },
             suffering.named()
         ),
         since,

@@ -200,6 +200,8 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
             // One that was noticed says so itself.
             Some(after) if after > 0 && change.noticed => format!("{} after it began", short(after)),
             Some(after) if after > 0 => format!("told {} after it began", short(after)),
+            // What is missing is so from the change on.
+            Some(_) => "when it began".to_owned(),
             _ => format!("{} before it began", short(before)),
         };
         let with_it = match others.len() as u64 {
@@ -248,7 +250,7 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
         ),
         None => without(
             Relation::Unknown,
-            "No change was seen on this node that can bring it about.".to_owned(),
+            "No change that was seen on this node can bring it about.".to_owned(),
         ),
     }
 }

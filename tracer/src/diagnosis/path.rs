@@ -1,4 +1,4 @@
-//! The way to the node: requests leave and nothing arrives.
+//! The way to the node: requests are made and no answer arrives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,15 +19,15 @@ use crate::report::{Confidence, Evidence, Where};
 /// The capability that counts arrivals: without it silence says nothing.
 pub(super) const ARRIVALS: &str = "arrivals";
 
-/// D01: requests leave, nothing arrives, nothing of it was dropped here.
+/// D01: requests are made, no answer arrives, and none was dropped here.
 pub(super) const SILENT: Rule = Rule {
     id: "D01",
     slug: "silent-path",
-    title: "Requests leave and nothing arrives",
+    title: "What this node sends is not answered",
     place: Some(Where::DataPath),
     about: About {
-        signature: "Requests of this node leave, by TCP they are sent again and again, and nothing comes back by an \
-                    uplink; nothing that did was dropped here.",
+        signature: "This node makes requests, by TCP again and again, and nothing comes back by an uplink; nothing that did was \
+                    dropped here. Where the next hop does not tell its link-layer address they do not even leave.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
                   the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
         check: &[
@@ -44,7 +44,7 @@ pub(super) const SILENT: Rule = Rule {
     explains: effects::requests,
     proved_by: effects::none,
     follows: &[
-        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R30", "R31", "R33",
+        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R23", "R30", "R31", "R33",
     ],
 };
 
@@ -78,7 +78,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         ),
     };
     let dropped = match case.strays {
-        0 => "no reply was dropped here".to_owned(),
+        0 => "no reply was seen to be dropped here".to_owned(),
         strays => format!(
             "{} came from there by another port than was asked, for which no socket waits: something on the way may \
              have changed the port",
@@ -98,7 +98,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         ),
     };
     let explanation = format!(
-        "This node sent {} to {}, and {lasts}; {dropped}.{reach}{hop}{}",
+        "This node made {} to {}, and {lasts}; {dropped}.{reach}{hop}{}",
         count(case.requests, "request"),
         addresses(case.peers.iter().map(|(_, address)| *address)),
         case.suffering.affected()
@@ -187,6 +187,28 @@ fn says_something(view: &View<'_>, plight: &Plight) -> bool {
     !is_held_back && plight.dropped.is_none() && !by_inner_device(view, &plight.key, plight.iif)
 }
 
+/// Flows that are part of a silence and say something of the path, each with the place of that.
+pub(super) fn asking<'a>(view: &View<'a>) -> Vec<(&'a Plight, usize)> {
+    let plights = view.model.plights().iter();
+    let silent = plights.filter_map(|plight| Some((plight, usize::try_from(plight.silence?).ok()?)));
+    silent
+        .filter(|(plight, _)| says_something(view, plight))
+        .collect()
+}
+
+/// The silences with these places, each once and in order.
+pub(super) fn silences(model: &Model, places: impl Iterator<Item = usize>) -> Vec<&(Endpoint, Silence)> {
+    let all = model.silences().all();
+    let mut is_asked = vec![false; all.len()];
+    for place in places {
+        if let Some(is) = is_asked.get_mut(place) {
+            *is = true;
+        }
+    }
+    let all = all.iter().zip(is_asked);
+    all.filter_map(|(one, is)| is.then_some(one)).collect()
+}
+
 /// What is silent, all together.
 struct Case<'a> {
     silences: Vec<&'a (Endpoint, Silence)>,
@@ -210,12 +232,7 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn of(view: &View<'a>) -> Option<Self> {
         let model = view.model;
-        let silent: Vec<(&Plight, usize)> = model
-            .plights()
-            .iter()
-            .filter_map(|plight| Some((plight, usize::try_from(plight.silence?).ok()?)))
-            .filter(|(plight, _)| says_something(view, plight))
-            .collect();
+        let silent = asking(view);
         // Clients that go away without a word are a server's daily bread; they count where nothing is heard
         // from anybody.
         let is_ours = |plight: &Plight| !plight.has_arrived || plight.is_reply;
@@ -225,16 +242,7 @@ impl<'a> Case<'a> {
                 .iter()
                 .filter(|(plight, _)| !asked_by_us || is_ours(plight))
         };
-        let all = model.silences().all();
-        let mut is_asked = vec![false; all.len()];
-        for (_, place) in asking() {
-            if let Some(is) = is_asked.get_mut(*place) {
-                *is = true;
-            }
-        }
-        let silences = all.iter().zip(is_asked);
-        let silences: Vec<&(Endpoint, Silence)> =
-            silences.filter_map(|(one, is)| is.then_some(one)).collect();
+        let silences = silences(model, asking().map(|(_, place)| *place));
         let since = silences.iter().map(|(_, silence)| silence.since).min()?;
         let ended = silences
             .iter()
@@ -362,15 +370,13 @@ fn by_inner_device(view: &View<'_>, key: &FlowKey, iif: u32) -> bool {
 
 /// The flow leads to somebody, which the neighbours' own housekeeping does not.
 fn is_conversation(key: &FlowKey) -> bool {
-    let neighbour = match key.remote {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
+    let neighbour = effects::is_link_local(key.remote);
     let message = matches!(key.protocol, Protocol::Icmp | Protocol::Icmp6) && key.local_port == 0;
     !neighbour && !message && !key.local.is_multicast()
 }
 
-fn endpoint(model: &Model, endpoint: Endpoint, silence: Silence) -> Evidence {
+/// A peer that does not answer.
+pub(super) fn endpoint(model: &Model, endpoint: Endpoint, silence: Silence) -> Evidence {
     let Endpoint {
         protocol,
         address,

@@ -24,7 +24,8 @@ pub(super) const NO_SOCKET: Rule = Rule {
     title: "Nothing listens where packets keep arriving",
     place: Some(Where::Process),
     about: About {
-        signature: "Packets for a port of this node are dropped for NO_SOCKET, where a socket was before.",
+        signature: "Packets for a port of this node are dropped for NO_SOCKET, where a socket was before. A weak sign for 5 s where \
+                    systemd stopped its unit in good order, as where it is deployed.",
         meaning: "Nothing listens there any more: the process that had the port ended or closed it. The network works as \
                   far as that.",
         check: &[
@@ -42,6 +43,8 @@ pub(super) const NO_SOCKET: Rule = Rule {
 
 /// Packets that come so soon after a socket was closed belong to what it was doing.
 const AFTERMATH: u64 = SECOND;
+/// A unit that was stopped in good order may be about to be started again, as where it is deployed: for so long that is no fault.
+const DEPLOYED: u64 = 5 * SECOND;
 /// Refusals at a port that nobody was ever seen to have are told from this number on.
 const STRANGERS: u64 = 5;
 
@@ -54,6 +57,8 @@ struct Refusal<'a> {
     owner: Option<&'a Owner>,
     /// When the socket was last known to be there.
     had_until: Option<u64>,
+    /// See [`is_deployed`].
+    is_deployed: bool,
 }
 
 fn no_socket(view: &View<'_>) -> Option<Finding> {
@@ -98,8 +103,13 @@ fn no_socket(view: &View<'_>) -> Option<Finding> {
         more if more.is_empty() => more,
         more => format!(" The same goes for {more}."),
     };
+    let deployed = if worst.is_deployed {
+        " Its unit was stopped in good order, and may be about to be started again."
+    } else {
+        ""
+    };
     let explanation = format!(
-        "Nothing listens on {protocol} {number}{had}. {} for it arrived since and found no socket.{others}",
+        "Nothing listens on {protocol} {number}{had}.{deployed} {} for it arrived since and found no socket.{others}",
         count(packets, "packet")
     );
 
@@ -218,13 +228,17 @@ fn refused<'a>(view: &View<'a>, ports: &BTreeSet<Port>) -> Vec<&'a Plight> {
 fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<Refusal<'_>> {
     let bound = model.sockets().bound(port, address);
     let owner = bound.and_then(|bound| bound.owner.as_deref());
-    let refusal = |confidence, had_until| Refusal {
-        port,
-        address,
-        spell,
-        confidence,
-        owner,
-        had_until,
+    let refusal = |confidence, had_until: Option<u64>| {
+        let is_deployed = had_until.is_some_and(|gone| is_deployed(model, owner, gone));
+        Refusal {
+            port,
+            address,
+            spell,
+            confidence: if is_deployed { Confidence::Weak } else { confidence },
+            owner,
+            had_until,
+            is_deployed,
+        }
     };
     let strangers = || (spell.packets >= STRANGERS).then(|| refusal(Confidence::Weak, None));
     match (port.protocol, bound) {
@@ -244,4 +258,17 @@ fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<R
             (spell.packets >= 3 && lasting && !back).then(|| refusal(Confidence::Conclusive, used))
         }
     }
+}
+
+/// systemd has stopped the unit of the process that had the socket in good order a moment ago, or is about to start it.
+fn is_deployed(model: &Model, owner: Option<&Owner>, gone: u64) -> bool {
+    let state = owner.and_then(|owner| model.units().state(&owner.unit));
+    let is_meant = state.is_some_and(|state| match state.active.as_str() {
+        // What has failed waits as `auto-restart` to be started again.
+        "activating" => state.sub != "auto-restart",
+        "deactivating" => true,
+        "inactive" => state.result == "success",
+        _ => false,
+    });
+    is_meant && model.now().saturating_sub(gone) < DEPLOYED
 }

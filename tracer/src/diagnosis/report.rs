@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::episodes::Episodes;
 use super::words::end;
-use crate::event::{EntryKey, Fate, FlowKey, OTHER, Protocol, SocketState};
+use crate::event::{EntryKey, Fate, FlowKey, OTHER, Protocol, SocketState, Version};
 use crate::model::Model;
 use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
@@ -193,6 +193,7 @@ struct Row<'a> {
     netns: u32,
     iif: u32,
     protocol: String,
+    version: Option<Version>,
     socket_found: bool,
     incoming: bool,
     in_ledger: bool,
@@ -247,6 +248,7 @@ fn drops(model: &Model) -> Vec<Drop> {
             netns: key.netns,
             iif: key.iif,
             protocol: protocol(key),
+            version: ends::version(key),
             socket_found: key.socket_found,
             incoming: key.incoming,
             in_ledger,
@@ -328,6 +330,7 @@ fn silent(model: &Model) -> Vec<(Row<'static>, Sum)> {
                 netns,
                 iif: 0,
                 protocol: Protocol::Tcp.to_string(),
+                version: None,
                 socket_found: true,
                 incoming: true,
                 in_ledger: true,
@@ -367,6 +370,7 @@ fn drop_row(model: &Model, row: &Row<'_>, sum: Sum) -> Drop {
         in_ledger: row.in_ledger,
         device: model.node().device_name(row.netns, row.iif),
         protocol: row.protocol.clone(),
+        version: row.version.map(|version| version.to_string()).unwrap_or_default(),
         netns: model.node().netns_label(row.netns),
         units: sum.units.into_iter().collect(),
         detail: hooks::told(row.hooks.into_iter().flatten().map(|hook| {
@@ -390,6 +394,7 @@ fn other(rest: Vec<(Row<'_>, Sum)>) -> Drop {
         in_ledger: rest.iter().all(|(row, _)| row.in_ledger),
         device: String::new(),
         protocol: String::new(),
+        version: String::new(),
         netns: String::new(),
         units: Vec::new(),
         detail: String::new(),

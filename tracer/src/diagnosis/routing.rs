@@ -266,7 +266,7 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
     };
     let explanation = format!(
         "{}{from} arrived on {} and were dropped by the reverse path filter: by this node's routes, packets to \
-         that source would not leave by that device.{}",
+         that source would not leave by that device, or by none where the filter is loose.{}",
         count(spell.packets, "packet"),
         list(&devices),
         suffering.affected()

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::effects::covers;
 use super::words::{command, count};
 use crate::event::ruleset::{self, Came, Did, Policy, Table};
 use crate::event::value::{self, NF_TABLES, OF_DEVICE};
@@ -32,21 +33,25 @@ pub(super) fn of(model: &Model, act: &[Told<'_>]) -> Undo {
     let leaders: BTreeSet<u64> = act.iter().map(Told::leader).collect();
     let is_act = |told: &Told<'_>| act.iter().any(|one| one.number == told.number);
     let went_along = |told: &Told<'_>| leaders.contains(&told.leader()) && is_lost(told.change);
-    let mut all: Vec<&Change> = model
+    let all: Vec<&Change> = model
         .timeline()
         .folded()
         .filter(|told| is_act(told) || went_along(told))
         .map(|told| told.change)
         .collect();
     let devices: BTreeSet<(u32, String)> = all.iter().filter_map(|change| device(change)).collect();
-    all.retain(|change| !comes_by_itself(change, &devices));
+    let mut lost: Vec<&Change> = all
+        .iter()
+        .copied()
+        .filter(|change| !comes_by_itself(model, change, &all, &devices))
+        .collect();
     // The sort is stable: what others need comes first.
-    all.sort_by_key(|change| order(change));
+    lost.sort_by_key(|change| order(change));
     let mut undo = Undo {
         is_whole: true,
         ..Undo::default()
     };
-    for change in all {
+    for change in lost {
         let Some(back) = one(model, change) else {
             undo.is_whole = false;
             continue;
@@ -94,7 +99,12 @@ fn device(change: &Change) -> Option<(u32, String)> {
 
 /// The kernel sets it by itself when one of these devices, or its address, is back: the routes of addresses, and link-local
 /// addresses.
-fn comes_by_itself(change: &Change, devices: &BTreeSet<(u32, String)>) -> bool {
+fn comes_by_itself(
+    model: &Model,
+    change: &Change,
+    all: &[&Change],
+    devices: &BTreeSet<(u32, String)>,
+) -> bool {
     let (Subject::Setting(netns, thing), Some(before), None) =
         (&change.subject, &change.before, &change.after)
     else {
@@ -105,12 +115,31 @@ fn comes_by_itself(change: &Change, devices: &BTreeSet<(u32, String)>) -> bool {
             let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
             is_link_local && devices.contains(&(*netns, device.clone()))
         }
-        Thing::Route { .. } => {
-            let after = |word: &str| {
-                let mut words = before.split(' ').skip_while(|one| *one != word);
-                words.nth(1).unwrap_or_default().to_owned()
+        Thing::Route {
+            destination, prefix, ..
+        } => {
+            let device = value::leads_by(before).unwrap_or_default();
+            // Whoever wants no route of an address has set another itself.
+            let has_none = |of: u32, thing: &Thing, is: &str| {
+                let is_its = matches!(thing, Thing::Address { device: its, address, .. }
+                    if its == device && covers(*destination, *prefix, *address));
+                of == *netns && is_its && value::has(is, value::NO_ROUTE)
             };
-            after("proto") == "kernel" && devices.contains(&(*netns, after("dev")))
+            let went_without = || {
+                let mut all = all.iter().filter_map(|change| match &change.subject {
+                    Subject::Setting(of, thing) => Some((*of, thing, change.before.as_deref()?)),
+                    _ => None,
+                });
+                all.any(|(of, thing, was)| has_none(of, thing, was))
+            };
+            let stands_without = || {
+                let mut all = model.settings().iter();
+                all.any(|(of, thing, is)| has_none(of, thing, is))
+            };
+            value::after(before, "proto") == Some("kernel")
+                && devices.contains(&(*netns, device.to_owned()))
+                && !went_without()
+                && !stands_without()
         }
         _ => false,
     }
@@ -147,7 +176,13 @@ pub(super) fn is_back(model: &Model, change: &Change) -> bool {
 fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Option<bool> {
     let now = model.settings().value(netns, thing.clone());
     if now != change.after.as_deref() {
-        return Some(now == change.before.as_deref());
+        return Some(match thing {
+            // An address works whatever else is said of it, as who gave it for how long, if no other node has it too.
+            Thing::Address { .. } => {
+                change.before.is_some() && now.is_some_and(|now| !value::is_duplicate(now))
+            }
+            _ => now == change.before.as_deref(),
+        });
     }
     (now.is_none() && stands_elsewhere(model, netns, thing)).then_some(true)
 }
@@ -212,21 +247,16 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
             Some(was),
             None,
         ) => {
-            let device = quoted(device);
-            let peer = value::peer(was);
-            let own = match peer {
-                Some(peer) => format!("{address} peer {peer}/{prefix}"),
-                None => format!("{address}/{prefix}"),
-            };
             // One that a lease or a router gave had an end.
-            let risk = if was.split(' ').any(|word| word == "dynamic") {
+            let risk = if value::has(was, "dynamic") {
                 "Risk: low, but it was given by DHCP or a router for a time: whoever keeps it must ask for it again."
             } else {
                 AS_BEFORE
             };
-            line(format!("ip addr add {own} dev {device}"), risk)
+            line(own_address(device, *address, *prefix, was), risk)
         }
         (Thing::Link { device }, Some(was), Some(is)) => link(device, was, is),
+        (Thing::Offloads { device }, Some(was), Some(is)) => line(offloads(device, was, is)?, AS_BEFORE),
         (Thing::Sysctl { name }, Some(was), Some(_)) => {
             // Where there are several numbers they are one word of the command.
             let set = quoted(&format!("{}={was}", parameter(name))).into_owned();
@@ -263,6 +293,37 @@ fn ip(version: Version) -> &'static str {
     }
 }
 
+/// Adds an address as it was: what is not said of it would be what `ip` or the kernel chooses by itself.
+fn own_address(device: &str, address: IpAddr, prefix: u8, was: &str) -> String {
+    let own = match value::peer(was) {
+        Some(peer) => format!("{address} peer {peer}/{prefix}"),
+        None => format!("{address}/{prefix}"),
+    };
+    let mut line = format!("ip addr add {own} dev {}", quoted(device));
+    let mut add = |word: &str, what: &str| line += &format!(" {word} {}", quoted(what));
+    let usual = if address.is_loopback() {
+        "host"
+    } else {
+        value::GLOBAL
+    };
+    // That of IPv6 is what the address says.
+    if let Some(scope) = value::after(was, value::SCOPE).filter(|scope| address.is_ipv4() && *scope != usual)
+    {
+        add(value::SCOPE, scope);
+    }
+    for word in [value::LABEL, value::METRIC] {
+        if let Some(what) = value::after(was, word) {
+            add(word, what);
+        }
+    }
+    for word in [value::NO_ROUTE, value::NO_SEARCH] {
+        if value::has(was, word) {
+            line += &format!(" {word}");
+        }
+    }
+    line
+}
+
 fn rule(thing: &Thing, act: &str) -> Option<String> {
     let Thing::Rule {
         version,
@@ -283,7 +344,8 @@ fn rule(thing: &Thing, act: &str) -> Option<String> {
     ))
 }
 
-fn route(thing: &Thing, act: &str, leads: &str) -> Option<String> {
+/// The command that adds, replaces or deletes a route that leads so; `None` where it is not told whole.
+pub(super) fn route(thing: &Thing, act: &str, leads: &str) -> Option<String> {
     let Thing::Route {
         table,
         action,
@@ -295,8 +357,8 @@ fn route(thing: &Thing, act: &str, leads: &str) -> Option<String> {
         return None;
     };
     let mut words: Vec<&str> = leads.split(' ').collect();
-    // What wraps packets up is not told whole.
-    if words.contains(&"encap") {
+    // What wraps packets up is not told whole, and one that is told by several ways is not put together again.
+    if words.contains(&"encap") || leads.contains(value::WAYS) {
         return None;
     }
     // A next hop by its number says all of the way.
@@ -384,6 +446,16 @@ fn link(device: &str, was: &str, is: &str) -> Option<Lines> {
         }
     }
     (!lines.is_empty()).then_some(lines)
+}
+
+/// Switches what of a device was switched.
+fn offloads(device: &str, was: &str, is: &str) -> Option<String> {
+    let off = |value| value::off(value).collect::<BTreeSet<_>>();
+    let (was, is) = (off(was), off(is));
+    let on_again = is.difference(&was).map(|name| format!(" {} on", quoted(name)));
+    let off_again = was.difference(&is).map(|name| format!(" {} off", quoted(name)));
+    let switches: String = on_again.chain(off_again).collect();
+    (!switches.is_empty()).then(|| format!("ethtool -K {}{switches}", quoted(device)))
 }
 
 /// Deletes a filter that came, `filter ingress pref 1 bpf handle 0x1` with its protocol in the value, or a queueing discipline:

@@ -14,7 +14,7 @@ use crate::report::Confidence;
 pub(super) const KILLED: Rule = Rule {
     id: "R26",
     slug: "unit-killed",
-    title: "Flows began to starve soon after a unit was ended by force",
+    title: "Flows began to starve soon after a unit was killed or crashed",
     place: None,
     about: About {
         signature: "A unit ended by timeout, signal, watchdog or for want of memory in the minute before flows began to starve.",
@@ -80,13 +80,17 @@ fn killed(view: &View<'_>) -> Option<Finding> {
     killed.sort_by_key(|(at, name, _)| (*at, *name));
     let (last, ..) = *killed.last()?;
     let names: Vec<String> = killed.iter().map(|(_, name, _)| (*name).to_owned()).collect();
+    let ends: Vec<String> = killed
+        .iter()
+        .map(|(_, name, state)| format!("{name} (result {})", state.result))
+        .collect();
     Some(Finding {
         confidence: if model.starves() { Confidence::Strong } else { Confidence::Weak },
         explanation: format!(
-            "Flows began to starve at {}, {} after {} had been ended by force.",
+            "Flows began to starve at {}, {} after the end of {}.",
             moment(model, onset),
             short(onset - last),
-            list(&names)
+            list(&ends)
         ),
         since: onset,
         last: onset,
@@ -130,10 +134,15 @@ fn left_behind(view: &View<'_>) -> Option<Finding> {
     let since = left.iter().filter_map(|(_, state)| ended(model, state)).min();
     let first = names.first()?;
     let run = if processes == 1 { "runs" } else { "run" };
+    let its = if names.len() == 1 {
+        "its cgroup"
+    } else {
+        "their cgroups"
+    };
     Some(Finding {
         confidence: Confidence::Weak,
         explanation: format!(
-            "{} ended, and {} of what they had started still {run}.",
+            "{} ended, and {} in {its} still {run}.",
             list(&names),
             count(processes, "process"),
         ),

@@ -12,8 +12,9 @@ use super::words::{self, count, span};
 use super::{About, Finding, Rule, View, effects};
 use crate::event::{FlowKey, Held, Owner, Protocol, SocketState};
 use crate::model::Model;
-use crate::model::clock::SECOND;
+use crate::model::clock::{SECOND, When};
 use crate::model::ends;
+use crate::model::flows::Flow;
 use crate::model::queues::Port;
 use crate::model::waiting::Wait;
 use crate::report::{Confidence, Where};
@@ -27,7 +28,8 @@ pub(super) const FULL: Rule = Rule {
     place: Some(Where::Process),
     about: About {
         signature: "Datagrams are dropped for SOCKET_RCVBUFF, as the buffer of their socket is full, and nothing is read from it \
-                    for 3 s.",
+                    for 2.4 s. A weak sign where no process is known to have the socket, or one that is no service's and is \
+                    stopped at a terminal, traced or frozen: that may be meant.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
                   verdict says which, where that can be seen.",
         check: &[
@@ -48,18 +50,23 @@ pub(super) const FULL: Rule = Rule {
 
 /// R14: what reaches a socket is not read.
 ///
-/// A TCP receiver that pauses is flow control, which cannot be told from a hang by counts: it is one only where the process is
-/// seen to be stopped or frozen.
+/// A TCP receiver that pauses is flow control, which cannot be told from a hang by counts. Where its process runs it is a weak
+/// sign, unless nothing at all is read at a service's port for long.
 pub(super) const UNREAD: Rule = Rule {
     id: "R14",
     slug: "unread",
     title: "Packets reach the socket and the process does not read them",
     place: Some(Where::Process),
     about: About {
-        signature: "Datagrams are put in a socket's receive queue, and nothing is read from it for 3 s, where it was before. Or \
-                    data of TCP waits in a socket whose process is stopped or frozen.",
+        signature: "Datagrams are put in a socket's receive queue, and nothing is read from it for 2.4 s, where it was before. Or \
+                    data of TCP waits in a socket whose process is stopped or frozen. A weak sign where no process is known to \
+                    have the socket, or one that is no service's and is traced, frozen, or stopped at a terminal, with TCP stopped at \
+                    all: that may be meant. Where the process runs: nothing is read of a connection for 10 s, although data waits \
+                    and its peer sends more or asks for room. That is a weak sign, unless several connections of a service's port \
+                    wait so for 30 s, and nothing is read at that port.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
-                  verdict says which, where that can be seen. When the buffer is full, it becomes R13.",
+                  verdict says which, where that can be seen. When the buffer of datagrams is full, it becomes R13. A process \
+                  that does not read a connection on purpose, as a proxy whose client is slow, looks the same for a while.",
         check: &[
             "ss -lnump sport = :PORT",
             "ps -o pid,stat,wchan:32,cmd -p PID",
@@ -83,14 +90,34 @@ const STILL_COMES: u64 = 3 * SECOND;
 /// It must be this many datagrams behind.
 const BEHIND: u64 = 3;
 
+/// A process that runs has not read a connection for so long: 10 s.
+const PAUSES: u64 = 10 * SECOND;
+/// A service that reads none of several connections for so long hangs: 30 s.
+const HANGS: u64 = 30 * SECOND;
+const SEVERAL: u64 = 2;
+
+/// How it shows that nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum How {
+    /// The process runs, and data of TCP waits.
+    Runs,
+    /// The same of all connections of a service, for long.
+    Hangs,
+    /// Its process cannot run, and data of TCP waits.
+    Held,
+    /// More and more datagrams wait.
+    Waits,
+    /// The socket's buffer is full, and the kernel drops what comes.
+    Full,
+}
+
 /// A port at which nobody reads what arrives.
 struct Unread {
     port: Port,
     /// What was not read: datagrams, or connections with data that was not.
     datagrams: u64,
     since: u64,
-    /// The socket's buffer is full, and the kernel drops what comes.
-    full: bool,
+    how: How,
 }
 
 /// What stops the process that has the sockets of a port, where something waits in one of them.
@@ -101,12 +128,36 @@ pub(super) fn held(model: &Model, port: Port) -> Option<(Held, &Owner)> {
         .next()
 }
 
-/// What is to be said of it, with a leading space, and what lets it go on.
-pub(super) fn held_text((held, owner): (Held, &Owner)) -> (String, String) {
+/// What holds it may be meant to: what somebody stops at a terminal, debugs, or pauses as a container has sockets too, and a
+/// receiver of TCP that pauses may be part of what somebody does with it. That a service is held is nobody's way of working.
+pub(super) fn may_be_meant(protocol: Protocol, (held, owner): (Held, &Owner)) -> bool {
+    !is_service(owner) && (protocol == Protocol::Tcp || held != Held::Stopped)
+}
+
+fn is_service(owner: &Owner) -> bool {
+    owner.unit.ends_with(".service")
+}
+
+/// What is to be said of what holds the process that has a socket, with a leading space, and what lets it go on.
+pub(super) fn held_text(protocol: Protocol, holds: (Held, &Owner)) -> (String, String) {
+    let (text, goes_on) = held_by(holds);
+    let meant = if may_be_meant(protocol, holds) {
+        " It is no service: whether that is meant is not known."
+    } else {
+        ""
+    };
+    (format!("{text}{meant}"), goes_on)
+}
+
+fn held_by((held, owner): (Held, &Owner)) -> (String, String) {
     let who = words::owner(owner);
     match held {
-        Held::Stopped => (
-            format!(" {who} is stopped, as by SIGSTOP."),
+        Held::Stopped | Held::Suspended => (
+            if held == Held::Suspended {
+                format!(" {who} is stopped in the background of its terminal, as after ^Z.")
+            } else {
+                format!(" {who} is stopped by a signal, as SIGSTOP.")
+            },
             format!(
                 "kill -CONT {}  # Risk: somebody may have stopped it on purpose.",
                 owner.pid
@@ -142,19 +193,25 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
         no_room
     } else {
         let has_room = |unread: &Unread| no_room.iter().all(|other| other.port != unread.port);
-        waiting(model).chain(stopped(model)).filter(has_room).collect()
+        waiting(model)
+            .chain(stopped(model))
+            .chain(running(model))
+            .filter(has_room)
+            .collect()
     };
     let mut all = suffering(model, ports);
     // The surest first, then the busiest; the order of ports decides the rest.
     all.sort_by_key(|(unread, suffering)| {
         let known = suffering.owner().is_some();
-        (Reverse((known, unread.full, unread.datagrams)), unread.port)
+        (Reverse((known, unread.how, unread.datagrams)), unread.port)
     });
     let mut all = all.into_iter();
     let (unread, suffering) = all.next()?;
     let alike: Vec<(Unread, Suffering<'_>)> = all
         .filter(|(other, its)| {
-            other.port != unread.port && its.owner().is_some() == suffering.owner().is_some()
+            other.port != unread.port
+                && its.owner().is_some() == suffering.owner().is_some()
+                && (other.how == How::Runs) == (unread.how == How::Runs)
         })
         .collect();
     let others = words::distinct(alike.iter().map(|(other, its)| match its.owner() {
@@ -174,12 +231,16 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
     let owner = suffering.owner();
     let held = held(model, port);
     let is_tcp = port.protocol == Protocol::Tcp;
-    // A socket that nobody is known to have may be the kernel's own. And what somebody stops at a terminal has connections too.
-    let is_service = |owner: &Owner| owner.unit.ends_with(".service");
-    let confidence = match owner {
-        None => Confidence::Weak,
-        Some(owner) if is_tcp && !is_service(owner) => Confidence::Weak,
-        Some(_) => Confidence::Strong,
+    // A socket that nobody is known to have may be the kernel's own.
+    let is_certain = |owner: &Owner| match unread.how {
+        How::Runs => false,
+        How::Hangs => is_service(owner),
+        How::Held | How::Full | How::Waits => !held.is_some_and(|holds| may_be_meant(port.protocol, holds)),
+    };
+    let confidence = if owner.is_some_and(is_certain) {
+        Confidence::Strong
+    } else {
+        Confidence::Weak
     };
     let who = owner.map_or_else(|| "no known process".to_owned(), words::owner);
     let datagrams = count(unread.datagrams, "datagram");
@@ -191,7 +252,7 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
             count(unread.datagrams, "connection"),
             if unread.datagrams == 1 { "has" } else { "have" }
         )
-    } else if unread.full {
+    } else if unread.how == How::Full {
         format!(
             "{datagrams} for udp {number} found the socket and its buffer full, and were dropped; nothing was read \
              for {lasting}."
@@ -220,7 +281,18 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
         "{} {number}: {} queued, {} read since the start",
         port.protocol, queue.queued, queue.read
     );
-    let (how, goes_on) = held.map_or_else(Default::default, held_text);
+    let (how, goes_on) = match (held, unread.how) {
+        (Some(held), _) => held_text(port.protocol, held),
+        (None, How::Runs) => (
+            " It runs: it may be busy or wait for something else, or not read on purpose for a while. The senders wait.".to_owned(),
+            String::new(),
+        ),
+        (None, How::Hangs) => (
+            " It runs, and has read nothing at this port meanwhile. The senders wait.".to_owned(),
+            String::new(),
+        ),
+        (None, _) => Default::default(),
+    };
     let mut remedy = vec!["This is no fault of the network: see what the process waits for.".to_owned()];
     if !goes_on.is_empty() {
         remedy.insert(0, goes_on);
@@ -283,7 +355,7 @@ fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
             port: *port,
             datagrams: queue.since_read,
             since: queue.waiting_since,
-            full: false,
+            how: How::Waits,
         })
 }
 
@@ -304,7 +376,7 @@ fn no_room(view: &View<'_>) -> Vec<Unread> {
             port,
             datagrams: 0,
             since: spell.since,
-            full: true,
+            how: How::Full,
         });
         unread.datagrams = unread.datagrams.saturating_add(spell.packets);
         unread.since = unread.since.min(spell.since);
@@ -319,26 +391,74 @@ fn no_room(view: &View<'_>) -> Vec<Unread> {
     ports.into_values().collect()
 }
 
-/// Ports of TCP with data that has waited for long in a connection whose process cannot read it.
-fn stopped(model: &Model) -> impl Iterator<Item = Unread> {
-    let now = model.now();
-    let waits = move |(flow, wait): &(&FlowKey, &Wait)| {
-        flow.protocol == Protocol::Tcp
-            && wait.state != SocketState::Listen
-            && wait.held.is_some()
-            && now.saturating_sub(wait.since) >= NOT_READ
-    };
+/// Connections of TCP with data that waits, whatever their processes do.
+fn connections(model: &Model) -> impl Iterator<Item = (&FlowKey, &Wait)> {
+    model
+        .waiting()
+        .iter()
+        .filter(|(flow, wait)| flow.protocol == Protocol::Tcp && wait.state != SocketState::Listen)
+}
+
+/// Their ports: how many there are of each, and since when the first of them waits.
+fn by_port<'a>(all: impl Iterator<Item = (&'a FlowKey, &'a Wait)>, how: How) -> BTreeMap<Port, Unread> {
     let mut ports: BTreeMap<Port, Unread> = BTreeMap::new();
-    for (flow, wait) in model.waiting().iter().filter(waits) {
+    for (flow, wait) in all {
         let port = Port::of(flow);
         let unread = ports.entry(port).or_insert(Unread {
             port,
             datagrams: 0,
             since: wait.since,
-            full: false,
+            how,
         });
         unread.datagrams = unread.datagrams.saturating_add(1);
         unread.since = unread.since.min(wait.since);
     }
+    ports
+}
+
+/// Ports of TCP with data that has waited for long in a connection whose process cannot read it.
+fn stopped(model: &Model) -> impl Iterator<Item = Unread> {
+    let now = model.now();
+    let all = connections(model)
+        .filter(|(_, wait)| wait.held.is_some() && now.saturating_sub(wait.since) >= NOT_READ);
+    by_port(all, How::Held).into_values()
+}
+
+/// Ports of TCP with data that has waited for longer in a connection whose process runs, and whose peer goes on.
+fn running(model: &Model) -> impl Iterator<Item = Unread> {
+    let now = model.now();
+    let waits = |least: u64| {
+        connections(model).filter(move |(flow, wait)| {
+            wait.held.is_none() && now.saturating_sub(wait.since) >= least && goes_on(model, flow, wait)
+        })
+    };
+    let mut ports = by_port(waits(PAUSES), How::Runs);
+    let is_served = |(flow, _): &(&FlowKey, &Wait)| {
+        let bound = model.sockets().bound(Port::of(flow), flow.local);
+        bound.is_some_and(|bound| bound.closed.is_none())
+    };
+    for (port, unread) in by_port(waits(HANGS).filter(is_served), How::Hangs) {
+        let queue = model.queues().get(port);
+        let last_read = queue.and_then(|queue| queue.last_read).unwrap_or(0);
+        if unread.datagrams >= SEVERAL && now.saturating_sub(last_read) >= HANGS {
+            ports.insert(port, unread);
+        }
+    }
     ports.into_values()
+}
+
+/// The peer of the connection sends more, or asks whether there is room for it. It asks at intervals that double
+/// (`tcp_send_probe0`), so that the last time is not longer ago than all before it took.
+fn goes_on(model: &Model, flow: &FlowKey, wait: &Wait) -> bool {
+    let now = model.now();
+    if wait.grew.is_some_and(|grew| now.saturating_sub(grew) <= PAUSES) {
+        return true;
+    }
+    let asks = |flow: &Flow| {
+        let lasted = now.saturating_sub(wait.since);
+        let last = flow.last_drop.as_deref();
+        last.is_some_and(|(reason, _)| ends::asks_for_room(reason))
+            && flow.last_arrived >= When::at(wait.since.saturating_add(lasted / 3))
+    };
+    model.flows().get(flow).is_some_and(asks)
 }

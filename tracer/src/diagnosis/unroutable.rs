@@ -53,8 +53,9 @@ fn has_no_default(model: &Model, netns: u32, version: Version) -> bool {
     standing.is_some_and(|standing| standing.state != State::Holds)
 }
 
-/// Spells in which a namespace had no route for what its sockets were to send, since it has lost its default route.
-fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell)> {
+/// Spells in which a namespace had no route for what its sockets were to send, and went on since it has lost its default route;
+/// with since when both are so.
+fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell, u64)> {
     let all = model.settings().invariants().iter(model.now());
     all.filter_map(|(netns, invariant, standing)| {
         let Invariant::DefaultRoute(version) = *invariant else {
@@ -63,7 +64,7 @@ fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell)> {
         let lost = standing.since.filter(|_| standing.state != State::Holds)?;
         let spell = model.counters().no_route(netns, version, model.now())?;
         let since = spell.since.max(lost);
-        Some((netns, version, Spell { since, ..spell })).filter(|(.., spell)| lasts(spell))
+        lasts(&Spell { since, ..spell }).then_some((netns, version, spell, since))
     })
     .collect()
 }
@@ -103,11 +104,11 @@ fn no_route(model: &Model) -> Option<Finding> {
         .chain(counted.iter().map(|(netns, ..)| *netns))
         .collect();
     let spells = || {
-        let dropped = dropped.iter().map(|(_, spell)| spell);
-        dropped.chain(counted.iter().map(|(.., spell)| spell))
+        let dropped = dropped.iter().map(|(_, spell)| (spell.since, spell.last));
+        dropped.chain(counted.iter().map(|(_, _, spell, since)| (*since, spell.last)))
     };
-    let since = spells().map(|spell| spell.since).min()?;
-    let last = spells().map(|spell| spell.last).max()?;
+    let since = spells().map(|(since, _)| since).min()?;
+    let last = spells().map(|(_, last)| last).max()?;
     let lines = || {
         let lines = model.books().lines();
         lines.filter(|(key, line)| {
@@ -123,7 +124,7 @@ fn no_route(model: &Model) -> Option<Finding> {
     let of = if owners.is_empty() {
         String::new()
     } else {
-        format!(" The last of them was of {}.", list(&owners))
+        format!(" Some of them were of {}.", list(&owners))
     };
     let mut explanation = Vec::new();
     let packets = dropped
@@ -131,17 +132,19 @@ fn no_route(model: &Model) -> Option<Finding> {
         .fold(0, |sum: u64, (_, spell)| sum.saturating_add(spell.packets));
     if packets > 0 {
         explanation.push(format!(
-            "{} of open connections of this node could not be sent, because no route leads to their peers.{of}",
+            "{} of TCP connections of this node could not be sent, because the kernel found no route to their peers.{of}",
             count(packets, "packet")
         ));
     }
-    for (_, version, spell) in &counted {
+    for (_, version, spell, _) in &counted {
         explanation.push(format!(
-            "No table that all packets are looked up in has a default route of {version} any more, and since then the kernel had no route {} for what was to be sent.",
-            count(spell.packets, "time")
+            "No table that all packets are looked up in has a default route of {version} any more, and the kernel had no route {} \
+             for what was to be sent since {}.",
+            count(spell.packets, "time"),
+            moment(model, spell.since)
         ));
     }
-    let counters = counted.iter().map(|(_, version, spell)| {
+    let counters = counted.iter().map(|(_, version, spell, _)| {
         let (_, name) = no_route_counter(*version);
         let text = format!(
             "{name} grew by {} since {}",
@@ -151,15 +154,10 @@ fn no_route(model: &Model) -> Option<Finding> {
         evidence::counter(name, spell.packets, text)
     });
     let evidence = counters
-        .chain(lines().map(|(key, line)| {
-            let place = key.location.as_ref().map(ToString::to_string).unwrap_or_default();
-            let text = format!(
-                "{} at {place}: {} that this node was sending",
-                ends::reason(key),
-                count(line.packets, "packet")
-            );
-            evidence::dropped(key, line.packets, text)
-        }))
+        .chain(evidence::unsent(
+            lines().map(|(key, line)| (key, line.packets)),
+            |key| Some(ends::unroutable_version(key)),
+        ))
         .take(5)
         .collect();
     let check = namespaces

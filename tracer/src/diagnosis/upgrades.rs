@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::sufferers::Sufferers;
-use super::words::{capital, moment};
+use super::words::{capital, moment, owner, wall_moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{NoticeKind, Thing};
 use crate::model::Model;
-use crate::model::packages::{Standing, describe};
+use crate::model::packages::describe;
 use crate::model::timeline::Subject;
 use crate::report::Confidence;
 
@@ -32,7 +32,7 @@ pub(super) const INTERRUPTED: Rule = Rule {
         ],
     },
     examine: interrupted,
-    explains: effects::none,
+    explains: effects::unit_stopped,
     proved_by: effects::none,
     follows: &[],
 };
@@ -61,23 +61,39 @@ pub(super) const NO_MODULES: Rule = Rule {
 
 fn interrupted(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let told = model
-        .packages()
-        .iter()
-        .find(|told| Standing::of(told) == Standing::Interrupted)?;
-    let standing = describe(told);
-    let mut changes = model.timeline().all().rev();
-    let changed = changes.find(|(_, change)| change.subject == Subject::Packages(told.manager));
+    let left = model.packages().left()?;
+    let standing = describe(left.packages);
+    let stand = format!("Packages of this node are {standing}.");
+    let by_log = left.last.map_or_else(String::new, |last| {
+        format!(
+            " The run that was cut off last did something at {} by its log.",
+            wall_moment(model, last)
+        )
+    });
+    let since = match left.since {
+        Some(since) => {
+            let who = left.holder.map_or_else(String::new, |holder| {
+                format!(
+                    "; {} held the lock of {} last",
+                    owner(holder),
+                    left.packages.manager
+                )
+            });
+            format!(" Nobody works on them since {}{who}.", moment(model, since))
+        }
+        None => " It was so when tracer started.".to_owned(),
+    };
+    let unit = left.holder.map(|holder| holder.unit.clone());
     Some(Finding {
         confidence: Confidence::Strong,
-        explanation: format!("Packages of this node are {standing}."),
-        since: changed.map_or(model.started(), |(_, change)| change.at),
+        explanation: format!("{stand}{since}{by_log}"),
+        since: left.since.unwrap_or(model.started()),
         last: model.now(),
         evidence: vec![evidence::state("packages".to_owned(), standing)],
         flows: Sufferers::default(),
         namespaces: BTreeSet::new(),
-        units: Vec::new(),
-        standing: None,
+        units: unit.into_iter().filter(|unit| !unit.is_empty()).collect(),
+        standing: left.since.is_none().then_some(stand),
         devices: BTreeSet::new(),
         prevent: Vec::new(),
         check: vec![
@@ -104,7 +120,9 @@ fn no_modules(view: &View<'_>) -> Option<Finding> {
     let failed = failure(model);
     let so_far = match failed {
         Some((at, what)) => format!("At {} a module could not be loaded: {what}.", moment(model, at)),
-        None => "None was seen to fail so far; what needs one that is not loaded yet will.".to_owned(),
+        None => {
+            "None was seen to fail so far; one that is missing there and not loaded yet would.".to_owned()
+        }
     };
     let mut evidence = vec![evidence::state(thing.to_string(), why.to_owned())];
     evidence.extend(failed.map(|(at, what)| {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::event::{ENDED, FlowKey, Owner, process};
 use crate::model::Model;
+use crate::model::clock::rfc3339;
 use crate::shell::quoted;
 
 /// Names told in one sentence before the rest is counted.
@@ -165,7 +166,12 @@ pub(super) fn capital(text: &str) -> String {
 
 /// `06:14:05 UTC`, with the date before it where that is not today's.
 pub(super) fn moment(model: &Model, at: u64) -> String {
-    let (text, now) = (model.utc(at), model.utc(model.now()));
+    wall_moment(model, model.wall(at))
+}
+
+/// The same of a time in ns since 1970.
+pub(super) fn wall_moment(model: &Model, at: i64) -> String {
+    let (text, now) = (rfc3339(at.into()), model.utc(model.now()));
     match (text.split_once('T'), now.split_once('T')) {
         (Some((day, time)), Some((today, _))) => {
             let time = time.get(..8).unwrap_or(time);

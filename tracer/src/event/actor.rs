@@ -75,6 +75,37 @@ impl Owner {
     }
 }
 
+impl Owner {
+    /// The uid of the Kubernetes pod that its cgroup is of, as `kubectl` shows it; empty for none. The innermost folder called after
+    /// one, as the kubelet names it with systemd (`kubepods-burstable-podUID.slice`, where `_` stands for `-`) and without
+    /// (`/kubepods/burstable/podUID`), whatever the containers in it are called. The uid of a pod of a file on the node
+    /// (`staticPodPath`) is a digest, without hyphens.
+    #[must_use]
+    pub fn pod(&self) -> String {
+        /// Digits of a uid.
+        const DIGITS: usize = 32;
+        if !self.cgroup.contains("kubepods") {
+            return String::new();
+        }
+        let uid = |folder: &str| -> Option<String> {
+            // `SLICE:cri-containerd:ID`, where containerd has no folder of its own for the pod.
+            let name = folder.split(':').next()?;
+            let name = name.strip_suffix(".slice").unwrap_or(name);
+            let begin = match name.strip_prefix("pod") {
+                Some(uid) => uid,
+                None => name.rsplit_once("-pod")?.1,
+            };
+            let is_uid = begin
+                .bytes()
+                .all(|c| c.is_ascii_hexdigit() || c == b'-' || c == b'_')
+                && begin.bytes().filter(u8::is_ascii_hexdigit).count() == DIGITS;
+            is_uid.then(|| begin.replace('_', "-"))
+        };
+        let mut folders = self.cgroup.rsplit('/');
+        folders.find_map(uid).unwrap_or_default()
+    }
+}
+
 /// Said of a process of which only the id is known.
 pub const ENDED: &str = "ended before it could be asked";
 
@@ -141,6 +172,50 @@ impl fmt::Display for Unknown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_is_known_by_the_cgroup() {
+        let uid = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+        let (in_slice, digest) = (uid.replace('-', "_"), uid.replace('-', ""));
+        let of = |cgroup: &str| {
+            let owner = Owner {
+                cgroup: cgroup.to_owned(),
+                ..Owner::default()
+            };
+            owner.pod()
+        };
+        for cgroup in [
+            format!(
+                "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{in_slice}.slice/cri-containerd-1.scope"
+            ),
+            format!("/kubepods.slice/kubepods-pod{in_slice}.slice"),
+            format!(
+                "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{in_slice}.slice/crio-1.scope/init"
+            ),
+            format!(
+                "/system.slice/containerd.service/kubepods-besteffort-pod{in_slice}.slice:cri-containerd:1"
+            ),
+            format!("/kubepods/burstable/pod{uid}/0a1b"),
+        ] {
+            assert_eq!(of(&cgroup), uid, "{cgroup}");
+        }
+        assert_eq!(
+            of(&format!("/kubepods/pod{digest}/1")),
+            digest,
+            "of a file on the node"
+        );
+        for cgroup in [
+            String::new(),
+            "/kubepods.slice/kubepods-burstable.slice".to_owned(),
+            format!("/machine.slice/libpod-{digest}.scope"),
+            format!("/user.slice/pod{uid}"),
+            format!("/kubepods/pod{}", &uid[1..]),
+            format!("/kubepods/pod{uid}0"),
+            "/kubepods/podé".to_owned(),
+        ] {
+            assert_eq!(of(&cgroup), "", "{cgroup}");
+        }
+    }
 
     #[test]
     fn a_container_is_known_by_the_cgroup() {

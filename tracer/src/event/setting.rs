@@ -107,6 +107,12 @@ pub enum Thing {
         /// Its name.
         device: String,
     },
+    /// The offloads of a device (`ethtool -k`). The value is which of those are on that could be: `all`, or `all but rx-checksum, rx-gro`,
+    /// as the kernel names them.
+    Offloads {
+        /// The device.
+        device: String,
+    },
     /// A neighbour that routes lead by, or that was set by hand (`ip neigh`). The value is its link-layer address, or that it
     /// does not tell one: `FAILED`.
     Neighbour {
@@ -115,11 +121,11 @@ pub enum Thing {
         /// Its address.
         address: IpAddr,
     },
-    /// A queueing discipline or filter of a device (`tc`).
+    /// A queueing discipline, a class of one, or a filter of a device (`tc`).
     Traffic {
         /// The device.
         device: String,
-        /// What it is, with its handle or parent: `qdisc clsact ffff:`, `filter ingress pref 1 bpf`.
+        /// What it is, with its handle or parent: `qdisc clsact ffff:`, `class htb 1:10 parent 1:1`, `filter ingress pref 1 bpf`.
         text: String,
     },
     /// A policy of IPsec (`ip xfrm policy`). The value is what it asks for.
@@ -272,6 +278,7 @@ impl fmt::Display for Thing {
             } => write!(f, "address {address}/{prefix} on {device}"),
             Self::Answer { device, address } => write!(f, "kernel's answer for {address} from {device}"),
             Self::Link { device } => write!(f, "device {device}"),
+            Self::Offloads { device } => write!(f, "offloads of {device}"),
             Self::Neighbour { device, address } => write!(f, "neighbour {address} on {device}"),
             Self::Traffic { device, text } => write!(f, "{text} on {device}"),
             Self::Ipsec { text } => write!(f, "IPsec policy {text}"),

@@ -93,6 +93,8 @@ pub struct Queue {
 pub enum Held {
     /// It was stopped by a signal: state `T` of `ps`.
     Stopped,
+    /// The same, and it is in the background of its terminal, as a job is that was stopped by `^Z`.
+    Suspended,
     /// It was stopped by whoever traces it: state `t`.
     Traced,
     /// Its cgroup is frozen.

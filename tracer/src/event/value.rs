@@ -13,6 +13,14 @@ pub(crate) const NF_TABLES: &str = "nf_tables";
 pub(crate) const PEER: &str = "peer";
 /// Before how far an address or route reaches.
 pub(crate) const SCOPE: &str = "scope";
+/// Before the label of an address, where that is not the name of its device.
+pub(crate) const LABEL: &str = "label";
+/// Before the metric of the route that comes with an address.
+pub(crate) const METRIC: &str = "metric";
+/// No route comes with the address.
+pub(crate) const NO_ROUTE: &str = "noprefixroute";
+/// Whether another node has the address is not looked for.
+pub(crate) const NO_SEARCH: &str = "nodad";
 /// It reaches everywhere.
 pub(crate) const GLOBAL: &str = "global";
 /// Another node has the address too: it is not used.
@@ -40,8 +48,49 @@ pub(crate) const GATEWAY: &str = "via";
 /// A neighbour was asked for and does not tell its link-layer address: now, or given up.
 pub(crate) const SILENT: [&str; 2] = ["FAILED", "INCOMPLETE"];
 
+/// All offloads of a device are on; and before those that are not.
+pub(crate) const ALL: &str = "all";
+pub(crate) const ALL_BUT: &str = "all but ";
+/// Between them.
+pub(crate) const OF_OFFLOADS: &str = ", ";
+
+/// The offloads that are off by this value.
+pub(crate) fn off(offloads: &str) -> impl Iterator<Item = &str> {
+    let off = offloads.strip_prefix(ALL_BUT).into_iter();
+    off.flat_map(|off| off.split(OF_OFFLOADS))
+}
+
 /// A device has something at its other end.
 pub(crate) const CARRIER: &str = "carrier";
+
+/// Before the largest packet that a device takes, in bytes.
+pub(crate) const MTU: &str = "mtu";
+/// Before the name servers of `/etc/resolv.conf`, at the beginning of its value.
+pub(crate) const NAME_SERVERS: &str = "nameservers";
+/// The same where it has none.
+pub(crate) const NO_NAME_SERVERS: &str = "no nameservers";
+
+/// The kernel parameters that tell how many connections are tracked, and how many may be.
+pub(crate) const TRACKED: &str = "net.netfilter.nf_conntrack_count";
+pub(crate) const TRACKED_MOST: &str = "net.netfilter.nf_conntrack_max";
+
+/// The largest packet that the device of this value takes.
+pub(crate) fn mtu(device: &str) -> Option<u32> {
+    let mut words = device.split(OF_DEVICE).filter_map(|part| part.strip_prefix(MTU));
+    words.next()?.trim_start().parse().ok()
+}
+
+/// The name servers that a value of `/etc/resolv.conf` has.
+pub(crate) fn name_servers(file: &str) -> impl Iterator<Item = IpAddr> {
+    let servers = file
+        .split(", ")
+        .next()
+        .and_then(|part| part.strip_prefix(NAME_SERVERS));
+    servers
+        .unwrap_or_default()
+        .split(' ')
+        .filter_map(|server| server.parse().ok())
+}
 
 /// The device of this value has a carrier.
 pub(crate) fn has_carrier(device: &str) -> bool {
@@ -59,15 +108,25 @@ pub(crate) fn former(device: &str) -> Option<&str> {
     parts.last()?.strip_prefix(WAS)?.strip_prefix(' ')
 }
 
+/// What stands behind this word in a value.
+pub(crate) fn after<'a>(value: &'a str, word: &str) -> Option<&'a str> {
+    let mut words = value.split(' ').skip_while(|one| *one != word);
+    words.nth(1)
+}
+
+/// This word stands in a value.
+pub(crate) fn has(value: &str, word: &str) -> bool {
+    value.split(' ').any(|one| one == word)
+}
+
 /// The address of this value reaches everywhere.
 pub(crate) fn is_global(address: &str) -> bool {
-    let mut words = address.split(' ');
-    words.any(|word| word == SCOPE) && words.next() == Some(GLOBAL)
+    after(address, SCOPE) == Some(GLOBAL)
 }
 
 /// The address of this value is not used, since another node has it too.
 pub(crate) fn is_duplicate(address: &str) -> bool {
-    address.split(' ').any(|word| word == DUPLICATE)
+    has(address, DUPLICATE)
 }
 
 /// The other end of a point-to-point address.
@@ -77,16 +136,24 @@ pub(crate) fn peer(address: &str) -> Option<IpAddr> {
     words.next()?.parse().ok()
 }
 
+/// Between the ways of a route that leads several ways and is told by each of them, as those of IPv6.
+pub(crate) const WAYS: &str = "; ";
+
+/// The words of a route's value, also where it is told by several ways. No name has a blank in it.
+pub(crate) fn words(route: &str) -> impl Iterator<Item = &str> {
+    route.split(WAYS).flat_map(|way| way.split(' '))
+}
+
 /// The device by which a route of this value leads, the first one where there are several.
 pub(crate) fn leads_by(route: &str) -> Option<&str> {
-    let mut words = route.split([' ', ';']);
+    let mut words = words(route);
     words.find(|word| *word == DEVICE)?;
     words.next()
 }
 
 /// A route of this value leads by another node, which passes on what it gets.
 pub(crate) fn has_gateway(route: &str) -> bool {
-    route.split(' ').any(|word| word == GATEWAY)
+    has(route, GATEWAY)
 }
 
 /// The answer does not say what the kernel would do.
@@ -133,6 +200,35 @@ pub(crate) fn differing(before: &str, after: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_route_leads_by_a_device_whatever_that_is_called() {
+        for (route, device) in [
+            ("via 10.0.0.1 dev eth0 proto static", Some("eth0")),
+            ("dev a;b scope link", Some("a;b")),
+            ("via fe80::1 dev eth0; via fe80::2 dev eth1", Some("eth0")),
+            ("nexthop via 10.0.0.1 dev eth0 weight 1", Some("eth0")),
+            ("proto boot", None),
+        ] {
+            assert_eq!(leads_by(route), device, "{route}");
+        }
+    }
+
+    #[test]
+    fn devices_and_files_say_what_rules_ask_them() {
+        assert_eq!(mtu("up, carrier, mtu 1500, no ARP"), Some(1500));
+        assert_eq!(mtu("up, carrier"), None);
+        let servers = |file| {
+            name_servers(file)
+                .map(|server| server.to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            servers("nameservers 10.0.0.53 2001:db8::53, search 10.0.0.54"),
+            ["10.0.0.53", "2001:db8::53"]
+        );
+        assert!(servers("no nameservers, search a").is_empty() && servers("").is_empty());
+    }
 
     #[test]
     fn a_rule_is_for_packets_from_a_network() {

@@ -17,6 +17,7 @@ use super::packages::Managers;
 use super::queues::Queues;
 use super::settings::Settings;
 use super::sockets::Sockets;
+use super::tables::Tables;
 use super::timeline::Timeline;
 use super::units::Units;
 use super::waiting::Waiting;
@@ -156,6 +157,10 @@ impl Model {
 
     pub(crate) fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    pub(crate) fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     pub(crate) fn waiting(&self) -> &Waiting {

@@ -19,6 +19,11 @@ pub(crate) const LISTEN_DROPS: &str = "TcpExtListenDrops";
 /// Those of them that found its accept queue full.
 pub(crate) const LISTEN_OVERFLOWS: &str = "TcpExtListenOverflows";
 
+/// Counts packets of which fragments did not come in time, or did not fit.
+pub(crate) fn is_of_fragments(name: &str) -> bool {
+    matches!(name, "IpReasmFails" | "Ip6ReasmFails")
+}
+
 /// What counts that this node had no route for what it was to send (`IPSTATS_MIB_OUTNOROUTES`).
 pub(crate) fn no_route_counter(version: Version) -> (Source, &'static str) {
     match version {
@@ -87,7 +92,7 @@ pub(crate) fn meaning(source: Source, name: &str) -> Option<Meaning> {
             Evented,
             "IP had no memory or a filter refused the packet",
         ),
-        (_, "IpReasmFails" | "Ip6ReasmFails") => (
+        (_, name) if is_of_fragments(name) => (
             Protocol,
             Evented,
             "fragments of a packet did not come in time or did not fit",

@@ -22,6 +22,8 @@ const ENDED: u64 = 2 * SECOND;
 const LONGEST_BACKOFF: u64 = 130 * SECOND;
 /// UDP requests are one silence where no more than this lies between them.
 const UDP_GAP: u64 = 5 * SECOND;
+/// The port of name servers. Who asks there wants an answer, and asks again after 5 s (resolv.conf(5)).
+pub(crate) const NAMES: u16 = 53;
 
 /// A remote end: who may answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,12 +61,12 @@ struct Ask {
 }
 
 impl Ask {
-    /// As a silence that lasts until `until`, where it is one.
-    fn silence(&self, protocol: Protocol, until: u64) -> Option<Silence> {
-        let enough = match protocol {
+    /// As a silence of this remote end that lasts until `until`, where it is one.
+    fn silence(&self, of: &Endpoint, until: u64) -> Option<Silence> {
+        let enough = match of.protocol {
             Protocol::Tcp | Protocol::Icmp | Protocol::Icmp6 => self.requests >= 2,
             // Many who send by UDP expect no answer.
-            Protocol::Udp => self.requests >= 3 && self.proven,
+            Protocol::Udp => self.requests >= 3 && (self.proven || of.port == NAMES),
             Protocol::Other(_) => false,
         };
         (enough && until.saturating_sub(self.since) >= SILENCE).then_some(Silence {
@@ -110,10 +112,10 @@ impl Endpoints {
             return;
         }
         let record = self.0.entry(endpoint).or_default();
-        let gap = if endpoint.protocol == Protocol::Tcp {
-            LONGEST_BACKOFF
-        } else {
-            UDP_GAP
+        let gap = match (endpoint.protocol, endpoint.port) {
+            (Protocol::Tcp, _) => LONGEST_BACKOFF,
+            (_, NAMES) => MEMORY,
+            _ => UDP_GAP,
         };
         if requests > 0 {
             match &mut record.ask {
@@ -147,7 +149,7 @@ impl Endpoints {
         record.last = at;
         if let Some(ask) = record.ask.take()
             && at.saturating_sub(ask.since) >= ENDED
-            && let Some(silence) = ask.silence(endpoint.protocol, at)
+            && let Some(silence) = ask.silence(&endpoint, at)
         {
             record.ended = Some(Box::new(Silence {
                 until: Some(at),
@@ -159,7 +161,7 @@ impl Endpoints {
     /// What is silent now; where nothing is, what was until within the last [`MEMORY`].
     pub(crate) fn silences(&self, now: u64) -> Silences {
         let lasting = self.0.iter().filter_map(|(endpoint, record)| {
-            let silence = record.lasting(endpoint.protocol, now)?;
+            let silence = record.lasting(endpoint, now)?;
             Some((*endpoint, silence))
         });
         let lasting = Silences::new(lasting.collect());
@@ -239,10 +241,10 @@ impl Silences {
 }
 
 impl Record {
-    fn lasting(&self, protocol: Protocol, now: u64) -> Option<Silence> {
+    fn lasting(&self, of: &Endpoint, now: u64) -> Option<Silence> {
         let ask = self.ask.as_deref()?;
         // TCP doubles its interval: the next retransmission is as far away as the first one is ago.
-        let patience = match protocol {
+        let patience = match of.protocol {
             Protocol::Tcp => ask
                 .last
                 .saturating_sub(ask.since)
@@ -253,7 +255,7 @@ impl Record {
         if now.saturating_sub(ask.last) > patience {
             None
         } else {
-            ask.silence(protocol, now)
+            ask.silence(of, now)
         }
     }
 }

@@ -15,7 +15,9 @@ pub(crate) const NO_SOCKET: &str = "NO_SOCKET";
 /// The reverse path filter refused the source.
 pub(crate) const RPFILTER: &str = "IP_RPFILTER";
 
+const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
+const ETHERTYPE_IPV6: u16 = 0x86dd;
 const IPPROTO_IGMP: u8 = 2;
 
 /// What an end is, where the kernel's own word is not the whole truth.
@@ -156,6 +158,8 @@ pub(crate) enum Sign {
     NotForwarded,
     /// The CPU had no room for more of what arrived by the device (`enqueue_to_backlog`).
     Backlog,
+    /// See [`incomplete`].
+    Incomplete,
 }
 
 /// The sign that a line of the books is, if any.
@@ -170,6 +174,9 @@ pub(crate) fn sign(key: &EntryKey) -> Option<Sign> {
             Some(Sign::NotForwarded)
         }
         (Fate::Dropped, "CPU_BACKLOG", _) => Some(Sign::Backlog),
+        (Fate::Dropped, reason, symbol) if key.incoming && incomplete(reason, symbol) => {
+            Some(Sign::Incomplete)
+        }
         _ => None,
     }
 }
@@ -182,6 +189,15 @@ fn is_for_silent_hop(reason: &str, symbol: &str) -> bool {
             (reason, symbol),
             (NOT_SPECIFIED, "neigh_invalidate" | "ndisc_error_report") | ("QUEUE_PURGE", "neigh_invalidate")
         )
+}
+
+/// Of which version of IP the packets are; `None` where that is not told, or they are none of IP.
+pub(crate) fn version(key: &EntryKey) -> Option<Version> {
+    match key.ethertype {
+        ETHERTYPE_IPV4 => Some(Version::V4),
+        ETHERTYPE_IPV6 => Some(Version::V6),
+        _ => None,
+    }
 }
 
 /// Of which version what [`unroutable`] tells of is.
@@ -369,6 +385,28 @@ pub(crate) fn may_be_twin(key: &EntryKey) -> bool {
 /// as well, see [`may_be_twin`].
 pub(crate) fn no_ping_socket(reason: &str, symbol: &str) -> bool {
     reason == NO_SOCKET && matches!(symbol, "ping_rcv" | "icmp_rcv" | "icmpv6_rcv")
+}
+
+/// A sender asks whether there is room again, or sends what there is none for (`tcp_sequence`, `tcp_data_queue`): a probe of the
+/// window has a sequence number that was acknowledged before.
+pub(crate) fn asks_for_room(reason: &str) -> bool {
+    matches!(
+        reason,
+        "TCP_OLD_SEQUENCE" | "TCP_INVALID_SEQUENCE" | "TCP_ZEROWINDOW" | "TCP_OVERWINDOW"
+    )
+}
+
+/// Fragments have waited for the rest of their packet for as long as they may (`ip_expire`, `ip6frag_expire_frag_queue`).
+/// Before 6.2 the kernel gives no reason.
+pub(crate) fn incomplete(reason: &str, symbol: &str) -> bool {
+    matches!(
+        (reason, symbol),
+        ("FRAG_REASM_TIMEOUT", _)
+            | (
+                NOT_SPECIFIED,
+                "ip_expire" | "ip6_frag_expire" | "ip6frag_expire_frag_queue"
+            )
+    )
 }
 
 /// The socket was found and has no room for the datagram (`__udp_enqueue_schedule_skb`).

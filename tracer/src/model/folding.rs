@@ -319,7 +319,7 @@ impl Who {
                 )
             }
             Thing::Answer { address, .. } => version(*address),
-            Thing::Traffic { device, .. } => device.clone(),
+            Thing::Traffic { device, .. } | Thing::Offloads { device } => device.clone(),
             // A parameter of one device is alike that of another one, where both are set to the same.
             Thing::Sysctl { name } => format!("{:?} {:?}", parameter(name), change.after),
             // What is undone at once is told as well.
@@ -371,6 +371,7 @@ fn what(thing: &Thing) -> What {
         Thing::Link { .. } => What::Device,
         Thing::Neighbour { .. } => What::Neighbour,
         Thing::Traffic { .. } => What::Traffic,
+        Thing::Offloads { .. } => What::Offloads,
         Thing::Ipsec { .. } => What::Ipsec,
         Thing::Sysctl { .. } => What::Sysctl,
         Thing::Ruleset { .. } => What::Ruleset,
@@ -402,6 +403,7 @@ fn rank(change: &Change) -> u8 {
         Thing::Sysctl { name } if of_each_device(name).is_none_or(|(_, device, _)| device == "all") => 5,
         Thing::Nexthop { .. }
         | Thing::Traffic { .. }
+        | Thing::Offloads { .. }
         | Thing::Ipsec { .. }
         | Thing::BpfLink { .. }
         | Thing::File { .. }
@@ -429,6 +431,7 @@ fn brings_about(by: &Change, effect: &Change) -> bool {
             Thing::Address { device: of, .. }
             | Thing::Neighbour { device: of, .. }
             | Thing::Traffic { device: of, .. }
+            | Thing::Offloads { device: of }
             | Thing::Answer { device: of, .. } => of == device,
             Thing::Route { .. } => devices(effect).any(|of| of == device),
             Thing::Sysctl { name } => name.split('.').any(|part| part == device),
@@ -500,7 +503,7 @@ fn words_after<'a>(change: &'a Change, word: &'a str) -> impl Iterator<Item = &'
         .into_iter()
         .flatten()
         .flat_map(move |value| {
-            let mut words = value.split([' ', ';']).filter(|word| !word.is_empty());
+            let mut words = value::words(value);
             std::iter::from_fn(move || {
                 words.find(|one| *one == word)?;
                 words.next()

@@ -8,7 +8,7 @@
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners,
 //! `plight` how flows are off, `starvation` when they begin to starve; `settings` the network
-//! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `units` of systemd, `packages`, `timeline` all of their changes, `folding` which of these belong together, `bands` the books
+//! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `tables` of tracked connections, `units` of systemd, `packages`, `timeline` all of their changes, `folding` which of these belong together, `bands` the books
 //! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 mod asked;
@@ -37,6 +37,7 @@ pub(crate) mod runs;
 pub(crate) mod settings;
 pub(crate) mod sockets;
 mod starvation;
+pub(crate) mod tables;
 pub(crate) mod timeline;
 pub(crate) mod units;
 pub(crate) mod unresolved;
@@ -45,8 +46,8 @@ pub(crate) mod waiting;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    Body, Capability, Droppers, Event, Example, FlowCount, Fragments, Losses, Namespace, Origin, SocketState,
-    Start,
+    Body, Capability, Droppers, Event, Example, FlowCount, Fragments, Losses, Namespace, Origin, Protocol,
+    SocketState, Start,
 };
 use crate::report::Ledger;
 
@@ -68,6 +69,7 @@ use queues::{Port, Queues};
 use settings::Settings;
 use sockets::Sockets;
 use starvation::{Starving, Worked};
+use tables::Tables;
 use timeline::{Change, Timeline};
 use units::Units;
 use waiting::Waiting;
@@ -109,6 +111,8 @@ pub struct Model {
     history: History<Totals>,
     silence: Growing,
     settings: Settings,
+    /// Those of tracked connections, by namespace.
+    tables: Tables,
     units: Units,
     packages: Managers,
     timeline: Timeline,
@@ -178,6 +182,7 @@ impl Model {
                 self.droppers.insert(droppers.netns, droppers.clone());
             }
             Body::Setting(setting) => {
+                self.tables.told(at, setting);
                 let change = self.settings.told(at, setting);
                 self.timeline.extend(change);
             }
@@ -267,6 +272,7 @@ impl Model {
         self.plights.retain(|plight| !inodes.contains(&plight.key.netns));
         for netns in inodes {
             self.settings.leave(*netns);
+            self.tables.leave(*netns);
         }
         self.sockets.leave(inodes);
         self.endpoints.leave(inodes);
@@ -298,6 +304,9 @@ impl Model {
         self.queues.grew(at, Port::of(key), grown.queued, grown.read);
         if grown.has_reached {
             self.note_worked(at, key);
+        }
+        if grown.read > 0 && key.protocol == Protocol::Tcp {
+            self.waiting.was_read(at, key);
         }
         let origin = self.flows.get(key).map_or(Origin::Unknown, |flow| flow.origin);
         if grown.queued > 0 || grown.read > 0 {

@@ -9,8 +9,9 @@ use crate::event::{Manager, Owner, Packages, Unfinished, Unknown, Upgrade, Upgra
 
 /// What an upgrade breaks may show up to so long after its end, in ns: 60 s.
 pub(crate) const AFTER: i64 = 60 * SECOND as i64;
-/// Spells of work that are kept at most, the latest.
+/// Spells of work that are kept at most, the latest; and of each so many holders.
 const SPELLS: usize = 64;
+const HOLDERS: usize = 64;
 
 /// What the package managers have told.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,8 @@ pub(crate) struct Managers {
     past: BTreeMap<Manager, Upgrades>,
     /// When packages were worked on, the earliest first.
     work: VecDeque<Work>,
+    /// Of which managers packages are left half-way, and since when in boot time; `None` where they were found so.
+    left: BTreeMap<Manager, Option<u64>>,
 }
 
 /// A time in which somebody held a manager's lock.
@@ -26,15 +29,43 @@ pub(crate) struct Managers {
 pub(crate) struct Work {
     /// Whose lock.
     pub(crate) manager: Manager,
-    /// Who held it last.
-    pub(crate) holder: Owner,
-    /// Since when, in boot time; `None` where it was found so.
+    /// Who was seen to hold it, each with since when: one hands it to the next, as apt to each run of dpkg. Never empty.
+    holders: VecDeque<(u64, Owner)>,
+    /// Since when it was held, in boot time; `None` where it was found so.
     pub(crate) since: Option<u64>,
     /// Until when; `None` for still.
     pub(crate) until: Option<u64>,
 }
 
+/// Packages that were left half-way.
+pub(crate) struct Left<'a> {
+    /// How they stand.
+    pub(crate) packages: &'a Packages,
+    /// Since when nobody works on them, in boot time; `None` where it was so at the start.
+    pub(crate) since: Option<u64>,
+    /// Who was last seen at work.
+    pub(crate) holder: Option<&'a Owner>,
+    /// When the run that was cut off last did something by its log, in ns since 1970.
+    pub(crate) last: Option<i64>,
+}
+
 impl Work {
+    /// Who held it at that time, or first where that was before it was seen to be held.
+    pub(crate) fn holder_at(&self, at: u64) -> Option<&Owner> {
+        let until_then = self.holders.iter().rev().find(|(since, _)| *since <= at);
+        until_then.or(self.holders.front()).map(|(_, holder)| holder)
+    }
+
+    fn held_by(&mut self, at: u64, holder: &Owner) {
+        if self.holders.back().is_some_and(|(_, last)| last == holder) {
+            return;
+        }
+        if self.holders.len() == HOLDERS {
+            self.holders.pop_front();
+        }
+        self.holders.push_back((at, holder.clone()));
+    }
+
     fn is_at(&self, at: u64) -> bool {
         self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at <= until)
     }
@@ -81,6 +112,12 @@ impl Managers {
     pub(super) fn told(&mut self, at: u64, packages: &Packages) -> Option<Change> {
         let before = self.told.insert(packages.manager, packages.clone());
         self.work(at, packages, before.is_none());
+        if Standing::of(packages) == Standing::Interrupted {
+            let since = before.is_some().then_some(at);
+            self.left.entry(packages.manager).or_insert(since);
+        } else {
+            self.left.remove(&packages.manager);
+        }
         let before = before?;
         if describe(&before) == describe(packages) {
             return None;
@@ -109,7 +146,7 @@ impl Managers {
             .iter_mut()
             .filter(|work| work.manager == packages.manager && work.until.is_none());
         match (open.next(), &packages.holder) {
-            (Some(work), Some(holder)) => work.holder.clone_from(holder),
+            (Some(work), Some(holder)) => work.held_by(at, holder),
             (Some(work), None) => work.until = Some(at),
             (None, Some(holder)) => {
                 if self.work.len() == SPELLS {
@@ -117,7 +154,7 @@ impl Managers {
                 }
                 self.work.push_back(Work {
                     manager: packages.manager,
-                    holder: holder.clone(),
+                    holders: VecDeque::from([(at, holder.clone())]),
                     since: (!is_first).then_some(at),
                     until: None,
                 });
@@ -129,6 +166,21 @@ impl Managers {
     /// Who worked on packages at that boot time, where somebody did.
     pub(crate) fn work_at(&self, at: u64) -> Option<&Work> {
         self.work.iter().rev().find(|work| work.is_at(at))
+    }
+
+    /// Packages that were left half-way, of the first manager that has such.
+    pub(crate) fn left(&self) -> Option<Left<'_>> {
+        let (manager, since) = self.left.first_key_value()?;
+        let mut of_it = self.work.iter().rev().filter(|work| work.manager == *manager);
+        let last = self.past(*manager).next_back();
+        Some(Left {
+            packages: self.told.get(manager)?,
+            since: *since,
+            holder: of_it.next().and_then(|work| work.holder_at(u64::MAX)),
+            last: last
+                .filter(|(_, outcome)| *outcome == Outcome::Interrupted)
+                .map(|(run, _)| run.last.unwrap_or(run.begun)),
+        })
     }
 
     /// Takes note of what a manager has done, as its logs have it. That is no change: most of it was before the start, and
@@ -159,9 +211,10 @@ impl Managers {
         })
     }
 
-    /// Which runs were at work at some time in this span, of ns since 1970: to ask what ran at a time, or up to
-    /// [`AFTER`] before it. Of one that was interrupted it is known that it was at work until it last did something.
-    pub(crate) fn at_work(&self, span: &RangeInclusive<i64>) -> Vec<(Manager, &Upgrade)> {
+    /// Which runs of the logs went on at some time in this span, of ns since 1970: to ask what ran at a time, or up to
+    /// [`AFTER`] before it. Of one that was interrupted it is known that it went on until it last did something. Who held the
+    /// lock at a moment is told by [`work_at`](Self::work_at): the logs name no process and have whole seconds.
+    pub(crate) fn runs_in(&self, span: &RangeInclusive<i64>) -> Vec<(Manager, &Upgrade)> {
         let all = self.past.keys().flat_map(|manager| {
             let runs = self.past(*manager);
             runs.filter(|(run, outcome)| overlaps(run, *outcome, span))
@@ -335,12 +388,79 @@ mod tests {
         // Who held the lock last.
         assert_eq!(change.by.map(|owner| owner.pid), Some(7));
         // And when.
-        let work = |at| managers.work_at(at).map(|work| (work.holder.pid, work.since));
+        let work = |at| {
+            let work = managers.work_at(at)?;
+            Some((work.holder_at(at)?.pid, work.since))
+        };
         assert_eq!(
             (work(1), work(2), work(3), work(4)),
             (None, Some((7, Some(2))), Some((7, Some(2))), None)
         );
         assert_eq!(managers.iter().count(), 1);
+    }
+
+    /// As apt hands the lock to each run of dpkg.
+    #[test]
+    fn who_held_the_lock_at_a_time_is_told_and_not_who_held_it_last() {
+        let mut managers = Managers::default();
+        managers.told(1, &packages());
+        for (at, pid) in [(10, 7), (20, 8), (30, 9)] {
+            let holder = Some(Owner { pid, ..holder() });
+            managers.told(at, &Packages { holder, ..packages() });
+        }
+        managers.told(40, &packages());
+        let holder = |at| managers.work_at(at)?.holder_at(at).map(|owner| owner.pid);
+        assert_eq!(
+            [9, 10, 19, 20, 29, 30, 40, 41].map(holder),
+            [None, Some(7), Some(7), Some(8), Some(8), Some(9), Some(9), None]
+        );
+    }
+
+    #[test]
+    fn since_when_packages_are_left_half_way_is_told() {
+        let left = |managers: &Managers| {
+            managers
+                .left()
+                .map(|left| (left.since, left.holder.map(|owner| owner.pid), left.last))
+        };
+        let half = Packages {
+            leftovers: 1,
+            ..packages()
+        };
+        let mut managers = Managers::default();
+        managers.told(1, &packages());
+        managers.told(
+            2,
+            &Packages {
+                holder: Some(holder()),
+                ..half.clone()
+            },
+        );
+        assert_eq!(left(&managers), None, "it is worked on");
+        managers.told(3, &half);
+        managers.told(
+            4,
+            &Packages {
+                leftovers: 2,
+                ..half.clone()
+            },
+        );
+        assert_eq!(
+            left(&managers),
+            Some((Some(3), Some(7), None)),
+            "what is left is told anew"
+        );
+        managers.told(5, &packages());
+        assert_eq!(left(&managers), None);
+
+        let mut found = with_past(None);
+        assert_eq!(left(&found), None, "nothing is left");
+        found = Managers {
+            told: BTreeMap::new(),
+            ..found
+        };
+        found.told(9, &half);
+        assert_eq!(left(&found), Some((None, None, Some(400 * SECOND as i64))));
     }
 
     /// In s.
@@ -399,7 +519,7 @@ mod tests {
     fn which_upgrade_ran_at_a_time_or_shortly_before_is_told() {
         let second = SECOND as i64;
         let begun = |managers: &Managers, from: i64, to: i64| -> Vec<i64> {
-            let ran = managers.at_work(&(from..=to));
+            let ran = managers.runs_in(&(from..=to));
             ran.iter().map(|(_, run)| run.begun / second).collect()
         };
         let (at_rest, at_work) = (with_past(None), with_past(Some(holder())));

@@ -1,16 +1,28 @@
-//! Kernel parameters that say something, of the many that stand as the kernel made them.
+//! Kernel parameters and offloads that say something, of the many that stand as the kernel made them.
 
 use super::settings::Settings;
 use crate::event::Thing;
+use crate::event::value::{self, TRACKED};
 
-/// Whether it is worth telling how a thing stands: everything but kernel parameters that are what they are by default. That
-/// packets are forwarded, and the reverse path filter, are told for all devices together in any case.
+/// Offloads that the kernel leaves off, of most devices (`NETIF_F_SOFT_FEATURES_OFF`, `register_netdevice`) or of those that pods
+/// have (`veth_fix_features`).
+const LEFT_OFF: [&str; 4] = [
+    "rx-gro",
+    "rx-gro-list",
+    "rx-udp-gro-forwarding",
+    "tx-nocache-copy",
+];
+
+/// Whether it is worth telling how a thing stands: everything but kernel parameters and offloads that are what they are by
+/// default. That packets are forwarded, and the reverse path filter, are told for all devices together in any case.
 pub(crate) fn says_something(settings: &Settings, netns: u32, thing: &Thing, value: &str) -> bool {
     if is_state(thing) {
         return false;
     }
-    let Thing::Sysctl { name } = thing else {
-        return true;
+    let name = match thing {
+        Thing::Sysctl { name } => name,
+        Thing::Offloads { .. } => return value::off(value).any(|name| !LEFT_OFF.contains(&name)),
+        _ => return true,
     };
     let Some((path, last)) = name.rsplit_once('.') else {
         return true;
@@ -37,7 +49,7 @@ pub(crate) fn says_something(settings: &Settings, netns: u32, thing: &Thing, val
 
 /// It is a figure, which says how much there is of something: nobody has set it.
 pub(crate) fn is_figure(thing: &Thing) -> bool {
-    matches!(thing, Thing::Sysctl { name } if name == "net.netfilter.nf_conntrack_count")
+    matches!(thing, Thing::Sysctl { name } if name == TRACKED)
 }
 
 /// Nobody has set it: it comes and goes with what the node does.
@@ -53,6 +65,12 @@ mod tests {
     #[test]
     fn parameters_that_stand_as_the_kernel_made_them_say_nothing() {
         let mut settings = Settings::default();
+        let eth0 = Thing::Offloads {
+            device: "eth0".to_owned(),
+        };
+        let says = |value| says_something(&Settings::default(), 7, &eth0, value);
+        assert!(!says("all") && !says("all but rx-gro, tx-nocache-copy"));
+        assert!(says("all but rx-checksum, rx-gro"));
         let sysctl = |name: &str| Thing::Sysctl {
             name: name.to_owned(),
         };

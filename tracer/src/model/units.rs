@@ -55,10 +55,10 @@ pub(crate) struct Queued {
     pub(crate) unit: String,
     pub(crate) action: String,
     pub(crate) state: JobState,
-    /// When it was first seen, in boot time.
-    pub(crate) queued: u64,
-    /// When it was first seen to run, in boot time.
-    pub(crate) begun: Option<u64>,
+    /// When it was first seen, in ns of `CLOCK_MONOTONIC`, by which systemd limits it: that stands still in suspend.
+    queued: u64,
+    /// When it was first seen to run.
+    begun: Option<u64>,
 }
 
 impl fmt::Display for Queued {
@@ -188,14 +188,15 @@ impl Units {
         let described = before.as_ref().map(Queued::to_string);
         if !matches!(job.state, JobState::Ended(_)) {
             let begun = before.as_ref().and_then(|known| known.begun);
+            let now = at.saturating_sub(self.clock.suspended);
             self.jobs.insert(
                 job.id,
                 Queued {
                     unit: job.unit.clone(),
                     action,
                     state: job.state.clone(),
-                    queued: before.as_ref().map_or(at, |known| known.queued),
-                    begun: begun.or((job.state == JobState::Running).then_some(at)),
+                    queued: before.as_ref().map_or(now, |known| known.queued),
+                    begun: begun.or((job.state == JobState::Running).then_some(now)),
                 },
             );
         }
@@ -254,6 +255,11 @@ impl Units {
         self.other + self.runs.other()
     }
 
+    /// How a unit stands, where it is known.
+    pub(crate) fn state(&self, unit: &str) -> Option<&UnitState> {
+        self.units.get(unit).map(|known| &known.state)
+    }
+
     /// All units, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Known)> {
         self.units.iter().map(|(name, known)| (name.as_str(), known))
@@ -282,7 +288,7 @@ impl Units {
 
     /// Whether a unit runs at present.
     pub(crate) fn is_running(&self, unit: &str) -> bool {
-        let state = self.units.get(unit).map(|known| &known.state);
+        let state = self.state(unit);
         // One that stays active when all of it has ended is `exited`.
         state.is_some_and(|state| {
             !matches!(state.active.as_str(), "inactive" | "failed") && state.sub != "exited"
@@ -293,14 +299,7 @@ impl Units {
     /// limited.
     pub(crate) fn deadline(&self, name: &str) -> Option<Deadline> {
         let known = self.units.get(name)?;
-        let own = of_state(&known.state).map(|deadline| match deadline {
-            Deadline::NoLimit => Deadline::NoLimit,
-            // From µs of CLOCK_MONOTONIC to ns of boot time.
-            Deadline::At { at, action } => Deadline::At {
-                at: at.saturating_mul(1000).saturating_add(self.clock.suspended),
-                action,
-            },
-        });
+        let own = of_state(&known.state);
         let job = self.jobs.values().find(|job| job.unit == name);
         let of_job = job.and_then(|job| of_job(job, &known.state.limits));
         let first = [own, of_job]
@@ -310,11 +309,20 @@ impl Units {
                 Deadline::NoLimit => u64::MAX,
                 Deadline::At { at, .. } => *at,
             });
-        first.or(job.map(|_| Deadline::NoLimit))
+        first
+            .or(job.map(|_| Deadline::NoLimit))
+            .map(|deadline| match deadline {
+                Deadline::NoLimit => Deadline::NoLimit,
+                // From CLOCK_MONOTONIC to boot time.
+                Deadline::At { at, action } => Deadline::At {
+                    at: at.saturating_add(self.clock.suspended),
+                    action,
+                },
+            })
     }
 }
 
-/// When the state of a unit ends by itself, in µs of `CLOCK_MONOTONIC` (systemd src/core/service.c,
+/// When the state of a unit ends by itself, in ns of `CLOCK_MONOTONIC` (systemd src/core/service.c,
 /// `service_coldplug_timeout`; each change of the sub-state winds the clock anew). What is not to be seen from outside:
 /// more time that a service asked for (`EXTEND_TIMEOUT_USEC`), and the random part of `RuntimeMaxSec`.
 fn of_state(state: &UnitState) -> Option<Deadline> {
@@ -337,13 +345,13 @@ fn of_state(state: &UnitState) -> Option<Deadline> {
         // A running service without `RuntimeMaxSec` has infinity; other kinds of units have no such property.
         (_, 0) if state.sub == "running" => Deadline::NoLimit,
         (begin, span) => Deadline::At {
-            at: begin.saturating_add(span),
+            at: begin.saturating_add(span).saturating_mul(1000),
             action,
         },
     })
 }
 
-/// When a job is given up (systemd src/core/job.c, `job_get_timeout`).
+/// When a job is given up, in ns of `CLOCK_MONOTONIC` (systemd src/core/job.c, `job_get_timeout`).
 fn of_job(job: &Queued, limits: &Limits) -> Option<Deadline> {
     let end = |begin: Option<u64>, span: u64| match (begin, span) {
         (None, _) | (_, INFINITE | 0) => None,
@@ -485,6 +493,13 @@ mod tests {
         assert_eq!(says(units.job(6, &job(JobState::Running))), None);
         let at = |at, action| Some(Deadline::At { at, action });
         assert_eq!(units.deadline(NAME), at(1_000_000_006, Action::CancelJob));
+        let suspended = |suspended| Clock {
+            suspended,
+            wall_offset: 0,
+        };
+        units.clock(suspended(50));
+        assert_eq!(units.deadline(NAME), at(1_000_000_056, Action::CancelJob));
+        units.clock(suspended(0));
         let ended = job(JobState::Ended("done".to_owned()));
         assert_eq!(says(units.job(8, &ended)), Some("start ended: done".to_owned()));
         assert_eq!(units.jobs().count(), 0);
@@ -496,10 +511,7 @@ mod tests {
         };
         assert_eq!(says(units.job(9, &unknown)), Some("ended: done".to_owned()));
         assert_eq!(units.deadline(NAME), at(2_001_000_000, Action::Terminate));
-        units.clock(Clock {
-            suspended: 5,
-            wall_offset: 0,
-        });
+        units.clock(suspended(5));
         assert_eq!(units.deadline(NAME), at(2_001_000_005, Action::Terminate));
         for wall_offset in [3_600_000_000_000, -3_600_000_000_000] {
             units.clock(Clock {

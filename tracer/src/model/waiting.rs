@@ -26,8 +26,10 @@ pub(crate) struct Wait {
     pub owner: Option<Arc<Owner>>,
     /// See [`Queue::held`].
     pub held: Option<Held>,
-    /// When something was first seen to wait and less was at no look since.
+    /// When something was first seen to wait, and less was at no look since, and nothing is known to have been read of it.
     pub since: u64,
+    /// When more was last seen to wait than at the look before; `None` where that never was.
+    pub grew: Option<u64>,
 }
 
 impl Wait {
@@ -60,6 +62,10 @@ impl Waiting {
         let since = before
             .filter(|before| queue.waiting >= before.waiting)
             .map_or(at, |before| before.since);
+        let grew = match before {
+            Some(before) if queue.waiting > before.waiting => Some(at),
+            before => before.and_then(|before| before.grew),
+        };
         let owner = owner.or_else(|| before.and_then(|before| before.owner.clone()));
         let wait = Wait {
             state: queue.state,
@@ -69,8 +75,17 @@ impl Waiting {
             owner,
             held: queue.held,
             since,
+            grew,
         };
         self.sockets.insert(key, wait);
+    }
+
+    /// A process read from the connection with this tuple.
+    pub(crate) fn was_read(&mut self, at: u64, flow: &FlowKey) {
+        for (_, wait) in self.sockets.range_mut((*flow, 0)..=(*flow, u64::MAX)) {
+            wait.since = at;
+            wait.grew = None;
+        }
     }
 
     /// Times that a socket was told for which there was no room.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::owners::{Nobodys, Pace};
+use super::text;
 
 /// Folders below the mount that are looked at, at most: deeper nesting than any manager makes.
 const DEPTH: usize = 32;
@@ -90,7 +91,7 @@ pub(super) struct Cgroups {
 
 impl Cgroups {
     pub(super) fn new() -> Self {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let mounts = text::read("/proc/self/mounts").unwrap_or_default();
         Self {
             root: mount(&mounts),
             by_id: HashMap::new(),
@@ -191,7 +192,7 @@ fn walk(root: &Path, by_id: &mut HashMap<u64, Cgroup>) {
 
 /// The cgroup of a process.
 pub(super) fn of_process(pid: u32) -> io::Result<Option<Cgroup>> {
-    fs::read_to_string(format!("/proc/{pid}/cgroup")).map(|text| Cgroup::from_proc(&text))
+    text::read(format!("/proc/{pid}/cgroup")).map(|text| Cgroup::from_proc(&text))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::text;
 use crate::event::Held;
 
 /// What keeps the process from running, if anything does; `None` also where it has ended or may not be looked at.
@@ -9,8 +10,9 @@ use crate::event::Held;
 /// A frozen process of cgroup v2 sleeps in `do_freezer_trap` (kernel/signal.c), one of v1 in `__refrigerator`
 /// (kernel/freezer.c): only the place where it waits tells.
 pub(crate) fn held(pid: u32) -> Option<Held> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = text::read(format!("/proc/{pid}/stat")).ok()?;
     match state(&stat)? {
+        'T' if is_in_background(&stat) => Some(Held::Suspended),
         'T' => Some(Held::Stopped),
         't' => Some(Held::Traced),
         'S' | 'D' => {
@@ -21,9 +23,21 @@ pub(crate) fn held(pid: u32) -> Option<Held> {
     }
 }
 
-/// The state of /proc/PID/stat, behind the name, which may hold anything (proc_pid_stat(5)).
+/// What stands in /proc/PID/stat behind the name, which may hold anything (proc_pid_stat(5)): the state first.
+fn fields(stat: &str) -> impl Iterator<Item = &str> {
+    let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
+    behind.split_ascii_whitespace()
+}
+
 fn state(stat: &str) -> Option<char> {
-    stat.rsplit_once(')')?.1.trim_start().chars().next()
+    fields(stat).next()?.chars().next()
+}
+
+/// The process has a terminal, and another group of processes is in front of it: when a job is stopped its shell is.
+fn is_in_background(stat: &str) -> bool {
+    // State, parent, group, session, terminal, and the group in front of that.
+    let fields: Vec<&str> = fields(stat).take(6).collect();
+    matches!(fields[..], [_, _, group, _, terminal, front] if terminal != "0" && front != group)
 }
 
 #[cfg(test)]
@@ -63,5 +77,18 @@ mod tests {
     fn the_state_stands_behind_a_name_that_may_be_any() {
         assert_eq!(state("7 (a) T b) t 1 7"), Some('t'));
         assert_eq!(state(""), None);
+    }
+
+    #[test]
+    fn a_job_that_was_stopped_is_in_the_background_of_its_terminal() {
+        for (stat, is) in [
+            ("7 (vi) T 5 7 5 34816 5 0", true),
+            ("7 (vi) T 5 7 5 34816 7 0", false),
+            ("7 (daemon) T 1 7 7 0 -1 0", false),
+            ("7 (vi) T 5 7", false),
+            ("", false),
+        ] {
+            assert_eq!(is_in_background(stat), is, "{stat}");
+        }
     }
 }

@@ -30,6 +30,7 @@ pub mod sockets;
 pub mod source;
 mod start;
 pub mod systemd;
+mod text;
 mod visitor;
 
 pub use ended::Memory;

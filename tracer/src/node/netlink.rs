@@ -24,6 +24,8 @@ pub(super) const ROUTE: Option<Protocol> = None;
 pub(super) const NETFILTER: Option<Protocol> = Some(rustix::net::netlink::NETFILTER);
 /// `NETLINK_XFRM`: IPsec.
 pub(super) const XFRM: Option<Protocol> = Some(rustix::net::netlink::XFRM);
+/// `NETLINK_GENERIC`: what has no kind of its own.
+pub(super) const GENERIC: Option<Protocol> = Some(rustix::net::netlink::GENERIC);
 /// `NETLINK_SOCK_DIAG`: sockets.
 pub(super) const SOCK_DIAG: Option<Protocol> = Some(rustix::net::netlink::SOCK_DIAG);
 
@@ -62,6 +64,9 @@ pub enum Error {
         "netlink does not work: {0}; is CONFIG_NET on, and does a seccomp filter forbid netlink sockets?"
     )]
     Socket(#[from] io::Error),
+    /// It works, and the kernel does not let somebody hear what it tells.
+    #[error("the kernel does not let it listen: {0}")]
+    Unheard(io::Error),
     /// The answer is not what netlink is.
     #[error(
         "the kernel's answer to netlink request {request} cannot be read; please report the kernel's version"
@@ -115,7 +120,7 @@ impl Error {
     /// Whether this kernel is built without this kind of netlink (`EPROTONOSUPPORT`), or without what would answer
     /// (`EINVAL` of `nfnetlink_rcv_msg`).
     pub(super) fn is_unsupported(&self) -> bool {
-        let (Self::Socket(source) | Self::Refused { source, .. }) = self else {
+        let (Self::Socket(source) | Self::Unheard(source) | Self::Refused { source, .. }) = self else {
             return false;
         };
         matches!(source.raw_os_error(), Some(libc::EPROTONOSUPPORT | libc::EINVAL))

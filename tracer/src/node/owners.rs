@@ -6,6 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::cgroup::{self, Cgroup, Cgroups};
+use super::text;
 use crate::event::{Owner, Parent, Socket};
 
 /// Finds the owners of sockets, and names cgroups.
@@ -111,8 +112,7 @@ impl Owners {
     /// with it, so it is read before anything else; of one that has ended its parent is not to be known.
     #[must_use]
     pub fn actor(pid: u32) -> Option<Owner> {
-        let bytes = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        let parent = parent(&String::from_utf8_lossy(&bytes));
+        let parent = parent(&text::read(format!("/proc/{pid}/stat")).ok()?);
         let owner = Self::by_pid(pid)?;
         let parent = parent.map(|pid| Parent {
             pid,
@@ -294,7 +294,7 @@ pub(super) fn pids() -> Vec<u32> {
 
 /// The numbers of a process in all pid namespaces that it is in, this one first (proc(5), `NSpid`); none where it has ended.
 pub(super) fn numbers(pid: u32) -> Vec<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = text::read(format!("/proc/{pid}/status")).unwrap_or_default();
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     let numbers = numbers.into_iter().flat_map(str::split_ascii_whitespace);
     numbers.filter_map(|number| number.parse().ok()).collect()
@@ -308,9 +308,8 @@ fn is_init(pid: u32) -> bool {
 
 /// The command of a process, `None` where it has ended.
 pub(super) fn command(pid: u32) -> Option<String> {
-    // Any bytes but a line's end may be in it.
-    let bytes = fs::read(format!("/proc/{pid}/comm")).ok()?;
-    Some(String::from_utf8_lossy(&bytes).trim_end_matches('\n').to_owned())
+    let name = text::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end_matches('\n').to_owned())
 }
 
 /// The parent in a `/proc/PID/stat`, the second field behind the name; `None` for 0, which is the kernel or a process of

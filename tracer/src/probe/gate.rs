@@ -2,6 +2,7 @@
 
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
+use tracer_ebpf::gate;
 
 use super::Error;
 
@@ -19,15 +20,15 @@ impl Gate {
     }
 
     pub(super) fn open(&mut self) -> Result<(), Error> {
-        self.set(1)
+        self.set(gate::OPEN)
     }
 
     pub(super) fn close(&mut self) -> Result<(), Error> {
-        self.set(0)
+        self.set(gate::CLOSED)
     }
 
-    fn set(&mut self, counting: u32) -> Result<(), Error> {
-        self.0.set(0, counting, 0).map_err(|cause| Error::Write {
+    fn set(&mut self, stands: u32) -> Result<(), Error> {
+        self.0.set(0, stands, 0).map_err(|cause| Error::Write {
             map: VARIABLES,
             cause,
         })

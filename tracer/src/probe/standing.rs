@@ -126,20 +126,36 @@ pub(super) fn enter(
         queues.leave_out();
         return;
     };
-    match now(btf, offsets, ebpf, netns) {
-        Ok(found) => queues.stand(&found),
-        Err(why) => {
-            capability.state = CapabilityState::Partial;
-            capability.why = format!("{why}; {LOST}");
-        }
+    if let Err(why) = stand(queues, btf, offsets, ebpf, netns) {
+        capability.state = CapabilityState::Partial;
+        capability.why = format!("{why}; {LOST}");
     }
 }
 
-/// What waits now. The error says why that is not known.
-fn now(btf: &Btf, offsets: &Offsets, ebpf: &mut Ebpf, netns: Option<u32>) -> Result<Vec<Standing>, String> {
+/// Looks through the tables, and then once more at the queues alone in which something waited or was put meanwhile: that
+/// takes no time, so next to nothing changes from there to the beginning of the books. The error says why what waits is not
+/// known.
+fn stand(
+    queues: &mut unresolved::Unresolved,
+    btf: &Btf,
+    offsets: &Offsets,
+    ebpf: &mut Ebpf,
+    netns: Option<u32>,
+) -> Result<(), String> {
     let layout = Layout::of(btf, offsets)?;
     let memory = KernelMemory::open(ebpf)?;
-    find(&memory, &layout, netns).map_err(|lost| lost.to_string())
+    let found = find(&memory, &layout, netns).map_err(|lost| lost.to_string())?;
+    let mut neighbours = queues.neighbours();
+    neighbours.extend(found.iter().map(|standing| standing.neighbour));
+    let walk = Walk {
+        memory: &memory,
+        layout: &layout,
+    };
+    let waits = neighbours
+        .into_iter()
+        .filter_map(|neighbour| walk.standing(neighbour));
+    queues.stand(&waits.collect::<Vec<_>>());
+    Ok(())
 }
 
 /// Finds every queue in which something waits that had arrived, of one namespace or of all.

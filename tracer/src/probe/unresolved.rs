@@ -36,11 +36,25 @@ impl Unresolved {
         }
     }
 
+    /// The neighbours for which packets wait, as the programs have seen since they were attached.
+    pub(super) fn neighbours(&self) -> BTreeSet<u64> {
+        let keys = self.map.iter().flat_map(HashMap::keys);
+        keys.filter_map(Result::ok).collect()
+    }
+
     /// Takes what waits at the start, before the first round: the programs go on from there.
     pub(super) fn stand(&mut self, found: &[Standing]) {
+        let others = found.iter().fold(self.neighbours(), |mut others, standing| {
+            others.remove(&standing.neighbour);
+            others
+        });
         let Some(map) = &mut self.map else {
             return;
         };
+        // What they have seen arrive was not counted, and is not found any more. It fails for one that is gone.
+        for neighbour in others {
+            let _ = map.remove(&neighbour);
+        }
         for standing in found {
             // Where there is no room these packets are unexplained until they leave.
             if map.insert(standing.neighbour, standing.queue, 0).is_err() {

@@ -26,7 +26,7 @@ pub struct NodeReport {
     /// Units, timers, packages.
     #[serde(flatten)]
     pub node: Node,
-    /// The network configuration, at most 10,000. Kernel parameters that are what they are by default are left out; forwarding
+    /// The network configuration, at most 10,000. Kernel parameters and offloads that are what they are by default are left out; forwarding
     /// and the reverse path filter of all devices are told in any case.
     pub settings: Vec<Setting>,
     /// How many there are, also those for which `settings` has no room.
@@ -197,8 +197,10 @@ pub enum What {
     Answer,
     /// A neighbour.
     Neighbour,
-    /// A queueing discipline or filter.
+    /// A queueing discipline, a class of one, or a filter.
     Traffic,
+    /// The offloads of a device.
+    Offloads,
     /// A kernel parameter.
     Sysctl,
     /// A policy of IPsec.
@@ -282,6 +284,9 @@ pub struct Actor {
     /// Id of the container that it is in, empty for none.
     #[serde(default)]
     pub container: String,
+    /// Uid of the Kubernetes pod that it is in, empty for none.
+    #[serde(default)]
+    pub pod: String,
     /// Its parent; absent where that is not known, as of one that had ended before it could be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,

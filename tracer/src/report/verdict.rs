@@ -11,11 +11,11 @@ use super::{Actor, Flow, Ledger};
 pub enum Where {
     /// No fault found.
     Healthy,
-    /// Requests leave, nothing arrives.
+    /// What this node sends is not answered.
     DataPath,
-    /// Packets arrive and reach no socket.
+    /// Packets do not get to their sockets, or do not leave, by what this node does.
     GuestKernel,
-    /// Packets come as far as the process, which does not read or is gone.
+    /// Packets come as far as the process, which does not take them or is gone.
     Process,
     /// Not enough was seen to tell.
     Unknown,

@@ -32,6 +32,9 @@ pub(super) fn actor(actor: &Actor) -> String {
     {
         more.push(format!("container {id}"));
     }
+    if !actor.pod.is_empty() {
+        more.push(format!("pod {}", actor.pod));
+    }
     if let Some(parent) = actor
         .parent
         .as_ref()
@@ -60,6 +63,7 @@ mod tests {
             command: "ip".to_owned(),
             unit: unit.to_owned(),
             container: container.to_owned(),
+            pod: String::new(),
             parent: parent.map(|(pid, command)| Parent {
                 pid,
                 command: command.to_owned(),
@@ -86,6 +90,14 @@ mod tests {
         ] {
             assert_eq!(actor(&told), expected);
         }
+        let of_pod = Actor {
+            pod: "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9".to_owned(),
+            ..ip(&scope, &id, None)
+        };
+        assert_eq!(
+            actor(&of_pod),
+            format!("ip[7] ({scope}, pod 0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9)")
+        );
     }
 
     #[test]

@@ -160,7 +160,11 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
     );
     commands(page, "Check (changes nothing)", &verdict.check);
     commands(page, "Mend", &verdict.remedy);
-    page.section("Units that suffer", Kind::Text, some(verdict.units.join(" ")));
+    page.section(
+        "Units that suffer, or that it is about",
+        Kind::Text,
+        some(verdict.units.join(" ")),
+    );
     if let Some(room) = room {
         flows(
             page,

@@ -30,9 +30,9 @@ pub fn page(report: &Report) -> Vec<Line> {
         "Where the fault is",
         Kind::Text,
         [
-            "DATA PATH: requests leave, nothing arrives: look outside this machine.",
-            "GUEST KERNEL: packets arrive and reach no socket: look at rules, routes, addresses, filters.",
-            "PROCESS: packets come as far as the process, which does not read or is gone.",
+            "DATA PATH: what this node sends is not answered: look outside this machine.",
+            "GUEST KERNEL: packets do not get to their sockets, or do not leave: look at rules, routes, addresses, filters, devices.",
+            "PROCESS: packets come as far as the process, which does not take them or is gone.",
         ],
     );
     page.section(
@@ -83,7 +83,7 @@ pub fn page(report: &Report) -> Vec<Line> {
          was started anew since the tracer looks. left: processes in its cgroup though it is not active. random: is added to \
          a timer's time, at most. Behind what a timer did is how long that took, and how it ended where that was not well.",
             "In a band of 10 s # is what arrived, - what of it was dropped. by: who did it, with its unit, \
-         container and parent, or why that is not known. part: the band is not over, or the tracer was started in it. noticed: nobody told the change, it was found at that time and came about before.",
+         container, pod and parent, or why that is not known. part: the band is not over, or the tracer was started in it. noticed: nobody told the change, it was found at that time and came about before.",
         ],
     );
     page.section(

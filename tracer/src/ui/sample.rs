@@ -199,6 +199,11 @@ fn drop(reason: &str, location: &str, class: Class, packets: u64, rate: f64, soc
         in_ledger: true,
         device: text("eth0"),
         protocol: text("tcp"),
+        version: text(if location.starts_with("ip6") {
+            "IPv6"
+        } else {
+            "IPv4"
+        }),
         netns: text("host:4026531840"),
         units: vec![],
         detail: String::new(),

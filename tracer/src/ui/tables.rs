@@ -47,6 +47,17 @@ pub fn in_order(drops: &[Drop]) -> Vec<&Drop> {
     order
 }
 
+/// `tcp`, over IPv6 `tcp6`, as other tools have it: rows that differ in nothing else are told apart by it.
+fn protocol(drop: &Drop) -> String {
+    let is_plain = drop.protocol.ends_with(|c: char| c.is_ascii_alphabetic());
+    let version = match drop.version.as_str() {
+        "IPv6" if is_plain && drop.protocol != "ipv6" => "6",
+        "IPv6" if drop.protocol.starts_with("proto ") => " of IPv6",
+        _ => "",
+    };
+    format!("{}{version}", drop.protocol)
+}
+
 /// Drops, one a row, in at most `room` columns.
 ///
 /// The namespace is told where there is more than one, units and details where there are any.
@@ -86,7 +97,7 @@ pub fn drops(drops: &[&Drop], room: usize) -> Set {
             rate(drop.rate),
             if drop.socket_found { "yes" } else { "no" }.to_owned(),
             drop.device.clone(),
-            drop.protocol.clone(),
+            protocol(drop),
             way(drop).to_owned(),
             bytes(drop.bytes as f64),
         ];
@@ -453,6 +464,27 @@ mod tests {
         assert!(order[first_quiet..].iter().all(quiet));
         for part in [&order[..first_quiet], &order[first_quiet..]] {
             assert!(part.is_sorted_by(|a, b| a.packets >= b.packets));
+        }
+    }
+
+    #[test]
+    fn rows_that_differ_in_the_version_of_ip_alone_tell_it() {
+        let row = |protocol: &str, version: &str| {
+            let mut drop = sample::many_drops().drops[0].clone();
+            (drop.protocol, drop.version) = (protocol.to_owned(), version.to_owned());
+            super::protocol(&drop)
+        };
+        for (protocol, version, told) in [
+            ("tcp", "IPv4", "tcp"),
+            ("tcp", "IPv6", "tcp6"),
+            ("udp", "IPv6", "udp6"),
+            ("icmp6", "IPv6", "icmp6"),
+            ("ipv6", "IPv6", "ipv6"),
+            ("proto 47", "IPv4", "proto 47"),
+            ("proto 47", "IPv6", "proto 47 of IPv6"),
+            ("arp", "", "arp"),
+        ] {
+            assert_eq!(row(protocol, version), told);
         }
     }
 

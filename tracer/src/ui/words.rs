@@ -24,9 +24,9 @@ pub fn place(place: Where) -> &'static str {
 pub fn meaning(place: Where) -> &'static str {
     match place {
         Where::Healthy => "no fault found",
-        Where::DataPath => "the network does not bring what this node asks for",
-        Where::GuestKernel => "the kernel of this node loses packets",
-        Where::Process => "packets come as far as the process, which does not read or is gone",
+        Where::DataPath => "what this node sends is not answered, and nothing here drops the answers",
+        Where::GuestKernel => "this node itself keeps packets from where they are for",
+        Where::Process => "packets come as far as the process, which does not take them or is gone",
         Where::Unknown => "not enough was seen to tell",
     }
 }
@@ -85,10 +85,11 @@ pub fn headline(report: &Report) -> Headline {
     }
 }
 
-/// The verdict that explains [`Report::place`]: a weak sign on a healthy node explains nothing.
+/// The verdict that explains [`Report::place`]: a weak sign explains nothing, neither that a node is healthy nor that this cannot
+/// be told.
 #[must_use]
 pub fn leading(report: &Report) -> Option<&Verdict> {
-    report.verdicts.first().filter(|_| report.place != Where::Healthy)
+    report.verdicts.first().filter(|verdict| verdict.decides())
 }
 
 /// The verdicts that are not [`leading`].
@@ -98,7 +99,7 @@ pub fn others(report: &Report) -> &[Verdict] {
     report.verdicts.get(skip..).unwrap_or_default()
 }
 
-/// `also: R12 Nothing listens (weak); follows from R31: D01 Requests leave and nothing arrives (strong)`: first what stands
+/// `also: R12 Nothing listens (weak); follows from R31: D01 What this node sends is not answered (strong)`: first what stands
 /// by itself, then what hangs under another verdict. Empty where there is none.
 #[must_use]
 pub fn also(report: &Report) -> String {
@@ -252,8 +253,7 @@ pub fn explanation(report: &Report) -> String {
         ),
         _ if ledger.arrived == 0 => format!("Nothing has arrived in {length}."),
         _ => format!(
-            "{} arrived in {length}; {}. No rule explains what was seen, and it is not enough to call the \
-             node healthy.",
+            "{} arrived in {length}; {}. What was seen is not enough to name a fault, nor to call the node healthy.",
             plural(ledger.arrived, "packet"),
             residual(ledger),
         ),
@@ -450,6 +450,21 @@ mod tests {
         assert_eq!(others(&report).len(), report.verdicts.len());
         assert!(also(&report).starts_with("also: R01"));
         assert_eq!(headline(&report).when, "");
+    }
+
+    /// As where a part is not seen without which no node is healthy.
+    #[test]
+    fn nor_where_it_cannot_be_told_how_the_node_is() {
+        let mut report = sample::incident();
+        report.place = Where::Unknown;
+        report.verdicts[0].confidence = Confidence::Weak;
+        let headline = headline(&report);
+        assert_eq!(
+            (headline.place, headline.text.as_str(), headline.when.as_str()),
+            ("UNKNOWN", "not enough was seen to tell", "")
+        );
+        assert!(also(&report).starts_with("also: R01"));
+        assert!(!explanation(&report).contains("R01"), "{}", explanation(&report));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use tracer::beacon::{Beacon, Target};
 use tracer::diagnosis::Diagnosis;
-use tracer::event::{Body, Event, SocketState};
+use tracer::event::{Body, Event, Seen, Setting, SocketState, Thing, Version};
 use tracer::filter::Filter;
 use tracer::report::{Confidence, Episode, Report, Where};
 
@@ -125,6 +125,38 @@ fn a_filter_hides_units_and_no_episode() {
     let report = filter.report(&diagnosis(&story.events));
     assert_eq!(only(&report).units, ["kubelet.service"]);
     assert_eq!((only(&report).flows, only(&report).units_total), (3, 2));
+}
+
+/// Nothing is sent for a while, and nothing is lost: it is broken all the same until what broke it is taken back.
+#[test]
+fn an_episode_never_ends_before_it_was_mended() {
+    let mut story = node();
+    let set = |story: &mut Story, value: Option<&str>, seen| {
+        story.say(Body::Setting(Box::new(Setting {
+            netns: NETNS,
+            thing: Thing::Rule {
+                version: Version::V4,
+                priority: 0,
+                text: "from all lookup local".to_owned(),
+                table: 255,
+            },
+            value: value.map(str::to_owned),
+            seen,
+            by: None,
+            by_unknown: None,
+        })));
+    };
+    set(&mut story, Some(""), Seen::Found);
+    mended(&mut story, 4);
+    set(&mut story, None, Seen::Told);
+    broken(&mut story, 8, 3);
+    story.idle(10);
+    set(&mut story, Some(""), Seen::Told);
+    mended(&mut story, 8);
+    let report = story.report();
+    let episode = only(&report);
+    let mended = episode.mended.as_ref().unwrap();
+    assert_eq!(episode.end.as_ref(), Some(&mended.at));
 }
 
 /// The reader may look as often or as seldom as it wants: ticks alone make episodes.

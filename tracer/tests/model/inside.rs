@@ -1,6 +1,6 @@
-//! What this node hands to pods does not get there, what it sends does not leave, and what arrives finds no room.
+//! What this node hands to pods does not get there, and what arrives finds no room.
 
-use tracer::event::{Body, EntryKey, Fate, FlowKey, Protocol, Seen, Setting, SocketState, Thing, Unresolved};
+use tracer::event::{Body, Device, EntryKey, Fate, Peer, Protocol, Seen, Setting, Thing, Unresolved};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
@@ -103,7 +103,7 @@ fn a_pod_that_a_route_leads_to_and_does_not_answer_is_a_fault() {
     assert!(
         verdict
             .explanation
-            .contains("6 packets were dropped, and 2 wait now."),
+            .contains("For want of an answer 6 packets were dropped at lxc1; 2 wait now."),
         "{}",
         verdict.explanation
     );
@@ -112,6 +112,32 @@ fn a_pod_that_a_route_leads_to_and_does_not_answer_is_a_fault() {
     assert!(
         verdict.evidence.iter().any(|one| is_drop(&one.fact)),
         "{verdict:#?}"
+    );
+}
+
+/// What is over is told with its length, and not as if it went on for as long as it is told.
+#[test]
+fn a_pod_that_nobody_asks_any_more_was_silent_for_so_long() {
+    let mut story = before(POD, 32);
+    asked_in_vain(&mut story);
+    story.say(Body::Unresolved(Unresolved {
+        netns: NETNS,
+        device: LXC1,
+        address: ip(POD),
+        iif: ETH0,
+        packets: 0,
+        before: 0,
+        before_bytes: 0,
+    }));
+    story.idle(10);
+    let verdict = story.verdict("R17");
+    assert!(
+        verdict.explanation.starts_with(
+            "10.244.0.2 at lxc1 did not tell what link-layer address to send to: from 06:00:02 UTC to 06:00:05 UTC, for 3.5 s, \
+             nothing could be handed over there. For want of an answer 6 packets were dropped at lxc1; none waits now."
+        ),
+        "{}",
+        verdict.explanation
     );
 }
 
@@ -204,6 +230,35 @@ fn packets_for_a_pod_that_go_back_since_its_route_was_lost_are_a_fault() {
     );
 }
 
+/// Who asks a pod in vain asks again after a second and a half: the second one that is lost tells.
+#[test]
+fn what_is_dropped_since_a_pods_route_was_lost_is_told_by_few_packets() {
+    let dropped = |story: &mut Story| {
+        let entry = drop("IP_INNOROUTES", "ip_error", Protocol::Udp);
+        story.arrived(Protocol::Udp, 1).add(entry, 1).count(
+            flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000),
+            |flow| {
+                flow.iif = ETH0;
+                flow.arrived += 1;
+                flow.dropped += 1;
+                flow.last_drop = Some(("IP_INNOROUTES".to_owned(), at("ip_error")));
+            },
+        );
+    };
+    let mut story = before(POD, 32);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    story.rounds(1, dropped).idle(2).rounds(1, dropped).idle(1);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+
+    // A moment in which a pod is ended: what was on its way is lost at once, and nobody asks again.
+    let mut story = before(POD, 32);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    story.rounds(2, dropped).idle(8);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
 /// A service's address that a program on another node answers for leads back by the uplink, and is to.
 #[test]
 fn what_goes_back_by_a_route_that_stands_is_none() {
@@ -212,6 +267,133 @@ fn what_goes_back_by_a_route_that_stands_is_none() {
     set(&mut story, route("10.244.9.0", 24), None, Seen::Told);
     story.rounds(8, goes_back);
     assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// As where a client of a VPN server disconnects, whose one device leads to all of them. Of two that are lost at once none is
+/// reached any more.
+#[test]
+fn one_of_many_routes_by_a_device_may_have_been_ended_with_who_was_behind_it() {
+    let mut story = before(POD, 32);
+    set(&mut story, route("10.244.0.3", 32), Some("dev lxc1"), Seen::Found);
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    let mut last = story.clone();
+    story.rounds(8, goes_back);
+    assert_eq!(story.report().place, Where::Healthy);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.ends_with(
+            "Other routes lead by the device still: who was behind this one may have gone by itself, as a client of a VPN does. \
+             Affected: a flow that this node is to pass on, udp 10.244.0.2:8080 → 192.0.2.10:5000."
+        ),
+        "{}",
+        verdict.explanation
+    );
+    set(&mut last, route("10.244.0.3", 32), None, Seen::Told);
+    last.rounds(8, goes_back);
+    assert_eq!(last.verdict("R18").confidence, Confidence::Strong);
+}
+
+/// Its pair of devices goes with a pod. And a device has routes of its own link, and the other version's, whoever is there.
+#[test]
+fn a_pod_whose_devices_stand_is_there() {
+    let lost = |story: &mut Story| {
+        set(story, route(POD, 32), None, Seen::Told);
+        story.rounds(8, goes_back);
+        story.verdict("R18").confidence
+    };
+    let mut pair = before(POD, 32);
+    set(&mut pair, route("10.244.0.3", 32), Some("dev lxc1"), Seen::Found);
+    pair.say(Body::Device(Device {
+        netns: NETNS,
+        index: LXC1,
+        name: "lxc1".to_owned(),
+        uplink: false,
+        addresses: Vec::new(),
+        over: Vec::new(),
+        assumed: false,
+        peer: Some(Peer { netns: 0, index: 2 }),
+    }));
+    assert_eq!(lost(&mut pair), Confidence::Strong);
+
+    let mut alone = before(POD, 32);
+    set(
+        &mut alone,
+        route("169.254.0.0", 16),
+        Some("dev lxc1"),
+        Seen::Found,
+    );
+    set(
+        &mut alone,
+        route("2001:db8:1::2", 128),
+        Some("dev lxc1"),
+        Seen::Found,
+    );
+    assert_eq!(lost(&mut alone), Confidence::Strong);
+}
+
+/// As where all of table main is flushed: what arrives for a pod did not go by the default route.
+#[test]
+fn a_default_route_that_was_lost_before_does_not_explain_it() {
+    let mut story = before(POD, 32);
+    set(&mut story, route("0.0.0.0", 0), None, Seen::Told);
+    story.tick();
+    set(&mut story, route(POD, 32), None, Seen::Told);
+    story.rounds(8, |story| {
+        let refused = drop("IP_INNOROUTES", "ip_error", Protocol::Udp);
+        let last = (refused.reason.clone().unwrap(), refused.location.clone().unwrap());
+        arrives(story);
+        story
+            .add(refused, 1)
+            .count(flow(Protocol::Udp, POD, 8080, "192.0.2.10", 5000), |flow| {
+                flow.dropped += 1;
+                flow.last_drop = Some(last);
+            });
+    });
+    let cause = story.verdict("R18").cause;
+    assert!(
+        cause.text.starts_with("route 10.244.0.2/32 went away") && !cause.text.contains("other change"),
+        "{}",
+        cause.text
+    );
+}
+
+/// The commands that put a route back are for a shell, whatever its device is called.
+#[test]
+fn a_route_is_put_back_by_a_command_that_takes_any_name() {
+    let mut story = before(POD, 32);
+    story.device(NETNS, LXC1, "a;b", false, Vec::new());
+    let link = Thing::Link {
+        device: "a;b".to_owned(),
+    };
+    set(&mut story, link, Some("up, carrier, mtu 1500"), Seen::Found);
+    set(
+        &mut story,
+        route("10.244.0.3", 32),
+        Some("dev a;b scope link"),
+        Seen::Found,
+    );
+    set(&mut story, route("10.244.0.3", 32), None, Seen::Told);
+    story.rounds(8, |story| {
+        story.arrived(Protocol::Udp, 1).count(
+            flow(Protocol::Udp, "10.244.0.3", 8080, "192.0.2.10", 5000),
+            |flow| {
+                flow.iif = ETH0;
+                flow.arrived += 1;
+            },
+        );
+        story.add(line(Fate::Forwarded, Protocol::Udp), 1);
+    });
+    let remedy = story.verdict("R18").remedy;
+    let commands = remedy.iter().filter_map(|line| line.split_once("  # "));
+    let routes: Vec<&str> = commands
+        .map(|(command, _)| command)
+        .filter(|command| command.contains("route"))
+        .collect();
+    assert!(!routes.is_empty(), "{remedy:#?}");
+    for command in routes {
+        assert_eq!(command, "ip route add 10.244.0.3/32 dev 'a;b' scope link");
+    }
 }
 
 /// Who still asks a pod that has been ended.
@@ -247,6 +429,32 @@ fn a_pods_device_that_takes_nothing_as_it_has_no_carrier_is_a_fault() {
     assert_eq!(verdict.flows_total, 1);
 }
 
+/// As a bridge whose last container has ended: only what others send to it would tell that somebody should be there.
+#[test]
+fn a_device_without_a_carrier_that_only_the_node_sends_to_is_a_weak_sign() {
+    let mut story = before("10.244.0.0", 24);
+    set(&mut story, lxc1(), Some("up, no carrier, mtu 1500"), Seen::Told);
+    let own = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..at_pod("QDISC_DROP", "__dev_queue_xmit")
+    };
+    story.rounds(8, |story| {
+        story.add(own.clone(), 1);
+    });
+    assert_eq!(story.report().place, Where::Healthy);
+    let verdict = story.verdict("R18");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.starts_with(
+            "lxc1 is up and has no carrier: its other end, or each of its ports where it is a bridge, is down or gone. 8 packets \
+             that were to leave by it were dropped."
+        ),
+        "{}",
+        verdict.explanation
+    );
+}
+
 fn forwarding() -> Thing {
     Thing::Sysctl {
         name: "net.ipv4.conf.all.forwarding".to_owned(),
@@ -279,53 +487,25 @@ fn forwarding_that_is_switched_off_is_a_fault_where_something_is_to_be_forwarded
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert_eq!(story.report().place, Where::GuestKernel);
 
+    // That of one device does not stop all of it, and may be meant.
+    let mut story = before(POD, 32);
+    for name in [
+        "net.ipv4.conf.eth0.forwarding",
+        "net.ipv4.conf.default.forwarding",
+    ] {
+        let of_one = || Thing::Sysctl {
+            name: name.to_owned(),
+        };
+        set(&mut story, of_one(), Some("1"), Seen::Found);
+        set(&mut story, of_one(), Some("0"), Seen::Told);
+    }
+    story.rounds(5, is_refused);
+    assert!(!story.ids().contains(&"K03".to_owned()), "{:?}", story.ids());
+
     // It never was on.
     let mut story = before(POD, 32);
     set(&mut story, forwarding(), Some("0"), Seen::Found);
     story.rounds(5, is_refused);
-    assert!(story.ids().is_empty(), "{:?}", story.ids());
-}
-
-/// A packet of this node that its firewall drops, every other round.
-fn is_kept_in(story: &mut Story, key: FlowKey, socket: SocketState) {
-    let kept = EntryKey {
-        iif: 0,
-        incoming: false,
-        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
-    };
-    story.add(kept.clone(), 1);
-    story.example(kept, key, Some(socket), "curl");
-}
-
-#[test]
-fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
-    let mut story = healthy();
-    story.exchange(client(40_001));
-    story.tick();
-    let rules = Thing::Ruleset {
-        firewall: "nf_tables".to_owned(),
-    };
-    set(&mut story, rules, Some("generation 2"), Seen::Told);
-    story.rounds(6, |story| {
-        is_kept_in(story, client(40_001), SocketState::Established)
-    });
-    let verdict = story.verdict("K02");
-    assert_eq!(verdict.confidence, Confidence::Strong);
-    assert_eq!(verdict.cause.relation, Relation::Explains);
-    assert_eq!(story.report().place, Where::GuestKernel);
-    assert_eq!(verdict.flows_total, 1);
-}
-
-/// What a firewall forbids to leave never got through, and some of what it lets through it bounds.
-#[test]
-fn what_a_firewall_forbids_or_bounds_is_none() {
-    let mut story = healthy();
-    story.rounds(8, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
-    assert!(story.ids().is_empty(), "{:?}", story.ids());
-    story.rounds(8, |story| {
-        is_kept_in(story, client(40_003), SocketState::Established);
-        story.exchange(client(40_003));
-    });
     assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
 

@@ -6,13 +6,13 @@ use tracer::report::{Confidence, Where};
 use crate::story::*;
 
 /// Nothing was found, or nothing that counts.
-fn assert_sound(story: &Story) {
+pub(crate) fn assert_sound(story: &Story) {
     let report = story.report();
     assert!(!report.failure_found(), "{:#?}", report.verdicts);
     assert_ne!(report.place, Where::GuestKernel);
 }
 
-fn assert_nothing(story: &Story) {
+pub(crate) fn assert_nothing(story: &Story) {
     assert_eq!(
         story.ids(),
         Vec::<String>::new(),
@@ -509,125 +509,4 @@ fn datagrams_that_the_kernel_takes_for_itself() {
         });
     });
     assert_nothing(&story);
-}
-
-/// The process got its answer and closed its socket; what the server still sends meets the firewall.
-#[test]
-fn a_firewall_that_drops_what_nobody_waits_for() {
-    let mut story = healthy();
-    let late = udp(45_000, "192.0.2.10", 443);
-    story.exchange(late);
-    story.tick();
-    story.rounds(10, |story| {
-        story.exchange(ping(7, "192.0.2.10"));
-        story.arrived(Protocol::Udp, 1).count(late, |flow| {
-            flow.arrived += 1;
-            flow.dropped += 1;
-            flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
-        });
-    });
-    assert_nothing(&story);
-}
-
-/// A firewall kept a client from a server for a while, as it is there for, and lets it in now.
-#[test]
-fn a_firewall_that_lets_in_again() {
-    let mut story = Story::begin();
-    story.listen(22, "sshd");
-    let client = flow(Protocol::Tcp, "10.10.0.2", 22, "203.0.113.9", 4444);
-    story.socket(
-        client,
-        Some(SocketState::SynRecv),
-        SocketState::Established,
-        "sshd",
-    );
-    story.rounds(6, |story| {
-        story.arrived(Protocol::Tcp, 1).count(client, |flow| {
-            flow.origin = Origin::Remote;
-            flow.arrived += 1;
-            flow.dropped += 1;
-            flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
-        });
-    });
-    assert_nothing(&story);
-    story.rounds(4, |story| {
-        story.count(client, |flow| {
-            (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1)
-        });
-    });
-    assert_nothing(&story);
-}
-
-/// Which peers are meant to be reached is not known.
-#[test]
-fn what_has_no_route_is_weak() {
-    let out = |reason: &str, symbol: &str| tracer::event::EntryKey {
-        incoming: false,
-        iif: 0,
-        device: 0,
-        ..drop(reason, symbol, Protocol::Other(0))
-    };
-    let mut story = healthy();
-    story.rounds(4, |story| {
-        story.exchange(client(40_000));
-        story.add(out("IP_OUTNOROUTES", "__ip_queue_xmit"), 1);
-        story.add(out("NOT_SPECIFIED", "inet6_csk_xmit"), 1);
-    });
-    let report = story.report();
-    assert_eq!((report.place, report.failure_found()), (Where::Healthy, false));
-    let verdict = story.verdict("R04");
-    assert_eq!(verdict.confidence, Confidence::Weak);
-    assert!(
-        verdict.explanation.starts_with("8 packets of open connections"),
-        "{}",
-        verdict.explanation
-    );
-    assert_eq!(verdict.evidence.len(), 2);
-
-    // The last words of connections whose network was taken away.
-    let mut story = healthy();
-    story.add(out("IP_OUTNOROUTES", "__ip_queue_xmit"), 2);
-    story.rounds(4, |story| story.exchange(client(40_000)));
-    assert!(story.ids().is_empty());
-}
-
-/// Repetitions that never leave say nothing of the path.
-#[test]
-fn a_firewall_that_keeps_requests_from_leaving() {
-    let repeat = |story: &mut Story, held_back: bool| {
-        story.rounds(8, |story| {
-            for port in [40_000, 40_001] {
-                story.count(client(port), |flow| flow.retransmitted += 1);
-            }
-            if held_back {
-                let key = EntryKey {
-                    iif: 0,
-                    incoming: false,
-                    ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
-                };
-                story.add(key, 2);
-            }
-        });
-    };
-    let mut story = healthy();
-    repeat(&mut story, true);
-    assert_sound(&story);
-    // Where nothing here drops them, a neighbour may not answer, or a device not send.
-    let mut story = healthy();
-    repeat(&mut story, false);
-    assert_eq!(story.ids(), ["D01"]);
-    // What others are kept from sending does not excuse the path.
-    let mut story = healthy();
-    story.rounds(8, |story| {
-        for port in [40_000, 40_001] {
-            story.ask(client(port));
-        }
-        let key = EntryKey {
-            iif: 0,
-            incoming: false,
-            ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Udp)
-        };
-        story.add(key, 1);
-    });
-    assert_eq!(story.ids(), ["D01"]);
 }

@@ -1,8 +1,8 @@
 //! Sockets that are gone, and processes that do not read.
 
 use tracer::event::{
-    Body, Counter, CounterKey, EntryKey, Fate, FlowKey, Held, Origin, Protocol, Queue, Socket, SocketState,
-    Source,
+    Body, Counter, CounterKey, EntryKey, Fate, FlowKey, Held, Origin, Owner, Protocol, Queue, Seen, Socket,
+    SocketState, Source, Unit, UnitState,
 };
 use tracer::report::{Confidence, Where};
 
@@ -49,6 +49,51 @@ fn listener_gone() {
     story.listen(8080, "server");
     story.tick();
     assert_eq!((story.report().place, story.ids().len()), (Where::Healthy, 0));
+}
+
+/// Who deploys a service stops it, replaces it and starts it again. One that fails, or stays away, is a fault.
+#[test]
+fn a_service_that_was_stopped_in_good_order_is_waited_for() {
+    let stopped = |active: &str, result: &str, rounds: u16| {
+        let mut story = healthy();
+        story.listen(8080, "server");
+        story.tick();
+        story.say(Body::Unit(Box::new(Unit {
+            name: "server.service".to_owned(),
+            seen: Seen::Told,
+            state: Some(UnitState {
+                active: active.to_owned(),
+                sub: "dead".to_owned(),
+                result: result.to_owned(),
+                ..UnitState::default()
+            }),
+        })));
+        let listener = bound(Protocol::Tcp, 8080);
+        story.socket(listener, Some(SocketState::Listen), SocketState::Close, "");
+        for port in 0..rounds {
+            story.refuse(served(50_000 + port), "tcp_v4_rcv");
+            story.tick();
+        }
+        story.verdict("R12")
+    };
+    let verdict = stopped("inactive", "success", 9);
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict
+            .explanation
+            .contains("Its unit was stopped in good order, and may be about to be started again."),
+        "{}",
+        verdict.explanation
+    );
+    for (active, result, rounds) in [("inactive", "success", 10), ("failed", "exit-code", 4)] {
+        let verdict = stopped(active, result, rounds);
+        assert_eq!(verdict.confidence, Confidence::Conclusive, "{active}");
+        assert!(
+            !verdict.explanation.contains("good order"),
+            "{}",
+            verdict.explanation
+        );
+    }
 }
 
 /// Workers that share a port: one that ends takes nothing from the others.
@@ -372,7 +417,10 @@ fn data_of_tcp_that_waits_is_told_where_its_process_cannot_read_it() {
     };
     assert!(waiting(None).ids().is_empty());
     for (held, said) in [
-        (Held::Stopped, "db[123] (db.service) is stopped, as by SIGSTOP."),
+        (
+            Held::Stopped,
+            "db[123] (db.service) is stopped by a signal, as SIGSTOP.",
+        ),
         (
             Held::Frozen,
             "db[123] (db.service) is frozen, by the freezer of its cgroup.",
@@ -396,6 +444,75 @@ fn data_of_tcp_that_waits_is_told_where_its_process_cannot_read_it() {
         verdict.remedy[0],
         "systemctl thaw db.service  # Risk: somebody may have frozen it on purpose."
     );
+}
+
+/// That a process is stopped is seen; that nobody meant it to be is not, unless it is a service's.
+#[test]
+fn a_process_that_somebody_stops_at_a_terminal_is_a_weak_sign() {
+    let query = udp(5353, "192.0.2.10", 999);
+    let socket = bound(Protocol::Udp, 5353);
+    let stopped = |unit: &str, held| {
+        let has_it = Owner {
+            unit: unit.to_owned(),
+            ..owner("dns")
+        };
+        let mut story = healthy();
+        story.say(Body::Socket(Socket {
+            flow: socket,
+            state: SocketState::Close,
+            from: None,
+            inode: 5,
+            owner: Some(has_it.clone()),
+        }));
+        story.rounds(4, |story| {
+            story.queue(query);
+            story.reads(socket, 1);
+        });
+        story.rounds(8, |story| {
+            story.queue(query);
+            story.say(Body::Queue(Box::new(Queue {
+                flow: socket,
+                state: SocketState::Close,
+                inode: 5,
+                waiting: 700,
+                limit: None,
+                drops: None,
+                owner: Some(has_it.clone()),
+                held: Some(held),
+            })));
+        });
+        story
+    };
+    let story = stopped("session-3.scope", Held::Suspended);
+    let verdict = story.verdict("R14");
+    assert_eq!(
+        (verdict.confidence, story.report().place),
+        (Confidence::Weak, Where::Healthy)
+    );
+    assert!(
+        verdict.explanation.ends_with(
+            "The socket belongs to dns[123] (session-3.scope). dns[123] (session-3.scope) is stopped in the background of its \
+             terminal, as after ^Z. It is no service: whether that is meant is not known."
+        ),
+        "{}",
+        verdict.explanation
+    );
+    for (unit, held, said) in [
+        (
+            "dns.service",
+            Held::Suspended,
+            "in the background of its terminal, as after ^Z.",
+        ),
+        (
+            "session-3.scope",
+            Held::Stopped,
+            "is stopped by a signal, as SIGSTOP.",
+        ),
+    ] {
+        let verdict = stopped(unit, held).verdict("R14");
+        assert_eq!(verdict.confidence, Confidence::Strong, "{unit}");
+        assert!(verdict.explanation.ends_with(said), "{}", verdict.explanation);
+    }
 }
 
 /// Connections are turned away for so many rounds, while the queue of the listener was seen to hold so many.
@@ -436,11 +553,21 @@ fn a_listener_without_room_that_turns_connections_away_is_a_fault() {
     assert_eq!(verdict.confidence, Confidence::Strong);
     assert!(
         verdict.explanation.starts_with(
-            "The accept queue is full of tcp 8080 of db[123] (db.service), where 129 connections wait to be accepted with room \
-             for 128. 6 connection requests"
+            "The accept queue of tcp 8080 of db[123] (db.service), where 129 connections waited to be accepted with room for 128, \
+             was full when sockets were last listed. Since 06:00:02 UTC the kernel dropped 6 requests to connect for want of \
+             room in an accept queue (SYNs and last ACKs of handshakes; what is sent again counts again)."
         ),
         "{}",
         verdict.explanation
+    );
+    let told: Vec<&str> = verdict.evidence.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "listener tcp 8080: 129 connections waiting, room for 128",
+            "TcpExtListenOverflows has grown by 6 since 06:00:02 UTC: SYNs and last ACKs of handshakes that found an \
+             accept queue full"
+        ]
     );
     assert_eq!(verdict.units, ["db.service"]);
 }

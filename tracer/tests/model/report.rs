@@ -61,27 +61,38 @@ fn what_is_no_packet_is_counted_beside_the_drops() {
 }
 
 #[test]
-fn drops_are_told_by_their_number() {
+fn drops_are_told_by_their_number_and_each_version_of_ip_apart() {
     let mut story = Story::begin();
     for (symbol, packets) in [("b", 5), ("a", 5), ("c", 9)] {
         story.add(drop("NETFILTER_DROP", symbol, Protocol::Tcp), packets);
     }
-    // The same row by another line: the Ethernet protocol is no part of it.
-    story.add(
-        EntryKey {
-            ethertype: 0x86dd,
-            ..drop("NETFILTER_DROP", "c", Protocol::Tcp)
-        },
-        1,
-    );
+    let six = EntryKey {
+        ethertype: 0x86dd,
+        ..drop("NETFILTER_DROP", "c", Protocol::Tcp)
+    };
+    story.add(six, 1);
+    // The same row by another line: the device at which it was is no part of it.
+    let elsewhere = EntryKey {
+        device: LO,
+        ..drop("NETFILTER_DROP", "c", Protocol::Tcp)
+    };
+    story.add(elsewhere, 1);
     story.example(drop("NETFILTER_DROP", "a", Protocol::Tcp), client(1), None, "web");
     story.tick();
     let rows = story.report().drops;
-    let told: Vec<(&str, u64)> = rows
+    let told: Vec<(&str, &str, u64)> = rows
         .iter()
-        .map(|row| (row.location.as_str(), row.packets))
+        .map(|row| (row.location.as_str(), row.version.as_str(), row.packets))
         .collect();
-    assert_eq!(told, [("c+0x1c4", 10), ("a+0x1c4", 5), ("b+0x1c4", 5)]);
+    assert_eq!(
+        told,
+        [
+            ("c+0x1c4", "IPv4", 10),
+            ("a+0x1c4", "IPv4", 5),
+            ("b+0x1c4", "IPv4", 5),
+            ("c+0x1c4", "IPv6", 1)
+        ]
+    );
     assert_eq!(
         (rows[0].device.as_str(), rows[0].netns.as_str()),
         ("eth0", "host:4026531840")

@@ -1,6 +1,6 @@
 //! A node that has no route for what it is to send.
 
-use tracer::event::{Body, Counter, CounterKey, Seen, Setting, Source, Thing};
+use tracer::event::{Body, Counter, CounterKey, Protocol, Seen, Setting, Source, Thing};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
@@ -119,4 +119,44 @@ fn a_default_route_that_never_was_is_not_lost() {
     ask_in_vain(&mut story, Source::Snmp, "IpOutNoRoutes", 6);
     let report = story.report();
     assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
+}
+
+/// Which peers are meant to be reached is not known.
+#[test]
+fn what_has_no_route_is_weak() {
+    let out = |reason: &str, symbol: &str| tracer::event::EntryKey {
+        incoming: false,
+        iif: 0,
+        device: 0,
+        ..drop(reason, symbol, Protocol::Other(0))
+    };
+    let mut story = healthy();
+    story.rounds(4, |story| {
+        story.exchange(client(40_000));
+        story.add(out("IP_OUTNOROUTES", "__ip_queue_xmit"), 1);
+        story.add(out("NOT_SPECIFIED", "inet6_csk_xmit"), 1);
+    });
+    let report = story.report();
+    assert_eq!((report.place, report.failure_found()), (Where::Healthy, false));
+    let verdict = story.verdict("R04");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.starts_with("8 packets of TCP connections"),
+        "{}",
+        verdict.explanation
+    );
+    let told: Vec<&str> = verdict.evidence.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "IP_OUTNOROUTES at __ip_queue_xmit+0x1c4: 4 packets over IPv4 that this node was sending, since the start",
+            "NOT_SPECIFIED at inet6_csk_xmit+0x1c4: 4 packets over IPv6 that this node was sending, since the start"
+        ]
+    );
+
+    // The last words of connections whose network was taken away.
+    let mut story = healthy();
+    story.add(out("IP_OUTNOROUTES", "__ip_queue_xmit"), 2);
+    story.rounds(4, |story| story.exchange(client(40_000)));
+    assert!(story.ids().is_empty());
 }

@@ -1,6 +1,6 @@
 //! What package managers did by their logs, held against onsets of starvation.
 
-use tracer::event::{Body, Manager, Owner, Packages, Upgrade, Upgrades};
+use tracer::event::{Body, Manager, Owner, Packages, Seen, Unfinished, Unit, UnitState, Upgrade, Upgrades};
 use tracer::report::{self, Outcome};
 
 use crate::story::*;
@@ -88,4 +88,84 @@ fn where_nobody_is_at_work_the_last_run_was_interrupted() {
             (Outcome::Ended, 0)
         ]
     );
+}
+
+/// What dpkg has told of its packages: who works on them, and whether all are whole.
+fn stands(story: &mut Story, holder: Option<Owner>, unfinished: &[&str]) {
+    story.say(Body::Packages(Box::new(Packages {
+        manager: Manager::Dpkg,
+        holder,
+        working_on: String::new(),
+        unfinished: unfinished
+            .iter()
+            .map(|name| Unfinished {
+                name: (*name).to_owned(),
+                state: "half-configured".to_owned(),
+            })
+            .collect(),
+        leftovers: 0,
+        open_run: false,
+        reboot: None,
+        kernels: Vec::new(),
+    })));
+}
+
+fn unit(story: &mut Story, active: &str, sub: &str, seen: Seen) {
+    story.say(Body::Unit(Box::new(Unit {
+        name: "apt-get.service".to_owned(),
+        seen,
+        state: Some(UnitState {
+            active: active.to_owned(),
+            sub: sub.to_owned(),
+            invocation: "1".to_owned(),
+            ..UnitState::default()
+        }),
+    })));
+}
+
+#[test]
+fn an_upgrade_was_cut_off_when_nobody_worked_on_it_any_more() {
+    let mut story = healthy();
+    unit(&mut story, "activating", "start", Seen::Found);
+    stands(&mut story, None, &[]);
+    story.idle(4);
+    stands(&mut story, Some(owner("apt-get")), &["systemd"]);
+    story.idle(4);
+    assert_eq!(story.ids(), [""; 0], "it is worked on");
+    unit(&mut story, "deactivating", "stop-sigterm", Seen::Told);
+    stands(&mut story, None, &["systemd", "udev"]);
+    story.idle(4);
+    let cut_off = story.verdict("R27");
+    assert_eq!(
+        cut_off.explanation,
+        "Packages of this node are interrupted: systemd half-configured, udev half-configured. Nobody works on them since \
+         06:00:06 UTC; apt-get[123] (apt-get.service) held the lock of dpkg last."
+    );
+    assert_eq!(cut_off.since, "2023-10-08T06:00:06.000Z");
+    assert_eq!(cut_off.cause.relation, report::Relation::Explains);
+    assert!(
+        cut_off.cause.text.starts_with(
+            "apt-get.service changed from activating (start) to deactivating (stop-sigterm) at 06:00:06 UTC"
+        ),
+        "{}",
+        cut_off.cause.text
+    );
+    // What is told of them later does not make it begin later.
+    stands(&mut story, None, &["udev"]);
+    story.idle(2);
+    assert_eq!(story.verdict("R27").since, cut_off.since);
+}
+
+#[test]
+fn an_upgrade_that_was_cut_off_before_the_start_is_told_by_its_log() {
+    let mut story = healthy();
+    with_past(&mut story, None);
+    story.idle(2);
+    let verdict = story.verdict("R27");
+    assert_eq!(
+        verdict.explanation,
+        "Packages of this node are interrupted: a run that began has not told its end. It was so when tracer started. The run \
+         that was cut off last did something at 05:59:57 UTC by its log."
+    );
+    assert_eq!(verdict.cause.relation, report::Relation::PredatesStart);
 }

@@ -27,6 +27,75 @@ fn a_queueing_discipline_that_is_changed_tells_before_and_after() {
 }
 
 #[test]
+fn classes_of_a_queueing_discipline_are_told_as_they_come_change_and_go() {
+    let named = Named::new();
+    named.add_device();
+    let tc = |arguments: &str| run("tc", &format!("-n {} {arguments}", named.0));
+    tc("qdisc add dev up0 root handle 1: htb default 10");
+    tc("class add dev up0 parent 1: classid 1:10 htb rate 8mbit ceil 16mbit");
+    let mut listening = Listening::to(&named);
+    let class = "class htb 1:10 root on up0";
+    let found = listening.has_found(class).unwrap();
+    assert!(
+        found.starts_with("rate 8000000 bit/s, ceil 16000000 bit/s, options "),
+        "{found}"
+    );
+    let pid = tc("class change dev up0 parent 1: classid 1:10 htb rate 1mbit ceil 40gbit");
+    let (_, changed) = listening.change_of(class);
+    is_by(&changed, pid, "tc");
+    let now = changed.value.unwrap();
+    assert!(
+        now.starts_with("rate 1000000 bit/s, ceil 40000000000 bit/s"),
+        "{now}"
+    );
+    let pid = tc("class add dev up0 parent 1:10 classid 1:11 htb rate 1mbit");
+    let (_, new) = listening.change_of("class htb 1:11 parent 1:10 on up0");
+    is_by(&new, pid, "tc");
+    tc("class del dev up0 parent 1:10 classid 1:11");
+    assert_eq!(listening.value_of("class htb 1:11 parent 1:10 on up0"), None);
+    // Of this the kernel tells the queueing discipline only.
+    let pid = tc("qdisc del dev up0 root");
+    let (_, gone) = listening.change_of(class);
+    assert_eq!(gone.value, None);
+    is_by(&gone, pid, "tc");
+}
+
+#[test]
+fn offloads_that_are_switched_are_told_and_go_with_their_device() {
+    let named = Named::new();
+    named.add_device();
+    let mut listening = Listening::to(&named);
+    let thing = "offloads of up0";
+    let found = listening.has_found(thing).unwrap().to_owned();
+    let says_gro = |off: &str| off.split([' ', ',']).any(|name| name == "rx-gro");
+    assert!(says_gro(&found), "{found}");
+    named.exec("ethtool -K up0 gro on");
+    let (_, changed) = listening.change_of(thing);
+    // The kernel does not tell who did it, and it may have been done by ioctl.
+    assert_eq!(
+        (changed.seen, changed.by_unknown),
+        (Seen::Told, Some(Unknown::Kernel))
+    );
+    let off = changed.value.unwrap();
+    assert!(!says_gro(&off), "{off}");
+    named.exec("ethtool -K up0 gro off");
+    assert_eq!(listening.value_of(thing), Some(found));
+    // Those of a device that comes later are known with it, and nobody has changed them.
+    named.ip("link add late0 type veth peer name late1");
+    let all = |listening: &mut Listening, is_there: bool| loop {
+        if let Body::Setting(setting) = listening.next().body
+            && setting.thing.to_string() == "offloads of late0"
+        {
+            assert_eq!((setting.seen, setting.value.is_some()), (Seen::Found, is_there));
+            break;
+        }
+    };
+    all(&mut listening, true);
+    named.ip("link del late0");
+    all(&mut listening, false);
+}
+
+#[test]
 fn a_route_of_ipv6_that_leads_several_ways_is_one() {
     let named = Named::new();
     named.add_device();

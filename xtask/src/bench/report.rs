@@ -194,7 +194,7 @@ pub(super) struct Row {
     pub(super) without: f64,
     /// That of the turns with it.
     pub(super) with: f64,
-    /// What is left of the rate. The distance from lowest to highest is the noise.
+    /// What is left of the rate.
     pub(super) left: Spread,
     /// What is left of the rate in the best tenth of slices, in the middle of all pairs.
     pub(super) best: f64,
@@ -298,12 +298,16 @@ pub(super) struct Case {
     pub(super) bounds: Vec<Bound>,
 }
 
-/// The middle, the lowest and the highest of several values.
+/// The middle, the lowest and the highest of several values, and how well they tell the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Spread {
     pub(super) median: f64,
     pub(super) lowest: f64,
     pub(super) highest: f64,
+    /// The middle of ever more values would be between these, in 95 of 100 cases: the sign test's interval, which asks
+    /// nothing of how the values are spread.
+    pub(super) low: f64,
+    pub(super) high: f64,
 }
 
 impl Spread {
@@ -311,10 +315,15 @@ impl Spread {
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);
+        let number = values.len() as f64;
+        // How many of them are below the true middle: half, give or take 1.96 standard deviations of sqrt(n) / 2.
+        let cut = (number / 2.0 - 0.98 * number.sqrt()).max(0.0) as usize;
         Some(Self {
             median: *values.get(values.len() / 2)?,
             lowest: *values.first()?,
             highest: *values.last()?,
+            low: *values.get(cut)?,
+            high: *values.get(values.len() - 1 - cut)?,
         })
     }
 }
@@ -381,6 +390,8 @@ pub(super) mod tests {
                     median: left,
                     lowest: 0.75,
                     highest: 1.25,
+                    low: 0.85,
+                    high: 1.125,
                 },
                 best: 0.9,
                 cpu,
@@ -424,6 +435,8 @@ pub(super) mod tests {
                     median: 7.5,
                     lowest: 6.0,
                     highest: 9.0,
+                    low: 7.0,
+                    high: 8.0,
                 },
                 bounds: vec![Bound::new(Measure::Median, 7.5, Limit::AtMost(20.0))],
             }],
@@ -460,5 +473,18 @@ pub(super) mod tests {
         let spread = Spread::of([3.0, 1.0, 2.0]).unwrap();
         assert_eq!((spread.lowest, spread.median, spread.highest), (1.0, 2.0, 3.0));
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn more_values_tell_the_middle_better() {
+        let between = |number: u32| {
+            let spread = Spread::of((0..number).map(f64::from)).unwrap();
+            (spread.low, spread.high)
+        };
+        assert_eq!(between(3), (0.0, 2.0));
+        // The table of the sign test has these for 9, 25 and 45 values.
+        assert_eq!(between(9), (1.0, 7.0));
+        assert_eq!(between(25), (7.0, 17.0));
+        assert_eq!(between(45), (15.0, 29.0));
     }
 }

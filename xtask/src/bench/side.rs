@@ -1,7 +1,8 @@
 //! Tools side by side: how much of the traffic is left under each, and what each counts of a storm of drops.
 //!
 //! The machine is shared: each turn with a tool stands between two without one, and is compared with their mean. Tools
-//! take turns, so that what changes in the hour changes for all of them. The median of the pairs counts.
+//! take turns, so that what changes in the hour changes for all of them. The median of the pairs counts; as many are taken
+//! as it needs to tell whether the bound is kept.
 
 use std::{
     path::Path,
@@ -19,8 +20,11 @@ use super::{
 };
 use crate::process::note;
 
-/// Rounds under each load; the tracer has a turn in each.
+/// Rounds under each load, at first; the tracer has a turn in each.
 const ROUNDS: usize = 9;
+/// Turns of the tracer under each load, at most: it has more than [`ROUNDS`] where the noise of those leaves open whether
+/// its bound is kept.
+const MOST: usize = 45;
 /// From the start of a tool to the first packet of its turn: what it does first is over then. In a turn without a tool
 /// a process is started as well, which sleeps: processors and caches go cold alike.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -79,13 +83,23 @@ fn pairs(load: &mut Load, tracer: &Path, plan: &[Tool]) -> Result<Vec<(Tool, Pai
     load.turn()?;
     let mut pairs = Vec::new();
     let mut before = without(load)?;
-    for &tool in plan {
+    let mut planned = plan.iter().copied();
+    while let Some(tool) = planned.next().or_else(|| another(load.kind, &pairs)) {
         let with = with(tool, tracer, load)?;
         let after = without(load)?;
         pairs.push((tool, pair(before, with, after)));
         before = after;
     }
     Ok(pairs)
+}
+
+/// The tracer, where its pairs do not tell yet whether what is left is within its bound.
+fn another(kind: Kind, pairs: &[(Tool, Pair)]) -> Option<Tool> {
+    let own = pairs.iter().filter(|(tool, _)| *tool == Tool::Tracer);
+    let left: Vec<f64> = own.map(|(_, pair)| pair.left).collect();
+    let spread = Spread::of(left.iter().copied())?;
+    let open = spread.low < least(kind) && least(kind) <= spread.high;
+    (open && left.len() < MOST).then_some(Tool::Tracer)
 }
 
 /// A turn without a tool.
@@ -254,6 +268,22 @@ mod tests {
             }
         }
         assert!(!plan(Kind::Storm, &[Tool::Tracer]).contains(&Tool::Perf));
+    }
+
+    #[test]
+    fn the_tracer_has_turns_until_they_tell_whether_its_bound_is_kept() {
+        let after = |left: f64, noise: f64, number: usize| {
+            let one = |turn: usize| {
+                let with = 100.0 * (left + noise * (turn % 3) as f64 - noise);
+                (Tool::Tracer, a_pair([100.0, with, 100.0], 0.0, None))
+            };
+            another(Kind::Storm, &(0..number).map(one).collect::<Vec<_>>())
+        };
+        assert_eq!(after(0.96, 0.02, 9), None);
+        assert_eq!(after(0.90, 0.02, 9), None);
+        assert_eq!(after(0.92, 0.20, 9), Some(Tool::Tracer));
+        assert_eq!(after(0.92, 0.20, MOST), None);
+        assert_eq!(another(Kind::Storm, &[]), None);
     }
 
     #[test]

@@ -60,14 +60,14 @@ impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<10}{:<10}{:>6}", "load", "tool", "pairs")?;
         write!(f, "{:>13}{:>13}", "without/s", "with/s")?;
-        write!(f, "{:>7}{:>8}{:>9}{:>7}", "left", "lowest", "highest", "best")?;
+        write!(f, "{:>7}{:>7}{:>7}{:>7}", "left", "from", "to", "best")?;
         write!(f, "{:>7}{:>7}", "user%", "sys%")?;
         writeln!(f, "{:>10}{:>10}{:>10}   bounds", "made", "counted", "lost")?;
         for row in &self.rows {
             let (left, cpu) = (row.left, row.cpu);
             write!(f, "{:<10}{:<10}", row.load.name(), row.tool.name())?;
             write!(f, "{:>6}{:>13.0}{:>13.0}", row.pairs.len(), row.without, row.with)?;
-            write!(f, "{:>7.3}{:>8.3}{:>9.3}", left.median, left.lowest, left.highest)?;
+            write!(f, "{:>7.3}{:>7.3}{:>7.3}", left.median, left.low, left.high)?;
             write!(f, "{:>7.3}", row.best)?;
             write!(f, "{:>7.1}{:>7.1}", cpu.user_percent, cpu.system_percent)?;
             let number = |n: Option<u64>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(
             words[..14],
             [
-                "storm", "tracer", "1", "1000", "900", "0.875", "0.750", "1.250", "0.900", "1.5", "4.0",
+                "storm", "tracer", "1", "1000", "900", "0.875", "0.850", "1.125", "0.900", "1.5", "4.0",
                 "1000", "998", "-"
             ]
         );

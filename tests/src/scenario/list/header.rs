@@ -11,6 +11,7 @@ pub(super) const ALL: &[Scenario] = &[
     OTHER_MAC,
     IPV6_OFF,
     LONE_FRAGMENT,
+    FRAGMENTS_LOST,
 ];
 
 const BAD_IP_CHECKSUM: Scenario = Scenario {
@@ -149,8 +150,8 @@ const LONE_FRAGMENT: Scenario = Scenario {
     title: "fragments whose other half never comes",
     breaks: "Nothing of the node's own. Of datagrams in two fragments only the first arrives, of TCP segments only \
              the last, as where a path loses packets.",
-    says: "Healthy. Drops FRAG_REASM_TIMEOUT at ip_expire and inet_frag_rbtree_purge, once the node has waited for the \
-           rest; no socket found.",
+    says: "Healthy, and as a weak sign R20: nobody here is known to wait for them. Drops FRAG_REASM_TIMEOUT at ip_expire and \
+           inet_frag_rbtree_purge, once the node has waited for the rest; no socket found.",
     setup: &[
         Step::Sysctl(Place::Node, "net.ipv4.ipfrag_time", "1"),
         Step::Sysctl(Place::Node, "net.ipv6.ip6frag_time", "1"),
@@ -196,7 +197,48 @@ const LONE_FRAGMENT: Scenario = Scenario {
         // Not 60: on a busy machine the kernel frees one in some hundreds of these without telling anybody (6.18; the
         // tracepoint is then not hit for other tools either, and `IpReasmFails` counts it). It stays unexplained.
         column: Some((Column::Dropped, 57)),
+        verdict: Some("R20"),
         ..FRAMES.expect
+    },
+    ..FRAMES
+};
+
+/// The first fragment has all that tells whose it is: a firewall that knows no connections lets no other one through.
+const FRAGMENTS_LOST: Scenario = Scenario {
+    name: "fragments-lost",
+    title: "answers that are cut in pieces never come whole",
+    breaks: "The peer drops all but the first fragment of what it sends. A process of the node pings it with messages that are \
+             cut in two.",
+    says: "R20, where: data path. Drops FRAG_REASM_TIMEOUT at ip_expire, once the node has waited for the rest.",
+    setup: &[Step::Sysctl(Place::Node, "net.ipv4.ipfrag_time", "1")],
+    traffic: &[
+        PEER_SERVER,
+        NODE_CLIENT,
+        Actor {
+            name: "huge-ping",
+            place: Place::Node,
+            role: Role::HugePing,
+            addresses: &["192.0.2.10"],
+        },
+    ],
+    break_it: &[Step::Nft(
+        Place::Peer,
+        "add table netdev cut; \
+         add chain netdev cut out { type filter hook egress device node0 priority 0; }; \
+         add rule netdev cut out ip frag-off & 0x1fff != 0 drop",
+    )],
+    heal: &[Step::Nft(Place::Peer, "delete table netdev cut")],
+    expect: Expectation {
+        exit_code: 1,
+        place: "data-path",
+        verdict: Some("R20"),
+        drops: &[ExpectedDrop::of(
+            &["FRAG_REASM_TIMEOUT", "NOT_SPECIFIED"],
+            &["ip_expire"],
+            Class::Protocol,
+        )],
+        column: Some((Column::Dropped, 2)),
+        ..SOUND
     },
     ..FRAMES
 };

@@ -369,8 +369,8 @@ const CONNTRACK_FULL: Scenario = Scenario {
     title: "there is no room for another connection in connection tracking",
     breaks: "The table is filled with connections that nobody has, up to nf_conntrack_max. Those that stand go on; what opens \
              another, and each datagram from another port, is dropped as it arrives.",
-    says: "Healthy: nobody waits for what a stranger asks. Drops NETFILTER_DROP at nf_hook_slow, at prerouting, and the \
-           counter `drop` of connection tracking.",
+    says: "Healthy: nobody waits for what a stranger asks; as a weak sign R07, that the table is full. Drops NETFILTER_DROP at \
+           nf_hook_slow, at prerouting, and the counter `drop` of connection tracking.",
     needs: &[Need::Conntrack],
     setup: &[
         Step::Nft(
@@ -393,6 +393,7 @@ const CONNTRACK_FULL: Scenario = Scenario {
                 .detail("netfilter: prerouting, ipv6"),
         ],
         column: Some((Column::Dropped, 5)),
+        verdict: Some("R07"),
         ..SOUND
     },
     late: false,

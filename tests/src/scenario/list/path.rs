@@ -5,6 +5,7 @@ use super::prelude::*;
 
 pub(super) const ALL: &[Scenario] = &[
     SILENT_PATH,
+    NAMES_UNANSWERED,
     GATEWAY_SILENT,
     ARP_OFF,
     ARP_IGNORED,
@@ -61,6 +62,44 @@ const NODES: Scenario = Scenario {
     heal: &[],
     expect: SILENT_PATH.expect,
     late: false,
+};
+
+const NAME_SERVER: &[&str] = &["192.0.2.10:53", "[2001:db8:ffff::10]:53"];
+
+const NAMES_UNANSWERED: Scenario = Scenario {
+    name: "names-unanswered",
+    title: "name servers do not answer, and all else does",
+    breaks: "The peer drops what arrives for port 53. Questions for names leave the node, and nothing comes back.",
+    says: "R23, where: data path. No drop on the node has to do with it.",
+    traffic: &[
+        PEER_SERVER,
+        NODE_SERVER,
+        NODE_CLIENT,
+        PEER_CLIENT,
+        Actor {
+            name: "name-server",
+            addresses: NAME_SERVER,
+            ..PEER_SERVER
+        },
+        Actor {
+            name: "resolver",
+            place: Place::Node,
+            role: Role::Resolver,
+            addresses: NAME_SERVER,
+        },
+    ],
+    break_it: &[Step::Nft(
+        Place::Peer,
+        "add table inet broken; \
+         add chain inet broken in { type filter hook input priority 0; }; \
+         add rule inet broken in udp dport 53 drop",
+    )],
+    heal: &[Step::Nft(Place::Peer, "delete table inet broken")],
+    expect: Expectation {
+        verdict: Some("R23"),
+        ..SILENT_PATH.expect
+    },
+    ..NODES
 };
 
 /// The peer answers neither ARP nor neighbour solicitations any more, and the node has forgotten what it knew.

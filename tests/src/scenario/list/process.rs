@@ -113,7 +113,8 @@ const UNREAD_TCP: Scenario = Scenario {
     title: "a process does not read its connections",
     breaks: "A process accepts connections on port 8081 with the smallest receive buffer and never reads: their \
              windows close, and the senders ask in vain whether they are open again.",
-    says: "Healthy: nothing is lost, the senders wait. Drops TCP_OLD_SEQUENCE at tcp_validate_incoming, by which they ask.",
+    says: "Healthy: nothing is lost, the senders wait; after 10 s R14, as a weak sign. Drops TCP_OLD_SEQUENCE at \
+           tcp_validate_incoming, by which they ask.",
     break_it: &[
         Step::Start(DEAF),
         Step::Start(Actor {

@@ -144,6 +144,24 @@ fn binary_files_do_no_harm() {
     assert_eq!(image.findings().len(), 1);
 }
 
+/// systemd takes no such name for a unit, but a shell or cron may take it for a file.
+#[test]
+fn a_name_that_is_no_text_is_told() {
+    let image = Image::debian("odd-name");
+    let name = std::os::unix::ffi::OsStrExt::from_bytes(b"odd\xff.service");
+    let path = image.0.join("etc/systemd/system").join::<&std::ffi::OsStr>(name);
+    fs::write(path, "[Service]\nExecStart=apt-get upgrade\n").unwrap();
+    let audit = image.audit(&Policy::default());
+    assert_eq!(audit.findings.len(), 1, "of the others all is found");
+    let [unread] = audit.unread.as_slice() else {
+        panic!("{:?}", audit.unread);
+    };
+    assert!(
+        unread.ends_with("/etc/systemd/system: a name in it is not UTF-8"),
+        "{unread}"
+    );
+}
+
 proptest::proptest! {
     #[test]
     fn any_text_can_be_read(text in "([ -~é\n]|[\"'`$(){};|&<>=\\\\#*/@,-]|apt-get|<<|\n# |\\$\\{|:-){0,60}") {

@@ -15,7 +15,7 @@ use crate::report::{Confidence, Where};
 pub(in crate::diagnosis) const OFF: Rule = Rule {
     id: "K03",
     slug: "forwarding-off",
-    title: "Forwarding was switched off, and pods are cut off",
+    title: "Forwarding was switched off, and packets for others are dropped",
     place: Some(Where::GuestKernel),
     about: About {
         signature: "ip_forward, or its twin of IPv6, was set to 0 while tracer looked, and packets for others are dropped for \
@@ -112,11 +112,11 @@ fn off(view: &View<'_>) -> Option<Finding> {
     Some(Finding {
         confidence: Confidence::Strong,
         explanation: format!(
-            "Forwarding of {} was switched off at {}; {} for others arrived since and were dropped, where this node passed them \
-             on before.{}",
+            "Forwarding of {} was switched off at {}; {} for others that arrived since {} were dropped.{}",
             list(&versions),
             moment(model, at),
             count(spell.packets, "packet"),
+            moment(model, spell.since),
             affected(&flows)
         ),
         since: spell.since.max(at),

@@ -63,13 +63,13 @@ fn is_foreign(model: &Model, netns: u32, address: IpAddr) -> bool {
     !address.is_multicast() && !model.node().has_address(netns, address)
 }
 
-/// `Affected: 3 flows that this node passes on, first udp 10.244.0.2:8080 → 192.0.2.10:5000.` with a leading space.
+/// `Affected: 3 flows that this node is to pass on, first udp 10.244.0.2:8080 → 192.0.2.10:5000.` with a leading space.
 fn affected(flows: &[FlowKey]) -> String {
     match flows {
         [] => String::new(),
-        [one] => format!(" Affected: a flow that this node passes on, {one}."),
+        [one] => format!(" Affected: a flow that this node is to pass on, {one}."),
         [first, ..] => format!(
-            " Affected: {} that this node passes on, first {first}.",
+            " Affected: {} that this node is to pass on, first {first}.",
             count(flows.len() as u64, "flow")
         ),
     }

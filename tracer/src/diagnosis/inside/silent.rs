@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::{Passing, affected, is_inner, own_device};
-use crate::diagnosis::words::{self, command, count, list, span};
+use crate::diagnosis::words::{self, command, count, distinct, list, moment, span};
 use crate::diagnosis::{About, Finding, Rule, effects, evidence};
 use crate::event::FlowKey;
 use crate::model::Model;
@@ -156,17 +156,37 @@ fn silent(model: &Model) -> Option<Finding> {
         .filter(|(address, _)| asked.contains(address))
         .flat_map(|(_, flows)| flows.iter().map(|(key, _)| **key))
         .collect();
+    let waiting_now = cases.iter().map(waits).fold(0, u64::saturating_add);
+    let one = who.len() == 1;
+    let silence = if waiting_now > 0 {
+        format!(
+            "{} not tell what link-layer address to send to: for {} nothing could be handed over there",
+            if one { "does" } else { "do" },
+            span(model.now().saturating_sub(since))
+        )
+    } else {
+        // Nobody has asked since: whether an answer would come now is not known.
+        format!(
+            "did not tell what link-layer address to send to: from {} to {}, for {}, nothing could be handed over there",
+            moment(model, since),
+            moment(model, last),
+            span(last.saturating_sub(since))
+        )
+    };
     let explanation = format!(
-        "{} {} not tell what link-layer address to send to: for {} nothing could be handed over there. {} dropped, and {} \
-         now.{}",
+        "{} {silence}. For want of an answer {} dropped at {}; {} now.{}",
         list(&who),
-        if who.len() == 1 { "does" } else { "do" },
-        span(model.now().saturating_sub(since)),
         match dropped {
             1 => "1 packet was".to_owned(),
             more => format!("{more} packets were"),
         },
-        match cases.iter().map(waits).fold(0, u64::saturating_add) {
+        list(&distinct(
+            places
+                .iter()
+                .map(|(netns, device)| model.node().device_name(*netns, *device))
+        )),
+        match waiting_now {
+            0 => "none waits".to_owned(),
             1 => "1 waits".to_owned(),
             more => format!("{more} wait"),
         },

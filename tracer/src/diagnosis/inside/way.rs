@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::{Passing, affected, is_inner};
 use crate::diagnosis::networks::Networks;
 use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
-use crate::diagnosis::{About, Finding, Rule, effects, evidence};
-use crate::event::{FlowKey, Thing, value};
+use crate::diagnosis::{About, Finding, Rule, effects, evidence, undo};
+use crate::event::{FlowKey, Thing, Version, value};
 use crate::model::Model;
 use crate::model::class;
 use crate::model::clock::{SECOND, When};
@@ -27,7 +27,8 @@ pub(in crate::diagnosis) const LOST: Rule = Rule {
         signature: "A route by a device that is no uplink was lost while tracer looked, and packets for its addresses go on \
                     arriving: they are dropped, or leave by the uplink by which they came. Or packets are dropped for QDISC_DROP \
                     at such a device, which is up and has no carrier. A weak sign where the device went with its route, as when \
-                    a pod is ended.",
+                    a pod is ended; or where other routes lead by it still and it is no end of a pod's pair, as when a client of \
+                    a VPN goes.",
         meaning: "The pod's end of its pair of devices is down, or the node's end is, or somebody removed the route: a network \
                   plugin that was stopped half-way, or a network manager that does not know the route. Where a default route \
                   takes its place, packets for the pod go back to where they came from.",
@@ -47,10 +48,14 @@ pub(in crate::diagnosis) const LOST: Rule = Rule {
     follows: &["R31"],
 };
 
-/// Packets that must have been lost.
+/// Packets that must have been lost at a device.
 const PACKETS: u64 = 3;
 /// What goes on for so long is no moment in which a pod is ended or made.
 const LASTING: u64 = 2 * SECOND;
+/// Packets that must have been lost since a route is gone, by all flows that it led, and the time that they must span: who
+/// waits for an answer asks again after 1 s or more.
+const OF_ROUTE: u64 = 2;
+const OF_ROUTE_LASTING: u64 = SECOND;
 
 /// A route to pods that was lost, and what arrives for it all the same.
 struct Gone<'a> {
@@ -61,9 +66,28 @@ struct Gone<'a> {
     before: &'a str,
     device: &'a str,
     at: u64,
-    /// Its device is there still.
-    stands: bool,
+    end: End,
     flows: Vec<(&'a FlowKey, &'a Flow)>,
+    /// What was lost by them since it is gone.
+    lost: Option<Spell>,
+}
+
+/// What is known of the other end of a route that was lost.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is there: the device leads to one pod, and goes with it; or it has no other route, so that nothing behind it can be
+    /// reached.
+    Stands,
+    /// The device leads to others too, as that of a VPN server: who was behind this route may have gone by itself.
+    MayBeGone,
+    /// The device is gone too.
+    Gone,
+}
+
+impl Gone<'_> {
+    fn is_missed(&self) -> bool {
+        self.end == End::Stands
+    }
 }
 
 /// A device that takes no packets, as it has no carrier.
@@ -93,9 +117,6 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
             let device = value::leads_by(before)?;
             let index = model.node().device_named(netns, device)?.index;
             let is_way = action == value::UNICAST && *prefix > 0 && difference.now.is_none();
-            let link = Thing::Link {
-                device: device.to_owned(),
-            };
             (is_way && is_inner(model, netns, index)).then(|| Gone {
                 netns,
                 network: (netns, *destination, *prefix),
@@ -103,8 +124,9 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
                 before,
                 device,
                 at: difference.at,
-                stands: model.settings().value(netns, link).is_some(),
+                end: End::Gone,
                 flows: Vec::new(),
+                lost: None,
             })
         })
         .collect();
@@ -112,7 +134,7 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
         return all;
     };
     let networks: Networks = all.iter().map(|gone| gone.network).collect();
-    let mut sent_back: BTreeMap<Way, bool> = BTreeMap::new();
+    let mut backs: BTreeMap<Way, Option<Spell>> = BTreeMap::new();
     for ((netns, address), flows) in Passing::since(model, first).by_address(model) {
         let Some(gone) = networks
             .covering(netns, address)
@@ -122,25 +144,76 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
             continue;
         };
         let late = When::at(gone.at.saturating_add(LASTING));
-        let flows = flows.iter().filter(|(key, flow)| {
+        for &(key, flow) in flows {
             let way = way(key, flow);
-            let mut is_back = || *sent_back.entry(way).or_insert_with(|| is_sent_back(model, way));
-            flow.last_arrived >= late && (is_dropped(model, flow) || is_back())
-        });
-        gone.flows.extend(flows.copied());
+            let spell = dropped(model, flow).or_else(|| {
+                // What goes back is counted at the device: others of it may do so at all times.
+                let back = *backs.entry(way).or_insert_with(|| sent_back(model, way));
+                back.filter(|_| flow.last_arrived >= late)
+            });
+            let Some(spell) = spell.filter(|spell| spell.last >= gone.at) else {
+                continue;
+            };
+            gone.flows.push((key, flow));
+            let spell = Spell {
+                since: spell.since.max(gone.at),
+                ..spell
+            };
+            gone.lost = Some(gone.lost.map_or(spell, |lost| lost.and(spell)));
+        }
     }
-    all.retain(|gone| !gone.flows.is_empty());
+    all.retain(|gone| {
+        let lasts = gone
+            .lost
+            .is_some_and(|lost| lost.lasts(OF_ROUTE, OF_ROUTE_LASTING));
+        lasts && model.now().saturating_sub(gone.at) >= LASTING
+    });
+    for gone in &mut all {
+        gone.end = other_end(model, gone);
+    }
     all
 }
 
-/// The flow's packets are dropped for want of a way.
-fn is_dropped(model: &Model, flow: &Flow) -> bool {
-    let spell = flow.drops.recent(model.now());
-    spell.is_some_and(|spell| spell.packets >= PACKETS)
-        && flow
-            .last_drop
-            .as_deref()
-            .is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State)
+/// See [`End`].
+fn other_end(model: &Model, gone: &Gone<'_>) -> End {
+    let link = Thing::Link {
+        device: gone.device.to_owned(),
+    };
+    if model.settings().value(gone.netns, link).is_none() {
+        return End::Gone;
+    }
+    let is_pair = model
+        .node()
+        .device_named(gone.netns, gone.device)
+        .is_some_and(|device| device.peer.is_some());
+    let version = |thing: &Thing| match thing {
+        // Each device has those of its own link.
+        Thing::Route {
+            action, destination, ..
+        } if action == value::UNICAST && !effects::is_link_local(*destination) => {
+            Some(Version::of(*destination))
+        }
+        _ => None,
+    };
+    let of_this = version(gone.thing);
+    let leads_to_others = || {
+        model.settings().iter().any(|(netns, thing, leads)| {
+            netns == gone.netns && version(thing) == of_this && value::leads_by(leads) == Some(gone.device)
+        })
+    };
+    if is_pair || !leads_to_others() {
+        End::Stands
+    } else {
+        End::MayBeGone
+    }
+}
+
+/// The flow's packets that were dropped for want of a way.
+fn dropped(model: &Model, flow: &Flow) -> Option<Spell> {
+    let spell = flow.drops.recent(model.now())?;
+    let last = flow.last_drop.as_deref();
+    let is_for_want = last.is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State);
+    is_for_want.then_some(spell)
 }
 
 /// An address that packets are for, with its namespace, and the device by which they come.
@@ -150,13 +223,14 @@ fn way(key: &FlowKey, flow: &Flow) -> Way {
     (key.netns, key.local, flow.iif)
 }
 
-/// By the routes that are left packets leave by the device by which they come, and some do.
-fn is_sent_back(model: &Model, (netns, address, iif): Way) -> bool {
+/// By the routes that are left packets leave by the device by which they come: what did so there, if something did.
+fn sent_back(model: &Model, (netns, address, iif): Way) -> Option<Spell> {
     let leads = model.settings().route(netns, address);
     let device = model.node().device_name(netns, iif);
+    let is_back = leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device.as_str());
     let mut back = model.books().signs(Sign::SentBack, model.now());
-    leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device.as_str())
-        && back.any(|(of, index, spell)| (of, index) == (netns, iif) && spell.lasts(PACKETS, SECOND))
+    let (.., spell) = back.find(|(of, index, _)| (*of, *index) == (netns, iif))?;
+    is_back.then_some(spell)
 }
 
 /// Inner devices without a carrier at which packets are dropped.
@@ -215,12 +289,12 @@ fn cut(model: &Model) -> Vec<Cut> {
 fn lost(model: &Model) -> Option<Finding> {
     let (mut gone, cut) = (gone(model), cut(model));
     // What may have been ended says nothing of what is there.
-    if !cut.is_empty() || gone.iter().any(|gone| gone.stands) {
-        gone.retain(|gone| gone.stands);
+    if !cut.is_empty() || gone.iter().any(Gone::is_missed) {
+        gone.retain(Gone::is_missed);
     }
     let since = gone
         .iter()
-        .map(|gone| gone.at)
+        .filter_map(|gone| Some(gone.lost?.since))
         .chain(cut.iter().map(|cut| cut.spell.since))
         .min()?;
     let last = gone
@@ -325,7 +399,7 @@ fn lost(model: &Model) -> Option<Finding> {
         // what others send to it tells that somebody should be.
         confidence: if cut.iter().any(|cut| !cut.flows.is_empty()) {
             Confidence::Conclusive
-        } else if gone.iter().any(|gone| gone.stands) {
+        } else if gone.iter().any(Gone::is_missed) {
             Confidence::Strong
         } else {
             Confidence::Weak
@@ -345,7 +419,7 @@ fn lost(model: &Model) -> Option<Finding> {
     })
 }
 
-/// `lxc1 has no carrier: 400 packets that were to leave by it were dropped.`
+/// `lxc1 is up and has no carrier: its other end … is down or gone. 400 packets that were to leave by it were dropped.`
 fn cut_text(model: &Model, cut: &[Cut]) -> Vec<String> {
     let names = distinct(
         cut.iter()
@@ -355,18 +429,25 @@ fn cut_text(model: &Model, cut: &[Cut]) -> Vec<String> {
         .iter()
         .map(|cut| cut.spell.packets)
         .fold(0, u64::saturating_add);
-    match names.as_slice() {
-        [] => Vec::new(),
-        [one] => vec![format!(
-            "{one} is up and has no carrier, its other end is down or gone: {} that were to leave by it were dropped.",
-            count(packets, "packet")
-        )],
-        several => vec![format!(
-            "{} are up and have no carrier, their other ends are down or gone: {} that were to leave by them were dropped.",
-            list(several),
-            count(packets, "packet")
-        )],
-    }
+    let (are, their) = match names.as_slice() {
+        [] => return Vec::new(),
+        [_] => (
+            "is up and has no carrier: its other end, or each of its ports where it is a bridge, is",
+            "it",
+        ),
+        _ => (
+            "are up and have no carrier: their other ends, or all of their ports where they are bridges, are",
+            "them",
+        ),
+    };
+    let (packet, was) = (
+        count(packets, "packet"),
+        if packets == 1 { "was" } else { "were" },
+    );
+    vec![format!(
+        "{} {are} down or gone. {packet} that {was} to leave by {their} {was} dropped.",
+        list(&names)
+    )]
 }
 
 /// `Since 06:14:05 UTC there is no route 10.244.0.2/32, which led by lxc1: what arrives for it goes back by eth0.`
@@ -375,22 +456,25 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     let routes = distinct(gone.iter().map(|gone| gone.thing.to_string()));
     let devices = distinct(gone.iter().map(|gone| gone.device.to_owned()));
     let flows = gone.iter().flat_map(|gone| &gone.flows);
-    let ways: BTreeSet<Way> = flows.map(|(key, flow)| way(key, flow)).collect();
-    let back = ways.into_iter().filter(|way| is_sent_back(model, *way));
+    let back = flows.filter(|(_, flow)| dropped(model, flow).is_none());
+    let ways: BTreeSet<Way> = back.map(|(key, flow)| way(key, flow)).collect();
+    let back = ways.into_iter().filter(|way| sent_back(model, *way).is_some());
     let back = distinct(back.map(|(netns, _, iif)| model.node().device_name(netns, iif)));
     let what = if back.is_empty() {
         "is dropped".to_owned()
     } else {
         format!("leaves by {}, by which it came", list(&back))
     };
-    let was_ended = if first.stands {
-        ""
-    } else {
-        " The device is gone too: the pod may have been ended."
+    let may_be_gone = match first.end {
+        End::Stands => "",
+        End::MayBeGone => {
+            " Other routes lead by the device still: who was behind this one may have gone by itself, as a client of a VPN does."
+        }
+        End::Gone => " The device is gone too: the pod may have been ended.",
     };
     let them = if routes.len() == 1 { "it" } else { "them" };
     Some(format!(
-        "Since {} {} {} not there, which led by {}; what arrives for {them} {what}.{was_ended}",
+        "Since {} {} {} not there, which led by {}; what arrives for {them} {what}.{may_be_gone}",
         moment(model, first.at),
         list(&routes),
         if routes.len() == 1 { "is" } else { "are" },
@@ -398,16 +482,9 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     ))
 }
 
-/// The command that sets a route as it was. One that led several ways is not put together again.
+/// The command that sets a route as it was.
 fn put_back(model: &Model, gone: &Gone<'_>) -> Option<String> {
-    let Thing::Route { destination, .. } = gone.thing else {
-        return None;
-    };
-    let route = gone.thing.to_string();
-    let to = route
-        .strip_prefix("route ")
-        .filter(|_| !gone.before.contains(';'))?;
-    let line = format!("{} route add {to} {}", ip(*destination), gone.before);
+    let line = undo::route(gone.thing, "add", gone.before)?;
     Some(format!(
         "{}  # Risk: low, it is what was there before. A device that is down must be set up first: ip link set dev {} up",
         command(model, gone.netns, &line),

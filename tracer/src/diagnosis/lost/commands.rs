@@ -8,6 +8,15 @@ use crate::model::class;
 use crate::report::Class;
 use crate::shell::quoted;
 
+/// Commands that show how full the table of tracked connections is.
+pub(super) const TABLE: [&str; 2] = [
+    "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max",
+    "cat /proc/net/stat/nf_conntrack",
+];
+/// What gives it more room.
+pub(super) const MORE_ROOM: &str = "Raise net.netfilter.nf_conntrack_max by sysctl, and find out who opens so many connections. Risk: each entry \
+     takes some 300 bytes of kernel memory.";
+
 /// Commands that show what may have done it.
 pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
     let (ip, dev) = (
@@ -26,10 +35,7 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
             format!("{ip} addr"),
             format!("{ip} route get {} from {} iif {dev}", key.local, key.remote),
         ],
-        Kind::TableFull => vec![
-            text("sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max"),
-            text("cat /proc/net/stat/nf_conntrack"),
-        ],
+        Kind::TableFull => TABLE.map(str::to_owned).into(),
         Kind::Invalid => vec![ruleset(), text("cat /proc/net/stat/nf_conntrack")],
         Kind::Firewall => vec![
             ruleset(),
@@ -70,10 +76,9 @@ pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
                           systemd-networkd keeps them, `networkctl reconfigure` of the device does so. Risk: low for the former; \
                           by the latter what others have set at the device may be lost too."
             .to_owned(),
-        Kind::TableFull => "Raise net.netfilter.nf_conntrack_max by sysctl, and find out who opens so many connections. Risk: \
-                            each entry takes some 300 bytes of kernel memory."
-            .to_owned(),
-        Kind::Invalid => "New connections are let in again: restart what holds old ones. Risk: ends what they still do."
+        Kind::TableFull => MORE_ROOM.to_owned(),
+        Kind::Invalid => "Where the table was emptied, restart what holds old connections: it knows new ones. Risk: ends what they \
+                          still do."
             .to_owned(),
         Kind::Xdp => format!(
             "ip link set dev {dev} {xdp} off  # not where a BPF link holds it: end its process then. Risk: the program may be a network plugin's or a shield against floods; ask whose \

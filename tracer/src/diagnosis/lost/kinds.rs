@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Loss, Lost, routing};
+use super::{Loss, Lost, routing, table};
 use crate::diagnosis::evidence;
-use crate::diagnosis::words::{count, distinct, list};
+use crate::diagnosis::words::{count, distinct, list, moment};
 use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
 use crate::model::Model;
 use crate::model::class;
@@ -120,7 +120,7 @@ fn kind(reason: &str, symbol: &str) -> Kind {
         (reason, _) if reason.ends_with("_CSUM") => Kind::Checksum,
         ("OTHERHOST", _) => Kind::LinkAddress,
         ("IPV6DISABLED", _) => Kind::Ipv6Off,
-        ("VXLAN_VNI_NOT_FOUND" | "VXLAN_INVALID_HDR", _) | (NOT_SPECIFIED, "vxlan_rcv") => Kind::Overlay,
+        ("VXLAN_VNI_NOT_FOUND", _) | (NOT_SPECIFIED, "vxlan_rcv") => Kind::Overlay,
         ("IP_LOCAL_SOURCE" | "IP_LOCALNET", _) => Kind::Source,
         (reason, _) if reason.starts_with("IP_INVALID_") => Kind::Source,
         _ => Kind::Other,
@@ -171,7 +171,11 @@ const LOOK: u64 = 3 * SECOND;
 
 /// How a counter of connection tracking grew lately in the namespaces of these.
 fn spells(model: &Model, lost: &Lost<'_>, name: &str) -> Vec<Spell> {
-    let namespaces = namespaces(lost);
+    spells_in(model, &namespaces(lost), name)
+}
+
+/// The same in these namespaces.
+pub(super) fn spells_in(model: &Model, namespaces: &BTreeSet<u32>, name: &str) -> Vec<Spell> {
     let of_it = |key: &CounterKey| {
         key.source == Source::Conntrack && key.name == name && namespaces.contains(&key.netns)
     };
@@ -210,26 +214,46 @@ impl Kind {
             }
             Self::Firewall | Self::Invalid => match hooks_of(model, lost) {
                 hooks if hooks.is_empty() => String::new(),
-                hooks => format!(" At {}.", hooks.join("; ")),
+                hooks => format!(" {}", hooks_text(&hooks)),
             },
+            Self::TableFull => table::text(model, &namespaces(lost)),
             _ => String::new(),
         }
     }
 
     /// What else was seen of it.
     pub(super) fn evidence(self, model: &Model, lost: &Lost<'_>) -> Vec<Evidence> {
-        let counter = |name: &'static str, says: &str| {
-            let grown = spells(model, lost, name).iter().map(|spell| spell.packets).sum();
-            let text =
-                format!("connection tracking's counter {name} has grown by {grown} since the start: {says}");
-            evidence::counter(name, grown, text)
+        let namespaces = namespaces(lost);
+        let counter = match self {
+            Self::TableFull => no_room(model, &namespaces),
+            Self::Invalid => grown(
+                model,
+                &namespaces,
+                "invalid",
+                "packets of connections that it does not know",
+            ),
+            _ => return Vec::new(),
         };
-        match self {
-            Self::TableFull => vec![counter("drop", "it had no room for a connection")],
-            Self::Invalid => vec![counter("invalid", "packets of connections that it does not know")],
-            _ => Vec::new(),
-        }
+        counter
+            .into_iter()
+            .chain(table::evidence(model, &namespaces))
+            .collect()
     }
+}
+
+/// How often connection tracking had no room for a connection lately.
+pub(super) fn no_room(model: &Model, namespaces: &BTreeSet<u32>) -> Option<Evidence> {
+    grown(model, namespaces, "drop", "it had no room for a connection")
+}
+
+/// How a counter of connection tracking grew lately, and what that says.
+fn grown(model: &Model, namespaces: &BTreeSet<u32>, name: &'static str, says: &str) -> Option<Evidence> {
+    let spell = spells_in(model, namespaces, name)
+        .into_iter()
+        .reduce(Spell::and)?;
+    let (grown, since) = (spell.packets, moment(model, spell.since));
+    let text = format!("connection tracking's counter {name} has grown by {grown} since {since}: {says}");
+    Some(evidence::counter(name, grown, text))
 }
 
 /// The addresses that the packets were for, with their namespaces. Flows of one are mostly side by side.
@@ -242,6 +266,11 @@ fn locals(lost: &Lost<'_>) -> BTreeSet<(u32, IpAddr)> {
 fn namespaces(lost: &Lost<'_>) -> BTreeSet<u32> {
     let devices = lost.losses.values().flat_map(|loss| &loss.devices);
     devices.map(|(netns, _)| *netns).collect()
+}
+
+/// What is to be said of these hooks. Whose packets were dropped at each is not told.
+pub(in crate::diagnosis) fn hooks_text(hooks: &[String]) -> String {
+    format!("Drops of a firewall were seen at {}.", hooks.join("; "))
 }
 
 /// The hooks of netfilter at which packets were dropped there, with table and chain where those are known.

@@ -1,11 +1,12 @@
 //! Packets arrive for a socket that waits for them and never reach it, whatever the cause.
 //!
 //! What flows lose falls into kinds, by the kernel's reason and place (`kinds`), and each kind has a rule (`rules`) and its
-//! commands (`commands`).
+//! commands (`commands`); `table` is of tracked connections.
 
 mod commands;
 pub(super) mod kinds;
 pub(super) mod rules;
+mod table;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,6 +1,6 @@
 //! A rule for each way of losing packets before a socket.
 
-use super::{Kind, lost};
+use super::{Kind, lost, table};
 use crate::diagnosis::{About, Finding, Rule, View, effects};
 use crate::model::timeline::Change;
 use crate::report::Where;
@@ -86,7 +86,8 @@ pub(in crate::diagnosis) const TABLE_FULL: Rule = rule(
         "Connection tracking has no room for what arrives",
     ),
     About {
-        signature: "Packets are dropped for NETFILTER_DROP at nf_hook_slow(), and connection tracking counts drops.",
+        signature: "Packets are dropped for NETFILTER_DROP at nf_hook_slow(), and connection tracking counts drops. A weak sign where \
+                    the table has 95 % of the entries that it has room for, whether something is lost or not.",
         meaning: "The table holds as many connections as it may (nf_conntrack_max). Connections that stand go on; new ones, \
                   and each datagram from another port, are dropped.",
         check: &[
@@ -99,7 +100,7 @@ pub(in crate::diagnosis) const TABLE_FULL: Rule = rule(
              until the settings are loaded again.",
         ],
     },
-    |view| lost(view, Kind::TableFull),
+    |view| lost(view, Kind::TableFull).or_else(|| table::nearly_full(view.model)),
     effects::conntrack_room,
 );
 
@@ -120,8 +121,8 @@ pub(in crate::diagnosis) const INVALID: Rule = rule(
             "conntrack -L | head",
         ],
         mend: &[
-            "sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1  # Risk: less is checked of TCP. New connections work in any \
-             case: restart what holds old ones.",
+            "sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1  # Risk: less is checked of TCP. Where the table was emptied, \
+             restart what holds old connections: it knows new ones.",
         ],
     },
     |view| lost(view, Kind::Invalid),
@@ -240,7 +241,7 @@ pub(in crate::diagnosis) const CHECKSUM: Rule = rule(
         ],
     },
     |view| lost(view, Kind::Checksum),
-    effects::link,
+    effects::link_or_offloads,
 );
 
 /// R21: they are for another link-layer address.

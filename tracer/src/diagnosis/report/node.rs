@@ -177,7 +177,7 @@ fn upgrades(model: &Model, manager: Manager) -> Vec<Upgrade> {
     let mut onsets: BTreeMap<i64, u64> = BTreeMap::new();
     for at in model.timeline().onsets().map(|at| model.wall(at)) {
         let before = at.saturating_sub(packages::AFTER)..=at;
-        let ran = model.packages().at_work(&before).into_iter();
+        let ran = model.packages().runs_in(&before).into_iter();
         for (_, run) in ran.filter(|(by, _)| *by == manager) {
             *onsets.entry(run.begun).or_default() += 1;
         }
@@ -212,6 +212,7 @@ pub(in crate::diagnosis) fn actor(owner: &Owner) -> Actor {
         command: owner.command.clone(),
         unit: owner.unit.clone(),
         container: owner.container().to_owned(),
+        pod: owner.pod(),
         parent: owner.parent.as_deref().map(|parent| Parent {
             pid: parent.pid,
             command: parent.command.clone(),

@@ -70,11 +70,12 @@ fn a_route_is_set_as_it_was() {
         one(&default, Some("nhid 7 via 10.0.0.1 dev eth0 proto zebra"), None),
         "ip route add default nhid 7 proto zebra"
     );
-    assert_eq!(
-        told(&default, Some("encap mpls via 10.0.0.1"), None),
-        None,
-        "not told whole"
-    );
+    for not_whole in [
+        "encap mpls via 10.0.0.1",
+        "via 10.0.0.1 dev eth0; via 10.0.0.2 dev eth1",
+    ] {
+        assert_eq!(told(&default, Some(not_whole), None), None, "{not_whole}");
+    }
 }
 
 #[test]
@@ -122,6 +123,23 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
         one(&address, Some("peer 10.10.0.1 scope global"), None),
         "ip addr add 10.10.0.2 peer 10.10.0.1/24 dev eth0"
     );
+    let kept = "scope link label eth0:1 metric 1024 dynamic noprefixroute nodad";
+    assert_eq!(
+        one(&address, Some(kept), None),
+        "ip addr add 10.10.0.2/24 dev eth0 scope link label eth0:1 metric 1024 noprefixroute nodad"
+    );
+    let loopback = |address: &str, prefix| Thing::Address {
+        device: "lo".to_owned(),
+        address: address.parse().unwrap(),
+        prefix,
+    };
+    for (address, prefix) in [("127.0.0.1", 8), ("::1", 128)] {
+        assert_eq!(
+            one(&loopback(address, prefix), Some("scope host"), None),
+            format!("ip addr add {address}/{prefix} dev lo"),
+            "that is the usual scope, or what the address says"
+        );
+    }
     let sysctl = |name: &str| Thing::Sysctl {
         name: name.to_owned(),
     };
@@ -149,6 +167,15 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
         None,
         "no command"
     );
+    let offloads = Thing::Offloads {
+        device: "eth0".to_owned(),
+    };
+    let switched = |was, is| one(&offloads, Some(was), Some(is));
+    assert_eq!(
+        switched("all but tx-nocache-copy", "all but rx-checksum, tx-nocache-copy"),
+        "ethtool -K eth0 rx-checksum on"
+    );
+    assert_eq!(switched("all but a, b", "all"), "ethtool -K eth0 a off b off");
     let filter = |text: &str| Thing::Traffic {
         device: "eth0".to_owned(),
         text: text.to_owned(),

@@ -1,6 +1,6 @@
 //! Addresses of the node (`ip address`).
 
-use super::super::netlink::{attributes, u32_at};
+use super::super::netlink::{attributes, string, u32_at};
 use super::words::{Devices, address, scope, sentence, unspecified};
 use crate::event::{Thing, value};
 
@@ -10,11 +10,13 @@ pub(super) const NEW: u16 = 20;
 pub(super) const DELETE: u16 = 21;
 /// Length of `struct ifaddrmsg`.
 pub(super) const HEADER: usize = 8;
+const IFA_F_NODAD: u32 = 0x02;
 const IFA_F_OPTIMISTIC: u32 = 0x04;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
 const IFA_F_PERMANENT: u32 = 0x80;
+const IFA_F_NOPREFIXROUTE: u32 = 0x200;
 
 /// An address and how it stands.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,10 +38,13 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Address> {
     let index = u32_at(body, 4)?;
     let mut flags = u32::from(short_flags);
     let (mut own, mut other) = (None, None);
+    let (mut label, mut metric) = (String::new(), String::new());
     for (kind, value) in attributes(body.get(HEADER..)?) {
         match kind {
             1 => other = address(value),
             2 => own = address(value),
+            3 => label = string(value),
+            9 => metric = format!("{} {}", value::METRIC, u32_at(value, 0)?),
             8 => flags = u32_at(value, 0)?,
             _ => {}
         }
@@ -47,6 +52,11 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Address> {
     // On a point-to-point device IFA_ADDRESS is the peer's; IPv6 otherwise has no IFA_LOCAL.
     let address = own.or(other)?;
     let peer = other.filter(|other| *other != address);
+    let device = devices.name(index);
+    // Without another one the kernel takes the device's name. One that is no single word is nobody's that can be set.
+    let has_label = label != device
+        && !label.is_empty()
+        && !label.contains(|c: char| c.is_whitespace() || c.is_control());
     let flag = |flag: u32, word: &str| {
         if flags & flag == 0 {
             String::new()
@@ -57,17 +67,25 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Address> {
     let words = [
         peer.map_or_else(String::new, |peer| format!("{} {peer}", value::PEER)),
         format!("{} {}", value::SCOPE, scope(reach)),
+        if has_label {
+            format!("{} {label}", value::LABEL)
+        } else {
+            String::new()
+        },
+        metric,
         if flags & IFA_F_PERMANENT == 0 {
             "dynamic".to_owned()
         } else {
             String::new()
         },
         flag(IFA_F_DEPRECATED, "deprecated"),
+        flag(IFA_F_NOPREFIXROUTE, value::NO_ROUTE),
+        flag(IFA_F_NODAD, value::NO_SEARCH),
         flag(IFA_F_DADFAILED, value::DUPLICATE),
     ];
     Some(Address {
         thing: Thing::Address {
-            device: devices.name(index),
+            device,
             address,
             prefix,
         },
@@ -115,6 +133,21 @@ mod tests {
         );
         let peer = message([2, 32, 0x80, 0], &[attribute(1, &[10, 0, 0, 9]), own]);
         assert_eq!(told(&peer).1, "peer 10.0.0.9 scope global");
+        let kept = [
+            attribute(3, b"eth0:1\0"),
+            attribute(9, &1024_u32.to_ne_bytes()),
+            attribute(8, &0x282_u32.to_ne_bytes()),
+        ];
+        let more = [&[attribute(2, &[10, 0, 0, 2])], &kept[..]].concat();
+        assert_eq!(
+            told(&message([2, 24, 0x80, 253], &more)).1,
+            "scope link label eth0:1 metric 1024 noprefixroute nodad"
+        );
+        for usual in ["eth0", "", "eth0:a scope host"] {
+            let label = attribute(3, format!("{usual}\0").as_bytes());
+            let body = message([2, 24, 0x80, 0], &[attribute(2, &[10, 0, 0, 2]), label]);
+            assert_eq!(told(&body).1, "scope global", "{usual}");
+        }
         let six = [&[0xfe, 0x80][..], &[0; 13], &[1]].concat();
         let more = [attribute(1, &six), attribute(8, &0x68_u32.to_ne_bytes())];
         let six = message([10, 64, 0, 253], &more);

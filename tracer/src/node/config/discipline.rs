@@ -1,4 +1,4 @@
-//! What queueing disciplines are set to (`tc qdisc show`).
+//! What queueing disciplines and their classes are set to (`tc qdisc show`, `tc class show`).
 
 use super::super::netlink::{attributes, u32_at, u64_at};
 
@@ -22,10 +22,22 @@ pub(super) fn value(kind: &str, options: &[u8]) -> String {
         "fq_codel" => limit(member(options, 2), "packets"),
         _ => Vec::new(),
     };
-    if !options.is_empty() && !COUNTING.contains(&kind) {
-        words.push(format!("options {:08x}", digest(options)));
+    if !COUNTING.contains(&kind) {
+        words.extend(told_apart(options));
     }
     words.join(", ")
+}
+
+/// The same of a class: what it counts is not among its options.
+pub(super) fn of_class(kind: &str, options: &[u8]) -> String {
+    let mut words = if kind == "htb" { htb(options) } else { Vec::new() };
+    words.extend(told_apart(options));
+    words.join(", ")
+}
+
+/// A number that tells all the options from others.
+fn told_apart(options: &[u8]) -> Option<String> {
+    (!options.is_empty()).then(|| format!("options {:08x}", digest(options)))
 }
 
 fn limit(number: Option<u32>, of: &str) -> Vec<String> {
@@ -67,7 +79,7 @@ fn netem(options: &[u8]) -> Vec<String> {
         part("loss", number(8)),
         part("duplicate", number(16)),
         part("corrupt", corrupt),
-        (rate > 0).then(|| bits(rate)),
+        (rate > 0).then(|| bits("rate", rate)),
         u32_at(options, 4).map(|limit| format!("limit {limit} packets")),
     ];
     words.into_iter().flatten().collect()
@@ -89,14 +101,30 @@ fn tbf(options: &[u8]) -> Vec<String> {
             _ => {}
         }
     }
-    let mut words = vec![bits(rate)];
+    let mut words = vec![bits("rate", rate)];
     words.extend(limit.map(|limit| format!("limit {limit} bytes")));
     words
 }
 
+/// `TCA_HTB_PARMS`, `struct tc_htb_opt` { tc_ratespec rate, ceil; … }, of 12 bytes each, with the rate at their end; and
+/// `TCA_HTB_RATE64`, `TCA_HTB_CEIL64`.
+fn htb(options: &[u8]) -> Vec<String> {
+    let (mut rate, mut ceil) = (0, 0);
+    for (kind, value) in attributes(options) {
+        let small = |offset| u64::from(u32_at(value, offset).unwrap_or_default());
+        match kind {
+            1 => (rate, ceil) = (rate.max(small(8)), ceil.max(small(20))),
+            6 => rate = u64_at(value, 0).unwrap_or_default(),
+            7 => ceil = u64_at(value, 0).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    vec![bits("rate", rate), bits("ceil", ceil)]
+}
+
 /// The kernel counts in bytes a second.
-fn bits(rate: u64) -> String {
-    format!("rate {} bit/s", rate.saturating_mul(8))
+fn bits(word: &str, rate: u64) -> String {
+    format!("{word} {} bit/s", rate.saturating_mul(8))
 }
 
 /// FNV-1a.

@@ -8,6 +8,7 @@ use super::super::netlink::{self, ROUTE, XFRM};
 use super::known::Known;
 use super::link::Link;
 use super::neighbour::State;
+use super::offload::Ethtool;
 use super::words::{Devices, IPV4, IPV6};
 use super::{address, ipsec, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use crate::event::{Thing, Version};
@@ -28,11 +29,11 @@ pub(super) struct Standing {
     pub(super) unsettled: BTreeSet<Thing>,
 }
 
-/// Reads all of the namespace of this thread; policies of IPsec only where that can be asked.
+/// Reads all of the namespace of this thread; policies of IPsec and offloads only where that can be asked.
 ///
 /// # Errors
 /// Where the kernel does not tell.
-pub(super) fn everything(has_ipsec: bool) -> Result<Standing, netlink::Error> {
+pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<Standing, netlink::Error> {
     let request = [&[0; link::HEADER][..], &WITHOUT_COUNTERS].concat();
     let links = netlink::dump(ROUTE, link::GET, &request, |body| Some(link::parse(body)))?;
     let links: BTreeMap<u32, Link> = links
@@ -102,11 +103,22 @@ pub(super) fn everything(has_ipsec: bool) -> Result<Standing, netlink::Error> {
     list(traffic::GET_QDISC, &[0; traffic::HEADER], &|body| {
         qdiscs.borrow_mut().extend(traffic::qdisc(body, &devices));
     })?;
+    let classes = |qdisc: &traffic::Qdisc| {
+        let all = traffic::those_of(qdisc.index, 0);
+        list(traffic::GET_CLASS, &all, &|body| {
+            if let Some((thing, value)) = traffic::class(body, &devices) {
+                add(thing, value);
+            }
+        })
+    };
     for qdisc in qdiscs.into_inner() {
+        if qdisc.has_classes {
+            classes(&qdisc)?;
+        }
         for parent in qdisc.parents {
             list(
                 traffic::GET_FILTER,
-                &traffic::filters_of(qdisc.index, parent),
+                &traffic::those_of(qdisc.index, parent),
                 &|body| {
                     if let Some((thing, value)) = traffic::filter(body, &devices) {
                         add(thing, value);
@@ -115,6 +127,11 @@ pub(super) fn everything(has_ipsec: bool) -> Result<Standing, netlink::Error> {
             )?;
         }
         add(qdisc.thing, qdisc.value);
+    }
+    if let Some(ethtool) = ethtool {
+        for (thing, value) in ethtool.all(&devices)? {
+            add(thing, value);
+        }
     }
     if has_ipsec {
         for (thing, value) in policies()? {
@@ -243,7 +260,7 @@ mod tests {
 
     #[test]
     fn all_of_this_namespace_can_be_read() {
-        let standing = everything(false).unwrap();
+        let standing = everything(false, None).unwrap();
         for version in [Version::V4, Version::V6] {
             let has_rules = standing
                 .known

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::Thing;
+use crate::event::{Thing, value};
 
 /// Things that are kept at most of one namespace, see [`Thing::room`]; further ones are counted.
 const MOST: usize = 65_536;
@@ -143,7 +143,7 @@ fn same(some: &[String], others: &[String]) -> bool {
 }
 
 fn joined(values: &[String]) -> String {
-    values.join("; ")
+    values.join(value::WAYS)
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl Link {
                 "no carrier"
             }
             .to_owned(),
-            format!("mtu {}", self.mtu),
+            format!("{} {}", value::MTU, self.mtu),
         ];
         if self.no_arp {
             words.push("no ARP".to_owned());

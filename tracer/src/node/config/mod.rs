@@ -21,6 +21,7 @@ mod netconf;
 mod nexthop;
 mod node;
 mod nsid;
+mod offload;
 mod programs;
 mod requester;
 mod resolver;
@@ -37,12 +38,14 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::bpf_link::Place;
 use self::node::Node;
+use self::offload::Ethtool;
 use self::requester::Requesters;
 use self::space::{Loaded, Space};
 use self::told::Told;
@@ -88,6 +91,8 @@ struct Configuration {
     nf_tables: Module,
     xfrm: Module,
     tracking: Module,
+    /// What tells the offloads of devices, or why nothing does.
+    ethtool: Result<Arc<Ethtool>, String>,
     loaded: Loaded,
     ticks: u64,
     own: Option<u32>,
@@ -107,6 +112,7 @@ impl Configuration {
             nf_tables: Module::new("nf_tables"),
             xfrm: Module::new("xfrm_user"),
             tracking: Module::new(tracking::MODULE),
+            ethtool: Ethtool::find(),
             loaded: Loaded::default(),
             ticks: 0,
             own: Netns::current().ok().map(|own| own.inode()),
@@ -187,7 +193,7 @@ impl Configuration {
 
     /// Begins to listen to a namespace, which is one of few.
     fn begin(&mut self, netns: Netns, few: bool, teller: &Teller) -> Result<(), Gone> {
-        match Space::open(netns.clone(), self.loaded) {
+        match Space::open(netns.clone(), self.loaded, self.ethtool.as_ref().ok()) {
             Ok((mut space, mut told)) => {
                 told.extend(space.look_at_legacy(Seen::Found));
                 if few || self.own == Some(netns.inode()) {
@@ -345,15 +351,23 @@ impl Configuration {
         if !legacy.is_empty() {
             let names: Vec<&str> = legacy.into_iter().collect();
             why.push(format!(
-                "Of the rules of {} only the names of their tables are seen: reading them takes an IP socket; \
-                 iptables-save shows them.",
+                "Of the rules of {} only the names of their tables are seen, so that a change of a rule or policy is not: \
+                 reading them takes an IP socket; iptables-legacy-save shows them.",
                 names.join(" and ")
+            ));
+        }
+        if let Some(error) = self.spaces.values().find_map(Space::no_rules) {
+            why.push(format!(
+                "Changes of the rules of nf_tables are not seen ({error}): run tracer as root (CAP_NET_ADMIN)."
             ));
         }
         if let Some(error) = self.spaces.values().find_map(Space::no_ipsec) {
             why.push(format!(
                 "Policies of IPsec are not seen ({error}): run tracer as root (CAP_NET_ADMIN)."
             ));
+        }
+        if let Err(error) = &self.ethtool {
+            why.push(format!("Offloads of devices (ethtool -k) are not seen: {error}."));
         }
         let not_asked: usize = self.spaces.values().map(Space::not_asked).sum();
         if not_asked > 0 {

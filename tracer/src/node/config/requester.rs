@@ -11,6 +11,7 @@ use super::super::Netns;
 use super::super::cgroup::Cgroup;
 use super::super::ended::{Ended, Memory};
 use super::super::owners::{Owners, sockets_of};
+use super::super::text;
 use super::told::Who;
 use crate::event::{Owner, Unknown};
 
@@ -139,7 +140,7 @@ fn has_files(pid: u32) -> bool {
 
 /// A thread of the kernel has none; nor has a process that is just ending, of which the name is all that matters.
 fn has_a_program(pid: u32) -> bool {
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+    let Ok(status) = text::read(format!("/proc/{pid}/stat")) else {
         return true;
     };
     // PF_KTHREAD in the flags, the seventh field behind the name.

@@ -11,6 +11,7 @@ use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 
 use super::known::Change;
 use crate::event::Thing;
+use crate::event::value::{NAME_SERVERS, NO_NAME_SERVERS};
 
 /// Links that are followed from one to the next, at most (`MAXSYMLINKS` of the kernel is 40).
 const LINKS: usize = 8;
@@ -104,9 +105,9 @@ fn value(text: &str) -> String {
     };
     let servers = after("nameserver");
     let mut parts = vec![if servers.is_empty() {
-        "no nameservers".to_owned()
+        NO_NAME_SERVERS.to_owned()
     } else {
-        format!("nameservers {}", servers.join(" "))
+        format!("{NAME_SERVERS} {}", servers.join(" "))
     }];
     // The last one counts (resolv.conf(5)).
     parts.extend(after("search").last().map(|search| format!("search {search}")));

@@ -10,16 +10,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::netlink::{Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
+use super::super::netlink::{self, Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
 use super::super::{Netns, clock, namespace};
 use super::answer::Answers;
 use super::bpf_link::{self, Place};
 use super::dump;
 use super::error::Error;
-use super::known::Known;
+use super::known::{Change, Known};
 use super::link::Link;
+use super::offload::Ethtool;
 use super::requester::Requesters;
 use super::ruleset::{self, Ruleset};
 use super::sysctl::Sysctls;
@@ -41,6 +43,7 @@ const TURN: usize = 4096;
 enum Ear {
     Route,
     Ipsec,
+    Offloads,
 }
 
 /// What must be read again, since what was told leaves it open.
@@ -79,13 +82,24 @@ impl Ipsec {
     }
 }
 
+/// The offloads of the devices of a namespace.
+#[derive(Debug)]
+struct Offloads {
+    ethtool: Arc<Ethtool>,
+    heard: Listener,
+}
+
 /// A namespace.
 #[derive(Debug)]
 pub(super) struct Space {
     netns: Netns,
     route: Listener,
     netfilter: Option<Listener>,
+    /// Why the rules of nf_tables are not told, where there may be any.
+    no_rules: Option<String>,
     ipsec: Ipsec,
+    /// `None` where the kernel does not tell them.
+    offloads: Option<Offloads>,
     tracking: Tracking,
     devices: Devices,
     links: BTreeMap<u32, Link>,
@@ -116,20 +130,29 @@ impl Space {
     ///
     /// # Errors
     /// Where the namespace cannot be entered, or the kernel does not tell.
-    pub(super) fn open(netns: Netns, loaded: Loaded) -> Result<(Self, Vec<Told>), Error> {
+    pub(super) fn open(
+        netns: Netns,
+        loaded: Loaded,
+        ethtool: Option<&Arc<Ethtool>>,
+    ) -> Result<(Self, Vec<Told>), Error> {
         // First the ear, then the look: nothing falls between.
-        let (route, ipsec, (netfilter, rules), tracking, standing) = netns.enter(|| {
+        let (route, ipsec, offloads, firewall, tracking, standing) = netns.enter(|| {
             let route = ear()?;
             let ipsec = policies(loaded.ipsec);
-            let standing = dump::everything(ipsec.listener().is_some())?;
+            let offloads = ethtool.map(Offloads::open).transpose()?;
+            let ethtool = offloads.as_ref().map(|offloads| &*offloads.ethtool);
+            let standing = dump::everything(ipsec.listener().is_some(), ethtool)?;
             let tracking = Tracking::open(loaded.tracking);
-            Ok::<_, Error>((route, ipsec, netfilter(loaded.nf_tables), tracking, standing))
+            let firewall = netfilter(loaded.nf_tables);
+            Ok::<_, Error>((route, ipsec, offloads, firewall, tracking, standing))
         })??;
         let mut space = Self {
             netns,
             route,
-            netfilter,
+            netfilter: firewall.listener,
+            no_rules: firewall.unheard,
             ipsec,
+            offloads,
             tracking,
             devices: standing.devices,
             links: standing.links,
@@ -137,7 +160,7 @@ impl Space {
             unsettled: standing.unsettled,
             answers: Answers::default(),
             gateways: None,
-            rules,
+            rules: firewall.rules,
             legacy: BTreeMap::new(),
             sysctls: Sysctls::default(),
             again: Again::Nothing,
@@ -190,10 +213,13 @@ impl Space {
     pub(super) fn mend(&mut self) -> Result<Vec<Told>, Error> {
         self.route = self.netns.enter(ear)??;
         if self.netfilter.take().is_some() {
-            self.netfilter = self.netns.enter(|| netfilter(true))?.0;
+            self.netfilter = self.netns.enter(|| netfilter(true))?.listener;
         }
         if self.ipsec.listener().is_some() {
             self.ipsec = self.netns.enter(|| policies(true))?;
+        }
+        if let Some(offloads) = &mut self.offloads {
+            offloads.heard = self.netns.enter(|| offloads.ethtool.listen())??;
         }
         self.broken = None;
         // Whoever changed something meanwhile was not heard.
@@ -232,12 +258,18 @@ impl Space {
             Some(&self.route),
             self.netfilter.as_ref(),
             self.ipsec.listener(),
+            self.offloads.as_ref().map(|offloads| &offloads.heard),
             self.tracking.listener(),
         ];
         ears.into_iter()
             .flatten()
             .filter(|_| self.broken.is_none())
             .map(AsFd::as_fd)
+    }
+
+    /// Why the rules of nf_tables are not told, where there may be any.
+    pub(super) fn no_rules(&self) -> Option<&str> {
+        self.no_rules.as_deref()
     }
 
     /// Why policies of IPsec are not told, where there are any.
@@ -298,7 +330,7 @@ impl Space {
         tell: &mut dyn FnMut(u64, Told),
     ) -> Result<(), Error> {
         self.drained = true;
-        for ear in [Ear::Route, Ear::Ipsec] {
+        for ear in [Ear::Route, Ear::Ipsec, Ear::Offloads] {
             self.hear_by(ear, requesters, tell)?;
         }
         for (at, told) in self.tracking.hear(&self.netns, requesters) {
@@ -314,15 +346,14 @@ impl Space {
         tell: &mut dyn FnMut(u64, Told),
     ) -> Result<(), Error> {
         for _ in 0..TURN {
-            let Self {
-                route, ipsec, netns, ..
-            } = self;
+            let netns = &self.netns;
             let listener = match ear {
-                Ear::Route => &*route,
-                Ear::Ipsec => match ipsec.listener() {
-                    Some(listener) => listener,
-                    None => return Ok(()),
-                },
+                Ear::Route => Some(&self.route),
+                Ear::Ipsec => self.ipsec.listener(),
+                Ear::Offloads => self.offloads.as_ref().map(|offloads| &offloads.heard),
+            };
+            let Some(listener) = listener else {
+                return Ok(());
             };
             let mut heard = Vec::new();
             let came = listener.hear(&mut |message| {
@@ -334,10 +365,8 @@ impl Space {
             for (now, by, kind, flags, body) in heard {
                 let changes = match ear {
                     Ear::Route => self.take(kind, flags, &body, &by),
-                    Ear::Ipsec => {
-                        let changes = ipsec::take(kind, &body, &mut self.known).into_iter();
-                        changes.map(|change| (change, Seen::Told)).collect()
-                    }
+                    Ear::Ipsec => told_all(ipsec::take(kind, &body, &mut self.known)),
+                    Ear::Offloads => told_all(self.take_offloads(kind, &body)),
                 };
                 if changes.iter().any(|((thing, _), _)| decides(thing)) {
                     self.answers.need(&by);
@@ -426,6 +455,22 @@ impl Space {
     }
 }
 
+impl Offloads {
+    /// Listens to them in the namespace of this thread.
+    fn open(ethtool: &Arc<Ethtool>) -> Result<Self, netlink::Error> {
+        Ok(Self {
+            heard: ethtool.listen()?,
+            ethtool: Arc::clone(ethtool),
+        })
+    }
+}
+
+/// All of this was told.
+fn told_all(changes: impl IntoIterator<Item = Change>) -> Vec<(Change, Seen)> {
+    let changes = changes.into_iter();
+    changes.map(|change| (change, Seen::Told)).collect()
+}
+
 /// Listens to all but nf_tables, in the namespace of this thread.
 fn ear() -> Result<Listener, Error> {
     let route = Listener::open(ROUTE, &GROUPS)?;
@@ -434,15 +479,33 @@ fn ear() -> Result<Listener, Error> {
     Ok(route)
 }
 
-/// Listens to nf_tables, and reads its rules, in the namespace of this thread. Nothing where the kernel has it not.
-fn netfilter(is_loaded: bool) -> (Option<Listener>, Ruleset) {
+/// The rules of nf_tables of a namespace.
+#[derive(Debug, Default)]
+struct Firewall {
+    /// `None` where the kernel has it not, not yet, or does not tell.
+    listener: Option<Listener>,
+    rules: Ruleset,
+    /// Why it does not tell.
+    unheard: Option<String>,
+}
+
+/// Listens to nf_tables, and reads its rules, in the namespace of this thread.
+fn netfilter(is_loaded: bool) -> Firewall {
     let open = || {
-        let listener = Listener::open(NETFILTER, &[ruleset::GROUP]).ok()?;
-        Some((listener, Ruleset::read().ok()?))
+        let listener = Listener::open(NETFILTER, &[ruleset::GROUP])?;
+        Ok::<_, netlink::Error>((listener, Ruleset::read()?))
     };
-    match is_loaded.then(open).flatten() {
-        Some((listener, rules)) => (Some(listener), rules),
-        None => (None, Ruleset::default()),
+    match is_loaded.then(open) {
+        Some(Ok((listener, rules))) => Firewall {
+            listener: Some(listener),
+            rules,
+            unheard: None,
+        },
+        Some(Err(error)) if !error.is_unsupported() => Firewall {
+            unheard: Some(error.to_string()),
+            ..Firewall::default()
+        },
+        Some(Err(_)) | None => Firewall::default(),
     }
 }
 

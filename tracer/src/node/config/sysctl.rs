@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use super::words::Devices;
+use crate::event::value::TRACKED_MOST;
 
 /// Parameters of a namespace.
 const OF_NAMESPACE: [&str; 9] = [
@@ -13,7 +14,7 @@ const OF_NAMESPACE: [&str; 9] = [
     "net.ipv4.ip_nonlocal_bind",
     "net.ipv4.tcp_l3mdev_accept",
     "net.ipv4.udp_l3mdev_accept",
-    "net.netfilter.nf_conntrack_max",
+    TRACKED_MOST,
     "net.netfilter.nf_conntrack_tcp_be_liberal",
     "net.netfilter.nf_conntrack_tcp_loose",
 ];

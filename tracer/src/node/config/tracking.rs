@@ -13,6 +13,7 @@ use super::super::netlink::{Heard, Listener, Message, NETFILTER};
 use super::super::{Netns, clock};
 use super::requester::Requesters;
 use super::told::{Told, Who};
+use crate::event::value::TRACKED;
 use crate::event::{Seen, Thing, Unknown};
 
 /// What tells, by nfnetlink. Asking for its group would load it.
@@ -21,8 +22,11 @@ pub(super) const MODULE: &str = "nf_conntrack_netlink";
 const GROUP: u32 = 3;
 /// `NFNL_SUBSYS_CTNETLINK` and `IPCTNL_MSG_CT_DELETE`.
 const DELETE: u16 = 1 << 8 | 2;
-/// How many entries there are.
+/// How many entries there are, and how many there may be.
 const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+const MOST: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
+/// From this share of the room on, in percent, each number of entries is told, and one below it.
+const MUCH: u64 = 90;
 /// Messages that are read in one go before others have their turn.
 const TURN: usize = 4096;
 /// For so long more is waited for, to be told in one.
@@ -44,6 +48,10 @@ pub(super) struct Tracking {
     due: Option<Instant>,
     /// The file that tells how many entries there are.
     count: Option<File>,
+    /// The file that tells how many there may be.
+    most: Option<File>,
+    /// How many entries were told to be there; `None` where they are too few to be told.
+    filled: Option<u64>,
     /// How many entries there were at the last look.
     entries: u64,
     /// Somebody was told to have deleted some since then.
@@ -74,7 +82,8 @@ impl Tracking {
         }
         if self.count.is_none() {
             self.count = File::open(COUNT).ok();
-            self.entries = self.entries_now().unwrap_or(0);
+            self.most = File::open(MOST).ok();
+            self.entries = number(self.count.as_ref()).unwrap_or(0);
         }
     }
 
@@ -146,7 +155,7 @@ impl Tracking {
 
     /// Looks how many entries there are. That nearly all are gone within a second is told, unless who did it was.
     pub(super) fn look(&mut self) -> Option<Told> {
-        let now = self.entries_now()?;
+        let now = number(self.count.as_ref())?;
         let before = std::mem::replace(&mut self.entries, now);
         if std::mem::take(&mut self.was_told) || before < MANY || now > before / LEFT {
             return None;
@@ -159,15 +168,35 @@ impl Tracking {
         Some(told(value, Seen::Noticed, Err(Unknown::Compared)))
     }
 
-    fn entries_now(&self) -> Option<u64> {
-        let mut buffer = [0; 32];
-        let length = self.count.as_ref()?.read_at(&mut buffer, 0).ok()?;
-        std::str::from_utf8(buffer.get(..length)?)
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
+    /// Looks whether the table is nearly full, and tells how many entries it has while it is, and once when it is no more.
+    pub(super) fn fill(&mut self) -> Option<Told> {
+        let entries = number(self.count.as_ref())?;
+        let most = number(self.most.as_ref())?;
+        let much = entries.saturating_mul(100) >= most.saturating_mul(MUCH);
+        let before = std::mem::replace(&mut self.filled, much.then_some(entries));
+        let is_news = before != self.filled;
+        is_news.then(|| Told {
+            change: (
+                Thing::Sysctl {
+                    name: TRACKED.to_owned(),
+                },
+                Some(entries.to_string()),
+            ),
+            seen: Seen::Found,
+            by: None,
+        })
     }
+}
+
+/// The number that a file of the kernel has.
+fn number(file: Option<&File>) -> Option<u64> {
+    let mut buffer = [0; 32];
+    let length = file?.read_at(&mut buffer, 0).ok()?;
+    std::str::from_utf8(buffer.get(..length)?)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 fn told(value: String, seen: Seen, by: Who) -> Told {
@@ -197,6 +226,36 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
         told
+    }
+
+    #[test]
+    fn how_many_entries_there_are_is_told_where_the_table_is_nearly_full() {
+        let folder = std::env::temp_dir().join(format!("tracer-fill-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = |name: &str, value: &str| {
+            let path = folder.join(name);
+            std::fs::write(&path, value).unwrap();
+            path
+        };
+        let (count, most) = (file("count", "0\n"), file("most", "1000\n"));
+        let mut tracking = Tracking {
+            count: Some(File::open(count).unwrap()),
+            most: Some(File::open(most).unwrap()),
+            ..Tracking::default()
+        };
+        let told: Vec<Option<String>> = ["10", "899", "900", "900", "1000", "12", "11"]
+            .into_iter()
+            .map(|value| {
+                file("count", value);
+                tracking.fill().and_then(|told| told.change.1)
+            })
+            .collect();
+        let said = |value: &str| Some(value.to_owned());
+        assert_eq!(
+            told,
+            [None, None, said("900"), None, said("1000"), said("12"), None]
+        );
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

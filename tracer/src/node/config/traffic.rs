@@ -1,4 +1,4 @@
-//! Queueing disciplines and filters of devices (`tc`).
+//! Queueing disciplines, their classes, and filters of devices (`tc`).
 
 use super::super::netlink::{array_at, attributes, string, u32_at};
 use super::discipline;
@@ -10,6 +10,9 @@ use crate::event::Thing;
 pub(super) const GET_QDISC: u16 = 38;
 pub(super) const NEW_QDISC: u16 = 36;
 pub(super) const DELETE_QDISC: u16 = 37;
+pub(super) const GET_CLASS: u16 = 42;
+pub(super) const NEW_CLASS: u16 = 40;
+pub(super) const DELETE_CLASS: u16 = 41;
 pub(super) const GET_FILTER: u16 = 46;
 pub(super) const NEW_FILTER: u16 = 44;
 pub(super) const DELETE_FILTER: u16 = 45;
@@ -19,6 +22,9 @@ const TC_H_ROOT: u32 = 0xffff_ffff;
 /// The parent of an ingress or clsact queueing discipline, and their handle.
 const TC_H_INGRESS: u32 = 0xffff_fff1;
 const HANDLE_OF_INGRESS: u32 = 0xffff_0000;
+/// Queueing disciplines whose classes somebody makes (`tc class`). Others make theirs by themselves: one for each queue of the
+/// device (`mq`), or for each flow that is under way (`fq_codel`).
+const WITH_CLASSES: [&str; 5] = ["cbq", "drr", "hfsc", "htb", "qfq"];
 /// The parents of filters there.
 const MIN_INGRESS: u32 = 0xffff_fff2;
 const MIN_EGRESS: u32 = 0xffff_fff3;
@@ -51,8 +57,10 @@ pub(super) struct Qdisc {
     pub(super) value: String,
     /// Where filters may be on it: their parents.
     pub(super) parents: Vec<u32>,
-    /// How the texts of filters on it begin.
-    pub(super) filters: Vec<String>,
+    /// It may have classes that somebody has made.
+    pub(super) has_classes: bool,
+    /// How the texts of its filters and classes begin.
+    of_it: Vec<String>,
 }
 
 /// What a message changes.
@@ -66,12 +74,20 @@ pub(super) fn take(kind: u16, body: &[u8], devices: &Devices, known: &mut Known)
             let Some(qdisc) = qdisc(body, devices) else {
                 return Vec::new();
             };
-            // Its filters go with it.
+            // They go with it, and of its classes the kernel does not tell.
             let device = devices.name(qdisc.index);
-            let mut changes = known.remove_all(|thing| is_filter(thing, &device, &qdisc.filters));
+            let mut changes = known.remove_all(|thing| is_of(thing, &device, &qdisc.of_it));
             changes.extend(known.remove(&qdisc.thing));
             changes
         }
+        NEW_CLASS => class(body, devices)
+            .and_then(|(thing, value)| known.set(thing, value))
+            .into_iter()
+            .collect(),
+        DELETE_CLASS => class(body, devices)
+            .and_then(|(thing, _)| known.remove(&thing))
+            .into_iter()
+            .collect(),
         NEW_FILTER => filter(body, devices)
             .and_then(|(thing, value)| known.set(thing, value))
             .into_iter()
@@ -80,14 +96,14 @@ pub(super) fn take(kind: u16, body: &[u8], devices: &Devices, known: &mut Known)
             (Some((thing, _)), _) => known.remove(&thing).into_iter().collect(),
             (None, Some((index, text))) => {
                 let device = devices.name(index);
-                known.remove_all(|thing| is_filter(thing, &device, std::slice::from_ref(&text)))
+                known.remove_all(|thing| is_of(thing, &device, std::slice::from_ref(&text)))
             }
             (None, None) => Vec::new(),
         },
     }
 }
 
-fn is_filter(thing: &Thing, on: &str, begins: &[String]) -> bool {
+fn is_of(thing: &Thing, on: &str, begins: &[String]) -> bool {
     matches!(thing, Thing::Traffic { device, text }
         if device == on && begins.iter().any(|begin| text.starts_with(begin.as_str())))
 }
@@ -99,11 +115,7 @@ pub(super) fn qdisc(body: &[u8], devices: &Devices) -> Option<Qdisc> {
         return None;
     }
     let kind = kind(body)?;
-    let place = match header.parent {
-        TC_H_ROOT => " root".to_owned(),
-        TC_H_INGRESS => String::new(),
-        parent => format!(" parent {}", handle(parent)),
-    };
+    let has_classes = WITH_CLASSES.contains(&kind.as_str());
     let parents = if header.handle != HANDLE_OF_INGRESS {
         vec![header.handle]
     } else if kind == "ingress" {
@@ -111,19 +123,43 @@ pub(super) fn qdisc(body: &[u8], devices: &Devices) -> Option<Qdisc> {
     } else {
         vec![MIN_INGRESS, MIN_EGRESS]
     };
+    let (name, place) = (handle(header.handle), place(header.parent));
+    let filters = parents
+        .iter()
+        .map(|parent| format!("filter {} ", parent_of_filter(*parent)));
+    let classes = has_classes.then(|| format!("class {kind} {name}"));
     Some(Qdisc {
         index: header.index,
         thing: Thing::Traffic {
             device: devices.name(header.index),
-            text: format!("qdisc {kind} {}{place}", handle(header.handle)),
+            text: format!("qdisc {kind} {name}{place}"),
         },
         value: discipline::value(&kind, options(body)),
-        filters: parents
-            .iter()
-            .map(|parent| format!("filter {} ", parent_of_filter(*parent)))
-            .collect(),
+        of_it: filters.chain(classes).collect(),
+        has_classes,
         parents,
     })
+}
+
+/// A class that somebody has made, and what it is set to.
+pub(super) fn class(body: &[u8], devices: &Devices) -> Option<(Thing, String)> {
+    let header = Header::parse(body)?;
+    let kind = kind(body).filter(|kind| WITH_CLASSES.contains(&kind.as_str()))?;
+    let text = format!("class {kind} {}{}", handle(header.handle), place(header.parent));
+    let device = devices.name(header.index);
+    Some((
+        Thing::Traffic { device, text },
+        discipline::of_class(&kind, options(body)),
+    ))
+}
+
+/// What something of traffic control is on.
+fn place(parent: u32) -> String {
+    match parent {
+        TC_H_ROOT => " root".to_owned(),
+        TC_H_INGRESS => String::new(),
+        parent => format!(" parent {}", handle(parent)),
+    }
 }
 
 /// A filter and what it does; `None` where it has no handle, as where the message is of a whole preference.
@@ -162,8 +198,8 @@ fn whole_preference(body: &[u8]) -> Option<(u32, String)> {
     Some((header.index, text))
 }
 
-/// What asks for the filters of a device below one parent.
-pub(super) fn filters_of(index: u32, parent: u32) -> Vec<u8> {
+/// What asks for the filters of a device below one parent; with 0 for that, for all of its classes.
+pub(super) fn those_of(index: u32, parent: u32) -> Vec<u8> {
     let mut request = vec![0; 4];
     for number in [index, 0, parent, 0] {
         request.extend(number.to_ne_bytes());
@@ -239,7 +275,7 @@ mod tests {
     fn queueing_disciplines_are_told() {
         let text = |handle, parent, kind: &[u8]| {
             let found = qdisc(&message(handle, parent, 0, &[attribute(1, kind)]), &devices());
-            found.map(|qdisc| (qdisc.thing.to_string(), qdisc.filters))
+            found.map(|qdisc| (qdisc.thing.to_string(), qdisc.of_it))
         };
         let told = |text: &str, filters: &[&str]| {
             Some((
@@ -250,7 +286,10 @@ mod tests {
         assert_eq!(text(0, TC_H_ROOT, b"mq\0"), None, "the kernel's own");
         assert_eq!(
             text(0x1_0000, TC_H_ROOT, b"htb\0"),
-            told("qdisc htb 1: root on eth0", &["filter parent 1: "])
+            told(
+                "qdisc htb 1: root on eth0",
+                &["filter parent 1: ", "class htb 1:"]
+            )
         );
         assert_eq!(
             text(0x8001_0000, 0x1_0010, b"netem\0"),
@@ -263,6 +302,31 @@ mod tests {
                 &["filter ingress ", "filter egress "]
             )
         );
+    }
+
+    #[test]
+    fn classes_that_somebody_made_are_told() {
+        let rate = |bytes: u32| [0; 8].into_iter().chain(bytes.to_ne_bytes());
+        let parameters: Vec<u8> = rate(125_000).chain(rate(250_000)).chain([0; 20]).collect();
+        let of = |kind: &[u8]| {
+            let options = attribute(2, &attribute(1, &parameters));
+            message(0x1_0010, 0x1_0001, 0, &[attribute(1, kind), options])
+        };
+        let (thing, value) = class(&of(b"htb\0"), &devices()).unwrap();
+        assert_eq!(thing.to_string(), "class htb 1:10 parent 1:1 on eth0");
+        assert!(
+            value.starts_with("rate 1000000 bit/s, ceil 2000000 bit/s, options "),
+            "{value}"
+        );
+        assert_eq!(class(&of(b"fq_codel\0"), &devices()), None, "one for each flow");
+        survives(&of(b"htb\0"), &|body| drop(class(body, &devices())));
+        let mut known = Known::default();
+        let mut take = |kind, body: &[u8]| take(kind, body, &devices(), &mut known);
+        assert_eq!(take(NEW_CLASS, &of(b"htb\0")).len(), 1);
+        assert_eq!(take(NEW_CLASS, &of(b"htb\0")), [], "as before");
+        let qdisc = |handle| message(handle, TC_H_ROOT, 0, &[attribute(1, b"htb\0")]);
+        assert_eq!(take(DELETE_QDISC, &qdisc(0x10_0000)), [], "another one");
+        assert_eq!(take(DELETE_QDISC, &qdisc(0x1_0000)), [(thing, None)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use super::Value;
+use crate::event::value::TRACKED;
 use crate::event::{Seen, Setting, Source, Thing};
 use crate::node::Netns;
 use crate::node::netlink::{self, array_at, attributes};
@@ -19,9 +20,6 @@ const GET_STATS_CPU: u16 = 1 << 8 | 4;
 const FILE: &str = "/proc/thread-self/net/stat/nf_conntrack";
 /// Is there where connections are tracked.
 const BOUND: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
-
-/// How many connections are tracked now.
-const COUNT: &str = "net.netfilter.nf_conntrack_count";
 
 /// Length of `struct nfgenmsg`.
 const HEADER: usize = 4;
@@ -65,12 +63,12 @@ pub(super) fn read(netlink: bool, values: &mut Vec<Value>) -> Result<(), String>
 /// entered. It changes all the time, and so is told where somebody asks.
 #[must_use]
 pub fn tracked(netns: &Netns) -> Option<Setting> {
-    let path = format!("/proc/sys/{}", COUNT.replace('.', "/"));
+    let path = format!("/proc/sys/{}", TRACKED.replace('.', "/"));
     let value = netns.enter(|| fs::read_to_string(path).ok()).ok()??;
     Some(Setting {
         netns: netns.inode(),
         thing: Thing::Sysctl {
-            name: COUNT.to_owned(),
+            name: TRACKED.to_owned(),
         },
         value: Some(value.trim().to_owned()),
         seen: Seen::Found,

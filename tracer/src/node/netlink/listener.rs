@@ -43,7 +43,7 @@ impl Listener {
             .or_else(|_| set_socket_recv_buffer_size(&socket, ROOM))?;
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, 0))?;
         for group in groups {
-            join(&socket, *group)?;
+            join(&socket, *group).map_err(Error::Unheard)?;
         }
         Ok(Self(socket))
     }
@@ -57,7 +57,7 @@ impl Listener {
         // Before it hears anything.
         only_asked_for(&listener.0)?;
         for group in groups {
-            listener.join(*group)?;
+            listener.join(*group).map_err(Error::Unheard)?;
         }
         Ok(listener)
     }
@@ -180,6 +180,6 @@ mod tests {
     #[test]
     fn a_group_that_is_not_there_is_refused() {
         let error = Listener::open(ROUTE, &[100_000]).unwrap_err();
-        assert!(matches!(error, Error::Socket(_)), "{error}");
+        assert!(matches!(error, Error::Unheard(_)), "{error}");
     }
 }

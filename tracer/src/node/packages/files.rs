@@ -82,36 +82,24 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> String {
 /// The end of a file, from the beginning of a line on: at most so many bytes.
 pub(super) fn end_of(mut file: File, most: u64) -> io::Result<String> {
     // One byte more tells whether a line begins there.
-    let begin = file.metadata()?.len().saturating_sub(most + 1);
+    let length = file.metadata()?.len();
+    let begin = length.saturating_sub(most + 1);
     file.seek(SeekFrom::Start(begin))?;
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
-    let cut = match begin {
-        0 => 0,
-        _ => bytes
+    Ok(whole_lines(&bytes, length > most))
+}
+
+/// A text, without the rest of the line that it begins within where something was cut off before it.
+pub(super) fn whole_lines(bytes: &[u8], is_cut: bool) -> String {
+    let begin = match is_cut {
+        false => 0,
+        true => bytes
             .iter()
             .position(|byte| *byte == b'\n')
             .map_or(bytes.len(), |end| end + 1),
     };
-    Ok(String::from_utf8_lossy(bytes.get(cut..).unwrap_or_default()).into_owned())
-}
-
-/// The end of a log, at most so many bytes, with as much as there is room for of what it was before its last rotation
-/// (`dpkg.log.1`). Compressed ones are not read. Empty where there is no log.
-pub(super) fn end_of_log(log: &Path, most: u64) -> io::Result<String> {
-    let end = |path: &Path, most| match open(path)? {
-        Some((file, mark)) => Ok((end_of(file, most)?, mark.size() > most)),
-        None => Ok::<_, io::Error>((String::new(), false)),
-    };
-    let (newer, is_cut) = end(log, most)?;
-    if is_cut {
-        return Ok(newer);
-    }
-    let mut older = log.as_os_str().to_owned();
-    older.push(".1");
-    let (mut all, _) = end(Path::new(&older), most.saturating_sub(newer.len() as u64))?;
-    all.push_str(&newer);
-    Ok(all)
+    String::from_utf8_lossy(bytes.get(begin..).unwrap_or_default()).into_owned()
 }
 
 /// A file that is read again when it has changed.
@@ -203,7 +191,6 @@ pub(super) fn lines(mut from: impl BufRead, most: usize, mut line: impl FnMut(&[
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Folder;
     use super::*;
 
     fn read(text: &[u8], most: usize) -> Vec<String> {
@@ -215,24 +202,6 @@ mod tests {
         })
         .unwrap();
         all
-    }
-
-    #[test]
-    fn the_end_of_a_log_goes_on_before_its_rotation_and_begins_with_a_whole_line() {
-        let folder = Folder::new();
-        let log = folder.path().join("log");
-        let end = |most| end_of_log(&log, most).unwrap();
-        assert_eq!(end(9), "");
-        fs::write(folder.path().join("log.1"), "one\ntwo\n").unwrap();
-        assert_eq!(end(9), "one\ntwo\n");
-        fs::write(&log, b"three\nfo\xffur\n").unwrap();
-        assert_eq!(end(100), "one\ntwo\nthree\nfo\u{fffd}ur\n");
-        // The bytes of what is no character count as those of what stands for it.
-        assert_eq!(end(18), "two\nthree\nfo\u{fffd}ur\n");
-        assert_eq!(end(6), "fo\u{fffd}ur\n");
-        assert_eq!(end(5), "", "no line is that short");
-        fs::write(&log, "a line without end").unwrap();
-        assert_eq!(end(5), "");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod kernels;
 mod lock;
 mod log;
 mod past;
+mod rotated;
 mod rpm;
 mod status;
 #[cfg(test)]

@@ -11,11 +11,12 @@ use super::Found;
 use super::files::{self, Mark};
 use super::history::{self, Action};
 use super::log::{self, Line};
+use super::rotated;
 use super::watches::below;
 use super::zone::Zone;
 use crate::event::{Manager, Upgrade, Upgrades};
 
-/// Bytes at the end of each log that are read, with the one before it: some thousand packages.
+/// Bytes at the end of each log that are read, through its rotations: some thousand packages.
 pub(super) const TAIL: u64 = 1 << 20;
 /// Runs that are told at most, the latest.
 const KEPT: usize = 64;
@@ -99,13 +100,11 @@ impl Past {
             Zone::utc()
         });
         let mut read = |log: &Path, what: &str| {
-            files::end_of_log(log, TAIL).unwrap_or_else(|error| {
-                problems.push(format!(
-                    "{}: past {what} are not known",
-                    files::unreadable(log, &error)
-                ));
-                String::new()
-            })
+            let tail = rotated::end_of_log(log, TAIL);
+            let which = if tail.text.is_empty() { "past" } else { "earlier" };
+            let problem = tail.problem.into_iter();
+            problems.extend(problem.map(|problem| format!("{problem}: {which} {what} are not known")));
+            tail.text
         };
         let history = read(&self.history, "runs of apt");
         let log = read(&self.log, "runs of dpkg");

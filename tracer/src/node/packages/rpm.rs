@@ -11,6 +11,7 @@ use super::follow::Follow;
 use super::history::Action;
 use super::lock::Lock;
 use super::past::{self, SECOND, Session};
+use super::rotated;
 use super::watches::{self, below};
 use super::{Found, holder_of};
 use crate::event::{Manager, Owner, Packages, Upgrades};
@@ -34,6 +35,8 @@ pub(super) struct Rpm {
     log: Follow,
     /// As it was when past runs were read from it; `None` before that.
     past: Option<Option<Mark>>,
+    /// What of it could not be read then.
+    unread: Option<String>,
     is_known: bool,
 }
 
@@ -46,6 +49,7 @@ impl Rpm {
             holder: None,
             log: Follow::new(below(root, "/var/log/dnf.rpm.log")),
             past: None,
+            unread: None,
             is_known: false,
         }
     }
@@ -122,12 +126,15 @@ impl Rpm {
     fn look_back(&mut self, at_work: bool, found: &mut Found) {
         // What cannot be looked at cannot be read either, which is told of the log.
         let now = files::mark(self.log.path()).ok().flatten();
-        if self.past == Some(now) || (at_work && self.past.is_some()) {
-            return;
+        if self.past != Some(now) && (!at_work || self.past.is_none()) {
+            self.past = Some(now);
+            let tail = rotated::end_of_log(self.log.path(), past::TAIL);
+            found.upgrades.push(upgrades(&tail.text));
+            let rotated = tail.problem.filter(|_| !tail.text.is_empty());
+            self.unread = rotated.map(|problem| format!("{problem}: earlier runs of dnf are not known"));
         }
-        self.past = Some(now);
-        let text = files::end_of_log(self.log.path(), past::TAIL).unwrap_or_default();
-        found.upgrades.push(upgrades(&text));
+        let unread = self.unread.clone();
+        unread.into_iter().for_each(|problem| found.problem(problem));
     }
 }
 

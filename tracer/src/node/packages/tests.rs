@@ -295,6 +295,36 @@ fn past_upgrades_are_told_in_utc_also_those_before_the_last_rotation() {
 }
 
 #[test]
+fn past_upgrades_are_known_from_compressed_logs_as_far_as_these_are_whole() {
+    let folder = Folder::with_dpkg();
+    let upgrade = |day: u32| {
+        format!(
+            "Start-Date: 2023-10-0{day}  06:14:05\nCommandline: /usr/bin/unattended-upgrade\n\
+             Upgrade: base:amd64 (0, 1)\nEnd-Date: 2023-10-0{day}  06:20:00\n\n"
+        )
+    };
+    // As logrotate leaves them on the first of a month: yesterday's is compressed, and there is none of today.
+    let yesterday = rotated::tests::packed(upgrade(8).as_bytes());
+    folder.write("var/log/apt/history.log.1.gz", &yesterday);
+    let older = rotated::tests::packed(upgrade(7).as_bytes());
+    folder.write("var/log/apt/history.log.2.gz", &older[..older.len() / 2]);
+    let mut source = Running::start(&folder);
+    let told = source.upgrades("past upgrades", |_| true);
+    let [run] = &told.runs[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(run.command, "/usr/bin/unattended-upgrade");
+    assert_eq!(told.since, Some(run.begun));
+    let (state, why) = source.capability();
+    assert_eq!(state, CapabilityState::Partial);
+    assert!(
+        why.contains("history.log.2.gz cannot be read: ")
+            && why.ends_with("earlier runs of apt are not known"),
+        "{why}"
+    );
+}
+
+#[test]
 fn a_run_is_told_as_it_goes_with_who_does_it() {
     let folder = Folder::with_dpkg();
     let mut source = Running::start(&folder);

@@ -19,6 +19,7 @@ use zbus::zvariant::{DynamicType, OwnedObjectPath, Value};
 use zbus::{Connection, MessageStream};
 
 use super::address::Address;
+use super::names;
 use super::private::Private;
 use super::properties::Properties;
 use crate::node::clock;
@@ -42,6 +43,9 @@ const BUS_OBJECT: &str = "/org/freedesktop/DBus";
 
 /// What a bus says where the one that is called has left it.
 const AWAY: [&str; 3] = ["Error.NoReply", "Error.ServiceUnknown", "Error.NameHasNoOwner"];
+
+/// What systemd says where its answer would have a string in it that is no text (`sd_bus_message_append`: `EINVAL`).
+const ODD: &str = "Error.InvalidArgs";
 
 /// Interfaces of which a change of properties matters.
 const WATCHED: [&str; 5] = ["Unit", "Service", "Scope", "Timer", "Job"];
@@ -95,6 +99,13 @@ pub(super) struct Listed {
     pub(super) object: Object,
     pub(super) active: String,
     pub(super) sub: String,
+}
+
+/// All units.
+pub(super) struct List {
+    pub(super) units: Vec<Listed>,
+    /// Kinds of units, by the ends of their names, that systemd does not list, and why.
+    pub(super) refused: Vec<(&'static str, String)>,
 }
 
 /// A job as systemd lists it.
@@ -167,8 +178,37 @@ impl Bus {
         }
     }
 
-    /// All units that are loaded, but for those that others only speak of.
-    pub(super) async fn units(&self) -> Result<Vec<Listed>, Failure> {
+    /// All units that are loaded, but for those that others only speak of. systemd lists none at all where the description of
+    /// one is no text, as that of a mount at such a place: then each kind that is told is asked for by itself.
+    pub(super) async fn units(&self) -> Result<List, Failure> {
+        let mut list = List {
+            units: Vec::new(),
+            refused: Vec::new(),
+        };
+        match self.units_by("ListUnits", &()).await {
+            Err(Failure::Refused(why)) if why.contains(ODD) => {}
+            units => {
+                list.units = units?;
+                return Ok(list);
+            }
+        }
+        for kind in names::TOLD {
+            let none: [&str; 0] = [];
+            let which = (&none[..], &[format!("*.{kind}")][..]);
+            match self.units_by("ListUnitsByPatterns", &which).await {
+                Ok(units) => list.units.extend(units),
+                Err(Failure::Refused(why)) => list.refused.push((kind, why)),
+                Err(broken) => return Err(broken),
+            }
+        }
+        Ok(list)
+    }
+
+    /// The units that a call lists.
+    async fn units_by<B>(&self, method: &str, which: &B) -> Result<Vec<Listed>, Failure>
+    where
+        B: serde::Serialize + DynamicType,
+    {
         // Name, description, load state, active state, sub-state, followed unit, object; job, its type and object.
         type Row<'m> = (
             &'m str,
@@ -183,9 +223,9 @@ impl Bus {
             Path<'m>,
         );
         type Path<'m> = zbus::zvariant::ObjectPath<'m>;
-        let reply = self.call(OBJECT, MANAGER, "ListUnits", &()).await?;
+        let reply = self.call(OBJECT, MANAGER, method, which).await?;
         let body = reply.body();
-        let rows: Vec<Row<'_>> = read("ListUnits", &body)?;
+        let rows: Vec<Row<'_>> = read(method, &body)?;
         let is_there = |row: &Row<'_>| !(row.2 == "not-found" && row.3 == "inactive");
         let list = |(name, _, _, active, sub, _, path, ..): Row<'_>| Listed {
             object: Object {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use zbus::message::Message;
 
 use super::address::Address;
-use super::bus::{self, Bus, Failure, Heard, Listed, Object, Signal};
+use super::bus::{self, Bus, Failure, Heard, List, Listed, Object, Signal};
 use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
 use super::processes::Hierarchy;
@@ -112,6 +112,8 @@ pub(super) struct Follower<'t> {
     is_reloading: bool,
     /// Units that cannot be read, and why.
     unread: BTreeMap<String, String>,
+    /// Kinds of units that systemd does not list, and why.
+    refused: Vec<(&'static str, String)>,
     /// Units that did not fit.
     left_out: usize,
     phase: Phase,
@@ -131,6 +133,7 @@ impl<'t> Follower<'t> {
             is_lost: false,
             is_reloading: false,
             unread: BTreeMap::new(),
+            refused: Vec::new(),
             left_out: 0,
             phase: Phase::Following,
             pending: BTreeMap::new(),
@@ -373,7 +376,8 @@ impl<'t> Follower<'t> {
 
     /// Lists all, and tells what is not as it was told before.
     async fn list(&mut self, bus: &Bus, since: u64, cause: Cause) -> Result<(), Stop> {
-        let units = bus.units().await?;
+        let List { units, refused } = bus.units().await?;
+        self.refused = refused;
         let was_begun = self.known.is_begun();
         let seen = self.known.lists(clock::boottime_ns());
         self.phase = Phase::Following;
@@ -382,7 +386,12 @@ impl<'t> Follower<'t> {
         self.unread.clear();
         self.left_out = 0;
         let listed: BTreeSet<&str> = units.iter().map(|unit| unit.object.name.as_str()).collect();
-        for name in self.known.not_in(&listed) {
+        let is_listed = |name: &String| {
+            let mut refused = self.refused.iter();
+            !refused.any(|(kind, _)| name.rsplit_once('.').is_some_and(|(_, end)| end == *kind))
+        };
+        let gone: Vec<String> = self.known.not_in(&listed).into_iter().filter(is_listed).collect();
+        for name in gone {
             let told = self.known.gone(&name, seen, clock::boottime_ns());
             self.tell(told).await?;
         }
@@ -557,6 +566,9 @@ impl<'t> Follower<'t> {
         if self.unread.len() > NAMED {
             parts.push(format!("nor can {} more units", self.unread.len() - NAMED));
         }
+        parts.extend(self.refused.iter().map(|(kind, why)| {
+            format!("systemd does not list units of the kind {kind}, one of which has a description that is no text ({why})")
+        }));
         if self.left_out > 0 {
             parts.push(format!(
                 "there are more than {MOST} units, {} of them are not seen",

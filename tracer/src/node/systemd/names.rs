@@ -3,6 +3,19 @@
 /// Where units are on the bus.
 const UNITS: &str = "/org/freedesktop/systemd1/unit/";
 
+/// Kinds of units of which something is told, by the ends of their names: see [`Kind`].
+pub(super) const TOLD: [&str; 9] = [
+    "automount",
+    "mount",
+    "path",
+    "scope",
+    "service",
+    "socket",
+    "swap",
+    "target",
+    "timer",
+];
+
 /// How much of a unit is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -86,6 +99,8 @@ mod tests {
             ("nonsense", Kind::Skipped),
         ] {
             assert_eq!(Kind::of(name), kind, "{name}");
+            let is_told = TOLD.iter().any(|end| name.ends_with(&format!(".{end}")));
+            assert_eq!(is_told, kind != Kind::Skipped, "{name}");
         }
     }
 }

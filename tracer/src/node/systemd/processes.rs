@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use crate::node::{cgroup, owners};
+use crate::node::{cgroup, owners, text};
 
 /// Groups below that of a unit that are looked at, at most.
 const GROUPS: usize = 1000;
@@ -22,7 +22,7 @@ pub(super) struct Hierarchy {
 impl Hierarchy {
     /// That of the node, or of a systemd whose tree begins deeper, at `root`.
     pub(super) fn new(root: &str) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let mounts = text::read("/proc/self/mounts").unwrap_or_default();
         Self {
             mounts: cgroup::of_systemd(&mounts),
             root: below(root),
@@ -76,7 +76,7 @@ impl Hierarchy {
 
 /// Whether a process is in a cgroup or one below it, in any hierarchy.
 fn is_in(pid: u32, path: &str) -> bool {
-    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let groups = text::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     !path.is_empty() && has_group(&groups, path)
 }
 

@@ -13,6 +13,7 @@ fn actor(command: &str, pid: u32, unit: &str) -> Option<Actor> {
         command: command.to_owned(),
         unit: unit.to_owned(),
         container: String::new(),
+        pod: String::new(),
         parent: None,
     })
 }

@@ -8,7 +8,7 @@ use crate::report::{
 fn unknown() -> Cause {
     Cause {
         relation: Relation::Unknown,
-        text: text("No change was seen on this node that can bring it about."),
+        text: text("No change that was seen on this node can bring it about."),
         change: None,
         at: None,
         seconds_before: None,
@@ -70,6 +70,7 @@ pub(super) fn foreign(flows: &[Flow]) -> Verdict {
                 command: text("systemd-networkd"),
                 unit: text("systemd-networkd.service"),
                 container: String::new(),
+                pod: String::new(),
                 parent: None,
             }),
             chain: vec![
@@ -82,7 +83,7 @@ pub(super) fn foreign(flows: &[Flow]) -> Verdict {
                 Step {
                     at: text("2023-10-10T06:13:31.000Z"),
                     text: text(
-                        "while dpkg[700] (apt-daily-upgrade.service) had packages in work, since 06:13:31 UTC",
+                        "while dpkg[700] (apt-daily-upgrade.service) had packages in work, by the lock of dpkg, which was held since 06:13:31 UTC",
                     ),
                 },
                 Step {

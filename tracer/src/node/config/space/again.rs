@@ -76,13 +76,14 @@ impl Space {
 
     fn read_everything(&mut self) -> Result<Vec<Change>, Error> {
         let (has_rules, has_ipsec) = (self.netfilter.is_some(), self.ipsec.listener().is_some());
+        let ethtool = self.offloads.as_ref().map(|offloads| &*offloads.ethtool);
         let (mut standing, rules) = self.netns.enter(|| {
             let rules = if has_rules {
                 Ruleset::read()?
             } else {
                 Ruleset::default()
             };
-            Ok::<_, Error>((dump::everything(has_ipsec)?, rules))
+            Ok::<_, Error>((dump::everything(has_ipsec, ethtool)?, rules))
         })??;
         for (index, link) in &mut standing.links {
             if let Some(before) = self.links.get(index) {

@@ -17,11 +17,12 @@ impl Space {
         if self.netfilter.is_some() {
             return Vec::new();
         }
-        let Ok((listener, rules)) = self.netns.enter(|| netfilter(true)) else {
+        let Ok(firewall) = self.netns.enter(|| netfilter(true)) else {
             return Vec::new();
         };
-        self.netfilter = listener;
-        self.rules = rules;
+        self.netfilter = firewall.listener;
+        self.no_rules = firewall.unheard;
+        self.rules = firewall.rules;
         noticed(self.rules_now())
     }
 
@@ -84,7 +85,8 @@ impl Space {
 
     /// Looks how many connections are tracked.
     pub(in super::super) fn look_at_tracking(&mut self) -> Vec<Told> {
-        self.tracking.look().into_iter().collect()
+        let fill = self.tracking.fill();
+        self.tracking.look().into_iter().chain(fill).collect()
     }
 
     /// Looks at the kernel parameters that are not told.

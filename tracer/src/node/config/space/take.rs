@@ -7,7 +7,7 @@ use super::super::neighbour::State;
 use super::super::told::Who;
 use super::super::words::IPV6;
 use super::super::{address, dump, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
-use super::{Again, Space};
+use super::{Again, Space, told_all};
 use crate::event::{Seen, Thing, Unknown};
 
 /// An entry of the same name was there and is replaced (`NLM_F_REPLACE`).
@@ -16,40 +16,33 @@ const REPLACED: u16 = 0x100;
 impl Space {
     /// One message: what it changes.
     pub(super) fn take(&mut self, kind: u16, flags: u16, body: &[u8], by: &Who) -> Vec<(Change, Seen)> {
-        let told = |changes: Vec<Change>| changes.into_iter().map(|change| (change, Seen::Told)).collect();
         match kind {
-            link::NEW => told(self.link(body, by)),
+            link::NEW => self.link(body, by),
             link::DELETE => self.link_gone(body, by),
-            address::NEW | address::DELETE => told(self.address(kind, body, by).into_iter().collect()),
+            address::NEW | address::DELETE => told_all(self.address(kind, body, by)),
             rule::NEW => {
                 let rule = rule::parse(body);
-                told(
-                    rule.and_then(|thing| self.known.add(thing, String::new()))
-                        .into_iter()
-                        .collect(),
-                )
+                told_all(rule.and_then(|thing| self.known.add(thing, String::new())))
             }
             rule::DELETE => {
                 let rule = rule::parse(body);
-                told(
-                    rule.and_then(|thing| self.known.remove(&thing))
-                        .into_iter()
-                        .collect(),
-                )
+                told_all(rule.and_then(|thing| self.known.remove(&thing)))
             }
-            route::NEW | route::DELETE => told(self.route(kind, flags, body, by).into_iter().collect()),
-            nexthop::NEW | nexthop::DELETE => told(self.nexthop(kind, body, by).into_iter().collect()),
+            route::NEW | route::DELETE => told_all(self.route(kind, flags, body, by)),
+            nexthop::NEW | nexthop::DELETE => told_all(self.nexthop(kind, body, by)),
             nsid::NEW | nsid::DELETE => {
                 let change = nsid::parse(body).and_then(|thing| match kind {
                     nsid::NEW => self.known.set(thing, String::new()),
                     _ => self.known.remove(&thing),
                 });
-                told(change.into_iter().collect())
+                told_all(change)
             }
-            neighbour::NEW | neighbour::DELETE => told(self.neighbour(kind, body, by).into_iter().collect()),
+            neighbour::NEW | neighbour::DELETE => told_all(self.neighbour(kind, body, by)),
             netconf::NEW | netconf::DELETE => netconf::take(kind, body, &self.devices, &mut self.known),
-            traffic::NEW_QDISC..=traffic::DELETE_QDISC | traffic::NEW_FILTER..=traffic::DELETE_FILTER => {
-                told(traffic::take(kind, body, &self.devices, &mut self.known))
+            traffic::NEW_QDISC..=traffic::DELETE_QDISC
+            | traffic::NEW_CLASS..=traffic::DELETE_CLASS
+            | traffic::NEW_FILTER..=traffic::DELETE_FILTER => {
+                told_all(traffic::take(kind, body, &self.devices, &mut self.known))
             }
             _ => Vec::new(),
         }
@@ -73,7 +66,22 @@ impl Space {
         self.known.remove(&address.thing)
     }
 
-    fn link(&mut self, body: &[u8], by: &Who) -> Vec<Change> {
+    /// What a message tells of the offloads of a device.
+    pub(super) fn take_offloads(&mut self, kind: u16, body: &[u8]) -> Option<Change> {
+        let ethtool = &self.offloads.as_ref()?.ethtool;
+        ethtool.take(kind, body, &self.devices, &mut self.known)
+    }
+
+    /// The offloads of a device that is new. They came with it: nobody has changed them.
+    fn offloads_of_new(&mut self, index: u32) -> Option<(Change, Seen)> {
+        let ethtool = &self.offloads.as_ref()?.ethtool;
+        // Where it is gone already, or the namespace is, there is nothing to be told.
+        let told = self.netns.enter(|| ethtool.of(index, &self.devices)).ok()?;
+        let (thing, value) = told.ok()??;
+        Some((self.known.set(thing, value)?, Seen::Found))
+    }
+
+    fn link(&mut self, body: &[u8], by: &Who) -> Vec<(Change, Seen)> {
         let Some(mut link) = link::parse(body) else {
             return Vec::new();
         };
@@ -94,7 +102,11 @@ impl Space {
         self.devices.0.insert(link.index, link.name.clone());
         let device = link.name.clone();
         changes.extend(self.known.set(Thing::Link { device }, link.value(&self.devices)));
-        self.links.insert(link.index, link);
+        let (index, is_new) = (link.index, self.links.insert(link.index, link).is_none());
+        let mut changes = told_all(changes);
+        if is_new {
+            changes.extend(self.offloads_of_new(index));
+        }
         changes
     }
 
@@ -107,13 +119,15 @@ impl Space {
         self.devices.0.remove(&link.index);
         let gone = self.known.remove_all(|thing| is_on(thing, &link.name));
         let parameter = format!(".conf.{}.", link.name);
-        let parameters = self
-            .known
-            .remove_all(|thing| matches!(thing, Thing::Sysctl { name } if name.contains(&parameter)));
-        let told = gone.into_iter().map(|change| (change, Seen::Told));
+        let parameters = self.known.remove_all(|thing| match thing {
+            Thing::Sysctl { name } => name.contains(&parameter),
+            Thing::Offloads { device } => *device == link.name,
+            _ => false,
+        });
+        let mut changes = told_all(gone);
         // They came and went with it: nobody has changed them.
-        told.chain(parameters.into_iter().map(|change| (change, Seen::Found)))
-            .collect()
+        changes.extend(parameters.into_iter().map(|change| (change, Seen::Found)));
+        changes
     }
 
     fn route(&mut self, kind: u16, flags: u16, body: &[u8], by: &Who) -> Option<Change> {

@@ -6,7 +6,7 @@ use super::*;
 const GHOST: Thing = Thing::Nexthop { id: 4_000_000_000 };
 
 fn haunted() -> (Space, Vec<Told>) {
-    let (mut space, found) = Space::open(Netns::current().unwrap(), Loaded::default()).unwrap();
+    let (mut space, found) = Space::open(Netns::current().unwrap(), Loaded::default(), None).unwrap();
     space.known.add(GHOST, "via 192.0.2.1".to_owned()).unwrap();
     (space, found)
 }

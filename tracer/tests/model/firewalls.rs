@@ -1,0 +1,236 @@
+//! Firewalls that do what they are there for, or keep in what is to leave, and what of their rules can explain a loss.
+
+use tracer::event::{EntryKey, FlowKey, Origin, Protocol, Seen, SocketState, Thing};
+use tracer::report::{Confidence, Relation, Where};
+
+use crate::lookalikes::{assert_nothing, assert_sound};
+use crate::pairing::set;
+use crate::story::*;
+
+/// The process got its answer and closed its socket; what the server still sends meets the firewall.
+#[test]
+fn a_firewall_that_drops_what_nobody_waits_for() {
+    let mut story = healthy();
+    let late = udp(45_000, "192.0.2.10", 443);
+    story.exchange(late);
+    story.tick();
+    story.rounds(10, |story| {
+        story.exchange(ping(7, "192.0.2.10"));
+        story.arrived(Protocol::Udp, 1).count(late, |flow| {
+            flow.arrived += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
+        });
+    });
+    assert_nothing(&story);
+}
+
+/// A firewall kept a client from a server for a while, as it is there for, and lets it in now.
+#[test]
+fn a_firewall_that_lets_in_again() {
+    let mut story = Story::begin();
+    story.listen(22, "sshd");
+    let client = flow(Protocol::Tcp, "10.10.0.2", 22, "203.0.113.9", 4444);
+    story.socket(
+        client,
+        Some(SocketState::SynRecv),
+        SocketState::Established,
+        "sshd",
+    );
+    story.rounds(6, |story| {
+        story.arrived(Protocol::Tcp, 1).count(client, |flow| {
+            flow.origin = Origin::Remote;
+            flow.arrived += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
+        });
+    });
+    assert_nothing(&story);
+    story.rounds(4, |story| {
+        story.count(client, |flow| {
+            (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1)
+        });
+    });
+    assert_nothing(&story);
+}
+
+/// Repetitions that never leave say nothing of the path.
+#[test]
+fn a_firewall_that_keeps_requests_from_leaving() {
+    let repeat = |story: &mut Story, held_back: bool| {
+        story.rounds(8, |story| {
+            for port in [40_000, 40_001] {
+                story.count(client(port), |flow| flow.retransmitted += 1);
+            }
+            if held_back {
+                let key = EntryKey {
+                    iif: 0,
+                    incoming: false,
+                    ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+                };
+                story.add(key, 2);
+            }
+        });
+    };
+    let mut story = healthy();
+    repeat(&mut story, true);
+    assert_sound(&story);
+    // Where nothing here drops them, a neighbour may not answer, or a device not send.
+    let mut story = healthy();
+    repeat(&mut story, false);
+    assert_eq!(story.ids(), ["D01"]);
+    // What others are kept from sending does not excuse the path.
+    let mut story = healthy();
+    story.rounds(8, |story| {
+        for port in [40_000, 40_001] {
+            story.ask(client(port));
+        }
+        let key = EntryKey {
+            iif: 0,
+            incoming: false,
+            ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Udp)
+        };
+        story.add(key, 1);
+    });
+    assert_eq!(story.ids(), ["D01"]);
+}
+
+/// Replies are dropped by a firewall; before that, its rules changed so.
+fn after_a_change(did: &str) -> Relation {
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let mut story = healthy();
+    set(
+        &mut story,
+        rules.clone(),
+        Some("generation 1, tables: inet guard"),
+        Seen::Found,
+        None,
+    );
+    story.idle(8);
+    set(&mut story, rules, Some(did), Seen::Told, None);
+    story.rounds(6, |story| {
+        for port in [40_000, 40_001] {
+            story.ask_and_lose(
+                client(port),
+                drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp),
+            );
+        }
+    });
+    story.verdict("R06").cause.relation
+}
+
+/// What only lets more pass drops nothing.
+#[test]
+fn only_rules_that_can_drop_explain_what_a_firewall_drops() {
+    let chain = "table inet guard, chain in";
+    for (did, explains) in [
+        (format!("{chain}: rule handle 7 (tcp dport 80 drop) new"), true),
+        (format!("{chain}: rule handle 7 (jump other) new"), true),
+        (format!("{chain}: rule handle 7 (tcp dport 80 accept) new"), false),
+        (format!("{chain}: rule handle 7 (counter) new"), false),
+        (format!("{chain}: rule handle 7 (tcp dport 80 accept) gone"), true),
+        (format!("{chain} with policy drop new"), true),
+        (format!("{chain} with policy accept new"), false),
+        (format!("{chain}: policy drop, was accept"), true),
+        (format!("{chain}: policy accept, was drop"), false),
+        (
+            format!("{chain}: policy accept, was drop; {chain}: rule handle 7 (drop) new"),
+            true,
+        ),
+    ] {
+        let expected = if explains {
+            Relation::Explains
+        } else {
+            Relation::Unknown
+        };
+        let value = format!("generation 2, tables: inet guard; {did}");
+        assert_eq!(after_a_change(&value), expected, "{did}");
+    }
+    assert_eq!(
+        after_a_change("generation 2, tables: inet guard"),
+        Relation::Explains,
+        "what it did is not told"
+    );
+}
+
+/// A packet of this node that its firewall drops, every other round.
+fn is_kept_in(story: &mut Story, key: FlowKey, socket: SocketState) {
+    let kept = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+    };
+    story.add(kept.clone(), 1);
+    story.example(kept, key, Some(socket), "curl");
+}
+
+#[test]
+fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
+    let mut story = healthy();
+    story.exchange(client(40_001));
+    story.tick();
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    set(&mut story, rules, Some("generation 2"), Seen::Told, None);
+    story.rounds(6, |story| {
+        is_kept_in(story, client(40_001), SocketState::Established)
+    });
+    let verdict = story.verdict("K02");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    assert_eq!(verdict.flows_total, 1);
+}
+
+/// All that a firewall dropped is told as that, and what of it belongs to the flows as at least so much; each version of IP in
+/// a line of its own.
+#[test]
+fn what_a_firewall_keeps_from_leaving_is_told_as_what_was_counted() {
+    let server = served(50_000);
+    let mut story = healthy();
+    story.socket(server, None, SocketState::Established, "web");
+    story.exchange(server);
+    story.tick();
+    let kept = |ethertype| EntryKey {
+        iif: 0,
+        incoming: false,
+        ethertype,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+    };
+    story.rounds(6, |story| {
+        story.add(kept(0x0800), 10);
+        story.add(kept(0x86dd), 20);
+        story.example(kept(0x0800), server, Some(SocketState::Established), "web");
+    });
+    let verdict = story.verdict("K02");
+    assert_eq!(
+        verdict.explanation,
+        "Since 06:00:02 UTC nothing leaves of 1 flow on which packets came and went before: this node's own firewall drops it. Of \
+         what this node was sending it has dropped 180 packets since the start of tracer, at least 6 of them of this flow. \
+         Affected: 1 flow of web[123] (web.service), tcp 10.10.0.2:8080 → 192.0.2.10:50000."
+    );
+    let told: Vec<&str> = verdict.evidence.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "NETFILTER_DROP at nft_do_chain+0x1c4: 60 packets of tcp over IPv4 that this node was sending, since the start",
+            "NETFILTER_DROP at nft_do_chain+0x1c4: 120 packets of tcp over IPv6 that this node was sending, since the start"
+        ]
+    );
+}
+
+/// What a firewall forbids to leave never got through, and some of what it lets through it bounds.
+#[test]
+fn what_a_firewall_forbids_or_bounds_is_none() {
+    let mut story = healthy();
+    story.rounds(8, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+    story.rounds(8, |story| {
+        is_kept_in(story, client(40_003), SocketState::Established);
+        story.exchange(client(40_003));
+    });
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}

@@ -1,0 +1,177 @@
+//! What pods send, by the rules and filters that choose its way.
+
+use tracer::event::{EntryKey, FlowKey, Protocol, Seen, Thing, Version};
+use tracer::report::{Confidence, Relation, Where};
+
+use crate::pairing::{networkd, set};
+use crate::story::*;
+
+/// What a pod asks and what it is answered, as the node passes both on.
+fn pod(port: u16) -> (FlowKey, FlowKey) {
+    (
+        flow(Protocol::Tcp, "192.0.2.10", 80, "10.244.0.2", port),
+        flow(Protocol::Tcp, "10.244.0.2", port, "192.0.2.10", 80),
+    )
+}
+
+fn passes(story: &mut Story, key: FlowKey, by: u32) {
+    story.count(key, |flow| {
+        flow.iif = by;
+        flow.arrived += 1;
+    });
+}
+
+fn pod_rule() -> Thing {
+    Thing::Rule {
+        version: Version::V4,
+        priority: 1536,
+        text: "from 10.244.0.2 lookup 2".to_owned(),
+        table: 2,
+    }
+}
+
+/// A pod that had a way of its own, whose rule networkd deletes. Then it goes on asking, or it does not; and is answered, or not.
+fn without_pod_rule(asks: bool, is_answered: bool) -> Story {
+    let mut story = healthy();
+    let (asked, answered) = pod(40_000);
+    set(&mut story, pod_rule(), Some(""), Seen::Found, None);
+    story.rounds(4, |story| {
+        passes(story, asked, LXC1);
+        passes(story, answered, ETH0);
+    });
+    set(&mut story, pod_rule(), None, Seen::Told, Some(networkd()));
+    story.rounds(8, |story| {
+        if asks {
+            passes(story, asked, LXC1);
+        }
+        if is_answered {
+            passes(story, answered, ETH0);
+        }
+        story.exchange(client(40_000));
+    });
+    story
+}
+
+#[test]
+fn a_pod_whose_rule_is_lost_and_that_is_not_answered_any_more_takes_another_way() {
+    let story = without_pod_rule(true, false);
+    let verdict = story.verdict("R33");
+    assert_eq!(story.report().place, Where::GuestKernel);
+    assert!(
+        verdict.explanation.contains("10.244.0.2 sends"),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert!(
+        verdict
+            .cause
+            .text
+            .contains("rule 1536: from 10.244.0.2 lookup 2 went away, by systemd-networkd"),
+        "{:?}",
+        verdict.cause
+    );
+}
+
+#[test]
+fn a_pod_that_was_ended_with_its_rule_or_is_answered_without_it_is_no_finding() {
+    for (asks, is_answered) in [(false, false), (false, true), (true, true)] {
+        let story = without_pod_rule(asks, is_answered);
+        assert!(
+            !story.ids().contains(&"R33".to_owned()),
+            "{asks} {is_answered}: {:?}",
+            story.ids()
+        );
+        assert_eq!(story.report().place, Where::Healthy);
+    }
+}
+
+/// The filter was made stricter for a pod's device.
+#[test]
+fn a_pod_that_the_reverse_path_filter_cuts_off_is_more_than_a_stray() {
+    let lost = EntryKey {
+        iif: LXC1,
+        device: LXC1,
+        ..drop("IP_RPFILTER", "ip_rcv_finish_core", Protocol::Tcp)
+    };
+    let filter = || Thing::Sysctl {
+        name: "net.ipv4.conf.lxc1.rp_filter".to_owned(),
+    };
+    let cut_off = |worked: bool| {
+        let mut story = healthy();
+        let (asked, _) = pod(40_000);
+        set(&mut story, filter(), Some("0"), Seen::Found, None);
+        story.rounds(4, |story| {
+            if worked {
+                passes(story, asked, LXC1);
+            }
+        });
+        set(&mut story, filter(), Some("2"), Seen::Told, None);
+        story.rounds(6, |story| {
+            passes(story, asked, LXC1);
+            story.add(lost.clone(), 1).count(asked, |flow| {
+                flow.dropped += 1;
+                flow.last_drop = lost.reason.clone().zip(lost.location.clone());
+            });
+        });
+        story
+    };
+    let story = cut_off(true);
+    let verdict = story.verdict("R03");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict.explanation.contains("from 10.244.0.2 arrived on lxc1"),
+        "{}",
+        verdict.explanation
+    );
+    assert!(
+        verdict
+            .cause
+            .text
+            .starts_with("sysctl net.ipv4.conf.lxc1.rp_filter changed from 0 to 2"),
+        "{:?}",
+        verdict.cause
+    );
+    assert!(
+        verdict
+            .remedy
+            .iter()
+            .any(|line| line.starts_with("sysctl -w net.ipv4.conf.lxc1.rp_filter=0")),
+        "{:?}",
+        verdict.remedy
+    );
+    assert_eq!(cut_off(false).verdict("R03").confidence, Confidence::Weak);
+}
+
+/// As agents do that make theirs anew: what is looked up stands, whatever its preference.
+#[test]
+fn a_rule_that_stands_with_another_preference_is_not_lost() {
+    let (asked, answered) = pod(40_000);
+    let again = |text: &str| {
+        let mut story = healthy();
+        set(&mut story, pod_rule(), Some(""), Seen::Found, None);
+        story.rounds(4, |story| {
+            passes(story, asked, LXC1);
+            passes(story, answered, ETH0);
+        });
+        set(&mut story, pod_rule(), None, Seen::Told, Some(networkd()));
+        let other = Thing::Rule {
+            version: Version::V4,
+            priority: 111,
+            text: text.to_owned(),
+            table: 2,
+        };
+        set(&mut story, other, Some(""), Seen::Told, None);
+        story.rounds(8, |story| {
+            passes(story, asked, LXC1);
+            story.exchange(client(40_000));
+        });
+        story.ids()
+    };
+    assert_eq!(again("from 10.244.0.2 lookup 2"), [""; 0]);
+    assert_eq!(
+        again("from 10.244.0.3 lookup 2"),
+        ["R33"],
+        "that is another pod's"
+    );
+}
