@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::unread::{held, held_text, may_be_meant};
 use super::words::{self, command, count, list, moment};
@@ -124,12 +125,10 @@ fn full(model: &Model) -> Option<Finding> {
             evidence::counter(LISTEN_OVERFLOWS, grown, text)
         }))
         .collect();
-    let suffering = Suffering::of(
-        model,
-        model.flows().iter().filter(|(key, flow)| {
-            ports.contains(&Port::of(key)) && key.remote_port != 0 && flow.last_arrived >= When::at(since)
-        }),
-    );
+    let flows = model.flows_and_plights().filter(|(key, flow, _)| {
+        flow.last_arrived >= When::at(since) && key.remote_port != 0 && ports.contains(&Port::of(key))
+    });
+    let suffering = Suffering::of(flows.map(|one| Sufferer::of(model, one)));
     let owners = listeners.iter().filter_map(|(_, wait, _)| wait.owner.as_deref());
     let units: Vec<String> = owners.clone().map(|owner| owner.unit.clone()).collect();
     let mut check = vec![

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sufferers::Sufferers;
 use super::words::{count, distinct, list};
 use super::{About, Finding, Rule, effects, evidence};
 use crate::model::Model;
@@ -67,7 +68,7 @@ fn full(model: &Model) -> Option<Finding> {
         since: spell.since,
         last: spell.last,
         evidence: evidence::at_devices(model, Sign::Backlog, &places),
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: places.iter().map(|(netns, _)| *netns).collect(),
         devices: devices.into_iter().collect(),
         units: Vec::new(),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Finding;
 use crate::event::ruleset::{self, Came, Did, Policy};
-use crate::event::{FlowKey, TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
+use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
 
 /// No change explains it by itself.
@@ -23,11 +23,6 @@ fn thing<'a>(finding: &Finding, change: &'a Change) -> Option<&'a Thing> {
         }
         _ => None,
     }
-}
-
-/// Some flow of the finding is so; or its flows are not told.
-fn any(finding: &Finding, is: impl Fn(&FlowKey) -> bool) -> bool {
-    finding.flows.is_empty() || finding.flows.iter().any(is)
 }
 
 /// The device is one of the finding's; or its devices are not told.
@@ -55,7 +50,7 @@ fn is_gone(change: &Change) -> bool {
 
 /// Some flow of the finding is of this version of IP; or its flows are not told.
 fn concerns(finding: &Finding, version: Version) -> bool {
-    any(finding, |flow| Version::of(flow.local) == version)
+    finding.flows.locals().are_of(version)
 }
 
 /// Packets for an own address are taken for somebody else's: the rule to table local went, or the local route, or the address
@@ -71,8 +66,7 @@ pub(super) fn own_lookup(finding: &Finding, change: &Change) -> bool {
             prefix,
             ..
         }) => {
-            let is_its = |flow: &FlowKey| covers(*destination, *prefix, flow.local);
-            action == value::LOCAL && is_gone(change) && any(finding, is_its)
+            action == value::LOCAL && is_gone(change) && finding.flows.locals().are_in(*destination, *prefix)
         }
         Some(Thing::Address { .. }) => address(finding, change),
         _ => false,
@@ -82,9 +76,7 @@ pub(super) fn own_lookup(finding: &Finding, change: &Change) -> bool {
 /// An address of the node went away.
 pub(super) fn address(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Address { address, .. }) => {
-            is_gone(change) && any(finding, |flow| flow.local == *address)
-        }
+        Some(Thing::Address { address, .. }) => is_gone(change) && finding.flows.locals().have(*address),
         _ => false,
     }
 }
@@ -217,8 +209,8 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
         Some(Thing::Route {
             destination, prefix, ..
         }) => {
-            let leads_to = |flow: &FlowKey| covers(*destination, *prefix, flow.remote);
-            (is_gone(change) || !finding.flows.is_empty()) && any(finding, leads_to)
+            (is_gone(change) || !finding.flows.is_empty())
+                && finding.flows.remotes().are_in(*destination, *prefix)
         }
         Some(Thing::Rule { version, .. }) => {
             (is_gone(change) || !finding.flows.is_empty()) && concerns(finding, *version)
@@ -252,10 +244,7 @@ pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
         // A default route leads to nobody behind this node.
         Some(Thing::Route {
             destination, prefix, ..
-        }) => {
-            let led_to = |flow: &FlowKey| covers(*destination, *prefix, flow.local);
-            is_gone(change) && *prefix > 0 && any(finding, led_to)
-        }
+        }) => is_gone(change) && *prefix > 0 && finding.flows.locals().are_in(*destination, *prefix),
         Some(Thing::Link { device }) => is_at(finding, device),
         _ => false,
     }
@@ -352,10 +341,10 @@ pub(super) fn names(finding: &Finding, change: &Change) -> bool {
             let is_named = |file: &Option<String>, server: IpAddr| {
                 value::name_servers(file.as_deref().unwrap_or_default()).any(|named| named == server)
             };
-            let is_new = |flow: &FlowKey| {
-                is_named(&change.after, flow.remote) && !is_named(&change.before, flow.remote)
-            };
-            finding.flows.is_empty() || finding.flows.iter().any(is_new)
+            let mut named = value::name_servers(change.after.as_deref().unwrap_or_default());
+            let is_new =
+                |server: IpAddr| !is_named(&change.before, server) && finding.flows.remotes().have(server);
+            finding.flows.is_empty() || named.any(is_new)
         }
         _ => requests(finding, change),
     }

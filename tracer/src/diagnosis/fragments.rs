@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment};
-use super::{About, Finding, Rule, effects, evidence};
-use crate::event::{CounterKey, FlowKey};
-use crate::model::Model;
+use super::{About, Finding, Rule, View, effects, evidence};
+use crate::event::CounterKey;
 use crate::model::counters::is_of_fragments;
 use crate::model::ends::{self, Sign};
-use crate::model::flows::Flow;
 use crate::model::growth::Spell;
+use crate::model::plight::Plight;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
 
@@ -41,7 +41,7 @@ pub(super) const INCOMPLETE: Rule = Rule {
             "Else it is for whoever runs the network: fragments are lost there. Risk: none.",
         ],
     },
-    examine: |view| incomplete(view.model),
+    examine: incomplete,
     explains: effects::pieces,
     proved_by: effects::none,
     follows: &["R06", "R09", "R10", "R11"],
@@ -53,20 +53,21 @@ const STRANGERS: u64 = 5;
 const ANSWERS: u64 = 2;
 
 /// Flows of sockets that wait for answers, of which fragments came and nothing whole does.
-fn awaited(model: &Model) -> Vec<(&FlowKey, &Flow, Spell)> {
-    let now = model.now();
-    let all = model.flows().iter().filter_map(|(key, flow)| {
-        let spell = flow.drops.recent(now)?;
-        let is_cut = flow.dropped_by(now, ends::incomplete)
-            && flow.hunger.is_some()
-            && model.node().is_over_uplink(key.netns, flow.iif)
-            && (model.is_reply(key, flow) || model.sockets().connection(key).is_some());
-        is_cut.then_some((key, flow, spell))
+fn awaited<'a>(view: &View<'a>) -> Vec<(&'a Plight, Spell)> {
+    let model = view.model;
+    let all = view.befallen().dropped_by(ends::incomplete).filter_map(|plight| {
+        let key = &plight.key;
+        let flow = model.flows().get(key)?;
+        let is_cut = flow.hunger.is_some()
+            && view.by_uplink(key.netns, plight.iif)
+            && (plight.is_reply || model.sockets().connection(key).is_some());
+        Some((plight, plight.dropped?)).filter(|_| is_cut)
     });
     all.collect()
 }
 
-fn incomplete(model: &Model) -> Option<Finding> {
+fn incomplete(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
     let now = model.now();
     let places: Vec<(u32, u32, Spell)> = model
         .books()
@@ -74,7 +75,7 @@ fn incomplete(model: &Model) -> Option<Finding> {
         .filter(|(netns, device, _)| model.node().is_over_uplink(*netns, *device))
         .collect();
     let spell = places.iter().map(|(.., spell)| *spell).reduce(Spell::and)?;
-    let awaited = awaited(model);
+    let awaited = awaited(view);
     let answers = awaited
         .iter()
         .map(|(.., spell)| spell.packets)
@@ -92,7 +93,7 @@ fn incomplete(model: &Model) -> Option<Finding> {
         at.iter()
             .map(|(netns, device)| model.node().device_name(*netns, *device)),
     );
-    let suffering = Suffering::of(model, awaited.iter().map(|(key, flow, _)| (*key, *flow)));
+    let suffering = Suffering::of(awaited.iter().map(|(plight, _)| Sufferer::from(*plight)));
     let whose = if is_awaited {
         format!(
             " {} of them were of answers that sockets of this node wait for, and nothing whole has reached these since.{}",
@@ -122,12 +123,10 @@ fn incomplete(model: &Model) -> Option<Finding> {
         .into_iter()
         .take(3)
         .chain(counted.take(2))
-        .chain(
-            awaited
-                .iter()
-                .take(3)
-                .map(|(key, flow, _)| evidence::flow(model, key, flow)),
-        )
+        .chain(awaited.iter().take(3).filter_map(|(plight, _)| {
+            let flow = model.flows().get(&plight.key)?;
+            Some(evidence::flow(model, &plight.key, flow))
+        }))
         .collect();
     let first = *namespaces.first()?;
     let mut check = vec![command(
@@ -135,7 +134,8 @@ fn incomplete(model: &Model) -> Option<Finding> {
         first,
         "nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails",
     )];
-    if let Some((key, ..)) = awaited.first() {
+    if let Some((plight, _)) = awaited.first() {
+        let key = &plight.key;
         check.push(command(model, key.netns, &format!("tracepath {}", key.remote)));
     }
     check.extend(places.iter().take(2).map(|(netns, device, _)| {

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, list};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{Device, FlowKey, Thing, value};
+use crate::event::{Device, Thing, value};
 use crate::model::Model;
-use crate::model::flows::Flow;
-use crate::model::sockets::Connection;
 use crate::model::timeline::Subject;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
@@ -95,13 +94,15 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
         .filter_map(|(device, now)| stopped(model, device, now))
         .max();
     let namespaces: BTreeSet<u32> = faces.iter().map(|(device, _)| device.netns).collect();
-    let is_by = |key: &FlowKey, flow: &Flow| {
-        let mut down = down.iter().map(|(device, _)| (device.netns, device.index));
-        let is_open = model.sockets().connection(key).is_some_and(Connection::is_live);
-        is_open && down.any(|way| way == (key.netns, flow.iif))
-    };
+    let ways: Vec<(u32, u32)> = down
+        .iter()
+        .map(|(device, _)| (device.netns, device.index))
+        .collect();
     // They lack nothing of what arrives: nothing does.
-    let suffering = Suffering::of(model, model.flows().iter().filter(|(key, flow)| is_by(key, flow)));
+    let flows = model.flows_and_plights().filter(|(key, flow, plight)| {
+        ways.contains(&(key.netns, flow.iif)) && model.is_connected(key, *plight)
+    });
+    let suffering = Suffering::of(flows.map(|one| Sufferer::of(model, one)));
     let waiting = suffering.flows.len() as u64;
     let affected = if waiting == 0 {
         String::new()

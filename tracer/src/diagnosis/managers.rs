@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sufferers::Sufferers;
 use super::words::{command, count, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence, undo};
 use crate::event::Thing;
@@ -116,7 +117,7 @@ fn removed(view: &View<'_>) -> Option<Finding> {
                 )
             })
             .collect(),
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: of_it.iter().map(|(netns, ..)| *netns).collect::<BTreeSet<u32>>(),
         units: vec![unit.to_owned()],
         standing: None,

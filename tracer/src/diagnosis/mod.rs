@@ -9,12 +9,14 @@
 //! what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
-//! Beside the rules: `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
+//! Beside the rules: `befallen` sorts the flows that something befalls, once for all of them, `suffering` and `sufferers` say whose
+//! they are, `networks` finds things by addresses; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
 //! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
 mod accept;
 mod backlog;
+mod befallen;
 mod chain;
 mod course;
 mod effects;
@@ -27,6 +29,7 @@ mod lost;
 mod managers;
 mod names;
 mod neighbours;
+mod networks;
 mod outgoing;
 mod pairing;
 mod path;
@@ -35,6 +38,7 @@ mod report;
 mod roots;
 mod routing;
 mod sources;
+mod sufferers;
 mod suffering;
 mod undo;
 mod units;
@@ -43,15 +47,16 @@ mod unroutable;
 mod upgrades;
 mod words;
 
-use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::cell::{Cell, OnceCell};
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
 
-use crate::event::FlowKey;
 use crate::model::Model;
 use crate::model::timeline::Change;
 use crate::report::{Confidence, Evidence, Where};
 
-use lost::Losses;
+use befallen::Befallen;
+use sufferers::Sufferers;
 
 pub use course::Diagnosis;
 pub use episodes::Leading;
@@ -145,20 +150,42 @@ pub fn rule(name: &str) -> Option<&'static Rule> {
 /// What rules look at: the model, and what several of them need of it, worked out once.
 struct View<'a> {
     model: &'a Model,
-    losses: OnceCell<Losses<'a>>,
+    befallen: OnceCell<Befallen<'a>>,
+    behind: OnceCell<HashSet<(u32, IpAddr)>>,
+    /// The device that [`Self::by_uplink`] was last asked for, and its answer.
+    latest: Cell<Option<((u32, u32), bool)>>,
 }
 
 impl<'a> View<'a> {
     fn of(model: &'a Model) -> Self {
         Self {
             model,
-            losses: OnceCell::new(),
+            befallen: OnceCell::new(),
+            behind: OnceCell::new(),
+            latest: Cell::new(None),
         }
     }
 
-    /// What is lost before sockets.
-    fn losses(&self) -> &Losses<'a> {
-        self.losses.get_or_init(|| lost::losses(self.model))
+    /// What comes by this device has arrived by an uplink. It is asked for many flows, and most come by the same one.
+    fn by_uplink(&self, netns: u32, device: u32) -> bool {
+        match self.latest.get() {
+            Some((place, is)) if place == (netns, device) => is,
+            _ => {
+                let is = self.model.node().is_over_uplink(netns, device);
+                self.latest.set(Some(((netns, device), is)));
+                is
+            }
+        }
+    }
+
+    /// Addresses of pods and machines behind this node, by namespace.
+    fn behind(&self) -> &HashSet<(u32, IpAddr)> {
+        self.behind.get_or_init(|| inside::behind(self.model))
+    }
+
+    /// The flows that something befalls.
+    fn befallen(&self) -> &Befallen<'a> {
+        self.befallen.get_or_init(|| Befallen::of(self.model))
     }
 }
 
@@ -173,7 +200,7 @@ struct Finding {
     last: u64,
     evidence: Vec<Evidence>,
     /// Flows that suffer, the most starved first.
-    flows: Vec<FlowKey>,
+    flows: Sufferers,
     /// Network namespaces in which it was found, by inode; none where that is not told.
     namespaces: BTreeSet<u32>,
     /// Devices that it is about, by name; none where that is not told.
@@ -187,9 +214,4 @@ struct Finding {
     remedy: Vec<String>,
     /// What keeps it from happening again.
     prevent: Vec<String>,
-}
-
-/// The namespaces of these flows.
-fn namespaces(flows: &[FlowKey]) -> BTreeSet<u32> {
-    flows.iter().map(|flow| flow.netns).collect()
 }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::sufferers::{Sufferer, Sufferers};
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment, span};
-use super::{About, Finding, Rule, effects, evidence, path};
-use crate::event::{Thing, value};
+use super::{About, Finding, Rule, View, effects, evidence, path};
+use crate::event::{FlowKey, Thing, value};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::endpoints::{Endpoint, NAMES, Silence};
@@ -38,7 +39,7 @@ pub(super) const UNANSWERED: Rule = Rule {
             "Where the servers are right, it is for whoever runs them or the network. Risk: none.",
         ],
     },
-    examine: |view| unanswered(view.model),
+    examine: unanswered,
     explains: effects::names,
     proved_by: effects::none,
     follows: &["R01", "R03", "R04", "R05", "R06", "R22", "D02", "K02"],
@@ -46,7 +47,7 @@ pub(super) const UNANSWERED: Rule = Rule {
 
 /// Name servers that are silent, and who asks them.
 struct Case<'a> {
-    silences: Vec<(Endpoint, Silence)>,
+    silences: Vec<&'a (Endpoint, Silence)>,
     suffering: Suffering<'a>,
     /// When the last of them answered, where all did.
     ended: Option<u64>,
@@ -58,54 +59,35 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     /// `None` where name servers are not silent, or others are too: then it is the path that is.
-    fn of(model: &'a Model) -> Option<Self> {
-        let now = model.now();
-        let mut silences: Vec<(Endpoint, Silence)> = model.endpoints().silences(now).collect();
-        // What lasts outranks what is over.
-        if silences.iter().any(|(_, silence)| silence.until.is_none()) {
-            silences.retain(|(_, silence)| silence.until.is_none());
-        }
-        let silent: BTreeMap<Endpoint, Silence> = silences.iter().copied().collect();
-        let asking = model.flows().iter().filter(|(key, flow)| {
-            let Some(silence) = silent.get(&Endpoint::of(key)) else {
-                return false;
-            };
-            let asks = match silence.until {
-                None => flow.asked >= When::at(silence.since),
-                Some(until) => flow.last_arrived >= When::at(until),
-            };
-            // This node's own rules keep it from leaving.
-            let is_held_back =
-                flow.last_sent < When::at(silence.since) && model.books().holds_back(key.netns, now);
-            asks && !is_held_back
-                && flow.drops.recent(now).is_none()
-                && !path::by_inner_device(model, key, flow.iif)
-        });
-        let suffering = Suffering::of(model, asking);
-        let asked: BTreeSet<Endpoint> = suffering.flows.iter().map(Endpoint::of).collect();
-        silences.retain(|(endpoint, _)| asked.contains(endpoint));
+    fn of(view: &View<'a>) -> Option<Self> {
+        let model = view.model;
+        let asking = path::asking(view);
+        let silences = path::silences(model, asking.iter().map(|(_, place)| *place));
         if silences.iter().any(|(endpoint, _)| endpoint.port != NAMES) {
             return None;
         }
         let since = silences.iter().map(|(_, silence)| silence.since).min()?;
+        let suffering = Suffering::of(asking.into_iter().map(|(plight, _)| Sufferer::from(plight)));
         let ports: BTreeSet<Port> = suffering.flows.iter().map(Port::of).collect();
-        let mut others = Vec::new();
-        let mut strangers: BTreeMap<IpAddr, u64> = BTreeMap::new();
-        for (key, flow) in model.flows().iter() {
-            let is_asked = silences
+        let is_asked = |key: &FlowKey| {
+            silences
                 .iter()
-                .any(|(server, _)| server.netns == key.netns && server.address == key.remote);
-            if is_asked {
-                continue;
-            }
-            let is_near = silences.iter().any(|(server, _)| server.netns == key.netns);
-            if key.remote_port == NAMES && is_near && flow.sent > 0 && flow.last_arrived > When::at(since) {
-                others.push(key.remote.to_string());
-            }
-            if flow.dropped_by(now, ends::no_socket) && ports.contains(&Port::of(key)) {
-                let packets = flow.drops.recent(now).map_or(0, |spell| spell.packets);
-                let known = strangers.entry(key.remote).or_default();
-                *known = known.saturating_add(packets);
+                .any(|(server, _)| server.netns == key.netns && server.address == key.remote)
+        };
+        let is_near = |netns: u32| silences.iter().any(|(server, _)| server.netns == netns);
+        let others = model.flows().iter().filter(|(key, flow)| {
+            key.remote_port == NAMES
+                && flow.sent > 0
+                && flow.last_arrived > When::at(since)
+                && is_near(key.netns)
+                && !is_asked(key)
+        });
+        let others: BTreeSet<IpAddr> = others.map(|(key, _)| key.remote).collect();
+        let mut strangers: BTreeMap<IpAddr, u64> = BTreeMap::new();
+        for plight in view.befallen().dropped_by(ends::no_socket) {
+            if ports.contains(&Port::of(&plight.key)) && !is_asked(&plight.key) {
+                let known = strangers.entry(plight.key.remote).or_default();
+                *known = known.saturating_add(plight.dropped.map_or(0, |spell| spell.packets));
             }
         }
         let ended = silences.iter().map(|(_, silence)| silence.until);
@@ -115,7 +97,7 @@ impl<'a> Case<'a> {
                 .and_then(|ends| ends.into_iter().max()),
             silences,
             suffering,
-            others: distinct(others),
+            others: distinct(others.iter().map(ToString::to_string)),
             strangers,
         })
     }
@@ -135,11 +117,12 @@ impl<'a> Case<'a> {
     }
 }
 
-fn unanswered(model: &Model) -> Option<Finding> {
+fn unanswered(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
     if !model.can(path::ARRIVALS) {
         return None;
     }
-    let Some(case) = Case::of(model) else {
+    let Some(case) = Case::of(view) else {
         return nobody_to_ask(model);
     };
     let since = case.silences.iter().map(|(_, silence)| silence.since).min()?;
@@ -258,7 +241,7 @@ fn nobody_to_ask(model: &Model) -> Option<Finding> {
         since: lost.at,
         last: model.now(),
         evidence: vec![evidence::state(RESOLVER.to_owned(), now.to_owned())],
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         units: Vec::new(),
         namespaces: BTreeSet::new(),
         devices: BTreeSet::new(),

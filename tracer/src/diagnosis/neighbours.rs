@@ -1,17 +1,14 @@
 //! This node does not answer those who ask for its link-layer address, so that nothing can be sent to it.
 
 use std::collections::BTreeSet;
-
 use std::net::IpAddr;
 
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, list, span};
 use super::{About, Finding, Rule, effects, path};
-use crate::event::FlowKey;
 use crate::model::Model;
-use crate::model::clock::{MEMORY, SECOND, When};
-use crate::model::endpoints::Endpoint;
-use crate::model::flows::Flow;
+use crate::model::clock::{MEMORY, SECOND};
 use crate::model::growth::Spell;
 use crate::model::neighbours::Asked;
 use crate::report::{Confidence, Evidence, Fact, Where};
@@ -80,15 +77,14 @@ fn unanswered(model: &Model) -> Option<Finding> {
         })
         .collect();
     let first = cases.first()?;
-    let suffering = Suffering::of(
-        model,
-        model.flows().iter().filter(|(key, flow)| {
-            let asked = cases
-                .iter()
-                .any(|case| (case.netns, case.address) == (key.netns, key.local));
-            asked && waits_in_vain(model, key, flow)
-        }),
-    );
+    let asked: BTreeSet<(u32, IpAddr)> = cases.iter().map(|case| (case.netns, case.address)).collect();
+    // They ask a peer that says nothing any more.
+    let in_vain = model.plights().iter().filter(|plight| {
+        plight.silence.is_some()
+            && model.silences().are_lasting()
+            && asked.contains(&(plight.key.netns, plight.key.local))
+    });
+    let suffering = Suffering::of(in_vain.map(Sufferer::from));
     // Addresses that several machines have, of which one is to answer, are left unanswered on purpose.
     let answered_before = cases.iter().any(|case| case.asked.answered > 0);
     let confidence = if answered_before || !suffering.flows.is_empty() {
@@ -166,10 +162,4 @@ fn unanswered(model: &Model) -> Option<Finding> {
                 .to_owned(),
         ],
     })
-}
-
-/// The flow asks a peer that says nothing any more.
-fn waits_in_vain(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
-    let silence = model.endpoints().silence(&Endpoint::of(key), model.now());
-    silence.is_some_and(|silence| silence.until.is_none() && flow.asked >= When::at(silence.since))
 }

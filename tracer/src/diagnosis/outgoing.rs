@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::lost::kinds;
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, moment};
-use super::{About, Finding, Rule, effects, evidence, namespaces};
+use super::{About, Finding, Rule, effects, evidence};
 use crate::event::{FlowKey, SocketState};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
@@ -70,8 +71,11 @@ fn filtered(model: &Model) -> Option<Finding> {
     let blocked = blocked(model);
     let since = blocked.iter().map(|(.., spell)| spell.since).min()?;
     let last = blocked.iter().map(|(.., spell)| spell.last).max()?;
-    let suffering = Suffering::of(model, blocked.iter().map(|(key, flow, _)| (*key, *flow)));
-    let namespaces = namespaces(&suffering.flows);
+    let flows = blocked
+        .iter()
+        .map(|(key, flow, _)| (*key, *flow, model.plight_of(key)));
+    let suffering = Suffering::of(flows.map(|one| Sufferer::of(model, one)));
+    let namespaces = suffering.flows.namespaces();
     let lines = || {
         let all = model.books().lines();
         all.filter(|(key, line)| ends::filtered(key) && line.packets > 0 && namespaces.contains(&key.netns))

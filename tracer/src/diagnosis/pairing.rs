@@ -88,7 +88,7 @@ impl Mended {
 pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding) -> Option<Mended> {
     let explaining = explaining(model, rule.explains, finding);
     let act = act(&explaining);
-    let is_back = |told: &&Told<'_>| undo::one(model, told.change).is_some_and(|lines| lines.is_empty());
+    let is_back = |told: &&Told<'_>| undo::is_back(model, told.change);
     let back: Vec<&Told<'_>> = act.iter().filter(is_back).collect();
     let takes_back = |change: &Change| {
         let is_its = |told: &&&Told<'_>| told.change.subject == change.subject;
@@ -142,19 +142,19 @@ fn before(model: &Model, since: u64) -> impl Iterator<Item = Told<'_>> {
 /// The changes that can do it and were not undone before it began, the latest first.
 fn explaining<'a>(model: &'a Model, can: fn(&Finding, &Change) -> bool, finding: &Finding) -> Vec<Told<'a>> {
     let first = finding.since.saturating_sub(WINDOW);
-    let mut all: Vec<Told<'_>> = before(model, finding.since)
-        .filter(|told| {
-            // A route or an address that is missing is missing for as long as it takes. That the rules of a firewall were
-            // changed says something only while it is fresh.
-            (lasts(told.change) || told.change.at >= first) && can(finding, told.change)
+    let mut later: BTreeSet<&Subject> = BTreeSet::new();
+    before(model, finding.since)
+        .filter(|Told { change, .. }| {
+            // A route or an address that is missing is missing for as long as it takes, but for what was changed once more.
+            // That the rules of a firewall were changed says something only while it is fresh.
+            let counts = if lasts(change) {
+                later.insert(&change.subject)
+            } else {
+                change.at >= first
+            };
+            counts && can(finding, change)
         })
-        .collect();
-    let undone = |told: &Told<'_>| {
-        let mut later = before(model, finding.since).take_while(|later| later.number != told.number);
-        later.any(|later| later.change.subject == told.change.subject)
-    };
-    all.retain(|told| !lasts(told.change) || !undone(told));
-    all
+        .collect()
 }
 
 /// What changed there stays so until it is changed once more.
@@ -173,11 +173,9 @@ fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
     let Some(latest) = explaining.first() else {
         return Vec::new();
     };
-    let hand = |told: &Told<'_>| {
-        told.change
-            .by
-            .as_ref()
-            .map(|by| (by.command.clone(), by.unit.clone()))
+    let hand = |told: &Told<'a>| {
+        let by = told.change.by.as_ref();
+        by.map(|by| (by.command.as_str(), by.unit.as_str()))
     };
     let mut act: Vec<Told<'_>> = explaining
         .iter()

@@ -1,16 +1,18 @@
 //! The way to the node: requests are made and no answer arrives.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{count, distinct, list, span};
-use super::{About, Finding, Rule, effects, evidence, inside};
+use super::words::{addresses, count, distinct, list, span};
+use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Protocol, Thing, value};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::endpoints::{Endpoint, Silence};
 use crate::model::ends;
+use crate::model::plight::Plight;
 use crate::model::queues::Port;
 use crate::report::{Confidence, Evidence, Where};
 
@@ -38,7 +40,7 @@ pub(super) const SILENT: Rule = Rule {
              destroys the evidence and mends nothing.",
         ],
     },
-    examine: |view| silent(view.model),
+    examine: silent,
     explains: effects::requests,
     proved_by: effects::none,
     follows: &[
@@ -46,11 +48,12 @@ pub(super) const SILENT: Rule = Rule {
     ],
 };
 
-fn silent(model: &Model) -> Option<Finding> {
+fn silent(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
     if !model.can(ARRIVALS) {
         return None;
     }
-    let case = Case::of(model)?;
+    let case = Case::of(view)?;
     let confidence = case.confidence(model)?;
     let since = model
         .silence()
@@ -97,7 +100,7 @@ fn silent(model: &Model) -> Option<Finding> {
     let explanation = format!(
         "This node made {} to {}, and {lasts}; {dropped}.{reach}{hop}{}",
         count(case.requests, "request"),
-        peers(&case.peers),
+        addresses(case.peers.iter().map(|(_, address)| *address)),
         case.suffering.affected()
     );
 
@@ -105,7 +108,7 @@ fn silent(model: &Model) -> Option<Finding> {
         .silences
         .iter()
         .take(5)
-        .map(|(e, s)| endpoint(model, *e, *s))
+        .map(|(peer, silence)| endpoint(model, *peer, *silence))
         .collect();
     if case.retransmitted > 0 {
         let text = format!(
@@ -145,17 +148,13 @@ fn silent(model: &Model) -> Option<Finding> {
             &format!("{ip} route get {peer}"),
         ));
     }
-    for netns in case
-        .peers
-        .iter()
-        .map(|(netns, _)| *netns)
-        .collect::<BTreeSet<_>>()
-    {
-        check.push(super::words::command(model, netns, "ip neigh"));
-        check.push(super::words::command(model, netns, "ip -s link"));
+    let namespaces: BTreeSet<u32> = case.peers.iter().map(|(netns, _)| *netns).collect();
+    for netns in &namespaces {
+        check.push(super::words::command(model, *netns, "ip neigh"));
+        check.push(super::words::command(model, *netns, "ip -s link"));
         check.push(format!(
             "{}  # must show `lookup local`: else this node does not answer ARP",
-            super::words::command(model, netns, "ip rule")
+            super::words::command(model, *netns, "ip rule")
         ));
     }
 
@@ -165,7 +164,7 @@ fn silent(model: &Model) -> Option<Finding> {
         since,
         last: case.ended.unwrap_or(model.now()),
         evidence,
-        namespaces: case.peers.iter().map(|(netns, _)| *netns).collect(),
+        namespaces,
         standing: None,
         devices: BTreeSet::new(),
         units: case.suffering.units([]),
@@ -180,10 +179,41 @@ fn silent(model: &Model) -> Option<Finding> {
     })
 }
 
+/// A flow that is part of a silence says something of the path.
+fn says_something(view: &View<'_>, plight: &Plight) -> bool {
+    // What this node's own rules keep from leaving nobody else can answer.
+    let books = view.model.books();
+    let is_held_back = plight.is_held_back && books.holds_back(plight.key.netns, view.model.now());
+    !is_held_back && plight.dropped.is_none() && !by_inner_device(view, &plight.key, plight.iif)
+}
+
+/// Flows that are part of a silence and say something of the path, each with the place of that.
+pub(super) fn asking<'a>(view: &View<'a>) -> Vec<(&'a Plight, usize)> {
+    let plights = view.model.plights().iter();
+    let silent = plights.filter_map(|plight| Some((plight, usize::try_from(plight.silence?).ok()?)));
+    silent
+        .filter(|(plight, _)| says_something(view, plight))
+        .collect()
+}
+
+/// The silences with these places, each once and in order.
+pub(super) fn silences(model: &Model, places: impl Iterator<Item = usize>) -> Vec<&(Endpoint, Silence)> {
+    let all = model.silences().all();
+    let mut is_asked = vec![false; all.len()];
+    for place in places {
+        if let Some(is) = is_asked.get_mut(place) {
+            *is = true;
+        }
+    }
+    let all = all.iter().zip(is_asked);
+    all.filter_map(|(one, is)| is.then_some(one)).collect()
+}
+
 /// What is silent, all together.
 struct Case<'a> {
-    silences: Vec<(Endpoint, Silence)>,
-    peers: BTreeSet<(u32, IpAddr)>,
+    silences: Vec<&'a (Endpoint, Silence)>,
+    /// Each once and in order, with the namespace that asks.
+    peers: Vec<(u32, IpAddr)>,
     suffering: Suffering<'a>,
     requests: u64,
     /// What came to the same sockets from other ports of these peers, and was not for them.
@@ -200,98 +230,51 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    fn of(model: &'a Model) -> Option<Self> {
-        let now = model.now();
-        let mut silences: Vec<(Endpoint, Silence)> = model.endpoints().silences(now).collect();
-        // What lasts outranks what is over.
-        if silences.iter().any(|(_, silence)| silence.until.is_none()) {
-            silences.retain(|(_, silence)| silence.until.is_none());
-        }
-        if silences.is_empty() {
-            return None;
-        }
-        let found: HashMap<Endpoint, Silence> = silences.iter().copied().collect();
-        let mut ours = Vec::new();
-        let mut served = Vec::new();
-        for (key, flow) in model.flows().iter() {
-            let Some(silence) = found.get(&Endpoint::of(key)) else {
-                continue;
-            };
-            let asking = match silence.until {
-                None => flow.asked >= When::at(silence.since),
-                Some(until) => flow.last_arrived >= When::at(until),
-            };
-            // This node's own rules keep what is asked from leaving: nobody else can answer it.
-            let held_back =
-                flow.last_sent < When::at(silence.since) && model.books().holds_back(key.netns, now);
-            if !asking
-                || held_back
-                || flow.drops.recent(now).is_some()
-                || by_inner_device(model, key, flow.iif)
-            {
-                continue;
-            }
-            if flow.arrived == 0 || model.is_reply(key, flow) {
-                ours.push((key, flow));
-            } else {
-                served.push((key, flow));
-            }
-        }
+    fn of(view: &View<'a>) -> Option<Self> {
+        let model = view.model;
+        let silent = asking(view);
         // Clients that go away without a word are a server's daily bread; they count where nothing is heard
         // from anybody.
-        let asked_by_us = !ours.is_empty();
-        let asking = if asked_by_us { ours } else { served };
-        let retransmitted = asking
-            .iter()
-            .map(|(_, flow)| flow.retransmitted)
-            .fold(0, u64::saturating_add);
-        let suffering = Suffering::of(model, asking.into_iter());
-        let endpoints: HashSet<Endpoint> = suffering.flows.iter().map(Endpoint::of).collect();
-        silences.retain(|(endpoint, _)| endpoints.contains(endpoint));
+        let is_ours = |plight: &Plight| !plight.has_arrived || plight.is_reply;
+        let asked_by_us = silent.iter().any(|(plight, _)| is_ours(plight));
+        let asking = || {
+            silent
+                .iter()
+                .filter(|(plight, _)| !asked_by_us || is_ours(plight))
+        };
+        let silences = silences(model, asking().map(|(_, place)| *place));
         let since = silences.iter().map(|(_, silence)| silence.since).min()?;
         let ended = silences
             .iter()
-            .map(|(_, silence)| silence.until)
-            .collect::<Option<Vec<u64>>>();
-        let peers: BTreeSet<(u32, IpAddr)> = silences
+            .try_fold(0, |last: u64, (_, silence)| Some(last.max(silence.until?)));
+        let retransmitted = asking().map(|(plight, _)| plight.retransmitted);
+        let retransmitted = retransmitted.fold(0, u64::saturating_add);
+        let suffering = Suffering::of(asking().map(|(plight, _)| Sufferer::from(*plight)));
+        let mut peers: Vec<(u32, IpAddr)> = silences
             .iter()
             .map(|(endpoint, _)| (endpoint.netns, endpoint.address))
             .collect();
-        let asked: BTreeSet<_> = suffering
-            .flows
-            .iter()
-            .map(|key| (Port::of(key), key.remote))
-            .collect();
-        let strays = model
-            .flows()
-            .iter()
-            .filter(|(key, flow)| {
-                // Few are: that is asked first.
-                flow.dropped_by(now, ends::no_socket) && asked.contains(&(Port::of(key), key.remote))
-            })
-            .map(|(_, flow)| flow.drops.recent(now).map_or(0, |spell| spell.packets))
-            .fold(0, u64::saturating_add);
-        let others = model
-            .flows()
-            .iter()
-            .filter(|(key, flow)| {
-                flow.last_arrived > When::at(since)
-                    && !by_inner_device(model, key, flow.iif)
-                    && is_conversation(key)
-                    && !peers.contains(&(key.netns, key.remote))
-            })
-            .count();
+        peers.sort();
+        peers.dedup();
+        let others = model.flows().iter().filter(|(key, flow)| {
+            // Few have, mostly: that is asked first.
+            flow.last_arrived > When::at(since)
+                && is_conversation(key)
+                && !by_inner_device(view, key, flow.iif)
+                && peers.binary_search(&(key.netns, key.remote)).is_err()
+        });
+        let others = others.count();
         Some(Self {
             requests: silences
                 .iter()
                 .map(|(_, silence)| silence.requests)
                 .fold(0, u64::saturating_add),
-            ended: ended.and_then(|ends| ends.into_iter().max()),
+            ended,
             others: u64::try_from(others).unwrap_or(u64::MAX),
+            strays: strays(view, &suffering.flows),
             silences,
             peers,
             suffering,
-            strays,
             retransmitted,
             since,
             asked_by_us,
@@ -326,6 +309,11 @@ impl<'a> Case<'a> {
             .fold(0, |packets, (_, line)| packets.saturating_add(line.packets))
     }
 
+    /// The flow leads to one of the peers.
+    fn is_peer(&self, key: &FlowKey) -> bool {
+        self.peers.binary_search(&(key.netns, key.remote)).is_ok()
+    }
+
     /// How sure it is that the path is silent, `None` where this is no finding at all.
     fn confidence(&self, model: &Model) -> Option<Confidence> {
         if !self.asked_by_us {
@@ -347,7 +335,7 @@ impl<'a> Case<'a> {
         let answered = model
             .flows()
             .iter()
-            .any(|(key, flow)| flow.arrived > 0 && self.peers.contains(&(key.netns, key.remote)));
+            .any(|(key, flow)| flow.arrived > 0 && self.is_peer(key));
         Some(if answered {
             Confidence::Strong
         } else {
@@ -356,24 +344,27 @@ impl<'a> Case<'a> {
     }
 }
 
-/// The addresses, of which there may be very many.
-fn peers(peers: &BTreeSet<(u32, IpAddr)>) -> String {
-    let mut addresses: Vec<IpAddr> = peers.iter().map(|(_, address)| *address).collect();
-    addresses.dedup();
-    match addresses.as_slice() {
-        few if few.len() <= 3 => list(&distinct(few.iter().map(ToString::to_string))),
-        [first, second, third, rest @ ..] => {
-            format!("{first}, {second}, {third} and {} more", rest.len())
-        }
-        _ => String::new(),
+/// Packets that came for the sockets of these flows from other ports of their peers, and found none.
+fn strays(view: &View<'_>, flows: &[FlowKey]) -> u64 {
+    let ends = |key: &FlowKey| (Port::of(key), key.remote);
+    let mut strays: BTreeMap<(Port, IpAddr), u64> = BTreeMap::new();
+    for plight in view.befallen().dropped_by(ends::no_socket) {
+        let packets = strays.entry(ends(&plight.key)).or_default();
+        *packets = packets.saturating_add(plight.dropped.map_or(0, |spell| spell.packets));
     }
+    if strays.is_empty() {
+        return 0;
+    }
+    // Each counts once, however many flows of the socket ask that peer.
+    let asked = flows.iter().filter_map(|key| strays.remove(&ends(key)));
+    asked.fold(0, u64::saturating_add)
 }
 
 /// The flow's packets come by a device that leads to no other node.
-pub(super) fn by_inner_device(model: &Model, key: &FlowKey, iif: u32) -> bool {
+fn by_inner_device(view: &View<'_>, key: &FlowKey, iif: u32) -> bool {
     match iif {
-        0 => inside::is_behind(model, key.netns, key.remote),
-        iif => !model.node().is_over_uplink(key.netns, iif),
+        0 => view.behind().contains(&(key.netns, key.remote)),
+        iif => !view.by_uplink(key.netns, iif),
     }
 }
 

@@ -1,18 +1,19 @@
 //! Ports at which nobody listens any more.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{self, count};
-use super::{About, Finding, Rule, effects, evidence};
+use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Owner, Protocol};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends;
-use crate::model::flows::Flow;
 use crate::model::growth::Spell;
+use crate::model::plight::Plight;
 use crate::model::queues::Port;
 use crate::report::{Confidence, Evidence, Fact, Where};
 
@@ -34,7 +35,7 @@ pub(super) const NO_SOCKET: Rule = Rule {
         ],
         mend: &["systemctl restart UNIT  # Risk: ends what the unit still does; read its status first."],
     },
-    examine: |view| no_socket(view.model),
+    examine: no_socket,
     explains: effects::unit_ended,
     proved_by: effects::none,
     follows: &[],
@@ -62,7 +63,8 @@ struct Refusal<'a> {
     waited_for: Option<&'static str>,
 }
 
-fn no_socket(model: &Model) -> Option<Finding> {
+fn no_socket(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
     let now = model.now();
     let mut refusals: Vec<Refusal<'_>> = model
         .sockets()
@@ -129,7 +131,8 @@ fn no_socket(model: &Model) -> Option<Finding> {
             socket(model, worst.port, text)
         }))
         .collect();
-    let suffering = Suffering::of(model, refused(model, &alike().map(|other| other.port).collect()));
+    let refused = refused(view, &alike().map(|other| other.port).collect());
+    let suffering = Suffering::of(refused.into_iter().map(Sufferer::from));
     let unit = worst
         .owner
         .map(|owner| owner.unit.clone())
@@ -200,20 +203,24 @@ pub(super) fn socket(model: &Model, port: Port, text: String) -> Evidence {
 }
 
 /// Flows that were refused at these ports. Who is refused tries again from another port, so one flow stands
-/// for each client.
-fn refused<'a>(model: &'a Model, ports: &BTreeSet<Port>) -> impl Iterator<Item = (&'a FlowKey, &'a Flow)> {
-    let mut clients: BTreeMap<(Port, IpAddr, IpAddr), (&FlowKey, &Flow)> = BTreeMap::new();
-    for (key, flow) in model.flows().iter() {
-        if ports.contains(&Port::of(key)) && flow.dropped_by(model.now(), ends::no_socket) {
-            let last = clients
-                .entry((Port::of(key), key.local, key.remote))
-                .or_insert((key, flow));
-            if flow.last > last.1.last {
-                *last = (key, flow);
+/// for each client: the last one.
+fn refused<'a>(view: &View<'a>, ports: &BTreeSet<Port>) -> Vec<&'a Plight> {
+    let client = |key: &FlowKey| (Port::of(key), key.local, key.remote);
+    let last = |plight: &Plight| plight.dropped.map(|spell| spell.last);
+    let all = view.befallen().dropped_by(ends::no_socket);
+    let mut clients: Vec<&'a Plight> = Vec::new();
+    for plight in all.filter(|plight| ports.contains(&Port::of(&plight.key))) {
+        // Those of a client are side by side.
+        match clients.last_mut() {
+            Some(known) if client(&known.key) == client(&plight.key) => {
+                if last(plight) > last(known) {
+                    *known = plight;
+                }
             }
+            _ => clients.push(plight),
         }
     }
-    clients.into_values()
+    clients
 }
 
 fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<Refusal<'_>> {

@@ -424,18 +424,18 @@ fn protocol(key: &EntryKey) -> String {
 
 /// The most starved flows, and how many there are.
 fn starved(model: &Model, most: usize) -> (Vec<Flow>, u64) {
-    let mut starved: Vec<(u64, &FlowKey, &Counted)> = model
-        .flows()
+    let mut starved: Vec<(u64, &FlowKey)> = model
+        .plights()
         .iter()
-        .filter_map(|(key, flow)| Some((flow.starved.time()?, key, flow)))
+        .filter_map(|plight| Some((plight.starved.time()?, &plight.key)))
         .collect();
     // Keys come in their order and the sort is stable.
-    starved.sort_by_key(|(since, ..)| *since);
+    starved.sort_by_key(|(since, _)| *since);
     let total = starved.len() as u64;
-    starved.truncate(most);
     let told = starved
         .into_iter()
-        .map(|(_, key, counted)| flow(model, key, counted))
+        .filter_map(|(_, key)| Some(flow(model, key, model.flows().get(key)?)))
+        .take(most)
         .collect();
     (told, total)
 }
@@ -470,9 +470,9 @@ fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
             .as_ref()
             .map(|drop| format!("{} at {}", drop.0, drop.1))
             .unwrap_or_default(),
-        starved_seconds: counted
-            .starved
-            .time()
+        starved_seconds: model
+            .plight_of(key)
+            .and_then(|plight| plight.starved.time())
             .map_or(0.0, |since| seconds(model.now().saturating_sub(since))),
     }
 }

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{self, command, count, distinct, list};
-use super::{About, Finding, Rule, effects, evidence};
+use super::words::{self, addresses, command, count, distinct, list};
+use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Location, Protocol, Thing};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::ends::{self, Signature};
-use crate::model::flows::Flow;
 use crate::model::invariants::{Invariant, State};
+use crate::model::plight::{Plight, Waits};
 use crate::report::{Confidence, Evidence, Where};
 use crate::shell::quoted;
 
@@ -55,7 +56,7 @@ pub(super) const ROUTED_AS_FOREIGN: Rule = Rule {
              where systemd-networkd runs. Risk: rules that others forget stay.",
         ],
     },
-    examine: |view| routed_as_foreign(view.model),
+    examine: routed_as_foreign,
     explains: effects::own_lookup,
     proved_by: effects::none,
     follows: &[],
@@ -83,17 +84,20 @@ pub(super) const REVERSE_PATH: Rule = Rule {
             "sysctl -w net.ipv4.conf.DEVICE.rp_filter=2  # loose mode. Risk: forged sources are let in more easily.",
         ],
     },
-    examine: |view| reverse_path(view.model),
+    examine: reverse_path,
     explains: effects::reverse_path,
     proved_by: effects::none,
     follows: &["R01"],
 };
 
-/// One of these rules tells of packets with this drop.
-pub(super) fn tells(model: &Model, key: &FlowKey, reason: &str, symbol: &str) -> bool {
-    let is_own = model.node().has_address(key.netns, key.local);
-    (is_own && ends::treated_as_foreign(reason, symbol) && is_foreign(model))
-        || (reason == ends::RPFILTER && model.books().spell(Signature::ReversePath, model.now()).is_some())
+/// One of these rules tells of packets for addresses of this node with this drop.
+pub(super) fn tells_of_own(model: &Model, reason: &str, symbol: &str) -> bool {
+    ends::treated_as_foreign(reason, symbol) && is_foreign(model)
+}
+
+/// The same of all packets.
+pub(super) fn tells(model: &Model, reason: &str) -> bool {
+    reason == ends::RPFILTER && model.books().spell(Signature::ReversePath, model.now()).is_some()
 }
 
 /// One of these rules has found something.
@@ -106,13 +110,14 @@ fn is_foreign(model: &Model) -> bool {
     model.books().foreign(model.now()).is_some()
 }
 
-fn routed_as_foreign(model: &Model) -> Option<Finding> {
+fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
     let whole = model.books().foreign(model.now())?;
     let proof = model.books().foreign_proof(whole);
     let support = model.books().foreign_support(whole);
     let spell = proof.or(support)?;
 
-    let suffering = suffering(model, ends::treated_as_foreign);
+    let suffering = suffering(view, ends::treated_as_foreign);
     // Where none of them is for an address that the node has, that is what is wrong: R05.
     let is_own = |flow: &FlowKey| model.node().has_address(flow.netns, flow.local);
     if !suffering.flows.is_empty() && !suffering.flows.iter().any(is_own) {
@@ -229,14 +234,15 @@ fn routed_as_foreign(model: &Model) -> Option<Finding> {
     })
 }
 
-fn reverse_path(model: &Model) -> Option<Finding> {
+fn reverse_path(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
     let spell = model.books().spell(Signature::ReversePath, model.now())?;
-    let suffering = suffering(model, |reason, _| reason == ends::RPFILTER);
+    let suffering = suffering(view, |reason, _| reason == ends::RPFILTER);
     let own = model
         .books()
         .signed(model.node(), Signature::ReversePath)
         .find_map(|(key, _)| model.books().sighting(key)?.own);
-    let cut_off = cut_off(model);
+    let cut_off = cut_off(view);
     let confidence = if !suffering.flows.is_empty() {
         Confidence::Conclusive
     } else if (own.is_some() || !cut_off.is_empty()) && spell.packets >= UNWANTED {
@@ -253,18 +259,10 @@ fn reverse_path(model: &Model) -> Option<Finding> {
         .or(own.as_ref())
         .or(cut_off.first())
         .copied();
-    let sources = distinct(
-        suffering
-            .flows
-            .iter()
-            .chain(&own)
-            .chain(&cut_off)
-            .map(|flow| flow.remote.to_string()),
-    );
-    let from = if sources.is_empty() {
-        String::new()
-    } else {
-        format!(" from {}", list(&sources))
+    let flows = suffering.flows.iter().chain(&own).chain(&cut_off);
+    let from = match addresses(flows.map(|flow| flow.remote)) {
+        none if none.is_empty() => none,
+        sources => format!(" from {sources}"),
     };
     let explanation = format!(
         "{}{from} arrived on {} and were dropped by the reverse path filter: by this node's routes, packets to \
@@ -357,35 +355,22 @@ fn reverse_path(model: &Model) -> Option<Finding> {
 }
 
 /// Flows from inside of the node, as those of pods, that were let through before the filter dropped them.
-fn cut_off(model: &Model) -> Vec<FlowKey> {
-    let all = model.flows().iter().filter(|(key, flow)| {
-        let is_inner = flow.iif != 0 && !model.node().is_over_uplink(key.netns, flow.iif);
-        let by_filter = flow.dropped_by(model.now(), |reason, _| reason == ends::RPFILTER);
-        is_inner && by_filter && flow.arrived > flow.dropped
-    });
-    all.map(|(key, _)| *key).collect()
+fn cut_off(view: &View<'_>) -> Vec<FlowKey> {
+    let was_let_through = |key: &FlowKey| {
+        let flow = view.model.flows().get(key);
+        flow.is_some_and(|flow| flow.arrived > flow.dropped)
+    };
+    let all = view.befallen().dropped_by(|reason, _| reason == ends::RPFILTER);
+    let inner = all.filter(|plight| plight.iif != 0 && !view.by_uplink(plight.key.netns, plight.iif));
+    inner.map(|plight| plight.key).filter(was_let_through).collect()
 }
 
-/// Flows that somebody waits for and whose recent drops have this reason and place, the most starved first.
-fn suffering(model: &Model, signature: impl Fn(&str, &str) -> bool) -> Suffering<'_> {
-    let flows = model
-        .flows()
-        .iter()
-        .filter(|(_, flow)| flow.dropped_by(model.now(), &signature))
-        .filter(|(key, flow)| {
-            flow.starved != When::NEVER || model.is_wanted(key, flow) || was_wanted(model, key, flow)
-        });
-    Suffering::of(model, flows)
-}
-
-/// The flow's socket was closed only after its packets had been dropped: the process gave up.
-fn was_wanted(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
-    let closed = model.sockets().connection(key).filter(|found| !found.is_live());
-    closed.is_some_and(|found| {
-        flow.drops
-            .recent(model.now())
-            .is_some_and(|spell| spell.since <= found.since)
-    })
+/// Flows that somebody waits for, or did until the process gave up, and whose recent drops have this reason and place, the most
+/// starved first.
+fn suffering<'a>(view: &View<'a>, signature: impl Fn(&str, &str) -> bool) -> Suffering<'a> {
+    let dropped = view.befallen().dropped_by(signature);
+    let suffer = |plight: &&Plight| plight.starved != When::NEVER || plight.waits != Waits::Nobody;
+    Suffering::of(dropped.filter(suffer).map(Sufferer::from))
 }
 
 /// What the lines of one place have in common, and their sum.

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::networks::Networks;
+use super::sufferers::Sufferers;
 use super::words::{command, count, distinct, ip, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Thing, value};
-use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::flows::Flow;
 use crate::report::{Confidence, Where};
@@ -59,13 +60,8 @@ struct Gone<'a> {
     is_answered: bool,
 }
 
-impl Gone<'_> {
-    fn covers(&self, address: IpAddr) -> bool {
-        effects::covers(self.source.0, self.source.1, address)
-    }
-}
-
-fn gone(model: &Model) -> Vec<Gone<'_>> {
+fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
+    let model = view.model;
     let lost = model
         .settings()
         .differences()
@@ -104,14 +100,22 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
     if all.is_empty() {
         return all;
     }
+    let networks: Networks = all
+        .iter()
+        .map(|gone| (gone.netns, gone.source.0, gone.source.1))
+        .collect();
     for (key, flow) in model.flows().iter().filter(|(_, flow)| flow.iif != 0) {
-        let by_uplink = model.node().is_over_uplink(key.netns, flow.iif);
-        for gone in all.iter_mut().filter(|gone| gone.netns == key.netns) {
+        let by_uplink = view.by_uplink(key.netns, flow.iif);
+        let pod = if by_uplink { key.local } else { key.remote };
+        for place in networks.covering(key.netns, pod) {
+            let Some(gone) = all.get_mut(place) else {
+                continue;
+            };
             let after = |span: u64| flow.last_arrived >= When::at(gone.at.saturating_add(span));
-            if by_uplink && gone.covers(key.local) {
+            if by_uplink {
                 gone.was_answered = true;
                 gone.is_answered |= after(ON_ITS_WAY);
-            } else if !by_uplink && gone.covers(key.remote) && after(LASTING) {
+            } else if after(LASTING) {
                 gone.asking.push((key, flow));
             }
         }
@@ -122,12 +126,18 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
 
 fn lost(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let gone = gone(model);
+    let gone = gone(view);
     let since = gone.iter().map(|gone| gone.at).min()?;
     let asking = || gone.iter().flat_map(|gone| &gone.asking);
     let last = asking().filter_map(|(_, flow)| flow.last_arrived.time()).max()?;
-    let pods = distinct(asking().map(|(key, _)| key.remote.to_string()));
-    let devices = distinct(asking().map(|(key, flow)| model.node().device_name(key.netns, flow.iif)));
+    let pods: BTreeSet<IpAddr> = asking().map(|(key, _)| key.remote).collect();
+    let pods = distinct(pods.iter().map(ToString::to_string));
+    let devices: BTreeSet<(u32, u32)> = asking().map(|(key, flow)| (key.netns, flow.iif)).collect();
+    let devices = distinct(
+        devices
+            .iter()
+            .map(|(netns, index)| model.node().device_name(*netns, *index)),
+    );
     let rules = distinct(gone.iter().map(|gone| gone.thing.to_string()));
     let explanation = format!(
         "Since {} {} {} not there. What {} {} goes on arriving by {}, in {}, and nothing for {} has arrived by an uplink since: \
@@ -173,7 +183,7 @@ fn lost(view: &View<'_>) -> Option<Finding> {
                 evidence::state(gone.thing.to_string(), how)
             })
             .collect(),
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: gone.iter().map(|gone| gone.netns).collect(),
         devices: BTreeSet::new(),
         units: Vec::new(),

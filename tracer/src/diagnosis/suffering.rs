@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use super::sufferers::Sufferer;
+use super::sufferers::Sufferers;
 use super::words::{count, distinct, owner};
 use crate::event::{FlowKey, Owner};
-use crate::model::Model;
-use crate::model::flows::Flow;
+use crate::model::clock::When;
 
 /// Units or processes whose flows are told in one sentence: as many as fit in three lines.
 const GROUPS: usize = 2;
@@ -14,7 +15,7 @@ const GROUPS: usize = 2;
 /// Flows that suffer. There may be as many as the node has, so that their owners are looked up once.
 pub(super) struct Suffering<'a> {
     /// The flows, the most starved first.
-    pub flows: Vec<FlowKey>,
+    pub flows: Sufferers,
     /// By owner, in the order of their first flows.
     groups: Vec<Group<'a>>,
 }
@@ -46,19 +47,19 @@ impl Group<'_> {
 
 impl<'a> Suffering<'a> {
     /// These flows, which come in the order of their keys.
-    pub(super) fn of(model: &'a Model, flows: impl Iterator<Item = (&'a FlowKey, &'a Flow)>) -> Self {
-        let mut flows: Vec<(u64, &FlowKey, &Flow)> = flows
-            .map(|(key, flow)| (flow.starved.time().unwrap_or(u64::MAX), key, flow))
-            .collect();
+    pub(super) fn of(flows: impl IntoIterator<Item = Sufferer<'a>>) -> Self {
+        let mut flows: Vec<Sufferer<'_>> = flows.into_iter().collect();
         // The sort is stable.
-        flows.sort_by_key(|(since, ..)| *since);
+        flows.sort_by_key(|one| one.since.time().unwrap_or(u64::MAX));
 
         let mut groups: Vec<Group<'_>> = Vec::new();
         // The model keeps each owner once, so that its address tells it from others.
         let mut places: HashMap<Option<*const Owner>, usize> = HashMap::new();
-        for &(_, key, flow) in &flows {
-            let owner = model.owner_of(key, flow);
-            let starving = u64::from(flow.starved.time().is_some());
+        for &Sufferer {
+            key, since, owner, ..
+        } in &flows
+        {
+            let starving = u64::from(since != When::NEVER);
             let place = *places
                 .entry(owner.map(std::ptr::from_ref))
                 .or_insert(groups.len());
@@ -76,8 +77,11 @@ impl<'a> Suffering<'a> {
                 }),
             }
         }
-        let flows = flows.into_iter().map(|(_, key, _)| *key).collect();
-        Self { flows, groups }
+        let flows: Vec<FlowKey> = flows.into_iter().map(|one| *one.key).collect();
+        Self {
+            flows: flows.into(),
+            groups,
+        }
     }
 
     /// Some owner of them.

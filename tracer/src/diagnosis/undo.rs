@@ -160,6 +160,33 @@ fn order(change: &Change) -> (u8, bool) {
     }
 }
 
+/// Somebody has taken the change back.
+pub(super) fn is_back(model: &Model, change: &Change) -> bool {
+    match &change.subject {
+        // Lines say it of what has several parts.
+        Subject::Setting(_, Thing::Ruleset { .. } | Thing::Link { .. } | Thing::Traffic { .. }) => {
+            one(model, change).is_some_and(|lines| lines.is_empty())
+        }
+        Subject::Setting(netns, thing) => is_undone(model, *netns, thing, change) == Some(true),
+        _ => false,
+    }
+}
+
+/// The thing is as it was before, or another one does as well; `None` where it is as the change left it.
+fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Option<bool> {
+    let now = model.settings().value(netns, thing.clone());
+    if now != change.after.as_deref() {
+        return Some(match thing {
+            // An address works whatever else is said of it, as who gave it for how long, if no other node has it too.
+            Thing::Address { .. } => {
+                change.before.is_some() && now.is_some_and(|now| !value::is_duplicate(now))
+            }
+            _ => now == change.before.as_deref(),
+        });
+    }
+    (now.is_none() && stands_elsewhere(model, netns, thing)).then_some(true)
+}
+
 /// Takes one change back, each line in its namespace. Empty where that was done; `None` where it is not known how.
 pub(super) fn one(model: &Model, change: &Change) -> Option<Vec<String>> {
     let Subject::Setting(netns, thing) = &change.subject else {
@@ -168,19 +195,8 @@ pub(super) fn one(model: &Model, change: &Change) -> Option<Vec<String>> {
     if let Thing::Ruleset { firewall } = thing {
         return (firewall == NF_TABLES).then(|| rules(model, *netns, change))?;
     }
-    let now = model.settings().value(*netns, thing.clone());
-    if now != change.after.as_deref() {
-        let is_back = match thing {
-            // An address works whatever else is said of it, as who gave it for how long, if no other node has it too.
-            Thing::Address { .. } => {
-                change.before.is_some() && now.is_some_and(|now| !value::is_duplicate(now))
-            }
-            _ => now == change.before.as_deref(),
-        };
+    if let Some(is_back) = is_undone(model, *netns, thing, change) {
         return is_back.then(Vec::new);
-    }
-    if now.is_none() && stands_elsewhere(model, *netns, thing) {
-        return Some(Vec::new());
     }
     let lines = setting(thing, change.before.as_deref(), change.after.as_deref())?;
     let line = |(line, risk): (String, &str)| format!("{}  # {risk}", command(model, *netns, &line));

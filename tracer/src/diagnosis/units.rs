@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sufferers::Sufferers;
 use super::words::{count, list, moment, short};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::UnitState;
@@ -101,7 +102,7 @@ fn killed(view: &View<'_>) -> Option<Finding> {
                 evidence::state((*name).to_owned(), how)
             })
             .collect(),
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: BTreeSet::new(),
         prevent: Vec::new(),
         check: names
@@ -161,7 +162,7 @@ fn left_behind(view: &View<'_>) -> Option<Finding> {
                 evidence::state((*name).to_owned(), how)
             })
             .collect(),
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: BTreeSet::new(),
         prevent: Vec::new(),
         check: vec![format!("systemd-cgls -u {first}"), format!("systemctl show -p KillMode,Result {first}")],

@@ -6,9 +6,10 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ports::socket;
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{self, count, span};
-use super::{About, Finding, Rule, effects, namespaces};
+use super::{About, Finding, Rule, View, effects};
 use crate::event::{FlowKey, Held, Owner, Protocol, SocketState};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
@@ -41,7 +42,7 @@ pub(super) const FULL: Rule = Rule {
             "Else see what the process waits for: this is no fault of the network. Risk: none for others.",
         ],
     },
-    examine: |view| unread(view.model, true),
+    examine: |view| unread(view, true),
     explains: effects::none,
     proved_by: effects::none,
     follows: &[],
@@ -76,7 +77,7 @@ pub(super) const UNREAD: Rule = Rule {
             "Else see what the process waits for: this is no fault of the network. Risk: none for others.",
         ],
     },
-    examine: |view| unread(view.model, false),
+    examine: |view| unread(view, false),
     explains: effects::none,
     proved_by: effects::none,
     follows: &["R13"],
@@ -184,9 +185,10 @@ fn held_by((held, owner): (Held, &Owner)) -> (String, String) {
     }
 }
 
-fn unread(model: &Model, full: bool) -> Option<Finding> {
+fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
+    let model = view.model;
     let now = model.now();
-    let no_room = no_room(model);
+    let no_room = no_room(view);
     let ports: Vec<Unread> = if full {
         no_room
     } else {
@@ -197,22 +199,14 @@ fn unread(model: &Model, full: bool) -> Option<Finding> {
             .filter(has_room)
             .collect()
     };
-    let mut all: Vec<(Unread, Suffering<'_>)> = ports
-        .into_iter()
-        .map(|unread| {
-            let of_port =
-                |(key, flow): &(&FlowKey, &Flow)| Port::of(key) == unread.port && flow.last >= unread.since;
-            let suffering = Suffering::of(model, model.flows().iter().filter(of_port));
-            (unread, suffering)
-        })
-        .collect();
+    let mut all = suffering(model, ports);
     // The surest first, then the busiest; the order of ports decides the rest.
     all.sort_by_key(|(unread, suffering)| {
         let known = suffering.owner().is_some();
         (Reverse((known, unread.how, unread.datagrams)), unread.port)
     });
     let mut all = all.into_iter();
-    let (unread, mut suffering) = all.next()?;
+    let (unread, suffering) = all.next()?;
     let alike: Vec<(Unread, Suffering<'_>)> = all
         .filter(|(other, its)| {
             other.port != unread.port
@@ -281,9 +275,7 @@ fn unread(model: &Model, full: bool) -> Option<Finding> {
     }
     let units: Vec<String> = alike.iter().flat_map(|(_, its)| its.units([])).collect();
     let units = suffering.units(units);
-    for (_, its) in alike {
-        suffering.flows.extend(its.flows);
-    }
+    let flows = suffering.flows.and(alike.into_iter().map(|(_, its)| its.flows));
     let queue = model.queues().get(port).copied().unwrap_or_default();
     let queues = format!(
         "{} {number}: {} queued, {} read since the start",
@@ -312,14 +304,34 @@ fn unread(model: &Model, full: bool) -> Option<Finding> {
         last: now,
         evidence: vec![socket(model, port, queues)],
         units,
-        namespaces: namespaces(&suffering.flows),
+        namespaces: flows.namespaces(),
         standing: None,
         prevent: Vec::new(),
         devices: BTreeSet::new(),
-        flows: suffering.flows,
+        flows,
         check,
         remedy,
     })
+}
+
+/// The flows of each of these ports that were seen since.
+fn suffering(model: &Model, ports: Vec<Unread>) -> Vec<(Unread, Suffering<'_>)> {
+    let since: BTreeMap<Port, u64> = ports.iter().map(|unread| (unread.port, unread.since)).collect();
+    let mut flows: BTreeMap<Port, Vec<Sufferer<'_>>> = BTreeMap::new();
+    if !since.is_empty() {
+        for one in model.flows_and_plights() {
+            let (key, flow, _) = one;
+            let port = Port::of(key);
+            if since.get(&port).is_some_and(|since| flow.last >= *since) {
+                flows.entry(port).or_default().push(Sufferer::of(model, one));
+            }
+        }
+    }
+    let its = |unread: Unread| {
+        let flows = flows.remove(&unread.port).unwrap_or_default();
+        (unread, Suffering::of(flows))
+    };
+    ports.into_iter().map(its).collect()
 }
 
 /// Ports that used to be read, and in whose queues more and more waits.
@@ -349,20 +361,17 @@ fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
 
 /// Ports whose datagrams are dropped because the socket's buffer is full, and from which nothing is read: also
 /// those that were full before the start.
-fn no_room(model: &Model) -> Vec<Unread> {
+fn no_room(view: &View<'_>) -> Vec<Unread> {
+    let model = view.model;
     let now = model.now();
     // Before 6.3 what is read is seen as it is freed.
     let sees_reads = model.can("datagram-reads") || (!model.can("queued") && model.can("answers"));
     let mut ports: BTreeMap<Port, Unread> = BTreeMap::new();
-    for (key, flow) in model.flows().iter() {
-        let Some(spell) = flow
-            .drops
-            .recent(now)
-            .filter(|_| flow.dropped_by(now, ends::buffer_full))
-        else {
+    for plight in view.befallen().dropped_by(ends::buffer_full) {
+        let Some(spell) = plight.dropped else {
             continue;
         };
-        let port = Port::of(key);
+        let port = Port::of(&plight.key);
         let unread = ports.entry(port).or_insert(Unread {
             port,
             datagrams: 0,

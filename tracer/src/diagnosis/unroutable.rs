@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sufferers::Sufferers;
 use super::words::{command, count, distinct, list, moment};
 use super::{About, Finding, Rule, effects, evidence};
 use crate::event::Version;
@@ -176,7 +177,7 @@ fn no_route(model: &Model) -> Option<Finding> {
         since,
         last,
         evidence,
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: namespaces.clone(),
         standing: standing(model, &namespaces),
         devices: BTreeSet::new(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::sufferers::Sufferers;
 use super::words::{capital, moment, owner, wall_moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{NoticeKind, Thing};
@@ -89,7 +90,7 @@ fn interrupted(view: &View<'_>) -> Option<Finding> {
         since: left.since.unwrap_or(model.started()),
         last: model.now(),
         evidence: vec![evidence::state("packages".to_owned(), standing)],
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: BTreeSet::new(),
         units: unit.into_iter().filter(|unit| !unit.is_empty()).collect(),
         standing: left.since.is_none().then_some(stand),
@@ -140,7 +141,7 @@ fn no_modules(view: &View<'_>) -> Option<Finding> {
         since: changed.unwrap_or(model.started()),
         last: model.now(),
         evidence,
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         namespaces: BTreeSet::new(),
         units: Vec::new(),
         standing: changed

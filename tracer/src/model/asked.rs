@@ -1,33 +1,28 @@
 //! What the diagnosis asks.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use super::bands::Bands;
 use super::books::Books;
 use super::chains::Chains;
-use super::clock::{MEMORY, When};
 use super::counters::Counters;
-use super::endpoints::{Endpoint, Endpoints};
-use super::flows::{Flow, Flows, Hunger};
+use super::endpoints::Silences;
+use super::flows::Flows;
 use super::growth::{History, Spell};
 use super::ledger::Totals;
 use super::namespaces::{Followed, Namespaces};
 use super::neighbours::Neighbours;
 use super::node::Node;
 use super::packages::Managers;
-use super::queues::{Port, Queues};
+use super::queues::Queues;
 use super::settings::Settings;
 use super::sockets::Sockets;
 use super::tables::Tables;
 use super::timeline::Timeline;
 use super::units::Units;
 use super::waiting::Waiting;
-use super::{Model, STARVED, class, clock, ends, ledger, namespaces, unresolved};
-use crate::event::{
-    Capability, CapabilityState, Droppers, FlowKey, Losses, Origin, Owner, Protocol, SocketState, Start,
-};
-use crate::report::Class;
+use super::{Model, clock, ledger, namespaces, unresolved};
+use crate::event::{Capability, CapabilityState, Droppers, Losses, Protocol, Start};
 
 impl Model {
     /// What changed on the node.
@@ -156,10 +151,6 @@ impl Model {
         &self.flows
     }
 
-    pub(crate) fn endpoints(&self) -> &Endpoints {
-        &self.endpoints
-    }
-
     pub(crate) fn queues(&self) -> &Queues {
         &self.queues
     }
@@ -259,121 +250,13 @@ impl Model {
         &self.history
     }
 
+    /// What was silent at the last tick.
+    pub(crate) fn silences(&self) -> &Silences {
+        &self.silences
+    }
+
     /// The spell in which something that was asked did not answer.
     pub(crate) fn silence(&self) -> Option<Spell> {
         self.silence.recent(self.now)
-    }
-
-    /// Who has the flow: who sends its datagrams, else who has the socket that its packets are for.
-    pub(crate) fn owner(&self, key: &FlowKey) -> Option<&Owner> {
-        match self.flows.get(key) {
-            Some(flow) => self.owner_of(key, flow),
-            None => self.sockets.owner(key),
-        }
-    }
-
-    /// The same for a flow that is at hand.
-    pub(crate) fn owner_of<'a>(&'a self, key: &FlowKey, flow: &'a Flow) -> Option<&'a Owner> {
-        flow.owner
-            .as_deref()
-            .or_else(|| self.sockets.owner(key).filter(|_| self.may_be_own(key, flow)))
-    }
-
-    /// The flow may be this node's own. A socket that is bound to a port of any address has that of no other machine: what is
-    /// forwarded to that port there is not for it.
-    fn may_be_own(&self, key: &FlowKey, flow: &Flow) -> bool {
-        let local = key.local;
-        let is_one = !local.is_unspecified() && !local.is_multicast();
-        let is_broadcast = matches!(local, IpAddr::V4(v4) if v4.octets()[3] == 255);
-        !is_one
-            || is_broadcast
-            || flow.has_reached()
-            || self.sockets.connection(key).is_some()
-            || self.node.has_address(key.netns, local)
-    }
-
-    /// This node opened the flow: what arrives is a reply.
-    pub(crate) fn is_reply(&self, key: &FlowKey, flow: &Flow) -> bool {
-        let Some(connection) = self.sockets.connection(key) else {
-            return flow.origin == Origin::Local;
-        };
-        match connection.opened {
-            Some(opened) => opened == Origin::Local,
-            // It was there before it was first seen, so its first packet says nothing. The port of a client
-            // is bound by nobody.
-            None => self.sockets.bound(Port::of(key), key.local).is_none(),
-        }
-    }
-
-    /// Somebody on this node waits for the flow's packets.
-    pub(crate) fn is_wanted(&self, key: &FlowKey, flow: &Flow) -> bool {
-        match self.sockets.connection(key) {
-            Some(connection) => connection.is_live(),
-            None => {
-                self.is_reply(key, flow)
-                    || (matches!(key.protocol, Protocol::Tcp | Protocol::Udp)
-                        && self.sockets.bound(Port::of(key), key.local).is_some()
-                        && self.may_be_own(key, flow))
-            }
-        }
-    }
-
-    /// Since when the flow is starved: packets arrive for it and reach no socket, or it asks and nothing
-    /// arrives. `None` where it is not, or has not been for [`STARVED`], or the evidence is old.
-    pub(super) fn starved_since(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
-        let hunger = flow
-            .hunger
-            .as_deref()
-            .filter(|hunger| self.hungers(key, flow, hunger))
-            .map(|hunger| hunger.since);
-        let silence = flow
-            .asked
-            .time()
-            .and_then(|_| self.endpoints.silence(&Endpoint::of(key), self.now))
-            .filter(|silence| flow.asked >= When::at(silence.since) && self.is_wanted(key, flow))
-            .map(|silence| silence.since);
-        let since = hunger.into_iter().chain(silence).min()?;
-        (self.now.saturating_sub(since) > STARVED).then_some(since)
-    }
-
-    /// Somebody waits for the flow whose hunger this is or was, and its packets reach no socket. Not where they may
-    /// do so unseen, or the evidence is old.
-    pub(crate) fn hungers(&self, key: &FlowKey, flow: &Flow, hunger: &Hunger) -> bool {
-        if self.now.saturating_sub(hunger.last) > MEMORY || !self.is_wanted(key, flow) {
-            return false;
-        }
-        if hunger.dropped {
-            // What finds no socket is answered with a refusal: who sent it does not wait.
-            let refused = flow
-                .last_drop
-                .as_ref()
-                .is_some_and(|drop| ends::no_socket(&drop.0, &drop.1.symbol));
-            if refused && self.sockets.connection(key).is_none() && !self.is_reply(key, flow) {
-                return false;
-            }
-            // What a firewall keeps from a server is its job, not its fault.
-            let policy = flow
-                .last_drop
-                .as_ref()
-                .is_some_and(|drop| class::of(&drop.0, &drop.1.symbol) == Class::Policy);
-            return !policy || self.is_reply(key, flow);
-        }
-        // Nothing was seen dropped. The packets may have reached a socket that is not connected, ...
-        let taken = self
-            .queues
-            .get(Port::of(key))
-            .is_some_and(|queue| queue.last_queued >= hunger.since || queue.last_read >= Some(hunger.since));
-        // ... or one whose deliveries cannot be seen, such as a tunnel's in the kernel.
-        let seen = match key.protocol {
-            // In other states a match may be counted late.
-            Protocol::Tcp => {
-                self.books.has_matches()
-                    && self.sockets.connection(key).is_some_and(|found| {
-                        matches!(found.state, SocketState::Established | SocketState::SynSent)
-                    })
-            }
-            _ => flow.has_reached(),
-        };
-        seen && !taken
     }
 }

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::clock::{MEMORY, SECOND};
+use super::clock::{MEMORY, SECOND, When};
+use super::flows::Flow;
 use crate::event::{FlowKey, Protocol};
 
 /// Remote ends that are kept, at most.
@@ -157,23 +158,22 @@ impl Endpoints {
         }
     }
 
-    /// Silences that last, and those that ended within the last [`MEMORY`].
-    pub(crate) fn silences(&self, now: u64) -> impl Iterator<Item = (Endpoint, Silence)> {
-        self.0.iter().filter_map(move |(endpoint, record)| {
-            let silence = record.lasting(endpoint, now).or_else(|| {
-                record
-                    .ended
-                    .as_deref()
-                    .copied()
-                    .filter(|silence| now.saturating_sub(silence.until.unwrap_or(0)) <= MEMORY)
-            })?;
+    /// What is silent now; where nothing is, what was until within the last [`MEMORY`].
+    pub(crate) fn silences(&self, now: u64) -> Silences {
+        let lasting = self.0.iter().filter_map(|(endpoint, record)| {
+            let silence = record.lasting(endpoint, now)?;
             Some((*endpoint, silence))
-        })
-    }
-
-    /// The silence of this remote end, while it lasts.
-    pub(crate) fn silence(&self, endpoint: &Endpoint, now: u64) -> Option<Silence> {
-        self.0.get(endpoint)?.lasting(endpoint, now)
+        });
+        let lasting = Silences::new(lasting.collect());
+        if !lasting.all.is_empty() {
+            return lasting;
+        }
+        let ended = self.0.iter().filter_map(|(endpoint, record)| {
+            let silence = record.ended.as_deref().copied()?;
+            let is_fresh = now.saturating_sub(silence.until?) <= MEMORY;
+            is_fresh.then_some((*endpoint, silence))
+        });
+        Silences::new(ended.collect())
     }
 
     /// Forgets those of these namespaces.
@@ -184,6 +184,59 @@ impl Endpoints {
     /// Forgets the idle ones.
     pub(crate) fn forget(&mut self, now: u64) {
         self.0.retain(|_, record| now.saturating_sub(record.last) <= IDLE);
+    }
+}
+
+/// Remote ends that were silent at a tick: all of them are still, or none is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Silences {
+    /// In the order of the remote ends.
+    all: Vec<(Endpoint, Silence)>,
+    /// When the first of them fell silent, or the first answered.
+    first: When,
+}
+
+impl Silences {
+    fn new(all: Vec<(Endpoint, Silence)>) -> Self {
+        let times = all
+            .iter()
+            .map(|(_, silence)| silence.until.unwrap_or(silence.since));
+        let first = times.min().into();
+        Self { all, first }
+    }
+
+    /// Since when something has been silent.
+    pub(super) fn since(&self) -> Option<u64> {
+        self.first.time().filter(|_| self.are_lasting())
+    }
+
+    /// They last.
+    pub(crate) fn are_lasting(&self) -> bool {
+        let first = self.all.first();
+        first.is_some_and(|(_, silence)| silence.until.is_none())
+    }
+
+    /// All of them, in the order of the remote ends.
+    pub(crate) fn all(&self) -> &[(Endpoint, Silence)] {
+        &self.all
+    }
+
+    /// The place of the one that a flow is part of: it has asked in vain since then, or has got something since it was over.
+    pub(super) fn of(&self, key: &FlowKey, flow: &Flow) -> Option<usize> {
+        let seen = if self.are_lasting() {
+            flow.asked
+        } else {
+            flow.last_arrived
+        };
+        // Few flows have, mostly: that is asked first.
+        if self.all.is_empty() || seen < self.first {
+            return None;
+        }
+        let endpoint = Endpoint::of(key);
+        let place = self.all.binary_search_by(|(its, _)| its.cmp(&endpoint)).ok()?;
+        let (_, silence) = self.all.get(place)?;
+        let is_part = seen >= When::at(silence.until.unwrap_or(silence.since));
+        is_part.then_some(place)
     }
 }
 

@@ -96,9 +96,6 @@ pub(crate) struct Flow {
     pub sated: Option<Box<Hunger>>,
     /// Its drops.
     pub drops: Growing,
-    /// Since when it was starved at the last tick: packets arrive for it and reach no socket, or it asks and
-    /// nothing arrives. Never where it was not.
-    pub starved: When,
 }
 
 /// What is to be added to the counts of a flow.
@@ -144,15 +141,6 @@ impl Flow {
     /// Something of this flow has reached a socket.
     pub(crate) fn has_reached(&self) -> bool {
         self.matched > 0 || self.queued > 0 || self.read > 0
-    }
-
-    /// The flow's last drop was for this reason at a place that `symbol` accepts, and is recent.
-    pub(crate) fn dropped_by(&self, now: u64, signature: impl Fn(&str, &str) -> bool) -> bool {
-        self.drops.recent(now).is_some()
-            && self
-                .last_drop
-                .as_ref()
-                .is_some_and(|drop| signature(&drop.0, &drop.1.symbol))
     }
 
     /// What it has counted in all its lives.

@@ -7,7 +7,7 @@
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `namespaces` their rows, `queues` and
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners,
-//! `starvation` when they begin to starve; `settings` the network
+//! `plight` how flows are off, `starvation` when they begin to starve; `settings` the network
 //! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `tables` of tracked connections, `units` of systemd, `packages`, `timeline` all of their changes, `folding` which of these belong together, `bands` the books
 //! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
@@ -31,6 +31,7 @@ pub(crate) mod neighbours;
 pub(crate) mod node;
 pub(crate) mod packages;
 pub(crate) mod parameters;
+pub(crate) mod plight;
 pub(crate) mod queues;
 pub(crate) mod runs;
 pub(crate) mod settings;
@@ -55,7 +56,7 @@ use books::Books;
 use chains::Chains;
 use clock::SECOND;
 use counters::Counters;
-use endpoints::{Endpoint, Endpoints};
+use endpoints::{Endpoint, Endpoints, Silences};
 use flows::Flows;
 use growth::{Growing, History};
 use ledger::Totals;
@@ -63,6 +64,7 @@ use namespaces::{Closed, Namespaces};
 use neighbours::Neighbours;
 use node::Node;
 use packages::Managers;
+use plight::Plight;
 use queues::{Port, Queues};
 use settings::Settings;
 use sockets::Sockets;
@@ -90,7 +92,11 @@ pub struct Model {
     namespaces: Namespaces,
     books: Books,
     flows: Flows,
+    /// How those were off at the last tick that something befell.
+    plights: Vec<Plight>,
     endpoints: Endpoints,
+    /// What was silent at the last tick.
+    silences: Silences,
     queues: Queues,
     counters: Counters,
     waiting: Waiting,
@@ -263,6 +269,7 @@ impl Model {
     /// Nobody waits for anything any more in these namespaces.
     fn leave(&mut self, inodes: &BTreeSet<u32>) {
         self.flows.begin_anew(inodes);
+        self.plights.retain(|plight| !inodes.contains(&plight.key.netns));
         for netns in inodes {
             self.settings.leave(*netns);
             self.tables.leave(*netns);
@@ -341,18 +348,22 @@ impl Model {
 
     fn tick(&mut self) {
         let now = self.now;
-        let mut flows = std::mem::take(&mut self.flows);
-        let mut starving = Starving::default();
-        for (key, flow) in flows.iter_mut() {
-            let since = self
-                .starved_since(key, flow)
-                .filter(|_| self.namespaces.end(key.netns).is_none());
-            flow.starved = since.into();
-            if let Some(since) = since {
-                starving.add(since, self.worked_before(key, flow, since));
-            }
+        self.silences = self.endpoints.silences(now);
+        if let Some(since) = self.silences.since() {
+            self.silence.note(since, now, 1);
         }
-        self.flows = flows;
+        let mut starving = Starving::default();
+        let mut plights = Vec::new();
+        for (key, flow) in self.flows.iter() {
+            let Some(plight) = self.plight(key, flow) else {
+                continue;
+            };
+            if let Some(since) = plight.starved.time() {
+                starving.add(since, self.worked_before(flow, &plight, since));
+            }
+            plights.push(plight);
+        }
+        self.plights = plights;
         self.timeline.extend(starving.change(&self.starving, now));
         self.starving = starving;
         let ledgers = self.by_namespace();
@@ -362,13 +373,6 @@ impl Model {
         self.history.push(now, totals);
         if self.node.several() {
             self.namespaces.tick(now, &ledgers);
-        }
-        let silence = self
-            .endpoints
-            .silences(now)
-            .filter(|(_, silence)| silence.until.is_none());
-        if let Some(since) = silence.map(|(_, silence)| silence.since).min() {
-            self.silence.note(since, now, 1);
         }
         if now.saturating_sub(self.swept) >= SWEEP {
             self.swept = now;

@@ -1,6 +1,7 @@
 //! The watched namespaces and their devices.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::event::{Device, Namespace, Peer};
@@ -31,6 +32,8 @@ pub(crate) struct Node {
     several: bool,
     /// By namespace and index.
     devices: BTreeMap<(u32, u32), Device>,
+    /// How many devices have each address, by namespace: that is asked of every flow.
+    addresses: HashMap<(u32, IpAddr), u32>,
 }
 
 impl Node {
@@ -52,13 +55,25 @@ impl Node {
 
     /// A device was told, or told anew.
     pub(crate) fn device(&mut self, device: &Device) {
-        self.devices.insert((device.netns, device.index), device.clone());
+        let before = self.devices.insert((device.netns, device.index), device.clone());
+        for address in &device.addresses {
+            *self.addresses.entry((device.netns, *address)).or_default() += 1;
+        }
+        for address in before.iter().flat_map(|before| &before.addresses) {
+            if let Entry::Occupied(mut devices) = self.addresses.entry((device.netns, *address)) {
+                *devices.get_mut() -= 1;
+                if *devices.get() == 0 {
+                    devices.remove();
+                }
+            }
+        }
     }
 
     /// Nothing is known any more of these namespaces and their devices: others may get their inodes.
     pub(crate) fn forget(&mut self, inodes: &BTreeSet<u32>) {
         self.namespaces.retain(|inode, _| !inodes.contains(inode));
         self.devices.retain(|(netns, _), _| !inodes.contains(netns));
+        self.addresses.retain(|(netns, _), _| !inodes.contains(netns));
         for device in self.devices.values_mut() {
             if let Some(peer) = &mut device.peer
                 && inodes.contains(&peer.netns)
@@ -199,8 +214,7 @@ impl Node {
 
     /// The node has this address in that namespace.
     pub(crate) fn has_address(&self, netns: u32, address: IpAddr) -> bool {
-        self.devices_of(netns)
-            .any(|device| device.addresses.contains(&address))
+        self.addresses.contains_key(&(netns, address))
     }
 
     /// The device of this name.
@@ -231,5 +245,35 @@ impl Node {
     /// The watched namespace with this inode.
     pub(crate) fn namespace(&self, netns: u32) -> Option<&Namespace> {
         self.namespaces.get(&netns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_the_nodes_while_some_device_has_it() {
+        let mut node = Node::default();
+        let address: IpAddr = "192.0.2.10".parse().unwrap();
+        let mut told = |index, addresses: &[IpAddr]| {
+            node.device(&Device {
+                netns: 1,
+                index,
+                name: format!("eth{index}"),
+                uplink: true,
+                addresses: addresses.to_vec(),
+                over: Vec::new(),
+                assumed: false,
+                peer: None,
+            });
+            node.has_address(1, address)
+        };
+        assert!(told(1, &[address]) && told(1, &[address]) && told(2, &[address]));
+        assert!(told(1, &[]), "the other device has it still");
+        assert!(!told(2, &[]));
+        assert!(told(2, &[address]) && !node.has_address(2, address));
+        node.forget(&BTreeSet::from([1]));
+        assert!(!node.has_address(1, address));
     }
 }

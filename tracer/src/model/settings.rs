@@ -123,23 +123,46 @@ impl Settings {
     /// The route of table main that leads to an address, without a look at the rules: that of the longest prefix, and of these
     /// of the lowest metric; with its prefix and where it leads.
     pub(crate) fn route(&self, netns: u32, address: IpAddr) -> Option<(u8, &str)> {
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        (0..=longest).rev().find_map(|prefix| {
-            let route = |metric| {
-                (
-                    netns,
-                    Thing::Route {
-                        table: TABLE_MAIN,
-                        action: value::UNICAST.to_owned(),
-                        destination: network(address, prefix),
-                        prefix,
-                        metric,
-                    },
-                )
-            };
-            let mut all = self.now.range(route(0)..=route(u32::MAX));
-            all.next().map(|(_, leads)| (prefix, leads.as_str()))
+        (0..=longest(address)).rev().find_map(|prefix| {
+            let leads = self.route_by(netns, address, prefix)?;
+            Some((prefix, leads))
         })
+    }
+
+    /// Where the route of table main leads that was made for this one address.
+    pub(crate) fn own_route(&self, netns: u32, address: IpAddr) -> Option<&str> {
+        self.route_by(netns, address, longest(address))
+    }
+
+    /// The addresses that have a route of their own in table main, by namespace.
+    pub(crate) fn own_routes(&self) -> impl Iterator<Item = (u32, IpAddr)> {
+        self.now.keys().filter_map(|(netns, thing)| match thing {
+            Thing::Route {
+                table: TABLE_MAIN,
+                destination,
+                prefix,
+                ..
+            } if *prefix == longest(*destination) => Some((*netns, *destination)),
+            _ => None,
+        })
+    }
+
+    /// Where the route leads whose prefix is so long and has the address.
+    fn route_by(&self, netns: u32, address: IpAddr, prefix: u8) -> Option<&str> {
+        let route = |metric| {
+            (
+                netns,
+                Thing::Route {
+                    table: TABLE_MAIN,
+                    action: value::UNICAST.to_owned(),
+                    destination: network(address, prefix),
+                    prefix,
+                    metric,
+                },
+            )
+        };
+        let mut all = self.now.range(route(0)..=route(u32::MAX));
+        all.next().map(|(_, leads)| leads.as_str())
     }
 
     /// What stands, by namespace and thing.
@@ -165,6 +188,11 @@ impl Settings {
     pub(super) fn other(&self) -> u64 {
         self.other
     }
+}
+
+/// The longest prefix of an address's version.
+fn longest(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 #[cfg(test)]

@@ -253,15 +253,19 @@ impl Sockets {
         }
     }
 
-    /// Who has the socket that packets of this flow are for. Of ICMP the sockets do not tell: each takes the
-    /// messages for all of them.
-    pub(crate) fn owner(&self, flow: &FlowKey) -> Option<&Owner> {
+    /// Who has the socket that packets of this flow are for: the connected one with its tuple, where there is one, else the
+    /// bound one. Of ICMP the sockets do not tell: each takes the messages for all of them.
+    pub(crate) fn owner<'a>(
+        &'a self,
+        flow: &FlowKey,
+        connection: Option<&'a Connection>,
+    ) -> Option<&'a Arc<Owner>> {
         if matches!(flow.protocol, Protocol::Icmp | Protocol::Icmp6) {
             return None;
         }
-        self.connection(flow)
-            .and_then(|connection| connection.owner.as_deref())
-            .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_deref())
+        connection
+            .and_then(|connection| connection.owner.as_ref())
+            .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_ref())
     }
 
     /// Forgets the sockets of these namespaces.

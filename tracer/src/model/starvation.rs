@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Model;
 use super::endpoints::Endpoint;
 use super::flows::Flow;
+use super::plight::Plight;
 use super::queues::Port;
 use super::timeline::Change;
 use crate::event::FlowKey;
@@ -22,6 +23,17 @@ enum Service {
     Of(Endpoint),
     /// This node answers at its port.
     Own(Port),
+}
+
+impl Service {
+    /// What a flow is for, whose packets that arrive are replies or not.
+    fn of(key: &FlowKey, is_reply: bool) -> Self {
+        if is_reply {
+            Self::Of(Endpoint::of(key))
+        } else {
+            Self::Own(Port::of(key))
+        }
+    }
 }
 
 /// Since when services have worked: something for them reached a socket.
@@ -108,27 +120,20 @@ impl Starving {
 }
 
 impl Model {
-    fn service(&self, key: &FlowKey, flow: &Flow) -> Service {
-        if self.is_reply(key, flow) {
-            Service::Of(Endpoint::of(key))
-        } else {
-            Service::Own(Port::of(key))
-        }
-    }
-
     /// Something of this flow reached a socket.
     pub(super) fn note_worked(&mut self, at: u64, key: &FlowKey) {
         if key.remote.is_unspecified() {
             return;
         }
-        if let Some(service) = self.flows.get(key).map(|flow| self.service(key, flow)) {
+        if let Some(flow) = self.flows.get(key) {
+            let service = Service::of(key, self.is_reply(key, flow));
             self.worked.note(at, service);
         }
     }
 
     /// The flow, or another one for the same service, worked before it starved.
-    pub(super) fn worked_before(&self, key: &FlowKey, flow: &Flow, since: u64) -> bool {
-        let first = self.worked.0.get(&self.service(key, flow));
-        flow.has_reached() || first.is_some_and(|first| *first < since)
+    pub(super) fn worked_before(&self, flow: &Flow, plight: &Plight, since: u64) -> bool {
+        let first = || self.worked.0.get(&Service::of(&plight.key, plight.is_reply));
+        flow.has_reached() || first().is_some_and(|first| *first < since)
     }
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{affected, passes_through};
+use super::{affected, is_foreign};
 use crate::diagnosis::words::{command, count, distinct, list, moment};
-use crate::diagnosis::{About, Finding, Rule, effects, evidence};
+use crate::diagnosis::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Thing, Version};
-use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends::Sign;
 use crate::model::settings::Difference;
@@ -33,7 +32,7 @@ pub(in crate::diagnosis) const OFF: Rule = Rule {
              is not 2.",
         ],
     },
-    examine: |view| off(view.model),
+    examine: off,
     explains: effects::forwarding_off,
     proved_by: effects::none,
     follows: &[],
@@ -56,7 +55,8 @@ fn version(thing: &Thing) -> Option<Version> {
     }
 }
 
-fn off(model: &Model) -> Option<Finding> {
+fn off(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
     let now = model.now();
     let is_off = |difference: &Difference| {
         difference.now.as_deref() == Some("0")
@@ -73,15 +73,14 @@ fn off(model: &Model) -> Option<Finding> {
         switched.iter().any(|one| its(&one))
     };
     let first = switched.iter().map(|(_, _, difference, _)| difference.at).min()?;
-    let flows: Vec<FlowKey> = model
-        .flows()
-        .iter()
-        .filter(|(key, flow)| {
-            passes_through(model, key, flow, first)
-                && is_switched(key.netns, Version::of(key.local))
-                && flow.dropped_by(now, |reason, _| reason == "IP_INADDRERRORS")
+    let flows: Vec<FlowKey> = view
+        .befallen()
+        .dropped_by(|reason, _| reason == "IP_INADDRERRORS")
+        .filter(|plight| plight.dropped.is_some_and(|spell| spell.last >= first) && plight.iif != 0)
+        .map(|plight| plight.key)
+        .filter(|key| {
+            is_switched(key.netns, Version::of(key.local)) && is_foreign(model, key.netns, key.local)
         })
-        .map(|(key, _)| *key)
         .collect();
     let concerned: BTreeSet<u32> = flows.iter().map(|flow| flow.netns).collect();
     let spells: Vec<_> = model
@@ -135,7 +134,7 @@ fn off(model: &Model) -> Option<Finding> {
                     .take(4),
             )
             .collect(),
-        flows,
+        flows: flows.into(),
         namespaces: concerned.clone(),
         devices: BTreeSet::new(),
         units: Vec::new(),

@@ -7,6 +7,7 @@ pub(super) mod forwarding;
 pub(super) mod silent;
 pub(super) mod way;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::words::count;
@@ -25,24 +26,41 @@ fn is_inner(model: &Model, netns: u32, device: u32) -> bool {
 
 /// The name of the device to which a route leads that was made for this one address: it is at the other end.
 fn own_device(model: &Model, netns: u32, address: IpAddr) -> Option<&str> {
-    let (prefix, leads) = model.settings().route(netns, address)?;
-    let is_for_it = prefix == if address.is_ipv4() { 32 } else { 128 };
-    value::leads_by(leads).filter(|_| is_for_it && !value::has_gateway(leads))
+    let leads = model.settings().own_route(netns, address)?;
+    value::leads_by(leads).filter(|_| !value::has_gateway(leads))
 }
 
-/// The address is that of a pod or machine behind this node: a route was made for it alone, and leads there.
-pub(super) fn is_behind(model: &Model, netns: u32, address: IpAddr) -> bool {
-    own_device(model, netns, address)
-        .and_then(|name| model.node().device_named(netns, name))
-        .is_some_and(|device| is_inner(model, netns, device.index))
+/// The addresses of pods and machines behind this node, by namespace: a route was made for each alone, and leads there.
+pub(super) fn behind(model: &Model) -> HashSet<(u32, IpAddr)> {
+    let all = model.settings().own_routes().filter(|(netns, address)| {
+        own_device(model, *netns, *address)
+            .and_then(|name| model.node().device_named(*netns, name))
+            .is_some_and(|device| is_inner(model, *netns, device.index))
+    });
+    all.collect()
 }
 
-/// The flow's packets are for somebody else and have arrived since.
-fn passes_through(model: &Model, key: &FlowKey, flow: &Flow, since: u64) -> bool {
-    flow.last_arrived >= When::at(since)
-        && flow.iif != 0
-        && !key.local.is_multicast()
-        && !model.node().has_address(key.netns, key.local)
+/// Flows whose packets are for somebody else and have arrived since, in the order of their keys: a list for each address.
+struct Passing<'a>(Vec<(&'a FlowKey, &'a Flow)>);
+
+impl<'a> Passing<'a> {
+    fn since(model: &'a Model, since: u64) -> Self {
+        let since = When::at(since);
+        let arrive = |(_, flow): &(&FlowKey, &Flow)| flow.last_arrived >= since && flow.iif != 0;
+        Self(model.flows().iter().filter(arrive).collect())
+    }
+
+    fn by_address(&self, model: &Model) -> impl Iterator<Item = ((u32, IpAddr), &[(&'a FlowKey, &'a Flow)])> {
+        let address = |(key, _): &(&'a FlowKey, &'a Flow)| (key.netns, key.local);
+        let runs = self.0.chunk_by(move |one, next| address(one) == address(next));
+        let runs = runs.filter_map(move |run| Some((run.first().map(address)?, run)));
+        runs.filter(|((netns, address), _)| is_foreign(model, *netns, *address))
+    }
+}
+
+/// The address is somebody else's.
+fn is_foreign(model: &Model, netns: u32, address: IpAddr) -> bool {
+    !address.is_multicast() && !model.node().has_address(netns, address)
 }
 
 /// `Affected: 3 flows that this node is to pass on, first udp 10.244.0.2:8080 → 192.0.2.10:5000.` with a leading space.

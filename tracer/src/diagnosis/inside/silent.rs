@@ -1,8 +1,9 @@
 //! A pod or machine behind this node does not tell its link-layer address.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
-use super::{affected, is_inner, own_device, passes_through};
+use super::{Passing, affected, is_inner, own_device};
 use crate::diagnosis::words::{self, command, count, distinct, list, moment, span};
 use crate::diagnosis::{About, Finding, Rule, effects, evidence};
 use crate::event::FlowKey;
@@ -146,16 +147,14 @@ fn silent(model: &Model) -> Option<Finding> {
         .filter_map(|(netns, device)| dropped_at(model, *netns, *device))
         .map(|spell| spell.packets)
         .fold(0, u64::saturating_add);
-    let flows: Vec<FlowKey> = model
-        .flows()
+    let asked: BTreeSet<(u32, IpAddr)> = cases
         .iter()
-        .filter(|(key, flow)| {
-            passes_through(model, key, flow, since)
-                && cases
-                    .iter()
-                    .any(|case| (case.neighbour.0, case.neighbour.2) == (key.netns, key.local))
-        })
-        .map(|(key, _)| *key)
+        .map(|case| (case.neighbour.0, case.neighbour.2))
+        .collect();
+    let flows: Vec<FlowKey> = Passing::since(model, since)
+        .by_address(model)
+        .filter(|(address, _)| asked.contains(address))
+        .flat_map(|(_, flows)| flows.iter().map(|(key, _)| **key))
         .collect();
     let waiting_now = cases.iter().map(waits).fold(0, u64::saturating_add);
     let one = who.len() == 1;
@@ -226,7 +225,7 @@ fn silent(model: &Model) -> Option<Finding> {
         since,
         last,
         evidence: asked.take(3).chain(drops.into_iter().take(4)).collect(),
-        flows,
+        flows: flows.into(),
         namespaces: places.iter().map(|(netns, _)| *netns).collect(),
         devices: places
             .iter()

@@ -1,9 +1,10 @@
 //! The way to a pod is gone: its route, or the other end of its device.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{affected, is_inner, passes_through};
+use super::{Passing, affected, is_inner};
+use crate::diagnosis::networks::Networks;
 use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
 use crate::diagnosis::{About, Finding, Rule, effects, evidence, undo};
 use crate::event::{FlowKey, Thing, Version, value};
@@ -59,6 +60,8 @@ const OF_ROUTE_LASTING: u64 = SECOND;
 /// A route to pods that was lost, and what arrives for it all the same.
 struct Gone<'a> {
     netns: u32,
+    /// Where it led to.
+    network: (u32, IpAddr, u8),
     thing: &'a Thing,
     before: &'a str,
     device: &'a str,
@@ -101,7 +104,13 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
         .settings()
         .differences()
         .filter_map(|(netns, thing, difference)| {
-            let Thing::Route { action, prefix, .. } = thing else {
+            let Thing::Route {
+                action,
+                destination,
+                prefix,
+                ..
+            } = thing
+            else {
                 return None;
             };
             let before = difference.before.as_deref()?;
@@ -110,6 +119,7 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
             let is_way = action == value::UNICAST && *prefix > 0 && difference.now.is_none();
             (is_way && is_inner(model, netns, index)).then(|| Gone {
                 netns,
+                network: (netns, *destination, *prefix),
                 thing,
                 before,
                 device,
@@ -123,18 +133,27 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
     let Some(first) = all.iter().map(|gone| gone.at).min() else {
         return all;
     };
-    for (key, flow) in model.flows().iter() {
-        if passes_through(model, key, flow, first)
-            && let Some(gone) = all
-                .iter_mut()
-                .find(|gone| gone.netns == key.netns && leads_to(gone.thing, key.local))
-            && let Some(spell) = dropped(model, flow).or_else(|| {
+    let networks: Networks = all.iter().map(|gone| gone.network).collect();
+    let mut backs: BTreeMap<Way, Option<Spell>> = BTreeMap::new();
+    for ((netns, address), flows) in Passing::since(model, first).by_address(model) {
+        let Some(gone) = networks
+            .covering(netns, address)
+            .min()
+            .and_then(|place| all.get_mut(place))
+        else {
+            continue;
+        };
+        let late = When::at(gone.at.saturating_add(LASTING));
+        for &(key, flow) in flows {
+            let way = way(key, flow);
+            let spell = dropped(model, flow).or_else(|| {
                 // What goes back is counted at the device: others of it may do so at all times.
-                let goes_on = flow.last_arrived >= When::at(gone.at.saturating_add(LASTING));
-                sent_back(model, key, flow).filter(|_| goes_on)
-            })
-            && spell.last >= gone.at
-        {
+                let back = *backs.entry(way).or_insert_with(|| sent_back(model, way));
+                back.filter(|_| flow.last_arrived >= late)
+            });
+            let Some(spell) = spell.filter(|spell| spell.last >= gone.at) else {
+                continue;
+            };
             gone.flows.push((key, flow));
             let spell = Spell {
                 since: spell.since.max(gone.at),
@@ -189,11 +208,6 @@ fn other_end(model: &Model, gone: &Gone<'_>) -> End {
     }
 }
 
-/// The route leads to that address.
-fn leads_to(thing: &Thing, address: IpAddr) -> bool {
-    matches!(thing, Thing::Route { destination, prefix, .. } if effects::covers(*destination, *prefix, address))
-}
-
 /// The flow's packets that were dropped for want of a way.
 fn dropped(model: &Model, flow: &Flow) -> Option<Spell> {
     let spell = flow.drops.recent(model.now())?;
@@ -202,13 +216,20 @@ fn dropped(model: &Model, flow: &Flow) -> Option<Spell> {
     is_for_want.then_some(spell)
 }
 
-/// By the routes that are left the flow's packets leave by the device by which they come: what did so there, if something did.
-fn sent_back(model: &Model, key: &FlowKey, flow: &Flow) -> Option<Spell> {
-    let leads = model.settings().route(key.netns, key.local);
-    let device = model.node().device_name(key.netns, flow.iif);
+/// An address that packets are for, with its namespace, and the device by which they come.
+type Way = (u32, IpAddr, u32);
+
+fn way(key: &FlowKey, flow: &Flow) -> Way {
+    (key.netns, key.local, flow.iif)
+}
+
+/// By the routes that are left packets leave by the device by which they come: what did so there, if something did.
+fn sent_back(model: &Model, (netns, address, iif): Way) -> Option<Spell> {
+    let leads = model.settings().route(netns, address);
+    let device = model.node().device_name(netns, iif);
     let is_back = leads.and_then(|(_, leads)| value::leads_by(leads)) == Some(device.as_str());
     let mut back = model.books().signs(Sign::SentBack, model.now());
-    let (.., spell) = back.find(|(netns, index, _)| (*netns, *index) == (key.netns, flow.iif))?;
+    let (.., spell) = back.find(|(of, index, _)| (*of, *index) == (netns, iif))?;
     is_back.then_some(spell)
 }
 
@@ -237,15 +258,29 @@ fn cut(model: &Model) -> Vec<Cut> {
     let Some(first) = all.iter().map(|cut| cut.spell.since).min() else {
         return all;
     };
-    for (key, flow) in model.flows().iter() {
-        if passes_through(model, key, flow, first)
-            && let Some((_, leads)) = model.settings().route(key.netns, key.local)
-            && let Some(name) = value::leads_by(leads)
-            && let Some(cut) = all
-                .iter_mut()
-                .find(|cut| cut.netns == key.netns && model.node().device_name(cut.netns, cut.device) == name)
+    // The networks that some route to one of these devices leads to.
+    let name = |cut: &Cut| (cut.netns, model.node().device_name(cut.netns, cut.device));
+    let names: Vec<(u32, String)> = all.iter().map(name).collect();
+    let place = |netns: u32, leads: &str| {
+        let by = value::leads_by(leads)?;
+        names.iter().position(|(of, name)| *of == netns && name == by)
+    };
+    let routes = model
+        .settings()
+        .iter()
+        .filter_map(|(netns, thing, leads)| match thing {
+            Thing::Route {
+                destination, prefix, ..
+            } => place(netns, leads).map(|_| (netns, *destination, *prefix)),
+            _ => None,
+        });
+    let networks: Networks = routes.collect();
+    for ((netns, address), flows) in Passing::since(model, first).by_address(model) {
+        if networks.covering(netns, address).next().is_some()
+            && let Some((_, leads)) = model.settings().route(netns, address)
+            && let Some(cut) = place(netns, leads).and_then(|place| all.get_mut(place))
         {
-            cut.flows.push(*key);
+            cut.flows.extend(flows.iter().map(|(key, _)| **key));
         }
     }
     all
@@ -375,7 +410,7 @@ fn lost(model: &Model) -> Option<Finding> {
         evidence,
         namespaces: devices().into_iter().map(|(netns, _)| netns).collect(),
         devices: devices().into_iter().map(|(_, device)| device).collect(),
-        flows,
+        flows: flows.into(),
         units: Vec::new(),
         standing: None,
         check,
@@ -420,12 +455,11 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     let first = gone.iter().min_by_key(|gone| gone.at)?;
     let routes = distinct(gone.iter().map(|gone| gone.thing.to_string()));
     let devices = distinct(gone.iter().map(|gone| gone.device.to_owned()));
-    let flows = || gone.iter().flat_map(|gone| &gone.flows);
-    let back = distinct(
-        flows()
-            .filter(|(key, flow)| dropped(model, flow).is_none() && sent_back(model, key, flow).is_some())
-            .map(|(key, flow)| model.node().device_name(key.netns, flow.iif)),
-    );
+    let flows = gone.iter().flat_map(|gone| &gone.flows);
+    let back = flows.filter(|(_, flow)| dropped(model, flow).is_none());
+    let ways: BTreeSet<Way> = back.map(|(key, flow)| way(key, flow)).collect();
+    let back = ways.into_iter().filter(|way| sent_back(model, *way).is_some());
+    let back = distinct(back.map(|(netns, _, iif)| model.node().device_name(netns, iif)));
     let what = if back.is_empty() {
         "is dropped".to_owned()
     } else {

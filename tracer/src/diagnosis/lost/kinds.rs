@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Loss, Lost, table};
+use super::{Loss, Lost, routing, table};
 use crate::diagnosis::evidence;
 use crate::diagnosis::words::{count, distinct, list, moment};
 use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
 use crate::model::Model;
+use crate::model::class;
 use crate::model::clock::SECOND;
 use crate::model::ends::{self, NOT_SPECIFIED};
+use crate::model::flows::LastDrop;
 use crate::model::growth::Spell;
 use crate::model::hooks;
+use crate::model::plight::{Plight, Waits};
 use crate::model::timeline::Subject;
-use crate::report::{Confidence, Evidence};
+use crate::report::{Class, Confidence, Evidence};
 
 /// A way of losing packets. Each has a rule of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,14 +51,66 @@ pub(in crate::diagnosis) enum Kind {
     Other,
 }
 
-/// Of which kind a drop is.
-pub(super) fn kind(model: &Model, returned: &Returned, key: &FlowKey, reason: &str, symbol: &str) -> Kind {
-    match (reason, symbol) {
-        ("IP_INADDRERRORS", _) | (NOT_SPECIFIED, "ip_forward" | "ip6_forward" | "ip_error")
-            if !model.node().has_address(key.netns, key.local) || came_back(model, returned, key) =>
-        {
-            Kind::Address
+/// What an end says, whichever flow it is of.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    kind: Kind,
+    /// The packets may have been for an address that is no longer the node's.
+    may_be_address: bool,
+    /// They may have been damaged on the way.
+    is_checksum: bool,
+    /// The kernel's own discards and full queues have other causes.
+    is_kernels: bool,
+    /// Another rule tells of it: for addresses of this node, or for all.
+    told_of_own: bool,
+    is_told: bool,
+}
+
+impl Way {
+    pub(super) fn of(model: &Model, (reason, location): &LastDrop) -> Self {
+        let symbol = location.symbol.as_str();
+        Self {
+            kind: kind(reason, symbol),
+            may_be_address: matches!(
+                (reason.as_str(), symbol),
+                ("IP_INADDRERRORS", _) | (NOT_SPECIFIED, "ip_forward" | "ip6_forward" | "ip_error")
+            ),
+            is_checksum: reason.ends_with("_CSUM"),
+            is_kernels: matches!(class::of(reason, symbol), Class::Protocol | Class::Resource),
+            told_of_own: routing::tells_of_own(model, reason, symbol),
+            is_told: routing::tells(model, reason),
         }
+    }
+
+    /// Packets of a flow that waits for them, which ended so, are lost, and no other rule tells why.
+    pub(super) fn loses(&self, model: &Model, plight: &Plight) -> bool {
+        let key = &plight.key;
+        if self.is_told || (self.told_of_own && model.node().has_address(key.netns, key.local)) {
+            return false;
+        }
+        // What is not meant for this node reaches no socket that waits; where it does, the node and its network do not
+        // agree on what is. But answers may arrive damaged.
+        let is_answer = plight.is_reply || plight.waits == Waits::Connected;
+        !self.is_kernels || (self.is_checksum && is_answer)
+    }
+
+    /// Of which kind the loss is.
+    pub(super) fn kind(&self, model: &Model, returned: &Returned, key: &FlowKey, dropped: &Spell) -> Kind {
+        let came_back = || {
+            let at = returned.get(&(key.netns, key.local));
+            at.is_some_and(|at| *at >= dropped.since)
+        };
+        if self.may_be_address && (!model.node().has_address(key.netns, key.local) || came_back()) {
+            Kind::Address
+        } else {
+            self.kind
+        }
+    }
+}
+
+/// Of which kind a drop is, but for [`Kind::Address`].
+fn kind(reason: &str, symbol: &str) -> Kind {
+    match (reason, symbol) {
         (reason, symbol) if ends::by_firewall(reason, symbol) => Kind::Firewall,
         ("XDP", _) | (_, "do_xdp_generic" | "veth_xdp_rcv_skb" | "veth_xdp_rcv" | "veth_poll") => Kind::Xdp,
         (STOLEN, _) => Kind::Stolen,
@@ -85,16 +140,6 @@ pub(super) fn returned(model: &Model) -> Returned {
     });
     // In the order of time: the last one stays.
     came.collect()
-}
-
-/// The address was missing when the flow's packets were dropped, and came back.
-fn came_back(model: &Model, returned: &Returned, key: &FlowKey) -> bool {
-    let Some(at) = returned.get(&(key.netns, key.local)) else {
-        return false;
-    };
-    let flow = model.flows().get(key);
-    let dropped = flow.and_then(|flow| flow.drops.recent(model.now()));
-    dropped.is_some_and(|dropped| *at >= dropped.since)
 }
 
 /// What netfilter drops is what connection tracking has no room for, or what it called invalid, where it counted as many such
@@ -154,11 +199,11 @@ impl Kind {
     pub(super) fn more(self, model: &Model, lost: &Lost<'_>) -> String {
         match self {
             Self::Address => {
-                let addresses = locals(lost);
-                let is_back = lost
-                    .flows
+                let locals = locals(lost);
+                let addresses = distinct(locals.iter().map(|(_, local)| local.to_string()));
+                let is_back = locals
                     .iter()
-                    .all(|(key, _)| model.node().has_address(key.netns, key.local));
+                    .all(|(netns, local)| model.node().has_address(*netns, *local));
                 let (is, address) = match (addresses.len(), is_back) {
                     (1, false) => ("is", "address of this node"),
                     (_, false) => ("are", "addresses of this node"),
@@ -211,14 +256,16 @@ fn grown(model: &Model, namespaces: &BTreeSet<u32>, name: &'static str, says: &s
     Some(evidence::counter(name, grown, text))
 }
 
-/// The addresses that the packets were for.
-fn locals(lost: &Lost<'_>) -> Vec<String> {
-    let addresses: BTreeSet<IpAddr> = lost.flows.iter().map(|(key, _)| key.local).collect();
-    distinct(addresses.iter().map(ToString::to_string))
+/// The addresses that the packets were for, with their namespaces. Flows of one are mostly side by side.
+fn locals(lost: &Lost<'_>) -> BTreeSet<(u32, IpAddr)> {
+    let local = |plight: &&Plight| (plight.key.netns, plight.key.local);
+    let runs = lost.flows.chunk_by(|one, next| local(one) == local(next));
+    runs.filter_map(|run| run.first()).map(local).collect()
 }
 
 fn namespaces(lost: &Lost<'_>) -> BTreeSet<u32> {
-    lost.flows.iter().map(|(key, _)| key.netns).collect()
+    let devices = lost.losses.values().flat_map(|loss| &loss.devices);
+    devices.map(|(netns, _)| *netns).collect()
 }
 
 /// What is to be said of these hooks. Whose packets were dropped at each is not told.
@@ -265,8 +312,8 @@ pub(super) fn told(loss: &Loss<'_>) -> String {
 }
 
 /// `NETFILTER_DROP at nft_do_chain+0x1c4: 5 packets that arrived on eth0, of 1 starved flow`
-pub(super) fn seen(loss: &Loss<'_>) -> Evidence {
-    let devices = distinct(loss.devices.iter().cloned());
+pub(super) fn seen(model: &Model, loss: &Loss<'_>) -> Evidence {
+    let devices = distinct(loss.device_names(model));
     let on = if devices.is_empty() {
         String::new()
     } else {

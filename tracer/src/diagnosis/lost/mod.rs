@@ -1,7 +1,7 @@
 //! Packets arrive for a socket that waits for them and never reach it, whatever the cause.
 //!
-//! All flows are looked through once; what they lose falls into kinds, by the kernel's reason and place (`kinds`), and each kind
-//! has a rule (`rules`) and its commands (`commands`); `table` is of tracked connections.
+//! What flows lose falls into kinds, by the kernel's reason and place (`kinds`), and each kind has a rule (`rules`) and its
+//! commands (`commands`); `table` is of tracked connections.
 
 mod commands;
 pub(super) mod kinds;
@@ -12,18 +12,19 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::routing;
+use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, list};
-use super::{Finding, View, namespaces};
-use crate::event::{FlowKey, Location, Protocol};
+use super::{Finding, View};
+use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
-use crate::model::class;
 use crate::model::clock::{SECOND, When};
-use crate::model::flows::Flow;
+use crate::model::flows::{Hunger, LastDrop};
+use crate::model::growth::Spell;
+use crate::model::plight::{Plight, Waits};
 use crate::model::queues::Port;
-use crate::report::Class;
 
-use kinds::Kind;
+use kinds::{Kind, Returned, Way};
 
 /// Packets that a flow must have lost to a drop that was seen.
 const DROPPED: u64 = 2;
@@ -35,47 +36,87 @@ const VANISHED_FOR: u64 = 6 * SECOND;
 const LASTING: u64 = SECOND;
 
 /// The reason and the place at which packets ended; `None` where no drop was seen.
-type End<'a> = Option<&'a (String, Location)>;
+type End<'a> = Option<&'a LastDrop>;
 
 /// What ended in one way.
 pub(super) struct Loss<'a> {
     end: End<'a>,
     packets: u64,
     flows: u64,
-    devices: BTreeSet<String>,
+    /// Devices by which they arrived, by namespace and index.
+    devices: BTreeSet<(u32, u32)>,
     example: FlowKey,
+}
+
+impl Loss<'_> {
+    /// The names of its devices.
+    fn device_names(&self, model: &Model) -> BTreeSet<String> {
+        let name = |(netns, index): &(u32, u32)| model.node().device_name(*netns, *index);
+        self.devices.iter().map(name).collect()
+    }
 }
 
 /// What was lost by one kind of loss.
 pub(super) struct Lost<'a> {
-    losses: BTreeMap<End<'a>, Loss<'a>>,
-    flows: Vec<(&'a FlowKey, &'a Flow)>,
+    /// By the places of their ends; none where no drop was seen.
+    losses: BTreeMap<Option<usize>, Loss<'a>>,
+    flows: Vec<&'a Plight>,
     since: u64,
     last: u64,
 }
 
 /// All that is lost, by its kind.
-pub(super) type Losses<'a> = BTreeMap<Kind, Lost<'a>>;
+pub(super) struct Losses<'a> {
+    kinds: BTreeMap<Kind, Lost<'a>>,
+    /// What is known of each end, by its place.
+    ways: BTreeMap<usize, Way>,
+    returned: Returned,
+}
 
-/// Looks through all flows, once for all rules.
-pub(super) fn losses(model: &Model) -> Losses<'_> {
-    let mut all = Losses::new();
-    let returned = kinds::returned(model);
-    for (key, flow) in model.flows().iter() {
-        let Some((end, packets)) = loses(model, key, flow) else {
-            continue;
+impl<'a> Losses<'a> {
+    pub(super) fn new(model: &Model) -> Self {
+        Self {
+            kinds: BTreeMap::new(),
+            ways: BTreeMap::new(),
+            returned: kinds::returned(model),
+        }
+    }
+
+    /// Takes a flow in, where it loses packets that somebody waits for. Its last drop with the place of how it ended, and the
+    /// spell of its drops, are told where they are recent.
+    pub(super) fn add(
+        &mut self,
+        model: &Model,
+        plight: &'a Plight,
+        end: Option<(&'a LastDrop, usize, Spell)>,
+    ) {
+        let key = &plight.key;
+        let Some(hunger) = lasting(model, plight).filter(|hunger| waits(model, plight, hunger.since)) else {
+            return;
         };
-        let kind = end.map_or(Kind::Other, |(reason, location)| {
-            kinds::kind(model, &returned, key, reason, &location.symbol)
-        });
-        let lost = all.entry(kind).or_insert_with(|| Lost {
+        let (kind, place, packets) = if hunger.dropped {
+            let Some((drop, place, spell)) = end else {
+                return;
+            };
+            let way = *self.ways.entry(place).or_insert_with(|| Way::of(model, drop));
+            if !way.loses(model, plight) || spell.packets < DROPPED {
+                return;
+            }
+            let kind = way.kind(model, &self.returned, key, &spell);
+            (kind, Some(place), spell.packets)
+        } else if has_vanished(model, plight, &hunger) {
+            (Kind::Other, None, plight.missing)
+        } else {
+            return;
+        };
+        let lost = self.kinds.entry(kind).or_insert_with(|| Lost {
             losses: BTreeMap::new(),
             flows: Vec::new(),
             since: model.now(),
             last: 0,
         });
-        let loss = lost.losses.entry(end).or_insert_with(|| Loss {
-            end,
+        let loss = lost.losses.entry(place).or_insert_with(|| Loss {
+            end: place.and(end).map(|(drop, ..)| drop),
             packets: 0,
             flows: 0,
             devices: BTreeSet::new(),
@@ -83,30 +124,30 @@ pub(super) fn losses(model: &Model) -> Losses<'_> {
         });
         loss.packets = loss.packets.saturating_add(packets);
         loss.flows += 1;
-        loss.devices.insert(model.node().device_name(key.netns, flow.iif));
-        let hunger = flow.hunger.as_deref().or(flow.sated.as_deref());
+        loss.devices.insert((key.netns, plight.iif));
         // What waits in vain for the first time may have done so before anything was dropped.
-        let dropped = flow.drops.recent(model.now()).map_or(0, |spell| spell.since);
-        lost.since = lost
-            .since
-            .min(hunger.map_or(lost.since, |hunger| hunger.since.max(dropped)));
-        lost.last = lost.last.max(hunger.map_or(0, |hunger| hunger.last));
-        lost.flows.push((key, flow));
+        let dropped = plight.dropped.map_or(0, |spell| spell.since);
+        lost.since = lost.since.min(hunger.since.max(dropped));
+        lost.last = lost.last.max(hunger.last);
+        lost.flows.push(plight);
     }
-    if let Some(firewall) = all.remove(&Kind::Firewall) {
-        all.insert(kinds::of_netfilter(model, &firewall), firewall);
+
+    /// All are added: what netfilter drops is given its name.
+    pub(super) fn name(&mut self, model: &Model) {
+        if let Some(firewall) = self.kinds.remove(&Kind::Firewall) {
+            self.kinds.insert(kinds::of_netfilter(model, &firewall), firewall);
+        }
     }
-    all
 }
 
 /// What the rule for one kind of loss has found.
 fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     let model = view.model;
-    let lost = view.losses().get(&kind)?;
-    let suffering = Suffering::of(model, lost.flows.iter().copied());
+    let lost = view.befallen().losses.kinds.get(&kind)?;
+    let suffering = Suffering::of(lost.flows.iter().copied().map(Sufferer::from));
     let mut losses: Vec<&Loss<'_>> = lost.losses.values().collect();
-    // The sort is stable: ends with as many packets stay in the order of their names.
-    losses.sort_by_key(|loss| Reverse(loss.packets));
+    // Ends with as many packets are in the order of their names.
+    losses.sort_by_key(|loss| (Reverse(loss.packets), loss.end));
 
     let packets = losses
         .iter()
@@ -123,7 +164,7 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     let evidence = losses
         .iter()
         .take(5)
-        .map(|loss| kinds::seen(loss))
+        .map(|loss| kinds::seen(model, loss))
         .chain(kind.evidence(model, lost))
         .chain(routing::flow_evidence(model, &suffering.flows))
         .collect();
@@ -154,12 +195,9 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         since: lost.since,
         last: lost.last,
         evidence,
-        namespaces: namespaces(&suffering.flows),
+        namespaces: suffering.flows.namespaces(),
         standing: None,
-        devices: losses
-            .iter()
-            .flat_map(|loss| loss.devices.iter().cloned())
-            .collect(),
+        devices: losses.iter().flat_map(|loss| loss.device_names(model)).collect(),
         units: suffering.units([]),
         flows: suffering.flows,
         prevent: Vec::new(),
@@ -168,49 +206,36 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     })
 }
 
-/// How a flow loses its packets, and how many were lost; `None` where it does not starve from that, or
-/// another rule tells why.
-fn loses<'a>(model: &Model, key: &FlowKey, flow: &'a Flow) -> Option<(End<'a>, u64)> {
-    // What is over is told while it is fresh.
-    let hunger = flow.hunger.as_deref().or(flow.sated.as_deref())?;
-    let until = flow.hunger.as_ref().map_or(hunger.last, |_| model.now());
-    let since = hunger.since;
-    let lasting = until.saturating_sub(since) > LASTING;
-    if !lasting || !model.hungers(key, flow, hunger) || !waits(model, key, flow, since) {
-        return None;
-    }
-    if !hunger.dropped {
-        // The kernel may take datagrams for itself, such as a tunnel's, between others that are a process's.
-        let told = key.protocol != Protocol::Udp && model.can_in_full("sockets");
-        let missing = flow.arrived.saturating_sub(flow.delivered(key.protocol));
-        let long = hunger.last.saturating_sub(since) >= VANISHED_FOR;
-        return (told && long && missing >= VANISHED && !routing::is_lost(model)).then_some((None, missing));
-    }
-    let drop = flow.last_drop.as_deref()?;
-    let spell = flow.drops.recent(model.now())?;
-    let told_elsewhere = routing::tells(model, key, &drop.0, &drop.1.symbol);
-    // What is not meant for this node reaches no socket that waits; where it does, the node and its network do not
-    // agree on what is. The protocols' own discards and full queues have other causes, but for answers that arrive damaged.
-    let damaged =
-        drop.0.ends_with("_CSUM") && (model.is_reply(key, flow) || model.sockets().connection(key).is_some());
-    let kernels = damaged
-        || !matches!(
-            class::of(&drop.0, &drop.1.symbol),
-            Class::Protocol | Class::Resource
-        );
-    (kernels && !told_elsewhere && spell.packets >= DROPPED).then_some((Some(drop), spell.packets))
+/// The hunger of a flow that has lasted for long enough. What is over is told while it is fresh.
+fn lasting(model: &Model, plight: &Plight) -> Option<Hunger> {
+    let hunger = plight.hunger?;
+    let until = if plight.is_sated { hunger.last } else { model.now() };
+    (until.saturating_sub(hunger.since) > LASTING).then_some(hunger)
+}
+
+/// Packets of a flow are missing of which no drop was seen; not where they may be on their way, or another rule tells why.
+fn has_vanished(model: &Model, plight: &Plight, hunger: &Hunger) -> bool {
+    // The kernel may take datagrams for itself, such as a tunnel's, between others that are a process's.
+    plight.key.protocol != Protocol::Udp
+        && plight.missing >= VANISHED
+        && hunger.last.saturating_sub(hunger.since) >= VANISHED_FOR
+        && model.can_in_full("sockets")
+        && !routing::is_lost(model)
 }
 
 /// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it
 /// is bound to the port and the packets are for an address of this node. What comes late for a socket that is gone
 /// is waited for by nobody.
-fn waits(model: &Model, key: &FlowKey, flow: &Flow, since: u64) -> bool {
-    if let Some(connection) = model.sockets().connection(key) {
-        return connection.is_live();
+fn waits(model: &Model, plight: &Plight, since: u64) -> bool {
+    let key = &plight.key;
+    match plight.waits {
+        Waits::Nobody | Waits::GaveUp => false,
+        Waits::Connected => true,
+        Waits::Asker => plight.last_sent >= When::at(since),
+        Waits::Bound => {
+            let bound = model.sockets().bound(Port::of(key), key.local);
+            bound.is_some_and(|bound| bound.closed.is_none())
+                && model.node().has_address(key.netns, key.local)
+        }
     }
-    if model.is_reply(key, flow) {
-        return flow.last_sent >= When::at(since);
-    }
-    let bound = model.sockets().bound(Port::of(key), key.local);
-    bound.is_some_and(|bound| bound.closed.is_none()) && model.node().has_address(key.netns, key.local)
 }

@@ -6,6 +6,7 @@ use super::commands;
 use super::kinds;
 use crate::diagnosis::Finding;
 use crate::diagnosis::evidence;
+use crate::diagnosis::sufferers::Sufferers;
 use crate::diagnosis::words::{command, moment};
 use crate::model::Model;
 use crate::model::tables::Table;
@@ -60,7 +61,7 @@ pub(super) fn nearly_full(model: &Model) -> Option<Finding> {
         since,
         last: model.now(),
         evidence,
-        flows: Vec::new(),
+        flows: Sufferers::default(),
         units: Vec::new(),
         devices: BTreeSet::new(),
         standing: None,

@@ -233,8 +233,8 @@ fn traffic(model: &Model) -> BTreeMap<&str, Traffic> {
     if model.units().iter().next().is_none() {
         return all;
     }
-    for (key, flow) in model.flows().iter() {
-        let owner = model.owner_of(key, flow);
+    for (key, flow, plight) in model.flows_and_plights() {
+        let owner = plight.map_or_else(|| model.owner_of(key, flow), |plight| plight.owner.as_deref());
         let Some(owner) = owner.filter(|owner| !owner.unit.is_empty()) else {
             continue;
         };
@@ -244,7 +244,8 @@ fn traffic(model: &Model) -> BTreeMap<&str, Traffic> {
         if !key.remote.is_unspecified() {
             sum.delivered = sum.delivered.saturating_add(flow.delivered(key.protocol));
         }
-        sum.starved += u64::from(flow.starved.time().is_some());
+        let starved = plight.and_then(|plight| plight.starved.time());
+        sum.starved += u64::from(starved.is_some());
     }
     all
 }

@@ -1,0 +1,84 @@
+//! Flows that something befalls, sorted by what rules ask for.
+//!
+//! They are looked through once: a node may have 100,000, and rules are asked twice a second.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::lost::Losses;
+use crate::model::Model;
+use crate::model::flows::LastDrop;
+use crate::model::plight::Plight;
+
+/// All flows that something befalls, or did lately, in the order of their keys.
+pub(super) struct Befallen<'a> {
+    /// Some of whose packets were dropped lately, with the place of how in `ends`.
+    dropped: Vec<(&'a Plight, usize)>,
+    ends: Vec<&'a LastDrop>,
+    /// What is lost before sockets.
+    pub losses: Losses<'a>,
+}
+
+impl<'a> Befallen<'a> {
+    /// Looks through all of them.
+    pub(super) fn of(model: &'a Model) -> Self {
+        let mut dropped = Vec::new();
+        let mut ends = Ends::default();
+        let mut losses = Losses::new(model);
+        for plight in model.plights() {
+            let last = plight.last_drop.as_deref().zip(plight.dropped);
+            let end = last.map(|(drop, spell)| {
+                let place = ends.place(drop);
+                dropped.push((plight, place));
+                (drop, place, spell)
+            });
+            losses.add(model, plight, end);
+        }
+        losses.name(model);
+        Self {
+            dropped,
+            ends: ends.all,
+            losses,
+        }
+    }
+
+    /// Flows whose last drop was for a reason and at a place that the signature accepts, and is recent.
+    pub(super) fn dropped_by(
+        &self,
+        signature: impl Fn(&str, &str) -> bool,
+    ) -> impl Iterator<Item = &'a Plight> {
+        let is_it = |drop: &&LastDrop| signature(&drop.0, &drop.1.symbol);
+        let are: Vec<bool> = self.ends.iter().map(is_it).collect();
+        let all = self.dropped.iter();
+        all.filter(move |(_, end)| are.get(*end).is_some_and(|is| *is))
+            .map(|(plight, _)| *plight)
+    }
+}
+
+/// How packets end: each reason and place once.
+#[derive(Default)]
+struct Ends<'a> {
+    all: Vec<&'a LastDrop>,
+    places: BTreeMap<&'a LastDrop, usize>,
+    /// The same by where they lie: flows that end alike share what is told of it.
+    known: HashMap<*const LastDrop, usize>,
+    /// The last one: most flows end as the one before.
+    latest: Option<(*const LastDrop, usize)>,
+}
+
+impl<'a> Ends<'a> {
+    fn place(&mut self, drop: &'a LastDrop) -> usize {
+        let lies: *const LastDrop = drop;
+        if let Some((_, place)) = self.latest.filter(|(latest, _)| *latest == lies) {
+            return place;
+        }
+        let (all, places) = (&mut self.all, &mut self.places);
+        let place = *self.known.entry(lies).or_insert_with(|| {
+            *places.entry(drop).or_insert_with(|| {
+                all.push(drop);
+                all.len() - 1
+            })
+        });
+        self.latest = Some((lies, place));
+        place
+    }
+}
