@@ -98,6 +98,8 @@ fn look_closer(scenario: &Scenario, lab: &mut Lab, report: &Value) {
         "unread-tcp" => without_device(lab, report),
         "arp-off" | "arp-ignored" | "arp-filtered" => asked_in_vain(report),
         "address-denied" => denied(report),
+        "lone-fragment" => pieces_lost(report),
+        "fragments" => pieces(report),
         _ => {}
     }
 }
@@ -255,6 +257,32 @@ fn waits_for_a_pod(report: &Value) {
 
 fn is_pod(address: &str) -> bool {
     ["10.244.0.2", "2001:db8:244::2"].contains(&address)
+}
+
+/// Fragments that are not the first of their packets are shown where they are lost, and are no packets.
+fn pieces_lost(report: &Value) {
+    let lost = array(&report["drops"])
+        .iter()
+        .find(|row| {
+            row["location"]
+                .as_str()
+                .is_some_and(|place| place.starts_with("inet_frag_rbtree_purge"))
+        })
+        .unwrap_or_else(|| panic!("none at inet_frag_rbtree_purge: {report:#}"));
+    assert!(lost["packets"].as_u64() >= Some(18), "{lost:#}");
+    assert_eq!(
+        (&lost["in_ledger"], &lost["socket_found"]),
+        (&Value::Bool(false), &Value::Bool(false)),
+        "{lost:#}"
+    );
+}
+
+/// What a packet was put together of is freed with it, and not dropped.
+fn pieces(report: &Value) {
+    for row in array(&report["drops"]) {
+        let place = row["location"].as_str().unwrap_or_default();
+        assert!(!place.starts_with("skb_release_data"), "{row:#}");
+    }
 }
 
 /// The kernel's own copies are dropped, and are no loss.

@@ -43,7 +43,7 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
         index,
         ethertype,
         headers.protocol,
-        flag::INCOMING,
+        flag::INCOMING | headers.piece(),
         0,
         0,
     );

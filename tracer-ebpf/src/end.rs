@@ -324,7 +324,7 @@ impl End {
             netns = packet.netns_of_route();
         }
 
-        let mut flags = 0;
+        let mut flags = headers.piece();
         if iif != 0 {
             flags |= flag::INCOMING;
             // `tcp_v4_rcv` takes the device away once it has looked the socket up, just before it counts

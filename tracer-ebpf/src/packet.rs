@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel as raw_probe_read_kernel;
-use tracer_ebpf::{FlowKey, origin};
+use tracer_ebpf::{FlowKey, flag, origin};
 
 use crate::globals::{Kernel, config, load, offset};
 
@@ -313,6 +313,8 @@ pub struct Headers {
     pub countable: bool,
     /// An ICMP message that the kernel uses up itself, whoever gets a copy: all but the echo reply.
     pub is_for_kernel: bool,
+    /// A fragment, and not the first one of its packet.
+    pub is_piece: bool,
 }
 
 /// Longest packet that is taken for one segment if it is linear: the smallest MTU of IPv4 hosts.
@@ -320,6 +322,9 @@ const LONGEST_SEGMENT: u32 = 576;
 
 /// Bytes 6 and 7 of an IPv4 header without the flags (`IP_OFFSET`, include/net/ip.h).
 const FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// Bytes 2 and 3 of IPv6's fragment header without the flags (`IP6_OFFSET`, include/net/ipv6.h).
+const FRAGMENT_OFFSET_6: u16 = 0xfff8;
 
 /// The flag in them of every fragment but the last (`IP_MF`).
 const MORE_FRAGMENTS: u16 = 0x2000;
@@ -366,11 +371,11 @@ impl Headers {
             protocol: 0,
             countable: false,
             is_for_kernel: false,
+            is_piece: false,
         };
         let (source, destination);
         // The first eight bytes behind the network header, in memory order; of some no more than the ports.
         let transport: u64;
-        let mut whole = true;
         if ethertype == ETH_IPV4 {
             let Some(words) = words::<3>(network) else {
                 return headers;
@@ -378,7 +383,7 @@ impl Headers {
             source = mapped(words[1] >> 32);
             destination = mapped(words[2] & 0xffff_ffff);
             headers.protocol = (words[1] >> 8) as u8;
-            whole = u16::from_be((words[0] >> 48) as u16) & FRAGMENT_OFFSET == 0;
+            headers.is_piece = u16::from_be((words[0] >> 48) as u16) & FRAGMENT_OFFSET != 0;
             let size = (words[0] & 0x0f) * 4;
             transport = if size == 20 && headers.protocol != ICMP {
                 // Ports are all that is needed of it.
@@ -395,6 +400,8 @@ impl Headers {
             destination = [words[3], words[4]];
             headers.protocol = (words[0] >> 48) as u8;
             transport = words[5];
+            headers.is_piece = headers.protocol == FRAGMENT
+                && u16::from_be((transport >> 16) as u16) & FRAGMENT_OFFSET_6 != 0;
         } else {
             return headers;
         }
@@ -402,10 +409,16 @@ impl Headers {
             Direction::In => (destination, source),
             Direction::Out => (source, destination),
         };
-        if whole {
+        if !headers.is_piece {
             headers.ports(transport, direction);
         }
         headers
+    }
+
+    /// The flag of the books that says so, if it is a piece of a packet.
+    #[inline(always)]
+    pub fn piece(&self) -> u32 {
+        if self.is_piece { flag::PIECE } else { 0 }
     }
 
     /// The flow, as the local socket sees it.

@@ -38,7 +38,7 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
             index,
             ethertype,
             headers.protocol,
-            flag::INCOMING,
+            flag::INCOMING | headers.piece(),
             0,
             0,
         );

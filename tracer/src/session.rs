@@ -323,6 +323,7 @@ mod tests {
                 socket_found: false,
                 incoming: true,
                 matched: false,
+                piece: false,
             },
             packets,
             bytes: packets,

@@ -121,7 +121,7 @@ impl Watch {
             without: options.without.clone(),
             floor: options.floor,
             sort: |key| match ends::end(key) {
-                End::AsTold | End::MadeUp => None,
+                End::AsTold | End::MadeUp | End::Part => None,
                 End::BeforeArrival => Some(Sort::BeforeArrival),
                 End::Stolen => Some(Sort::Taken),
             },

@@ -28,6 +28,8 @@ pub mod flag {
     pub const MATCHED: u32 = 4;
     /// The books had no room for the packet's own line, see [`crate::Entry::reduced`].
     pub const REDUCED: u32 = 8;
+    /// It is a piece of a packet and not the first: that one stands for the packet.
+    pub const PIECE: u32 = 16;
 }
 
 /// A line in the books: packets with one fate. The key of the per-CPU map `BOOKS`.
@@ -146,6 +148,7 @@ impl Tallies {
             ^ (entry.protocol as u32) << 1
             ^ (entry.ethertype as u32) << 2
             ^ entry.dev << 3
+            ^ entry.flags << 1
             ^ entry.reason
             ^ (entry.location >> 2) as u32;
         (mixed as usize) & (TALLIES - 1)

@@ -239,8 +239,8 @@ fn drops(model: &Model) -> Vec<Drop> {
         if key.fate != Fate::Dropped || line.packets == 0 || ends::is_no_packet(key) {
             continue;
         }
-        let home =
-            in_ledger(model.node(), key).filter(|_| !ends::used_up(ends::reason(key), ends::symbol(key)));
+        let home = in_ledger(model.node(), key)
+            .filter(|_| !key.piece && !ends::used_up(ends::reason(key), ends::symbol(key)));
         let sighting = model.books().sighting(key);
         let row = |in_ledger| Row {
             reason: ends::reason(key),

@@ -90,6 +90,9 @@ pub struct EntryKey {
     pub incoming: bool,
     /// They had been entered as [`Fate::Matched`] before.
     pub matched: bool,
+    /// Fragments, and not the first ones of their packets: each packet is counted by its first one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub piece: bool,
 }
 
 /// One dropped packet, in full.

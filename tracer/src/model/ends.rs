@@ -31,6 +31,8 @@ pub(crate) enum End {
     Stolen,
     /// There never were any: the kernel made them up to answer a question about routes.
     MadeUp,
+    /// Part of another buffer, which ends as well, and whose end is told by itself.
+    Part,
 }
 
 /// What this end is.
@@ -51,19 +53,22 @@ pub(crate) fn end(key: &EntryKey) -> End {
         (Fate::Consumed, "__netif_receive_skb_core" | "sch_handle_ingress") => End::Stolen,
         // `ip route get`, and the tracer's own questions: what is routed is freed where the answer is an error.
         (Fate::Dropped, "inet_rtm_getroute") => End::MadeUp,
+        // A packet that was put together of fragments, or merged, is freed: the kernel tells of each of the buffers that it
+        // was made of, as dropped for no reason, whatever became of the packet (net/core/skbuff.c).
+        (Fate::Dropped, "skb_release_data") => End::Part,
         _ => End::AsTold,
     }
 }
 
-/// What is told is a packet that nobody sent: see [`End::MadeUp`]. Its flow is counted nowhere, for it came by no device.
+/// What is told is no packet: see [`End::MadeUp`], whose flow is counted nowhere, for it came by no device, and [`End::Part`].
 pub(crate) fn is_made_up(body: &Body) -> bool {
-    matches!(body, Body::Example(example) if end(&example.entry) == End::MadeUp)
+    matches!(body, Body::Example(example) if matches!(end(&example.entry), End::MadeUp | End::Part))
 }
 
 /// The lines that are to be entered for one that was told: see [`End`].
 pub(crate) fn lines(key: &EntryKey) -> impl Iterator<Item = Cow<'_, EntryKey>> {
     let (arrival, ended) = match end(key) {
-        End::MadeUp => (None, None),
+        End::MadeUp | End::Part => (None, None),
         End::AsTold => (None, Some(Cow::Borrowed(key))),
         End::BeforeArrival => {
             let arrived = EntryKey {
@@ -446,6 +451,7 @@ mod tests {
                 socket_found: false,
                 incoming: false,
                 matched: false,
+                piece: false,
             };
             Body::Example(Box::new(Example {
                 entry,

@@ -112,6 +112,18 @@ impl Tally {
         }
     }
 
+    /// Fragments are bytes of a packet that its first one stands for.
+    fn piece(&mut self, fate: Fate, bytes: u64) {
+        let column = match fate {
+            Fate::Arrived => &mut self.bytes.arrived,
+            Fate::Forwarded => &mut self.bytes.forwarded,
+            Fate::Dropped => &mut self.bytes.dropped,
+            Fate::Consumed => &mut self.bytes.answered,
+            Fate::Matched | Fate::Queued | Fate::Read => return,
+        };
+        *column = plus(*column, bytes);
+    }
+
     fn answer(&mut self, line: &Line) {
         self.answered = plus(self.answered, line.packets);
         self.bytes.answered = plus(self.bytes.answered, line.bytes);
@@ -227,6 +239,10 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
             continue;
         };
         let tally = tallies.entry(netns).or_default();
+        if key.piece {
+            tally.piece(key.fate, line.bytes);
+            continue;
+        }
         match key.fate {
             Fate::Arrived => {
                 tally.arrived = plus(tally.arrived, line.packets);

@@ -45,6 +45,7 @@ impl Names<'_> {
             socket_found: entry.flags & wire::flag::SOCKET_FOUND != 0,
             incoming: entry.flags & wire::flag::INCOMING != 0,
             matched: entry.flags & wire::flag::MATCHED != 0,
+            piece: entry.flags & wire::flag::PIECE != 0,
         })
     }
 

@@ -184,6 +184,41 @@ fn what_the_kernel_makes_up_for_an_answer_is_no_packet() {
     assert_eq!(report.drops, []);
 }
 
+/// A packet that comes in fragments is one, whatever becomes of it: its first fragment stands for it. What it was put together
+/// of is freed with it.
+#[test]
+fn a_packet_in_fragments_is_one() {
+    let piece = |key| EntryKey { piece: true, ..key };
+    let mut story = Story::begin();
+    let late = drop("FRAG_REASM_TIMEOUT", "ip_expire", Protocol::Udp);
+    let part = drop("NOT_SPECIFIED", "skb_release_data", Protocol::Udp);
+    story
+        .arrived(Protocol::Udp, 5)
+        .add(piece(line(Fate::Arrived, Protocol::Udp)), 9)
+        .add(line(Fate::Forwarded, Protocol::Udp), 4)
+        .add(piece(line(Fate::Forwarded, Protocol::Udp)), 8)
+        .add(late.clone(), 1)
+        .add(piece(late), 1)
+        .add(part, 8)
+        .tick();
+    let report = story.report();
+    let ledger = report.ledger;
+    assert_eq!((ledger.arrived, ledger.forwarded, ledger.dropped), (5, 4, 1));
+    assert_eq!(ledger.unexplained, 0);
+    let rows: Vec<_> = report
+        .drops
+        .iter()
+        .map(|row| (row.packets, row.in_ledger))
+        .collect();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(
+        rows.contains(&(1, true)) && rows.contains(&(1, false)),
+        "{rows:?}"
+    );
+    let bytes = report.bytes;
+    assert!(bytes.arrived > 0 && bytes.rest == 0, "{bytes:?}");
+}
+
 /// A driver's own XDP, or the queue to another CPU, comes before `netif_receive_skb`: no packet has its `skb_iif`
 /// there, as none has that this node sends.
 #[test]

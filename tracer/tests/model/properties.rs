@@ -110,7 +110,7 @@ fn key() -> BoxedStrategy<EntryKey> {
         ethertype,
         protocol(),
         place,
-        any::<[bool; 3]>(),
+        any::<[bool; 4]>(),
     )
         .prop_map(
             |(fate, netns, iif, device, ethertype, protocol, (reason, location), flags)| EntryKey {
@@ -125,6 +125,7 @@ fn key() -> BoxedStrategy<EntryKey> {
                 socket_found: flags[0],
                 incoming: flags[1],
                 matched: flags[2],
+                piece: flags[3],
             },
         )
         .boxed()

@@ -95,6 +95,7 @@ pub(crate) fn line(fate: Fate, protocol: Protocol) -> EntryKey {
         socket_found: false,
         incoming: true,
         matched: false,
+        piece: false,
     }
 }
 

@@ -8,6 +8,7 @@ pub(super) const ALL: &[Scenario] = &[
     SHORT_CONNECTIONS,
     DATAGRAMS,
     NAMES,
+    FRAGMENTS,
     PORT_SCAN,
     REFUSED,
     REFUSED_STRANGERS,
@@ -85,6 +86,26 @@ const NAMES: Scenario = Scenario {
     breaks: "Nothing. Questions leave over UDP, fifty a second, each from a port of its own, which is closed with the answer.",
     break_it: &[Step::Start(asking("resolver", Role::Resolver))],
     heal: &[Step::Stop("resolver")],
+    ..EVERYDAY
+};
+
+const FRAGMENTS: Scenario = Scenario {
+    name: "fragments",
+    title: "a healthy node whose packets come in pieces",
+    breaks: "Nothing. Pings that are cut in two leave and are answered, and arrive and are answered.",
+    break_it: &[
+        Step::Start(Actor {
+            addresses: &["192.0.2.10", "2001:db8:ffff::10"],
+            ..asking("huge-ping", Role::HugePing)
+        }),
+        Step::Start(Actor {
+            name: "peer-huge-ping",
+            role: Role::HugePing,
+            addresses: &["10.10.0.2", "2001:db8:10::2"],
+            ..PEER_CLIENT
+        }),
+    ],
+    heal: &[Step::Stop("huge-ping"), Step::Stop("peer-huge-ping")],
     ..EVERYDAY
 };
 

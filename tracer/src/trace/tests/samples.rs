@@ -90,6 +90,7 @@ pub(super) fn dropped(ethertype: u16, protocol: Protocol, reason: &str, place: L
         socket_found: false,
         incoming: true,
         matched: false,
+        piece: false,
     }
 }
 
@@ -457,6 +458,7 @@ impl Random {
             socket_found: self.flip(),
             incoming: self.flip(),
             matched: self.flip(),
+            piece: false,
         }
     }
 
