@@ -25,7 +25,7 @@ pub(super) const NO_SOCKET: Rule = Rule {
     place: Some(Where::Process),
     about: About {
         signature: "Packets for a port of this node are dropped for NO_SOCKET, where a socket was before. A weak sign for 5 s where \
-                    systemd stopped its unit in good order, as where it is deployed, and for 2.5 s where it has not told what became of it.",
+                    systemd stopped its unit in good order, as where it is deployed, and for 2.5 s where it has not told what became of it, or has started it again.",
         meaning: "Nothing listens there any more: the process that had the port ended or closed it. The network works as \
                   far as that.",
         check: &[
@@ -259,19 +259,26 @@ fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<R
 }
 
 /// Why it may be there again at once, in a sentence with a leading space: systemd has stopped the unit of the process that had the
-/// socket in good order a moment ago, is about to start it, or has not told yet what became of it.
+/// socket in good order a moment ago, is about to start it, has just done so, or has not told yet what became of it.
 fn waited_for(model: &Model, owner: Option<&Owner>, gone: u64) -> Option<&'static str> {
-    let state = model.units().state(&owner?.unit)?;
-    let (why, least) = match state.active.as_str() {
+    let unit = &owner?.unit;
+    let state = model.units().state(unit)?;
+    let started = model.units().begun(unit, model.now());
+    let started = started.map(|begun| begun.at).filter(|at| *at >= gone);
+    let (why, since, least) = match state.active.as_str() {
         // What has failed waits as `auto-restart` to be started again.
         "activating" if state.sub == "auto-restart" => return None,
         "inactive" if state.result != "success" => return None,
         "activating" | "deactivating" | "inactive" => (
             " Its unit was stopped in good order, and may be about to be started again.",
+            gone,
             DEPLOYED,
         ),
-        "active" => (" That its unit has ended is not told yet.", TOLD_LATE),
+        "active" => match started {
+            Some(at) => (" Its unit was started a moment ago.", at, TOLD_LATE),
+            None => (" That its unit has ended is not told yet.", gone, TOLD_LATE),
+        },
         _ => return None,
     };
-    (model.now().saturating_sub(gone) < least).then_some(why)
+    (model.now().saturating_sub(since) < least).then_some(why)
 }

@@ -103,6 +103,50 @@ fn a_service_that_was_stopped_in_good_order_is_waited_for() {
     }
 }
 
+#[test]
+fn a_service_that_was_started_a_moment_ago_is_waited_for() {
+    let unit = |active: &str, invocation: &str| {
+        Body::Unit(Box::new(Unit {
+            name: "server.service".to_owned(),
+            seen: Seen::Told,
+            state: Some(UnitState {
+                active: active.to_owned(),
+                result: "success".to_owned(),
+                invocation: invocation.to_owned(),
+                ..UnitState::default()
+            }),
+        }))
+    };
+    let started = |rounds: u16| {
+        let mut story = healthy();
+        story.listen(8080, "server");
+        story.say(unit("active", "1"));
+        story.tick();
+        story.say(unit("inactive", "1"));
+        let listener = bound(Protocol::Tcp, 8080);
+        story.socket(listener, Some(SocketState::Listen), SocketState::Close, "");
+        for port in 0..9 {
+            story.refuse(served(50_000 + port), "tcp_v4_rcv");
+            story.tick();
+        }
+        story.say(unit("active", "2"));
+        for port in 0..rounds {
+            story.refuse(served(51_000 + port), "tcp_v4_rcv");
+            story.tick();
+        }
+        story.verdict("R12")
+    };
+    let verdict = started(4);
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.contains("Its unit was started a moment ago."),
+        "{}",
+        verdict.explanation
+    );
+    // It was, and does not listen.
+    assert_eq!(started(6).confidence, Confidence::Conclusive);
+}
+
 /// Workers that share a port: one that ends takes nothing from the others.
 #[test]
 fn one_of_two_listeners_gone() {
