@@ -241,8 +241,8 @@ pub fn queued(ctx: BtfTracePointContext) -> i32 {
     if protocol == TCP {
         if !is_loopback(&own) {
             count_flow(&own, origin::UNKNOWN, 1, |count| {
-                // Under the socket's lock: nobody else adds to it.
-                count.queued += 1;
+                // A listener is told of each connection under the lock of that one (`tcp_child_process`): CPUs may be at once.
+                add(&mut count.queued, 1);
                 follow(program::QUEUED, sock, netns, count);
             });
         }
@@ -429,9 +429,9 @@ fn read_stream(sock: Sock, bytes: u64) {
         return;
     }
     count_flow(&own, origin::UNKNOWN, 1, |count| {
-        // Under the socket's lock: nobody else adds to them.
-        count.read += 1;
-        count.read_bytes += bytes;
+        // The error queue is read without the socket's lock (`sock_recv_errqueue`).
+        add(&mut count.read, 1);
+        add(&mut count.read_bytes, bytes);
         follow(program::READ, sock, netns, count);
     });
 }
