@@ -66,7 +66,8 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn remember(headers: &Headers, flow: &FlowKey, netns: u32, index: u32) {
     let icmp = headers.protocol == ICMP || headers.protocol == ICMP6;
-    if !headers.countable && !icmp {
+    // The first fragment stands for its packet.
+    if headers.is_piece || (!headers.countable && !icmp) {
         return;
     }
     let Some(last) = last_arrival() else {

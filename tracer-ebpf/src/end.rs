@@ -19,7 +19,7 @@ use crate::fragments;
 use crate::functions;
 use crate::globals::{Kernel, config, offset};
 use crate::neighbour::icmp6_arrived;
-use crate::packet::{Device, Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy, is_fragment};
+use crate::packet::{Device, Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
 use crate::socket::{LISTEN, Sock, is_multicast};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`: a packet is dropped. Older kernels have no `rx_sk`
@@ -331,7 +331,7 @@ impl End {
             // the segment (`tcp_segs_in`); a listener's segments are not counted there. Before 6.11 nothing
             // else tells that there was a socket. A fragment that waits for others has none yet, and no device
             // either: it is a node of a tree (`sk_buff.rbnode`), and its left child stands in that place.
-            let looked_up = headers.protocol == TCP && device.0.is_null() && !is_fragment(network, ethertype);
+            let looked_up = headers.protocol == TCP && device.0.is_null() && !headers.is_fragment;
             if looked_up || !socket.is_null() {
                 flags |= flag::SOCKET_FOUND;
             }

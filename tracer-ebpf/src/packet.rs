@@ -13,8 +13,8 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 pub const ICMP6: u8 = 58;
-/// A fragment of IPv6 (`IPPROTO_FRAGMENT`).
-pub const FRAGMENT: u8 = 44;
+/// The header of IPv6 that says that the packet is a fragment (`IPPROTO_FRAGMENT`).
+const FRAGMENT: u8 = 44;
 
 /// Flag in the low bit of `sk_buff._skb_refdst` (`SKB_DST_NOREF`, include/linux/skbuff.h).
 const DST_NOREF: u64 = 1;
@@ -307,12 +307,14 @@ pub struct Headers {
     remote: [u64; 2],
     pub local_port: u16,
     remote_port: u16,
-    /// IP protocol, 0 for what is not IP.
+    /// IP protocol, 0 for what is not IP. Of a fragment it is that of its packet.
     pub protocol: u8,
     /// There are ports or an identifier: the flow can be counted.
     pub countable: bool,
     /// An ICMP message that the kernel uses up itself, whoever gets a copy: all but the echo reply.
     pub is_for_kernel: bool,
+    /// A fragment of a packet.
+    pub is_fragment: bool,
     /// A fragment, and not the first one of its packet.
     pub is_piece: bool,
 }
@@ -326,17 +328,8 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 /// Bytes 2 and 3 of IPv6's fragment header without the flags (`IP6_OFFSET`, include/net/ipv6.h).
 const FRAGMENT_OFFSET_6: u16 = 0xfff8;
 
-/// The flag in them of every fragment but the last (`IP_MF`).
+/// The flag in bytes 6 and 7 of an IPv4 header of every fragment but the last (`IP_MF`).
 const MORE_FRAGMENTS: u16 = 0x2000;
-
-/// Whether what starts at `network` is a fragment of a packet of IPv4. Those of IPv6 have a protocol, [`FRAGMENT`].
-#[inline(always)]
-pub fn is_fragment(network: u64, ethertype: u16) -> bool {
-    let Some([word]) = words::<1>(network) else {
-        return false;
-    };
-    ethertype == ETH_IPV4 && u16::from_be((word >> 48) as u16) & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0
-}
 
 /// The first half of `::ffff:0:0/96`'s second half, in memory order on a little-endian machine.
 const MAPPED: u64 = 0xffff_0000;
@@ -371,6 +364,7 @@ impl Headers {
             protocol: 0,
             countable: false,
             is_for_kernel: false,
+            is_fragment: false,
             is_piece: false,
         };
         let (source, destination);
@@ -383,7 +377,9 @@ impl Headers {
             source = mapped(words[1] >> 32);
             destination = mapped(words[2] & 0xffff_ffff);
             headers.protocol = (words[1] >> 8) as u8;
-            headers.is_piece = u16::from_be((words[0] >> 48) as u16) & FRAGMENT_OFFSET != 0;
+            let fragment = u16::from_be((words[0] >> 48) as u16);
+            headers.is_fragment = fragment & (MORE_FRAGMENTS | FRAGMENT_OFFSET) != 0;
+            headers.is_piece = fragment & FRAGMENT_OFFSET != 0;
             let size = (words[0] & 0x0f) * 4;
             transport = if size == 20 && headers.protocol != ICMP {
                 // Ports are all that is needed of it.
@@ -399,9 +395,15 @@ impl Headers {
             source = [words[1], words[2]];
             destination = [words[3], words[4]];
             headers.protocol = (words[0] >> 48) as u8;
-            transport = words[5];
-            headers.is_piece = headers.protocol == FRAGMENT
-                && u16::from_be((transport >> 16) as u16) & FRAGMENT_OFFSET_6 != 0;
+            headers.is_fragment = headers.protocol == FRAGMENT;
+            transport = if headers.is_fragment {
+                headers.protocol = words[5] as u8;
+                headers.is_piece = u16::from_be((words[5] >> 16) as u16) & FRAGMENT_OFFSET_6 != 0;
+                // SAFETY: a helper that checks the address itself.
+                unsafe { bpf_probe_read_kernel((network + 48) as *const u64) }.unwrap_or(0)
+            } else {
+                words[5]
+            };
         } else {
             return headers;
         }

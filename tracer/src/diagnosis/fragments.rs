@@ -58,7 +58,7 @@ fn awaited<'a>(view: &View<'a>) -> Vec<(&'a Plight, Spell)> {
     let all = view.befallen().dropped_by(ends::incomplete).filter_map(|plight| {
         let key = &plight.key;
         let flow = model.flows().get(key)?;
-        let is_cut = flow.hunger.is_some()
+        let is_cut = flow.hunger().is_some()
             && view.by_uplink(key.netns, plight.iif)
             && (plight.is_reply || model.sockets().connection(key).is_some());
         Some((plight, plight.dropped?)).filter(|_| is_cut)

@@ -466,8 +466,7 @@ fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
         dropped: counted.dropped,
         retransmitted: counted.retransmitted,
         last_drop: counted
-            .last_drop
-            .as_ref()
+            .last_drop()
             .map(|drop| format!("{} at {}", drop.0, drop.1))
             .unwrap_or_default(),
         starved_seconds: model

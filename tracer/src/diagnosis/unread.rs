@@ -456,7 +456,7 @@ fn goes_on(model: &Model, flow: &FlowKey, wait: &Wait) -> bool {
     }
     let asks = |flow: &Flow| {
         let lasted = now.saturating_sub(wait.since);
-        let last = flow.last_drop.as_deref();
+        let last = flow.last_drop();
         last.is_some_and(|(reason, _)| ends::asks_for_room(reason))
             && flow.last_arrived >= When::at(wait.since.saturating_add(lasted / 3))
     };

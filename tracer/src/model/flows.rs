@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::clock::{SECOND, When};
 use super::ends;
-use super::growth::{Growing, growth};
+use super::growth::{Growing, Spell, growth};
 use crate::event::{FlowCount, FlowKey, Location, Origin, Owner, Protocol};
 
 /// Flows that are kept, at most: as many as the programs count at a time.
@@ -69,7 +69,6 @@ pub(crate) struct Flow {
     /// [`ends::acknowledged`].
     pub dropped: u64,
     pub retransmitted: u64,
-    pub last_drop: Option<Arc<LastDrop>>,
     /// Who sends its datagrams or echo requests, and the inode of the socket that they were last sent by.
     pub owner: Option<Arc<Owner>>,
     sender: u64,
@@ -77,11 +76,6 @@ pub(crate) struct Flow {
     dropped_as_told: u64,
     /// See [`FlowCount::life`].
     life: u32,
-    /// What is to be added to its counts as they are told: what it had counted in its lives before this one, less
-    /// what it had when it began anew.
-    offset: Option<Box<Offset>>,
-    /// Twins were seen.
-    has_twins: bool,
     /// When it was last told to have grown.
     pub last: u64,
     /// When something last arrived.
@@ -90,12 +84,22 @@ pub(crate) struct Flow {
     pub last_sent: When,
     /// When it last asked for an answer, never where it has one.
     pub asked: When,
-    /// See [`Hunger`].
-    pub hunger: Option<Box<Hunger>>,
-    /// The last one that is over.
-    pub sated: Option<Box<Hunger>>,
-    /// Its drops.
-    pub drops: Growing,
+    /// See [`Seldom`].
+    seldom: Option<Box<Seldom>>,
+}
+
+/// What few flows have. It is kept apart, because very many are kept.
+#[derive(Clone, Debug, Default)]
+struct Seldom {
+    /// What is to be added to its counts as they are told: what it had counted in its lives before this one, less
+    /// what it had when it began anew.
+    offset: Option<Box<Offset>>,
+    hunger: Option<Hunger>,
+    sated: Option<Box<Hunger>>,
+    drops: Growing,
+    last_drop: Option<Arc<LastDrop>>,
+    /// Twins were seen.
+    has_twins: bool,
 }
 
 /// What is to be added to the counts of a flow.
@@ -143,13 +147,51 @@ impl Flow {
         self.matched > 0 || self.queued > 0 || self.read > 0
     }
 
+    /// See [`Hunger`].
+    pub(crate) fn hunger(&self) -> Option<&Hunger> {
+        self.seldom.as_deref()?.hunger.as_ref()
+    }
+
+    /// The last hunger that is over.
+    pub(crate) fn sated(&self) -> Option<&Hunger> {
+        self.seldom.as_deref()?.sated.as_deref()
+    }
+
+    /// Its drops, where the last of them was a short time ago.
+    pub(crate) fn dropped_lately(&self, now: u64) -> Option<Spell> {
+        self.seldom.as_deref()?.drops.recent(now)
+    }
+
+    /// Where and why it was last dropped.
+    pub(crate) fn last_drop(&self) -> Option<&LastDrop> {
+        self.seldom.as_deref()?.last_drop.as_deref()
+    }
+
+    /// The same, to be kept.
+    pub(crate) fn shared_last_drop(&self) -> Option<Arc<LastDrop>> {
+        self.seldom.as_deref()?.last_drop.clone()
+    }
+
+    fn has_twins(&self) -> bool {
+        self.seldom.as_deref().is_some_and(|seldom| seldom.has_twins)
+    }
+
+    fn offset(&self) -> Option<&Offset> {
+        self.seldom.as_deref()?.offset.as_deref()
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
     /// What it has counted in all its lives.
     fn whole(&mut self, mut count: FlowCount) -> FlowCount {
         if count.life != self.life {
             self.life = count.life;
-            self.offset = Some(Box::new(self.counted()));
+            let counted = self.counted();
+            self.seldom().offset = Some(Box::new(counted));
         }
-        if let Some(offset) = &self.offset {
+        if let Some(offset) = self.offset() {
             for (count, offset) in [
                 (&mut count.arrived, offset.arrived),
                 (&mut count.sent, offset.sent),
@@ -182,30 +224,28 @@ impl Flow {
     /// Its namespace has ended, and another one may have a flow with the same key: that begins with what is told
     /// from now on, and nothing is known of it.
     fn begin_anew(&mut self) {
-        let (before, counted) = (
-            self.offset.as_deref().copied().unwrap_or_default(),
-            self.counted(),
-        );
+        let (before, counted) = (self.offset().copied().unwrap_or_default(), self.counted());
         let less = |before: i64, counted: i64| before.saturating_sub(counted);
+        let offset = Offset {
+            arrived: less(before.arrived, counted.arrived),
+            sent: less(before.sent, counted.sent),
+            matched: less(before.matched, counted.matched),
+            queued: less(before.queued, counted.queued),
+            read: less(before.read, counted.read),
+            dropped: less(before.dropped, counted.dropped),
+            retransmitted: less(before.retransmitted, counted.retransmitted),
+        };
         *self = Self {
             life: self.life,
-            offset: Some(Box::new(Offset {
-                arrived: less(before.arrived, counted.arrived),
-                sent: less(before.sent, counted.sent),
-                matched: less(before.matched, counted.matched),
-                queued: less(before.queued, counted.queued),
-                read: less(before.read, counted.read),
-                dropped: less(before.dropped, counted.dropped),
-                retransmitted: less(before.retransmitted, counted.retransmitted),
-            })),
             last: self.last,
             ..Self::default()
         };
+        self.seldom().offset = Some(Box::new(offset));
     }
 
     fn update(&mut self, at: u64, count: &FlowCount, drops: &mut LastDrops) -> Growth {
         let whole;
-        let count = if count.life != self.life || self.offset.is_some() {
+        let count = if count.life != self.life || self.offset().is_some() {
             whole = self.whole(count.clone());
             &whole
         } else {
@@ -249,14 +289,16 @@ impl Flow {
         self.dropped = self.dropped.saturating_add(grown.dropped);
         self.retransmitted = count.retransmitted;
         if let Some(drop) = &count.last_drop
-            && !(self.has_twins && ends::no_ping_socket(&drop.0, &drop.1.symbol))
+            && !(self.has_twins() && ends::no_ping_socket(&drop.0, &drop.1.symbol))
             && !used_up(drop)
-            && self.last_drop.as_deref() != Some(drop)
+            && self.last_drop() != Some(drop)
         {
-            self.last_drop = Some(drops.share(drop));
+            self.seldom().last_drop = Some(drops.share(drop));
         }
         self.last = at;
-        self.drops.note(at, at, grown.dropped);
+        if grown.dropped > 0 {
+            self.seldom().drops.note(at, at, grown.dropped);
+        }
 
         if grown.sent > 0 {
             self.last_sent = When::at(at);
@@ -269,16 +311,16 @@ impl Flow {
         }
         grown.has_reached = matched > 0 || grown.queued > 0 || grown.read > 0;
         if grown.has_reached {
-            if let Some(hunger) = self.hunger.take() {
-                self.sated = Some(hunger);
+            if let Some(seldom) = &mut self.seldom
+                && let Some(hunger) = seldom.hunger.take()
+            {
+                seldom.sated = Some(Box::new(hunger));
             }
         } else if grown.arrived > 0 || grown.dropped > 0 {
-            let hunger = self.hunger.get_or_insert_with(|| {
-                Box::new(Hunger {
-                    since: at,
-                    last: at,
-                    dropped: false,
-                })
+            let hunger = self.seldom().hunger.get_or_insert(Hunger {
+                since: at,
+                last: at,
+                dropped: false,
             });
             hunger.last = at;
             hunger.dropped |= grown.dropped > 0;
@@ -296,11 +338,11 @@ impl Flow {
         if !matches!(count.flow.protocol, Protocol::Icmp | Protocol::Icmp6) || reached == 0 {
             return 0;
         }
-        self.has_twins |= count
-            .last_drop
-            .as_ref()
-            .is_some_and(|drop| ends::no_ping_socket(&drop.0, &drop.1.symbol));
-        if self.has_twins {
+        let is_twin = |drop: &LastDrop| ends::no_ping_socket(&drop.0, &drop.1.symbol);
+        if count.last_drop.as_ref().is_some_and(is_twin) {
+            self.seldom().has_twins = true;
+        }
+        if self.has_twins() {
             reached.min(grown.dropped)
         } else {
             0

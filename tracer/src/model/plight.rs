@@ -100,9 +100,9 @@ impl Model {
     /// How a flow is off; `None` where nothing befalls it, nor did lately.
     pub(super) fn plight(&self, key: &FlowKey, flow: &Flow) -> Option<Plight> {
         let is_fresh = |hunger: &&Hunger| self.now.saturating_sub(hunger.last) <= MEMORY;
-        let hunger = flow.hunger.as_deref().or(flow.sated.as_deref());
+        let hunger = flow.hunger().or(flow.sated());
         let hunger = hunger.filter(is_fresh);
-        let dropped = flow.drops.recent(self.now);
+        let dropped = flow.dropped_lately(self.now);
         let silence = self.silences.of(key, flow);
         if hunger.is_none() && silence.is_none() && dropped.is_none() {
             return None;
@@ -112,7 +112,7 @@ impl Model {
         let waits = self.waits(key, flow, connection, is_reply);
         let hunger = hunger
             .filter(|hunger| waits.is_wanted() && self.hungers(key, flow, hunger, connection, is_reply));
-        let is_sated = flow.hunger.is_none();
+        let is_sated = flow.hunger().is_none();
         let its = silence.and_then(|place| self.silences.all().get(place));
         let silent = its.filter(|(_, silence)| silence.until.is_none() && waits.is_wanted());
         let since = hunger.filter(|_| !is_sated).map(|hunger| hunger.since);
@@ -132,7 +132,7 @@ impl Model {
             hunger: hunger.copied(),
             is_sated,
             dropped,
-            last_drop: flow.last_drop.clone(),
+            last_drop: flow.shared_last_drop(),
             last_sent: flow.last_sent,
             missing: flow.arrived.saturating_sub(flow.delivered(key.protocol)),
             retransmitted: flow.retransmitted,
@@ -174,7 +174,7 @@ impl Model {
         match connection {
             Some(found) if found.is_live() => Waits::Connected,
             Some(found) => {
-                let dropped = flow.drops.recent(self.now);
+                let dropped = flow.dropped_lately(self.now);
                 if dropped.is_some_and(|spell| spell.since <= found.since) {
                     Waits::GaveUp
                 } else {
@@ -203,7 +203,7 @@ impl Model {
         is_reply: bool,
     ) -> bool {
         if hunger.dropped {
-            let Some((reason, place)) = flow.last_drop.as_deref() else {
+            let Some((reason, place)) = flow.last_drop() else {
                 return true;
             };
             // What finds no socket is answered with a refusal: who sent it does not wait. And what a firewall keeps from a

@@ -92,14 +92,20 @@ const NAMES: Scenario = Scenario {
 const FRAGMENTS: Scenario = Scenario {
     name: "fragments",
     title: "a healthy node whose packets come in pieces",
-    breaks: "Nothing. Pings that are cut in two arrive and are answered.",
-    break_it: &[Step::Start(Actor {
-        name: "peer-huge-ping",
-        role: Role::HugePing,
-        addresses: &["10.10.0.2", "2001:db8:10::2"],
-        ..PEER_CLIENT
-    })],
-    heal: &[Step::Stop("peer-huge-ping")],
+    breaks: "Nothing. Pings that are cut in two arrive and are answered, and the node's own are, too.",
+    break_it: &[
+        Step::Start(Actor {
+            name: "peer-huge-ping",
+            role: Role::HugePing,
+            addresses: &["10.10.0.2", "2001:db8:10::2"],
+            ..PEER_CLIENT
+        }),
+        Step::Start(Actor {
+            addresses: &["192.0.2.10", "2001:db8:ffff::10"],
+            ..asking("huge-ping", Role::HugePing)
+        }),
+    ],
+    heal: &[Step::Stop("peer-huge-ping"), Step::Stop("huge-ping")],
     ..EVERYDAY
 };
 

@@ -210,8 +210,8 @@ fn other_end(model: &Model, gone: &Gone<'_>) -> End {
 
 /// The flow's packets that were dropped for want of a way.
 fn dropped(model: &Model, flow: &Flow) -> Option<Spell> {
-    let spell = flow.drops.recent(model.now())?;
-    let last = flow.last_drop.as_deref();
+    let spell = flow.dropped_lately(model.now())?;
+    let last = flow.last_drop();
     let is_for_want = last.is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State);
     is_for_want.then_some(spell)
 }
