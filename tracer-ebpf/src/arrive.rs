@@ -9,7 +9,7 @@ use crate::flows::count_flow;
 use crate::fragments;
 use crate::globals::Kernel;
 use crate::neighbour::arp_arrived;
-use crate::packet::{Direction, ETH_ARP, Headers, ICMP, ICMP6, Packet, TCP};
+use crate::packet::{Direction, ETH_ARP, Headers, Packet, TCP, is_icmp};
 
 /// `netif_receive_skb(skb)`: after GRO, before generic XDP, taps, tc and the protocol handlers
 /// (`__netif_receive_skb_core`, net/core/dev.c). Loopback is no arrival.
@@ -65,7 +65,7 @@ pub fn arrival(ctx: BtfTracePointContext) -> i32 {
 /// Leaves a datagram or a message for what its processing leads to.
 #[inline(always)]
 fn remember(headers: &Headers, flow: &FlowKey, netns: u32, index: u32) {
-    let icmp = headers.protocol == ICMP || headers.protocol == ICMP6;
+    let icmp = is_icmp(headers.protocol);
     // The first fragment stands for its packet.
     if headers.is_piece || (!headers.countable && !icmp) {
         return;
@@ -77,7 +77,7 @@ fn remember(headers: &Headers, flow: &FlowKey, netns: u32, index: u32) {
     last.iif = index;
     if icmp {
         begin(last);
-        last.replies += u32::from(!headers.is_for_kernel);
+        last.replies += u32::from(headers.is_echo_reply());
         if !headers.countable {
             // What is no echo has no identifier, and is nobody's flow.
             last.flow = headers.port(netns);

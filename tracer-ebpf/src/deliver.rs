@@ -11,7 +11,7 @@ use tracer_ebpf::{
 use crate::books::{EVENTS, add, enter, last_arrival, lose, watched};
 use crate::flows::{count_flow, counts};
 use crate::globals::{Kernel, config, load, offset};
-use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, netns};
+use crate::packet::{Direction, Headers, Packet, TCP, UDP, is_icmp, netns};
 use crate::socket::{Sock, is_half_closed, is_loopback, is_multicast, segments_in_at};
 
 /// What is entered here arrived, and its socket was found.
@@ -226,7 +226,7 @@ pub fn queued(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let protocol = sock.protocol();
-    let icmp = protocol == ICMP || protocol == ICMP6;
+    let icmp = is_icmp(protocol);
     if protocol != TCP && protocol != UDP && !icmp {
         return 0;
     }
@@ -252,6 +252,15 @@ pub fn queued(ctx: BtfTracePointContext) -> i32 {
         datagram_queued(own, icmp);
     }
     0
+}
+
+/// An echo reply that arrived last on this CPU is forwarded: no socket of this node gets it.
+#[inline(always)]
+pub fn reply_forwarded() {
+    if let Some(last) = last_arrival() {
+        last.ended = 1;
+        take(&mut last.replies);
+    }
 }
 
 /// Takes one away. False where none is left.
@@ -341,7 +350,7 @@ pub fn read(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     // A peeked message stays in the queue, which holds a reference to it.
-    if (protocol == ICMP || protocol == ICMP6) && packet.users() == 1 {
+    if is_icmp(protocol) && packet.users() == 1 {
         count_read(program::READ, packet, sock.netns());
     }
     0

@@ -19,7 +19,7 @@ use crate::fragments;
 use crate::functions;
 use crate::globals::{Kernel, config, offset};
 use crate::neighbour::icmp6_arrived;
-use crate::packet::{Device, Direction, Headers, ICMP, ICMP6, Packet, TCP, UDP, copy};
+use crate::packet::{Device, Direction, Headers, ICMP6, Packet, TCP, UDP, copy, is_icmp};
 use crate::socket::{LISTEN, Sock, is_multicast};
 
 /// `kfree_skb(skb, location, reason, rx_sk)`: a packet is dropped. Older kernels have no `rx_sk`
@@ -69,7 +69,7 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
                 look(program::DROP, end.netns, packets, count);
             }
         });
-        let icmp = end.headers.protocol == ICMP || end.headers.protocol == ICMP6;
+        let icmp = is_icmp(end.headers.protocol);
         if (icmp || is_multicast(&flow))
             && let Some(last) = last_arrival()
         {
@@ -198,7 +198,7 @@ fn is_kernel_address(word: u64) -> bool {
 /// away; nor a datagram.
 #[inline(always)]
 fn is_own(headers: &Headers, packet: Packet) -> bool {
-    let icmp = headers.protocol == ICMP || headers.protocol == ICMP6;
+    let icmp = is_icmp(headers.protocol);
     headers.protocol != UDP && !(icmp && (!headers.is_for_kernel || !packet.socket().is_null()))
 }
 

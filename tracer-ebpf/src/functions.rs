@@ -14,7 +14,7 @@ use crate::books::{add, enter, last_arrival, watched};
 use crate::deliver::FOUND;
 use crate::flows::count_flow;
 use crate::globals::{Kernel, config};
-use crate::packet::{Direction, Headers, ICMP, ICMP6, Packet, UDP};
+use crate::packet::{Direction, Headers, Packet, UDP, is_icmp};
 use crate::socket::{Sock, is_multicast};
 
 /// A packet on its way into a queue.
@@ -116,7 +116,7 @@ fn comes(sock: Sock, packet: Packet) {
         return;
     }
     let protocol = sock.protocol();
-    let icmp = protocol == ICMP || protocol == ICMP6;
+    let icmp = is_icmp(protocol);
     if !icmp && (protocol != UDP || sock.is_raw()) {
         return;
     }

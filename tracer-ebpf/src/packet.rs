@@ -13,6 +13,12 @@ pub const ICMP: u8 = 1;
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 pub const ICMP6: u8 = 58;
+/// A protocol of ICMP, of either version.
+#[inline(always)]
+pub fn is_icmp(protocol: u8) -> bool {
+    protocol == ICMP || protocol == ICMP6
+}
+
 /// The header of IPv6 that says that the packet is a fragment (`IPPROTO_FRAGMENT`).
 const FRAGMENT: u8 = 44;
 
@@ -448,12 +454,17 @@ impl Headers {
         FlowKey::new([0; 2], [0; 2], netns, self.local_port, 0, self.protocol)
     }
 
+    /// It answers an echo request. Of one in fragments, the first.
+    #[inline(always)]
+    pub fn is_echo_reply(&self) -> bool {
+        is_icmp(self.protocol) && !self.is_piece && !self.is_for_kernel
+    }
+
     /// Who began the flow, should this packet be the first that is seen of it: who sent it, except that an
     /// echo reply answers a request that came before.
     #[inline(always)]
     pub fn origin(&self, direction: Direction) -> u32 {
-        let answers = (self.protocol == ICMP || self.protocol == ICMP6) && !self.is_for_kernel;
-        if answers == (direction == Direction::In) {
+        if self.is_echo_reply() == (direction == Direction::In) {
             origin::LOCAL
         } else {
             origin::REMOTE

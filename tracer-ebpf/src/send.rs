@@ -5,7 +5,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
 
 use crate::books::{add, enter, watched};
-use crate::deliver::{follow, note};
+use crate::deliver::{follow, note, reply_forwarded};
 use crate::flows::count_flow;
 use crate::globals::{Kernel, offset};
 use crate::neighbour::{arp_sent, icmp6_sent};
@@ -43,6 +43,9 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
             0,
         );
         enter(program::SENT, &entry, packets, u64::from(length));
+        if headers.is_echo_reply() {
+            reply_forwarded();
+        }
     } else if headers.countable {
         let began = headers.origin(Direction::Out);
         count_flow(&headers.flow(netns), began, packets, |count| {
