@@ -183,6 +183,32 @@ pub fn follow(program: u32, sock: Sock, netns: u32, counts: &mut FlowCount) {
     }
 }
 
+/// A segment may answer others that nobody has told of, see [`follow`]. They are counted under the tuple of the socket
+/// that sends it, which is not that of its headers where that was translated: where a service's address is, or a tunnel
+/// leaves the socket of what it carries on the buffer. A reset is sent by a raw socket, that has no such state.
+///
+/// `program` is the caller's own, `socket` the one on the buffer, null for none.
+#[inline(always)]
+pub fn answered(program: u32, socket: Kernel, netns: u32) {
+    if socket.is_null() {
+        return;
+    }
+    let sock = Sock(socket);
+    // Before anything else of it is read: what is in such a state is a full socket.
+    if !sock.is_ip() || !is_half_closed(u32::from(sock.state())) {
+        return;
+    }
+    if sock.protocol() != TCP || sock.netns() != netns {
+        return;
+    }
+    let own = sock.flow(netns, TCP);
+    if !is_loopback(&own) {
+        count_flow(&own, origin::UNKNOWN, 1, |count| {
+            follow(program, sock, netns, count);
+        });
+    }
+}
+
 /// Catches up with the TCP socket of a flow, if one end has closed its connection: then its segments pass
 /// `tcp_rcv_state_process`, and nothing tells of each. Of a socket from before the start only `packets` are ours to count.
 /// `program` is the caller's own.

@@ -13,7 +13,7 @@ use tracer_ebpf::{
 };
 
 use crate::books::{self, Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
-use crate::deliver::{datagram_read, look, note};
+use crate::deliver::{answered, datagram_read, look, note};
 use crate::flows::{count_flow, is_known};
 use crate::fragments;
 use crate::functions;
@@ -75,6 +75,8 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
         {
             last.ended = 1;
         }
+    } else if end.headers.protocol == TCP && !end.incoming {
+        answered(program::DROP, socket, end.netns);
     }
     let budget = spend(
         &Place {

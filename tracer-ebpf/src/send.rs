@@ -5,12 +5,12 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
 
 use crate::books::{add, enter, watched};
-use crate::deliver::{follow, note, reply_forwarded};
+use crate::deliver::{answered, note, reply_forwarded};
 use crate::flows::count_flow;
 use crate::globals::{Kernel, offset};
 use crate::neighbour::{arp_sent, icmp6_sent};
 use crate::packet::{Device, Direction, ETH_ARP, Headers, ICMP6, Packet, TCP};
-use crate::socket::{Sock, is_half_closed, is_loopback};
+use crate::socket::{Sock, is_loopback};
 
 /// `net_dev_start_xmit(skb, dev)`: a packet goes to a driver, past all queues (`xmit_one`,
 /// net/core/dev.c). One that had arrived is forwarded. A packet that goes through several devices, one on top of
@@ -59,7 +59,7 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
             }
         });
         if headers.protocol == TCP {
-            answered(packet, netns);
+            answered(program::SENT, packet.socket(), netns);
         }
     } else if ethertype == ETH_ARP {
         arp_sent(network, netns, index);
@@ -67,31 +67,6 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
         icmp6_sent(network, netns, index);
     }
     0
-}
-
-/// A segment may answer others that nobody has told of, see [`follow`]. They are counted under the tuple of the socket
-/// that sends it, which is not that of its headers where that was translated: where a service's address is, or a tunnel
-/// leaves the socket of what it carries on the buffer. A reset is sent by a raw socket, that has no such state.
-#[inline(always)]
-fn answered(packet: Packet, netns: u32) {
-    let socket = packet.socket();
-    if socket.is_null() {
-        return;
-    }
-    let sock = Sock(socket);
-    // Before anything else of it is read: what is in such a state is a full socket.
-    if !sock.is_ip() || !is_half_closed(u32::from(sock.state())) {
-        return;
-    }
-    if sock.protocol() != TCP || sock.netns() != netns {
-        return;
-    }
-    let own = sock.flow(netns, TCP);
-    if !is_loopback(&own) {
-        count_flow(&own, origin::UNKNOWN, 1, |count| {
-            follow(program::SENT, sock, netns, count);
-        });
-    }
 }
 
 /// Device or resource busy (include/uapi/asm-generic/errno-base.h).

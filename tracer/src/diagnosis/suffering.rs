@@ -55,14 +55,19 @@ impl<'a> Suffering<'a> {
         let mut groups: Vec<Group<'_>> = Vec::new();
         // The model keeps each owner once, so that its address tells it from others.
         let mut places: HashMap<Option<*const Owner>, usize> = HashMap::new();
+        // Most have the owner of the one before.
+        let mut latest: Option<(Option<*const Owner>, usize)> = None;
         for &Sufferer {
             key, since, owner, ..
         } in &flows
         {
             let starving = u64::from(since != When::NEVER);
-            let place = *places
-                .entry(owner.map(std::ptr::from_ref))
-                .or_insert(groups.len());
+            let lies = owner.map(std::ptr::from_ref);
+            let place = match latest {
+                Some((of, place)) if of == lies => place,
+                _ => *places.entry(lies).or_insert(groups.len()),
+            };
+            latest = Some((lies, place));
             match groups.get_mut(place) {
                 Some(group) => {
                     group.flows += 1;
