@@ -223,7 +223,7 @@ struct Case<'a> {
     since: u64,
     /// When the last of them answered, where all did.
     ended: Option<u64>,
-    /// Flows of other peers that received something meanwhile.
+    /// Flows of other peers that received something meanwhile, where some peer is silent yet.
     others: u64,
     /// Some of the flows were opened by this node.
     asked_by_us: bool,
@@ -263,7 +263,8 @@ impl<'a> Case<'a> {
                 && !by_inner_device(view, key, flow.iif)
                 && peers.binary_search(&(key.netns, key.remote)).is_err()
         });
-        let others = others.count();
+        // Of a silence that is over they say nothing.
+        let others = if ended.is_some() { 0 } else { others.count() };
         Some(Self {
             requests: silences
                 .iter()

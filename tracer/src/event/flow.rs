@@ -1,6 +1,8 @@
 //! What tells one flow from another, and what each has counted.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{Location, Owner, is_zero};
 
 /// A 5-tuple as the local socket sees it, with its namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+///
+/// Keys are in the order of their members. Very many are compared and hashed, so that both are done by numbers: what is
+/// derived goes byte by byte.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct FlowKey {
     /// Inode of the namespace.
     pub netns: u32,
@@ -42,6 +47,59 @@ impl FlowKey {
             remote: address(self.remote),
             ..self
         }
+    }
+}
+
+/// An address as numbers in the order of addresses: those of IPv4 come first.
+fn numbers(address: IpAddr) -> (bool, u128) {
+    match address {
+        IpAddr::V4(v4) => (false, u32::from(v4).into()),
+        IpAddr::V6(v6) => (true, v6.into()),
+    }
+}
+
+impl PartialEq for FlowKey {
+    fn eq(&self, other: &Self) -> bool {
+        // What mostly differs comes first.
+        (self.local_port, self.remote_port) == (other.local_port, other.remote_port)
+            && numbers(self.remote) == numbers(other.remote)
+            && numbers(self.local) == numbers(other.local)
+            && (self.netns, self.protocol) == (other.netns, other.protocol)
+    }
+}
+
+impl Eq for FlowKey {}
+
+impl PartialOrd for FlowKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for FlowKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.netns
+            .cmp(&other.netns)
+            .then_with(|| self.protocol.cmp(&other.protocol))
+            .then_with(|| numbers(self.local).cmp(&numbers(other.local)))
+            .then_with(|| self.local_port.cmp(&other.local_port))
+            .then_with(|| numbers(self.remote).cmp(&numbers(other.remote)))
+            .then_with(|| self.remote_port.cmp(&other.remote_port))
+    }
+}
+
+impl Hash for FlowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let ports = u64::from(self.local_port) << 16 | u64::from(self.remote_port);
+        let place = u64::from(self.netns) << 32 | ports;
+        // Keys of either version of IP, or of other protocols, may have one hash.
+        let mut bytes = [0; 40];
+        let (local, rest) = bytes.split_at_mut(16);
+        let (remote, rest) = rest.split_at_mut(16);
+        local.copy_from_slice(&numbers(self.local).1.to_ne_bytes());
+        remote.copy_from_slice(&numbers(self.remote).1.to_ne_bytes());
+        rest.copy_from_slice(&place.to_ne_bytes());
+        state.write(&bytes);
     }
 }
 
@@ -165,4 +223,53 @@ pub struct FlowCount {
     /// Who has that socket, where that could be found out. TCP's owners are told by [`Socket`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Box<Owner>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_in_the_order_of_their_members() {
+        let addresses = [
+            "0.0.0.0",
+            "10.0.0.2",
+            "255.0.0.1",
+            "::",
+            "::ffff:10.0.0.2",
+            "2001:db8::1",
+        ];
+        let mut keys = Vec::new();
+        for number in 0..6usize.pow(3) {
+            let address = |number: usize| addresses[number % 6].parse().unwrap();
+            keys.push(FlowKey {
+                netns: 1 + number as u32 % 2,
+                protocol: Protocol::from([1, 6, 17, 47, 58, 132][number % 6]),
+                local: address(number / 6),
+                local_port: (number % 5) as u16,
+                remote: address(number / 36),
+                remote_port: (number % 3) as u16,
+            });
+        }
+        let members = |key: &FlowKey| {
+            (
+                key.netns,
+                key.protocol,
+                key.local,
+                key.local_port,
+                key.remote,
+                key.remote_port,
+            )
+        };
+        let hashes = RandomState::new();
+        for one in &keys {
+            for other in &keys {
+                assert_eq!(one.cmp(other), members(one).cmp(&members(other)), "{one} {other}");
+                assert_eq!(one == other, members(one) == members(other), "{one} {other}");
+            }
+            assert_eq!(hashes.hash_one(one), hashes.hash_one(*one));
+        }
+    }
 }

@@ -14,6 +14,7 @@
 mod asked;
 pub(crate) mod bands;
 pub(crate) mod books;
+mod bound;
 pub(crate) mod chains;
 pub(crate) mod class;
 pub(crate) mod clock;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::bound::{Bound, BoundSockets, plain};
 use super::clock::SECOND;
 use super::growth::Growing;
 use super::queues::Port;
@@ -11,14 +12,10 @@ use crate::event::{FlowKey, Origin, Owner, Protocol, Socket, SocketState};
 
 /// Connected sockets that are kept, at most.
 const MOST: usize = 131_072;
-/// Ports with a bound socket or with refused packets that are kept, at most.
+/// Ports with refused packets that are kept, at most.
 const MOST_PORTS: usize = 65_536;
-/// Sockets that share a local end and are told apart, at most.
-const MOST_SHARING: usize = 1024;
 /// A closed connection is forgotten after this.
 const CLOSED: u64 = 60 * SECOND;
-/// A bound socket that is gone, or that is known by its use alone and is not used, is forgotten after this.
-const GONE: u64 = 1800 * SECOND;
 
 /// A connected socket.
 #[derive(Clone, Debug)]
@@ -40,19 +37,6 @@ impl Connection {
     }
 }
 
-/// A socket that is bound to a local address and waits for anybody.
-#[derive(Clone, Debug)]
-pub(crate) struct Bound {
-    /// Who has it, or had it last.
-    pub owner: Option<Arc<Owner>>,
-    /// When it was closed, `None` while it is there.
-    pub closed: Option<u64>,
-    /// Inodes of the sockets that share it (`SO_REUSEPORT`), as far as they are known.
-    inodes: BTreeSet<u64>,
-    /// When it last received, where nothing else has told that it exists.
-    received: Option<u64>,
-}
-
 /// All sockets that are known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sockets {
@@ -62,7 +46,7 @@ pub(crate) struct Sockets {
     owners: HashSet<Arc<Owner>>,
     /// Closed connections, in the order of their end.
     closed: VecDeque<(u64, FlowKey)>,
-    bound: BTreeMap<(Port, IpAddr), Bound>,
+    bound: BoundSockets,
     refused: BTreeMap<(Port, IpAddr), Growing>,
 }
 
@@ -129,53 +113,15 @@ impl Sockets {
     }
 
     fn bound_socket(&mut self, at: u64, socket: &Socket) {
-        let key = (Port::of(&socket.flow), plain(socket.flow.local));
+        let (port, address) = (Port::of(&socket.flow), plain(socket.flow.local));
         // A TCP socket that is neither connected nor listening receives nothing; for the other protocols
         // `Close` says no more than that it is not connected.
         let open = socket.flow.protocol != Protocol::Tcp || socket.state == SocketState::Listen;
         if open {
-            if self.bound.len() >= MOST_PORTS && !self.bound.contains_key(&key) {
-                return;
-            }
             let owner = socket.owner.as_ref().map(|owner| self.shared(owner));
-            // What was known of the port by its use alone was this socket, if it waits at any address.
-            if socket.flow.local.is_unspecified() {
-                let (first, last) = (IpAddr::from([0; 4]), IpAddr::from([0xff; 16]));
-                let by_use: Vec<(Port, IpAddr)> = self
-                    .bound
-                    .range((key.0, first)..=(key.0, last))
-                    .filter(|(_, bound)| bound.received.is_some())
-                    .map(|(key, _)| *key)
-                    .collect();
-                for known in by_use {
-                    self.bound.remove(&known);
-                }
-            }
-            let bound = self.bound.entry(key).or_insert_with(|| Bound {
-                owner: None,
-                closed: None,
-                inodes: BTreeSet::new(),
-                received: None,
-            });
-            bound.received = None;
-            if bound.closed.take().is_some() {
-                bound.owner = None;
-                bound.inodes.clear();
-            }
-            if bound.inodes.len() < MOST_SHARING {
-                bound.inodes.insert(socket.inode);
-            }
-            if owner.is_some() {
-                bound.owner = owner;
-            }
-        } else if let Some(bound) = self.bound.get_mut(&key)
-            && socket.state == SocketState::Close
-        {
-            bound.inodes.remove(&socket.inode);
-            // One without a file may be any of them.
-            if bound.inodes.is_empty() || socket.inode == 0 {
-                bound.closed.get_or_insert(at);
-            }
+            self.bound.opened(port, address, socket.inode, owner);
+        } else if socket.state == SocketState::Close {
+            self.bound.closed(at, port, address, socket.inode);
         }
     }
 
@@ -185,25 +131,8 @@ impl Sockets {
         if flow.protocol != Protocol::Udp {
             return;
         }
-        let port = Port::of(flow);
-        if let Some(address) = self.bound_address(port, flow.local) {
-            if let Some(bound) = self.bound.get_mut(&(port, address)) {
-                bound.received = bound.received.map(|_| at);
-            }
-            return;
-        }
-        let key = (port, plain(flow.local));
-        if began && !is_bound(flow) && !self.connections.contains_key(flow) && self.bound.len() < MOST_PORTS {
-            self.bound.insert(
-                key,
-                Bound {
-                    owner: None,
-                    closed: None,
-                    inodes: BTreeSet::new(),
-                    received: Some(at),
-                },
-            );
-        }
+        let shows = || began && !is_bound(flow) && !self.connections.contains_key(flow);
+        self.bound.received(at, Port::of(flow), flow.local, shows);
     }
 
     /// The kernel found no socket for packets to this local end.
@@ -228,29 +157,7 @@ impl Sockets {
 
     /// The socket that is or was bound to this local end, by its own address or by any.
     pub(crate) fn bound(&self, port: Port, local: IpAddr) -> Option<&Bound> {
-        self.bound.get(&(port, self.bound_address(port, local)?))
-    }
-
-    /// The address that the socket of [`Self::bound`] has.
-    fn bound_address(&self, port: Port, local: IpAddr) -> Option<IpAddr> {
-        let v4_any = IpAddr::from([0; 4]);
-        let v6_any = IpAddr::from([0; 16]);
-        let is_open = |address: &IpAddr| {
-            self.bound
-                .get(&(port, *address))
-                .is_some_and(|bound| bound.closed.is_none())
-        };
-        let mut found = [plain(local), v4_any, v6_any]
-            .into_iter()
-            .filter(|address| *address != v4_any || local.is_ipv4() || local.is_unspecified())
-            .filter(|address| self.bound.contains_key(&(port, *address)));
-        // One that is open counts more than one that is gone.
-        let first = found.next()?;
-        if is_open(&first) {
-            Some(first)
-        } else {
-            found.find(is_open).or(Some(first))
-        }
+        self.bound.find(port, local)
     }
 
     /// Who has the socket that packets of this flow are for: the connected one with its tuple, where there is one, else the
@@ -273,8 +180,7 @@ impl Sockets {
         self.connections
             .retain(|flow, _| !namespaces.contains(&flow.netns));
         self.closed.retain(|(_, flow)| !namespaces.contains(&flow.netns));
-        self.bound
-            .retain(|(port, _), _| !namespaces.contains(&port.netns));
+        self.bound.leave(namespaces);
         self.refused
             .retain(|(port, _), _| !namespaces.contains(&port.netns));
     }
@@ -282,12 +188,7 @@ impl Sockets {
     /// Forgets what has been closed for long.
     pub(crate) fn forget(&mut self, now: u64) {
         self.forget_closed(now.saturating_sub(CLOSED), usize::MAX);
-        self.bound.retain(|_, bound| {
-            bound
-                .closed
-                .or(bound.received)
-                .is_none_or(|at| now.saturating_sub(at) <= GONE)
-        });
+        self.bound.forget(now);
         self.refused.retain(|_, growing| growing.recent(now).is_some());
         self.owners.retain(|owner| Arc::strong_count(owner) > 1);
     }
@@ -316,9 +217,4 @@ impl Sockets {
 /// The tuple names no peer.
 fn is_bound(flow: &FlowKey) -> bool {
     flow.remote_port == 0 && flow.remote.is_unspecified()
-}
-
-/// An IPv4 address as itself, also where a dual-stack socket has it.
-fn plain(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
