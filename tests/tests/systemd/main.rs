@@ -146,7 +146,17 @@ fn what_a_service_ended_by_is_told() {
         ),
         ("exit", "ExecStart=sh -c 'exit 3'", "exit-code"),
         ("killed", "ExecStart=sh -c 'kill -KILL $$$$'", "signal"),
+        (
+            "dumped",
+            "ExecStart=sh -c 'kill -SEGV $$$$'\nLimitCORE=infinity\nWorkingDirectory=/tmp",
+            "core-dump",
+        ),
         ("silent", "Type=notify\nExecStart=true", "protocol"),
+        (
+            "without",
+            "ExecStart=true\nEnvironmentFile=/nonexistent",
+            "resources",
+        ),
         (
             "pathless",
             "ExecStart=true\nRootDirectory=/nonexistent",
