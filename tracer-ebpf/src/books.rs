@@ -201,11 +201,14 @@ pub fn spend(place: &Place, line: Option<&mut Tally>) -> Budget {
 fn ask(place: &Place) -> Budget {
     // SAFETY: a helper without arguments.
     let second = unsafe { bpf_ktime_get_boot_ns() } / 1_000_000_000;
-    let Some(spent) = BUDGET.get_ptr_mut(place) else {
+    if BUDGET.get_ptr(place).is_none() {
         let first = Spent { second, examples: 1 };
         if BUDGET.insert(place, first, u64::from(BPF_NOEXIST)).is_ok() {
             return Budget::First;
         }
+        // Another CPU may have been first: then the place is there, and the insertion was refused.
+    }
+    let Some(spent) = BUDGET.get_ptr_mut(place) else {
         lose(loss::PLACES_FULL, 1);
         return Budget::Refused;
     };

@@ -17,9 +17,9 @@ use crate::event::{EntryKey, Fate, FlowKey, OTHER, Protocol, SocketState, Versio
 use crate::model::Model;
 use crate::model::books::{Line, in_ledger};
 use crate::model::clock::seconds;
-use crate::model::counters::{LISTEN_DROPS, LISTEN_OVERFLOWS};
+use crate::model::counters::{LISTEN_DROPS, LISTEN_OVERFLOWS, netstat};
 use crate::model::flows::Flow as Counted;
-use crate::model::growth::{History, rate, span};
+use crate::model::growth::History;
 use crate::model::hooks::{self, Hook};
 use crate::model::ledger::{Silent, Totals};
 use crate::model::{class, ends};
@@ -126,10 +126,9 @@ fn capabilities(model: &Model) -> Vec<Capability> {
 }
 
 fn rates(model: &Model, history: &History<Totals>) -> Rates {
-    let before = history.before(model.now());
-    let last = history.last();
-    let span = span(model.started(), model.now());
-    let packets = |before: u64, now: u64| rate(i128::from(before), i128::from(now), span);
+    let lately = model.lately();
+    let (before, last) = (history.at(lately.from), history.last());
+    let packets = |before: u64, now: u64| lately.rate(before.into(), now.into());
     let (old, new) = (&before.ledger, &last.ledger);
     Rates {
         arrived: packets(old.arrived, new.arrived),
@@ -138,7 +137,7 @@ fn rates(model: &Model, history: &History<Totals>) -> Rates {
         forwarded: packets(old.forwarded, new.forwarded),
         answered: packets(old.answered, new.answered),
         dropped: packets(old.dropped, new.dropped),
-        unexplained: rate(i128::from(old.unexplained), i128::from(new.unexplained), span),
+        unexplained: lately.rate(old.unexplained.into(), new.unexplained.into()),
     }
 }
 
@@ -216,15 +215,15 @@ impl Sum {
         if packets == 0 {
             return;
         }
-        let (started, now) = (model.started(), model.now());
-        let before = line.history.before(now);
+        let lately = model.lately();
+        let before = line.history.at(lately.from);
         let share = share(packets, line.packets);
         let bytes = u128::from(line.bytes) * u128::from(packets) / u128::from(line.packets);
         self.packets = self.packets.saturating_add(packets);
         self.bytes = self
             .bytes
             .saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
-        self.rate += share * rate(i128::from(before), i128::from(line.packets), span(started, now));
+        self.rate += share * lately.rate(before.into(), line.packets.into());
         if let Some(sighting) = model.books().sighting(key) {
             self.units.extend(sighting.units.iter().cloned());
         }
@@ -339,7 +338,7 @@ fn silent(model: &Model) -> Vec<(Row<'static>, Sum)> {
             };
             let sum = Sum {
                 packets,
-                rate: told::rate_of(model, counted) * share(packets, counted.grown),
+                rate: told::rate_of(model, &netstat(netns, counter)) * share(packets, counted.grown),
                 ..Sum::default()
             };
             rows.push((row, sum));

@@ -8,7 +8,7 @@ use super::chains::Chains;
 use super::counters::Counters;
 use super::endpoints::Silences;
 use super::flows::Flows;
-use super::growth::{History, Spell};
+use super::growth::{History, Lately, Spell};
 use super::ledger::Totals;
 use super::namespaces::{Followed, Namespaces};
 use super::neighbours::Neighbours;
@@ -248,6 +248,11 @@ impl Model {
     /// The node's ledger at the last ticks.
     pub(crate) fn history(&self) -> &History<Totals> {
         &self.history
+    }
+
+    /// The time that rates of the books stand for: they are read at every tick.
+    pub(crate) fn lately(&self) -> Lately {
+        Lately::of(&self.history, self.started(), self.now, clock::SECOND)
     }
 
     /// What was silent at the last tick.

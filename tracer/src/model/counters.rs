@@ -5,14 +5,18 @@
 use std::collections::BTreeMap;
 
 use super::books::{Books, in_ledger};
+use super::clock::SECOND;
 use super::ends;
-use super::growth::{Growing, History, Spell, growth};
+use super::growth::{Growing, History, Lately, Spell, growth};
 use super::node::Node;
 use crate::event::{Counter, CounterKey, Fate, Source, Version};
 use crate::report::{Class, CounterKind};
 
 /// Counters that are kept, at most: those of a thousand namespaces in which much goes wrong.
 const MOST: usize = 65_536;
+
+/// How often the counters of a namespace are read, where something is counted in it.
+const EVERY: u64 = SECOND;
 
 /// Connections that a listener dropped without a word, for whatever reason: `tcp_listendrop`.
 pub(crate) const LISTEN_DROPS: &str = "TcpExtListenDrops";
@@ -264,13 +268,23 @@ pub(crate) fn meaning(source: Source, name: &str) -> Option<Meaning> {
     Some(Meaning { class, kind, text })
 }
 
+/// What tells a counter of /proc/net/netstat from others.
+pub(crate) fn netstat(netns: u32, name: &str) -> CounterKey {
+    CounterKey {
+        netns,
+        source: Source::Netstat,
+        device: 0,
+        name: name.to_owned(),
+    }
+}
+
 /// What has been told of a counter.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counted {
     /// Growth since the start.
     pub grown: u64,
     /// The same over the last seconds.
-    pub history: History<u64>,
+    history: History<u64>,
     growing: Growing,
     told: u64,
 }
@@ -286,6 +300,8 @@ impl Counted {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters {
     counters: BTreeMap<CounterKey, Counted>,
+    /// When the counters of a namespace were read, as far as some had grown.
+    readings: BTreeMap<u32, History<()>>,
     other: u64,
 }
 
@@ -303,6 +319,16 @@ impl Counters {
         counted.growing.note(at, at, grown);
         counted.told = counter.grown;
         counted.history.push(at, counted.grown);
+        self.readings.entry(counter.key.netns).or_default().push(at, ());
+    }
+
+    /// How fast a counter grows, where counting began at `start`.
+    pub(crate) fn rate(&self, key: &CounterKey, start: u64, now: u64) -> f64 {
+        let (Some(counted), Some(readings)) = (self.counters.get(key), self.readings.get(&key.netns)) else {
+            return 0.0;
+        };
+        let lately = Lately::of(readings, start, now, EVERY);
+        lately.rate(counted.history.at(lately.from).into(), counted.grown.into())
     }
 
     /// All of them, in the order of their keys.
@@ -330,12 +356,7 @@ impl Counters {
 
     /// A counter of /proc/net/netstat.
     pub(crate) fn netstat(&self, netns: u32, name: &str) -> Option<&Counted> {
-        self.counters.get(&CounterKey {
-            netns,
-            source: Source::Netstat,
-            device: 0,
-            name: name.to_owned(),
-        })
+        self.counters.get(&netstat(netns, name))
     }
 
     /// Packets that devices and their drivers lost before they arrived. What counters have in common cannot be known:

@@ -105,12 +105,17 @@ impl<T: Copy + Default> History<T> {
 
     /// The value one [`SPAN`] before `now`: the default where nothing had been told yet.
     pub(crate) fn before(&self, now: u64) -> T {
-        let begin = now.saturating_sub(SPAN);
-        self.0
-            .iter()
-            .rev()
-            .find(|(at, _)| *at <= begin)
-            .map_or_else(T::default, |(_, value)| *value)
+        self.at(now.saturating_sub(SPAN))
+    }
+
+    /// The value at that time, which is one [`SPAN`] before the last one at most.
+    pub(crate) fn at(&self, time: u64) -> T {
+        self.told_by(time).map_or_else(T::default, |(_, value)| value)
+    }
+
+    /// What was told last until then, and when.
+    fn told_by(&self, time: u64) -> Option<(u64, T)> {
+        self.0.iter().rev().find(|(at, _)| *at <= time).copied()
     }
 
     /// The last value.
@@ -119,17 +124,39 @@ impl<T: Copy + Default> History<T> {
     }
 }
 
-/// Seconds that a rate at `now` stands for, where counting began at `start`.
-pub(crate) fn span(start: u64, now: u64) -> f64 {
-    seconds(now.saturating_sub(start).min(SPAN))
+/// The time that a rate stands for: from one reading of the counts to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lately {
+    /// The first reading.
+    pub from: u64,
+    /// The last one.
+    pub to: u64,
 }
 
-/// From `before` to `now`, a second; 0 where no time has passed.
-#[expect(clippy::cast_precision_loss, reason = "a rate is told to a few digits")]
-pub(crate) fn rate(before: i128, now: i128, span: f64) -> f64 {
-    if span > 0.0 {
-        (now - before) as f64 / span
-    } else {
-        0.0
+impl Lately {
+    /// From the last reading that was one [`SPAN`] ago to the last one of all; from `start` where there is none so old.
+    /// Readings come `every` so often, or nobody is told of them because nothing has grown.
+    pub(crate) fn of<T: Copy + Default>(readings: &History<T>, start: u64, now: u64, every: u64) -> Self {
+        // A reading may be a little late.
+        let late = every + every / 2;
+        let last = readings.told_by(now).map_or(now, |(at, _)| at);
+        let to = if now.saturating_sub(last) > late { now } else { last };
+        let begin = to.saturating_sub(SPAN);
+        let from = readings.told_by(begin).map_or(start, |(at, _)| at);
+        Self {
+            from: if begin.saturating_sub(from) > late { begin } else { from.min(to) },
+            to,
+        }
+    }
+
+    /// By how much something grew in a second that was `before` at the first reading and is `now`; 0 where no time has passed.
+    #[expect(clippy::cast_precision_loss, reason = "a rate is told to a few digits")]
+    pub(crate) fn rate(self, before: i128, now: i128) -> f64 {
+        let span = seconds(self.to.saturating_sub(self.from));
+        if span > 0.0 {
+            (now - before) as f64 / span
+        } else {
+            0.0
+        }
     }
 }

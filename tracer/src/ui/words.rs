@@ -311,7 +311,8 @@ pub fn losses(losses: &Losses) -> Vec<String> {
         format!("{n} records lost (ring buffer full)")
     });
     say(losses.places_full, &|n| {
-        format!("{n} examples without a budget (place table full)")
+        let examples = if n == "1" { "example" } else { "examples" };
+        format!("{n} {examples} without a budget (place table full)")
     });
     say(losses.neighbours_full, &|n| {
         format!("{n} messages of neighbours not counted (neighbour table full)")

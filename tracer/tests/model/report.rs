@@ -1,6 +1,6 @@
 //! Rows, rates and the rest of the report.
 
-use tracer::event::{CapabilityState, EntryKey, Fate, OTHER, Protocol};
+use tracer::event::{Body, CapabilityState, Counter, CounterKey, EntryKey, Fate, OTHER, Protocol, Source};
 use tracer::report::{Class, Ledger};
 
 use crate::story::*;
@@ -23,6 +23,37 @@ fn rates_are_those_of_the_last_seconds() {
     story.idle(4);
     let report = story.report();
     assert_eq!((report.rates.arrived, report.drops[0].rate), (0.0, 0.0));
+}
+
+#[test]
+fn a_counter_grows_as_fast_as_the_drops_that_it_counts_however_often_it_is_read() {
+    for rounds_per_reading in 1..=3 {
+        let mut story = Story::begin();
+        let mut grown = 0;
+        for round in 1..=30 {
+            grown += 5;
+            if round % rounds_per_reading == 0 {
+                story.say(Body::Counter(Counter {
+                    key: CounterKey {
+                        netns: NETNS,
+                        source: Source::Device,
+                        device: ETH0,
+                        name: "rx_otherhost_dropped".to_owned(),
+                    },
+                    grown,
+                }));
+            }
+            story.add(drop("OTHERHOST", "ip_rcv_core", Protocol::Tcp), 5).tick();
+            let report = story.report();
+            if round > 8 {
+                let rates = (report.drops[0].rate, report.counters[0].rate);
+                assert_eq!(rates, (10.0, 10.0), "round {round} of {rounds_per_reading}");
+            }
+        }
+        story.idle(8);
+        let report = story.report();
+        assert_eq!((report.drops[0].rate, report.counters[0].rate), (0.0, 0.0));
+    }
 }
 
 #[test]

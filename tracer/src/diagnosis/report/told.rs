@@ -4,11 +4,10 @@ use std::cmp::Reverse;
 
 use super::state;
 use crate::diagnosis::words::end;
-use crate::event::FlowKey;
+use crate::event::{CounterKey, FlowKey};
 use crate::model::Model;
 use crate::model::clock::seconds;
-use crate::model::counters::{Counted, meaning};
-use crate::model::growth::{rate, span};
+use crate::model::counters::meaning;
 use crate::model::queues::Port;
 use crate::model::waiting::Wait;
 use crate::report::{Counter, Queue, Unresolved};
@@ -31,7 +30,7 @@ pub(super) fn counters(model: &Model) -> (Vec<Counter>, u64) {
                 netns: model.node().netns_label(key.netns),
                 device: model.node().device_name(key.netns, key.device),
                 packets: counted.grown,
-                rate: rate_of(model, counted),
+                rate: rate_of(model, key),
                 class: meaning.class,
                 kind: meaning.kind,
                 text: meaning.text.to_owned(),
@@ -45,10 +44,8 @@ pub(super) fn counters(model: &Model) -> (Vec<Counter>, u64) {
 }
 
 /// How fast a counter grows.
-pub(super) fn rate_of(model: &Model, counted: &Counted) -> f64 {
-    let now = model.now();
-    let before = counted.history.before(now);
-    rate(before.into(), counted.grown.into(), span(model.started(), now))
+pub(super) fn rate_of(model: &Model, counter: &CounterKey) -> f64 {
+    model.counters().rate(counter, model.started(), model.now())
 }
 
 /// Sockets in which something waits, at most so many; and how many there are.
