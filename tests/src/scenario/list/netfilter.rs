@@ -325,7 +325,7 @@ const DNAT_LOST: Scenario = Scenario {
     title: "the rules that lead to a service are lost",
     breaks: "Port 80 of the node leads to its port 8080 by a rule of nft. The rule is deleted and the table of \
              connections emptied; clients go on asking port 80, on which nobody listens.",
-    says: "Healthy, and as a weak sign R12: nobody was ever seen to listen there. Drops NO_SOCKET at tcp_v4_rcv and \
+    says: "R34, where: guest kernel: the rule that led port 80 to the service went away. Drops NO_SOCKET at tcp_v4_rcv and \
            __udp4_lib_rcv.",
     needs: &[Need::Program("conntrack", "conntrack")],
     setup: &[Step::Nft(
@@ -350,7 +350,9 @@ const DNAT_LOST: Scenario = Scenario {
     ],
     heal: &[],
     expect: Expectation {
-        verdict: Some("R12"),
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("R34"),
         drops: &[
             ExpectedDrop::of(&["NO_SOCKET"], &["tcp_v4_rcv"], Class::Protocol).socket_found(false),
             ExpectedDrop::of(&["NO_SOCKET"], &["tcp_v6_rcv"], Class::Protocol).socket_found(false),
