@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use super::Finding;
+use super::{Finding, redirects};
 use crate::event::ruleset::{self, Came, Did, Policy};
 use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
@@ -91,6 +91,26 @@ pub(super) fn firewall(finding: &Finding, change: &Change) -> bool {
         Some(Thing::Tracking) => true,
         _ => false,
     }
+}
+
+/// A rule went away that led packets elsewhere which are for a port of the finding.
+pub(super) fn redirection(finding: &Finding, change: &Change) -> bool {
+    let Some(Thing::Ruleset { .. }) = thing(finding, change) else {
+        return false;
+    };
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    did.iter().flatten().any(|did| match did {
+        Did::Rule {
+            table,
+            words,
+            came: Came::Gone,
+            ..
+        } => finding
+            .flows
+            .iter()
+            .any(|flow| redirects::leads(table.family, words, flow.protocol, flow.local_port, flow.local)),
+        _ => false,
+    })
 }
 
 /// More may be dropped by it than before: a rule that is new only by what it says itself, one that is gone by what it let

@@ -31,8 +31,8 @@ pub(super) const INCOMPLETE: Rule = Rule {
                   much later. What an XDP program in a driver takes away looks the same.",
         check: &[
             "nstat -az IpReasmFails IpReasmTimeout Ip6ReasmFails",
-            "ping -c 3 -M do -s 1472 PEER  # the largest that 1500 bytes have room for; try less",
-            "tracepath PEER",
+            "ping -c 3 -M do -s 1472 PEER  # the largest that 1500 bytes have room for, 1452 over IPv6; try less",
+            "tracepath PEER  # where it is installed: finds the size by itself",
             "ip -d link show dev DEVICE  # its MTU, and XDP",
         ],
         mend: &[
@@ -136,7 +136,20 @@ fn incomplete(view: &View<'_>) -> Option<Finding> {
     )];
     if let Some((plight, _)) = awaited.first() {
         let key = &plight.key;
-        check.push(command(model, key.netns, &format!("tracepath {}", key.remote)));
+        // What 1500 bytes have room for behind the headers of IP and ICMP.
+        let most = if key.remote.is_ipv4() { 1472 } else { 1452 };
+        for line in [
+            format!(
+                "ping -c 3 -M do -s {most} {}  # the largest that 1500 bytes have room for; try less",
+                key.remote
+            ),
+            format!(
+                "tracepath {}  # where it is installed: finds the size by itself",
+                key.remote
+            ),
+        ] {
+            check.push(command(model, key.netns, &line));
+        }
     }
     check.extend(places.iter().take(2).map(|(netns, device, _)| {
         let name = model.node().device_name(*netns, *device);

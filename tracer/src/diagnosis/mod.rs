@@ -5,7 +5,7 @@
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
 //! `links` devices that are down, `unroutable` what has no way out, `outgoing` what a firewall keeps from leaving, `inside` what
 //! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `path`
-//! the way to the node, `names` name servers, `fragments` what does not arrive whole, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up; `managers`
+//! the way to the node, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up; `managers`
 //! what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
@@ -34,6 +34,7 @@ mod outgoing;
 mod pairing;
 mod path;
 mod ports;
+mod redirects;
 mod report;
 mod roots;
 mod routing;
@@ -56,6 +57,7 @@ use crate::model::timeline::Change;
 use crate::report::{Confidence, Evidence, Where};
 
 use befallen::Befallen;
+use redirects::Redirections;
 use sufferers::Sufferers;
 
 pub use course::Diagnosis;
@@ -118,6 +120,7 @@ pub const RULES: &[Rule] = &[
     lost::rules::OTHER,
     unroutable::NO_ROUTE,
     outgoing::FILTERED,
+    redirects::LOST,
     inside::forwarding::OFF,
     inside::way::LOST,
     inside::silent::NEIGHBOUR,
@@ -152,6 +155,7 @@ struct View<'a> {
     model: &'a Model,
     befallen: OnceCell<Befallen<'a>>,
     behind: OnceCell<HashSet<(u32, IpAddr)>>,
+    redirections: OnceCell<Redirections>,
     /// The device that [`Self::by_uplink`] was last asked for, and its answer.
     latest: Cell<Option<((u32, u32), bool)>>,
 }
@@ -162,6 +166,7 @@ impl<'a> View<'a> {
             model,
             befallen: OnceCell::new(),
             behind: OnceCell::new(),
+            redirections: OnceCell::new(),
             latest: Cell::new(None),
         }
     }
@@ -181,6 +186,11 @@ impl<'a> View<'a> {
     /// Addresses of pods and machines behind this node, by namespace.
     fn behind(&self) -> &HashSet<(u32, IpAddr)> {
         self.behind.get_or_init(|| inside::behind(self.model))
+    }
+
+    /// Rules that led packets elsewhere and went away.
+    fn redirections(&self) -> &Redirections {
+        self.redirections.get_or_init(|| Redirections::of(self.model))
     }
 
     /// The flows that something befalls.

@@ -30,7 +30,8 @@ pub(super) const UNANSWERED: Rule = Rule {
                   /etc/resolv.conf names others than before: by a lease, by systemd-resolved, or by an upgrade.",
         check: &[
             "cat /etc/resolv.conf; resolvectl status",
-            "dig @SERVER . NS +time=2 +tries=1",
+            "getent ahostsv4 NAME  # asks as programs do; a name that should be known",
+            "dig @SERVER . NS +time=2 +tries=1  # asks this one server, where dig is installed",
             "ip route get SERVER",
         ],
         mend: &[
@@ -163,12 +164,16 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
         .collect();
     let namespaces: BTreeSet<u32> = case.silences.iter().map(|(server, _)| server.netns).collect();
     let mut check = vec!["cat /etc/resolv.conf".to_owned()];
+    if let Some(netns) = namespaces.first() {
+        let ask = "getent ahostsv4 NAME  # asks as programs do; a name that should be known";
+        check.push(command(model, *netns, ask));
+    }
     for (server, _) in case.silences.iter().take(2) {
         let address = server.address;
         check.push(command(
             model,
             server.netns,
-            &format!("dig @{address} . NS +time=2 +tries=1"),
+            &format!("dig @{address} . NS +time=2 +tries=1  # where dig is installed"),
         ));
         let ip = super::words::ip(address);
         check.push(command(model, server.netns, &format!("{ip} route get {address}")));

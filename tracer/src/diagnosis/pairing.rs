@@ -16,11 +16,11 @@ use crate::model::timeline::{Change, Subject, Told};
 use crate::report::{Cause, Coincidence, Relation};
 
 /// What changed so long before a finding may belong to it: 60 s.
-const WINDOW: u64 = 60 * SECOND;
+pub(super) const WINDOW: u64 = 60 * SECOND;
 /// What nobody told, but was noticed by comparing, is noticed at most so long after it happened.
 const COMPARED: u64 = 2 * SECOND;
 /// What is told took effect before: rules of nf_tables drop packets some ms before the kernel tells of them.
-const TOLD: u64 = SECOND / 10;
+pub(super) const TOLD: u64 = SECOND / 10;
 /// What began so soon after the start was there before: what is lost is only seen when the next packet comes.
 const AT_START: u64 = 2 * SECOND;
 /// Coincidences that are told, at most.

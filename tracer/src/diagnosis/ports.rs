@@ -69,7 +69,7 @@ fn no_socket(view: &View<'_>) -> Option<Finding> {
     let mut refusals: Vec<Refusal<'_>> = model
         .sockets()
         .refusals()
-        .filter_map(|(port, address, growing)| refusal(model, port, address, growing.recent(now)?))
+        .filter_map(|(port, address, growing)| refusal(view, port, address, growing.recent(now)?))
         .collect();
     // The surest first, then the busiest; the order of ports decides the rest.
     refusals.sort_by_key(|refusal| Reverse((refusal.confidence, refusal.spell.packets)));
@@ -204,7 +204,7 @@ pub(super) fn socket(model: &Model, port: Port, text: String) -> Evidence {
 
 /// Flows that were refused at these ports. Who is refused tries again from another port, so one flow stands
 /// for each client: the last one.
-fn refused<'a>(view: &View<'a>, ports: &BTreeSet<Port>) -> Vec<&'a Plight> {
+pub(super) fn refused<'a>(view: &View<'a>, ports: &BTreeSet<Port>) -> Vec<&'a Plight> {
     let client = |key: &FlowKey| (Port::of(key), key.local, key.remote);
     let last = |plight: &Plight| plight.dropped.map(|spell| spell.last);
     let all = view.befallen().dropped_by(ends::no_socket);
@@ -223,7 +223,18 @@ fn refused<'a>(view: &View<'a>, ports: &BTreeSet<Port>) -> Vec<&'a Plight> {
     clients
 }
 
-fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<Refusal<'_>> {
+/// What is refused at ports of which no socket was ever seen.
+pub(super) fn strangers(model: &Model) -> impl Iterator<Item = (Port, IpAddr, Spell)> {
+    let all = model.sockets().refusals();
+    all.filter_map(|(port, address, growing)| {
+        let spell = growing.recent(model.now())?;
+        let is_known = model.sockets().bound(port, address).is_some();
+        (!is_known).then_some((port, address, spell))
+    })
+}
+
+fn refusal<'a>(view: &View<'a>, port: Port, address: IpAddr, spell: Spell) -> Option<Refusal<'a>> {
+    let model = view.model;
     let bound = model.sockets().bound(port, address);
     let owner = bound.and_then(|bound| bound.owner.as_deref());
     let refusal = |confidence, had_until: Option<u64>| {
@@ -238,7 +249,11 @@ fn refusal(model: &Model, port: Port, address: IpAddr, spell: Spell) -> Option<R
             waited_for,
         }
     };
-    let strangers = || (spell.packets >= STRANGERS).then(|| refusal(Confidence::Weak, None));
+    let strangers = || {
+        // Another rule tells of what the firewall led elsewhere.
+        let is_led = || view.redirections().led(port, address, spell.since).is_some();
+        (spell.packets >= STRANGERS && !is_led()).then(|| refusal(Confidence::Weak, None))
+    };
     match (port.protocol, bound) {
         (_, None) => strangers(),
         (Protocol::Tcp, Some(bound)) => {

@@ -7,7 +7,7 @@ use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{self, addresses, command, count, distinct, list};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{FlowKey, Location, Protocol, Thing};
+use crate::event::{EntryKey, FlowKey, Location, Protocol, Thing};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::ends::{self, Signature};
@@ -265,10 +265,10 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
         sources => format!(" from {sources}"),
     };
     let explanation = format!(
-        "{}{from} arrived on {} and were dropped by the reverse path filter: by this node's routes, packets to \
-         that source would not leave by that device, or by none where the filter is loose.{}",
+        "{}{from} arrived on {} and were dropped by the reverse path filter.{}{}",
         count(spell.packets, "packet"),
         list(&devices),
+        wants(model),
         suffering.affected()
     );
 
@@ -352,6 +352,41 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
         check,
         remedy,
     })
+}
+
+/// What the filter wants of what it let not in, by its mode at the devices where it dropped something, with a leading space. The
+/// greater of both parameters counts (`IN_DEV_RPFILTER`, include/linux/inetdevice.h), and loose mode wants an address at the device
+/// too (`__fib_validate_source`, net/ipv4/fib_frontend.c).
+fn wants(model: &Model) -> &'static str {
+    // Loose at the device of this line, or strict; `None` where that is not known.
+    let is_loose = |key: &EntryKey| {
+        let netns = model.node().home(key.netns, key.iif).unwrap_or(key.netns);
+        let set = |of: &str| {
+            let name = format!("net.ipv4.conf.{of}.rp_filter");
+            model.settings().value(netns, Thing::Sysctl { name })
+        };
+        match (set("all"), set(&model.node().device_name(netns, key.iif))) {
+            (Some(LOOSE), _) | (_, Some(LOOSE)) => Some(true),
+            (Some(_), Some(_)) => Some(false),
+            _ => None,
+        }
+    };
+    let lines = model.books().signed(model.node(), Signature::ReversePath);
+    let modes: BTreeSet<Option<bool>> = lines.map(|(key, _)| is_loose(key)).collect();
+    match Vec::from_iter(modes)[..] {
+        [Some(true)] => {
+            " The filter is loose: it wants some route back to the source, and an address at the device, and one of the two is \
+             missing."
+        }
+        [Some(false)] => {
+            " The filter is strict: it wants this node's route back to the source to lead by the same device, and there is no such \
+             route."
+        }
+        _ => {
+            " A strict filter wants this node's route back to the source to lead by the same device; a loose one wants any route \
+             back."
+        }
+    }
 }
 
 /// Flows from inside of the node, as those of pods, that were let through before the filter dropped them.

@@ -7,7 +7,7 @@ use super::effects::covers;
 use super::words::{command, count};
 use crate::event::ruleset::{self, Came, Did, Policy, Table};
 use crate::event::value::{self, NF_TABLES, OF_DEVICE};
-use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version};
+use crate::event::{Point, TABLE_LOCAL, TABLE_MAIN, Thing, Version};
 use crate::model::Model;
 use crate::model::timeline::{Change, Subject, Told};
 use crate::shell::quoted;
@@ -511,6 +511,9 @@ fn rules(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
             _ => None,
         })
         .collect();
+    let passes = |table: &Table, chain: Option<&str>| {
+        ways(&model.chains().hooks(netns, table.family, &table.name, chain))
+    };
     let mut lines = Vec::new();
     let mut is_known = true;
     for one in &did {
@@ -535,13 +538,17 @@ fn rules(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
             } if chains.contains(&(table, chain)) => continue,
             Did::Table(table, Came::New) => (
                 format!("nft delete table {}", named(table)),
-                "Risk: all that it was to keep out comes in; ask whose it is.",
+                format!(
+                    "Risk: all that it was to hold back {}; ask whose it is.",
+                    passes(table, None)
+                ),
             ),
             Did::Chain(table, chain, _, Came::New) => {
+                let passes = passes(table, Some(chain));
                 let chain = format!("{} {}", named(table), quoted(chain));
                 (
                     format!("nft 'flush chain {chain}; delete chain {chain}'"),
-                    "Risk: what it was to keep out comes in; fails where other rules lead to it.",
+                    format!("Risk: what it was to hold back {passes}; fails where other rules lead to it."),
                 )
             }
             Did::Policy {
@@ -556,7 +563,7 @@ fn rules(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
                     quoted(chain),
                     was.unwrap_or(Policy::Accept)
                 ),
-                "Risk: low, it is what it was before.",
+                "Risk: low, it is what it was before.".to_owned(),
             ),
             Did::Rule {
                 table,
@@ -570,7 +577,10 @@ fn rules(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
                     named(table),
                     quoted(chain)
                 ),
-                "Risk: what it was to keep out comes in; ask whose it is.",
+                format!(
+                    "Risk: what it was to hold back {}; ask whose it is.",
+                    passes(table, Some(chain))
+                ),
             ),
             // Their words are not those of `nft`.
             Did::Rule {
@@ -580,10 +590,7 @@ fn rules(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
                 came: Came::Gone,
                 ..
             } => {
-                lines.push(format!(
-                    "Put the rule `{words}` back into table {}, chain {chain}, or have whoever set it load its rules again. {AS_BEFORE}",
-                    named(table)
-                ));
+                lines.push(put_back(table, chain, words));
                 continue;
             }
             _ => {
@@ -597,6 +604,30 @@ fn rules(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
     // What went is to be put back before what came is taken away.
     lines.sort_by_key(|line| !line.starts_with("Put"));
     is_known.then_some(lines)
+}
+
+/// Puts a rule back of which only the words are known.
+pub(super) fn put_back(table: &Table, chain: &str, words: &str) -> String {
+    format!(
+        "Put the rule `{words}` back into table {}, chain {chain}, or have whoever set it load its rules again. {AS_BEFORE}",
+        named(table)
+    )
+}
+
+/// What packets do that a chain at one of these hooks does not hold back any more.
+fn ways(hooks: &BTreeSet<Point>) -> String {
+    let way = |hook: &Point| match hook {
+        Point::Ingress | Point::Prerouting | Point::Input => "comes in",
+        Point::Forward => "passes through",
+        Point::Output | Point::Postrouting | Point::Egress => "goes out",
+    };
+    let mut ways: Vec<&str> = hooks.iter().map(way).collect();
+    if ways.is_empty() {
+        ways = vec!["comes in", "goes out"];
+    }
+    ways.sort_unstable();
+    ways.dedup();
+    ways.join(" or ")
 }
 
 fn named(table: &Table) -> String {

@@ -109,10 +109,15 @@ pub(super) fn command(model: &Model, netns: u32, command: &str) -> String {
         return format!("nsenter --net=/proc/{pid}/ns/net {command}");
     }
     match name {
-        "" | "host" => command.to_owned(),
+        own if is_of_reader(own) => command.to_owned(),
         path if path.contains('/') => format!("nsenter --net={} {command}", quoted(path)),
         name => format!("ip netns exec {} {command}", quoted(name)),
     }
+}
+
+/// A namespace of this name is the one that the reader's commands run in.
+pub(super) fn is_of_reader(name: &str) -> bool {
+    matches!(name, "" | "host")
 }
 
 /// The process after which a namespace without a name is called.

@@ -54,6 +54,8 @@ pub(crate) struct Books {
     signs: BTreeMap<(Sign, u32, u32), Growing>,
     /// Flows whose packets a firewall kept from leaving, as examples showed it: there were at least so many.
     filtered: BTreeMap<FlowKey, Growing>,
+    /// What connection tracking may have dropped, by namespace: see [`ends::may_be_untracked`].
+    untracked: BTreeMap<u32, Growing>,
     /// Both, the proof and what supports it.
     foreign: Growing,
     matches: bool,
@@ -91,6 +93,9 @@ impl Books {
             let place = (sign, key.netns, key.device);
             self.signs.entry(place).or_default().note(at, at, grown);
         }
+        if ends::may_be_untracked(key) {
+            self.untracked.entry(key.netns).or_default().note(at, at, grown);
+        }
         if let Some(signature) = ends::signature(key)
             && counts(node, key, signature)
         {
@@ -117,6 +122,7 @@ impl Books {
         self.sightings.retain(|key, _| !of_these(key));
         self.signs.retain(|(_, netns, _), _| !namespaces.contains(netns));
         self.filtered.retain(|flow, _| !namespaces.contains(&flow.netns));
+        self.untracked.retain(|netns, _| !namespaces.contains(netns));
     }
 
     /// A packet of a line was shown.
@@ -214,6 +220,11 @@ impl Books {
     /// A rule or a program has lately kept from leaving what was sent in this namespace.
     pub(crate) fn holds_back(&self, netns: u32, now: u64) -> bool {
         self.sign(Sign::HeldBack, netns, now).is_some()
+    }
+
+    /// The latest spell of what connection tracking may have dropped in this namespace, coming or going.
+    pub(crate) fn untracked(&self, netns: u32, now: u64) -> Option<Spell> {
+        self.untracked.get(&netns)?.recent(now)
     }
 
     /// Flows whose packets a firewall has lately kept from leaving.

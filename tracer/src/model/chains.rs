@@ -32,6 +32,33 @@ impl Chains {
         }
     }
 
+    /// The hooks at which base chains of this table are or were, and those of which it is not known any more whose they are. With
+    /// a chain's name, those of the chain alone, if it is a base chain.
+    pub(crate) fn hooks(
+        &self,
+        netns: u32,
+        family: Family,
+        table: &str,
+        chain: Option<&str>,
+    ) -> BTreeSet<Point> {
+        let all = self
+            .0
+            .iter()
+            .filter(|((of, one, _), _)| (*of, *one) == (netns, family));
+        let of = |name: Option<&str>| -> BTreeSet<Point> {
+            let is_its = |asked: &Asked| match asked {
+                Asked::One(chain) => chain.table == table && name.is_none_or(|name| chain.name == name),
+                Asked::Several => true,
+            };
+            let its = all.clone().filter(|(_, asked)| is_its(asked));
+            its.map(|((.., point), _)| *point).collect()
+        };
+        match of(chain) {
+            none if none.is_empty() => of(None),
+            hooks => hooks,
+        }
+    }
+
     /// The inodes of these namespaces are or will be those of others.
     pub(crate) fn begin_anew(&mut self, namespaces: &BTreeSet<u32>) {
         self.0.retain(|(netns, ..), _| !namespaces.contains(netns));

@@ -91,10 +91,16 @@ pub(crate) fn meaning(source: Source, name: &str) -> Option<Meaning> {
         (_, "IpInUnknownProtos" | "Ip6InUnknownProtos") => {
             (Protocol, Evented, "nobody here speaks the protocol")
         }
-        (_, "IpInDiscards" | "Ip6InDiscards") => (
+        (_, "IpInDiscards") => (
             Resource,
             Evented,
             "IP had no memory or a filter refused the packet",
+        ),
+        // The same, and what comes while `disable_ipv6` is set (`ip6_rcv_core` in net/ipv6/ip6_input.c).
+        (_, "Ip6InDiscards") => (
+            Class::Unclassified,
+            Evented,
+            "IPv6 is off at the device, it had no memory or a filter refused the packet",
         ),
         (_, name) if is_of_fragments(name) => (
             Protocol,

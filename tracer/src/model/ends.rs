@@ -240,6 +240,15 @@ pub(crate) fn by_firewall(reason: &str, symbol: &str) -> bool {
     )
 }
 
+/// Where packets end that one of those who are asked at a hook of netfilter has dropped.
+pub(crate) const AT_A_HOOK: &str = "nf_hook_slow";
+
+/// Connection tracking may have dropped it: netfilter did, and no rule of nf_tables, which drops by itself since 6.7
+/// ([`super::hooks::is_of_rules`]).
+pub(crate) fn may_be_untracked(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped && by_firewall(reason(key), symbol(key)) && symbol(key) == AT_A_HOOK
+}
+
 /// What was thrown away is no packet of a network, as far as can be seen: it has neither device nor namespace nor protocol.
 /// Messages of netlink and what waits in unix sockets are kept in the same kind of buffer as packets (`struct sk_buff`), and
 /// are freed by the same function.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::clock::MEMORY;
 use crate::event::value::{TRACKED, TRACKED_MOST};
 use crate::event::{Setting, Thing};
 
@@ -17,6 +18,20 @@ pub(crate) struct Table {
     pub room: u64,
     /// Since when it is nearly full, in boot time; `None` where it is not.
     pub since: Option<u64>,
+    /// When it was last known to be full, in boot time, where it is not now.
+    was_full: Option<u64>,
+}
+
+impl Table {
+    /// It has room for none more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room > 0 && self.entries >= self.room
+    }
+
+    /// The same, now or a moment ago: entries end in bursts, and others take their place at once.
+    pub(crate) fn is_full_lately(&self, now: u64) -> bool {
+        self.is_full() || self.was_full.is_some_and(|at| now.saturating_sub(at) <= MEMORY)
+    }
 }
 
 /// All of them, by namespace.
@@ -33,6 +48,9 @@ impl Tables {
             return;
         }
         let table = self.0.entry(setting.netns).or_default();
+        if table.is_full() {
+            table.was_full = Some(at);
+        }
         let number = setting
             .value
             .as_deref()
@@ -70,6 +88,19 @@ impl Tables {
 mod tests {
     use super::*;
     use crate::event::Seen;
+
+    #[test]
+    fn a_table_was_full_for_as_long_as_evidence_counts() {
+        let mut table = Table {
+            entries: 1000,
+            room: 1000,
+            ..Table::default()
+        };
+        assert!(table.is_full() && table.is_full_lately(1));
+        (table.entries, table.was_full) = (999, Some(7));
+        assert!(!table.is_full() && table.is_full_lately(7 + MEMORY));
+        assert!(!table.is_full_lately(8 + MEMORY));
+    }
 
     #[test]
     fn a_table_is_nearly_full_from_the_time_on_at_which_it_was_first_told_so() {

@@ -80,7 +80,7 @@ const FLOW_COLUMNS: usize = 98;
 pub fn place(page: &mut Page, report: &Report) {
     page.line(
         Kind::Title,
-        format!("{}: {}", words::place(report.place), words::meaning(report.place)),
+        format!("{}: {}", words::place(report.place), words::meaning(report)),
     );
     if let Some(recovered) = episodes::recovered(report) {
         page.line(Kind::Text, recovered);

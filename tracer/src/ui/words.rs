@@ -19,15 +19,26 @@ pub fn place(place: Where) -> &'static str {
     }
 }
 
-/// What the word of [`place`] means.
+/// What the word of [`place`] means in this report.
 #[must_use]
-pub fn meaning(place: Where) -> &'static str {
-    match place {
+pub fn meaning(report: &Report) -> &'static str {
+    match report.place {
         Where::Healthy => "no fault found",
-        Where::DataPath => "what this node sends is not answered, and nothing here drops the answers",
+        Where::DataPath => on_the_path(leading(report)),
         Where::GuestKernel => "this node itself keeps packets from where they are for",
         Where::Process => "packets come as far as the process, which does not take them or is gone",
         Where::Unknown => "not enough was seen to tell",
+    }
+}
+
+/// What is wrong with the data path, by the verdict that leads.
+fn on_the_path(leading: Option<&Verdict>) -> &'static str {
+    match leading.map(|verdict| verdict.id.as_str()) {
+        Some("D01") => "what this node sends is not answered, and nothing here drops the answers",
+        Some("D02") => "the link to the network is dead",
+        Some("R20") => "what comes from the network is not whole",
+        Some("R23") => "name servers do not answer this node, and nothing here drops the answers",
+        _ => "the fault is on the way between this node and its peers",
     }
 }
 
@@ -79,7 +90,7 @@ pub fn headline(report: &Report) -> Headline {
         },
         None => Headline {
             place,
-            text: meaning(report.place).to_owned(),
+            text: meaning(report).to_owned(),
             when: String::new(),
         },
     }
@@ -466,6 +477,20 @@ mod tests {
         );
         assert!(also(&report).starts_with("also: R01"));
         assert!(!explanation(&report).contains("R01"), "{}", explanation(&report));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_path_is_what_the_leading_verdict_says() {
+        let mut report = sample::incident();
+        report.place = Where::DataPath;
+        let mut meaning_of = |id: &str| {
+            report.verdicts[0].id = id.to_owned();
+            meaning(&report)
+        };
+        assert!(meaning_of("D01").contains("nothing here drops the answers"));
+        for id in ["D02", "R20"] {
+            assert!(!meaning_of(id).contains("answers"), "{id}");
+        }
     }
 
     #[test]

@@ -297,3 +297,23 @@ fn what_waits_ages_until_it_is_read() {
     story.idle(1);
     assert_eq!(age(&story), None);
 }
+
+/// What comes while IPv6 is off is counted with what there was no memory for.
+#[test]
+fn what_ipv6_discards_is_not_said_to_be_for_want_of_memory() {
+    let mut story = healthy();
+    story.say(counter(Source::Snmp6, 0, "Ip6InDiscards", 8));
+    story.say(counter(Source::Snmp, 0, "IpInDiscards", 8));
+    story.tick();
+    let report = story.report();
+    let told = |name: &str| {
+        let counter = report
+            .counters
+            .iter()
+            .find(|counter| counter.name == name)
+            .unwrap();
+        (counter.class, counter.text.contains("IPv6 is off"))
+    };
+    assert_eq!(told("Ip6InDiscards"), (Class::Unclassified, true));
+    assert_eq!(told("IpInDiscards"), (Class::Resource, false));
+}

@@ -1,8 +1,9 @@
 //! Every rule finds its fault, in time, with its evidence, and lets go when it is over.
 
-use tracer::event::{Body, Device, EntryKey, FlowKey, Protocol, SocketState};
+use tracer::event::{Body, Device, EntryKey, FlowKey, Protocol, Seen, SocketState, Thing};
 use tracer::report::{Confidence, Fact, Where};
 
+use crate::pairing::set;
 use crate::story::*;
 
 fn lose(story: &mut Story) {
@@ -240,6 +241,29 @@ fn who_is_affected_is_told_in_few_words() {
         verdict.explanation
     );
     assert_eq!(verdict.units, ["agent.service", "curl.service", "db.service"]);
+}
+
+/// What it says the filter wants depends on its mode: the greater of both parameters.
+#[test]
+fn a_reverse_path_filter_is_told_by_its_mode() {
+    for (all, own, says) in [
+        (Some("1"), Some("0"), "The filter is strict:"),
+        (Some("1"), Some("2"), "The filter is loose:"),
+        (None, Some("2"), "The filter is loose:"),
+        (Some("1"), None, "A strict filter wants"),
+    ] {
+        let mut story = healthy();
+        for (of, value) in [("all", all), ("eth0", own)] {
+            let name = format!("net.ipv4.conf.{of}.rp_filter");
+            if value.is_some() {
+                set(&mut story, Thing::Sysctl { name }, value, Seen::Found, None);
+            }
+        }
+        let lost = drop("IP_RPFILTER", "ip_rcv_finish_core", Protocol::Tcp);
+        story.rounds(4, |story| story.ask_and_lose(client(40_000), lost.clone()));
+        let text = story.verdict("R03").explanation;
+        assert!(text.contains(says), "{all:?} {own:?}: {text}");
+    }
 }
 
 #[test]

@@ -36,6 +36,15 @@ fn answers_that_never_come_whole_are_a_fault_of_the_path() {
         verdict.explanation
     );
     assert_eq!(verdict.flows.len(), 1);
+    // With what every node has.
+    assert!(
+        verdict
+            .check
+            .iter()
+            .any(|line| line.contains("ping -c 3 -M do -s 1472 192.0.2.11  # ")),
+        "{:?}",
+        verdict.check
+    );
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use tracer::event::{
     Body, Counter, CounterKey, EntryKey, Fate, FlowKey, Held, Origin, Owner, Protocol, Queue, Seen, Socket,
-    SocketState, Source, Unit, UnitState,
+    SocketState, Source, Thing, Unit, UnitState,
 };
-use tracer::report::{Confidence, Where};
+use tracer::report::{Confidence, Relation, Where};
 
+use crate::pairing::set;
 use crate::story::*;
 
 /// How a datagram that reaches its socket is told.
@@ -627,4 +628,85 @@ fn a_listener_without_room_that_turns_connections_away_is_a_fault() {
 fn a_burst_and_a_queue_that_has_room_are_none() {
     assert!(turned_away(3, 129).ids().is_empty(), "it lasted for 1 s");
     assert!(turned_away(8, 128).ids().is_empty(), "there is room for one more");
+}
+
+/// Port 80 led to another by a rule that went away as told; then it is asked for.
+fn led_away(did: &str, protocol: Protocol) -> Story {
+    let rules = || Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let mut story = healthy();
+    set(
+        &mut story,
+        rules(),
+        Some("generation 2, tables: inet services"),
+        Seen::Found,
+        None,
+    );
+    story.idle(8);
+    set(
+        &mut story,
+        rules(),
+        Some(&format!("generation 3, no tables; {did}")),
+        Seen::Told,
+        None,
+    );
+    let mut port = 50_000;
+    story.rounds(8, |story| {
+        port += 1;
+        let key = flow(protocol, "10.10.0.2", 80, "203.0.113.9", port);
+        story.refuse(key, "tcp_v4_rcv");
+    });
+    story
+}
+
+/// Nobody listened at the port itself: the firewall led what is for it to a service.
+#[test]
+fn a_redirect_that_went_away_explains_what_finds_no_socket() {
+    let gone = "table inet services, chain nat: rule handle 2 (tcp dport 80 redirect) gone";
+    let story = led_away(&format!("{gone}; table inet services gone"), Protocol::Tcp);
+    assert_eq!(story.ids(), ["R34"]);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    let verdict = story.verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(
+        verdict.cause.relation,
+        Relation::Explains,
+        "{}",
+        verdict.cause.text
+    );
+    assert!(
+        verdict
+            .explanation
+            .contains("8 packets for tcp 80 found no socket")
+            && verdict
+                .explanation
+                .contains("`tcp dport 80 redirect` in table inet services, chain nat"),
+        "{}",
+        verdict.explanation
+    );
+    assert!(
+        verdict.remedy[0].starts_with("Put the rule `tcp dport 80 redirect` back into table inet services"),
+        "{:?}",
+        verdict.remedy
+    );
+    assert!(
+        !verdict.remedy.iter().any(|line| line.contains("sender")),
+        "{:?}",
+        verdict.remedy
+    );
+
+    // It went, and came again; it was of another port, or of another protocol.
+    let again =
+        format!("{gone}; table inet services, chain other: rule handle 9 (tcp dport 80 redirect) new");
+    let other = gone.replace("80", "81");
+    for (did, protocol) in [
+        (again.as_str(), Protocol::Tcp),
+        (other.as_str(), Protocol::Tcp),
+        (gone, Protocol::Udp),
+    ] {
+        let story = led_away(did, protocol);
+        assert_eq!(story.ids(), ["R12"], "{did}");
+        assert_eq!(story.verdict("R12").confidence, Confidence::Weak);
+    }
 }

@@ -1,6 +1,8 @@
 //! The table of tracked connections is full, or nearly so.
 
-use tracer::event::{Body, Counter, CounterKey, Protocol, Seen, Setting, SocketState, Source, Thing};
+use tracer::event::{
+    Body, Counter, CounterKey, EntryKey, Protocol, Seen, Setting, SocketState, Source, Thing,
+};
 use tracer::report::{Confidence, Where};
 
 use crate::story::*;
@@ -58,13 +60,81 @@ fn a_table_that_is_nearly_full_is_a_weak_sign() {
     let verdict = story.verdict("R07");
     assert_eq!(verdict.confidence, Confidence::Weak);
     assert!(
-        verdict.explanation.contains("So far it had no room 3 times;"),
+        verdict.explanation.contains(" it had no room 3 times."),
         "{}",
         verdict.explanation
     );
     sysctl(&mut story, "count", 12);
     story.idle(1);
     assert!(story.ids().is_empty());
+}
+
+/// Packets that nobody here is known to wait for are dropped where connection tracking is asked, so many a second.
+fn refused(story: &mut Story, symbol: &str, seconds: u32) {
+    let arrived = drop("NETFILTER_DROP", symbol, Protocol::Tcp);
+    let sent = EntryKey {
+        iif: 0,
+        device: 0,
+        incoming: false,
+        ..arrived.clone()
+    };
+    let mut grown = 0;
+    story.rounds(seconds, |story| {
+        story.add(arrived.clone(), 2).add(sent.clone(), 1);
+        grown += 3;
+        no_room(story, grown);
+    });
+}
+
+/// A full table keeps out who comes and who goes, also strangers: nobody can open a connection.
+#[test]
+fn a_full_table_for_which_new_connections_fail_decides() {
+    let mut story = with_entries(1000);
+    refused(&mut story, "nf_hook_slow", 8);
+    let verdict = story.verdict("R07");
+    assert_eq!(verdict.confidence, Confidence::Strong, "{}", verdict.explanation);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    for part in [
+        "is full: it has 1000 of 1000 entries.",
+        "it had no room 24 times.",
+        "16 packets that arrived",
+        "8 packets that this node was sending",
+    ] {
+        assert!(verdict.explanation.contains(part), "{}", verdict.explanation);
+    }
+    assert!(
+        verdict.remedy[0].starts_with("sysctl -w net.netfilter.nf_conntrack_max=2000  # "),
+        "{:#?}",
+        verdict.remedy
+    );
+    // One that was full until a moment ago, as where some entries end and others take their place.
+    sysctl(&mut story, "count", 999);
+    refused(&mut story, "nf_hook_slow", 1);
+    assert_eq!(story.verdict("R07").confidence, Confidence::Strong);
+}
+
+/// What does not belong together makes no alarm.
+#[test]
+fn a_full_table_alone_and_drops_alone_decide_nothing() {
+    let mut full = with_entries(1000);
+    let verdict = full.verdict("R07");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.contains("is full: it has"),
+        "{}",
+        verdict.explanation
+    );
+    // A rule drops at another place, and connection tracking has no room for a moment only.
+    refused(&mut full, "nft_do_chain", 8);
+    assert_eq!(full.verdict("R07").confidence, Confidence::Weak);
+    let mut moment = with_entries(1000);
+    refused(&mut moment, "nf_hook_slow", 2);
+    assert_eq!(moment.verdict("R07").confidence, Confidence::Weak);
+    // The counter has other causes, too: there is room.
+    let mut room = with_entries(962);
+    refused(&mut room, "nf_hook_slow", 8);
+    assert_eq!(room.verdict("R07").confidence, Confidence::Weak);
+    assert_eq!(room.report().place, Where::Healthy);
 }
 
 /// What this node's own socket waits for finds no room.

@@ -325,7 +325,7 @@ const DNAT_LOST: Scenario = Scenario {
     title: "the rules that lead to a service are lost",
     breaks: "Port 80 of the node leads to its port 8080 by a rule of nft. The rule is deleted and the table of \
              connections emptied; clients go on asking port 80, on which nobody listens.",
-    says: "Healthy, and as a weak sign R12: nobody was ever seen to listen there. Drops NO_SOCKET at tcp_v4_rcv and \
+    says: "R34, where: guest kernel: the rule that led port 80 to the service went away. Drops NO_SOCKET at tcp_v4_rcv and \
            __udp4_lib_rcv.",
     needs: &[Need::Program("conntrack", "conntrack")],
     setup: &[Step::Nft(
@@ -350,7 +350,9 @@ const DNAT_LOST: Scenario = Scenario {
     ],
     heal: &[],
     expect: Expectation {
-        verdict: Some("R12"),
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("R34"),
         drops: &[
             ExpectedDrop::of(&["NO_SOCKET"], &["tcp_v4_rcv"], Class::Protocol).socket_found(false),
             ExpectedDrop::of(&["NO_SOCKET"], &["tcp_v6_rcv"], Class::Protocol).socket_found(false),
@@ -368,9 +370,9 @@ const CONNTRACK_FULL: Scenario = Scenario {
     name: "conntrack-full",
     title: "there is no room for another connection in connection tracking",
     breaks: "The table is filled with connections that nobody has, up to nf_conntrack_max. Those that stand go on; what opens \
-             another, and each datagram from another port, is dropped as it arrives.",
-    says: "Healthy: nobody waits for what a stranger asks; as a weak sign R07, that the table is full. Drops NETFILTER_DROP at \
-           nf_hook_slow, at prerouting, and the counter `drop` of connection tracking.",
+             another, and each datagram from another port, is dropped, as it arrives or as the node sends it.",
+    says: "R07, where: guest kernel: the table is full, and new connections fail, those that come and those that the node opens. \
+           Drops NETFILTER_DROP at nf_hook_slow, at prerouting and output, and the counter `drop` of connection tracking.",
     needs: &[Need::Conntrack],
     setup: &[
         Step::Nft(
@@ -391,8 +393,13 @@ const CONNTRACK_FULL: Scenario = Scenario {
                 .detail("netfilter: prerouting, ipv4"),
             ExpectedDrop::of(&["NETFILTER_DROP"], &["nf_hook_slow"], Class::Policy)
                 .detail("netfilter: prerouting, ipv6"),
+            ExpectedDrop::of(&["NETFILTER_DROP"], &["nf_hook_slow"], Class::Policy)
+                .detail("netfilter: output, ipv4")
+                .outgoing(),
         ],
         column: Some((Column::Dropped, 5)),
+        exit_code: 1,
+        place: "guest-kernel",
         verdict: Some("R07"),
         ..SOUND
     },

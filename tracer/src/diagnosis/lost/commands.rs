@@ -1,9 +1,13 @@
 //! Commands that show what loses packets, and what mends it.
 
+use std::collections::BTreeSet;
+
 use super::End;
 use super::kinds::Kind;
-use crate::diagnosis::words::ip;
+use crate::diagnosis::words::{ip, is_of_reader};
 use crate::event::FlowKey;
+use crate::event::value::TRACKED_MOST;
+use crate::model::Model;
 use crate::model::class;
 use crate::report::Class;
 use crate::shell::quoted;
@@ -13,9 +17,37 @@ pub(super) const TABLE: [&str; 2] = [
     "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max",
     "cat /proc/net/stat/nf_conntrack",
 ];
-/// What gives it more room.
-pub(super) const MORE_ROOM: &str = "Raise net.netfilter.nf_conntrack_max by sysctl, and find out who opens so many connections. Risk: each entry \
-     takes some 300 bytes of kernel memory.";
+
+/// What gives the tables of these namespaces more room: twice as much. One number bounds all tables, and only the initial network
+/// namespace can set it (`nf_conntrack_standalone_init_sysctl`, net/netfilter/nf_conntrack_standalone.c).
+pub(super) fn more_room(model: &Model, namespaces: &BTreeSet<u32>) -> Vec<String> {
+    let rooms = namespaces
+        .iter()
+        .filter_map(|netns| Some(model.tables().get(*netns)?.room));
+    let number = match rooms.max().unwrap_or(0) {
+        0 => "NUMBER".to_owned(),
+        room => room.saturating_mul(2).to_string(),
+    };
+    let is_readers = |netns: &u32| {
+        let namespace = model.node().namespace(*netns);
+        namespace.is_some_and(|namespace| is_of_reader(&namespace.name))
+    };
+    let is_read_only = if namespaces.iter().all(is_readers) {
+        ""
+    } else {
+        " Run it in the node's initial network namespace: in all others the parameter is read-only, and its number bounds \
+         their tables too."
+    };
+    vec![
+        format!(
+            "sysctl -w {TRACKED_MOST}={number}  # Risk: each entry takes some 300 bytes of kernel memory. Lasts until the settings \
+             are loaded again.{is_read_only}"
+        ),
+        "Find out who opens so many connections (tracer explain R07 has a command), and stop that. Risk: it may be what the node \
+         is there for."
+            .to_owned(),
+    ]
+}
 
 /// Commands that show what may have done it.
 pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
@@ -63,7 +95,7 @@ pub(super) fn checks(kind: Kind, key: &FlowKey, device: &str) -> Vec<String> {
     }
 }
 
-/// What mends it, as far as that can be said.
+/// What mends it, as far as that can be said; of a full table [`more_room`] does.
 pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
     let dev = quoted(if device.is_empty() { "DEVICE" } else { device });
     // How an XDP program is attached shows in where it drops.
@@ -72,11 +104,11 @@ pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
         _ => "xdpdrv",
     };
     let text = match kind {
+        Kind::TableFull => return Vec::new(),
         Kind::Address => "Add the address again by `ip addr add`, and the routes that went with it, as the cause has them; where \
                           systemd-networkd keeps them, `networkctl reconfigure` of the device does so. Risk: low for the former; \
                           by the latter what others have set at the device may be lost too."
             .to_owned(),
-        Kind::TableFull => MORE_ROOM.to_owned(),
         Kind::Invalid => "Where the table was emptied, restart what holds old connections: it knows new ones. Risk: ends what they \
                           still do."
             .to_owned(),

@@ -156,7 +156,7 @@ pub(super) fn of_netfilter(model: &Model, lost: &Lost<'_>) -> Kind {
         let is_new = |spell: &Spell| spell.since.saturating_add(LOOK) >= lost.since;
         !spells.is_empty() && spells.iter().all(is_new) && counted >= packets
     };
-    let at_hook = |loss: &Loss<'_>| loss.end.is_some_and(|(_, place)| place.symbol == "nf_hook_slow");
+    let at_hook = |loss: &Loss<'_>| loss.end.is_some_and(|(_, place)| place.symbol == ends::AT_A_HOOK);
     if lost.losses.values().all(at_hook) && is_counted("drop") {
         Kind::TableFull
     } else if is_counted("invalid") {

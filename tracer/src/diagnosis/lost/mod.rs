@@ -189,6 +189,9 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
             }
         }
     }
+    if kind == Kind::TableFull {
+        remedy = commands::more_room(model, &suffering.flows.namespaces());
+    }
     Some(Finding {
         confidence: kind.confidence(),
         explanation,

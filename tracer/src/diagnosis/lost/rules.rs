@@ -83,24 +83,26 @@ pub(in crate::diagnosis) const TABLE_FULL: Rule = rule(
     (
         "R07",
         "conntrack-full",
-        "Connection tracking has no room for what arrives",
+        "Connection tracking has no room, or hardly any, for new connections",
     ),
     About {
-        signature: "Packets are dropped for NETFILTER_DROP at nf_hook_slow(), and connection tracking counts drops. A weak sign where \
-                    the table has 95 % of the entries that it has room for, whether something is lost or not.",
+        signature: "The table is full, connection tracking counts drops for 2 s, and meanwhile packets that arrive or that this node \
+                    sends are dropped for NETFILTER_DROP at nf_hook_slow(); or a socket waits for what is dropped there. A weak sign \
+                    where the table has 95 % of the entries that it has room for, and nothing is seen to fail.",
         meaning: "The table holds as many connections as it may (nf_conntrack_max). Connections that stand go on; new ones, \
-                  and each datagram from another port, are dropped.",
+                  those that come and those that this node opens, and each datagram from another port, are dropped.",
         check: &[
             "sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max",
-            "conntrack -S",
-            "conntrack -L -o extended | awk '{print $7}' | sort | uniq -c | sort -rn | head  # who has most",
+            "cat /proc/net/stat/nf_conntrack  # a line for each CPU, in hexadecimal: `drop` grows",
+            "conntrack -L | sed 's/ dst=.*//; s/.*src=//' | sort | uniq -c | sort -rn | head  # who opened most",
         ],
         mend: &[
-            "sysctl -w net.netfilter.nf_conntrack_max=NUMBER  # Risk: each entry takes some 300 bytes of kernel memory. Lasts \
-             until the settings are loaded again.",
+            "sysctl -w net.netfilter.nf_conntrack_max=NUMBER  # in the initial network namespace: in others it is read-only, and \
+             the number bounds their tables too. Risk: each entry takes some 300 bytes of kernel memory. Lasts until the settings \
+             are loaded again.",
         ],
     },
-    |view| lost(view, Kind::TableFull).or_else(|| table::nearly_full(view.model)),
+    |view| lost(view, Kind::TableFull).or_else(|| table::full(view.model)),
     effects::conntrack_room,
 );
 
