@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::class;
+use super::clock::SECOND;
 use crate::event::{Body, EntryKey, Fate, OTHER, Protocol, STOLEN, Version};
 use crate::report::Class;
 
@@ -133,6 +134,19 @@ pub(crate) fn treated_as_foreign(reason: &str, symbol: &str) -> bool {
 /// addresses, without being its proof.
 pub(crate) fn supports_foreign(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped && signature(key).is_none() && treated_as_foreign(reason(key), symbol(key))
+}
+
+/// What waits for its next hop in vain is dropped so long after it was routed at most: it is asked for three times, a second
+/// apart (`neigh_timer_handler`, net/core/neighbour.c).
+pub(crate) const WAITS_FOR_HOP: u64 = 4 * SECOND;
+
+/// The earliest time at which a packet was routed that was dropped at this time.
+pub(crate) fn routed(symbol: &str, at: u64) -> u64 {
+    if symbol == "neigh_invalidate" {
+        at.saturating_sub(WAITS_FOR_HOP)
+    } else {
+        at
+    }
 }
 
 /// What a TCP socket of this node sends has no route (`__ip_queue_xmit`). IPv6 gives no reason (`inet6_csk_xmit`).
