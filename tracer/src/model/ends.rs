@@ -322,14 +322,16 @@ pub(crate) fn opening(key: &EntryKey) -> bool {
         && matches!(symbol(key), "" | "tcp_rcv_state_process")
 }
 
+/// A reset for a connection that is being opened is dropped so, without a reason (`tcp_check_req`, called by `tcp_v4_rcv`).
+pub(crate) fn ends_opening(reason: &str, symbol: &str) -> bool {
+    reason == NOT_SPECIFIED && matches!(symbol, "tcp_v4_rcv" | "tcp_v6_rcv")
+}
+
 /// The accept queue was full when a connection was opened in full. Kernels that have no reason for it give none:
 /// what else they drop there without one is taken for the same, so that nothing is told twice.
 pub(crate) fn listen_overflow(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped
-        && matches!(
-            (reason(key), symbol(key)),
-            ("TCP_LISTEN_OVERFLOW", _) | (NOT_SPECIFIED, "tcp_v4_rcv" | "tcp_v6_rcv")
-        )
+        && (reason(key) == "TCP_LISTEN_OVERFLOW" || ends_opening(reason(key), symbol(key)))
 }
 
 /// Drops that the device's own counters have too: `rx_dropped` counts what a CPU's queue had no room for
