@@ -1,6 +1,8 @@
 //! The diagnosis over time: what every command holds, live or of a recording.
 
+use super::Finding;
 use super::episodes::{Episodes, Leading};
+use super::pairing::Mended;
 use super::report::{self, Standing};
 use crate::event::{Body, Event};
 use crate::model::Model;
@@ -12,7 +14,8 @@ use crate::report::{Episode, Report};
 pub struct Diagnosis {
     model: Model,
     standing: Option<Standing>,
-    leading: Option<Leading>,
+    /// What led at the last tick, with what its rule found.
+    leading: Option<(Leading, Finding)>,
     episodes: Episodes,
 }
 
@@ -27,9 +30,12 @@ impl Diagnosis {
     pub fn apply(&mut self, event: &Event) {
         self.model.apply(event);
         if event.body == Body::Tick {
-            let (standing, leading) = self.examine();
-            let starved = self.model.starved();
-            self.episodes.tick(self.model.now(), leading.as_ref(), starved);
+            let (standing, leading) = report::standing(&self.model);
+            let (now, starved) = (self.model.now(), self.model.starved());
+            match &leading {
+                Some((leading, _)) => self.episodes.tick(now, leading, starved),
+                None => self.episodes.over(now, self.took_away()),
+            }
             self.standing = Some(standing);
             self.leading = leading;
         }
@@ -38,7 +44,15 @@ impl Diagnosis {
     /// Asks all rules how the verdicts stand now, and which one leads.
     #[must_use]
     pub fn examine(&self) -> (Standing, Option<Leading>) {
-        report::standing(&self.model)
+        let (standing, leading) = report::standing(&self.model);
+        (standing, leading.map(|(leading, _)| leading))
+    }
+
+    /// What took away that which led at the last tick. Some rules find nothing any more as soon as that is done, as where a
+    /// route is back.
+    fn took_away(&self) -> Option<Mended> {
+        let (leading, finding) = self.leading.as_ref()?;
+        report::mended(&self.model, leading.rule, finding)
     }
 
     /// What was told.
@@ -56,7 +70,7 @@ impl Diagnosis {
     /// The verdict that decided where the fault is at the last tick; `None` where none did.
     #[must_use]
     pub fn leading(&self) -> Option<&Leading> {
-        self.leading.as_ref()
+        self.leading.as_ref().map(|(leading, _)| leading)
     }
 
     /// The last episode.

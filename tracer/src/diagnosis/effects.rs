@@ -284,11 +284,26 @@ pub(super) fn forwarding_off(finding: &Finding, change: &Change) -> bool {
 /// at the device takes packets away.
 pub(super) fn hand_over(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Link { device } | Thing::Neighbour { device, .. } | Thing::Traffic { device, .. }) => {
-            is_at(finding, device)
-        }
+        Some(Thing::Link { device } | Thing::Traffic { device, .. }) => is_at(finding, device),
+        Some(Thing::Neighbour { device, .. }) => is_at(finding, device) && misleads(change),
         _ => false,
     }
+}
+
+/// What is for a neighbour goes elsewhere than before: it has another link-layer address, or was set by hand, or is not any more.
+/// One that was forgotten is asked for anew, and one that does not answer is no cause but what is seen of it.
+fn misleads(change: &Change) -> bool {
+    let by_hand = |value: &Option<String>| {
+        value
+            .as_deref()
+            .is_some_and(|value| value::has(value, value::PERMANENT))
+    };
+    let found = |value: &Option<String>| {
+        value
+            .as_deref()
+            .is_some_and(|value| !value::SILENT.contains(&value))
+    };
+    by_hand(&change.before) || by_hand(&change.after) || (found(&change.before) && found(&change.after))
 }
 
 /// A device of the finding is down, without carrier, or gone.
@@ -347,9 +362,8 @@ pub(super) fn answers_to_neighbours(finding: &Finding, change: &Change) -> bool 
 /// Nothing comes back, by what this node does: requests leave another way or not at all.
 pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(
-            Thing::Neighbour { .. } | Thing::Ruleset { .. } | Thing::Traffic { .. } | Thing::Ipsec { .. },
-        ) => true,
+        Some(Thing::Ruleset { .. } | Thing::Traffic { .. } | Thing::Ipsec { .. }) => true,
+        Some(Thing::Neighbour { .. }) => misleads(change),
         _ => way_out(finding, change),
     }
 }
@@ -403,6 +417,41 @@ pub(super) fn unit_stopped(finding: &Finding, change: &Change) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_neighbour_that_is_forgotten_or_silent_explains_nothing() {
+        const FIRST: &str = "lladdr 02:00:00:00:00:01";
+        const OTHER: &str = "lladdr 02:00:00:00:00:02";
+        const BY_HAND: &str = "lladdr 02:00:00:00:00:01 PERMANENT";
+        for (before, after, is) in [
+            (Some(FIRST), None, false),
+            (Some(FIRST), Some("FAILED"), false),
+            (Some("FAILED"), Some(FIRST), false),
+            (Some("INCOMPLETE"), Some("FAILED"), false),
+            (None, Some(FIRST), false),
+            (Some(FIRST), Some(OTHER), true),
+            (Some(FIRST), Some(BY_HAND), true),
+            (None, Some(BY_HAND), true),
+            (Some(BY_HAND), None, true),
+        ] {
+            let change = Change {
+                at: 1,
+                subject: Subject::Setting(
+                    1,
+                    Thing::Neighbour {
+                        device: "eth0".to_owned(),
+                        address: "10.0.0.1".parse().unwrap(),
+                    },
+                ),
+                before: before.map(str::to_owned),
+                after: after.map(str::to_owned),
+                by: None,
+                by_unknown: None,
+                noticed: false,
+            };
+            assert_eq!(misleads(&change), is, "{before:?} {after:?}");
+        }
+    }
 
     #[test]
     fn a_network_covers_its_addresses() {

@@ -31,7 +31,7 @@ pub struct Leading {
     pub since: u64,
     /// Last evidence, in boot time.
     pub last: u64,
-    /// Flows that suffer from it.
+    /// Flows that it names as affected, whether they starve still or not.
     pub flows: u64,
     /// Units that suffer from it, each once and in order.
     pub units: Vec<String>,
@@ -55,11 +55,11 @@ pub(super) struct Episode {
     pub(super) confidence: Confidence,
     /// The ids of all that led, in the order in which they came.
     pub(super) led: Vec<&'static str>,
-    /// The most flows at once that suffered from the verdict that led.
+    /// The most flows that the verdict that led named at one time. Not all of them starved still.
     pub(super) flows: u64,
     /// The most flows at once that starved.
     pub(super) starved: u64,
-    /// When most flows suffered first.
+    /// When so many flows were named first.
     pub(super) peak: u64,
     /// Units that suffered, at most [`UNITS`].
     pub(super) units: BTreeSet<String>,
@@ -77,20 +77,26 @@ pub(super) struct Episodes {
 }
 
 impl Episodes {
-    /// So the verdicts stand at a tick, and so many flows starve.
-    pub(super) fn tick(&mut self, now: u64, leading: Option<&Leading>, starved: u64) {
-        let Some(leading) = leading else {
-            if let Some(episode) = self.kept.back_mut() {
-                episode.lasts = false;
-            }
-            return;
-        };
+    /// This verdict leads at a tick, and so many flows starve.
+    pub(super) fn tick(&mut self, now: u64, leading: &Leading, starved: u64) {
         match self.kept.back_mut() {
             Some(episode) if episode.is_joined_by(leading) => episode.go_on(now, leading, starved),
             before => {
                 let earliest = before.map_or(0, |before| before.last);
                 self.begin(Episode::of(now, earliest, leading, starved));
             }
+        }
+    }
+
+    /// No verdict leads at a tick. This took the one away that led before, where that was seen.
+    pub(super) fn over(&mut self, now: u64, mended: Option<Mended>) {
+        let Some(episode) = self.kept.back_mut().filter(|episode| episode.lasts) else {
+            return;
+        };
+        episode.lasts = false;
+        if let Some(mended) = mended {
+            episode.last = episode.last.max(mended.at.min(now));
+            episode.mended = Some(mended);
         }
     }
 

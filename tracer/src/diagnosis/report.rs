@@ -33,7 +33,7 @@ pub(super) use invariants::{object as invariant_object, text as invariant_text};
 pub(super) use node::actor;
 pub use node::alone;
 pub use verdicts::Standing;
-pub(super) use verdicts::standing;
+pub(super) use verdicts::{mended, standing};
 
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;

@@ -118,8 +118,16 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
     let spell = proof.or(support)?;
 
     let suffering = suffering(view, ends::treated_as_foreign);
-    // Where none of them is for an address that the node has, that is what is wrong: R05.
-    let is_own = |flow: &FlowKey| model.node().has_address(flow.netns, flow.local);
+    // Where none of them was for an address that the node had, that is what was wrong: R05.
+    let is_own = |flow: &FlowKey| {
+        let end = model
+            .plight_of(flow)
+            .and_then(|plight| plight.dropped.zip(plight.last_drop.as_deref()));
+        end.is_some_and(|(dropped, (_, place))| {
+            let routed = ends::routed(&place.symbol, dropped.last);
+            model.node().had_address(flow.netns, flow.local, routed)
+        })
+    };
     if !suffering.flows.is_empty() && !suffering.flows.iter().any(is_own) {
         return None;
     }

@@ -48,6 +48,9 @@ pub(crate) const GATEWAY: &str = "via";
 /// A neighbour was asked for and does not tell its link-layer address: now, or given up.
 pub(crate) const SILENT: [&str; 2] = ["FAILED", "INCOMPLETE"];
 
+/// A neighbour was set by hand, and is not asked for.
+pub(crate) const PERMANENT: &str = "PERMANENT";
+
 /// All offloads of a device are on; and before those that are not.
 pub(crate) const ALL: &str = "all";
 pub(crate) const ALL_BUT: &str = "all but ";

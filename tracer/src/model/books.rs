@@ -161,7 +161,7 @@ impl Books {
         sighting.flow = example.flow.or(sighting.flow);
         if let Some(flow) = example.flow
             && key.incoming
-            && node.has_address(flow.netns, flow.local)
+            && node.had_address(flow.netns, flow.local, ends::routed(ends::symbol(key), at))
         {
             let packets = u64::from(example.packets.max(1));
             sighting.own = Some(flow);

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use super::class;
+use super::clock::SECOND;
 use crate::event::{Body, EntryKey, Fate, OTHER, Protocol, STOLEN, Version};
 use crate::report::Class;
 
@@ -133,6 +134,19 @@ pub(crate) fn treated_as_foreign(reason: &str, symbol: &str) -> bool {
 /// addresses, without being its proof.
 pub(crate) fn supports_foreign(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped && signature(key).is_none() && treated_as_foreign(reason(key), symbol(key))
+}
+
+/// What waits for its next hop in vain is dropped so long after it was routed at most: it is asked for three times, a second
+/// apart (`neigh_timer_handler`, net/core/neighbour.c).
+pub(crate) const WAITS_FOR_HOP: u64 = 4 * SECOND;
+
+/// The earliest time at which a packet was routed that was dropped at this time.
+pub(crate) fn routed(symbol: &str, at: u64) -> u64 {
+    if symbol == "neigh_invalidate" {
+        at.saturating_sub(WAITS_FOR_HOP)
+    } else {
+        at
+    }
 }
 
 /// What a TCP socket of this node sends has no route (`__ip_queue_xmit`). IPv6 gives no reason (`inet6_csk_xmit`).
@@ -317,14 +331,16 @@ pub(crate) fn opening(key: &EntryKey) -> bool {
         && matches!(symbol(key), "" | "tcp_rcv_state_process")
 }
 
+/// A reset for a connection that is being opened is dropped so, without a reason (`tcp_check_req`, called by `tcp_v4_rcv`).
+pub(crate) fn ends_opening(reason: &str, symbol: &str) -> bool {
+    reason == NOT_SPECIFIED && matches!(symbol, "tcp_v4_rcv" | "tcp_v6_rcv")
+}
+
 /// The accept queue was full when a connection was opened in full. Kernels that have no reason for it give none:
 /// what else they drop there without one is taken for the same, so that nothing is told twice.
 pub(crate) fn listen_overflow(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped
-        && matches!(
-            (reason(key), symbol(key)),
-            ("TCP_LISTEN_OVERFLOW", _) | (NOT_SPECIFIED, "tcp_v4_rcv" | "tcp_v6_rcv")
-        )
+        && (reason(key) == "TCP_LISTEN_OVERFLOW" || ends_opening(reason(key), symbol(key)))
 }
 
 /// Drops that the device's own counters have too: `rx_dropped` counts what a CPU's queue had no room for

@@ -150,7 +150,7 @@ impl Model {
                 self.namespaces.ended(at, ended.inode);
                 self.leave(&BTreeSet::from([ended.inode]));
             }
-            Body::Device(device) => self.node.device(device),
+            Body::Device(device) => self.node.device(at, device),
             Body::Entry(entry) => self.books.entry(&self.node, at, entry),
             Body::Flow(count) => self.flow(at, count),
             Body::Neighbour(told) => self.neighbours.told(&self.node, at, told),
@@ -349,6 +349,7 @@ impl Model {
 
     fn tick(&mut self) {
         let now = self.now;
+        self.node.tick(now);
         self.silences = self.endpoints.silences(now);
         if let Some(since) = self.silences.since() {
             self.silence.note(since, now, 1);

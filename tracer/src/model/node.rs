@@ -32,8 +32,21 @@ pub(crate) struct Node {
     several: bool,
     /// By namespace and index.
     devices: BTreeMap<(u32, u32), Device>,
-    /// How many devices have each address, by namespace: that is asked of every flow.
-    addresses: HashMap<(u32, IpAddr), u32>,
+    /// By namespace: that is asked of every flow.
+    addresses: HashMap<(u32, IpAddr), Own>,
+    /// Addresses that came since the last tick, with the time at which they were told.
+    fresh: Vec<(u32, IpAddr, u64)>,
+    /// There was a tick.
+    ticked: bool,
+}
+
+/// An address that the node has.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    /// How many devices have it.
+    devices: u32,
+    /// From when on it was there for certain, in boot time; `None` where that is not known yet.
+    since: Option<u64>,
 }
 
 impl Node {
@@ -54,17 +67,45 @@ impl Node {
     }
 
     /// A device was told, or told anew.
-    pub(crate) fn device(&mut self, device: &Device) {
+    pub(crate) fn device(&mut self, at: u64, device: &Device) {
         let before = self.devices.insert((device.netns, device.index), device.clone());
         for address in &device.addresses {
-            *self.addresses.entry((device.netns, *address)).or_default() += 1;
+            match self.addresses.entry((device.netns, *address)) {
+                Entry::Occupied(mut own) => own.get_mut().devices += 1,
+                Entry::Vacant(own) => {
+                    // What the start tells was there before anything was seen.
+                    let since = (!self.ticked).then_some(0);
+                    own.insert(Own { devices: 1, since });
+                    if since.is_none() {
+                        self.fresh.push((device.netns, *address, at));
+                    }
+                }
+            }
         }
         for address in before.iter().flat_map(|before| &before.addresses) {
-            if let Entry::Occupied(mut devices) = self.addresses.entry((device.netns, *address)) {
-                *devices.get_mut() -= 1;
-                if *devices.get() == 0 {
-                    devices.remove();
+            if let Entry::Occupied(mut own) = self.addresses.entry((device.netns, *address)) {
+                own.get_mut().devices -= 1;
+                if own.get().devices == 0 {
+                    own.remove();
+                    let is_it =
+                        |(netns, fresh, _): &(u32, IpAddr, u64)| (*netns, fresh) == (device.netns, address);
+                    self.fresh.retain(|fresh| !is_it(fresh));
                 }
+            }
+        }
+    }
+
+    /// A look is over. An address is told with the time at which its look began, and may have come a little later: it was there
+    /// for certain from the beginning of the next look on.
+    pub(crate) fn tick(&mut self, now: u64) {
+        self.ticked = true;
+        let (fresh, settled) = std::mem::take(&mut self.fresh)
+            .into_iter()
+            .partition(|(.., told)| *told >= now);
+        self.fresh = fresh;
+        for (netns, address, _) in settled {
+            if let Some(own) = self.addresses.get_mut(&(netns, address)) {
+                own.since.get_or_insert(now);
             }
         }
     }
@@ -74,6 +115,7 @@ impl Node {
         self.namespaces.retain(|inode, _| !inodes.contains(inode));
         self.devices.retain(|(netns, _), _| !inodes.contains(netns));
         self.addresses.retain(|(netns, _), _| !inodes.contains(netns));
+        self.fresh.retain(|(netns, ..)| !inodes.contains(netns));
         for device in self.devices.values_mut() {
             if let Some(peer) = &mut device.peer
                 && inodes.contains(&peer.netns)
@@ -217,6 +259,12 @@ impl Node {
         self.addresses.contains_key(&(netns, address))
     }
 
+    /// The node has this address in that namespace, and had it before `at`: what was dropped then was for an own address.
+    pub(crate) fn had_address(&self, netns: u32, address: IpAddr, at: u64) -> bool {
+        let own = self.addresses.get(&(netns, address));
+        own.and_then(|own| own.since).is_some_and(|since| since < at)
+    }
+
     /// The device of this name.
     pub(crate) fn device_named(&self, netns: u32, name: &str) -> Option<&Device> {
         self.devices_of(netns).find(|device| device.name == name)
@@ -257,16 +305,19 @@ mod tests {
         let mut node = Node::default();
         let address: IpAddr = "192.0.2.10".parse().unwrap();
         let mut told = |index, addresses: &[IpAddr]| {
-            node.device(&Device {
-                netns: 1,
-                index,
-                name: format!("eth{index}"),
-                uplink: true,
-                addresses: addresses.to_vec(),
-                over: Vec::new(),
-                assumed: false,
-                peer: None,
-            });
+            node.device(
+                7,
+                &Device {
+                    netns: 1,
+                    index,
+                    name: format!("eth{index}"),
+                    uplink: true,
+                    addresses: addresses.to_vec(),
+                    over: Vec::new(),
+                    assumed: false,
+                    peer: None,
+                },
+            );
             node.has_address(1, address)
         };
         assert!(told(1, &[address]) && told(1, &[address]) && told(2, &[address]));
@@ -275,5 +326,38 @@ mod tests {
         assert!(told(2, &[address]) && !node.has_address(2, address));
         node.forget(&BTreeSet::from([1]));
         assert!(!node.has_address(1, address));
+    }
+
+    #[test]
+    fn what_was_dropped_before_an_address_came_was_not_for_it() {
+        let mut node = Node::default();
+        let [first, later]: [IpAddr; 2] = ["192.0.2.10", "192.0.2.11"].map(|text| text.parse().unwrap());
+        let told = |node: &mut Node, at, addresses: &[IpAddr]| {
+            let device = Device {
+                netns: 1,
+                index: 2,
+                name: "eth0".to_owned(),
+                uplink: true,
+                addresses: addresses.to_vec(),
+                over: Vec::new(),
+                assumed: false,
+                peer: None,
+            };
+            node.device(at, &device);
+        };
+        told(&mut node, 10, &[first]);
+        assert!(node.had_address(1, first, 10), "it was there at the start");
+        node.tick(10);
+        told(&mut node, 20, &[first, later]);
+        node.tick(20);
+        assert!(node.has_address(1, later) && !node.had_address(1, later, 29));
+        node.tick(30);
+        assert!(node.had_address(1, later, 31) && !node.had_address(1, later, 30));
+        assert!(node.had_address(1, first, 11));
+        // It went and came back: what was before counts no more.
+        told(&mut node, 40, &[first]);
+        told(&mut node, 50, &[first, later]);
+        node.tick(50);
+        assert!(!node.had_address(1, later, 45));
     }
 }

@@ -209,7 +209,10 @@ impl Model {
             // What finds no socket is answered with a refusal: who sent it does not wait. And what a firewall keeps from a
             // server is its job, not its fault.
             let refused = ends::no_socket(reason, &place.symbol) && connection.is_none();
-            return is_reply || !(refused || class::of(reason, &place.symbol) == Class::Policy);
+            // One that gave up before its connection was open says so once, and that is dropped. Who waits comes again.
+            let gave_up =
+                ends::ends_opening(reason, &place.symbol) && connection.is_none() && flow.dropped < 2;
+            return is_reply || !(refused || gave_up || class::of(reason, &place.symbol) == Class::Policy);
         }
         // Nothing was seen dropped. The packets may have reached a socket that is not connected, ...
         let taken = self

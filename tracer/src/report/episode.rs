@@ -22,7 +22,7 @@ pub struct Episode {
     pub mended: Option<Mended>,
     /// Its length in seconds, until now while it lasts.
     pub seconds: f64,
-    /// When most flows suffered first, UTC, RFC 3339.
+    /// When most flows were named first, UTC, RFC 3339.
     pub peak: String,
     /// Id of its root verdict: the strongest one that led.
     pub id: String,
@@ -35,7 +35,7 @@ pub struct Episode {
     pub confidence: Confidence,
     /// Ids of all verdicts that led while it lasted, in the order in which they came.
     pub led: Vec<String>,
-    /// The most flows at once that suffered from the verdict that led.
+    /// The most flows that the verdict that led named as affected at one time, whether they starved still or not.
     pub flows: u64,
     /// The most flows at once that starved.
     pub starved: u64,

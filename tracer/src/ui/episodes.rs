@@ -24,7 +24,7 @@ pub(super) fn section(page: &mut Page, report: &Report) {
     );
 }
 
-/// `06:14:05 to 06:31:10 UTC (17 min 5 s): R01 Kernel found ..., guest kernel; at most 14 flows at once, kubelet.service`
+/// `06:14:05 to 06:31:10 UTC (17 min 5 s): R01 Kernel found ..., guest kernel; up to 14 flows affected, kubelet.service`
 fn line(episode: &Episode, now: &str) -> String {
     let onset = moment(&episode.onset, now);
     let length = length(episode);
@@ -64,12 +64,13 @@ fn line(episode: &Episode, now: &str) -> String {
     clean(&parts.join("; ")).into_owned()
 }
 
-/// `at most 14 flows at once, kubelet.service web.service and 3 more`
+/// `up to 14 flows affected, at most 9 starved at once, kubelet.service web.service and 3 more`
 fn suffered(episode: &Episode) -> Option<String> {
-    let flows = match (episode.flows, episode.starved) {
-        (0, 0) => None,
+    let affected = (episode.flows > 0).then(|| format!("up to {} affected", plural(episode.flows, "flow")));
+    let starved = match (episode.flows, episode.starved) {
+        (_, 0) => None,
         (0, starved) => Some(format!("at most {} at once", plural(starved, "starved flow"))),
-        (flows, _) => Some(format!("at most {} at once", plural(flows, "flow"))),
+        (_, starved) => Some(format!("at most {} starved at once", count(starved))),
     };
     let named = &episode.units[..episode.units.len().min(UNITS)];
     let rest = episode.units_total.saturating_sub(named.len() as u64);
@@ -80,7 +81,7 @@ fn suffered(episode: &Episode) -> Option<String> {
         };
         format!("{}{rest}", named.join(" "))
     });
-    let parts: Vec<String> = flows.into_iter().chain(units).collect();
+    let parts: Vec<String> = affected.into_iter().chain(starved).chain(units).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
@@ -131,8 +132,8 @@ mod tests {
             lines(&report),
             [
                 "06:14:05 to 06:16:10 UTC (2 min 5 s): R01 Kernel found the socket but routed the reply as foreign, guest \
-                 kernel, conclusive; at most 14 flows at once, kubelet.service web.service; D01 led for a time; number 2 \
-                 of this kind",
+                 kernel, conclusive; up to 14 flows affected, at most 9 starved at once, kubelet.service web.service; D01 led \
+                 for a time; number 2 of this kind",
                 "2023-10-09 06:20:00 to 2023-10-09 06:20:00 UTC (less than 1 s): R01 Kernel found the socket but routed the \
                  reply as foreign, guest kernel, strong; at most 1 starved flow at once",
             ]

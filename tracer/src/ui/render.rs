@@ -477,7 +477,19 @@ fn places(number: usize) -> String {
 
 fn starved(report: &Report) -> String {
     match (report.starved_total, report.starved.len() as u64) {
-        (0, _) => "Starved flows: none".to_owned(),
+        // Where nothing arrives and nothing can be asked for, or for others, it is not known that something is missed.
+        (0, _) => match report
+            .verdicts
+            .first()
+            .filter(|first| first.decides() && first.flows_total > 0)
+        {
+            Some(first) => format!(
+                "Starved flows: none known; {} names {} affected",
+                first.id,
+                count(first.flows_total)
+            ),
+            None => "Starved flows: none".to_owned(),
+        },
         (all, listed) if all > listed => {
             format!(
                 "Starved flows: {}, the first {} listed",

@@ -158,7 +158,7 @@ pub(crate) fn recovered() -> Report {
         mended: None,
         led: texts(["D01", "R01"]),
         flows: 14,
-        starved: 14,
+        starved: 9,
         units: texts(["kubelet.service", "web.service"]),
         units_total: 2,
         recurrence: 2,

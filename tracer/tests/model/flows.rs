@@ -1,6 +1,6 @@
 //! Flows, their sockets and owners.
 
-use tracer::event::{FlowKey, Origin, Protocol, SocketState};
+use tracer::event::{EntryKey, FlowKey, Origin, Protocol, SocketState};
 
 use crate::story::*;
 
@@ -44,6 +44,39 @@ fn what_is_forwarded_to_a_port_that_is_bound_here_starves_nobody_here() {
     assert_eq!(lose(&mut story, to_a_pod), []);
     let starved = lose(&mut story, served(8080));
     assert_eq!((starved.len(), starved[0].command.as_str()), (1, "server"));
+}
+
+/// As after a time in which nothing got through: the request arrives at last, and the client has gone.
+#[test]
+fn a_client_that_gave_up_before_its_connection_was_open_does_not_starve() {
+    let mut story = Story::begin();
+    story.listen(8080, "server");
+    let lost = EntryKey {
+        socket_found: true,
+        ..drop("NOT_SPECIFIED", "tcp_v4_rcv", Protocol::Tcp)
+    };
+    let reset = |story: &mut Story| {
+        story
+            .arrived(Protocol::Tcp, 1)
+            .add(lost.clone(), 1)
+            .count(served(1), |flow| {
+                flow.arrived += 1;
+                flow.dropped += 1;
+                flow.last_drop = Some(("NOT_SPECIFIED".to_owned(), at("tcp_v4_rcv")));
+            });
+    };
+    story.arrived(Protocol::Tcp, 1).count(served(1), |flow| {
+        flow.origin = Origin::Remote;
+        flow.arrived += 1;
+        flow.sent += 1;
+    });
+    reset(&mut story);
+    story.tick();
+    story.idle(4);
+    assert_eq!(story.report().starved_total, 0);
+    // Whoever comes again, as where there is no room to be accepted, waits.
+    story.rounds(4, reset);
+    assert_eq!(story.report().starved_total, 1);
 }
 
 #[test]

@@ -231,6 +231,18 @@ fn packets_for_a_pod_that_go_back_since_its_route_was_lost_are_a_fault() {
     );
 }
 
+/// The only episode has this root, and ended when what broke it was taken back.
+fn assert_was_mended(story: &Story, id: &str) {
+    let report = story.report();
+    assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
+    let [episode] = report.episodes.as_slice() else {
+        panic!("{:#?}", report.episodes);
+    };
+    assert_eq!(episode.id, id);
+    let mended = episode.mended.as_ref().unwrap();
+    assert_eq!(episode.end.as_ref(), Some(&mended.at));
+}
+
 /// Who asks a pod in vain asks again after a second and a half: the second one that is lost tells.
 #[test]
 fn what_is_dropped_since_a_pods_route_was_lost_is_told_by_few_packets() {
@@ -252,6 +264,16 @@ fn what_is_dropped_since_a_pods_route_was_lost_is_told_by_few_packets() {
     let verdict = story.verdict("R18");
     assert_eq!(verdict.confidence, Confidence::Strong);
     assert_eq!(verdict.cause.relation, Relation::Explains);
+    // Nobody asked any more until the route came back: till then it was broken.
+    story.idle(3);
+    set(
+        &mut story,
+        route(POD, 32),
+        Some("dev lxc1 scope link"),
+        Seen::Told,
+    );
+    story.idle(2);
+    assert_was_mended(&story, "R18");
 
     // A moment in which a pod is ended: what was on its way is lost at once, and nobody asks again.
     let mut story = before(POD, 32);
@@ -489,6 +511,10 @@ fn forwarding_that_is_switched_off_is_a_fault_where_something_is_to_be_forwarded
     assert_eq!(verdict.confidence, Confidence::Strong);
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert_eq!(story.report().place, Where::GuestKernel);
+    story.idle(3);
+    set(&mut story, forwarding(), Some("1"), Seen::Told);
+    story.idle(2);
+    assert_was_mended(&story, "K03");
 
     // That of one device does not stop all of it, and may be meant.
     let mut story = before(POD, 32);

@@ -86,6 +86,60 @@ fn strangers_addresses_are_no_incident() {
     assert_nothing(&story);
 }
 
+/// What was dropped before an address came was for somebody else then: a service's address or a lease comes back.
+#[test]
+fn an_address_that_comes_was_not_this_nodes_before() {
+    for (reason, symbol) in [
+        ("IP_INADDRERRORS", "ip_error"),
+        ("NOT_SPECIFIED", "ip_forward"),
+        // It had waited for a neighbour by then.
+        ("NEIGH_FAILED", "neigh_invalidate"),
+    ] {
+        let lost = drop(reason, symbol, Protocol::Udp);
+        let key = flow(Protocol::Udp, "10.10.0.77", 9, "192.0.2.10", 9);
+        let for_it = |story: &mut Story| {
+            story.arrived(Protocol::Udp, 1).add(lost.clone(), 1);
+            story.example(lost.clone(), key, None, "");
+        };
+        let mut story = healthy();
+        story.rounds(5, for_it);
+        // The look that finds the address tells the last drops too.
+        let own = vec![ip("10.10.0.2"), ip("2001:db8::2"), ip("10.10.0.77")];
+        story.device(NETNS, ETH0, "eth0", true, own);
+        for_it(&mut story);
+        story.tick();
+        if symbol == "neigh_invalidate" {
+            story.rounds(6, for_it);
+        }
+        assert_nothing(&story);
+        story.idle(4);
+        assert_nothing(&story);
+
+        // Packets for it are lost that come later: that is the fault.
+        story.idle(4);
+        story.rounds(5, for_it);
+        assert_eq!(story.verdict("R01").confidence, Confidence::Strong, "{symbol}");
+    }
+}
+
+/// The same of packets that had been matched to a socket, which is bound to the address still.
+#[test]
+fn a_socket_that_gets_its_address_back_is_no_incident() {
+    let key = flow(Protocol::Tcp, "10.10.0.77", 8080, "192.0.2.10", 40_000);
+    let lose = |story: &mut Story| story.ask_and_lose(key, foreign());
+    let own = vec![ip("10.10.0.2"), ip("2001:db8::2"), ip("10.10.0.77")];
+    let mut story = healthy();
+    story.socket(key, None, SocketState::Established, "web");
+    story.rounds(6, lose);
+    story.device(NETNS, ETH0, "eth0", true, own);
+    lose(&mut story);
+    story.tick();
+    assert!(!story.ids().contains(&"R01".to_owned()), "{:?}", story.ids());
+    story.idle(1);
+    story.rounds(4, lose);
+    assert_eq!(story.verdict("R01").confidence, Confidence::Conclusive);
+}
+
 #[test]
 fn strays_in_the_reverse_path_filter_are_weak() {
     let mut story = Story::begin();

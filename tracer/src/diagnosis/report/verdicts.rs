@@ -73,8 +73,8 @@ impl Standing {
     }
 }
 
-/// How the verdicts stand now, and the one that leads.
-pub(crate) fn standing(model: &Model) -> (Standing, Option<Leading>) {
+/// How the verdicts stand now, and the one that leads, with what its rule found.
+pub(in crate::diagnosis) fn standing(model: &Model) -> (Standing, Option<(Leading, Finding)>) {
     let found = judged(model);
     let verdicts = found
         .iter()
@@ -82,12 +82,15 @@ pub(crate) fn standing(model: &Model) -> (Standing, Option<Leading>) {
         .map(|one| (one.rule.id, one.finding.confidence))
         .collect();
     let leading = lead(found);
-    let place = place(model, leading.as_ref().and_then(|leading| leading.rule.place));
+    let place = place(
+        model,
+        leading.as_ref().and_then(|(leading, _)| leading.rule.place),
+    );
     (Standing { place, verdicts }, leading)
 }
 
 /// The finding that is the first of [`all`], where it decides.
-fn lead(found: Vec<Judged>) -> Option<Leading> {
+fn lead(found: Vec<Judged>) -> Option<(Leading, Finding)> {
     let Judged {
         rule,
         finding,
@@ -98,15 +101,16 @@ fn lead(found: Vec<Judged>) -> Option<Leading> {
         .filter(|one| decides(one.rule, &one.finding))
         // Of equal ones, the first.
         .min_by_key(|one| one.under.is_some())?;
-    Some(Leading {
+    let leading = Leading {
         rule,
         confidence: finding.confidence,
         since: finding.since,
         last: finding.last,
         flows: finding.flows.len() as u64,
-        units: finding.units,
+        units: finding.units.clone(),
         mended,
-    })
+    };
+    Some((leading, finding))
 }
 
 /// A finding, the one that it hangs under, and what took it away.
@@ -123,10 +127,7 @@ fn judged(model: &Model) -> Vec<Judged> {
     let under = roots::under(&found);
     let own: Vec<Option<Mended>> = found
         .iter()
-        .map(|(rule, finding)| {
-            // Less than all of the cause may not be what mended it.
-            pairing::mended(model, rule, finding).filter(|mended| mended.is_whole && mended.ends(finding))
-        })
+        .map(|(rule, finding)| mended(model, rule, finding))
         .collect();
     let root = |id: &str| found.iter().position(|(rule, _)| rule.id == id);
     let mended: Vec<Option<Mended>> = (0..found.len())
@@ -155,6 +156,11 @@ fn judged(model: &Model) -> Vec<Judged> {
             mended,
         })
         .collect()
+}
+
+/// What took a finding away. Less than all of its cause may not be what did.
+pub(in crate::diagnosis) fn mended(model: &Model, rule: &Rule, finding: &Finding) -> Option<Mended> {
+    pairing::mended(model, rule, finding).filter(|mended| mended.is_whole && mended.ends(finding))
 }
 
 fn findings(model: &Model) -> Vec<Found> {

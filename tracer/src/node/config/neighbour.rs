@@ -57,7 +57,7 @@ pub(super) fn parse(body: &[u8]) -> Option<Neighbour> {
         device: u32_at(body, 4)?,
         address: who?,
         state: match u16_at(body, 8)? {
-            NUD_PERMANENT => State::Permanent(format!("lladdr {hardware} PERMANENT")),
+            NUD_PERMANENT => State::Permanent(format!("lladdr {hardware} {}", value::PERMANENT)),
             NUD_FAILED => State::Silent(value::SILENT[0]),
             NUD_INCOMPLETE => State::Silent(value::SILENT[1]),
             _ if hardware.is_empty() => State::Unknown,

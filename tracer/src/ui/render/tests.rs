@@ -116,6 +116,22 @@ fn a_node_that_told_nothing_says_so() {
 }
 
 #[test]
+fn flows_that_a_verdict_names_and_that_are_not_known_to_starve_are_no_contradiction() {
+    let mut report = sample::all().into_iter().find(Report::failure_found).unwrap();
+    report.starved.clear();
+    report.starved_total = 0;
+    let first = &mut report.verdicts[0];
+    first.id = "R22".to_owned();
+    first.flows_total = 6;
+    assert_eq!(
+        starved(&report),
+        "Starved flows: none known; R22 names 6 affected"
+    );
+    report.verdicts[0].flows_total = 0;
+    assert_eq!(starved(&report), "Starved flows: none");
+}
+
+#[test]
 fn scrolled_to_the_last_drop_and_paused() {
     let keys = [KeyCode::End, KeyCode::Char('p')];
     insta::assert_snapshot!(pressed(&keys, &sample::many_drops(), (80, 24)));
