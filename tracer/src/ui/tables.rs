@@ -262,9 +262,9 @@ fn wide(flows: &[Flow]) -> Table {
             words::flow(flow),
             words::owner(flow),
             words::unit(flow).to_owned(),
-            flow.state.clone(),
+            words::stage(flow).to_owned(),
             count(flow.arrived),
-            count(flow.delivered),
+            flow.delivered.map_or("-".to_owned(), count),
             count(flow.dropped),
             count(flow.sent),
             count(flow.retransmitted),
@@ -272,7 +272,7 @@ fn wide(flows: &[Flow]) -> Table {
             flow.last_drop.clone(),
             count(flow.matched),
             count(flow.queued),
-            count(flow.read),
+            flow.read.map_or("-".to_owned(), count),
             namespace(&flow.netns).to_owned(),
         ]);
     }
@@ -296,7 +296,7 @@ fn narrow(flows: &[Flow], room: usize) -> Flows {
         table.row([
             words::flow(flow),
             count(flow.arrived),
-            count(flow.delivered),
+            flow.delivered.map_or("-".to_owned(), count),
             count(flow.dropped),
             starved(flow),
         ]);
@@ -318,10 +318,18 @@ fn detail(flow: &Flow, netns: bool, left_out: &[&str]) -> String {
             .trim()
             .to_owned(),
     ];
-    for (title, number) in [(DELIVERED, flow.delivered), (DROPPED, flow.dropped)] {
-        if left_out.contains(&title) {
+    for (title, number) in [(DELIVERED, flow.delivered), (DROPPED, Some(flow.dropped))] {
+        if let Some(number) = number.filter(|_| left_out.contains(&title)) {
             parts.push(format!("{title} {}", count(number)));
         }
+    }
+    // What matters most first: the end may be cut.
+    if !flow.last_drop.is_empty() {
+        parts.push(flow.last_drop.clone());
+    }
+    let stage = words::stage(flow);
+    if !stage.is_empty() {
+        parts.push(stage.to_owned());
     }
     parts.push(format!(
         "sent {}, resent {}",
@@ -329,14 +337,8 @@ fn detail(flow: &Flow, netns: bool, left_out: &[&str]) -> String {
         count(flow.retransmitted)
     ));
     parts.extend(levels(flow));
-    if !flow.state.is_empty() {
-        parts.push(flow.state.clone());
-    }
     if netns {
         parts.push(format!("netns {}", namespace(&flow.netns)));
-    }
-    if !flow.last_drop.is_empty() {
-        parts.push(flow.last_drop.clone());
     }
     clean(&format!("  {}", parts.join(", "))).into_owned()
 }
@@ -347,12 +349,9 @@ fn levels(flow: &Flow) -> Option<String> {
     if flow.matched > 0 {
         levels.push(format!("matched {}", count(flow.matched)));
     }
-    if flow.queued > 0 || flow.read > 0 {
-        levels.push(format!(
-            "queued {}, read {}",
-            count(flow.queued),
-            count(flow.read)
-        ));
+    if flow.queued > 0 || flow.read > Some(0) {
+        levels.push(format!("queued {}", count(flow.queued)));
+        levels.extend(flow.read.map(|read| format!("read {}", count(read))));
     }
     (!levels.is_empty()).then(|| levels.join(", "))
 }

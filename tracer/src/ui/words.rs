@@ -4,7 +4,8 @@ use super::episodes;
 use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
 use crate::event;
 use crate::report::{
-    Capability, CapabilityState, Confidence, Filtered, Flow, Ledger, Losses, Relation, Report, Verdict, Where,
+    Capability, CapabilityState, Confidence, Destination, Filtered, Flow, Ledger, Losses, Relation, Report,
+    Verdict, Where,
 };
 
 /// The one word, or two, that a person needs at first sight.
@@ -409,6 +410,16 @@ pub fn window(report: &Report) -> String {
 pub fn flow(flow: &Flow) -> String {
     let arrow = if flow.reply { "->" } else { "<-" };
     format!("{} {} {arrow} {}", flow.protocol, flow.local, flow.remote)
+}
+
+/// How far the flow has come on this node: the state of its socket; of one that has none, where its packets end.
+#[must_use]
+pub fn stage(flow: &Flow) -> &str {
+    match flow.destination {
+        Destination::Socket => &flow.state,
+        Destination::Listener => "at a listener",
+        Destination::Transit => "in transit",
+    }
 }
 
 /// `kubelet[1234]`; who it is where no more than [`unit`] is known, that says.

@@ -7,14 +7,19 @@ use super::kinds;
 use crate::diagnosis::Finding;
 use crate::diagnosis::evidence;
 use crate::diagnosis::sufferers::Sufferers;
-use crate::diagnosis::words::{command, moment};
+use crate::diagnosis::words::{command, count, moment};
 use crate::model::Model;
 use crate::model::tables::Table;
+use crate::numbers::thousands;
 use crate::report::{Confidence, Evidence};
 
-/// `65536 of 65536 entries`
+/// `65,536 of 65,536 entries`
 fn filled(table: &Table) -> String {
-    format!("{} of {} entries", table.entries, table.room)
+    format!(
+        "{} of {} entries",
+        thousands(table.entries.into()),
+        thousands(table.room.into())
+    )
 }
 
 /// How full the tables of these namespaces are, where they are nearly full.
@@ -44,8 +49,8 @@ pub(super) fn nearly_full(model: &Model) -> Option<Finding> {
     let turned_away = match dropped {
         0 => String::new(),
         dropped => format!(
-            " So far it had no room {dropped} {}; for none of these packets a socket of this node is known to wait.",
-            if dropped == 1 { "time" } else { "times" }
+            " So far it had no room {}; for none of these packets a socket of this node is known to wait.",
+            count(dropped, "time")
         ),
     };
     let mut evidence = evidence(model, &namespaces);
