@@ -149,6 +149,9 @@ pub struct Filtered {
     pub queues: u64,
     /// Flows of verdicts that are hidden; they are not in `flows_total`.
     pub verdict_flows: u64,
+    /// What it shows: starved flows, flows of verdicts and queues, and drops where it is about a unit.
+    #[serde(default)]
+    pub shown: u64,
 }
 
 /// The time that was watched.

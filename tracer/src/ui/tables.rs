@@ -113,6 +113,9 @@ pub fn drops(drops: &[&Drop], room: usize) -> Set {
     table.set(room)
 }
 
+/// The column of counters that tells what each says, where there is room for all of it.
+pub const SAYS: &str = "what it says";
+
 /// Counters, one a row, in at most `room` columns.
 #[must_use]
 pub fn counters(counters: &[Counter], room: usize) -> Set {
@@ -124,7 +127,7 @@ pub fn counters(counters: &[Counter], room: usize) -> Set {
         Column::new("class", Kind::Text(8), 2),
         Column::new("books", Kind::Text(10), 1),
         Column::new("dev", Kind::Ends(6), 3),
-        Column::new("what it says", Kind::Text(24), 4),
+        Column::new(SAYS, Kind::Text(24), LUXURY),
     ];
     if netns {
         columns.push(Column::new("netns", Kind::Ends(8), 5));
@@ -132,7 +135,7 @@ pub fn counters(counters: &[Counter], room: usize) -> Set {
     let mut table = Table::new(columns);
     for counter in counters {
         table.row([
-            counter.name.clone(),
+            told::counter(counter),
             count(counter.packets),
             rate(counter.rate),
             class(counter.class).to_owned(),

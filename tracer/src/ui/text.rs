@@ -180,6 +180,37 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_from_another_and_has_its_flows_is_told_in_short() {
+        let mut report = sample::incident();
+        let mut follower = report.verdicts[0].clone();
+        follower.id = "D01".to_owned();
+        follower.under = Some(report.verdicts[0].id.clone());
+        follower.explanation = "Said once already.".to_owned();
+        report.verdicts.push(follower);
+        let text = page(&report, WIDTH);
+        assert!(
+            text.contains("D01  ") && !text.contains("Said once already."),
+            "{text}"
+        );
+        // But in full where others suffer.
+        report.verdicts.last_mut().unwrap().flows.pop();
+        assert!(page(&report, WIDTH).contains("Said once already."));
+    }
+
+    #[test]
+    fn what_a_counter_says_is_never_cut() {
+        let report = sample::silent_losses();
+        for room in [80, 100, 300] {
+            let text = page(&report, room).replace('\n', " ");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let text = words.join(" ");
+            for counter in report.counters.iter().take(8) {
+                assert!(text.contains(&counter.text), "{} at {room}: {text}", counter.text);
+            }
+        }
+    }
+
+    #[test]
     fn a_flow_is_told_once() {
         let report = sample::incident();
         let text = page(&report, WIDTH);

@@ -356,6 +356,7 @@ pub fn filter(report: &Report) -> Option<String> {
         drops,
         queues,
         verdict_flows,
+        shown,
     } = report.filter.as_ref()?;
     let hidden: Vec<String> = [
         (*starved, "starved flow", "starved flows"),
@@ -372,8 +373,12 @@ pub fn filter(report: &Report) -> Option<String> {
     } else {
         hidden.join(", ")
     };
+    let nothing = match shown {
+        0 => "no starved flow, flow of a verdict or queue is of it; ",
+        _ => "",
+    };
     Some(format!(
-        "filter {}: hides {hides}; the ledger counts everything",
+        "filter {}: {nothing}hides {hides}; the ledger counts everything",
         clean(text)
     ))
 }
