@@ -146,7 +146,8 @@ impl Lately {
             last
         };
         let begin = to.saturating_sub(SPAN);
-        let from = readings.told_by(begin).map_or(start, |(at, _)| at);
+        // Or a little early: all rates are then of the same time, as a rule.
+        let from = readings.told_by(begin + every / 8).map_or(start, |(at, _)| at);
         Self {
             from: if begin.saturating_sub(from) > late {
                 begin

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::format::{brief, bytes, clean, compact, count, fit, rate, time_of_day};
 use super::table::{Column, Kind, LUXURY, Set, Table};
 use super::{told, words};
-use crate::report::{Class, Counter, Drop, Flow, Namespace, Queue, Role, Unresolved};
+use crate::report::{Class, Counter, Destination, Drop, Flow, Namespace, Queue, Role, Unresolved};
 
 /// A class of drops, in a word.
 #[must_use]
@@ -334,15 +334,19 @@ fn detail(flow: &Flow, netns: bool, left_out: &[&str]) -> String {
     if !stage.is_empty() {
         parts.push(stage.to_owned());
     }
-    parts.push(format!(
-        "sent {}, resent {}",
-        count(flow.sent),
-        count(flow.retransmitted)
-    ));
+    // What is passed on is not counted as sent.
+    if flow.destination != Destination::Transit || flow.sent > 0 {
+        parts.push(format!(
+            "sent {}, resent {}",
+            count(flow.sent),
+            count(flow.retransmitted)
+        ));
+    }
     parts.extend(levels(flow));
     if netns {
         parts.push(format!("netns {}", namespace(&flow.netns)));
     }
+    parts.retain(|part| !part.is_empty());
     clean(&format!("  {}", parts.join(", "))).into_owned()
 }
 

@@ -119,6 +119,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Destination;
     use crate::ui::sample;
 
     #[test]
@@ -208,6 +209,41 @@ mod tests {
                 assert!(text.contains(&counter.text), "{} at {room}: {text}", counter.text);
             }
         }
+    }
+
+    #[test]
+    fn of_a_flow_in_transit_nothing_is_told_that_is_not_counted() {
+        let mut report = sample::incident();
+        report.verdicts.clear();
+        report.starved = vec![Flow {
+            destination: Destination::Transit,
+            delivered: None,
+            arrived: 33,
+            dropped: 13,
+            state: String::new(),
+            pid: 0,
+            command: String::new(),
+            cgroup: String::new(),
+            unit: String::new(),
+            sent: 0,
+            retransmitted: 0,
+            ..sample::starved_flow()
+        }];
+        let text = page(&report, 80);
+        let row = text.lines().find(|line| line.contains("in transit"));
+        assert_eq!(
+            row.map(str::trim),
+            Some("NOT_SPECIFIED ip_forward+0x1c4, in transit"),
+            "{text}"
+        );
+        let numbers = text.lines().find(|line| line.contains("10.10.0.2:40000"));
+        let numbers: Vec<&str> = numbers
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(4)
+            .take(3)
+            .collect();
+        assert_eq!(numbers, ["33", "-", "13"], "{text}");
     }
 
     #[test]

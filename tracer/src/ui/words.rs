@@ -430,6 +430,10 @@ pub fn stage(flow: &Flow) -> &str {
 /// `kubelet[1234]`; who it is where no more than [`unit`] is known, that says.
 #[must_use]
 pub fn owner(flow: &Flow) -> String {
+    // What is passed on has no process here.
+    if flow.destination == Destination::Transit && flow.command.is_empty() && flow.pid == 0 {
+        return String::new();
+    }
     process(&flow.command, flow.pid, unit(flow))
 }
 
