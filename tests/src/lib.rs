@@ -18,6 +18,7 @@ pub mod judge;
 pub mod keeper;
 pub mod lab;
 pub mod load;
+pub mod near;
 pub mod netns;
 pub mod process;
 pub mod prove;

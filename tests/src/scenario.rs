@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 pub use self::list::STAGES;
 pub use self::need::{Need, is_own_machine};
 use crate::bpf::{Hook, Word};
+use crate::incident;
+use crate::near::nearest;
 use crate::traffic::Role;
 
 /// One of the namespaces of the lab.
@@ -330,17 +332,32 @@ pub fn named(names: &[String]) -> Result<Vec<&'static Scenario>> {
     }
 }
 
-/// The scenario of that name. The error names all there are.
+/// The scenario of that name. The error names those that are like it, also incidents.
 pub fn find(name: &str) -> Result<&'static Scenario> {
     all().find(|scenario| scenario.name == name).with_context(|| {
-        let names: Vec<_> = all().map(|scenario| scenario.name).collect();
-        format!("no scenario is called {name}; there are: {}", names.join(", "))
+        let incidents = incident::VARIANTS.iter().map(|variant| variant.name);
+        let near = nearest(name, incidents.chain(all().map(|scenario| scenario.name)));
+        let like = match near.as_slice() {
+            [] => String::new(),
+            near => format!("; like it: {}", near.join(", ")),
+        };
+        format!("no scenario is called {name}{like}; --list names all")
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_misspelt_name_is_told_what_is_like_it() {
+        let told = |name: &str| find(name).unwrap_err().to_string();
+        assert_eq!(
+            told("incidnt"),
+            "no scenario is called incidnt; like it: incident; --list names all"
+        );
+        assert!(told("nft-policy").contains("nft-output"));
+    }
 
     #[test]
     fn names_are_unique_and_found() {

@@ -44,9 +44,14 @@ impl Filter {
         report.starved_total = report.starved.len() as u64;
         report.starved.truncate(FLOWS);
         let mut verdict_flows = 0;
+        let mut shown = report.starved_total.saturating_add(report.queues_total);
+        if self.unit.is_some() {
+            shown = shown.saturating_add(report.drops.len() as u64);
+        }
         for verdict in &mut report.verdicts {
             verdict_flows += keep(&mut verdict.flows, |flow| self.shows_flow(flow));
             verdict.flows_total = verdict.flows.len() as u64;
+            shown = shown.saturating_add(verdict.flows_total);
             verdict.flows.truncate(FLOWS);
             verdict.units.retain(|unit| self.shows_unit(unit));
         }
@@ -59,6 +64,7 @@ impl Filter {
             drops,
             queues,
             verdict_flows,
+            shown,
         });
         report
     }
@@ -344,6 +350,27 @@ mod tests {
     fn no_filter_says_that_nothing_is_hidden() {
         let report = Filter::default().report(&Diagnosis::new());
         assert_eq!(report.filter, None);
+    }
+
+    #[test]
+    fn a_filter_that_matches_nothing_says_so() {
+        let said = |filter: Filter| crate::ui::words::filter(&filter.apply(sample::incident())).unwrap();
+        let nobody = "no starved flow, flow of a verdict or queue is of it";
+        let pid = |pid| Filter {
+            pid: Some(pid),
+            ..Filter::default()
+        };
+        assert!(said(pid(999_999)).contains(nobody));
+        assert!(!said(pid(1234)).contains(nobody));
+        let unit = |unit: &str| Filter {
+            unit: Some(unit.to_owned()),
+            ..Filter::default()
+        };
+        assert!(said(unit("nosuch.service")).contains(nobody));
+        assert!(!said(unit("kubelet")).contains(nobody));
+        // Also where nothing is hidden.
+        let healthy = pid(999_999).apply(sample::healthy());
+        assert!(crate::ui::words::filter(&healthy).unwrap().contains(nobody));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod event;
 pub mod filter;
 pub mod model;
 pub mod node;
+mod numbers;
 pub mod probe;
 pub mod report;
 pub mod session;

@@ -149,6 +149,9 @@ pub struct Filtered {
     pub queues: u64,
     /// Flows of verdicts that are hidden; they are not in `flows_total`.
     pub verdict_flows: u64,
+    /// What it shows: starved flows, flows of verdicts and queues, and drops where it is about a unit.
+    #[serde(default)]
+    pub shown: u64,
 }
 
 /// The time that was watched.
@@ -475,6 +478,19 @@ pub enum Class {
     Unclassified,
 }
 
+/// Where the packets of a flow end that are not dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    /// At a socket of its own, or one that is not connected.
+    #[default]
+    Socket,
+    /// At a listener of TCP, which opens a connection for it or does not.
+    Listener,
+    /// Nowhere here: it is forwarded, because the address is none of the namespace's.
+    Transit,
+}
+
 /// A flow as a reader needs it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Flow {
@@ -502,15 +518,21 @@ pub struct Flow {
     pub sent: u64,
     /// Packets that arrived.
     pub arrived: u64,
-    /// Packets that reached the socket.
-    pub delivered: u64,
+    /// Where its packets end that are not dropped.
+    #[serde(default)]
+    pub destination: Destination,
+    /// Packets that reached the socket; absent where `destination` is another than `socket`: what a listener takes and what
+    /// is forwarded is not counted by flow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered: Option<u64>,
     /// Of TCP: segments that the kernel found the socket for.
     pub matched: u64,
     /// Times that data was put in the socket's receive queue. Of UDP and ICMP: datagrams.
     pub queued: u64,
-    /// Reads by a process: of datagrams, or of TCP's buffers. Those of a socket that is not connected are counted
-    /// under its own flow, which has no peer.
-    pub read: u64,
+    /// Reads by a process: of datagrams, or of TCP's buffers; absent where they are not told by flow, as those of a UDP
+    /// socket that is not connected: it has no peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read: Option<u64>,
     /// Packets that were dropped.
     pub dropped: u64,
     /// Retransmissions sent.

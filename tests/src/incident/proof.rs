@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::said::{actor, after, change, changes, first, named, packages, text, time_of_day, wanted};
+use super::said::{actor, after, change, first, named, packages, starved, text, time_of_day, wanted};
 use super::{Late, Node, TIMER, UPGRADE, Variant, Watcher, upgrade};
 use crate::judge::array;
 use crate::tracer::{command, run};
@@ -369,8 +369,7 @@ impl Story<'_> {
         self.say(Who::Tracer, healthy.text)?;
         tracer.has_written(&self.story())?;
         let report = tracer.report()?;
-        let episodes = changes(&report, "starvation", "", "");
-        if let (Some(begun), Some(over)) = (episodes.iter().min(), episodes.iter().max()) {
+        if let Some((begun, over)) = starved(&report) {
             let (begun, over) = (time_of_day(begun), time_of_day(over));
             self.say(Who::Tracer, format!("flows starved between {begun} and {over}"))?;
         }

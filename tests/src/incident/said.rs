@@ -47,6 +47,13 @@ pub(super) fn changes<'v>(report: &'v Value, kind: &str, object: &str, now: &str
         .collect()
 }
 
+/// When flows began to starve, and when none did any more; `None` where the report does not tell the end yet.
+pub(super) fn starved(report: &Value) -> Option<(&str, &str)> {
+    let over = changes(report, "starvation", "", "any more").into_iter().max()?;
+    let begun = changes(report, "starvation", "", "").into_iter().min()?;
+    (begun < over).then_some((begun, over))
+}
+
 /// A text, empty where it is none.
 pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
@@ -88,6 +95,8 @@ pub(super) fn after(moment: &str, later: SystemTime) -> Result<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -96,5 +105,17 @@ mod tests {
         let between = after("1970-01-01T23:59:58.250Z", later).unwrap();
         assert_eq!(between.as_millis(), 2250);
         assert!(after("yesterday", later).is_err());
+    }
+
+    #[test]
+    fn flows_have_starved_only_where_they_do_so_no_more() {
+        let change =
+            |at: &str, after: &str| json!({"kind": "starvation", "object": "", "at": at, "after": after});
+        let begun = change("03:58:37", "14 flows begin to starve");
+        let over = change("03:58:48", "no flow starves any more");
+        let report = |changes: &[&Value]| json!({ "changes": changes });
+        assert_eq!(starved(&report(&[&over, &begun])), Some(("03:58:37", "03:58:48")));
+        assert_eq!(starved(&report(&[&begun])), None);
+        assert_eq!(starved(&report(&[&over])), None);
     }
 }

@@ -34,6 +34,7 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
         Some(path) => (of_trace(path)?, None),
         None => {
             let mut stop = Stop::listen()?;
+            show.look_for_process();
             (of_node(watch, arguments.period, &mut stop).await?, Some(stop))
         }
     };

@@ -25,6 +25,7 @@ const ROUNDS_PER_BLOCK: u64 = 1000 / ROUND_MS;
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
+    show.look_for_process();
     let is_plain = show.plain || !std::io::stdout().is_terminal();
     if !is_plain && watch.beacon == Some(Target::Stderr) && std::io::stderr().is_terminal() {
         bail!(

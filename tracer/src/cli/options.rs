@@ -1,11 +1,12 @@
 //! Options of all subcommands, and which of them each does not use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command};
 
+use super::output::say;
 use crate::beacon;
 use crate::filter::{Filter, FlowPattern};
 use crate::node::systemd;
@@ -131,6 +132,17 @@ pub(super) struct ShowArgs {
 }
 
 impl ShowArgs {
+    /// Says so where the process that is asked for is not there: its number may be mistyped.
+    pub(super) fn look_for_process(&self) {
+        if let Some(pid) = self.pid
+            && !Path::new("/proc").join(pid.to_string()).exists()
+        {
+            say(&format!(
+                "--pid {pid}: there is no process {pid} now; only flows of one that had this number are shown"
+            ));
+        }
+    }
+
     pub(super) fn filter(&self) -> Filter {
         Filter {
             pid: self.pid,

@@ -14,6 +14,7 @@ use super::output::{Reader, print, reader, say_of};
 use super::stop::Stop;
 use crate::diagnosis::Diagnosis;
 use crate::event::Body;
+use crate::report::Report;
 use crate::trace;
 use crate::ui::keys;
 use crate::ui::plain::Blocks;
@@ -82,17 +83,20 @@ fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
     let filter = show.filter();
     let mut blocks = Blocks::default();
     let mut last = None;
-    let mut shown = true;
+    // Shown only once the next second has come: the last one is told as it stands at the end, and once.
+    let mut held: Option<Report> = None;
     while let Some(at) = recording.round()? {
-        shown = last.is_none_or(|last: u64| at.saturating_sub(last) >= BLOCK_NS);
-        if shown {
+        if last.is_none_or(|last: u64| at.saturating_sub(last) >= BLOCK_NS) {
             last = Some(at);
-            if print(&blocks.next(&filter.report(&recording.diagnosis)))? == Reader::Gone {
+            let report = filter.report(&recording.diagnosis);
+            if let Some(before) = held.replace(report)
+                && print(&blocks.next(&before))? == Reader::Gone
+            {
                 return Ok(());
             }
         }
     }
-    if !shown {
+    if held.is_some() {
         print(&blocks.next(&filter.report(&recording.diagnosis)))?;
     }
     say_of(&recording.reader);

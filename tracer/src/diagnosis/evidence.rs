@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::model::clock::seconds;
 use crate::model::ends::{self, Sign};
 use crate::model::flows::Flow;
+use crate::numbers::thousands;
 use crate::report::{Evidence, Fact};
 
 /// Packets that were dropped at one place for one reason.
@@ -91,13 +92,16 @@ pub(super) fn ledger(model: &Model, text: String) -> Evidence {
 
 /// What a flow has counted.
 pub(super) fn flow(model: &Model, key: &FlowKey, flow: &Flow) -> Evidence {
-    let delivered = flow.delivered(key.protocol);
+    let delivered = model.delivered(key, flow);
+    let reached = delivered.map_or_else(String::new, |packets| {
+        format!(", {} reached the socket", thousands(packets))
+    });
     Evidence {
         text: format!(
-            "{}: {} arrived, {delivered} reached the socket, {} dropped",
+            "{}: {} arrived{reached}, {} dropped",
             words::flow(model, key),
-            flow.arrived,
-            flow.dropped
+            thousands(flow.arrived),
+            thousands(flow.dropped)
         ),
         fact: Fact::Flow {
             protocol: key.protocol.to_string(),

@@ -11,6 +11,7 @@ use crate::model::counters::is_of_fragments;
 use crate::model::ends::{self, Sign};
 use crate::model::growth::Spell;
 use crate::model::plight::Plight;
+use crate::numbers::thousands;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
 
@@ -106,14 +107,14 @@ fn incomplete(view: &View<'_>) -> Option<Finding> {
     let waiting = match model.fragments().0 {
         0 => String::new(),
         1 => " 1 packet waits for its rest now.".to_owned(),
-        more => format!(" {more} packets wait for their rest now."),
+        more => format!(" {} wait for their rest now.", count(more, "packet")),
     };
     let counted = model.counters().iter().filter_map(|(key, counted)| {
         let CounterKey { netns, name, .. } = key;
         let spell = counted.recent(now)?;
         let text = format!(
             "{name} grew by {} since {}",
-            spell.packets,
+            thousands(spell.packets),
             moment(model, spell.since)
         );
         (is_of_fragments(name) && namespaces.contains(netns))

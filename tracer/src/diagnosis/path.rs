@@ -14,6 +14,7 @@ use crate::model::endpoints::{Endpoint, Silence};
 use crate::model::ends;
 use crate::model::plight::Plight;
 use crate::model::queues::Port;
+use crate::numbers::thousands;
 use crate::report::{Confidence, Evidence, Where};
 
 /// The capability that counts arrivals: without it silence says nothing.
@@ -135,7 +136,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     let text = format!(
         "{} arrived since the start, {} of them in the last 2 s",
         count(arrived, "packet"),
-        arrived.saturating_sub(before)
+        thousands(arrived.saturating_sub(before))
     );
     evidence.push(evidence::ledger(model, text));
 

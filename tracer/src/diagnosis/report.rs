@@ -458,10 +458,11 @@ fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
         unit: owner.map(|owner| owner.unit.clone()).unwrap_or_default(),
         sent: counted.sent,
         arrived: counted.arrived,
-        delivered: counted.delivered(key.protocol),
+        destination: model.destination(key, counted),
+        delivered: model.delivered(key, counted),
         matched: counted.matched,
         queued: counted.queued,
-        read: counted.read,
+        read: model.tells_reads(key, counted).then_some(counted.read),
         dropped: counted.dropped,
         retransmitted: counted.retransmitted,
         last_drop: counted

@@ -13,6 +13,7 @@ use crate::model::clock::When;
 use crate::model::ends::{self, Signature};
 use crate::model::invariants::{Invariant, State};
 use crate::model::plight::{Plight, Waits};
+use crate::numbers::thousands;
 use crate::report::{Confidence, Evidence, Where};
 use crate::shell::quoted;
 
@@ -491,9 +492,9 @@ fn books(model: &Model) -> Evidence {
     let text = format!(
         "Since the start {} arrived, {} were delivered, {} dropped, {} forwarded",
         count(ledger.arrived, "packet"),
-        ledger.delivered,
-        ledger.dropped,
-        ledger.forwarded
+        thousands(ledger.delivered),
+        thousands(ledger.dropped),
+        thousands(ledger.forwarded)
     );
     evidence::ledger(model, text)
 }

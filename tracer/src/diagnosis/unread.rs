@@ -17,6 +17,7 @@ use crate::model::ends;
 use crate::model::flows::Flow;
 use crate::model::queues::Port;
 use crate::model::waiting::Wait;
+use crate::numbers::thousands;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
 
@@ -279,7 +280,9 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
     let queue = model.queues().get(port).copied().unwrap_or_default();
     let queues = format!(
         "{} {number}: {} queued, {} read since the start",
-        port.protocol, queue.queued, queue.read
+        port.protocol,
+        thousands(queue.queued),
+        thousands(queue.read)
     );
     let (how, goes_on) = match (held, unread.how) {
         (Some(held), _) => held_text(port.protocol, held),

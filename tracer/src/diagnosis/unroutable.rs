@@ -12,6 +12,7 @@ use crate::model::counters::no_route_counter;
 use crate::model::ends::{self, Sign};
 use crate::model::growth::Spell;
 use crate::model::invariants::{Invariant, State};
+use crate::numbers::thousands;
 use crate::report::{Confidence, Where};
 
 /// R04: a route is missing for what this node sends.
@@ -148,7 +149,7 @@ fn no_route(model: &Model) -> Option<Finding> {
         let (_, name) = no_route_counter(*version);
         let text = format!(
             "{name} grew by {} since {}",
-            spell.packets,
+            thousands(spell.packets),
             moment(model, spell.since)
         );
         evidence::counter(name, spell.packets, text)

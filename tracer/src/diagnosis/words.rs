@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::event::{ENDED, FlowKey, Owner, process};
 use crate::model::Model;
 use crate::model::clock::rfc3339;
+use crate::numbers::thousands;
 use crate::shell::quoted;
 
 /// Names told in one sentence before the rest is counted.
@@ -14,8 +15,8 @@ const NAMED: usize = 3;
 pub(super) fn count(number: u64, noun: &str) -> String {
     match number {
         1 => format!("1 {noun}"),
-        _ if noun.ends_with('s') => format!("{number} {noun}es"),
-        _ => format!("{number} {noun}s"),
+        _ if noun.ends_with('s') => format!("{} {noun}es", thousands(number)),
+        _ => format!("{} {noun}s", thousands(number)),
     }
 }
 

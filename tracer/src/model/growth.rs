@@ -140,11 +140,20 @@ impl Lately {
         // A reading may be a little late.
         let late = every + every / 2;
         let last = readings.told_by(now).map_or(now, |(at, _)| at);
-        let to = if now.saturating_sub(last) > late { now } else { last };
+        let to = if now.saturating_sub(last) > late {
+            now
+        } else {
+            last
+        };
         let begin = to.saturating_sub(SPAN);
-        let from = readings.told_by(begin).map_or(start, |(at, _)| at);
+        // Or a little early: all rates are then of the same time, as a rule.
+        let from = readings.told_by(begin + every / 8).map_or(start, |(at, _)| at);
         Self {
-            from: if begin.saturating_sub(from) > late { begin } else { from.min(to) },
+            from: if begin.saturating_sub(from) > late {
+                begin
+            } else {
+                from.min(to)
+            },
             to,
         }
     }

@@ -13,7 +13,7 @@ use super::queues::Port;
 use super::sockets::Connection;
 use super::{Model, STARVED, class, ends};
 use crate::event::{FlowKey, Origin, Owner, Protocol, SocketState};
-use crate::report::Class;
+use crate::report::{Class, Destination};
 
 /// Who on this node waits for a flow's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -262,6 +262,29 @@ impl Model {
             self.may_be_own(key, flow, connection).then_some(owner)
         };
         flow.owner.as_ref().or_else(of_socket)
+    }
+
+    /// Where the packets of this flow end that are not dropped.
+    pub(crate) fn destination(&self, key: &FlowKey, flow: &Flow) -> Destination {
+        let connection = self.sockets.connection(key);
+        if flow.origin != Origin::Local && !self.may_be_own(key, flow, connection) {
+            return Destination::Transit;
+        }
+        let has_listener = || self.sockets.bound(Port::of(key), key.local).is_some();
+        if key.protocol == Protocol::Tcp && connection.is_none() && !flow.has_reached() && has_listener() {
+            return Destination::Listener;
+        }
+        Destination::Socket
+    }
+
+    /// Packets that reached the flow's socket, where that is told by flow.
+    pub(crate) fn delivered(&self, key: &FlowKey, flow: &Flow) -> Option<u64> {
+        (self.destination(key, flow) == Destination::Socket).then(|| flow.delivered(key.protocol))
+    }
+
+    /// What is read of the flow is told with it. A UDP socket that is not connected is read by its own tuple.
+    pub(crate) fn tells_reads(&self, key: &FlowKey, flow: &Flow) -> bool {
+        key.protocol != Protocol::Udp || flow.read > 0 || self.sockets.connection(key).is_some()
     }
 
     /// The flow may be this node's own. A socket that is bound to a port of any address has that of no other machine: what is

@@ -196,8 +196,9 @@ pub enum Fact {
         remote: String,
         /// Packets that arrived.
         arrived: u64,
-        /// Packets that reached the socket.
-        delivered: u64,
+        /// Packets that reached the socket; absent where that is not told by flow.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delivered: Option<u64>,
         /// Packets that were dropped.
         dropped: u64,
     },

@@ -121,6 +121,14 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
         ),
     );
     page.gap();
+    if let Some(root) = same_as_root(verdict, report) {
+        let text = format!(
+            "The flows that suffer are those of {root}, which stands above; tracer explain {} says what it means.",
+            verdict.id
+        );
+        page.line(Kind::Text, text);
+        return;
+    }
     page.line(Kind::Text, &verdict.explanation);
     // Of a weak sign nobody asks for the cause before it has a second one.
     if verdict.decides() || verdict.cause.relation != Relation::Unknown {
@@ -176,6 +184,14 @@ fn one(page: &mut Page, verdict: &Verdict, report: &Report, room: Option<usize>)
     }
 }
 
+/// The verdict that this one follows from, where both have the same flows: then the one says all that the other would.
+fn same_as_root<'r>(verdict: &Verdict, report: &'r Report) -> Option<&'r str> {
+    let under = verdict.under.as_ref()?;
+    let root = report.verdicts.iter().find(|one| one.id == *under)?;
+    let is_same = root.flows_total == verdict.flows_total && root.flows == verdict.flows;
+    (is_same && !root.flows.is_empty()).then_some(root.id.as_str())
+}
+
 /// Commands as they can be copied, each with its comment below; and advice that is no command.
 pub(super) fn commands(page: &mut Page, heading: &str, lines: &[impl AsRef<str>]) {
     if lines.is_empty() {
@@ -226,14 +242,7 @@ pub fn told(page: &mut Page, report: &Report, room: usize) {
             header.into_iter().chain(set.rows).chain(rest),
         );
     };
-    let counters = &report.counters;
-    let shown = &counters[..counters.len().min(COUNTERS)];
-    table(
-        page,
-        "Counters of the kernel",
-        tables::counters(shown, room),
-        more(report.counters_total, COUNTERS),
-    );
+    counters(page, report, room);
     let stuck = told::stuck(report);
     let shown = &stuck.rows[..stuck.rows.len().min(COUNTERS)];
     table(
@@ -250,6 +259,25 @@ pub fn told(page: &mut Page, report: &Report, room: usize) {
         tables::unresolved(shown, room),
         silent.rest(COUNTERS),
     );
+}
+
+/// The counters. Where there is no room beside them, what each says stands below it.
+fn counters(page: &mut Page, report: &Report, room: usize) {
+    let shown = &report.counters[..report.counters.len().min(COUNTERS)];
+    if shown.is_empty() {
+        return;
+    }
+    let set = tables::counters(shown, room);
+    page.section("Counters of the kernel", Kind::Verbatim, [set.header]);
+    for (row, counter) in set.rows.iter().zip(shown) {
+        page.line(Kind::Verbatim, format!("  {row}"));
+        if set.left_out.contains(&tables::SAYS) {
+            page.line(Kind::Text, format!("      {}", counter.text));
+        }
+    }
+    if let Some(rest) = more(report.counters_total, COUNTERS) {
+        page.line(Kind::Verbatim, format!("  {rest}"));
+    }
 }
 
 /// The first `most` namespaces, where several are watched, and how many more there are.

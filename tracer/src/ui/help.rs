@@ -91,7 +91,8 @@ pub fn page(report: &Report) -> Vec<Line> {
         Kind::Text,
         [
             "-> was opened by this node, <- by the peer. resent: retransmissions. starved: how long nothing \
-         has reached the socket. ~ marks text that was cut.",
+         has reached the socket. in transit: not for an address of this node, so what is not dropped is forwarded; at a listener: \
+         what it takes is not counted by flow. ~ marks text that was cut.",
         ],
     );
     frame(&mut page, report);

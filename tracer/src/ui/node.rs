@@ -471,7 +471,7 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
     page.section(
         upgrades::HEADING,
         Kind::Text,
-        upgrades::of_the_last_day(node, &report.window.end),
+        upgrades::of_the_last_day(node, &report.window),
     );
     page.section(
         "Changed on the node, the latest first",

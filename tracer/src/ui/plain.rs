@@ -49,7 +49,7 @@ impl Blocks {
             self.told = Some(report.capabilities.clone());
         }
         if !self.upgrades {
-            let past = upgrades::of_the_last_day(&report.node, &report.window.end);
+            let past = upgrades::of_the_last_day(&report.node, &report.window);
             self.upgrades = !past.is_empty();
             for run in past {
                 push_wrapped(&mut text, &format!("  by the logs: {run}"));

@@ -177,7 +177,25 @@ fn head(report: &Report, theme: Theme, columns: usize, explanation: usize) -> Li
         ("", units) => Some(format!("units: {units}")),
         (when, units) => Some(format!("{when}; units: {units}")),
     };
-    lines.extend(second.map(|text| paint(theme, &fit(&text, columns), Style::new())));
+    // Of many units some will do; what mended a node that has recovered is to be read to its end.
+    let room = if words::leading(report).is_some() { 1 } else { 2 };
+    let parts = second.map_or_else(Vec::new, |text| {
+        if room == 1 {
+            vec![text]
+        } else {
+            wrap(&text, columns)
+        }
+    });
+    let (told, rest) = parts.split_at(parts.len().min(room));
+    for (index, part) in told.iter().enumerate() {
+        let last = index + 1 == told.len() && !rest.is_empty();
+        let part = if last {
+            format!("{part} {}", rest.join(" "))
+        } else {
+            part.clone()
+        };
+        lines.push(paint(theme, &fit(&part, columns), Style::new()));
+    }
 
     if explanation > 0 {
         let parts = wrap(&words::explanation(report), columns);

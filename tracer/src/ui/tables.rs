@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::format::{brief, bytes, clean, compact, count, fit, rate, time_of_day};
 use super::table::{Column, Kind, LUXURY, Set, Table};
 use super::{told, words};
-use crate::report::{Class, Counter, Drop, Flow, Namespace, Queue, Role, Unresolved};
+use crate::report::{Class, Counter, Destination, Drop, Flow, Namespace, Queue, Role, Unresolved};
 
 /// A class of drops, in a word.
 #[must_use]
@@ -113,6 +113,9 @@ pub fn drops(drops: &[&Drop], room: usize) -> Set {
     table.set(room)
 }
 
+/// The column of counters that tells what each says, where there is room for all of it.
+pub const SAYS: &str = "what it says";
+
 /// Counters, one a row, in at most `room` columns.
 #[must_use]
 pub fn counters(counters: &[Counter], room: usize) -> Set {
@@ -124,7 +127,7 @@ pub fn counters(counters: &[Counter], room: usize) -> Set {
         Column::new("class", Kind::Text(8), 2),
         Column::new("books", Kind::Text(10), 1),
         Column::new("dev", Kind::Ends(6), 3),
-        Column::new("what it says", Kind::Text(24), 4),
+        Column::new(SAYS, Kind::Text(24), LUXURY),
     ];
     if netns {
         columns.push(Column::new("netns", Kind::Ends(8), 5));
@@ -132,7 +135,7 @@ pub fn counters(counters: &[Counter], room: usize) -> Set {
     let mut table = Table::new(columns);
     for counter in counters {
         table.row([
-            counter.name.clone(),
+            told::counter(counter),
             count(counter.packets),
             rate(counter.rate),
             class(counter.class).to_owned(),
@@ -262,9 +265,9 @@ fn wide(flows: &[Flow]) -> Table {
             words::flow(flow),
             words::owner(flow),
             words::unit(flow).to_owned(),
-            flow.state.clone(),
+            words::stage(flow).to_owned(),
             count(flow.arrived),
-            count(flow.delivered),
+            flow.delivered.map_or("-".to_owned(), count),
             count(flow.dropped),
             count(flow.sent),
             count(flow.retransmitted),
@@ -272,7 +275,7 @@ fn wide(flows: &[Flow]) -> Table {
             flow.last_drop.clone(),
             count(flow.matched),
             count(flow.queued),
-            count(flow.read),
+            flow.read.map_or("-".to_owned(), count),
             namespace(&flow.netns).to_owned(),
         ]);
     }
@@ -296,7 +299,7 @@ fn narrow(flows: &[Flow], room: usize) -> Flows {
         table.row([
             words::flow(flow),
             count(flow.arrived),
-            count(flow.delivered),
+            flow.delivered.map_or("-".to_owned(), count),
             count(flow.dropped),
             starved(flow),
         ]);
@@ -318,26 +321,32 @@ fn detail(flow: &Flow, netns: bool, left_out: &[&str]) -> String {
             .trim()
             .to_owned(),
     ];
-    for (title, number) in [(DELIVERED, flow.delivered), (DROPPED, flow.dropped)] {
-        if left_out.contains(&title) {
+    for (title, number) in [(DELIVERED, flow.delivered), (DROPPED, Some(flow.dropped))] {
+        if let Some(number) = number.filter(|_| left_out.contains(&title)) {
             parts.push(format!("{title} {}", count(number)));
         }
     }
-    parts.push(format!(
-        "sent {}, resent {}",
-        count(flow.sent),
-        count(flow.retransmitted)
-    ));
-    parts.extend(levels(flow));
-    if !flow.state.is_empty() {
-        parts.push(flow.state.clone());
-    }
-    if netns {
-        parts.push(format!("netns {}", namespace(&flow.netns)));
-    }
+    // What matters most first: the end may be cut.
     if !flow.last_drop.is_empty() {
         parts.push(flow.last_drop.clone());
     }
+    let stage = words::stage(flow);
+    if !stage.is_empty() {
+        parts.push(stage.to_owned());
+    }
+    // What is passed on is not counted as sent.
+    if flow.destination != Destination::Transit || flow.sent > 0 {
+        parts.push(format!(
+            "sent {}, resent {}",
+            count(flow.sent),
+            count(flow.retransmitted)
+        ));
+    }
+    parts.extend(levels(flow));
+    if netns {
+        parts.push(format!("netns {}", namespace(&flow.netns)));
+    }
+    parts.retain(|part| !part.is_empty());
     clean(&format!("  {}", parts.join(", "))).into_owned()
 }
 
@@ -347,12 +356,9 @@ fn levels(flow: &Flow) -> Option<String> {
     if flow.matched > 0 {
         levels.push(format!("matched {}", count(flow.matched)));
     }
-    if flow.queued > 0 || flow.read > 0 {
-        levels.push(format!(
-            "queued {}, read {}",
-            count(flow.queued),
-            count(flow.read)
-        ));
+    if flow.queued > 0 || flow.read > Some(0) {
+        levels.push(format!("queued {}", count(flow.queued)));
+        levels.extend(flow.read.map(|read| format!("read {}", count(read))));
     }
     (!levels.is_empty()).then(|| levels.join(", "))
 }

@@ -119,6 +119,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Destination;
     use crate::ui::sample;
 
     #[test]
@@ -177,6 +178,72 @@ mod tests {
         let command = format!("ip route get {} from 192.0.2.10", "x".repeat(200));
         report.verdicts[0].check = vec![command.clone()];
         assert!(page(&report, WIDTH).lines().any(|line| line.trim() == command));
+    }
+
+    #[test]
+    fn what_follows_from_another_and_has_its_flows_is_told_in_short() {
+        let mut report = sample::incident();
+        let mut follower = report.verdicts[0].clone();
+        follower.id = "D01".to_owned();
+        follower.under = Some(report.verdicts[0].id.clone());
+        follower.explanation = "Said once already.".to_owned();
+        report.verdicts.push(follower);
+        let text = page(&report, WIDTH);
+        assert!(
+            text.contains("D01  ") && !text.contains("Said once already."),
+            "{text}"
+        );
+        // But in full where others suffer.
+        report.verdicts.last_mut().unwrap().flows.pop();
+        assert!(page(&report, WIDTH).contains("Said once already."));
+    }
+
+    #[test]
+    fn what_a_counter_says_is_never_cut() {
+        let report = sample::silent_losses();
+        for room in [80, 100, 300] {
+            let text = page(&report, room).replace('\n', " ");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let text = words.join(" ");
+            for counter in report.counters.iter().take(8) {
+                assert!(text.contains(&counter.text), "{} at {room}: {text}", counter.text);
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_flow_in_transit_nothing_is_told_that_is_not_counted() {
+        let mut report = sample::incident();
+        report.verdicts.clear();
+        report.starved = vec![Flow {
+            destination: Destination::Transit,
+            delivered: None,
+            arrived: 33,
+            dropped: 13,
+            state: String::new(),
+            pid: 0,
+            command: String::new(),
+            cgroup: String::new(),
+            unit: String::new(),
+            sent: 0,
+            retransmitted: 0,
+            ..sample::starved_flow()
+        }];
+        let text = page(&report, 80);
+        let row = text.lines().find(|line| line.contains("in transit"));
+        assert_eq!(
+            row.map(str::trim),
+            Some("NOT_SPECIFIED ip_forward+0x1c4, in transit"),
+            "{text}"
+        );
+        let numbers = text.lines().find(|line| line.contains("10.10.0.2:40000"));
+        let numbers: Vec<&str> = numbers
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(4)
+            .take(3)
+            .collect();
+        assert_eq!(numbers, ["33", "-", "13"], "{text}");
     }
 
     #[test]

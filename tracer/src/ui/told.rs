@@ -2,6 +2,7 @@
 
 use super::format::{brief, bytes, clean, count, plural};
 use super::words;
+use crate::event::Source;
 use crate::report::{Counter, CounterKind, Fragments, Queue, Report, Unresolved};
 
 /// What is told of a list of the report.
@@ -101,6 +102,15 @@ pub fn counter_kind(kind: CounterKind) -> &'static str {
     }
 }
 
+/// The counter's name. The kernel's own for those of connection tracking say no more than `drop`.
+#[must_use]
+pub fn counter(counter: &Counter) -> String {
+    match counter.source {
+        Source::Conntrack => format!("conntrack {}", counter.name),
+        _ => counter.name.clone(),
+    }
+}
+
 /// Counters of losses that no drop tells, each in a sentence.
 #[must_use]
 pub fn counters(report: &Report) -> Told<String> {
@@ -117,7 +127,7 @@ pub fn counters(report: &Report) -> Told<String> {
         };
         format!(
             "{device}{} {}: {}",
-            counter.name,
+            self::counter(counter),
             count(counter.packets),
             counter.text
         )

@@ -3,7 +3,7 @@
 use super::details::more;
 use super::format::{brief, plural, seconds, seconds_between, time_of_day};
 use super::node::date_and_time;
-use crate::report::{Node, Outcome, Packages, Upgrade};
+use crate::report::{Node, Outcome, Packages, Upgrade, Window};
 
 /// What stands above the lines.
 pub(super) const HEADING: &str = "What package managers did, by their logs, the latest first";
@@ -32,19 +32,37 @@ pub(super) fn latest(node: &Node, now: &str) -> Vec<String> {
     node.packages.iter().flat_map(of).collect()
 }
 
-/// Those that were at work in the last 24 hours, at most three of each manager.
-pub(super) fn of_the_last_day(node: &Node, now: &str) -> Vec<String> {
+/// Those of the last 24 hours: in full those that were at work since an hour before the start, and in whose course something
+/// broke, at most three of each manager; of the others how many there were.
+pub(super) fn of_the_last_day(node: &Node, window: &Window) -> Vec<String> {
     const TOLD: usize = 3;
+    const HOUR: f64 = 3_600.0;
     const DAY: f64 = 86_400.0;
+    let now = window.end.as_str();
+    let until = |run: &Upgrade| {
+        run.ended
+            .clone()
+            .or(run.last.clone())
+            .unwrap_or(run.begun.clone())
+    };
+    let is_within = |run: &Upgrade, age: f64| {
+        seconds_between(&until(run), now).is_some_and(|since_then| since_then <= age)
+    };
     let of = |one: &Packages| -> Vec<String> {
-        let is_recent = |run: &&Upgrade| {
-            let until = run.ended.as_ref().or(run.last.as_ref()).unwrap_or(&run.begun);
-            seconds_between(until, now).is_some_and(|age| age <= DAY)
-        };
-        let recent: Vec<&Upgrade> = one.past.iter().filter(is_recent).collect();
-        let rest = more(recent.len() as u64, TOLD.min(recent.len()));
-        let told = recent.iter().take(TOLD).map(|run| line(&one.manager, run, now));
-        told.chain(rest).collect()
+        let recent = one.past.iter().filter(|run| is_within(run, DAY));
+        let (near, earlier): (Vec<&Upgrade>, Vec<&Upgrade>) =
+            recent.partition(|run| run.onsets > 0 || is_within(run, window.seconds + HOUR));
+        let rest = more(near.len() as u64, TOLD.min(near.len()));
+        let told = near.iter().take(TOLD).map(|run| line(&one.manager, run, now));
+        let earlier = earlier.first().map(|last| {
+            format!(
+                "{} of {} in the last day, the last until {} UTC",
+                plural(earlier.len() as u64, "earlier run"),
+                one.manager,
+                date_and_time(&until(last))
+            )
+        });
+        told.chain(rest).chain(earlier).collect()
     };
     node.packages.iter().flat_map(of).collect()
 }
@@ -154,14 +172,39 @@ mod tests {
 
     #[test]
     fn pages_of_packets_have_the_last_day_only() {
-        let told = of_the_last_day(&node(|_| {}), "2023-10-10T06:18:19.018Z");
+        let until = |end: &str| Window {
+            end: end.to_owned(),
+            ..sample::incident().window
+        };
+        let told = of_the_last_day(&node(|_| {}), &until("2023-10-10T06:18:19.018Z"));
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(
             told[0].starts_with("10-10 06:14:04 UTC (4m15s ago): /usr/bin/unattended-upgrade, not ended yet")
         );
         assert_eq!(
-            of_the_last_day(&node(|_| {}), "2023-10-12T06:18:19.018Z"),
+            of_the_last_day(&node(|_| {}), &until("2023-10-12T06:18:19.018Z")),
             [""; 0]
+        );
+        // What is hours before the start has one line, however much it was.
+        let old = node(|one| {
+            let mut run = one.past[0].clone();
+            run.begun = "2023-10-10T01:14:04.000Z".to_owned();
+            run.ended = Some("2023-10-10T01:15:00.000Z".to_owned());
+            run.onsets = 0;
+            one.past = vec![run; 6];
+        });
+        let window = until("2023-10-10T06:18:19.018Z");
+        assert_eq!(
+            of_the_last_day(&old, &window),
+            ["6 earlier runs of dpkg in the last day, the last until 10-10 01:15:00 UTC"]
+        );
+        // Unless something broke in its course.
+        let mut old = old;
+        old.packages[0].past[2].onsets = 1;
+        let told = of_the_last_day(&old, &window);
+        assert!(
+            told.len() == 2 && told[0].starts_with("10-10 01:14:04 UTC"),
+            "{told:?}"
         );
     }
 

@@ -4,7 +4,8 @@ use super::episodes;
 use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
 use crate::event;
 use crate::report::{
-    Capability, CapabilityState, Confidence, Filtered, Flow, Ledger, Losses, Relation, Report, Verdict, Where,
+    Capability, CapabilityState, Confidence, Destination, Filtered, Flow, Ledger, Losses, Relation, Report,
+    Verdict, Where,
 };
 
 /// The one word, or two, that a person needs at first sight.
@@ -366,6 +367,7 @@ pub fn filter(report: &Report) -> Option<String> {
         drops,
         queues,
         verdict_flows,
+        shown,
     } = report.filter.as_ref()?;
     let hidden: Vec<String> = [
         (*starved, "starved flow", "starved flows"),
@@ -382,8 +384,12 @@ pub fn filter(report: &Report) -> Option<String> {
     } else {
         hidden.join(", ")
     };
+    let nothing = match shown {
+        0 => "no starved flow, flow of a verdict or queue is of it; ",
+        _ => "",
+    };
     Some(format!(
-        "filter {}: hides {hides}; the ledger counts everything",
+        "filter {}: {nothing}hides {hides}; the ledger counts everything",
         clean(text)
     ))
 }
@@ -422,9 +428,23 @@ pub fn flow(flow: &Flow) -> String {
     format!("{} {} {arrow} {}", flow.protocol, flow.local, flow.remote)
 }
 
+/// How far the flow has come on this node: the state of its socket; of one that has none, where its packets end.
+#[must_use]
+pub fn stage(flow: &Flow) -> &str {
+    match flow.destination {
+        Destination::Socket => &flow.state,
+        Destination::Listener => "at a listener",
+        Destination::Transit => "in transit",
+    }
+}
+
 /// `kubelet[1234]`; who it is where no more than [`unit`] is known, that says.
 #[must_use]
 pub fn owner(flow: &Flow) -> String {
+    // What is passed on has no process here.
+    if flow.destination == Destination::Transit && flow.command.is_empty() && flow.pid == 0 {
+        return String::new();
+    }
     process(&flow.command, flow.pid, unit(flow))
 }
 

@@ -55,7 +55,7 @@ fn the_incident() {
     );
     assert_eq!(
         (starved[0].arrived, starved[0].delivered, starved[0].dropped),
-        (9, 4, 5)
+        (9, Some(4), 5)
     );
     assert!(starved[0].reply && starved[0].starved_seconds > 2.0);
     assert_eq!(starved[0].last_drop, "NOT_SPECIFIED at ip_forward+0x1c4");

@@ -1,6 +1,7 @@
 //! Flows, their sockets and owners.
 
 use tracer::event::{EntryKey, FlowKey, Origin, Protocol, SocketState};
+use tracer::report::Destination;
 
 use crate::story::*;
 
@@ -295,7 +296,7 @@ fn where_queues_are_not_told_a_reader_shows_that_datagrams_reach_it() {
         story.arrive_and_read(udp(53, "192.0.2.11", 999));
     });
     assert!(story.report().starved.is_empty());
-    assert_eq!(starve(&mut story, key).delivered, 4);
+    assert_eq!(starve(&mut story, key).delivered, Some(4));
 }
 
 #[test]
@@ -319,11 +320,11 @@ fn the_kernels_own_copy_of_a_ping_is_no_drop_of_the_flow() {
             told.dropped,
             told.last_drop.as_str()
         ),
-        (4, 4, 0, "")
+        (4, Some(4), 0, "")
     );
     // What is lost after that, is.
     let told = starve(&mut story, key);
-    assert_eq!((told.arrived, told.delivered, told.dropped), (8, 4, 4));
+    assert_eq!((told.arrived, told.delivered, told.dropped), (8, Some(4), 4));
     assert_eq!(told.last_drop, "IP_INNOROUTES at ip_error+0x1c4");
 }
 
@@ -337,7 +338,7 @@ fn copies_for_several_sockets_are_no_more_than_arrived() {
     });
     // Four more arrive, and are dropped: no copy of another makes up for them.
     let told = starve(&mut story, key);
-    assert_eq!((told.arrived, told.dropped, told.delivered), (8, 4, 4));
+    assert_eq!((told.arrived, told.dropped, told.delivered), (8, 4, Some(4)));
 }
 
 #[test]
@@ -373,4 +374,48 @@ fn a_connection_without_a_port_is_nobodys() {
     story.count(client(0), |flow| flow.origin = Origin::Local);
     let told = starve(&mut story, client(0));
     assert_eq!((told.state.as_str(), told.pid), ("", 0));
+}
+
+#[test]
+fn reads_are_told_with_a_flow_only_where_its_own_socket_is_read() {
+    let key = udp(53, "192.0.2.10", 999);
+    let mut story = Story::begin();
+    story.socket(bound(Protocol::Udp, 53), None, SocketState::Close, "dns");
+    story.rounds(4, |story| {
+        story.queue(key);
+        story.reads(bound(Protocol::Udp, 53), 1);
+    });
+    let told = starve(&mut story, key);
+    assert_eq!(
+        (told.queued, told.read),
+        (4, None),
+        "it was read by another tuple"
+    );
+    // Of one that is connected it is known that nobody reads.
+    let mut story = Story::begin();
+    story.socket(key, None, SocketState::Established, "dns");
+    story.rounds(4, |story| story.queue(key));
+    let told = starve(&mut story, key);
+    assert_eq!((told.queued, told.read), (4, Some(0)));
+    let mut story = Story::begin();
+    story.socket(client(40_000), None, SocketState::Established, "curl");
+    assert_eq!(starve(&mut story, client(40_000)).read, Some(0));
+}
+
+#[test]
+fn what_a_listener_takes_is_not_told_as_undelivered() {
+    let mut story = Story::begin();
+    story.listen(8080, "server");
+    story.count(served(1), |flow| flow.arrived += 2).tick();
+    let told = starve(&mut story, served(1));
+    assert_eq!((told.destination, told.delivered), (Destination::Listener, None));
+    story.socket(
+        served(1),
+        Some(SocketState::SynRecv),
+        SocketState::Established,
+        "server",
+    );
+    story.idle(1);
+    let told = story.report().starved[0].clone();
+    assert_eq!((told.destination, told.delivered), (Destination::Socket, Some(0)));
 }

@@ -1,7 +1,7 @@
 //! What this node hands to pods does not get there, and what arrives finds no room.
 
 use tracer::event::{Body, Device, EntryKey, Fate, Peer, Protocol, Seen, Setting, Thing, Unresolved};
-use tracer::report::{Confidence, Fact, Relation, Where};
+use tracer::report::{Confidence, Destination, Fact, Relation, Where};
 
 use crate::pairing;
 use crate::story::*;
@@ -511,6 +511,9 @@ fn forwarding_that_is_switched_off_is_a_fault_where_something_is_to_be_forwarded
     assert_eq!(verdict.confidence, Confidence::Strong);
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert_eq!(story.report().place, Where::GuestKernel);
+    // Those that were forwarded before are in no column of the flow.
+    let flow = &verdict.flows[0];
+    assert_eq!((flow.destination, flow.delivered), (Destination::Transit, None));
     story.idle(3);
     set(&mut story, forwarding(), Some("1"), Seen::Told);
     story.idle(2);

@@ -386,5 +386,5 @@ fn whose_a_namespace_is_and_how_far_flows_came_is_told() {
     assert_eq!((pod.pid, pod.command.as_str()), (123, "redis"));
     assert_eq!(pod.cgroup, "/kubepods.slice/cri-1.scope");
     let flow = &report.starved[0];
-    assert_eq!((flow.matched, flow.queued, flow.read), (0, 2, 0));
+    assert_eq!((flow.matched, flow.queued, flow.read), (0, 2, None));
 }

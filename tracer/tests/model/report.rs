@@ -43,7 +43,9 @@ fn a_counter_grows_as_fast_as_the_drops_that_it_counts_however_often_it_is_read(
                     grown,
                 }));
             }
-            story.add(drop("OTHERHOST", "ip_rcv_core", Protocol::Tcp), 5).tick();
+            story
+                .add(drop("OTHERHOST", "ip_rcv_core", Protocol::Tcp), 5)
+                .tick();
             let report = story.report();
             if round > 8 {
                 let rates = (report.drops[0].rate, report.counters[0].rate);

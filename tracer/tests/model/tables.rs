@@ -50,7 +50,7 @@ fn a_table_that_is_nearly_full_is_a_weak_sign() {
     assert_eq!(verdict.confidence, Confidence::Weak);
     assert_eq!(story.report().place, Where::Healthy);
     assert!(
-        verdict.explanation.contains("it has 962 of 1000 entries."),
+        verdict.explanation.contains("it has 962 of 1,000 entries."),
         "{}",
         verdict.explanation
     );
@@ -154,13 +154,13 @@ fn how_full_the_table_is_is_told_where_packets_are_lost_for_it() {
     assert!(
         verdict
             .explanation
-            .contains("The table has 1000 of 1000 entries."),
+            .contains("The table has 1,000 of 1,000 entries."),
         "{}",
         verdict.explanation
     );
     let is_told = |text: &str| verdict.evidence.iter().any(|one| one.text == text);
     assert!(
-        is_told("connection tracking: 1000 of 1000 entries"),
+        is_told("connection tracking: 1,000 of 1,000 entries"),
         "{:#?}",
         verdict.evidence
     );

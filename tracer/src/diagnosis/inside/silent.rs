@@ -178,7 +178,7 @@ fn silent(model: &Model) -> Option<Finding> {
         list(&who),
         match dropped {
             1 => "1 packet was".to_owned(),
-            more => format!("{more} packets were"),
+            more => format!("{} were", count(more, "packet")),
         },
         list(&distinct(
             places

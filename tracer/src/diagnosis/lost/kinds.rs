@@ -16,6 +16,7 @@ use crate::model::growth::Spell;
 use crate::model::hooks;
 use crate::model::plight::{Plight, Waits};
 use crate::model::timeline::Subject;
+use crate::numbers::thousands;
 use crate::report::{Class, Confidence, Evidence};
 
 /// A way of losing packets. Each has a rule of its own.
@@ -300,13 +301,14 @@ pub(in crate::diagnosis) fn hooks_in(
 
 /// `5 were dropped for NETFILTER_DROP at nft_do_chain+0x1c4`
 pub(super) fn told(loss: &Loss<'_>) -> String {
+    let packets = thousands(loss.packets);
     match loss.end {
-        None => format!("{} vanished without a drop that could be seen", loss.packets),
+        None => format!("{packets} vanished without a drop that could be seen"),
         Some((reason, location)) if reason == STOLEN => {
-            format!("{} were taken away at {location}", loss.packets)
+            format!("{packets} were taken away at {location}")
         }
         Some((reason, location)) => {
-            format!("{} were dropped for {reason} at {location}", loss.packets)
+            format!("{packets} were dropped for {reason} at {location}")
         }
     }
 }

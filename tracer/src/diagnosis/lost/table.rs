@@ -14,15 +14,20 @@ use crate::model::clock::SECOND;
 use crate::model::ends;
 use crate::model::growth::Spell;
 use crate::model::tables::Table;
+use crate::numbers::thousands;
 use crate::report::{Confidence, Evidence};
 
 /// So often, and for so long, connection tracking must have had no room.
 const TIMES: u64 = 3;
 const LASTING: u64 = 2 * SECOND;
 
-/// `65536 of 65536 entries`
+/// `65,536 of 65,536 entries`
 fn filled(table: &Table) -> String {
-    format!("{} of {} entries", table.entries, table.room)
+    format!(
+        "{} of {} entries",
+        thousands(table.entries.into()),
+        thousands(table.room.into())
+    )
 }
 
 /// How full the tables of these namespaces are, where they are nearly full.
@@ -141,11 +146,10 @@ fn failures(model: &Model, alike: &[&Full<'_>], lost: &[(&EntryKey, u64)]) -> St
     let Some(spell) = alike.iter().filter_map(|one| one.turned_away).reduce(Spell::and) else {
         return String::new();
     };
-    let times = if spell.packets == 1 { "time" } else { "times" };
     let text = format!(
-        " Since {} it had no room {} {times}.",
+        " Since {} it had no room {}.",
         moment(model, spell.since),
-        spell.packets
+        count(spell.packets, "time")
     );
     let of = |incoming: bool, whose: &str| {
         let packets = way(lost, incoming).fold(0, |sum: u64, (_, packets)| sum.saturating_add(packets));

@@ -1,7 +1,7 @@
 //! Nodes on which something is found: in the kernel, and in the data path.
 
 use super::{drop, healthy, node, nothing, text, texts, verdicts};
-use crate::report::{Class, Flow, Ledger, Rates, Report, Where, Window};
+use crate::report::{Class, Destination, Flow, Ledger, Rates, Report, Where, Window};
 
 /// A flow that this node opened and that gets no reply.
 pub(crate) fn starved_flow() -> Flow {
@@ -16,12 +16,13 @@ pub(crate) fn starved_flow() -> Flow {
         command: text("kubelet"),
         cgroup: text("/system.slice/kubelet.service"),
         unit: text("kubelet.service"),
+        destination: Destination::Socket,
         sent: 31,
         arrived: 1_212,
-        delivered: 0,
+        delivered: Some(0),
         matched: 0,
         queued: 0,
-        read: 0,
+        read: Some(0),
         dropped: 1_212,
         retransmitted: 27,
         last_drop: text("NOT_SPECIFIED ip_forward+0x1c4"),
@@ -42,10 +43,10 @@ pub(crate) fn incident() -> Report {
         unit: text("containerd.service"),
         sent: 7,
         arrived: 7,
-        delivered: 0,
+        delivered: Some(0),
         matched: 0,
         queued: 0,
-        read: 0,
+        read: Some(0),
         dropped: 7,
         retransmitted: 6,
         starved_seconds: 63.4,
@@ -62,10 +63,10 @@ pub(crate) fn incident() -> Report {
         unit: String::new(),
         sent: 4,
         arrived: 4,
-        delivered: 0,
+        delivered: Some(0),
         matched: 0,
         queued: 0,
-        read: 0,
+        read: Some(0),
         dropped: 4,
         retransmitted: 0,
         last_drop: text("NEIGH_FAILED neigh_invalidate+0x11e"),

@@ -275,7 +275,7 @@ pub(crate) fn many_drops() -> Report {
             },
             sent: 0,
             arrived: 12_000 - u64::from(n) * 977,
-            delivered: 901,
+            delivered: Some(901),
             dropped: 11_000 - u64::from(n) * 977,
             retransmitted: 0,
             last_drop: text("SOCKET_RCVBUFF __udp_queue_rcv_skb+0x1d2"),

@@ -36,7 +36,7 @@ fn flow(remote: &str, arrived: u64, words: &str) -> Evidence {
             local: text("10.10.0.2:40000"),
             remote: text(remote),
             arrived,
-            delivered: 0,
+            delivered: Some(0),
             dropped: arrived,
         },
     }
