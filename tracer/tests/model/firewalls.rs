@@ -211,7 +211,7 @@ fn the_risk_of_deleting_a_table_is_told_by_its_hooks() {
         let rules = Thing::Ruleset {
             firewall: "nf_tables".to_owned(),
         };
-        let did = "generation 2, tables: inet broken; table inet broken new";
+        let did = "generation 2, tables: inet broken; table inet broken new; table inet broken, chain c with policy drop new";
         set(&mut story, rules, Some(did), Seen::Told, None);
         let own = hooks.iter().map(|hook| chain(*hook, "broken"));
         // Of another table.
