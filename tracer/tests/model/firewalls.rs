@@ -1,6 +1,8 @@
 //! Firewalls that do what they are there for, or keep in what is to leave, and what of their rules can explain a loss.
 
-use tracer::event::{EntryKey, FlowKey, Origin, Protocol, Seen, SocketState, Thing};
+use tracer::event::{
+    Body, Chain, Chains, EntryKey, Family, FlowKey, Origin, Point, Protocol, Seen, SocketState, Thing,
+};
 use tracer::report::{Confidence, Relation, Where};
 
 use crate::lookalikes::{assert_nothing, assert_sound};
@@ -183,6 +185,47 @@ fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
     assert_eq!(verdict.cause.relation, Relation::Explains);
     assert_eq!(story.report().place, Where::GuestKernel);
     assert_eq!(verdict.flows_total, 1);
+}
+
+/// What is let through by deleting a table goes the way that its chains were at.
+#[test]
+fn the_risk_of_deleting_a_table_is_told_by_its_hooks() {
+    let chain = |hook, table: &str| Chain {
+        family: Family::Inet,
+        hook,
+        priority: 0,
+        table: table.to_owned(),
+        name: hook.to_string(),
+    };
+    for (hooks, says) in [
+        (vec![Point::Output], "hold back goes out;"),
+        (
+            vec![Point::Input, Point::Output],
+            "hold back comes in or goes out;",
+        ),
+        (vec![], "hold back comes in or goes out;"),
+    ] {
+        let mut story = healthy();
+        story.exchange(client(40_001));
+        story.tick();
+        let rules = Thing::Ruleset {
+            firewall: "nf_tables".to_owned(),
+        };
+        let did = "generation 2, tables: inet broken; table inet broken new; table inet broken, chain c with policy drop new";
+        set(&mut story, rules, Some(did), Seen::Told, None);
+        let own = hooks.iter().map(|hook| chain(*hook, "broken"));
+        // Of another table.
+        let chains = own.chain([chain(Point::Forward, "other")]).collect();
+        story.say(Body::Chains(Chains { netns: NETNS, chains }));
+        story.rounds(6, |story| {
+            is_kept_in(story, client(40_001), SocketState::Established)
+        });
+        let remedy = story.verdict("K02").remedy;
+        assert!(
+            remedy[0].starts_with("nft delete table inet broken  # ") && remedy[0].contains(says),
+            "{hooks:?}: {remedy:?}"
+        );
+    }
 }
 
 /// All that a firewall dropped is told as that, and what of it belongs to the flows as at least so much; each version of IP in
