@@ -17,8 +17,8 @@ use crate::report::{Confidence, Evidence};
 fn filled(table: &Table) -> String {
     format!(
         "{} of {} entries",
-        thousands(table.entries.into()),
-        thousands(table.room.into())
+        thousands(table.entries),
+        thousands(table.room)
     )
 }
 
