@@ -83,7 +83,7 @@ fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
     let filter = show.filter();
     let mut blocks = Blocks::default();
     let mut last = None;
-    // Shown only once the next second has come: the last one is told as it stands at the end, and once.
+    // Shown only once the next second has come: so the last one is told once, as it stands at the end.
     let mut held: Option<Report> = None;
     while let Some(at) = recording.round()? {
         if last.is_none_or(|last: u64| at.saturating_sub(last) >= BLOCK_NS) {
@@ -96,8 +96,13 @@ fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
             }
         }
     }
-    if held.is_some() {
-        print(&blocks.next(&filter.report(&recording.diagnosis)))?;
+    if let Some(before) = held {
+        let last = filter.report(&recording.diagnosis);
+        let second = |report: &Report| report.window.end.get(..19).map(str::to_owned);
+        if second(&before) != second(&last) && print(&blocks.next(&before))? == Reader::Gone {
+            return Ok(());
+        }
+        print(&blocks.next(&last))?;
     }
     say_of(&recording.reader);
     Ok(())

@@ -270,7 +270,10 @@ impl Model {
         if flow.origin != Origin::Local && !self.may_be_own(key, flow, connection) {
             return Destination::Transit;
         }
-        let has_listener = || self.sockets.bound(Port::of(key), key.local).is_some();
+        let has_listener = || {
+            let bound = self.sockets.bound(Port::of(key), key.local);
+            bound.is_some_and(|bound| bound.closed.is_none())
+        };
         if key.protocol == Protocol::Tcp && connection.is_none() && !flow.has_reached() && has_listener() {
             return Destination::Listener;
         }

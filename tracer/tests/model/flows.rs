@@ -409,6 +409,17 @@ fn what_a_listener_takes_is_not_told_as_undelivered() {
     story.count(served(1), |flow| flow.arrived += 2).tick();
     let told = starve(&mut story, served(1));
     assert_eq!((told.destination, told.delivered), (Destination::Listener, None));
+    // Once it is gone, nothing takes anything.
+    let mut gone = story.clone();
+    gone.socket(
+        bound(Protocol::Tcp, 8080),
+        Some(SocketState::Listen),
+        SocketState::Close,
+        "server",
+    );
+    gone.rounds(4, |story| story.refuse(served(1), "tcp_v4_rcv"));
+    let told = gone.verdict("R12").flows[0].clone();
+    assert_eq!((told.destination, told.delivered), (Destination::Socket, Some(0)));
     story.socket(
         served(1),
         Some(SocketState::SynRecv),

@@ -25,8 +25,8 @@ const LASTING: u64 = 2 * SECOND;
 fn filled(table: &Table) -> String {
     format!(
         "{} of {} entries",
-        thousands(table.entries.into()),
-        thousands(table.room.into())
+        thousands(table.entries),
+        thousands(table.room)
     )
 }
 
