@@ -95,7 +95,7 @@ fn a_full_table_for_which_new_connections_fail_decides() {
     assert_eq!(verdict.confidence, Confidence::Strong, "{}", verdict.explanation);
     assert_eq!(story.report().place, Where::GuestKernel);
     for part in [
-        "is full: it has 1000 of 1000 entries.",
+        "is full: it has 1,000 of 1,000 entries.",
         "it had no room 24 times.",
         "16 packets that arrived",
         "8 packets that this node was sending",
