@@ -421,11 +421,13 @@ fn the_list_names_every_scenario_and_unknown_ones_are_refused() {
             "{text}"
         );
     }
-    let refused = output(&["no-such"], "exit 0");
+    let refused = output(&["silent-pth"], "exit 0");
     assert_eq!(refused.status.code(), Some(2));
     let line = String::from_utf8(refused.stderr).unwrap();
     assert!(
-        line.contains("no-such") && line.contains("silent-path") && line.lines().count() == 1,
+        line.contains("silent-pth; like it: silent-path")
+            && line.contains("--list")
+            && line.lines().count() == 1,
         "{line}"
     );
 }

@@ -157,7 +157,7 @@ impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Compared => "seen by comparing, the kernel does not tell who does this",
-            Self::Kernel => "the kernel did so by itself, or does not say who asked",
+            Self::Kernel => "the kernel does not say who asked, or did so by itself",
             Self::NotFound => "it was gone before it could be found",
             Self::Several => "several did something at once",
             Self::Lost => "more changed at once than could be heard",
