@@ -183,30 +183,26 @@ pub fn follow(program: u32, sock: Sock, netns: u32, counts: &mut FlowCount) {
     }
 }
 
-/// A segment may answer others that nobody has told of, see [`follow`]. They are counted under the tuple of the socket
-/// that sends it, which is not that of its headers where that was translated: where a service's address is, or a tunnel
-/// leaves the socket of what it carries on the buffer. A reset is sent by a raw socket, that has no such state.
+/// The flow of the socket that sends a segment, where that may answer others that nobody has told of, see [`follow`]: under
+/// the socket's tuple, which is not that of the segment's headers where that was translated: where a service's address is, or
+/// a tunnel leaves the socket of what it carries on the buffer. A reset is sent by a raw socket, that has no such state.
 ///
-/// `program` is the caller's own, `socket` the one on the buffer, null for none.
+/// `socket` is the one on the buffer, null for none.
 #[inline(always)]
-pub fn answered(program: u32, socket: Kernel, netns: u32) {
+pub fn answering(socket: Kernel, netns: u32) -> Option<FlowKey> {
     if socket.is_null() {
-        return;
+        return None;
     }
     let sock = Sock(socket);
     // Before anything else of it is read: what is in such a state is a full socket.
     if !sock.is_ip() || !is_half_closed(u32::from(sock.state())) {
-        return;
+        return None;
     }
     if sock.protocol() != TCP || sock.netns() != netns {
-        return;
+        return None;
     }
     let own = sock.flow(netns, TCP);
-    if !is_loopback(&own) {
-        count_flow(&own, origin::UNKNOWN, 1, |count| {
-            follow(program, sock, netns, count);
-        });
-    }
+    (!is_loopback(&own)).then_some(own)
 }
 
 /// Catches up with the TCP socket of a flow, if one end has closed its connection: then its segments pass

@@ -8,12 +8,12 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::{debug, warn};
 use tracer_ebpf::{
-    Entry, Example, FlowKey, Place, REASON_TAKEN, STACK_DEPTH, Socket, datagrams, flag, kind, loss, program,
-    record, sort,
+    Entry, Example, FlowKey, Place, REASON_TAKEN, STACK_DEPTH, Socket, datagrams, flag, kind, loss, origin,
+    program, record, sort,
 };
 
 use crate::books::{self, Budget, EVENTS, add, enter, last_arrival, lose, spend, watched};
-use crate::deliver::{answered, datagram_read, look, note};
+use crate::deliver::{answering, datagram_read, follow, look, note};
 use crate::flows::{count_flow, is_known};
 use crate::fragments;
 use crate::functions;
@@ -50,9 +50,24 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
     let entry = end.entry(kind::DROPPED, location, reason);
     let line = enter(program::DROP, &entry, end.packets, u64::from(end.length));
     let flow = end.headers.flow(end.netns);
-    if end.headers.countable && end.incoming {
+    // What is counted of a drop, or is to be looked at, is so at one place: each costs the verifier much.
+    let (counted, began) = if end.incoming {
+        let its = end.headers.countable.then_some(flow);
+        (its, end.headers.origin(Direction::In))
+    } else if end.headers.protocol == TCP {
+        (answering(socket, end.netns), origin::UNKNOWN)
+    } else {
+        (None, origin::UNKNOWN)
+    };
+    if let Some(counted) = counted {
         let packets = end.packets;
-        count_flow(&flow, end.headers.origin(Direction::In), packets, |count| {
+        count_flow(&counted, began, packets, |count| {
+            if !end.incoming {
+                if !socket.is_null() {
+                    follow(program::DROP, Sock(socket), end.netns, count);
+                }
+                return;
+            }
             if end.iif == 0 {
                 // Nobody will say that it arrived.
                 add(&mut count.arrived, packets);
@@ -69,14 +84,14 @@ pub fn drop(ctx: BtfTracePointContext) -> i32 {
                 look(program::DROP, end.netns, packets, count);
             }
         });
+    }
+    if end.incoming && end.headers.countable {
         let icmp = is_icmp(end.headers.protocol);
         if (icmp || is_multicast(&flow))
             && let Some(last) = last_arrival()
         {
             last.ended = 1;
         }
-    } else if end.headers.protocol == TCP && !end.incoming {
-        answered(program::DROP, socket, end.netns);
     }
     let budget = spend(
         &Place {

@@ -5,7 +5,7 @@ use aya_ebpf::programs::BtfTracePointContext;
 use tracer_ebpf::{Entry, LOOPBACK, flag, kind, origin, program};
 
 use crate::books::{add, enter, watched};
-use crate::deliver::{answered, note, reply_forwarded};
+use crate::deliver::{answering, follow, note, reply_forwarded};
 use crate::flows::count_flow;
 use crate::globals::{Kernel, offset};
 use crate::neighbour::{arp_sent, icmp6_sent};
@@ -59,7 +59,12 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
             }
         });
         if headers.protocol == TCP {
-            answered(program::SENT, packet.socket(), netns);
+            let socket = packet.socket();
+            if let Some(own) = answering(socket, netns) {
+                count_flow(&own, origin::UNKNOWN, 1, |count| {
+                    follow(program::SENT, Sock(socket), netns, count);
+                });
+            }
         }
     } else if ethertype == ETH_ARP {
         arp_sent(network, netns, index);
