@@ -106,6 +106,11 @@ const FRAGMENTS: Scenario = Scenario {
         }),
     ],
     heal: &[Step::Stop("peer-huge-ping"), Step::Stop("huge-ping")],
+    // A piece that is taken for a packet, or a socket's copy, is one in a hundred.
+    expect: Expectation {
+        most_unexplained: 0.002,
+        ..SOUND
+    },
     ..EVERYDAY
 };
 
