@@ -26,6 +26,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tr
 #[cfg(not(bpf_object))]
 static OBJECT: &[u8] = &[];
 
+/// The empty program: what the kernel itself takes to run one.
+pub(super) const FLOOR: &str = "floor";
+
 /// How to load.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -74,9 +77,6 @@ impl Probe {
     /// Where nothing could be seen at all: no BTF, BPF refused, neither arrivals nor drops. A program
     /// that cannot be attached is only a capability that is off.
     pub fn attach(options: &Options) -> Result<Self, Error> {
-        if OBJECT.is_empty() {
-            return Err(Error::NoObject);
-        }
         let left_out = |capability: &str| options.without.iter().any(|name| name == capability);
         let symbols = if left_out(PLACES) {
             Symbols::left_out
@@ -85,15 +85,7 @@ impl Probe {
         };
         // Beside the verifier, which keeps one processor busy for longer.
         let reading = thread::spawn(symbols);
-        let btf = Btf::of_kernel()?;
-        let aya_btf = AyaBtf::from_sys_fs().map_err(|cause| Error::Refused(chain(&cause)))?;
-        let (offsets, missing) = offsets::resolve(&btf);
-        let kernel = Kernel {
-            btf,
-            aya_btf,
-            offsets,
-            missing,
-        };
+        let kernel = Kernel::running()?;
         let mut config = Config {
             netns: options.netns.unwrap_or(0),
             examples_per_second: options.examples_per_second,
@@ -146,7 +138,7 @@ impl Probe {
         counters.watch(Skipped::of(&ebpf, &attached));
         if options.floor {
             let floor = Program {
-                name: "floor",
+                name: FLOOR,
                 ..programs()[0]
             };
             kernel
@@ -231,7 +223,7 @@ impl From<Stop> for Error {
 }
 
 /// The running kernel, as its types tell.
-struct Kernel {
+pub(super) struct Kernel {
     btf: Btf,
     aya_btf: AyaBtf,
     offsets: Offsets,
@@ -239,13 +231,38 @@ struct Kernel {
 }
 
 impl Kernel {
+    /// Reads its types.
+    ///
+    /// # Errors
+    ///
+    /// Where it tells none, or there is nothing to load into it.
+    pub(super) fn running() -> Result<Self, Error> {
+        if OBJECT.is_empty() {
+            return Err(Error::NoObject);
+        }
+        let btf = Btf::of_kernel()?;
+        let aya_btf = AyaBtf::from_sys_fs().map_err(|cause| Error::Refused(chain(&cause)))?;
+        let (offsets, missing) = offsets::resolve(&btf);
+        Ok(Self {
+            btf,
+            aya_btf,
+            offsets,
+            missing,
+        })
+    }
+
+    /// As aya reads them.
+    pub(super) fn types(&self) -> &AyaBtf {
+        &self.aya_btf
+    }
+
     /// There is such a tracepoint.
     fn has(&self, tracepoint: &'static str) -> bool {
         Hook::Tracepoint(tracepoint).is_in(&self.btf)
     }
 
     /// What the kernel lacks of what a program needs.
-    fn lacks(&self, program: &Program) -> Option<Failure> {
+    pub(super) fn lacks(&self, program: &Program) -> Option<Failure> {
         if !program.hook.is_in(&self.btf) {
             return Some(Failure::Lack(format!("this kernel has no {}", program.hook)));
         }
@@ -274,12 +291,17 @@ impl Kernel {
             name: "peek",
             ..programs()[0]
         };
+        let mut ebpf = self.load_small(config)?;
+        Ok(self.load_program(&mut ebpf, &peek).is_ok())
+    }
+
+    /// Makes the maps for programs that count nothing: the large ones have one entry.
+    pub(super) fn load_small(&self, config: &Config) -> Result<Ebpf, Error> {
         let mut loader = EbpfLoader::new();
         for map in ["FLOWS", "BOOKS", "REST"] {
             loader.map_max_entries(map, 1);
         }
-        let mut ebpf = self.load_by(&mut loader, config)?;
-        Ok(self.load_program(&mut ebpf, &peek).is_ok())
+        self.load_by(&mut loader, config)
     }
 
     /// Makes the maps, and loads and attaches the programs. `no_functions` says why functions are not observed, if
@@ -337,7 +359,10 @@ fn attach_program(ebpf: &mut Ebpf, program: &Program) -> Result<(), Failure> {
         .map_err(|cause| Failure::of(program, &cause))
 }
 
-fn find<'a>(ebpf: &'a mut Ebpf, program: &Program) -> Result<&'a mut aya::programs::Program, Failure> {
+pub(super) fn find<'a>(
+    ebpf: &'a mut Ebpf,
+    program: &Program,
+) -> Result<&'a mut aya::programs::Program, Failure> {
     ebpf.program_mut(program.name)
         .ok_or_else(|| Failure::Lack(format!("the BPF object has no program {}", program.name)))
 }
@@ -393,7 +418,7 @@ fn nothing(outcomes: Outcomes) -> Error {
 
 /// Why a program is not attached.
 #[derive(Clone, Debug)]
-enum Failure {
+pub(super) enum Failure {
     /// The user left it out.
     Asked,
     /// This kernel, or who started the tracer, does not have what it needs.
@@ -405,7 +430,7 @@ enum Failure {
 }
 
 impl Failure {
-    fn of(program: &Program, cause: &ProgramError) -> Self {
+    pub(super) fn of(program: &Program, cause: &ProgramError) -> Self {
         let why = format!("{} refused: {}", program.hook, chain(cause));
         match cause {
             ProgramError::LoadError { io_error, .. } => Self::at_load(why, io_error.kind()),

@@ -6,6 +6,7 @@ pub mod btf;
 pub mod cost;
 mod decode;
 mod ended;
+pub mod floor;
 mod flows;
 mod gate;
 mod hook;
