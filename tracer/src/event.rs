@@ -23,7 +23,7 @@ pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub use actor::{ENDED, EndedProcess, Owner, Parent, Unknown, process};
+pub use actor::{ENDED, EndedProcess, Number, Owner, Parent, Unknown, process};
 pub(crate) use chains::table_name;
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use counter::{Counter, CounterKey, Source};

@@ -4,7 +4,7 @@ use aya::programs::ProgramInfo;
 use aya::sys::{Stats, enable_stats};
 use serde::Serialize;
 
-use super::attach::FLOOR;
+use super::load::FLOOR;
 use super::{Error, Probe, programs};
 
 /// Runs and time of one program.

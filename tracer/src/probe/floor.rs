@@ -6,8 +6,8 @@ use aya::programs::{BtfTracePoint, ProgramError};
 use tracer_ebpf::Config;
 
 use super::Error;
-use super::attach::{FLOOR, Failure, Kernel, find};
 use super::hook::Hook;
+use super::load::{FLOOR, Failure, Kernel, find};
 use super::programs::{Program, programs};
 
 /// The attached empty programs, until this is dropped.

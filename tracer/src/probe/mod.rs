@@ -10,6 +10,7 @@ pub mod floor;
 mod flows;
 mod gate;
 mod hook;
+mod load;
 mod memory;
 pub mod offsets;
 mod poll;
