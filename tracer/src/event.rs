@@ -8,6 +8,7 @@
 mod actor;
 mod chains;
 mod counter;
+mod ending;
 mod entry;
 mod flow;
 mod losses;
@@ -27,6 +28,7 @@ pub use actor::{ENDED, EndedProcess, Number, Owner, Parent, Unknown, process};
 pub(crate) use chains::table_name;
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use counter::{Counter, CounterKey, Source};
+pub use ending::{Commands, Ending, FailureMode, KillMode, Processes, Signal, Signals};
 pub use entry::{Entry, EntryKey, Example, Fate, Location, OTHER, STOLEN};
 pub use flow::{FlowCount, FlowKey, Origin, Protocol};
 pub use losses::Losses;
