@@ -8,6 +8,7 @@ mod counters;
 mod datagrams;
 mod episodes;
 mod faults;
+mod filters;
 mod firewalls;
 mod flows;
 mod fragments;

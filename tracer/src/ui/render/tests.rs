@@ -85,6 +85,24 @@ fn namespaces_80x24() {
 }
 
 #[test]
+fn a_page_of_namespaces_without_any_says_why() {
+    let page = |watched| {
+        let report = Report {
+            namespaces_watched: watched,
+            ..sample::healthy()
+        };
+        pressed(&[KeyCode::Char('n')], &report, (80, 24))
+    };
+    let one = page(1);
+    assert!(one.contains("Only one network namespace is watched"), "{one}");
+    let many = page(3);
+    assert!(
+        many.contains("3 network namespaces are watched, and no packet was counted in any."),
+        "{many}"
+    );
+}
+
+#[test]
 fn timeline_80x24() {
     insta::assert_snapshot!(pressed(&[KeyCode::Char('t')], &sample::incident(), (80, 24)));
 }
