@@ -4,11 +4,14 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Read};
+use std::iter::Peekable;
 use std::path::Path;
+use std::process::ChildStdout;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::lab::{Lab, PATIENCE};
+use lab::netns::Netns;
 use lab::process::send;
 use lab::scenario::Place;
 use lab::tracer::{finish, on_node};
@@ -30,11 +33,24 @@ fn wait_until_it_is_stopped(pid: u32) {
 }
 
 /// Lines of the tracer.
-struct Told<R>(Lines<BufReader<R>>);
+struct Told<R: Read>(Peekable<Lines<BufReader<R>>>);
 
 impl<R: Read> Told<R> {
     /// Lines that are waited for: minutes.
     const MOST: usize = 300;
+
+    /// The next line with this in it, and those that it goes on with: it is wrapped.
+    fn whole(&mut self, what: &str) -> String {
+        let goes_on = |line: &str| line.starts_with("  ") && !line.starts_with("  changed ");
+        let mut whole = self.until(what, &mut |_| {});
+        while let Some(rest) = self
+            .0
+            .next_if(|line| line.as_ref().is_ok_and(|line| goes_on(line)))
+        {
+            whole += &rest.unwrap().replacen(' ', "", 1);
+        }
+        whole
+    }
 
     /// The next line with this in it. `meanwhile` is done for each other one.
     fn until(&mut self, what: &str, meanwhile: &mut dyn FnMut(usize)) -> String {
@@ -51,13 +67,16 @@ impl<R: Read> Told<R> {
     }
 }
 
-/// The tracer stands still while the changes are made: when it goes on, those who made them have ended.
-#[test]
-fn who_has_ended_before_it_could_be_asked_is_known() {
+/// The tracer stands still while changes are made: when it goes on, those who made them have ended. Then it is asked for
+/// its lines.
+fn changed_while_it_stands_still<T>(
+    make: impl FnOnce(&Netns),
+    look: impl FnOnce(&mut Told<ChildStdout>) -> T,
+) -> T {
     let lab = Lab::build(Path::new(env!("CARGO_BIN_EXE_lab"))).unwrap();
     let node = lab.netns(Place::Node);
     let mut child = on_node(&lab, &["--plain"]).unwrap().spawn().unwrap();
-    let mut told = Told(BufReader::new(child.stdout.take().unwrap()).lines());
+    let mut told = Told(BufReader::new(child.stdout.take().unwrap()).lines().peekable());
     // What is there when it starts is no change. It tells something each second.
     told.until("rule 1", &mut |number| {
         node.ip(&format!("rule add pref {} blackhole", 1000 + number))
@@ -65,20 +84,55 @@ fn who_has_ended_before_it_could_be_asked_is_known() {
     });
     send(child.id(), libc::SIGSTOP).unwrap();
     wait_until_it_is_stopped(child.id());
-    node.ip("rule add pref 7 blackhole").unwrap();
-    node.nft("add table inet filter").unwrap();
+    make(node);
     send(child.id(), libc::SIGCONT).unwrap();
-    let own = fs::read_to_string("/proc/self/comm").unwrap();
-    let parent = format!("(child of {}[{}])", own.trim_end(), std::process::id());
-    for (change, command) in [("rule 7:", "by ip["), ("nf_tables", "by nft[")] {
-        // A line is wrapped.
-        let line = told.until(change, &mut |_| {}) + &told.0.next().unwrap().unwrap().replacen(' ', "", 1);
-        let rest = line.split_once(command).map(|(_, rest)| rest);
-        assert!(
-            rest.is_some_and(|rest| rest.contains(&parent)),
-            "{parent}: {line}"
-        );
-    }
+    let seen = look(&mut told);
     send(child.id(), libc::SIGTERM).unwrap();
     finish(&mut child).unwrap();
+    seen
+}
+
+#[test]
+fn who_has_ended_before_it_could_be_asked_is_known() {
+    let make = |node: &Netns| {
+        node.ip("rule add pref 7 blackhole").unwrap();
+        node.nft("add table inet filter").unwrap();
+    };
+    let own = fs::read_to_string("/proc/self/comm").unwrap();
+    let parent = format!("(child of {}[{}])", own.trim_end(), std::process::id());
+    changed_while_it_stands_still(make, |told| {
+        for (change, command) in [("rule 7:", "by ip["), ("nf_tables", "by nft[")] {
+            let line = told.whole(change);
+            let rest = line.split_once(command).map(|(_, rest)| rest);
+            assert!(
+                rest.is_some_and(|rest| rest.contains(&parent)),
+                "{parent}: {line}"
+            );
+        }
+    });
+}
+
+/// There a process has a small number, which on the node is that of a thread of the kernel.
+#[test]
+fn who_has_ended_in_a_container_is_known_by_the_numbers_of_the_node() {
+    let make = |node: &Netns| {
+        node.run("unshare --pid --fork sh -c 'true; ip rule add pref 7 blackhole; nft add table inet filter; true'")
+            .unwrap();
+    };
+    let lines = changed_while_it_stands_still(make, |told| {
+        ["rule 7:", "nf_tables"].map(|change| told.whole(change))
+    });
+    let number = |line: &str, before: &str| -> u32 {
+        let (_, rest) = line
+            .split_once(before)
+            .unwrap_or_else(|| panic!("{before}: {line}"));
+        rest.split(']').next().unwrap().parse().unwrap()
+    };
+    let [by_ip, by_nft] = ["by ip[", "by nft["];
+    let numbers = [(&lines[0], by_ip), (&lines[1], by_nft)]
+        .map(|(line, by)| [by, "(child of sh["].map(|before| number(line, before)));
+    // The shell is 1 to itself, and ip is 2.
+    let [[ip, shell], [nft, parent]] = numbers;
+    assert_eq!(shell, parent, "{lines:?}");
+    assert!(shell > 1 && shell < ip && ip < nft, "{lines:?}");
 }

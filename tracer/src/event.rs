@@ -8,6 +8,7 @@
 mod actor;
 mod chains;
 mod counter;
+mod ending;
 mod entry;
 mod flow;
 mod losses;
@@ -23,10 +24,11 @@ pub(crate) mod value;
 
 use serde::{Deserialize, Serialize};
 
-pub use actor::{ENDED, EndedProcess, Owner, Parent, Unknown, process};
+pub use actor::{ENDED, EndedProcess, Number, Owner, Parent, Unknown, process};
 pub(crate) use chains::table_name;
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use counter::{Counter, CounterKey, Source};
+pub use ending::{Commands, Ending, FailureMode, KillMode, Processes, Signal, Signals};
 pub use entry::{Entry, EntryKey, Example, Fate, Location, OTHER, STOLEN};
 pub use flow::{FlowCount, FlowKey, Origin, Protocol};
 pub use losses::Losses;

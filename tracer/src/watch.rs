@@ -159,7 +159,7 @@ impl Watch {
         let memory = watch
             .probe
             .take_ended()
-            .map(|ended| -> Memory { Box::new(move |pid| ended.last(pid)) });
+            .map(|ended| -> Memory { Box::new(move |number, netns| ended.last(number, netns)) });
         watch.sources.start_all(
             options,
             watch.namespaces.iter(),

@@ -38,10 +38,16 @@ fn an_upgrade_that_a_timer_started_and_that_is_stopped_ends_in_a_kill() {
     );
     assert_eq!(running.limits.start, u64::MAX, "nothing limits it");
     let elapsed = |timer: &Timer| timer.name == "upgrade.timer" && timer.last.is_some();
-    watched.ever(
+    let cause = watched.ever(
         "that the timer has elapsed",
         |body| matches!(body, Body::Timer(timer) if elapsed(timer) && timer.next.is_none()),
     );
+    let effect = watched.ever(
+        "that the service runs",
+        |body| matches!(body, Body::Unit(unit) if unit.state.as_ref() == Some(&running)),
+    );
+    let at = |number: usize| watched.told[number - 1].at;
+    assert!(at(cause) < at(effect), "{} {}", at(cause), at(effect));
 
     world
         .systemctl(&["stop", "--no-block", "upgrade.service"])

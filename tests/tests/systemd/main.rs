@@ -5,6 +5,7 @@
 mod beside;
 mod commands;
 mod course;
+mod deadlines;
 mod network;
 mod timers;
 mod watched;
@@ -18,7 +19,7 @@ use lab::folder::Folder;
 use lab::process::unix_sockets;
 use lab::tracer::{BEFORE_BREAK, copy_to};
 use lab::world::{World, child_of};
-use tracer::event::{Body, CapabilityState, Event, JobState, Timer, UnitState};
+use tracer::event::{Body, CapabilityState, Event, JobState, KillMode, Timer, UnitState};
 use tracer::node::{Owners, systemd};
 use watched::{PATIENCE, Watched, available, unavailable};
 
@@ -50,7 +51,7 @@ fn all_that_stands_is_told_first() {
     assert_eq!(state.invocation.len(), 32, "{}", state.invocation);
     assert_eq!(state.limits.stop, 420_000_000);
     assert_eq!(state.limits.runtime_max, 3_600_000_000);
-    assert_eq!(state.limits.kill_mode, "control-group");
+    assert_eq!(state.limits.ending.kill_mode, KillMode::ControlGroup);
     assert_eq!(
         state.cgroup,
         format!("{}/system.slice/sleeper.service", world.cgroup())
@@ -213,7 +214,7 @@ fn a_failed_unit_whose_processes_go_on_says_how_many() {
     world.systemctl(&["stop", "upgrade.service"]).unwrap();
     let state = watched.wait_unit("upgrade.service", |state| state.active == "failed");
     assert_eq!((state.result.as_str(), state.processes), ("signal", 1));
-    assert_eq!(state.limits.kill_mode, "process");
+    assert_eq!(state.limits.ending.kill_mode, KillMode::Process);
     let kill = "kill $(cat /sys/fs/cgroup/system.slice/upgrade.service/cgroup.procs)";
     world.run("sh", &["-c", kill]).unwrap();
     let state = watched.wait_unit("upgrade.service", |state| state.processes == 0);

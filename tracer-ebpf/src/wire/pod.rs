@@ -1,8 +1,8 @@
 //! What may be read from maps and written to them as bytes.
 
 use super::{
-    Config, Count, Ended, Entry, FlowCount, FlowKey, FlowSet, NeighbourCount, NeighbourKey, Offsets, Place,
-    Spent, Tallies, Unresolved,
+    Config, Count, Ended, EndedKey, Entry, FlowCount, FlowKey, FlowSet, NeighbourCount, NeighbourKey,
+    Offsets, Place, Spent, Tallies, Unresolved,
 };
 
 macro_rules! pod {
@@ -15,6 +15,7 @@ pod!(
     Config,
     Count,
     Ended,
+    EndedKey,
     Entry,
     FlowCount,
     FlowKey,

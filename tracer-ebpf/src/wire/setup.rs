@@ -114,6 +114,10 @@ pub struct Offsets {
     pub task_comm: u32,
     /// `pid.level`
     pub pid_level: u32,
+    /// `pid.numbers`
+    pub pid_numbers: u32,
+    /// `upid.ns`
+    pub upid_ns: u32,
     /// `neighbour.dev`
     pub neigh_dev: u32,
     /// `neighbour.tbl`
@@ -171,6 +175,6 @@ pub struct Config {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 59 * 4);
+    assert!(size_of::<Offsets>() == 61 * 4);
     assert!(size_of::<Config>() == 32);
 };

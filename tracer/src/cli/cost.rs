@@ -11,6 +11,7 @@ use super::output::print_until_asked;
 use super::stop::Stop;
 use super::{Format, WatchArgs, duration};
 use crate::probe::cost::{Cost, Meter};
+use crate::probe::floor::Floor;
 use crate::session::Session;
 use crate::watch::ROUND_MS;
 
@@ -19,9 +20,22 @@ pub(super) struct Arguments {
     /// How long to measure
     #[arg(long = "for", value_name = "DURATION", default_value = "10s", allow_hyphen_values = true, value_parser = duration)]
     period: Duration,
+    /// Attach the empty program alone, wherever the tracer has one of its own, and measure nothing: for what is measured
+    /// beside it, so much the kernel itself takes
+    #[arg(long)]
+    floor: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+}
+
+/// Where only the empty program was attached.
+#[derive(Serialize)]
+struct Floored {
+    /// At how many places.
+    places: usize,
+    /// So long.
+    seconds: f64,
 }
 
 /// What was measured.
@@ -41,6 +55,9 @@ struct Measured {
 pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<ExitCode> {
     let begin = Instant::now();
     let mut stop = Stop::listen()?;
+    if arguments.floor {
+        return hold_floor(watch, arguments, &mut stop).await;
+    }
     let mut options = watch.options();
     options.floor = true;
     let mut session = Session::start(&options, watch.record.as_deref())?;
@@ -79,6 +96,30 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
         Some(error) => Err(anyhow::Error::new(error).context("the recording is not whole")),
         None => Ok(ExitCode::SUCCESS),
     }
+}
+
+/// Attaches only the empty program, for so long.
+async fn hold_floor(watch: &WatchArgs, arguments: &Arguments, stop: &mut Stop) -> Result<ExitCode> {
+    let floor = Floor::attach(&watch.options().without)?;
+    let begin = Instant::now();
+    tokio::select! {
+        _ = stop.asked() => {}
+        () = tokio::time::sleep(arguments.period) => {}
+    }
+    let result = Floored {
+        places: floor.places(),
+        seconds: begin.elapsed().as_secs_f64(),
+    };
+    drop(floor);
+    let text = match arguments.format {
+        Format::Json => serde_json::to_string_pretty(&result)? + "\n",
+        Format::Text => format!(
+            "the empty program was attached at {} places for {:.1} s\n",
+            result.places, result.seconds
+        ),
+    };
+    print_until_asked(text, stop).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn text(result: &Measured) -> String {

@@ -25,8 +25,8 @@ pub(super) const QUEUE_FULL: Rule = Rule {
     about: About {
         signature: "TcpExtListenOverflows grows for 2 s, and the kernel's list of sockets has a listener with more connections \
                     waiting than it has room for. No drop tells of it: the SYNs are called consumed. The counter has all \
-                    listeners of a network namespace, and each SYN anew that a client sends again. A weak sign where the process is stopped or frozen and no service's: that may \
-                    be meant.",
+                    listeners of a network namespace, and each SYN anew that a client sends again. A weak sign where the process is stopped or frozen and neither a service's \
+                    nor a pod's: that may be meant.",
         meaning: "The process does not accept connections as fast as they come, or not at all. The kernel discards further SYNs, \
                   and the ACKs that complete handshakes, without a word: to clients that looks as if the network lost them.",
         check: &[

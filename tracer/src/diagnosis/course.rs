@@ -8,7 +8,12 @@ use super::pairing::Mended;
 use super::report::{self, Standing};
 use crate::event::{Body, Event};
 use crate::model::Model;
+use crate::model::clock::SECOND;
 use crate::report::{Episode, Report};
+
+/// What took a fault away may be told so much later than the fault is not seen any more: systemd tells of its units by the way of
+/// D-Bus, and late while it loads them anew.
+const TOLD_LATE: u64 = SECOND * 5 / 2;
 
 /// The model, how the verdicts stood at the last tick, and the episodes until then. Driven by events alone: the same ones give
 /// the same report.
@@ -16,8 +21,10 @@ use crate::report::{Episode, Report};
 pub struct Diagnosis {
     model: Model,
     standing: Option<Standing>,
-    /// What led at the last tick, with what its rule found.
-    leading: Option<(Leading, Finding)>,
+    /// What led at the last tick.
+    leading: Option<Leading>,
+    /// What led last, with what its rule found, and when.
+    led: Option<(Leading, Finding, u64)>,
     episodes: Episodes,
 }
 
@@ -36,10 +43,16 @@ impl Diagnosis {
             let (now, starved) = (self.model.now(), self.model.starved());
             match &leading {
                 Some((leading, _)) => self.episodes.tick(now, leading, starved),
-                None => self.episodes.over(now, self.took_away()),
+                None => self.episodes.over(now, self.took_away(now)),
             }
             self.standing = Some(standing);
-            self.leading = leading;
+            self.leading = leading.as_ref().map(|(leading, _)| leading.clone());
+            match leading {
+                Some((leading, finding)) => self.led = Some((leading, finding, now)),
+                // What was found is not needed any more.
+                None if self.led.as_ref().is_some_and(|(.., at)| is_late(*at, now)) => self.led = None,
+                None => {}
+            }
         }
     }
 
@@ -50,11 +63,14 @@ impl Diagnosis {
         (standing, leading.map(|(leading, _)| leading))
     }
 
-    /// What took away that which led at the last tick. Some rules find nothing any more as soon as that is done, as where a
+    /// What took away that which led a moment ago. Some rules find nothing any more as soon as that is done, as where a
     /// route is back.
-    fn took_away(&self) -> Option<Mended> {
-        let (leading, finding) = self.leading.as_ref()?;
-        report::mended(&self.model, leading.rule, finding)
+    fn took_away(&self, now: u64) -> Option<Mended> {
+        let (leading, finding, at) = self.led.as_ref()?;
+        if is_late(*at, now) {
+            return None;
+        }
+        report::mended(&self.model, leading.rule, finding, true)
     }
 
     /// What was told.
@@ -72,7 +88,7 @@ impl Diagnosis {
     /// The verdict that decided where the fault is at the last tick; `None` where none did.
     #[must_use]
     pub fn leading(&self) -> Option<&Leading> {
-        self.leading.as_ref().map(|(leading, _)| leading)
+        self.leading.as_ref()
     }
 
     /// The last episode.
@@ -93,4 +109,9 @@ impl Diagnosis {
     pub(crate) fn unit_names(&self) -> Option<BTreeSet<&str>> {
         self.model.unit_names()
     }
+}
+
+/// What took away that which led last at `at` would have been told by now.
+fn is_late(at: u64, now: u64) -> bool {
+    now.saturating_sub(at) > TOLD_LATE
 }

@@ -105,10 +105,9 @@ pub(super) fn redirection(finding: &Finding, change: &Change) -> bool {
             words,
             came: Came::Gone,
             ..
-        } => finding
-            .flows
-            .iter()
-            .any(|flow| redirects::leads(table.family, words, flow.protocol, flow.local_port, flow.local)),
+        } => finding.flows.iter().any(|flow| {
+            redirects::leads(table.family, words, flow.protocol, flow.local_port, flow.local).is_some()
+        }),
         _ => false,
     })
 }
@@ -270,6 +269,20 @@ pub(super) fn way_in(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// A device takes smaller packets than before, or a firewall that may keep back what tells their senders was changed.
+pub(super) fn too_large(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Link { device }) => {
+            let mtu = |value: &Option<String>| value.as_deref().and_then(value::mtu);
+            let is_smaller = mtu(&change.before)
+                .zip(mtu(&change.after))
+                .is_some_and(|(was, is)| is < was);
+            is_at(finding, device) && is_smaller
+        }
+        _ => firewall(finding, change),
+    }
+}
+
 /// Forwarding was switched off.
 pub(super) fn forwarding_off(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
@@ -402,14 +415,17 @@ pub(super) fn unit_ended(finding: &Finding, change: &Change) -> bool {
     matches!(&change.subject, Subject::Unit(name) if finding.units.contains(name))
 }
 
+/// A unit that stands so is there: it has been started.
+pub(super) fn is_started(state: &str) -> bool {
+    let word = state.split(' ').next().unwrap_or_default();
+    ["active", "reloading", "refreshing"].contains(&word)
+}
+
 /// A unit of the finding was stopped, or ended.
 pub(super) fn unit_stopped(finding: &Finding, change: &Change) -> bool {
     let runs = |value: &Option<String>| {
-        let words = ["active", "activating", "reloading", "refreshing"];
-        value
-            .as_deref()
-            .and_then(|value| value.split(' ').next())
-            .is_some_and(|word| words.contains(&word))
+        let value = value.as_deref();
+        value.is_some_and(|value| is_started(value) || value.split(' ').next() == Some("activating"))
     };
     unit_ended(finding, change) && runs(&change.before) && !runs(&change.after)
 }

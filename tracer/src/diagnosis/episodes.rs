@@ -88,13 +88,14 @@ impl Episodes {
         }
     }
 
-    /// No verdict leads at a tick. This took the one away that led before, where that was seen.
+    /// No verdict leads at a tick. This took the one away that led before, where that was seen by now.
     pub(super) fn over(&mut self, now: u64, mended: Option<Mended>) {
-        let Some(episode) = self.kept.back_mut().filter(|episode| episode.lasts) else {
+        let Some(episode) = self.kept.back_mut() else {
             return;
         };
+        let is_told = episode.mended.is_some() && !episode.lasts;
         episode.lasts = false;
-        if let Some(mended) = mended {
+        if let Some(mended) = mended.filter(|_| !is_told) {
             episode.last = episode.last.max(mended.at.min(now));
             episode.mended = Some(mended);
         }

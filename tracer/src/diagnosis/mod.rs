@@ -124,6 +124,7 @@ pub const RULES: &[Rule] = &[
     inside::forwarding::OFF,
     inside::way::LOST,
     inside::silent::NEIGHBOUR,
+    inside::large::TOO_LARGE,
     sources::SOURCE_RULE,
     neighbours::UNANSWERED,
     links::NO_CARRIER,

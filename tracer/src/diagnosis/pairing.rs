@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::undo::{self, Undo};
 use super::words::{count, moment, owner, short};
-use super::{Finding, Rule, chain};
+use super::{Finding, Rule, chain, effects, redirects};
 use crate::event::Thing;
 use crate::event::value::differing;
 use crate::model::Model;
@@ -19,8 +19,9 @@ use crate::report::{Cause, Coincidence, Relation};
 pub(super) const WINDOW: u64 = 60 * SECOND;
 /// What nobody told, but was noticed by comparing, is noticed at most so long after it happened.
 const COMPARED: u64 = 2 * SECOND;
-/// What is told took effect before: rules of nf_tables drop packets some ms before the kernel tells of them.
-pub(super) const TOLD: u64 = SECOND / 10;
+/// What is told took effect before: rules of nf_tables drop packets some ms before the kernel tells of them, and on a node that is
+/// busy, as while packages are upgraded, who listens comes to read it later.
+pub(super) const TOLD: u64 = SECOND / 2;
 /// What began so soon after the start was there before: what is lost is only seen when the next packet comes.
 const AT_START: u64 = 2 * SECOND;
 /// Coincidences that are told, at most.
@@ -39,7 +40,7 @@ pub(super) struct Pairing {
 
 /// Holds a finding against the changes.
 pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
-    let mut explaining = explaining(model, rule.explains, finding);
+    let mut explaining = explaining(model, rule, rule.explains, finding);
     // What nobody does without a cause comes before what may have many.
     explaining.sort_by_key(|told| !(rule.proved_by)(finding, told.change));
     let act = act(&explaining);
@@ -85,13 +86,28 @@ impl Mended {
 
 /// The change after which nothing more was seen of a finding, where it took back what explains that, or would explain it the
 /// other way round.
-pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding) -> Option<Mended> {
-    let explaining = explaining(model, rule.explains, finding);
+///
+/// `is_gone` says that the finding is not there any more. Only then a unit that runs again is what took it away: as long as
+/// it is there, the unit does not do yet what it did.
+pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: bool) -> Option<Mended> {
+    let explaining = explaining(model, rule, rule.explains, finding);
     let act = act(&explaining);
-    let is_back = |told: &&Told<'_>| undo::is_back(model, told.change);
+    let is_back = |told: &&Told<'_>| match &told.change.subject {
+        Subject::Unit(name) => {
+            let state = model.units().state(name);
+            is_gone && state.is_some_and(|state| effects::is_started(&state.active))
+        }
+        _ => undo::is_back(model, told.change),
+    };
     let back: Vec<&Told<'_>> = act.iter().filter(is_back).collect();
     let takes_back = |change: &Change| {
-        let is_its = |told: &&&Told<'_>| told.change.subject == change.subject;
+        let is_its = |told: &&&Told<'_>| {
+            told.change.subject == change.subject
+                && match &change.subject {
+                    Subject::Unit(_) => change.after.as_deref().is_some_and(effects::is_started),
+                    _ => true,
+                }
+        };
         if back.iter().any(|told| is_its(&told)) {
             return true;
         }
@@ -126,7 +142,7 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding) -> Option<Me
 pub(super) fn is_proved(model: &Model, rule: &Rule, finding: &Finding) -> bool {
     let first = finding.since.saturating_sub(WINDOW);
     finding.standing.is_some()
-        || explaining(model, rule.proved_by, finding)
+        || explaining(model, rule, rule.proved_by, finding)
             .first()
             .is_some_and(|told| told.change.at >= first)
 }
@@ -140,8 +156,19 @@ fn before(model: &Model, since: u64) -> impl Iterator<Item = Told<'_>> {
 }
 
 /// The changes that can do it and were not undone before it began, the latest first.
-fn explaining<'a>(model: &'a Model, can: fn(&Finding, &Change) -> bool, finding: &Finding) -> Vec<Told<'a>> {
-    let first = finding.since.saturating_sub(WINDOW);
+fn explaining<'a>(
+    model: &'a Model,
+    rule: &Rule,
+    can: fn(&Finding, &Change) -> bool,
+    finding: &Finding,
+) -> Vec<Told<'a>> {
+    // A rule that led packets to a service, and did not come again, is missing for as long as it takes too.
+    let window = if rule.id == redirects::LOST.id {
+        u64::MAX
+    } else {
+        WINDOW
+    };
+    let first = finding.since.saturating_sub(window);
     let mut later: BTreeSet<&Subject> = BTreeSet::new();
     before(model, finding.since)
         .filter(|Told { change, .. }| {

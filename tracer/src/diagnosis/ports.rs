@@ -238,7 +238,8 @@ fn refusal<'a>(view: &View<'a>, port: Port, address: IpAddr, spell: Spell) -> Op
     let bound = model.sockets().bound(port, address);
     let owner = bound.and_then(|bound| bound.owner.as_deref());
     let refusal = |confidence, had_until: Option<u64>| {
-        let waited_for = had_until.and_then(|gone| waited_for(model, owner, gone));
+        // Of a socket that nothing was seen to come to nobody knows when it went: it was missed since then.
+        let waited_for = waited_for(model, owner, had_until.unwrap_or(spell.since));
         Refusal {
             port,
             address,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::effects::covers;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{command, count, distinct, list};
+use super::words::{command, count, distinct, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence, pairing, ports, undo};
 use crate::event::ruleset::{self, Came, Did, Table};
 use crate::event::value::NF_TABLES;
@@ -26,9 +26,11 @@ pub(super) const LOST: Rule = Rule {
     title: "The rule that led packets to a service went away",
     place: Some(Where::GuestKernel),
     about: About {
-        signature: "Packets for a port of this node that no socket was seen to have are dropped for NO_SOCKET, and in the minute before \
-                    a rule of nf_tables with `redirect`, `dnat` or `tproxy` for that protocol and port went away and did not come \
-                    again.",
+        signature: "Packets for a port of this node that no socket was seen to have are dropped for NO_SOCKET, and before \
+                    a rule of nf_tables with `redirect`, `dnat` or `tproxy` for that protocol and port, for ports among which it is, or for \
+                    all of an address went away and did not come again. A weak sign, unless packets for that port had come before and \
+                    were not refused, where what the rule was for cannot be told from its words, as with a set, and where \
+                    the first packet was refused more than a minute after.",
         meaning: "The service listens at another port or address, and the firewall led packets there: as for a proxy, a container's \
                   published port or a service of Kubernetes. Without the rule they come to a port at which nothing listens. The \
                   service itself may be well, and who asks does nothing wrong.",
@@ -110,14 +112,20 @@ impl Redirections {
         Self(gone)
     }
 
-    /// The one that led what is for this port and address elsewhere, where it went away in the minute before.
-    pub(super) fn led(&self, port: Port, address: IpAddr, since: u64) -> Option<&Redirection> {
-        let first = since.saturating_sub(pairing::WINDOW);
-        self.0.iter().rev().find(|one| {
-            one.netns == port.netns
-                && (first..=since.saturating_add(pairing::TOLD)).contains(&one.at)
-                && leads(one.family, &one.words, port.protocol, port.number, address)
-        })
+    /// The latest one that led what is for this port and address elsewhere and went away before: one whose words say so comes
+    /// before one whose words leave it open.
+    pub(super) fn led(&self, port: Port, address: IpAddr, since: u64) -> Option<(&Redirection, Leads)> {
+        let until = since.saturating_add(pairing::TOLD);
+        let all = self
+            .0
+            .iter()
+            .filter(|one| one.netns == port.netns && one.at <= until);
+        let leading = all.filter_map(|one| {
+            let leads = leads(one.family, &one.words, port.protocol, port.number, address)?;
+            Some((one, leads))
+        });
+        // The last one of the greatest.
+        leading.max_by_key(|(_, leads)| *leads)
     }
 }
 
@@ -140,34 +148,97 @@ fn acts(words: &str) -> bool {
     words.split(' ').any(is_act)
 }
 
-/// A rule with these words leads elsewhere what is for that port, named alone, at that address.
-pub(super) fn leads(family: Family, words: &str, protocol: Protocol, port: u16, address: IpAddr) -> bool {
+/// What the words of a rule say of whether it led something elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Leads {
+    /// It may have: what it is for stands in a set, or in the match of iptables, or in what is left out.
+    Perhaps,
+    /// It did.
+    Surely,
+}
+
+/// Whether a rule with these words leads elsewhere what is for that port at that address; `None` where it does not.
+pub(super) fn leads(
+    family: Family,
+    words: &str,
+    protocol: Protocol,
+    port: u16,
+    address: IpAddr,
+) -> Option<Leads> {
     let all: Vec<&str> = words.split(' ').collect();
-    let after = |name: &str| all.windows(2).find(|two| two[0] == name).map(|two| two[1]);
     let other = if protocol == Protocol::Udp { "tcp" } else { "udp" };
     let (version, others) = match Version::of(address) {
         Version::V4 => (Family::Ip, "ipv6"),
         Version::V6 => (Family::Ip6, "ipv4"),
     };
-    let is_for = |to: &str| {
-        let (network, prefix) = match to.split_once('/') {
-            Some((network, prefix)) => (network, prefix.parse().ok()),
-            None => (to, Some(if address.is_ipv4() { 32 } else { 128 })),
-        };
-        // What is not told so, as a set, may be for it.
-        match (network.parse::<IpAddr>(), prefix) {
-            (Ok(network), Some(prefix)) => {
-                network.is_ipv4() == address.is_ipv4() && covers(network, prefix, address)
-            }
-            _ => true,
-        }
+    let is_other = all.contains(&other)
+        || all.contains(&others)
+        || (family != version && matches!(family, Family::Ip | Family::Ip6));
+    if !acts(words) || is_other {
+        return None;
+    }
+    let of = |name: &str| -> Vec<&[&str]> {
+        let places = all.iter().enumerate().filter(|(_, word)| **word == name);
+        places.map(|(place, _)| &all[place + 1..]).collect()
     };
-    acts(words)
-        && after("dport").is_some_and(|number| number.parse() == Ok(port))
-        && !all.contains(&other)
-        && !all.contains(&others)
-        && (family == version || !matches!(family, Family::Ip | Family::Ip6))
-        && after("daddr").is_none_or(is_for)
+    let (ports, addresses) = (of("dport"), of("daddr"));
+    let asked = ports
+        .iter()
+        .map(|what| is_for_port(what, port))
+        .chain(addresses.iter().map(|what| is_for_address(what, address)));
+    // All of them must hold; what one leaves open the others do not close.
+    let leads = asked.min().unwrap_or(Some(Leads::Perhaps))?;
+    let has_open = || all.iter().any(|word| LEFT_OPEN.contains(word));
+    // Without a port it says only for which address.
+    Some(if ports.is_empty() && has_open() {
+        Leads::Perhaps
+    } else {
+        leads
+    })
+}
+
+/// Words of a rule without a port that may stand for one: what is not told in words, what is left out, and matches of iptables.
+const LEFT_OPEN: [&str; 4] = ["payload", "...", "multiport", "cmp"];
+
+/// What stands behind `dport` is so for this port; `None` where it is not.
+fn is_for_port(what: &[&str], port: u16) -> Option<Leads> {
+    let number = |word: Option<&&str>| word.and_then(|word| word.parse::<u16>().ok());
+    let is = match what.first() {
+        Some(&"!=") => number(what.get(1)).map(|other| port != other),
+        Some(&"<") => number(what.get(1)).map(|other| port < other),
+        Some(&"<=") => number(what.get(1)).map(|other| port <= other),
+        Some(&">") => number(what.get(1)).map(|other| port > other),
+        Some(&">=") => number(what.get(1)).map(|other| port >= other),
+        word => number(word).map(|other| port == other),
+    };
+    match is {
+        Some(is) => is.then_some(Leads::Surely),
+        None => Some(Leads::Perhaps),
+    }
+}
+
+/// The same of `daddr`.
+fn is_for_address(what: &[&str], address: IpAddr) -> Option<Leads> {
+    let network = |word: Option<&&str>| -> Option<(IpAddr, u8)> {
+        let word = word?;
+        let (network, prefix) = match word.split_once('/') {
+            Some((network, prefix)) => (network, prefix.parse().ok()?),
+            None => (*word, if address.is_ipv4() { 32 } else { 128 }),
+        };
+        Some((network.parse().ok()?, prefix))
+    };
+    let is_in = |(network, prefix): (IpAddr, u8)| {
+        network.is_ipv4() == address.is_ipv4() && covers(network, prefix, address)
+    };
+    let is = match what.first() {
+        Some(&"!=") => network(what.get(1)).map(|network| !is_in(network)),
+        word => network(word).map(is_in),
+    };
+    match is {
+        Some(is) => is.then_some(Leads::Surely),
+        // As a set.
+        None => Some(Leads::Perhaps),
+    }
 }
 
 /// What is refused at a port and address, and the rule that led it elsewhere.
@@ -176,22 +247,51 @@ struct Refused<'a> {
     address: IpAddr,
     spell: Spell,
     rule: &'a Redirection,
+    leads: Leads,
+    /// What came for it before the rule went away was not refused.
+    has_worked: bool,
+}
+
+impl Refused<'_> {
+    /// The rule's words and the time say enough, or what came before does.
+    fn is_sure(&self) -> bool {
+        let is_fresh = self.spell.since <= self.rule.at.saturating_add(pairing::WINDOW);
+        self.has_worked || (self.leads == Leads::Surely && is_fresh)
+    }
+}
+
+/// Packets for this port had arrived before the rule went away, and were not refused.
+fn has_worked(model: &Model, port: Port, address: IpAddr, rule: &Redirection) -> bool {
+    model.flows().iter().any(|(key, flow)| {
+        Port::of(key) == port
+            && key.local == address
+            && match flow.dropped {
+                0 => flow.arrived > 0 && flow.last <= rule.at,
+                // The last ones may be on their way.
+                dropped => flow.arrived > dropped.saturating_add(1),
+            }
+    })
 }
 
 fn lost(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let refused: Vec<Refused<'_>> = ports::strangers(model)
+    let mut refused: Vec<Refused<'_>> = ports::strangers(model)
         .filter(|(_, _, spell)| spell.lasts(PACKETS, LASTING))
         .filter_map(|(port, address, spell)| {
-            let rule = view.redirections().led(port, address, spell.since)?;
+            let (rule, leads) = view.redirections().led(port, address, spell.since)?;
             Some(Refused {
                 port,
                 address,
                 spell,
                 rule,
+                leads,
+                has_worked: has_worked(model, port, address, rule),
             })
         })
         .collect();
+    // What is sure is told without what is not.
+    let is_sure = refused.iter().any(Refused::is_sure);
+    refused.retain(|one| one.is_sure() == is_sure);
     let all = refused.iter().map(|one| one.spell).reduce(Spell::and)?;
     let first = refused.first()?.port.netns;
     let at: BTreeSet<Port> = refused.iter().map(|one| one.port).collect();
@@ -207,9 +307,23 @@ fn lost(view: &View<'_>) -> Option<Finding> {
             .iter()
             .map(|one| format!("{} {}", one.port.protocol, one.port.number)),
     );
+    let (led, open) = if refused.iter().all(|one| one.leads == Leads::Surely) {
+        ("that led them to a service", String::new())
+    } else {
+        let before = if is_sure {
+            "; what came for it before was not refused"
+        } else {
+            ""
+        };
+        (
+            "that may have led them to a service",
+            format!(" Whether it was for that port its words do not say{before}."),
+        )
+    };
+    let went = distinct(rules.iter().map(|rule| moment(model, rule.at))).join(", ");
     let explanation = format!(
-        "{} for {} found no socket, since {which} went away that led them to a service: {}. Nothing listens at that port itself, and none was seen to \
-         since the start.{}",
+        "{} for {} found no socket, and {which} {led} went away at {went}: {}. Nothing listens at that port itself, and none was seen to \
+         since the start.{open}{}",
         count(all.packets, "packet"),
         list(&numbers),
         distinct(told).join("; "),
@@ -231,7 +345,11 @@ fn lost(view: &View<'_>) -> Option<Finding> {
         })
         .collect();
     Some(Finding {
-        confidence: Confidence::Strong,
+        confidence: if is_sure {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
         explanation,
         since: all.since,
         last: all.last,
@@ -267,22 +385,48 @@ mod tests {
             (Family::Inet, "tcp dport 80 redirect", v6),
             (Family::Ip, "ip daddr 10.10.0.2 tcp dport 80 dnat", v4),
             (Family::Ip, "ip daddr 10.0.0.0/8 tcp dport 80 DNAT", v4),
-            (Family::Inet, "ip daddr != 10.0.0.0/8 tcp dport 80 dnat", v4),
+            (Family::Inet, "ip daddr != 10.9.0.0/16 tcp dport 80 dnat", v4),
             (Family::Ip6, "tcp dport 80 tproxy", v6),
+            (Family::Inet, "tcp dport >= 80 dport <= 90 redirect", v4),
+            (Family::Inet, "tcp dport >= 70 dport <= 80 redirect", v4),
+            (Family::Inet, "tcp dport != 443 redirect", v4),
+            (Family::Ip, "ip daddr 10.10.0.2 dnat", v4),
         ] {
-            assert!(leads(family, words, Protocol::Tcp, address), "{words}");
+            assert!(
+                leads(family, words, Protocol::Tcp, address) == Some(Leads::Surely),
+                "{words}"
+            );
+        }
+        for words in [
+            "tcp dport in a set redirect",
+            "ip daddr . dport in @ports dnat",
+            "ip daddr in a set tcp dport 80 dnat",
+            "ip daddr 10.10.0.2 tcp multiport DNAT",
+            "tcp REDIRECT",
+            "iifname eth0 tcp redirect",
+        ] {
+            assert!(
+                leads(Family::Inet, words, Protocol::Tcp, v4) == Some(Leads::Perhaps),
+                "{words}"
+            );
         }
         for (family, words, address) in [
             (Family::Inet, "tcp dport 80 accept", v4),
             (Family::Inet, "tcp dport 8080 redirect", v4),
-            (Family::Inet, "tcp dport in a set redirect", v4),
+            (Family::Inet, "tcp dport >= 81 dport <= 90 redirect", v4),
+            (Family::Inet, "tcp dport >= 70 dport <= 79 redirect", v4),
+            (Family::Inet, "tcp dport != 80 redirect", v4),
             (Family::Inet, "udp dport 80 redirect", v4),
+            (Family::Inet, "udp dport in a set redirect", v4),
             (Family::Ip, "tcp dport 80 redirect", v6),
             (Family::Inet, "ipv4 tcp dport 80 redirect", v6),
             (Family::Ip, "ip daddr 10.10.0.3 tcp dport 80 dnat", v4),
+            (Family::Ip, "ip daddr != 10.0.0.0/8 tcp dport 80 dnat", v4),
+            (Family::Ip, "ip daddr 10.10.0.3 dnat", v4),
         ] {
-            assert!(!leads(family, words, Protocol::Tcp, address), "{words}");
+            assert!(leads(family, words, Protocol::Tcp, address).is_none(), "{words}");
         }
-        assert!(leads(Family::Inet, "udp dport 80 redirect", Protocol::Udp, v4));
+        let udp = leads(Family::Inet, "udp dport 80 redirect", Protocol::Udp, v4);
+        assert!(udp == Some(Leads::Surely));
     }
 }

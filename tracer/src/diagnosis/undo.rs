@@ -136,7 +136,7 @@ fn comes_by_itself(
                 let mut all = model.settings().iter();
                 all.any(|(of, thing, is)| has_none(of, thing, is))
             };
-            value::after(before, "proto") == Some("kernel")
+            value::after(before, value::ORIGIN) == Some("kernel")
                 && devices.contains(&(*netns, device.to_owned()))
                 && !went_without()
                 && !stands_without()
@@ -181,10 +181,49 @@ fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Optio
             Thing::Address { .. } => {
                 change.before.is_some() && now.is_some_and(|now| !value::is_duplicate(now))
             }
-            _ => now == change.before.as_deref(),
+            _ => now == change.before.as_deref() || leads_as_before(model, netns, thing, change),
         });
     }
-    (now.is_none() && stands_elsewhere(model, netns, thing)).then_some(true)
+    let is_another = stands_elsewhere(model, netns, thing) || leads_as_before(model, netns, thing, change);
+    (now.is_none() && is_another).then_some(true)
+}
+
+/// Where the route led, another one of its table leads now: one of another metric or origin, or of a network around it that is not
+/// all there is, as the route of an address leads to the gateway in its network.
+fn leads_as_before(model: &Model, netns: u32, gone: &Thing, change: &Change) -> bool {
+    let (
+        Thing::Route {
+            table: of_table,
+            action: of_action,
+            destination: to,
+            prefix: bits,
+            ..
+        },
+        Some(was),
+    ) = (gone, &change.before)
+    else {
+        return false;
+    };
+    let around = model.settings().iter().filter_map(|(of, thing, is)| match thing {
+        Thing::Route {
+            table,
+            action,
+            destination,
+            prefix,
+            metric,
+        } if of == netns
+            && table == of_table
+            && destination.is_ipv4() == to.is_ipv4()
+            && (prefix == bits || (1..*bits).contains(prefix))
+            && covers(*destination, *prefix, *to) =>
+        {
+            Some((*prefix, *metric, action, is))
+        }
+        _ => None,
+    });
+    // The kernel takes the longest prefix, and of these the lowest metric.
+    let best = around.max_by_key(|(prefix, metric, ..)| (*prefix, std::cmp::Reverse(*metric)));
+    best.is_some_and(|(_, _, action, is)| action == of_action && value::leads_alike(was, is))
 }
 
 /// Takes one change back, each line in its namespace. Empty where that was done; `None` where it is not known how.

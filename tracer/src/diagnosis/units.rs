@@ -157,7 +157,7 @@ fn left_behind(view: &View<'_>) -> Option<Finding> {
                     state.active,
                     state.sub,
                     count(state.processes.into(), "process"),
-                    state.limits.kill_mode
+                    state.limits.ending.kill_mode
                 );
                 evidence::state((*name).to_owned(), how)
             })

@@ -29,8 +29,8 @@ pub(super) const FULL: Rule = Rule {
     place: Some(Where::Process),
     about: About {
         signature: "Datagrams are dropped for SOCKET_RCVBUFF, as the buffer of their socket is full, and nothing is read from it \
-                    for 2.4 s. A weak sign where no process is known to have the socket, or one that is no service's and is \
-                    stopped at a terminal, traced or frozen: that may be meant.",
+                    for 2.4 s. A weak sign where no process is known to have the socket, or one that is neither a service's nor a \
+                    pod's and is stopped at a terminal, traced or frozen: that may be meant.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
                   verdict says which, where that can be seen.",
         check: &[
@@ -52,7 +52,7 @@ pub(super) const FULL: Rule = Rule {
 /// R14: what reaches a socket is not read.
 ///
 /// A TCP receiver that pauses is flow control, which cannot be told from a hang by counts. Where its process runs it is a weak
-/// sign, unless nothing at all is read at a service's port for long.
+/// sign, unless nothing at all is read at the port of a service or a pod for long.
 pub(super) const UNREAD: Rule = Rule {
     id: "R14",
     slug: "unread",
@@ -61,9 +61,9 @@ pub(super) const UNREAD: Rule = Rule {
     about: About {
         signature: "Datagrams are put in a socket's receive queue, and nothing is read from it for 2.4 s, where it was before. Or \
                     data of TCP waits in a socket whose process is stopped or frozen. A weak sign where no process is known to \
-                    have the socket, or one that is no service's and is traced, frozen, or stopped at a terminal, with TCP stopped at \
-                    all: that may be meant. Where the process runs: nothing is read of a connection for 10 s, although data waits \
-                    and its peer sends more or asks for room. That is a weak sign, unless several connections of a service's port \
+                    have the socket, or one that is neither a service's nor a pod's and is traced, frozen, or stopped at a terminal, \
+                    with TCP stopped at all: that may be meant. Where the process runs: nothing is read of a connection for 10 s, although data waits \
+                    and its peer sends more or asks for room. That is a weak sign, unless several connections of a port of a service or a pod \
                     wait so for 30 s, and nothing is read at that port.",
         meaning: "The network has done its part. The process is stopped, frozen, blocked, or busy with something else; the \
                   verdict says which, where that can be seen. When the buffer of datagrams is full, it becomes R13. A process \
@@ -130,20 +130,21 @@ pub(super) fn held(model: &Model, port: Port) -> Option<(Held, &Owner)> {
 }
 
 /// What holds it may be meant to: what somebody stops at a terminal, debugs, or pauses as a container has sockets too, and a
-/// receiver of TCP that pauses may be part of what somebody does with it. That a service is held is nobody's way of working.
+/// receiver of TCP that pauses may be part of what somebody does with it. That a service or a pod is held is nobody's way of working.
 pub(super) fn may_be_meant(protocol: Protocol, (held, owner): (Held, &Owner)) -> bool {
     !is_service(owner) && (protocol == Protocol::Tcp || held != Held::Stopped)
 }
 
+/// Somebody has it run for others, and looks after it: systemd, or the kubelet.
 fn is_service(owner: &Owner) -> bool {
-    owner.unit.ends_with(".service")
+    owner.unit.ends_with(".service") || !owner.pod().is_empty()
 }
 
 /// What is to be said of what holds the process that has a socket, with a leading space, and what lets it go on.
 pub(super) fn held_text(protocol: Protocol, holds: (Held, &Owner)) -> (String, String) {
     let (text, goes_on) = held_by(holds);
     let meant = if may_be_meant(protocol, holds) {
-        " It is no service: whether that is meant is not known."
+        " It is neither a service nor of a pod: whether that is meant is not known."
     } else {
         ""
     };

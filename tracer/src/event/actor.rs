@@ -29,11 +29,24 @@ pub struct Parent {
     pub command: String,
 }
 
+/// The number of a process, by who counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// Its own pid namespace: what the process takes for its number, and what a socket is named after.
+    Own(u32),
+    /// The machine's first pid namespace: what the kernel itself tells.
+    Machine(u32),
+}
+
 /// A process that has ended, as it was remembered when it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedProcess {
     /// When it ended, boot time in ns.
     pub at: u64,
+    /// When another one ended that had the same number there, as of another pid namespace.
+    pub other: Option<u64>,
+    /// Its number, as the machine counts.
+    pub pid: u32,
     /// What the kernel called it.
     pub command: String,
     /// Its parent.

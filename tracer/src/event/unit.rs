@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Seen;
+use super::{Ending, Seen, is_zero};
 
 /// A unit as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,16 +66,39 @@ pub struct Limits {
     pub stop: u64,
     /// `TimeoutAbortUSec`
     pub abort: u64,
+    /// `TimeoutCleanUSec`
+    #[serde(default)]
+    pub clean: u64,
     /// `RuntimeMaxUSec`
     pub runtime_max: u64,
-    /// `RestartUSec`
+    /// `RuntimeRandomizedExtraUSec`: at most so much is added to `runtime_max`, drawn anew for each run. systemd does not
+    /// tell what it drew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub runtime_extra: u64,
+    /// `WatchdogUSec`: from one sign of life to the next, 0 where none is asked for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub watchdog: u64,
+    /// `WatchdogTimestampMonotonic`: the last sign of life. systemd does not tell a new one: it is as of the last look.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub alive: u64,
+    /// `RestartUSecNext`; `RestartUSec` of a systemd before 254, which waits as long each time.
     pub restart: u64,
     /// `JobTimeoutUSec`
     pub job: u64,
     /// `JobRunningTimeoutUSec`
     pub job_running: u64,
-    /// `KillMode`: control-group, mixed, process, none; empty for what has no processes.
-    pub kill_mode: String,
+    /// How its processes are ended.
+    #[serde(default)]
+    pub ending: Ending,
+}
+
+impl Limits {
+    /// `WatchdogUSec` where signs of life are asked for, and the time of the last one, both in µs.
+    #[must_use]
+    pub fn watchdog(&self) -> Option<(u64, u64)> {
+        let is_set = |time: u64| !matches!(time, 0 | u64::MAX);
+        (is_set(self.watchdog) && is_set(self.alive)).then_some((self.watchdog, self.alive))
+    }
 }
 
 /// A job of systemd's queue.
@@ -126,6 +149,9 @@ pub struct Timer {
     pub last: Option<i64>,
     /// `RandomizedDelayUSec`: at most so much is added to what the calendar says, in µs.
     pub random_delay: u64,
+    /// `AccuracyUSec`: at most so much later it elapses, so that several elapse together, in µs.
+    #[serde(default)]
+    pub accuracy: u64,
     /// What it goes by: its `TimersCalendar` and `TimersMonotonic`, as in the unit file (`OnCalendar=*-*-* 6:00`).
     pub schedule: Vec<String>,
     /// `Persistent`: what was missed while the node was off is made up for.

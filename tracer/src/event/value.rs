@@ -41,6 +41,10 @@ pub(crate) const SUPPRESS: &str = "suppress_prefixlength";
 
 /// Before the name that a device had until it was renamed.
 pub(crate) const WAS: &str = "was";
+/// Before the source of what is sent by a route, where it names one.
+pub(crate) const SOURCE: &str = "src";
+/// Before who set a route.
+pub(crate) const ORIGIN: &str = "proto";
 /// Before the device by which a route leads.
 pub(crate) const DEVICE: &str = "dev";
 /// Before the node by which it leads.
@@ -154,6 +158,22 @@ pub(crate) fn leads_by(route: &str) -> Option<&str> {
     words.next()
 }
 
+/// Routes of these values send packets the same way: by the same devices and gateways, whoever set them. One that names no source
+/// has the kernel choose it.
+pub(crate) fn leads_alike(one: &str, other: &str) -> bool {
+    fn way(route: &str) -> (Vec<&str>, Option<&str>) {
+        let all: Vec<&str> = words(route).collect();
+        let is_beside = |word: &str| [ORIGIN, SCOPE, SOURCE].contains(&word);
+        let way = all.iter().enumerate().filter(|(place, word)| {
+            let before = place.checked_sub(1).map(|before| all[before]);
+            !is_beside(word) && !before.is_some_and(is_beside)
+        });
+        (way.map(|(_, word)| *word).collect(), after(route, SOURCE))
+    }
+    let ((one, from), (other, other_from)) = (way(one), way(other));
+    one == other && (from.is_none() || other_from.is_none() || from == other_from)
+}
+
 /// A route of this value leads by another node, which passes on what it gets.
 pub(crate) fn has_gateway(route: &str) -> bool {
     has(route, GATEWAY)
@@ -214,6 +234,26 @@ mod tests {
             ("proto boot", None),
         ] {
             assert_eq!(leads_by(route), device, "{route}");
+        }
+    }
+
+    #[test]
+    fn routes_lead_alike_whoever_set_them() {
+        let leased = "via 10.0.0.1 dev eth0 proto dhcp src 10.0.0.2";
+        for (other, is) in [
+            ("via 10.0.0.1 dev eth0", true),
+            (
+                "via 10.0.0.1 dev eth0 proto static scope global src 10.0.0.2",
+                true,
+            ),
+            ("via 10.0.0.1 dev eth0 proto static src 10.0.0.3", false),
+            ("via 10.0.0.9 dev eth0 proto dhcp src 10.0.0.2", false),
+            ("via 10.0.0.1 dev eth1 proto dhcp src 10.0.0.2", false),
+            ("dev eth0 scope link", false),
+            ("encap mpls 7 via 10.0.0.1 dev eth0", false),
+        ] {
+            assert_eq!(leads_alike(leased, other), is, "{other}");
+            assert_eq!(leads_alike(other, leased), is, "{other}");
         }
     }
 

@@ -28,6 +28,11 @@ pub(crate) fn is_of_fragments(name: &str) -> bool {
     matches!(name, "IpReasmFails" | "Ip6ReasmFails")
 }
 
+/// Counts what this node's sockets sent and IP gave back, for whatever reason.
+pub(crate) fn is_refused_sending(name: &str) -> bool {
+    matches!(name, "IpOutDiscards" | "Ip6OutDiscards" | "TcpExtTCPRetransFail")
+}
+
 /// What counts that this node had no route for what it was to send (`IPSTATS_MIB_OUTNOROUTES`).
 pub(crate) fn no_route_counter(version: Version) -> (Source, &'static str) {
     match version {
@@ -244,13 +249,20 @@ pub(crate) fn meaning(source: Source, name: &str) -> Option<Meaning> {
             Sent,
             "this node had no route for what it was to send, as for its replies",
         ),
-        (_, "IpOutDiscards" | "Ip6OutDiscards") => {
-            (Resource, Sent, "this node threw away what it was to send")
-        }
-        (_, "UdpSndbufErrors" | "Udp6SndbufErrors" | "TcpExtTCPRetransFail") => (
+        // `ip_send_skb` (net/ipv4/ip_output.c) and `__tcp_retransmit_skb` (net/ipv4/tcp_output.c): whatever the error was that IP
+        // gave back, as EPERM where netfilter drops.
+        (_, name) if is_refused_sending(name) => (
+            Class::Unclassified,
+            Sent,
+            match name {
+                "TcpExtTCPRetransFail" => "what a connection sent again was refused",
+                _ => "what a socket sent was refused",
+            },
+        ),
+        (_, "UdpSndbufErrors" | "Udp6SndbufErrors") => (
             Resource,
             Sent,
-            "this node could not send for want of memory, or the device refused",
+            "a socket's send buffer or the queue of a device was full, or there was no memory",
         ),
         (_, "IcmpOutErrors" | "Icmp6OutErrors" | "IpFragFails" | "Ip6FragFails") => {
             (Protocol, Sent, "this node could not send")

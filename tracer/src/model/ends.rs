@@ -254,6 +254,9 @@ pub(crate) fn by_firewall(reason: &str, symbol: &str) -> bool {
     )
 }
 
+/// A packet that is to be passed on is larger than the next device takes, and must not be cut in pieces.
+pub(crate) const TOO_LARGE: &str = "PKT_TOO_BIG";
+
 /// Where packets end that one of those who are asked at a hook of netfilter has dropped.
 pub(crate) const AT_A_HOOK: &str = "nf_hook_slow";
 

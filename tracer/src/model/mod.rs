@@ -8,7 +8,7 @@
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners,
 //! `plight` how flows are off, `starvation` when they begin to starve; `settings` the network
-//! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `tables` of tracked connections, `units` of systemd, `packages`, `timeline` all of their changes, `folding` which of these belong together, `bands` the books
+//! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `tables` of tracked connections, `units` of systemd, `deadlines` when it acts on them, `packages`, `timeline` all of their changes, `folding` which of these belong together, `bands` the books
 //! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
 mod asked;
@@ -19,6 +19,7 @@ pub(crate) mod chains;
 pub(crate) mod class;
 pub(crate) mod clock;
 pub(crate) mod counters;
+pub(crate) mod deadlines;
 pub(crate) mod endpoints;
 pub(crate) mod ends;
 pub(crate) mod flows;

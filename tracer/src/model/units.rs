@@ -1,14 +1,12 @@
-//! Units, jobs and timers of systemd, and when it will act on a unit.
+//! Units, jobs and timers of systemd.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+use super::deadlines::{self, Deadline};
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
-use crate::event::{self, Clock, Job, JobState, Limits, Seen, Timer, Unit, UnitState, Unknown};
-
-/// No limit (`USEC_INFINITY`, systemd src/basic/time-util.h).
-const INFINITE: u64 = u64::MAX;
+use crate::event::{self, Clock, Job, JobState, Seen, Timer, Unit, UnitState, Unknown};
 
 /// The first word of a change of a timer that elapsed.
 pub(crate) const ELAPSED: &str = "elapsed";
@@ -57,9 +55,9 @@ pub(crate) struct Queued {
     pub(crate) state: JobState,
     /// When it was queued, in ns of `CLOCK_MONOTONIC`, by which systemd limits it: that stands still in suspend. `None` where it
     /// was there before: systemd does not say since when.
-    queued: Option<u64>,
+    pub(super) queued: Option<u64>,
     /// When it began to run, where it does and that was told.
-    begun: Option<u64>,
+    pub(super) begun: Option<u64>,
 }
 
 impl fmt::Display for Queued {
@@ -85,33 +83,6 @@ fn say(action: &str, state: &JobState) -> String {
 /// A job of these words has ended.
 pub(super) fn has_ended(job: &str) -> bool {
     job.contains(ENDED)
-}
-
-/// When systemd acts on a unit by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deadline {
-    /// Nothing limits it.
-    NoLimit,
-    /// At this boot time, in ns.
-    At {
-        /// When.
-        at: u64,
-        /// What it does then.
-        action: Action,
-    },
-}
-
-/// What systemd does at a [`Deadline`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// Ends its processes: first SIGTERM, after `TimeoutStopSec` SIGKILL.
-    Terminate,
-    /// SIGKILL.
-    Kill,
-    /// Starts it again.
-    Restart,
-    /// Gives up its job.
-    CancelJob,
 }
 
 impl Units {
@@ -297,84 +268,12 @@ impl Units {
     }
 
     /// When systemd acts on a unit, the earliest of what limits it; `None` for one that is in no state that could be
-    /// limited.
-    pub(crate) fn deadline(&self, name: &str) -> Option<Deadline> {
+    /// limited. `now` is the boot time.
+    pub(crate) fn deadline(&self, name: &str, now: u64) -> Option<Deadline> {
         let known = self.units.get(name)?;
-        let own = of_state(&known.state);
         let job = self.jobs.values().find(|job| job.unit == name);
-        let of_job = job.and_then(|job| of_job(job, &known.state.limits));
-        let first = [own, of_job]
-            .into_iter()
-            .flatten()
-            .min_by_key(|deadline| match deadline {
-                Deadline::NoLimit => u64::MAX,
-                Deadline::At { at, .. } => *at,
-            });
-        // A limit that is there, and of which it is not known when it is reached.
-        let is_hidden = job.is_some_and(|job| is_hidden(job, &known.state.limits));
-        first
-            .or(job.map(|_| Deadline::NoLimit))
-            .filter(|deadline| !(is_hidden && *deadline == Deadline::NoLimit))
-            .map(|deadline| match deadline {
-                Deadline::NoLimit => Deadline::NoLimit,
-                // From CLOCK_MONOTONIC to boot time.
-                Deadline::At { at, action } => Deadline::At {
-                    at: at.saturating_add(self.clock.suspended),
-                    action,
-                },
-            })
+        deadlines::of(name, &known.state, job, self.clock.suspended, now)
     }
-}
-
-/// When the state of a unit ends by itself, in ns of `CLOCK_MONOTONIC` (systemd src/core/service.c,
-/// `service_coldplug_timeout`; each change of the sub-state winds the clock anew). What is not to be seen from outside:
-/// more time that a service asked for (`EXTEND_TIMEOUT_USEC`), and the random part of `RuntimeMaxSec`.
-fn of_state(state: &UnitState) -> Option<Deadline> {
-    let limits = &state.limits;
-    let (begin, span, action) = match state.sub.as_str() {
-        "condition" | "start-pre" | "start" | "start-post" | "reload" | "reload-signal" | "reload-notify" => {
-            (limits.state_changed, limits.start, Action::Terminate)
-        }
-        "running" => (limits.active_entered, limits.runtime_max, Action::Terminate),
-        "stop" | "stop-post" => (limits.state_changed, limits.stop, Action::Terminate),
-        "stop-sigterm" | "stop-sigkill" | "final-sigterm" | "final-sigkill" => {
-            (limits.state_changed, limits.stop, Action::Kill)
-        }
-        "stop-watchdog" | "final-watchdog" => (limits.state_changed, limits.abort, Action::Kill),
-        "auto-restart" => (limits.inactive_entered, limits.restart, Action::Restart),
-        _ => return None,
-    };
-    Some(match (begin, span) {
-        (_, INFINITE) | (0, _) => Deadline::NoLimit,
-        // A running service without `RuntimeMaxSec` has infinity; other kinds of units have no such property.
-        (_, 0) if state.sub == "running" => Deadline::NoLimit,
-        (begin, span) => Deadline::At {
-            at: begin.saturating_add(span).saturating_mul(1000),
-            action,
-        },
-    })
-}
-
-/// When a job is given up, in ns of `CLOCK_MONOTONIC` (systemd src/core/job.c, `job_get_timeout`).
-fn of_job(job: &Queued, limits: &Limits) -> Option<Deadline> {
-    let end = |begin: Option<u64>, span: u64| match (begin, span) {
-        (None, _) | (_, INFINITE | 0) => None,
-        (Some(begin), span) => Some(begin.saturating_add(span.saturating_mul(1000))),
-    };
-    let at = [end(job.queued, limits.job), end(job.begun, limits.job_running)];
-    let at = at.into_iter().flatten().min()?;
-    Some(Deadline::At {
-        at,
-        action: Action::CancelJob,
-    })
-}
-
-/// Whether a job has a limit that counts from a time that is not known.
-fn is_hidden(job: &Queued, limits: &Limits) -> bool {
-    let is_limit = |span: u64| !matches!(span, INFINITE | 0);
-    let runs = job.state == JobState::Running;
-    (job.queued.is_none() && is_limit(limits.job))
-        || (runs && job.begun.is_none() && is_limit(limits.job_running))
 }
 
 /// A state in the words of `systemctl status`: `active (running)`, and the result where it is no success.
@@ -409,7 +308,7 @@ mod tests {
 
     const NAME: &str = "apt-daily-upgrade.service";
 
-    fn unit(sub: &str, limits: Limits) -> Unit {
+    fn unit(sub: &str) -> Unit {
         Unit {
             name: NAME.to_owned(),
             seen: Seen::Told,
@@ -417,72 +316,14 @@ mod tests {
                 active: "activating".to_owned(),
                 sub: sub.to_owned(),
                 invocation: "1".to_owned(),
-                limits,
                 ..UnitState::default()
             }),
         }
     }
 
-    fn limits() -> Limits {
-        Limits {
-            state_changed: 1_000,
-            active_entered: 500,
-            inactive_entered: 700,
-            inactive_exited: 400,
-            start: INFINITE,
-            stop: 900_000_000,
-            abort: 10,
-            runtime_max: INFINITE,
-            restart: 100,
-            job: INFINITE,
-            job_running: INFINITE,
-            kill_mode: "process".to_owned(),
-        }
-    }
-
-    fn deadline(sub: &str, limits: Limits) -> Option<Deadline> {
-        let mut units = Units::default();
-        units.unit(1, &unit(sub, limits));
-        units.deadline(NAME)
-    }
-
     #[test]
-    fn each_state_has_its_limit() {
-        let at = |at: u64, action| {
-            Some(Deadline::At {
-                at: at * 1000,
-                action,
-            })
-        };
-        // As apt's own unit has it: no limit while it upgrades, 15 minutes once it is stopped.
-        assert_eq!(deadline("start", limits()), Some(Deadline::NoLimit));
-        assert_eq!(deadline("stop-sigterm", limits()), at(900_001_000, Action::Kill));
-        let two_seconds = Limits {
-            start: 2_000_000,
-            ..limits()
-        };
-        assert_eq!(deadline("start", two_seconds), at(2_001_000, Action::Terminate));
-        assert_eq!(deadline("running", limits()), Some(Deadline::NoLimit));
-        let bounded = Limits {
-            runtime_max: 50,
-            ..limits()
-        };
-        assert_eq!(deadline("running", bounded), at(550, Action::Terminate));
-        assert_eq!(deadline("stop-watchdog", limits()), at(1_010, Action::Kill));
-        assert_eq!(deadline("auto-restart", limits()), at(800, Action::Restart));
-        assert_eq!(deadline("dead", limits()), None);
-        assert_eq!(deadline("elapsed", limits()), None);
-    }
-
-    #[test]
-    fn a_job_has_limits_of_its_own_and_suspension_moves_those_of_the_state() {
+    fn a_job_is_told_once_for_each_state_with_what_it_does() {
         let mut units = Units::default();
-        let limits = Limits {
-            start: 2_000_000,
-            job_running: 1_000_000,
-            ..limits()
-        };
-        units.unit(1, &unit("start", limits));
         let job = |state| Job {
             id: 7,
             unit: NAME.to_owned(),
@@ -500,15 +341,6 @@ mod tests {
             Some("start running".to_owned())
         );
         assert_eq!(says(units.job(6, &job(JobState::Running))), None);
-        let at = |at, action| Some(Deadline::At { at, action });
-        assert_eq!(units.deadline(NAME), at(1_000_000_006, Action::CancelJob));
-        let suspended = |suspended| Clock {
-            suspended,
-            wall_offset: 0,
-        };
-        units.clock(suspended(50));
-        assert_eq!(units.deadline(NAME), at(1_000_000_056, Action::CancelJob));
-        units.clock(suspended(0));
         let ended = job(JobState::Ended("done".to_owned()));
         assert_eq!(says(units.job(8, &ended)), Some("start ended: done".to_owned()));
         assert_eq!(units.jobs().count(), 0);
@@ -516,51 +348,9 @@ mod tests {
         let unknown = Job {
             id: 8,
             action: String::new(),
-            ..ended.clone()
+            ..ended
         };
         assert_eq!(says(units.job(9, &unknown)), Some("ended: done".to_owned()));
-        assert_eq!(units.deadline(NAME), at(2_001_000_000, Action::Terminate));
-        units.clock(suspended(5));
-        assert_eq!(units.deadline(NAME), at(2_001_000_005, Action::Terminate));
-        for wall_offset in [3_600_000_000_000, -3_600_000_000_000] {
-            units.clock(Clock {
-                suspended: 5,
-                wall_offset,
-            });
-            let still = at(2_001_000_005, Action::Terminate);
-            assert_eq!(units.deadline(NAME), still, "the clock was set");
-        }
-    }
-
-    #[test]
-    fn of_a_job_that_was_there_before_its_limit_is_not_known() {
-        let deadline = |job_running, start| {
-            let limits = Limits {
-                start,
-                job_running,
-                ..limits()
-            };
-            let mut units = Units::default();
-            units.unit(1, &unit("start", limits));
-            units.job(
-                5,
-                &Job {
-                    id: 7,
-                    unit: NAME.to_owned(),
-                    seen: Seen::Found,
-                    action: "start".to_owned(),
-                    state: JobState::Running,
-                },
-            );
-            units.deadline(NAME)
-        };
-        assert_eq!(deadline(INFINITE, INFINITE), Some(Deadline::NoLimit));
-        assert_eq!(deadline(1_000_000, INFINITE), None);
-        let of_state = Some(Deadline::At {
-            at: 2_001_000_000,
-            action: Action::Terminate,
-        });
-        assert_eq!(deadline(1_000_000, 2_000_000), of_state, "at the latest then");
     }
 
     #[test]
@@ -568,10 +358,10 @@ mod tests {
         let mut units = Units::default();
         let found = Unit {
             seen: Seen::Found,
-            ..unit("running", limits())
+            ..unit("running")
         };
         assert_eq!(units.unit(1, &found), None);
-        let again = unit("running", limits());
+        let again = unit("running");
         assert_eq!(units.unit(2, &again), None);
         let mut anew = again.clone();
         if let Some(state) = &mut anew.state {
@@ -612,6 +402,7 @@ mod tests {
             scheduled: None,
             last,
             random_delay: 3_600_000_000,
+            accuracy: 0,
             schedule: Vec::new(),
             persistent: true,
         };

@@ -4,16 +4,15 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::event::EndedProcess;
+use crate::event::{EndedProcess, Number};
 
-/// Whoever remembers them: the last one that had a number, as the machine counts.
-pub type Memory = Box<dyn Fn(u32) -> Option<EndedProcess> + Send>;
+/// Whoever remembers them: the last one in a network namespace, by its inode, that had a number.
+pub type Memory = Box<dyn Fn(Number, u32) -> Option<EndedProcess> + Send>;
 
 /// The inode of the machine's first pid namespace (`PROC_PID_INIT_INO`, include/uapi/linux/nsfs.h; before 6.19
 /// include/linux/proc_ns.h).
 const FIRST: u64 = 0xEFFF_FFFC;
-/// For so long, in ns, a number is believed to be of the same process or socket: 2 s. Longer ago it may have been another one's, such
-/// as that of a process in a container.
+/// For so long, in ns, a number is believed to be of the same process or socket: 2 s. Longer ago it may have been another one's.
 pub(super) const WHILE: u64 = 2_000_000_000;
 
 /// Asks whoever remembers.
@@ -33,15 +32,12 @@ impl Ended {
         Self(memory.filter(|_| first))
     }
 
-    /// Somebody remembers processes that have ended: one of the machine's that is not among them has not just ended.
-    pub(super) fn is_told(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// The process with this number that has just ended, and did so in this network namespace. `now` is boot time in ns.
-    pub(super) fn just(&self, pid: u32, netns: u32, now: u64) -> Option<EndedProcess> {
-        let ended = self.0.as_ref()?(pid)?;
-        (ended.netns == netns && now.saturating_sub(ended.at) < WHILE).then_some(ended)
+    /// The process with this number that has just ended, and did so in this network namespace. `None` where two have that each
+    /// had it in a pid namespace of its own. `now` is boot time in ns.
+    pub(super) fn just(&self, number: Number, netns: u32, now: u64) -> Option<EndedProcess> {
+        let is_now = |at: u64| now.saturating_sub(at) < WHILE;
+        let ended = self.0.as_ref()?(number, netns)?;
+        (is_now(ended.at) && !ended.other.is_some_and(is_now)).then_some(ended)
     }
 }
 
@@ -50,26 +46,45 @@ mod tests {
     use super::*;
     use crate::event::Parent;
 
+    const SECOND: u64 = 1_000_000_000;
+
     #[test]
-    fn only_who_has_just_ended_there_is_believed() {
-        const SECOND: u64 = 1_000_000_000;
-        let memory = |pid: u32| {
-            (pid == 7).then(|| EndedProcess {
+    fn only_who_has_just_ended_and_alone_had_the_number_is_believed() {
+        let memory = |number: Number, netns: u32| {
+            let other = match number {
+                Number::Own(7) => None,
+                Number::Own(8) => Some(9 * SECOND),
+                _ => return None,
+            };
+            (netns == 100).then(|| EndedProcess {
                 at: 10 * SECOND,
+                other,
+                pid: 2007,
                 command: "ip".to_owned(),
                 parent: Parent {
                     pid: 6,
                     command: "bash".to_owned(),
                 },
                 cgroup: 1,
-                netns: 100,
+                netns,
             })
         };
         let ended = Ended(Some(Box::new(memory)));
-        assert_eq!(ended.just(7, 100, 10 * SECOND + 1).unwrap().command, "ip");
-        assert_eq!(ended.just(8, 100, 10 * SECOND + 1), None, "not remembered");
-        assert_eq!(ended.just(7, 101, 10 * SECOND + 1), None, "elsewhere");
-        assert_eq!(ended.just(7, 100, 12 * SECOND), None, "long ago");
-        assert_eq!(Ended::new(None).just(7, 100, 1), None);
+        let just = |number, netns, now| ended.just(number, netns, now).map(|ended| ended.pid);
+        assert_eq!(just(Number::Own(7), 100, 10 * SECOND + 1), Some(2007));
+        assert_eq!(
+            just(Number::Machine(7), 100, 10 * SECOND + 1),
+            None,
+            "not remembered"
+        );
+        assert_eq!(just(Number::Own(7), 101, 10 * SECOND + 1), None, "elsewhere");
+        assert_eq!(just(Number::Own(7), 100, 12 * SECOND), None, "long ago");
+        assert_eq!(just(Number::Own(8), 100, 10 * SECOND + 1), None, "one of two");
+        assert_eq!(
+            just(Number::Own(8), 100, 11 * SECOND + 1),
+            Some(2007),
+            "the other one ended long before"
+        );
+        assert_eq!(Ended::new(None).just(Number::Own(7), 100, 1), None);
     }
 }

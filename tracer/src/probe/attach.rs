@@ -1,30 +1,22 @@
-//! Loading and attaching: each program is a capability of its own.
+//! What is attached: each program is a capability of its own.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::Write as _;
 use std::thread;
 
-use aya::programs::ProgramError;
-use aya::{Btf as AyaBtf, Ebpf, EbpfLoader};
+use aya::Ebpf;
 use aya_log::EbpfLogger;
-use tracer_ebpf::{Config, Offsets, datagrams};
+use tracer_ebpf::{Config, datagrams};
 
 use super::Error;
-use super::btf::Btf;
 use super::ended::EndedProcesses;
 use super::gate::Gate;
-use super::hook::Hook;
-use super::offsets::{self, Missing};
+use super::load::{FLOOR, Failure, Kernel, Outcomes, Stop, attach_program};
 use super::poll::Counters;
 use super::programs::{FUNCTIONS, Program, QUEUED, programs};
 use super::skipped::Skipped;
 use super::standing;
 use super::symbols::{PLACES, Reasons, Symbols};
 use crate::event::{Capability, CapabilityState, EntryKey};
-
-#[cfg(bpf_object)]
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf.bpf.o"));
-#[cfg(not(bpf_object))]
-static OBJECT: &[u8] = &[];
 
 /// How to load.
 #[derive(Clone, Debug)]
@@ -74,26 +66,15 @@ impl Probe {
     /// Where nothing could be seen at all: no BTF, BPF refused, neither arrivals nor drops. A program
     /// that cannot be attached is only a capability that is off.
     pub fn attach(options: &Options) -> Result<Self, Error> {
-        if OBJECT.is_empty() {
-            return Err(Error::NoObject);
-        }
         let left_out = |capability: &str| options.without.iter().any(|name| name == capability);
         let symbols = if left_out(PLACES) {
             Symbols::left_out
         } else {
             Symbols::of_kernel
         };
-        // Beside the verifier, which keeps one processor busy for longer.
+        // Beside the verifier, which takes longer.
         let reading = thread::spawn(symbols);
-        let btf = Btf::of_kernel()?;
-        let aya_btf = AyaBtf::from_sys_fs().map_err(|cause| Error::Refused(chain(&cause)))?;
-        let (offsets, missing) = offsets::resolve(&btf);
-        let kernel = Kernel {
-            btf,
-            aya_btf,
-            offsets,
-            missing,
-        };
+        let kernel = Kernel::running()?;
         let mut config = Config {
             netns: options.netns.unwrap_or(0),
             examples_per_second: options.examples_per_second,
@@ -146,7 +127,7 @@ impl Probe {
         counters.watch(Skipped::of(&ebpf, &attached));
         if options.floor {
             let floor = Program {
-                name: "floor",
+                name: FLOOR,
                 ..programs()[0]
             };
             kernel
@@ -204,144 +185,6 @@ impl Probe {
     }
 }
 
-/// What came of each program, in the order of [`programs`]: why it is not attached, if it is not.
-type Outcomes = Vec<(&'static Program, Option<Failure>)>;
-
-/// Why programs are not attached as they were to be.
-enum Stop {
-    /// Functions cannot be observed.
-    Functions(Failure),
-    /// Nothing can.
-    All(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::All(error)
-    }
-}
-
-impl From<Stop> for Error {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Functions(why) => why.into(),
-            Stop::All(error) => error,
-        }
-    }
-}
-
-/// The running kernel, as its types tell.
-struct Kernel {
-    btf: Btf,
-    aya_btf: AyaBtf,
-    offsets: Offsets,
-    missing: Missing,
-}
-
-impl Kernel {
-    /// There is such a tracepoint.
-    fn has(&self, tracepoint: &'static str) -> bool {
-        Hook::Tracepoint(tracepoint).is_in(&self.btf)
-    }
-
-    /// What the kernel lacks of what a program needs.
-    fn lacks(&self, program: &Program) -> Option<Failure> {
-        if !program.hook.is_in(&self.btf) {
-            return Some(Failure::Lack(format!("this kernel has no {}", program.hook)));
-        }
-        let mut missing = self.missing.iter();
-        let (_, member) = missing.find(|(group, _)| program.needs.contains(group))?;
-        Some(Failure::Lack(format!("this kernel has no {member}")))
-    }
-
-    /// Makes the maps. The programs are loaded one by one.
-    fn load(&self, config: &Config) -> Result<Ebpf, Error> {
-        self.load_by(&mut EbpfLoader::new(), config)
-    }
-
-    fn load_by<'a>(&'a self, loader: &mut EbpfLoader<'a>, config: &'a Config) -> Result<Ebpf, Error> {
-        loader
-            .btf(Some(&self.aya_btf))
-            .override_global("OFFSETS", &self.offsets, true)
-            .override_global("CONFIG", config, true)
-            .load(OBJECT)
-            .map_err(|cause| Error::Refused(chain(&cause)))
-    }
-
-    /// This kernel lets programs load a packet's bytes without a helper: it takes one that does.
-    fn loads_packets(&self, config: &Config) -> Result<bool, Error> {
-        let peek = Program {
-            name: "peek",
-            ..programs()[0]
-        };
-        let mut loader = EbpfLoader::new();
-        for map in ["FLOWS", "BOOKS", "REST"] {
-            loader.map_max_entries(map, 1);
-        }
-        let mut ebpf = self.load_by(&mut loader, config)?;
-        Ok(self.load_program(&mut ebpf, &peek).is_ok())
-    }
-
-    /// Makes the maps, and loads and attaches the programs. `no_functions` says why functions are not observed, if
-    /// they are not; else, where one of them cannot be, nothing stays attached.
-    ///
-    /// Loading takes a hundred times as long as attaching. All programs are loaded first, and attached at once,
-    /// arrivals last: so that no packet is seen to arrive whose end nobody would see. Functions come first in
-    /// both: if they are refused, little was done in vain.
-    fn attach(
-        &self,
-        config: &Config,
-        left_out: &dyn Fn(&str) -> bool,
-        no_functions: Option<&Failure>,
-    ) -> Result<(Ebpf, Outcomes), Stop> {
-        let stops = |program: &Program| program.capability == FUNCTIONS && no_functions.is_none();
-        let mut ebpf = self.load(config)?;
-        let mut outcomes = Outcomes::new();
-        for program in programs().iter().rev() {
-            let why = match no_functions {
-                Some(why) if program.capability == FUNCTIONS => Some(why.clone()),
-                _ if left_out(program.capability) => Some(Failure::Asked),
-                _ => self.load_program(&mut ebpf, program).err(),
-            };
-            match why {
-                Some(why) if stops(program) => return Err(Stop::Functions(why)),
-                why => outcomes.push((program, why)),
-            }
-        }
-        for (program, why) in outcomes.iter_mut().filter(|(_, why)| why.is_none()) {
-            *why = attach_program(&mut ebpf, program).err();
-            match why {
-                Some(why) if stops(program) => return Err(Stop::Functions(why.clone())),
-                _ => {}
-            }
-        }
-        outcomes.reverse();
-        Ok((ebpf, outcomes))
-    }
-
-    fn load_program(&self, ebpf: &mut Ebpf, program: &Program) -> Result<(), Failure> {
-        if let Some(lack) = self.lacks(program) {
-            return Err(lack);
-        }
-        program
-            .hook
-            .load(find(ebpf, program)?, &self.aya_btf)
-            .map_err(|cause| Failure::of(program, &cause))
-    }
-}
-
-fn attach_program(ebpf: &mut Ebpf, program: &Program) -> Result<(), Failure> {
-    program
-        .hook
-        .attach(find(ebpf, program)?)
-        .map_err(|cause| Failure::of(program, &cause))
-}
-
-fn find<'a>(ebpf: &'a mut Ebpf, program: &Program) -> Result<&'a mut aya::programs::Program, Failure> {
-    ebpf.program_mut(program.name)
-        .ok_or_else(|| Failure::Lack(format!("the BPF object has no program {}", program.name)))
-}
-
 /// What can be seen, by what came of each program. A capability of several needs all of them.
 fn capabilities(outcomes: &[(&Program, Option<Failure>)]) -> Vec<Capability> {
     let failure = |capability: &str| {
@@ -391,82 +234,6 @@ fn nothing(outcomes: Outcomes) -> Error {
     why.into_iter().next().map_or(Error::LeftOut, Error::from)
 }
 
-/// Why a program is not attached.
-#[derive(Clone, Debug)]
-enum Failure {
-    /// The user left it out.
-    Asked,
-    /// This kernel, or who started the tracer, does not have what it needs.
-    Lack(String),
-    /// The kernel's verifier does not take it.
-    Unfit(String),
-    /// The kernel does not allow it.
-    Refused(String),
-}
-
-impl Failure {
-    fn of(program: &Program, cause: &ProgramError) -> Self {
-        let why = format!("{} refused: {}", program.hook, chain(cause));
-        match cause {
-            ProgramError::LoadError { io_error, .. } => Self::at_load(why, io_error.kind()),
-            _ => Self::Refused(why),
-        }
-    }
-
-    /// An instruction or a helper that the verifier does not know is an invalid argument to it; what is not
-    /// allowed is `EPERM` or `EACCES`.
-    fn at_load(why: String, kind: ErrorKind) -> Self {
-        if kind == ErrorKind::InvalidInput {
-            Self::Unfit(why)
-        } else {
-            Self::Refused(why)
-        }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Asked => f.write_str("left out as asked"),
-            Self::Lack(why) | Self::Unfit(why) | Self::Refused(why) => f.write_str(why),
-        }
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Asked => Self::LeftOut,
-            Failure::Lack(why) | Failure::Unfit(why) => Self::Unfit(why),
-            Failure::Refused(why) => Self::NothingAttached(why),
-        }
-    }
-}
-
-/// An error with its causes in one line. The verifier's log is long: only its last line is kept.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = String::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let said = error.to_string();
-        let said = said
-            .lines()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or_default()
-            .trim_end()
-            .trim_end_matches(". Verifier output:")
-            .to_owned();
-        if !text.contains(&said) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&said);
-        }
-        next = error.source();
-    }
-    text
-}
-
 /// Where the programs' own messages go.
 struct StderrLog;
 
@@ -489,28 +256,8 @@ impl log::Log for StderrLog {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::{Failure, Program, capabilities, nothing, programs};
     use crate::event::CapabilityState;
-    use crate::probe::Error;
-
-    fn told(errno: i32) -> String {
-        let kind = io::Error::from_raw_os_error(errno).kind();
-        Error::from(Failure::at_load("refused".to_owned(), kind)).to_string()
-    }
-
-    #[test]
-    fn a_kernel_that_is_too_old_is_told_from_one_that_does_not_allow() {
-        // EINVAL is what Linux 5.10 says, which has no BPF_CMPXCHG.
-        assert_eq!(
-            told(22),
-            "this kernel cannot run the BPF programs: refused; they need Linux 5.12 or newer, with BTF"
-        );
-        for errno in [1, 13] {
-            assert!(told(errno).ends_with("run as root, on a machine whose policy allows BPF"));
-        }
-    }
 
     #[test]
     fn what_others_give_instead_is_available() {

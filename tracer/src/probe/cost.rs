@@ -4,6 +4,7 @@ use aya::programs::ProgramInfo;
 use aya::sys::{Stats, enable_stats};
 use serde::Serialize;
 
+use super::load::FLOOR;
 use super::{Error, Probe, programs};
 
 /// Runs and time of one program.
@@ -59,7 +60,7 @@ impl Meter {
 
 /// Name, runs and ns of each program that is loaded.
 fn read(probe: &Probe) -> Vec<(&'static str, u64, u64)> {
-    let names = programs().iter().map(|program| program.name).chain(["floor"]);
+    let names = programs().iter().map(|program| program.name).chain([FLOOR]);
     names
         .filter_map(|name| {
             let info: ProgramInfo = probe.ebpf().program(name)?.info().ok()?;

@@ -2,16 +2,16 @@
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
-use tracer_ebpf::Ended;
+use tracer_ebpf::{Ended, EndedKey};
 
 use super::Error;
 use super::decode::string;
 use super::poll::of;
-use crate::event::{EndedProcess, Parent};
+use crate::event::{EndedProcess, Number, Parent};
 
 /// What the programs remember of them.
 #[derive(Debug)]
-pub struct EndedProcesses(HashMap<MapData, u32, Ended>);
+pub struct EndedProcesses(HashMap<MapData, EndedKey, Ended>);
 
 impl EndedProcesses {
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, Error> {
@@ -20,13 +20,29 @@ impl EndedProcesses {
         of(NAME, map).map(Self)
     }
 
-    /// The last one that had this number, as the machine counts. `None` where none has ended yet, or long ago, or it belonged to
-    /// another pid namespace than the machine's first.
+    /// The last one in this network namespace that had this number. `None` where none has ended yet, or long ago.
     #[must_use]
-    pub fn last(&self, pid: u32) -> Option<EndedProcess> {
-        let ended = self.0.get(&pid, 0).ok()?;
+    pub fn last(&self, number: Number, netns: u32) -> Option<EndedProcess> {
+        match number {
+            Number::Own(number) => self.get(EndedKey { number, netns }),
+            Number::Machine(pid) => {
+                let key = EndedKey {
+                    number: pid,
+                    netns: EndedKey::MACHINE,
+                };
+                self.get(EndedKey { netns, ..key })
+                    .filter(|ended| ended.pid == pid)
+                    .or_else(|| self.get(key).filter(|ended| ended.netns == netns))
+            }
+        }
+    }
+
+    fn get(&self, key: EndedKey) -> Option<EndedProcess> {
+        let ended = self.0.get(&key, 0).ok()?;
         Some(EndedProcess {
             at: ended.at,
+            other: (ended.other != 0).then_some(ended.other),
+            pid: ended.pid,
             command: string(&ended.command),
             parent: Parent {
                 pid: ended.parent,

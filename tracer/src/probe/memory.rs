@@ -4,7 +4,7 @@ use aya::Ebpf;
 use aya::maps::{Array, MapData};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
 
-use super::attach::chain;
+use super::load::chain;
 
 /// What stands at addresses in the kernel.
 pub(super) trait Memory {

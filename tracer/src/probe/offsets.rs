@@ -97,6 +97,8 @@ members! {
     task_tgid = Exit "task_struct" "tgid";
     task_comm = Exit "task_struct" "comm";
     pid_level = Exit "pid" "level";
+    pid_numbers = Exit "pid" "numbers";
+    upid_ns = Exit "upid" "ns";
     neigh_dev = Neighbour "neighbour" "dev";
     neigh_tbl = Neighbour "neighbour" "tbl";
     neigh_family = Neighbour "neigh_table" "family";

@@ -394,13 +394,33 @@ pub struct Unit {
 }
 
 /// When systemd acts on a unit by itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Deadline {
-    /// Seconds from the end of the window, below 0 where it is overdue; absent for no limit.
+    /// Seconds from the end of the window, below 0 where it is overdue; absent for no limit. Where `seconds_at_most` is there,
+    /// the fewest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// The most seconds, where a part of them is drawn at random (`RuntimeRandomizedExtraSec=`) or systemd does not tell when
+    /// they began. Absent for other limits, and where it is overdue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds_at_most: Option<f64>,
+    /// systemd does not act where the service gives a sign of life before: from one to the next may be so many seconds
+    /// (`WatchdogSec=`). The last one is as of the last look. Absent for other limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watchdog: Option<f64>,
     /// What it does then, and to whom; empty for no limit.
     pub action: String,
+}
+
+impl Deadline {
+    /// Whether systemd is to act, as far as is known. A service gives a sign of life after three quarters of the time that it
+    /// has at the latest (systemd src/libsystemd/sd-event/sd-event.c, `arm_watchdog`), and is looked at then: one that has
+    /// given none after four fifths gives none.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        let has_failed = |span: f64| self.seconds.is_some_and(|left| left <= span / 5.0);
+        self.seconds.is_some() && self.watchdog.is_none_or(has_failed)
+    }
 }
 
 /// A timer of systemd.

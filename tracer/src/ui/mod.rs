@@ -32,6 +32,7 @@ pub mod text;
 pub mod theme;
 mod timeline;
 pub mod told;
+mod units;
 mod upgrades;
 pub mod view;
 pub mod words;

@@ -5,10 +5,10 @@ use super::changes;
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{brief, bytes, count, day, plural, seconds, seconds_between, time_of_day};
 use super::table::{Column, Kind as Cell, Set, Table};
-use super::{settings, upgrades, words};
+use super::{settings, units, upgrades, words};
 use crate::report::{
-    Capability, CapabilityState, Dropper, Invariant, InvariantState, Node, NodeReport, PackagesStanding,
-    Report, Run, Timer, Unit,
+    Capability, CapabilityState, Deadline, Dropper, Invariant, InvariantState, Node, NodeReport,
+    PackagesStanding, Report, Run, Timer, Unit,
 };
 
 /// The page of units: what they get of the network, and how they stand.
@@ -41,13 +41,17 @@ fn standing(
         page.line(Kind::Text, why);
     }
     page.section("About to happen", Kind::Text, coming(node));
-    page.section("Jobs that wait", Kind::Text, waiting(node));
-    page.section("Ended, but not all of their processes", Kind::Text, left(node));
+    page.section("Jobs that wait", Kind::Text, units::waiting(node));
+    page.section(
+        "Ended, but not all of their processes",
+        Kind::Text,
+        units::left_over(node),
+    );
     page.section("Packages", Kind::Text, packages(node));
-    let told: Vec<&Unit> = node.units.iter().filter(|unit| is_told(unit)).collect();
+    let told: Vec<&Unit> = node.units.iter().filter(|unit| units::is_told(unit)).collect();
     let others = node.units_total.saturating_sub(told.len() as u64);
     let rest = (others > 0).then(|| format!("... and {} others: at rest, or no services", count(others)));
-    table(page, "Units", units_table(&told, counted, room), rest);
+    table(page, "Units", units::units_table(&told, counted, room), rest);
     let rest = more(node.timers_total, node.timers.len());
     table(page, "Timers", timers_table(&node.timers, now, room), rest);
     page.section("What timers did", Kind::Text, node.timers.iter().filter_map(past));
@@ -146,21 +150,44 @@ fn coming(node: &Node) -> Vec<String> {
         .units
         .iter()
         .filter_map(|unit| {
-            let limit = unit.deadline.as_ref()?;
+            let limit = unit.deadline.as_ref().filter(|limit| limit.is_ahead())?;
             let left = limit.seconds?;
-            let when = if left >= 0.0 {
-                format!("in {}", seconds(left.round()))
-            } else {
-                format!("overdue for {}", seconds(-left.round()))
+            let unless = match limit.watchdog {
+                Some(_) => ", unless it gives a sign of life before",
+                None => "",
             };
-            Some((
-                left,
-                format!("{} ({}): {when} {}", unit.name, unit.sub, limit.action),
-            ))
+            let (name, sub, action) = (&unit.name, &unit.sub, &limit.action);
+            let text = format!("{name} ({sub}), {}: {action}{unless}", when(left, limit));
+            Some((left, text))
         })
         .collect();
     coming.sort_by(|one, other| one.0.total_cmp(&other.0));
     coming.into_iter().map(|(_, text)| text).collect()
+}
+
+/// `in 5 s`, `in 5 s to 35 s`, `within 25 s`, `due 9 s ago`
+fn when(left: f64, limit: &Deadline) -> String {
+    let left = left.round();
+    match limit.seconds_at_most.map(f64::round) {
+        Some(most) if left <= 0.0 => format!("within {}", seconds(most)),
+        Some(most) => format!("in {} to {}", seconds(left), seconds(most)),
+        None if left > 0.0 => format!("in {}", seconds(left)),
+        None if left < 0.0 => format!("due {} ago", seconds(-left)),
+        None => "now".to_owned(),
+    }
+}
+
+/// The time that is left, for tables.
+pub(super) fn left(limit: Option<&Deadline>) -> String {
+    let Some(limit) = limit else {
+        return "-".to_owned();
+    };
+    match (limit.seconds, limit.seconds_at_most) {
+        (None, _) => "none".to_owned(),
+        (Some(_), _) if !limit.is_ahead() => "watchdog".to_owned(),
+        (Some(least), Some(most)) => format!("{}-{}", brief(least), brief(most)),
+        (Some(left), None) => brief(left),
+    }
 }
 
 /// What is about to happen by itself: what systemd ends, and timers whose window is open or begins within a minute. One that is
@@ -223,150 +250,6 @@ fn packages(node: &Node) -> Vec<String> {
             text
         })
         .collect()
-}
-
-/// A unit of interest: a service at work, or one about which something is to be said. There are hundreds of others.
-fn is_told(unit: &Unit) -> bool {
-    let is_service = [".service", ".scope"]
-        .iter()
-        .any(|kind| unit.name.ends_with(kind));
-    let is_at_rest = match unit.active.as_str() {
-        "inactive" => true,
-        "active" => !is_service || unit.sub == "exited",
-        _ => false,
-    };
-    let is_well = matches!(unit.result.as_str(), "" | "success")
-        && unit.job.is_empty()
-        && unit.deadline.as_ref().is_none_or(|limit| limit.seconds.is_none());
-    let did_nothing = unit.starts == 0 && unit.processes == 0 && unit.arrived == 0 && unit.starved == 0;
-    !(is_at_rest && is_well && did_nothing)
-}
-
-/// A column of the table of units: what of a unit stands there, and whether that says anything of this one.
-struct UnitColumn {
-    column: Column,
-    cell: fn(&Unit) -> String,
-    says: fn(&Unit) -> bool,
-}
-
-/// The columns of the table of units; those of packets where these are counted.
-fn unit_columns(counted: bool) -> Vec<UnitColumn> {
-    let one = |name, kind, rank, cell, says| UnitColumn {
-        column: Column::new(name, kind, rank),
-        cell,
-        says,
-    };
-    let limit: fn(&Unit) -> String = |unit| match &unit.deadline {
-        None => "-".to_owned(),
-        Some(limit) => limit.seconds.map_or("none".to_owned(), brief),
-    };
-    let mut columns = vec![
-        one("unit", Cell::Ends(20), 0, |unit| unit.name.clone(), |_| true),
-        one(
-            "state",
-            Cell::Text(18),
-            0,
-            |unit| format!("{} ({})", unit.active, unit.sub),
-            |_| true,
-        ),
-        one(
-            "result",
-            Cell::Text(9),
-            5,
-            |unit| unit.result.clone(),
-            |unit| !matches!(unit.result.as_str(), "" | "success"),
-        ),
-        one(
-            "job",
-            Cell::Text(12),
-            4,
-            |unit| unit.job.clone(),
-            |unit| !unit.job.is_empty(),
-        ),
-        one("limit", Cell::Number, 1, limit, |_| true),
-    ];
-    if counted {
-        columns.extend([
-            one(
-                "starts",
-                Cell::Number,
-                6,
-                |unit| count(unit.starts.into()),
-                |unit| unit.starts > 0,
-            ),
-            one(
-                "arrived",
-                Cell::Number,
-                2,
-                |unit| count(unit.arrived),
-                |unit| unit.arrived > 0,
-            ),
-            one(
-                "delivered",
-                Cell::Number,
-                3,
-                |unit| count(unit.delivered),
-                |unit| unit.delivered > 0,
-            ),
-            one(
-                "starved",
-                Cell::Number,
-                1,
-                |unit| count(unit.starved),
-                |unit| unit.starved > 0,
-            ),
-        ]);
-    } else {
-        // It asks once: what was started since then tells nothing.
-        columns.push(one(
-            "restarts",
-            Cell::Number,
-            5,
-            |unit| count(unit.restarts.into()),
-            |unit| unit.restarts > 0,
-        ));
-    }
-    columns
-}
-
-/// Columns in which no unit has anything to say leave their room to the others.
-fn units_table(units: &[&Unit], counted: bool, room: usize) -> Set {
-    let mut columns = unit_columns(counted);
-    columns.retain(|column| units.iter().any(|unit| (column.says)(unit)));
-    let mut table = Table::new(columns.iter().map(|column| column.column.clone()).collect());
-    for unit in units {
-        table.row(columns.iter().map(|column| (column.cell)(unit)));
-    }
-    table.set(room)
-}
-
-/// Jobs that systemd has not begun yet: each waits for another one.
-fn waiting(node: &Node) -> Vec<String> {
-    /// Jobs that are told at most: where the node is shut down each unit has one.
-    const TOLD: usize = 5;
-    let all = node.units.iter().filter(|unit| unit.job.ends_with(" queued"));
-    let mut told: Vec<String> = all.map(|unit| format!("{}: {}", unit.name, unit.job)).collect();
-    let total = told.len();
-    told.truncate(TOLD);
-    told.extend(more(total as u64, TOLD));
-    told
-}
-
-/// Units that have ended, and processes of them that have not.
-fn left(node: &Node) -> Vec<String> {
-    let left = node.units.iter().filter(|unit| unit.processes > 0);
-    left.map(|unit| {
-        let result = match unit.result.as_str() {
-            "" | "success" => String::new(),
-            result => format!(", result {result}"),
-        };
-        let still = match unit.processes {
-            1 => "1 process still runs".to_owned(),
-            many => format!("{} processes still run", count(many.into())),
-        };
-        format!("{} ({}{result}): {still} in its cgroup", unit.name, unit.active)
-    })
-    .collect()
 }
 
 fn timers_table(timers: &[Timer], now: &str, room: usize) -> Set {
@@ -586,6 +469,43 @@ mod tests {
     use super::*;
     use crate::report::Onsets;
     use crate::ui::sample;
+
+    #[test]
+    fn what_systemd_is_about_to_do_is_told_with_when() {
+        let of = |seconds: Option<f64>, seconds_at_most, watchdog| Deadline {
+            seconds,
+            seconds_at_most,
+            watchdog,
+            action: "SIGTERM to all its processes".to_owned(),
+        };
+        let says = |deadline: Deadline| {
+            let mut node = sample::incident().node;
+            node.units.truncate(1);
+            node.units[0].deadline = Some(deadline.clone());
+            (coming(&node).pop().unwrap_or_default(), left(Some(&deadline)))
+        };
+        let is = |when: &str, unless: &str, left: &str| {
+            let text = format!("kubelet.service (running), {when}: SIGTERM to all its processes{unless}");
+            (text, left.to_owned())
+        };
+        assert_eq!(says(of(Some(5.2), None, None)), is("in 5 s", "", "5.2s"));
+        assert_eq!(says(of(Some(0.3), None, None)), is("now", "", "0.3s"));
+        assert_eq!(says(of(Some(-9.0), None, None)), is("due 9 s ago", "", "0s"));
+        assert_eq!(
+            says(of(Some(5.0), Some(35.0), None)),
+            is("in 5 s to 35 s", "", "5s-35s")
+        );
+        assert_eq!(
+            says(of(Some(0.0), Some(25.0), None)),
+            is("within 25 s", "", "0s-25s")
+        );
+        let unless = ", unless it gives a sign of life before";
+        assert_eq!(says(of(Some(9.0), None, Some(60.0))), is("in 9 s", unless, "9s"));
+        let nothing = |left: &str| (String::new(), left.to_owned());
+        assert_eq!(says(of(Some(45.0), None, Some(60.0))), nothing("watchdog"));
+        assert_eq!(says(of(None, None, None)), nothing("none"));
+        assert_eq!(left(None), "-");
+    }
 
     /// As in October 2023: three onsets on three days, each within the hour of a daily timer.
     #[test]

@@ -317,3 +317,44 @@ fn what_ipv6_discards_is_not_said_to_be_for_want_of_memory() {
     assert_eq!(told("Ip6InDiscards"), (Class::Unclassified, true));
     assert_eq!(told("IpInDiscards"), (Class::Resource, false));
 }
+
+/// Memory is not what a firewall refuses for: where that was seen it is named.
+#[test]
+fn what_refused_the_sending_is_named_where_it_was_seen() {
+    let told = |dropped| {
+        let mut story = Story::begin();
+        let held_back = tracer::event::EntryKey {
+            incoming: false,
+            iif: 0,
+            device: 0,
+            ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Udp)
+        };
+        if dropped > 0 {
+            story.add(held_back, dropped);
+        }
+        story.say(counter(Source::Snmp, 0, "IpOutDiscards", 5));
+        story.say(netstat("TcpExtTCPRetransFail", 3));
+        story.idle(1);
+        let told = story.report().counters;
+        assert!(
+            told.iter().all(|one| one.class == Class::Unclassified),
+            "{told:?}"
+        );
+        let texts: Vec<String> = told.into_iter().map(|one| one.text).collect();
+        texts
+    };
+    assert_eq!(
+        told(0),
+        [
+            "what a socket sent was refused: by a firewall, connection tracking or a queue, or for want of memory",
+            "what a connection sent again was refused: by a firewall, connection tracking or a queue, or for want of memory",
+        ]
+    );
+    assert_eq!(
+        told(4),
+        [
+            "what a socket sent was refused; netfilter was seen to drop 4 packets of what was sent, which is not all of it",
+            "what a connection sent again was refused; netfilter was seen to drop 4 packets of what was sent",
+        ]
+    );
+}

@@ -283,7 +283,7 @@ fn a_process_that_somebody_stops_at_a_terminal_is_a_weak_sign() {
     assert!(
         verdict.explanation.ends_with(
             "The socket belongs to dns[123] (session-3.scope). dns[123] (session-3.scope) is stopped in the background of its \
-             terminal, as after ^Z. It is no service: whether that is meant is not known."
+             terminal, as after ^Z. It is neither a service nor of a pod: whether that is meant is not known."
         ),
         "{}",
         verdict.explanation
@@ -304,6 +304,45 @@ fn a_process_that_somebody_stops_at_a_terminal_is_a_weak_sign() {
         assert_eq!(verdict.confidence, Confidence::Strong, "{unit}");
         assert!(verdict.explanation.ends_with(said), "{}", verdict.explanation);
     }
+}
+
+/// The same evidence as of a service: the kubelet has it run.
+#[test]
+fn a_process_of_a_pod_that_is_stopped_is_a_fault() {
+    let cgroup = "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice/\
+                  cri-containerd-0123.scope";
+    let stopped = |cgroup: &str| {
+        let has_it = Owner {
+            cgroup: cgroup.to_owned(),
+            unit: "cri-containerd-0123.scope".to_owned(),
+            ..owner("web")
+        };
+        let mut story = healthy();
+        let open = SocketState::Established;
+        story.say(Body::Socket(Socket {
+            flow: served(40_000),
+            state: open,
+            from: None,
+            inode: 5,
+            owner: Some(has_it.clone()),
+        }));
+        story.exchange(served(40_000));
+        story.tick();
+        story.say(Body::Queue(Box::new(Queue {
+            flow: served(40_000),
+            state: open,
+            inode: 5,
+            waiting: 700,
+            limit: None,
+            drops: None,
+            owner: Some(has_it),
+            held: Some(Held::Stopped),
+        })));
+        story.idle(8);
+        story.verdict("R14").confidence
+    };
+    assert_eq!(stopped(cgroup), Confidence::Strong);
+    assert_eq!(stopped("/user.slice/cri-containerd-0123.scope"), Confidence::Weak);
 }
 
 /// Connections are turned away for so many rounds, while the queue of the listener was seen to hold so many.

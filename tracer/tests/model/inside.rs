@@ -565,3 +565,76 @@ fn a_cpu_that_does_not_keep_up_is_a_weak_sign() {
         verdict.explanation
     );
 }
+
+/// A segment of a connection to the pod is dropped, since lxc1 takes smaller ones.
+fn too_large(story: &mut Story) {
+    let last = ("PKT_TOO_BIG".to_owned(), at("ip_forward"));
+    story
+        .arrived(Protocol::Tcp, 1)
+        .add(drop("PKT_TOO_BIG", "ip_forward", Protocol::Tcp), 1)
+        .count(flow(Protocol::Tcp, POD, 40_000, "192.0.2.10", 80), |flow| {
+            flow.iif = ETH0;
+            flow.arrived += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some(last);
+        });
+}
+
+/// Who is told how large its packets may be sends smaller ones; who is not sends the same again.
+#[test]
+fn a_sender_that_does_not_learn_how_large_packets_may_be_is_a_fault() {
+    let refused = EntryKey {
+        incoming: false,
+        iif: 0,
+        device: 0,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Icmp)
+    };
+    let mut story = before(POD, 32);
+    let eth0 = Thing::Link {
+        device: "eth0".to_owned(),
+    };
+    set(&mut story, eth0, Some("up, carrier, mtu 1500"), Seen::Found);
+    story.idle(4);
+    set(&mut story, lxc1(), Some("up, carrier, mtu 1280"), Seen::Told);
+    // A window of them, and no more.
+    for _ in 0..10 {
+        too_large(&mut story);
+    }
+    story.tick();
+    let told = story.clone();
+    story.rounds(4, |story| {
+        too_large(story);
+        story.add(refused.clone(), 1);
+    });
+    let verdict = story.verdict("R35");
+    assert_eq!(
+        (verdict.confidence, verdict.place),
+        (Confidence::Strong, Some(Where::GuestKernel))
+    );
+    assert_eq!(
+        verdict.cause.relation,
+        Relation::Explains,
+        "{}",
+        verdict.cause.text
+    );
+    for part in [
+        "14 packets of 1 connection that this node is to pass on were dropped",
+        "lxc1 (1280 bytes) takes",
+        "this node's own firewall has dropped 4 packets of ICMP that it was sending",
+    ] {
+        assert!(
+            verdict.explanation.contains(part),
+            "{part}: {}",
+            verdict.explanation
+        );
+    }
+    assert!(
+        verdict.remedy[0].starts_with("ip link set dev lxc1 mtu 1500"),
+        "{:#?}",
+        verdict.remedy
+    );
+
+    let mut story = told;
+    story.idle(8);
+    assert_eq!(story.ids(), Vec::<String>::new(), "the sender was told");
+}

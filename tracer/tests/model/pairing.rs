@@ -88,6 +88,7 @@ fn timer(story: &mut Story, last: Option<i64>) {
         scheduled: None,
         last,
         random_delay: 0,
+        accuracy: 0,
         schedule: Vec::new(),
         persistent: true,
     })));

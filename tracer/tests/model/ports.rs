@@ -101,6 +101,31 @@ fn a_service_that_was_stopped_in_good_order_is_waited_for() {
     }
 }
 
+/// The same of datagrams, also where none was seen to reach the socket before.
+#[test]
+fn a_service_of_datagrams_that_was_stopped_in_good_order_is_waited_for() {
+    let query = udp(5353, "192.0.2.10", 999);
+    let stopped = |rounds: u32| {
+        let mut story = healthy();
+        story.socket(bound(Protocol::Udp, 5353), None, SocketState::Close, "dns");
+        story.tick();
+        story.say(Body::Unit(Box::new(Unit {
+            name: "dns.service".to_owned(),
+            seen: Seen::Told,
+            state: Some(UnitState {
+                active: "inactive".to_owned(),
+                sub: "dead".to_owned(),
+                result: "success".to_owned(),
+                ..UnitState::default()
+            }),
+        })));
+        story.rounds(rounds, |story| story.refuse(query, "__udp4_lib_rcv"));
+        story.verdict("R12").confidence
+    };
+    assert_eq!(stopped(9), Confidence::Weak);
+    assert_eq!(stopped(12), Confidence::Conclusive);
+}
+
 #[test]
 fn a_service_that_was_started_a_moment_ago_is_waited_for() {
     let unit = |active: &str, invocation: &str| {
@@ -143,6 +168,66 @@ fn a_service_that_was_started_a_moment_ago_is_waited_for() {
     );
     // It was, and does not listen.
     assert_eq!(started(6).confidence, Confidence::Conclusive);
+}
+
+/// What ended with its unit is mended with it, also where systemd tells that a moment after the socket is there again.
+#[test]
+fn a_service_that_is_started_again_has_mended_it() {
+    let unit = |active: &str, sub: &str| {
+        Body::Unit(Box::new(Unit {
+            name: "server.service".to_owned(),
+            seen: Seen::Told,
+            state: Some(UnitState {
+                active: active.to_owned(),
+                sub: sub.to_owned(),
+                result: if active == "failed" {
+                    "exit-code"
+                } else {
+                    "success"
+                }
+                .to_owned(),
+                ..UnitState::default()
+            }),
+        }))
+    };
+    for rounds_later in [0, 2] {
+        let mut story = healthy();
+        story.listen(8080, "server");
+        story.say(unit("active", "running"));
+        story.idle(4);
+        let listener = bound(Protocol::Tcp, 8080);
+        story.socket(listener, Some(SocketState::Listen), SocketState::Close, "");
+        story.say(unit("failed", "failed"));
+        let mut port = 50_000;
+        story.rounds(6, |story| {
+            port += 1;
+            story.refuse(served(port), "tcp_v4_rcv");
+        });
+        let verdict = story.verdict("R12");
+        assert_eq!(verdict.cause.relation, Relation::Explains);
+        assert_eq!(verdict.mended, None);
+        if rounds_later == 0 {
+            story.say(unit("active", "running"));
+        }
+        story.listen(8080, "server");
+        story.tick();
+        story.idle(rounds_later);
+        if rounds_later > 0 {
+            assert_eq!(story.report().episodes[0].mended, None);
+            story.say(unit("active", "running"));
+            story.tick();
+        }
+        story.idle(20);
+        let report = story.report();
+        assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
+        let mended = report.episodes[0].mended.as_ref();
+        assert_eq!(
+            mended.map(|mended| mended.text.as_str()),
+            Some("server.service changed from failed (failed), result exit-code to active (running)"),
+            "{rounds_later}"
+        );
+        assert_eq!(report.episodes[0].end.as_ref(), mended.map(|mended| &mended.at));
+    }
 }
 
 /// Workers that share a port: one that ends takes nothing from the others.
@@ -269,6 +354,11 @@ fn a_port_that_refuses_at_several_addresses_is_told_once() {
 
 /// Port 80 led to another by a rule that went away as told; then it is asked for.
 fn led_away(did: &str, protocol: Protocol) -> Story {
+    asked_after(did, protocol, 0, 0)
+}
+
+/// The same, asked before by so many, and asked again only so many rounds later.
+fn asked_after(did: &str, protocol: Protocol, before: u16, later: u32) -> Story {
     let rules = || Thing::Ruleset {
         firewall: "nf_tables".to_owned(),
     };
@@ -280,6 +370,13 @@ fn led_away(did: &str, protocol: Protocol) -> Story {
         Seen::Found,
         None,
     );
+    for port in 0..before {
+        let key = flow(protocol, "10.10.0.2", 80, "203.0.113.9", 40_000 + port);
+        story.arrived(protocol, 1).count(key, |flow| {
+            flow.origin = Origin::Remote;
+            flow.arrived += 1;
+        });
+    }
     story.idle(8);
     set(
         &mut story,
@@ -288,6 +385,7 @@ fn led_away(did: &str, protocol: Protocol) -> Story {
         Seen::Told,
         None,
     );
+    story.idle(later);
     let mut port = 50_000;
     story.rounds(8, |story| {
         port += 1;
@@ -346,4 +444,65 @@ fn a_redirect_that_went_away_explains_what_finds_no_socket() {
         assert_eq!(story.ids(), ["R12"], "{did}");
         assert_eq!(story.verdict("R12").confidence, Confidence::Weak);
     }
+}
+
+/// A range of ports, and all ports of an address.
+#[test]
+fn a_redirect_of_several_ports_explains_it_too() {
+    for words in [
+        "tcp dport >= 80 dport <= 90 redirect",
+        "ip daddr 10.10.0.2 dnat",
+        "tcp dport != 443 redirect",
+    ] {
+        let gone = format!("table inet services, chain nat: rule handle 2 ({words}) gone");
+        let story = led_away(&gone, Protocol::Tcp);
+        assert_eq!(story.ids(), ["R34"], "{words}");
+        assert_eq!(story.verdict("R34").confidence, Confidence::Strong, "{words}");
+    }
+}
+
+/// Which ports a set has is not told with the rule: what came before says whether it was led.
+#[test]
+fn a_redirect_by_a_set_is_sure_where_what_came_before_was_not_refused() {
+    let gone = "table inet services, chain nat: rule handle 2 (tcp dport in @ports redirect) gone";
+    let story = asked_after(gone, Protocol::Tcp, 0, 0);
+    assert_eq!(story.ids(), ["R34"]);
+    let verdict = story.verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict
+            .explanation
+            .contains("that may have led them to a service")
+            && verdict
+                .explanation
+                .contains(" Whether it was for that port its words do not say."),
+        "{}",
+        verdict.explanation
+    );
+    let verdict = asked_after(gone, Protocol::Tcp, 3, 0).verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict
+            .explanation
+            .contains("; what came for it before was not refused."),
+        "{}",
+        verdict.explanation
+    );
+}
+
+/// A rule that went away is missing for as long as it takes. Nobody may have minded for a while; then it may be meant.
+#[test]
+fn a_redirect_that_went_away_long_before_is_told_too() {
+    let gone = "table inet services, chain nat: rule handle 2 (tcp dport 80 redirect) gone";
+    let late = 300;
+    let verdict = asked_after(gone, Protocol::Tcp, 3, late).verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(
+        verdict.cause.relation,
+        Relation::Explains,
+        "{}",
+        verdict.cause.text
+    );
+    let verdict = asked_after(gone, Protocol::Tcp, 0, late).verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Weak);
 }

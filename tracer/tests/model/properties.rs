@@ -274,6 +274,7 @@ fn beside() -> BoxedStrategy<Body> {
                     scheduled: None,
                     last: next,
                     random_delay,
+                    accuracy: 0,
                     schedule: Vec::new(),
                     persistent: false,
                 }))

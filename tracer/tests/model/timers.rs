@@ -30,6 +30,7 @@ fn with_past(story: &mut Story, random_delay: u64, ago: i64) {
         scheduled: Some(START + DAY - SECOND),
         last: None,
         random_delay: random_delay * 1_000_000,
+        accuracy: 60_000_000,
         schedule: Vec::new(),
         persistent: true,
     })));
@@ -64,6 +65,9 @@ fn an_onset_within_the_delay_of_a_run_is_inside() {
     assert_eq!((timer.past.len(), timer.past_total), (10, 10));
     let window = timer.window.unwrap();
     assert!(Some(&window.from) < timer.next.as_ref() && timer.next.as_ref() < Some(&window.to));
+    // An hour at random, and the minute in which it may elapse with others.
+    let seconds = |time: &str| time.parse::<jiff::Timestamp>().unwrap().as_second();
+    assert_eq!(seconds(&window.to) - seconds(&window.from), 3660);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What units did, in sentences.
 
-use tracer::event::{Body, Seen, Thing, Unit, UnitState, Version};
+use tracer::event::{Body, Limits, Seen, Thing, Unit, UnitState, Version};
+use tracer::report::Deadline;
 
 use crate::pairing::{networkd, set};
 use crate::story::*;
@@ -93,4 +94,61 @@ fn processes_that_are_left_are_those_in_the_cgroup() {
         story.verdict("R28").explanation,
         "a.service and b.service ended, and 3 processes in their cgroups still run."
     );
+}
+
+/// What is told of the limit of a service so many seconds after it began to run; times of its own are in µs.
+fn limit(limits: &Limits, seconds: u32) -> Option<Deadline> {
+    let mut story = healthy();
+    let now = story.events.last().unwrap().at / 1000;
+    let state = UnitState {
+        limits: Limits {
+            active_entered: now,
+            alive: now,
+            ..limits.clone()
+        },
+        ..runs("1")
+    };
+    unit(&mut story, "a.service", Seen::Found, state);
+    story.idle(seconds);
+    story.report().node.units[0].deadline.clone()
+}
+
+#[test]
+fn a_limit_with_a_random_part_is_overdue_when_all_of_it_is_over() {
+    let limits = Limits {
+        runtime_max: 8_000_000,
+        runtime_extra: 30_000_000,
+        ..Limits::default()
+    };
+    let told = |seconds| {
+        let deadline = limit(&limits, seconds).unwrap();
+        (deadline.seconds.unwrap(), deadline.seconds_at_most)
+    };
+    assert_eq!(told(3), (5.0, Some(35.0)));
+    assert_eq!(told(20), (0.0, Some(18.0)));
+    assert_eq!(told(40), (-2.0, None));
+}
+
+#[test]
+fn a_watchdog_is_ahead_where_no_sign_of_life_was_given_in_time() {
+    let limits = Limits {
+        runtime_max: u64::MAX,
+        watchdog: 10_000_000,
+        ..Limits::default()
+    };
+    for (seconds, is_ahead) in [(3, false), (9, true)] {
+        let deadline = limit(&limits, seconds).unwrap();
+        let left = f64::from(10 - seconds);
+        assert_eq!((deadline.seconds, deadline.watchdog), (Some(left), Some(10.0)));
+        assert_eq!(deadline.action, "SIGABRT to all its processes");
+        assert_eq!(deadline.is_ahead(), is_ahead, "{seconds}");
+    }
+    // It would have been ended: it has given one since the last look.
+    assert_eq!(limit(&limits, 12), None);
+    let none = Limits {
+        runtime_max: u64::MAX,
+        ..Limits::default()
+    };
+    let deadline = limit(&none, 3).unwrap();
+    assert_eq!((deadline.seconds, deadline.is_ahead()), (None, false));
 }

@@ -160,3 +160,70 @@ fn what_has_no_route_is_weak() {
     story.rounds(4, |story| story.exchange(client(40_000)));
     assert!(story.ids().is_empty());
 }
+
+/// Who mends it by hand sets other routes than those that a lease brought: by the same gateway, and that is what counts.
+#[test]
+fn another_route_by_the_same_way_has_mended_it() {
+    let way = |destination: &str, prefix, metric| Thing::Route {
+        table: 254,
+        action: "unicast".to_owned(),
+        destination: ip(destination),
+        prefix,
+        metric,
+    };
+    let leased = [
+        (
+            way("0.0.0.0", 0, 1024),
+            "via 10.10.0.1 dev eth0 proto dhcp src 10.10.0.2",
+        ),
+        (
+            way("10.10.0.1", 32, 1024),
+            "dev eth0 proto dhcp scope link src 10.10.0.2",
+        ),
+        (
+            way("10.10.0.0", 24, 1024),
+            "dev eth0 proto kernel scope link src 10.10.0.2",
+        ),
+    ];
+    let lost = |by_hand: &str| {
+        let mut story = healthy();
+        set(
+            &mut story,
+            address(),
+            Some("scope global metric 1024 dynamic"),
+            Seen::Found,
+        );
+        for (route, value) in &leased {
+            set(&mut story, route.clone(), Some(value), Seen::Found);
+        }
+        story.idle(4);
+        set(&mut story, address(), None, Seen::Told);
+        for (route, _) in &leased {
+            set(&mut story, route.clone(), None, Seen::Told);
+        }
+        let out = tracer::event::EntryKey {
+            incoming: false,
+            iif: 0,
+            device: 0,
+            ..drop("IP_OUTNOROUTES", "__ip_queue_xmit", Protocol::Other(0))
+        };
+        story.rounds(6, |story| {
+            story.add(out.clone(), 1);
+        });
+        assert_eq!(story.verdict("R04").mended, None);
+        set(&mut story, address(), Some("scope global"), Seen::Told);
+        set(
+            &mut story,
+            way("10.10.0.0", 24, 0),
+            Some("dev eth0 proto kernel scope link src 10.10.0.2"),
+            Seen::Told,
+        );
+        set(&mut story, default_route(), Some(by_hand), Seen::Told);
+        story.idle(5);
+        story
+    };
+    let report = lost("via 10.10.0.1 dev eth0").report();
+    assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
+    assert!(report.episodes[0].mended.is_some());
+    assert_eq!(lost("via 10.10.0.9 dev eth0").ids(), ["R04"], "it is another way");
+}

@@ -31,11 +31,11 @@ const SILENCE: Duration = Duration::from_millis(1500);
 /// Processor time of the tracer in a storm, at most, in percent of a core.
 const CPU: f64 = 2.0;
 
-/// In how many rounds a tool has a turn. What bpftrace keeps in the storm is what the tracer's bound is to be read
-/// beside; else the other tools only show what they cost.
+/// In how many rounds a tool has a turn. What the tracer keeps is to be read beside what empty programs keep, and in the
+/// storm beside what bpftrace does; else the other tools only show what they cost.
 fn turns(tool: Tool, kind: Kind) -> usize {
     match (tool, kind) {
-        (Tool::Tracer, _) | (Tool::Bpftrace, Kind::Storm) => ROUNDS,
+        (Tool::Tracer | Tool::Floor, _) | (Tool::Bpftrace, Kind::Storm) => ROUNDS,
         (Tool::Bpftrace | Tool::Perf | Tool::Tcpdump, _) => 3,
     }
 }
@@ -179,7 +179,7 @@ fn row(load: Kind, tool: Tool, pairs: Vec<Pair>) -> Result<Row> {
     };
     let bounds = match tool {
         Tool::Tracer => bounds(load, left.median, cpu, &pairs),
-        Tool::Bpftrace | Tool::Perf | Tool::Tcpdump => Vec::new(),
+        Tool::Floor | Tool::Bpftrace | Tool::Perf | Tool::Tcpdump => Vec::new(),
     };
     Ok(Row {
         load,

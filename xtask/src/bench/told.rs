@@ -32,6 +32,11 @@ pub(super) struct Said {
 pub(super) fn read(tool: Tool, said: &Said, netns: &str) -> Result<Told> {
     Ok(match tool {
         Tool::Tracer => of_tracer(said, netns)?,
+        // It counts nothing.
+        Tool::Floor => Told {
+            counted: None,
+            lost: None,
+        },
         Tool::Bpftrace => of_bpftrace(said),
         Tool::Perf => of_perf(said),
         Tool::Tcpdump => of_tcpdump(said),

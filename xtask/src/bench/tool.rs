@@ -30,17 +30,26 @@ const AGAIN: Duration = Duration::from_millis(500);
 #[serde(rename_all = "snake_case")]
 pub(super) enum Tool {
     Tracer,
+    /// The tracer, with an empty program in place of each of its own: what the kernel itself takes.
+    Floor,
     Bpftrace,
     Perf,
     Tcpdump,
 }
 
 impl Tool {
-    pub(super) const ALL: [Self; 4] = [Self::Tracer, Self::Bpftrace, Self::Perf, Self::Tcpdump];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Tracer,
+        Self::Floor,
+        Self::Bpftrace,
+        Self::Perf,
+        Self::Tcpdump,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Tracer => "tracer",
+            Self::Floor => "floor",
             Self::Bpftrace => "bpftrace",
             Self::Perf => "perf",
             Self::Tcpdump => "tcpdump",
@@ -58,7 +67,7 @@ impl Tool {
     /// Whether it can run here: it is installed, and what it reads is there.
     pub(super) fn usable(self) -> bool {
         match self {
-            Self::Tracer => true,
+            Self::Tracer | Self::Floor => true,
             Self::Tcpdump => process::find(self.name()).is_some(),
             Self::Bpftrace | Self::Perf => {
                 process::find(self.name()).is_some() && Path::new(TRACEFS).join("events").exists()
@@ -69,14 +78,14 @@ impl Tool {
     /// What it takes to run it.
     pub(super) fn needs(self) -> String {
         match self {
-            Self::Tracer | Self::Tcpdump => format!("package {}", self.package()),
+            Self::Tracer | Self::Floor | Self::Tcpdump => format!("package {}", self.package()),
             Self::Bpftrace | Self::Perf => format!("package {}, and tracefs at {TRACEFS}", self.package()),
         }
     }
 
     fn command(self, tracer: &Path, netns: &str) -> Command {
         let mut command = match self {
-            Self::Tracer => Command::new(tracer),
+            Self::Tracer | Self::Floor => Command::new(tracer),
             Self::Tcpdump => Command::new("ip"),
             Self::Bpftrace | Self::Perf => Command::new(self.name()),
         };
@@ -84,6 +93,7 @@ impl Tool {
             Self::Tracer => command.args([
                 "--netns", netns, "--uplink", "eth0", "diagnose", "--for", "600s", "--format", "json",
             ]),
+            Self::Floor => command.args(["cost", "--floor", "--for", "600s"]),
             Self::Bpftrace => command.args(["-e", "tracepoint:skb:kfree_skb { @[args->reason] = count(); }"]),
             // Its default, standard error, is written line by line.
             Self::Perf => command.args(["trace", "-a", "-e", "skb:kfree_skb", "-o", "/dev/stdout"]),
@@ -106,7 +116,7 @@ impl Tool {
     /// (kernel/bpf/syscall.c), an event (kernel/events/core.c), a packet socket.
     fn hold(self) -> &'static str {
         match self {
-            Self::Tracer => "anon_inode:bpf_link",
+            Self::Tracer | Self::Floor => "anon_inode:bpf_link",
             Self::Bpftrace | Self::Perf => "anon_inode:[perf_event]",
             Self::Tcpdump => "socket:",
         }
@@ -116,7 +126,7 @@ impl Tool {
     /// there when they are interrupted, and the kernel keeps a buffer of tcpdump for up to a second until it is full.
     pub(super) fn lag(self) -> Duration {
         match self {
-            Self::Tracer | Self::Bpftrace => Duration::ZERO,
+            Self::Tracer | Self::Floor | Self::Bpftrace => Duration::ZERO,
             Self::Perf => Duration::from_millis(200),
             Self::Tcpdump => Duration::from_millis(1200),
         }

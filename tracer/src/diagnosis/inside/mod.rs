@@ -4,6 +4,7 @@
 //! known. That the way is broken is: it is told as a fault only where somebody had set it up.
 
 pub(super) mod forwarding;
+pub(super) mod large;
 pub(super) mod silent;
 pub(super) mod way;
 

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::event::{Manager, Owner, Thing, UnitState};
+use crate::event::{Manager, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
+use crate::model::deadlines;
 use crate::model::packages::{self, describe};
 use crate::model::parameters;
 use crate::model::runs::{self, Past};
-use crate::model::units::{self, Action};
 use crate::model::{Model, bands};
 use crate::report::{
     Actor, Band, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets,
@@ -286,8 +286,8 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
                 job: jobs.get(name).cloned().unwrap_or_default(),
                 deadline: model
                     .units()
-                    .deadline(name)
-                    .map(|one| deadline(model, state, one)),
+                    .deadline(name, model.now())
+                    .map(|one| deadline(model, one)),
                 arrived: packets.arrived,
                 delivered: packets.delivered,
                 starved: packets.starved,
@@ -297,10 +297,7 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
     let total = units.len() as u64;
     // The sort is stable: else by name.
     units.sort_by_key(|unit| {
-        let limited = unit
-            .deadline
-            .as_ref()
-            .is_some_and(|limit| limit.seconds.is_some());
+        let limited = unit.deadline.as_ref().is_some_and(Deadline::is_ahead);
         Reverse((
             unit.starved > 0,
             limited || !unit.job.is_empty(),
@@ -318,38 +315,19 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
     (units, total)
 }
 
-fn deadline(model: &Model, state: &UnitState, deadline: units::Deadline) -> Deadline {
-    match deadline {
-        units::Deadline::NoLimit => Deadline {
-            seconds: None,
-            action: String::new(),
-        },
-        units::Deadline::At { at, action } => {
-            let now = model.now();
-            let left = if at >= now {
-                seconds(at - now)
-            } else {
-                -seconds(now - at)
-            };
-            Deadline {
-                seconds: Some(left),
-                action: act(action, &state.limits.kill_mode).to_owned(),
-            }
-        }
-    }
-}
-
-/// What systemd does, and to whom, by its KillMode (systemd.kill(5)).
-fn act(action: Action, kill_mode: &str) -> &'static str {
-    match (action, kill_mode) {
-        (Action::Restart, _) => "it is started again",
-        (Action::CancelJob, _) => "its job is given up",
-        (_, "none") => "it is given up; its processes go on",
-        (Action::Terminate, "process") => "SIGTERM to the main process; the others go on",
-        (Action::Kill, "process") => "SIGKILL to the main process; the others go on",
-        (Action::Terminate, "mixed") => "SIGTERM to the main process, then SIGKILL to all",
-        (Action::Terminate, _) => "SIGTERM to all its processes",
-        (Action::Kill, _) => "SIGKILL to all its processes",
+fn deadline(model: &Model, deadline: deadlines::Deadline) -> Deadline {
+    let deadlines::Deadline::Due(due) = deadline else {
+        return Deadline::default();
+    };
+    let now = model.now();
+    let left = |at: u64| seconds(at.saturating_sub(now)) - seconds(now.saturating_sub(at));
+    let (least, most) = (left(due.from), left(due.to));
+    let is_open = due.from != due.to && most >= 0.0;
+    Deadline {
+        seconds: Some(if is_open { least.max(0.0) } else { most }),
+        seconds_at_most: is_open.then_some(most),
+        watchdog: due.watchdog.map(|span| span as f64 / 1e6),
+        action: due.action.to_string(),
     }
 }
 
@@ -358,7 +336,8 @@ fn timer(model: &Model, timer: &crate::event::Timer) -> Timer {
     let past = model.units().past(&timer.unit);
     let since = past.and_then(Past::since);
     let runs = past.map(|past| past.runs(timer.last)).unwrap_or_default();
-    let delay = i64::try_from(timer.random_delay.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let nanoseconds = |span: u64| i64::try_from(span.saturating_mul(1000)).unwrap_or(i64::MAX);
+    let (delay, accuracy) = (nanoseconds(timer.random_delay), nanoseconds(timer.accuracy));
     Timer {
         name: timer.name.clone(),
         unit: timer.unit.clone(),
@@ -373,7 +352,7 @@ fn timer(model: &Model, timer: &crate::event::Timer) -> Timer {
             let to = timer.scheduled.map_or(next, |from| from.saturating_add(delay));
             Span {
                 from: utc(from),
-                to: utc(to),
+                to: utc(to.saturating_add(accuracy)),
             }
         }),
         past: runs

@@ -1,13 +1,16 @@
 //! What the kernel tells by itself: its counters, and what waits in sockets and for neighbours.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::state;
-use crate::diagnosis::words::end;
-use crate::event::{CounterKey, FlowKey};
+use crate::diagnosis::lost::kinds::hooks_in;
+use crate::diagnosis::words::{count, end};
+use crate::event::{CounterKey, EntryKey, FlowKey};
 use crate::model::Model;
 use crate::model::clock::seconds;
-use crate::model::counters::meaning;
+use crate::model::counters::{is_refused_sending, meaning};
+use crate::model::ends;
 use crate::model::queues::Port;
 use crate::model::waiting::Wait;
 use crate::report::{Counter, Queue, Unresolved};
@@ -33,7 +36,7 @@ pub(super) fn counters(model: &Model) -> (Vec<Counter>, u64) {
                 rate: rate_of(model, key),
                 class: meaning.class,
                 kind: meaning.kind,
-                text: meaning.text.to_owned(),
+                text: format!("{}{}", meaning.text, refused(model, key, counted.grown)),
             })
         })
         .collect();
@@ -41,6 +44,33 @@ pub(super) fn counters(model: &Model) -> (Vec<Counter>, u64) {
     let total = counters.len() as u64;
     counters.truncate(COUNTERS);
     (counters, total)
+}
+
+/// By what this node's sockets were refused, as far as it was seen, behind what a counter means that does not say it; empty for
+/// others.
+fn refused(model: &Model, counter: &CounterKey, counted: u64) -> String {
+    if !is_refused_sending(&counter.name) {
+        return String::new();
+    }
+    let of_it = |key: &EntryKey| key.netns == counter.netns && ends::filtered(key);
+    let lines = model.books().lines().filter(|(key, _)| of_it(key));
+    let seen = lines.fold(0, |sum: u64, (_, line)| sum.saturating_add(line.packets));
+    if seen == 0 {
+        return ": by a firewall, connection tracking or a queue, or for want of memory".to_owned();
+    }
+    let at = match hooks_in(model, &BTreeSet::from([counter.netns]), false) {
+        hooks if hooks.is_empty() => String::new(),
+        hooks => format!(" ({})", hooks.join("; ")),
+    };
+    let rest = if seen < counted {
+        ", which is not all of it"
+    } else {
+        ""
+    };
+    format!(
+        "; netfilter was seen to drop {} of what was sent{at}{rest}",
+        count(seen, "packet")
+    )
 }
 
 /// How fast a counter grows.

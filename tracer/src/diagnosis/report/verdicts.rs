@@ -127,7 +127,7 @@ fn judged(model: &Model) -> Vec<Judged> {
     let under = roots::under(&found);
     let own: Vec<Option<Mended>> = found
         .iter()
-        .map(|(rule, finding)| mended(model, rule, finding))
+        .map(|(rule, finding)| mended(model, rule, finding, false))
         .collect();
     let root = |id: &str| found.iter().position(|(rule, _)| rule.id == id);
     let mended: Vec<Option<Mended>> = (0..found.len())
@@ -158,9 +158,14 @@ fn judged(model: &Model) -> Vec<Judged> {
         .collect()
 }
 
-/// What took a finding away. Less than all of its cause may not be what did.
-pub(in crate::diagnosis) fn mended(model: &Model, rule: &Rule, finding: &Finding) -> Option<Mended> {
-    pairing::mended(model, rule, finding).filter(|mended| mended.is_whole && mended.ends(finding))
+/// What took a finding away, which is not there any more where `is_gone`. Less than all of its cause may not be what did.
+pub(in crate::diagnosis) fn mended(
+    model: &Model,
+    rule: &Rule,
+    finding: &Finding,
+    is_gone: bool,
+) -> Option<Mended> {
+    pairing::mended(model, rule, finding, is_gone).filter(|mended| mended.is_whole && mended.ends(finding))
 }
 
 fn findings(model: &Model) -> Vec<Found> {

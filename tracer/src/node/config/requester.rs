@@ -1,19 +1,21 @@
 //! Who asked the kernel for a change: the process that has the netlink socket which it was asked by.
 //!
-//! The kernel tells the socket's address. By default that is the id of the process that opened it, *as that process
-//! sees it*: in a container another one than here, and often 1. So the socket itself is looked for, and where it is gone
-//! already a process is believed only if it may be the one.
+//! The kernel tells the socket's address. By default that is the number of the process that opened it, *as that process
+//! sees it*: in a container another one than here, and often 1. So the socket itself is looked for. Where it is gone
+//! already, the process is believed that has this number in its own pid namespace, and is in the network namespace, if there is
+//! only one; or that was so and has just ended.
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use super::super::Netns;
 use super::super::cgroup::Cgroup;
 use super::super::ended::{Ended, Memory, WHILE};
-use super::super::owners::{Owners, sockets_of};
+use super::super::owners::{Owners, numbers, pids, sockets_of};
 use super::super::text;
 use super::told::Who;
-use crate::event::{Owner, Unknown};
+use crate::event::{Number, Owner, Unknown};
 
 /// Sockets that are remembered at most.
 const MOST: usize = 256;
@@ -70,17 +72,17 @@ impl Requesters {
         let is_it = |owner: &Owner| owner.command == command;
         Owners::actor(pid)
             .filter(is_it)
-            .or_else(|| self.ended(pid, netns, now).filter(is_it))
+            .or_else(|| self.ended(Number::Machine(pid), netns, now).filter(is_it))
             .unwrap_or_else(|| Owner::named(pid, command))
     }
 
     /// One that has just ended.
-    fn ended(&mut self, pid: u32, netns: &Netns, now: u64) -> Option<Owner> {
-        let ended = self.ended.just(pid, netns.inode(), now)?;
+    fn ended(&mut self, number: Number, netns: &Netns, now: u64) -> Option<Owner> {
+        let ended = self.ended.just(number, netns.inode(), now)?;
         let cgroup = self.owners.by_cgroup(ended.cgroup, now).cloned();
         let Cgroup { path, unit } = cgroup.unwrap_or_default();
         Some(Owner {
-            pid,
+            pid: ended.pid,
             command: ended.command,
             cgroup: path,
             unit,
@@ -91,13 +93,14 @@ impl Requesters {
     fn look(&mut self, netns: &Netns, port: u32, now: u64) -> Option<Owner> {
         let pid = process_of(port);
         // At once: the process may be short-lived.
-        let found = pid.and_then(|pid| Some((pid, Owners::actor(pid)?)));
+        let found = pid.and_then(Owners::actor);
+        let may_be = found.is_some() && pid.is_some_and(|pid| may_be(pid, pid, netns));
         let theirs = pid.and_then(|pid| sockets_of(pid).ok().filter(|_| has_files(pid)));
         let socket =
             netns.enter(|| inode_of(&fs::read_to_string("/proc/thread-self/net/netlink").ok()?, port));
         match (socket.ok().flatten(), theirs) {
             (Some(inode), Some(theirs)) if theirs.contains(&inode) && pid != Some(INIT) => {
-                return found.map(|(_, owner)| owner);
+                return found;
             }
             // It is another process's, or that one has just ended; or systemd has opened it for a service.
             (Some(inode), theirs) => {
@@ -110,20 +113,34 @@ impl Requesters {
             }
             (None, _) => {}
         }
-        match found {
-            // It lives on without the socket: pid 1 and threads of the kernel are others' 1 and so on.
-            Some((pid, owner)) => (pid != INIT && has_a_program(pid)).then_some(owner),
-            None => {
-                let pid = pid?;
-                match self.ended(pid, netns, now) {
-                    // The number is one of another pid namespace, as in a container: here it is nobody's, or another's.
-                    None if self.ended.is_told() => None,
-                    None => Some(Owner::named(pid, "")),
-                    ended => ended,
-                }
-            }
-        }
+        // Pid 1 is others' 1, and has closed no socket.
+        let number = pid.filter(|pid| *pid != INIT)?;
+        self.ended(Number::Own(number), netns, now)
+            .or_else(|| living(number, netns))
+            .or_else(|| found.filter(|_| may_be && is_ending(number)))
     }
+}
+
+/// The only process that has this number in its own pid namespace, and is in this network namespace: it lives on without the
+/// socket.
+fn living(number: u32, netns: &Netns) -> Option<Owner> {
+    let is_it = |pid: &u32| may_be(*pid, number, netns) && !is_ending(*pid) && has_a_program(*pid);
+    let mut all = pids().into_iter().filter(is_it);
+    let only = all.next()?;
+    all.next().is_none().then(|| Owners::actor(only))?
+}
+
+/// It has this number in its own pid namespace, and is in this network namespace, or is in none any more.
+fn may_be(pid: u32, number: u32, netns: &Netns) -> bool {
+    let is_here = |inode: u64| inode == u64::from(netns.inode());
+    numbers(pid).last() == Some(&number) && network_of(pid).is_none_or(is_here)
+}
+
+/// The inode of its network namespace. `None` where it is ending, or may not be looked at.
+fn network_of(pid: u32) -> Option<u64> {
+    fs::metadata(format!("/proc/{pid}/ns/net"))
+        .ok()
+        .map(|namespace| namespace.ino())
 }
 
 /// The process that an address names.
@@ -138,16 +155,22 @@ fn has_files(pid: u32) -> bool {
     fs::read_dir(format!("/proc/{pid}/fd")).is_ok_and(|mut files| files.next().is_some())
 }
 
-/// A thread of the kernel has none; nor has a process that is just ending, of which the name is all that matters.
+/// A thread of the kernel has none (`PF_KTHREAD`).
 fn has_a_program(pid: u32) -> bool {
-    let Ok(status) = text::read(format!("/proc/{pid}/stat")) else {
-        return true;
-    };
-    // PF_KTHREAD in the flags, the seventh field behind the name.
-    let flags = status
-        .rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(6)?.parse::<u32>().ok());
-    flags.is_none_or(|flags| flags & 0x0020_0000 == 0)
+    flags(pid).is_none_or(|flags| flags & 0x0020_0000 == 0)
+}
+
+/// It is gone, or about to be (`PF_EXITING`).
+fn is_ending(pid: u32) -> bool {
+    flags(pid).is_none_or(|flags| flags & 0x0000_0004 != 0)
+}
+
+/// The flags of a process (include/linux/sched.h), the seventh field behind its name in `/proc/PID/stat`. `None` where it is
+/// gone.
+fn flags(pid: u32) -> Option<u32> {
+    let status = text::read(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = status.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(6)?.parse().ok()
 }
 
 /// The inode of the socket of `NETLINK_ROUTE`, `NETLINK_XFRM` or `NETLINK_NETFILTER` with this address, in
@@ -186,20 +209,6 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_none_of_the_machine_has_had_is_not_told() {
-        let netns = Netns::current().unwrap();
-        // No process of this machine has so large a number.
-        let port = PROCESSES - 1;
-        let who = Requesters::default().who(&netns, port, 1);
-        assert_eq!(who, Ok(Owner::named(port, "")), "nobody remembers who has ended");
-        let mut remembering = Requesters::new(Some(Box::new(|_| None)));
-        // Where these tests run in a pid namespace of their own nobody is asked.
-        if remembering.ended.is_told() {
-            assert_eq!(remembering.who(&netns, port, 1), Err(Unknown::NotFound));
-        }
-    }
-
-    #[test]
     fn a_socket_of_this_process_is_its_own() {
         let netns = Netns::current().unwrap();
         // The address of a socket that nobody else can have taken: it is bound by the kernel to this process.
@@ -219,23 +228,18 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_ended_keeps_its_number() {
+    fn nobody_is_named_whose_number_may_be_anothers() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
         let netns = Netns::current().unwrap();
-        let owner = Requesters::default().who(&netns, pid, 1).unwrap();
-        // Nothing is guessed of its unit and parent.
-        assert_eq!(owner, Owner::named(pid, ""));
-        assert_eq!(
-            Requesters::default().who(&netns, 1, 1),
-            Err(Unknown::NotFound),
-            "it may be 1 in a container"
-        );
-        assert_eq!(
-            Requesters::default().who(&netns, u32::MAX - 7, 1),
-            Err(Unknown::NotFound),
-            "an address that the kernel chose, and nobody has"
-        );
+        for (port, why) in [
+            (pid, "it is gone, and nobody remembers who it was"),
+            (1, "it may be 1 in a container"),
+            (u32::MAX - 7, "an address that the kernel chose, and nobody has"),
+        ] {
+            let who = Requesters::default().who(&netns, port, 1);
+            assert_eq!(who, Err(Unknown::NotFound), "{why}");
+        }
     }
 }

@@ -93,7 +93,7 @@ enum Phase {
     Absent { since: u64, due: Option<Instant> },
 }
 
-/// A unit that is to be read.
+/// A unit that is to be read: since it changed, or since something of it changes without a word.
 struct Pending {
     path: String,
     due: Instant,
@@ -309,7 +309,8 @@ impl<'t> Follower<'t> {
             return;
         }
         let due = Instant::now() + COALESCE;
-        self.pending.entry(name).or_insert(Pending { path, due });
+        let pending = self.pending.entry(name).or_insert(Pending { path, due });
+        pending.due = pending.due.min(due);
     }
 
     fn await_list(&mut self, since: u64, cause: Cause, within: Duration) {
@@ -466,12 +467,17 @@ impl<'t> Follower<'t> {
     /// Reads units, and tells those that are not as they were told before.
     async fn read(&mut self, bus: &Bus, units: &[Object], seen: Seen) -> Result<(), Stop> {
         for units in units.chunks(AT_ONCE) {
-            for (Object { name, .. }, reply) in bus.properties(units).await {
+            for (Object { name, path }, reply) in bus.properties(units).await {
                 let done = match reply {
                     Ok(reply) => self.take_properties(&name, &reply, seen).await?,
                     Err(Failure::Refused(why)) => Err(why),
                     Err(broken) => return Err(broken.into()),
                 };
+                let now = clock::boottime_ns().saturating_sub(clock::suspended()) / 1000;
+                if let Some(wait) = self.known.next_look(&name, now) {
+                    let due = Instant::now() + Duration::from_micros(wait);
+                    self.pending.entry(name.clone()).or_insert(Pending { path, due });
+                }
                 match done {
                     // One that has gone will be told so.
                     Err(why) if !GONE.iter().any(|gone| why.contains(gone)) => self.unread.insert(name, why),
@@ -518,8 +524,12 @@ impl<'t> Follower<'t> {
 
     async fn tell_timer(&mut self, name: &str, state: TimerState, seen: Seen) -> Result<(), Stop> {
         if self.fits(name) {
-            let of_monotonic = clock::wall_offset().saturating_add_unsigned(clock::suspended());
-            let wall = Wall { of_monotonic };
+            let suspended = clock::suspended();
+            let of_monotonic = clock::wall_offset().saturating_add_unsigned(suspended);
+            let wall = Wall {
+                of_monotonic,
+                suspended,
+            };
             let told = self.known.timer(name, state, seen, clock::boottime_ns(), wall);
             self.tell(told).await?;
         }

@@ -103,6 +103,17 @@ impl Known {
         Some((at, Body::Unit(Box::new(unit))))
     }
 
+    /// In how many µs a unit is to be looked at though nothing is told of it, by systemd's clock: it says of no sign of life
+    /// that it was given. A service that gives them as it should has done so after three quarters of its time.
+    pub(super) fn next_look(&self, name: &str, now: u64) -> Option<u64> {
+        /// Between two looks at one that gives none.
+        const LEAST: u64 = 1_000_000;
+        let state = self.units.get(name)?;
+        let (span, alive) = state.limits.watchdog()?;
+        let due = alive.saturating_add(span / 4 * 3);
+        Some(due.saturating_sub(now).max(span / 8).max(LEAST))
+    }
+
     /// Processes in the cgroup of a unit have ended, or begun.
     pub(super) fn processes(&mut self, name: &str, processes: u32, now: u64) -> Option<Told> {
         let state = UnitState {
@@ -129,7 +140,7 @@ impl Known {
                 next_monotonic: None,
                 ..before
             };
-            let timer = Wall { of_monotonic: 0 }.timer(name, &stopped, seen);
+            let timer = Wall::default().timer(name, &stopped, seen);
             return Some((now, Body::Timer(Box::new(timer))));
         }
         let before = self.units.remove(name)?;
@@ -155,7 +166,8 @@ impl Known {
             .collect()
     }
 
-    /// A timer stands so.
+    /// A timer stands so at the boot time `now`. That it elapsed is told under the time that systemd has for it: it starts a
+    /// unit then, whose start is told under its own time.
     pub(super) fn timer(
         &mut self,
         name: &str,
@@ -164,12 +176,18 @@ impl Known {
         now: u64,
         wall: Wall,
     ) -> Option<Told> {
-        if self.timers.get(name) == Some(&state) {
+        let before = self.timers.get(name);
+        if before == Some(&state) {
             return None;
         }
+        let elapsed = state
+            .last_monotonic
+            .filter(|last| before.is_some_and(|before| before.last_monotonic != Some(*last)))
+            .map(|last| last.saturating_mul(1000).saturating_add(wall.suspended))
+            .filter(|at| self.since.is_some_and(|since| *at >= since) && *at <= now);
         let timer = wall.timer(name, &state, seen);
         self.timers.insert(name.to_owned(), state);
-        Some((now, Body::Timer(Box::new(timer))))
+        Some((elapsed.unwrap_or(now), Body::Timer(Box::new(timer))))
     }
 
     /// A job is in the queue.
@@ -219,11 +237,13 @@ impl Known {
     }
 }
 
-/// How the clock on the wall stands to the one that systemd goes by.
-#[derive(Clone, Copy, Debug)]
+/// How other clocks stand to the one that systemd goes by.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wall {
     /// Nanoseconds to add to `CLOCK_MONOTONIC` to have UTC since 1970.
     pub(super) of_monotonic: i64,
+    /// And to have boot time.
+    pub(super) suspended: u64,
 }
 
 impl Wall {
@@ -237,6 +257,7 @@ impl Wall {
             scheduled: state.scheduled(self.of_monotonic),
             last: state.last.and_then(super::properties::nanoseconds),
             random_delay: state.random_delay,
+            accuracy: state.accuracy,
             schedule: state.schedule.lines.clone(),
             persistent: state.persistent,
         }
@@ -350,11 +371,13 @@ mod tests {
             next_calendar: Some(1),
             next_monotonic: None,
             last: None,
+            last_monotonic: None,
             random_delay: 0,
+            accuracy: 0,
             schedule: Schedule::default(),
             persistent: false,
         };
-        let wall = Wall { of_monotonic: 0 };
+        let wall = Wall::default();
         let told = known.timer("a.timer", state.clone(), Seen::Found, 11 * MS, wall);
         assert!(matches!(told, Some((_, Body::Timer(timer))) if timer.next == Some(1000)));
         assert!(!known.is_inactive("a.timer") && !known.is_inactive("b.timer"));
@@ -364,6 +387,55 @@ mod tests {
         };
         assert_eq!((timer.active, timer.next, timer.seen), (false, None, Seen::Told));
         assert!(!known.has("a.timer"));
+    }
+
+    #[test]
+    fn a_timer_that_elapsed_is_told_under_the_time_that_systemd_has_for_it() {
+        let mut known = known();
+        let wall = Wall {
+            of_monotonic: 0,
+            suspended: 2 * MS,
+        };
+        let mut told = |last_ms: Option<u64>, now| {
+            let state = TimerState {
+                unit: NAME.to_owned(),
+                active: true,
+                next_calendar: None,
+                next_monotonic: None,
+                last: last_ms.map(|last| last * 1000),
+                last_monotonic: last_ms.map(|last| last * 1000),
+                random_delay: now,
+                accuracy: 0,
+                schedule: Schedule::default(),
+                persistent: false,
+            };
+            let told = known.timer("a.timer", state, Seen::Told, now, wall);
+            told.map(|(at, _)| at)
+        };
+        assert_eq!(told(None, 11 * MS), Some(11 * MS));
+        assert_eq!(told(Some(20), 30 * MS), Some(22 * MS));
+        assert_eq!(told(Some(20), 40 * MS), Some(40 * MS), "something else is new");
+        assert_eq!(told(Some(90), 50 * MS), Some(50 * MS), "a time to come is none");
+        assert_eq!(told(Some(1), 60 * MS), Some(60 * MS), "nor is one before all");
+    }
+
+    #[test]
+    fn a_service_that_gives_signs_of_life_is_looked_at_again() {
+        let mut known = known();
+        let mut look = |watchdog, alive, now| {
+            let mut state = state("active", 5);
+            state.limits.watchdog = watchdog;
+            state.limits.alive = alive;
+            known.unit(NAME, state, Seen::Told, 11 * MS, 0);
+            known.next_look(NAME, now)
+        };
+        const S: u64 = 1_000_000;
+        assert_eq!(look(0, 0, 0), None);
+        assert_eq!(look(u64::MAX, 5, 0), None);
+        assert_eq!(look(80 * S, 100 * S, 110 * S), Some(50 * S));
+        assert_eq!(look(80 * S, 100 * S, 160 * S), Some(10 * S), "it gave none");
+        assert_eq!(look(S / 2, 100 * S, 100 * S), Some(S), "not all the time");
+        assert_eq!(known.next_look("b.service", 0), None);
     }
 
     #[test]

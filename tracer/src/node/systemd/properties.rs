@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use zbus::zvariant::{Array, Value};
 
-use crate::event::{Limits, UnitState};
+use crate::event::{Commands, Ending, FailureMode, KillMode, Limits, Processes, Signal, Signals, UnitState};
 
 /// `USEC_INFINITY`, systemd src/basic/time-util.h: no limit, never.
 const INFINITE: u64 = u64::MAX;
@@ -36,22 +36,74 @@ impl Properties<'_> {
             cgroup: text("ControlGroup")?,
             begun: self.time("InactiveExitTimestamp")?.and_then(nanoseconds),
             ended: self.time("InactiveEnterTimestamp")?.and_then(nanoseconds),
-            limits: Limits {
-                state_changed: number("StateChangeTimestampMonotonic", 0)?,
-                active_entered: number("ActiveEnterTimestampMonotonic", 0)?,
-                inactive_entered: number("InactiveEnterTimestampMonotonic", 0)?,
-                inactive_exited: number("InactiveExitTimestampMonotonic", 0)?,
-                start: number("TimeoutStartUSec", INFINITE)?,
-                stop: number("TimeoutStopUSec", INFINITE)?,
-                abort: number("TimeoutAbortUSec", INFINITE)?,
-                runtime_max: number("RuntimeMaxUSec", INFINITE)?,
-                restart: number("RestartUSec", INFINITE)?,
-                job: number("JobTimeoutUSec", INFINITE)?,
-                job_running: number("JobRunningTimeoutUSec", INFINITE)?,
-                kill_mode: text("KillMode")?,
-            },
+            limits: self.limits()?,
             ..self.state()?
         })
+    }
+
+    fn limits(&self) -> Result<Limits, Odd> {
+        let number = |name, without| Ok(self.number(name)?.unwrap_or(without));
+        let stop = number("TimeoutStopUSec", INFINITE)?;
+        let restart = number("RestartUSec", INFINITE)?;
+        Ok(Limits {
+            state_changed: number("StateChangeTimestampMonotonic", 0)?,
+            active_entered: number("ActiveEnterTimestampMonotonic", 0)?,
+            inactive_entered: number("InactiveEnterTimestampMonotonic", 0)?,
+            inactive_exited: number("InactiveExitTimestampMonotonic", 0)?,
+            start: number("TimeoutStartUSec", INFINITE)?,
+            stop,
+            abort: number("TimeoutAbortUSec", stop)?,
+            clean: number("TimeoutCleanUSec", INFINITE)?,
+            runtime_max: number("RuntimeMaxUSec", INFINITE)?,
+            runtime_extra: number("RuntimeRandomizedExtraUSec", 0)?,
+            watchdog: number("WatchdogUSec", 0)?,
+            alive: number("WatchdogTimestampMonotonic", 0)?,
+            restart: number("RestartUSecNext", restart)?,
+            job: number("JobTimeoutUSec", INFINITE)?,
+            job_running: number("JobRunningTimeoutUSec", INFINITE)?,
+            ending: self.ending()?,
+        })
+    }
+
+    fn ending(&self) -> Result<Ending, Odd> {
+        let mode = |name| {
+            let word = self.text(name)?;
+            Ok(word.and_then(FailureMode::of).unwrap_or_default())
+        };
+        let is_set = |name| Ok(self.array(name)?.is_some_and(|commands| !commands.is_empty()));
+        let is_there = |name| Ok(self.number(name)?.is_some_and(|pid| pid != 0));
+        let usual = Signals::default();
+        let stop = self.signal("KillSignal", usual.stop)?;
+        Ok(Ending {
+            kill_mode: self.text("KillMode")?.and_then(KillMode::of).unwrap_or_default(),
+            signals: Signals {
+                stop,
+                restart: self.signal("RestartKillSignal", stop)?,
+                abort: self.signal("WatchdogSignal", usual.abort)?,
+                last: self.signal("FinalKillSignal", usual.last)?,
+                sends_last: self.flag("SendSIGKILL")?.unwrap_or(usual.sends_last),
+            },
+            start_failure: mode("TimeoutStartFailureMode")?,
+            stop_failure: mode("TimeoutStopFailureMode")?,
+            commands: Commands {
+                stop: is_set("ExecStop")?,
+                stop_post: is_set("ExecStopPost")?,
+            },
+            processes: Processes {
+                main: is_there("MainPID")?,
+                control: is_there("ControlPID")?,
+            },
+            has_controller: self.text("Controller")?.is_some_and(|name| !name.is_empty()),
+        })
+    }
+
+    /// A signal by its number.
+    fn signal(&self, name: &'static str, without: Signal) -> Result<Signal, Odd> {
+        let number = self.get(name, |value| match value {
+            Value::I32(number) => u32::try_from(*number).ok(),
+            _ => None,
+        })?;
+        Ok(number.map_or(without, Signal))
     }
 
     /// The state alone of a unit.
@@ -78,7 +130,9 @@ impl Properties<'_> {
             next_calendar: self.time("NextElapseUSecRealtime")?,
             next_monotonic: self.time("NextElapseUSecMonotonic")?,
             last: self.time("LastTriggerUSec")?,
+            last_monotonic: self.time("LastTriggerUSecMonotonic")?,
             random_delay: self.number("RandomizedDelayUSec")?.unwrap_or(0),
+            accuracy: self.number("AccuracyUSec")?.unwrap_or(0),
             schedule: self.schedule()?,
             persistent: self.flag("Persistent")?.unwrap_or(false),
         })
@@ -211,7 +265,10 @@ pub(super) struct TimerState {
     pub(super) next_monotonic: Option<u64>,
     /// When it elapsed last, since 1970.
     pub(super) last: Option<u64>,
+    /// The same of `CLOCK_MONOTONIC`; `None` where that was before the node started.
+    pub(super) last_monotonic: Option<u64>,
     pub(super) random_delay: u64,
+    pub(super) accuracy: u64,
     pub(super) schedule: Schedule,
     pub(super) persistent: bool,
 }
@@ -306,7 +363,11 @@ mod tests {
             ("InactiveEnterTimestamp", Value::from(0u64)),
             ("TimeoutStartUSec", Value::from(u64::MAX)),
             ("TimeoutStopUSec", Value::from(900_000_000u64)),
+            ("RestartUSec", Value::from(5u64)),
             ("KillMode", Value::from("process")),
+            ("KillSignal", Value::from(2i32)),
+            ("ExecStop", Value::from(vec![("/bin/true", false)])),
+            ("ExecStopPost", Value::from(Vec::<u64>::new())),
             ("Unknown", Value::from(1.5)),
         ])
     }
@@ -328,11 +389,65 @@ mod tests {
         assert_eq!(state.invocation, "ab01");
         assert_eq!(state.cgroup, "/system.slice/a.service");
         assert_eq!((state.limits.state_changed, state.limits.stop), (7, 900_000_000));
-        assert_eq!(state.limits.kill_mode, "process");
         assert_eq!((state.begun, state.ended), (Some(9000), None));
-        // What an older systemd does not tell limits nothing.
-        assert_eq!(state.limits.abort, u64::MAX);
-        assert_eq!(state.limits.active_entered, 0);
+        assert_eq!(state.limits.restart, 5);
+        let ending = &state.limits.ending;
+        assert_eq!(ending.kill_mode, KillMode::Process);
+        assert_eq!(
+            (ending.signals.stop, ending.signals.restart),
+            (Signal(2), Signal(2))
+        );
+        assert!(ending.processes.main && !ending.processes.control);
+        assert!(ending.commands.stop && !ending.commands.stop_post);
+        // What an older systemd does not tell limits nothing, and is done as that one does it.
+        assert_eq!(state.limits.abort, 900_000_000);
+        assert_eq!((state.limits.active_entered, state.limits.watchdog()), (0, None));
+        assert_eq!(
+            (ending.signals.last, ending.signals.sends_last),
+            (Signal(9), true)
+        );
+        assert_eq!(ending.start_failure, FailureMode::Terminate);
+    }
+
+    #[test]
+    fn what_a_newer_systemd_tells_is_read() {
+        let mut all = service();
+        all.extend([
+            ("RestartUSecNext", Value::from(20u64)),
+            ("RestartKillSignal", Value::from(1i32)),
+            ("WatchdogSignal", Value::from(3i32)),
+            ("FinalKillSignal", Value::from(6i32)),
+            ("SendSIGKILL", Value::from(false)),
+            ("TimeoutStartFailureMode", Value::from("abort")),
+            ("TimeoutStopFailureMode", Value::from("kill")),
+            ("WatchdogUSec", Value::from(30u64)),
+            ("WatchdogTimestampMonotonic", Value::from(4u64)),
+            ("RuntimeRandomizedExtraUSec", Value::from(40u64)),
+            ("ControlPID", Value::from(43u32)),
+        ]);
+        let limits = Properties(all).unit().unwrap().limits;
+        assert_eq!((limits.restart, limits.runtime_extra), (20, 40));
+        assert_eq!(limits.watchdog(), Some((30, 4)));
+        let Ending {
+            signals,
+            start_failure,
+            stop_failure,
+            processes,
+            ..
+        } = limits.ending;
+        let expected = Signals {
+            stop: Signal(2),
+            restart: Signal(1),
+            abort: Signal(3),
+            last: Signal(6),
+            sends_last: false,
+        };
+        assert_eq!(signals, expected);
+        assert_eq!(
+            (start_failure, stop_failure),
+            (FailureMode::Abort, FailureMode::Kill)
+        );
+        assert!(processes.main && processes.control);
     }
 
     #[test]
@@ -356,6 +471,9 @@ mod tests {
             ("InvocationID", Value::from(vec![1u32])),
             ("TimeoutStopUSec", Value::from(-1i64)),
             ("KillMode", Value::from(false)),
+            ("KillSignal", Value::from(15u32)),
+            ("ExecStop", Value::from("true")),
+            ("SendSIGKILL", Value::from("yes")),
         ] {
             let error = with(name, value).unit().unwrap_err();
             assert!(
@@ -376,6 +494,7 @@ mod tests {
             ("NextElapseUSecMonotonic", Value::from(u64::MAX)),
             ("LastTriggerUSec", Value::from(0u64)),
             ("RandomizedDelayUSec", Value::from(3_600_000_000u64)),
+            ("AccuracyUSec", Value::from(60_000_000u64)),
             ("Persistent", Value::from(true)),
             (
                 "TimersCalendar",
@@ -397,7 +516,7 @@ mod tests {
         let state = timer(&[]).unwrap();
         assert_eq!(state.unit, "apt-daily-upgrade.service");
         assert!(state.active && state.persistent);
-        assert_eq!(state.random_delay, 3_600_000_000);
+        assert_eq!((state.random_delay, state.accuracy), (3_600_000_000, 60_000_000));
         assert_eq!(
             state.schedule.lines,
             ["OnCalendar=*-*-* 6:00", "OnBootSec=1h 30min"]

@@ -136,6 +136,28 @@ fn what_has_not_ended_of_a_unit_that_has_is_said_in_words() {
 }
 
 #[test]
+fn jobs_that_wait_are_told_and_those_that_end_the_node_first() {
+    let mut report = sample::incident();
+    report.node.units[0].job = "stop queued".to_owned();
+    let mut end = report.node.units[0].clone();
+    end.name = "reboot.target".to_owned();
+    end.job = "start queued".to_owned();
+    report.node.units.push(end);
+    let page = pressed(&[KeyCode::Char('u')], &report, (80, 24));
+    let waiting = page.lines().skip_while(|line| !line.contains("Jobs that wait"));
+    let told: Vec<&str> = waiting
+        .skip(1)
+        .take(2)
+        .map(|line| line.trim_matches(['"', ' ']))
+        .collect();
+    assert_eq!(
+        told,
+        ["reboot.target: start queued", "kubelet.service: stop queued"],
+        "{page}"
+    );
+}
+
+#[test]
 fn quiet_bands_that_follow_one_are_counted() {
     let mut report = sample::healthy();
     report.node.bands = (0..7)

@@ -200,16 +200,14 @@ pub(super) fn upgrade() -> Node {
         },
         Unit {
             job: "start running".to_owned(),
-            deadline: Some(Deadline {
-                seconds: None,
-                action: String::new(),
-            }),
+            deadline: Some(Deadline::default()),
             ..unit(APT, "activating", "start")
         },
         Unit {
             deadline: Some(Deadline {
                 seconds: Some(760.0),
                 action: "SIGKILL to the main process; the others go on".to_owned(),
+                ..Deadline::default()
             }),
             job: "stop running".to_owned(),
             ..unit("unattended-upgrades.service", "deactivating", "stop-sigterm")

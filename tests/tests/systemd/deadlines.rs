@@ -1,0 +1,250 @@
+//! What is told that systemd will do, and what it does then: by its own words in the journal.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use lab::world::World;
+use tracer::report::{Deadline, NodeReport, Unit};
+
+use crate::beside::Beside;
+use crate::{program, unit};
+
+/// A service, what is done to it, and in each state that comes to its limit: what is told of that, and what systemd says then.
+struct Case {
+    name: &'static str,
+    service: &'static str,
+    verb: &'static str,
+    states: &'static [(&'static str, &'static str, &'static str)],
+    /// How it stands in the end: state, result and whether processes are left.
+    end: (&'static str, &'static str, bool),
+}
+
+/// One that does not end by a signal that may be ignored.
+const DEAF: &str = "ExecStart=sh -c 'trap \"\" TERM INT ABRT; while :; do sleep 1; done'\nTimeoutStopSec=2";
+
+const CASES: [Case; 9] = [
+    Case {
+        name: "spared",
+        service: "SendSIGKILL=no",
+        verb: "stop",
+        states: &[
+            (
+                "stop-sigterm",
+                "SIGTERM to all its processes; no SIGKILL follows",
+                "State 'stop-sigterm' timed out. Skipping SIGKILL.",
+            ),
+            (
+                "final-sigterm",
+                "no signal; it is given up, and its processes go on",
+                "State 'final-sigterm' timed out. Skipping SIGKILL. Entering failed mode.",
+            ),
+        ],
+        end: ("failed", "timeout", true),
+    },
+    Case {
+        name: "aborted",
+        service: "TimeoutStopFailureMode=abort\nTimeoutAbortSec=1",
+        verb: "stop",
+        states: &[
+            (
+                "stop-sigterm",
+                "SIGABRT to all its processes",
+                "State 'stop-sigterm' timed out. Aborting.",
+            ),
+            (
+                "stop-watchdog",
+                "SIGKILL to all its processes",
+                "State 'stop-watchdog' timed out. Killing.",
+            ),
+        ],
+        end: ("failed", "timeout", false),
+    },
+    Case {
+        name: "reloads",
+        service: "ExecStart=sleep 1000\nExecReload=sleep 1000\nTimeoutStartSec=2",
+        verb: "reload",
+        states: &[(
+            "reload",
+            "its reload is given up: SIGKILL to the reload process alone; the service goes on",
+            "Reload operation timed out. Killing reload process.",
+        )],
+        end: ("active", "success", false),
+    },
+    Case {
+        name: "silent",
+        service: "ExecStart=sleep 1000\nWatchdogSec=3\nLimitCORE=0",
+        verb: "start",
+        states: &[(
+            "running",
+            "SIGABRT to all its processes",
+            "Watchdog timeout (limit 3s)!",
+        )],
+        end: ("failed", "watchdog", false),
+    },
+    Case {
+        name: "slow-killed",
+        service: "Type=oneshot\nExecStart=sleep 1000\nTimeoutStartSec=2\nTimeoutStartFailureMode=kill",
+        verb: "start",
+        states: &[(
+            "start",
+            "SIGKILL to all its processes",
+            "start operation timed out. Killing.",
+        )],
+        end: ("failed", "timeout", false),
+    },
+    Case {
+        name: "slow-aborted",
+        service: "Type=oneshot\nExecStart=sleep 1000\nTimeoutStartSec=2\nTimeoutStartFailureMode=abort\nLimitCORE=0",
+        verb: "start",
+        states: &[(
+            "start",
+            "SIGABRT to all its processes",
+            "start operation timed out. Aborting.",
+        )],
+        end: ("failed", "timeout", false),
+    },
+    Case {
+        name: "interrupted",
+        service: "Type=oneshot\nKillMode=process\nKillSignal=SIGINT\nTimeoutStartSec=2\n\
+                  ExecStart=sh -c 'trap \"echo INT >/run/lab/signal; exit\" INT; sleep 1000 & wait'",
+        verb: "start",
+        states: &[(
+            "start",
+            "SIGINT to the main process; the others go on",
+            "start operation timed out. Terminating.",
+        )],
+        end: ("failed", "timeout", true),
+    },
+    Case {
+        name: "commanded",
+        service: "ExecStart=sleep 1000\nExecStop=sleep 1000\nRuntimeMaxSec=2\nTimeoutStopSec=2",
+        verb: "start",
+        states: &[
+            (
+                "running",
+                "its ExecStop= is run to stop it",
+                "Service reached runtime time limit. Stopping.",
+            ),
+            (
+                "stop",
+                "SIGTERM to all its processes",
+                "Stopping timed out. Terminating.",
+            ),
+        ],
+        end: ("failed", "timeout", false),
+    },
+    Case {
+        name: "drawn",
+        service: "ExecStart=sleep 1000\nRuntimeMaxSec=2\nRuntimeRandomizedExtraSec=3",
+        verb: "start",
+        states: &[(
+            "running",
+            "SIGTERM to all its processes",
+            "Service reached runtime time limit. Stopping.",
+        )],
+        end: ("failed", "timeout", false),
+    },
+];
+
+impl Case {
+    fn file(&self) -> String {
+        format!("{}.service", self.name)
+    }
+
+    fn text(&self) -> String {
+        let start = if self.service.contains("ExecStart=") {
+            ""
+        } else {
+            DEAF
+        };
+        unit(&format!("[Service]\n{start}\n{}\n", self.service))
+    }
+
+    fn of<'r>(&self, report: &'r NodeReport) -> Option<&'r Unit> {
+        let file = self.file();
+        report.node.units.iter().find(|unit| unit.name == file)
+    }
+}
+
+/// What was told of each state of each unit first, before it ended.
+type Told = BTreeMap<(&'static str, String), Deadline>;
+
+fn take_note(told: &mut Told, report: &NodeReport) {
+    for case in &CASES {
+        let Some(unit) = case.of(report) else { continue };
+        if let Some(deadline) = &unit.deadline {
+            let state = (case.name, unit.sub.clone());
+            told.entry(state).or_insert_with(|| deadline.clone());
+        }
+    }
+}
+
+#[test]
+fn what_is_told_before_is_what_systemd_does() {
+    let units: Vec<(String, String)> = CASES.iter().map(|case| (case.file(), case.text())).collect();
+    let units: Vec<(&str, &str)> = units
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let world = World::boot(program(), &units).unwrap();
+    world.keep_journal().unwrap();
+    let mut beside = Beside::of(&world, Some(PathBuf::from("/nonexistent")));
+    beside.found();
+    for case in CASES.iter().filter(|case| case.verb != "start") {
+        world.systemctl(&["start", &case.file()]).unwrap();
+    }
+    for case in &CASES {
+        world.systemctl(&[case.verb, "--no-block", &case.file()]).unwrap();
+    }
+    let told = RefCell::new(Told::new());
+    let report = beside.until("the end of all", |report| {
+        let mut told = told.borrow_mut();
+        take_note(&mut told, report);
+        CASES.iter().all(|case| {
+            let was_limited =
+                |(sub, _, _): &(&str, &str, &str)| told.contains_key(&(case.name, (*sub).to_owned()));
+            case.states.iter().all(was_limited)
+                && case
+                    .of(report)
+                    .is_some_and(|unit| unit.active == case.end.0 && unit.sub != "reload")
+        })
+    });
+    let told = told.into_inner();
+    for case in &CASES {
+        let journal = world
+            .run("journalctl", &["-o", "cat", "-u", &case.file()])
+            .unwrap();
+        let journal = String::from_utf8(journal.stdout).unwrap();
+        for (sub, action, line) in case.states {
+            let deadline = &told[&(case.name, (*sub).to_owned())];
+            assert_eq!(deadline.action, *action, "{} ({sub})", case.name);
+            let seconds = deadline.seconds.unwrap();
+            assert!(
+                seconds > 0.0 && seconds <= 3.0,
+                "{} ({sub}): {deadline:?}",
+                case.name
+            );
+            assert!(
+                journal.contains(line),
+                "{} ({sub}) does not: {journal}",
+                case.name
+            );
+        }
+        let unit = case.of(&report).unwrap();
+        assert_eq!(
+            (unit.active.as_str(), unit.result.as_str(), unit.processes > 0),
+            case.end,
+            "{}",
+            case.name
+        );
+    }
+    let (there, _) = world.shared("signal");
+    assert_eq!(fs::read_to_string(there).unwrap(), "INT\n");
+    let deadline = |name, sub: &str| &told[&(name, sub.to_owned())];
+    assert_eq!(deadline("silent", "running").watchdog, Some(3.0));
+    let drawn = deadline("drawn", "running");
+    let (least, most) = (drawn.seconds.unwrap(), drawn.seconds_at_most.unwrap());
+    assert!((most - least - 3.0).abs() < 1e-6, "{drawn:?}");
+}

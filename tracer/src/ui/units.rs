@@ -1,0 +1,165 @@
+//! Units of systemd as rows, and in words what of them has no room there.
+
+use super::details::more;
+use super::format::count;
+use super::node::left;
+use super::table::{Column, Kind as Cell, Set, Table};
+use crate::report::{Deadline, Node, Unit};
+
+/// A unit of interest: a service at work, or one about which something is to be said. There are hundreds of others.
+pub(super) fn is_told(unit: &Unit) -> bool {
+    let is_service = [".service", ".scope"]
+        .iter()
+        .any(|kind| unit.name.ends_with(kind));
+    let is_at_rest = match unit.active.as_str() {
+        "inactive" => true,
+        "active" => !is_service || unit.sub == "exited",
+        _ => false,
+    };
+    let is_well = matches!(unit.result.as_str(), "" | "success")
+        && unit.job.is_empty()
+        && !unit.deadline.as_ref().is_some_and(Deadline::is_ahead);
+    let did_nothing = unit.starts == 0 && unit.processes == 0 && unit.arrived == 0 && unit.starved == 0;
+    !(is_at_rest && is_well && did_nothing)
+}
+
+/// A column of the table of units: what of a unit stands there, and whether that says anything of this one.
+struct UnitColumn {
+    column: Column,
+    cell: fn(&Unit) -> String,
+    says: fn(&Unit) -> bool,
+}
+
+/// The columns of the table of units; those of packets where these are counted.
+fn unit_columns(counted: bool) -> Vec<UnitColumn> {
+    let one = |name, kind, rank, cell, says| UnitColumn {
+        column: Column::new(name, kind, rank),
+        cell,
+        says,
+    };
+    let mut columns = vec![
+        one("unit", Cell::Ends(20), 0, |unit| unit.name.clone(), |_| true),
+        one(
+            "state",
+            Cell::Text(18),
+            0,
+            |unit| format!("{} ({})", unit.active, unit.sub),
+            |_| true,
+        ),
+        one(
+            "result",
+            Cell::Text(9),
+            5,
+            |unit| unit.result.clone(),
+            |unit| !matches!(unit.result.as_str(), "" | "success"),
+        ),
+        one(
+            "job",
+            Cell::Text(12),
+            4,
+            |unit| unit.job.clone(),
+            |unit| !unit.job.is_empty(),
+        ),
+        one(
+            "limit",
+            Cell::Number,
+            1,
+            |unit| left(unit.deadline.as_ref()),
+            |_| true,
+        ),
+    ];
+    if counted {
+        columns.extend([
+            one(
+                "starts",
+                Cell::Number,
+                6,
+                |unit| count(unit.starts.into()),
+                |unit| unit.starts > 0,
+            ),
+            one(
+                "arrived",
+                Cell::Number,
+                2,
+                |unit| count(unit.arrived),
+                |unit| unit.arrived > 0,
+            ),
+            one(
+                "delivered",
+                Cell::Number,
+                3,
+                |unit| count(unit.delivered),
+                |unit| unit.delivered > 0,
+            ),
+            one(
+                "starved",
+                Cell::Number,
+                1,
+                |unit| count(unit.starved),
+                |unit| unit.starved > 0,
+            ),
+        ]);
+    } else {
+        // It asks once: what was started since then tells nothing.
+        columns.push(one(
+            "restarts",
+            Cell::Number,
+            5,
+            |unit| count(unit.restarts.into()),
+            |unit| unit.restarts > 0,
+        ));
+    }
+    columns
+}
+
+/// Columns in which no unit has anything to say leave their room to the others.
+pub(super) fn units_table(units: &[&Unit], counted: bool, room: usize) -> Set {
+    let mut columns = unit_columns(counted);
+    columns.retain(|column| units.iter().any(|unit| (column.says)(unit)));
+    let mut table = Table::new(columns.iter().map(|column| column.column.clone()).collect());
+    for unit in units {
+        table.row(columns.iter().map(|column| (column.cell)(unit)));
+    }
+    table.set(room)
+}
+
+/// Jobs that systemd has not begun yet: each waits for another one.
+pub(super) fn waiting(node: &Node) -> Vec<String> {
+    /// Jobs that are told at most: where the node is shut down each unit has one.
+    const TOLD: usize = 5;
+    /// Where one of these waits the node is about to be gone.
+    const ENDS: [&str; 5] = [
+        "reboot.target",
+        "poweroff.target",
+        "halt.target",
+        "kexec.target",
+        "shutdown.target",
+    ];
+    let all = node.units.iter().filter(|unit| unit.job.ends_with(" queued"));
+    let mut all: Vec<&Unit> = all.collect();
+    // The sort is stable.
+    all.sort_by_key(|unit| !ENDS.contains(&unit.name.as_str()));
+    let all = all.into_iter();
+    let mut told: Vec<String> = all.map(|unit| format!("{}: {}", unit.name, unit.job)).collect();
+    let total = told.len();
+    told.truncate(TOLD);
+    told.extend(more(total as u64, TOLD));
+    told
+}
+
+/// Units that have ended, and processes of them that have not.
+pub(super) fn left_over(node: &Node) -> Vec<String> {
+    let left = node.units.iter().filter(|unit| unit.processes > 0);
+    left.map(|unit| {
+        let result = match unit.result.as_str() {
+            "" | "success" => String::new(),
+            result => format!(", result {result}"),
+        };
+        let still = match unit.processes {
+            1 => "1 process still runs".to_owned(),
+            many => format!("{} processes still run", count(many.into())),
+        };
+        format!("{} ({}{result}): {still} in its cgroup", unit.name, unit.active)
+    })
+    .collect()
+}
