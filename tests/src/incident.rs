@@ -14,7 +14,7 @@ mod variants;
 mod watcher;
 
 pub use self::node::Node;
-pub use self::sound::{SOUND, Sound, watch};
+pub use self::sound::{AFTERWARDS, SOUND, Sound, watch};
 pub use self::upgrade::STOP;
 pub use self::variants::{Expect, Heal, Late, VARIANTS, Variant, find};
 pub use self::watcher::Watcher;

@@ -1,6 +1,7 @@
-//! Runs scenarios, several at a time, and tells in a table which verdict was given for each, how soon, and how many were right:
-//! `lab prove`. docs/verdicts.md has the table.
+//! Runs scenarios and incidents, several at a time, and tells in a table of each which verdict was given, how soon, and how many
+//! were right: `lab prove`. docs/verdicts.md has the tables.
 
+mod incidents;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -18,27 +19,31 @@ use crate::judge::array;
 use crate::scenario::{self, Scenario};
 use crate::tracer::Break;
 
-pub use self::table::{Row, Table};
+use self::incidents::Incident;
+pub use self::table::{Kind, Row, Table};
 
 /// First argument of the program that makes it prove.
 pub const ROLE: &str = "prove";
 
-/// Runs scenarios and tells which verdict was given for each.
+/// Runs scenarios and incidents, and tells which verdict was given for each.
 #[derive(Debug, Parser)]
 #[command(name = "lab prove")]
 struct Options {
-    /// All, if none is named.
-    scenarios: Vec<String>,
+    /// Scenarios and incidents; all, if none is named.
+    names: Vec<String>,
+    /// Only the incidents with the real systemd, and what goes on every day there.
+    #[arg(long, conflicts_with = "names")]
+    incidents: bool,
     /// Only those in which nothing is broken.
     #[arg(long)]
     sound: bool,
-    /// For how long the tracer watches each of them, in seconds.
+    /// For how long the tracer watches each scenario, and on after what goes on every day, in seconds.
     #[arg(long = "for", default_value_t = 6, value_name = "SECS")]
     seconds: u64,
     /// How many run at a time.
     #[arg(long, default_value_t = 6)]
     at_a_time: usize,
-    /// Also writes the table into this document, in place of the one that it has.
+    /// Also writes the tables into this document, in place of those that it has.
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
 }
@@ -53,20 +58,42 @@ pub fn main(args: &[String]) -> Result<i32> {
             return Ok(error.exit_code());
         }
     };
-    let wanted = scenario::named(&options.scenarios)?;
-    let runs: Vec<(&'static Scenario, Break)> = wanted
-        .into_iter()
-        .filter(|scenario| !options.sound || scenario.is_sound())
-        .flat_map(runs)
-        .collect();
     let program = std::env::current_exe().context("cannot find the lab's own binary")?;
     let time = Duration::from_secs(options.seconds);
-    let table = Table::new(all(&runs, &program, time, options.at_a_time));
-    print!("{table}");
-    if let Some(document) = options.write {
-        table.write(&document)?;
+    let (incidents, names): (Vec<_>, Vec<_>) = options
+        .names
+        .iter()
+        .cloned()
+        .partition(|name| Incident::find(name).is_some());
+    let is_all = options.names.is_empty();
+    let mut tables = Vec::new();
+    if !options.incidents && (is_all || !names.is_empty()) {
+        let wanted: Vec<_> = scenario::named(&names)?
+            .into_iter()
+            .filter(|scenario| !options.sound || scenario.is_sound())
+            .flat_map(runs)
+            .collect();
+        let rows = all(&wanted, options.at_a_time, |(scenario, when)| {
+            row(scenario, *when, &program, time)
+        });
+        tables.push(Table::new(Kind::Scenarios, rows));
     }
-    Ok(i32::from(!table.is_kept()))
+    if is_all || !incidents.is_empty() {
+        let wanted: Vec<Incident> = Incident::all()
+            .filter(|incident| is_all || incidents.iter().any(|name| name == incident.name()))
+            .filter(|incident| !options.sound || incident.is_sound())
+            .collect();
+        let at_a_time = options.at_a_time.min(incidents::AT_A_TIME);
+        let rows = all(&wanted, at_a_time, |incident| incident.row(&program, time));
+        tables.push(Table::new(Kind::Incidents, rows));
+    }
+    for (number, table) in tables.iter().enumerate() {
+        print!("{}{table}", if number == 0 { "" } else { "\n" });
+        if let Some(document) = &options.write {
+            table.write(document)?;
+        }
+    }
+    Ok(i32::from(!tables.iter().all(Table::is_kept)))
 }
 
 /// How a scenario is run: its node breaks while a tracer watches, and where it must know as much then, before one starts.
@@ -76,16 +103,16 @@ pub fn runs(scenario: &'static Scenario) -> impl Iterator<Item = (&'static Scena
 }
 
 /// The rows of all runs, in their order.
-fn all(runs: &[(&'static Scenario, Break)], program: &Path, time: Duration, at_a_time: usize) -> Vec<Row> {
+fn all<T: Sync>(runs: &[T], at_a_time: usize, run: impl Fn(&T) -> Row + Sync) -> Vec<Row> {
     let next = AtomicUsize::new(0);
     let rows: Mutex<Vec<(usize, Row)>> = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..at_a_time.max(1) {
             scope.spawn(|| {
-                while let Some((number, (scenario, when))) = Some(next.fetch_add(1, Ordering::Relaxed))
+                while let Some((number, one)) = Some(next.fetch_add(1, Ordering::Relaxed))
                     .and_then(|number| Some((number, runs.get(number)?)))
                 {
-                    let row = row(scenario, *when, program, time);
+                    let row = run(one);
                     eprintln!("{}: {}", row.name, row.word());
                     if let Ok(mut rows) = rows.lock() {
                         rows.push((number, row));
@@ -114,10 +141,7 @@ fn row(scenario: &'static Scenario, when: Break, program: &Path, time: Duration)
             given: Some(given(&checked.report["verdicts"][0])),
             place: text(&checked.report["where"]),
             late: late(&checked.report),
-            alarms: array(&checked.report["episodes"])
-                .iter()
-                .map(|episode| text(&episode["id"]))
-                .collect(),
+            alarms: alarms(&checked.report),
             failures: checked.failures,
             ..row
         },
@@ -126,6 +150,12 @@ fn row(scenario: &'static Scenario, when: Break, program: &Path, time: Duration)
             ..row
         },
     }
+}
+
+/// The verdicts that ever decided where the fault is.
+fn alarms(report: &Value) -> Vec<String> {
+    let episodes = array(&report["episodes"]).iter();
+    episodes.map(|episode| text(&episode["id"])).collect()
 }
 
 /// The id of a verdict, and that it is weak where it is.

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use lab::incident::{SOUND, Sound, VARIANTS, Variant, proof, watch};
+use lab::incident::proof::{self, Told};
+use lab::incident::{AFTERWARDS, SOUND, Sound, VARIANTS, Variant, watch};
 use libtest_mimic::{Arguments, Trial};
 
 /// A verdict that takes longer than that after the change that brought it about is too late for anybody. What it takes is
@@ -32,12 +33,12 @@ fn main() -> ExitCode {
 /// The error of the story tells what the tracer did not say, or said otherwise, and what was before.
 fn tells(variant: &Variant) -> Result<()> {
     let program = Path::new(env!("CARGO_BIN_EXE_lab"));
-    let mut lines = Vec::new();
-    let told = proof::play(variant, program, &mut |line| {
+    let (mut lines, mut told) = (Vec::new(), Told::default());
+    let played = proof::play(variant, program, &mut told, &mut |line| {
         lines.push(line.to_string());
         Ok(())
     });
-    let told = told.map_err(|error| anyhow!("{}\n{error:#}", lines.join("\n")))?;
+    played.map_err(|error| anyhow!("{}\n{error:#}", lines.join("\n")))?;
     println!(
         "{}: {:?} after the change that explains it",
         variant.name, told.delay
@@ -49,7 +50,7 @@ fn tells(variant: &Variant) -> Result<()> {
 /// The error tells which alarm there was.
 fn is_calm(sound: &Sound) -> Result<()> {
     let program = Path::new(env!("CARGO_BIN_EXE_lab"));
-    let took = watch(sound, program)?;
-    println!("{}: no alarm in {took:?}", sound.name);
+    let (_, failures) = watch(sound, program, AFTERWARDS)?;
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
     Ok(())
 }

@@ -63,12 +63,12 @@ enum Command {
         /// Leave out the tests that need root, and say which
         #[arg(long)]
         no_root: bool,
-        /// Instead of the tests run each scenario of the lab, and tell which verdict was given for it, how many were right
-        /// and how soon; docs/verdicts.md keeps it
+        /// Instead of the tests run each scenario and each incident of the lab, and tell which verdict was given for it, how
+        /// many were right and how soon; docs/verdicts.md keeps it
         #[arg(long, conflicts_with = "no_root")]
         report: bool,
-        /// Instead of the tests run each scenario in which nothing is broken for two minutes, and tell whether any verdict
-        /// was more than a weak sign
+        /// Instead of the tests run each scenario, and each node with systemd, in which nothing is broken for two minutes, and tell
+        /// whether any verdict was more than a weak sign
         #[arg(long, conflicts_with_all = ["no_root", "report"])]
         long: bool,
         /// Arguments of the test programs, such as a part of a test's name

@@ -56,7 +56,7 @@ pub(crate) fn main(no_root: bool, args: &[String]) -> Result<u8> {
     failure.map_or(Ok(0), |error| Err(error.context("tests")))
 }
 
-/// Arguments of the lab that tell which verdict is given for each scenario, and keep that in the document.
+/// Arguments of the lab that tell which verdict is given for each scenario and incident, and keep that in the document.
 pub(crate) const REPORT: [&str; 3] = ["prove", "--write", "docs/verdicts.md"];
 /// Arguments of the lab that watch for long where nothing is broken. Some of the scenarios take all that a core has.
 pub(crate) const LONG: [&str; 4] = ["prove", "--sound", "--for=120", "--at-a-time=4"];

@@ -6,13 +6,14 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::incident::Variant;
-use crate::incident::proof;
+use crate::incident::proof::{self, Told};
 use crate::signals::{Signals, Wake};
 
 /// Plays an incident, and tells it line by line.
 pub(super) fn tell(variant: &Variant, program: &Path, signals: &Signals) -> Result<i32> {
     println!("{}: {}\n{}\n", variant.name, variant.title, variant.breaks);
-    let told = proof::play(variant, program, &mut |line| {
+    let mut told = Told::default();
+    proof::play(variant, program, &mut told, &mut |line| {
         if let Wake::End { signal, .. } = signals.wait(Duration::ZERO)? {
             bail!("ended by signal {signal}");
         }

@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::said::{actor, after, change, first, named, packages, starved, text, time_of_day, wanted};
+use super::said::{actor, after, change, named, packages, second_of_day, starved, text, time_of_day, wanted};
 use super::{Late, Node, TIMER, UPGRADE, Variant, Watcher, upgrade};
 use crate::judge::array;
 use crate::tracer::{command, run};
+
+/// What the kernel tells took effect before, by so many seconds at most: a packet may be lost before the tracer is told why.
+const TOLD_LATE: f64 = 0.5;
 
 /// Who says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,33 +48,44 @@ impl fmt::Display for Line {
     }
 }
 
-/// What came of a story in which the tracer has said all that it must.
+/// What came of a story, as far as it went.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     /// What happened, and when by the tracer's word (UTC, RFC 3339), in the order in which it must.
     pub moments: Vec<(&'static str, String)>,
     /// From the change that explains the verdict, before which nothing was lost, to when the tracer wrote its verdict.
     pub delay: Duration,
+    /// From the first packet that was lost to when the tracer wrote its verdict.
+    pub late: Option<Duration>,
+    /// From then to when it told the same as a weak sign, where it does so on purpose.
+    pub weak_after: Option<Duration>,
+    /// The report with the verdict: the one that is right, or else the last one.
+    pub report: Value,
 }
 
-/// Plays the story, telling each line of it. An error says what the tracer did not say, or said otherwise; or it is one of
-/// `tell`.
-pub fn play(variant: &Variant, program: &Path, tell: &mut dyn FnMut(Line) -> Result<()>) -> Result<Told> {
-    let mut story = Story {
+/// Plays the story, telling each line of it, and what comes of it. An error says what the tracer did not say, or said otherwise;
+/// or it is one of `tell`.
+pub fn play(
+    variant: &Variant,
+    program: &Path,
+    told: &mut Told,
+    tell: &mut dyn FnMut(Line) -> Result<()>,
+) -> Result<()> {
+    let begun = Instant::now();
+    Story {
         variant,
-        begun: Instant::now(),
+        begun,
         tell,
-        told: Told::default(),
-    };
-    story.play(program)?;
-    Ok(story.told)
+        told,
+    }
+    .play(program)
 }
 
 struct Story<'a> {
     variant: &'a Variant,
     begun: Instant,
     tell: &'a mut dyn FnMut(Line) -> Result<()>,
-    told: Told,
+    told: &'a mut Told,
 }
 
 impl Story<'_> {
@@ -83,10 +97,11 @@ impl Story<'_> {
         })
     }
 
-    /// Something happened then, as the tracer says; no earlier than what was before.
+    /// Something happened then, as the tracer says; no earlier than what was before, but for [`TOLD_LATE`].
     fn moment(&mut self, what: &'static str, at: &str) -> Result<()> {
+        let second = |moment: &str| second_of_day(moment).unwrap_or_default();
         if let Some((before, earlier)) = self.told.moments.last()
-            && earlier.as_str() > at
+            && second(earlier) > second(at) + TOLD_LATE
         {
             bail!(
                 "the tracer says that {before} at {earlier}, and that {what} at {at}: it was the other way round"
@@ -104,7 +119,11 @@ impl Story<'_> {
         )?;
         let mut tracer = Watcher::start(&node)?;
         self.before(&node, &mut tracer)?;
-        self.break_down(&mut tracer)?;
+        let broken = self.break_down(&mut tracer);
+        if broken.is_err() && self.told.report.is_null() {
+            self.told.report = tracer.report().unwrap_or_default();
+        }
+        broken?;
         if self.variant.killed {
             self.kill(&node, &mut tracer)?;
         }
@@ -164,14 +183,21 @@ impl Story<'_> {
     /// The upgrade breaks the node.
     fn break_down(&mut self, tracer: &mut Watcher) -> Result<()> {
         let expect = &self.variant.expect;
-        let said = tracer.headline(expect.verdict, |text| text.contains(expect.verdict))?;
+        if !expect.waits.is_zero() {
+            self.weak_sign(tracer)?;
+        }
+        let is_said = |text: &str| text.split(' ').any(|word| expect.is_right(word));
+        let said = tracer.headline(&expect.right(), is_said)?;
         self.say(Who::Tracer, said.text)?;
         // They ask ten times a second. What systemd has done while it ran itself anew it tells a moment later.
         let steps = self.steps();
         let report = tracer.until(
             "the verdict, with its victims and all steps to its cause",
             |report| {
-                let verdict = first(report, expect.verdict)?;
+                let verdict = report["verdicts"].get(0)?;
+                if !expect.is_right(text(&verdict["id"])) {
+                    return None;
+                }
                 let has = |unit: &&str| array(&verdict["units"]).iter().any(|one| one == unit);
                 let chain = array(&verdict["cause"]["chain"]);
                 let tells = |part: &String| chain.iter().any(|step| text(&step["text"]).contains(part));
@@ -180,6 +206,7 @@ impl Story<'_> {
                 (is_all && expect.also.iter().all(gives)).then(|| report.clone())
             },
         )?;
+        self.told.report = report.clone();
         wanted(report["where"] == expect.place, expect.place, &report["where"])?;
         let in_work = change(&report, "packages", "", "in work")
             .context("the tracer tells no change of the packages to being in work")?;
@@ -188,14 +215,18 @@ impl Story<'_> {
         let lost = text(&verdict["since"]);
         self.told.delay =
             after(text(&verdict["cause"]["at"]), said.at).context("the verdict has no cause")?;
+        let late = after(lost, said.at)?;
+        self.told.late = Some(late);
         let victims = match expect.units {
             [] => "no unit of this node".to_owned(),
             units => units.join(" and "),
         };
-        let delay = self.told.delay.as_secs_f64();
+        let (delay, late) = (self.told.delay.as_secs_f64(), late.as_secs_f64());
         self.say(
             Who::Tracer,
-            format!("victims: {victims}; said {delay:.1} s after the change that explains it"),
+            format!(
+                "victims: {victims}; said {late:.1} s after the first packet was lost, {delay:.1} s after the change that explains it"
+            ),
         )?;
         for unit in expect.well {
             let starves = array(&report["starved"]).iter().any(|flow| flow["unit"] == *unit);
@@ -218,6 +249,26 @@ impl Story<'_> {
             self.say(Who::Tracer, format!("broken: {told}"))?;
         }
         Ok(())
+    }
+
+    /// What will be the verdict is told as a weak sign.
+    fn weak_sign(&mut self, tracer: &mut Watcher) -> Result<()> {
+        let verdict = self.variant.expect.verdict;
+        let since = tracer.until("the verdict as a weak sign", |report| {
+            let sign = array(&report["verdicts"])
+                .iter()
+                .find(|one| one["id"] == verdict)?;
+            (sign["confidence"] == "weak").then(|| text(&sign["since"]).to_owned())
+        })?;
+        let after = after(&since, SystemTime::now())?;
+        self.told.weak_after = Some(after);
+        self.say(
+            Who::Tracer,
+            format!(
+                "{verdict} as a weak sign, {:.1} s after the first packet was lost",
+                after.as_secs_f64()
+            ),
+        )
     }
 
     /// What the verdict says of its cause.
@@ -243,9 +294,8 @@ impl Story<'_> {
         self.moment("what explains it changed", text(&cause["at"]))
     }
 
-    /// Parts of what it writes for a person who reads along, in their order.
-    fn story(&self) -> Vec<String> {
-        let verdict = self.variant.expect.verdict;
+    /// Parts of what it writes for a person who reads along, in their order, where this verdict was the root.
+    fn story(&self, verdict: &str) -> Vec<String> {
         let mut parts = vec![
             "HEALTHY".to_owned(),
             format!("soon: {TIMER} elapses between"),
@@ -367,8 +417,17 @@ impl Story<'_> {
         self.say(Who::Lab, told)?;
         let healthy = tracer.headline("healthy again", |text| text.starts_with("HEALTHY"))?;
         self.say(Who::Tracer, healthy.text)?;
-        tracer.has_written(&self.story())?;
         let report = tracer.report()?;
+        let episode = &report["episodes"][0];
+        let root = text(&episode["id"]);
+        let expect = &self.variant.expect;
+        wanted(expect.is_right(root), "an episode with that root", episode)?;
+        tracer.has_written(&self.story(root))?;
+        let mended = text(&episode["mended"]["text"]);
+        if expect.mended {
+            wanted(!mended.is_empty(), "what mended it", episode)?;
+            self.say(Who::Tracer, format!("mended: {mended}"))?;
+        }
         if let Some((begun, over)) = starved(&report) {
             let (begun, over) = (time_of_day(begun), time_of_day(over));
             self.say(Who::Tracer, format!("flows starved between {begun} and {over}"))?;

@@ -20,11 +20,6 @@ pub(super) fn named<'v>(list: &'v Value, name: &str) -> Option<&'v Value> {
     array(list).iter().find(|one| one["name"] == name)
 }
 
-/// The first verdict, where it is that one.
-pub(super) fn first<'v>(report: &'v Value, id: &str) -> Option<&'v Value> {
-    report["verdicts"].get(0).filter(|verdict| verdict["id"] == id)
-}
-
 /// The package manager that stands so.
 pub(super) fn packages<'v>(report: &'v Value, standing: &str) -> Option<&'v Value> {
     array(&report["packages"])

@@ -4,6 +4,8 @@ mod networkd;
 mod others;
 mod pods;
 
+use std::time::Duration;
+
 use crate::lab::UPLINK;
 use crate::scenario::{Actor, Step};
 
@@ -64,6 +66,8 @@ pub enum Heal {
 pub struct Expect {
     /// The id of the first verdict.
     pub verdict: &'static str,
+    /// Another one that is as right, where that depends on what was on its way when the node broke.
+    pub or: Option<&'static str>,
     /// Where it says the fault is.
     pub place: &'static str,
     /// Units that it names as victims.
@@ -78,8 +82,25 @@ pub struct Expect {
     pub broken: &'static [&'static str],
     /// Other verdicts that are given beside the first.
     pub also: &'static [&'static str],
+    /// What mends it takes back what explains it, and that is told.
+    pub mended: bool,
+    /// For so long the verdict is a weak sign on purpose.
+    pub waits: Duration,
     /// What one says that is started only afterwards.
     pub late: Late,
+}
+
+impl Expect {
+    /// This verdict is right.
+    pub(super) fn is_right(&self, id: &str) -> bool {
+        id == self.verdict || self.or == Some(id)
+    }
+
+    /// What is right: `R04`, `R04 or R05`.
+    pub(crate) fn right(&self) -> String {
+        let or = self.or.map_or_else(String::new, |or| format!(" or {or}"));
+        format!("{}{or}", self.verdict)
+    }
 }
 
 /// What a tracer says that is started only after the break.
@@ -112,6 +133,7 @@ pub(super) const COMMON: Variant = Variant {
     heal: &[],
     expect: Expect {
         verdict: "",
+        or: None,
         place: "guest-kernel",
         units: &[KUBELET, POD],
         well: &[],
@@ -119,6 +141,8 @@ pub(super) const COMMON: Variant = Variant {
         by: None,
         broken: &[],
         also: &[],
+        mended: true,
+        waits: Duration::ZERO,
         late: Late::Unsaid,
     },
 };

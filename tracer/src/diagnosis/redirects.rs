@@ -1,6 +1,6 @@
 //! Ports from which a rule of a firewall led packets to a service, until it went away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::effects::covers;
@@ -260,17 +260,28 @@ impl Refused<'_> {
     }
 }
 
-/// Packets for this port had arrived before the rule went away, and were not refused.
-fn has_worked(model: &Model, port: Port, address: IpAddr, rule: &Redirection) -> bool {
-    model.flows().iter().any(|(key, flow)| {
-        Port::of(key) == port
-            && key.local == address
-            && match flow.dropped {
-                0 => flow.arrived > 0 && flow.last <= rule.at,
-                // The last ones may be on their way.
-                dropped => flow.arrived > dropped.saturating_add(1),
-            }
-    })
+/// Finds out for which of them packets had arrived before the rule went away, and were not refused. All flows are looked through
+/// once, however many ports are refused.
+fn look_back(model: &Model, refused: &mut [Refused<'_>]) {
+    let places: BTreeMap<(Port, IpAddr), usize> = refused
+        .iter()
+        .enumerate()
+        .map(|(place, one)| ((one.port, one.address), place))
+        .collect();
+    if places.is_empty() {
+        return;
+    }
+    for (key, flow) in model.flows().iter() {
+        let place = places.get(&(Port::of(key), key.local));
+        let Some(one) = place.and_then(|place| refused.get_mut(*place)) else {
+            continue;
+        };
+        one.has_worked |= match flow.dropped {
+            0 => flow.arrived > 0 && flow.last <= one.rule.at,
+            // The last ones may be on their way.
+            dropped => flow.arrived > dropped.saturating_add(1),
+        };
+    }
 }
 
 fn lost(view: &View<'_>) -> Option<Finding> {
@@ -285,10 +296,11 @@ fn lost(view: &View<'_>) -> Option<Finding> {
                 spell,
                 rule,
                 leads,
-                has_worked: has_worked(model, port, address, rule),
+                has_worked: false,
             })
         })
         .collect();
+    look_back(model, &mut refused);
     // What is sure is told without what is not.
     let is_sure = refused.iter().any(Refused::is_sure);
     refused.retain(|one| one.is_sure() == is_sure);

@@ -1,8 +1,11 @@
 //! Commands that take back what explains a finding, exactly as it was before.
 
+mod instead;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use self::instead::{leads_as_before, stands_elsewhere};
 use super::effects::covers;
 use super::words::{command, count};
 use crate::event::ruleset::{self, Came, Did, Policy, Table};
@@ -188,44 +191,6 @@ fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Optio
     (now.is_none() && is_another).then_some(true)
 }
 
-/// Where the route led, another one of its table leads now: one of another metric or origin, or of a network around it that is not
-/// all there is, as the route of an address leads to the gateway in its network.
-fn leads_as_before(model: &Model, netns: u32, gone: &Thing, change: &Change) -> bool {
-    let (
-        Thing::Route {
-            table: of_table,
-            action: of_action,
-            destination: to,
-            prefix: bits,
-            ..
-        },
-        Some(was),
-    ) = (gone, &change.before)
-    else {
-        return false;
-    };
-    let around = model.settings().iter().filter_map(|(of, thing, is)| match thing {
-        Thing::Route {
-            table,
-            action,
-            destination,
-            prefix,
-            metric,
-        } if of == netns
-            && table == of_table
-            && destination.is_ipv4() == to.is_ipv4()
-            && (prefix == bits || (1..*bits).contains(prefix))
-            && covers(*destination, *prefix, *to) =>
-        {
-            Some((*prefix, *metric, action, is))
-        }
-        _ => None,
-    });
-    // The kernel takes the longest prefix, and of these the lowest metric.
-    let best = around.max_by_key(|(prefix, metric, ..)| (*prefix, std::cmp::Reverse(*metric)));
-    best.is_some_and(|(_, _, action, is)| action == of_action && value::leads_alike(was, is))
-}
-
 /// Takes one change back, each line in its namespace. Empty where that was done; `None` where it is not known how.
 pub(super) fn one(model: &Model, change: &Change) -> Option<Vec<String>> {
     let Subject::Setting(netns, thing) = &change.subject else {
@@ -240,25 +205,6 @@ pub(super) fn one(model: &Model, change: &Change) -> Option<Vec<String>> {
     let lines = setting(thing, change.before.as_deref(), change.after.as_deref())?;
     let line = |(line, risk): (String, &str)| format!("{}  # {risk}", command(model, *netns, &line));
     Some(lines.into_iter().map(line).collect())
-}
-
-/// Another rule looks table local up instead: which it is makes no difference.
-fn stands_elsewhere(model: &Model, netns: u32, gone: &Thing) -> bool {
-    let Thing::Rule {
-        version: of,
-        table: TABLE_LOCAL,
-        text,
-        ..
-    } = gone
-    else {
-        return false;
-    };
-    let is_same = |thing: &Thing| matches!(thing, Thing::Rule { version, table: TABLE_LOCAL, text, .. } if version == of && value::is_for_all(text));
-    value::is_for_all(text)
-        && model
-            .settings()
-            .iter()
-            .any(|(in_netns, thing, _)| in_netns == netns && is_same(thing))
 }
 
 /// Commands and their risks.

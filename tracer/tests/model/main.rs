@@ -23,6 +23,7 @@ mod pairing;
 mod paths;
 mod ports;
 mod properties;
+mod redirects;
 mod report;
 mod sources;
 mod story;

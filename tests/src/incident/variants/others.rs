@@ -1,5 +1,7 @@
 //! What else an upgrade breaks.
 
+use std::time::Duration;
+
 use crate::scenario::{Actor, Place, Step};
 use crate::traffic::Role;
 
@@ -68,6 +70,8 @@ pub(super) const FIREWALL: Variant = Variant {
         verdict: "R06",
         cause: "guard",
         by: Some(("nft", UPGRADE)),
+        // As with the agent's.
+        mended: false,
         late: Late::Predates,
         ..COMMON.expect
     },
@@ -100,6 +104,8 @@ pub(super) const MODULES: Variant = Variant {
         verdict: "R06",
         cause: "proxy",
         by: Some(("nft", "kube-proxy.service")),
+        // To flush all of it does not bring the rule back that went away.
+        mended: false,
         also: &["R25"],
         late: Late::Predates,
         ..COMMON.expect
@@ -128,7 +134,8 @@ pub(super) const SERVICE: Variant = Variant {
         place: "process",
         units: &[WEB],
         cause: "node-web.service changed",
-
+        // Who deploys a service stops it, and starts it again a moment later.
+        waits: Duration::from_secs(5),
         ..COMMON.expect
     },
     ..COMMON

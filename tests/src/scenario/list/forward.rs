@@ -11,6 +11,8 @@ pub(super) const ALL: &[Scenario] = &[
     POD_ROUTE_GONE,
     LAST_HOP,
     POD_MTU,
+    TOO_LARGE_TOLD,
+    TOO_LARGE,
     FORWARDED_ELSEWHERE,
     FORWARDING_OFF,
 ];
@@ -212,6 +214,59 @@ const POD_MTU: Scenario = Scenario {
         ],
         column: Some((Column::Dropped, 2)),
         ..SOUND
+    },
+    ..FORWARD
+};
+
+/// Fetches much, over IPv4 and IPv6, for a pod.
+const POD_HAUL: Actor = Actor {
+    name: "pod-haul",
+    role: Role::Haul,
+    ..POD_CLIENT
+};
+
+const SMALLER: Step = Step::Ip(Place::Node, "link set lxc1 mtu 1280");
+
+const TOO_LARGE_TOLD: Scenario = Scenario {
+    name: "too-large-told",
+    title: "the pod's device takes smaller packets than come for it, and the senders are told",
+    breaks: "The MTU of lxc1 is set to 1280 while the pod fetches much.",
+    says: "Healthy, no verdict: the peer is told how large its packets may be, and sends smaller ones.",
+    traffic: &[PEER_SERVER, NODE_CLIENT, POD_HAUL],
+    break_it: &[SMALLER],
+    heal: &[Step::Ip(Place::Node, "link set lxc1 mtu 1500")],
+    ..FORWARD
+};
+
+const TOO_LARGE: Scenario = Scenario {
+    name: "too-large",
+    title: "the pod's device takes smaller packets than come for it, and the senders do not learn it",
+    breaks: "The MTU of lxc1 is set to 1280 while the pod fetches much, and a rule of the node's firewall drops the ICMP that would \
+             tell the peer.",
+    says: "R35, where: guest kernel. The device's MTU changed; the firewall drops ICMP that this node sends. Drops PKT_TOO_BIG at \
+           ip_forward and ip6_forward.",
+    traffic: &[PEER_SERVER, NODE_CLIENT, POD_HAUL],
+    break_it: &[
+        Step::Nft(
+            Place::Node,
+            "add table inet quiet; \
+             add chain inet quiet out { type filter hook output priority 0; }; \
+             add rule inet quiet out icmp type destination-unreachable drop; \
+             add rule inet quiet out icmpv6 type packet-too-big drop",
+        ),
+        SMALLER,
+    ],
+    heal: &[
+        Step::Nft(Place::Node, "delete table inet quiet"),
+        Step::Ip(Place::Node, "link set lxc1 mtu 1500"),
+    ],
+    expect: Expectation {
+        drops: &[
+            ExpectedDrop::of(&["PKT_TOO_BIG"], &["ip_forward"], Class::Protocol).socket_found(false),
+            ExpectedDrop::of(&["PKT_TOO_BIG"], &["ip6_forward"], Class::Protocol).socket_found(false),
+        ],
+        column: Some((Column::Dropped, 6)),
+        ..cut_off("R35")
     },
     ..FORWARD
 };

@@ -1,0 +1,162 @@
+//! Rules that led packets to a service and went away.
+
+use tracer::event::{Origin, Protocol, Seen, Thing};
+use tracer::report::{Confidence, Relation, Where};
+
+use crate::pairing::set;
+use crate::story::*;
+
+/// Port 80 led to another by a rule that went away as told; then it is asked for.
+fn led_away(did: &str, protocol: Protocol) -> Story {
+    asked_after(did, protocol, 0, 0)
+}
+
+/// The same, asked before by so many, and asked again only so many rounds later.
+fn asked_after(did: &str, protocol: Protocol, before: u16, later: u32) -> Story {
+    let rules = || Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let mut story = healthy();
+    set(
+        &mut story,
+        rules(),
+        Some("generation 2, tables: inet services"),
+        Seen::Found,
+        None,
+    );
+    for port in 0..before {
+        let key = flow(protocol, "10.10.0.2", 80, "203.0.113.9", 40_000 + port);
+        story.arrived(protocol, 1).count(key, |flow| {
+            flow.origin = Origin::Remote;
+            flow.arrived += 1;
+        });
+    }
+    story.idle(8);
+    set(
+        &mut story,
+        rules(),
+        Some(&format!("generation 3, no tables; {did}")),
+        Seen::Told,
+        None,
+    );
+    story.idle(later);
+    let mut port = 50_000;
+    story.rounds(8, |story| {
+        port += 1;
+        let key = flow(protocol, "10.10.0.2", 80, "203.0.113.9", port);
+        story.refuse(key, "tcp_v4_rcv");
+    });
+    story
+}
+
+/// Nobody listened at the port itself: the firewall led what is for it to a service.
+#[test]
+fn a_redirect_that_went_away_explains_what_finds_no_socket() {
+    let gone = "table inet services, chain nat: rule handle 2 (tcp dport 80 redirect) gone";
+    let story = led_away(&format!("{gone}; table inet services gone"), Protocol::Tcp);
+    assert_eq!(story.ids(), ["R34"]);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    let verdict = story.verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(
+        verdict.cause.relation,
+        Relation::Explains,
+        "{}",
+        verdict.cause.text
+    );
+    assert!(
+        verdict
+            .explanation
+            .contains("8 packets for tcp 80 found no socket")
+            && verdict
+                .explanation
+                .contains("`tcp dport 80 redirect` in table inet services, chain nat"),
+        "{}",
+        verdict.explanation
+    );
+    assert!(
+        verdict.remedy[0].starts_with("Put the rule `tcp dport 80 redirect` back into table inet services"),
+        "{:?}",
+        verdict.remedy
+    );
+    assert!(
+        !verdict.remedy.iter().any(|line| line.contains("sender")),
+        "{:?}",
+        verdict.remedy
+    );
+
+    // It went, and came again; it was of another port, or of another protocol.
+    let again =
+        format!("{gone}; table inet services, chain other: rule handle 9 (tcp dport 80 redirect) new");
+    let other = gone.replace("80", "81");
+    for (did, protocol) in [
+        (again.as_str(), Protocol::Tcp),
+        (other.as_str(), Protocol::Tcp),
+        (gone, Protocol::Udp),
+    ] {
+        let story = led_away(did, protocol);
+        assert_eq!(story.ids(), ["R12"], "{did}");
+        assert_eq!(story.verdict("R12").confidence, Confidence::Weak);
+    }
+}
+
+/// A range of ports, and all ports of an address.
+#[test]
+fn a_redirect_of_several_ports_explains_it_too() {
+    for words in [
+        "tcp dport >= 80 dport <= 90 redirect",
+        "ip daddr 10.10.0.2 dnat",
+        "tcp dport != 443 redirect",
+    ] {
+        let gone = format!("table inet services, chain nat: rule handle 2 ({words}) gone");
+        let story = led_away(&gone, Protocol::Tcp);
+        assert_eq!(story.ids(), ["R34"], "{words}");
+        assert_eq!(story.verdict("R34").confidence, Confidence::Strong, "{words}");
+    }
+}
+
+/// Which ports a set has is not told with the rule: what came before says whether it was led.
+#[test]
+fn a_redirect_by_a_set_is_sure_where_what_came_before_was_not_refused() {
+    let gone = "table inet services, chain nat: rule handle 2 (tcp dport in @ports redirect) gone";
+    let story = asked_after(gone, Protocol::Tcp, 0, 0);
+    assert_eq!(story.ids(), ["R34"]);
+    let verdict = story.verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict
+            .explanation
+            .contains("that may have led them to a service")
+            && verdict
+                .explanation
+                .contains(" Whether it was for that port its words do not say."),
+        "{}",
+        verdict.explanation
+    );
+    let verdict = asked_after(gone, Protocol::Tcp, 3, 0).verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict
+            .explanation
+            .contains("; what came for it before was not refused."),
+        "{}",
+        verdict.explanation
+    );
+}
+
+/// A rule that went away is missing for as long as it takes. Nobody may have minded for a while; then it may be meant.
+#[test]
+fn a_redirect_that_went_away_long_before_is_told_too() {
+    let gone = "table inet services, chain nat: rule handle 2 (tcp dport 80 redirect) gone";
+    let late = 300;
+    let verdict = asked_after(gone, Protocol::Tcp, 3, late).verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(
+        verdict.cause.relation,
+        Relation::Explains,
+        "{}",
+        verdict.cause.text
+    );
+    let verdict = asked_after(gone, Protocol::Tcp, 0, late).verdict("R34");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+}
