@@ -12,8 +12,8 @@ pub type Memory = Box<dyn Fn(Number, u32) -> Option<EndedProcess> + Send>;
 /// The inode of the machine's first pid namespace (`PROC_PID_INIT_INO`, include/uapi/linux/nsfs.h; before 6.19
 /// include/linux/proc_ns.h).
 const FIRST: u64 = 0xEFFF_FFFC;
-/// Longer ago, in ns, the number may have been another one's: 2 s.
-const WHILE: u64 = 2_000_000_000;
+/// For so long, in ns, a number is believed to be of the same process or socket: 2 s. Longer ago it may have been another one's.
+pub(super) const WHILE: u64 = 2_000_000_000;
 
 /// Asks whoever remembers.
 #[derive(Default)]

@@ -415,8 +415,12 @@ fn namespaces(report: &Report, columns: usize) -> Vec<details::Line> {
         page.line(
             Kind::Text,
             match report.namespaces_watched {
-                0 | 1 => "Only one network namespace is watched: --netns all watches all that there are.".to_owned(),
-                many => format!("{} network namespaces are watched, and no packet was counted in any.", count(many)),
+                0 | 1 => "Only one network namespace is watched: --netns all watches all that there are."
+                    .to_owned(),
+                many => format!(
+                    "{} network namespaces are watched, and no packet was counted in any.",
+                    count(many)
+                ),
             },
         );
     }

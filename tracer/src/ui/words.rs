@@ -402,9 +402,13 @@ pub fn filter(report: &Report) -> Option<String> {
 fn no_such_unit_text(near: &[String]) -> String {
     let near: Vec<Cow<'_, str>> = near.iter().map(|name| clean(name)).collect();
     match near.as_slice() {
-        [] => "systemd has loaded no such unit (`systemctl list-units --all` names those that it has); ".to_owned(),
+        [] => "systemd has loaded no such unit (`systemctl list-units --all` names those that it has); "
+            .to_owned(),
         [one] => format!("systemd has loaded no such unit ({one} is like it); "),
-        many => format!("systemd has loaded no such unit ({} are like it); ", many.join(", ")),
+        many => format!(
+            "systemd has loaded no such unit ({} are like it); ",
+            many.join(", ")
+        ),
     }
 }
 

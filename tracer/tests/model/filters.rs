@@ -56,11 +56,21 @@ fn a_unit_that_is_not_there_is_said_to_be_so_with_those_that_may_be_meant() {
 #[test]
 fn a_unit_that_is_there_or_may_be_is_not_said_to_be_missing() {
     let all = Some(CapabilityState::Available);
-    for unit in ["kubelet", "kubelet.socket", "ssh.service", "system.slice", "curl.service"] {
+    for unit in [
+        "kubelet",
+        "kubelet.socket",
+        "ssh.service",
+        "system.slice",
+        "curl.service",
+    ] {
         let said = said(unit, all);
         assert!(!said.contains("no such unit"), "{said}");
     }
-    for state in [None, Some(CapabilityState::Partial), Some(CapabilityState::Unavailable)] {
+    for state in [
+        None,
+        Some(CapabilityState::Partial),
+        Some(CapabilityState::Unavailable),
+    ] {
         let said = said("kubelt", state);
         assert!(!said.contains("no such unit"), "{said}");
         assert!(said.contains("is of it"), "{said}");

@@ -12,6 +12,7 @@ mod filters;
 mod firewalls;
 mod flows;
 mod fragments;
+mod hung;
 mod inside;
 mod ledger;
 mod lookalikes;

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use super::super::Netns;
 use super::super::cgroup::Cgroup;
-use super::super::ended::{Ended, Memory};
+use super::super::ended::{Ended, Memory, WHILE};
 use super::super::owners::{Owners, numbers, pids, sockets_of};
 use super::super::text;
 use super::told::Who;
@@ -19,8 +19,6 @@ use crate::event::{Number, Owner, Unknown};
 
 /// Sockets that are remembered at most.
 const MOST: usize = 256;
-/// For so long, in ns: 2 s.
-const WHILE: u64 = 2_000_000_000;
 /// Addresses from here on are chosen by the kernel, and say nothing (`netlink_autobind`).
 const CHOSEN_BY_KERNEL: u32 = 1 << 31;
 /// systemd, here or in a container. It opens sockets for services, which then ask by them (`ListenNetlink=`), as networkd
