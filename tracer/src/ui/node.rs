@@ -160,7 +160,7 @@ fn when(left: f64, limit: &Deadline) -> String {
 }
 
 /// The time that is left, for tables.
-fn left(limit: Option<&Deadline>) -> String {
+fn time_left(limit: Option<&Deadline>) -> String {
     let Some(limit) = limit else {
         return "-".to_owned();
     };
@@ -275,7 +275,7 @@ fn units_table(units: &[&Unit], counted: bool, room: usize) -> Set {
             format!("{} ({})", unit.active, unit.sub),
             unit.result.clone(),
             unit.job.clone(),
-            left(unit.deadline.as_ref()),
+            time_left(unit.deadline.as_ref()),
             count(unit.starts.into()),
             count(unit.processes.into()),
         ];
@@ -517,7 +517,10 @@ mod tests {
             let mut node = sample::incident().node;
             node.units.truncate(1);
             node.units[0].deadline = Some(deadline.clone());
-            (coming(&node).pop().unwrap_or_default(), left(Some(&deadline)))
+            (
+                coming(&node).pop().unwrap_or_default(),
+                time_left(Some(&deadline)),
+            )
         };
         let is = |when: &str, unless: &str, left: &str| {
             let text = format!("kubelet.service (running), {when}: SIGTERM to all its processes{unless}");
@@ -539,7 +542,7 @@ mod tests {
         let nothing = |left: &str| (String::new(), left.to_owned());
         assert_eq!(says(of(Some(45.0), None, Some(60.0))), nothing("watchdog"));
         assert_eq!(says(of(None, None, None)), nothing("none"));
-        assert_eq!(left(None), "-");
+        assert_eq!(time_left(None), "-");
     }
 
     /// As in October 2023: three onsets on three days, each within the hour of a daily timer.
