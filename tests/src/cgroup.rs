@@ -1,8 +1,10 @@
 //! Cgroups of the lab's own, as systemd makes one for each unit.
 
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+
+use crate::process::check;
 
 /// How long a process that was killed may take to leave its cgroup.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -44,6 +48,26 @@ pub fn remove(name: &str) {
     for hierarchy in [hierarchy(), memory_hierarchy()].into_iter().flatten() {
         remove_all(&hierarchy.join(name), Instant::now() + PATIENCE);
     }
+}
+
+/// Marks a cgroup of the v2 hierarchy as systemd-oomd does before it kills what is in it (src/oom/oomd-util.c,
+/// `oomd_cgroup_kill`): by that systemd knows whose work the kill was.
+pub fn mark_as_oomd(cgroup: &str) -> Result<()> {
+    let folder = hierarchy().context("no cgroup v2 hierarchy is mounted")?;
+    let folder = folder.join(cgroup.trim_start_matches('/'));
+    let path = CString::new(folder.as_os_str().as_bytes())?;
+    let kills = b"1";
+    // SAFETY: name and path end in NUL, the value is as long as is said, and all live through the call.
+    let result = unsafe {
+        libc::setxattr(
+            path.as_ptr(),
+            c"user.oomd_ooms".as_ptr(),
+            kills.as_ptr().cast(),
+            kills.len(),
+            0,
+        )
+    };
+    check(result).with_context(|| format!("cannot set an attribute of {}", folder.display()))
 }
 
 fn remove_all(folder: &Path, end: Instant) {

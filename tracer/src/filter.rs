@@ -1,5 +1,6 @@
 //! What the reader wants to see: `--pid`, `--unit`, `--flow`. Never what is counted.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -7,6 +8,7 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use crate::diagnosis::Diagnosis;
+use crate::near::nearest;
 use crate::report::{Drop, FLOWS, Filtered, Flow, Queue, Report};
 
 /// What is shown of a report. The default shows everything.
@@ -31,7 +33,25 @@ impl Filter {
             return diagnosis.report(FLOWS);
         }
         // Those to be shown may be behind thousands that are not.
-        self.apply(diagnosis.report(usize::MAX))
+        let mut report = self.apply(diagnosis.report(usize::MAX));
+        if let Some(filtered) = &mut report.filter {
+            filtered.no_such_unit = diagnosis.unit_names().and_then(|names| self.instead(&names));
+        }
+        report
+    }
+
+    /// Where none of these units is the one that is asked for: those that may be meant. Devices and slices are not told.
+    fn instead(&self, names: &BTreeSet<&str>) -> Option<Vec<String>> {
+        let asked = self.unit.as_deref()?;
+        let (stem, kind) = asked.rsplit_once('.').unwrap_or((asked, "service"));
+        if names.iter().any(|name| self.shows_unit(name)) || matches!(kind, "device" | "slice") {
+            return None;
+        }
+        let of_kind = names
+            .iter()
+            .filter_map(|name| name.strip_suffix(kind)?.strip_suffix('.'));
+        let near = nearest(stem, of_kind);
+        Some(near.into_iter().map(|name| format!("{name}.{kind}")).collect())
     }
 
     /// A report that has all flows, as the reader wants to see it; [`Report::filter`] says what is hidden.
@@ -65,6 +85,7 @@ impl Filter {
             queues,
             verdict_flows,
             shown,
+            no_such_unit: None,
         });
         report
     }

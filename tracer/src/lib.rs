@@ -11,6 +11,7 @@ pub mod diagnosis;
 pub mod event;
 pub mod filter;
 pub mod model;
+pub mod near;
 pub mod node;
 mod numbers;
 pub mod probe;

@@ -52,6 +52,9 @@ pub struct Report {
     pub rates: Rates,
     /// Devices whose arrivals are in the ledger.
     pub uplinks: Vec<String>,
+    /// How many network namespaces are watched now.
+    #[serde(default)]
+    pub namespaces_watched: u64,
     /// The books of each namespace where something arrived or ended, where several are or were watched: the node's
     /// own first, then by what arrived, at most 1000.
     pub namespaces: Vec<Namespace>,
@@ -152,6 +155,10 @@ pub struct Filtered {
     /// What it shows: starved flows, flows of verdicts and queues, and drops where it is about a unit.
     #[serde(default)]
     pub shown: u64,
+    /// Absent, or `--unit` names a unit that systemd has not loaded and that no flow is of: the names that are most like
+    /// it, the nearest first, at most 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_such_unit: Option<Vec<String>>,
 }
 
 /// The time that was watched.

@@ -48,6 +48,16 @@ impl Named {
         named
     }
 
+    /// The index of a device in it.
+    fn index_of(&self, device: &str) -> u32 {
+        let shown = Command::new("ip")
+            .args(["-n", &self.0, "-o", "link", "show", device])
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        shown.split(':').next().unwrap().parse().unwrap()
+    }
+
     /// Runs `ip` in it, and tells its process id.
     fn ip(&self, arguments: &str) -> u32 {
         run("ip", &format!("-n {} {arguments}", self.0))
@@ -138,11 +148,16 @@ impl Listening {
     }
 
     fn to_all(all: &[Named]) -> Self {
+        Self::with_room(all, 1 << 16)
+    }
+
+    /// The same with room for so many events that are not taken yet: the source waits where there is none.
+    fn with_room(all: &[Named], room: usize) -> Self {
         let all: Vec<_> = all.iter().map(|named| Netns::open(&named.0).unwrap()).collect();
         let inode = all[0].inode();
         let (watched, inbox) = config::watched().unwrap();
         watched.set(all);
-        let (sender, events) = channel(1 << 16);
+        let (sender, events) = channel(room);
         let source = Source::start("test", sender, move |teller| config::run(&inbox, None, teller)).unwrap();
         let mut listening = Self {
             events,

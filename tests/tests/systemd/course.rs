@@ -186,6 +186,43 @@ fn how_a_job_ended_is_told() {
     );
 }
 
+/// A condition that is a program (`ExecCondition=`): any status but 0 and 255 skips the service, which is no failure, and 255
+/// fails it. systemd unloads a service that was skipped, with its result, unless another unit names it.
+#[test]
+fn a_service_that_its_condition_skips_is_told_beside_one_that_fails_by_it() {
+    let conditions = [
+        ("lowest", 1, "inactive", "exec-condition"),
+        ("highest", 254, "inactive", "exec-condition"),
+        ("refuses", 255, "failed", "exit-code"),
+    ];
+    let mut units: Vec<(String, String)> = conditions
+        .iter()
+        .map(|(name, status, ..)| {
+            let text = format!("[Service]\nExecCondition=sh -c 'exit {status}'\nExecStart=sleep 1000\n");
+            (format!("{name}.service"), unit(&text))
+        })
+        .collect();
+    let names: Vec<&str> = units.iter().map(|(name, _)| name.as_str()).collect();
+    let names_them = unit(&format!(
+        "After={}\n[Service]\nExecStart=sleep 1000\n",
+        names.join(" ")
+    ));
+    units.push(("names-them.service".to_owned(), names_them));
+    let units: Vec<(&str, &str)> = units
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let world = World::boot(program(), &units).unwrap();
+    world.systemctl(&["start", "names-them.service"]).unwrap();
+    let mut watched = Watched::ready(&world);
+    for (name, _, active, result) in conditions {
+        let name = format!("{name}.service");
+        world.systemctl(&["start", "--no-block", &name]).unwrap();
+        let state = watched.wait_unit(&name, |state| state.active == active && state.result != "success");
+        assert_eq!((state.result.as_str(), state.main_pid), (result, 0), "{name}");
+    }
+}
+
 /// The same where such a mount comes while systemd is followed: what else happens is told, and so it is after all was listed anew.
 #[test]
 fn a_mount_at_a_place_that_is_no_text_hides_nothing_else() {

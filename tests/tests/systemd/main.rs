@@ -186,6 +186,21 @@ fn what_a_service_ended_by_is_told() {
     }
 }
 
+/// The kernel's own kill for want of memory needs the memory controller in the hierarchy of the world, which it is not
+/// where another hierarchy has it. systemd tells both kills by the same result: here systemd-oomd seems to kill.
+#[test]
+fn a_service_that_is_killed_for_want_of_memory_says_so() {
+    let hungry = unit("[Service]\nExecStart=sleep 1000\n");
+    let world = World::boot(program(), &[("hungry.service", &hungry)]).unwrap();
+    world.systemctl(&["start", "hungry.service"]).unwrap();
+    let mut watched = Watched::start(&world);
+    let running = watched.wait_unit("hungry.service", |state| state.sub == "running");
+    lab::cgroup::mark_as_oomd(&running.cgroup).unwrap();
+    lab::process::send(running.main_pid, libc::SIGKILL).unwrap();
+    let state = watched.wait_unit("hungry.service", |state| state.active == "failed");
+    assert_eq!(state.result, "oom-kill");
+}
+
 /// As with apt's own unit: the shell is killed, and what it had started goes on.
 #[test]
 fn a_failed_unit_whose_processes_go_on_says_how_many() {

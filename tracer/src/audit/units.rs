@@ -28,6 +28,10 @@ pub(super) const FOLDERS: [&str; 13] = [
 const OWN: &str = "etc/systemd/system";
 /// What systemd-run has made: its timers run without being wanted by anything.
 const TRANSIENT: &str = "run/systemd/transient";
+/// Where systemd keeps a link for each unit that runs (src/core/unit.c, `unit_export_invocation_id`), and what it begins with.
+const RUNNING: (&str, &str) = ("run/systemd/units", "invocation:");
+/// Kinds of units that start others while they run, enabled or not.
+const STARTERS: [&str; 3] = [".path", ".socket", ".timer"];
 /// Kinds of units that start something, or are started.
 const KINDS: [&str; 5] = ["path", "service", "socket", "target", "timer"];
 /// Folders that only whoever looks after the node changes: a condition on a file in one is a setting, not a state.
@@ -103,7 +107,7 @@ struct Found {
     drop_ins: BTreeMap<(String, usize), Vec<(String, String)>>,
     /// What is started with a unit, by links in folders (`a.target.wants`).
     links: BTreeMap<String, BTreeSet<String>>,
-    /// What needs no link to be started.
+    /// What needs no link to be started: systemd-run has made it, or it runs.
     transient: BTreeSet<String>,
 }
 
@@ -120,6 +124,9 @@ pub(super) fn read(files: &mut Files, folders: &[impl AsRef<str>]) -> Units {
     let mut found = Found::default();
     for (rank, folder) in folders.iter().map(AsRef::as_ref).enumerate() {
         found.read(files, rank, folder);
+    }
+    if folders.iter().any(|folder| folder.as_ref() == TRANSIENT) {
+        found.read_running(files);
     }
     // systemd-system-update-generator(8): that target is there for an update that was prepared.
     if !files.has("system-update") && !files.has("etc/system-update") {
@@ -200,6 +207,17 @@ impl Found {
                 );
             }
         }
+    }
+
+    /// Timers and the like that run: somebody may have started one that is not enabled.
+    fn read_running(&mut self, files: &mut Files) {
+        let (folder, begin) = RUNNING;
+        let names = files.names(folder).into_iter();
+        self.transient.extend(names.filter_map(|link| {
+            let name = link.strip_prefix(begin)?;
+            let starts = STARTERS.iter().any(|kind| name.ends_with(kind));
+            starts.then(|| name.to_owned())
+        }));
     }
 
     /// Adds a unit that has a file, its own or that of its template.

@@ -10,9 +10,10 @@ use clap::Args;
 use super::output::{columns, print, say};
 use super::stop::Stop;
 use super::{FAILURE_FOUND, Format, WatchArgs, node};
-use crate::audit::{Policy, audit};
+use crate::audit::{Audit, Policy, audit};
 use crate::diagnosis;
-use crate::node::{chains, clocks, config, journal, packages};
+use crate::node::{chains, clocks, config, journal, packages, systemd};
+use crate::report::{Capability, CapabilityState};
 use crate::ui;
 
 /// So long systemd may take to say when timers elapse: without that a finding is still one.
@@ -73,6 +74,9 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
         .map(str::to_owned)
         .to_vec();
         let report = diagnosis::node(&node::gather(&options, PATIENCE, &mut stop).await?);
+        if let Some(text) = not_told(&audit, &report.capabilities) {
+            say(&text);
+        }
         audit.learn_next(|unit| {
             let timer = report.node.timers.iter().find(|timer| timer.name == unit)?;
             timer.next.clone()
@@ -92,4 +96,37 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
     } else {
         ExitCode::from(FAILURE_FOUND)
     })
+}
+
+/// That systemd could not be asked when a timer that was found elapses, and why.
+fn not_told(audit: &Audit, capabilities: &[Capability]) -> Option<String> {
+    let has_timers = audit.findings.iter().any(|found| found.unit.ends_with(".timer"));
+    let why = capabilities
+        .iter()
+        .find(|one| one.name == systemd::CAPABILITY && one.state == CapabilityState::Unavailable)
+        .map(|one| &one.why)?;
+    has_timers.then(|| format!("when timers elapse next is not known: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::sample;
+
+    #[test]
+    fn that_systemd_could_not_be_asked_is_said_where_there_are_timers() {
+        let silent = [Capability {
+            name: systemd::CAPABILITY.to_owned(),
+            state: CapabilityState::Unavailable,
+            why: "systemd did not answer in time".to_owned(),
+        }];
+        let mut audit = sample::audit();
+        assert_eq!(
+            not_told(&audit, &silent).as_deref(),
+            Some("when timers elapse next is not known: systemd did not answer in time")
+        );
+        assert_eq!(not_told(&audit, &[]), None);
+        audit.findings.retain(|found| !found.unit.ends_with(".timer"));
+        assert_eq!(not_told(&audit, &silent), None);
+    }
 }

@@ -76,7 +76,7 @@ pub(super) struct WatchArgs {
     #[arg(long, global = true, value_name = "DIR", help_heading = "What to watch")]
     pub(super) journal: Option<PathBuf>,
     /// The root below which package managers keep their files, where it is not the node's own, as in a container
-    #[arg(long, global = true, value_name = "DIR", help_heading = "What to watch")]
+    #[arg(long, global = true, value_name = "DIR", value_parser = folder, help_heading = "What to watch")]
     pub(super) package_root: Option<PathBuf>,
     /// Print the BPF programs' own messages to standard error
     #[arg(long, global = true, help_heading = "What to watch")]
@@ -134,13 +134,19 @@ pub(super) struct ShowArgs {
 impl ShowArgs {
     /// Says so where the process that is asked for is not there: its number may be mistyped.
     pub(super) fn look_for_process(&self) {
-        if let Some(pid) = self.pid
-            && !Path::new("/proc").join(pid.to_string()).exists()
-        {
-            say(&format!(
-                "--pid {pid}: there is no process {pid} now; only flows of one that had this number are shown"
-            ));
+        if let Some(text) = self.missing_process() {
+            say(&text);
         }
+    }
+
+    fn missing_process(&self) -> Option<String> {
+        let pid = self.pid?;
+        let is_there = Path::new("/proc").join(pid.to_string()).exists();
+        (!is_there).then(|| {
+            format!(
+                "--pid {pid}: there is no process {pid} now; only flows of one that had this number are shown"
+            )
+        })
     }
 
     pub(super) fn filter(&self) -> Filter {
@@ -160,6 +166,20 @@ fn namespace(text: &str) -> Result<String, String> {
         );
     }
     Ok(text.to_owned())
+}
+
+/// A folder that is there.
+fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_dir() => Ok(path),
+        Ok(_) => {
+            Err("it is no folder: name the one that has `var/lib/dpkg` or `var/lib/rpm` in it".to_owned())
+        }
+        Err(error) => Err(format!(
+            "{error}: name the folder that has `var/lib/dpkg` or `var/lib/rpm` in it"
+        )),
+    }
 }
 
 /// What only a face has.
@@ -250,6 +270,38 @@ mod tests {
 
     fn refusal(line: &str) -> Option<String> {
         parse(line.split(' ')).unwrap().err()
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_said_to_be_so() {
+        let said = |pid: &Option<u32>| {
+            let show = ShowArgs {
+                plain: false,
+                ascii: false,
+                pid: *pid,
+                unit: None,
+                flow: None,
+            };
+            show.missing_process()
+        };
+        // The largest number of a process is 4,194,304.
+        assert!(
+            said(&Some(5_000_000)).is_some_and(|text| text.starts_with("--pid 5000000: there is no process"))
+        );
+        assert_eq!([Some(std::process::id()), None].iter().find_map(said), None);
+    }
+
+    #[test]
+    fn a_package_root_that_is_no_folder_is_refused() {
+        let refused = |root: &str| {
+            let line = ["tracer", "node", "--package-root", root];
+            parse(line).err().map(|error| error.to_string())
+        };
+        for root in ["/nonexistent", "/etc/passwd"] {
+            let error = refused(root).unwrap();
+            assert!(error.contains(root) && error.contains("var/lib/dpkg"), "{error}");
+        }
+        assert_eq!(refused("/"), None);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The diagnosis over time: what every command holds, live or of a recording.
 
+use std::collections::BTreeSet;
+
 use super::Finding;
 use super::episodes::{Episodes, Leading};
 use super::pairing::Mended;
@@ -85,5 +87,10 @@ impl Diagnosis {
     #[must_use]
     pub fn report(&self, most: usize) -> Report {
         report::report(&self.model, &self.episodes, most)
+    }
+
+    /// The names of all units, `None` where not all are known.
+    pub(crate) fn unit_names(&self) -> Option<BTreeSet<&str>> {
+        self.model.unit_names()
     }
 }

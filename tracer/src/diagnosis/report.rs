@@ -75,6 +75,7 @@ pub(super) fn report(model: &Model, past: &Episodes, most: usize) -> Report {
             .flat_map(|inode| model.node().uplinks_of(*inode))
             .map(|device| device.name.clone())
             .collect(),
+        namespaces_watched: model.namespaces_watched() as u64,
         namespaces,
         namespaces_total,
         place: verdicts::place(

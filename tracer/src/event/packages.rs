@@ -20,6 +20,9 @@ pub struct Packages {
     /// Packages that are neither installed in full nor removed, in the order of their names.
     #[serde(default)]
     pub unfinished: Vec<Unfinished>,
+    /// Not all packages are known: the manager's status is not there, or torn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
     /// Changes that the manager has noted and not yet taken into its status (`/var/lib/dpkg/updates`).
     #[serde(default)]
     pub leftovers: u32,

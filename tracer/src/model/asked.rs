@@ -1,6 +1,6 @@
 //! What the diagnosis asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::bands::Bands;
 use super::books::Books;
@@ -106,6 +106,29 @@ impl Model {
             .capabilities
             .iter()
             .any(|known| known.name == name && known.state == CapabilityState::Unavailable)
+    }
+
+    /// The names of all units: of those that systemd has loaded, and of what flows belong to. `None` where not all are known,
+    /// because systemd has not told them, or not in full.
+    pub(crate) fn unit_names(&self) -> Option<BTreeSet<&str>> {
+        let told = |known: &Capability| known.name == "systemd" && known.state == CapabilityState::Available;
+        if !self.capabilities.iter().any(told) || self.losses().things_full > 0 {
+            return None;
+        }
+        let owners = self
+            .flows_and_plights()
+            .filter_map(|(key, flow, plight)| match plight {
+                Some(plight) => plight.owner.as_deref(),
+                None => self.owner_of(key, flow),
+            })
+            .map(|owner| owner.unit.as_str());
+        Some(self.units.iter().map(|(name, _)| name).chain(owners).collect())
+    }
+
+    /// How many network namespaces are watched now.
+    pub(crate) fn namespaces_watched(&self) -> usize {
+        let lives = |inode: &&u32| self.namespaces.end(**inode).is_none();
+        self.node.inodes().filter(lives).count()
     }
 
     /// This capability works, and not only in part. One that was not told does.

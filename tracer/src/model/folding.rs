@@ -474,17 +474,22 @@ fn brings_about(by: &Change, effect: &Change) -> bool {
                 | Thing::Answer { address, .. }
                 | Thing::Neighbour { address, .. } => address,
                 Thing::Route { destination, .. } => destination,
-                Thing::Sysctl { name: other } => return parameter(other) == parameter(name),
+                Thing::Sysctl { name: other } => return of_another(name, other),
                 _ => return false,
             };
             address.is_ipv6()
         }
         // inet_forward_change, addrconf_fixup_forwarding, devinet_copy_dflt_conf: of all devices, and of each.
         Thing::Sysctl { name } => {
-            matches!(of, Thing::Sysctl { name: other } if parameter(other) == parameter(name))
+            matches!(of, Thing::Sysctl { name: other } if of_another(name, other))
         }
         _ => false,
     }
+}
+
+/// Whether two names are of the same kernel parameter of different devices: what one that is set back was brings nothing about.
+fn of_another(name: &str, other: &str) -> bool {
+    name != other && parameter(name) == parameter(other)
 }
 
 /// What a kernel parameter is, whichever device has it: `net.ipv4.conf.`, `.forwarding`.

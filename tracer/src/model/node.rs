@@ -249,6 +249,11 @@ impl Node {
         self.namespaces.keys().next().copied().filter(|_| !self.several)
     }
 
+    /// The inodes of namespaces that are watched, and of those that have ended and are not forgotten.
+    pub(crate) fn inodes(&self) -> impl Iterator<Item = &u32> {
+        self.namespaces.keys()
+    }
+
     /// More than one namespace is or was watched.
     pub(crate) fn several(&self) -> bool {
         self.several

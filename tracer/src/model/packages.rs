@@ -93,16 +93,20 @@ pub(crate) enum Standing {
     InWork,
     /// Nobody holds the lock, and something is not finished.
     Interrupted,
+    /// Nobody holds the lock, and not all packages are known.
+    Unknown,
 }
 
 impl Standing {
     pub(crate) fn of(packages: &Packages) -> Self {
         if packages.holder.is_some() {
             Self::InWork
-        } else if packages.unfinished.is_empty() && packages.leftovers == 0 && !packages.open_run {
-            Self::Whole
-        } else {
+        } else if !packages.unfinished.is_empty() || packages.leftovers > 0 || packages.open_run {
             Self::Interrupted
+        } else if packages.unknown {
+            Self::Unknown
+        } else {
+            Self::Whole
         }
     }
 }
@@ -123,11 +127,14 @@ impl Managers {
             return None;
         }
         let was = brief(&before);
-        let is = match (Standing::of(&before), Standing::of(packages)) {
+        let mut is = match (Standing::of(&before), Standing::of(packages)) {
             // The rest was told when it was left so.
             (Standing::Interrupted, Standing::Interrupted) => differing(&before, packages),
             _ => describe(packages),
         };
+        if before.reboot.is_some() && packages.reboot.is_none() {
+            is += "; no reboot required any more";
+        }
         let by = packages.holder.clone().or(before.holder);
         Some(Change {
             at,
@@ -247,15 +254,20 @@ pub(crate) fn describe(packages: &Packages) -> String {
     let standing = match Standing::of(packages) {
         Standing::Whole => return with_reboot(packages, "all packages whole".to_owned()),
         // What is unfinished while it is worked on is on its way.
-        Standing::InWork => return with_reboot(packages, "in work".to_owned()),
+        Standing::InWork => {
+            let asked = packages.reboot.as_ref().map_or("", |_| REBOOT);
+            return format!("in work{asked}");
+        }
+        Standing::Unknown => {
+            let why = "how packages stand is not known: their status is not there, or torn";
+            return with_reboot(packages, why.to_owned());
+        }
         Standing::Interrupted => "interrupted",
     };
     let mut reasons = named(packages.unfinished.iter().map(state).collect());
     if packages.leftovers > 0 {
-        reasons.push(format!(
-            "{} changes not taken into the status",
-            packages.leftovers
-        ));
+        let changes = plural(packages.leftovers as usize, "change");
+        reasons.push(format!("{changes} not taken into the status"));
     }
     if packages.open_run {
         reasons.push("a run that began has not told its end".to_owned());
@@ -263,17 +275,24 @@ pub(crate) fn describe(packages: &Packages) -> String {
     with_reboot(packages, format!("{standing}: {}", reasons.join(", ")))
 }
 
+/// Where somebody asks for a reboot.
+const REBOOT: &str = "; reboot required";
+
 /// Packages that are named.
 const NAMED: usize = 5;
 
 /// The first of several, and how many more there are.
 fn named(mut all: Vec<String>) -> Vec<String> {
     if all.len() > NAMED {
-        let more = format!("{} more packages", all.len() - NAMED);
+        let more = plural(all.len() - NAMED, "more package");
         all.truncate(NAMED);
         all.push(more);
     }
     all
+}
+
+fn plural(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 fn state(one: &Unfinished) -> String {
@@ -291,8 +310,7 @@ fn brief(packages: &Packages) -> String {
 fn interrupted(packages: &Packages) -> String {
     match packages.unfinished.len() {
         0 => "interrupted".to_owned(),
-        1 => "interrupted with 1 package".to_owned(),
-        left => format!("interrupted with {left} packages"),
+        left => format!("interrupted with {}", plural(left, "package")),
     }
 }
 
@@ -318,7 +336,8 @@ fn differing(before: &Packages, packages: &Packages) -> String {
 fn with_reboot(packages: &Packages, text: String) -> String {
     match &packages.reboot {
         None => text,
-        Some(_) => text + "; reboot required",
+        Some(all) if all.is_empty() => text + REBOOT,
+        Some(all) => format!("{text}{REBOOT} by {}", named(all.clone()).join(", ")),
     }
 }
 
@@ -336,6 +355,7 @@ mod tests {
             leftovers: 0,
             open_run: false,
             reboot: None,
+            unknown: false,
             kernels: Vec::new(),
         }
     }
@@ -397,6 +417,42 @@ mod tests {
             (None, Some((7, Some(2))), Some((7, Some(2))), None)
         );
         assert_eq!(managers.iter().count(), 1);
+    }
+
+    #[test]
+    fn packages_that_are_not_known_are_not_said_to_be_whole() {
+        let torn = Packages {
+            unknown: true,
+            ..packages()
+        };
+        assert_eq!(Standing::of(&torn), Standing::Unknown);
+        assert!(describe(&torn).contains("not known"), "{}", describe(&torn));
+        let half = Packages { leftovers: 1, ..torn };
+        assert_eq!(
+            describe(&half),
+            "interrupted: 1 change not taken into the status",
+            "what is known to be left is told all the same"
+        );
+    }
+
+    #[test]
+    fn a_reboot_that_is_not_asked_for_any_more_is_told() {
+        let asked = |by: &[&str]| Packages {
+            reboot: Some(by.iter().map(|name| (*name).to_owned()).collect()),
+            ..packages()
+        };
+        let mut managers = Managers::default();
+        managers.told(1, &packages());
+        let mut after = |now: &Packages| managers.told(2, now).unwrap().after.unwrap();
+        assert_eq!(after(&asked(&[])), "all packages whole; reboot required");
+        assert_eq!(
+            after(&asked(&["libc6", "systemd"])),
+            "all packages whole; reboot required by libc6, systemd"
+        );
+        assert_eq!(
+            after(&packages()),
+            "all packages whole; no reboot required any more"
+        );
     }
 
     /// As apt hands the lock to each run of dpkg.
@@ -557,7 +613,7 @@ mod tests {
         assert_eq!(
             describe(&left),
             "interrupted: 2 changes not taken into the status, a run that began has not told its end; \
-             reboot required"
+             reboot required by linux-image-amd64"
         );
     }
 }

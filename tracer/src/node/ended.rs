@@ -12,8 +12,9 @@ pub type Memory = Box<dyn Fn(u32) -> Option<EndedProcess> + Send>;
 /// The inode of the machine's first pid namespace (`PROC_PID_INIT_INO`, include/uapi/linux/nsfs.h; before 6.19
 /// include/linux/proc_ns.h).
 const FIRST: u64 = 0xEFFF_FFFC;
-/// Longer ago, in ns, the number may have been another one's, such as that of a process in a container: 2 s.
-const WHILE: u64 = 2_000_000_000;
+/// For so long, in ns, a number is believed to be of the same process or socket: 2 s. Longer ago it may have been another one's, such
+/// as that of a process in a container.
+pub(super) const WHILE: u64 = 2_000_000_000;
 
 /// Asks whoever remembers.
 #[derive(Default)]
@@ -30,6 +31,11 @@ impl Ended {
     pub(super) fn new(memory: Option<Memory>) -> Self {
         let first = fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.ino() == FIRST);
         Self(memory.filter(|_| first))
+    }
+
+    /// Somebody remembers processes that have ended: one of the machine's that is not among them has not just ended.
+    pub(super) fn is_told(&self) -> bool {
+        self.0.is_some()
     }
 
     /// The process with this number that has just ended, and did so in this network namespace. `now` is boot time in ns.

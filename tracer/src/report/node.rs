@@ -593,4 +593,6 @@ pub enum Standing {
     InWork,
     /// Somebody began, and nobody works on them any more.
     Interrupted,
+    /// Not all are known: the manager's status is not there, or torn.
+    Unknown,
 }

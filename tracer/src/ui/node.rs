@@ -41,6 +41,8 @@ fn standing(
         page.line(Kind::Text, why);
     }
     page.section("About to happen", Kind::Text, coming(node));
+    page.section("Jobs that wait", Kind::Text, waiting(node));
+    page.section("Ended, but not all of their processes", Kind::Text, left(node));
     page.section("Packages", Kind::Text, packages(node));
     let told: Vec<&Unit> = node.units.iter().filter(|unit| is_told(unit)).collect();
     let others = node.units_total.saturating_sub(told.len() as u64);
@@ -66,6 +68,9 @@ fn no_systemd(capabilities: &[Capability]) -> Option<&Capability> {
         .find(|one| one.name == "systemd" && one.state == CapabilityState::Unavailable)
 }
 
+/// The heading of the invariants.
+const MUST_HOLD: &str = "Must hold on every node";
+
 /// What `tracer node` tells.
 pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
     let kernel = &report.kernel;
@@ -87,8 +92,17 @@ pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
             kernel.boot_id
         ),
     );
+    // What is broken is what somebody looks for.
+    let is_broken = report.node.invariants_broken > 0;
+    let hold = invariants(&report.node);
+    let (first, later) = if is_broken {
+        (hold, Vec::new())
+    } else {
+        (Vec::new(), hold)
+    };
+    page.section(MUST_HOLD, Kind::Text, first);
     standing(page, &report.node, &report.capabilities, &report.at, false, room);
-    page.section("Must hold on every node", Kind::Text, invariants(&report.node));
+    page.section(MUST_HOLD, Kind::Text, later);
     let rest = more(report.settings_total, report.settings.len());
     page.section(
         "Network configuration",
@@ -251,40 +265,128 @@ fn is_told(unit: &Unit) -> bool {
     !(is_at_rest && is_well && did_nothing)
 }
 
-fn units_table(units: &[&Unit], counted: bool, room: usize) -> Set {
+/// A column of the table of units: what of a unit stands there, and whether that says anything of this one.
+struct UnitColumn {
+    column: Column,
+    cell: fn(&Unit) -> String,
+    says: fn(&Unit) -> bool,
+}
+
+/// The columns of the table of units; those of packets where these are counted.
+fn unit_columns(counted: bool) -> Vec<UnitColumn> {
+    let one = |name, kind, rank, cell, says| UnitColumn {
+        column: Column::new(name, kind, rank),
+        cell,
+        says,
+    };
+    let limit: fn(&Unit) -> String = |unit| time_left(unit.deadline.as_ref());
     let mut columns = vec![
-        Column::new("unit", Cell::Ends(20), 0),
-        Column::new("state", Cell::Text(18), 0),
-        Column::new("result", Cell::Text(9), 3),
-        Column::new("job", Cell::Text(12), 4),
-        Column::new("limit", Cell::Number, 1),
-        Column::new("starts", Cell::Number, 5),
-        Column::new("left", Cell::Number, 6),
+        one("unit", Cell::Ends(20), 0, |unit| unit.name.clone(), |_| true),
+        one(
+            "state",
+            Cell::Text(18),
+            0,
+            |unit| format!("{} ({})", unit.active, unit.sub),
+            |_| true,
+        ),
+        one(
+            "result",
+            Cell::Text(9),
+            5,
+            |unit| unit.result.clone(),
+            |unit| !matches!(unit.result.as_str(), "" | "success"),
+        ),
+        one(
+            "job",
+            Cell::Text(12),
+            4,
+            |unit| unit.job.clone(),
+            |unit| !unit.job.is_empty(),
+        ),
+        one("limit", Cell::Number, 1, limit, |_| true),
     ];
     if counted {
         columns.extend([
-            Column::new("arrived", Cell::Number, 2),
-            Column::new("delivered", Cell::Number, 2),
-            Column::new("starved", Cell::Number, 1),
+            one(
+                "starts",
+                Cell::Number,
+                6,
+                |unit| count(unit.starts.into()),
+                |unit| unit.starts > 0,
+            ),
+            one(
+                "arrived",
+                Cell::Number,
+                2,
+                |unit| count(unit.arrived),
+                |unit| unit.arrived > 0,
+            ),
+            one(
+                "delivered",
+                Cell::Number,
+                3,
+                |unit| count(unit.delivered),
+                |unit| unit.delivered > 0,
+            ),
+            one(
+                "starved",
+                Cell::Number,
+                1,
+                |unit| count(unit.starved),
+                |unit| unit.starved > 0,
+            ),
         ]);
+    } else {
+        // It asks once: what was started since then tells nothing.
+        columns.push(one(
+            "restarts",
+            Cell::Number,
+            5,
+            |unit| count(unit.restarts.into()),
+            |unit| unit.restarts > 0,
+        ));
     }
-    let mut table = Table::new(columns);
+    columns
+}
+
+/// Columns in which no unit has anything to say leave their room to the others.
+fn units_table(units: &[&Unit], counted: bool, room: usize) -> Set {
+    let mut columns = unit_columns(counted);
+    columns.retain(|column| units.iter().any(|unit| (column.says)(unit)));
+    let mut table = Table::new(columns.iter().map(|column| column.column.clone()).collect());
     for unit in units {
-        let mut cells = vec![
-            unit.name.clone(),
-            format!("{} ({})", unit.active, unit.sub),
-            unit.result.clone(),
-            unit.job.clone(),
-            time_left(unit.deadline.as_ref()),
-            count(unit.starts.into()),
-            count(unit.processes.into()),
-        ];
-        if counted {
-            cells.extend([unit.arrived, unit.delivered, unit.starved].map(count));
-        }
-        table.row(cells);
+        table.row(columns.iter().map(|column| (column.cell)(unit)));
     }
     table.set(room)
+}
+
+/// Jobs that systemd has not begun yet: each waits for another one.
+fn waiting(node: &Node) -> Vec<String> {
+    /// Jobs that are told at most: where the node is shut down each unit has one.
+    const TOLD: usize = 5;
+    let all = node.units.iter().filter(|unit| unit.job.ends_with(" queued"));
+    let mut told: Vec<String> = all.map(|unit| format!("{}: {}", unit.name, unit.job)).collect();
+    let total = told.len();
+    told.truncate(TOLD);
+    told.extend(more(total as u64, TOLD));
+    told
+}
+
+/// Units that have ended, and processes of them that have not.
+fn left(node: &Node) -> Vec<String> {
+    let left = node.units.iter().filter(|unit| unit.processes > 0);
+    left.map(|unit| {
+        let result = match unit.result.as_str() {
+            "" | "success" => String::new(),
+            result => format!(", result {result}"),
+        };
+        let still = match unit.processes {
+            1 => "1 process still runs".to_owned(),
+            many => format!("{} processes still run", count(many.into())),
+        };
+        format!("{} ({}{result}): {still} in its cgroup", unit.name, unit.active)
+    })
+    .collect()
 }
 
 fn timers_table(timers: &[Timer], now: &str, room: usize) -> Set {

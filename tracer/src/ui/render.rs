@@ -414,7 +414,14 @@ fn namespaces(report: &Report, columns: usize) -> Vec<details::Line> {
     if report.namespaces.is_empty() {
         page.line(
             Kind::Text,
-            "Only one network namespace is watched, or nothing has arrived in any: --netns all watches all of them.",
+            match report.namespaces_watched {
+                0 | 1 => "Only one network namespace is watched: --netns all watches all that there are."
+                    .to_owned(),
+                many => format!(
+                    "{} network namespaces are watched, and no packet was counted in any.",
+                    count(many)
+                ),
+            },
         );
     }
     page.into_lines()

@@ -74,6 +74,7 @@ pub(crate) fn nothing() -> Report {
         bytes: Bytes::default(),
         rates: Rates::default(),
         uplinks: texts(["eth0"]),
+        namespaces_watched: 1,
         namespaces: vec![],
         namespaces_total: 0,
         place: Where::Unknown,

@@ -61,7 +61,8 @@ fn differences(node: &Node) -> String {
     }
 }
 
-/// Bands of packets and changes, the latest first. Of bands in which the same happens, nothing, the first stands for all.
+/// Bands of packets and changes, the latest first. Of bands in which the same happens, nothing, the first stands for all, and
+/// says how many follow.
 fn axis(report: &Report, room: usize) -> Vec<String> {
     let node = &report.node;
     let mut lines: Vec<(&str, u8, String)> = Vec::new();
@@ -75,12 +76,20 @@ fn axis(report: &Report, room: usize) -> Vec<String> {
     let quiet = |index: usize| {
         node.bands
             .get(index)
-            .is_some_and(|band| band.arrived == 0 && band.starved == 0)
+            .is_some_and(|band| band.arrived == 0 && band.starved == 0 && !band.partial)
     };
     for (index, band) in node.bands.iter().enumerate() {
         if quiet(index) && index > 0 && quiet(index - 1) {
             continue;
         }
+        let alike = (index + 1..)
+            .take_while(|next| quiet(index) && quiet(*next))
+            .count();
+        let remark = match alike {
+            _ if band.partial => "part".to_owned(),
+            0 => String::new(),
+            more => format!("+{more}"),
+        };
         /// Columns of the bar of the band in which most arrived.
         const BAR: u64 = 20;
         let length = |packets: u64| {
@@ -93,15 +102,15 @@ fn axis(report: &Report, room: usize) -> Vec<String> {
             "-".repeat(length(band.arrived).saturating_sub(kept))
         );
         let text = format!(
-            "{}  {bar:20}  {:>9}  {:>9}  {:>9}  {:>7}{}",
+            "{}  {bar:20}  {:>9}  {:>9}  {:>9}  {:>7}  {}",
             time_of_day(&band.at),
             count(band.arrived),
             count(band.delivered),
             count(band.dropped),
             count(band.starved),
-            if band.partial { "  part" } else { "" }
+            remark
         );
-        lines.push((&band.at, 0, text));
+        lines.push((&band.at, 0, text.trim_end().to_owned()));
     }
     let all = changes::leading(node, usize::MAX);
     let between = all.between().zip(all.last.first());

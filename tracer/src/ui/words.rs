@@ -1,5 +1,7 @@
 //! The sentences that all faces say.
 
+use std::borrow::Cow;
+
 use super::episodes;
 use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
 use crate::event;
@@ -368,6 +370,7 @@ pub fn filter(report: &Report) -> Option<String> {
         queues,
         verdict_flows,
         shown,
+        no_such_unit,
     } = report.filter.as_ref()?;
     let hidden: Vec<String> = [
         (*starved, "starved flow", "starved flows"),
@@ -384,14 +387,29 @@ pub fn filter(report: &Report) -> Option<String> {
     } else {
         hidden.join(", ")
     };
-    let nothing = match shown {
-        0 => "no starved flow, flow of a verdict or queue is of it; ",
-        _ => "",
+    let nothing = match (no_such_unit, shown) {
+        (Some(near), _) => no_such_unit_text(near),
+        (None, 0) => "no starved flow, flow of a verdict or queue is of it; ".to_owned(),
+        (None, _) => String::new(),
     };
     Some(format!(
         "filter {}: {nothing}hides {hides}; the ledger counts everything",
         clean(text)
     ))
+}
+
+/// That systemd has not loaded the unit that is asked for, and what to ask for instead.
+fn no_such_unit_text(near: &[String]) -> String {
+    let near: Vec<Cow<'_, str>> = near.iter().map(|name| clean(name)).collect();
+    match near.as_slice() {
+        [] => "systemd has loaded no such unit (`systemctl list-units --all` names those that it has); "
+            .to_owned(),
+        [one] => format!("systemd has loaded no such unit ({one} is like it); "),
+        many => format!(
+            "systemd has loaded no such unit ({} are like it); ",
+            many.join(", ")
+        ),
+    }
 }
 
 /// `node-7, uplink eth0, kernel 6.1.0-18-cloud-amd64`

@@ -94,7 +94,7 @@ impl Beside {
                 body: Body::Capability(Capability {
                     name: name.to_owned(),
                     state: CapabilityState::Unavailable,
-                    why: "it did not answer in time; wait longer (--wait)".to_owned(),
+                    why: format!("{name} did not answer in time; wait longer (--wait)"),
                 }),
             });
         }

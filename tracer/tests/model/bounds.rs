@@ -1,8 +1,9 @@
 //! What is kept is bounded, and the ledger loses nothing by that.
 
-use tracer::event::{Body, Counter, CounterKey, Fate, Protocol, Queue, SocketState, Source};
+use tracer::event::{Body, Counter, CounterKey, Fate, Protocol, Queue, Seen, SocketState, Source, Thing};
 use tracer::report::Ledger;
 
+use crate::pairing::set;
 use crate::story::*;
 
 #[test]
@@ -211,4 +212,38 @@ fn queues_that_there_is_no_room_for_are_told() {
     tell(&mut story, 20_000, 1);
     story.tick();
     assert_eq!(story.report().losses.queues_full, 1);
+}
+
+/// On a router the routes are most of all that is configured.
+#[test]
+fn a_full_table_of_routes_leaves_room_for_what_else_is_configured() {
+    let mut story = healthy();
+    for number in 0..10_500_u32 {
+        let route = Thing::Route {
+            table: 254,
+            action: "unicast".to_owned(),
+            destination: std::net::Ipv4Addr::from_bits(0x0a00_0000 + number).into(),
+            prefix: 32,
+            metric: 0,
+        };
+        set(&mut story, route, Some("dev eth0"), Seen::Found, None);
+    }
+    let device = "eth0".to_owned();
+    set(
+        &mut story,
+        Thing::Link { device },
+        Some("up, carrier, mtu 1500"),
+        Seen::Found,
+        None,
+    );
+    story.tick();
+    let report = tracer::diagnosis::node(&story.model());
+    assert_eq!(report.settings_total, 10_501);
+    assert_eq!(report.settings.len(), 10_000);
+    assert!(
+        report
+            .settings
+            .iter()
+            .any(|setting| setting.object == "device eth0")
+    );
 }

@@ -73,6 +73,7 @@ fn packages(story: &mut Story, holder: Option<Owner>) {
         leftovers: 0,
         open_run: false,
         reboot: None,
+        unknown: false,
         kernels: Vec::new(),
     })));
 }

@@ -293,6 +293,7 @@ fn beside() -> BoxedStrategy<Body> {
                 leftovers,
                 open_run,
                 reboot: None,
+                unknown: false,
                 kernels: Vec::new(),
             }))
         }),

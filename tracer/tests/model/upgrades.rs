@@ -20,6 +20,7 @@ fn with_past(story: &mut Story, holder: Option<Owner>) {
         leftovers: 0,
         open_run: true,
         reboot: None,
+        unknown: false,
         kernels: Vec::new(),
     })));
     let run = |ago: i64, ended: Option<i64>| Upgrade {
@@ -106,6 +107,7 @@ fn stands(story: &mut Story, holder: Option<Owner>, unfinished: &[&str]) {
         leftovers: 0,
         open_run: false,
         reboot: None,
+        unknown: false,
         kernels: Vec::new(),
     })));
 }

@@ -162,3 +162,75 @@ fn a_device_without_arp_says_so() {
     let device = listening.value_of("device up0").unwrap();
     assert!(device.contains(", no ARP,"), "{device}");
 }
+
+/// Without its route for multicast a device neither hears nor makes neighbour solicitations: IPv6 is dead on it.
+#[test]
+fn routes_of_multicast_and_broadcast_that_somebody_deletes_are_told() {
+    let named = with_address();
+    let mut listening = Listening::to(&named);
+    let multicast = "route multicast ff00::/8 table local metric 256";
+    let of_both = listening.has_found(multicast).unwrap();
+    assert!(
+        of_both.contains("dev up0 ") && of_both.contains("dev far0 "),
+        "{of_both}"
+    );
+    let pid = named.ip("-6 route del multicast ff00::/8 dev up0 table local");
+    let (_, left) = listening.change_of(multicast);
+    assert_eq!(left.value.as_deref(), Some("dev far0 proto kernel"));
+    is_by(&left, pid, "ip");
+    let pid = named.ip("route del broadcast 10.99.0.255 dev up0 table local");
+    let (_, gone) = listening.change_of("route broadcast 10.99.0.255/32 table local");
+    assert_eq!(gone.value, None);
+    is_by(&gone, pid, "ip");
+}
+
+/// The kernel tells the kernel parameters of a device before it tells its name, and those of a new name before that.
+#[test]
+fn kernel_parameters_of_a_device_have_its_name_and_go_over_to_another_one() {
+    let named = Named::new();
+    let mut listening = Listening::to(&named);
+    let mut told = Vec::new();
+    let mut until = |what: &str| loop {
+        if let Body::Setting(setting) = listening.next().body {
+            let is_it = setting.thing.to_string() == what;
+            told.push(*setting);
+            if is_it {
+                break;
+            }
+        }
+    };
+    named.ip("link add br0 type bridge");
+    until("sysctl net.ipv6.conf.br0.forwarding");
+    named.ip("link set br0 name br9");
+    until("device br9");
+    // All is read again by then, as the name has changed.
+    for address in ["10.98.0.1", "10.98.0.2"] {
+        named.ip(&format!("address add {address}/24 dev br9"));
+        until(&format!("address {address}/24 on br9"));
+    }
+    let parameters: Vec<_> = told
+        .iter()
+        .filter_map(|setting| match &setting.thing {
+            Thing::Sysctl { name } => Some((name.as_str(), setting)),
+            _ => None,
+        })
+        .collect();
+    for (name, setting) in &parameters {
+        assert_eq!(setting.seen, Seen::Found, "{setting:?}");
+        assert!(name.contains(".br0.") || name.contains(".br9."), "{setting:?}");
+        if setting.value.is_none() {
+            assert!(name.contains(".br0."), "{setting:?}");
+        }
+    }
+    let at_last = |name: &str| {
+        parameters
+            .iter()
+            .rfind(|(of, _)| *of == name)
+            .unwrap()
+            .1
+            .value
+            .clone()
+    };
+    assert_eq!(at_last("net.ipv4.conf.br0.forwarding"), None);
+    assert_eq!(at_last("net.ipv4.conf.br9.forwarding").as_deref(), Some("0"));
+}

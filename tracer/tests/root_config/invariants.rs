@@ -128,3 +128,18 @@ fn what_a_namespace_need_not_have_is_not_broken() {
     let missing = names(&listening.invariants(InvariantState::Missing));
     assert_eq!(missing, ["default route (IPv6)"]);
 }
+
+/// Without its address loopback is dead: what is for it is sent by the default route.
+#[test]
+fn an_address_of_loopback_that_is_taken_away_is_told_by_where_it_leads() {
+    let named = with_address();
+    let mut listening = Listening::to(&named);
+    let answer = "kernel's answer for 127.0.0.1 from lo";
+    assert_eq!(listening.has_found(answer), Some("local"));
+    named.ip("address del 127.0.0.1/8 dev lo");
+    let leads = listening.value_of(answer).unwrap();
+    assert!(leads.starts_with("unicast via 10.99.0.254 dev up0"), "{leads}");
+    // So does who comes later.
+    let late = Listening::to(&named);
+    assert_eq!(late.has_found(answer), Some(leads.as_str()));
+}

@@ -102,6 +102,62 @@ fn programs_of_others_are_told_when_they_come_and_go_in_a_watched_namespace() {
     drop(elsewhere);
 }
 
+/// Passes all that a device of a namespace receives, by a program of XDP that lives as long as the value.
+fn attach_xdp(named: &Named, device: &str) -> Holder {
+    /// `BPF_PROG_TYPE_XDP`, and where it is attached: `BPF_XDP`.
+    const TYPE: u64 = 6;
+    const ATTACH: u64 = 37;
+    // r0 = XDP_PASS; exit
+    let instructions = [0xb7_u64 | 2 << 32, 0x95];
+    let mut attributes = [0_u64; 16];
+    attributes[0] = TYPE | 2 << 32;
+    attributes[1] = instructions.as_ptr() as u64;
+    attributes[2] = c"GPL".as_ptr() as u64;
+    attributes[8] = ATTACH << 32;
+    let program = bpf(5, &attributes);
+    let index = named.index_of(device);
+    let number = u64::try_from(program.as_raw_fd()).unwrap();
+    let netns = Netns::open(&named.0).unwrap();
+    // The index is of the namespace of whoever asks.
+    let link = netns.enter(|| bpf(28, &[number | u64::from(index) << 32, ATTACH]));
+    Holder::of(link.unwrap())
+}
+
+/// The kernel tells neither that such a link came nor that its device is set otherwise.
+#[test]
+fn a_program_of_xdp_is_told_at_its_device_when_it_comes_and_goes() {
+    let named = Named::new();
+    named.add_device();
+    let mut listening = Listening::to(&named);
+    let link = attach_xdp(&named, "up0");
+    let id = loop {
+        if let Body::Setting(setting) = listening.next().body
+            && let Thing::BpfLink { id } = setting.thing
+            && let Some(value) = &setting.value
+            && value.starts_with("xdp, ")
+        {
+            assert!(value.contains(", device up0; xdp tag "), "{value}");
+            assert_eq!(setting.seen, Seen::Noticed);
+            break id;
+        }
+    };
+    let (_, device) = listening.change_of("device up0");
+    let value = device.value.unwrap();
+    assert!(value.contains("xdp prog "), "{value}");
+    assert_eq!(device.seen, Seen::Noticed);
+    drop(link);
+    loop {
+        if let Body::Setting(setting) = listening.next().body
+            && setting.thing == (Thing::BpfLink { id })
+        {
+            assert_eq!(setting.value, None);
+            break;
+        }
+    }
+    let value = listening.value_of("device up0").unwrap();
+    assert!(!value.contains("xdp prog "), "{value}");
+}
+
 #[test]
 fn rules_of_a_firewall_that_can_drop_are_read_with_what_they_counted() {
     let named = Named::new();

@@ -295,3 +295,33 @@ fn units_of_users_count_where_the_user_lingers() {
         ]
     );
 }
+
+/// As `systemctl start` does it: it runs until the node is started again.
+#[test]
+fn a_timer_that_runs_and_is_not_enabled_is_found() {
+    let image = Image::new("running");
+    image
+        .file(
+            "etc/systemd/system/upgrade.timer",
+            "[Timer]\nOnCalendar=*-*-* 22:00\n",
+        )
+        .file(
+            "etc/systemd/system/upgrade.service",
+            "[Service]\nExecStart=/usr/bin/apt-get -y dist-upgrade\n",
+        );
+    assert_eq!(image.findings(), []);
+    let link = "run/systemd/units/invocation:";
+    image.link(&format!("{link}upgrade.service"), "8a1c");
+    assert_eq!(image.findings(), [], "a service that runs starts nothing");
+    image.link(&format!("{link}upgrade.timer"), "8a1d");
+    let findings = image.findings();
+    let [found] = findings.as_slice() else {
+        panic!("{findings:?}");
+    };
+    assert_eq!(
+        (found.unit.as_str(), found.starts.as_str()),
+        ("upgrade.timer", "upgrade.service")
+    );
+    assert_eq!(found.effects, [Effect::Packages]);
+    assert!(found.counts());
+}

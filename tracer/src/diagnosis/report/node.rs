@@ -37,6 +37,15 @@ pub fn alone(model: &Model) -> NodeReport {
     let figures = model.settings().iter().filter(is_figure);
     let mut settings: Vec<_> = model.settings().iter().filter(says).collect();
     let settings_total = settings.len() as u64;
+    // A full table of routes leaves room for what else there is.
+    let is_route = |thing: &Thing| matches!(thing, Thing::Route { .. });
+    let others = settings.iter().filter(|(_, thing, _)| !is_route(thing)).count();
+    let mut room = ALONE.saturating_sub(others);
+    settings.retain(|(_, thing, _)| {
+        let fits = !is_route(thing) || room > 0;
+        room -= usize::from(fits && is_route(thing));
+        fits
+    });
     settings.truncate(ALONE);
     let (droppers, droppers_total) = droppers(model);
     NodeReport {
@@ -147,6 +156,7 @@ fn node_of(model: &Model, most: usize) -> Node {
                     packages::Standing::Whole => PackagesStanding::Whole,
                     packages::Standing::InWork => PackagesStanding::InWork,
                     packages::Standing::Interrupted => PackagesStanding::Interrupted,
+                    packages::Standing::Unknown => PackagesStanding::Unknown,
                 },
                 text: describe(told),
                 holder: told.holder.as_ref().map(actor),

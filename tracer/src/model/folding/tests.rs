@@ -422,3 +422,23 @@ fn a_device_that_is_down_for_a_moment_is_told_to_be_up_again() {
         .collect();
     assert_eq!(leaders, [(1, 0), (2, 1), (4, 0), (5, 0)]);
 }
+
+/// A look each second shows it: 0, 1, 0.
+#[test]
+fn a_parameter_that_is_set_and_set_back_is_two_changes() {
+    let ipv6 = |at: u64, before: &str, after: &str| Change {
+        noticed: true,
+        ..change(
+            at,
+            sysctl("net.ipv6.conf.up0.disable_ipv6"),
+            before,
+            Some(after),
+            None,
+        )
+    };
+    let mut timeline = Timeline::default();
+    for set in [ipv6(0, "0", "1"), ipv6(750, "1", "0")] {
+        timeline.add(set);
+    }
+    assert_eq!(timeline.leading(), 2);
+}

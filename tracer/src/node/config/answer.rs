@@ -220,6 +220,15 @@ fn questions(
             _ => {}
         }
     }
+    // It is to lead there also where somebody has taken the address away.
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    if let Some(link) = by_name.get(LOOPBACK).filter(|link| link.up)
+        && !own
+            .iter()
+            .any(|(of, address, ..)| of.name == LOOPBACK && *address == loopback)
+    {
+        own.push((link, loopback, 8, ""));
+    }
     own.sort_by_key(|(link, address, prefix, _)| {
         (
             link.name != LOOPBACK,

@@ -43,16 +43,19 @@ impl Names {
         }
     }
 
-    /// What the link with this id is attached to, such as `cgroup_inet_ingress of cgroup /system.slice`; empty where the
-    /// kernel does not tell. And where that is.
-    pub(super) fn attached(&mut self, id: u32) -> (String, Place) {
-        info(id).map_or((String::new(), Place::Anywhere), |info| {
-            (self.describe(&info).unwrap_or_default(), place(&info))
-        })
+    /// What a link is attached to, such as `cgroup_inet_ingress of cgroup /system.slice`; empty where the kernel does not
+    /// tell. `device` is the name of the device that it is at, where that is known.
+    pub(super) fn attached(&mut self, link: &Info, device: Option<&str>) -> String {
+        self.describe(&link.0, device).unwrap_or_default()
     }
 
     /// Of `struct bpf_link_info`.
-    fn describe(&mut self, info: &[u8]) -> Option<String> {
+    fn describe(&mut self, info: &[u8], name: Option<&str>) -> Option<String> {
+        let device = |index| match (index, name) {
+            (0, _) => "a device that is gone".to_owned(),
+            (_, Some(name)) => format!("device {name}"),
+            (index, None) => format!("device {index}"),
+        };
         let number = |index: usize| u32_at(info, UNION + 4 * index);
         // enum bpf_link_type
         Some(match u32_at(info, 0)? {
@@ -83,10 +86,19 @@ impl Names {
     }
 }
 
-fn device(index: u32) -> String {
-    match index {
-        0 => "a device that is gone".to_owned(),
-        index => format!("device {index}"),
+/// What the kernel tells of a link, nothing where it tells none: `struct bpf_link_info`.
+#[derive(Debug)]
+pub(super) struct Info(Vec<u8>);
+
+impl Info {
+    /// Of the link with this id.
+    pub(super) fn of(id: u32) -> Self {
+        Self(info(id).unwrap_or_default())
+    }
+
+    /// Where it has put its program.
+    pub(super) fn place(&self) -> Place {
+        place(&self.0)
     }
 }
 
@@ -257,17 +269,17 @@ mod tests {
             info.extend(number.to_ne_bytes());
         }
         for length in 0..info.len() {
-            drop(names.describe(&info[..length]));
+            drop(names.describe(&info[..length], None));
             let _ = place(&info[..length]);
         }
-        names.describe(&info)
+        names.describe(&info, Some("up0"))
     }
 
     #[test]
     fn what_a_link_is_attached_to_is_named() {
         let of = |kind, members: &[u32]| told(kind, members).unwrap();
-        assert_eq!(of(11, &[2, 46]), "tcx_ingress of device 2");
-        assert_eq!(of(13, &[9, 55]), "netkit_peer of device 9");
+        assert_eq!(of(11, &[2, 46]), "tcx_ingress of device up0");
+        assert_eq!(of(13, &[9, 55]), "netkit_peer of device up0");
         assert_eq!(of(6, &[0]), "a device that is gone");
         assert_eq!(
             of(5, &[4_026_531_840, 36]),

@@ -146,6 +146,18 @@ pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<S
     })
 }
 
+/// What the kernel tells of the device with this index in the namespace of this thread, as [`link::parse`] reads it.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub(super) fn device(index: u32) -> Result<Option<Vec<u8>>, netlink::Error> {
+    let mut header = [0; link::HEADER];
+    // `struct ifinfomsg`: the index is behind family and type.
+    header[4..8].copy_from_slice(&index.to_ne_bytes());
+    let request = [&header[..], &WITHOUT_COUNTERS].concat();
+    netlink::get(ROUTE, link::GET, &request, |body| Some(body.to_vec()))
+}
+
 /// Reads the policies of IPsec of the namespace of this thread.
 ///
 /// # Errors

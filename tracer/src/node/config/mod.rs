@@ -188,7 +188,7 @@ impl Configuration {
         self.names.begin();
         let spaces = &self.spaces;
         self.node
-            .watch(&|id, program, place| holds(spaces, id, program, place), teller)
+            .watch(&|id, program, place| holder(spaces, id, program, place), teller)
     }
 
     /// Begins to listen to a namespace, which is one of few.
@@ -288,9 +288,15 @@ impl Configuration {
             let spaces = &self.spaces;
             self.node.list_programs(
                 Seen::Noticed,
-                &|id, program, place| holds(spaces, id, program, place),
+                &|id, program, place| holder(spaces, id, program, place),
                 teller,
             )?;
+            for index in self.node.touched() {
+                for space in self.spaces.values_mut() {
+                    let told = space.look_at_device(index);
+                    tell_all(space, told, teller)?;
+                }
+            }
         }
         self.ticks += 1;
         Ok(())
@@ -408,12 +414,19 @@ impl Configuration {
     }
 }
 
-/// Whether a BPF link may touch packets of one of these namespaces.
-fn holds(spaces: &BTreeMap<u32, Space>, id: u32, program: u32, place: Place) -> bool {
+/// Where a BPF link may touch packets of one of these namespaces: the name of the device that it is at, with its namespace
+/// where it is one of several, or nothing where it is at none.
+fn holder(spaces: &BTreeMap<u32, Space>, id: u32, program: u32, place: Place) -> Option<String> {
     match place {
-        Place::Anywhere => true,
-        Place::Namespace(inode) => spaces.contains_key(&inode),
-        Place::Xdp(_) | Place::Device(..) => spaces.values().any(|space| space.holds(id, program, place)),
+        Place::Anywhere => Some(String::new()),
+        Place::Namespace(inode) => spaces.contains_key(&inode).then(String::new),
+        Place::Xdp(_) | Place::Device(..) => spaces.values().find_map(|space| {
+            let device = space.holds(id, program, place)?;
+            Some(match spaces.len() {
+                1 => device.to_owned(),
+                _ => format!("{device} in network namespace {}", space.netns().name()),
+            })
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Kernel parameters of devices that the kernel tells by itself (`ip netconf`).
 
-use super::super::netlink::{attributes, i32_at};
+use super::super::netlink::{self, ROUTE, attributes, i32_at};
 use super::known::{Change, Known};
 use super::words::{Devices, IPV4, IPV6};
 use crate::event::{Seen, Thing};
@@ -36,6 +36,22 @@ pub(super) fn take(kind: u16, body: &[u8], devices: &Devices, known: &mut Known)
     changes
 }
 
+/// Asks for the parameters of the device with this index, in the namespace of this thread; none where it is gone.
+pub(super) fn of(index: u32, devices: &Devices) -> Vec<(String, String)> {
+    let ask = |family: u8| {
+        let request = [
+            &[family, 0, 0, 0][..],
+            &8_u16.to_ne_bytes(),
+            &NETCONFA_IFINDEX.to_ne_bytes(),
+            &index.to_ne_bytes(),
+        ]
+        .concat();
+        let parse = |body: &[u8]| Some(parse(body, devices));
+        netlink::get(ROUTE, GET, &request, parse).ok().flatten()
+    };
+    [IPV4, IPV6].into_iter().filter_map(ask).flatten().collect()
+}
+
 /// The parameters of a device that a message tells: name and value.
 pub(super) fn parse(body: &[u8], devices: &Devices) -> Vec<(String, String)> {
     let version = match body.first() {
@@ -49,7 +65,11 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Vec<(String, String)> {
         None => return Vec::new(),
         Some(NETCONFA_IFINDEX_ALL) => "all".to_owned(),
         Some(NETCONFA_IFINDEX_DEFAULT) => "default".to_owned(),
-        Some(index) => devices.name(index.cast_unsigned()),
+        // One that is not known yet: its parameters are asked for once it is.
+        Some(index) => match devices.0.get(&index.cast_unsigned()) {
+            Some(name) => name.clone(),
+            None => return Vec::new(),
+        },
     };
     members()
         .filter_map(|(kind, value)| {
@@ -99,6 +119,11 @@ mod tests {
         );
         assert_eq!(told(28, &[number(1, 2), number(7, 1)]), []);
         assert_eq!(told(2, &[number(3, 1)]), [], "of which device is not said");
+        assert_eq!(
+            told(2, &[number(1, 77), number(3, 1)]),
+            [],
+            "its name is not known yet"
+        );
         let whole = [&[2, 0, 0, 0][..], &number(1, 2), &number(3, 1)].concat();
         survives(&whole, &|body| drop(parse(body, &devices())));
     }

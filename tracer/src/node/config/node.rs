@@ -1,12 +1,12 @@
 //! What the whole node has: BPF programs, name servers, the kernel's log.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::super::source::{Gone, Teller};
-use super::bpf_link::Place;
 use super::known::Change;
 use super::log::Log;
-use super::programs::Programs;
+use super::programs::{Holder, Programs};
 use super::resolver::Resolver;
 use crate::event::{Body, Seen, Setting, Unknown};
 
@@ -83,17 +83,13 @@ impl Node {
     ///
     /// # Errors
     /// When the source is to end.
-    pub(super) fn watch(
-        &mut self,
-        is_watched: &dyn Fn(u32, u32, Place) -> bool,
-        teller: &Teller,
-    ) -> Result<(), Gone> {
+    pub(super) fn watch(&mut self, holder: &Holder<'_>, teller: &Teller) -> Result<(), Gone> {
         // What has come since the last look did not come with them.
         if std::mem::replace(&mut self.has_begun, true) {
-            self.list_programs(Seen::Noticed, is_watched, teller)?;
+            self.list_programs(Seen::Noticed, holder, teller)?;
         }
         self.programs.reconsider();
-        self.list_programs(Seen::Found, is_watched, teller)
+        self.list_programs(Seen::Found, holder, teller)
     }
 
     /// Tells which BPF programs and links have come and gone. See [`Programs::changes`].
@@ -103,10 +99,10 @@ impl Node {
     pub(super) fn list_programs(
         &mut self,
         seen: Seen,
-        is_watched: &dyn Fn(u32, u32, Place) -> bool,
+        holder: &Holder<'_>,
         teller: &Teller,
     ) -> Result<(), Gone> {
-        match self.programs.changes(is_watched) {
+        match self.programs.changes(holder) {
             Ok(changes) => {
                 self.no_programs = None;
                 tell(changes, seen, teller)
@@ -119,6 +115,11 @@ impl Node {
                 Ok(())
             }
         }
+    }
+
+    /// See [`Programs::touched`].
+    pub(super) fn touched(&mut self) -> BTreeSet<u32> {
+        self.programs.touched()
     }
 
     /// What cannot be seen, in sentences.

@@ -3,13 +3,13 @@
 //! Told are those that can touch packets of the watched namespaces. A program that is put at a device or in a namespace does
 //! nothing before it is there: its link is told, or what the device and its filters are set to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 
 use aya::programs::{loaded_links, loaded_programs};
 
-use super::bpf_link::{Names, Place};
+use super::bpf_link::{Info, Names, Place};
 use super::known::Change;
 use crate::event::Thing;
 
@@ -26,13 +26,21 @@ pub(super) struct Programs {
     links: BTreeMap<u32, Standing>,
     own: Own,
     names: Names,
+    /// Indices of devices at which links of XDP have come or gone, until they are asked for.
+    touched: BTreeSet<u32>,
 }
+
+/// Says whether a BPF link, which has this id and program and has put that there, is in a watched namespace, where it meets
+/// packets of one only: then the name of the device that it is at, or nothing where it is at none.
+pub(super) type Holder<'a> = dyn Fn(u32, u32, Place) -> Option<String> + 'a;
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Standing {
     value: String,
     says: Says,
+    /// Where a link is one of XDP: the index of its device.
+    xdp: Option<u32>,
 }
 
 /// What one says of packets of the watched namespaces.
@@ -60,7 +68,14 @@ impl Programs {
             links: BTreeMap::new(),
             own: Own::default(),
             names: Names::new(),
+            touched: BTreeSet::new(),
         }
+    }
+
+    /// Indices of devices at which links of XDP have come or gone since this was asked the last time: of these the kernel does
+    /// not tell that their devices are set otherwise (`bpf_xdp_link_attach`).
+    pub(super) fn touched(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.touched)
     }
 
     /// Other namespaces are watched than before: which links are in one of them is to be asked anew.
@@ -68,15 +83,11 @@ impl Programs {
         self.links.retain(|_, link| link.says != Says::Elsewhere);
     }
 
-    /// Lists them, and tells what is not as it was the last time. `is_watched` says whether the link with this id is in a
-    /// watched namespace, where it meets packets of one only; it is given the program's id, too.
+    /// Lists them, and tells what is not as it was the last time.
     ///
     /// # Errors
     /// Where the kernel does not allow it. A kernel without links has none.
-    pub(super) fn changes(
-        &mut self,
-        is_watched: &dyn Fn(u32, u32, Place) -> bool,
-    ) -> io::Result<Vec<Change>> {
+    pub(super) fn changes(&mut self, holder: &Holder<'_>) -> io::Result<Vec<Change>> {
         let ids = all(BPF_PROG_GET_NEXT_ID)?;
         let links = all(BPF_LINK_GET_NEXT_ID).or_else(|error| match error.raw_os_error() {
             Some(libc::EINVAL) => Ok(Vec::new()),
@@ -89,7 +100,7 @@ impl Programs {
         if is_new(&ids, &self.own.programs, &self.programs) || is_new(&links, &self.own.links, &self.links) {
             self.own = Own::read();
             programs_now = programs();
-            links_now = links_there(&mut self.names, &programs_now, is_watched);
+            links_now = links_there(&mut self.names, &programs_now, holder);
         }
         let mut changes = difference(
             &mut self.programs,
@@ -98,6 +109,7 @@ impl Programs {
             &programs_now,
             |id| Thing::Program { id },
         );
+        let before = at_xdp(&self.links);
         changes.extend(difference(
             &mut self.links,
             &links,
@@ -105,8 +117,19 @@ impl Programs {
             &links_now,
             |id| Thing::BpfLink { id },
         ));
+        let now = at_xdp(&self.links);
+        self.touched
+            .extend(before.symmetric_difference(&now).map(|(_, device)| device));
         Ok(changes)
     }
+}
+
+/// Links of XDP, each with the index of its device.
+fn at_xdp(links: &BTreeMap<u32, Standing>) -> BTreeSet<(u32, u32)> {
+    links
+        .iter()
+        .filter_map(|(id, link)| Some((*id, link.xdp?)))
+        .collect()
 }
 
 /// Takes over which ids there are, and tells the difference. What has gone again before it could be asked for is left out.
@@ -206,16 +229,17 @@ fn programs() -> BTreeMap<u32, Standing> {
         } else {
             Says::Something
         };
-        (program.id(), Standing { value, says })
+        let xdp = None;
+        (program.id(), Standing { value, says, xdp })
     });
     programs.collect()
 }
 
-/// `tcx, program 12, tcx_ingress of device 2; sched_cls guard tag 0011223344556677, loaded by uid 0`, by id.
+/// `tcx, program 12, tcx_ingress of device eth0; sched_cls guard tag 0011223344556677, loaded by uid 0`, by id.
 fn links_there(
     names: &mut Names,
     programs: &BTreeMap<u32, Standing>,
-    is_watched: &dyn Fn(u32, u32, Place) -> bool,
+    holder: &Holder<'_>,
 ) -> BTreeMap<u32, Standing> {
     let links = loaded_links().flatten().map(|link| {
         let kind = link.link_type().map_or_else(
@@ -224,24 +248,30 @@ fn links_there(
         );
         let (id, program) = (link.id(), link.program_id());
         let mut value = format!("{kind}, program {program}");
-        if touches_none(&value) {
-            let says = Says::Nothing;
-            return (id, Standing { value, says });
+        let its_program = programs.get(&program);
+        if touches_none(&value) || its_program.is_some_and(|one| touches_none(&one.value)) {
+            let (says, xdp) = (Says::Nothing, None);
+            return (id, Standing { value, says, xdp });
         }
-        let (attached, place) = names.attached(id);
+        let info = Info::of(id);
+        let place = info.place();
+        let xdp = match place {
+            Place::Xdp(index) => Some(index),
+            _ => None,
+        };
+        let Some(device) = holder(id, program, place) else {
+            let says = Says::Elsewhere;
+            return (id, Standing { value, says, xdp });
+        };
+        let attached = names.attached(&info, Some(device.as_str()).filter(|name| !name.is_empty()));
         if !attached.is_empty() {
             value += &format!(", {attached}");
         }
-        let says = match programs.get(&program) {
-            Some(one) if touches_none(&one.value) => Says::Nothing,
-            _ if !is_watched(id, program, place) => Says::Elsewhere,
-            Some(one) => {
-                value += &format!("; {}", one.value);
-                Says::Something
-            }
-            None => Says::Something,
-        };
-        (id, Standing { value, says })
+        if let Some(one) = its_program {
+            value += &format!("; {}", one.value);
+        }
+        let says = Says::Something;
+        (id, Standing { value, says, xdp })
     });
     links.collect()
 }
@@ -301,6 +331,7 @@ mod tests {
         let one = |value: &str, says| Standing {
             value: value.to_owned(),
             says,
+            xdp: None,
         };
         let mut known = BTreeMap::from([
             (1, one("a", Says::Something)),

@@ -9,7 +9,7 @@ use std::fs;
 
 use super::super::Netns;
 use super::super::cgroup::Cgroup;
-use super::super::ended::{Ended, Memory};
+use super::super::ended::{Ended, Memory, WHILE};
 use super::super::owners::{Owners, sockets_of};
 use super::super::text;
 use super::told::Who;
@@ -17,8 +17,6 @@ use crate::event::{Owner, Unknown};
 
 /// Sockets that are remembered at most.
 const MOST: usize = 256;
-/// For so long, in ns: 2 s.
-const WHILE: u64 = 2_000_000_000;
 /// Addresses from here on are chosen by the kernel, and say nothing (`netlink_autobind`).
 const CHOSEN_BY_KERNEL: u32 = 1 << 31;
 /// systemd, here or in a container. It opens sockets for services, which then ask by them (`ListenNetlink=`), as networkd
@@ -117,10 +115,12 @@ impl Requesters {
             Some((pid, owner)) => (pid != INIT && has_a_program(pid)).then_some(owner),
             None => {
                 let pid = pid?;
-                Some(
-                    self.ended(pid, netns, now)
-                        .unwrap_or_else(|| Owner::named(pid, "")),
-                )
+                match self.ended(pid, netns, now) {
+                    // The number is one of another pid namespace, as in a container: here it is nobody's, or another's.
+                    None if self.ended.is_told() => None,
+                    None => Some(Owner::named(pid, "")),
+                    ended => ended,
+                }
             }
         }
     }
@@ -183,6 +183,20 @@ mod tests {
         assert_eq!(inode_of(table, 812), Some(101));
         assert_eq!(inode_of(table, 81), None);
         assert_eq!(inode_of("", 812), None);
+    }
+
+    #[test]
+    fn a_number_that_none_of_the_machine_has_had_is_not_told() {
+        let netns = Netns::current().unwrap();
+        // No process of this machine has so large a number.
+        let port = PROCESSES - 1;
+        let who = Requesters::default().who(&netns, port, 1);
+        assert_eq!(who, Ok(Owner::named(port, "")), "nobody remembers who has ended");
+        let mut remembering = Requesters::new(Some(Box::new(|_| None)));
+        // Where these tests run in a pid namespace of their own nobody is asked.
+        if remembering.ended.is_told() {
+            assert_eq!(remembering.who(&netns, port, 1), Err(Unknown::NotFound));
+        }
     }
 
     #[test]

@@ -14,8 +14,7 @@ pub(super) const DELETE: u16 = 25;
 pub(super) const HEADER: usize = 12;
 const RTM_F_CLONED: u32 = 0x200;
 const RTPROT_KERNEL: u8 = 2;
-const RTN_BROADCAST: u8 = 3;
-const RTN_MULTICAST: u8 = 5;
+const RTN_ANYCAST: u8 = 4;
 
 /// A route and where it leads.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,8 +25,8 @@ pub(super) struct Route {
     pub(super) several: bool,
 }
 
-/// A route; `None` for what is none of IPv4 or IPv6, for what is remembered of one (`ip route show cache`), and for what
-/// comes with every address: routes of the kernel's own for broadcast, anycast and multicast.
+/// A route; `None` for what is none of IPv4 or IPv6, for what is remembered of one (`ip route show cache`), and for those of
+/// anycast that the kernel makes for each address where IPv6 is forwarded: without them it loses nothing that it needs.
 /// `struct rtmsg` { u8 family, destination and source length, tos, table, protocol, scope, type; u32 flags }
 pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
     let &[
@@ -45,8 +44,8 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
         return None;
     };
     let mut destination = unspecified(family)?;
-    let of_the_kernel = made_by == RTPROT_KERNEL && (RTN_BROADCAST..=RTN_MULTICAST).contains(&kind);
-    if u32_at(body, 8)? & RTM_F_CLONED != 0 || of_the_kernel {
+    let is_of_forwarding = made_by == RTPROT_KERNEL && kind == RTN_ANYCAST;
+    if u32_at(body, 8)? & RTM_F_CLONED != 0 || is_of_forwarding {
         return None;
     }
     let (mut table, mut metric) = (u32::from(short_table), 0);
@@ -301,8 +300,7 @@ mod tests {
     fn what_is_remembered_of_routes_is_none() {
         let none = |header, flags| assert_eq!(parse(&message(header, flags, &[]), &devices()), None);
         none([10, 128, 0, 0, 254, 0, 0, 1], RTM_F_CLONED);
-        none([2, 32, 0, 0, 255, 2, 253, RTN_BROADCAST], 0);
-        none([10, 8, 0, 0, 255, 2, 0, RTN_MULTICAST], 0);
+        none([10, 128, 0, 0, 255, 2, 0, RTN_ANYCAST], 0);
         none([129, 0, 0, 0, 254, 2, 0, 1], 0);
     }
 }

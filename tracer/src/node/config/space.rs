@@ -28,7 +28,7 @@ use super::sysctl::Sysctls;
 use super::told::{Cause, Told, Who, found};
 use super::tracking::Tracking;
 use super::words::Devices;
-use super::{address, ipsec, nexthop};
+use super::{address, ipsec, link, nexthop};
 use crate::event::value::NF_TABLES;
 use crate::event::{Seen, Setting, Thing, Unknown};
 
@@ -177,19 +177,19 @@ impl Space {
         Ok((space, told))
     }
 
-    /// A BPF link, which has put its program at some device, has done so at one of this namespace.
-    pub(super) fn holds(&self, id: u32, program: u32, place: Place) -> bool {
-        match place {
-            Place::Xdp(index) => self.links.get(&index).is_some_and(|link| link.has_xdp(program)),
-            Place::Device(index, kind) => {
-                self.links.contains_key(&index)
-                    && self
-                        .netns
-                        .enter(|| bpf_link::is_at(id, index, kind))
-                        .unwrap_or(false)
-            }
+    /// The device of this namespace at which a BPF link has put its program; `None` where it is at none.
+    pub(super) fn holds(&self, id: u32, program: u32, place: Place) -> Option<&str> {
+        let (Place::Xdp(index) | Place::Device(index, _)) = place else {
+            return None;
+        };
+        let name = &self.links.get(&index)?.name;
+        let is_at = self.netns.enter(|| match place {
+            // The kernel does not tell a device anew for it, so what is known of that may be out of date.
+            Place::Xdp(_) => device(index).is_some_and(|link| link.has_xdp(program)),
+            Place::Device(_, kind) => bpf_link::is_at(id, index, kind),
             Place::Anywhere | Place::Namespace(_) => false,
-        }
+        });
+        is_at.unwrap_or(false).then_some(name)
     }
 
     pub(super) fn netns(&self) -> &Netns {
@@ -469,6 +469,14 @@ impl Offloads {
 fn told_all(changes: impl IntoIterator<Item = Change>) -> Vec<(Change, Seen)> {
     let changes = changes.into_iter();
     changes.map(|change| (change, Seen::Told)).collect()
+}
+
+/// The device with this index in the namespace of this thread.
+fn device(index: u32) -> Option<Link> {
+    dump::device(index)
+        .ok()
+        .flatten()
+        .and_then(|body| link::parse(&body))
 }
 
 /// Listens to all but nf_tables, in the namespace of this thread.

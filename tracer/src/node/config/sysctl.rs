@@ -169,6 +169,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_read_is_in_the_documentation() {
+        let text = include_str!("../../../../docs/node.md");
+        for name in OF_NAMESPACE.iter().chain(&OF_IPV4).chain(&OF_IPV6) {
+            assert!(text.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn a_devices_name_may_have_dots() {
         assert_eq!(
             path("net.ipv4.conf.eth0.100.arp_filter"),

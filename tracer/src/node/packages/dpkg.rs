@@ -140,6 +140,7 @@ impl Dpkg {
                 .as_ref()
                 .is_some_and(|run| run.is_open(self.table.as_ref())),
             reboot: self.read_reboot(found),
+            unknown: self.strange().is_some(),
             kernels: Vec::new(),
         })
     }
@@ -274,7 +275,8 @@ impl Dpkg {
             (0, _) => Some(format!("{path} names no package: it is not of dpkg, or torn")),
             (_, 0) => None,
             (_, odd) => Some(format!(
-                "{odd} entries of {path} have no name or no state: the file is torn, and those packages are not known"
+                "{odd} of the entries of {path} have no name, or no whole state: the file is torn, and those packages \
+                 are not known"
             )),
         }
     }

@@ -116,6 +116,7 @@ impl Rpm {
             leftovers: 0,
             open_run: false,
             reboot: None,
+            unknown: false,
             kernels: Vec::new(),
         })
     }

@@ -39,7 +39,7 @@ struct Package {
 pub(super) struct Table {
     /// By name and architecture.
     packages: BTreeMap<(String, String), Package>,
-    /// Entries that name no package or no state.
+    /// Entries that name no package or no state; one at least where there is something and no package.
     odd: usize,
 }
 
@@ -58,7 +58,9 @@ impl Table {
     /// Takes in the entries of a file; one of a package that is known already takes the place of that.
     pub(super) fn read(&mut self, from: impl BufRead) -> io::Result<()> {
         let mut entry = Entry::default();
+        let mut is_empty = true;
         files::lines(from, LINE, |line| {
+            is_empty &= line.is_empty();
             if line.is_empty() {
                 self.take(std::mem::take(&mut entry));
             } else {
@@ -66,6 +68,9 @@ impl Table {
             }
         })?;
         self.take(entry);
+        if !is_empty && self.packages.is_empty() {
+            self.odd = self.odd.max(1);
+        }
         if self.packages.len() >= MOST {
             return Err(io::Error::other(format!("it has {MOST} packages or more")));
         }
@@ -86,6 +91,14 @@ impl Table {
             self.odd += 1;
             return;
         };
+        // The last word of a file that is cut off.
+        if STATES
+            .iter()
+            .any(|known| known.starts_with(state) && *known != state)
+        {
+            self.odd += 1;
+            return;
+        }
         let package = Package {
             state: match STATES.iter().find(|known| **known == state) {
                 Some(known) => Cow::Borrowed(known),
@@ -276,6 +289,16 @@ Version: 1
         let strange = table(b"package: a\nstatus: install ok exploded\r\n\r\nVersion: 1\n");
         assert_eq!(unfinished(&strange), ["a exploded"]);
         assert_eq!(table(b""), Table::default());
+        assert_eq!(table(b"\n\n"), Table::default());
+        let bytes = table(&[0x9d, b'x', b'\n', 0xff, 0x01]);
+        assert_eq!((bytes.len(), bytes.odd()), (0, 1), "it is there, and not empty");
+        let cut =
+            table(b"Package: a\nStatus: install ok installed\n\nPackage: b\nStatus: install ok half-conf");
+        assert_eq!(
+            (cut.len(), cut.odd()),
+            (1, 1),
+            "no package is in a state that no dpkg has"
+        );
     }
 
     #[test]

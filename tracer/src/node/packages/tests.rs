@@ -243,6 +243,7 @@ fn what_stands_is_told_first() {
         leftovers: 1,
         open_run: true,
         reboot: Some(vec!["libc6".to_owned(), "linux-image-amd64".to_owned()]),
+        unknown: false,
         kernels: vec!["6.1.0-13-amd64".to_owned(), "6.1.0-14-amd64".to_owned()],
     };
     assert_eq!(source.packages("the packages", |_| true), expected);

@@ -1,5 +1,7 @@
 //! One connection to systemd: lists what there is, then follows what it tells.
 
+mod telling;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,14 +9,14 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
 use zbus::message::Message;
 
+use super::LOST;
 use super::address::Address;
 use super::bus::{self, Bus, Failure, Heard, List, Listed, Object, Signal};
 use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
 use super::processes::Hierarchy;
 use super::properties::TimerState;
-use super::{CAPABILITY, LOST};
-use crate::event::{Body, Capability, CapabilityState, Job, JobState, Notice, NoticeKind, Seen, UnitState};
+use crate::event::{CapabilityState, Job, JobState, Seen, UnitState};
 use crate::node::clock;
 use crate::node::journal::Wanted;
 use crate::node::source::{Gone, Teller};
@@ -37,8 +39,6 @@ const AT_ONCE: usize = 32;
 const GONE: [&str; 2] = ["UnknownObject", "NoSuchUnit"];
 /// Units that are kept at most: more than any node has, some 10 MB.
 const MOST: usize = 10_000;
-/// Units that cannot be read are named up to this number, and then counted.
-const NAMED: usize = 4;
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -561,60 +561,6 @@ impl<'t> Follower<'t> {
         for (name, processes) in counted {
             let told = self.known.processes(&name, processes, clock::boottime_ns());
             self.tell(told).await?;
-        }
-        Ok(())
-    }
-
-    /// All is read but what could not be.
-    async fn well(&mut self) -> Result<(), Gone> {
-        let mut parts: Vec<String> = self
-            .unread
-            .iter()
-            .take(NAMED)
-            .map(|(name, why)| format!("{name} cannot be read: {why}"))
-            .collect();
-        if self.unread.len() > NAMED {
-            parts.push(format!("nor can {} more units", self.unread.len() - NAMED));
-        }
-        parts.extend(self.refused.iter().map(|(kind, why)| {
-            format!("systemd does not list units of the kind {kind}, one of which has a description that is no text ({why})")
-        }));
-        if self.left_out > 0 {
-            parts.push(format!(
-                "there are more than {MOST} units, {} of them are not seen",
-                self.left_out
-            ));
-        }
-        let state = if parts.is_empty() {
-            CapabilityState::Available
-        } else {
-            CapabilityState::Partial
-        };
-        self.capability(state, parts.join("; ")).await
-    }
-
-    async fn capability(&mut self, state: CapabilityState, why: String) -> Result<(), Gone> {
-        let capability = Capability {
-            name: CAPABILITY.to_owned(),
-            state,
-            why,
-        };
-        let now = clock::boottime_ns();
-        self.teller.send(now, Body::Capability(capability)).await
-    }
-
-    async fn notice(&self, at: u64, text: String) -> Result<(), Gone> {
-        let notice = Notice {
-            kind: NoticeKind::Systemd,
-            text,
-            by: None,
-        };
-        self.teller.send(at, Body::Notice(notice)).await
-    }
-
-    async fn tell(&self, told: impl IntoIterator<Item = Told>) -> Result<(), Gone> {
-        for (at, body) in told {
-            self.teller.send(at, body).await?;
         }
         Ok(())
     }

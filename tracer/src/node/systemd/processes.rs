@@ -37,6 +37,12 @@ impl Hierarchy {
         }
     }
 
+    /// The path that was said to be the root to systemd, where there is no such cgroup.
+    pub(super) fn missing_root(&self) -> Option<&str> {
+        let is_there = |mount: &PathBuf| mount.join(self.root.trim_start_matches('/')).is_dir();
+        (!self.root.is_empty() && !self.mounts.iter().any(is_there)).then_some(self.root.as_str())
+    }
+
     /// How many processes are in a cgroup and those below it. None where there is no such group.
     pub(super) fn processes(&self, path: &str) -> u32 {
         u32::try_from(self.members(path).len()).unwrap_or(u32::MAX)
@@ -134,7 +140,9 @@ mod tests {
         };
         let path = hierarchy.path("/system.slice/a.service");
         let counts = [&path, "/system.slice/a.service", "", "/"].map(|path| hierarchy.processes(path));
+        assert_eq!(hierarchy.missing_root(), None);
         fs::remove_dir_all(mount).unwrap();
+        assert_eq!(hierarchy.missing_root(), Some("/box"));
         assert_eq!(path, "/box/system.slice/a.service");
         assert_eq!(counts, [3, 0, 0, 0]);
     }

@@ -3,6 +3,7 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::*;
+use crate::report::Band;
 use crate::ui::sample;
 use crate::ui::view::Showing;
 
@@ -85,6 +86,24 @@ fn namespaces_80x24() {
 }
 
 #[test]
+fn a_page_of_namespaces_without_any_says_why() {
+    let page = |watched| {
+        let report = Report {
+            namespaces_watched: watched,
+            ..sample::healthy()
+        };
+        pressed(&[KeyCode::Char('n')], &report, (80, 24))
+    };
+    let one = page(1);
+    assert!(one.contains("Only one network namespace is watched"), "{one}");
+    let many = page(3);
+    assert!(
+        many.contains("3 network namespaces are watched, and no packet was counted in any."),
+        "{many}"
+    );
+}
+
+#[test]
 fn timeline_80x24() {
     insta::assert_snapshot!(pressed(&[KeyCode::Char('t')], &sample::incident(), (80, 24)));
 }
@@ -97,6 +116,50 @@ fn timeline_200x50() {
 #[test]
 fn units_80x24() {
     insta::assert_snapshot!(pressed(&[KeyCode::Char('u')], &sample::incident(), (80, 24)));
+}
+
+#[test]
+fn what_has_not_ended_of_a_unit_that_has_is_said_in_words() {
+    let mut report = sample::incident();
+    let unit = &mut report.node.units[0];
+    unit.name = "a-unit-with-a-long-name-that-upgrades.service".to_owned();
+    unit.active = "failed".to_owned();
+    unit.result = "signal".to_owned();
+    unit.processes = 3;
+    let page = pressed(&[KeyCode::Char('u')], &report, (80, 24));
+    let words: Vec<&str> = page
+        .split(['"', ' ', '\n'])
+        .filter(|word| !word.is_empty())
+        .collect();
+    let said = "a-unit-with-a-long-name-that-upgrades.service (failed, result signal): 3 processes still run in its cgroup";
+    assert!(words.join(" ").contains(said), "{page}");
+}
+
+#[test]
+fn quiet_bands_that_follow_one_are_counted() {
+    let mut report = sample::healthy();
+    report.node.bands = (0..7)
+        .map(|number| Band {
+            at: format!("2023-10-10T06:{}:{}0Z", 18 + number / 6, number % 6),
+            arrived: 0,
+            delivered: 0,
+            dropped: 0,
+            starved: 0,
+            partial: number == 0 || number == 6,
+        })
+        .collect();
+    let page = pressed(&[KeyCode::Char('t')], &report, (80, 24));
+    let bands = page.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split([' ', '"']).filter(|word| !word.is_empty()).collect();
+        let [at, "0", "0", "0", "0", remark] = words.as_slice() else {
+            return None;
+        };
+        Some((*at, *remark))
+    });
+    assert_eq!(
+        bands.collect::<Vec<_>>(),
+        [("06:19:00", "part"), ("06:18:10", "+4"), ("06:18:00", "part")]
+    );
 }
 
 #[test]

@@ -320,6 +320,7 @@ pub(crate) fn many_drops() -> Report {
             unexplained: 0.0,
         },
         uplinks: texts(["eth0", "eth1"]),
+        namespaces_watched: 3,
         namespaces: namespaces(),
         namespaces_total: 3,
         place: Where::Unknown,

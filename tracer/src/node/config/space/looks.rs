@@ -9,7 +9,7 @@ use super::super::ruleset;
 use super::super::sysctl;
 use super::super::told::{Told, found, noticed};
 use super::{NF_TABLES, Space, netfilter, policies, ruleset_of};
-use crate::event::{Seen, Thing};
+use crate::event::{Seen, Thing, Unknown};
 
 impl Space {
     /// Listens to nf_tables, if that has been loaded meanwhile.
@@ -53,6 +53,18 @@ impl Space {
             .into_iter()
             .map(|value| (ruleset_of(NF_TABLES), Some(value)))
             .collect()
+    }
+
+    /// Looks at the device with this index, if it has one, of which the kernel may not have told all.
+    pub(in super::super) fn look_at_device(&mut self, index: u32) -> Vec<Told> {
+        if !self.links.contains_key(&index) {
+            return Vec::new();
+        }
+        let Ok(Ok(Some(body))) = self.netns.enter(|| dump::device(index)) else {
+            return Vec::new();
+        };
+        let changes = self.link(&body, &Err(Unknown::Compared)).into_iter();
+        noticed(changes.map(|(change, _)| change).collect())
     }
 
     /// Looks at the tables of the older firewalls.

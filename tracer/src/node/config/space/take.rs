@@ -72,6 +72,30 @@ impl Space {
         ethtool.take(kind, body, &self.devices, &mut self.known)
     }
 
+    /// The kernel parameters of a device that is new or has a new name. They came with it: nobody has changed them.
+    fn parameters_of(&mut self, index: u32) -> Vec<(Change, Seen)> {
+        let devices = &self.devices;
+        // Where the namespace is gone there is nothing to be told.
+        let told = self
+            .netns
+            .enter(|| netconf::of(index, devices))
+            .unwrap_or_default();
+        told.into_iter()
+            .filter_map(|(name, value)| Some((self.known.set(Thing::Sysctl { name }, value)?, Seen::Found)))
+            .collect()
+    }
+
+    /// The kernel parameters and offloads of a device, as gone: they go with it, or with its name.
+    fn forget_parameters_of(&mut self, device: &str) -> Vec<(Change, Seen)> {
+        let parameter = format!(".conf.{device}.");
+        let gone = self.known.remove_all(|thing| match thing {
+            Thing::Sysctl { name } => name.contains(&parameter),
+            Thing::Offloads { device: of } => of == device,
+            _ => false,
+        });
+        gone.into_iter().map(|change| (change, Seen::Found)).collect()
+    }
+
     /// The offloads of a device that is new. They came with it: nobody has changed them.
     fn offloads_of_new(&mut self, index: u32) -> Option<(Change, Seen)> {
         let ethtool = &self.offloads.as_ref()?.ethtool;
@@ -81,11 +105,12 @@ impl Space {
         Some((self.known.set(thing, value)?, Seen::Found))
     }
 
-    fn link(&mut self, body: &[u8], by: &Who) -> Vec<(Change, Seen)> {
+    pub(super) fn link(&mut self, body: &[u8], by: &Who) -> Vec<(Change, Seen)> {
         let Some(mut link) = link::parse(body) else {
             return Vec::new();
         };
         let mut changes = Vec::new();
+        let mut with_name = Vec::new();
         let before = self.links.get(&link.index);
         if let Some(before) = before {
             link.after(before);
@@ -93,6 +118,7 @@ impl Space {
         if let Some(before) = before.filter(|before| before.name != link.name) {
             // All that is on it has another name, too.
             let device = before.name.clone();
+            with_name = self.forget_parameters_of(&device);
             changes.extend(self.known.remove(&Thing::Link { device }));
             self.need(Again::Everything, by);
         } else if before.is_some_and(|before| (before.up, before.carrier) != (link.up, link.carrier)) {
@@ -102,10 +128,17 @@ impl Space {
         self.devices.0.insert(link.index, link.name.clone());
         let device = link.name.clone();
         changes.extend(self.known.set(Thing::Link { device }, link.value(&self.devices)));
-        let (index, is_new) = (link.index, self.links.insert(link.index, link).is_none());
+        let index = link.index;
+        let has_its_name = self
+            .links
+            .get(&index)
+            .is_some_and(|before| before.name == link.name);
+        self.links.insert(index, link);
         let mut changes = told_all(changes);
-        if is_new {
+        changes.extend(with_name);
+        if !has_its_name {
             changes.extend(self.offloads_of_new(index));
+            changes.extend(self.parameters_of(index));
         }
         changes
     }
@@ -118,15 +151,8 @@ impl Space {
         self.links.remove(&link.index);
         self.devices.0.remove(&link.index);
         let gone = self.known.remove_all(|thing| is_on(thing, &link.name));
-        let parameter = format!(".conf.{}.", link.name);
-        let parameters = self.known.remove_all(|thing| match thing {
-            Thing::Sysctl { name } => name.contains(&parameter),
-            Thing::Offloads { device } => *device == link.name,
-            _ => false,
-        });
         let mut changes = told_all(gone);
-        // They came and went with it: nobody has changed them.
-        changes.extend(parameters.into_iter().map(|change| (change, Seen::Found)));
+        changes.extend(self.forget_parameters_of(&link.name));
         changes
     }
 
