@@ -6,9 +6,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use lab::world::World;
+use tracer::node::clock;
 use tracer::report::{Deadline, NodeReport, Unit};
 
 use crate::beside::Beside;
+use crate::watched::Watched;
 use crate::{program, unit};
 
 /// A service, what is done to it, and in each state that comes to its limit: what is told of that, and what systemd says then.
@@ -247,4 +249,26 @@ fn what_is_told_before_is_what_systemd_does() {
     let drawn = deadline("drawn", "running");
     let (least, most) = (drawn.seconds.unwrap(), drawn.seconds_at_most.unwrap());
     assert!((most - least - 3.0).abs() < 1e-6, "{drawn:?}");
+}
+
+/// systemd tells nobody of a sign of life.
+#[test]
+fn a_service_that_gives_signs_of_life_is_seen_to_give_them() {
+    let text = "[Service]\nWatchdogSec=2\nNotifyAccess=all\n\
+                ExecStart=sh -c 'while systemd-notify WATCHDOG=1; do sleep 0.2; done'\n";
+    let world = World::boot(program(), &[("lively.service", &unit(text))]).unwrap();
+    world.systemctl(&["start", "lively.service"]).unwrap();
+    let mut watched = Watched::ready(&world);
+    let told = |watched: &mut Watched, after| {
+        let state = watched.wait_unit("lively.service", |state| state.limits.alive > after);
+        assert_eq!(
+            (state.sub.as_str(), state.limits.watchdog),
+            ("running", 2_000_000)
+        );
+        state.limits.alive
+    };
+    // Nothing else of it is new from now on.
+    let now = (clock::boottime_ns() - clock::suspended()) / 1000;
+    let first = told(&mut watched, now);
+    told(&mut watched, first);
 }

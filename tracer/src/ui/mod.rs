@@ -19,6 +19,7 @@ pub mod format;
 pub mod help;
 pub mod keys;
 pub mod ledger;
+mod limits;
 mod node;
 pub mod plain;
 pub mod render;

@@ -4,11 +4,12 @@ use super::actor::{actor, by};
 use super::changes;
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{brief, bytes, count, day, plural, seconds, seconds_between, time_of_day};
+use super::limits::coming;
 use super::table::{Column, Kind as Cell, Set, Table};
 use super::{settings, units, upgrades, words};
 use crate::report::{
-    Capability, CapabilityState, Deadline, Dropper, Invariant, InvariantState, Node, NodeReport,
-    PackagesStanding, Report, Run, Timer, Unit,
+    Capability, CapabilityState, Dropper, Invariant, InvariantState, Node, NodeReport, PackagesStanding,
+    Report, Run, Timer, Unit,
 };
 
 /// The page of units: what they get of the network, and how they stand.
@@ -142,52 +143,6 @@ fn table(page: &mut Page, heading: &str, set: Set, rest: Option<String>) {
         Kind::Verbatim,
         header.into_iter().chain(set.rows).chain(rest),
     );
-}
-
-/// What systemd does next by itself, the soonest first.
-fn coming(node: &Node) -> Vec<String> {
-    let mut coming: Vec<(f64, String)> = node
-        .units
-        .iter()
-        .filter_map(|unit| {
-            let limit = unit.deadline.as_ref().filter(|limit| limit.is_ahead())?;
-            let left = limit.seconds?;
-            let unless = match limit.watchdog {
-                Some(_) => ", unless it gives a sign of life before",
-                None => "",
-            };
-            let (name, sub, action) = (&unit.name, &unit.sub, &limit.action);
-            let text = format!("{name} ({sub}), {}: {action}{unless}", when(left, limit));
-            Some((left, text))
-        })
-        .collect();
-    coming.sort_by(|one, other| one.0.total_cmp(&other.0));
-    coming.into_iter().map(|(_, text)| text).collect()
-}
-
-/// `in 5 s`, `in 5 s to 35 s`, `within 25 s`, `due 9 s ago`
-fn when(left: f64, limit: &Deadline) -> String {
-    let left = left.round();
-    match limit.seconds_at_most.map(f64::round) {
-        Some(most) if left <= 0.0 => format!("within {}", seconds(most)),
-        Some(most) => format!("in {} to {}", seconds(left), seconds(most)),
-        None if left > 0.0 => format!("in {}", seconds(left)),
-        None if left < 0.0 => format!("due {} ago", seconds(-left)),
-        None => "now".to_owned(),
-    }
-}
-
-/// The time that is left, for tables.
-pub(super) fn left(limit: Option<&Deadline>) -> String {
-    let Some(limit) = limit else {
-        return "-".to_owned();
-    };
-    match (limit.seconds, limit.seconds_at_most) {
-        (None, _) => "none".to_owned(),
-        (Some(_), _) if !limit.is_ahead() => "watchdog".to_owned(),
-        (Some(least), Some(most)) => format!("{}-{}", brief(least), brief(most)),
-        (Some(left), None) => brief(left),
-    }
 }
 
 /// What is about to happen by itself: what systemd ends, and timers whose window is open or begins within a minute. One that is
@@ -469,43 +424,6 @@ mod tests {
     use super::*;
     use crate::report::Onsets;
     use crate::ui::sample;
-
-    #[test]
-    fn what_systemd_is_about_to_do_is_told_with_when() {
-        let of = |seconds: Option<f64>, seconds_at_most, watchdog| Deadline {
-            seconds,
-            seconds_at_most,
-            watchdog,
-            action: "SIGTERM to all its processes".to_owned(),
-        };
-        let says = |deadline: Deadline| {
-            let mut node = sample::incident().node;
-            node.units.truncate(1);
-            node.units[0].deadline = Some(deadline.clone());
-            (coming(&node).pop().unwrap_or_default(), left(Some(&deadline)))
-        };
-        let is = |when: &str, unless: &str, left: &str| {
-            let text = format!("kubelet.service (running), {when}: SIGTERM to all its processes{unless}");
-            (text, left.to_owned())
-        };
-        assert_eq!(says(of(Some(5.2), None, None)), is("in 5 s", "", "5.2s"));
-        assert_eq!(says(of(Some(0.3), None, None)), is("now", "", "0.3s"));
-        assert_eq!(says(of(Some(-9.0), None, None)), is("due 9 s ago", "", "0s"));
-        assert_eq!(
-            says(of(Some(5.0), Some(35.0), None)),
-            is("in 5 s to 35 s", "", "5s-35s")
-        );
-        assert_eq!(
-            says(of(Some(0.0), Some(25.0), None)),
-            is("within 25 s", "", "0s-25s")
-        );
-        let unless = ", unless it gives a sign of life before";
-        assert_eq!(says(of(Some(9.0), None, Some(60.0))), is("in 9 s", unless, "9s"));
-        let nothing = |left: &str| (String::new(), left.to_owned());
-        assert_eq!(says(of(Some(45.0), None, Some(60.0))), nothing("watchdog"));
-        assert_eq!(says(of(None, None, None)), nothing("none"));
-        assert_eq!(left(None), "-");
-    }
 
     /// As in October 2023: three onsets on three days, each within the hour of a daily timer.
     #[test]

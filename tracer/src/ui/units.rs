@@ -2,7 +2,7 @@
 
 use super::details::more;
 use super::format::count;
-use super::node::left;
+use super::limits::time_left;
 use super::table::{Column, Kind as Cell, Set, Table};
 use crate::report::{Deadline, Node, Unit};
 
@@ -64,7 +64,7 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
             "limit",
             Cell::Number,
             1,
-            |unit| left(unit.deadline.as_ref()),
+            |unit| time_left(unit.deadline.as_ref()),
             |_| true,
         ),
     ];

@@ -109,7 +109,8 @@ fn limit(limits: &Limits, seconds: u32) -> Option<Deadline> {
         ..runs("1")
     };
     unit(&mut story, "a.service", Seen::Found, state);
-    story.idle(seconds);
+    let ticks = 2 * seconds;
+    story.idle(ticks);
     story.report().node.units[0].deadline.clone()
 }
 

@@ -1,0 +1,96 @@
+//! What limits units of systemd: what it is about to do, and how long that is off.
+
+use super::format::{brief, seconds};
+use crate::report::{Deadline, Node};
+
+/// What systemd does next by itself, the soonest first.
+pub(super) fn coming(node: &Node) -> Vec<String> {
+    let mut coming: Vec<(f64, String)> = node
+        .units
+        .iter()
+        .filter_map(|unit| {
+            let limit = unit.deadline.as_ref().filter(|limit| limit.is_ahead())?;
+            let left = limit.seconds?;
+            let unless = match limit.watchdog {
+                Some(_) => ", unless it gives a sign of life before",
+                None => "",
+            };
+            let (name, sub, action) = (&unit.name, &unit.sub, &limit.action);
+            let text = format!("{name} ({sub}), {}: {action}{unless}", when(left, limit));
+            Some((left, text))
+        })
+        .collect();
+    coming.sort_by(|one, other| one.0.total_cmp(&other.0));
+    coming.into_iter().map(|(_, text)| text).collect()
+}
+
+/// `in 5 s`, `in 5 s to 35 s`, `within 25 s`, `due 9 s ago`
+fn when(left: f64, limit: &Deadline) -> String {
+    let left = left.round();
+    match limit.seconds_at_most.map(f64::round) {
+        Some(most) if left <= 0.0 => format!("within {}", seconds(most)),
+        Some(most) => format!("in {} to {}", seconds(left), seconds(most)),
+        None if left > 0.0 => format!("in {}", seconds(left)),
+        None if left < 0.0 => format!("due {} ago", seconds(-left)),
+        None => "now".to_owned(),
+    }
+}
+
+/// The time that is left, for tables.
+pub(super) fn time_left(limit: Option<&Deadline>) -> String {
+    let Some(limit) = limit else {
+        return "-".to_owned();
+    };
+    match (limit.seconds, limit.seconds_at_most) {
+        (None, _) => "none".to_owned(),
+        (Some(_), _) if !limit.is_ahead() => "watchdog".to_owned(),
+        (Some(least), Some(most)) => format!("{}-{}", brief(least), brief(most)),
+        (Some(left), None) => brief(left),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::sample;
+
+    #[test]
+    fn what_systemd_is_about_to_do_is_told_with_when() {
+        let of = |seconds: Option<f64>, seconds_at_most, watchdog| Deadline {
+            seconds,
+            seconds_at_most,
+            watchdog,
+            action: "SIGTERM to all its processes".to_owned(),
+        };
+        let says = |deadline: Deadline| {
+            let mut node = sample::incident().node;
+            node.units.truncate(1);
+            node.units[0].deadline = Some(deadline.clone());
+            (
+                coming(&node).pop().unwrap_or_default(),
+                time_left(Some(&deadline)),
+            )
+        };
+        let is = |when: &str, unless: &str, left: &str| {
+            let text = format!("kubelet.service (running), {when}: SIGTERM to all its processes{unless}");
+            (text, left.to_owned())
+        };
+        assert_eq!(says(of(Some(5.2), None, None)), is("in 5 s", "", "5.2s"));
+        assert_eq!(says(of(Some(0.3), None, None)), is("now", "", "0.3s"));
+        assert_eq!(says(of(Some(-9.0), None, None)), is("due 9 s ago", "", "0s"));
+        assert_eq!(
+            says(of(Some(5.0), Some(35.0), None)),
+            is("in 5 s to 35 s", "", "5s-35s")
+        );
+        assert_eq!(
+            says(of(Some(0.0), Some(25.0), None)),
+            is("within 25 s", "", "0s-25s")
+        );
+        let unless = ", unless it gives a sign of life before";
+        assert_eq!(says(of(Some(9.0), None, Some(60.0))), is("in 9 s", unless, "9s"));
+        let nothing = |left: &str| (String::new(), left.to_owned());
+        assert_eq!(says(of(Some(45.0), None, Some(60.0))), nothing("watchdog"));
+        assert_eq!(says(of(None, None, None)), nothing("none"));
+        assert_eq!(time_left(None), "-");
+    }
+}
