@@ -28,7 +28,7 @@ pub use actor::{ENDED, EndedProcess, Number, Owner, Parent, Unknown, process};
 pub(crate) use chains::table_name;
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
 pub use counter::{Counter, CounterKey, Source};
-pub use ending::{Commands, Ending, FailureMode, KillMode, Processes, Signal, Signals};
+pub use ending::{Commands, Ending, FailureMode, KillMode, NodeAction, Processes, Signal, Signals};
 pub use entry::{Entry, EntryKey, Example, Fate, Location, OTHER, STOLEN};
 pub use flow::{FlowCount, FlowKey, Origin, Protocol};
 pub use losses::Losses;

@@ -272,3 +272,37 @@ fn a_service_that_gives_signs_of_life_is_seen_to_give_them() {
     let first = told(&mut watched, now);
     told(&mut watched, first);
 }
+
+/// It is not waited for: the world would end.
+#[test]
+fn what_would_be_done_to_the_whole_node_is_told() {
+    let failing = unit("FailureAction=reboot-force\n[Service]\nExecStart=sleep 1000\nRuntimeMaxSec=1000\n");
+    let starting = unit(
+        "JobRunningTimeoutSec=1000\nJobTimeoutAction=poweroff\n[Service]\nType=oneshot\nExecStart=sleep 2000\n",
+    );
+    let world = World::boot(
+        program(),
+        &[("failing.service", &failing), ("starting.service", &starting)],
+    )
+    .unwrap();
+    let mut beside = Beside::of(&world, Some(PathBuf::from("/nonexistent")));
+    beside.found();
+    for name in ["failing.service", "starting.service"] {
+        world.systemctl(&["start", "--no-block", name]).unwrap();
+    }
+    let is_told = |report: &NodeReport, name: &str, sub: &str, action: &str| {
+        let mut units = report.node.units.iter();
+        units.any(|unit| {
+            let deadline = unit.deadline.as_ref();
+            (unit.name.as_str(), unit.sub.as_str()) == (name, sub)
+                && deadline.is_some_and(|deadline| deadline.action == action)
+        })
+    };
+    beside.until("what is done to the node", |report| {
+        let fails =
+            "SIGTERM to all its processes; if it has failed then, the node is rebooted (FailureAction=)";
+        let gives_up = "its job is given up, and the node is powered off (JobTimeoutAction=)";
+        is_told(report, "failing.service", "running", fails)
+            && is_told(report, "starting.service", "start", gives_up)
+    });
+}

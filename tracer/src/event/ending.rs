@@ -136,6 +136,56 @@ impl FailureMode {
     }
 }
 
+/// What systemd does to the whole node (systemd.unit(5), `FailureAction=`), by force or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeAction {
+    /// It is started anew.
+    Reboot,
+    /// The same by another kernel that is loaded already.
+    Kexec,
+    /// All processes are started anew, and the kernel runs on.
+    SoftReboot,
+    /// It is switched off.
+    PowerOff,
+    /// It is stopped, and stays on.
+    Halt,
+    /// systemd ends, as in a container.
+    Exit,
+}
+
+impl NodeAction {
+    /// By systemd's word (`emergency_action_table`, src/core/emergency-action.c); `None` for `none`, and for what is not known.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        let how = ["-force", "-immediate"];
+        let plain = how.iter().find_map(|how| word.strip_suffix(how)).unwrap_or(word);
+        match plain {
+            "reboot" => Some(Self::Reboot),
+            "kexec" => Some(Self::Kexec),
+            "soft-reboot" => Some(Self::SoftReboot),
+            "poweroff" => Some(Self::PowerOff),
+            "halt" => Some(Self::Halt),
+            "exit" => Some(Self::Exit),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for NodeAction {
+    /// `the node is rebooted`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Reboot => "the node is rebooted",
+            Self::Kexec => "the node is rebooted by kexec",
+            Self::SoftReboot => "all processes of the node are started anew",
+            Self::PowerOff => "the node is powered off",
+            Self::Halt => "the node is halted",
+            Self::Exit => "systemd ends, and all with it",
+        })
+    }
+}
+
 /// A signal by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -188,5 +238,10 @@ mod tests {
         assert_eq!(KillMode::of("some"), None);
         assert_eq!(FailureMode::of("abort"), Some(FailureMode::Abort));
         assert_eq!(FailureMode::of("some"), None);
+        for word in ["reboot", "reboot-force", "reboot-immediate"] {
+            assert_eq!(NodeAction::of(word), Some(NodeAction::Reboot));
+        }
+        assert_eq!(NodeAction::of("soft-reboot-force"), Some(NodeAction::SoftReboot));
+        assert_eq!(NodeAction::of("none"), None);
     }
 }

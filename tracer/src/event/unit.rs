@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Ending, Seen, is_zero};
+use super::{Ending, NodeAction, Seen, is_zero};
 
 /// A unit as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +87,12 @@ pub struct Limits {
     pub job: u64,
     /// `JobRunningTimeoutUSec`
     pub job_running: u64,
+    /// `JobTimeoutAction`: what is done where its job has taken too long. `None` for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_action: Option<NodeAction>,
+    /// `FailureAction`: what is done where it fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_action: Option<NodeAction>,
     /// How its processes are ended.
     #[serde(default)]
     pub ending: Ending,

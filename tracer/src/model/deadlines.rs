@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::units::Queued;
-use crate::event::{Ending, FailureMode, JobState, KillMode, Limits, Signal, UnitState};
+use crate::event::{Ending, FailureMode, JobState, KillMode, Limits, NodeAction, Signal, UnitState};
 
 /// No limit (`USEC_INFINITY`, systemd src/basic/time-util.h).
 const INFINITE: u64 = u64::MAX;
@@ -28,6 +28,8 @@ pub(crate) struct Due {
     pub(crate) action: Action,
     /// It does not where the service has given a sign of life meanwhile: from one of them to the next, in µs.
     pub(crate) watchdog: Option<u64>,
+    /// What is done to the whole node if the unit has failed then.
+    pub(crate) on_failure: Option<NodeAction>,
 }
 
 /// What systemd does at a [`Deadline`].
@@ -48,8 +50,8 @@ pub(crate) enum Action {
     AskController,
     /// Starts it again.
     Restart,
-    /// Gives up its job.
-    CancelJob,
+    /// Gives up its job, and does this to the whole node.
+    CancelJob(Option<NodeAction>),
 }
 
 /// A command that is run when a service is stopped.
@@ -90,6 +92,9 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Signal(kill) => return kill.fmt(f),
+            Self::CancelJob(Some(and)) => {
+                return write!(f, "its job is given up, and {and} (JobTimeoutAction=)");
+            }
             Self::Run(Command::Stop) => "its ExecStop= is run to stop it",
             Self::Run(Command::StopPost) => "no signal; its ExecStopPost= is run",
             Self::GiveUp => "no signal; it is given up, and its processes go on",
@@ -99,7 +104,7 @@ impl fmt::Display for Action {
             Self::EndReload { process: false } => "its reload is given up; the service goes on",
             Self::AskController => "its controller is asked to stop it",
             Self::Restart => "it is started again",
-            Self::CancelJob => "its job is given up",
+            Self::CancelJob(None) => "its job is given up",
         })
     }
 }
@@ -213,6 +218,10 @@ fn of_state(unit: &Stopping<'_>, state: &UnitState) -> Option<Deadline> {
         to: nanoseconds(to),
         action,
         watchdog: None,
+        on_failure: match action {
+            Action::EndReload { .. } | Action::Restart => None,
+            _ => limits.failure_action,
+        },
     }))
 }
 
@@ -237,6 +246,7 @@ fn of_watchdog(unit: &Stopping<'_>, state: &UnitState) -> Option<Due> {
         to: at,
         action: unit.send(Operation::Abort, Phase::Stop),
         watchdog: Some(span),
+        on_failure: state.limits.failure_action,
     })
 }
 
@@ -251,8 +261,9 @@ fn of_job(job: &Queued, limits: &Limits) -> Option<Due> {
     Some(Due {
         from: at,
         to: at,
-        action: Action::CancelJob,
+        action: Action::CancelJob(limits.job_action),
         watchdog: None,
+        on_failure: None,
     })
 }
 

@@ -327,7 +327,10 @@ fn deadline(model: &Model, deadline: deadlines::Deadline) -> Deadline {
         seconds: Some(if is_open { least.max(0.0) } else { most }),
         seconds_at_most: is_open.then_some(most),
         watchdog: due.watchdog.map(|span| span as f64 / 1e6),
-        action: due.action.to_string(),
+        action: due.on_failure.map_or_else(
+            || due.action.to_string(),
+            |and| format!("{}; if it has failed then, {and} (FailureAction=)", due.action),
+        ),
     }
 }
 

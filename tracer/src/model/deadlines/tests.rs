@@ -22,6 +22,8 @@ fn limits() -> Limits {
         restart: 70,
         job: INFINITE,
         job_running: INFINITE,
+        job_action: None,
+        failure_action: None,
         ending: Ending {
             processes: Processes {
                 main: true,
@@ -444,13 +446,13 @@ fn a_job_has_limits_of_its_own_and_suspension_moves_all() {
         let due = due(units, NAME);
         (due.from, due.action)
     };
-    assert_eq!(says(&units), (1_000_000_006, Action::CancelJob));
+    assert_eq!(says(&units), (1_000_000_006, Action::CancelJob(None)));
     let clock = |suspended, wall_offset| Clock {
         suspended,
         wall_offset,
     };
     units.clock(clock(50, 0));
-    assert_eq!(says(&units), (1_000_000_056, Action::CancelJob));
+    assert_eq!(says(&units), (1_000_000_056, Action::CancelJob(None)));
     units.clock(clock(0, 0));
     units.job(8, &job("start", JobState::Ended("done".to_owned()), Seen::Told));
     assert_eq!(says(&units).0, 2_001_000_000);
@@ -478,4 +480,35 @@ fn of_a_job_that_was_there_before_its_limit_is_not_known() {
         panic!("the state has a limit");
     };
     assert_eq!(of_state.from, 2_001_000_000, "at the latest then");
+}
+
+#[test]
+fn what_is_done_to_the_whole_node_is_told() {
+    let limits = Limits {
+        start: 2_000_000,
+        job_action: NodeAction::of("reboot-force"),
+        failure_action: NodeAction::of("poweroff"),
+        ..limits()
+    };
+    let of_state = due(&units(NAME, "start", limits.clone()), NAME);
+    assert_eq!(of_state.on_failure, Some(NodeAction::PowerOff));
+    let reload = due(&units(NAME, "reload", limits.clone()), NAME);
+    assert_eq!(reload.on_failure, None, "it goes on");
+
+    let job_running = 1_000_000;
+    let mut units = units(
+        NAME,
+        "start",
+        Limits {
+            job_running,
+            ..limits
+        },
+    );
+    units.job(5, &job("start", JobState::Running, Seen::Told));
+    let of_job = due(&units, NAME);
+    assert_eq!(of_job.on_failure, None);
+    assert_eq!(
+        of_job.action.to_string(),
+        "its job is given up, and the node is rebooted (JobTimeoutAction=)"
+    );
 }

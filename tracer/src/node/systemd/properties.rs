@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use zbus::zvariant::{Array, Value};
 
-use crate::event::{Commands, Ending, FailureMode, KillMode, Limits, Processes, Signal, Signals, UnitState};
+use crate::event::{
+    Commands, Ending, FailureMode, KillMode, Limits, NodeAction, Processes, Signal, Signals, UnitState,
+};
 
 /// `USEC_INFINITY`, systemd src/basic/time-util.h: no limit, never.
 const INFINITE: u64 = u64::MAX;
@@ -61,6 +63,8 @@ impl Properties<'_> {
             restart: number("RestartUSecNext", restart)?,
             job: number("JobTimeoutUSec", INFINITE)?,
             job_running: number("JobRunningTimeoutUSec", INFINITE)?,
+            job_action: self.text("JobTimeoutAction")?.and_then(NodeAction::of),
+            failure_action: self.text("FailureAction")?.and_then(NodeAction::of),
             ending: self.ending()?,
         })
     }
