@@ -6,7 +6,7 @@ use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::unread::{held, held_text, may_be_meant};
 use super::words::{self, command, count, list, moment};
-use super::{About, Finding, Rule, effects, evidence};
+use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
@@ -39,7 +39,7 @@ pub(super) const QUEUE_FULL: Rule = Rule {
              net.core.somaxconn. Risk: none for others.",
         ],
     },
-    examine: |view| full(view.model),
+    examine: full,
     explains: effects::none,
     proved_by: effects::none,
     follows: &[],
@@ -64,7 +64,8 @@ fn listeners(model: &Model) -> Vec<(&FlowKey, &Wait, Spell)> {
     .collect()
 }
 
-fn full(model: &Model) -> Option<Finding> {
+fn full(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
     let listeners = listeners(model);
     let (first, ..) = *listeners.first()?;
     let since = listeners.iter().map(|(.., spell)| spell.since).min()?;
@@ -125,7 +126,8 @@ fn full(model: &Model) -> Option<Finding> {
             evidence::counter(LISTEN_OVERFLOWS, grown, text)
         }))
         .collect();
-    let flows = model.flows_and_plights().filter(|(key, flow, _)| {
+    let flows = view.flows(|flow| {
+        let key = flow.key;
         flow.last_arrived >= When::at(since) && key.remote_port != 0 && ports.contains(&Port::of(key))
     });
     let suffering = Suffering::of(flows.map(|one| Sufferer::of(model, one)));

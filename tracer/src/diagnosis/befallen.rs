@@ -2,9 +2,10 @@
 //!
 //! They are looked through once: a node may have 100,000, and rules are asked twice a second.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::lost::Losses;
+use super::numbers::Numbers;
 use crate::model::Model;
 use crate::model::flows::LastDrop;
 use crate::model::plight::Plight;
@@ -59,26 +60,24 @@ impl<'a> Befallen<'a> {
 struct Ends<'a> {
     all: Vec<&'a LastDrop>,
     places: BTreeMap<&'a LastDrop, usize>,
-    /// The same by where they lie: flows that end alike share what is told of it.
-    known: HashMap<*const LastDrop, usize>,
-    /// The last one: most flows end as the one before.
-    latest: Option<(*const LastDrop, usize)>,
+    /// Flows that end alike mostly share what is told of it.
+    numbers: Numbers,
+    /// The places of what has these numbers.
+    numbered: Vec<usize>,
 }
 
 impl<'a> Ends<'a> {
     fn place(&mut self, drop: &'a LastDrop) -> usize {
-        let lies: *const LastDrop = drop;
-        if let Some((_, place)) = self.latest.filter(|(latest, _)| *latest == lies) {
-            return place;
+        let number = self.numbers.of(drop);
+        if let Some(place) = self.numbered.get(number) {
+            return *place;
         }
-        let (all, places) = (&mut self.all, &mut self.places);
-        let place = *self.known.entry(lies).or_insert_with(|| {
-            *places.entry(drop).or_insert_with(|| {
-                all.push(drop);
-                all.len() - 1
-            })
+        let all = &mut self.all;
+        let place = *self.places.entry(drop).or_insert_with(|| {
+            all.push(drop);
+            all.len() - 1
         });
-        self.latest = Some((lies, place));
+        self.numbered.push(place);
         place
     }
 }

@@ -99,9 +99,8 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
         .map(|(device, _)| (device.netns, device.index))
         .collect();
     // They lack nothing of what arrives: nothing does.
-    let flows = model.flows_and_plights().filter(|(key, flow, plight)| {
-        ways.contains(&(key.netns, flow.iif)) && model.is_connected(key, *plight)
-    });
+    let flows = view.flows(|flow| ways.contains(&(flow.key.netns, flow.iif)));
+    let flows = flows.filter(|(key, _, plight)| model.is_connected(key, *plight));
     let suffering = Suffering::of(flows.map(|one| Sufferer::of(model, one)));
     let waiting = suffering.flows.len() as u64;
     let affected = if waiting == 0 {

@@ -10,11 +10,12 @@
 //! was left half-done.
 //!
 //! Beside the rules: `befallen` sorts the flows that something befalls, once for all of them, `suffering` and `sufferers` say whose
-//! they are, `networks` finds things by addresses; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
+//! they are, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
 //! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
 mod accept;
+mod addresses;
 mod backlog;
 mod befallen;
 mod chain;
@@ -30,6 +31,7 @@ mod managers;
 mod names;
 mod neighbours;
 mod networks;
+mod numbers;
 mod outgoing;
 mod pairing;
 mod path;
@@ -48,17 +50,25 @@ mod unroutable;
 mod upgrades;
 mod words;
 
-use std::cell::{Cell, OnceCell};
-use std::collections::{BTreeSet, HashSet};
-use std::net::IpAddr;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use foldhash::fast::RandomState;
+
+use crate::event::FlowKey;
 use crate::model::Model;
+use crate::model::flows::Flow;
+use crate::model::glance::Glance;
+use crate::model::plight::Plight;
 use crate::model::timeline::Change;
 use crate::report::{Confidence, Evidence, Where};
 
+use addresses::Addresses;
 use befallen::Befallen;
+use path::Asking;
 use redirects::Redirections;
 use sufferers::Sufferers;
+use unread::Unread;
 
 pub use course::Diagnosis;
 pub use episodes::Leading;
@@ -155,10 +165,13 @@ pub fn rule(name: &str) -> Option<&'static Rule> {
 struct View<'a> {
     model: &'a Model,
     befallen: OnceCell<Befallen<'a>>,
-    behind: OnceCell<HashSet<(u32, IpAddr)>>,
+    glances: OnceCell<Vec<Glance<'a>>>,
+    asking: OnceCell<Vec<Asking<'a>>>,
+    behind: OnceCell<BTreeMap<u32, Addresses>>,
     redirections: OnceCell<Redirections>,
-    /// The device that [`Self::by_uplink`] was last asked for, and its answer.
-    latest: Cell<Option<((u32, u32), bool)>>,
+    no_room: OnceCell<Vec<Unread>>,
+    /// The devices that [`Self::by_uplink`] was asked for, and its answers.
+    over_uplinks: RefCell<HashMap<(u32, u32), bool, RandomState>>,
 }
 
 impl<'a> View<'a> {
@@ -166,32 +179,55 @@ impl<'a> View<'a> {
         Self {
             model,
             befallen: OnceCell::new(),
+            glances: OnceCell::new(),
+            asking: OnceCell::new(),
             behind: OnceCell::new(),
             redirections: OnceCell::new(),
-            latest: Cell::new(None),
+            no_room: OnceCell::new(),
+            over_uplinks: RefCell::default(),
         }
     }
 
-    /// What comes by this device has arrived by an uplink. It is asked for many flows, and most come by the same one.
+    /// What comes by this device has arrived by an uplink. It is asked for many flows, and few devices.
     fn by_uplink(&self, netns: u32, device: u32) -> bool {
-        match self.latest.get() {
-            Some((place, is)) if place == (netns, device) => is,
-            _ => {
-                let is = self.model.node().is_over_uplink(netns, device);
-                self.latest.set(Some(((netns, device), is)));
-                is
-            }
-        }
+        let is = || self.model.node().is_over_uplink(netns, device);
+        let mut known = self.over_uplinks.borrow_mut();
+        *known.entry((netns, device)).or_insert_with(is)
     }
 
     /// Addresses of pods and machines behind this node, by namespace.
-    fn behind(&self) -> &HashSet<(u32, IpAddr)> {
+    fn behind(&self) -> &BTreeMap<u32, Addresses> {
         self.behind.get_or_init(|| inside::behind(self.model))
     }
 
     /// Rules that led packets elsewhere and went away.
     fn redirections(&self) -> &Redirections {
         self.redirections.get_or_init(|| Redirections::of(self.model))
+    }
+
+    /// All flows, in the order of their keys.
+    fn glances(&self) -> &[Glance<'a>] {
+        self.glances.get_or_init(|| self.model.glances())
+    }
+
+    /// The same, with how they are off, of those that are asked for.
+    fn flows(
+        &self,
+        is_wanted: impl Fn(&Glance<'a>) -> bool,
+    ) -> impl Iterator<Item = (&'a FlowKey, &'a Flow, Option<&'a Plight>)> {
+        let mut plight = self.model.plights_in_turn();
+        let wanted = self.glances().iter().filter(move |flow| is_wanted(flow));
+        wanted.map(move |flow| (flow.key, flow.flow, plight(flow.key)))
+    }
+
+    /// Ports whose datagrams are dropped for want of room, and from which nothing is read.
+    fn no_room(&self) -> &[Unread] {
+        self.no_room.get_or_init(|| unread::no_room(self))
+    }
+
+    /// Flows that are part of a silence and say something of the path, each with the place of that.
+    fn asking(&self) -> &[Asking<'a>] {
+        self.asking.get_or_init(|| path::asking(self))
     }
 
     /// The flows that something befalls.

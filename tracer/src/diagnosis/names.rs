@@ -62,13 +62,15 @@ impl<'a> Case<'a> {
     /// `None` where name servers are not silent, or others are too: then it is the path that is.
     fn of(view: &View<'a>) -> Option<Self> {
         let model = view.model;
-        let asking = path::asking(view);
-        let silences = path::silences(model, asking.iter().map(|(_, place)| *place));
-        if silences.iter().any(|(endpoint, _)| endpoint.port != NAMES) {
+        let asking = view.asking();
+        let all = model.silences().all();
+        let is_other = |place: usize| all.get(place).is_some_and(|(endpoint, _)| endpoint.port != NAMES);
+        if asking.iter().any(|(_, place)| is_other(*place)) {
             return None;
         }
+        let silences = path::silences(model, asking.iter().map(|(_, place)| *place));
         let since = silences.iter().map(|(_, silence)| silence.since).min()?;
-        let suffering = Suffering::of(asking.into_iter().map(|(plight, _)| Sufferer::from(plight)));
+        let suffering = Suffering::of(asking.iter().map(|(plight, _)| Sufferer::from(*plight)));
         let ports: BTreeSet<Port> = suffering.flows.iter().map(Port::of).collect();
         let is_asked = |key: &FlowKey| {
             silences
@@ -76,14 +78,15 @@ impl<'a> Case<'a> {
                 .any(|(server, _)| server.netns == key.netns && server.address == key.remote)
         };
         let is_near = |netns: u32| silences.iter().any(|(server, _)| server.netns == netns);
-        let others = model.flows().iter().filter(|(key, flow)| {
+        let others = view.glances().iter().filter(|flow| {
+            let key = flow.key;
             key.remote_port == NAMES
-                && flow.sent > 0
                 && flow.last_arrived > When::at(since)
                 && is_near(key.netns)
                 && !is_asked(key)
+                && flow.flow.sent > 0
         });
-        let others: BTreeSet<IpAddr> = others.map(|(key, _)| key.remote).collect();
+        let others: BTreeSet<IpAddr> = others.map(|flow| flow.key.remote).collect();
         let mut strangers: BTreeMap<IpAddr, u64> = BTreeMap::new();
         for plight in view.befallen().dropped_by(ends::no_socket) {
             if ports.contains(&Port::of(&plight.key)) && !is_asked(&plight.key) {

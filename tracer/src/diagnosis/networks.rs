@@ -1,7 +1,9 @@
 //! Things that go by networks, such as routes that were lost: found by an address, of which flows have very many.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+
+use foldhash::quality::RandomState;
 
 use crate::event::network;
 
@@ -9,7 +11,7 @@ use crate::event::network;
 #[derive(Default)]
 pub(super) struct Networks {
     prefixes: BTreeSet<u8>,
-    places: BTreeMap<(u32, u8, IpAddr), Vec<usize>>,
+    places: HashMap<(u32, u8, IpAddr), Vec<usize>, RandomState>,
 }
 
 impl FromIterator<(u32, IpAddr, u8)> for Networks {

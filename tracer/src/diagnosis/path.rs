@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::addresses::Addresses;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{addresses, count, distinct, list, span};
+use super::words::{count, distinct, list, span};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Protocol, Thing, value};
 use crate::model::Model;
@@ -101,7 +102,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     let explanation = format!(
         "This node made {} to {}, and {lasts}; {dropped}.{reach}{hop}{}",
         count(case.requests, "request"),
-        addresses(case.peers.iter().map(|(_, address)| *address)),
+        Addresses::of(case.peers.iter().map(|(_, address)| *address)).told(),
         case.suffering.affected()
     );
 
@@ -188,8 +189,11 @@ fn says_something(view: &View<'_>, plight: &Plight) -> bool {
     !is_held_back && plight.dropped.is_none() && !by_inner_device(view, &plight.key, plight.iif)
 }
 
-/// Flows that are part of a silence and say something of the path, each with the place of that.
-pub(super) fn asking<'a>(view: &View<'a>) -> Vec<(&'a Plight, usize)> {
+/// A flow that is part of a silence and says something of the path, with the place of that.
+pub(super) type Asking<'a> = (&'a Plight, usize);
+
+/// All of them.
+pub(super) fn asking<'a>(view: &View<'a>) -> Vec<Asking<'a>> {
     let plights = view.model.plights().iter();
     let silent = plights.filter_map(|plight| Some((plight, usize::try_from(plight.silence?).ok()?)));
     silent
@@ -233,7 +237,7 @@ struct Case<'a> {
 impl<'a> Case<'a> {
     fn of(view: &View<'a>) -> Option<Self> {
         let model = view.model;
-        let silent = asking(view);
+        let silent = view.asking();
         // Clients that go away without a word are a server's daily bread; they count where nothing is heard
         // from anybody.
         let is_ours = |plight: &Plight| !plight.has_arrived || plight.is_reply;
@@ -243,13 +247,16 @@ impl<'a> Case<'a> {
                 .iter()
                 .filter(|(plight, _)| !asked_by_us || is_ours(plight))
         };
-        let silences = silences(model, asking().map(|(_, place)| *place));
+        let mut retransmitted: u64 = 0;
+        let places = asking().map(|(plight, place)| {
+            retransmitted = retransmitted.saturating_add(plight.retransmitted);
+            *place
+        });
+        let silences = silences(model, places);
         let since = silences.iter().map(|(_, silence)| silence.since).min()?;
         let ended = silences
             .iter()
             .try_fold(0, |last: u64, (_, silence)| Some(last.max(silence.until?)));
-        let retransmitted = asking().map(|(plight, _)| plight.retransmitted);
-        let retransmitted = retransmitted.fold(0, u64::saturating_add);
         let suffering = Suffering::of(asking().map(|(plight, _)| Sufferer::from(*plight)));
         let mut peers: Vec<(u32, IpAddr)> = silences
             .iter()
@@ -257,15 +264,19 @@ impl<'a> Case<'a> {
             .collect();
         peers.sort();
         peers.dedup();
-        let others = model.flows().iter().filter(|(key, flow)| {
-            // Few have, mostly: that is asked first.
-            flow.last_arrived > When::at(since)
-                && is_conversation(key)
-                && !by_inner_device(view, key, flow.iif)
-                && peers.binary_search(&(key.netns, key.remote)).is_err()
-        });
-        // Of a silence that is over they say nothing.
-        let others = if ended.is_some() { 0 } else { others.count() };
+        let others = || {
+            view.glances().iter().filter(|flow| {
+                let key = flow.key;
+                // Few have, mostly: that is asked first.
+                flow.last_arrived > When::at(since)
+                    && is_conversation(key)
+                    && !by_inner_device(view, key, flow.iif)
+                    && peers.binary_search(&(key.netns, key.remote)).is_err()
+            })
+        };
+        // Of a silence that is over they say nothing; and where nothing arrives at all there are none.
+        let may_be = ended.is_none() && model.flows().last_arrived() > When::at(since);
+        let others = if may_be { others().count() } else { 0 };
         Some(Self {
             requests: silences
                 .iter()
@@ -365,7 +376,10 @@ fn strays(view: &View<'_>, flows: &[FlowKey]) -> u64 {
 /// The flow's packets come by a device that leads to no other node.
 fn by_inner_device(view: &View<'_>, key: &FlowKey, iif: u32) -> bool {
     match iif {
-        0 => view.behind().contains(&(key.netns, key.remote)),
+        0 => view
+            .behind()
+            .get(&key.netns)
+            .is_some_and(|behind| behind.have(key.remote)),
         iif => !view.by_uplink(key.netns, iif),
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::addresses::Addresses;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{self, addresses, command, count, distinct, list};
+use super::words::{self, command, count, distinct, list};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{EntryKey, FlowKey, Location, Protocol, Thing};
 use crate::model::Model;
@@ -269,7 +270,7 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
         .or(cut_off.first())
         .copied();
     let flows = suffering.flows.iter().chain(&own).chain(&cut_off);
-    let from = match addresses(flows.map(|flow| flow.remote)) {
+    let from = match Addresses::of(flows.map(|flow| flow.remote)).told() {
         none if none.is_empty() => none,
         sources => format!(" from {sources}"),
     };

@@ -9,7 +9,7 @@ use super::words::{command, count, distinct, ip, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Thing, value};
 use crate::model::clock::{SECOND, When};
-use crate::model::flows::Flow;
+use crate::model::glance::Glance;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
 
@@ -53,11 +53,41 @@ struct Gone<'a> {
     thing: &'a Thing,
     source: (IpAddr, u8),
     at: u64,
-    asking: Vec<(&'a FlowKey, &'a Flow)>,
+    asking: Asking<'a>,
     /// Something for the address arrived by an uplink before.
     was_answered: bool,
     /// And does still.
     is_answered: bool,
+}
+
+/// Flows that went by a rule that was lost, and go on.
+#[derive(Default)]
+struct Asking<'a> {
+    flows: u64,
+    /// The first of them, with the device by which it arrives.
+    first: Option<(&'a FlowKey, u32)>,
+    /// When the last packet arrived.
+    last: When,
+    pods: BTreeSet<IpAddr>,
+    /// The devices by which they arrive, by namespace and index.
+    devices: BTreeSet<(u32, u32)>,
+}
+
+impl<'a> Asking<'a> {
+    fn add(&mut self, flow: &Glance<'a>) {
+        let key = flow.key;
+        self.flows += 1;
+        self.first.get_or_insert((key, flow.iif));
+        self.last = self.last.max(flow.last_arrived);
+        // Most are of the same ones.
+        let device = (key.netns, flow.iif);
+        if self.pods.last() != Some(&key.remote) {
+            self.pods.insert(key.remote);
+        }
+        if self.devices.last() != Some(&device) {
+            self.devices.insert(device);
+        }
+    }
 }
 
 fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
@@ -91,7 +121,7 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
                 thing,
                 source,
                 at: difference.at,
-                asking: Vec::new(),
+                asking: Asking::default(),
                 was_answered: false,
                 is_answered: false,
             })
@@ -104,7 +134,8 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
         .iter()
         .map(|gone| (gone.netns, gone.source.0, gone.source.1))
         .collect();
-    for (key, flow) in model.flows().iter().filter(|(_, flow)| flow.iif != 0) {
+    for flow in view.glances().iter().filter(|flow| flow.iif != 0) {
+        let key = flow.key;
         let by_uplink = view.by_uplink(key.netns, flow.iif);
         let pod = if by_uplink { key.local } else { key.remote };
         for place in networks.covering(key.netns, pod) {
@@ -116,11 +147,11 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
                 gone.was_answered = true;
                 gone.is_answered |= after(ON_ITS_WAY);
             } else if after(LASTING) {
-                gone.asking.push((key, flow));
+                gone.asking.add(flow);
             }
         }
     }
-    all.retain(|gone| !gone.asking.is_empty() && gone.was_answered && !gone.is_answered);
+    all.retain(|gone| gone.asking.flows > 0 && gone.was_answered && !gone.is_answered);
     all
 }
 
@@ -128,11 +159,11 @@ fn lost(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let gone = gone(view);
     let since = gone.iter().map(|gone| gone.at).min()?;
-    let asking = || gone.iter().flat_map(|gone| &gone.asking);
-    let last = asking().filter_map(|(_, flow)| flow.last_arrived.time()).max()?;
-    let pods: BTreeSet<IpAddr> = asking().map(|(key, _)| key.remote).collect();
+    let asking = || gone.iter().map(|gone| &gone.asking);
+    let last = asking().filter_map(|asking| asking.last.time()).max()?;
+    let pods: BTreeSet<&IpAddr> = asking().flat_map(|asking| &asking.pods).collect();
     let pods = distinct(pods.iter().map(ToString::to_string));
-    let devices: BTreeSet<(u32, u32)> = asking().map(|(key, flow)| (key.netns, flow.iif)).collect();
+    let devices: BTreeSet<&(u32, u32)> = asking().flat_map(|asking| &asking.devices).collect();
     let devices = distinct(
         devices
             .iter()
@@ -148,16 +179,16 @@ fn lost(view: &View<'_>) -> Option<Finding> {
         list(&pods),
         if pods.len() == 1 { "sends" } else { "send" },
         list(&devices),
-        count(asking().count() as u64, "flow"),
+        count(asking().map(|asking| asking.flows).sum(), "flow"),
         if pods.len() == 1 { "it" } else { "them" },
     );
     let check = gone
         .iter()
-        .filter_map(|gone| gone.asking.first())
+        .filter_map(|gone| gone.asking.first)
         .take(2)
-        .flat_map(|(key, flow)| {
+        .flat_map(|(key, iif)| {
             let ip = ip(key.remote);
-            let device = model.node().device_name(key.netns, flow.iif);
+            let device = model.node().device_name(key.netns, iif);
             [
                 format!("{ip} rule"),
                 format!(

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use super::numbers::Numbers;
 use super::sufferers::Sufferer;
 use super::sufferers::Sufferers;
 use super::words::{count, distinct, owner};
@@ -53,21 +54,14 @@ impl<'a> Suffering<'a> {
         flows.sort_by_key(|one| one.since.time().unwrap_or(u64::MAX));
 
         let mut groups: Vec<Group<'_>> = Vec::new();
-        // The model keeps each owner once, so that its address tells it from others.
-        let mut places: HashMap<Option<*const Owner>, usize> = HashMap::new();
-        // Most have the owner of the one before.
-        let mut latest: Option<(Option<*const Owner>, usize)> = None;
+        // The model keeps each owner once.
+        let mut numbers = Numbers::default();
         for &Sufferer {
             key, since, owner, ..
         } in &flows
         {
             let starving = u64::from(since != When::NEVER);
-            let lies = owner.map(std::ptr::from_ref);
-            let place = match latest {
-                Some((of, place)) if of == lies => place,
-                _ => *places.entry(lies).or_insert(groups.len()),
-            };
-            latest = Some((lies, place));
+            let place = numbers.of(owner.map_or(std::ptr::null(), std::ptr::from_ref));
             match groups.get_mut(place) {
                 Some(group) => {
                     group.flows += 1;

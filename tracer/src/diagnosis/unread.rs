@@ -113,7 +113,8 @@ enum How {
 }
 
 /// A port at which nobody reads what arrives.
-struct Unread {
+#[derive(Clone, Copy)]
+pub(super) struct Unread {
     port: Port,
     /// What was not read: datagrams, or connections with data that was not.
     datagrams: u64,
@@ -190,9 +191,9 @@ fn held_by((held, owner): (Held, &Owner)) -> (String, String) {
 fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
     let model = view.model;
     let now = model.now();
-    let no_room = no_room(view);
+    let no_room = view.no_room();
     let ports: Vec<Unread> = if full {
-        no_room
+        no_room.to_vec()
     } else {
         let has_room = |unread: &Unread| no_room.iter().all(|other| other.port != unread.port);
         waiting(model)
@@ -201,7 +202,7 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
             .filter(has_room)
             .collect()
     };
-    let mut all = suffering(model, ports);
+    let mut all = suffering(view, ports);
     // The surest first, then the busiest; the order of ports decides the rest.
     all.sort_by_key(|(unread, suffering)| {
         let known = suffering.owner().is_some();
@@ -319,16 +320,17 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
 }
 
 /// The flows of each of these ports that were seen since.
-fn suffering(model: &Model, ports: Vec<Unread>) -> Vec<(Unread, Suffering<'_>)> {
+fn suffering<'a>(view: &View<'a>, ports: Vec<Unread>) -> Vec<(Unread, Suffering<'a>)> {
     let since: BTreeMap<Port, u64> = ports.iter().map(|unread| (unread.port, unread.since)).collect();
     let mut flows: BTreeMap<Port, Vec<Sufferer<'_>>> = BTreeMap::new();
     if !since.is_empty() {
-        for one in model.flows_and_plights() {
-            let (key, flow, _) = one;
-            let port = Port::of(key);
-            if since.get(&port).is_some_and(|since| flow.last >= *since) {
-                flows.entry(port).or_default().push(Sufferer::of(model, one));
-            }
+        let all = view.flows(|flow| {
+            let since = since.get(&Port::of(flow.key));
+            since.is_some_and(|since| flow.last >= *since)
+        });
+        for one in all {
+            let its = flows.entry(Port::of(one.0)).or_default();
+            its.push(Sufferer::of(view.model, one));
         }
     }
     let its = |unread: Unread| {
@@ -365,7 +367,7 @@ fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
 
 /// Ports whose datagrams are dropped because the socket's buffer is full, and from which nothing is read: also
 /// those that were full before the start.
-fn no_room(view: &View<'_>) -> Vec<Unread> {
+pub(super) fn no_room(view: &View<'_>) -> Vec<Unread> {
     let model = view.model;
     let now = model.now();
     // Before 6.3 what is read is seen as it is freed.

@@ -1,6 +1,6 @@
 //! How findings are put into words.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::event::{ENDED, FlowKey, Owner, process};
 use crate::model::Model;
@@ -9,7 +9,7 @@ use crate::numbers::thousands;
 use crate::shell::quoted;
 
 /// Names told in one sentence before the rest is counted.
-const NAMED: usize = 3;
+pub(super) const NAMED: usize = 3;
 
 /// `1 packet`, `5 packets`, `2 addresses`.
 pub(super) fn count(number: u64, noun: &str) -> String {
@@ -29,27 +29,6 @@ pub(super) fn list(names: &[String]) -> String {
             format!("{} and {} more", names[..NAMED].join(", "), names.len() - NAMED)
         }
         [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
-    }
-}
-
-/// The same of addresses, of which there may be very many.
-pub(super) fn addresses(all: impl Iterator<Item = IpAddr>) -> String {
-    // Of many the numbers are sorted much faster than the addresses.
-    let number = |address| match address {
-        IpAddr::V4(v4) => (0, u128::from(v4.to_bits())),
-        IpAddr::V6(v6) => (1, v6.to_bits()),
-    };
-    let mut numbers: Vec<(u8, u128)> = all.map(number).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    let text = |(version, bits): &(u8, u128)| match u32::try_from(*bits) {
-        Ok(bits) if *version == 0 => Ipv4Addr::from_bits(bits).to_string(),
-        _ => Ipv6Addr::from_bits(*bits).to_string(),
-    };
-    let first: Vec<String> = numbers.iter().take(NAMED).map(text).collect();
-    match numbers.len() - first.len() {
-        0 => list(&distinct(first)),
-        more => format!("{} and {more} more", first.join(", ")),
     }
 }
 

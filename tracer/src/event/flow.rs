@@ -51,6 +51,7 @@ impl FlowKey {
 }
 
 /// An address as numbers in the order of addresses: those of IPv4 come first.
+#[inline]
 fn numbers(address: IpAddr) -> (bool, u128) {
     match address {
         IpAddr::V4(v4) => (false, u32::from(v4).into()),
@@ -59,6 +60,7 @@ fn numbers(address: IpAddr) -> (bool, u128) {
 }
 
 impl PartialEq for FlowKey {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         // What mostly differs comes first.
         (self.local_port, self.remote_port) == (other.local_port, other.remote_port)
@@ -77,6 +79,7 @@ impl PartialOrd for FlowKey {
 }
 
 impl Ord for FlowKey {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         self.netns
             .cmp(&other.netns)

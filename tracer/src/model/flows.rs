@@ -172,6 +172,11 @@ impl Flow {
         self.seldom.as_deref()?.last_drop.clone()
     }
 
+    /// It has none of what few flows have.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.seldom.is_none()
+    }
+
     fn has_twins(&self) -> bool {
         self.seldom.as_deref().is_some_and(|seldom| seldom.has_twins)
     }
@@ -360,6 +365,8 @@ fn used_up((reason, location): &(String, Location)) -> bool {
 pub(crate) struct Flows {
     flows: BTreeMap<FlowKey, Box<Flow>>,
     last_drops: LastDrops,
+    /// When something last arrived for any of them.
+    last_arrived: When,
     other: u64,
     /// The last life that was told of any flow.
     life: u32,
@@ -372,7 +379,9 @@ impl Flows {
     pub(crate) fn count(&mut self, at: u64, count: &FlowCount) -> Option<Growth> {
         self.life = self.life.max(count.life);
         if let Some(known) = self.flows.get_mut(&count.flow) {
-            return Some(known.update(at, count, &mut self.last_drops));
+            let grown = known.update(at, count, &mut self.last_drops);
+            self.last_arrived = self.last_arrived.max(known.last_arrived);
+            return Some(grown);
         }
         let is_socket = count.flow.remote.is_unspecified();
         if self.flows.len() >= MOST_FLOWS + usize::from(is_socket) * ROOM_FOR_SOCKETS {
@@ -386,6 +395,7 @@ impl Flows {
             })
         });
         let mut grown = flow.update(at, count, &mut self.last_drops);
+        self.last_arrived = self.last_arrived.max(flow.last_arrived);
         if self.forgotten >= Some(count.life) {
             // It may be one of those: then what it queued is accounted for already.
             (grown.queued, grown.read) = (0, 0);
@@ -411,6 +421,11 @@ impl Flows {
         flow.last = at;
         flow.asked = When::at(at);
         true
+    }
+
+    /// When something last arrived for any flow.
+    pub(crate) fn last_arrived(&self) -> When {
+        self.last_arrived
     }
 
     /// Times that a flow was told for which there was no room.

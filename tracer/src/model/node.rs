@@ -4,6 +4,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use foldhash::quality::RandomState;
+
 use crate::event::{Device, Namespace, Peer};
 
 /// Devices that stand one on the other, at most (`MAX_NEST_DEV`, include/linux/netdevice.h).
@@ -33,7 +35,7 @@ pub(crate) struct Node {
     /// By namespace and index.
     devices: BTreeMap<(u32, u32), Device>,
     /// By namespace: that is asked of every flow.
-    addresses: HashMap<(u32, IpAddr), Own>,
+    addresses: HashMap<(u32, IpAddr), Own, RandomState>,
     /// Addresses that came since the last tick, with the time at which they were told.
     fresh: Vec<(u32, IpAddr, u64)>,
     /// There was a tick.

@@ -90,11 +90,8 @@ impl Model {
 
     /// All flows in the order of their keys, with how they are off.
     pub(crate) fn flows_and_plights(&self) -> impl Iterator<Item = (&FlowKey, &Flow, Option<&Plight>)> {
-        let mut plights = self.plights.iter().peekable();
-        self.flows.iter().map(move |(key, flow)| {
-            while plights.next_if(|plight| plight.key < *key).is_some() {}
-            (key, flow, plights.next_if(|plight| plight.key == *key))
-        })
+        let mut plight = self.plights_in_turn();
+        self.flows.iter().map(move |(key, flow)| (key, flow, plight(key)))
     }
 
     /// How a flow is off; `None` where nothing befalls it, nor did lately.

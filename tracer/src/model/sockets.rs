@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::quality::RandomState;
+
 use super::bound::{Bound, BoundSockets, plain};
 use super::clock::SECOND;
 use super::growth::Growing;
@@ -41,7 +43,7 @@ impl Connection {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sockets {
     /// Never iterated, so their order, which is another in every run, does not matter.
-    connections: HashMap<FlowKey, Connection>,
+    connections: HashMap<FlowKey, Connection, RandomState>,
     /// Each kept once: a process may have very many sockets.
     owners: HashSet<Arc<Owner>>,
     /// Closed connections, in the order of their end.

@@ -8,14 +8,16 @@ pub(super) mod large;
 pub(super) mod silent;
 pub(super) mod way;
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::View;
+use super::addresses::Addresses;
 use super::words::count;
 use crate::event::{FlowKey, value};
 use crate::model::Model;
 use crate::model::clock::When;
-use crate::model::flows::Flow;
+use crate::model::glance::Glance;
 
 /// The device leads to nobody but pods and machines behind this node.
 fn is_inner(model: &Model, netns: u32, device: u32) -> bool {
@@ -32,27 +34,34 @@ fn own_device(model: &Model, netns: u32, address: IpAddr) -> Option<&str> {
 }
 
 /// The addresses of pods and machines behind this node, by namespace: a route was made for each alone, and leads there.
-pub(super) fn behind(model: &Model) -> HashSet<(u32, IpAddr)> {
+pub(super) fn behind(model: &Model) -> BTreeMap<u32, Addresses> {
     let all = model.settings().own_routes().filter(|(netns, address)| {
         own_device(model, *netns, *address)
             .and_then(|name| model.node().device_named(*netns, name))
             .is_some_and(|device| is_inner(model, *netns, device.index))
     });
-    all.collect()
+    let mut behind: BTreeMap<u32, Vec<IpAddr>> = BTreeMap::new();
+    for (netns, address) in all {
+        behind.entry(netns).or_default().push(address);
+    }
+    behind
+        .into_iter()
+        .map(|(netns, addresses)| (netns, Addresses::of(addresses.into_iter())))
+        .collect()
 }
 
 /// Flows whose packets are for somebody else and have arrived since, in the order of their keys: a list for each address.
-struct Passing<'a>(Vec<(&'a FlowKey, &'a Flow)>);
+struct Passing<'a>(Vec<Glance<'a>>);
 
 impl<'a> Passing<'a> {
-    fn since(model: &'a Model, since: u64) -> Self {
+    fn since(view: &View<'a>, since: u64) -> Self {
         let since = When::at(since);
-        let arrive = |(_, flow): &(&FlowKey, &Flow)| flow.last_arrived >= since && flow.iif != 0;
-        Self(model.flows().iter().filter(arrive).collect())
+        let arrive = |flow: &&Glance<'_>| flow.last_arrived >= since && flow.iif != 0;
+        Self(view.glances().iter().filter(arrive).copied().collect())
     }
 
-    fn by_address(&self, model: &Model) -> impl Iterator<Item = ((u32, IpAddr), &[(&'a FlowKey, &'a Flow)])> {
-        let address = |(key, _): &(&'a FlowKey, &'a Flow)| (key.netns, key.local);
+    fn by_address(&self, model: &Model) -> impl Iterator<Item = ((u32, IpAddr), &[Glance<'a>])> {
+        let address = |flow: &Glance<'_>| (flow.key.netns, flow.key.local);
         let runs = self.0.chunk_by(move |one, next| address(one) == address(next));
         let runs = runs.filter_map(move |run| Some((run.first().map(address)?, run)));
         runs.filter(|((netns, address), _)| is_foreign(model, *netns, *address))

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{Passing, affected, is_inner, own_device};
 use crate::diagnosis::words::{self, command, count, distinct, list, moment, span};
-use crate::diagnosis::{About, Finding, Rule, effects, evidence};
+use crate::diagnosis::{About, Finding, Rule, View, effects, evidence};
 use crate::event::FlowKey;
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -38,7 +38,7 @@ pub(in crate::diagnosis) const NEIGHBOUR: Rule = Rule {
              interrupted.",
         ],
     },
-    examine: |view| silent(view.model),
+    examine: silent,
     explains: effects::hand_over,
     proved_by: effects::none,
     follows: &[],
@@ -118,7 +118,8 @@ fn dropped_at(model: &Model, netns: u32, device: u32) -> Option<Spell> {
         .map(|(.., spell)| spell)
 }
 
-fn silent(model: &Model) -> Option<Finding> {
+fn silent(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
     let mut cases = cases(model);
     // Those that are nobody's for all that is known say nothing of the others.
     if cases.iter().any(|case| case.is_meant) {
@@ -151,10 +152,10 @@ fn silent(model: &Model) -> Option<Finding> {
         .iter()
         .map(|case| (case.neighbour.0, case.neighbour.2))
         .collect();
-    let flows: Vec<FlowKey> = Passing::since(model, since)
+    let flows: Vec<FlowKey> = Passing::since(view, since)
         .by_address(model)
         .filter(|(address, _)| asked.contains(address))
-        .flat_map(|(_, flows)| flows.iter().map(|(key, _)| **key))
+        .flat_map(|(_, flows)| flows.iter().map(|flow| *flow.key))
         .collect();
     let waiting_now = cases.iter().map(waits).fold(0, u64::saturating_add);
     let one = who.len() == 1;

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 use super::{Passing, affected, is_inner};
 use crate::diagnosis::networks::Networks;
 use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
-use crate::diagnosis::{About, Finding, Rule, effects, evidence, undo};
+use crate::diagnosis::{About, Finding, Rule, View, effects, evidence, undo};
 use crate::event::{FlowKey, Thing, Version, value};
 use crate::model::Model;
 use crate::model::class;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends::Sign;
-use crate::model::flows::Flow;
+use crate::model::glance::Glance;
 use crate::model::growth::Spell;
 use crate::report::{Class, Confidence, Where};
 use crate::shell::quoted;
@@ -42,7 +42,7 @@ pub(in crate::diagnosis) const LOST: Rule = Rule {
             "Restart the network plugin's agent. Risk: pods of this node may lose their network while it starts.",
         ],
     },
-    examine: |view| lost(view.model),
+    examine: lost,
     explains: effects::way_in,
     proved_by: effects::none,
     follows: &["R31"],
@@ -67,7 +67,13 @@ struct Gone<'a> {
     device: &'a str,
     at: u64,
     end: End,
-    flows: Vec<(&'a FlowKey, &'a Flow)>,
+    flows: Vec<&'a FlowKey>,
+    /// When the last of them arrived.
+    last: When,
+    /// The devices by which they arrive, by namespace and index.
+    devices: BTreeSet<(u32, u32)>,
+    /// Those of them by which packets leave again.
+    back: BTreeSet<(u32, u32)>,
     /// What was lost by them since it is gone.
     lost: Option<Spell>,
 }
@@ -88,6 +94,20 @@ impl Gone<'_> {
     fn is_missed(&self) -> bool {
         self.end == End::Stands
     }
+
+    /// The device of that namespace is one by which its flows arrive. Most come by the same one.
+    fn arrives_by(&mut self, device: (u32, u32)) {
+        if self.devices.last() != Some(&device) {
+            self.devices.insert(device);
+        }
+    }
+
+    /// Packets of it leave by the device by which they arrive.
+    fn goes_back_by(&mut self, device: (u32, u32)) {
+        if self.back.last() != Some(&device) {
+            self.back.insert(device);
+        }
+    }
 }
 
 /// A device that takes no packets, as it has no carrier.
@@ -99,7 +119,8 @@ struct Cut {
 }
 
 /// Routes by inner devices that were lost, and whose packets end here or go back to where they came from.
-fn gone(model: &Model) -> Vec<Gone<'_>> {
+fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
+    let model = view.model;
     let mut all: Vec<Gone<'_>> = model
         .settings()
         .differences()
@@ -126,6 +147,9 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
                 at: difference.at,
                 end: End::Gone,
                 flows: Vec::new(),
+                last: When::NEVER,
+                devices: BTreeSet::new(),
+                back: BTreeSet::new(),
                 lost: None,
             })
         })
@@ -134,8 +158,7 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
         return all;
     };
     let networks: Networks = all.iter().map(|gone| gone.network).collect();
-    let mut backs: BTreeMap<Way, Option<Spell>> = BTreeMap::new();
-    for ((netns, address), flows) in Passing::since(model, first).by_address(model) {
+    for ((netns, address), flows) in Passing::since(view, first).by_address(model) {
         let Some(gone) = networks
             .covering(netns, address)
             .min()
@@ -144,17 +167,24 @@ fn gone(model: &Model) -> Vec<Gone<'_>> {
             continue;
         };
         let late = When::at(gone.at.saturating_add(LASTING));
-        for &(key, flow) in flows {
-            let way = way(key, flow);
-            let spell = dropped(model, flow).or_else(|| {
-                // What goes back is counted at the device: others of it may do so at all times.
-                let back = *backs.entry(way).or_insert_with(|| sent_back(model, way));
+        // What goes back is counted at the device: others of it may do so at all times.
+        let mut backs: BTreeMap<u32, Option<Spell>> = BTreeMap::new();
+        for flow in flows {
+            let dropped = dropped(model, flow);
+            let spell = dropped.or_else(|| {
+                let back = backs.entry(flow.iif);
+                let back = *back.or_insert_with(|| sent_back(model, (netns, address, flow.iif)));
                 back.filter(|_| flow.last_arrived >= late)
             });
             let Some(spell) = spell.filter(|spell| spell.last >= gone.at) else {
                 continue;
             };
-            gone.flows.push((key, flow));
+            gone.flows.push(flow.key);
+            gone.last = gone.last.max(flow.last_arrived);
+            gone.arrives_by((netns, flow.iif));
+            if dropped.is_none() {
+                gone.goes_back_by((netns, flow.iif));
+            }
             let spell = Spell {
                 since: spell.since.max(gone.at),
                 ..spell
@@ -209,19 +239,15 @@ fn other_end(model: &Model, gone: &Gone<'_>) -> End {
 }
 
 /// The flow's packets that were dropped for want of a way.
-fn dropped(model: &Model, flow: &Flow) -> Option<Spell> {
+fn dropped(model: &Model, flow: &Glance<'_>) -> Option<Spell> {
     let spell = flow.dropped_lately(model.now())?;
-    let last = flow.last_drop();
+    let last = flow.flow.last_drop();
     let is_for_want = last.is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State);
     is_for_want.then_some(spell)
 }
 
 /// An address that packets are for, with its namespace, and the device by which they come.
 type Way = (u32, IpAddr, u32);
-
-fn way(key: &FlowKey, flow: &Flow) -> Way {
-    (key.netns, key.local, flow.iif)
-}
 
 /// By the routes that are left packets leave by the device by which they come: what did so there, if something did.
 fn sent_back(model: &Model, (netns, address, iif): Way) -> Option<Spell> {
@@ -234,7 +260,8 @@ fn sent_back(model: &Model, (netns, address, iif): Way) -> Option<Spell> {
 }
 
 /// Inner devices without a carrier at which packets are dropped.
-fn cut(model: &Model) -> Vec<Cut> {
+fn cut(view: &View<'_>) -> Vec<Cut> {
+    let model = view.model;
     let has_none = |netns, device| {
         let link = Thing::Link {
             device: model.node().device_name(netns, device),
@@ -275,19 +302,20 @@ fn cut(model: &Model) -> Vec<Cut> {
             _ => None,
         });
     let networks: Networks = routes.collect();
-    for ((netns, address), flows) in Passing::since(model, first).by_address(model) {
+    for ((netns, address), flows) in Passing::since(view, first).by_address(model) {
         if networks.covering(netns, address).next().is_some()
             && let Some((_, leads)) = model.settings().route(netns, address)
             && let Some(cut) = place(netns, leads).and_then(|place| all.get_mut(place))
         {
-            cut.flows.extend(flows.iter().map(|(key, _)| **key));
+            cut.flows.extend(flows.iter().map(|flow| *flow.key));
         }
     }
     all
 }
 
-fn lost(model: &Model) -> Option<Finding> {
-    let (mut gone, cut) = (gone(model), cut(model));
+fn lost(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let (mut gone, cut) = (gone(view), cut(view));
     // What may have been ended says nothing of what is there.
     if !cut.is_empty() || gone.iter().any(Gone::is_missed) {
         gone.retain(Gone::is_missed);
@@ -299,13 +327,12 @@ fn lost(model: &Model) -> Option<Finding> {
         .min()?;
     let last = gone
         .iter()
-        .flat_map(|gone| &gone.flows)
-        .filter_map(|(_, flow)| flow.last_arrived.time())
+        .filter_map(|gone| gone.last.time())
         .chain(cut.iter().map(|cut| cut.spell.last))
         .max()?;
     let mut flows: Vec<FlowKey> = gone
         .iter()
-        .flat_map(|gone| gone.flows.iter().map(|(key, _)| **key))
+        .flat_map(|gone| gone.flows.iter().map(|key| **key))
         .chain(cut.iter().flat_map(|cut| cut.flows.iter().copied()))
         .collect();
     flows.sort_unstable();
@@ -326,11 +353,8 @@ fn lost(model: &Model) -> Option<Finding> {
         let how = format!("was {} until {}", gone.before, moment(model, gone.at));
         evidence::state(gone.thing.to_string(), how)
     });
-    let back: BTreeSet<(u32, u32)> = gone
-        .iter()
-        .flat_map(|gone| gone.flows.iter().map(|(key, flow)| (key.netns, flow.iif)))
-        .collect();
-    let returned = back.iter().filter_map(|(netns, device)| {
+    let arrive_by: BTreeSet<(u32, u32)> = gone.iter().flat_map(|gone| &gone.devices).copied().collect();
+    let returned = arrive_by.iter().filter_map(|(netns, device)| {
         let mut signs = model.books().signs(Sign::SentBack, model.now());
         let (.., spell) = signs.find(|(of, at, _)| (of, at) == (netns, device))?;
         let name = name(netns, device);
@@ -357,7 +381,7 @@ fn lost(model: &Model) -> Option<Finding> {
         .iter()
         .filter_map(|gone| gone.flows.first())
         .take(2)
-        .map(|(key, _)| {
+        .map(|key| {
             command(
                 model,
                 key.netns,
@@ -455,11 +479,11 @@ fn gone_text(model: &Model, gone: &[Gone<'_>]) -> Option<String> {
     let first = gone.iter().min_by_key(|gone| gone.at)?;
     let routes = distinct(gone.iter().map(|gone| gone.thing.to_string()));
     let devices = distinct(gone.iter().map(|gone| gone.device.to_owned()));
-    let flows = gone.iter().flat_map(|gone| &gone.flows);
-    let back = flows.filter(|(_, flow)| dropped(model, flow).is_none());
-    let ways: BTreeSet<Way> = back.map(|(key, flow)| way(key, flow)).collect();
-    let back = ways.into_iter().filter(|way| sent_back(model, *way).is_some());
-    let back = distinct(back.map(|(netns, _, iif)| model.node().device_name(netns, iif)));
+    let back: BTreeSet<(u32, u32)> = gone.iter().flat_map(|gone| &gone.back).copied().collect();
+    let back = distinct(
+        back.into_iter()
+            .map(|(netns, iif)| model.node().device_name(netns, iif)),
+    );
     let what = if back.is_empty() {
         "is dropped".to_owned()
     } else {
