@@ -304,7 +304,7 @@ impl Story<'_> {
             "explained by: ".to_owned(),
         ];
         if self.variant.killed {
-            parts.push(format!("soon: {UPGRADE} (stop-sigterm): in "));
+            parts.push(format!("soon: {UPGRADE} (stop-sigterm), in "));
             parts.push("R27 A package upgrade was cut off".to_owned());
         }
         parts.push(format!("recovered: {verdict} was over at"));

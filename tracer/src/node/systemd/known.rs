@@ -182,7 +182,7 @@ impl Known {
         }
         let elapsed = state
             .last_monotonic
-            .filter(|last| before.is_some_and(|before| before.last_monotonic != Some(*last)))
+            .filter(|last| before.is_none_or(|before| before.last_monotonic != Some(*last)))
             .map(|last| last.saturating_mul(1000).saturating_add(wall.suspended))
             .filter(|at| self.since.is_some_and(|since| *at >= since) && *at <= now);
         let timer = wall.timer(name, &state, seen);
@@ -396,7 +396,7 @@ mod tests {
             of_monotonic: 0,
             suspended: 2 * MS,
         };
-        let mut told = |last_ms: Option<u64>, now| {
+        let mut told_of = |timer: &str, last_ms: Option<u64>, now| {
             let state = TimerState {
                 unit: NAME.to_owned(),
                 active: true,
@@ -409,9 +409,16 @@ mod tests {
                 schedule: Schedule::default(),
                 persistent: false,
             };
-            let told = known.timer("a.timer", state, Seen::Told, now, wall);
+            let told = known.timer(timer, state, Seen::Told, now, wall);
             told.map(|(at, _)| at)
         };
+        let late = told_of("b.timer", Some(20), 30 * MS);
+        assert_eq!(
+            late,
+            Some(22 * MS),
+            "it has elapsed before it was looked at first"
+        );
+        let mut told = |last_ms, now| told_of("a.timer", last_ms, now);
         assert_eq!(told(None, 11 * MS), Some(11 * MS));
         assert_eq!(told(Some(20), 30 * MS), Some(22 * MS));
         assert_eq!(told(Some(20), 40 * MS), Some(40 * MS), "something else is new");
