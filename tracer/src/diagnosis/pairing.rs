@@ -175,7 +175,8 @@ fn explaining<'a>(
             // A route or an address that is missing is missing for as long as it takes, but for what was changed once more.
             // That the rules of a firewall were changed says something only while it is fresh.
             let counts = if lasts(change) {
-                later.insert(&change.subject)
+                // What came just after it began may be told late; else it is what took the cause back.
+                (change.at <= finding.since || can(finding, change)) && later.insert(&change.subject)
             } else {
                 change.at >= first
             };

@@ -573,3 +573,30 @@ fn what_took_the_cause_back_has_mended_it() {
     assert_eq!(report.episodes[0].mended.as_ref(), Some(&mended));
     assert!(report.episodes[0].end.is_some());
 }
+
+/// What is put back right after it began did not bring it about, nor hides what did.
+#[test]
+fn what_was_put_back_at_once_has_mended_it() {
+    let mut story = before();
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    story.rounds(1, |story| {
+        for port in 40_000..40_010 {
+            story.ask_and_lose(client(port), foreign());
+        }
+    });
+    assert!(story.verdict("R01").cause.text.contains("went away"));
+    let at = story.events.last().unwrap().at + 200_000_000;
+    set(
+        &mut story,
+        local_rule(),
+        Some(""),
+        Seen::Told,
+        Some(by(900, "ip", "")),
+    );
+    story.events.last_mut().unwrap().at = at;
+    story.idle(30);
+    let report = story.report();
+    assert_eq!(report.place, Where::Healthy);
+    let mended = report.episodes[0].mended.as_ref().unwrap();
+    assert!(mended.text.contains("came"), "{mended:?}");
+}
