@@ -104,7 +104,9 @@ impl Node {
         }
         node.configure(variant)?;
         upgrade::prepare(&node.world, variant)?;
-        node.world.systemctl(&["start", SERVICES])?;
+        // Each by its name: that of the target does not wait for them, and a firewall that is just being set drops packets.
+        let start = ["start", SERVICES].into_iter().chain(wanted.iter().copied());
+        node.world.systemctl(&start.collect::<Vec<_>>())?;
         node.lab.wait_for(SERVER.name, |counts| {
             counts.values().all(|target| target.requests.done > 20)
         })?;

@@ -321,13 +321,13 @@ fn what_ipv6_discards_is_not_said_to_be_for_want_of_memory() {
 /// Memory is not what a firewall refuses for: where that was seen it is named.
 #[test]
 fn what_refused_the_sending_is_named_where_it_was_seen() {
-    let told = |dropped| {
+    let told = |dropped, protocol| {
         let mut story = Story::begin();
         let held_back = tracer::event::EntryKey {
             incoming: false,
             iif: 0,
             device: 0,
-            ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Udp)
+            ..drop("NETFILTER_DROP", "nft_do_chain", protocol)
         };
         if dropped > 0 {
             story.add(held_back, dropped);
@@ -344,17 +344,20 @@ fn what_refused_the_sending_is_named_where_it_was_seen() {
         texts
     };
     assert_eq!(
-        told(0),
+        told(0, Protocol::Udp),
         [
             "what a socket sent was refused: by a firewall, connection tracking or a queue, or for want of memory",
             "what a connection sent again was refused: by a firewall, connection tracking or a queue, or for want of memory",
         ]
     );
-    assert_eq!(
-        told(4),
-        [
-            "what a socket sent was refused; netfilter was seen to drop 4 packets of what was sent, which is not all of it",
-            "what a connection sent again was refused; netfilter was seen to drop 4 packets of what was sent",
-        ]
+    let seen = "netfilter was seen to drop 4 packets of what was sent";
+    let of_sockets = format!("what a socket sent was refused; {seen}, which is not all of it");
+    let of_connections = format!("what a connection sent again was refused; {seen}");
+    assert_eq!(told(4, Protocol::Tcp), [of_sockets.as_str(), &of_connections]);
+    let of_datagrams = told(4, Protocol::Udp);
+    assert_eq!(of_datagrams[0], of_sockets);
+    assert!(
+        of_datagrams[1].ends_with("for want of memory"),
+        "datagrams are none that a connection sent: {of_datagrams:?}"
     );
 }

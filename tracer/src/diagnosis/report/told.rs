@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::state;
 use crate::diagnosis::lost::kinds::hooks_in;
 use crate::diagnosis::words::{count, end};
-use crate::event::{CounterKey, EntryKey, FlowKey};
+use crate::event::{CounterKey, EntryKey, FlowKey, Protocol, Version};
 use crate::model::Model;
 use crate::model::clock::seconds;
 use crate::model::counters::{is_refused_sending, meaning};
@@ -52,7 +52,12 @@ fn refused(model: &Model, counter: &CounterKey, counted: u64) -> String {
     if !is_refused_sending(&counter.name) {
         return String::new();
     }
-    let of_it = |key: &EntryKey| key.netns == counter.netns && ends::filtered(key);
+    let counts = |key: &EntryKey| match counter.name.as_str() {
+        "IpOutDiscards" => ends::version(key) == Some(Version::V4),
+        "Ip6OutDiscards" => ends::version(key) == Some(Version::V6),
+        _ => key.protocol == Protocol::Tcp,
+    };
+    let of_it = |key: &EntryKey| key.netns == counter.netns && ends::filtered(key) && counts(key);
     let lines = model.books().lines().filter(|(key, _)| of_it(key));
     let seen = lines.fold(0, |sum: u64, (_, line)| sum.saturating_add(line.packets));
     if seen == 0 {
