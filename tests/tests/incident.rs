@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-/// The error of the story tells what the tracer did not say, or said otherwise, and what was before.
+/// The error of the story tells what the tracer did not say, or said otherwise, what was before, and what it says at the end.
 fn tells(variant: &Variant) -> Result<()> {
     let program = Path::new(env!("CARGO_BIN_EXE_lab"));
     let (mut lines, mut told) = (Vec::new(), Told::default());
@@ -38,7 +38,10 @@ fn tells(variant: &Variant) -> Result<()> {
         lines.push(line.to_string());
         Ok(())
     });
-    played.map_err(|error| anyhow!("{}\n{error:#}", lines.join("\n")))?;
+    played.map_err(|error| {
+        let verdicts = &told.report["verdicts"];
+        anyhow!("{}\n{error:#}\nverdicts then: {verdicts:#}", lines.join("\n"))
+    })?;
     println!(
         "{}: {:?} after the change that explains it",
         variant.name, told.delay

@@ -25,7 +25,7 @@ pub(crate) struct Needed {
 }
 
 /// What the tests and the lab run as root.
-const BY_ROOT: [Needed; 8] = [
+const BY_ROOT: [Needed; 9] = [
     IP,
     NFT,
     CONNTRACK,
@@ -47,6 +47,7 @@ const BY_ROOT: [Needed; 8] = [
         program: "dbus-daemon",
         package: "dbus",
     },
+    DEPMOD,
 ];
 
 /// What the tests run whoever they are.
@@ -71,6 +72,12 @@ pub(crate) const CONNTRACK: Needed = Needed {
 pub(crate) const IPTABLES: Needed = Needed {
     program: "iptables-legacy",
     package: "iptables",
+};
+
+/// Lists the modules of a kernel.
+pub(crate) const DEPMOD: Needed = Needed {
+    program: "depmod",
+    package: "kmod",
 };
 
 /// Makes network namespaces and what is in them.

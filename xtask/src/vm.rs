@@ -42,10 +42,7 @@ const NEEDED: [Needed; 8] = [
         program: "busybox",
         package: "busybox-static",
     },
-    Needed {
-        program: "depmod",
-        package: "kmod",
-    },
+    setup::DEPMOD,
     Needed {
         program: "xz",
         package: "xz-utils",

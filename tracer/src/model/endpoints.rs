@@ -62,11 +62,14 @@ struct Ask {
 
 impl Ask {
     /// As a silence of this remote end that lasts until `until`, where it is one.
-    fn silence(&self, of: &Endpoint, until: u64) -> Option<Silence> {
+    fn silence(&self, of: &Endpoint, until: u64, strays: &Strays) -> Option<Silence> {
         let enough = match of.protocol {
             Protocol::Tcp | Protocol::Icmp | Protocol::Icmp6 => self.requests >= 2,
-            // Many who send by UDP expect no answer.
-            Protocol::Udp => self.requests >= 3 && (self.proven || of.port == NAMES),
+            // Many who send by UDP expect no answer. One that went astray says as much as a request more.
+            Protocol::Udp => {
+                let strayed = u64::from(self.requests == 2 && strays.came_for(of, self.since));
+                self.requests + strayed >= 3 && (self.proven || of.port == NAMES)
+            }
             Protocol::Other(_) => false,
         };
         (enough && until.saturating_sub(self.since) >= SILENCE).then_some(Silence {
@@ -101,17 +104,40 @@ struct Record {
     ended: Option<Box<Silence>>,
 }
 
+/// What came by UDP and found no socket, by the namespace and the address that it came from: the last one's time and port.
+#[derive(Clone, Debug, Default)]
+struct Strays(BTreeMap<(u32, IpAddr), (u64, u16)>);
+
+impl Strays {
+    /// One came.
+    fn came(&mut self, at: u64, from: Endpoint) {
+        let of = (from.netns, from.address);
+        if self.0.len() < MOST || self.0.contains_key(&of) {
+            self.0.insert(of, (at, from.port));
+        }
+    }
+
+    /// Since then one came from this address by another port than was asked: it may be the answer.
+    fn came_for(&self, asked: &Endpoint, since: u64) -> bool {
+        let last = self.0.get(&(asked.netns, asked.address));
+        last.is_some_and(|(at, port)| *at >= since && *port != asked.port)
+    }
+}
+
 /// All remote ends.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Endpoints(BTreeMap<Endpoint, Record>);
+pub(crate) struct Endpoints {
+    records: BTreeMap<Endpoint, Record>,
+    strays: Strays,
+}
 
 impl Endpoints {
     /// Packets left for it, `requests` of which ask for an answer.
     pub(crate) fn asked(&mut self, at: u64, endpoint: Endpoint, sent: u64, requests: u64) {
-        if self.0.len() >= MOST && !self.0.contains_key(&endpoint) {
+        if self.records.len() >= MOST && !self.records.contains_key(&endpoint) {
             return;
         }
-        let record = self.0.entry(endpoint).or_default();
+        let record = self.records.entry(endpoint).or_default();
         let gap = match (endpoint.protocol, endpoint.port) {
             (Protocol::Tcp, _) => LONGEST_BACKOFF,
             (_, NAMES) => MEMORY,
@@ -141,15 +167,15 @@ impl Endpoints {
 
     /// Something arrived from it.
     pub(crate) fn answered(&mut self, at: u64, endpoint: Endpoint, packets: u64) {
-        if self.0.len() >= MOST && !self.0.contains_key(&endpoint) {
+        if self.records.len() >= MOST && !self.records.contains_key(&endpoint) {
             return;
         }
-        let record = self.0.entry(endpoint).or_default();
+        let record = self.records.entry(endpoint).or_default();
         record.arrived = record.arrived.saturating_add(packets);
         record.last = at;
         if let Some(ask) = record.ask.take()
             && at.saturating_sub(ask.since) >= ENDED
-            && let Some(silence) = ask.silence(&endpoint, at)
+            && let Some(silence) = ask.silence(&endpoint, at, &self.strays)
         {
             record.ended = Some(Box::new(Silence {
                 until: Some(at),
@@ -158,17 +184,22 @@ impl Endpoints {
         }
     }
 
+    /// A datagram came from it that no socket waits for.
+    pub(crate) fn came_astray(&mut self, at: u64, from: Endpoint) {
+        self.strays.came(at, from);
+    }
+
     /// What is silent now; where nothing is, what was until within the last [`MEMORY`].
     pub(crate) fn silences(&self, now: u64) -> Silences {
-        let lasting = self.0.iter().filter_map(|(endpoint, record)| {
-            let silence = record.lasting(endpoint, now)?;
+        let lasting = self.records.iter().filter_map(|(endpoint, record)| {
+            let silence = record.lasting(endpoint, now, &self.strays)?;
             Some((*endpoint, silence))
         });
         let lasting = Silences::new(lasting.collect());
         if !lasting.all.is_empty() {
             return lasting;
         }
-        let ended = self.0.iter().filter_map(|(endpoint, record)| {
+        let ended = self.records.iter().filter_map(|(endpoint, record)| {
             let silence = record.ended.as_deref().copied()?;
             let is_fresh = now.saturating_sub(silence.until?) <= MEMORY;
             is_fresh.then_some((*endpoint, silence))
@@ -178,12 +209,14 @@ impl Endpoints {
 
     /// Forgets those of these namespaces.
     pub(crate) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
-        self.0.retain(|endpoint, _| !namespaces.contains(&endpoint.netns));
+        self.records.retain(|endpoint, _| !namespaces.contains(&endpoint.netns));
+        self.strays.0.retain(|(netns, _), _| !namespaces.contains(netns));
     }
 
     /// Forgets the idle ones.
     pub(crate) fn forget(&mut self, now: u64) {
-        self.0.retain(|_, record| now.saturating_sub(record.last) <= IDLE);
+        self.records.retain(|_, record| now.saturating_sub(record.last) <= IDLE);
+        self.strays.0.retain(|_, (at, _)| now.saturating_sub(*at) <= IDLE);
     }
 }
 
@@ -241,7 +274,7 @@ impl Silences {
 }
 
 impl Record {
-    fn lasting(&self, of: &Endpoint, now: u64) -> Option<Silence> {
+    fn lasting(&self, of: &Endpoint, now: u64, strays: &Strays) -> Option<Silence> {
         let ask = self.ask.as_deref()?;
         // TCP doubles its interval: the next retransmission is as far away as the first one is ago.
         let patience = match of.protocol {
@@ -255,7 +288,7 @@ impl Record {
         if now.saturating_sub(ask.last) > patience {
             None
         } else {
-            ask.silence(of, now)
+            ask.silence(of, now, strays)
         }
     }
 }

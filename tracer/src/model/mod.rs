@@ -321,6 +321,9 @@ impl Model {
             && origin != Origin::Local
         {
             self.sockets.refused(at, key, grown.dropped);
+            if key.protocol == Protocol::Udp {
+                self.endpoints.came_astray(at, Endpoint::of(key));
+            }
         }
         if key.remote.is_unspecified() {
             return;

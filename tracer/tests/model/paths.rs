@@ -223,3 +223,24 @@ fn answers_from_another_port() {
         verdict.explanation
     );
 }
+
+/// Who waits a second for each answer asks a third time only after three; that the second one came astray is said before.
+#[test]
+fn an_answer_from_another_port_counts_as_a_request() {
+    let asked = udp(50_000, "192.0.2.10", 8080);
+    let told = |from| {
+        let mut story = healthy();
+        story.rounds(2, |story| story.exchange(asked));
+        story.rounds(2, |story| {
+            story.ask(asked);
+            story.refuse(udp(50_000, from, 8090), "__udp4_lib_rcv");
+            story.exchange(client(40_000));
+            story.tick();
+            story.exchange(client(40_000));
+        });
+        story.ids()
+    };
+    assert!(told("192.0.2.10").contains(&"D01".to_owned()));
+    // Somebody else's is none.
+    assert!(!told("192.0.2.11").contains(&"D01".to_owned()));
+}
