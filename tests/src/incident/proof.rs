@@ -389,9 +389,10 @@ impl Story<'_> {
         late.args(node.where_to_look()?);
         let report = run(&mut late, |_| Ok(()))?.report()?;
         let verdict = &report["verdicts"][0];
+        let id = text(&verdict["id"]);
         wanted(
-            verdict["id"] == expect.verdict && report["where"] == expect.place,
-            expect.verdict,
+            expect.is_right(id) && report["where"] == expect.place,
+            &expect.right(),
             &report["verdicts"],
         )?;
         let cause = &verdict["cause"];
@@ -403,8 +404,7 @@ impl Story<'_> {
         self.say(
             Who::Late,
             format!(
-                "{}  {}; {}",
-                expect.verdict,
+                "{id}  {}; {}",
                 text(&verdict["title"]),
                 text(&cause["text"])
             ),

@@ -120,11 +120,13 @@ pub(crate) fn signature(key: &EntryKey) -> Option<Signature> {
 }
 
 /// The kernel took the destination for somebody else's: what it does to a packet for this node's own
-/// address where nothing looks up table local. IPv6 gives no reason where a neighbour does not answer.
+/// address where nothing looks up table local. Where no other route leads there either it has no way to forward it by.
+/// IPv6 gives no reason where a neighbour does not answer.
 pub(crate) fn treated_as_foreign(reason: &str, symbol: &str) -> bool {
     matches!(
         (reason, symbol),
         ("IP_INADDRERRORS", "ip_error" | "ip6_forward")
+            | ("IP_INNOROUTES", "ip_error" | "ip6_pkt_discard" | "ip6_pkt_drop")
             | (NOT_SPECIFIED, "ip_forward" | "ip6_forward")
             | ("NEIGH_FAILED" | NOT_SPECIFIED, "neigh_invalidate")
     )

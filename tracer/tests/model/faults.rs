@@ -142,6 +142,9 @@ fn no_name_that_others_choose_is_a_command() {
 fn own_address_treated_as_foreign_is_strong_alone() {
     for (reason, symbol) in [
         ("IP_INADDRERRORS", "ip_error"),
+        // No other route leads there.
+        ("IP_INNOROUTES", "ip_error"),
+        ("IP_INNOROUTES", "ip6_pkt_discard"),
         ("NEIGH_FAILED", "neigh_invalidate"),
         // IPv6 gives no reason there, and the socket is found for TCP and UDP only.
         ("NOT_SPECIFIED", "neigh_invalidate"),

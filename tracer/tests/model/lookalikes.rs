@@ -91,6 +91,7 @@ fn strangers_addresses_are_no_incident() {
 fn an_address_that_comes_was_not_this_nodes_before() {
     for (reason, symbol) in [
         ("IP_INADDRERRORS", "ip_error"),
+        ("IP_INNOROUTES", "ip_error"),
         ("NOT_SPECIFIED", "ip_forward"),
         // It had waited for a neighbour by then.
         ("NEIGH_FAILED", "neigh_invalidate"),

@@ -14,6 +14,7 @@ pub(super) const ALL: &[Scenario] = &[
     MARTIANS,
     ADDRESS_REMOVED,
     OWN_ADDRESS_REMOVED,
+    OWN_ADDRESS_REMOVED_FORWARDING,
     ADDRESS_MOVED,
     MAC_CHANGED,
     NO_ROUTE,
@@ -459,6 +460,24 @@ const OWN_ADDRESS_REMOVED: Scenario = Scenario {
         most_unexplained: 0.01,
     },
     late: false,
+};
+
+/// The same where the node forwards: with the address its last route went away.
+const OWN_ADDRESS_REMOVED_FORWARDING: Scenario = Scenario {
+    name: "own-address-removed-forwarding",
+    title: "a node that forwards loses its address, and its routes with it",
+    breaks: "10.10.0.2 is taken from eth0, and the routes by eth0 go with it. The node forwards, and has no way for what still \
+             comes for that address. Clients go on asking; IPv6 goes on.",
+    says: "R05, where: guest kernel; R04 follows from it. Drops IP_INNOROUTES at ip_error.",
+    setup: &[Step::Ip(
+        Place::Peer,
+        "neigh replace 10.10.0.2 dev node0 lladdr 02:00:0a:0a:00:02 nud permanent",
+    )],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(&["IP_INNOROUTES"], &["ip_error"], Class::State)],
+        ..OWN_ADDRESS_REMOVED.expect
+    },
+    ..OWN_ADDRESS_REMOVED
 };
 
 /// The weak host model: an address is the node's, whichever device has it.

@@ -74,7 +74,8 @@ impl Way {
             kind: kind(reason, symbol),
             may_be_address: matches!(
                 (reason.as_str(), symbol),
-                ("IP_INADDRERRORS", _) | (NOT_SPECIFIED, "ip_forward" | "ip6_forward" | "ip_error")
+                ("IP_INADDRERRORS" | "IP_INNOROUTES", _)
+                    | (NOT_SPECIFIED, "ip_forward" | "ip6_forward" | "ip_error")
             ),
             is_checksum: reason.ends_with("_CSUM"),
             is_kernels: matches!(class::of(reason, symbol), Class::Protocol | Class::Resource),
