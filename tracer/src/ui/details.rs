@@ -82,8 +82,10 @@ pub fn place(page: &mut Page, report: &Report) {
         Kind::Title,
         format!("{}: {}", words::place(report.place), words::meaning(report)),
     );
-    if let Some(recovered) = episodes::recovered(report) {
-        page.line(Kind::Text, recovered);
+    for said in [words::not_held(report), episodes::recovered(report)] {
+        if let Some(said) = said {
+            page.line(Kind::Text, said);
+        }
     }
     page.gap();
 }
