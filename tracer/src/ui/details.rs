@@ -82,10 +82,9 @@ pub fn place(page: &mut Page, report: &Report) {
         Kind::Title,
         format!("{}: {}", words::place(report.place), words::meaning(report)),
     );
-    for said in [words::not_held(report), episodes::recovered(report)] {
-        if let Some(said) = said {
-            page.line(Kind::Text, said);
-        }
+    let beside = [words::not_held(report), episodes::recovered(report)];
+    for said in beside.into_iter().flatten() {
+        page.line(Kind::Text, said);
     }
     page.gap();
 }
