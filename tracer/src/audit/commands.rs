@@ -432,14 +432,16 @@ fn paths(words: &[&str], said: &mut Said, looked_for: &mut BTreeSet<String>) {
             let is_of_kernel = ["/dev/", "/proc/", "/sys/"]
                 .iter()
                 .any(|folder| part.starts_with(folder));
+            // A shell makes a path of it, or several, or none: it is that of no file.
+            let is_pattern = part.contains(['%', '$', '*', '?', '~']);
             // What a program does is known by its name.
-            if !part.starts_with('/') || is_of_kernel || program(part).is_some_and(is_known) {
+            if !part.starts_with('/') || is_of_kernel || is_pattern || program(part).is_some_and(is_known) {
                 continue;
             }
             said.paths.insert(part.to_owned());
             if BEFORE_NAMES.contains(&before) && !runner {
                 looked_for.insert(part.to_owned());
-            } else if part == *word && (begins || runner) && !part.contains(['%', '$', '*', '?', '~']) {
+            } else if part == *word && (begins || runner) {
                 said.runs.insert(part.to_owned());
             }
         }

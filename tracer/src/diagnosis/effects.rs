@@ -119,6 +119,7 @@ fn may_drop(did: &Did) -> bool {
         Did::Table(_, came) => *came == Came::Gone,
         Did::Chain(_, _, policy, came) => *came == Came::Gone || *policy == Some(Policy::Drop),
         Did::Policy { now, .. } => *now == Some(Policy::Drop),
+        Did::Set(..) => false,
         Did::Rule { came: Came::Gone, .. } | Did::Elements(..) | Did::More(_) => true,
         Did::Rule { words, .. } => ["drop", "reject", "queue", "jump", "goto", "vmap"]
             .iter()

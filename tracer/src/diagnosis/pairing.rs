@@ -9,7 +9,7 @@ use super::undo::{self, Undo};
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain, effects, redirects};
 use crate::event::Thing;
-use crate::event::value::differing;
+use crate::event::value;
 use crate::model::Model;
 use crate::model::clock::{SECOND, seconds};
 use crate::model::timeline::{Change, Subject, Told};
@@ -341,8 +341,19 @@ pub(super) fn sentence(change: &Change) -> String {
         // It is another run.
         (Some(before), Some(now)) if before == now => format!("was started anew: {now}"),
         (Some(before), Some(now)) => {
-            let (before, now) = differing(before, now);
-            format!("changed from {before} to {now}")
+            let (renamed, before, now) = match value::renaming(before, now) {
+                Some((was, before, now)) => (Some(format!("was renamed from {was}")), before, now),
+                None => (None, before.as_str(), now),
+            };
+            let changed = || {
+                let (before, now) = value::differing(before, now);
+                format!("changed from {before} to {now}")
+            };
+            match renamed {
+                Some(renamed) if before == now => renamed,
+                Some(renamed) => format!("{renamed} and {}", changed()),
+                None => changed(),
+            }
         }
     };
     let by = match &change.by {

@@ -509,6 +509,7 @@ fn rules(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
             // What is in a table or chain that came goes with it.
             Did::Chain(table, ..)
             | Did::Policy { table, .. }
+            | Did::Set(table, ..)
             | Did::Elements(table, ..)
             | Did::Rule { table, .. }
                 if tables.contains(&table) =>
@@ -521,6 +522,8 @@ fn rules(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
                 came: Came::New,
                 ..
             } if chains.contains(&(table, chain)) => continue,
+            // By itself it does nothing.
+            Did::Set(_, _, Came::New) => continue,
             Did::Table(table, Came::New) => (
                 format!("nft delete table {}", named(table)),
                 format!(
@@ -627,6 +630,7 @@ fn taken_back(one: &Did, later: &[Did]) -> bool {
             Did::Chain(table, ..)
             | Did::Rule { table, .. }
             | Did::Policy { table, .. }
+            | Did::Set(table, ..)
             | Did::Elements(table, ..),
             Did::Table(of, Came::Gone),
         ) => table == of,

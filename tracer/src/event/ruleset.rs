@@ -32,6 +32,8 @@ pub(crate) enum Did {
         words: String,
         came: Came,
     },
+    /// A set, or a map, came or went. No rule uses one that is gone.
+    Set(Table, String, Came),
     /// A set got or lost so many elements.
     Elements(Table, String, u64, Came),
     /// So much more that is not named.
@@ -127,6 +129,7 @@ impl fmt::Display for Did {
                 let place = table.part(Part::Chain(chain));
                 write!(f, "{place}: rule handle {handle} ({words}) {came}")
             }
+            Self::Set(table, set, came) => write!(f, "{} {came}", table.part(Part::Set(set))),
             Self::Elements(table, set, number, came) => {
                 let elements = if *number == 1 { "element" } else { "elements" };
                 write!(f, "{}: {number} {elements} {came}", table.part(Part::Set(set)))
@@ -178,6 +181,9 @@ fn did(text: &str) -> Option<Did> {
     }
     if let Some(rest) = rest.strip_prefix(", set ") {
         let (set, rest) = plain(rest)?;
+        if let Some(came) = came(rest.strip_prefix(' ')) {
+            return Some(Did::Set(table, set, came));
+        }
         let (number, rest) = rest.strip_prefix(": ")?.split_once(' ')?;
         let (_, word) = rest.split_once(' ')?;
         return Some(Did::Elements(table, set, number.parse().ok()?, came(Some(word))?));
@@ -260,6 +266,7 @@ mod tests {
                 was: None,
             },
             rule("tcp dport 22 (a) accept", Came::Gone),
+            Did::Set(table("guard"), "bad".to_owned(), Came::New),
             Did::Elements(table("guard"), "bad".to_owned(), 3, Came::New),
         ];
         let value = format!("generation 4, tables: inet guard; {}", words(&all));

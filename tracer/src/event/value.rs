@@ -39,6 +39,8 @@ pub(crate) const LOOKUP: &str = "lookup";
 /// Before the shortest prefix that a rule takes from its table.
 pub(crate) const SUPPRESS: &str = "suppress_prefixlength";
 
+/// Before the device that another one is a part of: a bridge, a bond, a VRF.
+pub(crate) const MASTER: &str = "master";
 /// Before the name that a device had until it was renamed.
 pub(crate) const WAS: &str = "was";
 /// Before the source of what is sent by a route, where it names one.
@@ -113,6 +115,16 @@ pub(crate) fn is_up(device: &str) -> bool {
 pub(crate) fn former(device: &str) -> Option<&str> {
     let parts = device.split(OF_DEVICE);
     parts.last()?.strip_prefix(WAS)?.strip_prefix(' ')
+}
+
+/// The name that a device had before this change of its value gave it another one, with what else its value was and is.
+pub(crate) fn renaming<'a>(before: &'a str, after: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+    fn beside(device: &str) -> &str {
+        let end = former(device).and_then(|_| device.rsplit_once(OF_DEVICE));
+        end.map_or(device, |(beside, _)| beside)
+    }
+    let was = former(after).filter(|was| former(before) != Some(was))?;
+    Some((was, beside(before), beside(after)))
 }
 
 /// What stands behind this word in a value.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::clock::SECOND;
 use super::settings::Standing as Settings;
 use crate::event::{
-    Owner, Seen, Setting, TABLE_LOCAL as LOCAL, TABLE_MAIN as MAIN, Thing, Unknown, Version, value,
+    Owner, Renamed, Seen, Setting, TABLE_LOCAL as LOCAL, TABLE_MAIN as MAIN, Thing, Unknown, Version, value,
 };
 
 /// Name of the loopback device, in every namespace (`loopback_setup`, drivers/net/loopback.c).
@@ -167,6 +167,22 @@ impl Invariants {
             by_unknown: setting.by_unknown.filter(|_| happened),
         };
         self.0.insert(key, standing);
+    }
+
+    /// A device has another name.
+    pub(super) fn rename(&mut self, netns: u32, renamed: Renamed<'_>) {
+        let by_name = |((of, mut invariant), standing): (_, _)| {
+            match &mut invariant {
+                Invariant::LocalRoute { device, .. } | Invariant::Answer { device, .. }
+                    if of == netns && device == renamed.from =>
+                {
+                    renamed.to.clone_into(device);
+                }
+                _ => {}
+            }
+            ((of, invariant), standing)
+        };
+        self.0 = std::mem::take(&mut self.0).into_iter().map(by_name).collect();
     }
 
     /// Nothing is known any more of a namespace.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::invariants::Invariants;
 use super::parameters;
 use super::timeline::{Change, Subject};
-use crate::event::{Owner, Seen, Setting, TABLE_MAIN, Thing, Unknown, network, value};
+use crate::event::{Owner, Renamed, Seen, Setting, TABLE_MAIN, Thing, Unknown, network, value};
 
 /// Things that are kept at most, see [`Thing::room`]; further ones are counted.
 const KEPT: usize = 65_536;
@@ -44,6 +44,13 @@ pub(crate) struct Difference {
 impl Settings {
     /// Takes note of how a thing stands. Returns what changed, if anything did.
     pub(super) fn told(&mut self, at: u64, setting: &Setting) -> Option<Change> {
+        let is_known = |name: &str| {
+            let device = name.to_owned();
+            self.now.contains_key(&(setting.netns, Thing::Link { device }))
+        };
+        if let Some(renamed) = Renamed::told(setting, is_known) {
+            self.rename(setting.netns, renamed);
+        }
         let key = (setting.netns, setting.thing.clone());
         let is_full = self.now.len() >= setting.thing.room(KEPT);
         if is_full && setting.value.is_some() && !self.now.contains_key(&key) {
@@ -81,6 +88,39 @@ impl Settings {
             by_unknown: setting.by_unknown,
             noticed: setting.seen == Seen::Noticed,
         })
+    }
+
+    /// A device has another name, and with it all that is on it or leads by it: nothing of that has changed.
+    fn rename(&mut self, netns: u32, renamed: Renamed<'_>) {
+        let key = |thing: &Thing| Some((netns, renamed.thing(thing)?));
+        for ((_, thing), value) in self.now.iter_mut().filter(|((of, _), _)| *of == netns) {
+            if let Some(now) = renamed.value(thing, value) {
+                *value = now;
+            }
+        }
+        let is_its = |(of, thing): &(u32, Thing)| *of == netns && renamed.thing(thing).is_some();
+        let now: Vec<_> = self.now.extract_if(.., |key, _| is_its(key)).collect();
+        self.now.extend(
+            now.into_iter()
+                .filter_map(|((_, thing), value)| Some((key(&thing)?, value))),
+        );
+        for ((_, thing), difference) in self.differs.iter_mut().filter(|((of, _), _)| *of == netns) {
+            for value in [&mut difference.before, &mut difference.now]
+                .into_iter()
+                .flatten()
+            {
+                if let Some(now) = renamed.value(thing, value) {
+                    *value = now;
+                }
+            }
+        }
+        let differs: Vec<_> = self.differs.extract_if(.., |key, _| is_its(key)).collect();
+        self.differs.extend(
+            differs
+                .into_iter()
+                .filter_map(|((_, thing), is)| Some((key(&thing)?, is))),
+        );
+        self.invariants.rename(netns, renamed);
     }
 
     fn differ(&mut self, key: (u32, Thing), at: u64, before: Option<String>, setting: &Setting) {
@@ -263,6 +303,57 @@ mod tests {
         assert_eq!(to("192.0.2.10"), Some((0, "dev wg0")));
         assert_eq!(to("2001:db8::1"), Some((32, "dev eth0")));
         assert_eq!(to("2001:db9::1"), None);
+    }
+
+    #[test]
+    fn what_is_on_a_device_with_a_new_name_has_not_changed() {
+        let link = |device: &str| Thing::Link {
+            device: device.to_owned(),
+        };
+        let address = |device: &str| Thing::Address {
+            device: device.to_owned(),
+            address: "10.0.0.2".parse().unwrap(),
+            prefix: 24,
+        };
+        let route = Thing::Route {
+            table: 254,
+            action: "unicast".to_owned(),
+            destination: "0.0.0.0".parse().unwrap(),
+            prefix: 0,
+            metric: 0,
+        };
+        let mut settings = Settings::default();
+        let mut tell = |at, thing: Thing, value: &str, seen| {
+            let told = Setting {
+                thing,
+                ..rule(Some(value), seen)
+            };
+            settings.told(at, &told)
+        };
+        tell(1, link("eth0"), "down, mtu 1500", Seen::Found);
+        tell(1, address("eth0"), "scope global", Seen::Found);
+        tell(1, route.clone(), "via 10.0.0.1 dev eth1", Seen::Found);
+        tell(2, route.clone(), "via 10.0.0.1 dev eth0", Seen::Told);
+        let renamed = tell(3, link("ens3"), "down, mtu 1500, was eth0", Seen::Told).unwrap();
+        assert_eq!(renamed.before.as_deref(), Some("down, mtu 1500"));
+        // What is read again tells what is known.
+        assert_eq!(tell(4, address("ens3"), "scope global", Seen::Noticed), None);
+        assert_eq!(
+            tell(4, route.clone(), "via 10.0.0.1 dev ens3", Seen::Noticed),
+            None
+        );
+        let differences: Vec<_> = settings
+            .differences()
+            .map(|(_, thing, difference)| (thing.clone(), difference.at, difference.now.clone().unwrap()))
+            .collect();
+        assert_eq!(
+            differences,
+            [
+                (route, 2, "via 10.0.0.1 dev ens3".to_owned()),
+                (link("ens3"), 3, "down, mtu 1500, was eth0".to_owned())
+            ]
+        );
+        assert_eq!(settings.value(1, address("eth0")), None);
     }
 
     #[test]

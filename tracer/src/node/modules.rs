@@ -50,6 +50,20 @@ pub(super) fn is_loaded(module: &str) -> bool {
     )
 }
 
+/// Whether the running kernel can load modules at all.
+pub(super) fn can_load() -> bool {
+    let read = |path: &str| fs::read_to_string(path).ok();
+    loads(
+        read("/proc/modules").as_deref(),
+        read("/proc/sys/kernel/modules_disabled").as_deref(),
+    )
+}
+
+/// Without the list of those that are loaded the kernel knows no modules at all.
+fn loads(loaded: Option<&str>, disabled: Option<&str>) -> bool {
+    loaded.is_some() && disabled.is_none_or(|flag| flag.trim() != "1")
+}
+
 /// `None` for a file that is not there.
 fn needs_no_loading(
     module: &str,
@@ -57,10 +71,9 @@ fn needs_no_loading(
     builtin: Option<&str>,
     disabled: Option<&str>,
 ) -> bool {
-    // Without the list the kernel knows no modules at all.
-    let Some(loaded) = loaded else { return true };
-    disabled.is_some_and(|flag| flag.trim() == "1")
-        || loaded.lines().any(|line| line.split(' ').next() == Some(module))
+    let lists = |list: &str| list.lines().any(|line| line.split(' ').next() == Some(module));
+    !loads(loaded, disabled)
+        || loaded.is_some_and(lists)
         || builtin.is_some_and(|list| {
             list.lines()
                 .any(|path| path.rsplit('/').next().and_then(|file| file.strip_suffix(".ko")) == Some(module))
@@ -70,6 +83,12 @@ fn needs_no_loading(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_loads_modules_where_it_knows_them_and_nobody_has_forbidden_it() {
+        assert!(loads(Some(""), Some("0\n")) && loads(Some("udp_diag 16384 0\n"), None));
+        assert!(!loads(Some(""), Some("1\n")) && !loads(None, None));
+    }
 
     #[test]
     fn no_module_is_loaded_by_asking() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::actor::by;
 use super::format::{count, time_of_day};
-use crate::event::value::differing;
+use crate::event::value::{differing, renaming};
 use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
 
 /// A list of which the middle may be left out: what is told of it, from its beginning and its end.
@@ -245,8 +245,15 @@ fn became(object: &str, before: Option<&str>, after: Option<&str>) -> String {
         (None, Some(after)) => format!("{object}: new, {after}"),
         (Some(""), Some(after)) => format!("{object}: {after}"),
         (Some(before), Some(after)) => {
+            let (renamed, before, after) = match renaming(before, after) {
+                Some((was, before, after)) if before == after => {
+                    return format!("{object}: renamed, was {was}");
+                }
+                Some((was, before, after)) => (format!("renamed, was {was}; "), before, after),
+                None => (String::new(), before, after),
+            };
             let (before, after) = differing(before, after);
-            format!("{object}: {before} -> {after}")
+            format!("{object}: {renamed}{before} -> {after}")
         }
     }
 }
@@ -375,6 +382,16 @@ mod tests {
                 Some("down, no carrier, mtu 1500")
             ),
             "device eth0: up, carrier -> down, no carrier"
+        );
+        let renamed = |before| became("device ens3", Some(before), Some("down, mtu 1500, was eth0"));
+        assert_eq!(renamed("down, mtu 1500"), "device ens3: renamed, was eth0");
+        assert_eq!(
+            renamed("down, mtu 1500, was up0"),
+            "device ens3: renamed, was eth0"
+        );
+        assert_eq!(
+            renamed("up, mtu 1500"),
+            "device ens3: renamed, was eth0; up -> down"
         );
         assert_eq!(became("x", Some("a, b"), Some("a")), "x: a, b -> a");
         assert_eq!(became("x", Some("a"), Some("a")), "x: a -> a");

@@ -82,8 +82,9 @@ pub fn place(page: &mut Page, report: &Report) {
         Kind::Title,
         format!("{}: {}", words::place(report.place), words::meaning(report)),
     );
-    if let Some(recovered) = episodes::recovered(report) {
-        page.line(Kind::Text, recovered);
+    let beside = [words::not_held(report), episodes::recovered(report)];
+    for said in beside.into_iter().flatten() {
+        page.line(Kind::Text, said);
     }
     page.gap();
 }

@@ -6,8 +6,8 @@ use super::episodes;
 use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
 use crate::event;
 use crate::report::{
-    Capability, CapabilityState, Confidence, Destination, Filtered, Flow, Ledger, Losses, Relation, Report,
-    Verdict, Where,
+    Capability, CapabilityState, Confidence, Destination, Filtered, Flow, InvariantState, Ledger, Losses,
+    Relation, Report, Verdict, Where,
 };
 
 /// The one word, or two, that a person needs at first sight.
@@ -72,7 +72,8 @@ pub struct Headline {
     pub place: &'static str,
     /// The verdict's id and title, or what a healthy node rests on.
     pub text: String,
-    /// `since 06:14:07 (12 s), conclusive`; that it has recovered, where something was broken; else empty.
+    /// `since 06:14:07 (12 s), conclusive`; of a healthy node what does not hold all the same, and that it has recovered, where
+    /// something was broken; else empty.
     pub when: String,
 }
 
@@ -89,7 +90,11 @@ pub fn headline(report: &Report) -> Headline {
         None if report.place == Where::Healthy => Headline {
             place,
             text: balance(report),
-            when: episodes::recovered(report).unwrap_or_default(),
+            when: [not_held(report), episodes::recovered(report)]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("; "),
         },
         None => Headline {
             place,
@@ -97,6 +102,28 @@ pub fn headline(report: &Report) -> Headline {
             when: String::new(),
         },
     }
+}
+
+/// That something does not hold which must, on a node that is healthy by its packets: `but 1 of the 7 things that must hold does
+/// not: no rule of IPv4 looks table local up`. `None` where all holds, and where the verdict is another.
+#[must_use]
+pub fn not_held(report: &Report) -> Option<String> {
+    let node = &report.node;
+    let first = node
+        .invariants
+        .iter()
+        .find(|one| one.state == InvariantState::Broken)
+        .filter(|_| report.place == Where::Healthy)?;
+    let (does, others) = match node.invariants_broken {
+        0 | 1 => ("does", String::new()),
+        more => ("do", format!(", and {} more", count(more - 1))),
+    };
+    Some(format!(
+        "but {} of the {} things that must hold {does} not: {}{others}",
+        count(node.invariants_broken),
+        count(node.invariants_total),
+        clean(&first.text)
+    ))
 }
 
 /// The verdict that explains [`Report::place`]: a weak sign explains nothing, neither that a node is healthy nor that this cannot
@@ -496,6 +523,7 @@ mod tests {
         let mut report = sample::incident();
         report.place = Where::Healthy;
         report.verdicts[0].confidence = Confidence::Weak;
+        report.node.invariants.clear();
         assert!(leading(&report).is_none());
         assert_eq!(others(&report).len(), report.verdicts.len());
         assert!(also(&report).starts_with("also: R01"));
@@ -554,6 +582,31 @@ mod tests {
         );
         report.verdicts.truncate(2);
         assert_eq!(also(&report), "follows from R31: D01 t (conclusive)");
+    }
+
+    #[test]
+    fn a_healthy_node_on_which_something_does_not_hold_says_so_at_once() {
+        let mut report = sample::incident();
+        assert_eq!(not_held(&report), None, "the verdict says it");
+        report.place = Where::Healthy;
+        report.verdicts.clear();
+        report.episodes.clear();
+        let broken = report.node.invariants_broken;
+        let told = headline(&report);
+        assert_eq!(told.place, "HEALTHY");
+        assert!(
+            told.when.starts_with(&format!("but {broken} of the ")),
+            "{told:?}"
+        );
+        report.node.invariants_broken = 1;
+        report.node.invariants_total = 7;
+        let one = headline(&report).when;
+        assert!(
+            one.starts_with("but 1 of the 7 things that must hold does not: "),
+            "{one}"
+        );
+        report.node.invariants.clear();
+        assert_eq!(headline(&report).when, "");
     }
 
     #[test]

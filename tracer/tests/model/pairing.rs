@@ -467,7 +467,6 @@ fn an_uplink_that_was_renamed_is_the_one_that_was_set_down() {
         Seen::Told,
         None,
     );
-    set(&mut story, link("eth0"), None, Seen::Told, None);
     set(
         &mut story,
         link("ens3"),

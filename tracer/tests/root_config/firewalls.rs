@@ -67,7 +67,7 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
     );
     assert_eq!(
         change("nft add set inet guard banned { type ipv4_addr ; }"),
-        "generation 7, tables: inet guard"
+        "generation 7, tables: inet guard; table inet guard, set banned new"
     );
     assert_eq!(
         change("nft add element inet guard banned { 192.0.2.1, 192.0.2.2 }"),
@@ -87,8 +87,22 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
     );
     assert!(change("nft flush chain inet guard in").ends_with("not in a set drop) gone"));
     assert_eq!(
+        change(
+            "nft add set inet guard nets { type ipv4_addr ; flags interval ; elements = { 10.0.0.0/8 } ; }"
+        ),
+        "generation 12, tables: inet guard; table inet guard, set nets new; table inet guard, set nets: 1 element new"
+    );
+    assert_eq!(
+        change("nft flush set inet guard banned"),
+        "generation 13, tables: inet guard; table inet guard, set banned: 2 elements gone"
+    );
+    assert_eq!(
+        change("nft delete set inet guard nets"),
+        "generation 14, tables: inet guard; table inet guard, set nets gone"
+    );
+    assert_eq!(
         change("nft delete table inet guard"),
-        "generation 12, no tables; table inet guard, chain in gone; table inet guard gone"
+        "generation 15, no tables; table inet guard, set banned gone; table inet guard, chain in gone; table inet guard gone"
     );
 }
 

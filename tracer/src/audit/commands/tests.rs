@@ -165,6 +165,11 @@ fn files_that_a_command_names() {
         ["/bin/sh", "/opt/a.sh", "/opt/b.sh"]
     );
     assert_eq!(
+        found("rm -f /opt/partial/*.deb /opt/?.sh /opt/$NAME"),
+        [""; 0],
+        "patterns are no files"
+    );
+    assert_eq!(
         found("a b/c ./d\n# /opt/a.sh\nx </proc/kmsg >/dev/watchdog"),
         [""; 0]
     );

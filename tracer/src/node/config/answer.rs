@@ -13,7 +13,7 @@ use super::route;
 use super::sysctl;
 use super::told::{self, Cause, Told, Who};
 use super::words::{Devices, IPV4, IPV6, action, address, sentence};
-use crate::event::{Seen, Thing, Version, value};
+use crate::event::{Renamed, Seen, Thing, Version, value};
 
 /// Addresses of a namespace that are asked for at most.
 pub(super) const MOST: usize = 64;
@@ -74,6 +74,16 @@ impl Answers {
     /// Own addresses that are not asked for, since the kernel might write that to its log.
     pub(super) fn logged(&self) -> usize {
         self.logged
+    }
+
+    /// A device has another name.
+    pub(super) fn rename(&mut self, renamed: Renamed<'_>) {
+        let told = std::mem::take(&mut self.told).into_iter();
+        let by_name = told.map(|(thing, answer)| {
+            let answer = renamed.value(&thing, &answer).unwrap_or(answer);
+            (renamed.thing(&thing).unwrap_or(thing), answer)
+        });
+        self.told = by_name.collect();
     }
 
     /// Those that were told, as gone.

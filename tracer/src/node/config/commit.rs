@@ -18,11 +18,14 @@ const NEW_CHAIN: u16 = NFTABLES | 3;
 const DELETE_CHAIN: u16 = NFTABLES | 5;
 const NEW_RULE: u16 = NFTABLES | 6;
 const DELETE_RULE: u16 = NFTABLES | 8;
+const NEW_SET: u16 = NFTABLES | 9;
+const DELETE_SET: u16 = NFTABLES | 11;
 const NEW_ELEMENT: u16 = NFTABLES | 12;
 const DELETE_ELEMENT: u16 = NFTABLES | 14;
 const DESTROY_TABLE: u16 = NFTABLES | 26;
 const DESTROY_CHAIN: u16 = NFTABLES | 27;
 const DESTROY_RULE: u16 = NFTABLES | 28;
+const DESTROY_SET: u16 = NFTABLES | 29;
 const DESTROY_ELEMENT: u16 = NFTABLES | 30;
 
 /// What is named of one change at most: the rest is counted.
@@ -32,7 +35,7 @@ const TOLD: usize = 200;
 /// Chains that are known at most: of others it is not told that they are new.
 const CHAINS: usize = 4096;
 
-/// A chain: its table, and its name.
+/// A chain or a set: its table, and its name.
 type Key = (Family, String, String);
 
 /// The chains that are there, with what base chains do with what no rule decides about.
@@ -89,6 +92,8 @@ impl Commit {
             }
             NEW_RULE => self.rule(body, Came::New),
             DELETE_RULE | DESTROY_RULE => self.rule(body, Came::Gone),
+            NEW_SET => self.set(body, Came::New),
+            DELETE_SET | DESTROY_SET => self.set(body, Came::Gone),
             NEW_ELEMENT => self.element(body, Came::New),
             DELETE_ELEMENT | DESTROY_ELEMENT => self.element(body, Came::Gone),
             _ => {}
@@ -155,26 +160,23 @@ impl Commit {
         }
     }
 
-    fn element(&mut self, body: &[u8], came: Came) {
-        let (mut table, mut set, mut number) = (String::new(), String::new(), 0);
-        for (kind, value) in members(body) {
-            match kind {
-                // NFTA_SET_ELEM_LIST_TABLE, _SET, _ELEMENTS
-                1 => table = string(value),
-                2 => set = string(value),
-                3 => number = attributes(value).count() as u64,
-                _ => {}
-            }
+    fn set(&mut self, body: &[u8], came: Came) {
+        if let Some((family, name, set)) = set(body) {
+            self.name(|| Did::Set(Table { family, name }, set, came));
         }
-        // The set of one rule comes and goes with that (`__set%d`, as nft calls it).
-        let Some(family) = body
-            .first()
-            .copied()
-            .and_then(family)
-            .filter(|_| !set.starts_with("__"))
-        else {
+    }
+
+    fn element(&mut self, body: &[u8], came: Came) {
+        let Some((family, table, set)) = set(body) else {
             return;
         };
+        // NFTA_SET_ELEM_LIST_ELEMENTS
+        let lists = members(body).filter(|(kind, _)| *kind == 3);
+        let all = lists.flat_map(|(_, list)| attributes(list));
+        let number = all.filter(|(_, element)| !ends_interval(element)).count() as u64;
+        if number == 0 {
+            return;
+        }
         let key = (family, table, set, came);
         let has_room = self.named.len() + self.elements.len() < NAMED;
         match self.elements.get_mut(&key) {
@@ -196,6 +198,23 @@ pub(super) fn table(body: &[u8]) -> Option<(Family, String)> {
     let family = family(*body.first()?)?;
     let name = members(body).find_map(|(kind, value)| (kind == 1).then(|| string(value)))?;
     Some((family, name))
+}
+
+/// The set that a message is about, with its table; `None` for that of one rule, which comes and goes with it (`__set%d`, as nft
+/// calls it).
+fn set(body: &[u8]) -> Option<Key> {
+    let family = family(*body.first()?)?;
+    // NFTA_SET_TABLE and NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_NAME and NFTA_SET_ELEM_LIST_SET
+    let member =
+        |wanted: u16| members(body).find_map(|(kind, value)| (kind == wanted).then(|| string(value)));
+    let (table, set) = (member(1)?, member(2)?);
+    (!set.starts_with("__")).then_some((family, table, set))
+}
+
+/// A range has an element for its first value, and one for what is behind its last (`NFT_SET_ELEM_INTERVAL_END`).
+fn ends_interval(element: &[u8]) -> bool {
+    // NFTA_SET_ELEM_FLAGS
+    attributes(element).any(|(kind, value)| kind == 3 && number(value).is_some_and(|flags| flags & 1 != 0))
 }
 
 /// A chain, and the policy of a base chain.
@@ -296,6 +315,30 @@ mod tests {
         assert_eq!(
             words(&messages, &mut Known::default()),
             "table ip f2b, set banned: 2 elements gone; table ip f2b, set banned: 4 elements new"
+        );
+    }
+
+    #[test]
+    fn sets_come_and_go_and_a_range_is_one_element() {
+        let set = |name: &[u8]| of(2, &[attribute(1, b"f2b\0"), attribute(2, name)]);
+        let end = attribute(1, &attribute(3, &1_u32.to_be_bytes()));
+        let range = of(
+            2,
+            &[
+                attribute(1, b"f2b\0"),
+                attribute(2, b"nets\0"),
+                attribute(3, &[attribute(1, b""), end].concat()),
+            ],
+        );
+        let messages = [
+            (NEW_SET, set(b"nets\0")),
+            (NEW_SET, set(b"__set0\0")),
+            (NEW_ELEMENT, range),
+            (DELETE_SET, set(b"banned\0")),
+        ];
+        assert_eq!(
+            words(&messages, &mut Known::default()),
+            "table ip f2b, set nets new; table ip f2b, set banned gone; table ip f2b, set nets: 1 element new"
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::{Thing, value};
+use crate::event::{Renamed, Thing, value};
 
 /// Things that are kept at most of one namespace, see [`Thing::room`]; further ones are counted.
 const MOST: usize = 65_536;
@@ -80,6 +80,21 @@ impl Known {
     pub(super) fn remove_all(&mut self, is: impl Fn(&Thing) -> bool) -> Vec<Change> {
         let gone = self.things.extract_if(|thing, _| is(thing));
         gone.map(|(thing, _)| (thing, None)).collect()
+    }
+
+    /// A device has another name. Nothing but that has changed.
+    pub(super) fn rename(&mut self, renamed: Renamed<'_>) {
+        for (thing, values) in &mut self.things {
+            for value in values {
+                if let Some(now) = renamed.value(thing, value) {
+                    *value = now;
+                }
+            }
+        }
+        let is_its = |thing: &Thing| renamed.thing(thing).is_some();
+        let its: Vec<_> = self.things.extract_if(|thing, _| is_its(thing)).collect();
+        let by_name = |(thing, values)| Some((renamed.thing(&thing)?, values));
+        self.things.extend(its.into_iter().filter_map(by_name));
     }
 
     /// The thing is known.

@@ -72,7 +72,7 @@ impl Link {
             words.push(format!("address {}", self.address));
         }
         if self.master != 0 {
-            words.push(format!("master {}", devices.name(self.master)));
+            words.push(format!("{} {}", value::MASTER, devices.name(self.master)));
         }
         if !self.xdp.is_empty() {
             words.push(self.xdp.clone());

@@ -27,11 +27,6 @@ pub(super) fn watched(root: &Path, running: Option<&str>) -> Vec<(PathBuf, Watch
     all
 }
 
-/// The running kernel can load modules: else there is no list of those that are loaded.
-pub(super) fn can_load() -> bool {
-    Path::new("/proc/modules").exists()
-}
-
 /// Kernels that have modules on the node, in the order of their names.
 pub(super) fn installed(root: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(below(root, MODULES)) {
@@ -49,14 +44,14 @@ pub(super) fn installed(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// How the modules of a kernel stand, in the form of a setting's value: `None` where there are none. `were_there` when that was
+/// How the modules of a kernel that can load some stand, in the form of a setting's value: `None` where there are none. `were_there` when that was
 /// looked at last.
 pub(super) fn modules_of(root: &Path, release: &str, were_there: bool) -> Option<String> {
     let folder = below(root, &folder_of(release));
     if !folder.is_dir() {
-        // A kernel may have none at all, and in a container they may be out of sight. Where others have theirs, that is not so.
+        // In a container they may be out of sight. Where others have theirs, that is not so.
         let others = installed(root).unwrap_or_default();
-        let are_missed = were_there || (can_load() && !others.is_empty());
+        let are_missed = were_there || !others.is_empty();
         return are_missed.then(|| match others.as_slice() {
             [] => GONE.to_owned(),
             others => format!("{GONE}: there are those of {}", others.join(", ")),

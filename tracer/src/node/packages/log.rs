@@ -29,7 +29,7 @@ pub(super) enum Line<'a> {
     },
     /// Something is begun with a package.
     Action {
-        /// What: install, upgrade, configure, trigproc, disappear, remove, purge.
+        /// What: install, upgrade (also to the version that is there), configure, trigproc, disappear, remove, purge.
         action: &'a str,
         /// The package.
         package: &'a str,
@@ -128,6 +128,7 @@ impl Progress {
             } => {
                 self.package = package.to_owned();
                 self.working_on = match (action, old, new) {
+                    ("upgrade", old, new) if old == new => format!("reinstall {package} {new}"),
                     ("upgrade", old, new) => format!("upgrade {package} {old} → {new}"),
                     ("trigproc", version, _) => format!("run triggers of {package} {version}"),
                     ("install", _, version) | (_, version, _) => format!("{action} {package} {version}"),
@@ -185,6 +186,16 @@ mod tests {
             ]
         );
         assert_eq!(working_on, "configure linux-perf:amd64 6.1.192-2");
+    }
+
+    #[test]
+    fn a_package_that_is_unpacked_over_the_same_version_is_reinstalled() {
+        let (told, working_on) = after(&["2026-11-26 11:04:20 upgrade tmux:amd64 3.3a-3 3.3a-3"]);
+        assert_eq!(told, ["dpkg: reinstall tmux:amd64 3.3a-3"]);
+        assert_eq!(working_on, "reinstall tmux:amd64 3.3a-3");
+        // Of one that was removed dpkg knows the version by what is left of its configuration.
+        let (told, _) = after(&["2026-11-26 11:04:20 install tmux:amd64 3.3a-3 3.3a-3"]);
+        assert_eq!(told, ["dpkg: install tmux:amd64 3.3a-3"]);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::modules;
 use super::source::{Gone, Teller};
 use crate::event::{
     Body, Capability, CapabilityState, Notice, NoticeKind, Owner, Packages, Seen, Setting, Thing, Unknown,
@@ -64,9 +65,8 @@ impl Options {
     pub fn at(root: Option<&Path>) -> Self {
         let root = root.unwrap_or(Path::new("/")).to_owned();
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
-        let has_modules = kernels::can_load() || kernels::modules_of(&root, &release, false).is_some();
         Self {
-            kernel: has_modules.then_some(release),
+            kernel: modules::can_load().then_some(release),
             root,
         }
     }

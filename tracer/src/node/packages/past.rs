@@ -258,9 +258,15 @@ fn sessions(log: &str, zone: &Zone) -> (Vec<Session>, Option<i64>, u64) {
         };
         session.last = at;
         match line {
-            Line::Action { action, package, .. } => {
+            Line::Action {
+                action,
+                package,
+                old,
+                new,
+            } => {
                 let action = match action {
                     "install" => Action::Install,
+                    "upgrade" if old == new => Action::Reinstall,
                     "upgrade" => Action::Upgrade,
                     "remove" | "disappear" => Action::Remove,
                     "purge" => Action::Purge,
@@ -439,6 +445,16 @@ Remove: old:amd64 (1)
         // Killed on its way.
         let torn = log.replace("status installed", "status half-installed");
         assert_eq!(upgrades("", &torn, &Zone::utc(), false).0.runs[0].ended, None);
+    }
+
+    #[test]
+    fn a_package_that_dpkg_unpacked_over_the_same_version_is_not_upgraded() {
+        let log = "2023-10-07 06:14:05 startup archives unpack\n\
+                   2023-10-07 06:14:05 upgrade tmux:amd64 3.3a-3 3.3a-3\n\
+                   2023-10-07 06:14:05 upgrade bash:amd64 5.2-1 5.2-2\n";
+        let (upgrades, odd) = upgrades("", log, &Zone::utc(), false);
+        let run = &upgrades.runs[0];
+        assert_eq!((run.installed, run.upgraded, odd), (1, 1, 0));
     }
 
     #[test]

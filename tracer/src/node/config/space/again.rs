@@ -8,7 +8,7 @@ use super::super::known::Change;
 use super::super::ruleset::Ruleset;
 use super::super::told::{self, Told};
 use super::{Again, Space};
-use crate::event::{Seen, Thing};
+use crate::event::{Renamed, Seen, Thing};
 
 /// Reading everything again may take one part in so many of the time.
 const SHARE: u32 = 5;
@@ -88,6 +88,15 @@ impl Space {
         for (index, link) in &mut standing.links {
             if let Some(before) = self.links.get(index) {
                 link.after(before);
+                let (from, to) = (before.name.clone(), link.name.as_str());
+                let is_free = |name| {
+                    let device = String::from(name);
+                    !self.known.has(&Thing::Link { device })
+                };
+                // Of devices that have each other's name each thing is told that has changed.
+                if from != to && is_free(to) {
+                    self.rename(Renamed { from: &from, to });
+                }
                 let device = link.name.clone();
                 let value = link.value(&standing.devices);
                 standing.known.set(Thing::Link { device }, value);

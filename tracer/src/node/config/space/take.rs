@@ -8,7 +8,7 @@ use super::super::told::Who;
 use super::super::words::IPV6;
 use super::super::{address, dump, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use super::{Again, Space, told_all};
-use crate::event::{Seen, Thing, Unknown};
+use crate::event::{Renamed, Seen, Thing, Unknown};
 
 /// An entry of the same name was there and is replaced (`NLM_F_REPLACE`).
 const REPLACED: u16 = 0x100;
@@ -72,7 +72,17 @@ impl Space {
         ethtool.take(kind, body, &self.devices, &mut self.known)
     }
 
-    /// The kernel parameters of a device that is new or has a new name. They came with it: nobody has changed them.
+    /// A device has another name, and with it all that is on it or leads by it.
+    pub(super) fn rename(&mut self, renamed: Renamed<'_>) {
+        self.known.rename(renamed);
+        self.answers.rename(renamed);
+        let unsettled = std::mem::take(&mut self.unsettled).into_iter();
+        self.unsettled = unsettled
+            .map(|thing| renamed.thing(&thing).unwrap_or(thing))
+            .collect();
+    }
+
+    /// The kernel parameters of a device that is new. They came with it: nobody has changed them.
     fn parameters_of(&mut self, index: u32) -> Vec<(Change, Seen)> {
         let devices = &self.devices;
         // Where the namespace is gone there is nothing to be told.
@@ -85,7 +95,7 @@ impl Space {
             .collect()
     }
 
-    /// The kernel parameters and offloads of a device, as gone: they go with it, or with its name.
+    /// The kernel parameters and offloads of a device, as gone: they go with it.
     fn forget_parameters_of(&mut self, device: &str) -> Vec<(Change, Seen)> {
         let parameter = format!(".conf.{device}.");
         let gone = self.known.remove_all(|thing| match thing {
@@ -109,34 +119,27 @@ impl Space {
         let Some(mut link) = link::parse(body) else {
             return Vec::new();
         };
-        let mut changes = Vec::new();
-        let mut with_name = Vec::new();
         let before = self.links.get(&link.index);
+        let is_new = before.is_none();
         if let Some(before) = before {
             link.after(before);
-        }
-        if let Some(before) = before.filter(|before| before.name != link.name) {
-            // All that is on it has another name, too.
-            let device = before.name.clone();
-            with_name = self.forget_parameters_of(&device);
-            changes.extend(self.known.remove(&Thing::Link { device }));
-            self.need(Again::Everything, by);
-        } else if before.is_some_and(|before| (before.up, before.carrier) != (link.up, link.carrier)) {
-            // The kernel does not tell of the routes of IPv4 that come and go with that.
-            self.need(Again::Routes, by);
+            let (from, works) = (before.name.clone(), (before.up, before.carrier));
+            if from != link.name {
+                let to = &link.name;
+                self.rename(Renamed { from: &from, to });
+                self.need(Again::Everything, by);
+            } else if works != (link.up, link.carrier) {
+                // The kernel does not tell of the routes of IPv4 that come and go with that.
+                self.need(Again::Routes, by);
+            }
         }
         self.devices.0.insert(link.index, link.name.clone());
         let device = link.name.clone();
-        changes.extend(self.known.set(Thing::Link { device }, link.value(&self.devices)));
+        let change = self.known.set(Thing::Link { device }, link.value(&self.devices));
         let index = link.index;
-        let has_its_name = self
-            .links
-            .get(&index)
-            .is_some_and(|before| before.name == link.name);
         self.links.insert(index, link);
-        let mut changes = told_all(changes);
-        changes.extend(with_name);
-        if !has_its_name {
+        let mut changes = told_all(change);
+        if is_new {
             changes.extend(self.offloads_of_new(index));
             changes.extend(self.parameters_of(index));
         }
