@@ -39,8 +39,8 @@ pub(super) const ROUTED_AS_FOREIGN: Rule = Rule {
     place: Some(Where::GuestKernel),
     about: About {
         signature: "Packets that had been matched to a socket of this node are dropped in ip_forward() or ip6_forward() \
-                    without a reason; or packets for an own address of the node fail as an unknown address or an \
-                    unreachable neighbour.",
+                    without a reason; or packets for an own address of the node fail as an unknown address, \
+                    without a route, or with an unreachable neighbour.",
         meaning: "The kernel looks for the socket of a packet before it routes it (early demux). Here routing then took \
                   the packet for somebody else's, and what is to be forwarded must have no socket: it is dropped. So \
                   replies reach the machine, and no process. This is what happens when no routing rule looks up table \
