@@ -170,6 +170,12 @@ impl NodeAction {
             _ => None,
         }
     }
+
+    /// What is done to the node where this unit is started: `reboot.target`.
+    #[must_use]
+    pub fn of_target(unit: &str) -> Option<Self> {
+        unit.strip_suffix(".target").and_then(Self::of)
+    }
 }
 
 impl fmt::Display for NodeAction {
@@ -243,5 +249,11 @@ mod tests {
         }
         assert_eq!(NodeAction::of("soft-reboot-force"), Some(NodeAction::SoftReboot));
         assert_eq!(NodeAction::of("none"), None);
+        assert_eq!(
+            NodeAction::of_target("poweroff.target"),
+            Some(NodeAction::PowerOff)
+        );
+        assert_eq!(NodeAction::of_target("reboot.service"), None);
+        assert_eq!(NodeAction::of_target("shutdown.target"), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::details::more;
 use super::format::count;
-use super::limits::time_left;
+use super::limits::{ends_node, time_left};
 use super::table::{Column, Kind as Cell, Set, Table};
 use crate::report::{Deadline, Node, Unit};
 
@@ -127,18 +127,13 @@ pub(super) fn units_table(units: &[&Unit], counted: bool, room: usize) -> Set {
 pub(super) fn waiting(node: &Node) -> Vec<String> {
     /// Jobs that are told at most: where the node is shut down each unit has one.
     const TOLD: usize = 5;
-    /// Where one of these waits the node is about to be gone.
-    const ENDS: [&str; 5] = [
-        "reboot.target",
-        "poweroff.target",
-        "halt.target",
-        "kexec.target",
-        "shutdown.target",
-    ];
+    /// Where this one waits, or one that does something to the node, that is about to be gone.
+    const SHUTDOWN: &str = "shutdown.target";
+    let is_last = |unit: &Unit| unit.name == SHUTDOWN || ends_node(&unit.name, &unit.job).is_some();
     let all = node.units.iter().filter(|unit| unit.job.ends_with(" queued"));
     let mut all: Vec<&Unit> = all.collect();
     // The sort is stable.
-    all.sort_by_key(|unit| !ENDS.contains(&unit.name.as_str()));
+    all.sort_by_key(|unit| !is_last(unit));
     let all = all.into_iter();
     let mut told: Vec<String> = all.map(|unit| format!("{}: {}", unit.name, unit.job)).collect();
     let total = told.len();
