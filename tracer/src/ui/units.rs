@@ -46,13 +46,9 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
             |unit| format!("{} ({})", unit.active, unit.sub),
             |_| true,
         ),
-        one(
-            "result",
-            Cell::Text(9),
-            5,
-            |unit| unit.result.clone(),
-            |unit| !matches!(unit.result.as_str(), "" | "success"),
-        ),
+        one("result", Cell::Text(9), 5, result, |unit| {
+            !matches!(unit.result.as_str(), "" | "success")
+        }),
         one(
             "job",
             Cell::Text(12),
@@ -110,6 +106,15 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
         ));
     }
     columns
+}
+
+/// How its last run ended, and that there is none any more.
+fn result(unit: &Unit) -> String {
+    if unit.start_limit_hit {
+        format!("{}, start limit hit", unit.result)
+    } else {
+        unit.result.clone()
+    }
 }
 
 /// Columns in which no unit has anything to say leave their room to the others.

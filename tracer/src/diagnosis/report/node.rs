@@ -282,6 +282,7 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
                 invocation: state.invocation.clone(),
                 starts: known.starts,
                 restarts: state.restarts,
+                start_limit_hit: known.is_refused,
                 processes: state.processes,
                 job: jobs.get(name).cloned().unwrap_or_default(),
                 deadline: model
@@ -327,9 +328,9 @@ fn deadline(model: &Model, deadline: deadlines::Deadline) -> Deadline {
         seconds: Some(if is_open { least.max(0.0) } else { most }),
         seconds_at_most: is_open.then_some(most),
         watchdog: due.watchdog.map(|span| span as f64 / 1e6),
-        action: due.on_failure.map_or_else(
+        action: due.then.map_or_else(
             || due.action.to_string(),
-            |and| format!("{}; if it has failed then, {and} (FailureAction=)", due.action),
+            |then| format!("{}; {then}", due.action),
         ),
     }
 }
