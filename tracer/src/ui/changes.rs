@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::actor::by;
 use super::format::{count, time_of_day};
-use super::limits::ends_node;
+use crate::event::NodeAction;
 use crate::event::value::{differing, renaming};
 use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
 
@@ -228,7 +228,8 @@ fn what(change: &Change) -> String {
         },
         ChangeKind::Job => {
             let job = some(&change.after);
-            let ends = ends_node(&change.object, job).map_or_else(String::new, |and| format!(": {and}"));
+            let ends =
+                NodeAction::of_job(&change.object, job).map_or_else(String::new, |and| format!(": {and}"));
             format!("job for {}: {job}{ends}", change.object)
         }
         ChangeKind::Timer => format!("{}: {}", change.object, some(&change.after)),

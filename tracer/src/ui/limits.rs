@@ -7,19 +7,13 @@ use crate::report::{Deadline, Node, Unit};
 /// What systemd does next by itself: the end of the node before all else, then the soonest first.
 pub(super) fn coming(node: &Node) -> Vec<String> {
     let ends = node.units.iter().filter_map(|unit| {
-        let action = ends_node(&unit.name, &unit.job)?;
+        let action = NodeAction::of_job(&unit.name, &unit.job)?;
         Some(format!(
             "{action} once its units have stopped ({}: {})",
             unit.name, unit.job
         ))
     });
     ends.chain(limits(node)).collect()
-}
-
-/// What this job does to the node, where it does something.
-pub(super) fn ends_node(unit: &str, job: &str) -> Option<NodeAction> {
-    let is_start = job.split(' ').next() == Some("start");
-    NodeAction::of_target(unit).filter(|_| is_start)
 }
 
 /// What limits units, the soonest first.

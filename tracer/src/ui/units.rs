@@ -2,8 +2,9 @@
 
 use super::details::more;
 use super::format::count;
-use super::limits::{ends_node, time_left};
+use super::limits::time_left;
 use super::table::{Column, Kind as Cell, Set, Table};
+use crate::event::NodeAction;
 use crate::report::{Deadline, Node, Unit};
 
 /// A unit of interest: a service at work, or one about which something is to be said. There are hundreds of others.
@@ -134,7 +135,7 @@ pub(super) fn waiting(node: &Node) -> Vec<String> {
     const TOLD: usize = 5;
     /// Where this one waits, or one that does something to the node, that is about to be gone.
     const SHUTDOWN: &str = "shutdown.target";
-    let is_last = |unit: &Unit| unit.name == SHUTDOWN || ends_node(&unit.name, &unit.job).is_some();
+    let is_last = |unit: &Unit| unit.name == SHUTDOWN || NodeAction::of_job(&unit.name, &unit.job).is_some();
     let all = node.units.iter().filter(|unit| unit.job.ends_with(" queued"));
     let mut all: Vec<&Unit> = all.collect();
     // The sort is stable.

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::event::{Manager, Owner, Thing};
+use crate::event::{Manager, NodeAction, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::deadlines;
 use crate::model::packages::{self, describe};
@@ -300,6 +300,8 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
     units.sort_by_key(|unit| {
         let limited = unit.deadline.as_ref().is_some_and(Deadline::is_ahead);
         Reverse((
+            // Where the node is shut down each unit has a job.
+            NodeAction::of_job(&unit.name, &unit.job).is_some(),
             unit.starved > 0,
             limited || !unit.job.is_empty(),
             unit.active == "failed" || unit.processes > 0,
