@@ -367,8 +367,7 @@ fn that_a_start_limit_is_hit_and_what_is_done_then_is_told() {
         deadline.is_some_and(|deadline| {
             deadline.action
                 == "it is started again; if that is once too often, the node is rebooted (StartLimitAction=)"
-        }) && of("often.service")
-            .is_some_and(|unit| unit.active == "failed" && unit.start_limit_hit)
+        }) && of("often.service").is_some_and(|unit| unit.active == "failed" && unit.start_limit_hit)
     });
 }
 

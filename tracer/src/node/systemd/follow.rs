@@ -289,10 +289,14 @@ impl<'t> Follower<'t> {
                 let due = Some(Instant::now() + ABSENCE);
                 self.phase = Phase::Absent { since, due };
             }
+            // It came on the bus just before it was asked for, and that is told behind the answer.
+            Signal::Owner(Some(owner)) if bus.is_owned_by(&owner) => {}
             Signal::Owner(owner) => {
                 bus.set_owner(owner);
                 bus.subscribe().await?;
                 let (since, cause) = match self.phase {
+                    // It was never seen before.
+                    Phase::Absent { .. } if !self.known.is_begun() => (at, Cause::Connected),
                     Phase::Absent { since, due: Some(_) } => (since, Cause::Reexec),
                     Phase::Absent { due: None, .. } => (at, Cause::Return),
                     _ => (at, Cause::Reexec),
