@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use lab::world::World;
 use tokio::time::timeout;
 use tracer::diagnosis;
-use tracer::event::{Body, Event, Seen};
+use tracer::event::{Body, CapabilityState, Event, Seen};
 use tracer::model::Model;
 use tracer::node::{clock, systemd};
 use tracer::report::NodeReport;
@@ -50,13 +50,19 @@ impl Beside {
         }
     }
 
-    /// How all stands, when each source has told what it found.
+    /// How all stands, when each source has told what it found. systemd may come on the bus a moment after that is there.
     pub(crate) fn found(&mut self) -> NodeReport {
         let end = Instant::now() + PATIENCE;
-        while !self.sources.has_told() {
+        while !(self.sources.has_told() && self.has_systemd()) {
             self.wait(end, "what was found");
         }
         diagnosis::node(&self.model)
+    }
+
+    fn has_systemd(&self) -> bool {
+        let report = diagnosis::node(&self.model);
+        let mut capabilities = report.capabilities.iter();
+        capabilities.any(|one| one.name == systemd::CAPABILITY && one.state != CapabilityState::Unavailable)
     }
 
     /// Waits until the report is as is wanted.

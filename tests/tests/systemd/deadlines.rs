@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use lab::world::World;
 use tracer::node::clock;
-use tracer::report::{Deadline, NodeReport, Unit};
+use tracer::report::{Change, Deadline, NodeReport, Unit};
+use tracer::ui::text;
 
 use crate::beside::Beside;
 use crate::watched::Watched;
@@ -304,5 +305,103 @@ fn what_would_be_done_to_the_whole_node_is_told() {
         let gives_up = "its job is given up, and the node is powered off (JobTimeoutAction=)";
         is_told(report, "failing.service", "running", fails)
             && is_told(report, "starting.service", "start", gives_up)
+    });
+}
+
+/// A command of a socket that does not end by SIGTERM: one limit is that of each step.
+#[test]
+fn a_socket_is_limited_as_a_service_is() {
+    let text = unit(
+        "[Socket]\nListenStream=/run/lab/held.sock\nService=held.service\nTimeoutSec=2\n\
+         ExecStartPre=sh -c 'trap \"\" TERM; while :; do sleep 1; done'\n",
+    );
+    let service = unit("[Service]\nExecStart=sleep 1000\n");
+    let units = [("held.socket", text.as_str()), ("held.service", service.as_str())];
+    let world = World::boot(program(), &units).unwrap();
+    let mut beside = Beside::of(&world, Some(PathBuf::from("/nonexistent")));
+    beside.found();
+    world.systemctl(&["start", "--no-block", "held.socket"]).unwrap();
+    let socket = |report: &NodeReport| {
+        let mut units = report.node.units.iter();
+        units.find(|unit| unit.name == "held.socket").cloned()
+    };
+    for (sub, action) in [
+        ("start-pre", "SIGTERM to all its processes"),
+        ("final-sigterm", "SIGKILL to all its processes"),
+    ] {
+        let report = beside.until("a limit of the socket", |report| {
+            socket(report).is_some_and(|unit| unit.sub == sub)
+        });
+        let deadline = socket(&report).unwrap().deadline.unwrap();
+        assert_eq!(deadline.action, action);
+        let seconds = deadline.seconds.unwrap();
+        assert!(seconds > 0.0 && seconds <= 2.0, "{deadline:?}");
+    }
+    let report = beside.until("its end", |report| {
+        socket(report).is_some_and(|unit| unit.active == "failed")
+    });
+    let unit = socket(&report).unwrap();
+    assert_eq!((unit.result.as_str(), unit.deadline), ("timeout", None));
+}
+
+#[test]
+fn that_a_start_limit_is_hit_and_what_is_done_then_is_told() {
+    let again =
+        unit("StartLimitAction=reboot\n[Service]\nExecStart=false\nRestart=always\nRestartSec=1000\n");
+    let often = unit(
+        "StartLimitIntervalSec=1h\nStartLimitBurst=2\n[Service]\nExecStart=false\nRestart=always\nRestartSec=300ms\n",
+    );
+    let units = [
+        ("again.service", again.as_str()),
+        ("often.service", often.as_str()),
+    ];
+    let world = World::boot(program(), &units).unwrap();
+    let mut beside = Beside::of(&world, Some(PathBuf::from("/nonexistent")));
+    beside.found();
+    for (name, _) in units {
+        world.systemctl(&["start", "--no-block", name]).unwrap();
+    }
+    beside.until("both", |report| {
+        let of = |name: &str| report.node.units.iter().find(|unit| unit.name == name);
+        let deadline = of("again.service").and_then(|unit| unit.deadline.as_ref());
+        deadline.is_some_and(|deadline| {
+            deadline.action
+                == "it is started again; if that is once too often, the node is rebooted (StartLimitAction=)"
+        }) && of("often.service").is_some_and(|unit| unit.active == "failed" && unit.start_limit_hit)
+    });
+}
+
+/// A target of that name which does nothing: the world would end.
+#[test]
+fn that_a_reboot_is_under_way_is_told() {
+    let slow = unit("[Service]\nType=oneshot\nExecStart=sleep 1000\n");
+    let target = unit("Requires=slow.service\nAfter=slow.service\n");
+    let units = [
+        ("slow.service", slow.as_str()),
+        ("reboot.target", target.as_str()),
+    ];
+    let world = World::boot(program(), &units).unwrap();
+    let mut beside = Beside::of(&world, Some(PathBuf::from("/nonexistent")));
+    beside.found();
+    world
+        .systemctl(&["start", "--no-block", "reboot.target"])
+        .unwrap();
+    let says = |report: &NodeReport, line: &str| text::node(report, 200).contains(line);
+    let report = beside.until("the reboot", |report| {
+        says(
+            report,
+            "the node is rebooted once its units have stopped (reboot.target: start queued)",
+        )
+    });
+    let is_it = |change: &&Change| {
+        (change.object.as_str(), change.after.as_deref()) == ("reboot.target", Some("start queued"))
+    };
+    assert!(
+        report.node.changes.iter().any(|change| is_it(&change)),
+        "{report:#?}"
+    );
+    world.systemctl(&["cancel"]).unwrap();
+    beside.until("that it is called off", |report| {
+        !says(report, "the node is rebooted")
     });
 }

@@ -170,6 +170,14 @@ impl NodeAction {
             _ => None,
         }
     }
+
+    /// What this job does to the node: `reboot.target`, `start queued`.
+    #[must_use]
+    pub fn of_job(unit: &str, job: &str) -> Option<Self> {
+        let is_start = job.split(' ').next() == Some("start");
+        let target = unit.strip_suffix(".target").filter(|_| is_start);
+        target.and_then(Self::of)
+    }
 }
 
 impl fmt::Display for NodeAction {
@@ -243,5 +251,9 @@ mod tests {
         }
         assert_eq!(NodeAction::of("soft-reboot-force"), Some(NodeAction::SoftReboot));
         assert_eq!(NodeAction::of("none"), None);
+        let of = |unit| NodeAction::of_job(unit, "start queued");
+        assert_eq!(of("poweroff.target"), Some(NodeAction::PowerOff));
+        assert_eq!([of("reboot.service"), of("shutdown.target")], [None, None]);
+        assert_eq!(NodeAction::of_job("poweroff.target", "stop running"), None);
     }
 }

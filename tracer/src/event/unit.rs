@@ -93,6 +93,9 @@ pub struct Limits {
     /// `FailureAction`: what is done where it fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_action: Option<NodeAction>,
+    /// `StartLimitAction`: what is done where it is started more often than it may be (`StartLimitBurst`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_limit_action: Option<NodeAction>,
     /// How its processes are ended.
     #[serde(default)]
     pub ending: Ending,

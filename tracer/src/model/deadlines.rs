@@ -1,5 +1,7 @@
 //! When systemd acts on a unit by itself, and what it does then (systemd src/core/service.c and scope.c, 247 to 257).
 
+mod auxiliary;
+
 use std::fmt;
 
 use super::units::Queued;
@@ -28,8 +30,29 @@ pub(crate) struct Due {
     pub(crate) action: Action,
     /// It does not where the service has given a sign of life meanwhile: from one of them to the next, in µs.
     pub(crate) watchdog: Option<u64>,
-    /// What is done to the whole node if the unit has failed then.
-    pub(crate) on_failure: Option<NodeAction>,
+    /// What may then be done to the whole node.
+    pub(crate) then: Option<Consequence>,
+}
+
+/// What systemd does to the whole node where a unit does not come up again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consequence {
+    /// If it has failed then.
+    Failed(NodeAction),
+    /// If it has been started as often as it may be. How often that was systemd does not tell.
+    StartLimit(NodeAction),
+}
+
+impl fmt::Display for Consequence {
+    /// `if it has failed then, the node is rebooted (FailureAction=)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(and) => write!(f, "if it has failed then, {and} (FailureAction=)"),
+            Self::StartLimit(and) => {
+                write!(f, "if that is once too often, {and} (StartLimitAction=)")
+            }
+        }
+    }
 }
 
 /// What systemd does at a [`Deadline`].
@@ -37,6 +60,8 @@ pub(crate) struct Due {
 pub(crate) enum Action {
     /// Sends a signal.
     Signal(Kill),
+    /// Stops the unit.
+    Stop,
     /// Runs a command of the unit's own.
     Run(Command),
     /// Nothing more is sent to what still runs: the unit has failed.
@@ -95,6 +120,7 @@ impl fmt::Display for Action {
             Self::CancelJob(Some(and)) => {
                 return write!(f, "its job is given up, and {and} (JobTimeoutAction=)");
             }
+            Self::Stop => "it is stopped",
             Self::Run(Command::Stop) => "its ExecStop= is run to stop it",
             Self::Run(Command::StopPost) => "no signal; its ExecStopPost= is run",
             Self::GiveUp => "no signal; it is given up, and its processes go on",
@@ -171,6 +197,9 @@ pub(super) fn of(
 /// (`service_dispatch_timer`, `scope_dispatch_timer`). More time that a service asked for (`EXTEND_TIMEOUT_USEC`) is not to be
 /// seen from outside.
 fn of_state(unit: &Stopping<'_>, state: &UnitState) -> Option<Deadline> {
+    if unit.kind == Kind::Auxiliary {
+        return auxiliary::of_state(unit, state);
+    }
     let limits = &state.limits;
     let ending = &limits.ending;
     let reload = Action::EndReload {
@@ -218,9 +247,10 @@ fn of_state(unit: &Stopping<'_>, state: &UnitState) -> Option<Deadline> {
         to: nanoseconds(to),
         action,
         watchdog: None,
-        on_failure: match action {
-            Action::EndReload { .. } | Action::Restart => None,
-            _ => limits.failure_action,
+        then: match action {
+            Action::EndReload { .. } => None,
+            Action::Restart => limits.start_limit_action.map(Consequence::StartLimit),
+            _ => limits.failure_action.map(Consequence::Failed),
         },
     }))
 }
@@ -246,7 +276,7 @@ fn of_watchdog(unit: &Stopping<'_>, state: &UnitState) -> Option<Due> {
         to: at,
         action: unit.send(Operation::Abort, Phase::Stop),
         watchdog: Some(span),
-        on_failure: state.limits.failure_action,
+        then: state.limits.failure_action.map(Consequence::Failed),
     })
 }
 
@@ -263,7 +293,7 @@ fn of_job(job: &Queued, limits: &Limits) -> Option<Due> {
         to: at,
         action: Action::CancelJob(limits.job_action),
         watchdog: None,
-        on_failure: None,
+        then: None,
     })
 }
 
@@ -278,9 +308,18 @@ fn is_hidden(job: &Queued, limits: &Limits) -> bool {
 /// How systemd stops a unit step by step, each where the one before has nobody to act on.
 struct Stopping<'u> {
     ending: &'u Ending,
-    is_scope: bool,
+    kind: Kind,
     /// It is stopped to be started again.
     restarts: bool,
+}
+
+/// What is stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Service,
+    Scope,
+    /// A mount, a socket or a swap.
+    Auxiliary,
 }
 
 /// How far a stop is.
@@ -301,19 +340,29 @@ enum Operation {
 }
 
 impl<'u> Stopping<'u> {
-    /// `None` for a unit of a kind whose processes are not looked at.
+    /// `None` for a unit of a kind whose processes are not looked at, and for one of which only the state was read.
     fn of(name: &str, state: &'u UnitState, job: Option<&Queued>) -> Option<Self> {
         let (_, kind) = name.rsplit_once('.')?;
-        matches!(kind, "service" | "scope").then(|| Self {
+        let kind = match kind {
+            "service" => Kind::Service,
+            "scope" => Kind::Scope,
+            "mount" | "socket" | "swap" if state.limits.state_changed != 0 => Kind::Auxiliary,
+            _ => return None,
+        };
+        Some(Self {
             ending: &state.limits.ending,
-            is_scope: kind == "scope",
+            kind,
             restarts: job.is_some_and(|job| job.action == "restart"),
         })
     }
 
+    fn is_scope(&self) -> bool {
+        self.kind == Kind::Scope
+    }
+
     /// It has run for as long as it may (`service_enter_stop`, `scope_enter_signal`).
     fn enter_stop(&self) -> Action {
-        if self.is_scope && self.ending.has_controller {
+        if self.is_scope() && self.ending.has_controller {
             Action::AskController
         } else if self.ending.commands.stop {
             Action::Run(Command::Stop)
@@ -352,7 +401,7 @@ impl<'u> Stopping<'u> {
     /// Nothing more is expected of this phase (`service_enter_stop_post`, `service_enter_dead`).
     fn give_up(&self, phase: Phase) -> Action {
         match phase {
-            Phase::Stop if self.is_scope => Action::GiveUp,
+            Phase::Stop if self.is_scope() => Action::GiveUp,
             Phase::Stop if self.ending.commands.stop_post => Action::Run(Command::StopPost),
             Phase::Stop => self.send(Operation::Terminate, Phase::Final),
             Phase::Final => Action::GiveUp,
@@ -365,7 +414,7 @@ impl<'u> Stopping<'u> {
             (Some(to), _) => Action::Signal(self.kill(operation, phase, to)),
             (None, Operation::Kill) => self.give_up(phase),
             // Here systemd does not ask whether it may kill.
-            (None, _) if self.is_scope => self.send(Operation::Kill, phase),
+            (None, _) if self.is_scope() => self.send(Operation::Kill, phase),
             (None, _) => self.last(phase),
         }
     }

@@ -34,6 +34,9 @@ pub(crate) struct Known {
     pub(crate) state: UnitState,
     /// How often it was started anew since the tracer saw it first: changes of its invocation.
     pub(crate) starts: u32,
+    /// It waited to be started again, and failed without a start: it had been started as often as it may be
+    /// (`StartLimitBurst=`). Of such a unit systemd goes on to say how its last run ended.
+    pub(crate) is_refused: bool,
     /// When, in boot time, the latest last.
     begun: VecDeque<Begun>,
 }
@@ -97,7 +100,11 @@ impl Units {
             self.other += 1;
             return None;
         }
-        let described = before.as_ref().map(|known| describe(&known.state));
+        let described = before.as_ref().map(Known::describe);
+        let is_refused = before
+            .as_ref()
+            .zip(unit.state.as_ref())
+            .is_some_and(|(known, now)| known.is_refused(now));
         if let Some(state) = &unit.state {
             self.runs
                 .seen(&unit.name, before.as_ref().map(|known| &known.state), state);
@@ -122,11 +129,12 @@ impl Units {
                 Known {
                     state: state.clone(),
                     starts: starts + u32::from(is_started),
+                    is_refused,
                     begun,
                 },
             );
         }
-        let after = unit.state.as_ref().map(describe);
+        let after = self.units.get(&unit.name).map(Known::describe);
         let is_new_run = match (&before, &unit.state) {
             (Some(known), Some(state)) => known.state.invocation != state.invocation,
             _ => false,
@@ -276,6 +284,27 @@ impl Units {
     }
 }
 
+/// What systemd says a service does while it waits to be started again begins so.
+const WAITS: &str = "auto-restart";
+
+impl Known {
+    /// It fails now, and its start was refused (`service_start`, which asks `unit_test_start_limit` before it begins another run).
+    /// Who stops it while it waits has it inactive.
+    fn is_refused(&self, now: &UnitState) -> bool {
+        now.active == "failed"
+            && now.invocation == self.state.invocation
+            && (self.state.sub.starts_with(WAITS) || self.is_refused)
+    }
+
+    fn describe(&self) -> String {
+        let mut text = describe(&self.state);
+        if self.is_refused {
+            text += ", not started again: its start limit is hit";
+        }
+        text
+    }
+}
+
 /// A state in the words of `systemctl status`: `active (running)`, and the result where it is no success.
 fn describe(state: &UnitState) -> String {
     let mut text = format!("{} ({})", state.active, state.sub);
@@ -299,7 +328,7 @@ pub(super) fn is_on_its_way(state: &str) -> bool {
     let is_between = ["activating (", "deactivating (", "reloading (", "refreshing ("];
     is_between.iter().any(|between| state.starts_with(between))
         && state.ends_with(')')
-        && !state.contains("auto-restart")
+        && !state.contains(WAITS)
 }
 
 #[cfg(test)]
@@ -319,6 +348,38 @@ mod tests {
                 ..UnitState::default()
             }),
         }
+    }
+
+    #[test]
+    fn a_unit_that_fails_instead_of_being_started_again_has_hit_its_start_limit() {
+        let mut units = Units::default();
+        let mut told = |active: &str, sub: &str, invocation: &str| {
+            let mut unit = unit(sub);
+            let state = unit.state.as_mut().unwrap();
+            active.clone_into(&mut state.active);
+            invocation.clone_into(&mut state.invocation);
+            state.result = "exit-code".to_owned();
+            units.unit(1, &unit).and_then(|change| change.after)
+        };
+        let waits = "activating (auto-restart), result exit-code";
+        let failed = "failed (failed), result exit-code";
+        assert_eq!(told("activating", "auto-restart", "1").as_deref(), Some(waits));
+        assert_eq!(
+            told("active", "running", "2").as_deref(),
+            Some("active (running), result exit-code")
+        );
+        assert_eq!(told("failed", "failed", "2").as_deref(), Some(failed), "it ran");
+        told("activating", "auto-restart", "2");
+        let refused = format!("{failed}, not started again: its start limit is hit");
+        assert_eq!(told("failed", "failed", "2"), Some(refused));
+        assert_eq!(told("failed", "failed", "2"), None, "it still is");
+        assert_eq!(
+            told("activating", "start", "3").as_deref(),
+            Some("activating (start), result exit-code")
+        );
+        told("activating", "auto-restart", "3");
+        let stopped = told("inactive", "dead", "3").unwrap();
+        assert!(!stopped.contains("limit"), "{stopped}");
     }
 
     #[test]

@@ -378,6 +378,10 @@ pub struct Unit {
     pub starts: u32,
     /// How often systemd itself restarted it.
     pub restarts: u32,
+    /// It was to be started again, and failed instead: it had been started as often as it may be (`StartLimitBurst=`). systemd's
+    /// `result` goes on to say how its last run ended. Absent where that was not seen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub start_limit_hit: bool,
     /// Processes left in its cgroup though it is not active.
     pub processes: u32,
     /// Its job: `stop running`; empty for none.

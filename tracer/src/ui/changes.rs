@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::actor::by;
 use super::format::{count, time_of_day};
+use crate::event::NodeAction;
 use crate::event::value::{differing, renaming};
 use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
 
@@ -225,7 +226,12 @@ fn what(change: &Change) -> String {
             (None, Some(after)) => format!("{}: {after}", change.object),
             (_, None) => format!("{} unloaded", change.object),
         },
-        ChangeKind::Job => format!("job for {}: {}", change.object, some(&change.after)),
+        ChangeKind::Job => {
+            let job = some(&change.after);
+            let ends =
+                NodeAction::of_job(&change.object, job).map_or_else(String::new, |and| format!(": {and}"));
+            format!("job for {}: {job}{ends}", change.object)
+        }
         ChangeKind::Timer => format!("{}: {}", change.object, some(&change.after)),
         ChangeKind::Packages => format!("packages ({}): {}", change.object, some(&change.after)),
         ChangeKind::Notice | ChangeKind::Starvation => some(&change.after).to_owned(),
@@ -371,6 +377,27 @@ mod tests {
         assert_eq!(told.next(&node, 10), [""; 0]);
         let one = told.clone().next(&many(1207), 4);
         assert_eq!((one.len(), one[2].as_str()), (5, "... 1,196 more between"));
+    }
+
+    #[test]
+    fn a_job_that_ends_the_node_says_so() {
+        let told = |object: &str, after: &str| {
+            what(&Change {
+                kind: ChangeKind::Job,
+                object: object.to_owned(),
+                before: None,
+                after: Some(after.to_owned()),
+                ..sample::incident().node.changes[0].clone()
+            })
+        };
+        assert_eq!(
+            told("poweroff.target", "start queued"),
+            "job for poweroff.target: start queued: the node is powered off"
+        );
+        assert_eq!(
+            told("a.service", "start queued"),
+            "job for a.service: start queued"
+        );
     }
 
     #[test]

@@ -1,14 +1,27 @@
 //! What limits units of systemd: what it is about to do, and how long that is off.
 
 use super::format::{brief, seconds};
-use crate::report::{Deadline, Node};
+use crate::event::NodeAction;
+use crate::report::{Deadline, Node, Unit};
 
-/// What systemd does next by itself, the soonest first.
+/// What systemd does next by itself: the end of the node before all else, then the soonest first.
 pub(super) fn coming(node: &Node) -> Vec<String> {
+    let ends = node.units.iter().filter_map(|unit| {
+        let action = NodeAction::of_job(&unit.name, &unit.job)?;
+        Some(format!(
+            "{action} once its units have stopped ({}: {})",
+            unit.name, unit.job
+        ))
+    });
+    ends.chain(limits(node)).collect()
+}
+
+/// What limits units, the soonest first.
+fn limits(node: &Node) -> impl Iterator<Item = String> {
     let mut coming: Vec<(f64, String)> = node
         .units
         .iter()
-        .filter_map(|unit| {
+        .filter_map(|unit: &Unit| {
             let limit = unit.deadline.as_ref().filter(|limit| limit.is_ahead())?;
             let left = limit.seconds?;
             let unless = match limit.watchdog {
@@ -21,7 +34,7 @@ pub(super) fn coming(node: &Node) -> Vec<String> {
         })
         .collect();
     coming.sort_by(|one, other| one.0.total_cmp(&other.0));
-    coming.into_iter().map(|(_, text)| text).collect()
+    coming.into_iter().map(|(_, text)| text)
 }
 
 /// `in 5 s`, `in 5 s to 35 s`, `within 25 s`, `due 9 s ago`
@@ -53,6 +66,32 @@ pub(super) fn time_left(limit: Option<&Deadline>) -> String {
 mod tests {
     use super::*;
     use crate::ui::sample;
+
+    #[test]
+    fn that_the_node_is_about_to_go_is_told_before_all_limits() {
+        let mut node = sample::incident().node;
+        let limits = coming(&node);
+        let mut target = node.units[0].clone();
+        target.deadline = None;
+        target.name = "reboot.target".to_owned();
+        target.job = "start queued".to_owned();
+        node.units.push(target);
+        let told = coming(&node);
+        assert_eq!(
+            told[0],
+            "the node is rebooted once its units have stopped (reboot.target: start queued)"
+        );
+        assert_eq!(told[1..], limits);
+        for (name, job) in [
+            ("reboot.target", "stop queued"),
+            ("multi-user.target", "start queued"),
+            ("reboot.target", ""),
+        ] {
+            let last = node.units.last_mut().unwrap();
+            (last.name, last.job) = (name.to_owned(), job.to_owned());
+            assert_eq!(coming(&node), limits, "{name} {job}");
+        }
+    }
 
     #[test]
     fn what_systemd_is_about_to_do_is_told_with_when() {

@@ -4,6 +4,7 @@ use super::details::more;
 use super::format::count;
 use super::limits::time_left;
 use super::table::{Column, Kind as Cell, Set, Table};
+use crate::event::NodeAction;
 use crate::report::{Deadline, Node, Unit};
 
 /// A unit of interest: a service at work, or one about which something is to be said. There are hundreds of others.
@@ -46,13 +47,9 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
             |unit| format!("{} ({})", unit.active, unit.sub),
             |_| true,
         ),
-        one(
-            "result",
-            Cell::Text(9),
-            5,
-            |unit| unit.result.clone(),
-            |unit| !matches!(unit.result.as_str(), "" | "success"),
-        ),
+        one("result", Cell::Text(9), 5, result, |unit| {
+            !matches!(unit.result.as_str(), "" | "success")
+        }),
         one(
             "job",
             Cell::Text(12),
@@ -112,6 +109,15 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
     columns
 }
 
+/// How its last run ended, and that there is none any more.
+fn result(unit: &Unit) -> String {
+    if unit.start_limit_hit {
+        format!("{}, start limit hit", unit.result)
+    } else {
+        unit.result.clone()
+    }
+}
+
 /// Columns in which no unit has anything to say leave their room to the others.
 pub(super) fn units_table(units: &[&Unit], counted: bool, room: usize) -> Set {
     let mut columns = unit_columns(counted);
@@ -127,18 +133,13 @@ pub(super) fn units_table(units: &[&Unit], counted: bool, room: usize) -> Set {
 pub(super) fn waiting(node: &Node) -> Vec<String> {
     /// Jobs that are told at most: where the node is shut down each unit has one.
     const TOLD: usize = 5;
-    /// Where one of these waits the node is about to be gone.
-    const ENDS: [&str; 5] = [
-        "reboot.target",
-        "poweroff.target",
-        "halt.target",
-        "kexec.target",
-        "shutdown.target",
-    ];
+    /// Where this one waits, or one that does something to the node, that is about to be gone.
+    const SHUTDOWN: &str = "shutdown.target";
+    let is_last = |unit: &Unit| unit.name == SHUTDOWN || NodeAction::of_job(&unit.name, &unit.job).is_some();
     let all = node.units.iter().filter(|unit| unit.job.ends_with(" queued"));
     let mut all: Vec<&Unit> = all.collect();
     // The sort is stable.
-    all.sort_by_key(|unit| !ENDS.contains(&unit.name.as_str()));
+    all.sort_by_key(|unit| !is_last(unit));
     let all = all.into_iter();
     let mut told: Vec<String> = all.map(|unit| format!("{}: {}", unit.name, unit.job)).collect();
     let total = told.len();

@@ -1,6 +1,6 @@
 //! What units did, in sentences.
 
-use tracer::event::{Body, Limits, Seen, Thing, Unit, UnitState, Version};
+use tracer::event::{Body, Job, JobState, Limits, Seen, Thing, Unit, UnitState, Version};
 use tracer::report::Deadline;
 
 use crate::pairing::{networkd, set};
@@ -35,6 +35,37 @@ fn failed(result: &str, processes: u32) -> UnitState {
         ended: Some(START + 2_000_000_000),
         ..UnitState::default()
     }
+}
+
+/// More units have a job then than a report has room for.
+#[test]
+fn a_reboot_is_told_among_all_that_is_stopped_for_it() {
+    let mut story = healthy();
+    let mut job = |id, name: &str, action: &str, state: UnitState| {
+        unit(&mut story, name, Seen::Found, state);
+        story.say(Body::Job(Job {
+            id,
+            unit: name.to_owned(),
+            seen: Seen::Told,
+            action: action.to_owned(),
+            state: JobState::Waiting,
+        }));
+    };
+    for id in 0..150 {
+        job(id, &format!("{id}.service"), "stop", runs("1"));
+    }
+    let rests = UnitState {
+        active: "inactive".to_owned(),
+        sub: "dead".to_owned(),
+        ..UnitState::default()
+    };
+    job(150, "reboot.target", "start", rests);
+    story.tick();
+    let first = &story.report().node.units[0];
+    assert_eq!(
+        (first.name.as_str(), first.job.as_str()),
+        ("reboot.target", "start queued")
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use crate::event::{Manager, Owner, Thing};
+use crate::event::{Manager, NodeAction, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::deadlines;
 use crate::model::packages::{self, describe};
@@ -282,6 +282,7 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
                 invocation: state.invocation.clone(),
                 starts: known.starts,
                 restarts: state.restarts,
+                start_limit_hit: known.is_refused,
                 processes: state.processes,
                 job: jobs.get(name).cloned().unwrap_or_default(),
                 deadline: model
@@ -299,6 +300,8 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
     units.sort_by_key(|unit| {
         let limited = unit.deadline.as_ref().is_some_and(Deadline::is_ahead);
         Reverse((
+            // Where the node is shut down each unit has a job.
+            NodeAction::of_job(&unit.name, &unit.job).is_some(),
             unit.starved > 0,
             limited || !unit.job.is_empty(),
             unit.active == "failed" || unit.processes > 0,
@@ -327,9 +330,9 @@ fn deadline(model: &Model, deadline: deadlines::Deadline) -> Deadline {
         seconds: Some(if is_open { least.max(0.0) } else { most }),
         seconds_at_most: is_open.then_some(most),
         watchdog: due.watchdog.map(|span| span as f64 / 1e6),
-        action: due.on_failure.map_or_else(
+        action: due.then.map_or_else(
             || due.action.to_string(),
-            |and| format!("{}; if it has failed then, {and} (FailureAction=)", due.action),
+            |then| format!("{}; {then}", due.action),
         ),
     }
 }

@@ -212,12 +212,3 @@ fn dots_in_the_name_of_a_device_are_slashes_to_sysctl() {
         assert_eq!(parameter(name), told);
     }
 }
-
-#[test]
-fn what_is_let_through_goes_the_way_that_its_chain_was_at() {
-    let told = |hooks: &[Point]| ways(&hooks.iter().copied().collect());
-    assert_eq!(told(&[Point::Input, Point::Prerouting]), "comes in");
-    assert_eq!(told(&[Point::Output]), "goes out");
-    assert_eq!(told(&[Point::Output, Point::Input]), "comes in or goes out");
-    assert_eq!(told(&[]), "comes in or goes out");
-}

@@ -24,6 +24,7 @@ fn limits() -> Limits {
         job_running: INFINITE,
         job_action: None,
         failure_action: None,
+        start_limit_action: None,
         ending: Ending {
             processes: Processes {
                 main: true,
@@ -488,12 +489,18 @@ fn what_is_done_to_the_whole_node_is_told() {
         start: 2_000_000,
         job_action: NodeAction::of("reboot-force"),
         failure_action: NodeAction::of("poweroff"),
+        start_limit_action: NodeAction::of("reboot"),
         ..limits()
     };
     let of_state = due(&units(NAME, "start", limits.clone()), NAME);
-    assert_eq!(of_state.on_failure, Some(NodeAction::PowerOff));
+    assert_eq!(of_state.then, Some(Consequence::Failed(NodeAction::PowerOff)));
+    let restart = due(&units(NAME, "auto-restart", limits.clone()), NAME);
+    assert_eq!(
+        restart.then.unwrap().to_string(),
+        "if that is once too often, the node is rebooted (StartLimitAction=)"
+    );
     let reload = due(&units(NAME, "reload", limits.clone()), NAME);
-    assert_eq!(reload.on_failure, None, "it goes on");
+    assert_eq!(reload.then, None, "it goes on");
 
     let job_running = 1_000_000;
     let mut units = units(
@@ -506,9 +513,62 @@ fn what_is_done_to_the_whole_node_is_told() {
     );
     units.job(5, &job("start", JobState::Running, Seen::Told));
     let of_job = due(&units, NAME);
-    assert_eq!(of_job.on_failure, None);
+    assert_eq!(of_job.then, None);
     assert_eq!(
         of_job.action.to_string(),
         "its job is given up, and the node is rebooted (JobTimeoutAction=)"
     );
+}
+
+#[test]
+fn mounts_sockets_and_swaps_are_limited_in_each_step() {
+    let helper = |sub: &str, name: &str, change: &dyn Fn(&mut Limits)| {
+        let mut limits = limits();
+        limits.ending.processes = Processes {
+            main: false,
+            control: true,
+        };
+        change(&mut limits);
+        units(name, sub, limits).deadline(name, 0)
+    };
+    let says = |sub: &str, name: &str, change: &dyn Fn(&mut Limits)| match helper(sub, name, change) {
+        Some(Deadline::Due(due)) => (due.to, due.action.to_string()),
+        other => panic!("{sub}: {other:?}"),
+    };
+    let all = |signal: &str| (1_030_000, format!("{signal} to all its processes"));
+    let (mount, socket, swap) = ("data.mount", "a.socket", "dev-vda2.swap");
+    assert_eq!(says("mounting", mount, &|_| {}), all("SIGTERM"));
+    assert_eq!(says("unmounting-sigterm", mount, &|_| {}), all("SIGKILL"));
+    let no_kill = |limits: &mut Limits| limits.ending.signals.sends_last = false;
+    assert!(
+        says("unmounting-sigterm", mount, &no_kill)
+            .1
+            .starts_with("no signal; it is given up")
+    );
+    let process = |limits: &mut Limits| limits.ending.kill_mode = KillMode::Process;
+    assert_eq!(
+        says("deactivating", swap, &process).1,
+        "SIGTERM to the control process; the others go on"
+    );
+    assert_eq!(says("start-post", socket, &|_| {}).1, "it is stopped");
+    let after = |limits: &mut Limits| limits.ending.commands.stop_post = true;
+    assert_eq!(
+        says("stop-pre-sigkill", socket, &after).1,
+        "no signal; its ExecStopPost= is run"
+    );
+    for (sub, name) in [("mounted", mount), ("running", socket), ("active", swap)] {
+        assert_eq!(helper(sub, name, &|_| {}), None, "{sub}");
+    }
+    let unlimited = |limits: &mut Limits| limits.stop = INFINITE;
+    assert_eq!(helper("mounting", mount, &unlimited), Some(Deadline::NoLimit));
+    // Of one that rests only the state is read: what limits its job is not known.
+    let mut units = units(mount, "mounted", Limits::default());
+    units.job(
+        5,
+        &Job {
+            unit: mount.to_owned(),
+            ..job("stop", JobState::Waiting, Seen::Told)
+        },
+    );
+    assert_eq!(units.deadline(mount, 0), None);
 }

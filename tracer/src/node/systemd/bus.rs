@@ -164,6 +164,11 @@ impl Bus {
         self.private || self.owner.is_some()
     }
 
+    /// That connection is known to have systemd's name.
+    pub(super) fn is_owned_by(&self, name: &str) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.as_str() == name)
+    }
+
     /// Another connection has systemd's name.
     pub(super) fn set_owner(&mut self, owner: Option<String>) {
         self.owner = owner.and_then(|name| OwnedUniqueName::try_from(name).ok());

@@ -15,7 +15,7 @@ use super::bus::{self, Bus, Failure, Heard, List, Listed, Object, Signal};
 use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
 use super::processes::Hierarchy;
-use super::properties::TimerState;
+use super::properties::{self, TimerState};
 use crate::event::{CapabilityState, Job, JobState, Seen, UnitState};
 use crate::node::clock;
 use crate::node::journal::Wanted;
@@ -289,10 +289,14 @@ impl<'t> Follower<'t> {
                 let due = Some(Instant::now() + ABSENCE);
                 self.phase = Phase::Absent { since, due };
             }
+            // It came on the bus just before it was asked for, and that is told behind the answer.
+            Signal::Owner(Some(owner)) if bus.is_owned_by(&owner) => {}
             Signal::Owner(owner) => {
                 bus.set_owner(owner);
                 bus.subscribe().await?;
                 let (since, cause) = match self.phase {
+                    // It was never seen before.
+                    Phase::Absent { .. } if !self.known.is_begun() => (at, Cause::Connected),
                     Phase::Absent { since, due: Some(_) } => (since, Cause::Reexec),
                     Phase::Absent { due: None, .. } => (at, Cause::Return),
                     _ => (at, Cause::Reexec),
@@ -406,7 +410,8 @@ impl<'t> Follower<'t> {
                 Kind::Full | Kind::Timer
                     if is_busy_work && active == "inactive" && self.known.is_inactive(&object.name) => {}
                 Kind::Full | Kind::Timer => in_full.push(object),
-                Kind::Brief => {
+                Kind::Limited if !properties::rests(&active) => in_full.push(object),
+                Kind::Limited | Kind::Brief => {
                     let state = UnitState {
                         active,
                         sub,
@@ -508,6 +513,7 @@ impl<'t> Follower<'t> {
         }
         let state = match Kind::of(name) {
             Kind::Full => properties.unit(),
+            Kind::Limited => properties.limited(),
             _ => properties.state(),
         };
         let mut state = match state {

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Full,
     /// It is told as a timer.
     Timer,
+    /// Its state alone where it rests, else all: there are many of them, and on its way one has a limit.
+    Limited,
     /// Its state alone.
     Brief,
     /// Nothing: there are many of them, and they do nothing.
@@ -35,6 +37,7 @@ impl Kind {
         match name.rsplit_once('.') {
             Some((_, "service" | "scope")) => Self::Full,
             Some((_, "timer")) => Self::Timer,
+            Some((_, "mount" | "socket" | "swap")) => Self::Limited,
             Some((_, "device" | "slice")) | None => Self::Skipped,
             Some(_) => Self::Brief,
         }
@@ -92,7 +95,9 @@ mod tests {
             ("kubelet.service", Kind::Full),
             ("cri-containerd-1.scope", Kind::Full),
             ("apt-daily.timer", Kind::Timer),
-            ("dbus.socket", Kind::Brief),
+            ("dbus.socket", Kind::Limited),
+            ("var-lib-kubelet.mount", Kind::Limited),
+            ("proc-sys.automount", Kind::Brief),
             ("multi-user.target", Kind::Brief),
             ("system.slice", Kind::Skipped),
             ("dev-vda.device", Kind::Skipped),

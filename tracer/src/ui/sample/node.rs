@@ -77,6 +77,7 @@ fn unit(name: &str, active: &str, sub: &str) -> Unit {
         invocation: String::new(),
         starts: 0,
         restarts: 0,
+        start_limit_hit: false,
         processes: 0,
         job: String::new(),
         deadline: None,

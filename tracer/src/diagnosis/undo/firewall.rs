@@ -1,0 +1,225 @@
+//! Takes back what changes of the rules of nf_tables did.
+
+use std::collections::BTreeSet;
+
+use super::AS_BEFORE;
+use crate::diagnosis::words::command;
+use crate::event::Point;
+use crate::event::ruleset::{self, Came, Did, Policy, Table};
+use crate::model::Model;
+use crate::model::timeline::Change;
+use crate::shell::quoted;
+
+/// Takes back what one change of the rules of nf_tables did, as far as later ones have not done so.
+pub(super) fn take_back(model: &Model, netns: u32, change: &Change) -> Option<Vec<String>> {
+    let did = ruleset::read(change.after.as_deref()?);
+    let later: Vec<Did> = model
+        .timeline()
+        .all()
+        .filter(|(_, later)| later.subject == change.subject && later.at > change.at)
+        .flat_map(|(_, later)| ruleset::read(later.after.as_deref().unwrap_or_default()))
+        .flatten()
+        .collect();
+    if did.is_empty() || did.iter().any(Option::is_none) {
+        return None;
+    }
+    let did: Vec<Did> = did.into_iter().flatten().collect();
+    let tables: Vec<&Table> = did
+        .iter()
+        .filter_map(|did| match did {
+            Did::Table(table, Came::New) => Some(table),
+            _ => None,
+        })
+        .collect();
+    let chains: Vec<(&Table, &str)> = did
+        .iter()
+        .filter_map(|did| match did {
+            Did::Chain(table, chain, _, Came::New) => Some((table, chain.as_str())),
+            _ => None,
+        })
+        .collect();
+    let passes = |table: &Table, chain: Option<&str>| {
+        ways(&model.chains().hooks(netns, table.family, &table.name, chain))
+    };
+    let mut lines = Vec::new();
+    let mut is_known = true;
+    for one in &did {
+        if taken_back(one, &later) {
+            continue;
+        }
+        let line = match one {
+            // What is in a table or chain that came goes with it.
+            Did::Chain(table, ..)
+            | Did::Policy { table, .. }
+            | Did::Set(table, ..)
+            | Did::Elements(table, ..)
+            | Did::Rule { table, .. }
+                if tables.contains(&table) =>
+            {
+                continue;
+            }
+            Did::Rule {
+                table,
+                chain,
+                came: Came::New,
+                ..
+            } if chains.contains(&(table, chain)) => continue,
+            // By itself it does nothing.
+            Did::Set(_, _, Came::New) => continue,
+            Did::Table(table, Came::New) => (
+                format!("nft delete table {}", named(table)),
+                format!(
+                    "Risk: all that it was to hold back {}; ask whose it is.",
+                    passes(table, None)
+                ),
+            ),
+            Did::Chain(table, chain, _, Came::New) => {
+                let passes = passes(table, Some(chain));
+                let chain = format!("{} {}", named(table), quoted(chain));
+                (
+                    format!("nft 'flush chain {chain}; delete chain {chain}'"),
+                    format!("Risk: what it was to hold back {passes}; fails where other rules lead to it."),
+                )
+            }
+            Did::Policy {
+                table,
+                chain,
+                now: Some(_),
+                was,
+            } => (
+                format!(
+                    "nft 'chain {} {} {{ policy {}; }}'",
+                    named(table),
+                    quoted(chain),
+                    was.unwrap_or(Policy::Accept)
+                ),
+                "Risk: low, it is what it was before.".to_owned(),
+            ),
+            Did::Rule {
+                table,
+                chain,
+                handle,
+                came: Came::New,
+                ..
+            } => (
+                format!(
+                    "nft delete rule {} {} handle {handle}",
+                    named(table),
+                    quoted(chain)
+                ),
+                format!(
+                    "Risk: what it was to hold back {}; ask whose it is.",
+                    passes(table, Some(chain))
+                ),
+            ),
+            // Their words are not those of `nft`.
+            Did::Rule {
+                table,
+                chain,
+                words,
+                came: Came::Gone,
+                ..
+            } => {
+                lines.push(put_back(table, chain, words));
+                continue;
+            }
+            _ => {
+                is_known = false;
+                continue;
+            }
+        };
+        let (text, risk) = line;
+        lines.push(format!("{}  # {risk}", command(model, netns, &text)));
+    }
+    // What went is to be put back before what came is taken away.
+    lines.sort_by_key(|line| !line.starts_with("Put"));
+    is_known.then_some(lines)
+}
+
+/// Puts a rule back of which only the words are known.
+pub(in crate::diagnosis) fn put_back(table: &Table, chain: &str, words: &str) -> String {
+    format!(
+        "Put the rule `{words}` back into table {}, chain {chain}, or have whoever set it load its rules again. {AS_BEFORE}",
+        named(table)
+    )
+}
+
+/// What packets do that a chain at one of these hooks does not hold back any more.
+fn ways(hooks: &BTreeSet<Point>) -> String {
+    let way = |hook: &Point| match hook {
+        Point::Ingress | Point::Prerouting | Point::Input => "comes in",
+        Point::Forward => "passes through",
+        Point::Output | Point::Postrouting | Point::Egress => "goes out",
+    };
+    let mut ways: Vec<&str> = hooks.iter().map(way).collect();
+    if ways.is_empty() {
+        ways = vec!["comes in", "goes out"];
+    }
+    ways.sort_unstable();
+    ways.dedup();
+    ways.join(" or ")
+}
+
+fn named(table: &Table) -> String {
+    format!("{} {}", table.family, quoted(&table.name))
+}
+
+/// A later change has undone it.
+fn taken_back(one: &Did, later: &[Did]) -> bool {
+    later.iter().any(|later| match (one, later) {
+        (Did::Table(table, came), Did::Table(of, now)) => table == of && came != now,
+        (
+            Did::Chain(table, ..)
+            | Did::Rule { table, .. }
+            | Did::Policy { table, .. }
+            | Did::Set(table, ..)
+            | Did::Elements(table, ..),
+            Did::Table(of, Came::Gone),
+        ) => table == of,
+        (Did::Chain(table, chain, _, came), Did::Chain(of, other, _, now)) => {
+            (table, chain) == (of, other) && came != now
+        }
+        (
+            Did::Rule {
+                table,
+                chain,
+                handle,
+                came: Came::New,
+                ..
+            },
+            Did::Rule {
+                table: of,
+                chain: other,
+                handle: number,
+                came: Came::Gone,
+                ..
+            },
+        ) => (table, chain, handle) == (of, other, number),
+        (
+            Did::Policy {
+                table, chain, was, ..
+            },
+            Did::Policy {
+                table: of,
+                chain: other,
+                now,
+                ..
+            },
+        ) => (table, chain, was) == (of, other, now),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_let_through_goes_the_way_that_its_chain_was_at() {
+        let told = |hooks: &[Point]| ways(&hooks.iter().copied().collect());
+        assert_eq!(told(&[Point::Input, Point::Prerouting]), "comes in");
+        assert_eq!(told(&[Point::Output]), "goes out");
+        assert_eq!(told(&[Point::Output, Point::Input]), "comes in or goes out");
+        assert_eq!(told(&[]), "comes in or goes out");
+    }
+}
