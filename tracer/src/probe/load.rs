@@ -294,19 +294,28 @@ impl From<Failure> for Error {
     }
 }
 
-/// An error with its causes in one line. The verifier's log is long: only its last line is kept.
+/// Between what loading a program failed with, and what the verifier said, in the words of aya.
+const LOG: &str = ". Verifier output:";
+
+/// What an error says, in a line. The verifier's log is long, and its last line says why it refused the program.
+fn line(said: &str) -> String {
+    let (failure, log) = said.split_once(LOG).unwrap_or((said, ""));
+    let first = failure.lines().find(|line| !line.trim().is_empty());
+    let first = first.unwrap_or_default().trim_end();
+    let figures = ["processed ", "verification time ", "stack depth "];
+    let is_why = |line: &&str| !line.is_empty() && !figures.iter().any(|of| line.starts_with(of));
+    match log.lines().map(str::trim).rfind(is_why) {
+        Some(why) => format!("{first}: {why}"),
+        None => first.to_owned(),
+    }
+}
+
+/// An error with its causes in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let said = error.to_string();
-        let said = said
-            .lines()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or_default()
-            .trim_end()
-            .trim_end_matches(". Verifier output:")
-            .to_owned();
+        let said = line(&error.to_string());
         if !text.contains(&said) {
             if !text.is_empty() {
                 text.push_str(": ");
@@ -322,7 +331,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 mod tests {
     use std::io;
 
-    use super::Failure;
+    use super::{Failure, line};
     use crate::probe::Error;
 
     fn told(errno: i32) -> String {
@@ -340,5 +349,17 @@ mod tests {
         for errno in [1, 13] {
             assert!(told(errno).ends_with("run as root, on a machine whose policy allows BPF"));
         }
+    }
+
+    #[test]
+    fn the_verifier_says_at_the_end_why_it_refused() {
+        let said = "the BPF_PROG_LOAD syscall returned Invalid argument (os error 22). Verifier output: reg type unsupported \
+                    for arg#0 function ended#35\n0: (b7) r0 = 0\nR0 !read_ok\nprocessed 1 insns (limit 1000000)\n\n";
+        assert_eq!(
+            line(said),
+            "the BPF_PROG_LOAD syscall returned Invalid argument (os error 22): R0 !read_ok"
+        );
+        assert_eq!(line("returned 1. Verifier output: "), "returned 1");
+        assert_eq!(line("\nno such file \nmore"), "no such file");
     }
 }
