@@ -74,8 +74,9 @@ impl Deref for Sufferers {
 impl Sufferers {
     /// These, and others behind them.
     pub(super) fn and(self, others: impl Iterator<Item = Self>) -> Self {
-        let others = others.flat_map(|other| other.flows);
-        self.flows.into_iter().chain(others).collect::<Vec<_>>().into()
+        let mut flows = self.flows;
+        others.for_each(|other| flows.extend(other.flows));
+        flows.into()
     }
 
     /// Their addresses on this node.

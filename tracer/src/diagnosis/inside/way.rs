@@ -329,11 +329,13 @@ fn lost(view: &View<'_>) -> Option<Finding> {
         .filter_map(|gone| gone.last.time())
         .chain(cut.iter().map(|cut| cut.spell.last))
         .max()?;
-    let mut flows: Vec<FlowKey> = gone
-        .iter()
-        .flat_map(|gone| gone.flows.iter().map(|key| **key))
-        .chain(cut.iter().flat_map(|cut| cut.flows.iter().copied()))
-        .collect();
+    let mut flows: Vec<FlowKey> = Vec::new();
+    for gone in &gone {
+        flows.extend(gone.flows.iter().copied());
+    }
+    for cut in &cut {
+        flows.extend(&cut.flows);
+    }
     flows.sort_unstable();
     flows.dedup();
 
