@@ -130,7 +130,7 @@ fn full(view: &View<'_>) -> Option<Finding> {
         let key = flow.key;
         flow.last_arrived >= When::at(since) && key.remote_port != 0 && ports.contains(&Port::of(key))
     });
-    let suffering = Suffering::of(flows.map(|one| Sufferer::of(model, one)));
+    let suffering = Suffering::of(flows.map(Sufferer::in_turn(model)));
     let owners = listeners.iter().filter_map(|(_, wait, _)| wait.owner.as_deref());
     let units: Vec<String> = owners.clone().map(|owner| owner.unit.clone()).collect();
     let mut check = vec![

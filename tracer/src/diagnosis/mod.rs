@@ -55,9 +55,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 
-use crate::event::FlowKey;
 use crate::model::Model;
-use crate::model::flows::Flow;
 use crate::model::glance::Glance;
 use crate::model::plight::Plight;
 use crate::model::timeline::Change;
@@ -161,6 +159,9 @@ pub fn rule(name: &str) -> Option<&'static Rule> {
         .find(|rule| rule.id.eq_ignore_ascii_case(name) || rule.slug.eq_ignore_ascii_case(name))
 }
 
+/// A flow, and how it is off.
+type Off<'v, 'a> = (&'v Glance<'a>, Option<&'a Plight>);
+
 /// What rules look at: the model, and what several of them need of it, worked out once.
 struct View<'a> {
     model: &'a Model,
@@ -211,13 +212,10 @@ impl<'a> View<'a> {
     }
 
     /// The same, with how they are off, of those that are asked for.
-    fn flows(
-        &self,
-        is_wanted: impl Fn(&Glance<'a>) -> bool,
-    ) -> impl Iterator<Item = (&'a FlowKey, &'a Flow, Option<&'a Plight>)> {
+    fn flows(&self, is_wanted: impl Fn(&Glance<'a>) -> bool) -> impl Iterator<Item = Off<'_, 'a>> {
         let mut plight = self.model.plights_in_turn();
         let wanted = self.glances().iter().filter(move |flow| is_wanted(flow));
-        wanted.map(move |flow| (flow.key, flow.flow, plight(flow.key)))
+        wanted.map(move |flow| (flow, plight(flow.key)))
     }
 
     /// Ports whose datagrams are dropped for want of room, and from which nothing is read.

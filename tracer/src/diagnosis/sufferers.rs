@@ -4,11 +4,11 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
+use super::Off;
 use super::addresses::Addresses;
 use crate::event::{FlowKey, Owner};
 use crate::model::Model;
 use crate::model::clock::When;
-use crate::model::flows::Flow;
 use crate::model::plight::Plight;
 
 /// A flow that suffers, and whose it is.
@@ -31,19 +31,17 @@ impl<'a> From<&'a Plight> for Sufferer<'a> {
 }
 
 impl<'a> Sufferer<'a> {
-    /// Any flow, and how it is off.
-    pub(super) fn of(
-        model: &'a Model,
-        (key, flow, plight): (&'a FlowKey, &'a Flow, Option<&'a Plight>),
-    ) -> Self {
-        plight.map_or_else(
-            || Self {
-                key,
-                since: When::NEVER,
-                owner: model.owner_of(key, flow),
-            },
-            Self::from,
-        )
+    /// Any flows, in the order of their keys, and how they are off.
+    pub(super) fn in_turn<'v>(model: &'a Model) -> impl FnMut(Off<'v, 'a>) -> Self
+    where
+        'a: 'v,
+    {
+        let mut owner = model.owners_in_turn();
+        move |(flow, plight)| Self {
+            key: flow.key,
+            since: plight.map_or(When::NEVER, |plight| plight.starved),
+            owner: owner(flow, plight),
+        }
     }
 }
 
@@ -76,8 +74,9 @@ impl Deref for Sufferers {
 impl Sufferers {
     /// These, and others behind them.
     pub(super) fn and(self, others: impl Iterator<Item = Self>) -> Self {
-        let others = others.flat_map(|other| other.flows);
-        self.flows.into_iter().chain(others).collect::<Vec<_>>().into()
+        let mut flows = self.flows;
+        others.for_each(|other| flows.extend(other.flows));
+        flows.into()
     }
 
     /// Their addresses on this node.

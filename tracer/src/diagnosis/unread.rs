@@ -328,9 +328,8 @@ fn suffering<'a>(view: &View<'a>, ports: Vec<Unread>) -> Vec<(Unread, Suffering<
             let since = since.get(&Port::of(flow.key));
             since.is_some_and(|since| flow.last >= *since)
         });
-        for one in all {
-            let its = flows.entry(Port::of(one.0)).or_default();
-            its.push(Sufferer::of(view.model, one));
+        for one in all.map(Sufferer::in_turn(view.model)) {
+            flows.entry(Port::of(one.key)).or_default().push(one);
         }
     }
     let its = |unread: Unread| {

@@ -8,6 +8,7 @@ use super::chains::Chains;
 use super::counters::Counters;
 use super::endpoints::Silences;
 use super::flows::Flows;
+use super::glance::Glance;
 use super::growth::{History, Lately, Spell};
 use super::ledger::Totals;
 use super::namespaces::{Followed, Namespaces};
@@ -115,12 +116,10 @@ impl Model {
         if !self.capabilities.iter().any(told) || self.losses().things_full > 0 {
             return None;
         }
+        let mut owner = self.owners_in_turn();
         let owners = self
             .flows_and_plights()
-            .filter_map(|(key, flow, plight)| match plight {
-                Some(plight) => plight.owner.as_deref(),
-                None => self.owner_of(key, flow),
-            })
+            .filter_map(|(key, flow, plight)| owner(&Glance::of(key, flow), plight))
             .map(|owner| owner.unit.as_str());
         Some(self.units.iter().map(|(name, _)| name).chain(owners).collect())
     }

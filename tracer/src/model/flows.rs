@@ -69,23 +69,25 @@ pub(crate) struct Flow {
     /// [`ends::acknowledged`].
     pub dropped: u64,
     pub retransmitted: u64,
-    /// Who sends its datagrams or echo requests, and the inode of the socket that they were last sent by.
-    pub owner: Option<Arc<Owner>>,
+    /// The inode of the socket that its datagrams or echo requests were last sent by.
     sender: u64,
     /// As it was told, with those.
     dropped_as_told: u64,
     /// See [`FlowCount::life`].
     life: u32,
-    /// When it was last told to have grown.
-    pub last: u64,
-    /// When something last arrived.
-    pub last_arrived: When,
     /// When something last left.
     pub last_sent: When,
     /// When it last asked for an answer, never where it has one.
     pub asked: When,
     /// See [`Seldom`].
     seldom: Option<Box<Seldom>>,
+    // What is asked of very many lies side by side, with the device.
+    /// Who sends its datagrams or echo requests.
+    pub owner: Option<Arc<Owner>>,
+    /// When it was last told to have grown.
+    pub last: u64,
+    /// When something last arrived.
+    pub last_arrived: When,
 }
 
 /// What few flows have. It is kept apart, because very many are kept.
@@ -170,11 +172,6 @@ impl Flow {
     /// The same, to be kept.
     pub(crate) fn shared_last_drop(&self) -> Option<Arc<LastDrop>> {
         self.seldom.as_deref()?.last_drop.clone()
-    }
-
-    /// It has none of what few flows have.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.seldom.is_none()
     }
 
     fn has_twins(&self) -> bool {

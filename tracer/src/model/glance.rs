@@ -6,9 +6,8 @@
 use super::Model;
 use super::clock::When;
 use super::flows::Flow;
-use super::growth::Spell;
 use super::plight::Plight;
-use crate::event::FlowKey;
+use crate::event::{FlowKey, Owner};
 
 /// What rules ask of very many flows.
 #[derive(Clone, Copy)]
@@ -23,17 +22,20 @@ pub(crate) struct Glance<'a> {
     pub last_arrived: When,
     /// See [`Flow::iif`].
     pub iif: u32,
-    /// See [`Flow::is_plain`].
-    is_plain: bool,
+    /// See [`Flow::owner`].
+    pub owner: Option<&'a Owner>,
 }
 
-impl Glance<'_> {
-    /// See [`Flow::dropped_lately`].
-    pub(crate) fn dropped_lately(&self, now: u64) -> Option<Spell> {
-        if self.is_plain {
-            None
-        } else {
-            self.flow.dropped_lately(now)
+impl<'a> Glance<'a> {
+    /// Looks at this one.
+    pub(crate) fn of(key: &'a FlowKey, flow: &'a Flow) -> Self {
+        Self {
+            key,
+            flow,
+            last: flow.last,
+            last_arrived: flow.last_arrived,
+            iif: flow.iif,
+            owner: flow.owner.as_deref(),
         }
     }
 }
@@ -41,18 +43,8 @@ impl Glance<'_> {
 impl Model {
     /// All flows in the order of their keys.
     pub(crate) fn glances(&self) -> Vec<Glance<'_>> {
-        let glance = |(key, flow)| -> Glance<'_> {
-            let flow: &Flow = flow;
-            Glance {
-                key,
-                flow,
-                last: flow.last,
-                last_arrived: flow.last_arrived,
-                iif: flow.iif,
-                is_plain: flow.is_plain(),
-            }
-        };
-        self.flows.iter().map(glance).collect()
+        let all = self.flows.iter();
+        all.map(|(key, flow)| Glance::of(key, flow)).collect()
     }
 
     /// How flows are off that are asked for in the order of their keys.

@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use super::clock::{MEMORY, When};
 use super::flows::{Flow, Hunger, LastDrop};
+use super::glance::Glance;
 use super::growth::Spell;
+use super::latest::Latest;
 use super::queues::Port;
-use super::sockets::Connection;
+use super::sockets::{self, Connection};
 use super::{Model, STARVED, class, ends};
 use crate::event::{FlowKey, Origin, Owner, Protocol, SocketState};
 use crate::report::{Class, Destination};
@@ -233,18 +235,34 @@ impl Model {
     /// Who has the flow: who sends its datagrams, else who has the socket that its packets are for.
     pub(crate) fn owner(&self, key: &FlowKey) -> Option<&Owner> {
         match self.flows.get(key) {
-            Some(flow) => self.owner_of(key, flow),
-            None => self
-                .sockets
-                .owner(key, self.sockets.connection(key))
-                .map(Arc::as_ref),
+            Some(flow) => self.shared_owner(key, flow, self.sockets.connection(key)),
+            None => self.sockets.owner(key, self.sockets.connection(key)),
         }
+        .map(Arc::as_ref)
     }
 
-    /// The same for a flow that is at hand.
-    pub(crate) fn owner_of<'a>(&'a self, key: &FlowKey, flow: &'a Flow) -> Option<&'a Owner> {
-        let owner = self.shared_owner(key, flow, self.sockets.connection(key));
-        owner.map(Arc::as_ref)
+    /// The same of flows that are asked for in the order of their keys, with how they are off: what is known of a local end is
+    /// looked up once for all that have it.
+    pub(crate) fn owners_in_turn<'a>(
+        &'a self,
+    ) -> impl FnMut(&Glance<'a>, Option<&'a Plight>) -> Option<&'a Owner> {
+        let (mut bound, mut own) = (Latest::default(), Latest::default());
+        move |flow, plight| {
+            if let Some(plight) = plight {
+                return plight.owner.as_deref();
+            }
+            let key = flow.key;
+            let of_socket = || {
+                let connection = self.sockets.connection(key);
+                let at_end = || bound.of((Port::of(key), key.local), || self.sockets.bound_owner(key));
+                let owner = sockets::owner(key, connection, at_end)?;
+                let is_own = connection.is_some()
+                    || own.of((key.netns, key.local), || self.is_own_end(key))
+                    || flow.flow.has_reached();
+                is_own.then_some(owner.as_ref())
+            };
+            flow.owner.or_else(of_socket)
+        }
     }
 
     /// The same, by the socket that the flow has.
@@ -290,13 +308,14 @@ impl Model {
     /// The flow may be this node's own. A socket that is bound to a port of any address has that of no other machine: what is
     /// forwarded to that port there is not for it.
     fn may_be_own(&self, key: &FlowKey, flow: &Flow, connection: Option<&Connection>) -> bool {
+        flow.has_reached() || connection.is_some() || self.is_own_end(key)
+    }
+
+    /// The flow's local address is one of this node, or none of any one machine.
+    fn is_own_end(&self, key: &FlowKey) -> bool {
         let local = key.local;
         let is_one = !local.is_unspecified() && !local.is_multicast();
         let is_broadcast = matches!(local, IpAddr::V4(v4) if v4.octets()[3] == 255);
-        !is_one
-            || is_broadcast
-            || flow.has_reached()
-            || connection.is_some()
-            || self.node.has_address(key.netns, local)
+        !is_one || is_broadcast || self.node.has_address(key.netns, local)
     }
 }

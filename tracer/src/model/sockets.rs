@@ -169,12 +169,12 @@ impl Sockets {
         flow: &FlowKey,
         connection: Option<&'a Connection>,
     ) -> Option<&'a Arc<Owner>> {
-        if matches!(flow.protocol, Protocol::Icmp | Protocol::Icmp6) {
-            return None;
-        }
-        connection
-            .and_then(|connection| connection.owner.as_ref())
-            .or_else(|| self.bound(Port::of(flow), flow.local)?.owner.as_ref())
+        owner(flow, connection, || self.bound_owner(flow))
+    }
+
+    /// Who has the socket that is or was bound to the flow's local end.
+    pub(crate) fn bound_owner(&self, flow: &FlowKey) -> Option<&Arc<Owner>> {
+        self.bound(Port::of(flow), flow.local)?.owner.as_ref()
     }
 
     /// Forgets the sockets of these namespaces.
@@ -214,6 +214,20 @@ impl Sockets {
             }
         }
     }
+}
+
+/// See [`Sockets::owner`]: by who has the bound one.
+pub(crate) fn owner<'a>(
+    flow: &FlowKey,
+    connection: Option<&'a Connection>,
+    bound: impl FnOnce() -> Option<&'a Arc<Owner>>,
+) -> Option<&'a Arc<Owner>> {
+    if matches!(flow.protocol, Protocol::Icmp | Protocol::Icmp6) {
+        return None;
+    }
+    connection
+        .and_then(|connection| connection.owner.as_ref())
+        .or_else(bound)
 }
 
 /// The tuple names no peer.

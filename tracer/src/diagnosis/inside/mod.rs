@@ -11,9 +11,9 @@ pub(super) mod way;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::View;
 use super::addresses::Addresses;
 use super::words::count;
+use super::{Off, View};
 use crate::event::{FlowKey, value};
 use crate::model::Model;
 use crate::model::clock::When;
@@ -51,17 +51,17 @@ pub(super) fn behind(model: &Model) -> BTreeMap<u32, Addresses> {
 }
 
 /// Flows whose packets are for somebody else and have arrived since, in the order of their keys: a list for each address.
-struct Passing<'a>(Vec<Glance<'a>>);
+struct Passing<'v, 'a>(Vec<Off<'v, 'a>>);
 
-impl<'a> Passing<'a> {
-    fn since(view: &View<'a>, since: u64) -> Self {
+impl<'v, 'a> Passing<'v, 'a> {
+    fn since(view: &'v View<'a>, since: u64) -> Self {
         let since = When::at(since);
-        let arrive = |flow: &&Glance<'_>| flow.last_arrived >= since && flow.iif != 0;
-        Self(view.glances().iter().filter(arrive).copied().collect())
+        let arrive = move |flow: &Glance<'a>| flow.last_arrived >= since && flow.iif != 0;
+        Self(view.flows(arrive).collect())
     }
 
-    fn by_address(&self, model: &Model) -> impl Iterator<Item = ((u32, IpAddr), &[Glance<'a>])> {
-        let address = |flow: &Glance<'_>| (flow.key.netns, flow.key.local);
+    fn by_address(&self, model: &Model) -> impl Iterator<Item = ((u32, IpAddr), &[Off<'v, 'a>])> {
+        let address = |(flow, _): &Off<'_, '_>| (flow.key.netns, flow.key.local);
         let runs = self.0.chunk_by(move |one, next| address(one) == address(next));
         let runs = runs.filter_map(move |run| Some((run.first().map(address)?, run)));
         runs.filter(|((netns, address), _)| is_foreign(model, *netns, *address))

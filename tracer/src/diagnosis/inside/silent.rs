@@ -155,7 +155,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     let flows: Vec<FlowKey> = Passing::since(view, since)
         .by_address(model)
         .filter(|(address, _)| asked.contains(address))
-        .flat_map(|(_, flows)| flows.iter().map(|flow| *flow.key))
+        .flat_map(|(_, flows)| flows.iter().map(|(flow, _)| *flow.key))
         .collect();
     let waiting_now = cases.iter().map(waits).fold(0, u64::saturating_add);
     let one = who.len() == 1;

@@ -12,8 +12,8 @@ use crate::model::Model;
 use crate::model::class;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends::Sign;
-use crate::model::glance::Glance;
 use crate::model::growth::Spell;
+use crate::model::plight::Plight;
 use crate::report::{Class, Confidence, Where};
 use crate::shell::quoted;
 
@@ -169,8 +169,8 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
         let late = When::at(gone.at.saturating_add(LASTING));
         // What goes back is counted at the device: others of it may do so at all times.
         let mut backs: BTreeMap<u32, Option<Spell>> = BTreeMap::new();
-        for flow in flows {
-            let dropped = dropped(model, flow);
+        for (flow, plight) in flows {
+            let dropped = plight.and_then(dropped);
             let spell = dropped.or_else(|| {
                 let back = backs.entry(flow.iif);
                 let back = *back.or_insert_with(|| sent_back(model, (netns, address, flow.iif)));
@@ -239,11 +239,10 @@ fn other_end(model: &Model, gone: &Gone<'_>) -> End {
 }
 
 /// The flow's packets that were dropped for want of a way.
-fn dropped(model: &Model, flow: &Glance<'_>) -> Option<Spell> {
-    let spell = flow.dropped_lately(model.now())?;
-    let last = flow.flow.last_drop();
-    let is_for_want = last.is_some_and(|(reason, place)| class::of(reason, &place.symbol) == Class::State);
-    is_for_want.then_some(spell)
+fn dropped(plight: &Plight) -> Option<Spell> {
+    let spell = plight.dropped?;
+    let (reason, place) = plight.last_drop.as_deref()?;
+    (class::of(reason, &place.symbol) == Class::State).then_some(spell)
 }
 
 /// An address that packets are for, with its namespace, and the device by which they come.
@@ -307,7 +306,7 @@ fn cut(view: &View<'_>) -> Vec<Cut> {
             && let Some((_, leads)) = model.settings().route(netns, address)
             && let Some(cut) = place(netns, leads).and_then(|place| all.get_mut(place))
         {
-            cut.flows.extend(flows.iter().map(|flow| *flow.key));
+            cut.flows.extend(flows.iter().map(|(flow, _)| *flow.key));
         }
     }
     all
@@ -330,11 +329,13 @@ fn lost(view: &View<'_>) -> Option<Finding> {
         .filter_map(|gone| gone.last.time())
         .chain(cut.iter().map(|cut| cut.spell.last))
         .max()?;
-    let mut flows: Vec<FlowKey> = gone
-        .iter()
-        .flat_map(|gone| gone.flows.iter().map(|key| **key))
-        .chain(cut.iter().flat_map(|cut| cut.flows.iter().copied()))
-        .collect();
+    let mut flows: Vec<FlowKey> = Vec::new();
+    for gone in &gone {
+        flows.extend(gone.flows.iter().copied());
+    }
+    for cut in &cut {
+        flows.extend(&cut.flows);
+    }
     flows.sort_unstable();
     flows.dedup();
 

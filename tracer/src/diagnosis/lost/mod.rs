@@ -10,6 +10,7 @@ mod table;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::routing;
 use super::sufferers::Sufferer;
@@ -21,6 +22,7 @@ use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::flows::{Hunger, LastDrop};
 use crate::model::growth::Spell;
+use crate::model::latest::Latest;
 use crate::model::plight::{Plight, Waits};
 use crate::model::queues::Port;
 
@@ -71,6 +73,8 @@ pub(super) struct Losses<'a> {
     /// What is known of each end, by its place.
     ways: BTreeMap<usize, Way>,
     returned: Returned,
+    /// Whether a socket waits for anybody at the local end of the last flow.
+    listens: Latest<(Port, IpAddr), bool>,
 }
 
 impl<'a> Losses<'a> {
@@ -79,6 +83,7 @@ impl<'a> Losses<'a> {
             kinds: BTreeMap::new(),
             ways: BTreeMap::new(),
             returned: kinds::returned(model),
+            listens: Latest::default(),
         }
     }
 
@@ -91,7 +96,8 @@ impl<'a> Losses<'a> {
         end: Option<(&'a LastDrop, usize, Spell)>,
     ) {
         let key = &plight.key;
-        let Some(hunger) = lasting(model, plight).filter(|hunger| waits(model, plight, hunger.since)) else {
+        let Some(hunger) = lasting(model, plight).filter(|hunger| self.waits(model, plight, hunger.since))
+        else {
             return;
         };
         let (kind, place, packets) = if hunger.dropped {
@@ -130,6 +136,26 @@ impl<'a> Losses<'a> {
         lost.since = lost.since.min(hunger.since.max(dropped));
         lost.last = lost.last.max(hunger.last);
         lost.flows.push(plight);
+    }
+
+    /// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it
+    /// is bound to the port and the packets are for an address of this node. What comes late for a socket that is gone
+    /// is waited for by nobody.
+    fn waits(&mut self, model: &Model, plight: &Plight, since: u64) -> bool {
+        let key = &plight.key;
+        match plight.waits {
+            Waits::Nobody | Waits::GaveUp => false,
+            Waits::Connected => true,
+            Waits::Asker => plight.last_sent >= When::at(since),
+            Waits::Bound => {
+                let (port, local) = (Port::of(key), key.local);
+                self.listens.of((port, local), || {
+                    let bound = model.sockets().bound(port, local);
+                    bound.is_some_and(|bound| bound.closed.is_none())
+                        && model.node().has_address(key.netns, local)
+                })
+            }
+        }
     }
 
     /// All are added: what netfilter drops is given its name.
@@ -224,21 +250,4 @@ fn has_vanished(model: &Model, plight: &Plight, hunger: &Hunger) -> bool {
         && hunger.last.saturating_sub(hunger.since) >= VANISHED_FOR
         && model.can_in_full("sockets")
         && !routing::is_lost(model)
-}
-
-/// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it
-/// is bound to the port and the packets are for an address of this node. What comes late for a socket that is gone
-/// is waited for by nobody.
-fn waits(model: &Model, plight: &Plight, since: u64) -> bool {
-    let key = &plight.key;
-    match plight.waits {
-        Waits::Nobody | Waits::GaveUp => false,
-        Waits::Connected => true,
-        Waits::Asker => plight.last_sent >= When::at(since),
-        Waits::Bound => {
-            let bound = model.sockets().bound(Port::of(key), key.local);
-            bound.is_some_and(|bound| bound.closed.is_none())
-                && model.node().has_address(key.netns, key.local)
-        }
-    }
 }

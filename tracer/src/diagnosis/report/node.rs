@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use crate::event::{Manager, NodeAction, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::deadlines;
+use crate::model::glance::Glance;
 use crate::model::packages::{self, describe};
 use crate::model::parameters;
 use crate::model::runs::{self, Past};
@@ -243,9 +244,9 @@ fn traffic(model: &Model) -> BTreeMap<&str, Traffic> {
     if model.units().iter().next().is_none() {
         return all;
     }
+    let mut owner = model.owners_in_turn();
     for (key, flow, plight) in model.flows_and_plights() {
-        let owner = plight.map_or_else(|| model.owner_of(key, flow), |plight| plight.owner.as_deref());
-        let Some(owner) = owner.filter(|owner| !owner.unit.is_empty()) else {
+        let Some(owner) = owner(&Glance::of(key, flow), plight).filter(|owner| !owner.unit.is_empty()) else {
             continue;
         };
         let sum = all.entry(owner.unit.as_str()).or_default();
