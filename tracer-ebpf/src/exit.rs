@@ -24,24 +24,17 @@ pub fn ended(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     let task = ctx.arg::<Kernel>(0);
-    // SAFETY: `task_struct.thread_pid`, `.nsproxy`, `.real_parent`, `.group_leader` and what is behind them, see `load`.
-    let (numbers, level, network, parent): (u64, u32, u32, Kernel) = unsafe {
+    // SAFETY: `task_struct.nsproxy`, `.real_parent`, `.group_leader` and what is behind them, see `load`.
+    let (network, parent): (u32, Kernel) = unsafe {
         let nsproxy: Kernel = load(task, offset!(task_nsproxy));
-        let pid: Kernel = load(task, offset!(task_thread_pid));
         (
-            pid as u64 + u64::from(offset!(pid_numbers)),
-            load(pid, offset!(pid_level)),
             netns(load(nsproxy, offset!(nsproxy_net))),
             // The parent is the thread that forked; the process is called as its first one.
             load(load(task, offset!(task_real_parent)), offset!(task_leader)),
         )
     };
-    let number = if level == 0 {
-        process
-    } else {
-        own_number(numbers, level)
-    };
-    let name = parent as u64 + u64::from(offset!(task_comm));
+    let own = own_number(task);
+    let number = own.unwrap_or(process);
     let ended = Ended {
         // SAFETY: helpers without conditions.
         at: unsafe { bpf_ktime_get_boot_ns() },
@@ -54,23 +47,41 @@ pub fn ended(ctx: BtfTracePointContext) -> i32 {
         parent: unsafe { load(parent, offset!(task_tgid)) },
         reserved: 0,
         command: bpf_get_current_comm().unwrap_or([0; 16]),
-        // SAFETY: a helper that checks the address itself.
-        parent_command: unsafe { bpf_probe_read_kernel(name as *const [u8; 16]) }.unwrap_or([0; 16]),
+        // SAFETY: any bytes are a name.
+        parent_command: unsafe { read(parent as u64, offset!(task_comm)) }.unwrap_or([0; 16]),
     };
     remember(number, network, ended);
-    if level != 0 {
+    if own.is_some() {
         remember(process, EndedKey::MACHINE, ended);
     }
     0
 }
 
-/// What its own pid namespace calls it: `struct upid numbers[level]` (include/linux/pid.h), a number and the namespace.
+/// What its own pid namespace calls it, where that is not the machine's: `struct upid numbers[level]` (include/linux/pid.h), a
+/// number and the namespace. Linux 6.1 adds no variable to a pointer that it knows the type of, so all is read by addresses.
 #[inline(always)]
-fn own_number(numbers: u64, level: u32) -> u32 {
+fn own_number(task: Kernel) -> Option<u32> {
     let size = u64::from(offset!(upid_ns)) + size_of::<u64>() as u64;
-    let own = numbers + u64::from(level) * size;
+    // SAFETY: any bytes are a number.
+    unsafe {
+        let pid: u64 = read(task as u64, offset!(task_thread_pid))?;
+        let level: u32 = read(pid, offset!(pid_level))?;
+        if level == 0 {
+            return None;
+        }
+        read(pid + u64::from(level) * size, offset!(pid_numbers))
+    }
+}
+
+/// Reads a `T` at `offset` bytes behind an address.
+///
+/// # Safety
+///
+/// Any bytes are a `T`.
+#[inline(always)]
+unsafe fn read<T>(address: u64, offset: u32) -> Option<T> {
     // SAFETY: a helper that checks the address itself.
-    unsafe { bpf_probe_read_kernel(own as *const u32) }.unwrap_or(0)
+    unsafe { bpf_probe_read_kernel((address + u64::from(offset)) as *const T) }.ok()
 }
 
 #[inline(always)]

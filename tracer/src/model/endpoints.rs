@@ -209,13 +209,15 @@ impl Endpoints {
 
     /// Forgets those of these namespaces.
     pub(crate) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
-        self.records.retain(|endpoint, _| !namespaces.contains(&endpoint.netns));
+        self.records
+            .retain(|endpoint, _| !namespaces.contains(&endpoint.netns));
         self.strays.0.retain(|(netns, _), _| !namespaces.contains(netns));
     }
 
     /// Forgets the idle ones.
     pub(crate) fn forget(&mut self, now: u64) {
-        self.records.retain(|_, record| now.saturating_sub(record.last) <= IDLE);
+        self.records
+            .retain(|_, record| now.saturating_sub(record.last) <= IDLE);
         self.strays.0.retain(|_, (at, _)| now.saturating_sub(*at) <= IDLE);
     }
 }

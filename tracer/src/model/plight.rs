@@ -53,7 +53,8 @@ pub(crate) struct Plight {
     pub is_reply: bool,
     /// Something has arrived.
     pub has_arrived: bool,
-    /// Its hunger, or the one that is over, where somebody waits for it.
+    /// Its hunger, or the one that is over, where somebody waits for it; or who gave up before any of its packets had reached
+    /// them: then it lasted until they did.
     pub hunger: Option<Hunger>,
     /// That is over.
     pub is_sated: bool,
@@ -98,9 +99,9 @@ impl Model {
 
     /// How a flow is off; `None` where nothing befalls it, nor did lately.
     pub(super) fn plight(&self, key: &FlowKey, flow: &Flow) -> Option<Plight> {
-        let is_fresh = |hunger: &&Hunger| self.now.saturating_sub(hunger.last) <= MEMORY;
+        let is_fresh = |hunger: &Hunger| self.now.saturating_sub(hunger.last) <= MEMORY;
         let hunger = flow.hunger().or(flow.sated());
-        let hunger = hunger.filter(is_fresh);
+        let hunger = hunger.filter(|hunger| is_fresh(hunger));
         let dropped = flow.dropped_lately(self.now);
         let silence = self.silences.of(key, flow);
         if hunger.is_none() && silence.is_none() && dropped.is_none() {
@@ -109,9 +110,16 @@ impl Model {
         let connection = self.sockets.connection(key);
         let is_reply = self.replies(key, flow, connection);
         let waits = self.waits(key, flow, connection, is_reply);
+        let gave_up = connection.filter(|_| waits == Waits::GaveUp && is_reply && !flow.has_reached());
         let hunger = hunger
-            .filter(|hunger| waits.is_wanted() && self.hungers(key, flow, hunger, connection, is_reply));
-        let is_sated = flow.hunger().is_none();
+            .filter(|_| waits.is_wanted() || gave_up.is_some())
+            .filter(|hunger| self.hungers(key, flow, hunger, connection, is_reply))
+            .map(|hunger| Hunger {
+                last: gave_up.map_or(hunger.last, |closed| closed.since),
+                ..*hunger
+            })
+            .filter(is_fresh);
+        let is_sated = flow.hunger().is_none() || gave_up.is_some();
         let its = silence.and_then(|place| self.silences.all().get(place));
         let silent = its.filter(|(_, silence)| silence.until.is_none() && waits.is_wanted());
         let since = hunger.filter(|_| !is_sated).map(|hunger| hunger.since);
@@ -128,7 +136,7 @@ impl Model {
             waits,
             is_reply,
             has_arrived: flow.arrived > 0,
-            hunger: hunger.copied(),
+            hunger,
             is_sated,
             dropped,
             last_drop: flow.shared_last_drop(),

@@ -277,3 +277,43 @@ fn what_a_firewall_forbids_or_bounds_is_none() {
     });
     assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
+
+/// A client that waits for half a second and asks anew starves for no long time by any one port, and between two attempts by none.
+#[test]
+fn clients_that_give_up_soon_are_as_much_of_a_loss() {
+    let lost = || drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp);
+    let attempt = |story: &mut Story, port: u16| {
+        let key = client(port);
+        story.socket(key, Some(SocketState::Close), SocketState::SynSent, "curl");
+        story.ask_and_lose(key, lost());
+        story.tick();
+        story.socket(key, Some(SocketState::SynSent), SocketState::Close, "");
+        // Nobody waits for what comes late.
+        story.tick();
+    };
+    let mut story = healthy();
+    for port in 42_000..42_004 {
+        attempt(&mut story, port);
+    }
+    let verdict = story.verdict("R06");
+    assert_eq!(
+        (verdict.confidence, verdict.flows.len()),
+        (Confidence::Conclusive, 4)
+    );
+    assert!(
+        verdict.explanation.starts_with(
+            "4 packets arrived for sockets of this node that waited for them until they gave up"
+        ),
+        "{}",
+        verdict.explanation
+    );
+    assert!(story.report().starved.is_empty());
+    // It is told for as long as other evidence.
+    story.rounds(22, |story| story.exchange(client(41_000)));
+    assert_nothing(&story);
+
+    // One that gave up within a moment is none.
+    let mut story = healthy();
+    attempt(&mut story, 42_000);
+    assert_nothing(&story);
+}

@@ -20,6 +20,7 @@ use super::{Finding, View};
 use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
+use crate::model::endpoints::Endpoint;
 use crate::model::flows::{Hunger, LastDrop};
 use crate::model::growth::Spell;
 use crate::model::latest::Latest;
@@ -67,9 +68,18 @@ pub(super) struct Lost<'a> {
     last: u64,
 }
 
+/// How a flow's packets ended last: at a place, in a spell.
+type Ended<'a> = (&'a LastDrop, usize, Spell);
+
+/// A flow whose asker gave up, for how long it had waited, and how its packets ended.
+type GaveUp<'a> = (&'a Plight, Hunger, Ended<'a>);
+
 /// All that is lost, by its kind.
 pub(super) struct Losses<'a> {
     kinds: BTreeMap<Kind, Lost<'a>>,
+    /// Flows whose askers gave up, by whom they asked and where the answers ended. Who waits for a second only asks over and over
+    /// again, by another port each time: together they may have waited for long.
+    gave_up: BTreeMap<(Endpoint, usize), Vec<GaveUp<'a>>>,
     /// What is known of each end, by its place.
     ways: BTreeMap<usize, Way>,
     returned: Returned,
@@ -81,6 +91,7 @@ impl<'a> Losses<'a> {
     pub(super) fn new(model: &Model) -> Self {
         Self {
             kinds: BTreeMap::new(),
+            gave_up: BTreeMap::new(),
             ways: BTreeMap::new(),
             returned: kinds::returned(model),
             listens: Latest::default(),
@@ -89,45 +100,63 @@ impl<'a> Losses<'a> {
 
     /// Takes a flow in, where it loses packets that somebody waits for. Its last drop with the place of how it ended, and the
     /// spell of its drops, are told where they are recent.
-    pub(super) fn add(
-        &mut self,
-        model: &Model,
-        plight: &'a Plight,
-        end: Option<(&'a LastDrop, usize, Spell)>,
-    ) {
-        let key = &plight.key;
+    pub(super) fn add(&mut self, model: &Model, plight: &'a Plight, end: Option<Ended<'a>>) {
+        if plight.waits == Waits::GaveUp {
+            if let Some((hunger, end)) = plight.hunger.filter(|hunger| hunger.dropped).zip(end) {
+                let asked = (Endpoint::of(&plight.key), end.1);
+                self.gave_up.entry(asked).or_default().push((plight, hunger, end));
+            }
+            return;
+        }
         let Some(hunger) = lasting(model, plight).filter(|hunger| self.waits(model, plight, hunger.since))
         else {
             return;
         };
-        let (kind, place, packets) = if hunger.dropped {
-            let Some((drop, place, spell)) = end else {
-                return;
-            };
-            let way = *self.ways.entry(place).or_insert_with(|| Way::of(model, drop));
-            if !way.loses(model, plight) || spell.packets < DROPPED {
-                return;
+        if hunger.dropped {
+            if let Some(end) = end.filter(|(.., spell)| spell.packets >= DROPPED) {
+                self.dropped(model, plight, &hunger, end);
             }
-            let kind = way.kind(model, &self.returned, key, &spell);
-            (kind, Some(place), spell.packets)
         } else if has_vanished(model, plight, &hunger) {
-            (Kind::Other, None, plight.missing)
-        } else {
-            return;
-        };
+            self.lose(model, plight, &hunger, Kind::Other, None, plight.missing);
+        }
+    }
+
+    /// A flow lost packets to a drop, where no other rule tells of it.
+    fn dropped(&mut self, model: &Model, plight: &'a Plight, hunger: &Hunger, end: Ended<'a>) {
+        let (drop, place, spell) = end;
+        let way = *self.ways.entry(place).or_insert_with(|| Way::of(model, drop));
+        if way.loses(model, plight) {
+            let kind = way.kind(model, &self.returned, &plight.key, &spell);
+            self.lose(model, plight, hunger, kind, Some((drop, place)), spell.packets);
+        }
+    }
+
+    fn lose(
+        &mut self,
+        model: &Model,
+        plight: &'a Plight,
+        hunger: &Hunger,
+        kind: Kind,
+        end: Option<(&'a LastDrop, usize)>,
+        packets: u64,
+    ) {
+        let key = &plight.key;
         let lost = self.kinds.entry(kind).or_insert_with(|| Lost {
             losses: BTreeMap::new(),
             flows: Vec::new(),
             since: model.now(),
             last: 0,
         });
-        let loss = lost.losses.entry(place).or_insert_with(|| Loss {
-            end: place.and(end).map(|(drop, ..)| drop),
-            packets: 0,
-            flows: 0,
-            devices: BTreeSet::new(),
-            example: *key,
-        });
+        let loss = lost
+            .losses
+            .entry(end.map(|(_, place)| place))
+            .or_insert_with(|| Loss {
+                end: end.map(|(drop, _)| drop),
+                packets: 0,
+                flows: 0,
+                devices: BTreeSet::new(),
+                example: *key,
+            });
         loss.packets = loss.packets.saturating_add(packets);
         loss.flows += 1;
         loss.devices.insert((key.netns, plight.iif));
@@ -144,6 +173,7 @@ impl<'a> Losses<'a> {
     fn waits(&mut self, model: &Model, plight: &Plight, since: u64) -> bool {
         let key = &plight.key;
         match plight.waits {
+            // See `gave_up`.
             Waits::Nobody | Waits::GaveUp => false,
             Waits::Connected => true,
             Waits::Asker => plight.last_sent >= When::at(since),
@@ -158,8 +188,19 @@ impl<'a> Losses<'a> {
         }
     }
 
-    /// All are added: what netfilter drops is given its name.
+    /// All are added: those who gave up are taken together, and what netfilter drops is given its name.
     pub(super) fn name(&mut self, model: &Model) {
+        for attempts in std::mem::take(&mut self.gave_up).into_values() {
+            let since = attempts.iter().map(|(_, hunger, _)| hunger.since).min();
+            let last = attempts.iter().map(|(_, hunger, _)| hunger.last).max();
+            let waited = last.unwrap_or(0).saturating_sub(since.unwrap_or(0));
+            let packets = attempts.iter().map(|(.., (.., spell))| spell.packets);
+            if waited > LASTING && packets.fold(0, u64::saturating_add) >= DROPPED {
+                for (plight, hunger, end) in attempts {
+                    self.dropped(model, plight, &hunger, end);
+                }
+            }
+        }
         if let Some(firewall) = self.kinds.remove(&Kind::Firewall) {
             self.kinds.insert(kinds::of_netfilter(model, &firewall), firewall);
         }
@@ -180,8 +221,14 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         .map(|loss| loss.packets)
         .fold(0, u64::saturating_add);
     let ends: Vec<String> = losses.iter().map(|loss| kinds::told(loss)).collect();
+    let gave_up = |plight: &&Plight| plight.waits == Waits::GaveUp;
+    let wait = match lost.flows.iter().copied().filter(gave_up).count() {
+        0 => "wait for them",
+        all if all == lost.flows.len() => "waited for them until they gave up",
+        _ => "wait for them, or did until they gave up",
+    };
     let explanation = format!(
-        "{} arrived for sockets of this node that wait for them, and reached none: {}.{}{}",
+        "{} arrived for sockets of this node that {wait}, and reached none: {}.{}{}",
         count(packets, "packet"),
         list(&ends),
         kind.more(model, lost),
