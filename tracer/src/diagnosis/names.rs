@@ -139,8 +139,8 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
     let servers = case.servers();
     let for_so_long = span(until.saturating_sub(since));
     let lasts = match case.ended {
-        None => format!("for {for_so_long} nothing has come back from there"),
-        Some(_) => format!("for {for_so_long} nothing came back from there, until it answered"),
+        None => format!("for {for_so_long} no answer has come from there"),
+        Some(_) => format!("for {for_so_long} no answer came from there, until one did"),
     };
     let used_to = if case.silences.iter().all(|(_, silence)| silence.proven) {
         " Before, they were answered."

@@ -63,11 +63,11 @@ fn silent(view: &View<'_>) -> Option<Finding> {
 
     let lasts = match case.ended {
         None => format!(
-            "for {} nothing has come back from there",
+            "for {} no answer has come from there",
             span(model.now().saturating_sub(since))
         ),
         Some(until) => format!(
-            "for {} nothing came back from there, until it answered",
+            "for {} no answer came from there, until one did",
             span(until.saturating_sub(since))
         ),
     };

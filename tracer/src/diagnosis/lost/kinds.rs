@@ -314,7 +314,7 @@ pub(super) fn told(loss: &Loss<'_>) -> String {
     }
 }
 
-/// `NETFILTER_DROP at nft_do_chain+0x1c4: 5 packets that arrived on eth0, of 1 starved flow`
+/// `NETFILTER_DROP at nft_do_chain+0x1c4: 5 packets that arrived on eth0, of 1 flow`
 pub(super) fn seen(model: &Model, loss: &Loss<'_>) -> Evidence {
     let devices = distinct(loss.device_names(model));
     let on = if devices.is_empty() {
@@ -329,7 +329,7 @@ pub(super) fn seen(model: &Model, loss: &Loss<'_>) -> Evidence {
     let text = format!(
         "{what}: {}{on}, of {}",
         count(loss.packets, "packet"),
-        count(loss.flows, "starved flow")
+        count(loss.flows, "flow")
     );
     let (reason, location) = loss
         .end
