@@ -403,11 +403,7 @@ impl Story<'_> {
         )?;
         self.say(
             Who::Late,
-            format!(
-                "{id}  {}; {}",
-                text(&verdict["title"]),
-                text(&cause["text"])
-            ),
+            format!("{id}  {}; {}", text(&verdict["title"]), text(&cause["text"])),
         )
     }
 
