@@ -9,6 +9,7 @@ use rustix::fs::inotify::WatchFlags;
 
 use super::files;
 use super::watches::{self, below};
+use crate::node::modules;
 
 const MODULES: &str = "/lib/modules";
 const GONE: &str = "gone, so that none can be loaded";
@@ -44,14 +45,14 @@ pub(super) fn installed(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// How the modules of a kernel that can load some stand, in the form of a setting's value: `None` where there are none. `were_there` when that was
+/// How the modules of a kernel stand, in the form of a setting's value: `None` where there are none. `were_there` when that was
 /// looked at last.
 pub(super) fn modules_of(root: &Path, release: &str, were_there: bool) -> Option<String> {
     let folder = below(root, &folder_of(release));
     if !folder.is_dir() {
-        // In a container they may be out of sight. Where others have theirs, that is not so.
+        // A kernel may have none at all, and in a container they may be out of sight. Where others have theirs, that is not so.
         let others = installed(root).unwrap_or_default();
-        let are_missed = were_there || !others.is_empty();
+        let are_missed = were_there || (modules::can_load() && !others.is_empty());
         return are_missed.then(|| match others.as_slice() {
             [] => GONE.to_owned(),
             others => format!("{GONE}: there are those of {}", others.join(", ")),

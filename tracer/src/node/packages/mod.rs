@@ -65,8 +65,9 @@ impl Options {
     pub fn at(root: Option<&Path>) -> Self {
         let root = root.unwrap_or(Path::new("/")).to_owned();
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
+        let has_modules = modules::can_load() || kernels::modules_of(&root, &release, false).is_some();
         Self {
-            kernel: modules::can_load().then_some(release),
+            kernel: has_modules.then_some(release),
             root,
         }
     }
