@@ -335,7 +335,8 @@ fn a_socket_is_limited_as_a_service_is() {
         let deadline = socket(&report).unwrap().deadline.unwrap();
         assert_eq!(deadline.action, action);
         let seconds = deadline.seconds.unwrap();
-        assert!(seconds > 0.0 && seconds <= 2.0, "{deadline:?}");
+        // Below 0 where systemd is late.
+        assert!(seconds <= 2.0, "{deadline:?}");
     }
     let report = beside.until("its end", |report| {
         socket(report).is_some_and(|unit| unit.active == "failed")

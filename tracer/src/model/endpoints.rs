@@ -12,6 +12,8 @@ use crate::event::{FlowKey, Protocol};
 
 /// Remote ends that are kept, at most.
 const MOST: usize = 131_072;
+/// Addresses that something strayed from and are kept, at most: of one beyond, a request more has to go unanswered.
+const MOST_STRAYS: usize = 4096;
 /// One that is idle is forgotten after this.
 const IDLE: u64 = 600 * SECOND;
 /// An unanswered request is a silence from this age on.
@@ -112,7 +114,7 @@ impl Strays {
     /// One came.
     fn came(&mut self, at: u64, from: Endpoint) {
         let of = (from.netns, from.address);
-        if self.0.len() < MOST || self.0.contains_key(&of) {
+        if self.0.len() < MOST_STRAYS || self.0.contains_key(&of) {
             self.0.insert(of, (at, from.port));
         }
     }

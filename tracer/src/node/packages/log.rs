@@ -29,7 +29,8 @@ pub(super) enum Line<'a> {
     },
     /// Something is begun with a package.
     Action {
-        /// What: install, upgrade (also to the version that is there), configure, trigproc, disappear, remove, purge.
+        /// What: install, upgrade, reinstall, configure, trigproc, disappear, remove, purge. dpkg calls it an upgrade, too, where
+        /// the version is the one that is there.
         action: &'a str,
         /// The package.
         package: &'a str,
@@ -71,8 +72,9 @@ impl<'a> Line<'a> {
             "install" | "upgrade" | "configure" | "trigproc" | "disappear" | "remove" | "purge" => {
                 let mut fields = rest.split(' ');
                 let (package, old, new) = (fields.next()?, fields.next()?, fields.next()?);
+                let is_same = word == "upgrade" && old == new;
                 (!package.is_empty()).then_some(Self::Action {
-                    action: word,
+                    action: if is_same { "reinstall" } else { word },
                     package,
                     old: version(old),
                     new: version(new),
@@ -128,7 +130,6 @@ impl Progress {
             } => {
                 self.package = package.to_owned();
                 self.working_on = match (action, old, new) {
-                    ("upgrade", old, new) if old == new => format!("reinstall {package} {new}"),
                     ("upgrade", old, new) => format!("upgrade {package} {old} → {new}"),
                     ("trigproc", version, _) => format!("run triggers of {package} {version}"),
                     ("install", _, version) | (_, version, _) => format!("{action} {package} {version}"),

@@ -258,15 +258,10 @@ fn sessions(log: &str, zone: &Zone) -> (Vec<Session>, Option<i64>, u64) {
         };
         session.last = at;
         match line {
-            Line::Action {
-                action,
-                package,
-                old,
-                new,
-            } => {
+            Line::Action { action, package, .. } => {
                 let action = match action {
                     "install" => Action::Install,
-                    "upgrade" if old == new => Action::Reinstall,
+                    "reinstall" => Action::Reinstall,
                     "upgrade" => Action::Upgrade,
                     "remove" | "disappear" => Action::Remove,
                     "purge" => Action::Purge,
