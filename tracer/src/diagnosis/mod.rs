@@ -139,6 +139,7 @@ pub const RULES: &[Rule] = &[
     fragments::INCOMPLETE,
     names::UNANSWERED,
     path::SILENT,
+    lost::rules::PARTLY,
     ports::NO_SOCKET,
     accept::QUEUE_FULL,
     unread::FULL,

@@ -99,6 +99,8 @@ struct Seldom {
     hunger: Option<Hunger>,
     sated: Option<Box<Hunger>>,
     drops: Growing,
+    /// Packets that had arrived before the first of those, and with the last one.
+    arrived_amid_drops: (u64, u64),
     last_drop: Option<Arc<LastDrop>>,
     /// Twins were seen.
     has_twins: bool,
@@ -162,6 +164,12 @@ impl Flow {
     /// Its drops, where the last of them was a short time ago.
     pub(crate) fn dropped_lately(&self, now: u64) -> Option<Spell> {
         self.seldom.as_deref()?.drops.recent(now)
+    }
+
+    /// Packets that arrived from the first to the last drop of its latest spell of them.
+    pub(crate) fn arrived_amid_drops(&self) -> u64 {
+        let amid = self.seldom.as_deref().map(|seldom| seldom.arrived_amid_drops);
+        amid.map_or(0, |(before, with)| with.saturating_sub(before))
     }
 
     /// Where and why it was last dropped.
@@ -299,7 +307,12 @@ impl Flow {
         }
         self.last = at;
         if grown.dropped > 0 {
-            self.seldom().drops.note(at, at, grown.dropped);
+            let (before, with) = (self.arrived.saturating_sub(grown.arrived), self.arrived);
+            let seldom = self.seldom();
+            if seldom.drops.note(at, at, grown.dropped) {
+                seldom.arrived_amid_drops.0 = before;
+            }
+            seldom.arrived_amid_drops.1 = with;
         }
 
         if grown.sent > 0 {

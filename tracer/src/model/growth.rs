@@ -44,15 +44,16 @@ impl Spell {
 pub(crate) struct Growing(Option<Box<Spell>>);
 
 impl Growing {
-    /// The count grew. `since` and `at` are the same but where it is known to have begun earlier.
-    pub(crate) fn note(&mut self, since: u64, at: u64, packets: u64) {
+    /// The count grew. `since` and `at` are the same but where it is known to have begun earlier. Whether a new spell began.
+    pub(crate) fn note(&mut self, since: u64, at: u64, packets: u64) -> bool {
         if packets == 0 {
-            return;
+            return false;
         }
         match &mut self.0 {
             Some(spell) if at.saturating_sub(spell.last) <= MEMORY => {
                 spell.last = spell.last.max(at);
                 spell.packets = spell.packets.saturating_add(packets);
+                false
             }
             old => {
                 *old = Some(Box::new(Spell {
@@ -60,6 +61,7 @@ impl Growing {
                     last: at,
                     packets,
                 }));
+                true
             }
         }
     }

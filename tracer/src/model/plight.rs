@@ -60,6 +60,8 @@ pub(crate) struct Plight {
     pub is_sated: bool,
     /// Its recent drops.
     pub dropped: Option<Spell>,
+    /// See [`Flow::arrived_amid_drops`].
+    pub arrived_amid_drops: u64,
     /// See [`Flow::last_drop`].
     pub last_drop: Option<Arc<LastDrop>>,
     /// See [`Flow::last_sent`].
@@ -139,6 +141,7 @@ impl Model {
             hunger,
             is_sated,
             dropped,
+            arrived_amid_drops: flow.arrived_amid_drops(),
             last_drop: flow.shared_last_drop(),
             last_sent: flow.last_sent,
             missing: flow.arrived.saturating_sub(flow.delivered(key.protocol)),

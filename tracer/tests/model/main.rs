@@ -20,6 +20,7 @@ mod names;
 mod namespaces;
 mod neighbours;
 mod pairing;
+mod partly;
 mod paths;
 mod ports;
 mod properties;

@@ -111,7 +111,7 @@ impl Way {
 }
 
 /// Of which kind a drop is, but for [`Kind::Address`].
-fn kind(reason: &str, symbol: &str) -> Kind {
+pub(super) fn kind(reason: &str, symbol: &str) -> Kind {
     match (reason, symbol) {
         (reason, symbol) if ends::by_firewall(reason, symbol) => Kind::Firewall,
         ("XDP", _) | (_, "do_xdp_generic" | "veth_xdp_rcv_skb" | "veth_xdp_rcv" | "veth_poll") => Kind::Xdp,
@@ -276,7 +276,7 @@ pub(in crate::diagnosis) fn hooks_text(hooks: &[String]) -> String {
 }
 
 /// The hooks of netfilter at which packets were dropped there, with table and chain where those are known.
-fn hooks_of(model: &Model, lost: &Lost<'_>) -> Vec<String> {
+pub(super) fn hooks_of(model: &Model, lost: &Lost<'_>) -> Vec<String> {
     hooks_in(model, &namespaces(lost), true)
 }
 

@@ -1,10 +1,11 @@
 //! Packets arrive for a socket that waits for them and never reach it, whatever the cause.
 //!
 //! What flows lose falls into kinds, by the kernel's reason and place (`kinds`), and each kind has a rule (`rules`) and its
-//! commands (`commands`); `table` is of tracked connections.
+//! commands (`commands`); `table` is of tracked connections, `partly` of flows that lose some packets and go on.
 
 mod commands;
 pub(super) mod kinds;
+mod partly;
 pub(super) mod rules;
 mod table;
 
@@ -28,6 +29,7 @@ use crate::model::plight::{Plight, Waits};
 use crate::model::queues::Port;
 
 use kinds::{Kind, Returned, Way};
+use partly::Partly;
 
 /// Packets that a flow must have lost to a drop that was seen.
 const DROPPED: u64 = 2;
@@ -68,6 +70,58 @@ pub(super) struct Lost<'a> {
     last: u64,
 }
 
+impl<'a> Lost<'a> {
+    /// Nothing yet, until now.
+    fn nothing(model: &Model) -> Self {
+        Self {
+            losses: BTreeMap::new(),
+            flows: Vec::new(),
+            since: model.now(),
+            last: 0,
+        }
+    }
+
+    /// So many packets of this flow ended so, between these times.
+    fn add(
+        &mut self,
+        plight: &'a Plight,
+        end: Option<(&'a LastDrop, usize)>,
+        packets: u64,
+        (since, last): (u64, u64),
+    ) {
+        let key = &plight.key;
+        let loss = self
+            .losses
+            .entry(end.map(|(_, place)| place))
+            .or_insert_with(|| Loss {
+                end: end.map(|(drop, _)| drop),
+                packets: 0,
+                flows: 0,
+                devices: BTreeSet::new(),
+                example: *key,
+            });
+        loss.packets = loss.packets.saturating_add(packets);
+        loss.flows += 1;
+        loss.devices.insert((key.netns, plight.iif));
+        self.since = self.since.min(since);
+        self.last = self.last.max(last);
+        self.flows.push(plight);
+    }
+
+    /// All packets of it.
+    fn packets(&self) -> u64 {
+        let packets = self.losses.values().map(|loss| loss.packets);
+        packets.fold(0, u64::saturating_add)
+    }
+
+    /// What ended in each way, the most first: those with as many packets are in the order of their names.
+    fn by_packets(&self) -> Vec<&Loss<'a>> {
+        let mut losses: Vec<&Loss<'_>> = self.losses.values().collect();
+        losses.sort_by_key(|loss| (Reverse(loss.packets), loss.end));
+        losses
+    }
+}
+
 /// How a flow's packets ended last: at a place, in a spell.
 type Ended<'a> = (&'a LastDrop, usize, Spell);
 
@@ -80,6 +134,8 @@ pub(super) struct Losses<'a> {
     /// Flows whose askers gave up, by whom they asked and where the answers ended. Who waits for a second only asks over and over
     /// again, by another port each time: together they may have waited for long.
     gave_up: BTreeMap<(Endpoint, usize), Vec<GaveUp<'a>>>,
+    /// What flows lose that get the rest.
+    partly: Partly<'a>,
     /// What is known of each end, by its place.
     ways: BTreeMap<usize, Way>,
     returned: Returned,
@@ -92,6 +148,7 @@ impl<'a> Losses<'a> {
         Self {
             kinds: BTreeMap::new(),
             gave_up: BTreeMap::new(),
+            partly: Partly::nothing(model),
             ways: BTreeMap::new(),
             returned: kinds::returned(model),
             listens: Latest::default(),
@@ -108,10 +165,13 @@ impl<'a> Losses<'a> {
             }
             return;
         }
-        let Some(hunger) = lasting(model, plight).filter(|hunger| self.waits(model, plight, hunger.since))
-        else {
+        let Some(hunger) = lasting(model, plight) else {
+            self.partly(model, plight, end);
             return;
         };
+        if !self.waits(model, plight, hunger.since) {
+            return;
+        }
         if hunger.dropped {
             if let Some(end) = end.filter(|(.., spell)| spell.packets >= DROPPED) {
                 self.dropped(model, plight, &hunger, end);
@@ -131,6 +191,17 @@ impl<'a> Losses<'a> {
         }
     }
 
+    /// A flow that gets what it waits for lost packets to drops, where no other rule tells of it.
+    fn partly(&mut self, model: &Model, plight: &'a Plight, end: Option<Ended<'a>>) {
+        let Some((drop, place, spell)) = end.filter(|(.., spell)| partly::is_some(plight, spell)) else {
+            return;
+        };
+        let way = *self.ways.entry(place).or_insert_with(|| Way::of(model, drop));
+        if way.loses(model, plight) && self.waits(model, plight, spell.since) {
+            self.partly.add(plight, (drop, place, spell));
+        }
+    }
+
     fn lose(
         &mut self,
         model: &Model,
@@ -140,31 +211,10 @@ impl<'a> Losses<'a> {
         end: Option<(&'a LastDrop, usize)>,
         packets: u64,
     ) {
-        let key = &plight.key;
-        let lost = self.kinds.entry(kind).or_insert_with(|| Lost {
-            losses: BTreeMap::new(),
-            flows: Vec::new(),
-            since: model.now(),
-            last: 0,
-        });
-        let loss = lost
-            .losses
-            .entry(end.map(|(_, place)| place))
-            .or_insert_with(|| Loss {
-                end: end.map(|(drop, _)| drop),
-                packets: 0,
-                flows: 0,
-                devices: BTreeSet::new(),
-                example: *key,
-            });
-        loss.packets = loss.packets.saturating_add(packets);
-        loss.flows += 1;
-        loss.devices.insert((key.netns, plight.iif));
         // What waits in vain for the first time may have done so before anything was dropped.
         let dropped = plight.dropped.map_or(0, |spell| spell.since);
-        lost.since = lost.since.min(hunger.since.max(dropped));
-        lost.last = lost.last.max(hunger.last);
-        lost.flows.push(plight);
+        let lost = self.kinds.entry(kind).or_insert_with(|| Lost::nothing(model));
+        lost.add(plight, end, packets, (hunger.since.max(dropped), hunger.last));
     }
 
     /// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it
@@ -212,14 +262,8 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     let model = view.model;
     let lost = view.befallen().losses.kinds.get(&kind)?;
     let suffering = Suffering::of(lost.flows.iter().copied().map(Sufferer::from));
-    let mut losses: Vec<&Loss<'_>> = lost.losses.values().collect();
-    // Ends with as many packets are in the order of their names.
-    losses.sort_by_key(|loss| (Reverse(loss.packets), loss.end));
+    let losses = lost.by_packets();
 
-    let packets = losses
-        .iter()
-        .map(|loss| loss.packets)
-        .fold(0, u64::saturating_add);
     let ends: Vec<String> = losses.iter().map(|loss| kinds::told(loss)).collect();
     let gave_up = |plight: &&Plight| plight.waits == Waits::GaveUp;
     let wait = match lost.flows.iter().copied().filter(gave_up).count() {
@@ -229,7 +273,7 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     };
     let explanation = format!(
         "{} arrived for sockets of this node that {wait}, and reached none: {}.{}{}",
-        count(packets, "packet"),
+        count(lost.packets(), "packet"),
         list(&ends),
         kind.more(model, lost),
         suffering.affected()
@@ -241,27 +285,7 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         .chain(kind.evidence(model, lost))
         .chain(routing::flow_evidence(model, &suffering.flows))
         .collect();
-    let mut check = Vec::new();
-    let mut remedy = Vec::new();
-    for loss in losses.iter().take(3) {
-        let device = routing::arrival_device(model, &loss.example).unwrap_or_default();
-        for line in commands::checks(kind, &loss.example, &device) {
-            let line = command(model, loss.example.netns, &line);
-            if !check.contains(&line) {
-                check.push(line);
-            }
-        }
-        for line in commands::mend(kind, loss.end, &device) {
-            let line = match line.chars().next() {
-                // A sentence begins with a capital letter, a command does not.
-                Some(first) if first.is_uppercase() => line,
-                _ => command(model, loss.example.netns, &line),
-            };
-            if !remedy.contains(&line) {
-                remedy.push(line);
-            }
-        }
-    }
+    let (check, mut remedy) = advice(model, &losses, |_| kind);
     if kind == Kind::TableFull {
         remedy = commands::more_room(model, &suffering.flows.namespaces());
     }
@@ -280,6 +304,35 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         check,
         remedy,
     })
+}
+
+/// Commands that check what was lost, each way as one of a kind, and what mends it.
+fn advice(
+    model: &Model,
+    losses: &[&Loss<'_>],
+    kind: impl Fn(&Loss<'_>) -> Kind,
+) -> (Vec<String>, Vec<String>) {
+    let (mut check, mut remedy) = (Vec::new(), Vec::new());
+    for loss in losses.iter().take(3) {
+        let device = routing::arrival_device(model, &loss.example).unwrap_or_default();
+        for line in commands::checks(kind(loss), &loss.example, &device) {
+            let line = command(model, loss.example.netns, &line);
+            if !check.contains(&line) {
+                check.push(line);
+            }
+        }
+        for line in commands::mend(kind(loss), loss.end, &device) {
+            let line = match line.chars().next() {
+                // A sentence begins with a capital letter, a command does not.
+                Some(first) if first.is_uppercase() => line,
+                _ => command(model, loss.example.netns, &line),
+            };
+            if !remedy.contains(&line) {
+                remedy.push(line);
+            }
+        }
+    }
+    (check, remedy)
 }
 
 /// The hunger of a flow that has lasted for long enough. What is over is told while it is fresh.

@@ -1,6 +1,6 @@
 //! A rule for each way of losing packets before a socket.
 
-use super::{Kind, lost, table};
+use super::{Kind, lost, partly, table};
 use crate::diagnosis::{About, Finding, Rule, View, effects};
 use crate::model::timeline::Change;
 use crate::report::Where;
@@ -351,3 +351,37 @@ pub(in crate::diagnosis) const OTHER: Rule = rule(
     |view| lost(view, Kind::Other),
     effects::receive_path,
 );
+
+/// K04: a part of what arrives for a socket does not reach it.
+pub(in crate::diagnosis) const PARTLY: Rule = Rule {
+    follows: &[
+        "R01", "R05", "R22", "R03", "R06", "R07", "R08", "R09", "R10", "R11", "R16", "R19", "R21", "R24",
+        "R31", "R32", "K01", "D02",
+    ],
+    ..rule(
+        (
+            "K04",
+            "partly-lost",
+            "A part of what sockets of this node wait for is dropped before them",
+        ),
+        About {
+            signature: "Of what arrives for flows that go on, at least one packet in 20 and 10 packets in 2 s or more are dropped \
+                        before their sockets. A weak sign where it is one in 100 and 5 packets, or where requests to servers of this \
+                        node are lost only. Not where the kernel drops them by its protocols' rules or for want of room.",
+            meaning: "A rule, filter or program between the device and the socket takes some packets away, by chance, by a limit of \
+                      their rate, or since it knows some connections only; or some arrive damaged. Nobody starves, but each loss is \
+                      a wait: TCP sends again after 200 ms or more, and goes slower.",
+            check: &[
+                "nft -a list ruleset  # numgen, limit, ct state invalid",
+                "tc -s filter show dev DEVICE ingress",
+                "nstat -az TcpInCsumErrors UdpInCsumErrors",
+            ],
+            mend: &[
+                "Change the rule, filter or program that the checks show. Risk: it may be there on purpose, to hold somebody back; \
+                 ask whose it is.",
+            ],
+        },
+        partly::examine,
+        effects::receive_path,
+    )
+};

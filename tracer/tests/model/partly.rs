@@ -1,0 +1,96 @@
+//! Flows that lose some of their packets and get the rest.
+
+use tracer::event::{FlowKey, Origin, Protocol, SocketState};
+use tracer::report::{Confidence, Where};
+
+use crate::story::*;
+
+/// Each round, the flow gets answers; and one that arrives is lost.
+fn lose_one_of(story: &mut Story, key: FlowKey, answers: u32, reason: &str, symbol: &str) {
+    for _ in 1..answers {
+        story.exchange(key);
+    }
+    let entry = drop(reason, symbol, key.protocol);
+    story.ask_and_lose(key, entry);
+}
+
+#[test]
+fn one_answer_in_ten_is_lost() {
+    let mut story = healthy();
+    story.rounds(6, |story| {
+        for port in [40_000, 40_001] {
+            lose_one_of(story, client(port), 10, "NETFILTER_DROP", "nft_do_chain");
+        }
+    });
+    assert_eq!(story.ids(), ["K04"]);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    let verdict = story.verdict("K04");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    for part in [
+        "Of 120 packets that arrived from 06:00:02 UTC to ",
+        "12 reached no socket: 12 were dropped for NETFILTER_DROP at nft_do_chain+0x1c4",
+        "2 flows of curl[123] (curl.service)",
+    ] {
+        assert!(
+            verdict.explanation.contains(part),
+            "{part}: {}",
+            verdict.explanation
+        );
+    }
+    assert_eq!(verdict.check[0], "nft -a list ruleset");
+
+    // It is over, and told while it is fresh.
+    let whole = |story: &mut Story| (40_000..40_002).for_each(|port| story.exchange(client(port)));
+    story.rounds(4, whole);
+    assert_eq!(story.verdict("K04").last, verdict.last);
+    story.rounds(22, whole);
+    assert_eq!(story.ids(), Vec::<String>::new());
+}
+
+#[test]
+fn answers_that_arrive_damaged_now_and_then() {
+    let mut story = healthy();
+    story.rounds(12, |story| {
+        lose_one_of(story, client(40_000), 5, "TCP_CSUM", "tcp_v4_rcv");
+    });
+    assert_eq!(story.ids(), ["K04"]);
+    assert_eq!(story.verdict("K04").check[0], "ethtool -k eth0");
+}
+
+/// One in a hundred is a sign, and one in a thousand is not.
+#[test]
+fn little_is_lost() {
+    let lose = |of: u32| {
+        let mut story = healthy();
+        story.rounds(12, |story| {
+            lose_one_of(story, client(40_000), of, "NETFILTER_DROP", "nft_do_chain");
+        });
+        story
+    };
+    let story = lose(60);
+    assert_eq!(story.verdict("K04").confidence, Confidence::Weak);
+    assert_eq!(story.report().place, Where::Healthy);
+    let story = lose(200);
+    assert_eq!(story.ids(), Vec::<String>::new());
+}
+
+/// A firewall holds a client back that asks too much.
+#[test]
+fn requests_beyond_a_limit() {
+    let mut story = Story::begin();
+    story.socket(bound(Protocol::Udp, 53), None, SocketState::Close, "named");
+    let client = flow(Protocol::Udp, "10.10.0.2", 53, "203.0.113.9", 4444);
+    story.rounds(20, |story| {
+        story.arrived(Protocol::Udp, 2).count(client, |flow| {
+            flow.origin = Origin::Remote;
+            flow.iif = ETH0;
+            flow.arrived += 2;
+            flow.queued += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
+        });
+    });
+    let verdict = story.verdict("K04");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert_eq!(story.report().place, Where::Healthy);
+}
