@@ -30,8 +30,8 @@ pub(crate) struct Hunger {
     pub since: u64,
     /// The last one.
     pub last: u64,
-    /// One of them was seen dropped.
-    pub dropped: bool,
+    /// So many of them were seen dropped.
+    pub dropped: u32,
 }
 
 /// Reason and location of a flow's last drop.
@@ -335,10 +335,11 @@ impl Flow {
             let hunger = self.seldom().hunger.get_or_insert(Hunger {
                 since: at,
                 last: at,
-                dropped: false,
+                dropped: 0,
             });
             hunger.last = at;
-            hunger.dropped |= grown.dropped > 0;
+            let dropped = u32::try_from(grown.dropped).unwrap_or(u32::MAX);
+            hunger.dropped = hunger.dropped.saturating_add(dropped);
         }
         grown
     }

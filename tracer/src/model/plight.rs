@@ -212,7 +212,7 @@ impl Model {
         connection: Option<&Connection>,
         is_reply: bool,
     ) -> bool {
-        if hunger.dropped {
+        if hunger.dropped > 0 {
             let Some((reason, place)) = flow.last_drop() else {
                 return true;
             };

@@ -94,3 +94,25 @@ fn requests_beyond_a_limit() {
     assert_eq!(verdict.confidence, Confidence::Weak);
     assert_eq!(story.report().place, Where::Healthy);
 }
+
+/// Where one in five is lost, now and then two are in a row; not eight.
+#[test]
+fn bad_luck_is_no_other_fault() {
+    let lost_in_a_row = |packets: u32| {
+        let mut story = healthy();
+        let one_in_five = |story: &mut Story| {
+            lose_one_of(story, client(40_000), 5, "NETFILTER_DROP", "nft_do_chain");
+        };
+        story.rounds(12, one_in_five);
+        for _ in 0..packets {
+            story.ask_and_lose(
+                client(40_001),
+                drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp),
+            );
+            story.rounds(2, one_in_five);
+        }
+        story.ids()
+    };
+    assert_eq!(lost_in_a_row(2), ["K04"]);
+    assert_eq!(lost_in_a_row(8), ["R06", "K04"]);
+}

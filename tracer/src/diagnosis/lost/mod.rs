@@ -159,7 +159,7 @@ impl<'a> Losses<'a> {
     /// spell of its drops, are told where they are recent.
     pub(super) fn add(&mut self, model: &Model, plight: &'a Plight, end: Option<Ended<'a>>) {
         if plight.waits == Waits::GaveUp {
-            if let Some((hunger, end)) = plight.hunger.filter(|hunger| hunger.dropped).zip(end) {
+            if let Some((hunger, end)) = plight.hunger.filter(|hunger| hunger.dropped > 0).zip(end) {
                 let asked = (Endpoint::of(&plight.key), end.1);
                 self.gave_up.entry(asked).or_default().push((plight, hunger, end));
             }
@@ -172,7 +172,7 @@ impl<'a> Losses<'a> {
         if !self.waits(model, plight, hunger.since) {
             return;
         }
-        if hunger.dropped {
+        if hunger.dropped > 0 {
             if let Some(end) = end.filter(|(.., spell)| spell.packets >= DROPPED) {
                 self.dropped(model, plight, &hunger, end);
             }
@@ -238,7 +238,8 @@ impl<'a> Losses<'a> {
         }
     }
 
-    /// All are added: those who gave up are taken together, and what netfilter drops is given its name.
+    /// All are added: those who gave up are taken together, who had bad luck is with those that lose a part, and what netfilter
+    /// drops is given its name.
     pub(super) fn name(&mut self, model: &Model) {
         for attempts in std::mem::take(&mut self.gave_up).into_values() {
             let since = attempts.iter().map(|(_, hunger, _)| hunger.since).min();
@@ -251,6 +252,7 @@ impl<'a> Losses<'a> {
                 }
             }
         }
+        self.partly.claim(model, &mut self.kinds);
         if let Some(firewall) = self.kinds.remove(&Kind::Firewall) {
             self.kinds.insert(kinds::of_netfilter(model, &firewall), firewall);
         }

@@ -1,6 +1,8 @@
 //! Flows that lose some of what arrives for them, and go on: a firewall that drops one packet in ten starves nobody, and yet
 //! all is slow.
 
+use std::collections::BTreeMap;
+
 use super::kinds::{self, Kind};
 use super::{Ended, Loss, Lost, advice, routing};
 
@@ -18,11 +20,19 @@ use crate::report::Confidence;
 /// Packets that all flows together must have lost, over so much time.
 const SIGN: (u64, u64) = (5, 2 * SECOND);
 /// For more than a sign, so many.
-const MANY: u64 = 10;
+const MANY: u64 = 8;
 /// One in so many of what arrived must be lost for a sign, ...
 const SIGN_SHARE: u64 = 100;
 /// ... and for more than that.
 const SHARE: u64 = 20;
+
+/// What is to be expected so often at least is likely.
+const LIKELY: f64 = 0.1;
+
+#[expect(clippy::cast_precision_loss, reason = "a chance is told roughly")]
+fn ratio(part: u64, of: u64) -> f64 {
+    part as f64 / of.max(1) as f64
+}
 
 /// What flows lose that get the rest.
 pub(super) struct Partly<'a> {
@@ -56,6 +66,40 @@ impl<'a> Partly<'a> {
         if plight.is_reply || plight.waits == Waits::Connected {
             self.of_own = self.of_own.saturating_add(packets);
         }
+    }
+
+    /// Takes over those flows of other kinds that lost no more packets in a row than chance brings about: where one in ten is
+    /// lost, one in a hundred times the next one is, too.
+    pub(super) fn claim(&mut self, model: &Model, kinds: &mut BTreeMap<Kind, Lost<'a>>) {
+        if self.confidence().is_none() {
+            return;
+        }
+        for lost in kinds.values_mut() {
+            let whole = std::mem::replace(lost, Lost::nothing(model));
+            for plight in whole.flows {
+                let end = plight.last_drop.as_deref();
+                let place = whole.losses.iter().find(|(_, loss)| loss.end == end);
+                let place = place.and_then(|(place, _)| *place);
+                match (end.zip(place), plight.dropped) {
+                    (Some((drop, place)), Some(spell)) if self.is_chance(plight, place) => {
+                        self.add(plight, (drop, place, spell));
+                    }
+                    (end, dropped) => {
+                        let packets = dropped.map_or(plight.missing, |spell| spell.packets);
+                        lost.add(plight, end, packets, (whole.since, whole.last));
+                    }
+                }
+            }
+        }
+        kinds.retain(|_, lost| !lost.flows.is_empty());
+    }
+
+    /// Of as many packets as arrived, so many in a row that end at this place are likely to be lost by chance.
+    fn is_chance(&self, plight: &Plight, place: usize) -> bool {
+        let in_a_row = plight.hunger.map_or(0, |hunger| hunger.dropped);
+        let share = ratio(self.lost.packets(), self.arrived);
+        let chance = share.powf(f64::from(in_a_row)) * ratio(self.arrived, 1);
+        self.lost.losses.contains_key(&Some(place)) && chance >= LIKELY
     }
 
     /// How sure it is that something is wrong; `None` where a few packets are lost now and then, as they always are.
