@@ -93,6 +93,20 @@ pub(super) fn firewall(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// The rules of a firewall changed, so that more may be dropped from anybody: not by a rule that says from whom, or an element of
+/// a set, as where somebody is shut out on purpose.
+pub(super) fn firewall_shut(finding: &Finding, change: &Change) -> bool {
+    let Some(Thing::Ruleset { .. }) = thing(finding, change) else {
+        return false;
+    };
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    did.iter().flatten().any(|did| match did {
+        Did::Elements(..) | Did::More(_) => false,
+        Did::Rule { words, .. } => may_drop(did) && !words.contains(&"saddr"),
+        did => may_drop(did),
+    })
+}
+
 /// A rule went away that led packets elsewhere which are for a port of the finding.
 pub(super) fn redirection(finding: &Finding, change: &Change) -> bool {
     let Some(Thing::Ruleset { .. }) = thing(finding, change) else {

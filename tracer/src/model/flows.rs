@@ -469,6 +469,13 @@ impl Flows {
         self.flows.iter().map(|(key, flow)| (key, flow.as_ref()))
     }
 
+    /// Those from one key to another, both included.
+    pub(crate) fn between(&self, first: FlowKey, last: FlowKey) -> impl Iterator<Item = (&FlowKey, &Flow)> {
+        self.flows
+            .range(first..=last)
+            .map(|(key, flow)| (key, flow.as_ref()))
+    }
+
     /// As [`Self::iter`], to be changed.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&FlowKey, &mut Flow)> {
         self.flows.iter_mut().map(|(key, flow)| (key, flow.as_mut()))

@@ -36,14 +36,24 @@ impl Service {
     }
 }
 
-/// Since when services have worked: something for them reached a socket.
+/// When something for a service reached a socket.
+#[derive(Clone, Copy, Debug)]
+struct Working {
+    first: u64,
+    last: u64,
+}
+
+/// Services that have worked.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Worked(BTreeMap<Service, u64>);
+pub(super) struct Worked(BTreeMap<Service, Working>);
 
 impl Worked {
     fn note(&mut self, at: u64, service: Service) {
-        if self.0.len() < MOST || self.0.contains_key(&service) {
-            self.0.entry(service).or_insert(at);
+        if let Some(working) = self.0.get_mut(&service) {
+            working.last = at;
+        } else if self.0.len() < MOST {
+            let working = Working { first: at, last: at };
+            self.0.insert(service, working);
         }
     }
 
@@ -134,6 +144,28 @@ impl Model {
     /// The flow, or another one for the same service, worked before it starved.
     pub(super) fn worked_before(&self, flow: &Flow, plight: &Plight, since: u64) -> bool {
         let first = || self.worked.0.get(&Service::of(&plight.key, plight.is_reply));
-        flow.has_reached() || first().is_some_and(|first| *first < since)
+        flow.has_reached() || first().is_some_and(|working| working.first < since)
+    }
+
+    /// When a request to this port of this node last reached a socket, in boot time; `None` where none ever did.
+    pub(crate) fn last_served(&self, port: Port) -> Option<u64> {
+        self.worked.0.get(&Service::Own(port)).map(|working| working.last)
+    }
+
+    /// Something of this peer reached the same local end: of this flow, or of another one.
+    pub(crate) fn let_in(&self, key: &FlowKey) -> bool {
+        let (first, last) = (
+            FlowKey {
+                remote_port: 0,
+                ..*key
+            },
+            FlowKey {
+                remote_port: u16::MAX,
+                ..*key
+            },
+        );
+        self.flows
+            .between(first, last)
+            .any(|(_, flow)| flow.has_reached())
     }
 }

@@ -157,6 +157,82 @@ fn only_rules_that_can_drop_explain_what_a_firewall_drops() {
     );
 }
 
+/// Peers had been served at a port; then rules changed so, and what these and a stranger still send is dropped.
+fn served_and_barred(peers: &[&str], did: &str, others: bool) -> Story {
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let mut story = Story::begin();
+    story.listen(8080, "httpd");
+    let from = |peer: &str, port| flow(Protocol::Tcp, "10.10.0.2", 8080, peer, port);
+    let served = |story: &mut Story, key: FlowKey| {
+        story.arrived(Protocol::Tcp, 1).count(key, |flow| {
+            (flow.origin, flow.iif) = (Origin::Remote, ETH0);
+            (flow.arrived, flow.matched) = (flow.arrived + 1, flow.matched + 1);
+        });
+    };
+    let start = "generation 1, tables: inet guard";
+    set(&mut story, rules.clone(), Some(start), Seen::Found, None);
+    story.rounds(4, |story| {
+        peers.iter().for_each(|peer| served(story, from(peer, 4000)))
+    });
+    let value = format!("generation 2, tables: inet guard; {did}");
+    set(&mut story, rules, Some(&value), Seen::Told, None);
+    let mut port = 5000;
+    story.rounds(6, |story| {
+        port += 1;
+        for peer in peers.iter().chain(&["198.51.100.1"]) {
+            story.arrived(Protocol::Tcp, 1).count(from(peer, port), |flow| {
+                (flow.origin, flow.iif) = (Origin::Remote, ETH0);
+                (flow.arrived, flow.dropped) = (flow.arrived + 1, flow.dropped + 1);
+                flow.last_drop = Some(("NETFILTER_DROP".to_owned(), at("nft_do_chain")));
+            });
+        }
+        if others {
+            served(story, from("203.0.113.77", 4000));
+        }
+    });
+    story
+}
+
+/// Whom a server had served before is not let in any more, and nobody else is.
+#[test]
+fn a_firewall_that_cuts_off_a_server() {
+    let shut = "table inet guard, chain in: rule handle 7 (tcp dport 8080 drop) new";
+    let story = served_and_barred(&["203.0.113.8"], shut, false);
+    assert_eq!(story.ids(), ["R06"]);
+    let verdict = story.verdict("R06");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    for part in [
+        "6 packets for tcp 8080 of this node, from 203.0.113.8 that had been let in before, were dropped by a firewall",
+        "The last that reached a socket there did so at 06:00:",
+        "6 flows of httpd[123] (httpd.service)",
+    ] {
+        assert!(
+            verdict.explanation.contains(part),
+            "{part}: {}",
+            verdict.explanation
+        );
+    }
+    // Some may be shut out on purpose, ...
+    let ban = "table inet guard, chain in: rule handle 7 (ip saddr 203.0.113.8 drop) new";
+    let story = served_and_barred(&["203.0.113.8"], ban, false);
+    assert_eq!(story.verdict("R06").confidence, Confidence::Weak);
+    assert_sound(&story);
+    // ... not all.
+    let story = served_and_barred(&["203.0.113.8", "203.0.113.9"], ban, false);
+    assert_eq!(story.verdict("R06").confidence, Confidence::Strong);
+}
+
+/// Others are let in, or those who are not never were.
+#[test]
+fn a_firewall_that_shuts_some_out() {
+    let shut = "table inet guard, chain in: rule handle 7 (tcp dport 8080 drop) new";
+    assert_nothing(&served_and_barred(&["203.0.113.8", "203.0.113.9"], shut, true));
+    assert_nothing(&served_and_barred(&[], shut, false));
+}
+
 /// A packet of this node that its firewall drops, every other round.
 fn is_kept_in(story: &mut Story, key: FlowKey, socket: SocketState) {
     let kept = EntryKey {

@@ -6,6 +6,7 @@ use super::prelude::*;
 pub(super) const ALL: &[Scenario] = &[
     REPLIES_FILTERED,
     ONE_IN_EIGHT,
+    SERVER_BARRED,
     NFT_RAW,
     NFT_FORWARD,
     NFT_OUTPUT,
@@ -74,6 +75,30 @@ const ONE_IN_EIGHT: Scenario = Scenario {
         ..REPLIES_FILTERED.expect
     },
     late: true,
+    ..REPLIES_FILTERED
+};
+
+/// What the node itself asks for is answered.
+const SERVER_BARRED: Scenario = Scenario {
+    name: "server-barred",
+    title: "a firewall lets nobody in to a server of this node any more",
+    breaks: "Rules are added at input that refuse TCP to port 8080 with a reset and drop UDP, as where a line that let clients in \
+             is lost, or one for another port is mistyped.",
+    says: "R06, where: guest kernel: by whom, and when the last request reached the server. Drops NETFILTER_DROP at \
+           nft_do_chain.",
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken input { type filter hook input priority 0; }; \
+         add rule inet broken input tcp dport 8080 reject with tcp reset; \
+         add rule inet broken input udp dport 8080 drop",
+    )],
+    expect: Expectation {
+        starved: None,
+        ..REPLIES_FILTERED.expect
+    },
+    late: false,
     ..REPLIES_FILTERED
 };
 

@@ -96,6 +96,11 @@ impl Way {
         !self.is_kernels || (self.is_checksum && is_answer)
     }
 
+    /// A firewall keeps requests from a server of this node.
+    pub(super) fn is_barred(&self, plight: &Plight) -> bool {
+        self.kind == Kind::Firewall && !plight.is_reply && plight.hunger.is_none()
+    }
+
     /// Of which kind the loss is.
     pub(super) fn kind(&self, model: &Model, returned: &Returned, key: &FlowKey, dropped: &Spell) -> Kind {
         let came_back = || {

@@ -1,8 +1,10 @@
 //! Packets arrive for a socket that waits for them and never reach it, whatever the cause.
 //!
 //! What flows lose falls into kinds, by the kernel's reason and place (`kinds`), and each kind has a rule (`rules`) and its
-//! commands (`commands`); `table` is of tracked connections, `partly` of flows that lose some packets and go on.
+//! commands (`commands`); `table` is of tracked connections, `partly` of flows that lose some packets and go on,
+//! `barred` of servers that a firewall cuts off.
 
+mod barred;
 mod commands;
 pub(super) mod kinds;
 mod partly;
@@ -28,6 +30,7 @@ use crate::model::latest::Latest;
 use crate::model::plight::{Plight, Waits};
 use crate::model::queues::Port;
 
+use barred::Barred;
 use kinds::{Kind, Returned, Way};
 use partly::Partly;
 
@@ -134,6 +137,8 @@ pub(super) struct Losses<'a> {
     /// Flows whose askers gave up, by whom they asked and where the answers ended. Who waits for a second only asks over and over
     /// again, by another port each time: together they may have waited for long.
     gave_up: BTreeMap<(Endpoint, usize), Vec<GaveUp<'a>>>,
+    /// What a firewall keeps from servers of this node.
+    barred: Barred<'a>,
     /// What flows lose that get the rest.
     partly: Partly<'a>,
     /// What is known of each end, by its place.
@@ -148,6 +153,7 @@ impl<'a> Losses<'a> {
         Self {
             kinds: BTreeMap::new(),
             gave_up: BTreeMap::new(),
+            barred: Barred::default(),
             partly: Partly::nothing(model),
             ways: BTreeMap::new(),
             returned: kinds::returned(model),
@@ -191,14 +197,20 @@ impl<'a> Losses<'a> {
         }
     }
 
-    /// A flow that gets what it waits for lost packets to drops, where no other rule tells of it.
+    /// A flow that does not starve, or is not told to, lost packets to drops, where no other rule tells of it.
     fn partly(&mut self, model: &Model, plight: &'a Plight, end: Option<Ended<'a>>) {
-        let Some((drop, place, spell)) = end.filter(|(.., spell)| partly::is_some(plight, spell)) else {
+        let Some((drop, place, spell)) = end else {
             return;
         };
         let way = *self.ways.entry(place).or_insert_with(|| Way::of(model, drop));
-        if way.loses(model, plight) && self.waits(model, plight, spell.since) {
-            self.partly.add(plight, (drop, place, spell));
+        let (is_barred, is_some) = (way.is_barred(plight), partly::is_some(plight, &spell));
+        if (is_barred || is_some) && way.loses(model, plight) && self.waits(model, plight, spell.since) {
+            if is_barred {
+                self.barred.add(plight, (drop, place, spell));
+            }
+            if is_some {
+                self.partly.add(plight, (drop, place, spell));
+            }
         }
     }
 
@@ -263,9 +275,8 @@ impl<'a> Losses<'a> {
 fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     let model = view.model;
     let lost = view.befallen().losses.kinds.get(&kind)?;
-    let suffering = Suffering::of(lost.flows.iter().copied().map(Sufferer::from));
     let losses = lost.by_packets();
-
+    let suffering = Suffering::of(lost.flows.iter().copied().map(Sufferer::from));
     let ends: Vec<String> = losses.iter().map(|loss| kinds::told(loss)).collect();
     let gave_up = |plight: &&Plight| plight.waits == Waits::GaveUp;
     let wait = match lost.flows.iter().copied().filter(gave_up).count() {

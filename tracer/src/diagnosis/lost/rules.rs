@@ -1,6 +1,6 @@
 //! A rule for each way of losing packets before a socket.
 
-use super::{Kind, lost, partly, table};
+use super::{Kind, barred, lost, partly, table};
 use crate::diagnosis::{About, Finding, Rule, View, effects};
 use crate::model::timeline::Change;
 use crate::report::Where;
@@ -53,30 +53,35 @@ pub(in crate::diagnosis) const ADDRESS_GONE: Rule = Rule {
 };
 
 /// R06: a firewall drops them.
-pub(in crate::diagnosis) const FIREWALL: Rule = rule(
-    (
-        "R06",
-        "firewall",
-        "A firewall drops what sockets of this node wait for",
-    ),
-    About {
-        signature: "Packets for sockets that wait are dropped for NETFILTER_DROP.",
-        meaning: "A rule or the policy of a chain drops replies, or requests to a server of this node. Often a ruleset was \
+pub(in crate::diagnosis) const FIREWALL: Rule = Rule {
+    proved_by: effects::firewall_shut,
+    ..rule(
+        (
+            "R06",
+            "firewall",
+            "A firewall drops what sockets of this node wait for",
+        ),
+        About {
+            signature: "Packets for sockets that wait are dropped for NETFILTER_DROP: answers; or requests to a server of this node by peers \
+                    that it had served, where nothing at all reaches its port any more. The latter is a weak sign where that is one \
+                    peer only, and no rule came that may drop and does not name it: it may be shut out on purpose.",
+            meaning: "A rule or the policy of a chain drops replies, or requests to a server of this node. Often a ruleset was \
                   loaded in part, or one that accepts what belongs to open connections was lost. The verdict names the hook, \
                   and table and chain where only one can have been asked.",
-        check: &[
-            "nft -a list ruleset",
-            "iptables-legacy-save -c; ip6tables-legacy-save -c",
-            "tracer node  # lists the rules that can drop, with what they counted",
-        ],
-        mend: &[
-            "Change the rule that the checks show. Risk: it may be there on purpose; ask whose it is, and do not flush what \
+            check: &[
+                "nft -a list ruleset",
+                "iptables-legacy-save -c; ip6tables-legacy-save -c",
+                "tracer node  # lists the rules that can drop, with what they counted",
+            ],
+            mend: &[
+                "Change the rule that the checks show. Risk: it may be there on purpose; ask whose it is, and do not flush what \
              others made.",
-        ],
-    },
-    |view| lost(view, Kind::Firewall),
-    effects::firewall,
-);
+            ],
+        },
+        |view| lost(view, Kind::Firewall).or_else(|| barred::examine(view)),
+        effects::firewall,
+    )
+};
 
 /// R07: connection tracking is full.
 pub(in crate::diagnosis) const TABLE_FULL: Rule = rule(

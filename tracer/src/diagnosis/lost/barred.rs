@@ -1,0 +1,123 @@
+//! Servers of this node that a firewall cuts off.
+//!
+//! What a firewall keeps from a server is its job: every node on the Internet has packets dropped for a port that listens. So it is
+//! told only where it had let the same peers in before, and now lets nobody in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::kinds::{self, Kind};
+use super::{DROPPED, Ended, LASTING, Lost, advice, routing};
+use crate::diagnosis::sufferers::Sufferer;
+use crate::diagnosis::suffering::Suffering;
+use crate::diagnosis::words::{count, distinct, list, moment};
+use crate::diagnosis::{Finding, View};
+use crate::model::Model;
+use crate::model::growth::Spell;
+use crate::model::plight::Plight;
+use crate::model::queues::Port;
+use crate::report::Confidence;
+
+/// So many peers are not shut out on purpose, as one who asks too much is.
+const SEVERAL: usize = 2;
+
+/// What a firewall keeps from servers of this node, by their ports.
+#[derive(Default)]
+pub(super) struct Barred<'a>(BTreeMap<Port, Vec<(&'a Plight, Ended<'a>)>>);
+
+impl<'a> Barred<'a> {
+    /// A flow whose packets a firewall dropped.
+    pub(super) fn add(&mut self, plight: &'a Plight, end: Ended<'a>) {
+        self.0
+            .entry(Port::of(&plight.key))
+            .or_default()
+            .push((plight, end));
+    }
+
+    /// What was dropped of peers that had been let in, at ports that nothing reaches any more; and the last time that something
+    /// did.
+    fn shut(&self, model: &Model) -> (Lost<'a>, BTreeSet<Port>, u64) {
+        let (mut all, mut ports, mut served) = (Lost::nothing(model), BTreeSet::new(), 0);
+        for (port, flows) in &self.0 {
+            let Some(last) = model.last_served(*port) else {
+                continue;
+            };
+            let of_known = flows
+                .iter()
+                .filter(|(plight, (.., spell))| spell.last > last && model.let_in(&plight.key));
+            // Of a spell that began before, it is not known how many came after.
+            let after = |spell: &Spell| if spell.since > last { spell.packets } else { 1 };
+            let lost = of_known.clone().map(|(_, (.., spell))| Spell {
+                since: spell.since.max(last),
+                last: spell.last,
+                packets: after(spell),
+            });
+            if lost
+                .reduce(Spell::and)
+                .is_some_and(|lost| lost.lasts(DROPPED + 1, LASTING))
+            {
+                ports.insert(*port);
+                served = served.max(last);
+                for &(plight, (drop, place, spell)) in of_known {
+                    let times = (spell.since.max(last), spell.last);
+                    all.add(plight, Some((drop, place)), after(&spell), times);
+                }
+            }
+        }
+        (all, ports, served)
+    }
+}
+
+/// What is found of them.
+pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let (lost, ports, served) = view.befallen().losses.barred.shut(model);
+    if ports.is_empty() {
+        return None;
+    }
+    let losses = lost.by_packets();
+    let mut flows = lost.flows.clone();
+    flows.sort_by_key(|plight| plight.key);
+    let suffering = Suffering::of(flows.into_iter().map(Sufferer::from));
+    let peers: BTreeSet<_> = suffering.flows.iter().map(|flow| flow.remote).collect();
+    let numbers = distinct(
+        ports
+            .iter()
+            .map(|port| format!("{} {}", port.protocol, port.number)),
+    );
+    let explanation = format!(
+        "{} for {} of this node, from {} that had been let in before, {} dropped by a firewall. The last that reached a socket there did \
+         so at {}.{}{}",
+        count(lost.packets(), "packet"),
+        list(&numbers),
+        list(&distinct(peers.iter().map(ToString::to_string))),
+        if lost.packets() == 1 { "was" } else { "were" },
+        moment(model, served),
+        Kind::Firewall.more(model, &lost),
+        suffering.named(),
+    );
+    let (check, remedy) = advice(model, &losses, |_| Kind::Firewall);
+    Some(Finding {
+        confidence: if peers.len() >= SEVERAL {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
+        explanation,
+        since: lost.since,
+        last: lost.last,
+        evidence: losses
+            .iter()
+            .take(5)
+            .map(|loss| kinds::seen(model, loss))
+            .chain(routing::flow_evidence(model, &suffering.flows))
+            .collect(),
+        namespaces: suffering.flows.namespaces(),
+        standing: None,
+        devices: losses.iter().flat_map(|loss| loss.device_names(model)).collect(),
+        units: suffering.units([]),
+        flows: suffering.flows,
+        prevent: Vec::new(),
+        check,
+        remedy,
+    })
+}
