@@ -105,7 +105,8 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
             told.change.subject == change.subject
                 && match &change.subject {
                     Subject::Unit(_) => change.after.as_deref().is_some_and(effects::is_started),
-                    _ => true,
+                    // It may have happened once more.
+                    _ => told.change.after != change.after,
                 }
         };
         if back.iter().any(|told| is_its(&told)) {

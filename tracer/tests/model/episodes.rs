@@ -6,6 +6,7 @@ use tracer::event::{Body, Event, Seen, Setting, SocketState, Thing, Version};
 use tracer::filter::Filter;
 use tracer::report::{Confidence, Episode, Report, Where};
 
+use crate::pairing::set;
 use crate::story::*;
 
 /// So many rounds in which the replies to this many connections are routed as foreign.
@@ -209,4 +210,33 @@ fn the_beacon_tells_when_a_verdict_leads_and_when_it_is_over() {
              units=curl.service,kubelet.service"
         )
     );
+}
+
+/// A rule goes and comes again and again: what makes it worse is not what mends it.
+#[test]
+fn what_breaks_it_again_has_not_mended_it() {
+    let rule = || Thing::Rule {
+        version: Version::V4,
+        priority: 0,
+        text: "from all lookup local".to_owned(),
+        table: 255,
+    };
+    let mut story = node();
+    set(&mut story, rule(), Some(""), Seen::Found, None);
+    story.idle(8);
+    for _ in 0..3 {
+        set(&mut story, rule(), None, Seen::Told, None);
+        broken(&mut story, 2, 3);
+        set(&mut story, rule(), Some(""), Seen::Told, None);
+        mended(&mut story, 8);
+        for episode in story.report().episodes {
+            if let Some(mended) = episode.mended {
+                assert!(mended.text.ends_with("came"), "{mended:?}");
+            }
+        }
+    }
+    mended(&mut story, 30);
+    let report = story.report();
+    assert!(report.episodes.iter().all(|episode| episode.end.is_some()));
+    assert!(report.episodes.iter().any(|episode| episode.mended.is_some()));
 }
