@@ -243,11 +243,12 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
         Some(Thing::Route {
             destination, prefix, ..
         }) => {
-            (is_gone(change) || !finding.flows.is_empty())
+            (is_gone(change) || turned_away(change) || !finding.flows.is_empty())
                 && finding.flows.remotes().are_in(*destination, *prefix)
         }
         Some(Thing::Rule { version, .. }) => {
-            (is_gone(change) || !finding.flows.is_empty()) && concerns(finding, *version)
+            (is_gone(change) || turned_away(change) || !finding.flows.is_empty())
+                && concerns(finding, *version)
         }
         Some(Thing::Nexthop { .. }) => true,
         Some(Thing::Address { .. }) => address(finding, change),
@@ -256,9 +257,22 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// A route or a rule came that sends packets nowhere, or a rule by which some are looked up in another table than before.
+fn turned_away(change: &Change) -> bool {
+    let came = change.before.is_none() && change.after.is_some();
+    came && match &change.subject {
+        Subject::Setting(_, Thing::Route { action, .. }) => value::refuses(action),
+        Subject::Setting(_, Thing::Rule { .. }) => true,
+        _ => false,
+    }
+}
+
 /// A default route of table main went away, or a rule that all packets go by, as neither does where a pod or a container is
-/// ended.
+/// ended; or [`turned_away`].
 pub(super) fn way_out_lost(finding: &Finding, change: &Change) -> bool {
+    if turned_away(change) {
+        return way_out(finding, change);
+    }
     let is_way = match thing(finding, change) {
         Some(Thing::Route {
             destination,

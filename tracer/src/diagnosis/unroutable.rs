@@ -23,8 +23,8 @@ pub(super) const NO_ROUTE: Rule = Rule {
     place: Some(Where::GuestKernel),
     about: About {
         signature: "Packets of this node's own sockets are dropped for IP_OUTNOROUTES. Or the default route was lost while tracer \
-                    looked, and IpOutNoRoutes grows since. A weak sign where there is a default route: then it may be \
-                    meant.",
+                    looked, and IpOutNoRoutes grows since. A weak sign where there is a default route, and no rule nor a route that sends \
+                    packets nowhere came in the minute before: then it may be meant.",
         meaning: "No route leads to the peers of open connections, or to anybody: the default route, or that of a network, was \
                   lost, often with the address that it went with.",
         check: &["ip route", "ip -6 route", "ip rule", "ip -br link"],

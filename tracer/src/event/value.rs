@@ -205,6 +205,11 @@ pub(crate) fn is_for_all(rule: &str) -> bool {
     words.next() == Some(LOOKUP) && words.all(|word| word != SUPPRESS)
 }
 
+/// What a route or a rule of this action does is to send packets nowhere: whoever wants to is told, or not even that.
+pub(crate) fn refuses(action: &str) -> bool {
+    matches!(action, "unreachable" | "blackhole" | "prohibit")
+}
+
 /// The network from which packets must be that a rule of this text is for; `None` where that is not one, or all others.
 pub(crate) fn source(rule: &str) -> Option<(IpAddr, u8)> {
     let word = rule.strip_prefix(FROM)?.strip_prefix(' ')?.split(' ').next()?;

@@ -1,6 +1,6 @@
 //! A node that has no route for what it is to send.
 
-use tracer::event::{Body, Counter, CounterKey, Protocol, Seen, Setting, Source, Thing};
+use tracer::event::{Body, Counter, CounterKey, Protocol, Seen, Setting, Source, Thing, Version};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
@@ -226,4 +226,46 @@ fn another_route_by_the_same_way_has_mended_it() {
     assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
     assert!(report.episodes[0].mended.is_some());
     assert_eq!(lost("via 10.10.0.9 dev eth0").ids(), ["R04"], "it is another way");
+}
+
+/// Somebody sends away what was on its way until then.
+#[test]
+fn a_route_that_leads_nowhere_makes_it_a_fault() {
+    let route = |action: &str| Thing::Route {
+        table: 254,
+        action: action.to_owned(),
+        destination: ip("192.0.2.0"),
+        prefix: 24,
+        metric: 0,
+    };
+    let rule = || Thing::Rule {
+        version: Version::V4,
+        priority: 90,
+        text: "from 10.10.0.2 lookup 100".to_owned(),
+        table: 100,
+    };
+    let after = |thing: Thing| {
+        let mut story = before();
+        set(&mut story, thing, Some(""), Seen::Told);
+        let out = tracer::event::EntryKey {
+            incoming: false,
+            iif: 0,
+            device: 0,
+            ..drop("IP_OUTNOROUTES", "__ip_queue_xmit", Protocol::Other(0))
+        };
+        story.rounds(5, |story| {
+            story.exchange(client(40_000));
+            story.add(out.clone(), 1);
+        });
+        story
+    };
+    for thing in [route("blackhole"), route("unreachable"), rule()] {
+        let verdict = after(thing).verdict("R04");
+        assert_eq!(
+            (verdict.confidence, verdict.cause.relation),
+            (Confidence::Strong, Relation::Explains)
+        );
+    }
+    let verdict = after(route("unicast")).verdict("R04");
+    assert_eq!(verdict.confidence, Confidence::Weak);
 }

@@ -12,6 +12,7 @@ pub(super) const ALL: &[Scenario] = &[
     ARP_FILTERED,
     NO_ROUTE_BACK,
     RULE_GONE,
+    SENT_NOWHERE,
     UPLINK_DOWN,
 ];
 
@@ -255,6 +256,24 @@ const RULE_GONE: Scenario = Scenario {
     ],
     break_it: &[Step::Ip(Place::Node, "rule del pref 1000")],
     heal: &[Step::Ip(Place::Node, "rule add pref 1000 from all lookup 100")],
+    expect: Expectation {
+        drops: NO_ROUTE_V4,
+        ..UNROUTABLE
+    },
+    ..NODES
+};
+
+/// The default route stands, and a narrower one is preferred.
+const SENT_NOWHERE: Scenario = Scenario {
+    name: "sent-nowhere",
+    title: "a route sends what the node asks for nowhere",
+    breaks: "A blackhole route to the network of the peers comes: what open connections send is discarded, and new ones fail at \
+             once.",
+    says: "R04, where: guest kernel: the route came, by whom. Drops IP_OUTNOROUTES at __ip_queue_xmit, of what the node was sending.",
+    setup: &[],
+    traffic: &[PEER_SERVER, NODE_CLIENT],
+    break_it: &[Step::Ip(Place::Node, "route add blackhole 192.0.2.0/24")],
+    heal: &[Step::Ip(Place::Node, "route del blackhole 192.0.2.0/24")],
     expect: Expectation {
         drops: NO_ROUTE_V4,
         ..UNROUTABLE
