@@ -102,7 +102,7 @@ pub(super) fn firewall_shut(finding: &Finding, change: &Change) -> bool {
     let did = ruleset::read(change.after.as_deref().unwrap_or_default());
     did.iter().flatten().any(|did| match did {
         Did::Elements(..) | Did::More(_) => false,
-        Did::Rule { words, .. } => may_drop(did) && !words.contains(&"saddr"),
+        Did::Rule { words, .. } => may_drop(did) && !words.contains("saddr"),
         did => may_drop(did),
     })
 }
@@ -251,18 +251,20 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
                 && concerns(finding, *version)
         }
         Some(Thing::Nexthop { .. }) => true,
+        Some(Thing::Ipsec { .. }) => turned_away(change),
         Some(Thing::Address { .. }) => address(finding, change),
         Some(Thing::Link { .. }) => change.after.as_deref().is_none_or(|now| !value::is_up(now)),
         _ => false,
     }
 }
 
-/// A route or a rule came that sends packets nowhere, or a rule by which some are looked up in another table than before.
+/// A route came that sends packets nowhere, a rule by which some are looked up in another table than before, or a policy of IPsec.
 fn turned_away(change: &Change) -> bool {
     let came = change.before.is_none() && change.after.is_some();
     came && match &change.subject {
         Subject::Setting(_, Thing::Route { action, .. }) => value::refuses(action),
         Subject::Setting(_, Thing::Rule { .. }) => true,
+        Subject::Setting(_, Thing::Ipsec { text }) => text.starts_with("out,"),
         _ => false,
     }
 }

@@ -158,11 +158,13 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
             count(*packets, "packet")
         ),
     };
+    let refusals = path::Refusals::of(model, &case.silences, since);
     let evidence = case
         .silences
         .iter()
         .take(5)
         .map(|(server, silence)| path::endpoint(model, *server, *silence))
+        .chain(refusals.evidence(model))
         .chain(resolver(model))
         .collect();
     let namespaces: BTreeSet<u32> = case.silences.iter().map(|(server, _)| server.netns).collect();
@@ -188,9 +190,10 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
             Confidence::Weak
         },
         explanation: format!(
-            "This node asked {} at port {NAMES} of {}, and {lasts}.{used_to}{others}{astray}{}",
+            "This node asked {} at port {NAMES} of {}, and {lasts}.{used_to}{others}{astray}{}{}",
             count(questions, "question"),
             list(&servers),
+            refusals.text(),
             case.suffering.affected()
         ),
         since,

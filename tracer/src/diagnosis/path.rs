@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use super::addresses::Addresses;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{count, distinct, list, span};
+use super::words::{count, distinct, list, moment, span};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Protocol, Thing, value};
 use crate::model::Model;
-use crate::model::clock::When;
+use crate::model::clock::{SECOND, When};
 use crate::model::endpoints::{Endpoint, Silence};
 use crate::model::ends;
+use crate::model::growth::Spell;
 use crate::model::plight::Plight;
 use crate::model::queues::Port;
 use crate::numbers::thousands;
@@ -29,7 +30,8 @@ pub(super) const SILENT: Rule = Rule {
     place: Some(Where::DataPath),
     about: About {
         signature: "This node makes requests, by TCP again and again, and nothing comes back by an uplink; nothing that did was \
-                    dropped here. Where the next hop does not tell its link-layer address they do not even leave.",
+                    dropped here. Where the next hop does not tell its link-layer address they do not even leave. A weak sign where only \
+                    peers are silent that never answered, or whose machine lives and refuses by ICMP.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
                   the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
         check: &[
@@ -56,7 +58,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         return None;
     }
     let case = Case::of(view)?;
-    let confidence = case.confidence(model)?;
+    let confidence = case.confidence()?;
     let since = model
         .silence()
         .map_or(case.since, |spell| spell.since.min(case.since));
@@ -71,14 +73,20 @@ fn silent(view: &View<'_>) -> Option<Finding> {
             span(until.saturating_sub(since))
         ),
     };
-    let reach = match (case.ended, case.others) {
-        (Some(_), _) => String::new(),
-        (None, 0) => " Nothing arrived for any other flow in this time either.".to_owned(),
-        (None, others) => format!(
+    let reach = match (case.ended, case.others, case.alive) {
+        (Some(_), ..) => String::new(),
+        (None, 0, 0) => " Nothing arrived for any other flow in this time either.".to_owned(),
+        (None, others, 0) => format!(
             " Only some peers are silent: packets of {} with others arrived in this time.",
             count(others, "flow")
         ),
+        // Others are of no matter then.
+        (None, _, alive) => format!(
+            " The way there works: packets of {} with the same peers, for other ports or protocols, arrived in this time.",
+            count(alive, "other flow")
+        ),
     };
+    let refused = case.refusals.text();
     let dropped = match case.strays {
         0 => "no reply was seen to be dropped here".to_owned(),
         strays => format!(
@@ -100,7 +108,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         ),
     };
     let explanation = format!(
-        "This node made {} to {}, and {lasts}; {dropped}.{reach}{hop}{}",
+        "This node made {} to {}, and {lasts}; {dropped}.{reach}{refused}{hop}{}",
         count(case.requests, "request"),
         Addresses::of(case.peers.iter().map(|(_, address)| *address)).told(),
         case.suffering.affected()
@@ -132,6 +140,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         );
         evidence.push(evidence::drop("NEIGH_FAILED", None, unsent, text));
     }
+    evidence.extend(case.refusals.evidence(model));
     let arrived = model.totals().ledger.arrived;
     let before = model.history().before(model.now()).ledger.arrived;
     let text = format!(
@@ -230,6 +239,12 @@ struct Case<'a> {
     ended: Option<u64>,
     /// Flows of other peers that received something meanwhile, where some peer is silent yet.
     others: u64,
+    /// The same of other flows of the silent peers.
+    alive: u64,
+    /// What came meanwhile that refuses what this node sent.
+    refusals: Refusals<'a>,
+    /// Something had arrived for one of the flows, or its peer used to answer.
+    answered: bool,
     /// Some of the flows were opened by this node.
     asked_by_us: bool,
 }
@@ -264,26 +279,41 @@ impl<'a> Case<'a> {
             .collect();
         peers.sort();
         peers.dedup();
-        let others = || {
+        let has_peer = |key: &FlowKey| peers.binary_search(&(key.netns, key.remote)).is_ok();
+        let heard = || {
             view.glances().iter().filter(|flow| {
                 let key = flow.key;
                 // Few have, mostly: that is asked first.
                 flow.last_arrived > When::at(since)
                     && is_conversation(key)
                     && !by_inner_device(view, key, flow.iif)
-                    && peers.binary_search(&(key.netns, key.remote)).is_err()
             })
         };
         // Of a silence that is over they say nothing; and where nothing arrives at all there are none.
         let may_be = ended.is_none() && model.flows().last_arrived() > When::at(since);
-        let others = if may_be { others().count() } else { 0 };
+        let (mut others, mut alive) = (0_u64, 0_u64);
+        if may_be {
+            for flow in heard() {
+                *(if has_peer(flow.key) {
+                    &mut alive
+                } else {
+                    &mut others
+                }) += 1;
+            }
+        }
+        let answered = asking().any(|(plight, _)| plight.has_arrived)
+            || silences.iter().any(|(_, silence)| silence.proven);
+        let refusals = Refusals::of(model, &silences, since);
         Some(Self {
             requests: silences
                 .iter()
                 .map(|(_, silence)| silence.requests)
                 .fold(0, u64::saturating_add),
             ended,
-            others: u64::try_from(others).unwrap_or(u64::MAX),
+            others,
+            alive,
+            refusals,
+            answered,
             strays: strays(view, &suffering.flows),
             silences,
             peers,
@@ -322,21 +352,16 @@ impl<'a> Case<'a> {
             .fold(0, |packets, (_, line)| packets.saturating_add(line.packets))
     }
 
-    /// The flow leads to one of the peers.
-    fn is_peer(&self, key: &FlowKey) -> bool {
-        self.peers.binary_search(&(key.netns, key.remote)).is_ok()
-    }
-
     /// How sure it is that the path is silent, `None` where this is no finding at all.
-    fn confidence(&self, model: &Model) -> Option<Confidence> {
+    fn confidence(&self) -> Option<Confidence> {
         if !self.asked_by_us {
-            return (self.others == 0 && self.ended.is_none() && self.peers.len() >= 2)
+            return (self.others + self.alive == 0 && self.ended.is_none() && self.peers.len() >= 2)
                 .then_some(Confidence::Strong);
         }
         if self.ended.is_some() {
             return Some(Confidence::Strong);
         }
-        if self.others == 0 {
+        if self.others + self.alive == 0 {
             let several = self.suffering.flows.len() >= 2;
             return Some(if several {
                 Confidence::Conclusive
@@ -344,15 +369,68 @@ impl<'a> Case<'a> {
                 Confidence::Strong
             });
         }
-        // Others get through. A peer that never answered may be switched off, and always have been.
-        let answered = model
-            .flows()
-            .iter()
-            .any(|(key, flow)| flow.arrived > 0 && self.is_peer(key));
-        Some(if answered {
+        // Others get through. A peer that never answered may be switched off, and always have been; and one that lives and refuses
+        // may have nobody any more who would answer there.
+        let is_refused = self.alive > 0 && self.refusals.are_many(self.requests, self.since);
+        Some(if self.answered && !is_refused {
             Confidence::Strong
         } else {
             Confidence::Weak
+        })
+    }
+}
+
+/// What came while peers were silent that refuses what this node sent: by counter. Whom each is from is not told.
+pub(super) struct Refusals<'a> {
+    counters: Vec<(&'a str, Spell)>,
+    now: u64,
+}
+
+/// A machine refuses once a second and peer at most, where it is asked more often (`net.ipv4.icmp_ratelimit`); not each of its
+/// refusals arrives.
+const REFUSES: u64 = 2 * SECOND;
+
+impl<'a> Refusals<'a> {
+    /// What came in the namespaces of these silences since that time.
+    pub(super) fn of(model: &'a Model, silences: &[&(Endpoint, Silence)], since: u64) -> Self {
+        let namespaces: BTreeSet<u32> = silences.iter().map(|(endpoint, _)| endpoint.netns).collect();
+        let is_in = |netns| namespaces.contains(&netns);
+        let now = model.now();
+        Self {
+            counters: model.counters().refusals(is_in, since, now).collect(),
+            now,
+        }
+    }
+
+    /// They may be of all these requests, that have been made since then.
+    fn are_many(&self, requests: u64, since: u64) -> bool {
+        let packets = self.packets();
+        packets.saturating_mul(2) >= requests || packets > self.now.saturating_sub(since) / REFUSES
+    }
+
+    /// How many messages.
+    pub(super) fn packets(&self) -> u64 {
+        let packets = self.counters.iter().map(|(_, spell)| spell.packets);
+        packets.fold(0, u64::saturating_add)
+    }
+
+    /// In a sentence, with a leading space; empty where none came.
+    pub(super) fn text(&self) -> String {
+        match self.packets() {
+            0 => String::new(),
+            packets => format!(
+                " {} of ICMP came meanwhile by which a peer, or a router on the way, refuses what this node sent.",
+                count(packets, "message")
+            ),
+        }
+    }
+
+    /// The counters that tell it.
+    pub(super) fn evidence(&self, model: &Model) -> impl Iterator<Item = Evidence> {
+        self.counters.iter().map(|(name, spell)| {
+            let (grown, since) = (thousands(spell.packets), moment(model, spell.since));
+            let text = format!("{name} grew by {grown} since {since}");
+            evidence::counter(name, spell.packets, text)
         })
     }
 }

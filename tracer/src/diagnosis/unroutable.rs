@@ -133,7 +133,8 @@ fn no_route(model: &Model) -> Option<Finding> {
         .fold(0, |sum: u64, (_, spell)| sum.saturating_add(spell.packets));
     if packets > 0 {
         explanation.push(format!(
-            "{} of TCP connections of this node could not be sent, because the kernel found no route to their peers.{of}",
+            "{} of TCP connections of this node could not be sent, because the kernel found no way to their peers: no route, one that leads nowhere, or a \
+             policy of IPsec that forbids it.{of}",
             count(packets, "packet")
         ));
     }
@@ -165,7 +166,14 @@ fn no_route(model: &Model) -> Option<Finding> {
         .iter()
         .take(3)
         .flat_map(|netns| {
-            ["ip route", "ip -6 route", "ip rule", "ip -br link"].map(|line| command(model, *netns, line))
+            [
+                "ip route",
+                "ip -6 route",
+                "ip rule",
+                "ip -br link",
+                "ip xfrm policy",
+            ]
+            .map(|line| command(model, *netns, line))
         })
         .collect();
     Some(Finding {

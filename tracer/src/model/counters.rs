@@ -33,6 +33,12 @@ pub(crate) fn is_refused_sending(name: &str) -> bool {
     matches!(name, "IpOutDiscards" | "Ip6OutDiscards" | "TcpExtTCPRetransFail")
 }
 
+/// Counts messages of ICMP by which others refuse what this node sent: a machine that has no such port, a router that has no
+/// way or may not let it pass (`icmp_unreach`, net/ipv4/icmp.c; `icmpv6_rcv`, net/ipv6/icmp.c).
+pub(crate) fn is_refusal(name: &str) -> bool {
+    matches!(name, "IcmpInDestUnreachs" | "Icmp6InDestUnreachs")
+}
+
 /// What counts that this node had no route for what it was to send (`IPSTATS_MIB_OUTNOROUTES`).
 pub(crate) fn no_route_counter(version: Version) -> (Source, &'static str) {
     match version {
@@ -268,6 +274,12 @@ pub(crate) fn meaning(source: Source, name: &str) -> Option<Meaning> {
             (Protocol, Sent, "this node could not send")
         }
 
+        (_, name) if is_refusal(name) => (
+            Environment,
+            Other,
+            "a peer, or a router on the way, refused what this node had sent",
+        ),
+
         // These count connections and guesses, not packets that were lost.
         (
             _,
@@ -370,6 +382,20 @@ impl Counters {
             name: name.to_owned(),
         };
         self.counters.get(&key)?.growing.recent(now)
+    }
+
+    /// Messages by which others refused what was sent in these namespaces, in spells that have gone on since that time, each
+    /// with the name of its counter.
+    pub(crate) fn refusals(
+        &self,
+        is_in: impl Fn(u32) -> bool,
+        since: u64,
+        now: u64,
+    ) -> impl Iterator<Item = (&str, Spell)> {
+        self.iter()
+            .filter(move |(key, _)| is_refusal(&key.name) && is_in(key.netns))
+            .filter_map(move |(key, counted)| Some((key.name.as_str(), counted.recent(now)?)))
+            .filter(move |(_, spell)| spell.last >= since)
     }
 
     /// A counter of /proc/net/netstat.

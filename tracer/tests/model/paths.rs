@@ -1,6 +1,6 @@
 //! Requests leave and nothing arrives.
 
-use tracer::event::{EntryKey, Origin, Protocol, SocketState};
+use tracer::event::{Body, Counter, CounterKey, EntryKey, FlowKey, Origin, Protocol, SocketState, Source};
 use tracer::report::{Confidence, Evidence, Where};
 
 use crate::story::*;
@@ -243,4 +243,63 @@ fn an_answer_from_another_port_counts_as_a_request() {
     assert!(told("192.0.2.10").contains(&"D01".to_owned()));
     // Somebody else's is none.
     assert!(!told("192.0.2.11").contains(&"D01".to_owned()));
+}
+
+/// The host lives: it answers at another port, and refuses at this one.
+#[test]
+fn a_peer_that_refuses_is_no_silent_path() {
+    let names = udp(45_000, "192.0.2.10", 5353);
+    let silent = |asked: FlowKey, answered: bool, refused: bool| {
+        let mut story = healthy();
+        story.rounds(8, |story| {
+            story.exchange(client(40_000));
+            if answered {
+                story.exchange(asked);
+            }
+        });
+        story.rounds(12, |story| {
+            story.exchange(client(40_000));
+            story.ask(asked);
+            if refused {
+                let grown = u64::try_from(story.events.len()).unwrap();
+                story.say(Body::Counter(Counter {
+                    key: CounterKey {
+                        netns: NETNS,
+                        source: Source::Snmp,
+                        device: 0,
+                        name: "IcmpInDestUnreachs".to_owned(),
+                    },
+                    grown,
+                }));
+            }
+        });
+        story.verdict("D01")
+    };
+    let verdict = silent(names, true, false);
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    for part in [
+        "The way there works: packets of 1 other flow with the same peers",
+        "no answer has come from there",
+    ] {
+        assert!(
+            verdict.explanation.contains(part),
+            "{part}: {}",
+            verdict.explanation
+        );
+    }
+    assert!(
+        !verdict.explanation.contains("refuses"),
+        "{}",
+        verdict.explanation
+    );
+    let verdict = silent(names, true, true);
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.contains("refuses what this node sent"),
+        "{}",
+        verdict.explanation
+    );
+    // What never was answered there may never have been meant to be.
+    let never = flow(Protocol::Tcp, "10.10.0.2", 41_000, "192.0.2.10", 81);
+    assert_eq!(silent(never, false, false).confidence, Confidence::Weak);
 }

@@ -179,7 +179,7 @@ impl<'a> Losses<'a> {
             return;
         }
         if hunger.dropped > 0 {
-            if let Some(end) = end.filter(|(.., spell)| spell.packets >= DROPPED) {
+            if let Some(end) = end.filter(|_| u64::from(hunger.dropped) >= DROPPED) {
                 self.dropped(model, plight, &hunger, end);
             }
         } else if has_vanished(model, plight, &hunger) {
@@ -193,7 +193,14 @@ impl<'a> Losses<'a> {
         let way = *self.ways.entry(place).or_insert_with(|| Way::of(model, drop));
         if way.loses(model, plight) {
             let kind = way.kind(model, &self.returned, &plight.key, &spell);
-            self.lose(model, plight, hunger, kind, Some((drop, place)), spell.packets);
+            self.lose(
+                model,
+                plight,
+                hunger,
+                kind,
+                Some((drop, place)),
+                hunger.dropped.into(),
+            );
         }
     }
 
@@ -257,7 +264,7 @@ impl<'a> Losses<'a> {
             let since = attempts.iter().map(|(_, hunger, _)| hunger.since).min();
             let last = attempts.iter().map(|(_, hunger, _)| hunger.last).max();
             let waited = last.unwrap_or(0).saturating_sub(since.unwrap_or(0));
-            let packets = attempts.iter().map(|(.., (.., spell))| spell.packets);
+            let packets = attempts.iter().map(|(_, hunger, _)| u64::from(hunger.dropped));
             if waited > LASTING && packets.fold(0, u64::saturating_add) >= DROPPED {
                 for (plight, hunger, end) in attempts {
                     self.dropped(model, plight, &hunger, end);

@@ -84,8 +84,9 @@ impl<'a> Partly<'a> {
                     (Some((drop, place)), Some(spell)) if self.is_chance(plight, place) => {
                         self.add(plight, (drop, place, spell));
                     }
-                    (end, dropped) => {
-                        let packets = dropped.map_or(plight.missing, |spell| spell.packets);
+                    (end, _) => {
+                        let in_vain = plight.hunger.map_or(0, |hunger| u64::from(hunger.dropped));
+                        let packets = if in_vain > 0 { in_vain } else { plight.missing };
                         lost.add(plight, end, packets, (whole.since, whole.last));
                     }
                 }

@@ -30,7 +30,7 @@ struct Value {
 /// for a packet is the model's to say.
 #[must_use]
 pub fn is_told(name: &str) -> bool {
-    const WORDS: [&str; 18] = [
+    const WORDS: [&str; 19] = [
         "drop",
         "err",
         "fail",
@@ -40,6 +40,7 @@ pub fn is_told(name: &str) -> bool {
         "miss",
         "noroutes",
         "noports",
+        "indestunreachs",
         "unknownproto",
         "reversepathfilter",
         "nohandler",
