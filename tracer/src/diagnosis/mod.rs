@@ -144,6 +144,7 @@ pub const RULES: &[Rule] = &[
     accept::QUEUE_FULL,
     unread::FULL,
     unread::UNREAD,
+    unread::SLOW,
     backlog::FULL,
     managers::REMOVED,
     units::KILLED,

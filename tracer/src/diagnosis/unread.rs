@@ -1,6 +1,7 @@
 //! Sockets that have packets waiting, and processes that do not read them.
 //!
-//! One mechanism for two rules: what waits is not read, and the socket has room (R14) or has none any more (R13).
+//! One mechanism for three rules: what waits is not read, and the socket has room (R14) or has none any more (R13); or it is read,
+//! too slowly (K05).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +44,7 @@ pub(super) const FULL: Rule = Rule {
             "Else see what the process waits for: this is no fault of the network. Risk: none for others.",
         ],
     },
-    examine: |view| unread(view, true),
+    examine: |view| unread(view, view.no_room().to_vec()),
     explains: effects::none,
     proved_by: effects::none,
     follows: &[],
@@ -78,7 +79,35 @@ pub(super) const UNREAD: Rule = Rule {
             "Else see what the process waits for: this is no fault of the network. Risk: none for others.",
         ],
     },
-    examine: |view| unread(view, false),
+    examine: |view| unread(view, not_read(view)),
+    explains: effects::none,
+    proved_by: effects::none,
+    follows: &["R13"],
+};
+
+/// K05: the buffer of a socket is full again and again, although its process reads.
+pub(super) const SLOW: Rule = Rule {
+    id: "K05",
+    slug: "socket-overrun",
+    title: "A socket is full: its process reads too slowly",
+    place: Some(Where::Process),
+    about: About {
+        signature: "At least 20 datagrams, one in 20 of what came, are dropped for SOCKET_RCVBUFF in 2.4 s or more, as the buffer of \
+                    their socket is full, while its process reads. A weak sign where that is neither a service's nor a pod's.",
+        meaning: "The network has done its part. More comes than the process takes, for long or in bursts: it is busy, waits for \
+                  something else between two reads, or its socket has too little room for a burst.",
+        check: &[
+            "ss -lunmp sport = :PORT  # d: drops; rb: its room in bytes",
+            "nstat -az UdpRcvbufErrors Udp6RcvbufErrors",
+            "top -H -p PID",
+        ],
+        mend: &[
+            "sysctl -w net.core.rmem_default=BYTES  # more room for sockets that are made after it: start the program anew. Risk: more \
+             memory for each socket, and what is late anyway waits for longer. Lasts until the next boot.",
+            "Else let less be sent, or more processes read. Risk: none for others.",
+        ],
+    },
+    examine: |view| unread(view, too_slow(view)),
     explains: effects::none,
     proved_by: effects::none,
     follows: &["R13"],
@@ -90,6 +119,10 @@ const NOT_READ: u64 = SECOND * 12 / 5;
 const STILL_COMES: u64 = 3 * SECOND;
 /// It must be this many datagrams behind.
 const BEHIND: u64 = 3;
+/// One that reads must have lost so many, ...
+const OVERRUN: u64 = 20;
+/// ... one in so many of what came.
+const OVERRUN_SHARE: u64 = 20;
 
 /// A process that runs has not read a connection for so long: 10 s.
 const PAUSES: u64 = 10 * SECOND;
@@ -110,6 +143,8 @@ enum How {
     Waits,
     /// The socket's buffer is full, and the kernel drops what comes.
     Full,
+    /// The same, and the process reads.
+    Slow,
 }
 
 /// A port at which nobody reads what arrives.
@@ -118,6 +153,8 @@ pub(super) struct Unread {
     port: Port,
     /// What was not read: datagrams, or connections with data that was not.
     datagrams: u64,
+    /// Datagrams that came while some were dropped.
+    came: u64,
     since: u64,
     how: How,
 }
@@ -188,20 +225,20 @@ fn held_by((held, owner): (Held, &Owner)) -> (String, String) {
     }
 }
 
-fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
+/// Ports that have room, and at which nobody reads what waits.
+fn not_read(view: &View<'_>) -> Vec<Unread> {
+    let model = view.model;
+    let has_room = |unread: &Unread| view.no_room().iter().all(|other| other.port != unread.port);
+    waiting(model)
+        .chain(stopped(model))
+        .chain(running(model))
+        .filter(has_room)
+        .collect()
+}
+
+fn unread(view: &View<'_>, ports: Vec<Unread>) -> Option<Finding> {
     let model = view.model;
     let now = model.now();
-    let no_room = view.no_room();
-    let ports: Vec<Unread> = if full {
-        no_room.to_vec()
-    } else {
-        let has_room = |unread: &Unread| no_room.iter().all(|other| other.port != unread.port);
-        waiting(model)
-            .chain(stopped(model))
-            .chain(running(model))
-            .filter(has_room)
-            .collect()
-    };
     let mut all = suffering(view, ports);
     // The surest first, then the busiest; the order of ports decides the rest.
     all.sort_by_key(|(unread, suffering)| {
@@ -237,7 +274,7 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
     // A socket that nobody is known to have may be the kernel's own.
     let is_certain = |owner: &Owner| match unread.how {
         How::Runs => false,
-        How::Hangs => is_service(owner),
+        How::Hangs | How::Slow => is_service(owner),
         How::Held | How::Full | How::Waits => !held.is_some_and(|holds| may_be_meant(port.protocol, holds)),
     };
     let confidence = if owner.is_some_and(is_certain) {
@@ -254,6 +291,12 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
             "{} to tcp {number} {} data that nothing has read for {lasting}.",
             count(unread.datagrams, "connection"),
             if unread.datagrams == 1 { "has" } else { "have" }
+        )
+    } else if unread.how == How::Slow {
+        format!(
+            "Of {} that came for udp {number} in {lasting}, {} found the socket and its buffer full, and were dropped.",
+            count(unread.came, "datagram"),
+            thousands(unread.datagrams)
         )
     } else if unread.how == How::Full {
         format!(
@@ -292,13 +335,25 @@ fn unread(view: &View<'_>, full: bool) -> Option<Finding> {
             " It runs: it may be busy or wait for something else, or not read on purpose for a while. The senders wait.".to_owned(),
             String::new(),
         ),
+        (None, How::Slow) => (
+            " It reads, but more slowly than they come, or not often enough for the room that the socket has.".to_owned(),
+            "sysctl -w net.core.rmem_default=BYTES  # more room for sockets that are made after it: start the program anew. Risk: more \
+             memory for each socket, and what is late anyway waits for longer. Lasts until the next boot."
+                .to_owned(),
+        ),
         (None, How::Hangs) => (
             " It runs, and has read nothing at this port meanwhile. The senders wait.".to_owned(),
             String::new(),
         ),
         (None, _) => Default::default(),
     };
-    let mut remedy = vec!["This is no fault of the network: see what the process waits for.".to_owned()];
+    let see = match unread.how {
+        How::Slow => {
+            "This is no fault of the network: see why the process reads slowly, or who sends so much."
+        }
+        _ => "This is no fault of the network: see what the process waits for.",
+    };
+    let mut remedy = vec![see.to_owned()];
     if !goes_on.is_empty() {
         remedy.insert(0, goes_on);
     }
@@ -359,18 +414,14 @@ fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
         .map(|(port, queue)| Unread {
             port: *port,
             datagrams: queue.since_read,
+            came: 0,
             since: queue.waiting_since,
             how: How::Waits,
         })
 }
 
-/// Ports whose datagrams are dropped because the socket's buffer is full, and from which nothing is read: also
-/// those that were full before the start.
-pub(super) fn no_room(view: &View<'_>) -> Vec<Unread> {
-    let model = view.model;
-    let now = model.now();
-    // Before 6.3 what is read is seen as it is freed.
-    let sees_reads = model.can("datagram-reads") || (!model.can("queued") && model.can("answers"));
+/// Ports whose datagrams are dropped because the socket's buffer is full.
+fn overrun(view: &View<'_>) -> BTreeMap<Port, Unread> {
     let mut ports: BTreeMap<Port, Unread> = BTreeMap::new();
     for plight in view.befallen().dropped_by(ends::buffer_full) {
         let Some(spell) = plight.dropped else {
@@ -380,20 +431,53 @@ pub(super) fn no_room(view: &View<'_>) -> Vec<Unread> {
         let unread = ports.entry(port).or_insert(Unread {
             port,
             datagrams: 0,
+            came: 0,
             since: spell.since,
             how: How::Full,
         });
         unread.datagrams = unread.datagrams.saturating_add(spell.packets);
+        unread.came = unread.came.saturating_add(plight.arrived_amid_drops);
         unread.since = unread.since.min(spell.since);
     }
-    ports.retain(|_, unread| {
-        let last_read = model.queues().get(unread.port).and_then(|queue| queue.last_read);
-        sees_reads
-            && unread.datagrams >= BEHIND
-            && now.saturating_sub(unread.since) >= NOT_READ
-            && last_read.is_none_or(|read| now.saturating_sub(read) >= NOT_READ)
-    });
-    ports.into_values().collect()
+    let lasts = |unread: &Unread| view.model.now().saturating_sub(unread.since) >= NOT_READ;
+    ports.retain(|_, unread| unread.datagrams >= BEHIND && lasts(unread));
+    ports
+}
+
+/// Nothing has been read at the port of late.
+fn is_unread(model: &Model, port: Port) -> bool {
+    let last_read = model.queues().get(port).and_then(|queue| queue.last_read);
+    last_read.is_none_or(|read| model.now().saturating_sub(read) >= NOT_READ)
+}
+
+/// Ports whose datagrams are dropped because the socket's buffer is full, and from which nothing is read: also
+/// those that were full before the start.
+pub(super) fn no_room(view: &View<'_>) -> Vec<Unread> {
+    let model = view.model;
+    // Before 6.3 what is read is seen as it is freed.
+    let sees_reads = model.can("datagram-reads") || (!model.can("queued") && model.can("answers"));
+    if !sees_reads {
+        return Vec::new();
+    }
+    let ports = overrun(view).into_values();
+    ports.filter(|unread| is_unread(model, unread.port)).collect()
+}
+
+/// Ports whose datagrams are dropped because the socket's buffer is full, and from which others are read.
+fn too_slow(view: &View<'_>) -> Vec<Unread> {
+    let ports = overrun(view).into_values();
+    ports
+        .filter(|unread| {
+            unread.datagrams >= OVERRUN
+                && unread.datagrams.saturating_mul(OVERRUN_SHARE) >= unread.came
+                && !is_unread(view.model, unread.port)
+        })
+        .map(|unread| Unread {
+            came: unread.came.max(unread.datagrams),
+            how: How::Slow,
+            ..unread
+        })
+        .collect()
 }
 
 /// Connections of TCP with data that waits, whatever their processes do.
@@ -412,6 +496,7 @@ fn by_port<'a>(all: impl Iterator<Item = (&'a FlowKey, &'a Wait)>, how: How) -> 
         let unread = ports.entry(port).or_insert(Unread {
             port,
             datagrams: 0,
+            came: 0,
             since: wait.since,
             how,
         });

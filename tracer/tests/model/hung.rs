@@ -407,3 +407,44 @@ fn a_burst_and_a_queue_that_has_room_are_none() {
     assert!(turned_away(3, 129).ids().is_empty(), "it lasted for 1 s");
     assert!(turned_away(8, 128).ids().is_empty(), "there is room for one more");
 }
+
+/// More comes than the process reads.
+#[test]
+fn a_process_that_reads_too_slowly() {
+    let slow = |dropped: u64, who: &str| {
+        let mut story = Story::begin();
+        let socket = bound(Protocol::Udp, 8125);
+        story.socket(socket, None, SocketState::Close, who);
+        let key = udp(8125, "192.0.2.10", 999);
+        story.rounds(10, |story| {
+            story.arrived(Protocol::Udp, 20).count(key, |flow| {
+                (flow.origin, flow.iif) = (Origin::Remote, ETH0);
+                (flow.arrived, flow.dropped) = (flow.arrived + 20, flow.dropped + dropped);
+                flow.queued += 20 - dropped;
+                flow.last_drop = Some(("SOCKET_RCVBUFF".to_owned(), at("udp_queue_rcv_one_skb")));
+            });
+            story.reads(socket, 20 - dropped);
+        });
+        story
+    };
+    let story = slow(15, "statsd");
+    assert_eq!(story.ids(), ["K05"]);
+    let verdict = story.verdict("K05");
+    assert_eq!(
+        (verdict.place, verdict.confidence),
+        (Some(Where::Process), Confidence::Strong)
+    );
+    assert!(
+        verdict.explanation.starts_with(
+            "Of 200 datagrams that came for udp 8125 in 4.5 s, 150 found the socket and its buffer full"
+        ),
+        "{}",
+        verdict.explanation
+    );
+    assert!(
+        verdict.explanation.contains("statsd[123] (statsd.service)"),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(slow(1, "statsd").ids(), Vec::<String>::new());
+}
