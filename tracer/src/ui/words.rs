@@ -279,7 +279,7 @@ pub fn explanation(report: &Report) -> String {
     let length = seconds(report.window.seconds);
     match report.place {
         Where::Healthy if starved(report) == 0 => format!(
-            "Of {} that arrived in {length}, {} reached a socket; no flow that somebody waits for gets less than what arrives for it.",
+            "Of {} that arrived in {length}, {} reached a socket; no flow that somebody waits for starves.",
             plural(ledger.arrived, "packet"),
             count(ledger.delivered),
         ),
@@ -288,8 +288,8 @@ pub fn explanation(report: &Report) -> String {
             plural(ledger.arrived, "packet"),
             count(ledger.delivered),
             match starved(report) {
-                1 => "1 flow gets less than what arrives for it".to_owned(),
-                many => format!("{} get less than what arrives for them", plural(many, "flow")),
+                1 => "1 flow starves".to_owned(),
+                many => format!("{} starve", plural(many, "flow")),
             },
         ),
         _ if ledger.arrived == 0 => format!("Nothing has arrived in {length}."),
