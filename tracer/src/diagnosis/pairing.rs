@@ -177,7 +177,10 @@ fn explaining<'a>(
             // That the rules of a firewall were changed says something only while it is fresh.
             let counts = if lasts(change) {
                 // What came just after it began may be told late; else it is what took the cause back.
-                (change.at <= finding.since || can(finding, change)) && later.insert(&change.subject)
+                let is_last =
+                    (change.at <= finding.since || can(finding, change)) && later.insert(&change.subject);
+                // What came long ago has done no harm for long.
+                is_last && (change.before.is_some() || change.at >= first)
             } else {
                 change.at >= first
             };

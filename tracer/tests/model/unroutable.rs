@@ -269,3 +269,32 @@ fn a_route_that_leads_nowhere_makes_it_a_fault() {
     let verdict = after(route("unicast")).verdict("R04");
     assert_eq!(verdict.confidence, Confidence::Weak);
 }
+
+/// A rule that came long before has sent nothing astray for as long.
+#[test]
+fn a_rule_that_came_long_ago_explains_nothing() {
+    let rule = Thing::Rule {
+        version: Version::V4,
+        priority: 90,
+        text: "from 10.10.0.2 lookup 100".to_owned(),
+        table: 100,
+    };
+    let mut story = before();
+    set(&mut story, rule, Some(""), Seen::Told);
+    story.idle(150);
+    let out = tracer::event::EntryKey {
+        incoming: false,
+        iif: 0,
+        device: 0,
+        ..drop("IP_OUTNOROUTES", "__ip_queue_xmit", Protocol::Other(0))
+    };
+    story.rounds(5, |story| {
+        story.exchange(client(40_000));
+        story.add(out.clone(), 1);
+    });
+    let verdict = story.verdict("R04");
+    assert_eq!(
+        (verdict.confidence, verdict.cause.relation),
+        (Confidence::Weak, Relation::Unknown)
+    );
+}

@@ -281,7 +281,7 @@ pub(in crate::diagnosis) fn hooks_text(hooks: &[String]) -> String {
 }
 
 /// The hooks of netfilter at which packets were dropped there, with table and chain where those are known.
-pub(super) fn hooks_of(model: &Model, lost: &Lost<'_>) -> Vec<String> {
+fn hooks_of(model: &Model, lost: &Lost<'_>) -> Vec<String> {
     hooks_in(model, &namespaces(lost), true)
 }
 
