@@ -75,15 +75,18 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     };
     let reach = match (case.ended, case.others, case.alive) {
         (Some(_), ..) => String::new(),
-        (None, 0, 0) => " Nothing arrived for any other flow in this time either.".to_owned(),
-        (None, others, 0) => format!(
-            " Only some peers are silent: packets of {} with others arrived in this time.",
-            count(others, "flow")
-        ),
-        // Others are of no matter then.
-        (None, _, alive) => format!(
+        (None, _, alive) if case.all_alive => format!(
             " The way there works: packets of {} with the same peers, for other ports or protocols, arrived in this time.",
             count(alive, "other flow")
+        ),
+        (None, 0, 0) => " Nothing arrived for any other flow in this time either.".to_owned(),
+        (None, 0, alive) => format!(
+            " Packets of {} with some of these peers arrived in this time.",
+            count(alive, "other flow")
+        ),
+        (None, others, _) => format!(
+            " Only some peers are silent: packets of {} with others arrived in this time.",
+            count(others, "flow")
         ),
     };
     let refused = case.refusals.text();
@@ -241,6 +244,8 @@ struct Case<'a> {
     others: u64,
     /// The same of other flows of the silent peers.
     alive: u64,
+    /// Each of the peers has such a flow.
+    all_alive: bool,
     /// What came meanwhile that refuses what this node sent.
     refusals: Refusals<'a>,
     /// Something had arrived for one of the flows, or its peer used to answer.
@@ -291,16 +296,19 @@ impl<'a> Case<'a> {
         };
         // Of a silence that is over they say nothing; and where nothing arrives at all there are none.
         let may_be = ended.is_none() && model.flows().last_arrived() > When::at(since);
-        let (mut others, mut alive) = (0_u64, 0_u64);
+        let (mut others, mut alive, mut live) = (0_u64, 0_u64, BTreeSet::new());
         if may_be {
             for flow in heard() {
-                *(if has_peer(flow.key) {
-                    &mut alive
+                let key = flow.key;
+                if has_peer(key) {
+                    alive += 1;
+                    live.insert((key.netns, key.remote));
                 } else {
-                    &mut others
-                }) += 1;
+                    others += 1;
+                }
             }
         }
+        let all_alive = live.len() == peers.len();
         let answered = asking().any(|(plight, _)| plight.has_arrived)
             || silences.iter().any(|(_, silence)| silence.proven);
         let refusals = Refusals::of(model, &silences, since);
@@ -312,6 +320,7 @@ impl<'a> Case<'a> {
             ended,
             others,
             alive,
+            all_alive,
             refusals,
             answered,
             strays: strays(view, &suffering.flows),
@@ -371,7 +380,7 @@ impl<'a> Case<'a> {
         }
         // Others get through. A peer that never answered may be switched off, and always have been; and one that lives and refuses
         // may have nobody any more who would answer there.
-        let is_refused = self.alive > 0 && self.refusals.are_many(self.requests, self.since);
+        let is_refused = self.all_alive && self.refusals.are_many(self.requests, self.since);
         Some(if self.answered && !is_refused {
             Confidence::Strong
         } else {
