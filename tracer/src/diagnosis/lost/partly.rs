@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use super::kinds::{self, Kind};
 use super::{Ended, Loss, Lost, advice, routing};
-
 use crate::diagnosis::sufferers::Sufferer;
 use crate::diagnosis::suffering::Suffering;
 use crate::diagnosis::words::{count, list, moment};
