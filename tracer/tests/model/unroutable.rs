@@ -1,6 +1,6 @@
 //! A node that has no route for what it is to send.
 
-use tracer::event::{Body, Counter, CounterKey, Protocol, Seen, Setting, Source, Thing, Version};
+use tracer::event::{Body, Counter, CounterKey, EntryKey, Protocol, Seen, Setting, Source, Thing, Version};
 use tracer::report::{Confidence, Fact, Relation, Where};
 
 use crate::story::*;
@@ -47,6 +47,16 @@ fn ask_in_vain(story: &mut Story, source: Source, name: &str, rounds: u64) {
             grown,
         }));
         story.tick();
+    }
+}
+
+/// What connections send and has no way.
+fn unroutable() -> EntryKey {
+    EntryKey {
+        incoming: false,
+        iif: 0,
+        device: 0,
+        ..drop("IP_OUTNOROUTES", "__ip_queue_xmit", Protocol::Other(0))
     }
 }
 
@@ -124,7 +134,7 @@ fn a_default_route_that_never_was_is_not_lost() {
 /// Which peers are meant to be reached is not known.
 #[test]
 fn what_has_no_route_is_weak() {
-    let out = |reason: &str, symbol: &str| tracer::event::EntryKey {
+    let out = |reason: &str, symbol: &str| EntryKey {
         incoming: false,
         iif: 0,
         device: 0,
@@ -201,12 +211,7 @@ fn another_route_by_the_same_way_has_mended_it() {
         for (route, _) in &leased {
             set(&mut story, route.clone(), None, Seen::Told);
         }
-        let out = tracer::event::EntryKey {
-            incoming: false,
-            iif: 0,
-            device: 0,
-            ..drop("IP_OUTNOROUTES", "__ip_queue_xmit", Protocol::Other(0))
-        };
+        let out = unroutable();
         story.rounds(6, |story| {
             story.add(out.clone(), 1);
         });
@@ -247,12 +252,7 @@ fn a_route_that_leads_nowhere_makes_it_a_fault() {
     let after = |thing: Thing| {
         let mut story = before();
         set(&mut story, thing, Some(""), Seen::Told);
-        let out = tracer::event::EntryKey {
-            incoming: false,
-            iif: 0,
-            device: 0,
-            ..drop("IP_OUTNOROUTES", "__ip_queue_xmit", Protocol::Other(0))
-        };
+        let out = unroutable();
         story.rounds(5, |story| {
             story.exchange(client(40_000));
             story.add(out.clone(), 1);
@@ -282,12 +282,7 @@ fn a_rule_that_came_long_ago_explains_nothing() {
     let mut story = before();
     set(&mut story, rule, Some(""), Seen::Told);
     story.idle(150);
-    let out = tracer::event::EntryKey {
-        incoming: false,
-        iif: 0,
-        device: 0,
-        ..drop("IP_OUTNOROUTES", "__ip_queue_xmit", Protocol::Other(0))
-    };
+    let out = unroutable();
     story.rounds(5, |story| {
         story.exchange(client(40_000));
         story.add(out.clone(), 1);

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::kinds::{self, Kind};
-use super::{DROPPED, Ended, LASTING, Lost, advice, routing};
+use super::kinds::Kind;
+use super::{DROPPED, Ended, LASTING, Loss, Lost, finding};
 use crate::diagnosis::sufferers::Sufferer;
 use crate::diagnosis::suffering::Suffering;
 use crate::diagnosis::words::{count, distinct, list, moment};
@@ -74,7 +74,6 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     if ports.is_empty() {
         return None;
     }
-    let losses = lost.by_packets();
     let mut flows = lost.flows.clone();
     flows.sort_by_key(|plight| plight.key);
     let suffering = Suffering::of(flows.into_iter().map(Sufferer::from));
@@ -95,29 +94,11 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
         Kind::Firewall.more(model, &lost),
         suffering.named(),
     );
-    let (check, remedy) = advice(model, &losses, |_| Kind::Firewall);
-    Some(Finding {
-        confidence: if peers.len() >= SEVERAL {
-            Confidence::Strong
-        } else {
-            Confidence::Weak
-        },
-        explanation,
-        since: lost.since,
-        last: lost.last,
-        evidence: losses
-            .iter()
-            .take(5)
-            .map(|loss| kinds::seen(model, loss))
-            .chain(routing::flow_evidence(model, &suffering.flows))
-            .collect(),
-        namespaces: suffering.flows.namespaces(),
-        standing: None,
-        devices: losses.iter().flat_map(|loss| loss.device_names(model)).collect(),
-        units: suffering.units([]),
-        flows: suffering.flows,
-        prevent: Vec::new(),
-        check,
-        remedy,
-    })
+    let confidence = if peers.len() >= SEVERAL {
+        Confidence::Strong
+    } else {
+        Confidence::Weak
+    };
+    let (of, what) = (|_: &Loss<'_>| Kind::Firewall, (confidence, explanation));
+    Some(finding(model, &lost, suffering, of, what, Vec::new()))
 }

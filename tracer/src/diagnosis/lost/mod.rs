@@ -29,6 +29,7 @@ use crate::model::growth::Spell;
 use crate::model::latest::Latest;
 use crate::model::plight::{Plight, Waits};
 use crate::model::queues::Port;
+use crate::report::{Confidence, Evidence};
 
 use barred::Barred;
 use kinds::{Kind, Returned, Way};
@@ -298,23 +299,45 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         kind.more(model, lost),
         suffering.affected()
     );
-    let evidence = losses
-        .iter()
-        .take(5)
-        .map(|loss| kinds::seen(model, loss))
-        .chain(kind.evidence(model, lost))
-        .chain(routing::flow_evidence(model, &suffering.flows))
-        .collect();
-    let (check, mut remedy) = advice(model, &losses, |_| kind);
-    if kind == Kind::TableFull {
-        remedy = commands::more_room(model, &suffering.flows.namespaces());
-    }
+    let more_room =
+        (kind == Kind::TableFull).then(|| commands::more_room(model, &suffering.flows.namespaces()));
+    let found = finding(
+        model,
+        lost,
+        suffering,
+        |_| kind,
+        (kind.confidence(), explanation),
+        kind.evidence(model, lost),
+    );
     Some(Finding {
-        confidence: kind.confidence(),
+        remedy: more_room.unwrap_or(found.remedy),
+        ..found
+    })
+}
+
+/// What is found of something that was lost, each way as one of a kind; `more` is evidence beside the drops and flows.
+fn finding(
+    model: &Model,
+    lost: &Lost<'_>,
+    suffering: Suffering<'_>,
+    kind: impl Fn(&Loss<'_>) -> Kind,
+    (confidence, explanation): (Confidence, String),
+    more: Vec<Evidence>,
+) -> Finding {
+    let losses = lost.by_packets();
+    let (check, remedy) = advice(model, &losses, kind);
+    Finding {
+        confidence,
         explanation,
         since: lost.since,
         last: lost.last,
-        evidence,
+        evidence: losses
+            .iter()
+            .take(5)
+            .map(|loss| kinds::seen(model, loss))
+            .chain(more)
+            .chain(routing::flow_evidence(model, &suffering.flows))
+            .collect(),
         namespaces: suffering.flows.namespaces(),
         standing: None,
         devices: losses.iter().flat_map(|loss| loss.device_names(model)).collect(),
@@ -323,7 +346,7 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
         prevent: Vec::new(),
         check,
         remedy,
-    })
+    }
 }
 
 /// Commands that check what was lost, each way as one of a kind, and what mends it.

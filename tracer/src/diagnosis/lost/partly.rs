@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::kinds::{self, Kind};
-use super::{Ended, Loss, Lost, advice, routing};
+use super::{Ended, Loss, Lost, finding};
 use crate::diagnosis::sufferers::Sufferer;
 use crate::diagnosis::suffering::Suffering;
 use crate::diagnosis::words::{count, list, moment};
@@ -149,25 +149,6 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
         list(&ends),
         suffering.named()
     );
-    let (check, remedy) = advice(model, &losses, of);
-    Some(Finding {
-        confidence,
-        explanation,
-        since: lost.since,
-        last: lost.last,
-        evidence: losses
-            .iter()
-            .take(5)
-            .map(|loss| kinds::seen(model, loss))
-            .chain(routing::flow_evidence(model, &suffering.flows))
-            .collect(),
-        namespaces: suffering.flows.namespaces(),
-        standing: None,
-        devices: losses.iter().flat_map(|loss| loss.device_names(model)).collect(),
-        units: suffering.units([]),
-        flows: suffering.flows,
-        prevent: Vec::new(),
-        check,
-        remedy,
-    })
+    let what = (confidence, explanation);
+    Some(finding(model, lost, suffering, of, what, Vec::new()))
 }
