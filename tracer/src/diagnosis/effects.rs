@@ -135,9 +135,18 @@ fn may_drop(did: &Did) -> bool {
         Did::Policy { now, .. } => *now == Some(Policy::Drop),
         Did::Set(..) => false,
         Did::Rule { came: Came::Gone, .. } | Did::Elements(..) | Did::More(_) => true,
+        Did::Anew { has_elements } => *has_elements,
         Did::Rule { words, .. } => ["drop", "reject", "queue", "jump", "goto", "vmap"]
             .iter()
             .any(|word| words.contains(word)),
+    }
+}
+
+/// The same rules were loaded once more: whether their sets have elements, of which it is not known what they were before.
+fn loaded_anew(change: &Change) -> Option<bool> {
+    match ruleset::read(change.after.as_deref().unwrap_or_default())[..] {
+        [Some(Did::Anew { has_elements })] => Some(has_elements),
+        _ => None,
     }
 }
 
@@ -380,9 +389,9 @@ pub(super) fn reverse_path(finding: &Finding, change: &Change) -> bool {
 /// Something between the device and the socket decides otherwise: firewalls, programs, filters, and all that [`way_out`] says.
 pub(super) fn receive_path(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
+        Some(Thing::Ruleset { .. }) => loaded_anew(change) != Some(false),
         Some(
-            Thing::Ruleset { .. }
-            | Thing::Tracking
+            Thing::Tracking
             | Thing::Program { .. }
             | Thing::BpfLink { .. }
             | Thing::Traffic { .. }
@@ -397,7 +406,8 @@ pub(super) fn receive_path(finding: &Finding, change: &Change) -> bool {
 /// something takes the questions away.
 pub(super) fn answers_to_neighbours(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Link { .. } | Thing::Ruleset { .. } | Thing::Traffic { .. }) => true,
+        Some(Thing::Ruleset { .. }) => loaded_anew(change) != Some(false),
+        Some(Thing::Link { .. } | Thing::Traffic { .. }) => true,
         Some(Thing::Sysctl { name }) => name.contains(".arp_"),
         _ => own_lookup(finding, change),
     }
@@ -406,7 +416,8 @@ pub(super) fn answers_to_neighbours(finding: &Finding, change: &Change) -> bool 
 /// Nothing comes back, by what this node does: requests leave another way or not at all.
 pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Ruleset { .. } | Thing::Traffic { .. } | Thing::Ipsec { .. }) => true,
+        Some(Thing::Ruleset { .. }) => loaded_anew(change).is_none(),
+        Some(Thing::Traffic { .. } | Thing::Ipsec { .. }) => true,
         Some(Thing::Neighbour { .. }) => misleads(change),
         _ => way_out(finding, change),
     }

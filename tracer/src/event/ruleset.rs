@@ -7,6 +7,9 @@ use super::chains::{Family, Part, in_table};
 
 /// Between what one change did.
 const BETWEEN: &str = "; ";
+/// The same chains and rules were loaded once more.
+const ANEW: &str = "loaded anew with the same chains and rules";
+const MAY_DIFFER: &str = ", elements of sets may differ";
 const NEW: &str = "new";
 const GONE: &str = "gone";
 
@@ -38,6 +41,8 @@ pub(crate) enum Did {
     Elements(Table, String, u64, Came),
     /// So much more that is not named.
     More(u64),
+    /// Tables went and came again with the same chains and rules. The elements of their sets may differ, where they have some.
+    Anew { has_elements: bool },
 }
 
 /// A table, by its family and name.
@@ -55,7 +60,7 @@ pub(crate) enum Came {
 }
 
 /// What becomes of packets that no rule of a base chain decides about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Policy {
     Accept,
     Drop,
@@ -135,6 +140,7 @@ impl fmt::Display for Did {
                 write!(f, "{}: {number} {elements} {came}", table.part(Part::Set(set)))
             }
             Self::More(number) => write!(f, "and {number} more changes"),
+            Self::Anew { has_elements } => write!(f, "{ANEW}{}", if *has_elements { MAY_DIFFER } else { "" }),
         }
     }
 }
@@ -172,6 +178,10 @@ fn split(value: &str) -> Vec<&str> {
 }
 
 fn did(text: &str) -> Option<Did> {
+    if let Some(rest) = text.strip_prefix(ANEW) {
+        let has_elements = rest == MAY_DIFFER;
+        return (has_elements || rest.is_empty()).then_some(Did::Anew { has_elements });
+    }
     let (family, rest) = text.strip_prefix("table ")?.split_once(' ')?;
     let family = Family::named(family)?;
     let (name, rest) = plain(rest)?;
@@ -268,6 +278,8 @@ mod tests {
             rule("tcp dport 22 (a) accept", Came::Gone),
             Did::Set(table("guard"), "bad".to_owned(), Came::New),
             Did::Elements(table("guard"), "bad".to_owned(), 3, Came::New),
+            Did::Anew { has_elements: true },
+            Did::Anew { has_elements: false },
         ];
         let value = format!("generation 4, tables: inet guard; {}", words(&all));
         let read: Option<Vec<Did>> = read(&value).into_iter().collect();

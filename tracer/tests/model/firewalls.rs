@@ -393,3 +393,74 @@ fn clients_that_give_up_soon_are_as_much_of_a_loss() {
     attempt(&mut story, 42_000);
     assert_nothing(&story);
 }
+
+/// How a change of the rules is held against a silence that follows.
+fn after_rules(did: &str) -> Relation {
+    let rules = || Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let mut story = healthy();
+    set(
+        &mut story,
+        rules(),
+        Some("generation 1, tables: inet fw"),
+        Seen::Found,
+        None,
+    );
+    story.rounds(4, |story| story.exchange(client(40_000)));
+    let value = format!("generation 2, tables: inet fw; {did}");
+    set(&mut story, rules(), Some(&value), Seen::Told, None);
+    story.rounds(8, |story| {
+        story.ask(client(40_000));
+        story.ask(client(40_001));
+    });
+    let verdict = story.verdict("D01");
+    assert!(verdict.cause.relation == Relation::Explains || verdict.coincides_total == 1);
+    verdict.cause.relation
+}
+
+#[test]
+fn the_same_rules_loaded_anew_explain_nothing() {
+    const ANEW: &str = "loaded anew with the same chains and rules";
+    assert_eq!(after_rules(ANEW), Relation::Unknown);
+    assert_eq!(
+        after_rules(&format!("{ANEW}, elements of sets may differ")),
+        Relation::Unknown
+    );
+    let masquerade = "table inet fw, chain out: rule handle 2 (masquerade) gone";
+    assert_eq!(after_rules(masquerade), Relation::Explains);
+}
+
+/// What is dropped with the elements of a set is not known to be as it was.
+#[test]
+fn sets_that_were_loaded_anew_may_have_others_in_them() {
+    let rules = || Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    for (more, explains) in [
+        ("", Relation::Unknown),
+        (", elements of sets may differ", Relation::Explains),
+    ] {
+        let mut story = healthy();
+        set(
+            &mut story,
+            rules(),
+            Some("generation 1, tables: inet fw"),
+            Seen::Found,
+            None,
+        );
+        story.idle(8);
+        let value =
+            format!("generation 2, tables: inet fw; loaded anew with the same chains and rules{more}");
+        set(&mut story, rules(), Some(&value), Seen::Told, None);
+        story.rounds(6, |story| {
+            for port in [40_000, 40_001] {
+                story.ask_and_lose(
+                    client(port),
+                    drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp),
+                );
+            }
+        });
+        assert_eq!(story.verdict("R06").cause.relation, explains, "{more}");
+    }
+}

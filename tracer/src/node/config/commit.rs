@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::chains::{GET_CHAIN, HEADER, family, members, number};
 use super::super::netlink::{self, Message, attributes, string};
 use super::super::rules::{NF_DROP, Rule};
+use super::anew::Balance;
 use crate::event::ruleset::{self, Came, Did, Policy, Table};
 use crate::event::{Family, table_name};
 
@@ -38,9 +39,18 @@ const CHAINS: usize = 4096;
 /// A chain or a set: its table, and its name.
 type Key = (Family, String, String);
 
-/// The chains that are there, with what base chains do with what no rule decides about.
+/// The chains that are there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known(BTreeMap<Key, Option<Policy>>);
+pub(super) struct Known(BTreeMap<Key, Base>);
+
+/// What a chain is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Base {
+    /// What a base chain does with what no rule decides about.
+    policy: Option<Policy>,
+    /// Where the kernel asks it, and as what type, as it tells that.
+    hook: Vec<u8>,
+}
 
 impl Known {
     /// Reads them in the namespace of this thread.
@@ -62,6 +72,7 @@ pub(super) struct Commit {
     /// Elements that sets got, and lost.
     elements: BTreeMap<(Family, String, String, Came), u64>,
     more: u64,
+    balance: Balance,
 }
 
 impl Commit {
@@ -73,20 +84,25 @@ impl Commit {
                 if let Some((family, name)) = table(body)
                     && tables.insert(table_name(family, &name))
                 {
+                    self.balance.table((family, name.clone()), Came::New);
                     self.name(|| Did::Table(Table { family, name }, Came::New));
                 }
             }
             DELETE_TABLE | DESTROY_TABLE => {
                 if let Some((family, name)) = table(body) {
                     tables.remove(&table_name(family, &name));
+                    self.balance.table((family, name.clone()), Came::Gone);
                     self.name(|| Did::Table(Table { family, name }, Came::Gone));
                 }
             }
             NEW_CHAIN => self.chain(body, known),
             DELETE_CHAIN | DESTROY_CHAIN => {
                 if let Some((key, _)) = chain(body) {
-                    known.0.remove(&key);
+                    let base = known.0.remove(&key);
                     let (table, chain) = apart(key);
+                    let of = (table.family, table.name.clone());
+                    self.balance
+                        .other(of, Came::Gone, (&chain, base.unwrap_or_default()));
                     self.name(|| Did::Chain(table, chain, None, Came::Gone));
                 }
             }
@@ -96,7 +112,7 @@ impl Commit {
             DELETE_SET | DESTROY_SET => self.set(body, Came::Gone),
             NEW_ELEMENT => self.element(body, Came::New),
             DELETE_ELEMENT | DESTROY_ELEMENT => self.element(body, Came::Gone),
-            _ => {}
+            _ => self.balance.unclear(),
         }
     }
 
@@ -106,7 +122,11 @@ impl Commit {
             mut named,
             elements,
             more,
+            balance,
         } = std::mem::take(self);
+        if let Some(has_elements) = balance.is_anew() {
+            return ruleset::words(&[Did::Anew { has_elements }]);
+        }
         named.extend(elements.into_iter().map(|((family, name, set, came), number)| {
             Did::Elements(Table { family, name }, set, number, came)
         }));
@@ -124,6 +144,7 @@ impl Commit {
 
     fn rule(&mut self, body: &[u8], came: Came) {
         let Some(rule) = Rule::parse(body) else { return };
+        self.balance.rule(&rule, came);
         self.name(|| Did::Rule {
             words: rule.words().chars().take(TOLD).collect(),
             handle: rule.handle,
@@ -137,12 +158,13 @@ impl Commit {
     }
 
     fn chain(&mut self, body: &[u8], known: &mut Known) {
-        let Some((key, policy)) = chain(body) else { return };
+        let Some((key, base)) = chain(body) else { return };
+        let policy = base.policy;
         let has_room = known.0.len() < CHAINS;
         match known.0.get_mut(&key) {
-            Some(before) if *before == policy => {}
+            Some(before) if before.policy == policy => {}
             Some(before) => {
-                let was = std::mem::replace(before, policy);
+                let was = std::mem::replace(before, base).policy;
                 let (table, chain) = apart(key);
                 self.name(|| Did::Policy {
                     table,
@@ -152,21 +174,25 @@ impl Commit {
                 });
             }
             None if has_room => {
-                known.0.insert(key.clone(), policy);
+                known.0.insert(key.clone(), base.clone());
                 let (table, chain) = apart(key);
+                let of = (table.family, table.name.clone());
+                self.balance.other(of, Came::New, (&chain, base));
                 self.name(|| Did::Chain(table, chain, policy, Came::New));
             }
-            None => {}
+            None => self.balance.unclear(),
         }
     }
 
     fn set(&mut self, body: &[u8], came: Came) {
         if let Some((family, name, set)) = set(body) {
+            self.balance.other((family, name.clone()), came, &set);
             self.name(|| Did::Set(Table { family, name }, set, came));
         }
     }
 
     fn element(&mut self, body: &[u8], came: Came) {
+        self.balance.elements();
         let Some((family, table, set)) = set(body) else {
             return;
         };
@@ -217,20 +243,22 @@ fn ends_interval(element: &[u8]) -> bool {
     attributes(element).any(|(kind, value)| kind == 3 && number(value).is_some_and(|flags| flags & 1 != 0))
 }
 
-/// A chain, and the policy of a base chain.
-fn chain(body: &[u8]) -> Option<(Key, Option<Policy>)> {
+/// A chain, and what it is.
+fn chain(body: &[u8]) -> Option<(Key, Base)> {
     let family = family(*body.first()?)?;
-    let (mut table, mut name, mut policy) = (None, None, None);
+    let (mut table, mut name, mut base) = (None, None, Base::default());
     for (kind, value) in members(body) {
         match kind {
             // NFTA_CHAIN_TABLE, _NAME, _POLICY
             1 => table = Some(string(value)),
             3 => name = Some(string(value)),
-            5 => policy = number(value).map(verdict),
+            5 => base.policy = number(value).map(verdict),
+            // NFTA_CHAIN_HOOK, _TYPE
+            4 | 7 => base.hook.extend_from_slice(value),
             _ => {}
         }
     }
-    Some(((family, table?, name?), policy))
+    Some(((family, table?, name?), base))
 }
 
 fn verdict(policy: u32) -> Policy {
@@ -295,6 +323,59 @@ mod tests {
             "table inet guard, chain in gone; table inet guard gone"
         );
         assert_eq!(words(&[(NEW_TABLE, table)], known), "", "known");
+    }
+
+    #[test]
+    fn the_same_rules_loaded_anew_are_told_as_that() {
+        let table = of(1, &[attribute(1, b"guard\0")]);
+        let rule = |code: i32, counted: u8| {
+            let counter = rule::expression("counter", &[counted]);
+            rule::message(&[counter, rule::verdict(code)])
+        };
+        let element = of(1, &[attribute(1, b"guard\0"), attribute(2, b"__set0\0")]);
+        let reload = |priority: u8, code: i32, more: &[(u16, Vec<u8>)]| {
+            let chain = |priority: u8| [input(1), attribute(4, &[priority])].concat();
+            let gone = of(1, &[attribute(1, b"guard\0"), attribute(3, b"in\0")]);
+            let known = &mut Known::default();
+            words(
+                &[
+                    (NEW_CHAIN, chain(0)),
+                    (NEW_RULE, rule(0, 0)),
+                    (NEW_RULE, rule(1, 0)),
+                ],
+                known,
+            );
+            let mut all = vec![
+                (DELETE_RULE, rule(0, 7)),
+                (DELETE_RULE, rule(1, 9)),
+                (DELETE_CHAIN, gone),
+                (DELETE_TABLE, table.clone()),
+                (NEW_TABLE, table.clone()),
+                (NEW_CHAIN, chain(priority)),
+                (NEW_RULE, rule(code, 0)),
+                (NEW_RULE, rule(1, 0)),
+            ];
+            all.extend_from_slice(more);
+            words(&all, known)
+        };
+        assert_eq!(reload(0, 0, &[]), "loaded anew with the same chains and rules");
+        assert_eq!(
+            reload(0, 0, &[(NEW_ELEMENT, element)]),
+            "loaded anew with the same chains and rules, elements of sets may differ"
+        );
+        let differs = |told: String| assert!(!told.contains("anew"), "{told}");
+        differs(reload(1, 0, &[]));
+        differs(reload(0, 1, &[]));
+        differs(reload(0, 0, &[(NEW_RULE, rule(0, 0))]));
+        differs(reload(
+            0,
+            0,
+            &[(
+                NEW_SET,
+                of(1, &[attribute(1, b"guard\0"), attribute(2, b"bad\0")]),
+            )],
+        ));
+        differs(reload(0, 0, &[(NFTABLES | 18, table.clone())]));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! last process ended.
 
 mod address;
+mod anew;
 mod answer;
 mod bpf_link;
 mod commit;
