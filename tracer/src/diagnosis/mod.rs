@@ -10,7 +10,7 @@
 //! was left half-done.
 //!
 //! Beside the rules: `befallen` sorts the flows that something befalls, once for all of them, `suffering` and `sufferers` say whose
-//! they are, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
+//! they are, `refusals` what ICMP says of what is asked for, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
 //! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
@@ -37,6 +37,7 @@ mod pairing;
 mod path;
 mod ports;
 mod redirects;
+mod refusals;
 mod report;
 mod roots;
 mod routing;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::refusals::Refusals;
 use super::sufferers::{Sufferer, Sufferers};
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment, span};
@@ -26,7 +27,7 @@ pub(super) const UNANSWERED: Rule = Rule {
                     other peer is silent. A weak sign where another name server answers, or where the silent one never did and \
                     /etc/resolv.conf does not name it; and where that has no name server any more, which it had.",
         meaning: "Programs that connect by name hang or fail, although the network carries all else. The servers are out of reach or \
-                  down, a firewall on the way drops what is for port 53, answers come back from another address than was asked, or \
+                  down, no server runs there and they refuse by ICMP, a firewall on the way drops what is for port 53, answers come back from another address than was asked, or \
                   /etc/resolv.conf names others than before: by a lease, by systemd-resolved, or by an upgrade.",
         check: &[
             "cat /etc/resolv.conf; resolvectl status",
@@ -56,6 +57,7 @@ struct Case<'a> {
     others: Vec<String>,
     /// Who sent something to a port that a question had left by, and was not asked; and how many packets.
     strangers: BTreeMap<IpAddr, u64>,
+    refusals: Refusals,
 }
 
 impl<'a> Case<'a> {
@@ -99,6 +101,7 @@ impl<'a> Case<'a> {
             ended: ended
                 .collect::<Option<Vec<u64>>>()
                 .and_then(|ends| ends.into_iter().max()),
+            refusals: Refusals::of(model, &silences),
             silences,
             suffering,
             others: distinct(others.iter().map(ToString::to_string)),
@@ -158,13 +161,20 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
             count(*packets, "packet")
         ),
     };
-    let refusals = path::Refusals::of(model, &case.silences, since);
+    let refused = match case.refusals.told() {
+        none if none.is_empty() => String::new(),
+        some if case.refusals.are_of_all(questions) => format!(
+            " But {some} came meanwhile: {}, or somebody on the way, refuses the questions, as where no server runs.",
+            list(&servers)
+        ),
+        some => format!(" Meanwhile {some} came."),
+    };
     let evidence = case
         .silences
         .iter()
         .take(5)
         .map(|(server, silence)| path::endpoint(model, *server, *silence))
-        .chain(refusals.evidence(model))
+        .chain(case.refusals.evidence(model))
         .chain(resolver(model))
         .collect();
     let namespaces: BTreeSet<u32> = case.silences.iter().map(|(server, _)| server.netns).collect();
@@ -190,10 +200,9 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
             Confidence::Weak
         },
         explanation: format!(
-            "This node asked {} at port {NAMES} of {}, and {lasts}.{used_to}{others}{astray}{}{}",
+            "This node asked {} at port {NAMES} of {}, and {lasts}.{used_to}{refused}{others}{astray}{}",
             count(questions, "question"),
             list(&servers),
-            refusals.text(),
             case.suffering.affected()
         ),
         since,

@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::addresses::Addresses;
+use super::refusals::Refusals;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{count, distinct, list, moment, span};
+use super::words::{count, distinct, list, span};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{FlowKey, Protocol, Thing, value};
+use crate::event::{FlowKey, Protocol, SocketState, Thing, value};
 use crate::model::Model;
-use crate::model::clock::{SECOND, When};
+use crate::model::clock::When;
 use crate::model::endpoints::{Endpoint, Silence};
 use crate::model::ends;
-use crate::model::growth::Spell;
+use crate::model::glance::Glance;
 use crate::model::plight::Plight;
 use crate::model::queues::Port;
 use crate::numbers::thousands;
@@ -30,12 +31,14 @@ pub(super) const SILENT: Rule = Rule {
     place: Some(Where::DataPath),
     about: About {
         signature: "This node makes requests, by TCP again and again, and nothing comes back by an uplink; nothing that did was \
-                    dropped here. Where the next hop does not tell its link-layer address they do not even leave. A weak sign where only \
-                    peers are silent that never answered, or whose machine lives and refuses by ICMP.",
+                    dropped here. Where the next hop does not tell its link-layer address they do not even leave. A weak sign where \
+                    only peers are silent that never answered; or where ICMP says meanwhile that what was asked for cannot be reached, and the peers are there all the same, or are \
+                    asked by UDP only.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
                   the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
         check: &[
             "ip neigh  # the gateway must not be FAILED",
+            "nstat -az IcmpInDestUnreachs Icmp6InDestUnreachs  # grows where somebody refuses",
             "ip route get PEER",
             "ip -s link show dev DEVICE",
         ],
@@ -58,7 +61,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         return None;
     }
     let case = Case::of(view)?;
-    let confidence = case.confidence()?;
+    let confidence = case.confidence(model)?;
     let since = model
         .silence()
         .map_or(case.since, |spell| spell.since.min(case.since));
@@ -73,23 +76,22 @@ fn silent(view: &View<'_>) -> Option<Finding> {
             span(until.saturating_sub(since))
         ),
     };
-    let reach = match (case.ended, case.others, case.alive) {
-        (Some(_), ..) => String::new(),
-        (None, _, alive) if case.all_alive => format!(
-            " The way there works: packets of {} with the same peers, for other ports or protocols, arrived in this time.",
-            count(alive, "other flow")
-        ),
-        (None, 0, 0) => " Nothing arrived for any other flow in this time either.".to_owned(),
-        (None, 0, alive) => format!(
-            " Packets of {} with some of these peers arrived in this time.",
-            count(alive, "other flow")
-        ),
-        (None, others, _) => format!(
+    let reach = match (case.ended, case.others) {
+        (Some(_), _) => String::new(),
+        _ if !case.there.is_empty() => case.still_there(),
+        (None, 0) => " Nothing arrived for any other flow in this time either.".to_owned(),
+        (None, others) => format!(
             " Only some peers are silent: packets of {} with others arrived in this time.",
             count(others, "flow")
         ),
     };
-    let refused = case.refusals.text();
+    let refused = match case.refusals.told() {
+        none if none.is_empty() => String::new(),
+        some if case.is_refused() => {
+            format!(" But {some} came meanwhile: who is asked refuses, or somebody on the way does.")
+        }
+        some => format!(" Meanwhile {some} came."),
+    };
     let dropped = match case.strays {
         0 => "no reply was seen to be dropped here".to_owned(),
         strays => format!(
@@ -111,7 +113,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         ),
     };
     let explanation = format!(
-        "This node made {} to {}, and {lasts}; {dropped}.{reach}{refused}{hop}{}",
+        "This node made {} to {}, and {lasts}; {dropped}.{refused}{reach}{hop}{}",
         count(case.requests, "request"),
         Addresses::of(case.peers.iter().map(|(_, address)| *address)).told(),
         case.suffering.affected()
@@ -123,6 +125,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         .take(5)
         .map(|(peer, silence)| endpoint(model, *peer, *silence))
         .collect();
+    evidence.extend(case.refusals.evidence(model));
     if case.retransmitted > 0 {
         let text = format!(
             "{} by TCP since the start",
@@ -143,7 +146,6 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         );
         evidence.push(evidence::drop("NEIGH_FAILED", None, unsent, text));
     }
-    evidence.extend(case.refusals.evidence(model));
     let arrived = model.totals().ledger.arrived;
     let before = model.history().before(model.now()).ledger.arrived;
     let text = format!(
@@ -154,6 +156,12 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     evidence.push(evidence::ledger(model, text));
 
     let mut check = Vec::new();
+    if !case.refusals.told().is_empty()
+        && let Some((netns, _)) = case.peers.first()
+    {
+        let line = "nstat -az IcmpInDestUnreachs Icmp6InDestUnreachs";
+        check.push(super::words::command(model, *netns, line));
+    }
     for (netns, peer) in case.peers.iter().take(3) {
         let ip = super::words::ip(*peer);
         check.push(super::words::command(
@@ -182,14 +190,10 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         standing: None,
         devices: BTreeSet::new(),
         units: case.suffering.units([]),
+        remedy: vec![case.remedy().to_owned()],
         flows: case.suffering.flows,
         prevent: Vec::new(),
         check,
-        remedy: vec![
-            "Look outside this node: the peer, the router, the provider's network, its firewall. Nothing has \
-             to be changed here first."
-                .to_owned(),
-        ],
     })
 }
 
@@ -242,14 +246,10 @@ struct Case<'a> {
     ended: Option<u64>,
     /// Flows of other peers that received something meanwhile, where some peer is silent yet.
     others: u64,
-    /// The same of other flows of the silent peers.
-    alive: u64,
-    /// Each of the peers has such a flow.
-    all_alive: bool,
-    /// What came meanwhile that refuses what this node sent.
-    refusals: Refusals<'a>,
-    /// Something had arrived for one of the flows, or its peer used to answer.
-    answered: bool,
+    /// Peers of which other flows received something meanwhile, where they are silent yet, and how many such flows.
+    there: BTreeSet<(u32, IpAddr)>,
+    there_flows: u64,
+    refusals: Refusals,
     /// Some of the flows were opened by this node.
     asked_by_us: bool,
 }
@@ -284,34 +284,37 @@ impl<'a> Case<'a> {
             .collect();
         peers.sort();
         peers.dedup();
-        let has_peer = |key: &FlowKey| peers.binary_search(&(key.netns, key.remote)).is_ok();
-        let heard = || {
-            view.glances().iter().filter(|flow| {
-                let key = flow.key;
+        let is_silent = |key: &FlowKey| {
+            let end = Endpoint::of(key);
+            silences.binary_search_by(|(silent, _)| silent.cmp(&end)).is_ok()
+        };
+        let mut fell_silent: BTreeMap<(u32, IpAddr), u64> = BTreeMap::new();
+        for (end, silence) in &silences {
+            let last = fell_silent.entry((end.netns, end.address)).or_default();
+            *last = silence.since.max(*last);
+        }
+        let (mut others, mut there_flows, mut there) = (0_u64, 0_u64, BTreeSet::new());
+        // Of a silence that is over they say nothing; and where nothing arrives at all there are none.
+        if ended.is_none() && model.flows().last_arrived() > When::at(since) {
+            let gets_something = |flow: &&Glance<'_>| {
                 // Few have, mostly: that is asked first.
                 flow.last_arrived > When::at(since)
-                    && is_conversation(key)
-                    && !by_inner_device(view, key, flow.iif)
-            })
-        };
-        // Of a silence that is over they say nothing; and where nothing arrives at all there are none.
-        let may_be = ended.is_none() && model.flows().last_arrived() > When::at(since);
-        let (mut others, mut alive, mut live) = (0_u64, 0_u64, BTreeSet::new());
-        if may_be {
-            for flow in heard() {
-                let key = flow.key;
-                if has_peer(key) {
-                    alive += 1;
-                    live.insert((key.netns, key.remote));
-                } else {
-                    others += 1;
+                    && is_conversation(flow.key)
+                    && !by_inner_device(view, flow.key, flow.iif)
+            };
+            for flow in view.glances().iter().filter(gets_something) {
+                let peer = (flow.key.netns, flow.key.remote);
+                match fell_silent.get(&peer) {
+                    None => others += 1,
+                    // What came before the last of its ports fell silent says nothing of it now.
+                    Some(at) if flow.last_arrived > When::at(*at) && !is_silent(flow.key) => {
+                        there_flows += 1;
+                        there.insert(peer);
+                    }
+                    Some(_) => {}
                 }
             }
         }
-        let all_alive = live.len() == peers.len();
-        let answered = asking().any(|(plight, _)| plight.has_arrived)
-            || silences.iter().any(|(_, silence)| silence.proven);
-        let refusals = Refusals::of(model, &silences, since);
         Some(Self {
             requests: silences
                 .iter()
@@ -319,10 +322,9 @@ impl<'a> Case<'a> {
                 .fold(0, u64::saturating_add),
             ended,
             others,
-            alive,
-            all_alive,
-            refusals,
-            answered,
+            there,
+            there_flows,
+            refusals: Refusals::of(model, &silences),
             strays: strays(view, &suffering.flows),
             silences,
             peers,
@@ -361,16 +363,78 @@ impl<'a> Case<'a> {
             .fold(0, |packets, (_, line)| packets.saturating_add(line.packets))
     }
 
+    /// The flow leads to one of the peers.
+    fn is_peer(&self, key: &FlowKey) -> bool {
+        self.peers.binary_search(&(key.netns, key.remote)).is_ok()
+    }
+
+    /// Some port or protocol of theirs is silent, and the peers themselves are there.
+    fn all_are_there(&self) -> bool {
+        self.there.len() == self.peers.len()
+    }
+
+    /// Something of what is silent has answered before, or had opened a connection.
+    fn has_answered(&self, model: &Model) -> bool {
+        let is_open = |key: &FlowKey| {
+            let connection = model.sockets().connection(key);
+            connection.is_some_and(|found| found.state == SocketState::Established)
+        };
+        self.silences.iter().any(|(_, silence)| silence.proven) || self.suffering.flows.iter().any(is_open)
+    }
+
+    /// What is silent refuses. A router that says that there is no way says so by ICMP as well: that is the path; but who is there all
+    /// the same, or is asked by UDP alone, has nobody at the port.
+    fn is_refused(&self) -> bool {
+        let by_udp = || self.silences.iter().all(|(end, _)| end.protocol == Protocol::Udp);
+        self.refusals.are_of_all(self.requests) && (self.all_are_there() || by_udp())
+    }
+
+    /// That peers are there which do not answer.
+    fn still_there(&self) -> String {
+        let there = Addresses::of(self.there.iter().map(|(_, address)| *address)).told();
+        let flows = count(self.there_flows, "flow");
+        let ends = self
+            .silences
+            .iter()
+            .filter(|(end, _)| self.there.contains(&(end.netns, end.address)));
+        let ends = distinct(ends.map(|(end, _)| match end.port {
+            0 => end.protocol.to_string(),
+            port => format!("{} port {port}", end.protocol),
+        }));
+        let rest = if self.all_are_there() { "only" } else { "there" };
+        format!(
+            " {there} {} there all the same: packets of {flows} with {} arrived in this time; {rest} {} {} silent.",
+            if self.there.len() == 1 { "is" } else { "are" },
+            if self.there.len() == 1 { "it" } else { "them" },
+            list(&ends),
+            if ends.len() == 1 { "is" } else { "are" },
+        )
+    }
+
+    /// What is to be done.
+    fn remedy(&self) -> &'static str {
+        if self.is_refused() {
+            "Start at the peer what is to answer there, or let its firewall pass it; or ask elsewhere. Nothing has to be changed \
+             here first."
+        } else {
+            "Look outside this node: the peer, the router, the provider's network, its firewall. Nothing has to be changed here \
+             first."
+        }
+    }
+
     /// How sure it is that the path is silent, `None` where this is no finding at all.
-    fn confidence(&self) -> Option<Confidence> {
+    fn confidence(&self, model: &Model) -> Option<Confidence> {
         if !self.asked_by_us {
-            return (self.others + self.alive == 0 && self.ended.is_none() && self.peers.len() >= 2)
+            return (self.others == 0 && self.ended.is_none() && self.peers.len() >= 2)
                 .then_some(Confidence::Strong);
         }
-        if self.ended.is_some() {
+        if self.ended.is_some() && !self.is_refused() {
             return Some(Confidence::Strong);
         }
-        if self.others + self.alive == 0 {
+        if self.is_refused() {
+            return Some(Confidence::Weak);
+        }
+        if self.others == 0 && self.there.is_empty() {
             let several = self.suffering.flows.len() >= 2;
             return Some(if several {
                 Confidence::Conclusive
@@ -378,68 +442,18 @@ impl<'a> Case<'a> {
                 Confidence::Strong
             });
         }
-        // Others get through. A peer that never answered may be switched off, and always have been; and one that lives and refuses
-        // may have nobody any more who would answer there.
-        let is_refused = self.all_alive && self.refusals.are_many(self.requests, self.since);
-        Some(if self.answered && !is_refused {
+        // Others get through. A peer that never answered may be switched off, and always have been; and a port may be closed on
+        // purpose.
+        let used_to_answer = if self.all_are_there() {
+            self.has_answered(model)
+        } else {
+            let mut all = model.flows().iter();
+            all.any(|(key, flow)| flow.arrived > 0 && self.is_peer(key))
+        };
+        Some(if used_to_answer {
             Confidence::Strong
         } else {
             Confidence::Weak
-        })
-    }
-}
-
-/// What came while peers were silent that refuses what this node sent: by counter. Whom each is from is not told.
-pub(super) struct Refusals<'a> {
-    counters: Vec<(&'a str, Spell)>,
-    now: u64,
-}
-
-/// A machine refuses once a second and peer at most, where it is asked more often (`net.ipv4.icmp_ratelimit`); not each of its
-/// refusals arrives.
-const REFUSES: u64 = 2 * SECOND;
-
-impl<'a> Refusals<'a> {
-    /// What came in the namespaces of these silences since that time.
-    pub(super) fn of(model: &'a Model, silences: &[&(Endpoint, Silence)], since: u64) -> Self {
-        let namespaces: BTreeSet<u32> = silences.iter().map(|(endpoint, _)| endpoint.netns).collect();
-        let is_in = |netns| namespaces.contains(&netns);
-        let now = model.now();
-        Self {
-            counters: model.counters().refusals(is_in, since, now).collect(),
-            now,
-        }
-    }
-
-    /// They may be of all these requests, that have been made since then.
-    fn are_many(&self, requests: u64, since: u64) -> bool {
-        let packets = self.packets();
-        packets.saturating_mul(2) >= requests || packets > self.now.saturating_sub(since) / REFUSES
-    }
-
-    /// How many messages.
-    pub(super) fn packets(&self) -> u64 {
-        let packets = self.counters.iter().map(|(_, spell)| spell.packets);
-        packets.fold(0, u64::saturating_add)
-    }
-
-    /// In a sentence, with a leading space; empty where none came.
-    pub(super) fn text(&self) -> String {
-        match self.packets() {
-            0 => String::new(),
-            packets => format!(
-                " {} of ICMP came meanwhile by which a peer, or a router on the way, refuses what this node sent.",
-                count(packets, "message")
-            ),
-        }
-    }
-
-    /// The counters that tell it.
-    pub(super) fn evidence(&self, model: &Model) -> impl Iterator<Item = Evidence> {
-        self.counters.iter().map(|(name, spell)| {
-            let (grown, since) = (thousands(spell.packets), moment(model, spell.since));
-            let text = format!("{name} grew by {grown} since {since}");
-            evidence::counter(name, spell.packets, text)
         })
     }
 }

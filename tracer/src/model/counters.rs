@@ -33,17 +33,19 @@ pub(crate) fn is_refused_sending(name: &str) -> bool {
     matches!(name, "IpOutDiscards" | "Ip6OutDiscards" | "TcpExtTCPRetransFail")
 }
 
-/// Counts messages of ICMP by which others refuse what this node sent: a machine that has no such port, a router that has no
-/// way or may not let it pass (`icmp_unreach`, net/ipv4/icmp.c; `icmpv6_rcv`, net/ipv6/icmp.c).
-pub(crate) fn is_refusal(name: &str) -> bool {
-    matches!(name, "IcmpInDestUnreachs" | "Icmp6InDestUnreachs")
-}
-
 /// What counts that this node had no route for what it was to send (`IPSTATS_MIB_OUTNOROUTES`).
 pub(crate) fn no_route_counter(version: Version) -> (Source, &'static str) {
     match version {
         Version::V4 => (Source::Snmp, "IpOutNoRoutes"),
         Version::V6 => (Source::Snmp6, "Ip6OutNoRoutes"),
+    }
+}
+
+/// What counts the messages of ICMP that say that a destination, or its port, cannot be reached (`icmp_rcv`, `icmpv6_rcv`).
+fn unreachable_counter(version: Version) -> (Source, &'static str) {
+    match version {
+        Version::V4 => (Source::Snmp, "IcmpInDestUnreachs"),
+        Version::V6 => (Source::Snmp6, "Icmp6InDestUnreachs"),
     }
 }
 
@@ -274,7 +276,7 @@ pub(crate) fn meaning(source: Source, name: &str) -> Option<Meaning> {
             (Protocol, Sent, "this node could not send")
         }
 
-        (_, name) if is_refusal(name) => (
+        (_, "IcmpInDestUnreachs" | "Icmp6InDestUnreachs") => (
             Environment,
             Other,
             "a peer, or a router on the way, refused what this node had sent",
@@ -374,7 +376,23 @@ impl Counters {
     /// The latest spell in which this node had no route for what it was to send by IPv4 or IPv6, where that is not long ago.
     /// What its sockets ask for in vain is in it too, which makes no packet.
     pub(crate) fn no_route(&self, netns: u32, version: Version, now: u64) -> Option<Spell> {
-        let (source, name) = no_route_counter(version);
+        self.recent(netns, no_route_counter(version), now)
+    }
+
+    /// The latest spell in which ICMP told this node that what it asks for cannot be reached, where that is not long ago; and the
+    /// counter's name.
+    pub(crate) fn unreachable(
+        &self,
+        netns: u32,
+        version: Version,
+        now: u64,
+    ) -> Option<(&'static str, Spell)> {
+        let counter = unreachable_counter(version);
+        Some((counter.1, self.recent(netns, counter, now)?))
+    }
+
+    /// How a counter of a namespace that is one of no device grew lately.
+    fn recent(&self, netns: u32, (source, name): (Source, &str), now: u64) -> Option<Spell> {
         let key = CounterKey {
             netns,
             source,
@@ -382,20 +400,6 @@ impl Counters {
             name: name.to_owned(),
         };
         self.counters.get(&key)?.growing.recent(now)
-    }
-
-    /// Messages by which others refused what was sent in these namespaces, in spells that have gone on since that time, each
-    /// with the name of its counter.
-    pub(crate) fn refusals(
-        &self,
-        is_in: impl Fn(u32) -> bool,
-        since: u64,
-        now: u64,
-    ) -> impl Iterator<Item = (&str, Spell)> {
-        self.iter()
-            .filter(move |(key, _)| is_refusal(&key.name) && is_in(key.netns))
-            .filter_map(move |(key, counted)| Some((key.name.as_str(), counted.recent(now)?)))
-            .filter(move |(_, spell)| spell.last >= since)
     }
 
     /// A counter of /proc/net/netstat.

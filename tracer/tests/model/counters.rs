@@ -219,6 +219,8 @@ fn every_counter_that_the_model_relies_on_is_told() {
         "rx_errors",
         "rx_missed_errors",
         "rx_fifo_errors",
+        "IcmpInDestUnreachs",
+        "Icmp6InDestUnreachs",
     ] {
         assert!(is_told(name), "{name}");
     }

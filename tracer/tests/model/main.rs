@@ -25,6 +25,7 @@ mod paths;
 mod ports;
 mod properties;
 mod redirects;
+mod refusals;
 mod report;
 mod sources;
 mod story;

@@ -26,8 +26,8 @@ struct Value {
     value: u64,
 }
 
-/// Whether a counter of this name is told: one that counts what was lost, refused or thrown away. What it means
-/// for a packet is the model's to say.
+/// Whether a counter of this name is told: one that counts what was lost, refused or thrown away, also where others say so of
+/// what this node sent. What it means for a packet is the model's to say.
 #[must_use]
 pub fn is_told(name: &str) -> bool {
     const WORDS: [&str; 19] = [
