@@ -346,17 +346,35 @@ pub(super) fn hand_over(finding: &Finding, change: &Change) -> bool {
 /// What is for a neighbour goes elsewhere than before: it has another link-layer address, or was set by hand, or is not any more.
 /// One that was forgotten is asked for anew, and one that does not answer is no cause but what is seen of it.
 fn misleads(change: &Change) -> bool {
-    let by_hand = |value: &Option<String>| {
-        value
-            .as_deref()
-            .is_some_and(|value| value::has(value, value::PERMANENT))
-    };
     let found = |value: &Option<String>| {
         value
             .as_deref()
             .is_some_and(|value| !value::SILENT.contains(&value))
     };
-    by_hand(&change.before) || by_hand(&change.after) || (found(&change.before) && found(&change.after))
+    is_by_hand(&change.before) || is_by_hand(&change.after) || (found(&change.before) && found(&change.after))
+}
+
+fn is_by_hand(value: &Option<String>) -> bool {
+    value
+        .as_deref()
+        .is_some_and(|value| value::has(value, value::PERMANENT))
+}
+
+/// A neighbour was set by hand, and has another link-layer address than before, if one was known.
+pub(super) fn misleads_by_hand(change: &Change) -> bool {
+    let address = |value: &Option<String>| {
+        let value = value.as_deref()?;
+        value::after(value, value::LINK_ADDRESS).map(str::to_owned)
+    };
+    is_by_hand(&change.after) && address(&change.before) != address(&change.after)
+}
+
+/// A neighbour at a device of the finding was set by hand.
+pub(super) fn misled(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Neighbour { device, .. }) => is_at(finding, device) && misleads_by_hand(change),
+        _ => false,
+    }
 }
 
 /// A device of the finding is down, without carrier, or gone.
@@ -413,11 +431,13 @@ pub(super) fn answers_to_neighbours(finding: &Finding, change: &Change) -> bool 
     }
 }
 
-/// Nothing comes back, by what this node does: requests leave another way or not at all.
+/// Nothing comes back, by what this node does: requests leave another way or not at all; or a device ceased to work, as by what is
+/// at its other end.
 pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Ruleset { .. }) => loaded_anew(change).is_none(),
         Some(Thing::Traffic { .. } | Thing::Ipsec { .. }) => true,
+        Some(Thing::Link { device }) if is_at(finding, device) && stops(change) => true,
         Some(Thing::Neighbour { .. }) => misleads(change),
         _ => way_out(finding, change),
     }

@@ -4,7 +4,7 @@
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
 //! `links` devices that are down, `unroutable` what has no way out, `outgoing` what a firewall keeps from leaving, `inside` what
-//! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `path`
+//! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `hops` next hops that this node itself keeps out of reach, `path`
 //! the way to the node, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up; `managers`
 //! what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
@@ -24,6 +24,7 @@ mod effects;
 mod episodes;
 mod evidence;
 mod fragments;
+mod hops;
 mod inside;
 mod links;
 mod lost;
@@ -136,6 +137,8 @@ pub const RULES: &[Rule] = &[
     inside::large::TOO_LARGE,
     sources::SOURCE_RULE,
     neighbours::UNANSWERED,
+    hops::FILTERED,
+    hops::BY_HAND,
     links::NO_CARRIER,
     fragments::INCOMPLETE,
     names::UNANSWERED,

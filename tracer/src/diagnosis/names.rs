@@ -44,7 +44,9 @@ pub(super) const UNANSWERED: Rule = Rule {
     examine: unanswered,
     explains: effects::names,
     proved_by: effects::none,
-    follows: &["R01", "R03", "R04", "R05", "R06", "R22", "D02", "K02"],
+    follows: &[
+        "R01", "R03", "R04", "R05", "R06", "R22", "D02", "K02", "R36", "R37",
+    ],
 };
 
 /// Name servers that are silent, and who asks them.
@@ -210,8 +212,8 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
         evidence,
         units: case.suffering.units([]),
         flows: case.suffering.flows,
+        devices: path::uplinks(model, &namespaces),
         namespaces,
-        devices: BTreeSet::new(),
         standing: None,
         prevent: Vec::new(),
         check,

@@ -8,7 +8,7 @@ use super::refusals::Refusals;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{count, distinct, list, span};
-use super::{About, Finding, Rule, View, effects, evidence};
+use super::{About, Finding, Rule, View, effects, evidence, hops};
 use crate::event::{FlowKey, Protocol, SocketState, Thing, value};
 use crate::model::Model;
 use crate::model::clock::When;
@@ -32,12 +32,13 @@ pub(super) const SILENT: Rule = Rule {
     about: About {
         signature: "This node makes requests, by TCP again and again, and nothing comes back by an uplink; nothing that did was \
                     dropped here. Where the next hop does not tell its link-layer address they do not even leave. A weak sign where \
-                    only peers are silent that never answered; or where ICMP says meanwhile that what was asked for cannot be reached, and the peers are there all the same, or are \
-                    asked by UDP only.",
+                    only peers are silent that never answered; where ICMP says meanwhile that what was asked for cannot be \
+                    reached, and the peers are there all the same, or are asked by UDP only; and where what neighbours said on \
+                    the link was dropped here.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
                   the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
         check: &[
-            "ip neigh  # the gateway must not be FAILED",
+            "ip neigh  # the gateway must not be FAILED; PERMANENT: set by hand, may be wrong",
             "nstat -az IcmpInDestUnreachs Icmp6InDestUnreachs  # grows where somebody refuses",
             "ip route get PEER",
             "ip -s link show dev DEVICE",
@@ -51,7 +52,8 @@ pub(super) const SILENT: Rule = Rule {
     explains: effects::requests,
     proved_by: effects::none,
     follows: &[
-        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R23", "R30", "R31", "R33",
+        "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R21", "R23", "R30", "R31", "R33",
+        "R36", "R37",
     ],
 };
 
@@ -93,7 +95,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         some => format!(" Meanwhile {some} came."),
     };
     let dropped = match case.strays {
-        0 => "no reply was seen to be dropped here".to_owned(),
+        0 => case.dropped_here(),
         strays => format!(
             "{} came from there by another port than was asked, for which no socket waits: something on the way may \
              have changed the port",
@@ -112,8 +114,13 @@ fn silent(view: &View<'_>) -> Option<Finding> {
             list(&hops)
         ),
     };
+    let by_hand = hops::set_by_hand(model, &case.peers);
+    let pinned = match list(&by_hand) {
+        none if none.is_empty() => String::new(),
+        some => format!(" By hand, and so not asked for, was set how these are reached: {some}."),
+    };
     let explanation = format!(
-        "This node made {} to {}, and {lasts}; {dropped}.{refused}{reach}{hop}{}",
+        "This node made {} to {}, and {lasts}; {dropped}.{refused}{reach}{hop}{pinned}{}",
         count(case.requests, "request"),
         Addresses::of(case.peers.iter().map(|(_, address)| *address)).told(),
         case.suffering.affected()
@@ -186,15 +193,21 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         since,
         last: case.ended.unwrap_or(model.now()),
         evidence,
+        devices: uplinks(model, &namespaces),
         namespaces,
         standing: None,
-        devices: BTreeSet::new(),
         units: case.suffering.units([]),
-        remedy: vec![case.remedy().to_owned()],
+        remedy: vec![case.remedy(!by_hand.is_empty()).to_owned()],
         flows: case.suffering.flows,
         prevent: Vec::new(),
         check,
     })
+}
+
+/// The names of the devices by which these namespaces ask others.
+pub(super) fn uplinks(model: &Model, namespaces: &BTreeSet<u32>) -> BTreeSet<String> {
+    let all = namespaces.iter().flat_map(|netns| model.node().faces(*netns));
+    all.map(|device| device.name.clone()).collect()
 }
 
 /// A flow that is part of a silence says something of the path.
@@ -250,6 +263,8 @@ struct Case<'a> {
     there: BTreeSet<(u32, IpAddr)>,
     there_flows: u64,
     refusals: Refusals,
+    /// What neighbours said in the namespaces that ask, and was dropped: where, and how many at least.
+    unheard: BTreeMap<String, u64>,
     /// Some of the flows were opened by this node.
     asked_by_us: bool,
 }
@@ -315,6 +330,7 @@ impl<'a> Case<'a> {
                 }
             }
         }
+        let namespaces: BTreeSet<u32> = peers.iter().map(|(netns, _)| *netns).collect();
         Some(Self {
             requests: silences
                 .iter()
@@ -325,6 +341,7 @@ impl<'a> Case<'a> {
             there,
             there_flows,
             refusals: Refusals::of(model, &silences),
+            unheard: hops::unheard(model, &namespaces, since),
             strays: strays(view, &suffering.flows),
             silences,
             peers,
@@ -411,9 +428,30 @@ impl<'a> Case<'a> {
         )
     }
 
+    /// Whether anything was dropped on its way in that may have had to do with it.
+    fn dropped_here(&self) -> String {
+        if self.unheard.is_empty() {
+            return "no reply was seen to be dropped here".to_owned();
+        }
+        let packets = self
+            .unheard
+            .values()
+            .fold(0, |sum: u64, packets| sum.saturating_add(*packets));
+        let places: Vec<String> = self.unheard.keys().cloned().collect();
+        format!(
+            "of what neighbours said on the link, by ARP or neighbour discovery, at least {} were dropped here, {}",
+            count(packets, "message"),
+            list(&places)
+        )
+    }
+
     /// What is to be done.
-    fn remedy(&self) -> &'static str {
-        if self.is_refused() {
+    fn remedy(&self, is_by_hand: bool) -> &'static str {
+        if is_by_hand {
+            "See first whether the link-layer address that was set by hand is the right one: ip neigh. Risk: none."
+        } else if !self.unheard.is_empty() {
+            "See first why this node drops what its neighbours say. Risk: none."
+        } else if self.is_refused() {
             "Start at the peer what is to answer there, or let its firewall pass it; or ask elsewhere. Nothing has to be changed \
              here first."
         } else {
@@ -428,10 +466,10 @@ impl<'a> Case<'a> {
             return (self.others == 0 && self.ended.is_none() && self.peers.len() >= 2)
                 .then_some(Confidence::Strong);
         }
-        if self.ended.is_some() && !self.is_refused() {
+        if self.ended.is_some() && self.unheard.is_empty() && !self.is_refused() {
             return Some(Confidence::Strong);
         }
-        if self.is_refused() {
+        if self.is_refused() || !self.unheard.is_empty() {
             return Some(Confidence::Weak);
         }
         if self.others == 0 && self.there.is_empty() {

@@ -185,6 +185,9 @@ fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Optio
             Thing::Address { .. } => {
                 change.before.is_some() && now.is_some_and(|now| !value::is_duplicate(now))
             }
+            Thing::Neighbour { .. } if is_by_hand(change.after.as_deref()) => {
+                !is_by_hand(now) || now == change.before.as_deref()
+            }
             _ => now == change.before.as_deref() || leads_as_before(model, netns, thing, change),
         });
     }
@@ -240,6 +243,9 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
                 AS_BEFORE
             };
             line(own_address(device, *address, *prefix, was), risk)
+        }
+        (Thing::Neighbour { device, address }, ..) if is_by_hand(before) || is_by_hand(after) => {
+            Some(vec![neighbour(device, *address, before)])
         }
         (Thing::Link { device }, Some(was), Some(is)) => link(device, was, is),
         (Thing::Offloads { device }, Some(was), Some(is)) => line(offloads(device, was, is)?, AS_BEFORE),
@@ -308,6 +314,28 @@ fn own_address(device: &str, address: IpAddr, prefix: u8, was: &str) -> String {
         }
     }
     line
+}
+
+/// A neighbour was set by hand.
+fn is_by_hand(neighbour: Option<&str>) -> bool {
+    neighbour.is_some_and(|neighbour| value::has(neighbour, value::PERMANENT))
+}
+
+/// Sets a neighbour as it was by hand; one that was not is asked for anew.
+fn neighbour(device: &str, address: IpAddr, was: Option<&str>) -> (String, &'static str) {
+    let neigh = format!("{} neigh", ip(Version::of(address)));
+    let dev = quoted(device);
+    let before = was.filter(|was| is_by_hand(Some(was)));
+    match before.and_then(|was| value::after(was, value::LINK_ADDRESS)) {
+        Some(hardware) => (
+            format!("{neigh} replace {address} lladdr {hardware} dev {dev} nud permanent"),
+            AS_BEFORE,
+        ),
+        None => (
+            format!("{neigh} del {address} dev {dev}"),
+            "Risk: low, the kernel asks for it anew.",
+        ),
+    }
 }
 
 fn rule(thing: &Thing, act: &str) -> Option<String> {

@@ -54,6 +54,8 @@ pub(crate) const GATEWAY: &str = "via";
 /// A neighbour was asked for and does not tell its link-layer address: now, or given up.
 pub(crate) const SILENT: [&str; 2] = ["FAILED", "INCOMPLETE"];
 
+/// The link-layer address of a neighbour.
+pub(crate) const LINK_ADDRESS: &str = "lladdr";
 /// A neighbour was set by hand, and is not asked for.
 pub(crate) const PERMANENT: &str = "PERMANENT";
 

@@ -20,6 +20,7 @@ use super::settings::Settings;
 use super::sockets::Sockets;
 use super::tables::Tables;
 use super::timeline::Timeline;
+use super::unheard::Unheard;
 use super::units::Units;
 use super::waiting::Waiting;
 use super::{Model, clock, ledger, namespaces, unresolved};
@@ -200,6 +201,11 @@ impl Model {
     /// What waits for neighbours.
     pub(crate) fn unresolved(&self) -> &unresolved::Queues {
         &self.unresolved
+    }
+
+    /// What neighbours said and was dropped.
+    pub(crate) fn unheard(&self) -> &Unheard {
+        &self.unheard
     }
 
     /// Datagrams that wait for missing fragments in the node's own namespaces, and their memory in bytes.

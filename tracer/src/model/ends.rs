@@ -17,8 +17,8 @@ pub(crate) const NO_SOCKET: &str = "NO_SOCKET";
 pub(crate) const RPFILTER: &str = "IP_RPFILTER";
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
-const ETHERTYPE_ARP: u16 = 0x0806;
-const ETHERTYPE_IPV6: u16 = 0x86dd;
+pub(super) const ETHERTYPE_ARP: u16 = 0x0806;
+pub(super) const ETHERTYPE_IPV6: u16 = 0x86dd;
 const IPPROTO_IGMP: u8 = 2;
 
 /// What an end is, where the kernel's own word is not the whole truth.

@@ -6,7 +6,7 @@
 //!
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `namespaces` their rows, `queues` and
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
-//! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `sockets` and owners,
+//! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `unheard` what they said and was dropped, `sockets` and owners,
 //! `plight` how flows are off, `glance` what is asked of all of them, `latest` what many of them share, `starvation` when they begin to starve; `settings` the network
 //! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `tables` of tracked connections, `units` of systemd, `deadlines` when it acts on them, `packages`, `timeline` all of their changes, `folding` which of these belong together, `bands` the books
 //! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
@@ -43,6 +43,7 @@ pub(crate) mod sockets;
 mod starvation;
 pub(crate) mod tables;
 pub(crate) mod timeline;
+pub(crate) mod unheard;
 pub(crate) mod units;
 pub(crate) mod unresolved;
 pub(crate) mod waiting;
@@ -75,6 +76,7 @@ use sockets::Sockets;
 use starvation::{Starving, Worked};
 use tables::Tables;
 use timeline::{Change, Timeline};
+use unheard::Unheard;
 use units::Units;
 use waiting::Waiting;
 
@@ -111,6 +113,7 @@ pub struct Model {
     fragments: BTreeMap<u32, Fragments>,
     neighbours: Neighbours,
     unresolved: unresolved::Queues,
+    unheard: Unheard,
     sockets: Sockets,
     history: History<Totals>,
     silence: Growing,
@@ -160,6 +163,7 @@ impl Model {
             Body::Unresolved(told) => self.unresolved.told(at, told),
             Body::Example(example) => {
                 self.books.example(&self.node, at, example);
+                self.unheard.example(&self.node, at, example);
                 if let Some((flow, state)) = &example.socket
                     && self.sockets.connection(flow).is_none()
                     && *state != SocketState::Listen
@@ -283,6 +287,7 @@ impl Model {
         self.worked.leave(inodes);
         self.queues.leave(inodes);
         self.unresolved.leave(inodes);
+        self.unheard.leave(inodes);
         self.fragments.retain(|netns, _| !inodes.contains(netns));
         self.droppers.retain(|netns, _| !inodes.contains(netns));
     }

@@ -12,6 +12,7 @@ mod filters;
 mod firewalls;
 mod flows;
 mod fragments;
+mod hops;
 mod hung;
 mod inside;
 mod ledger;

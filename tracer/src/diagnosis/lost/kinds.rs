@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::{Loss, Lost, routing, table};
 use crate::diagnosis::evidence;
 use crate::diagnosis::words::{count, distinct, list, moment};
-use crate::event::{CounterKey, FlowKey, STOLEN, Source, Thing};
+use crate::event::{CounterKey, EntryKey, FlowKey, STOLEN, Source, Thing};
 use crate::model::Model;
 use crate::model::class;
 use crate::model::clock::SECOND;
@@ -295,14 +295,14 @@ pub(in crate::diagnosis) fn hooks_in(
         .books()
         .sightings()
         .filter(|(key, _)| key.incoming == incoming && namespaces.contains(&key.netns));
-    distinct(lines.map(|(key, sighting)| {
-        hooks::told(
-            sighting
-                .hooks
-                .iter()
-                .map(|hook| (*hook, model.chains().at(key.netns, *hook))),
-        )
-    }))
+    distinct(lines.map(|(key, _)| hooks_told(model, key)))
+}
+
+/// The same of one line of the books.
+pub(in crate::diagnosis) fn hooks_told(model: &Model, key: &EntryKey) -> String {
+    let sighting = model.books().sighting(key);
+    let hooks = sighting.into_iter().flat_map(|sighting| &sighting.hooks);
+    hooks::told(hooks.map(|hook| (*hook, model.chains().at(key.netns, *hook))))
 }
 
 /// `5 were dropped for NETFILTER_DROP at nft_do_chain+0x1c4`

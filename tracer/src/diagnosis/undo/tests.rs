@@ -200,6 +200,24 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
 }
 
 #[test]
+fn a_neighbour_that_was_set_by_hand_is_asked_for_again_or_set_as_it_was() {
+    let neighbour = |address: &str| Thing::Neighbour {
+        device: "eth0".to_owned(),
+        address: address.parse().unwrap(),
+    };
+    let (usual, by_hand) = ("lladdr 02:00:00:00:00:01", "lladdr 02:00:00:00:00:02 PERMANENT");
+    assert_eq!(
+        one(&neighbour("10.0.0.1"), Some(usual), Some(by_hand)),
+        "ip neigh del 10.0.0.1 dev eth0"
+    );
+    assert_eq!(
+        one(&neighbour("2001:db8::1"), Some(by_hand), None),
+        "ip -6 neigh replace 2001:db8::1 lladdr 02:00:00:00:00:02 dev eth0 nud permanent"
+    );
+    assert_eq!(told(&neighbour("10.0.0.1"), Some(usual), Some("FAILED")), None);
+}
+
+#[test]
 fn dots_in_the_name_of_a_device_are_slashes_to_sysctl() {
     for (name, told) in [
         ("net.ipv4.conf.all.rp_filter", "net.ipv4.conf.all.rp_filter"),

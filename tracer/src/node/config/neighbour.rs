@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::super::netlink::{attributes, u16_at, u32_at};
 use super::words::{address, hardware_address, unspecified};
-use crate::event::value;
+use crate::event::value::{self, LINK_ADDRESS, PERMANENT};
 
 // include/uapi/linux/neighbour.h
 pub(super) const GET: u16 = 30;
@@ -57,11 +57,11 @@ pub(super) fn parse(body: &[u8]) -> Option<Neighbour> {
         device: u32_at(body, 4)?,
         address: who?,
         state: match u16_at(body, 8)? {
-            NUD_PERMANENT => State::Permanent(format!("lladdr {hardware} {}", value::PERMANENT)),
+            NUD_PERMANENT => State::Permanent(format!("{LINK_ADDRESS} {hardware} {PERMANENT}")),
             NUD_FAILED => State::Silent(value::SILENT[0]),
             NUD_INCOMPLETE => State::Silent(value::SILENT[1]),
             _ if hardware.is_empty() => State::Unknown,
-            _ => State::Usual(format!("lladdr {hardware}")),
+            _ => State::Usual(format!("{LINK_ADDRESS} {hardware}")),
         },
     })
 }

@@ -1,0 +1,377 @@
+//! Next hops that this node itself keeps out of its own reach: what they say is dropped here, or an entry that was set by hand leads
+//! elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::lost::kinds::{hooks_text, hooks_told};
+use super::pairing::{self, WINDOW};
+use super::path::{self, ARRIVALS};
+use super::sufferers::Sufferer;
+use super::suffering::Suffering;
+use super::words::{command, count, distinct, ip, list, moment};
+use super::{About, Finding, Rule, View, effects, evidence};
+use crate::event::{EntryKey, Thing, Version, value};
+use crate::model::Model;
+use crate::model::clock::SECOND;
+use crate::model::ends::{self, Sign};
+use crate::model::growth::Spell;
+use crate::model::plight::Plight;
+use crate::model::timeline::{Change, Subject};
+use crate::model::unheard::Said;
+use crate::report::{Confidence, Where};
+use crate::shell::quoted;
+
+/// R36: a firewall drops what neighbours say.
+pub(super) const FILTERED: Rule = Rule {
+    id: "R36",
+    slug: "neighbours-filtered",
+    title: "A firewall of this node drops what its neighbours say on the link",
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "What neighbours on an uplink answer or ask, by ARP or neighbour discovery (ICMPv6), is dropped for NETFILTER_DROP, \
+                    while what this node sends waits for their link-layer addresses in vain, or is not answered.",
+        meaning: "Neighbour discovery is part of ICMPv6: a firewall that drops all of that, or what it does not know, cuts the node off \
+                  from its gateway as soon as what it remembers is too old, which takes from seconds to minutes. ARP is filtered \
+                  in a family of its own. It looks as if the gateway were silent.",
+        check: &[
+            "ip -6 neigh; ip neigh  # FAILED or INCOMPLETE",
+            "nft -a list ruleset",
+            "ip6tables-legacy-save -c; arptables-legacy-save -c",
+        ],
+        mend: &[
+            "Let the firewall pass icmpv6 type nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert; and arp. Risk: low, every \
+             node on a link needs them.",
+        ],
+    },
+    examine: filtered,
+    explains: effects::firewall,
+    proved_by: effects::none,
+    follows: &["R22", "R30", "D02"],
+};
+
+/// R37: the entry of a next hop was set by hand.
+pub(super) const BY_HAND: Rule = Rule {
+    id: "R37",
+    slug: "neighbour-by-hand",
+    title: "The next hop's link-layer address was set by hand, and nothing comes back since",
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "This node makes requests and nothing comes back, since the entry of the neighbour by which they leave was set by \
+                    hand (PERMANENT), with another link-layer address than before or where none was known.",
+        meaning: "The kernel does not ask for a neighbour that was set by hand. With a wrong link-layer address, or one that the \
+                  neighbour no longer has, all that is for it leaves and reaches nobody.",
+        check: &[
+            "ip neigh show nud permanent",
+            "arping -I DEVICE ADDRESS  # who answers, and by which link-layer address",
+        ],
+        mend: &["ip neigh del ADDRESS dev DEVICE  # Risk: low, the kernel asks for it anew."],
+    },
+    examine: by_hand,
+    explains: effects::misled,
+    proved_by: effects::none,
+    follows: &[],
+};
+
+/// Messages that must have been dropped, and the time that they must span: a neighbour is asked once a second.
+const SEVERAL: u64 = 2;
+const LASTING: u64 = SECOND;
+
+/// Peers that are looked at, at most: nearly all go by the same next hop.
+const PEERS: usize = 256;
+
+/// What neighbours said on uplinks and was dropped lately, but for what was before `since`: by where, and how many at least.
+pub(super) fn unheard(model: &Model, namespaces: &BTreeSet<u32>, since: u64) -> BTreeMap<String, u64> {
+    let mut all: BTreeMap<String, u64> = BTreeMap::new();
+    for (key, .., spell) in model.unheard().lately(model.now()) {
+        if namespaces.contains(&key.netns)
+            && spell.last >= since
+            && model.node().is_over_uplink(key.netns, key.iif)
+        {
+            let at = key
+                .location
+                .as_ref()
+                .map_or_else(String::new, |at| format!(" at {at}"));
+            let packets = all.entry(format!("{}{at}", ends::reason(key))).or_default();
+            *packets = packets.saturating_add(spell.packets);
+        }
+    }
+    all.retain(|_, packets| *packets >= SEVERAL);
+    all
+}
+
+/// What is for this address goes by that neighbour: it is the neighbour itself, or beyond it.
+fn goes_by(model: &Model, netns: u32, remote: IpAddr, neighbour: IpAddr) -> bool {
+    let gateway = || {
+        let (_, leads) = model.settings().route(netns, remote)?;
+        value::after(leads, value::GATEWAY)?.parse().ok()
+    };
+    remote == neighbour || gateway() == Some(neighbour)
+}
+
+/// Neighbours on uplinks that are set by hand and by which requests to some of these go, each with its link-layer address.
+pub(super) fn set_by_hand(model: &Model, peers: &[(u32, IpAddr)]) -> Vec<String> {
+    let all = model.settings().iter().filter_map(|(netns, thing, state)| {
+        let Thing::Neighbour { device, address } = thing else {
+            return None;
+        };
+        if !value::has(state, value::PERMANENT) {
+            return None;
+        }
+        let index = model.node().device_named(netns, device)?.index;
+        let leads_there = |(of, peer): &(u32, IpAddr)| *of == netns && goes_by(model, netns, *peer, *address);
+        let is_its = model.node().is_over_uplink(netns, index) && peers.iter().take(PEERS).any(leads_there);
+        is_its.then(|| format!("{thing} ({state})"))
+    });
+    distinct(all)
+}
+
+/// What a neighbour said, and a firewall dropped.
+struct Case<'a> {
+    key: &'a EntryKey,
+    said: Said,
+    who: IpAddr,
+    spell: Spell,
+}
+
+/// A namespace, and a version of IP in it.
+type Part = (u32, Version);
+
+fn part(plight: &Plight) -> Part {
+    (plight.key.netns, Version::of(plight.key.remote))
+}
+
+impl Case<'_> {
+    fn part(&self) -> Part {
+        (self.key.netns, Version::of(self.who))
+    }
+
+    /// Something of that version of IP suffers from it: it asks in vain, or cannot leave for want of an answer.
+    fn harms(&self, model: &Model, asking: &BTreeSet<Part>) -> bool {
+        let waits = || {
+            let mut all = model.books().signs(Sign::SilentHop, model.now());
+            all.any(|(netns, device, spell)| {
+                netns == self.key.netns
+                    && model.node().is_over_uplink(netns, device)
+                    && spell.last >= self.spell.since
+            })
+        };
+        asking.contains(&self.part()) || (self.said == Said::Answer && waits())
+    }
+}
+
+fn filtered(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let plights = || view.asking().iter().map(|(plight, _)| *plight);
+    let asking: BTreeSet<Part> = plights().map(part).collect();
+    let all = model.unheard().lately(model.now());
+    let cases: Vec<Case<'_>> = all
+        .map(|(key, said, who, spell)| Case {
+            key,
+            said,
+            who,
+            spell,
+        })
+        .filter(|case| {
+            ends::by_firewall(ends::reason(case.key), ends::symbol(case.key))
+                && case.spell.lasts(SEVERAL, LASTING)
+                && model.node().is_over_uplink(case.key.netns, case.key.iif)
+                && case.harms(model, &asking)
+        })
+        .collect();
+    let since = cases.iter().map(|case| case.spell.since).min()?;
+    let last = cases.iter().map(|case| case.spell.last).max()?;
+    let namespaces: BTreeSet<u32> = cases.iter().map(|case| case.key.netns).collect();
+    let parts: BTreeSet<Part> = cases.iter().map(Case::part).collect();
+    let suffers = plights().filter(|plight| parts.contains(&part(plight)));
+    let suffering = Suffering::of(suffers.map(Sufferer::from));
+    let of = |said: Said| {
+        let mut these = cases.iter().filter(move |case| case.said == said).peekable();
+        these.peek()?;
+        let mut packets = 0_u64;
+        let who = distinct(these.map(|case| {
+            packets = packets.saturating_add(case.spell.packets);
+            let device = model.node().device_name(case.key.netns, case.key.iif);
+            format!("{} on {device}", case.who)
+        }));
+        Some((packets, list(&who)))
+    };
+    let answers = of(Said::Answer).map(|(packets, who)| {
+        format!(
+            "at least {} by which {who} told this node the link-layer address that it had asked for: what is to go by there cannot \
+             leave once it is not known",
+            count(packets, "answer")
+        )
+    });
+    let questions = of(Said::Question).map(|(packets, who)| {
+        format!(
+            "at least {} of {who} for this node's own link-layer address: who gets no answer cannot send it anything",
+            count(packets, "question")
+        )
+    });
+    let dropped: Vec<String> = answers.into_iter().chain(questions).collect();
+    let hooks = distinct(cases.iter().map(|case| hooks_told(model, case.key)));
+    let hooks = if hooks.is_empty() {
+        String::new()
+    } else {
+        format!(" {}", hooks_text(&hooks))
+    };
+    let mut lines: BTreeMap<&EntryKey, u64> = BTreeMap::new();
+    for case in &cases {
+        *lines.entry(case.key).or_default() += case.spell.packets;
+    }
+    let seen = lines.iter().map(|(key, packets)| {
+        let at = key.location.as_ref().map(ToString::to_string).unwrap_or_default();
+        let text = format!(
+            "{} at {at}: at least {} of neighbours since {}",
+            ends::reason(key),
+            count(*packets, "message"),
+            moment(model, since)
+        );
+        evidence::drop(ends::reason(key), key.location.as_ref(), *packets, text)
+    });
+    let first = *namespaces.first()?;
+    Some(Finding {
+        confidence: Confidence::Conclusive,
+        explanation: format!(
+            "Since {} this node's own firewall has dropped {}.{hooks}{}",
+            moment(model, since),
+            dropped.join("; and "),
+            suffering.affected()
+        ),
+        since,
+        last,
+        evidence: seen.take(5).collect(),
+        units: suffering.units([]),
+        flows: suffering.flows,
+        standing: None,
+        prevent: Vec::new(),
+        devices: BTreeSet::new(),
+        check: ["ip neigh", "ip -6 neigh", "nft -a list ruleset"]
+            .map(|line| command(model, first, line))
+            .into(),
+        namespaces,
+        remedy: vec![
+            "Let the firewall pass icmpv6 type nd-neighbor-solicit, nd-neighbor-advert and nd-router-advert, and arp. Risk: low, every \
+             node on a link needs them."
+                .to_owned(),
+        ],
+    })
+}
+
+/// An entry that was set by hand: who changed what, and the flows that are silent since.
+struct ByHand<'a> {
+    netns: u32,
+    device: &'a str,
+    address: IpAddr,
+    change: &'a Change,
+    asking: Vec<path::Asking<'a>>,
+}
+
+impl<'a> ByHand<'a> {
+    /// A change of an entry that set it by hand to what it was not before, and so it stood until the next one.
+    fn of(view: &View<'a>, change: &'a Change, next: Option<u64>) -> Option<Self> {
+        let Subject::Setting(netns, Thing::Neighbour { device, address }) = &change.subject else {
+            return None;
+        };
+        let model = view.model;
+        let index = model.node().device_named(*netns, device)?.index;
+        if !effects::misleads_by_hand(change) || !model.node().is_over_uplink(*netns, index) {
+            return None;
+        }
+        let silences = model.silences().all();
+        let is_its = |(plight, place): &path::Asking<'a>| {
+            let since = silences.get(*place).map_or(0, |(_, silence)| silence.since);
+            // What left just before may be lost with it.
+            let is_after = since.saturating_add(SECOND) >= change.at
+                && since <= change.at.saturating_add(WINDOW)
+                && next.is_none_or(|next| since < next);
+            plight.key.netns == *netns && is_after && goes_by(model, *netns, plight.key.remote, *address)
+        };
+        let asking: Vec<path::Asking<'a>> = view.asking().iter().copied().filter(is_its).collect();
+        (!asking.is_empty()).then_some(Self {
+            netns: *netns,
+            device,
+            address: *address,
+            change,
+            asking,
+        })
+    }
+}
+
+fn by_hand(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    if !model.can(ARRIVALS) || view.asking().is_empty() {
+        return None;
+    }
+    let mut next: BTreeMap<&Subject, u64> = BTreeMap::new();
+    let mut changes = model.timeline().all().rev().map(|(_, change)| change);
+    let case = changes.find_map(|change| {
+        let next = next.insert(&change.subject, change.at);
+        ByHand::of(view, change, next)
+    })?;
+    let silences = path::silences(model, case.asking.iter().map(|(_, place)| *place));
+    let since = silences.iter().map(|(_, silence)| silence.since).min()?;
+    let ended = silences
+        .iter()
+        .try_fold(0, |last: u64, (_, silence)| Some(last.max(silence.until?)));
+    let suffering = Suffering::of(case.asking.iter().map(|(plight, _)| Sufferer::from(*plight)));
+    let peers = distinct(silences.iter().map(|(peer, _)| peer.address.to_string()));
+    let is_peer = silences.iter().all(|(peer, _)| peer.address == case.address);
+    let to = if is_peer {
+        String::new()
+    } else {
+        format!("; it is the next hop to {}", list(&peers))
+    };
+    let until = if ended.is_some() {
+        ", until something did"
+    } else {
+        ""
+    };
+    let thing = Thing::Neighbour {
+        device: case.device.to_owned(),
+        address: case.address,
+    };
+    let stands = model
+        .settings()
+        .value(case.netns, thing.clone())
+        .unwrap_or("not there");
+    let (address, device) = (case.address, quoted(case.device));
+    let line = |text: String| command(model, case.netns, &text);
+    Some(Finding {
+        confidence: Confidence::Strong,
+        explanation: format!(
+            "The {}, at {}{to}. Since then nothing has come back from there{until}: what leaves with a link-layer address that is \
+             not the neighbour's reaches nobody, and the kernel does not ask for one that was set by hand.{}",
+            pairing::sentence(case.change),
+            moment(model, case.change.at),
+            suffering.affected()
+        ),
+        since,
+        last: ended.unwrap_or(model.now()),
+        evidence: std::iter::once(evidence::state(thing.to_string(), stands.to_owned()))
+            .chain(
+                silences
+                    .iter()
+                    .take(4)
+                    .map(|(peer, silence)| path::endpoint(model, *peer, *silence)),
+            )
+            .collect(),
+        units: suffering.units([]),
+        flows: suffering.flows,
+        namespaces: BTreeSet::from([case.netns]),
+        devices: BTreeSet::from([case.device.to_owned()]),
+        standing: None,
+        prevent: Vec::new(),
+        check: vec![
+            line(format!("{} neigh show dev {device}", ip(address))),
+            line(format!(
+                "arping -c 2 -I {device} {address}  # who answers, where arping is installed"
+            )),
+        ],
+        remedy: vec![line(format!(
+            "{} neigh del {address} dev {device}  # Risk: low, the kernel asks for it anew.",
+            ip(address)
+        ))],
+    })
+}
