@@ -361,7 +361,7 @@ fn is_by_hand(value: &Option<String>) -> bool {
 }
 
 /// A neighbour was set by hand, and has another link-layer address than before, if one was known.
-pub(super) fn misleads_by_hand(change: &Change) -> bool {
+fn misleads_by_hand(change: &Change) -> bool {
     let address = |value: &Option<String>| {
         let value = value.as_deref()?;
         value::after(value, value::LINK_ADDRESS).map(str::to_owned)
@@ -369,12 +369,46 @@ pub(super) fn misleads_by_hand(change: &Change) -> bool {
     is_by_hand(&change.after) && address(&change.before) != address(&change.after)
 }
 
-/// A neighbour at a device of the finding was set by hand.
-pub(super) fn misled(finding: &Finding, change: &Change) -> bool {
-    match thing(finding, change) {
-        Some(Thing::Neighbour { device, .. }) => is_at(finding, device) && misleads_by_hand(change),
+/// Packets go another way than before: a route of table main came or leads elsewhere, a rule for all of them came, or the neighbour
+/// by which they go was set by hand. A route that sends them nowhere is another matter.
+pub(super) fn leads_astray(change: &Change) -> bool {
+    match (&change.subject, &change.before, &change.after) {
+        (Subject::Setting(_, Thing::Neighbour { .. }), ..) => misleads_by_hand(change),
+        (
+            Subject::Setting(
+                _,
+                Thing::Route {
+                    table: TABLE_MAIN,
+                    action,
+                    ..
+                },
+            ),
+            before,
+            Some(after),
+        ) => {
+            let is_alike = |before: &String| {
+                let from = value::after(after, value::SOURCE);
+                value::leads_alike(before, after)
+                    && (from.is_none() || from == value::after(before, value::SOURCE))
+            };
+            action == value::UNICAST && !before.as_ref().is_some_and(is_alike)
+        }
+        (Subject::Setting(_, Thing::Rule { text, .. }), None, Some(_)) => value::is_for_all(text),
         _ => false,
     }
+}
+
+/// The way to the finding's peers, or the neighbour by which they are reached, leads elsewhere.
+pub(super) fn led_astray(finding: &Finding, change: &Change) -> bool {
+    leads_astray(change)
+        && match thing(finding, change) {
+            Some(Thing::Neighbour { device, .. }) => is_at(finding, device),
+            Some(Thing::Route {
+                destination, prefix, ..
+            }) => finding.flows.remotes().are_in(*destination, *prefix),
+            Some(Thing::Rule { version, .. }) => concerns(finding, *version),
+            _ => false,
+        }
 }
 
 /// A device of the finding is down, without carrier, or gone.
@@ -475,6 +509,20 @@ pub(super) fn modules(finding: &Finding, change: &Change) -> bool {
 /// A unit whose sockets those were ended, or was started anew.
 pub(super) fn unit_ended(finding: &Finding, change: &Change) -> bool {
     matches!(&change.subject, Subject::Unit(name) if finding.units.contains(name))
+}
+
+/// The same; or a rule came that leads packets elsewhere, and nobody was ever seen to listen where they come to.
+pub(super) fn nobody_listens(finding: &Finding, change: &Change) -> bool {
+    let leads_elsewhere = || {
+        let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+        did.iter()
+            .flatten()
+            .any(|did| matches!(did, Did::Rule { words, came: Came::New, .. } if redirects::acts(words)))
+    };
+    match thing(finding, change) {
+        Some(Thing::Ruleset { .. }) => finding.units.is_empty() && leads_elsewhere(),
+        _ => unit_ended(finding, change),
+    }
 }
 
 /// A unit that stands so is there: it has been started.

@@ -1,15 +1,12 @@
-//! Next hops that this node itself keeps out of its own reach: what they say is dropped here, or an entry that was set by hand leads
-//! elsewhere.
+//! Next hops that this node itself keeps out of its own reach: what they say is dropped here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::lost::kinds::{hooks_text, hooks_told};
-use super::pairing::{self, WINDOW};
-use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
-use super::words::{command, count, distinct, ip, list, moment};
+use super::words::{command, count, distinct, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{EntryKey, Thing, Version, value};
 use crate::model::Model;
@@ -17,10 +14,8 @@ use crate::model::clock::SECOND;
 use crate::model::ends::{self, Sign};
 use crate::model::growth::Spell;
 use crate::model::plight::Plight;
-use crate::model::timeline::{Change, Subject};
 use crate::model::unheard::Said;
 use crate::report::{Confidence, Where};
-use crate::shell::quoted;
 
 /// R36: a firewall drops what neighbours say.
 pub(super) const FILTERED: Rule = Rule {
@@ -48,29 +43,6 @@ pub(super) const FILTERED: Rule = Rule {
     explains: effects::firewall,
     proved_by: effects::none,
     follows: &["R22", "R30", "D02"],
-};
-
-/// R37: the entry of a next hop was set by hand.
-pub(super) const BY_HAND: Rule = Rule {
-    id: "R37",
-    slug: "neighbour-by-hand",
-    title: "The next hop's link-layer address was set by hand, and nothing comes back since",
-    place: Some(Where::GuestKernel),
-    about: About {
-        signature: "This node makes requests and nothing comes back, since the entry of the neighbour by which they leave was set by \
-                    hand (PERMANENT), with another link-layer address than before or where none was known.",
-        meaning: "The kernel does not ask for a neighbour that was set by hand. With a wrong link-layer address, or one that the \
-                  neighbour no longer has, all that is for it leaves and reaches nobody.",
-        check: &[
-            "ip neigh show nud permanent",
-            "arping -I DEVICE ADDRESS  # who answers, and by which link-layer address",
-        ],
-        mend: &["ip neigh del ADDRESS dev DEVICE  # Risk: low, the kernel asks for it anew."],
-    },
-    examine: by_hand,
-    explains: effects::misled,
-    proved_by: effects::none,
-    follows: &[],
 };
 
 /// Messages that must have been dropped, and the time that they must span: a neighbour is asked once a second.
@@ -101,7 +73,7 @@ pub(super) fn unheard(model: &Model, namespaces: &BTreeSet<u32>, since: u64) -> 
 }
 
 /// What is for this address goes by that neighbour: it is the neighbour itself, or beyond it.
-fn goes_by(model: &Model, netns: u32, remote: IpAddr, neighbour: IpAddr) -> bool {
+pub(super) fn goes_by(model: &Model, netns: u32, remote: IpAddr, neighbour: IpAddr) -> bool {
     let gateway = || {
         let (_, leads) = model.settings().route(netns, remote)?;
         value::after(leads, value::GATEWAY)?.parse().ok()
@@ -256,122 +228,5 @@ fn filtered(view: &View<'_>) -> Option<Finding> {
              node on a link needs them."
                 .to_owned(),
         ],
-    })
-}
-
-/// An entry that was set by hand: who changed what, and the flows that are silent since.
-struct ByHand<'a> {
-    netns: u32,
-    device: &'a str,
-    address: IpAddr,
-    change: &'a Change,
-    asking: Vec<path::Asking<'a>>,
-}
-
-impl<'a> ByHand<'a> {
-    /// A change of an entry that set it by hand to what it was not before, and so it stood until the next one.
-    fn of(view: &View<'a>, change: &'a Change, next: Option<u64>) -> Option<Self> {
-        let Subject::Setting(netns, Thing::Neighbour { device, address }) = &change.subject else {
-            return None;
-        };
-        let model = view.model;
-        let index = model.node().device_named(*netns, device)?.index;
-        if !effects::misleads_by_hand(change) || !model.node().is_over_uplink(*netns, index) {
-            return None;
-        }
-        let silences = model.silences().all();
-        let is_its = |(plight, place): &path::Asking<'a>| {
-            let since = silences.get(*place).map_or(0, |(_, silence)| silence.since);
-            // What left just before may be lost with it.
-            let is_after = since.saturating_add(SECOND) >= change.at
-                && since <= change.at.saturating_add(WINDOW)
-                && next.is_none_or(|next| since < next);
-            plight.key.netns == *netns && is_after && goes_by(model, *netns, plight.key.remote, *address)
-        };
-        let asking: Vec<path::Asking<'a>> = view.asking().iter().copied().filter(is_its).collect();
-        (!asking.is_empty()).then_some(Self {
-            netns: *netns,
-            device,
-            address: *address,
-            change,
-            asking,
-        })
-    }
-}
-
-fn by_hand(view: &View<'_>) -> Option<Finding> {
-    let model = view.model;
-    if !model.can(ARRIVALS) || view.asking().is_empty() {
-        return None;
-    }
-    let mut next: BTreeMap<&Subject, u64> = BTreeMap::new();
-    let mut changes = model.timeline().all().rev().map(|(_, change)| change);
-    let case = changes.find_map(|change| {
-        let next = next.insert(&change.subject, change.at);
-        ByHand::of(view, change, next)
-    })?;
-    let silences = path::silences(model, case.asking.iter().map(|(_, place)| *place));
-    let since = silences.iter().map(|(_, silence)| silence.since).min()?;
-    let ended = silences
-        .iter()
-        .try_fold(0, |last: u64, (_, silence)| Some(last.max(silence.until?)));
-    let suffering = Suffering::of(case.asking.iter().map(|(plight, _)| Sufferer::from(*plight)));
-    let peers = distinct(silences.iter().map(|(peer, _)| peer.address.to_string()));
-    let is_peer = silences.iter().all(|(peer, _)| peer.address == case.address);
-    let to = if is_peer {
-        String::new()
-    } else {
-        format!("; it is the next hop to {}", list(&peers))
-    };
-    let until = if ended.is_some() {
-        ", until something did"
-    } else {
-        ""
-    };
-    let thing = Thing::Neighbour {
-        device: case.device.to_owned(),
-        address: case.address,
-    };
-    let stands = model
-        .settings()
-        .value(case.netns, thing.clone())
-        .unwrap_or("not there");
-    let (address, device) = (case.address, quoted(case.device));
-    let line = |text: String| command(model, case.netns, &text);
-    Some(Finding {
-        confidence: Confidence::Strong,
-        explanation: format!(
-            "The {}, at {}{to}. Since then nothing has come back from there{until}: what leaves with a link-layer address that is \
-             not the neighbour's reaches nobody, and the kernel does not ask for one that was set by hand.{}",
-            pairing::sentence(case.change),
-            moment(model, case.change.at),
-            suffering.affected()
-        ),
-        since,
-        last: ended.unwrap_or(model.now()),
-        evidence: std::iter::once(evidence::state(thing.to_string(), stands.to_owned()))
-            .chain(
-                silences
-                    .iter()
-                    .take(4)
-                    .map(|(peer, silence)| path::endpoint(model, *peer, *silence)),
-            )
-            .collect(),
-        units: suffering.units([]),
-        flows: suffering.flows,
-        namespaces: BTreeSet::from([case.netns]),
-        devices: BTreeSet::from([case.device.to_owned()]),
-        standing: None,
-        prevent: Vec::new(),
-        check: vec![
-            line(format!("{} neigh show dev {device}", ip(address))),
-            line(format!(
-                "arping -c 2 -I {device} {address}  # who answers, where arping is installed"
-            )),
-        ],
-        remedy: vec![line(format!(
-            "{} neigh del {address} dev {device}  # Risk: low, the kernel asks for it anew.",
-            ip(address)
-        ))],
     })
 }

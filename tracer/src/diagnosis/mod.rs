@@ -4,7 +4,8 @@
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
 //! `links` devices that are down, `unroutable` what has no way out, `outgoing` what a firewall keeps from leaving, `inside` what
-//! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `hops` next hops that this node itself keeps out of reach, `path`
+//! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `hops` next hops
+//! that this node itself keeps out of reach, `ways` where it changed the way to its peers, `path`
 //! the way to the node, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up; `managers`
 //! what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
@@ -50,6 +51,7 @@ mod units;
 mod unread;
 mod unroutable;
 mod upgrades;
+mod ways;
 mod words;
 
 use std::cell::{OnceCell, RefCell};
@@ -138,7 +140,7 @@ pub const RULES: &[Rule] = &[
     sources::SOURCE_RULE,
     neighbours::UNANSWERED,
     hops::FILTERED,
-    hops::BY_HAND,
+    ways::CHANGED,
     links::NO_CARRIER,
     fragments::INCOMPLETE,
     names::UNANSWERED,

@@ -27,8 +27,9 @@ pub(super) const UNANSWERED: Rule = Rule {
                     other peer is silent. A weak sign where another name server answers, or where the silent one never did and \
                     /etc/resolv.conf does not name it; and where that has no name server any more, which it had.",
         meaning: "Programs that connect by name hang or fail, although the network carries all else. The servers are out of reach or \
-                  down, no server runs there and they refuse by ICMP, a firewall on the way drops what is for port 53, answers come back from another address than was asked, or \
-                  /etc/resolv.conf names others than before: by a lease, by systemd-resolved, or by an upgrade.",
+                  down, no server runs there and they refuse by ICMP, a firewall on the way drops what is for port 53, answers come \
+                  back from another address than was asked, or /etc/resolv.conf names others than before: by a lease, by \
+                  systemd-resolved, or by an upgrade.",
         check: &[
             "cat /etc/resolv.conf; resolvectl status",
             "getent ahostsv4 NAME  # asks as programs do; a name that should be known",

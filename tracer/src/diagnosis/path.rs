@@ -215,7 +215,7 @@ fn says_something(view: &View<'_>, plight: &Plight) -> bool {
     // What this node's own rules keep from leaving nobody else can answer.
     let books = view.model.books();
     let is_held_back = plight.is_held_back && books.holds_back(plight.key.netns, view.model.now());
-    !is_held_back && plight.dropped.is_none() && !by_inner_device(view, &plight.key, plight.iif)
+    !is_held_back && plight.dropped.is_none()
 }
 
 /// A flow that is part of a silence and says something of the path, with the place of that.
@@ -223,11 +223,16 @@ pub(super) type Asking<'a> = (&'a Plight, usize);
 
 /// All of them.
 pub(super) fn asking<'a>(view: &View<'a>) -> Vec<Asking<'a>> {
+    silent_flows(view)
+        .filter(|(plight, _)| !by_inner_device(view, &plight.key, plight.iif))
+        .collect()
+}
+
+/// Flows that are part of a silence and lose nothing here, also those that leave by no uplink.
+pub(super) fn silent_flows<'a>(view: &View<'a>) -> impl Iterator<Item = Asking<'a>> {
     let plights = view.model.plights().iter();
     let silent = plights.filter_map(|plight| Some((plight, usize::try_from(plight.silence?).ok()?)));
-    silent
-        .filter(|(plight, _)| says_something(view, plight))
-        .collect()
+    silent.filter(|(plight, _)| says_something(view, plight))
 }
 
 /// The silences with these places, each once and in order.

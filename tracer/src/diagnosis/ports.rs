@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::addresses::Addresses;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{self, count};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Owner, Protocol};
 use crate::model::Model;
-use crate::model::clock::SECOND;
+use crate::model::clock::{SECOND, When};
 use crate::model::ends;
 use crate::model::growth::Spell;
 use crate::model::plight::Plight;
@@ -36,7 +37,7 @@ pub(super) const NO_SOCKET: Rule = Rule {
         mend: &["systemctl restart UNIT  # Risk: ends what the unit still does; read its status first."],
     },
     examine: no_socket,
-    explains: effects::unit_ended,
+    explains: effects::nobody_listens,
     proved_by: effects::none,
     follows: &[],
 };
@@ -45,6 +46,8 @@ pub(super) const NO_SOCKET: Rule = Rule {
 const AFTERMATH: u64 = SECOND;
 /// A unit that was stopped in good order may be about to be started again, as where it is deployed: for so long that is no fault.
 const DEPLOYED: u64 = 5 * SECOND;
+/// What is refused so long after a socket was opened is not for that socket.
+const OPEN: u64 = 3 * SECOND;
 /// That a unit has ended may be told so much later, as while systemd loads its units anew.
 const TOLD_LATE: u64 = SECOND * 5 / 2;
 /// Refusals at a port that nobody was ever seen to have are told from this number on.
@@ -106,8 +109,27 @@ fn no_socket(view: &View<'_>) -> Option<Finding> {
         more => format!(" The same goes for {more}."),
     };
     let deployed = worst.waited_for.unwrap_or_default();
+    let at = Addresses::of(
+        alike()
+            .filter(|other| other.port == worst.port)
+            .map(|other| other.address),
+    )
+    .told();
+    let elsewhere = elsewhere(model, worst);
+    let instead = match &elsewhere {
+        None => String::new(),
+        Some(there) => format!(" {there}: not for what comes for {at}."),
+    };
+    let nobody = match connected(model, worst) {
+        None => format!("Nothing listens on {protocol} {number} at {at}{had}."),
+        Some(key) => format!(
+            "At {protocol} {number} of {at} is a socket that talks with {} ({}), and takes nothing from others.",
+            words::end(key.remote, key.remote_port),
+            words::flow(model, key)
+        ),
+    };
     let explanation = format!(
-        "Nothing listens on {protocol} {number}{had}.{deployed} {} for it arrived since and found no socket.{others}",
+        "{nobody}{instead}{deployed} {} for it arrived since and found no socket.{others}",
         count(packets, "packet")
     );
 
@@ -156,8 +178,16 @@ fn no_socket(view: &View<'_>) -> Option<Finding> {
     if let Some(unit) = worst.owner.and_then(words::managed_unit) {
         check.push(format!("systemctl status {unit}"));
         check.push(format!("journalctl -u {unit} -n 50"));
+        if elsewhere.is_none() {
+            remedy.push(format!(
+                "systemctl restart {unit}  # Risk: ends what the unit still does; read its status first."
+            ));
+        }
+    }
+    if elsewhere.is_some() {
         remedy.push(format!(
-            "systemctl restart {unit}  # Risk: ends what the unit still does; read its status first."
+            "Let the program that listens at another address listen at {at}, where it is meant to: its configuration, or its unit's, \
+             names the address. Risk: then it can be reached from there."
         ));
     }
 
@@ -186,6 +216,51 @@ fn no_socket(view: &View<'_>) -> Option<Finding> {
             vec!["Start the program that listened there again. Risk: none for others.".to_owned()]
         },
     })
+}
+
+/// A flow by which a socket of this node has sent from this end since packets of others are refused there: it is connected. Only
+/// those of UDP leave it open who answers.
+fn connected<'a>(model: &'a Model, refusal: &Refusal<'_>) -> Option<&'a FlowKey> {
+    let Port {
+        netns,
+        protocol,
+        number,
+    } = refusal.port;
+    let end = |remote: [u8; 16], remote_port| FlowKey {
+        netns,
+        protocol,
+        local: refusal.address,
+        local_port: number,
+        remote: IpAddr::from(remote),
+        remote_port,
+    };
+    let first = FlowKey {
+        remote: IpAddr::from([0; 4]),
+        ..end([0; 16], 0)
+    };
+    let mut all = model.flows().between(first, end([u8::MAX; 16], u16::MAX));
+    // What is told of one that was closed is told a round later.
+    let after = When::at(refusal.spell.since.saturating_add(AFTERMATH));
+    let found = all.find(|(_, flow)| flow.sent > 0 && flow.last_sent > after);
+    let may_be = protocol == Protocol::Udp && refusal.owner.is_none() && refusal.had_until.is_none();
+    found.filter(|_| may_be).map(|(key, _)| key)
+}
+
+/// What listens at the same port, and at other addresses: `nginx[12] (nginx.service) listens at 127.0.0.1`.
+fn elsewhere(model: &Model, refusal: &Refusal<'_>) -> Option<String> {
+    let all = model.sockets().listening_elsewhere(refusal.port, refusal.address);
+    let all = words::distinct(all.map(|(address, bound)| {
+        let who = bound
+            .owner
+            .as_deref()
+            .map_or_else(|| "somebody".to_owned(), words::owner);
+        match address {
+            any if any.is_unspecified() && any.is_ipv4() => format!("{who} listens for IPv4 only"),
+            any if any.is_unspecified() => format!("{who} listens for IPv6 only"),
+            one => format!("{who} listens at {one}"),
+        }
+    }));
+    (!all.is_empty()).then(|| words::list(&all))
 }
 
 /// A port's socket, and what was put in its queue and read from it.
@@ -258,8 +333,12 @@ fn refusal<'a>(view: &View<'a>, port: Port, address: IpAddr, spell: Spell) -> Op
     match (port.protocol, bound) {
         (_, None) => strangers(),
         (Protocol::Tcp, Some(bound)) => {
-            // While a socket is there, what is refused is for another address or was already lost.
-            let closed = bound.closed?;
+            // While a socket is there, what is refused is for another address or was already lost; or it is one of IPv6 that does
+            // not serve IPv4.
+            let Some(closed) = bound.closed else {
+                let is_since = spell.last >= bound.opened.saturating_add(OPEN);
+                return (address.is_ipv4() && is_since).then(strangers).flatten();
+            };
             (spell.packets >= 2 && spell.last >= closed.saturating_add(AFTERMATH))
                 .then(|| refusal(Confidence::Conclusive, Some(closed)))
         }

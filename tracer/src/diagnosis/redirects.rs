@@ -139,7 +139,7 @@ impl Redirection {
 }
 
 /// What a rule does with these words may be to lead packets elsewhere: in the words of `nft`, or by the names of iptables' targets.
-fn acts(words: &str) -> bool {
+pub(super) fn acts(words: &str) -> bool {
     let is_act = |word: &str| {
         ["redirect", "dnat", "tproxy"]
             .iter()

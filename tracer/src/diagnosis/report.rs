@@ -263,6 +263,8 @@ fn drops(model: &Model) -> Vec<Drop> {
             .map_or(0, |left_out| {
                 let left = if ends::may_be_twin(key) {
                     &mut left_out.copies
+                } else if ends::raw_clone(key) {
+                    &mut left_out.clones
                 } else if ends::purged(key) {
                     &mut left_out.stale
                 } else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::sufferers::Sufferers;
-use super::words::{command, count, distinct, list, moment};
+use super::words::{command, count, distinct, list, moment, whose};
 use super::{About, Finding, Rule, effects, evidence};
 use crate::event::Version;
 use crate::model::Model;
@@ -133,15 +133,21 @@ fn no_route(model: &Model) -> Option<Finding> {
         .fold(0, |sum: u64, (_, spell)| sum.saturating_add(spell.packets));
     if packets > 0 {
         explanation.push(format!(
-            "{} of TCP connections of this node could not be sent, because the kernel found no way to their peers: no route, one that leads nowhere, or a \
-             policy of IPsec that forbids it.{of}",
-            count(packets, "packet")
+            "{} of TCP connections {} could not be sent, because the kernel found no way to their peers: no route, one that leads \
+             nowhere, or a policy of IPsec that forbids it.{of}",
+            count(packets, "packet"),
+            whose(model, &dropped.iter().map(|(netns, _)| *netns).collect()),
         ));
     }
-    for (_, version, spell, _) in &counted {
+    for (netns, version, spell, _) in &counted {
         explanation.push(format!(
-            "No table that all packets are looked up in has a default route of {version} any more, and the kernel had no route {} \
-             for what was to be sent since {}.",
+            "{} that all packets are looked up in has a default route of {version} any more, and the kernel had no route {} for what \
+             was to be sent since {}.",
+            if model.node().several() {
+                format!("In {} no table", model.node().netns_label(*netns))
+            } else {
+                "No table".to_owned()
+            },
             count(spell.packets, "time"),
             moment(model, spell.since)
         ));

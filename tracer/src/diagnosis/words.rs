@@ -1,5 +1,6 @@
 //! How findings are put into words.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::event::{ENDED, FlowKey, Owner, process};
@@ -70,6 +71,15 @@ pub(super) fn flow(model: &Model, key: &FlowKey) -> String {
         Some(found) => format!("{}, {key}", owner(found)),
         None => key.to_string(),
     }
+}
+
+/// `of this node`, or `in pod-a:4026532202` where several namespaces are watched.
+pub(super) fn whose(model: &Model, namespaces: &BTreeSet<u32>) -> String {
+    if !model.node().several() {
+        return "of this node".to_owned();
+    }
+    let labels = namespaces.iter().map(|netns| model.node().netns_label(*netns));
+    format!("in {}", list(&distinct(labels)))
 }
 
 /// A command, as it is to be run for that namespace. Its own words must be [`quoted`] where need be.

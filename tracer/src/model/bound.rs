@@ -20,6 +20,8 @@ const GONE: u64 = 1800 * SECOND;
 pub(crate) struct Bound {
     /// Who has it, or had it last.
     pub owner: Option<Arc<Owner>>,
+    /// When it was first seen there, or again after it had been closed.
+    pub opened: u64,
     /// When it was closed, `None` while it is there.
     pub closed: Option<u64>,
     /// Inodes of the sockets that share it (`SO_REUSEPORT`), as far as they are known.
@@ -43,24 +45,41 @@ impl BoundSockets {
         at.get(&address(at, local)?)
     }
 
+    /// The sockets that are open at this port, with the address of each.
+    pub(super) fn open(&self, port: Port) -> impl Iterator<Item = (IpAddr, &Bound)> {
+        let all = self.ports.get(&port).into_iter().flatten();
+        all.filter(|(_, bound)| bound.closed.is_none())
+            .map(|(address, bound)| (*address, bound))
+    }
+
     /// A socket is there.
-    pub(super) fn opened(&mut self, port: Port, address: IpAddr, inode: u64, owner: Option<Arc<Owner>>) {
+    pub(super) fn opened(
+        &mut self,
+        at: u64,
+        port: Port,
+        address: IpAddr,
+        inode: u64,
+        owner: Option<Arc<Owner>>,
+    ) {
         if !self.has_room(port, address) {
             return;
         }
         // What was known of the port by its use alone was this socket, if it waits at any address.
         if address.is_unspecified()
-            && let Some(at) = self.ports.get_mut(&port)
+            && let Some(there) = self.ports.get_mut(&port)
         {
-            let before = at.len();
-            at.retain(|_, bound| bound.received.is_none());
-            self.number -= before - at.len();
+            let before = there.len();
+            there.retain(|_, bound| bound.received.is_none());
+            self.number -= before - there.len();
         }
         let bound = self.entry(port, address);
         bound.received = None;
         if bound.closed.take().is_some() {
             bound.owner = None;
             bound.inodes.clear();
+        }
+        if bound.inodes.is_empty() {
+            bound.opened = at;
         }
         if bound.inodes.len() < MOST_SHARING {
             bound.inodes.insert(inode);

@@ -409,11 +409,36 @@ pub(crate) fn dropped_after_match(key: &EntryKey) -> bool {
 }
 
 /// The dropped packets may be the kernel's own copies of ICMP messages that went to a raw socket: `ping_rcv`
-/// finds no ping socket for them, which is no loss.
+/// finds no ping socket for them, which is no loss; and what a policy of IPsec blocks there it has blocked for the raw socket as well.
 pub(crate) fn may_be_twin(key: &EntryKey) -> bool {
     key.fate == Fate::Dropped
-        && matches!(key.protocol, Protocol::Icmp | Protocol::Icmp6)
-        && no_ping_socket(reason(key), symbol(key))
+        && is_icmp(key.protocol)
+        && (no_ping_socket(reason(key), symbol(key)) || is_blocked(reason(key), symbol(key)))
+}
+
+/// A policy of IPsec blocks messages of ICMP for the kernel itself (`icmp_rcv`, `icmpv6_rcv`).
+fn is_blocked(reason: &str, symbol: &str) -> bool {
+    reason == "XFRM_POLICY" && matches!(symbol, "icmp_rcv" | "icmpv6_rcv")
+}
+
+/// The dropped packets were clones for raw sockets of a message of ICMP, which the kernel has dealt with by itself as well
+/// (`raw_local_deliver`, `raw6_local_deliver`): the buffer was full, or a policy blocked it.
+pub(crate) fn raw_clone(key: &EntryKey) -> bool {
+    key.fate == Fate::Dropped && is_icmp(key.protocol) && is_for_raw_socket(symbol(key))
+}
+
+fn is_for_raw_socket(symbol: &str) -> bool {
+    matches!(symbol, "raw_rcv" | "raw_rcv_skb" | "rawv6_rcv" | "rawv6_rcv_skb")
+}
+
+/// Of a message of ICMP that was dropped so, a clone or the message itself may have been dropped as well.
+pub(crate) fn may_have_clone(reason: &str, symbol: &str) -> bool {
+    is_for_raw_socket(symbol) || is_blocked(reason, symbol) || no_ping_socket(reason, symbol)
+}
+
+/// Of both versions.
+pub(crate) fn is_icmp(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Icmp | Protocol::Icmp6)
 }
 
 /// The kernel looked for a ping socket and found none: where it delivers ICMP that a raw socket may have got

@@ -345,23 +345,32 @@ impl Flow {
     }
 
     /// How many of the packets that were dropped now are no loss: messages that the kernel has used up, or
-    /// its own copies of ICMP messages that a raw socket got, of which it drops one for each.
+    /// its own copies of ICMP messages that a raw socket got, of which it drops one for each. Where it drops a raw socket's clone
+    /// as well, no more messages are lost than arrived.
     fn not_lost(&mut self, count: &FlowCount, grown: &Growth) -> u64 {
         if count.last_drop.as_ref().is_some_and(used_up) {
             return grown.dropped;
         }
-        let reached = grown.queued.max(grown.read);
-        if !matches!(count.flow.protocol, Protocol::Icmp | Protocol::Icmp6) || reached == 0 {
+        if !ends::is_icmp(count.flow.protocol) {
             return 0;
         }
         let is_twin = |drop: &LastDrop| ends::no_ping_socket(&drop.0, &drop.1.symbol);
-        if count.last_drop.as_ref().is_some_and(is_twin) {
+        let reached = grown.queued.max(grown.read);
+        if reached > 0 && count.last_drop.as_ref().is_some_and(is_twin) {
             self.seldom().has_twins = true;
         }
-        if self.has_twins() {
+        let twins = if self.has_twins() {
             reached.min(grown.dropped)
         } else {
             0
+        };
+        let lost = grown.dropped - twins;
+        let may_have_clones = |drop: &LastDrop| ends::may_have_clone(&drop.0, &drop.1.symbol);
+        if count.last_drop.as_ref().is_some_and(may_have_clones) {
+            // What arrived may have been told a round before.
+            twins + lost.saturating_sub(grown.arrived.max(lost.div_ceil(2)))
+        } else {
+            twins
         }
     }
 }

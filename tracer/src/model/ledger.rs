@@ -143,12 +143,21 @@ struct Datagrams {
     purged_all: u64,
     /// See [`ends::may_be_twin`].
     twins: u64,
+    /// See [`ends::raw_clone`].
+    clones: u64,
 }
 
 impl Datagrams {
-    /// The twins that are copies: sockets got as many of their own.
+    /// The twins that are copies: sockets got as many of their own, or would have but for their drop.
     fn copies(&self) -> u64 {
-        self.twins.min(plus(self.read, self.queued))
+        self.twins.min(plus(plus(self.read, self.queued), self.clones))
+    }
+
+    /// The clones whose message is in the books by another end: each was the only one of its message where that is a twin of which
+    /// no socket got one.
+    fn spare_clones(&self) -> u64 {
+        let unread = self.twins.saturating_sub(plus(self.read, self.queued));
+        self.clones.saturating_sub(unread)
     }
 
     /// What was thrown away with a queue and never put in it, as far as was seen: it had been before the start.
@@ -166,6 +175,8 @@ impl Datagrams {
 pub(crate) struct LeftOut {
     /// Of those that may be twins, see [`ends::may_be_twin`].
     pub copies: u64,
+    /// Of those that were clones for raw sockets, see [`ends::raw_clone`].
+    pub clones: u64,
     /// Of those that were thrown away with a queue, see [`ends::purged`]: they had arrived before the start.
     pub stale: u64,
 }
@@ -177,6 +188,7 @@ pub(crate) fn left_out(books: &Books, node: &Node, sees_queues: bool) -> BTreeMa
         for (protocol, datagrams) in tally.datagrams {
             let left_out = LeftOut {
                 copies: datagrams.copies(),
+                clones: datagrams.spare_clones(),
                 stale: datagrams.stale(protocol, sees_queues),
             };
             all.insert((netns, protocol), left_out);
@@ -285,6 +297,10 @@ fn tallies(books: &Books, node: &Node) -> BTreeMap<u32, Tally> {
                     let datagrams = tally.datagrams.entry(key.protocol).or_default();
                     datagrams.twins = plus(datagrams.twins, line.packets);
                 }
+                if ends::raw_clone(key) {
+                    let datagrams = tally.datagrams.entry(key.protocol).or_default();
+                    datagrams.clones = plus(datagrams.clones, line.packets);
+                }
             }
         }
     }
@@ -310,7 +326,10 @@ fn close(netns: u32, tally: &Tally, queues: &Queues, silent: Silent, sees_queues
         delivered = plus(delivered, plus(kept - waiting, datagrams.read));
         left_out = plus(
             left_out,
-            plus(datagrams.copies(), datagrams.stale(protocol, sees_queues)),
+            plus(
+                plus(datagrams.copies(), datagrams.spare_clones()),
+                datagrams.stale(protocol, sees_queues),
+            ),
         );
     }
     let mut ledger = Ledger {

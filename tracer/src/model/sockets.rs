@@ -121,7 +121,7 @@ impl Sockets {
         let open = socket.flow.protocol != Protocol::Tcp || socket.state == SocketState::Listen;
         if open {
             let owner = socket.owner.as_ref().map(|owner| self.shared(owner));
-            self.bound.opened(port, address, socket.inode, owner);
+            self.bound.opened(at, port, address, socket.inode, owner);
         } else if socket.state == SocketState::Close {
             self.bound.closed(at, port, address, socket.inode);
         }
@@ -160,6 +160,17 @@ impl Sockets {
     /// The socket that is or was bound to this local end, by its own address or by any.
     pub(crate) fn bound(&self, port: Port, local: IpAddr) -> Option<&Bound> {
         self.bound.find(port, local)
+    }
+
+    /// The sockets that are open at this port, bound to other addresses than that at which packets find none. Only those of TCP
+    /// tell when they are closed: of others there are none here.
+    pub(crate) fn listening_elsewhere(
+        &self,
+        port: Port,
+        refused: IpAddr,
+    ) -> impl Iterator<Item = (IpAddr, &Bound)> {
+        let all = self.bound.open(port);
+        all.filter(move |(address, _)| port.protocol == Protocol::Tcp && *address != plain(refused))
     }
 
     /// Who has the socket that packets of this flow are for: the connected one with its tuple, where there is one, else the

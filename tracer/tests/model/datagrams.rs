@@ -37,6 +37,82 @@ fn where_queues_are_not_told_a_datagram_is_delivered_when_it_is_read() {
     );
 }
 
+/// The kernel gives a raw socket a clone of a message, and deals with the message by itself as well: whatever becomes of both, one
+/// packet has arrived.
+#[test]
+fn a_clone_for_a_raw_socket_is_not_another_packet() {
+    let line = |fate| line(fate, Protocol::Icmp);
+    let of = |reason, symbol, packets| (drop(reason, symbol, Protocol::Icmp), packets);
+    let arrived = |dropped, delivered, answered| Ledger {
+        arrived: 5,
+        dropped,
+        delivered,
+        answered,
+        ..Ledger::default()
+    };
+    for (lines, ledger) in [
+        // A policy of IPsec blocks both.
+        (
+            vec![of("XFRM_POLICY", "raw_rcv", 5), of("XFRM_POLICY", "icmp_rcv", 5)],
+            arrived(5, 0, 0),
+        ),
+        // There is no room in the socket's buffer, and no ping socket.
+        (
+            vec![of("SOCKET_RCVBUFF", "raw_rcv", 5), of("NO_SOCKET", "ping_rcv", 5)],
+            arrived(5, 0, 0),
+        ),
+        // The same, beside a second socket that has room.
+        (
+            vec![
+                of("SOCKET_RCVBUFF", "raw_rcv", 5),
+                of("NO_SOCKET", "ping_rcv", 5),
+                (line(Fate::Queued), 5),
+            ],
+            arrived(0, 5, 0),
+        ),
+        // It had some room.
+        (
+            vec![
+                of("SOCKET_RCVBUFF", "raw_rcv", 3),
+                of("NO_SOCKET", "ping_rcv", 5),
+                (line(Fate::Queued), 2),
+            ],
+            arrived(3, 2, 0),
+        ),
+        // The kernel answers what it asks of a socket that listens in.
+        (
+            vec![of("SOCKET_RCVBUFF", "raw_rcv", 5), (line(Fate::Consumed), 5)],
+            arrived(0, 0, 5),
+        ),
+    ] {
+        let mut all = vec![(line(Fate::Arrived), 5)];
+        all.extend(lines);
+        crate::ledger::assert_books(&all, ledger);
+    }
+}
+
+/// Nor are more messages of a flow lost than came.
+#[test]
+fn a_flow_loses_no_more_messages_than_arrived() {
+    let mut story = healthy();
+    let key = ping(7, "192.0.2.10");
+    story.rounds(6, |story| {
+        for symbol in ["raw_rcv", "icmp_rcv"] {
+            story.add(drop("XFRM_POLICY", symbol, Protocol::Icmp), 1);
+        }
+        story.arrived(Protocol::Icmp, 1).count(key, |flow| {
+            flow.sent += 1;
+            flow.arrived += 1;
+            flow.dropped += 2;
+            flow.last_drop = Some(("XFRM_POLICY".to_owned(), at("icmp_rcv")));
+        });
+    });
+    let report = story.report();
+    let starved = &report.starved[0];
+    // Four of them came when all was well.
+    assert_eq!((starved.arrived, starved.dropped), (4 + 6, 6));
+}
+
 #[test]
 fn a_ping_of_this_node_is_delivered_and_its_twin_is_no_loss() {
     let mut story = Story::begin();

@@ -190,7 +190,7 @@ fn answers_that_go_to_another_link_layer_address_are_no_sign_of_the_path() {
 const RIGHT: &str = "lladdr 02:00:00:00:00:01";
 const WRONG: &str = "lladdr 02:00:00:00:00:99 PERMANENT";
 
-fn by_ip() -> Option<Owner> {
+pub(crate) fn by_ip() -> Option<Owner> {
     Some(owner("ip"))
 }
 

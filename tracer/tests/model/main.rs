@@ -37,3 +37,4 @@ mod unread;
 mod unresolved;
 mod unroutable;
 mod upgrades;
+mod ways;

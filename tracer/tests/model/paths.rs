@@ -1,6 +1,6 @@
 //! Requests leave and nothing arrives.
 
-use tracer::event::{Body, Counter, CounterKey, EntryKey, FlowKey, Origin, Protocol, SocketState, Source};
+use tracer::event::{EntryKey, Origin, Protocol, SocketState};
 use tracer::report::{Confidence, Evidence, Where};
 
 use crate::story::*;

@@ -48,6 +48,111 @@ fn listener_gone() {
     assert_eq!((story.report().place, story.ids().len()), (Where::Healthy, 0));
 }
 
+/// It was started again with another address in its configuration: something listens there, and not for these packets.
+#[test]
+fn a_listener_that_moved_to_another_address() {
+    for (address, says) in [
+        (
+            "127.0.0.1",
+            "server[123] (server.service) listens at 127.0.0.1: not for what comes for 10.10.0.2.",
+        ),
+        (
+            "10.10.0.3",
+            "server[123] (server.service) listens at 10.10.0.3: not for what comes for 10.10.0.2.",
+        ),
+    ] {
+        let mut story = healthy();
+        story.listen(8080, "server");
+        story.tick();
+        let before = bound(Protocol::Tcp, 8080);
+        story.socket(before, Some(SocketState::Listen), SocketState::Close, "");
+        let now = flow(Protocol::Tcp, address, 8080, "0.0.0.0", 0);
+        story.socket(now, None, SocketState::Listen, "server");
+        let mut port = 50_000;
+        story.rounds(4, |story| {
+            port += 1;
+            story.refuse(served(port), "tcp_v4_rcv");
+        });
+        let verdict = story.verdict("R12");
+        assert_eq!(verdict.confidence, Confidence::Conclusive);
+        assert!(
+            verdict
+                .explanation
+                .starts_with("Nothing listens on tcp 8080 at 10.10.0.2;")
+                && verdict.explanation.contains(says),
+            "{}",
+            verdict.explanation
+        );
+        assert!(
+            verdict
+                .remedy
+                .iter()
+                .all(|line| !line.contains("systemctl restart"))
+                && verdict.remedy[0].starts_with("Let the program"),
+            "{:?}",
+            verdict.remedy
+        );
+    }
+}
+
+/// It is connected to whom it asks, and somebody else answers.
+#[test]
+fn a_connected_socket_that_another_answers() {
+    let asked = udp(50_000, "192.0.2.10", 7000);
+    let told = |asks: u32| {
+        let mut story = healthy();
+        let mut round = 0;
+        story.rounds(8, |story| {
+            round += 1;
+            if round <= asks {
+                story.ask(asked);
+            }
+            story.refuse(udp(50_000, "192.0.2.11", 7000), "__udp4_lib_rcv");
+        });
+        story.verdict("R12").explanation
+    };
+    let explanation = told(8);
+    assert!(
+        explanation.starts_with("At udp 50000 of 10.10.0.2 is a socket that talks with 192.0.2.10:7000 (")
+            && explanation.contains("8 packets for it arrived since and found no socket"),
+        "{explanation}"
+    );
+    // It sends no more.
+    let explanation = told(1);
+    assert!(
+        explanation.starts_with("Nothing listens on udp 50000 at 10.10.0.2"),
+        "{explanation}"
+    );
+}
+
+/// A socket at `::` may be one that does not serve IPv4, which the kernel tells by the refusals alone.
+#[test]
+fn a_listener_of_ipv6_only() {
+    let told = |early: u32, late: u32| {
+        let mut story = healthy();
+        let mut port = 50_000;
+        let mut refused = |story: &mut Story| {
+            port += 1;
+            story.refuse(served(port), "tcp_v4_rcv");
+        };
+        story.rounds(early, &mut refused);
+        story.listen(8080, "server");
+        story.tick().rounds(late, &mut refused);
+        story
+    };
+    let verdict = told(0, 8).verdict("R12");
+    assert_eq!(verdict.confidence, Confidence::Weak);
+    assert!(
+        verdict.explanation.contains(
+            "server[123] (server.service) listens for IPv6 only: not for what comes for 10.10.0.2."
+        ),
+        "{}",
+        verdict.explanation
+    );
+    // What was refused before it came says nothing of it.
+    assert_eq!(told(8, 0).ids(), Vec::<String>::new());
+}
+
 /// Who deploys a service stops it, replaces it and starts it again. One that fails, or stays away, is a fault.
 #[test]
 fn a_service_that_was_stopped_in_good_order_is_waited_for() {
@@ -293,7 +398,11 @@ fn udp_server_gone() {
             (Some(Where::Process), Confidence::Conclusive),
             "{why}"
         );
-        for part in ["udp 5353; dns[123]", "until 06:00:03 UTC", "5 packets"] {
+        for part in [
+            "udp 5353 at 10.10.0.2; dns[123]",
+            "until 06:00:03 UTC",
+            "5 packets",
+        ] {
             assert!(
                 verdict.explanation.contains(part),
                 "{why}: {}",
@@ -316,7 +425,9 @@ fn udp_server_gone_that_no_list_has_told() {
         let verdict = story.verdict("R12");
         assert_eq!(verdict.confidence, Confidence::Conclusive);
         assert!(
-            verdict.explanation.contains("udp 5353; a socket was there until"),
+            verdict
+                .explanation
+                .contains("udp 5353 at 10.10.0.2; a socket was there until"),
             "{}",
             verdict.explanation
         );

@@ -49,6 +49,28 @@ fn asked_after(did: &str, protocol: Protocol, before: u16, later: u32) -> Story 
     story
 }
 
+/// It leads to a port at which nobody listens: the packets are told by that port, and the rule is what brought them there.
+#[test]
+fn a_redirect_that_came_explains_what_finds_no_socket() {
+    let story = led_away(
+        "table inet services, chain nat: rule handle 2 (tcp dport 8080 redirect) new",
+        Protocol::Tcp,
+    );
+    assert_eq!(story.ids(), ["R12"]);
+    let verdict = story.verdict("R12");
+    assert_eq!(
+        (verdict.confidence, verdict.cause.relation),
+        (Confidence::Weak, Relation::Explains),
+        "{}",
+        verdict.cause.text
+    );
+    let story = led_away(
+        "table inet services, chain nat: rule handle 2 (tcp dport 8080 accept) new",
+        Protocol::Tcp,
+    );
+    assert_ne!(story.verdict("R12").cause.relation, Relation::Explains);
+}
+
 /// Nobody listened at the port itself: the firewall led what is for it to a service.
 #[test]
 fn a_redirect_that_went_away_explains_what_finds_no_socket() {

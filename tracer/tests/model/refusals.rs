@@ -191,7 +191,7 @@ fn a_few_refusals_are_not_those_of_all_requests() {
     let mut story = healthy();
     let asked = udp(50_000, SERVER, 9000);
     story.rounds(4, |story| story.exchange(asked));
-    for round in 1..=12_u64 {
+    for round in 1..=16_u64 {
         story.ask(asked);
         if round == 1 || round == 3 {
             unreachable(&mut story, round);

@@ -6,10 +6,15 @@ use super::prelude::*;
 pub(super) const ALL: &[Scenario] = &[
     SILENT_PATH,
     NAMES_UNANSWERED,
+    NAMES_REFUSED,
     GATEWAY_SILENT,
     ARP_OFF,
     ARP_IGNORED,
     ARP_FILTERED,
+    NEIGHBOURS_FILTERED,
+    NEIGHBOUR_BY_HAND,
+    GATEWAY_WRONG,
+    ROUTED_ASIDE,
     NO_ROUTE_BACK,
     RULE_GONE,
     SENT_NOWHERE,
@@ -103,6 +108,21 @@ const NAMES_UNANSWERED: Scenario = Scenario {
     ..NODES
 };
 
+/// The machine of the name servers lives, and says that they are gone.
+const NAMES_REFUSED: Scenario = Scenario {
+    name: "names-refused",
+    title: "name servers are gone, and their machine refuses the questions",
+    breaks: "The peer refuses what arrives for port 53 by ICMP, port unreachable. Questions for names leave the node, and no answer comes.",
+    says: "R23, where: data path, and that messages of ICMP refuse the questions. No drop on the node has to do with it.",
+    break_it: &[Step::Nft(
+        Place::Peer,
+        "add table inet broken; \
+         add chain inet broken in { type filter hook input priority 0; }; \
+         add rule inet broken in udp dport 53 reject",
+    )],
+    ..NAMES_UNANSWERED
+};
+
 /// The peer answers neither ARP nor neighbour solicitations any more, and the node has forgotten what it knew.
 const GATEWAY_SILENT: Scenario = Scenario {
     name: "gateway-silent",
@@ -194,6 +214,83 @@ const ARP_FILTERED: Scenario = Scenario {
         ..UNANSWERED
     },
     ..NODES
+};
+
+/// Neighbour discovery is not tracked: a firewall that lets in what belongs to connections shuts it out.
+const NEIGHBOURS_FILTERED: Scenario = Scenario {
+    name: "neighbours-filtered",
+    title: "a firewall drops what the gateway answers to neighbour discovery",
+    breaks: "The node's firewall drops neighbour advertisements, and the node forgets its neighbours: nothing leaves over IPv6.",
+    says: "R36, where: guest kernel. Drops NETFILTER_DROP of protocol icmpv6 at nft_do_chain; what was to be sent is dropped, \
+           NEIGH_FAILED.",
+    break_it: &[
+        Step::Nft(
+            Place::Node,
+            "add table ip6 broken; \
+             add chain ip6 broken in { type filter hook input priority 0; }; \
+             add rule ip6 broken in icmpv6 type nd-neighbor-advert drop",
+        ),
+        Step::Ip(Place::Node, "neigh flush dev eth0"),
+    ],
+    heal: &[Step::Nft(Place::Node, "delete table ip6 broken")],
+    expect: Expectation {
+        verdict: Some("R36"),
+        drops: &[ExpectedDrop::of(
+            &["NETFILTER_DROP"],
+            &["nft_do_chain", "nf_hook_slow"],
+            Class::Policy,
+        )],
+        ..UNANSWERED
+    },
+    ..NODES
+};
+
+/// The kernel never asks for it again.
+const NEIGHBOUR_BY_HAND: Scenario = Scenario {
+    name: "neighbour-by-hand",
+    title: "the gateway's link-layer address was set by hand, and is wrong",
+    breaks: "The node's entry of its gateway is replaced by one that leads to nobody: all that leaves over IPv4 is lost on the link.",
+    says: "R37, where: guest kernel: the entry was set, by whom. No drop on the node has to do with it.",
+    break_it: &[Step::Ip(
+        Place::Node,
+        "neigh replace 10.10.0.1 lladdr 02:00:00:00:be:ef dev eth0 nud permanent",
+    )],
+    heal: &[Step::Ip(Place::Node, "neigh del 10.10.0.1 dev eth0")],
+    expect: Expectation {
+        verdict: Some("R37"),
+        ..UNANSWERED
+    },
+    ..NODES
+};
+
+/// The network has no such node.
+const GATEWAY_WRONG: Scenario = Scenario {
+    name: "gateway-wrong",
+    title: "the default route was replaced by one by a gateway that is none",
+    breaks: "The node's default route leads by 10.10.0.99, which nobody has: what is for the peers waits for a link-layer address in vain.",
+    says: "R37, where: guest kernel: the route was changed, by whom. What the node wanted to send is dropped, NEIGH_FAILED.",
+    break_it: &[Step::Ip(Place::Node, "route replace default via 10.10.0.99")],
+    heal: &[Step::Ip(Place::Node, "route replace default via 10.10.0.1")],
+    expect: Expectation {
+        drops: GATEWAY_SILENT.expect.drops,
+        ..NEIGHBOUR_BY_HAND.expect
+    },
+    ..NODES
+};
+
+/// As where a tunnel or a bridge of containers takes a network for its own.
+const ROUTED_ASIDE: Scenario = Scenario {
+    name: "routed-aside",
+    title: "a narrower route leads by a device that is no uplink",
+    breaks: "A route for the network of the peers comes that leads by a device of the node's own: all that is for them leaves there.",
+    says: "R37, where: guest kernel: the route came, by whom. No drop on the node has to do with it.",
+    setup: &[
+        Step::Ip(Place::Node, "link add aside type dummy"),
+        Step::Ip(Place::Node, "link set aside up"),
+    ],
+    break_it: &[Step::Ip(Place::Node, "route add 192.0.2.0/24 dev aside")],
+    heal: &[Step::Ip(Place::Node, "route del 192.0.2.0/24 dev aside")],
+    ..NEIGHBOUR_BY_HAND
 };
 
 /// What the node's open connections send has no route.

@@ -1,0 +1,139 @@
+//! The way to peers was changed on this node itself, and nothing comes back since.
+
+use tracer::event::{FlowKey, Seen, Thing, Version};
+use tracer::report::{Confidence, Relation, Where};
+
+use crate::hops::by_ip;
+use crate::pairing::set;
+use crate::story::*;
+
+fn route(destination: &str, prefix: u8, metric: u32) -> Thing {
+    Thing::Route {
+        table: 254,
+        action: "unicast".to_owned(),
+        destination: ip(destination),
+        prefix,
+        metric,
+    }
+}
+
+const DEFAULT: &str = "via 10.10.0.1 dev eth0";
+const DNS: u16 = 5300;
+
+fn asked() -> FlowKey {
+    udp(50_000, "192.0.2.10", DNS)
+}
+
+/// A node whose default route leads by its gateway, and whose peer answers; then something is done, and nobody answers any more.
+fn led(change: impl FnOnce(&mut Story)) -> Story {
+    let mut story = healthy();
+    set(
+        &mut story,
+        route("0.0.0.0", 0, 0),
+        Some(DEFAULT),
+        Seen::Found,
+        None,
+    );
+    story.rounds(4, |story| story.exchange(asked()));
+    change(&mut story);
+    story.rounds(8, |story| story.ask(asked()));
+    story
+}
+
+fn changed(story: &mut Story, thing: Thing, value: Option<&str>) {
+    set(story, thing, value, Seen::Told, by_ip());
+}
+
+#[test]
+fn a_default_route_by_a_gateway_that_is_none() {
+    let story = led(|story| changed(story, route("0.0.0.0", 0, 0), Some("via 10.10.0.99 dev eth0")));
+    assert_eq!(story.report().place, Where::GuestKernel);
+    assert_eq!(story.ids(), ["R37", "D01"]);
+    let verdict = story.verdict("R37");
+    assert_eq!(
+        (verdict.confidence, verdict.cause.relation),
+        (Confidence::Strong, Relation::Explains)
+    );
+    for part in [
+        "via 10.10.0.99 dev eth0, by ip[123]",
+        "; by it goes what is for 192.0.2.10. Since then nothing has come back from there: what is sent goes another way",
+    ] {
+        assert!(verdict.explanation.contains(part), "{}", verdict.explanation);
+    }
+    assert_eq!(
+        verdict.remedy.first().map(String::as_str),
+        Some("ip route replace default via 10.10.0.1 dev eth0  # Risk: low, it is what was there before."),
+    );
+    assert_eq!(story.verdict("D01").under.as_deref(), Some("R37"));
+}
+
+/// What leaves by a device that is no uplink is seen by the change alone.
+#[test]
+fn a_narrower_route_by_a_device_that_is_no_uplink() {
+    let story = led(|story| changed(story, route("192.0.2.0", 24, 0), Some("dev dummy0")));
+    assert_eq!(story.report().place, Where::GuestKernel);
+    assert_eq!(story.ids()[0], "R37");
+}
+
+#[test]
+fn another_source_or_a_rule_for_all() {
+    let story = led(|story| {
+        let value = format!("{DEFAULT} src 10.99.0.1");
+        changed(story, route("0.0.0.0", 0, 0), Some(&value));
+    });
+    assert_eq!(story.ids()[0], "R37");
+
+    let rule = Thing::Rule {
+        version: Version::V4,
+        priority: 100,
+        text: "from all lookup 100".to_owned(),
+        table: 100,
+    };
+    let story = led(|story| changed(story, rule, Some("")));
+    assert_eq!(story.ids()[0], "R37");
+}
+
+/// The way is the same as before: it was only set anew, with another metric, by another hand, or is a wider one; or it was undone.
+#[test]
+fn a_way_that_is_as_it_was_is_no_cause() {
+    let none = |change: fn(&mut Story)| {
+        let story = led(change);
+        assert_eq!(story.ids(), ["D01"]);
+        assert_eq!(story.report().place, Where::DataPath);
+    };
+    none(|story| changed(story, route("0.0.0.0", 0, 100), Some(DEFAULT)));
+    none(|story| {
+        changed(
+            story,
+            route("0.0.0.0", 0, 0),
+            Some("via 10.10.0.1 dev eth0 proto dhcp"),
+        )
+    });
+    none(|story| {
+        changed(story, route("0.0.0.0", 0, 0), None);
+        changed(story, route("0.0.0.0", 0, 0), Some(DEFAULT));
+    });
+    none(|story| changed(story, route("198.51.100.0", 24, 0), Some("dev dummy0")));
+    none(|story| {
+        changed(story, route("192.0.2.0", 24, 0), Some("dev dummy0"));
+        changed(story, route("192.0.2.0", 24, 0), None);
+    });
+}
+
+/// Who never answered says nothing of the way.
+#[test]
+fn a_new_way_to_whom_nobody_has_heard_of() {
+    let mut story = healthy();
+    changed(&mut story, route("198.51.100.0", 24, 0), Some("dev eth0"));
+    story.rounds(8, |story| {
+        story.ask(flow(
+            tracer::event::Protocol::Tcp,
+            "10.10.0.2",
+            42_000,
+            "198.51.100.7",
+            443,
+        ));
+        story.exchange(client(40_000));
+    });
+    assert!(!story.ids().contains(&"R37".to_owned()), "{:?}", story.ids());
+}
