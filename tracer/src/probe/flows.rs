@@ -249,7 +249,7 @@ impl<S: Sets> Table<S> {
         let now = u32::try_from(now / 1_000_000_000).unwrap_or(u32::MAX).max(1);
         let patience = self.patience();
         let mut taken = 0;
-        let mut idle = Vec::new();
+        let (mut idle, mut seconds) = (Vec::new(), Vec::new());
         for line in 0..LINES {
             let place = self.place(line)?;
             let hash = place.hash().load(Ordering::Acquire);
@@ -272,7 +272,11 @@ impl<S: Sets> Table<S> {
                 if let Some(other) = self.find(hash) {
                     let is_second =
                         places(hash).find(|&first| first == line || first == other) == Some(other);
-                    idle.push(if is_second { line } else { other });
+                    if is_second {
+                        seconds.push((line, other));
+                    } else {
+                        idle.push(other);
+                    }
                     continue;
                 }
                 self.known[line] = Known {
@@ -302,7 +306,12 @@ impl<S: Sets> Table<S> {
         self.tight = taken > LINES / 4 * 3 || self.tight && taken > LINES / 2;
         idle.sort_unstable();
         idle.dedup();
-        self.give_up(idle)
+        // What the second line counted is added to the first one, which must stay for that; else it is the flow's next life.
+        let first_stays = |first: &usize| idle.binary_search(first).is_err();
+        let seconds = seconds.into_iter().filter(|(_, first)| first_stays(first));
+        let mut leaving: Vec<usize> = seconds.map(|(second, _)| second).collect();
+        leaving.extend(idle);
+        self.give_up(leaving)
     }
 
     /// For how many seconds a line may be idle, `None` where there is room enough for all.

@@ -240,6 +240,59 @@ fn a_flow_with_two_lines_is_told_as_one() {
     assert_eq!(fake.taken(), 1);
 }
 
+/// The second line comes to be known when the first one is idle: it is not counted to a life that was before.
+#[test]
+fn a_second_line_of_a_flow_that_is_given_up_is_its_next_life() {
+    let mut fake = Fake::new();
+    fake.fill(LINES / 8 * 7);
+    fake.round(1);
+    fake.round(20);
+    fake.round(40);
+    fake.fill(LINES / 8 * 7);
+    let lives = fake.table.life;
+    assert!(lives > 0, "else any life would do");
+    let programs = fake.programs;
+    let free = |line: &usize| programs.place(*line).hash().load(Ordering::SeqCst) == 0;
+    let (key, first, second) = (LINES..2 * LINES)
+        .find_map(|number| {
+            let key = key(number);
+            let mut all = places(key.hash(SEED)).filter(free);
+            let first = all.next()?;
+            Some((key, first, all.find(|line| line / WAYS != first / WAYS)?))
+        })
+        .unwrap();
+    let take = |line: usize, packets: u64| {
+        programs.write(line, key);
+        programs
+            .place(line)
+            .hash()
+            .store(key.hash(SEED), Ordering::SeqCst);
+        programs.place(line).add(&arrivals(packets));
+    };
+    let of_it = |told: Vec<(FlowKey, u32, u64)>| -> Vec<(u32, u64)> {
+        let its = told.into_iter().filter(|(of, ..)| *of == key);
+        its.map(|(_, life, packets)| (life, packets)).collect()
+    };
+    take(first, 3);
+    assert_eq!(of_it(fake.round(41)), [(lives, 3)]);
+    take(second, 2);
+    let mut all = Vec::new();
+    for second in [52, 63, 74, 85] {
+        all.extend(of_it(fake.round(second)));
+    }
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert!(all[0].0 > lives && all[0].1 == 2, "{all:?}");
+}
+
+/// Ends the threads of a test, also where it fails.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Threads for CPUs. A read lock stands for the RCU section that a program runs in.
 #[test]
 fn nothing_is_lost_and_nothing_told_twice() {
@@ -272,6 +325,7 @@ fn nothing_is_lost_and_nothing_told_twice() {
                 })
             })
             .collect();
+        let end = Ends(&ends);
         for round in 1..30 {
             // So much time passes that whatever has not grown for a round is idle.
             if !fake.table.leaving.is_empty() {
@@ -280,7 +334,7 @@ fn nothing_is_lost_and_nothing_told_twice() {
             }
             fake.table.changed(round * 10 * SECOND, &mut tell).unwrap();
         }
-        ends.store(true, Ordering::Relaxed);
+        drop(end);
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     fake.table.free(&mut tell).unwrap();
