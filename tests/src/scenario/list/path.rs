@@ -285,7 +285,7 @@ const ROUTED_ASIDE: Scenario = Scenario {
     breaks: "A route for the network of the peers comes that leads by a device of the node's own: all that is for them leaves there.",
     says: "R37, where: guest kernel: the route came, by whom. No drop on the node has to do with it.",
     setup: &[
-        Step::Ip(Place::Node, "link add aside type dummy"),
+        Step::Ip(Place::Node, "link add aside type bridge"),
         Step::Ip(Place::Node, "link set aside up"),
     ],
     break_it: &[Step::Ip(Place::Node, "route add 192.0.2.0/24 dev aside")],
