@@ -8,6 +8,7 @@ use crate::event::Version;
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::endpoints::{Endpoint, Silence};
+use crate::model::ends::Sign;
 use crate::model::growth::Spell;
 use crate::numbers::thousands;
 use crate::report::Evidence;
@@ -39,8 +40,19 @@ impl Refusals {
             let first = since.entry(of).or_insert(silence.since);
             *first = silence.since.min(*first);
         }
+        // Where a next hop is silent this node tells its own sockets that they reach nobody (`ipv4_link_failure`, `arp_error_report`).
+        let is_own = |of: u32| {
+            let mut hops = model.books().signs(Sign::SilentHop, model.now());
+            hops.any(|(netns, _, spell)| {
+                netns == of
+                    && since
+                        .iter()
+                        .any(|((of, _), at)| *of == netns && spell.last >= *at)
+            })
+        };
         let counters: Vec<(&'static str, Spell)> = since
             .iter()
+            .filter(|((netns, _), _)| !is_own(*netns))
             .filter_map(|((netns, version), since)| {
                 let (name, spell) = model.counters().unreachable(*netns, *version, model.now())?;
                 // What came before as well may be about others.

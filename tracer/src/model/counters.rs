@@ -279,7 +279,7 @@ pub(crate) fn meaning(source: Source, name: &str) -> Option<Meaning> {
         (_, "IcmpInDestUnreachs" | "Icmp6InDestUnreachs") => (
             Environment,
             Other,
-            "a peer, or a router on the way, refused what this node had sent",
+            "a peer, a router on the way, or this node itself refused what it had sent",
         ),
 
         // These count connections and guesses, not packets that were lost.

@@ -1,6 +1,6 @@
 //! What is asked for refuses by ICMP: somebody is there, and the path is not silent.
 
-use tracer::event::{Body, Counter, CounterKey, Protocol, Seen, Setting, Source, Thing};
+use tracer::event::{Body, Counter, CounterKey, EntryKey, Protocol, Seen, Setting, Source, Thing};
 use tracer::report::{Confidence, Where};
 
 use crate::story::*;
@@ -159,6 +159,22 @@ fn connections_whose_hosts_cannot_be_reached_are_a_fault_of_the_path() {
         "{}",
         verdict.explanation
     );
+}
+
+/// The next hop is silent: it is this node itself that tells its sockets so.
+#[test]
+fn what_this_node_itself_refuses_is_nobodys_refusal() {
+    let story = asked(9000, 8, true, |story| {
+        others(story);
+        let unsent = EntryKey {
+            incoming: false,
+            ..drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Udp)
+        };
+        story.add(unsent, 1);
+    });
+    let verdict = story.verdict("D01");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(!verdict.explanation.contains("ICMP"), "{}", verdict.explanation);
 }
 
 /// What was refused before and goes on to be is another's.
