@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use super::View;
 use super::lost::Losses;
 use super::numbers::Numbers;
-use crate::model::Model;
+use super::path::{self, Asking};
 use crate::model::flows::LastDrop;
 use crate::model::plight::Plight;
 
@@ -15,14 +16,17 @@ pub(super) struct Befallen<'a> {
     /// Some of whose packets were dropped lately, with the place of how in `ends`.
     dropped: Vec<(&'a Plight, usize)>,
     ends: Vec<&'a LastDrop>,
+    /// Flows that are part of a silence and say something of the path, each with the place of that.
+    pub asking: Vec<Asking<'a>>,
     /// What is lost before sockets.
     pub losses: Losses<'a>,
 }
 
 impl<'a> Befallen<'a> {
     /// Looks through all of them.
-    pub(super) fn of(model: &'a Model) -> Self {
-        let mut dropped = Vec::new();
+    pub(super) fn of(view: &View<'a>) -> Self {
+        let model = view.model;
+        let (mut dropped, mut asking) = (Vec::new(), Vec::new());
         let mut ends = Ends::default();
         let mut losses = Losses::new(model);
         for plight in model.plights() {
@@ -33,11 +37,13 @@ impl<'a> Befallen<'a> {
                 (drop, place, spell)
             });
             losses.add(model, plight, end);
+            asking.extend(path::asking(view, plight));
         }
         losses.name(model);
         Self {
             dropped,
             ends: ends.all,
+            asking,
             losses,
         }
     }

@@ -175,7 +175,6 @@ struct View<'a> {
     model: &'a Model,
     befallen: OnceCell<Befallen<'a>>,
     glances: OnceCell<Vec<Glance<'a>>>,
-    asking: OnceCell<Vec<Asking<'a>>>,
     behind: OnceCell<BTreeMap<u32, Addresses>>,
     redirections: OnceCell<Redirections>,
     no_room: OnceCell<Vec<Unread>>,
@@ -189,7 +188,6 @@ impl<'a> View<'a> {
             model,
             befallen: OnceCell::new(),
             glances: OnceCell::new(),
-            asking: OnceCell::new(),
             behind: OnceCell::new(),
             redirections: OnceCell::new(),
             no_room: OnceCell::new(),
@@ -233,12 +231,12 @@ impl<'a> View<'a> {
 
     /// Flows that are part of a silence and say something of the path, each with the place of that.
     fn asking(&self) -> &[Asking<'a>] {
-        self.asking.get_or_init(|| path::asking(self))
+        &self.befallen().asking
     }
 
     /// The flows that something befalls.
     fn befallen(&self) -> &Befallen<'a> {
-        self.befallen.get_or_init(|| Befallen::of(self.model))
+        self.befallen.get_or_init(|| Befallen::of(self))
     }
 }
 

@@ -210,29 +210,20 @@ pub(super) fn uplinks(model: &Model, namespaces: &BTreeSet<u32>) -> BTreeSet<Str
     all.map(|device| device.name.clone()).collect()
 }
 
-/// A flow that is part of a silence says something of the path.
-fn says_something(view: &View<'_>, plight: &Plight) -> bool {
-    // What this node's own rules keep from leaving nobody else can answer.
-    let books = view.model.books();
-    let is_held_back = plight.is_held_back && books.holds_back(plight.key.netns, view.model.now());
-    !is_held_back && plight.dropped.is_none()
-}
-
-/// A flow that is part of a silence and says something of the path, with the place of that.
+/// A flow that is part of a silence and loses nothing here, with the place of that.
 pub(super) type Asking<'a> = (&'a Plight, usize);
 
-/// All of them.
-pub(super) fn asking<'a>(view: &View<'a>) -> Vec<Asking<'a>> {
-    silent_flows(view)
-        .filter(|(plight, _)| !by_inner_device(view, &plight.key, plight.iif))
-        .collect()
+/// The flow, where it is one and says something of the path: what leaves by no uplink does not.
+pub(super) fn asking<'a>(view: &View<'_>, plight: &'a Plight) -> Option<Asking<'a>> {
+    silent_flow(view.model, plight).filter(|_| !by_inner_device(view, &plight.key, plight.iif))
 }
 
-/// Flows that are part of a silence and lose nothing here, also those that leave by no uplink.
-pub(super) fn silent_flows<'a>(view: &View<'a>) -> impl Iterator<Item = Asking<'a>> {
-    let plights = view.model.plights().iter();
-    let silent = plights.filter_map(|plight| Some((plight, usize::try_from(plight.silence?).ok()?)));
-    silent.filter(|(plight, _)| says_something(view, plight))
+/// The flow, where it is one, by whatever device it leaves.
+pub(super) fn silent_flow<'a>(model: &Model, plight: &'a Plight) -> Option<Asking<'a>> {
+    let place = usize::try_from(plight.silence?).ok()?;
+    // What this node's own rules keep from leaving nobody else can answer.
+    let is_held_back = plight.is_held_back && model.books().holds_back(plight.key.netns, model.now());
+    (!is_held_back && plight.dropped.is_none()).then_some((plight, place))
 }
 
 /// The silences with these places, each once and in order.
@@ -287,9 +278,12 @@ impl<'a> Case<'a> {
                 .iter()
                 .filter(|(plight, _)| !asked_by_us || is_ours(plight))
         };
+        // There may be very many: they are looked at once.
         let mut retransmitted: u64 = 0;
+        let mut suffer = Vec::with_capacity(silent.len());
         let places = asking().map(|(plight, place)| {
             retransmitted = retransmitted.saturating_add(plight.retransmitted);
+            suffer.push(Sufferer::from(*plight));
             *place
         });
         let silences = silences(model, places);
@@ -297,7 +291,7 @@ impl<'a> Case<'a> {
         let ended = silences
             .iter()
             .try_fold(0, |last: u64, (_, silence)| Some(last.max(silence.until?)));
-        let suffering = Suffering::of(asking().map(|(plight, _)| Sufferer::from(*plight)));
+        let suffering = Suffering::of(suffer);
         let mut peers: Vec<(u32, IpAddr)> = silences
             .iter()
             .map(|(endpoint, _)| (endpoint.netns, endpoint.address))

@@ -14,7 +14,7 @@ use crate::model::plight::Plight;
 /// A flow that suffers, and whose it is.
 #[derive(Clone, Copy)]
 pub(super) struct Sufferer<'a> {
-    pub key: &'a FlowKey,
+    pub key: FlowKey,
     /// Since when it starves; never where it does not now.
     pub since: When,
     pub owner: Option<&'a Owner>,
@@ -23,7 +23,7 @@ pub(super) struct Sufferer<'a> {
 impl<'a> From<&'a Plight> for Sufferer<'a> {
     fn from(plight: &'a Plight) -> Self {
         Self {
-            key: &plight.key,
+            key: plight.key,
             since: plight.starved,
             owner: plight.owner.as_deref(),
         }
@@ -38,7 +38,7 @@ impl<'a> Sufferer<'a> {
     {
         let mut owner = model.owners_in_turn();
         move |(flow, plight)| Self {
-            key: flow.key,
+            key: *flow.key,
             since: plight.map_or(When::NEVER, |plight| plight.starved),
             owner: owner(flow, plight),
         }

@@ -72,11 +72,11 @@ impl<'a> Suffering<'a> {
                     is_one: true,
                     flows: 1,
                     starving,
-                    first: *key,
+                    first: key,
                 }),
             }
         }
-        let flows: Vec<FlowKey> = flows.into_iter().map(|one| *one.key).collect();
+        let flows: Vec<FlowKey> = flows.into_iter().map(|one| one.key).collect();
         Self {
             flows: flows.into(),
             groups,

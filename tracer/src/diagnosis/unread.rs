@@ -384,7 +384,7 @@ fn suffering<'a>(view: &View<'a>, ports: Vec<Unread>) -> Vec<(Unread, Suffering<
             since.is_some_and(|since| flow.last >= *since)
         });
         for one in all.map(Sufferer::in_turn(view.model)) {
-            flows.entry(Port::of(one.key)).or_default().push(one);
+            flows.entry(Port::of(&one.key)).or_default().push(one);
         }
     }
     let its = |unread: Unread| {

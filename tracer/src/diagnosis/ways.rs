@@ -77,8 +77,9 @@ impl<'a> Case<'a> {
             let is_known = matches!(thing, Thing::Neighbour { .. }) || silence.proven || plight.has_arrived;
             is_after && is_known && plight.key.netns == *netns && leads(view, thing, plight)
         };
-        let all = path::silent_flows(view).filter(is_its);
-        let asking: Vec<path::Asking<'a>> = all.collect();
+        let plights = view.model.plights().iter();
+        let all = plights.filter_map(|plight| path::silent_flow(view.model, plight));
+        let asking: Vec<path::Asking<'a>> = all.filter(is_its).collect();
         (!asking.is_empty()).then_some(Self {
             netns: *netns,
             change,

@@ -7,6 +7,7 @@ use super::Model;
 use super::clock::When;
 use super::flows::Flow;
 use super::plight::Plight;
+use super::turn::in_turn;
 use crate::event::{FlowKey, Owner};
 
 /// What rules ask of very many flows.
@@ -49,14 +50,6 @@ impl Model {
 
     /// How flows are off that are asked for in the order of their keys.
     pub(crate) fn plights_in_turn<'a>(&'a self) -> impl FnMut(&FlowKey) -> Option<&'a Plight> {
-        let mut plights = self.plights.iter().peekable();
-        move |key| {
-            let mut its = plights.next_if(|plight| plight.key == *key);
-            // A flow may have been forgotten since.
-            while its.is_none() && plights.next_if(|plight| plight.key < *key).is_some() {
-                its = plights.next_if(|plight| plight.key == *key);
-            }
-            its
-        }
+        in_turn(self.plights.iter().map(|plight| (&plight.key, plight)))
     }
 }

@@ -252,11 +252,12 @@ impl Model {
         .map(Arc::as_ref)
     }
 
-    /// The same of flows that are asked for in the order of their keys, with how they are off: what is known of a local end is
-    /// looked up once for all that have it.
+    /// The same of flows that are asked for in the order of their keys, with how they are off: sockets are gone through
+    /// with them, and what is known of a local end is looked up once for all that have it.
     pub(crate) fn owners_in_turn<'a>(
         &'a self,
     ) -> impl FnMut(&Glance<'a>, Option<&'a Plight>) -> Option<&'a Owner> {
+        let mut connections = self.sockets.connections_in_turn();
         let (mut bound, mut own) = (Latest::default(), Latest::default());
         move |flow, plight| {
             if let Some(plight) = plight {
@@ -264,7 +265,7 @@ impl Model {
             }
             let key = flow.key;
             let of_socket = || {
-                let connection = self.sockets.connection(key);
+                let connection = connections(key);
                 let at_end = || bound.of((Port::of(key), key.local), || self.sockets.bound_owner(key));
                 let owner = sockets::owner(key, connection, at_end)?;
                 let is_own = connection.is_some()

@@ -1,15 +1,14 @@
 //! Sockets and their owners, from the kernel's list and from changes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use foldhash::quality::RandomState;
 
 use super::bound::{Bound, BoundSockets, plain};
 use super::clock::SECOND;
 use super::growth::Growing;
 use super::queues::Port;
+use super::turn::in_turn;
 use crate::event::{FlowKey, Origin, Owner, Protocol, Socket, SocketState};
 
 /// Connected sockets that are kept, at most.
@@ -42,8 +41,7 @@ impl Connection {
 /// All sockets that are known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sockets {
-    /// Never iterated, so their order, which is another in every run, does not matter.
-    connections: HashMap<FlowKey, Connection, RandomState>,
+    connections: BTreeMap<FlowKey, Connection>,
     /// Each kept once: a process may have very many sockets.
     owners: HashSet<Arc<Owner>>,
     /// Closed connections, in the order of their end.
@@ -155,6 +153,11 @@ impl Sockets {
     /// The connected socket with this tuple.
     pub(crate) fn connection(&self, flow: &FlowKey) -> Option<&Connection> {
         self.connections.get(flow)
+    }
+
+    /// The same for tuples that are asked for in their order.
+    pub(crate) fn connections_in_turn<'a>(&'a self) -> impl FnMut(&FlowKey) -> Option<&'a Connection> {
+        in_turn(self.connections.iter())
     }
 
     /// The socket that is or was bound to this local end, by its own address or by any.
