@@ -6,7 +6,7 @@
 //! `links` devices that are down, `unroutable` what has no way out, `outgoing` what a firewall keeps from leaving, `inside` what
 //! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `hops` next hops
 //! that this node itself keeps out of reach, `ways` where it changed the way to its peers, `path`
-//! the way to the node, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up; `managers`
+//! the way to the node, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up, `egress` a queue that drops what is to leave; `managers`
 //! what network managers took away, `units` what systemd killed, `upgrades` what
 //! was left half-done.
 //!
@@ -22,6 +22,7 @@ mod befallen;
 mod chain;
 mod course;
 mod effects;
+mod egress;
 mod episodes;
 mod evidence;
 mod fragments;
@@ -152,6 +153,7 @@ pub const RULES: &[Rule] = &[
     unread::UNREAD,
     unread::SLOW,
     backlog::FULL,
+    egress::QUEUE_FULL,
     managers::REMOVED,
     units::KILLED,
     upgrades::INTERRUPTED,

@@ -48,6 +48,7 @@ fn by_reason(reason: &str) -> Class {
         | "QDISC_OVERLIMIT"
         | "QDISC_CONGESTED"
         | "PFMEMALLOC" => Class::Resource,
+        _ if reason.starts_with("FQ_") || reason.starts_with("CAKE_") => Class::Resource,
 
         "NETFILTER_DROP" | STOLEN | "XDP" | "SOCKET_FILTER" | "SECURITY_HOOK" | "TCP_MINTTL"
         | "IP_TUNNEL_ECN" | "ARP_PVLAN_DISABLE" => Class::Policy,

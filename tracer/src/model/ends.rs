@@ -190,7 +190,7 @@ pub(crate) fn sign(key: &EntryKey) -> Option<Sign> {
         (Fate::Dropped, ..) if unroutable(key) => Some(Sign::Unroutable),
         (Fate::Dropped, ..) if held_back(key) => Some(Sign::HeldBack),
         (Fate::Dropped, reason, symbol) if is_for_silent_hop(reason, symbol) => Some(Sign::SilentHop),
-        (Fate::Dropped, "QDISC_DROP", _) => Some(Sign::NotTaken),
+        (Fate::Dropped, reason, _) if is_not_taken(reason) => Some(Sign::NotTaken),
         (Fate::Dropped, "IP_INADDRERRORS", "ip_error" | "ip6_forward") if key.incoming => {
             Some(Sign::NotForwarded)
         }
@@ -200,6 +200,11 @@ pub(crate) fn sign(key: &EntryKey) -> Option<Sign> {
         }
         _ => None,
     }
+}
+
+/// A queueing discipline drops what is to leave (include/net/dropreason-core.h).
+fn is_not_taken(reason: &str) -> bool {
+    ["QDISC_", "FQ_", "CAKE_"].iter().any(|of| reason.starts_with(of))
 }
 
 /// What was to be sent waited for the link-layer address of the next hop, which did not tell it, or had no room to wait

@@ -6,6 +6,7 @@ mod bounds;
 mod chains;
 mod counters;
 mod datagrams;
+mod egress;
 mod episodes;
 mod faults;
 mod filters;

@@ -1,0 +1,75 @@
+//! The queue of a device drops what is to leave.
+
+use tracer::event::{EntryKey, Protocol, Seen, Thing};
+use tracer::report::{Confidence, Relation, Where};
+
+use crate::hops::by_ip;
+use crate::pairing::set;
+use crate::story::*;
+
+/// So many packets are dropped in each half second, for so many of them.
+fn dropped(story: &mut Story, reason: &str, packets: u64, rounds: u32) {
+    let unsent = EntryKey {
+        incoming: false,
+        iif: 0,
+        ..drop(reason, "__dev_queue_xmit", Protocol::Tcp)
+    };
+    story.rounds(rounds, |story| {
+        story.exchange(client(40_000));
+        story.add(unsent.clone(), packets);
+    });
+}
+
+#[test]
+fn a_queue_that_drops_what_is_sent_is_a_weak_sign() {
+    for reason in ["QDISC_DROP", "QDISC_OVERLIMIT", "FQ_FLOW_LIMIT"] {
+        let mut story = healthy();
+        let shaper = Thing::Traffic {
+            device: "eth0".to_owned(),
+            text: "qdisc 1: root".to_owned(),
+        };
+        set(&mut story, shaper, Some("tbf"), Seen::Told, by_ip());
+        dropped(&mut story, reason, 6, 8);
+        assert_eq!(story.report().place, Where::Healthy);
+        let verdict = story.verdict("K06");
+        assert_eq!(
+            (verdict.confidence, verdict.cause.relation),
+            (Confidence::Weak, Relation::Explains),
+            "{}",
+            verdict.cause.text
+        );
+        assert!(
+            verdict
+                .explanation
+                .contains("the queue of eth0 has dropped 48 packets that this node was sending"),
+            "{}",
+            verdict.explanation
+        );
+        // It is over.
+        story.rounds(8, |story| story.exchange(client(40_000)));
+        assert!(story.ids().is_empty(), "{:?}", story.ids());
+    }
+}
+
+#[test]
+fn a_few_that_a_queue_drops_say_nothing() {
+    let mut story = healthy();
+    dropped(&mut story, "QDISC_DROP", 1, 20);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+    // Nor do many at once.
+    let mut story = healthy();
+    dropped(&mut story, "QDISC_DROP", 100, 4);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// That is another rule's.
+#[test]
+fn a_device_without_carrier_is_not_a_queue_that_is_full() {
+    let mut story = healthy();
+    let link = Thing::Link {
+        device: "eth0".to_owned(),
+    };
+    set(&mut story, link, Some("up, no carrier"), Seen::Told, None);
+    dropped(&mut story, "QDISC_DROP", 6, 8);
+    assert!(!story.ids().contains(&"K06".to_owned()), "{:?}", story.ids());
+}
