@@ -179,6 +179,8 @@ pub enum Idle {
     Condition,
     /// Its time never comes, or its file is not understood by what would start it.
     NeverRuns,
+    /// It is a timer that is not enabled, and does not run as far as systemd was asked.
+    NotEnabled,
 }
 
 /// A known trap.
@@ -235,10 +237,11 @@ impl Policy {
     }
 }
 
-/// Audits the node whose files are below that folder; `None` where there are no units of systemd: that is no node.
+/// Audits the node whose files are below that folder; `None` where there are no units of systemd: that is no node. `running` are
+/// its units that run, where systemd was asked: a timer may run without being enabled.
 #[must_use]
-pub fn audit(root: &Path, policy: &Policy) -> Option<Audit> {
-    let node = node::Node::read(root);
+pub fn audit(root: &Path, policy: &Policy, running: &BTreeSet<String>) -> Option<Audit> {
+    let node = node::Node::read(root, running);
     if node.units.is_empty() && node.unread.is_empty() {
         return None;
     }

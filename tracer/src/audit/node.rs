@@ -1,5 +1,6 @@
 //! What of a node's files the audit looks at.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::apt_conf::AptConf;
@@ -36,10 +37,10 @@ pub(super) struct Node {
 }
 
 impl Node {
-    /// Reads the node below that folder.
-    pub(super) fn read(root: &Path) -> Self {
+    /// Reads the node below that folder. `running`: see [`units::read`].
+    pub(super) fn read(root: &Path, running: &BTreeSet<String>) -> Self {
         let mut files = Files::below(root);
-        let units = units::read(&mut files, &units::FOLDERS);
+        let units = units::read(&mut files, &units::FOLDERS, running);
         let mut node = Self {
             root: root.to_owned(),
             jobs: jobs::read(&mut files, &units),

@@ -13,8 +13,12 @@ use crate::shell::quoted;
 pub(super) fn findings(node: &Node) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, unit) in &node.units {
-        // A target does nothing by itself, and what it starts is told.
-        if unit.enabled && !unit.masked && !name.ends_with(".target") {
+        // A target does nothing by itself, and what it starts is told. Of what is off only timers are.
+        let is_told = match unit.enabled {
+            true => !name.ends_with(".target"),
+            false => name.ends_with(".timer") && !name.ends_with("@.timer"),
+        };
+        if is_told && !unit.masked {
             findings.extend(by_unit(node, name, unit));
         }
     }
@@ -78,7 +82,9 @@ fn by_unit(node: &Node, name: &str, unit: &Unit) -> Option<Finding> {
         start_limit,
         stop_limit: own("Service", "TimeoutStopSec").map_or_else(|| "default".to_owned(), limit),
         kill_mode,
-        idle: if !unmet.is_empty() {
+        idle: if !unit.enabled {
+            Some(Idle::NotEnabled)
+        } else if !unmet.is_empty() {
             Some(Idle::Condition)
         } else if has_nothing_to_go_by {
             // systemd does not load such a timer, path or socket.

@@ -73,7 +73,7 @@ impl Image {
     }
 
     fn audit(&self, policy: &Policy) -> Audit {
-        audit(&self.0, policy).unwrap()
+        audit(&self.0, policy, &BTreeSet::new()).unwrap()
     }
 
     fn findings(&self) -> Vec<Finding> {

@@ -28,8 +28,6 @@ pub(super) const FOLDERS: [&str; 13] = [
 const OWN: &str = "etc/systemd/system";
 /// What systemd-run has made: its timers run without being wanted by anything.
 const TRANSIENT: &str = "run/systemd/transient";
-/// Where systemd keeps a link for each unit that runs (src/core/unit.c, `unit_export_invocation_id`), and what it begins with.
-const RUNNING: (&str, &str) = ("run/systemd/units", "invocation:");
 /// Kinds of units that start others while they run, enabled or not.
 const STARTERS: [&str; 3] = [".path", ".socket", ".timer"];
 /// Kinds of units that start something, or are started.
@@ -119,15 +117,15 @@ struct UnitText {
     path: String,
 }
 
-/// Reads all units of these folders, what counts most first.
-pub(super) fn read(files: &mut Files, folders: &[impl AsRef<str>]) -> Units {
+/// Reads all units of these folders, what counts most first. `running` are those that run, as far as systemd has told: somebody may
+/// have started a timer that is not enabled.
+pub(super) fn read(files: &mut Files, folders: &[impl AsRef<str>], running: &BTreeSet<String>) -> Units {
     let mut found = Found::default();
     for (rank, folder) in folders.iter().map(AsRef::as_ref).enumerate() {
         found.read(files, rank, folder);
     }
-    if folders.iter().any(|folder| folder.as_ref() == TRANSIENT) {
-        found.read_running(files);
-    }
+    let starts = |name: &&String| STARTERS.iter().any(|kind| name.ends_with(kind));
+    found.transient.extend(running.iter().filter(starts).cloned());
     // systemd-system-update-generator(8): that target is there for an update that was prepared.
     if !files.has("system-update") && !files.has("etc/system-update") {
         found.links.remove("system-update.target");
@@ -207,17 +205,6 @@ impl Found {
                 );
             }
         }
-    }
-
-    /// Timers and the like that run: somebody may have started one that is not enabled.
-    fn read_running(&mut self, files: &mut Files) {
-        let (folder, begin) = RUNNING;
-        let names = files.names(folder).into_iter();
-        self.transient.extend(names.filter_map(|link| {
-            let name = link.strip_prefix(begin)?;
-            let starts = STARTERS.iter().any(|kind| name.ends_with(kind));
-            starts.then(|| name.to_owned())
-        }));
     }
 
     /// Adds a unit that has a file, its own or that of its template.

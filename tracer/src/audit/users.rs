@@ -3,6 +3,8 @@
 //!
 //! Sources: systemd.unit(5), "unit file load path"; loginctl(1), enable-linger.
 
+use std::collections::BTreeSet;
+
 use super::Idle;
 use super::files::Files;
 use super::jobs::{Job, Off};
@@ -48,7 +50,7 @@ pub(super) fn read(files: &mut Files) -> Vec<Job> {
 }
 
 fn of_manager(files: &mut Files, folders: &[String], user: &str, lingers: bool) -> Vec<Job> {
-    let units = units::read(files, folders);
+    let units = units::read(files, folders, &BTreeSet::new());
     let started = units.iter().filter(|(_, unit)| unit.enabled && !unit.masked);
     let jobs = started.filter_map(|(name, unit)| job(files, &units, (name, unit), user, lingers));
     jobs.collect()

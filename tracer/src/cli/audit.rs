@@ -1,5 +1,6 @@
 //! `tracer audit`: what can change this node while nobody looks.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,10 +11,10 @@ use clap::Args;
 use super::output::{columns, print, say};
 use super::stop::Stop;
 use super::{FAILURE_FOUND, Format, WatchArgs, node};
-use crate::audit::{Audit, Policy, audit};
+use crate::audit::{Policy, audit};
 use crate::diagnosis;
 use crate::node::{chains, clocks, config, journal, packages, systemd};
-use crate::report::{Capability, CapabilityState};
+use crate::report::{Capability, CapabilityState, NodeReport};
 use crate::ui;
 
 /// So long systemd may take to say when timers elapse: without that a finding is still one.
@@ -53,28 +54,24 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
             arguments.root.display()
         );
     }
-    let Some(mut audit) = audit(&arguments.root, &policy) else {
+    // Of an image nothing runs.
+    let told = if arguments.root == Path::new("/") {
+        Some(ask(watch).await?)
+    } else {
+        None
+    };
+    let Some(mut audit) = audit(
+        &arguments.root,
+        &policy,
+        &told.as_ref().map(running).unwrap_or_default(),
+    ) else {
         bail!(
             "{}: there are no units of systemd below it; name the root of a node's files",
             arguments.root.display()
         );
     };
-    if arguments.root == Path::new("/") && !audit.findings.is_empty() {
-        // Of an image no timer runs.
-        let mut stop = Stop::listen()?;
-        let mut options = watch.options();
-        // Only systemd knows when a timer elapses.
-        options.without = [
-            chains::CAPABILITY,
-            clocks::CAPABILITY,
-            config::CAPABILITY,
-            journal::CAPABILITY,
-            packages::CAPABILITY,
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        let report = diagnosis::node(&node::gather(&options, PATIENCE, &mut stop).await?);
-        if let Some(text) = not_told(&audit, &report.capabilities) {
+    if let Some(report) = &told {
+        if let Some(text) = not_told(&report.capabilities) {
             say(&text);
         }
         audit.learn_next(|unit| {
@@ -98,35 +95,59 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
     })
 }
 
-/// That systemd could not be asked when a timer that was found elapses, and why.
-fn not_told(audit: &Audit, capabilities: &[Capability]) -> Option<String> {
-    let has_timers = audit.findings.iter().any(|found| found.unit.ends_with(".timer"));
+/// What systemd says of its units: only it knows which run, and when a timer elapses.
+async fn ask(watch: &WatchArgs) -> Result<NodeReport> {
+    let mut stop = Stop::listen()?;
+    let mut options = watch.options();
+    options.without = [
+        chains::CAPABILITY,
+        clocks::CAPABILITY,
+        config::CAPABILITY,
+        journal::CAPABILITY,
+        packages::CAPABILITY,
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    Ok(diagnosis::node(
+        &node::gather(&options, PATIENCE, &mut stop).await?,
+    ))
+}
+
+/// The units that run.
+fn running(report: &NodeReport) -> BTreeSet<String> {
+    let units = report.node.units.iter();
+    let running = units.filter(|unit| unit.active == "active");
+    running.map(|unit| unit.name.clone()).collect()
+}
+
+/// That systemd could not be asked, and why.
+fn not_told(capabilities: &[Capability]) -> Option<String> {
     let why = capabilities
         .iter()
         .find(|one| one.name == systemd::CAPABILITY && one.state == CapabilityState::Unavailable)
         .map(|one| &one.why)?;
-    has_timers.then(|| format!("when timers elapse next is not known: {why}"))
+    Some(format!(
+        "which timers run without being enabled, and when timers elapse next, is not known: {why}"
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ui::sample;
 
     #[test]
-    fn that_systemd_could_not_be_asked_is_said_where_there_are_timers() {
+    fn that_systemd_could_not_be_asked_is_said() {
         let silent = [Capability {
             name: systemd::CAPABILITY.to_owned(),
             state: CapabilityState::Unavailable,
             why: "systemd did not answer in time".to_owned(),
         }];
-        let mut audit = sample::audit();
         assert_eq!(
-            not_told(&audit, &silent).as_deref(),
-            Some("when timers elapse next is not known: systemd did not answer in time")
+            not_told(&silent).as_deref(),
+            Some(
+                "which timers run without being enabled, and when timers elapse next, is not known: systemd did not answer in time"
+            )
         );
-        assert_eq!(not_told(&audit, &[]), None);
-        audit.findings.retain(|found| !found.unit.ends_with(".timer"));
-        assert_eq!(not_told(&audit, &silent), None);
+        assert_eq!(not_told(&[]), None);
     }
 }

@@ -276,6 +276,10 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
             Relation::PredatesStart,
             format!("{standing} It was so when tracer started: the cause predates the start."),
         ),
+        None if finding.since < model.started() => without(
+            Relation::PredatesStart,
+            "It began before tracer was started, and so did its cause.".to_owned(),
+        ),
         None if since_start <= AT_START => without(
             Relation::PredatesStart,
             "It began within 2 s of the start of tracer: it may have been so before.".to_owned(),

@@ -133,7 +133,7 @@ fn commands_that_are_too_long_are_told() {
 #[test]
 fn a_folder_without_units_is_no_node() {
     let image = Image::new("empty");
-    assert_eq!(audit(&image.0, &Policy::default()), None);
+    assert_eq!(audit(&image.0, &Policy::default(), &BTreeSet::new()), None);
 }
 
 #[test]
