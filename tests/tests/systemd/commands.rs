@@ -188,6 +188,16 @@ fn without_privileges_the_node_is_told_as_far_as_it_lets_everybody_look() {
 #[test]
 fn the_audit_says_when_systemd_will_do_what_it_finds() {
     let (world, tracer) = world();
+    // It was started, and is not enabled: that only systemd knows.
+    let idle = |world: &World| {
+        let (audit, ..) = json(world, &[&tracer, "audit", "--format", "json"]);
+        let mut findings = audit["findings"].as_array().unwrap().iter();
+        let found = findings.find(|one| one["unit"] == "daily.timer").cloned();
+        found.unwrap_or_else(|| panic!("{audit:#}"))["idle"].clone()
+    };
+    assert_eq!(idle(&world), Value::Null);
+    world.systemctl(&["stop", "daily.timer"]).unwrap();
+    assert_eq!(idle(&world), "not_enabled");
     let enabled = unit(&format!("{DAILY}[Install]\nWantedBy=lab.target\n"));
     world.unit("daily.timer", &enabled).unwrap();
     world.systemctl(&["enable", "daily.timer"]).unwrap();

@@ -1,6 +1,5 @@
 //! `tracer audit`: what can change this node while nobody looks.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,8 +12,9 @@ use super::stop::Stop;
 use super::{FAILURE_FOUND, Format, WatchArgs, node};
 use crate::audit::{Policy, audit};
 use crate::diagnosis;
+use crate::model::Model;
 use crate::node::{chains, clocks, config, journal, packages, systemd};
-use crate::report::{Capability, CapabilityState, NodeReport};
+use crate::report::{Capability, CapabilityState};
 use crate::ui;
 
 /// So long systemd may take to say when timers elapse: without that a finding is still one.
@@ -63,14 +63,15 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
     let Some(mut audit) = audit(
         &arguments.root,
         &policy,
-        &told.as_ref().map(running).unwrap_or_default(),
+        &told.as_ref().map(Model::running_units).unwrap_or_default(),
     ) else {
         bail!(
             "{}: there are no units of systemd below it; name the root of a node's files",
             arguments.root.display()
         );
     };
-    if let Some(report) = &told {
+    if let Some(model) = &told {
+        let report = diagnosis::node(model);
         if let Some(text) = not_told(&report.capabilities) {
             say(&text);
         }
@@ -96,7 +97,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
 }
 
 /// What systemd says of its units: only it knows which run, and when a timer elapses.
-async fn ask(watch: &WatchArgs) -> Result<NodeReport> {
+async fn ask(watch: &WatchArgs) -> Result<Model> {
     let mut stop = Stop::listen()?;
     let mut options = watch.options();
     options.without = [
@@ -108,16 +109,7 @@ async fn ask(watch: &WatchArgs) -> Result<NodeReport> {
     ]
     .map(str::to_owned)
     .to_vec();
-    Ok(diagnosis::node(
-        &node::gather(&options, PATIENCE, &mut stop).await?,
-    ))
-}
-
-/// The units that run.
-fn running(report: &NodeReport) -> BTreeSet<String> {
-    let units = report.node.units.iter();
-    let running = units.filter(|unit| unit.active == "active");
-    running.map(|unit| unit.name.clone()).collect()
+    node::gather(&options, PATIENCE, &mut stop).await
 }
 
 /// That systemd could not be asked, and why.

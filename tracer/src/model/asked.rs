@@ -52,6 +52,17 @@ impl Model {
         self.droppers.values()
     }
 
+    /// The units that run, timers among them.
+    pub(crate) fn running_units(&self) -> BTreeSet<String> {
+        let units = self
+            .units
+            .iter()
+            .filter(|(_, known)| known.state.active == "active");
+        let timers = self.units.timers().filter(|timer| timer.active);
+        let units = units.map(|(name, _)| name.to_owned());
+        units.chain(timers.map(|timer| timer.name.clone())).collect()
+    }
+
     /// What systemd told.
     pub(crate) fn units(&self) -> &Units {
         &self.units
