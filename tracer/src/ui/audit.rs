@@ -151,7 +151,7 @@ fn short(finding: &Finding) -> String {
 /// Why something does nothing.
 fn reason(finding: &Finding, idle: Idle) -> &str {
     match idle {
-        Idle::PeriodicOff => "APT::Periodic asks for nothing",
+        Idle::PeriodicOff => "APT::Periodic asks for nothing that it does",
         Idle::LeftToSystemd => "it leaves that to a timer of systemd",
         Idle::NoCron => "no cron is enabled",
         Idle::NotStarted => "what would start it is not enabled",

@@ -131,7 +131,7 @@ fn dropper(one: &Dropper) -> String {
     };
     let counted = match (one.packets, one.bytes) {
         (Some(packets), Some(size)) => format!("{}, {}", plural(packets, "packet"), bytes(size as f64)),
-        _ => "not counted".to_owned(),
+        _ => "no counter of its own".to_owned(),
     };
     format!("{}: {}{place}: {counted}", one.verdict, one.object)
 }
