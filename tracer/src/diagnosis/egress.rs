@@ -107,8 +107,8 @@ fn dropped(model: &Model) -> Option<Finding> {
     Some(Finding {
         confidence: Confidence::Weak,
         explanation: format!(
-            "Since {} the queue of {} has dropped {} that this node was sending or passing on: more is to leave there than it lets \
-             out.{of}",
+            "Since {} the queue of {} has dropped {} that this node was sending or passing on: as where more is to leave than it \
+             lets out, or where it is set to lose some.{of}",
             moment(model, since),
             list(&names),
             count(packets, "packet"),

@@ -8,13 +8,13 @@ use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{EntryKey, Thing, Version, value};
+use crate::event::{EntryKey, FlowKey, Thing, Version, value};
 use crate::model::Model;
 use crate::model::clock::SECOND;
-use crate::model::ends::{self, Sign};
+use crate::model::ends;
 use crate::model::growth::Spell;
 use crate::model::plight::Plight;
-use crate::model::unheard::Said;
+use crate::model::unheard::{Message, Said};
 use crate::report::{Confidence, Where};
 
 /// R36: a firewall drops what neighbours say.
@@ -25,7 +25,8 @@ pub(super) const FILTERED: Rule = Rule {
     place: Some(Where::GuestKernel),
     about: About {
         signature: "What neighbours on an uplink answer or ask, by ARP or neighbour discovery (ICMPv6), is dropped for NETFILTER_DROP, \
-                    while what this node sends waits for their link-layer addresses in vain, or is not answered.",
+                    while what this node sends waits for their link-layer addresses in vain, or is not answered. A weak sign where \
+                    what is not answered goes by others, or from another address than is asked for.",
         meaning: "Neighbour discovery is part of ICMPv6: a firewall that drops all of that, or what it does not know, cuts the node off \
                   from its gateway as soon as what it remembers is too old, which takes from seconds to minutes. ARP is filtered \
                   in a family of its own. It looks as if the gateway were silent.",
@@ -52,13 +53,18 @@ const LASTING: u64 = SECOND;
 /// Peers that are looked at, at most: nearly all go by the same next hop.
 const PEERS: usize = 256;
 
-/// What neighbours said on uplinks and was dropped lately, but for what was before `since`: by where, and how many at least.
-pub(super) fn unheard(model: &Model, namespaces: &BTreeSet<u32>, since: u64) -> BTreeMap<String, u64> {
+/// What neighbours said on uplinks to these flows' harm, and was dropped lately, but for what was before `since`: by where, and how
+/// many at least.
+pub(super) fn unheard<'a>(
+    model: &Model,
+    asking: impl Iterator<Item = &'a FlowKey> + Clone,
+    since: u64,
+) -> BTreeMap<String, u64> {
     let mut all: BTreeMap<String, u64> = BTreeMap::new();
-    for (key, .., spell) in model.unheard().lately(model.now()) {
-        if namespaces.contains(&key.netns)
-            && spell.last >= since
+    for (key, message, spell) in model.unheard().lately(model.now()) {
+        if spell.last >= since
             && model.node().is_over_uplink(key.netns, key.iif)
+            && is_needed(model, key.netns, &message, asking.clone())
         {
             let at = key
                 .location
@@ -70,6 +76,22 @@ pub(super) fn unheard(model: &Model, namespaces: &BTreeSet<u32>, since: u64) -> 
     }
     all.retain(|_, packets| *packets >= SEVERAL);
     all
+}
+
+/// Some of these flows, which ask in vain, cannot do without it: what they send goes by who said it, and there is the answer that this
+/// node waits for, or the question for the address that they have. Others may be shut out on purpose, as the questions for an address
+/// that several nodes have.
+fn is_needed<'a>(
+    model: &Model,
+    netns: u32,
+    message: &Message,
+    asking: impl Iterator<Item = &'a FlowKey>,
+) -> bool {
+    let mut its = asking.filter(|key| key.netns == netns).take(PEERS);
+    its.any(|key| {
+        (message.said == Said::Answer || key.local == message.to)
+            && goes_by(model, netns, key.remote, message.who)
+    })
 }
 
 /// What is for this address goes by that neighbour: it is the neighbour itself, or beyond it.
@@ -104,6 +126,8 @@ struct Case<'a> {
     said: Said,
     who: IpAddr,
     spell: Spell,
+    /// See [`is_needed`]; or nothing could leave that waited for the answer.
+    is_needed: bool,
 }
 
 /// A namespace, and a version of IP in it.
@@ -117,39 +141,37 @@ impl Case<'_> {
     fn part(&self) -> Part {
         (self.key.netns, Version::of(self.who))
     }
+}
 
-    /// Something of that version of IP suffers from it: it asks in vain, or cannot leave for want of an answer.
-    fn harms(&self, model: &Model, asking: &BTreeSet<Part>) -> bool {
-        let waits = || {
-            let mut all = model.books().signs(Sign::SilentHop, model.now());
-            all.any(|(netns, device, spell)| {
-                netns == self.key.netns
-                    && model.node().is_over_uplink(netns, device)
-                    && spell.last >= self.spell.since
-            })
-        };
-        asking.contains(&self.part()) || (self.said == Said::Answer && waits())
-    }
+/// The neighbour is known not to answer.
+fn is_silent(model: &Model, netns: u32, neighbour: IpAddr) -> bool {
+    let mut all = model.settings().iter();
+    all.any(|(of, thing, state)| {
+        of == netns
+            && value::SILENT.contains(&state)
+            && matches!(thing, Thing::Neighbour { address, .. } if *address == neighbour)
+    })
 }
 
 fn filtered(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let plights = || view.asking().iter().map(|(plight, _)| *plight);
     let asking: BTreeSet<Part> = plights().map(part).collect();
-    let all = model.unheard().lately(model.now());
+    let all = model.unheard().lately(model.now()).filter(|(key, _, spell)| {
+        ends::by_firewall(ends::reason(key), ends::symbol(key))
+            && spell.lasts(SEVERAL, LASTING)
+            && model.node().is_over_uplink(key.netns, key.iif)
+    });
     let cases: Vec<Case<'_>> = all
-        .map(|(key, said, who, spell)| Case {
+        .map(|(key, message, spell)| Case {
             key,
-            said,
-            who,
+            said: message.said,
+            who: message.who,
             spell,
+            is_needed: is_needed(model, key.netns, &message, plights().map(|plight| &plight.key))
+                || (message.said == Said::Answer && is_silent(model, key.netns, message.who)),
         })
-        .filter(|case| {
-            ends::by_firewall(ends::reason(case.key), ends::symbol(case.key))
-                && case.spell.lasts(SEVERAL, LASTING)
-                && model.node().is_over_uplink(case.key.netns, case.key.iif)
-                && case.harms(model, &asking)
-        })
+        .filter(|case| case.is_needed || asking.contains(&case.part()))
         .collect();
     let since = cases.iter().map(|case| case.spell.since).min()?;
     let last = cases.iter().map(|case| case.spell.last).max()?;
@@ -204,7 +226,11 @@ fn filtered(view: &View<'_>) -> Option<Finding> {
     });
     let first = *namespaces.first()?;
     Some(Finding {
-        confidence: Confidence::Conclusive,
+        confidence: if cases.iter().any(|case| case.is_needed) {
+            Confidence::Conclusive
+        } else {
+            Confidence::Weak
+        },
         explanation: format!(
             "Since {} this node's own firewall has dropped {}.{hooks}{}",
             moment(model, since),

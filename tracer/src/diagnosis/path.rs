@@ -329,7 +329,6 @@ impl<'a> Case<'a> {
                 }
             }
         }
-        let namespaces: BTreeSet<u32> = peers.iter().map(|(netns, _)| *netns).collect();
         Some(Self {
             requests: silences
                 .iter()
@@ -340,7 +339,7 @@ impl<'a> Case<'a> {
             there,
             there_flows,
             refusals: Refusals::of(model, &silences),
-            unheard: hops::unheard(model, &namespaces, since),
+            unheard: hops::unheard(model, suffering.flows.iter(), since),
             strays: strays(view, &suffering.flows),
             silences,
             peers,

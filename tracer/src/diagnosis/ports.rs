@@ -238,12 +238,15 @@ fn connected<'a>(model: &'a Model, refusal: &Refusal<'_>) -> Option<&'a FlowKey>
         remote: IpAddr::from([0; 4]),
         ..end([0; 16], 0)
     };
+    let may_be = protocol == Protocol::Udp && refusal.owner.is_none() && refusal.had_until.is_none();
+    if !may_be {
+        return None;
+    }
     let mut all = model.flows().between(first, end([u8::MAX; 16], u16::MAX));
     // What is told of one that was closed is told a round later.
     let after = When::at(refusal.spell.since.saturating_add(AFTERMATH));
     let found = all.find(|(_, flow)| flow.sent > 0 && flow.last_sent > after);
-    let may_be = protocol == Protocol::Udp && refusal.owner.is_none() && refusal.had_until.is_none();
-    found.filter(|_| may_be).map(|(key, _)| key)
+    found.map(|(key, _)| key)
 }
 
 /// What listens at the same port, and at other addresses: `nginx[12] (nginx.service) listens at 127.0.0.1`.
@@ -254,10 +257,10 @@ fn elsewhere(model: &Model, refusal: &Refusal<'_>) -> Option<String> {
             .owner
             .as_deref()
             .map_or_else(|| "somebody".to_owned(), words::owner);
-        match address {
-            any if any.is_unspecified() && any.is_ipv4() => format!("{who} listens for IPv4 only"),
-            any if any.is_unspecified() => format!("{who} listens for IPv6 only"),
-            one => format!("{who} listens at {one}"),
+        if address.is_unspecified() {
+            format!("{who} listens at this port, for the other version of IP or at one device only")
+        } else {
+            format!("{who} listens at {address}")
         }
     }));
     (!all.is_empty()).then(|| words::list(&all))
@@ -333,11 +336,16 @@ fn refusal<'a>(view: &View<'a>, port: Port, address: IpAddr, spell: Spell) -> Op
     match (port.protocol, bound) {
         (_, None) => strangers(),
         (Protocol::Tcp, Some(bound)) => {
-            // While a socket is there, what is refused is for another address or was already lost; or it is one of IPv6 that does
-            // not serve IPv4.
+            // While a socket is there, what is refused is for another address or was already lost; or the socket is of the other
+            // version of IP alone, or of one device.
             let Some(closed) = bound.closed else {
                 let is_since = spell.last >= bound.opened.saturating_add(OPEN);
-                return (address.is_ipv4() && is_since).then(strangers).flatten();
+                let found = is_since.then(strangers).flatten();
+                // Its owner never had it there.
+                return found.map(|refusal| Refusal {
+                    owner: None,
+                    ..refusal
+                });
             };
             (spell.packets >= 2 && spell.last >= closed.saturating_add(AFTERMATH))
                 .then(|| refusal(Confidence::Conclusive, Some(closed)))

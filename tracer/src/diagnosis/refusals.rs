@@ -61,10 +61,14 @@ impl Refusals {
             })
             .collect();
         let first = since.values().min().copied().unwrap_or(model.now());
+        let ends = silences
+            .iter()
+            .map(|(_, silence)| silence.until.unwrap_or(model.now()));
+        let last = ends.max().unwrap_or(first);
         Self {
             came_for_all: !counters.is_empty() && counters.len() == since.len(),
             counters,
-            lasts: model.now().saturating_sub(first),
+            lasts: last.saturating_sub(first),
         }
     }
 

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::hops::goes_by;
-use super::pairing::{self, WINDOW};
+use super::pairing;
 use super::path::{self, ARRIVALS};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, distinct, ip, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{TABLE_MAIN, Thing, Version, value};
-use crate::model::clock::SECOND;
-use crate::model::plight::Plight;
+use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, Version, value};
+use crate::model::clock::{SECOND, When};
 use crate::model::timeline::{Change, Subject};
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
@@ -24,9 +23,10 @@ pub(super) const CHANGED: Rule = Rule {
     title: "The way to its peers was changed on this node, and nothing comes back since",
     place: Some(Where::GuestKernel),
     about: About {
-        signature: "Peers that answered are silent since a route to them came or leads elsewhere, since a rule for all packets came, or \
-                    since the entry of the neighbour by which they are reached was set by hand (PERMANENT) with another link-layer \
-                    address than before.",
+        signature: "Peers that answered are silent from within 10 s after a route to them came or leads elsewhere, a rule for all \
+                    packets came, or the entry of the neighbour by which they are reached was set by hand (PERMANENT) with another \
+                    link-layer address than before; and nobody who was asked by that way since has answered. A weak sign where that \
+                    neighbour was not known before.",
         meaning: "What is sent leaves by another device, to another gateway, from another address, or with a link-layer address that \
                   is nobody's: it reaches nobody, or nobody who answers. The kernel does not ask for a neighbour that was set by \
                   hand.",
@@ -47,6 +47,11 @@ pub(super) const CHANGED: Rule = Rule {
     follows: &["R04", "R22", "D02", "R36"],
 };
 
+/// Who asks all the time is silent so soon after the change: what begins later is something else.
+const SOON: u64 = 10 * SECOND;
+/// What was on its way when it was changed arrives so late, at most.
+const LATE: u64 = 2 * SECOND;
+
 /// A change of the way, and the flows that are silent since.
 struct Case<'a> {
     netns: u32,
@@ -55,13 +60,18 @@ struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    /// A change by which packets go another way than before, and so it stood until the next one.
-    fn of(view: &View<'a>, change: &'a Change, next: Option<u64>) -> Option<Self> {
+    /// A change by which packets go another way than before, and so it stood until the next one. `asking` are all flows that are
+    /// silent.
+    fn of(
+        view: &View<'a>,
+        change: &'a Change,
+        next: Option<u64>,
+        asking: &[path::Asking<'a>],
+    ) -> Option<Self> {
         let Subject::Setting(netns, thing) = &change.subject else {
             return None;
         };
-        if !effects::leads_astray(change) || !is_of_uplink(view, *netns, thing) || stood_before(view, change)
-        {
+        if !effects::leads_astray(change) || !is_of_uplink(view, *netns, thing) {
             return None;
         }
         let silences = view.model.silences().all();
@@ -71,20 +81,38 @@ impl<'a> Case<'a> {
             };
             // What left just before may be lost with it.
             let is_after = silence.since.saturating_add(SECOND) >= change.at
-                && silence.since <= change.at.saturating_add(WINDOW)
+                && silence.since <= change.at.saturating_add(SOON)
                 && next.is_none_or(|next| silence.since < next);
-            // Who never answered may not be there at all. By a neighbour goes nearly everything.
-            let is_known = matches!(thing, Thing::Neighbour { .. }) || silence.proven || plight.has_arrived;
-            is_after && is_known && plight.key.netns == *netns && leads(view, thing, plight)
+            // Who never answered may not be there at all.
+            let is_known = silence.proven || plight.has_arrived;
+            is_after && is_known && plight.key.netns == *netns && leads(view, change, next, &plight.key)
         };
-        let plights = view.model.plights().iter();
-        let all = plights.filter_map(|plight| path::silent_flow(view.model, plight));
-        let asking: Vec<path::Asking<'a>> = all.filter(is_its).collect();
-        (!asking.is_empty()).then_some(Self {
+        let asking: Vec<path::Asking<'a>> = asking.iter().copied().filter(is_its).collect();
+        let is_one = !asking.is_empty() && !stood_before(view, change) && !works(view, change, next);
+        is_one.then_some(Self {
             netns: *netns,
             change,
             asking,
         })
+    }
+
+    /// Where no link-layer address was known before, the one that was set may be right.
+    fn confidence(&self) -> Confidence {
+        match (&self.change.subject, &self.change.before) {
+            (Subject::Setting(_, Thing::Neighbour { .. }), None) => Confidence::Weak,
+            _ => Confidence::Strong,
+        }
+    }
+
+    /// By the same hand, and at the same time.
+    fn belongs_to(&self, other: &Self) -> bool {
+        let hand = |case: &Self| {
+            let by = case.change.by.as_ref();
+            by.map(|by| (by.command.clone(), by.unit.clone()))
+        };
+        self.netns == other.netns
+            && self.change.at.abs_diff(other.change.at) <= SECOND
+            && hand(self) == hand(other)
     }
 
     /// What is to be looked at, and what takes it back where the kernel alone knows better.
@@ -130,8 +158,8 @@ fn is_of_uplink(view: &View<'_>, netns: u32, thing: &Thing) -> bool {
     }
 }
 
-/// A route that came leads as another one to the same network does or did until just now: one with another metric, or the same one,
-/// set anew as by whoever configures the device once more. The same of a rule.
+/// A route that came leads as another one to the same network does or did before: one with another metric, or the same one, set anew
+/// as by whoever configures the device once more. The same of a rule.
 fn stood_before(view: &View<'_>, change: &Change) -> bool {
     let (Subject::Setting(netns, thing), None, Some(now)) = (&change.subject, &change.before, &change.after)
     else {
@@ -165,30 +193,102 @@ fn stood_before(view: &View<'_>, change: &Change) -> bool {
         || went.any(|other| {
             let was = || other.before.as_deref();
             other.at <= change.at
-                && other.at.saturating_add(WINDOW) >= change.at
                 && matches!(&other.subject, Subject::Setting(of, thing)
                     if of == netns && was().is_some_and(|was| is_alike(thing, was)))
         })
 }
 
-/// What is for the flow's peer goes by this thing.
-fn leads(view: &View<'_>, thing: &Thing, plight: &Plight) -> bool {
-    let (netns, remote) = (plight.key.netns, plight.key.remote);
+/// Somebody whom this node has asked by this way since then has answered. What comes of connections from before is no sign: peers
+/// send again what this node cannot acknowledge.
+fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
+    let Subject::Setting(netns, _) = &change.subject else {
+        return false;
+    };
+    let since = change.at.saturating_add(LATE);
+    let model = view.model;
+    let has_answered = |key: &FlowKey| match key.protocol {
+        Protocol::Tcp => model.sockets().connection(key).is_some_and(|connection| {
+            connection.since > since
+                && connection.state == SocketState::Established
+                && connection.opened == Some(Origin::Local)
+        }),
+        _ => model
+            .flows()
+            .get(key)
+            .is_some_and(|flow| flow.origin == Origin::Local && flow.sent > 0),
+    };
+    view.glances().iter().any(|flow| {
+        // Few have, mostly: that is asked first.
+        flow.last_arrived > When::at(since)
+            && flow.key.netns == *netns
+            && has_answered(flow.key)
+            && leads(view, change, next, flow.key)
+    })
+}
+
+/// What is for the flow's peer goes by what was changed.
+fn leads(view: &View<'_>, change: &Change, next: Option<u64>, key: &FlowKey) -> bool {
+    let Subject::Setting(_, thing) = &change.subject else {
+        return false;
+    };
+    let (netns, remote) = (key.netns, key.remote);
     let settings = view.model.settings();
     match thing {
         Thing::Neighbour { address, .. } => goes_by(view.model, netns, remote, *address),
         Thing::Route {
             destination, prefix, ..
         } => {
-            let is_narrower = || {
-                let route = settings.route(netns, remote);
-                route.is_some_and(|(other, _)| other > *prefix)
+            // Of several the narrowest counts, and of these the one with the lowest metric. What was changed once more stood
+            // then, and does not now.
+            let is_chosen = || {
+                let chosen = settings.route(netns, remote);
+                chosen.is_some_and(|(of, leads)| of == *prefix && change.after.as_deref() == Some(leads))
             };
-            effects::covers(*destination, *prefix, remote) && !is_narrower()
+            effects::covers(*destination, *prefix, remote) && (next.is_some() || is_chosen())
         }
-        Thing::Rule { version, .. } => Version::of(remote) == *version,
+        // A rule that finds nothing in its table leaves it to the next one.
+        Thing::Rule { version, table, .. } => {
+            let finds = |thing: &Thing| match thing {
+                Thing::Route {
+                    table: of,
+                    action,
+                    destination,
+                    prefix,
+                    ..
+                } => {
+                    of == table && action == value::UNICAST && effects::covers(*destination, *prefix, remote)
+                }
+                _ => false,
+            };
+            Version::of(remote) == *version
+                && settings.iter().any(|(of, thing, _)| of == netns && finds(thing))
+        }
         _ => false,
     }
+}
+
+/// All changes of the way that harm some flow, the latest first.
+fn cases<'a>(view: &View<'a>) -> Vec<Case<'a>> {
+    let model = view.model;
+    let plights = model.plights().iter();
+    let asking: Vec<path::Asking<'a>> = plights
+        .filter_map(|plight| path::silent_flow(model, plight))
+        .collect();
+    let silences = path::silences(model, asking.iter().map(|(_, place)| *place));
+    let begun = || silences.iter().map(|(_, silence)| silence.since);
+    let (Some(first), Some(last)) = (begun().min(), begun().max()) else {
+        return Vec::new();
+    };
+    let mut next: BTreeMap<&Subject, u64> = BTreeMap::new();
+    let changes = model.timeline().all().rev().map(|(_, change)| change);
+    changes
+        .take_while(|change| change.at.saturating_add(SOON) >= first)
+        .filter_map(|change| {
+            let next = next.insert(&change.subject, change.at);
+            let may_be = change.at <= last.saturating_add(SECOND);
+            may_be.then(|| Case::of(view, change, next, &asking)).flatten()
+        })
+        .collect()
 }
 
 fn changed(view: &View<'_>) -> Option<Finding> {
@@ -196,18 +296,24 @@ fn changed(view: &View<'_>) -> Option<Finding> {
     if !model.can(ARRIVALS) || model.silences().all().is_empty() {
         return None;
     }
-    let mut next: BTreeMap<&Subject, u64> = BTreeMap::new();
-    let mut changes = model.timeline().all().rev().map(|(_, change)| change);
-    let case = changes.find_map(|change| {
-        let next = next.insert(&change.subject, change.at);
-        Case::of(view, change, next)
-    })?;
-    let silences = path::silences(model, case.asking.iter().map(|(_, place)| *place));
+    let mut cases = cases(view);
+    // The one that harms most; of several the latest.
+    let worst = (0..cases.len())
+        .rev()
+        .max_by_key(|place| cases[*place].asking.len())?;
+    let case = cases.swap_remove(worst);
+    cases.retain(|other| other.belongs_to(&case));
+    let flows: BTreeMap<&FlowKey, path::Asking<'_>> = std::iter::once(&case)
+        .chain(&cases)
+        .flat_map(|case| &case.asking)
+        .map(|(plight, place)| (&plight.key, (*plight, *place)))
+        .collect();
+    let silences = path::silences(model, flows.values().map(|(_, place)| *place));
     let since = silences.iter().map(|(_, silence)| silence.since).min()?;
     let ended = silences
         .iter()
         .try_fold(0, |last: u64, (_, silence)| Some(last.max(silence.until?)));
-    let suffering = Suffering::of(case.asking.iter().map(|(plight, _)| Sufferer::from(*plight)));
+    let suffering = Suffering::of(flows.values().map(|(plight, _)| Sufferer::from(*plight)));
     let peers = distinct(silences.iter().map(|(peer, _)| peer.address.to_string()));
     let until = if ended.is_some() {
         ", until something did"
@@ -245,7 +351,7 @@ fn changed(view: &View<'_>) -> Option<Finding> {
     let line = |text: String| command(model, case.netns, &text);
     let namespaces = BTreeSet::from([case.netns]);
     Some(Finding {
-        confidence: Confidence::Strong,
+        confidence: case.confidence(),
         explanation: format!(
             "The {}, at {}{to}. Since then nothing has come back from there{until}: {why}.{}",
             pairing::sentence(case.change),

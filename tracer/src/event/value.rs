@@ -177,7 +177,7 @@ pub(crate) fn leads_by(route: &str) -> Option<&str> {
 pub(crate) fn leads_alike(one: &str, other: &str) -> bool {
     fn way(route: &str) -> (Vec<&str>, Option<&str>) {
         let all: Vec<&str> = words(route).collect();
-        let is_beside = |word: &str| [ORIGIN, SCOPE, SOURCE].contains(&word);
+        let is_beside = |word: &str| [ORIGIN, SCOPE, SOURCE, MTU].contains(&word);
         let way = all.iter().enumerate().filter(|(place, word)| {
             let before = place.checked_sub(1).map(|before| all[before]);
             !is_beside(word) && !before.is_some_and(is_beside)

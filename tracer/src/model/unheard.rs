@@ -27,19 +27,19 @@ pub(crate) enum Said {
     Question,
 }
 
-/// Something that a neighbour said.
+/// Something that a neighbour said to this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Message {
-    said: Said,
+pub(crate) struct Message {
+    pub said: Said,
     /// Whose address it is, or who asked.
-    who: IpAddr,
-    /// Whom it was told, or the address that was asked for; nobody where it was told to all.
-    to: Option<IpAddr>,
+    pub who: IpAddr,
+    /// Whom it was told, or the address that was asked for.
+    pub to: IpAddr,
 }
 
 /// The messages that were shown as dropped: there were at least so many.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Unheard(BTreeMap<(EntryKey, Said, IpAddr), Growing>);
+pub(crate) struct Unheard(BTreeMap<(EntryKey, Message), Growing>);
 
 impl Unheard {
     /// A dropped packet was shown.
@@ -52,10 +52,10 @@ impl Unheard {
         let Some(message) = Message::read(key.ethertype, &example.bytes) else {
             return;
         };
-        if message.to.is_some_and(|to| !node.has_address(key.netns, to)) {
+        if !node.has_address(key.netns, message.to) {
             return;
         }
-        let of = (key.clone(), message.said, message.who);
+        let of = (key.clone(), message);
         if self.0.len() >= MOST && !self.0.contains_key(&of) {
             self.0.retain(|_, spell| spell.recent(at).is_some());
         }
@@ -64,10 +64,10 @@ impl Unheard {
         }
     }
 
-    /// What was lately dropped: of which line, what it said, and who did.
-    pub(crate) fn lately(&self, now: u64) -> impl Iterator<Item = (&EntryKey, Said, IpAddr, Spell)> {
+    /// What was lately dropped, each with its line.
+    pub(crate) fn lately(&self, now: u64) -> impl Iterator<Item = (&EntryKey, Message, Spell)> {
         let all = self.0.iter();
-        all.filter_map(move |((key, said, who), spell)| Some((key, *said, *who, spell.recent(now)?)))
+        all.filter_map(move |((key, message), spell)| Some((key, *message, spell.recent(now)?)))
     }
 
     /// Forgets those of these namespaces.
@@ -94,7 +94,7 @@ impl Message {
                 Some(Self {
                     said,
                     who: address(14)?,
-                    to: address(24),
+                    to: address(24)?,
                 })
             }
             ETHERTYPE_IPV6 if *bytes.get(6)? == ICMPV6 => {
@@ -107,12 +107,13 @@ impl Message {
                     SOLICITATION => Some(Self {
                         said: Said::Question,
                         who: source.into(),
-                        to: Some(target.into()),
+                        to: target.into(),
                     }),
-                    ADVERTISEMENT => Some(Self {
+                    // What it tells all was not asked for.
+                    ADVERTISEMENT if !destination.is_multicast() => Some(Self {
                         said: Said::Answer,
                         who: target.into(),
-                        to: (!destination.is_multicast()).then_some(destination.into()),
+                        to: destination.into(),
                     }),
                     _ => None,
                 }
@@ -150,15 +151,14 @@ mod tests {
             Some(Message {
                 said: Said::Answer,
                 who: ip("2001:db8::1"),
-                to: Some(ip("2001:db8::2")),
+                to: ip("2001:db8::2"),
             })
         );
-        let to_all = read(&discovery(136, "fe80::1", "ff02::1", "fe80::1")).unwrap();
-        assert_eq!(to_all.to, None);
+        assert_eq!(read(&discovery(136, "fe80::1", "ff02::1", "fe80::1")), None);
         let question = read(&discovery(135, "2001:db8::1", "ff02::1:ff00:2", "2001:db8::2")).unwrap();
         assert_eq!(
             (question.said, question.who, question.to),
-            (Said::Question, ip("2001:db8::1"), Some(ip("2001:db8::2")))
+            (Said::Question, ip("2001:db8::1"), ip("2001:db8::2"))
         );
         assert_eq!(read(&discovery(128, "fe80::1", "fe80::2", "fe80::2")), None);
         let mut arp = vec![0, 1, 8, 0, 6, 4, 0, 2, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1];
@@ -168,7 +168,7 @@ mod tests {
             Some(Message {
                 said: Said::Answer,
                 who: ip("10.0.0.1"),
-                to: Some(ip("10.0.0.2")),
+                to: ip("10.0.0.2"),
             })
         );
         for bytes in [answer, arp] {

@@ -155,7 +155,7 @@ fn reason(finding: &Finding, idle: Idle) -> &str {
         Idle::LeftToSystemd => "it leaves that to a timer of systemd",
         Idle::NoCron => "no cron is enabled",
         Idle::NotStarted => "what would start it is not enabled",
-        Idle::NotEnabled => "it is not enabled, and does not run",
+        Idle::NotEnabled => "it is not enabled",
         Idle::NotLoggedIn => "it runs only while its user is logged in",
         Idle::NeverRuns => "its time never comes, or its file is refused",
         Idle::Condition => {

@@ -81,8 +81,35 @@ fn node() -> Story {
         Seen::Found,
         None,
     );
+    let by = format!("via {GATEWAY} dev eth0");
+    for (network, prefix, leads) in [("::", 0, by.as_str()), ("2001:db8::", 64, "dev eth0")] {
+        let route = Thing::Route {
+            table: 254,
+            action: "unicast".to_owned(),
+            destination: ip(network),
+            prefix,
+            metric: 1024,
+        };
+        set(&mut story, route, Some(leads), Seen::Found, None);
+    }
     story.rounds(2, |story| story.exchange(sixth(40_006)));
     story
+}
+
+/// Another neighbour, by which nothing goes, is shut out on purpose; and who does not answer is the path's.
+#[test]
+fn what_a_firewall_drops_of_neighbours_that_nothing_goes_by_is_a_weak_sign() {
+    let mut story = node();
+    let other = flow(Protocol::Tcp, OWN, 40_007, "2001:db8::77", 80);
+    story.rounds(2, |story| story.exchange(other));
+    story.rounds(8, |story| {
+        story.ask(other);
+        story.exchange(client(40_000));
+        unheard(story, by_firewall(), ADVERTISEMENT, STACK);
+    });
+    assert_eq!(story.verdict("R36").confidence, Confidence::Weak);
+    assert_eq!(story.verdict("D01").confidence, Confidence::Strong);
+    assert_eq!(story.report().place, Where::DataPath);
 }
 
 fn firewall_changes(story: &mut Story) {

@@ -83,14 +83,90 @@ fn another_source_or_a_rule_for_all() {
     });
     assert_eq!(story.ids()[0], "R37");
 
-    let rule = Thing::Rule {
+    let table = Thing::Route {
+        table: 100,
+        action: "unicast".to_owned(),
+        destination: ip("0.0.0.0"),
+        prefix: 0,
+        metric: 0,
+    };
+    let story = led(|story| {
+        changed(story, table, Some("dev dummy0"));
+        changed(story, rule(), Some(""));
+    });
+    assert_eq!(story.ids()[0], "R37");
+}
+
+fn rule() -> Thing {
+    Thing::Rule {
         version: Version::V4,
         priority: 100,
         text: "from all lookup 100".to_owned(),
         table: 100,
-    };
-    let story = led(|story| changed(story, rule, Some("")));
-    assert_eq!(story.ids()[0], "R37");
+    }
+}
+
+/// Who opens a tunnel sets a route for each half of all addresses.
+#[test]
+fn what_was_changed_with_it_belongs_to_it() {
+    let story = led(|story| {
+        changed(story, route("0.0.0.0", 1, 0), Some("dev tun0"));
+        changed(story, route("128.0.0.0", 1, 0), Some("dev tun0"));
+        story.ask(udp(50_001, "8.8.8.8", DNS));
+    });
+    let verdict = story.verdict("R37");
+    assert_eq!(verdict.flows_total, 1, "the other was never answered");
+    assert!(
+        verdict.explanation.contains("128.0.0.0/1"),
+        "{}",
+        verdict.explanation
+    );
+}
+
+/// Somebody answers by the new way: one who does not is another matter.
+#[test]
+fn a_way_by_which_somebody_answers_works() {
+    let mut story = healthy();
+    let (asked, other) = (asked(), udp(50_001, "198.51.100.7", DNS));
+    set(
+        &mut story,
+        route("0.0.0.0", 0, 0),
+        Some(DEFAULT),
+        Seen::Found,
+        None,
+    );
+    story.rounds(4, |story| {
+        story.exchange(asked);
+        story.exchange(other);
+    });
+    changed(
+        &mut story,
+        route("0.0.0.0", 0, 0),
+        Some("via 10.10.0.99 dev eth0"),
+    );
+    story.rounds(12, |story| {
+        story.ask(asked);
+        story.exchange(other);
+    });
+    assert_eq!(story.ids(), ["D01"]);
+    // Nor is who falls silent only later.
+    let mut story = healthy();
+    set(
+        &mut story,
+        route("0.0.0.0", 0, 0),
+        Some(DEFAULT),
+        Seen::Found,
+        None,
+    );
+    story.rounds(4, |story| story.exchange(asked));
+    changed(
+        &mut story,
+        route("0.0.0.0", 0, 0),
+        Some("via 10.10.0.99 dev eth0"),
+    );
+    story.rounds(30, |story| story.exchange(asked));
+    story.rounds(8, |story| story.ask(asked));
+    assert_eq!(story.ids(), ["D01"]);
 }
 
 /// The way is the same as before: it was only set anew, with another metric, by another hand, or is a wider one; or it was undone.
@@ -114,6 +190,20 @@ fn a_way_that_is_as_it_was_is_no_cause() {
         changed(story, route("0.0.0.0", 0, 0), Some(DEFAULT));
     });
     none(|story| changed(story, route("198.51.100.0", 24, 0), Some("dev dummy0")));
+    // One that is only for when there is no other.
+    none(|story| changed(story, route("0.0.0.0", 0, 700), Some("via 192.168.8.1 dev wwan0")));
+    none(|story| {
+        let value = format!("{DEFAULT} mtu 1400");
+        changed(story, route("0.0.0.0", 0, 0), Some(&value));
+    });
+    // A table in which nothing leads there.
+    none(|story| changed(story, rule(), Some("")));
+    // It was away for minutes.
+    none(|story| {
+        changed(story, route("0.0.0.0", 0, 0), None);
+        story.idle(240);
+        changed(story, route("0.0.0.0", 0, 0), Some(DEFAULT));
+    });
     none(|story| {
         changed(story, route("192.0.2.0", 24, 0), Some("dev dummy0"));
         changed(story, route("192.0.2.0", 24, 0), None);

@@ -143,7 +143,10 @@ impl Commit {
     }
 
     fn rule(&mut self, body: &[u8], came: Came) {
-        let Some(rule) = Rule::parse(body) else { return };
+        let Some(rule) = Rule::parse(body) else {
+            self.balance.unclear();
+            return;
+        };
         self.balance.rule(&rule, came);
         self.name(|| Did::Rule {
             words: rule.words().chars().take(TOLD).collect(),
@@ -165,6 +168,7 @@ impl Commit {
             Some(before) if before.policy == policy => {}
             Some(before) => {
                 let was = std::mem::replace(before, base).policy;
+                self.balance.unclear();
                 let (table, chain) = apart(key);
                 self.name(|| Did::Policy {
                     table,
