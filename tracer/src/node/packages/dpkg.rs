@@ -13,7 +13,7 @@ use super::history::{self, Run};
 use super::lock::Lock;
 use super::log::{self, Line, Progress};
 use super::past::Past;
-use super::status::Table;
+use super::status::{Damage, Table};
 use super::watches::{self, below};
 use super::{Found, holder_of};
 use crate::event::{Manager, Owner, Packages, Unfinished};
@@ -256,7 +256,7 @@ impl Dpkg {
                 Some((file, mark)) if self.updates.get(name) != Some(&mark) => {
                     self.updates.insert(name.clone(), mark);
                     let table = self.table.get_or_insert_default();
-                    table.read(BufReader::new(file))
+                    table.read_note(BufReader::new(file))
                 }
                 _ => Ok(()),
             });
@@ -270,13 +270,24 @@ impl Dpkg {
     /// What is odd in what dpkg has written.
     fn strange(&self) -> Option<String> {
         let (table, path) = (self.table.as_ref()?, self.status.path().display());
-        match (table.len(), table.odd()) {
-            (0, 0) => Some(format!("{path} is empty or not there: no package is known")),
-            (0, _) => Some(format!("{path} names no package: it is not of dpkg, or torn")),
-            (_, 0) => None,
-            (_, odd) => Some(format!(
-                "{odd} of the entries of {path} have no name, or no whole state: the file is torn, and those packages \
-                 are not known"
+        let damage = table.damage().map(|damage| match damage {
+            Damage::Zeros => {
+                format!("{path}, or a note beside it, has bytes that are zero: it is torn, or not of dpkg")
+            }
+            Damage::WithinLine => format!("{path}, or a note beside it, ends within a line: it is torn"),
+            Damage::WithinEntry => {
+                format!(
+                    "{path} ends without the empty line that dpkg writes behind each entry: it may be torn"
+                )
+            }
+        });
+        match (table.len(), table.odd(), damage) {
+            (0, 0, _) => Some(format!("{path} is empty or not there: no package is known")),
+            (0, _, _) => Some(format!("{path} names no package: it is not of dpkg, or torn")),
+            (_, 0, damage) => damage.map(|damage| format!("{damage}, and not all packages are known")),
+            (_, odd, _) => Some(format!(
+                "{odd} of the entries of {path} have no name, or no state that dpkg has: the file is torn, or not of \
+                 dpkg, and those packages are not known"
             )),
         }
     }
@@ -294,7 +305,8 @@ impl Dpkg {
                 if !name.is_empty() && packages.len() < MOST_REBOOT && !packages.contains(&name) {
                     packages.push(name);
                 }
-            }),
+            })
+            .map(drop),
         });
         if let Err(error) = read {
             found.problem(files::unreadable(list, &error));

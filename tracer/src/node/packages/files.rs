@@ -161,9 +161,19 @@ impl Fresh {
     }
 }
 
+/// What is odd in a file of lines as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Odd {
+    /// Its last line has no end.
+    pub(super) is_torn: bool,
+    /// There are bytes in it that are zero: blocks that were never written, as after a crash, or no text at all.
+    pub(super) has_zeros: bool,
+}
+
 /// Hands over each line without its end; of one that is longer than `most` bytes only so many.
-pub(super) fn lines(mut from: impl BufRead, most: usize, mut line: impl FnMut(&[u8])) -> io::Result<()> {
+pub(super) fn lines(mut from: impl BufRead, most: usize, mut line: impl FnMut(&[u8])) -> io::Result<Odd> {
     let mut kept = Vec::new();
+    let mut odd = Odd::default();
     loop {
         let buffer = match from.fill_buf() {
             Ok(buffer) => buffer,
@@ -171,13 +181,15 @@ pub(super) fn lines(mut from: impl BufRead, most: usize, mut line: impl FnMut(&[
             Err(error) => return Err(error),
         };
         if buffer.is_empty() {
-            if !kept.is_empty() {
+            if odd.is_torn {
                 line(&kept);
             }
-            return Ok(());
+            return Ok(odd);
         }
         let end = buffer.iter().position(|byte| *byte == b'\n');
         let part = &buffer[..end.unwrap_or(buffer.len())];
+        odd.is_torn = end.is_none();
+        odd.has_zeros |= part.contains(&0);
         let room = most.saturating_sub(kept.len());
         kept.extend_from_slice(&part[..part.len().min(room)]);
         let used = part.len() + usize::from(end.is_some());
@@ -210,5 +222,18 @@ mod tests {
         assert_eq!(read(b"one\n\ntwo", 9), ["one", "", "two"]);
         assert_eq!(read(b"abcdefgh\nij\n", 4), ["abcd", "ij"]);
         assert_eq!(read(b"a\xffb\n", 4), ["a\u{fffd}b"]);
+    }
+
+    #[test]
+    fn an_end_that_is_torn_off_and_blocks_that_were_never_written_are_told() {
+        let odd = |text: &[u8]| {
+            let from = io::BufReader::with_capacity(3, text);
+            let odd = lines(from, 4, |_| {}).unwrap();
+            (odd.is_torn, odd.has_zeros)
+        };
+        assert_eq!(odd(b""), (false, false));
+        assert_eq!(odd(b"one\ntwo\n"), (false, false));
+        assert_eq!(odd(b"one\ntwo"), (true, false));
+        assert_eq!(odd(b"a long line\0\nend\n"), (false, true));
     }
 }

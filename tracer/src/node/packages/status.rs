@@ -1,6 +1,5 @@
 //! The packages that dpkg knows: `/var/lib/dpkg/status`, and what it has noted since in `/var/lib/dpkg/updates`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 
@@ -26,7 +25,7 @@ const STATES: [&str; 8] = [
 /// A package as dpkg has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Package {
-    state: Cow<'static, str>,
+    state: &'static str,
     version: String,
     /// `reinstreq`: it is broken, and to be installed again.
     is_broken: bool,
@@ -39,8 +38,21 @@ struct Package {
 pub(super) struct Table {
     /// By name and architecture.
     packages: BTreeMap<(String, String), Package>,
-    /// Entries that name no package or no state; one at least where there is something and no package.
+    /// Entries that name no package or no state that dpkg has; one at least where there is something and no package.
     odd: usize,
+    /// What tells that a file is not as dpkg wrote it, where something does.
+    damage: Option<Damage>,
+}
+
+/// Why a file is not as dpkg wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Damage {
+    /// It has bytes that are zero.
+    Zeros,
+    /// It ends within a line, at which dpkg gives up.
+    WithinLine,
+    /// It ends without the empty line that is written behind each entry. dpkg takes that for an end.
+    WithinEntry,
 }
 
 /// How a package stands to a version.
@@ -55,12 +67,27 @@ pub(super) enum Presence {
 }
 
 impl Table {
-    /// Takes in the entries of a file; one of a package that is known already takes the place of that.
+    /// Takes in the entries of the status, which ends with an empty line.
     pub(super) fn read(&mut self, from: impl BufRead) -> io::Result<()> {
+        if self.read_entries(from)? {
+            self.damage.get_or_insert(Damage::WithinEntry);
+        }
+        Ok(())
+    }
+
+    /// Takes in what was noted since, which has no such line; the entry takes the place of that which the package had.
+    pub(super) fn read_note(&mut self, from: impl BufRead) -> io::Result<()> {
+        self.read_entries(from).map(|_| ())
+    }
+
+    /// Returns whether the last entry is not followed by an empty line.
+    fn read_entries(&mut self, from: impl BufRead) -> io::Result<bool> {
         let mut entry = Entry::default();
         let mut is_empty = true;
-        files::lines(from, LINE, |line| {
+        let mut is_open = false;
+        let odd = files::lines(from, LINE, |line| {
             is_empty &= line.is_empty();
+            is_open = !line.is_empty();
             if line.is_empty() {
                 self.take(std::mem::take(&mut entry));
             } else {
@@ -68,44 +95,34 @@ impl Table {
             }
         })?;
         self.take(entry);
+        if odd.has_zeros {
+            self.damage.get_or_insert(Damage::Zeros);
+        }
+        if odd.is_torn {
+            self.damage.get_or_insert(Damage::WithinLine);
+        }
         if !is_empty && self.packages.is_empty() {
             self.odd = self.odd.max(1);
         }
         if self.packages.len() >= MOST {
             return Err(io::Error::other(format!("it has {MOST} packages or more")));
         }
-        Ok(())
+        Ok(is_open)
     }
 
     fn take(&mut self, entry: Entry) {
         if entry == Entry::default() || self.packages.len() >= MOST {
             return;
         }
-        let Some((name, status)) = entry.name.zip(entry.status) else {
+        let status = entry.status.as_deref().and_then(status);
+        let Some((name, (is_broken, state))) = entry.name.zip(status) else {
             self.odd += 1;
             return;
         };
-        // `install ok half-configured`: what is wanted, whether it is broken, how it is.
-        let mut words = status.split_whitespace().skip(1);
-        let (Some(flag), Some(state)) = (words.next(), words.next()) else {
-            self.odd += 1;
-            return;
-        };
-        // The last word of a file that is cut off.
-        if STATES
-            .iter()
-            .any(|known| known.starts_with(state) && *known != state)
-        {
-            self.odd += 1;
-            return;
-        }
         let package = Package {
-            state: match STATES.iter().find(|known| **known == state) {
-                Some(known) => Cow::Borrowed(known),
-                None => Cow::Owned(state.to_owned()),
-            },
+            state,
             version: entry.version,
-            is_broken: flag == "reinstreq",
+            is_broken,
             is_same: entry.is_same,
         };
         self.packages.insert((name, entry.architecture), package);
@@ -120,12 +137,16 @@ impl Table {
         self.odd
     }
 
+    pub(super) fn damage(&self) -> Option<Damage> {
+        self.damage
+    }
+
     /// Packages that are neither installed in full nor removed.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = Unfinished> {
         self.packages
             .iter()
             .filter_map(|((name, architecture), package)| {
-                let is_finished = matches!(&*package.state, "installed" | "config-files" | "not-installed");
+                let is_finished = matches!(package.state, "installed" | "config-files" | "not-installed");
                 if is_finished && !package.is_broken {
                     return None;
                 }
@@ -136,7 +157,7 @@ impl Table {
                     },
                     state: match package.is_broken {
                         true => format!("{} (reinstreq)", package.state),
-                        false => package.state.to_string(),
+                        false => package.state.to_owned(),
                     },
                 })
             })
@@ -149,13 +170,24 @@ impl Table {
         let found = [architecture, "all"]
             .iter()
             .find_map(|architecture| self.packages.get(&(name.to_owned(), (*architecture).to_owned())))
-            .filter(|package| !matches!(&*package.state, "not-installed" | "config-files"));
+            .filter(|package| !matches!(package.state, "not-installed" | "config-files"));
         match found {
             None => Presence::Absent,
             Some(package) if package.version == version => Presence::This,
             Some(_) => Presence::Other,
         }
     }
+}
+
+/// `install ok half-configured`: what is wanted, whether it is broken, how it is. dpkg takes no other words, and these in
+/// letters of any size.
+fn status(text: &str) -> Option<(bool, &'static str)> {
+    let mut words = text.split_whitespace();
+    let (_, flag, state) = (words.next()?, words.next()?, words.next()?);
+    let is_broken = flag.eq_ignore_ascii_case("reinstreq");
+    let is_known = words.next().is_none() && (is_broken || flag.eq_ignore_ascii_case("ok"));
+    let state = STATES.iter().find(|known| known.eq_ignore_ascii_case(state))?;
+    is_known.then_some((is_broken, state))
 }
 
 /// The fields of an entry that are read.
@@ -237,6 +269,7 @@ Package: broken
 Status: install reinstreq half-installed
 Architecture: amd64
 Version: 1
+
 ";
 
     #[test]
@@ -250,18 +283,21 @@ Version: 1
                 "systemd half-configured"
             ]
         );
-        assert_eq!((table.len(), table.odd()), (5, 0));
+        assert_eq!((table.len(), table.odd(), table.damage()), (5, 0, None));
     }
 
     #[test]
     fn an_update_takes_the_place_of_what_the_status_says() {
         let mut table = table(STATUS);
         let update = b"Package: libc6\nStatus: install ok installed\nArchitecture: i386\nVersion: 2.36-9\n";
-        table.read(&update[..]).unwrap();
+        table.read_note(&update[..]).unwrap();
         assert_eq!(
             unfinished(&table),
             ["broken half-installed (reinstreq)", "systemd half-configured"]
         );
+        assert_eq!(table.damage(), None, "dpkg writes no empty line behind a note");
+        table.read_note(&update[..update.len() - 4]).unwrap();
+        assert_eq!(table.damage(), Some(Damage::WithinLine));
     }
 
     #[test]
@@ -286,8 +322,19 @@ Version: 1
         assert_eq!((foreign.len(), foreign.odd()), (0, 2));
         let latin = table(b"Package: caf\xe9\nStatus: install ok unpacked\n");
         assert_eq!(unfinished(&latin), ["caf\u{fffd} unpacked"]);
-        let strange = table(b"package: a\nstatus: install ok exploded\r\n\r\nVersion: 1\n");
-        assert_eq!(unfinished(&strange), ["a exploded"]);
+        let sized = table(b"package: a\nstatus: Install OK Unpacked\r\n\r\nVersion: 1\n");
+        assert_eq!(unfinished(&sized), ["a unpacked"]);
+        for foreign in [
+            "ok blurb",
+            "ok unpacked too",
+            "blurb unpacked",
+            "ok",
+            "ok unpacked\0",
+        ] {
+            let text = format!("Package: a\nStatus: install {foreign}\n\n");
+            let strange = table(text.as_bytes());
+            assert_eq!((strange.len(), strange.odd()), (0, 1), "{foreign}");
+        }
         assert_eq!(table(b""), Table::default());
         assert_eq!(table(b"\n\n"), Table::default());
         let bytes = table(&[0x9d, b'x', b'\n', 0xff, 0x01]);
@@ -299,6 +346,24 @@ Version: 1
             (1, 1),
             "no package is in a state that no dpkg has"
         );
+    }
+
+    #[test]
+    fn a_file_that_is_not_as_dpkg_wrote_it_is_known_wherever_it_was_cut() {
+        // Behind an entry nothing tells it, as dpkg ends each with an empty line.
+        let ends = |at: &usize| *at == 0 || STATUS[..*at].ends_with(b"\n\n");
+        for cut in (1..STATUS.len()).filter(|at| !ends(at)) {
+            let expected = match STATUS[cut - 1] {
+                b'\n' => Damage::WithinEntry,
+                _ => Damage::WithinLine,
+            };
+            assert_eq!(table(&STATUS[..cut]).damage(), Some(expected), "{cut}");
+        }
+        let zeros = [STATUS, &[0; 5000], b"\n\n"].concat();
+        assert_eq!(table(&zeros).damage(), Some(Damage::Zeros));
+        let within = STATUS.to_vec().split_off(1);
+        assert_eq!(table(&within).damage(), None, "its end is whole");
+        assert_eq!(table(&within).odd(), 1);
     }
 
     #[test]

@@ -416,6 +416,38 @@ fn modules_that_go_are_told() {
 }
 
 #[test]
+fn a_status_that_is_cut_off_is_not_said_to_be_whole() {
+    let folder = Folder::with_dpkg();
+    let whole = [entry("a", "installed", "1"), entry("b", "installed", "1")].concat();
+    let cut = [
+        (
+            &whole[..whole.len() - 9],
+            "ends within a line: it is torn, and not all packages are known",
+        ),
+        (
+            &whole[..whole.len() - 1],
+            "it may be torn, and not all packages are known",
+        ),
+        (
+            &whole.replace(
+                "ok installed\nArchitecture: amd64\nVersion: 1\n\n",
+                "ok blurb\n\n",
+            ),
+            "not of dpkg, or torn",
+        ),
+    ];
+    for (text, expected) in cut {
+        folder.write("var/lib/dpkg/status", text);
+        let mut source = Running::start(&folder);
+        let packages = source.packages("the packages", |_| true);
+        assert!(packages.unknown && packages.unfinished.is_empty(), "{packages:?}");
+        let (state, why) = source.capability();
+        assert_eq!(state, CapabilityState::Partial);
+        assert!(why.contains(expected), "{why}");
+    }
+}
+
+#[test]
 fn a_burst_is_few_events_and_loses_nothing() {
     const PACKAGES: usize = 250;
     let folder = Folder::with_dpkg();
