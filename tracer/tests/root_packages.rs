@@ -135,7 +135,8 @@ impl Running {
     fn start(node: &Node) -> Self {
         let options = packages::Options {
             root: node.root.clone(),
-            kernel: None,
+            release: String::new(),
+            has_modules: false,
         };
         let (sender, events) = channel(4096);
         let work = move |teller: &_| packages::run(&options, teller);

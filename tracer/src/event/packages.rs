@@ -32,9 +32,6 @@ pub struct Packages {
     /// Packages that ask for a reboot (`/run/reboot-required.pkgs`); `None` where none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<Vec<String>>,
-    /// Kernels that have modules on the node (`/lib/modules`), in the order of their names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kernels: Vec<String>,
 }
 
 /// A package manager.

@@ -161,6 +161,8 @@ pub enum Thing {
         /// Its path.
         path: String,
     },
+    /// The kernels that are installed, by the folders of their modules. The value is their names, and which of them runs.
+    Kernels,
     /// The folder of the running kernel's modules. The value is empty where they can be loaded, and else says why not.
     Modules {
         /// Its path.
@@ -288,6 +290,7 @@ impl fmt::Display for Thing {
             Self::Program { id } => write!(f, "BPF program {id}"),
             Self::BpfLink { id } => write!(f, "BPF link {id}"),
             Self::File { path } => f.write_str(path),
+            Self::Kernels => f.write_str("installed kernels"),
             Self::Modules { path } => write!(f, "kernel modules {path}"),
         }
     }

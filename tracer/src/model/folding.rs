@@ -378,7 +378,7 @@ fn what(thing: &Thing) -> What {
         Thing::Tracking => What::Tracking,
         Thing::Program { .. } => What::Program,
         Thing::BpfLink { .. } => What::BpfLink,
-        Thing::File { .. } | Thing::Modules { .. } => What::File,
+        Thing::File { .. } | Thing::Kernels | Thing::Modules { .. } => What::File,
     }
 }
 
@@ -407,6 +407,7 @@ fn rank(change: &Change) -> u8 {
         | Thing::Ipsec { .. }
         | Thing::BpfLink { .. }
         | Thing::File { .. }
+        | Thing::Kernels
         | Thing::Modules { .. } => 5,
         Thing::Route { prefix: 0, .. } | Thing::Program { .. } | Thing::Sysctl { .. } => 6,
         Thing::Route { .. } => 7,

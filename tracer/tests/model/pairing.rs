@@ -74,7 +74,6 @@ fn packages(story: &mut Story, holder: Option<Owner>) {
         open_run: false,
         reboot: None,
         unknown: false,
-        kernels: Vec::new(),
     })));
 }
 

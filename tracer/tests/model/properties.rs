@@ -295,7 +295,6 @@ fn beside() -> BoxedStrategy<Body> {
                 open_run,
                 reboot: None,
                 unknown: false,
-                kernels: Vec::new(),
             }))
         }),
         (any::<i64>(), any::<Option<i64>>(), any::<Option<i64>>()).prop_map(|(begun, ended, last)| {

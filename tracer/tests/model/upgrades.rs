@@ -21,7 +21,6 @@ fn with_past(story: &mut Story, holder: Option<Owner>) {
         open_run: true,
         reboot: None,
         unknown: false,
-        kernels: Vec::new(),
     })));
     let run = |ago: i64, ended: Option<i64>| Upgrade {
         begun: START - ago * SECOND,
@@ -108,7 +107,6 @@ fn stands(story: &mut Story, holder: Option<Owner>, unfinished: &[&str]) {
         open_run: false,
         reboot: None,
         unknown: false,
-        kernels: Vec::new(),
     })));
 }
 

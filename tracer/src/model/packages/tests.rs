@@ -11,7 +11,6 @@ fn packages() -> Packages {
         open_run: false,
         reboot: None,
         unknown: false,
-        kernels: Vec::new(),
     }
 }
 

@@ -141,7 +141,6 @@ impl Dpkg {
                 .is_some_and(|run| run.is_open(self.table.as_ref())),
             reboot: self.read_reboot(found),
             unknown: self.strange().is_some(),
-            kernels: Vec::new(),
         })
     }
 

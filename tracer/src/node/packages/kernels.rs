@@ -22,14 +22,34 @@ pub(super) fn folder_of(release: &str) -> String {
 }
 
 /// What it is to be woken by.
-pub(super) fn watched(root: &Path, running: Option<&str>) -> Vec<(PathBuf, WatchFlags)> {
+pub(super) fn watched(root: &Path, release: &str, has_modules: bool) -> Vec<(PathBuf, WatchFlags)> {
     let mut all = vec![(below(root, MODULES), watches::FOLDER)];
-    all.extend(running.map(|release| (below(root, &folder_of(release)), watches::FOLDER)));
+    if has_modules {
+        all.push((below(root, &folder_of(release)), watches::FOLDER));
+    }
     all
 }
 
+/// Kernels that have modules on the node, and which of them runs: `6.1.0-13-amd64 (running), 6.1.0-14-amd64`. `None` where
+/// there are none.
+pub(super) fn told(root: &Path, running: &str) -> io::Result<Option<String>> {
+    let mut names = installed(root)?;
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let is_there = names.iter().any(|name| name == running);
+    for name in names.iter_mut().filter(|name| *name == running) {
+        name.push_str(" (running)");
+    }
+    let without = match is_there {
+        true => String::new(),
+        false => format!("; {running}, which runs, has no modules there"),
+    };
+    Ok(Some(names.join(", ") + &without))
+}
+
 /// Kernels that have modules on the node, in the order of their names.
-pub(super) fn installed(root: &Path) -> io::Result<Vec<String>> {
+fn installed(root: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(below(root, MODULES)) {
         Ok(entries) => entries,
         Err(error) if files::is_absent(&error) => return Ok(Vec::new()),

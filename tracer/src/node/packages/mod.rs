@@ -19,6 +19,7 @@ mod tests;
 mod watches;
 mod zone;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -55,8 +56,10 @@ const IDLE: Duration = Duration::from_secs(10);
 pub struct Options {
     /// All files are below it: `/`, or the root of another tree.
     pub root: PathBuf,
-    /// `uname -r` of the running kernel; `None` where it can load no modules.
-    pub kernel: Option<String>,
+    /// `uname -r` of the running kernel.
+    pub release: String,
+    /// It can load modules, so that theirs is a folder to look at.
+    pub has_modules: bool,
 }
 
 impl Options {
@@ -67,8 +70,9 @@ impl Options {
         let release = rustix::system::uname().release().to_string_lossy().into_owned();
         let has_modules = modules::can_load() || kernels::modules_of(&root, &release, false).is_some();
         Self {
-            kernel: has_modules.then_some(release),
             root,
+            release,
+            has_modules,
         }
     }
 }
@@ -127,8 +131,8 @@ struct State {
     rpm: Rpm,
     /// As they were told last.
     told: Vec<Packages>,
-    /// `None` before the first look.
-    modules: Option<Option<String>>,
+    /// How kernels and their modules stood; without those before the first look.
+    kernels: BTreeMap<Thing, Option<String>>,
     changed: Option<Instant>,
     can_watch: bool,
 }
@@ -138,10 +142,11 @@ impl State {
         let root = &options.root;
         let mut watched = Dpkg::watched(root);
         // Each path once: the flags of the last would be those that count, and both say the same.
-        for (path, flags) in Rpm::watched(root)
-            .into_iter()
-            .chain(kernels::watched(root, options.kernel.as_deref()))
-        {
+        for (path, flags) in Rpm::watched(root).into_iter().chain(kernels::watched(
+            root,
+            &options.release,
+            options.has_modules,
+        )) {
             if !watched.iter().any(|(known, _)| *known == path) {
                 watched.push((path, flags));
             }
@@ -152,7 +157,7 @@ impl State {
             dpkg: Dpkg::new(root),
             rpm: Rpm::new(root),
             told: Vec::new(),
-            modules: None,
+            kernels: BTreeMap::new(),
             changed: None,
             can_watch: true,
         }
@@ -163,17 +168,10 @@ impl State {
         let mut found = Found::default();
         let unwatched = self.watches.renew();
         self.can_watch = unwatched.is_none();
-        let kernels = kernels::installed(&self.options.root).unwrap_or_else(|error| {
-            found.problem(format!("the installed kernels are not known: {error}"));
-            Vec::new()
-        });
         let mut now = Vec::new();
         now.extend(self.dpkg.look(&mut found));
         let rpm = self.rpm.look(&mut found);
         now.extend(rpm);
-        for packages in &mut now {
-            packages.kernels.clone_from(&kernels);
-        }
         let by = now.iter().find_map(|packages| packages.holder.clone());
         for notice in std::mem::take(&mut found.notices) {
             teller.tell(Body::Notice(notice))?;
@@ -186,7 +184,7 @@ impl State {
                 teller.tell(Body::Packages(Box::new(packages.clone())))?;
             }
         }
-        self.tell_modules(by, teller)?;
+        self.tell_kernels(by.as_ref(), &mut found, teller)?;
         let is_none = now.is_empty();
         self.told = now;
         // After what stands: who waits for it knows then that all is told.
@@ -220,30 +218,44 @@ impl State {
         }))
     }
 
-    fn tell_modules(&mut self, by: Option<Owner>, teller: &Teller) -> Result<(), Gone> {
-        let Some(release) = &self.options.kernel else {
-            return Ok(());
-        };
-        let were_there = matches!(&self.modules, Some(Some(_)));
-        let now = kernels::modules_of(&self.options.root, release, were_there);
-        let seen = match &self.modules {
-            Some(before) if *before == now => return Ok(()),
-            Some(_) if self.can_watch => Seen::Told,
-            Some(_) => Seen::Noticed,
-            None => Seen::Found,
-        };
-        self.modules = Some(now.clone());
-        teller.tell(Body::Setting(Box::new(Setting {
-            netns: 0,
-            thing: Thing::Modules {
-                path: kernels::folder_of(release),
-            },
-            value: now,
-            seen,
-            // inotify tells that a folder was changed, and not by whom.
-            by_unknown: (seen != Seen::Found && by.is_none()).then_some(Unknown::NotTold),
-            by: by.filter(|_| seen != Seen::Found),
-        })))
+    fn tell_kernels(&mut self, by: Option<&Owner>, found: &mut Found, teller: &Teller) -> Result<(), Gone> {
+        let root = &self.options.root;
+        let mut now = Vec::new();
+        match kernels::told(root, &self.options.release) {
+            Ok(installed) => now.push((Thing::Kernels, installed)),
+            Err(error) => found.problem(format!("the installed kernels are not known: {error}")),
+        }
+        if self.options.has_modules {
+            let path = kernels::folder_of(&self.options.release);
+            let thing = Thing::Modules { path };
+            let were_there = matches!(self.kernels.get(&thing), Some(Some(_)));
+            now.push((
+                thing,
+                kernels::modules_of(root, &self.options.release, were_there),
+            ));
+        }
+        for (thing, value) in now {
+            let seen = match self.kernels.get(&thing) {
+                Some(before) if *before == value => continue,
+                Some(_) if self.can_watch => Seen::Told,
+                Some(_) => Seen::Noticed,
+                None => Seen::Found,
+            };
+            self.kernels.insert(thing.clone(), value.clone());
+            if seen == Seen::Found && value.is_none() {
+                continue;
+            }
+            teller.tell(Body::Setting(Box::new(Setting {
+                netns: 0,
+                thing,
+                value,
+                seen,
+                // inotify tells that a folder was changed, and not by whom.
+                by_unknown: (seen != Seen::Found && by.is_none()).then_some(Unknown::NotTold),
+                by: by.filter(|_| seen != Seen::Found).cloned(),
+            })))?;
+        }
+        Ok(())
     }
 
     /// Waits until there is reason to look again.

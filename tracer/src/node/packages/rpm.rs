@@ -117,7 +117,6 @@ impl Rpm {
             open_run: false,
             reboot: None,
             unknown: false,
-            kernels: Vec::new(),
         })
     }
 }

@@ -137,7 +137,8 @@ impl Running {
     fn start(folder: &Folder) -> Self {
         let options = Options {
             root: folder.path().to_owned(),
-            kernel: Some("6.1.0-13-amd64".to_owned()),
+            release: "6.1.0-13-amd64".to_owned(),
+            has_modules: true,
         };
         let (sender, events) = channel(4096);
         Self {
@@ -198,8 +199,16 @@ impl Running {
     }
 
     fn modules(&mut self) -> Setting {
-        self.until("the modules", |body| match body {
-            Body::Setting(setting) => Some((**setting).clone()),
+        self.setting(|thing| matches!(thing, Thing::Modules { .. }))
+    }
+
+    fn kernels(&mut self) -> Setting {
+        self.setting(|thing| *thing == Thing::Kernels)
+    }
+
+    fn setting(&mut self, is_it: fn(&Thing) -> bool) -> Setting {
+        self.until("a setting", |body| match body {
+            Body::Setting(setting) if is_it(&setting.thing) => Some((**setting).clone()),
             _ => None,
         })
     }
@@ -244,7 +253,6 @@ fn what_stands_is_told_first() {
         open_run: true,
         reboot: Some(vec!["libc6".to_owned(), "linux-image-amd64".to_owned()]),
         unknown: false,
-        kernels: vec!["6.1.0-13-amd64".to_owned(), "6.1.0-14-amd64".to_owned()],
     };
     assert_eq!(source.packages("the packages", |_| true), expected);
     let modules = source.modules();
@@ -412,6 +420,31 @@ fn modules_that_go_are_told() {
     assert_eq!(
         replaced.value.as_deref(),
         Some("gone, so that none can be loaded: there are those of 6.1.0-14-amd64")
+    );
+}
+
+#[test]
+fn kernels_that_come_and_go_are_told_with_the_one_that_runs() {
+    let folder = Folder::with_dpkg();
+    let modules = folder.path().join("lib/modules");
+    fs::create_dir(modules.join("6.1.0-13-amd64")).unwrap();
+    let mut source = Running::start(&folder);
+    let told = |setting: Setting| (setting.value.unwrap_or_default(), setting.seen);
+    assert_eq!(
+        told(source.kernels()),
+        ("6.1.0-13-amd64 (running)".to_owned(), Seen::Found)
+    );
+    fs::create_dir(modules.join("6.1.0-14-amd64")).unwrap();
+    let came = source.kernels();
+    assert_eq!(came.by_unknown, Some(Unknown::NotTold), "{came:?}");
+    assert_eq!(
+        told(came),
+        ("6.1.0-13-amd64 (running), 6.1.0-14-amd64".to_owned(), Seen::Told)
+    );
+    fs::remove_dir(modules.join("6.1.0-13-amd64")).unwrap();
+    assert_eq!(
+        told(source.kernels()).0,
+        "6.1.0-14-amd64; 6.1.0-13-amd64, which runs, has no modules there"
     );
 }
 
