@@ -5,6 +5,7 @@
 
 mod episode;
 mod node;
+mod packages;
 mod verdict;
 
 use schemars::JsonSchema;
@@ -14,9 +15,10 @@ pub use crate::event::{CapabilityState, Losses, Source, Unknown};
 pub use episode::{EPISODE_UNITS, Episode};
 pub use node::{
     Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Dropper, EARLIEST, Following, Invariant,
-    InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Outcome, Packages, Parent,
-    Run, Setting, Span, Standing as PackagesStanding, Timer, Unit, Upgrade, What,
+    InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Parent, Run, Setting, Span,
+    Timer, Unit, What,
 };
+pub use packages::{Outcome, Packages, Standing as PackagesStanding, Upgrade};
 pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Mended, Relation, Step, Verdict, Where};
 
 /// Name of the contract.

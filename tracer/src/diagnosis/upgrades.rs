@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use super::sufferers::Sufferers;
 use super::words::{capital, moment, owner, wall_moment};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{NoticeKind, Thing};
+use crate::event::{Manager, NoticeKind, Thing};
 use crate::model::Model;
-use crate::model::packages::describe;
+use crate::model::packages::{Left, describe, is_only_open};
 use crate::model::timeline::Subject;
 use crate::report::Confidence;
 
@@ -18,17 +18,23 @@ pub(super) const INTERRUPTED: Rule = Rule {
     title: "A package upgrade was cut off",
     place: None,
     about: About {
-        signature: "Nobody holds the package manager's lock, and packages are unpacked, half-configured or half-installed, or a run \
-                    has not told its end.",
+        signature: "Nobody holds the package manager's lock, and packages are unpacked, half-configured or half-installed. A weak \
+                    sign where only the last run of apt has told no end and not all that it was to do is done, or the last run \
+                    of rpm has not closed its database: no package need be left half-way by it.",
         meaning: "Files of the old and of the new version stand beside one another: services may run the old program with the new \
-                  configuration, and modules of the running kernel may be gone. A reboot now may not come up again.",
+                  configuration, and modules of the running kernel may be gone. A reboot now may not come up again. Where a run \
+                  was cut off before its first package, only what it was to bring is missing.",
         check: &[
             "dpkg --audit",
             "tail -n 30 /var/log/apt/term.log",
             "ls /var/lib/dpkg/updates",
+            "dnf check",
         ],
         mend: &[
-            "dpkg --configure -a  # Risk: restarts services of what it configures. Reboot only after it.",
+            CONFIGURE,
+            "Where no package is left half-way: give the command that was cut off once more. Risk: restarts services of what it \
+             upgrades.",
+            SYNC,
         ],
     },
     examine: interrupted,
@@ -59,11 +65,22 @@ pub(super) const NO_MODULES: Rule = Rule {
     follows: &[],
 };
 
+const CONFIGURE: &str =
+    "dpkg --configure -a  # Risk: restarts services of what it configures. Reboot only after it.";
+const SYNC: &str = "dnf distro-sync  # Of rpm. Risk: brings all packages to the versions of the repositories and restarts services of them.";
+
 fn interrupted(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let left = model.packages().left()?;
     let standing = describe(left.packages);
-    let stand = format!("Packages of this node are {standing}.");
+    let is_only_open = is_only_open(left.packages);
+    let is_rpm = left.packages.manager == Manager::Rpm;
+    let stand = match is_rpm {
+        false => format!("Packages of this node are {standing}."),
+        true => format!(
+            "Packages of this node are {standing}: it was cut off, unless somebody read the database just when it was closed."
+        ),
+    };
     let by_log = left.last.map_or_else(String::new, |last| {
         format!(
             " The run that was cut off last did something at {} by its log.",
@@ -85,7 +102,10 @@ fn interrupted(view: &View<'_>) -> Option<Finding> {
     };
     let unit = left.holder.map(|holder| holder.unit.clone());
     Some(Finding {
-        confidence: Confidence::Strong,
+        confidence: match is_only_open {
+            true => Confidence::Weak,
+            false => Confidence::Strong,
+        },
         explanation: format!("{stand}{since}{by_log}"),
         since: left.since.unwrap_or(model.started()),
         last: model.now(),
@@ -93,18 +113,30 @@ fn interrupted(view: &View<'_>) -> Option<Finding> {
         flows: Sufferers::default(),
         namespaces: BTreeSet::new(),
         units: unit.into_iter().filter(|unit| !unit.is_empty()).collect(),
-        standing: left.since.is_none().then_some(stand),
+        // What stands makes a weak sign strong: this is none, however long it has been so.
+        standing: (left.since.is_none() && !is_only_open).then_some(stand),
         devices: BTreeSet::new(),
         prevent: Vec::new(),
-        check: vec![
-            "dpkg --audit".to_owned(),
-            "tail -n 30 /var/log/apt/term.log".to_owned(),
-        ],
-        remedy: vec![
-            "dpkg --configure -a  # Risk: restarts services of what it configures. Reboot only after it."
-                .to_owned(),
-        ],
+        check: match is_rpm {
+            false => vec![
+                "dpkg --audit".to_owned(),
+                "tail -n 30 /var/log/apt/term.log".to_owned(),
+            ],
+            true => vec!["dnf check".to_owned(), "dnf history".to_owned()],
+        },
+        remedy: match (is_rpm, is_only_open) {
+            (true, _) => vec![SYNC.to_owned()],
+            (false, true) => again(&left),
+            (false, false) => vec![CONFIGURE.to_owned()],
+        },
     })
+}
+
+/// The command that was cut off, where its log has one.
+fn again(left: &Left<'_>) -> Vec<String> {
+    let command = left.command.filter(|command| !command.is_empty());
+    let again = |command| format!("{command}  # Once more. Risk: restarts services of what it upgrades.");
+    command.map(again).into_iter().collect()
 }
 
 fn no_modules(view: &View<'_>) -> Option<Finding> {
@@ -144,8 +176,7 @@ fn no_modules(view: &View<'_>) -> Option<Finding> {
         flows: Sufferers::default(),
         namespaces: BTreeSet::new(),
         units: Vec::new(),
-        standing: changed
-            .is_none()
+        standing: (changed.is_none() && failed.is_some())
             .then(|| format!("{} are {why}.", capital(&thing.to_string()))),
         devices: BTreeSet::new(),
         prevent: Vec::new(),

@@ -20,13 +20,15 @@ pub struct Packages {
     /// Packages that are neither installed in full nor removed, in the order of their names.
     #[serde(default)]
     pub unfinished: Vec<Unfinished>,
-    /// Not all packages are known: the manager's status is not there, or torn.
+    /// Not all packages are known: the manager's status is not there, torn, or not as it writes it. Always of rpm, whose
+    /// files do not tell what it has left half-way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
     /// Changes that the manager has noted and not yet taken into its status (`/var/lib/dpkg/updates`).
     #[serde(default)]
     pub leftovers: u32,
-    /// A run began and has not told its end, and not all that it was to do is done (`/var/log/apt/history.log`).
+    /// A run began and has not told its end, and not all that it was to do is done (`/var/log/apt/history.log`). Of rpm:
+    /// the last run has not closed the database.
     #[serde(default)]
     pub open_run: bool,
     /// Packages that ask for a reboot (`/run/reboot-required.pkgs`); `None` where none is asked for.

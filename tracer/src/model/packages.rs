@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::clock::SECOND;
 use super::timeline::{Change, Subject};
-use crate::event::{Manager, Owner, Packages, Unfinished, Unknown, Upgrade, Upgrades};
+use crate::event::{Manager, Owner, Packages, Unfinished, Unknown, Upgrade, Upgrades, process};
 
 /// What an upgrade breaks may show up to so long after its end, in ns: 60 s.
 pub(crate) const AFTER: i64 = 60 * SECOND as i64;
@@ -47,6 +47,8 @@ pub(crate) struct Left<'a> {
     pub(crate) holder: Option<&'a Owner>,
     /// When the run that was cut off last did something by its log, in ns since 1970.
     pub(crate) last: Option<i64>,
+    /// The command of that run, empty where none is logged.
+    pub(crate) command: Option<&'a str>,
 }
 
 impl Work {
@@ -132,16 +134,27 @@ impl Managers {
             (Standing::Interrupted, Standing::Interrupted) => differing(&before, packages),
             _ => describe(packages),
         };
+        let is_cut_off = Standing::of(packages) == Standing::Interrupted;
+        if let Some(holder) = before.holder.as_ref().filter(|_| is_cut_off) {
+            is += &format!("; {} was at work last", process(&holder.command, holder.pid));
+        }
         if before.reboot.is_some() && packages.reboot.is_none() {
             is += "; no reboot required any more";
         }
+        // Who was at work did not cut itself off, and nothing tells who did; nor who writes that a reboot is asked for.
+        let is_untold = is_cut_off || (before.holder.is_none() && is_reboot_alone(&before, packages));
         let by = packages.holder.clone().or(before.holder);
+        let by = by.filter(|_| !is_untold);
+        let why = match is_untold {
+            true => Unknown::NotTold,
+            false => Unknown::NotFound,
+        };
         Some(Change {
             at,
             subject: Subject::Packages(packages.manager),
             before: Some(was),
             after: Some(is),
-            by_unknown: by.is_none().then_some(Unknown::NotFound),
+            by_unknown: by.is_none().then_some(why),
             by,
             noticed: false,
         })
@@ -180,13 +193,15 @@ impl Managers {
         let (manager, since) = self.left.first_key_value()?;
         let mut of_it = self.work.iter().rev().filter(|work| work.manager == *manager);
         let last = self.past(*manager).next_back();
+        let last = last
+            .filter(|(_, outcome)| *outcome == Outcome::Interrupted)
+            .map(|(run, _)| run);
         Some(Left {
             packages: self.told.get(manager)?,
             since: *since,
             holder: of_it.next().and_then(|work| work.holder_at(u64::MAX)),
-            last: last
-                .filter(|(_, outcome)| *outcome == Outcome::Interrupted)
-                .map(|(run, _)| run.last.unwrap_or(run.begun)),
+            last: last.map(|run| run.last.unwrap_or(run.begun)),
+            command: last.map(|run| run.command.as_str()),
         })
     }
 
@@ -230,6 +245,22 @@ impl Managers {
         all.collect()
     }
 
+    /// How a manager's packages stand, in one sentence, by its status and its logs. A run that told no end may have been cut
+    /// off and put right since: packages are whole, and what the logs say of it is true as well.
+    pub(crate) fn describe(&self, packages: &Packages) -> String {
+        let last = self.past(packages.manager).next_back();
+        let has_no_end = last.is_some_and(|(_, outcome)| outcome == Outcome::Interrupted);
+        match (Standing::of(packages), has_no_end) {
+            (Standing::Whole, true) => {
+                format!(
+                    "{}; the last run has told no end, and nothing is left of it",
+                    describe(packages)
+                )
+            }
+            _ => describe(packages),
+        }
+    }
+
     /// Each manager's word.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Packages> {
         self.told.values()
@@ -249,6 +280,15 @@ fn overlaps(run: &Upgrade, outcome: Outcome, span: &RangeInclusive<i64>) -> bool
     run.begun <= *span.end() && until >= *span.start()
 }
 
+/// Whether nothing is different but what asks for a reboot.
+fn is_reboot_alone(before: &Packages, packages: &Packages) -> bool {
+    let without = |packages: &Packages| Packages {
+        reboot: None,
+        ..packages.clone()
+    };
+    describe(&without(before)) == describe(&without(packages))
+}
+
 /// How packages stand, in one sentence without the package in work: that changes many times a second.
 pub(crate) fn describe(packages: &Packages) -> String {
     let standing = match Standing::of(packages) {
@@ -259,7 +299,10 @@ pub(crate) fn describe(packages: &Packages) -> String {
             return format!("in work{asked}");
         }
         Standing::Unknown => {
-            let why = "how packages stand is not known: their status is not there, or torn";
+            let why = match packages.manager {
+                Manager::Dpkg => UNKNOWN,
+                Manager::Rpm => "nobody works on packages; what rpm has left half-way its files do not tell",
+            };
             return with_reboot(packages, why.to_owned());
         }
         Standing::Interrupted => "interrupted",
@@ -270,9 +313,28 @@ pub(crate) fn describe(packages: &Packages) -> String {
         reasons.push(format!("{changes} not taken into the status"));
     }
     if packages.open_run {
-        reasons.push("a run that began has not told its end".to_owned());
+        reasons.push(match packages.manager {
+            Manager::Dpkg => {
+                "a run that began has told no end, and not all that it was to do is done".to_owned()
+            }
+            Manager::Rpm => "the last run has not closed the database of rpm".to_owned(),
+        });
     }
-    with_reboot(packages, format!("{standing}: {}", reasons.join(", ")))
+    let others = match packages.manager {
+        Manager::Dpkg if packages.unknown => "; not all packages are known",
+        Manager::Dpkg if is_only_open(packages) => "; each package is whole",
+        Manager::Dpkg | Manager::Rpm => "",
+    };
+    with_reboot(packages, format!("{standing}: {}{others}", reasons.join(", ")))
+}
+
+/// Where the manager's own files do not tell all.
+const UNKNOWN: &str =
+    "how packages stand is not known: their status is not there, torn, or not as dpkg writes it";
+
+/// A run was cut off, and no package is known to be left half-way by it: it may have been before the first one.
+pub(crate) fn is_only_open(packages: &Packages) -> bool {
+    packages.open_run && packages.unfinished.is_empty() && packages.leftovers == 0
 }
 
 /// Where somebody asks for a reboot.

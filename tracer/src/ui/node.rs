@@ -8,8 +8,8 @@ use super::limits::coming;
 use super::table::{Column, Kind as Cell, Set, Table};
 use super::{settings, units, upgrades, words};
 use crate::report::{
-    Capability, CapabilityState, Dropper, Invariant, InvariantState, Node, NodeReport, PackagesStanding,
-    Report, Run, Timer, Unit,
+    Capability, CapabilityState, Dropper, Invariant, InvariantState, Node, NodeReport, Packages,
+    PackagesStanding, Report, Run, Timer, Unit,
 };
 
 /// The page of units: what they get of the network, and how they stand.
@@ -397,10 +397,13 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
         Kind::Text,
         coming(node).into_iter().take(TOLD),
     );
-    let unfinished = node
-        .packages
-        .iter()
-        .any(|one| one.standing != PackagesStanding::Whole);
+    let is_told = |one: &Packages| match one.standing {
+        PackagesStanding::Whole => false,
+        // Of rpm it is so at all times.
+        PackagesStanding::Unknown => one.manager != "rpm",
+        PackagesStanding::InWork | PackagesStanding::Interrupted => true,
+    };
+    let unfinished = node.packages.iter().any(is_told);
     let packages = packages(node);
     page.section(
         "Packages",

@@ -110,20 +110,32 @@ fn line(manager: &str, run: &Upgrade, now: &str) -> String {
     )
 }
 
-/// `: 1 package installed, 7 upgraded: systemd, libc6 and 6 more`
+/// `: 1 package installed, 7 upgraded: systemd, libc6 and 6 more`; of a run that did not tell that it ended well the logs
+/// have no more than what it set out to do: `: was to install 1 package, upgrade 7: …`
 fn packages(run: &Upgrade) -> String {
     let counts = [
-        (run.installed, "installed"),
-        (run.upgraded, "upgraded"),
-        (run.removed, "removed"),
+        (run.installed, "installed", "install"),
+        (run.upgraded, "upgraded", "upgrade"),
+        (run.removed, "removed", "remove"),
     ];
+    let begin = match run.outcome {
+        Outcome::Ended => "",
+        Outcome::InWork => "is to ",
+        Outcome::Failed | Outcome::Interrupted => "was to ",
+    };
     let counts: Vec<String> = counts
         .iter()
-        .filter(|(number, _)| *number > 0)
+        .filter(|(number, ..)| *number > 0)
         .enumerate()
-        .map(|(place, (number, what))| match place {
-            0 => format!("{} {what}", plural((*number).into(), "package")),
-            _ => format!("{number} {what}"),
+        .map(|(place, (number, done, to_do))| {
+            let packages = match place {
+                0 => plural((*number).into(), "package"),
+                _ => number.to_string(),
+            };
+            match begin {
+                "" => format!("{packages} {done}"),
+                _ => format!("{to_do} {packages}"),
+            }
         })
         .collect();
     let more = match run.more {
@@ -133,8 +145,9 @@ fn packages(run: &Upgrade) -> String {
     let names = format!("{}{more}", run.names.join(", "));
     match (counts.is_empty(), run.names.is_empty()) {
         (true, true) => String::new(),
-        (true, false) => format!(": configured {names}"),
-        _ => format!(": {}: {names}", counts.join(", ")),
+        (true, false) if begin.is_empty() => format!(": configured {names}"),
+        (true, false) => format!(": {begin}configure {names}"),
+        _ => format!(": {begin}{}: {names}", counts.join(", ")),
     }
 }
 
@@ -243,7 +256,7 @@ mod tests {
         assert_eq!(
             run(failed),
             format!(
-                "{begin}apt-get upgrade, for ann (1000), took 4 s: 2 packages upgraded: systemd and 1 more; it failed: \
+                "{begin}apt-get upgrade, for ann (1000), took 4 s: was to upgrade 2 packages: systemd and 1 more; it failed: \
                  dpkg was killed; 2 times flows began to starve in its course, or up to 60 s after"
             )
         );
@@ -253,5 +266,25 @@ mod tests {
             run.names.clear();
         };
         assert_eq!(run(cut), format!("{begin}dpkg, no end: interrupted"));
+        let planned = |run: &mut Upgrade| {
+            run.outcome = Outcome::Interrupted;
+            run.ended = None;
+            run.command = "apt-get upgrade".to_owned();
+            (run.installed, run.upgraded) = (1, 7);
+        };
+        assert_eq!(
+            run(planned),
+            format!(
+                "{begin}apt-get upgrade, no end: interrupted: was to install 1 package, upgrade 7: systemd"
+            )
+        );
+        let in_work = |run: &mut Upgrade| {
+            run.outcome = Outcome::InWork;
+            run.ended = None;
+        };
+        assert_eq!(
+            run(in_work),
+            format!("{begin}dpkg, not ended yet: is to configure systemd")
+        );
     }
 }

@@ -164,8 +164,71 @@ fn an_upgrade_that_was_cut_off_before_the_start_is_told_by_its_log() {
     let verdict = story.verdict("R27");
     assert_eq!(
         verdict.explanation,
-        "Packages of this node are interrupted: a run that began has not told its end. It was so when tracer started. The run \
-         that was cut off last did something at 05:59:57 UTC by its log."
+        "Packages of this node are interrupted: a run that began has told no end, and not all that it was to do is done; each \
+         package is whole. It was so when tracer started. The run that was cut off last did something at 05:59:57 UTC by its log."
     );
     assert_eq!(verdict.cause.relation, report::Relation::PredatesStart);
+    // Nothing need be broken: only what it was to bring is missing.
+    assert_eq!(verdict.confidence, report::Confidence::Weak);
+    assert_eq!(
+        verdict.remedy,
+        ["apt-get upgrade  # Once more. Risk: restarts services of what it upgrades."]
+    );
+}
+
+#[test]
+fn a_run_that_told_no_end_and_of_which_nothing_is_left_is_no_verdict_and_is_said() {
+    let mut story = healthy();
+    with_past(&mut story, None);
+    stands(&mut story, None, &[]);
+    story.idle(2);
+    assert_eq!(story.ids(), [""; 0]);
+    let report = story.report();
+    let packages = &report.node.packages[0];
+    assert_eq!(packages.standing, report::PackagesStanding::Whole);
+    assert_eq!(
+        packages.text,
+        "all packages whole; the last run has told no end, and nothing is left of it"
+    );
+}
+
+/// What rpm's files tell: who works on packages, and that its database was not closed.
+fn rpm(story: &mut Story, holder: Option<Owner>, open_run: bool) {
+    story.say(Body::Packages(Box::new(Packages {
+        manager: Manager::Rpm,
+        holder,
+        working_on: String::new(),
+        unfinished: Vec::new(),
+        leftovers: 0,
+        open_run,
+        reboot: None,
+        unknown: true,
+    })));
+}
+
+#[test]
+fn rpm_is_never_said_to_be_whole_and_one_that_was_killed_is_a_weak_sign() {
+    let mut story = healthy();
+    rpm(&mut story, None, false);
+    story.idle(2);
+    assert_eq!(story.ids(), [""; 0]);
+    let standing = |story: &Story| story.report().node.packages[0].standing;
+    assert_eq!(standing(&story), report::PackagesStanding::Unknown);
+    rpm(&mut story, Some(owner("rpm")), false);
+    story.idle(2);
+    rpm(&mut story, None, true);
+    story.idle(2);
+    assert_eq!(standing(&story), report::PackagesStanding::Interrupted);
+    let verdict = story.verdict("R27");
+    assert_eq!(verdict.confidence, report::Confidence::Weak);
+    assert_eq!(verdict.check, ["dnf check", "dnf history"]);
+    let changes = story.report().node.changes;
+    let change = changes.iter().find(|change| change.object == "rpm").unwrap();
+    assert_eq!(
+        (change.after.as_deref(), change.by.is_none()),
+        (
+            Some("interrupted: the last run has not closed the database of rpm; rpm[123] was at work last"),
+            true
+        )
+    );
 }

@@ -7,7 +7,7 @@ use crate::event::{Manager, NodeAction, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::deadlines;
 use crate::model::glance::Glance;
-use crate::model::packages::{self, describe};
+use crate::model::packages;
 use crate::model::parameters;
 use crate::model::runs::{self, Past};
 use crate::model::{Model, bands};
@@ -159,7 +159,7 @@ fn node_of(model: &Model, most: usize) -> Node {
                     packages::Standing::Interrupted => PackagesStanding::Interrupted,
                     packages::Standing::Unknown => PackagesStanding::Unknown,
                 },
-                text: describe(told),
+                text: model.packages().describe(told),
                 holder: told.holder.as_ref().map(actor),
                 working_on: told.working_on.clone(),
                 past: upgrades(model, told.manager),

@@ -30,7 +30,7 @@ fn an_upgrade_that_stops_half_way_is_interrupted() {
     let change = managers.told(3, &now).unwrap();
     assert_eq!(
         change.after.as_deref(),
-        Some("interrupted: systemd half-configured")
+        Some("interrupted: systemd half-configured; apt-get[7] was at work last")
     );
     let changes = |managers: &mut Managers, now: &Packages| {
         let change = managers.told(3, now)?;
@@ -59,8 +59,8 @@ fn an_upgrade_that_stops_half_way_is_interrupted() {
         changes(&mut managers.clone(), &packages()),
         one("interrupted with 1 package", "all packages whole")
     );
-    // Who held the lock last.
-    assert_eq!(change.by.map(|owner| owner.pid), Some(7));
+    // Who held the lock last did not cut itself off.
+    assert_eq!((change.by, change.by_unknown), (None, Some(Unknown::NotTold)));
     // And when.
     let work = |at| {
         let work = managers.work_at(at)?;
@@ -84,9 +84,69 @@ fn packages_that_are_not_known_are_not_said_to_be_whole() {
     let half = Packages { leftovers: 1, ..torn };
     assert_eq!(
         describe(&half),
-        "interrupted: 1 change not taken into the status",
+        "interrupted: 1 change not taken into the status; not all packages are known",
         "what is known to be left is told all the same"
     );
+}
+
+#[test]
+fn of_rpm_nothing_is_said_that_its_files_do_not_tell() {
+    let rest = Packages {
+        manager: Manager::Rpm,
+        unknown: true,
+        ..packages()
+    };
+    assert_eq!(
+        describe(&rest),
+        "nobody works on packages; what rpm has left half-way its files do not tell"
+    );
+    let cut = Packages {
+        open_run: true,
+        ..rest
+    };
+    assert_eq!(
+        describe(&cut),
+        "interrupted: the last run has not closed the database of rpm"
+    );
+}
+
+#[test]
+fn a_run_that_told_no_end_is_said_beside_packages_that_are_whole() {
+    let at_rest = with_past(None);
+    assert_eq!(
+        at_rest.describe(&packages()),
+        "all packages whole; the last run has told no end, and nothing is left of it"
+    );
+    let open = Packages {
+        open_run: true,
+        ..packages()
+    };
+    assert_eq!(
+        at_rest.describe(&open),
+        "interrupted: a run that began has told no end, and not all that it was to do is done; each package is whole"
+    );
+    assert_eq!(Managers::default().describe(&packages()), "all packages whole");
+}
+
+#[test]
+fn who_asks_for_a_reboot_is_not_told_and_was_not_looked_for() {
+    let mut managers = Managers::default();
+    managers.told(1, &packages());
+    let asked = Packages {
+        reboot: Some(Vec::new()),
+        ..packages()
+    };
+    for now in [&asked, &packages()] {
+        let change = managers.told(2, now).unwrap();
+        assert_eq!((change.by, change.by_unknown), (None, Some(Unknown::NotTold)));
+    }
+    // Whoever made this was looked for by the lock.
+    let unknown = Packages {
+        unknown: true,
+        ..packages()
+    };
+    let change = managers.told(3, &unknown).unwrap();
+    assert_eq!(change.by_unknown, Some(Unknown::NotFound));
 }
 
 #[test]
@@ -266,7 +326,7 @@ fn each_thing_left_is_a_reason() {
     assert_eq!(Standing::of(&left), Standing::Interrupted);
     assert_eq!(
         describe(&left),
-        "interrupted: 2 changes not taken into the status, a run that began has not told its end; \
+        "interrupted: 2 changes not taken into the status, a run that began has told no end, and not all that it was to do is done; \
          reboot required by linux-image-amd64"
     );
 }

@@ -1,6 +1,10 @@
-//! rpm and dnf: their lock, and what dnf writes of each package, also what it wrote before the tracer started. rpm keeps no state of a package that it is at work on
-//! and dnf's history is a database, which is not read here.
+//! rpm and dnf: their lock, and what dnf writes of each package, also what it wrote before the tracer started. rpm keeps
+//! no state of a package that it is at work on, and dnf's history is a database, which is not read here.
+//!
+//! Of a run that was cut off one trace is left: rpm empties the log of changes to its database (`rpmdb.sqlite-wal`, as of
+//! sqlite) where it closes that, and who reads it does not. The next run that changes something takes this trace away, too.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -21,6 +25,8 @@ const FOLDERS: [&str; 2] = ["/usr/lib/sysimage/rpm", "/var/lib/rpm"];
 /// What is in such a folder, by the kind of the database.
 const DATABASES: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 const LOCK: &str = ".rpm.lock";
+/// Changes to the database of a run that has not closed it.
+const UNCLOSED: &str = "rpmdb.sqlite-wal";
 /// What dnf begins to write at its start, whatever it is to do.
 const BEGINS: &str = "--- logging initialized ---";
 /// Between two packages of a run is at most so much, in ns: 10 min. dnf begins with a line of its own.
@@ -32,6 +38,8 @@ pub(super) struct Rpm {
     folders: [PathBuf; 2],
     locks: [Lock; 2],
     holder: Option<Owner>,
+    /// Who gave the lock back and may not have closed the database as yet.
+    closing: Option<u32>,
     log: Follow,
     /// As it was when past runs were read from it; `None` before that.
     past: Option<Option<Mark>>,
@@ -47,6 +55,7 @@ impl Rpm {
             locks: folders.each_ref().map(|folder| Lock::new(folder.join(LOCK))),
             folders,
             holder: None,
+            closing: None,
             log: Follow::new(below(root, "/var/log/dnf.rpm.log")),
             past: None,
             unread: None,
@@ -86,6 +95,7 @@ impl Rpm {
             None
         });
         let by = now.clone().or(last);
+        let open_run = self.is_cut_off(now.as_ref(), by.as_ref());
         let mut told = Vec::new();
         let mut line = |line: &str| told.extend(done(line));
         let result = if self.is_known {
@@ -114,14 +124,27 @@ impl Rpm {
             working_on: String::new(),
             unfinished: Vec::new(),
             leftovers: 0,
-            open_run: false,
+            open_run,
             reboot: None,
-            unknown: false,
+            unknown: true,
         })
     }
 }
 
 impl Rpm {
+    /// Whether the last run is over and has not closed the database. `by` is who held the lock last.
+    pub(super) fn is_cut_off(&mut self, now: Option<&Owner>, by: Option<&Owner>) -> bool {
+        let has_changes = |folder: &PathBuf| {
+            let mark = files::mark(&folder.join(UNCLOSED));
+            mark.is_ok_and(|mark| mark.is_some_and(|mark| mark.size() > 0))
+        };
+        let is_unclosed = now.is_none() && self.folders.iter().any(has_changes);
+        // The lock goes first, and the database is closed after it.
+        self.closing = by.map(|owner| owner.pid).or(self.closing);
+        self.closing = self.closing.filter(|pid| is_unclosed && is_alive(*pid));
+        is_unclosed && self.closing.is_none()
+    }
+
     /// Past runs, where there may be new ones: while somebody is at work the log grows all the time.
     fn look_back(&mut self, at_work: bool, found: &mut Found) {
         // What cannot be looked at cannot be read either, which is told of the log.
@@ -136,6 +159,12 @@ impl Rpm {
         let unread = self.unread.clone();
         unread.into_iter().for_each(|problem| found.problem(problem));
     }
+}
+
+/// Whether the process has not ended. One that nobody has waited for has no command line any more (proc_pid_cmdline(5)).
+fn is_alive(pid: u32) -> bool {
+    let command = Path::new("/proc").join(pid.to_string()).join("cmdline");
+    pid != 0 && fs::read(command).is_ok_and(|command| !command.is_empty())
 }
 
 /// What the log tells. It has no ends: that of a run is the last package.

@@ -1,5 +1,7 @@
 //! The source, on trees of files that each test makes.
 
+mod of_rpm;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -571,31 +573,4 @@ fn each_file_that_is_not_what_it_should_be_is_one_thing_less() {
     folder.replace("var/lib/dpkg/status", &entry("a", "unpacked", "1"));
     let half = source.packages("the package", |packages| !packages.unfinished.is_empty());
     assert_eq!(states(&half), ["a unpacked"]);
-}
-
-#[test]
-fn of_rpm_its_lock_is_seen_and_what_dnf_did() {
-    let folder = Folder::new();
-    for path in ["usr/lib/sysimage/rpm", "var/log"] {
-        fs::create_dir_all(folder.path().join(path)).unwrap();
-    }
-    folder.write("usr/lib/sysimage/rpm/rpmdb.sqlite", "");
-    folder.write("usr/lib/sysimage/rpm/.rpm.lock", "");
-    let mut source = Running::start(&folder);
-    let (state, why) = source.capability();
-    assert_eq!(state, CapabilityState::Partial);
-    assert!(
-        why.starts_with("rpm does not say which package it is at work on"),
-        "{why}"
-    );
-    let locker = Locker::start(&folder.path().join("usr/lib/sysimage/rpm/.rpm.lock"));
-    let at_work = source.packages("who is at work", |packages| packages.holder.is_some());
-    assert_eq!(at_work.holder.map(|holder| holder.pid), Some(locker.pid()));
-    folder.append(
-        "var/log/dnf.rpm.log",
-        "2023-10-08T06:15:01+0000 SUBDEBUG Upgrade: systemd-252-18.el9.x86_64\n",
-    );
-    let notice = source.notice();
-    assert_eq!(notice.text, "dnf: upgrade systemd-252-18.el9.x86_64");
-    assert_eq!(notice.by.map(|owner| owner.pid), Some(locker.pid()));
 }
