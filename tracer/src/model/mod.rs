@@ -151,7 +151,7 @@ impl Model {
                 self.node.start(&start.namespaces);
                 self.start = Some(start.clone());
             }
-            Body::Capability(capability) => self.capability(capability),
+            Body::Capability(capability) => self.capability(at, capability),
             Body::Namespace(namespace) => self.watched(namespace),
             Body::NamespaceEnded(ended) => {
                 self.namespaces.ended(at, ended.inode);
@@ -293,7 +293,8 @@ impl Model {
         self.droppers.retain(|netns, _| !inodes.contains(netns));
     }
 
-    fn capability(&mut self, capability: &Capability) {
+    fn capability(&mut self, at: u64, capability: &Capability) {
+        self.units.capability(at, capability);
         match self
             .capabilities
             .iter_mut()

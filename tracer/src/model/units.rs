@@ -6,7 +6,9 @@ use std::fmt;
 use super::deadlines::{self, Deadline};
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
-use crate::event::{self, Clock, Job, JobState, Seen, Timer, Unit, UnitState, Unknown};
+use crate::event::{
+    self, Capability, CapabilityState, Clock, Job, JobState, Seen, Timer, Unit, UnitState, Unknown,
+};
 
 /// The first word of a change of a timer that elapsed.
 pub(crate) const ELAPSED: &str = "elapsed";
@@ -23,7 +25,12 @@ pub(crate) struct Units {
     runs: Runs,
     clock: Clock,
     other: u64,
+    /// All is as systemd told it until then, in boot time; `None` while it tells.
+    as_of: Option<u64>,
 }
+
+/// The capability that says whether systemd tells anything.
+const SYSTEMD: &str = "systemd";
 
 /// Starts of a unit of which the time is kept, the latest.
 const STARTS: usize = 16;
@@ -91,6 +98,21 @@ pub(super) fn has_ended(job: &str) -> bool {
 impl Units {
     pub(super) fn clock(&mut self, clock: Clock) {
         self.clock = clock;
+    }
+
+    /// Takes note of whether systemd goes on to tell, where it has told something.
+    pub(super) fn capability(&mut self, at: u64, capability: &Capability) {
+        if capability.name != SYSTEMD {
+            return;
+        }
+        let is_lost = capability.state == CapabilityState::Unavailable;
+        let has_told = !(self.units.is_empty() && self.timers.is_empty() && self.jobs.is_empty());
+        self.as_of = (is_lost && has_told).then(|| self.as_of.unwrap_or(at));
+    }
+
+    /// When systemd told something last, in boot time, where it does so no more.
+    pub(crate) fn as_of(&self) -> Option<u64> {
+        self.as_of
     }
 
     /// Takes note of how a unit stands. Returns what changed, if anything that matters did.
@@ -472,5 +494,24 @@ mod tests {
         let change = units.timer(3, &timer(20, Some(12))).unwrap();
         assert_eq!(change.after, Some(format!("elapsed, starts {NAME}")));
         assert_eq!(units.timers().count(), 1);
+    }
+
+    #[test]
+    fn where_systemd_is_lost_all_is_as_of_its_last_word() {
+        let mut units = Units::default();
+        let told = |units: &mut Units, at, name: &str, state| {
+            let why = String::new();
+            let name = name.to_owned();
+            units.capability(at, &Capability { name, state, why });
+            units.as_of()
+        };
+        let lost = CapabilityState::Unavailable;
+        assert_eq!(told(&mut units, 5, SYSTEMD, lost), None, "it has told nothing");
+        units.unit(6, &unit("start"));
+        assert_eq!(told(&mut units, 7, "journal", lost), None);
+        assert_eq!(told(&mut units, 8, SYSTEMD, CapabilityState::Partial), None);
+        assert_eq!(told(&mut units, 9, SYSTEMD, lost), Some(9));
+        assert_eq!(told(&mut units, 12, SYSTEMD, lost), Some(9), "it still is");
+        assert_eq!(told(&mut units, 15, SYSTEMD, CapabilityState::Available), None);
     }
 }

@@ -113,6 +113,10 @@ pub struct Node {
     /// How many there are, also those for which `invariants` has no room.
     #[serde(default)]
     pub invariants_total: u64,
+    /// Until when systemd told what is said of units, jobs, deadlines and timers, UTC, RFC 3339, where it tells nothing any
+    /// more (capability `systemd`): how they stand since then is not known. Absent while it tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub units_as_of: Option<String>,
     /// Units of systemd: those that systemd is about to act on, that failed or changed first, then those with the most
     /// packets, then services at work; at most 100 (10,000 in what `tracer node` prints).
     #[serde(default)]
@@ -400,7 +404,8 @@ pub struct Unit {
 /// When systemd acts on a unit by itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Deadline {
-    /// Seconds from the end of the window, below 0 where it is overdue; absent for no limit. Where `seconds_at_most` is there,
+    /// Seconds from the end of the window, below 0 where it is overdue: systemd has not told what became of it, and may have
+    /// acted all the same where it cannot be heard (`units_as_of`). Absent for no limit. Where `seconds_at_most` is there,
     /// the fewest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,

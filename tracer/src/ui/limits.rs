@@ -1,6 +1,7 @@
 //! What limits units of systemd: what it is about to do, and how long that is off.
 
 use super::format::{brief, seconds};
+use super::node::date_and_time;
 use crate::event::NodeAction;
 use crate::report::{Deadline, Node, Unit};
 
@@ -13,7 +14,14 @@ pub(super) fn coming(node: &Node) -> Vec<String> {
             unit.name, unit.job
         ))
     });
-    ends.chain(limits(node)).collect()
+    let as_of = as_of(node);
+    ends.chain(limits(node)).map(|text| text + &as_of).collect()
+}
+
+/// `, as last known at 11-27 21:10:37 UTC`, behind what systemd told where it tells nothing any more; else nothing.
+pub(super) fn as_of(node: &Node) -> String {
+    let at = node.units_as_of.as_deref().map(date_and_time);
+    at.map_or_else(String::new, |at| format!(", as last known at {at} UTC"))
 }
 
 /// What limits units, the soonest first.
@@ -29,7 +37,12 @@ fn limits(node: &Node) -> impl Iterator<Item = String> {
                 None => "",
             };
             let (name, sub, action) = (&unit.name, &unit.sub, &limit.action);
-            let text = format!("{name} ({sub}), {}: {action}{unless}", when(left, limit));
+            let text = if is_over(limit) {
+                let ago = seconds(-left.round());
+                format!("{name} ({sub}), was due {ago} ago: {action}; what became of it is not known")
+            } else {
+                format!("{name} ({sub}), {}: {action}{unless}", when(left, limit))
+            };
             Some((left, text))
         })
         .collect();
@@ -37,14 +50,18 @@ fn limits(node: &Node) -> impl Iterator<Item = String> {
     coming.into_iter().map(|(_, text)| text)
 }
 
-/// `in 5 s`, `in 5 s to 35 s`, `within 25 s`, `due 9 s ago`
+/// systemd is late, or it has acted and that was not told.
+fn is_over(limit: &Deadline) -> bool {
+    limit.seconds.is_some_and(|left| left.round() < 0.0)
+}
+
+/// `in 5 s`, `in 5 s to 35 s`, `within 25 s`
 fn when(left: f64, limit: &Deadline) -> String {
     let left = left.round();
     match limit.seconds_at_most.map(f64::round) {
         Some(most) if left <= 0.0 => format!("within {}", seconds(most)),
         Some(most) => format!("in {} to {}", seconds(left), seconds(most)),
         None if left > 0.0 => format!("in {}", seconds(left)),
-        None if left < 0.0 => format!("due {} ago", seconds(-left)),
         None => "now".to_owned(),
     }
 }
@@ -57,6 +74,7 @@ pub(super) fn time_left(limit: Option<&Deadline>) -> String {
     match (limit.seconds, limit.seconds_at_most) {
         (None, _) => "none".to_owned(),
         (Some(_), _) if !limit.is_ahead() => "watchdog".to_owned(),
+        (Some(_), None) if is_over(limit) => "overdue".to_owned(),
         (Some(least), Some(most)) => format!("{}-{}", brief(least), brief(most)),
         (Some(left), None) => brief(left),
     }
@@ -116,7 +134,11 @@ mod tests {
         };
         assert_eq!(says(of(Some(5.2), None, None)), is("in 5 s", "", "5.2s"));
         assert_eq!(says(of(Some(0.3), None, None)), is("now", "", "0.3s"));
-        assert_eq!(says(of(Some(-9.0), None, None)), is("due 9 s ago", "", "0s"));
+        let over = "; what became of it is not known";
+        assert_eq!(
+            says(of(Some(-9.0), None, None)),
+            is("was due 9 s ago", over, "overdue")
+        );
         assert_eq!(
             says(of(Some(5.0), Some(35.0), None)),
             is("in 5 s to 35 s", "", "5s-35s")
@@ -131,5 +153,16 @@ mod tests {
         assert_eq!(says(of(Some(45.0), None, Some(60.0))), nothing("watchdog"));
         assert_eq!(says(of(None, None, None)), nothing("none"));
         assert_eq!(time_left(None), "-");
+    }
+
+    #[test]
+    fn what_systemd_told_before_it_was_lost_is_as_last_known() {
+        let mut node = sample::incident().node;
+        assert!(!coming(&node).is_empty());
+        assert_eq!(as_of(&node), "");
+        node.units_as_of = Some("2023-10-10T06:14:07.352Z".to_owned());
+        for text in coming(&node) {
+            assert!(text.ends_with(", as last known at 10-10 06:14:07 UTC"), "{text}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::actor::{actor, by};
 use super::changes;
 use super::details::{INDENT, Kind, Page, more};
 use super::format::{brief, bytes, count, day, plural, seconds, seconds_between, time_of_day};
-use super::limits::coming;
+use super::limits::{as_of, coming};
 use super::table::{Column, Kind as Cell, Set, Table};
 use super::{settings, units, upgrades, words};
 use crate::report::{
@@ -40,21 +40,30 @@ fn standing(
     if node.units.is_empty() && node.timers.is_empty() {
         let why = missing.map_or("systemd has told nothing yet.", |missing| missing.why.as_str());
         page.line(Kind::Text, why);
+    } else if let Some(missing) = missing {
+        page.line(Kind::Text, missing.why.as_str());
     }
+    let as_of = as_of(node);
+    let told = |heading: &str| format!("{heading}{as_of}");
     page.section("About to happen", Kind::Text, coming(node));
-    page.section("Jobs that wait", Kind::Text, units::waiting(node));
+    page.section(&told("Jobs that wait"), Kind::Text, units::waiting(node));
     page.section(
-        "Ended, but not all of their processes",
+        &told("Ended, but not all of their processes"),
         Kind::Text,
         units::left_over(node),
     );
     page.section("Packages", Kind::Text, packages(node));
-    let told: Vec<&Unit> = node.units.iter().filter(|unit| units::is_told(unit)).collect();
-    let others = node.units_total.saturating_sub(told.len() as u64);
+    let shown: Vec<&Unit> = node.units.iter().filter(|unit| units::is_told(unit)).collect();
+    let others = node.units_total.saturating_sub(shown.len() as u64);
     let rest = (others > 0).then(|| format!("... and {} others: at rest, or no services", count(others)));
-    table(page, "Units", units::units_table(&told, counted, room), rest);
+    table(
+        page,
+        &told("Units"),
+        units::units_table(&shown, counted, room),
+        rest,
+    );
     let rest = more(node.timers_total, node.timers.len());
-    table(page, "Timers", timers_table(&node.timers, now, room), rest);
+    table(page, &told("Timers"), timers_table(&node.timers, now, room), rest);
     page.section("What timers did", Kind::Text, node.timers.iter().filter_map(past));
     page.section(upgrades::HEADING, Kind::Text, upgrades::latest(node, now));
 }
@@ -165,8 +174,9 @@ pub(super) fn soon(node: &Node, now: &str) -> Vec<String> {
             )
         })
     };
+    let as_of = as_of(node);
     let mut soon = coming(node);
-    soon.extend(node.timers.iter().filter_map(of));
+    soon.extend(node.timers.iter().filter_map(of).map(|text| text + &as_of));
     soon
 }
 
@@ -462,5 +472,34 @@ mod tests {
             assert!(!told(other).contains("by chance"), "{other:?}");
         }
         assert_eq!(odds(1e10), "less than 1 in 1,000,000,000");
+    }
+
+    #[test]
+    fn where_systemd_is_lost_what_it_told_is_marked_wherever_it_is_shown() {
+        let mut report = sample::incident();
+        let page = |report: &Report| {
+            let mut page = Page::default();
+            units(&mut page, report, 100);
+            let lines: Vec<String> = page.into_lines().into_iter().map(|line| line.text).collect();
+            lines.join("\n")
+        };
+        assert!(!page(&report).contains("last known"));
+        report.node.units_as_of = Some("2023-10-10T06:14:07.352Z".to_owned());
+        report.capabilities.push(Capability {
+            name: "systemd".to_owned(),
+            state: CapabilityState::Unavailable,
+            why: "systemd cannot be reached: Ping".to_owned(),
+        });
+        let text = page(&report);
+        let as_of = ", as last known at 10-10 06:14:07 UTC";
+        for heading in ["Units", "Timers"] {
+            assert!(text.contains(&format!("{heading}{as_of}\n")), "{text}");
+        }
+        assert!(text.contains("systemd cannot be reached: Ping"), "{text}");
+        let soon = soon(&report.node, "2023-10-10T06:14:10Z");
+        assert!(
+            !soon.is_empty() && soon.iter().all(|text| text.ends_with(as_of)),
+            "{soon:?}"
+        );
     }
 }

@@ -144,6 +144,7 @@ fn node_of(model: &Model, most: usize) -> Node {
         invariants,
         invariants_broken,
         invariants_total,
+        units_as_of: model.units().as_of().map(|at| model.utc(at)),
         units,
         units_total,
         timers: timers.into_iter().map(|one| timer(model, one)).collect(),

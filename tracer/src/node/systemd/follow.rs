@@ -16,7 +16,7 @@ use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
 use super::processes::Hierarchy;
 use super::properties::{self, TimerState};
-use crate::event::{CapabilityState, Job, JobState, Seen, UnitState};
+use crate::event::{Job, JobState, Seen, UnitState};
 use crate::node::clock;
 use crate::node::journal::Wanted;
 use crate::node::source::{Gone, Teller};
@@ -108,6 +108,8 @@ pub(super) struct Follower<'t> {
     hierarchy: Hierarchy,
     /// The connection was lost, and that was told.
     is_lost: bool,
+    /// When systemd was last heard, in boot time in ns.
+    heard: u64,
     /// Connections are to end, as systemd runs itself anew.
     is_reloading: bool,
     /// Units that cannot be read, and why.
@@ -131,6 +133,7 @@ impl<'t> Follower<'t> {
             known: Known::default(),
             hierarchy: Hierarchy::new(cgroup_root),
             is_lost: false,
+            heard: 0,
             is_reloading: false,
             unread: BTreeMap::new(),
             refused: Vec::new(),
@@ -169,23 +172,6 @@ impl<'t> Follower<'t> {
                 })
             }
         }
-    }
-
-    /// No systemd can be reached.
-    pub(super) async fn lost(&mut self, why: &str) -> Result<(), Gone> {
-        self.is_reloading = false;
-        if self.known.is_begun() && !self.is_lost {
-            self.notice(
-                clock::boottime_ns(),
-                format!("systemd cannot be reached any more: {why}"),
-            )
-            .await?;
-        }
-        self.is_lost = true;
-        self.wanted.set(self.known.started());
-        let why =
-            format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus ADDRESS names another bus");
-        self.capability(CapabilityState::Unavailable, why).await
     }
 
     async fn serve(&mut self, bus: &mut Bus, signals: &mut Receiver<Heard>, address: &Address) -> Stop {
@@ -252,6 +238,7 @@ impl<'t> Follower<'t> {
     /// Takes note of a signal.
     async fn take(&mut self, bus: &mut Bus, at: u64, signal: Signal) -> Result<(), Stop> {
         let is_following = matches!(self.phase, Phase::Following);
+        self.heard = at;
         match signal {
             Signal::UnitNew(object) if is_following => self.await_more(object),
             Signal::UnitChanged { path } if is_following => {
@@ -340,10 +327,7 @@ impl<'t> Follower<'t> {
                 if self.known.is_begun() && !self.is_lost {
                     self.notice(since, format!("{why} any more")).await?;
                 }
-                self.is_lost = true;
-                self.wanted.set(self.known.started());
-                self.capability(CapabilityState::Unavailable, format!("{why}; {LOST}"))
-                    .await?;
+                self.gone(since, format!("{why}; {LOST}")).await?;
             }
             _ => {}
         }
@@ -355,6 +339,7 @@ impl<'t> Follower<'t> {
             if self.next_ping <= now {
                 self.next_ping = now + PING;
                 bus.ping().await?;
+                self.heard = clock::boottime_ns();
             }
         }
         let due: Vec<Object> = self
@@ -384,7 +369,8 @@ impl<'t> Follower<'t> {
         let List { units, refused } = bus.units().await?;
         self.refused = refused;
         let was_begun = self.known.is_begun();
-        let seen = self.known.lists(clock::boottime_ns());
+        self.heard = clock::boottime_ns();
+        let seen = self.known.lists(self.heard);
         self.phase = Phase::Following;
         self.next_ping = Instant::now() + PING;
         self.jobs_changed = false;

@@ -257,6 +257,7 @@ pub(super) fn upgrade() -> Node {
         ],
         invariants_broken: 2,
         invariants_total: 9,
+        units_as_of: None,
         units_total: units.len() as u64,
         units,
         timers: vec![Timer {

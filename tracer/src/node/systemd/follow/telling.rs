@@ -1,6 +1,6 @@
 //! How the source tells, and how well it sees.
 
-use super::super::CAPABILITY;
+use super::super::{CAPABILITY, LOST};
 use super::{Follower, MOST, Told};
 use crate::event::{Body, Capability, CapabilityState, Notice, NoticeKind};
 use crate::node::clock;
@@ -10,6 +10,28 @@ use crate::node::source::Gone;
 const NAMED: usize = 4;
 
 impl Follower<'_> {
+    /// No systemd can be reached.
+    pub(in super::super) async fn lost(&mut self, why: &str) -> Result<(), Gone> {
+        self.is_reloading = false;
+        let now = clock::boottime_ns();
+        if self.known.is_begun() && !self.is_lost {
+            self.notice(now, format!("systemd cannot be reached any more: {why}"))
+                .await?;
+        }
+        // One that hangs was silent for a while before that was noticed.
+        let since = if self.known.is_begun() { self.heard } else { now };
+        let why =
+            format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus ADDRESS names another bus");
+        self.gone(since, why).await
+    }
+
+    /// systemd tells nothing since then.
+    pub(super) async fn gone(&mut self, since: u64, why: String) -> Result<(), Gone> {
+        self.is_lost = true;
+        self.wanted.set(self.known.started());
+        self.capability_of(since, CapabilityState::Unavailable, why).await
+    }
+
     /// All is read but what could not be.
     pub(super) async fn well(&mut self) -> Result<(), Gone> {
         let mut parts: Vec<String> = self
@@ -45,13 +67,16 @@ impl Follower<'_> {
     }
 
     pub(super) async fn capability(&mut self, state: CapabilityState, why: String) -> Result<(), Gone> {
+        self.capability_of(clock::boottime_ns(), state, why).await
+    }
+
+    async fn capability_of(&mut self, at: u64, state: CapabilityState, why: String) -> Result<(), Gone> {
         let capability = Capability {
             name: CAPABILITY.to_owned(),
             state,
             why,
         };
-        let now = clock::boottime_ns();
-        self.teller.send(now, Body::Capability(capability)).await
+        self.teller.send(at, Body::Capability(capability)).await
     }
 
     pub(super) async fn notice(&self, at: u64, text: String) -> Result<(), Gone> {
@@ -68,5 +93,55 @@ impl Follower<'_> {
             self.teller.send(at, body).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::channel;
+
+    use super::*;
+    use crate::node::journal;
+    use crate::node::source::{Source, Teller};
+
+    /// One that hangs is known to only some time after its last word.
+    #[test]
+    fn systemd_is_lost_since_it_was_heard_last() {
+        let lost = |begun: bool| {
+            let (sender, mut events) = channel(8);
+            let work = move |teller: &Teller| {
+                let (wanted, _inbox) = journal::wanted();
+                let mut follower = Follower::new(teller, "", &wanted);
+                if begun {
+                    follower.known.lists(5);
+                    follower.heard = 7;
+                }
+                teller
+                    .block_on(async { follower.lost("Ping: no answer in 5 s").await.unwrap_err() })
+                    .ok();
+            };
+            let source = Source::start("systemd", sender, work).unwrap();
+            let mut told = Vec::new();
+            while let Some(event) = events.blocking_recv() {
+                let is_last = matches!(event.body, Body::Capability(_));
+                told.push((event.at, matches!(event.body, Body::Notice(_))));
+                if is_last {
+                    break;
+                }
+            }
+            drop(events);
+            drop(source);
+            told
+        };
+        let told = lost(true);
+        assert_eq!(
+            told.iter().map(|(_, is_notice)| *is_notice).collect::<Vec<_>>(),
+            [true, false]
+        );
+        assert!(told[0].0 > 7, "that it is noticed is told when it is");
+        assert_eq!(told[1].0, 7);
+        let told = lost(false);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].0 > 7, "it was never heard");
     }
 }
