@@ -13,6 +13,7 @@ mod without;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -79,6 +80,8 @@ pub struct Watch {
     owners: Known,
     openings: Openings,
     namespaces: Namespaces,
+    /// When it began, in boot time in ns.
+    began: u64,
     rounds: u64,
     told_sockets: HashSet<(FlowKey, SocketState, u64, bool)>,
     waiting: Waiting,
@@ -143,6 +146,7 @@ impl Watch {
             },
             openings: Openings::default(),
             namespaces: Namespaces::new(namespaces, all.is_some(), &options.uplinks, &devices),
+            began: now,
             rounds: 0,
             told_sockets: HashSet::new(),
             waiting: Waiting::default(),
@@ -199,6 +203,10 @@ impl Watch {
         self.owners.now = now;
         self.rounds += 1;
         self.sources.drain(&mut self.told, tell);
+        if last {
+            let within = Duration::from_nanos(now.saturating_sub(self.began));
+            self.sources.miss(within, "", now, &mut self.told, tell);
+        }
         let listing = self.rounds.is_multiple_of(ROUNDS_PER_LISTING);
         let mut fresh = self.namespaces.look(listing, now, &mut self.told, tell);
         // Before the drops: what they are for is told by the addresses that there are now.
@@ -359,6 +367,11 @@ impl Watch {
 struct Capabilities(Vec<Capability>);
 
 impl Capabilities {
+    /// This one was told.
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|told| told.name == name)
+    }
+
     /// Tells a capability, unless that would say nothing new.
     fn tell(&mut self, now: u64, capability: Capability, tell: &mut dyn FnMut(Event)) {
         if self.0.contains(&capability) {

@@ -1,6 +1,7 @@
 //! The node beside its packets: the sources that need no BPF, without the others.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -16,8 +17,8 @@ const FEW: usize = 16;
 pub struct Beside {
     sources: Sources,
     told: Capabilities,
-    /// Those that have not said yet how they are.
-    silent: BTreeSet<&'static str>,
+    /// When they began, in boot time in ns.
+    began: u64,
     /// Those that have said only how far they are.
     busy: BTreeSet<String>,
 }
@@ -45,11 +46,10 @@ impl Beside {
             }
         }
         told.tell(at, droppers(options, &namespaces, at, tell), tell);
-        let silent = sources.names().collect();
         Ok(Self {
             sources,
             told,
-            silent,
+            began: at,
             busy: BTreeSet::new(),
         })
     }
@@ -57,21 +57,17 @@ impl Beside {
     /// All sources have told how things stand, or why they cannot.
     #[must_use]
     pub fn has_told(&self) -> bool {
-        self.silent.is_empty() && self.busy.is_empty()
+        self.sources.have_told(&self.told) && self.busy.is_empty()
     }
 
     /// Waits until a source tells something, and tells all that has come.
     pub async fn changed(&mut self, tell: &mut dyn FnMut(Event)) {
         let first = self.sources.next().await;
         let Self {
-            sources,
-            told,
-            silent,
-            busy,
+            sources, told, busy, ..
         } = self;
         let mut listen = |event: Event| {
             if let Body::Capability(capability) = &event.body {
-                silent.remove(capability.name.as_str());
                 if journal::is_being_read(capability) {
                     busy.insert(capability.name.clone());
                 } else {
@@ -88,16 +84,9 @@ impl Beside {
     pub fn end(mut self, tell: &mut dyn FnMut(Event)) {
         self.sources.drain(&mut self.told, tell);
         let at = node::clock::boottime_ns();
-        for name in self.silent {
-            tell(Event {
-                at,
-                body: Body::Capability(Capability {
-                    name: name.to_owned(),
-                    state: CapabilityState::Unavailable,
-                    why: format!("{name} did not answer in time; wait longer (--wait)"),
-                }),
-            });
-        }
+        let within = Duration::from_nanos(at.saturating_sub(self.began));
+        let remedy = "; wait longer (--wait)";
+        self.sources.miss(within, remedy, at, &mut self.told, tell);
         tell(Event { at, body: Body::Tick });
     }
 }

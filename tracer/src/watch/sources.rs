@@ -1,6 +1,7 @@
 //! The sources that tell by themselves: started together, heard as one.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -21,7 +22,8 @@ pub(super) struct Sources {
     // Before the threads, which may wait for room here: members are dropped in this order.
     events: Receiver<Event>,
     sender: Sender<Event>,
-    running: Vec<(&'static str, Source)>,
+    /// The name of the capability of each, and what is not seen without it.
+    running: Vec<(&'static str, &'static str, Source)>,
     /// Tells the source of the configuration which namespaces are watched.
     watched: Option<config::Watched>,
 }
@@ -56,7 +58,7 @@ impl Sources {
         });
         let (wanted, mut units) = journal::wanted();
         let of_systemd = options.journal();
-        let all: [(&'static str, &str, io::Result<Work>); 5] = [
+        let all: [(&'static str, &'static str, io::Result<Work>); 5] = [
             (clocks::CAPABILITY, clocks::LOST, Ok(Box::new(clocks::run))),
             (
                 systemd::CAPABILITY,
@@ -83,7 +85,7 @@ impl Sources {
             } else {
                 match work.and_then(|work| Source::start(name, self.sender.clone(), work)) {
                     Ok(source) => {
-                        self.running.push((name, source));
+                        self.running.push((name, lost, source));
                         continue;
                     }
                     Err(error) => Capability {
@@ -104,9 +106,45 @@ impl Sources {
         }
     }
 
-    /// Names of those that run, as of their capabilities.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.running.iter().map(|(name, _)| *name)
+    /// All have said how they are.
+    pub(super) fn have_told(&self, told: &Capabilities) -> bool {
+        self.running.iter().all(|(name, ..)| told.has(name))
+    }
+
+    /// Tells that those are missing that have not said how they are, though they had so long. `remedy` goes behind it.
+    pub(super) fn miss(
+        &self,
+        within: Duration,
+        remedy: &str,
+        now: u64,
+        told: &mut Capabilities,
+        tell: &mut dyn FnMut(Event),
+    ) {
+        for (name, lost, _) in &self.running {
+            if told.has(name) {
+                continue;
+            }
+            let within = if within < Duration::from_secs(1) {
+                format!("{} ms", within.as_millis())
+            } else {
+                format!("{:.0} s", within.as_secs_f64())
+            };
+            let why = match *name {
+                // It reads what systemd names, and nothing else keeps it from telling.
+                journal::CAPABILITY => {
+                    format!(
+                        "the journal was not read: systemd did not tell within {within} what timers start"
+                    )
+                }
+                name => format!("{name} did not answer within {within}"),
+            };
+            let missing = Capability {
+                name: (*name).to_owned(),
+                state: CapabilityState::Unavailable,
+                why: format!("{why}{remedy}; {lost}"),
+            };
+            told.tell(now, missing, tell);
+        }
     }
 
     /// Waits for the next event.
@@ -135,5 +173,78 @@ pub(super) fn pass(event: Event, told: &mut Capabilities, tell: &mut dyn FnMut(E
     match event.body {
         Body::Capability(capability) => told.tell(event.at, capability, tell),
         _ => tell(event),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Why nothing is known of systemd and its journal when the tracer ends before a bus that hangs is given up.
+    fn missing(bus: &str, journal: Option<&str>) -> Vec<(String, String)> {
+        let path = std::env::temp_dir().join(format!("tracer-hung-{bus}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        let options = Options {
+            systemd: systemd::Options {
+                bus: Some(format!("unix:path={}", path.display()).parse().unwrap()),
+                ..systemd::Options::default()
+            },
+            journal: journal.map(Into::into),
+            without: [clocks::CAPABILITY, packages::CAPABILITY, config::CAPABILITY]
+                .map(str::to_owned)
+                .to_vec(),
+            ..Options::default()
+        };
+        let (mut sources, mut told) = (Sources::new(), Capabilities::default());
+        let none = std::iter::empty();
+        sources.start_all(&options, none, None, 0, &mut told, &mut |_| {});
+        // It is asked, and never answers.
+        let asked = listener.accept().unwrap();
+        if journal.is_none() {
+            let event = sources.events.blocking_recv().unwrap();
+            pass(event, &mut told, &mut |_| {});
+        }
+        assert!(!sources.have_told(&told));
+        sources.miss(Duration::from_millis(3_020), "", 7, &mut told, &mut |event| {
+            assert_eq!(event.at, 7);
+        });
+        assert!(sources.have_told(&told));
+        drop(sources);
+        drop(asked);
+        std::fs::remove_file(&path).unwrap();
+        let wanted = told.0.into_iter();
+        wanted
+            .filter(|one| !options.without.contains(&one.name))
+            .inspect(|one| assert_eq!(one.state, CapabilityState::Unavailable))
+            .map(|one| (one.name, one.why))
+            .collect()
+    }
+
+    #[test]
+    fn a_bus_that_hangs_is_missing_also_where_nobody_waits_until_it_is_given_up() {
+        let told = missing("known", Some("/nonexistent"));
+        let why = |name: &str| {
+            let one = told.iter().find(|(of, _)| of == name);
+            one.map(|(_, why)| why.as_str()).unwrap()
+        };
+        assert_eq!(
+            why(systemd::CAPABILITY),
+            format!("systemd did not answer within 3 s; {}", systemd::LOST)
+        );
+        let unread = "the journal was not read: systemd did not tell within 3 s what timers start; ";
+        assert!(why(journal::CAPABILITY).starts_with(unread), "{told:?}");
+        assert_eq!(told.len(), 2);
+    }
+
+    #[test]
+    fn a_journal_that_is_not_known_is_not_waited_for() {
+        let told = missing("unknown", None);
+        let unknown = told.iter().any(|(name, why)| {
+            name == journal::CAPABILITY && why.starts_with("the journal of that systemd is not known")
+        });
+        assert!(unknown, "{told:?}");
     }
 }

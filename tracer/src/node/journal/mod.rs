@@ -101,6 +101,14 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     async fn follow(mut self, inbox: &mut Inbox) -> Gone {
+        if let Err(why) = &self.journal {
+            // No unit has to be named to know that.
+            let why = format!("{why}; {LOST}");
+            let told = self.tell(capability(CapabilityState::Unavailable, why)).await;
+            if told.is_err() {
+                return Gone;
+            }
+        }
         let mut again = None;
         loop {
             let more = match again {
