@@ -35,11 +35,14 @@ const KINDS: [(&str, Kind); 6] = [
     ("9d1aaa27d60140bd96365438aad20286", Kind::JobEnded),
 ];
 
+/// What systemd itself wrote, as a condition for `journalctl`.
+pub(super) const BY_SYSTEMD: &str = "_PID=1";
+
 /// What `journalctl` is to show of a unit: all conditions on one field are alternatives. What others than systemd wrote
 /// is left out: anybody may write entries with these ids.
 pub(super) fn matches(unit: &str) -> impl Iterator<Item = String> {
     let kinds = KINDS.iter().map(|(id, _)| format!("{KIND}={id}"));
-    ["_PID=1".to_owned(), format!("UNIT={unit}")]
+    [BY_SYSTEMD.to_owned(), format!("UNIT={unit}")]
         .into_iter()
         .chain(kinds)
 }

@@ -68,9 +68,12 @@ impl Journal {
         }
     }
 
-    /// When it begins, in ns since 1970, or begins to matter.
+    /// When what systemd wrote begins in it, in ns since 1970, or begins to matter: what others wrote before says nothing of runs.
     pub(super) async fn begins(&self) -> Result<i64, String> {
-        let mut child = self.start(&["--output-fields=PRIORITY"], std::iter::empty())?;
+        let mut child = self.start(
+            &["--output-fields=PRIORITY"],
+            [entries::BY_SYSTEMD.to_owned()].into_iter(),
+        )?;
         let mut line = String::new();
         let output = child.stdout.take();
         let read = async {
@@ -85,7 +88,8 @@ impl Journal {
             return Ok(time);
         }
         let why = in_time(all_of(child.stderr.take())).await?;
-        Err(complaint(&why).unwrap_or_else(|| format!("{PROGRAM} shows no entry of the last 31 days")))
+        Err(complaint(&why)
+            .unwrap_or_else(|| format!("{PROGRAM} shows no entry of systemd (PID 1) of the last 31 days")))
     }
 
     /// The runs of a unit, in a journal that begins then.
@@ -186,6 +190,18 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let journal = Journal::of_script(script);
         runtime.unwrap().block_on(journal.runs("a.service", 5))
+    }
+
+    #[test]
+    fn a_journal_begins_with_what_systemd_wrote_first() {
+        let older = ENTRY.replace('7', "6");
+        let script = format!("case \"$*\" in *_PID=1*) echo '{ENTRY}';; *) echo '{older}';; esac");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap();
+        let begins = |script: &str| runtime.block_on(Journal::of_script(script).begins());
+        assert_eq!(begins(&script), Ok(7_000_000_000));
+        let none = begins("exit 0").unwrap_err();
+        assert!(none.contains("no entry of systemd"), "{none}");
     }
 
     #[test]
