@@ -14,7 +14,7 @@ use super::address::Address;
 use super::bus::{self, Bus, Failure, Heard, List, Listed, Object, Signal};
 use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
-use super::processes::Hierarchy;
+use super::processes::{Astray, Hierarchy};
 use super::properties::{self, TimerState};
 use crate::event::{Job, JobState, Seen, UnitState};
 use crate::node::clock;
@@ -106,6 +106,8 @@ pub(super) struct Follower<'t> {
     wanted: &'t Wanted,
     known: Known,
     hierarchy: Hierarchy,
+    /// As of the last list.
+    astray: Option<Astray>,
     /// The connection was lost, and that was told.
     is_lost: bool,
     /// When systemd was last heard, in boot time in ns.
@@ -132,6 +134,7 @@ impl<'t> Follower<'t> {
             wanted,
             known: Known::default(),
             hierarchy: Hierarchy::new(cgroup_root),
+            astray: None,
             is_lost: false,
             heard: 0,
             is_reloading: false,
@@ -409,6 +412,7 @@ impl<'t> Follower<'t> {
         }
         self.read(bus, &in_full, seen).await?;
         self.list_jobs(bus, seen).await?;
+        self.astray = self.hierarchy.astray(self.known.cgroups());
         let text = match cause {
             Cause::Connected | Cause::Return if was_begun && self.is_lost => "systemd can be reached again",
             Cause::Reload => "systemd has loaded all unit files anew (daemon-reload)",

@@ -129,6 +129,18 @@ impl Known {
         left.map(|(name, state)| (name.as_str(), state.cgroup.as_str()))
     }
 
+    /// The cgroups of units that have processes, as far as systemd says.
+    pub(super) fn cgroups(&self) -> impl Iterator<Item = &str> {
+        let rests = ["inactive", "failed"];
+        let with_any = self
+            .units
+            .values()
+            .filter(move |state| !rests.contains(&state.active.as_str()) && state.sub != "exited");
+        with_any
+            .map(|state| state.cgroup.as_str())
+            .filter(|path| !path.is_empty())
+    }
+
     /// A unit is not loaded any more. That one which did nothing is not is no change.
     pub(super) fn gone(&mut self, name: &str, seen: Seen, now: u64) -> Option<Told> {
         if let Some(before) = self.timers.remove(name) {

@@ -19,6 +19,14 @@ pub(super) struct Hierarchy {
     root: String,
 }
 
+/// Cgroups that systemd names and that are not there, as are most of its units': its root is another one than was said.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Astray {
+    pub(super) missing: usize,
+    pub(super) named: usize,
+    pub(super) example: String,
+}
+
 impl Hierarchy {
     /// That of the node, or of a systemd whose tree begins deeper, at `root`.
     pub(super) fn new(root: &str) -> Self {
@@ -41,6 +49,25 @@ impl Hierarchy {
     pub(super) fn missing_root(&self) -> Option<&str> {
         let is_there = |mount: &PathBuf| mount.join(self.root.trim_start_matches('/')).is_dir();
         (!self.root.is_empty() && !self.mounts.iter().any(is_there)).then_some(self.root.as_str())
+    }
+
+    /// Whether these cgroups of units that run are mostly not there. A few may have ended meanwhile, and a few are there by
+    /// chance: those of this node have the same names.
+    pub(super) fn astray<'p>(&self, paths: impl Iterator<Item = &'p str>) -> Option<Astray> {
+        let (mut missing, mut named, mut example) = (0, 0, None);
+        for path in paths {
+            named += 1;
+            if self.folder(path).is_none() {
+                missing += 1;
+                example.get_or_insert(path);
+            }
+        }
+        let example = example.filter(|_| missing * 2 > named)?.to_owned();
+        Some(Astray {
+            missing,
+            named,
+            example,
+        })
     }
 
     /// How many processes are in a cgroup and those below it. None where there is no such group.
@@ -71,12 +98,14 @@ impl Hierarchy {
 
     /// Processes in a cgroup and those below it.
     fn members(&self, path: &str) -> Vec<u32> {
+        self.folder(path).map(members).unwrap_or_default()
+    }
+
+    /// Where a cgroup is; `None` for the root, and where there is no such group.
+    fn folder(&self, path: &str) -> Option<PathBuf> {
         let relative = path.trim_start_matches('/');
-        let folders = self.mounts.iter().map(|mount| mount.join(relative));
-        match folders.into_iter().find(|folder| folder.is_dir()) {
-            Some(folder) if !relative.is_empty() => members(folder),
-            _ => Vec::new(),
-        }
+        let mut folders = self.mounts.iter().map(|mount| mount.join(relative));
+        folders.find(|folder| !relative.is_empty() && folder.is_dir())
     }
 }
 
@@ -141,6 +170,16 @@ mod tests {
         let path = hierarchy.path("/system.slice/a.service");
         let counts = [&path, "/system.slice/a.service", "", "/"].map(|path| hierarchy.processes(path));
         assert_eq!(hierarchy.missing_root(), None);
+        let astray = |paths: &[&str]| hierarchy.astray(paths.iter().copied());
+        let (a, b) = ("/system.slice/a.service", "/system.slice/b.service");
+        assert_eq!(astray(&[]), None);
+        assert_eq!(astray(&[&path, a]), None, "one may have ended meanwhile");
+        let most = Astray {
+            missing: 2,
+            named: 3,
+            example: a.to_owned(),
+        };
+        assert_eq!(astray(&[&path, a, b]), Some(most));
         fs::remove_dir_all(mount).unwrap();
         assert_eq!(hierarchy.missing_root(), Some("/box"));
         assert_eq!(path, "/box/system.slice/a.service");

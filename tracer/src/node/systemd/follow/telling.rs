@@ -1,7 +1,7 @@
 //! How the source tells, and how well it sees.
 
 use super::super::{CAPABILITY, LOST};
-use super::{Follower, MOST, Told};
+use super::{Astray, Follower, MOST, Told};
 use crate::event::{Body, Capability, CapabilityState, Notice, NoticeKind};
 use crate::node::clock;
 use crate::node::source::Gone;
@@ -50,6 +50,17 @@ impl Follower<'_> {
             parts.push(format!(
                 "there is no cgroup {root} (--cgroup-root): which processes units have left is not seen; /proc/PID/cgroup of \
                  the systemd that is asked names it"
+            ));
+        } else if let Some(Astray {
+            missing,
+            named,
+            example,
+        }) = &self.astray
+        {
+            parts.push(format!(
+                "of {named} cgroups that units run in as systemd says {missing} are not there, such as {example}: the main \
+                 processes of units, and those that they have left, are not seen; --cgroup-root PATH names the cgroup that is \
+                 the root to that systemd: what /proc/PID/cgroup has before that of its units"
             ));
         }
         if self.left_out > 0 {
@@ -101,6 +112,7 @@ mod tests {
     use tokio::sync::mpsc::channel;
 
     use super::*;
+    use crate::event::{Seen, UnitState};
     use crate::node::journal;
     use crate::node::source::{Source, Teller};
 
@@ -143,5 +155,32 @@ mod tests {
         let told = lost(false);
         assert_eq!(told.len(), 1);
         assert!(told[0].0 > 7, "it was never heard");
+    }
+
+    #[test]
+    fn a_cgroup_root_that_was_forgotten_is_said_with_the_remedy() {
+        let (sender, mut events) = channel(8);
+        let work = move |teller: &Teller| {
+            let (wanted, _inbox) = journal::wanted();
+            let mut follower = Follower::new(teller, "", &wanted);
+            let state = UnitState {
+                active: "active".to_owned(),
+                cgroup: "/none-such.slice/a.service".to_owned(),
+                ..UnitState::default()
+            };
+            follower.known.unit("a.service", state, Seen::Found, 1, 0);
+            follower.astray = follower.hierarchy.astray(follower.known.cgroups());
+            teller.block_on(async { follower.well().await.unwrap_err() }).ok();
+        };
+        let source = Source::start("systemd", sender, work).unwrap();
+        let Body::Capability(told) = events.blocking_recv().unwrap().body else {
+            panic!("something else is told first");
+        };
+        drop(events);
+        drop(source);
+        assert_eq!(told.state, CapabilityState::Partial);
+        for part in ["of 1 cgroups", "/none-such.slice/a.service", "--cgroup-root PATH"] {
+            assert!(told.why.contains(part), "{}", told.why);
+        }
     }
 }
