@@ -92,17 +92,13 @@ impl Told {
         for change in leading {
             if change.number > self.number {
                 fresh += 1;
-                new.push(stamped(change));
+                new.push((change.at.as_str(), stamped(change)));
             } else {
                 let told = self.with.get(&change.number).map_or(&[][..], Vec::as_slice);
                 let more = grown(told, &change.with);
                 if !more.is_empty() {
-                    new.push(format!(
-                        "{}  with {}: {}",
-                        stamp(change),
-                        what(change),
-                        following(&more)
-                    ));
+                    let text = format!("{}  with {}: {}", stamp(change), what(change), following(&more));
+                    new.push((change.at.as_str(), text));
                 }
             }
             with.insert(change.number, change.with.clone());
@@ -111,6 +107,9 @@ impl Told {
             .leading_total
             .saturating_sub(self.leading)
             .saturating_sub(fresh);
+        // What happened is told as it is heard of, which may be later than what came of it.
+        new.sort_by_key(|(at, _): &(&str, String)| *at);
+        let new: Vec<String> = new.into_iter().map(|(_, text)| text).collect();
         let total = new.len() as u64 + unlisted;
         *self = Self {
             number: node.changes_total,
@@ -377,6 +376,21 @@ mod tests {
         assert_eq!(told.next(&node, 10), [""; 0]);
         let one = told.clone().next(&many(1207), 4);
         assert_eq!((one.len(), one[2].as_str()), (5, "... 1,196 more between"));
+    }
+
+    #[test]
+    fn what_came_of_something_is_told_behind_it_though_it_was_heard_of_before() {
+        let mut node = sample::incident().node;
+        node.changes.truncate(2);
+        node.leading_total = 2;
+        // The latest that was told is the first.
+        for (change, at) in node.changes.iter_mut().zip(["37.095", "37.105"]) {
+            change.at = format!("2023-10-10T06:14:{at}Z");
+            change.follows = None;
+        }
+        let told = Told::default().next(&node, 10);
+        let times: Vec<&str> = told.iter().map(|text| &text[..12]).collect();
+        assert_eq!(times, ["06:14:37.095", "06:14:37.105"]);
     }
 
     #[test]
