@@ -141,6 +141,12 @@ impl Past {
     }
 }
 
+/// Whether a timer that elapsed last at that time is known to have started a run: it began then. A unit may be started by
+/// other timers as well, and by anybody.
+pub(crate) fn is_by_timer(run: &Run, last: Option<i64>) -> bool {
+    last.is_some_and(|last| run.begun.abs_diff(last) <= BEFORE.unsigned_abs())
+}
+
 /// When a run may have done something: from its beginning for as long as its timer's random delay, and at least to its end
 /// and a little longer. `until` is when it ended, or now.
 ///
@@ -299,6 +305,19 @@ mod tests {
         runs.told(&told(0, vec![run("a", HOUR)]));
         assert_eq!(times(&runs, Some(HOUR + 1)), [HOUR]);
         assert_eq!(times(&runs, Some(5 * HOUR)), [HOUR, 5 * HOUR]);
+    }
+
+    #[test]
+    fn a_timer_started_the_run_that_began_when_it_elapsed_and_of_others_that_is_not_known() {
+        let begun = |begun| run("a", begun);
+        assert!(is_by_timer(&begun(HOUR), Some(HOUR + BEFORE)));
+        assert!(is_by_timer(&begun(HOUR + BEFORE), Some(HOUR)));
+        assert!(
+            !is_by_timer(&begun(HOUR + 2 * BEFORE), Some(HOUR)),
+            "later by somebody"
+        );
+        assert!(!is_by_timer(&begun(HOUR), Some(2 * HOUR)));
+        assert!(!is_by_timer(&begun(HOUR), None), "it never elapsed");
     }
 
     #[test]

@@ -489,6 +489,9 @@ pub struct Run {
     pub ended: Option<String>,
     /// How it ended: `success`, `exit-code`, `signal`, `timeout` …; empty where that is not known.
     pub result: String,
+    /// This timer started it: it began when systemd says that the timer elapsed last. By whom others were started is not known.
+    #[serde(default)]
+    pub by_timer: bool,
 }
 
 /// How the times when flows began to starve stand to past runs. What starved before tracer looked is no onset. A run's window is from its beginning for as long as the

@@ -64,7 +64,11 @@ fn standing(
     );
     let rest = more(node.timers_total, node.timers.len());
     table(page, &told("Timers"), timers_table(&node.timers, now, room), rest);
-    page.section("What timers did", Kind::Text, node.timers.iter().filter_map(past));
+    page.section(
+        "Past runs of what timers start",
+        Kind::Text,
+        node.timers.iter().filter_map(past),
+    );
     page.section(upgrades::HEADING, Kind::Text, upgrades::latest(node, now));
 }
 
@@ -243,29 +247,37 @@ fn timers_table(timers: &[Timer], now: &str, room: usize) -> Set {
     table.set(room)
 }
 
-/// When a timer's unit ran, and whether flows began to starve then; `None` where nothing is known of that.
+/// When a timer's unit ran, by whomever, and whether flows began to starve then; `None` where nothing is known of that.
 fn past(timer: &Timer) -> Option<String> {
     /// Runs that are told at most.
     const TOLD: usize = 3;
     if timer.past.is_empty() && timer.past_since.is_none() {
         return None;
     }
-    let runs: Vec<String> = timer.past.iter().take(TOLD).map(run).collect();
+    let (name, unit) = (&timer.name, &timer.unit);
+    let shown = &timer.past[..timer.past.len().min(TOLD)];
+    let runs: Vec<String> = shown.iter().map(run).collect();
     let runs = if runs.is_empty() {
-        "never".to_owned()
+        "did not run".to_owned()
     } else {
-        runs.join(", ")
+        format!("ran {}", runs.join(", "))
     };
     let mut text = match &timer.past_since {
         Some(since) if timer.past_total > TOLD as u64 => format!(
-            "{}: {runs}, {} times since {}",
-            timer.name,
+            "{name}: {unit} {runs}, {} times since {}",
             timer.past_total,
             date_and_time(since)
         ),
-        Some(since) => format!("{}: {runs} since {}", timer.name, date_and_time(since)),
-        None => format!("{}: {runs}, what was before is not known", timer.name),
+        Some(since) => format!("{name}: {unit} {runs} since {}", date_and_time(since)),
+        None => format!("{name}: {unit} {runs}, what was before is not known"),
     };
+    if !shown.is_empty() && timer.last.is_none() {
+        text += "; who started the unit is not known, and this timer has not elapsed";
+    } else if shown.iter().any(|run| run.by_timer) && shown.iter().any(|run| !run.by_timer) {
+        text += "; who started the others is not known";
+    } else if shown.iter().any(|run| !run.by_timer) {
+        text += "; who started the unit is not known";
+    }
     if let Some(window) = &timer.window
         && window.from != window.to
     {
@@ -311,7 +323,7 @@ fn odds(one_in: f64) -> String {
     format!("1 in {}", count(one_in.round() as u64))
 }
 
-/// `10-11 06:14:07 (18min timeout)`
+/// `10-11 06:14:07 (18min timeout) by this timer`
 fn run(run: &Run) -> String {
     let lasted = run
         .ended
@@ -323,12 +335,14 @@ fn run(run: &Run) -> String {
         result => Some(result.to_owned()),
     };
     let how: Vec<String> = lasted.into_iter().chain(result).collect();
-    let begun = date_and_time(&run.begun);
-    if how.is_empty() {
-        begun
-    } else {
-        format!("{begun} ({})", how.join(" "))
+    let mut text = date_and_time(&run.begun);
+    if !how.is_empty() {
+        text += &format!(" ({})", how.join(" "));
     }
+    if run.by_timer {
+        text += " by this timer";
+    }
+    text
 }
 
 /// `10-11 06:14:07` of an RFC 3339 time.
@@ -501,5 +515,40 @@ mod tests {
             !soon.is_empty() && soon.iter().all(|text| text.ends_with(as_of)),
             "{soon:?}"
         );
+    }
+
+    #[test]
+    fn runs_are_of_the_unit_and_of_a_timer_only_where_systemd_says_so() {
+        let mut timer = sample::incident().node.timers[0].clone();
+        timer.past.truncate(2);
+        timer.past_total = 2;
+        let told = |timer: &Timer| past(timer).unwrap();
+        let ran = format!("{}: {} ran ", timer.name, timer.unit);
+        let mut by = |last: Option<&str>, by: [bool; 2]| {
+            timer.last = last.map(str::to_owned);
+            for (run, by) in timer.past.iter_mut().zip(by) {
+                run.by_timer = by;
+            }
+            told(&timer)
+        };
+        let never = by(None, [false, false]);
+        assert!(
+            never.starts_with(&ran) && !never.contains("by this timer"),
+            "{never}"
+        );
+        assert!(
+            never.contains("; who started the unit is not known, and this timer has not elapsed"),
+            "{never}"
+        );
+        let at = Some("2023-10-10T06:14:07.000Z");
+        let last = by(at, [true, false]);
+        assert_eq!(last.matches(" by this timer").count(), 1, "{last}");
+        assert!(last.contains("; who started the others is not known"), "{last}");
+        let both = by(at, [true, true]);
+        assert!(
+            !both.contains("not known;") && !both.contains("who started"),
+            "{both}"
+        );
+        assert!(by(at, [false, false]).contains("; who started the unit is not known"));
     }
 }

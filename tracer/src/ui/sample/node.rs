@@ -182,6 +182,7 @@ pub(super) fn upgrade() -> Node {
         begun: day(begun),
         ended: ended.map(day),
         result: result.to_owned(),
+        by_timer: begun.starts_with("10T"),
     };
     let band = |at: &str, arrived, delivered, dropped, starved| Band {
         at: format!("2023-10-10T{at}.000Z"),
