@@ -98,6 +98,14 @@ pub(super) const MODULES: Variant = Variant {
          nft \"add rule inet proxy in meta l4proto { icmp, ipv6-icmp } accept\"'\n",
     )],
     modules: true,
+    // Connections are tracked before the first is opened: of one that began untracked the answer that is under way when the rules
+    // come is taken for something new and dropped, again and again.
+    setup: &[Step::Nft(
+        Place::Node,
+        "add table inet before; \
+         add chain inet before in { type filter hook input priority 0; }; \
+         add rule inet before in ct state established,related accept",
+    )],
     postinst: "systemctl restart kube-proxy.service || true\n",
     heal: &[Heal::Step(Step::Nft(Place::Node, "flush ruleset"))],
     expect: Expect {
