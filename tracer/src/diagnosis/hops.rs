@@ -143,14 +143,14 @@ impl Case<'_> {
     }
 }
 
-/// The neighbour is known not to answer.
-fn is_silent(model: &Model, netns: u32, neighbour: IpAddr) -> bool {
-    let mut all = model.settings().iter();
-    all.any(|(of, thing, state)| {
-        of == netns
-            && value::SILENT.contains(&state)
-            && matches!(thing, Thing::Neighbour { address, .. } if *address == neighbour)
+/// Neighbours that are known not to answer, each with its namespace.
+fn silent(model: &Model) -> BTreeSet<(u32, IpAddr)> {
+    let all = model.settings().iter();
+    all.filter_map(|(netns, thing, state)| match thing {
+        Thing::Neighbour { address, .. } if value::SILENT.contains(&state) => Some((netns, *address)),
+        _ => None,
     })
+    .collect()
 }
 
 fn filtered(view: &View<'_>) -> Option<Finding> {
@@ -162,6 +162,9 @@ fn filtered(view: &View<'_>) -> Option<Finding> {
             && spell.lasts(SEVERAL, LASTING)
             && model.node().is_over_uplink(key.netns, key.iif)
     });
+    let mut all = all.peekable();
+    all.peek()?;
+    let silent = silent(model);
     let cases: Vec<Case<'_>> = all
         .map(|(key, message, spell)| Case {
             key,
@@ -169,7 +172,7 @@ fn filtered(view: &View<'_>) -> Option<Finding> {
             who: message.who,
             spell,
             is_needed: is_needed(model, key.netns, &message, plights().map(|plight| &plight.key))
-                || (message.said == Said::Answer && is_silent(model, key.netns, message.who)),
+                || (message.said == Said::Answer && silent.contains(&(key.netns, message.who))),
         })
         .filter(|case| case.is_needed || asking.contains(&case.part()))
         .collect();

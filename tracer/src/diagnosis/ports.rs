@@ -109,13 +109,10 @@ fn no_socket(view: &View<'_>) -> Option<Finding> {
         more => format!(" The same goes for {more}."),
     };
     let deployed = worst.waited_for.unwrap_or_default();
-    let at = Addresses::of(
-        alike()
-            .filter(|other| other.port == worst.port)
-            .map(|other| other.address),
-    )
-    .told();
-    let elsewhere = elsewhere(model, worst);
+    let of_port = alike().filter(|other| other.port == worst.port);
+    let refusing: BTreeSet<IpAddr> = of_port.map(|other| other.address).collect();
+    let at = Addresses::of(refusing.iter().copied()).told();
+    let elsewhere = elsewhere(model, worst.port, &refusing);
     let instead = match &elsewhere {
         None => String::new(),
         Some(there) => format!(" {there}: not for what comes for {at}."),
@@ -250,8 +247,9 @@ fn connected<'a>(model: &'a Model, refusal: &Refusal<'_>) -> Option<&'a FlowKey>
 }
 
 /// What listens at the same port, and at other addresses: `nginx[12] (nginx.service) listens at 127.0.0.1`.
-fn elsewhere(model: &Model, refusal: &Refusal<'_>) -> Option<String> {
-    let all = model.sockets().listening_elsewhere(refusal.port, refusal.address);
+fn elsewhere(model: &Model, port: Port, refusing: &BTreeSet<IpAddr>) -> Option<String> {
+    let all = model.sockets().listening(port);
+    let all = all.filter(|(address, _)| !refusing.contains(address));
     let all = words::distinct(all.map(|(address, bound)| {
         let who = bound
             .owner

@@ -84,7 +84,8 @@ impl Refusals {
         packets.fold(0, u64::saturating_add)
     }
 
-    /// `12 messages of ICMP (IcmpInDestUnreachs) that a destination or its port cannot be reached`; empty where none came.
+    /// `12 messages of ICMP (IcmpInDestUnreachs) that what was sent cannot be delivered`; empty where none came. One that a packet is too
+    /// large for the way is counted there as well (`icmp_unreach`, net/ipv4/icmp.c).
     pub(super) fn told(&self) -> String {
         let packets = self.packets();
         if packets == 0 {
@@ -92,7 +93,7 @@ impl Refusals {
         }
         let names = distinct(self.counters.iter().map(|(name, _)| (*name).to_owned()));
         format!(
-            "{} messages of ICMP ({}) that a destination or its port cannot be reached",
+            "{} messages of ICMP ({}) that what was sent cannot be delivered",
             thousands(packets),
             list(&names)
         )

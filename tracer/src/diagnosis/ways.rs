@@ -270,6 +270,10 @@ fn leads(view: &View<'_>, change: &Change, next: Option<u64>, key: &FlowKey) -> 
 /// All changes of the way that harm some flow, the latest first.
 fn cases<'a>(view: &View<'a>) -> Vec<Case<'a>> {
     let model = view.model;
+    let changes = || model.timeline().all().rev().map(|(_, change)| change);
+    if !changes().any(effects::leads_astray) {
+        return Vec::new();
+    }
     let plights = model.plights().iter();
     let asking: Vec<path::Asking<'a>> = plights
         .filter_map(|plight| path::silent_flow(model, plight))
@@ -280,8 +284,7 @@ fn cases<'a>(view: &View<'a>) -> Vec<Case<'a>> {
         return Vec::new();
     };
     let mut next: BTreeMap<&Subject, u64> = BTreeMap::new();
-    let changes = model.timeline().all().rev().map(|(_, change)| change);
-    changes
+    changes()
         .take_while(|change| change.at.saturating_add(SOON) >= first)
         .filter_map(|change| {
             let next = next.insert(&change.subject, change.at);

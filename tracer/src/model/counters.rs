@@ -41,7 +41,7 @@ pub(crate) fn no_route_counter(version: Version) -> (Source, &'static str) {
     }
 }
 
-/// What counts the messages of ICMP that say that a destination, or its port, cannot be reached (`icmp_rcv`, `icmpv6_rcv`).
+/// What counts the messages of ICMP that say that what was sent cannot be delivered (`icmp_rcv`, `icmpv6_rcv`).
 fn unreachable_counter(version: Version) -> (Source, &'static str) {
     match version {
         Version::V4 => (Source::Snmp, "IcmpInDestUnreachs"),

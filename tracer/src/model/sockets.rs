@@ -165,15 +165,11 @@ impl Sockets {
         self.bound.find(port, local)
     }
 
-    /// The sockets that are open at this port, bound to other addresses than that at which packets find none. Only those of TCP
-    /// tell when they are closed: of others there are none here.
-    pub(crate) fn listening_elsewhere(
-        &self,
-        port: Port,
-        refused: IpAddr,
-    ) -> impl Iterator<Item = (IpAddr, &Bound)> {
+    /// The sockets that are open at this port, each with the address that it is bound to. Only those of TCP tell when they are
+    /// closed: of others there are none here.
+    pub(crate) fn listening(&self, port: Port) -> impl Iterator<Item = (IpAddr, &Bound)> {
         let all = self.bound.open(port);
-        all.filter(move |(address, _)| port.protocol == Protocol::Tcp && *address != plain(refused))
+        all.filter(move |_| port.protocol == Protocol::Tcp)
     }
 
     /// Who has the socket that packets of this flow are for: the connected one with its tuple, where there is one, else the

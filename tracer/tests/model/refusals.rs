@@ -54,7 +54,7 @@ fn a_server_that_is_gone_and_whose_host_refuses_is_a_weak_sign() {
     let verdict = story.verdict("D01");
     assert_eq!(verdict.confidence, Confidence::Weak);
     for says in [
-        "But 8 messages of ICMP (IcmpInDestUnreachs) that a destination or its port cannot be reached came meanwhile: who is asked refuses, or \
+        "But 8 messages of ICMP (IcmpInDestUnreachs) that what was sent cannot be delivered came meanwhile: who is asked refuses, or \
          somebody on the way does.",
         "198.51.100.1 is there all the same: packets of 1 flow with it arrived in this time; only udp port 9000 is silent.",
     ] {
@@ -248,7 +248,7 @@ fn a_name_server_that_refuses_is_told_as_one_that_refuses() {
     let verdict = story.verdict("R23");
     assert!(
         verdict.explanation.contains(
-            "But 8 messages of ICMP (IcmpInDestUnreachs) that a destination or its port cannot be reached came meanwhile: \
+            "But 8 messages of ICMP (IcmpInDestUnreachs) that what was sent cannot be delivered came meanwhile: \
              198.51.100.1, or somebody on the way, refuses the questions, as where no server runs."
         ),
         "{}",

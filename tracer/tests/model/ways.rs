@@ -24,8 +24,8 @@ fn asked() -> FlowKey {
     udp(50_000, "192.0.2.10", DNS)
 }
 
-/// A node whose default route leads by its gateway, and whose peer answers; then something is done, and nobody answers any more.
-fn led(change: impl FnOnce(&mut Story)) -> Story {
+/// A node whose default route leads by its gateway, and whose peers answer.
+fn routed(peers: &[FlowKey]) -> Story {
     let mut story = healthy();
     set(
         &mut story,
@@ -34,7 +34,17 @@ fn led(change: impl FnOnce(&mut Story)) -> Story {
         Seen::Found,
         None,
     );
-    story.rounds(4, |story| story.exchange(asked()));
+    story.rounds(4, |story| {
+        for peer in peers {
+            story.exchange(*peer);
+        }
+    });
+    story
+}
+
+/// Such a node; then something is done, and nobody answers any more.
+fn led(change: impl FnOnce(&mut Story)) -> Story {
+    let mut story = routed(&[asked()]);
     change(&mut story);
     story.rounds(8, |story| story.ask(asked()));
     story
@@ -126,19 +136,8 @@ fn what_was_changed_with_it_belongs_to_it() {
 /// Somebody answers by the new way: one who does not is another matter.
 #[test]
 fn a_way_by_which_somebody_answers_works() {
-    let mut story = healthy();
     let (asked, other) = (asked(), udp(50_001, "198.51.100.7", DNS));
-    set(
-        &mut story,
-        route("0.0.0.0", 0, 0),
-        Some(DEFAULT),
-        Seen::Found,
-        None,
-    );
-    story.rounds(4, |story| {
-        story.exchange(asked);
-        story.exchange(other);
-    });
+    let mut story = routed(&[asked, other]);
     changed(
         &mut story,
         route("0.0.0.0", 0, 0),
@@ -150,15 +149,7 @@ fn a_way_by_which_somebody_answers_works() {
     });
     assert_eq!(story.ids(), ["D01"]);
     // Nor is who falls silent only later.
-    let mut story = healthy();
-    set(
-        &mut story,
-        route("0.0.0.0", 0, 0),
-        Some(DEFAULT),
-        Seen::Found,
-        None,
-    );
-    story.rounds(4, |story| story.exchange(asked));
+    let mut story = routed(&[asked]);
     changed(
         &mut story,
         route("0.0.0.0", 0, 0),
