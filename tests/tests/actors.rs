@@ -39,17 +39,34 @@ impl<R: Read> Told<R> {
     /// Lines that are waited for: minutes.
     const MOST: usize = 300;
 
-    /// The next line with this in it, and those that it goes on with: it is wrapped.
-    fn whole(&mut self, what: &str) -> String {
+    /// The next line with each of these in it, in whatever order they come, and what it goes on with: it is wrapped. What
+    /// was changed while the tracer stood still is read from two sockets at once: which was first is not told.
+    fn whole<const N: usize>(&mut self, whats: [&str; N]) -> [String; N] {
         let goes_on = |line: &str| line.starts_with("  ") && !line.starts_with("  changed ");
-        let mut whole = self.until(what, &mut |_| {});
-        while let Some(rest) = self
-            .0
-            .next_if(|line| line.as_ref().is_ok_and(|line| goes_on(line)))
-        {
-            whole += &rest.unwrap().replacen(' ', "", 1);
+        let mut found = [const { None }; N];
+        let mut others = Vec::new();
+        while found.contains(&None) && others.len() < Self::MOST {
+            let Some(line) = self.0.next() else { break };
+            let line = line.unwrap();
+            let is_it = |what: &&str| line.contains(*what);
+            let Some(place) = whats.iter().position(is_it) else {
+                others.push(line);
+                continue;
+            };
+            let mut whole = line;
+            while let Some(rest) = self
+                .0
+                .next_if(|line| line.as_ref().is_ok_and(|line| goes_on(line)))
+            {
+                whole += &rest.unwrap().replacen(' ', "", 1);
+            }
+            found[place].get_or_insert(whole);
         }
-        whole
+        assert!(
+            !found.contains(&None),
+            "of {whats:?} one is not told: {found:#?} {others:#?}"
+        );
+        found.map(Option::unwrap)
     }
 
     /// The next line with this in it. `meanwhile` is done for each other one.
@@ -101,8 +118,8 @@ fn who_has_ended_before_it_could_be_asked_is_known() {
     let own = fs::read_to_string("/proc/self/comm").unwrap();
     let parent = format!("(child of {}[{}])", own.trim_end(), std::process::id());
     changed_while_it_stands_still(make, |told| {
-        for (change, command) in [("rule 7:", "by ip["), ("nf_tables", "by nft[")] {
-            let line = told.whole(change);
+        let lines = told.whole(["rule 7:", "nf_tables"]);
+        for (line, command) in lines.iter().zip(["by ip[", "by nft["]) {
             let rest = line.split_once(command).map(|(_, rest)| rest);
             assert!(
                 rest.is_some_and(|rest| rest.contains(&parent)),
@@ -119,9 +136,7 @@ fn who_has_ended_in_a_container_is_known_by_the_numbers_of_the_node() {
         node.run("unshare --pid --fork sh -c 'true; ip rule add pref 7 blackhole; nft add table inet filter; true'")
             .unwrap();
     };
-    let lines = changed_while_it_stands_still(make, |told| {
-        ["rule 7:", "nf_tables"].map(|change| told.whole(change))
-    });
+    let lines = changed_while_it_stands_still(make, |told| told.whole(["rule 7:", "nf_tables"]));
     let number = |line: &str, before: &str| -> u32 {
         let (_, rest) = line
             .split_once(before)
