@@ -77,12 +77,16 @@ pub fn failures(
         );
     }
     for step in scenario.break_it {
-        if let Step::Clock(seconds) = step {
-            wanted(
-                tells_of_clock(report, *seconds),
-                format!("the clock was set, and that is not told: {}", report["changes"]),
-            );
-        }
+        let (before, seconds, most) = match step {
+            Step::Clock(seconds) => ("the clock was set forward by ", *seconds, 0.1),
+            // The clock that it goes by meanwhile counts seconds.
+            Step::Suspend(seconds) => ("the machine was suspended for ", *seconds, 1.5),
+            _ => continue,
+        };
+        wanted(
+            tells_of_seconds(report, before, seconds, most),
+            format!("that {before}{seconds} s is not told: {}", report["changes"]),
+        );
     }
     if let Err(error) = books(expect, &report["ledger"]) {
         wanted(false, error);
@@ -115,16 +119,16 @@ pub fn failures(
     Ok(failures)
 }
 
-/// Whether it is told that the clock was set forward by so many seconds. Some milliseconds of it depend on when the two
-/// clocks are read.
-fn tells_of_clock(report: &Value, seconds: u32) -> bool {
+/// Whether it is told that the clocks went apart by so many seconds, or by at most so much less or more: some milliseconds of
+/// it depend on when they are read.
+fn tells_of_seconds(report: &Value, before: &str, seconds: u32, most: f64) -> bool {
     let texts = array(&report["changes"])
         .iter()
         .filter(|one| one["kind"] == "notice");
     texts.filter_map(|one| one["after"].as_str()).any(|text| {
-        let told = text.strip_prefix("the clock was set forward by ");
-        let told = told.and_then(|rest| rest.strip_suffix(" s")?.parse::<f64>().ok());
-        told.is_some_and(|told| (told - f64::from(seconds)).abs() < 0.1)
+        let told = text.strip_prefix(before);
+        let told = told.and_then(|rest| rest.split_once(" s")?.0.parse::<f64>().ok());
+        told.is_some_and(|told| (told - f64::from(seconds)).abs() < most)
     })
 }
 

@@ -26,6 +26,7 @@ use crate::keeper::Keeper;
 use crate::netns::Netns;
 use crate::process;
 use crate::scenario::{self, Actor, Place, Scenario, Step};
+use crate::suspend;
 use crate::traffic::{Counts, Traffic};
 
 /// The device by which the node's packets arrive.
@@ -219,6 +220,7 @@ impl Lab {
                 Step::Sysctl(place, key, value) => self.netns(place).set(&[(key, value)])?,
                 Step::Machine(key, value) => self.machine.set(key, value)?,
                 Step::Clock(seconds) => self.machine.set_clock(seconds.into())?,
+                Step::Suspend(seconds) => suspend::suspend(seconds)?,
                 Step::MachineBack => {
                     self.machine.back();
                     self.bound.as_ref().map_or(Ok(()), Cgroup::free_socket_memory)?;
@@ -280,6 +282,7 @@ impl Lab {
                 format!("ip netns exec {} sysctl {key}={value}", self.netns(place).name())
             }
             Step::Machine(key, value) => format!("sysctl {key}='{value}'"),
+            Step::Suspend(seconds) => format!("suspend the machine for {seconds} s"),
             Step::Clock(seconds) => format!("date --set '+{seconds} seconds'"),
             Step::MachineBack => "set back what was set for the machine".to_owned(),
             Step::BoundSocketMemory(key) if scenario::is_own_machine() => {

@@ -27,6 +27,7 @@ pub mod prove;
 pub mod recorded;
 pub mod scenario;
 pub mod signals;
+pub mod suspend;
 pub mod terminal;
 pub mod tracer;
 pub mod traffic;

@@ -50,6 +50,8 @@ pub enum Step {
     Machine(&'static str, &'static str),
     /// Sets the machine's clock forward by so many seconds, likewise.
     Clock(u32),
+    /// Suspends the machine for so many seconds. Only for scenarios that have [`Need::Machine`] and [`Need::Suspend`].
+    Suspend(u32),
     /// Sets all of these back to what they were, and gives sockets their memory back.
     MachineBack,
     /// Leaves next to no memory to the sockets of the node's processes that are started from now on. Where the machine is
@@ -393,7 +395,7 @@ mod tests {
             let steps = scenario.setup.iter().chain(scenario.break_it);
             let changes = steps
                 .into_iter()
-                .any(|step| matches!(step, Step::Machine(..) | Step::Clock(..)));
+                .any(|step| matches!(step, Step::Machine(..) | Step::Clock(..) | Step::Suspend(..)));
             assert_eq!(
                 changes,
                 scenario.needs.contains(&Need::Machine),

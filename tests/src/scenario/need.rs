@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::{cgroup, conntrack};
+use crate::{cgroup, conntrack, suspend};
 
 /// Something that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Need {
     CgroupV2,
     /// A machine that runs nothing else: a setting is changed that all its namespaces have in common.
     Machine,
+    /// It can be suspended, and wakes up by itself.
+    Suspend,
     /// The memory of the node's sockets can be bounded, that of others not: see [`super::Step::BoundSocketMemory`].
     SocketMemory,
     /// The kernel tracks connections, and its table can be filled: it has not room for too many.
@@ -49,6 +51,7 @@ impl Need {
                 .then(|| "no cgroup v2 hierarchy is mounted".to_owned()),
             Self::Machine => (!is_own_machine())
                 .then(|| "it changes a setting of the whole machine: it runs in `cargo xtask vm`".to_owned()),
+            Self::Suspend => suspend::missing(),
             Self::SocketMemory => (!is_own_machine() && cgroup::memory_hierarchy().is_none()).then(|| {
                 "no cgroup v1 bounds the memory of sockets, and else it is a setting of the whole machine: it runs in \
                  `cargo xtask vm`"

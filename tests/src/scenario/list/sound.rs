@@ -16,6 +16,7 @@ pub(super) const ALL: &[Scenario] = &[
     HALF_CLOSED_NAT,
     LOOPBACK,
     CLOCK_SET,
+    SUSPENDED,
 ];
 
 const HEALTHY: Scenario = Scenario {
@@ -276,6 +277,21 @@ const CLOCK_SET: Scenario = Scenario {
     traffic: ALL_WAYS,
     break_it: &[Step::Clock(3600), Step::Start(BULK)],
     heal: &[Step::MachineBack],
+    expect: SOUND,
+    late: false,
+};
+
+/// Nobody is served meanwhile, and nobody waits: whoever would is frozen as well.
+const SUSPENDED: Scenario = Scenario {
+    name: "suspended",
+    title: "a healthy node that is suspended",
+    breaks: "Nothing. The machine is suspended for 20 s.",
+    says: "Healthy, no verdict, and next to nothing unexplained; and that the machine was suspended.",
+    needs: &[Need::Machine, Need::Suspend],
+    setup: &[],
+    traffic: ALL_WAYS,
+    break_it: &[Step::Suspend(20), Step::Start(BULK)],
+    heal: &[],
     expect: SOUND,
     late: false,
 };
