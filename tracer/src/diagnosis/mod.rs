@@ -11,7 +11,7 @@
 //! was left half-done.
 //!
 //! Beside the rules: `befallen` sorts the flows that something befalls, once for all of them, `suffering` and `sufferers` say whose
-//! they are, `refusals` what ICMP says of what is asked for, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
+//! they are, `share` how much of something is lost, `refusals` what ICMP says of what is asked for, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
 //! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
@@ -44,6 +44,7 @@ mod refusals;
 mod report;
 mod roots;
 mod routing;
+mod share;
 mod sources;
 mod sufferers;
 mod suffering;
@@ -147,6 +148,7 @@ pub const RULES: &[Rule] = &[
     names::UNANSWERED,
     path::SILENT,
     lost::rules::PARTLY,
+    outgoing::PARTLY,
     ports::NO_SOCKET,
     accept::QUEUE_FULL,
     unread::FULL,

@@ -3,17 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::lost::kinds;
+use super::share::Share;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, moment};
 use super::{About, Finding, Rule, effects, evidence};
-use crate::event::{FlowKey, SocketState};
+use crate::event::{EntryKey, FlowKey, SocketState};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends;
 use crate::model::flows::Flow;
 use crate::model::glance::Glance;
 use crate::model::growth::Spell;
+use crate::numbers::thousands;
 use crate::report::{Confidence, Where};
 
 /// K02: a firewall drops what open connections send.
@@ -37,28 +39,105 @@ pub(super) const FILTERED: Rule = Rule {
              others made.",
         ],
     },
-    examine: |view| filtered(view.model),
+    examine: |view| whole(view.model),
     explains: effects::firewall,
     proved_by: effects::none,
     follows: &[],
 };
 
-/// Packets of a flow that must have been shown as dropped, and the time that they must span.
+/// K07: a firewall drops a part of what open connections send.
+pub(super) const PARTLY: Rule = Rule {
+    id: "K07",
+    slug: "output-partly-lost",
+    title: "A firewall drops a part of what this node sends on connections that go on",
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "Of what this node sends of flows in which packets come and go, at least one packet in 20 and 6 packets in 2 s or \
+                    more are dropped for NETFILTER_DROP before they leave. A weak sign where it is one in 100 and 5 packets, or where \
+                    they are of answers to others over UDP only.",
+        meaning: "A rule at the hook output or postrouting takes some packets away, by chance, by a limit of their rate, or since it \
+                  knows some connections only. Nobody starves, but each loss is a wait: TCP sends again after 200 ms or more, and \
+                  goes slower.",
+        check: &[
+            "nft -a list ruleset  # numgen, limit, ct state invalid",
+            "iptables-legacy-save -c; ip6tables-legacy-save -c",
+            "nstat -az TcpRetransSegs",
+        ],
+        mend: &[
+            "Change the rule that the checks show. Risk: it may be there on purpose, to hold somebody back; ask whose it is.",
+        ],
+    },
+    examine: |view| partly(view.model),
+    explains: effects::firewall,
+    proved_by: effects::none,
+    follows: &["K02"],
+};
+
+/// Packets of a flow that must have been shown as dropped, and the time that they must span, where nothing leaves.
 const PACKETS: u64 = 2;
 const LASTING: u64 = SECOND;
 /// That a packet left is told up to a round later.
 const ROUND: u64 = 600_000_000;
 
-/// Flows that nothing leaves of any more, and which got answers before.
-fn blocked(model: &Model) -> Vec<(&FlowKey, &Flow, Spell)> {
+/// A flow that worked, and of which the firewall kept something from leaving.
+struct Kept<'a> {
+    key: &'a FlowKey,
+    flow: &'a Flow,
+    dropped: Spell,
+    /// Packets that left meanwhile.
+    left: u64,
+}
+
+impl Kept<'_> {
+    /// Nothing leaves any more.
+    fn is_whole(&self) -> bool {
+        self.dropped.lasts(PACKETS, LASTING)
+            && self.flow.last_sent <= When::at(self.dropped.since.saturating_add(ROUND))
+    }
+}
+
+/// Flows that worked, in the order of their keys: those of which nothing leaves any more, and the others. Where one packet in ten
+/// is dropped, now and then two in a row are, which may be all that a flow sends for a while: that is none of the first.
+fn kept(model: &Model) -> (Vec<Kept<'_>>, Vec<Kept<'_>>) {
     let all = model.books().filtered(model.now());
-    all.filter(|(_, spell)| spell.lasts(PACKETS, LASTING))
-        .filter_map(|(key, spell)| {
-            let flow = model.flows().get(key)?;
-            let nothing_left = flow.last_sent <= When::at(spell.since.saturating_add(ROUND));
-            (nothing_left && used_to_work(model, key, flow)).then_some((key, flow, spell))
+    let worked = all.filter_map(|(key, dropped, left)| {
+        let flow = model.flows().get(key)?;
+        used_to_work(model, key, flow).then_some(Kept {
+            key,
+            flow,
+            dropped,
+            left,
         })
-        .collect()
+    });
+    let (whole, mut partly): (Vec<_>, Vec<_>) = worked.partition(Kept::is_whole);
+    let share = share(model, &partly);
+    let is_chance = |one: &Kept<'_>| {
+        let in_a_row = u32::try_from(one.dropped.packets).unwrap_or(u32::MAX);
+        share.as_ref().is_some_and(|share| share.makes_likely(in_a_row))
+    };
+    let (chance, whole): (Vec<_>, Vec<_>) = whole.into_iter().partition(is_chance);
+    partly.extend(chance);
+    partly.sort_by_key(|one| one.key);
+    (whole, partly)
+}
+
+/// How much these have lost; `None` where they are none.
+fn share(model: &Model, kept: &[Kept<'_>]) -> Option<Share> {
+    let lost = kept.iter().map(|one| one.dropped).reduce(Spell::and)?;
+    let is_own = |one: &&Kept<'_>| {
+        model.is_reply(one.key, one.flow) || model.is_connected(one.key, model.plight_of(one.key))
+    };
+    let own = kept.iter().filter(is_own);
+    Some(Share {
+        lost,
+        of: lost.packets.saturating_add(left(kept)),
+        of_own: own.fold(0, |sum: u64, one| sum.saturating_add(one.dropped.packets)),
+    })
+}
+
+/// Packets of these that left meanwhile.
+fn left(kept: &[Kept<'_>]) -> u64 {
+    kept.iter().fold(0, |sum: u64, one| sum.saturating_add(one.left))
 }
 
 /// It is an open connection, or something has come back of it.
@@ -68,13 +147,69 @@ fn used_to_work(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
     connection.map_or(flow.arrived > 0 && flow.sent > 0, |found| is_open(found.state))
 }
 
-fn filtered(model: &Model) -> Option<Finding> {
-    let blocked = blocked(model);
-    let since = blocked.iter().map(|(.., spell)| spell.since).min()?;
-    let last = blocked.iter().map(|(.., spell)| spell.last).max()?;
-    let flows: Vec<_> = blocked
+fn whole(model: &Model) -> Option<Finding> {
+    let (kept, _) = kept(model);
+    let spell = kept.iter().map(|one| one.dropped).reduce(Spell::and)?;
+    let namespaces: BTreeSet<u32> = kept.iter().map(|one| one.key.netns).collect();
+    let packets = lines(model, &namespaces).fold(0, |sum: u64, (_, packets)| sum.saturating_add(packets));
+    let explanation = format!(
+        "Since {} nothing leaves of {} on which packets came and went before: this node's own firewall drops it. Of what this \
+         node was sending it has dropped {} since the start of tracer, at least {} of them of {}.",
+        moment(model, spell.since),
+        count(kept.len() as u64, "flow"),
+        count(packets, "packet"),
+        spell.packets,
+        if kept.len() == 1 {
+            "this flow"
+        } else {
+            "these flows"
+        },
+    );
+    let remedy = "Change the rule that the checks show. Risk: it may be there on purpose; ask whose it is, and do not flush what \
+                  others made.";
+    Some(finding(
+        model,
+        &kept,
+        spell,
+        (Confidence::Strong, explanation),
+        remedy,
+    ))
+}
+
+fn partly(model: &Model) -> Option<Finding> {
+    let (_, kept) = kept(model);
+    let share = share(model, &kept)?;
+    let (spell, confidence) = (share.lost, share.confidence()?);
+    let explanation = format!(
+        "Of what this node sent from {} to {} on {} on which packets come and go, its own firewall dropped at least {}, and {} \
+         left. What is sent once more leaves later.",
+        moment(model, spell.since),
+        moment(model, spell.last),
+        count(kept.len() as u64, "flow"),
+        count(spell.packets, "packet"),
+        thousands(left(&kept)),
+    );
+    let remedy = "Change the rule that the checks show. Risk: it may be there on purpose, to hold somebody back; ask whose it is.";
+    Some(finding(model, &kept, spell, (confidence, explanation), remedy))
+}
+
+/// What the firewall kept from leaving in these namespaces, and how many packets.
+fn lines<'a>(model: &'a Model, namespaces: &'a BTreeSet<u32>) -> impl Iterator<Item = (&'a EntryKey, u64)> {
+    let all = model.books().lines();
+    all.filter(|(key, line)| ends::filtered(key) && line.packets > 0 && namespaces.contains(&key.netns))
+        .map(|(key, line)| (key, line.packets))
+}
+
+fn finding(
+    model: &Model,
+    kept: &[Kept<'_>],
+    spell: Spell,
+    (confidence, explanation): (Confidence, String),
+    remedy: &str,
+) -> Finding {
+    let flows: Vec<_> = kept
         .iter()
-        .map(|(key, flow, _)| (Glance::of(key, flow), model.plight_of(key)))
+        .map(|one| (Glance::of(one.key, one.flow), model.plight_of(one.key)))
         .collect();
     let suffering = Suffering::of(
         flows
@@ -83,53 +218,27 @@ fn filtered(model: &Model) -> Option<Finding> {
             .map(Sufferer::in_turn(model)),
     );
     let namespaces = suffering.flows.namespaces();
-    let lines = || {
-        let all = model.books().lines();
-        all.filter(|(key, line)| ends::filtered(key) && line.packets > 0 && namespaces.contains(&key.netns))
-            .map(|(key, line)| (key, line.packets))
-    };
-    let packets = lines().fold(0, |sum: u64, (_, packets)| sum.saturating_add(packets));
-    // Of these only examples are shown, and the flows' packets are a part of them.
-    let of_these = blocked
-        .iter()
-        .fold(0, |sum: u64, (.., spell)| sum.saturating_add(spell.packets));
     let hooks = match kinds::hooks_in(model, &namespaces, false) {
         hooks if hooks.is_empty() => String::new(),
         hooks => format!(" {}", kinds::hooks_text(&hooks)),
     };
-    let evidence = evidence::unsent(lines(), ends::version)
-        .into_iter()
-        .take(5)
-        .collect();
-    let flows = suffering.flows.len() as u64;
-    let first = *namespaces.first()?;
-    Some(Finding {
-        confidence: Confidence::Strong,
-        explanation: format!(
-            "Since {} nothing leaves of {} on which packets came and went before: this node's own firewall drops it. Of what this \
-             node was sending it has dropped {} since the start of tracer, at least {of_these} of them of {}.{hooks}{}",
-            moment(model, since),
-            count(flows, "flow"),
-            count(packets, "packet"),
-            if flows == 1 { "this flow" } else { "these flows" },
-            suffering.named()
-        ),
-        since,
-        last,
-        evidence,
+    let evidence = evidence::unsent(lines(model, &namespaces), ends::version);
+    Finding {
+        confidence,
+        explanation: format!("{explanation}{hooks}{}", suffering.named()),
+        since: spell.since,
+        last: spell.last,
+        evidence: evidence.into_iter().take(5).collect(),
         units: suffering.units([]),
         flows: suffering.flows,
         standing: None,
         prevent: Vec::new(),
         devices: BTreeSet::new(),
         check: ["nft -a list ruleset", "iptables-legacy-save -c"]
-            .map(|line| command(model, first, line))
-            .into(),
+            .iter()
+            .flat_map(|line| namespaces.first().map(|first| command(model, *first, line)))
+            .collect(),
         namespaces,
-        remedy: vec![
-            "Change the rule that the checks show. Risk: it may be there on purpose; ask whose it is, and do not flush what \
-             others made."
-                .to_owned(),
-        ],
-    })
+        remedy: vec![remedy.to_owned()],
+    }
 }

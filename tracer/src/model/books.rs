@@ -43,6 +43,15 @@ pub(crate) struct Sighting {
     pub hooks: BTreeSet<Hook>,
 }
 
+/// What a firewall kept from leaving of a flow.
+#[derive(Clone, Debug, Default)]
+struct Filtered {
+    dropped: Growing,
+    /// Packets of the flow that had left when the spell began, and at its last one: those of the last half second may not be told
+    /// yet.
+    left: (u64, u64),
+}
+
 /// All lines.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Books {
@@ -53,7 +62,7 @@ pub(crate) struct Books {
     /// By namespace and device.
     signs: BTreeMap<(Sign, u32, u32), Growing>,
     /// Flows whose packets a firewall kept from leaving, as examples showed it: there were at least so many.
-    filtered: BTreeMap<FlowKey, Growing>,
+    filtered: BTreeMap<FlowKey, Filtered>,
     /// What connection tracking may have dropped, by namespace: see [`ends::may_be_untracked`].
     untracked: BTreeMap<u32, Growing>,
     /// Both, the proof and what supports it.
@@ -125,8 +134,14 @@ impl Books {
         self.untracked.retain(|netns, _| !namespaces.contains(netns));
     }
 
-    /// A packet of a line was shown.
-    pub(crate) fn example(&mut self, node: &Node, at: u64, example: &Example) {
+    /// A packet of a line was shown. `left` packets have left so far of a flow.
+    pub(crate) fn example(
+        &mut self,
+        node: &Node,
+        at: u64,
+        example: &Example,
+        left: impl FnOnce(&FlowKey) -> u64,
+    ) {
         let Some(key) = ends::lines(&example.entry).last() else {
             return;
         };
@@ -138,11 +153,15 @@ impl Books {
             && ends::filtered(key)
         {
             if self.filtered.len() >= FILTERED {
-                self.filtered.retain(|_, spell| spell.recent(at).is_some());
+                self.filtered.retain(|_, one| one.dropped.recent(at).is_some());
             }
             if self.filtered.len() < FILTERED || self.filtered.contains_key(&flow) {
                 let packets = u64::from(example.packets.max(1));
-                self.filtered.entry(flow).or_default().note(at, at, packets);
+                let (left, one) = (left(&flow), self.filtered.entry(flow).or_default());
+                if one.dropped.note(at, at, packets) {
+                    one.left.0 = left;
+                }
+                one.left.1 = left;
             }
         }
         let sighting = match self.sightings.get_mut(key) {
@@ -227,10 +246,13 @@ impl Books {
         self.untracked.get(&netns)?.recent(now)
     }
 
-    /// Flows whose packets a firewall has lately kept from leaving.
-    pub(crate) fn filtered(&self, now: u64) -> impl Iterator<Item = (&FlowKey, Spell)> {
+    /// Flows whose packets a firewall has lately kept from leaving, and how many left meanwhile.
+    pub(crate) fn filtered(&self, now: u64) -> impl Iterator<Item = (&FlowKey, Spell, u64)> {
         let all = self.filtered.iter();
-        all.filter_map(move |(flow, spell)| Some((flow, spell.recent(now)?)))
+        all.filter_map(move |(flow, one)| {
+            let left = one.left.1.saturating_sub(one.left.0);
+            Some((flow, one.dropped.recent(now)?, left))
+        })
     }
 
     /// The spell in which packets for this node were routed as somebody else's, by

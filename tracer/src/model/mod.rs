@@ -52,8 +52,8 @@ pub(crate) mod waiting;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{
-    Body, Capability, Droppers, Event, Example, FlowCount, Fragments, Losses, Namespace, Origin, Protocol,
-    SocketState, Start,
+    Body, Capability, Droppers, Event, Example, FlowCount, FlowKey, Fragments, Losses, Namespace, Origin,
+    Protocol, SocketState, Start,
 };
 use crate::report::Ledger;
 
@@ -163,7 +163,9 @@ impl Model {
             Body::Neighbour(told) => self.neighbours.told(&self.node, at, told),
             Body::Unresolved(told) => self.unresolved.told(at, told),
             Body::Example(example) => {
-                self.books.example(&self.node, at, example);
+                let flows = &self.flows;
+                let left = |key: &FlowKey| flows.get(key).map_or(0, |flow| flow.sent);
+                self.books.example(&self.node, at, example, left);
                 self.unheard.example(&self.node, at, example);
                 if let Some((flow, state)) = &example.socket
                     && self.sockets.connection(flow).is_none()

@@ -1,9 +1,7 @@
 //! Firewalls that do what they are there for, or keep in what is to leave, and what of their rules can explain a loss.
 
-use tracer::event::{
-    Body, Chain, Chains, EntryKey, Family, FlowKey, Origin, Point, Protocol, Seen, SocketState, Thing,
-};
-use tracer::report::{Confidence, Relation, Where};
+use tracer::event::{EntryKey, FlowKey, Origin, Protocol, Seen, SocketState, Thing};
+use tracer::report::{Confidence, Relation};
 
 use crate::lookalikes::{assert_nothing, assert_sound};
 use crate::pairing::set;
@@ -231,127 +229,6 @@ fn a_firewall_that_shuts_some_out() {
     let shut = "table inet guard, chain in: rule handle 7 (tcp dport 8080 drop) new";
     assert_nothing(&served_and_barred(&["203.0.113.8", "203.0.113.9"], shut, true));
     assert_nothing(&served_and_barred(&[], shut, false));
-}
-
-/// A packet of this node that its firewall drops, every other round.
-fn is_kept_in(story: &mut Story, key: FlowKey, socket: SocketState) {
-    let kept = EntryKey {
-        iif: 0,
-        incoming: false,
-        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
-    };
-    story.add(kept.clone(), 1);
-    story.example(kept, key, Some(socket), "curl");
-}
-
-#[test]
-fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
-    let mut story = healthy();
-    story.exchange(client(40_001));
-    story.tick();
-    let rules = Thing::Ruleset {
-        firewall: "nf_tables".to_owned(),
-    };
-    set(&mut story, rules, Some("generation 2"), Seen::Told, None);
-    story.rounds(6, |story| {
-        is_kept_in(story, client(40_001), SocketState::Established)
-    });
-    let verdict = story.verdict("K02");
-    assert_eq!(verdict.confidence, Confidence::Strong);
-    assert_eq!(verdict.cause.relation, Relation::Explains);
-    assert_eq!(story.report().place, Where::GuestKernel);
-    assert_eq!(verdict.flows_total, 1);
-}
-
-/// What is let through by deleting a table goes the way that its chains were at.
-#[test]
-fn the_risk_of_deleting_a_table_is_told_by_its_hooks() {
-    let chain = |hook, table: &str| Chain {
-        family: Family::Inet,
-        hook,
-        priority: 0,
-        table: table.to_owned(),
-        name: hook.to_string(),
-    };
-    for (hooks, says) in [
-        (vec![Point::Output], "hold back goes out;"),
-        (
-            vec![Point::Input, Point::Output],
-            "hold back comes in or goes out;",
-        ),
-        (vec![], "hold back comes in or goes out;"),
-    ] {
-        let mut story = healthy();
-        story.exchange(client(40_001));
-        story.tick();
-        let rules = Thing::Ruleset {
-            firewall: "nf_tables".to_owned(),
-        };
-        let did = "generation 2, tables: inet broken; table inet broken new; table inet broken, chain c with policy drop new";
-        set(&mut story, rules, Some(did), Seen::Told, None);
-        let own = hooks.iter().map(|hook| chain(*hook, "broken"));
-        // Of another table.
-        let chains = own.chain([chain(Point::Forward, "other")]).collect();
-        story.say(Body::Chains(Chains { netns: NETNS, chains }));
-        story.rounds(6, |story| {
-            is_kept_in(story, client(40_001), SocketState::Established)
-        });
-        let remedy = story.verdict("K02").remedy;
-        assert!(
-            remedy[0].starts_with("nft delete table inet broken  # ") && remedy[0].contains(says),
-            "{hooks:?}: {remedy:?}"
-        );
-    }
-}
-
-/// All that a firewall dropped is told as that, and what of it belongs to the flows as at least so much; each version of IP in
-/// a line of its own.
-#[test]
-fn what_a_firewall_keeps_from_leaving_is_told_as_what_was_counted() {
-    let server = served(50_000);
-    let mut story = healthy();
-    story.socket(server, None, SocketState::Established, "web");
-    story.exchange(server);
-    story.tick();
-    let kept = |ethertype| EntryKey {
-        iif: 0,
-        incoming: false,
-        ethertype,
-        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
-    };
-    story.rounds(6, |story| {
-        story.add(kept(0x0800), 10);
-        story.add(kept(0x86dd), 20);
-        story.example(kept(0x0800), server, Some(SocketState::Established), "web");
-    });
-    let verdict = story.verdict("K02");
-    assert_eq!(
-        verdict.explanation,
-        "Since 06:00:02 UTC nothing leaves of 1 flow on which packets came and went before: this node's own firewall drops it. Of \
-         what this node was sending it has dropped 180 packets since the start of tracer, at least 6 of them of this flow. \
-         Affected: 1 flow of web[123] (web.service), tcp 10.10.0.2:8080 → 192.0.2.10:50000."
-    );
-    let told: Vec<&str> = verdict.evidence.iter().map(|one| one.text.as_str()).collect();
-    assert_eq!(
-        told,
-        [
-            "NETFILTER_DROP at nft_do_chain+0x1c4: 60 packets of tcp over IPv4 that this node was sending, since the start",
-            "NETFILTER_DROP at nft_do_chain+0x1c4: 120 packets of tcp over IPv6 that this node was sending, since the start"
-        ]
-    );
-}
-
-/// What a firewall forbids to leave never got through, and some of what it lets through it bounds.
-#[test]
-fn what_a_firewall_forbids_or_bounds_is_none() {
-    let mut story = healthy();
-    story.rounds(8, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
-    assert!(story.ids().is_empty(), "{:?}", story.ids());
-    story.rounds(8, |story| {
-        is_kept_in(story, client(40_003), SocketState::Established);
-        story.exchange(client(40_003));
-    });
-    assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
 
 /// A client that waits for half a second and asks anew starves for no long time by any one port, and between two attempts by none.

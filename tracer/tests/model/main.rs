@@ -21,6 +21,7 @@ mod lookalikes;
 mod names;
 mod namespaces;
 mod neighbours;
+mod outgoing;
 mod pairing;
 mod partly;
 mod paths;

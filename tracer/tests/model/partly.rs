@@ -116,3 +116,25 @@ fn bad_luck_is_no_other_fault() {
     assert_eq!(lost_in_a_row(2), ["K04"]);
     assert_eq!(lost_in_a_row(8), ["R06", "K04"]);
 }
+
+/// Nor at the beginning: two in a row are a loss of replies only where all others get theirs.
+#[test]
+fn bad_luck_at_the_beginning_is_no_other_fault() {
+    let begun = |others_lose: bool| {
+        let mut story = healthy();
+        story.exchange(client(40_001));
+        for round in 0..5 {
+            if others_lose && round % 2 == 0 {
+                lose_one_of(&mut story, client(40_000), 5, "NETFILTER_DROP", "nft_do_chain");
+            }
+            if round == 1 || round == 3 {
+                let entry = drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp);
+                story.ask_and_lose(client(40_001), entry);
+            }
+            story.tick();
+        }
+        story.ids()
+    };
+    assert_eq!(begun(false), ["R06"]);
+    assert_eq!(begun(true), ["K04"]);
+}

@@ -10,6 +10,7 @@ pub(super) const ALL: &[Scenario] = &[
     NFT_RAW,
     NFT_FORWARD,
     NFT_OUTPUT,
+    ONE_IN_EIGHT_KEPT_IN,
     BRIDGE_FILTERED,
     BRIDGED_UPLINK_FILTERED,
     NFT_REJECT,
@@ -199,6 +200,25 @@ const NFT_OUTPUT: Scenario = Scenario {
     },
     late: false,
     ..REPLIES_FILTERED
+};
+
+/// Requests, answers and acknowledgements are lost; each connection goes on, slower.
+const ONE_IN_EIGHT_KEPT_IN: Scenario = Scenario {
+    name: "one-in-eight-kept-in",
+    title: "a firewall drops one packet in eight that the node sends",
+    breaks: "A chain at output drops each eighth packet of TCP and UDP.",
+    says: "K07, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain, at output, of what the node was sending; nobody starves.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken output { type filter hook output priority 0; }; \
+         add rule inet broken output meta l4proto { tcp, udp } numgen inc mod 8 == 0 drop",
+    )],
+    expect: Expectation {
+        verdict: Some("K07"),
+        ..NFT_OUTPUT.expect
+    },
+    ..NFT_OUTPUT
 };
 
 /// Each packet for the pod is routed to the bridge, and sent by it through a port.

@@ -5,33 +5,15 @@ use std::collections::BTreeMap;
 
 use super::kinds::{self, Kind};
 use super::{Ended, Loss, Lost, finding};
+use crate::diagnosis::share::Share;
 use crate::diagnosis::sufferers::Sufferer;
 use crate::diagnosis::suffering::Suffering;
 use crate::diagnosis::words::{count, list, moment};
 use crate::diagnosis::{Finding, View};
 use crate::model::Model;
-use crate::model::clock::SECOND;
 use crate::model::growth::Spell;
 use crate::model::plight::{Plight, Waits};
 use crate::numbers::thousands;
-use crate::report::Confidence;
-
-/// Packets that all flows together must have lost, over so much time.
-const SIGN: (u64, u64) = (5, 2 * SECOND);
-/// For more than a sign, so many.
-const MANY: u64 = 8;
-/// One in so many of what arrived must be lost for a sign, ...
-const SIGN_SHARE: u64 = 100;
-/// ... and for more than that.
-const SHARE: u64 = 20;
-
-/// What is to be expected so often at least is likely.
-const LIKELY: f64 = 0.1;
-
-#[expect(clippy::cast_precision_loss, reason = "a chance is told roughly")]
-fn ratio(part: u64, of: u64) -> f64 {
-    part as f64 / of.max(1) as f64
-}
 
 /// What flows lose that get the rest.
 pub(super) struct Partly<'a> {
@@ -70,7 +52,7 @@ impl<'a> Partly<'a> {
     /// Takes over those flows of other kinds that lost no more packets in a row than chance brings about: where one in ten is
     /// lost, one in a hundred times the next one is, too.
     pub(super) fn claim(&mut self, model: &Model, kinds: &mut BTreeMap<Kind, Lost<'a>>) {
-        if self.confidence().is_none() {
+        if self.lost.flows.is_empty() {
             return;
         }
         for lost in kinds.values_mut() {
@@ -94,29 +76,22 @@ impl<'a> Partly<'a> {
         kinds.retain(|_, lost| !lost.flows.is_empty());
     }
 
-    /// Of as many packets as arrived, so many in a row that end at this place are likely to be lost by chance.
+    /// The flow's losses end where others do that are of such flows, and are no more in a row than these make likely.
     fn is_chance(&self, plight: &Plight, place: usize) -> bool {
         let in_a_row = plight.hunger.map_or(0, |hunger| hunger.dropped);
-        let share = ratio(self.lost.packets(), self.arrived);
-        let chance = share.powf(f64::from(in_a_row)) * ratio(self.arrived, 1);
-        self.lost.losses.contains_key(&Some(place)) && chance >= LIKELY
+        self.lost.losses.contains_key(&Some(place)) && self.share().makes_likely(in_a_row)
     }
 
-    /// How sure it is that something is wrong; `None` where a few packets are lost now and then, as they always are.
-    fn confidence(&self) -> Option<Confidence> {
-        let (lost, spell) = (
-            self.lost.packets(),
-            self.lost.last.saturating_sub(self.lost.since),
-        );
-        let is_share = |lost: u64, of: u64| lost.saturating_mul(of) >= self.arrived;
-        let (packets, time) = SIGN;
-        if lost < packets || spell < time || !is_share(lost, SIGN_SHARE) {
-            None
-        } else if self.of_own >= MANY && is_share(self.of_own, SHARE) {
-            Some(Confidence::Strong)
-        } else {
-            // Who asks too much of a server may be held back on purpose.
-            Some(Confidence::Weak)
+    /// How much is lost of what arrives.
+    fn share(&self) -> Share {
+        Share {
+            lost: Spell {
+                since: self.lost.since,
+                last: self.lost.last,
+                packets: self.lost.packets(),
+            },
+            of: self.arrived,
+            of_own: self.of_own,
         }
     }
 }
@@ -125,7 +100,7 @@ impl<'a> Partly<'a> {
 pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let partly = &view.befallen().losses.partly;
-    let confidence = partly.confidence()?;
+    let confidence = partly.share().confidence()?;
     let lost = &partly.lost;
     let losses = lost.by_packets();
     let suffering = Suffering::of(lost.flows.iter().copied().map(Sufferer::from));

@@ -370,7 +370,7 @@ pub(in crate::diagnosis) const PARTLY: Rule = Rule {
             "A part of what sockets of this node wait for is dropped before them",
         ),
         About {
-            signature: "Of what arrives for flows that go on, at least one packet in 20 and 8 packets in 2 s or more are dropped \
+            signature: "Of what arrives for flows that go on, at least one packet in 20 and 6 packets in 2 s or more are dropped \
                         before their sockets. A weak sign where it is one in 100 and 5 packets, or where requests to servers of this \
                         node are lost only. Not where the kernel drops them by its protocols' rules or for want of room.",
             meaning: "A rule, filter or program between the device and the socket takes some packets away, by chance, by a limit of \

@@ -1,0 +1,163 @@
+//! What a firewall of this node keeps from leaving.
+
+use tracer::event::{
+    Body, Chain, Chains, EntryKey, Family, FlowKey, Point, Protocol, Seen, SocketState, Thing,
+};
+use tracer::report::{Confidence, Relation, Where};
+
+use crate::lookalikes::assert_nothing;
+use crate::pairing::set;
+use crate::story::*;
+
+/// A packet of this node that its firewall drops, every other round.
+fn is_kept_in(story: &mut Story, key: FlowKey, socket: SocketState) {
+    let kept = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+    };
+    story.add(kept.clone(), 1);
+    story.example(kept, key, Some(socket), "curl");
+}
+
+#[test]
+fn open_connections_whose_packets_a_firewall_keeps_from_leaving_are_a_fault() {
+    let mut story = healthy();
+    story.exchange(client(40_001));
+    story.tick();
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    set(&mut story, rules, Some("generation 2"), Seen::Told, None);
+    story.rounds(6, |story| {
+        is_kept_in(story, client(40_001), SocketState::Established)
+    });
+    let verdict = story.verdict("K02");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    assert_eq!(verdict.flows_total, 1);
+}
+
+/// What is let through by deleting a table goes the way that its chains were at.
+#[test]
+fn the_risk_of_deleting_a_table_is_told_by_its_hooks() {
+    let chain = |hook, table: &str| Chain {
+        family: Family::Inet,
+        hook,
+        priority: 0,
+        table: table.to_owned(),
+        name: hook.to_string(),
+    };
+    for (hooks, says) in [
+        (vec![Point::Output], "hold back goes out;"),
+        (
+            vec![Point::Input, Point::Output],
+            "hold back comes in or goes out;",
+        ),
+        (vec![], "hold back comes in or goes out;"),
+    ] {
+        let mut story = healthy();
+        story.exchange(client(40_001));
+        story.tick();
+        let rules = Thing::Ruleset {
+            firewall: "nf_tables".to_owned(),
+        };
+        let did = "generation 2, tables: inet broken; table inet broken new; table inet broken, chain c with policy drop new";
+        set(&mut story, rules, Some(did), Seen::Told, None);
+        let own = hooks.iter().map(|hook| chain(*hook, "broken"));
+        // Of another table.
+        let chains = own.chain([chain(Point::Forward, "other")]).collect();
+        story.say(Body::Chains(Chains { netns: NETNS, chains }));
+        story.rounds(6, |story| {
+            is_kept_in(story, client(40_001), SocketState::Established)
+        });
+        let remedy = story.verdict("K02").remedy;
+        assert!(
+            remedy[0].starts_with("nft delete table inet broken  # ") && remedy[0].contains(says),
+            "{hooks:?}: {remedy:?}"
+        );
+    }
+}
+
+/// All that a firewall dropped is told as that, and what of it belongs to the flows as at least so much; each version of IP in
+/// a line of its own.
+#[test]
+fn what_a_firewall_keeps_from_leaving_is_told_as_what_was_counted() {
+    let server = served(50_000);
+    let mut story = healthy();
+    story.socket(server, None, SocketState::Established, "web");
+    story.exchange(server);
+    story.tick();
+    let kept = |ethertype| EntryKey {
+        iif: 0,
+        incoming: false,
+        ethertype,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+    };
+    story.rounds(6, |story| {
+        story.add(kept(0x0800), 10);
+        story.add(kept(0x86dd), 20);
+        story.example(kept(0x0800), server, Some(SocketState::Established), "web");
+    });
+    let verdict = story.verdict("K02");
+    assert_eq!(
+        verdict.explanation,
+        "Since 06:00:02 UTC nothing leaves of 1 flow on which packets came and went before: this node's own firewall drops it. Of \
+         what this node was sending it has dropped 180 packets since the start of tracer, at least 6 of them of this flow. \
+         Affected: 1 flow of web[123] (web.service), tcp 10.10.0.2:8080 → 192.0.2.10:50000."
+    );
+    let told: Vec<&str> = verdict.evidence.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "NETFILTER_DROP at nft_do_chain+0x1c4: 60 packets of tcp over IPv4 that this node was sending, since the start",
+            "NETFILTER_DROP at nft_do_chain+0x1c4: 120 packets of tcp over IPv6 that this node was sending, since the start"
+        ]
+    );
+}
+
+/// What a firewall forbids to leave never got through.
+#[test]
+fn what_a_firewall_forbids_is_none() {
+    let mut story = healthy();
+    story.rounds(8, |story| is_kept_in(story, client(40_002), SocketState::SynSent));
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// In each half second one packet of a connection is dropped by the firewall, and so many leave and are answered; for so many
+/// rounds.
+fn partly_kept_in(key: FlowKey, answered: u32, rounds: u32) -> Story {
+    let mut story = healthy();
+    story.exchange(key);
+    story.rounds(rounds, |story| {
+        is_kept_in(story, key, SocketState::Established);
+        for _ in 0..answered {
+            story.exchange(key);
+        }
+    });
+    story
+}
+
+#[test]
+fn a_part_of_what_connections_send_that_a_firewall_drops_is_a_fault() {
+    let story = partly_kept_in(client(40_003), 7, 8);
+    let verdict = story.verdict("K07");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    assert_eq!(
+        verdict.explanation,
+        "Of what this node sent from 06:00:02 UTC to 06:00:05 UTC on 1 flow on which packets come and go, its own firewall dropped \
+         at least 8 packets, and 50 left. What is sent once more leaves later. Affected: 1 flow of curl[123] (curl.service), tcp \
+         10.10.0.2:40003 → 192.0.2.10:80."
+    );
+}
+
+/// One in a hundred is a sign, and fewer are none; nor is what lasts a moment only.
+#[test]
+fn few_packets_that_a_firewall_keeps_from_leaving_are_a_sign_or_none() {
+    let story = partly_kept_in(client(40_003), 40, 8);
+    assert_eq!(story.verdict("K07").confidence, Confidence::Weak);
+    assert_nothing(&partly_kept_in(client(40_003), 150, 8));
+    assert_nothing(&partly_kept_in(client(40_003), 7, 3));
+}
