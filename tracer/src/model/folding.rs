@@ -31,6 +31,9 @@ const OPEN: usize = 128;
 /// Changes of a group that may bring others about, at most: of more, what they bring about is told by itself.
 const CAUSES: usize = 32;
 
+/// The kernel parameter with which all addresses and routes of IPv6 go (addrconf_disable_ipv6).
+const DISABLE_IPV6: &str = ".disable_ipv6";
+
 /// How many changes of each kind follow one.
 pub(crate) type With = BTreeMap<(What, Became), u64>;
 
@@ -194,7 +197,8 @@ impl Folding {
         self.opened(number, 0, Who::Unit(name.to_owned(), stage), change.at)
     }
 
-    /// The open group with what brought this change about: of several, by the one of the first rank, and the last of those.
+    /// The open group with what brought this change about: of several, by the address that a route is for, else the one of the
+    /// first rank, and the last of those.
     fn cause(&self, netns: u32, change: &Change) -> Option<usize> {
         let late = if change.noticed { BY_NEXT_LOOK } else { AT_ONCE };
         let open = self
@@ -209,7 +213,13 @@ impl Folding {
                     && change.at.saturating_sub(*at) <= late
                     && brings_about(cause, change)
             })
-            .min_by_key(|(_, (at, cause))| (rank(cause), change.at.abs_diff(*at)))
+            .min_by_key(|(_, (at, cause))| {
+                (
+                    !is_its_address(cause, change),
+                    rank(cause),
+                    change.at.abs_diff(*at),
+                )
+            })
             .map(|(place, _)| place)
     }
 
@@ -331,13 +341,18 @@ impl Who {
     }
 }
 
-/// Whether a device came nearer to working or went farther from it; else what it is set to.
-fn direction(change: &Change) -> &str {
+/// How much nearer to working a device came, or how much farther from it.
+fn turn(change: &Change) -> Ordering {
     let works = |value: &Option<String>| {
         let value = value.as_deref().unwrap_or_default();
         u8::from(value::is_up(value)) + u8::from(value::has_carrier(value))
     };
-    match works(&change.after).cmp(&works(&change.before)) {
+    works(&change.after).cmp(&works(&change.before))
+}
+
+/// Whether a device came nearer to working or went farther from it; else what it is set to.
+fn direction(change: &Change) -> &str {
+    match turn(change) {
         Ordering::Greater => "nearer",
         Ordering::Less => "farther",
         Ordering::Equal => change.after.as_deref().unwrap_or_default(),
@@ -399,6 +414,7 @@ fn rank(change: &Change) -> u8 {
             table: TABLE_LOCAL, ..
         } => 2,
         Thing::Rule { .. } | Thing::NoRules { .. } | Thing::Ruleset { .. } | Thing::Tracking => 3,
+        Thing::Sysctl { name } if name.ends_with(DISABLE_IPV6) => 3,
         Thing::Address { .. } => 4,
         Thing::Sysctl { name } if of_each_device(name).is_none_or(|(_, device, _)| device == "all") => 5,
         Thing::Nexthop { .. }
@@ -429,13 +445,19 @@ fn brings_about(by: &Change, effect: &Change) -> bool {
         }
         // fib_disable_ip, addrconf_ifdown, neigh_ifdown, dev_shutdown: and the other way round where it is set up.
         Thing::Link { device } => match of {
-            Thing::Address { device: of, .. }
-            | Thing::Neighbour { device: of, .. }
-            | Thing::Traffic { device: of, .. }
+            Thing::Address { device: of, .. } | Thing::Neighbour { device: of, .. } => {
+                of == device && is_of_its_kind(by, effect)
+            }
+            Thing::Traffic { device: of, .. }
             | Thing::Offloads { device: of }
             | Thing::Answer { device: of, .. } => of == device,
-            Thing::Route { .. } => devices(effect).any(|of| of == device),
-            Thing::Sysctl { name } => name.split('.').any(|part| part == device),
+            Thing::Route { .. } => is_of_its_kind(by, effect) && devices(effect).any(|of| of == device),
+            // devinet_sysctl_register, addrconf_sysctl_register: they come and go with it, and are set by others.
+            Thing::Sysctl { name } => {
+                became(by) != Became::Changed
+                    && became(effect) == became(by)
+                    && of_each_device(name).is_some_and(|(_, of, _)| of == device)
+            }
             _ => false,
         },
         Thing::Rule { version, .. } | Thing::NoRules { version } => {
@@ -469,28 +491,52 @@ fn brings_about(by: &Change, effect: &Change) -> bool {
             matches!(of, Thing::Route { .. }) && words_after(effect, "nhid").any(|of| of == id.to_string())
         }
         // addrconf_disable_ipv6
-        Thing::Sysctl { name } if name.ends_with(".disable_ipv6") => {
+        Thing::Sysctl { name } if name.ends_with(DISABLE_IPV6) => {
             let address = match of {
                 Thing::Address { address, .. }
                 | Thing::Answer { address, .. }
                 | Thing::Neighbour { address, .. } => address,
                 Thing::Route { destination, .. } => destination,
-                Thing::Sysctl { name: other } => return of_another(name, other),
+                Thing::Sysctl { name: other } => return sets(name, other),
                 _ => return false,
             };
             address.is_ipv6()
         }
-        // inet_forward_change, addrconf_fixup_forwarding, devinet_copy_dflt_conf: of all devices, and of each.
-        Thing::Sysctl { name } => {
-            matches!(of, Thing::Sysctl { name: other } if of_another(name, other))
-        }
+        Thing::Sysctl { name } => matches!(of, Thing::Sysctl { name: other } if sets(name, other)),
         _ => false,
     }
 }
 
-/// Whether two names are of the same kernel parameter of different devices: what one that is set back was brings nothing about.
-fn of_another(name: &str, other: &str) -> bool {
-    name != other && parameter(name) == parameter(other)
+/// A route is for this address itself.
+fn is_its_address(cause: &Change, effect: &Change) -> bool {
+    match (&cause.subject, &effect.subject) {
+        (
+            Subject::Setting(_, Thing::Address { address, .. }),
+            Subject::Setting(_, Thing::Route { destination, .. }),
+        ) => address == destination,
+        _ => false,
+    }
+}
+
+/// What a device that comes nearer to working takes nothing away, and one that goes farther from it brings nothing.
+fn is_of_its_kind(link: &Change, effect: &Change) -> bool {
+    match turn(link) {
+        Ordering::Greater => became(effect) != Became::Gone,
+        Ordering::Less => became(effect) != Became::New,
+        Ordering::Equal => true,
+    }
+}
+
+/// Whether the kernel sets a parameter of one device where somebody sets that of all, or that for new ones
+/// (inet_forward_change, addrconf_fixup_forwarding, devinet_copy_dflt_conf). What one that is set back was brings nothing about.
+fn sets(name: &str, other: &str) -> bool {
+    let device = |name| of_each_device(name).map(|(_, device, _)| device);
+    let is_wider = match (device(name), device(other)) {
+        (Some("all"), Some(_)) => true,
+        (Some("default"), Some(of)) => of != "all",
+        _ => false,
+    };
+    is_wider && name != other && parameter(name) == parameter(other)
 }
 
 /// What a kernel parameter is, whichever device has it: `net.ipv4.conf.`, `.forwarding`.

@@ -442,3 +442,92 @@ fn a_parameter_that_is_set_and_set_back_is_two_changes() {
     }
     assert_eq!(timeline.leading(), 2);
 }
+
+/// A kernel parameter that somebody sets matters, whatever a device does at the same time: it comes with a device only where that
+/// is new, or goes.
+#[test]
+fn kernel_parameters_follow_no_device_that_is_there() {
+    let set = |at, name: &str| Change {
+        noticed: true,
+        ..change(at, sysctl(name), "1", Some("0"), None)
+    };
+    let made = |at, thing| Change {
+        before: None,
+        ..change(at, thing, "", Some("up, carrier"), None)
+    };
+    let told = folded([
+        set(0, "net.ipv4.conf.v9.rp_filter"),
+        change(
+            20,
+            link("v9"),
+            "up, carrier, mtu 1500",
+            Some("up, carrier, mtu 1480"),
+            process(7),
+        ),
+        set(50, "net.ipv4.conf.all.forwarding"),
+        set(50, "net.ipv4.conf.v9.forwarding"),
+        made(60, link("br0.5")),
+        made(60, sysctl("net.ipv4.conf.br0.5.forwarding")),
+        set(61, "net.ipv4.conf.br0.5.arp_ignore"),
+    ]);
+    assert_eq!(
+        told,
+        [(1, vec![]), (2, vec![]), (3, vec![4]), (5, vec![6]), (7, vec![])]
+    );
+}
+
+/// That of one device sets no other, and that for new devices not that of all.
+#[test]
+fn a_kernel_parameter_sets_those_of_narrower_scope() {
+    for (name, other, is_set) in [
+        ("all", "eth0", true),
+        ("all", "default", true),
+        ("default", "eth0", true),
+        ("default", "all", false),
+        ("eth0", "all", false),
+        ("eth0", "eth1", false),
+        ("all", "all", false),
+    ] {
+        let [name, other] = [name, other].map(|device| format!("net.ipv4.conf.{device}.forwarding"));
+        assert_eq!(sets(&name, &other), is_set, "{name} {other}");
+    }
+    assert!(!sets(
+        "net.ipv4.conf.all.forwarding",
+        "net.ipv4.conf.eth0.rp_filter"
+    ));
+}
+
+/// What is set up takes no address away: `::1` goes since IPv6 is switched off.
+#[test]
+fn addresses_go_with_what_takes_them_away() {
+    let told = folded([
+        change(0, link("lo"), "down, no carrier", Some("up, carrier"), process(7)),
+        Change {
+            before: None,
+            ..change(1, address("lo", "127.0.0.1"), "", Some("scope host"), None)
+        },
+        Change {
+            before: None,
+            ..change(1, route("127.0.0.1/32"), "", Some("dev lo scope host"), None)
+        },
+        gone(40, address("lo", "::1"), "scope host", None),
+        change(41, sysctl("net.ipv6.conf.all.disable_ipv6"), "0", Some("1"), None),
+    ]);
+    assert_eq!(told, [(1, vec![2, 3]), (5, vec![4])]);
+}
+
+/// The kernel makes it where the address is added, not where the device was set up.
+#[test]
+fn a_route_to_an_address_follows_that() {
+    let added = |at, thing, by| Change {
+        before: None,
+        ..change(at, thing, "", Some("dev lo scope host"), by)
+    };
+    let told = folded([
+        change(0, link("lo"), "down, no carrier", Some("up, carrier"), process(7)),
+        added(50, address("lo", "10.9.9.9"), process(8)),
+        added(50, route("10.9.9.9/32"), None),
+        added(51, route("10.8.0.0/16"), None),
+    ]);
+    assert_eq!(told, [(1, vec![4]), (2, vec![3])]);
+}
