@@ -25,6 +25,7 @@ pub mod packages;
 pub mod peers;
 pub mod preflight;
 mod proc_net;
+mod regular;
 mod rules;
 pub mod sockets;
 pub mod source;

@@ -1,9 +1,10 @@
 //! The name servers that this node asks (`/etc/resolv.conf`).
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -12,13 +13,16 @@ use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use super::known::Change;
 use crate::event::Thing;
 use crate::event::value::{NAME_SERVERS, NO_NAME_SERVERS};
+use crate::node::regular;
 
 /// Links that are followed from one to the next, at most (`MAXSYMLINKS` of the kernel is 40).
 const LINKS: usize = 8;
 /// What is read of the file, in bytes.
 const ROOM: u64 = 64 * 1024;
-/// Servers that are told at most; the C library asks three.
-const SERVERS: usize = 8;
+/// Servers that the C library asks (`MAXNS`).
+const SERVERS: usize = 3;
+/// Words of a line that are told, at most.
+const WORDS: usize = 8;
 
 /// Watches the file, and what it links to.
 #[derive(Debug)]
@@ -88,22 +92,40 @@ impl Resolver {
     }
 }
 
-/// `nameservers 10.0.0.53 10.0.1.53, search example.org`; `None` where the file cannot be read.
+/// `nameservers 10.0.0.53 10.0.1.53, search example.org`, or why the file cannot be read; `None` where it is not there.
 fn read(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(ROOM).read_to_end(&mut bytes).ok()?;
-    Some(value(&String::from_utf8_lossy(&bytes)))
+    let text = || {
+        let mut bytes = Vec::new();
+        regular::open(path)?.take(ROOM).read_to_end(&mut bytes)?;
+        Ok::<_, io::Error>(bytes)
+    };
+    match text() {
+        Ok(bytes) => Some(value(&String::from_utf8_lossy(&bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("cannot be read: {error}")),
+    }
 }
 
+/// As the C library reads it (glibc, resolv/res_init.c, res_vinit_1): a word counts at the beginning of its line.
 fn value(text: &str) -> String {
     let after = |word: &str| -> Vec<String> {
         let lines = text.lines().filter_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some(word)).then(|| words.take(SERVERS).collect::<Vec<_>>().join(" "))
+            let rest = line.strip_prefix(word)?;
+            let words = rest.starts_with([' ', '\t']).then(|| rest.split_whitespace())?;
+            Some(words.take(WORDS).collect::<Vec<_>>().join(" "))
         });
-        lines.filter(|words| !words.is_empty()).take(SERVERS).collect()
+        lines.filter(|words| !words.is_empty()).collect()
     };
-    let servers = after("nameserver");
+    let server = |line: String| {
+        let address = line.split(' ').next()?;
+        let bare = address.split('%').next()?;
+        bare.parse::<IpAddr>().is_ok().then(|| address.to_owned())
+    };
+    let servers: Vec<String> = after("nameserver")
+        .into_iter()
+        .filter_map(server)
+        .take(SERVERS)
+        .collect();
     let mut parts = vec![if servers.is_empty() {
         NO_NAME_SERVERS.to_owned()
     } else {
@@ -125,14 +147,39 @@ mod tests {
 
     #[test]
     fn what_matters_of_the_file_is_told() {
-        let text = "# nameserver 9.9.9.9\nnameserver 10.0.0.53\n nameserver\t10.0.1.53 # second\nsearch a\nsearch b c\n";
+        let text = "# nameserver 9.9.9.9\nnameserver 10.0.0.53\n nameserver 9.9.9.8\nnameserver\t10.0.1.53 # second\n\
+                    nameservers 9.9.9.7\nnameserver bogus\nnameserver fe80::1%eth0\nnameserver 9.9.9.6\n";
         assert_eq!(
             value("nameserver 10.0.0.53\nsearch a\nsearch b c\noptions edns0\n"),
             "nameservers 10.0.0.53, search b c, options edns0"
         );
-        assert!(value(text).starts_with("nameservers 10.0.0.53 10.0.1.53"));
+        assert_eq!(value(text), "nameservers 10.0.0.53 10.0.1.53 fe80::1%eth0");
         assert_eq!(value(""), "no nameservers");
         assert_eq!(value("nameserver\n\0\u{fffd}"), "no nameservers");
+    }
+
+    /// A pipe would make its reader wait for ever.
+    #[test]
+    fn what_is_no_file_or_cannot_be_read_is_told_as_that() {
+        let folder = std::env::temp_dir().join(format!("tracer-resolver-odd-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let pipe = folder.join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            0o600.into(),
+            0,
+        )
+        .unwrap();
+        let circle = folder.join("circle");
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        let told = |path: &Path| read(path).unwrap_or_default();
+        assert_eq!(told(&pipe), "cannot be read: it is no regular file");
+        assert_eq!(told(&folder), "cannot be read: it is no regular file");
+        assert!(told(&circle).starts_with("cannot be read: Too many levels of symbolic links"));
+        assert_eq!(read(&folder.join("none")), None);
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::node::regular;
 
 /// Bytes of a file that is read whole, at most. The status of ten thousand packages has a fifth of that.
 const MOST: u64 = 64 << 20;
@@ -47,16 +49,10 @@ pub(super) fn mark(path: &Path) -> io::Result<Option<Mark>> {
     }
 }
 
-/// Opens a file to read it, `None` where there is none. A pipe or a device is refused: it would make the reader wait,
-/// and its opening is noticed by others.
+/// Opens a regular file to read it, `None` where there is none.
 pub(super) fn open(path: &Path) -> io::Result<Option<(File, Mark)>> {
     let open = || {
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
-        }
-        // It may have become something else in between.
-        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        let file = regular::open(path)?;
         let mark = Mark::of(&file.metadata()?);
         Ok((file, mark))
     };
