@@ -334,7 +334,7 @@ fn time(model: &Model, change: &Change) -> String {
 /// `IPv4 rule 0: from all lookup local went away, by systemd-networkd[812] (systemd-networkd.service)`
 pub(super) fn sentence(change: &Change) -> String {
     let object = match &change.subject {
-        Subject::Setting(_, thing) => thing.to_string(),
+        Subject::Setting(_, thing) | Subject::Closed(_, thing) => thing.to_string(),
         Subject::Unit(name) | Subject::Job(name) | Subject::Timer(name) => name.clone(),
         Subject::Packages(_) => "packages".to_owned(),
         Subject::Notice(_) | Subject::Starvation(_) => String::new(),

@@ -288,6 +288,11 @@ impl Folding {
         self.followers
     }
 
+    /// The inode of a namespace is that of another one: nothing of that belongs to what changed before.
+    pub(super) fn close(&mut self, netns: u32) {
+        self.open.retain(|open| open.netns != netns);
+    }
+
     /// A group is not asked for any more.
     pub(super) fn forget(&mut self, group: u64) {
         self.groups.remove(&group);

@@ -253,6 +253,7 @@ impl Model {
     /// Closes the row of a namespace: its inode is that of another one.
     fn close(&mut self, namespace: Namespace) {
         let inode = namespace.inode;
+        self.timeline.close(inode, &self.node.netns_label(inode));
         self.namespaces.close(Closed {
             ended: self.namespaces.end(inode).unwrap_or(self.now),
             role: self.node.role(inode, &self.node.own()),

@@ -92,6 +92,8 @@ impl Change {
 pub(crate) enum Subject {
     /// The network configuration of the namespace with this inode, 0 for the whole node.
     Setting(u32, Thing),
+    /// That of a namespace whose inode is another's by now: what it was called.
+    Closed(String, Thing),
     /// A unit of systemd.
     Unit(String),
     /// A job of systemd for a unit.
@@ -194,6 +196,18 @@ impl Timeline {
                 self.folding.forget(kept.group);
             }
         }
+    }
+
+    /// The inode of a namespace, which was called so, is that of another one: what changed before was not of that.
+    pub(super) fn close(&mut self, netns: u32, label: &str) {
+        for kept in &mut self.changes {
+            if let Subject::Setting(of, thing) = &kept.change.subject
+                && *of == netns
+            {
+                kept.change.subject = Subject::Closed(label.to_owned(), thing.clone());
+            }
+        }
+        self.folding.close(netns);
     }
 
     /// Adds a change, if there is one.

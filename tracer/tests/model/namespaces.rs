@@ -1,7 +1,8 @@
 //! Each namespace has its own books, and no packet is in the node's twice.
 
 use tracer::event::{
-    Body, Device, EntryKey, Fate, Namespace, NamespaceEnded, Owner, Peer, Protocol, SocketState,
+    Body, Device, EntryKey, Fate, Namespace, NamespaceEnded, Owner, Peer, Protocol, Seen, Setting,
+    SocketState, Thing,
 };
 use tracer::report::{Followed, Ledger, Role};
 
@@ -387,4 +388,39 @@ fn whose_a_namespace_is_and_how_far_flows_came_is_told() {
     assert_eq!(pod.cgroup, "/kubepods.slice/cri-1.scope");
     let flow = &report.starved[0];
     assert_eq!((flow.matched, flow.queued, flow.read), (0, 2, None));
+}
+
+/// What was changed in a pod was not changed in the one that has its inode by now.
+#[test]
+fn what_changed_stays_with_the_namespace_that_had_the_inode_then() {
+    let mut story = node_and_pod();
+    let route = |text: &str| Setting {
+        netns: POD,
+        thing: Thing::Nexthop { id: 7 },
+        value: Some(text.to_owned()),
+        seen: Seen::Told,
+        by: None,
+        by_unknown: None,
+    };
+    story.say(Body::Setting(Box::new(route("via 10.244.0.1"))));
+    story.tick();
+    story.say(Body::NamespaceEnded(NamespaceEnded { inode: POD }));
+    story.tick();
+    pod_again(&mut story);
+    story.say(Body::Setting(Box::new(route("via 10.244.0.9"))));
+    story.tick();
+    let report = story.report();
+    let told: Vec<_> = report
+        .node
+        .changes
+        .iter()
+        .map(|one| (one.netns.as_str(), one.before.as_deref(), one.after.as_deref()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("next:4026532201", None, Some("via 10.244.0.9")),
+            ("pod:4026532201", None, Some("via 10.244.0.1"))
+        ]
+    );
 }

@@ -41,6 +41,7 @@ fn change(model: &Model, told: Told<'_>) -> Change {
     let change = told.change;
     let (kind, object, netns) = match &change.subject {
         Subject::Setting(netns, thing) => (ChangeKind::Setting, thing.to_string(), place(model, *netns)),
+        Subject::Closed(label, thing) => (ChangeKind::Setting, thing.to_string(), label.clone()),
         Subject::Unit(name) => (ChangeKind::Unit, name.clone(), String::new()),
         Subject::Job(unit) => (ChangeKind::Job, unit.clone(), String::new()),
         Subject::Timer(name) => (ChangeKind::Timer, name.clone(), String::new()),
