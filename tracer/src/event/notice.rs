@@ -11,7 +11,7 @@ pub struct Notice {
     pub kind: NoticeKind,
     /// It, in one sentence.
     pub text: String,
-    /// Who did it, or to whom it happened.
+    /// Who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Owner>,
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use super::super::owners::Owners;
-use crate::event::{Notice, NoticeKind, Owner};
+use crate::event::{Notice, NoticeKind};
 
 /// Longer than any record (`PRINTKRB_RECORD_MAX`, 1024, and what goes before).
 const ROOM: usize = 8192;
@@ -115,22 +115,27 @@ fn notice(record: &str) -> Option<Notice> {
     if priority >> 3 != LOG_KERN && *kind != NoticeKind::Module {
         return None;
     }
+    let mut text: String = line.chars().take(TOLD).collect();
+    if *kind == NoticeKind::OutOfMemory
+        && let Some(unit) = unit_of_victim(line)
+    {
+        text += &format!("; it was of {unit}");
+    }
     Some(Notice {
         kind: *kind,
-        text: line.chars().take(TOLD).collect(),
-        by: victim(line).filter(|_| *kind == NoticeKind::OutOfMemory),
+        text,
+        // Who was killed did nothing, and who asked for the memory is not told here.
+        by: None,
     })
 }
 
-/// `… Killed process 1234 (name), …`: to whom it happened.
-fn victim(line: &str) -> Option<Owner> {
+/// `… Killed process 1234 (name), …`: the unit that it is of. It may be there for a moment more.
+fn unit_of_victim(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("process ")?;
     let (pid, rest) = rest.split_once(" (")?;
-    let pid = pid.parse().ok()?;
     let (command, _) = rest.rsplit_once(')')?;
-    // It may be there for a moment more.
-    let found = Owners::actor(pid).filter(|owner| owner.command == command);
-    Some(found.unwrap_or_else(|| Owner::named(pid, command)))
+    let found = Owners::actor(pid.parse().ok()?)?;
+    (found.command == command && !found.unit.is_empty()).then_some(found.unit)
 }
 
 #[cfg(test)]
@@ -179,7 +184,9 @@ mod tests {
             "3,1,1,-;Memory cgroup out of memory: Killed process 4000000 (a) b) total-vm:1kB, anon-rss:1kB";
         let notice = notice(record).unwrap();
         assert_eq!(notice.kind, NoticeKind::OutOfMemory);
-        let by = notice.by.unwrap();
-        assert_eq!((by.pid, by.command.as_str()), (4_000_000, "a) b"));
+        // The victim is nobody's doer.
+        assert_eq!(notice.by, None);
+        let (_, text) = record.split_once(';').unwrap();
+        assert_eq!(notice.text, text);
     }
 }
