@@ -12,7 +12,6 @@ use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends;
 use crate::model::flows::Flow;
-use crate::model::glance::Glance;
 use crate::model::growth::Spell;
 use crate::report::{Confidence, Where};
 
@@ -72,16 +71,10 @@ fn filtered(model: &Model) -> Option<Finding> {
     let blocked = blocked(model);
     let since = blocked.iter().map(|(.., spell)| spell.since).min()?;
     let last = blocked.iter().map(|(.., spell)| spell.last).max()?;
-    let flows: Vec<_> = blocked
+    let flows = blocked
         .iter()
-        .map(|(key, flow, _)| (Glance::of(key, flow), model.plight_of(key)))
-        .collect();
-    let suffering = Suffering::of(
-        flows
-            .iter()
-            .map(|(flow, plight)| (flow, *plight))
-            .map(Sufferer::in_turn(model)),
-    );
+        .map(|(key, flow, _)| (*key, *flow, model.plight_of(key)));
+    let suffering = Suffering::of(flows.map(Sufferer::in_turn(model)));
     let namespaces = suffering.flows.namespaces();
     let lines = || {
         let all = model.books().lines();
