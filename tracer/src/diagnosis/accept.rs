@@ -126,8 +126,7 @@ fn full(view: &View<'_>) -> Option<Finding> {
             evidence::counter(LISTEN_OVERFLOWS, grown, text)
         }))
         .collect();
-    let flows = view.flows(|flow| {
-        let key = flow.key;
+    let flows = view.flows(|key, flow| {
         flow.last_arrived >= When::at(since) && key.remote_port != 0 && ports.contains(&Port::of(key))
     });
     let suffering = Suffering::of(flows.map(Sufferer::in_turn(model)));

@@ -156,7 +156,6 @@ fn silent(model: &Model) -> BTreeSet<(u32, IpAddr)> {
 fn filtered(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let plights = || view.asking().iter().map(|(plight, _)| *plight);
-    let asking: BTreeSet<Part> = plights().map(part).collect();
     let all = model.unheard().lately(model.now()).filter(|(key, _, spell)| {
         ends::by_firewall(ends::reason(key), ends::symbol(key))
             && spell.lasts(SEVERAL, LASTING)
@@ -164,6 +163,7 @@ fn filtered(view: &View<'_>) -> Option<Finding> {
     });
     let mut all = all.peekable();
     all.peek()?;
+    let asking: BTreeSet<Part> = plights().map(part).collect();
     let silent = silent(model);
     let cases: Vec<Case<'_>> = all
         .map(|(key, message, spell)| Case {

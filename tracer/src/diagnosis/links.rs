@@ -99,8 +99,8 @@ fn down(view: &View<'_>, set: bool) -> Option<Finding> {
         .map(|(device, _)| (device.netns, device.index))
         .collect();
     // They lack nothing of what arrives: nothing does.
-    let flows = view.flows(|flow| ways.contains(&(flow.key.netns, flow.iif)));
-    let flows = flows.filter(|(flow, plight)| model.is_connected(flow.key, *plight));
+    let flows = view.flows(|key, flow| ways.contains(&(key.netns, flow.iif)));
+    let flows = flows.filter(|(key, _, plight)| model.is_connected(key, *plight));
     let suffering = Suffering::of(flows.map(Sufferer::in_turn(model)));
     let waiting = suffering.flows.len() as u64;
     let affected = if waiting == 0 {

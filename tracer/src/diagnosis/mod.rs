@@ -61,9 +61,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 
+use crate::event::FlowKey;
 use crate::model::Model;
-use crate::model::glance::Glance;
+use crate::model::flows::Flow;
 use crate::model::plight::Plight;
+use crate::model::queues::Port;
 use crate::model::timeline::Change;
 use crate::report::{Confidence, Evidence, Where};
 
@@ -172,16 +174,15 @@ pub fn rule(name: &str) -> Option<&'static Rule> {
 }
 
 /// A flow, and how it is off.
-type Off<'v, 'a> = (&'v Glance<'a>, Option<&'a Plight>);
+type Off<'a> = (&'a FlowKey, &'a Flow, Option<&'a Plight>);
 
 /// What rules look at: the model, and what several of them need of it, worked out once.
 struct View<'a> {
     model: &'a Model,
     befallen: OnceCell<Befallen<'a>>,
-    glances: OnceCell<Vec<Glance<'a>>>,
     behind: OnceCell<BTreeMap<u32, Addresses>>,
     redirections: OnceCell<Redirections>,
-    no_room: OnceCell<Vec<Unread>>,
+    overrun: OnceCell<BTreeMap<Port, Unread>>,
     /// The devices that [`Self::by_uplink`] was asked for, and its answers.
     over_uplinks: RefCell<HashMap<(u32, u32), bool, RandomState>>,
 }
@@ -191,10 +192,9 @@ impl<'a> View<'a> {
         Self {
             model,
             befallen: OnceCell::new(),
-            glances: OnceCell::new(),
             behind: OnceCell::new(),
             redirections: OnceCell::new(),
-            no_room: OnceCell::new(),
+            overrun: OnceCell::new(),
             over_uplinks: RefCell::default(),
         }
     }
@@ -216,21 +216,17 @@ impl<'a> View<'a> {
         self.redirections.get_or_init(|| Redirections::of(self.model))
     }
 
-    /// All flows, in the order of their keys.
-    fn glances(&self) -> &[Glance<'a>] {
-        self.glances.get_or_init(|| self.model.glances())
-    }
-
-    /// The same, with how they are off, of those that are asked for.
-    fn flows(&self, is_wanted: impl Fn(&Glance<'a>) -> bool) -> impl Iterator<Item = Off<'_, 'a>> {
+    /// The flows that are asked for, in the order of their keys, with how they are off.
+    fn flows(&self, mut is_wanted: impl FnMut(&FlowKey, &Flow) -> bool) -> impl Iterator<Item = Off<'a>> {
         let mut plight = self.model.plights_in_turn();
-        let wanted = self.glances().iter().filter(move |flow| is_wanted(flow));
-        wanted.map(move |flow| (flow, plight(flow.key)))
+        let all = self.model.flows().iter();
+        all.filter(move |(key, flow)| is_wanted(key, flow))
+            .map(move |(key, flow)| (key, flow, plight(key)))
     }
 
-    /// Ports whose datagrams are dropped for want of room, and from which nothing is read.
-    fn no_room(&self) -> &[Unread] {
-        self.no_room.get_or_init(|| unread::no_room(self))
+    /// Ports whose datagrams are dropped for want of room.
+    fn overrun(&self) -> &BTreeMap<Port, Unread> {
+        self.overrun.get_or_init(|| unread::overrun(self))
     }
 
     /// Flows that are part of a silence and say something of the path, each with the place of that.

@@ -83,15 +83,14 @@ impl<'a> Case<'a> {
                 .any(|(server, _)| server.netns == key.netns && server.address == key.remote)
         };
         let is_near = |netns: u32| silences.iter().any(|(server, _)| server.netns == netns);
-        let others = view.glances().iter().filter(|flow| {
-            let key = flow.key;
+        let others = model.flows().iter().filter(|(key, flow)| {
             key.remote_port == NAMES
                 && flow.last_arrived > When::at(since)
                 && is_near(key.netns)
                 && !is_asked(key)
-                && flow.flow.sent > 0
+                && flow.sent > 0
         });
-        let others: BTreeSet<IpAddr> = others.map(|flow| flow.key.remote).collect();
+        let others: BTreeSet<IpAddr> = others.map(|(key, _)| key.remote).collect();
         let mut strangers: BTreeMap<IpAddr, u64> = BTreeMap::new();
         for plight in view.befallen().dropped_by(ends::no_socket) {
             if ports.contains(&Port::of(&plight.key)) && !is_asked(&plight.key) {

@@ -10,6 +10,7 @@ use super::{About, Finding, Rule, effects, path};
 use crate::model::Model;
 use crate::model::clock::{MEMORY, SECOND};
 use crate::model::growth::Spell;
+use crate::model::latest::Latest;
 use crate::model::neighbours::Asked;
 use crate::report::{Confidence, Evidence, Fact, Where};
 use crate::shell::quoted;
@@ -79,10 +80,10 @@ fn unanswered(model: &Model) -> Option<Finding> {
     let first = cases.first()?;
     let asked: BTreeSet<(u32, IpAddr)> = cases.iter().map(|case| (case.netns, case.address)).collect();
     // They ask a peer that says nothing any more.
+    let mut latest = Latest::default();
     let in_vain = model.plights().iter().filter(|plight| {
-        plight.silence.is_some()
-            && model.silences().are_lasting()
-            && asked.contains(&(plight.key.netns, plight.key.local))
+        let end = (plight.key.netns, plight.key.local);
+        plight.silence.is_some() && model.silences().are_lasting() && latest.of(end, || asked.contains(&end))
     });
     let suffering = Suffering::of(in_vain.map(Sufferer::from));
     // Addresses that several machines have, of which one is to answer, are left unanswered on purpose.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use foldhash::quality::RandomState;
+use foldhash::fast::RandomState;
 
 use crate::event::network;
 

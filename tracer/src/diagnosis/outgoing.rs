@@ -13,7 +13,6 @@ use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends;
 use crate::model::flows::Flow;
-use crate::model::glance::Glance;
 use crate::model::growth::Spell;
 use crate::numbers::thousands;
 use crate::report::{Confidence, Where};
@@ -207,16 +206,10 @@ fn finding(
     (confidence, explanation): (Confidence, String),
     remedy: &str,
 ) -> Finding {
-    let flows: Vec<_> = kept
+    let flows = kept
         .iter()
-        .map(|one| (Glance::of(one.key, one.flow), model.plight_of(one.key)))
-        .collect();
-    let suffering = Suffering::of(
-        flows
-            .iter()
-            .map(|(flow, plight)| (flow, *plight))
-            .map(Sufferer::in_turn(model)),
-    );
+        .map(|one| (one.key, one.flow, model.plight_of(one.key)));
+    let suffering = Suffering::of(flows.map(Sufferer::in_turn(model)));
     let namespaces = suffering.flows.namespaces();
     let hooks = match kinds::hooks_in(model, &namespaces, false) {
         hooks if hooks.is_empty() => String::new(),

@@ -3,7 +3,9 @@
 //! *Explains* and *coincides* are different words. A change explains a finding where the kernel does such a thing after such a
 //! change ([`super::effects`]) and it had not been undone; all else that changed in the minute before coincides with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+
+use foldhash::fast::RandomState;
 
 use super::undo::{self, Undo};
 use super::words::{count, moment, owner, short};
@@ -170,7 +172,9 @@ fn explaining<'a>(
         WINDOW
     };
     let first = finding.since.saturating_sub(window);
-    let mut later: BTreeSet<&Subject> = BTreeSet::new();
+    let most = model.timeline().all().len();
+    let mut later: HashSet<&Subject, RandomState> =
+        HashSet::with_capacity_and_hasher(most, RandomState::default());
     before(model, finding.since)
         .filter(|Told { change, .. }| {
             // A route or an address that is missing is missing for as long as it takes, but for what was changed once more.

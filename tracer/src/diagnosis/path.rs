@@ -1,12 +1,14 @@
 //! The way to the node: requests are made and no answer arrives.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+
+use foldhash::quality::RandomState;
 
 use super::addresses::Addresses;
 use super::refusals::Refusals;
 use super::sufferers::Sufferer;
-use super::suffering::Suffering;
+use super::suffering::{Gathered, Suffering};
 use super::words::{count, distinct, list, span};
 use super::{About, Finding, Rule, View, effects, evidence, hops};
 use crate::event::{FlowKey, Protocol, SocketState, Thing, value};
@@ -14,7 +16,7 @@ use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::endpoints::{Endpoint, Silence};
 use crate::model::ends;
-use crate::model::glance::Glance;
+use crate::model::flows::Flow;
 use crate::model::plight::Plight;
 use crate::model::queues::Port;
 use crate::numbers::thousands;
@@ -280,48 +282,49 @@ impl<'a> Case<'a> {
         };
         // There may be very many: they are looked at once.
         let mut retransmitted: u64 = 0;
-        let mut suffer = Vec::with_capacity(silent.len());
+        let mut suffer = Gathered::default();
         let places = asking().map(|(plight, place)| {
             retransmitted = retransmitted.saturating_add(plight.retransmitted);
-            suffer.push(Sufferer::from(*plight));
+            suffer.add(Sufferer::from(*plight));
             *place
         });
         let silences = silences(model, places);
-        let since = silences.iter().map(|(_, silence)| silence.since).min()?;
-        let ended = silences
-            .iter()
-            .try_fold(0, |last: u64, (_, silence)| Some(last.max(silence.until?)));
-        let suffering = Suffering::of(suffer);
-        let mut peers: Vec<(u32, IpAddr)> = silences
-            .iter()
-            .map(|(endpoint, _)| (endpoint.netns, endpoint.address))
-            .collect();
+        let suffering = suffer.whole();
+        let (_, first) = silences.first()?;
+        let (mut since, mut ended, mut requests) = (first.since, Some(0), 0_u64);
+        let mut peers: Vec<(u32, IpAddr)> = Vec::with_capacity(silences.len());
+        for (endpoint, silence) in &silences {
+            since = since.min(silence.since);
+            ended = ended.zip(silence.until).map(|(last, until)| until.max(last));
+            requests = requests.saturating_add(silence.requests);
+            peers.push((endpoint.netns, endpoint.address));
+        }
         peers.sort();
         peers.dedup();
         let is_silent = |key: &FlowKey| {
             let end = Endpoint::of(key);
             silences.binary_search_by(|(silent, _)| silent.cmp(&end)).is_ok()
         };
-        let mut fell_silent: BTreeMap<(u32, IpAddr), u64> = BTreeMap::new();
-        for (end, silence) in &silences {
-            let last = fell_silent.entry((end.netns, end.address)).or_default();
-            *last = silence.since.max(*last);
-        }
         let (mut others, mut there_flows, mut there) = (0_u64, 0_u64, BTreeSet::new());
         // Of a silence that is over they say nothing; and where nothing arrives at all there are none.
         if ended.is_none() && model.flows().last_arrived() > When::at(since) {
-            let gets_something = |flow: &&Glance<'_>| {
+            let mut fell_silent: HashMap<(u32, IpAddr), u64, RandomState> = HashMap::default();
+            for (end, silence) in &silences {
+                let last = fell_silent.entry((end.netns, end.address)).or_default();
+                *last = silence.since.max(*last);
+            }
+            let gets_something = |(key, flow): &(&FlowKey, &Flow)| {
                 // Few have, mostly: that is asked first.
                 flow.last_arrived > When::at(since)
-                    && is_conversation(flow.key)
-                    && !by_inner_device(view, flow.key, flow.iif)
+                    && is_conversation(key)
+                    && !by_inner_device(view, key, flow.iif)
             };
-            for flow in view.glances().iter().filter(gets_something) {
-                let peer = (flow.key.netns, flow.key.remote);
+            for (key, flow) in model.flows().iter().filter(gets_something) {
+                let peer = (key.netns, key.remote);
                 match fell_silent.get(&peer) {
                     None => others += 1,
                     // What came before the last of its ports fell silent says nothing of it now.
-                    Some(at) if flow.last_arrived > When::at(*at) && !is_silent(flow.key) => {
+                    Some(at) if flow.last_arrived > When::at(*at) && !is_silent(key) => {
                         there_flows += 1;
                         there.insert(peer);
                     }
@@ -330,10 +333,7 @@ impl<'a> Case<'a> {
             }
         }
         Some(Self {
-            requests: silences
-                .iter()
-                .map(|(_, silence)| silence.requests)
-                .fold(0, u64::saturating_add),
+            requests,
             ended,
             others,
             there,

@@ -467,7 +467,7 @@ fn flow(model: &Model, key: &FlowKey, counted: &Counted) -> Flow {
         queued: counted.queued,
         read: model.tells_reads(key, counted).then_some(counted.read),
         dropped: counted.dropped,
-        retransmitted: counted.retransmitted,
+        retransmitted: counted.retransmitted.into(),
         last_drop: counted
             .last_drop()
             .map(|drop| format!("{} at {}", drop.0, drop.1))

@@ -9,7 +9,7 @@ use super::words::{command, count, distinct, ip, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Thing, value};
 use crate::model::clock::{SECOND, When};
-use crate::model::glance::Glance;
+use crate::model::flows::Flow;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
 
@@ -74,8 +74,7 @@ struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    fn add(&mut self, flow: &Glance<'a>) {
-        let key = flow.key;
+    fn add(&mut self, key: &'a FlowKey, flow: &Flow) {
         self.flows += 1;
         self.first.get_or_insert((key, flow.iif));
         self.last = self.last.max(flow.last_arrived);
@@ -134,8 +133,7 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
         .iter()
         .map(|gone| (gone.netns, gone.source.0, gone.source.1))
         .collect();
-    for flow in view.glances().iter().filter(|flow| flow.iif != 0) {
-        let key = flow.key;
+    for (key, flow) in model.flows().iter().filter(|(_, flow)| flow.iif != 0) {
         let by_uplink = view.by_uplink(key.netns, flow.iif);
         let pod = if by_uplink { key.local } else { key.remote };
         for place in networks.covering(key.netns, pod) {
@@ -147,7 +145,7 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
                 gone.was_answered = true;
                 gone.is_answered |= after(ON_ITS_WAY);
             } else if after(LASTING) {
-                gone.asking.add(flow);
+                gone.asking.add(key, flow);
             }
         }
     }

@@ -32,15 +32,12 @@ impl<'a> From<&'a Plight> for Sufferer<'a> {
 
 impl<'a> Sufferer<'a> {
     /// Any flows, in the order of their keys, and how they are off.
-    pub(super) fn in_turn<'v>(model: &'a Model) -> impl FnMut(Off<'v, 'a>) -> Self
-    where
-        'a: 'v,
-    {
+    pub(super) fn in_turn(model: &'a Model) -> impl FnMut(Off<'a>) -> Self {
         let mut owner = model.owners_in_turn();
-        move |(flow, plight)| Self {
-            key: *flow.key,
+        move |(key, flow, plight)| Self {
+            key: *key,
             since: plight.map_or(When::NEVER, |plight| plight.starved),
-            owner: owner(flow, plight),
+            owner: owner(key, flow, plight),
         }
     }
 }

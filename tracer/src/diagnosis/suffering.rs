@@ -30,7 +30,10 @@ struct Group<'a> {
     flows: u64,
     /// So many of them starve now, as the list of starved flows has it.
     starving: u64,
+    /// The first of them, its place among all flows as they come, and since when it starves.
     first: FlowKey,
+    place: usize,
+    since: u64,
 }
 
 impl Group<'_> {
@@ -46,41 +49,70 @@ impl Group<'_> {
     }
 }
 
+/// Flows that suffer, as they come one after the other.
+#[derive(Default)]
+pub(super) struct Gathered<'a> {
+    flows: Vec<FlowKey>,
+    /// Since when each of them starves; the last of all times where it does not now.
+    times: Vec<u64>,
+    groups: Vec<Group<'a>>,
+    /// The model keeps each owner once.
+    owners: Numbers,
+}
+
+impl<'a> Gathered<'a> {
+    /// One more.
+    pub(super) fn add(&mut self, Sufferer { key, since, owner }: Sufferer<'a>) {
+        let starving = u64::from(since != When::NEVER);
+        let since = since.time().unwrap_or(u64::MAX);
+        let place = self.flows.len();
+        let number = self.owners.of(owner.map_or(std::ptr::null(), std::ptr::from_ref));
+        match self.groups.get_mut(number) {
+            Some(group) => {
+                group.flows += 1;
+                group.starving += starving;
+                if since < group.since {
+                    (group.first, group.place, group.since) = (key, place, since);
+                }
+            }
+            None => self.groups.push(Group {
+                owner,
+                is_one: true,
+                flows: 1,
+                starving,
+                first: key,
+                place,
+                since,
+            }),
+        }
+        self.flows.push(key);
+        self.times.push(since);
+    }
+
+    /// All of them.
+    pub(super) fn whole(mut self) -> Suffering<'a> {
+        self.groups
+            .sort_unstable_by_key(|group| (group.since, group.place));
+        // Mostly they are in order: what breaks all of them does so at once.
+        if !self.times.is_sorted() {
+            let mut flows: Vec<(u64, FlowKey)> = self.times.into_iter().zip(self.flows).collect();
+            // The sort is stable.
+            flows.sort_by_key(|(since, _)| *since);
+            self.flows = flows.into_iter().map(|(_, key)| key).collect();
+        }
+        Suffering {
+            flows: self.flows.into(),
+            groups: self.groups,
+        }
+    }
+}
+
 impl<'a> Suffering<'a> {
     /// These flows, which come in the order of their keys.
     pub(super) fn of(flows: impl IntoIterator<Item = Sufferer<'a>>) -> Self {
-        let mut flows: Vec<Sufferer<'_>> = flows.into_iter().collect();
-        // The sort is stable.
-        flows.sort_by_key(|one| one.since.time().unwrap_or(u64::MAX));
-
-        let mut groups: Vec<Group<'_>> = Vec::new();
-        // The model keeps each owner once.
-        let mut numbers = Numbers::default();
-        for &Sufferer {
-            key, since, owner, ..
-        } in &flows
-        {
-            let starving = u64::from(since != When::NEVER);
-            let place = numbers.of(owner.map_or(std::ptr::null(), std::ptr::from_ref));
-            match groups.get_mut(place) {
-                Some(group) => {
-                    group.flows += 1;
-                    group.starving += starving;
-                }
-                None => groups.push(Group {
-                    owner,
-                    is_one: true,
-                    flows: 1,
-                    starving,
-                    first: key,
-                }),
-            }
-        }
-        let flows: Vec<FlowKey> = flows.into_iter().map(|one| one.key).collect();
-        Self {
-            flows: flows.into(),
-            groups,
-        }
+        let mut gathered = Gathered::default();
+        flows.into_iter().for_each(|one| gathered.add(one));
+        gathered.whole()
     }
 
     /// Some owner of them.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ports::socket;
 use super::sufferers::Sufferer;
-use super::suffering::Suffering;
+use super::suffering::{Gathered, Suffering};
 use super::words::{self, count, span};
 use super::{About, Finding, Rule, View, effects};
 use crate::event::{FlowKey, Held, Owner, Protocol, SocketState};
@@ -16,6 +16,7 @@ use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends;
 use crate::model::flows::Flow;
+use crate::model::latest::Latest;
 use crate::model::queues::Port;
 use crate::model::waiting::Wait;
 use crate::numbers::thousands;
@@ -44,7 +45,7 @@ pub(super) const FULL: Rule = Rule {
             "Else see what the process waits for: this is no fault of the network. Risk: none for others.",
         ],
     },
-    examine: |view| unread(view, view.no_room().to_vec()),
+    examine: |view| unread(view, no_room(view)),
     explains: effects::none,
     proved_by: effects::none,
     follows: &[],
@@ -227,8 +228,8 @@ fn held_by((held, owner): (Held, &Owner)) -> (String, String) {
 
 /// Ports that have room, and at which nobody reads what waits.
 fn not_read(view: &View<'_>) -> Vec<Unread> {
-    let model = view.model;
-    let has_room = |unread: &Unread| view.no_room().iter().all(|other| other.port != unread.port);
+    let (model, full) = (view.model, no_room(view));
+    let has_room = |unread: &Unread| full.iter().all(|other| other.port != unread.port);
     waiting(model)
         .chain(stopped(model))
         .chain(running(model))
@@ -377,19 +378,22 @@ fn unread(view: &View<'_>, ports: Vec<Unread>) -> Option<Finding> {
 /// The flows of each of these ports that were seen since.
 fn suffering<'a>(view: &View<'a>, ports: Vec<Unread>) -> Vec<(Unread, Suffering<'a>)> {
     let since: BTreeMap<Port, u64> = ports.iter().map(|unread| (unread.port, unread.since)).collect();
-    let mut flows: BTreeMap<Port, Vec<Sufferer<'_>>> = BTreeMap::new();
+    let mut flows: BTreeMap<Port, Gathered<'_>> = BTreeMap::new();
     if !since.is_empty() {
-        let all = view.flows(|flow| {
-            let since = since.get(&Port::of(flow.key));
-            since.is_some_and(|since| flow.last >= *since)
+        let mut latest = Latest::default();
+        let all = view.flows(|key, flow| {
+            let port = Port::of(key);
+            let since = latest.of(port, || since.get(&port).copied());
+            // To look at the counts takes longer.
+            since.is_some_and(|since| flow.last_arrived >= When::at(since) || flow.last >= since)
         });
         for one in all.map(Sufferer::in_turn(view.model)) {
-            flows.entry(Port::of(&one.key)).or_default().push(one);
+            flows.entry(Port::of(&one.key)).or_default().add(one);
         }
     }
     let its = |unread: Unread| {
         let flows = flows.remove(&unread.port).unwrap_or_default();
-        (unread, Suffering::of(flows))
+        (unread, flows.whole())
     };
     ports.into_iter().map(its).collect()
 }
@@ -421,7 +425,7 @@ fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
 }
 
 /// Ports whose datagrams are dropped because the socket's buffer is full.
-fn overrun(view: &View<'_>) -> BTreeMap<Port, Unread> {
+pub(super) fn overrun(view: &View<'_>) -> BTreeMap<Port, Unread> {
     let mut ports: BTreeMap<Port, Unread> = BTreeMap::new();
     for plight in view.befallen().dropped_by(ends::buffer_full) {
         let Some(spell) = plight.dropped else {
@@ -452,20 +456,20 @@ fn is_unread(model: &Model, port: Port) -> bool {
 
 /// Ports whose datagrams are dropped because the socket's buffer is full, and from which nothing is read: also
 /// those that were full before the start.
-pub(super) fn no_room(view: &View<'_>) -> Vec<Unread> {
+fn no_room(view: &View<'_>) -> Vec<Unread> {
     let model = view.model;
     // Before 6.3 what is read is seen as it is freed.
     let sees_reads = model.can("datagram-reads") || (!model.can("queued") && model.can("answers"));
     if !sees_reads {
         return Vec::new();
     }
-    let ports = overrun(view).into_values();
+    let ports = view.overrun().values().copied();
     ports.filter(|unread| is_unread(model, unread.port)).collect()
 }
 
 /// Ports whose datagrams are dropped because the socket's buffer is full, and from which others are read.
 fn too_slow(view: &View<'_>) -> Vec<Unread> {
-    let ports = overrun(view).into_values();
+    let ports = view.overrun().values().copied();
     ports
         .filter(|unread| {
             unread.datagrams >= OVERRUN

@@ -217,12 +217,12 @@ fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
             .get(key)
             .is_some_and(|flow| flow.origin == Origin::Local && flow.sent > 0),
     };
-    view.glances().iter().any(|flow| {
+    model.flows().iter().any(|(key, flow)| {
         // Few have, mostly: that is asked first.
         flow.last_arrived > When::at(since)
-            && flow.key.netns == *netns
-            && has_answered(flow.key)
-            && leads(view, change, next, flow.key)
+            && key.netns == *netns
+            && has_answered(key)
+            && leads(view, change, next, key)
     })
 }
 

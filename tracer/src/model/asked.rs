@@ -8,7 +8,6 @@ use super::chains::Chains;
 use super::counters::Counters;
 use super::endpoints::Silences;
 use super::flows::Flows;
-use super::glance::Glance;
 use super::growth::{History, Lately, Spell};
 use super::ledger::Totals;
 use super::namespaces::{Followed, Namespaces};
@@ -131,7 +130,7 @@ impl Model {
         let mut owner = self.owners_in_turn();
         let owners = self
             .flows_and_plights()
-            .filter_map(|(key, flow, plight)| owner(&Glance::of(key, flow), plight))
+            .filter_map(|(key, flow, plight)| owner(key, flow, plight))
             .map(|owner| owner.unit.as_str());
         Some(self.units.iter().map(|(name, _)| name).chain(owners).collect())
     }

@@ -3,6 +3,7 @@
 use std::collections::btree_map::Entry::{Occupied, Vacant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use super::clock::{SECOND, When};
@@ -55,11 +56,49 @@ impl LastDrops {
     }
 }
 
-/// Counts of one flow.
+/// One flow. What rules ask of all of them is kept with their keys, which lie side by side; to look at the counts of very many takes
+/// several times as long, since each has to be waited for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flow {
-    pub origin: Origin,
+    /// When something last arrived.
+    pub last_arrived: When,
+    /// Who sends its datagrams or echo requests.
+    pub owner: Option<Arc<Owner>>,
     pub iif: u32,
+    pub origin: Origin,
+    counts: Box<Counts>,
+}
+
+impl Deref for Flow {
+    type Target = Counts;
+
+    fn deref(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+impl DerefMut for Flow {
+    fn deref_mut(&mut self) -> &mut Counts {
+        &mut self.counts
+    }
+}
+
+impl From<Counts> for Flow {
+    /// Of which nothing else is known.
+    fn from(counts: Counts) -> Self {
+        Self {
+            last_arrived: When::NEVER,
+            owner: None,
+            iif: 0,
+            origin: Origin::default(),
+            counts: Box::new(counts),
+        }
+    }
+}
+
+/// Counts of one flow, which lie where there was room for them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
     pub arrived: u64,
     pub sent: u64,
     pub matched: u64,
@@ -68,26 +107,22 @@ pub(crate) struct Flow {
     /// Dropped packets, without those that are no loss: see [`ends::may_be_twin`], [`ends::used_up`] and
     /// [`ends::acknowledged`].
     pub dropped: u64,
-    pub retransmitted: u64,
-    /// The inode of the socket that its datagrams or echo requests were last sent by.
-    sender: u64,
     /// As it was told, with those.
     dropped_as_told: u64,
+    /// The most where there were more, which takes months.
+    pub retransmitted: u32,
     /// See [`FlowCount::life`].
     life: u32,
+    /// The inode of the socket that its datagrams or echo requests were last sent by.
+    sender: u64,
     /// When something last left.
     pub last_sent: When,
     /// When it last asked for an answer, never where it has one.
     pub asked: When,
+    /// When it was last told to have grown: not before something last arrived.
+    pub last: u64,
     /// See [`Seldom`].
     seldom: Option<Box<Seldom>>,
-    // What is asked of very many lies side by side, with the device.
-    /// Who sends its datagrams or echo requests.
-    pub owner: Option<Arc<Owner>>,
-    /// When it was last told to have grown.
-    pub last: u64,
-    /// When something last arrived.
-    pub last_arrived: When,
 }
 
 /// What few flows have. It is kept apart, because very many are kept.
@@ -227,7 +262,7 @@ impl Flow {
             queued: signed(self.queued),
             read: signed(self.read),
             dropped: signed(self.dropped_as_told),
-            retransmitted: signed(self.retransmitted),
+            retransmitted: self.retransmitted.into(),
         }
     }
 
@@ -245,11 +280,12 @@ impl Flow {
             dropped: less(before.dropped, counted.dropped),
             retransmitted: less(before.retransmitted, counted.retransmitted),
         };
-        *self = Self {
+        let counts = Counts {
             life: self.life,
             last: self.last,
-            ..Self::default()
+            ..Counts::default()
         };
+        *self = counts.into();
         self.seldom().offset = Some(Box::new(offset));
     }
 
@@ -272,7 +308,7 @@ impl Flow {
         };
         grown.dropped -= self.not_lost(count, &grown);
         let matched = growth(self.matched, count.matched);
-        let retransmitted = growth(self.retransmitted, count.retransmitted);
+        let retransmitted = growth(self.retransmitted.into(), count.retransmitted);
         grown.requests = match count.flow.protocol {
             // The first packet of a connection that this node opens, and what TCP itself believes lost.
             Protocol::Tcp => {
@@ -297,7 +333,7 @@ impl Flow {
         self.read = count.read;
         self.dropped_as_told = count.dropped;
         self.dropped = self.dropped.saturating_add(grown.dropped);
-        self.retransmitted = count.retransmitted;
+        self.retransmitted = u32::try_from(count.retransmitted).unwrap_or(u32::MAX);
         if let Some(drop) = &count.last_drop
             && !(self.has_twins() && ends::no_ping_socket(&drop.0, &drop.1.symbol))
             && !used_up(drop)
@@ -383,7 +419,7 @@ fn used_up((reason, location): &(String, Location)) -> bool {
 /// All flows that are kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flows {
-    flows: BTreeMap<FlowKey, Box<Flow>>,
+    flows: BTreeMap<FlowKey, Flow>,
     last_drops: LastDrops,
     /// When something last arrived for any of them.
     last_arrived: When,
@@ -409,10 +445,11 @@ impl Flows {
             return None;
         }
         let flow = self.flows.entry(count.flow).or_insert_with(|| {
-            Box::new(Flow {
+            let counts = Counts {
                 life: count.life,
-                ..Flow::default()
-            })
+                ..Counts::default()
+            };
+            counts.into()
         });
         let mut grown = flow.update(at, count, &mut self.last_drops);
         self.last_arrived = self.last_arrived.max(flow.last_arrived);
@@ -432,7 +469,7 @@ impl Flows {
         let is_full = self.flows.len() >= MOST_FLOWS;
         let flow = match self.flows.entry(key) {
             Vacant(_) if is_full => return false,
-            Vacant(place) => place.insert(Box::default()),
+            Vacant(place) => place.insert(Flow::default()),
             Occupied(known) => known.into_mut(),
         };
         if flow.origin == Origin::Remote {
@@ -455,7 +492,7 @@ impl Flows {
 
     /// One flow.
     pub(crate) fn get(&self, key: &FlowKey) -> Option<&Flow> {
-        self.flows.get(key).map(Box::as_ref)
+        self.flows.get(key)
     }
 
     /// The flow's datagrams or echo requests were last sent by the socket with this inode, 0 for none, which is this
@@ -475,19 +512,17 @@ impl Flows {
 
     /// Every flow, in the order of its key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&FlowKey, &Flow)> {
-        self.flows.iter().map(|(key, flow)| (key, flow.as_ref()))
+        self.flows.iter()
     }
 
     /// Those from one key to another, both included.
     pub(crate) fn between(&self, first: FlowKey, last: FlowKey) -> impl Iterator<Item = (&FlowKey, &Flow)> {
-        self.flows
-            .range(first..=last)
-            .map(|(key, flow)| (key, flow.as_ref()))
+        self.flows.range(first..=last)
     }
 
     /// As [`Self::iter`], to be changed.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&FlowKey, &mut Flow)> {
-        self.flows.iter_mut().map(|(key, flow)| (key, flow.as_mut()))
+        self.flows.iter_mut()
     }
 
     /// The flows of these namespaces have ended; those that others have with their keys begin anew.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use super::clock::{MEMORY, When};
 use super::flows::{Flow, Hunger, LastDrop};
-use super::glance::Glance;
 use super::growth::Spell;
 use super::latest::Latest;
 use super::queues::Port;
 use super::sockets::{self, Connection};
+use super::turn::in_turn;
 use super::{Model, STARVED, class, ends};
 use crate::event::{FlowKey, Origin, Owner, Protocol, SocketState};
 use crate::report::{Class, Destination};
@@ -93,6 +93,11 @@ impl Model {
         self.plights.get(place)
     }
 
+    /// How flows are off that are asked for in the order of their keys.
+    pub(crate) fn plights_in_turn<'a>(&'a self) -> impl FnMut(&FlowKey) -> Option<&'a Plight> {
+        in_turn(self.plights.iter().map(|plight| (&plight.key, plight)))
+    }
+
     /// All flows in the order of their keys, with how they are off.
     pub(crate) fn flows_and_plights(&self) -> impl Iterator<Item = (&FlowKey, &Flow, Option<&Plight>)> {
         let mut plight = self.plights_in_turn();
@@ -145,7 +150,7 @@ impl Model {
             last_drop: flow.shared_last_drop(),
             last_sent: flow.last_sent,
             missing: flow.arrived.saturating_sub(flow.delivered(key.protocol)),
-            retransmitted: flow.retransmitted,
+            retransmitted: flow.retransmitted.into(),
             iif: flow.iif,
             silence: silence.and_then(|place| u32::try_from(place).ok()),
             is_held_back: its.is_some_and(|(_, silence)| flow.last_sent < When::at(silence.since)),
@@ -256,24 +261,23 @@ impl Model {
     /// with them, and what is known of a local end is looked up once for all that have it.
     pub(crate) fn owners_in_turn<'a>(
         &'a self,
-    ) -> impl FnMut(&Glance<'a>, Option<&'a Plight>) -> Option<&'a Owner> {
+    ) -> impl FnMut(&FlowKey, &'a Flow, Option<&'a Plight>) -> Option<&'a Owner> {
         let mut connections = self.sockets.connections_in_turn();
         let (mut bound, mut own) = (Latest::default(), Latest::default());
-        move |flow, plight| {
+        move |key, flow, plight| {
             if let Some(plight) = plight {
                 return plight.owner.as_deref();
             }
-            let key = flow.key;
             let of_socket = || {
                 let connection = connections(key);
                 let at_end = || bound.of((Port::of(key), key.local), || self.sockets.bound_owner(key));
                 let owner = sockets::owner(key, connection, at_end)?;
                 let is_own = connection.is_some()
                     || own.of((key.netns, key.local), || self.is_own_end(key))
-                    || flow.flow.has_reached();
+                    || flow.has_reached();
                 is_own.then_some(owner.as_ref())
             };
-            flow.owner.or_else(of_socket)
+            flow.owner.as_deref().or_else(of_socket)
         }
     }
 

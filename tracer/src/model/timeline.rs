@@ -88,7 +88,7 @@ impl Change {
 }
 
 /// What a change is of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Subject {
     /// The network configuration of the namespace with this inode, 0 for the whole node.
     Setting(u32, Thing),
@@ -109,7 +109,7 @@ pub(crate) enum Subject {
 }
 
 /// What is told of starvation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Starvation {
     /// It begins.
     Begins,
@@ -218,7 +218,7 @@ impl Timeline {
     }
 
     /// All that are kept, the earliest first, each with its number: from 1, in the order in which they were told.
-    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = (u64, &Change)> {
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = (u64, &Change)> + ExactSizeIterator {
         self.changes.iter().map(|kept| (kept.number, &kept.change))
     }
 

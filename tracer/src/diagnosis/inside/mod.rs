@@ -17,7 +17,7 @@ use super::{Off, View};
 use crate::event::{FlowKey, value};
 use crate::model::Model;
 use crate::model::clock::When;
-use crate::model::glance::Glance;
+use crate::model::latest::Latest;
 
 /// The device leads to nobody but pods and machines behind this node.
 fn is_inner(model: &Model, netns: u32, device: u32) -> bool {
@@ -50,22 +50,16 @@ pub(super) fn behind(model: &Model) -> BTreeMap<u32, Addresses> {
         .collect()
 }
 
-/// Flows whose packets are for somebody else and have arrived since, in the order of their keys: a list for each address.
-struct Passing<'v, 'a>(Vec<Off<'v, 'a>>);
-
-impl<'v, 'a> Passing<'v, 'a> {
-    fn since(view: &'v View<'a>, since: u64) -> Self {
-        let since = When::at(since);
-        let arrive = move |flow: &Glance<'a>| flow.last_arrived >= since && flow.iif != 0;
-        Self(view.flows(arrive).collect())
-    }
-
-    fn by_address(&self, model: &Model) -> impl Iterator<Item = ((u32, IpAddr), &[Off<'v, 'a>])> {
-        let address = |(flow, _): &Off<'_, '_>| (flow.key.netns, flow.key.local);
-        let runs = self.0.chunk_by(move |one, next| address(one) == address(next));
-        let runs = runs.filter_map(move |run| Some((run.first().map(address)?, run)));
-        runs.filter(|((netns, address), _)| is_foreign(model, *netns, *address))
-    }
+/// Flows whose packets are for somebody else and have arrived since, in the order of their keys: those for one address are side by
+/// side.
+fn passing<'a>(view: &View<'a>, since: u64) -> impl Iterator<Item = Off<'a>> {
+    let (model, since) = (view.model, When::at(since));
+    let mut latest = Latest::default();
+    view.flows(move |key, flow| {
+        flow.last_arrived >= since
+            && flow.iif != 0
+            && latest.of((key.netns, key.local), || is_foreign(model, key.netns, key.local))
+    })
 }
 
 /// The address is somebody else's.

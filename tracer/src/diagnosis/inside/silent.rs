@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Passing, affected, is_inner, own_device};
+use super::{affected, is_inner, own_device, passing};
 use crate::diagnosis::words::{self, command, count, distinct, list, moment, span};
 use crate::diagnosis::{About, Finding, Rule, View, effects, evidence};
 use crate::event::FlowKey;
@@ -11,6 +11,7 @@ use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends::{self, Sign};
 use crate::model::growth::Spell;
+use crate::model::latest::Latest;
 use crate::model::unresolved::Neighbour;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
@@ -152,10 +153,11 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         .iter()
         .map(|case| (case.neighbour.0, case.neighbour.2))
         .collect();
-    let flows: Vec<FlowKey> = Passing::since(view, since)
-        .by_address(model)
-        .filter(|(address, _)| asked.contains(address))
-        .flat_map(|(_, flows)| flows.iter().map(|(flow, _)| *flow.key))
+    let mut latest = Latest::default();
+    let flows: Vec<FlowKey> = passing(view, since)
+        .map(|(key, ..)| (key, (key.netns, key.local)))
+        .filter(|(_, address)| latest.of(*address, || asked.contains(address)))
+        .map(|(key, _)| *key)
         .collect();
     let waiting_now = cases.iter().map(waits).fold(0, u64::saturating_add);
     let one = who.len() == 1;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Passing, affected, is_inner};
+use super::{affected, is_inner, passing};
 use crate::diagnosis::networks::Networks;
 use crate::diagnosis::words::{command, count, distinct, ip, list, moment};
 use crate::diagnosis::{About, Finding, Rule, View, effects, evidence, undo};
@@ -13,6 +13,7 @@ use crate::model::class;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends::Sign;
 use crate::model::growth::Spell;
+use crate::model::latest::Latest;
 use crate::model::plight::Plight;
 use crate::report::{Class, Confidence, Where};
 use crate::shell::quoted;
@@ -67,7 +68,7 @@ struct Gone<'a> {
     device: &'a str,
     at: u64,
     end: End,
-    flows: Vec<&'a FlowKey>,
+    flows: Vec<FlowKey>,
     /// When the last of them arrived.
     last: When,
     /// The devices by which they arrive, by namespace and index.
@@ -158,39 +159,36 @@ fn gone<'a>(view: &View<'a>) -> Vec<Gone<'a>> {
         return all;
     };
     let networks: Networks = all.iter().map(|gone| gone.network).collect();
-    for ((netns, address), flows) in Passing::since(view, first).by_address(model) {
-        let Some(gone) = networks
-            .covering(netns, address)
-            .min()
-            .and_then(|place| all.get_mut(place))
-        else {
+    let mut covering = Latest::default();
+    let (mut back, mut backs) = (Latest::default(), BTreeMap::new());
+    for (key, flow, plight) in passing(view, first) {
+        let (netns, address) = (key.netns, key.local);
+        let place = covering.of((netns, address), || networks.covering(netns, address).min());
+        let Some(gone) = place.and_then(|place| all.get_mut(place)) else {
             continue;
         };
-        let late = When::at(gone.at.saturating_add(LASTING));
-        // What goes back is counted at the device: others of it may do so at all times.
-        let mut backs: BTreeMap<u32, Option<Spell>> = BTreeMap::new();
-        for (flow, plight) in flows {
-            let dropped = plight.and_then(dropped);
-            let spell = dropped.or_else(|| {
-                let back = backs.entry(flow.iif);
-                let back = *back.or_insert_with(|| sent_back(model, (netns, address, flow.iif)));
-                back.filter(|_| flow.last_arrived >= late)
-            });
-            let Some(spell) = spell.filter(|spell| spell.last >= gone.at) else {
-                continue;
-            };
-            gone.flows.push(flow.key);
-            gone.last = gone.last.max(flow.last_arrived);
-            gone.arrives_by((netns, flow.iif));
-            if dropped.is_none() {
-                gone.goes_back_by((netns, flow.iif));
-            }
-            let spell = Spell {
-                since: spell.since.max(gone.at),
-                ..spell
-            };
-            gone.lost = Some(gone.lost.map_or(spell, |lost| lost.and(spell)));
+        let dropped = plight.and_then(dropped);
+        let spell = dropped.or_else(|| {
+            // What goes back is counted at the device: others of it may do so at all times.
+            let way = (netns, address, flow.iif);
+            let find = || *backs.entry(way).or_insert_with(|| sent_back(model, way));
+            back.of(way, find)
+                .filter(|_| flow.last_arrived >= When::at(gone.at.saturating_add(LASTING)))
+        });
+        let Some(spell) = spell.filter(|spell| spell.last >= gone.at) else {
+            continue;
+        };
+        gone.flows.push(*key);
+        gone.last = gone.last.max(flow.last_arrived);
+        gone.arrives_by((netns, flow.iif));
+        if dropped.is_none() {
+            gone.goes_back_by((netns, flow.iif));
         }
+        let spell = Spell {
+            since: spell.since.max(gone.at),
+            ..spell
+        };
+        gone.lost = Some(gone.lost.map_or(spell, |lost| lost.and(spell)));
     }
     all.retain(|gone| {
         let lasts = gone
@@ -301,12 +299,17 @@ fn cut(view: &View<'_>) -> Vec<Cut> {
             _ => None,
         });
     let networks: Networks = routes.collect();
-    for ((netns, address), flows) in Passing::since(view, first).by_address(model) {
-        if networks.covering(netns, address).next().is_some()
-            && let Some((_, leads)) = model.settings().route(netns, address)
-            && let Some(cut) = place(netns, leads).and_then(|place| all.get_mut(place))
-        {
-            cut.flows.extend(flows.iter().map(|(flow, _)| *flow.key));
+    let leads_to = |netns: u32, address: IpAddr| {
+        networks.covering(netns, address).next()?;
+        let (_, leads) = model.settings().route(netns, address)?;
+        place(netns, leads)
+    };
+    let mut latest = Latest::default();
+    for (key, ..) in passing(view, first) {
+        let (netns, address) = (key.netns, key.local);
+        let place = latest.of((netns, address), || leads_to(netns, address));
+        if let Some(cut) = place.and_then(|place| all.get_mut(place)) {
+            cut.flows.push(*key);
         }
     }
     all
@@ -331,7 +334,7 @@ fn lost(view: &View<'_>) -> Option<Finding> {
         .max()?;
     let mut flows: Vec<FlowKey> = Vec::new();
     for gone in &gone {
-        flows.extend(gone.flows.iter().copied());
+        flows.extend(&gone.flows);
     }
     for cut in &cut {
         flows.extend(&cut.flows);

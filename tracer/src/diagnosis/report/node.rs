@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use crate::event::{Manager, NodeAction, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::deadlines;
-use crate::model::glance::Glance;
 use crate::model::packages;
 use crate::model::parameters;
 use crate::model::runs::{self, Past};
@@ -247,7 +246,7 @@ fn traffic(model: &Model) -> BTreeMap<&str, Traffic> {
     }
     let mut owner = model.owners_in_turn();
     for (key, flow, plight) in model.flows_and_plights() {
-        let Some(owner) = owner(&Glance::of(key, flow), plight).filter(|owner| !owner.unit.is_empty()) else {
+        let Some(owner) = owner(key, flow, plight).filter(|owner| !owner.unit.is_empty()) else {
             continue;
         };
         let sum = all.entry(owner.unit.as_str()).or_default();
