@@ -185,6 +185,20 @@ fn without_privileges_the_node_is_told_as_far_as_it_lets_everybody_look() {
     assert!(!report.settings.is_empty(), "the rest is told all the same");
 }
 
+/// systemd holds its socket, and would start it for whoever connects.
+#[test]
+fn a_bus_that_does_not_run_is_not_started() {
+    let (world, tracer) = world();
+    world.systemctl(&["stop", "dbus.service"]).unwrap();
+    let report = node(&world, &[&tracer]);
+    let systemd = capability(&report, "systemd");
+    assert_eq!(systemd.state, CapabilityState::Available, "{systemd:?}");
+    let bus = of_unit(&report, "dbus.service");
+    assert_eq!(bus.active, "inactive");
+    let now = world.run("systemctl", &["show", "--property=ActiveState", "dbus.service"]);
+    assert_eq!(now.unwrap().stdout, b"ActiveState=inactive\n");
+}
+
 #[test]
 fn the_audit_says_when_systemd_will_do_what_it_finds() {
     let (world, tracer) = world();

@@ -116,6 +116,9 @@ pub(super) struct ListedJob {
     pub(super) state: String,
 }
 
+/// The services that serve the bus of the node: `dbus.service` is another name of the second where that is there.
+const BUSES: [&str; 2] = ["dbus.service", "dbus-broker.service"];
+
 /// A connection to systemd, by a bus or to itself.
 #[derive(Clone, Debug)]
 pub(super) struct Bus {
@@ -241,6 +244,13 @@ impl Bus {
             sub: sub.to_owned(),
         };
         Ok(rows.into_iter().filter(is_there).map(list).collect())
+    }
+
+    /// Whether one of the services runs that serve the bus of the node.
+    pub(super) async fn runs_a_bus(&self) -> Result<bool, Failure> {
+        let none: [&str; 0] = [];
+        let buses = self.units_by("ListUnitsByPatterns", &(&none[..], &BUSES[..])).await?;
+        Ok(buses.iter().any(|unit| unit.active != "inactive" && unit.active != "failed"))
     }
 
     /// All jobs.

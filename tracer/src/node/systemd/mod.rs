@@ -123,8 +123,15 @@ async fn follow(teller: &Teller, addresses: &Addresses, options: &Options, wante
     }
 }
 
-/// The first address where systemd is; else the first where a bus is, on which systemd may come to be.
+/// The first address where systemd is; else the first where a bus is, on which systemd may come to be. A bus that does not run is
+/// not connected to: systemd holds its socket, and would start it.
 async fn connect(addresses: &Addresses) -> Result<(Bus, Receiver<Heard>, &Address), String> {
+    if let Some(private) = addresses.iter().find(|address| address.is_private())
+        && let Ok((bus, signals)) = Bus::connect(private).await
+        && bus.runs_a_bus().await == Ok(false)
+    {
+        return Ok((bus, signals, private));
+    }
     let mut failures = Vec::new();
     let mut empty = None;
     for address in addresses.iter() {
