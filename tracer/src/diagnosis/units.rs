@@ -133,6 +133,7 @@ fn left_behind(view: &View<'_>) -> Option<Finding> {
     let processes: u64 = left.iter().map(|(_, state)| u64::from(state.processes)).sum();
     let since = left.iter().filter_map(|(_, state)| ended(model, state)).min();
     let first = names.first()?;
+    let as_of = model.units().as_of();
     let run = if processes == 1 { "runs" } else { "run" };
     let its = if names.len() == 1 {
         "its cgroup"
@@ -142,12 +143,16 @@ fn left_behind(view: &View<'_>) -> Option<Finding> {
     Some(Finding {
         confidence: Confidence::Weak,
         explanation: format!(
-            "{} ended, and {} in {its} still {run}.",
+            "{} ended, and {} in {its} still {run}{}.",
             list(&names),
             count(processes, "process"),
+            as_of.map_or_else(String::new, |at| format!(
+                ", as last known at {}: systemd cannot be asked since",
+                moment(model, at)
+            )),
         ),
         since: since.unwrap_or(model.started()),
-        last: model.now(),
+        last: as_of.unwrap_or(model.now()),
         evidence: left
             .iter()
             .take(5)

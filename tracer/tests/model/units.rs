@@ -1,6 +1,6 @@
 //! What units did, in sentences.
 
-use tracer::event::{Body, Job, JobState, Limits, Seen, Thing, Unit, UnitState, Version};
+use tracer::event::{Body, CapabilityState, Job, JobState, Limits, Seen, Thing, Unit, UnitState, Version};
 use tracer::report::Deadline;
 
 use crate::pairing::{networkd, set};
@@ -124,6 +124,13 @@ fn processes_that_are_left_are_those_in_the_cgroup() {
     assert_eq!(
         story.verdict("R28").explanation,
         "a.service and b.service ended, and 3 processes in their cgroups still run."
+    );
+    story.capability("systemd", CapabilityState::Unavailable);
+    story.idle(20);
+    assert_eq!(
+        story.verdict("R28").explanation,
+        "a.service and b.service ended, and 3 processes in their cgroups still run, as last known at 06:00:02 UTC: systemd cannot \
+         be asked since."
     );
 }
 

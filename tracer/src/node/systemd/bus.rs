@@ -249,8 +249,12 @@ impl Bus {
     /// Whether one of the services runs that serve the bus of the node.
     pub(super) async fn runs_a_bus(&self) -> Result<bool, Failure> {
         let none: [&str; 0] = [];
-        let buses = self.units_by("ListUnitsByPatterns", &(&none[..], &BUSES[..])).await?;
-        Ok(buses.iter().any(|unit| unit.active != "inactive" && unit.active != "failed"))
+        let buses = self
+            .units_by("ListUnitsByPatterns", &(&none[..], &BUSES[..]))
+            .await?;
+        Ok(buses
+            .iter()
+            .any(|unit| unit.active != "inactive" && unit.active != "failed"))
     }
 
     /// All jobs.
