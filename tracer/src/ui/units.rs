@@ -24,6 +24,14 @@ pub(super) fn is_told(unit: &Unit) -> bool {
     !(is_at_rest && is_well && did_nothing)
 }
 
+/// The time that is left until systemd acts on it. A job may have a limit that counts from a time which systemd does not tell.
+fn limit(unit: &Unit) -> String {
+    match &unit.deadline {
+        None if !unit.job.is_empty() => "unknown".to_owned(),
+        limit => time_left(limit.as_ref()),
+    }
+}
+
 /// A column of the table of units: what of a unit stands there, and whether that says anything of this one.
 struct UnitColumn {
     column: Column,
@@ -57,13 +65,7 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
             |unit| unit.job.clone(),
             |unit| !unit.job.is_empty(),
         ),
-        one(
-            "limit",
-            Cell::Number,
-            1,
-            |unit| time_left(unit.deadline.as_ref()),
-            |_| true,
-        ),
+        one("limit", Cell::Number, 1, limit, |_| true),
     ];
     if counted {
         columns.extend([
@@ -163,4 +165,21 @@ pub(super) fn left_over(node: &Node) -> Vec<String> {
         format!("{} ({}{result}): {still} in its cgroup", unit.name, unit.active)
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::sample;
+
+    /// That nothing is known of a limit is not that there is none.
+    #[test]
+    fn a_job_whose_limit_is_not_known_says_so() {
+        let mut unit = sample::incident().node.units.swap_remove(0);
+        unit.deadline = None;
+        unit.job = "start running".to_owned();
+        assert_eq!(limit(&unit), "unknown");
+        unit.job.clear();
+        assert_eq!(limit(&unit), "-");
+    }
 }

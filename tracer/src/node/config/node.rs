@@ -1,6 +1,7 @@
 //! What the whole node has: BPF programs, name servers, the kernel's log.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::super::source::{Gone, Teller};
@@ -32,9 +33,12 @@ impl Node {
         let mut unseen = Vec::new();
         let log = Log::open()
             .map_err(|error| {
+                let remedy = match error.kind() {
+                    io::ErrorKind::PermissionDenied => "; run tracer as root (CAP_SYSLOG)",
+                    _ => "",
+                };
                 unseen.push(format!(
-                    "/dev/kmsg cannot be read ({error}): what the kernel's log says of the network is not seen; run \
-                     tracer as root (CAP_SYSLOG)."
+                    "/dev/kmsg cannot be read ({error}): what the kernel's log says of the network is not seen{remedy}."
                 ));
             })
             .ok();
