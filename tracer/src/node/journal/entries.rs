@@ -62,18 +62,17 @@ fn text<'e>(entry: &'e Value, name: &str) -> Option<&'e str> {
     entry.get(name)?.as_str()
 }
 
-/// The runs that these entries tell of, one entry a line, in the order of their beginnings. One of which the beginning
+/// The runs that these entries tell of, in the order of their beginnings, as the entries are. One of which the beginning
 /// is not there is left out, and so is what is no entry. Where these are not all entries, `is_cut`, what the first one
 /// tells of may have begun before: a unit is also said to have begun when it ends.
-pub(super) fn runs(lines: &str, is_cut: bool) -> Vec<Run> {
+pub(super) fn runs(lines: &[&str], is_cut: bool) -> Vec<Run> {
     let mut runs: Vec<(Run, Option<Kind>)> = Vec::new();
     let first = lines
-        .lines()
-        .next()
+        .first()
         .filter(|_| is_cut)
         .and_then(|line| serde_json::from_str::<Value>(line).ok());
     let unknown = first.as_ref().and_then(|entry| text(entry, INVOCATION));
-    for line in lines.lines() {
+    for line in lines {
         let Ok(entry) = serde_json::from_str::<Value>(line) else {
             continue;
         };
@@ -128,6 +127,10 @@ mod tests {
             r#"{{"__REALTIME_TIMESTAMP":"{}","MESSAGE_ID":"{id}","INVOCATION_ID":"{invocation}"{more}}}"#,
             seconds * 1_000_000
         )
+    }
+
+    fn runs(text: &str, is_cut: bool) -> Vec<Run> {
+        super::runs(&text.lines().collect::<Vec<_>>(), is_cut)
     }
 
     fn id(of: Kind) -> &'static str {
