@@ -211,6 +211,7 @@ fn upgrades(model: &Model, manager: Manager) -> Vec<Upgrade> {
         installed: run.installed,
         upgraded: run.upgraded,
         removed: run.removed,
+        configured: run.configured,
         names: run.names.clone(),
         more: run.more,
         onsets: onsets.get(&run.begun).copied().unwrap_or_default(),
