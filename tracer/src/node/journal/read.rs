@@ -245,7 +245,10 @@ mod tests {
         );
         let past = past(&script).unwrap();
         let (first, last) = (past.runs.first().unwrap(), past.runs.last().unwrap());
-        assert_eq!((first.invocation.as_str(), last.invocation.as_str()), ("110", "300"));
+        assert_eq!(
+            (first.invocation.as_str(), last.invocation.as_str()),
+            ("110", "300")
+        );
         assert_eq!(
             past.since, 109_000_000_001,
             "of the one that the cut is in, nothing is known"
