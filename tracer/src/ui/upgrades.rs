@@ -28,7 +28,7 @@ pub(super) fn latest(node: &Node, now: &str) -> Vec<String> {
                     .last()
                     .is_some_and(|first| is_before(&first.begun, since))
                 {
-                    true => format!("{rest}; before {at} UTC runs of apt are known only"),
+                    true => format!("{rest}; before {at} UTC only runs of apt are known"),
                     false => format!("{rest} since {at} UTC; what was before is not read"),
                 }
             }
@@ -195,7 +195,7 @@ mod tests {
         };
         assert_eq!(
             last(&node(older)),
-            "dpkg: no others; before 10-09 06:31:07 UTC runs of apt are known only"
+            "dpkg: no others; before 10-09 06:31:07 UTC only runs of apt are known"
         );
         let nothing = |one: &mut Packages| {
             one.past.clear();
