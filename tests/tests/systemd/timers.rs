@@ -156,6 +156,38 @@ fn a_persistent_timer_makes_up_for_what_it_missed_and_keeps_when_it_elapsed() {
     );
 }
 
+/// Of a unit whose conditions are not met systemd logs what it logs of a beginning; and what makes a `Persistent=` timer
+/// known counts as its last time.
+#[test]
+fn a_unit_that_was_skipped_or_whose_timer_is_new_did_not_run() {
+    let skipped = unit("[Unit]\nConditionPathExists=/nonexistent\n[Service]\nType=oneshot\nExecStart=true\n");
+    let waits = unit("[Service]\nType=oneshot\nExecStart=true\n");
+    let often = unit("[Timer]\nOnCalendar=*:*:*\nAccuracySec=1ms\nUnit=skipped.service\n");
+    let new = unit("[Timer]\nOnCalendar=*-01-01\nPersistent=true\nUnit=waits.service\n");
+    let units = [
+        ("skipped.service", skipped.as_str()),
+        ("waits.service", &waits),
+        ("often.timer", &often),
+        ("new.timer", &new),
+    ];
+    let world = World::boot(program(), &units).unwrap();
+    world.keep_journal().unwrap();
+    world.systemctl(&["start", "often.timer", "new.timer"]).unwrap();
+    // Its file is made then, and read when it is started again, as after a reboot.
+    world.systemctl(&["restart", "new.timer"]).unwrap();
+    until("that it was skipped", || {
+        let asked = world.systemctl(&["show", "-P", "ConditionTimestamp", "skipped.service"]);
+        (!asked.unwrap().trim().is_empty()).then_some(())
+    });
+    let report = Beside::of(&world, Some(folder(&world))).found();
+    assert_eq!(capability(&report), (CapabilityState::Available, ""));
+    for name in ["often.timer", "new.timer"] {
+        let timer = timer(&report, name);
+        assert!(timer.last.is_some() && timer.past_since.is_some(), "{timer:#?}");
+        assert_eq!((timer.past_total, timer.past.len()), (0, 0), "{timer:#?}");
+    }
+}
+
 #[test]
 fn without_a_journal_the_last_run_is_known() {
     let (world, _) = world_with_a_past(false);

@@ -172,13 +172,17 @@ impl Jobs {
         } else {
             "that line is never run"
         };
-        let refused = crontab.refused.into_iter();
-        self.never
-            .extend(refused.map(|(line, why)| format!("{file}:{line}: {why}: {loss}")));
         let never: BTreeSet<usize> = crontab.never.iter().map(|(line, _)| *line).collect();
+        let refused = crontab.refused.into_iter();
         let times = crontab.never.into_iter();
+        let mut all_never: Vec<(usize, String, &str)> = refused
+            .map(|(line, why)| (line, why, loss))
+            .chain(times.map(|(line, why)| (line, why, "that line is never run")))
+            .collect();
+        all_never.sort_by_key(|(line, ..)| *line);
+        let told = all_never.into_iter();
         self.never
-            .extend(times.map(|(line, why)| format!("{file}:{line}: {why}: that line is never run")));
+            .extend(told.map(|(line, why, loss)| format!("{file}:{line}: {why}: {loss}")));
         for entry in crontab.entries {
             self.jobs.push(Job {
                 file: file.to_owned(),

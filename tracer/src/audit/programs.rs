@@ -10,7 +10,7 @@ use super::Effect;
 enum Doing {
     /// By any.
     Always,
-    /// By any, where none is one of these: it only reads then.
+    /// By any, where none is one of these or of [`OF_ITSELF`]: it only reads then.
     Unless(&'static str),
     /// By these alone.
     With(&'static str),
@@ -23,12 +23,15 @@ enum Doing {
 use Doing::{Always, ByVerb, OfNetwork, Unless, With};
 use Effect::{Code, Firmware, Lists, Network, Packages, Reboot, Services};
 
+/// What every program is asked of itself.
+const OF_ITSELF: &str = "--help --version";
+
 const APT: Doing = Unless(
-    "--download-only --dry-run --print-uris --simulate -d -s autoclean changelog check clean download list policy \
-     search show update",
+    "--download-only --dry-run --print-uris --simulate -d -h -s autoclean changelog check clean depends download help list \
+     policy rdepends search show update",
 );
 const DNF: Doing = Unless("automatic check-update clean info list makecache repolist repoquery search");
-const IPTABLES: Doing = Unless("--check --list --list-rules --version -C* -L* -S* -V -n* -vL* -vn*");
+const IPTABLES: Doing = Unless("--check --list --list-rules -C* -L* -S* -V -n* -vL* -vn*");
 const SNAP: Doing = Unless("find info known list version wait");
 const FIRMWARE: Doing =
     With("activate downgrade install install-blob local-install reinstall update upgrade");
@@ -61,7 +64,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         Packages,
         Unless(
             "--audit --compare-versions --contents --get-selections --info --list --listfiles \
-             --print-architecture --print-foreign-architectures --search --status --verify --version \
+             --print-architecture --print-foreign-architectures --search --status --verify \
              -C -I -L -S -V -c -l -s",
         ),
     ),
@@ -81,7 +84,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     (
         "rpm",
         Packages,
-        Unless("--eval --query --verify --version -E -V -Va -q -qa -qf -qi -ql -qp"),
+        Unless("--eval --query --verify -E -V -Va -q -qa -qf -qi -ql -qp"),
     ),
     ("snap", Packages, SNAP),
     ("swupd", Packages, With("bundle-add bundle-remove repair update")),
@@ -90,7 +93,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     (
         "unattended-upgrade",
         Packages,
-        Unless("--download-only --dry-run --help"),
+        Unless("--download-only --dry-run"),
     ),
     ("unattended-upgrades", Packages, Always),
     ("zypper", Packages, Unless("info list-updates lu search")),
@@ -199,11 +202,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         Network,
         With("delete down forcerenew reconfigure reload renew up"),
     ),
-    (
-        "nft",
-        Network,
-        Unless("--check --version -c -v describe list monitor"),
-    ),
+    ("nft", Network, Unless("--check -c -v describe list monitor")),
     (
         "nmcli",
         Network,
@@ -270,7 +269,7 @@ pub(super) fn changes(name: &str, arguments: &[&str]) -> impl Iterator<Item = (E
         let first = |fits: &dyn Fn(&str) -> bool| arguments.iter().position(|word| fits(word));
         let last = match doing {
             Always => 0,
-            Unless(reading) => match first(&|word| is_among(reading, word)) {
+            Unless(reading) => match first(&|word| is_among(reading, word) || is_among(OF_ITSELF, word)) {
                 Some(_) => return None,
                 None => 0,
             },

@@ -201,6 +201,7 @@ const NO_PACKETS: &str = "is for watching packets; leave it out here, where none
 const NO_VERDICTS: &str = "tells verdicts; leave it out here, where none are given";
 const NO_SOURCES: &str = "is for watching this node; leave it out here, where files are read";
 const NO_NODE: &str = "is for watching this node; leave it out here, where nothing is watched";
+const IMAGE: &str = "asks a systemd that runs; leave it out with --root, where files of an image are read";
 const RECORDED: &str = "is for watching this node; leave it out where a recording is read";
 
 /// Subcommands, options of all subcommands that it does not use, and why.
@@ -248,10 +249,15 @@ pub(super) fn hide_unused(mut command: Command) -> Command {
 pub(super) fn unused(line: &ArgMatches) -> Option<String> {
     let (name, own) = line.subcommand()?;
     let reads_recording = name == "diagnose" && own.contains_id("trace");
+    let reads_image = name == "audit"
+        && own
+            .get_one::<PathBuf>("root")
+            .is_some_and(|root| root != Path::new("/"));
     let with_trace = [PACKETS, NODE, BUS].map(|options| ("diagnose", options, RECORDED));
     UNUSED
         .into_iter()
         .chain(with_trace.into_iter().filter(|_| reads_recording))
+        .chain(reads_image.then_some(("audit", BUS, IMAGE)))
         .filter(|(subcommand, _, _)| *subcommand == name)
         .find_map(|(_, options, why)| {
             let given = options
@@ -357,6 +363,10 @@ mod tests {
                 "--systemd-bus is for watching",
             ),
             (
+                "tracer audit --root /etc --systemd-bus unix:path=/run/bus",
+                "--systemd-bus asks a systemd that runs; leave it out with --root",
+            ),
+            (
                 "tracer diagnose --trace f --uplink eth0",
                 "where a recording is read",
             ),
@@ -368,6 +378,7 @@ mod tests {
             "tracer --plain --examples 3 --record f",
             "tracer node --netns x --without clock --systemd-bus unix:path=/run/bus",
             "tracer audit --systemd-bus unix:path=/run/bus",
+            "tracer audit --root / --systemd-bus unix:path=/run/bus",
             "tracer diagnose --netns x --flow :80 --record f",
             "tracer diagnose --beacon kmsg",
             "tracer --beacon /run/verdicts",

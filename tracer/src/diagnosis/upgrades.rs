@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use super::sufferers::Sufferers;
 use super::words::{capital, moment, owner, wall_moment};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{Manager, NoticeKind, Thing};
+use crate::event::{Manager, NoticeKind, Packages, Thing, Unfinished};
 use crate::model::Model;
 use crate::model::packages::{Left, describe, is_only_open};
 use crate::model::timeline::Subject;
 use crate::report::Confidence;
+use crate::shell::quoted;
 
 /// R27: an upgrade stopped half-way.
 pub(super) const INTERRUPTED: Rule = Rule {
@@ -32,6 +33,9 @@ pub(super) const INTERRUPTED: Rule = Rule {
         ],
         mend: &[
             CONFIGURE,
+            "apt-get install --reinstall NAME  # Of what is half-installed or `reinstreq`, which is not configured. Risk: restarts \
+             its services.",
+            "dpkg --remove --force-remove-reinstreq NAME  # Where it cannot be had again. Risk: what needs it works no more.",
             "Where no package is left half-way: give the command that was cut off once more. Risk: restarts services of what it \
              upgrades.",
             SYNC,
@@ -127,9 +131,45 @@ fn interrupted(view: &View<'_>) -> Option<Finding> {
         remedy: match (is_rpm, is_only_open) {
             (true, _) => vec![SYNC.to_owned()],
             (false, true) => again(&left),
-            (false, false) => vec![CONFIGURE.to_owned()],
+            (false, false) => finish(left.packages),
         },
     })
+}
+
+/// What finishes packages that dpkg has left half-way. It configures none that is not unpacked in full.
+fn finish(packages: &Packages) -> Vec<String> {
+    /// Packages that are named.
+    const NAMED: usize = 10;
+    let is_broken =
+        |one: &&Unfinished| one.state.starts_with("half-installed") || one.state.contains("reinstreq");
+    let broken: Vec<&str> = packages
+        .unfinished
+        .iter()
+        .filter(is_broken)
+        .map(|one| one.name.as_str())
+        .collect();
+    let mut remedy = Vec::new();
+    // With none it takes in what is not in the status yet.
+    if broken.is_empty() || broken.len() < packages.unfinished.len() || packages.leftovers > 0 {
+        remedy.push(CONFIGURE.to_owned());
+    }
+    if broken.is_empty() {
+        return remedy;
+    }
+    let named: Vec<_> = broken.iter().take(NAMED).map(|name| quoted(name)).collect();
+    let names = named.join(" ");
+    let more = match broken.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" So for {more} more: dpkg --audit names them."),
+    };
+    remedy.push(format!(
+        "apt-get install --reinstall {names}  # Risk: restarts services of what it installs.{more}"
+    ));
+    remedy.push(format!(
+        "dpkg --remove --force-remove-reinstreq {names}  # Where that cannot be had again. Risk: what needs it works no \
+         more.{more}"
+    ));
+    remedy
 }
 
 /// The command that was cut off, where its log has one.

@@ -82,7 +82,7 @@ pub struct Upgrades {
 pub struct Upgrade {
     /// When it began.
     pub begun: i64,
-    /// When it ended; `None` where no end is logged.
+    /// When it ended; `None` where no end is logged. It is before `begun` where the clock was set back meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<i64>,
     /// When something was done to a package last; `None` where that is not known.
@@ -103,8 +103,10 @@ pub struct Upgrade {
     pub upgraded: u32,
     /// Packages that it was to remove.
     pub removed: u32,
-    /// The names of some of them, without architecture, and of those that it did nothing but configure: first those that
-    /// carry or set up the network.
+    /// Packages that it did nothing but configure.
+    #[serde(default)]
+    pub configured: u32,
+    /// The names of some of all of these, without architecture: first those that carry or set up the network.
     pub names: Vec<String>,
     /// How many further names there are.
     #[serde(default)]

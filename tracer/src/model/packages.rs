@@ -275,6 +275,7 @@ fn overlaps(run: &Upgrade, outcome: Outcome, span: &RangeInclusive<i64>) -> bool
             .ended
             .or(run.last)
             .unwrap_or(run.begun)
+            .max(run.begun)
             .saturating_add(SECOND as i64 - 1),
     };
     run.begun <= *span.end() && until >= *span.start()

@@ -121,23 +121,10 @@ impl Past {
         self.since
     }
 
-    /// The runs, in the order of their beginnings. `last` is when the timer elapsed last: where no run is known of that,
-    /// it stands for one of which nothing else is known.
-    pub(crate) fn runs(&self, last: Option<i64>) -> Vec<Run> {
-        let mut runs: Vec<Run> = self.runs.iter().cloned().collect();
-        let is_known = |last: i64| {
-            runs.last()
-                .is_some_and(|run| run.begun >= last.saturating_sub(BEFORE))
-        };
-        if let Some(last) = last.filter(|last| !is_known(*last)) {
-            runs.push(Run {
-                invocation: String::new(),
-                begun: last,
-                ended: None,
-                result: String::new(),
-            });
-        }
-        runs
+    /// The runs, in the order of their beginnings. That a timer elapsed is none: conditions of the unit may not have been met,
+    /// and a `Persistent=` timer has elapsed, by its file, when it is first started.
+    pub(crate) fn runs(&self) -> &VecDeque<Run> {
+        &self.runs
     }
 }
 
@@ -252,9 +239,9 @@ mod tests {
         }
     }
 
-    fn times(runs: &Runs, last: Option<i64>) -> Vec<i64> {
+    fn times(runs: &Runs) -> Vec<i64> {
         let past = runs.of(UNIT).unwrap();
-        past.runs(last).iter().map(|run| run.begun).collect()
+        past.runs().iter().map(|run| run.begun).collect()
     }
 
     #[test]
@@ -268,7 +255,7 @@ mod tests {
             7,
             vec![run("a", 10_000), run("b", 20_000), run("c", 30_001)],
         ));
-        assert_eq!(times(&runs, None), [10_000, 20_000, 30_000]);
+        assert_eq!(times(&runs), [10_000, 20_000, 30_000]);
         let past = runs.of(UNIT).unwrap();
         assert_eq!(past.since(), Some(7));
         assert_eq!(past.runs[2].result, "success", "the journal knows its end by now");
@@ -290,21 +277,10 @@ mod tests {
         runs.seen(UNIT, None, &before);
         let next = state("b", 10, 15);
         runs.seen(UNIT, Some(&before), &next);
-        assert_eq!(times(&runs, None), [10]);
+        assert_eq!(times(&runs), [10]);
         runs.seen(UNIT, Some(&next), &state("b", 20, 15));
-        assert_eq!(times(&runs, None), [10, 20]);
+        assert_eq!(times(&runs), [10, 20]);
         assert_eq!(runs.of(UNIT).unwrap().runs[1].ended, None);
-    }
-
-    #[test]
-    fn a_timer_that_elapsed_and_of_which_no_run_is_known_elapsed_all_the_same() {
-        let mut runs = Runs::default();
-        runs.begin(UNIT);
-        assert_eq!(times(&runs, None), [0; 0]);
-        assert_eq!(times(&runs, Some(5 * HOUR)), [5 * HOUR]);
-        runs.told(&told(0, vec![run("a", HOUR)]));
-        assert_eq!(times(&runs, Some(HOUR + 1)), [HOUR]);
-        assert_eq!(times(&runs, Some(5 * HOUR)), [HOUR, 5 * HOUR]);
     }
 
     #[test]
@@ -325,7 +301,7 @@ mod tests {
         let mut runs = Runs::default();
         let all = (0..RUNS as i64 + 2).map(|number| run(&number.to_string(), number * 10));
         runs.told(&told(-5, all.collect()));
-        assert_eq!(times(&runs, None).len(), RUNS);
+        assert_eq!(times(&runs).len(), RUNS);
         assert_eq!(
             runs.of(UNIT).unwrap().since(),
             Some(11),

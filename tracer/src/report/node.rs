@@ -444,7 +444,8 @@ pub struct Timer {
     /// When it elapses next, UTC, RFC 3339; absent for not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// When it elapsed last; absent for never.
+    /// When it elapsed last; absent for never. Where no run of `past` is `by_timer`, none is known of that: conditions of the unit
+    /// were not met, or it was active; or the timer is `persistent` and was first started then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<String>,
     /// Seconds that are added to its time at random, at most.
@@ -482,7 +483,7 @@ pub struct Span {
 /// A run of a unit. Times are UTC, RFC 3339.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
-    /// When it began; where nothing else is known of it, when the timer elapsed.
+    /// When it began.
     pub begun: String,
     /// When it ended; absent where it has not, or that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -35,7 +35,7 @@ pub struct Packages {
 pub struct Upgrade {
     /// When it began.
     pub begun: String,
-    /// When it ended; absent where no end is logged.
+    /// When it ended; absent where no end is logged. It is before `begun` where the clock was set back meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
     /// When something was done to a package last; absent where that is not known.
@@ -55,8 +55,10 @@ pub struct Upgrade {
     pub upgraded: u32,
     /// Packages that it was to remove.
     pub removed: u32,
-    /// The names of some of them, and of those that it did nothing but configure, at most 8: first those that carry or set
-    /// up the network.
+    /// Packages that it did nothing but configure.
+    #[serde(default)]
+    pub configured: u32,
+    /// The names of some of all of these, at most 8: first those that carry or set up the network.
     pub names: Vec<String>,
     /// How many further names there are.
     pub more: u32,

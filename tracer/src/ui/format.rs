@@ -129,6 +129,15 @@ pub fn moment(rfc3339: &str, reference: &str) -> String {
     }
 }
 
+/// `10-11 06:14:07` of an RFC 3339 time in UTC, with its year where that is not the one of `reference`.
+#[must_use]
+pub fn date_and_time(rfc3339: &str, reference: &str) -> String {
+    let (year, date) = (rfc3339.get(..4), rfc3339.get(5..10).unwrap_or_default());
+    let year = year.filter(|year| reference.get(..4) != Some(year));
+    let year = year.map_or(String::new(), |year| format!("{year}-"));
+    format!("{year}{date} {}", time_of_day(rfc3339))
+}
+
 /// The day in UTC of an RFC 3339 time, `2023-10-10`.
 #[must_use]
 pub fn day(rfc3339: &str) -> Option<String> {
@@ -282,6 +291,13 @@ pub fn wrap_item(text: &str, columns: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_of_another_year_has_it() {
+        let told = |now| date_and_time("2025-06-24T14:36:25.000Z", now);
+        assert_eq!(told("2025-12-31T23:59:59Z"), "06-24 14:36:25");
+        assert_eq!(told("2026-11-28T00:00:00Z"), "2025-06-24 14:36:25");
+    }
 
     #[test]
     fn counts_have_thousands_separators() {

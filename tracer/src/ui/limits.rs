@@ -1,7 +1,6 @@
 //! What limits units of systemd: what it is about to do, and how long that is off.
 
-use super::format::{brief, seconds};
-use super::node::date_and_time;
+use super::format::{brief, date_and_time, seconds};
 use crate::event::NodeAction;
 use crate::report::{Deadline, Node, Unit};
 
@@ -20,7 +19,8 @@ pub(super) fn coming(node: &Node) -> Vec<String> {
 
 /// `, as last known at 11-27 21:10:37 UTC`, behind what systemd told where it tells nothing any more; else nothing.
 pub(super) fn as_of(node: &Node) -> String {
-    let at = node.units_as_of.as_deref().map(date_and_time);
+    // It was in the course of this watch: of no other year that would have to be told.
+    let at = node.units_as_of.as_deref().map(|at| date_and_time(at, at));
     at.map_or_else(String::new, |at| format!(", as last known at {at} UTC"))
 }
 

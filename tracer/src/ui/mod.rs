@@ -32,6 +32,7 @@ pub mod tables;
 pub mod text;
 pub mod theme;
 mod timeline;
+mod timers;
 pub mod told;
 mod units;
 mod upgrades;

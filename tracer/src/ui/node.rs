@@ -3,13 +3,13 @@
 use super::actor::{actor, by};
 use super::changes;
 use super::details::{INDENT, Kind, Page, more};
-use super::format::{brief, bytes, count, day, plural, seconds, seconds_between, time_of_day};
+use super::format::{brief, bytes, count, date_and_time, day, plural, seconds, seconds_between, time_of_day};
 use super::limits::{as_of, coming};
 use super::table::{Column, Kind as Cell, Set, Table};
-use super::{settings, units, upgrades, words};
+use super::{settings, timers, units, upgrades, words};
 use crate::report::{
     Capability, CapabilityState, Dropper, Invariant, InvariantState, Node, NodeReport, Packages,
-    PackagesStanding, Report, Run, Timer, Unit,
+    PackagesStanding, Report, Timer, Unit,
 };
 
 /// The page of units: what they get of the network, and how they stand.
@@ -67,7 +67,7 @@ fn standing(
     page.section(
         "Past runs of what timers start",
         Kind::Text,
-        node.timers.iter().filter_map(past),
+        node.timers.iter().filter_map(|timer| timers::past(timer, now)),
     );
     page.section(upgrades::HEADING, Kind::Text, upgrades::latest(node, now));
 }
@@ -231,7 +231,10 @@ fn timers_table(timers: &[Timer], now: &str, room: usize) -> Set {
         Column::new("starts", Cell::Ends(16), 4),
         Column::new("schedule", Cell::Text(16), 5),
     ]);
-    let day = |time: &Option<String>| time.as_deref().map_or("-".to_owned(), date_and_time);
+    let day = |time: &Option<String>| {
+        time.as_deref()
+            .map_or("-".to_owned(), |time| date_and_time(time, now))
+    };
     for timer in timers {
         let left = timer.next.as_deref().and_then(|next| seconds_between(now, next));
         table.row([
@@ -245,110 +248,6 @@ fn timers_table(timers: &[Timer], now: &str, room: usize) -> Set {
         ]);
     }
     table.set(room)
-}
-
-/// When a timer's unit ran, by whomever, and whether flows began to starve then; `None` where nothing is known of that.
-fn past(timer: &Timer) -> Option<String> {
-    /// Runs that are told at most.
-    const TOLD: usize = 3;
-    if timer.past.is_empty() && timer.past_since.is_none() {
-        return None;
-    }
-    let (name, unit) = (&timer.name, &timer.unit);
-    let shown = &timer.past[..timer.past.len().min(TOLD)];
-    let runs: Vec<String> = shown.iter().map(run).collect();
-    let runs = if runs.is_empty() {
-        "did not run".to_owned()
-    } else {
-        format!("ran {}", runs.join(", "))
-    };
-    let mut text = match &timer.past_since {
-        Some(since) if timer.past_total > TOLD as u64 => format!(
-            "{name}: {unit} {runs}, {} times since {}",
-            timer.past_total,
-            date_and_time(since)
-        ),
-        Some(since) => format!("{name}: {unit} {runs} since {}", date_and_time(since)),
-        None => format!("{name}: {unit} {runs}, what was before is not known"),
-    };
-    if !shown.is_empty() && timer.last.is_none() {
-        text += "; who started the unit is not known, and this timer has not elapsed";
-    } else if shown.iter().any(|run| run.by_timer) && shown.iter().any(|run| !run.by_timer) {
-        text += "; who started the others is not known";
-    } else if shown.iter().any(|run| !run.by_timer) {
-        text += "; who started the unit is not known";
-    }
-    if let Some(window) = &timer.window
-        && window.from != window.to
-    {
-        text += &format!(
-            "; next from {} to {}",
-            date_and_time(&window.from),
-            date_and_time(&window.to)
-        );
-    }
-    let onsets = &timer.onsets;
-    let all = onsets.inside + onsets.outside;
-    if all > 0 {
-        text += &format!(
-            "; starvation began within the windows of these runs {} of {all} times",
-            onsets.inside
-        );
-        if let Some(share) = onsets.share {
-            text += &format!("; they cover {:.1} % of the time", share * 100.0);
-        }
-        if let Some(one_in) = onsets.one_in() {
-            text += &format!(
-                "; in those of {}, and never outside: {} by chance",
-                plural(onsets.runs, "run"),
-                odds(one_in)
-            );
-        }
-    }
-    Some(text)
-}
-
-/// `1 in 13,824`
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "it is positive, and far below 2^53"
-)]
-fn odds(one_in: f64) -> String {
-    /// More is as good as never.
-    const MOST: f64 = 1e9;
-    if one_in > MOST {
-        return format!("less than 1 in {}", count(MOST as u64));
-    }
-    format!("1 in {}", count(one_in.round() as u64))
-}
-
-/// `10-11 06:14:07 (18min timeout) by this timer`
-fn run(run: &Run) -> String {
-    let lasted = run
-        .ended
-        .as_deref()
-        .and_then(|ended| seconds_between(&run.begun, ended))
-        .map(brief);
-    let result = match run.result.as_str() {
-        "" | "success" => None,
-        result => Some(result.to_owned()),
-    };
-    let how: Vec<String> = lasted.into_iter().chain(result).collect();
-    let mut text = date_and_time(&run.begun);
-    if !how.is_empty() {
-        text += &format!(" ({})", how.join(" "));
-    }
-    if run.by_timer {
-        text += " by this timer";
-    }
-    text
-}
-
-/// `10-11 06:14:07` of an RFC 3339 time.
-pub(super) fn date_and_time(rfc3339: &str) -> String {
-    let date = rfc3339.get(5..10).unwrap_or_default();
-    format!("{date} {}", time_of_day(rfc3339))
 }
 
 /// What must hold and does not.
@@ -449,44 +348,7 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Onsets;
     use crate::ui::sample;
-
-    /// As in October 2023: three onsets on three days, each within the hour of a daily timer.
-    #[test]
-    fn how_likely_chance_is_is_told_where_all_began_in_the_windows_of_several_runs() {
-        let mut timer = sample::incident().node.timers[0].clone();
-        let mut told = |onsets: Onsets| {
-            timer.onsets = onsets;
-            past(&timer).unwrap()
-        };
-        let three = Onsets {
-            inside: 3,
-            outside: 0,
-            runs: 3,
-            share: Some(1.0 / 24.0),
-        };
-        let text = told(three);
-        assert!(
-            text.ends_with(
-                "starvation began within the windows of these runs 3 of 3 times; they cover 4.2 % of the time; in those of 3 \
-                 runs, and never outside: 1 in 13,824 by chance"
-            ),
-            "{text}"
-        );
-        for other in [
-            Onsets { outside: 1, ..three },
-            Onsets { runs: 1, ..three },
-            Onsets { share: None, ..three },
-            Onsets {
-                share: Some(1.0),
-                ..three
-            },
-        ] {
-            assert!(!told(other).contains("by chance"), "{other:?}");
-        }
-        assert_eq!(odds(1e10), "less than 1 in 1,000,000,000");
-    }
 
     #[test]
     fn where_systemd_is_lost_what_it_told_is_marked_wherever_it_is_shown() {
@@ -515,40 +377,5 @@ mod tests {
             !soon.is_empty() && soon.iter().all(|text| text.ends_with(as_of)),
             "{soon:?}"
         );
-    }
-
-    #[test]
-    fn runs_are_of_the_unit_and_of_a_timer_only_where_systemd_says_so() {
-        let mut timer = sample::incident().node.timers[0].clone();
-        timer.past.truncate(2);
-        timer.past_total = 2;
-        let told = |timer: &Timer| past(timer).unwrap();
-        let ran = format!("{}: {} ran ", timer.name, timer.unit);
-        let mut by = |last: Option<&str>, by: [bool; 2]| {
-            timer.last = last.map(str::to_owned);
-            for (run, by) in timer.past.iter_mut().zip(by) {
-                run.by_timer = by;
-            }
-            told(&timer)
-        };
-        let never = by(None, [false, false]);
-        assert!(
-            never.starts_with(&ran) && !never.contains("by this timer"),
-            "{never}"
-        );
-        assert!(
-            never.contains("; who started the unit is not known, and this timer has not elapsed"),
-            "{never}"
-        );
-        let at = Some("2023-10-10T06:14:07.000Z");
-        let last = by(at, [true, false]);
-        assert_eq!(last.matches(" by this timer").count(), 1, "{last}");
-        assert!(last.contains("; who started the others is not known"), "{last}");
-        let both = by(at, [true, true]);
-        assert!(
-            !both.contains("not known;") && !both.contains("who started"),
-            "{both}"
-        );
-        assert!(by(at, [false, false]).contains("; who started the unit is not known"));
     }
 }

@@ -1,8 +1,7 @@
 //! What package managers did, by their logs: also before the start.
 
 use super::details::more;
-use super::format::{brief, plural, seconds, seconds_between, time_of_day};
-use super::node::date_and_time;
+use super::format::{brief, date_and_time, plural, seconds, seconds_between, time_of_day};
 use crate::report::{Node, Outcome, Packages, Upgrade, Window};
 
 /// What stands above the lines.
@@ -21,10 +20,18 @@ pub(super) fn latest(node: &Node, now: &str) -> Vec<String> {
             (None, true) => format!("{}: none", one.manager),
         };
         lines.push(match &one.past_since {
-            Some(since) => format!(
-                "{rest} since {} UTC; what was before is not read",
-                date_and_time(since)
-            ),
+            Some(since) => {
+                let at = date_and_time(since, now);
+                // apt's log may go back further than dpkg's.
+                match one
+                    .past
+                    .last()
+                    .is_some_and(|first| is_before(&first.begun, since))
+                {
+                    true => format!("{rest}; before {at} UTC only runs of apt are known"),
+                    false => format!("{rest} since {at} UTC; what was before is not read"),
+                }
+            }
             None => format!("{}: its logs tell of none", one.manager),
         });
         lines
@@ -59,7 +66,7 @@ pub(super) fn of_the_last_day(node: &Node, window: &Window) -> Vec<String> {
                 "{} of {} in the last day, the last until {} UTC",
                 plural(earlier.len() as u64, "earlier run"),
                 one.manager,
-                date_and_time(&until(last))
+                date_and_time(&until(last), now)
             )
         });
         told.chain(rest).chain(earlier).collect()
@@ -67,10 +74,22 @@ pub(super) fn of_the_last_day(node: &Node, window: &Window) -> Vec<String> {
     node.packages.iter().flat_map(of).collect()
 }
 
+/// How long ago that was; a clock that was set back has times that are yet to come.
+fn age(at: &str, now: &str) -> String {
+    let long = |from: &str, to: &str| seconds_between(from, to).map(|long| brief(long.floor()));
+    match is_before(now, at) {
+        true => long(now, at).map(|long| format!(" (in {long})")),
+        false => long(at, now).map(|long| format!(" ({long} ago)")),
+    }
+    .unwrap_or_default()
+}
+
+fn is_before(one: &str, other: &str) -> bool {
+    seconds_between(one, other).is_some_and(|between| between > 0.0)
+}
+
 /// `11-26 17:25:49 UTC (3h05m ago): apt-get install tmux, took 4s: 2 packages installed: tmux, libutempter0`
 fn line(manager: &str, run: &Upgrade, now: &str) -> String {
-    let age = seconds_between(&run.begun, now)
-        .map_or(String::new(), |age| format!(" ({} ago)", brief(age.floor())));
     let what = match run.command.as_str() {
         // What has no command was no run of a frontend.
         "" => manager,
@@ -80,10 +99,9 @@ fn line(manager: &str, run: &Upgrade, now: &str) -> String {
         "" => String::new(),
         user => format!(", for {user}"),
     };
-    let took = run
-        .ended
-        .as_deref()
-        .and_then(|ended| seconds_between(&run.begun, ended));
+    // Where the clock was set back meanwhile, nobody knows.
+    let ended = run.ended.as_deref().filter(|ended| !is_before(ended, &run.begun));
+    let took = ended.and_then(|ended| seconds_between(&run.begun, ended));
     let end = match run.outcome {
         Outcome::InWork => ", not ended yet".to_owned(),
         Outcome::Ended | Outcome::Failed => {
@@ -104,8 +122,9 @@ fn line(manager: &str, run: &Upgrade, now: &str) -> String {
         many => format!("; {many} times flows began to starve in its course, or up to 60 s after"),
     };
     format!(
-        "{} UTC{age}: {what}{who}{end}{}{error}{onsets}",
-        date_and_time(&run.begun),
+        "{} UTC{}: {what}{who}{end}{}{error}{onsets}",
+        date_and_time(&run.begun, now),
+        age(&run.begun, now),
         packages(run)
     )
 }
@@ -117,6 +136,7 @@ fn packages(run: &Upgrade) -> String {
         (run.installed, "installed", "install"),
         (run.upgraded, "upgraded", "upgrade"),
         (run.removed, "removed", "remove"),
+        (run.configured, "configured", "configure"),
     ];
     let begin = match run.outcome {
         Outcome::Ended => "",
@@ -143,11 +163,9 @@ fn packages(run: &Upgrade) -> String {
         more => format!(" and {more} more"),
     };
     let names = format!("{}{more}", run.names.join(", "));
-    match (counts.is_empty(), run.names.is_empty()) {
-        (true, true) => String::new(),
-        (true, false) if begin.is_empty() => format!(": configured {names}"),
-        (true, false) => format!(": {begin}configure {names}"),
-        _ => format!(": {begin}{}: {names}", counts.join(", ")),
+    match counts.is_empty() {
+        true => String::new(),
+        false => format!(": {begin}{}: {names}", counts.join(", ")),
     }
 }
 
@@ -170,6 +188,14 @@ mod tests {
         assert_eq!(
             last(&node(|one| one.past_total = 3)),
             format!("dpkg: no others {rest}")
+        );
+        let older = |one: &mut Packages| {
+            one.past_total = 3;
+            one.past_since = Some("2023-10-09T06:31:07.000Z".to_owned());
+        };
+        assert_eq!(
+            last(&node(older)),
+            "dpkg: no others; before 10-09 06:31:07 UTC only runs of apt are known"
         );
         let nothing = |one: &mut Packages| {
             one.past.clear();
@@ -235,6 +261,7 @@ mod tests {
                 installed: 0,
                 upgraded: 0,
                 removed: 0,
+                configured: 1,
                 names: vec!["systemd".to_owned()],
                 more: 0,
                 onsets: 0,
@@ -243,13 +270,16 @@ mod tests {
             line("dpkg", &run, "2023-10-08T09:19:05.700Z")
         };
         let begin = "10-08 06:14:05 UTC (3h05m ago): ";
-        assert_eq!(run(|_| {}), format!("{begin}dpkg, took 4 s: configured systemd"));
+        assert_eq!(
+            run(|_| {}),
+            format!("{begin}dpkg, took 4 s: 1 package configured: systemd")
+        );
         let failed = |run: &mut Upgrade| {
             run.outcome = Outcome::Failed;
             run.command = "apt-get upgrade".to_owned();
             run.requested_by = "ann (1000)".to_owned();
             run.error = "dpkg was killed".to_owned();
-            run.upgraded = 2;
+            (run.upgraded, run.configured) = (2, 0);
             run.more = 1;
             run.onsets = 2;
         };
@@ -262,15 +292,14 @@ mod tests {
         );
         let cut = |run: &mut Upgrade| {
             run.outcome = Outcome::Interrupted;
-            run.ended = None;
-            run.names.clear();
+            (run.ended, run.configured) = (None, 0);
         };
         assert_eq!(run(cut), format!("{begin}dpkg, no end: interrupted"));
         let planned = |run: &mut Upgrade| {
             run.outcome = Outcome::Interrupted;
             run.ended = None;
             run.command = "apt-get upgrade".to_owned();
-            (run.installed, run.upgraded) = (1, 7);
+            (run.installed, run.upgraded, run.configured) = (1, 7, 0);
         };
         assert_eq!(
             run(planned),
@@ -284,7 +313,26 @@ mod tests {
         };
         assert_eq!(
             run(in_work),
-            format!("{begin}dpkg, not ended yet: is to configure systemd")
+            format!("{begin}dpkg, not ended yet: is to configure 1 package: systemd")
         );
+        let set_back = |run: &mut Upgrade| run.ended = Some("2023-10-08T06:10:00.000Z".to_owned());
+        assert_eq!(
+            run(set_back),
+            format!("{begin}dpkg: 1 package configured: systemd"),
+            "nobody knows how long it took"
+        );
+        let coming = |run: &mut Upgrade| {
+            run.begun = "2023-10-08T19:24:06.000Z".to_owned();
+            run.ended = None;
+        };
+        assert_eq!(
+            run(coming),
+            "10-08 19:24:06 UTC (in 10h05m): dpkg: 1 package configured: systemd"
+        );
+        let last_year = |run: &mut Upgrade| {
+            run.begun = "2022-10-08T09:19:05.000Z".to_owned();
+            run.ended = None;
+        };
+        assert!(run(last_year).starts_with("2022-10-08 09:19:05 UTC (365d00h ago)"));
     }
 }

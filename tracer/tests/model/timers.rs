@@ -12,16 +12,9 @@ const DAY: i64 = 86_400 * SECOND;
 /// When the story begins: 2023-10-08 06:00 UTC.
 const START: i64 = 1_696_744_800 * SECOND;
 
-/// A timer with that random delay in seconds, of which the journal has a run on each of ten days up to the one that began
-/// `ago` seconds before the story.
-fn with_past(story: &mut Story, random_delay: u64, ago: i64) {
-    let run = |day: i64| Run {
-        invocation: day.to_string(),
-        begun: START - ago * SECOND - day * DAY,
-        ended: Some(START - ago * SECOND - day * DAY + SECOND),
-        result: "success".to_owned(),
-    };
-    story.say(Body::Timer(Box::new(Timer {
+/// A timer with that random delay in seconds, that has not elapsed.
+fn made(random_delay: u64) -> Timer {
+    Timer {
         name: "apt-daily-upgrade.timer".to_owned(),
         unit: UNIT.to_owned(),
         seen: Seen::Found,
@@ -33,7 +26,19 @@ fn with_past(story: &mut Story, random_delay: u64, ago: i64) {
         accuracy: 60_000_000,
         schedule: Vec::new(),
         persistent: true,
-    })));
+    }
+}
+
+/// The same, of which the journal has a run on each of ten days up to the one that began
+/// `ago` seconds before the story.
+fn with_past(story: &mut Story, random_delay: u64, ago: i64) {
+    let run = |day: i64| Run {
+        invocation: day.to_string(),
+        begun: START - ago * SECOND - day * DAY,
+        ended: Some(START - ago * SECOND - day * DAY + SECOND),
+        result: "success".to_owned(),
+    };
+    story.say(Body::Timer(Box::new(made(random_delay))));
     story.say(Body::Runs(Box::new(Runs {
         unit: UNIT.to_owned(),
         since: START - 10 * DAY,
@@ -68,6 +73,22 @@ fn an_onset_within_the_delay_of_a_run_is_inside() {
     // An hour at random, and the minute in which it may elapse with others.
     let seconds = |time: &str| time.parse::<jiff::Timestamp>().unwrap().as_second();
     assert_eq!(seconds(&window.to) - seconds(&window.from), 3660);
+}
+
+/// As of a `Persistent=` timer, whose file is made when it is first started.
+#[test]
+fn that_a_timer_elapsed_is_no_run_and_nothing_begins_in_it() {
+    let mut story = healthy();
+    with_past(&mut story, 3600, 7200);
+    story.say(Body::Timer(Box::new(Timer {
+        last: Some(START - SECOND),
+        ..made(3600)
+    })));
+    starve(&mut story);
+    let timer = timer(&story);
+    assert_eq!((timer.onsets.inside, timer.onsets.outside), (0, 1));
+    assert_eq!((timer.past.len(), timer.past_total), (10, 10));
+    assert!(timer.past.iter().all(|run| !run.by_timer) && timer.last.is_some());
 }
 
 #[test]

@@ -156,6 +156,53 @@ fn an_upgrade_was_cut_off_when_nobody_worked_on_it_any_more() {
     assert_eq!(story.verdict("R27").since, cut_off.since);
 }
 
+/// What is half-installed is left as it is by `dpkg --configure -a`.
+#[test]
+fn each_package_that_is_left_half_way_has_the_remedy_that_mends_it() {
+    let configure = "dpkg --configure -a  # Risk: ";
+    let reinstall = "apt-get install --reinstall aaa bbb  # Risk: ";
+    let remove = "dpkg --remove --force-remove-reinstreq aaa bbb  # Where ";
+    for (states, begins) in [
+        (&["unpacked", "triggers-pending"][..], &[configure][..]),
+        (
+            &["half-installed (reinstreq)", "half-installed"],
+            &[reinstall, remove],
+        ),
+        (
+            &[
+                "half-installed (reinstreq)",
+                "unpacked (reinstreq)",
+                "half-configured",
+            ],
+            &[configure, reinstall, remove],
+        ),
+    ] {
+        let mut story = healthy();
+        story.say(Body::Packages(Box::new(Packages {
+            manager: Manager::Dpkg,
+            holder: None,
+            working_on: String::new(),
+            unfinished: ["aaa", "bbb", "ccc"]
+                .iter()
+                .zip(states)
+                .map(|(name, state)| Unfinished {
+                    name: (*name).to_owned(),
+                    state: (*state).to_owned(),
+                })
+                .collect(),
+            leftovers: 0,
+            open_run: false,
+            reboot: None,
+            unknown: false,
+        })));
+        story.idle(2);
+        let remedy = story.verdict("R27").remedy;
+        let fits = |(line, begin): (&String, &&str)| line.starts_with(begin) && line.contains("Risk: ");
+        assert_eq!(remedy.len(), begins.len(), "{remedy:?}");
+        assert!(remedy.iter().zip(begins).all(fits), "{remedy:?}");
+    }
+}
+
 #[test]
 fn an_upgrade_that_was_cut_off_before_the_start_is_told_by_its_log() {
     let mut story = healthy();

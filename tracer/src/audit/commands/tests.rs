@@ -39,6 +39,7 @@ fn programs_are_known_by_name_and_path_wherever_they_stand() {
         "ifup|reboot) shift;;",
         "reboot() {",
         "apt-get check",
+        "apt-get --version; apt --help; aptitude -h; dpkg --help; dnf --version; iptables --version",
         "[ -x /usr/bin/apt-get ] && command -v dpkg",
         "test -n \"$(dpkg --print-architecture)\"",
         "if ! grep -q apt-get /etc/x; then",

@@ -1,7 +1,7 @@
 //! The node beside its packets: changes, units, timers, packages.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::{Manager, NodeAction, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
@@ -210,6 +210,7 @@ fn upgrades(model: &Model, manager: Manager) -> Vec<Upgrade> {
         installed: run.installed,
         upgraded: run.upgraded,
         removed: run.removed,
+        configured: run.configured,
         names: run.names.clone(),
         more: run.more,
         onsets: onsets.get(&run.begun).copied().unwrap_or_default(),
@@ -342,7 +343,8 @@ fn timer(model: &Model, timer: &crate::event::Timer) -> Timer {
     let utc = |at: i64| rfc3339(at.into());
     let past = model.units().past(&timer.unit);
     let since = past.and_then(Past::since);
-    let runs = past.map(|past| past.runs(timer.last)).unwrap_or_default();
+    let none = VecDeque::new();
+    let runs = past.map_or(&none, Past::runs);
     let nanoseconds = |span: u64| i64::try_from(span.saturating_mul(1000)).unwrap_or(i64::MAX);
     let (delay, accuracy) = (nanoseconds(timer.random_delay), nanoseconds(timer.accuracy));
     Timer {
@@ -375,7 +377,7 @@ fn timer(model: &Model, timer: &crate::event::Timer) -> Timer {
             .collect(),
         past_total: runs.len() as u64,
         past_since: since.map(utc),
-        onsets: onsets(model, timer, &runs, since, delay),
+        onsets: onsets(model, timer, runs, since, delay),
     }
 }
 
@@ -383,7 +385,7 @@ fn timer(model: &Model, timer: &crate::event::Timer) -> Timer {
 fn onsets(
     model: &Model,
     timer: &crate::event::Timer,
-    past: &[crate::event::Run],
+    past: &VecDeque<crate::event::Run>,
     since: Option<i64>,
     delay: i64,
 ) -> Onsets {

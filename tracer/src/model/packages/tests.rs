@@ -310,6 +310,18 @@ fn which_upgrade_ran_at_a_time_or_shortly_before_is_told() {
 }
 
 #[test]
+fn a_run_in_which_the_clock_was_set_back_was_at_work_when_it_began() {
+    let mut managers = Managers::default();
+    managers.upgrades(&Upgrades {
+        manager: Manager::Dpkg,
+        since: Some(0),
+        runs: vec![run(100, Some(40), None)],
+    });
+    let second = SECOND as i64;
+    assert_eq!(managers.runs_in(&(100 * second..=100 * second)).len(), 1);
+}
+
+#[test]
 fn what_the_logs_tell_is_no_change() {
     let mut managers = with_past(None);
     assert_eq!(managers.past_since(Manager::Dpkg), Some(0));

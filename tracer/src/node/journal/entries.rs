@@ -8,8 +8,9 @@ use crate::event::Run;
 const KIND: &str = "MESSAGE_ID";
 /// The field that tells of which run.
 const INVOCATION: &str = "INVOCATION_ID";
+const MESSAGE: &str = "MESSAGE";
 /// The fields that are read.
-pub(super) const FIELDS: [&str; 4] = [KIND, INVOCATION, "UNIT_RESULT", "JOB_RESULT"];
+pub(super) const FIELDS: [&str; 5] = [KIND, INVOCATION, MESSAGE, "UNIT_RESULT", "JOB_RESULT"];
 
 /// What systemd says of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,18 +63,25 @@ fn text<'e>(entry: &'e Value, name: &str) -> Option<&'e str> {
     entry.get(name)?.as_str()
 }
 
-/// The runs that these entries tell of, one entry a line, in the order of their beginnings. One of which the beginning
+/// Whether a unit was not started since its conditions were not met (`job_emit_done_message`). That has the id of a beginning,
+/// and the run before; only its words differ.
+fn is_skip(entry: &Value) -> bool {
+    text(entry, MESSAGE).is_some_and(|message| {
+        message.starts_with("Condition check resulted in ") || message.contains(" was skipped because ")
+    })
+}
+
+/// The runs that these entries tell of, in the order of their beginnings, as the entries are. One of which the beginning
 /// is not there is left out, and so is what is no entry. Where these are not all entries, `is_cut`, what the first one
 /// tells of may have begun before: a unit is also said to have begun when it ends.
-pub(super) fn runs(lines: &str, is_cut: bool) -> Vec<Run> {
+pub(super) fn runs(lines: &[&str], is_cut: bool) -> Vec<Run> {
     let mut runs: Vec<(Run, Option<Kind>)> = Vec::new();
     let first = lines
-        .lines()
-        .next()
+        .first()
         .filter(|_| is_cut)
         .and_then(|line| serde_json::from_str::<Value>(line).ok());
     let unknown = first.as_ref().and_then(|entry| text(entry, INVOCATION));
-    for line in lines.lines() {
+    for line in lines {
         let Ok(entry) = serde_json::from_str::<Value>(line) else {
             continue;
         };
@@ -82,7 +90,8 @@ pub(super) fn runs(lines: &str, is_cut: bool) -> Vec<Run> {
         else {
             continue;
         };
-        if unknown == Some(invocation) {
+        // Before its first run a unit has none.
+        if unknown == Some(invocation) || invocation.is_empty() || is_skip(&entry) {
             continue;
         }
         let known = runs.iter_mut().find(|(run, _)| run.invocation == invocation);
@@ -128,6 +137,10 @@ mod tests {
             r#"{{"__REALTIME_TIMESTAMP":"{}","MESSAGE_ID":"{id}","INVOCATION_ID":"{invocation}"{more}}}"#,
             seconds * 1_000_000
         )
+    }
+
+    fn runs(text: &str, is_cut: bool) -> Vec<Run> {
+        super::runs(&text.lines().collect::<Vec<_>>(), is_cut)
     }
 
     fn id(of: Kind) -> &'static str {
@@ -184,6 +197,23 @@ mod tests {
             (told[0].ended, told[0].result.as_str()),
             (Some(3_000_000_000), "")
         );
+    }
+
+    /// As systemd 252 and 245 log it: of a unit that never ran, and of one whose last run is out of reach.
+    #[test]
+    fn what_was_skipped_was_no_run() {
+        let unmet =
+            r#","MESSAGE":"A job was skipped because of an unmet condition check (ConditionPathExists=/a).""#;
+        let older = r#","MESSAGE":"Condition check resulted in A job being skipped.""#;
+        let ran = r#","MESSAGE":"Finished A job that is skipped.""#;
+        let lines = [
+            entry(1, STARTED, "", unmet),
+            entry(2, STARTED, "a", unmet),
+            entry(3, STARTED, "b", older),
+            entry(4, STARTED, "c", ran),
+        ];
+        let told = runs(&lines.join("\n"), false).into_iter();
+        assert_eq!(told.map(|run| run.invocation).collect::<Vec<_>>(), ["c"]);
     }
 
     /// A oneshot has started when it is done: that is no beginning where what was before is not there.

@@ -96,7 +96,8 @@ impl Journal {
     pub(super) async fn runs(&self, unit: &str, begins: i64) -> Result<Past, String> {
         let fields = format!("--output-fields={}", entries::FIELDS.join(","));
         let most = format!("--lines={ENTRIES}");
-        let mut child = self.start(&[&fields, &most], entries::matches(unit))?;
+        // From the latest on: before systemd 254 `--lines` counts from where `--since` begins.
+        let mut child = self.start(&[&fields, &most, "--reverse"], entries::matches(unit))?;
         let (output, errors) = (child.stdout.take(), child.stderr.take());
         // Both at once: the program waits for whoever does not read. Where it prints too much it is read no more, and ends.
         let work = async {
@@ -111,8 +112,9 @@ impl Journal {
         if !status.success() {
             return Err(doubt.unwrap_or_else(|| ended(status)));
         }
-        let is_cut = text.lines().count() >= ENTRIES;
-        let since = match text.lines().next().and_then(entries::time) {
+        let lines: Vec<&str> = text.lines().rev().collect();
+        let is_cut = lines.len() >= ENTRIES;
+        let since = match lines.first().copied().and_then(entries::time) {
             // Nobody knows what is in the files that it could not read.
             _ if doubt.is_some() => nanoseconds(now()),
             // The run that the first entry is of may have begun just then, and is left out.
@@ -121,7 +123,7 @@ impl Journal {
         };
         Ok(Past {
             since,
-            runs: entries::runs(&text, is_cut),
+            runs: entries::runs(&lines, is_cut),
             doubt,
         })
     }
@@ -229,6 +231,28 @@ mod tests {
         assert_eq!(fails("exit 3"), "journalctl failed: exit status: 3");
         assert!(fails("kill -9 $$").contains("signal: 9"));
         assert!(fails("exec yes").contains("more than 1048576 bytes"));
+    }
+
+    /// With `--since`, `--lines` counts from the beginning where `--reverse` is not said, as in systemd 252.
+    #[test]
+    fn of_many_runs_the_latest_are_read() {
+        let numbered = ENTRY
+            .replace(r#""7000000""#, r#""'$i'000000""#)
+            .replace(r#""a""#, r#""'$i'""#);
+        let script = format!(
+            "case \"$*\" in *--reverse*) all=$(seq 300 -1 1);; *) all=$(seq 300);; esac; \
+             for i in $(echo $all | cut -d' ' -f1-{ENTRIES}); do echo '{numbered}'; done"
+        );
+        let past = past(&script).unwrap();
+        let (first, last) = (past.runs.first().unwrap(), past.runs.last().unwrap());
+        assert_eq!(
+            (first.invocation.as_str(), last.invocation.as_str()),
+            ("110", "300")
+        );
+        assert_eq!(
+            past.since, 109_000_000_001,
+            "of the one that the cut is in, nothing is known"
+        );
     }
 
     #[test]

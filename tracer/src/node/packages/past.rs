@@ -124,9 +124,10 @@ impl Past {
 /// What the logs tell, and how many lines of them are foreign or torn.
 fn upgrades(history: &str, log: &str, zone: &Zone, at_work: bool) -> (Upgrades, u64) {
     let (mut sessions, since, mut odd) = sessions(log, zone);
-    let mut runs = Vec::new();
+    let mut runs: Vec<Upgrade> = Vec::new();
     for run in history::Run::all(history) {
-        let upgrade = begun(&run, zone);
+        let before = runs.last().map(|last| last.ended.unwrap_or(last.begun));
+        let upgrade = begun(&run, before, zone);
         // An end that is no time was torn by what ended the run.
         let is_whole = upgrade
             .as_ref()
@@ -165,16 +166,18 @@ pub(super) fn latest(manager: Manager, since: Option<i64>, mut runs: Vec<Upgrade
     }
 }
 
-/// A run of apt, without what dpkg says of it. `None` where its time cannot be read.
-fn begun(run: &history::Run, zone: &Zone) -> Option<Upgrade> {
+/// A run of apt, without what dpkg says of it. `before` is the last time that stands above it. `None` where its time cannot be
+/// read.
+fn begun(run: &history::Run, before: Option<i64>, zone: &Zone) -> Option<Upgrade> {
+    let begun = zone.read_after(&run.begin, before)?;
     let steps = || {
         run.steps
             .iter()
             .map(|step| (Some(step.action), step.package.as_str()))
     };
     Some(Upgrade {
-        begun: zone.read(&run.begin)?,
-        ended: zone.read(&run.end),
+        begun,
+        ended: zone.read_after(&run.end, Some(begun)),
         last: None,
         command: short(&run.command),
         requested_by: short(&run.requested_by),
@@ -185,7 +188,8 @@ fn begun(run: &history::Run, zone: &Zone) -> Option<Upgrade> {
 
 /// Whether dpkg did this in that run of apt; then the run has it.
 fn take(run: &mut Upgrade, session: &Session) -> bool {
-    let is_of_it = match run.ended {
+    // Where the clock was set back meanwhile its end tells nothing.
+    let is_of_it = match run.ended.filter(|ended| *ended >= run.begun) {
         Some(ended) => (run.begun..=ended).contains(&session.begun),
         None => {
             let last = run.last.unwrap_or(run.begun);
@@ -239,18 +243,27 @@ impl Session {
 /// All that dpkg did, when the log begins, and how many lines are not dpkg's.
 fn sessions(log: &str, zone: &Zone) -> (Vec<Session>, Option<i64>, u64) {
     let mut sessions: Vec<Session> = Vec::new();
-    let (mut since, mut odd) = (None, 0);
+    let (mut since, mut before, mut odd) = (None, None, 0);
     for line in log.lines() {
-        let dated = Line::dated(line).and_then(|(time, line)| Some((zone.read(time)?, line)));
+        let dated = Line::dated(line).and_then(|(time, line)| Some((zone.read_after(time, before)?, line)));
         let Some((at, line)) = dated else {
             odd += 1;
             continue;
         };
+        before = Some(at);
         since.get_or_insert(at);
-        if let Line::Startup(_) = line
-            && sessions.last().is_none_or(|last| at - last.last > SAME_RUN)
-        {
-            sessions.push(Session::begin(at));
+        match sessions.last_mut() {
+            // The clock was set back: how long the two were apart nobody knows. What was half-way is so still.
+            Some(last) if at < last.last => {
+                let undone = std::mem::take(&mut last.undone);
+                sessions.push(Session {
+                    undone,
+                    ..Session::begin(at)
+                });
+            }
+            Some(last) if at - last.last <= SAME_RUN => {}
+            _ if matches!(line, Line::Startup(_)) => sessions.push(Session::begin(at)),
+            _ => {}
         }
         // What the log begins with may be the end of something.
         let Some(session) = sessions.last_mut() else {
@@ -299,14 +312,12 @@ fn counted<'a>(steps: impl Iterator<Item = (Option<Action>, &'a str)>) -> Upgrad
     let mut orders: BTreeMap<&str, u8> = BTreeMap::new();
     for (action, package) in steps {
         let (order, count) = match action {
-            Some(Action::Upgrade | Action::Downgrade) => (0, Some(&mut upgrade.upgraded)),
-            Some(Action::Install | Action::Reinstall) => (1, Some(&mut upgrade.installed)),
-            Some(Action::Remove | Action::Purge) => (2, Some(&mut upgrade.removed)),
-            None => (3, None),
+            Some(Action::Upgrade | Action::Downgrade) => (0, &mut upgrade.upgraded),
+            Some(Action::Install | Action::Reinstall) => (1, &mut upgrade.installed),
+            Some(Action::Remove | Action::Purge) => (2, &mut upgrade.removed),
+            None => (3, &mut upgrade.configured),
         };
-        if let Some(count) = count {
-            *count = count.saturating_add(1);
-        }
+        *count = count.saturating_add(1);
         // One package of two architectures has one name.
         let name = package.split(':').next().unwrap_or_default();
         orders
@@ -334,6 +345,7 @@ fn short(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::zone;
     use super::*;
 
     const HISTORY: &str = "
@@ -464,6 +476,72 @@ Remove: old:amd64 (1)
         assert_eq!((upgrades.runs.len(), odd), (4, 6));
         let (nothing, odd) = super::upgrades("", "", &Zone::utc(), false);
         assert_eq!((nothing.runs.len(), nothing.since, odd), (0, None, 0));
+    }
+
+    /// 2026-10-25: at 03:00 it is 02:00 once more.
+    #[test]
+    fn the_hour_that_comes_twice_is_told_by_the_order_of_the_lines() {
+        let log = "2026-10-25 02:50:00 startup archives unpack\n\
+                   2026-10-25 02:50:00 upgrade aaa:amd64 1 2\n\
+                   2026-10-25 02:50:00 status installed aaa:amd64 2\n\
+                   2026-10-25 02:10:00 startup archives unpack\n\
+                   2026-10-25 02:10:00 upgrade bbb:amd64 1 2\n\
+                   2026-10-25 02:10:03 status installed bbb:amd64 2\n";
+        let history = "Start-Date: 2026-10-25  02:55:00\nCommandline: apt-get install x\n\
+                       End-Date: 2026-10-25  02:05:00\n\n";
+        let minutes = |zone: &Zone, history: &str| -> Vec<_> {
+            /// 2026-10-25 00:00:00 UTC, in s.
+            const NIGHT: i64 = 1_792_886_400;
+            let time = |at: i64| (at / SECOND - NIGHT) / 60;
+            let (upgrades, _) = upgrades(history, log, zone, false);
+            let runs = upgrades.runs.into_iter();
+            runs.map(|run| (time(run.begun), run.ended.map(time), run.names.join(" ")))
+                .collect()
+        };
+        let run = |begun, ended, names: &str| (begun, Some(ended), names.to_owned());
+        let berlin = zone::tests::berlin();
+        assert_eq!(
+            minutes(&berlin, history),
+            [run(50, 50, "aaa"), run(55, 65, ""), run(70, 70, "bbb")]
+        );
+        // In any other hour it is the clock that was set back.
+        assert_eq!(
+            minutes(&Zone::utc(), history),
+            [run(130, 130, "bbb"), run(170, 170, "aaa"), run(175, 125, "")]
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_within_a_run_leaves_nothing_half_way() {
+        let log = "2023-10-07 06:14:00 startup archives unpack\n\
+                   2023-10-07 06:14:00 upgrade aaa:amd64 1 2\n\
+                   2023-10-07 06:14:02 status half-configured aaa:amd64 1\n\
+                   2023-10-07 05:14:03 status installed aaa:amd64 2\n\
+                   2023-10-07 05:14:03 upgrade bbb:amd64 1 2\n\
+                   2023-10-07 05:14:04 status installed bbb:amd64 2\n";
+        let (upgrades, _) = upgrades("", log, &Zone::utc(), false);
+        assert_eq!(
+            spans(&upgrades),
+            [
+                (at(5, 14, 3), Some(at(5, 14, 4)), Some(at(5, 14, 4))),
+                (at(6, 14, 0), Some(at(6, 14, 2)), Some(at(6, 14, 2))),
+            ]
+        );
+    }
+
+    /// Who is named is counted as what was done to him.
+    #[test]
+    fn what_was_only_configured_is_counted_as_that() {
+        let log = "2023-10-07 06:14:00 startup packages configure\n\
+                   2023-10-07 06:14:00 configure s6-post:all 1 <none>\n\
+                   2023-10-07 06:14:00 status installed s6-post:all 1\n\
+                   2023-10-07 06:14:04 startup packages purge\n\
+                   2023-10-07 06:14:04 purge s6-pre:all 1 <none>\n\
+                   2023-10-07 06:14:04 status not-installed s6-pre:all <none>\n";
+        let (upgrades, _) = upgrades("", log, &Zone::utc(), false);
+        let run = &upgrades.runs[0];
+        assert_eq!((run.removed, run.configured), (1, 1));
+        assert_eq!(run.names, ["s6-pre", "s6-post"]);
     }
 
     #[test]

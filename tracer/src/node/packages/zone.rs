@@ -40,11 +40,17 @@ impl Zone {
     }
 
     /// A time as dpkg and apt write it, `2026-11-26 17:25:49`, in ns since 1970. Of the hour that comes twice when clocks
-    /// are set back, the first is taken; a time that was left out when they were set forward counts as before it.
-    pub(super) fn read(&self, text: &str) -> Option<i64> {
+    /// are set back, the first is taken, or the second where what was written before is later than that; a time that was left
+    /// out when they were set forward counts as before it.
+    pub(super) fn read_after(&self, text: &str, before: Option<i64>) -> Option<i64> {
         let time: DateTime = text.parse().ok()?;
-        let time = self.0.to_ambiguous_timestamp(time).compatible().ok()?;
-        i64::try_from(time.as_nanosecond()).ok()
+        let time = self.0.to_ambiguous_timestamp(time);
+        let nanoseconds = |time: jiff::Timestamp| i64::try_from(time.as_nanosecond()).ok();
+        let first = nanoseconds(time.compatible().ok()?)?;
+        let fits = |at: &i64| before.is_none_or(|before| *at >= before);
+        let second = time.is_ambiguous().then(|| time.later().ok()).flatten();
+        let second = second.and_then(nanoseconds).filter(fits);
+        Some(second.filter(|_| !fits(&first)).unwrap_or(first))
     }
 }
 
@@ -75,10 +81,36 @@ pub(super) mod tests {
         all
     }
 
+    /// As in Berlin.
+    pub(in super::super) fn berlin() -> Zone {
+        Zone(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap())
+    }
+
+    #[test]
+    fn of_the_hour_that_comes_twice_the_second_is_taken_where_only_that_fits() {
+        let read = |text: &str, before| berlin().read_after(text, before).unwrap();
+        let hour = 3600 * 1_000_000_000;
+        let first = read("2026-10-25 02:10:00", None);
+        assert_eq!(read("2026-10-25 02:10:00", Some(first)), first);
+        assert_eq!(read("2026-10-25 02:10:00", Some(first + 1)), first + hour);
+        assert_eq!(
+            read("2026-10-25 02:10:00", Some(first + hour + 1)),
+            first,
+            "neither"
+        );
+        assert_eq!(
+            read("2026-10-25 03:10:00", Some(first + 3 * hour)),
+            first + 2 * hour
+        );
+        // What was left out in spring came once.
+        let spring = read("2026-03-29 02:10:00", None);
+        assert_eq!(read("2026-03-29 02:10:00", Some(spring + 1)), spring);
+    }
+
     #[test]
     fn the_time_of_a_node_is_that_of_its_zone() {
         let folder = Folder::new();
-        let read = |text: &str| Zone::of(folder.path()).unwrap().read(text);
+        let read = |text: &str| Zone::of(folder.path()).unwrap().read_after(text, None);
         let at = |seconds: i64| Some(seconds * 1_000_000_000);
         assert_eq!(
             read("2023-10-08 06:00:00"),

@@ -31,6 +31,7 @@ fn past_upgrade(begun: &str, ended: Option<&str>, outcome: Outcome) -> Upgrade {
         installed: 1,
         upgraded: 14,
         removed: 0,
+        configured: 0,
         names: ["systemd", "udev", "linux-image-6.1.0-13-amd64"]
             .map(str::to_owned)
             .into(),
