@@ -69,6 +69,8 @@ pub(super) const NO_MODULES: Rule = Rule {
     follows: &[],
 };
 
+/// The capability of what tells of packages.
+const PACKAGES: &str = "packages";
 const CONFIGURE: &str =
     "dpkg --configure -a  # Risk: restarts services of what it configures. Reboot only after it.";
 const SYNC: &str = "dnf distro-sync  # Of rpm. Risk: brings all packages to the versions of the repositories and restarts services of them.";
@@ -104,13 +106,17 @@ fn interrupted(view: &View<'_>) -> Option<Finding> {
         }
         None => " It was so when tracer started.".to_owned(),
     };
+    let as_of = match model.can(PACKAGES) {
+        true => "",
+        false => " That is as last known: what becomes of packages is not seen any more.",
+    };
     let unit = left.holder.map(|holder| holder.unit.clone());
     Some(Finding {
         confidence: match is_only_open {
             true => Confidence::Weak,
             false => Confidence::Strong,
         },
-        explanation: format!("{stand}{since}{by_log}"),
+        explanation: format!("{stand}{since}{by_log}{as_of}"),
         since: left.since.unwrap_or(model.started()),
         last: model.now(),
         evidence: vec![evidence::state("packages".to_owned(), standing)],

@@ -52,7 +52,7 @@ fn standing(
         Kind::Text,
         units::left_over(node),
     );
-    page.section("Packages", Kind::Text, packages(node));
+    page.section(packages_heading(capabilities), Kind::Text, packages(node));
     let shown: Vec<&Unit> = node.units.iter().filter(|unit| units::is_told(unit)).collect();
     let others = node.units_total.saturating_sub(shown.len() as u64);
     let rest = (others > 0).then(|| format!("... and {} others: at rest, or no services", count(others)));
@@ -72,6 +72,14 @@ fn standing(
     page.section(upgrades::HEADING, Kind::Text, upgrades::latest(node, now));
 }
 
+/// What is told of packages was so when they could be seen.
+fn packages_heading(capabilities: &[Capability]) -> &'static str {
+    match missing(capabilities, "packages") {
+        Some(_) => "Packages, as last known",
+        None => "Packages",
+    }
+}
+
 /// What of the node is not seen, but for what [`standing`] tells itself.
 fn unseen(page: &mut Page, capabilities: &[Capability]) {
     let missing = no_systemd(capabilities);
@@ -81,9 +89,14 @@ fn unseen(page: &mut Page, capabilities: &[Capability]) {
 
 /// What is told of systemd where there is none.
 fn no_systemd(capabilities: &[Capability]) -> Option<&Capability> {
+    missing(capabilities, "systemd")
+}
+
+/// The capability of this name, where what it is of cannot be seen.
+fn missing<'c>(capabilities: &'c [Capability], name: &str) -> Option<&'c Capability> {
     capabilities
         .iter()
-        .find(|one| one.name == "systemd" && one.state == CapabilityState::Unavailable)
+        .find(|one| one.name == name && one.state == CapabilityState::Unavailable)
 }
 
 /// The heading of the invariants.
@@ -329,7 +342,7 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
     let unfinished = node.packages.iter().any(is_told);
     let packages = packages(node);
     page.section(
-        "Packages",
+        packages_heading(&report.capabilities),
         Kind::Text,
         packages.into_iter().filter(|_| unfinished),
     );
@@ -349,6 +362,19 @@ pub(super) fn changed(page: &mut Page, report: &Report) {
 mod tests {
     use super::*;
     use crate::ui::sample;
+
+    #[test]
+    fn packages_that_are_not_seen_any_more_are_as_last_known() {
+        let seen = |state| {
+            packages_heading(&[Capability {
+                name: "packages".to_owned(),
+                state,
+                why: String::new(),
+            }])
+        };
+        assert_eq!(seen(CapabilityState::Available), "Packages");
+        assert_eq!(seen(CapabilityState::Unavailable), "Packages, as last known");
+    }
 
     #[test]
     fn where_systemd_is_lost_what_it_told_is_marked_wherever_it_is_shown() {

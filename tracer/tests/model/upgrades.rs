@@ -1,6 +1,8 @@
 //! What package managers did by their logs, held against onsets of starvation.
 
-use tracer::event::{Body, Manager, Owner, Packages, Seen, Unfinished, Unit, UnitState, Upgrade, Upgrades};
+use tracer::event::{
+    Body, CapabilityState, Manager, Owner, Packages, Seen, Unfinished, Unit, UnitState, Upgrade, Upgrades,
+};
 use tracer::report::{self, Outcome};
 
 use crate::story::*;
@@ -154,6 +156,12 @@ fn an_upgrade_was_cut_off_when_nobody_worked_on_it_any_more() {
     stands(&mut story, None, &["udev"]);
     story.idle(2);
     assert_eq!(story.verdict("R27").since, cut_off.since);
+    story.capability("packages", CapabilityState::Unavailable);
+    let cut_off = story.verdict("R27").explanation;
+    assert!(
+        cut_off.ends_with(" That is as last known: what becomes of packages is not seen any more."),
+        "{cut_off}"
+    );
 }
 
 /// What is half-installed is left as it is by `dpkg --configure -a`.
