@@ -10,7 +10,8 @@ use super::words::{command, count, moment};
 use super::{About, Finding, Rule, effects, evidence};
 use crate::event::{EntryKey, FlowKey, SocketState};
 use crate::model::Model;
-use crate::model::clock::{SECOND, When};
+use crate::model::books::HeldBack;
+use crate::model::clock::SECOND;
 use crate::model::ends;
 use crate::model::flows::Flow;
 use crate::model::growth::Spell;
@@ -75,54 +76,55 @@ pub(super) const PARTLY: Rule = Rule {
 /// Packets of a flow that must have been shown as dropped, and the time that they must span, where nothing leaves.
 const PACKETS: u64 = 2;
 const LASTING: u64 = SECOND;
-/// That a packet left is told up to a round later.
-const ROUND: u64 = 600_000_000;
-
 /// A flow that worked, and of which the firewall kept something from leaving.
 struct Kept<'a> {
     key: &'a FlowKey,
     flow: &'a Flow,
-    dropped: Spell,
-    /// Packets that left meanwhile.
-    left: u64,
+    held: HeldBack,
 }
 
 impl Kept<'_> {
     /// Nothing leaves any more.
     fn is_whole(&self) -> bool {
-        self.dropped.lasts(PACKETS, LASTING)
-            && self.flow.last_sent <= When::at(self.dropped.since.saturating_add(ROUND))
+        self.held.is_all(self.flow.last_sent, PACKETS, LASTING)
+    }
+
+    /// Packets that left since some did not.
+    fn left(&self) -> u64 {
+        self.flow.sent.saturating_sub(self.held.left_before)
+    }
+
+    /// Some did not leave, and later some again; more did.
+    fn is_partly(&self) -> bool {
+        let dropped = self.held.dropped;
+        dropped.last > dropped.since && self.left() > dropped.packets
     }
 }
 
-/// Flows that worked, in the order of their keys: those of which nothing leaves any more, and the others. Where one packet in ten
-/// is dropped, now and then two in a row are, which may be all that a flow sends for a while: that is none of the first.
+/// Flows that worked, in the order of their keys: those of which nothing leaves any more, and those of which a part does. Where one
+/// packet in ten is dropped, now and then two in a row are, which may be all that a flow sends for a while: that is none of the
+/// first.
 fn kept(model: &Model) -> (Vec<Kept<'_>>, Vec<Kept<'_>>) {
     let all = model.books().filtered(model.now());
-    let worked = all.filter_map(|(key, dropped, left)| {
+    let worked = all.filter_map(|(key, held)| {
         let flow = model.flows().get(key)?;
-        used_to_work(model, key, flow).then_some(Kept {
-            key,
-            flow,
-            dropped,
-            left,
-        })
+        used_to_work(model, key, flow).then_some(Kept { key, flow, held })
     });
-    let (whole, mut partly): (Vec<_>, Vec<_>) = worked.partition(Kept::is_whole);
-    let share = share(model, &partly);
-    let is_chance = |one: &Kept<'_>| {
-        let in_a_row = u32::try_from(one.dropped.packets).unwrap_or(u32::MAX);
-        share.as_ref().is_some_and(|share| share.makes_likely(in_a_row))
-    };
-    let (chance, whole): (Vec<_>, Vec<_>) = whole.into_iter().partition(is_chance);
-    partly.extend(chance);
-    partly.sort_by_key(|one| one.key);
+    let (mut whole, mut partly): (Vec<_>, Vec<_>) = worked.partition(Kept::is_whole);
+    partly.retain(Kept::is_partly);
+    if let Some(share) = share(model, &partly) {
+        let is_chance = |one: &Kept<'_>| {
+            let in_a_row = u32::try_from(one.held.in_a_row.packets).unwrap_or(u32::MAX);
+            share.makes_likely(in_a_row)
+        };
+        whole.retain(|one| !is_chance(one));
+    }
     (whole, partly)
 }
 
 /// How much these have lost; `None` where they are none.
 fn share(model: &Model, kept: &[Kept<'_>]) -> Option<Share> {
-    let lost = kept.iter().map(|one| one.dropped).reduce(Spell::and)?;
+    let lost = kept.iter().map(|one| one.held.dropped).reduce(Spell::and)?;
     let is_own = |one: &&Kept<'_>| {
         model.is_reply(one.key, one.flow) || model.is_connected(one.key, model.plight_of(one.key))
     };
@@ -130,13 +132,14 @@ fn share(model: &Model, kept: &[Kept<'_>]) -> Option<Share> {
     Some(Share {
         lost,
         of: lost.packets.saturating_add(left(kept)),
-        of_own: own.fold(0, |sum: u64, one| sum.saturating_add(one.dropped.packets)),
+        of_own: own.fold(0, |sum: u64, one| sum.saturating_add(one.held.dropped.packets)),
     })
 }
 
-/// Packets of these that left meanwhile.
+/// Packets of these that left since some did not. What left within half a second of either may be told later.
 fn left(kept: &[Kept<'_>]) -> u64 {
-    kept.iter().fold(0, |sum: u64, one| sum.saturating_add(one.left))
+    kept.iter()
+        .fold(0, |sum: u64, one| sum.saturating_add(one.left()))
 }
 
 /// It is an open connection, or something has come back of it.
@@ -148,7 +151,7 @@ fn used_to_work(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
 
 fn whole(model: &Model) -> Option<Finding> {
     let (kept, _) = kept(model);
-    let spell = kept.iter().map(|one| one.dropped).reduce(Spell::and)?;
+    let spell = kept.iter().map(|one| one.held.in_a_row).reduce(Spell::and)?;
     let namespaces: BTreeSet<u32> = kept.iter().map(|one| one.key.netns).collect();
     let packets = lines(model, &namespaces).fold(0, |sum: u64, (_, packets)| sum.saturating_add(packets));
     let explanation = format!(
@@ -180,8 +183,8 @@ fn partly(model: &Model) -> Option<Finding> {
     let share = share(model, &kept)?;
     let (spell, confidence) = (share.lost, share.confidence()?);
     let explanation = format!(
-        "Of what this node sent from {} to {} on {} on which packets come and go, its own firewall dropped at least {}, and {} \
-         left. What is sent once more leaves later.",
+        "Of what this node sent from {} to {} on {} on which packets come and go, its own firewall dropped at least {}, and \
+         about {} left. What is sent once more leaves later.",
         moment(model, spell.since),
         moment(model, spell.last),
         count(kept.len() as u64, "flow"),

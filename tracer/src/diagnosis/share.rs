@@ -14,6 +14,8 @@ const SIGN_SHARE: u64 = 100;
 const SHARE: u64 = 20;
 /// What is to be expected so often at least is likely.
 const LIKELY: f64 = 0.1;
+/// More in a row are no chance, however much is lost of other flows.
+const IN_A_ROW: u32 = 4;
 
 /// How much of something is lost.
 pub(super) struct Share {
@@ -45,6 +47,6 @@ impl Share {
     pub(super) fn makes_likely(&self, in_a_row: u32) -> bool {
         let of = self.of as f64;
         let share = self.lost.packets as f64 / of.max(1.0);
-        share.powf(f64::from(in_a_row)) * of >= LIKELY
+        in_a_row <= IN_A_ROW && share.powf(f64::from(in_a_row)) * of >= LIKELY
     }
 }

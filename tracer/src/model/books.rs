@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::clock::When;
 use super::ends::{self, Sign, Signature};
 use super::growth::{Growing, History, Spell, growth};
 use super::hooks::{self, Hook};
@@ -47,9 +48,56 @@ pub(crate) struct Sighting {
 #[derive(Clone, Debug, Default)]
 struct Filtered {
     dropped: Growing,
-    /// Packets of the flow that had left when the spell began, and at its last one: those of the last half second may not be told
-    /// yet.
-    left: (u64, u64),
+    /// Packets of the flow that had left when that began.
+    left_before: u64,
+    /// The latest of these between which nothing left.
+    in_a_row: Option<Spell>,
+}
+
+/// What a firewall has lately kept from leaving of a flow: packets of examples, there were at least so many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeldBack {
+    /// All of them.
+    pub dropped: Spell,
+    /// Packets of the flow that had left when that began.
+    pub left_before: u64,
+    /// The latest of them, between which nothing left.
+    pub in_a_row: Spell,
+}
+
+/// That a packet left is told up to a round later, in ns.
+const ROUND: u64 = 600_000_000;
+
+impl Filtered {
+    /// Packets were kept from leaving. So many had left, the last of them then.
+    fn note(&mut self, at: u64, packets: u64, (left, last_left): (u64, When)) {
+        let is_new = self.dropped.note(at, at, packets);
+        if is_new {
+            self.left_before = left;
+        }
+        let goes_on =
+            |spell: &&mut Spell| !is_new && last_left <= When::at(spell.since.saturating_add(ROUND));
+        match self.in_a_row.as_mut().filter(goes_on) {
+            Some(spell) => {
+                spell.last = spell.last.max(at);
+                spell.packets = spell.packets.saturating_add(packets);
+            }
+            None => {
+                self.in_a_row = Some(Spell {
+                    since: at,
+                    last: at,
+                    packets,
+                });
+            }
+        }
+    }
+}
+
+impl HeldBack {
+    /// Nothing leaves any more of a flow of which something left then last: so many packets at least, over so much time.
+    pub(crate) fn is_all(&self, last_left: When, packets: u64, time: u64) -> bool {
+        self.in_a_row.lasts(packets, time) && last_left <= When::at(self.in_a_row.since.saturating_add(ROUND))
+    }
 }
 
 /// All lines.
@@ -134,13 +182,13 @@ impl Books {
         self.untracked.retain(|netns, _| !namespaces.contains(netns));
     }
 
-    /// A packet of a line was shown. `left` packets have left so far of a flow.
+    /// A packet of a line was shown. `left` tells how many packets have left so far of a flow, and when the last did.
     pub(crate) fn example(
         &mut self,
         node: &Node,
         at: u64,
         example: &Example,
-        left: impl FnOnce(&FlowKey) -> u64,
+        left: impl FnOnce(&FlowKey) -> (u64, When),
     ) {
         let Some(key) = ends::lines(&example.entry).last() else {
             return;
@@ -157,11 +205,10 @@ impl Books {
             }
             if self.filtered.len() < FILTERED || self.filtered.contains_key(&flow) {
                 let packets = u64::from(example.packets.max(1));
-                let (left, one) = (left(&flow), self.filtered.entry(flow).or_default());
-                if one.dropped.note(at, at, packets) {
-                    one.left.0 = left;
-                }
-                one.left.1 = left;
+                self.filtered
+                    .entry(flow)
+                    .or_default()
+                    .note(at, packets, left(&flow));
             }
         }
         let sighting = match self.sightings.get_mut(key) {
@@ -246,12 +293,16 @@ impl Books {
         self.untracked.get(&netns)?.recent(now)
     }
 
-    /// Flows whose packets a firewall has lately kept from leaving, and how many left meanwhile.
-    pub(crate) fn filtered(&self, now: u64) -> impl Iterator<Item = (&FlowKey, Spell, u64)> {
+    /// Flows whose packets a firewall has lately kept from leaving.
+    pub(crate) fn filtered(&self, now: u64) -> impl Iterator<Item = (&FlowKey, HeldBack)> {
         let all = self.filtered.iter();
         all.filter_map(move |(flow, one)| {
-            let left = one.left.1.saturating_sub(one.left.0);
-            Some((flow, one.dropped.recent(now)?, left))
+            let held = HeldBack {
+                dropped: one.dropped.recent(now)?,
+                left_before: one.left_before,
+                in_a_row: one.in_a_row?,
+            };
+            Some((flow, held))
         })
     }
 

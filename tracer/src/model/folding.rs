@@ -502,12 +502,14 @@ fn brings_about(by: &Change, effect: &Change) -> bool {
                 | Thing::Answer { address, .. }
                 | Thing::Neighbour { address, .. } => address,
                 Thing::Route { destination, .. } => destination,
-                Thing::Sysctl { name: other } => return sets(name, other),
+                Thing::Sysctl { name: other } => return sets(name, other) && by.after == effect.after,
                 _ => return false,
             };
             address.is_ipv6()
         }
-        Thing::Sysctl { name } => matches!(of, Thing::Sysctl { name: other } if sets(name, other)),
+        Thing::Sysctl { name } => {
+            matches!(of, Thing::Sysctl { name: other } if sets(name, other)) && by.after == effect.after
+        }
         _ => false,
     }
 }
@@ -532,16 +534,22 @@ fn is_of_its_kind(link: &Change, effect: &Change) -> bool {
     }
 }
 
-/// Whether the kernel sets a parameter of one device where somebody sets that of all, or that for new ones
-/// (inet_forward_change, addrconf_fixup_forwarding, devinet_copy_dflt_conf). What one that is set back was brings nothing about.
+/// Whether the kernel sets a parameter of one device where somebody sets that of all (inet_forward_change,
+/// addrconf_fixup_forwarding, addrconf_disable_ipv6, addrconf_fixup_linkdown), or that for new ones (devinet_copy_dflt_conf, IPv4
+/// only). Most of `all` count beside those of devices, and set none.
 fn sets(name: &str, other: &str) -> bool {
-    let device = |name| of_each_device(name).map(|(_, device, _)| device);
-    let is_wider = match (device(name), device(other)) {
-        (Some("all"), Some(_)) => true,
-        (Some("default"), Some(of)) => of != "all",
+    let (Some((begin, device, end)), Some((_, of, _))) = (of_each_device(name), of_each_device(other)) else {
+        return false;
+    };
+    let is_wider = match device {
+        "all" => matches!(
+            end,
+            ".forwarding" | DISABLE_IPV6 | ".ignore_routes_with_linkdown" | ".force_forwarding"
+        ),
+        "default" => begin == "net.ipv4.conf." && of != "all",
         _ => false,
     };
-    is_wider && name != other && parameter(name) == parameter(other)
+    is_wider && device != of && parameter(name) == parameter(other)
 }
 
 /// What a kernel parameter is, whichever device has it: `net.ipv4.conf.`, `.forwarding`.

@@ -59,7 +59,7 @@ use crate::report::Ledger;
 use bands::Bands;
 use books::Books;
 use chains::Chains;
-use clock::SECOND;
+use clock::{SECOND, When};
 use counters::Counters;
 use endpoints::{Endpoint, Endpoints, Silences};
 use flows::Flows;
@@ -163,7 +163,10 @@ impl Model {
             Body::Unresolved(told) => self.unresolved.told(at, told),
             Body::Example(example) => {
                 let flows = &self.flows;
-                let left = |key: &FlowKey| flows.get(key).map_or(0, |flow| flow.sent);
+                let left = |key: &FlowKey| {
+                    let flow = flows.get(key);
+                    flow.map_or((0, When::NEVER), |flow| (flow.sent, flow.last_sent))
+                };
                 self.books.example(&self.node, at, example, left);
                 self.unheard.example(&self.node, at, example);
                 if let Some((flow, state)) = &example.socket

@@ -148,9 +148,47 @@ fn a_part_of_what_connections_send_that_a_firewall_drops_is_a_fault() {
     assert_eq!(
         verdict.explanation,
         "Of what this node sent from 06:00:02 UTC to 06:00:05 UTC on 1 flow on which packets come and go, its own firewall dropped \
-         at least 8 packets, and 50 left. What is sent once more leaves later. Affected: 1 flow of curl[123] (curl.service), tcp \
+         at least 8 packets, and about 57 left. What is sent once more leaves later. Affected: 1 flow of curl[123] (curl.service), tcp \
          10.10.0.2:40003 → 192.0.2.10:80."
     );
+}
+
+/// A packet of another connection that was dropped as well says nothing of those of which nothing leaves.
+#[test]
+fn one_packet_of_another_flow_hides_nothing() {
+    let mut story = healthy();
+    let flows = [client(40_001), client(40_002)];
+    flows.into_iter().for_each(|key| story.exchange(key));
+    story.tick();
+    is_kept_in(&mut story, flows[1], SocketState::Established);
+    story.rounds(6, |story| is_kept_in(story, flows[0], SocketState::Established));
+    assert_eq!(story.ids(), ["K02"]);
+    assert_eq!(story.verdict("K02").flows_total, 1);
+}
+
+/// Each of many connections loses one packet of its hundreds.
+#[test]
+fn few_packets_of_many_flows_are_none() {
+    let mut story = healthy();
+    for port in 40_000..40_012 {
+        for _ in 0..50 {
+            story.exchange(client(port));
+        }
+        is_kept_in(&mut story, client(port), SocketState::Established);
+        story.tick();
+    }
+    assert_nothing(&story);
+}
+
+/// First a part leaves, then nothing.
+#[test]
+fn what_becomes_worse_is_told_as_that() {
+    let mut story = partly_kept_in(client(40_003), 7, 8);
+    assert_eq!(story.ids(), ["K07"]);
+    story.rounds(6, |story| {
+        is_kept_in(story, client(40_003), SocketState::Established)
+    });
+    assert_eq!(story.ids(), ["K02"]);
 }
 
 /// One in a hundred is a sign, and fewer are none; nor is what lasts a moment only.

@@ -52,9 +52,9 @@ impl<'a> Partly<'a> {
     /// Takes over those flows of other kinds that lost no more packets in a row than chance brings about: where one in ten is
     /// lost, one in a hundred times the next one is, too.
     pub(super) fn claim(&mut self, model: &Model, kinds: &mut BTreeMap<Kind, Lost<'a>>) {
-        if self.lost.flows.is_empty() {
+        let Some(share) = self.firm_share() else {
             return;
-        }
+        };
         for lost in kinds.values_mut() {
             let whole = std::mem::replace(lost, Lost::nothing(model));
             for plight in whole.flows {
@@ -62,7 +62,7 @@ impl<'a> Partly<'a> {
                 let place = whole.losses.iter().find(|(_, loss)| loss.end == end);
                 let place = place.and_then(|(place, _)| *place);
                 match (end.zip(place), plight.dropped) {
-                    (Some((drop, place)), Some(spell)) if self.is_chance(plight, place) => {
+                    (Some((drop, place)), Some(spell)) if self.is_chance(&share, plight, place) => {
                         self.add(plight, (drop, place, spell));
                     }
                     (end, _) => {
@@ -77,9 +77,22 @@ impl<'a> Partly<'a> {
     }
 
     /// The flow's losses end where others do that are of such flows, and are no more in a row than these make likely.
-    fn is_chance(&self, plight: &Plight, place: usize) -> bool {
+    fn is_chance(&self, share: &Share, plight: &Plight, place: usize) -> bool {
         let in_a_row = plight.hunger.map_or(0, |hunger| hunger.dropped);
-        self.lost.losses.contains_key(&Some(place)) && self.share().makes_likely(in_a_row)
+        self.lost.losses.contains_key(&Some(place)) && share.makes_likely(in_a_row)
+    }
+
+    /// How much is lost of those flows of which some was lost, and later some again: what had arrived just before all of it began
+    /// to be lost is no sign that some gets through. `None` where there are none.
+    fn firm_share(&self) -> Option<Share> {
+        let all = self.lost.flows.iter();
+        let firm = all.filter_map(|plight| {
+            let spell = plight.dropped.filter(|spell| spell.last > spell.since)?;
+            Some((spell, plight.arrived_amid_drops))
+        });
+        let (lost, of) =
+            firm.reduce(|(lost, of), (spell, arrived)| (lost.and(spell), of.saturating_add(arrived)))?;
+        Some(Share { lost, of, of_own: 0 })
     }
 
     /// How much is lost of what arrives.

@@ -531,3 +531,24 @@ fn a_route_to_an_address_follows_that() {
     ]);
     assert_eq!(told, [(1, vec![4]), (2, vec![3])]);
 }
+
+/// Most parameters of all devices count beside those of each; and those for new devices of IPv6 set none that is there.
+#[test]
+fn a_kernel_parameter_sets_no_other_where_the_kernel_does_not() {
+    assert!(!sets(
+        "net.ipv4.conf.all.rp_filter",
+        "net.ipv4.conf.eth0.rp_filter"
+    ));
+    assert!(!sets(
+        "net.ipv6.conf.default.disable_ipv6",
+        "net.ipv6.conf.eth0.disable_ipv6"
+    ));
+    assert!(sets(
+        "net.ipv4.conf.default.rp_filter",
+        "net.ipv4.conf.eth0.rp_filter"
+    ));
+    assert!(sets(
+        "net.ipv6.conf.all.disable_ipv6",
+        "net.ipv6.conf.default.disable_ipv6"
+    ));
+}

@@ -109,10 +109,16 @@ fn read(path: &Path) -> Option<String> {
 /// As the C library reads it (glibc, resolv/res_init.c, res_vinit_1): a word counts at the beginning of its line.
 fn value(text: &str) -> String {
     let after = |word: &str| -> Vec<String> {
-        let lines = text.lines().filter_map(|line| {
+        let lines = text.split('\n').filter_map(|line| {
             let rest = line.strip_prefix(word)?;
-            let words = rest.starts_with([' ', '\t']).then(|| rest.split_whitespace())?;
-            Some(words.take(WORDS).collect::<Vec<_>>().join(" "))
+            let words = rest.starts_with([' ', '\t']).then(|| rest.split([' ', '\t']))?;
+            Some(
+                words
+                    .filter(|word| !word.is_empty())
+                    .take(WORDS)
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            )
         });
         lines.filter(|words| !words.is_empty()).collect()
     };
@@ -155,6 +161,11 @@ mod tests {
         );
         assert_eq!(value(text), "nameservers 10.0.0.53 10.0.1.53 fe80::1%eth0");
         assert_eq!(value(""), "no nameservers");
+        assert_eq!(
+            value("nameserver 10.0.0.53\r\n"),
+            "no nameservers",
+            "to the C library it is no address"
+        );
         assert_eq!(value("nameserver\n\0\u{fffd}"), "no nameservers");
     }
 

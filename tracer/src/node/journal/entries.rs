@@ -67,7 +67,13 @@ fn text<'e>(entry: &'e Value, name: &str) -> Option<&'e str> {
 /// and the run before; only its words differ.
 fn is_skip(entry: &Value) -> bool {
     text(entry, MESSAGE).is_some_and(|message| {
-        message.starts_with("Condition check resulted in ") || message.contains(" was skipped because ")
+        let words = [
+            " was skipped because ",
+            " skipped, unmet condition check ",
+            " skipped, no trigger condition checks ",
+        ];
+        message.starts_with("Condition check resulted in ")
+            || words.iter().any(|words| message.contains(words))
     })
 }
 
@@ -204,12 +210,14 @@ mod tests {
     fn what_was_skipped_was_no_run() {
         let unmet =
             r#","MESSAGE":"A job was skipped because of an unmet condition check (ConditionPathExists=/a).""#;
+        let newer = r#","MESSAGE":"A job skipped, unmet condition check ConditionPathExists=/a.""#;
         let older = r#","MESSAGE":"Condition check resulted in A job being skipped.""#;
         let ran = r#","MESSAGE":"Finished A job that is skipped.""#;
         let lines = [
             entry(1, STARTED, "", unmet),
             entry(2, STARTED, "a", unmet),
             entry(3, STARTED, "b", older),
+            entry(3, STARTED, "b", newer),
             entry(4, STARTED, "c", ran),
         ];
         let told = runs(&lines.join("\n"), false).into_iter();

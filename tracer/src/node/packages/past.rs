@@ -254,7 +254,7 @@ fn sessions(log: &str, zone: &Zone) -> (Vec<Session>, Option<i64>, u64) {
         since.get_or_insert(at);
         match sessions.last_mut() {
             // The clock was set back: how long the two were apart nobody knows. What was half-way is so still.
-            Some(last) if at < last.last => {
+            Some(last) if last.last.saturating_sub(at) > SAME_RUN => {
                 let undone = std::mem::take(&mut last.undone);
                 sessions.push(Session {
                     undone,
@@ -269,7 +269,8 @@ fn sessions(log: &str, zone: &Zone) -> (Vec<Session>, Option<i64>, u64) {
         let Some(session) = sessions.last_mut() else {
             continue;
         };
-        session.last = at;
+        // A clock that is put right by a second goes on.
+        session.last = session.last.max(at);
         match line {
             Line::Action { action, package, .. } => {
                 let action = match action {

@@ -124,7 +124,8 @@ async fn follow(teller: &Teller, addresses: &Addresses, options: &Options, wante
 }
 
 /// The first address where systemd is; else the first where a bus is, on which systemd may come to be. A bus that does not run is
-/// not connected to: systemd holds its socket, and would start it.
+/// not connected to: systemd holds its socket, and would start it. That only systemd itself can tell, which answers root, and is
+/// asked where it is among the addresses.
 async fn connect(addresses: &Addresses) -> Result<(Bus, Receiver<Heard>, &Address), String> {
     if let Some(private) = addresses.iter().find(|address| address.is_private())
         && let Ok((bus, signals)) = Bus::connect(private).await
