@@ -402,6 +402,25 @@ fn without_a_bus_systemd_itself_is_asked() {
     assert_eq!(notices, ["systemd has run itself anew (daemon-reexec)"]);
 }
 
+/// systemd itself was asked whether a bus runs: of that no connection stays.
+#[test]
+fn where_a_bus_runs_it_is_the_only_connection() {
+    let world = World::boot(program(), &[]).unwrap();
+    let (there, tracer) = world.shared("tracer");
+    copy_to(&there).unwrap();
+    let mut command = world.command(&tracer, &["--plain"]).unwrap();
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let pid = until("the tracer", || child_of(child.id()));
+    // Beside a pair for signals.
+    let is_one = || (unix_sockets(pid).len() == 3).then_some(());
+    until("a connection", is_one);
+    std::thread::sleep(BEFORE_BREAK);
+    let sockets = unix_sockets(pid);
+    lab::process::send(pid, libc::SIGINT).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(sockets.len(), 3, "{sockets:?}");
+}
+
 /// It stops: systemd is alive, and answers nothing any more.
 #[test]
 fn systemd_that_hangs_is_told_and_so_is_that_it_goes_on() {

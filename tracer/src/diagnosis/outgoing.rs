@@ -76,6 +76,7 @@ pub(super) const PARTLY: Rule = Rule {
 /// Packets of a flow that must have been shown as dropped, and the time that they must span, where nothing leaves.
 const PACKETS: u64 = 2;
 const LASTING: u64 = SECOND;
+
 /// A flow that worked, and of which the firewall kept something from leaving.
 struct Kept<'a> {
     key: &'a FlowKey,

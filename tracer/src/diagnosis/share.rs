@@ -8,7 +8,7 @@ use crate::report::Confidence;
 const SIGN: (u64, u64) = (5, 2 * SECOND);
 /// For more than a sign, so many.
 const MANY: u64 = 6;
-/// One in so many of what arrived must be lost for a sign, ...
+/// One in so many of all must be lost for a sign, ...
 const SIGN_SHARE: u64 = 100;
 /// ... and for more than that.
 const SHARE: u64 = 20;

@@ -69,8 +69,7 @@ fn without_run(timer: &Timer, now: &str) -> Option<String> {
     let is_all = timer.past_total <= timer.past.len() as u64
         || (timer.past.last()).is_some_and(|first| seconds_between(last, &first.begun) == Some(0.0));
     // One that began later may have waited for other units.
-    let may_be_its =
-        |run: &crate::report::Run| run.by_timer || seconds_between(&run.begun, last) == Some(0.0);
+    let may_be_its = |run: &Run| run.by_timer || seconds_between(&run.begun, last) == Some(0.0);
     if !is_all || timer.past.iter().any(may_be_its) {
         return None;
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -124,8 +124,12 @@ fn value(text: &str) -> String {
     };
     let server = |line: String| {
         let address = line.split(' ').next()?;
-        let bare = address.split('%').next()?;
-        bare.parse::<IpAddr>().is_ok().then(|| address.to_owned())
+        // Those of a link alone have its device behind them.
+        let is_it = match address.split_once('%') {
+            Some((bare, _)) => bare.parse::<Ipv6Addr>().is_ok(),
+            None => address.parse::<IpAddr>().is_ok(),
+        };
+        is_it.then(|| address.to_owned())
     };
     let servers: Vec<String> = after("nameserver")
         .into_iter()
@@ -154,7 +158,7 @@ mod tests {
     #[test]
     fn what_matters_of_the_file_is_told() {
         let text = "# nameserver 9.9.9.9\nnameserver 10.0.0.53\n nameserver 9.9.9.8\nnameserver\t10.0.1.53 # second\n\
-                    nameservers 9.9.9.7\nnameserver bogus\nnameserver fe80::1%eth0\nnameserver 9.9.9.6\n";
+                    nameservers 9.9.9.7\nnameserver bogus\nnameserver 9.9.9.5%eth0\nnameserver fe80::1%eth0\nnameserver 9.9.9.6\n";
         assert_eq!(
             value("nameserver 10.0.0.53\nsearch a\nsearch b c\noptions edns0\n"),
             "nameservers 10.0.0.53, search b c, options edns0"

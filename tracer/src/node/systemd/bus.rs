@@ -380,7 +380,14 @@ async fn limited<T>(call: &str, work: impl Future<Output = zbus::Result<T>>) -> 
 /// Takes all messages as they come: zbus reads no answers either while they wait.
 async fn listen(mut messages: MessageStream, signals: Sender<Heard>) {
     let mut lost = false;
-    while let Some(Ok(message)) = poll_fn(|context| Pin::new(&mut messages).poll_next(context)).await {
+    loop {
+        let next = poll_fn(|context| Pin::new(&mut messages).poll_next(context));
+        let message = tokio::select! {
+            // Whoever takes them has gone: the connection is to end with it, and not with the next signal.
+            () = signals.closed() => return,
+            message = next => message,
+        };
+        let Some(Ok(message)) = message else { return };
         let Some(signal) = signal(&message) else {
             continue;
         };
