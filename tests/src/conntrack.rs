@@ -1,8 +1,12 @@
 //! Connection tracking of a namespace, filled up by netlink.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -33,8 +37,10 @@ const NESTED: u16 = 1 << 15;
 const ASSURED: u32 = (1 << 1) | (1 << 2) | (1 << 3);
 /// How long they stay, in s.
 const STAY: u32 = 600;
-/// How many are made beyond what is wanted.
+/// How many are made beyond what is wanted, as some may end meanwhile.
 const MORE: u32 = 256;
+/// How often a table that is kept full is looked at.
+const OFTEN: Duration = Duration::from_millis(20);
 /// How many bytes of messages go in one call.
 const CALL: usize = 16 << 10;
 
@@ -43,47 +49,123 @@ const CALL: usize = 16 << 10;
 /// # Errors
 /// If connection tracking is not there.
 pub fn most() -> Result<u32> {
-    number(MOST)
+    let text = fs::read_to_string(MOST).with_context(|| format!("{MOST}: cannot be read"))?;
+    number(MOST, &text)
 }
 
-fn number(file: &str) -> Result<u32> {
-    let text = fs::read_to_string(file).with_context(|| format!("{file}: cannot be read"))?;
+fn number(file: &str, text: &str) -> Result<u32> {
     text.trim()
         .parse()
         .with_context(|| format!("{file}: not a number: {text:?}"))
 }
 
-/// Fills the table of the calling thread's namespace with datagrams between addresses that nobody has (198.18.0.0/15),
-/// until there is room for `spare` others. It may be called again with less to spare.
-///
-/// # Errors
-/// If the kernel refuses, or too much would fit.
-pub fn fill(spare: u32) -> Result<()> {
-    let most = most()?;
-    if !(1..=AT_MOST).contains(&most) {
-        bail!("{MOST} is {most}: too many to be made");
+/// The table of a namespace's connections, to be filled with datagrams between addresses that nobody has
+/// (198.18.0.0/15).
+#[derive(Debug)]
+pub struct Table {
+    socket: OwnedFd,
+    /// The file that tells how many there are: in the namespace where it was opened.
+    count: File,
+    most: u32,
+    /// The number of the next connection. No two have the same.
+    next: u32,
+}
+
+impl Table {
+    /// The table of the calling thread's namespace.
+    ///
+    /// # Errors
+    /// If connection tracking is not there, or more would fit than can be made.
+    pub fn open() -> Result<Self> {
+        let most = most()?;
+        if !(1..=AT_MOST).contains(&most) {
+            bail!("{MOST} is {most}: too many to be made");
+        }
+        Ok(Self {
+            socket: socket().context("cannot open a netlink socket of netfilter")?,
+            count: File::open(COUNT).with_context(|| format!("{COUNT}: cannot be opened"))?,
+            most,
+            next: 0,
+        })
     }
-    let wanted = most.saturating_sub(spare);
-    let socket = socket().context("cannot open a netlink socket of netfilter")?;
-    let mut messages = Vec::with_capacity(CALL);
-    // Numbers that no earlier call had. Connections may end meanwhile, so these are a few more than are wanted; what there
-    // is no room for the kernel refuses, which is not read: what it has taken is seen by how many there are.
-    for number in number(COUNT)?..wanted + MORE {
-        append(&mut messages, number);
-        if messages.len() > CALL - 256 {
-            send(&socket, &messages).context("cannot make connections")?;
-            messages.clear();
+
+    /// Fills it until there is room for `spare` others. It may be called again with less to spare.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn fill(&mut self, spare: u32) -> Result<()> {
+        let wanted = self.most.saturating_sub(spare);
+        self.add(wanted.saturating_sub(self.count()?) + MORE)?;
+        let made = self.count()?;
+        if made < wanted {
+            bail!("the kernel has taken {made} connections of {wanted}");
+        }
+        Ok(())
+    }
+
+    /// Keeps it full from now on. Left to itself the kernel makes room: it ends connections that close, and those that
+    /// nobody has answered, where it meets them (`gc_worker`).
+    pub fn keep_full(mut self) -> Filler {
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            while stopped.recv_timeout(OFTEN) == Err(RecvTimeoutError::Timeout) {
+                let missing = self.most.saturating_sub(self.count()?);
+                self.add(missing)?;
+            }
+            Ok(())
+        });
+        Filler {
+            stop,
+            thread: Some(thread),
         }
     }
-    // The kernel refuses to be sent nothing (`netlink_sendmsg`).
-    if !messages.is_empty() {
-        send(&socket, &messages).context("cannot make connections")?;
+
+    fn count(&self) -> Result<u32> {
+        let mut text = [0; 16];
+        let length = self
+            .count
+            .read_at(&mut text, 0)
+            .with_context(|| format!("{COUNT}: cannot be read"))?;
+        number(COUNT, &String::from_utf8_lossy(&text[..length]))
     }
-    let made = number(COUNT)?;
-    if made < wanted {
-        bail!("the kernel has taken {made} connections of {wanted}");
+
+    /// Adds so many. Those for which there is no room the kernel refuses, which is not read: what it has taken is seen by
+    /// how many there are.
+    fn add(&mut self, connections: u32) -> Result<()> {
+        let mut messages = Vec::with_capacity(CALL);
+        for number in self.next..self.next + connections {
+            append(&mut messages, number);
+            if messages.len() > CALL - 256 {
+                send(&self.socket, &messages).context("cannot make connections")?;
+                messages.clear();
+            }
+        }
+        self.next += connections;
+        // The kernel refuses to be sent nothing (`netlink_sendmsg`).
+        if !messages.is_empty() {
+            send(&self.socket, &messages).context("cannot make connections")?;
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Keeps a table full until it is dropped.
+#[derive(Debug)]
+pub struct Filler {
+    stop: Sender<()>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        // Where nobody receives it, the thread has ended by itself.
+        let _ = self.stop.send(());
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => eprintln!("a table of connections was not kept full: {error:#}"),
+            Some(Err(_)) => eprintln!("a table of connections was not kept full: its thread panicked"),
+            Some(Ok(Ok(()))) | None => {}
+        }
+    }
 }
 
 fn socket() -> io::Result<OwnedFd> {

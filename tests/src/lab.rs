@@ -62,6 +62,10 @@ pub struct Lab {
     // Dropped in this order: first those who use the namespaces.
     traffic: Vec<(Actor, Traffic)>,
     attached: Vec<OwnedFd>,
+    /// The table of connections that has been filled in part.
+    connections: Option<conntrack::Table>,
+    /// What keeps it full.
+    filler: Option<conntrack::Filler>,
     cgroup: Option<Cgroup>,
     /// Bounds the memory of the sockets of all processes in it.
     bound: Option<Cgroup>,
@@ -86,6 +90,8 @@ impl Lab {
         let lab = Self {
             traffic: Vec::new(),
             attached: Vec::new(),
+            connections: None,
+            filler: None,
             cgroup: None,
             bound: None,
             machine: Machine::default(),
@@ -236,7 +242,19 @@ impl Lab {
                 Step::Stop(name) => self.traffic.retain(|(actor, _)| actor.name != name),
                 Step::Run(place, line) => self.netns(place).run(line)?,
                 Step::FillConntrack(place, spare) => {
-                    self.netns(place).enter(|| conntrack::fill(spare))??;
+                    let mut table = self.netns(place).enter(conntrack::Table::open)??;
+                    table.fill(spare)?;
+                    self.connections = Some(table);
+                }
+                Step::KeepConntrackFull => {
+                    let table = self.connections.take();
+                    let mut table = table.context("no table of connections has been filled")?;
+                    table.fill(0)?;
+                    self.filler = Some(table.keep_full());
+                }
+                Step::EmptyConntrack(place) => {
+                    self.filler = None;
+                    self.netns(place).run("conntrack -F")?;
                 }
                 Step::Attach(place, hook, device, word) => {
                     let attached = self.netns(place).enter(|| bpf::attach(hook, device, word))??;
@@ -300,6 +318,11 @@ impl Lab {
             Step::Run(place, line) => format!("ip netns exec {} {line}", self.netns(place).name()),
             Step::FillConntrack(place, spare) => format!(
                 "fill the table of connections of {}, but for {spare}",
+                self.netns(place).name()
+            ),
+            Step::KeepConntrackFull => "fill the rest of it, and keep it full".to_owned(),
+            Step::EmptyConntrack(place) => format!(
+                "stop to fill it; ip netns exec {} conntrack -F",
                 self.netns(place).name()
             ),
             Step::Attach(place, hook, device, word) => {

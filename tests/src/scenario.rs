@@ -79,6 +79,10 @@ pub enum Step {
     Run(Place, &'static str),
     /// Fills the table of connection tracking with connections that nobody has, until there is room for so many others.
     FillConntrack(Place, u32),
+    /// Fills what is left of it, and keeps it full.
+    KeepConntrackFull,
+    /// Ends that, and takes all connections out of it.
+    EmptyConntrack(Place),
     /// Attaches a BPF program that says the same of every packet, at a hook of a device.
     Attach(Place, Hook, &'static str, Word),
     /// Detaches all of these.

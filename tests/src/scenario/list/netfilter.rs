@@ -454,8 +454,8 @@ const CONNTRACK_FULL: Scenario = Scenario {
         Step::FillConntrack(Place::Node, 2000),
     ],
     traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, PEER_CLIENT],
-    break_it: &[Step::FillConntrack(Place::Node, 0)],
-    heal: &[Step::Run(Place::Node, "conntrack -F")],
+    break_it: &[Step::KeepConntrackFull],
+    heal: &[Step::EmptyConntrack(Place::Node)],
     expect: Expectation {
         drops: &[
             ExpectedDrop::of(&["NETFILTER_DROP"], &["nf_hook_slow"], Class::Policy)
