@@ -104,6 +104,8 @@ pub enum Role {
     HalfClosed,
     /// Listens at its addresses over UDP and TCP with the smallest buffers, and reads nothing.
     Deaf,
+    /// Listens at its addresses over UDP with the smallest buffer, and reads a datagram every 100 ms.
+    Slow,
     /// Listens at its addresses over UDP and TCP, with a filter of its own that refuses all packets.
     Filtered,
     /// Listens at its addresses over TCP, with room for one connection, and accepts none.
@@ -120,7 +122,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 30] = [
         Self::Server,
         Self::Client,
         Self::Bulk,
@@ -145,6 +147,7 @@ impl Role {
         Self::Shuffled,
         Self::HalfClosed,
         Self::Deaf,
+        Self::Slow,
         Self::Filtered,
         Self::Full,
         Self::Quitter,
@@ -179,6 +182,7 @@ impl Role {
             Self::Shuffled => "shuffled",
             Self::HalfClosed => "half-closed",
             Self::Deaf => "deaf",
+            Self::Slow => "slow",
             Self::Filtered => "filtered",
             Self::Full => "full",
             Self::Quitter => "quitter",
@@ -208,6 +212,7 @@ impl Role {
             Self::Shuffled => c"lab-shuffled",
             Self::HalfClosed => c"lab-half-closed",
             Self::Deaf => c"lab-deaf",
+            Self::Slow => c"lab-slow",
             Self::Filtered => c"lab-filtered",
             Self::Full => c"lab-full",
             Self::Quitter => c"lab-quitter",
@@ -255,6 +260,7 @@ impl Role {
                 Self::Shuffled => shuffled::start(parse(address)?, &score)?,
                 Self::HalfClosed => one_way::listen_only(parse(address)?, &score),
                 Self::Deaf => odd::deaf(parse(address)?, &score)?,
+                Self::Slow => odd::slow(parse(address)?, &score)?,
                 Self::Filtered => odd::filtered(parse(address)?)?,
                 Self::Full => odd::full(parse(address)?)?,
                 Self::Quitter => odd::quitter(parse(address)?, &score)?,

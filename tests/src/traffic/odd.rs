@@ -1,10 +1,11 @@
-//! Servers that do not do what servers do: they read nothing, refuse everything, accept nothing, or leave.
+//! Servers that do not do what servers do: they read nothing or too slowly, refuse everything, accept nothing, or leave.
 
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -30,6 +31,23 @@ pub(super) fn deaf(address: SocketAddr, score: &Arc<Score>) -> Result<()> {
             kept.push(stream);
         }
         drop(socket);
+    });
+    Ok(())
+}
+
+/// Over UDP: reads a datagram now and then, which is less than comes.
+pub(super) fn slow(address: SocketAddr, score: &Arc<Score>) -> Result<()> {
+    /// From a datagram to the next.
+    const BETWEEN: Duration = Duration::from_millis(100);
+    let socket = UdpSocket::bind(address).with_context(|| format!("cannot listen at udp {address}"))?;
+    set(socket.as_raw_fd(), libc::SO_RCVBUF, &SMALLEST_BUFFER).context("cannot set a receive buffer")?;
+    let score = Arc::clone(score);
+    thread::spawn(move || {
+        loop {
+            let read = socket.recv(&mut [0; 64]);
+            score.datagrams.count(read.is_ok());
+            thread::sleep(BETWEEN);
+        }
     });
     Ok(())
 }

@@ -173,6 +173,14 @@ pub(super) fn traffic(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// What leaves by a device waits and is dropped otherwise: a queueing discipline, a class of one, or a filter that leads there.
+pub(super) fn queueing(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Traffic { device, .. }) => !is_gone(change) && is_at(finding, device),
+        _ => false,
+    }
+}
+
 /// Only some of the pieces of a packet get as far as the stack: the device takes smaller ones than before, or a program or
 /// filter at it takes some away.
 pub(super) fn pieces(finding: &Finding, change: &Change) -> bool {
@@ -192,10 +200,11 @@ pub(super) fn mtu(finding: &Finding, change: &Change) -> bool {
     }
 }
 
-/// A program was attached to a cgroup: by a link, or by itself, of which only the program is told.
+/// A program was attached to a cgroup, by a link or by itself; or one came of which is not known where it is.
 pub(super) fn cgroup(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::BpfLink { .. }) => is_of(change, "cgroup"),
+        Some(Thing::CgroupPrograms { hook, .. }) => hook.starts_with("cgroup_inet_") && !is_gone(change),
         Some(Thing::Program { .. }) => is_of(change, "cgroup_skb"),
         _ => false,
     }
@@ -446,6 +455,7 @@ pub(super) fn receive_path(finding: &Finding, change: &Change) -> bool {
             Thing::Tracking
             | Thing::Program { .. }
             | Thing::BpfLink { .. }
+            | Thing::CgroupPrograms { .. }
             | Thing::Traffic { .. }
             | Thing::Ipsec { .. },
         ) => true,

@@ -35,7 +35,7 @@ pub(super) const QUEUE_FULL: Rule = Rule {
         ],
     },
     examine: |view| dropped(view.model),
-    explains: effects::traffic,
+    explains: effects::queueing,
     proved_by: effects::none,
     follows: &["R22", "D02"],
 };

@@ -259,6 +259,14 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
             )
         }
         (Thing::Traffic { device, text }, None, Some(is)) => traffic(device, text, is),
+        (Thing::CgroupPrograms { cgroup, hook }, None, Some(is)) => {
+            let id = is.strip_prefix("program ")?.split(',').next()?;
+            let mounted = "\"$(findmnt -nt cgroup2 -o TARGET | head -n1)\"";
+            line(
+                format!("bpftool cgroup detach {mounted}{} {hook} id {id}", quoted(cgroup)),
+                "Risk: it may be a shield, as what IPAddressDeny= of a unit is; ask whose it is, since systemd attaches it again.",
+            )
+        }
         (Thing::BpfLink { id }, None, Some(_)) => line(
             format!("bpftool link detach id {id}"),
             "Risk: it may be a network plugin's or a shield; ask whose it is, since its agent may attach it again.",

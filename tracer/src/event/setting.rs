@@ -146,10 +146,19 @@ pub enum Thing {
     },
     /// The table of tracked connections (`conntrack`). The value is what of it was deleted last.
     Tracking,
-    /// A BPF program. The value is its type, name, tag and who loaded it.
+    /// A BPF program that nothing tells more of: where it is attached is not seen. The value is its type, name, tag and who
+    /// loaded it.
     Program {
         /// Its id.
         id: u32,
+    },
+    /// The BPF programs that are attached to a cgroup in one way, without a link. The value is each one's id, type, name, tag
+    /// and who loaded it.
+    CgroupPrograms {
+        /// The path of the cgroup.
+        cgroup: String,
+        /// The type of attachment: `cgroup_inet_ingress`.
+        hook: String,
     },
     /// A BPF link. The value is what it attaches to what.
     BpfLink {
@@ -288,6 +297,7 @@ impl fmt::Display for Thing {
             Self::Ruleset { firewall } => write!(f, "rules of {firewall}"),
             Self::Tracking => f.write_str("connection tracking"),
             Self::Program { id } => write!(f, "BPF program {id}"),
+            Self::CgroupPrograms { cgroup, hook } => write!(f, "BPF programs at {hook} of cgroup {cgroup}"),
             Self::BpfLink { id } => write!(f, "BPF link {id}"),
             Self::File { path } => f.write_str(path),
             Self::Kernels => f.write_str("installed kernels"),

@@ -33,6 +33,8 @@ const CAUSES: usize = 32;
 
 /// The kernel parameter with which all addresses and routes of IPv6 go (addrconf_disable_ipv6).
 const DISABLE_IPV6: &str = ".disable_ipv6";
+/// What those of IPv6 begin with.
+const IPV6: &str = "net.ipv6.";
 
 /// How many changes of each kind follow one.
 pub(crate) type With = BTreeMap<(What, Became), u64>;
@@ -339,6 +341,8 @@ impl Who {
             Thing::Sysctl { name } => format!("{:?} {:?}", parameter(name), change.after),
             // What is undone at once is told as well.
             Thing::Link { device } => format!("{device} {}", direction(change)),
+            // systemd loads those of all units anew where it reads their files again.
+            Thing::CgroupPrograms { .. } => String::new(),
             // There are few of the others, and each matters.
             other => other.to_string(),
         };
@@ -396,7 +400,7 @@ fn what(thing: &Thing) -> What {
         Thing::Sysctl { .. } => What::Sysctl,
         Thing::Ruleset { .. } => What::Ruleset,
         Thing::Tracking => What::Tracking,
-        Thing::Program { .. } => What::Program,
+        Thing::Program { .. } | Thing::CgroupPrograms { .. } => What::Program,
         Thing::BpfLink { .. } => What::BpfLink,
         Thing::File { .. } | Thing::Kernels | Thing::Modules { .. } => What::File,
     }
@@ -427,6 +431,7 @@ fn rank(change: &Change) -> u8 {
         | Thing::Offloads { .. }
         | Thing::Ipsec { .. }
         | Thing::BpfLink { .. }
+        | Thing::CgroupPrograms { .. }
         | Thing::File { .. }
         | Thing::Kernels
         | Thing::Modules { .. } => 5,
@@ -457,11 +462,10 @@ fn brings_about(by: &Change, effect: &Change) -> bool {
             | Thing::Offloads { device: of }
             | Thing::Answer { device: of, .. } => of == device,
             Thing::Route { .. } => is_of_its_kind(by, effect) && devices(effect).any(|of| of == device),
-            // devinet_sysctl_register, addrconf_sysctl_register: they come and go with it, and are set by others.
             Thing::Sysctl { name } => {
-                became(by) != Became::Changed
-                    && became(effect) == became(by)
-                    && of_each_device(name).is_some_and(|(_, of, _)| of == device)
+                of_each_device(name).is_some_and(|(begin, of, _)| {
+                    of == device && became(effect) == of_parameters(by, begin.starts_with(IPV6))
+                }) && became(effect) != Became::Changed
             }
             _ => false,
         },
@@ -511,6 +515,23 @@ fn brings_about(by: &Change, effect: &Change) -> bool {
             matches!(of, Thing::Sysctl { name: other } if sets(name, other)) && by.after == effect.after
         }
         _ => false,
+    }
+}
+
+/// What becomes of a device's kernel parameters where this becomes of the device: they come and go with it, and are set by others
+/// (devinet_sysctl_register, addrconf_sysctl_register). Below its least MTU there is no IPv6 at a device
+/// (addrconf_notify: NETDEV_CHANGEMTU).
+fn of_parameters(link: &Change, ipv6: bool) -> Became {
+    /// `IPV6_MIN_MTU`, in bytes.
+    const LEAST: u32 = 1280;
+    let is_enough = |value: &Option<String>| {
+        let mtu = value.as_deref().and_then(value::mtu);
+        mtu.is_none_or(|mtu| mtu >= LEAST)
+    };
+    match (became(link), is_enough(&link.before), is_enough(&link.after)) {
+        (Became::Changed, true, false) if ipv6 => Became::Gone,
+        (Became::Changed, false, true) if ipv6 => Became::New,
+        (became, ..) => became,
     }
 }
 

@@ -91,9 +91,8 @@ pub(super) struct Cgroups {
 
 impl Cgroups {
     pub(super) fn new() -> Self {
-        let mounts = text::read("/proc/self/mounts").unwrap_or_default();
         Self {
-            root: mount(&mounts),
+            root: v2(),
             by_id: HashMap::new(),
             gone: Nobodys::default(),
             pace: Pace::default(),
@@ -166,10 +165,29 @@ fn unescape(text: &str) -> String {
     plain + rest
 }
 
+/// Where cgroup v2 is mounted.
+pub(super) fn v2() -> Option<PathBuf> {
+    mount(&text::read("/proc/self/mounts").unwrap_or_default())
+}
+
+/// The paths of all groups of a hierarchy that is mounted there.
+pub(super) fn paths(root: &Path) -> Vec<String> {
+    let mut paths = Vec::new();
+    each(root, |_, path| paths.push(path.to_owned()));
+    paths
+}
+
 /// Enters each folder below `root` under its inode, which is the id of its group (`kernfs_node.id`).
 fn walk(root: &Path, by_id: &mut HashMap<u64, Cgroup>) {
+    each(root, |id, path| {
+        by_id.insert(id, Cgroup::at(path));
+    });
+}
+
+/// Visits each group: its id, and its path.
+fn each(root: &Path, mut visit: impl FnMut(u64, &str)) {
     if let Ok(metadata) = fs::metadata(root) {
-        by_id.insert(metadata.ino(), Cgroup::at("/"));
+        visit(metadata.ino(), "/");
     }
     let mut folders = vec![(root.to_path_buf(), String::new(), 0)];
     while let Some((folder, path, depth)) = folders.pop() {
@@ -182,7 +200,7 @@ fn walk(root: &Path, by_id: &mut HashMap<u64, Cgroup>) {
                 continue;
             }
             let path = format!("{path}/{}", entry.file_name().to_string_lossy());
-            by_id.insert(entry.ino(), Cgroup::at(&path));
+            visit(entry.ino(), &path);
             if depth < DEPTH {
                 folders.push((entry.path(), path, depth + 1));
             }

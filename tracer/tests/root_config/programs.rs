@@ -1,8 +1,8 @@
 //! What others have put in the way of packets: BPF programs, rules of firewalls; and what they track.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use tracer::event::{Body, Seen, Thing};
@@ -10,10 +10,10 @@ use tracer::node::{Netns, counters, droppers};
 
 use super::{Listening, Named};
 
-/// What `bpf` opens.
-fn bpf(command: libc::c_long, attributes: &[u64]) -> OwnedFd {
+/// What `bpf` answers.
+fn call(command: libc::c_long, attributes: &[u64]) -> i32 {
     // SAFETY: the command reads as many bytes as there are, and what they point to outlives the call.
-    let file = unsafe {
+    let answer = unsafe {
         libc::syscall(
             libc::SYS_bpf,
             command,
@@ -21,10 +21,28 @@ fn bpf(command: libc::c_long, attributes: &[u64]) -> OwnedFd {
             size_of_val(attributes),
         )
     };
-    let file = i32::try_from(file).unwrap();
-    assert!(file >= 0, "{}", std::io::Error::last_os_error());
+    assert!(answer >= 0, "{}", std::io::Error::last_os_error());
+    i32::try_from(answer).unwrap()
+}
+
+/// What `bpf` opens.
+fn bpf(command: libc::c_long, attributes: &[u64]) -> OwnedFd {
+    let file = call(command, attributes);
     // SAFETY: the kernel has just opened it, and nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(file) }
+}
+
+/// `BPF_PROG_LOAD` of a program that answers this to each packet.
+fn load(kind: u64, attach: u64, answer: u64) -> OwnedFd {
+    // r0 = answer; exit
+    let instructions = [0xb7_u64 | answer << 32, 0x95];
+    // Type, number and place of instructions, licence; expected_attach_type in the upper half of the ninth.
+    let mut attributes = [0_u64; 16];
+    attributes[0] = kind | 2 << 32;
+    attributes[1] = instructions.as_ptr() as u64;
+    attributes[2] = c"GPL".as_ptr() as u64;
+    attributes[8] = attach << 32;
+    bpf(5, &attributes)
 }
 
 /// Somebody else who holds a file open until the value is dropped.
@@ -48,15 +66,8 @@ fn attach_program(named: &Named) -> Holder {
     /// `BPF_PROG_TYPE_SK_LOOKUP`, and where it is attached: `BPF_SK_LOOKUP`.
     const TYPE: u64 = 30;
     const ATTACH: u64 = 36;
-    // r0 = SK_PASS; exit
-    let instructions = [0xb7_u64 | 1 << 32, 0x95];
-    // BPF_PROG_LOAD: type, number and place of instructions, licence; expected_attach_type in the upper half of the ninth.
-    let mut attributes = [0_u64; 16];
-    attributes[0] = TYPE | 2 << 32;
-    attributes[1] = instructions.as_ptr() as u64;
-    attributes[2] = c"GPL".as_ptr() as u64;
-    attributes[8] = ATTACH << 32;
-    let program = bpf(5, &attributes);
+    // SK_PASS
+    let program = load(TYPE, ATTACH, 1);
     let netns = File::open(format!("/run/netns/{}", named.0)).unwrap();
     let number = |file: i32| u64::try_from(file).unwrap();
     // BPF_LINK_CREATE: program, target, type of attachment.
@@ -102,19 +113,93 @@ fn programs_of_others_are_told_when_they_come_and_go_in_a_watched_namespace() {
     drop(elsewhere);
 }
 
+/// A cgroup of its own.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn new(name: &str) -> Self {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let mut mounts = mounts.lines().map(|line| line.split(' '));
+        let mount = mounts.find_map(|mut fields| {
+            let place = fields.nth(1)?;
+            (fields.next()? == "cgroup2").then_some(place)
+        });
+        let path = Path::new(mount.unwrap()).join(format!("{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// Lets in all that arrives for its processes, in place of what did so before (`BPF_PROG_ATTACH`). The program lives as long as
+    /// it is attached.
+    fn attach(&self) {
+        /// `BPF_PROG_TYPE_CGROUP_SKB`, and where it is attached: `BPF_CGROUP_INET_INGRESS`.
+        const TYPE: u64 = 8;
+        const ATTACH: u64 = 0;
+        let (program, folder) = (load(TYPE, ATTACH, 1), File::open(&self.0).unwrap());
+        let number = |file: i32| u64::try_from(file).unwrap();
+        call(
+            8,
+            &[
+                number(folder.as_raw_fd()) | number(program.as_raw_fd()) << 32,
+                ATTACH,
+            ],
+        );
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// The kernel does not tell of a program where it is, and tells nobody that it came.
+#[test]
+fn a_program_that_is_attached_to_a_cgroup_is_told_there() {
+    let named = Named::new();
+    let mut listening = Listening::to(&named);
+    let cgroup = Cgroup::new("tracer-programs");
+    let thing = Thing::CgroupPrograms {
+        cgroup: format!("/{}", cgroup.0.file_name().unwrap().to_str().unwrap()),
+        hook: "cgroup_inet_ingress".to_owned(),
+    };
+    let mut next = |none: &[u32]| loop {
+        if let Body::Setting(setting) = listening.next().body {
+            if let Thing::Program { id } = setting.thing {
+                assert!(!none.contains(&id), "it is told at its cgroup: {setting:?}");
+            }
+            if setting.thing == thing {
+                assert_eq!(setting.seen, Seen::Noticed);
+                break setting.value;
+            }
+        }
+    };
+    let id = |value: Option<String>| -> u32 {
+        let value = value.unwrap();
+        let (id, rest) = value
+            .strip_prefix("program ")
+            .unwrap()
+            .split_once(", cgroup_skb tag ")
+            .unwrap();
+        assert!(rest.ends_with(", loaded by uid 0"), "{value}");
+        id.parse().unwrap()
+    };
+    cgroup.attach();
+    let first = id(next(&[]));
+    cgroup.attach();
+    let second = id(next(&[first]));
+    assert_ne!(first, second);
+    drop(cgroup);
+    assert_eq!(next(&[first, second]), None);
+}
+
 /// Passes all that a device of a namespace receives, by a program of XDP that lives as long as the value.
 fn attach_xdp(named: &Named, device: &str) -> Holder {
     /// `BPF_PROG_TYPE_XDP`, and where it is attached: `BPF_XDP`.
     const TYPE: u64 = 6;
     const ATTACH: u64 = 37;
-    // r0 = XDP_PASS; exit
-    let instructions = [0xb7_u64 | 2 << 32, 0x95];
-    let mut attributes = [0_u64; 16];
-    attributes[0] = TYPE | 2 << 32;
-    attributes[1] = instructions.as_ptr() as u64;
-    attributes[2] = c"GPL".as_ptr() as u64;
-    attributes[8] = ATTACH << 32;
-    let program = bpf(5, &attributes);
+    // XDP_PASS
+    let program = load(TYPE, ATTACH, 2);
     let index = named.index_of(device);
     let number = u64::try_from(program.as_raw_fd()).unwrap();
     let netns = Netns::open(&named.0).unwrap();

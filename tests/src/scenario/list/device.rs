@@ -12,6 +12,7 @@ pub(super) const ALL: &[Scenario] = &[
     NFT_INGRESS,
     UNKNOWN_ETHERTYPE,
     CPU_BACKLOG,
+    EGRESS_SHAPED,
     TAPPED,
 ];
 
@@ -183,6 +184,53 @@ const TAPPED: Scenario = Scenario {
     break_it: &[Step::Start(TAP)],
     heal: &[Step::Stop("tap")],
     expect: SOUND,
+    ..PROGRAM
+};
+
+/// A shaper for what one program sends, and what the others send goes by it.
+const EGRESS_SHAPED: Scenario = Scenario {
+    name: "egress-shaped",
+    title: "a shaper at the uplink drops what is too much",
+    breaks: "The node sends a hundred datagrams a second to port 9999, and a class of htb at eth0 lets some 20 of them out.",
+    says: "Healthy, and as a weak sign K06: a shaper drops as it is meant to. Drops QDISC_DROP at __dev_xmit_skb.",
+    traffic: &[
+        PEER_SERVER,
+        NODE_CLIENT,
+        Actor {
+            name: "node-drip",
+            place: Place::Node,
+            role: Role::Drip,
+            addresses: &["192.0.2.10:9999", "[2001:db8:ffff::10]:9999"],
+        },
+    ],
+    break_it: &[
+        // What is in no class leaves at once.
+        Step::Run(Place::Node, "tc qdisc add dev eth0 root handle 1: htb"),
+        Step::Run(
+            Place::Node,
+            "tc class add dev eth0 parent 1: classid 1:3 htb rate 16kbit burst 200 cburst 200",
+        ),
+        Step::Run(Place::Node, "tc qdisc add dev eth0 parent 1:3 pfifo limit 3"),
+        Step::Run(
+            Place::Node,
+            "tc filter add dev eth0 parent 1: protocol ip u32 match ip dport 9999 0xffff flowid 1:3",
+        ),
+        Step::Run(
+            Place::Node,
+            "tc filter add dev eth0 parent 1: protocol ipv6 u32 match ip6 dport 9999 0xffff flowid 1:3",
+        ),
+    ],
+    heal: &[Step::Run(Place::Node, "tc qdisc del dev eth0 root")],
+    expect: Expectation {
+        drops: &[ExpectedDrop::of(
+            &["QDISC_DROP"],
+            &["__dev_xmit_skb", "__dev_queue_xmit"],
+            Class::Resource,
+        )
+        .outgoing()],
+        verdict: Some("K06"),
+        ..SOUND
+    },
     ..PROGRAM
 };
 

@@ -5,6 +5,7 @@ use super::prelude::*;
 
 pub(super) const ALL: &[Scenario] = &[
     UNREAD_UDP,
+    READ_TOO_SLOWLY,
     GONE_UNREAD,
     UNREAD_TCP,
     FROZEN,
@@ -67,6 +68,30 @@ const UNREAD_UDP: Scenario = Scenario {
         ],
         column: Some((Column::Dropped, 50)),
         ..PROCESS.expect
+    },
+    ..PROCESS
+};
+
+const READ_TOO_SLOWLY: Scenario = Scenario {
+    name: "read-too-slowly",
+    title: "a process reads its datagrams, but fewer than come",
+    breaks: "A process is bound to port 8081 with the smallest receive buffer, and reads ten datagrams a second of a hundred that \
+             come.",
+    says: "Healthy, and as a weak sign K05, as the process is no service's and no pod's. Drops SOCKET_RCVBUFF at udp_queue_rcv_one_skb, the socket found.",
+    break_it: &[
+        Step::Start(Actor {
+            name: "slow",
+            role: Role::Slow,
+            ..DEAF
+        }),
+        Step::Start(DEAFS_DRIP),
+    ],
+    heal: &[Step::Stop("peer-drip"), Step::Stop("slow")],
+    expect: Expectation {
+        verdict: Some("K05"),
+        drops: UNREAD_UDP.expect.drops,
+        column: UNREAD_UDP.expect.column,
+        ..SOUND
     },
     ..PROCESS
 };

@@ -476,6 +476,36 @@ fn kernel_parameters_follow_no_device_that_is_there() {
     );
 }
 
+/// Below 1280 bytes a device has no IPv6, and no parameters of it. Those of IPv4 are set by somebody.
+#[test]
+fn parameters_of_ipv6_follow_a_device_whose_mtu_becomes_too_small_for_it() {
+    let mtu = |at, before: u32, after: u32| {
+        let value = |mtu: u32| format!("up, carrier, mtu {mtu}");
+        change(at, link("up0"), &value(before), Some(&value(after)), process(7))
+    };
+    let noticed = |change: Change| Change {
+        noticed: true,
+        ..change
+    };
+    let come = |at, name: &str| Change {
+        before: None,
+        ..noticed(change(at, sysctl(name), "", Some("1"), None))
+    };
+    let told = folded([
+        mtu(0, 1500, 1200),
+        noticed(gone(700, sysctl("net.ipv6.conf.up0.forwarding"), "1", None)),
+        noticed(gone(700, sysctl("net.ipv4.conf.up0.forwarding"), "1", None)),
+        mtu(6000, 1200, 1500),
+        come(6700, "net.ipv6.conf.up0.forwarding"),
+        mtu(12_000, 1500, 1400),
+        come(12_700, "net.ipv6.conf.up0.accept_ra"),
+    ]);
+    assert_eq!(
+        told,
+        [(1, vec![2]), (3, vec![]), (4, vec![5]), (6, vec![]), (7, vec![])]
+    );
+}
+
 /// That of one device sets no other, and that for new devices not that of all.
 #[test]
 fn a_kernel_parameter_sets_those_of_narrower_scope() {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::super::cgroup::Cgroups;
 use super::super::clock;
@@ -14,6 +14,8 @@ const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
 /// More than `struct bpf_link_info` has; the kernel tells how much it has told.
 const ROOM: usize = 128;
+/// Programs that are read of what is attached to one place.
+const ATTACHED: usize = 64;
 /// Where the part of it begins that depends on the type: behind type, id and program, aligned.
 const UNION: usize = 16;
 
@@ -118,13 +120,32 @@ fn place(info: &[u8]) -> Place {
 
 /// Whether the link with this id is at a device of the namespace of this thread (`tcx_prog_query`, `netkit_prog_query`).
 pub(super) fn is_at(id: u32, index: u32, attach_type: u32) -> bool {
-    /// Links that are asked for at most.
-    const MOST: usize = 64;
-    /// That part of `union bpf_attr`: device, attach_type, query_flags, attach_flags; where ids of programs are to go;
+    let mut links = [0; ATTACHED];
+    match attached(index, attach_type, Some(&mut links)) {
+        Ok(_) => links.contains(&id),
+        // More than there is room for: it may be one of them.
+        Err(error) => error.raw_os_error() == Some(libc::ENOSPC),
+    }
+}
+
+/// The programs that are attached to a cgroup itself, by the file that it is open as (`cgroup_bpf_prog_query`), in the order
+/// in which they run.
+pub(super) fn at_cgroup(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<Vec<u32>> {
+    attached(cgroup.as_raw_fd().cast_unsigned(), attach_type, None)
+}
+
+/// What is attached to a device or a cgroup, at most [`ATTACHED`] programs, and by which links: of a cgroup the kernel does
+/// not tell these, nor may it be asked.
+fn attached(
+    target: u32,
+    attach_type: u32,
+    links: Option<&mut [u32; ATTACHED]>,
+) -> io::Result<Vec<u32>> {
+    /// That part of `union bpf_attr`: target, attach_type, query_flags, attach_flags; where ids of programs are to go;
     /// room for how many; where flags are to go, ids of links, flags of those; revision.
     #[repr(C, align(8))]
     struct Query {
-        device: u32,
+        target: u32,
         attach_type: u32,
         flags: [u32; 2],
         programs: u64,
@@ -135,30 +156,30 @@ pub(super) fn is_at(id: u32, index: u32, attach_type: u32) -> bool {
         link_flags: u64,
         revision: u64,
     }
-    let (mut programs, mut links) = ([0_u32; MOST], [0_u32; MOST]);
+    let mut programs = [0_u32; ATTACHED];
     let mut query = Query {
-        device: index,
+        target,
         attach_type,
         flags: [0; 2],
         programs: (&raw mut programs).addr() as u64,
-        room: u32::try_from(MOST).unwrap_or_default(),
+        room: u32::try_from(ATTACHED).unwrap_or_default(),
         nothing: 0,
         program_flags: 0,
-        links: (&raw mut links).addr() as u64,
+        links: links.map_or(0, |links| (&raw mut *links).addr() as u64),
         link_flags: 0,
         revision: 0,
     };
     // SAFETY: the command reads the attributes, and writes to each address at most as many ids as there is room for.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<Query>()) };
     if answer != 0 {
-        // More than there is room for: it may be one of them.
-        return io::Error::last_os_error().raw_os_error() == Some(libc::ENOSPC);
+        return Err(io::Error::last_os_error());
     }
-    links.contains(&id)
+    let found = usize::try_from(query.room).unwrap_or(ATTACHED).min(ATTACHED);
+    Ok(programs[..found].to_vec())
 }
 
 /// `enum bpf_attach_type`, those of links that can change packets, as `bpftool` names them.
-fn attach_type(number: u32) -> String {
+pub(super) fn attach_type(number: u32) -> String {
     let name = match number {
         0 => "cgroup_inet_ingress",
         1 => "cgroup_inet_egress",

@@ -9,6 +9,7 @@ mod address;
 mod anew;
 mod answer;
 mod bpf_link;
+mod cgroup_programs;
 mod commit;
 mod discipline;
 mod dump;

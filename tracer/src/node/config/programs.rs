@@ -10,6 +10,7 @@ use std::io;
 use aya::programs::{loaded_links, loaded_programs};
 
 use super::bpf_link::{Info, Names, Place};
+use super::cgroup_programs::CgroupPrograms;
 use super::known::Change;
 use crate::event::Thing;
 
@@ -24,6 +25,7 @@ const MOST: usize = 16_384;
 pub(super) struct Programs {
     programs: BTreeMap<u32, Standing>,
     links: BTreeMap<u32, Standing>,
+    cgroups: CgroupPrograms,
     own: Own,
     names: Names,
     /// Indices of devices at which links of XDP have come or gone, until they are asked for.
@@ -39,6 +41,8 @@ pub(super) type Holder<'a> = dyn Fn(u32, u32, Place) -> Option<String> + 'a;
 struct Standing {
     value: String,
     says: Says,
+    /// The program itself, or that of the link.
+    program: u32,
     /// Where a link is one of XDP: the index of its device.
     xdp: Option<u32>,
 }
@@ -66,6 +70,7 @@ impl Programs {
         Self {
             programs: BTreeMap::new(),
             links: BTreeMap::new(),
+            cgroups: CgroupPrograms::new(),
             own: Own::default(),
             names: Names::new(),
             touched: BTreeSet::new(),
@@ -108,19 +113,45 @@ impl Programs {
             &self.own.programs,
             &programs_now,
             |id| Thing::Program { id },
+            |one| self.cgroups.stir(&one.value),
         );
         let before = at_xdp(&self.links);
-        changes.extend(difference(
+        let of_links = difference(
             &mut self.links,
             &links,
             &self.own.links,
             &links_now,
             |id| Thing::BpfLink { id },
-        ));
+            |_| {},
+        );
         let now = at_xdp(&self.links);
         self.touched
             .extend(before.symmetric_difference(&now).map(|(_, device)| device));
+        let at_cgroups = self.at_cgroups();
+        changes.retain(|(thing, value)| value.is_none() || !self.is_told_at_cgroup(thing));
+        changes.extend(of_links);
+        changes.extend(at_cgroups);
         Ok(changes)
+    }
+
+    /// What is attached to cgroups otherwise than before.
+    fn at_cgroups(&mut self) -> Vec<Change> {
+        let linked: BTreeSet<u32> = self.links.values().map(|link| link.program).collect();
+        let programs = self.programs.iter().filter(|(id, _)| !linked.contains(id));
+        let programs = programs.map(|(id, one)| (*id, one.value.as_str())).collect();
+        self.cgroups.changes(&programs)
+    }
+
+    /// Whether it is a program that is attached to a cgroup: that is told, and neither that it came nor that it goes.
+    fn is_told_at_cgroup(&mut self, thing: &Thing) -> bool {
+        let Thing::Program { id } = thing else {
+            return false;
+        };
+        let is_it = self.cgroups.has(*id);
+        if let Some(one) = self.programs.get_mut(id).filter(|_| is_it) {
+            one.says = Says::Nothing;
+        }
+        is_it
     }
 }
 
@@ -139,6 +170,7 @@ fn difference(
     own: &[u32],
     values: &BTreeMap<u32, Standing>,
     thing: impl Fn(u32) -> Thing,
+    mut touched: impl FnMut(&Standing),
 ) -> Vec<Change> {
     let gone: Vec<u32> = known
         .keys()
@@ -147,7 +179,9 @@ fn difference(
         .collect();
     let mut changes = Vec::new();
     for id in gone {
-        if known.remove(&id).is_some_and(|one| one.says == Says::Something) {
+        let Some(one) = known.remove(&id) else { continue };
+        touched(&one);
+        if one.says == Says::Something {
             changes.push((thing(id), None));
         }
     }
@@ -156,6 +190,7 @@ fn difference(
             && !known.contains_key(id)
             && let Some(one) = values.get(id)
         {
+            touched(one);
             known.insert(*id, one.clone());
             if one.says == Says::Something {
                 changes.push((thing(*id), Some(one.value.clone())));
@@ -229,8 +264,16 @@ fn programs() -> BTreeMap<u32, Standing> {
         } else {
             Says::Something
         };
-        let xdp = None;
-        (program.id(), Standing { value, says, xdp })
+        let (program, xdp) = (program.id(), None);
+        (
+            program,
+            Standing {
+                value,
+                says,
+                program,
+                xdp,
+            },
+        )
     });
     programs.collect()
 }
@@ -248,10 +291,15 @@ fn links_there(
         );
         let (id, program) = (link.id(), link.program_id());
         let mut value = format!("{kind}, program {program}");
+        let standing = |value, says, xdp| Standing {
+            value,
+            says,
+            program,
+            xdp,
+        };
         let its_program = programs.get(&program);
         if touches_none(&value) || its_program.is_some_and(|one| touches_none(&one.value)) {
-            let (says, xdp) = (Says::Nothing, None);
-            return (id, Standing { value, says, xdp });
+            return (id, standing(value, Says::Nothing, None));
         }
         let info = Info::of(id);
         let place = info.place();
@@ -260,8 +308,7 @@ fn links_there(
             _ => None,
         };
         let Some(device) = holder(id, program, place) else {
-            let says = Says::Elsewhere;
-            return (id, Standing { value, says, xdp });
+            return (id, standing(value, Says::Elsewhere, xdp));
         };
         let attached = names.attached(&info, Some(device.as_str()).filter(|name| !name.is_empty()));
         if !attached.is_empty() {
@@ -270,8 +317,7 @@ fn links_there(
         if let Some(one) = its_program {
             value += &format!("; {}", one.value);
         }
-        let says = Says::Something;
-        (id, Standing { value, says, xdp })
+        (id, standing(value, Says::Something, xdp))
     });
     links.collect()
 }
@@ -331,6 +377,7 @@ mod tests {
         let one = |value: &str, says| Standing {
             value: value.to_owned(),
             says,
+            program: 0,
             xdp: None,
         };
         let mut known = BTreeMap::from([
@@ -344,7 +391,11 @@ mod tests {
             (6, one("e", Says::Nothing)),
         ]);
         let thing = |id| Thing::Program { id };
-        let changes = difference(&mut known, &[2, 3, 4, 5, 6], &[4], &values, thing);
+        let mut touched = Vec::new();
+        let changes = difference(&mut known, &[2, 3, 4, 5, 6], &[4], &values, thing, |one| {
+            touched.push(one.value.clone());
+        });
+        assert_eq!(touched, ["a", "d", "c", "e"]);
         assert_eq!(changes, [(thing(1), None), (thing(3), Some("c".to_owned()))]);
         assert_eq!(known.keys().copied().collect::<Vec<_>>(), [2, 3, 6]);
     }

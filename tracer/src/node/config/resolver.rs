@@ -108,20 +108,16 @@ fn read(path: &Path) -> Option<String> {
 
 /// As the C library reads it (glibc, resolv/res_init.c, res_vinit_1): a word counts at the beginning of its line.
 fn value(text: &str) -> String {
-    let after = |word: &str| -> Vec<String> {
-        let lines = text.split('\n').filter_map(|line| {
-            let rest = line.strip_prefix(word)?;
-            let words = rest.starts_with([' ', '\t']).then(|| rest.split([' ', '\t']))?;
-            Some(
-                words
-                    .filter(|word| !word.is_empty())
-                    .take(WORDS)
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            )
-        });
-        lines.filter(|words| !words.is_empty()).collect()
+    let words = |line: &str, word: &str| {
+        let rest = line.strip_prefix(word)?.strip_prefix([' ', '\t'])?;
+        let words: Vec<&str> = rest
+            .split([' ', '\t'])
+            .filter(|word| !word.is_empty())
+            .take(WORDS)
+            .collect();
+        (!words.is_empty()).then(|| words.join(" "))
     };
+    let after = |word: &'static str| text.split('\n').filter_map(move |line| words(line, word));
     let server = |line: String| {
         let address = line.split(' ').next()?;
         // Those of a link alone have its device behind them.
@@ -131,23 +127,23 @@ fn value(text: &str) -> String {
         };
         is_it.then(|| address.to_owned())
     };
-    let servers: Vec<String> = after("nameserver")
-        .into_iter()
-        .filter_map(server)
-        .take(SERVERS)
-        .collect();
+    let servers: Vec<String> = after("nameserver").filter_map(server).take(SERVERS).collect();
     let mut parts = vec![if servers.is_empty() {
         NO_NAME_SERVERS.to_owned()
     } else {
         format!("{NAME_SERVERS} {}", servers.join(" "))
     }];
-    // The last one counts (resolv.conf(5)).
-    parts.extend(after("search").last().map(|search| format!("search {search}")));
-    parts.extend(
-        after("options")
-            .last()
-            .map(|options| format!("options {options}")),
-    );
+    // The last one of both counts, and of `domain` one word.
+    let search = text.split('\n').filter_map(|line| {
+        let domain = || Some(words(line, "domain")?.split(' ').next()?.to_owned());
+        words(line, "search").or_else(domain)
+    });
+    parts.extend(search.last().map(|search| format!("search {search}")));
+    // Each counts.
+    let options: Vec<String> = after("options").take(WORDS).collect();
+    if !options.is_empty() {
+        parts.push(format!("options {}", options.join(" ")));
+    }
     parts.join(", ")
 }
 
@@ -163,6 +159,11 @@ mod tests {
             value("nameserver 10.0.0.53\nsearch a\nsearch b c\noptions edns0\n"),
             "nameservers 10.0.0.53, search b c, options edns0"
         );
+        assert_eq!(
+            value("search a b\noptions edns0\ndomain c d\noptions  trust-ad timeout:1\ndomain\n"),
+            "no nameservers, search c, options edns0 trust-ad timeout:1"
+        );
+        assert_eq!(value("domain c\nsearch a b\n"), "no nameservers, search a b");
         assert_eq!(value(text), "nameservers 10.0.0.53 10.0.1.53 fe80::1%eth0");
         assert_eq!(value(""), "no nameservers");
         assert_eq!(
