@@ -10,7 +10,7 @@ use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::model::Model;
 use crate::node;
 use crate::trace;
-use crate::watch::{Options, Watch};
+use crate::watch::{Ending, Options, Watch};
 
 /// So long a node is healthy until what stands on it is taken for what is well: 30 s.
 const WELL: u64 = 30_000_000_000;
@@ -57,6 +57,8 @@ pub struct Ended {
     pub diagnosis: Diagnosis,
     /// Why the recording is not whole, `None` where it is or nobody asked for one.
     pub unrecorded: Option<trace::Error>,
+    /// Sources that may still be ending.
+    pub ending: Ending,
 }
 
 impl State {
@@ -250,14 +252,14 @@ impl Session {
         self.state.diagnosis.model()
     }
 
-    /// Takes in all that has come until now, detaches the sources and ends the recording.
+    /// Takes in all that has come until now, asks the sources to end and ends the recording.
     ///
     /// # Errors
     ///
     /// Where the kernel no longer hands over the counts.
     pub fn finish(self) -> Result<Ended> {
         let Self { watch, mut state } = self;
-        watch.finish(&mut |event| state.take(&event))?;
+        let ending = watch.finish(&mut |event| state.take(&event))?;
         let at = node::clock::boottime_ns();
         let changed = state
             .beacon
@@ -283,6 +285,7 @@ impl Session {
         Ok(Ended {
             diagnosis: state.diagnosis,
             unrecorded,
+            ending,
         })
     }
 

@@ -28,6 +28,7 @@ use chains::Chains;
 use counting::Counting;
 use namespaces::{BUSY, Namespaces};
 use openings::Openings;
+pub use sources::Ending;
 use sources::Sources;
 use waiting::Waiting;
 
@@ -189,13 +190,14 @@ impl Watch {
         self.look(false, tell)
     }
 
-    /// The last round. Detaches everything.
+    /// The last round. Detaches everything; sources end meanwhile.
     ///
     /// # Errors
     ///
     /// As [`Self::round`].
-    pub fn finish(mut self, tell: &mut dyn FnMut(Event)) -> Result<()> {
-        self.look(true, tell)
+    pub fn finish(mut self, tell: &mut dyn FnMut(Event)) -> Result<Ending> {
+        self.look(true, tell)?;
+        Ok(self.sources.end())
     }
 
     fn look(&mut self, last: bool, tell: &mut dyn FnMut(Event)) -> Result<()> {

@@ -109,7 +109,8 @@ async fn ask(watch: &WatchArgs) -> Result<Model> {
     ]
     .map(str::to_owned)
     .to_vec();
-    node::gather(&options, PATIENCE, &mut stop).await
+    let (model, _) = node::gather(&options, PATIENCE, &mut stop).await?;
+    Ok(model)
 }
 
 /// That systemd could not be asked, and why.

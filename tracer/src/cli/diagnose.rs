@@ -12,6 +12,7 @@ use super::output::{columns, print, print_until_asked, say, say_of};
 use super::stop::Stop;
 use super::{COULD_NOT_RUN, FAILURE_FOUND, Format, ShowArgs, WatchArgs, duration};
 use crate::diagnosis::Diagnosis;
+use crate::session::Ended;
 use crate::trace;
 use crate::ui;
 use crate::watch::ROUND_MS;
@@ -30,12 +31,14 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Arguments) -> Result<ExitCode> {
-    let (diagnosis, stop) = match &arguments.trace {
-        Some(path) => (of_trace(path)?, None),
+    // Sources that are still ending are waited for when all is printed.
+    let (diagnosis, stop, _ending) = match &arguments.trace {
+        Some(path) => (of_trace(path)?, None, None),
         None => {
             let mut stop = Stop::listen()?;
             show.look_for_process();
-            (of_node(watch, arguments.period, &mut stop).await?, Some(stop))
+            let ended = of_node(watch, arguments.period, &mut stop).await?;
+            (ended.diagnosis, Some(stop), Some(ended.ending))
         }
     };
     let report = show.filter().report(&diagnosis);
@@ -62,7 +65,7 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
     })
 }
 
-async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result<Diagnosis> {
+async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result<Ended> {
     let mut session = watch.session()?;
     let start = Instant::now();
     let round = Duration::from_millis(ROUND_MS);
@@ -80,10 +83,10 @@ async fn of_node(watch: &WatchArgs, period: Duration, stop: &mut Stop) -> Result
         }
     }
     let ended = session.finish()?;
-    if let Some(error) = ended.unrecorded {
+    if let Some(error) = &ended.unrecorded {
         say(&format!("the recording is not whole: {error}"));
     }
-    Ok(ended.diagnosis)
+    Ok(ended)
 }
 
 fn of_trace(path: &Path) -> Result<Diagnosis> {

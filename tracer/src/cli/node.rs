@@ -14,7 +14,7 @@ use crate::diagnosis;
 use crate::event::Event;
 use crate::model::Model;
 use crate::ui;
-use crate::watch::{Beside, Options};
+use crate::watch::{Beside, Ending, Options};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -28,7 +28,8 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
-    let model = gather(&watch.options(), arguments.wait, &mut stop).await?;
+    // Sources that are still ending are waited for when all is printed.
+    let (model, _ending) = gather(&watch.options(), arguments.wait, &mut stop).await?;
     let report = diagnosis::node(&model);
     let text = match arguments.format {
         Format::Text => ui::text::node(&report, columns()),
@@ -43,7 +44,7 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
 }
 
 /// What all sources beside the packets find, or those that answer within that time.
-pub(super) async fn gather(options: &Options, wait: Duration, stop: &mut Stop) -> Result<Model> {
+pub(super) async fn gather(options: &Options, wait: Duration, stop: &mut Stop) -> Result<(Model, Ending)> {
     let mut model = Model::new();
     let mut take = |event: Event| model.apply(&event);
     let mut beside = Beside::start(options, &mut take)?;
@@ -56,6 +57,6 @@ pub(super) async fn gather(options: &Options, wait: Duration, stop: &mut Stop) -
             () = beside.changed(&mut take) => {}
         }
     }
-    beside.end(&mut take);
-    Ok(model)
+    let ending = beside.end(&mut take);
+    Ok((model, ending))
 }

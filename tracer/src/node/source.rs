@@ -45,11 +45,18 @@ impl Source {
     }
 }
 
+impl Source {
+    /// Asks it to end, and does not wait for it.
+    pub fn ask_to_end(&self) {
+        // It cannot be full: nobody else adds to it.
+        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+    }
+}
+
 impl Drop for Source {
     /// Whoever takes the events must have closed its end before: a source may wait for room there.
     fn drop(&mut self) {
-        // It cannot be full: nobody else adds to it.
-        let _ = rustix::io::write(&self.stop, &1u64.to_ne_bytes());
+        self.ask_to_end();
         if let Some(thread) = self.thread.take() {
             // One that has panicked has ended, too.
             let _ = thread.join();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::sources::{self, Sources};
+use super::sources::{self, Ending, Sources};
 use super::{Capabilities, Options, watched, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::node::{self, Netns, chains, config, journal};
@@ -81,13 +81,14 @@ impl Beside {
     }
 
     /// Ends the sources. One that has not told anything is said to be missing.
-    pub fn end(mut self, tell: &mut dyn FnMut(Event)) {
+    pub fn end(mut self, tell: &mut dyn FnMut(Event)) -> Ending {
         self.sources.drain(&mut self.told, tell);
         let at = node::clock::boottime_ns();
         let within = Duration::from_nanos(at.saturating_sub(self.began));
         let remedy = "; wait longer (--wait)";
         self.sources.miss(within, remedy, at, &mut self.told, tell);
         tell(Event { at, body: Body::Tick });
+        self.sources.end()
     }
 }
 

@@ -28,6 +28,14 @@ pub(super) struct Sources {
     watched: Option<config::Watched>,
 }
 
+/// Sources that have been asked to end. When it is dropped they are waited for, which may take seconds on a busy machine: where
+/// files were watched, the kernel waits until nobody can be looking at that any more (fsnotify_destroy_group). So what there is to
+/// tell is told before.
+#[derive(Debug)]
+pub struct Ending {
+    _sources: Sources,
+}
+
 impl Sources {
     pub(super) fn new() -> Self {
         let (sender, events) = channel(WAITING);
@@ -97,6 +105,16 @@ impl Sources {
             };
             told.tell(now, missing, tell);
         }
+    }
+
+    /// Asks all to end, at the same time.
+    pub(super) fn end(mut self) -> Ending {
+        // One may be waiting for room there.
+        self.events.close();
+        for (.., source) in &self.running {
+            source.ask_to_end();
+        }
+        Ending { _sources: self }
     }
 
     /// Tells which namespaces are watched now.
@@ -221,6 +239,31 @@ mod tests {
             .inspect(|one| assert_eq!(one.state, CapabilityState::Unavailable))
             .map(|one| (one.name, one.why))
             .collect()
+    }
+
+    /// The first one ends only when the second one has, and both wait for room until nobody listens any more. That `end` returns says
+    /// that it waits for none of them.
+    #[test]
+    fn sources_end_at_the_same_time_and_nobody_waits_for_them_yet() {
+        let mut sources = Sources::new();
+        let (ended, of_other) = std::sync::mpsc::channel();
+        let (go, may_go) = std::sync::mpsc::channel();
+        let full = |teller: &Teller| while teller.tell(Body::Tick).is_ok() {};
+        let first = move |teller: &Teller| {
+            full(teller);
+            of_other.recv().unwrap();
+        };
+        let second = move |teller: &Teller| {
+            full(teller);
+            may_go.recv().unwrap();
+            ended.send(()).unwrap();
+        };
+        let first = Source::start("first", sources.sender.clone(), first).unwrap();
+        let second = Source::start("second", sources.sender.clone(), second).unwrap();
+        sources.running = vec![("first", "", first), ("second", "", second)];
+        let ending = sources.end();
+        go.send(()).unwrap();
+        drop(ending);
     }
 
     #[test]
