@@ -52,7 +52,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The kernel says no.
-    #[error("the kernel refused netlink request {request}: {source}")]
+    #[error("the kernel refused netlink request {request}{}: {source}", of(*request))]
     Refused {
         /// Number of the request's type.
         request: u16,
@@ -69,18 +69,32 @@ pub enum Error {
     Unheard(io::Error),
     /// The answer is not what netlink is.
     #[error(
-        "the kernel's answer to netlink request {request} cannot be read; please report the kernel's version"
+        "the kernel's answer to netlink request {request}{} cannot be read; please report the kernel's version",
+        of(*request)
     )]
     Malformed {
         /// Number of the request's type.
         request: u16,
     },
     /// It never stood still.
-    #[error("the answer to netlink request {request} changed while it was told, {ATTEMPTS} times; try again")]
+    #[error(
+        "the answer to netlink request {request}{} changed while it was told, {ATTEMPTS} times; try again",
+        of(*request)
+    )]
     Unsettled {
         /// Number of the request's type.
         request: u16,
     },
+}
+
+/// Whose request it is, where its number tells: those of netfilter have their subsystem in it
+/// (include/uapi/linux/netfilter/nfnetlink.h), and all others count from a small number on.
+fn of(request: u16) -> &'static str {
+    match request >> 8 {
+        1 => " of connection tracking",
+        10 => " of nf_tables",
+        _ => "",
+    }
 }
 
 impl Error {

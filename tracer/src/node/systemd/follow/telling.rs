@@ -49,7 +49,7 @@ impl Follower<'_> {
         if let Some(root) = self.hierarchy.missing_root() {
             parts.push(format!(
                 "there is no cgroup {root} (--cgroup-root): which processes units have left is not seen; /proc/PID/cgroup of \
-                 the systemd that is asked names it"
+                 the systemd that is asked names it (`ip netns exec` hides all cgroups: name the namespace by --netns instead)"
             ));
         } else if let Some(Astray {
             missing,
