@@ -102,6 +102,47 @@ fn rules_that_networkd_deletes_are_told_with_it_and_its_restart() {
     );
 }
 
+/// It loads them anew whenever it reads its units again, all at once.
+#[test]
+fn the_shield_of_a_unit_is_told_at_its_cgroup_and_loaded_anew_as_one_change() {
+    const UNIT: &str = "[Service]\nExecStart=sleep 600\nIPAddressDeny=192.0.2.0/24\n";
+    let world = World::boot(program(), &[("shielded.service", UNIT)]).unwrap();
+    let mut beside = Beside::of(&world, None);
+    beside.found();
+    world.systemctl(&["start", "shielded.service"]).unwrap();
+    let objects = ["ingress", "egress"].map(|way| {
+        let cgroup = world.cgroup();
+        format!("BPF programs at cgroup_inet_{way} of cgroup {cgroup}/system.slice/shielded.service")
+    });
+    // Others loaded anew at the same time belong to one change, whichever leads.
+    let told = |report: &NodeReport| -> Vec<Change> {
+        let changes = report.node.changes.iter();
+        changes
+            .filter(|one| objects.contains(&one.object))
+            .cloned()
+            .collect()
+    };
+    let report = beside.until("that both programs are there", |report| told(report).len() == 2);
+    for change in told(&report) {
+        let after = change.after.unwrap();
+        assert!(
+            after.starts_with("program ") && after.contains(", cgroup_skb sd_fw_"),
+            "{after}"
+        );
+        assert!(change.before.is_none() && change.noticed, "{after}");
+    }
+    world.systemctl(&["daemon-reload"]).unwrap();
+    let report = beside.until("that both are others", |report| {
+        told(report).iter().filter(|one| one.before.is_some()).count() == 2
+    });
+    let anew: Vec<Change> = told(&report)
+        .into_iter()
+        .filter(|one| one.before.is_some())
+        .collect();
+    assert!(anew.iter().all(|one| one.after.is_some()), "{anew:#?}");
+    assert!(anew.iter().any(|one| one.follows.is_some()), "{anew:#?}");
+}
+
 fn networkd(report: &NodeReport) -> &Unit {
     let found = report.node.units.iter().find(|unit| unit.name == NETWORKD);
     found.unwrap_or_else(|| panic!("no {NETWORKD} in {:#?}", report.node.units))
