@@ -54,7 +54,8 @@ pub(super) const PARTLY: Rule = Rule {
     about: About {
         signature: "Of what this node sends of flows in which packets come and go, at least one packet in 20 and 6 packets in 2 s or \
                     more are dropped for NETFILTER_DROP before they leave. A weak sign where it is one in 100 and 5 packets, or where \
-                    they are of answers to others over UDP only.",
+                    they are of answers to others over UDP only. Of more drops than examples show, the others count as if they were \
+                    of the same flows.",
         meaning: "A rule at the hook output or postrouting takes some packets away, by chance, by a limit of their rate, or since it \
                   knows some connections only. Nobody starves, but each loss is a wait: TCP sends again after 200 ms or more, and \
                   goes slower.",
@@ -125,7 +126,14 @@ fn kept(model: &Model) -> (Vec<Kept<'_>>, Vec<Kept<'_>>) {
 
 /// How much these have lost; `None` where they are none.
 fn share(model: &Model, kept: &[Kept<'_>]) -> Option<Share> {
-    let lost = kept.iter().map(|one| one.held.dropped).reduce(Spell::and)?;
+    let dropped = |one: &Kept<'_>| {
+        let shown = one.held.dropped;
+        Spell {
+            packets: model.books().withheld(one.key.netns, model.now(), shown.packets),
+            ..shown
+        }
+    };
+    let lost = kept.iter().map(dropped).reduce(Spell::and)?;
     let is_own = |one: &&Kept<'_>| {
         model.is_reply(one.key, one.flow) || model.is_connected(one.key, model.plight_of(one.key))
     };
@@ -133,7 +141,7 @@ fn share(model: &Model, kept: &[Kept<'_>]) -> Option<Share> {
     Some(Share {
         lost,
         of: lost.packets.saturating_add(left(kept)),
-        of_own: own.fold(0, |sum: u64, one| sum.saturating_add(one.held.dropped.packets)),
+        of_own: own.fold(0, |sum: u64, one| sum.saturating_add(dropped(one).packets)),
     })
 }
 
@@ -183,8 +191,16 @@ fn partly(model: &Model) -> Option<Finding> {
     let (_, kept) = kept(model);
     let share = share(model, &kept)?;
     let (spell, confidence) = (share.lost, share.confidence()?);
+    let shown = kept
+        .iter()
+        .fold(0, |sum: u64, one| sum.saturating_add(one.held.dropped.packets));
+    let how_sure = if spell.packets > shown {
+        "about"
+    } else {
+        "at least"
+    };
     let explanation = format!(
-        "Of what this node sent from {} to {} on {} on which packets come and go, its own firewall dropped at least {}, and \
+        "Of what this node sent from {} to {} on {} on which packets come and go, its own firewall dropped {how_sure} {}, and \
          about {} left. What is sent once more leaves later.",
         moment(model, spell.since),
         moment(model, spell.last),

@@ -65,6 +65,14 @@ pub(crate) struct HeldBack {
     pub in_a_row: Spell,
 }
 
+/// What a firewall has lately kept from leaving in a namespace, in packets.
+#[derive(Clone, Debug, Default)]
+struct Withheld {
+    counted: Growing,
+    /// Those of them that examples have shown.
+    shown: Growing,
+}
+
 /// That a packet left is told up to a round later, in ns.
 const ROUND: u64 = 600_000_000;
 
@@ -111,6 +119,8 @@ pub(crate) struct Books {
     signs: BTreeMap<(Sign, u32, u32), Growing>,
     /// Flows whose packets a firewall kept from leaving, as examples showed it: there were at least so many.
     filtered: BTreeMap<FlowKey, Filtered>,
+    /// The same of all flows of a namespace.
+    withheld: BTreeMap<u32, Withheld>,
     /// What connection tracking may have dropped, by namespace: see [`ends::may_be_untracked`].
     untracked: BTreeMap<u32, Growing>,
     /// Both, the proof and what supports it.
@@ -150,6 +160,13 @@ impl Books {
             let place = (sign, key.netns, key.device);
             self.signs.entry(place).or_default().note(at, at, grown);
         }
+        if ends::filtered(key) {
+            self.withheld
+                .entry(key.netns)
+                .or_default()
+                .counted
+                .note(at, at, grown);
+        }
         if ends::may_be_untracked(key) {
             self.untracked.entry(key.netns).or_default().note(at, at, grown);
         }
@@ -179,6 +196,7 @@ impl Books {
         self.sightings.retain(|key, _| !of_these(key));
         self.signs.retain(|(_, netns, _), _| !namespaces.contains(netns));
         self.filtered.retain(|flow, _| !namespaces.contains(&flow.netns));
+        self.withheld.retain(|netns, _| !namespaces.contains(netns));
         self.untracked.retain(|netns, _| !namespaces.contains(netns));
     }
 
@@ -200,11 +218,16 @@ impl Books {
         if let Some(flow) = example.flow
             && ends::filtered(key)
         {
+            let packets = u64::from(example.packets.max(1));
+            self.withheld
+                .entry(key.netns)
+                .or_default()
+                .shown
+                .note(at, at, packets);
             if self.filtered.len() >= FILTERED {
                 self.filtered.retain(|_, one| one.dropped.recent(at).is_some());
             }
             if self.filtered.len() < FILTERED || self.filtered.contains_key(&flow) {
-                let packets = u64::from(example.packets.max(1));
                 self.filtered
                     .entry(flow)
                     .or_default()
@@ -304,6 +327,20 @@ impl Books {
             };
             Some((flow, held))
         })
+    }
+
+    /// About how many packets a firewall has lately kept from leaving, where examples have shown so many of them: what is beyond the
+    /// budget of examples is taken to be of the same flows as those.
+    pub(crate) fn withheld(&self, netns: u32, now: u64, shown: u64) -> u64 {
+        let lately = |growing: &Growing| growing.recent(now).map_or(0, |spell| spell.packets);
+        let all = self.withheld.get(&netns);
+        let all = all.map(|one| (lately(&one.counted), lately(&one.shown)));
+        let (counted, all_shown) = all.unwrap_or_default();
+        if counted <= all_shown || all_shown == 0 {
+            return shown;
+        }
+        let half = all_shown / 2;
+        shown.saturating_mul(counted).saturating_add(half) / all_shown
     }
 
     /// The spell in which packets for this node were routed as somebody else's, by

@@ -153,6 +153,39 @@ fn a_part_of_what_connections_send_that_a_firewall_drops_is_a_fault() {
     );
 }
 
+/// Of very many packets that a firewall drops, examples show a few.
+#[test]
+fn what_examples_do_not_show_belongs_to_the_flows_that_they_show() {
+    let key = client(40_003);
+    let kept = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+    };
+    let told = |beyond: u64| {
+        let mut story = healthy();
+        story.exchange(key);
+        story.rounds(8, |story| {
+            is_kept_in(story, key, SocketState::Established);
+            story.add(kept.clone(), beyond);
+            for _ in 0..200 {
+                story.exchange(key);
+            }
+        });
+        story
+    };
+    let verdict = told(49).verdict("K07");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert!(
+        verdict
+            .explanation
+            .contains("its own firewall dropped about 400 packets, and about 1,601 left"),
+        "{}",
+        verdict.explanation
+    );
+    assert_nothing(&told(0));
+}
+
 /// A packet of another connection that was dropped as well says nothing of those of which nothing leaves.
 #[test]
 fn one_packet_of_another_flow_hides_nothing() {
