@@ -142,6 +142,21 @@ fn may_drop(did: &Did) -> bool {
     }
 }
 
+/// By it packets may leave for somebody else than before, or from another address. What a rule drops is no such thing: the drop
+/// itself is seen.
+fn may_lead_elsewhere(did: &Did) -> bool {
+    const WORDS: [&str; 15] = [
+        "dnat", "snat", "masquerade", "redirect", "tproxy", "mark", "set ", "dup", "fwd", "notrack", "queue", "jump",
+        "goto", "map", "target",
+    ];
+    match did {
+        Did::Table(_, came) | Did::Chain(_, _, _, came) => *came == Came::Gone,
+        Did::Policy { .. } | Did::Set(..) | Did::Anew { .. } => false,
+        Did::Elements(..) | Did::More(_) => true,
+        Did::Rule { words, .. } => WORDS.iter().any(|word| words.contains(word)),
+    }
+}
+
 /// The same rules were loaded once more: whether their sets have elements, of which it is not known what they were before.
 fn loaded_anew(change: &Change) -> Option<bool> {
     match ruleset::read(change.after.as_deref().unwrap_or_default())[..] {
@@ -264,9 +279,10 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
             (is_gone(change) || turned_away(change) || !finding.flows.is_empty())
                 && finding.flows.remotes().are_in(*destination, *prefix)
         }
-        Some(Thing::Rule { version, .. }) => {
+        Some(Thing::Rule { version, text, .. }) => {
             (is_gone(change) || turned_away(change) || !finding.flows.is_empty())
                 && concerns(finding, *version)
+                && selects(finding, text)
         }
         Some(Thing::Nexthop { .. }) => true,
         Some(Thing::Ipsec { .. }) => turned_away(change),
@@ -274,6 +290,14 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
         Some(Thing::Link { .. }) => change.after.as_deref().is_none_or(|now| !value::is_up(now)),
         _ => false,
     }
+}
+
+/// A rule of this text may be for packets of the finding: from its flows' own addresses, and to their peers.
+fn selects(finding: &Finding, text: &str) -> bool {
+    let flows = &finding.flows;
+    let own = value::source(text).is_none_or(|(from, prefix)| flows.locals().are_in(from, prefix));
+    let theirs = value::destination(text).is_none_or(|(to, prefix)| flows.remotes().are_in(to, prefix));
+    flows.is_empty() || (own && theirs)
 }
 
 /// A route came that sends packets nowhere, a rule by which some are looked up in another table than before, or a policy of IPsec.
@@ -355,12 +379,15 @@ pub(super) fn hand_over(finding: &Finding, change: &Change) -> bool {
 /// What is for a neighbour goes elsewhere than before: it has another link-layer address, or was set by hand, or is not any more.
 /// One that was forgotten is asked for anew, and one that does not answer is no cause but what is seen of it.
 fn misleads(change: &Change) -> bool {
-    let found = |value: &Option<String>| {
-        value
-            .as_deref()
-            .is_some_and(|value| !value::SILENT.contains(&value))
-    };
-    is_by_hand(&change.before) || is_by_hand(&change.after) || (found(&change.before) && found(&change.after))
+    match (link_address(&change.before), link_address(&change.after)) {
+        (None, Some(_)) => is_by_hand(&change.after),
+        (Some(_), None) => is_by_hand(&change.before),
+        (was, is) => was != is,
+    }
+}
+
+fn link_address(neighbour: &Option<String>) -> Option<&str> {
+    value::after(neighbour.as_deref()?, value::LINK_ADDRESS)
 }
 
 fn is_by_hand(value: &Option<String>) -> bool {
@@ -371,11 +398,7 @@ fn is_by_hand(value: &Option<String>) -> bool {
 
 /// A neighbour was set by hand, and has another link-layer address than before, if one was known.
 fn misleads_by_hand(change: &Change) -> bool {
-    let address = |value: &Option<String>| {
-        let value = value.as_deref()?;
-        value::after(value, value::LINK_ADDRESS).map(str::to_owned)
-    };
-    is_by_hand(&change.after) && address(&change.before) != address(&change.after)
+    is_by_hand(&change.after) && link_address(&change.before) != link_address(&change.after)
 }
 
 /// Packets go another way than before: a route of table main came or leads elsewhere, a rule for all of them came, or the neighbour
@@ -479,7 +502,10 @@ pub(super) fn answers_to_neighbours(finding: &Finding, change: &Change) -> bool 
 /// at its other end.
 pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Ruleset { .. }) => loaded_anew(change).is_none(),
+        Some(Thing::Ruleset { .. }) => {
+            let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+            did.is_empty() || did.iter().any(|did| did.as_ref().is_none_or(may_lead_elsewhere))
+        }
         Some(Thing::Traffic { .. } | Thing::Ipsec { .. }) => true,
         Some(Thing::Link { device }) if is_at(finding, device) && stops(change) => true,
         Some(Thing::Neighbour { .. }) => misleads(change),

@@ -85,7 +85,9 @@ impl<'a> Case<'a> {
                 && next.is_none_or(|next| silence.since < next);
             // Who never answered may not be there at all.
             let is_known = silence.proven || plight.has_arrived;
-            is_after && is_known && plight.key.netns == *netns && leads(view, change, next, &plight.key)
+            // Else it was by this way that they answered.
+            let is_cause = silence.answered <= When::at(change.at.saturating_add(LATE));
+            is_after && is_known && is_cause && plight.key.netns == *netns && leads(view, change, next, &plight.key)
         };
         let asking: Vec<path::Asking<'a>> = asking.iter().copied().filter(is_its).collect();
         let is_one = !asking.is_empty() && !stood_before(view, change) && !works(view, change, next);
@@ -158,8 +160,8 @@ fn is_of_uplink(view: &View<'_>, netns: u32, thing: &Thing) -> bool {
     }
 }
 
-/// A route that came leads as another one to the same network does or did before: one with another metric, or the same one, set anew
-/// as by whoever configures the device once more. The same of a rule.
+/// A route that came leads as another one to the same network does or did before: one with another metric, which may go only then, or
+/// the same one, set anew as by whoever configures the device once more. The same of a rule.
 fn stood_before(view: &View<'_>, change: &Change) -> bool {
     let (Subject::Setting(netns, thing), None, Some(now)) = (&change.subject, &change.before, &change.after)
     else {
@@ -192,7 +194,7 @@ fn stood_before(view: &View<'_>, change: &Change) -> bool {
     stands.any(|(of, other, value)| of == *netns && other != thing && is_alike(other, value))
         || went.any(|other| {
             let was = || other.before.as_deref();
-            other.at <= change.at
+            other.at <= change.at.saturating_add(LATE)
                 && matches!(&other.subject, Subject::Setting(of, thing)
                     if of == netns && was().is_some_and(|was| is_alike(thing, was)))
         })

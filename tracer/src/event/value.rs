@@ -34,6 +34,10 @@ pub(crate) const UNCLEAR: &str = "unclear";
 pub(crate) const FROM: &str = "from";
 /// What a rule that applies to all packets begins with.
 pub(crate) const FROM_ALL: &str = "from all";
+/// Before where packets must go that a rule is for.
+pub(crate) const TO: &str = "to";
+/// What a rule begins with that is for all packets but those that it names.
+pub(crate) const NOT: &str = "not";
 /// Before the table that a rule looks up.
 pub(crate) const LOOKUP: &str = "lookup";
 /// Before the shortest prefix that a rule takes from its table.
@@ -214,7 +218,17 @@ pub(crate) fn refuses(action: &str) -> bool {
 
 /// The network from which packets must be that a rule of this text is for; `None` where that is not one, or all others.
 pub(crate) fn source(rule: &str) -> Option<(IpAddr, u8)> {
-    let word = rule.strip_prefix(FROM)?.strip_prefix(' ')?.split(' ').next()?;
+    selected(rule, FROM)
+}
+
+/// The same of where they go.
+pub(crate) fn destination(rule: &str) -> Option<(IpAddr, u8)> {
+    selected(rule, TO)
+}
+
+/// The network behind a word of a rule, where it is no whole version of IP.
+fn selected(rule: &str, by: &str) -> Option<(IpAddr, u8)> {
+    let word = after(rule, by).filter(|_| !has(rule, NOT))?;
     let (address, prefix) = word.split_once('/').unwrap_or((word, ""));
     let address: IpAddr = address.parse().ok()?;
     let whole = if address.is_ipv4() { 32 } else { 128 };

@@ -58,8 +58,8 @@ struct Ask {
     since: u64,
     last: u64,
     requests: u64,
-    /// The remote end used to answer.
-    proven: bool,
+    /// When the remote end last answered, where it used to: what it was sent since then asks for nothing.
+    answered: When,
 }
 
 impl Ask {
@@ -70,7 +70,7 @@ impl Ask {
             // Many who send by UDP expect no answer. One that went astray says as much as a request more.
             Protocol::Udp => {
                 let strayed = u64::from(self.requests == 2 && strays.came_for(of, self.since));
-                self.requests + strayed >= 3 && (self.proven || of.port == NAMES)
+                self.requests + strayed >= 3 && (self.answered > When::NEVER || of.port == NAMES)
             }
             Protocol::Other(_) => false,
         };
@@ -78,7 +78,8 @@ impl Ask {
             since: self.since,
             until: None,
             requests: self.requests,
-            proven: self.proven,
+            proven: self.answered > When::NEVER,
+            answered: self.answered,
         })
     }
 }
@@ -94,6 +95,8 @@ pub(crate) struct Silence {
     pub requests: u64,
     /// It used to answer.
     pub proven: bool,
+    /// When it last did, where it used to: or a moment after that.
+    pub answered: When,
 }
 
 /// What is known of a remote end. Most answer: requests without an answer are rare.
@@ -153,12 +156,13 @@ impl Endpoints {
                 }
                 ask => {
                     // At least one answer to four requests: else it is no conversation.
-                    let proven = record.arrived > 0 && record.arrived.saturating_mul(4) >= record.sent;
+                    let is_proven = record.arrived > 0 && record.arrived.saturating_mul(4) >= record.sent;
+                    let answered = ask.as_ref().map_or(When::at(record.last), |before| before.answered);
                     *ask = Some(Box::new(Ask {
                         since: at,
                         last: at,
                         requests,
-                        proven,
+                        answered: if is_proven { answered } else { When::NEVER },
                     }));
                 }
             }

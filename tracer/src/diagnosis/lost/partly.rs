@@ -24,9 +24,10 @@ pub(super) struct Partly<'a> {
     of_own: u64,
 }
 
-/// The flow has lost some of its packets lately, and others that came between them reached it.
-pub(super) fn is_some(plight: &Plight, dropped: &Spell) -> bool {
-    plight.waits.is_wanted() && plight.arrived_amid_drops > dropped.packets
+/// The flow has lost some of its packets lately, one in so many or less, and others that came between them reached it.
+pub(super) fn is_some(plight: &Plight, dropped: &Spell, one_in: u64) -> bool {
+    let amid = plight.arrived_amid_drops;
+    plight.waits.is_wanted() && amid > dropped.packets && amid >= dropped.packets.saturating_mul(one_in)
 }
 
 impl<'a> Partly<'a> {

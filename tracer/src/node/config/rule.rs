@@ -58,14 +58,14 @@ pub(super) fn parse(body: &[u8]) -> Option<Thing> {
         None if length > 0 => format!("{word} 0/{length}"),
         None => String::new(),
     };
-    let from = match side("from", from, from_length) {
+    let from = match side(value::FROM, from, from_length) {
         any if any.is_empty() => value::FROM_ALL.to_owned(),
         from => from,
     };
     let words = [
-        if flags & FIB_RULE_INVERT == 0 { "" } else { "not" }.to_owned(),
+        if flags & FIB_RULE_INVERT == 0 { "" } else { value::NOT }.to_owned(),
         from,
-        side("to", to, to_length),
+        side(value::TO, to, to_length),
         if tos == 0 {
             String::new()
         } else {
