@@ -136,11 +136,7 @@ pub(super) fn at_cgroup(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<
 
 /// What is attached to a device or a cgroup, at most [`ATTACHED`] programs, and by which links: of a cgroup the kernel does
 /// not tell these, nor may it be asked.
-fn attached(
-    target: u32,
-    attach_type: u32,
-    links: Option<&mut [u32; ATTACHED]>,
-) -> io::Result<Vec<u32>> {
+fn attached(target: u32, attach_type: u32, links: Option<&mut [u32; ATTACHED]>) -> io::Result<Vec<u32>> {
     /// That part of `union bpf_attr`: target, attach_type, query_flags, attach_flags; where ids of programs are to go;
     /// room for how many; where flags are to go, ids of links, flags of those; revision.
     #[repr(C, align(8))]

@@ -85,7 +85,9 @@ impl CgroupPrograms {
         }
         let gone = self.known.keys().filter(|place| !now.contains_key(*place));
         let gone: Vec<Change> = gone.map(|place| (thing(place), None)).collect();
-        let new = now.iter().filter(|(place, value)| self.known.get(*place) != Some(value));
+        let new = now
+            .iter()
+            .filter(|(place, value)| self.known.get(*place) != Some(value));
         let new = new.map(|(place, (_, value))| (thing(place), Some(value.clone())));
         let changes = gone.into_iter().chain(new).collect();
         self.known = now;
