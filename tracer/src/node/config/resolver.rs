@@ -134,11 +134,11 @@ fn value(text: &str) -> String {
         format!("{NAME_SERVERS} {}", servers.join(" "))
     }];
     // The last one of both counts, and of `domain` one word.
-    let search = text.split('\n').filter_map(|line| {
+    let mut search = text.split('\n').filter_map(|line| {
         let domain = || Some(words(line, "domain")?.split(' ').next()?.to_owned());
         words(line, "search").or_else(domain)
     });
-    parts.extend(search.last().map(|search| format!("search {search}")));
+    parts.extend(search.next_back().map(|search| format!("search {search}")));
     // Each counts.
     let options: Vec<String> = after("options").take(WORDS).collect();
     if !options.is_empty() {
