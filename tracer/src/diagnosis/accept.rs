@@ -12,6 +12,7 @@ use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::counters::LISTEN_OVERFLOWS;
 use crate::model::growth::Spell;
+use crate::model::latest::Latest;
 use crate::model::queues::Port;
 use crate::model::waiting::Wait;
 use crate::report::{Confidence, Where};
@@ -126,8 +127,12 @@ fn full(view: &View<'_>) -> Option<Finding> {
             evidence::counter(LISTEN_OVERFLOWS, grown, text)
         }))
         .collect();
+    let mut latest = Latest::default();
     let flows = view.flows(|key, flow| {
-        flow.last_arrived >= When::at(since) && key.remote_port != 0 && ports.contains(&Port::of(key))
+        let port = Port::of(key);
+        flow.last_arrived >= When::at(since)
+            && key.remote_port != 0
+            && latest.of(port, || ports.contains(&port))
     });
     let suffering = Suffering::of(flows.map(Sufferer::in_turn(model)));
     let owners = listeners.iter().filter_map(|(_, wait, _)| wait.owner.as_deref());

@@ -55,7 +55,13 @@ impl<'a> Befallen<'a> {
     ) -> impl Iterator<Item = &'a Plight> {
         let is_it = |drop: &&LastDrop| signature(&drop.0, &drop.1.symbol);
         let are: Vec<bool> = self.ends.iter().map(is_it).collect();
-        let all = self.dropped.iter();
+        // Mostly there are none.
+        let all = if are.contains(&true) {
+            &self.dropped[..]
+        } else {
+            &[]
+        };
+        let all = all.iter();
         all.filter(move |(_, end)| are.get(*end).is_some_and(|is| *is))
             .map(|(plight, _)| *plight)
     }

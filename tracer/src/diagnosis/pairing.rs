@@ -172,23 +172,26 @@ fn explaining<'a>(
         WINDOW
     };
     let first = finding.since.saturating_sub(window);
-    let most = model.timeline().all().len();
-    let mut later: HashSet<&Subject, RandomState> =
-        HashSet::with_capacity_and_hasher(most, RandomState::default());
+    // What came later, and of that what nothing was held against yet: few changes can do it, mostly.
+    let mut later: HashSet<&Subject, RandomState> = HashSet::default();
+    let mut passed: Vec<&Subject> = Vec::new();
     before(model, finding.since)
         .filter(|Told { change, .. }| {
             // A route or an address that is missing is missing for as long as it takes, but for what was changed once more.
             // That the rules of a firewall were changed says something only while it is fresh.
-            let counts = if lasts(change) {
-                // What came just after it began may be told late; else it is what took the cause back.
-                let is_last =
-                    (change.at <= finding.since || can(finding, change)) && later.insert(&change.subject);
+            if !lasts(change) {
+                return change.at >= first && can(finding, change);
+            }
+            if can(finding, change) {
+                later.extend(passed.drain(..));
                 // What came long ago has done no harm for long.
-                is_last && (change.before.is_some() || change.at >= first)
-            } else {
-                change.at >= first
-            };
-            counts && can(finding, change)
+                return later.insert(&change.subject) && (change.before.is_some() || change.at >= first);
+            }
+            // What came just after it began may be told late; else it is what took the cause back.
+            if change.at <= finding.since {
+                passed.push(&change.subject);
+            }
+            false
         })
         .collect()
 }

@@ -121,10 +121,11 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         none if none.is_empty() => String::new(),
         some => format!(" By hand, and so not asked for, was set how these are reached: {some}."),
     };
+    let peers = Addresses::of(case.peers.iter().map(|(_, address)| *address));
     let explanation = format!(
         "This node made {} to {}, and {lasts}; {dropped}.{refused}{reach}{hop}{pinned}{}",
         count(case.requests, "request"),
-        Addresses::of(case.peers.iter().map(|(_, address)| *address)).told(),
+        peers.told(),
         case.suffering.affected()
     );
 
@@ -200,7 +201,7 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         standing: None,
         units: case.suffering.units([]),
         remedy: vec![case.remedy(!by_hand.is_empty()).to_owned()],
-        flows: case.suffering.flows,
+        flows: case.suffering.flows.with_remotes(peers),
         prevent: Vec::new(),
         check,
     })

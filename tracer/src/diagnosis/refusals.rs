@@ -1,7 +1,5 @@
 //! What ICMP says of what this node asks for: that it cannot be reached, or is refused.
 
-use std::collections::BTreeMap;
-
 use super::evidence;
 use super::words::{distinct, list, moment};
 use crate::event::Version;
@@ -10,6 +8,7 @@ use crate::model::clock::SECOND;
 use crate::model::endpoints::{Endpoint, Silence};
 use crate::model::ends::Sign;
 use crate::model::growth::Spell;
+use crate::model::latest::Gathering;
 use crate::numbers::thousands;
 use crate::report::Evidence;
 
@@ -34,12 +33,15 @@ pub(super) struct Refusals {
 
 impl Refusals {
     pub(super) fn of(model: &Model, silences: &[&(Endpoint, Silence)]) -> Self {
-        let mut since: BTreeMap<(u32, Version), u64> = BTreeMap::new();
+        let mut since: Gathering<(u32, Version), u64> = Gathering::default();
+        let mut last = None;
         for (endpoint, silence) in silences {
             let of = (endpoint.netns, Version::of(endpoint.address));
-            let first = since.entry(of).or_insert(silence.since);
+            let first = since.of(of, || silence.since);
             *first = silence.since.min(*first);
+            last = last.max(Some(silence.until.unwrap_or(model.now())));
         }
+        let since = since.whole();
         // Where a next hop is silent this node tells its own sockets that they reach nobody (`ipv4_link_failure`, `arp_error_report`).
         let is_own = |of: u32| {
             let mut hops = model.books().signs(Sign::SilentHop, model.now());
@@ -61,14 +63,10 @@ impl Refusals {
             })
             .collect();
         let first = since.values().min().copied().unwrap_or(model.now());
-        let ends = silences
-            .iter()
-            .map(|(_, silence)| silence.until.unwrap_or(model.now()));
-        let last = ends.max().unwrap_or(first);
         Self {
             came_for_all: !counters.is_empty() && counters.len() == since.len(),
             counters,
-            lasts: last.saturating_sub(first),
+            lasts: last.map_or(0, |last| last.saturating_sub(first)),
         }
     }
 

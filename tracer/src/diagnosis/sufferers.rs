@@ -76,6 +76,14 @@ impl Sufferers {
         flows.into()
     }
 
+    /// The addresses of their peers are these.
+    pub(super) fn with_remotes(self, remotes: Addresses) -> Self {
+        Self {
+            remotes: remotes.into(),
+            ..self
+        }
+    }
+
     /// Their addresses on this node.
     pub(super) fn locals(&self) -> &Addresses {
         self.locals

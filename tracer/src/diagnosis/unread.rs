@@ -16,7 +16,7 @@ use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::ends;
 use crate::model::flows::Flow;
-use crate::model::latest::Latest;
+use crate::model::latest::{Gathering, Latest};
 use crate::model::queues::Port;
 use crate::model::waiting::Wait;
 use crate::numbers::thousands;
@@ -378,7 +378,7 @@ fn unread(view: &View<'_>, ports: Vec<Unread>) -> Option<Finding> {
 /// The flows of each of these ports that were seen since.
 fn suffering<'a>(view: &View<'a>, ports: Vec<Unread>) -> Vec<(Unread, Suffering<'a>)> {
     let since: BTreeMap<Port, u64> = ports.iter().map(|unread| (unread.port, unread.since)).collect();
-    let mut flows: BTreeMap<Port, Gathered<'_>> = BTreeMap::new();
+    let mut flows: Gathering<Port, Gathered<'_>> = Gathering::default();
     if !since.is_empty() {
         let mut latest = Latest::default();
         let all = view.flows(|key, flow| {
@@ -388,9 +388,10 @@ fn suffering<'a>(view: &View<'a>, ports: Vec<Unread>) -> Vec<(Unread, Suffering<
             since.is_some_and(|since| flow.last_arrived >= When::at(since) || flow.last >= since)
         });
         for one in all.map(Sufferer::in_turn(view.model)) {
-            flows.entry(Port::of(&one.key)).or_default().add(one);
+            flows.of(Port::of(&one.key), Gathered::default).add(one);
         }
     }
+    let mut flows = flows.whole();
     let its = |unread: Unread| {
         let flows = flows.remove(&unread.port).unwrap_or_default();
         (unread, flows.whole())
@@ -426,13 +427,13 @@ fn waiting(model: &Model) -> impl Iterator<Item = Unread> {
 
 /// Ports whose datagrams are dropped because the socket's buffer is full.
 pub(super) fn overrun(view: &View<'_>) -> BTreeMap<Port, Unread> {
-    let mut ports: BTreeMap<Port, Unread> = BTreeMap::new();
+    let mut ports: Gathering<Port, Unread> = Gathering::default();
     for plight in view.befallen().dropped_by(ends::buffer_full) {
         let Some(spell) = plight.dropped else {
             continue;
         };
         let port = Port::of(&plight.key);
-        let unread = ports.entry(port).or_insert(Unread {
+        let unread = ports.of(port, || Unread {
             port,
             datagrams: 0,
             came: 0,
@@ -443,6 +444,7 @@ pub(super) fn overrun(view: &View<'_>) -> BTreeMap<Port, Unread> {
         unread.came = unread.came.saturating_add(plight.arrived_amid_drops);
         unread.since = unread.since.min(spell.since);
     }
+    let mut ports = ports.whole();
     let lasts = |unread: &Unread| view.model.now().saturating_sub(unread.since) >= NOT_READ;
     ports.retain(|_, unread| unread.datagrams >= BEHIND && lasts(unread));
     ports

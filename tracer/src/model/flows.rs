@@ -1,7 +1,6 @@
 //! What every flow has counted, and since when it gets nothing.
 
-use std::collections::btree_map::Entry::{Occupied, Vacant};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use super::clock::{SECOND, When};
 use super::ends;
 use super::growth::{Growing, Spell, growth};
+use super::rows::Rows;
 use crate::event::{FlowCount, FlowKey, Location, Origin, Owner, Protocol};
 
 /// Flows that are kept, at most: as many as the programs count at a time.
@@ -419,7 +419,7 @@ fn used_up((reason, location): &(String, Location)) -> bool {
 /// All flows that are kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flows {
-    flows: BTreeMap<FlowKey, Flow>,
+    flows: Rows<Flow>,
     last_drops: LastDrops,
     /// When something last arrived for any of them.
     last_arrived: When,
@@ -444,7 +444,7 @@ impl Flows {
             self.other = self.other.saturating_add(1);
             return None;
         }
-        let flow = self.flows.entry(count.flow).or_insert_with(|| {
+        let flow = self.flows.get_or_insert(count.flow, || {
             let counts = Counts {
                 life: count.life,
                 ..Counts::default()
@@ -466,12 +466,10 @@ impl Flows {
         if !is_answered(&key) {
             return false;
         }
-        let is_full = self.flows.len() >= MOST_FLOWS;
-        let flow = match self.flows.entry(key) {
-            Vacant(_) if is_full => return false,
-            Vacant(place) => place.insert(Flow::default()),
-            Occupied(known) => known.into_mut(),
-        };
+        if self.flows.len() >= MOST_FLOWS && !self.flows.has(&key) {
+            return false;
+        }
+        let flow = self.flows.get_or_insert(key, Flow::default);
         if flow.origin == Origin::Remote {
             return false;
         }
@@ -517,7 +515,7 @@ impl Flows {
 
     /// Those from one key to another, both included.
     pub(crate) fn between(&self, first: FlowKey, last: FlowKey) -> impl Iterator<Item = (&FlowKey, &Flow)> {
-        self.flows.range(first..=last)
+        self.flows.between(first, last)
     }
 
     /// As [`Self::iter`], to be changed.

@@ -7,7 +7,7 @@
 //! One file for each part: `node` devices, `books` lines, `ledger` double entry, `namespaces` their rows, `queues` and
 //! `waiting` what waits, `counters` of the kernel, `chains` of firewalls, `flows`, `endpoints` who is asked and answers,
 //! `neighbours` who is asked for on the link, `unresolved` what waits for the answers of others, `unheard` what they said and was dropped, `sockets` and owners,
-//! `plight` how flows are off, `latest` what many of them share, `turn` what goes with them in their order, `starvation` when they begin to starve; `settings` the network
+//! `plight` how flows are off, `rows` keeps them side by side, `latest` what many of them share, `turn` what goes with them in their order, `starvation` when they begin to starve; `settings` the network
 //! configuration and its baseline, `invariants` what must hold in it, `parameters` which of the kernel's say something, `tables` of tracked connections, `units` of systemd, `deadlines` when it acts on them, `packages`, `timeline` all of their changes, `folding` which of these belong together, `bands` the books
 //! beside it; `ends`, `class` and `hooks` are the tables of the kernel's names.
 
@@ -36,6 +36,7 @@ pub(crate) mod packages;
 pub(crate) mod parameters;
 pub(crate) mod plight;
 pub(crate) mod queues;
+mod rows;
 pub(crate) mod runs;
 pub(crate) mod settings;
 pub(crate) mod sockets;

@@ -126,6 +126,10 @@ impl Model {
                 ..*hunger
             })
             .filter(is_fresh);
+        // Nobody's hunger, as of what is forwarded, befalls nobody.
+        if hunger.is_none() && silence.is_none() && dropped.is_none() {
+            return None;
+        }
         let is_sated = flow.hunger().is_none() || gave_up.is_some();
         let its = silence.and_then(|place| self.silences.all().get(place));
         let silent = its.filter(|(_, silence)| silence.until.is_none() && waits.is_wanted());

@@ -8,6 +8,7 @@ use super::bound::{Bound, BoundSockets, plain};
 use super::clock::SECOND;
 use super::growth::Growing;
 use super::queues::Port;
+use super::rows::Rows;
 use super::turn::in_turn;
 use crate::event::{FlowKey, Origin, Owner, Protocol, Socket, SocketState};
 
@@ -41,7 +42,7 @@ impl Connection {
 /// All sockets that are known.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sockets {
-    connections: BTreeMap<FlowKey, Connection>,
+    connections: Rows<Connection>,
     /// Each kept once: a process may have very many sockets.
     owners: HashSet<Arc<Owner>>,
     /// Closed connections, in the order of their end.
@@ -76,14 +77,14 @@ impl Sockets {
 
     /// A connected socket has this state and, where that is known, this owner.
     pub(crate) fn learn(&mut self, at: u64, flow: &FlowKey, state: SocketState, owner: Option<&Owner>) {
-        if !self.connections.contains_key(flow) && self.connections.len() >= MOST {
+        if !self.connections.has(flow) && self.connections.len() >= MOST {
             self.forget_closed(u64::MAX, 1);
             if self.connections.len() >= MOST {
                 return;
             }
         }
         let owner = owner.map(|owner| self.shared(owner));
-        let connection = self.connections.entry(*flow).or_insert_with(|| Connection {
+        let connection = self.connections.get_or_insert(*flow, || Connection {
             state,
             since: at,
             owner: None,
@@ -131,7 +132,7 @@ impl Sockets {
         if flow.protocol != Protocol::Udp {
             return;
         }
-        let shows = || began && !is_bound(flow) && !self.connections.contains_key(flow);
+        let shows = || began && !is_bound(flow) && !self.connections.has(flow);
         self.bound.received(at, Port::of(flow), flow.local, shows);
     }
 
