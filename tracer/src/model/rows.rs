@@ -22,7 +22,8 @@ pub(crate) struct Rows<T> {
 
 #[derive(Clone, Debug)]
 struct Block<T> {
-    /// No key in it comes before this one, and none of the blocks before it comes behind.
+    /// No key in it comes before this one, and none of the blocks before it comes behind. The first block has what comes before
+    /// all of them.
     from: FlowKey,
     rows: Vec<(FlowKey, T)>,
 }
@@ -138,7 +139,6 @@ impl<T> Rows<T> {
             });
             return (block, 0);
         };
-        its.from = its.from.min(row.0);
         if its.rows.len() < MOST {
             its.insert(place, row);
             return (block, place);
