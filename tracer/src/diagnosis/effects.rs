@@ -146,8 +146,21 @@ fn may_drop(did: &Did) -> bool {
 /// itself is seen.
 fn may_lead_elsewhere(did: &Did) -> bool {
     const WORDS: [&str; 15] = [
-        "dnat", "snat", "masquerade", "redirect", "tproxy", "mark", "set ", "dup", "fwd", "notrack", "queue", "jump",
-        "goto", "map", "target",
+        "dnat",
+        "snat",
+        "masquerade",
+        "redirect",
+        "tproxy",
+        "mark",
+        "set ",
+        "dup",
+        "fwd",
+        "notrack",
+        "queue",
+        "jump",
+        "goto",
+        "map",
+        "target",
     ];
     match did {
         Did::Table(_, came) | Did::Chain(_, _, _, came) => *came == Came::Gone,
@@ -592,7 +605,9 @@ mod tests {
             (Some("INCOMPLETE"), Some("FAILED"), false),
             (None, Some(FIRST), false),
             (Some(FIRST), Some(OTHER), true),
-            (Some(FIRST), Some(BY_HAND), true),
+            // It is where it was.
+            (Some(FIRST), Some(BY_HAND), false),
+            (Some(OTHER), Some(BY_HAND), true),
             (None, Some(BY_HAND), true),
             (Some(BY_HAND), None, true),
         ] {

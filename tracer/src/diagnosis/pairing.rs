@@ -9,11 +9,11 @@ use foldhash::fast::RandomState;
 
 use super::undo::{self, Undo};
 use super::words::{count, moment, owner, short};
-use super::{Finding, Rule, chain, effects, redirects};
+use super::{Finding, Rule, chain, effects, path, redirects, ways};
 use crate::event::Thing;
 use crate::event::value;
 use crate::model::Model;
-use crate::model::clock::{SECOND, seconds};
+use crate::model::clock::{SECOND, When, seconds};
 use crate::model::timeline::{Change, Subject, Told};
 use crate::report::{Cause, Coincidence, Relation};
 
@@ -24,6 +24,8 @@ const COMPARED: u64 = 2 * SECOND;
 /// What is told took effect before: rules of nf_tables drop packets some ms before the kernel tells of them, and on a node that is
 /// busy, as while packages are upgraded, who listens comes to read it later.
 pub(super) const TOLD: u64 = SECOND / 2;
+/// What is sent goes another way so soon after that was changed, and what was on its way has come.
+const AT_ONCE: u64 = 2 * SECOND;
 /// What began so soon after the start was there before: what is lost is only seen when the next packet comes.
 const AT_START: u64 = 2 * SECOND;
 /// Coincidences that are told, at most.
@@ -173,6 +175,12 @@ fn explaining<'a>(
     };
     let first = finding.since.saturating_sub(window);
     // What came later, and of that what nothing was held against yet: few changes can do it, mostly.
+    // What the peers answered after it did not silence them.
+    let answered = path::answered(model, rule, finding);
+    let can = |change: &Change| {
+        let is_older = || answered > When::at(change.at.saturating_add(AT_ONCE));
+        can(finding, change) && !is_older() && !ways::is_as_before(model, change)
+    };
     let mut later: HashSet<&Subject, RandomState> = HashSet::default();
     let mut passed: Vec<&Subject> = Vec::new();
     before(model, finding.since)
@@ -180,9 +188,9 @@ fn explaining<'a>(
             // A route or an address that is missing is missing for as long as it takes, but for what was changed once more.
             // That the rules of a firewall were changed says something only while it is fresh.
             if !lasts(change) {
-                return change.at >= first && can(finding, change);
+                return change.at >= first && can(change);
             }
-            if can(finding, change) {
+            if can(change) {
                 later.extend(passed.drain(..));
                 // What came long ago has done no harm for long.
                 return later.insert(&change.subject) && (change.before.is_some() || change.at >= first);

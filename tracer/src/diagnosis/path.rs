@@ -10,7 +10,7 @@ use super::refusals::Refusals;
 use super::sufferers::Sufferer;
 use super::suffering::{Gathered, Suffering};
 use super::words::{count, distinct, list, span};
-use super::{About, Finding, Rule, View, effects, evidence, hops};
+use super::{About, Finding, Rule, View, effects, evidence, hops, names};
 use crate::event::{FlowKey, Protocol, SocketState, Thing, value};
 use crate::model::Model;
 use crate::model::clock::When;
@@ -205,6 +205,21 @@ fn silent(view: &View<'_>) -> Option<Finding> {
         prevent: Vec::new(),
         check,
     })
+}
+
+/// When the first of the silent peers of a finding answered last; never where that is not known, or the rule is about something
+/// else.
+pub(super) fn answered(model: &Model, rule: &Rule, finding: &Finding) -> When {
+    if ![SILENT.id, names::UNANSWERED.id].contains(&rule.id) {
+        return When::NEVER;
+    }
+    let peers = finding.flows.remotes();
+    let all = model.silences().all().iter();
+    let known = all.filter(|(peer, silence)| silence.answered > When::NEVER && peers.have(peer.address));
+    known
+        .map(|(_, silence)| silence.answered)
+        .min()
+        .unwrap_or_default()
 }
 
 /// The names of the devices by which these namespaces ask others.
@@ -485,7 +500,12 @@ impl<'a> Case<'a> {
             self.has_answered(model)
         } else {
             let mut all = model.flows().iter();
-            all.any(|(key, flow)| flow.arrived > 0 && self.is_peer(key))
+            // A connection that stands was answered before the start, if not since.
+            let is_open = |key: &FlowKey| {
+                let connection = model.sockets().connection(key);
+                connection.is_some_and(|found| found.state == SocketState::Established)
+            };
+            all.any(|(key, flow)| self.is_peer(key) && (flow.arrived > 0 || is_open(key)))
         };
         Some(if used_to_answer {
             Confidence::Strong

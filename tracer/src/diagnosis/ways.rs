@@ -11,6 +11,7 @@ use super::suffering::Suffering;
 use super::words::{command, distinct, ip, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, Version, value};
+use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::timeline::{Change, Subject};
 use crate::report::{Confidence, Where};
@@ -87,10 +88,14 @@ impl<'a> Case<'a> {
             let is_known = silence.proven || plight.has_arrived;
             // Else it was by this way that they answered.
             let is_cause = silence.answered <= When::at(change.at.saturating_add(LATE));
-            is_after && is_known && is_cause && plight.key.netns == *netns && leads(view, change, next, &plight.key)
+            is_after
+                && is_known
+                && is_cause
+                && plight.key.netns == *netns
+                && leads(view, change, next, &plight.key)
         };
         let asking: Vec<path::Asking<'a>> = asking.iter().copied().filter(is_its).collect();
-        let is_one = !asking.is_empty() && !stood_before(view, change) && !works(view, change, next);
+        let is_one = !asking.is_empty() && !is_as_before(view.model, change) && !works(view, change, next);
         is_one.then_some(Self {
             netns: *netns,
             change,
@@ -160,12 +165,17 @@ fn is_of_uplink(view: &View<'_>, netns: u32, thing: &Thing) -> bool {
     }
 }
 
-/// A route that came leads as another one to the same network does or did before: one with another metric, which may go only then, or
-/// the same one, set anew as by whoever configures the device once more. The same of a rule.
-fn stood_before(view: &View<'_>, change: &Change) -> bool {
-    let (Subject::Setting(netns, thing), None, Some(now)) = (&change.subject, &change.before, &change.after)
-    else {
+/// Packets go as they did. A route that came leads as another one to the same network does or did before: one with another metric,
+/// which may go only then, or the same one, set anew as by whoever configures the device once more. Or one went, and another one
+/// leads there as it did. The same of a rule.
+pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
+    let Subject::Setting(netns, thing) = &change.subject else {
         return false;
+    };
+    let (now, came) = match (&change.before, &change.after) {
+        (None, Some(now)) => (now, true),
+        (Some(was), None) => (was, false),
+        _ => return false,
     };
     let is_alike = |other: &Thing, value: &str| match (thing, other) {
         (
@@ -189,15 +199,27 @@ fn stood_before(view: &View<'_>, change: &Change) -> bool {
         ) => (version, text) == (of, other),
         _ => false,
     };
-    let mut stands = view.model.settings().iter();
-    let mut went = view.model.timeline().all().map(|(_, other)| other);
-    stands.any(|(of, other, value)| of == *netns && other != thing && is_alike(other, value))
-        || went.any(|other| {
-            let was = || other.before.as_deref();
-            other.at <= change.at.saturating_add(LATE)
-                && matches!(&other.subject, Subject::Setting(of, thing)
-                    if of == netns && was().is_some_and(|was| is_alike(thing, was)))
+    if !matches!(thing, Thing::Route { .. } | Thing::Rule { .. }) {
+        return false;
+    }
+    let changes = || model.timeline().all().map(|(_, other)| other);
+    // It may be what put things right.
+    let came_later = |thing: &Thing| {
+        changes().any(|other| {
+            let is_it = matches!(&other.subject, Subject::Setting(of, its) if of == netns && its == thing);
+            is_it && other.at > change.at && other.before.is_none()
         })
+    };
+    let mut stands = model.settings().iter();
+    let mut went = changes().filter(|_| came);
+    stands.any(|(of, other, value)| {
+        of == *netns && other != thing && is_alike(other, value) && !came_later(other)
+    }) || went.any(|other| {
+        let was = || other.before.as_deref();
+        other.at <= change.at.saturating_add(LATE)
+            && matches!(&other.subject, Subject::Setting(of, thing)
+                    if of == netns && was().is_some_and(|was| is_alike(thing, was)))
+    })
 }
 
 /// Somebody whom this node has asked by this way since then has answered. What comes of connections from before is no sign: peers

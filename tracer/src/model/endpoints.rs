@@ -157,7 +157,9 @@ impl Endpoints {
                 ask => {
                     // At least one answer to four requests: else it is no conversation.
                     let is_proven = record.arrived > 0 && record.arrived.saturating_mul(4) >= record.sent;
-                    let answered = ask.as_ref().map_or(When::at(record.last), |before| before.answered);
+                    let answered = ask
+                        .as_ref()
+                        .map_or(When::at(record.last), |before| before.answered);
                     *ask = Some(Box::new(Ask {
                         since: at,
                         last: at,

@@ -24,7 +24,6 @@ use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
 use crate::model::endpoints::Endpoint;
-use crate::model::ends;
 use crate::model::flows::{Hunger, LastDrop};
 use crate::model::growth::Spell;
 use crate::model::latest::Latest;
@@ -136,9 +135,8 @@ type GaveUp<'a> = (&'a Plight, Hunger, Ended<'a>);
 /// All that is lost, by its kind.
 pub(super) struct Losses<'a> {
     kinds: BTreeMap<Kind, Lost<'a>>,
-    /// Flows whose askers gave up, or asked once by a socket that is not known, as that of who asks a name server; by whom they asked
-    /// and where the answers ended. Who waits for a second only asks over and over again, by another port each time: together they
-    /// may have waited for long.
+    /// Flows whose askers gave up, by whom they asked and where the answers ended. Who waits for a second only asks over and over
+    /// again, by another port each time: together they may have waited for long.
     gave_up: BTreeMap<(Endpoint, usize), Vec<GaveUp<'a>>>,
     /// What a firewall keeps from servers of this node.
     barred: Barred<'a>,
@@ -167,9 +165,8 @@ impl<'a> Losses<'a> {
     /// Takes a flow in, where it loses packets that somebody waits for. Its last drop with the place of how it ended, and the
     /// spell of its drops, are told where they are recent.
     pub(super) fn add(&mut self, model: &Model, plight: &'a Plight, end: Option<Ended<'a>>) {
-        let lost = plight.hunger.filter(|hunger| hunger.dropped > 0).zip(end);
-        if plight.waits == Waits::GaveUp || lost.is_some_and(|lost| has_asked_once(plight, lost)) {
-            if let Some((hunger, end)) = lost {
+        if plight.waits == Waits::GaveUp {
+            if let Some((hunger, end)) = plight.hunger.filter(|hunger| hunger.dropped > 0).zip(end) {
                 let asked = (Endpoint::of(&plight.key), end.1);
                 self.gave_up.entry(asked).or_default().push((plight, hunger, end));
             }
@@ -382,14 +379,6 @@ fn advice(
         }
     }
     (check, remedy)
-}
-
-/// Who asked by a socket that is not known has not asked again since the answer was dropped. Where it found no socket, there may be
-/// none any more.
-fn has_asked_once(plight: &Plight, (hunger, ((reason, place), ..)): (Hunger, Ended<'_>)) -> bool {
-    plight.waits == Waits::Asker
-        && plight.last_sent < When::at(hunger.since)
-        && !ends::no_socket(reason, &place.symbol)
 }
 
 /// The hunger of a flow that has lasted for long enough. What is over is told while it is fresh.

@@ -63,7 +63,12 @@ pub(super) fn parse(body: &[u8]) -> Option<Thing> {
         from => from,
     };
     let words = [
-        if flags & FIB_RULE_INVERT == 0 { "" } else { value::NOT }.to_owned(),
+        if flags & FIB_RULE_INVERT == 0 {
+            ""
+        } else {
+            value::NOT
+        }
+        .to_owned(),
         from,
         side(value::TO, to, to_length),
         if tos == 0 {
