@@ -1,8 +1,8 @@
 //! What others have put in the way of packets: BPF programs, rules of firewalls; and what they track.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 
 use tracer::event::{Body, Seen, Thing};
@@ -111,86 +111,6 @@ fn programs_of_others_are_told_when_they_come_and_go_in_a_watched_namespace() {
     }
     assert!(link.is_none());
     drop(elsewhere);
-}
-
-/// A cgroup of its own.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn new(name: &str) -> Self {
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-        let mut mounts = mounts.lines().map(|line| line.split(' '));
-        let mount = mounts.find_map(|mut fields| {
-            let place = fields.nth(1)?;
-            (fields.next()? == "cgroup2").then_some(place)
-        });
-        let path = Path::new(mount.unwrap()).join(format!("{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    /// Lets in all that arrives for its processes, in place of what did so before (`BPF_PROG_ATTACH`). The program lives as long as
-    /// it is attached.
-    fn attach(&self) {
-        /// `BPF_PROG_TYPE_CGROUP_SKB`, and where it is attached: `BPF_CGROUP_INET_INGRESS`.
-        const TYPE: u64 = 8;
-        const ATTACH: u64 = 0;
-        let (program, folder) = (load(TYPE, ATTACH, 1), File::open(&self.0).unwrap());
-        let number = |file: i32| u64::try_from(file).unwrap();
-        call(
-            8,
-            &[
-                number(folder.as_raw_fd()) | number(program.as_raw_fd()) << 32,
-                ATTACH,
-            ],
-        );
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
-/// The kernel does not tell of a program where it is, and tells nobody that it came.
-#[test]
-fn a_program_that_is_attached_to_a_cgroup_is_told_there() {
-    let named = Named::new();
-    let mut listening = Listening::to(&named);
-    let cgroup = Cgroup::new("tracer-programs");
-    let thing = Thing::CgroupPrograms {
-        cgroup: format!("/{}", cgroup.0.file_name().unwrap().to_str().unwrap()),
-        hook: "cgroup_inet_ingress".to_owned(),
-    };
-    let mut next = |none: &[u32]| loop {
-        if let Body::Setting(setting) = listening.next().body {
-            if let Thing::Program { id } = setting.thing {
-                assert!(!none.contains(&id), "it is told at its cgroup: {setting:?}");
-            }
-            if setting.thing == thing {
-                assert_eq!(setting.seen, Seen::Noticed);
-                break setting.value;
-            }
-        }
-    };
-    let id = |value: Option<String>| -> u32 {
-        let value = value.unwrap();
-        let (id, rest) = value
-            .strip_prefix("program ")
-            .unwrap()
-            .split_once(", cgroup_skb tag ")
-            .unwrap();
-        assert!(rest.ends_with(", loaded by uid 0"), "{value}");
-        id.parse().unwrap()
-    };
-    cgroup.attach();
-    let first = id(next(&[]));
-    cgroup.attach();
-    let second = id(next(&[first]));
-    assert_ne!(first, second);
-    drop(cgroup);
-    assert_eq!(next(&[first, second]), None);
 }
 
 /// Passes all that a device of a namespace receives, by a program of XDP that lives as long as the value.
