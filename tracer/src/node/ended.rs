@@ -32,6 +32,12 @@ impl Ended {
         Self(memory.filter(|_| first))
     }
 
+    /// Asks this memory, however the tracer counts.
+    #[cfg(test)]
+    pub(super) fn by(memory: Memory) -> Self {
+        Self(Some(memory))
+    }
+
     /// The process with this number that has just ended, and did so in this network namespace. `None` where two have that each
     /// had it in a pid namespace of its own. `now` is boot time in ns.
     pub(super) fn just(&self, number: Number, netns: u32, now: u64) -> Option<EndedProcess> {
@@ -66,6 +72,8 @@ mod tests {
                     command: "bash".to_owned(),
                 },
                 cgroup: 1,
+                cgroup_parent: 0,
+                cgroup_name: String::new(),
                 netns,
             })
         };
