@@ -3,7 +3,7 @@
 //! The kernel tells the socket's address. By default that is the number of the process that opened it, *as that process
 //! sees it*: in a container another one than here, and often 1. So the socket itself is looked for. Where it is gone
 //! already, the process is believed that has this number in its own pid namespace, and is in the network namespace, if there is
-//! only one; or that was so and has just ended.
+//! only one; or that was so and has just ended, not before the change: a socket that a process shares lives on without it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -32,17 +32,25 @@ const PROCESSES: u32 = 1 << 22;
 pub(super) struct Requesters {
     owners: Owners,
     ended: Ended,
+    /// What is heard now was told then or later: boot time in ns.
+    since: u64,
     /// By namespace and address, with the time when it was looked for.
     known: HashMap<(u32, u32), (u64, Who)>,
 }
 
 impl Requesters {
-    /// `memory` is of processes that have ended.
-    pub(super) fn new(memory: Option<Memory>) -> Self {
+    /// `memory` is of processes that have ended. What will be heard is told from `since` on.
+    pub(super) fn new(memory: Option<Memory>, since: u64) -> Self {
         Self {
             ended: Ended::new(memory),
+            since,
             ..Self::default()
         }
+    }
+
+    /// What is heard from now on was not told before `since`.
+    pub(super) fn told_since(&mut self, since: u64) {
+        self.since = since;
     }
 
     /// Who has the socket with this address in a namespace, read at once; or why that is not known. `now` is boot time in
@@ -54,7 +62,7 @@ impl Requesters {
         let key = (netns.inode(), port);
         if let Some((at, owner)) = self.known.get(&key)
             && now.saturating_sub(*at) < WHILE
-            && !(process_of(port) == Some(INIT) && owner.as_ref().is_ok_and(|owner| !has_files(owner.pid)))
+            && self.holds(*at, port, owner)
         {
             return owner.clone();
         }
@@ -78,7 +86,7 @@ impl Requesters {
 
     /// One that has just ended.
     fn ended(&mut self, number: Number, netns: &Netns, now: u64) -> Option<Owner> {
-        let ended = self.ended.just(number, netns.inode(), now)?;
+        let ended = self.ended.just(number, netns.inode(), self.since, now)?;
         let cgroup = self.owners.by_cgroup(ended.cgroup, now).cloned();
         let Cgroup { path, unit } = cgroup.unwrap_or_else(|| {
             let parent = self.owners.by_cgroup(ended.cgroup_parent, now);
@@ -91,6 +99,13 @@ impl Requesters {
             unit,
             parent: Some(Box::new(ended.parent)),
         })
+    }
+
+    /// Who was found at some time is who asks now. Once the process is gone, another may have the socket, as the next one of a
+    /// service has one that systemd opened for it; but not where nothing was to be read in between.
+    fn holds(&self, at: u64, port: u32, who: &Who) -> bool {
+        let is_same = at >= self.since && process_of(port) != Some(INIT);
+        is_same || who.as_ref().map_or(true, |owner| has_files(owner.pid))
     }
 
     fn look(&mut self, netns: &Netns, port: u32, now: u64) -> Option<Owner> {
@@ -310,6 +325,7 @@ mod tests {
             ended: Ended::by(Box::new(memory)),
             ..Requesters::default()
         };
+        requesters.told_since(1000);
         requesters.who(&Netns::current().unwrap(), pid, 2000)
     }
 
@@ -319,5 +335,10 @@ mod tests {
         let known = Ok(("true".to_owned(), "route.service".to_owned()));
         assert_eq!(named(told_of_true(1500, 0)), known);
         assert_eq!(named(told_of_true(1500, 1)), known, "not remembered at first");
+        assert_eq!(
+            named(told_of_true(999, 0)),
+            Err(Unknown::NotFound),
+            "before the change"
+        );
     }
 }
