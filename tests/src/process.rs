@@ -66,7 +66,7 @@ pub fn send(pid: u32, signal: c_int) -> io::Result<()> {
 }
 
 /// The error of a system call that returned `-1`.
-pub(crate) fn check(result: c_int) -> io::Result<()> {
+pub fn check(result: c_int) -> io::Result<()> {
     if result == -1 {
         Err(io::Error::last_os_error())
     } else {

@@ -1,12 +1,14 @@
 //! Processes that end. Who changes a node's network is often gone before it can be looked at: `ip route del` takes a
 //! millisecond.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns};
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
+};
 use aya_ebpf::helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_probe_read_kernel};
 use aya_ebpf::macros::{btf_tracepoint, map};
-use aya_ebpf::maps::LruHashMap;
+use aya_ebpf::maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::programs::BtfTracePointContext;
-use tracer_ebpf::{ENDED as BOUND, Ended, EndedKey};
+use tracer_ebpf::{ABSENT, CGROUP_NAME, ENDED as BOUND, Ended, EndedKey};
 
 use crate::globals::{Kernel, load, offset};
 use crate::packet::netns;
@@ -14,6 +16,11 @@ use crate::packet::netns;
 /// Who they were, for user space to ask. Overflow: none, the oldest make room; it is asked within milliseconds.
 #[map]
 static ENDED: LruHashMap<EndedKey, Ended> = LruHashMap::with_max_entries(BOUND, 0);
+
+/// Where it is put together who a process was: more than the stack has room for. The kernel runs the program on a CPU
+/// only when it does not run there already.
+#[map]
+static ENDING: PerCpuArray<Ended> = PerCpuArray::with_max_entries(1, 0);
 
 /// The current process ends (`do_exit`), and still has its number, its files and namespaces.
 #[btf_tracepoint(function = "sched_process_exit")]
@@ -35,26 +42,60 @@ pub fn ended(ctx: BtfTracePointContext) -> i32 {
     };
     let own = own_number(task);
     let number = own.unwrap_or(process);
-    let ended = Ended {
-        // SAFETY: helpers without conditions.
-        at: unsafe { bpf_ktime_get_boot_ns() },
-        other: 0,
-        // SAFETY: as above.
-        cgroup: unsafe { bpf_get_current_cgroup_id() },
-        pid: process,
-        netns: network,
-        // SAFETY: `task_struct.tgid`, see `load`.
-        parent: unsafe { load(parent, offset!(task_tgid)) },
-        reserved: 0,
-        command: bpf_get_current_comm().unwrap_or([0; 16]),
-        // SAFETY: any bytes are a name.
-        parent_command: unsafe { read(parent as u64, offset!(task_comm)) }.unwrap_or([0; 16]),
+    // SAFETY: a valid pointer to this CPU's own value, which lives as long as the map.
+    let Some(ended) = ENDING.get_ptr_mut(0).map(|ended| unsafe { &mut *ended }) else {
+        return 0;
     };
+    // SAFETY: helpers without conditions.
+    unsafe {
+        ended.at = bpf_ktime_get_boot_ns();
+        ended.cgroup = bpf_get_current_cgroup_id();
+    }
+    ended.pid = process;
+    ended.netns = network;
+    ended.command = bpf_get_current_comm().unwrap_or([0; 16]);
+    // SAFETY: `task_struct.tgid`, see `load`; any bytes are a name.
+    unsafe {
+        ended.parent = load(parent, offset!(task_tgid));
+        ended.parent_command = read(parent as u64, offset!(task_comm)).unwrap_or([0; 16]);
+    }
+    ended.cgroup_parent = 0;
+    ended.cgroup_name[0] = 0;
+    name_cgroup(task, ended);
     remember(number, network, ended);
     if own.is_some() {
         remember(process, EndedKey::MACHINE, ended);
     }
     0
+}
+
+/// What the group (v2) of a process is called, and which one it is in.
+#[inline(always)]
+fn name_cgroup(task: Kernel, ended: &mut Ended) {
+    if offset!(task_cgroups) == ABSENT {
+        return;
+    }
+    // SAFETY: any bytes are addresses and an id.
+    let name = unsafe {
+        let follow = |address: u64, offset: u32| read::<u64>(address, offset).unwrap_or(0);
+        let group = follow(
+            follow(task as u64, offset!(task_cgroups)),
+            offset!(cgroups_default),
+        );
+        let node = follow(group, offset!(cgroup_kn));
+        if offset!(kn_parent) != ABSENT {
+            ended.cgroup_parent = follow(follow(node, offset!(kn_parent)), offset!(kn_id));
+        }
+        follow(node, offset!(kn_name))
+    };
+    let room = &mut ended.cgroup_name;
+    // SAFETY: a helper that checks the address itself, and writes no more than there is room for.
+    let length =
+        unsafe { bpf_probe_read_kernel_str(room.as_mut_ptr().cast(), CGROUP_NAME as u32, name as *const _) };
+    // It tells by nothing else that it cut a name off than that there is no room left.
+    if length < 0 || length >= CGROUP_NAME as i64 {
+        room[0] = 0;
+    }
 }
 
 /// What its own pid namespace calls it, where that is not the machine's: `struct upid numbers[level]` (include/linux/pid.h), a
@@ -85,7 +126,8 @@ unsafe fn read<T>(address: u64, offset: u32) -> Option<T> {
 }
 
 #[inline(always)]
-fn remember(number: u32, netns: u32, mut ended: Ended) {
+fn remember(number: u32, netns: u32, ended: &mut Ended) {
+    ended.other = 0;
     let key = EndedKey { number, netns };
     // SAFETY: a valid pointer to a value of the map. Another CPU may be writing it: two with the same number at the very same
     // time, of whom the last is told.
@@ -95,5 +137,5 @@ fn remember(number: u32, netns: u32, mut ended: Ended) {
         ended.other = other.at;
     }
     // It fails only where another CPU has all that is free: then this one is not remembered, and said to be unknown.
-    let _ = ENDED.insert(&key, &ended, 0);
+    let _ = ENDED.insert(&key, &*ended, 0);
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
+mod actors;
 mod beside;
 mod commands;
 mod course;

@@ -21,9 +21,13 @@ impl EndedKey {
     pub const MACHINE: u32 = 0;
 }
 
+/// Room for the name of a cgroup with the NUL behind it: `cri-containerd-`, 64 digits and `.scope` fit, as do nearly all
+/// names of units, which may have 255 characters.
+pub const CGROUP_NAME: usize = 128;
+
 /// Who a process was that has ended.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// When it ended, boot time in ns.
     pub at: u64,
@@ -32,6 +36,8 @@ pub struct Ended {
     pub other: u64,
     /// Id of its cgroup (v2), 1 for the root.
     pub cgroup: u64,
+    /// Id of the group that this one is in; 0 where it is in none, or this kernel does not tell.
+    pub cgroup_parent: u64,
     /// Its number, as the machine counts.
     pub pid: u32,
     /// Inode of its network namespace, 0 where it had none any more.
@@ -44,6 +50,9 @@ pub struct Ended {
     pub command: [u8; 16],
     /// What it called its parent.
     pub parent_command: [u8; 16],
+    /// The cgroup's own name, which is to be had no more once the group is removed; empty where it did not fit, or this
+    /// kernel does not tell.
+    pub cgroup_name: [u8; CGROUP_NAME],
 }
 
-const _: () = assert!(size_of::<Ended>() == 72);
+const _: () = assert!(size_of::<Ended>() == 80 + CGROUP_NAME);

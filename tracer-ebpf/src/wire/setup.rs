@@ -88,6 +88,10 @@ pub struct Offsets {
     pub cgroup_kn: u32,
     /// `kernfs_node.id`
     pub kn_id: u32,
+    /// `kernfs_node.name`
+    pub kn_name: u32,
+    /// `kernfs_node.__parent`, before 6.15 `.parent`
+    pub kn_parent: u32,
     /// `socket.file`
     pub socket_file: u32,
     /// `file.f_inode`
@@ -112,6 +116,10 @@ pub struct Offsets {
     pub task_tgid: u32,
     /// `task_struct.comm`
     pub task_comm: u32,
+    /// `task_struct.cgroups`
+    pub task_cgroups: u32,
+    /// `css_set.dfl_cgrp`
+    pub cgroups_default: u32,
     /// `pid.level`
     pub pid_level: u32,
     /// `pid.numbers`
@@ -175,6 +183,6 @@ pub struct Config {
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 61 * 4);
+    assert!(size_of::<Offsets>() == 65 * 4);
     assert!(size_of::<Config>() == 32);
 };

@@ -53,6 +53,10 @@ pub struct EndedProcess {
     pub parent: Parent,
     /// Id of its cgroup (v2).
     pub cgroup: u64,
+    /// Id of the group that this one is in, 0 where that is not known.
+    pub cgroup_parent: u64,
+    /// What its cgroup is called there, empty where that is not known. A group may be removed with its last process.
+    pub cgroup_name: String,
     /// Inode of its network namespace, 0 where it had none any more.
     pub netns: u32,
 }

@@ -32,6 +32,22 @@ impl Cgroup {
         }
     }
 
+    /// What is known of a group that is removed: what it was called, empty where that is not known, and the group that it was
+    /// in, if that is still there. Of the name alone no slice is told: a unit of another kind around it would come before that.
+    pub(super) fn removed(parent: Option<&Self>, name: &str) -> Self {
+        match parent {
+            _ if name.is_empty() => Self::default(),
+            Some(parent) => Self::at(&format!("{}/{name}", parent.path.trim_end_matches('/'))),
+            None => Self {
+                path: String::new(),
+                unit: unit(name)
+                    .filter(|unit| !unit.ends_with(".slice"))
+                    .unwrap_or_default()
+                    .to_owned(),
+            },
+        }
+    }
+
     /// Reads `/proc/PID/cgroup` (a line is `number:controllers:path`). The v2 hierarchy (`0::`) counts; on
     /// nodes where systemd keeps its tree in v1 only, that of `name=systemd`. `None` where there is neither.
     #[must_use]
@@ -282,6 +298,32 @@ mod tests {
         ] {
             assert_eq!(unit(path), expected, "{path}");
         }
+    }
+
+    #[test]
+    fn a_group_that_is_removed_is_known_by_its_name_and_where_it_was() {
+        let removed = |parent: Option<&str>, name: &str| {
+            let Cgroup { path, unit } = Cgroup::removed(parent.map(Cgroup::at).as_ref(), name);
+            (path, unit)
+        };
+        let known = |path: &str, unit: &str| (path.to_owned(), unit.to_owned());
+        assert_eq!(
+            removed(Some("/system.slice"), "route.service"),
+            known("/system.slice/route.service", "route.service")
+        );
+        assert_eq!(removed(Some("/"), "a.scope"), known("/a.scope", "a.scope"));
+        assert_eq!(
+            removed(Some("/system.slice/k3s.service"), "worker"),
+            known("/system.slice/k3s.service/worker", "k3s.service")
+        );
+        assert_eq!(removed(None, "_cpu.service"), known("", "cpu.service"));
+        assert_eq!(removed(None, "worker"), known("", ""));
+        assert_eq!(removed(Some("/system.slice"), ""), known("", ""));
+        assert_eq!(
+            removed(None, "app.slice"),
+            known("", ""),
+            "it may be of a user's manager"
+        );
     }
 
     #[test]

@@ -32,10 +32,16 @@ impl Ended {
         Self(memory.filter(|_| first))
     }
 
-    /// The process with this number that has just ended, and did so in this network namespace. `None` where two have that each
-    /// had it in a pid namespace of its own. `now` is boot time in ns.
-    pub(super) fn just(&self, number: Number, netns: u32, now: u64) -> Option<EndedProcess> {
-        let is_now = |at: u64| now.saturating_sub(at) < WHILE;
+    /// Asks this memory, however the tracer counts.
+    #[cfg(test)]
+    pub(super) fn by(memory: Memory) -> Self {
+        Self(Some(memory))
+    }
+
+    /// The process with this number that has just ended, not before `since`, and did so in this network namespace. `None`
+    /// where two have that each had it in a pid namespace of its own. `since` and `now` are boot time in ns.
+    pub(super) fn just(&self, number: Number, netns: u32, since: u64, now: u64) -> Option<EndedProcess> {
+        let is_now = |at: u64| at >= since && now.saturating_sub(at) < WHILE;
         let ended = self.0.as_ref()?(number, netns)?;
         (is_now(ended.at) && !ended.other.is_some_and(is_now)).then_some(ended)
     }
@@ -66,11 +72,13 @@ mod tests {
                     command: "bash".to_owned(),
                 },
                 cgroup: 1,
+                cgroup_parent: 0,
+                cgroup_name: String::new(),
                 netns,
             })
         };
         let ended = Ended(Some(Box::new(memory)));
-        let just = |number, netns, now| ended.just(number, netns, now).map(|ended| ended.pid);
+        let just = |number, netns, now| ended.just(number, netns, 0, now).map(|ended| ended.pid);
         assert_eq!(just(Number::Own(7), 100, 10 * SECOND + 1), Some(2007));
         assert_eq!(
             just(Number::Machine(7), 100, 10 * SECOND + 1),
@@ -85,6 +93,17 @@ mod tests {
             Some(2007),
             "the other one ended long before"
         );
-        assert_eq!(Ended::new(None).just(Number::Own(7), 100, 1), None);
+        let since = |since| {
+            ended
+                .just(Number::Own(8), 100, since, 10 * SECOND + 1)
+                .map(|ended| ended.pid)
+        };
+        assert_eq!(
+            since(9 * SECOND + 1),
+            Some(2007),
+            "the other one cannot have been it"
+        );
+        assert_eq!(since(10 * SECOND + 1), None, "nor can this one");
+        assert_eq!(Ended::new(None).just(Number::Own(7), 100, 0, 1), None);
     }
 }

@@ -49,6 +49,8 @@ impl EndedProcesses {
                 command: string(&ended.parent_command),
             },
             cgroup: ended.cgroup,
+            cgroup_parent: ended.cgroup_parent,
+            cgroup_name: string(&ended.cgroup_name),
             netns: ended.netns,
         })
     }

@@ -29,14 +29,17 @@ pub enum Group {
 pub type Missing = Vec<(Group, &'static str)>;
 
 macro_rules! members {
-    ($( $field:ident = $group:ident $structure:literal $path:literal; )+) => {
+    ($( $field:ident = $group:ident $structure:literal $path:literal $(or $before:literal)?; )+) => {
         /// Resolves every offset. What is missing is [`ABSENT`], and named.
         #[must_use]
         pub fn resolve(btf: &Btf) -> (Offsets, Missing) {
             let mut offsets = Offsets::default();
             let mut missing = Missing::new();
             $(
-                offsets.$field = btf.offset($structure, $path).unwrap_or(ABSENT);
+                offsets.$field = btf
+                    .offset($structure, $path)
+                    $(.or_else(|| btf.offset($structure, $before)))?
+                    .unwrap_or(ABSENT);
                 if offsets.$field == ABSENT {
                     missing.push((Group::$group, concat!($structure, ".", $path)));
                 }
@@ -87,6 +90,10 @@ members! {
     sk_cgroup = Extra "sock" "sk_cgrp_data.cgroup";
     cgroup_kn = Extra "cgroup" "kn";
     kn_id = Extra "kernfs_node" "id";
+    kn_name = Extra "kernfs_node" "name";
+    kn_parent = Extra "kernfs_node" "__parent" or "parent";
+    task_cgroups = Extra "task_struct" "cgroups";
+    cgroups_default = Extra "css_set" "dfl_cgrp";
     inet_sport = Segments "inet_sock" "inet_sport";
     tcp_segs_in = Segments "tcp_sock" "segs_in";
     task_nsproxy = Task "task_struct" "nsproxy";
@@ -118,7 +125,14 @@ fn arguments(btf: &Btf, offsets: &mut Offsets) {
     let retransmit = btf.tracepoint_arguments("tcp_retransmit_skb").unwrap_or(0);
     offsets.retransmit_has_error = u32::from(retransmit >= 3);
     // A cgroup needs all of its steps.
-    if offsets.cgroup_kn == ABSENT || offsets.kn_id == ABSENT {
+    let lack = |members: &[u32]| members.contains(&ABSENT);
+    if lack(&[offsets.cgroup_kn, offsets.kn_id]) {
         offsets.sk_cgroup = ABSENT;
+    }
+    if lack(&[offsets.cgroups_default, offsets.cgroup_kn, offsets.kn_name]) {
+        offsets.task_cgroups = ABSENT;
+    }
+    if offsets.kn_id == ABSENT {
+        offsets.kn_parent = ABSENT;
     }
 }

@@ -18,6 +18,7 @@ mod ipsec;
 mod known;
 mod link;
 mod log;
+mod moment;
 mod neighbour;
 mod netconf;
 mod nexthop;
@@ -46,6 +47,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::bpf_link::Place;
+use self::moment::Moments;
 use self::node::Node;
 use self::offload::Ethtool;
 use self::requester::Requesters;
@@ -89,6 +91,7 @@ struct Configuration {
     node: Node,
     spaces: BTreeMap<u32, Space>,
     requesters: Requesters,
+    moments: Moments,
     names: NameChanges,
     nf_tables: Module,
     xfrm: Module,
@@ -109,7 +112,8 @@ impl Configuration {
         Self {
             node: Node::new(),
             spaces: BTreeMap::new(),
-            requesters: Requesters::new(memory),
+            requesters: Requesters::new(memory, clock::boottime_ns()),
+            moments: Moments::of_this_thread(),
             names: NameChanges::default(),
             nf_tables: Module::new("nf_tables"),
             xfrm: Module::new("xfrm_user"),
@@ -148,7 +152,7 @@ impl Configuration {
     }
 
     /// Waits until there is something to read; true where the source is to end.
-    fn wait(&self, inbox: &Inbox, stop: BorrowedFd<'_>, at_most: Duration) -> bool {
+    fn wait(&mut self, inbox: &Inbox, stop: BorrowedFd<'_>, at_most: Duration) -> bool {
         let ears = self.spaces.values().flat_map(Space::ears);
         let mut files: Vec<PollFd<'_>> = [stop, inbox.as_fd()]
             .into_iter()
@@ -158,9 +162,15 @@ impl Configuration {
             .map(|file| PollFd::from_borrowed_fd(file, PollFlags::IN))
             .collect();
         let timeout = Timespec::try_from(at_most).unwrap_or_default();
+        let before = self.moments.now();
         // A signal is no reason to end; what is wrong with a file shows when it is read.
         let _ = poll(&mut files, Some(&timeout));
-        files.first().is_some_and(|stop| !stop.revents().is_empty())
+        let is_over = files.first().is_some_and(|stop| !stop.revents().is_empty());
+        // Where it slept, nothing was left to be read before.
+        if let Some(since) = self.moments.now().told_since(before) {
+            self.requesters.told_since(since);
+        }
+        is_over
     }
 
     /// These namespaces are watched, and no others.

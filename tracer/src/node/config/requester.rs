@@ -3,7 +3,7 @@
 //! The kernel tells the socket's address. By default that is the number of the process that opened it, *as that process
 //! sees it*: in a container another one than here, and often 1. So the socket itself is looked for. Where it is gone
 //! already, the process is believed that has this number in its own pid namespace, and is in the network namespace, if there is
-//! only one; or that was so and has just ended.
+//! only one; or that was so and has just ended, not before the change: a socket that a process shares lives on without it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -32,17 +32,25 @@ const PROCESSES: u32 = 1 << 22;
 pub(super) struct Requesters {
     owners: Owners,
     ended: Ended,
+    /// What is heard now was told then or later: boot time in ns.
+    since: u64,
     /// By namespace and address, with the time when it was looked for.
     known: HashMap<(u32, u32), (u64, Who)>,
 }
 
 impl Requesters {
-    /// `memory` is of processes that have ended.
-    pub(super) fn new(memory: Option<Memory>) -> Self {
+    /// `memory` is of processes that have ended. What will be heard is told from `since` on.
+    pub(super) fn new(memory: Option<Memory>, since: u64) -> Self {
         Self {
             ended: Ended::new(memory),
+            since,
             ..Self::default()
         }
+    }
+
+    /// What is heard from now on was not told before `since`.
+    pub(super) fn told_since(&mut self, since: u64) {
+        self.since = since;
     }
 
     /// Who has the socket with this address in a namespace, read at once; or why that is not known. `now` is boot time in
@@ -54,7 +62,7 @@ impl Requesters {
         let key = (netns.inode(), port);
         if let Some((at, owner)) = self.known.get(&key)
             && now.saturating_sub(*at) < WHILE
-            && !(process_of(port) == Some(INIT) && owner.as_ref().is_ok_and(|owner| !has_files(owner.pid)))
+            && self.holds(*at, port, owner)
         {
             return owner.clone();
         }
@@ -78,9 +86,12 @@ impl Requesters {
 
     /// One that has just ended.
     fn ended(&mut self, number: Number, netns: &Netns, now: u64) -> Option<Owner> {
-        let ended = self.ended.just(number, netns.inode(), now)?;
+        let ended = self.ended.just(number, netns.inode(), self.since, now)?;
         let cgroup = self.owners.by_cgroup(ended.cgroup, now).cloned();
-        let Cgroup { path, unit } = cgroup.unwrap_or_default();
+        let Cgroup { path, unit } = cgroup.unwrap_or_else(|| {
+            let parent = self.owners.by_cgroup(ended.cgroup_parent, now);
+            Cgroup::removed(parent, &ended.cgroup_name)
+        });
         Some(Owner {
             pid: ended.pid,
             command: ended.command,
@@ -90,34 +101,52 @@ impl Requesters {
         })
     }
 
+    /// Who was found at some time is who asks now. Once the process is gone, another may have the socket, as the next one of a
+    /// service has one that systemd opened for it; but not where nothing was to be read in between.
+    fn holds(&self, at: u64, port: u32, who: &Who) -> bool {
+        let is_same = at >= self.since && process_of(port) != Some(INIT);
+        is_same || who.as_ref().map_or(true, |owner| has_files(owner.pid))
+    }
+
     fn look(&mut self, netns: &Netns, port: u32, now: u64) -> Option<Owner> {
         let pid = process_of(port);
         // At once: the process may be short-lived.
         let found = pid.and_then(Owners::actor);
+        // One that was gone, and not waited for, may have been so for long.
+        let was_alive = pid.is_some_and(is_alive);
         let may_be = found.is_some() && pid.is_some_and(|pid| may_be(pid, pid, netns));
         let theirs = pid.and_then(|pid| sockets_of(pid).ok().filter(|_| has_files(pid)));
-        let socket =
-            netns.enter(|| inode_of(&fs::read_to_string("/proc/thread-self/net/netlink").ok()?, port));
-        match (socket.ok().flatten(), theirs) {
-            (Some(inode), Some(theirs)) if theirs.contains(&inode) && pid != Some(INIT) => {
+        let socket = socket_of(netns, port);
+        let number = pid.filter(|pid| *pid != INIT);
+        // Whoever has it is not to be seen.
+        let mut is_hidden = false;
+        if let Some(inode) = socket {
+            if number.is_some() && theirs.as_ref().is_some_and(|theirs| theirs.contains(&inode)) {
                 return found;
             }
-            // It is another process's, or that one has just ended; or systemd has opened it for a service.
-            (Some(inode), theirs) => {
-                let owner = self.owners.by_inode_now(inode, now).cloned();
+            // It is another process's, as of one that counts otherwise; or that one has just closed it, or ended; or systemd
+            // has opened it for a service.
+            let owner = number
+                .and_then(|number| holder(number, inode, netns))
+                .or_else(|| self.owners.by_inode_now(inode, now).cloned());
+            if let Some(owner) = owner {
                 // What a process has is known for longer than who its parent is.
-                let owner = owner.map(|owner| Owners::actor(owner.pid).unwrap_or(owner));
-                if owner.is_some() || theirs.is_some() {
-                    return owner;
-                }
+                let more =
+                    Owners::actor(owner.pid).or_else(|| self.ended(Number::Machine(owner.pid), netns, now));
+                return Some(more.unwrap_or(owner));
             }
-            (None, _) => {}
+            is_hidden = socket_of(netns, port) == socket;
+            if is_hidden && may_be && theirs.is_some() {
+                return None;
+            }
         }
         // Pid 1 is others' 1, and has closed no socket.
-        let number = pid.filter(|pid| *pid != INIT)?;
+        let number = number?;
         self.ended(Number::Own(number), netns, now)
-            .or_else(|| living(number, netns))
-            .or_else(|| found.filter(|_| may_be && is_ending(number)))
+            .or_else(|| living(number, netns).filter(|owner| !(is_hidden && has_files(owner.pid))))
+            // It has ended while it was looked for.
+            .or_else(|| self.ended(Number::Own(number), netns, now))
+            .or_else(|| found.filter(|_| may_be && was_alive && is_ending(number)))
     }
 }
 
@@ -134,6 +163,20 @@ fn living(number: u32, netns: &Netns) -> Option<Owner> {
 fn may_be(pid: u32, number: u32, netns: &Netns) -> bool {
     let is_here = |inode: u64| inode == u64::from(netns.inode());
     numbers(pid).last() == Some(&number) && network_of(pid).is_none_or(is_here)
+}
+
+/// The process that has this number in its own pid namespace, and the socket.
+fn holder(number: u32, inode: u64, netns: &Netns) -> Option<Owner> {
+    let has_it = |pid: u32| sockets_of(pid).is_ok_and(|sockets| sockets.contains(&inode));
+    let mut all = pids().into_iter();
+    let pid = all.find(|pid| may_be(*pid, number, netns) && has_it(*pid))?;
+    Owners::actor(pid)
+}
+
+/// The inode of the socket with this address in a namespace, while there is one.
+fn socket_of(netns: &Netns, port: u32) -> Option<u64> {
+    let inode = netns.enter(|| inode_of(&fs::read_to_string("/proc/thread-self/net/netlink").ok()?, port));
+    inode.ok().flatten()
 }
 
 /// The inode of its network namespace. `None` where it is ending, or may not be looked at.
@@ -165,12 +208,21 @@ fn is_ending(pid: u32) -> bool {
     flags(pid).is_none_or(|flags| flags & 0x0000_0004 != 0)
 }
 
-/// The flags of a process (include/linux/sched.h), the seventh field behind its name in `/proc/PID/stat`. `None` where it is
-/// gone.
+/// It is there, and more of it than how it ended, which its parent has not asked yet.
+fn is_alive(pid: u32) -> bool {
+    field(pid, 0).is_some_and(|state| !matches!(state.as_str(), "Z" | "X"))
+}
+
+/// The flags of a process (include/linux/sched.h). `None` where it is gone.
 fn flags(pid: u32) -> Option<u32> {
+    field(pid, 6)?.parse().ok()
+}
+
+/// A field behind the name of a process in `/proc/PID/stat`, the first is 0. `None` where it is gone.
+fn field(pid: u32, number: usize) -> Option<String> {
     let status = text::read(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = status.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(6)?.parse().ok()
+    rest.split_ascii_whitespace().nth(number).map(str::to_owned)
 }
 
 /// The inode of the socket of `NETLINK_ROUTE`, `NETLINK_XFRM` or `NETLINK_NETFILTER` with this address, in
@@ -186,8 +238,11 @@ fn inode_of(table: &str, port: u32) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::super::super::netlink::{Listener, ROUTE};
     use super::*;
+    use crate::event::{EndedProcess, Parent};
 
     #[test]
     fn an_address_names_a_process_or_none() {
@@ -241,5 +296,49 @@ mod tests {
             let who = Requesters::default().who(&netns, port, 1);
             assert_eq!(who, Err(Unknown::NotFound), "{why}");
         }
+    }
+
+    /// Asks a memory that has it that `true` ended at this time, once it has been asked so often.
+    fn told_of_true(ended_at: u64, asked: usize) -> Who {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        let times = AtomicUsize::new(0);
+        let memory = move |number: Number, netns: u32| {
+            let is_it = number == Number::Own(pid) && times.fetch_add(1, Ordering::Relaxed) >= asked;
+            is_it.then(|| EndedProcess {
+                at: ended_at,
+                other: None,
+                pid,
+                command: "true".to_owned(),
+                parent: Parent {
+                    pid: 6,
+                    command: "sh".to_owned(),
+                },
+                cgroup: 0,
+                cgroup_parent: 0,
+                cgroup_name: "route.service".to_owned(),
+                netns,
+            })
+        };
+        let mut requesters = Requesters {
+            ended: Ended::by(Box::new(memory)),
+            ..Requesters::default()
+        };
+        requesters.told_since(1000);
+        requesters.who(&Netns::current().unwrap(), pid, 2000)
+    }
+
+    #[test]
+    fn who_ends_while_it_is_looked_for_is_known() {
+        let named = |who: Who| who.map(|owner| (owner.command, owner.unit));
+        let known = Ok(("true".to_owned(), "route.service".to_owned()));
+        assert_eq!(named(told_of_true(1500, 0)), known);
+        assert_eq!(named(told_of_true(1500, 1)), known, "not remembered at first");
+        assert_eq!(
+            named(told_of_true(999, 0)),
+            Err(Unknown::NotFound),
+            "before the change"
+        );
     }
 }
