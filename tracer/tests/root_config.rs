@@ -70,6 +70,11 @@ impl Named {
         self.ip("link set up0 up");
     }
 
+    /// Has `ip` do this, and live on.
+    fn asks(&self, arguments: &str) -> Asker {
+        Asker::new("ip", &self.0, arguments)
+    }
+
     /// The same for any command.
     fn exec(&self, arguments: &str) -> u32 {
         run("ip", &format!("netns exec {} {arguments}", self.0))
@@ -126,6 +131,43 @@ fn run(program: &str, arguments: &str) -> u32 {
         String::from_utf8_lossy(&output.stderr)
     );
     pid
+}
+
+/// Who has asked for a change, and lives until it was told whose it is. Nobody remembers here those that have ended.
+struct Asker {
+    child: Child,
+    command: &'static str,
+}
+
+impl Asker {
+    /// A tool that reads what it does, so that it goes on with nothing when that is done.
+    fn new(command: &'static str, named: &str, arguments: &str) -> Self {
+        let mut child = Command::new(command)
+            .args(["-n", named, "-batch", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{arguments}").unwrap();
+        Self { child, command }
+    }
+
+    /// It has made this change.
+    fn made(self, setting: &Setting) {
+        let by = setting.by.as_ref().map(|by| (by.pid, by.command.clone()));
+        self.made_all([by]);
+    }
+
+    /// It is who all of these are.
+    fn made_all(mut self, all: impl IntoIterator<Item = Option<(u32, String)>>) {
+        let own = Some((self.child.id(), self.command.to_owned()));
+        for by in all {
+            assert_eq!(by, own);
+        }
+        // It ends with what it reads.
+        let output = self.child.wait().unwrap();
+        assert!(output.success());
+    }
 }
 
 /// The source, listening to one namespace, and what it told.
@@ -231,18 +273,6 @@ impl Listening {
     }
 }
 
-/// A change was made by this process. It is short-lived, and may be gone before it could be looked at: then nobody is named, as
-/// here nobody remembers those that have ended.
-fn is_by(setting: &Setting, pid: u32, command: &str) {
-    match &setting.by {
-        Some(by) => {
-            assert_eq!(by.pid, pid);
-            assert!([command, ""].contains(&by.command.as_str()), "{by:?}");
-        }
-        None => assert_eq!(setting.by_unknown, Some(Unknown::NotFound), "{setting:?}"),
-    }
-}
-
 #[test]
 fn what_stands_is_found() {
     let named = Named::new();
@@ -283,43 +313,43 @@ fn changes_are_told_with_who_made_them() {
     named.add_device();
     let mut listening = Listening::to(&named);
 
-    let pid = named.ip("rule del pref 0");
+    let asker = named.asks("rule del pref 0");
     let (_, gone) = listening.change_of("IPv4 rule 0: from all lookup local");
     assert_eq!((&gone.value, gone.seen), (&None, Seen::Told));
-    is_by(&gone, pid, "ip");
-    let pid = named.ip("rule add pref 9 fwmark 0x200/0xf00 lookup 2004");
+    asker.made(&gone);
+    let asker = named.asks("rule add pref 9 fwmark 0x200/0xf00 lookup 2004");
     let (_, new) = listening.change_of("IPv4 rule 9: from all fwmark 0x200/0xf00 lookup 2004");
     assert_eq!(new.value.as_deref(), Some(""));
-    is_by(&new, pid, "ip");
+    asker.made(&new);
 
-    let pid = named.ip("address add 10.99.0.1/24 dev up0");
+    let asker = named.asks("address add 10.99.0.1/24 dev up0");
     let (_, new) = listening.change_of("address 10.99.0.1/24 on up0");
     assert_eq!(new.value.as_deref(), Some("scope global"));
-    is_by(&new, pid, "ip");
-    let pid = named.ip("route add 10.98.0.0/16 via 10.99.0.9 metric 5 mtu 1400");
+    asker.made(&new);
+    let asker = named.asks("route add 10.98.0.0/16 via 10.99.0.9 metric 5 mtu 1400");
     let (_, new) = listening.change_of("route 10.98.0.0/16 metric 5");
     assert_eq!(
         new.value.as_deref(),
         Some("via 10.99.0.9 dev up0 proto boot mtu 1400")
     );
-    is_by(&new, pid, "ip");
+    asker.made(&new);
     named.ip("route replace 10.98.0.0/16 via 10.99.0.8 metric 5");
     assert_eq!(
         listening.value_of("route 10.98.0.0/16 metric 5").as_deref(),
         Some("via 10.99.0.8 dev up0 proto boot")
     );
-    let pid = named.ip("neigh replace 10.99.0.9 lladdr 02:00:00:00:00:09 dev up0");
+    let asker = named.asks("neigh replace 10.99.0.9 lladdr 02:00:00:00:00:09 dev up0");
     let (_, new) = listening.change_of("neighbour 10.99.0.9 on up0");
     assert_eq!(new.value.as_deref(), Some("lladdr 02:00:00:00:00:09 PERMANENT"));
-    is_by(&new, pid, "ip");
+    asker.made(&new);
     // A route leads by this one; that it fails before it is gone is how the kernel deletes it.
     named.ip("neigh add 10.99.0.8 lladdr 02:00:00:00:00:08 dev up0 nud reachable");
     let (_, new) = listening.change_of("neighbour 10.99.0.8 on up0");
     assert_eq!(new.value.as_deref(), Some("lladdr 02:00:00:00:00:08"));
-    let pid = named.ip("neigh del 10.99.0.8 dev up0");
+    let asker = named.asks("neigh del 10.99.0.8 dev up0");
     let (_, gone) = listening.change_of("neighbour 10.99.0.8 on up0");
     assert_eq!(gone.value, None);
-    is_by(&gone, pid, "ip");
+    asker.made(&gone);
     run("tc", &format!("-n {} qdisc add dev up0 clsact", named.0));
     assert_eq!(
         listening.value_of("qdisc clsact ffff: on up0").as_deref(),
@@ -470,10 +500,10 @@ fn a_namespace_ends_although_it_is_watched() {
 fn next_hops_and_numbers_of_namespaces_are_told() {
     let (named, other) = (with_address(), Named::new());
     let mut listening = Listening::to(&named);
-    let pid = named.ip("nexthop add id 7 via 10.99.0.253 dev up0");
+    let asker = named.asks("nexthop add id 7 via 10.99.0.253 dev up0");
     let (_, new) = listening.change_of("nexthop 7");
     assert_eq!(new.value.as_deref(), Some("via 10.99.0.253 dev up0"));
-    is_by(&new, pid, "ip");
+    asker.made(&new);
     named.ip("route add 10.97.0.0/16 nhid 7");
     let route = listening.value_of("route 10.97.0.0/16").unwrap();
     assert!(route.contains("via 10.99.0.253"), "{route}");
@@ -481,16 +511,16 @@ fn next_hops_and_numbers_of_namespaces_are_told() {
     // Of the route that names it the kernel tells nothing.
     let (_, route) = listening.change_of("route 10.97.0.0/16");
     assert!(route.value.is_some_and(|route| route.contains("via 10.99.0.252")));
-    let pid = named.ip("nexthop del id 7");
+    let asker = named.asks("nexthop del id 7");
     let (_, gone) = listening.change_of("nexthop 7");
     assert_eq!(gone.value, None);
-    is_by(&gone, pid, "ip");
+    asker.made(&gone);
     assert_eq!(listening.value_of("route 10.97.0.0/16"), None);
 
-    let pid = named.ip(&format!("netns set {} 77", other.0));
+    let asker = named.asks(&format!("netns set {} 77", other.0));
     let (_, new) = listening.change_of("another network namespace's id 77");
     assert_eq!(new.value.as_deref(), Some(""));
-    is_by(&new, pid, "ip");
+    asker.made(&new);
 }
 
 #[test]

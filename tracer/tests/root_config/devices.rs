@@ -15,9 +15,13 @@ fn a_queueing_discipline_that_is_changed_tells_before_and_after() {
         found.starts_with("rate 8000000 bit/s, limit 65536 bytes, options "),
         "{found}"
     );
-    let pid = tc("change dev up0 root handle 1: tbf rate 1mbit burst 32k limit 64k");
+    let asker = Asker::new(
+        "tc",
+        &named.0,
+        "qdisc change dev up0 root handle 1: tbf rate 1mbit burst 32k limit 64k",
+    );
     let (_, changed) = listening.change_of(thing);
-    is_by(&changed, pid, "tc");
+    asker.made(&changed);
     assert!(
         changed
             .value
@@ -40,24 +44,32 @@ fn classes_of_a_queueing_discipline_are_told_as_they_come_change_and_go() {
         found.starts_with("rate 8000000 bit/s, ceil 16000000 bit/s, options "),
         "{found}"
     );
-    let pid = tc("class change dev up0 parent 1: classid 1:10 htb rate 1mbit ceil 40gbit");
+    let asker = Asker::new(
+        "tc",
+        &named.0,
+        "class change dev up0 parent 1: classid 1:10 htb rate 1mbit ceil 40gbit",
+    );
     let (_, changed) = listening.change_of(class);
-    is_by(&changed, pid, "tc");
+    asker.made(&changed);
     let now = changed.value.unwrap();
     assert!(
         now.starts_with("rate 1000000 bit/s, ceil 40000000000 bit/s"),
         "{now}"
     );
-    let pid = tc("class add dev up0 parent 1:10 classid 1:11 htb rate 1mbit");
+    let asker = Asker::new(
+        "tc",
+        &named.0,
+        "class add dev up0 parent 1:10 classid 1:11 htb rate 1mbit",
+    );
     let (_, new) = listening.change_of("class htb 1:11 parent 1:10 on up0");
-    is_by(&new, pid, "tc");
+    asker.made(&new);
     tc("class del dev up0 parent 1:10 classid 1:11");
     assert_eq!(listening.value_of("class htb 1:11 parent 1:10 on up0"), None);
     // Of this the kernel tells the queueing discipline only.
-    let pid = tc("qdisc del dev up0 root");
+    let asker = Asker::new("tc", &named.0, "qdisc del dev up0 root");
     let (_, gone) = listening.change_of(class);
     assert_eq!(gone.value, None);
-    is_by(&gone, pid, "tc");
+    asker.made(&gone);
 }
 
 #[test]
@@ -110,10 +122,10 @@ fn a_route_of_ipv6_that_leads_several_ways_is_one() {
         listening.value_of(thing).as_deref(),
         Some("via fe80::2 dev up0 proto boot")
     );
-    let pid = named.ip("-6 route del 2001:db8:1::/64");
+    let asker = named.asks("route del 2001:db8:1::/64");
     let (_, gone) = listening.change_of(thing);
     assert_eq!((&gone.value, gone.seen), (&None, Seen::Told));
-    is_by(&gone, pid, "ip");
+    asker.made(&gone);
 }
 
 #[test]
@@ -224,14 +236,14 @@ fn routes_of_multicast_and_broadcast_that_somebody_deletes_are_told() {
         of_both.contains("dev up0 ") && of_both.contains("dev far0 "),
         "{of_both}"
     );
-    let pid = named.ip("-6 route del multicast ff00::/8 dev up0 table local");
+    let asker = named.asks("route del multicast ff00::/8 dev up0 table local");
     let (_, left) = listening.change_of(multicast);
     assert_eq!(left.value.as_deref(), Some("dev far0 proto kernel"));
-    is_by(&left, pid, "ip");
-    let pid = named.ip("route del broadcast 10.99.0.255 dev up0 table local");
+    asker.made(&left);
+    let asker = named.asks("route del broadcast 10.99.0.255 dev up0 table local");
     let (_, gone) = listening.change_of("route broadcast 10.99.0.255/32 table local");
     assert_eq!(gone.value, None);
-    is_by(&gone, pid, "ip");
+    asker.made(&gone);
 }
 
 /// The kernel tells the kernel parameters of a device before it tells its name, and those of a new name before that.

@@ -106,6 +106,18 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
     );
 }
 
+/// A change was made by this process. It is short-lived, and may be gone before it could be looked at: then nobody is named, as
+/// here nobody remembers those that have ended.
+fn is_by(setting: &Setting, pid: u32, command: &str) {
+    match &setting.by {
+        Some(by) => {
+            assert_eq!(by.pid, pid);
+            assert!([command, ""].contains(&by.command.as_str()), "{by:?}");
+        }
+        None => assert_eq!(setting.by_unknown, Some(Unknown::NotFound), "{setting:?}"),
+    }
+}
+
 #[test]
 fn who_deletes_tracked_connections_is_told() {
     let named = Named::new();
