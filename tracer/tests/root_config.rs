@@ -63,11 +63,16 @@ impl Named {
         run("ip", &format!("-n {} {arguments}", self.0))
     }
 
-    /// A device `up0` with something at its other end.
+    /// A device `up0` with something at its other end. Both have what the kernel gives them once it has noticed that they
+    /// have a carrier.
     fn add_device(&self) {
         self.ip("link add up0 type veth peer name far0");
         self.ip("link set far0 up");
         self.ip("link set up0 up");
+        self.wait_until_shown(
+            "-6 route show table local type multicast",
+            &["dev up0 ", "dev far0 "],
+        );
     }
 
     /// Has `ip` do this, and live on.
@@ -83,14 +88,25 @@ impl Named {
     /// Waits for the local route of an address of IPv6: the kernel makes it once it has noticed that the device has a
     /// carrier.
     fn wait_until_local(&self, address: &str) {
-        let arguments = format!("-n {} -6 route show table local {address}", self.0);
+        self.wait_until_shown(&format!("-6 route show table local {address}"), &[address]);
+    }
+
+    /// Waits until `ip` shows all of these.
+    fn wait_until_shown(&self, arguments: &str, all: &[&str]) {
         let deadline = Instant::now() + PATIENCE;
-        let is_there = || {
-            let shown = Command::new("ip").args(arguments.split(' ')).output();
-            !shown.unwrap().stdout.is_empty()
-        };
-        while !is_there() {
-            assert!(Instant::now() < deadline, "ip {arguments} shows nothing");
+        loop {
+            let ip = Command::new("ip")
+                .args(["-n", &self.0])
+                .args(arguments.split(' '))
+                .output();
+            let shown = String::from_utf8(ip.unwrap().stdout).unwrap();
+            if all.iter().all(|one| shown.contains(one)) {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "ip {arguments} does not show {all:?}: {shown}"
+            );
         }
     }
 }
@@ -155,6 +171,7 @@ impl Asker {
     /// It has made this change.
     fn made(self, setting: &Setting) {
         let by = setting.by.as_ref().map(|by| (by.pid, by.command.clone()));
+        assert!(by.is_some(), "{setting:?}");
         self.made_all([by]);
     }
 

@@ -128,6 +128,35 @@ fn a_route_of_ipv6_that_leads_several_ways_is_one() {
     asker.made(&gone);
 }
 
+/// The kernel deletes it, and tells that, half a minute after it leads nowhere any more.
+#[test]
+fn a_route_that_nobody_announces_again_is_told_when_its_time_is_over() {
+    let named = Named::new();
+    named.add_device();
+    named.ip("-6 route add 2001:db8:2::/64 via fe80::1 dev up0 expires 2");
+    let mut listening = Listening::to(&named);
+    let (found, told) = (
+        "route 2001:db8:2::/64 metric 1024",
+        "route default (IPv6) metric 1024",
+    );
+    assert!(listening.has_found(found).is_some());
+    named.ip("-6 route add default via fe80::1 dev up0 expires 1");
+    assert_eq!(
+        listening.value_of(told).as_deref(),
+        Some("via fe80::1 dev up0 proto boot")
+    );
+    for route in [told, found] {
+        let (_, gone) = listening.change_of(route);
+        assert_eq!((&gone.value, gone.by_unknown), (&None, Some(Unknown::Expired)));
+    }
+    // Whoever comes now still gets them from the kernel, which uses them no more.
+    let shown = Command::new("ip").args(["-n", &named.0, "-6", "route"]).output();
+    let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+    assert!(shown.contains("default via fe80::1"), "{shown}");
+    let late = Listening::to(&named);
+    assert_eq!((late.has_found(told), late.has_found(found)), (None, None));
+}
+
 #[test]
 fn a_device_that_goes_down_takes_its_routes_along() {
     let named = Named::new();

@@ -1,10 +1,12 @@
 //! All that stands in a namespace, read at once.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use super::super::netlink::{self, ROUTE, XFRM};
+use super::expiry::Expiry;
 use super::known::Known;
 use super::link::Link;
 use super::neighbour::State;
@@ -27,6 +29,8 @@ pub(super) struct Standing {
     pub(super) links: BTreeMap<u32, Link>,
     /// Addresses that are not used yet.
     pub(super) unsettled: BTreeSet<Thing>,
+    /// When a route ends by itself.
+    pub(super) expiry: Expiry,
 }
 
 /// Reads all of the namespace of this thread; policies of IPsec and offloads only where that can be asked.
@@ -47,7 +51,8 @@ pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<S
             .map(|(index, link)| (*index, link.name.clone()))
             .collect(),
     );
-    let known = RefCell::new(routes(&devices)?);
+    let (routes, expiry) = routes(&devices)?;
+    let known = RefCell::new(routes);
     let add = |thing: Thing, value: String| {
         known.borrow_mut().add(thing, value);
     };
@@ -143,6 +148,7 @@ pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<S
         devices,
         links,
         unsettled: unsettled.into_inner(),
+        expiry,
     })
 }
 
@@ -169,15 +175,24 @@ pub(super) fn policies() -> Result<Vec<(Thing, String)>, netlink::Error> {
     Ok(all.into_iter().flatten().collect())
 }
 
-/// Reads the routes of the namespace of this thread, and the next hops that they name.
+/// Reads the routes of the namespace of this thread, and the next hops that they name; and when the first route ends by itself.
 ///
 /// # Errors
 /// Where the kernel does not tell.
-pub(super) fn routes(devices: &Devices) -> Result<Known, netlink::Error> {
+pub(super) fn routes(devices: &Devices) -> Result<(Known, Expiry), netlink::Error> {
     let known = RefCell::new(Known::default());
+    let expiry = Cell::new(Expiry::default());
     for family in [IPV4, IPV6] {
         list(route::GET, &of(family, route::HEADER), &|body| {
-            if let Some(route) = route::parse(body, devices) {
+            let Some(route) = route::parse(body, devices) else {
+                return;
+            };
+            if let Some(left) = route.left {
+                let mut first = expiry.get();
+                first.note(left, Instant::now());
+                expiry.set(first);
+            }
+            if !route.is_over() {
                 known.borrow_mut().add(route.thing, route.value);
             }
         })?;
@@ -187,7 +202,7 @@ pub(super) fn routes(devices: &Devices) -> Result<Known, netlink::Error> {
             known.borrow_mut().add(thing, value);
         }
     })?;
-    Ok(known.into_inner())
+    Ok((known.into_inner(), expiry.get()))
 }
 
 /// What [`routes`] reads.

@@ -14,6 +14,7 @@ mod commit;
 mod discipline;
 mod dump;
 mod error;
+mod expiry;
 mod ipsec;
 mod known;
 mod link;

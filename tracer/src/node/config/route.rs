@@ -1,6 +1,7 @@
 //! Routes (`ip route`).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::super::netlink::{array_at, attributes, u16_at, u32_at};
 use super::words::{Devices, IPV6, action, address, network, protocol, scope, sentence, unspecified};
@@ -23,6 +24,15 @@ pub(super) struct Route {
     pub(super) value: String,
     /// It leads several ways: IPv6 tells them one by one, or all of them for a change of one.
     pub(super) several: bool,
+    /// For how long it leads, where it ends by itself; for no time where it is over, though the kernel still has it.
+    pub(super) left: Option<Duration>,
+}
+
+impl Route {
+    /// No packet goes by it any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.left.is_some_and(|left| left.is_zero())
+    }
 }
 
 /// A route; `None` for what is none of IPv4 or IPv6, for what is remembered of one (`ip route show cache`), and for those of
@@ -51,7 +61,7 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
     let (mut table, mut metric) = (u32::from(short_table), 0);
     let (mut from, mut source, mut mtu, mut nexthop) =
         (String::new(), String::new(), String::new(), String::new());
-    let (mut way, mut ways) = (Way::default(), Vec::new());
+    let (mut way, mut ways, mut left) = (Way::default(), Vec::new(), None);
     for (kind, value) in attributes(body.get(HEADER..)?) {
         match kind {
             1 => destination = address(value)?,
@@ -67,6 +77,7 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
                 mtu = lowered.map_or_else(String::new, |mtu| format!("mtu {mtu}"));
             }
             9 => ways = multipath(value),
+            12 => left = time_left(value),
             15 => table = u32_at(value, 0)?,
             30 => nexthop = format!("nhid {}", u32_at(value, 0)?),
             _ => way.add(kind, value),
@@ -105,7 +116,18 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
         },
         value: sentence(words.into_iter().chain(leads)),
         several,
+        left,
     })
+}
+
+/// For how long a route leads. `struct rta_cacheinfo` { u32 references, last use; i32 expires, in 1/100 s (`USER_HZ`), which is
+/// negative where that was before, and 0 for never; … } (`rtnl_put_cacheinfo`).
+fn time_left(value: &[u8]) -> Option<Duration> {
+    const TICK: u64 = 10;
+    match u32_at(value, 8)?.cast_signed() {
+        0 => None,
+        expires => Some(Duration::from_millis(u64::try_from(expires).unwrap_or(0) * TICK)),
+    }
 }
 
 /// The neighbours that a route leads by, of its value.

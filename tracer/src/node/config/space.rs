@@ -19,6 +19,7 @@ use super::answer::Answers;
 use super::bpf_link::{self, Place};
 use super::dump;
 use super::error::Error;
+use super::expiry::Expiry;
 use super::known::{Change, Known};
 use super::link::Link;
 use super::offload::Ethtool;
@@ -107,6 +108,8 @@ pub(super) struct Space {
     /// Own addresses that are not used yet.
     unsettled: BTreeSet<Thing>,
     answers: Answers,
+    /// When a route ends by itself.
+    expiry: Expiry,
     /// The neighbours that routes lead by; `None` where they have changed.
     gateways: Option<BTreeSet<IpAddr>>,
     rules: Ruleset,
@@ -159,6 +162,7 @@ impl Space {
             known: Known::default(),
             unsettled: standing.unsettled,
             answers: Answers::default(),
+            expiry: standing.expiry,
             gateways: None,
             rules: firewall.rules,
             legacy: BTreeMap::new(),
@@ -308,7 +312,13 @@ impl Space {
         let again = self.again_due();
         // Not before what is to be read again: the questions come from it.
         let answers = self.answers.due().filter(|_| self.again == Again::Nothing);
-        again.or(answers).into_iter().chain(self.tracking.due()).min()
+        // While what is to be read waits for its pause, routes need not be read for this, too.
+        let expiry = self
+            .expiry
+            .due(Instant::now())
+            .filter(|_| self.again == Again::Nothing);
+        let others = self.tracking.due().into_iter().chain(expiry);
+        again.or(answers).into_iter().chain(others).min()
     }
 
     fn again_due(&self) -> Option<Duration> {

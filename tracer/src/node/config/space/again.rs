@@ -8,7 +8,7 @@ use super::super::known::Change;
 use super::super::ruleset::Ruleset;
 use super::super::told::{self, Told};
 use super::{Again, Space};
-use crate::event::{Renamed, Seen, Thing};
+use crate::event::{Renamed, Seen, Thing, Unknown};
 
 /// Reading everything again may take one part in so many of the time.
 const SHARE: u32 = 5;
@@ -19,6 +19,9 @@ impl Space {
     /// # Errors
     /// Where the namespace cannot be entered, or the kernel does not tell.
     pub(in super::super) fn settle(&mut self) -> Result<Vec<Told>, Error> {
+        if self.expiry.due(Instant::now()) == Some(Duration::ZERO) {
+            self.need(Again::Routes, &Err(Unknown::Expired));
+        }
         let mut told = self.read_again()?;
         if self.again == Again::Nothing && self.answers.due() == Some(Duration::ZERO) {
             told.extend(self.ask()?);
@@ -65,12 +68,22 @@ impl Space {
         if !changes.is_empty() {
             self.answers.need(&by);
         }
-        Ok(told::all(changes, Seen::Noticed, Some(&by)))
+        // What is over goes; whatever comes meanwhile comes for another reason.
+        let (come, gone): (Vec<Change>, Vec<Change>) =
+            changes.into_iter().partition(|(_, value)| value.is_some());
+        let comes_by = match &by {
+            Err(Unknown::Expired) => &Err(Unknown::Compared),
+            by => by,
+        };
+        let mut told = told::all(gone, Seen::Noticed, Some(&by));
+        told.extend(told::all(come, Seen::Noticed, Some(comes_by)));
+        Ok(told)
     }
 
     fn read_routes(&mut self) -> Result<Vec<Change>, Error> {
         let devices = &self.devices;
-        let fresh = self.netns.enter(|| dump::routes(devices))??;
+        let (fresh, expiry) = self.netns.enter(|| dump::routes(devices))??;
+        self.expiry = expiry;
         Ok(self.known.replace(fresh, dump::is_route))
     }
 
@@ -105,6 +118,7 @@ impl Space {
         self.devices = standing.devices;
         self.links = standing.links;
         self.unsettled = standing.unsettled;
+        self.expiry = standing.expiry;
         let mut changes = self.known.replace(standing.known, |_| true);
         if self.rules.differ_from(&rules) {
             self.rules = rules;

@@ -1,6 +1,7 @@
 //! What the messages of rtnetlink change.
 
 use std::net::IpAddr;
+use std::time::Instant;
 
 use super::super::known::{Change, Taken};
 use super::super::neighbour::State;
@@ -161,6 +162,11 @@ impl Space {
 
     fn route(&mut self, kind: u16, flags: u16, body: &[u8], by: &Who) -> Option<Change> {
         let route = route::parse(body, &self.devices)?;
+        if kind == route::NEW
+            && let Some(left) = route.left
+        {
+            self.expiry.note(left, Instant::now());
+        }
         // IPv6 tells of one of several ways what it tells of a whole route, and the other way round.
         let unclear = route.several && body.first() == Some(&IPV6);
         let change = if kind == route::DELETE {
