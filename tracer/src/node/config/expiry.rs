@@ -17,7 +17,11 @@ pub(super) struct Expiry(Option<Instant>);
 impl Expiry {
     /// There is a route which leads for so long; for no time where it is over.
     pub(super) fn note(&mut self, left: Duration, now: Instant) {
-        let after = if left.is_zero() { AGAIN } else { left + ROUNDED };
+        let after = if left.is_zero() {
+            AGAIN
+        } else {
+            left.saturating_add(ROUNDED)
+        };
         let at = now.checked_add(after);
         self.0 = self.0.into_iter().chain(at).min();
     }
