@@ -3,7 +3,7 @@
 //! *Explains* and *coincides* are different words. A change explains a finding where the kernel does such a thing after such a
 //! change ([`super::effects`]) and it had not been undone; all else that changed in the minute before coincides with it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
@@ -130,10 +130,21 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         };
         counts && (rule.explains)(finding, &the_other_way_round)
     };
-    let mut since = model.timeline().all().filter(|(_, change)| {
-        change.at > finding.since && change.at.saturating_add(SEEN_LATE) >= finding.last
-    });
-    let (number, change) = since.find(|(_, change)| takes_back(change))?;
+    let since = || {
+        model.timeline().all().filter(|(_, change)| {
+            change.at > finding.since && change.at.saturating_add(SEEN_LATE) >= finding.last
+        })
+    };
+    // It may have been broken once more before the last packet was lost.
+    let breaks = |(_, change): &(u64, &Change)| {
+        change.at <= finding.last.saturating_add(TOLD) && (rule.explains)(finding, change)
+    };
+    let broken: HashMap<&Subject, u64, RandomState> = since()
+        .filter(breaks)
+        .map(|(_, change)| (&change.subject, change.at))
+        .collect();
+    let stays = |change: &Change| broken.get(&change.subject).is_none_or(|at| *at <= change.at);
+    let (number, change) = since().find(|(_, change)| stays(change) && takes_back(change))?;
     Some(Mended {
         change: number,
         at: change.at,

@@ -4,7 +4,7 @@ use tracer::beacon::{Beacon, Target};
 use tracer::diagnosis::Diagnosis;
 use tracer::event::{Body, Event, Seen, Setting, SocketState, Thing, Version};
 use tracer::filter::Filter;
-use tracer::report::{Confidence, Episode, Report, Where};
+use tracer::report::{Change, Confidence, Episode, Report, Where};
 
 use crate::pairing::set;
 use crate::story::*;
@@ -239,4 +239,37 @@ fn what_breaks_it_again_has_not_mended_it() {
     let report = story.report();
     assert!(report.episodes.iter().all(|episode| episode.end.is_some()));
     assert!(report.episodes.iter().any(|episode| episode.mended.is_some()));
+}
+
+/// Before the last time it was taken back, too, it was broken once more.
+#[test]
+fn what_mended_it_is_the_last_that_did() {
+    let rule = || Thing::Rule {
+        version: Version::V4,
+        priority: 0,
+        text: "from all lookup local".to_owned(),
+        table: 255,
+    };
+    let mut story = node();
+    set(&mut story, rule(), Some(""), Seen::Found, None);
+    story.idle(8);
+    for _ in 0..3 {
+        set(&mut story, rule(), None, Seen::Told, None);
+        broken(&mut story, 3, 3);
+        set(&mut story, rule(), Some(""), Seen::Told, None);
+        mended(&mut story, 4);
+    }
+    mended(&mut story, 40);
+    let report = story.report();
+    let episode = only(&report);
+    let of_rule = |change: &&Change| change.object.starts_with("IPv4 rule");
+    let last = report
+        .node
+        .changes
+        .iter()
+        .filter(of_rule)
+        .map(|change| change.number)
+        .max();
+    let mended = episode.mended.as_ref().unwrap();
+    assert_eq!(Some(mended.change), last, "{episode:#?}");
 }
