@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::undo::{self, Undo};
 use super::words::{count, moment, owner, short};
-use super::{Finding, Rule, chain, effects, path, redirects, ways};
+use super::{Finding, Rule, chain, effects, path, redirects, report, ways};
 use crate::event::Thing;
 use crate::event::value;
 use crate::model::Model;
@@ -148,7 +148,7 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     Some(Mended {
         change: number,
         at: change.at,
-        text: sentence(change),
+        text: sentence(model, change),
         is_whole: !act.is_empty() && back.len() == act.len(),
     })
 }
@@ -277,7 +277,7 @@ fn cause(model: &Model, finding: &Finding, act: &[Told<'_>]) -> Cause {
             relation: Relation::Explains,
             text: format!(
                 "{} {}, {when}{with_it}{unknown}.",
-                sentence(change),
+                sentence(model, change),
                 time(model, change)
             ),
             change: Some(*number),
@@ -341,7 +341,7 @@ fn coincidences(model: &Model, finding: &Finding, act: &[Told<'_>]) -> (Vec<Coin
         .map(|Told { number, change, .. }| Coincidence {
             change: number,
             seconds_before: seconds(finding.since.saturating_sub(change.at)),
-            text: format!("{} {}", sentence(change), time(model, change)),
+            text: format!("{} {}", sentence(model, change), time(model, change)),
         })
         .collect();
     (told, total)
@@ -357,10 +357,12 @@ fn time(model: &Model, change: &Change) -> String {
     }
 }
 
-/// `IPv4 rule 0: from all lookup local went away, by systemd-networkd[812] (systemd-networkd.service)`
-pub(super) fn sentence(change: &Change) -> String {
+/// `IPv4 rule 0: from all lookup local went away, by systemd-networkd[812] (systemd-networkd.service)`. Where several network
+/// namespaces are watched, the one is named that it is in.
+pub(super) fn sentence(model: &Model, change: &Change) -> String {
     let object = match &change.subject {
-        Subject::Setting(_, thing) | Subject::Closed(_, thing) => thing.to_string(),
+        Subject::Setting(netns, thing) => placed(thing, &report::place(model, *netns)),
+        Subject::Closed(label, thing) => placed(thing, label),
         Subject::Unit(name) | Subject::Job(name) | Subject::Timer(name) => name.clone(),
         Subject::Packages(_) => "packages".to_owned(),
         Subject::Notice(_) | Subject::Starvation(_) => String::new(),
@@ -398,6 +400,14 @@ pub(super) fn sentence(change: &Change) -> String {
     format!("{object}{space}{what}{by}")
 }
 
+fn placed(thing: &Thing, netns: &str) -> String {
+    if netns.is_empty() {
+        thing.to_string()
+    } else {
+        format!("{thing} in network namespace {netns}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -405,7 +415,7 @@ mod tests {
     #[test]
     fn a_change_is_told_by_what_differs() {
         let told = |subject, before: &str, after: &str| {
-            sentence(&Change {
+            let change = Change {
                 at: 1,
                 subject,
                 before: Some(before.to_owned()),
@@ -413,7 +423,8 @@ mod tests {
                 by: None,
                 by_unknown: None,
                 noticed: false,
-            })
+            };
+            sentence(&Model::new(), &change)
         };
         let unit = Subject::Unit("a.service".to_owned());
         assert_eq!(

@@ -30,8 +30,8 @@ use crate::report::{
 
 pub(super) use episodes::episode;
 pub(super) use invariants::{object as invariant_object, text as invariant_text};
-pub(super) use node::actor;
 pub use node::alone;
+pub(super) use node::{actor, place};
 pub use verdicts::Standing;
 pub(super) use verdicts::{mended, standing};
 

@@ -381,7 +381,7 @@ fn changed(view: &View<'_>) -> Option<Finding> {
         confidence: case.confidence(),
         explanation: format!(
             "The {}, at {}{to}. Since then nothing has come back from there{until}: {why}.{}",
-            pairing::sentence(case.change),
+            pairing::sentence(model, case.change),
             moment(model, case.change.at),
             suffering.affected()
         ),

@@ -2,10 +2,11 @@
 
 use tracer::event::{
     Body, Device, EntryKey, Fate, Namespace, NamespaceEnded, Owner, Peer, Protocol, Seen, Setting,
-    SocketState, Thing,
+    SocketState, Thing, Version,
 };
 use tracer::report::{Followed, Ledger, Role};
 
+use crate::pairing::set;
 use crate::story::*;
 
 const POD: u32 = 4_026_532_201;
@@ -423,4 +424,33 @@ fn what_changed_stays_with_the_namespace_that_had_the_inode_then() {
             ("pod:4026532201", None, Some("via 10.244.0.1"))
         ]
     );
+}
+
+/// A rule of the same name may be gone in a pod.
+#[test]
+fn where_something_changed_is_told_where_several_are_watched() {
+    let told = |is_alone: bool| {
+        let mut story = healthy();
+        if !is_alone {
+            pod(&mut story, POD, "pod", 11, LXC1);
+        }
+        let rule = || Thing::Rule {
+            version: Version::V4,
+            priority: 0,
+            text: "from all lookup local".to_owned(),
+            table: 255,
+        };
+        set(&mut story, rule(), Some(""), Seen::Found, None);
+        story.rounds(4, |story| story.exchange(client(40_000)));
+        set(&mut story, rule(), None, Seen::Told, None);
+        story.rounds(6, |story| story.ask_and_lose(client(40_000), foreign()));
+        let report = story.report();
+        assert_eq!(report.verdicts[0].id, "R01");
+        report.verdicts[0].cause.text.clone()
+    };
+    let began = "IPv4 rule 0: from all lookup local";
+    let (alone, among) = (told(true), told(false));
+    assert!(alone.starts_with(&format!("{began} went away")), "{alone}");
+    let placed = format!("{began} in network namespace host:{NETNS} went away");
+    assert!(among.starts_with(&placed), "{among}");
 }

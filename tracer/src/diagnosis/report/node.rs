@@ -174,7 +174,7 @@ fn node_of(model: &Model, most: usize) -> Node {
 }
 
 /// The namespace, empty for the whole node, and where only one is watched.
-pub(super) fn place(model: &Model, netns: u32) -> String {
+pub(in crate::diagnosis) fn place(model: &Model, netns: u32) -> String {
     if netns == 0 || !model.node().several() {
         String::new()
     } else {
