@@ -126,11 +126,12 @@ fn after_a_change(did: &str) -> Relation {
 fn only_rules_that_can_drop_explain_what_a_firewall_drops() {
     let chain = "table inet guard, chain in";
     for (did, explains) in [
-        (format!("{chain}: rule handle 7 (tcp dport 80 drop) new"), true),
+        (format!("{chain}: rule handle 7 (tcp sport 80 drop) new"), true),
+        (format!("{chain}: rule handle 7 (tcp dport 80 drop) new"), false),
         (format!("{chain}: rule handle 7 (jump other) new"), true),
         (format!("{chain}: rule handle 7 (tcp dport 80 accept) new"), false),
         (format!("{chain}: rule handle 7 (counter) new"), false),
-        (format!("{chain}: rule handle 7 (tcp dport 80 accept) gone"), true),
+        (format!("{chain}: rule handle 7 (tcp sport 80 accept) gone"), true),
         (format!("{chain} with policy drop new"), true),
         (format!("{chain} with policy accept new"), false),
         (format!("{chain}: policy drop, was accept"), true),
