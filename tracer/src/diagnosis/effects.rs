@@ -11,7 +11,7 @@ use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
 
 pub(super) use rulesets::{firewall, firewall_shut, redirection};
-use rulesets::{loaded_anew, may_lead_elsewhere};
+use rulesets::{loaded_anew, may_decide, may_lead_elsewhere};
 
 /// No change explains it by itself.
 pub(super) fn none(_: &Finding, _: &Change) -> bool {
@@ -394,7 +394,7 @@ pub(super) fn reverse_path(finding: &Finding, change: &Change) -> bool {
 /// Something between the device and the socket decides otherwise: firewalls, programs, filters, and all that [`way_out`] says.
 pub(super) fn receive_path(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Ruleset { .. }) => loaded_anew(change) != Some(false),
+        Some(Thing::Ruleset { .. }) => may_decide(change),
         Some(
             Thing::Tracking
             | Thing::Program { .. }

@@ -57,6 +57,7 @@ impl<'a> Scene<'a> {
             &lost::rules::FIREWALL,
             &lost::rules::INVALID,
             &lost::rules::PARTLY,
+            &inside::filtered::DROPPED,
         ]) {
             (Some(Packets::In), Some(true))
         } else if is(&[&outgoing::FILTERED, &outgoing::PARTLY]) {

@@ -140,6 +140,7 @@ pub const RULES: &[Rule] = &[
     outgoing::FILTERED,
     redirects::LOST,
     inside::forwarding::OFF,
+    inside::filtered::DROPPED,
     inside::way::LOST,
     inside::silent::NEIGHBOUR,
     inside::large::TOO_LARGE,

@@ -25,6 +25,7 @@ mod neighbours;
 mod outgoing;
 mod pairing;
 mod partly;
+mod passing;
 mod paths;
 mod ports;
 mod properties;

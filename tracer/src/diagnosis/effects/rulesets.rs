@@ -106,3 +106,15 @@ pub(super) fn loaded_anew(change: &Change) -> Option<bool> {
         _ => None,
     }
 }
+
+/// It may make packets take another end: not what only makes room for rules, as a table, or a chain that lets all pass.
+pub(super) fn may_decide(change: &Change) -> bool {
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    let is_room = |did: &Did| match did {
+        Did::Table(_, came) => *came == Came::New,
+        Did::Chain(_, _, policy, came) => *came == Came::New && *policy != Some(Policy::Drop),
+        Did::Set(..) | Did::Anew { has_elements: false } => true,
+        _ => false,
+    };
+    did.is_empty() || did.iter().any(|did| did.as_ref().is_none_or(|did| !is_room(did)))
+}
