@@ -235,7 +235,8 @@ fn passed(flow: &Flow, plight: Option<&Plight>) -> When {
     }
     match plight.and_then(|plight| Some((plight.dropped?, plight.arrived_amid_drops))) {
         None => flow.last_arrived,
-        Some((spell, amid)) if amid > spell.packets => flow.last_arrived,
+        // More than one in five. What came just before all of it began to be dropped is counted with it.
+        Some((spell, amid)) if amid.saturating_mul(4) > spell.packets.saturating_mul(5) => flow.last_arrived,
         Some((spell, _)) if flow.last_arrived > When::at(spell.last.saturating_add(SLACK)) => {
             flow.last_arrived
         }
