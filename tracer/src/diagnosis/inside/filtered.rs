@@ -123,7 +123,7 @@ impl Case<'_> {
 }
 
 /// Flows of others whose packets a firewall has lately dropped, in the order of their keys.
-fn of_others<'a>(model: &'a Model) -> impl Iterator<Item = (&'a Plight, &'a LastDrop, Spell)> {
+fn of_others(model: &Model) -> impl Iterator<Item = (&Plight, &LastDrop, Spell)> {
     let mut foreign = Latest::default();
     let lost = model.plights().iter().filter_map(|plight| {
         let (drop, spell) = plight.last_drop.as_deref().zip(plight.dropped)?;
