@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::View;
+use super::inside::filtered::Filtered;
 use super::lost::Losses;
 use super::numbers::Numbers;
 use super::path::{self, Asking};
@@ -20,6 +21,8 @@ pub(super) struct Befallen<'a> {
     pub asking: Vec<Asking<'a>>,
     /// What is lost before sockets.
     pub losses: Losses<'a>,
+    /// What is dropped on its way through this node.
+    pub filtered: Filtered,
 }
 
 impl<'a> Befallen<'a> {
@@ -29,6 +32,7 @@ impl<'a> Befallen<'a> {
         let (mut dropped, mut asking) = (Vec::new(), Vec::new());
         let mut ends = Ends::default();
         let mut losses = Losses::new(model);
+        let filtered = Filtered::of(model);
         for plight in model.plights() {
             let last = plight.last_drop.as_deref().zip(plight.dropped);
             let end = last.map(|(drop, spell)| {
@@ -37,7 +41,8 @@ impl<'a> Befallen<'a> {
                 (drop, place, spell)
             });
             losses.add(model, plight, end);
-            asking.extend(path::asking(view, plight));
+            // What is dropped on its way through this node is not lost outside of it.
+            asking.extend(path::asking(view, plight).filter(|_| !filtered.have(&plight.key)));
         }
         losses.name(model);
         Self {
@@ -45,6 +50,7 @@ impl<'a> Befallen<'a> {
             ends: ends.all,
             asking,
             losses,
+            filtered,
         }
     }
 

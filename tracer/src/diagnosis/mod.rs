@@ -11,7 +11,7 @@
 //! was left half-done.
 //!
 //! Beside the rules: `befallen` sorts the flows that something befalls, once for all of them, `suffering` and `sufferers` say whose
-//! they are, `share` how much of something is lost, `refusals` what ICMP says of what is asked for, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `undo` how they are taken back,
+//! they are, `share` how much of something is lost, `refusals` what ICMP says of what is asked for, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `firewalls` what of a firewall's rules can have, `matching` which packets a rule can be for, `undo` how they are taken back,
 //! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
@@ -25,12 +25,14 @@ mod effects;
 mod egress;
 mod episodes;
 mod evidence;
+mod firewalls;
 mod fragments;
 mod hops;
 mod inside;
 mod links;
 mod lost;
 mod managers;
+mod matching;
 mod names;
 mod neighbours;
 mod networks;
@@ -138,6 +140,7 @@ pub const RULES: &[Rule] = &[
     outgoing::FILTERED,
     redirects::LOST,
     inside::forwarding::OFF,
+    inside::filtered::DROPPED,
     inside::way::LOST,
     inside::silent::NEIGHBOUR,
     inside::large::TOO_LARGE,

@@ -8,10 +8,10 @@ use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, moment};
 use super::{About, Finding, Rule, effects, evidence};
-use crate::event::{EntryKey, FlowKey, SocketState};
+use crate::event::{EntryKey, FlowKey, Protocol, SocketState};
 use crate::model::Model;
 use crate::model::books::HeldBack;
-use crate::model::clock::SECOND;
+use crate::model::clock::{SECOND, When};
 use crate::model::ends;
 use crate::model::flows::Flow;
 use crate::model::growth::Spell;
@@ -81,19 +81,22 @@ const LASTING: u64 = SECOND;
 /// A flow that worked, and of which the firewall kept something from leaving.
 struct Kept<'a> {
     key: &'a FlowKey,
-    flow: &'a Flow,
+    /// `None` where nothing of it has come or left since the start.
+    flow: Option<&'a Flow>,
     held: HeldBack,
 }
 
 impl Kept<'_> {
     /// Nothing leaves any more.
     fn is_whole(&self) -> bool {
-        self.held.is_all(self.flow.last_sent, PACKETS, LASTING)
+        let last_sent = self.flow.map_or(When::NEVER, |flow| flow.last_sent);
+        self.held.is_all(last_sent, PACKETS, LASTING)
     }
 
     /// Packets that left since some did not.
     fn left(&self) -> u64 {
-        self.flow.sent.saturating_sub(self.held.left_before)
+        let sent = self.flow.map_or(0, |flow| flow.sent);
+        sent.saturating_sub(self.held.left_before)
     }
 
     /// Some did not leave, and later some again; more did.
@@ -109,7 +112,7 @@ impl Kept<'_> {
 fn kept(model: &Model) -> (Vec<Kept<'_>>, Vec<Kept<'_>>) {
     let all = model.books().filtered(model.now());
     let worked = all.filter_map(|(key, held)| {
-        let flow = model.flows().get(key)?;
+        let flow = model.flows().get(key);
         used_to_work(model, key, flow).then_some(Kept { key, flow, held })
     });
     let (mut whole, mut partly): (Vec<_>, Vec<_>) = worked.partition(Kept::is_whole);
@@ -135,7 +138,8 @@ fn share(model: &Model, kept: &[Kept<'_>]) -> Option<Share> {
     };
     let lost = kept.iter().map(dropped).reduce(Spell::and)?;
     let is_own = |one: &&Kept<'_>| {
-        model.is_reply(one.key, one.flow) || model.is_connected(one.key, model.plight_of(one.key))
+        one.flow.is_some_and(|flow| model.is_reply(one.key, flow))
+            || model.is_connected(one.key, model.plight_of(one.key))
     };
     let own = kept.iter().filter(is_own);
     Some(Share {
@@ -152,10 +156,14 @@ fn left(kept: &[Kept<'_>]) -> u64 {
 }
 
 /// It is an open connection, or something has come back of it.
-fn used_to_work(model: &Model, key: &FlowKey, flow: &Flow) -> bool {
+fn used_to_work(model: &Model, key: &FlowKey, flow: Option<&Flow>) -> bool {
     let is_open = |state| matches!(state, SocketState::Established | SocketState::CloseWait);
-    let connection = model.sockets().connection(key);
-    connection.map_or(flow.arrived > 0 && flow.sent > 0, |found| is_open(found.state))
+    match (model.sockets().connection(key), flow) {
+        (Some(found), Some(_)) => is_open(found.state),
+        // A connection of TCP was opened by packets of both ends, be it before the start; to connect a socket of UDP takes none.
+        (Some(found), None) => key.protocol == Protocol::Tcp && is_open(found.state),
+        (None, flow) => flow.is_some_and(|flow| flow.arrived > 0 && flow.sent > 0),
+    }
 }
 
 fn whole(model: &Model) -> Option<Finding> {
@@ -226,10 +234,16 @@ fn finding(
     (confidence, explanation): (Confidence, String),
     remedy: &str,
 ) -> Finding {
-    let flows = kept
-        .iter()
-        .map(|one| (one.key, one.flow, model.plight_of(one.key)));
-    let suffering = Suffering::of(flows.map(Sufferer::in_turn(model)));
+    let mut sufferer = Sufferer::in_turn(model);
+    let flows = kept.iter().map(|one| match one.flow {
+        Some(flow) => sufferer((one.key, flow, model.plight_of(one.key))),
+        None => Sufferer {
+            key: *one.key,
+            since: When::NEVER,
+            owner: model.owner(one.key),
+        },
+    });
+    let suffering = Suffering::of(flows);
     let namespaces = suffering.flows.namespaces();
     let hooks = match kinds::hooks_in(model, &namespaces, false) {
         hooks if hooks.is_empty() => String::new(),

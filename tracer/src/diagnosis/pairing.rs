@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
 
+use super::firewalls::Scene;
 use super::undo::{self, Undo};
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain, effects, path, redirects, report, ways};
@@ -15,7 +16,7 @@ use crate::event::value;
 use crate::model::Model;
 use crate::model::clock::{SECOND, When, seconds};
 use crate::model::timeline::{Change, Subject, Told};
-use crate::report::{Cause, Coincidence, Relation};
+use crate::report::{Cause, Coincidence, Confidence, Relation};
 
 /// What changed so long before a finding may belong to it: 60 s.
 pub(super) const WINDOW: u64 = 60 * SECOND;
@@ -45,8 +46,10 @@ pub(super) struct Pairing {
 /// Holds a finding against the changes.
 pub(super) fn pair(model: &Model, rule: &Rule, finding: &Finding) -> Pairing {
     let mut explaining = explaining(model, rule, rule.explains, finding);
-    // What nobody does without a cause comes before what may have many.
-    explaining.sort_by_key(|told| !(rule.proved_by)(finding, told.change));
+    // What nobody does without a cause comes before what may have many, where it is by that that the finding is proved.
+    if finding.confidence < Confidence::Conclusive {
+        explaining.sort_by_key(|told| !(rule.proved_by)(finding, told.change));
+    }
     let act = act(&explaining);
     let (coincides, coincides_total) = coincidences(model, finding, &act);
     Pairing {
@@ -188,9 +191,11 @@ fn explaining<'a>(
     // What came later, and of that what nothing was held against yet: few changes can do it, mostly.
     // What the peers answered after it did not silence them.
     let answered = path::answered(model, rule, finding);
+    let scene = Scene::of(model, rule, finding);
     let can = |change: &Change| {
         let is_older = || answered > When::at(change.at.saturating_add(AT_ONCE));
-        can(finding, change) && !is_older() && !ways::is_as_before(model, change)
+        let part = scene.part(change);
+        part.is_some_and(|part| can(finding, &part)) && !is_older() && !ways::is_as_before(model, change)
     };
     let mut later: HashSet<&Subject, RandomState> = HashSet::default();
     let mut passed: Vec<&Subject> = Vec::new();

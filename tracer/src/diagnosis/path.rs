@@ -36,7 +36,7 @@ pub(super) const SILENT: Rule = Rule {
                     dropped here. Where the next hop does not tell its link-layer address they do not even leave. A weak sign where \
                     only peers are silent that never answered; where ICMP says meanwhile that what was asked for cannot be \
                     reached, and the peers are there all the same, or are asked by UDP only; and where what neighbours said on \
-                    the link was dropped here.",
+                    the link was dropped here, or the node's own firewall drops what it is to pass on to or from these peers.",
         meaning: "The fault is not in this node's receive path: what it asks for is lost on the way there, there, or on \
                   the way back. Where the next hop does not tell its link-layer address, nothing leaves at all.",
         check: &[
@@ -55,7 +55,7 @@ pub(super) const SILENT: Rule = Rule {
     proved_by: effects::none,
     follows: &[
         "R01", "R03", "R04", "R05", "R22", "D02", "R09", "R11", "R20", "R21", "R23", "R30", "R31", "R33",
-        "R36", "R37",
+        "R36", "R37", "R38",
     ],
 };
 
@@ -279,6 +279,8 @@ struct Case<'a> {
     refusals: Refusals,
     /// What neighbours said in the namespaces that ask, and was dropped: where, and how many at least.
     unheard: BTreeMap<String, u64>,
+    /// What comes from some of the peers, or is for them, this node's own firewall drops on its way through.
+    is_filtered: bool,
     /// Some of the flows were opened by this node.
     asked_by_us: bool,
 }
@@ -357,6 +359,9 @@ impl<'a> Case<'a> {
             refusals: Refusals::of(model, &silences),
             unheard: hops::unheard(model, suffering.flows.iter(), since),
             strays: strays(view, &suffering.flows),
+            is_filtered: silences
+                .iter()
+                .any(|(end, _)| view.befallen().filtered.are_of(end)),
             silences,
             peers,
             suffering,
@@ -444,6 +449,10 @@ impl<'a> Case<'a> {
 
     /// Whether anything was dropped on its way in that may have had to do with it.
     fn dropped_here(&self) -> String {
+        if self.is_filtered {
+            return "of other flows with these peers, packets are dropped by this node's own firewall on their way through it"
+                .to_owned();
+        }
         if self.unheard.is_empty() {
             return "no reply was seen to be dropped here".to_owned();
         }
@@ -463,6 +472,8 @@ impl<'a> Case<'a> {
     fn remedy(&self, is_by_hand: bool) -> &'static str {
         if is_by_hand {
             "See first whether the link-layer address that was set by hand is the right one: ip neigh. Risk: none."
+        } else if self.is_filtered {
+            "See first what this node's own firewall drops: nft -a list ruleset. Risk: none."
         } else if !self.unheard.is_empty() {
             "See first why this node drops what its neighbours say. Risk: none."
         } else if self.is_refused() {
@@ -480,10 +491,10 @@ impl<'a> Case<'a> {
             return (self.others == 0 && self.ended.is_none() && self.peers.len() >= 2)
                 .then_some(Confidence::Strong);
         }
-        if self.ended.is_some() && self.unheard.is_empty() && !self.is_refused() {
+        if self.ended.is_some() && self.unheard.is_empty() && !self.is_filtered && !self.is_refused() {
             return Some(Confidence::Strong);
         }
-        if self.is_refused() || !self.unheard.is_empty() {
+        if self.is_refused() || !self.unheard.is_empty() || self.is_filtered {
             return Some(Confidence::Weak);
         }
         if self.others == 0 && self.there.is_empty() {

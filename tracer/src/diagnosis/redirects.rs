@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::effects::covers;
+use super::matching::{Asks, Fit as Leads, Packet};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment};
@@ -148,15 +148,6 @@ pub(super) fn acts(words: &str) -> bool {
     words.split(' ').any(is_act)
 }
 
-/// What the words of a rule say of whether it led something elsewhere.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Leads {
-    /// It may have: what it is for stands in a set, or in the match of iptables, or in what is left out.
-    Perhaps,
-    /// It did.
-    Surely,
-}
-
 /// Whether a rule with these words leads elsewhere what is for that port at that address; `None` where it does not.
 pub(super) fn leads(
     family: Family,
@@ -165,32 +156,20 @@ pub(super) fn leads(
     port: u16,
     address: IpAddr,
 ) -> Option<Leads> {
-    let all: Vec<&str> = words.split(' ').collect();
-    let other = if protocol == Protocol::Udp { "tcp" } else { "udp" };
-    let (version, others) = match Version::of(address) {
-        Version::V4 => (Family::Ip, "ipv6"),
-        Version::V6 => (Family::Ip6, "ipv4"),
-    };
-    let is_other = all.contains(&other)
-        || all.contains(&others)
-        || (family != version && matches!(family, Family::Ip | Family::Ip6));
-    if !acts(words) || is_other {
+    if !acts(words) {
         return None;
     }
-    let of = |name: &str| -> Vec<&[&str]> {
-        let places = all.iter().enumerate().filter(|(_, word)| **word == name);
-        places.map(|(place, _)| &all[place + 1..]).collect()
-    };
-    let (ports, addresses) = (of("dport"), of("daddr"));
-    let asked = ports
-        .iter()
-        .map(|what| is_for_port(what, port))
-        .chain(addresses.iter().map(|what| is_for_address(what, address)));
-    // All of them must hold; what one leaves open the others do not close.
-    let leads = asked.min().unwrap_or(Some(Leads::Perhaps))?;
+    let all: Vec<&str> = words.split(' ').collect();
+    let asks = Asks::of(family, &all);
+    let leads = asks.fit(&Packet {
+        version: Version::of(address),
+        protocol,
+        source: (None, None),
+        destination: (Some(address), Some(port)),
+    })?;
     let has_open = || all.iter().any(|word| LEFT_OPEN.contains(word));
     // Without a port it says only for which address.
-    Some(if ports.is_empty() && has_open() {
+    Some(if !asks.names_a_port() && has_open() {
         Leads::Perhaps
     } else {
         leads
@@ -199,47 +178,6 @@ pub(super) fn leads(
 
 /// Words of a rule without a port that may stand for one: what is not told in words, what is left out, and matches of iptables.
 const LEFT_OPEN: [&str; 4] = ["payload", "...", "multiport", "cmp"];
-
-/// What stands behind `dport` is so for this port; `None` where it is not.
-fn is_for_port(what: &[&str], port: u16) -> Option<Leads> {
-    let number = |word: Option<&&str>| word.and_then(|word| word.parse::<u16>().ok());
-    let is = match what.first() {
-        Some(&"!=") => number(what.get(1)).map(|other| port != other),
-        Some(&"<") => number(what.get(1)).map(|other| port < other),
-        Some(&"<=") => number(what.get(1)).map(|other| port <= other),
-        Some(&">") => number(what.get(1)).map(|other| port > other),
-        Some(&">=") => number(what.get(1)).map(|other| port >= other),
-        word => number(word).map(|other| port == other),
-    };
-    match is {
-        Some(is) => is.then_some(Leads::Surely),
-        None => Some(Leads::Perhaps),
-    }
-}
-
-/// The same of `daddr`.
-fn is_for_address(what: &[&str], address: IpAddr) -> Option<Leads> {
-    let network = |word: Option<&&str>| -> Option<(IpAddr, u8)> {
-        let word = word?;
-        let (network, prefix) = match word.split_once('/') {
-            Some((network, prefix)) => (network, prefix.parse().ok()?),
-            None => (*word, if address.is_ipv4() { 32 } else { 128 }),
-        };
-        Some((network.parse().ok()?, prefix))
-    };
-    let is_in = |(network, prefix): (IpAddr, u8)| {
-        network.is_ipv4() == address.is_ipv4() && covers(network, prefix, address)
-    };
-    let is = match what.first() {
-        Some(&"!=") => network(what.get(1)).map(|network| !is_in(network)),
-        word => network(word).map(is_in),
-    };
-    match is {
-        Some(is) => is.then_some(Leads::Surely),
-        // As a set.
-        None => Some(Leads::Perhaps),
-    }
-}
 
 /// What is refused at a port and address, and the rule that led it elsewhere.
 struct Refused<'a> {

@@ -158,6 +158,16 @@ pub(crate) fn read(value: &str) -> Vec<Option<Did>> {
     split(value).into_iter().skip(1).map(did).collect()
 }
 
+/// The value with only those parts of what the change did that are wanted; `None` where there were some and none is.
+pub(crate) fn only(value: &str, is_wanted: impl Fn(Option<&Did>) -> bool) -> Option<String> {
+    let parts = split(value);
+    let all = parts.len();
+    let wanted = |(place, text): &(usize, &str)| *place == 0 || is_wanted(did(text).as_ref());
+    let parts = parts.into_iter().enumerate().filter(wanted);
+    let parts: Vec<&str> = parts.map(|(_, text)| text).collect();
+    (parts.len() > 1 || all == 1).then(|| parts.join(BETWEEN))
+}
+
 /// Apart at [`BETWEEN`], where that is not in quotes.
 fn split(value: &str) -> Vec<&str> {
     let (mut parts, mut from, mut quoted, mut escaped) = (Vec::new(), 0, false, false);

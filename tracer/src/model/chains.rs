@@ -9,13 +9,27 @@ use crate::event::{self, Chain, Family, Point};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chains(BTreeMap<(u32, Family, Point), Asked>);
 
-/// The chains that one family has or had at one hook. What was dropped may have been so by any of them.
-#[derive(Clone, Debug)]
-enum Asked {
-    /// There has been one only.
-    One(Chain),
-    /// There are or were several.
-    Several,
+/// The chains that one family has or had at one hook, each once: what was dropped may have been so by any of them.
+#[derive(Clone, Debug, Default)]
+struct Asked(Vec<Chain>);
+
+impl Asked {
+    fn add(&mut self, chain: &Chain) {
+        if !self.may_be_more() && !self.has(&chain.table, Some(&chain.name)) {
+            self.0.push(chain.clone());
+        }
+    }
+
+    /// As many are told as may be.
+    fn may_be_more(&self) -> bool {
+        self.0.len() >= event::Chains::MOST
+    }
+
+    /// One of them is this one, or one of this table.
+    fn has(&self, table: &str, name: Option<&str>) -> bool {
+        let is_it = |chain: &Chain| chain.table == table && name.is_none_or(|name| chain.name == name);
+        self.0.iter().any(is_it)
+    }
 }
 
 impl Chains {
@@ -23,16 +37,11 @@ impl Chains {
     pub(crate) fn told(&mut self, told: &event::Chains) {
         for chain in &told.chains {
             let of = (told.netns, chain.family, chain.hook);
-            let asked = self.0.entry(of).or_insert_with(|| Asked::One(chain.clone()));
-            if let Asked::One(before) = asked
-                && (&before.table, &before.name) != (&chain.table, &chain.name)
-            {
-                *asked = Asked::Several;
-            }
+            self.0.entry(of).or_default().add(chain);
         }
     }
 
-    /// The hooks at which base chains of this table are or were, and those of which it is not known any more whose they are. With
+    /// The hooks at which base chains of this table are or were, and those that may have more than are told. With
     /// a chain's name, those of the chain alone, if it is a base chain.
     pub(crate) fn hooks(
         &self,
@@ -46,16 +55,43 @@ impl Chains {
             .iter()
             .filter(|((of, one, _), _)| (*of, *one) == (netns, family));
         let of = |name: Option<&str>| -> BTreeSet<Point> {
-            let is_its = |asked: &Asked| match asked {
-                Asked::One(chain) => chain.table == table && name.is_none_or(|name| chain.name == name),
-                Asked::Several => true,
-            };
-            let its = all.clone().filter(|(_, asked)| is_its(asked));
+            let its = all
+                .clone()
+                .filter(|(_, asked)| asked.may_be_more() || asked.has(table, name));
             its.map(|((.., point), _)| *point).collect()
         };
         match of(chain) {
             none if none.is_empty() => of(None),
             hooks => hooks,
+        }
+    }
+
+    /// A rule of this table, or of this chain of it, may be asked about packets at this hook. One of a chain that is no base chain
+    /// may be asked from any of its table.
+    pub(crate) fn may_be_asked(
+        &self,
+        netns: u32,
+        hook: Hook,
+        family: Family,
+        table: &str,
+        chain: Option<&str>,
+    ) -> bool {
+        let is_base = |name: &str| {
+            let mut all = self
+                .0
+                .iter()
+                .filter(|((of, one, _), _)| (*of, *one) == (netns, family));
+            all.any(|(_, asked)| asked.has(table, Some(name)))
+        };
+        let asked = self.0.get(&(netns, family, hook.point));
+        let is_here = |asked: &Asked| {
+            let is_called = || chain.is_some_and(|name| !is_base(name) && asked.has(table, None));
+            asked.may_be_more() || asked.has(table, chain) || is_called()
+        };
+        match hook.chains {
+            Some(of) => of == family && asked.is_none_or(is_here),
+            // It may have been a chain of another type, which is not told, or something else.
+            None => chain.is_none_or(|name| !is_base(name)) || asked.is_some_and(is_here),
         }
     }
 
@@ -66,9 +102,9 @@ impl Chains {
 
     /// The chain in which the rules that dropped a packet at this hook were begun; `None` where it is not known.
     pub(crate) fn at(&self, netns: u32, hook: Hook) -> Option<&Chain> {
-        match self.0.get(&(netns, hook.chains?, hook.point))? {
-            Asked::One(chain) => Some(chain),
-            Asked::Several => None,
+        match &self.0.get(&(netns, hook.chains?, hook.point))?.0[..] {
+            [one] => Some(one),
+            _ => None,
         }
     }
 }

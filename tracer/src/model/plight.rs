@@ -53,6 +53,8 @@ pub(crate) struct Plight {
     pub is_reply: bool,
     /// Something has arrived.
     pub has_arrived: bool,
+    /// See [`Flow::has_reached`].
+    pub has_reached: bool,
     /// Its hunger, or the one that is over, where somebody waits for it; or who gave up before any of its packets had reached
     /// them: then it lasted until they did.
     pub hunger: Option<Hunger>,
@@ -147,6 +149,7 @@ impl Model {
             waits,
             is_reply,
             has_arrived: flow.arrived > 0,
+            has_reached: flow.has_reached(),
             hunger,
             is_sated,
             dropped,

@@ -3,7 +3,7 @@
 use super::format::{clean, count, day, moment, plural};
 use super::table::Set;
 use super::{episodes, tables, told, words};
-use crate::report::{CapabilityState, Fact, Flow, Relation, Report, Verdict, Where};
+use crate::report::{CapabilityState, Class, Fact, Flow, Relation, Report, Verdict, Where};
 
 /// A line of a page, and what it is, so that a screen may set it off.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -308,7 +308,14 @@ fn nothing(page: &mut Page, report: &Report) {
     } else {
         report.uplinks.join(" ")
     };
+    // What is dropped before it leaves has not arrived, and is in no ledger.
+    let kept_in = report
+        .drops
+        .iter()
+        .filter(|drop| !drop.incoming && drop.class == Class::Policy);
+    let kept_in = kept_in.fold(0, |sum: u64, drop| sum.saturating_add(drop.packets));
     let dropped = match ledger.dropped {
+        0 if ledger.arrived == 0 && kept_in > 0 => "none dropped that arrived".to_owned(),
         0 if ledger.arrived == 0 => "nothing dropped".to_owned(),
         0 => "none of them dropped".to_owned(),
         some => format!("{} of them dropped", count(some)),
@@ -329,11 +336,17 @@ fn nothing(page: &mut Page, report: &Report) {
             words::balance(report)
         ),
         format!("{dropped}, {starved}"),
-        format!(
-            "{works} of {} parts of the tracer work",
-            report.capabilities.len()
-        ),
     ];
+    if kept_in > 0 {
+        basis.push(format!(
+            "{} that this node was sending: dropped by its own firewall or a program before leaving",
+            plural(kept_in, "packet")
+        ));
+    }
+    basis.push(format!(
+        "{works} of {} parts of the tracer work",
+        report.capabilities.len()
+    ));
     if report.place == Where::Healthy && ledger.arrived == 0 {
         basis.push("nothing arrived, so nothing shows that the network works either".to_owned());
     }

@@ -119,7 +119,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Destination;
+    use crate::report::{Class, Destination};
     use crate::ui::sample;
 
     #[test]
@@ -155,6 +155,21 @@ mod tests {
     #[test]
     fn page_of_nothing() {
         insta::assert_snapshot!(page(&sample::nothing(), WIDTH));
+    }
+
+    /// What does not leave has not arrived, and is told beside what has.
+    #[test]
+    fn what_is_kept_from_leaving_is_not_called_nothing() {
+        for mut report in [sample::healthy(), sample::nothing()] {
+            let mut kept_in = sample::incident().drops.remove(0);
+            kept_in.packets = 254;
+            (kept_in.incoming, kept_in.class) = (false, Class::Policy);
+            report.drops.push(kept_in);
+            let page = page(&report, WIDTH);
+            let told = "254 packets that this node was sending: dropped by its own firewall or a program";
+            assert!(page.contains(told), "{page}");
+            assert!(!page.contains("nothing dropped"), "{page}");
+        }
     }
 
     #[test]

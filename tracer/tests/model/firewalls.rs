@@ -126,11 +126,12 @@ fn after_a_change(did: &str) -> Relation {
 fn only_rules_that_can_drop_explain_what_a_firewall_drops() {
     let chain = "table inet guard, chain in";
     for (did, explains) in [
-        (format!("{chain}: rule handle 7 (tcp dport 80 drop) new"), true),
+        (format!("{chain}: rule handle 7 (tcp sport 80 drop) new"), true),
+        (format!("{chain}: rule handle 7 (tcp dport 80 drop) new"), false),
         (format!("{chain}: rule handle 7 (jump other) new"), true),
         (format!("{chain}: rule handle 7 (tcp dport 80 accept) new"), false),
         (format!("{chain}: rule handle 7 (counter) new"), false),
-        (format!("{chain}: rule handle 7 (tcp dport 80 accept) gone"), true),
+        (format!("{chain}: rule handle 7 (tcp sport 80 accept) gone"), true),
         (format!("{chain} with policy drop new"), true),
         (format!("{chain} with policy accept new"), false),
         (format!("{chain}: policy drop, was accept"), true),
@@ -340,4 +341,45 @@ fn sets_that_were_loaded_anew_may_have_others_in_them() {
         });
         assert_eq!(story.verdict("R06").cause.relation, explains, "{more}");
     }
+}
+
+/// Questions by UDP, each by a socket of its own, whose answers end at this place; so many, one in a second.
+fn questions(questions: u16, is_connected: bool, answered_after: u32, symbol: &str, reason: &str) -> Story {
+    let mut story = healthy();
+    for port in 0..questions {
+        let key = udp(45_000 + port, "192.0.2.53", 53);
+        if is_connected {
+            story.socket(key, None, SocketState::Established, "dig");
+        }
+        story.ask(key);
+        story.idle(answered_after);
+        let last = (reason.to_owned(), at(symbol));
+        story.add(drop(reason, symbol, Protocol::Udp), 1);
+        story.arrived(Protocol::Udp, 1).count(key, |flow| {
+            (flow.iif, flow.arrived, flow.dropped, flow.last_drop) = (ETH0, 1, 1, Some(last));
+        });
+        story.tick();
+        story.exchange(client(40_000));
+        story.tick();
+    }
+    story.idle(2);
+    story
+}
+
+/// Nobody tells when such a socket is closed: each question lacks one packet, and only all together say that none is answered.
+#[test]
+fn a_firewall_that_drops_the_answer_to_each_question() {
+    for is_connected in [false, true] {
+        let story = questions(4, is_connected, 0, "nft_do_chain", "NETFILTER_DROP");
+        assert_eq!(story.ids(), ["R06"]);
+        let verdict = story.verdict("R06");
+        assert_eq!(verdict.confidence, Confidence::Conclusive);
+        let start = "4 packets arrived for sockets of this node that waited for them until they gave up, and reached none: ";
+        assert!(verdict.explanation.starts_with(start), "{}", verdict.explanation);
+        // Who asked once may not wait for it any more.
+        assert_nothing(&questions(1, is_connected, 0, "nft_do_chain", "NETFILTER_DROP"));
+        // Nobody waits for what comes so late, nor for what finds no socket.
+        assert_nothing(&questions(4, is_connected, 14, "nft_do_chain", "NETFILTER_DROP"));
+    }
+    assert_nothing(&questions(4, false, 0, "__udp4_lib_rcv", "NO_SOCKET"));
 }

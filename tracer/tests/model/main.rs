@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is to show where")]
 
+mod blame;
 mod bounds;
 mod chains;
 mod counters;
@@ -24,6 +25,7 @@ mod neighbours;
 mod outgoing;
 mod pairing;
 mod partly;
+mod passing;
 mod paths;
 mod ports;
 mod properties;

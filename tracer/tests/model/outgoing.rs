@@ -117,6 +117,22 @@ fn what_a_firewall_keeps_from_leaving_is_told_as_what_was_counted() {
     );
 }
 
+/// It was open when the tracer was started, and nothing of it has come or left since.
+#[test]
+fn a_connection_that_was_cut_off_before_the_start_had_worked() {
+    for (protocol, told) in [(Protocol::Tcp, true), (Protocol::Udp, false)] {
+        let mut story = healthy();
+        let key = FlowKey {
+            protocol,
+            ..client(40_003)
+        };
+        story.socket(key, None, SocketState::Established, "curl");
+        story.rounds(6, |story| is_kept_in(story, key, SocketState::Established));
+        let expected: &[&str] = if told { &["K02"] } else { &[] };
+        assert_eq!(story.ids(), expected, "{protocol}");
+    }
+}
+
 /// What a firewall forbids to leave never got through.
 #[test]
 fn what_a_firewall_forbids_is_none() {

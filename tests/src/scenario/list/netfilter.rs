@@ -147,7 +147,7 @@ const NFT_FORWARD: Scenario = Scenario {
     name: "nft-forward",
     title: "a firewall drops what is for pods",
     breaks: "A ruleset is loaded whose forward chain drops all, as Docker's did where its exceptions are lost.",
-    says: "Healthy as far as the node's own sockets go. Drops NETFILTER_DROP at nft_do_chain, at forward.",
+    says: "R38, where: guest kernel; the node's own sockets have what they wait for. Drops NETFILTER_DROP at nft_do_chain, at forward.",
     break_it: &[Step::Nft(
         Place::Node,
         "add table inet broken; \
@@ -168,6 +168,9 @@ const NFT_FORWARD: Scenario = Scenario {
             dropped("netfilter: forward, ipv6", "table inet broken, chain forward").socket_found(false),
         ],
         column: Some((Column::Dropped, 5)),
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("R38"),
         ..SOUND
     },
     late: false,
@@ -227,8 +230,8 @@ const BRIDGE_FILTERED: Scenario = Scenario {
     title: "a firewall of the pods' bridge drops what is for them",
     breaks: "The pod's device is a port of the bridge cni0, and a chain of the family bridge drops what the bridge sends to \
              its ports, but for ARP and neighbours.",
-    says: "Healthy as far as the node's own sockets go. Drops NETFILTER_DROP at nft_do_chain, each packet dropped and not \
-           forwarded.",
+    says: "R38, where: guest kernel; the node's own sockets have what they wait for. Drops NETFILTER_DROP at nft_do_chain, each \
+           packet dropped and not forwarded.",
     setup: super::sound::PODS_BRIDGE,
     break_it: &[Step::Nft(
         Place::Node,

@@ -6,6 +6,7 @@ use super::prelude::*;
 pub(super) const ALL: &[Scenario] = &[
     SILENT_PATH,
     NAMES_UNANSWERED,
+    NAMES_FILTERED,
     NAMES_REFUSED,
     GATEWAY_SILENT,
     ARP_OFF,
@@ -106,6 +107,33 @@ const NAMES_UNANSWERED: Scenario = Scenario {
         ..SILENT_PATH.expect
     },
     ..NODES
+};
+
+/// Each question has a socket of its own, and lacks one packet.
+const NAMES_FILTERED: Scenario = Scenario {
+    name: "names-filtered",
+    title: "a firewall of this node drops the answers of name servers, and lets all else in",
+    breaks: "A chain at input drops what comes from port 53. Questions for names leave the node, and no answer reaches who asked.",
+    says: "R06, where: guest kernel. Drops NETFILTER_DROP at nft_do_chain.",
+    break_it: &[Step::Nft(
+        Place::Node,
+        "add table inet broken; \
+         add chain inet broken in { type filter hook input priority 0; }; \
+         add rule inet broken in udp sport 53 drop",
+    )],
+    heal: &[Step::Nft(Place::Node, "delete table inet broken")],
+    expect: Expectation {
+        exit_code: 1,
+        place: "guest-kernel",
+        verdict: Some("R06"),
+        drops: &[ExpectedDrop::of(
+            &["NETFILTER_DROP"],
+            &["nft_do_chain", "nf_hook_slow"],
+            Class::Policy,
+        )],
+        ..SOUND
+    },
+    ..NAMES_UNANSWERED
 };
 
 /// The machine of the name servers lives, and says that they are gone.

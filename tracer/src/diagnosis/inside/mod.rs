@@ -3,6 +3,7 @@
 //! None of these packets is for a socket of the node, so that no flow here starves of it; whether somebody waits for them is not
 //! known. That the way is broken is: it is told as a fault only where somebody had set it up.
 
+pub(super) mod filtered;
 pub(super) mod forwarding;
 pub(super) mod large;
 pub(super) mod silent;

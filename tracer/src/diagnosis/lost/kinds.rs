@@ -96,9 +96,14 @@ impl Way {
         !self.is_kernels || (self.is_checksum && is_answer)
     }
 
+    /// A firewall's rule or policy did it.
+    pub(super) fn is_of_firewall(&self) -> bool {
+        self.kind == Kind::Firewall
+    }
+
     /// A firewall keeps requests from a server of this node.
     pub(super) fn is_barred(&self, plight: &Plight) -> bool {
-        self.kind == Kind::Firewall && !plight.is_reply && plight.hunger.is_none()
+        self.is_of_firewall() && !plight.is_reply && plight.hunger.is_none()
     }
 
     /// Of which kind the loss is.

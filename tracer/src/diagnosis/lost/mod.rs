@@ -43,6 +43,8 @@ const VANISHED: u64 = 3;
 const VANISHED_FOR: u64 = 6 * SECOND;
 /// A flow must starve for longer than this.
 const LASTING: u64 = SECOND;
+/// Who asks by a socket for each question waits so long for its answer, mostly (`timeout` of resolv.conf).
+const PATIENCE: u64 = 5 * SECOND;
 
 /// The reason and the place at which packets ended; `None` where no drop was seen.
 type End<'a> = Option<&'a LastDrop>;
@@ -135,8 +137,8 @@ type GaveUp<'a> = (&'a Plight, Hunger, Ended<'a>);
 /// All that is lost, by its kind.
 pub(super) struct Losses<'a> {
     kinds: BTreeMap<Kind, Lost<'a>>,
-    /// Flows whose askers gave up, by whom they asked and where the answers ended. Who waits for a second only asks over and over
-    /// again, by another port each time: together they may have waited for long.
+    /// Flows whose askers gave up, or asked once and may have, by whom they asked and where the answers ended. Who waits for a second
+    /// only asks over and over again, by another port each time: together they may have waited for long.
     gave_up: BTreeMap<(Endpoint, usize), Vec<GaveUp<'a>>>,
     /// What a firewall keeps from servers of this node.
     barred: Barred<'a>,
@@ -176,7 +178,17 @@ impl<'a> Losses<'a> {
             self.partly(model, plight, end);
             return;
         };
-        if !self.waits(model, plight, hunger.since) {
+        let waits = self.waits(model, plight, hunger.since);
+        if let Some(end) = end
+            && asked_in_vain(plight)
+            && !(waits && u64::from(hunger.dropped) >= DROPPED)
+            && self.way(model, end).is_of_firewall()
+        {
+            let asked = (Endpoint::of(&plight.key), end.1);
+            self.gave_up.entry(asked).or_default().push((plight, hunger, end));
+            return;
+        }
+        if !waits {
             return;
         }
         if hunger.dropped > 0 {
@@ -188,10 +200,15 @@ impl<'a> Losses<'a> {
         }
     }
 
+    /// What is known of an end.
+    fn way(&mut self, model: &Model, (drop, place, _): Ended<'_>) -> Way {
+        *self.ways.entry(place).or_insert_with(|| Way::of(model, drop))
+    }
+
     /// A flow lost packets to a drop, where no other rule tells of it.
     fn dropped(&mut self, model: &Model, plight: &'a Plight, hunger: &Hunger, end: Ended<'a>) {
         let (drop, place, spell) = end;
-        let way = *self.ways.entry(place).or_insert_with(|| Way::of(model, drop));
+        let way = self.way(model, end);
         if way.loses(model, plight) {
             let kind = way.kind(model, &self.returned, &plight.key, &spell);
             self.lose(
@@ -207,10 +224,10 @@ impl<'a> Losses<'a> {
 
     /// A flow that does not starve, or is not told to, lost packets to drops, where no other rule tells of it.
     fn partly(&mut self, model: &Model, plight: &'a Plight, end: Option<Ended<'a>>) {
-        let Some((drop, place, spell)) = end else {
+        let Some(end @ (drop, place, spell)) = end else {
             return;
         };
-        let way = *self.ways.entry(place).or_insert_with(|| Way::of(model, drop));
+        let way = self.way(model, end);
         let is_barred = way.is_barred(plight);
         // What came just before all of it began to be dropped is no rest that it gets.
         let most = if is_barred { 2 } else { 1 };
@@ -289,7 +306,7 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     let losses = lost.by_packets();
     let suffering = Suffering::of(lost.flows.iter().copied().map(Sufferer::from));
     let ends: Vec<String> = losses.iter().map(|loss| kinds::told(loss)).collect();
-    let gave_up = |plight: &&Plight| plight.waits == Waits::GaveUp;
+    let gave_up = |plight: &&Plight| plight.waits == Waits::GaveUp || asked_in_vain(plight);
     let wait = match lost.flows.iter().copied().filter(gave_up).count() {
         0 => "wait for them",
         all if all == lost.flows.len() => "waited for them until they gave up",
@@ -379,6 +396,19 @@ fn advice(
         }
     }
     (check, remedy)
+}
+
+/// A question by UDP whose answer was dropped soon after it was asked, and which had got none. Nobody tells when a socket of UDP is
+/// closed: who asked may wait yet, or ask anew by another one.
+fn asked_in_vain(plight: &Plight) -> bool {
+    let is_soon = |hunger: Hunger| plight.last_sent >= When::at(hunger.since.saturating_sub(PATIENCE));
+    plight.key.protocol == Protocol::Udp
+        && plight.is_reply
+        && plight.waits.is_wanted()
+        && !plight.has_reached
+        && plight
+            .hunger
+            .is_some_and(|hunger| hunger.dropped > 0 && is_soon(hunger))
 }
 
 /// The hunger of a flow that has lasted for long enough. What is over is told while it is fresh.

@@ -1,0 +1,120 @@
+//! What changes of a firewall's rules can bring about.
+
+use super::thing;
+use crate::diagnosis::{Finding, redirects};
+use crate::event::Thing;
+use crate::event::ruleset::{self, Came, Did, Policy};
+use crate::model::timeline::Change;
+
+/// The rules of a firewall changed, so that more may be dropped, or what it knows of connections was deleted.
+pub(in crate::diagnosis) fn firewall(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Ruleset { .. }) => {
+            let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+            did.is_empty() || did.iter().any(|did| did.as_ref().is_none_or(may_drop))
+        }
+        Some(Thing::Tracking) => true,
+        _ => false,
+    }
+}
+
+/// The rules of a firewall changed, so that more may be dropped from anybody: not by a rule that says from whom, or an element of
+/// a set, as where somebody is shut out on purpose.
+pub(in crate::diagnosis) fn firewall_shut(finding: &Finding, change: &Change) -> bool {
+    let Some(Thing::Ruleset { .. }) = thing(finding, change) else {
+        return false;
+    };
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    did.iter().flatten().any(|did| match did {
+        Did::Elements(..) | Did::More(_) => false,
+        Did::Rule { words, .. } => may_drop(did) && !words.contains("saddr"),
+        did => may_drop(did),
+    })
+}
+
+/// A rule went away that led packets elsewhere which are for a port of the finding.
+pub(in crate::diagnosis) fn redirection(finding: &Finding, change: &Change) -> bool {
+    let Some(Thing::Ruleset { .. }) = thing(finding, change) else {
+        return false;
+    };
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    did.iter().flatten().any(|did| match did {
+        Did::Rule {
+            table,
+            words,
+            came: Came::Gone,
+            ..
+        } => finding.flows.iter().any(|flow| {
+            redirects::leads(table.family, words, flow.protocol, flow.local_port, flow.local).is_some()
+        }),
+        _ => false,
+    })
+}
+
+/// More may be dropped by it than before: a rule that is new only by what it says itself, one that is gone by what it let
+/// pass.
+fn may_drop(did: &Did) -> bool {
+    match did {
+        Did::Table(_, came) => *came == Came::Gone,
+        Did::Chain(_, _, policy, came) => *came == Came::Gone || *policy == Some(Policy::Drop),
+        Did::Policy { now, .. } => *now == Some(Policy::Drop),
+        Did::Set(..) => false,
+        Did::Rule { came: Came::Gone, .. } | Did::Elements(..) | Did::More(_) => true,
+        Did::Anew { has_elements } => *has_elements,
+        Did::Rule { words, .. } => {
+            // The targets of iptables are written in capitals.
+            let words = words.to_ascii_lowercase();
+            ["drop", "reject", "queue", "jump", "goto", "vmap"]
+                .iter()
+                .any(|word| words.contains(word))
+        }
+    }
+}
+
+/// By it packets may leave for somebody else than before, or from another address. What a rule drops is no such thing: the drop
+/// itself is seen.
+pub(super) fn may_lead_elsewhere(did: &Did) -> bool {
+    const WORDS: [&str; 15] = [
+        "dnat",
+        "snat",
+        "masquerade",
+        "redirect",
+        "tproxy",
+        "mark",
+        "set ",
+        "dup",
+        "fwd",
+        "notrack",
+        "queue",
+        "jump",
+        "goto",
+        "map",
+        "target",
+    ];
+    match did {
+        Did::Table(_, came) | Did::Chain(_, _, _, came) => *came == Came::Gone,
+        Did::Policy { .. } | Did::Set(..) | Did::Anew { .. } => false,
+        Did::Elements(..) | Did::More(_) => true,
+        Did::Rule { words, .. } => WORDS.iter().any(|word| words.contains(word)),
+    }
+}
+
+/// The same rules were loaded once more: whether their sets have elements, of which it is not known what they were before.
+pub(super) fn loaded_anew(change: &Change) -> Option<bool> {
+    match ruleset::read(change.after.as_deref().unwrap_or_default())[..] {
+        [Some(Did::Anew { has_elements })] => Some(has_elements),
+        _ => None,
+    }
+}
+
+/// It may make packets take another end: not what only makes room for rules, as a table, or a chain that lets all pass.
+pub(super) fn may_decide(change: &Change) -> bool {
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    let is_room = |did: &Did| match did {
+        Did::Table(_, came) => *came == Came::New,
+        Did::Chain(_, _, policy, came) => *came == Came::New && *policy != Some(Policy::Drop),
+        Did::Set(..) | Did::Anew { has_elements: false } => true,
+        _ => false,
+    };
+    did.is_empty() || did.iter().any(|did| did.as_ref().is_none_or(|did| !is_room(did)))
+}

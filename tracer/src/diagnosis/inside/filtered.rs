@@ -1,0 +1,329 @@
+//! A firewall of this node drops what it is to pass on.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+
+use super::{affected, is_foreign};
+use crate::diagnosis::lost::kinds;
+use crate::diagnosis::words::{command, count, distinct, moment};
+use crate::diagnosis::{About, Finding, Rule, View, addresses::Addresses, effects, evidence};
+use crate::event::{FlowKey, Protocol};
+use crate::model::Model;
+use crate::model::clock::{SECOND, When};
+use crate::model::endpoints::Endpoint;
+use crate::model::ends;
+use crate::model::flows::{Flow, LastDrop};
+use crate::model::growth::Spell;
+use crate::model::latest::Latest;
+use crate::model::plight::{Plight, Waits};
+use crate::report::{Confidence, Where};
+
+/// R38: what was passed on before, or is asked for from behind this node, is dropped.
+pub(in crate::diagnosis) const DROPPED: Rule = Rule {
+    id: "R38",
+    slug: "forward-filtered",
+    title: "A firewall of this node drops what it is to pass on",
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "Packets for others are dropped for NETFILTER_DROP for 2 s, and none of the same two ends gets through: answers, \
+                    while who asks for them asks on; or what had been passed on before, of TCP where several connections are tried. \
+                    A weak sign where it is between two ends only, which may be on purpose, or where addresses are translated on the \
+                    way, so that what gets through is not seen; unless a rule came that may drop and does not name a source.",
+        meaning: "A rule or the policy of a chain at the hook forward, or at prerouting, drops what pods, containers or machines \
+                  behind this node send or are sent. None of it is for a socket of the node: they starve, not it. What never got \
+                  through is told nowhere: it may be forbidden.",
+        check: &[
+            "nft -a list ruleset",
+            "iptables-legacy-save -c; ip6tables-legacy-save -c",
+            "tracer node  # lists the rules that can drop, with what they counted",
+        ],
+        mend: &[
+            "Change the rule that the checks show. Risk: it may be there on purpose, as a policy for pods; ask whose it is, and do \
+             not flush what others made.",
+        ],
+    },
+    examine: dropped,
+    explains: effects::firewall,
+    proved_by: effects::firewall_shut,
+    follows: &[],
+};
+
+/// Packets that must have been dropped, and the time that they must span.
+const PACKETS: u64 = 3;
+const LASTING: u64 = 2 * SECOND;
+/// What came when it began may be told so much later.
+const SLACK: u64 = SECOND;
+/// Connections that must have been tried: what one sends when it is over may belong to nothing any more.
+const TRIED: u64 = 2;
+
+/// Both ends of what is passed on, by namespace: where the packets come from and go to, and the port of the end that is asked, with
+/// which of the two that is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Between {
+    netns: u32,
+    protocol: Protocol,
+    to: IpAddr,
+    from: IpAddr,
+    port: u16,
+    is_answer: bool,
+}
+
+impl Between {
+    /// Those that packets of this flow may be between: nobody tells which of the two ends has asked.
+    fn of(key: &FlowKey) -> [Self; 2] {
+        let between = |port, is_answer| Self {
+            netns: key.netns,
+            protocol: key.protocol,
+            to: key.local,
+            from: key.remote,
+            port,
+            is_answer,
+        };
+        [between(key.local_port, false), between(key.remote_port, true)]
+    }
+
+    /// The other way round.
+    fn back(self) -> Self {
+        Self {
+            to: self.from,
+            from: self.to,
+            is_answer: !self.is_answer,
+            ..self
+        }
+    }
+}
+
+/// What was dropped between two ends, and what was not.
+struct Case<'a> {
+    flows: Vec<(&'a Plight, &'a LastDrop, Spell)>,
+    spell: Spell,
+    /// Flows of which nothing else has come.
+    tried: u64,
+    /// Something got through at first.
+    worked: bool,
+    /// When something last did.
+    passed: When,
+    /// When something last came the other way.
+    asked: When,
+    /// Some of it is dropped by the addresses that it arrived with: of what is translated on its way it is not seen what gets through.
+    is_as_it_came: bool,
+}
+
+impl Case<'_> {
+    /// Something that was passed on, or is asked for, is passed on no more.
+    fn is_cut(&self, between: &Between) -> bool {
+        let until = When::at(self.spell.since.saturating_add(SLACK));
+        let is_tried = between.protocol != Protocol::Tcp || self.tried >= TRIED;
+        self.spell.lasts(PACKETS, LASTING)
+            && self.passed <= until
+            && (self.asked > until || (self.worked && is_tried))
+    }
+}
+
+/// Flows of others whose packets a firewall has lately dropped, in the order of their keys.
+fn of_others(model: &Model) -> impl Iterator<Item = (&Plight, &LastDrop, Spell)> {
+    let mut foreign = Latest::default();
+    let lost = model.plights().iter().filter_map(|plight| {
+        let (drop, spell) = plight.last_drop.as_deref().zip(plight.dropped)?;
+        (plight.waits == Waits::Nobody && ends::by_firewall(&drop.0, &drop.1.symbol))
+            .then_some((plight, drop, spell))
+    });
+    lost.filter(move |(plight, ..)| {
+        let (netns, local) = (plight.key.netns, plight.key.local);
+        foreign.of((netns, local), || is_foreign(model, netns, local))
+    })
+}
+
+/// Flows that the firewall of some namespace of this node drops on their way through it, whichever end it is that counts them.
+#[derive(Default)]
+pub(in crate::diagnosis) struct Filtered {
+    flows: HashSet<FlowKey, RandomState>,
+    ends: HashSet<(Protocol, IpAddr, u16), RandomState>,
+}
+
+impl Filtered {
+    pub(in crate::diagnosis) fn of(model: &Model) -> Self {
+        let mut all = Self::default();
+        for (Plight { key, .. }, ..) in of_others(model) {
+            all.flows.insert(through(key));
+            all.ends.insert((key.protocol, key.local, key.local_port));
+            all.ends.insert((key.protocol, key.remote, key.remote_port));
+        }
+        all
+    }
+
+    /// This is one of them.
+    pub(in crate::diagnosis) fn have(&self, key: &FlowKey) -> bool {
+        !self.flows.is_empty() && self.flows.contains(&through(key))
+    }
+
+    /// One of them is of this end.
+    pub(in crate::diagnosis) fn are_of(&self, end: &Endpoint) -> bool {
+        self.ends.contains(&(end.protocol, end.address, end.port))
+    }
+}
+
+/// The flow, as it is the same in any namespace and seen from both of its ends.
+fn through(key: &FlowKey) -> FlowKey {
+    let (one, other) = ((key.local, key.local_port), (key.remote, key.remote_port));
+    // The identifier of an echo is that of both.
+    let (first, last) = match key.protocol {
+        Protocol::Icmp | Protocol::Icmp6 => ((one.0.min(other.0), one.1), (one.0.max(other.0), 0)),
+        _ => (one.min(other), one.max(other)),
+    };
+    FlowKey {
+        netns: 0,
+        protocol: key.protocol,
+        local: first.0,
+        local_port: first.1,
+        remote: last.0,
+        remote_port: last.1,
+    }
+}
+
+/// What is dropped and was or is to be passed on, by its ends.
+fn cases(model: &Model) -> BTreeMap<Between, Case<'_>> {
+    let mut cases: BTreeMap<Between, Case<'_>> = BTreeMap::new();
+    for (plight, drop, spell) in of_others(model) {
+        for between in Between::of(&plight.key) {
+            let case = cases.entry(between).or_insert_with(|| Case {
+                flows: Vec::new(),
+                spell,
+                tried: 0,
+                worked: false,
+                passed: When::NEVER,
+                asked: When::NEVER,
+                is_as_it_came: false,
+            });
+            if !case.flows.is_empty() {
+                case.spell = case.spell.and(spell);
+            }
+            case.flows.push((plight, drop, spell));
+        }
+    }
+    if cases.is_empty() {
+        return cases;
+    }
+    let mut foreign = Latest::default();
+    for (key, flow, plight) in model.flows_and_plights() {
+        if !foreign.of((key.netns, key.local), || is_foreign(model, key.netns, key.local)) {
+            continue;
+        }
+        let (passed, is_tried) = (passed(flow, plight), flow.arrived <= flow.dropped);
+        for between in Between::of(key) {
+            if let Some(case) = cases.get_mut(&between) {
+                case.worked |=
+                    passed > When::NEVER && passed <= When::at(case.spell.since.saturating_add(SLACK));
+                case.passed = case.passed.max(passed);
+                case.tried += u64::from(is_tried);
+                case.is_as_it_came |= flow.arrived > 0 && flow.arrived >= flow.dropped && flow.dropped > 0;
+            }
+            if let Some(case) = cases.get_mut(&between.back()) {
+                case.asked = case.asked.max(passed);
+            }
+        }
+    }
+    cases
+}
+
+/// When something of a flow last got through; never where nothing did.
+fn passed(flow: &Flow, plight: Option<&Plight>) -> When {
+    if flow.arrived <= flow.dropped {
+        return When::NEVER;
+    }
+    match plight.and_then(|plight| Some((plight.dropped?, plight.arrived_amid_drops))) {
+        None => flow.last_arrived,
+        // More than one in five. What came just before all of it began to be dropped is counted with it.
+        Some((spell, amid)) if amid.saturating_mul(4) > spell.packets.saturating_mul(5) => flow.last_arrived,
+        Some((spell, _)) if flow.last_arrived > When::at(spell.last.saturating_add(SLACK)) => {
+            flow.last_arrived
+        }
+        // Before that.
+        Some((spell, _)) => When::at(spell.since),
+    }
+}
+
+fn dropped(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let mut cut = cases(model);
+    cut.retain(|between, case| case.is_cut(between));
+    let (since, last) = (
+        cut.values().map(|case| case.spell.since).min()?,
+        cut.values().map(|case| case.spell.last).max()?,
+    );
+    let flows: BTreeMap<FlowKey, (&LastDrop, Spell)> = cut
+        .values()
+        .flat_map(|case| &case.flows)
+        .map(|(plight, drop, spell)| (plight.key, (*drop, *spell)))
+        .collect();
+    let pairs: BTreeSet<(IpAddr, IpAddr)> = cut
+        .iter()
+        .filter(|(_, case)| case.is_as_it_came)
+        .map(|(between, _)| (between.to.min(between.from), between.to.max(between.from)))
+        .collect();
+    let mut ends: BTreeMap<&LastDrop, (u64, u64)> = BTreeMap::new();
+    for (drop, spell) in flows.values() {
+        let end = ends.entry(drop).or_default();
+        *end = (end.0.saturating_add(spell.packets), end.1 + 1);
+    }
+    let packets = ends.values().fold(0, |sum: u64, end| sum.saturating_add(end.0));
+    let keys: Vec<FlowKey> = flows.keys().copied().collect();
+    let namespaces: BTreeSet<u32> = keys.iter().map(|key| key.netns).collect();
+    let hooks = match kinds::hooks_in(model, &namespaces, true) {
+        hooks if hooks.is_empty() => String::new(),
+        hooks => format!(" {}", kinds::hooks_text(&hooks)),
+    };
+    let to = Addresses::of(keys.iter().map(|key| key.local));
+    let from = Addresses::of(keys.iter().map(|key| key.remote));
+    let first = *namespaces.first()?;
+    let seen = |(drop, (packets, flows)): (&&LastDrop, &(u64, u64))| {
+        let (reason, location) = (&drop.0, &drop.1);
+        let text = format!(
+            "{reason} at {location}: {} that this node was to pass on, of {}",
+            count(*packets, "packet"),
+            count(*flows, "flow")
+        );
+        evidence::drop(reason, Some(location), *packets, text)
+    };
+    Some(Finding {
+        confidence: if pairs.len() > 1 {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
+        explanation: format!(
+            "{} for {} from {}, which this node was to pass on, {} dropped by its own firewall since {}, and none was seen \
+             to get through.{hooks}{}",
+            count(packets, "packet"),
+            to.told(),
+            from.told(),
+            if packets == 1 { "was" } else { "were" },
+            moment(model, since),
+            affected(&keys)
+        ),
+        since,
+        last,
+        evidence: ends.iter().map(seen).take(5).collect(),
+        devices: distinct(keys.iter().filter_map(|key| {
+            let flow = model.flows().get(key).filter(|flow| flow.iif != 0)?;
+            Some(model.node().device_name(key.netns, flow.iif))
+        }))
+        .into_iter()
+        .collect(),
+        flows: keys.into(),
+        namespaces,
+        units: Vec::new(),
+        standing: None,
+        prevent: Vec::new(),
+        check: ["nft -a list ruleset", "iptables-legacy-save -c"]
+            .map(|line| command(model, first, line))
+            .into(),
+        remedy: vec![
+            "Change the rule that the checks show. Risk: it may be there on purpose, as a policy for pods; ask whose it is, and do \
+             not flush what others made."
+                .to_owned(),
+        ],
+    })
+}

@@ -1,0 +1,182 @@
+//! A firewall that drops what the node is to pass on.
+
+use tracer::event::{FlowKey, Origin, Protocol, Seen, SocketState, Thing};
+use tracer::report::{Confidence, Relation, Where};
+
+use crate::lookalikes::assert_nothing;
+use crate::pairing::set;
+use crate::story::*;
+
+const POD: &str = "10.244.0.2";
+
+/// Packets from there to the pod, as the node's own namespace counts them.
+fn to_pod(protocol: Protocol, port: u16, from: &str, from_port: u16) -> FlowKey {
+    flow(protocol, POD, port, from, from_port)
+}
+
+/// What the pod sends in the same flow.
+fn back(key: FlowKey) -> FlowKey {
+    FlowKey {
+        local: key.remote,
+        local_port: key.remote_port,
+        remote: key.local,
+        remote_port: key.local_port,
+        ..key
+    }
+}
+
+fn passes(story: &mut Story, key: FlowKey) {
+    let from = if key.remote == ip(POD) { LXC1 } else { ETH0 };
+    story.arrived(key.protocol, 1).count(key, |flow| {
+        (flow.origin, flow.iif, flow.arrived) = (Origin::Remote, from, flow.arrived + 1);
+    });
+}
+
+fn is_dropped(story: &mut Story, key: FlowKey) {
+    passes(story, key);
+    let last = ("NETFILTER_DROP".to_owned(), at("nft_do_chain"));
+    story
+        .add(drop("NETFILTER_DROP", "nft_do_chain", key.protocol), 1)
+        .count(key, |flow| {
+            (flow.dropped, flow.last_drop) = (flow.dropped + 1, Some(last));
+        });
+}
+
+fn rule(story: &mut Story, words: &str) {
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let value =
+        format!("generation 2, tables: inet f; table inet f, chain forward: rule handle 2 ({words}) new");
+    set(story, rules, Some(&value), Seen::Told, None);
+}
+
+/// The pod asks these by UDP, and is answered for a while; then a rule comes, and no answer gets through.
+fn answers_dropped(peers: &[&str], words: &str) -> Story {
+    let mut story = healthy();
+    let keys: Vec<FlowKey> = (4000..)
+        .zip(peers)
+        .map(|(port, peer)| to_pod(Protocol::Udp, port, peer, 53))
+        .collect();
+    let ask = |story: &mut Story, is_answered: bool| {
+        for key in &keys {
+            passes(story, back(*key));
+            if is_answered {
+                passes(story, *key);
+            } else {
+                is_dropped(story, *key);
+            }
+        }
+    };
+    story.rounds(4, |story| ask(story, true));
+    rule(&mut story, words);
+    story.rounds(8, |story| ask(story, false));
+    story
+}
+
+#[test]
+fn answers_for_a_pod_that_a_firewall_drops_are_a_fault() {
+    let story = answers_dropped(&["192.0.2.53", "192.0.2.54"], "iif 2 drop");
+    assert_eq!(story.ids(), ["R38"]);
+    assert_eq!(story.report().place, Where::GuestKernel);
+    let verdict = story.verdict("R38");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    let start = "16 packets for 10.244.0.2 from 192.0.2.53 and 192.0.2.54, which this node was to pass on, were dropped by its own \
+                 firewall since 06:00:";
+    assert!(verdict.explanation.starts_with(start), "{}", verdict.explanation);
+    // One peer may be shut out on purpose, by a rule that names it.
+    for (words, confidence) in [
+        ("ip saddr 192.0.2.53 drop", Confidence::Weak),
+        ("ip daddr 10.244.0.2 drop", Confidence::Strong),
+    ] {
+        let story = answers_dropped(&["192.0.2.53"], words);
+        assert_eq!(story.verdict("R38").confidence, confidence, "{words}");
+    }
+    // It is another rule's.
+    let verdict = answers_dropped(&["192.0.2.53", "192.0.2.54"], "tcp dport 9999 drop").verdict("R38");
+    assert_eq!(verdict.cause.relation, Relation::Unknown);
+}
+
+/// Clients try anew, each time by another port.
+#[test]
+fn a_pod_that_a_firewall_cuts_off_from_its_clients_is_a_fault() {
+    let dropped = |worked: bool, others: bool| {
+        let mut story = healthy();
+        let from = |peer: &str, port| to_pod(Protocol::Tcp, 8080, peer, port);
+        story.rounds(4, |story| {
+            for peer in ["203.0.113.8", "203.0.113.9"] {
+                if worked {
+                    passes(story, from(peer, 4000));
+                    passes(story, back(from(peer, 4000)));
+                }
+            }
+        });
+        let mut port = 5000;
+        story.rounds(8, |story| {
+            port += 1;
+            for peer in ["203.0.113.8", "203.0.113.9"] {
+                is_dropped(story, from(peer, port));
+                if others {
+                    passes(story, from(peer, 4001));
+                }
+            }
+        });
+        story
+    };
+    assert_eq!(dropped(true, false).ids(), ["R38"]);
+    // What never got through is forbidden, and what is dropped beside what gets through is a part.
+    assert_nothing(&dropped(false, false));
+    assert_nothing(&dropped(true, true));
+}
+
+/// What one end of a connection sends that is over belongs to nothing that the firewall knows.
+#[test]
+fn late_segments_that_a_firewall_does_not_pass_on() {
+    let mut story = healthy();
+    let keys = ["203.0.113.8", "203.0.113.9"].map(|peer| to_pod(Protocol::Tcp, 40_000, peer, 443));
+    story.rounds(4, |story| {
+        for key in keys {
+            passes(story, key);
+            passes(story, back(key));
+        }
+    });
+    story.rounds(8, |story| keys.into_iter().for_each(|key| is_dropped(story, key)));
+    assert_nothing(&story);
+}
+
+/// The pod's own namespace is watched too: what it asks for is not answered, and not for want of an answer.
+#[test]
+fn what_the_node_drops_for_a_pod_is_no_silent_path() {
+    const PODNS: u32 = NETNS + 1;
+    let silent = |is_dropped_here: bool| {
+        let mut story = Story::with_namespaces(&[(NETNS, "host"), (PODNS, "pod")]);
+        story.device(NETNS, ETH0, "eth0", true, vec![ip("10.10.0.2")]);
+        story.device(NETNS, LXC1, "lxc1", false, vec![]);
+        story.device(PODNS, ETH0, "eth0", true, vec![ip(POD)]);
+        let keys: Vec<FlowKey> = [40_000, 40_001]
+            .map(|port| to_pod(Protocol::Tcp, port, "192.0.2.10", 80))
+            .into();
+        story.rounds(4, |story| {
+            for key in &keys {
+                let own = FlowKey { netns: PODNS, ..*key };
+                story.socket(own, Some(SocketState::SynSent), SocketState::Established, "curl");
+                story.exchange(own);
+                passes(story, *key);
+                passes(story, back(*key));
+            }
+        });
+        story.rounds(8, |story| {
+            for key in &keys {
+                story.ask(FlowKey { netns: PODNS, ..*key });
+                passes(story, back(*key));
+                if is_dropped_here {
+                    is_dropped(story, *key);
+                }
+            }
+        });
+        story.ids()
+    };
+    assert_eq!(silent(true), ["R38"]);
+    assert_eq!(silent(false), ["D01"]);
+}
