@@ -64,13 +64,16 @@ fn row(kind: Kind, line: &str) -> Option<Row> {
     let (local, remote) = (end(fields.next()?)?, end(fields.next()?)?);
     let state = u32::from_str_radix(fields.next()?, 16).ok()?;
     let (_, waiting) = fields.next()?.split_once(':')?;
+    let (timer, _) = fields.next()?.split_once(':')?;
+    let retries = u8::from_str_radix(fields.next()?.trim_start_matches('0'), 16);
     Some(Row {
         local,
         remote,
         state,
-        inode: fields.nth(4)?.parse().ok()?,
+        inode: fields.nth(2)?.parse().ok()?,
         waiting: u32::from_str_radix(waiting, 16).ok()?,
         limit: None,
+        retries: retries.ok().filter(|_| timer == "01").unwrap_or_default(),
         drops: match kind {
             Kind::Tcp => None,
             _ => fields.last()?.parse().ok(),
@@ -127,6 +130,7 @@ mod tests {
                     inode: 21057,
                     waiting: 3,
                     limit: None,
+                    retries: 0,
                     drops: None,
                 },
                 Row {
@@ -136,6 +140,7 @@ mod tests {
                     inode: 0,
                     waiting: 0,
                     limit: None,
+                    retries: 0,
                     drops: None,
                 },
             ]
@@ -149,6 +154,7 @@ mod tests {
                 inode: u64::from(u32::MAX),
                 waiting: 0x34000,
                 limit: None,
+                retries: 0,
                 drops: Some(17),
             }]
         );
