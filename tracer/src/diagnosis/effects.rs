@@ -495,13 +495,18 @@ pub(super) fn loopback(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Link { device }) => is_at(finding, device) && stops(change),
         Some(Thing::Address { device, address, .. }) => {
-            is_at(finding, device) && address.is_loopback() && is_gone(change)
+            is_at(finding, device)
+                && address.is_loopback()
+                && is_gone(change)
+                && concerns(finding, Version::of(*address))
         }
         Some(Thing::Route {
             table: TABLE_LOCAL,
             destination,
             ..
-        }) => destination.is_loopback() && is_gone(change),
+        }) => {
+            destination.is_loopback() && is_gone(change) && concerns(finding, Version::of(*destination))
+        }
         _ => false,
     }
 }

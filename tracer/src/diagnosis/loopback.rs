@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::sufferers::Sufferer;
+use super::sufferers::{Sufferer, Sufferers};
 use super::suffering::Suffering;
 use super::words::{capital, command, count, distinct, list, owner};
 use super::{About, Finding, Rule, View, effects, evidence};
@@ -121,6 +121,19 @@ fn dead(view: &View<'_>) -> Option<Finding> {
         })
         .collect();
     let suffering = Suffering::of(again);
+    let versions: BTreeSet<Option<Version>> = broken
+        .iter()
+        .map(|(_, invariant, _)| match invariant {
+            Invariant::Answer { address, .. } => Some(Version::of(*address)),
+            _ => None,
+        })
+        .collect();
+    let units = suffering.units([]);
+    let flows = if suffering.flows.is_empty() {
+        Sufferers::untold(versions.first().copied().flatten().filter(|_| versions.len() == 1))
+    } else {
+        suffering.flows
+    };
     let standing = was_so.then(|| format!("{}.", what.join(". ")));
     Some(Finding {
         confidence: if is_used {
@@ -135,8 +148,8 @@ fn dead(view: &View<'_>) -> Option<Finding> {
         devices: BTreeSet::from([LO.to_owned()]),
         // A weak one is to stay so.
         standing: standing.filter(|_| is_used),
-        units: suffering.units([]),
-        flows: suffering.flows,
+        units,
+        flows,
         check: ["ip addr show dev lo", "ip route get 127.0.0.1"]
             .map(|line| command(model, first, line))
             .into(),

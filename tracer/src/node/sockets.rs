@@ -28,8 +28,9 @@ const SOCKET_ID: usize = 48;
 const ALL_STATES: u32 = (1 << 13) - 2;
 /// `TCP_LISTEN`.
 pub(super) const LISTEN: u32 = 10;
-/// What `idiag_timer` says while a segment waits to be acknowledged (`inet_sk_diag_fill`).
-const RETRANSMITS: u8 = 1;
+/// What `idiag_timer` says while a segment waits to be acknowledged, and while one could not even be sent, as where there is no
+/// route, or the peer has no room (`inet_sk_diag_fill`). That of the latter is answered, and then counts from 0 again.
+const TRIES_AGAIN: [u8; 2] = [1, 4];
 /// From so many times on it is told that a connection sends again: once is an everyday loss.
 const IN_VAIN: u8 = 2;
 /// `TCP_SYN_SENT` (2) alone.
@@ -131,7 +132,7 @@ pub(super) struct Row {
     pub(super) limit: Option<u32>,
     /// See [`Queue::drops`].
     pub(super) drops: Option<u32>,
-    /// How often what TCP waits to be acknowledged was sent again.
+    /// How often what TCP waits to be acknowledged was sent again, or what it could not send was tried again.
     pub(super) retries: u8,
 }
 
@@ -238,7 +239,7 @@ fn parse(body: &[u8]) -> Option<Row> {
         inode: u64::from(u32_at(body, 4 + SOCKET_ID + 16)?),
         waiting: u32_at(body, 4 + SOCKET_ID + 4)?,
         limit: (state == LISTEN).then_some(limit),
-        retries: if body.get(2) == Some(&RETRANSMITS) {
+        retries: if TRIES_AGAIN.contains(body.get(2)?) {
             *body.get(3)?
         } else {
             0

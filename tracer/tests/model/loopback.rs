@@ -93,7 +93,14 @@ fn a_device_that_is_set_down_and_has_no_address() {
 #[test]
 fn an_address_that_is_taken_away() {
     let mut story = before(false);
+    let of_v6 = Thing::Address {
+        device: "lo".to_owned(),
+        address: ip("::1"),
+        prefix: 128,
+    };
+    set(&mut story, of_v6.clone(), Some("scope host"), Seen::Found, None);
     set(&mut story, address(), None, Seen::Told, by_ip());
+    set(&mut story, of_v6, None, Seen::Told, None);
     let elsewhere = "unicast via 10.10.0.1 dev eth0";
     set(&mut story, answer(), Some(elsewhere), Seen::Noticed, by_ip());
     sent_again(&mut story, proxied(), 3);
@@ -103,6 +110,7 @@ fn an_address_that_is_taken_away() {
         (verdict.confidence, verdict.cause.relation),
         (Confidence::Strong, Relation::Explains)
     );
+    assert!(verdict.cause.text.starts_with("address 127.0.0.1/8"), "{}", verdict.cause.text);
     assert!(
         verdict.explanation.contains("1 connection of this node with itself"),
         "{}",
