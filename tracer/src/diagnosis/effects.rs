@@ -121,13 +121,7 @@ pub(super) fn redirection(finding: &Finding, change: &Change) -> bool {
             ..
         } => finding.flows.iter().any(|flow| {
             redirects::leads(table.family, words, flow.protocol, flow.local_port, flow.local).is_some()
-                || redirects::leads_out(
-                    table.family,
-                    words,
-                    flow.protocol,
-                    flow.remote_port,
-                    flow.remote,
-                )
+                || redirects::leads_out(table.family, words, flow.protocol, flow.remote_port, flow.remote)
         }),
         _ => false,
     })
@@ -446,9 +440,7 @@ pub(super) fn leads_astray(change: &Change) -> bool {
             ),
             before,
             Some(after),
-        ) => {
-            action == value::UNICAST && !before.as_ref().is_some_and(|before| leads_as(before, after))
-        }
+        ) => action == value::UNICAST && !before.as_ref().is_some_and(|before| leads_as(before, after)),
         (Subject::Setting(_, Thing::Rule { text, .. }), None, Some(_)) => value::is_for_all(text),
         _ => false,
     }
@@ -504,9 +496,7 @@ pub(super) fn loopback(finding: &Finding, change: &Change) -> bool {
             table: TABLE_LOCAL,
             destination,
             ..
-        }) => {
-            destination.is_loopback() && is_gone(change) && concerns(finding, Version::of(*destination))
-        }
+        }) => destination.is_loopback() && is_gone(change) && concerns(finding, Version::of(*destination)),
         _ => false,
     }
 }

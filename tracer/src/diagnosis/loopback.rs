@@ -24,7 +24,10 @@ pub(super) const DEAD: Rule = Rule {
                     connected to one, and none sends again what does not arrive.",
         meaning: "What a node sends to 127.0.0.1, and to its own addresses, goes by lo: local proxies, name servers at 127.0.0.53, \
                   databases, the API of a container runtime. No packet of it is in the books, which are about others.",
-        check: &["ip addr show dev lo", "ip route get 127.0.0.1  # must say local … dev lo"],
+        check: &[
+            "ip addr show dev lo",
+            "ip route get 127.0.0.1  # must say local … dev lo",
+        ],
         mend: &[
             "ip link set lo up  # Risk: low.",
             "ip addr add 127.0.0.1/8 dev lo  # where it is missing. Risk: low.",
@@ -49,9 +52,8 @@ fn is_its(model: &Model, netns: u32, invariant: &Invariant) -> bool {
             let rule = Invariant::LocalRule(Version::of(*address));
             let mut all = model.settings().invariants().iter(model.now());
             address.is_loopback()
-                && !all.any(|(of, one, standing)| {
-                    of == netns && *one == rule && standing.state == State::Broken
-                })
+                && !all
+                    .any(|(of, one, standing)| of == netns && *one == rule && standing.state == State::Broken)
         }
         _ => false,
     }
@@ -64,20 +66,23 @@ fn dead(view: &View<'_>) -> Option<Finding> {
     let broken: Vec<_> = all
         .filter(|(netns, invariant, standing)| {
             standing.state == State::Broken
-                && standing.since.is_none_or(|since| now.saturating_sub(since) >= LASTING)
+                && standing
+                    .since
+                    .is_none_or(|since| now.saturating_sub(since) >= LASTING)
                 && is_its(model, *netns, invariant)
         })
         .collect();
     let (first, ..) = *broken.first()?;
     let namespaces: BTreeSet<u32> = broken.iter().map(|(netns, ..)| *netns).collect();
-    let since = broken.iter().map(|(_, _, standing)| standing.since.unwrap_or(model.started()));
+    let since = broken
+        .iter()
+        .map(|(_, _, standing)| standing.since.unwrap_or(model.started()));
     let since = since.min()?;
     let was_so = broken.iter().all(|(_, _, standing)| standing.since.is_none());
 
     // By lo goes also what is for the node's other addresses.
-    let is_own = |netns: u32, address| {
-        namespaces.contains(&netns) && model.node().has_address(netns, address)
-    };
+    let is_own =
+        |netns: u32, address| namespaces.contains(&netns) && model.node().has_address(netns, address);
     let again = model.waiting().in_vain(now).filter(|(key, _)| {
         namespaces.contains(&key.netns) && (key.remote.is_loopback() || is_own(key.netns, key.remote))
     });
@@ -130,7 +135,13 @@ fn dead(view: &View<'_>) -> Option<Finding> {
         .collect();
     let units = suffering.units([]);
     let flows = if suffering.flows.is_empty() {
-        Sufferers::untold(versions.first().copied().flatten().filter(|_| versions.len() == 1))
+        Sufferers::untold(
+            versions
+                .first()
+                .copied()
+                .flatten()
+                .filter(|_| versions.len() == 1),
+        )
     } else {
         suffering.flows
     };
@@ -163,7 +174,8 @@ const LO: &str = "lo";
 
 /// Who has sockets that are bound to an address of loopback, and that are connected to one.
 fn sockets(model: &Model, namespaces: &BTreeSet<u32>) -> (BTreeSet<String>, BTreeSet<String>) {
-    let name = |found: Option<&crate::event::Owner>| found.map_or_else(|| "an unknown process".to_owned(), owner);
+    let name =
+        |found: Option<&crate::event::Owner>| found.map_or_else(|| "an unknown process".to_owned(), owner);
     let bound = model.sockets().bound_sockets();
     let bound = bound
         .filter(|(port, address, _)| namespaces.contains(&port.netns) && address.is_loopback())

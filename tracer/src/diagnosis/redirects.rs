@@ -334,7 +334,10 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
         .fold(0_u64, |sum, (_, silence)| sum.saturating_add(silence.requests));
     let suffering = Suffering::of(asking.iter().map(|(plight, _)| Sufferer::from(*plight)));
     let rules: BTreeSet<&Redirection> = led.values().copied().collect();
-    let services = distinct(led.keys().map(|end| format!("{} {} port {}", end.protocol, end.address, end.port)));
+    let services = distinct(
+        led.keys()
+            .map(|end| format!("{} {} port {}", end.protocol, end.address, end.port)),
+    );
     let explanation = format!(
         "This node made {} to {}, and no answer has come from there. {} What is sent there leaves as it is, for an address that may be \
          nobody's.{}",

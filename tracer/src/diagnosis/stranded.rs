@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use super::evidence;
 use super::sufferers::Sufferer;
 use super::words::{command, count, distinct, ip, list};
-use super::evidence;
 use crate::event::{FlowKey, Protocol, Thing, Version};
 use crate::model::Model;
 use crate::model::settings::Way;
@@ -47,7 +47,10 @@ impl<'a> Stranded<'a> {
                 Way::None => None,
             };
             found.peers.insert((key.netns, key.remote), refused);
-            let since = model.plight_of(key).map(|plight| plight.starved).unwrap_or_default();
+            let since = model
+                .plight_of(key)
+                .map(|plight| plight.starved)
+                .unwrap_or_default();
             let key = *key;
             found.flows.push(Sufferer { key, since, owner });
             true
@@ -77,7 +80,8 @@ impl<'a> Stranded<'a> {
 
     /// Nothing but a route to their own network alone sends them nowhere, as a network plugin's that is there for pods that are gone.
     pub(super) fn is_sure(&self) -> bool {
-        let is_wide = |route: &Option<Thing>| !matches!(route, Some(Thing::Route { prefix, .. }) if *prefix > 0);
+        let is_wide =
+            |route: &Option<Thing>| !matches!(route, Some(Thing::Route { prefix, .. }) if *prefix > 0);
         self.peers.values().any(is_wide)
     }
 
@@ -98,7 +102,10 @@ impl<'a> Stranded<'a> {
                 count(self.retries, "time")
             ),
         };
-        Some(format!("{connections} {stand} to {peers}, and {}.{again}", self.why()))
+        Some(format!(
+            "{connections} {stand} to {peers}, and {}.{again}",
+            self.why()
+        ))
     }
 
     /// Why there is no way, in a clause.

@@ -121,7 +121,10 @@ fn no_route(model: &Model) -> Option<Finding> {
         .collect();
     let counted = since_default_was_lost(model);
     let without = without_default(model);
-    let of: Vec<(u32, Version)> = without.iter().map(|(netns, version, _)| (*netns, *version)).collect();
+    let of: Vec<(u32, Version)> = without
+        .iter()
+        .map(|(netns, version, _)| (*netns, *version))
+        .collect();
     let stranded = Stranded::of(model, &of);
     let is_stranded = |netns: u32| stranded.peers.keys().any(|(of, _)| *of == netns);
     let namespaces: BTreeSet<u32> = dropped
@@ -220,7 +223,10 @@ fn no_route(model: &Model) -> Option<Finding> {
             .map(|line| command(model, *netns, line))
         }))
         .collect();
-    let flows = flows(&stranded, lines().filter_map(|(key, _)| model.books().sighting(key)));
+    let flows = flows(
+        &stranded,
+        lines().filter_map(|(key, _)| model.books().sighting(key)),
+    );
     let flows = if !flows.is_empty() {
         flows.into()
     } else {
@@ -248,7 +254,8 @@ fn no_route(model: &Model) -> Option<Finding> {
         evidence,
         flows,
         namespaces: namespaces.clone(),
-        standing: standing(model, &namespaces).or(stranded.standing().filter(|_| is_old && stranded.is_sure())),
+        standing: standing(model, &namespaces)
+            .or(stranded.standing().filter(|_| is_old && stranded.is_sure())),
         devices: BTreeSet::new(),
         units: distinct(lines().flat_map(|(key, _)| {
             let units = model.books().sighting(key).map(|sighting| &sighting.units);

@@ -54,9 +54,10 @@ impl BoundSockets {
 
     /// All sockets that are open, with port and address.
     pub(super) fn all(&self) -> impl Iterator<Item = (Port, IpAddr, &Bound)> {
-        let all = self.ports.iter().flat_map(|(port, at)| {
-            at.iter().map(|(address, bound)| (*port, *address, bound))
-        });
+        let all = self
+            .ports
+            .iter()
+            .flat_map(|(port, at)| at.iter().map(|(address, bound)| (*port, *address, bound)));
         all.filter(|(.., bound)| bound.closed.is_none())
     }
 

@@ -234,7 +234,10 @@ fn waits(queue: &Queue, names: &Names) -> String {
         text += &format!(", {drops} dropped since it was opened");
     }
     if queue.retries > 0 {
-        text += &format!(", the last segment sent again {}", many(queue.retries.into(), "time"));
+        text += &format!(
+            ", the last segment sent again {}",
+            many(queue.retries.into(), "time")
+        );
     }
     format!(
         "{text}: {} ({})",

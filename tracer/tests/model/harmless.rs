@@ -119,7 +119,8 @@ fn a_rule_of_a_firewall_that_only_drops() {
     ] {
         let is = relation(|story| {
             rules(story, Seen::Found, "generation 1, no tables");
-            let did = format!("generation 2, tables: inet k; table inet k, chain i: rule handle 2 ({words}) new");
+            let did =
+                format!("generation 2, tables: inet k; table inet k, chain i: rule handle 2 ({words}) new");
             rules(story, Seen::Told, &did);
         });
         assert_eq!(is, explains, "{words}");

@@ -36,7 +36,13 @@ fn proxied() -> FlowKey {
 /// A node whose loopback works, with a connection by it or without one.
 fn before(is_used: bool) -> Story {
     let mut story = healthy();
-    set(&mut story, lo(), Some("up, carrier, mtu 65536"), Seen::Found, None);
+    set(
+        &mut story,
+        lo(),
+        Some("up, carrier, mtu 65536"),
+        Seen::Found,
+        None,
+    );
     set(&mut story, address(), Some("scope host"), Seen::Found, None);
     set(&mut story, answer(), Some("local"), Seen::Found, None);
     if is_used {
@@ -67,8 +73,16 @@ fn a_device_that_is_set_down() {
         (verdict.confidence, verdict.cause.relation),
         (Confidence::Strong, Relation::Explains)
     );
-    assert!(verdict.explanation.contains("proxy[123]"), "{}", verdict.explanation);
-    assert!(verdict.remedy[0].starts_with("ip link set dev lo up"), "{:?}", verdict.remedy);
+    assert!(
+        verdict.explanation.contains("proxy[123]"),
+        "{}",
+        verdict.explanation
+    );
+    assert!(
+        verdict.remedy[0].starts_with("ip link set dev lo up"),
+        "{:?}",
+        verdict.remedy
+    );
 }
 
 /// Both were taken: one by whom the kernel tells, the other not.
@@ -80,7 +94,11 @@ fn a_device_that_is_set_down_and_has_no_address() {
     goes_on(&mut story);
     let verdict = story.verdict("R38");
     assert_eq!(verdict.confidence, Confidence::Strong);
-    assert!(verdict.cause.text.contains("by ip[123]"), "{}", verdict.cause.text);
+    assert!(
+        verdict.cause.text.contains("by ip[123]"),
+        "{}",
+        verdict.cause.text
+    );
     for line in ["ip link set dev lo up", "ip addr add 127.0.0.1/8 dev lo"] {
         assert!(
             verdict.remedy.iter().any(|one| one.starts_with(line)),
@@ -110,13 +128,23 @@ fn an_address_that_is_taken_away() {
         (verdict.confidence, verdict.cause.relation),
         (Confidence::Strong, Relation::Explains)
     );
-    assert!(verdict.cause.text.starts_with("address 127.0.0.1/8"), "{}", verdict.cause.text);
     assert!(
-        verdict.explanation.contains("1 connection of this node with itself"),
+        verdict.cause.text.starts_with("address 127.0.0.1/8"),
+        "{}",
+        verdict.cause.text
+    );
+    assert!(
+        verdict
+            .explanation
+            .contains("1 connection of this node with itself"),
         "{}",
         verdict.explanation
     );
-    assert!(verdict.remedy[0].starts_with("ip addr add 127.0.0.1/8 dev lo"), "{:?}", verdict.remedy);
+    assert!(
+        verdict.remedy[0].starts_with("ip addr add 127.0.0.1/8 dev lo"),
+        "{:?}",
+        verdict.remedy
+    );
 }
 
 /// It was so before: what stands says it.
@@ -124,7 +152,13 @@ fn an_address_that_is_taken_away() {
 fn a_device_that_was_down_at_the_start() {
     let late = |is_used: bool| {
         let mut story = healthy();
-        set(&mut story, lo(), Some("down, no carrier, mtu 65536"), Seen::Found, None);
+        set(
+            &mut story,
+            lo(),
+            Some("down, no carrier, mtu 65536"),
+            Seen::Found,
+            None,
+        );
         set(&mut story, address(), Some("scope host"), Seen::Found, None);
         if is_used {
             story.socket(proxied(), None, SocketState::Established, "proxy");
@@ -137,15 +171,29 @@ fn a_device_that_was_down_at_the_start() {
         (verdict.confidence, verdict.cause.relation),
         (Confidence::Strong, Relation::PredatesStart)
     );
-    assert!(verdict.remedy[0].starts_with("ip link set lo up"), "{:?}", verdict.remedy);
-    assert_eq!(late(false).confidence, Confidence::Weak, "nobody is known to need it");
+    assert!(
+        verdict.remedy[0].starts_with("ip link set lo up"),
+        "{:?}",
+        verdict.remedy
+    );
+    assert_eq!(
+        late(false).confidence,
+        Confidence::Weak,
+        "nobody is known to need it"
+    );
 }
 
 /// Nobody has ever set it up, or somebody only sets it up anew.
 #[test]
 fn a_device_that_is_as_it_ought_to_be() {
     let mut story = healthy();
-    set(&mut story, lo(), Some("down, no carrier, mtu 65536"), Seen::Found, None);
+    set(
+        &mut story,
+        lo(),
+        Some("down, no carrier, mtu 65536"),
+        Seen::Found,
+        None,
+    );
     goes_on(&mut story);
     assert!(story.ids().is_empty(), "{:?}", story.ids());
     let mut story = before(true);

@@ -214,7 +214,11 @@ fn a_service_that_nothing_leads_to_any_more() {
         (verdict.confidence, verdict.cause.relation),
         (Confidence::Strong, Relation::Explains)
     );
-    assert!(verdict.explanation.contains("udp 10.96.0.10 port 53"), "{}", verdict.explanation);
+    assert!(
+        verdict.explanation.contains("udp 10.96.0.10 port 53"),
+        "{}",
+        verdict.explanation
+    );
     assert!(
         verdict.remedy[0].contains("ip daddr 10.96.0.10 udp dport 53 dnat"),
         "{:?}",

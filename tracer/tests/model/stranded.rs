@@ -94,8 +94,16 @@ fn a_default_route_that_was_not_there_at_the_start() {
             "{}",
             verdict.explanation
         );
-        assert!(verdict.explanation.contains("1 of them had to send again, 5 times so far"));
-        assert!(verdict.check[0].contains("ip route get 198.51.100.1"), "{:?}", verdict.check);
+        assert!(
+            verdict
+                .explanation
+                .contains("1 of them had to send again, 5 times so far")
+        );
+        assert!(
+            verdict.check[0].contains("ip route get 198.51.100.1"),
+            "{:?}",
+            verdict.check
+        );
         let takes_away = verdict.remedy[0].contains("ip route del ");
         assert_eq!(takes_away, !routes.is_empty(), "{:?}", verdict.remedy);
     }

@@ -223,7 +223,13 @@ fn a_new_way_to_whom_nobody_has_heard_of() {
 #[test]
 fn another_source_harms_those_who_ask_from_it() {
     let old = udp(50_001, "192.0.2.10", 9_053);
-    let new = flow(tracer::event::Protocol::Udp, "10.99.0.1", 50_002, "192.0.2.10", DNS);
+    let new = flow(
+        tracer::event::Protocol::Udp,
+        "10.99.0.1",
+        50_002,
+        "192.0.2.10",
+        DNS,
+    );
     let mut story = routed(&[asked(), old]);
     let value = format!("{DEFAULT} src 10.99.0.1");
     changed(&mut story, route("0.0.0.0", 0, 0), Some(&value));

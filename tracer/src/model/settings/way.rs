@@ -38,7 +38,11 @@ impl Settings {
             // What rules ask the other tables for is not known here.
             _ if invariants::tables(&self.now, netns)
                 .filter(|table| *table != TABLE_MAIN)
-                .any(|table| [value::UNICAST, value::LOCAL].iter().any(|of| best(table, of).is_some())) =>
+                .any(|table| {
+                    [value::UNICAST, value::LOCAL]
+                        .iter()
+                        .any(|of| best(table, of).is_some())
+                }) =>
             {
                 Way::Leads
             }
