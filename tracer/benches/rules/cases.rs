@@ -248,6 +248,7 @@ pub(crate) const CASES: [Case; 22] = [
                 waiting: 129,
                 limit: Some(128),
                 drops: None,
+                retries: 0,
                 owner: Some(owner("web")),
                 held: None,
             })));

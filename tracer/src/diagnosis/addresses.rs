@@ -12,6 +12,8 @@ use crate::event::{Version, network};
 pub(super) struct Addresses {
     v4: Vec<u32>,
     v6: Vec<u128>,
+    /// Where none is told: of this version they are, if that is known.
+    untold: Option<Version>,
 }
 
 impl Addresses {
@@ -29,8 +31,17 @@ impl Addresses {
         found
     }
 
-    fn is_empty(&self) -> bool {
-        self.v4.is_empty() && self.v6.is_empty()
+    /// None is told; they are of this version, if that is known.
+    pub(super) fn untold(version: Option<Version>) -> Self {
+        Self {
+            untold: version,
+            ..Self::default()
+        }
+    }
+
+    /// None is told, and they may be of this version.
+    fn may_be(&self, version: Version) -> bool {
+        self.v4.is_empty() && self.v6.is_empty() && self.untold.is_none_or(|of| of == version)
     }
 
     /// One of them is this one; or none is told.
@@ -39,7 +50,7 @@ impl Addresses {
             IpAddr::V4(v4) => self.v4.binary_search(&v4.to_bits()).is_ok(),
             IpAddr::V6(v6) => self.v6.binary_search(&v6.to_bits()).is_ok(),
         };
-        has || self.is_empty()
+        has || self.may_be(Version::of(address))
     }
 
     /// One of them is in the network of that prefix; or none is told.
@@ -48,7 +59,8 @@ impl Addresses {
             IpAddr::V4(first) => next(&self.v4, first.to_bits()).map(v4),
             IpAddr::V6(first) => next(&self.v6, first.to_bits()).map(v6),
         };
-        next.is_some_and(|address| covers(destination, prefix, address)) || self.is_empty()
+        next.is_some_and(|address| covers(destination, prefix, address))
+            || self.may_be(Version::of(destination))
     }
 
     /// One of them is of this version of IP; or none is told.
@@ -57,7 +69,7 @@ impl Addresses {
             Version::V4 => !self.v4.is_empty(),
             Version::V6 => !self.v6.is_empty(),
         };
-        are || self.is_empty()
+        are || self.may_be(version)
     }
 
     /// The first of them, and how many more there are: `192.0.2.7`, `192.0.2.7, 192.0.2.8, 192.0.2.9 and 5 more`.
@@ -135,5 +147,8 @@ mod tests {
         let none = addresses(&[]);
         let address = "192.0.2.10".parse().unwrap();
         assert!(none.are_in(address, 32) && none.have(address) && none.are_of(Version::V6));
+        let of_v6 = Addresses::untold(Some(Version::V6));
+        assert!(!of_v6.are_in(address, 32) && !of_v6.have(address) && !of_v6.are_of(Version::V4));
+        assert!(of_v6.have("::1".parse().unwrap()) && of_v6.are_of(Version::V6));
     }
 }

@@ -213,6 +213,15 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
     }
 }
 
+/// There is no way to a peer any more: see [`way_out`]. A route that leads somewhere is none by which there is none.
+pub(super) fn no_way(finding: &Finding, change: &Change) -> bool {
+    let leads = match thing(finding, change) {
+        Some(Thing::Route { action, .. }) => !is_gone(change) && !value::refuses(action),
+        _ => false,
+    };
+    !leads && way_out(finding, change)
+}
+
 /// A rule of this text may be for packets of the finding: from its flows' own addresses, and to their peers.
 fn selects(finding: &Finding, text: &str) -> bool {
     let flows = &finding.flows;
@@ -338,17 +347,16 @@ pub(super) fn leads_astray(change: &Change) -> bool {
             ),
             before,
             Some(after),
-        ) => {
-            let is_alike = |before: &String| {
-                let from = value::after(after, value::SOURCE);
-                value::leads_alike(before, after)
-                    && (from.is_none() || from == value::after(before, value::SOURCE))
-            };
-            action == value::UNICAST && !before.as_ref().is_some_and(is_alike)
-        }
+        ) => action == value::UNICAST && !before.as_ref().is_some_and(|before| leads_as(before, after)),
         (Subject::Setting(_, Thing::Rule { text, .. }), None, Some(_)) => value::is_for_all(text),
         _ => false,
     }
+}
+
+/// A route of this value leads as that one did: packets also leave from no other address than before.
+pub(super) fn leads_as(before: &str, after: &str) -> bool {
+    let from = value::after(after, value::SOURCE);
+    value::leads_alike(before, after) && (from.is_none() || from == value::after(before, value::SOURCE))
 }
 
 /// The way to the finding's peers, or the neighbour by which they are reached, leads elsewhere.
@@ -379,6 +387,25 @@ pub(super) fn stops(change: &Change) -> bool {
         value.is_some_and(|value| value::is_up(value) && value::has_carrier(value))
     };
     works(&change.before) && !works(&change.after)
+}
+
+/// Loopback was taken away: the device was set down, its address or a local route of it went.
+pub(super) fn loopback(finding: &Finding, change: &Change) -> bool {
+    match thing(finding, change) {
+        Some(Thing::Link { device }) => is_at(finding, device) && stops(change),
+        Some(Thing::Address { device, address, .. }) => {
+            is_at(finding, device)
+                && address.is_loopback()
+                && is_gone(change)
+                && concerns(finding, Version::of(*address))
+        }
+        Some(Thing::Route {
+            table: TABLE_LOCAL,
+            destination,
+            ..
+        }) => destination.is_loopback() && is_gone(change) && concerns(finding, Version::of(*destination)),
+        _ => false,
+    }
 }
 
 /// The reverse path filter refuses what it let in before: it is stricter, or the way back is another (`__fib_validate_source`).

@@ -3,7 +3,7 @@
 //! A rule is a value of [`RULES`]; its `examine` looks for one signature in the model and says what it
 //! found, with the evidence. Rules are pure: they see nothing but the [`Model`]. One file for each family:
 //! `routing` state that the host lost, `lost` what else keeps packets from their sockets,
-//! `links` devices that are down, `unroutable` what has no way out, `outgoing` what a firewall keeps from leaving, `inside` what
+//! `links` devices that are down, `loopback` the one by which the node speaks to itself, `unroutable` what has no way out, `stranded` connections to whose peers no route leads, `outgoing` what a firewall keeps from leaving, `inside` what
 //! does not get to pods, `sources` what pods send by other ways than before, `neighbours` who is not answered on the link, `hops` next hops
 //! that this node itself keeps out of reach, `ways` where it changed the way to its peers, `path`
 //! the way to the node, `names` name servers, `fragments` what does not arrive whole, `redirects` what a firewall no longer leads to a service, `ports`, `accept` and `unread` sockets and processes, `backlog` a CPU that does not keep up, `egress` a queue that drops what is to leave; `managers`
@@ -30,6 +30,7 @@ mod fragments;
 mod hops;
 mod inside;
 mod links;
+mod loopback;
 mod lost;
 mod managers;
 mod matching;
@@ -48,6 +49,7 @@ mod roots;
 mod routing;
 mod share;
 mod sources;
+mod stranded;
 mod sufferers;
 mod suffering;
 mod undo;
@@ -122,6 +124,7 @@ pub const RULES: &[Rule] = &[
     routing::ROUTED_AS_FOREIGN,
     lost::rules::ADDRESS_GONE,
     links::DOWN,
+    loopback::DEAD,
     routing::REVERSE_PATH,
     lost::rules::FIREWALL,
     lost::rules::TABLE_FULL,

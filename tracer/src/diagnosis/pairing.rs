@@ -231,6 +231,23 @@ fn lasts(change: &Change) -> bool {
     }
 }
 
+/// A device was set down, by a hand that the kernel does not tell, and its address was taken away.
+fn is_taken_down(one: &Told<'_>, other: &Told<'_>) -> bool {
+    let device = |told: &Told<'_>| match &told.change.subject {
+        Subject::Setting(netns, Thing::Link { device }) if told.change.by.is_none() => {
+            Some((*netns, device.clone(), true))
+        }
+        Subject::Setting(netns, Thing::Address { device, .. }) => Some((*netns, device.clone(), false)),
+        _ => None,
+    };
+    match (device(one), device(other)) {
+        (Some((of, this, is_link)), Some((in_netns, that, is_other))) => {
+            (of, this) == (in_netns, that) && is_link != is_other
+        }
+        _ => false,
+    }
+}
+
 /// The first of these, and those that belong to it: by the same hand, within a second before.
 fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
     let Some(latest) = explaining.first() else {
@@ -247,7 +264,8 @@ fn act<'a>(explaining: &[Told<'a>]) -> Vec<Told<'a>> {
             // Nobody tells who sets kernel parameters: they are set together, as from one file.
             let is_known = hand(told).is_some()
                 || matches!(told.change.subject, Subject::Setting(_, Thing::Sysctl { .. }));
-            told.leader() == latest.leader() || (near && is_known && hand(told) == hand(latest))
+            let is_one_hand = || is_known && hand(told) == hand(latest);
+            told.leader() == latest.leader() || (near && (is_one_hand() || is_taken_down(told, latest)))
         })
         .copied()
         .collect();

@@ -7,12 +7,13 @@ use super::matching::{Asks, Fit as Leads, Packet};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment};
-use super::{About, Finding, Rule, View, effects, evidence, pairing, ports, undo};
+use super::{About, Finding, Rule, View, effects, evidence, pairing, path, ports, undo};
 use crate::event::ruleset::{self, Came, Did, Table};
 use crate::event::value::NF_TABLES;
 use crate::event::{Family, Protocol, Thing, Version};
 use crate::model::Model;
 use crate::model::clock::SECOND;
+use crate::model::endpoints::Endpoint;
 use crate::model::ends;
 use crate::model::growth::Spell;
 use crate::model::queues::Port;
@@ -30,10 +31,11 @@ pub(super) const LOST: Rule = Rule {
                     a rule of nf_tables with `redirect`, `dnat` or `tproxy` for that protocol and port, for ports among which it is, or for \
                     all of an address went away and did not come again. A weak sign, unless packets for that port had come before and \
                     were not refused, where what the rule was for cannot be told from its words, as with a set, and where \
-                    the first packet was refused more than a minute after.",
+                    the first packet was refused more than a minute after. Or what this node asks of a port at an address that such a \
+                    rule names gets no answer since within a minute after the rule went away.",
         meaning: "The service listens at another port or address, and the firewall led packets there: as for a proxy, a container's \
-                  published port or a service of Kubernetes. Without the rule they come to a port at which nothing listens. The \
-                  service itself may be well, and who asks does nothing wrong.",
+                  published port or a service of Kubernetes. Without the rule they come to a port at which nothing listens, or leave for an \
+                  address that is nobody's. The service itself may be well, and who asks does nothing wrong.",
         check: &[
             "nft -a list ruleset",
             "iptables-legacy-save -c; ip6tables-legacy-save -c",
@@ -110,6 +112,18 @@ impl Redirections {
             gone.retain(|one| one.netns != *netns || !came.contains(&one.words));
         }
         Self(gone)
+    }
+
+    /// The latest one that surely led elsewhere what this node sent to such a remote end, and went away just before.
+    fn led_out(&self, end: &Endpoint, since: u64) -> Option<&Redirection> {
+        let until = since.saturating_add(pairing::TOLD);
+        let mut all = self.0.iter().rev();
+        all.find(|one| {
+            one.netns == end.netns
+                && one.at <= until
+                && since <= one.at.saturating_add(pairing::WINDOW)
+                && leads_out(one.family, &one.words, end.protocol, end.port, end.address)
+        })
     }
 
     /// The latest one that led what is for this port and address elsewhere and went away before: one whose words say so comes
@@ -222,7 +236,94 @@ fn look_back(model: &Model, refused: &mut [Refused<'_>]) {
     }
 }
 
+/// A rule with these words surely leads elsewhere what is sent to that port at that address, which it names: one that does not
+/// may be for what arrives only.
+pub(super) fn leads_out(family: Family, words: &str, protocol: Protocol, port: u16, address: IpAddr) -> bool {
+    words.contains("daddr") && leads(family, words, protocol, port, address) == Some(Leads::Surely)
+}
+
+/// Whom this node asks in vain since the rule went away that led there what is for an address of a service.
+fn unanswered(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    if view.redirections().0.is_empty() {
+        return None;
+    }
+    let silences = model.silences().all();
+    let mut led: BTreeMap<Endpoint, &Redirection> = BTreeMap::new();
+    let mut asking: Vec<path::Asking<'_>> = Vec::new();
+    for (plight, place) in view.asking() {
+        let Some((end, silence)) = silences.get(*place) else {
+            continue;
+        };
+        if let Some(rule) = view.redirections().led_out(end, silence.since) {
+            led.insert(*end, rule);
+            asking.push((plight, *place));
+        }
+    }
+    let (first, _) = led.first_key_value()?;
+    let first = first.netns;
+    let silences = path::silences(model, asking.iter().map(|(_, place)| *place));
+    let since = silences.iter().map(|(_, silence)| silence.since).min()?;
+    let ended = silences
+        .iter()
+        .try_fold(0, |last: u64, (_, silence)| Some(last.max(silence.until?)));
+    let requests = silences
+        .iter()
+        .fold(0_u64, |sum, (_, silence)| sum.saturating_add(silence.requests));
+    let suffering = Suffering::of(asking.iter().map(|(plight, _)| Sufferer::from(*plight)));
+    let rules: BTreeSet<&Redirection> = led.values().copied().collect();
+    let services = distinct(
+        led.keys()
+            .map(|end| format!("{} {} port {}", end.protocol, end.address, end.port)),
+    );
+    let explanation = format!(
+        "This node made {} to {}, and no answer has come from there. {} What is sent there leaves as it is, for an address that may be \
+         nobody's.{}",
+        count(requests, "request"),
+        list(&services),
+        went_away(model, &rules, "that led them to a service"),
+        suffering.affected()
+    );
+    Some(Finding {
+        confidence: Confidence::Strong,
+        explanation,
+        since,
+        last: ended.unwrap_or(model.now()),
+        evidence: silences
+            .iter()
+            .take(5)
+            .map(|(end, silence)| path::endpoint(model, *end, *silence))
+            .collect(),
+        namespaces: led.keys().map(|end| end.netns).collect(),
+        standing: None,
+        devices: BTreeSet::new(),
+        units: suffering.units([]),
+        flows: suffering.flows,
+        prevent: Vec::new(),
+        check: vec![command(model, first, "nft -a list ruleset")],
+        remedy: rules
+            .iter()
+            .map(|rule| undo::put_back(&rule.table(), &rule.chain, &rule.words))
+            .collect(),
+    })
+}
+
+/// `The rule that led them to a service went away at 06:14:05 UTC: …`
+fn went_away(model: &Model, rules: &BTreeSet<&Redirection>, led: &str) -> String {
+    let which = if rules.len() == 1 { "The rule" } else { "The rules" };
+    let at = distinct(rules.iter().map(|rule| moment(model, rule.at))).join(", ");
+    let told = rules.iter().map(|rule| {
+        let table = crate::event::table_name(rule.family, &rule.table);
+        format!("`{}` in table {table}, chain {}", rule.words, rule.chain)
+    });
+    format!("{which} {led} went away at {at}: {}.", distinct(told).join("; "))
+}
+
 fn lost(view: &View<'_>) -> Option<Finding> {
+    refused(view).or_else(|| unanswered(view))
+}
+
+fn refused(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let mut refused: Vec<Refused<'_>> = ports::strangers(model)
         .filter(|(_, _, spell)| spell.lasts(PACKETS, LASTING))

@@ -6,7 +6,7 @@ use std::ops::Deref;
 
 use super::Off;
 use super::addresses::Addresses;
-use crate::event::{FlowKey, Owner};
+use crate::event::{FlowKey, Owner, Version};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::plight::Plight;
@@ -69,6 +69,15 @@ impl Deref for Sufferers {
 }
 
 impl Sufferers {
+    /// Flows that are not told; they are of this version, if that is known.
+    pub(super) fn untold(version: Option<Version>) -> Self {
+        Self {
+            flows: Vec::new(),
+            locals: Addresses::untold(version).into(),
+            remotes: Addresses::untold(version).into(),
+        }
+    }
+
     /// These, and others behind them.
     pub(super) fn and(self, others: impl Iterator<Item = Self>) -> Self {
         let mut flows = self.flows;

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::addresses::Addresses;
+use super::stranded::Stranded;
 use super::sufferers::Sufferers;
 use super::words::{command, count, distinct, list, moment, whose};
 use super::{About, Finding, Rule, effects, evidence};
-use crate::event::Version;
+use crate::event::{FlowKey, Version};
 use crate::model::Model;
+use crate::model::books::Sighting;
 use crate::model::clock::SECOND;
 use crate::model::counters::no_route_counter;
 use crate::model::ends::{self, Sign};
@@ -23,8 +26,10 @@ pub(super) const NO_ROUTE: Rule = Rule {
     place: Some(Where::GuestKernel),
     about: About {
         signature: "Packets of this node's own sockets are dropped for IP_OUTNOROUTES. Or the default route was lost while tracer \
-                    looked, and IpOutNoRoutes grows since. A weak sign where there is a default route, and no rule nor a route that sends \
-                    packets nowhere came in the minute before: then it may be meant.",
+                    looked, and IpOutNoRoutes grows since. Or connections stand to peers to which no route of any table leads, or a default \
+                    route of table main that sends packets nowhere, and they send again and again what does not leave; or, \
+                    without a default route, IpOutNoRoutes grows. A weak sign where there is a default route, and no rule nor a \
+                    route that sends packets nowhere came in the minute before: then it may be meant.",
         meaning: "No route leads to the peers of open connections, or to anybody: the default route, or that of a network, was \
                   lost, often with the address that it went with.",
         check: &["ip route", "ip -6 route", "ip rule", "ip -br link"],
@@ -34,13 +39,15 @@ pub(super) const NO_ROUTE: Rule = Rule {
         ],
     },
     examine: |view| no_route(view.model),
-    explains: effects::way_out,
+    explains: effects::no_way,
     proved_by: effects::way_out_lost,
-    follows: &["R01", "R05", "R22", "R31"],
+    follows: &["R01", "R05", "R22", "R31", "R39"],
 };
 
 /// One such packet may be the last word of a connection whose network was taken away on purpose.
 const PACKETS: u64 = 3;
+/// What is so by now was so at the start.
+const AT_START: u64 = 2 * SECOND;
 /// They must span this time.
 const LASTING: u64 = SECOND;
 
@@ -66,6 +73,20 @@ fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell, u64)> {
         let spell = model.counters().no_route(netns, version, model.now())?;
         let since = spell.since.max(lost);
         lasts(&Spell { since, ..spell }).then_some((netns, version, spell, since))
+    })
+    .collect()
+}
+
+/// Namespaces without a default route in which packets of sockets have no route; with when that began.
+fn without_default(model: &Model) -> Vec<(u32, Version, Spell)> {
+    let all = model.settings().invariants().iter(model.now());
+    all.filter_map(|(netns, invariant, standing)| {
+        let Invariant::DefaultRoute(version) = *invariant else {
+            return None;
+        };
+        let spell = model.counters().no_route(netns, version, model.now())?;
+        let is_one = standing.state != State::Holds && lasts(&spell);
+        is_one.then_some((netns, version, spell))
     })
     .collect()
 }
@@ -99,16 +120,30 @@ fn no_route(model: &Model) -> Option<Finding> {
         .filter(|(_, spell)| lasts(spell))
         .collect();
     let counted = since_default_was_lost(model);
+    let without = without_default(model);
+    let of: Vec<(u32, Version)> = without
+        .iter()
+        .map(|(netns, version, _)| (*netns, *version))
+        .collect();
+    let stranded = Stranded::of(model, &of);
+    let is_stranded = |netns: u32| stranded.peers.keys().any(|(of, _)| *of == netns);
     let namespaces: BTreeSet<u32> = dropped
         .iter()
         .map(|(netns, _)| *netns)
         .chain(counted.iter().map(|(netns, ..)| *netns))
+        .chain(stranded.peers.keys().map(|(netns, _)| *netns))
         .collect();
     let spells = || {
         let dropped = dropped.iter().map(|(_, spell)| (spell.since, spell.last));
-        dropped.chain(counted.iter().map(|(_, _, spell, since)| (*since, spell.last)))
+        let without = without.iter().filter(|(netns, ..)| is_stranded(*netns));
+        dropped
+            .chain(counted.iter().map(|(_, _, spell, since)| (*since, spell.last)))
+            .chain(without.map(|(.., spell)| (spell.since, spell.last)))
+            .chain(stranded.since.map(|since| (since, model.now())))
     };
     let since = spells().map(|(since, _)| since).min()?;
+    // Before the start, or so that nobody saw it come.
+    let is_old = since <= model.started().saturating_add(AT_START);
     let last = spells().map(|(_, last)| last).max()?;
     let lines = || {
         let lines = model.books().lines();
@@ -117,6 +152,7 @@ fn no_route(model: &Model) -> Option<Finding> {
         })
     };
     let is_lost = !counted.is_empty()
+        || stranded.is_sure()
         || lines().any(|(key, _)| has_no_default(model, key.netns, ends::unroutable_version(key)));
     let owners = distinct(lines().filter_map(|(key, _)| {
         let owner = model.books().sighting(key)?.owner.as_ref()?;
@@ -152,6 +188,7 @@ fn no_route(model: &Model) -> Option<Finding> {
             moment(model, spell.since)
         ));
     }
+    explanation.extend(stranded.told());
     let counters = counted.iter().map(|(_, version, spell, _)| {
         let (_, name) = no_route_counter(*version);
         let text = format!(
@@ -161,17 +198,21 @@ fn no_route(model: &Model) -> Option<Finding> {
         );
         evidence::counter(name, spell.packets, text)
     });
-    let evidence = counters
+    let evidence = stranded
+        .evidence()
+        .into_iter()
+        .chain(counters)
         .chain(evidence::unsent(
             lines().map(|(key, line)| (key, line.packets)),
             |key| Some(ends::unroutable_version(key)),
         ))
         .take(5)
         .collect();
-    let check = namespaces
-        .iter()
-        .take(3)
-        .flat_map(|netns| {
+    let lines_of = namespaces.iter().take(3);
+    let check = stranded
+        .check(model)
+        .into_iter()
+        .chain(lines_of.flat_map(|netns| {
             [
                 "ip route",
                 "ip -6 route",
@@ -180,8 +221,27 @@ fn no_route(model: &Model) -> Option<Finding> {
                 "ip xfrm policy",
             ]
             .map(|line| command(model, *netns, line))
-        })
+        }))
         .collect();
+    let flows = flows(
+        &stranded,
+        lines().filter_map(|(key, _)| model.books().sighting(key)),
+    );
+    let flows = if !flows.is_empty() {
+        flows.into()
+    } else {
+        let versions: BTreeSet<Version> = lines()
+            .map(|(key, _)| ends::unroutable_version(key))
+            .chain(counted.iter().map(|(_, version, ..)| *version))
+            .collect();
+        untold(&versions, dropped.is_empty())
+    };
+    let mut remedy = stranded.remedy(model);
+    remedy.push(
+        "Put the route or the rule back, or set the device up, that the checks show to be missing. Risk: low, \
+         where it is what was there before."
+            .to_owned(),
+    );
     Some(Finding {
         confidence: if is_lost {
             Confidence::Strong
@@ -192,9 +252,10 @@ fn no_route(model: &Model) -> Option<Finding> {
         since,
         last,
         evidence,
-        flows: Sufferers::default(),
+        flows,
         namespaces: namespaces.clone(),
-        standing: standing(model, &namespaces),
+        standing: standing(model, &namespaces)
+            .or(stranded.standing().filter(|_| is_old && stranded.is_sure())),
         devices: BTreeSet::new(),
         units: distinct(lines().flat_map(|(key, _)| {
             let units = model.books().sighting(key).map(|sighting| &sighting.units);
@@ -202,10 +263,24 @@ fn no_route(model: &Model) -> Option<Finding> {
         })),
         prevent: Vec::new(),
         check,
-        remedy: vec![
-            "Put the route or the rule back, or set the device up, that the checks show to be missing. Risk: low, \
-             where it is what was there before."
-                .to_owned(),
-        ],
+        remedy,
     })
+}
+
+/// Those that are known of which packets have no route.
+fn flows<'a>(stranded: &Stranded<'_>, seen: impl Iterator<Item = &'a Sighting>) -> Vec<FlowKey> {
+    let seen = seen.flat_map(|sighting| sighting.unroutable.iter().copied());
+    let all: BTreeSet<FlowKey> = stranded.flows.iter().map(|one| one.key).chain(seen).collect();
+    all.into_iter().collect()
+}
+
+/// Those of these versions. Where it is `by_default` alone that they are known, it was the default route that led them.
+fn untold(versions: &BTreeSet<Version>, by_default: bool) -> Sufferers {
+    let version = versions.first().copied().filter(|_| versions.len() == 1);
+    let flows = Sufferers::untold(version);
+    if !by_default {
+        return flows;
+    }
+    let any = versions.iter().map(|version| version.any());
+    flows.with_remotes(Addresses::of(any))
 }

@@ -167,7 +167,8 @@ fn is_of_uplink(view: &View<'_>, netns: u32, thing: &Thing) -> bool {
 
 /// Packets go as they did. A route that came leads as another one to the same network does or did before: one with another metric,
 /// which may go only then, or the same one, set anew as by whoever configures the device once more. Or one went, and another one
-/// leads there as it did. The same of a rule.
+/// leads there as it did; or it was changed, and leads as before. The same of a rule. Or one came that is only for when another one
+/// goes.
 pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
     let Subject::Setting(netns, thing) = &change.subject else {
         return false;
@@ -175,7 +176,8 @@ pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
     let (now, came) = match (&change.before, &change.after) {
         (None, Some(now)) => (now, true),
         (Some(was), None) => (was, false),
-        _ => return false,
+        (Some(was), Some(now)) => return matches!(thing, Thing::Route { .. }) && effects::leads_as(was, now),
+        (None, None) => return false,
     };
     let is_alike = |other: &Thing, value: &str| match (thing, other) {
         (
@@ -210,10 +212,30 @@ pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
             is_it && other.at > change.at && other.before.is_none()
         })
     };
+    let is_before = |other: &Thing| match (thing, other) {
+        (
+            Thing::Route {
+                table,
+                destination,
+                prefix,
+                metric,
+                ..
+            },
+            Thing::Route {
+                table: in_table,
+                destination: to,
+                prefix: of,
+                metric: before,
+                ..
+            },
+        ) => (table, destination, prefix) == (in_table, to, of) && before < metric,
+        _ => false,
+    };
     let mut stands = model.settings().iter();
     let mut went = changes().filter(|_| came);
     stands.any(|(of, other, value)| {
-        of == *netns && other != thing && is_alike(other, value) && !came_later(other)
+        let does_it = || is_alike(other, value) || (came && is_before(other));
+        of == *netns && other != thing && does_it() && !came_later(other)
     }) || went.any(|other| {
         let was = || other.before.as_deref();
         other.at <= change.at.saturating_add(LATE)
@@ -230,6 +252,14 @@ fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
     };
     let since = change.at.saturating_add(LATE);
     let model = view.model;
+    // Sockets that were there before keep their addresses: where only another one was given, they go as they did.
+    let source = || {
+        let now = value::after(change.after.as_deref()?, value::SOURCE);
+        let was = change.before.as_deref();
+        let is_new = was.is_some_and(|was| value::after(was, value::SOURCE) != now);
+        now.filter(|_| is_new)?.parse::<IpAddr>().ok()
+    };
+    let source = source();
     let has_answered = |key: &FlowKey| match key.protocol {
         Protocol::Tcp => model.sockets().connection(key).is_some_and(|connection| {
             connection.since > since
@@ -245,6 +275,7 @@ fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
         // Few have, mostly: that is asked first.
         flow.last_arrived > When::at(since)
             && key.netns == *netns
+            && source.is_none_or(|source| source == key.local)
             && has_answered(key)
             && leads(view, change, next, key)
     })

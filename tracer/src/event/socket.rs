@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FlowKey, Owner};
+use super::{FlowKey, Owner, is_zero};
 
 /// State of a TCP socket (include/net/tcp_states.h); other protocols use `Established` for connected
 /// and `Close` for not connected, as the kernel does.
@@ -79,6 +79,9 @@ pub struct Queue {
     /// Packets that the socket has dropped since it was opened, where the kernel tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drops: Option<u32>,
+    /// TCP: how often what the peer has not acknowledged was sent again, or was to be: 2 or more, 0 where it was once or never.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u8,
     /// Who has the socket, where that could be found out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,

@@ -28,6 +28,8 @@ pub(crate) const DUPLICATE: &str = "dadfailed";
 /// What the kernel does with packets: they are the node's own, or they are passed on.
 pub(crate) const LOCAL: &str = "local";
 pub(crate) const UNICAST: &str = "unicast";
+/// And of routes that send them nowhere.
+pub(crate) const REFUSING: [&str; 3] = ["unreachable", "blackhole", "prohibit"];
 /// The first word of an answer that does not say what the kernel would do.
 pub(crate) const UNCLEAR: &str = "unclear";
 /// What a rule begins with, before the source of packets.
@@ -213,7 +215,7 @@ pub(crate) fn is_for_all(rule: &str) -> bool {
 
 /// What a route or a rule of this action does is to send packets nowhere: whoever wants to is told, or not even that.
 pub(crate) fn refuses(action: &str) -> bool {
-    matches!(action, "unreachable" | "blackhole" | "prohibit")
+    REFUSING.contains(&action)
 }
 
 /// The network from which packets must be that a rule of this text is for; `None` where that is not one, or all others.

@@ -11,6 +11,8 @@ use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
 
 /// Units that are named for one line of drops.
 const UNITS: usize = 8;
+/// Connections of a line that are kept whose packets had no route, at most.
+const UNROUTABLE: usize = 64;
 /// Flows that are kept of what a firewall keeps from leaving, at most.
 const FILTERED: usize = 1_024;
 
@@ -42,6 +44,8 @@ pub(crate) struct Sighting {
     pub own_packets: u64,
     /// Hooks of netfilter at which they were dropped.
     pub hooks: BTreeSet<Hook>,
+    /// Connections whose packets had no route, the first of them: the packets have no headers yet.
+    pub unroutable: BTreeSet<FlowKey>,
 }
 
 /// What a firewall kept from leaving of a flow.
@@ -246,6 +250,12 @@ impl Books {
                 sighting.units.insert(owner.unit.clone());
             }
             sighting.owner = Some(owner.clone());
+        }
+        if let Some((flow, _)) = example.socket
+            && ends::unroutable(key)
+            && sighting.unroutable.len() < UNROUTABLE
+        {
+            sighting.unroutable.insert(flow);
         }
         sighting.flow = example.flow.or(sighting.flow);
         if let Some(flow) = example.flow

@@ -52,6 +52,15 @@ impl BoundSockets {
             .map(|(address, bound)| (*address, bound))
     }
 
+    /// All sockets that are open, with port and address.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Port, IpAddr, &Bound)> {
+        let all = self
+            .ports
+            .iter()
+            .flat_map(|(port, at)| at.iter().map(|(address, bound)| (*port, *address, bound)));
+        all.filter(|(.., bound)| bound.closed.is_none())
+    }
+
     /// A socket is there.
     pub(super) fn opened(
         &mut self,

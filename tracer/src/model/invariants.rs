@@ -2,7 +2,7 @@
 //! earlier state is there to compare with.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::clock::SECOND;
 use super::settings::Standing as Settings;
@@ -145,7 +145,7 @@ impl Invariants {
         let netns = setting.netns;
         let key = (netns, invariant);
         let state = match &key.1 {
-            Invariant::Loopback => loopback(settings, netns),
+            Invariant::Loopback => loopback(settings, netns, self.0.contains_key(&key)),
             Invariant::LocalRule(version) => local_rule(settings, netns, *version),
             Invariant::LocalRoute { address, device } => has_local_route(settings, netns, device, *address),
             Invariant::Answer { address, device } => answered(settings, netns, device, *address),
@@ -226,13 +226,13 @@ fn broken_unless(holds: bool) -> State {
 }
 
 /// A namespace that nobody has set up has it down, and without an address: IPv4's comes when it is first set up, and
-/// stays (`inetdev_event`, net/ipv4/devinet.c).
-fn loopback(settings: &Settings, netns: u32) -> Option<State> {
+/// stays (`inetdev_event`, net/ipv4/devinet.c), unless somebody takes that away, too.
+fn loopback(settings: &Settings, netns: u32, was_told: bool) -> Option<State> {
     let device = LOOPBACK.to_owned();
     let is_up = value::is_up(settings.get(&(netns, Thing::Link { device }))?);
     let was_set_up =
         addresses(settings, netns).any(|(on, address, _)| on == LOOPBACK && address.is_loopback());
-    (is_up || was_set_up).then(|| broken_unless(is_up))
+    (is_up || was_set_up || was_told).then(|| broken_unless(is_up))
 }
 
 /// Any rule will do: whether it is asked, and before others, is in the kernel's answers. A kernel without rules needs none.
@@ -280,10 +280,7 @@ fn answered(settings: &Settings, netns: u32, device: &str, address: IpAddr) -> O
 
 /// A default route in a table that is looked up for all packets. Missing only where the node has an address that needs one.
 fn default_route(settings: &Settings, netns: u32, version: Version) -> Option<State> {
-    let any: IpAddr = match version {
-        Version::V4 => Ipv4Addr::UNSPECIFIED.into(),
-        Version::V6 => Ipv6Addr::UNSPECIFIED.into(),
-    };
+    let any = version.any();
     let has = |table| has_route(settings, netns, table, value::UNICAST, any, 0);
     let for_all = rules(settings, netns, version)
         .filter(|(text, _)| value::is_for_all(text))
@@ -346,7 +343,7 @@ fn has_route(settings: &Settings, netns: u32, table: u32, action: &str, to: IpAd
 }
 
 /// The tables that have routes.
-fn tables(settings: &Settings, netns: u32) -> impl Iterator<Item = u32> {
+pub(super) fn tables(settings: &Settings, netns: u32) -> impl Iterator<Item = u32> {
     let mut after = Some(0);
     std::iter::from_fn(move || {
         let first = route(after?, "", Ipv4Addr::UNSPECIFIED.into(), 0, 0);

@@ -1,8 +1,11 @@
 //! How the network is configured, and how that differs from when the node was last well.
 
+mod way;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+pub(crate) use self::way::Way;
 use super::invariants::Invariants;
 use super::parameters;
 use super::timeline::{Change, Subject};
@@ -189,12 +192,25 @@ impl Settings {
 
     /// Where the route leads whose prefix is so long and has the address.
     fn route_by(&self, netns: u32, address: IpAddr, prefix: u8) -> Option<&str> {
+        self.first(netns, TABLE_MAIN, value::UNICAST, address, prefix)
+            .map(|(_, leads)| leads)
+    }
+
+    /// The route of such a table and action whose prefix is so long and has the address, of several that of the lowest metric.
+    fn first(
+        &self,
+        netns: u32,
+        table: u32,
+        action: &str,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Option<(&Thing, &str)> {
         let route = |metric| {
             (
                 netns,
                 Thing::Route {
-                    table: TABLE_MAIN,
-                    action: value::UNICAST.to_owned(),
+                    table,
+                    action: action.to_owned(),
                     destination: network(address, prefix),
                     prefix,
                     metric,
@@ -202,7 +218,7 @@ impl Settings {
             )
         };
         let mut all = self.now.range(route(0)..=route(u32::MAX));
-        all.next().map(|(_, leads)| leads.as_str())
+        all.next().map(|((_, thing), leads)| (thing, leads.as_str()))
     }
 
     /// What stands, by namespace and thing.

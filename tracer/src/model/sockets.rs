@@ -156,6 +156,11 @@ impl Sockets {
         self.connections.get(flow)
     }
 
+    /// All connected sockets, in the order of their tuples.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = (&FlowKey, &Connection)> {
+        self.connections.iter()
+    }
+
     /// The same for tuples that are asked for in their order.
     pub(crate) fn connections_in_turn<'a>(&'a self) -> impl FnMut(&FlowKey) -> Option<&'a Connection> {
         in_turn(self.connections.iter())
@@ -164,6 +169,11 @@ impl Sockets {
     /// The socket that is or was bound to this local end, by its own address or by any.
     pub(crate) fn bound(&self, port: Port, local: IpAddr) -> Option<&Bound> {
         self.bound.find(port, local)
+    }
+
+    /// All sockets that are bound and not known to be closed, each with its port and the address that it is bound to.
+    pub(crate) fn bound_sockets(&self) -> impl Iterator<Item = (Port, IpAddr, &Bound)> {
+        self.bound.all()
     }
 
     /// The sockets that are open at this port, each with the address that it is bound to. Only those of TCP tell when they are

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::clock::SECOND;
 use crate::event::{FlowKey, Held, Owner, Queue, SocketState};
 
 /// Sockets in which something waits that are kept, at most.
@@ -39,16 +40,32 @@ impl Wait {
     }
 }
 
-/// All sockets in which something waits.
+/// The list is looked at every 4 s: what has lasted for so long was in two of them.
+const TWO_LOOKS: u64 = 5 * SECOND;
+
+/// A connection that sends again and again what its peer does not acknowledge.
+#[derive(Clone, Debug)]
+pub(crate) struct InVain {
+    /// See [`Queue::retries`].
+    pub retries: u8,
+    /// When that was first seen.
+    pub since: u64,
+    /// Who has the socket.
+    pub owner: Option<Arc<Owner>>,
+}
+
+/// All sockets in which something waits, or waits to be acknowledged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Waiting {
     sockets: BTreeMap<(FlowKey, u64), Wait>,
+    in_vain: BTreeMap<FlowKey, InVain>,
     other: u64,
 }
 
 impl Waiting {
     /// A socket was looked at.
     pub(crate) fn queue(&mut self, at: u64, queue: &Queue, owner: Option<Arc<Owner>>) {
+        self.sends_again(at, queue, owner.as_ref());
         let key = (queue.flow, queue.inode);
         if queue.waiting == 0 {
             self.sockets.remove(&key);
@@ -78,6 +95,30 @@ impl Waiting {
             grew,
         };
         self.sockets.insert(key, wait);
+    }
+
+    /// What of it is not acknowledged, if it was sent again. Who opens a connection is another matter: the peer may not be there.
+    fn sends_again(&mut self, at: u64, queue: &Queue, owner: Option<&Arc<Owner>>) {
+        let is_open = !matches!(
+            queue.state,
+            SocketState::SynSent | SocketState::SynRecv | SocketState::NewSynRecv
+        );
+        if queue.retries == 0 || !is_open {
+            self.in_vain.remove(&queue.flow);
+        } else if self.in_vain.len() < MOST || self.in_vain.contains_key(&queue.flow) {
+            let again = self.in_vain.entry(queue.flow).or_insert_with(|| InVain {
+                retries: 0,
+                since: at,
+                owner: owner.cloned(),
+            });
+            again.retries = queue.retries;
+        }
+    }
+
+    /// Connections that send again and again what their peers do not acknowledge, in the order of their tuples.
+    pub(crate) fn in_vain(&self, now: u64) -> impl Iterator<Item = (&FlowKey, &InVain)> {
+        let all = self.in_vain.iter();
+        all.filter(move |(_, again)| now.saturating_sub(again.since) >= TWO_LOOKS)
     }
 
     /// A process read from the connection with this tuple.

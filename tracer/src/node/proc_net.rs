@@ -64,13 +64,21 @@ fn row(kind: Kind, line: &str) -> Option<Row> {
     let (local, remote) = (end(fields.next()?)?, end(fields.next()?)?);
     let state = u32::from_str_radix(fields.next()?, 16).ok()?;
     let (_, waiting) = fields.next()?.split_once(':')?;
+    let (timer, _) = fields.next()?.split_once(':')?;
+    let (again, probes) = (fields.next()?, fields.nth(1)?);
+    let retries = match timer {
+        "01" => u8::from_str_radix(again.trim_start_matches('0'), 16).ok(),
+        "04" => probes.parse().ok(),
+        _ => None,
+    };
     Some(Row {
         local,
         remote,
         state,
-        inode: fields.nth(4)?.parse().ok()?,
+        inode: fields.next()?.parse().ok()?,
         waiting: u32::from_str_radix(waiting, 16).ok()?,
         limit: None,
+        retries: retries.unwrap_or_default(),
         drops: match kind {
             Kind::Tcp => None,
             _ => fields.last()?.parse().ok(),
@@ -108,6 +116,8 @@ mod tests {
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000     0        0 21057 1 00000000abcdef00 100 0 0 10 0
    1: 02000A0A:9C40 0A0200C0:0050 06 00000000:00000000 03:00000D6C 00000000     0        0 0 3 0000000000000000
+   2: 02000A0A:9C41 0A0200C0:0050 01 00000014:00000000 01:00000273 00000005     0        0 8 2 0000000000000000
+   3: 02000A0A:9C42 0A0200C0:0050 01 00000014:00000000 04:0000025A 00000000     0        7 9 2 0000000000000000
 ";
     const UDP6: &str = "\
   sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops
@@ -127,6 +137,7 @@ mod tests {
                     inode: 21057,
                     waiting: 3,
                     limit: None,
+                    retries: 0,
                     drops: None,
                 },
                 Row {
@@ -136,6 +147,27 @@ mod tests {
                     inode: 0,
                     waiting: 0,
                     limit: None,
+                    retries: 0,
+                    drops: None,
+                },
+                Row {
+                    state: 1,
+                    local: (ip("10.10.0.2"), 40001),
+                    remote: (ip("192.0.2.10"), 80),
+                    inode: 8,
+                    waiting: 0,
+                    limit: None,
+                    retries: 5,
+                    drops: None,
+                },
+                Row {
+                    state: 1,
+                    local: (ip("10.10.0.2"), 40002),
+                    remote: (ip("192.0.2.10"), 80),
+                    inode: 9,
+                    waiting: 0,
+                    limit: None,
+                    retries: 7,
                     drops: None,
                 },
             ]
@@ -149,6 +181,7 @@ mod tests {
                 inode: u64::from(u32::MAX),
                 waiting: 0x34000,
                 limit: None,
+                retries: 0,
                 drops: Some(17),
             }]
         );

@@ -28,6 +28,11 @@ const SOCKET_ID: usize = 48;
 const ALL_STATES: u32 = (1 << 13) - 2;
 /// `TCP_LISTEN`.
 pub(super) const LISTEN: u32 = 10;
+/// What `idiag_timer` says while a segment waits to be acknowledged, and while one could not even be sent, as where there is no
+/// route, or the peer has no room (`inet_sk_diag_fill`). That of the latter is answered, and then counts from 0 again.
+const TRIES_AGAIN: [u8; 2] = [1, 4];
+/// From so many times on it is told that a connection sends again: once is an everyday loss.
+const IN_VAIN: u8 = 2;
 /// `TCP_SYN_SENT` (2) alone.
 const OPENING: u32 = 1 << 2;
 
@@ -127,6 +132,8 @@ pub(super) struct Row {
     pub(super) limit: Option<u32>,
     /// See [`Queue::drops`].
     pub(super) drops: Option<u32>,
+    /// How often what TCP waits to be acknowledged was sent again, or what it could not send was tried again.
+    pub(super) retries: u8,
 }
 
 /// Lists the IPv4 and IPv6 sockets of a namespace: TCP (listening and TIME-WAIT too), UDP, raw and ping.
@@ -232,6 +239,11 @@ fn parse(body: &[u8]) -> Option<Row> {
         inode: u64::from(u32_at(body, 4 + SOCKET_ID + 16)?),
         waiting: u32_at(body, 4 + SOCKET_ID + 4)?,
         limit: (state == LISTEN).then_some(limit),
+        retries: if TRIES_AGAIN.contains(body.get(2)?) {
+            *body.get(3)?
+        } else {
+            0
+        },
         drops: attributes
             .find(|(kind, _)| *kind == SKMEMINFO)
             .and_then(|(_, memory)| u32_at(memory, 4 * DROPS)),
@@ -275,15 +287,17 @@ impl Row {
 }
 
 impl Row {
-    /// What waits in this row's socket, if anything does.
+    /// What waits in this row's socket, or to be acknowledged, if anything does.
     fn queue(&self, socket: &Socket) -> Option<Queue> {
-        (self.waiting > 0).then_some(Queue {
+        let retries = if self.retries < IN_VAIN { 0 } else { self.retries };
+        (self.waiting > 0 || retries > 0).then_some(Queue {
             flow: socket.flow,
             state: socket.state,
             inode: socket.inode,
             waiting: self.waiting,
             limit: self.limit,
             drops: self.drops,
+            retries,
             owner: None,
             held: None,
         })

@@ -233,6 +233,12 @@ fn waits(queue: &Queue, names: &Names) -> String {
     if let Some(drops) = queue.drops {
         text += &format!(", {drops} dropped since it was opened");
     }
+    if queue.retries > 0 {
+        text += &format!(
+            ", the last segment sent again {}",
+            many(queue.retries.into(), "time")
+        );
+    }
     format!(
         "{text}: {} ({})",
         holder(&queue.flow, queue.state, queue.owner.as_ref()),

@@ -44,7 +44,11 @@ impl Waiting {
             if stays(key.0.netns) {
                 self.told.insert(key, queue);
             } else {
-                say(Queue { waiting: 0, ..queue });
+                say(Queue {
+                    waiting: 0,
+                    retries: 0,
+                    ..queue
+                });
             }
         }
     }

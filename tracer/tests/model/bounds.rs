@@ -192,6 +192,7 @@ fn queues_that_there_is_no_room_for_are_told() {
             waiting,
             limit: None,
             drops: None,
+            retries: 0,
             owner: None,
             held: None,
         })));

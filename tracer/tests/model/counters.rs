@@ -234,6 +234,7 @@ fn queue(flow: tracer::event::FlowKey, state: SocketState, waiting: u32, limit: 
         waiting,
         limit,
         drops: Some(3),
+        retries: 0,
         owner: Some(owner("nginx")),
         held: None,
     }))

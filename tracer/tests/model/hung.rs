@@ -189,6 +189,7 @@ fn waits(story: &mut Story, flow: FlowKey, state: SocketState, held: Option<Held
         waiting: 700,
         limit: (state == SocketState::Listen).then_some(128),
         drops: None,
+        retries: 0,
         owner: Some(owner("db")),
         held,
     })));
@@ -268,6 +269,7 @@ fn a_process_that_somebody_stops_at_a_terminal_is_a_weak_sign() {
                 waiting: 700,
                 limit: None,
                 drops: None,
+                retries: 0,
                 owner: Some(has_it.clone()),
                 held: Some(held),
             })));
@@ -335,6 +337,7 @@ fn a_process_of_a_pod_that_is_stopped_is_a_fault() {
             waiting: 700,
             limit: None,
             drops: None,
+            retries: 0,
             owner: Some(has_it),
             held: Some(Held::Stopped),
         })));
@@ -366,6 +369,7 @@ fn turned_away(rounds: u64, waiting: u32) -> Story {
             waiting,
             limit: Some(128),
             drops: None,
+            retries: 0,
             owner: Some(owner("db")),
             held: None,
         })));

@@ -375,6 +375,7 @@ fn body() -> BoxedStrategy<Body> {
                 waiting,
                 limit,
                 drops: limit,
+                retries: 0,
                 owner,
                 held: None,
             }))

@@ -182,3 +182,55 @@ fn a_redirect_that_went_away_long_before_is_told_too() {
     let verdict = asked_after(gone, Protocol::Tcp, 0, late).verdict("R34");
     assert_eq!(verdict.confidence, Confidence::Weak);
 }
+
+/// As a service of a cluster, which an address stands for that nobody has; asked from a node whose rules went away as told.
+fn service(did: &str, later: u32) -> Story {
+    let rules = || Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let asked = flow(Protocol::Udp, "10.10.0.2", 50_000, "10.96.0.10", 53);
+    let mut story = healthy();
+    let start = "generation 2, tables: ip kp";
+    set(&mut story, rules(), Some(start), Seen::Found, None);
+    story.rounds(4, |story| story.exchange(asked));
+    let value = format!("generation 3, no tables; {did}");
+    set(&mut story, rules(), Some(&value), Seen::Told, None);
+    story.rounds(later, |story| story.exchange(asked));
+    story.rounds(10, |story| {
+        story.ask(asked);
+        story.exchange(client(40_000));
+    });
+    story
+}
+
+#[test]
+fn a_service_that_nothing_leads_to_any_more() {
+    let gone = "table ip kp, chain out: rule handle 4 (ip daddr 10.96.0.10 udp dport 53 dnat) gone";
+    let story = service(gone, 0);
+    assert_eq!(story.ids()[0], "R34");
+    assert_eq!(story.report().place, Where::GuestKernel);
+    let verdict = story.verdict("R34");
+    assert_eq!(
+        (verdict.confidence, verdict.cause.relation),
+        (Confidence::Strong, Relation::Explains)
+    );
+    assert!(
+        verdict.explanation.contains("udp 10.96.0.10 port 53"),
+        "{}",
+        verdict.explanation
+    );
+    assert!(
+        verdict.remedy[0].contains("ip daddr 10.96.0.10 udp dport 53 dnat"),
+        "{:?}",
+        verdict.remedy
+    );
+    for others in [
+        "table ip kp, chain out: rule handle 4 (ip daddr 10.96.0.1 udp dport 53 dnat) gone",
+        "table ip kp, chain out: rule handle 4 (ip daddr 10.96.0.10 tcp dport 53 dnat) gone",
+        "table ip kp, chain pre: rule handle 4 (udp dport 53 redirect) gone",
+        "table ip kp, chain out: rule handle 4 (ip daddr 10.96.0.10 udp dport 53 accept) gone",
+    ] {
+        let ids = service(others, 0).ids();
+        assert!(!ids.contains(&"R34".to_owned()), "{others}: {ids:?}");
+    }
+}

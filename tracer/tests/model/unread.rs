@@ -14,6 +14,7 @@ fn waits(story: &mut Story, flow: FlowKey, waiting: u32) {
         waiting,
         limit: None,
         drops: None,
+        retries: 0,
         owner: Some(owner("db")),
         held: None,
     })));

@@ -293,3 +293,95 @@ fn a_rule_that_came_long_ago_explains_nothing() {
         (Confidence::Weak, Relation::Unknown)
     );
 }
+
+/// Packets of a connection have no route, as its socket shows: they have no headers yet. This had come before the default route went.
+fn after_another_change(thing: Thing, value: Option<&str>) -> tracer::report::Verdict {
+    let mut story = before();
+    let is_gone = value.is_none();
+    if is_gone {
+        set(&mut story, thing.clone(), Some("scope host"), Seen::Found);
+        story.tick();
+    }
+    set(&mut story, default_route(), None, Seen::Told);
+    set(&mut story, thing, value, Seen::Told);
+    let out = unroutable();
+    story.rounds(6, |story| {
+        story.add(out.clone(), 1);
+        story.say(Body::Example(Box::new(tracer::event::Example {
+            entry: out.clone(),
+            flow: None,
+            packets: 1,
+            length: 60,
+            socket: Some((client(40_000), tracer::event::SocketState::Established)),
+            owner: Some(owner("curl")),
+            stack: Vec::new(),
+            bytes: Vec::new(),
+        })));
+    });
+    story.verdict("R04")
+}
+
+/// What is for other networks, or of the other version, has sent none of these packets nowhere.
+#[test]
+fn what_is_about_others_explains_no_lost_way() {
+    let route = |destination: &str, prefix| Thing::Route {
+        table: 254,
+        action: "unreachable".to_owned(),
+        destination: ip(destination),
+        prefix,
+        metric: 0,
+    };
+    let lost = |verdict: &tracer::report::Verdict| {
+        assert_eq!(verdict.cause.relation, Relation::Explains);
+        assert_eq!(verdict.flows_total, 1);
+        verdict.cause.text.starts_with("route default (IPv4) went away")
+            && !verdict.cause.text.contains("with 1 other change")
+    };
+    assert!(lost(&after_another_change(route("203.0.113.0", 24), Some(""))));
+    let of_v6 = Thing::Address {
+        device: "lo".to_owned(),
+        address: ip("::1"),
+        prefix: 128,
+    };
+    assert!(lost(&after_another_change(of_v6, None)));
+    let to_peer = after_another_change(route("192.0.2.0", 24), Some(""));
+    assert!(!lost(&to_peer), "{}", to_peer.cause.text);
+}
+
+/// Where no connection is known whose packets these are, their version is; and what only the default route led a narrower one did
+/// not send nowhere.
+#[test]
+fn of_packets_of_nobody_known_the_version_is() {
+    let of_v6 = Thing::Address {
+        device: "lo".to_owned(),
+        address: ip("::1"),
+        prefix: 128,
+    };
+    let mut story = before();
+    set(&mut story, of_v6.clone(), Some("scope host"), Seen::Found);
+    story.tick();
+    set(&mut story, of_v6, None, Seen::Told);
+    let out = unroutable();
+    story.rounds(6, |story| {
+        story.add(out.clone(), 1);
+    });
+    assert_eq!(story.verdict("R04").cause.relation, Relation::Unknown);
+
+    let mut story = before();
+    let narrow = Thing::Route {
+        table: 254,
+        action: "unreachable".to_owned(),
+        destination: ip("203.0.113.0"),
+        prefix: 24,
+        metric: 0,
+    };
+    set(&mut story, default_route(), None, Seen::Told);
+    set(&mut story, narrow, Some(""), Seen::Told);
+    ask_in_vain(&mut story, Source::Snmp, "IpOutNoRoutes", 6);
+    let cause = story.verdict("R04").cause;
+    assert!(
+        cause.text.starts_with("route default (IPv4) went away"),
+        "{}",
+        cause.text
+    );
+}

@@ -7,7 +7,7 @@ use crate::hops::by_ip;
 use crate::pairing::set;
 use crate::story::*;
 
-fn route(destination: &str, prefix: u8, metric: u32) -> Thing {
+pub(crate) fn route(destination: &str, prefix: u8, metric: u32) -> Thing {
     Thing::Route {
         table: 254,
         action: "unicast".to_owned(),
@@ -17,15 +17,15 @@ fn route(destination: &str, prefix: u8, metric: u32) -> Thing {
     }
 }
 
-const DEFAULT: &str = "via 10.10.0.1 dev eth0";
+pub(crate) const DEFAULT: &str = "via 10.10.0.1 dev eth0";
 const DNS: u16 = 5300;
 
-fn asked() -> FlowKey {
+pub(crate) fn asked() -> FlowKey {
     udp(50_000, "192.0.2.10", DNS)
 }
 
 /// A node whose default route leads by its gateway, and whose peers answer.
-fn routed(peers: &[FlowKey]) -> Story {
+pub(crate) fn routed(peers: &[FlowKey]) -> Story {
     let mut story = healthy();
     set(
         &mut story,
@@ -43,14 +43,14 @@ fn routed(peers: &[FlowKey]) -> Story {
 }
 
 /// Such a node; then something is done, and nobody answers any more.
-fn led(change: impl FnOnce(&mut Story)) -> Story {
+pub(crate) fn led(change: impl FnOnce(&mut Story)) -> Story {
     let mut story = routed(&[asked()]);
     change(&mut story);
     story.rounds(8, |story| story.ask(asked()));
     story
 }
 
-fn changed(story: &mut Story, thing: Thing, value: Option<&str>) {
+pub(crate) fn changed(story: &mut Story, thing: Thing, value: Option<&str>) {
     set(story, thing, value, Seen::Told, by_ip());
 }
 
@@ -217,4 +217,26 @@ fn a_new_way_to_whom_nobody_has_heard_of() {
         story.exchange(client(40_000));
     });
     assert!(!story.ids().contains(&"R37".to_owned()), "{:?}", story.ids());
+}
+
+/// Sockets that were there before keep their addresses, and their peers answer.
+#[test]
+fn another_source_harms_those_who_ask_from_it() {
+    let old = udp(50_001, "192.0.2.10", 9_053);
+    let new = flow(
+        tracer::event::Protocol::Udp,
+        "10.99.0.1",
+        50_002,
+        "192.0.2.10",
+        DNS,
+    );
+    let mut story = routed(&[asked(), old]);
+    let value = format!("{DEFAULT} src 10.99.0.1");
+    changed(&mut story, route("0.0.0.0", 0, 0), Some(&value));
+    story.rounds(12, |story| {
+        story.ask(new);
+        story.exchange(old);
+    });
+    assert_eq!(story.ids()[0], "R37");
+    assert_eq!(story.report().place, Where::GuestKernel);
 }

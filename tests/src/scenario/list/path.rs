@@ -19,6 +19,9 @@ pub(super) const ALL: &[Scenario] = &[
     NO_ROUTE_BACK,
     RULE_GONE,
     SENT_NOWHERE,
+    ALL_SENT_NOWHERE,
+    LOOPBACK_DOWN,
+    LOOPBACK_FLUSHED,
     UPLINK_DOWN,
 ];
 
@@ -404,6 +407,62 @@ const SENT_NOWHERE: Scenario = Scenario {
         ..UNROUTABLE
     },
     ..NODES
+};
+
+/// Connections that stand try again and again, and nothing of that is seen: the kernel finds no route for it before it makes a packet.
+const ALL_SENT_NOWHERE: Scenario = Scenario {
+    name: "all-sent-nowhere",
+    title: "the default route of IPv4 sends everything nowhere",
+    breaks: "A blackhole route takes the place of the default route of IPv4. IPv6 goes on.",
+    says: "R04, where: guest kernel: which route it is; also where that was so before the start.",
+    break_it: &[
+        Step::Ip(Place::Node, "route add blackhole default metric 5"),
+        Step::Ip(Place::Node, "route del default via 10.10.0.1"),
+    ],
+    heal: &[
+        Step::Ip(Place::Node, "route add default via 10.10.0.1"),
+        Step::Ip(Place::Node, "route del blackhole default metric 5"),
+    ],
+    expect: Expectation {
+        drops: &[],
+        ..UNROUTABLE
+    },
+    late: true,
+    ..SENT_NOWHERE
+};
+
+const LOOPBACK_CLIENT: Actor = Actor {
+    name: "loopback-client",
+    place: Place::Node,
+    role: Role::Client,
+    addresses: &["127.0.0.1:8080"],
+};
+
+const LOOPBACK_DOWN: Scenario = Scenario {
+    name: "loopback-down",
+    title: "the loopback device is set down",
+    breaks: "lo is set down, on a node whose processes speak to each other by 127.0.0.1. All else goes on.",
+    says: "R39, where: guest kernel: the device was set down. No packet of it is in the books.",
+    traffic: &[PEER_SERVER, NODE_SERVER, NODE_CLIENT, LOOPBACK_CLIENT],
+    break_it: &[Step::Ip(Place::Node, "link set lo down")],
+    heal: &[Step::Ip(Place::Node, "link set lo up")],
+    expect: Expectation {
+        verdict: Some("R39"),
+        drops: &[],
+        ..UNROUTABLE
+    },
+    late: true,
+    ..NODES
+};
+
+const LOOPBACK_FLUSHED: Scenario = Scenario {
+    name: "loopback-flushed",
+    title: "the loopback device has lost its addresses",
+    breaks: "ip addr flush dev lo: what is for 127.0.0.1 is taken for somebody else's, and sent by the default route.",
+    says: "R39, where: guest kernel: the address went away, by whom.",
+    break_it: &[Step::Ip(Place::Node, "addr flush dev lo")],
+    heal: &[Step::Ip(Place::Node, "addr add 127.0.0.1/8 dev lo")],
+    ..LOOPBACK_DOWN
 };
 
 const UPLINK_DOWN: Scenario = Scenario {

@@ -46,6 +46,7 @@ pub(in crate::diagnosis) fn redirection(finding: &Finding, change: &Change) -> b
             ..
         } => finding.flows.iter().any(|flow| {
             redirects::leads(table.family, words, flow.protocol, flow.local_port, flow.local).is_some()
+                || redirects::leads_out(table.family, words, flow.protocol, flow.remote_port, flow.remote)
         }),
         _ => false,
     })

@@ -1,0 +1,167 @@
+//! Connections of this node that stand, and to whose peers no route leads.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::evidence;
+use super::sufferers::Sufferer;
+use super::words::{command, count, distinct, ip, list};
+use crate::event::{FlowKey, Protocol, Thing, Version};
+use crate::model::Model;
+use crate::model::settings::Way;
+use crate::report::Evidence;
+
+/// Peers that are looked for at most: each takes a look at all tables.
+const PEERS: usize = 256;
+
+/// They, and why what they send does not get away.
+#[derive(Default)]
+pub(super) struct Stranded<'a> {
+    pub flows: Vec<Sufferer<'a>>,
+    /// Peers to which there is no way, by namespace, with the route that sends what is for them nowhere, where one does.
+    pub peers: BTreeMap<(u32, IpAddr), Option<Thing>>,
+    /// How many of them send again and again, and how often they did, together.
+    again: u64,
+    retries: u64,
+    /// When the first of them was seen to.
+    pub since: Option<u64>,
+}
+
+impl<'a> Stranded<'a> {
+    /// Those that send again and again what is not acknowledged; and all of these namespaces and versions, in which packets of
+    /// sockets have no route.
+    pub(super) fn of(model: &'a Model, counted: &[(u32, Version)]) -> Self {
+        let mut found = Self::default();
+        let mut known: BTreeMap<(u32, IpAddr), Way> = BTreeMap::new();
+        let mut way = |netns: u32, peer: IpAddr| -> Way {
+            if known.len() >= PEERS && !known.contains_key(&(netns, peer)) {
+                return Way::Leads;
+            }
+            let of = known.entry((netns, peer));
+            of.or_insert_with(|| model.settings().way(netns, peer)).clone()
+        };
+        let mut add = |found: &mut Self, key: &FlowKey, owner| {
+            let refused = match way(key.netns, key.remote) {
+                Way::Leads => return false,
+                Way::Refused(route) => Some(route),
+                Way::None => None,
+            };
+            found.peers.insert((key.netns, key.remote), refused);
+            let since = model
+                .plight_of(key)
+                .map(|plight| plight.starved)
+                .unwrap_or_default();
+            let key = *key;
+            found.flows.push(Sufferer { key, since, owner });
+            true
+        };
+        for (key, again) in model.waiting().in_vain(model.now()) {
+            if key.protocol == Protocol::Tcp
+                && !key.remote.is_loopback()
+                && add(&mut found, key, again.owner.as_deref())
+            {
+                found.again += 1;
+                found.retries = found.retries.saturating_add(again.retries.into());
+                found.since = Some(found.since.map_or(again.since, |since| since.min(again.since)));
+            }
+        }
+        if !counted.is_empty() {
+            for (key, connection) in model.sockets().connections() {
+                let is_theirs = counted.contains(&(key.netns, Version::of(key.remote)));
+                if is_theirs && connection.is_live() && !key.remote.is_loopback() {
+                    add(&mut found, key, connection.owner.as_deref());
+                }
+            }
+        }
+        found.flows.sort_by_key(|one| one.key);
+        found.flows.dedup_by_key(|one| one.key);
+        found
+    }
+
+    /// Nothing but a route to their own network alone sends them nowhere, as a network plugin's that is there for pods that are gone.
+    pub(super) fn is_sure(&self) -> bool {
+        let is_wide =
+            |route: &Option<Thing>| !matches!(route, Some(Thing::Route { prefix, .. }) if *prefix > 0);
+        self.peers.values().any(is_wide)
+    }
+
+    /// What is so, in a sentence; `None` where there are none.
+    pub(super) fn told(&self) -> Option<String> {
+        if self.peers.is_empty() {
+            return None;
+        }
+        let peers: Vec<IpAddr> = self.peers.keys().map(|(_, peer)| *peer).collect();
+        let peers = super::addresses::Addresses::of(peers.into_iter()).told();
+        let connections = count(self.flows.len() as u64, "connection");
+        let stand = if self.flows.len() == 1 { "stands" } else { "stand" };
+        let again = match self.again {
+            0 => String::new(),
+            again => format!(
+                " {} of them had to send again, {} so far, and nothing of that left.",
+                again,
+                count(self.retries, "time")
+            ),
+        };
+        Some(format!(
+            "{connections} {stand} to {peers}, and {}.{again}",
+            self.why()
+        ))
+    }
+
+    /// Why there is no way, in a clause.
+    fn why(&self) -> String {
+        let refusing = distinct(self.peers.values().flatten().map(ToString::to_string));
+        match refusing.as_slice() {
+            [] => "no table has a route there".to_owned(),
+            [one] => format!("{one} sends what is for them nowhere"),
+            several => format!("these send what is for them nowhere: {}", list(several)),
+        }
+    }
+
+    /// That it stands so, in a sentence; `None` where there are none.
+    pub(super) fn standing(&self) -> Option<String> {
+        let (_, peer) = self.peers.keys().next()?;
+        Some(format!("The way to {peer}: {}.", self.why()))
+    }
+
+    /// The same as evidence.
+    pub(super) fn evidence(&self) -> Option<Evidence> {
+        let (_, peer) = self.peers.keys().next()?;
+        let text = format!("The way to {peer}: {}", self.why());
+        (!self.peers.is_empty()).then(|| evidence::state(format!("the way to {peer}"), text))
+    }
+
+    /// How the kernel is asked for the way.
+    pub(super) fn check(&self, model: &Model) -> Option<String> {
+        let ((netns, peer), _) = self.peers.first_key_value()?;
+        Some(command(model, *netns, &format!("{} route get {peer}", ip(*peer))))
+    }
+
+    /// What takes the routes away that send packets nowhere.
+    pub(super) fn remedy(&self, model: &Model) -> Vec<String> {
+        let routes = self.peers.iter().filter_map(|((netns, peer), route)| {
+            let Some(Thing::Route {
+                action,
+                destination,
+                prefix,
+                metric,
+                ..
+            }) = route
+            else {
+                return None;
+            };
+            let to = match prefix {
+                0 => "default".to_owned(),
+                prefix => format!("{destination}/{prefix}"),
+            };
+            let line = format!("{} route del {action} {to} metric {metric}", ip(*peer));
+            Some(command(model, *netns, &line))
+        });
+        distinct(routes)
+            .into_iter()
+            .map(|line| {
+                format!("{line}  # Risk: somebody may have set it on purpose; ask whose it is. Where no other route leads there, put that back.")
+            })
+            .collect()
+    }
+}

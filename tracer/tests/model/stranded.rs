@@ -1,0 +1,156 @@
+//! Connections that stand, and to whose peers no route leads: mostly since before the start.
+
+use tracer::event::{Body, FlowKey, Protocol, Queue, Seen, SocketState, Thing};
+use tracer::report::{Confidence, Relation, Where};
+
+use crate::pairing::set;
+use crate::story::*;
+use crate::ways::{DEFAULT, route};
+
+/// The kernel's list of sockets says that the connection has sent again so often what is not acknowledged.
+pub(crate) fn sent_again(story: &mut Story, flow: FlowKey, retries: u8) {
+    story.say(Body::Queue(Box::new(Queue {
+        flow,
+        state: SocketState::Established,
+        inode: 7,
+        waiting: 0,
+        limit: None,
+        drops: None,
+        retries,
+        owner: Some(owner("agent")),
+        held: None,
+    })));
+}
+
+fn agent() -> FlowKey {
+    flow(Protocol::Tcp, "10.10.0.2", 42_000, "198.51.100.1", 443)
+}
+
+fn found(story: &mut Story, thing: Thing, value: &str) {
+    set(story, thing, Some(value), Seen::Found, None);
+}
+
+/// A node with these routes beside those of its own addresses, on which a connection stands; others go on.
+fn node(routes: &[(Thing, &str)]) -> Story {
+    let mut story = Story::begin();
+    let local = Thing::Route {
+        table: 255,
+        action: "local".to_owned(),
+        destination: ip("10.10.0.2"),
+        prefix: 32,
+        metric: 0,
+    };
+    found(&mut story, local, "dev eth0");
+    found(&mut story, route("10.10.0.0", 24, 0), "dev eth0");
+    for (thing, value) in routes {
+        found(&mut story, thing.clone(), value);
+    }
+    story.socket(agent(), None, SocketState::Established, "agent");
+    story.socket(client(40_000), None, SocketState::Established, "curl");
+    story
+}
+
+/// The agent's connection sends again; the other one works.
+fn again(story: &mut Story) {
+    sent_again(story, agent(), 3);
+    story.rounds(8, |story| story.exchange(served(50_000)));
+    sent_again(story, agent(), 5);
+    story.rounds(8, |story| story.exchange(served(50_000)));
+}
+
+fn refusing(action: &str, to: &str, prefix: u8) -> Thing {
+    Thing::Route {
+        table: 254,
+        action: action.to_owned(),
+        destination: ip(to),
+        prefix,
+        metric: 0,
+    }
+}
+
+#[test]
+fn a_default_route_that_was_not_there_at_the_start() {
+    for routes in [
+        vec![],
+        vec![(refusing("blackhole", "0.0.0.0", 0), "")],
+        vec![
+            (refusing("unreachable", "0.0.0.0", 0), ""),
+            (route("0.0.0.0", 0, 100), DEFAULT),
+        ],
+    ] {
+        let mut story = node(&routes);
+        again(&mut story);
+        assert_eq!(story.ids(), ["R04"], "{routes:?}");
+        assert_eq!(story.report().place, Where::GuestKernel);
+        let verdict = story.verdict("R04");
+        assert_eq!(
+            (verdict.confidence, verdict.cause.relation),
+            (Confidence::Strong, Relation::PredatesStart)
+        );
+        assert!(
+            verdict
+                .explanation
+                .contains("1 connection stands to 198.51.100.1, and "),
+            "{}",
+            verdict.explanation
+        );
+        assert!(
+            verdict
+                .explanation
+                .contains("1 of them had to send again, 5 times so far")
+        );
+        assert!(
+            verdict.check[0].contains("ip route get 198.51.100.1"),
+            "{:?}",
+            verdict.check
+        );
+        let takes_away = verdict.remedy[0].contains("ip route del ");
+        assert_eq!(takes_away, !routes.is_empty(), "{:?}", verdict.remedy);
+    }
+}
+
+/// A route leads there, or some rule may ask for one; or what is sent again is none of what has no way.
+#[test]
+fn who_has_a_way_sends_again_for_another_reason() {
+    let none = |routes: &[(Thing, &str)]| {
+        let mut story = node(routes);
+        again(&mut story);
+        assert!(!story.ids().contains(&"R04".to_owned()), "{:?}", story.ids());
+    };
+    none(&[(route("0.0.0.0", 0, 0), DEFAULT)]);
+    let of_table = Thing::Route {
+        table: 100,
+        action: "unicast".to_owned(),
+        destination: ip("0.0.0.0"),
+        prefix: 0,
+        metric: 0,
+    };
+    none(&[(of_table, DEFAULT)]);
+    // It was sent again once more than once, and then acknowledged.
+    let mut story = node(&[]);
+    sent_again(&mut story, agent(), 3);
+    story.rounds(8, |story| story.exchange(served(50_000)));
+    sent_again(&mut story, agent(), 0);
+    story.rounds(8, |story| story.exchange(served(50_000)));
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// No connection needs it.
+#[test]
+fn a_lost_default_route_alone_is_no_fault() {
+    let mut story = node(&[]);
+    story.rounds(16, |story| story.exchange(served(50_000)));
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// As a network plugin's, for the pods of a node: one that is gone leaves connections behind.
+#[test]
+fn a_network_that_is_sent_nowhere_is_a_sign() {
+    let mut story = node(&[
+        (route("0.0.0.0", 0, 0), DEFAULT),
+        (refusing("blackhole", "198.51.100.0", 24), ""),
+    ]);
+    again(&mut story);
+    assert_eq!(story.verdict("R04").confidence, Confidence::Weak);
+    assert_eq!(story.report().place, Where::Healthy);
+}
