@@ -96,11 +96,14 @@ impl<'a> Stranded<'a> {
         let stand = if self.flows.len() == 1 { "stands" } else { "stand" };
         let again = match self.again {
             0 => String::new(),
-            again => format!(
-                " {} of them had to send again, {} so far, and nothing of that left.",
-                again,
-                count(self.retries, "time")
-            ),
+            again => {
+                let who = match (again, self.flows.len()) {
+                    (_, 1) => "It".to_owned(),
+                    (again, _) => format!("{again} of them"),
+                };
+                let times = count(self.retries, "time");
+                format!(" {who} had to send again, {times} so far, and nothing of that left.")
+            }
         };
         Some(format!(
             "{connections} {stand} to {peers}, and {}.{again}",
@@ -127,8 +130,7 @@ impl<'a> Stranded<'a> {
     /// The same as evidence.
     pub(super) fn evidence(&self) -> Option<Evidence> {
         let (_, peer) = self.peers.keys().next()?;
-        let text = format!("The way to {peer}: {}", self.why());
-        (!self.peers.is_empty()).then(|| evidence::state(format!("the way to {peer}"), text))
+        Some(evidence::state(format!("the way to {peer}"), self.why()))
     }
 
     /// How the kernel is asked for the way.
