@@ -10,6 +10,7 @@ use crate::beside::Beside;
 use crate::{program, until};
 
 const NETWORKD: &str = "systemd-networkd.service";
+const SOCKET: &str = "systemd-networkd.socket";
 /// It has nothing to wait for, as for a router.
 const NETWORK: &str = "[Match]\nName=eth0\n\
                        [Network]\nAddress=10.10.0.2/24\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n";
@@ -100,6 +101,36 @@ fn rules_that_networkd_deletes_are_told_with_it_and_its_restart() {
         "told {:?} later",
         beside.late
     );
+}
+
+/// systemd makes a socket for it just before, by which it then deletes them.
+#[test]
+fn networkd_is_known_by_a_socket_that_is_new_too() {
+    let world = world_with_foreign_rules();
+    world.systemctl(&["stop", SOCKET, NETWORKD]).unwrap();
+    let mut beside = Beside::of(&world, None);
+    beside.found();
+    // Who did this has ended before it can be looked for among all processes.
+    world
+        .run(
+            "sh",
+            &["-c", "ip rule add pref 999 blackhole; ip rule del pref 999"],
+        )
+        .unwrap();
+    world.systemctl(&["start", NETWORKD]).unwrap();
+    let report = beside.until("that both rules are gone", |report| {
+        gone(report)
+            .iter()
+            .filter(|change| RULES_ADDED.contains(&change.object.as_str()))
+            .count()
+            == RULES_ADDED.len()
+    });
+    for change in gone(&report) {
+        if RULES_ADDED.contains(&change.object.as_str()) {
+            let by = change.by.as_ref().map(|by| by.unit.as_str());
+            assert_eq!(by, Some(NETWORKD), "{change:#?}");
+        }
+    }
 }
 
 /// It loads them anew whenever it reads its units again, all at once.

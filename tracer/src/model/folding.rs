@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::clock::SECOND;
 use super::timeline::{Change, Subject};
 use super::units;
-use crate::event::{Owner, TABLE_LOCAL, Thing, Version, of_each_device, value};
+use crate::event::{Owner, TABLE_LOCAL, Thing, Unknown, Version, of_each_device, value};
 use crate::report::{Became, What};
 
 /// Changes of one process, and those alike of nobody known, belong together up to so long after the first of them.
@@ -213,6 +213,7 @@ impl Folding {
             .filter(|(_, (at, cause))| {
                 *at <= change.at + AHEAD
                     && change.at.saturating_sub(*at) <= late
+                    && may_end(cause, change)
                     && brings_about(cause, change)
             })
             .min_by_key(|(_, (at, cause))| {
@@ -232,10 +233,9 @@ impl Folding {
                 && open.netns == netns
                 && matches!(open.who, Who::Alike(..))
                 && open.first + AHEAD >= change.at
-                && open
-                    .causes
-                    .iter()
-                    .all(|(at, effect)| *at <= change.at && brings_about(change, effect))
+                && open.causes.iter().all(|(at, effect)| {
+                    *at <= change.at && may_end(change, effect) && brings_about(change, effect)
+                })
         };
         let merged: Vec<u64> = self
             .open
@@ -440,6 +440,12 @@ fn rank(change: &Change) -> u8 {
         Thing::Neighbour { .. } | Thing::Nsid { .. } => 8,
         Thing::Answer { .. } => 9,
     }
+}
+
+/// What ends by itself does so whatever else changes, but for an address that ends and takes its routes along.
+fn may_end(cause: &Change, change: &Change) -> bool {
+    let is_over = |change: &Change| change.by_unknown == Some(Unknown::Expired);
+    !is_over(change) || is_over(cause)
 }
 
 /// Whether the kernel itself makes such a change where somebody has made the other one.

@@ -72,13 +72,19 @@ impl Owners {
             .or_else(|| self.opened.by_inode.get(&inode))
     }
 
-    /// The same of a socket that may change hands, as one that systemd keeps for a service does when that is restarted.
-    pub(super) fn by_inode_now(&mut self, inode: u64, now: u64) -> Option<&Owner> {
-        let known = self.by_inode.get(&inode);
-        if known.is_some_and(|owner| !sockets_of(owner.pid).is_ok_and(|sockets| sockets.contains(&inode))) {
-            // However short ago all were looked at: that is rare.
-            self.pace = Pace::default();
-            self.by_inode.remove(&inode);
+    /// The same of a socket that may change hands, as one that systemd keeps for a service does when that is restarted. `is_rare`
+    /// says that such a socket is seldom opened: it is looked for at once, however short ago all were looked at.
+    pub(super) fn by_inode_now(&mut self, inode: u64, now: u64, is_rare: bool) -> Option<&Owner> {
+        let has_it = |owner: &Owner| sockets_of(owner.pid).is_ok_and(|sockets| sockets.contains(&inode));
+        match self.by_inode.get(&inode) {
+            Some(owner) if has_it(owner) => {}
+            // That is rare, too.
+            Some(_) => {
+                self.pace = Pace::default();
+                self.by_inode.remove(&inode);
+            }
+            None if is_rare => self.pace = Pace::default(),
+            None => {}
         }
         self.by_inode(inode, now)
     }
@@ -504,7 +510,22 @@ mod tests {
             None,
             "forgotten with the next look"
         );
-        assert_eq!(others.by_inode_now(inode, 1), None, "nobody has it any more");
+        assert_eq!(
+            others.by_inode_now(inode, 1, false),
+            None,
+            "nobody has it any more"
+        );
+    }
+
+    #[test]
+    fn a_socket_that_is_rare_is_looked_for_at_once() {
+        let mut owners = Owners::new();
+        assert_eq!(owners.by_inode(u64::MAX, 1), None);
+        let (_socket, inode) = open();
+        let pid =
+            |owners: &mut Owners, is_rare| owners.by_inode_now(inode, 2, is_rare).map(|owner| owner.pid);
+        assert_eq!(pid(&mut owners, false), None, "all were looked at just now");
+        assert_eq!(pid(&mut owners, true), Some(std::process::id()));
     }
 
     #[test]

@@ -125,6 +125,29 @@ fn what_goes_with_a_device_follows_it_and_nothing_else_does() {
     assert_eq!(told, [(1, vec![2, 3, 6]), (4, vec![]), (5, vec![]), (7, vec![])]);
 }
 
+/// The time of a route was over just after a device was set otherwise.
+#[test]
+fn what_ends_by_itself_follows_nothing_that_does_not() {
+    let over = |at, thing| Change {
+        by_unknown: Some(Unknown::Expired),
+        noticed: true,
+        ..gone(at, thing, "via 10.0.0.1 dev eth0", None)
+    };
+    let set = change(0, link("eth0"), "up, mtu 1500", Some("down, mtu 1400"), None);
+    let ends = over(1000, route("10.9.0.0/16"));
+    assert_eq!(folded([set.clone(), ends.clone()]), [(1, vec![]), (2, vec![])]);
+    let told = Change {
+        by_unknown: Some(Unknown::Kernel),
+        ..ends.clone()
+    };
+    assert_eq!(folded([set, told]), [(1, vec![2])]);
+    let address = Change {
+        by_unknown: Some(Unknown::Expired),
+        ..gone(0, address("eth0", "10.9.0.1"), "", None)
+    };
+    assert_eq!(folded([address, ends]), [(1, vec![2])]);
+}
+
 #[test]
 fn a_device_that_goes_leads_what_went_just_before_it() {
     let told = folded([

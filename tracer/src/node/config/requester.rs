@@ -105,7 +105,9 @@ impl Requesters {
     /// service has one that systemd opened for it; but not where nothing was to be read in between.
     fn holds(&self, at: u64, port: u32, who: &Who) -> bool {
         let is_same = at >= self.since && process_of(port) != Some(INIT);
-        is_same || who.as_ref().map_or(true, |owner| has_files(owner.pid))
+        // Nor is it known for long that nobody has one that systemd opened: another one may be there by now.
+        let is_unknown = process_of(port) != Some(INIT);
+        is_same || who.as_ref().map_or(is_unknown, |owner| has_files(owner.pid))
     }
 
     fn look(&mut self, netns: &Netns, port: u32, now: u64) -> Option<Owner> {
@@ -128,7 +130,7 @@ impl Requesters {
             // has opened it for a service.
             let owner = number
                 .and_then(|number| holder(number, inode, netns))
-                .or_else(|| self.owners.by_inode_now(inode, now).cloned());
+                .or_else(|| self.owners.by_inode_now(inode, now, pid == Some(INIT)).cloned());
             if let Some(owner) = owner {
                 // What a process has is known for longer than who its parent is.
                 let more =
