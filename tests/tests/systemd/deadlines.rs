@@ -406,3 +406,27 @@ fn that_a_reboot_is_under_way_is_told() {
         !says(report, "the node is rebooted")
     });
 }
+
+/// Each has all the time that there is for a start.
+#[test]
+fn the_time_of_a_start_begins_anew_with_each_command() {
+    const NAME: &str = "two.service";
+    let text = "[Service]\nType=oneshot\nTimeoutStartSec=30\nExecStart=sleep 4\nExecStart=sleep 1000\n";
+    let world = World::boot(program(), &[(NAME, &unit(text))]).unwrap();
+    let mut beside = Beside::of(&world, Some(PathBuf::from("/nonexistent")));
+    beside.found();
+    world.systemctl(&["start", "--no-block", NAME]).unwrap();
+    let two = |report: &NodeReport| -> Option<Unit> {
+        let all = report.node.units.iter();
+        all.filter(|unit| unit.name == NAME && unit.main_pid != 0)
+            .cloned()
+            .next()
+    };
+    let first = two(&beside.until("the first command", |report| two(report).is_some())).unwrap();
+    let report = beside.until("the second command", |report| {
+        two(report).is_some_and(|unit| unit.main_pid != first.main_pid)
+    });
+    let left = two(&report).and_then(|unit| unit.deadline?.seconds);
+    assert!(left.is_some_and(|left| left > 26.0), "{left:?}");
+    world.systemctl(&["stop", NAME]).unwrap();
+}

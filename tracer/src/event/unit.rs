@@ -53,6 +53,10 @@ pub struct UnitState {
 pub struct Limits {
     /// `StateChangeTimestampMonotonic`
     pub state_changed: u64,
+    /// When a command of it was started last: of several, each has all the time of its state (`service_spawn_internal`,
+    /// systemd src/core/service.c).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub command_started: u64,
     /// `ActiveEnterTimestampMonotonic`
     pub active_entered: u64,
     /// `InactiveEnterTimestampMonotonic`

@@ -193,7 +193,8 @@ pub(super) fn of(
 }
 
 /// When the state of a unit ends by itself, in ns of `CLOCK_MONOTONIC` (`service_coldplug_timeout`, `scope_coldplug_timeout`;
-/// each change of the sub-state but the one to reload-notify winds the clock anew), and what is done then
+/// each change of the sub-state but the one to reload-notify winds the clock anew, and so does each command that is run after
+/// another one), and what is done then
 /// (`service_dispatch_timer`, `scope_dispatch_timer`). More time that a service asked for (`EXTEND_TIMEOUT_USEC`) is not to be
 /// seen from outside.
 fn of_state(unit: &Stopping<'_>, state: &UnitState) -> Option<Deadline> {
@@ -205,7 +206,7 @@ fn of_state(unit: &Stopping<'_>, state: &UnitState) -> Option<Deadline> {
     let reload = Action::EndReload {
         process: ending.processes.control,
     };
-    let changed = limits.state_changed;
+    let changed = limits.state_changed.max(limits.command_started);
     let (begin, span, action) = match state.sub.as_str() {
         "condition" | "start-pre" | "start" | "start-post" => (
             changed,

@@ -132,6 +132,9 @@ pub(super) fn alone(page: &mut Page, report: &NodeReport, room: usize) {
         (Vec::new(), hold)
     };
     page.section(MUST_HOLD, Kind::Text, first);
+    if is_broken {
+        page.gap();
+    }
     standing(page, &report.node, &report.capabilities, &report.at, false, room);
     page.section(MUST_HOLD, Kind::Text, later);
     let rest = more(report.settings_total, report.settings.len());

@@ -8,6 +8,7 @@ const NAME: &str = "apt-daily-upgrade.service";
 fn limits() -> Limits {
     Limits {
         state_changed: 1_000,
+        command_started: 0,
         active_entered: 500,
         inactive_entered: 700,
         inactive_exited: 400,

@@ -68,6 +68,7 @@ impl Properties<'_> {
         let restart = number("RestartUSec", INFINITE)?;
         Ok(Limits {
             state_changed: number("StateChangeTimestampMonotonic", 0)?,
+            command_started: self.command_started()?,
             active_entered: number("ActiveEnterTimestampMonotonic", 0)?,
             inactive_entered: number("InactiveEnterTimestampMonotonic", 0)?,
             inactive_exited: number("InactiveExitTimestampMonotonic", 0)?,
@@ -87,6 +88,31 @@ impl Properties<'_> {
             start_limit_action: self.text("StartLimitAction")?.and_then(NodeAction::of),
             ending: self.ending()?,
         })
+    }
+
+    /// When a command was started last, of all that a service runs: `a(sasbttttuii)`, of which the fifth is that.
+    fn command_started(&self) -> Result<u64, Odd> {
+        const COMMANDS: [&str; 7] = [
+            "ExecCondition",
+            "ExecStartPre",
+            "ExecStart",
+            "ExecStartPost",
+            "ExecReload",
+            "ExecStop",
+            "ExecStopPost",
+        ];
+        let mut latest = 0;
+        for name in COMMANDS {
+            for command in self.array(name)?.iter().flat_map(|array| array.iter()) {
+                if let Value::Structure(command) = command
+                    && let Some(Value::U64(started)) = command.fields().get(4)
+                    && is_time(*started)
+                {
+                    latest = latest.max(*started);
+                }
+            }
+        }
+        Ok(latest)
     }
 
     fn ending(&self) -> Result<Ending, Odd> {

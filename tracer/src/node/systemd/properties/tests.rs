@@ -61,6 +61,31 @@ fn a_service_is_read() {
 }
 
 #[test]
+fn of_several_commands_the_one_that_was_started_last_counts() {
+    let command = |started: u64| {
+        (
+            "/bin/sleep",
+            vec!["sleep"],
+            false,
+            1_u64,
+            started,
+            0_u64,
+            0_u64,
+            7_u32,
+            0_i32,
+            0_i32,
+        )
+    };
+    let commands = |all: &[u64]| Value::from(all.iter().copied().map(command).collect::<Vec<_>>());
+    let mut all = service();
+    all.insert("ExecStartPre", commands(&[5]));
+    all.insert("ExecStart", commands(&[9, 20, 0]));
+    let started = |all| Properties(all).unit().unwrap().limits.command_started;
+    assert_eq!(started(all), 20);
+    assert_eq!(started(service()), 0);
+}
+
+#[test]
 fn a_mount_on_its_way_has_one_limit_for_all_that_it_does() {
     let mut all = service();
     all.retain(|name, _| !name.starts_with("Timeout"));
