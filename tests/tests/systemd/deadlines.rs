@@ -417,10 +417,8 @@ fn the_time_of_a_start_begins_anew_with_each_command() {
     beside.found();
     world.systemctl(&["start", "--no-block", NAME]).unwrap();
     let two = |report: &NodeReport| -> Option<Unit> {
-        let all = report.node.units.iter();
-        all.filter(|unit| unit.name == NAME && unit.main_pid != 0)
-            .cloned()
-            .next()
+        let mut all = report.node.units.iter();
+        all.find(|unit| unit.name == NAME && unit.main_pid != 0).cloned()
     };
     let first = two(&beside.until("the first command", |report| two(report).is_some())).unwrap();
     let report = beside.until("the second command", |report| {
