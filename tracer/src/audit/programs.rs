@@ -35,7 +35,8 @@ const IPTABLES: Doing = Unless("--check --list --list-rules -C* -L* -S* -V -n* -
 const SNAP: Doing = Unless("find info known list version wait");
 const FIRMWARE: Doing =
     With("activate downgrade install install-blob local-install reinstall update upgrade");
-const CONTAINERS: Doing = With("disconnect down kill prune restart rm rmp stop stopp update");
+const CONTAINERS: Doing =
+    With("*watchtower* auto-update disconnect down kill prune restart rm rmp stop stopp up update");
 
 /// Programs of these names, what they change, and by what. Of a program that is there more than once each row counts.
 const PROGRAMS: &[(&str, Effect, Doing)] = &[
@@ -46,6 +47,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("apt.systemd.daily", Packages, Unless("install update")),
     ("apk", Packages, With("add del fix upgrade")),
     ("bootc rpm-ostree", Packages, Unless("status")),
+    ("bootc", Reboot, With("--apply")),
     ("dnf dnf-3 dnf5 microdnf tdnf yum", Packages, DNF),
     ("dnf5", Packages, With("automatic")),
     (
@@ -120,6 +122,11 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         Network,
         Always,
     ),
+    (
+        "monit supervisorctl",
+        Services,
+        With("reload restart shutdown start stop update"),
+    ),
     ("helm", Services, With("install rollback uninstall upgrade")),
     ("kubeadm", Services, With("init join reset upgrade")),
     (
@@ -130,6 +137,21 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ),
     ("puppet", Code, With("agent apply")),
     ("cloud-init", Network, Unless("query status")),
+    ("cloud-init", Reboot, With("--reboot -r")),
+    (
+        "birdc birdcl",
+        Network,
+        With("configure disable down enable reload restart undo"),
+    ),
+    ("frr-reload.py", Network, With("--reload")),
+    ("vtysh", Network, With("-b --boot *configure*")),
+    (
+        "swanctl",
+        Network,
+        With(
+            "--initiate --install --load-* --redirect --rekey --reload-* --terminate --uninstall -i -p -q -t",
+        ),
+    ),
     (
         "dhclient dhcpcd google_guest_agent ifdown ifenslave ifreload ifup iptables-apply udhcpc",
         Network,

@@ -97,7 +97,7 @@ fn a_default_route_that_was_not_there_at_the_start() {
         assert!(
             verdict
                 .explanation
-                .contains("1 of them had to send again, 5 times so far")
+                .contains("It had to send again, 5 times so far")
         );
         assert!(
             verdict.check[0].contains("ip route get 198.51.100.1"),

@@ -277,6 +277,18 @@ fn what_is_written_to_files_of_the_kernel_counts() {
 }
 
 #[test]
+fn some_reboot_when_they_are_done() {
+    let reboots = |line: &str| {
+        read(line)
+            .effects
+            .keys()
+            .any(|(effect, _)| *effect == Effect::Reboot)
+    };
+    assert!(reboots("cloud-init clean --reboot") && reboots("bootc update --apply"));
+    assert!(!reboots("cloud-init clean") && !reboots("bootc update"));
+}
+
+#[test]
 fn programs_by_what_they_are_told_to_do() {
     for line in [
         "conntrack -F",
@@ -285,6 +297,15 @@ fn programs_by_what_they_are_told_to_do() {
         "pkill -f systemd-networkd",
         "killall systemd-network",
         "docker restart web",
+        "docker compose -f x.yml up -d",
+        "docker run --rm containrrr/watchtower --run-once",
+        "podman auto-update",
+        "birdc configure",
+        "frr-reload.py --reload /etc/frr/frr.conf",
+        "vtysh -b",
+        "swanctl --load-all",
+        "monit restart all",
+        "supervisorctl restart all",
         "podman stop -a",
         "nerdctl rm -f x",
         "crictl stopp x",
@@ -331,6 +352,12 @@ fn programs_by_what_they_are_told_to_do() {
         "conntrack -L",
         "killall -HUP rsyslogd",
         "docker ps",
+        "docker compose ps",
+        "birdc show route",
+        "vtysh -c x",
+        "swanctl --list-sas",
+        "monit status",
+        "supervisorctl status",
         "docker inspect x",
         "crictl pods",
         "modprobe overlay",
