@@ -139,8 +139,14 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         })
     };
     // It may have been broken once more before the last packet was lost.
+    let scene = Scene::of(model, rule, finding);
     let breaks = |(_, change): &(u64, &Change)| {
-        change.at <= finding.last.saturating_add(TOLD) && (rule.explains)(finding, change)
+        let explains = || {
+            scene
+                .part(change)
+                .is_some_and(|part| (rule.explains)(finding, &part))
+        };
+        change.at <= finding.last.saturating_add(TOLD) && explains()
     };
     let broken: HashMap<&Subject, u64, RandomState> = since()
         .filter(breaks)

@@ -2,11 +2,11 @@
 
 use tracer::beacon::{Beacon, Target};
 use tracer::diagnosis::Diagnosis;
-use tracer::event::{Body, Event, Seen, Setting, SocketState, Thing, Version};
+use tracer::event::{Body, Event, Seen, Setting, SocketState};
 use tracer::filter::Filter;
 use tracer::report::{Change, Confidence, Episode, Report, Where};
 
-use crate::pairing::set;
+use crate::pairing::{local_rule, set};
 use crate::story::*;
 
 /// So many rounds in which the replies to this many connections are routed as foreign.
@@ -135,12 +135,7 @@ fn an_episode_never_ends_before_it_was_mended() {
     let set = |story: &mut Story, value: Option<&str>, seen| {
         story.say(Body::Setting(Box::new(Setting {
             netns: NETNS,
-            thing: Thing::Rule {
-                version: Version::V4,
-                priority: 0,
-                text: "from all lookup local".to_owned(),
-                table: 255,
-            },
+            thing: local_rule(),
             value: value.map(str::to_owned),
             seen,
             by: None,
@@ -215,19 +210,13 @@ fn the_beacon_tells_when_a_verdict_leads_and_when_it_is_over() {
 /// A rule goes and comes again and again: what makes it worse is not what mends it.
 #[test]
 fn what_breaks_it_again_has_not_mended_it() {
-    let rule = || Thing::Rule {
-        version: Version::V4,
-        priority: 0,
-        text: "from all lookup local".to_owned(),
-        table: 255,
-    };
     let mut story = node();
-    set(&mut story, rule(), Some(""), Seen::Found, None);
+    set(&mut story, local_rule(), Some(""), Seen::Found, None);
     story.idle(8);
     for _ in 0..3 {
-        set(&mut story, rule(), None, Seen::Told, None);
+        set(&mut story, local_rule(), None, Seen::Told, None);
         broken(&mut story, 2, 3);
-        set(&mut story, rule(), Some(""), Seen::Told, None);
+        set(&mut story, local_rule(), Some(""), Seen::Told, None);
         mended(&mut story, 8);
         for episode in story.report().episodes {
             if let Some(mended) = episode.mended {
@@ -244,19 +233,13 @@ fn what_breaks_it_again_has_not_mended_it() {
 /// Before the last time it was taken back, too, it was broken once more.
 #[test]
 fn what_mended_it_is_the_last_that_did() {
-    let rule = || Thing::Rule {
-        version: Version::V4,
-        priority: 0,
-        text: "from all lookup local".to_owned(),
-        table: 255,
-    };
     let mut story = node();
-    set(&mut story, rule(), Some(""), Seen::Found, None);
+    set(&mut story, local_rule(), Some(""), Seen::Found, None);
     story.idle(8);
     for _ in 0..3 {
-        set(&mut story, rule(), None, Seen::Told, None);
+        set(&mut story, local_rule(), None, Seen::Told, None);
         broken(&mut story, 3, 3);
-        set(&mut story, rule(), Some(""), Seen::Told, None);
+        set(&mut story, local_rule(), Some(""), Seen::Told, None);
         mended(&mut story, 4);
     }
     mended(&mut story, 40);

@@ -2,11 +2,11 @@
 
 use tracer::event::{
     Body, Device, EntryKey, Fate, Namespace, NamespaceEnded, Owner, Peer, Protocol, Seen, Setting,
-    SocketState, Thing, Version,
+    SocketState, Thing,
 };
 use tracer::report::{Followed, Ledger, Role};
 
-use crate::pairing::set;
+use crate::pairing::{local_rule, set};
 use crate::story::*;
 
 const POD: u32 = 4_026_532_201;
@@ -434,15 +434,9 @@ fn where_something_changed_is_told_where_several_are_watched() {
         if !is_alone {
             pod(&mut story, POD, "pod", 11, LXC1);
         }
-        let rule = || Thing::Rule {
-            version: Version::V4,
-            priority: 0,
-            text: "from all lookup local".to_owned(),
-            table: 255,
-        };
-        set(&mut story, rule(), Some(""), Seen::Found, None);
+        set(&mut story, local_rule(), Some(""), Seen::Found, None);
         story.rounds(4, |story| story.exchange(client(40_000)));
-        set(&mut story, rule(), None, Seen::Told, None);
+        set(&mut story, local_rule(), None, Seen::Told, None);
         story.rounds(6, |story| story.ask_and_lose(client(40_000), foreign()));
         let report = story.report();
         assert_eq!(report.verdicts[0].id, "R01");

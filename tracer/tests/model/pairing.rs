@@ -36,7 +36,7 @@ pub(crate) fn set(story: &mut Story, thing: Thing, value: Option<&str>, seen: Se
     })));
 }
 
-fn local_rule() -> Thing {
+pub(crate) fn local_rule() -> Thing {
     Thing::Rule {
         version: Version::V4,
         priority: 0,
