@@ -32,7 +32,6 @@ impl<'a> Befallen<'a> {
         let (mut dropped, mut asking) = (Vec::new(), Vec::new());
         let mut ends = Ends::default();
         let mut losses = Losses::new(model);
-        let filtered = Filtered::of(model);
         for plight in model.plights() {
             let last = plight.last_drop.as_deref().zip(plight.dropped);
             let end = last.map(|(drop, spell)| {
@@ -41,17 +40,21 @@ impl<'a> Befallen<'a> {
                 (drop, place, spell)
             });
             losses.add(model, plight, end);
-            // What is dropped on its way through this node is not lost outside of it.
-            asking.extend(path::asking(view, plight).filter(|_| !filtered.have(&plight.key)));
+            asking.extend(path::asking(view, plight));
         }
         losses.name(model);
-        Self {
+        let mut all = Self {
             dropped,
             ends: ends.all,
             asking,
             losses,
-            filtered,
-        }
+            filtered: Filtered::default(),
+        };
+        all.filtered = Filtered::of(model, &all);
+        // What is dropped on its way through this node is not lost outside of it.
+        let Self { asking, filtered, .. } = &mut all;
+        asking.retain(|(plight, _)| !filtered.have(&plight.key));
+        all
     }
 
     /// Flows whose last drop was for a reason and at a place that the signature accepts, and is recent.

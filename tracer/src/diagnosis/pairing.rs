@@ -3,6 +3,7 @@
 //! *Explains* and *coincides* are different words. A change explains a finding where the kernel does such a thing after such a
 //! change ([`super::effects`]) and it had not been undone; all else that changed in the minute before coincides with it.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use foldhash::fast::RandomState;
@@ -97,6 +98,13 @@ impl Mended {
 /// `is_gone` says that the finding is not there any more. Only then a unit that runs again is what took it away: as long as
 /// it is there, the unit does not do yet what it did.
 pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: bool) -> Option<Mended> {
+    let since = || {
+        model.timeline().all().filter(|(_, change)| {
+            change.at > finding.since && change.at.saturating_add(SEEN_LATE) >= finding.last
+        })
+    };
+    // Mostly nothing changed since.
+    since().next()?;
     let explaining = explaining(model, rule, rule.explains, finding);
     let act = act(&explaining);
     let is_back = |told: &&Told<'_>| match &told.change.subject {
@@ -132,11 +140,6 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
             _ => false,
         };
         counts && (rule.explains)(finding, &the_other_way_round)
-    };
-    let since = || {
-        model.timeline().all().filter(|(_, change)| {
-            change.at > finding.since && change.at.saturating_add(SEEN_LATE) >= finding.last
-        })
     };
     // It may have been broken once more before the last packet was lost.
     let scene = Scene::of(model, rule, finding);
@@ -196,10 +199,10 @@ fn explaining<'a>(
     let first = finding.since.saturating_sub(window);
     // What came later, and of that what nothing was held against yet: few changes can do it, mostly.
     // What the peers answered after it did not silence them.
-    let answered = path::answered(model, rule, finding);
+    let answered = LazyCell::new(|| path::answered(model, rule, finding));
     let scene = Scene::of(model, rule, finding);
     let can = |change: &Change| {
-        let is_older = || answered > When::at(change.at.saturating_add(AT_ONCE));
+        let is_older = || *answered > When::at(change.at.saturating_add(AT_ONCE));
         let part = scene.part(change);
         part.is_some_and(|part| can(finding, &part)) && !is_older() && !ways::is_as_before(model, change)
     };

@@ -376,6 +376,11 @@ fn a_firewall_that_drops_the_answer_to_each_question() {
         assert_eq!(verdict.confidence, Confidence::Conclusive);
         let start = "4 packets arrived for sockets of this node that waited for them until they gave up, and reached none: ";
         assert!(verdict.explanation.starts_with(start), "{}", verdict.explanation);
+        // Two are enough: who waits for a second asks just so often.
+        assert_eq!(
+            questions(2, is_connected, 0, "nft_do_chain", "NETFILTER_DROP").ids(),
+            ["R06"]
+        );
         // Who asked once may not wait for it any more.
         assert_nothing(&questions(1, is_connected, 0, "nft_do_chain", "NETFILTER_DROP"));
         // Nobody waits for what comes so late, nor for what finds no socket.

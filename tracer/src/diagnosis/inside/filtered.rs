@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use foldhash::fast::RandomState;
 
 use super::{affected, is_foreign};
+use crate::diagnosis::befallen::Befallen;
 use crate::diagnosis::lost::kinds;
 use crate::diagnosis::words::{command, count, distinct, moment};
 use crate::diagnosis::{About, Finding, Rule, View, addresses::Addresses, effects, evidence};
@@ -123,17 +124,21 @@ impl Case<'_> {
 }
 
 /// Flows of others whose packets a firewall has lately dropped, in the order of their keys.
-fn of_others(model: &Model) -> impl Iterator<Item = (&Plight, &LastDrop, Spell)> {
+fn of_others<'a>(
+    model: &'a Model,
+    befallen: &Befallen<'a>,
+) -> impl Iterator<Item = (&'a Plight, &'a LastDrop, Spell)> {
     let mut foreign = Latest::default();
-    let lost = model.plights().iter().filter_map(|plight| {
-        let (drop, spell) = plight.last_drop.as_deref().zip(plight.dropped)?;
-        (plight.waits == Waits::Nobody && ends::by_firewall(&drop.0, &drop.1.symbol))
-            .then_some((plight, drop, spell))
-    });
-    lost.filter(move |(plight, ..)| {
-        let (netns, local) = (plight.key.netns, plight.key.local);
-        foreign.of((netns, local), || is_foreign(model, netns, local))
-    })
+    befallen
+        .dropped_by(ends::by_firewall)
+        .filter(|plight| plight.waits == Waits::Nobody)
+        .filter(move |Plight { key, .. }| {
+            foreign.of((key.netns, key.local), || is_foreign(model, key.netns, key.local))
+        })
+        .filter_map(|plight| {
+            let (drop, spell) = plight.last_drop.as_deref().zip(plight.dropped)?;
+            Some((plight, drop, spell))
+        })
 }
 
 /// Flows that the firewall of some namespace of this node drops on their way through it, whichever end it is that counts them.
@@ -144,9 +149,9 @@ pub(in crate::diagnosis) struct Filtered {
 }
 
 impl Filtered {
-    pub(in crate::diagnosis) fn of(model: &Model) -> Self {
+    pub(in crate::diagnosis) fn of(model: &Model, befallen: &Befallen<'_>) -> Self {
         let mut all = Self::default();
-        for (Plight { key, .. }, ..) in of_others(model) {
+        for (Plight { key, .. }, ..) in of_others(model, befallen) {
             all.flows.insert(through(key));
             all.ends.insert((key.protocol, key.local, key.local_port));
             all.ends.insert((key.protocol, key.remote, key.remote_port));
@@ -184,9 +189,10 @@ fn through(key: &FlowKey) -> FlowKey {
 }
 
 /// What is dropped and was or is to be passed on, by its ends.
-fn cases(model: &Model) -> BTreeMap<Between, Case<'_>> {
+fn cases<'a>(view: &View<'a>) -> BTreeMap<Between, Case<'a>> {
+    let model = view.model;
     let mut cases: BTreeMap<Between, Case<'_>> = BTreeMap::new();
-    for (plight, drop, spell) in of_others(model) {
+    for (plight, drop, spell) in of_others(model, view.befallen()) {
         for between in Between::of(&plight.key) {
             let case = cases.entry(between).or_insert_with(|| Case {
                 flows: Vec::new(),
@@ -247,7 +253,7 @@ fn passed(flow: &Flow, plight: Option<&Plight>) -> When {
 
 fn dropped(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let mut cut = cases(model);
+    let mut cut = cases(view);
     cut.retain(|between, case| case.is_cut(between));
     let (since, last) = (
         cut.values().map(|case| case.spell.since).min()?,

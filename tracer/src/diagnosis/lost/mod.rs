@@ -43,6 +43,8 @@ const VANISHED: u64 = 3;
 const VANISHED_FOR: u64 = 6 * SECOND;
 /// A flow must starve for longer than this.
 const LASTING: u64 = SECOND;
+/// So long are those who give up to have waited together: who waits for a second and asks again may be told sooner by a hair.
+const TOGETHER: u64 = SECOND / 10 * 9;
 /// Who asks by a socket for each question waits so long for its answer, mostly (`timeout` of resolv.conf).
 const PATIENCE: u64 = 5 * SECOND;
 
@@ -286,7 +288,7 @@ impl<'a> Losses<'a> {
             let last = attempts.iter().map(|(_, hunger, _)| hunger.last).max();
             let waited = last.unwrap_or(0).saturating_sub(since.unwrap_or(0));
             let packets = attempts.iter().map(|(_, hunger, _)| u64::from(hunger.dropped));
-            if waited > LASTING && packets.fold(0, u64::saturating_add) >= DROPPED {
+            if waited >= TOGETHER && packets.fold(0, u64::saturating_add) >= DROPPED {
                 for (plight, hunger, end) in attempts {
                     self.dropped(model, plight, &hunger, end);
                 }
