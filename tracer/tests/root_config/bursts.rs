@@ -107,3 +107,28 @@ fn what_was_too_much_at_once_is_read_again() {
     }
     assert!(lost.unwrap().contains("more changed at once than could be read"));
 }
+
+/// What one did makes a look at all routes necessary, and before that another one does more, which the look finds, too.
+#[test]
+fn what_is_found_is_whose_it_is() {
+    let named = with_address();
+    named.ip("nexthop add id 7 via 10.99.0.253 dev up0");
+    named.ip("route add 10.97.0.0/16 nhid 7");
+    let mut listening = Listening::with_room(std::slice::from_ref(&named), 1);
+    // With this one there is no room for more, so that the source waits before it looks.
+    named.ip("rule add pref 7 lookup 7");
+    let deadline = Instant::now() + PATIENCE;
+    while listening.events.len() < 1 {
+        assert!(Instant::now() < deadline, "nothing is told");
+    }
+    let first = named.asks("nexthop replace id 7 via 10.99.0.252 dev up0");
+    named.wait_until_shown("nexthop show", &["10.99.0.252"]);
+    let second = named.asks("nexthop del id 7\naddress add 10.98.0.2/32 dev up0");
+    named.wait_until_shown("address show", &["10.98.0.2"]);
+    let (_, replaced) = listening.change_of("nexthop 7");
+    assert_eq!(replaced.value.as_deref(), Some("via 10.99.0.252 dev up0"));
+    first.made(&replaced);
+    let (_, gone) = listening.change_of("nexthop 7");
+    assert_eq!(gone.value, None);
+    second.made(&gone);
+}

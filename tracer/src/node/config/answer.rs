@@ -93,30 +93,40 @@ impl Answers {
             .map(|thing| (thing, None))
     }
 
-    /// Asks for all, in the namespace of this thread. Tells what is not as it was, by whom that was brought about if it
-    /// was one, and what is not asked for any more.
+    /// Asks for all, in the namespace of this thread.
     pub(super) fn ask(
         &mut self,
         known: &Known,
         unsettled: &BTreeSet<Thing>,
         links: &BTreeMap<u32, Link>,
         devices: &Devices,
-    ) -> Vec<Told> {
+    ) -> Round {
         let begin = Instant::now();
-        self.changed = None;
         let (questions, left_out) = questions(known, unsettled, links);
         self.left_out = left_out;
         let (logged, questions): (Vec<_>, Vec<_>) = questions
             .into_iter()
             .partition(|question| question.is_logged(&|name| sysctl::value(name)));
         self.logged = logged.len();
-        let mut now = BTreeMap::new();
+        let mut answers = BTreeMap::new();
         for question in questions {
             // What the kernel does not even refuse is no answer.
             if let Some(answer) = ask(&question, devices) {
-                now.insert(question.thing(), answer);
+                answers.insert(question.thing(), answer);
             }
         }
+        let took = begin.elapsed();
+        Round { answers, took }
+    }
+
+    /// Tells what is not as it was, by whom that was brought about if it was one, and what is not asked for any more. Where
+    /// something changed meanwhile, it is asked once more.
+    pub(super) fn answered(&mut self, Round { answers: now, took }: Round, is_quiet: bool) -> Vec<Told> {
+        let Some(by) = self.cause.looked(is_quiet, Instant::now()) else {
+            self.changed = Some(Instant::now());
+            return Vec::new();
+        };
+        self.changed = None;
         let gone = self.told.keys().filter(|thing| !now.contains_key(thing));
         let mut found: Vec<Change> = gone.map(|thing| (thing.clone(), None)).collect();
         let mut changed = Vec::new();
@@ -129,11 +139,17 @@ impl Answers {
             }
         }
         self.told = now;
-        self.pause = Some(Instant::now() + PAUSE.max(begin.elapsed() * SHARE));
+        self.pause = Some(Instant::now() + PAUSE.max(took * SHARE));
         let mut told = told::found(found);
-        told.extend(told::all(changed, Seen::Noticed, Some(&self.cause.take())));
+        told.extend(told::all(changed, Seen::Noticed, Some(&by)));
         told
     }
+}
+
+/// What the kernel answered to all questions, and how long that took.
+pub(super) struct Round {
+    answers: BTreeMap<Thing, String>,
+    took: Duration,
 }
 
 impl Question {

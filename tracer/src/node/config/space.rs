@@ -258,17 +258,19 @@ impl Space {
 
     /// What becomes readable when something is told.
     pub(super) fn ears(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let ears = [
+        let all = self.of_settings().chain(self.tracking.listener());
+        all.filter(|_| self.broken.is_none()).map(AsFd::as_fd)
+    }
+
+    /// By these is heard what has changed.
+    fn of_settings(&self) -> impl Iterator<Item = &Listener> {
+        let all = [
             Some(&self.route),
             self.netfilter.as_ref(),
             self.ipsec.listener(),
             self.offloads.as_ref().map(|offloads| &offloads.heard),
-            self.tracking.listener(),
         ];
-        ears.into_iter()
-            .flatten()
-            .filter(|_| self.broken.is_none())
-            .map(AsFd::as_fd)
+        all.into_iter().flatten()
     }
 
     /// Why the rules of nf_tables are not told, where there may be any.

@@ -1,5 +1,7 @@
 //! What is told of a namespace, and who made it necessary to look again.
 
+use std::time::{Duration, Instant};
+
 use super::known::Change;
 use crate::event::{Owner, Seen, Unknown};
 
@@ -35,14 +37,22 @@ pub(super) fn all(changes: Vec<Change>, seen: Seen, by: Option<&Who>) -> Vec<Tol
     changes.into_iter().map(told).collect()
 }
 
-/// Who did what makes a look necessary; `None` where nobody was heard of.
+/// For so long it is looked again because something was told meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Who did what makes a look necessary.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Cause(Option<Who>);
+pub(super) struct Cause {
+    /// `None` where nobody was heard of.
+    by: Option<Who>,
+    /// When the first of the looks was during all of which something more was told.
+    disturbed: Option<Instant>,
+}
 
 impl Cause {
     /// This one did something, too.
     pub(super) fn add(&mut self, by: &Who) {
-        self.0 = Some(match self.0.take() {
+        self.by = Some(match self.by.take() {
             None => by.clone(),
             Some(known) if known == *by => known,
             // Among those who were not heard there may be any.
@@ -52,9 +62,19 @@ impl Cause {
         });
     }
 
-    /// Who it was. The next look has other causes.
-    pub(super) fn take(&mut self) -> Who {
-        self.0.take().unwrap_or(Err(Unknown::Lost))
+    /// It was looked, until now: who it was. The next look has other causes. `None` where something was told meanwhile that was
+    /// not read yet: what the look found may be of that, so it is not to be taken, and is looked again. But where it does not
+    /// become quiet for long it is taken, and nobody is named.
+    pub(super) fn looked(&mut self, is_quiet: bool, now: Instant) -> Option<Who> {
+        if !is_quiet {
+            let first = *self.disturbed.get_or_insert(now);
+            if now.saturating_duration_since(first) < PATIENCE {
+                return None;
+            }
+            self.add(&Err(Unknown::Several));
+        }
+        self.disturbed = None;
+        Some(self.by.take().unwrap_or(Err(Unknown::Lost)))
     }
 }
 
@@ -68,7 +88,7 @@ mod tests {
         let of = |all: &[Who]| {
             let mut cause = Cause::default();
             all.iter().for_each(|by| cause.add(by));
-            let who = cause.take();
+            let who = cause.looked(true, Instant::now()).unwrap();
             assert_eq!(cause, Cause::default());
             who
         };
@@ -82,5 +102,22 @@ mod tests {
         assert_eq!(of(&[ip(1), Err(Unknown::Kernel)]), Err(Unknown::Several));
         assert_eq!(of(&[Err(Unknown::Kernel), ip(1), ip(1)]), Err(Unknown::Several));
         assert_eq!(of(&[ip(1), Err(Unknown::Lost), ip(1)]), Err(Unknown::Lost));
+    }
+
+    #[test]
+    fn what_is_told_during_a_look_may_be_what_it_found() {
+        let ip = Ok(Owner::named(1, "ip"));
+        let begin = Instant::now();
+        let mut cause = Cause::default();
+        cause.add(&ip);
+        assert_eq!(cause.looked(false, begin), None);
+        assert_eq!(cause.looked(true, begin + 2 * PATIENCE), Some(ip.clone()));
+        assert_eq!(cause, Cause::default());
+        // Not for ever.
+        cause.add(&ip);
+        assert_eq!(cause.looked(false, begin), None);
+        assert_eq!(cause.looked(false, begin + PATIENCE / 2), None);
+        assert_eq!(cause.looked(false, begin + PATIENCE), Some(Err(Unknown::Several)));
+        assert_eq!(cause, Cause::default());
     }
 }

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::dump;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::super::dump::{self, Standing};
 use super::super::error::Error;
-use super::super::known::Change;
+use super::super::expiry::Expiry;
+use super::super::known::{Change, Known};
 use super::super::ruleset::Ruleset;
 use super::super::told::{self, Told};
 use super::{Again, Space};
@@ -40,7 +43,18 @@ impl Space {
             devices,
             ..
         } = self;
-        Ok(netns.enter(|| answers.ask(known, unsettled, links, devices))?)
+        let round = netns.enter(|| answers.ask(known, unsettled, links, devices))?;
+        let is_quiet = self.is_quiet();
+        Ok(self.answers.answered(round, is_quiet))
+    }
+
+    /// Nothing was told that was not read yet.
+    fn is_quiet(&self) -> bool {
+        let mut ears: Vec<_> = self
+            .of_settings()
+            .map(|ear| PollFd::new(ear, PollFlags::IN))
+            .collect();
+        poll(&mut ears, Some(&Timespec::default())).is_ok_and(|ready| ready == 0)
     }
 
     fn read_again(&mut self) -> Result<Vec<Told>, Error> {
@@ -48,22 +62,29 @@ impl Space {
             return Ok(Vec::new());
         }
         let begin = Instant::now();
-        let again = std::mem::take(&mut self.again);
-        let read = if again == Again::Routes {
+        let read = if self.again == Again::Routes {
             self.read_routes()
         } else {
             self.read_everything()
         };
         self.pause = Some(Instant::now() + begin.elapsed() * SHARE);
-        let changes = match read {
-            Err(Error::Netlink(error)) if error.is_unsettled() => {
-                // So much changes just now that not even the list stands still.
-                self.again = again;
-                return Ok(Vec::new());
-            }
+        let read = match read {
+            // So much changes just now that not even the list stands still.
+            Err(Error::Netlink(error)) if error.is_unsettled() => return Ok(Vec::new()),
             read => read?,
         };
-        let by = self.because_of.take();
+        let is_quiet = self.is_quiet();
+        let Some(by) = self.because_of.looked(is_quiet, Instant::now()) else {
+            return Ok(Vec::new());
+        };
+        self.again = Again::Nothing;
+        let changes = match read {
+            Read::Routes(fresh, expiry) => {
+                self.expiry = expiry;
+                self.known.replace(fresh, dump::is_route)
+            }
+            Read::Everything(standing, rules) => self.replace(*standing, rules),
+        };
         self.gateways = None;
         if !changes.is_empty() {
             self.answers.need(&by);
@@ -80,24 +101,28 @@ impl Space {
         Ok(told)
     }
 
-    fn read_routes(&mut self) -> Result<Vec<Change>, Error> {
+    fn read_routes(&self) -> Result<Read, Error> {
         let devices = &self.devices;
         let (fresh, expiry) = self.netns.enter(|| dump::routes(devices))??;
-        self.expiry = expiry;
-        Ok(self.known.replace(fresh, dump::is_route))
+        Ok(Read::Routes(fresh, expiry))
     }
 
-    fn read_everything(&mut self) -> Result<Vec<Change>, Error> {
+    fn read_everything(&self) -> Result<Read, Error> {
         let (has_rules, has_ipsec) = (self.netfilter.is_some(), self.ipsec.listener().is_some());
         let ethtool = self.offloads.as_ref().map(|offloads| &*offloads.ethtool);
-        let (mut standing, rules) = self.netns.enter(|| {
+        self.netns.enter(|| {
             let rules = if has_rules {
                 Ruleset::read()?
             } else {
                 Ruleset::default()
             };
-            Ok::<_, Error>((dump::everything(has_ipsec, ethtool)?, rules))
-        })??;
+            let standing = dump::everything(has_ipsec, ethtool)?;
+            Ok::<_, Error>(Read::Everything(Box::new(standing), rules))
+        })?
+    }
+
+    /// All stands so now: what is different from before.
+    fn replace(&mut self, mut standing: Standing, rules: Ruleset) -> Vec<Change> {
         for (index, link) in &mut standing.links {
             if let Some(before) = self.links.get(index) {
                 link.after(before);
@@ -124,6 +149,12 @@ impl Space {
             self.rules = rules;
             changes.extend(self.rules_now());
         }
-        Ok(changes)
+        changes
     }
+}
+
+/// What was read.
+enum Read {
+    Routes(Known, Expiry),
+    Everything(Box<Standing>, Ruleset),
 }
