@@ -82,6 +82,8 @@ pub(crate) const CARRIER: &str = "carrier";
 
 /// Before the largest packet that a device takes, in bytes.
 pub(crate) const MTU: &str = "mtu";
+/// Before the link-layer address of a device.
+pub(crate) const DEVICE_ADDRESS: &str = "address";
 /// Before the name servers of `/etc/resolv.conf`, at the beginning of its value.
 pub(crate) const NAME_SERVERS: &str = "nameservers";
 /// The same where it has none.

@@ -1,4 +1,6 @@
+use super::effects::sets;
 use super::*;
+use crate::event::Unknown;
 use crate::model::timeline::Timeline;
 
 const MS: u64 = SECOND / 1000;
@@ -443,7 +445,73 @@ fn a_device_that_is_down_for_a_moment_is_told_to_be_up_again() {
         .into_iter()
         .map(|(leader, with)| (leader, with.len()))
         .collect();
-    assert_eq!(leaders, [(1, 0), (2, 1), (4, 0), (5, 0)]);
+    assert_eq!(leaders, [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0)]);
+}
+
+fn offloads(at: u64, before: &str, after: &str) -> Change {
+    let thing = Thing::Offloads {
+        device: "eth0".to_owned(),
+    };
+    change(at, thing, before, Some(after), None)
+}
+
+/// `ethtool -K eth0 tso off`, and on again soon: a line that shows the first alone would show the opposite of how it is.
+#[test]
+fn what_is_switched_off_and_on_again_is_two_changes() {
+    let off = |at| offloads(at, "all", "all but tso");
+    let on = |at| offloads(at, "all but tso", "all");
+    let told = folded([off(0), on(400), off(500)]);
+    assert_eq!(told, [(1, vec![]), (2, vec![]), (3, vec![])]);
+    let mtu = |at, before, after| change(at, link("eth0"), before, Some(after), process(7));
+    let device = mtu(0, "up, carrier, mtu 1500", "up, carrier, mtu 9000");
+    let told = folded([device.clone(), off(10), on(200)]);
+    assert_eq!(told, [(1, vec![2]), (3, vec![])]);
+    // Before the device, too.
+    let told = folded([
+        off(0),
+        on(10),
+        Change {
+            at: SECOND + 20 * MS,
+            ..device
+        },
+    ]);
+    assert_eq!(told, [(2, vec![]), (3, vec![1])]);
+}
+
+/// Nobody is named for offloads: what somebody sets may not vanish behind the device's new address.
+#[test]
+fn offloads_do_not_follow_the_address_of_a_device() {
+    let address = |last| format!("up, carrier, mtu 1500, address 02:00:00:00:00:0{last}");
+    let set = change(16, link("eth0"), &address(1), Some(&address(2)), process(7));
+    let told = folded([offloads(0, "all", "all but tso"), set]);
+    assert_eq!(told, [(1, vec![]), (2, vec![])]);
+}
+
+/// One process takes rules and routes away, sets others in their place, and takes one away again.
+#[test]
+fn what_comes_does_not_follow_what_is_gone() {
+    let by = process(812);
+    let new = |at, thing| Change {
+        before: None,
+        ..change(at, thing, "", Some("dev eth0"), by.clone())
+    };
+    let told = folded([
+        gone(0, route("10.0.0.0/24"), "dev eth0", by.clone()),
+        gone(1, route("10.1.0.0/24"), "dev eth0", by.clone()),
+        new(2, route("10.2.0.0/24")),
+        new(3, route("10.1.0.0/24")),
+        gone(4, route("10.1.0.0/24"), "dev eth0", by.clone()),
+    ]);
+    assert_eq!(told, [(1, vec![2]), (3, vec![4]), (5, vec![])]);
+    let qdisc = |text: &str| Thing::Traffic {
+        device: "eth0".to_owned(),
+        text: text.to_owned(),
+    };
+    let told = folded([
+        gone(0, qdisc("qdisc pfifo 8013: root"), "limit 5 packets", by.clone()),
+        new(0, qdisc("qdisc tbf 8014: root")),
+    ]);
+    assert_eq!(told, [(1, vec![]), (2, vec![])]);
 }
 
 /// A look each second shows it: 0, 1, 0.
