@@ -3,6 +3,7 @@
 mod changes;
 mod episodes;
 mod invariants;
+mod led;
 mod namespaces;
 mod node;
 mod told;

@@ -260,6 +260,21 @@ mod tests {
 
     fn at(at: u64) -> Change {
         Change {
+    /// The number of the change that the one of this thing at that time follows; `None` where it stands for itself, or is not kept
+    /// any more.
+    pub(crate) fn leader_of(&self, netns: u32, thing: &Thing, at: u64) -> Option<u64> {
+        let first = self.changes.partition_point(|kept| kept.change.at < at);
+        let of_then = self
+            .changes
+            .range(first..)
+            .take_while(|kept| kept.change.at == at);
+        let is_it = |kept: &&Kept| matches!(&kept.change.subject, Subject::Setting(of, other) if *of == netns && other == thing);
+        // Of several the last one came of it.
+        let kept = of_then.filter(is_it).last()?;
+        let (leader, _) = self.folding.group(kept.group)?;
+        Some(leader).filter(|leader| *leader != kept.number)
+    }
+
             at,
             subject: Subject::Unit("a.service".to_owned()),
             before: None,
