@@ -122,6 +122,8 @@ pub(super) struct Space {
     because_of: Cause,
     /// Not earlier.
     pause: Option<Instant>,
+    /// Times that it was read in vain, see [`Space::settle`].
+    tries: u32,
     /// Times that more was told than could be read.
     pub(super) lost: u64,
     /// Why it is not listened to any more, until that works again.
@@ -171,6 +173,7 @@ impl Space {
             drained: true,
             because_of: Cause::default(),
             pause: None,
+            tries: 0,
             lost: 0,
             broken: None,
         };
@@ -231,6 +234,8 @@ impl Space {
         self.answers.need(&Err(Unknown::Lost));
         self.drained = true;
         self.pause = None;
+        // At once: what is known is out of date.
+        self.tries = again::TRIES;
         self.settle()
     }
 

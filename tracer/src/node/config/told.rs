@@ -25,6 +25,11 @@ pub(super) fn noticed(changes: Vec<Change>) -> Vec<Told> {
     all(changes, Seen::Noticed, Some(&Err(Unknown::Compared)))
 }
 
+/// What is different since something began to be listened to, or was not heard: it was told.
+pub(super) fn unheard(changes: Vec<Change>) -> Vec<Told> {
+    all(changes, Seen::Noticed, Some(&Err(Unknown::Lost)))
+}
+
 /// Changes that came to be known in the same way.
 pub(super) fn all(changes: Vec<Change>, seen: Seen, by: Option<&Who>) -> Vec<Told> {
     let told = |change| Told {
@@ -50,6 +55,11 @@ impl Cause {
             Some(_) if *by == Err(Unknown::Lost) => Err(Unknown::Lost),
             Some(_) => Err(Unknown::Several),
         });
+    }
+
+    /// Somebody among them was not heard.
+    pub(super) fn is_lost(&self) -> bool {
+        self.0 == Some(Err(Unknown::Lost))
     }
 
     /// Who it was. The next look has other causes.

@@ -2,16 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::super::dump;
 use super::super::error::Error;
 use super::super::known::Change;
 use super::super::ruleset::Ruleset;
-use super::super::told::{self, Told};
+use super::super::told::{self, Told, Who};
 use super::{Again, Space};
 use crate::event::{Renamed, Seen, Thing, Unknown};
 
 /// Reading everything again may take one part in so many of the time.
 const SHARE: u32 = 5;
+/// Times that all is read once more, where something was told meanwhile: the list has it, and only what is told says who did it.
+pub(super) const TRIES: u32 = 3;
 
 impl Space {
     /// Reads and asks for again what must be, if its time has come.
@@ -56,38 +60,60 @@ impl Space {
         };
         self.pause = Some(Instant::now() + begin.elapsed() * SHARE);
         let changes = match read {
-            Err(Error::Netlink(error)) if error.is_unsettled() => {
-                // So much changes just now that not even the list stands still.
-                self.again = again;
-                return Ok(Vec::new());
-            }
+            // So much changes just now that not even the list stands still.
+            Err(Error::Netlink(error)) if error.is_unsettled() => None,
             read => read?,
         };
+        let Some(changes) = changes else {
+            self.again = again;
+            return Ok(Vec::new());
+        };
+        self.tries = 0;
         let by = self.because_of.take();
         self.gateways = None;
         if !changes.is_empty() {
             self.answers.need(&by);
         }
-        // What is over goes; whatever comes meanwhile comes for another reason.
-        let (come, gone): (Vec<Change>, Vec<Change>) =
-            changes.into_iter().partition(|(_, value)| value.is_some());
-        let comes_by = match &by {
-            Err(Unknown::Expired) => &Err(Unknown::Compared),
-            by => by,
-        };
-        let mut told = told::all(gone, Seen::Noticed, Some(&by));
-        told.extend(told::all(come, Seen::Noticed, Some(comes_by)));
-        Ok(told)
+        let told = changes.into_iter().flat_map(|change| {
+            let by = who(&by, &change);
+            told::all(vec![change], Seen::Noticed, Some(&by))
+        });
+        Ok(told.collect())
     }
 
-    fn read_routes(&mut self) -> Result<Vec<Change>, Error> {
+    /// Whether what was just read is to be read once more: something was told meanwhile, and who did that is not known before it
+    /// is heard.
+    fn is_too_early(&mut self) -> bool {
+        if self.tries >= TRIES || !self.waits() {
+            return false;
+        }
+        self.tries += 1;
+        true
+    }
+
+    /// Something was told that is not read yet.
+    fn waits(&self) -> bool {
+        let mut ears: Vec<PollFd<'_>> = self
+            .ears()
+            .map(|ear| PollFd::from_borrowed_fd(ear, PollFlags::IN))
+            .collect();
+        // A file with which something is wrong is read, too.
+        poll(&mut ears, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
+
+    /// What has changed; `None` where it is to be read once more.
+    fn read_routes(&mut self) -> Result<Option<Vec<Change>>, Error> {
         let devices = &self.devices;
         let (fresh, expiry) = self.netns.enter(|| dump::routes(devices))??;
+        if self.is_too_early() {
+            return Ok(None);
+        }
         self.expiry = expiry;
-        Ok(self.known.replace(fresh, dump::is_route))
+        Ok(Some(self.known.replace(fresh, dump::is_route)))
     }
 
-    fn read_everything(&mut self) -> Result<Vec<Change>, Error> {
+    /// The same of everything.
+    fn read_everything(&mut self) -> Result<Option<Vec<Change>>, Error> {
         let (has_rules, has_ipsec) = (self.netfilter.is_some(), self.ipsec.listener().is_some());
         let ethtool = self.offloads.as_ref().map(|offloads| &*offloads.ethtool);
         let (mut standing, rules) = self.netns.enter(|| {
@@ -98,6 +124,9 @@ impl Space {
             };
             Ok::<_, Error>((dump::everything(has_ipsec, ethtool)?, rules))
         })??;
+        if self.is_too_early() {
+            return Ok(None);
+        }
         for (index, link) in &mut standing.links {
             if let Some(before) = self.links.get(index) {
                 link.after(before);
@@ -124,6 +153,53 @@ impl Space {
             self.rules = rules;
             changes.extend(self.rules_now());
         }
-        Ok(changes)
+        Ok(Some(changes))
+    }
+}
+
+/// Who is named for what was different when all was read again because of somebody. Where that was for a time that is over, what
+/// is gone was over; what has come has for another reason. That a route of IPv6 leads once more, as it was announced again, the
+/// kernel does not tell. All else it does, and that was not heard.
+fn who(because_of: &Who, (thing, value): &Change) -> Who {
+    let is_prolonged = matches!(thing, Thing::Route { destination, .. } if destination.is_ipv6());
+    match because_of {
+        Err(Unknown::Expired) if value.is_none() => Err(Unknown::Expired),
+        Err(Unknown::Expired) if is_prolonged => Err(Unknown::Compared),
+        Err(Unknown::Expired) => Err(Unknown::Lost),
+        by => by.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Owner;
+
+    #[test]
+    fn what_came_when_a_time_was_over_was_not_heard() {
+        let route = |to: &str, value: Option<&str>| {
+            let thing = Thing::Route {
+                table: 254,
+                action: "unicast".to_owned(),
+                destination: to.parse().unwrap(),
+                prefix: 24,
+                metric: 0,
+            };
+            (thing, value.map(str::to_owned))
+        };
+        let over = Err(Unknown::Expired);
+        let ip = Ok(Owner::named(7, "ip"));
+        for (because_of, change, expected) in [
+            (&over, route("2001:db8::", None), over.clone()),
+            (
+                &over,
+                route("2001:db8::", Some("dev eth0")),
+                Err(Unknown::Compared),
+            ),
+            (&over, route("203.0.113.0", Some("dev eth0")), Err(Unknown::Lost)),
+            (&ip, route("203.0.113.0", Some("dev eth0")), ip.clone()),
+        ] {
+            assert_eq!(who(because_of, &change), expected, "{change:?}");
+        }
     }
 }
