@@ -6,7 +6,7 @@ use super::actor::by;
 use super::format::{count, time_of_day};
 use crate::event::NodeAction;
 use crate::event::value::{differing, renaming};
-use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
+use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, Unknown, What};
 
 /// A list of which the middle may be left out: what is told of it, from its beginning and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +209,12 @@ fn told(change: &Change) -> String {
         .by_unknown
         .filter(|_| matches!(change.kind, ChangeKind::Setting | ChangeKind::Packages));
     let by = by("; ", change.by.as_ref(), unknown);
-    let noticed = if change.noticed { "; noticed" } else { "" };
+    // Where it was seen by comparing, that says so.
+    let noticed = if change.noticed && unknown != Some(Unknown::Compared) {
+        "; it came about before and was noticed only then"
+    } else {
+        ""
+    };
     format!("{what}{place}{by}{noticed}")
 }
 
@@ -344,6 +349,27 @@ mod tests {
     fn what_follows_is_counted_with_what_it_follows() {
         let all = [
             with(What::Route, Became::Gone, 5),
+    #[test]
+    fn what_was_noticed_later_says_so_where_nothing_else_does() {
+        let noticed = |kind, by_unknown| Change {
+            kind,
+            by: None,
+            by_unknown: Some(by_unknown),
+            noticed: true,
+            ..sample::incident().node.changes[0].clone()
+        };
+        let compared = told(&noticed(ChangeKind::Setting, Unknown::Compared));
+        assert!(
+            compared.ends_with("the kernel does not tell who does this"),
+            "{compared}"
+        );
+        let unit = told(&noticed(ChangeKind::Unit, Unknown::NotTold));
+        assert!(
+            unit.ends_with("; it came about before and was noticed only then"),
+            "{unit}"
+        );
+    }
+
             with(What::Address, Became::Gone, 1),
             with(What::Route, Became::Changed, 1),
             with(What::Answer, Became::Changed, 3),
