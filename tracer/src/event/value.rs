@@ -65,6 +65,9 @@ pub(crate) const LINK_ADDRESS: &str = "lladdr";
 /// A neighbour was set by hand, and is not asked for.
 pub(crate) const PERMANENT: &str = "PERMANENT";
 
+/// Before the id of a BPF program that is attached somewhere.
+pub(crate) const PROGRAM: &str = "program ";
+
 /// All offloads of a device are on; and before those that are not.
 pub(crate) const ALL: &str = "all";
 pub(crate) const ALL_BUT: &str = "all but ";

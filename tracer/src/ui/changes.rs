@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::actor::by;
 use super::format::{count, time_of_day};
 use crate::event::NodeAction;
-use crate::event::value::{differing, renaming};
+use crate::event::value::{OF_DEVICE, PROGRAM, differing, renaming};
 use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, Unknown, What};
 
 /// A list of which the middle may be left out: what is told of it, from its beginning and its end.
@@ -262,7 +262,11 @@ fn became(object: &str, before: Option<&str>, after: Option<&str>) -> String {
                 Some((was, before, after)) => (format!("renamed, was {was}; "), before, after),
                 None => (String::new(), before, after),
             };
+            let are_as_many = before.split(OF_DEVICE).count() == after.split(OF_DEVICE).count();
             let (before, after) = differing(before, after);
+            if are_as_many && before.starts_with(PROGRAM) && after.starts_with(PROGRAM) {
+                return format!("{object}: {before} replaced by {after}");
+            }
             format!("{object}: {renamed}{before} -> {after}")
         }
     }
@@ -346,9 +350,21 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_is_counted_with_what_it_follows() {
-        let all = [
-            with(What::Route, Became::Gone, 5),
+    fn a_program_in_the_place_of_another_one_is_told_as_that() {
+        let of = |id: u32| format!("program {id} (guard tag 0011223344556677), loaded by uid 0");
+        let told = |before: &str, after: &str| became("BPF programs at x", Some(before), Some(after));
+        assert_eq!(
+            told(&of(12), &of(13)),
+            "BPF programs at x: program 12 (guard tag 0011223344556677) replaced by \
+             program 13 (guard tag 0011223344556677)"
+        );
+        let both = format!("program 11 (tag 8899), {}", of(13));
+        assert_eq!(
+            told(&of(13), &both),
+            format!("BPF programs at x: {} -> {both}", of(13))
+        );
+    }
+
     #[test]
     fn what_was_noticed_later_says_so_where_nothing_else_does() {
         let noticed = |kind, by_unknown| Change {
@@ -370,6 +386,10 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_follows_is_counted_with_what_it_follows() {
+        let all = [
+            with(What::Route, Became::Gone, 5),
             with(What::Address, Became::Gone, 1),
             with(What::Route, Became::Changed, 1),
             with(What::Answer, Became::Changed, 3),
