@@ -332,6 +332,13 @@ impl Folding {
         }
     }
 
+    /// What changed with the one that leads this group is not told one by one.
+    pub(super) fn bring(&mut self, group: u64, with: With) {
+        if let Some(group) = self.groups.get_mut(&group) {
+            group.with = with;
+        }
+    }
+
     /// The number of the change that leads a group, and what follows it.
     pub(super) fn group(&self, group: u64) -> Option<(u64, &With)> {
         self.groups.get(&group).map(|known| (known.leader, &known.with))
@@ -443,7 +450,7 @@ fn became(change: &Change) -> Became {
     }
 }
 
-fn what(thing: &Thing) -> What {
+pub(super) fn what(thing: &Thing) -> What {
     match thing {
         Thing::Rule { .. } | Thing::NoRules { .. } => What::Rule,
         Thing::Route { .. } => What::Route,
