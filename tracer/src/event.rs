@@ -33,7 +33,7 @@ pub use ending::{Commands, Ending, FailureMode, KillMode, NodeAction, Processes,
 pub use entry::{Entry, EntryKey, Example, Fate, Location, OTHER, STOLEN};
 pub use flow::{FlowCount, FlowKey, Origin, Protocol};
 pub use losses::Losses;
-pub use namespace::{Device, Namespace, NamespaceEnded, Peer};
+pub use namespace::{Device, Namespace, NamespaceEnded, OF_PROCESS, Peer};
 pub use neighbour::{Fragments, Neighbour, Unresolved};
 pub use notice::{Clock, Notice, NoticeKind};
 pub use packages::{Manager, Packages, Unfinished, Upgrade, Upgrades};

@@ -157,7 +157,7 @@ fn the_shield_of_a_unit_is_told_at_its_cgroup_and_loaded_anew_as_one_change() {
     for change in told(&report) {
         let after = change.after.unwrap();
         assert!(
-            after.starts_with("program ") && after.contains(", cgroup_skb sd_fw_"),
+            after.starts_with("program ") && after.contains(" (sd_fw_"),
             "{after}"
         );
         assert!(change.before.is_none() && change.noticed, "{after}");

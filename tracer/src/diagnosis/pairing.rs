@@ -395,6 +395,7 @@ pub(super) fn sentence(model: &Model, change: &Change) -> String {
     let object = match &change.subject {
         Subject::Setting(netns, thing) => placed(thing, &report::place(model, *netns)),
         Subject::Closed(label, thing) => placed(thing, label),
+        Subject::Namespace(name) => report::namespace(name),
         Subject::Unit(name) | Subject::Job(name) | Subject::Timer(name) => name.clone(),
         Subject::Packages(_) => "packages".to_owned(),
         Subject::Notice(_) | Subject::Starvation(_) => String::new(),

@@ -3,6 +3,7 @@
 mod changes;
 mod episodes;
 mod invariants;
+mod led;
 mod namespaces;
 mod node;
 mod told;
@@ -28,6 +29,7 @@ use crate::report::{
     SCHEMA_VERSION, Schema, Window,
 };
 
+pub(super) use changes::namespace;
 pub(super) use episodes::episode;
 pub(super) use invariants::{object as invariant_object, text as invariant_text};
 pub use node::alone;

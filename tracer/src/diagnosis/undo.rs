@@ -260,7 +260,7 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
         }
         (Thing::Traffic { device, text }, None, Some(is)) => traffic(device, text, is),
         (Thing::CgroupPrograms { cgroup, hook }, None, Some(is)) => {
-            let id = is.strip_prefix("program ")?.split(',').next()?;
+            let id = is.strip_prefix(value::PROGRAM)?.split([' ', ',']).next()?;
             let mounted = "\"$(findmnt -nt cgroup2 -o TARGET | head -n1)\"";
             line(
                 format!("bpftool cgroup detach {mounted}{} {hook} id {id}", quoted(cgroup)),

@@ -177,7 +177,9 @@ impl fmt::Display for Unknown {
             Self::Kernel => "the kernel does not say who asked, or did so by itself",
             Self::NotFound => "it was gone before it could be found",
             Self::Several => "several did something at once",
-            Self::Lost => "more changed at once than could be heard",
+            Self::Lost => {
+                "the kernel's message was not heard: more came at once than could be read, or nobody listened"
+            }
             Self::NotTold => "who tells it does not say",
             Self::Expired => {
                 "by the kernel: the time for which it was set was over, and nobody had prolonged it"

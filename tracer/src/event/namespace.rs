@@ -22,6 +22,17 @@ pub struct Namespace {
     pub owner: Option<Owner>,
 }
 
+/// What a namespace without a name is called begins with this, and with the id of a process in it.
+pub const OF_PROCESS: &str = "pid:";
+
+impl Namespace {
+    /// It has a name of its own, or was named by the user.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        !self.name.starts_with(OF_PROCESS)
+    }
+}
+
 /// A network namespace that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NamespaceEnded {

@@ -65,6 +65,9 @@ pub(crate) const LINK_ADDRESS: &str = "lladdr";
 /// A neighbour was set by hand, and is not asked for.
 pub(crate) const PERMANENT: &str = "PERMANENT";
 
+/// Before the id of a BPF program that is attached somewhere.
+pub(crate) const PROGRAM: &str = "program ";
+
 /// All offloads of a device are on; and before those that are not.
 pub(crate) const ALL: &str = "all";
 pub(crate) const ALL_BUT: &str = "all but ";
@@ -82,6 +85,8 @@ pub(crate) const CARRIER: &str = "carrier";
 
 /// Before the largest packet that a device takes, in bytes.
 pub(crate) const MTU: &str = "mtu";
+/// Before the link-layer address of a device.
+pub(crate) const DEVICE_ADDRESS: &str = "address";
 /// Before the name servers of `/etc/resolv.conf`, at the beginning of its value.
 pub(crate) const NAME_SERVERS: &str = "nameservers";
 /// The same where it has none.

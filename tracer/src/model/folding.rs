@@ -5,16 +5,23 @@
 //! brings such about ([`brings_about`]), just before it; else to what changed in the same way at the same time. So nobody
 //! who did something is ever hidden behind somebody else.
 //!
+//! What changes again leads again, so that no line shows how something was for a moment as how it is; and what goes does not
+//! hide what comes in its place.
+//!
 //! What systemd tells of a unit and of its job belongs together from the job or the first step on until the unit rests again:
 //! of a start the line that stays is what it ended in. A stop and the start behind it are two, as is a start that takes long.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+mod effects;
 
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use self::effects::{DISABLE_IPV6, brings_about, devices, is_its_address, may_end, parameter};
 use super::clock::SECOND;
 use super::timeline::{Change, Subject};
 use super::units;
-use crate::event::{Owner, TABLE_LOCAL, Thing, Unknown, Version, of_each_device, value};
+use crate::event::{Owner, TABLE_LOCAL, Thing, Version, of_each_device, value};
 use crate::report::{Became, What};
 
 /// Changes of one process, and those alike of nobody known, belong together up to so long after the first of them.
@@ -30,11 +37,8 @@ const AHEAD: u64 = SECOND / 10;
 const OPEN: usize = 128;
 /// Changes of a group that may bring others about, at most: of more, what they bring about is told by itself.
 const CAUSES: usize = 32;
-
-/// The kernel parameter with which all addresses and routes of IPv6 go (addrconf_disable_ipv6).
-const DISABLE_IPV6: &str = ".disable_ipv6";
-/// What those of IPv6 begin with.
-const IPV6: &str = "net.ipv6.";
+/// Things that a group is known to have, at most: with that many nothing more joins it of itself.
+const THINGS: usize = 65_536;
 
 /// How many changes of each kind follow one.
 pub(crate) type With = BTreeMap<(What, Became), u64>;
@@ -59,6 +63,8 @@ struct Open {
     /// When the first of them was; of a unit's the latest.
     first: u64,
     causes: Vec<(u64, Change)>,
+    /// What it has changed, as numbers that tell one thing from others.
+    things: BTreeSet<u64>,
 }
 
 /// Whose changes these are.
@@ -127,12 +133,16 @@ impl Folding {
         };
         let who = Who::of(thing, change);
         let cause = match who {
-            Who::Alike(..) => self.cause(*netns, change),
+            Who::Alike(..) => self.cause(*netns, thing, change),
             Who::Known(_) | Who::Unit(..) => None,
         };
         let place = cause.or_else(|| {
-            self.open.iter().position(|open| {
-                open.netns == *netns && open.who == who && open.first.abs_diff(change.at) <= NEAR
+            // Of several the latest: it goes on.
+            self.open.iter().rposition(|open| {
+                open.netns == *netns
+                    && open.who == who
+                    && open.first.abs_diff(change.at) <= NEAR
+                    && self.may_join(open, thing, change)
             })
         });
         let group = match place.and_then(|place| self.open.get(place)) {
@@ -141,10 +151,11 @@ impl Folding {
         };
         self.found(group, number, change);
         let merged = self.absorb(group, *netns, change);
-        if let Some(open) = self.open.iter_mut().find(|open| open.group == group)
-            && open.causes.len() < CAUSES
-        {
-            open.causes.push((change.at, change.clone()));
+        if let Some(open) = self.open.iter_mut().find(|open| open.group == group) {
+            open.things.insert(number_of(thing));
+            if open.causes.len() < CAUSES {
+                open.causes.push((change.at, change.clone()));
+            }
         }
         Placed { group, merged }
     }
@@ -160,8 +171,29 @@ impl Folding {
             who,
             first: at,
             causes: Vec::new(),
+            things: BTreeSet::new(),
         });
         number
+    }
+
+    /// Whether nothing is hidden where a change follows the one that leads this group: neither that its thing has changed
+    /// again, nor what has come in the place of something that is gone.
+    fn may_join(&self, open: &Open, thing: &Thing, change: &Change) -> bool {
+        let Some(group) = self.groups.get(&open.group) else {
+            return false;
+        };
+        // A device that goes leads what became of it before.
+        if rank(change) < group.rank.0 {
+            return true;
+        }
+        let takes_its_place = group.kind.is_some_and(|(of, led)| {
+            of == what(thing)
+                && matches!(
+                    (led, became(change)),
+                    (Became::Gone, Became::New) | (Became::New, Became::Gone)
+                )
+        });
+        !takes_its_place && open.things.len() < THINGS && !open.things.contains(&number_of(thing))
     }
 
     /// The group of a unit's change, or its job's: the latest one of the unit, while what it tells goes on. Another job begins
@@ -201,7 +233,7 @@ impl Folding {
 
     /// The open group with what brought this change about: of several, by the address that a route is for, else the one of the
     /// first rank, and the last of those.
-    fn cause(&self, netns: u32, change: &Change) -> Option<usize> {
+    fn cause(&self, netns: u32, thing: &Thing, change: &Change) -> Option<usize> {
         let late = if change.noticed { BY_NEXT_LOOK } else { AT_ONCE };
         let open = self
             .open
@@ -209,12 +241,18 @@ impl Folding {
             .enumerate()
             .filter(|(_, open)| open.netns == netns);
         let causes = open.flat_map(|(place, open)| open.causes.iter().map(move |cause| (place, cause)));
+        // What is looked at may be so again; the kernel does a thing once.
+        let is_again = |place: usize| {
+            let open = self.open.get(place).filter(|_| !change.noticed);
+            open.is_some_and(|open| open.things.contains(&number_of(thing)))
+        };
         causes
-            .filter(|(_, (at, cause))| {
+            .filter(|(place, (at, cause))| {
                 *at <= change.at + AHEAD
                     && change.at.saturating_sub(*at) <= late
                     && may_end(cause, change)
                     && brings_about(cause, change)
+                    && !is_again(*place)
             })
             .min_by_key(|(_, (at, cause))| {
                 (
@@ -237,23 +275,37 @@ impl Folding {
                     *at <= change.at && may_end(change, effect) && brings_about(change, effect)
                 })
         };
-        let merged: Vec<u64> = self
-            .open
-            .iter()
-            .filter(|open| brought(open))
-            .map(|open| open.group)
-            .collect();
-        for other in &merged {
-            self.open.retain(|open| open.group != *other);
-            let Some(other) = self.groups.remove(other) else {
+        let all = self.open.iter().filter(|open| brought(open));
+        let all: Vec<u64> = all.map(|open| open.group).collect();
+        let mut merged = Vec::new();
+        for other in all {
+            if change.after.is_some() && self.share_a_thing(group, other) {
+                continue;
+            }
+            let things = self.open.extract_if(.., |open| open.group == other);
+            let things: Vec<u64> = things.flat_map(|open| open.things).collect();
+            if let Some(into) = self.open.iter_mut().find(|open| open.group == group) {
+                into.things.extend(things);
+            }
+            let Some(known) = self.groups.remove(&other) else {
                 continue;
             };
             self.followers += 1;
             if let Some(into) = self.groups.get_mut(&group) {
-                into.join(other);
+                into.join(known);
             }
+            merged.push(other);
         }
         merged
+    }
+
+    /// Some thing has changed in both of these groups.
+    fn share_a_thing(&self, one: u64, other: u64) -> bool {
+        let things = |group| self.open.iter().find(|open| open.group == group);
+        match (things(one), things(other)) {
+            (Some(one), Some(other)) => !one.things.is_disjoint(&other.things),
+            _ => false,
+        }
     }
 
     /// A change belongs to a group.
@@ -277,6 +329,13 @@ impl Folding {
             None => {
                 self.groups.insert(group, new);
             }
+        }
+    }
+
+    /// What changed with the one that leads this group is not told one by one.
+    pub(super) fn bring(&mut self, group: u64, with: With) {
+        if let Some(group) = self.groups.get_mut(&group) {
+            group.with = with;
         }
     }
 
@@ -350,6 +409,13 @@ impl Who {
     }
 }
 
+/// A number that tells a thing from others.
+fn number_of(thing: &Thing) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    thing.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// How much nearer to working a device came, or how much farther from it.
 fn turn(change: &Change) -> Ordering {
     let works = |value: &Option<String>| {
@@ -384,7 +450,7 @@ fn became(change: &Change) -> Became {
     }
 }
 
-fn what(thing: &Thing) -> What {
+pub(super) fn what(thing: &Thing) -> What {
     match thing {
         Thing::Rule { .. } | Thing::NoRules { .. } => What::Rule,
         Thing::Route { .. } => What::Route,
@@ -440,167 +506,6 @@ fn rank(change: &Change) -> u8 {
         Thing::Neighbour { .. } | Thing::Nsid { .. } => 8,
         Thing::Answer { .. } => 9,
     }
-}
-
-/// What ends by itself does so whatever else changes, but for an address that ends and takes its routes along.
-fn may_end(cause: &Change, change: &Change) -> bool {
-    let is_over = |change: &Change| change.by_unknown == Some(Unknown::Expired);
-    !is_over(change) || is_over(cause)
-}
-
-/// Whether the kernel itself makes such a change where somebody has made the other one.
-fn brings_about(by: &Change, effect: &Change) -> bool {
-    let (Subject::Setting(_, cause), Subject::Setting(_, of)) = (&by.subject, &effect.subject) else {
-        return false;
-    };
-    let is_gone = by.after.is_none();
-    match cause {
-        // unregister_netdevice_many: a device that goes is set down first.
-        Thing::Link { device } if is_gone && matches!(of, Thing::Link { .. }) => {
-            matches!(of, Thing::Link { device: of } if of == device) && effect.after.is_some()
-        }
-        // fib_disable_ip, addrconf_ifdown, neigh_ifdown, dev_shutdown: and the other way round where it is set up.
-        Thing::Link { device } => match of {
-            Thing::Address { device: of, .. } | Thing::Neighbour { device: of, .. } => {
-                of == device && is_of_its_kind(by, effect)
-            }
-            Thing::Traffic { device: of, .. }
-            | Thing::Offloads { device: of }
-            | Thing::Answer { device: of, .. } => of == device,
-            Thing::Route { .. } => is_of_its_kind(by, effect) && devices(effect).any(|of| of == device),
-            Thing::Sysctl { name } => {
-                of_each_device(name).is_some_and(|(begin, of, _)| {
-                    of == device && became(effect) == of_parameters(by, begin.starts_with(IPV6))
-                }) && became(effect) != Became::Changed
-            }
-            _ => false,
-        },
-        Thing::Rule { version, .. } | Thing::NoRules { version } => {
-            matches!(of, Thing::Answer { address, .. } if Version::of(*address) == *version)
-        }
-        // fib_del_ifaddr, ipv6_ifa_notify.
-        Thing::Address { device, address, .. } => match of {
-            Thing::Route { destination, .. } => {
-                Version::of(*destination) == Version::of(*address) && devices(effect).any(|of| of == device)
-            }
-            Thing::Address {
-                device: of,
-                address: other,
-                ..
-            }
-            | Thing::Neighbour {
-                device: of,
-                address: other,
-            }
-            | Thing::Answer {
-                device: of,
-                address: other,
-            } => of == device && Version::of(*other) == Version::of(*address),
-            _ => false,
-        },
-        Thing::Route { destination, .. } => {
-            matches!(of, Thing::Answer { address, .. } if Version::of(*address) == Version::of(*destination))
-        }
-        // fib6_nh_release and its twin: routes go with their next hop.
-        Thing::Nexthop { id } => {
-            matches!(of, Thing::Route { .. }) && words_after(effect, "nhid").any(|of| of == id.to_string())
-        }
-        // addrconf_disable_ipv6
-        Thing::Sysctl { name } if name.ends_with(DISABLE_IPV6) => {
-            let address = match of {
-                Thing::Address { address, .. }
-                | Thing::Answer { address, .. }
-                | Thing::Neighbour { address, .. } => address,
-                Thing::Route { destination, .. } => destination,
-                Thing::Sysctl { name: other } => return sets(name, other) && by.after == effect.after,
-                _ => return false,
-            };
-            address.is_ipv6()
-        }
-        Thing::Sysctl { name } => {
-            matches!(of, Thing::Sysctl { name: other } if sets(name, other)) && by.after == effect.after
-        }
-        _ => false,
-    }
-}
-
-/// What becomes of a device's kernel parameters where this becomes of the device: they come and go with it, and are set by others
-/// (devinet_sysctl_register, addrconf_sysctl_register). Below its least MTU there is no IPv6 at a device
-/// (addrconf_notify: NETDEV_CHANGEMTU).
-fn of_parameters(link: &Change, ipv6: bool) -> Became {
-    /// `IPV6_MIN_MTU`, in bytes.
-    const LEAST: u32 = 1280;
-    let is_enough = |value: &Option<String>| {
-        let mtu = value.as_deref().and_then(value::mtu);
-        mtu.is_none_or(|mtu| mtu >= LEAST)
-    };
-    match (became(link), is_enough(&link.before), is_enough(&link.after)) {
-        (Became::Changed, true, false) if ipv6 => Became::Gone,
-        (Became::Changed, false, true) if ipv6 => Became::New,
-        (became, ..) => became,
-    }
-}
-
-/// A route is for this address itself.
-fn is_its_address(cause: &Change, effect: &Change) -> bool {
-    match (&cause.subject, &effect.subject) {
-        (
-            Subject::Setting(_, Thing::Address { address, .. }),
-            Subject::Setting(_, Thing::Route { destination, .. }),
-        ) => address == destination,
-        _ => false,
-    }
-}
-
-/// What a device that comes nearer to working takes nothing away, and one that goes farther from it brings nothing.
-fn is_of_its_kind(link: &Change, effect: &Change) -> bool {
-    match turn(link) {
-        Ordering::Greater => became(effect) != Became::Gone,
-        Ordering::Less => became(effect) != Became::New,
-        Ordering::Equal => true,
-    }
-}
-
-/// Whether the kernel sets a parameter of one device where somebody sets that of all (inet_forward_change,
-/// addrconf_fixup_forwarding, addrconf_disable_ipv6, addrconf_fixup_linkdown), or that for new ones (devinet_copy_dflt_conf, IPv4
-/// only). Most of `all` count beside those of devices, and set none.
-fn sets(name: &str, other: &str) -> bool {
-    let (Some((begin, device, end)), Some((_, of, _))) = (of_each_device(name), of_each_device(other)) else {
-        return false;
-    };
-    let is_wider = match device {
-        "all" => matches!(
-            end,
-            ".forwarding" | DISABLE_IPV6 | ".ignore_routes_with_linkdown" | ".force_forwarding"
-        ),
-        "default" => begin == "net.ipv4.conf." && of != "all",
-        _ => false,
-    };
-    is_wider && device != of && parameter(name) == parameter(other)
-}
-
-/// What a kernel parameter is, whichever device has it: `net.ipv4.conf.`, `.forwarding`.
-fn parameter(name: &str) -> (&str, &str) {
-    of_each_device(name).map_or((name, ""), |(begin, _, end)| (begin, end))
-}
-
-/// The devices that a route leads or led out by.
-fn devices(change: &Change) -> impl Iterator<Item = &str> {
-    words_after(change, "dev")
-}
-
-/// What the values of a change have behind this word.
-fn words_after<'a>(change: &'a Change, word: &'a str) -> impl Iterator<Item = &'a str> {
-    [&change.before, &change.after]
-        .into_iter()
-        .flatten()
-        .flat_map(move |value| {
-            let mut words = value::words(value);
-            std::iter::from_fn(move || {
-                words.find(|one| *one == word)?;
-                words.next()
-            })
-        })
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub(crate) struct Standing {
     pub(crate) state: State,
     /// Since when, in boot time; `None` where it was found so.
     pub(crate) since: Option<u64>,
+    /// The thing by whose change it became so.
+    pub(crate) thing: Thing,
     /// Who brought it about, where that is known.
     pub(crate) by: Option<Owner>,
     /// Why that is not known; `None` where it is, and where it was found so.
@@ -163,6 +165,7 @@ impl Invariants {
         let standing = Standing {
             state,
             since: happened.then_some(at),
+            thing: setting.thing.clone(),
             by: setting.by.clone().filter(|_| happened),
             by_unknown: setting.by_unknown.filter(|_| happened),
         };

@@ -152,11 +152,8 @@ impl Model {
                 self.start = Some(start.clone());
             }
             Body::Capability(capability) => self.capability(at, capability),
-            Body::Namespace(namespace) => self.watched(namespace),
-            Body::NamespaceEnded(ended) => {
-                self.namespaces.ended(at, ended.inode);
-                self.leave(&BTreeSet::from([ended.inode]));
-            }
+            Body::Namespace(namespace) => self.watched(at, namespace),
+            Body::NamespaceEnded(ended) => self.ended(at, ended.inode),
             Body::Device(device) => self.node.device(at, device),
             Body::Entry(entry) => self.books.entry(&self.node, at, entry),
             Body::Flow(count) => self.flow(at, count),
@@ -237,20 +234,38 @@ impl Model {
     }
 
     /// A namespace is watched. Where its inode was that of another one, that one's row is closed.
-    fn watched(&mut self, namespace: &Namespace) {
+    fn watched(&mut self, at: u64, namespace: &Namespace) {
         let inode = namespace.inode;
-        if let Some(known) = self.node.namespace(inode) {
+        let known = self.node.namespace(inode);
+        let mut is_new = known.is_none();
+        if let Some(known) = known {
             let is_another = match (known.cookie, namespace.cookie) {
                 // Not told which it is: one that was found no more has ended.
                 (0, _) | (_, 0) => self.namespaces.end(inode).is_some(),
                 (before, now) => before != now,
             };
             if is_another {
+                is_new = true;
                 self.close(known.clone());
             }
         }
         self.node.watched(namespace);
         self.namespaces.watched(inode);
+        // Those of the start are told with it.
+        if is_new && self.start.is_some() && namespace.is_named() {
+            self.timeline.add(Change::namespace(at, &namespace.name, true));
+        }
+    }
+
+    /// A namespace has ended, and all that stood in it.
+    fn ended(&mut self, at: u64, inode: u32) {
+        let known = self.node.namespace(inode).filter(|known| known.is_named());
+        if let Some(known) = known.filter(|_| self.namespaces.end(inode).is_none()) {
+            let change = Change::namespace(at, &known.name, false);
+            self.timeline.add_with(change, self.settings.going(inode));
+        }
+        self.namespaces.ended(at, inode);
+        self.leave(&BTreeSet::from([inode]));
     }
 
     /// Closes the row of a namespace: its inode is that of another one.

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 pub(crate) use self::way::Way;
+use super::folding::{With, what};
 use super::invariants::Invariants;
 use super::parameters;
 use super::timeline::{Change, Subject};
 use crate::event::{Owner, Renamed, Seen, Setting, TABLE_MAIN, Thing, Unknown, network, value};
+use crate::report::{Became, What};
 
 /// Things that are kept at most, see [`Thing::room`]; further ones are counted.
 const KEPT: usize = 65_536;
@@ -151,6 +153,18 @@ impl Settings {
         self.now.retain(|(of, _), _| *of != netns);
         self.differs.retain(|(of, _), _| *of != netns);
         self.invariants.leave(netns);
+    }
+
+    /// What goes with a namespace: all that stands in it, but for what a device or the kernel has of itself.
+    pub(super) fn going(&self, netns: u32) -> With {
+        let mut with = With::new();
+        let its = self.now.keys().filter(|(of, _)| *of == netns);
+        for kind in its.map(|(_, thing)| what(thing)) {
+            if !matches!(kind, What::Answer | What::Sysctl | What::Offloads) {
+                *with.entry((kind, Became::Gone)).or_default() += 1;
+            }
+        }
+        with
     }
 
     /// What must hold.

@@ -52,6 +52,21 @@ impl Change {
         Self::starvation(at, Starvation::Over, "no flow starves any more".to_owned())
     }
 
+    /// A network namespace came or is gone.
+    pub(super) fn namespace(at: u64, name: &str, is_there: bool) -> Self {
+        let there = Some(String::new());
+        let (before, after) = if is_there { (None, there) } else { (there, None) };
+        Self {
+            at,
+            subject: Subject::Namespace(name.to_owned()),
+            before,
+            after,
+            by: None,
+            by_unknown: Some(Unknown::Compared),
+            noticed: true,
+        }
+    }
+
     fn starvation(at: u64, what: Starvation, text: String) -> Self {
         Self {
             at,
@@ -94,6 +109,8 @@ pub(crate) enum Subject {
     Setting(u32, Thing),
     /// That of a namespace whose inode is another's by now: what it was called.
     Closed(String, Thing),
+    /// A network namespace, by its name.
+    Namespace(String),
     /// A unit of systemd.
     Unit(String),
     /// A job of systemd for a unit.
@@ -181,6 +198,13 @@ impl Timeline {
         }
     }
 
+    /// Adds a change with which all of this changed, too.
+    pub(super) fn add_with(&mut self, change: Change, with: With) {
+        let number = self.total() + 1;
+        self.add(change);
+        self.folding.bring(number, with);
+    }
+
     /// Forgets the earliest of those that follow another one, which is what they are counted under; where there is none, of
     /// the others the one behind the first ones: what began it all is asked for longest.
     fn forget_one(&mut self) {
@@ -234,6 +258,21 @@ impl Timeline {
                 with: group.filter(|_| leader == kept.number).map(|(_, with)| with),
             }
         })
+    }
+
+    /// The number of the change that the one of this thing at that time follows; `None` where it stands for itself, or is not kept
+    /// any more.
+    pub(crate) fn leader_of(&self, netns: u32, thing: &Thing, at: u64) -> Option<u64> {
+        let first = self.changes.partition_point(|kept| kept.change.at < at);
+        let of_then = self
+            .changes
+            .range(first..)
+            .take_while(|kept| kept.change.at == at);
+        let is_it = |kept: &&Kept| matches!(&kept.change.subject, Subject::Setting(of, other) if *of == netns && other == thing);
+        // Of several the last one came of it.
+        let kept = of_then.filter(is_it).last()?;
+        let (leader, _) = self.folding.group(kept.group)?;
+        Some(leader).filter(|leader| *leader != kept.number)
     }
 
     /// When flows that had worked began to starve while no such did before, in boot time, the earliest first.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::visitor;
-use crate::event::{self, Capability, CapabilityState};
+use crate::event::{self, Capability, CapabilityState, OF_PROCESS};
 
 /// The capability's name.
 pub const CAPABILITY: &str = "namespaces";
@@ -21,8 +21,6 @@ pub const CAPABILITY: &str = "namespaces";
 pub(super) const NAMES: &str = "/run/netns";
 /// What the tracer's own namespace is called.
 const HOST: &str = "host";
-/// What a namespace without a name is called begins with this, and with the id of a process in it.
-const OF_PROCESS: &str = "pid:";
 
 /// A network namespace: its inode, what the user calls it, and where it is found.
 ///
@@ -281,6 +279,12 @@ impl Netns {
             return Err(Error::Ended { name: name() });
         }
         Ok(file)
+    }
+
+    /// It is found no more: as far as can be seen it has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.file(), Err(Error::Ended { .. }))
     }
 
     /// Returns whether that is another namespace than before.

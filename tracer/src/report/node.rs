@@ -320,12 +320,15 @@ pub struct Difference {
     pub now: Option<String>,
     /// When it last changed, UTC, RFC 3339.
     pub at: String,
-    /// Who changed it last, where that is known.
+    /// Who changed it last, or made the change that this one follows, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Actor>,
     /// Why that is not known; absent where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_unknown: Option<Unknown>,
+    /// The number of the change that its last one follows; absent where that stands for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<u64>,
 }
 
 /// Something that must hold.
@@ -349,6 +352,9 @@ pub struct Invariant {
     /// Why that is not known; absent where it is, and where it was found so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_unknown: Option<Unknown>,
+    /// The number of the change that the one follows by which it became so; absent where that stands for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<u64>,
 }
 
 /// Whether something holds that must.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::actor::by;
 use super::format::{count, time_of_day};
 use crate::event::NodeAction;
-use crate::event::value::{differing, renaming};
-use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
+use crate::event::value::{OF_DEVICE, PROGRAM, differing, renaming};
+use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, Unknown, What};
 
 /// A list of which the middle may be left out: what is told of it, from its beginning and its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,7 +209,12 @@ fn told(change: &Change) -> String {
         .by_unknown
         .filter(|_| matches!(change.kind, ChangeKind::Setting | ChangeKind::Packages));
     let by = by("; ", change.by.as_ref(), unknown);
-    let noticed = if change.noticed { "; noticed" } else { "" };
+    // Where it was seen by comparing, that says so.
+    let noticed = if change.noticed && unknown != Some(Unknown::Compared) {
+        "; it came about before and was noticed only then"
+    } else {
+        ""
+    };
     format!("{what}{place}{by}{noticed}")
 }
 
@@ -257,7 +262,11 @@ fn became(object: &str, before: Option<&str>, after: Option<&str>) -> String {
                 Some((was, before, after)) => (format!("renamed, was {was}; "), before, after),
                 None => (String::new(), before, after),
             };
+            let are_as_many = before.split(OF_DEVICE).count() == after.split(OF_DEVICE).count();
             let (before, after) = differing(before, after);
+            if are_as_many && before.starts_with(PROGRAM) && after.starts_with(PROGRAM) {
+                return format!("{object}: {before} replaced by {after}");
+            }
             format!("{object}: {renamed}{before} -> {after}")
         }
     }
@@ -338,6 +347,43 @@ mod tests {
             (201, "... 1,007 more between", "06:14:00.050", "06:14:01.058")
         );
         assert_eq!(told(0, 3), [""; 0]);
+    }
+
+    #[test]
+    fn a_program_in_the_place_of_another_one_is_told_as_that() {
+        let of = |id: u32| format!("program {id} (guard tag 0011223344556677), loaded by uid 0");
+        let told = |before: &str, after: &str| became("BPF programs at x", Some(before), Some(after));
+        assert_eq!(
+            told(&of(12), &of(13)),
+            "BPF programs at x: program 12 (guard tag 0011223344556677) replaced by \
+             program 13 (guard tag 0011223344556677)"
+        );
+        let both = format!("program 11 (tag 8899), {}", of(13));
+        assert_eq!(
+            told(&of(13), &both),
+            format!("BPF programs at x: {} -> {both}", of(13))
+        );
+    }
+
+    #[test]
+    fn what_was_noticed_later_says_so_where_nothing_else_does() {
+        let noticed = |kind, by_unknown| Change {
+            kind,
+            by: None,
+            by_unknown: Some(by_unknown),
+            noticed: true,
+            ..sample::incident().node.changes[0].clone()
+        };
+        let compared = told(&noticed(ChangeKind::Setting, Unknown::Compared));
+        assert!(
+            compared.ends_with("the kernel does not tell who does this"),
+            "{compared}"
+        );
+        let unit = told(&noticed(ChangeKind::Unit, Unknown::NotTold));
+        assert!(
+            unit.ends_with("; it came about before and was noticed only then"),
+            "{unit}"
+        );
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub fn page(report: &Report) -> Vec<Line> {
          was started anew since the tracer looks. Columns in which nothing would stand are left out. random: is added to \
          a timer's time, at most. Behind what a timer did is how long that took, and how it ended where that was not well.",
             "In a band of 10 s # is what arrived, - what of it was dropped. by: who did it, with its unit, \
-         container, pod and parent, or why that is not known. part: the band is not over, or the tracer was started in it. +5: nothing arrived either in the five bands after it. noticed: nobody told the change, it was found at that time and came about before.",
+         container, pod and parent, or why that is not known. part: the band is not over, or the tracer was started in it. +5: nothing arrived either in the five bands after it. noticed only then: nobody told the change, it was found at that time and came about before.",
         ],
     );
     page.section(

@@ -59,6 +59,8 @@ pub(super) struct Namespaces {
     strangers: BTreeSet<u32>,
     /// Such as were looked for and not found.
     nowhere: BTreeSet<u32>,
+    /// Of those that the user named: such as are told to have ended.
+    ended: BTreeSet<u32>,
     busy_turn: Turn,
     turn: Turn,
     started: bool,
@@ -93,6 +95,7 @@ impl Namespaces {
             busy: BTreeSet::new(),
             strangers: BTreeSet::new(),
             nowhere: BTreeSet::new(),
+            ended: BTreeSet::new(),
             busy_turn: Turn::default(),
             turn: Turn::default(),
             started: false,
@@ -233,6 +236,9 @@ impl Namespaces {
         tell: &mut dyn FnMut(Event),
     ) -> BTreeSet<u32> {
         if !self.all {
+            if listing {
+                self.tell_ended(now, tell);
+            }
             return BTreeSet::new();
         }
         if listing {
@@ -243,6 +249,19 @@ impl Namespaces {
             self.list(&names, now, told, tell)
         } else {
             BTreeSet::new()
+        }
+    }
+
+    /// Tells once of each of those that the user named that it has ended.
+    fn tell_ended(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
+        for netns in self.namespaces.values() {
+            if netns.has_ended() && self.ended.insert(netns.inode()) {
+                let inode = netns.inode();
+                tell(Event {
+                    at: now,
+                    body: Body::NamespaceEnded(NamespaceEnded { inode }),
+                });
+            }
         }
     }
 

@@ -1,10 +1,10 @@
 //! What a node sends to itself goes nowhere.
 
-use tracer::event::{FlowKey, Protocol, Seen, SocketState, Thing};
+use tracer::event::{Body, FlowKey, Protocol, Seen, Setting, SocketState, Thing, Unknown};
 use tracer::report::{Confidence, Relation, Where};
 
 use crate::hops::by_ip;
-use crate::pairing::set;
+use crate::pairing::{local_rule, set};
 use crate::story::*;
 use crate::stranded::sent_again;
 
@@ -59,6 +59,34 @@ fn goes_on(story: &mut Story) {
 fn is_down(story: &mut Story) {
     set(story, lo(), Some("down, no carrier, mtu 65536"), Seen::Told, None);
     set(story, answer(), None, Seen::Found, None);
+}
+
+/// A rule is gone, and the kernel's answer, which was asked for since several did something, follows it.
+#[test]
+fn what_follows_a_change_names_the_same_everywhere() {
+    let mut story = before(false);
+    set(&mut story, local_rule(), Some(""), Seen::Found, None);
+    story.tick();
+    set(&mut story, local_rule(), None, Seen::Told, by_ip());
+    story.say(Body::Setting(Box::new(Setting {
+        netns: NETNS,
+        thing: answer(),
+        value: Some("unicast via 10.0.0.1 dev eth0".to_owned()),
+        seen: Seen::Noticed,
+        by: None,
+        by_unknown: Some(Unknown::Several),
+    })));
+    story.tick();
+    let node = story.report().node;
+    let rule = node.changes.iter().find(|one| one.follows.is_none()).unwrap();
+    assert_eq!(rule.with.len(), 1);
+    let named = Some((Some(rule.number), rule.by.clone(), None));
+    let difference = node.differences.iter().find(|one| one.object.contains("answer"));
+    let difference = difference.map(|one| (one.follows, one.by.clone(), one.by_unknown));
+    assert_eq!(difference, named);
+    let broken = node.invariants.iter().find(|one| one.object.contains("answer"));
+    let broken = broken.map(|one| (one.follows, one.by.clone(), one.by_unknown));
+    assert_eq!(broken, named);
 }
 
 #[test]

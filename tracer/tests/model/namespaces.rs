@@ -4,7 +4,7 @@ use tracer::event::{
     Body, Device, EntryKey, Fate, Namespace, NamespaceEnded, Owner, Peer, Protocol, Seen, Setting,
     SocketState, Thing,
 };
-use tracer::report::{Followed, Ledger, Role};
+use tracer::report::{Became, Followed, Following, Ledger, Role, What};
 
 use crate::pairing::{local_rule, set};
 use crate::story::*;
@@ -415,6 +415,7 @@ fn what_changed_stays_with_the_namespace_that_had_the_inode_then() {
         .node
         .changes
         .iter()
+        .filter(|one| !one.object.starts_with("network namespace"))
         .map(|one| (one.netns.as_str(), one.before.as_deref(), one.after.as_deref()))
         .collect();
     assert_eq!(
@@ -422,6 +423,52 @@ fn what_changed_stays_with_the_namespace_that_had_the_inode_then() {
         [
             ("next:4026532201", None, Some("via 10.244.0.9")),
             ("pod:4026532201", None, Some("via 10.244.0.1"))
+        ]
+    );
+}
+
+#[test]
+fn a_namespace_that_comes_or_goes_is_a_change_with_all_that_was_in_it() {
+    let mut story = node_and_pod();
+    let setting = |thing| Setting {
+        netns: POD,
+        thing,
+        value: Some("dev eth0".to_owned()),
+        seen: Seen::Told,
+        by: None,
+        by_unknown: None,
+    };
+    for id in [7, 8] {
+        story.say(Body::Setting(Box::new(setting(Thing::Nexthop { id }))));
+    }
+    let device = "eth0".to_owned();
+    story.say(Body::Setting(Box::new(setting(Thing::Offloads { device }))));
+    // One that only processes are in has no name.
+    pod(&mut story, POD + 1, "pid:77", 12, 4);
+    story.tick();
+    for inode in [POD, POD + 1, POD] {
+        story.say(Body::NamespaceEnded(NamespaceEnded { inode }));
+    }
+    story.tick();
+    let report = story.report();
+    let told: Vec<_> = report
+        .node
+        .changes
+        .iter()
+        .rev()
+        .filter(|one| one.object.starts_with("network namespace"))
+        .map(|one| (one.object.as_str(), one.after.is_some(), one.with.clone()))
+        .collect();
+    let with = Following {
+        what: What::Nexthop,
+        became: Became::Gone,
+        number: 2,
+    };
+    assert_eq!(
+        told,
+        [
+            ("network namespace pod", true, vec![]),
+            ("network namespace pod", false, vec![with])
         ]
     );
 }

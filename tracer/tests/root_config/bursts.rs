@@ -118,7 +118,7 @@ fn what_is_found_is_whose_it_is() {
     // With this one there is no room for more, so that the source waits before it looks.
     named.ip("rule add pref 7 lookup 7");
     let deadline = Instant::now() + PATIENCE;
-    while listening.events.len() < 1 {
+    while listening.events.is_empty() {
         assert!(Instant::now() < deadline, "nothing is told");
     }
     let first = named.asks("nexthop replace id 7 via 10.99.0.252 dev up0");
@@ -131,4 +131,48 @@ fn what_is_found_is_whose_it_is() {
     let (_, gone) = listening.change_of("nexthop 7");
     assert_eq!(gone.value, None);
     second.made(&gone);
+}
+
+/// Since the time of a route is over all are read again and again. A list of so many takes its time, and has what is added
+/// meanwhile before that is heard.
+#[test]
+fn what_comes_while_all_is_read_again_is_not_said_to_be_told_by_nobody() {
+    const ROUTES: usize = 10_000;
+    const MORE: usize = 200;
+    let named = Named::new();
+    named.add_device();
+    let mut child = batch(&named);
+    let mut stdin = child.stdin.take().unwrap();
+    let to = |number: usize| format!("10.{}.{}.0/24", number / 256, number % 256);
+    for number in 0..ROUTES {
+        writeln!(stdin, "route add {} dev up0", to(number)).unwrap();
+    }
+    writeln!(stdin, "rule add pref 7 lookup 7").unwrap();
+    stdin.flush().unwrap();
+    let mut listening = Listening::to(&named);
+    if listening.has_found("IPv4 rule 7: from all lookup 7").is_none() {
+        listening.change_of("IPv4 rule 7: from all lookup 7");
+    }
+    named.ip("-6 route add 2001:db8:77::/48 dev up0 expires 1");
+    let (mut is_over, mut number, mut left) = (false, ROUTES, MORE);
+    while !is_over || left > 0 {
+        let next = to(number);
+        number += 1;
+        left = left.saturating_sub(usize::from(is_over));
+        writeln!(stdin, "route add {next} dev up0").unwrap();
+        stdin.flush().unwrap();
+        loop {
+            let Body::Setting(setting) = listening.next().body else {
+                continue;
+            };
+            let thing = setting.thing.to_string();
+            is_over |= thing.starts_with("route 2001:db8:77::/48") && setting.value.is_none();
+            if thing == format!("route {next}") {
+                assert_ne!(setting.by_unknown, Some(Unknown::Compared), "{thing}");
+                break;
+            }
+        }
+    }
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
 }

@@ -12,7 +12,7 @@ fn a_queueing_discipline_that_is_changed_tells_before_and_after() {
     let thing = "qdisc tbf 1: root on up0";
     let found = listening.has_found(thing).unwrap();
     assert!(
-        found.starts_with("rate 8000000 bit/s, limit 65536 bytes, options "),
+        found.starts_with("rate 8000000 bit/s, burst 32768 bytes, limit 65536 bytes, options "),
         "{found}"
     );
     let asker = Asker::new(
@@ -26,7 +26,7 @@ fn a_queueing_discipline_that_is_changed_tells_before_and_after() {
         changed
             .value
             .unwrap()
-            .starts_with("rate 1000000 bit/s, limit 65536 bytes")
+            .starts_with("rate 1000000 bit/s, burst 32768 bytes, limit 65536 bytes")
     );
 }
 

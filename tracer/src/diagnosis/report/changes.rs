@@ -37,11 +37,17 @@ pub(super) fn all(model: &Model) -> Vec<Change> {
     told
 }
 
+/// What a network namespace of this name is called as a thing.
+pub(in crate::diagnosis) fn namespace(name: &str) -> String {
+    format!("network namespace {name}")
+}
+
 fn change(model: &Model, told: Told<'_>) -> Change {
     let change = told.change;
     let (kind, object, netns) = match &change.subject {
         Subject::Setting(netns, thing) => (ChangeKind::Setting, thing.to_string(), place(model, *netns)),
         Subject::Closed(label, thing) => (ChangeKind::Setting, thing.to_string(), label.clone()),
+        Subject::Namespace(name) => (ChangeKind::Setting, namespace(name), String::new()),
         Subject::Unit(name) => (ChangeKind::Unit, name.clone(), String::new()),
         Subject::Job(unit) => (ChangeKind::Job, unit.clone(), String::new()),
         Subject::Timer(name) => (ChangeKind::Timer, name.clone(), String::new()),

@@ -1,5 +1,6 @@
 //! What must hold on every node, in words.
 
+use super::led::{self, Led};
 use super::node::{actor, place};
 use crate::event::{Thing, Version};
 use crate::model::Model;
@@ -10,7 +11,7 @@ use crate::report::{self, InvariantState};
 const MOST: usize = 100;
 
 /// Those that are told, how many are broken, and how many there are.
-pub(super) fn all(model: &Model) -> (Vec<report::Invariant>, u64, u64) {
+pub(super) fn all(model: &Model, led: &Led<'_>) -> (Vec<report::Invariant>, u64, u64) {
     let mut all: Vec<_> = model.settings().invariants().iter(model.now()).collect();
     let is_broken = |standing: &Standing| standing.state == State::Broken;
     let broken = all.iter().filter(|(_, _, standing)| is_broken(standing)).count() as u64;
@@ -20,11 +21,26 @@ pub(super) fn all(model: &Model) -> (Vec<report::Invariant>, u64, u64) {
     all.truncate(MOST);
     let told = all
         .into_iter()
-        .map(|(netns, invariant, standing)| one(model, netns, invariant, standing));
+        .map(|(netns, invariant, standing)| one(model, led, netns, invariant, standing));
     (told.collect(), broken, total)
 }
 
-fn one(model: &Model, netns: u32, invariant: &Invariant, standing: &Standing) -> report::Invariant {
+fn one(
+    model: &Model,
+    led: &Led<'_>,
+    netns: u32,
+    invariant: &Invariant,
+    standing: &Standing,
+) -> report::Invariant {
+    let own = led::Actor {
+        by: standing.by.as_ref(),
+        by_unknown: standing.by_unknown,
+        follows: None,
+    };
+    let named = match standing.since {
+        Some(at) => led.of((netns, &standing.thing), at, own),
+        None => own,
+    };
     report::Invariant {
         object: object(invariant),
         netns: place(model, netns),
@@ -35,8 +51,9 @@ fn one(model: &Model, netns: u32, invariant: &Invariant, standing: &Standing) ->
         },
         text: text(model, netns, invariant, standing.state == State::Holds),
         since: standing.since.map(|at| model.utc(at)),
-        by: standing.by.as_ref().map(actor),
-        by_unknown: standing.by_unknown,
+        by: named.by.map(actor),
+        by_unknown: named.by_unknown,
+        follows: named.follows,
     }
 }
 

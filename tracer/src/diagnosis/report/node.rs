@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
+use super::led::{self, Led};
 use crate::event::{Manager, NodeAction, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::deadlines;
@@ -99,8 +100,9 @@ pub(super) fn node(model: &Model) -> Node {
 /// The same with so many units and timers at most.
 fn node_of(model: &Model, most: usize) -> Node {
     let timeline = model.timeline();
+    let led = Led::new(timeline);
     let (units, units_total) = units(model, most);
-    let (invariants, invariants_broken, invariants_total) = super::invariants::all(model);
+    let (invariants, invariants_broken, invariants_total) = super::invariants::all(model, &led);
     let mut differences: Vec<_> = model.settings().differences().collect();
     let differences_total = differences.len() as u64;
     // The sort is stable.
@@ -129,14 +131,23 @@ fn node_of(model: &Model, most: usize) -> Node {
         baseline: model.settings().since().map(|at| model.utc(at)),
         differences: differences
             .into_iter()
-            .map(|(netns, thing, difference)| Difference {
-                object: thing.to_string(),
-                netns: place(model, netns),
-                before: difference.before.clone(),
-                now: difference.now.clone(),
-                at: model.utc(difference.at),
-                by: difference.by.as_ref().map(actor),
-                by_unknown: difference.by_unknown,
+            .map(|(netns, thing, difference)| {
+                let own = led::Actor {
+                    by: difference.by.as_ref(),
+                    by_unknown: difference.by_unknown,
+                    follows: None,
+                };
+                let named = led.of((netns, thing), difference.at, own);
+                Difference {
+                    object: thing.to_string(),
+                    netns: place(model, netns),
+                    before: difference.before.clone(),
+                    now: difference.now.clone(),
+                    at: model.utc(difference.at),
+                    by: named.by.map(actor),
+                    by_unknown: named.by_unknown,
+                    follows: named.follows,
+                }
             })
             .collect(),
         differences_total,

@@ -1,4 +1,8 @@
+mod units;
+
+use super::effects::sets;
 use super::*;
+use crate::event::Unknown;
 use crate::model::timeline::Timeline;
 
 const MS: u64 = SECOND / 1000;
@@ -285,146 +289,6 @@ fn a_device_that_goes_is_set_down_and_that_is_one() {
     assert_eq!(led, [(4 * MS, Some(3)), (50 * MS, Some(0))]);
 }
 
-fn of_unit(at: u64, name: &str, before: &str, after: &str) -> Change {
-    Change {
-        subject: Subject::Unit(name.to_owned()),
-        ..change(at, link(""), before, Some(after), None)
-    }
-}
-
-fn of_job(at: u64, name: &str, before: Option<&str>, after: &str) -> Change {
-    Change {
-        subject: Subject::Job(name.to_owned()),
-        before: before.map(str::to_owned),
-        ..change(at, link(""), "", Some(after), None)
-    }
-}
-
-/// What those that lead became, in their order.
-fn lines(changes: &[Change]) -> Vec<String> {
-    let mut timeline = Timeline::default();
-    for change in changes {
-        timeline.add(change.clone());
-    }
-    let led = timeline.folded().filter(|told| told.follows.is_none());
-    led.map(|told| {
-        let (Subject::Unit(name) | Subject::Job(name)) = &told.change.subject else {
-            return String::new();
-        };
-        format!("{name} {}", told.change.after.as_deref().unwrap_or_default())
-    })
-    .collect()
-}
-
-#[test]
-fn of_the_steps_of_a_start_what_it_ended_in_stays() {
-    const A: &str = "a.service";
-    let start = [
-        of_job(0, A, None, "start queued"),
-        of_job(1, A, Some("start queued"), "start running"),
-        of_unit(2, A, "inactive (dead)", "activating (start)"),
-        of_unit(400, A, "activating (start)", "active (running)"),
-        of_job(401, A, Some("start running"), "start ended: done"),
-    ];
-    assert_eq!(lines(&start), ["a.service active (running)"]);
-    // What befalls it then is another matter.
-    let mut crash = start.to_vec();
-    crash.push(of_unit(
-        500,
-        A,
-        "active (running)",
-        "failed (failed), result exit-code",
-    ));
-    assert_eq!(
-        lines(&crash),
-        [
-            "a.service active (running)",
-            "a.service failed (failed), result exit-code"
-        ]
-    );
-    // Its job may be heard of late.
-    let late = [
-        of_unit(0, A, "active (running)", "activating (start)"),
-        of_job(10, A, None, "restart running"),
-        of_unit(136, A, "activating (start)", "active (running)"),
-        of_job(140, A, Some("restart running"), "restart ended: done"),
-    ];
-    assert_eq!(lines(&late), ["a.service active (running)"]);
-    // Of one that was not heard of before it ended it is not known what it was for.
-    let end = [
-        of_unit(0, A, "active (running)", "active (running)"),
-        of_job(70, A, None, "ended: done"),
-    ];
-    assert_eq!(lines(&end), ["a.service active (running)"]);
-    // So is a stop before the start, and what takes long.
-    let restart = [
-        of_job(0, A, None, "restart queued"),
-        of_job(1, A, Some("restart queued"), "restart running"),
-        of_unit(2, A, "active (running)", "deactivating (stop-sigterm)"),
-        of_unit(900, A, "deactivating (stop-sigterm)", "inactive (dead)"),
-        of_job(901, A, Some("restart running"), "start queued"),
-        of_job(902, A, Some("start queued"), "start running"),
-        of_unit(903, A, "inactive (dead)", "activating (start)"),
-        of_unit(9000, A, "activating (start)", "active (running)"),
-        of_job(9001, A, Some("start running"), "start ended: done"),
-    ];
-    assert_eq!(
-        lines(&restart),
-        [
-            "a.service inactive (dead)",
-            "a.service activating (start)",
-            "a.service active (running)"
-        ]
-    );
-}
-
-#[test]
-fn nothing_of_another_unit_is_hidden_nor_what_went_wrong_on_the_way() {
-    let both = [
-        of_job(0, "a.service", None, "start queued"),
-        of_job(0, "b.service", None, "start queued"),
-        of_unit(1, "a.service", "inactive (dead)", "activating (start)"),
-        of_unit(2, "b.service", "inactive (dead)", "active (running)"),
-        of_job(3, "b.service", Some("start queued"), "start ended: done"),
-        of_unit(4, "a.service", "activating (start)", "activating (auto-restart)"),
-        of_unit(5, "a.service", "activating (auto-restart)", "activating (start)"),
-        of_unit(
-            6,
-            "a.service",
-            "activating (start)",
-            "deactivating (stop-sigterm), result timeout",
-        ),
-        of_unit(
-            7,
-            "a.service",
-            "deactivating (stop-sigterm), result timeout",
-            "failed (failed), result timeout",
-        ),
-    ];
-    assert_eq!(
-        lines(&both),
-        [
-            "b.service active (running)",
-            "a.service activating (auto-restart)",
-            "a.service deactivating (stop-sigterm), result timeout",
-            "a.service failed (failed), result timeout"
-        ]
-    );
-}
-
-#[test]
-fn a_job_that_changes_nothing_is_told_by_its_end() {
-    let job = [
-        of_job(0, "a.service", None, "start queued"),
-        of_job(1, "a.service", Some("start queued"), "start ended: dependency"),
-        of_job(2, "a.service", None, "stop queued"),
-    ];
-    assert_eq!(
-        lines(&job),
-        ["a.service start ended: dependency", "a.service stop queued"]
-    );
-}
-
 #[test]
 fn a_device_that_is_down_for_a_moment_is_told_to_be_up_again() {
     let at = |at, before, after| change(at, link("eth0"), before, Some(after), None);
@@ -443,7 +307,73 @@ fn a_device_that_is_down_for_a_moment_is_told_to_be_up_again() {
         .into_iter()
         .map(|(leader, with)| (leader, with.len()))
         .collect();
-    assert_eq!(leaders, [(1, 0), (2, 1), (4, 0), (5, 0)]);
+    assert_eq!(leaders, [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0)]);
+}
+
+fn offloads(at: u64, before: &str, after: &str) -> Change {
+    let thing = Thing::Offloads {
+        device: "eth0".to_owned(),
+    };
+    change(at, thing, before, Some(after), None)
+}
+
+/// `ethtool -K eth0 tso off`, and on again soon: a line that shows the first alone would show the opposite of how it is.
+#[test]
+fn what_is_switched_off_and_on_again_is_two_changes() {
+    let off = |at| offloads(at, "all", "all but tso");
+    let on = |at| offloads(at, "all but tso", "all");
+    let told = folded([off(0), on(400), off(500)]);
+    assert_eq!(told, [(1, vec![]), (2, vec![]), (3, vec![])]);
+    let mtu = |at, before, after| change(at, link("eth0"), before, Some(after), process(7));
+    let device = mtu(0, "up, carrier, mtu 1500", "up, carrier, mtu 9000");
+    let told = folded([device.clone(), off(10), on(200)]);
+    assert_eq!(told, [(1, vec![2]), (3, vec![])]);
+    // Before the device, too.
+    let told = folded([
+        off(0),
+        on(10),
+        Change {
+            at: SECOND + 20 * MS,
+            ..device
+        },
+    ]);
+    assert_eq!(told, [(2, vec![]), (3, vec![1])]);
+}
+
+/// Nobody is named for offloads: what somebody sets may not vanish behind the device's new address.
+#[test]
+fn offloads_do_not_follow_the_address_of_a_device() {
+    let address = |last| format!("up, carrier, mtu 1500, address 02:00:00:00:00:0{last}");
+    let set = change(16, link("eth0"), &address(1), Some(&address(2)), process(7));
+    let told = folded([offloads(0, "all", "all but tso"), set]);
+    assert_eq!(told, [(1, vec![]), (2, vec![])]);
+}
+
+/// One process takes rules and routes away, sets others in their place, and takes one away again.
+#[test]
+fn what_comes_does_not_follow_what_is_gone() {
+    let by = process(812);
+    let new = |at, thing| Change {
+        before: None,
+        ..change(at, thing, "", Some("dev eth0"), by.clone())
+    };
+    let told = folded([
+        gone(0, route("10.0.0.0/24"), "dev eth0", by.clone()),
+        gone(1, route("10.1.0.0/24"), "dev eth0", by.clone()),
+        new(2, route("10.2.0.0/24")),
+        new(3, route("10.1.0.0/24")),
+        gone(4, route("10.1.0.0/24"), "dev eth0", by.clone()),
+    ]);
+    assert_eq!(told, [(1, vec![2]), (3, vec![4]), (5, vec![])]);
+    let qdisc = |text: &str| Thing::Traffic {
+        device: "eth0".to_owned(),
+        text: text.to_owned(),
+    };
+    let told = folded([
+        gone(0, qdisc("qdisc pfifo 8013: root"), "limit 5 packets", by.clone()),
+        new(0, qdisc("qdisc tbf 8014: root")),
+    ]);
+    assert_eq!(told, [(1, vec![]), (2, vec![])]);
 }
 
 /// A look each second shows it: 0, 1, 0.

@@ -10,6 +10,7 @@ use super::super::cgroup;
 use super::bpf_link::{at_cgroup, attach_type};
 use super::known::Change;
 use crate::event::Thing;
+use crate::event::value::{OF_DEVICE, PROGRAM};
 
 /// Looks at all cgroups after such programs have come or gone: who has loaded one attaches it a moment later.
 const LOOKS: u32 = 3;
@@ -72,14 +73,14 @@ impl CgroupPrograms {
             };
             for hook in &hooks {
                 // One kernel has not all of them.
-                let programs: Vec<(u32, String)> = at_cgroup(folder.as_fd(), *hook)
+                let programs: Vec<(u32, &str)> = at_cgroup(folder.as_fd(), *hook)
                     .unwrap_or_default()
                     .into_iter()
-                    .filter_map(|id| Some((id, format!("program {id}, {}", programs.get(&id)?))))
+                    .filter_map(|id| Some((id, *programs.get(&id)?)))
                     .collect();
                 if !programs.is_empty() {
-                    let (ids, words): (Vec<u32>, Vec<String>) = programs.into_iter().unzip();
-                    now.insert((path.clone(), *hook), (ids, words.join("; ")));
+                    let ids = programs.iter().map(|(id, _)| *id).collect();
+                    now.insert((path.clone(), *hook), (ids, value(&programs)));
                 }
             }
         }
@@ -107,6 +108,30 @@ fn thing((cgroup, hook): &Place) -> Thing {
     }
 }
 
+/// `program 12 (guard tag 0011223344556677), program 13 (tag 8899aabbccddeeff), loaded by uid 0`: what is told of each, without
+/// its kind, which the place says. Who loaded them is told once, and of each where that was not the same one.
+fn value(programs: &[(u32, &str)]) -> String {
+    let parts = |told: &'_ str| {
+        let (_, told) = told.split_once(' ').unwrap_or_default();
+        let (what, by) = told.split_once(OF_DEVICE).unwrap_or((told, ""));
+        (what.to_owned(), by.to_owned())
+    };
+    let told: Vec<(u32, (String, String))> = programs.iter().map(|(id, told)| (*id, parts(told))).collect();
+    let mut loaders: Vec<String> = told.iter().map(|(_, (_, by))| by.clone()).collect();
+    loaders.dedup();
+    let programs = told.into_iter().map(|(id, (what, by))| match loaders.as_slice() {
+        [_] => format!("{PROGRAM}{id} ({what})"),
+        _ => format!("{PROGRAM}{id} ({what} {by})"),
+    });
+    let mut all: Vec<String> = programs.collect();
+    if let [by] = loaders.as_slice()
+        && !by.is_empty()
+    {
+        all.push(by.clone());
+    }
+    all.join(OF_DEVICE)
+}
+
 /// Where a program is attached, by what is told of it.
 fn hooks(program: &str) -> &'static [u32] {
     let kind = program.split(' ').next();
@@ -114,4 +139,24 @@ fn hooks(program: &str) -> &'static [u32] {
         .iter()
         .find_map(|(of, hooks)| (Some(*of) == kind).then_some(*hooks));
     known.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_told_without_what_all_have_in_common() {
+        let guard = "cgroup_skb guard tag 0011223344556677, loaded by uid 0";
+        let other = "cgroup_skb tag 8899aabbccddeeff, loaded by uid 1000";
+        assert_eq!(
+            value(&[(12, guard), (13, guard)]),
+            "program 12 (guard tag 0011223344556677), program 13 (guard tag 0011223344556677), loaded by uid 0"
+        );
+        assert_eq!(
+            value(&[(12, guard), (14, other)]),
+            "program 12 (guard tag 0011223344556677 loaded by uid 0), program 14 (tag 8899aabbccddeeff loaded by uid 1000)"
+        );
+        assert_eq!(value(&[(12, "cgroup_skb tag 0011")]), "program 12 (tag 0011)");
+    }
 }

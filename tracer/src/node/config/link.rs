@@ -69,7 +69,7 @@ impl Link {
             words.push("no ARP".to_owned());
         }
         if !self.address.is_empty() {
-            words.push(format!("address {}", self.address));
+            words.push(format!("{} {}", value::DEVICE_ADDRESS, self.address));
         }
         if self.master != 0 {
             words.push(format!("{} {}", value::MASTER, devices.name(self.master)));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -120,12 +120,12 @@ fn value(text: &str) -> String {
     let after = |word: &'static str| text.split('\n').filter_map(move |line| words(line, word));
     let server = |line: String| {
         let address = line.split(' ').next()?;
+        if let Some(address) = ipv4(address) {
+            return Some(address.to_string());
+        }
         // Those of a link alone have its device behind them.
-        let is_it = match address.split_once('%') {
-            Some((bare, _)) => bare.parse::<Ipv6Addr>().is_ok(),
-            None => address.parse::<IpAddr>().is_ok(),
-        };
-        is_it.then(|| address.to_owned())
+        let bare = address.split_once('%').map_or(address, |(bare, _)| bare);
+        bare.parse::<Ipv6Addr>().is_ok().then(|| address.to_owned())
     };
     let servers: Vec<String> = after("nameserver").filter_map(server).take(SERVERS).collect();
     let mut parts = vec![if servers.is_empty() {
@@ -145,6 +145,32 @@ fn value(text: &str) -> String {
         parts.push(format!("options {}", options.join(" ")));
     }
     parts.join(", ")
+}
+
+/// An address as inet_aton(3) takes it: of one to four numbers, of which the last one fills what is left, and each of which is octal
+/// where it begins with 0, and hexadecimal with 0x. So `10.1` is 10.0.0.1 and `010.0.0.1` 8.0.0.1.
+fn ipv4(text: &str) -> Option<Ipv4Addr> {
+    let number = |part: &str| {
+        let hexadecimal = part.strip_prefix("0x").or_else(|| part.strip_prefix("0X"));
+        let (digits, radix) = match (hexadecimal, part.strip_prefix('0')) {
+            (Some(digits), _) => (digits, 16),
+            (None, Some(digits)) if !digits.is_empty() => (digits, 8),
+            _ => (part, 10),
+        };
+        // A sign is none of the digits.
+        let are_digits = digits.chars().all(|digit| digit.is_digit(radix));
+        u32::from_str_radix(digits, radix).ok().filter(|_| are_digits)
+    };
+    let parts: Vec<&str> = text.split('.').collect();
+    let (last, first) = parts.split_last()?;
+    let mut address = 0;
+    for (place, part) in first.iter().enumerate() {
+        let byte = number(part).filter(|_| place < 3)?;
+        address |= u32::from(u8::try_from(byte).ok()?) << (24 - 8 * place);
+    }
+    let last = number(last)?;
+    let room = u32::MAX.checked_shr(8 * u32::try_from(first.len()).ok()?)?;
+    (last <= room).then(|| Ipv4Addr::from(address | last))
 }
 
 #[cfg(test)]
@@ -172,6 +198,42 @@ mod tests {
             "to the C library it is no address"
         );
         assert_eq!(value("nameserver\n\0\u{fffd}"), "no nameservers");
+    }
+
+    /// The answers are those of inet_aton(3) of glibc.
+    #[test]
+    fn addresses_are_read_as_the_c_library_reads_them() {
+        for (text, expected) in [
+            ("10.0.0.53", Some("10.0.0.53")),
+            ("10.1", Some("10.0.0.1")),
+            ("10.1.2", Some("10.1.0.2")),
+            ("10.1.258", Some("10.1.1.2")),
+            ("010.0.0.1", Some("8.0.0.1")),
+            ("0x0a.0.0.0X35", Some("10.0.0.53")),
+            ("167772213", Some("10.0.0.53")),
+            ("0", Some("0.0.0.0")),
+            ("00.0.0.01", Some("0.0.0.1")),
+            ("4294967296", None),
+            ("10.16777216", None),
+            ("256.1", None),
+            ("10.0.0.256", None),
+            ("08.0.0.1", None),
+            ("0x.1", None),
+            ("+1", None),
+            ("0+1", None),
+            ("10..1", None),
+            ("10.1.", None),
+            ("1.2.3.4.5", None),
+            ("", None),
+            ("a", None),
+        ] {
+            let read = ipv4(text).map(|address| address.to_string());
+            assert_eq!(read.as_deref(), expected, "{text}");
+        }
+        assert_eq!(
+            value("nameserver 10.1\nnameserver 010.0.0.1\n"),
+            "nameservers 10.0.0.1 8.0.0.1"
+        );
     }
 
     /// A pipe would make its reader wait for ever.

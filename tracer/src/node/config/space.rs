@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::netlink::{self, Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
-use super::super::{Netns, clock, namespace};
+use super::super::{Netns, clock};
 use super::answer::Answers;
 use super::bpf_link::{self, Place};
 use super::dump;
@@ -231,6 +231,8 @@ impl Space {
         self.answers.need(&Err(Unknown::Lost));
         self.drained = true;
         self.pause = None;
+        // At once: what is known is out of date.
+        self.because_of.at_once();
         self.settle()
     }
 
@@ -253,7 +255,7 @@ impl Space {
 
     /// Nobody but this holds it, as far as can be seen.
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.netns.file(), Err(namespace::Error::Ended { .. }))
+        self.netns.has_ended()
     }
 
     /// What becomes readable when something is told.

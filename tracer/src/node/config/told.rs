@@ -27,6 +27,11 @@ pub(super) fn noticed(changes: Vec<Change>) -> Vec<Told> {
     all(changes, Seen::Noticed, Some(&Err(Unknown::Compared)))
 }
 
+/// What is different since something began to be listened to, or was not heard: it was told.
+pub(super) fn unheard(changes: Vec<Change>) -> Vec<Told> {
+    all(changes, Seen::Noticed, Some(&Err(Unknown::Lost)))
+}
+
 /// Changes that came to be known in the same way.
 pub(super) fn all(changes: Vec<Change>, seen: Seen, by: Option<&Who>) -> Vec<Told> {
     let told = |change| Told {
@@ -60,6 +65,16 @@ impl Cause {
             Some(_) if *by == Err(Unknown::Lost) => Err(Unknown::Lost),
             Some(_) => Err(Unknown::Several),
         });
+    }
+
+    /// Somebody among them was not heard.
+    pub(super) fn is_lost(&self) -> bool {
+        self.by == Some(Err(Unknown::Lost))
+    }
+
+    /// The next look is taken, whatever is told meanwhile.
+    pub(super) fn at_once(&mut self) {
+        self.disturbed = Instant::now().checked_sub(PATIENCE);
     }
 
     /// It was looked, until now: who it was. The next look has other causes. `None` where something was told meanwhile that was

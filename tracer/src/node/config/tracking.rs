@@ -165,7 +165,12 @@ impl Tracking {
             1 => format!("{before} entries became {now} within a second"),
             falls => format!("{before} entries became {now} within a second, for the {falls}. time"),
         };
-        Some(told(value, Seen::Noticed, Err(Unknown::Compared)))
+        let why = if self.lost {
+            Unknown::Lost
+        } else {
+            Unknown::Compared
+        };
+        Some(told(value, Seen::Noticed, Err(why)))
     }
 
     /// Looks whether the table is nearly full, and tells how many entries it has while it is, and once when it is no more.

@@ -97,6 +97,7 @@ fn broken(object: &str, text: &str) -> Invariant {
         since: Some("2023-10-10T06:14:07.352Z".to_owned()),
         by: networkd(),
         by_unknown: None,
+        follows: None,
     }
 }
 
@@ -245,6 +246,7 @@ pub(super) fn upgrade() -> Node {
             at: "2023-10-10T06:14:07.352Z".to_owned(),
             by: networkd(),
             by_unknown: None,
+            follows: None,
         }],
         differences_total: 1,
         invariants: vec![

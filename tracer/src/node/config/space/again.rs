@@ -9,7 +9,7 @@ use super::super::error::Error;
 use super::super::expiry::Expiry;
 use super::super::known::{Change, Known};
 use super::super::ruleset::Ruleset;
-use super::super::told::{self, Told};
+use super::super::told::{self, Told, Who};
 use super::{Again, Space};
 use crate::event::{Renamed, Seen, Thing, Unknown};
 
@@ -89,16 +89,11 @@ impl Space {
         if !changes.is_empty() {
             self.answers.need(&by);
         }
-        // What is over goes; whatever comes meanwhile comes for another reason.
-        let (come, gone): (Vec<Change>, Vec<Change>) =
-            changes.into_iter().partition(|(_, value)| value.is_some());
-        let comes_by = match &by {
-            Err(Unknown::Expired) => &Err(Unknown::Compared),
-            by => by,
-        };
-        let mut told = told::all(gone, Seen::Noticed, Some(&by));
-        told.extend(told::all(come, Seen::Noticed, Some(comes_by)));
-        Ok(told)
+        let told = changes.into_iter().flat_map(|change| {
+            let by = who(&by, &change);
+            told::all(vec![change], Seen::Noticed, Some(&by))
+        });
+        Ok(told.collect())
     }
 
     fn read_routes(&self) -> Result<Read, Error> {
@@ -157,4 +152,51 @@ impl Space {
 enum Read {
     Routes(Known, Expiry),
     Everything(Box<Standing>, Ruleset),
+}
+
+/// Who is named for what was different when all was read again because of somebody. Where that was for a time that is over, what
+/// is gone was over; what has come has for another reason. That a route of IPv6 leads once more, as it was announced again, the
+/// kernel does not tell. All else it does, and that was not heard.
+fn who(because_of: &Who, (thing, value): &Change) -> Who {
+    let is_prolonged = matches!(thing, Thing::Route { destination, .. } if destination.is_ipv6());
+    match because_of {
+        Err(Unknown::Expired) if value.is_none() => Err(Unknown::Expired),
+        Err(Unknown::Expired) if is_prolonged => Err(Unknown::Compared),
+        Err(Unknown::Expired) => Err(Unknown::Lost),
+        by => by.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Owner;
+
+    #[test]
+    fn what_came_when_a_time_was_over_was_not_heard() {
+        let route = |to: &str, value: Option<&str>| {
+            let thing = Thing::Route {
+                table: 254,
+                action: "unicast".to_owned(),
+                destination: to.parse().unwrap(),
+                prefix: 24,
+                metric: 0,
+            };
+            (thing, value.map(str::to_owned))
+        };
+        let over = Err(Unknown::Expired);
+        let ip = Ok(Owner::named(7, "ip"));
+        for (because_of, change, expected) in [
+            (&over, route("2001:db8::", None), over.clone()),
+            (
+                &over,
+                route("2001:db8::", Some("dev eth0")),
+                Err(Unknown::Compared),
+            ),
+            (&over, route("203.0.113.0", Some("dev eth0")), Err(Unknown::Lost)),
+            (&ip, route("203.0.113.0", Some("dev eth0")), ip.clone()),
+        ] {
+            assert_eq!(who(because_of, &change), expected, "{change:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::super::dump;
 use super::super::known::Change;
 use super::super::ruleset;
 use super::super::sysctl;
-use super::super::told::{Told, found, noticed};
+use super::super::told::{Told, found, noticed, unheard};
 use super::{NF_TABLES, Space, netfilter, policies, ruleset_of};
 use crate::event::{Seen, Thing, Unknown};
 
@@ -23,7 +23,7 @@ impl Space {
         self.netfilter = firewall.listener;
         self.no_rules = firewall.unheard;
         self.rules = firewall.rules;
-        noticed(self.rules_now())
+        unheard(self.rules_now())
     }
 
     /// Listens to policies of IPsec, if that has been loaded meanwhile.
@@ -41,7 +41,7 @@ impl Space {
         };
         self.ipsec = ipsec;
         let new = policies.into_iter();
-        noticed(
+        unheard(
             new.filter_map(|(thing, value)| self.known.set(thing, value))
                 .collect(),
         )
@@ -63,8 +63,14 @@ impl Space {
         let Ok(Ok(Some(body))) = self.netns.enter(|| dump::device(index)) else {
             return Vec::new();
         };
+        // What was told and lost shows here as well.
+        let told = if self.because_of.is_lost() {
+            unheard
+        } else {
+            noticed
+        };
         let changes = self.link(&body, &Err(Unknown::Compared)).into_iter();
-        noticed(changes.map(|(change, _)| change).collect())
+        told(changes.map(|(change, _)| change).collect())
     }
 
     /// Looks at the tables of the older firewalls.
