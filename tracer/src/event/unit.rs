@@ -48,6 +48,18 @@ pub struct UnitState {
     pub limits: Limits,
 }
 
+/// What is said behind the state of a unit that runs, and is not in the run any more that it was seen in.
+pub(crate) const ANEW: &str = ", started anew";
+
+/// How a unit stands that was started anew, where a change from one state to another says so:
+/// `active (running), main process 471, was 460`.
+pub(crate) fn started_anew(before: Option<&str>, after: &str) -> Option<String> {
+    match after.split_once(ANEW) {
+        Some((state, more)) => Some(format!("{state}{more}")),
+        None => (before == Some(after)).then(|| after.to_owned()),
+    }
+}
+
 /// What limits the time of a unit. Times of `CLOCK_MONOTONIC` in µs, 0 for never; spans in µs, `u64::MAX` for no limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {

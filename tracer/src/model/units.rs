@@ -7,7 +7,7 @@ use super::deadlines::{self, Deadline};
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
 use crate::event::{
-    self, Capability, CapabilityState, Clock, Job, JobState, Seen, Timer, Unit, UnitState, Unknown,
+    self, ANEW, Capability, CapabilityState, Clock, Job, JobState, Seen, Timer, Unit, UnitState, Unknown,
 };
 
 /// The first word of a change of a timer that elapsed.
@@ -46,6 +46,42 @@ pub(crate) struct Known {
     pub(crate) is_refused: bool,
     /// When, in boot time, the latest last.
     begun: VecDeque<Begun>,
+    /// The run that it was last seen to be in, until it is seen to have ended.
+    run: Option<Run>,
+}
+
+/// A run of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run {
+    invocation: String,
+    main_pid: u32,
+}
+
+impl Run {
+    /// That run which goes on, or which it was before a unit came to stand so.
+    fn of(state: &UnitState, before: Option<&Self>) -> Option<Self> {
+        match state.active.as_str() {
+            "active" => Some(Self {
+                invocation: state.invocation.clone(),
+                main_pid: state.main_pid,
+            }),
+            "inactive" | "failed" => None,
+            _ if state.sub.starts_with(WAITS) => None,
+            _ => before.cloned(),
+        }
+    }
+
+    /// What is to be said where this run has taken the place of another one, and nothing else told of it.
+    fn instead_of(&self, before: &Self) -> String {
+        if self.invocation.is_empty() || before.invocation.is_empty() || self.invocation == before.invocation
+        {
+            return String::new();
+        }
+        match (self.main_pid, before.main_pid) {
+            (0, _) | (_, 0) => ANEW.to_owned(),
+            (now, was) => format!("{ANEW}, main process {now}, was {was}"),
+        }
+    }
 }
 
 /// A start of a unit.
@@ -124,6 +160,12 @@ impl Units {
             return None;
         }
         let described = before.as_ref().map(Known::describe);
+        let run_before = before.as_ref().and_then(|known| known.run.as_ref());
+        let run = unit.state.as_ref().and_then(|state| Run::of(state, run_before));
+        let anew = match (&run, run_before) {
+            (Some(run), Some(before)) => run.instead_of(before),
+            _ => String::new(),
+        };
         let is_refused = before
             .as_ref()
             .zip(unit.state.as_ref())
@@ -154,6 +196,7 @@ impl Units {
                     starts: starts + u32::from(is_started),
                     is_refused,
                     begun,
+                    run,
                 },
             );
         }
@@ -169,7 +212,7 @@ impl Units {
             at,
             subject: Subject::Unit(unit.name.clone()),
             before: described,
-            after,
+            after: after.map(|text| text + &anew),
             by: None,
             by_unknown: Some(Unknown::NotTold),
             noticed: unit.seen == Seen::Noticed,
@@ -457,6 +500,41 @@ mod tests {
         let gone = Unit { state: None, ..again };
         assert_eq!(units.unit(4, &gone).map(|change| change.after), Some(None));
         assert_eq!(units.iter().count(), 0);
+    }
+
+    /// A restart: what it came to is told with the run that is over, however many steps there were between.
+    #[test]
+    fn a_unit_that_runs_in_another_run_than_before_says_so() {
+        let mut units = Units::default();
+        let mut told = |active: &str, sub: &str, invocation: &str, main_pid| {
+            let mut unit = unit(sub);
+            let state = unit.state.as_mut().unwrap();
+            active.clone_into(&mut state.active);
+            invocation.clone_into(&mut state.invocation);
+            state.main_pid = main_pid;
+            units.unit(1, &unit).and_then(|change| change.after)
+        };
+        told("active", "running", "1", 460);
+        told("activating", "start", "2", 471);
+        assert_eq!(
+            told("active", "running", "2", 471).as_deref(),
+            Some("active (running), started anew, main process 471, was 460")
+        );
+        assert_eq!(told("active", "running", "2", 471), None);
+        // What was told to have ended before is started, and no more.
+        for rests in [("inactive", "dead"), ("activating", "auto-restart")] {
+            told(rests.0, rests.1, "2", 0);
+            assert_eq!(
+                told("active", "running", "3", 480).as_deref(),
+                Some("active (running)")
+            );
+            told("active", "running", "2", 471);
+        }
+        told("reloading", "reload", "2", 471);
+        assert_eq!(
+            told("active", "running", "2", 471).as_deref(),
+            Some("active (running)")
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::actor::by;
 use super::format::{count, time_of_day};
-use crate::event::NodeAction;
 use crate::event::value::{differing, renaming};
+use crate::event::{NodeAction, started_anew};
 use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, What};
 
 /// A list of which the middle may be left out: what is told of it, from its beginning and its end.
@@ -218,12 +218,14 @@ fn what(change: &Change) -> String {
     match change.kind {
         ChangeKind::Setting => became(&change.object, change.before.as_deref(), change.after.as_deref()),
         ChangeKind::Unit => match (&change.before, &change.after) {
-            (Some(before), Some(after)) if before == after => {
-                format!("{} started anew: {after}", change.object)
-            }
-            (Some(before), Some(after)) => format!("{}: {before} -> {after}", change.object),
+            (Some(before), Some(after)) => match started_anew(Some(before), after) {
+                Some(stands) => format!("{} started anew: {stands}", change.object),
+                None => format!("{}: {before} -> {after}", change.object),
+            },
             (None, Some(after)) => format!("{}: {after}", change.object),
-            (_, None) => format!("{} unloaded", change.object),
+            // systemd unloads what is at rest, and nothing else.
+            (Some(before), None) => format!("{}: {before} -> stopped and unloaded", change.object),
+            (None, None) => format!("{} unloaded", change.object),
         },
         ChangeKind::Job => {
             let job = some(&change.after);

@@ -15,7 +15,7 @@ use super::bus::{self, Bus, Failure, Heard, List, Listed, Object, Signal};
 use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
 use super::processes::{Astray, Hierarchy};
-use super::properties::{self, TimerState};
+use super::properties::{self, Said, TimerState};
 use crate::event::{Job, JobState, Seen, UnitState};
 use crate::node::clock;
 use crate::node::journal::Wanted;
@@ -122,6 +122,8 @@ pub(super) struct Follower<'t> {
     left_out: usize,
     phase: Phase,
     pending: BTreeMap<String, Pending>,
+    /// What was said of units since they were read last.
+    said: BTreeMap<String, Said>,
     jobs_changed: bool,
     next_look: Instant,
     next_ping: Instant,
@@ -143,6 +145,7 @@ impl<'t> Follower<'t> {
             left_out: 0,
             phase: Phase::Following,
             pending: BTreeMap::new(),
+            said: BTreeMap::new(),
             jobs_changed: false,
             next_look: Instant::now(),
             next_ping: Instant::now(),
@@ -157,6 +160,7 @@ impl<'t> Follower<'t> {
         address: &Address,
     ) -> Result<End, Gone> {
         self.pending.clear();
+        self.said.clear();
         self.jobs_changed = false;
         match self.serve(&mut bus, &mut signals, address).await {
             Stop::Gone => Err(Gone),
@@ -244,14 +248,19 @@ impl<'t> Follower<'t> {
         self.heard = at;
         match signal {
             Signal::UnitNew(object) if is_following => self.await_more(object),
-            Signal::UnitChanged { path } if is_following => {
+            Signal::UnitChanged { path, said } if is_following => {
                 if let Some(name) = names::of_object(&path) {
+                    self.said.entry(name.clone()).or_default().then(*said);
                     self.await_more(Object { name, path });
                 }
             }
             Signal::UnitRemoved { name } if is_following => {
                 self.pending.remove(&name);
                 self.unread.remove(&name);
+                if let Some(said) = self.said.remove(&name) {
+                    let told = self.known.at_rest(&name, &said, at, clock::suspended());
+                    self.tell(told).await?;
+                }
                 let told = self.known.gone(&name, Seen::Told, at);
                 self.tell(told).await?;
             }
@@ -309,6 +318,7 @@ impl<'t> Follower<'t> {
 
     fn await_list(&mut self, since: u64, cause: Cause, within: Duration) {
         self.pending.clear();
+        self.said.clear();
         self.phase = Phase::Listing {
             since,
             cause,
@@ -472,6 +482,9 @@ impl<'t> Follower<'t> {
                 if let Some(wait) = self.known.next_look(&name, now) {
                     let due = Instant::now() + Duration::from_micros(wait);
                     self.pending.entry(name.clone()).or_insert(Pending { path, due });
+                }
+                if done.is_ok() {
+                    self.said.remove(&name);
                 }
                 match done {
                     // One that has gone will be told so.
