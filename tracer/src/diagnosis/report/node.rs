@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::event::{Manager, NodeAction, Owner, Thing};
+use crate::event::{Limits, Manager, NodeAction, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::deadlines;
 use crate::model::packages;
@@ -11,8 +11,8 @@ use crate::model::parameters;
 use crate::model::runs::{self, Past};
 use crate::model::{Model, bands};
 use crate::report::{
-    Actor, Band, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets,
-    Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unit, Upgrade,
+    Actor, Band, Deadline, Difference, Dropper, JobLimit, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport,
+    Onsets, Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unit, Upgrade,
 };
 
 /// Settings, units and timers that are told where they are all that is told, at most.
@@ -287,6 +287,7 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
                 start_limit_hit: known.is_refused,
                 processes: state.processes,
                 job: jobs.get(name).cloned().unwrap_or_default(),
+                job_limit: jobs.get(name).and_then(|_| job_limit(&state.limits)),
                 deadline: model
                     .units()
                     .deadline(name, model.now())
@@ -318,6 +319,18 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
     });
     units.truncate(most);
     (units, total)
+}
+
+fn job_limit(limits: &Limits) -> Option<JobLimit> {
+    let limits = deadlines::of_jobs(limits)?;
+    let seconds = |span: Option<u64>| span.map(|span| span as f64 / 1e6);
+    Some(JobLimit {
+        queued: seconds(limits.queued),
+        running: seconds(limits.running),
+        action: limits
+            .action
+            .map_or_else(String::new, |action| action.to_string()),
+    })
 }
 
 fn deadline(model: &Model, deadline: deadlines::Deadline) -> Deadline {

@@ -81,6 +81,7 @@ fn unit(name: &str, active: &str, sub: &str) -> Unit {
         start_limit_hit: false,
         processes: 0,
         job: String::new(),
+        job_limit: None,
         deadline: None,
         arrived: 0,
         delivered: 0,
