@@ -7,7 +7,8 @@ use super::deadlines::{self, Deadline};
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
 use crate::event::{
-    self, ANEW, Capability, CapabilityState, Clock, Job, JobState, Seen, Timer, Unit, UnitState, Unknown,
+    self, ANEW, Capability, CapabilityState, Clock, FROZEN, Job, JobState, Seen, Timer, Unit, UnitState,
+    Unknown,
 };
 
 /// The first word of a change of a timer that elapsed.
@@ -394,6 +395,9 @@ fn describe(state: &UnitState) -> String {
             "processes"
         };
         text += &format!(", {} {processes} left in its cgroup", state.processes);
+    }
+    if state.frozen {
+        text += FROZEN;
     }
     text
 }

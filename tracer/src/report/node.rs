@@ -386,6 +386,9 @@ pub struct Unit {
     /// `result` goes on to say how its last run ended. Absent where that was not seen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start_limit_hit: bool,
+    /// Its processes are frozen: they read nothing that comes to their sockets. Absent where they are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
     /// Processes left in its cgroup though it is not active.
     pub processes: u32,
     /// Its job: `stop running`; empty for none.

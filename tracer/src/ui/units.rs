@@ -19,6 +19,7 @@ pub(super) fn is_told(unit: &Unit) -> bool {
     };
     let is_well = matches!(unit.result.as_str(), "" | "success")
         && unit.job.is_empty()
+        && !unit.frozen
         && !unit.deadline.as_ref().is_some_and(Deadline::is_ahead);
     let did_nothing = unit.starts == 0 && unit.processes == 0 && unit.arrived == 0 && unit.starved == 0;
     !(is_at_rest && is_well && did_nothing)
@@ -49,13 +50,7 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
     };
     let mut columns = vec![
         one("unit", Cell::Ends(20), 0, |unit| unit.name.clone(), |_| true),
-        one(
-            "state",
-            Cell::Text(18),
-            0,
-            |unit| format!("{} ({})", unit.active, unit.sub),
-            |_| true,
-        ),
+        one("state", Cell::Text(18), 0, state, |_| true),
         one("result", Cell::Text(9), 5, result, |unit| {
             !matches!(unit.result.as_str(), "" | "success")
         }),
@@ -110,6 +105,14 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
         ));
     }
     columns
+}
+
+/// That it is frozen comes before what does not matter then.
+fn state(unit: &Unit) -> String {
+    match unit.frozen {
+        true => format!("frozen, {} ({})", unit.active, unit.sub),
+        false => format!("{} ({})", unit.active, unit.sub),
+    }
 }
 
 /// How its last run ended, and that there is none any more.
@@ -215,6 +218,18 @@ mod tests {
             "kubelet.service: start queued, given up 30 s after it was queued or 10 s after its begin; then the node is \
              rebooted (JobTimeoutAction=)"
         );
+    }
+
+    #[test]
+    fn a_unit_that_is_frozen_is_told_as_that() {
+        let mut unit = sample::incident().node.units.swap_remove(0);
+        unit.name = "data.mount".to_owned();
+        (unit.sub, unit.deadline) = ("mounted".to_owned(), None);
+        (unit.starts, unit.arrived, unit.starved) = (0, 0, 0);
+        assert!(!is_told(&unit));
+        unit.frozen = true;
+        assert!(is_told(&unit));
+        assert_eq!(state(&unit), "frozen, active (mounted)");
     }
 
     /// That nothing is known of a limit is not that there is none.

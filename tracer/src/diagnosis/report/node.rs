@@ -285,6 +285,7 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
                 starts: known.starts,
                 restarts: state.restarts,
                 start_limit_hit: known.is_refused,
+                frozen: state.frozen,
                 processes: state.processes,
                 job: jobs.get(name).cloned().unwrap_or_default(),
                 job_limit: jobs.get(name).and_then(|_| job_limit(&state.limits)),
@@ -307,7 +308,7 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
             NodeAction::of_job(&unit.name, &unit.job).is_some(),
             unit.starved > 0,
             limited || !unit.job.is_empty(),
-            unit.active == "failed" || unit.processes > 0,
+            unit.active == "failed" || unit.processes > 0 || unit.frozen,
             unit.starts > 0,
             unit.arrived,
             unit.active == "active"

@@ -12,6 +12,7 @@ use zbus::message::Message;
 use super::LOST;
 use super::address::Address;
 use super::bus::{self, Bus, Failure, Heard, List, Listed, Object, Signal};
+use super::freezing::Freezing;
 use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
 use super::processes::{Astray, Hierarchy};
@@ -106,6 +107,7 @@ pub(super) struct Follower<'t> {
     wanted: &'t Wanted,
     known: Known,
     hierarchy: Hierarchy,
+    freezing: Freezing,
     /// As of the last list.
     astray: Option<Astray>,
     /// The connection was lost, and that was told.
@@ -136,6 +138,7 @@ impl<'t> Follower<'t> {
             wanted,
             known: Known::default(),
             hierarchy: Hierarchy::new(cgroup_root),
+            freezing: Freezing::default(),
             astray: None,
             is_lost: false,
             heard: 0,
@@ -205,9 +208,16 @@ impl<'t> Follower<'t> {
             if let Err(stop) = self.catch_up(bus, address).await {
                 return stop;
             }
+            let due = sleep_until(self.due());
             let heard = tokio::select! {
                 heard = signals.recv() => heard,
-                () = sleep_until(self.due()) => continue,
+                units = self.freezing.changed() => {
+                    if let Err(gone) = self.look_at_frozen(units).await {
+                        return gone.into();
+                    }
+                    continue;
+                }
+                () = due => continue,
             };
             // All that has come at once: what one of them takes back need not be read for the other.
             let mut next = heard;
@@ -525,8 +535,12 @@ impl<'t> Follower<'t> {
         };
         state.cgroup = self.hierarchy.path(&state.cgroup);
         state.main_pid = self.hierarchy.main_process(state.main_pid, &state.cgroup);
-        if matches!(state.active.as_str(), "inactive" | "failed") {
+        if properties::has_ended(&state.active) {
             state.processes = self.hierarchy.processes(&state.cgroup);
+        } else if let Some(folder) = self.hierarchy.folder(&state.cgroup) {
+            // Before it is looked at: what changes behind that is told.
+            self.freezing.watch(name, &folder);
+            state.frozen = self.hierarchy.is_frozen(&state.cgroup);
         }
         self.tell_unit(name, state, seen).await.map(Ok)
     }

@@ -123,6 +123,21 @@ impl Known {
         self.unit(name, state, Seen::Noticed, now, 0)
     }
 
+    /// The processes of a unit were frozen, or go on.
+    pub(super) fn frozen(&mut self, name: &str, frozen: bool, now: u64) -> Option<Told> {
+        let state = UnitState {
+            frozen,
+            ..self.units.get(name)?.clone()
+        };
+        self.unit(name, state, Seen::Told, now, 0)
+    }
+
+    /// The cgroup of a unit, where systemd has said one.
+    pub(super) fn cgroup(&self, name: &str) -> Option<&str> {
+        let cgroup = self.units.get(name).map(|state| state.cgroup.as_str());
+        cgroup.filter(|cgroup| !cgroup.is_empty())
+    }
+
     /// Units that do nothing and have processes all the same, with their cgroups.
     pub(super) fn leftovers(&self) -> impl Iterator<Item = (&str, &str)> {
         let left = self.units.iter().filter(|(_, state)| state.processes != 0);

@@ -55,6 +55,7 @@ impl Said {
         state.sub.clone_from(self.sub.as_ref().unwrap_or(active));
         state.result = self.result.clone().unwrap_or(state.result);
         state.main_pid = 0;
+        state.frozen = false;
         state.ended = self.ended.or(state.ended);
         if let Some(changed) = self.changed {
             state.limits.state_changed = changed;

@@ -79,6 +79,7 @@ fn unit(name: &str, active: &str, sub: &str) -> Unit {
         starts: 0,
         restarts: 0,
         start_limit_hit: false,
+        frozen: false,
         processes: 0,
         job: String::new(),
         job_limit: None,

@@ -1,5 +1,7 @@
 //! How the source tells, and how well it sees.
 
+use std::collections::BTreeSet;
+
 use super::super::{CAPABILITY, LOST};
 use super::{Astray, Follower, MOST, Told};
 use crate::event::{Body, Capability, CapabilityState, Notice, NoticeKind};
@@ -63,6 +65,7 @@ impl Follower<'_> {
                  the root to that systemd: what /proc/PID/cgroup has before that of its units"
             ));
         }
+        parts.extend(self.freezing.problem().map(str::to_owned));
         if self.left_out > 0 {
             parts.push(format!(
                 "there are more than {MOST} units, {} of them are not seen",
@@ -106,6 +109,19 @@ impl Follower<'_> {
             by: None,
         };
         self.teller.send(at, Body::Notice(notice)).await
+    }
+
+    /// Something happened to the cgroups of these units.
+    pub(super) async fn look_at_frozen(&mut self, units: BTreeSet<String>) -> Result<(), Gone> {
+        for name in units {
+            let frozen = self
+                .known
+                .cgroup(&name)
+                .map(|path| self.hierarchy.is_frozen(path));
+            let told = frozen.and_then(|frozen| self.known.frozen(&name, frozen, clock::boottime_ns()));
+            self.tell(told).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn tell(&self, told: impl IntoIterator<Item = Told>) -> Result<(), Gone> {
