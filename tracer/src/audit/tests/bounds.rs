@@ -23,14 +23,14 @@ fn a_unit_file_that_is_none_is_told_as_not_read_without_waiting_for_it() {
     let image = Image::debian("fifo");
     let unread = |image: &Image| image.audit(&Policy::default()).unread;
     image.link("etc/systemd/system/masked.service", "/dev/null");
-    mkfifoat(CWD, &image.0.join("etc/systemd/pipe"), Mode::RUSR).unwrap();
+    mkfifoat(CWD, image.0.join("etc/systemd/pipe"), Mode::RUSR).unwrap();
     image.file(
         "etc/systemd/system/reader.service",
         "[Service]\nExecStart=/bin/sh /etc/systemd/pipe\n",
     );
     assert_eq!(unread(&image), [""; 0]);
     let fifo = "etc/systemd/system/odd.service";
-    mkfifoat(CWD, &image.0.join(fifo), Mode::RUSR).unwrap();
+    mkfifoat(CWD, image.0.join(fifo), Mode::RUSR).unwrap();
     let told = unread(&image);
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains(fifo) && told[0].contains("a FIFO"), "{told:?}");
