@@ -15,8 +15,8 @@ pub use crate::event::{CapabilityState, Losses, Source, Unknown};
 pub use episode::{EPISODE_UNITS, Episode};
 pub use node::{
     Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Dropper, EARLIEST, Following, Invariant,
-    InvariantState, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Parent, Run, Setting, Span,
-    Timer, Unit, What,
+    InvariantState, JobLimit, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Parent, Run,
+    Setting, Span, Timer, Unit, What,
 };
 pub use packages::{Outcome, Packages, Standing as PackagesStanding, Upgrade};
 pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Mended, Relation, Step, Verdict, Where};

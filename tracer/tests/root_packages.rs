@@ -254,6 +254,9 @@ fn an_upgrade_is_killed(
         Some(_) => source.packages("that nobody holds the lock", |packages| packages.holder.is_none()),
     };
     assert_eq!((states(&whole), whole.leftovers, whole.holder), (vec![], 0, None));
+    // Each start of dpkg is told by itself, however soon it follows another one.
+    let ends: Vec<bool> = source.past.iter().map(|run| run.ended.is_some()).collect();
+    assert_eq!(ends, [true, false, true], "{:#?}", source.past);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod commands;
 mod course;
 mod deadlines;
 mod network;
+mod standing;
 mod timers;
 mod watched;
 

@@ -5,12 +5,16 @@ use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, readlinkat};
+use rustix::fs::{
+    CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, major, minor, openat, openat2, readlinkat,
+};
 
 /// Bytes of a file that are read at most.
 const MOST: u64 = 1 << 20;
 /// Files that are read at most.
 const FILES: usize = 20_000;
+/// The numbers of /dev/null (Documentation/admin-guide/devices.txt).
+const NULL: (u32, u32) = (1, 3);
 /// Bytes of all files together that are read at most.
 const BYTES: u64 = 64 << 20;
 
@@ -164,8 +168,24 @@ impl Files {
     fn try_read(&mut self, path: &str, kind: Kind) -> io::Result<Option<Text>> {
         // To open a device may do something: it is not opened before it is known to be none.
         let status = fstat(self.open(path, OFlags::PATH)?)?;
-        if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
-            return Ok(None);
+        let odd = match FileType::from_raw_mode(status.st_mode) {
+            FileType::RegularFile => None,
+            FileType::Fifo => Some("a FIFO"),
+            FileType::Socket => Some("a socket"),
+            // A link to /dev/null is how a unit is masked.
+            FileType::CharacterDevice if (major(status.st_rdev), minor(status.st_rdev)) != NULL => {
+                Some("a device")
+            }
+            FileType::BlockDevice => Some("a device"),
+            _ => return Ok(None),
+        };
+        match odd {
+            // A command line may name anything: only what stands for a file of the configuration has to be one.
+            Some(odd) if kind == Kind::Any => {
+                return Err(io::Error::other(format!("it is {odd}, no file: it was not read")));
+            }
+            Some(_) => return Ok(None),
+            None => {}
         }
         let mut file = File::from(self.open(path, OFlags::empty())?);
         let mut bytes = Vec::new();

@@ -21,7 +21,7 @@ use crate::ui::view::{Action, ViewState};
 use crate::watch::ROUND_MS;
 
 /// Rounds from one plain block to the next: one a second.
-const ROUNDS_PER_BLOCK: u64 = 1000 / ROUND_MS;
+pub(super) const ROUNDS_PER_BLOCK: u64 = 1000 / ROUND_MS;
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;

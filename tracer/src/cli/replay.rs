@@ -10,10 +10,11 @@ use clap::Args;
 use ratatui::crossterm::event::Event as Input;
 
 use super::ShowArgs;
+use super::live::ROUNDS_PER_BLOCK;
 use super::output::{Reader, print, reader, say_of};
 use super::stop::Stop;
 use crate::diagnosis::Diagnosis;
-use crate::event::Body;
+use crate::event::{Body, Event};
 use crate::report::Report;
 use crate::trace;
 use crate::ui::keys;
@@ -22,8 +23,6 @@ use crate::ui::screen::Screen;
 use crate::ui::theme::Theme;
 use crate::ui::view::{Action, Showing, ViewState};
 
-/// Boot time from one plain block to the next, less a little for rounds that came early.
-const BLOCK_NS: u64 = 900_000_000;
 /// A gap in the recording is not waited out.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
@@ -45,6 +44,7 @@ pub(super) async fn run(show: &ShowArgs, arguments: &Arguments) -> Result<ExitCo
     }
     let recording = Recording {
         reader: trace::Reader::open(&arguments.file)?,
+        next: None,
         diagnosis: Diagnosis::new(),
     };
     if show.plain || !std::io::stdout().is_terminal() {
@@ -62,47 +62,66 @@ fn wait(gap: Duration, speed: f64) -> Duration {
 
 struct Recording {
     reader: trace::Reader,
+    /// Read, but of the round to come.
+    next: Option<Event>,
     diagnosis: Diagnosis,
 }
 
 impl Recording {
-    /// Applies events up to the next tick, and says when that was (boot time in ns); `None` at the end.
+    /// Applies the events of a round, and says when it was (boot time in ns); `None` at the end.
     fn round(&mut self) -> Result<Option<u64>> {
-        for event in &mut self.reader {
-            let event = event?;
+        while let Some(event) = self.read()? {
             self.diagnosis.apply(&event);
             if matches!(event.body, Body::Tick) {
+                self.close(event.at)?;
                 return Ok(Some(event.at));
             }
         }
         Ok(None)
     }
+
+    /// A live session says what comes of a round before that is shown, and at its very time.
+    fn close(&mut self, at: u64) -> Result<()> {
+        let comes_of_it =
+            |event: &Event| event.at == at && matches!(event.body, Body::Baseline | Body::Capability(_));
+        while let Some(event) = self.read()? {
+            if !comes_of_it(&event) {
+                self.next = Some(event);
+                break;
+            }
+            self.diagnosis.apply(&event);
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<Option<Event>> {
+        match self.next.take() {
+            Some(event) => Ok(Some(event)),
+            None => Ok(self.reader.next().transpose()?),
+        }
+    }
 }
 
+/// The blocks that were shown live, or would have been: of the same rounds.
 fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
     let filter = show.filter();
     let mut blocks = Blocks::default();
-    let mut last = None;
-    // Shown only once the next second has come: so the last one is told once, as it stands at the end.
+    let mut rounds = 0u64;
+    // Shown only once another round has come: the last one is told once, as it stands at the end.
     let mut held: Option<Report> = None;
-    while let Some(at) = recording.round()? {
-        if last.is_none_or(|last: u64| at.saturating_sub(last) >= BLOCK_NS) {
-            last = Some(at);
-            let report = filter.report(&recording.diagnosis);
-            if let Some(before) = held.replace(report)
-                && print(&blocks.next(&before))? == Reader::Gone
-            {
-                return Ok(());
-            }
-        }
-    }
-    if let Some(before) = held {
-        let last = filter.report(&recording.diagnosis);
-        let second = |report: &Report| report.window.end.get(..19).map(str::to_owned);
-        if second(&before) != second(&last) && print(&blocks.next(&before))? == Reader::Gone {
+    while recording.round()?.is_some() {
+        if let Some(before) = held.take()
+            && print(&blocks.next(&before))? == Reader::Gone
+        {
             return Ok(());
         }
-        print(&blocks.next(&last))?;
+        rounds += 1;
+        held = rounds
+            .is_multiple_of(ROUNDS_PER_BLOCK)
+            .then(|| filter.report(&recording.diagnosis));
+    }
+    if rounds > 0 {
+        print(&blocks.next(&filter.report(&recording.diagnosis)))?;
     }
     say_of(&recording.reader);
     Ok(())

@@ -12,8 +12,8 @@ use super::firewalls::Scene;
 use super::undo::{self, Undo};
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain, effects, path, redirects, report, ways};
-use crate::event::Thing;
 use crate::event::value;
+use crate::event::{Thing, started_anew};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When, seconds};
 use crate::model::timeline::{Change, Subject, Told};
@@ -407,9 +407,15 @@ pub(super) fn sentence(model: &Model, change: &Change) -> String {
         (None, Some(now)) if object.is_empty() => now.to_owned(),
         (None, Some(now)) => format!("came: {now}"),
         (Some(before), Some(now)) if before.is_empty() => format!("changed to {now}"),
-        // It is another run.
-        (Some(before), Some(now)) if before == now => format!("was started anew: {now}"),
         (Some(before), Some(now)) => {
+            // It is another run.
+            let anew = match change.subject {
+                Subject::Unit(_) => started_anew(Some(before), now),
+                _ => None,
+            };
+            if let Some(stands) = anew {
+                return format!("{object} was started anew: {stands}");
+            }
             let (renamed, before, now) = match value::renaming(before, now) {
                 Some((was, before, now)) => (Some(format!("was renamed from {was}")), before, now),
                 None => (None, before.as_str(), now),
@@ -463,6 +469,14 @@ mod tests {
         assert_eq!(
             told(unit, "active (running)", "active (running)"),
             "a.service was started anew: active (running)"
+        );
+        assert_eq!(
+            told(
+                Subject::Unit("a.service".to_owned()),
+                "activating (start)",
+                "active (running), started anew, main process 471, was 460"
+            ),
+            "a.service was started anew: active (running), main process 471, was 460"
         );
         let device = "eth0".to_owned();
         assert_eq!(

@@ -38,6 +38,9 @@ pub struct UnitState {
     /// Processes in that cgroup and those below it, where they are worth counting: in a unit that is not active.
     #[serde(default)]
     pub processes: u32,
+    /// Its processes are frozen: they do nothing, and read nothing that comes to their sockets.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
     /// `InactiveExitTimestamp`: when its last run began, ns since 1970, UTC; `None` for never since the node started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begun: Option<i64>,
@@ -46,6 +49,30 @@ pub struct UnitState {
     pub ended: Option<i64>,
     /// What limits its time, and what is then done.
     pub limits: Limits,
+}
+
+/// What is said behind the state of a unit that runs, and is not in the run any more that it was seen in.
+pub(crate) const ANEW: &str = ", started anew";
+
+/// What is said behind the state of a unit whose processes are frozen.
+pub(crate) const FROZEN: &str = ", frozen";
+
+/// Whether a unit was frozen, or runs again, where a change from one state to another says that and no more.
+pub(crate) fn froze(before: &str, after: &str) -> Option<bool> {
+    if after.strip_suffix(FROZEN) == Some(before) {
+        Some(true)
+    } else {
+        (before.strip_suffix(FROZEN) == Some(after)).then_some(false)
+    }
+}
+
+/// How a unit stands that was started anew, where a change from one state to another says so:
+/// `active (running), main process 471, was 460`.
+pub(crate) fn started_anew(before: Option<&str>, after: &str) -> Option<String> {
+    match after.split_once(ANEW) {
+        Some((state, more)) => Some(format!("{state}{more}")),
+        None => (before == Some(after)).then(|| after.to_owned()),
+    }
 }
 
 /// What limits the time of a unit. Times of `CLOCK_MONOTONIC` in µs, 0 for never; spans in µs, `u64::MAX` for no limit.

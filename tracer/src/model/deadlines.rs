@@ -4,8 +4,8 @@ mod auxiliary;
 
 use std::fmt;
 
-use super::units::Queued;
-use crate::event::{Ending, FailureMode, JobState, KillMode, Limits, NodeAction, Signal, UnitState};
+use super::units::{Queued, Since};
+use crate::event::{Ending, FailureMode, KillMode, Limits, NodeAction, Signal, UnitState};
 
 /// No limit (`USEC_INFINITY`, systemd src/basic/time-util.h).
 const INFINITE: u64 = u64::MAX;
@@ -158,7 +158,7 @@ impl fmt::Display for Kill {
 }
 
 /// When systemd acts on a unit, the earliest of what limits it. `None` for one that is in no state that could be limited, and
-/// where the only limit counts from a time that is not known. `suspended` is what the boot time is ahead of
+/// where the only limit is a watchdog that counts from a time which is not known. `suspended` is what the boot time is ahead of
 /// systemd's clock, `now` the boot time, both in ns.
 pub(super) fn of(
     name: &str,
@@ -179,17 +179,21 @@ pub(super) fn of(
     };
     let watchdog = watchdog.filter(|_| !is_stale);
     let first = [own_due, watchdog, of_job].into_iter().flatten();
-    if let Some(due) = first.min_by_key(|due| due.from) {
+    // A job of which it is only known until when it is given up is so at the latest then.
+    let by = |due: &Due| match due.action {
+        Action::CancelJob(_) => due.to,
+        _ => due.from,
+    };
+    if let Some(due) = first.min_by_key(by) {
         return Some(Deadline::Due(Due {
             from: due.from.saturating_add(suspended),
             to: due.to.saturating_add(suspended),
             ..due
         }));
     }
-    let is_hidden = is_stale || job.is_some_and(|job| is_hidden(job, &state.limits));
     (own.is_some() || job.is_some())
         .then_some(Deadline::NoLimit)
-        .filter(|_| !is_hidden)
+        .filter(|_| !is_stale)
 }
 
 /// When the state of a unit ends by itself, in ns of `CLOCK_MONOTONIC` (`service_coldplug_timeout`, `scope_coldplug_timeout`;
@@ -283,27 +287,46 @@ fn of_watchdog(unit: &Stopping<'_>, state: &UnitState) -> Option<Due> {
 
 /// When a job is given up, in ns of `CLOCK_MONOTONIC` (systemd src/core/job.c, `job_get_timeout`).
 fn of_job(job: &Queued, limits: &Limits) -> Option<Due> {
-    let end = |begin: Option<u64>, span: u64| match (begin, span) {
-        (None, _) | (_, INFINITE | 0) => None,
-        (Some(begin), span) => Some(begin.saturating_add(span.saturating_mul(1000))),
+    let end = |since: Since, span: u64| {
+        let to = since.at.saturating_add(is_limit(span)?.saturating_mul(1000));
+        Some((if since.or_before { since.at } else { to }, to))
     };
-    let ends = [end(job.queued, limits.job), end(job.begun, limits.job_running)];
-    let at = ends.into_iter().flatten().min()?;
+    let running = job.begun.and_then(|begun| end(begun, limits.job_running));
+    let ends = [end(job.queued, limits.job), running];
+    let (from, to) = ends.into_iter().flatten().min_by_key(|(_, to)| *to)?;
     Some(Due {
-        from: at,
-        to: at,
+        from,
+        to,
         action: Action::CancelJob(limits.job_action),
         watchdog: None,
         then: None,
     })
 }
 
-/// Whether a job has a limit that counts from a time that is not known.
-fn is_hidden(job: &Queued, limits: &Limits) -> bool {
-    let is_limit = |span: u64| !matches!(span, INFINITE | 0);
-    let runs = job.state == JobState::Running;
-    (job.queued.is_none() && is_limit(limits.job))
-        || (runs && job.begun.is_none() && is_limit(limits.job_running))
+/// What limits jobs of a unit, in µs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OfJobs {
+    /// From when one is queued.
+    pub(crate) queued: Option<u64>,
+    /// From when it begins to run.
+    pub(crate) running: Option<u64>,
+    /// What is done to the whole node where one is given up.
+    pub(crate) action: Option<NodeAction>,
+}
+
+/// What limits jobs of a unit; `None` for nothing.
+pub(crate) fn of_jobs(limits: &Limits) -> Option<OfJobs> {
+    let (queued, running) = (is_limit(limits.job), is_limit(limits.job_running));
+    (queued.is_some() || running.is_some()).then_some(OfJobs {
+        queued,
+        running,
+        action: limits.job_action,
+    })
+}
+
+/// A span that is one: of a unit of which only the state was read there is none either.
+fn is_limit(span: u64) -> Option<u64> {
+    (!matches!(span, INFINITE | 0)).then_some(span)
 }
 
 /// How systemd stops a unit step by step, each where the one before has nobody to act on.

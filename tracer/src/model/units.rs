@@ -7,7 +7,8 @@ use super::deadlines::{self, Deadline};
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
 use crate::event::{
-    self, Capability, CapabilityState, Clock, Job, JobState, Seen, Timer, Unit, UnitState, Unknown,
+    self, ANEW, Capability, CapabilityState, Clock, FROZEN, Job, JobState, Seen, Timer, Unit, UnitState,
+    Unknown,
 };
 
 /// The first word of a change of a timer that elapsed.
@@ -46,6 +47,42 @@ pub(crate) struct Known {
     pub(crate) is_refused: bool,
     /// When, in boot time, the latest last.
     begun: VecDeque<Begun>,
+    /// The run that it was last seen to be in, until it is seen to have ended.
+    run: Option<Run>,
+}
+
+/// A run of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Run {
+    invocation: String,
+    main_pid: u32,
+}
+
+impl Run {
+    /// That run which goes on, or which it was before a unit came to stand so.
+    fn of(state: &UnitState, before: Option<&Self>) -> Option<Self> {
+        match state.active.as_str() {
+            "active" => Some(Self {
+                invocation: state.invocation.clone(),
+                main_pid: state.main_pid,
+            }),
+            "inactive" | "failed" => None,
+            _ if state.sub.starts_with(WAITS) => None,
+            _ => before.cloned(),
+        }
+    }
+
+    /// What is to be said where this run has taken the place of another one, and nothing else told of it.
+    fn instead_of(&self, before: &Self) -> String {
+        if self.invocation.is_empty() || before.invocation.is_empty() || self.invocation == before.invocation
+        {
+            return String::new();
+        }
+        match (self.main_pid, before.main_pid) {
+            (0, _) | (_, 0) => ANEW.to_owned(),
+            (now, was) => format!("{ANEW}, main process {now}, was {was}"),
+        }
+    }
 }
 
 /// A start of a unit.
@@ -63,11 +100,18 @@ pub(crate) struct Queued {
     pub(crate) unit: String,
     pub(crate) action: String,
     pub(crate) state: JobState,
-    /// When it was queued, in ns of `CLOCK_MONOTONIC`, by which systemd limits it: that stands still in suspend. `None` where it
-    /// was there before: systemd does not say since when.
-    pub(super) queued: Option<u64>,
-    /// When it began to run, where it does and that was told.
-    pub(super) begun: Option<u64>,
+    /// When it was queued.
+    pub(super) queued: Since,
+    /// When it began to run, where it does.
+    pub(super) begun: Option<Since>,
+}
+
+/// When a job came to be as it is, in ns of `CLOCK_MONOTONIC`, by which systemd limits it: that stands still in suspend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Since {
+    pub(super) at: u64,
+    /// It was then or at some time before: systemd does not say since when.
+    pub(super) or_before: bool,
 }
 
 impl fmt::Display for Queued {
@@ -80,13 +124,10 @@ impl fmt::Display for Queued {
 /// Before the result of a job.
 const ENDED: &str = "ended: ";
 
-/// `stop running`; what the job does is left out where that is not known: systemd says how a job ended, and no more what it
-/// was to do.
+/// `stop running`; what the job does is left out where it was over before it could be asked: systemd says how a job ended, and no
+/// more what it was to do.
 fn say(action: &str, state: &JobState) -> String {
     let text = match state {
-        JobState::Ended(result) if action.is_empty() => {
-            format!("{ENDED}{result}; it was over before it could be asked what it does")
-        }
         JobState::Waiting => format!("{action} queued"),
         JobState::Running => format!("{action} running"),
         JobState::Ended(result) => format!("{action} {ENDED}{result}"),
@@ -127,6 +168,12 @@ impl Units {
             return None;
         }
         let described = before.as_ref().map(Known::describe);
+        let run_before = before.as_ref().and_then(|known| known.run.as_ref());
+        let run = unit.state.as_ref().and_then(|state| Run::of(state, run_before));
+        let anew = match (&run, run_before) {
+            (Some(run), Some(before)) => run.instead_of(before),
+            _ => String::new(),
+        };
         let is_refused = before
             .as_ref()
             .zip(unit.state.as_ref())
@@ -157,6 +204,7 @@ impl Units {
                     starts: starts + u32::from(is_started),
                     is_refused,
                     begun,
+                    run,
                 },
             );
         }
@@ -172,7 +220,7 @@ impl Units {
             at,
             subject: Subject::Unit(unit.name.clone()),
             before: described,
-            after,
+            after: after.map(|text| text + &anew),
             by: None,
             by_unknown: Some(Unknown::NotTold),
             noticed: unit.seen == Seen::Noticed,
@@ -194,7 +242,10 @@ impl Units {
         let described = before.as_ref().map(Queued::to_string);
         if !matches!(job.state, JobState::Ended(_)) {
             let begun = before.as_ref().and_then(|known| known.begun);
-            let now = (job.seen == Seen::Told).then(|| at.saturating_sub(self.clock.suspended));
+            let now = Since {
+                at: at.saturating_sub(self.clock.suspended),
+                or_before: job.seen != Seen::Told,
+            };
             self.jobs.insert(
                 job.id,
                 Queued {
@@ -202,7 +253,7 @@ impl Units {
                     action,
                     state: job.state.clone(),
                     queued: before.as_ref().map_or(now, |known| known.queued),
-                    begun: begun.or(now.filter(|_| job.state == JobState::Running)),
+                    begun: begun.or((job.state == JobState::Running).then_some(now)),
                 },
             );
         }
@@ -345,6 +396,9 @@ fn describe(state: &UnitState) -> String {
         };
         text += &format!(", {} {processes} left in its cgroup", state.processes);
     }
+    if state.frozen {
+        text += FROZEN;
+    }
     text
 }
 
@@ -358,165 +412,4 @@ pub(super) fn is_on_its_way(state: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NAME: &str = "apt-daily-upgrade.service";
-
-    fn unit(sub: &str) -> Unit {
-        Unit {
-            name: NAME.to_owned(),
-            seen: Seen::Told,
-            state: Some(UnitState {
-                active: "activating".to_owned(),
-                sub: sub.to_owned(),
-                invocation: "1".to_owned(),
-                ..UnitState::default()
-            }),
-        }
-    }
-
-    #[test]
-    fn a_unit_that_fails_instead_of_being_started_again_has_hit_its_start_limit() {
-        let mut units = Units::default();
-        let mut told = |active: &str, sub: &str, invocation: &str| {
-            let mut unit = unit(sub);
-            let state = unit.state.as_mut().unwrap();
-            active.clone_into(&mut state.active);
-            invocation.clone_into(&mut state.invocation);
-            state.result = "exit-code".to_owned();
-            units.unit(1, &unit).and_then(|change| change.after)
-        };
-        let waits = "activating (auto-restart), result exit-code";
-        let failed = "failed (failed), result exit-code";
-        assert_eq!(told("activating", "auto-restart", "1").as_deref(), Some(waits));
-        assert_eq!(
-            told("active", "running", "2").as_deref(),
-            Some("active (running), result exit-code")
-        );
-        assert_eq!(told("failed", "failed", "2").as_deref(), Some(failed), "it ran");
-        told("activating", "auto-restart", "2");
-        let refused = format!("{failed}, not started again: its start limit is hit");
-        assert_eq!(told("failed", "failed", "2"), Some(refused));
-        assert_eq!(told("failed", "failed", "2"), None, "it still is");
-        assert_eq!(
-            told("activating", "start", "3").as_deref(),
-            Some("activating (start), result exit-code")
-        );
-        told("activating", "auto-restart", "3");
-        let stopped = told("inactive", "dead", "3").unwrap();
-        assert!(!stopped.contains("limit"), "{stopped}");
-    }
-
-    #[test]
-    fn a_job_is_told_once_for_each_state_with_what_it_does() {
-        let mut units = Units::default();
-        let job = |state| Job {
-            id: 7,
-            unit: NAME.to_owned(),
-            seen: Seen::Told,
-            action: "start".to_owned(),
-            state,
-        };
-        let says = |change: Option<Change>| change.and_then(|change| change.after);
-        assert_eq!(
-            says(units.job(5, &job(JobState::Waiting))),
-            Some("start queued".to_owned())
-        );
-        assert_eq!(
-            says(units.job(6, &job(JobState::Running))),
-            Some("start running".to_owned())
-        );
-        assert_eq!(says(units.job(6, &job(JobState::Running))), None);
-        let ended = job(JobState::Ended("done".to_owned()));
-        assert_eq!(says(units.job(8, &ended)), Some("start ended: done".to_owned()));
-        assert_eq!(units.jobs().count(), 0);
-        // One that had ended before it could be asked what it does.
-        let unknown = Job {
-            id: 8,
-            action: String::new(),
-            ..ended
-        };
-        let over = "ended: done; it was over before it could be asked what it does";
-        assert_eq!(says(units.job(9, &unknown)).as_deref(), Some(over));
-    }
-
-    #[test]
-    fn a_new_invocation_is_a_change_though_the_state_is_the_same() {
-        let mut units = Units::default();
-        let found = Unit {
-            seen: Seen::Found,
-            ..unit("running")
-        };
-        assert_eq!(units.unit(1, &found), None);
-        let again = unit("running");
-        assert_eq!(units.unit(2, &again), None);
-        let mut anew = again.clone();
-        if let Some(state) = &mut anew.state {
-            state.invocation = "2".to_owned();
-        }
-        let change = units.unit(3, &anew).unwrap();
-        assert_eq!(change.after.as_deref(), Some("activating (running)"));
-        assert_eq!(units.iter().next().map(|(_, known)| known.starts), Some(1));
-        let gone = Unit { state: None, ..again };
-        assert_eq!(units.unit(4, &gone).map(|change| change.after), Some(None));
-        assert_eq!(units.iter().count(), 0);
-    }
-
-    #[test]
-    fn a_failed_unit_whose_processes_go_on_says_so() {
-        let state = UnitState {
-            active: "failed".to_owned(),
-            sub: "failed".to_owned(),
-            result: "signal".to_owned(),
-            processes: 3,
-            ..UnitState::default()
-        };
-        assert_eq!(
-            describe(&state),
-            "failed (failed), result signal, 3 processes left in its cgroup"
-        );
-    }
-
-    #[test]
-    fn a_timer_that_elapsed_is_a_change_and_a_new_draw_is_none() {
-        let mut units = Units::default();
-        let timer = |next, last| Timer {
-            name: "apt-daily-upgrade.timer".to_owned(),
-            unit: NAME.to_owned(),
-            seen: Seen::Told,
-            active: true,
-            next: Some(next),
-            scheduled: None,
-            last,
-            random_delay: 3_600_000_000,
-            accuracy: 0,
-            schedule: Vec::new(),
-            persistent: true,
-        };
-        assert_eq!(units.timer(1, &timer(10, None)), None);
-        assert_eq!(units.timer(2, &timer(12, None)), None);
-        let change = units.timer(3, &timer(20, Some(12))).unwrap();
-        assert_eq!(change.after, Some(format!("elapsed, starts {NAME}")));
-        assert_eq!(units.timers().count(), 1);
-    }
-
-    #[test]
-    fn where_systemd_is_lost_all_is_as_of_its_last_word() {
-        let mut units = Units::default();
-        let told = |units: &mut Units, at, name: &str, state| {
-            let why = String::new();
-            let name = name.to_owned();
-            units.capability(at, &Capability { name, state, why });
-            units.as_of()
-        };
-        let lost = CapabilityState::Unavailable;
-        assert_eq!(told(&mut units, 5, SYSTEMD, lost), None, "it has told nothing");
-        units.unit(6, &unit("start"));
-        assert_eq!(told(&mut units, 7, "journal", lost), None);
-        assert_eq!(told(&mut units, 8, SYSTEMD, CapabilityState::Partial), None);
-        assert_eq!(told(&mut units, 9, SYSTEMD, lost), Some(9));
-        assert_eq!(told(&mut units, 12, SYSTEMD, lost), Some(9), "it still is");
-        assert_eq!(told(&mut units, 15, SYSTEMD, CapabilityState::Available), None);
-    }
-}
+mod tests;

@@ -392,10 +392,16 @@ pub struct Unit {
     /// `result` goes on to say how its last run ended. Absent where that was not seen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start_limit_hit: bool,
+    /// Its processes are frozen: they read nothing that comes to their sockets. Absent where they are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
     /// Processes left in its cgroup though it is not active.
     pub processes: u32,
     /// Its job: `stop running`; empty for none.
     pub job: String,
+    /// What limits its job; absent where it has none, and where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job_limit: Option<JobLimit>,
     /// When systemd acts on it by itself; absent where nothing could limit it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
@@ -405,6 +411,19 @@ pub struct Unit {
     pub delivered: u64,
     /// Its flows that are starved.
     pub starved: u64,
+}
+
+/// What limits a job of systemd.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JobLimit {
+    /// So many seconds after it was queued it is given up (`JobTimeoutSec=`); absent for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<f64>,
+    /// So many seconds after it began to run (`JobRunningTimeoutSec=`); absent for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<f64>,
+    /// What is done to the whole node then (`JobTimeoutAction=`); empty for nothing.
+    pub action: String,
 }
 
 /// When systemd acts on a unit by itself.

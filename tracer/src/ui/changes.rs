@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::actor::by;
 use super::format::{count, time_of_day};
-use crate::event::NodeAction;
 use crate::event::value::{OF_DEVICE, PROGRAM, differing, renaming};
+use crate::event::{NodeAction, froze, started_anew};
 use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, Unknown, What};
 
 /// A list of which the middle may be left out: what is told of it, from its beginning and its end.
@@ -223,12 +223,21 @@ fn what(change: &Change) -> String {
     match change.kind {
         ChangeKind::Setting => became(&change.object, change.before.as_deref(), change.after.as_deref()),
         ChangeKind::Unit => match (&change.before, &change.after) {
-            (Some(before), Some(after)) if before == after => {
-                format!("{} started anew: {after}", change.object)
-            }
-            (Some(before), Some(after)) => format!("{}: {before} -> {after}", change.object),
+            (Some(before), Some(after)) => match (started_anew(Some(before), after), froze(before, after)) {
+                (Some(stands), _) => format!("{} started anew: {stands}", change.object),
+                (None, Some(true)) => {
+                    format!(
+                        "{}: {after}: its processes read nothing that comes to them",
+                        change.object
+                    )
+                }
+                (None, Some(false)) => format!("{}: {after}: running again, was frozen", change.object),
+                (None, None) => format!("{}: {before} -> {after}", change.object),
+            },
             (None, Some(after)) => format!("{}: {after}", change.object),
-            (_, None) => format!("{} unloaded", change.object),
+            // systemd unloads what is at rest, and nothing else.
+            (Some(before), None) => format!("{}: {before} -> stopped and unloaded", change.object),
+            (None, None) => format!("{} unloaded", change.object),
         },
         ChangeKind::Job => {
             let job = some(&change.after);
@@ -311,6 +320,49 @@ mod tests {
 
     fn with(what: What, became: Became, number: u64) -> Following {
         Following { what, became, number }
+    }
+
+    #[test]
+    fn what_became_of_a_unit_is_told_by_what_matters() {
+        let told = |before: &str, after: Option<&str>| {
+            let change = Change {
+                kind: ChangeKind::Unit,
+                object: "a.service".to_owned(),
+                before: Some(before.to_owned()),
+                after: after.map(str::to_owned),
+                by: None,
+                by_unknown: None,
+                noticed: false,
+                ..sample::incident().node.changes[0].clone()
+            };
+            what(&change)
+        };
+        const RUNS: &str = "active (running)";
+        assert_eq!(
+            told(
+                "activating (start)",
+                Some("active (running), started anew, main process 471, was 460")
+            ),
+            "a.service started anew: active (running), main process 471, was 460"
+        );
+        assert_eq!(told(RUNS, Some(RUNS)), "a.service started anew: active (running)");
+        assert_eq!(
+            told(RUNS, Some("inactive (dead)")),
+            "a.service: active (running) -> inactive (dead)"
+        );
+        assert_eq!(
+            told(RUNS, None),
+            "a.service: active (running) -> stopped and unloaded"
+        );
+        let frozen = format!("{RUNS}, frozen");
+        assert_eq!(
+            told(RUNS, Some(&frozen)),
+            "a.service: active (running), frozen: its processes read nothing that comes to them"
+        );
+        assert_eq!(
+            told(&frozen, Some(RUNS)),
+            "a.service: active (running): running again, was frozen"
+        );
     }
 
     #[test]

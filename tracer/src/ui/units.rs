@@ -1,11 +1,11 @@
 //! Units of systemd as rows, and in words what of them has no room there.
 
 use super::details::more;
-use super::format::count;
+use super::format::{count, seconds};
 use super::limits::time_left;
 use super::table::{Column, Kind as Cell, Set, Table};
 use crate::event::NodeAction;
-use crate::report::{Deadline, Node, Unit};
+use crate::report::{Deadline, JobLimit, Node, Unit};
 
 /// A unit of interest: a service at work, or one about which something is to be said. There are hundreds of others.
 pub(super) fn is_told(unit: &Unit) -> bool {
@@ -19,12 +19,14 @@ pub(super) fn is_told(unit: &Unit) -> bool {
     };
     let is_well = matches!(unit.result.as_str(), "" | "success")
         && unit.job.is_empty()
+        && !unit.frozen
         && !unit.deadline.as_ref().is_some_and(Deadline::is_ahead);
     let did_nothing = unit.starts == 0 && unit.processes == 0 && unit.arrived == 0 && unit.starved == 0;
     !(is_at_rest && is_well && did_nothing)
 }
 
-/// The time that is left until systemd acts on it. A job may have a limit that counts from a time which systemd does not tell.
+/// The time that is left until systemd acts on it. What limits the job of a unit that rests may be unknown: not of each more is read
+/// than its state.
 fn limit(unit: &Unit) -> String {
     match &unit.deadline {
         None if !unit.job.is_empty() => "unknown".to_owned(),
@@ -48,13 +50,7 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
     };
     let mut columns = vec![
         one("unit", Cell::Ends(20), 0, |unit| unit.name.clone(), |_| true),
-        one(
-            "state",
-            Cell::Text(18),
-            0,
-            |unit| format!("{} ({})", unit.active, unit.sub),
-            |_| true,
-        ),
+        one("state", Cell::Text(18), 0, state, |_| true),
         one("result", Cell::Text(9), 5, result, |unit| {
             !matches!(unit.result.as_str(), "" | "success")
         }),
@@ -111,6 +107,14 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
     columns
 }
 
+/// That it is frozen comes before what does not matter then.
+fn state(unit: &Unit) -> String {
+    match unit.frozen {
+        true => format!("frozen, {} ({})", unit.active, unit.sub),
+        false => format!("{} ({})", unit.active, unit.sub),
+    }
+}
+
 /// How its last run ended, and that there is none any more.
 fn result(unit: &Unit) -> String {
     if unit.start_limit_hit {
@@ -143,11 +147,31 @@ pub(super) fn waiting(node: &Node) -> Vec<String> {
     // The sort is stable.
     all.sort_by_key(|unit| !is_last(unit));
     let all = all.into_iter();
-    let mut told: Vec<String> = all.map(|unit| format!("{}: {}", unit.name, unit.job)).collect();
+    let line = |unit: &Unit| {
+        let limit = unit.job_limit.as_ref().map_or_else(String::new, given_up);
+        format!("{}: {}{limit}", unit.name, unit.job)
+    };
+    let mut told: Vec<String> = all.map(line).collect();
     let total = told.len();
     told.truncate(TOLD);
     told.extend(more(total as u64, TOLD));
     told
+}
+
+/// `, given up 30 s after it was queued or 10 s after its begin; then the node is rebooted (JobTimeoutAction=)`
+fn given_up(limit: &JobLimit) -> String {
+    let since = [
+        (limit.queued, "after it was queued"),
+        (limit.running, "after its begin"),
+    ];
+    let times = since
+        .iter()
+        .filter_map(|(span, since)| Some(format!("{} {since}", seconds((*span)?))));
+    let then = match limit.action.as_str() {
+        "" => String::new(),
+        action => format!("; then {action} (JobTimeoutAction=)"),
+    };
+    format!(", given up {}{then}", times.collect::<Vec<_>>().join(" or "))
 }
 
 /// Units that have ended, and processes of them that have not.
@@ -171,6 +195,42 @@ pub(super) fn left_over(node: &Node) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::ui::sample;
+
+    #[test]
+    fn a_job_that_waits_says_for_how_long_it_may() {
+        let mut node = sample::incident().node;
+        node.units.truncate(1);
+        node.units[0].job = "start queued".to_owned();
+        let mut says = |queued, running, action: &str| {
+            node.units[0].job_limit = Some(JobLimit {
+                queued,
+                running,
+                action: action.to_owned(),
+            });
+            waiting(&node).pop().unwrap()
+        };
+        assert_eq!(
+            says(Some(30.0), None, ""),
+            "kubelet.service: start queued, given up 30 s after it was queued"
+        );
+        assert_eq!(
+            says(Some(30.0), Some(10.0), "the node is rebooted"),
+            "kubelet.service: start queued, given up 30 s after it was queued or 10 s after its begin; then the node is \
+             rebooted (JobTimeoutAction=)"
+        );
+    }
+
+    #[test]
+    fn a_unit_that_is_frozen_is_told_as_that() {
+        let mut unit = sample::incident().node.units.swap_remove(0);
+        unit.name = "data.mount".to_owned();
+        (unit.sub, unit.deadline) = ("mounted".to_owned(), None);
+        (unit.starts, unit.arrived, unit.starved) = (0, 0, 0);
+        assert!(!is_told(&unit));
+        unit.frozen = true;
+        assert!(is_told(&unit));
+        assert_eq!(state(&unit), "frozen, active (mounted)");
+    }
 
     /// That nothing is known of a limit is not that there is none.
     #[test]

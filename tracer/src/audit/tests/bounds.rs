@@ -16,6 +16,26 @@ fn what_cannot_be_understood_is_no_reason_to_call_a_node_clean() {
     );
 }
 
+/// Whoever opens a FIFO waits for its other end; what one of a script's words names is no file of the configuration.
+#[test]
+fn a_unit_file_that_is_none_is_told_as_not_read_without_waiting_for_it() {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+    let image = Image::debian("fifo");
+    let unread = |image: &Image| image.audit(&Policy::default()).unread;
+    image.link("etc/systemd/system/masked.service", "/dev/null");
+    mkfifoat(CWD, image.0.join("etc/systemd/pipe"), Mode::RUSR).unwrap();
+    image.file(
+        "etc/systemd/system/reader.service",
+        "[Service]\nExecStart=/bin/sh /etc/systemd/pipe\n",
+    );
+    assert_eq!(unread(&image), [""; 0]);
+    let fifo = "etc/systemd/system/odd.service";
+    mkfifoat(CWD, image.0.join(fifo), Mode::RUSR).unwrap();
+    let told = unread(&image);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains(fifo) && told[0].contains("a FIFO"), "{told:?}");
+}
+
 #[test]
 fn names_in_commands_to_copy_are_words_of_a_shell() {
     let image = with_cron("my image");

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::led::{self, Led};
-use crate::event::{Manager, NodeAction, Owner, Thing};
+use crate::event::{Limits, Manager, NodeAction, Owner, Thing};
 use crate::model::clock::{rfc3339, seconds};
 use crate::model::deadlines;
 use crate::model::packages;
@@ -12,8 +12,8 @@ use crate::model::parameters;
 use crate::model::runs::{self, Past};
 use crate::model::{Model, bands};
 use crate::report::{
-    Actor, Band, Deadline, Difference, Dropper, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets,
-    Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unit, Upgrade,
+    Actor, Band, Deadline, Difference, Dropper, JobLimit, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport,
+    Onsets, Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unit, Upgrade,
 };
 
 /// Settings, units and timers that are told where they are all that is told, at most.
@@ -296,8 +296,10 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
                 starts: known.starts,
                 restarts: state.restarts,
                 start_limit_hit: known.is_refused,
+                frozen: state.frozen,
                 processes: state.processes,
                 job: jobs.get(name).cloned().unwrap_or_default(),
+                job_limit: jobs.get(name).and_then(|_| job_limit(&state.limits)),
                 deadline: model
                     .units()
                     .deadline(name, model.now())
@@ -317,7 +319,7 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
             NodeAction::of_job(&unit.name, &unit.job).is_some(),
             unit.starved > 0,
             limited || !unit.job.is_empty(),
-            unit.active == "failed" || unit.processes > 0,
+            unit.active == "failed" || unit.processes > 0 || unit.frozen,
             unit.starts > 0,
             unit.arrived,
             unit.active == "active"
@@ -329,6 +331,18 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
     });
     units.truncate(most);
     (units, total)
+}
+
+fn job_limit(limits: &Limits) -> Option<JobLimit> {
+    let limits = deadlines::of_jobs(limits)?;
+    let seconds = |span: Option<u64>| span.map(|span| span as f64 / 1e6);
+    Some(JobLimit {
+        queued: seconds(limits.queued),
+        running: seconds(limits.running),
+        action: limits
+            .action
+            .map_or_else(String::new, |action| action.to_string()),
+    })
 }
 
 fn deadline(model: &Model, deadline: deadlines::Deadline) -> Deadline {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::{Clock, Commands, Job, Processes, Seen, Signals, Unit};
+use crate::event::{Clock, Commands, Job, JobState, Processes, Seen, Signals, Unit};
 use crate::model::units::Units;
 
 const NAME: &str = "apt-daily-upgrade.service";
@@ -464,24 +464,45 @@ fn a_job_has_limits_of_its_own_and_suspension_moves_all() {
     }
 }
 
+/// systemd does not say since when it is there: it has been so for a while.
 #[test]
-fn of_a_job_that_was_there_before_its_limit_is_not_known() {
-    let deadline = |job_running, start| {
+fn of_a_job_that_was_there_before_it_is_known_until_when_it_may_take() {
+    let deadline = |state: JobState, (job_queued, job_running), start| {
         let limits = Limits {
             start,
+            job: job_queued,
             job_running,
+            job_action: NodeAction::of("reboot"),
             ..limits()
         };
         let mut units = units(NAME, "start", limits);
-        units.job(5, &job("start", JobState::Running, Seen::Found));
-        units.deadline(NAME, 0)
+        units.job(5, &job("start", state, Seen::Found));
+        match units.deadline(NAME, 0) {
+            Some(Deadline::Due(due)) => Some((due.from, due.to, due.action.to_string())),
+            Some(Deadline::NoLimit) => None,
+            None => panic!("nothing is said of its limit"),
+        }
     };
-    assert_eq!(deadline(INFINITE, INFINITE), Some(Deadline::NoLimit));
-    assert_eq!(deadline(1_000_000, INFINITE), None);
-    let Some(Deadline::Due(of_state)) = deadline(1_000_000, 2_000_000) else {
-        panic!("the state has a limit");
+    let given_up = |to| {
+        Some((
+            5,
+            to,
+            "its job is given up, and the node is rebooted (JobTimeoutAction=)".to_owned(),
+        ))
     };
-    assert_eq!(of_state.from, 2_001_000_000, "at the latest then");
+    let running = |limits, start| deadline(JobState::Running, limits, start);
+    assert_eq!(running((INFINITE, INFINITE), INFINITE), None);
+    assert_eq!(running((INFINITE, 1_000_000), INFINITE), given_up(1_000_000_005));
+    assert_eq!(running((3_000_000, 1_000_000), INFINITE), given_up(1_000_000_005));
+    assert_eq!(running((3_000_000, 7_000_000), INFINITE), given_up(3_000_000_005));
+    // At the latest, that is before what limits the state; or behind it.
+    assert_eq!(running((INFINITE, 1_000_000), 2_000_000), given_up(1_000_000_005));
+    let of_state = running((INFINITE, 5_000_000), 2_000_000).unwrap();
+    assert_eq!(of_state.0, 2_001_000_000);
+    // One that waits may do so for as long as nothing limits that.
+    let waiting = |limits| deadline(JobState::Waiting, limits, INFINITE);
+    assert_eq!(waiting((INFINITE, 1_000_000)), None);
+    assert_eq!(waiting((3_000_000, 1_000_000)), given_up(3_000_000_005));
 }
 
 #[test]

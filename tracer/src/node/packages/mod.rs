@@ -13,6 +13,7 @@ mod log;
 mod past;
 mod rotated;
 mod rpm;
+mod sessions;
 mod status;
 #[cfg(test)]
 mod tests;

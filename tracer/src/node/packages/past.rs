@@ -1,17 +1,18 @@
 //! What dpkg and apt have done, by their logs: also before the tracer started.
 //!
-//! apt writes what a run is to do when it begins, and its end. dpkg writes each step, also of runs without apt, but no
-//! end; apt starts it several times in a run. So what dpkg did in the time of a run of apt belongs to that, and says when
-//! something was done last where the run told no end; the rest are runs of their own.
+//! apt writes what a run is to do when it begins, and its end. dpkg writes its start and each step, also of runs without
+//! apt, but no end; apt starts it several times in a run. So what dpkg did in the time of a run of apt belongs to that, and
+//! says when something was done last where the run told no end; of the rest each start of dpkg is a run of its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Found;
 use super::files::{self, Mark};
 use super::history::{self, Action};
-use super::log::{self, Line};
+use super::log;
 use super::rotated;
+use super::sessions::{Session, sessions};
 use super::watches::below;
 use super::zone::Zone;
 use crate::event::{Manager, Upgrade, Upgrades};
@@ -24,8 +25,6 @@ const KEPT: usize = 64;
 const NAMED: usize = 8;
 /// Characters of a command and the like that are told.
 const TEXT: usize = 300;
-/// What dpkg does at most so long after it did something, in ns, is of the same run: 5 s. It is started again and again.
-const SAME_RUN: i64 = 5 * SECOND;
 /// Between what dpkg does in a run of apt that told no end, and before that since its begin, is at most so much, in ns:
 /// 60 s. What comes later, somebody else did.
 const WITHOUT_END: i64 = 60 * SECOND;
@@ -139,6 +138,7 @@ fn upgrades(history: &str, log: &str, zone: &Zone, at_work: bool) -> (Upgrades, 
     for run in &mut runs {
         sessions.retain(|session| !take(run, session));
     }
+    sessions.retain(Session::has_packages);
     // dpkg may go on; but where a run of apt has begun since, that is at work.
     let open = runs
         .iter()
@@ -202,113 +202,8 @@ fn take(run: &mut Upgrade, session: &Session) -> bool {
     is_of_it
 }
 
-/// What a manager did in a row, by a log that has no ends.
-#[derive(Debug)]
-pub(super) struct Session {
-    begun: i64,
-    pub(super) last: i64,
-    /// `None`: nothing but to configure it.
-    pub(super) did: BTreeMap<String, Option<Action>>,
-    /// Packages that it left half-way.
-    undone: BTreeSet<String>,
-    is_open: bool,
-}
-
-impl Session {
-    pub(super) fn begin(at: i64) -> Self {
-        Self {
-            begun: at,
-            last: at,
-            did: BTreeMap::new(),
-            undone: BTreeSet::new(),
-            is_open: false,
-        }
-    }
-
-    pub(super) fn upgrade(&self) -> Upgrade {
-        let has_ended = self.undone.is_empty() && !self.is_open;
-        Upgrade {
-            begun: self.begun,
-            ended: has_ended.then_some(self.last),
-            last: Some(self.last),
-            ..counted(
-                self.did
-                    .iter()
-                    .map(|(package, action)| (*action, package.as_str())),
-            )
-        }
-    }
-}
-
-/// All that dpkg did, when the log begins, and how many lines are not dpkg's.
-fn sessions(log: &str, zone: &Zone) -> (Vec<Session>, Option<i64>, u64) {
-    let mut sessions: Vec<Session> = Vec::new();
-    let (mut since, mut before, mut odd) = (None, None, 0);
-    for line in log.lines() {
-        let dated = Line::dated(line).and_then(|(time, line)| Some((zone.read_after(time, before)?, line)));
-        let Some((at, line)) = dated else {
-            odd += 1;
-            continue;
-        };
-        before = Some(at);
-        since.get_or_insert(at);
-        match sessions.last_mut() {
-            // The clock was set back: how long the two were apart nobody knows. What was half-way is so still.
-            Some(last) if last.last.saturating_sub(at) > SAME_RUN => {
-                let undone = std::mem::take(&mut last.undone);
-                sessions.push(Session {
-                    undone,
-                    ..Session::begin(at)
-                });
-            }
-            Some(last) if at - last.last <= SAME_RUN => {}
-            _ if matches!(line, Line::Startup(_)) => sessions.push(Session::begin(at)),
-            _ => {}
-        }
-        // What the log begins with may be the end of something.
-        let Some(session) = sessions.last_mut() else {
-            continue;
-        };
-        // A clock that is put right by a second goes on.
-        session.last = session.last.max(at);
-        match line {
-            Line::Action { action, package, .. } => {
-                let action = match action {
-                    "install" => Action::Install,
-                    "reinstall" => Action::Reinstall,
-                    "upgrade" => Action::Upgrade,
-                    "remove" | "disappear" => Action::Remove,
-                    "purge" => Action::Purge,
-                    "configure" => {
-                        session.did.entry(package.to_owned()).or_insert(None);
-                        continue;
-                    }
-                    _ => continue,
-                };
-                session.did.insert(package.to_owned(), Some(action));
-            }
-            Line::Status { state, package } => {
-                // Triggers are left for the next run, as apt does it.
-                let is_done = matches!(
-                    state,
-                    "installed" | "config-files" | "not-installed" | "triggers-pending" | "triggers-awaited"
-                );
-                if is_done {
-                    session.undone.remove(package);
-                } else {
-                    session.undone.insert(package.to_owned());
-                }
-            }
-            Line::Startup(_) | Line::ConfigurationFile { .. } => {}
-        }
-    }
-    // A start at which nothing was done is none: dpkg writes it also when it finds nothing to do.
-    sessions.retain(|session| !session.did.is_empty() || !session.undone.is_empty());
-    (sessions, since, odd)
-}
-
 /// How many packages, and the names of some.
-fn counted<'a>(steps: impl Iterator<Item = (Option<Action>, &'a str)>) -> Upgrade {
+pub(super) fn counted<'a>(steps: impl Iterator<Item = (Option<Action>, &'a str)>) -> Upgrade {
     let mut upgrade = Upgrade::default();
     let mut orders: BTreeMap<&str, u8> = BTreeMap::new();
     for (action, package) in steps {
@@ -530,15 +425,72 @@ Remove: old:amd64 (1)
         );
     }
 
+    /// Killed at the script after the unpacking, put right, killed at the script before it, and removed.
+    #[test]
+    fn each_start_of_dpkg_is_told_by_itself_however_soon_it_comes() {
+        let log = "2023-10-07 08:50:02 startup archives install\n\
+                   2023-10-07 08:50:02 install tiny:all <none> 1.0\n\
+                   2023-10-07 08:50:02 status half-installed tiny:all 1.0\n\
+                   2023-10-07 08:50:02 status unpacked tiny:all 1.0\n\
+                   2023-10-07 08:50:02 configure tiny:all 1.0 <none>\n\
+                   2023-10-07 08:50:02 status half-configured tiny:all 1.0\n\
+                   2023-10-07 08:50:07 startup packages configure\n\
+                   2023-10-07 08:50:07 configure tiny:all 1.0 <none>\n\
+                   2023-10-07 08:50:07 status half-configured tiny:all 1.0\n\
+                   2023-10-07 08:50:14 status installed tiny:all 1.0\n\
+                   2023-10-07 08:50:15 startup archives install\n\
+                   2023-10-07 08:50:15 upgrade tiny:all 1.0 2.0\n\
+                   2023-10-07 08:50:15 status half-configured tiny:all 1.0\n\
+                   2023-10-07 08:50:15 status unpacked tiny:all 1.0\n\
+                   2023-10-07 08:50:15 status half-installed tiny:all 1.0\n\
+                   2023-10-07 08:50:20 startup packages remove\n\
+                   2023-10-07 08:50:20 remove tiny:all 1.0 <none>\n\
+                   2023-10-07 08:50:20 status half-installed tiny:all 1.0\n\
+                   2023-10-07 08:50:20 status not-installed tiny:all <none>\n";
+        let (upgrades, odd) = upgrades("", log, &Zone::utc(), false);
+        let at = |second| at(8, 50, second);
+        assert_eq!(
+            spans(&upgrades),
+            [
+                (at(2), None, Some(at(2))),
+                (at(7), Some(at(14)), Some(at(14))),
+                (at(15), None, Some(at(15))),
+                (at(20), Some(at(20)), Some(at(20))),
+            ]
+        );
+        let counts = upgrades
+            .runs
+            .iter()
+            .map(|run| (run.installed, run.configured, run.upgraded, run.removed));
+        let counts: Vec<_> = counts.collect();
+        assert_eq!(
+            counts,
+            [(1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)],
+            "{odd} odd lines"
+        );
+    }
+
+    /// `dpkg --unpack` has done what it was told to.
+    #[test]
+    fn what_was_only_to_be_unpacked_is_not_left_half_way() {
+        let log = "2023-10-07 08:50:02 startup archives unpack\n\
+                   2023-10-07 08:50:02 install tiny:all <none> 1.0\n\
+                   2023-10-07 08:50:02 status half-installed tiny:all 1.0\n\
+                   2023-10-07 08:50:03 status unpacked tiny:all 1.0\n";
+        let ended = |log: &str| upgrades("", log, &Zone::utc(), false).0.runs[0].ended.is_some();
+        assert!(ended(log));
+        assert!(!ended(&log.replace("archives unpack", "archives install")));
+        assert!(!ended(&log.replace("status unpacked", "status half-installed")));
+    }
+
     /// Who is named is counted as what was done to him.
     #[test]
     fn what_was_only_configured_is_counted_as_that() {
-        let log = "2023-10-07 06:14:00 startup packages configure\n\
-                   2023-10-07 06:14:00 configure s6-post:all 1 <none>\n\
-                   2023-10-07 06:14:00 status installed s6-post:all 1\n\
-                   2023-10-07 06:14:04 startup packages purge\n\
-                   2023-10-07 06:14:04 purge s6-pre:all 1 <none>\n\
-                   2023-10-07 06:14:04 status not-installed s6-pre:all <none>\n";
+        let log = "2023-10-07 06:14:00 startup packages purge\n\
+                   2023-10-07 06:14:00 purge s6-pre:all 1 <none>\n\
+                   2023-10-07 06:14:00 status not-installed s6-pre:all <none>\n\
+                   2023-10-07 06:14:04 configure s6-post:all 1 <none>\n\
+                   2023-10-07 06:14:04 status installed s6-post:all 1\n";
         let (upgrades, _) = upgrades("", log, &Zone::utc(), false);
         let run = &upgrades.runs[0];
         assert_eq!((run.removed, run.configured), (1, 1));

@@ -46,13 +46,13 @@ impl Watches {
     pub(super) fn renew(&self) -> Option<String> {
         let inotify = match &self.inotify {
             Ok(inotify) => inotify,
-            Err(error) => return Some(why(*error, "user_instances")),
+            Err(error) => return Some(why("inotify", *error)),
         };
         let mut problem = None;
         for (path, flags) in &self.paths {
             match inotify::add_watch(inotify, path.as_path(), *flags) {
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
-                Err(error) => problem = Some(why(error, "user_watches")),
+                Err(error) => problem = Some(why(&path.display().to_string(), error)),
             }
         }
         problem
@@ -81,14 +81,62 @@ impl Watches {
     }
 }
 
-fn why(error: Errno, limit: &str) -> String {
-    format!(
-        "changes are noticed up to 1 s late, as not all files can be watched: {}; raise fs.inotify.max_{limit}",
-        io::Error::from(error)
-    )
+/// Why something cannot be watched, and what helps against that (inotify_init(2), inotify_add_watch(2)).
+fn why(what: &str, error: Errno) -> String {
+    let remedy = match error {
+        Errno::NOSPC => "; raise fs.inotify.max_user_watches",
+        Errno::MFILE => "; raise fs.inotify.max_user_instances, or the limit on open files (ulimit -n)",
+        Errno::NFILE => "; raise fs.file-max",
+        Errno::ACCESS | Errno::PERM => "; run tracer as root",
+        Errno::LOOP | Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {
+            "; see where that path leads (namei -l)"
+        }
+        _ => "",
+    };
+    let error = io::Error::from(error);
+    format!("changes are noticed up to 1 s late, as not all files can be watched: {what}: {error}{remedy}")
 }
 
 /// A folder below the root, whether that is `/` or another.
 pub(super) fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn the_remedy_is_one_against_what_is_wrong() {
+        let remedy = |error| {
+            let why = why("/var/log/dpkg.log", error);
+            assert!(why.contains("/var/log/dpkg.log: "), "{why}");
+            why.split_once("; ").map(|(_, remedy)| remedy.to_owned())
+        };
+        let says = |error, word: &str| remedy(error).is_some_and(|remedy| remedy.contains(word));
+        assert!(says(Errno::NOSPC, "max_user_watches"));
+        assert!(says(Errno::MFILE, "max_user_instances"));
+        assert!(says(Errno::ACCESS, "as root"));
+        for error in [Errno::LOOP, Errno::NOENT] {
+            assert!(says(error, "namei -l"));
+        }
+        assert_eq!(remedy(Errno::IO), None);
+    }
+
+    #[test]
+    fn a_log_that_is_a_link_to_itself_is_told_as_that() {
+        let log = std::env::temp_dir().join(format!("tracer-watches-{}", std::process::id()));
+        symlink(&log, &log).unwrap();
+        let told = Watches::new(vec![(log.clone(), LOG)]).renew();
+        fs::remove_file(&log).unwrap();
+        let told = told.unwrap();
+        assert!(told.contains("Too many levels of symbolic links"), "{told}");
+        assert!(
+            told.contains("namei -l") && !told.contains("fs.inotify"),
+            "{told}"
+        );
+    }
 }

@@ -21,7 +21,7 @@ use zbus::{Connection, MessageStream};
 use super::address::Address;
 use super::names;
 use super::private::Private;
-use super::properties::Properties;
+use super::properties::{Properties, Said};
 use crate::node::clock;
 
 /// A bus that takes longer to answer hangs.
@@ -75,7 +75,7 @@ pub(super) enum Signal {
     /// systemd begins to load all units anew, or has done so.
     Reloading(bool),
     /// A unit is not as it was.
-    UnitChanged { path: String },
+    UnitChanged { path: String, said: Box<Said> },
     /// A job is not as it was.
     JobChanged,
     /// Another connection has the name of systemd, or none.
@@ -429,10 +429,14 @@ fn signal(message: &Message) -> Option<Signal> {
         }
         (MANAGER, "Reloading") => Some(Signal::Reloading(body.deserialize().ok()?)),
         (PROPERTIES, "PropertiesChanged") => {
-            let (interface, _, _): (&str, HashMap<&str, Value<'_>>, Vec<&str>) = body.deserialize().ok()?;
+            let (interface, changed, _): (&str, HashMap<&str, Value<'_>>, Vec<&str>) =
+                body.deserialize().ok()?;
             match interface.strip_prefix(SYSTEMD)?.strip_prefix('.')? {
                 "Job" => Some(Signal::JobChanged),
-                unit if WATCHED.contains(&unit) => Some(Signal::UnitChanged { path: path()? }),
+                unit if WATCHED.contains(&unit) => Some(Signal::UnitChanged {
+                    path: path()?,
+                    said: Box::new(Properties(changed).said()),
+                }),
                 _ => None,
             }
         }
@@ -490,7 +494,10 @@ mod tests {
         };
         assert_eq!(
             changed("org.freedesktop.systemd1.Service"),
-            Some(Signal::UnitChanged { path })
+            Some(Signal::UnitChanged {
+                path,
+                said: Box::default()
+            })
         );
         assert_eq!(changed("org.freedesktop.systemd1.Job"), Some(Signal::JobChanged));
         assert_eq!(changed("org.freedesktop.systemd1.Slice"), None);

@@ -12,10 +12,11 @@ use zbus::message::Message;
 use super::LOST;
 use super::address::Address;
 use super::bus::{self, Bus, Failure, Heard, List, Listed, Object, Signal};
+use super::freezing::Freezing;
 use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
 use super::processes::{Astray, Hierarchy};
-use super::properties::{self, TimerState};
+use super::properties::{self, Said, TimerState};
 use crate::event::{Job, JobState, Seen, UnitState};
 use crate::node::clock;
 use crate::node::journal::Wanted;
@@ -106,6 +107,7 @@ pub(super) struct Follower<'t> {
     wanted: &'t Wanted,
     known: Known,
     hierarchy: Hierarchy,
+    freezing: Freezing,
     /// As of the last list.
     astray: Option<Astray>,
     /// The connection was lost, and that was told.
@@ -122,6 +124,8 @@ pub(super) struct Follower<'t> {
     left_out: usize,
     phase: Phase,
     pending: BTreeMap<String, Pending>,
+    /// What was said of units since they were read last.
+    said: BTreeMap<String, Said>,
     jobs_changed: bool,
     next_look: Instant,
     next_ping: Instant,
@@ -134,6 +138,7 @@ impl<'t> Follower<'t> {
             wanted,
             known: Known::default(),
             hierarchy: Hierarchy::new(cgroup_root),
+            freezing: Freezing::default(),
             astray: None,
             is_lost: false,
             heard: 0,
@@ -143,6 +148,7 @@ impl<'t> Follower<'t> {
             left_out: 0,
             phase: Phase::Following,
             pending: BTreeMap::new(),
+            said: BTreeMap::new(),
             jobs_changed: false,
             next_look: Instant::now(),
             next_ping: Instant::now(),
@@ -157,6 +163,7 @@ impl<'t> Follower<'t> {
         address: &Address,
     ) -> Result<End, Gone> {
         self.pending.clear();
+        self.said.clear();
         self.jobs_changed = false;
         match self.serve(&mut bus, &mut signals, address).await {
             Stop::Gone => Err(Gone),
@@ -201,9 +208,16 @@ impl<'t> Follower<'t> {
             if let Err(stop) = self.catch_up(bus, address).await {
                 return stop;
             }
+            let due = sleep_until(self.due());
             let heard = tokio::select! {
                 heard = signals.recv() => heard,
-                () = sleep_until(self.due()) => continue,
+                units = self.freezing.changed() => {
+                    if let Err(gone) = self.look_at_frozen(units).await {
+                        return gone.into();
+                    }
+                    continue;
+                }
+                () = due => continue,
             };
             // All that has come at once: what one of them takes back need not be read for the other.
             let mut next = heard;
@@ -244,14 +258,19 @@ impl<'t> Follower<'t> {
         self.heard = at;
         match signal {
             Signal::UnitNew(object) if is_following => self.await_more(object),
-            Signal::UnitChanged { path } if is_following => {
+            Signal::UnitChanged { path, said } if is_following => {
                 if let Some(name) = names::of_object(&path) {
+                    self.said.entry(name.clone()).or_default().then(*said);
                     self.await_more(Object { name, path });
                 }
             }
             Signal::UnitRemoved { name } if is_following => {
                 self.pending.remove(&name);
                 self.unread.remove(&name);
+                if let Some(said) = self.said.remove(&name) {
+                    let told = self.known.at_rest(&name, &said, at, clock::suspended());
+                    self.tell(told).await?;
+                }
                 let told = self.known.gone(&name, Seen::Told, at);
                 self.tell(told).await?;
             }
@@ -309,6 +328,7 @@ impl<'t> Follower<'t> {
 
     fn await_list(&mut self, since: u64, cause: Cause, within: Duration) {
         self.pending.clear();
+        self.said.clear();
         self.phase = Phase::Listing {
             since,
             cause,
@@ -473,6 +493,9 @@ impl<'t> Follower<'t> {
                     let due = Instant::now() + Duration::from_micros(wait);
                     self.pending.entry(name.clone()).or_insert(Pending { path, due });
                 }
+                if done.is_ok() {
+                    self.said.remove(&name);
+                }
                 match done {
                     // One that has gone will be told so.
                     Err(why) if !GONE.iter().any(|gone| why.contains(gone)) => self.unread.insert(name, why),
@@ -512,8 +535,12 @@ impl<'t> Follower<'t> {
         };
         state.cgroup = self.hierarchy.path(&state.cgroup);
         state.main_pid = self.hierarchy.main_process(state.main_pid, &state.cgroup);
-        if matches!(state.active.as_str(), "inactive" | "failed") {
+        if properties::has_ended(&state.active) {
             state.processes = self.hierarchy.processes(&state.cgroup);
+        } else if let Some(folder) = self.hierarchy.folder(&state.cgroup) {
+            // Before it is looked at: what changes behind that is told.
+            self.freezing.watch(name, &folder);
+            state.frozen = self.hierarchy.is_frozen(&state.cgroup);
         }
         self.tell_unit(name, state, seen).await.map(Ok)
     }

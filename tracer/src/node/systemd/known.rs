@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::properties::TimerState;
+use super::properties::{Said, TimerState, has_ended};
 use crate::event::{Body, Job, JobState, Seen, Unit, UnitState};
 
 /// A boot time in ns, and what is told of it.
@@ -123,6 +123,21 @@ impl Known {
         self.unit(name, state, Seen::Noticed, now, 0)
     }
 
+    /// The processes of a unit were frozen, or go on.
+    pub(super) fn frozen(&mut self, name: &str, frozen: bool, now: u64) -> Option<Told> {
+        let state = UnitState {
+            frozen,
+            ..self.units.get(name)?.clone()
+        };
+        self.unit(name, state, Seen::Told, now, 0)
+    }
+
+    /// The cgroup of a unit, where systemd has said one.
+    pub(super) fn cgroup(&self, name: &str) -> Option<&str> {
+        let cgroup = self.units.get(name).map(|state| state.cgroup.as_str());
+        cgroup.filter(|cgroup| !cgroup.is_empty())
+    }
+
     /// Units that do nothing and have processes all the same, with their cgroups.
     pub(super) fn leftovers(&self) -> impl Iterator<Item = (&str, &str)> {
         let left = self.units.iter().filter(|(_, state)| state.processes != 0);
@@ -141,6 +156,12 @@ impl Known {
             .filter(|path| !path.is_empty())
     }
 
+    /// A unit has come to rest, as was said of it before it was unloaded.
+    pub(super) fn at_rest(&mut self, name: &str, said: &Said, now: u64, suspended: u64) -> Option<Told> {
+        let state = said.at_rest(self.units.get(name)?)?;
+        self.unit(name, state, Seen::Told, now, suspended)
+    }
+
     /// A unit is not loaded any more. That one which did nothing is not is no change.
     pub(super) fn gone(&mut self, name: &str, seen: Seen, now: u64) -> Option<Told> {
         if let Some(before) = self.timers.remove(name) {
@@ -156,7 +177,7 @@ impl Known {
             return Some((now, Body::Timer(Box::new(timer))));
         }
         let before = self.units.remove(name)?;
-        let seen = if before.active == "inactive" {
+        let seen = if has_ended(&before.active) {
             Seen::Found
         } else {
             seen
@@ -372,6 +393,40 @@ mod tests {
         assert_eq!(seen(gone), Some((13 * MS, Seen::Told)));
         let new = known.unit("c.service", state("activating", 14), Seen::Told, 15 * MS, 0);
         assert_eq!(seen(new), Some((14 * MS, Seen::Told)));
+    }
+
+    /// systemd unloads a unit that nothing holds as soon as it has stopped: that it has is what matters.
+    #[test]
+    fn a_stop_is_told_though_the_unit_is_unloaded_before_it_can_be_asked() {
+        use super::super::properties::Properties;
+        use zbus::zvariant::Value;
+        let mut said = Said::default();
+        for (name, value) in [
+            ("ActiveState", Value::from("deactivating")),
+            ("SubState", Value::from("stop-sigterm")),
+            ("Result", Value::from("timeout")),
+            ("ActiveState", Value::from("failed")),
+            ("SubState", Value::from("failed")),
+            ("StateChangeTimestampMonotonic", Value::from(12_000_u64)),
+        ] {
+            said.then(Properties([(name, value)].into_iter().collect()).said());
+        }
+        let mut known = known();
+        let Some((at, Body::Unit(unit))) = known.at_rest(NAME, &said, 13 * MS, 0) else {
+            panic!("nothing is told of the unit");
+        };
+        let state = unit.state.unwrap();
+        assert_eq!((at, unit.seen), (12 * MS, Seen::Told));
+        assert_eq!(
+            (state.active.as_str(), state.sub.as_str(), state.result.as_str()),
+            ("failed", "failed", "timeout")
+        );
+        let gone = known.gone(NAME, Seen::Told, 13 * MS);
+        assert_eq!(seen(gone), Some((13 * MS, Seen::Found)), "that is no change more");
+        // What was not said to rest is not taken to.
+        let mut known = self::known();
+        assert_eq!(known.at_rest(NAME, &Said::default(), 13 * MS, 0), None);
+        assert_eq!(known.at_rest("b.service", &said, 13 * MS, 0), None);
     }
 
     #[test]

@@ -101,8 +101,15 @@ impl Hierarchy {
         self.folder(path).map(members).unwrap_or_default()
     }
 
+    /// Whether the processes of a cgroup are frozen, whoever froze it or one above it.
+    pub(super) fn is_frozen(&self, path: &str) -> bool {
+        let events = self.folder(path).map(|folder| folder.join("cgroup.events"));
+        let events = events.and_then(|path| fs::read_to_string(path).ok());
+        events.is_some_and(|events| events.lines().any(|line| line == "frozen 1"))
+    }
+
     /// Where a cgroup is; `None` for the root, and where there is no such group.
-    fn folder(&self, path: &str) -> Option<PathBuf> {
+    pub(super) fn folder(&self, path: &str) -> Option<PathBuf> {
         let relative = path.trim_start_matches('/');
         let mut folders = self.mounts.iter().map(|mount| mount.join(relative));
         folders.find(|folder| !relative.is_empty() && folder.is_dir())

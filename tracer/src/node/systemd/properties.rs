@@ -22,7 +22,68 @@ pub(super) struct Odd {
     wrong: String,
 }
 
+/// What systemd says of a unit when that changes. It may have unloaded the unit before anything can be asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    active: Option<String>,
+    sub: Option<String>,
+    result: Option<String>,
+    /// In µs of `CLOCK_MONOTONIC`.
+    changed: Option<u64>,
+    /// In ns since 1970.
+    ended: Option<i64>,
+}
+
+impl Said {
+    /// Takes in what was said later.
+    pub(super) fn then(&mut self, later: Self) {
+        fn newer<T>(known: &mut Option<T>, later: Option<T>) {
+            *known = later.or(known.take());
+        }
+        newer(&mut self.active, later.active);
+        newer(&mut self.sub, later.sub);
+        newer(&mut self.result, later.result);
+        newer(&mut self.changed, later.changed);
+        newer(&mut self.ended, later.ended);
+    }
+
+    /// How a unit that stood so has come to rest; `None` where it was not said to have.
+    pub(super) fn at_rest(&self, before: &UnitState) -> Option<UnitState> {
+        let active = self.active.as_ref().filter(|active| has_ended(active))?;
+        let mut state = before.clone();
+        active.clone_into(&mut state.active);
+        state.sub.clone_from(self.sub.as_ref().unwrap_or(active));
+        state.result = self.result.clone().unwrap_or(state.result);
+        state.main_pid = 0;
+        state.frozen = false;
+        state.ended = self.ended.or(state.ended);
+        if let Some(changed) = self.changed {
+            state.limits.state_changed = changed;
+            state.limits.inactive_entered = changed;
+        }
+        Some(state)
+    }
+}
+
+/// A unit in this state (`ActiveState`) does not run.
+pub(super) fn has_ended(active: &str) -> bool {
+    matches!(active, "inactive" | "failed")
+}
+
 impl Properties<'_> {
+    /// Of properties that have changed. What is not as it should be is left out: the unit is asked as well.
+    pub(super) fn said(&self) -> Said {
+        let text = |name| self.text(name).ok().flatten().map(str::to_owned);
+        let time = |name| self.time(name).ok().flatten();
+        Said {
+            active: text("ActiveState"),
+            sub: text("SubState"),
+            result: text("Result"),
+            changed: time("StateChangeTimestampMonotonic"),
+            ended: time("InactiveEnterTimestamp").and_then(nanoseconds),
+        }
+    }
+
     /// How a service or scope stands. Its cgroup is left as systemd has it, its processes are not counted.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! How the source tells, and how well it sees.
 
+use std::collections::BTreeSet;
+
 use super::super::{CAPABILITY, LOST};
 use super::{Astray, Follower, MOST, Told};
 use crate::event::{Body, Capability, CapabilityState, Notice, NoticeKind};
@@ -20,8 +22,11 @@ impl Follower<'_> {
         }
         // One that hangs was silent for a while before that was noticed.
         let since = if self.known.is_begun() { self.heard } else { now };
-        let why =
+        let mut why =
             format!("systemd cannot be reached: {why}; {LOST}; --systemd-bus ADDRESS names another bus");
+        if let Some(rootless) = self.rootless() {
+            why += &format!("; {rootless}");
+        }
         self.gone(since, why).await
     }
 
@@ -46,11 +51,8 @@ impl Follower<'_> {
         parts.extend(self.refused.iter().map(|(kind, why)| {
             format!("systemd does not list units of the kind {kind}, one of which has a description that is no text ({why})")
         }));
-        if let Some(root) = self.hierarchy.missing_root() {
-            parts.push(format!(
-                "there is no cgroup {root} (--cgroup-root): which processes units have left is not seen; /proc/PID/cgroup of \
-                 the systemd that is asked names it (`ip netns exec` hides all cgroups: name the namespace by --netns instead)"
-            ));
+        if let Some(rootless) = self.rootless() {
+            parts.push(rootless);
         } else if let Some(Astray {
             missing,
             named,
@@ -63,6 +65,7 @@ impl Follower<'_> {
                  the root to that systemd: what /proc/PID/cgroup has before that of its units"
             ));
         }
+        parts.extend(self.freezing.problem().map(str::to_owned));
         if self.left_out > 0 {
             parts.push(format!(
                 "there are more than {MOST} units, {} of them are not seen",
@@ -75,6 +78,15 @@ impl Follower<'_> {
             CapabilityState::Partial
         };
         self.capability(state, parts.join("; ")).await
+    }
+
+    /// Why the cgroup that was said to be the root to systemd is none. That is told whether systemd can be reached or not.
+    fn rootless(&self) -> Option<String> {
+        let root = self.hierarchy.missing_root()?;
+        Some(format!(
+            "there is no cgroup {root} (--cgroup-root): which processes units have left is not seen; /proc/PID/cgroup of \
+             the systemd that is asked names it (`ip netns exec` hides all cgroups: name the namespace by --netns instead)"
+        ))
     }
 
     pub(super) async fn capability(&mut self, state: CapabilityState, why: String) -> Result<(), Gone> {
@@ -97,6 +109,19 @@ impl Follower<'_> {
             by: None,
         };
         self.teller.send(at, Body::Notice(notice)).await
+    }
+
+    /// Something happened to the cgroups of these units.
+    pub(super) async fn look_at_frozen(&mut self, units: BTreeSet<String>) -> Result<(), Gone> {
+        for name in units {
+            let frozen = self
+                .known
+                .cgroup(&name)
+                .map(|path| self.hierarchy.is_frozen(path));
+            let told = frozen.and_then(|frozen| self.known.frozen(&name, frozen, clock::boottime_ns()));
+            self.tell(told).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn tell(&self, told: impl IntoIterator<Item = Told>) -> Result<(), Gone> {
@@ -180,6 +205,27 @@ mod tests {
         drop(source);
         assert_eq!(told.state, CapabilityState::Partial);
         for part in ["of 1 cgroups", "/none-such.slice/a.service", "--cgroup-root PATH"] {
+            assert!(told.why.contains(part), "{}", told.why);
+        }
+    }
+    #[test]
+    fn a_cgroup_root_that_is_none_is_said_where_there_is_no_systemd_either() {
+        let (sender, mut events) = channel(8);
+        let work = move |teller: &Teller| {
+            let (wanted, _inbox) = journal::wanted();
+            let mut follower = Follower::new(teller, "/none-such.slice", &wanted);
+            teller
+                .block_on(async { follower.lost("/run/bus: it is not there").await.unwrap_err() })
+                .ok();
+        };
+        let source = Source::start("systemd", sender, work).unwrap();
+        let Body::Capability(told) = events.blocking_recv().unwrap().body else {
+            panic!("something else is told first");
+        };
+        drop(events);
+        drop(source);
+        assert_eq!(told.state, CapabilityState::Unavailable);
+        for part in ["/run/bus", "no cgroup /none-such.slice (--cgroup-root)"] {
             assert!(told.why.contains(part), "{}", told.why);
         }
     }

@@ -1,0 +1,96 @@
+//! Units whose processes are frozen. systemd tells nobody before its version 256, and knows nothing of what a container runtime
+//! freezes: but the kernel wakes whoever watches `cgroup.events` of a cgroup (cgroup v2, Documentation/admin-guide/cgroup-v2.rst).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// The file of a cgroup that changes as it is frozen.
+const EVENTS: &str = "cgroup.events";
+
+/// Cgroups that are watched.
+#[derive(Debug, Default)]
+pub(super) struct Freezing {
+    inotify: Option<AsyncFd<OwnedFd>>,
+    /// The units of watches.
+    units: BTreeMap<i32, String>,
+    /// Why not all can be watched.
+    problem: Option<String>,
+}
+
+impl Freezing {
+    /// Watches the cgroup of a unit. One that is watched stays so.
+    pub(super) fn watch(&mut self, unit: &str, folder: &Path) {
+        match self.add(folder) {
+            Ok(Some(watch)) => {
+                self.units.insert(watch, unit.to_owned());
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.problem = Some(format!(
+                    "that a unit is frozen is seen late, as not all cgroups can be watched: {error}; raise \
+                     fs.inotify.max_user_watches and max_user_instances"
+                ));
+            }
+        }
+    }
+
+    /// `None` where there is no such file: in cgroup v1, and where the cgroup has gone.
+    fn add(&mut self, folder: &Path) -> io::Result<Option<i32>> {
+        if self.inotify.is_none() {
+            let new = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            // SAFETY: the descriptor belongs to what is made of it, which never gives it away.
+            self.inotify = Some(unsafe { AsyncFd::register_with_interest(new, Interest::READABLE) }?);
+        }
+        let Some(inotify) = &self.inotify else {
+            return Ok(None);
+        };
+        match inotify::add_watch(inotify.get_ref(), folder.join(EVENTS), WatchFlags::MODIFY) {
+            Ok(watch) => Ok(Some(watch)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::NODEV) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until something happened to cgroups, and says of which units. It may be given up at any time without loss.
+    pub(super) async fn changed(&mut self) -> BTreeSet<String> {
+        let Some(inotify) = &self.inotify else {
+            return pending().await;
+        };
+        let Ok(mut ready) = inotify.readable().await else {
+            return pending().await;
+        };
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
+        let mut reader = Reader::new(inotify.get_ref(), &mut buffer);
+        let mut changed = BTreeSet::new();
+        loop {
+            match reader.next() {
+                // The cgroup has gone.
+                Ok(event) if event.events().contains(ReadFlags::IGNORED) => {
+                    self.units.remove(&event.wd());
+                }
+                // More happened than the kernel keeps.
+                Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
+                    changed.extend(self.units.values().cloned());
+                }
+                Ok(event) => changed.extend(self.units.get(&event.wd()).cloned()),
+                Err(_) => break,
+            }
+        }
+        ready.clear_ready();
+        changed
+    }
+
+    /// Why not all can be watched.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+}
