@@ -33,7 +33,7 @@ use crate::traffic::{Counts, Traffic};
 pub const UPLINK: &str = "eth0";
 
 /// How long a step may take to show in the traffic: more is a failure of the lab.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the sockets of a cgroup have where the lab leaves them next to none, in bytes: room for some packets, so that the
 /// first ones wait as they would at any bound.

@@ -62,6 +62,11 @@ pub fn sent(ctx: BtfTracePointContext) -> i32 {
             let socket = packet.socket();
             if let Some(own) = answering(socket, netns) {
                 count_flow(&own, origin::UNKNOWN, 1, |count| {
+                    if count.iif == 0 {
+                        // What arrives has another tuple, which is translated, and nothing came while both ends were open:
+                        // nobody has told by which device. Mostly it is the one by which it is answered.
+                        count.iif = index;
+                    }
                     follow(program::SENT, Sock(socket), netns, count);
                 });
             }

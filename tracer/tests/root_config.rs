@@ -33,7 +33,7 @@ use tracer::node::config::{self, Watched};
 use tracer::node::source::Source;
 
 /// How long a change may take until it is told.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A named network namespace that ends with the value.
 struct Named(String);

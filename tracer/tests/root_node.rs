@@ -35,7 +35,7 @@ use tracer::node::counters::Counters;
 use tracer::node::{Netns, Owners, clock, devices, namespace, sockets};
 
 /// How long the kernel may take for what it does on its own.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A name that no other test has.
 fn unique() -> String {

@@ -76,7 +76,8 @@ fn numbers(stream: &TcpStream) -> io::Result<[u32; 2]> {
     numbers
 }
 
-fn set(stream: &TcpStream, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// Sets an option of a connection, at the level of TCP.
+pub(super) fn set(stream: &TcpStream, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the pointer is to a value of the size that is told.
     let result = unsafe {
         libc::setsockopt(
