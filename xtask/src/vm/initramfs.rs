@@ -13,7 +13,7 @@ use super::{cpio, kernel::Kernel, modules};
 use crate::{elf, process};
 
 /// What the scenarios use, and the tracer for its lists of sockets. A whole system loads them when they are asked for.
-const MODULES: [&str; 16] = [
+const MODULES: [&str; 17] = [
     "veth",
     "bridge",
     "vxlan",
@@ -24,6 +24,7 @@ const MODULES: [&str; 16] = [
     "nft_ct",
     "nft_reject_inet",
     "nft_chain_nat",
+    "nft_nat",
     "nft_redir",
     "nf_conntrack_netlink",
     "iptable_filter",
