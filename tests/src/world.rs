@@ -278,6 +278,22 @@ impl World {
         Ok(output)
     }
 
+    /// Waits until a service has so many processes, at most [`PATIENCE`]: what it is to begin it has begun.
+    pub fn wait_for_processes(&self, service: &str, least: usize) -> Result<()> {
+        let processes = format!("/sys/fs/cgroup/system.slice/{service}/cgroup.procs");
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            // Where it is not there yet, neither are they.
+            let there = self
+                .run("cat", &[&processes])
+                .map_or(Vec::new(), |output| output.stdout);
+            if there.iter().filter(|byte| **byte == b'\n').count() >= least {
+                return Ok(());
+            }
+        }
+        bail!("{service} has no {least} processes after {PATIENCE:?}")
+    }
+
     /// `systemctl` with some arguments.
     pub fn systemctl(&self, args: &[&str]) -> Result<String> {
         let output = self.run("systemctl", args)?;

@@ -37,6 +37,7 @@ fn world() -> (World, String) {
     world
         .systemctl(&["start", "--no-block", "upgrade.service"])
         .unwrap();
+    world.wait_for_processes("upgrade.service", 2).unwrap();
     world.systemctl(&["stop", "upgrade.service"]).unwrap();
     let (there, tracer) = world.shared("tracer");
     copy_to(&there).unwrap();

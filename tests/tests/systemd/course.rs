@@ -49,6 +49,7 @@ fn an_upgrade_that_a_timer_started_and_that_is_stopped_ends_in_a_kill() {
     let at = |number: usize| watched.told[number - 1].at;
     assert!(at(cause) < at(effect), "{} {}", at(cause), at(effect));
 
+    world.wait_for_processes("upgrade.service", 3).unwrap();
     world
         .systemctl(&["stop", "--no-block", "upgrade.service"])
         .unwrap();
@@ -103,6 +104,7 @@ fn what_systemd_will_do_is_told_before_it_does_it() {
     });
     let deadline = upgrade(&report).unwrap().deadline.clone().unwrap();
     assert_eq!(deadline.seconds, None, "{deadline:?}");
+    world.wait_for_processes("upgrade.service", 3).unwrap();
     world
         .systemctl(&["stop", "--no-block", "upgrade.service"])
         .unwrap();

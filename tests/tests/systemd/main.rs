@@ -213,6 +213,7 @@ fn a_failed_unit_whose_processes_go_on_says_how_many() {
         .systemctl(&["start", "--no-block", "upgrade.service"])
         .unwrap();
     watched.wait_unit("upgrade.service", |state| state.active == "activating");
+    world.wait_for_processes("upgrade.service", 2).unwrap();
     world.systemctl(&["stop", "upgrade.service"]).unwrap();
     let state = watched.wait_unit("upgrade.service", |state| state.active == "failed");
     assert_eq!((state.result.as_str(), state.processes), ("signal", 1));
