@@ -8,6 +8,7 @@ use super::words::{command, count, list};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{Device, Thing, value};
 use crate::model::Model;
+use crate::model::clock::SECOND;
 use crate::model::timeline::Subject;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
@@ -59,11 +60,15 @@ pub(super) const NO_CARRIER: Rule = Rule {
     follows: &[],
 };
 
+/// Nothing has arrived for so long.
+const QUIET: u64 = SECOND / 2 * 3;
+
 fn down(view: &View<'_>, set: bool) -> Option<Finding> {
     let model = view.model;
     // What arrives has come by something that works.
     let arrived = model.totals().ledger.arrived;
-    if arrived > model.history().before(model.now()).ledger.arrived {
+    let before = model.history().at(model.now().saturating_sub(QUIET));
+    if arrived > before.ledger.arrived {
         return None;
     }
     let own = model.node().own();
