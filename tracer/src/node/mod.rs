@@ -32,6 +32,7 @@ pub mod source;
 mod start;
 pub mod systemd;
 mod text;
+mod unwatched;
 mod visitor;
 
 pub use ended::Memory;

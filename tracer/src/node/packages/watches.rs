@@ -1,12 +1,13 @@
 //! What wakes the source: changes of the files and folders that it reads (inotify(7)).
 
-use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
+
+use super::super::unwatched;
 
 /// Names that come and go in a folder, and files in it that have been written.
 pub(super) const FOLDER: WatchFlags = WatchFlags::CREATE
@@ -81,20 +82,10 @@ impl Watches {
     }
 }
 
-/// Why something cannot be watched, and what helps against that (inotify_init(2), inotify_add_watch(2)).
+/// Why something cannot be watched, and what follows from that.
 fn why(what: &str, error: Errno) -> String {
-    let remedy = match error {
-        Errno::NOSPC => "; raise fs.inotify.max_user_watches",
-        Errno::MFILE => "; raise fs.inotify.max_user_instances, or the limit on open files (ulimit -n)",
-        Errno::NFILE => "; raise fs.file-max",
-        Errno::ACCESS | Errno::PERM => "; run tracer as root",
-        Errno::LOOP | Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {
-            "; see where that path leads (namei -l)"
-        }
-        _ => "",
-    };
-    let error = io::Error::from(error);
-    format!("changes are noticed up to 1 s late, as not all files can be watched: {what}: {error}{remedy}")
+    let why = unwatched::why(what, error);
+    format!("changes are noticed up to 1 s late, as not all files can be watched: {why}")
 }
 
 /// A folder below the root, whether that is `/` or another.

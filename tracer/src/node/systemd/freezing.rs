@@ -13,6 +13,8 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::super::unwatched;
+
 /// The file of a cgroup that changes as it is frozen.
 const EVENTS: &str = "cgroup.events";
 
@@ -35,20 +37,22 @@ impl Freezing {
             }
             Ok(None) => {}
             Err(error) => {
+                let why = unwatched::why(&folder.display().to_string(), error);
                 self.problem = Some(format!(
-                    "that a unit is frozen is seen late, as not all cgroups can be watched: {error}; raise \
-                     fs.inotify.max_user_watches and max_user_instances"
+                    "that a unit is frozen is seen late, as not all cgroups can be watched: {why}"
                 ));
             }
         }
     }
 
     /// `None` where there is no such file: in cgroup v1, and where the cgroup has gone.
-    fn add(&mut self, folder: &Path) -> io::Result<Option<i32>> {
+    fn add(&mut self, folder: &Path) -> Result<Option<i32>, Errno> {
         if self.inotify.is_none() {
             let new = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
             // SAFETY: the descriptor belongs to what is made of it, which never gives it away.
-            self.inotify = Some(unsafe { AsyncFd::register_with_interest(new, Interest::READABLE) }?);
+            let registered = unsafe { AsyncFd::register_with_interest(new, Interest::READABLE) };
+            let refused = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            self.inotify = Some(registered.map_err(io::Error::from).map_err(refused)?);
         }
         let Some(inotify) = &self.inotify else {
             return Ok(None);
@@ -56,7 +60,7 @@ impl Freezing {
         match inotify::add_watch(inotify.get_ref(), folder.join(EVENTS), WatchFlags::MODIFY) {
             Ok(watch) => Ok(Some(watch)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::NODEV) => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
