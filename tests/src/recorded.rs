@@ -18,7 +18,12 @@ pub fn recording(file: &Path) -> Result<Command> {
 
 /// Starts such a diagnosis of all namespaces, and waits until its programs count.
 pub fn record_all(file: &Path) -> Result<Child> {
-    let mut child = recording(file)?.args(["--netns", "all"]).spawn()?;
+    record_in(file, "all")
+}
+
+/// Starts such a diagnosis of what `--netns` names, and waits until its programs count.
+pub fn record_in(file: &Path, netns: &str) -> Result<Child> {
+    let mut child = recording(file)?.args(["--netns", netns]).spawn()?;
     wait_until_it_watches(&mut child)?;
     Ok(child)
 }

@@ -4,13 +4,14 @@
 
 use std::net::UdpSocket;
 use std::path::Path;
+use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::folder::Folder;
 use lab::lab::{Lab, PATIENCE, UPLINK};
 use lab::netns::Netns;
-use lab::recorded::{record_all, recorded, wait_for, wait_for_round};
+use lab::recorded::{record_all, record_in, recorded, wait_for, wait_for_round};
 use lab::scenario::{self, Place};
 use lab::tracer::{command, finish, run};
 use serde_json::Value;
@@ -237,10 +238,7 @@ fn a_namespace_that_is_made_and_deleted_while_it_is_watched_is_told_as_ended() {
     let [here, there] =
         [&pods.0, &pods.1].map(|netns| netns.enter(|| UdpSocket::bind("0.0.0.0:4000").unwrap()).unwrap());
     send_until_read(&there, &here, "10.98.0.1:4000");
-    wait_for(&file, &mut child, "what arrived", |body| {
-        body["type"] == "entry" && body["key"]["netns"] == netns && body["key"]["fate"] == "arrived"
-    })
-    .unwrap();
+    wait_for_arrival(&file, &mut child, netns);
     drop((here, there, pods));
     wait_for(&file, &mut child, "its end", |body| {
         body["type"] == "namespace_ended" && body["inode"] == netns
@@ -257,4 +255,132 @@ fn a_namespace_that_is_made_and_deleted_while_it_is_watched_is_told_as_ended() {
     assert!(row["ledger"]["arrived"].as_u64() > Some(0), "{row:#}");
     let of_ended = |flow: &Value| flow["netns"] == format!("{name}:{netns}");
     assert!(!report["starved"].as_array().unwrap().iter().any(of_ended));
+}
+
+/// Waits until something that arrived in this namespace is in its books.
+fn wait_for_arrival(file: &Path, child: &mut Child, netns: u64) {
+    wait_for(file, child, "what arrived", |body| {
+        body["type"] == "entry" && body["key"]["netns"] == netns && body["key"]["fate"] == "arrived"
+    })
+    .unwrap();
+}
+
+/// Packets that arrived, by the books of this namespace.
+fn arrived(file: &Path, netns: u64) -> u64 {
+    let mut lines = std::collections::BTreeMap::new();
+    for body in recorded(file).unwrap() {
+        let key = &body["key"];
+        if body["type"] == "entry" && key["netns"] == netns && key["fate"] == "arrived" {
+            lines.insert(key.to_string(), body["packets"].as_u64().unwrap());
+        }
+    }
+    lines.values().sum()
+}
+
+/// The kernel gives the number of a namespace that has ended to the next one.
+#[test]
+fn what_happens_in_the_next_one_with_its_number_is_nothing_of_the_one_that_was_named() {
+    let folder = Folder::new().unwrap();
+    let file = folder.file("ended.pcapng");
+    let Pods(named, peer) = Pods::create();
+    let netns = lab::netns::inode(named.path()).unwrap();
+    let mut child = record_in(&file, named.name()).unwrap();
+    let client = peer.enter(|| UdpSocket::bind("10.98.0.2:0").unwrap()).unwrap();
+    {
+        let service = named
+            .enter(|| UdpSocket::bind("10.98.0.1:4000").unwrap())
+            .unwrap();
+        send_until_read(&client, &service, "10.98.0.1:4000");
+    }
+    wait_for_arrival(&file, &mut child, netns);
+    let name = named.name().to_owned();
+    drop(named);
+    wait_for(&file, &mut child, "its end", |body| {
+        body["type"] == "namespace_ended" && body["inode"] == netns
+    })
+    .unwrap();
+
+    // Other tests make namespaces too: sooner or later one of these gets the number.
+    let end = Instant::now() + PATIENCE;
+    let mut others = Vec::new();
+    let next = loop {
+        assert!(Instant::now() < end, "no namespace gets the number {netns}");
+        let other = Netns::create(format!("{name}-{}", others.len())).unwrap();
+        if lab::netns::inode(other.path()).unwrap() == netns {
+            break other;
+        }
+        others.push(other);
+        if others.len() == 64 {
+            others.clear();
+        }
+    };
+    let before = arrived(&file, netns);
+    assert!(before > 0);
+    let far = peer.name();
+    next.ip(&format!(
+        "link add late0 index 10 type veth peer name peer0 netns {far}"
+    ))
+    .unwrap();
+    next.ip("address add 10.98.0.1/24 dev late0").unwrap();
+    next.ip("link set late0 up").unwrap();
+    peer.ip("address add 10.98.0.2/24 dev peer0").unwrap();
+    peer.ip("link set peer0 up").unwrap();
+    let service = next.enter(|| UdpSocket::bind("10.98.0.1:4000").unwrap()).unwrap();
+    send_until_read(&client, &service, "10.98.0.1:4000");
+    for _ in 0..100 {
+        // Nobody has this port.
+        client.send_to(b"lost", "10.98.0.1:4001").unwrap();
+    }
+    let ticks = |file| {
+        let ticks = recorded(file).unwrap();
+        ticks.iter().filter(|body| body["type"] == "tick").count()
+    };
+    let seen = ticks(&file);
+    while ticks(&file) < seen + 3 {
+        assert!(Instant::now() < end, "it goes on no longer");
+    }
+    assert_eq!(arrived(&file, netns), before, "what came is of another namespace");
+    lab::process::send(child.id(), libc::SIGINT).unwrap();
+    let ended = finish(&mut child).unwrap();
+    let report = ended.report().unwrap();
+    assert_eq!(report["where"], "unknown", "{report:#}");
+    assert_eq!(report["namespaces_watched"], 0);
+    let drops = report["drops"].as_array().unwrap();
+    assert!(!drops.iter().any(|drop| drop["protocol"] == "udp"), "{drops:#?}");
+    assert_eq!(ended.status.code(), Some(2), "whether it is healthy is not known");
+    assert!(ended.stderr.contains("has ended"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_namespace_whose_name_is_taken_away_is_watched_as_long_as_somebody_lives_in_it() {
+    let folder = Folder::new().unwrap();
+    let file = folder.file("unnamed.pcapng");
+    let Pods(named, peer) = Pods::create();
+    let netns = lab::netns::inode(named.path()).unwrap();
+    let mut child = record_in(&file, named.name()).unwrap();
+    let mut lives = std::process::Command::new("sleep");
+    lives.arg("100");
+    lab::process::bind(&mut lives, libc::SIGKILL, Some(named.open().unwrap()));
+    let mut lives = lives.spawn().unwrap();
+    let service = named
+        .enter(|| UdpSocket::bind("10.98.0.1:4000").unwrap())
+        .unwrap();
+    let client = peer.enter(|| UdpSocket::bind("10.98.0.2:0").unwrap()).unwrap();
+    send_until_read(&client, &service, "10.98.0.1:4000");
+    wait_for_arrival(&file, &mut child, netns);
+    drop(named);
+    let (before, end) = (arrived(&file, netns), Instant::now() + PATIENCE);
+    while arrived(&file, netns) < before + 10 {
+        assert!(Instant::now() < end, "what arrives there is counted no longer");
+        send_until_read(&client, &service, "10.98.0.1:4000");
+    }
+    lab::process::send(child.id(), libc::SIGINT).unwrap();
+    let ended = finish(&mut child).unwrap();
+    lives.kill().unwrap();
+    lives.wait().unwrap();
+    let report = ended.report().unwrap();
+    assert_eq!(report["where"], "healthy", "{report:#}");
+    assert_eq!(report["namespaces_watched"], 1);
+    let said = recorded(&file).unwrap();
+    assert!(!said.iter().any(|body| body["type"] == "namespace_ended"));
 }

@@ -19,6 +19,7 @@ pub static CONFIG: Config = Config {
     count_reads: 0,
     loads_packets: 0,
     seed: 0,
+    netns_cookie: 0,
 };
 
 /// Whether programs count. User space opens this gate when all of them are attached, and closes it before it reads for

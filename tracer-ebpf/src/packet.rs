@@ -168,12 +168,16 @@ impl Packet {
             if net == 0 {
                 return 0;
             }
+            let only = config!(netns_cookie);
+            if only != 0 && read(net + u64::from(offset!(net_cookie))) != only {
+                return ANOTHER;
+            }
             bpf_probe_read_kernel((net + u64::from(offset!(net_inum))) as *const u32).unwrap_or(0)
         }
     }
 }
 
-/// Reads a pointer, 0 where that fails.
+/// Reads a pointer or a word of its size, 0 where that fails.
 #[inline(always)]
 fn read(address: u64) -> u64 {
     // SAFETY: a helper that checks the address itself.
@@ -289,11 +293,21 @@ impl Device {
     }
 }
 
+/// Stands for the inode of a namespace that is not the one that is watched, though it may have the inode of that one,
+/// which has ended. The kernel gives the lowest number that is free from `PROC_DYNAMIC_FIRST`, 0xf0000000, on
+/// (`proc_alloc_inum` in fs/proc/generic.c): this would be the last of them.
+const ANOTHER: u32 = u32::MAX;
+
 /// Inode of a `net`, 0 for null.
 #[inline(always)]
 pub fn netns(net: Kernel) -> u32 {
     if net.is_null() {
         return 0;
+    }
+    let only = config!(netns_cookie);
+    // SAFETY: `net.net_cookie`, see `load`.
+    if only != 0 && unsafe { load::<u64>(net, offset!(net_cookie)) } != only {
+        return ANOTHER;
     }
     // SAFETY: `net.ns.inum`, see `load`.
     unsafe { load(net, offset!(net_inum)) }

@@ -54,7 +54,7 @@ pub struct Report {
     pub rates: Rates,
     /// Devices whose arrivals are in the ledger.
     pub uplinks: Vec<String>,
-    /// How many network namespaces are watched now.
+    /// How many network namespaces are watched now: 0 where the one that was asked for has ended.
     #[serde(default)]
     pub namespaces_watched: u64,
     /// The books of each namespace where something arrived or ended, where several are or were watched: the node's

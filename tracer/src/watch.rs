@@ -114,7 +114,11 @@ impl Watch {
         let devices = node::devices::list(&namespaces, &options.uplinks)?.devices;
         node::devices::require(&options.uplinks, &namespaces, &devices)?;
         let only = if let ([netns], true) = (namespaces.as_slice(), all.is_none()) {
-            Some(netns.inode())
+            Some(probe::Only {
+                inode: netns.inode(),
+                // Its own cannot end before the tracer does.
+                cookie: if netns.is_current() { 0 } else { netns.cookie() },
+            })
         } else {
             None
         };

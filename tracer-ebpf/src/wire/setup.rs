@@ -56,6 +56,8 @@ pub struct Offsets {
     pub link_ops_kind: u32,
     /// `net.ns.inum`
     pub net_inum: u32,
+    /// `net.net_cookie`
+    pub net_cookie: u32,
     /// `dst_entry.dev`
     pub dst_dev: u32,
     /// `sock.__sk_common.skc_family`
@@ -180,9 +182,12 @@ pub struct Config {
     pub loads_packets: u32,
     /// A random number, for [`crate::FlowKey::hash`].
     pub seed: u64,
+    /// What tells the one namespace to count in from a later one with its inode (`net.net_cookie`), 0 where that is not
+    /// asked for: all are counted, or it cannot end, or this kernel does not tell.
+    pub netns_cookie: u64,
 }
 
 const _: () = {
-    assert!(size_of::<Offsets>() == 65 * 4);
-    assert!(size_of::<Config>() == 32);
+    assert!(size_of::<Offsets>() == 66 * 4);
+    assert!(size_of::<Config>() == 40);
 };

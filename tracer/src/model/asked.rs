@@ -135,7 +135,12 @@ impl Model {
         Some(self.units.iter().map(|(name, _)| name).chain(owners).collect())
     }
 
-    /// How many network namespaces are watched now.
+    /// All network namespaces that were watched have ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.node.inodes().next().is_some() && self.namespaces_watched() == 0
+    }
+
+    /// How many network namespaces are watched now: none, where the one that was asked for has ended.
     pub(crate) fn namespaces_watched(&self) -> usize {
         let lives = |inode: &&u32| self.namespaces.end(**inode).is_none();
         self.node.inodes().filter(lives).count()

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::visitor;
+use super::{netlink, visitor};
 use crate::event::{self, Capability, CapabilityState, OF_PROCESS};
 
 /// The capability's name.
@@ -279,6 +279,33 @@ impl Netns {
             return Err(Error::Ended { name: name() });
         }
         Ok(file)
+    }
+
+    /// What tells it from an earlier or later one with the same inode, see [`event::Namespace::cookie`]; 0 where the
+    /// kernel does not tell, and where it has ended.
+    #[must_use]
+    pub fn cookie(&self) -> u64 {
+        self.enter(netlink::namespace_cookie).unwrap_or_default()
+    }
+
+    /// The same, by a process that lives in it: a name that is taken away ends no namespace in which somebody lives.
+    /// `cookie` is what it had. `None` where none is found, or it cannot be told from another one.
+    pub fn by_process(&self, cookie: u64) -> Option<Self> {
+        if cookie == 0 {
+            return None;
+        }
+        let is_there =
+            |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.ino() == u64::from(self.inode));
+        let (pid, path) = super::owners::pids()
+            .into_iter()
+            .map(|pid| (pid, PathBuf::from(format!("/proc/{pid}/ns/net"))))
+            .find(|(_, path)| is_there(path))?;
+        let found = Self {
+            path,
+            pid: Some(pid),
+            ..self.clone()
+        };
+        (found.cookie() == cookie).then_some(found)
     }
 
     /// It is found no more: as far as can be seen it has ended.

@@ -5,7 +5,7 @@ use std::thread;
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
-use tracer_ebpf::{Config, datagrams};
+use tracer_ebpf::{ABSENT, Config, datagrams};
 
 use super::Error;
 use super::ended::EndedProcesses;
@@ -18,11 +18,21 @@ use super::standing;
 use super::symbols::{PLACES, Reasons, Symbols};
 use crate::event::{Capability, CapabilityState, EntryKey};
 
+/// The one namespace to count in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Only {
+    /// Its inode.
+    pub inode: u32,
+    /// What tells it from a later one with its inode, see [`crate::event::Namespace::cookie`]; 0 where that cannot be, or
+    /// the kernel does not tell: then what happens in such a one is counted too.
+    pub cookie: u64,
+}
+
 /// How to load.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Inode of the one namespace to count in, `None` for all.
-    pub netns: Option<u32>,
+    /// The one namespace to count in, `None` for all.
+    pub netns: Option<Only>,
     /// Examples a second that each (reason, location) may send.
     pub examples_per_second: u32,
     /// Let the programs tell what they do.
@@ -76,7 +86,8 @@ impl Probe {
         let reading = thread::spawn(symbols);
         let kernel = Kernel::running()?;
         let mut config = Config {
-            netns: options.netns.unwrap_or(0),
+            netns: options.netns.map_or(0, |only| only.inode),
+            netns_cookie: options.netns.map_or(0, |only| only.cookie),
             examples_per_second: options.examples_per_second,
             verbose: u32::from(options.verbose),
             datagrams: datagrams::WHEN_QUEUED,
@@ -84,6 +95,9 @@ impl Probe {
             loads_packets: 0,
             seed: random()?,
         };
+        if kernel.offsets.net_cookie == ABSENT {
+            config.netns_cookie = 0;
+        }
         config.loads_packets = u32::from(kernel.loads_packets(&config)?);
         let attached = if left_out(FUNCTIONS) || left_out(QUEUED) {
             Err(Stop::Functions(Failure::Asked))
@@ -119,7 +133,7 @@ impl Probe {
             &mut capabilities,
             (&kernel.btf, &kernel.offsets),
             &mut ebpf,
-            options.netns,
+            options.netns.map(|only| only.inode),
         );
         // At once: what comes between is not in the books, and will be seen to leave; what leaves between is not seen to.
         let mut gate = Gate::of(&mut ebpf)?;

@@ -20,7 +20,7 @@ mod standing;
 pub mod symbols;
 mod unresolved;
 
-pub use attach::{Options, Probe, Sort};
+pub use attach::{Only, Options, Probe, Sort};
 pub use ended::EndedProcesses;
 pub use hook::Hook;
 pub use poll::Owners;

@@ -71,6 +71,7 @@ members! {
     dev_link_ops = Device "net_device" "rtnl_link_ops";
     link_ops_kind = Device "rtnl_link_ops" "kind";
     net_inum = Device "net" "ns.inum";
+    net_cookie = Extra "net" "net_cookie";
     dst_dev = Device "dst_entry" "dev";
     sk_family = Socket "sock" "__sk_common.skc_family";
     sk_state = Socket "sock" "__sk_common.skc_state";

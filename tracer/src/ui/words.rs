@@ -30,6 +30,9 @@ pub fn meaning(report: &Report) -> &'static str {
         Where::DataPath => on_the_path(leading(report)),
         Where::GuestKernel => "this node itself keeps packets from where they are for",
         Where::Process => "packets come as far as the process, which does not take them or is gone",
+        Where::Unknown if report.namespaces_watched == 0 => {
+            "the network namespace that was watched has ended: nothing of it is seen any more"
+        }
         Where::Unknown => "not enough was seen to tell",
     }
 }

@@ -59,8 +59,8 @@ pub(super) struct Namespaces {
     strangers: BTreeSet<u32>,
     /// Such as were looked for and not found.
     nowhere: BTreeSet<u32>,
-    /// Of those that the user named: such as are told to have ended.
-    ended: BTreeSet<u32>,
+    /// By inode, what tells each from a later one with its inode; 0 where the kernel does not tell.
+    cookies: BTreeMap<u32, u64>,
     busy_turn: Turn,
     turn: Turn,
     started: bool,
@@ -95,7 +95,7 @@ impl Namespaces {
             busy: BTreeSet::new(),
             strangers: BTreeSet::new(),
             nowhere: BTreeSet::new(),
-            ended: BTreeSet::new(),
+            cookies: BTreeMap::new(),
             busy_turn: Turn::default(),
             turn: Turn::default(),
             started: false,
@@ -236,10 +236,7 @@ impl Namespaces {
         tell: &mut dyn FnMut(Event),
     ) -> BTreeSet<u32> {
         if !self.all {
-            if listing {
-                self.tell_ended(now, tell);
-            }
-            return BTreeSet::new();
+            return self.look_at_named(now, tell);
         }
         if listing {
             self.names.begin();
@@ -252,17 +249,32 @@ impl Namespaces {
         }
     }
 
-    /// Tells once of each of those that the user named that it has ended.
-    fn tell_ended(&mut self, now: u64, tell: &mut dyn FnMut(Event)) {
-        for netns in self.namespaces.values() {
-            if netns.has_ended() && self.ended.insert(netns.inode()) {
-                let inode = netns.inode();
-                tell(Event {
-                    at: now,
-                    body: Body::NamespaceEnded(NamespaceEnded { inode }),
-                });
+    /// Looks whether those that the user named are still there, by their names or by who lives in them. Tells of each that
+    /// has ended, of which nothing more is asked, and which must be read at once.
+    fn look_at_named(&mut self, now: u64, tell: &mut dyn FnMut(Event)) -> BTreeSet<u32> {
+        let mut moved = BTreeSet::new();
+        let Self {
+            namespaces, cookies, ..
+        } = self;
+        let before = namespaces.len();
+        namespaces.retain(|inode, netns| {
+            if !netns.has_ended() {
+                return true;
             }
-        }
+            let cookie = cookies.get(inode).copied().unwrap_or_default();
+            if let Some(found) = netns.by_process(cookie) {
+                *netns = found;
+                moved.insert(*inode);
+                return true;
+            }
+            tell(Event {
+                at: now,
+                body: Body::NamespaceEnded(NamespaceEnded { inode: *inode }),
+            });
+            false
+        });
+        self.listed |= !moved.is_empty() || self.namespaces.len() < before;
+        moved
     }
 
     /// Looks for namespaces where something was counted and that are not known.
@@ -380,6 +392,9 @@ impl Namespaces {
         }
         self.uplinks = uplinks;
         self.started = true;
+        if !self.all {
+            self.cookies.extend(&found.cookies);
+        }
         for inode in &read {
             self.tell_namespace(*inode, &found, now, tell);
             let own = |note: &&Note| !note.assumed || !self.all || self.own == Some(*inode);

@@ -4,7 +4,7 @@ use tracer::event::{
     Body, Device, EntryKey, Fate, Namespace, NamespaceEnded, Owner, Peer, Protocol, Seen, Setting,
     SocketState, Thing,
 };
-use tracer::report::{Became, Followed, Following, Ledger, Role, What};
+use tracer::report::{Became, Followed, Following, Ledger, Role, What, Where};
 
 use crate::pairing::{local_rule, set};
 use crate::story::*;
@@ -494,4 +494,25 @@ fn where_something_changed_is_told_where_several_are_watched() {
     assert!(alone.starts_with(&format!("{began} went away")), "{alone}");
     let placed = format!("{began} in network namespace host:{NETNS} went away");
     assert!(among.starts_with(&placed), "{among}");
+}
+
+/// Of what is no longer seen it is not said that it is well.
+#[test]
+fn when_the_one_namespace_that_was_watched_has_ended_nothing_is_healthy_any_more() {
+    let mut story = healthy();
+    assert_eq!(story.report().place, Where::Healthy);
+    story.say(Body::NamespaceEnded(NamespaceEnded { inode: NETNS }));
+    story.tick();
+    let report = story.report();
+    assert_eq!((report.place, report.namespaces_watched), (Where::Unknown, 0));
+    let why = report.undecided().unwrap();
+    assert!(why.contains("has ended"), "{why}");
+
+    // Where others are watched beside, the node goes on.
+    let mut story = node_and_pod();
+    story.exchange(client(40_000));
+    story.tick();
+    story.say(Body::NamespaceEnded(NamespaceEnded { inode: POD }));
+    story.tick();
+    assert_eq!(story.report().place, Where::Healthy);
 }

@@ -33,6 +33,10 @@ impl Report {
             NEEDED.contains(&capability.name.as_str()) && capability.state == CapabilityState::Unavailable
         });
         let why = match missing {
+            _ if self.namespaces_watched == 0 => {
+                "the network namespace that was watched has ended; start tracer again for one that came since"
+                    .to_owned()
+            }
             Some(missing) => format!("{}: {}", missing.name, missing.why),
             None if self.ledger.arrived == 0 => format!(
                 "nothing arrived in {:.1} s; watch for longer, or name the device by which packets come (--uplink)",
@@ -259,7 +263,7 @@ pub(super) fn place(model: &Model, first: Option<Where>) -> Where {
     if let Some(first) = first {
         return first;
     }
-    if !NEEDED.iter().all(|capability| model.can(capability)) {
+    if !NEEDED.iter().all(|capability| model.can(capability)) || model.is_over() {
         return Where::Unknown;
     }
     // Where nothing arrives, nothing shows that the network works.
