@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use ratatui::crossterm::event::Event as Input;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::blocks::Due;
 use super::output::{Outlet, Reader, reader};
 use super::stop::{Asked, Stop};
 use super::{ShowArgs, WatchArgs};
@@ -19,9 +20,6 @@ use crate::ui::screen::Screen;
 use crate::ui::theme::Theme;
 use crate::ui::view::{Action, ViewState};
 use crate::watch::ROUND_MS;
-
-/// Rounds from one plain block to the next: one a second.
-pub(super) const ROUNDS_PER_BLOCK: u64 = 1000 / ROUND_MS;
 
 pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
@@ -51,7 +49,7 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
     rounds.tick().await;
     let mut blocks = Blocks::default();
     let mut outlet = Outlet::open()?;
-    let mut number = 0u64;
+    let mut due = Due::default();
     loop {
         let asked = tokio::select! {
             biased;
@@ -67,8 +65,7 @@ async fn plain(mut session: Session, show: &ShowArgs, stop: &mut Stop) -> Result
         };
         let Some(asked) = asked else {
             session.round()?;
-            number += 1;
-            if number.is_multiple_of(ROUNDS_PER_BLOCK) {
+            if due.is_now(session.diagnosis()) {
                 outlet.show(|left_out| block(left_out, blocks.next(&filter.report(session.diagnosis()))));
             }
             continue;

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand.
 
 mod audit;
+mod blocks;
 mod cost;
 mod diagnose;
 mod explain;

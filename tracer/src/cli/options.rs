@@ -114,7 +114,7 @@ impl WatchArgs {
 /// What to show of it.
 #[derive(Args, Debug)]
 pub(super) struct ShowArgs {
-    /// Print a block of text a second; also where standard output is no terminal
+    /// Print text, a block a second and at each new verdict; also where standard output is no terminal
     #[arg(long, global = true, help_heading = "What to show")]
     pub(super) plain: bool,
     /// Draw with ASCII only

@@ -10,7 +10,7 @@ use clap::Args;
 use ratatui::crossterm::event::Event as Input;
 
 use super::ShowArgs;
-use super::live::ROUNDS_PER_BLOCK;
+use super::blocks::Due;
 use super::output::{Reader, print, reader, say_of};
 use super::stop::Stop;
 use crate::diagnosis::Diagnosis;
@@ -106,7 +106,7 @@ impl Recording {
 fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
     let filter = show.filter();
     let mut blocks = Blocks::default();
-    let mut rounds = 0u64;
+    let (mut due, mut is_empty) = (Due::default(), true);
     // Shown only once another round has come: the last one is told once, as it stands at the end.
     let mut held: Option<Report> = None;
     while recording.round()?.is_some() {
@@ -115,12 +115,12 @@ fn plain(mut recording: Recording, show: &ShowArgs) -> Result<()> {
         {
             return Ok(());
         }
-        rounds += 1;
-        held = rounds
-            .is_multiple_of(ROUNDS_PER_BLOCK)
+        is_empty = false;
+        held = due
+            .is_now(&recording.diagnosis)
             .then(|| filter.report(&recording.diagnosis));
     }
-    if rounds > 0 {
+    if !is_empty {
         print(&blocks.next(&filter.report(&recording.diagnosis)))?;
     }
     say_of(&recording.reader);

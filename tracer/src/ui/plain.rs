@@ -1,4 +1,4 @@
-//! One block of text a second, for logs, pipes and terminals that can do nothing else.
+//! Blocks of text, for logs, pipes and terminals that can do nothing else.
 
 use super::changes::Told;
 use super::details::more;

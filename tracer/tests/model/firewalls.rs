@@ -343,8 +343,15 @@ fn sets_that_were_loaded_anew_may_have_others_in_them() {
     }
 }
 
-/// Questions by UDP, each by a socket of its own, whose answers end at this place; so many, one in a second.
+/// Questions by UDP, each by a socket of its own, whose answers end at this place; so many, one in a second. And 2 s later.
 fn questions(questions: u16, is_connected: bool, answered_after: u32, symbol: &str, reason: &str) -> Story {
+    let mut story = asked(questions, is_connected, answered_after, symbol, reason);
+    story.idle(2);
+    story
+}
+
+/// The same, at the second tick after the last answer ended there.
+fn asked(questions: u16, is_connected: bool, answered_after: u32, symbol: &str, reason: &str) -> Story {
     let mut story = healthy();
     for port in 0..questions {
         let key = udp(45_000 + port, "192.0.2.53", 53);
@@ -362,7 +369,6 @@ fn questions(questions: u16, is_connected: bool, answered_after: u32, symbol: &s
         story.exchange(client(40_000));
         story.tick();
     }
-    story.idle(2);
     story
 }
 
@@ -381,6 +387,12 @@ fn a_firewall_that_drops_the_answer_to_each_question() {
             questions(2, is_connected, 0, "nft_do_chain", "NETFILTER_DROP").ids(),
             ["R06"]
         );
+        // And that is told as soon as the second is lost: how long it waited by itself does not matter.
+        assert_eq!(
+            asked(2, is_connected, 0, "nft_do_chain", "NETFILTER_DROP").ids(),
+            ["R06"]
+        );
+        assert_nothing(&asked(1, is_connected, 0, "nft_do_chain", "NETFILTER_DROP"));
         // Who asked once may not wait for it any more.
         assert_nothing(&questions(1, is_connected, 0, "nft_do_chain", "NETFILTER_DROP"));
         // Nobody waits for what comes so late, nor for what finds no socket.

@@ -176,21 +176,21 @@ impl<'a> Losses<'a> {
             }
             return;
         }
-        let Some(hunger) = lasting(model, plight) else {
-            self.partly(model, plight, end);
-            return;
-        };
-        let waits = self.waits(model, plight, hunger.since);
-        if let Some(end) = end
+        if let Some((hunger, end)) = plight.hunger.zip(end)
             && asked_in_vain(plight)
-            && !(waits && u64::from(hunger.dropped) >= DROPPED)
+            && !(u64::from(hunger.dropped) >= DROPPED && self.waits(model, plight, hunger.since))
             && self.way(model, end).is_of_firewall()
         {
+            // How long all of them have waited together counts, not each.
             let asked = (Endpoint::of(&plight.key), end.1);
             self.gave_up.entry(asked).or_default().push((plight, hunger, end));
             return;
         }
-        if !waits {
+        let Some(hunger) = lasting(model, plight) else {
+            self.partly(model, plight, end);
+            return;
+        };
+        if !self.waits(model, plight, hunger.since) {
             return;
         }
         if hunger.dropped > 0 {
