@@ -5,12 +5,12 @@ mod rulesets;
 
 use std::net::IpAddr;
 
-use super::{Finding, redirects};
+use super::{Finding, gone_rules};
 use crate::event::ruleset::{self, Came, Did};
 use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
 
-pub(super) use rulesets::{firewall, firewall_shut, redirection};
+pub(super) use rulesets::{firewall, firewall_shut, masking, redirection};
 use rulesets::{loaded_anew, may_decide, may_lead_elsewhere};
 
 /// No change explains it by itself.
@@ -501,7 +501,7 @@ pub(super) fn nobody_listens(finding: &Finding, change: &Change) -> bool {
         let did = ruleset::read(change.after.as_deref().unwrap_or_default());
         did.iter()
             .flatten()
-            .any(|did| matches!(did, Did::Rule { words, came: Came::New, .. } if redirects::acts(words)))
+            .any(|did| matches!(did, Did::Rule { words, came: Came::New, .. } if gone_rules::leads_elsewhere(words)))
     };
     match thing(finding, change) {
         Some(Thing::Ruleset { .. }) => finding.units.is_empty() && leads_elsewhere(),

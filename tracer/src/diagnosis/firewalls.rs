@@ -199,7 +199,7 @@ fn place(did: &Did) -> Option<(&Table, Option<&str>)> {
 }
 
 /// What arrives of a flow.
-fn arriving(flow: &FlowKey) -> Packet {
+pub(super) fn arriving(flow: &FlowKey) -> Packet {
     let (ours, theirs) = ends(flow);
     packet(flow, theirs, ours)
 }

@@ -27,6 +27,7 @@ mod episodes;
 mod evidence;
 mod firewalls;
 mod fragments;
+mod gone_rules;
 mod hops;
 mod inside;
 mod links;
@@ -75,8 +76,8 @@ use crate::report::{Confidence, Evidence, Where};
 
 use addresses::Addresses;
 use befallen::Befallen;
+use gone_rules::GoneRules;
 use path::Asking;
-use redirects::Redirections;
 use sufferers::Sufferers;
 use unread::Unread;
 
@@ -148,6 +149,7 @@ pub const RULES: &[Rule] = &[
     inside::silent::NEIGHBOUR,
     inside::large::TOO_LARGE,
     sources::SOURCE_RULE,
+    inside::masked::LOST,
     neighbours::UNANSWERED,
     hops::FILTERED,
     ways::CHANGED,
@@ -187,7 +189,7 @@ struct View<'a> {
     model: &'a Model,
     befallen: OnceCell<Befallen<'a>>,
     behind: OnceCell<BTreeMap<u32, Addresses>>,
-    redirections: OnceCell<Redirections>,
+    gone_rules: OnceCell<GoneRules>,
     overrun: OnceCell<BTreeMap<Port, Unread>>,
     /// The devices that [`Self::by_uplink`] was asked for, and its answers.
     over_uplinks: RefCell<HashMap<(u32, u32), bool, RandomState>>,
@@ -199,7 +201,7 @@ impl<'a> View<'a> {
             model,
             befallen: OnceCell::new(),
             behind: OnceCell::new(),
-            redirections: OnceCell::new(),
+            gone_rules: OnceCell::new(),
             overrun: OnceCell::new(),
             over_uplinks: RefCell::default(),
         }
@@ -217,9 +219,9 @@ impl<'a> View<'a> {
         self.behind.get_or_init(|| inside::behind(self.model))
     }
 
-    /// Rules that led packets elsewhere and went away.
-    fn redirections(&self) -> &Redirections {
-        self.redirections.get_or_init(|| Redirections::of(self.model))
+    /// Rules that translated addresses and went away.
+    fn gone_rules(&self) -> &GoneRules {
+        self.gone_rules.get_or_init(|| GoneRules::of(self.model))
     }
 
     /// The flows that are asked for, in the order of their keys, with how they are off.

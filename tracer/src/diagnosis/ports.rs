@@ -8,7 +8,7 @@ use super::addresses::Addresses;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{self, count};
-use super::{About, Finding, Rule, View, effects, evidence};
+use super::{About, Finding, Rule, View, effects, evidence, redirects};
 use crate::event::{FlowKey, Owner, Protocol};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
@@ -328,7 +328,7 @@ fn refusal<'a>(view: &View<'a>, port: Port, address: IpAddr, spell: Spell) -> Op
     };
     let strangers = || {
         // Another rule tells of what the firewall led elsewhere.
-        let is_led = || view.redirections().led(port, address, spell.since).is_some();
+        let is_led = || redirects::led(view.gone_rules(), port, address, spell.since).is_some();
         (spell.packets >= STRANGERS && !is_led()).then(|| refusal(Confidence::Weak, None))
     };
     match (port.protocol, bound) {

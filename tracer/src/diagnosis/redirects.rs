@@ -3,21 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use super::gone_rules::{GoneRule, GoneRules, leads_elsewhere, went_away};
 use super::matching::{Asks, Fit as Leads, Packet};
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
 use super::words::{command, count, distinct, list, moment};
-use super::{About, Finding, Rule, View, effects, evidence, pairing, path, ports, undo};
-use crate::event::ruleset::{self, Came, Did, Table};
-use crate::event::value::NF_TABLES;
-use crate::event::{Family, Protocol, Thing, Version};
+use super::{About, Finding, Rule, View, effects, evidence, pairing, path, ports};
+use crate::event::{Family, Protocol, Version};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::endpoints::Endpoint;
 use crate::model::ends;
 use crate::model::growth::Spell;
 use crate::model::queues::Port;
-use crate::model::timeline::Subject;
 use crate::report::{Confidence, Where};
 
 /// R34: a redirection went away, and what it led elsewhere finds no socket.
@@ -56,110 +54,30 @@ pub(super) const LOST: Rule = Rule {
 const PACKETS: u64 = 3;
 const LASTING: u64 = SECOND;
 
-/// A rule that led packets elsewhere and went away.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Redirection {
-    netns: u32,
-    at: u64,
-    family: Family,
-    table: String,
-    chain: String,
-    words: String,
+/// The latest rule that surely led elsewhere what this node sent to such a remote end, and went away just before.
+fn led_out<'a>(gone: &'a GoneRules, end: &Endpoint, since: u64) -> Option<&'a GoneRule> {
+    let until = since.saturating_add(pairing::TOLD);
+    gone.leading().rev().find(|one| {
+        one.netns == end.netns
+            && one.at <= until
+            && since <= one.at.saturating_add(pairing::WINDOW)
+            && leads_out(one.family, &one.words, end.protocol, end.port, end.address)
+    })
 }
 
-/// Those of them that did not come again, in the order of time.
-pub(super) struct Redirections(Vec<Redirection>);
-
-impl Redirections {
-    pub(super) fn of(model: &Model) -> Self {
-        let mut gone: Vec<Redirection> = Vec::new();
-        for (_, change) in model.timeline().all() {
-            let Subject::Setting(netns, Thing::Ruleset { firewall }) = &change.subject else {
-                continue;
-            };
-            if firewall != NF_TABLES {
-                continue;
-            }
-            let (mut went, mut came) = (Vec::new(), BTreeSet::new());
-            for did in ruleset::read(change.after.as_deref().unwrap_or_default()) {
-                match did {
-                    Some(Did::Rule {
-                        table,
-                        chain,
-                        words,
-                        came: Came::Gone,
-                        ..
-                    }) if acts(&words) => went.push(Redirection {
-                        netns: *netns,
-                        at: change.at,
-                        family: table.family,
-                        table: table.name,
-                        chain,
-                        words,
-                    }),
-                    Some(Did::Rule {
-                        words,
-                        came: Came::New,
-                        ..
-                    }) => {
-                        came.insert(words);
-                    }
-                    _ => {}
-                }
-            }
-            gone.extend(went);
-            // Who loads its rules anew deletes them and sets them again, be it in another chain.
-            gone.retain(|one| one.netns != *netns || !came.contains(&one.words));
-        }
-        Self(gone)
-    }
-
-    /// The latest one that surely led elsewhere what this node sent to such a remote end, and went away just before.
-    fn led_out(&self, end: &Endpoint, since: u64) -> Option<&Redirection> {
-        let until = since.saturating_add(pairing::TOLD);
-        let mut all = self.0.iter().rev();
-        all.find(|one| {
-            one.netns == end.netns
-                && one.at <= until
-                && since <= one.at.saturating_add(pairing::WINDOW)
-                && leads_out(one.family, &one.words, end.protocol, end.port, end.address)
-        })
-    }
-
-    /// The latest one that led what is for this port and address elsewhere and went away before: one whose words say so comes
-    /// before one whose words leave it open.
-    pub(super) fn led(&self, port: Port, address: IpAddr, since: u64) -> Option<(&Redirection, Leads)> {
-        let until = since.saturating_add(pairing::TOLD);
-        let all = self
-            .0
-            .iter()
-            .filter(|one| one.netns == port.netns && one.at <= until);
-        let leading = all.filter_map(|one| {
+/// The latest rule that led what is for this port and address elsewhere and went away before: one whose words say so comes
+/// before one whose words leave it open.
+pub(super) fn led(gone: &GoneRules, port: Port, address: IpAddr, since: u64) -> Option<(&GoneRule, Leads)> {
+    let until = since.saturating_add(pairing::TOLD);
+    let all = gone.leading();
+    let leading = all
+        .filter(|one| one.netns == port.netns && one.at <= until)
+        .filter_map(|one| {
             let leads = leads(one.family, &one.words, port.protocol, port.number, address)?;
             Some((one, leads))
         });
-        // The last one of the greatest.
-        leading.max_by_key(|(_, leads)| *leads)
-    }
-}
-
-impl Redirection {
-    fn table(&self) -> Table {
-        Table {
-            family: self.family,
-            name: self.table.clone(),
-        }
-    }
-}
-
-/// What a rule does with these words may be to lead packets elsewhere: in the words of `nft`, or by the names of iptables' targets.
-pub(super) fn acts(words: &str) -> bool {
-    let is_act = |word: &str| {
-        ["redirect", "dnat", "tproxy"]
-            .iter()
-            .any(|act| word.eq_ignore_ascii_case(act))
-    };
-    words.split(' ').any(is_act)
+    // The last one of the greatest.
+    leading.max_by_key(|(_, leads)| *leads)
 }
 
 /// Whether a rule with these words leads elsewhere what is for that port at that address; `None` where it does not.
@@ -170,7 +88,7 @@ pub(super) fn leads(
     port: u16,
     address: IpAddr,
 ) -> Option<Leads> {
-    if !acts(words) {
+    if !leads_elsewhere(words) {
         return None;
     }
     let all: Vec<&str> = words.split(' ').collect();
@@ -198,7 +116,7 @@ struct Refused<'a> {
     port: Port,
     address: IpAddr,
     spell: Spell,
-    rule: &'a Redirection,
+    rule: &'a GoneRule,
     leads: Leads,
     /// What came for it before the rule went away was not refused.
     has_worked: bool,
@@ -245,17 +163,15 @@ pub(super) fn leads_out(family: Family, words: &str, protocol: Protocol, port: u
 /// Whom this node asks in vain since the rule went away that led there what is for an address of a service.
 fn unanswered(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    if view.redirections().0.is_empty() {
-        return None;
-    }
+    view.gone_rules().leading().next()?;
     let silences = model.silences().all();
-    let mut led: BTreeMap<Endpoint, &Redirection> = BTreeMap::new();
+    let mut led: BTreeMap<Endpoint, &GoneRule> = BTreeMap::new();
     let mut asking: Vec<path::Asking<'_>> = Vec::new();
     for (plight, place) in view.asking() {
         let Some((end, silence)) = silences.get(*place) else {
             continue;
         };
-        if let Some(rule) = view.redirections().led_out(end, silence.since) {
+        if let Some(rule) = led_out(view.gone_rules(), end, silence.since) {
             led.insert(*end, rule);
             asking.push((plight, *place));
         }
@@ -271,7 +187,7 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
         .iter()
         .fold(0_u64, |sum, (_, silence)| sum.saturating_add(silence.requests));
     let suffering = Suffering::of(asking.iter().map(|(plight, _)| Sufferer::from(*plight)));
-    let rules: BTreeSet<&Redirection> = led.values().copied().collect();
+    let rules: BTreeSet<&GoneRule> = led.values().copied().collect();
     let services = distinct(
         led.keys()
             .map(|end| format!("{} {} port {}", end.protocol, end.address, end.port)),
@@ -281,7 +197,15 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
          nobody's.{}",
         count(requests, "request"),
         list(&services),
-        went_away(model, &rules, "that led them to a service"),
+        went_away(
+            model,
+            if rules.len() == 1 {
+                "The rule that led them to a service"
+            } else {
+                "The rules that led them to a service"
+            },
+            &rules
+        ),
         suffering.affected()
     );
     Some(Finding {
@@ -301,22 +225,8 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
         flows: suffering.flows,
         prevent: Vec::new(),
         check: vec![command(model, first, "nft -a list ruleset")],
-        remedy: rules
-            .iter()
-            .map(|rule| undo::put_back(&rule.table(), &rule.chain, &rule.words))
-            .collect(),
+        remedy: rules.iter().map(|rule| rule.put_back()).collect(),
     })
-}
-
-/// `The rule that led them to a service went away at 06:14:05 UTC: …`
-fn went_away(model: &Model, rules: &BTreeSet<&Redirection>, led: &str) -> String {
-    let which = if rules.len() == 1 { "The rule" } else { "The rules" };
-    let at = distinct(rules.iter().map(|rule| moment(model, rule.at))).join(", ");
-    let told = rules.iter().map(|rule| {
-        let table = crate::event::table_name(rule.family, &rule.table);
-        format!("`{}` in table {table}, chain {}", rule.words, rule.chain)
-    });
-    format!("{which} {led} went away at {at}: {}.", distinct(told).join("; "))
 }
 
 fn lost(view: &View<'_>) -> Option<Finding> {
@@ -328,7 +238,7 @@ fn refused(view: &View<'_>) -> Option<Finding> {
     let mut refused: Vec<Refused<'_>> = ports::strangers(model)
         .filter(|(_, _, spell)| spell.lasts(PACKETS, LASTING))
         .filter_map(|(port, address, spell)| {
-            let (rule, leads) = view.redirections().led(port, address, spell.since)?;
+            let (rule, leads) = led(view.gone_rules(), port, address, spell.since)?;
             Some(Refused {
                 port,
                 address,
@@ -347,11 +257,8 @@ fn refused(view: &View<'_>) -> Option<Finding> {
     let first = refused.first()?.port.netns;
     let at: BTreeSet<Port> = refused.iter().map(|one| one.port).collect();
     let suffering = Suffering::of(ports::refused(view, &at).into_iter().map(Sufferer::from));
-    let rules: BTreeSet<&Redirection> = refused.iter().map(|one| one.rule).collect();
-    let told = rules.iter().map(|rule| {
-        let table = crate::event::table_name(rule.family, &rule.table);
-        format!("`{}` in table {table}, chain {}", rule.words, rule.chain)
-    });
+    let rules: BTreeSet<&GoneRule> = refused.iter().map(|one| one.rule).collect();
+    let told = rules.iter().map(|rule| rule.told());
     let which = if rules.len() == 1 { "the rule" } else { "the rules" };
     let numbers = distinct(
         refused
@@ -414,10 +321,7 @@ fn refused(view: &View<'_>) -> Option<Finding> {
         check: ["nft -a list ruleset", "ss -lntup"]
             .map(|line| command(model, first, line))
             .into(),
-        remedy: rules
-            .iter()
-            .map(|rule| undo::put_back(&rule.table(), &rule.chain, &rule.words))
-            .collect(),
+        remedy: rules.iter().map(|rule| rule.put_back()).collect(),
     })
 }
 

@@ -50,6 +50,17 @@ impl Endpoint {
             port: flow.remote_port,
         }
     }
+
+    /// Whom a flow is for that this node passes on.
+    pub(crate) fn at(flow: &FlowKey) -> Self {
+        let has_ports = matches!(flow.protocol, Protocol::Tcp | Protocol::Udp);
+        Self {
+            netns: flow.netns,
+            protocol: flow.protocol,
+            address: flow.local,
+            port: if has_ports { flow.local_port } else { 0 },
+        }
+    }
 }
 
 /// Requests that nothing has answered.

@@ -234,3 +234,85 @@ fn a_service_that_nothing_leads_to_any_more() {
         assert!(!ids.contains(&"R34".to_owned()), "{others}: {ids:?}");
     }
 }
+
+/// A pod behind the node whose packets had the node's address by this rule, until that went away; what it asks then, whom it asks
+/// then, and whether answers come all the same.
+fn without_masquerade(words: &str, asks: bool, asked: &str, is_answered: bool) -> Story {
+    let rules = || Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let mut story = healthy();
+    let before = "generation 2, tables: inet pods";
+    set(&mut story, rules(), Some(before), Seen::Found, None);
+    // The node has no socket for what is led back to the pod.
+    let passes = |story: &mut Story, key, by| {
+        story.count(key, |flow| {
+            flow.iif = by;
+            flow.arrived += 1;
+        });
+    };
+    let question = |peer, port| flow(Protocol::Udp, peer, 53, "10.244.0.2", port);
+    let answer = |peer, port| flow(Protocol::Udp, "10.10.0.2", port, peer, 53);
+    for port in 0..4 {
+        passes(&mut story, question("192.0.2.53", 50_000 + port), LXC1);
+        passes(&mut story, answer("192.0.2.53", 50_000 + port), ETH0);
+        story.exchange(client(40_000));
+        story.tick();
+    }
+    let after = format!("generation 3, no tables; table inet pods, chain nat: rule handle 2 ({words}) gone");
+    set(&mut story, rules(), Some(&after), Seen::Told, None);
+    for port in 0..8 {
+        if asks {
+            passes(&mut story, question(asked, 60_000 + port), LXC1);
+        }
+        if is_answered {
+            passes(&mut story, answer(asked, 60_000 + port), ETH0);
+        }
+        // The node itself asks there, too, and is answered.
+        story.exchange(udp(45_000 + port, "192.0.2.53", 53));
+        story.exchange(client(40_000));
+        story.tick();
+    }
+    story
+}
+
+#[test]
+fn pods_that_nobody_answers_since_a_masquerade_went_away() {
+    for words in [
+        "ip saddr 10.244.0.0/16 oifname eth0 masquerade",
+        "MASQUERADE",
+        "ip saddr in a set snat",
+    ] {
+        let story = without_masquerade(words, true, "192.0.2.53", false);
+        let verdict = story.verdict("R40");
+        assert_eq!(story.ids()[0], "R40", "{:?}", story.ids());
+        assert_eq!(
+            (verdict.confidence, verdict.cause.relation),
+            (Confidence::Strong, Relation::Explains),
+            "{}",
+            verdict.cause.text
+        );
+        assert_eq!(story.report().place, Where::GuestKernel);
+        let said = "What 10.244.0.2 sends to udp 192.0.2.53 port 53 goes on arriving by lxc1, and no answer";
+        assert!(verdict.explanation.contains(said), "{}", verdict.explanation);
+    }
+}
+
+#[test]
+fn pods_that_are_answered_without_the_masquerade_or_never_were_or_are_gone() {
+    let words = "ip saddr 10.244.0.0/16 oifname eth0 masquerade";
+    for (words, asks, asked, is_answered) in [
+        (words, true, "192.0.2.53", true),
+        (words, false, "192.0.2.53", false),
+        (words, true, "203.0.113.77", false),
+        ("ip saddr 10.9.0.0/16 masquerade", true, "192.0.2.53", false),
+        ("ip saddr 10.244.0.0/16 accept", true, "192.0.2.53", false),
+    ] {
+        let story = without_masquerade(words, asks, asked, is_answered);
+        assert!(
+            !story.ids().contains(&"R40".to_owned()),
+            "{words} {asked}: {:?}",
+            story.ids()
+        );
+    }
+}

@@ -15,6 +15,7 @@ pub(super) const ALL: &[Scenario] = &[
     TOO_LARGE,
     FORWARDED_ELSEWHERE,
     FORWARDING_OFF,
+    MASQUERADE_LOST,
 ];
 
 /// Datagrams for the pod from the internet, as fast as a slow service has them.
@@ -333,3 +334,35 @@ const FORWARDING_OFF: Scenario = Scenario {
     },
     ..FORWARD
 };
+
+/// What kube-proxy or Docker does, undone: outside, nobody knows a way to a pod's own address.
+const MASQUERADE_LOST: Scenario = Scenario {
+    name: "masquerade-lost",
+    title: "what pods send leaves with their own addresses",
+    breaks: "Outside nobody has a route to the pod; a rule of nft gives what it sends the node's address. The rule is deleted and the \
+             table of connections emptied. The node itself is well.",
+    says: "R40, where: guest kernel: the rule that gave what pods send this node's address went away. No drop is seen: answers go \
+           elsewhere.",
+    needs: &[Need::Program("conntrack", "conntrack")],
+    setup: &[
+        Step::Ip(Place::Peer, "route del 10.244.0.0/16 via 10.10.0.2"),
+        Step::Ip(Place::Peer, "route del 2001:db8:244::/64 via 2001:db8:10::2"),
+        Step::Nft(Place::Node, MASQUERADE),
+    ],
+    traffic: &[PEER_SERVER, NODE_CLIENT, POD_CLIENT],
+    break_it: &[
+        Step::Nft(Place::Node, "delete table inet pods"),
+        Step::Run(Place::Node, "conntrack -F"),
+    ],
+    heal: &[
+        Step::Nft(Place::Node, MASQUERADE),
+        Step::Run(Place::Node, "conntrack -F"),
+    ],
+    expect: cut_off("R40"),
+    ..FORWARD
+};
+
+const MASQUERADE: &str = "add table inet pods; \
+     add chain inet pods nat { type nat hook postrouting priority srcnat; }; \
+     add rule inet pods nat ip saddr 10.244.0.0/16 oifname eth0 masquerade; \
+     add rule inet pods nat ip6 saddr 2001:db8:244::/64 oifname eth0 masquerade";

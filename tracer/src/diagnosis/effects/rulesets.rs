@@ -1,7 +1,8 @@
 //! What changes of a firewall's rules can bring about.
 
 use super::thing;
-use crate::diagnosis::{Finding, redirects};
+use crate::diagnosis::matching::Asks;
+use crate::diagnosis::{Finding, firewalls, gone_rules, redirects};
 use crate::event::Thing;
 use crate::event::ruleset::{self, Came, Did, Policy};
 use crate::model::timeline::Change;
@@ -48,6 +49,28 @@ pub(in crate::diagnosis) fn redirection(finding: &Finding, change: &Change) -> b
             redirects::leads(table.family, words, flow.protocol, flow.local_port, flow.local).is_some()
                 || redirects::leads_out(table.family, words, flow.protocol, flow.remote_port, flow.remote)
         }),
+        _ => false,
+    })
+}
+
+/// A rule went away that gave what is passed on another source, and may have been for a flow of the finding.
+pub(in crate::diagnosis) fn masking(finding: &Finding, change: &Change) -> bool {
+    let Some(Thing::Ruleset { .. }) = thing(finding, change) else {
+        return false;
+    };
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    did.iter().flatten().any(|did| match did {
+        Did::Rule {
+            table,
+            words,
+            came: Came::Gone,
+            ..
+        } if gone_rules::gives_a_source(words) => {
+            let words: Vec<&str> = words.split(' ').collect();
+            let asks = Asks::of(table.family, &words);
+            let mut flows = finding.flows.iter();
+            flows.any(|flow| asks.fit(&firewalls::arriving(flow)).is_some())
+        }
         _ => false,
     })
 }

@@ -6,6 +6,7 @@
 pub(super) mod filtered;
 pub(super) mod forwarding;
 pub(super) mod large;
+pub(super) mod masked;
 pub(super) mod silent;
 pub(super) mod way;
 

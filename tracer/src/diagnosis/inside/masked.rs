@@ -1,0 +1,210 @@
+//! What pods send had this node's address, by a rule of a firewall, until that went away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::{affected, is_foreign};
+use crate::diagnosis::firewalls::arriving;
+use crate::diagnosis::gone_rules::{GoneRule, went_away};
+use crate::diagnosis::matching::Asks;
+use crate::diagnosis::words::{command, count, distinct, list};
+use crate::diagnosis::{About, Finding, Rule, View, effects, evidence};
+use crate::event::FlowKey;
+use crate::model::clock::{SECOND, When};
+use crate::model::endpoints::Endpoint;
+use crate::model::flows::Flow;
+use crate::report::{Confidence, Where};
+
+/// R40: a rule that gives pods the node's address went away.
+pub(in crate::diagnosis) const LOST: Rule = Rule {
+    id: "R40",
+    slug: "masquerade-lost",
+    title: "The rule that gave what pods send this node's address went away",
+    place: Some(Where::GuestKernel),
+    about: About {
+        signature: "A rule of nf_tables with `masquerade` or `snat` went away while tracer looked and did not come again. What it may \
+                    have been for goes on arriving by a device that is no uplink, 2 s after and later, and of those whom it is for, \
+                    none answers any more what was sent by others than this node itself, as it did before.",
+        meaning: "Pods and machines behind this node have addresses that nobody outside knows a way to. The rule let what they send \
+                  leave as if it were this node's, and led the answers back. Without it they leave as they are, and answers go nowhere. \
+                  Connections that stand keep what they were given; the node itself has no need of the rule: it is well.",
+        check: &[
+            "nft -a list ruleset",
+            "iptables-legacy-save -c; ip6tables-legacy-save -c",
+            "conntrack -L -n  # what is translated still",
+        ],
+        mend: &[
+            "Put the rule back, or have whoever set it load its rules again (systemctl restart of the firewall's or the network \
+             plugin's unit). Risk: low for the former; the latter may replace rules of others.",
+        ],
+    },
+    examine: lost,
+    explains: effects::masking,
+    proved_by: effects::none,
+    follows: &["R01", "R22", "D02"],
+};
+
+/// What arrives so long after the rule went away is no packet that was on its way.
+const ON_ITS_WAY: u64 = SECOND;
+/// Who asks for so long after it went away is no pod that was ended with it.
+const LASTING: u64 = 2 * SECOND;
+/// An answer may take so long.
+const ANSWERS: u64 = SECOND;
+
+/// Somebody outside who is asked by pods, and how.
+struct Asked<'a> {
+    rule: &'a GoneRule,
+    flows: Vec<FlowKey>,
+    devices: BTreeSet<u32>,
+    /// When the flow was last heard that has been silent longest.
+    first: When,
+    /// When the last of them arrived.
+    last: When,
+    /// An answer to somebody behind this node came before.
+    was_answered: bool,
+    /// And since.
+    is_answered: bool,
+}
+
+/// It comes from behind this node, and is for somebody else.
+fn is_passed_on(view: &View<'_>, key: &FlowKey, flow: &Flow) -> bool {
+    ![0, tracer_ebpf::LOOPBACK].contains(&flow.iif)
+        && !view.by_uplink(key.netns, flow.iif)
+        && is_foreign(view.model, key.netns, key.local)
+}
+
+/// It may be an answer to somebody behind this node: nobody of the node itself sent there or took it.
+fn is_for_others(view: &View<'_>, key: &FlowKey, flow: &Flow) -> bool {
+    let is_of_node = flow.sent > 0 || flow.matched > 0 || flow.queued > 0;
+    flow.iif != 0 && !is_of_node && view.by_uplink(key.netns, flow.iif)
+}
+
+/// Those outside who are asked since some rule went away, and do not answer.
+fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, Asked<'a>> {
+    let model = view.model;
+    let words: Vec<Vec<&str>> = rules.iter().map(|rule| rule.words.split(' ').collect()).collect();
+    // The latest first.
+    let rules: Vec<(&GoneRule, Asks<'_>)> = rules
+        .iter()
+        .zip(&words)
+        .rev()
+        .map(|(rule, words)| (*rule, Asks::of(rule.family, words)))
+        .collect();
+    let mut all: BTreeMap<Endpoint, Asked<'a>> = BTreeMap::new();
+    for (key, flow) in model.flows().iter() {
+        let lost = rules.iter().find(|(rule, asks)| {
+            rule.netns == key.netns
+                && flow.last_arrived >= When::at(rule.at.saturating_add(ON_ITS_WAY))
+                && is_passed_on(view, key, flow)
+                && asks.fit(&arriving(key)).is_some()
+        });
+        let Some((rule, _)) = lost else {
+            continue;
+        };
+        let asked = all.entry(Endpoint::at(key)).or_insert_with(|| Asked {
+            rule,
+            flows: Vec::new(),
+            devices: BTreeSet::new(),
+            first: flow.last_arrived,
+            last: When::NEVER,
+            was_answered: false,
+            is_answered: false,
+        });
+        asked.flows.push(*key);
+        asked.devices.insert(flow.iif);
+        asked.first = asked.first.min(flow.last_arrived);
+        asked.last = asked.last.max(flow.last_arrived);
+    }
+    if all.is_empty() {
+        return all;
+    }
+    for (key, flow) in model.flows().iter() {
+        if let Some(asked) = all.get_mut(&Endpoint::of(key))
+            && is_for_others(view, key, flow)
+        {
+            asked.was_answered = true;
+            asked.is_answered |= flow.last_arrived >= When::at(asked.rule.at.saturating_add(ON_ITS_WAY));
+        }
+    }
+    let is_late = When::at(model.now().saturating_sub(ANSWERS));
+    all.retain(|_, asked| {
+        let lasts = asked.last >= When::at(asked.rule.at.saturating_add(LASTING));
+        asked.was_answered && !asked.is_answered && lasts && asked.first <= is_late
+    });
+    all
+}
+
+fn lost(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let rules: Vec<&GoneRule> = view.gone_rules().masking().collect();
+    if rules.is_empty() {
+        return None;
+    }
+    let asked = asked(view, &rules);
+    let rules: BTreeSet<&GoneRule> = asked.values().map(|asked| asked.rule).collect();
+    let since = rules.iter().map(|rule| rule.at).min()?;
+    let last = asked.values().filter_map(|asked| asked.last.time()).max()?;
+    let mut flows: Vec<FlowKey> = asked
+        .values()
+        .flat_map(|asked| asked.flows.iter().copied())
+        .collect();
+    flows.sort_unstable();
+    let pods: BTreeSet<IpAddr> = flows.iter().map(|key| key.remote).collect();
+    let pods = distinct(pods.iter().map(ToString::to_string));
+    let devices = asked.iter().flat_map(|(end, asked)| {
+        let name = |device: &u32| model.node().device_name(end.netns, *device);
+        asked.devices.iter().map(name).collect::<Vec<_>>()
+    });
+    let devices = distinct(devices);
+    let peers = distinct(asked.keys().map(told));
+    let explanation = format!(
+        "{} What {} {} to {} goes on arriving by {}, and no answer for anybody behind this node has come from there by an uplink \
+         since, as there did before.{}",
+        went_away(
+            model,
+            if rules.len() == 1 {
+                "The rule that may have given what pods send this node's address"
+            } else {
+                "The rules that may have given what pods send this node's address"
+            },
+            &rules
+        ),
+        list(&pods),
+        if pods.len() == 1 { "sends" } else { "send" },
+        list(&peers),
+        list(&devices),
+        affected(&flows)
+    );
+    let evidence = asked
+        .iter()
+        .take(5)
+        .map(|(end, asked)| {
+            let how = format!("{} to it, and no answer", count(asked.flows.len() as u64, "flow"));
+            evidence::state(told(end), how)
+        })
+        .collect();
+    let netns = rules.first().map(|rule| rule.netns)?;
+    Some(Finding {
+        confidence: Confidence::Strong,
+        explanation,
+        since,
+        last,
+        evidence,
+        namespaces: rules.iter().map(|rule| rule.netns).collect(),
+        devices: BTreeSet::new(),
+        flows: flows.into(),
+        units: Vec::new(),
+        standing: None,
+        check: vec![command(model, netns, "nft -a list ruleset")],
+        remedy: rules.iter().map(|rule| rule.put_back()).collect(),
+        prevent: Vec::new(),
+    })
+}
+
+/// `udp 192.0.2.53 port 53`
+fn told(end: &Endpoint) -> String {
+    match end.port {
+        0 => format!("{} {}", end.protocol, end.address),
+        port => format!("{} {} port {port}", end.protocol, end.address),
+    }
+}
