@@ -73,7 +73,7 @@ const DATAGRAMS: Case = Case {
     ..ANSWERED
 };
 
-pub(crate) const CASES: [Case; 22] = [
+pub(crate) const CASES: [Case; 23] = [
     ANSWERED,
     Case {
         name: "replies routed as foreign",
@@ -356,7 +356,43 @@ pub(crate) const CASES: [Case; 22] = [
         },
         ..OF_PODS
     },
+    Case {
+        name: "pods have no masquerade any more",
+        verdict: "R40",
+        begins: |story| {
+            set(
+                story,
+                rules(),
+                Some("generation 2, tables: inet pods"),
+                Seen::Found,
+            );
+            // An answer to one of them, as it comes to the node.
+            arrives(story, flow(Protocol::Udp, "10.10.0.2", 40_000, NAMES, 53), ETH0);
+        },
+        key: |number| FlowKey {
+            remote: pod(number),
+            ..flow(
+                Protocol::Udp,
+                NAMES,
+                53,
+                "10.244.0.2",
+                1024 + (number / PODS) as u16,
+            )
+        },
+        before: |story, number, key| arrives(story, key, FIRST + number % PODS),
+        breaks: |story| {
+            let gone = "generation 3, no tables; table inet pods, chain nat: rule handle 2 (ip saddr 10.244.0.0/16 masquerade) gone";
+            set(story, rules(), Some(gone), Seen::Told);
+        },
+        does: |story, _, key| {
+            story.count(key, |flow| flow.arrived += 1);
+        },
+        ..OF_PODS
+    },
 ];
+
+/// Whom pods ask for names.
+const NAMES: &str = "192.0.2.53";
 
 /// A node with pods, whose changes were told before.
 pub(crate) fn node() -> Story {
@@ -422,6 +458,12 @@ fn route(destination: IpAddr, prefix: u8) -> Thing {
         destination,
         prefix,
         metric: 0,
+    }
+}
+
+fn rules() -> Thing {
+    Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
     }
 }
 
