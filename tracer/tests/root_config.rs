@@ -14,6 +14,8 @@ mod firewalls;
 mod invariants;
 #[path = "root_config/programs.rs"]
 mod programs;
+#[path = "root_config/routes.rs"]
+mod routes;
 
 use std::collections::BTreeSet;
 use std::fs::File;

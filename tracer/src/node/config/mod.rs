@@ -38,6 +38,7 @@ mod told;
 mod tracking;
 mod traffic;
 mod watched;
+mod ways;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::netlink::{array_at, attributes, u16_at, u32_at};
-use super::words::{Devices, IPV6, action, address, network, protocol, scope, sentence, unspecified};
+use super::words::{ACTIONS, Devices, IPV6, action, address, network, protocol, scope, sentence, unspecified};
 use crate::event::{Thing, value};
 
 // include/uapi/linux/rtnetlink.h
@@ -16,13 +16,15 @@ pub(super) const HEADER: usize = 12;
 const RTM_F_CLONED: u32 = 0x200;
 const RTPROT_KERNEL: u8 = 2;
 const RTN_ANYCAST: u8 = 4;
+/// Before the type of service of packets that a route is for.
+const TOS: &str = "tos";
 
 /// A route and where it leads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) thing: Thing,
     pub(super) value: String,
-    /// It leads several ways: IPv6 tells them one by one, or all of them for a change of one.
+    /// It leads several ways.
     pub(super) several: bool,
     /// For how long it leads, where it ends by itself; for no time where it is over, though the kernel still has it.
     pub(super) left: Option<Duration>,
@@ -65,7 +67,7 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
     for (kind, value) in attributes(body.get(HEADER..)?) {
         match kind {
             1 => destination = address(value)?,
-            2 => from = format!("from {}", network(address(value)?, from_length)),
+            2 => from = format!("{} {}", value::FROM, network(address(value)?, from_length)),
             4 => way.device = u32_at(value, 0)?,
             6 => metric = u32_at(value, 0)?,
             7 => source = format!("src {}", address(value)?),
@@ -84,15 +86,20 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
         }
     }
     let several = ways.len() > 1;
-    let leads = ways
+    let mut leads: Vec<String> = ways
         .iter()
-        .map(|hop| format!("nexthop {} weight {}", hop.text(devices), hop.weight));
+        .map(|hop| format!("nexthop {} weight {}", hop.text(devices), hop.weight))
+        .collect();
+    // That of IPv6 tells the one first that came last, and lists them in another order: it has none.
+    if family == IPV6 {
+        leads.sort_unstable();
+    }
     let words = [
         from,
         if tos == 0 {
             String::new()
         } else {
-            format!("tos {tos:#04x}")
+            format!("{TOS} {tos:#04x}")
         },
         nexthop,
         way.text(devices),
@@ -118,6 +125,27 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
         several,
         left,
     })
+}
+
+/// The routes that this one may have taken the place of, by their things: those of the same destination and metric, whatever they
+/// do with a packet. The kernel replaces one of them that is for the same packets, see [`is_for_the_same`].
+pub(super) fn in_its_place(thing: &Thing) -> impl Iterator<Item = Thing> {
+    let of = |number| {
+        let mut other = thing.clone();
+        if let Thing::Route { action: of, .. } = &mut other {
+            *of = action(number);
+        }
+        other
+    };
+    ACTIONS.map(of).collect::<Vec<_>>().into_iter()
+}
+
+/// Routes of one destination with these values are for the same packets: for this the kernel looks for the source where it is one
+/// of IPv6 (`fib6_add`), and for the type of service where it is one of IPv4 (`fib_find_alias`).
+pub(super) fn is_for_the_same(one: &str, other: &str) -> bool {
+    [value::FROM, TOS]
+        .iter()
+        .all(|word| value::after(one, word) == value::after(other, word))
 }
 
 /// For how long a route leads. `struct rta_cacheinfo` { u32 references, last use; i32 expires, in 1/100 s (`USER_HZ`), which is
