@@ -12,6 +12,8 @@ mod devices;
 mod firewalls;
 #[path = "root_config/invariants.rs"]
 mod invariants;
+#[path = "root_config/neighbours.rs"]
+mod neighbours;
 #[path = "root_config/programs.rs"]
 mod programs;
 #[path = "root_config/routes.rs"]

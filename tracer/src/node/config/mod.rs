@@ -277,7 +277,8 @@ impl Configuration {
         }
         for (inode, space) in &mut self.spaces {
             if few || self.own == Some(*inode) {
-                let told = space.look_at_sysctls();
+                let mut told = space.look_at_sysctls();
+                told.extend(space.look_at_proxies());
                 tell_all(space, told, teller)?;
                 if self.ticks.is_multiple_of(TICKS_PER_LEGACY) {
                     let told = space.look_at_legacy(Seen::Noticed);
@@ -364,7 +365,7 @@ impl Configuration {
         if !self.are_few() {
             why.push(format!(
                 "More than {FEW} network namespaces are watched: changes of kernel parameters that the kernel does not tell, \
-                 and of the tables of older firewalls, are seen in the tracer's own only."
+                 of proxy neighbours, and of the tables of older firewalls, are seen in the tracer's own only."
             ));
         }
         let legacy: BTreeSet<&str> = self.spaces.values().flat_map(Space::legacy).collect();

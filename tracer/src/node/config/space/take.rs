@@ -173,16 +173,16 @@ impl Space {
             device: self.devices.name(found.device),
             address: found.address,
         };
+        // One that is no longer set by hand, or that no route leads by any more, is not gone.
+        let mut matters = || self.known.has(&thing) || self.leads(found.address);
         match found.state {
             State::Permanent(value) if kind == neighbour::NEW => self.known.set(thing, value),
             // Who deletes one makes it fail first (`neigh_delete`); of the deletion itself the kernel does not say who asked.
             State::Silent(_) if *by != Err(Unknown::Kernel) => self.known.remove(&thing),
-            State::Silent(state) if kind == neighbour::NEW && self.leads(found.address) => {
+            State::Silent(state) if kind == neighbour::NEW && matters() => {
                 self.known.set(thing, state.to_owned())
             }
-            State::Usual(value) if kind == neighbour::NEW && self.leads(found.address) => {
-                self.known.set(thing, value)
-            }
+            State::Usual(value) if kind == neighbour::NEW && matters() => self.known.set(thing, value),
             _ => self.known.remove(&thing),
         }
     }
@@ -201,6 +201,7 @@ fn is_on(thing: &Thing, name: &str) -> bool {
         Thing::Link { device }
         | Thing::Address { device, .. }
         | Thing::Neighbour { device, .. }
+        | Thing::Proxy { device, .. }
         | Thing::Traffic { device, .. } => device == name,
         _ => false,
     }
