@@ -8,12 +8,12 @@ use tracer::event::{Body, Seen, Setting, Thing};
 use super::{Asker, Listening, Named, PATIENCE, with_address};
 
 impl Listening {
-    /// The next that is told of a route.
+    /// The next that is told of a route to another network than those of the node's addresses, which the kernel makes.
     fn next_route(&mut self) -> Setting {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             match self.next().body {
-                Body::Setting(setting) if matches!(setting.thing, Thing::Route { .. }) => return *setting,
+                Body::Setting(setting) if leads_beyond(&setting.thing) => return *setting,
                 _ => {}
             }
         }
@@ -36,6 +36,16 @@ impl Asker {
     }
 }
 
+fn leads_beyond(thing: &Thing) -> bool {
+    let Thing::Route { destination, .. } = thing else {
+        return false;
+    };
+    let destination = destination.to_string();
+    ["10.97.", "10.98.", "2001:db8:1:"]
+        .iter()
+        .any(|network| destination.starts_with(network))
+}
+
 fn words(setting: &Setting) -> String {
     let how = match setting.seen {
         Seen::Found => ", found",
@@ -46,10 +56,10 @@ fn words(setting: &Setting) -> String {
     format!("{}: {value}{how}", setting.thing)
 }
 
-/// The routes of what was found.
+/// Such routes of what was found.
 fn routes(listening: &Listening) -> BTreeMap<&Thing, &Option<String>> {
     let found = listening.found.iter();
-    let routes = found.filter(|setting| matches!(setting.thing, Thing::Route { .. }));
+    let routes = found.filter(|setting| leads_beyond(&setting.thing));
     routes.map(|setting| (&setting.thing, &setting.value)).collect()
 }
 
@@ -144,9 +154,7 @@ fn next_hops_and_several_ways_are_replaced_as_one_way_is() {
     // Of several that may be meant it is looked which is gone.
     assert_eq!(
         told(&format!("append {network} via 10.99.0.8"), 1),
-        [
-            "route 10.98.0.0/16: tos 0x10 via 10.99.0.7 dev up0 proto boot; via 10.99.0.8 dev up0 proto boot"
-        ]
+        ["route 10.98.0.0/16: tos 0x10 via 10.99.0.7 dev up0 proto boot; via 10.99.0.8 dev up0 proto boot"]
     );
     let mut replaced = told(&format!("replace throw {network}"), 2);
     replaced.sort_unstable();
@@ -263,4 +271,30 @@ fn what_is_told_of_routes_ends_in_what_stands() {
             None => known.remove(&thing),
         };
     }
+}
+
+#[test]
+fn what_a_route_sets_is_told_as_ip_writes_it() {
+    let named = with_address();
+    let mut listening = Listening::to(&named);
+    let set = "mtu lock 1400 window 5000 rtt 10ms rttvar 5ms reordering 4 advmss 1300 hoplimit 60 initcwnd 20 features ecn \
+               rto_min 300ms initrwnd 30 quickack 1 congctl cubic fastopen_no_cookie 1";
+    let [network, leads] = ["10.98.0.0/16", "via 10.99.0.9 dev up0 proto boot"];
+    let told = listening.told_of(&named, &format!("route add {network} {leads} {set}"), 1);
+    let words = |text: &str| {
+        let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+        words.sort_unstable();
+        words
+    };
+    let expected = format!("route {network}: {leads} {set}");
+    assert_eq!(words(&told[0]), words(&expected), "{}", told[0]);
+    // It is what `ip` takes.
+    let (_, value) = told[0].split_once(": ").unwrap();
+    listening.told_of(&named, &format!("route del {network}"), 1);
+    let again = listening.told_of(&named, &format!("route add {network} {value}"), 1);
+    assert_eq!(again, told);
+    assert_eq!(
+        listening.told_of(&named, &format!("route replace {network} {leads} initcwnd 10"), 1),
+        [format!("route {network}: {leads} initcwnd 10")]
+    );
 }

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::netlink::{array_at, attributes, u16_at, u32_at};
-use super::words::{ACTIONS, Devices, IPV6, action, address, network, protocol, scope, sentence, unspecified};
+use super::super::netlink::{array_at, attributes, string, u16_at, u32_at};
+use super::words::{
+    ACTIONS, Devices, IPV6, action, address, network, protocol, scope, sentence, unspecified,
+};
 use crate::event::{Thing, value};
 
 // include/uapi/linux/rtnetlink.h
@@ -61,7 +63,7 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
         return None;
     }
     let (mut table, mut metric) = (u32::from(short_table), 0);
-    let (mut from, mut source, mut mtu, mut nexthop) =
+    let (mut from, mut source, mut set, mut nexthop) =
         (String::new(), String::new(), String::new(), String::new());
     let (mut way, mut ways, mut left) = (Way::default(), Vec::new(), None);
     for (kind, value) in attributes(body.get(HEADER..)?) {
@@ -71,13 +73,7 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
             4 => way.device = u32_at(value, 0)?,
             6 => metric = u32_at(value, 0)?,
             7 => source = format!("src {}", address(value)?),
-            8 => {
-                let lowered = attributes(value).find(|(kind, _)| *kind == 2);
-                let lowered = lowered
-                    .and_then(|(_, value)| u32_at(value, 0))
-                    .filter(|mtu| *mtu > 0);
-                mtu = lowered.map_or_else(String::new, |mtu| format!("mtu {mtu}"));
-            }
+            8 => set = options(value),
             9 => ways = multipath(value),
             12 => left = time_left(value),
             15 => table = u32_at(value, 0)?,
@@ -111,7 +107,7 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
             format!("{} {}", value::SCOPE, scope(reach))
         },
         source,
-        mtu,
+        set,
     ];
     Some(Route {
         thing: Thing::Route {
@@ -146,6 +142,49 @@ pub(super) fn is_for_the_same(one: &str, other: &str) -> bool {
     [value::FROM, TOS]
         .iter()
         .all(|word| value::after(one, word) == value::after(other, word))
+}
+
+/// What a route sets for what goes by it, as `ip` writes it (`RTAX_*`, without what was measured of peers before 3.6).
+fn options(value: &[u8]) -> String {
+    const RTAX_RTO_MIN: u16 = 13;
+    // RTAX_LOCK: one bit for each of the others that nothing but this may set.
+    let locked = attributes(value).find_map(|(kind, value)| u32_at(value, 0).filter(|_| kind == 1));
+    let option = |(kind, value): (u16, &[u8])| {
+        let number = || u32_at(value, 0).filter(|number| *number > 0);
+        let (word, told) = match kind {
+            2 => (value::MTU, number()?.to_string()),
+            3 => ("window", number()?.to_string()),
+            // In 1/8 and 1/4 ms.
+            4 => ("rtt", format!("{}ms", number()? / 8)),
+            5 => ("rttvar", format!("{}ms", number()? / 4)),
+            6 => ("ssthresh", number()?.to_string()),
+            7 => ("cwnd", number()?.to_string()),
+            8 => ("advmss", number()?.to_string()),
+            9 => ("reordering", number()?.to_string()),
+            10 => ("hoplimit", number()?.to_string()),
+            11 => ("initcwnd", number()?.to_string()),
+            12 => ("features", features(number()?)),
+            RTAX_RTO_MIN => ("rto_min", format!("{}ms", number()?)),
+            14 => ("initrwnd", number()?.to_string()),
+            15 => ("quickack", number()?.to_string()),
+            16 => ("congctl", string(value)),
+            17 => ("fastopen_no_cookie", number()?.to_string()),
+            _ => return None,
+        };
+        // `ip` locks the least timeout in any case, and has no word for it there: the kernel goes by no other.
+        let is_locked = kind != RTAX_RTO_MIN && locked.is_some_and(|locked| locked & 1 << kind != 0);
+        let lock = if is_locked { value::LOCK } else { "" };
+        Some(sentence([word.to_owned(), lock.to_owned(), told]))
+    };
+    sentence(attributes(value).filter_map(option))
+}
+
+/// `RTAX_FEATURE_*`: those that `ip` has a word for by it, the others by their bits.
+fn features(bits: u32) -> String {
+    match bits {
+        1 => "ecn".to_owned(),
+        other => format!("{other:#x}"),
+    }
 }
 
 /// For how long a route leads. `struct rta_cacheinfo` { u32 references, last use; i32 expires, in 1/100 s (`USER_HZ`), which is
@@ -296,6 +335,34 @@ mod tests {
             )
         );
         survives(&own, &|body| drop(parse(body, &devices())));
+    }
+
+    #[test]
+    fn what_a_route_sets_is_told_as_ip_writes_it() {
+        let told = |options: &[Vec<u8>]| {
+            let body = message([2, 0, 0, 0, 254, 4, 0, 1], 0, &[attribute(8, &options.concat())]);
+            survives(&body, &|body| drop(parse(body, &devices())));
+            told(&body).1
+        };
+        let all = [
+            number(1, 1 << 2 | 1 << 13),
+            number(2, 1400),
+            number(4, 80),
+            number(5, 80),
+            number(8, 1300),
+            number(10, 64),
+            number(11, 20),
+            number(12, 1),
+            number(13, 300),
+            number(14, 30),
+            attribute(16, b"bbr\0"),
+        ];
+        assert_eq!(
+            told(&all),
+            "proto static mtu lock 1400 rtt 10ms rttvar 20ms advmss 1300 hoplimit 64 initcwnd 20 features ecn \
+             rto_min 300ms initrwnd 30 congctl bbr"
+        );
+        assert_eq!(told(&[number(2, 0), number(99, 1)]), "proto static");
     }
 
     #[test]
