@@ -72,8 +72,6 @@ pub const LOST: &str = "rules, routes, addresses, devices, kernel parameters, fi
 
 /// How often is looked at what nobody tells.
 const TICK: Duration = Duration::from_secs(1);
-/// Ticks between two looks at the tables of older firewalls.
-const TICKS_PER_LEGACY: u64 = 2;
 /// Ticks between two looks at whether there is nf_tables by now, and the like.
 const TICKS_PER_MODULES: u64 = 10;
 /// Ticks between two looks at BPF programs.
@@ -279,12 +277,8 @@ impl Configuration {
             if few || self.own == Some(*inode) {
                 let mut told = space.look_at_sysctls();
                 told.extend(space.look_at_proxies());
-                tell_all(space, told, teller)?;
-                if self.ticks.is_multiple_of(TICKS_PER_LEGACY) {
-                    let told = space.look_at_legacy(Seen::Noticed);
-                    tell_all(space, told, teller)?;
-                }
-                let told = space.look_at_tracking();
+                told.extend(space.look_at_legacy(Seen::Noticed));
+                told.extend(space.look_at_tracking());
                 tell_all(space, told, teller)?;
             }
             if self.ticks.is_multiple_of(TICKS_PER_MODULES) {
