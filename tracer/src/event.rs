@@ -26,8 +26,8 @@ pub(crate) mod value;
 use serde::{Deserialize, Serialize};
 
 pub use actor::{ENDED, EndedProcess, Number, Owner, Parent, Unknown, process};
-pub(crate) use chains::table_name;
 pub use chains::{Chain, Chains, Counted, Dropper, Droppers, Family, Point};
+pub(crate) use chains::{Object, table_name};
 pub use counter::{Counter, CounterKey, Source};
 pub use ending::{Commands, Ending, FailureMode, KillMode, NodeAction, Processes, Signal, Signals};
 pub use entry::{Entry, EntryKey, Example, Fate, Location, OTHER, STOLEN};

@@ -12,8 +12,12 @@ mod devices;
 mod firewalls;
 #[path = "root_config/invariants.rs"]
 mod invariants;
+#[path = "root_config/neighbours.rs"]
+mod neighbours;
 #[path = "root_config/programs.rs"]
 mod programs;
+#[path = "root_config/routes.rs"]
+mod routes;
 
 use std::collections::BTreeSet;
 use std::fs::File;

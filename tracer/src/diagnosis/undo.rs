@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub(super) use self::firewall::put_back;
-use self::instead::{leads_as_before, stands_elsewhere};
+use self::instead::{is_taken, leads_as_before, stands_elsewhere};
 use super::effects::covers;
 use super::words::{command, count};
 use crate::event::value::{self, NF_TABLES, OF_DEVICE};
@@ -149,7 +149,8 @@ fn comes_by_itself(
     }
 }
 
-/// What is put back earlier comes first: a route by a gateway needs the one that leads to that.
+/// What is put back earlier comes first: a route by a gateway needs the one that leads to that, and what stands in the place of
+/// another has to go before.
 fn order(change: &Change) -> (u8, bool) {
     let by_gateway = |value: &Option<String>| value.as_deref().is_some_and(|value| value.contains("via "));
     match &change.subject {
@@ -157,6 +158,7 @@ fn order(change: &Change) -> (u8, bool) {
             Thing::Link { .. } => (0, false),
             Thing::Address { .. } => (1, false),
             Thing::Nexthop { .. } => (2, false),
+            Thing::Route { .. } if change.before.is_none() => (2, true),
             Thing::Route { .. } => (3, by_gateway(&change.before)),
             _ => (4, false),
         },
@@ -206,7 +208,12 @@ pub(super) fn one(model: &Model, change: &Change) -> Option<Vec<String>> {
     if let Some(is_back) = is_undone(model, *netns, thing, change) {
         return is_back.then(Vec::new);
     }
-    let lines = setting(thing, change.before.as_deref(), change.after.as_deref())?;
+    let lines = match (&change.before, &change.after) {
+        (Some(was), None) if is_taken(model, *netns, thing) => {
+            vec![(route(thing, "replace", was)?, AS_BEFORE)]
+        }
+        (before, after) => setting(thing, before.as_deref(), after.as_deref())?,
+    };
     let line = |(line, risk): (String, &str)| format!("{}  # {risk}", command(model, *netns, &line));
     Some(lines.into_iter().map(line).collect())
 }

@@ -173,7 +173,9 @@ impl Unknown {
 impl fmt::Display for Unknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            Self::Compared => "seen by comparing, the kernel does not tell who does this",
+            Self::Compared => {
+                "seen by comparing with the look before, the kernel does not tell who does this"
+            }
             Self::Kernel => "the kernel does not say who asked, or did so by itself",
             Self::NotFound => "it was gone before it could be found",
             Self::Several => "several did something at once",

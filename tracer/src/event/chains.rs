@@ -108,6 +108,66 @@ pub(crate) enum Part<'a> {
     Whole,
     Chain(&'a str),
     Set(&'a str),
+    Object(Object, &'a str),
+}
+
+/// What else than chains and sets a table has, and rules name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Object {
+    Counter,
+    Quota,
+    Helper,
+    Limit,
+    Connections,
+    Tunnel,
+    Timeout,
+    SecurityMark,
+    Expectation,
+    SynProxy,
+    FlowTable,
+}
+
+impl Object {
+    pub(crate) const ALL: [Self; 11] = [
+        Self::Counter,
+        Self::Quota,
+        Self::Helper,
+        Self::Limit,
+        Self::Connections,
+        Self::Tunnel,
+        Self::Timeout,
+        Self::SecurityMark,
+        Self::Expectation,
+        Self::SynProxy,
+        Self::FlowTable,
+    ];
+
+    /// It decides about no packet.
+    pub(crate) fn only_counts(self) -> bool {
+        self == Self::Counter
+    }
+
+    /// That it came is told in the same way as that it was set to something else.
+    pub(crate) fn can_change(self) -> bool {
+        matches!(self, Self::Quota | Self::SynProxy | Self::FlowTable)
+    }
+
+    /// As `nft` calls it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Quota => "quota",
+            Self::Helper => "ct helper",
+            Self::Limit => "limit",
+            Self::Connections => "ct count",
+            Self::Tunnel => "tunnel",
+            Self::Timeout => "ct timeout",
+            Self::SecurityMark => "secmark",
+            Self::Expectation => "ct expectation",
+            Self::SynProxy => "synproxy",
+            Self::FlowTable => "flowtable",
+        }
+    }
 }
 
 /// `table inet guard, chain in`
@@ -118,6 +178,7 @@ pub(crate) fn in_table<'a>(family: Family, table: &'a str, part: Part<'a>) -> im
             Part::Whole => Ok(()),
             Part::Chain(name) => write!(f, ", chain {}", Name(name)),
             Part::Set(name) => write!(f, ", set {}", Name(name)),
+            Part::Object(object, name) => write!(f, ", {} {}", object.word(), Name(name)),
         }
     })
 }

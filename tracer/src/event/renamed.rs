@@ -32,6 +32,7 @@ impl<'a> Renamed<'a> {
             | Thing::Answer { device, .. }
             | Thing::Offloads { device }
             | Thing::Neighbour { device, .. }
+            | Thing::Proxy { device, .. }
             | Thing::Traffic { device, .. }
                 if device == self.from =>
             {

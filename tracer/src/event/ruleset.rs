@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::chains::{Family, Part, in_table};
+use super::chains::{Family, Object, Part, in_table};
 
 /// Between what one change did.
 const BETWEEN: &str = "; ";
@@ -12,6 +12,10 @@ const ANEW: &str = "loaded anew with the same chains and rules";
 const MAY_DIFFER: &str = ", elements of sets may differ";
 const NEW: &str = "new";
 const GONE: &str = "gone";
+/// Of what is told in the same way for both.
+const SET: &str = "new or changed";
+/// Before the name that a chain had until now.
+const RENAMED: &str = ": renamed, was ";
 
 /// One thing that a change did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +24,12 @@ pub(crate) enum Did {
     Table(Table, Came),
     /// A chain came or went; with the policy of one that is new and has one.
     Chain(Table, String, Option<Policy>, Came),
+    /// A chain has another name, and its rules with it.
+    Renamed {
+        table: Table,
+        chain: String,
+        was: String,
+    },
     /// The policy of a chain is another than it was.
     Policy {
         table: Table,
@@ -37,6 +47,8 @@ pub(crate) enum Did {
     },
     /// A set, or a map, came or went. No rule uses one that is gone.
     Set(Table, String, Came),
+    /// A counter or the like came or went, or was set to something else. No rule uses one that is gone.
+    Object(Table, Object, String, Came),
     /// A set got or lost so many elements.
     Elements(Table, String, u64, Came),
     /// So much more that is not named.
@@ -113,6 +125,9 @@ impl fmt::Display for Did {
                 }
                 write!(f, " {came}")
             }
+            Self::Renamed { table, chain, was } => {
+                write!(f, "{}{RENAMED}{was}", table.part(Part::Chain(chain)))
+            }
             Self::Policy {
                 table,
                 chain,
@@ -135,6 +150,13 @@ impl fmt::Display for Did {
                 write!(f, "{place}: rule handle {handle} ({words}) {came}")
             }
             Self::Set(table, set, came) => write!(f, "{} {came}", table.part(Part::Set(set))),
+            Self::Object(table, object, name, came) => {
+                write!(f, "{} ", table.part(Part::Object(*object, name)))?;
+                match came {
+                    Came::New if object.can_change() => f.write_str(SET),
+                    came => came.fmt(f),
+                }
+            }
             Self::Elements(table, set, number, came) => {
                 let elements = if *number == 1 { "element" } else { "elements" };
                 write!(f, "{}: {number} {elements} {came}", table.part(Part::Set(set)))
@@ -208,7 +230,19 @@ fn did(text: &str) -> Option<Did> {
         let (_, word) = rest.split_once(' ')?;
         return Some(Did::Elements(table, set, number.parse().ok()?, came(Some(word))?));
     }
+    if let Some((object, rest)) = object(rest) {
+        let (name, rest) = plain(rest)?;
+        let came = match rest.strip_prefix(' ') {
+            Some(SET) if object.can_change() => Came::New,
+            word => came(word)?,
+        };
+        return Some(Did::Object(table, object, name, came));
+    }
     let (chain, rest) = plain(rest.strip_prefix(", chain ")?)?;
+    if let Some(was) = rest.strip_prefix(RENAMED) {
+        let (was, rest) = plain(was)?;
+        return rest.is_empty().then_some(Did::Renamed { table, chain, was });
+    }
     if let Some(came) = came(rest.strip_prefix(' ')) {
         return Some(Did::Chain(table, chain, None, came));
     }
@@ -235,6 +269,13 @@ fn did(text: &str) -> Option<Did> {
         words: words.to_owned(),
         came: came(Some(word))?,
     })
+}
+
+/// An object, and what follows its kind.
+fn object(rest: &str) -> Option<(Object, &str)> {
+    let rest = rest.strip_prefix(", ")?;
+    let is_it = |object: Object| Some((object, rest.strip_prefix(object.word())?.strip_prefix(' ')?));
+    Object::ALL.into_iter().find_map(is_it)
 }
 
 fn came(word: Option<&str>) -> Option<Came> {
@@ -279,6 +320,14 @@ mod tests {
             Did::Table(table("guard"), Came::New),
             Did::Chain(table("guard"), "in".to_owned(), Some(Policy::Drop), Came::New),
             Did::Chain(table("guard"), "in".to_owned(), None, Came::Gone),
+            Did::Renamed {
+                table: table("guard"),
+                chain: "in".to_owned(),
+                was: "inn".to_owned(),
+            },
+            Did::Object(table("guard"), Object::Counter, "hits".to_owned(), Came::New),
+            Did::Object(table("guard"), Object::Quota, "most".to_owned(), Came::New),
+            Did::Object(table("guard"), Object::Timeout, "long".to_owned(), Came::Gone),
             Did::Policy {
                 table: table("guard"),
                 chain: "in".to_owned(),

@@ -113,12 +113,20 @@ pub enum Thing {
         /// The device.
         device: String,
     },
-    /// A neighbour that routes lead by, or that was set by hand (`ip neigh`). The value is its link-layer address, or that it
-    /// does not tell one: `FAILED`.
+    /// A neighbour that routes lead by, or that was set by hand (`ip neigh`), and what becomes of such a one. The value is its
+    /// link-layer address, or that it does not tell one: `FAILED`.
     Neighbour {
         /// The device that it is on.
         device: String,
         /// Its address.
+        address: IpAddr,
+    },
+    /// An address for which this node answers who asks for it at a device, as if it were its own (`ip neigh show proxy`). The value
+    /// is empty.
+    Proxy {
+        /// The device at which it answers.
+        device: String,
+        /// The address.
         address: IpAddr,
     },
     /// A queueing discipline, a class of one, or a filter of a device (`tc`).
@@ -299,6 +307,7 @@ impl fmt::Display for Thing {
             Self::Link { device } => write!(f, "device {device}"),
             Self::Offloads { device } => write!(f, "offloads of {device}"),
             Self::Neighbour { device, address } => write!(f, "neighbour {address} on {device}"),
+            Self::Proxy { device, address } => write!(f, "proxy neighbour {address} on {device}"),
             Self::Traffic { device, text } => write!(f, "{text} on {device}"),
             Self::Ipsec { text } => write!(f, "IPsec policy {text}"),
             Self::Sysctl { name } => write!(f, "sysctl {name}"),

@@ -83,8 +83,30 @@ pub(crate) fn off(offloads: &str) -> impl Iterator<Item = &str> {
 /// A device has something at its other end.
 pub(crate) const CARRIER: &str = "carrier";
 
-/// Before the largest packet that a device takes, in bytes.
+/// Before the largest packet that a device takes, in bytes; and that by a route.
 pub(crate) const MTU: &str = "mtu";
+/// Behind the word for what a route sets, where nothing but the route may set it.
+pub(crate) const LOCK: &str = "lock";
+/// What a route sets beside where it leads, each before its value.
+const OPTIONS: [&str; 17] = [
+    MTU,
+    LOCK,
+    "window",
+    "rtt",
+    "rttvar",
+    "ssthresh",
+    "cwnd",
+    "advmss",
+    "reordering",
+    "hoplimit",
+    "initcwnd",
+    "features",
+    "rto_min",
+    "initrwnd",
+    "quickack",
+    "congctl",
+    "fastopen_no_cookie",
+];
 /// Before the link-layer address of a device.
 pub(crate) const DEVICE_ADDRESS: &str = "address";
 /// Before the name servers of `/etc/resolv.conf`, at the beginning of its value.
@@ -188,7 +210,7 @@ pub(crate) fn leads_by(route: &str) -> Option<&str> {
 pub(crate) fn leads_alike(one: &str, other: &str) -> bool {
     fn way(route: &str) -> (Vec<&str>, Option<&str>) {
         let all: Vec<&str> = words(route).collect();
-        let is_beside = |word: &str| [ORIGIN, SCOPE, SOURCE, MTU].contains(&word);
+        let is_beside = |word: &str| [ORIGIN, SCOPE, SOURCE].contains(&word) || OPTIONS.contains(&word);
         let way = all.iter().enumerate().filter(|(place, word)| {
             let before = place.checked_sub(1).map(|before| all[before]);
             !is_beside(word) && !before.is_some_and(is_beside)
@@ -286,6 +308,7 @@ mod tests {
                 "via 10.0.0.1 dev eth0 proto static scope global src 10.0.0.2",
                 true,
             ),
+            ("via 10.0.0.1 dev eth0 mtu lock 1400 hoplimit 64", true),
             ("via 10.0.0.1 dev eth0 proto static src 10.0.0.3", false),
             ("via 10.0.0.9 dev eth0 proto dhcp src 10.0.0.2", false),
             ("via 10.0.0.1 dev eth1 proto dhcp src 10.0.0.2", false),

@@ -384,7 +384,9 @@ impl Who {
         }
         let version = |address| Version::of(address).to_string();
         let alike = match thing {
-            Thing::Address { device, address, .. } | Thing::Neighbour { device, address } => {
+            Thing::Address { device, address, .. }
+            | Thing::Neighbour { device, address }
+            | Thing::Proxy { device, address } => {
                 format!("{device} {}", version(*address))
             }
             Thing::Route { destination, .. } => {
@@ -459,7 +461,7 @@ pub(super) fn what(thing: &Thing) -> What {
         Thing::Address { .. } => What::Address,
         Thing::Answer { .. } => What::Answer,
         Thing::Link { .. } => What::Device,
-        Thing::Neighbour { .. } => What::Neighbour,
+        Thing::Neighbour { .. } | Thing::Proxy { .. } => What::Neighbour,
         Thing::Traffic { .. } => What::Traffic,
         Thing::Offloads { .. } => What::Offloads,
         Thing::Ipsec { .. } => What::Ipsec,
@@ -503,7 +505,7 @@ fn rank(change: &Change) -> u8 {
         | Thing::Modules { .. } => 5,
         Thing::Route { prefix: 0, .. } | Thing::Program { .. } | Thing::Sysctl { .. } => 6,
         Thing::Route { .. } => 7,
-        Thing::Neighbour { .. } | Thing::Nsid { .. } => 8,
+        Thing::Neighbour { .. } | Thing::Proxy { .. } | Thing::Nsid { .. } => 8,
         Thing::Answer { .. } => 9,
     }
 }

@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(by("; ", None, None), "");
         assert_eq!(
             by(", ", None, Some(Unknown::Compared)),
-            ", by whom is not known: seen by comparing, the kernel does not tell who does this"
+            ", by whom is not known: seen by comparing with the look before, the kernel does not tell who does this"
         );
         let ended = Actor {
             command: String::new(),

@@ -29,7 +29,7 @@ pub(super) fn latest(node: &Node, now: &str) -> Vec<String> {
                     .is_some_and(|first| is_before(&first.begun, since))
                 {
                     true => format!("{rest}; before {at} UTC only runs of apt are known"),
-                    false => format!("{rest} since {at} UTC; what was before is not read"),
+                    false => format!("{rest} since {at} UTC, as far back as its logs are read"),
                 }
             }
             None => format!("{}: its logs tell of none", one.manager),
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn how_far_back_the_logs_are_read_is_always_told() {
         let last = |node: &Node| latest(node, "2023-10-10T06:18:19.018Z").pop().unwrap_or_default();
-        let rest = "since 09-01 06:31:07 UTC; what was before is not read";
+        let rest = "since 09-01 06:31:07 UTC, as far back as its logs are read";
         assert_eq!(last(&node(|_| {})), format!("... and 11 more {rest}"));
         assert_eq!(
             last(&node(|one| one.past_total = 3)),

@@ -270,6 +270,48 @@ fn a_route_that_leads_nowhere_makes_it_a_fault() {
     assert_eq!(verdict.confidence, Confidence::Weak);
 }
 
+/// `ip route replace blackhole default`: the way that it was has to come in its place again.
+#[test]
+fn what_stands_in_the_place_of_a_lost_way_goes_for_it() {
+    let mut story = before();
+    let blackhole = Thing::Route {
+        table: 254,
+        action: "blackhole".to_owned(),
+        destination: ip("0.0.0.0"),
+        prefix: 0,
+        metric: 0,
+    };
+    for (thing, value) in [(default_route(), None), (blackhole, Some("proto boot"))] {
+        story.say(Body::Setting(Box::new(Setting {
+            netns: NETNS,
+            thing,
+            value: value.map(str::to_owned),
+            seen: Seen::Told,
+            by: Some(owner("ip")),
+            by_unknown: None,
+        })));
+    }
+    let out = unroutable();
+    story.rounds(5, |story| {
+        story.exchange(client(40_000));
+        story.add(out.clone(), 1);
+    });
+    let verdict = story.verdict("R04");
+    let commands: Vec<&str> = verdict
+        .remedy
+        .iter()
+        .filter_map(|line| line.split_once("  # ").map(|(command, _)| command))
+        .filter(|command| command.contains("ip route "))
+        .collect();
+    assert_eq!(
+        commands,
+        [
+            "ip route del blackhole default proto boot",
+            "ip route replace default via 10.10.0.1 dev eth0",
+        ]
+    );
+}
+
 /// A rule that came long before has sent nothing astray for as long.
 #[test]
 fn a_rule_that_came_long_ago_explains_nothing() {

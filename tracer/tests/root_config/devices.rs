@@ -12,7 +12,9 @@ fn a_queueing_discipline_that_is_changed_tells_before_and_after() {
     let thing = "qdisc tbf 1: root on up0";
     let found = listening.has_found(thing).unwrap();
     assert!(
-        found.starts_with("rate 8000000 bit/s, burst 32768 bytes, limit 65536 bytes, options "),
+        found.starts_with(
+            "rate 8000000 bit/s, burst 32768 bytes, limit 65536 bytes, checksum of all options "
+        ),
         "{found}"
     );
     let asker = Asker::new(
@@ -41,7 +43,7 @@ fn classes_of_a_queueing_discipline_are_told_as_they_come_change_and_go() {
     let class = "class htb 1:10 root on up0";
     let found = listening.has_found(class).unwrap();
     assert!(
-        found.starts_with("rate 8000000 bit/s, ceil 16000000 bit/s, options "),
+        found.starts_with("rate 8000000 bit/s, ceil 16000000 bit/s, checksum of all options "),
         "{found}"
     );
     let asker = Asker::new(

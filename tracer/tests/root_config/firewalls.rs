@@ -147,3 +147,34 @@ fn who_deletes_tracked_connections_is_told() {
         Some("1 entry deleted, 4 since tracer looks")
     );
 }
+
+#[test]
+fn what_has_another_name_and_what_counts_is_told() {
+    let named = Named::new();
+    named.exec("nft add table inet guard");
+    named.exec("nft add chain inet guard in");
+    named.exec("nft add rule inet guard in ip6 nexthdr icmpv6 accept");
+    let mut listening = Listening::to(&named);
+    for (command, expected) in [
+        ("rename chain inet guard in inn", ", chain inn: renamed, was in"),
+        ("add counter inet guard hits", ", counter hits new"),
+        ("delete counter inet guard hits", ", counter hits gone"),
+        (
+            "add quota inet guard most { 10 mbytes ; }",
+            ", quota most new or changed",
+        ),
+        (
+            "delete rule inet guard inn handle 2",
+            ", chain inn: rule handle 2 (ipv6 icmpv6 accept) gone",
+        ),
+    ] {
+        let pid = named.exec(&format!("nft {command}"));
+        let (_, changed) = listening.change_of("rules of nf_tables");
+        let value = changed.value.unwrap();
+        assert!(
+            value.ends_with(&format!("tables: inet guard; table inet guard{expected}")),
+            "{command}: {value}"
+        );
+        assert_eq!(changed.by.unwrap().pid, pid);
+    }
+}

@@ -82,7 +82,8 @@ fn may_drop(did: &Did) -> bool {
         Did::Table(_, came) => *came == Came::Gone,
         Did::Chain(_, _, policy, came) => *came == Came::Gone || *policy == Some(Policy::Drop),
         Did::Policy { now, .. } => *now == Some(Policy::Drop),
-        Did::Set(..) => false,
+        Did::Set(..) | Did::Renamed { .. } => false,
+        Did::Object(_, object, ..) => !object.only_counts(),
         Did::Rule { came: Came::Gone, .. } | Did::Elements(..) | Did::More(_) => true,
         Did::Anew { has_elements } => *has_elements,
         Did::Rule { words, .. } => {
@@ -117,7 +118,7 @@ pub(super) fn may_lead_elsewhere(did: &Did) -> bool {
     ];
     match did {
         Did::Table(_, came) | Did::Chain(_, _, _, came) => *came == Came::Gone,
-        Did::Policy { .. } | Did::Set(..) | Did::Anew { .. } => false,
+        Did::Policy { .. } | Did::Set(..) | Did::Object(..) | Did::Renamed { .. } | Did::Anew { .. } => false,
         Did::Elements(..) | Did::More(_) => true,
         Did::Rule { words, .. } => WORDS.iter().any(|word| words.contains(word)),
     }
@@ -137,7 +138,8 @@ pub(super) fn may_decide(change: &Change) -> bool {
     let is_room = |did: &Did| match did {
         Did::Table(_, came) => *came == Came::New,
         Did::Chain(_, _, policy, came) => *came == Came::New && *policy != Some(Policy::Drop),
-        Did::Set(..) | Did::Anew { has_elements: false } => true,
+        Did::Object(_, object, ..) => object.only_counts(),
+        Did::Set(..) | Did::Renamed { .. } | Did::Anew { has_elements: false } => true,
         _ => false,
     };
     did.is_empty() || did.iter().any(|did| did.as_ref().is_none_or(|did| !is_room(did)))

@@ -53,6 +53,7 @@ pub(super) fn take_back(model: &Model, netns: u32, change: &Change) -> Option<Ve
             | Did::Policy { table, .. }
             | Did::Set(table, ..)
             | Did::Elements(table, ..)
+            | Did::Object(table, ..)
             | Did::Rule { table, .. }
                 if tables.contains(&table) =>
             {
@@ -66,6 +67,16 @@ pub(super) fn take_back(model: &Model, netns: u32, change: &Change) -> Option<Ve
             } if chains.contains(&(table, chain)) => continue,
             // By itself it does nothing.
             Did::Set(_, _, Came::New) => continue,
+            Did::Object(_, object, ..) if object.only_counts() => continue,
+            Did::Renamed { table, chain, was } => (
+                format!(
+                    "nft rename chain {} {} {}",
+                    named(table),
+                    quoted(chain),
+                    quoted(was)
+                ),
+                "Risk: low, it is its name before.".to_owned(),
+            ),
             Did::Table(table, Came::New) => (
                 format!("nft delete table {}", named(table)),
                 format!(
@@ -173,9 +184,19 @@ fn taken_back(one: &Did, later: &[Did]) -> bool {
             | Did::Rule { table, .. }
             | Did::Policy { table, .. }
             | Did::Set(table, ..)
+            | Did::Object(table, ..)
+            | Did::Renamed { table, .. }
             | Did::Elements(table, ..),
             Did::Table(of, Came::Gone),
         ) => table == of,
+        (
+            Did::Renamed { table, chain, was },
+            Did::Renamed {
+                table: of,
+                chain: now,
+                was: before,
+            },
+        ) => (table, chain, was) == (of, before, now),
         (Did::Chain(table, chain, _, came), Did::Chain(of, other, _, now)) => {
             (table, chain) == (of, other) && came != now
         }

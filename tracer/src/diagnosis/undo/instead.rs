@@ -63,3 +63,23 @@ pub(super) fn leads_as_before(model: &Model, netns: u32, gone: &Thing, change: &
     let best = around.max_by_key(|(prefix, metric, ..)| (*prefix, Reverse(*metric)));
     best.is_some_and(|(_, _, action, is)| action == of_action && value::leads_alike(was, is))
 }
+
+/// A route that does something else with packets stands where this one was: `ip route replace` made it so, and undoes it.
+pub(super) fn is_taken(model: &Model, netns: u32, gone: &Thing) -> bool {
+    let Thing::Route {
+        table: of_table,
+        destination: to,
+        prefix: bits,
+        metric: of_metric,
+        ..
+    } = gone
+    else {
+        return false;
+    };
+    let is_there = |thing: &Thing| {
+        matches!(thing, Thing::Route { table, destination, prefix, metric, .. }
+            if (table, destination, prefix, metric) == (of_table, to, bits, of_metric))
+    };
+    let mut all = model.settings().iter();
+    all.any(|(of, thing, _)| of == netns && is_there(thing))
+}

@@ -29,11 +29,11 @@ pub(super) fn brings_about(by: &Change, effect: &Change) -> bool {
         Thing::Link { device } if is_gone && matches!(of, Thing::Link { .. }) => {
             matches!(of, Thing::Link { device: of } if of == device) && effect.after.is_some()
         }
-        // fib_disable_ip, addrconf_ifdown, neigh_ifdown, dev_shutdown: and the other way round where it is set up.
+        // fib_disable_ip, addrconf_ifdown, neigh_ifdown, pneigh_ifdown, dev_shutdown: and the other way round where it is set up.
         Thing::Link { device } => match of {
-            Thing::Address { device: of, .. } | Thing::Neighbour { device: of, .. } => {
-                of == device && is_of_its_kind(by, effect)
-            }
+            Thing::Address { device: of, .. }
+            | Thing::Neighbour { device: of, .. }
+            | Thing::Proxy { device: of, .. } => of == device && is_of_its_kind(by, effect),
             Thing::Traffic { device: of, .. } | Thing::Answer { device: of, .. } => of == device,
             Thing::Offloads { device: of } => of == device && may_limit_offloads(by),
             Thing::Route { .. } => is_of_its_kind(by, effect) && devices(effect).any(|of| of == device),

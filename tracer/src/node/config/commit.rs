@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::chains::{GET_CHAIN, HEADER, family, members, number};
-use super::super::netlink::{self, Message, attributes, string};
+use super::super::netlink::{self, Message, array_at, attributes, string};
 use super::super::rules::{NF_DROP, Rule};
 use super::anew::Balance;
 use crate::event::ruleset::{self, Came, Did, Policy, Table};
-use crate::event::{Family, table_name};
+use crate::event::{Family, Object, table_name};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
 pub(super) const NFTABLES: u16 = 10 << 8;
@@ -23,11 +23,17 @@ const NEW_SET: u16 = NFTABLES | 9;
 const DELETE_SET: u16 = NFTABLES | 11;
 const NEW_ELEMENT: u16 = NFTABLES | 12;
 const DELETE_ELEMENT: u16 = NFTABLES | 14;
+const NEW_OBJECT: u16 = NFTABLES | 18;
+const DELETE_OBJECT: u16 = NFTABLES | 20;
+const NEW_FLOW_TABLE: u16 = NFTABLES | 22;
+const DELETE_FLOW_TABLE: u16 = NFTABLES | 24;
 const DESTROY_TABLE: u16 = NFTABLES | 26;
 const DESTROY_CHAIN: u16 = NFTABLES | 27;
 const DESTROY_RULE: u16 = NFTABLES | 28;
 const DESTROY_SET: u16 = NFTABLES | 29;
 const DESTROY_ELEMENT: u16 = NFTABLES | 30;
+const DESTROY_OBJECT: u16 = NFTABLES | 31;
+const DESTROY_FLOW_TABLE: u16 = NFTABLES | 32;
 
 /// What is named of one change at most: the rest is counted.
 const NAMED: usize = 8;
@@ -39,9 +45,9 @@ const CHAINS: usize = 4096;
 /// A chain or a set: its table, and its name.
 type Key = (Family, String, String);
 
-/// The chains that are there.
+/// The chains that are there, each with the number that it keeps whatever it is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known(BTreeMap<Key, Base>);
+pub(super) struct Known(BTreeMap<Key, (u64, Base)>);
 
 /// What a chain is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -62,6 +68,19 @@ impl Known {
             Some(chain(body))
         })?;
         Ok(Self(all.into_iter().flatten().take(CHAINS).collect()))
+    }
+
+    /// The chain that is called otherwise by now, and was known by its number.
+    fn renamed(&mut self, (family, table, name): &Key, number: u64) -> Option<Key> {
+        let is_it = |(of, its, was): &Key, known: u64| {
+            number != 0 && (of, its, known) == (family, table, number) && was != name
+        };
+        let mut all = self.0.iter();
+        let (before, _) = all.find(|(key, (known, _))| is_it(key, *known))?;
+        let before = before.clone();
+        let chain = self.0.remove(&before)?;
+        self.0.insert((*family, table.clone(), name.clone()), chain);
+        Some(before)
     }
 }
 
@@ -98,7 +117,7 @@ impl Commit {
             NEW_CHAIN => self.chain(body, known),
             DELETE_CHAIN | DESTROY_CHAIN => {
                 if let Some((key, _)) = chain(body) {
-                    let base = known.0.remove(&key);
+                    let base = known.0.remove(&key).map(|(_, base)| base);
                     let (table, chain) = apart(key);
                     let of = (table.family, table.name.clone());
                     self.balance
@@ -112,6 +131,14 @@ impl Commit {
             DELETE_SET | DESTROY_SET => self.set(body, Came::Gone),
             NEW_ELEMENT => self.element(body, Came::New),
             DELETE_ELEMENT | DESTROY_ELEMENT => self.element(body, Came::Gone),
+            // That a quota is used up is told like this by nobody, and is no change (`nft_quota_obj_eval`).
+            NEW_OBJECT if message.port == 0 => {}
+            NEW_OBJECT => self.object(body, None, Came::New),
+            DELETE_OBJECT | DESTROY_OBJECT => self.object(body, None, Came::Gone),
+            NEW_FLOW_TABLE => self.object(body, Some(Object::FlowTable), Came::New),
+            DELETE_FLOW_TABLE | DESTROY_FLOW_TABLE => {
+                self.object(body, Some(Object::FlowTable), Came::Gone);
+            }
             _ => self.balance.unclear(),
         }
     }
@@ -161,12 +188,19 @@ impl Commit {
     }
 
     fn chain(&mut self, body: &[u8], known: &mut Known) {
-        let Some((key, base)) = chain(body) else { return };
+        let Some((key, (number, base))) = chain(body) else {
+            return;
+        };
+        if let Some((family, name, was)) = known.renamed(&key, number) {
+            self.balance.unclear();
+            let (table, chain) = (Table { family, name }, key.2.clone());
+            self.name(|| Did::Renamed { table, chain, was });
+        }
         let policy = base.policy;
         let has_room = known.0.len() < CHAINS;
         match known.0.get_mut(&key) {
-            Some(before) if before.policy == policy => {}
-            Some(before) => {
+            Some((_, before)) if before.policy == policy => {}
+            Some((_, before)) => {
                 let was = std::mem::replace(before, base).policy;
                 self.balance.unclear();
                 let (table, chain) = apart(key);
@@ -178,7 +212,7 @@ impl Commit {
                 });
             }
             None if has_room => {
-                known.0.insert(key.clone(), base.clone());
+                known.0.insert(key.clone(), (number, base.clone()));
                 let (table, chain) = apart(key);
                 let of = (table.family, table.name.clone());
                 self.balance.other(of, Came::New, (&chain, base));
@@ -193,6 +227,21 @@ impl Commit {
             self.balance.other((family, name.clone()), came, &set);
             self.name(|| Did::Set(Table { family, name }, set, came));
         }
+    }
+
+    /// What else a table has: of this kind, or of that which the message says.
+    fn object(&mut self, body: &[u8], object: Option<Object>, came: Came) {
+        let Some(((family, name, its), object)) = set(body).zip(object.or_else(|| kind(body))) else {
+            self.balance.unclear();
+            return;
+        };
+        if object.only_counts() {
+            self.balance.other((family, name.clone()), came, (object, &its));
+        } else {
+            // What it is set to is not looked at.
+            self.balance.unclear();
+        }
+        self.name(|| Did::Object(Table { family, name }, object, its, came));
     }
 
     fn element(&mut self, body: &[u8], came: Came) {
@@ -230,11 +279,18 @@ pub(super) fn table(body: &[u8]) -> Option<(Family, String)> {
     Some((family, name))
 }
 
+/// What kind of object a message is about (`NFTA_OBJ_TYPE`, `NFT_OBJECT_*`).
+fn kind(body: &[u8]) -> Option<Object> {
+    let kind = members(body).find_map(|(kind, value)| number(value).filter(|_| kind == 3))?;
+    let place = usize::try_from(kind).ok()?.checked_sub(1)?;
+    Object::ALL.into_iter().take(10).nth(place)
+}
+
 /// The set that a message is about, with its table; `None` for that of one rule, which comes and goes with it (`__set%d`, as nft
 /// calls it).
 fn set(body: &[u8]) -> Option<Key> {
     let family = family(*body.first()?)?;
-    // NFTA_SET_TABLE and NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_NAME and NFTA_SET_ELEM_LIST_SET
+    // NFTA_SET_TABLE and NFTA_SET_ELEM_LIST_TABLE, NFTA_SET_NAME and NFTA_SET_ELEM_LIST_SET; and the same of objects and flow tables.
     let member =
         |wanted: u16| members(body).find_map(|(kind, value)| (kind == wanted).then(|| string(value)));
     let (table, set) = (member(1)?, member(2)?);
@@ -247,14 +303,15 @@ fn ends_interval(element: &[u8]) -> bool {
     attributes(element).any(|(kind, value)| kind == 3 && number(value).is_some_and(|flags| flags & 1 != 0))
 }
 
-/// A chain, and what it is.
-fn chain(body: &[u8]) -> Option<(Key, Base)> {
+/// A chain, its number, and what it is.
+fn chain(body: &[u8]) -> Option<(Key, (u64, Base))> {
     let family = family(*body.first()?)?;
-    let (mut table, mut name, mut base) = (None, None, Base::default());
+    let (mut table, mut name, mut handle, mut base) = (None, None, 0, Base::default());
     for (kind, value) in members(body) {
         match kind {
-            // NFTA_CHAIN_TABLE, _NAME, _POLICY
+            // NFTA_CHAIN_TABLE, _HANDLE, _NAME, _POLICY
             1 => table = Some(string(value)),
+            2 => handle = array_at(value, 0).map(u64::from_be_bytes)?,
             3 => name = Some(string(value)),
             5 => base.policy = number(value).map(verdict),
             // NFTA_CHAIN_HOOK, _TYPE
@@ -262,7 +319,7 @@ fn chain(body: &[u8]) -> Option<(Key, Base)> {
             _ => {}
         }
     }
-    Some(((family, table?, name?), base))
+    Some(((family, table?, name?), (handle, base)))
 }
 
 fn verdict(policy: u32) -> Policy {
@@ -282,7 +339,7 @@ mod tests {
         Message {
             kind,
             flags: 0,
-            port: 0,
+            port: 7,
             body,
         }
     }
@@ -292,8 +349,13 @@ mod tests {
     }
 
     fn input(policy: u32) -> Vec<u8> {
+        numbered(1, b"in\0", policy)
+    }
+
+    fn numbered(handle: u64, name: &[u8], policy: u32) -> Vec<u8> {
         let policy = attribute(5, &policy.to_be_bytes());
-        of(1, &[attribute(1, b"guard\0"), attribute(3, b"in\0"), policy])
+        let handle = attribute(2, &handle.to_be_bytes());
+        of(1, &[attribute(1, b"guard\0"), handle, attribute(3, name), policy])
     }
 
     fn words(messages: &[(u16, Vec<u8>)], known: &mut Known) -> String {
@@ -327,6 +389,55 @@ mod tests {
             "table inet guard, chain in gone; table inet guard gone"
         );
         assert_eq!(words(&[(NEW_TABLE, table)], known), "", "known");
+    }
+
+    #[test]
+    fn a_chain_with_another_name_is_neither_new_nor_gone() {
+        let known = &mut Known::default();
+        words(&[(NEW_CHAIN, input(1))], known);
+        assert_eq!(
+            words(&[(NEW_CHAIN, numbered(1, b"inn\0", 1))], known),
+            "table inet guard, chain inn: renamed, was in"
+        );
+        assert_eq!(
+            words(&[(NEW_CHAIN, numbered(2, b"in\0", 1))], known),
+            "table inet guard, chain in with policy accept new"
+        );
+        assert_eq!(
+            words(&[(DELETE_CHAIN, numbered(1, b"inn\0", 1))], known),
+            "table inet guard, chain inn gone"
+        );
+    }
+
+    #[test]
+    fn what_else_a_table_has_is_told() {
+        let object = |kind: u32, name: &[u8]| {
+            let kind = attribute(3, &kind.to_be_bytes());
+            of(1, &[attribute(1, b"guard\0"), attribute(2, name), kind])
+        };
+        let known = &mut Known::default();
+        assert_eq!(
+            words(
+                &[
+                    (NEW_OBJECT, object(1, b"hits\0")),
+                    (NEW_OBJECT, object(2, b"most\0")),
+                    (DESTROY_OBJECT, object(7, b"long\0")),
+                    (NEW_FLOW_TABLE, object(0, b"fast\0")),
+                    (NEW_OBJECT, object(99, b"other\0")),
+                ],
+                known
+            ),
+            "table inet guard, counter hits new; table inet guard, quota most new or changed; \
+             table inet guard, ct timeout long gone; table inet guard, flowtable fast new or changed"
+        );
+        let mut commit = Commit::default();
+        let body = object(2, b"most\0");
+        let used_up = Message {
+            port: 0,
+            ..message(NEW_OBJECT, &body)
+        };
+        commit.take(&used_up, known, &mut BTreeSet::new());
+        assert_eq!(commit.end(), "");
     }
 
     #[test]

@@ -11,7 +11,10 @@ const COUNTING: [&str; 2] = ["htb", "sfq"];
 /// Of these there is a word for each option.
 const TOLD_WHOLE: [&str; 4] = ["bfifo", "drr", "pfifo", "qfq"];
 
-/// `delay 100 ms, loss 30 %, limit 1000 packets, options 5be2a1f0`: what has words, and a number that tells all the
+/// Before a number that is another one where any option is another one.
+const CHECKSUM: &str = "checksum of all options";
+
+/// `delay 100 ms, loss 30 %, limit 1000 packets, checksum of all options 5be2a1f0`: what has words, and a number that tells all the
 /// options from others; empty for one that has none.
 pub(super) fn value(kind: &str, options: &[u8]) -> String {
     let mut words = match kind {
@@ -69,7 +72,7 @@ pub(super) fn of_class(kind: &str, options: &[u8]) -> String {
 /// A number that tells all the options from others, where not each has a word.
 fn told_apart(kind: &str, options: &[u8]) -> Option<String> {
     let is_told = options.is_empty() || TOLD_WHOLE.contains(&kind);
-    (!is_told).then(|| format!("options {:08x}", digest(options)))
+    (!is_told).then(|| format!("{CHECKSUM} {:08x}", digest(options)))
 }
 
 /// `limit 1000 packets`
@@ -248,7 +251,7 @@ mod tests {
         assert_eq!(fixed.len(), NETEM);
         let words = |options: &[u8]| {
             let value = value("netem", options);
-            let (words, options) = value.rsplit_once(", options ").unwrap();
+            let (words, options) = value.rsplit_once(", checksum of all options ").unwrap();
             assert_eq!(options.len(), 8);
             words.to_owned()
         };
@@ -281,7 +284,7 @@ mod tests {
             )
         };
         assert!(
-            fq(3000).starts_with("limit 10000 packets, options "),
+            fq(3000).starts_with("limit 10000 packets, checksum of all options "),
             "{}",
             fq(3000)
         );
@@ -296,7 +299,9 @@ mod tests {
         .concat();
         let tbf = value("tbf", &rates);
         assert!(
-            tbf.starts_with("rate 10000000000 bit/s, burst 160 bytes, limit 65536 bytes, options "),
+            tbf.starts_with(
+                "rate 10000000000 bit/s, burst 160 bytes, limit 65536 bytes, checksum of all options "
+            ),
             "{tbf}"
         );
         survives(&rates, &|options| drop(value("tbf", options)));
@@ -307,7 +312,7 @@ mod tests {
         let words = |kind: &str, options: &[u8]| {
             survives(options, &|options| drop(value(kind, options)));
             let value = value(kind, options);
-            match value.rsplit_once(", options ") {
+            match value.rsplit_once(", checksum of all options ") {
                 Some((words, _)) => words.to_owned(),
                 None => value,
             }
@@ -345,7 +350,10 @@ mod tests {
             assert_eq!(words(kind, &options), expected, "{kind}");
         }
         let hfsc = of_class("hfsc", &of(2, &[0, 0, 125_000]));
-        assert!(hfsc.starts_with("linkshare 1000000 bit/s, options "), "{hfsc}");
+        assert!(
+            hfsc.starts_with("linkshare 1000000 bit/s, checksum of all options "),
+            "{hfsc}"
+        );
         assert_eq!(
             of_class("qfq", &[of(1, &[2]), of(2, &[1514])].concat()),
             "weight 2, maxpkt 1514 bytes"

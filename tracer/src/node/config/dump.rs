@@ -31,6 +31,8 @@ pub(super) struct Standing {
     pub(super) unsettled: BTreeSet<Thing>,
     /// When a route ends by itself.
     pub(super) expiry: Expiry,
+    /// Neighbours that no route leads by and that were not set by hand.
+    pub(super) others: Vec<(Thing, String)>,
 }
 
 /// Reads all of the namespace of this thread; policies of IPsec and offloads only where that can be asked.
@@ -90,20 +92,29 @@ pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<S
         })?;
     }
     let gateways = gateways(&known.borrow());
+    let others = RefCell::new(Vec::new());
     list(neighbour::GET, &[0; neighbour::HEADER], &|body| {
         let Some(found) = neighbour::parse(body) else {
             return;
         };
-        let value = match found.state {
-            State::Permanent(value) => value,
-            State::Silent(state) if gateways.contains(&found.address) => state.to_owned(),
-            State::Usual(value) if gateways.contains(&found.address) => value,
-            State::Silent(_) | State::Usual(_) | State::Unknown => return,
+        let (value, matters) = match found.state {
+            State::Permanent(value) => (value, true),
+            State::Silent(state) => (state.to_owned(), gateways.contains(&found.address)),
+            State::Usual(value) => (value, gateways.contains(&found.address)),
+            State::Unknown => return,
         };
         let device = devices.name(found.device);
         let address = found.address;
-        add(Thing::Neighbour { device, address }, value);
+        let thing = Thing::Neighbour { device, address };
+        if matters {
+            add(thing, value);
+        } else {
+            others.borrow_mut().push((thing, value));
+        }
     })?;
+    for thing in proxies(&devices)? {
+        add(thing, String::new());
+    }
     let qdiscs = RefCell::new(Vec::new());
     list(traffic::GET_QDISC, &[0; traffic::HEADER], &|body| {
         qdiscs.borrow_mut().extend(traffic::qdisc(body, &devices));
@@ -149,7 +160,20 @@ pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<S
         links,
         unsettled: unsettled.into_inner(),
         expiry,
+        others: others.into_inner(),
     })
+}
+
+/// Reads for whom this node answers in the namespace of this thread: they are listed apart, and no change of them is told.
+///
+/// # Errors
+/// Where the kernel does not tell.
+pub(super) fn proxies(devices: &Devices) -> Result<BTreeSet<Thing>, netlink::Error> {
+    let all = RefCell::new(BTreeSet::new());
+    list(neighbour::GET, &neighbour::PROXIES, &|body| {
+        all.borrow_mut().extend(neighbour::proxy(body, devices));
+    })?;
+    Ok(all.into_inner())
 }
 
 /// What the kernel tells of the device with this index in the namespace of this thread, as [`link::parse`] reads it.

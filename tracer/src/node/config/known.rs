@@ -44,6 +44,17 @@ impl Known {
         self.change(thing, |values| *values = vec![value])
     }
 
+    /// The thing is there so, and no longer as it was by this value.
+    pub(super) fn exchange(&mut self, thing: Thing, before: &str, value: String) -> Option<Change> {
+        self.change(thing, |values| {
+            let place = values.iter().position(|known| known == before);
+            match place.and_then(|place| values.get_mut(place)) {
+                Some(known) => *known = value,
+                None => values.push(value),
+            }
+        })
+    }
+
     fn change(&mut self, thing: Thing, change: impl FnOnce(&mut Vec<String>)) -> Option<Change> {
         if !self.things.contains_key(&thing) && self.things.len() >= thing.room(MOST) {
             self.left_out += 1;
@@ -102,9 +113,9 @@ impl Known {
         self.things.contains_key(thing)
     }
 
-    /// It is there in so many ways.
-    pub(super) fn ways(&self, thing: &Thing) -> usize {
-        self.things.get(thing).map_or(0, Vec::len)
+    /// How it is there.
+    pub(super) fn values(&self, thing: &Thing) -> &[String] {
+        self.things.get(thing).map_or(&[], Vec::as_slice)
     }
 
     /// All things, each with its values.
@@ -199,6 +210,12 @@ mod tests {
             Some(change("a", Some("z")))
         );
         assert_eq!(known.set(thing("a"), "z".to_owned()), None);
+        known.add(thing("a"), "y".to_owned());
+        assert_eq!(
+            known.exchange(thing("a"), "z", "w".to_owned()),
+            Some(change("a", Some("w; y")))
+        );
+        assert_eq!(known.exchange(thing("a"), "y", "y".to_owned()), None);
         assert_eq!(known.remove(&thing("a")), Some(change("a", None)));
         assert_eq!(known.remove(&thing("a")), None);
     }
@@ -220,7 +237,7 @@ mod tests {
         let expected = [change("b", Some("2")), change("c", None), change("d", Some("1"))];
         assert_eq!(changes, expected);
         assert!(known.has(&thing("lo")), "what was not read stays");
-        assert_eq!(known.ways(&thing("a")), 2);
+        assert_eq!(known.values(&thing("a")), ["1", "2"]);
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod told;
 mod tracking;
 mod traffic;
 mod watched;
+mod ways;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,8 +72,6 @@ pub const LOST: &str = "rules, routes, addresses, devices, kernel parameters, fi
 
 /// How often is looked at what nobody tells.
 const TICK: Duration = Duration::from_secs(1);
-/// Ticks between two looks at the tables of older firewalls.
-const TICKS_PER_LEGACY: u64 = 2;
 /// Ticks between two looks at whether there is nf_tables by now, and the like.
 const TICKS_PER_MODULES: u64 = 10;
 /// Ticks between two looks at BPF programs.
@@ -276,13 +275,10 @@ impl Configuration {
         }
         for (inode, space) in &mut self.spaces {
             if few || self.own == Some(*inode) {
-                let told = space.look_at_sysctls();
-                tell_all(space, told, teller)?;
-                if self.ticks.is_multiple_of(TICKS_PER_LEGACY) {
-                    let told = space.look_at_legacy(Seen::Noticed);
-                    tell_all(space, told, teller)?;
-                }
-                let told = space.look_at_tracking();
+                let mut told = space.look_at_sysctls();
+                told.extend(space.look_at_proxies());
+                told.extend(space.look_at_legacy(Seen::Noticed));
+                told.extend(space.look_at_tracking());
                 tell_all(space, told, teller)?;
             }
             if self.ticks.is_multiple_of(TICKS_PER_MODULES) {
@@ -363,7 +359,7 @@ impl Configuration {
         if !self.are_few() {
             why.push(format!(
                 "More than {FEW} network namespaces are watched: changes of kernel parameters that the kernel does not tell, \
-                 and of the tables of older firewalls, are seen in the tracer's own only."
+                 of proxy neighbours, and of the tables of older firewalls, are seen in the tracer's own only."
             ));
         }
         let legacy: BTreeSet<&str> = self.spaces.values().flat_map(Space::legacy).collect();

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::super::netlink::{attributes, u16_at, u32_at};
-use super::words::{address, hardware_address, unspecified};
+use super::words::{Devices, address, hardware_address, unspecified};
+use crate::event::Thing;
 use crate::event::value::{self, LINK_ADDRESS, PERMANENT};
 
 // include/uapi/linux/neighbour.h
@@ -16,6 +17,8 @@ const NUD_INCOMPLETE: u16 = 0x01;
 const NUD_FAILED: u16 = 0x20;
 const NUD_PERMANENT: u16 = 0x80;
 const NTF_PROXY: u8 = 0x08;
+/// Asks for those that this node answers for, and for no others (`neigh_dump_info`).
+pub(super) const PROXIES: [u8; HEADER] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NTF_PROXY, 0];
 
 /// A neighbour as a message tells it.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,7 +45,7 @@ pub(super) enum State {
 /// `struct ndmsg` { u8 family, pad; u16 pad; i32 index; u16 state; u8 flags, type }
 pub(super) fn parse(body: &[u8]) -> Option<Neighbour> {
     unspecified(*body.first()?)?;
-    if body.get(10)? & NTF_PROXY != 0 {
+    if is_proxy(body)? {
         return None;
     }
     let (mut who, mut hardware) = (None, String::new());
@@ -66,9 +69,26 @@ pub(super) fn parse(body: &[u8]) -> Option<Neighbour> {
     })
 }
 
+/// An address for which this node answers; `None` for what is none of IPv4 or IPv6, and for neighbours.
+pub(super) fn proxy(body: &[u8], devices: &Devices) -> Option<Thing> {
+    unspecified(*body.first()?)?;
+    if !is_proxy(body)? {
+        return None;
+    }
+    let mut members = attributes(body.get(HEADER..)?);
+    Some(Thing::Proxy {
+        device: devices.name(u32_at(body, 4)?),
+        address: members.find_map(|(kind, value)| address(value).filter(|_| kind == 1))?,
+    })
+}
+
+fn is_proxy(body: &[u8]) -> Option<bool> {
+    Some(body.get(10)? & NTF_PROXY != 0)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::words::tests::{attribute, survives};
+    use super::super::words::tests::{attribute, devices, survives};
     use super::*;
 
     fn message(family: u8, state: u16, flags: u8) -> Vec<u8> {
@@ -96,7 +116,13 @@ mod tests {
             None,
             "the table of a bridge"
         );
-        assert_eq!(parse(&message(2, NUD_PERMANENT, NTF_PROXY)), None);
         survives(&message(2, 2, 0), &|body| drop(parse(body)));
+        // 0 where nobody was asked for it.
+        let proxy = message(2, 0, NTF_PROXY);
+        assert_eq!(parse(&proxy), None);
+        let told = super::proxy(&proxy, &devices()).map(|thing| thing.to_string());
+        assert_eq!(told.as_deref(), Some("proxy neighbour 10.0.0.1 on eth0"));
+        assert_eq!(super::proxy(&message(2, NUD_PERMANENT, 0), &devices()), None);
+        survives(&proxy, &|body| drop(super::proxy(body, &devices())));
     }
 }

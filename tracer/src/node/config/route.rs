@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::netlink::{array_at, attributes, u16_at, u32_at};
-use super::words::{Devices, IPV6, action, address, network, protocol, scope, sentence, unspecified};
+use super::super::netlink::{array_at, attributes, string, u16_at, u32_at};
+use super::words::{
+    ACTIONS, Devices, IPV6, action, address, network, protocol, scope, sentence, unspecified,
+};
 use crate::event::{Thing, value};
 
 // include/uapi/linux/rtnetlink.h
@@ -16,13 +18,15 @@ pub(super) const HEADER: usize = 12;
 const RTM_F_CLONED: u32 = 0x200;
 const RTPROT_KERNEL: u8 = 2;
 const RTN_ANYCAST: u8 = 4;
+/// Before the type of service of packets that a route is for.
+const TOS: &str = "tos";
 
 /// A route and where it leads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Route {
     pub(super) thing: Thing,
     pub(super) value: String,
-    /// It leads several ways: IPv6 tells them one by one, or all of them for a change of one.
+    /// It leads several ways.
     pub(super) several: bool,
     /// For how long it leads, where it ends by itself; for no time where it is over, though the kernel still has it.
     pub(super) left: Option<Duration>,
@@ -59,23 +63,17 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
         return None;
     }
     let (mut table, mut metric) = (u32::from(short_table), 0);
-    let (mut from, mut source, mut mtu, mut nexthop) =
+    let (mut from, mut source, mut set, mut nexthop) =
         (String::new(), String::new(), String::new(), String::new());
     let (mut way, mut ways, mut left) = (Way::default(), Vec::new(), None);
     for (kind, value) in attributes(body.get(HEADER..)?) {
         match kind {
             1 => destination = address(value)?,
-            2 => from = format!("from {}", network(address(value)?, from_length)),
+            2 => from = format!("{} {}", value::FROM, network(address(value)?, from_length)),
             4 => way.device = u32_at(value, 0)?,
             6 => metric = u32_at(value, 0)?,
             7 => source = format!("src {}", address(value)?),
-            8 => {
-                let lowered = attributes(value).find(|(kind, _)| *kind == 2);
-                let lowered = lowered
-                    .and_then(|(_, value)| u32_at(value, 0))
-                    .filter(|mtu| *mtu > 0);
-                mtu = lowered.map_or_else(String::new, |mtu| format!("mtu {mtu}"));
-            }
+            8 => set = options(value),
             9 => ways = multipath(value),
             12 => left = time_left(value),
             15 => table = u32_at(value, 0)?,
@@ -84,15 +82,20 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
         }
     }
     let several = ways.len() > 1;
-    let leads = ways
+    let mut leads: Vec<String> = ways
         .iter()
-        .map(|hop| format!("nexthop {} weight {}", hop.text(devices), hop.weight));
+        .map(|hop| format!("nexthop {} weight {}", hop.text(devices), hop.weight))
+        .collect();
+    // That of IPv6 tells the one first that came last, and lists them in another order: it has none.
+    if family == IPV6 {
+        leads.sort_unstable();
+    }
     let words = [
         from,
         if tos == 0 {
             String::new()
         } else {
-            format!("tos {tos:#04x}")
+            format!("{TOS} {tos:#04x}")
         },
         nexthop,
         way.text(devices),
@@ -104,7 +107,7 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
             format!("{} {}", value::SCOPE, scope(reach))
         },
         source,
-        mtu,
+        set,
     ];
     Some(Route {
         thing: Thing::Route {
@@ -118,6 +121,70 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Route> {
         several,
         left,
     })
+}
+
+/// The routes that this one may have taken the place of, by their things: those of the same destination and metric, whatever they
+/// do with a packet. The kernel replaces one of them that is for the same packets, see [`is_for_the_same`].
+pub(super) fn in_its_place(thing: &Thing) -> impl Iterator<Item = Thing> {
+    let of = |number| {
+        let mut other = thing.clone();
+        if let Thing::Route { action: of, .. } = &mut other {
+            *of = action(number);
+        }
+        other
+    };
+    ACTIONS.map(of).collect::<Vec<_>>().into_iter()
+}
+
+/// Routes of one destination with these values are for the same packets: for this the kernel looks for the source where it is one
+/// of IPv6 (`fib6_add`), and for the type of service where it is one of IPv4 (`fib_find_alias`).
+pub(super) fn is_for_the_same(one: &str, other: &str) -> bool {
+    [value::FROM, TOS]
+        .iter()
+        .all(|word| value::after(one, word) == value::after(other, word))
+}
+
+/// What a route sets for what goes by it, as `ip` writes it (`RTAX_*`, without what was measured of peers before 3.6).
+fn options(value: &[u8]) -> String {
+    const RTAX_RTO_MIN: u16 = 13;
+    // RTAX_LOCK: one bit for each of the others that nothing but this may set.
+    let locked = attributes(value).find_map(|(kind, value)| u32_at(value, 0).filter(|_| kind == 1));
+    let option = |(kind, value): (u16, &[u8])| {
+        let number = || u32_at(value, 0).filter(|number| *number > 0);
+        let (word, told) = match kind {
+            2 => (value::MTU, number()?.to_string()),
+            3 => ("window", number()?.to_string()),
+            // In 1/8 and 1/4 ms.
+            4 => ("rtt", format!("{}ms", number()? / 8)),
+            5 => ("rttvar", format!("{}ms", number()? / 4)),
+            6 => ("ssthresh", number()?.to_string()),
+            7 => ("cwnd", number()?.to_string()),
+            8 => ("advmss", number()?.to_string()),
+            9 => ("reordering", number()?.to_string()),
+            10 => ("hoplimit", number()?.to_string()),
+            11 => ("initcwnd", number()?.to_string()),
+            12 => ("features", features(number()?)),
+            RTAX_RTO_MIN => ("rto_min", format!("{}ms", number()?)),
+            14 => ("initrwnd", number()?.to_string()),
+            15 => ("quickack", number()?.to_string()),
+            16 => ("congctl", string(value)),
+            17 => ("fastopen_no_cookie", number()?.to_string()),
+            _ => return None,
+        };
+        // `ip` locks the least timeout in any case, and has no word for it there: the kernel goes by no other.
+        let is_locked = kind != RTAX_RTO_MIN && locked.is_some_and(|locked| locked & 1 << kind != 0);
+        let lock = if is_locked { value::LOCK } else { "" };
+        Some(sentence([word.to_owned(), lock.to_owned(), told]))
+    };
+    sentence(attributes(value).filter_map(option))
+}
+
+/// `RTAX_FEATURE_*`: those that `ip` has a word for by it, the others by their bits.
+fn features(bits: u32) -> String {
+    match bits {
+        1 => "ecn".to_owned(),
+        other => format!("{other:#x}"),
+    }
 }
 
 /// For how long a route leads. `struct rta_cacheinfo` { u32 references, last use; i32 expires, in 1/100 s (`USER_HZ`), which is
@@ -268,6 +335,34 @@ mod tests {
             )
         );
         survives(&own, &|body| drop(parse(body, &devices())));
+    }
+
+    #[test]
+    fn what_a_route_sets_is_told_as_ip_writes_it() {
+        let told = |options: &[Vec<u8>]| {
+            let body = message([2, 0, 0, 0, 254, 4, 0, 1], 0, &[attribute(8, &options.concat())]);
+            survives(&body, &|body| drop(parse(body, &devices())));
+            told(&body).1
+        };
+        let all = [
+            number(1, 1 << 2 | 1 << 13),
+            number(2, 1400),
+            number(4, 80),
+            number(5, 80),
+            number(8, 1300),
+            number(10, 64),
+            number(11, 20),
+            number(12, 1),
+            number(13, 300),
+            number(14, 30),
+            attribute(16, b"bbr\0"),
+        ];
+        assert_eq!(
+            told(&all),
+            "proto static mtu lock 1400 rtt 10ms rttvar 20ms advmss 1300 hoplimit 64 initcwnd 20 features ecn \
+             rto_min 300ms initrwnd 30 congctl bbr"
+        );
+        assert_eq!(told(&[number(2, 0), number(99, 1)]), "proto static");
     }
 
     #[test]

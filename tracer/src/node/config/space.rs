@@ -2,6 +2,7 @@
 
 mod again;
 mod looks;
+mod routes;
 mod take;
 #[cfg(test)]
 mod tests;

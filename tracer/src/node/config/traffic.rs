@@ -315,7 +315,7 @@ mod tests {
         let (thing, value) = class(&of(b"htb\0"), &devices()).unwrap();
         assert_eq!(thing.to_string(), "class htb 1:10 parent 1:1 on eth0");
         assert!(
-            value.starts_with("rate 1000000 bit/s, ceil 2000000 bit/s, options "),
+            value.starts_with("rate 1000000 bit/s, ceil 2000000 bit/s, checksum of all options "),
             "{value}"
         );
         assert_eq!(class(&of(b"fq_codel\0"), &devices()), None, "one for each flow");

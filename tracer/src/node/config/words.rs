@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use super::super::netlink::array_at;
 use crate::event::value;
@@ -107,6 +108,9 @@ pub(super) fn scope(number: u8) -> String {
     };
     name.to_owned()
 }
+
+/// The numbers of all that a route can do with a packet (`RTN_*`, without `RTN_UNSPEC`).
+pub(super) const ACTIONS: RangeInclusive<u8> = 1..=11;
 
 /// What a route or rule does with a packet (`RTN_*`; `FR_ACT_*` has the same numbers for what is no table).
 pub(super) fn action(number: u8) -> String {

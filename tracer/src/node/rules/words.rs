@@ -183,7 +183,8 @@ fn conntrack(key: u32) -> Kind {
 /// `enum nft_payload_bases`, and where things are in the headers.
 fn payload(base: u32, offset: u32, length: u32) -> Kind {
     match (base, offset, length) {
-        (1, 9, 1) => Kind::Protocol,
+        // That of IPv4, and the next header of IPv6. What IPv4 has there is asked for by two bytes (`ip frag-off`).
+        (1, 9 | 6, 1) => Kind::Protocol,
         // As many bytes as the prefix has, where those are whole ones. One byte at 8 may be IPv4's TTL.
         (1, 12, 1..=4) => Kind::Address("ip saddr"),
         (1, 16, 1..=4) => Kind::Address("ip daddr"),
@@ -437,6 +438,18 @@ mod tests {
             verdict(0),
         ];
         assert_eq!(words(&other), "ip6 daddr != 2001:db8::/32 drop");
+    }
+
+    #[test]
+    fn the_next_header_of_ipv6_is_a_protocol() {
+        let echo = [
+            load("payload", &[1, 1, 6, 1]),
+            compare(0, &[58]),
+            load("payload", &[1, 1, 6, 2]),
+            compare(0, &[0, 0]),
+            verdict(1),
+        ];
+        assert_eq!(words(&echo), "icmpv6 payload 0x0000 accept");
     }
 
     #[test]

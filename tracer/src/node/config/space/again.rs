@@ -139,6 +139,11 @@ impl Space {
         self.links = standing.links;
         self.unsettled = standing.unsettled;
         self.expiry = standing.expiry;
+        for (thing, value) in standing.others {
+            if self.known.has(&thing) {
+                standing.known.add(thing, value);
+            }
+        }
         let mut changes = self.known.replace(standing.known, |_| true);
         if self.rules.differ_from(&rules) {
             self.rules = rules;
@@ -160,6 +165,8 @@ enum Read {
 fn who(because_of: &Who, (thing, value): &Change) -> Who {
     let is_prolonged = matches!(thing, Thing::Route { destination, .. } if destination.is_ipv6());
     match because_of {
+        // Of these nobody is heard.
+        _ if matches!(thing, Thing::Proxy { .. }) => Err(Unknown::Compared),
         Err(Unknown::Expired) if value.is_none() => Err(Unknown::Expired),
         Err(Unknown::Expired) if is_prolonged => Err(Unknown::Compared),
         Err(Unknown::Expired) => Err(Unknown::Lost),

@@ -107,6 +107,20 @@ impl Space {
         self.tracking.look().into_iter().chain(fill).collect()
     }
 
+    /// Looks for whom the node answers.
+    pub(in super::super) fn look_at_proxies(&mut self) -> Vec<Told> {
+        let devices = &self.devices;
+        // Where that cannot be read, whoever reads all says why.
+        let Ok(Ok(proxies)) = self.netns.enter(|| dump::proxies(devices)) else {
+            return Vec::new();
+        };
+        let is_gone = |thing: &Thing| matches!(thing, Thing::Proxy { .. }) && !proxies.contains(thing);
+        let mut changes = self.known.remove_all(is_gone);
+        let new = proxies.into_iter();
+        changes.extend(new.filter_map(|proxy| self.known.set(proxy, String::new())));
+        noticed(changes)
+    }
+
     /// Looks at the kernel parameters that are not told.
     pub(in super::super) fn look_at_sysctls(&mut self) -> Vec<Told> {
         let thing = |name| Thing::Sysctl { name };

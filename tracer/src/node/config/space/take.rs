@@ -1,18 +1,13 @@
 //! What the messages of rtnetlink change.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
-use super::super::known::{Change, Taken};
+use super::super::known::Change;
 use super::super::neighbour::State;
 use super::super::told::Who;
-use super::super::words::IPV6;
 use super::super::{address, dump, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use super::{Again, Space, told_all};
 use crate::event::{Renamed, Seen, Thing, Unknown};
-
-/// An entry of the same name was there and is replaced (`NLM_F_REPLACE`).
-const REPLACED: u16 = 0x100;
 
 impl Space {
     /// One message: what it changes.
@@ -160,38 +155,6 @@ impl Space {
         changes
     }
 
-    fn route(&mut self, kind: u16, flags: u16, body: &[u8], by: &Who) -> Option<Change> {
-        let route = route::parse(body, &self.devices)?;
-        if kind == route::NEW
-            && let Some(left) = route.left
-        {
-            self.expiry.note(left, Instant::now());
-        }
-        // IPv6 tells of one of several ways what it tells of a whole route, and the other way round.
-        let unclear = route.several && body.first() == Some(&IPV6);
-        let change = if kind == route::DELETE {
-            match self.known.take(&route.thing, &route.value) {
-                Taken::Change(change) => Some(change),
-                Taken::Unknown => None,
-                Taken::Otherwise => {
-                    self.need(Again::Routes, by);
-                    None
-                }
-            }
-        } else if unclear || (flags & REPLACED != 0 && self.known.ways(&route.thing) > 1) {
-            self.need(Again::Routes, by);
-            None
-        } else if flags & REPLACED != 0 {
-            self.known.set(route.thing, route.value)
-        } else {
-            self.known.add(route.thing, route.value)
-        };
-        if change.is_some() {
-            self.gateways = None;
-        }
-        change
-    }
-
     fn nexthop(&mut self, kind: u16, body: &[u8], by: &Who) -> Option<Change> {
         let (thing, value) = nexthop::parse(body, &self.devices)?;
         if self.known.has(&thing) {
@@ -210,16 +173,16 @@ impl Space {
             device: self.devices.name(found.device),
             address: found.address,
         };
+        // One that is no longer set by hand, or that no route leads by any more, is not gone.
+        let mut matters = || self.known.has(&thing) || self.leads(found.address);
         match found.state {
             State::Permanent(value) if kind == neighbour::NEW => self.known.set(thing, value),
             // Who deletes one makes it fail first (`neigh_delete`); of the deletion itself the kernel does not say who asked.
             State::Silent(_) if *by != Err(Unknown::Kernel) => self.known.remove(&thing),
-            State::Silent(state) if kind == neighbour::NEW && self.leads(found.address) => {
+            State::Silent(state) if kind == neighbour::NEW && matters() => {
                 self.known.set(thing, state.to_owned())
             }
-            State::Usual(value) if kind == neighbour::NEW && self.leads(found.address) => {
-                self.known.set(thing, value)
-            }
+            State::Usual(value) if kind == neighbour::NEW && matters() => self.known.set(thing, value),
             _ => self.known.remove(&thing),
         }
     }
@@ -238,6 +201,7 @@ fn is_on(thing: &Thing, name: &str) -> bool {
         Thing::Link { device }
         | Thing::Address { device, .. }
         | Thing::Neighbour { device, .. }
+        | Thing::Proxy { device, .. }
         | Thing::Traffic { device, .. } => device == name,
         _ => false,
     }
