@@ -1,0 +1,219 @@
+//! What is mended and then broken once more.
+
+use tracer::diagnosis::Diagnosis;
+use tracer::event::{Body, EntryKey, Protocol, Seen, Thing};
+use tracer::filter::Filter;
+use tracer::report::{Report, Verdict};
+
+use crate::pairing::{by, local_rule, set};
+use crate::story::*;
+
+/// How a fault is brought about for the given time, and taken back.
+struct Fault {
+    breaks: fn(&mut Story, u32),
+    mends: fn(&mut Story, u32),
+    /// What is lost, in a round.
+    loses: fn(&mut Story),
+    id: &'static str,
+}
+
+fn rules(story: &mut Story, number: u32, did: &str) {
+    let rules = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    let value = format!("generation {number}, tables: inet guard; table inet guard, chain in: {did}");
+    let who = by(900 + number, "nft", "session-1.scope");
+    set(story, rules, Some(&value), Seen::Told, Some(who));
+}
+
+fn traffic(text: &str) -> Thing {
+    Thing::Traffic {
+        device: "eth0".to_owned(),
+        text: text.to_owned(),
+    }
+}
+
+fn shape(story: &mut Story, text: &str, value: Option<&str>, number: u32) {
+    let who = by(900 + number, "tc", "session-1.scope");
+    set(story, traffic(text), value, Seen::Told, Some(who));
+}
+
+const ROUTING: Fault = Fault {
+    breaks: |story, number| {
+        let who = by(900 + number, "ip", "session-1.scope");
+        set(story, local_rule(), None, Seen::Told, Some(who));
+    },
+    mends: |story, number| {
+        let who = by(900 + number, "ip", "session-1.scope");
+        set(story, local_rule(), Some(""), Seen::Told, Some(who));
+    },
+    loses: |story| lose_all(story, foreign()),
+    id: "R01",
+};
+
+const FIREWALL: Fault = Fault {
+    breaks: |story, number| {
+        rules(
+            story,
+            number,
+            &format!("rule handle {} (tcp sport 80 drop) new", 10 + number),
+        );
+    },
+    mends: |story, number| {
+        rules(
+            story,
+            number,
+            &format!("rule handle {} (tcp sport 80 drop) gone", 9 + number),
+        );
+    },
+    loses: |story| lose_all(story, drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)),
+    id: "R06",
+};
+
+/// A part is dropped by a filter with a limit.
+const POLICE: Fault = Fault {
+    breaks: |story, number| {
+        shape(story, "qdisc ingress ffff:", Some(""), number);
+        let police = "protocol ip, police rate 8000bit";
+        shape(story, "filter ingress pref 1 u32 handle 800::800", Some(police), number);
+    },
+    mends: |story, number| {
+        shape(story, "filter ingress pref 1 u32 handle 800::800", None, number);
+        shape(story, "qdisc ingress ffff:", None, number);
+    },
+    loses: |story| lose_some(story, drop("TC_INGRESS", "__netif_receive_skb_core", Protocol::Tcp)),
+    id: "K04",
+};
+
+/// A part is dropped by a queueing discipline, which has another number each time, and stands in for the usual one.
+const SHAPER: Fault = Fault {
+    breaks: |story, number| {
+        shape(story, "qdisc fq_codel 0: root", None, number);
+        let text = format!("qdisc netem {}: root", 8000 + number);
+        shape(story, &text, Some("loss 30%"), number);
+    },
+    mends: |story, number| {
+        let text = format!("qdisc netem {}: root", 7999 + number);
+        shape(story, &text, None, number);
+        shape(story, "qdisc fq_codel 0: root", Some("limit 10240p"), number);
+    },
+    loses: |story| lose_some(story, drop("QDISC_DROP", "netem_enqueue", Protocol::Tcp)),
+    id: "K04",
+};
+
+fn lose_all(story: &mut Story, entry: EntryKey) {
+    for port in [40_000, 40_001] {
+        story.ask_and_lose(client(port), entry.clone());
+    }
+}
+
+fn lose_some(story: &mut Story, entry: EntryKey) {
+    for port in [40_000, 40_001] {
+        for _ in 0..4 {
+            story.exchange(client(port));
+        }
+        story.ask_and_lose(client(port), entry.clone());
+    }
+}
+
+fn works(story: &mut Story) {
+    for port in [40_000, 40_001] {
+        story.exchange(client(port));
+    }
+}
+
+fn begun(_: &Fault) -> Story {
+    let mut story = healthy();
+    set(&mut story, local_rule(), Some(""), Seen::Found, None);
+    set(
+        &mut story,
+        Thing::Ruleset {
+            firewall: "nf_tables".to_owned(),
+        },
+        Some("generation 1, tables: inet guard"),
+        Seen::Found,
+        None,
+    );
+    set(
+        &mut story,
+        traffic("qdisc fq_codel 0: root"),
+        Some("limit 10240p"),
+        Seen::Found,
+        None,
+    );
+    story.rounds(8, works);
+    story
+}
+
+/// It is broken, mended, and broken once more after so many rounds; then mended again for long.
+fn twice(fault: &Fault, rounds: u32) -> Story {
+    let mut story = begun(fault);
+    (fault.breaks)(&mut story, 1);
+    story.rounds(16, fault.loses);
+    (fault.mends)(&mut story, 2);
+    story.rounds(rounds, works);
+    (fault.breaks)(&mut story, 3);
+    story.rounds(16, fault.loses);
+    (fault.mends)(&mut story, 4);
+    story.rounds(80, works);
+    story
+}
+
+/// The report at each tick, with the number of changes of nobody but those that break and mend by then.
+fn each_tick(story: &Story, mut look: impl FnMut(&Report)) {
+    let mut told = Diagnosis::new();
+    for event in &story.events {
+        told.apply(event);
+        if event.body == Body::Tick {
+            look(&Filter::default().report(&told));
+        }
+    }
+}
+
+fn of<'a>(report: &'a Report, fault: &Fault) -> Option<&'a Verdict> {
+    report.verdicts.iter().find(|verdict| verdict.id == fault.id)
+}
+
+#[test]
+fn what_breaks_it_the_second_time_has_not_mended_it() {
+    for fault in [ROUTING, FIREWALL, POLICE, SHAPER] {
+        for rounds in [2, 4, 6, 8, 12, 18, 22, 30, 50, 70] {
+            let story = twice(&fault, rounds);
+            each_tick(&story, |report| {
+                let of_verdicts = report.verdicts.iter().filter_map(|verdict| verdict.mended.as_ref());
+                let all = report.episodes.iter().filter_map(|episode| episode.mended.as_ref());
+                for mended in all.chain(of_verdicts) {
+                    let is_mend = ["[902]", "[904]"].iter().any(|by| mended.text.contains(by));
+                    assert!(is_mend, "{} after {rounds} rounds: {mended:?}", fault.id);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn each_break_is_explained_by_what_came_before_it() {
+    for fault in [ROUTING, FIREWALL, POLICE, SHAPER] {
+        for rounds in [8, 12, 18, 22, 30, 50, 70] {
+            let what = format!("{} after {rounds} rounds", fault.id);
+            let story = twice(&fault, rounds);
+            let mut onsets = std::collections::BTreeSet::new();
+            let mut by = Vec::new();
+            each_tick(&story, |report| {
+                if let Some(verdict) = of(report, &fault).filter(|verdict| verdict.mended.is_none()) {
+                    onsets.insert(verdict.since.clone());
+                    by.push((verdict.cause.by.as_ref().map_or(0, |by| by.pid), verdict.since.clone(), verdict.explanation.clone()));
+                }
+            });
+            by.dedup();
+            assert_eq!(onsets.len(), 2, "{what}: {by:#?}");
+            let report = story.report();
+            let told: Vec<String> = report.episodes.iter().rev().map(|one| one.onset.clone()).collect();
+            assert_eq!(told, onsets.into_iter().collect::<Vec<_>>(), "{what}");
+            for episode in &report.episodes {
+                let mended = episode.mended.as_ref().unwrap();
+                assert!(Some(&mended.at) <= episode.end.as_ref(), "{what}: {episode:#?}");
+            }
+        }
+    }
+}
