@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Finding;
 use super::episodes::{Episodes, Leading};
 use super::pairing::Mended;
-use super::report::{self, Standing};
+use super::report::{self, Outcome, Standing};
 use crate::event::{Body, Event};
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -39,11 +39,21 @@ impl Diagnosis {
     pub fn apply(&mut self, event: &Event) {
         self.model.apply(event);
         if event.body == Body::Tick {
-            let (standing, leading) = report::standing(&self.model);
+            let Outcome {
+                standing,
+                leading,
+                over,
+            } = report::outcome(&self.model);
             let (now, starved) = (self.model.now(), self.model.starved());
             match &leading {
-                Some((leading, _)) => self.episodes.tick(now, leading, starved),
+                Some((leading, finding)) => {
+                    let by = || report::brought_about(&self.model, leading.rule, finding);
+                    self.episodes.tick(now, leading, by, starved);
+                }
                 None => self.episodes.over(now, self.took_away(now)),
+            }
+            if let Some(until) = over {
+                self.model.conclude(until);
             }
             self.standing = Some(standing);
             self.leading = leading.as_ref().map(|(leading, _)| leading.clone());
@@ -59,7 +69,7 @@ impl Diagnosis {
     /// Asks all rules how the verdicts stand now, and which one leads.
     #[must_use]
     pub fn examine(&self) -> (Standing, Option<Leading>) {
-        let (standing, leading) = report::standing(&self.model);
+        let Outcome { standing, leading, .. } = report::outcome(&self.model);
         (standing, leading.map(|(leading, _)| leading))
     }
 
@@ -96,6 +106,11 @@ impl Diagnosis {
     pub fn last_episode(&self) -> Option<Episode> {
         let (recurrence, episode) = self.episodes.latest().into_iter().next()?;
         Some(report::episode(&self.model, recurrence, episode))
+    }
+
+    /// How many episodes there were, with the last one.
+    pub(crate) fn episodes_total(&self) -> u64 {
+        self.episodes.total()
     }
 
     /// The picture now, with at most `most` flows in each list. To be asked for after a [`Body::Tick`], when all counts of a

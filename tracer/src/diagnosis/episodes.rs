@@ -77,10 +77,18 @@ pub(super) struct Episodes {
 }
 
 impl Episodes {
-    /// This verdict leads at a tick, and so many flows starve.
-    pub(super) fn tick(&mut self, now: u64, leading: &Leading, starved: u64) {
+    /// This verdict leads at a tick, what brought it about was done then, and so many flows starve.
+    pub(super) fn tick(
+        &mut self,
+        now: u64,
+        leading: &Leading,
+        brought_about: impl FnOnce() -> Option<u64>,
+        starved: u64,
+    ) {
         match self.kept.back_mut() {
-            Some(episode) if episode.is_joined_by(leading) => episode.go_on(now, leading, starved),
+            Some(episode) if episode.is_joined_by(leading, brought_about) => {
+                episode.go_on(now, leading, starved);
+            }
             before => {
                 let earliest = before.map_or(0, |before| before.last);
                 self.begin(Episode::of(now, earliest, leading, starved));
@@ -153,10 +161,15 @@ impl Episode {
         episode
     }
 
-    /// What leads now belongs to this episode.
-    fn is_joined_by(&self, leading: &Leading) -> bool {
+    /// What leads now belongs to this episode. What was done only after it was mended, and brought that about, has begun another one.
+    fn is_joined_by(&self, leading: &Leading, brought_about: impl FnOnce() -> Option<u64>) -> bool {
+        if self.lasts {
+            return true;
+        }
         let gap = leading.since.saturating_sub(self.last);
-        self.lasts || gap < FOLLOWS || (gap < REJOIN && self.led.contains(&leading.rule.id))
+        let is_near = gap < FOLLOWS || (gap < REJOIN && self.led.contains(&leading.rule.id));
+        let is_anew = |mended: &Mended| brought_about().is_some_and(|at| at > mended.at);
+        is_near && !self.mended.as_ref().is_some_and(is_anew)
     }
 
     fn go_on(&mut self, now: u64, leading: &Leading, starved: u64) {

@@ -168,6 +168,12 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     })
 }
 
+/// When the first of the changes was made that explain a finding, in boot time; `None` where none does.
+pub(super) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Option<u64> {
+    let explaining = explaining(model, rule, rule.explains, finding);
+    act(&explaining).first().map(|told| told.change.at)
+}
+
 /// There is the second sign that makes a weak one strong: what stands, or a change in the minute before that nobody makes
 /// without a cause.
 pub(super) fn is_proved(model: &Model, rule: &Rule, finding: &Finding) -> bool {

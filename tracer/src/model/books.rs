@@ -204,6 +204,20 @@ impl Books {
         self.untracked.retain(|netns, _| !namespaces.contains(netns));
     }
 
+    /// What was lost until then is over: what is lost later is another loss.
+    pub(crate) fn conclude(&mut self, until: u64) {
+        self.spells.retain(|_, spell| !spell.conclude(until));
+        self.signs.retain(|_, spell| !spell.conclude(until));
+        self.untracked.retain(|_, spell| !spell.conclude(until));
+        self.filtered.retain(|_, one| !one.dropped.conclude(until));
+        self.withheld.retain(|_, one| {
+            let is_over = one.counted.conclude(until);
+            !one.shown.conclude(until) || !is_over
+        });
+        self.treated_as_foreign.conclude(until);
+        self.foreign.conclude(until);
+    }
+
     /// A packet of a line was shown. `left` tells how many packets have left so far of a flow, and when the last did.
     pub(crate) fn example(
         &mut self,

@@ -16,7 +16,7 @@ fn leading(id: &str, since: u64, last: u64) -> Leading {
 /// A tick in this second, with what leads then.
 fn tick(episodes: &mut Episodes, second: u64, leading: Option<Leading>) {
     match leading {
-        Some(leading) => episodes.tick(second * SECOND, &leading, 0),
+        Some(leading) => episodes.tick(second * SECOND, &leading, || None, 0),
         None => episodes.over(second * SECOND, None),
     }
 }
@@ -99,7 +99,7 @@ fn the_strongest_verdict_names_it_and_the_peak_is_the_most_at_once() {
             units,
             ..leading(id, 9, second)
         };
-        episodes.tick(second * SECOND, &now, flows * 2);
+        episodes.tick(second * SECOND, &now, || None, flows * 2);
         names.push(episodes.kept.back().unwrap().rule.id);
     }
     assert_eq!(names, ["R12", "R01", "R01", "R03", "R03"]);
@@ -143,6 +143,6 @@ fn the_earliest_are_forgotten_and_counted() {
         units: (0..UNITS + 5).map(|number| number.to_string()).collect(),
         ..leading("R01", 100_000, 100_000)
     };
-    episodes.tick(100_000 * SECOND, &crowd, 0);
+    episodes.tick(100_000 * SECOND, &crowd, || None, 0);
     assert_eq!(episodes.kept.back().unwrap().units.len(), UNITS);
 }

@@ -77,9 +77,19 @@ impl Standing {
     }
 }
 
-/// How the verdicts stand now, and the one that leads, with what its rule found.
-pub(in crate::diagnosis) fn standing(model: &Model) -> (Standing, Option<(Leading, Finding)>) {
-    let found = judged(model);
+/// What all rules say at a time.
+pub(in crate::diagnosis) struct Outcome {
+    /// How the verdicts stand.
+    pub standing: Standing,
+    /// The one that leads, with what its rule found.
+    pub leading: Option<(Leading, Finding)>,
+    /// Something was mended, none that decides stands, and nothing was seen of what was mended after this time.
+    pub over: Option<u64>,
+}
+
+/// Asks all rules.
+pub(in crate::diagnosis) fn outcome(model: &Model) -> Outcome {
+    let (found, over) = judged(model);
     let verdicts = found
         .iter()
         .filter(|one| one.rule.place.is_some())
@@ -90,7 +100,16 @@ pub(in crate::diagnosis) fn standing(model: &Model) -> (Standing, Option<(Leadin
         model,
         leading.as_ref().and_then(|(leading, _)| leading.rule.place),
     );
-    (Standing { place, verdicts }, leading)
+    Outcome {
+        standing: Standing { place, verdicts },
+        over: over.filter(|_| leading.is_none()),
+        leading,
+    }
+}
+
+/// When that was done first which explains the finding, in boot time.
+pub(in crate::diagnosis) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Option<u64> {
+    pairing::brought_about(model, rule, finding)
 }
 
 /// The finding that is the first of [`all`], where it decides.
@@ -125,8 +144,9 @@ struct Judged {
     mended: Option<Mended>,
 }
 
-/// All findings that are not over. With a root that is mended goes what hangs under it, unless more of that is seen.
-fn judged(model: &Model) -> Vec<Judged> {
+/// All findings that are not over, and until when those lasted that are. With a root that is mended goes what hangs under it, unless
+/// more of that is seen.
+fn judged(model: &Model) -> (Vec<Judged>, Option<u64>) {
     let found = findings(model);
     let under = roots::under(&found);
     let own: Vec<Option<Mended>> = found
@@ -141,25 +161,28 @@ fn judged(model: &Model) -> Vec<Judged> {
             own[place].clone().or(of_root)
         })
         .collect();
-    let is_over = |place: usize| {
-        mended[place]
-            .as_ref()
-            .is_some_and(|mended| mended.is_over(&found[place].1, model.now()))
+    let until = |place: usize| {
+        let (finding, mended) = (&found[place].1, mended[place].as_ref()?);
+        let is_over = mended.is_over(finding, model.now());
+        is_over.then(|| mended.at.max(finding.last))
     };
-    let over: Vec<bool> = (0..found.len()).map(is_over).collect();
+    let until: Vec<Option<u64>> = (0..found.len()).map(until).collect();
+    let over: Vec<bool> = until.iter().map(Option::is_some).collect();
     let stands: Vec<Option<&'static str>> = under
         .iter()
         .map(|under| under.filter(|id| root(id).is_some_and(|root| !over[root])))
         .collect();
     let all = found.into_iter().zip(mended).zip(stands).zip(over);
-    all.filter(|(_, over)| !over)
+    let stand = all
+        .filter(|(_, over)| !over)
         .map(|((((rule, finding), mended), under), _)| Judged {
             rule,
             finding,
             under,
             mended,
         })
-        .collect()
+        .collect();
+    (stand, until.into_iter().flatten().max())
 }
 
 /// What took a finding away, which is not there any more where `is_gone`. Less than all of its cause may not be what did.
@@ -193,7 +216,8 @@ fn decides(rule: &Rule, finding: &Finding) -> bool {
 /// All verdicts: roots that make the node unhealthy first, then what hangs under others, then the rest, each in the order of
 /// the rules.
 pub(super) fn all(model: &Model, most: usize) -> Vec<Verdict> {
-    let mut verdicts: Vec<Verdict> = judged(model)
+    let (found, _) = judged(model);
+    let mut verdicts: Vec<Verdict> = found
         .into_iter()
         .map(|one| verdict(model, one, most))
         .collect();
