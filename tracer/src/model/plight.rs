@@ -181,7 +181,9 @@ impl Model {
     /// The same, by the socket that the flow has.
     fn replies(&self, key: &FlowKey, flow: &Flow, connection: Option<&Connection>) -> bool {
         let Some(connection) = connection else {
-            return flow.origin == Origin::Local;
+            // The answer to an echo that somebody else asked for is passed on, and says that it was asked for here.
+            let may_have_asked = || flow.last_sent > When::NEVER || self.is_own_end(key);
+            return flow.origin == Origin::Local && may_have_asked();
         };
         match connection.opened {
             Some(opened) => opened == Origin::Local,

@@ -113,13 +113,32 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Something that was passed on, or is asked for, is passed on no more.
+    /// Something that was passed on, or is asked for, is passed on no more: enough of it to make a fault of its own.
     fn is_cut(&self, between: &Between) -> bool {
-        let until = When::at(self.spell.since.saturating_add(SLACK));
         let is_tried = between.protocol != Protocol::Tcp || self.tried >= TRIED;
-        self.spell.lasts(PACKETS, LASTING)
-            && self.passed <= until
-            && (self.asked > until || (self.worked && is_tried))
+        self.spell.lasts(PACKETS, LASTING) && self.is_shut() && (is_tried || self.is_asked_for())
+    }
+
+    /// The same, however little: it is part of such a fault between the same two.
+    fn is_shut(&self) -> bool {
+        self.passed <= self.until() && (self.worked || self.is_asked_for())
+    }
+
+    /// Who is to get it asks on.
+    fn is_asked_for(&self) -> bool {
+        self.asked > self.until()
+    }
+
+    /// What came until then may have come before it began.
+    fn until(&self) -> When {
+        When::at(self.spell.since.saturating_add(SLACK))
+    }
+}
+
+impl Between {
+    /// The two ends, whoever of them sends.
+    fn pair(&self) -> (u32, IpAddr, IpAddr) {
+        (self.netns, self.to.min(self.from), self.to.max(self.from))
     }
 }
 
@@ -254,7 +273,12 @@ fn passed(flow: &Flow, plight: Option<&Plight>) -> When {
 fn dropped(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let mut cut = cases(view);
-    cut.retain(|between, case| case.is_cut(between));
+    let shut: HashSet<(u32, IpAddr, IpAddr), RandomState> = cut
+        .iter()
+        .filter(|(between, case)| case.is_cut(between))
+        .map(|(between, _)| between.pair())
+        .collect();
+    cut.retain(|between, case| case.is_shut() && shut.contains(&between.pair()));
     let (since, last) = (
         cut.values().map(|case| case.spell.since).min()?,
         cut.values().map(|case| case.spell.last).max()?,
