@@ -6,6 +6,7 @@ use super::Finding;
 use super::episodes::{Episodes, Leading};
 use super::pairing::Mended;
 use super::report::{self, Outcome, Standing};
+use super::tolls::Past;
 use crate::event::{Body, Event};
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -26,6 +27,8 @@ pub struct Diagnosis {
     /// What led last, with what its rule found, and when.
     led: Option<(Leading, Finding, u64)>,
     episodes: Episodes,
+    /// What flows have lost of what was found until the last tick.
+    past: Past,
 }
 
 impl Diagnosis {
@@ -43,7 +46,8 @@ impl Diagnosis {
                 standing,
                 leading,
                 over,
-            } = report::outcome(&self.model);
+                tolls,
+            } = report::outcome(&self.model, &self.past);
             let (now, starved) = (self.model.now(), self.model.starved());
             match &leading {
                 Some((leading, finding)) => {
@@ -52,8 +56,10 @@ impl Diagnosis {
                 }
                 None => self.episodes.over(now, self.took_away(now)),
             }
+            self.past.found(now, tolls);
             if let Some(until) = over {
                 self.model.conclude(until);
+                self.past.conclude(until);
             }
             self.standing = Some(standing);
             self.leading = leading.as_ref().map(|(leading, _)| leading.clone());
@@ -69,7 +75,7 @@ impl Diagnosis {
     /// Asks all rules how the verdicts stand now, and which one leads.
     #[must_use]
     pub fn examine(&self) -> (Standing, Option<Leading>) {
-        let Outcome { standing, leading, .. } = report::outcome(&self.model);
+        let Outcome { standing, leading, .. } = report::outcome(&self.model, &self.past);
         (standing, leading.map(|(leading, _)| leading))
     }
 
@@ -117,7 +123,7 @@ impl Diagnosis {
     /// round have been told.
     #[must_use]
     pub fn report(&self, most: usize) -> Report {
-        report::report(&self.model, &self.episodes, most)
+        report::report(&self.model, &self.past, &self.episodes, most)
     }
 
     /// The names of all units, `None` where not all are known.

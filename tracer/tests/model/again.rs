@@ -1,8 +1,10 @@
 //! What is mended and then broken once more.
 
+use std::collections::BTreeSet;
+
 use tracer::beacon::{Beacon, Target};
 use tracer::diagnosis::Diagnosis;
-use tracer::event::{Body, EntryKey, Protocol, Seen, Thing};
+use tracer::event::{Body, EntryKey, Protocol, Seen, SocketState, Thing};
 use tracer::filter::Filter;
 use tracer::report::{Fact, Report};
 
@@ -266,4 +268,49 @@ fn the_beacon_tells_each_break() {
             assert!(text.contains(&line), "{rounds}: {line} in {text}");
         }
     }
+}
+
+/// Questions, each by a connection or a port of its own, whose askers give up, and a connection that stays.
+fn gives_up(story: &mut Story, number: u16) {
+    let lost = |protocol| drop("NETFILTER_DROP", "nft_do_chain", protocol);
+    let port = 41_000 + number;
+    story.socket(client(port), Some(SocketState::Close), SocketState::SynSent, "curl");
+    for _ in 0..4 {
+        story.ask_and_lose(client(port), lost(Protocol::Tcp));
+        story.ask_and_lose(client(40_000), lost(Protocol::Tcp));
+        story.ask_and_lose(udp(port, "192.0.2.53", 53), lost(Protocol::Udp));
+        story.tick();
+    }
+    story.socket(client(port), Some(SocketState::SynSent), SocketState::Close, "curl");
+}
+
+/// Who has given up has lost what it lost.
+#[test]
+fn a_verdict_never_says_less_than_it_did() {
+    let mut story = begun();
+    (FIREWALL.breaks)(&mut story, 1);
+    (0..20).for_each(|number| gives_up(&mut story, number));
+    let all = "240 packets arrived";
+    let verdict = story.verdict("R06");
+    assert!(verdict.explanation.starts_with(all), "{}", verdict.explanation);
+    assert_eq!((verdict.flows_total, verdict.since.as_str()), (41, "2023-10-08T06:00:06.500Z"));
+    (FIREWALL.mends)(&mut story, 2);
+    story.rounds(3, works);
+    let verdict = story.verdict("R06");
+    assert!(verdict.mended.is_some());
+    assert!(verdict.explanation.starts_with(all), "{}", verdict.explanation);
+    story.rounds(20, works);
+    let (mut packets, mut flows, mut onsets) = (0, 0, BTreeSet::new());
+    each_tick(&story, |report| {
+        if let Some(verdict) = report.verdicts.iter().find(|verdict| verdict.id == "R06") {
+            let now = verdict.explanation.split(' ').next().unwrap().parse().unwrap();
+            assert!(now >= packets && verdict.flows_total >= flows, "{packets} and {flows}: {verdict:#?}");
+            (packets, flows) = (now, verdict.flows_total);
+            onsets.insert(verdict.since.clone());
+        }
+    });
+    assert_eq!(onsets.len(), 1, "{onsets:?}");
+    let report = story.report();
+    assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
+    assert_eq!(report.episodes[0].flows, 41);
 }

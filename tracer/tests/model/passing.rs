@@ -238,7 +238,7 @@ fn all_dropped(rounds: u32) -> (Story, u64, String) {
 
 #[test]
 fn all_that_is_not_passed_on_is_counted_and_nobody_here_starves() {
-    for rounds in [8] {
+    for rounds in [8, 30, 90] {
         let (story, lost, onset) = all_dropped(rounds);
         assert_eq!(story.ids(), ["R38"]);
         let report = story.report();

@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use super::{affected, is_foreign};
 use crate::diagnosis::befallen::Befallen;
 use crate::diagnosis::lost::kinds;
+use crate::diagnosis::tolls::{Of, Toll};
 use crate::diagnosis::words::{command, count, distinct, moment};
 use crate::diagnosis::{About, Finding, Rule, View, addresses::Addresses, effects, evidence};
 use crate::event::{FlowKey, Protocol};
@@ -270,8 +271,31 @@ fn passed(flow: &Flow, plight: Option<&Plight>) -> When {
     }
 }
 
-fn dropped(view: &View<'_>) -> Option<Finding> {
-    let model = view.model;
+/// What each flow is found to lose now.
+pub(in crate::diagnosis) fn tolls<'a>(view: &View<'a>) -> Vec<Toll<'a>> {
+    let cut = cut(view);
+    let flows: BTreeMap<FlowKey, Toll<'_>> = cut
+        .values()
+        .flat_map(|case| &case.flows)
+        .map(|(plight, _, spell)| {
+            let toll = Toll {
+                key: plight.key,
+                starved: When::NEVER,
+                owner: None,
+                gave_up: false,
+                iif: plight.iif,
+                end: plight.last_drop.as_ref(),
+                lost: *spell,
+                began: spell.since,
+            };
+            (plight.key, toll)
+        })
+        .collect();
+    flows.into_values().collect()
+}
+
+/// What is cut off now.
+fn cut<'a>(view: &View<'a>) -> BTreeMap<Between, Case<'a>> {
     let mut cut = cases(view);
     let shut: HashSet<(u32, IpAddr, IpAddr), RandomState> = cut
         .iter()
@@ -279,27 +303,32 @@ fn dropped(view: &View<'_>) -> Option<Finding> {
         .map(|(between, _)| between.pair())
         .collect();
     cut.retain(|between, case| case.is_shut() && shut.contains(&between.pair()));
-    let (since, last) = (
-        cut.values().map(|case| case.spell.since).min()?,
-        cut.values().map(|case| case.spell.last).max()?,
-    );
-    let flows: BTreeMap<FlowKey, (&LastDrop, Spell)> = cut
-        .values()
-        .flat_map(|case| &case.flows)
-        .map(|(plight, drop, spell)| (plight.key, (*drop, *spell)))
-        .collect();
+    cut
+}
+
+fn dropped(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let cut = cut(view);
+    if cut.is_empty() {
+        return None;
+    }
+    let tolls = view.past.with(Of::PassedOn, tolls(view));
+    let lost = tolls.iter().map(|toll| toll.lost).reduce(Spell::and)?;
+    let (since, last) = (lost.since, lost.last);
     let pairs: BTreeSet<(IpAddr, IpAddr)> = cut
         .iter()
         .filter(|(_, case)| case.is_as_it_came)
         .map(|(between, _)| (between.to.min(between.from), between.to.max(between.from)))
         .collect();
     let mut ends: BTreeMap<&LastDrop, (u64, u64)> = BTreeMap::new();
-    for (drop, spell) in flows.values() {
-        let end = ends.entry(drop).or_default();
-        *end = (end.0.saturating_add(spell.packets), end.1 + 1);
+    for toll in &tolls {
+        if let Some(drop) = toll.end {
+            let end = ends.entry(drop.as_ref()).or_default();
+            *end = (end.0.saturating_add(toll.lost.packets), end.1 + 1);
+        }
     }
-    let packets = ends.values().fold(0, |sum: u64, end| sum.saturating_add(end.0));
-    let keys: Vec<FlowKey> = flows.keys().copied().collect();
+    let packets = lost.packets;
+    let keys: Vec<FlowKey> = tolls.iter().map(|toll| toll.key).collect();
     let namespaces: BTreeSet<u32> = keys.iter().map(|key| key.netns).collect();
     let hooks = match kinds::hooks_in(model, &namespaces, true) {
         hooks if hooks.is_empty() => String::new(),

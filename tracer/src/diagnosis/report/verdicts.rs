@@ -7,6 +7,7 @@ use crate::diagnosis::episodes::Leading;
 use crate::diagnosis::pairing::{self, Mended, Pairing};
 use crate::diagnosis::path::ARRIVALS;
 use crate::diagnosis::roots::{self, Found};
+use crate::diagnosis::tolls::Past;
 use crate::diagnosis::{Finding, RULES, Rule, View};
 use crate::event::CapabilityState;
 use crate::model::Model;
@@ -85,11 +86,15 @@ pub(in crate::diagnosis) struct Outcome {
     pub leading: Option<(Leading, Finding)>,
     /// Something was mended, none that decides stands, and nothing was seen of what was mended after this time.
     pub over: Option<u64>,
+    /// What flows lose now.
+    pub tolls: Past,
 }
 
 /// Asks all rules.
-pub(in crate::diagnosis) fn outcome(model: &Model) -> Outcome {
-    let (found, over) = judged(model);
+pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
+    let view = View::of(model, past);
+    let (found, over) = judged(&view);
+    let tolls = Past::of(view.tolls());
     let verdicts = found
         .iter()
         .filter(|one| one.rule.place.is_some())
@@ -104,6 +109,7 @@ pub(in crate::diagnosis) fn outcome(model: &Model) -> Outcome {
         standing: Standing { place, verdicts },
         over: over.filter(|_| leading.is_none()),
         leading,
+        tolls,
     }
 }
 
@@ -146,8 +152,9 @@ struct Judged {
 
 /// All findings that are not over, and until when those lasted that are. With a root that is mended goes what hangs under it, unless
 /// more of that is seen.
-fn judged(model: &Model) -> (Vec<Judged>, Option<u64>) {
-    let found = findings(model);
+fn judged(view: &View<'_>) -> (Vec<Judged>, Option<u64>) {
+    let model = view.model;
+    let found = findings(view);
     let under = roots::under(&found);
     let own: Vec<Option<Mended>> = found
         .iter()
@@ -195,12 +202,12 @@ pub(in crate::diagnosis) fn mended(
     pairing::mended(model, rule, finding, is_gone).filter(|mended| mended.is_whole && mended.ends(finding))
 }
 
-fn findings(model: &Model) -> Vec<Found> {
-    let view = View::of(model);
+fn findings(view: &View<'_>) -> Vec<Found> {
+    let model = view.model;
     RULES
         .iter()
         .filter_map(|rule| {
-            let mut finding = (rule.examine)(&view)?;
+            let mut finding = (rule.examine)(view)?;
             if finding.confidence == Confidence::Weak && pairing::is_proved(model, rule, &finding) {
                 finding.confidence = Confidence::Strong;
             }
@@ -215,8 +222,8 @@ fn decides(rule: &Rule, finding: &Finding) -> bool {
 
 /// All verdicts: roots that make the node unhealthy first, then what hangs under others, then the rest, each in the order of
 /// the rules.
-pub(super) fn all(model: &Model, most: usize) -> Vec<Verdict> {
-    let (found, _) = judged(model);
+pub(super) fn all(model: &Model, past: &Past, most: usize) -> Vec<Verdict> {
+    let (found, _) = judged(&View::of(model, past));
     let mut verdicts: Vec<Verdict> = found
         .into_iter()
         .map(|one| verdict(model, one, most))
