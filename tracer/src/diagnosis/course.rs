@@ -75,7 +75,9 @@ impl Diagnosis {
     /// Asks all rules how the verdicts stand now, and which one leads.
     #[must_use]
     pub fn examine(&self) -> (Standing, Option<Leading>) {
-        let Outcome { standing, leading, .. } = report::outcome(&self.model, &self.past);
+        let Outcome {
+            standing, leading, ..
+        } = report::outcome(&self.model, &self.past);
         (standing, leading.map(|(leading, _)| leading))
     }
 

@@ -78,7 +78,12 @@ const POLICE: Fault = Fault {
     breaks: |story, number| {
         shape(story, "qdisc ingress ffff:", Some(""), number);
         let police = "protocol ip, police rate 8000bit";
-        shape(story, "filter ingress pref 1 u32 handle 800::800", Some(police), number);
+        shape(
+            story,
+            "filter ingress pref 1 u32 handle 800::800",
+            Some(police),
+            number,
+        );
     },
     mends: |story, number| {
         shape(story, "filter ingress pref 1 u32 handle 800::800", None, number);
@@ -179,8 +184,14 @@ fn what_breaks_it_the_second_time_has_not_mended_it() {
         for rounds in [2, 4, 6, 8, 12, 18, 22, 30, 50, 70] {
             let story = twice(&fault, rounds);
             each_tick(&story, |report| {
-                let of_verdicts = report.verdicts.iter().filter_map(|verdict| verdict.mended.as_ref());
-                let all = report.episodes.iter().filter_map(|episode| episode.mended.as_ref());
+                let of_verdicts = report
+                    .verdicts
+                    .iter()
+                    .filter_map(|verdict| verdict.mended.as_ref());
+                let all = report
+                    .episodes
+                    .iter()
+                    .filter_map(|episode| episode.mended.as_ref());
                 for mended in all.chain(of_verdicts) {
                     let is_mend = ["[902]", "[904]"].iter().any(|by| mended.text.contains(by));
                     assert!(is_mend, "{} after {rounds} rounds: {mended:?}", fault.id);
@@ -203,7 +214,10 @@ fn breaks(story: &Story, fault: &Fault) -> Vec<(u32, String, u64)> {
             _ => None,
         });
         let now = (by, verdict.since.clone(), lost.unwrap());
-        match breaks.last_mut().filter(|last| (last.0, &last.1) == (now.0, &now.1)) {
+        match breaks
+            .last_mut()
+            .filter(|last| (last.0, &last.1) == (now.0, &now.1))
+        {
             Some(last) => *last = now,
             None => breaks.push(now),
         }
@@ -264,7 +278,10 @@ fn the_beacon_tells_each_break() {
         let episodes = story.report().episodes;
         assert_eq!(episodes.len(), 2, "{rounds}");
         for episode in episodes {
-            let line = format!("tracer: verdict R01 where=guest-kernel confidence=conclusive since={} ", episode.onset);
+            let line = format!(
+                "tracer: verdict R01 where=guest-kernel confidence=conclusive since={} ",
+                episode.onset
+            );
             assert!(text.contains(&line), "{rounds}: {line} in {text}");
         }
     }
@@ -274,14 +291,24 @@ fn the_beacon_tells_each_break() {
 fn gives_up(story: &mut Story, number: u16) {
     let lost = |protocol| drop("NETFILTER_DROP", "nft_do_chain", protocol);
     let port = 41_000 + number;
-    story.socket(client(port), Some(SocketState::Close), SocketState::SynSent, "curl");
+    story.socket(
+        client(port),
+        Some(SocketState::Close),
+        SocketState::SynSent,
+        "curl",
+    );
     for _ in 0..4 {
         story.ask_and_lose(client(port), lost(Protocol::Tcp));
         story.ask_and_lose(client(40_000), lost(Protocol::Tcp));
         story.ask_and_lose(udp(port, "192.0.2.53", 53), lost(Protocol::Udp));
         story.tick();
     }
-    story.socket(client(port), Some(SocketState::SynSent), SocketState::Close, "curl");
+    story.socket(
+        client(port),
+        Some(SocketState::SynSent),
+        SocketState::Close,
+        "curl",
+    );
 }
 
 /// Who has given up has lost what it lost.
@@ -293,7 +320,10 @@ fn a_verdict_never_says_less_than_it_did() {
     let all = "240 packets arrived";
     let verdict = story.verdict("R06");
     assert!(verdict.explanation.starts_with(all), "{}", verdict.explanation);
-    assert_eq!((verdict.flows_total, verdict.since.as_str()), (41, "2023-10-08T06:00:06.500Z"));
+    assert_eq!(
+        (verdict.flows_total, verdict.since.as_str()),
+        (41, "2023-10-08T06:00:06.500Z")
+    );
     (FIREWALL.mends)(&mut story, 2);
     story.rounds(3, works);
     let verdict = story.verdict("R06");
@@ -304,7 +334,10 @@ fn a_verdict_never_says_less_than_it_did() {
     each_tick(&story, |report| {
         if let Some(verdict) = report.verdicts.iter().find(|verdict| verdict.id == "R06") {
             let now = verdict.explanation.split(' ').next().unwrap().parse().unwrap();
-            assert!(now >= packets && verdict.flows_total >= flows, "{packets} and {flows}: {verdict:#?}");
+            assert!(
+                now >= packets && verdict.flows_total >= flows,
+                "{packets} and {flows}: {verdict:#?}"
+            );
             (packets, flows) = (now, verdict.flows_total);
             onsets.insert(verdict.since.clone());
         }
@@ -313,4 +346,31 @@ fn a_verdict_never_says_less_than_it_did() {
     let report = story.report();
     assert!(report.verdicts.is_empty(), "{:#?}", report.verdicts);
     assert_eq!(report.episodes[0].flows, 41);
+}
+
+/// Counts are told twice a second, and packets are shown when they are dropped.
+#[test]
+fn a_loss_begins_with_its_first_packet() {
+    let mut story = begun();
+    let entry = drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp);
+    (FIREWALL.breaks)(&mut story, 1);
+    story.example(
+        entry.clone(),
+        client(40_000),
+        Some(SocketState::Established),
+        "curl",
+    );
+    story.idle(1);
+    story.rounds(6, |story| {
+        story.example(
+            entry.clone(),
+            client(40_000),
+            Some(SocketState::Established),
+            "curl",
+        );
+        lose_all(story, entry.clone());
+    });
+    let verdict = story.verdict("R06");
+    assert_eq!(verdict.since, "2023-10-08T06:00:06.000Z");
+    assert_eq!(verdict.cause.by.map(|by| by.pid), Some(901));
 }

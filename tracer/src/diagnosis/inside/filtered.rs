@@ -285,7 +285,10 @@ pub(in crate::diagnosis) fn tolls<'a>(view: &View<'a>) -> Vec<Toll<'a>> {
                 gave_up: false,
                 iif: plight.iif,
                 end: plight.last_drop.as_ref(),
-                lost: *spell,
+                lost: Spell {
+                    since: plight.began(spell.since),
+                    ..*spell
+                },
                 began: spell.since,
             };
             (plight.key, toll)

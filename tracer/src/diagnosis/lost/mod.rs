@@ -108,7 +108,7 @@ impl<'a> Lost<'a> {
             iif: plight.iif,
             end: plight.last_drop.as_ref().filter(|_| end.is_some()),
             lost: Spell {
-                since,
+                since: plight.began(since),
                 last,
                 packets,
             },
@@ -119,11 +119,7 @@ impl<'a> Lost<'a> {
 
     /// What a flow lost, with the place of how that ended.
     fn enter(&mut self, toll: Toll<'a>, place: Option<usize>) {
-        let Spell {
-            since,
-            last,
-            packets,
-        } = toll.lost;
+        let Spell { since, last, packets } = toll.lost;
         let loss = self.losses.entry(place).or_insert_with(|| Loss {
             end: toll.end.map(Arc::as_ref),
             packets: 0,

@@ -224,10 +224,7 @@ fn decides(rule: &Rule, finding: &Finding) -> bool {
 /// the rules.
 pub(super) fn all(model: &Model, past: &Past, most: usize) -> Vec<Verdict> {
     let (found, _) = judged(&View::of(model, past));
-    let mut verdicts: Vec<Verdict> = found
-        .into_iter()
-        .map(|one| verdict(model, one, most))
-        .collect();
+    let mut verdicts: Vec<Verdict> = found.into_iter().map(|one| verdict(model, one, most)).collect();
     // The sort is stable.
     verdicts.sort_by_key(|verdict| (Reverse(verdict.decides()), verdict.under.is_some()));
     verdicts
