@@ -65,6 +65,9 @@ pub(super) struct Episode {
     pub(super) units: BTreeSet<String>,
     /// What took it away.
     pub(super) mended: Option<Mended>,
+    /// As it was when it had been mended, and before it went on. What brought that about may be told some time later, and be another
+    /// change.
+    before: Option<Box<Episode>>,
 }
 
 /// The episodes since the start.
@@ -82,11 +85,22 @@ impl Episodes {
         &mut self,
         now: u64,
         leading: &Leading,
-        brought_about: impl FnOnce() -> Option<u64>,
+        brought_about: impl Fn() -> Option<u64>,
         starved: u64,
     ) {
+        if let Some(episode) = self.kept.back_mut()
+            && let Some(before) = episode
+                .before
+                .take_if(|before| before.is_another_than(&brought_about))
+        {
+            *episode = *before;
+        }
         match self.kept.back_mut() {
             Some(episode) if episode.is_joined_by(leading, brought_about) => {
+                if !episode.lasts && episode.mended.is_some() {
+                    episode.before = None;
+                    episode.before = Some(Box::new(episode.clone()));
+                }
                 episode.go_on(now, leading, starved);
             }
             before => {
@@ -156,20 +170,26 @@ impl Episode {
             peak: now,
             units: BTreeSet::new(),
             mended: None,
+            before: None,
         };
         episode.go_on(now, leading, starved);
         episode
     }
 
     /// What leads now belongs to this episode. What was done only after it was mended, and brought that about, has begun another one.
-    fn is_joined_by(&self, leading: &Leading, brought_about: impl FnOnce() -> Option<u64>) -> bool {
+    fn is_joined_by(&self, leading: &Leading, brought_about: impl Fn() -> Option<u64>) -> bool {
         if self.lasts {
             return true;
         }
         let gap = leading.since.saturating_sub(self.last);
         let is_near = gap < FOLLOWS || (gap < REJOIN && self.led.contains(&leading.rule.id));
+        is_near && !self.is_another_than(brought_about)
+    }
+
+    /// It was mended before that was done which brings about what is there now.
+    fn is_another_than(&self, brought_about: impl Fn() -> Option<u64>) -> bool {
         let is_anew = |mended: &Mended| brought_about().is_some_and(|at| at > mended.at);
-        is_near && !self.mended.as_ref().is_some_and(is_anew)
+        self.mended.as_ref().is_some_and(is_anew)
     }
 
     fn go_on(&mut self, now: u64, leading: &Leading, starved: u64) {

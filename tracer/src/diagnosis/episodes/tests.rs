@@ -146,3 +146,25 @@ fn the_earliest_are_forgotten_and_counted() {
     episodes.tick(100_000 * SECOND, &crowd, || None, 0);
     assert_eq!(episodes.kept.back().unwrap().units.len(), UNITS);
 }
+
+/// Who changed what is told beside what is lost, and may be told later.
+#[test]
+fn what_brought_it_about_anew_may_be_told_later() {
+    let mended = Mended {
+        change: 2,
+        at: 20 * SECOND,
+        text: String::new(),
+        is_whole: true,
+    };
+    let mut episodes = Episodes::default();
+    tick(&mut episodes, 11, Some(leading("R01", 10, 11)));
+    episodes.over(22 * SECOND, Some(mended));
+    for (second, at) in [(31, None), (32, Some(29)), (33, Some(29))] {
+        let again = leading("R01", 30, second);
+        episodes.tick(second * SECOND, &again, || at.map(|at: u64| at * SECOND), 0);
+    }
+    assert_eq!(
+        told(&episodes),
+        [(10, Some(20), vec!["R01"]), (30, None, vec!["R01"])]
+    );
+}
