@@ -200,13 +200,15 @@ fn is_gone(did: &Did) -> bool {
 /// What was done stands, after what was done later: with the number that a rule has by now, and 0 for what has none. `None` where
 /// it was undone. Who undid it may have done it once more.
 fn stands(one: &Did, later: &[Did]) -> Option<u64> {
-    later.iter().fold(Some(number(one)), |stands, later| {
+    let mut stands = Some(number(one));
+    for later in later {
         match undoes(one, stands, later) {
-            Some(true) => None,
-            Some(false) => Some(number(later)),
-            None => stands,
+            Some(true) => stands = None,
+            Some(false) => stands = Some(number(later)),
+            None => {}
         }
-    })
+    }
+    stands
 }
 
 /// The number of a rule; 0 for what has none.
