@@ -48,8 +48,10 @@ impl Beacon {
     pub fn tick(&mut self, diagnosis: &Diagnosis) -> Option<Capability> {
         let changed = self.writer.result().and_then(|result| self.written(result));
         let now = diagnosis.model().now();
-        let id = diagnosis.leading().map(|leading| leading.rule.id);
-        if let Some(suppressed) = self.pace.due(now, id)
+        let led = diagnosis
+            .leading()
+            .map(|leading| (leading.rule.id, diagnosis.episodes_total()));
+        if let Some(suppressed) = self.pace.due(now, led)
             && let Some(line) = line(diagnosis, suppressed)
             && self.writer.write(line)
         {
@@ -91,24 +93,28 @@ impl Beacon {
     }
 }
 
+/// The rule whose verdict leads, and the number of the episode in which it does: the same fault may be brought about once more before
+/// it could be told that it was over.
+type Led = (&'static str, u64);
+
 /// When a line is due.
 #[derive(Default)]
 struct Pace {
     /// What led at the last tick.
-    seen: Option<&'static str>,
+    seen: Option<Led>,
     /// What led by the last line.
-    told: Option<&'static str>,
+    told: Option<Led>,
     /// Changes since then.
     changes: u64,
     /// When the last line was handed over.
     at: Option<u64>,
     /// `told` and `changes` as they were before it.
-    before: (Option<&'static str>, u64),
+    before: (Option<Led>, u64),
 }
 
 impl Pace {
     /// This leads now. Whether that is to be told, and how many changes were not told before.
-    fn due(&mut self, now: u64, leading: Option<&'static str>) -> Option<u64> {
+    fn due(&mut self, now: u64, leading: Option<Led>) -> Option<u64> {
         if leading != self.seen {
             self.seen = leading;
             self.changes += 1;

@@ -66,17 +66,19 @@ fn changes_are_told_at_once_but_not_too_often_and_the_latest_state_wins() {
     let mut told = Vec::new();
     let rounds = [
         (1, None),
-        (2, Some("R01")),
-        (3, Some("R01")),
-        (5, Some("R12")),
-        (6, Some("D01")),
-        (11, Some("D01")),
-        (12, Some("D01")),
+        (2, Some(("R01", 1))),
+        (3, Some(("R01", 1))),
+        (5, Some(("R12", 1))),
+        (6, Some(("D01", 1))),
+        (11, Some(("D01", 1))),
+        (12, Some(("D01", 1))),
         // Back before it could be told.
         (13, None),
-        (14, Some("D01")),
-        (40, Some("D01")),
-        (41, None),
+        (14, Some(("D01", 1))),
+        (40, Some(("D01", 1))),
+        // It was brought about once more.
+        (41, Some(("D01", 2))),
+        (52, None),
     ];
     for (second, id) in rounds {
         let now = second * SECOND;
@@ -85,17 +87,25 @@ fn changes_are_told_at_once_but_not_too_often_and_the_latest_state_wins() {
             pace.told(now);
         }
     }
-    assert_eq!(told, [(2, Some("R01"), 0), (12, Some("D01"), 1), (41, None, 2)]);
+    assert_eq!(
+        told,
+        [
+            (2, Some(("R01", 1)), 0),
+            (12, Some(("D01", 1)), 1),
+            (41, Some(("D01", 2)), 2),
+            (52, None, 0)
+        ]
+    );
 }
 
 #[test]
 fn what_could_not_be_written_is_tried_again() {
     let mut pace = Pace::default();
-    assert_eq!(pace.due(SECOND, Some("R01")), Some(0));
+    assert_eq!(pace.due(SECOND, Some(("R01", 1))), Some(0));
     pace.told(SECOND);
     pace.failed();
-    assert_eq!(pace.due(2 * SECOND, Some("R01")), None, "not too soon");
-    assert_eq!(pace.due(11 * SECOND, Some("R01")), Some(0));
+    assert_eq!(pace.due(2 * SECOND, Some(("R01", 1))), None, "not too soon");
+    assert_eq!(pace.due(11 * SECOND, Some(("R01", 1))), Some(0));
     assert_eq!(pace.due(11 * SECOND, None), None, "nobody was told that it began");
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::Finding;
 use super::episodes::{Episodes, Leading};
 use super::pairing::Mended;
-use super::report::{self, Standing};
+use super::report::{self, Outcome, Standing};
+use super::tolls::Past;
 use crate::event::{Body, Event};
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -26,6 +27,8 @@ pub struct Diagnosis {
     /// What led last, with what its rule found, and when.
     led: Option<(Leading, Finding, u64)>,
     episodes: Episodes,
+    /// What flows have lost of what was found until the last tick.
+    past: Past,
 }
 
 impl Diagnosis {
@@ -39,11 +42,24 @@ impl Diagnosis {
     pub fn apply(&mut self, event: &Event) {
         self.model.apply(event);
         if event.body == Body::Tick {
-            let (standing, leading) = report::standing(&self.model);
+            let Outcome {
+                standing,
+                leading,
+                over,
+                tolls,
+            } = report::outcome(&self.model, &self.past);
             let (now, starved) = (self.model.now(), self.model.starved());
             match &leading {
-                Some((leading, _)) => self.episodes.tick(now, leading, starved),
+                Some((leading, finding)) => {
+                    let by = || report::brought_about(&self.model, leading.rule, finding);
+                    self.episodes.tick(now, leading, by, starved);
+                }
                 None => self.episodes.over(now, self.took_away(now)),
+            }
+            self.past.found(now, tolls);
+            if let Some(until) = over {
+                self.model.conclude(until);
+                self.past.conclude(until);
             }
             self.standing = Some(standing);
             self.leading = leading.as_ref().map(|(leading, _)| leading.clone());
@@ -59,7 +75,9 @@ impl Diagnosis {
     /// Asks all rules how the verdicts stand now, and which one leads.
     #[must_use]
     pub fn examine(&self) -> (Standing, Option<Leading>) {
-        let (standing, leading) = report::standing(&self.model);
+        let Outcome {
+            standing, leading, ..
+        } = report::outcome(&self.model, &self.past);
         (standing, leading.map(|(leading, _)| leading))
     }
 
@@ -98,11 +116,16 @@ impl Diagnosis {
         Some(report::episode(&self.model, recurrence, episode))
     }
 
+    /// How many episodes there were, with the last one.
+    pub(crate) fn episodes_total(&self) -> u64 {
+        self.episodes.total()
+    }
+
     /// The picture now, with at most `most` flows in each list. To be asked for after a [`Body::Tick`], when all counts of a
     /// round have been told.
     #[must_use]
     pub fn report(&self, most: usize) -> Report {
-        report::report(&self.model, &self.episodes, most)
+        report::report(&self.model, &self.past, &self.episodes, most)
     }
 
     /// The names of all units, `None` where not all are known.

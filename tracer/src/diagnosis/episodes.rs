@@ -65,6 +65,9 @@ pub(super) struct Episode {
     pub(super) units: BTreeSet<String>,
     /// What took it away.
     pub(super) mended: Option<Mended>,
+    /// As it was when it had been mended, and before it went on. What brought that about may be told some time later, and be another
+    /// change.
+    before: Option<Box<Episode>>,
 }
 
 /// The episodes since the start.
@@ -77,10 +80,29 @@ pub(super) struct Episodes {
 }
 
 impl Episodes {
-    /// This verdict leads at a tick, and so many flows starve.
-    pub(super) fn tick(&mut self, now: u64, leading: &Leading, starved: u64) {
+    /// This verdict leads at a tick, what brought it about was done then, and so many flows starve.
+    pub(super) fn tick(
+        &mut self,
+        now: u64,
+        leading: &Leading,
+        brought_about: impl Fn() -> Option<u64>,
+        starved: u64,
+    ) {
+        if let Some(episode) = self.kept.back_mut()
+            && let Some(before) = episode
+                .before
+                .take_if(|before| before.is_another_than(&brought_about))
+        {
+            *episode = *before;
+        }
         match self.kept.back_mut() {
-            Some(episode) if episode.is_joined_by(leading) => episode.go_on(now, leading, starved),
+            Some(episode) if episode.is_joined_by(leading, brought_about) => {
+                if !episode.lasts && episode.mended.is_some() {
+                    episode.before = None;
+                    episode.before = Some(Box::new(episode.clone()));
+                }
+                episode.go_on(now, leading, starved);
+            }
             before => {
                 let earliest = before.map_or(0, |before| before.last);
                 self.begin(Episode::of(now, earliest, leading, starved));
@@ -148,15 +170,26 @@ impl Episode {
             peak: now,
             units: BTreeSet::new(),
             mended: None,
+            before: None,
         };
         episode.go_on(now, leading, starved);
         episode
     }
 
-    /// What leads now belongs to this episode.
-    fn is_joined_by(&self, leading: &Leading) -> bool {
+    /// What leads now belongs to this episode. What was done only after it was mended, and brought that about, has begun another one.
+    fn is_joined_by(&self, leading: &Leading, brought_about: impl Fn() -> Option<u64>) -> bool {
+        if self.lasts {
+            return true;
+        }
         let gap = leading.since.saturating_sub(self.last);
-        self.lasts || gap < FOLLOWS || (gap < REJOIN && self.led.contains(&leading.rule.id))
+        let is_near = gap < FOLLOWS || (gap < REJOIN && self.led.contains(&leading.rule.id));
+        is_near && !self.is_another_than(brought_about)
+    }
+
+    /// It was mended before that was done which brings about what is there now.
+    fn is_another_than(&self, brought_about: impl Fn() -> Option<u64>) -> bool {
+        let is_anew = |mended: &Mended| brought_about().is_some_and(|at| at > mended.at);
+        self.mended.as_ref().is_some_and(is_anew)
     }
 
     fn go_on(&mut self, now: u64, leading: &Leading, starved: u64) {

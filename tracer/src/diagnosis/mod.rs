@@ -12,7 +12,7 @@
 //!
 //! Beside the rules: `befallen` sorts the flows that something befalls, once for all of them, `suffering` and `sufferers` say whose
 //! they are, `share` how much of something is lost, `refusals` what ICMP says of what is asked for, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `firewalls` what of a firewall's rules can have, `matching` which packets a rule can be for, `undo` how they are taken back,
-//! `chain` how whoever made a change came to do so, `roots` which finding hangs under which, `episodes` when the network was
+//! `chain` how whoever made a change came to do so, `tolls` what flows have lost since a fault began, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
 mod accept;
@@ -53,6 +53,7 @@ mod sources;
 mod stranded;
 mod sufferers;
 mod suffering;
+mod tolls;
 mod undo;
 mod units;
 mod unread;
@@ -79,6 +80,7 @@ use befallen::Befallen;
 use gone_rules::GoneRules;
 use path::Asking;
 use sufferers::Sufferers;
+use tolls::{Of, Past, Toll};
 use unread::Unread;
 
 pub use course::Diagnosis;
@@ -187,6 +189,7 @@ type Off<'a> = (&'a FlowKey, &'a Flow, Option<&'a Plight>);
 /// What rules look at: the model, and what several of them need of it, worked out once.
 struct View<'a> {
     model: &'a Model,
+    past: &'a Past,
     befallen: OnceCell<Befallen<'a>>,
     behind: OnceCell<BTreeMap<u32, Addresses>>,
     gone_rules: OnceCell<GoneRules>,
@@ -196,9 +199,10 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    fn of(model: &'a Model) -> Self {
+    fn of(model: &'a Model, past: &'a Past) -> Self {
         Self {
             model,
+            past,
             befallen: OnceCell::new(),
             behind: OnceCell::new(),
             gone_rules: OnceCell::new(),
@@ -240,6 +244,14 @@ impl<'a> View<'a> {
     /// Flows that are part of a silence and say something of the path, each with the place of that.
     fn asking(&self) -> &[Asking<'a>] {
         &self.befallen().asking
+    }
+
+    /// What each flow is found to lose now, by what it is that is kept of it.
+    fn tolls(&self) -> Vec<(Of, Vec<Toll<'a>>)> {
+        let mut all = lost::tolls(self);
+        all.push((Of::PassedOn, inside::filtered::tolls(self)));
+        all.retain(|(_, tolls)| !tolls.is_empty());
+        all
     }
 
     /// The flows that something befalls.

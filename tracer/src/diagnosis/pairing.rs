@@ -121,7 +121,7 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
                 && match &change.subject {
                     Subject::Unit(_) => change.after.as_deref().is_some_and(effects::is_started),
                     // It may have happened once more.
-                    _ => told.change.after != change.after,
+                    _ => undo::takes_back(model, told.change, change),
                 }
         };
         if back.iter().any(|told| is_its(&told)) {
@@ -133,10 +133,13 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
             ..change.clone()
         };
         let counts = match &change.subject {
-            Subject::Setting(_, Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. }) => true,
-            Subject::Setting(_, Thing::Sysctl { .. } | Thing::Link { .. }) => {
-                act.iter().any(|told| told.change.subject == change.subject)
+            // What can bring it about has not taken it away.
+            Subject::Setting(_, Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. }) => {
+                !(rule.explains)(finding, change)
             }
+            Subject::Setting(_, Thing::Sysctl { .. } | Thing::Link { .. }) => act.iter().any(|told| {
+                told.change.subject == change.subject && undo::takes_back(model, told.change, change)
+            }),
             _ => false,
         };
         counts && (rule.explains)(finding, &the_other_way_round)
@@ -163,6 +166,12 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         text: sentence(model, change),
         is_whole: !act.is_empty() && back.len() == act.len(),
     })
+}
+
+/// When the first of the changes was made that explain a finding, in boot time; `None` where none does.
+pub(super) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Option<u64> {
+    let explaining = explaining(model, rule, rule.explains, finding);
+    act(&explaining).first().map(|told| told.change.at)
 }
 
 /// There is the second sign that makes a weak one strong: what stands, or a change in the minute before that nobody makes

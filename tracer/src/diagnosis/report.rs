@@ -13,6 +13,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::episodes::Episodes;
+use super::tolls::Past;
 use super::words::end;
 use crate::event::{EntryKey, Fate, FlowKey, OTHER, Protocol, SocketState, Version};
 use crate::model::Model;
@@ -35,7 +36,7 @@ pub(super) use invariants::{object as invariant_object, text as invariant_text};
 pub use node::alone;
 pub(super) use node::{actor, place};
 pub use verdicts::Standing;
-pub(super) use verdicts::{mended, standing};
+pub(super) use verdicts::{Outcome, brought_about, mended, outcome};
 
 /// Rows of drops that are told; the rest is one more row.
 const DROPS: usize = 200;
@@ -45,8 +46,8 @@ const ACCEPT_QUEUE_FULL: &str = "accept_queue_full";
 const NOT_OPENED: &str = "connection_not_opened";
 
 /// See [`super::Diagnosis::report`].
-pub(super) fn report(model: &Model, past: &Episodes, most: usize) -> Report {
-    let found = verdicts::all(model, most);
+pub(super) fn report(model: &Model, past: &Past, episodes: &Episodes, most: usize) -> Report {
+    let found = verdicts::all(model, past, most);
     let (starved, starved_total) = starved(model, most);
     let (namespaces, namespaces_total) = namespaces::rows(model);
     let (counters, counters_total) = told::counters(model);
@@ -88,8 +89,8 @@ pub(super) fn report(model: &Model, past: &Episodes, most: usize) -> Report {
                 .and_then(|first| first.place),
         ),
         verdicts: found,
-        episodes: episodes::told(model, past),
-        episodes_total: past.total(),
+        episodes: episodes::told(model, episodes),
+        episodes_total: episodes.total(),
         drops: drops(model),
         no_packets: no_packets(model),
         counters,

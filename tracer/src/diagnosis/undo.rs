@@ -178,6 +178,16 @@ pub(super) fn is_back(model: &Model, change: &Change) -> bool {
     }
 }
 
+/// The other change, of the same thing, takes back what this one did, as far as that stood until then.
+pub(super) fn takes_back(model: &Model, change: &Change, other: &Change) -> bool {
+    match &change.subject {
+        Subject::Setting(_, Thing::Ruleset { firewall }) if firewall == NF_TABLES => {
+            firewall::takes_back(model, change, other)
+        }
+        _ => change.after != other.after,
+    }
+}
+
 /// The thing is as it was before, or another one does as well; `None` where it is as the change left it.
 fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Option<bool> {
     let now = model.settings().value(netns, thing.clone());

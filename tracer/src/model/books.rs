@@ -13,6 +13,8 @@ use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
 const UNITS: usize = 8;
 /// Connections of a line that are kept whose packets had no route, at most.
 const UNROUTABLE: usize = 64;
+/// Flows that are kept of what examples have shown dropped of what had arrived, at most.
+const SHOWN: usize = 4_096;
 /// Flows that are kept of what a firewall keeps from leaving, at most.
 const FILTERED: usize = 1_024;
 
@@ -123,7 +125,9 @@ pub(crate) struct Books {
     signs: BTreeMap<(Sign, u32, u32), Growing>,
     /// Flows whose packets a firewall kept from leaving, as examples showed it: there were at least so many.
     filtered: BTreeMap<FlowKey, Filtered>,
-    /// The same of all flows of a namespace.
+    /// Flows of which examples have shown what had arrived and was dropped: when that was, to the moment.
+    shown: BTreeMap<FlowKey, Growing>,
+    /// What a firewall kept from leaving, of all flows of a namespace.
     withheld: BTreeMap<u32, Withheld>,
     /// What connection tracking may have dropped, by namespace: see [`ends::may_be_untracked`].
     untracked: BTreeMap<u32, Growing>,
@@ -200,8 +204,24 @@ impl Books {
         self.sightings.retain(|key, _| !of_these(key));
         self.signs.retain(|(_, netns, _), _| !namespaces.contains(netns));
         self.filtered.retain(|flow, _| !namespaces.contains(&flow.netns));
+        self.shown.retain(|flow, _| !namespaces.contains(&flow.netns));
         self.withheld.retain(|netns, _| !namespaces.contains(netns));
         self.untracked.retain(|netns, _| !namespaces.contains(netns));
+    }
+
+    /// What was lost until then is over: what is lost later is another loss.
+    pub(crate) fn conclude(&mut self, until: u64) {
+        self.spells.retain(|_, spell| !spell.conclude(until));
+        self.signs.retain(|_, spell| !spell.conclude(until));
+        self.untracked.retain(|_, spell| !spell.conclude(until));
+        self.filtered.retain(|_, one| !one.dropped.conclude(until));
+        self.shown.retain(|_, spell| !spell.conclude(until));
+        self.withheld.retain(|_, one| {
+            let is_over = one.counted.conclude(until);
+            !one.shown.conclude(until) || !is_over
+        });
+        self.treated_as_foreign.conclude(until);
+        self.foreign.conclude(until);
     }
 
     /// A packet of a line was shown. `left` tells how many packets have left so far of a flow, and when the last did.
@@ -238,6 +258,14 @@ impl Books {
                     .note(at, packets, left(&flow));
             }
         }
+        if let Some(flow) = example.flow.filter(|_| key.incoming) {
+            if self.shown.len() >= SHOWN && !self.shown.contains_key(&flow) {
+                self.shown.retain(|_, spell| spell.recent(at).is_some());
+            }
+            if self.shown.len() < SHOWN || self.shown.contains_key(&flow) {
+                self.shown.entry(flow).or_default().note(at, at, 1);
+            }
+        }
         let sighting = match self.sightings.get_mut(key) {
             Some(sighting) => sighting,
             None => self.sightings.entry(key.clone()).or_default(),
@@ -270,6 +298,11 @@ impl Books {
                 self.foreign.note(at, at, packets);
             }
         }
+    }
+
+    /// When the first of what was lately dropped of a flow was shown, in boot time.
+    pub(super) fn first_shown(&self, flow: &FlowKey, now: u64) -> Option<u64> {
+        Some(self.shown.get(flow)?.recent(now)?.since)
     }
 
     /// Every line, in the order of its key.

@@ -354,6 +354,13 @@ impl Counters {
         self.readings.entry(counter.key.netns).or_default().push(at, ());
     }
 
+    /// What they counted until then belongs to nothing that comes later.
+    pub(crate) fn conclude(&mut self, until: u64) {
+        for counted in self.counters.values_mut() {
+            counted.growing.conclude(until);
+        }
+    }
+
     /// How fast a counter grows, where counting began at `start`.
     pub(crate) fn rate(&self, key: &CounterKey, start: u64, now: u64) -> f64 {
         let (Some(counted), Some(readings)) = (self.counters.get(key), self.readings.get(&key.netns)) else {

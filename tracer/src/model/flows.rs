@@ -530,6 +530,20 @@ impl Flows {
         }
     }
 
+    /// What they lost until then is over: what they lose later is another loss.
+    pub(crate) fn conclude(&mut self, until: u64) {
+        for (_, flow) in self.iter_mut() {
+            let Some(seldom) = &mut flow.seldom else {
+                continue;
+            };
+            if seldom.drops.conclude(until) {
+                seldom.arrived_amid_drops = (0, 0);
+            }
+            seldom.hunger = seldom.hunger.take().filter(|hunger| hunger.last > until);
+            seldom.sated = seldom.sated.take().filter(|hunger| hunger.last > until);
+        }
+    }
+
     /// Forgets what is idle and has no socket, where there are many.
     pub(crate) fn forget(&mut self, now: u64, has_socket: impl Fn(&FlowKey) -> bool) {
         let before = self.flows.len();

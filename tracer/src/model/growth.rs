@@ -66,6 +66,12 @@ impl Growing {
         }
     }
 
+    /// What was seen until then is over: what is seen later begins a new spell. Whether there is none any more.
+    pub(crate) fn conclude(&mut self, until: u64) -> bool {
+        self.0 = self.0.take().filter(|spell| spell.last > until);
+        self.0.is_none()
+    }
+
     /// The spell, where some of it lies within another.
     pub(crate) fn within(&self, other: Spell) -> Option<Spell> {
         self.0

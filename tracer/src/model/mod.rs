@@ -381,6 +381,17 @@ impl Model {
         }
     }
 
+    /// A fault is over that lasted until then, and no other one lasts: what is lost later is not part of it, however soon it comes.
+    pub(crate) fn conclude(&mut self, until: u64) {
+        self.flows.conclude(until);
+        self.books.conclude(until);
+        self.counters.conclude(until);
+        self.sockets.conclude(until);
+        self.unresolved.conclude(until);
+        self.unheard.conclude(until);
+        self.silence.conclude(until);
+    }
+
     fn tick(&mut self) {
         let now = self.now;
         self.node.tick(now);

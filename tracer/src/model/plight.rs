@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::clock::{MEMORY, When};
+use super::clock::{MEMORY, SECOND, When};
 use super::flows::{Flow, Hunger, LastDrop};
 use super::growth::Spell;
 use super::latest::Latest;
@@ -62,6 +62,8 @@ pub(crate) struct Plight {
     pub is_sated: bool,
     /// Its recent drops.
     pub dropped: Option<Spell>,
+    /// When the first of them was shown, to the moment: counts are told some time later.
+    pub shown: When,
     /// See [`Flow::arrived_amid_drops`].
     pub arrived_amid_drops: u64,
     /// See [`Flow::last_drop`].
@@ -80,6 +82,20 @@ pub(crate) struct Plight {
     pub is_held_back: bool,
     /// See [`Model::owner_of`].
     pub owner: Option<Arc<Owner>>,
+}
+
+/// What is lost is counted so much later at most: the counts are read twice a second, and of some flows a round late.
+const COUNTED: u64 = 3 * SECOND / 2;
+
+impl Plight {
+    /// When that began of which it is counted at this time that it had begun.
+    pub(crate) fn began(&self, counted: u64) -> u64 {
+        let shown = self
+            .shown
+            .time()
+            .filter(|shown| *shown <= counted && counted - *shown <= COUNTED);
+        shown.unwrap_or(counted)
+    }
 }
 
 impl Model {
@@ -153,6 +169,7 @@ impl Model {
             hunger,
             is_sated,
             dropped,
+            shown: dropped.and_then(|_| self.books.first_shown(key, self.now)).into(),
             arrived_amid_drops: flow.arrived_amid_drops(),
             last_drop: flow.shared_last_drop(),
             last_sent: flow.last_sent,
@@ -181,7 +198,9 @@ impl Model {
     /// The same, by the socket that the flow has.
     fn replies(&self, key: &FlowKey, flow: &Flow, connection: Option<&Connection>) -> bool {
         let Some(connection) = connection else {
-            return flow.origin == Origin::Local;
+            // The answer to an echo that somebody else asked for is passed on, and says that it was asked for here.
+            let may_have_asked = || flow.last_sent > When::NEVER || self.is_own_end(key);
+            return flow.origin == Origin::Local && may_have_asked();
         };
         match connection.opened {
             Some(opened) => opened == Origin::Local,

@@ -144,6 +144,11 @@ impl Sockets {
         }
     }
 
+    /// What was refused until then is over.
+    pub(crate) fn conclude(&mut self, until: u64) {
+        self.refused.retain(|_, spell| !spell.conclude(until));
+    }
+
     /// Local ends that refused packets.
     pub(crate) fn refusals(&self) -> impl Iterator<Item = (Port, IpAddr, &Growing)> {
         self.refused

@@ -70,6 +70,11 @@ impl Unheard {
         all.filter_map(move |((key, message), spell)| Some((key, *message, spell.recent(now)?)))
     }
 
+    /// What was dropped until then is over.
+    pub(crate) fn conclude(&mut self, until: u64) {
+        self.0.retain(|_, spell| !spell.conclude(until));
+    }
+
     /// Forgets those of these namespaces.
     pub(crate) fn leave(&mut self, namespaces: &BTreeSet<u32>) {
         self.0.retain(|(key, ..), _| !namespaces.contains(&key.netns));

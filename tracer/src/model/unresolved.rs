@@ -82,6 +82,11 @@ impl Queues {
             .filter_map(move |(neighbour, spell)| Some((*neighbour, spell.recent(now)?)))
     }
 
+    /// What waited until then does no more.
+    pub(crate) fn conclude(&mut self, until: u64) {
+        self.spells.retain(|_, spell| !spell.conclude(until));
+    }
+
     /// Forgets for whom nothing has waited lately.
     pub(crate) fn forget(&mut self, now: u64) {
         self.spells.retain(|_, spell| spell.recent(now).is_some());

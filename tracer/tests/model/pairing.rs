@@ -11,7 +11,7 @@ use crate::story::*;
 const NETWORKD: &str = "systemd-networkd.service";
 const UPGRADE: &str = "apt-daily-upgrade.service";
 
-fn by(pid: u32, command: &str, unit: &str) -> Owner {
+pub(crate) fn by(pid: u32, command: &str, unit: &str) -> Owner {
     Owner {
         pid,
         command: command.to_owned(),

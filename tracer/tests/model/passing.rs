@@ -1,7 +1,7 @@
 //! A firewall that drops what the node is to pass on.
 
 use tracer::event::{FlowKey, Origin, Protocol, Seen, SocketState, Thing};
-use tracer::report::{Confidence, Relation, Where};
+use tracer::report::{Change, Confidence, Relation, Where};
 
 use crate::lookalikes::assert_nothing;
 use crate::pairing::set;
@@ -179,4 +179,78 @@ fn what_the_node_drops_for_a_pod_is_no_silent_path() {
     };
     assert_eq!(silent(true), ["R38"]);
     assert_eq!(silent(false), ["D01"]);
+}
+
+/// An answer to an echo, which somebody else has asked for.
+fn echo(id: u16, peer: &str) -> FlowKey {
+    flow(Protocol::Icmp, POD, id, peer, 0)
+}
+
+/// What passes of an echo: who answers was asked, wherever that was.
+fn answers(story: &mut Story, key: FlowKey, is_dropped_here: bool) {
+    if is_dropped_here {
+        is_dropped(story, key);
+    } else {
+        passes(story, key);
+    }
+    story.count(key, |flow| flow.origin = Origin::Local);
+}
+
+/// A chain is set to drop what passes: datagrams, echoes and connections, those that are open and those that are tried.
+fn all_dropped(rounds: u32) -> (Story, u64, String) {
+    let peers = ["203.0.113.8", "203.0.113.9"];
+    let mut story = healthy();
+    let open = |peer: &str| to_pod(Protocol::Tcp, 8080, peer, 4000);
+    let datagram = |peer: &str| to_pod(Protocol::Udp, 4001, peer, 53);
+    story.rounds(8, |story| {
+        for peer in peers {
+            for key in [open(peer), datagram(peer)] {
+                passes(story, key);
+                passes(story, back(key));
+            }
+            answers(story, echo(9, peer), false);
+        }
+    });
+    rule(&mut story, "drop");
+    let (mut lost, mut round) = (0, 0);
+    story.rounds(rounds, |story| {
+        round += 1;
+        for peer in peers {
+            // Who sends again waits for longer and longer.
+            if u32::is_power_of_two(round) {
+                is_dropped(story, open(peer));
+                lost += 1;
+            }
+            // Who gives up tries anew, by another port.
+            if round % 4 == 1 {
+                let port = 5000 + u16::try_from(round).unwrap();
+                is_dropped(story, to_pod(Protocol::Tcp, 8080, peer, port));
+                lost += 1;
+            }
+            passes(story, back(datagram(peer)));
+            is_dropped(story, datagram(peer));
+            answers(story, echo(9, peer), true);
+            lost += 2;
+        }
+    });
+    (story, lost, "2023-10-08T06:00:06.500Z".to_owned())
+}
+
+#[test]
+fn all_that_is_not_passed_on_is_counted_and_nobody_here_starves() {
+    for rounds in [8, 30, 90] {
+        let (story, lost, onset) = all_dropped(rounds);
+        assert_eq!(story.ids(), ["R38"]);
+        let report = story.report();
+        assert!(report.starved.is_empty(), "{:#?}", report.starved);
+        let starves = |change: &&Change| change.after.as_ref().is_some_and(|now| now.contains("starve"));
+        assert_eq!(report.node.changes.iter().find(starves), None);
+        let verdict = story.verdict("R38");
+        assert!(
+            verdict.explanation.starts_with(&format!("{lost} packets for ")),
+            "{lost} after {rounds} rounds: {}",
+            verdict.explanation
+        );
+        assert_eq!(verdict.since, onset);
+    }
 }

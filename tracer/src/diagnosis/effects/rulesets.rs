@@ -76,7 +76,7 @@ pub(in crate::diagnosis) fn masking(finding: &Finding, change: &Change) -> bool 
 }
 
 /// More may be dropped by it than before: a rule that is new only by what it says itself, one that is gone by what it let
-/// pass.
+/// pass, which is nothing where all that it did was to drop.
 fn may_drop(did: &Did) -> bool {
     match did {
         Did::Table(_, came) => *came == Came::Gone,
@@ -84,14 +84,20 @@ fn may_drop(did: &Did) -> bool {
         Did::Policy { now, .. } => *now == Some(Policy::Drop),
         Did::Set(..) | Did::Renamed { .. } => false,
         Did::Object(_, object, ..) => !object.only_counts(),
-        Did::Rule { came: Came::Gone, .. } | Did::Elements(..) | Did::More(_) => true,
+        Did::Elements(..) | Did::More(_) => true,
         Did::Anew { has_elements } => *has_elements,
-        Did::Rule { words, .. } => {
+        Did::Rule { words, came, .. } => {
             // The targets of iptables are written in capitals.
             let words = words.to_ascii_lowercase();
-            ["drop", "reject", "queue", "jump", "goto", "vmap"]
-                .iter()
-                .any(|word| words.contains(word))
+            match came {
+                Came::New => ["drop", "reject", "queue", "jump", "goto", "vmap"]
+                    .iter()
+                    .any(|word| words.contains(word)),
+                Came::Gone => {
+                    let last = words.rsplit(' ').next().unwrap_or_default();
+                    words.contains("jump") || words.contains("goto") || !["drop", "reject"].contains(&last)
+                }
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use super::{affected, is_foreign};
 use crate::diagnosis::befallen::Befallen;
 use crate::diagnosis::lost::kinds;
+use crate::diagnosis::tolls::{Of, Toll};
 use crate::diagnosis::words::{command, count, distinct, moment};
 use crate::diagnosis::{About, Finding, Rule, View, addresses::Addresses, effects, evidence};
 use crate::event::{FlowKey, Protocol};
@@ -113,13 +114,32 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Something that was passed on, or is asked for, is passed on no more.
+    /// Something that was passed on, or is asked for, is passed on no more: enough of it to make a fault of its own.
     fn is_cut(&self, between: &Between) -> bool {
-        let until = When::at(self.spell.since.saturating_add(SLACK));
         let is_tried = between.protocol != Protocol::Tcp || self.tried >= TRIED;
-        self.spell.lasts(PACKETS, LASTING)
-            && self.passed <= until
-            && (self.asked > until || (self.worked && is_tried))
+        self.spell.lasts(PACKETS, LASTING) && self.is_shut() && (is_tried || self.is_asked_for())
+    }
+
+    /// The same, however little: it is part of such a fault between the same two.
+    fn is_shut(&self) -> bool {
+        self.passed <= self.until() && (self.worked || self.is_asked_for())
+    }
+
+    /// Who is to get it asks on.
+    fn is_asked_for(&self) -> bool {
+        self.asked > self.until()
+    }
+
+    /// What came until then may have come before it began.
+    fn until(&self) -> When {
+        When::at(self.spell.since.saturating_add(SLACK))
+    }
+}
+
+impl Between {
+    /// The two ends, whoever of them sends.
+    fn pair(&self) -> (u32, IpAddr, IpAddr) {
+        (self.netns, self.to.min(self.from), self.to.max(self.from))
     }
 }
 
@@ -251,31 +271,67 @@ fn passed(flow: &Flow, plight: Option<&Plight>) -> When {
     }
 }
 
-fn dropped(view: &View<'_>) -> Option<Finding> {
-    let model = view.model;
-    let mut cut = cases(view);
-    cut.retain(|between, case| case.is_cut(between));
-    let (since, last) = (
-        cut.values().map(|case| case.spell.since).min()?,
-        cut.values().map(|case| case.spell.last).max()?,
-    );
-    let flows: BTreeMap<FlowKey, (&LastDrop, Spell)> = cut
+/// What each flow is found to lose now.
+pub(in crate::diagnosis) fn tolls<'a>(view: &View<'a>) -> Vec<Toll<'a>> {
+    let cut = cut(view);
+    let flows: BTreeMap<FlowKey, Toll<'_>> = cut
         .values()
         .flat_map(|case| &case.flows)
-        .map(|(plight, drop, spell)| (plight.key, (*drop, *spell)))
+        .map(|(plight, _, spell)| {
+            let toll = Toll {
+                key: plight.key,
+                starved: When::NEVER,
+                owner: None,
+                gave_up: false,
+                iif: plight.iif,
+                end: plight.last_drop.as_ref(),
+                lost: Spell {
+                    since: plight.began(spell.since),
+                    ..*spell
+                },
+                began: spell.since,
+            };
+            (plight.key, toll)
+        })
         .collect();
+    flows.into_values().collect()
+}
+
+/// What is cut off now.
+fn cut<'a>(view: &View<'a>) -> BTreeMap<Between, Case<'a>> {
+    let mut cut = cases(view);
+    let shut: HashSet<(u32, IpAddr, IpAddr), RandomState> = cut
+        .iter()
+        .filter(|(between, case)| case.is_cut(between))
+        .map(|(between, _)| between.pair())
+        .collect();
+    cut.retain(|between, case| case.is_shut() && shut.contains(&between.pair()));
+    cut
+}
+
+fn dropped(view: &View<'_>) -> Option<Finding> {
+    let model = view.model;
+    let cut = cut(view);
+    if cut.is_empty() {
+        return None;
+    }
+    let tolls = view.past.with(Of::PassedOn, tolls(view));
+    let lost = tolls.iter().map(|toll| toll.lost).reduce(Spell::and)?;
+    let (since, last) = (lost.since, lost.last);
     let pairs: BTreeSet<(IpAddr, IpAddr)> = cut
         .iter()
         .filter(|(_, case)| case.is_as_it_came)
         .map(|(between, _)| (between.to.min(between.from), between.to.max(between.from)))
         .collect();
     let mut ends: BTreeMap<&LastDrop, (u64, u64)> = BTreeMap::new();
-    for (drop, spell) in flows.values() {
-        let end = ends.entry(drop).or_default();
-        *end = (end.0.saturating_add(spell.packets), end.1 + 1);
+    for toll in &tolls {
+        if let Some(drop) = toll.end {
+            let end = ends.entry(drop.as_ref()).or_default();
+            *end = (end.0.saturating_add(toll.lost.packets), end.1 + 1);
+        }
     }
-    let packets = ends.values().fold(0, |sum: u64, end| sum.saturating_add(end.0));
-    let keys: Vec<FlowKey> = flows.keys().copied().collect();
+    let packets = lost.packets;
+    let keys: Vec<FlowKey> = tolls.iter().map(|toll| toll.key).collect();
     let namespaces: BTreeSet<u32> = keys.iter().map(|key| key.netns).collect();
     let hooks = match kinds::hooks_in(model, &namespaces, true) {
         hooks if hooks.is_empty() => String::new(),

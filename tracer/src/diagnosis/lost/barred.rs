@@ -9,6 +9,7 @@ use super::kinds::Kind;
 use super::{DROPPED, Ended, LASTING, Loss, Lost, finding};
 use crate::diagnosis::sufferers::Sufferer;
 use crate::diagnosis::suffering::Suffering;
+use crate::diagnosis::tolls::Of;
 use crate::diagnosis::words::{count, distinct, list, moment};
 use crate::diagnosis::{Finding, View};
 use crate::model::Model;
@@ -35,7 +36,7 @@ impl<'a> Barred<'a> {
 
     /// What was dropped of peers that had been let in, at ports that nothing reaches any more; and the last time that something
     /// did.
-    fn shut(&self, model: &Model) -> (Lost<'a>, BTreeSet<Port>, u64) {
+    pub(super) fn shut(&self, model: &Model) -> (Lost<'a>, BTreeSet<Port>, u64) {
         let (mut all, mut ports, mut served) = (Lost::nothing(model), BTreeSet::new(), 0);
         for (port, flows) in &self.0 {
             let Some(last) = model.last_served(*port) else {
@@ -59,7 +60,7 @@ impl<'a> Barred<'a> {
                 served = served.max(last);
                 for &(plight, (drop, place, spell)) in of_known {
                     let times = (spell.since.max(last), spell.last);
-                    all.add(plight, Some((drop, place)), after(&spell), times);
+                    all.add(plight, Some((drop, place)), after(&spell), times, spell.since);
                 }
             }
         }
@@ -74,9 +75,10 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     if ports.is_empty() {
         return None;
     }
+    let lost = lost.whole(view, Of::Barred);
     let mut flows = lost.flows.clone();
-    flows.sort_by_key(|plight| plight.key);
-    let suffering = Suffering::of(flows.into_iter().map(Sufferer::from));
+    flows.sort_by_key(|toll| toll.key);
+    let suffering = Suffering::of(flows.iter().map(Sufferer::from));
     let peers: BTreeSet<_> = suffering.flows.iter().map(|flow| flow.remote).collect();
     let numbers = distinct(
         ports

@@ -14,10 +14,12 @@ mod table;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::routing;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
+use super::tolls::{Of, Toll};
 use super::words::{command, count, list};
 use super::{Finding, View};
 use crate::event::{FlowKey, Protocol};
@@ -73,7 +75,7 @@ impl Loss<'_> {
 pub(super) struct Lost<'a> {
     /// By the places of their ends; none where no drop was seen.
     losses: BTreeMap<Option<usize>, Loss<'a>>,
-    flows: Vec<&'a Plight>,
+    flows: Vec<Toll<'a>>,
     since: u64,
     last: u64,
 }
@@ -96,24 +98,55 @@ impl<'a> Lost<'a> {
         end: Option<(&'a LastDrop, usize)>,
         packets: u64,
         (since, last): (u64, u64),
+        began: u64,
     ) {
-        let key = &plight.key;
-        let loss = self
-            .losses
-            .entry(end.map(|(_, place)| place))
-            .or_insert_with(|| Loss {
-                end: end.map(|(drop, _)| drop),
-                packets: 0,
-                flows: 0,
-                devices: BTreeSet::new(),
-                example: *key,
-            });
+        let toll = Toll {
+            key: plight.key,
+            starved: plight.starved,
+            owner: plight.owner.as_ref(),
+            gave_up: plight.waits == Waits::GaveUp || asked_in_vain(plight),
+            iif: plight.iif,
+            end: plight.last_drop.as_ref().filter(|_| end.is_some()),
+            lost: Spell {
+                since: plight.began(since),
+                last,
+                packets,
+            },
+            began,
+        };
+        self.enter(toll, end.map(|(_, place)| place));
+    }
+
+    /// What a flow lost, with the place of how that ended.
+    fn enter(&mut self, toll: Toll<'a>, place: Option<usize>) {
+        let Spell { since, last, packets } = toll.lost;
+        let loss = self.losses.entry(place).or_insert_with(|| Loss {
+            end: toll.end.map(Arc::as_ref),
+            packets: 0,
+            flows: 0,
+            devices: BTreeSet::new(),
+            example: toll.key,
+        });
         loss.packets = loss.packets.saturating_add(packets);
         loss.flows += 1;
-        loss.devices.insert((key.netns, plight.iif));
+        loss.devices.insert((toll.key.netns, toll.iif));
         self.since = self.since.min(since);
         self.last = self.last.max(last);
-        self.flows.push(plight);
+        self.flows.push(toll);
+    }
+
+    /// The same with what was found before.
+    fn whole(&self, view: &View<'a>, of: Of) -> Self {
+        let mut whole = Self::nothing(view.model);
+        let mut places: BTreeMap<&LastDrop, usize> = BTreeMap::new();
+        for mut toll in view.past.with(of, self.flows.clone()) {
+            let starved = view.model.plight_of(&toll.key).map(|plight| plight.starved);
+            toll.starved = starved.unwrap_or(When::NEVER);
+            let next = places.len();
+            let place = toll.end.map(|end| *places.entry(end.as_ref()).or_insert(next));
+            whole.enter(toll, place);
+        }
+        whole
     }
 
     /// All packets of it.
@@ -256,7 +289,8 @@ impl<'a> Losses<'a> {
         // What waits in vain for the first time may have done so before anything was dropped.
         let dropped = plight.dropped.map_or(0, |spell| spell.since);
         let lost = self.kinds.entry(kind).or_insert_with(|| Lost::nothing(model));
-        lost.add(plight, end, packets, (hunger.since.max(dropped), hunger.last));
+        let times = (hunger.since.max(dropped), hunger.last);
+        lost.add(plight, end, packets, times, hunger.since);
     }
 
     /// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it
@@ -282,7 +316,7 @@ impl<'a> Losses<'a> {
 
     /// All are added: those who gave up are taken together, who had bad luck is with those that lose a part, and what netfilter
     /// drops is given its name.
-    pub(super) fn name(&mut self, model: &Model) {
+    pub(super) fn name(&mut self, model: &'a Model) {
         for attempts in std::mem::take(&mut self.gave_up).into_values() {
             let since = attempts.iter().map(|(_, hunger, _)| hunger.since).min();
             let last = attempts.iter().map(|(_, hunger, _)| hunger.last).max();
@@ -301,15 +335,30 @@ impl<'a> Losses<'a> {
     }
 }
 
+/// What each flow is found to lose now, of what is kept of it.
+pub(super) fn tolls<'a>(view: &View<'a>) -> Vec<(Of, Vec<Toll<'a>>)> {
+    let losses = &view.befallen().losses;
+    let (barred, ..) = losses.barred.shut(view.model);
+    let kinds = losses.kinds.iter();
+    kinds
+        .map(|(kind, lost)| (Of::Kind(*kind), lost.flows.clone()))
+        .chain([(Of::Barred, barred.flows)])
+        .collect()
+}
+
 /// What the rule for one kind of loss has found.
 fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     let model = view.model;
-    let lost = view.befallen().losses.kinds.get(&kind)?;
+    let lost = &view
+        .befallen()
+        .losses
+        .kinds
+        .get(&kind)?
+        .whole(view, Of::Kind(kind));
     let losses = lost.by_packets();
-    let suffering = Suffering::of(lost.flows.iter().copied().map(Sufferer::from));
+    let suffering = Suffering::of(lost.flows.iter().map(Sufferer::from));
     let ends: Vec<String> = losses.iter().map(|loss| kinds::told(loss)).collect();
-    let gave_up = |plight: &&Plight| plight.waits == Waits::GaveUp || asked_in_vain(plight);
-    let wait = match lost.flows.iter().copied().filter(gave_up).count() {
+    let wait = match lost.flows.iter().filter(|toll| toll.gave_up).count() {
         0 => "wait for them",
         all if all == lost.flows.len() => "waited for them until they gave up",
         _ => "wait for them, or did until they gave up",

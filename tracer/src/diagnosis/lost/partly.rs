@@ -43,7 +43,8 @@ impl<'a> Partly<'a> {
     /// A flow lost some packets, and its last ones so.
     pub(super) fn add(&mut self, plight: &'a Plight, (drop, place, spell): Ended<'a>) {
         let (packets, times) = (spell.packets, (spell.since, spell.last));
-        self.lost.add(plight, Some((drop, place)), packets, times);
+        self.lost
+            .add(plight, Some((drop, place)), packets, times, spell.since);
         self.arrived = self.arrived.saturating_add(plight.arrived_amid_drops);
         if plight.is_reply || plight.waits == Waits::Connected {
             self.of_own = self.of_own.saturating_add(packets);
@@ -52,13 +53,14 @@ impl<'a> Partly<'a> {
 
     /// Takes over those flows of other kinds that lost no more packets in a row than chance brings about: where one in ten is
     /// lost, one in a hundred times the next one is, too.
-    pub(super) fn claim(&mut self, model: &Model, kinds: &mut BTreeMap<Kind, Lost<'a>>) {
-        let Some(share) = self.firm_share() else {
+    pub(super) fn claim(&mut self, model: &'a Model, kinds: &mut BTreeMap<Kind, Lost<'a>>) {
+        let Some(share) = self.firm_share(model) else {
             return;
         };
         for lost in kinds.values_mut() {
             let whole = std::mem::replace(lost, Lost::nothing(model));
-            for plight in whole.flows {
+            let plights = whole.flows.iter().filter_map(|toll| model.plight_of(&toll.key));
+            for plight in plights {
                 let end = plight.last_drop.as_deref();
                 let place = whole.losses.iter().find(|(_, loss)| loss.end == end);
                 let place = place.and_then(|(place, _)| *place);
@@ -69,7 +71,8 @@ impl<'a> Partly<'a> {
                     (end, _) => {
                         let in_vain = plight.hunger.map_or(0, |hunger| u64::from(hunger.dropped));
                         let packets = if in_vain > 0 { in_vain } else { plight.missing };
-                        lost.add(plight, end, packets, (whole.since, whole.last));
+                        let began = plight.hunger.map_or(whole.since, |hunger| hunger.since);
+                        lost.add(plight, end, packets, (whole.since, whole.last), began);
                     }
                 }
             }
@@ -85,9 +88,10 @@ impl<'a> Partly<'a> {
 
     /// How much is lost of those flows of which some was lost, and later some again: what had arrived just before all of it began
     /// to be lost is no sign that some gets through. `None` where there are none.
-    fn firm_share(&self) -> Option<Share> {
+    fn firm_share(&self, model: &Model) -> Option<Share> {
         let all = self.lost.flows.iter();
-        let firm = all.filter_map(|plight| {
+        let firm = all.filter_map(|toll| {
+            let plight = model.plight_of(&toll.key)?;
             let spell = plight.dropped.filter(|spell| spell.last > spell.since)?;
             Some((spell, plight.arrived_amid_drops))
         });
@@ -117,7 +121,7 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     let confidence = partly.share().confidence()?;
     let lost = &partly.lost;
     let losses = lost.by_packets();
-    let suffering = Suffering::of(lost.flows.iter().copied().map(Sufferer::from));
+    let suffering = Suffering::of(lost.flows.iter().map(Sufferer::from));
     let ends: Vec<String> = losses.iter().map(|loss| kinds::told(loss)).collect();
     let of = |loss: &Loss<'_>| {
         let end = loss.end.map(|(reason, place)| kinds::kind(reason, &place.symbol));

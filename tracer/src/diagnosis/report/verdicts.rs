@@ -7,6 +7,7 @@ use crate::diagnosis::episodes::Leading;
 use crate::diagnosis::pairing::{self, Mended, Pairing};
 use crate::diagnosis::path::ARRIVALS;
 use crate::diagnosis::roots::{self, Found};
+use crate::diagnosis::tolls::Past;
 use crate::diagnosis::{Finding, RULES, Rule, View};
 use crate::event::CapabilityState;
 use crate::model::Model;
@@ -77,9 +78,23 @@ impl Standing {
     }
 }
 
-/// How the verdicts stand now, and the one that leads, with what its rule found.
-pub(in crate::diagnosis) fn standing(model: &Model) -> (Standing, Option<(Leading, Finding)>) {
-    let found = judged(model);
+/// What all rules say at a time.
+pub(in crate::diagnosis) struct Outcome {
+    /// How the verdicts stand.
+    pub standing: Standing,
+    /// The one that leads, with what its rule found.
+    pub leading: Option<(Leading, Finding)>,
+    /// Something was mended, none that decides stands, and nothing was seen of what was mended after this time.
+    pub over: Option<u64>,
+    /// What flows lose now.
+    pub tolls: Past,
+}
+
+/// Asks all rules.
+pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
+    let view = View::of(model, past);
+    let (found, over) = judged(&view);
+    let tolls = Past::of(view.tolls());
     let verdicts = found
         .iter()
         .filter(|one| one.rule.place.is_some())
@@ -90,7 +105,17 @@ pub(in crate::diagnosis) fn standing(model: &Model) -> (Standing, Option<(Leadin
         model,
         leading.as_ref().and_then(|(leading, _)| leading.rule.place),
     );
-    (Standing { place, verdicts }, leading)
+    Outcome {
+        standing: Standing { place, verdicts },
+        over: over.filter(|_| leading.is_none()),
+        leading,
+        tolls,
+    }
+}
+
+/// When that was done first which explains the finding, in boot time.
+pub(in crate::diagnosis) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Option<u64> {
+    pairing::brought_about(model, rule, finding)
 }
 
 /// The finding that is the first of [`all`], where it decides.
@@ -125,9 +150,11 @@ struct Judged {
     mended: Option<Mended>,
 }
 
-/// All findings that are not over. With a root that is mended goes what hangs under it, unless more of that is seen.
-fn judged(model: &Model) -> Vec<Judged> {
-    let found = findings(model);
+/// All findings that are not over, and until when those lasted that are. With a root that is mended goes what hangs under it, unless
+/// more of that is seen.
+fn judged(view: &View<'_>) -> (Vec<Judged>, Option<u64>) {
+    let model = view.model;
+    let found = findings(view);
     let under = roots::under(&found);
     let own: Vec<Option<Mended>> = found
         .iter()
@@ -141,25 +168,28 @@ fn judged(model: &Model) -> Vec<Judged> {
             own[place].clone().or(of_root)
         })
         .collect();
-    let is_over = |place: usize| {
-        mended[place]
-            .as_ref()
-            .is_some_and(|mended| mended.is_over(&found[place].1, model.now()))
+    let until = |place: usize| {
+        let (finding, mended) = (&found[place].1, mended[place].as_ref()?);
+        let is_over = mended.is_over(finding, model.now());
+        is_over.then(|| mended.at.max(finding.last))
     };
-    let over: Vec<bool> = (0..found.len()).map(is_over).collect();
+    let until: Vec<Option<u64>> = (0..found.len()).map(until).collect();
+    let over: Vec<bool> = until.iter().map(Option::is_some).collect();
     let stands: Vec<Option<&'static str>> = under
         .iter()
         .map(|under| under.filter(|id| root(id).is_some_and(|root| !over[root])))
         .collect();
     let all = found.into_iter().zip(mended).zip(stands).zip(over);
-    all.filter(|(_, over)| !over)
+    let stand = all
+        .filter(|(_, over)| !over)
         .map(|((((rule, finding), mended), under), _)| Judged {
             rule,
             finding,
             under,
             mended,
         })
-        .collect()
+        .collect();
+    (stand, until.into_iter().flatten().max())
 }
 
 /// What took a finding away, which is not there any more where `is_gone`. Less than all of its cause may not be what did.
@@ -172,12 +202,12 @@ pub(in crate::diagnosis) fn mended(
     pairing::mended(model, rule, finding, is_gone).filter(|mended| mended.is_whole && mended.ends(finding))
 }
 
-fn findings(model: &Model) -> Vec<Found> {
-    let view = View::of(model);
+fn findings(view: &View<'_>) -> Vec<Found> {
+    let model = view.model;
     RULES
         .iter()
         .filter_map(|rule| {
-            let mut finding = (rule.examine)(&view)?;
+            let mut finding = (rule.examine)(view)?;
             if finding.confidence == Confidence::Weak && pairing::is_proved(model, rule, &finding) {
                 finding.confidence = Confidence::Strong;
             }
@@ -192,11 +222,9 @@ fn decides(rule: &Rule, finding: &Finding) -> bool {
 
 /// All verdicts: roots that make the node unhealthy first, then what hangs under others, then the rest, each in the order of
 /// the rules.
-pub(super) fn all(model: &Model, most: usize) -> Vec<Verdict> {
-    let mut verdicts: Vec<Verdict> = judged(model)
-        .into_iter()
-        .map(|one| verdict(model, one, most))
-        .collect();
+pub(super) fn all(model: &Model, past: &Past, most: usize) -> Vec<Verdict> {
+    let (found, _) = judged(&View::of(model, past));
+    let mut verdicts: Vec<Verdict> = found.into_iter().map(|one| verdict(model, one, most)).collect();
     // The sort is stable.
     verdicts.sort_by_key(|verdict| (Reverse(verdict.decides()), verdict.under.is_some()));
     verdicts
