@@ -2,13 +2,15 @@
 //!
 //! They are looked through once: a node may have 100,000, and rules are asked twice a second.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::View;
 use super::inside::filtered::Filtered;
-use super::lost::Losses;
+use super::lost::{Losses, Shut};
 use super::numbers::Numbers;
 use super::path::{self, Asking};
+use crate::model::Model;
 use crate::model::flows::LastDrop;
 use crate::model::plight::Plight;
 
@@ -21,6 +23,7 @@ pub(super) struct Befallen<'a> {
     pub asking: Vec<Asking<'a>>,
     /// What is lost before sockets.
     pub losses: Losses<'a>,
+    shut: OnceCell<Shut<'a>>,
     /// What is dropped on its way through this node.
     pub filtered: Filtered,
 }
@@ -48,6 +51,7 @@ impl<'a> Befallen<'a> {
             ends: ends.all,
             asking,
             losses,
+            shut: OnceCell::new(),
             filtered: Filtered::default(),
         };
         all.filtered = Filtered::of(model, &all);
@@ -55,6 +59,11 @@ impl<'a> Befallen<'a> {
         let Self { asking, filtered, .. } = &mut all;
         asking.retain(|(plight, _)| !filtered.have(&plight.key));
         all
+    }
+
+    /// Servers that a firewall cuts off.
+    pub(super) fn shut(&self, model: &Model) -> &Shut<'a> {
+        self.shut.get_or_init(|| self.losses.shut(model))
     }
 
     /// Flows whose last drop was for a reason and at a place that the signature accepts, and is recent.

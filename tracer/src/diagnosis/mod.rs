@@ -78,6 +78,7 @@ use crate::report::{Confidence, Evidence, Where};
 use addresses::Addresses;
 use befallen::Befallen;
 use gone_rules::GoneRules;
+use inside::filtered::Cut;
 use path::Asking;
 use sufferers::Sufferers;
 use tolls::{Of, Past, Toll};
@@ -194,6 +195,7 @@ struct View<'a> {
     behind: OnceCell<BTreeMap<u32, Addresses>>,
     gone_rules: OnceCell<GoneRules>,
     overrun: OnceCell<BTreeMap<Port, Unread>>,
+    cut: OnceCell<Cut<'a>>,
     /// The devices that [`Self::by_uplink`] was asked for, and its answers.
     over_uplinks: RefCell<HashMap<(u32, u32), bool, RandomState>>,
 }
@@ -207,6 +209,7 @@ impl<'a> View<'a> {
             behind: OnceCell::new(),
             gone_rules: OnceCell::new(),
             overrun: OnceCell::new(),
+            cut: OnceCell::new(),
             over_uplinks: RefCell::default(),
         }
     }
@@ -246,12 +249,17 @@ impl<'a> View<'a> {
         &self.befallen().asking
     }
 
-    /// What each flow is found to lose now, by what it is that is kept of it.
-    fn tolls(&self) -> Vec<(Of, Vec<Toll<'a>>)> {
-        let mut all = lost::tolls(self);
-        all.push((Of::PassedOn, inside::filtered::tolls(self)));
+    /// What is to be kept of what each flow is found to lose now.
+    fn to_keep(&self) -> tolls::Found {
+        let passed_on = (Of::PassedOn, &self.cut().tolls[..]);
+        let mut all: Vec<(Of, &[Toll<'a>])> = lost::tolls(self).chain([passed_on]).collect();
         all.retain(|(_, tolls)| !tolls.is_empty());
-        all
+        self.past.keep(&all, lost::gave_up)
+    }
+
+    /// What this node does not pass on though it did.
+    fn cut(&self) -> &Cut<'a> {
+        self.cut.get_or_init(|| Cut::of(self))
     }
 
     /// The flows that something befalls.

@@ -3,10 +3,8 @@
 //! A process gives up, a flow gets something again, or is forgotten; what it lost is lost all the same. So a verdict never says less
 //! than it did: what it said of each flow is kept from one tick to the next, for as long as the fault lasts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use foldhash::fast::RandomState;
 
 use super::lost::kinds::Kind;
 use super::sufferers::Sufferer;
@@ -14,9 +12,10 @@ use crate::event::{FlowKey, Owner};
 use crate::model::clock::{SECOND, When};
 use crate::model::flows::LastDrop;
 use crate::model::growth::Spell;
+use crate::model::plight::Plight;
 
 /// Flows that are kept of one fault. More are told for as long as they can be seen.
-const MOST: usize = 65_536;
+const MOST: usize = 2_048;
 /// A fault of which nothing is found for so long is over, whoever mended it: as for episodes, 30 s.
 const OVER: u64 = 30 * SECOND;
 
@@ -32,29 +31,84 @@ pub(super) enum Of {
 }
 
 /// What one flow has lost in one spell, or in all of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Toll<'a> {
-    pub key: FlowKey,
-    /// Since when it starves; never where it does not now.
-    pub starved: When,
-    pub owner: Option<&'a Arc<Owner>>,
-    /// Who waited has given up.
-    pub gave_up: bool,
-    /// Device by which its packets arrive.
-    pub iif: u32,
-    /// How its packets ended last; `None` where no drop was seen.
-    pub end: Option<&'a Arc<LastDrop>>,
+    flow: Flow<'a>,
+    /// By a drop that was seen.
+    is_dropped: bool,
     pub lost: Spell,
     /// When the latest of its spells began: it is the same one as long as that is.
-    pub began: u64,
+    began: u64,
+}
+
+/// What is known of the flow.
+#[derive(Clone, Copy, Debug)]
+enum Flow<'a> {
+    Now(&'a Plight),
+    Before(&'a FlowKey, &'a Kept),
+}
+
+impl<'a> Toll<'a> {
+    /// What a flow is found to lose now, by its last drop or by none that was seen, in a spell that began then.
+    pub(super) fn of(plight: &'a Plight, is_dropped: bool, lost: Spell, began: u64) -> Self {
+        let since = plight.began(lost.since);
+        Self {
+            flow: Flow::Now(plight),
+            is_dropped,
+            lost: Spell { since, ..lost },
+            began,
+        }
+    }
+
+    /// How the flow is off; `None` where nothing of it is found now.
+    pub(super) fn plight(&self) -> Option<&'a Plight> {
+        match self.flow {
+            Flow::Now(plight) => Some(plight),
+            Flow::Before(..) => None,
+        }
+    }
+
+    pub(super) fn key(&self) -> &'a FlowKey {
+        match self.flow {
+            Flow::Now(plight) => &plight.key,
+            Flow::Before(key, _) => key,
+        }
+    }
+
+    /// Device by which its packets arrive.
+    pub(super) fn iif(&self) -> u32 {
+        match self.flow {
+            Flow::Now(plight) => plight.iif,
+            Flow::Before(_, kept) => kept.iif,
+        }
+    }
+
+    /// How its packets ended last; `None` where no drop was seen.
+    pub(super) fn end(&self) -> Option<&'a Arc<LastDrop>> {
+        match self.flow {
+            Flow::Now(plight) => plight.last_drop.as_ref().filter(|_| self.is_dropped),
+            Flow::Before(_, kept) => kept.end.as_ref(),
+        }
+    }
+
+    /// Who waited for its packets has given up, as far as `now` says of one that is seen.
+    pub(super) fn gave_up(&self, now: impl Fn(&Plight) -> bool) -> bool {
+        match self.flow {
+            Flow::Now(plight) => now(plight),
+            Flow::Before(_, kept) => kept.gave_up,
+        }
+    }
 }
 
 impl<'a> From<&Toll<'a>> for Sufferer<'a> {
     fn from(toll: &Toll<'a>) -> Self {
-        Self {
-            key: toll.key,
-            since: toll.starved,
-            owner: toll.owner.map(Arc::as_ref),
+        match toll.flow {
+            Flow::Now(plight) => plight.into(),
+            Flow::Before(key, kept) => Self {
+                key: *key,
+                since: When::NEVER,
+                owner: kept.owner.as_deref(),
+            },
         }
     }
 }
@@ -74,6 +128,23 @@ struct Kept {
 }
 
 impl Kept {
+    /// What is found now is the first that is kept of it.
+    fn of(toll: &Toll<'_>, gave_up: bool) -> Self {
+        let owner = match toll.flow {
+            Flow::Now(plight) => plight.owner.clone(),
+            Flow::Before(_, kept) => kept.owner.clone(),
+        };
+        Self {
+            owner,
+            gave_up,
+            iif: toll.iif(),
+            end: toll.end().cloned(),
+            lost: toll.lost,
+            began: toll.began,
+            before: 0,
+        }
+    }
+
     /// What it lost in all spells, and in those before this one, which began then and is what is found of it now.
     fn with(&self, now: Spell, began: u64) -> (Spell, u64) {
         let before = if self.began == began {
@@ -85,88 +156,118 @@ impl Kept {
         let packets = before.saturating_add(now.packets).max(self.lost.packets);
         (Spell { packets, ..both }, before)
     }
+
+    /// The same with what is found now.
+    fn and(&mut self, now: Self) {
+        let (lost, before) = self.with(now.lost, now.began);
+        let owner = now.owner.or(self.owner.take());
+        *self = Self {
+            lost,
+            before,
+            owner,
+            ..now
+        };
+    }
 }
 
 /// What is kept of one fault.
 #[derive(Clone, Debug, Default)]
 struct Tolls {
-    flows: HashMap<FlowKey, Kept, RandomState>,
+    flows: BTreeMap<FlowKey, Kept>,
     /// When something of it was found last.
     found: u64,
 }
+
+/// What is kept of a fault and is not found now.
+#[derive(Debug, Default)]
+pub(super) struct Beside<'a> {
+    /// What flows that are found have lost in all, by their places.
+    more: Vec<(usize, Spell)>,
+    /// Flows of which nothing is found now, in the order of their keys.
+    others: Vec<Toll<'a>>,
+}
+
+impl<'a> Beside<'a> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.more.is_empty() && self.others.is_empty()
+    }
+
+    /// All of it: each flow once, in the order of their keys.
+    pub(super) fn with(self, now: &[Toll<'a>]) -> Vec<Toll<'a>> {
+        let mut all = now.to_vec();
+        for (place, lost) in self.more {
+            if let Some(toll) = all.get_mut(place) {
+                toll.lost = lost;
+            }
+        }
+        all.extend(self.others);
+        // The one sort that makes use of what is in order already.
+        all.sort_by_key(|toll| toll.key());
+        all
+    }
+}
+
+/// What flows lose now, to be kept.
+pub(super) struct Found(Vec<(Of, Vec<(FlowKey, Kept)>)>);
 
 /// What was found until the last tick.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past(BTreeMap<Of, Tolls>);
 
 impl Past {
-    /// What is found now, with what was before: each flow once, in the order of their keys.
-    pub(super) fn with<'a>(&'a self, of: Of, mut now: Vec<Toll<'a>>) -> Vec<Toll<'a>> {
-        let Some(past) = self.0.get(&of).filter(|past| !past.flows.is_empty()) else {
-            return now;
-        };
-        for toll in &mut now {
-            if let Some(kept) = past.flows.get(&toll.key) {
-                (toll.lost, _) = kept.with(toll.lost, toll.began);
+    /// What is kept beside what is found now, which is in the order of its keys.
+    pub(super) fn beside<'a>(&'a self, of: Of, now: &[Toll<'a>]) -> Beside<'a> {
+        let mut beside = Beside::default();
+        for (key, kept) in self.0.get(&of).iter().flat_map(|past| &past.flows) {
+            let Some(place) = place(now, key) else {
+                beside.others.push(Toll {
+                    flow: Flow::Before(key, kept),
+                    is_dropped: kept.end.is_some(),
+                    lost: kept.lost,
+                    began: kept.began,
+                });
+                continue;
+            };
+            let toll = &now[place];
+            let (lost, _) = kept.with(toll.lost, toll.began);
+            if lost != toll.lost {
+                beside.more.push((place, lost));
             }
         }
-        now.sort_unstable_by_key(|toll| toll.key);
-        let is_found = |key: &FlowKey| now.binary_search_by_key(key, |toll| toll.key).is_ok();
-        let others: Vec<Toll<'a>> = past
-            .flows
-            .iter()
-            .filter(|(key, _)| !is_found(key))
-            .map(|(key, kept)| Toll {
-                key: *key,
-                starved: When::NEVER,
-                owner: kept.owner.as_ref(),
-                gave_up: kept.gave_up,
-                iif: kept.iif,
-                end: kept.end.as_ref(),
-                lost: kept.lost,
-                began: kept.began,
-            })
-            .collect();
-        now.extend(others);
-        now.sort_unstable_by_key(|toll| toll.key);
-        now
+        beside
     }
 
-    /// What is found at a tick, to be kept.
-    pub(super) fn of(found: Vec<(Of, Vec<Toll<'_>>)>) -> Self {
-        let kept = |toll: Toll<'_>| Kept {
-            owner: toll.owner.cloned(),
-            gave_up: toll.gave_up,
-            iif: toll.iif,
-            end: toll.end.cloned(),
-            lost: toll.lost,
-            began: toll.began,
-            before: 0,
+    /// What of this is to be kept: what is found, in the order of its keys, of flows that are kept and of as many others as there
+    /// is room for. Who waited for a flow has given up as `gave_up` says.
+    pub(super) fn keep(&self, found: &[(Of, &[Toll<'_>])], gave_up: impl Fn(&Plight) -> bool) -> Found {
+        let kept = |toll: &Toll<'_>| (*toll.key(), Kept::of(toll, toll.gave_up(&gave_up)));
+        let of_one = |(of, now): &(Of, &[Toll<'_>])| {
+            let Some(past) = self.0.get(of) else {
+                return (*of, now.iter().take(MOST).map(kept).collect());
+            };
+            let known = past.flows.keys().filter_map(|key| place(now, key));
+            let mut all: Vec<(FlowKey, Kept)> = known.map(|place| kept(&now[place])).collect();
+            let room = MOST.saturating_sub(past.flows.len());
+            if room > 0 {
+                let is_new = |toll: &&Toll<'_>| !past.flows.contains_key(toll.key());
+                all.extend(now.iter().filter(is_new).take(room).map(kept));
+            }
+            (*of, all)
         };
-        let tolls = |tolls: Vec<Toll<'_>>| Tolls {
-            flows: tolls.into_iter().map(|toll| (toll.key, kept(toll))).collect(),
-            found: 0,
-        };
-        Self(found.into_iter().map(|(of, found)| (of, tolls(found))).collect())
+        Found(found.iter().map(of_one).collect())
     }
 
     /// This was found at a tick.
-    pub(super) fn found(&mut self, at: u64, now: Self) {
+    pub(super) fn found(&mut self, at: u64, now: Found) {
         for (of, now) in now.0 {
             let past = self.0.entry(of).or_default();
             past.found = at;
-            for (key, toll) in now.flows {
-                if let Some(kept) = past.flows.get_mut(&key) {
-                    let (lost, before) = kept.with(toll.lost, toll.began);
-                    let owner = toll.owner.or(kept.owner.take());
-                    *kept = Kept {
-                        lost,
-                        before,
-                        owner,
-                        ..toll
-                    };
-                } else if past.flows.len() < MOST {
-                    past.flows.insert(key, toll);
+            for (key, toll) in now {
+                match past.flows.get_mut(&key) {
+                    Some(kept) => kept.and(toll),
+                    None => {
+                        past.flows.insert(key, toll);
+                    }
                 }
             }
         }
@@ -179,4 +280,9 @@ impl Past {
             past.flows.retain(|_, kept| kept.lost.last > until);
         }
     }
+}
+
+/// Where the flow stands among these.
+fn place(tolls: &[Toll<'_>], key: &FlowKey) -> Option<usize> {
+    tolls.binary_search_by_key(&key, |toll| toll.key()).ok()
 }

@@ -169,7 +169,7 @@ pub(in crate::diagnosis) struct Filtered {
 }
 
 impl Filtered {
-    pub(in crate::diagnosis) fn of(model: &Model, befallen: &Befallen<'_>) -> Self {
+    pub(in crate::diagnosis) fn of<'a>(model: &'a Model, befallen: &Befallen<'a>) -> Self {
         let mut all = Self::default();
         for (Plight { key, .. }, ..) in of_others(model, befallen) {
             all.flows.insert(through(key));
@@ -271,67 +271,56 @@ fn passed(flow: &Flow, plight: Option<&Plight>) -> When {
     }
 }
 
-/// What each flow is found to lose now.
-pub(in crate::diagnosis) fn tolls<'a>(view: &View<'a>) -> Vec<Toll<'a>> {
-    let cut = cut(view);
-    let flows: BTreeMap<FlowKey, Toll<'_>> = cut
-        .values()
-        .flat_map(|case| &case.flows)
-        .map(|(plight, _, spell)| {
-            let toll = Toll {
-                key: plight.key,
-                starved: When::NEVER,
-                owner: None,
-                gave_up: false,
-                iif: plight.iif,
-                end: plight.last_drop.as_ref(),
-                lost: Spell {
-                    since: plight.began(spell.since),
-                    ..*spell
-                },
-                began: spell.since,
-            };
-            (plight.key, toll)
-        })
-        .collect();
-    flows.into_values().collect()
+/// What is cut off now.
+pub(in crate::diagnosis) struct Cut<'a> {
+    cases: BTreeMap<Between, Case<'a>>,
+    /// What each flow is found to lose, in the order of their keys.
+    pub tolls: Vec<Toll<'a>>,
 }
 
-/// What is cut off now.
-fn cut<'a>(view: &View<'a>) -> BTreeMap<Between, Case<'a>> {
-    let mut cut = cases(view);
-    let shut: HashSet<(u32, IpAddr, IpAddr), RandomState> = cut
-        .iter()
-        .filter(|(between, case)| case.is_cut(between))
-        .map(|(between, _)| between.pair())
-        .collect();
-    cut.retain(|between, case| case.is_shut() && shut.contains(&between.pair()));
-    cut
+impl<'a> Cut<'a> {
+    pub(in crate::diagnosis) fn of(view: &View<'a>) -> Self {
+        let mut cases = cases(view);
+        let shut: HashSet<(u32, IpAddr, IpAddr), RandomState> = cases
+            .iter()
+            .filter(|(between, case)| case.is_cut(between))
+            .map(|(between, _)| between.pair())
+            .collect();
+        cases.retain(|between, case| case.is_shut() && shut.contains(&between.pair()));
+        let flows = cases.values().flat_map(|case| &case.flows);
+        let mut tolls: Vec<Toll<'a>> = flows
+            .map(|(plight, _, spell)| Toll::of(plight, true, *spell, spell.since))
+            .collect();
+        tolls.sort_by_key(|toll| toll.key());
+        // Whoever of the two has asked.
+        tolls.dedup_by_key(|toll| toll.key());
+        Self { cases, tolls }
+    }
 }
 
 fn dropped(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let cut = cut(view);
-    if cut.is_empty() {
+    let Cut { cases, tolls } = view.cut();
+    if cases.is_empty() {
         return None;
     }
-    let tolls = view.past.with(Of::PassedOn, tolls(view));
+    let tolls = view.past.beside(Of::PassedOn, tolls).with(tolls);
     let lost = tolls.iter().map(|toll| toll.lost).reduce(Spell::and)?;
     let (since, last) = (lost.since, lost.last);
-    let pairs: BTreeSet<(IpAddr, IpAddr)> = cut
+    let pairs: BTreeSet<(IpAddr, IpAddr)> = cases
         .iter()
         .filter(|(_, case)| case.is_as_it_came)
         .map(|(between, _)| (between.to.min(between.from), between.to.max(between.from)))
         .collect();
     let mut ends: BTreeMap<&LastDrop, (u64, u64)> = BTreeMap::new();
     for toll in &tolls {
-        if let Some(drop) = toll.end {
+        if let Some(drop) = toll.end() {
             let end = ends.entry(drop.as_ref()).or_default();
             *end = (end.0.saturating_add(toll.lost.packets), end.1 + 1);
         }
     }
     let packets = lost.packets;
-    let keys: Vec<FlowKey> = tolls.iter().map(|toll| toll.key).collect();
+    let keys: Vec<FlowKey> = tolls.iter().map(|toll| *toll.key()).collect();
     let namespaces: BTreeSet<u32> = keys.iter().map(|key| key.netns).collect();
     let hooks = match kinds::hooks_in(model, &namespaces, true) {
         hooks if hooks.is_empty() => String::new(),

@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use super::{affected, is_foreign};
 use crate::diagnosis::firewalls::arriving;
 use crate::diagnosis::gone_rules::{GoneRule, went_away};
-use crate::diagnosis::matching::Asks;
+use crate::diagnosis::matching::{Asks, Packet};
 use crate::diagnosis::words::{command, count, distinct, list};
 use crate::diagnosis::{About, Finding, Rule, View, effects, evidence};
 use crate::event::FlowKey;
 use crate::model::clock::{SECOND, When};
 use crate::model::endpoints::Endpoint;
 use crate::model::flows::Flow;
+use crate::model::latest::{Gathering, Latest};
 use crate::report::{Confidence, Where};
 
 /// R40: a rule that gives pods the node's address went away.
@@ -58,6 +59,8 @@ struct Asked<'a> {
     devices: BTreeSet<u32>,
     /// When the flow was last heard that has been silent longest.
     first: When,
+    /// Some of them sent more than one packet.
+    asks_again: bool,
     /// When the last of them arrived.
     last: When,
     /// An answer to somebody behind this node came before.
@@ -66,17 +69,15 @@ struct Asked<'a> {
     is_answered: bool,
 }
 
-/// It comes from behind this node, and is for somebody else.
-fn is_passed_on(view: &View<'_>, key: &FlowKey, flow: &Flow) -> bool {
-    ![0, tracer_ebpf::LOOPBACK].contains(&flow.iif)
-        && !view.by_uplink(key.netns, flow.iif)
-        && is_foreign(view.model, key.netns, key.local)
+/// It comes from behind this node.
+fn is_from_inside(view: &View<'_>, key: &FlowKey, flow: &Flow) -> bool {
+    ![0, tracer_ebpf::LOOPBACK].contains(&flow.iif) && !view.by_uplink(key.netns, flow.iif)
 }
 
 /// It may be an answer to somebody behind this node: nobody of the node itself sent there or took it.
 fn is_for_others(view: &View<'_>, key: &FlowKey, flow: &Flow) -> bool {
     let is_of_node = flow.sent > 0 || flow.matched > 0 || flow.queued > 0;
-    flow.iif != 0 && !is_of_node && view.by_uplink(key.netns, flow.iif)
+    flow.iif != 0 && view.by_uplink(key.netns, flow.iif) && !is_of_node
 }
 
 /// Those outside who are asked since some rule went away, and do not answer.
@@ -90,37 +91,57 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
         .rev()
         .map(|(rule, words)| (*rule, Asks::of(rule.family, words)))
         .collect();
-    let mut all: BTreeMap<Endpoint, Asked<'a>> = BTreeMap::new();
+    let mut all: Gathering<Endpoint, Asked<'a>> = Gathering::default();
+    // Flows to one end, and of one pod to it, are side by side.
+    let mut latest = None;
+    let mut lost: Latest<(Endpoint, IpAddr), Option<&'a GoneRule>> = Latest::default();
     for (key, flow) in model.flows().iter() {
-        let lost = rules.iter().find(|(rule, asks)| {
-            rule.netns == key.netns
-                && flow.last_arrived >= When::at(rule.at.saturating_add(ON_ITS_WAY))
-                && is_passed_on(view, key, flow)
-                && asks.fit(&arriving(key)).is_some()
-        });
-        let Some((rule, _)) = lost else {
+        if !is_from_inside(view, key, flow) {
+            continue;
+        }
+        let end = Endpoint::at(key);
+        let find = || {
+            // Which port of its own a pod has says nothing.
+            let sent = Packet {
+                source: (Some(key.remote), None),
+                ..arriving(key)
+            };
+            let mut rules = rules.iter().filter(|(rule, _)| rule.netns == key.netns);
+            let mut lost = || rules.find(|(_, asks)| asks.fit(&sent).is_some());
+            is_foreign(model, key.netns, key.local).then(|| lost().map(|(rule, _)| *rule))?
+        };
+        let Some(rule) = lost.of((end, key.remote), find) else {
             continue;
         };
-        let asked = all.entry(Endpoint::at(key)).or_insert_with(|| Asked {
+        if flow.last_arrived < When::at(rule.at.saturating_add(ON_ITS_WAY)) {
+            continue;
+        }
+        let asked = all.of(end, || Asked {
             rule,
             flows: Vec::new(),
             devices: BTreeSet::new(),
             first: flow.last_arrived,
+            asks_again: false,
             last: When::NEVER,
             was_answered: false,
             is_answered: false,
         });
         asked.flows.push(*key);
-        asked.devices.insert(flow.iif);
+        if latest != Some((end, flow.iif)) {
+            latest = Some((end, flow.iif));
+            asked.devices.insert(flow.iif);
+        }
         asked.first = asked.first.min(flow.last_arrived);
+        asked.asks_again |= flow.arrived > 1;
         asked.last = asked.last.max(flow.last_arrived);
     }
+    let mut all = all.whole();
     if all.is_empty() {
         return all;
     }
     for (key, flow) in model.flows().iter() {
-        if let Some(asked) = all.get_mut(&Endpoint::of(key))
-            && is_for_others(view, key, flow)
+        if is_for_others(view, key, flow)
+            && let Some(asked) = all.get_mut(&Endpoint::of(key))
         {
             asked.was_answered = true;
             asked.is_answered |= flow.last_arrived >= When::at(asked.rule.at.saturating_add(ON_ITS_WAY));
@@ -129,7 +150,8 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
     let is_late = When::at(model.now().saturating_sub(ANSWERS));
     all.retain(|_, asked| {
         let lasts = asked.last >= When::at(asked.rule.at.saturating_add(LASTING));
-        asked.was_answered && !asked.is_answered && lasts && asked.first <= is_late
+        let is_overdue = asked.asks_again || asked.first <= is_late;
+        asked.was_answered && !asked.is_answered && lasts && is_overdue
     });
     all
 }
@@ -149,7 +171,9 @@ fn lost(view: &View<'_>) -> Option<Finding> {
         .flat_map(|asked| asked.flows.iter().copied())
         .collect();
     flows.sort_unstable();
-    let pods: BTreeSet<IpAddr> = flows.iter().map(|key| key.remote).collect();
+    // Flows of one pod to one end are side by side.
+    let runs = flows.chunk_by(|one, next| one.remote == next.remote);
+    let pods: BTreeSet<IpAddr> = runs.filter_map(|run| run.first()).map(|key| key.remote).collect();
     let pods = distinct(pods.iter().map(ToString::to_string));
     let devices = asked.iter().flat_map(|(end, asked)| {
         let name = |device: &u32| model.node().device_name(end.netns, *device);

@@ -34,10 +34,13 @@ impl<'a> Barred<'a> {
             .push((plight, end));
     }
 
-    /// What was dropped of peers that had been let in, at ports that nothing reaches any more; and the last time that something
-    /// did.
-    pub(super) fn shut(&self, model: &Model) -> (Lost<'a>, BTreeSet<Port>, u64) {
-        let (mut all, mut ports, mut served) = (Lost::nothing(model), BTreeSet::new(), 0);
+    /// What was dropped of peers that had been let in, at ports that nothing reaches any more.
+    pub(super) fn shut(&self, model: &Model) -> Shut<'a> {
+        let mut shut = Shut {
+            lost: Lost::nothing(model),
+            ports: BTreeSet::new(),
+            served: 0,
+        };
         for (port, flows) in &self.0 {
             let Some(last) = model.last_served(*port) else {
                 continue;
@@ -46,39 +49,46 @@ impl<'a> Barred<'a> {
                 .iter()
                 .filter(|(plight, (.., spell))| spell.last > last && model.let_in(&plight.key));
             // Of a spell that began before, it is not known how many came after.
-            let after = |spell: &Spell| if spell.since > last { spell.packets } else { 1 };
-            let lost = of_known.clone().map(|(_, (.., spell))| Spell {
+            let after = |spell: &Spell| Spell {
                 since: spell.since.max(last),
                 last: spell.last,
-                packets: after(spell),
-            });
+                packets: if spell.since > last { spell.packets } else { 1 },
+            };
+            let lost = of_known.clone().map(|(_, (.., spell))| after(spell));
             if lost
                 .reduce(Spell::and)
                 .is_some_and(|lost| lost.lasts(DROPPED + 1, LASTING))
             {
-                ports.insert(*port);
-                served = served.max(last);
-                for &(plight, (drop, place, spell)) in of_known {
-                    let times = (spell.since.max(last), spell.last);
-                    all.add(plight, Some((drop, place)), after(&spell), times, spell.since);
+                shut.ports.insert(*port);
+                shut.served = shut.served.max(last);
+                for (plight, (_, place, spell)) in of_known {
+                    shut.lost.add(plight, Some(*place), after(spell), spell.since);
                 }
             }
         }
-        (all, ports, served)
+        shut.lost.flows.sort_by_key(|toll| toll.key());
+        shut
     }
+}
+
+/// Servers that a firewall cuts off.
+pub(in crate::diagnosis) struct Shut<'a> {
+    /// What it drops, in the order of the flows' keys.
+    pub(super) lost: Lost<'a>,
+    ports: BTreeSet<Port>,
+    /// The last time that something reached one of them.
+    served: u64,
 }
 
 /// What is found of them.
 pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let (lost, ports, served) = view.befallen().losses.barred.shut(model);
+    let Shut { lost, ports, served } = view.befallen().shut(model);
     if ports.is_empty() {
         return None;
     }
     let lost = lost.whole(view, Of::Barred);
-    let mut flows = lost.flows.clone();
-    flows.sort_by_key(|toll| toll.key);
-    let suffering = Suffering::of(flows.iter().map(Sufferer::from));
+    let suffering = Suffering::of(lost.flows.iter().map(Sufferer::from));
     let peers: BTreeSet<_> = suffering.flows.iter().map(|flow| flow.remote).collect();
     let numbers = distinct(
         ports
@@ -92,7 +102,7 @@ pub(super) fn examine(view: &View<'_>) -> Option<Finding> {
         list(&numbers),
         list(&distinct(peers.iter().map(ToString::to_string))),
         if lost.packets() == 1 { "was" } else { "were" },
-        moment(model, served),
+        moment(model, *served),
         Kind::Firewall.more(model, &lost),
         suffering.named(),
     );

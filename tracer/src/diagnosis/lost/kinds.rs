@@ -271,7 +271,7 @@ fn grown(model: &Model, namespaces: &BTreeSet<u32>, name: &'static str, says: &s
 
 /// The addresses that the packets were for, with their namespaces. Flows of one are mostly side by side.
 fn locals(lost: &Lost<'_>) -> BTreeSet<(u32, IpAddr)> {
-    let local = |toll: &Toll<'_>| (toll.key.netns, toll.key.local);
+    let local = |toll: &Toll<'_>| (toll.key().netns, toll.key().local);
     let runs = lost.flows.chunk_by(|one, next| local(one) == local(next));
     runs.filter_map(|run| run.first()).map(local).collect()
 }

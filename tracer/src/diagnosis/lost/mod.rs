@@ -11,6 +11,7 @@ mod partly;
 pub(super) mod rules;
 mod table;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -34,6 +35,7 @@ use crate::model::queues::Port;
 use crate::report::{Confidence, Evidence};
 
 use barred::Barred;
+pub(super) use barred::Shut;
 use kinds::{Kind, Returned, Way};
 use partly::Partly;
 
@@ -54,6 +56,7 @@ const PATIENCE: u64 = 5 * SECOND;
 type End<'a> = Option<&'a LastDrop>;
 
 /// What ended in one way.
+#[derive(Clone)]
 pub(super) struct Loss<'a> {
     end: End<'a>,
     packets: u64,
@@ -72,6 +75,7 @@ impl Loss<'_> {
 }
 
 /// What was lost by one kind of loss.
+#[derive(Clone)]
 pub(super) struct Lost<'a> {
     /// By the places of their ends; none where no drop was seen.
     losses: BTreeMap<Option<usize>, Loss<'a>>,
@@ -91,62 +95,43 @@ impl<'a> Lost<'a> {
         }
     }
 
-    /// So many packets of this flow ended so, between these times.
-    fn add(
-        &mut self,
-        plight: &'a Plight,
-        end: Option<(&'a LastDrop, usize)>,
-        packets: u64,
-        (since, last): (u64, u64),
-        began: u64,
-    ) {
-        let toll = Toll {
-            key: plight.key,
-            starved: plight.starved,
-            owner: plight.owner.as_ref(),
-            gave_up: plight.waits == Waits::GaveUp || asked_in_vain(plight),
-            iif: plight.iif,
-            end: plight.last_drop.as_ref().filter(|_| end.is_some()),
-            lost: Spell {
-                since: plight.began(since),
-                last,
-                packets,
-            },
-            began,
-        };
-        self.enter(toll, end.map(|(_, place)| place));
+    /// So many packets of this flow ended so, in a spell that began then.
+    fn add(&mut self, plight: &'a Plight, place: Option<usize>, lost: Spell, began: u64) {
+        self.enter(Toll::of(plight, place.is_some(), lost, began), place);
     }
 
-    /// What a flow lost, with the place of how that ended.
+    /// What a flow lost, with the place of how that ended; `None` where no drop was seen.
     fn enter(&mut self, toll: Toll<'a>, place: Option<usize>) {
         let Spell { since, last, packets } = toll.lost;
         let loss = self.losses.entry(place).or_insert_with(|| Loss {
-            end: toll.end.map(Arc::as_ref),
+            end: toll.end().map(Arc::as_ref),
             packets: 0,
             flows: 0,
             devices: BTreeSet::new(),
-            example: toll.key,
+            example: *toll.key(),
         });
         loss.packets = loss.packets.saturating_add(packets);
         loss.flows += 1;
-        loss.devices.insert((toll.key.netns, toll.iif));
+        loss.devices.insert((toll.key().netns, toll.iif()));
         self.since = self.since.min(since);
         self.last = self.last.max(last);
         self.flows.push(toll);
     }
 
     /// The same with what was found before.
-    fn whole(&self, view: &View<'a>, of: Of) -> Self {
+    fn whole(&self, view: &View<'a>, of: Of) -> Cow<'_, Self> {
+        let beside = view.past.beside(of, &self.flows);
+        if beside.is_empty() {
+            return Cow::Borrowed(self);
+        }
         let mut whole = Self::nothing(view.model);
         let mut places: BTreeMap<&LastDrop, usize> = BTreeMap::new();
-        for mut toll in view.past.with(of, self.flows.clone()) {
-            let starved = view.model.plight_of(&toll.key).map(|plight| plight.starved);
-            toll.starved = starved.unwrap_or(When::NEVER);
+        for toll in beside.with(&self.flows) {
             let next = places.len();
-            let place = toll.end.map(|end| *places.entry(end.as_ref()).or_insert(next));
+            let place = toll.end().map(|end| *places.entry(end.as_ref()).or_insert(next));
             whole.enter(toll, place);
         }
-        whole
+        Cow::Owned(whole)
     }
 
     /// All packets of it.
@@ -242,18 +227,11 @@ impl<'a> Losses<'a> {
 
     /// A flow lost packets to a drop, where no other rule tells of it.
     fn dropped(&mut self, model: &Model, plight: &'a Plight, hunger: &Hunger, end: Ended<'a>) {
-        let (drop, place, spell) = end;
+        let (_, place, spell) = end;
         let way = self.way(model, end);
         if way.loses(model, plight) {
             let kind = way.kind(model, &self.returned, &plight.key, &spell);
-            self.lose(
-                model,
-                plight,
-                hunger,
-                kind,
-                Some((drop, place)),
-                hunger.dropped.into(),
-            );
+            self.lose(model, plight, hunger, kind, Some(place), hunger.dropped.into());
         }
     }
 
@@ -283,14 +261,18 @@ impl<'a> Losses<'a> {
         plight: &'a Plight,
         hunger: &Hunger,
         kind: Kind,
-        end: Option<(&'a LastDrop, usize)>,
+        place: Option<usize>,
         packets: u64,
     ) {
         // What waits in vain for the first time may have done so before anything was dropped.
         let dropped = plight.dropped.map_or(0, |spell| spell.since);
         let lost = self.kinds.entry(kind).or_insert_with(|| Lost::nothing(model));
-        let times = (hunger.since.max(dropped), hunger.last);
-        lost.add(plight, end, packets, times, hunger.since);
+        let spell = Spell {
+            since: hunger.since.max(dropped),
+            last: hunger.last,
+            packets,
+        };
+        lost.add(plight, place, spell, hunger.since);
     }
 
     /// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it
@@ -314,9 +296,15 @@ impl<'a> Losses<'a> {
         }
     }
 
+    /// See [`Barred::shut`].
+    pub(super) fn shut(&self, model: &Model) -> Shut<'a> {
+        self.barred.shut(model)
+    }
+
     /// All are added: those who gave up are taken together, who had bad luck is with those that lose a part, and what netfilter
     /// drops is given its name.
     pub(super) fn name(&mut self, model: &'a Model) {
+        let has_given_up = !self.gave_up.is_empty();
         for attempts in std::mem::take(&mut self.gave_up).into_values() {
             let since = attempts.iter().map(|(_, hunger, _)| hunger.since).min();
             let last = attempts.iter().map(|(_, hunger, _)| hunger.last).max();
@@ -328,6 +316,10 @@ impl<'a> Losses<'a> {
                 }
             }
         }
+        // What is kept of flows is found by their keys.
+        for lost in self.kinds.values_mut().filter(|_| has_given_up) {
+            lost.flows.sort_by_key(|toll| toll.key());
+        }
         self.partly.claim(model, &mut self.kinds);
         if let Some(firewall) = self.kinds.remove(&Kind::Firewall) {
             self.kinds.insert(kinds::of_netfilter(model, &firewall), firewall);
@@ -335,15 +327,18 @@ impl<'a> Losses<'a> {
     }
 }
 
-/// What each flow is found to lose now, of what is kept of it.
-pub(super) fn tolls<'a>(view: &View<'a>) -> Vec<(Of, Vec<Toll<'a>>)> {
+/// What each flow is found to lose now, before a socket.
+pub(super) fn tolls<'v, 'a>(view: &'v View<'a>) -> impl Iterator<Item = (Of, &'v [Toll<'a>])> {
     let losses = &view.befallen().losses;
-    let (barred, ..) = losses.barred.shut(view.model);
     let kinds = losses.kinds.iter();
-    kinds
-        .map(|(kind, lost)| (Of::Kind(*kind), lost.flows.clone()))
-        .chain([(Of::Barred, barred.flows)])
-        .collect()
+    let kinds = kinds.map(|(kind, lost)| (Of::Kind(*kind), &lost.flows[..]));
+    let shut = view.befallen().shut(view.model);
+    kinds.chain([(Of::Barred, &shut.lost.flows[..])])
+}
+
+/// Who waited for its packets has given up, or asked once and may have.
+pub(super) fn gave_up(plight: &Plight) -> bool {
+    plight.waits == Waits::GaveUp || asked_in_vain(plight)
 }
 
 /// What the rule for one kind of loss has found.
@@ -358,7 +353,7 @@ fn lost(view: &View<'_>, kind: Kind) -> Option<Finding> {
     let losses = lost.by_packets();
     let suffering = Suffering::of(lost.flows.iter().map(Sufferer::from));
     let ends: Vec<String> = losses.iter().map(|loss| kinds::told(loss)).collect();
-    let wait = match lost.flows.iter().filter(|toll| toll.gave_up).count() {
+    let wait = match lost.flows.iter().filter(|toll| toll.gave_up(gave_up)).count() {
         0 => "wait for them",
         all if all == lost.flows.len() => "waited for them until they gave up",
         _ => "wait for them, or did until they gave up",

@@ -2,6 +2,7 @@
 //! all is slow.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::kinds::{self, Kind};
 use super::{Ended, Loss, Lost, finding};
@@ -41,39 +42,32 @@ impl<'a> Partly<'a> {
     }
 
     /// A flow lost some packets, and its last ones so.
-    pub(super) fn add(&mut self, plight: &'a Plight, (drop, place, spell): Ended<'a>) {
-        let (packets, times) = (spell.packets, (spell.since, spell.last));
-        self.lost
-            .add(plight, Some((drop, place)), packets, times, spell.since);
+    pub(super) fn add(&mut self, plight: &'a Plight, (_, place, spell): Ended<'a>) {
+        self.lost.add(plight, Some(place), spell, spell.since);
         self.arrived = self.arrived.saturating_add(plight.arrived_amid_drops);
         if plight.is_reply || plight.waits == Waits::Connected {
-            self.of_own = self.of_own.saturating_add(packets);
+            self.of_own = self.of_own.saturating_add(spell.packets);
         }
     }
 
     /// Takes over those flows of other kinds that lost no more packets in a row than chance brings about: where one in ten is
     /// lost, one in a hundred times the next one is, too.
     pub(super) fn claim(&mut self, model: &'a Model, kinds: &mut BTreeMap<Kind, Lost<'a>>) {
-        let Some(share) = self.firm_share(model) else {
+        let Some(share) = self.firm_share() else {
             return;
         };
         for lost in kinds.values_mut() {
             let whole = std::mem::replace(lost, Lost::nothing(model));
-            let plights = whole.flows.iter().filter_map(|toll| model.plight_of(&toll.key));
-            for plight in plights {
-                let end = plight.last_drop.as_deref();
+            for toll in whole.flows {
+                let end = toll.end().map(Arc::as_ref);
                 let place = whole.losses.iter().find(|(_, loss)| loss.end == end);
                 let place = place.and_then(|(place, _)| *place);
-                match (end.zip(place), plight.dropped) {
-                    (Some((drop, place)), Some(spell)) if self.is_chance(&share, plight, place) => {
+                let dropped = toll.plight().and_then(|plight| Some((plight, plight.dropped?)));
+                match (end.zip(place), dropped) {
+                    (Some((drop, place)), Some((plight, spell))) if self.is_chance(&share, plight, place) => {
                         self.add(plight, (drop, place, spell));
                     }
-                    (end, _) => {
-                        let in_vain = plight.hunger.map_or(0, |hunger| u64::from(hunger.dropped));
-                        let packets = if in_vain > 0 { in_vain } else { plight.missing };
-                        let began = plight.hunger.map_or(whole.since, |hunger| hunger.since);
-                        lost.add(plight, end, packets, (whole.since, whole.last), began);
-                    }
+                    _ => lost.enter(toll, place),
                 }
             }
         }
@@ -88,10 +82,10 @@ impl<'a> Partly<'a> {
 
     /// How much is lost of those flows of which some was lost, and later some again: what had arrived just before all of it began
     /// to be lost is no sign that some gets through. `None` where there are none.
-    fn firm_share(&self, model: &Model) -> Option<Share> {
+    fn firm_share(&self) -> Option<Share> {
         let all = self.lost.flows.iter();
         let firm = all.filter_map(|toll| {
-            let plight = model.plight_of(&toll.key)?;
+            let plight = toll.plight()?;
             let spell = plight.dropped.filter(|spell| spell.last > spell.since)?;
             Some((spell, plight.arrived_amid_drops))
         });

@@ -7,7 +7,7 @@ use crate::diagnosis::episodes::Leading;
 use crate::diagnosis::pairing::{self, Mended, Pairing};
 use crate::diagnosis::path::ARRIVALS;
 use crate::diagnosis::roots::{self, Found};
-use crate::diagnosis::tolls::Past;
+use crate::diagnosis::tolls::{self, Past};
 use crate::diagnosis::{Finding, RULES, Rule, View};
 use crate::event::CapabilityState;
 use crate::model::Model;
@@ -86,15 +86,15 @@ pub(in crate::diagnosis) struct Outcome {
     pub leading: Option<(Leading, Finding)>,
     /// Something was mended, none that decides stands, and nothing was seen of what was mended after this time.
     pub over: Option<u64>,
-    /// What flows lose now.
-    pub tolls: Past,
+    /// What is to be kept of what flows lose now.
+    pub tolls: tolls::Found,
 }
 
 /// Asks all rules.
 pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
     let view = View::of(model, past);
     let (found, over) = judged(&view);
-    let tolls = Past::of(view.tolls());
+    let tolls = view.to_keep();
     let verdicts = found
         .iter()
         .filter(|one| one.rule.place.is_some())
