@@ -166,7 +166,7 @@ fn is_of_uplink(view: &View<'_>, netns: u32, thing: &Thing) -> bool {
 }
 
 /// Packets go as they did. A route that came leads as another one to the same network does or did before: one with another metric,
-/// which may go only then, or the same one, set anew as by whoever configures the device once more. Or one went, and another one
+/// which may go only then, or the same one that was there from the start, set anew as by whoever configures the device once more. Or one went, and another one
 /// leads there as it did; or it was changed, and leads as before. The same of a rule. Or one came that is only for when another one
 /// goes.
 pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
@@ -231,6 +231,12 @@ pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
         ) => (table, destination, prefix) == (in_table, to, of) && before < metric,
         _ => false,
     };
+    // What stood before anything was told of it has done no harm; what came while tracer looked, and went, may have.
+    let stood_before = |thing: &Thing| {
+        let first = changes()
+            .find(|other| matches!(&other.subject, Subject::Setting(of, its) if of == netns && its == thing));
+        first.is_some_and(|first| first.before.is_some())
+    };
     let mut stands = model.settings().iter();
     let mut went = changes().filter(|_| came);
     stands.any(|(of, other, value)| {
@@ -240,7 +246,7 @@ pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
         let was = || other.before.as_deref();
         other.at <= change.at.saturating_add(LATE)
             && matches!(&other.subject, Subject::Setting(of, thing)
-                    if of == netns && was().is_some_and(|was| is_alike(thing, was)))
+                    if of == netns && was().is_some_and(|was| is_alike(thing, was)) && stood_before(thing))
     })
 }
 

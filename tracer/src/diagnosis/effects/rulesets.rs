@@ -123,8 +123,14 @@ pub(super) fn may_lead_elsewhere(did: &Did) -> bool {
         "target",
     ];
     match did {
-        Did::Table(_, came) | Did::Chain(_, _, _, came) => *came == Came::Gone,
-        Did::Policy { .. } | Did::Set(..) | Did::Object(..) | Did::Renamed { .. } | Did::Anew { .. } => false,
+        Did::Chain(_, _, _, came) => *came == Came::Gone,
+        // Of one that goes, all that was in it is told (`nft_flush_table` in net/netfilter/nf_tables_api.c).
+        Did::Table(..)
+        | Did::Policy { .. }
+        | Did::Set(..)
+        | Did::Object(..)
+        | Did::Renamed { .. }
+        | Did::Anew { .. } => false,
         Did::Elements(..) | Did::More(_) => true,
         Did::Rule { words, .. } => WORDS.iter().any(|word| words.contains(word)),
     }

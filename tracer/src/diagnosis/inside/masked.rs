@@ -139,13 +139,16 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
     if all.is_empty() {
         return all;
     }
-    for (key, flow) in model.flows().iter() {
-        if is_for_others(view, key, flow)
-            && let Some(asked) = all.get_mut(&Endpoint::of(key))
-        {
-            asked.was_answered = true;
-            asked.is_answered |= flow.last_arrived >= When::at(asked.rule.at.saturating_add(ON_ITS_WAY));
-        }
+    for (key, flow, plight) in view.flows(|key, flow| is_for_others(view, key, flow)) {
+        let Some(asked) = all.get_mut(&Endpoint::of(key)) else {
+            continue;
+        };
+        asked.was_answered = true;
+        // What a peer sends once more to this node itself, which knows of no such connection, reaches nobody.
+        let dropped = plight.and_then(|plight| plight.dropped);
+        let is_refused = dropped.is_some_and(|spell| When::at(spell.last) >= flow.last_arrived);
+        let is_late = flow.last_arrived >= When::at(asked.rule.at.saturating_add(ON_ITS_WAY));
+        asked.is_answered |= is_late && !is_refused;
     }
     let is_late = When::at(model.now().saturating_sub(ANSWERS));
     all.retain(|_, asked| {
