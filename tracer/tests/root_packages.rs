@@ -328,3 +328,36 @@ fn what_dpkg_did_is_known_after_its_log_was_compressed() {
     );
     assert!(install.ended.is_some(), "{install:?}");
 }
+
+/// Runs that follow one another at once: who ended before it was seen is not known, and is never taken for the next one.
+#[test]
+fn a_step_is_of_the_dpkg_that_did_it_or_of_nobody() {
+    const VERSIONS: u32 = 12;
+    let node = Node::new("config");
+    let built: Vec<PathBuf> = (1..=VERSIONS)
+        .map(|version| node.build(&version.to_string()))
+        .collect();
+    run(node.install(&built[0]));
+    let mut source = Running::start(&node);
+    source.packages("what stands", |_| true);
+    let mut did = Vec::new();
+    for (version, package) in (1..).zip(&built[1..]) {
+        let mut dpkg = Killed(node.install(package).spawn().unwrap());
+        assert!(dpkg.0.wait().unwrap().success());
+        let (pid, new) = (dpkg.0.id(), version + 1);
+        did.push((format!("dpkg: upgrade tracer-test:all {version} → {new}"), pid));
+        did.push((format!("dpkg: configure tracer-test:all {new}"), pid));
+    }
+    let last = did.last().unwrap().0.clone();
+    while !source.notices.iter().any(|notice| notice.text == last) {
+        source.packages("the end", |packages| packages.holder.is_none());
+    }
+    let mut known = 0;
+    for (text, pid) in &did {
+        let notice = source.notices.iter().find(|notice| notice.text == *text);
+        let by = notice.unwrap().by.as_ref().map(|owner| owner.pid);
+        assert!(by.is_none_or(|by| by == *pid), "{text}: {by:?}, and not {pid}");
+        known += u32::from(by.is_some());
+    }
+    eprintln!("of {} steps it is known who did {known}", did.len());
+}

@@ -156,7 +156,7 @@ fn finish(packages: &Packages) -> Vec<String> {
         .collect();
     let mut remedy = Vec::new();
     // With none it takes in what is not in the status yet.
-    if broken.is_empty() || broken.len() < packages.unfinished.len() || packages.leftovers > 0 {
+    if broken.is_empty() || broken.len() < packages.unfinished_total() || packages.leftovers > 0 {
         remedy.push(CONFIGURE.to_owned());
     }
     if broken.is_empty() {
@@ -164,9 +164,10 @@ fn finish(packages: &Packages) -> Vec<String> {
     }
     let named: Vec<_> = broken.iter().take(NAMED).map(|name| quoted(name)).collect();
     let names = named.join(" ");
-    let more = match broken.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        more => format!(" So for {more} more: dpkg --audit names them."),
+    let more = match (broken.len().saturating_sub(NAMED), packages.unfinished_more) {
+        (0, 0) => String::new(),
+        (more, 0) => format!(" So for {more} more: dpkg --audit names them."),
+        _ => " dpkg --audit names all of those.".to_owned(),
     };
     remedy.push(format!(
         "apt-get install --reinstall {names}  # Risk: restarts services of what it installs.{more}"

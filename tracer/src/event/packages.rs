@@ -20,6 +20,9 @@ pub struct Packages {
     /// Packages that are neither installed in full nor removed, in the order of their names.
     #[serde(default)]
     pub unfinished: Vec<Unfinished>,
+    /// How many further such packages there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unfinished_more: u32,
     /// Not all packages are known: the manager's status is not there, torn, or not as it writes it. Always of rpm, whose
     /// files do not tell what it has left half-way.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -34,6 +37,21 @@ pub struct Packages {
     /// Packages that ask for a reboot (`/run/reboot-required.pkgs`); `None` where none is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reboot: Option<Vec<String>>,
+}
+
+impl Packages {
+    /// How many packages are not finished, also those that are not named.
+    #[must_use]
+    pub fn unfinished_total(&self) -> usize {
+        self.unfinished
+            .len()
+            .saturating_add(self.unfinished_more as usize)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A package manager.
@@ -88,6 +106,9 @@ pub struct Upgrade {
     /// When something was done to a package last; `None` where that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<i64>,
+    /// Who held the lock was at work on it when its log was read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_work: bool,
     /// The command that was given, empty where none is logged.
     #[serde(default)]
     pub command: String,

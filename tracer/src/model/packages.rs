@@ -80,7 +80,7 @@ pub(crate) enum Outcome {
     Ended,
     /// It told its end, and that something went wrong.
     Failed,
-    /// It has told no end, and somebody holds the manager's lock.
+    /// It has told no end, and who holds the manager's lock is at work on it.
     InWork,
     /// It has told no end, and nobody is at work on it any more.
     Interrupted,
@@ -192,12 +192,16 @@ impl Managers {
     pub(crate) fn left(&self) -> Option<Left<'_>> {
         let (manager, since) = self.left.first_key_value()?;
         let mut of_it = self.work.iter().rev().filter(|work| work.manager == *manager);
-        let last = self.past(*manager).next_back();
+        let packages = self.told.get(manager)?;
+        // What others did since may have left open what that one was to do.
+        let most = if packages.open_run { usize::MAX } else { 1 };
+        let last = self.past(*manager).rev().take(most);
         let last = last
             .filter(|(_, outcome)| *outcome == Outcome::Interrupted)
-            .map(|(run, _)| run);
+            .map(|(run, _)| run)
+            .next();
         Some(Left {
-            packages: self.told.get(manager)?,
+            packages,
             since: *since,
             holder: of_it.next().and_then(|work| work.holder_at(u64::MAX)),
             last: last.map(|run| run.last.unwrap_or(run.begun)),
@@ -219,14 +223,13 @@ impl Managers {
     /// Runs of a manager, also those before the start, in the order of their beginnings.
     pub(crate) fn past(&self, manager: Manager) -> impl DoubleEndedIterator<Item = (&Upgrade, Outcome)> {
         let runs = self.past.get(&manager).map_or(&[][..], |past| &past.runs);
-        let last = runs.len().saturating_sub(1);
         let told = self.told.get(&manager);
         let is_at_work = told.is_some_and(|packages| packages.holder.is_some());
-        runs.iter().enumerate().map(move |(number, run)| {
+        runs.iter().map(move |run| {
             let outcome = match run.ended {
                 Some(_) if run.error.is_empty() => Outcome::Ended,
                 Some(_) => Outcome::Failed,
-                None if number == last && is_at_work => Outcome::InWork,
+                None if run.in_work && is_at_work => Outcome::InWork,
                 None => Outcome::Interrupted,
             };
             (run, outcome)
@@ -250,7 +253,9 @@ impl Managers {
     pub(crate) fn describe(&self, packages: &Packages) -> String {
         let last = self.past(packages.manager).next_back();
         let has_no_end = last.is_some_and(|(_, outcome)| outcome == Outcome::Interrupted);
+        let in_work = describe_with(packages, &packages.working_on);
         match (Standing::of(packages), has_no_end) {
+            (Standing::InWork, _) => in_work,
             (Standing::Whole, true) => {
                 format!(
                     "{}; the last run has told no end, and nothing is left of it",
@@ -292,12 +297,20 @@ fn is_reboot_alone(before: &Packages, packages: &Packages) -> bool {
 
 /// How packages stand, in one sentence without the package in work: that changes many times a second.
 pub(crate) fn describe(packages: &Packages) -> String {
+    describe_with(packages, "")
+}
+
+/// The same, with what is worked on where that is told.
+fn describe_with(packages: &Packages, working_on: &str) -> String {
     let standing = match Standing::of(packages) {
         Standing::Whole => return with_reboot(packages, "all packages whole".to_owned()),
         // What is unfinished while it is worked on is on its way.
         Standing::InWork => {
             let asked = packages.reboot.as_ref().map_or("", |_| REBOOT);
-            return format!("in work{asked}");
+            return match working_on {
+                "" => format!("in work{asked}"),
+                package => format!("in work ({package}){asked}"),
+            };
         }
         Standing::Unknown => {
             let why = match packages.manager {
@@ -308,7 +321,8 @@ pub(crate) fn describe(packages: &Packages) -> String {
         }
         Standing::Interrupted => "interrupted",
     };
-    let mut reasons = named(packages.unfinished.iter().map(state).collect());
+    let more = packages.unfinished_more as usize;
+    let mut reasons = named(packages.unfinished.iter().map(state).collect(), more);
     if packages.leftovers > 0 {
         let changes = plural(packages.leftovers as usize, "change");
         reasons.push(format!("{changes} not taken into the status"));
@@ -344,12 +358,12 @@ const REBOOT: &str = "; reboot required";
 /// Packages that are named.
 const NAMED: usize = 5;
 
-/// The first of several, and how many more there are.
-fn named(mut all: Vec<String>) -> Vec<String> {
-    if all.len() > NAMED {
-        let more = plural(all.len() - NAMED, "more package");
+/// The first of several, and how many more there are, beside those `more` that have no name here.
+fn named(mut all: Vec<String>, more: usize) -> Vec<String> {
+    let more = more.saturating_add(all.len().saturating_sub(NAMED));
+    if more > 0 {
         all.truncate(NAMED);
-        all.push(more);
+        all.push(plural(more, "more package"));
     }
     all
 }
@@ -371,7 +385,7 @@ fn brief(packages: &Packages) -> String {
 }
 
 fn interrupted(packages: &Packages) -> String {
-    match packages.unfinished.len() {
+    match packages.unfinished_total() {
         0 => "interrupted".to_owned(),
         left => format!("interrupted with {}", plural(left, "package")),
     }
@@ -385,9 +399,13 @@ fn differing(before: &Packages, packages: &Packages) -> String {
         .filter(|one| !before.unfinished.contains(one));
     let is_left = |one: &Unfinished| packages.unfinished.iter().any(|left| left.name == one.name);
     let done = before.unfinished.iter().filter(|one| !is_left(one));
-    let mut parts = named(new.map(state).collect());
-    parts.extend(named(done.map(|one| format!("{} finished", one.name)).collect()));
-    if parts.is_empty() {
+    let mut parts = named(new.map(state).collect(), 0);
+    parts.extend(named(
+        done.map(|one| format!("{} finished", one.name)).collect(),
+        0,
+    ));
+    // Where not all are named, one that is not any more need not be finished.
+    if before.unfinished_more > 0 || packages.unfinished_more > 0 || parts.is_empty() {
         return describe(packages);
     }
     with_reboot(
@@ -400,7 +418,7 @@ fn with_reboot(packages: &Packages, text: String) -> String {
     match &packages.reboot {
         None => text,
         Some(all) if all.is_empty() => text + REBOOT,
-        Some(all) => format!("{text}{REBOOT} by {}", named(all.clone()).join(", ")),
+        Some(all) => format!("{text}{REBOOT} by {}", named(all.clone(), 0).join(", ")),
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) fn packages(packages: &Packages) -> String {
     let mut text = format!(
         "{}: {} packages unfinished",
         packages.manager,
-        packages.unfinished.len()
+        packages.unfinished_total()
     );
     if !packages.working_on.is_empty() {
         text += &format!(", at work: {}", packages.working_on);

@@ -226,9 +226,6 @@ fn packages(node: &Node) -> Vec<String> {
         .iter()
         .map(|one| {
             let mut text = format!("{}: {}", one.manager, one.text);
-            if one.standing == PackagesStanding::InWork && !one.working_on.is_empty() {
-                text += &format!(" ({})", one.working_on);
-            }
             if let Some(holder) = &one.holder {
                 text += &format!("; its lock is held by {}", actor(holder));
             }

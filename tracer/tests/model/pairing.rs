@@ -70,6 +70,7 @@ fn packages(story: &mut Story, holder: Option<Owner>) {
         holder,
         working_on: String::new(),
         unfinished: Vec::new(),
+        unfinished_more: 0,
         leftovers: 0,
         open_run: false,
         reboot: None,

@@ -291,6 +291,7 @@ fn beside() -> BoxedStrategy<Body> {
                 holder,
                 working_on: String::new(),
                 unfinished: Vec::new(),
+                unfinished_more: 0,
                 leftovers,
                 open_run,
                 reboot: None,

@@ -19,6 +19,7 @@ fn with_past(story: &mut Story, holder: Option<Owner>) {
         holder,
         working_on: String::new(),
         unfinished: Vec::new(),
+        unfinished_more: 0,
         leftovers: 0,
         open_run: true,
         reboot: None,
@@ -36,7 +37,14 @@ fn with_past(story: &mut Story, holder: Option<Owner>) {
     story.say(Body::Upgrades(Box::new(Upgrades {
         manager: Manager::Dpkg,
         since: Some(START - 90_000 * SECOND),
-        runs: vec![run(86_400, Some(86_300)), run(30, None), run(3, None)],
+        runs: vec![
+            run(86_400, Some(86_300)),
+            run(30, None),
+            Upgrade {
+                in_work: true,
+                ..run(3, None)
+            },
+        ],
     })));
 }
 
@@ -105,6 +113,7 @@ fn stands(story: &mut Story, holder: Option<Owner>, unfinished: &[&str]) {
                 state: "half-configured".to_owned(),
             })
             .collect(),
+        unfinished_more: 0,
         leftovers: 0,
         open_run: false,
         reboot: None,
@@ -198,6 +207,7 @@ fn each_package_that_is_left_half_way_has_the_remedy_that_mends_it() {
                     state: (*state).to_owned(),
                 })
                 .collect(),
+            unfinished_more: 0,
             leftovers: 0,
             open_run: false,
             reboot: None,
@@ -254,6 +264,7 @@ fn rpm(story: &mut Story, holder: Option<Owner>, open_run: bool) {
         holder,
         working_on: String::new(),
         unfinished: Vec::new(),
+        unfinished_more: 0,
         leftovers: 0,
         open_run,
         reboot: None,

@@ -7,6 +7,7 @@ fn packages() -> Packages {
         holder: None,
         working_on: String::new(),
         unfinished: Vec::new(),
+        unfinished_more: 0,
         leftovers: 0,
         open_run: false,
         reboot: None,
@@ -257,7 +258,10 @@ fn with_past(holder: Option<Owner>) -> Managers {
                 error: "dpkg returned an error".to_owned(),
                 ..run(300, Some(310), None)
             },
-            run(400, None, None),
+            Upgrade {
+                in_work: true,
+                ..run(400, None, None)
+            },
         ],
     });
     managers
@@ -340,5 +344,54 @@ fn each_thing_left_is_a_reason() {
         describe(&left),
         "interrupted: 2 changes not taken into the status, a run that began has told no end, and not all that it was to do is done; \
          reboot required by linux-image-amd64"
+    );
+}
+
+#[test]
+fn what_is_worked_on_stands_beside_the_work() {
+    let managers = Managers::default();
+    let at_work = Packages {
+        holder: Some(holder()),
+        working_on: "configure slow:all 2".to_owned(),
+        reboot: Some(Vec::new()),
+        ..packages()
+    };
+    assert_eq!(
+        managers.describe(&at_work),
+        "in work (configure slow:all 2); reboot required"
+    );
+    assert_eq!(describe(&at_work), "in work; reboot required");
+}
+
+#[test]
+fn packages_that_have_no_name_here_are_counted() {
+    let many = |named: &[&str], unfinished_more| Packages {
+        unfinished: named
+            .iter()
+            .map(|name| Unfinished {
+                name: (*name).to_owned(),
+                state: "unpacked".to_owned(),
+            })
+            .collect(),
+        unfinished_more,
+        ..packages()
+    };
+    let named = ["a", "b", "c", "d", "e", "f"];
+    assert_eq!(
+        describe(&many(&named, 2000)),
+        "interrupted: a unpacked, b unpacked, c unpacked, d unpacked, e unpacked, 2001 more packages"
+    );
+    // One that is not named any more need not be finished.
+    let mut managers = Managers::default();
+    managers.told(1, &many(&named, 2000));
+    let change = managers.told(2, &many(&named[..5], 2000)).unwrap();
+    assert_eq!(
+        (change.before.as_deref(), change.after.as_deref()),
+        (
+            Some("interrupted with 2006 packages"),
+            Some(
+                "interrupted: a unpacked, b unpacked, c unpacked, d unpacked, e unpacked, 2000 more packages"
+            )
+        )
     );
 }

@@ -10,11 +10,12 @@ use rustix::fs::inotify::WatchFlags;
 use super::files::{self, Change, Fresh, Mark};
 use super::follow::Follow;
 use super::history::{self, Run};
-use super::lock::Lock;
+use super::lock::{self, Holder, Lock};
 use super::log::{self, Line, Progress};
-use super::past::Past;
+use super::past::{AtWork, Past};
 use super::status::{Damage, Table};
 use super::watches::{self, below};
+use super::writers::{End, Sight, Writers};
 use super::{Found, holder_of};
 use crate::event::{Manager, Owner, Packages, Unfinished};
 
@@ -37,6 +38,9 @@ pub(super) struct Dpkg {
     locks: [Lock; 2],
     /// Who was last seen to hold one of them.
     holder: Option<Owner>,
+    /// Who held it all the time since the look before.
+    steady: Option<Owner>,
+    writers: Writers,
     log: Follow,
     progress: Progress,
     status: Fresh,
@@ -46,6 +50,8 @@ pub(super) struct Dpkg {
     updates: BTreeMap<String, Mark>,
     history: Fresh,
     run: Option<Run>,
+    /// Who was seen to be at work on it.
+    run_by: Option<Owner>,
     past: Past,
     reboot: [PathBuf; 2],
     /// It was looked at before.
@@ -58,6 +64,8 @@ impl Dpkg {
         Self {
             locks: ["lock-frontend", "lock"].map(|name| Lock::new(admin.join(name))),
             holder: None,
+            steady: None,
+            writers: Writers::default(),
             log: Follow::new(below(root, log::PATH)),
             progress: Progress::default(),
             status: Fresh::new(admin.join("status")),
@@ -66,6 +74,7 @@ impl Dpkg {
             updates: BTreeMap::new(),
             history: Fresh::new(below(root, history::PATH)),
             run: None,
+            run_by: None,
             past: Past::new(root),
             reboot: ["/run/reboot-required", "/run/reboot-required.pkgs"].map(|path| below(root, path)),
             is_known: false,
@@ -92,9 +101,8 @@ impl Dpkg {
 
     /// Who holds the lock just now: looked at before all else, as it may not hold it for long.
     pub(super) fn glance(&mut self) {
-        if let Ok(Some(owner)) = self.holder() {
-            self.holder = Some(owner);
-        }
+        // What is wrong with it the next look tells.
+        let _ = self.sight();
     }
 
     /// How the packages stand; `None` where there is no dpkg, or where that is not known.
@@ -103,42 +111,41 @@ impl Dpkg {
             return None;
         }
         // Whoever came to hold it meanwhile may be in the middle of what is read.
-        let before = self.holder_or(found);
-        let by = before.clone().or(self.holder.take());
-        self.holder.clone_from(&before);
-        self.read_log(by.as_ref(), found);
-        self.read_history(by.as_ref(), found);
+        let before = self.sight_or(found);
+        self.read_log(found);
+        self.read_history(found);
         self.read_status();
         let mut leftovers = self.read_updates(found);
-        let after = self.holder_or(found);
+        let after = self.sight_or(found);
         if before.is_some() && after.is_none() {
             // It has ended meanwhile: what it left is there only now.
             self.read_status();
             leftovers = self.read_updates(found);
         }
         self.is_known = true;
-        self.holder.clone_from(&after);
-        self.past.look(after.is_some(), found);
+        self.steady = after.clone().filter(|after| is_same(before.as_ref(), after));
+        let at_work = after.as_ref().map(|holder| self.at_work(holder));
+        self.past.look(at_work, found);
         found.problems.extend(self.unread.clone());
         found.problems.extend(self.strange());
         if after.is_none() {
             self.progress = Progress::default();
             self.table.as_ref()?;
         }
-        let unfinished: Vec<Unfinished> = match &self.table {
-            Some(table) => table.unfinished().take(MOST_UNFINISHED).collect(),
-            None => Vec::new(),
-        };
+        let mut all = self.table.iter().flat_map(Table::unfinished);
+        let unfinished: Vec<Unfinished> = all.by_ref().take(MOST_UNFINISHED).collect();
+        let unfinished_more = u32::try_from(all.count()).unwrap_or(u32::MAX);
         Some(Packages {
             manager: Manager::Dpkg,
             holder: after,
             working_on: self.progress.working_on.clone(),
             unfinished,
+            unfinished_more,
             leftovers: u32::try_from(leftovers).unwrap_or(u32::MAX),
             open_run: self
                 .run
                 .as_ref()
-                .is_some_and(|run| run.is_open(self.table.as_ref())),
+                .is_some_and(|run| run.is_open(self.table.as_ref(), self.past.changed_since())),
             reboot: self.read_reboot(found),
             unknown: self.strange().is_some(),
         })
@@ -148,22 +155,93 @@ impl Dpkg {
         holder_of(&mut self.locks, self.holder.as_ref())
     }
 
-    fn holder_or(&mut self, found: &mut Found) -> Option<Owner> {
-        self.holder().unwrap_or_else(|problem| {
+    /// Looks at who holds the lock, and how long the log is then.
+    fn sight(&mut self) -> Result<Option<Owner>, String> {
+        self.holder = self.holder()?;
+        let Some(holder) = self.holder.clone() else {
+            self.writers.nobody();
+            self.steady = None;
+            return Ok(None);
+        };
+        let from = self.log.end();
+        let has_begun = !self.writers.is_known(&holder) && self.writes_log(&holder) == Some(true);
+        let until = self.log.end();
+        self.holder = self.holder()?;
+        let is_same = is_same(self.holder.as_ref(), &holder);
+        match (from, until) {
+            (Ok(from), Ok(until)) if is_same => self.writers.seen(Sight {
+                holder: &holder,
+                from,
+                until,
+                has_begun,
+            }),
+            _ => self.writers.nobody(),
+        }
+        self.steady = self
+            .steady
+            .take()
+            .filter(|steady| is_same && steady.pid == holder.pid);
+        Ok(self.holder.clone())
+    }
+
+    fn sight_or(&mut self, found: &mut Found) -> Option<Owner> {
+        self.sight().unwrap_or_else(|problem| {
+            self.writers.nobody();
+            self.steady = None;
             found.problem(problem);
             None
         })
     }
 
-    fn read_log(&mut self, by: Option<&Owner>, found: &mut Found) {
+    /// Whether who holds the lock has dpkg's log open; of a frontend it is the dpkg that it has started, which holds the
+    /// other one. dpkg opens it with the first line that it writes, and has it open to its end.
+    fn writes_log(&mut self, holder: &Owner) -> Option<bool> {
+        let [_, inner] = &mut self.locks;
+        let pid = match inner.holder() {
+            Ok(Some(Holder::Process(pid))) => pid,
+            _ => holder.pid,
+        };
+        let Some(log) = self.log.mark() else {
+            return Some(false);
+        };
+        lock::has_open(pid, log)
+    }
+
+    /// The same of the history, which apt has open for as long as dpkg works for it.
+    fn writes_history(&self, holder: &Owner) -> Option<bool> {
+        match files::mark(self.history.path()) {
+            Ok(Some(history)) => lock::has_open(holder.pid, history),
+            Ok(None) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// Where it cannot be seen which files are open, it may be at work on either.
+    fn at_work(&mut self, holder: &Owner) -> AtWork {
+        AtWork {
+            on_log: self.writes_log(holder).unwrap_or(true),
+            on_history: self.writes_history(holder).unwrap_or(true),
+        }
+    }
+
+    fn read_log(&mut self, found: &mut Found) {
         let Self {
             log,
             progress,
             is_known,
             ..
         } = self;
-        let mut told = Vec::new();
-        let mut line = |line: &str| told.extend(Line::parse(line).and_then(|line| progress.line(line)));
+        let turns = log.turns();
+        let (mut ends, mut told) = (Vec::new(), Vec::new());
+        let mut line = |text: &str, at: u64| {
+            let line = Line::parse(text);
+            ends.push(End {
+                at,
+                is_start: matches!(line, Some(Line::Startup(_))),
+            });
+            let text = line.and_then(|line| progress.line(line));
+            told.extend(text.map(|text| (ends.len() - 1, text)));
+        };
         let result = if *is_known {
             log.look(&mut line)
         } else {
@@ -175,13 +253,21 @@ impl Dpkg {
                 files::unreadable(log.path(), &error)
             ));
         }
+        // What was read of another one has other places.
+        if log.turns() != turns {
+            self.writers.forget();
+        }
+        self.sight_or(found);
+        let writers = self.writers.of(&ends);
         // What stands there at the start happened before.
-        if *is_known {
-            told.into_iter().for_each(|text| found.notice(text, by));
+        if self.is_known {
+            for (line, text) in told {
+                found.notice(text, writers.get(line).and_then(Option::as_ref));
+            }
         }
     }
 
-    fn read_history(&mut self, by: Option<&Owner>, found: &mut Found) {
+    fn read_history(&mut self, found: &mut Found) {
         let text = self.history.look().and_then(|change| match change {
             Change::Same => Ok(None),
             Change::Absent => Ok(Some(String::new())),
@@ -198,10 +284,24 @@ impl Dpkg {
             }
         };
         let run = Run::last(&text);
+        let old = self.run.take();
+        let is_other = |run: &Run| old.as_ref().is_none_or(|old| old.begin != run.begin);
+        if run.as_ref().is_none_or(is_other) {
+            self.run_by = None;
+        }
+        self.sight_or(found);
+        // One that has ended may be of another one, unless it was at work all the time.
+        let is_open = run.as_ref().is_some_and(|run| !run.has_ended);
+        let now = self.holder.as_ref();
+        let by = now.filter(|now| {
+            is_same(self.steady.as_ref(), now) || (is_open && self.writes_history(now) == Some(true))
+        });
+        self.run_by = self.run_by.take().or_else(|| by.cloned());
+        let by = self.run_by.as_ref();
         if self.is_known
             && let Some(run) = &run
         {
-            let old = self.run.as_ref().filter(|old| old.begin == run.begin);
+            let old = old.as_ref().filter(|old| old.begin == run.begin);
             if old.is_none() {
                 found.notice(run.begins(), by);
             }
@@ -312,6 +412,11 @@ impl Dpkg {
         }
         Some(packages)
     }
+}
+
+/// Whether that is this process.
+fn is_same(one: Option<&Owner>, other: &Owner) -> bool {
+    one.is_some_and(|one| one.pid == other.pid)
 }
 
 /// The notes in `updates`, in the order in which they were made: dpkg gives them numbers of one length. Another file

@@ -21,6 +21,10 @@ pub(super) struct Follow {
     open: Option<(File, Mark)>,
     /// How far it has been read.
     offset: u64,
+    /// How far those were read whose place it has taken: positions go on from one to the next.
+    before: u64,
+    /// How many of them there were.
+    turns: u64,
     /// The begin of a line whose end has not come yet.
     torn: Vec<u8>,
     /// The rest of this line does not count: reading began within it, or it is too long.
@@ -33,6 +37,8 @@ impl Follow {
             path,
             open: None,
             offset: 0,
+            before: 0,
+            turns: 0,
             torn: Vec::new(),
             skips: false,
         }
@@ -42,8 +48,32 @@ impl Follow {
         &self.path
     }
 
-    /// Hands over the last lines that stand there at the start.
-    pub(super) fn begin(&mut self, line: &mut dyn FnMut(&str)) -> io::Result<()> {
+    /// How many times another log took the place of the one that was read.
+    pub(super) fn turns(&self) -> u64 {
+        self.turns
+    }
+
+    /// The position of its end: what is added from now on is behind it.
+    pub(super) fn end(&mut self) -> io::Result<u64> {
+        if self.open.is_none()
+            && let Some((file, mark)) = files::open(&self.path)?
+        {
+            self.open = Some((file, mark));
+        }
+        let length = match &self.open {
+            Some((file, _)) => file.metadata()?.len(),
+            None => 0,
+        };
+        Ok(self.before.saturating_add(length))
+    }
+
+    /// What tells the log that is read from other files.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.open.as_ref().map(|(_, mark)| *mark)
+    }
+
+    /// Hands over the last lines that stand there at the start, each with the position of its end.
+    pub(super) fn begin(&mut self, line: &mut dyn FnMut(&str, u64)) -> io::Result<()> {
         if let Some((file, mark)) = files::open(&self.path)? {
             let size = mark.size();
             self.opened(file, mark);
@@ -54,7 +84,7 @@ impl Follow {
     }
 
     /// Hands over the lines that were added since.
-    pub(super) fn look(&mut self, line: &mut dyn FnMut(&str)) -> io::Result<()> {
+    pub(super) fn look(&mut self, line: &mut dyn FnMut(&str, u64)) -> io::Result<()> {
         self.read(line)?;
         // An empty one in its place is no reason to leave the old one: who writes may do so for a while.
         let Some(now) = files::mark(&self.path)?.filter(|mark| mark.size() > 0) else {
@@ -71,23 +101,29 @@ impl Follow {
     }
 
     fn opened(&mut self, file: File, mark: Mark) {
-        self.open = Some((file, mark));
+        let old = self.open.replace((file, mark));
+        // The first that comes takes nobody's place.
+        if old.is_some_and(|(_, old)| !old.is_same_file(mark)) {
+            self.turns += 1;
+        }
         self.restart();
     }
 
     fn restart(&mut self) {
+        self.before += self.offset;
         self.offset = 0;
         self.torn.clear();
         self.skips = false;
     }
 
-    fn read(&mut self, line: &mut dyn FnMut(&str)) -> io::Result<()> {
+    fn read(&mut self, line: &mut dyn FnMut(&str, u64)) -> io::Result<()> {
         let Some((file, _)) = &self.open else {
             return Ok(());
         };
         // It was cut down, to be written anew.
         let is_cut = file.metadata()?.len() < self.offset;
         if is_cut {
+            self.turns += 1;
             self.restart();
         }
         let Some((file, _)) = &mut self.open else {
@@ -103,6 +139,7 @@ impl Follow {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
+            let mut end = self.before + self.offset;
             self.offset += count as u64;
             left = left.saturating_sub(count as u64);
             for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
@@ -110,13 +147,14 @@ impl Follow {
                     Some(text) => (text, true),
                     None => (part, false),
                 };
+                end += part.len() as u64;
                 self.skips |= self.torn.len() + text.len() > LINE;
                 if !self.skips {
                     self.torn.extend_from_slice(text);
                 }
                 if is_whole {
                     if !self.skips {
-                        line(&String::from_utf8_lossy(&self.torn));
+                        line(&String::from_utf8_lossy(&self.torn), end);
                     }
                     self.torn.clear();
                     self.skips = false;
@@ -137,14 +175,14 @@ mod tests {
 
     fn look(follow: &mut Follow) -> Vec<String> {
         let mut lines = Vec::new();
-        follow.look(&mut |line| lines.push(line.to_owned())).unwrap();
+        follow.look(&mut |line, _| lines.push(line.to_owned())).unwrap();
         lines
     }
 
     fn begin(path: &Path) -> (Follow, Vec<String>) {
         let mut follow = Follow::new(path.to_owned());
         let mut lines = Vec::new();
-        follow.begin(&mut |line| lines.push(line.to_owned())).unwrap();
+        follow.begin(&mut |line, _| lines.push(line.to_owned())).unwrap();
         (follow, lines)
     }
 
@@ -223,7 +261,7 @@ mod tests {
     fn a_pipe_in_its_place_is_refused() {
         let folder = Folder::new();
         let mut follow = Follow::new(folder.pipe("log"));
-        let error = follow.begin(&mut |_| {}).unwrap_err();
+        let error = follow.begin(&mut |_, _| {}).unwrap_err();
         assert_eq!(error.to_string(), "it is no regular file");
     }
 }

@@ -1,9 +1,10 @@
 //! Runs of apt, by `/var/log/apt/history.log`: what each was to do is written when it begins, its end when it has
 //! ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::status::{Presence, Table};
+use super::within;
 
 /// Where it is.
 pub(super) const PATH: &str = "/var/log/apt/history.log";
@@ -118,9 +119,13 @@ impl Run {
     }
 
     /// It has not told its end, and not all that it was to do is done. A run may be ended by force, and what it has
-    /// left be done by hand: that is never written there.
-    pub(super) fn is_open(&self, packages: Option<&Table>) -> bool {
-        !self.has_ended && packages.is_none_or(|table| self.steps.iter().any(|step| step.is_undone(table)))
+    /// left be done by hand: that is never written there. Packages that others `changed` since are as those want them.
+    pub(super) fn is_open(&self, packages: Option<&Table>, changed: &BTreeSet<String>) -> bool {
+        let mut left = self
+            .steps
+            .iter()
+            .filter(|step| !changed.contains(within::name(&step.package)));
+        !self.has_ended && packages.is_none_or(|table| left.any(|step| step.is_undone(table)))
     }
 
     /// `upgrade 14, remove 1`
@@ -221,7 +226,7 @@ Remove: old:amd64 (1)
         let ended =
             format!("{LOG}Error: Sub-process /usr/bin/dpkg returned an error code (1)\nEnd-Date: x\n");
         let run = Run::last(&ended).unwrap();
-        assert!(run.has_ended && !run.is_open(None));
+        assert!(run.has_ended && !run.is_open(None, &BTreeSet::new()));
         assert_eq!(
             run.ends(),
             "apt ends: /usr/bin/unattended-upgrade with an error: Sub-process /usr/bin/dpkg returned an error \
@@ -232,18 +237,24 @@ Remove: old:amd64 (1)
     #[test]
     fn a_run_without_end_is_open_until_all_is_done() {
         let run = Run::last(LOG).unwrap();
-        assert!(run.is_open(None), "nothing is known of the packages");
+        assert!(
+            run.is_open(None, &BTreeSet::new()),
+            "nothing is known of the packages"
+        );
         let image = "Package: linux-image-6.1.0-14-amd64\nStatus: install ok installed\nArchitecture: amd64\n\
                      Version: 6.1.58-1\n\n";
         let systemd =
             "Package: systemd\nStatus: install ok installed\nArchitecture: amd64\nVersion: 252.17-1\n\n";
         let zones = "Package: tzdata\nStatus: install ok installed\nArchitecture: all\nVersion: 2023c\n\n";
         let old = "Package: old\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n";
-        let open = |texts: &[&str]| run.is_open(Some(&packages(&texts.concat())));
+        let open = |texts: &[&str]| run.is_open(Some(&packages(&texts.concat())), &BTreeSet::new());
         assert!(open(&[systemd, zones]), "the kernel is missing");
         assert!(open(&[image, systemd, &zones.replace("2023c", "2023a")]));
         assert!(open(&[image, systemd, zones, old]));
         assert!(!open(&[image, systemd, zones]));
+        let others = packages(&[systemd, zones].concat());
+        let changed = BTreeSet::from(["linux-image-6.1.0-14-amd64".to_owned()]);
+        assert!(!run.is_open(Some(&others), &changed), "others removed it since");
         assert!(
             !open(&[image, &systemd.replace("252.17", "252.19"), zones]),
             "newer yet"
@@ -262,6 +273,6 @@ Remove: old:amd64 (1)
             (foreign.counts(), foreign.begins()),
             (String::new(), "apt begins".to_owned())
         );
-        assert!(!foreign.is_open(Some(&Table::default())));
+        assert!(!foreign.is_open(Some(&Table::default()), &BTreeSet::new()));
     }
 }

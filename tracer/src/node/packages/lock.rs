@@ -109,6 +109,20 @@ fn listed(locks: &str, device: u64, inode: u64) -> Option<Holder> {
     })
 }
 
+/// Whether this process has that file open; `None` where that cannot be seen, as by whoever is not root.
+pub(super) fn has_open(pid: u32, file: Mark) -> Option<bool> {
+    let all = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(all) => all,
+        // It has ended.
+        Err(error) if pid != 0 && files::is_absent(&error) => return Some(false),
+        Err(_) => return None,
+    };
+    let mut marks = all
+        .flatten()
+        .filter_map(|one| files::mark(&one.path()).ok().flatten());
+    Some(marks.any(|mark| mark.is_same_file(file)))
+}
+
 /// Who that is, as far as it can be known.
 pub(super) fn owner(holder: Holder) -> Owner {
     match holder {

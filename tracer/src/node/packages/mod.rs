@@ -18,6 +18,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod watches;
+mod within;
+mod writers;
 mod zone;
 
 use std::collections::BTreeMap;
@@ -45,6 +47,8 @@ pub const LOST: &str = "what package managers do, and what they leave half-way, 
 
 /// For so long changes are gathered before they are looked at.
 const GATHER: Duration = Duration::from_millis(100);
+/// Between two looks at who holds a lock meanwhile, at least.
+const GLANCE: Duration = Duration::from_millis(2);
 /// Between two looks at the lock, and at the rest, while a manager is at work.
 const AT_WORK: Duration = Duration::from_secs(1);
 /// A manager counts as at work for so long after the last change.
@@ -271,12 +275,25 @@ impl State {
         self.pause(teller, pause, true)?;
         if self.watches.drain() {
             self.changed = Some(Instant::now());
-            self.dpkg.glance();
-            self.rpm.glance();
-            self.pause(teller, GATHER, false)?;
-            self.watches.drain();
+            self.gather(teller)?;
         }
         Ok(())
+    }
+
+    /// Waits for more changes, and looks at who makes them: it may have ended before all is looked at.
+    fn gather(&mut self, teller: &Teller) -> Result<(), Gone> {
+        let until = Instant::now() + GATHER;
+        loop {
+            self.dpkg.glance();
+            self.rpm.glance();
+            let left = || until.saturating_duration_since(Instant::now());
+            if left().is_zero() {
+                return Ok(());
+            }
+            self.pause(teller, GLANCE.min(left()), false)?;
+            self.pause(teller, left(), true)?;
+            self.watches.drain();
+        }
     }
 
     /// Waits for so long, where `wakes` until something changes, and in any case until the source is to end.

@@ -98,7 +98,7 @@ impl Rpm {
         let by = now.clone().or(last);
         let open_run = self.is_cut_off(now.as_ref(), by.as_ref());
         let mut told = Vec::new();
-        let mut line = |line: &str| told.extend(done(line));
+        let mut line = |line: &str, _: u64| told.extend(done(line));
         let result = if self.is_known {
             self.log.look(&mut line)
         } else {
@@ -124,6 +124,7 @@ impl Rpm {
             holder: now,
             working_on: String::new(),
             unfinished: Vec::new(),
+            unfinished_more: 0,
             leftovers: 0,
             open_run,
             reboot: None,

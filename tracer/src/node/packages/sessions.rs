@@ -1,6 +1,6 @@
 //! What a manager did in a row, by a log that has no ends.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::history::Action;
 use super::log::Line;
@@ -20,13 +20,13 @@ pub(super) struct Session {
     pub(super) last: i64,
     /// `None`: nothing but to configure it.
     pub(super) did: BTreeMap<String, Option<Action>>,
-    /// Packages that it left half-way.
-    undone: BTreeSet<String>,
+    /// Packages that it left unfinished, and whether in the midst of a step.
+    undone: BTreeMap<String, bool>,
     /// It was to configure nothing: what it has unpacked it has done.
     only_unpacks: bool,
     /// Nothing but its start is logged.
     is_idle: bool,
-    /// It may go on: somebody is at work.
+    /// It goes on: who holds the lock writes it.
     pub(super) is_open: bool,
 }
 
@@ -36,7 +36,7 @@ impl Session {
             begun: at,
             last: at,
             did: BTreeMap::new(),
-            undone: BTreeSet::new(),
+            undone: BTreeMap::new(),
             only_unpacks: false,
             is_idle: true,
             is_open: false,
@@ -48,12 +48,18 @@ impl Session {
         !(self.did.is_empty() && self.undone.is_empty())
     }
 
+    /// Whether a package was left in the midst of a step, and not just unpacked.
+    pub(super) fn is_half_way(&self) -> bool {
+        !self.is_open && self.undone.values().any(|is_half_way| *is_half_way)
+    }
+
     pub(super) fn upgrade(&self) -> Upgrade {
         let has_ended = self.undone.is_empty() && !self.is_open;
         Upgrade {
             begun: self.begun,
             ended: has_ended.then_some(self.last),
             last: Some(self.last),
+            in_work: self.is_open,
             ..counted(
                 self.did
                     .iter()
@@ -63,8 +69,8 @@ impl Session {
     }
 }
 
-/// All that dpkg did, when the log begins, and how many lines are not dpkg's.
-pub(super) fn sessions(log: &str, zone: &Zone) -> (Vec<Session>, Option<i64>, u64) {
+/// All that dpkg did, when the log begins, and how many lines are not dpkg's. `is_open`: who holds the lock writes the log.
+pub(super) fn sessions(log: &str, zone: &Zone, is_open: bool) -> (Vec<Session>, Option<i64>, u64) {
     let mut sessions: Vec<Session> = Vec::new();
     let (mut since, mut before, mut odd) = (None, None, 0);
     for line in log.lines() {
@@ -125,11 +131,15 @@ pub(super) fn sessions(log: &str, zone: &Zone) -> (Vec<Session>, Option<i64>, u6
                 if is_done {
                     session.undone.remove(package);
                 } else {
-                    session.undone.insert(package.to_owned());
+                    let is_half_way = state.starts_with("half-");
+                    session.undone.insert(package.to_owned(), is_half_way);
                 }
             }
             Line::Startup(_) | Line::ConfigurationFile { .. } => {}
         }
+    }
+    if let Some(last) = sessions.last_mut() {
+        last.is_open = is_open;
     }
     // A start at which nothing was done is none: dpkg writes it also when it finds nothing to do.
     sessions.retain(|session| !session.is_idle);

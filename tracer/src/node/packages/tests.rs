@@ -1,5 +1,6 @@
 //! The source, on trees of files that each test makes.
 
+mod of_past_runs;
 mod of_rpm;
 
 use std::fs::{self, File};
@@ -251,6 +252,7 @@ fn what_stands_is_told_first() {
                 state: state.to_owned(),
             })
             .into(),
+        unfinished_more: 0,
         leftovers: 1,
         open_run: true,
         reboot: Some(vec!["libc6".to_owned(), "linux-image-amd64".to_owned()]),

@@ -297,7 +297,7 @@ pub(super) fn upgrade() -> Node {
         packages: vec![Packages {
             manager: "dpkg".to_owned(),
             standing: PackagesStanding::InWork,
-            text: "in work".to_owned(),
+            text: "in work (configure systemd 252.17-1~deb12u1)".to_owned(),
             holder: actor("unattended-upgr", 4711, APT),
             working_on: "configure systemd 252.17-1~deb12u1".to_owned(),
             past: vec![
