@@ -202,6 +202,24 @@ fn a_way_that_is_as_it_was_is_no_cause() {
 }
 
 /// Who never answered says nothing of the way.
+/// It came and went while tracer looked, and did no harm then: that says nothing of what it does now.
+#[test]
+fn a_way_that_had_come_and_gone_before_is_a_cause_all_the_same() {
+    let astray = || route("192.0.2.10", 32, 0);
+    let away = Some("via 10.10.0.99 dev eth0");
+    for rounds in [0, 20] {
+        let mut story = routed(&[asked()]);
+        changed(&mut story, astray(), away);
+        story.rounds(rounds, |story| story.exchange(asked()));
+        changed(&mut story, astray(), None);
+        story.rounds(24, |story| story.exchange(asked()));
+        changed(&mut story, astray(), away);
+        story.rounds(8, |story| story.ask(asked()));
+        assert_eq!(story.ids(), ["R37", "D01"], "{rounds}");
+        assert_eq!(story.verdict("R37").cause.relation, Relation::Explains);
+    }
+}
+
 #[test]
 fn a_new_way_to_whom_nobody_has_heard_of() {
     let mut story = healthy();
