@@ -18,12 +18,14 @@ mod node;
 mod programs;
 mod rules;
 mod scripts;
+mod systemctl;
 mod sysv;
 mod udev;
 mod unit_file;
 mod units;
 mod upgrades;
 mod users;
+mod wrappers;
 
 use std::collections::BTreeSet;
 use std::path::Path;
