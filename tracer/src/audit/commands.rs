@@ -10,7 +10,7 @@ use super::programs::{
     CALLS, FETCHERS, INTERPRETERS, RUNS_INPUT, SAYS, SHELLS, WORDS, WRITES, changes, is_known,
 };
 use super::systemctl::{self, service, systemctl};
-use super::wrappers::{away, begins, is_assignment, is_before};
+use super::wrappers::{away, begins, is_assignment, is_before, own};
 
 /// What can be changed, and by what: `apt-get`, `systemctl restart systemd-networkd.service`.
 pub(super) type Effects = BTreeMap<(Effect, String), Place>;
@@ -519,8 +519,9 @@ fn of_statement(words: &[&str], shell: bool, first: usize) -> Vec<(Effect, Strin
                     return found;
                 }
                 _ => {
-                    if !WORDS.contains(&name) || part != name || shell && begins(before) {
-                        found.extend(changes(name, after));
+                    let is_command = || shell && !word.starts_with('-') && begins(before);
+                    if !WORDS.contains(&name) || part != name || is_command() {
+                        found.extend(changes(name, own(name, after)));
                     }
                 }
             }

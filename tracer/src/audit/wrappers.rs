@@ -117,6 +117,20 @@ pub(super) fn away(words: &[&str]) -> Option<Away> {
     })
 }
 
+/// What of its arguments a program goes by itself: what is run in a container is no business of `docker`.
+pub(super) fn own<'a, 'b>(name: &str, arguments: &'a [&'b str]) -> &'a [&'b str] {
+    let verb = || arguments.iter().position(|word| IN_CONTAINERS.contains(word));
+    match verb().filter(|_| is_among(CONTAINERS, name)) {
+        Some(verb) if !arguments.iter().any(|word| is_watchtower(word)) => &arguments[..=verb],
+        _ => arguments,
+    }
+}
+
+/// Watchtower replaces the containers of the node.
+fn is_watchtower(word: &str) -> bool {
+    word.contains("watchtower")
+}
+
 /// Where the name of another node stands behind `ssh`; nothing where it is this one, or a variable has it.
 fn node(behind: &[&str]) -> Option<usize> {
     let mut is_value = false;

@@ -154,6 +154,7 @@ fn a_reboot_is_a_command_and_no_word() {
         "/usr/bin/sudo -u root vm now shutdown",
         "flock /l vm shutdown",
         "sudo echo reboot",
+        "systemd-inhibit --what=shutdown true",
         "/sbin/shutdown -c; sh -c 'shutdown -c'; shutdown --show",
         "reboot --wtmp-only",
         "ssh other reboot",
