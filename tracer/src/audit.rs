@@ -3,13 +3,15 @@
 //!
 //! Judged by the files of a node, or of an image of one, so it needs no bus, and no rights but to read them; it changes
 //! nothing. `node` reads the `files`: `units`, `jobs` and configuration. `unit_file`, `cron`, `udev`, `hooks` and `apt_conf`
-//! know their forms, `commands`, `programs` and `scripts` what is run; `rules` and `upgrades` judge what it `does`.
+//! know their forms, `specifiers` and `environment` what stands for something else in units, `commands`, `wrappers`,
+//! `programs`, `systemctl` and `scripts` what is run; `rules` and `upgrades` judge what it `does`.
 
 mod apt_conf;
 mod bus;
 mod commands;
 mod cron;
 mod does;
+mod environment;
 mod files;
 mod hooks;
 mod invokes;
@@ -18,12 +20,15 @@ mod node;
 mod programs;
 mod rules;
 mod scripts;
+mod specifiers;
+mod systemctl;
 mod sysv;
 mod udev;
 mod unit_file;
 mod units;
 mod upgrades;
 mod users;
+mod wrappers;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -47,7 +52,7 @@ pub struct Audit {
     pub findings: Vec<Finding>,
     /// What could not be read: it may hide findings.
     pub unread: Vec<String>,
-    /// Lines of crontabs that never run, each with its file, its number and why.
+    /// Lines of crontabs that never run, each with its file, its number and why; of many of one file only how many more.
     #[serde(default)]
     pub never: Vec<String>,
     /// What the policy allows and is not here: no unit has that name, nothing else that starts by itself is in that file.

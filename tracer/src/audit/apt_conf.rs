@@ -1,19 +1,68 @@
-//! The configuration of apt. Pure.
+//! The configuration of apt.
 //!
 //! Source: apt.conf(5). `A::B "x";` and `A { B "x"; };` are the same; names are the same in upper and lower case; of
-//! several values the last counts, but for lists (`A { "x"; "y"; };`), which grow; `#clear A;` takes back.
+//! several values the last counts, but for lists (`A { "x"; "y"; };`), which grow; `#clear A;` takes back, and
+//! `#include "FILE";` reads another file, or a folder of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::files::Files;
 
 /// Values by name, in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AptConf {
-    values: BTreeMap<String, Vec<String>>,
+    values: BTreeMap<String, Vec<Value>>,
+    /// The files that have them, each with its text.
+    pub(super) files: Vec<(String, String)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Value {
+    text: String,
+    /// Which of the files has it.
+    file: usize,
 }
 
 impl AptConf {
-    pub(super) fn read(text: &str) -> Self {
+    /// Reads all files that apt reads: its folder counts before its file.
+    pub(super) fn read(files: &mut Files) -> Self {
         let mut conf = Self::default();
+        let mut included = BTreeSet::new();
+        conf.include(files, FOLDER, &mut included);
+        conf.include(files, "etc/apt/apt.conf", &mut included);
+        conf
+    }
+
+    /// What one text says.
+    #[cfg(test)]
+    pub(super) fn of_text(text: &str) -> Self {
+        let mut conf = Self::default();
+        conf.add(text, 0, &mut |_, _| {});
+        conf
+    }
+
+    /// Reads a file, or of a folder those that apt takes. What was included once says the same again.
+    fn include(&mut self, files: &mut Files, path: &str, included: &mut BTreeSet<String>) {
+        let path = path.trim_matches('/');
+        if !included.insert(path.to_owned()) {
+            return;
+        }
+        if files.is_folder(path) {
+            for name in files.names(path).into_iter().filter(|name| takes(name)) {
+                let path = format!("{path}/{name}");
+                if !files.is_folder(&path) {
+                    self.include(files, &path, included);
+                }
+            }
+        } else if let Some(text) = files.text(path) {
+            self.files.push((path.to_owned(), text.clone()));
+            let file = self.files.len() - 1;
+            self.add(&text, file, &mut |conf, path| conf.include(files, path, included));
+        }
+    }
+
+    /// Takes over what a file says; `include` reads another that it names.
+    fn add(&mut self, text: &str, file: usize, include: &mut dyn FnMut(&mut Self, &str)) {
         let mut scopes = Vec::<String>::new();
         let mut words = Vec::<Word>::new();
         for word in split(text) {
@@ -27,16 +76,18 @@ impl AptConf {
                     words.clear();
                 }
                 Word::End => {
-                    conf.set(&scopes, &words);
+                    match &words[..] {
+                        [Word::Name(name), path, ..] if name == "#include" => include(self, path.text()),
+                        words => self.set(&scopes, words, file),
+                    }
                     words.clear();
                 }
                 word => words.push(word),
             }
         }
-        conf
     }
 
-    fn set(&mut self, scopes: &[String], words: &[Word]) {
+    fn set(&mut self, scopes: &[String], words: &[Word], file: usize) {
         match words {
             [Word::Name(clear), Word::Name(name)] if clear == "#clear" => {
                 let name = name.to_ascii_lowercase();
@@ -45,27 +96,37 @@ impl AptConf {
                     .retain(|known, _| *known != name && !known.starts_with(&below));
             }
             [Word::Name(_), value @ ..] => {
-                let value = value.iter().map(Word::text).collect::<Vec<_>>().join(" ");
+                let text = value.iter().map(Word::text).collect::<Vec<_>>().join(" ");
                 let values = self.values.entry(name_of(scopes, words)).or_default();
-                values.push(value);
+                values.push(Value { text, file });
             }
-            [Word::Value(value), ..] => {
+            [Word::Value(text), ..] => {
                 let values = self.values.entry(name_of(scopes, &[])).or_default();
-                values.push(value.clone());
+                let text = text.clone();
+                values.push(Value { text, file });
             }
             _ => {}
         }
     }
 
+    fn values(&self, name: &str) -> impl DoubleEndedIterator<Item = &Value> {
+        self.values.get(&name.to_ascii_lowercase()).into_iter().flatten()
+    }
+
     /// All values of a name.
-    pub(super) fn all(&self, name: &str) -> &[String] {
-        let values = self.values.get(&name.to_ascii_lowercase());
-        values.map_or(&[], Vec::as_slice)
+    pub(super) fn all(&self, name: &str) -> impl DoubleEndedIterator<Item = &str> {
+        self.values(name).map(|value| value.text.as_str())
+    }
+
+    /// Those that this one of its files has.
+    pub(super) fn of_file(&self, name: &str, file: usize) -> impl Iterator<Item = &str> {
+        let values = self.values(name).filter(move |value| value.file == file);
+        values.map(|value| value.text.as_str())
     }
 
     /// The value of a name.
     pub(super) fn last(&self, name: &str) -> Option<&str> {
-        self.all(name).last().map(String::as_str)
+        self.all(name).next_back()
     }
 
     /// Whether a value says yes, as apt's `FindB` takes it.
@@ -78,6 +139,20 @@ impl AptConf {
             )
         })
     }
+}
+
+/// Where apt has its configuration besides its file.
+const FOLDER: &str = "etc/apt/apt.conf.d";
+
+/// Whether apt takes a file of that name: of letters, digits, `_`, `-`, with no ending or `.conf` (apt.conf(5)).
+fn takes(name: &str) -> bool {
+    is_plain(name.strip_suffix(".conf").unwrap_or(name))
+}
+
+/// Whether a name has letters, digits, `_` and `-` alone.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +193,8 @@ fn split(text: &str) -> Vec<Word> {
     let mut words = Vec::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
-        let is_comment = rest.starts_with("//") || c == '#' && !rest.starts_with("#clear");
+        let is_comment = rest.starts_with("//")
+            || c == '#' && !["#clear", "#include"].iter().any(|word| rest.starts_with(word));
         let taken = if is_comment {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
@@ -160,8 +236,8 @@ mod tests {
             "A\n{\n  // B \"2\";\n  # B \"2\";\n /* B \"2\"; */ B \"1\"; }\n",
             "A::B \"0\";\nA { b \"1\"; }",
         ] {
-            assert_eq!(AptConf::read(text).last("A::B"), Some("1"), "{text}");
-            assert!(AptConf::read(text).is_yes("a::b"), "{text}");
+            assert_eq!(AptConf::of_text(text).last("A::B"), Some("1"), "{text}");
+            assert!(AptConf::of_text(text).is_yes("a::b"), "{text}");
         }
         for text in [
             "",
@@ -172,13 +248,16 @@ mod tests {
             "\"",
             "{}{;",
         ] {
-            assert!(!AptConf::read(text).is_yes("A::B"), "{text}");
+            assert!(!AptConf::of_text(text).is_yes("A::B"), "{text}");
         }
     }
 
     #[test]
     fn lists_grow() {
         let text = "U::O {\n \"a;b\"; // \"c\";\n};\nU::O:: \"d\";";
-        assert_eq!(AptConf::read(text).all("U::O"), ["a;b", "d"]);
+        assert_eq!(
+            AptConf::of_text(text).all("U::O").collect::<Vec<_>>(),
+            ["a;b", "d"]
+        );
     }
 }

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Effect;
 use super::programs::{
-    CALLS, FETCHERS, INTERPRETERS, REBOOT_UNITS, REBOOTS, RESTARTS, RUNS_INPUT, SAYS, SHELLS, WORDS, WRITES,
-    changes, is_known, is_network,
+    CALLS, FETCHERS, INTERPRETERS, RUNS_INPUT, SAYS, SHELLS, WORDS, WRITES, changes, is_known,
 };
+use super::systemctl::{self, service, systemctl};
+use super::wrappers::{away, begins, is_assignment, is_before, own};
 
 /// What can be changed, and by what: `apt-get`, `systemctl restart systemd-networkd.service`.
 pub(super) type Effects = BTreeMap<(Effect, String), Place>;
@@ -35,6 +36,8 @@ pub(super) struct Said {
     pub(super) runs: BTreeSet<String>,
     /// Names of programs that it runs and that it is not known here what they do.
     pub(super) names: BTreeSet<String>,
+    /// Units that it starts by name.
+    pub(super) units: BTreeSet<String>,
     /// A command in it has more than [`MOST_WORDS`] words: only its beginning was looked at.
     pub(super) too_long: bool,
 }
@@ -48,6 +51,7 @@ impl Said {
         self.paths.extend(more.paths);
         self.runs.extend(more.runs);
         self.names.extend(more.names);
+        self.units.extend(more.units);
         self.too_long |= more.too_long;
     }
 
@@ -62,12 +66,6 @@ impl Said {
 
 /// Words behind which a program is looked for, and not run.
 const BEFORE_NAMES: [&str; 9] = ["-d", "-e", "-f", "-r", "-v", "-x", "hash", "type", "which"];
-
-/// Words behind which a command begins.
-const BEFORE_COMMANDS: [&str; 18] = [
-    "!", ".", "-c", "command", "do", "elif", "else", "env", "eval", "exec", "if", "ionice", "nice", "nohup",
-    "setsid", "sudo", "then", "while",
-];
 
 /// Folders that hold programs: a path that begins otherwise (`/var/lib/dpkg`) is that of something else.
 const FOLDERS: [&str; 10] = [
@@ -98,7 +96,7 @@ pub(super) fn read(text: &str) -> Said {
             Language::Other { runs: true } => !CALLS.iter().any(|call| code.contains(call)),
             Language::Other { runs: false } => continue,
         };
-        let statements = statements(&code);
+        let statements = of_here(statements(&code));
         let (mut found, mut mentions) = (Vec::new(), Vec::new());
         if language == Language::Shell {
             found.extend(of_pipes(&statements));
@@ -112,8 +110,11 @@ pub(super) fn read(text: &str) -> Said {
                 mentions.extend(of_statement(words, true, 2));
             } else if language != Language::Shell || !is_said(&statements[number..]) {
                 found.extend(of_statement(words, language == Language::Shell, words.len()));
+                if language == Language::Shell && !mentioned {
+                    said.units.extend(systemctl::starts(run_here(words)));
+                }
             }
-            paths(&statement.words, &mut said, &mut looked_for);
+            paths(run_here(&statement.words), &mut said, &mut looked_for);
         }
         for key in found {
             said.add(key, Place { mentioned, line });
@@ -262,25 +263,34 @@ struct Statement<'a> {
     within: bool,
     /// It gives a variable a value, and runs nothing.
     assigns: bool,
+    /// It begins within quotes that were open before it.
+    quoted: bool,
 }
 
 fn statements(line: &str) -> Vec<Statement<'_>> {
     let mut found = Vec::<Statement<'_>>::new();
     let (mut begin, mut depth) = (0, 0_usize);
     let (mut piped, mut within, mut variable) = (false, false, false);
-    let ends = line.char_indices().filter(|&(at, c)| {
+    let (mut quote, mut quoted) = (None, false);
+    let ends = line.char_indices().filter_map(|(at, c)| {
+        match quote {
+            None if c == '"' || c == '\'' => quote = Some(c),
+            Some(open) if c == open && !line[..at].ends_with('\\') => quote = None,
+            _ => {}
+        }
         // `${NAME}` is part of a word.
         if c == '{' && line[..at].ends_with('$') {
             variable = true;
-            return false;
+            return None;
         }
         if c == '}' && variable {
             variable = false;
-            return false;
+            return None;
         }
-        ";|&(){}`".contains(c)
+        ";|&(){}`".contains(c).then_some((at, Some((c, quote.is_some()))))
     });
-    for (at, c) in ends.map(|(at, c)| (at, Some(c))).chain([(line.len(), None)]) {
+    for (at, end) in ends.chain([(line.len(), None)]) {
+        let c = end.map(|(c, _)| c);
         let words = line[begin..at].split(|c: char| c.is_ascii_whitespace() || "\"'[],<>".contains(c));
         let words: Vec<_> = words
             .map(|word| match word {
@@ -305,9 +315,11 @@ fn statements(line: &str) -> Vec<Statement<'_>> {
                 words,
                 piped,
                 within,
+                quoted,
             });
         }
-        let Some(c) = c else { break };
+        let Some((c, is_quoted)) = end else { break };
+        quoted = is_quoted;
         begin = at + c.len_utf8();
         // `||` is no pipe.
         piped = c == '|' && !line[..at].ends_with('|') && !line[begin..].starts_with('|');
@@ -319,6 +331,21 @@ fn statements(line: &str) -> Vec<Statement<'_>> {
         }
     }
     found
+}
+
+/// The words of a command that run on this node.
+fn run_here<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
+    &words[..away(words).map_or(words.len(), |away| away.from)]
+}
+
+/// The commands of a line that run on this node. What another node, or a container, is given in quotes runs there.
+fn of_here(statements: Vec<Statement<'_>>) -> Vec<Statement<'_>> {
+    let mut is_away = false;
+    let runs_here = |statement: &Statement<'_>| {
+        is_away = is_away && statement.quoted || away(&statement.words).is_some();
+        !(is_away && statement.quoted)
+    };
+    statements.into_iter().filter(runs_here).collect()
 }
 
 /// Whether a command gives a variable a value and is over then: `X="a b"`, `export X=a`.
@@ -356,7 +383,7 @@ fn beginning<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
 /// Code from elsewhere that is run as it comes: `curl … | sh`, `sh -c "$(curl …)"`.
 fn of_pipes(statements: &[Statement<'_>]) -> Option<(Effect, String)> {
     let has = |statement: &Statement<'_>, programs: &[&str]| {
-        let words = statement.words.iter().filter_map(|word| program(word));
+        let words = run_here(&statement.words).iter().filter_map(|word| program(word));
         words
             .into_iter()
             .find(|word| programs.contains(word))
@@ -413,7 +440,7 @@ fn is_said(statements: &[Statement<'_>]) -> bool {
         return false;
     };
     let mut words = first.words.iter();
-    let command = words.find(|word| !BEFORE_COMMANDS.contains(word) && !is_assignment(word));
+    let command = words.find(|word| !is_before(word) && !is_assignment(word) && !word.starts_with('-'));
     let is_saying = command
         .and_then(|word| program(word))
         .is_some_and(|name| SAYS.contains(&name));
@@ -445,7 +472,7 @@ fn paths(words: &[&str], said: &mut Said, looked_for: &mut BTreeSet<String>) {
                 said.runs.insert(part.to_owned());
             }
         }
-        let goes_on = BEFORE_COMMANDS.contains(word) || is_assignment(word);
+        let goes_on = is_before(word) || is_assignment(word);
         if begins && !goes_on && program(word) == Some(word) && !is_known(word) {
             said.names.insert((*word).to_owned());
         }
@@ -460,14 +487,15 @@ fn paths(words: &[&str], said: &mut Said, looked_for: &mut BTreeSet<String>) {
     }
 }
 
-fn is_assignment(word: &str) -> bool {
-    word.split_once('=')
-        .is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
-}
-
 /// What the programs change that are among the first words of a command.
 fn of_statement(words: &[&str], shell: bool, first: usize) -> Vec<(Effect, String)> {
     let mut found = Vec::new();
+    let away = away(words);
+    let (words, there) = words.split_at(away.map_or(words.len(), |away| away.from));
+    if away.is_some_and(|away| away.shares_network) {
+        let there = of_statement(there, shell, there.len()).into_iter();
+        found.extend(there.filter(|(effect, _)| *effect == Effect::Network));
+    }
     for (place, word) in words.iter().enumerate().take(first) {
         let (before, after) = (&words[..place], &words[place + 1..]);
         if before.last().is_some_and(|word| BEFORE_NAMES.contains(word)) {
@@ -491,8 +519,9 @@ fn of_statement(words: &[&str], shell: bool, first: usize) -> Vec<(Effect, Strin
                     return found;
                 }
                 _ => {
-                    if !WORDS.contains(&name) || part != name || shell && begins(before) {
-                        found.extend(changes(name, after));
+                    let is_command = || shell && !word.starts_with('-') && begins(before);
+                    if !WORDS.contains(&name) || part != name || is_command() {
+                        found.extend(changes(name, own(name, after)));
                     }
                 }
             }
@@ -511,7 +540,7 @@ fn default(word: &str) -> &str {
 }
 
 /// The name of the program that a word stands for: the word itself, or what a path ends in.
-fn program(word: &str) -> Option<&str> {
+pub(super) fn program(word: &str) -> Option<&str> {
     match word.rsplit_once('/') {
         Some((_, name)) => FOLDERS
             .iter()
@@ -519,54 +548,6 @@ fn program(word: &str) -> Option<&str> {
             .then_some(name),
         None => Some(word),
     }
-}
-
-/// Whether a command begins behind these words.
-fn begins(before: &[&str]) -> bool {
-    before.last().is_none_or(|word| {
-        BEFORE_COMMANDS.contains(word) || word.contains('=') || word.starts_with(|c: char| c.is_ascii_digit())
-    })
-}
-
-/// What `systemctl` does with these arguments.
-fn systemctl(arguments: &[&str]) -> Option<(Effect, String)> {
-    if arguments.contains(&"daemon-reexec") {
-        return Some((Effect::Services, "systemctl daemon-reexec".to_owned()));
-    }
-    let place = arguments.iter().position(|word| {
-        RESTARTS.contains(word)
-            || REBOOTS.contains(word)
-            || ["disable", "enable", "isolate", "mask"].contains(word)
-    })?;
-    let verb = arguments[place];
-    let after = &arguments[place + 1..];
-    if REBOOTS.contains(&verb) {
-        return Some((Effect::Reboot, format!("systemctl {verb}")));
-    }
-    if let Some(unit) = after.iter().find(|unit| REBOOT_UNITS.contains(unit)) {
-        return Some((Effect::Reboot, format!("systemctl {verb} {unit}")));
-    }
-    if verb == "isolate" {
-        return Some((Effect::Services, format!("systemctl isolate {}", after.first()?)));
-    }
-    if !RESTARTS.contains(&verb) && !arguments.contains(&"--now") {
-        return None;
-    }
-    let network = after.iter().find(|unit| is_network(unit));
-    // Which one a variable stands for is not known.
-    let takes_away = !["reload", "start"].contains(&verb);
-    let any = || after.iter().find(|unit| takes_away && unit.contains('$'));
-    let (effect, unit) = match network {
-        Some(unit) => (Effect::Network, unit),
-        None => (Effect::Services, any()?),
-    };
-    Some((effect, format!("systemctl {verb} {unit}")))
-}
-
-/// What is done to a service: its name, then what.
-fn service(arguments: &[&str]) -> Option<(Effect, String)> {
-    let [unit, verb, ..] = arguments else { return None };
-    (is_network(unit) && RESTARTS.contains(verb)).then(|| (Effect::Network, format!("service {unit} {verb}")))
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use rustix::fs::{
     CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, major, minor, openat, openat2, readlinkat,
 };
 
+use super::units::Unit;
+
 /// Bytes of a file that are read at most.
 const MOST: u64 = 1 << 20;
 /// Files that are read at most.
@@ -85,8 +87,23 @@ impl Files {
     }
 
     fn note(&mut self, path: &str, why: impl std::fmt::Display) {
-        let path = self.root.join(path.trim_start_matches('/'));
-        self.unread.push(format!("{}: {why}", path.display()));
+        // As findings name it: below the root.
+        self.tell(format!("/{}: {why}", path.trim_start_matches('/')));
+    }
+
+    /// Notes in words what could not be read, once: several may ask for the same file.
+    pub(super) fn tell(&mut self, why: String) {
+        if !self.unread.contains(&why) {
+            self.unread.push(why);
+        }
+    }
+
+    /// Notes what a unit runs, as far as it is not known where that is.
+    pub(super) fn note_unknown(&mut self, name: &str, unit: &Unit) {
+        for path in &unit.unknown {
+            let why = "in its command was not read: what its % stands for is not known here";
+            self.tell(format!("{name}: {path} {why}"));
+        }
     }
 
     /// Notes what cannot be read: what is not there, or could not be, is no loss.

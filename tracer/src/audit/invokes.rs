@@ -2,7 +2,7 @@
 //!
 //! Sources: apt.conf(5), dpkg.cfg(5).
 
-use super::apt_conf::AptConf;
+use super::apt_conf::{AptConf, is_plain};
 use super::commands;
 use super::files::Files;
 use super::jobs::{Job, Off};
@@ -26,18 +26,22 @@ const DPKG: [(&str, &str); 3] = [
     ("status-logger", "whenever dpkg works"),
 ];
 
+/// Of this folder dpkg takes files with plain names (dpkg.cfg(5)).
+const DPKG_FOLDER: &str = "etc/dpkg/dpkg.cfg.d";
+
 /// Reads them all.
-pub(super) fn read(files: &mut Files) -> Vec<Job> {
+pub(super) fn read(files: &mut Files, apt: &AptConf) -> Vec<Job> {
     let mut jobs = Vec::new();
-    for path in paths(files, "etc/apt/apt.conf.d", "etc/apt/apt.conf") {
-        let text = files.text(&path).unwrap_or_default();
-        let conf = AptConf::read(&text);
+    for (file, (path, text)) in apt.files.iter().enumerate() {
         for (key, when) in APT {
-            let commands = conf.all(key).iter();
-            jobs.extend(commands.filter_map(|command| job(&path, &text, command, when)));
+            let commands = apt.of_file(key, file);
+            jobs.extend(commands.filter_map(|command| job(path, text, command, when)));
         }
     }
-    for path in paths(files, "etc/dpkg/dpkg.cfg.d", "etc/dpkg/dpkg.cfg") {
+    let names = files.names(DPKG_FOLDER).into_iter().filter(|name| is_plain(name));
+    let mut paths: Vec<String> = names.map(|name| format!("{DPKG_FOLDER}/{name}")).collect();
+    paths.push("etc/dpkg/dpkg.cfg".to_owned());
+    for path in paths {
         let text = files.text(&path).unwrap_or_default();
         for line in text.lines() {
             let Some((key, command)) = line.trim().split_once(['=', ' ']) else {
@@ -49,13 +53,6 @@ pub(super) fn read(files: &mut Files) -> Vec<Job> {
         }
     }
     jobs
-}
-
-fn paths(files: &mut Files, folder: &str, file: &str) -> Vec<String> {
-    let names = files.names(folder).into_iter();
-    let mut paths: Vec<String> = names.map(|name| format!("{folder}/{name}")).collect();
-    paths.push(file.to_owned());
-    paths
 }
 
 /// A command that stands in a file.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::apt_conf::AptConf;
 use super::commands::{self, Said};
 use super::cron::{self, Crontab, Form};
 use super::files::{Files, Kind};
@@ -17,6 +18,8 @@ const PERIODS: [(&str, &str); 4] = [
     ("etc/cron.weekly", "weekly"),
     ("etc/cron.monthly", "monthly"),
 ];
+/// Lines of a crontab that never run and are told one by one, at most: a file that is none may have hundreds.
+const MOST_NEVER: usize = 10;
 /// Where the crontabs of users are: on Debian, SUSE, Red Hat.
 const SPOOLS: [&str; 3] = ["var/spool/cron/crontabs", "var/spool/cron/tabs", "var/spool/cron"];
 /// Units that go by crontabs.
@@ -79,8 +82,14 @@ pub(super) enum Off {
     AtJob(u64),
     /// By that unit that is masked.
     MaskUnit(String),
-    /// By that unit of a user that is disabled; of all users where none is named.
-    DisableOf { unit: String, user: Option<String> },
+    /// By that unit that is masked for all users.
+    MaskOfAll(String),
+    /// By that unit of a user that is disabled, whose manager runs where one is named; by these links that are taken away.
+    DisableOf {
+        unit: String,
+        user: Option<String>,
+        links: Vec<String>,
+    },
     /// By rules of udev of that name that are masked: a package would bring the file back.
     MaskRules(String),
 }
@@ -94,7 +103,7 @@ pub(super) struct Jobs {
 }
 
 /// Reads all jobs of a node.
-pub(super) fn read(files: &mut Files, units: &Units) -> Jobs {
+pub(super) fn read(files: &mut Files, units: &Units, apt: &AptConf) -> Jobs {
     let mut found = Jobs::default();
     found.read_crontabs(files, units);
     found.read_periods(files, units);
@@ -103,7 +112,7 @@ pub(super) fn read(files: &mut Files, units: &Units) -> Jobs {
     found.jobs.extend(bus::read(files, units));
     found.jobs.extend(users::read(files));
     found.jobs.extend(sysv::read(files, units));
-    found.jobs.extend(invokes::read(files));
+    found.jobs.extend(invokes::read(files, apt));
     // A generator of systemd makes a unit of that file: on a node that runs it is told as one.
     let has_rc_local = is_enabled(units, &["rc-local.service"]);
     let hooks = HOOKS
@@ -181,8 +190,16 @@ impl Jobs {
             .collect();
         all_never.sort_by_key(|(line, ..)| *line);
         let told = all_never.into_iter();
-        self.never
-            .extend(told.map(|(line, why, loss)| format!("{file}:{line}: {why}: {loss}")));
+        let more = told.len().saturating_sub(MOST_NEVER);
+        self.never.extend(
+            told.take(MOST_NEVER)
+                .map(|(line, why, loss)| format!("{file}:{line}: {why}: {loss}")),
+        );
+        if more > 0 {
+            self.never.push(format!(
+                "{file}: {more} more lines of it are refused or their time never comes"
+            ));
+        }
         for entry in crontab.entries {
             self.jobs.push(Job {
                 file: file.to_owned(),

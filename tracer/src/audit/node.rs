@@ -9,8 +9,9 @@ use super::does::Does;
 use super::files::Files;
 use super::jobs::{self, Jobs};
 use super::scripts::Scripts;
+use super::specifiers::Manager;
 use super::unit_file::UnitFile;
-use super::units::{self, Units};
+use super::units::{self, Units, started_by};
 use super::upgrades::Upgrades;
 
 /// The files of a node, or of an image of one.
@@ -40,24 +41,39 @@ impl Node {
     /// Reads the node below that folder. `running`: see [`units::read`].
     pub(super) fn read(root: &Path, running: &BTreeSet<String>) -> Self {
         let mut files = Files::below(root);
-        let units = units::read(&mut files, &units::FOLDERS, running);
+        let units = units::read(&mut files, &units::FOLDERS, running, Manager::of_node());
+        let apt = AptConf::read(&mut files);
         let mut node = Self {
             root: root.to_owned(),
-            jobs: jobs::read(&mut files, &units),
+            jobs: jobs::read(&mut files, &units, &apt),
             units,
+            upgrades: Upgrades {
+                apt,
+                ..Upgrades::default()
+            },
             ..Self::default()
         };
         node.read_configuration(&mut files);
         node.scripts = Scripts::read(&mut files, node.starts());
+        node.note_unknown(&mut files);
         node.unread = files.unread;
         node
     }
 
+    /// Notes what of the units that start by themselves could not be read for a specifier.
+    fn note_unknown(&self, files: &mut Files) {
+        let started = self.units.iter().filter(|(_, unit)| unit.enabled && !unit.masked);
+        let names: BTreeSet<String> = started
+            .flat_map(|(name, unit)| [name.clone(), started_by(name, &unit.file)])
+            .collect();
+        for name in names {
+            if let Some(unit) = units::get(&self.units, &name) {
+                files.note_unknown(&name, unit);
+            }
+        }
+    }
+
     fn read_configuration(&mut self, files: &mut Files) {
-        // Its folder counts before its file (apt.conf(5)); of the folder only names of some forms.
-        let apt =
-            all(files, "etc/apt/apt.conf.d", is_of_apt) + &files.text("etc/apt/apt.conf").unwrap_or_default();
-        self.upgrades.apt = AptConf::read(&apt);
         for path in [
             "usr/share/dnf5/dnf5-plugins/automatic.conf",
             "etc/dnf/dnf5-plugins/automatic.conf",
@@ -87,12 +103,21 @@ impl Node {
     }
 
     /// Adds what a command line or script can change: by the programs that it names, and by what the scripts say that it
-    /// runs. It is that of a file where one is named, and is run then.
-    pub(super) fn add(&self, does: &mut Does, said: &Said, file: Option<&str>, when: &str) {
+    /// runs. It is that of a file where one is named, and is run then. Hands back the units that are started by name.
+    pub(super) fn add(
+        &self,
+        does: &mut Does,
+        said: &Said,
+        file: Option<&str>,
+        when: &str,
+    ) -> BTreeSet<String> {
         does.missing.extend(self.scripts.missing(said));
+        let mut units = BTreeSet::new();
         for (said, path) in self.scripts.follow(said, file) {
             does.add_said(said, path, when);
+            units.extend(said.units.iter().cloned());
         }
+        units
     }
 
     /// A path as it is told to whoever audits: that of an image is below its root.
@@ -110,11 +135,4 @@ fn all(files: &mut Files, folder: &str, takes: impl Fn(&str) -> bool) -> String 
         whole.push('\n');
     }
     whole
-}
-
-/// Whether apt takes a file of that name: of letters, digits, `_`, `-` and `.`, with no ending or `.conf` (apt.conf(5)).
-fn is_of_apt(name: &str) -> bool {
-    let stem = name.strip_suffix(".conf").unwrap_or(name);
-    stem.chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }

@@ -35,8 +35,8 @@ const IPTABLES: Doing = Unless("--check --list --list-rules -C* -L* -S* -V -n* -
 const SNAP: Doing = Unless("find info known list version wait");
 const FIRMWARE: Doing =
     With("activate downgrade install install-blob local-install reinstall update upgrade");
-const CONTAINERS: Doing =
-    With("*watchtower* auto-update disconnect down kill prune restart rm rmp stop stopp up update");
+/// Programs that run containers.
+pub(super) const CONTAINERS: &str = "crictl ctr docker docker-compose nerdctl podman";
 
 /// Programs of these names, what they change, and by what. Of a program that is there more than once each row counts.
 const PROGRAMS: &[(&str, Effect, Doing)] = &[
@@ -103,9 +103,9 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("needrestart", Services, Unless("-b -p -rl l")),
     ("certbot", Services, Unless("--dry-run certificates")),
     (
-        "crictl ctr docker docker-compose nerdctl podman",
-        Services,
         CONTAINERS,
+        Services,
+        With("*watchtower* auto-update disconnect down kill prune restart rm rmp stop stopp up update"),
     ),
     (
         "kubectl",
@@ -255,7 +255,11 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("killall pkill skill", Network, OfNetwork),
     ("modprobe", Network, With("--remove -r*")),
     ("rmmod", Network, Always),
-    ("halt kexec poweroff reboot shutdown", Reboot, Always),
+    ("kexec", Reboot, Always),
+    // They only note in wtmp that they were asked.
+    ("halt poweroff reboot", Reboot, Unless("--wtmp-only -w")),
+    // What was asked for is called off, told, or only said to all.
+    ("shutdown", Reboot, Unless("--show -c -k")),
     ("init telinit", Reboot, With("0 6")),
     (
         "busctl dbus-send gdbus",

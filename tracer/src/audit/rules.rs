@@ -119,8 +119,9 @@ fn with(node: &Node, names: [&str; 2]) -> Does {
         let Some(unit) = unit.filter(|_| seen.insert(name.clone())) else {
             continue;
         };
-        node.add(&mut does, &unit.said, None, "");
-        node.add(&mut does, &unit.said_at_stop, None, "when it stops");
+        let mut starts = node.add(&mut does, &unit.said, None, "");
+        starts.extend(node.add(&mut does, &unit.said_at_stop, None, "when it stops"));
+        starts.extend(unit.starts.iter().cloned());
         for key in [
             "SuccessAction",
             "FailureAction",
@@ -132,11 +133,15 @@ fn with(node: &Node, names: [&str; 2]) -> Does {
                 does.add(Effect::Reboot, format!("{key}={action} of {name}"));
             }
         }
-        // What is enabled is told by itself.
-        let is_enabled = |name: &String| node.units.get(name).is_some_and(|unit| unit.enabled);
-        next.extend(unit.starts.iter().filter(|name| !is_enabled(name)).cloned());
+        starts.retain(|name| !is_told(node, name));
+        next.extend(starts);
     }
     does
+}
+
+/// Whether what a unit does is told by itself: it is enabled.
+fn is_told(node: &Node, name: &str) -> bool {
+    node.units.get(name).is_some_and(|unit| unit.enabled)
 }
 
 /// The command that turns a unit off.
@@ -159,20 +164,33 @@ fn turn_off(node: &Node, name: &str, origin: Origin) -> String {
     }
 }
 
-/// The command that turns off a unit of a user, or of all.
-fn turn_off_of(node: &Node, unit: &str, user: Option<&str>) -> String {
+/// The command that turns off a unit of all users.
+fn turn_off_of_all(node: &Node, unit: &str) -> String {
     let end = if unit.starts_with('-') { "-- " } else { "" };
     let unit = quoted(unit);
+    if node.root == Path::new("/") {
+        format!("systemctl --global mask {end}{unit}")
+    } else {
+        let root = node.root.display().to_string();
+        format!("systemctl --root={} --global mask {end}{unit}", quoted(&root))
+    }
+}
+
+/// The command that turns off a unit of a user, whose manager runs where the user is named.
+fn turn_off_of(node: &Node, unit: &str, user: Option<&str>, links: &[String]) -> String {
     match user {
         Some(user) if node.root == Path::new("/") => {
+            let end = if unit.starts_with('-') { "-- " } else { "" };
             let machine = format!("--machine={user}@");
-            format!("systemctl --user {} disable --now {end}{unit}", quoted(&machine))
+            format!(
+                "systemctl --user {} disable --now {end}{}",
+                quoted(&machine),
+                quoted(unit)
+            )
         }
-        Some(user) => format!("rm {}", file(node, &format!("var/lib/systemd/linger/{user}"))),
-        None if node.root == Path::new("/") => format!("systemctl --global mask {end}{unit}"),
-        None => {
-            let root = node.root.display().to_string();
-            format!("systemctl --root={} --global mask {end}{unit}", quoted(&root))
+        _ => {
+            let links = links.iter().map(|link| file(node, link));
+            format!("rm {}", links.collect::<Vec<_>>().join(" "))
         }
     }
 }
@@ -210,8 +228,10 @@ fn changing(name: &str, does: &Does) -> Finding {
 fn by_job(node: &Node, job: &Job) -> Option<Finding> {
     let is_script = job.line == 0;
     let mut does = Does::default();
-    node.add(&mut does, &job.said, is_script.then_some(job.file.as_str()), "");
-    for unit in &job.units {
+    let mut starts = node.add(&mut does, &job.said, is_script.then_some(job.file.as_str()), "");
+    starts.retain(|name| !is_told(node, name));
+    starts.extend(job.units.iter().cloned());
+    for unit in &starts {
         does.merge(with(node, [unit, &started_by(unit, &Default::default())]));
     }
     if does.is_nothing() {
@@ -247,7 +267,8 @@ fn turn_off_job(node: &Node, job: &Job) -> String {
         // Names that end so are left out by what reads these folders.
         Off::Rename => format!("mv {path} {path}~"),
         Off::MaskUnit(unit) => turn_off(node, unit, Origin::Package),
-        Off::DisableOf { unit, user } => turn_off_of(node, unit, user.as_deref()),
+        Off::MaskOfAll(unit) => turn_off_of_all(node, unit),
+        Off::DisableOf { unit, user, links } => turn_off_of(node, unit, user.as_deref(), links),
         Off::AtJob(number) if node.root == Path::new("/") => format!("atrm {number}"),
         Off::AtJob(_) => format!("rm {path}"),
         Off::MaskRules(name) => format!(

@@ -85,9 +85,7 @@ impl Scripts {
             let why = format!(
                 "{name}: a command in it has more than {MOST_WORDS} words, and only its beginning was looked at"
             );
-            if !files.unread.contains(&why) {
-                files.unread.push(why);
-            }
+            files.tell(why);
         }
     }
 

@@ -44,6 +44,10 @@ impl UnitFile {
     }
 
     fn set(&mut self, section: &str, key: &str, value: &str) {
+        // systemd passes over what is no boolean where one stands, also where that is empty.
+        if BOOLEANS.contains(&key) && boolean(value).is_none() {
+            return;
+        }
         if value.is_empty() {
             let list = list(section, key);
             self.settings.retain(|(in_section, known), _| {
@@ -77,9 +81,7 @@ impl UnitFile {
 
     /// Whether a key says yes (systemd.syntax(7): 1, yes, true, on).
     pub(super) fn is_yes(&self, section: &str, key: &str) -> bool {
-        self.last(section, key).is_some_and(|value| {
-            ["1", "yes", "y", "true", "t", "on"].contains(&value.to_ascii_lowercase().as_str())
-        })
+        self.last(section, key).and_then(boolean) == Some(true)
     }
 
     /// What a timer, path or socket goes by, as `Key=value`.
@@ -125,6 +127,23 @@ impl UnitFile {
         .into_iter()
         .flat_map(|key| self.all("Unit", key))
         .flat_map(|names| names.split_ascii_whitespace())
+    }
+}
+
+/// Keys that are read here and are yes or no (`config_parse_bool` of systemd).
+const BOOLEANS: [&str; 4] = [
+    "Accept",
+    "ManageForeignRoutes",
+    "ManageForeignRoutingPolicyRules",
+    "Persistent",
+];
+
+/// What systemd's `parse_boolean` makes of a text.
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "y" | "true" | "t" | "on" => Some(true),
+        "0" | "no" | "n" | "false" | "f" | "off" => Some(false),
+        _ => None,
     }
 }
 

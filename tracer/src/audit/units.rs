@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::commands::{self, Said};
+use super::environment;
 use super::files::Files;
+use super::specifiers::{Manager, expand};
 use super::unit_file::UnitFile;
 
 /// Where systemd looks for units, what counts most first (systemd.unit(5)).
@@ -79,6 +81,10 @@ pub(super) struct Unit {
     pub(super) starts: BTreeSet<String>,
     /// The condition that does not hold as the node is configured, and keeps it from doing anything.
     pub(super) unmet: Option<String>,
+    /// Paths in its command lines with a specifier of which it is not known what it stands for.
+    pub(super) unknown: BTreeSet<String>,
+    /// Links by which it is started with others.
+    pub(super) links: BTreeSet<String>,
 }
 
 /// Where the file of a unit is: it decides how it can be turned off.
@@ -107,6 +113,10 @@ struct Found {
     links: BTreeMap<String, BTreeSet<String>>,
     /// What needs no link to be started: systemd-run has made it, or it runs.
     transient: BTreeSet<String>,
+    /// The paths of these links, by what they start.
+    paths: BTreeMap<String, BTreeSet<String>>,
+    /// The manager that runs them.
+    manager: Manager,
 }
 
 /// The file of a unit.
@@ -119,8 +129,16 @@ struct UnitText {
 
 /// Reads all units of these folders, what counts most first. `running` are those that run, as far as systemd has told: somebody may
 /// have started a timer that is not enabled.
-pub(super) fn read(files: &mut Files, folders: &[impl AsRef<str>], running: &BTreeSet<String>) -> Units {
-    let mut found = Found::default();
+pub(super) fn read(
+    files: &mut Files,
+    folders: &[impl AsRef<str>],
+    running: &BTreeSet<String>,
+    manager: Manager,
+) -> Units {
+    let mut found = Found {
+        manager,
+        ..Found::default()
+    };
     for (rank, folder) in folders.iter().map(AsRef::as_ref).enumerate() {
         found.read(files, rank, folder);
     }
@@ -173,10 +191,12 @@ impl Found {
             let path = format!("{folder}/{name}");
             let links = [".wants", ".requires", ".upholds"];
             if let Some(unit) = links.iter().find_map(|end| name.strip_suffix(end)) {
-                self.links
-                    .entry(unit.to_owned())
-                    .or_default()
-                    .extend(files.names(&path));
+                let started = files.names(&path);
+                for name in &started {
+                    let paths = self.paths.entry(name.clone()).or_default();
+                    paths.insert(format!("/{path}/{name}"));
+                }
+                self.links.entry(unit.to_owned()).or_default().extend(started);
             } else if let Some(unit) = name.strip_suffix(".d") {
                 if is_watched(unit) || KINDS.contains(&unit) {
                     let texts = drop_ins(files, &path);
@@ -208,7 +228,7 @@ impl Found {
     }
 
     /// Adds a unit that has a file, its own or that of its template.
-    fn add(&self, files: &Files, units: &mut Units, name: &str) {
+    fn add(&self, files: &mut Files, units: &mut Units, name: &str) {
         if units.contains_key(name) {
             return;
         }
@@ -227,16 +247,32 @@ impl Found {
         for text in self.drop_ins(name).into_values() {
             unit.file.read(text);
         }
-        unit.said = said(unit.file.commands(false));
-        unit.said_at_stop = said(unit.file.commands(true));
-        unit.starts = unit.file.starts().map(str::to_owned).collect();
+        unit.links = self.paths.get(name).cloned().unwrap_or_default();
+        let expand = |text: &str| expand(text, name, &self.manager);
+        let mut variables = None;
+        for (said, at_stop) in [(&mut unit.said, false), (&mut unit.said_at_stop, true)] {
+            let mut lines = Vec::new();
+            for line in unit.file.commands(at_stop) {
+                let mut line = expand(line);
+                if line.text.contains('$') {
+                    let variables = variables.get_or_insert_with(|| {
+                        environment::read(files, &unit.file, |text| expand(text).text)
+                    });
+                    line.text = environment::fill(&line.text, variables);
+                }
+                unit.unknown.extend(paths_with(&line.text, &line.unknown));
+                lines.push(line.text);
+            }
+            *said = self::said(&lines);
+        }
+        unit.starts = unit.file.starts().map(|name| expand(name).text).collect();
         unit.starts
             .extend(self.links.get(name).into_iter().flatten().cloned());
         unit.unmet = unit
             .file
             .conditions()
             .into_iter()
-            .find(|one| is_unmet(files, one));
+            .find(|one| is_unmet(files, &expand(one).text));
         units.insert(name.to_owned(), unit);
     }
 
@@ -280,12 +316,28 @@ fn drop_ins(files: &mut Files, folder: &str) -> Vec<(String, String)> {
 }
 
 /// What command lines of a unit say. Those that may fail may as well be missing.
-fn said<'a>(commands: impl Iterator<Item = &'a str>) -> Said {
-    let (optional, needed): (Vec<&str>, Vec<&str>) = commands.partition(|line| is_optional(line));
+fn said(commands: &[String]) -> Said {
+    let lines = commands.iter().map(String::as_str);
+    let (optional, needed): (Vec<&str>, Vec<&str>) = lines.partition(|line| is_optional(line));
     let mut said = commands::read(&optional.join("\n"));
     said.runs.clear();
     said.merge(commands::read(&needed.join("\n")));
     said
+}
+
+/// Words of a command that may be scripts, and whose paths have one of these specifiers.
+fn paths_with(line: &str, unknown: &BTreeSet<String>) -> Vec<String> {
+    let words = line.split(|c: char| c.is_ascii_whitespace() || "\"';|&()".contains(c));
+    let words = words.map(|word| word.trim_start_matches(['-', '@', ':', '+', '!']));
+    // There programs keep their data.
+    let is_data = |word: &str| {
+        ["/dev/", "/proc/", "/run/", "/sys/", "/var/"]
+            .iter()
+            .any(|one| word.starts_with(one))
+    };
+    let is_path = |word: &&str| word.starts_with(['/', '%']) && word.contains('/') && !is_data(word);
+    let has_any = |word: &&str| unknown.iter().any(|one| word.contains(one.as_str()));
+    words.filter(is_path).filter(has_any).map(str::to_owned).collect()
 }
 
 /// Whether a command may fail, and so be missing: a `-` is among the signs before it (systemd.service(5)).
@@ -346,7 +398,7 @@ pub(super) fn started_by(name: &str, unit: &UnitFile) -> String {
         _ => return name.to_owned(),
     };
     match named {
-        Some(named) => named.to_owned(),
+        Some(named) => expand(named, name, &Manager::of_node()).text,
         // Each connection has an instance of its own.
         None if kind == "socket" && unit.is_yes("Socket", "Accept") => format!("{stem}@.service"),
         None => format!("{stem}.service"),

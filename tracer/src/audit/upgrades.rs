@@ -104,8 +104,8 @@ impl Upgrades {
 
     /// unattended-upgrades also takes what comes with a point release (its default on Debian), not only security fixes.
     fn takes_point_releases(&self) -> bool {
-        let origins = self.apt.all("Unattended-Upgrade::Origins-Pattern");
-        origins.iter().any(|origin| {
+        let mut origins = self.apt.all("Unattended-Upgrade::Origins-Pattern");
+        origins.any(|origin| {
             let mut parts = origin.split(',').map(str::trim);
             parts.any(|part| part == "label=Debian" || part == "l=Debian")
         })

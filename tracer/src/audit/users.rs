@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::Idle;
 use super::files::Files;
 use super::jobs::{Job, Off};
+use super::specifiers::Manager;
 use super::units::{self, Unit, Units, started_by};
 
 /// Where all users have units, what counts most first.
@@ -40,17 +41,30 @@ pub(super) fn read(files: &mut Files) -> Vec<Job> {
         let all = FOLDERS.into_iter().filter(|_| lingers).map(str::to_owned);
         let more = [format!("{home}/.local/share/systemd/user")];
         let folders: Vec<String> = own.into_iter().chain(all).chain(more).collect();
-        jobs.extend(of_manager(files, &folders, user, lingers));
+        let manager = Manager::of_user(user, home);
+        jobs.extend(of_manager(files, &folders, user, lingers, manager));
     }
     if lingering.is_empty() {
         let folders = FOLDERS.map(str::to_owned);
-        jobs.extend(of_manager(files, &folders, "each user", false));
+        jobs.extend(of_manager(
+            files,
+            &folders,
+            "each user",
+            false,
+            Manager::default(),
+        ));
     }
     jobs
 }
 
-fn of_manager(files: &mut Files, folders: &[String], user: &str, lingers: bool) -> Vec<Job> {
-    let units = units::read(files, folders, &BTreeSet::new());
+fn of_manager(
+    files: &mut Files,
+    folders: &[String],
+    user: &str,
+    lingers: bool,
+    manager: Manager,
+) -> Vec<Job> {
+    let units = units::read(files, folders, &BTreeSet::new(), manager);
     let started = units.iter().filter(|(_, unit)| unit.enabled && !unit.masked);
     let jobs = started.filter_map(|(name, unit)| job(files, &units, (name, unit), user, lingers));
     jobs.collect()
@@ -65,6 +79,9 @@ fn job(
     lingers: bool,
 ) -> Option<Job> {
     let service = units::get(units, &started_by(name, &unit.file)).filter(|service| !service.masked)?;
+    if lingers {
+        files.note_unknown(name, service);
+    }
     let text = files.text(&service.path)?;
     let mut said = unit.said.clone();
     said.merge(unit.said_at_stop.clone());
@@ -94,12 +111,16 @@ fn job(
         } else {
             Some(Idle::NotLoggedIn)
         },
-        off: Off::DisableOf {
-            unit: name.to_owned(),
-            user: FOLDERS
-                .iter()
-                .all(|folder| !unit.path.starts_with(folder))
-                .then(|| user.to_owned()),
+        off: if FOLDERS.iter().any(|folder| unit.path.starts_with(folder)) {
+            Off::MaskOfAll(name.to_owned())
+        } else if unit.links.is_empty() {
+            Off::Rename
+        } else {
+            Off::DisableOf {
+                unit: name.to_owned(),
+                user: lingers.then(|| user.to_owned()),
+                links: unit.links.iter().cloned().collect(),
+            }
         },
         ..Job::default()
     })

@@ -123,6 +123,24 @@ fn a_reboot_is_a_command_and_no_word() {
         ("timeout 60 reboot", "reboot"),
         ("sh -c 'shutdown -r now'", "shutdown"),
         ("systemd-run --on-active=60 reboot", "reboot"),
+        ("/usr/bin/env reboot", "reboot"),
+        ("/usr/bin/env X=1 shutdown -r now", "shutdown"),
+        ("/usr/bin/nice -n 5 /usr/bin/ionice -c3 reboot", "reboot"),
+        ("/bin/busybox reboot -f", "reboot"),
+        ("/usr/bin/sudo -n -u root reboot", "reboot"),
+        ("/usr/bin/systemd-run --unit x reboot", "reboot"),
+        ("/usr/sbin/chroot /h reboot", "reboot"),
+        ("/usr/bin/nsenter -t 1 -m reboot", "reboot"),
+        ("/usr/bin/flock -n /l nohup reboot", "reboot"),
+        ("timeout $LONG reboot", "reboot"),
+        ("ssh -i /k root@localhost reboot", "reboot"),
+        ("ssh 127.0.0.1 'sleep 5; reboot'", "reboot"),
+        ("runuser -u root -- reboot", "reboot"),
+        ("echo reboot | at now + 5 minutes", "reboot"),
+        (
+            "docker run --privileged --pid=host x nsenter -t 1 -m reboot",
+            "reboot",
+        ),
     ] {
         let found: Vec<_> = found(line);
         assert_eq!(found, [(Effect::Reboot, name.to_owned())], "{line}");
@@ -132,9 +150,69 @@ fn a_reboot_is_a_command_and_no_word() {
         "#!/usr/bin/python3\nf('shutdown', 'x')\n",
         "echo please reboot now",
         "/usr/bin/vm --graceful shutdown",
+        "/usr/bin/sudo vm shutdown",
+        "/usr/bin/sudo -u root vm now shutdown",
+        "flock /l vm shutdown",
+        "sudo echo reboot",
+        "systemd-inhibit --what=shutdown true",
+        "/sbin/shutdown -c; sh -c 'shutdown -c'; shutdown --show",
+        "reboot --wtmp-only",
+        "ssh other reboot",
+        "docker exec web reboot",
         "log \"shutdown\"",
     ] {
         assert_eq!(names(line), [""; 0], "{line}");
+    }
+}
+
+#[test]
+fn what_runs_elsewhere_changes_this_node_only_by_what_is_shared() {
+    for line in [
+        "ssh other apt-get -y upgrade",
+        "ssh -p 22 -l root other 'apt-get update && apt-get upgrade; systemctl restart networking'",
+        "ssh other 'curl x | sh'",
+        "docker run --rm image apt-get -y upgrade",
+        "docker run image sh -c 'apt-get update; ip link set eth0 down'",
+        "podman exec -it web apt-get upgrade",
+    ] {
+        assert_eq!(names(line), [""; 0], "{line}");
+    }
+    for (line, name) in [
+        ("ssh other true; apt-get upgrade", "apt-get"),
+        ("ssh $NODE apt-get upgrade", "apt-get"),
+        ("docker exec cni ip link set eth0 down", "ip link set"),
+        ("docker run --net=host image ip link set eth0 down", "ip link set"),
+        (
+            "docker run -v /:/host image chroot /host apt-get upgrade",
+            "apt-get",
+        ),
+        ("docker exec web true && apt-get upgrade", "apt-get"),
+    ] {
+        assert_eq!(names(line), [name], "{line}");
+    }
+}
+
+#[test]
+fn units_that_a_command_starts() {
+    let units = |line| read(line).units.into_iter().collect::<Vec<_>>();
+    for line in [
+        "/bin/systemctl --no-block start other.service",
+        "systemctl restart other",
+        "systemctl enable --now other",
+        "service other start",
+        "sh -c 'sleep 5; systemctl start other'",
+    ] {
+        assert_eq!(units(line), ["other.service"], "{line}");
+    }
+    for line in [
+        "systemctl stop other",
+        "systemctl try-restart other",
+        "systemctl start $UNIT",
+        "service other status",
+        "echo systemctl start other",
+        "ssh node systemctl start other",
+    ] {
+        assert_eq!(units(line), [""; 0], "{line}");
     }
 }
 

@@ -184,14 +184,36 @@ fn a_name_that_is_no_text_is_told() {
 
 proptest::proptest! {
     #[test]
-    fn any_text_can_be_read(text in "([ -~é\n]|[\"'`$(){};|&<>=\\\\#*/@,-]|apt-get|<<|\n# |\\$\\{|:-){0,60}") {
+    fn any_text_can_be_read(text in "([ -~é\n]|[\"'`$(){};|&<>=\\\\#%*/@,-]|apt-get|\\$apt|%I|ssh |docker run |<<|\n# |\\$\\{|:-){0,60}") {
         commands::read(&text);
         udev::rules(&text);
-        apt_conf::AptConf::read(&text);
+        apt_conf::AptConf::of_text(&text);
+        specifiers::expand(&text, &text, &specifiers::Manager::of_node());
+        environment::fill(&text, &[("apt".to_owned(), text.clone())].into());
         hooks::rotations(&text);
         unit_file::UnitFile::default().read(&text);
         for form in [Form::System, Form::User, Form::Anacron] {
             cron::read(&text, form, None);
         }
     }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_once_and_by_its_name_on_the_node() {
+    let image = Image::new("once");
+    image
+        .file("etc/systemd/system/a.service", "[Service]\n")
+        .link("etc/apt/apt.conf.d/loop", "loop")
+        .link("etc/passwd", "passwd");
+    let unread = image.audit(&Policy::default()).unread;
+    let begins = |begin: &str| unread.iter().filter(|one| one.starts_with(begin)).count();
+    assert_eq!(
+        (
+            begins("/etc/apt/apt.conf.d/loop: "),
+            begins("/etc/passwd: "),
+            unread.len()
+        ),
+        (1, 1, 2),
+        "{unread:?}"
+    );
 }

@@ -22,6 +22,46 @@ fn networkd_that_deletes_what_others_made_is_a_trap() {
         "[Network]\nManageForeignRoutingPolicyRules=no\nManageForeignRoutes=no\n",
     );
     assert_eq!(image.findings(), []);
+    // systemd passes over what is no boolean: what was said before counts, or its default.
+    let keep = |text: &str| {
+        image
+            .file("etc/systemd/networkd.conf.d/keep.conf", text)
+            .findings()
+            .len()
+    };
+    for value in ["False # x", "maybe", ""] {
+        let rules = format!("ManageForeignRoutingPolicyRules={value}\n");
+        assert_eq!(
+            keep(&format!("[Network]\n{rules}ManageForeignRoutes=no\n")),
+            1,
+            "{value}"
+        );
+        let no = "ManageForeignRoutes=no\nManageForeignRoutingPolicyRules=OFF\n";
+        assert_eq!(keep(&format!("[Network]\n{no}{rules}")), 0, "{value}");
+    }
+}
+
+#[test]
+fn apt_runs_what_its_own_files_say() {
+    let image = Image::new("apt-files");
+    let hook = "DPkg::Post-Invoke {\"/sbin/reboot\";};\n";
+    image
+        .file("etc/systemd/system/a.service", "")
+        .file("etc/apt/apt.conf.d/99hook.bak", hook)
+        .file("etc/dpkg/dpkg.cfg.d/x.bak", "post-invoke=/sbin/reboot\n");
+    assert_eq!(image.findings(), []);
+    image
+        .file(
+            "etc/apt/apt.conf.d/10more",
+            "// more\n#include \"/etc/apt/x\";\n#include \"/etc/apt/more/\";\n",
+        )
+        .file("etc/apt/x", &format!("#include \"/etc/apt/x\";\n{hook}"))
+        .file("etc/apt/more/y.conf", hook)
+        .file("etc/apt/more/z.txt", hook);
+    let told: Vec<_> = image.findings().into_iter().map(|one| one.name()).collect();
+    assert_eq!(told, ["/etc/apt/x:2", "/etc/apt/more/y.conf:1"]);
+    image.file("etc/apt/apt.conf.d/20none", "#clear DPkg::Post-Invoke;\n");
+    assert_eq!(image.findings(), []);
 }
 
 #[test]

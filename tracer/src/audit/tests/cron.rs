@@ -147,3 +147,16 @@ fn one_line_of_a_file_can_be_allowed() {
     let allowed: Vec<_> = audit.findings.iter().map(|one| one.allowed).collect();
     assert_eq!((allowed, audit.unknown), (vec![false, true], Vec::new()));
 }
+
+#[test]
+fn of_a_file_that_is_no_crontab_some_lines_are_told() {
+    let image = with_cron("garbage");
+    image.file("etc/cron.d/garbage", &"x y z\n".repeat(300));
+    let never = image.audit(&Policy::default()).never;
+    assert_eq!(never.len(), 11);
+    assert!(never[9].starts_with("/etc/cron.d/garbage:10: "), "{never:?}");
+    assert_eq!(
+        never[10],
+        "/etc/cron.d/garbage: 290 more lines of it are refused or their time never comes"
+    );
+}

@@ -103,7 +103,7 @@ fn a_script_that_is_not_there_is_told() {
         "-/opt/tidy.sh",
         "/bin/sh -c 'test -x /opt/tidy.sh && /opt/tidy.sh'",
         "/usr/bin/cp /opt/tidy.sh /tmp",
-        "/opt/%i/tidy.sh",
+        "/opt/%m/tidy.sh",
         "/bin/sh -c 'exec /opt/${V}/tidy.sh'",
         "/opt/tidy.sh\n[Unit]\nConditionFileIsExecutable=/opt/tidy.sh",
     ] {

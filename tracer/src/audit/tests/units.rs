@@ -321,7 +321,120 @@ fn units_of_users_count_where_the_user_lingers() {
         remedies[..2],
         [
             format!("systemctl --root={root} --global mask all.service"),
-            format!("rm {root}/var/lib/systemd/linger/ann"),
+            format!("rm {root}/home/ann/.config/systemd/user/timers.target.wants/night.timer"),
         ]
     );
+    assert_eq!(
+        remedies[2],
+        format!("rm {root}/home/bob/.config/systemd/user/default.target.wants/b.service")
+    );
+}
+
+/// A node with a service of that name and text that is started with it.
+fn with_service(image: &Image, name: &str, text: &str) {
+    image.file(&format!("etc/systemd/system/{name}"), text).link(
+        &format!("etc/systemd/system/multi-user.target.wants/{name}"),
+        &format!("/etc/systemd/system/{name}"),
+    );
+}
+
+#[test]
+fn a_specifier_stands_for_what_systemd_makes_of_it() {
+    let image = Image::new("specifiers");
+    let script = "#!/bin/sh\napt-get -y upgrade\n";
+    image.script("opt/own-a.sh", script).script("root/b.sh", script);
+    with_service(&image, "own-a.service", "[Service]\nExecStart=/opt/%p.sh\n");
+    with_service(&image, "own-b.service", "[Service]\nExecStart=/bin/sh %h/b.sh\n");
+    with_service(&image, "own-c.service", "[Service]\nExecStart=/opt/%p.sh\n");
+    with_service(
+        &image,
+        "own-d.service",
+        "[Service]\nExecStart=/opt/x --at=%m /opt/%m.sh\n",
+    );
+    image.script("opt/x", "#!/bin/sh\n");
+    let audit = image.audit(&Policy::default());
+    let told: Vec<_> = audit
+        .findings
+        .iter()
+        .map(|one| [one.runs.concat(), one.missing.concat()])
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ["apt-get (/opt/own-a.sh:2)", ""],
+            ["apt-get (/root/b.sh:2)", ""],
+            ["", "/opt/own-c.sh"],
+        ]
+    );
+    assert_eq!(
+        audit.unread,
+        ["own-d.service: /opt/%m.sh in its command was not read: what its % stands for is not known here"]
+    );
+    image.link("etc/systemd/system/own-e@.service", "/dev/null");
+    std::fs::remove_file(
+        image
+            .0
+            .join("etc/systemd/system/multi-user.target.wants/own-d.service"),
+    )
+    .unwrap();
+    assert_eq!(image.audit(&Policy::default()).unread, [""; 0]);
+}
+
+#[test]
+fn variables_of_a_unit_are_part_of_its_commands() {
+    for (name, more) in [
+        ("variable", "Environment=A=b \"CMD=apt-get -y upgrade\"\n"),
+        ("variable-file", "EnvironmentFile=-/etc/default/x\n"),
+    ] {
+        let image = Image::new(name);
+        image.file("etc/default/x", "# ours\nCMD=\"apt-get -y upgrade\"\n");
+        with_service(
+            &image,
+            "a.service",
+            &format!("[Service]\n{more}ExecStart=/bin/sh -c \"$CMD\"\n"),
+        );
+        assert_eq!(image.findings()[0].runs, ["apt-get"], "{name}");
+        with_service(
+            &image,
+            "a.service.d/none.conf",
+            "[Service]\nEnvironment=\nEnvironmentFile=\n",
+        );
+        assert_eq!(image.findings(), [], "{name}");
+    }
+}
+
+#[test]
+fn what_a_command_starts_by_name_counts() {
+    let image = Image::new("starts");
+    image
+        .file(
+            "etc/systemd/system/other.service",
+            "[Service]\nExecStart=/usr/bin/apt-get -y upgrade\n",
+        )
+        .script("opt/night.sh", "#!/bin/sh\nsystemctl start other\n");
+    with_service(
+        &image,
+        "a.service",
+        "[Service]\nExecStart=/bin/systemctl --no-block start other.service\n",
+    );
+    with_service(&image, "b.service", "[Service]\nExecStart=/opt/night.sh\n");
+    with_service(
+        &image,
+        "c.service",
+        "[Service]\nExecStart=/bin/systemctl stop other.service\n",
+    );
+    let told: Vec<_> = image
+        .findings()
+        .into_iter()
+        .map(|one| (one.unit, one.runs.concat()))
+        .collect();
+    let by = |unit: &str| (unit.to_owned(), "apt-get".to_owned());
+    assert_eq!(told, [by("a.service"), by("b.service")]);
+    // That is told by itself.
+    with_service(
+        &image,
+        "other.service",
+        "[Service]\nExecStart=/usr/bin/apt-get -y upgrade\n",
+    );
+    assert_eq!(image.findings().len(), 1);
 }
