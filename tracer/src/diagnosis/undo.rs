@@ -169,6 +169,9 @@ fn order(change: &Change) -> (u8, bool) {
 /// Somebody has taken the change back.
 pub(super) fn is_back(model: &Model, change: &Change) -> bool {
     match &change.subject {
+        Subject::Setting(_, Thing::Ruleset { firewall }) if firewall == NF_TABLES => {
+            firewall::is_back(model, change)
+        }
         // Lines say it of what has several parts.
         Subject::Setting(_, Thing::Ruleset { .. } | Thing::Link { .. } | Thing::Traffic { .. }) => {
             one(model, change).is_some_and(|lines| lines.is_empty())

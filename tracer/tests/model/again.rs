@@ -21,10 +21,14 @@ struct Fault {
 }
 
 fn rules(story: &mut Story, number: u32, did: &str) {
+    ruleset(story, number, &format!("table inet guard, chain in: {did}"));
+}
+
+fn ruleset(story: &mut Story, number: u32, did: &str) {
     let rules = Thing::Ruleset {
         firewall: "nf_tables".to_owned(),
     };
-    let value = format!("generation {number}, tables: inet guard; table inet guard, chain in: {did}");
+    let value = format!("generation {number}, tables: inet guard; {did}");
     let who = by(900 + number, "nft", "session-1.scope");
     set(story, rules, Some(&value), Seen::Told, Some(who));
 }
@@ -71,6 +75,23 @@ const FIREWALL: Fault = Fault {
     },
     loses: |story| lose_all(story, drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)),
     id: "R06",
+};
+
+/// The first rule comes in one go with its table and its chain, which stay there when it is deleted, as by `iptables-nft`.
+const FIRST_RULE: Fault = Fault {
+    breaks: |story, number| {
+        let with = match number {
+            1 => "table inet guard new; table inet guard, chain in with policy accept new; ",
+            _ => "",
+        };
+        let rule = format!("rule handle {} (tcp sport 80 drop) new", 10 + number);
+        ruleset(
+            story,
+            number,
+            &format!("{with}table inet guard, chain in: {rule}"),
+        );
+    },
+    ..FIREWALL
 };
 
 /// A part is dropped by a filter with a limit.
@@ -180,7 +201,7 @@ fn each_tick(story: &Story, mut look: impl FnMut(&Report)) {
 
 #[test]
 fn what_breaks_it_the_second_time_has_not_mended_it() {
-    for fault in [ROUTING, FIREWALL, POLICE, SHAPER] {
+    for fault in [ROUTING, FIREWALL, FIRST_RULE, POLICE, SHAPER] {
         for rounds in [2, 4, 6, 8, 12, 18, 22, 30, 50, 70] {
             let story = twice(&fault, rounds);
             each_tick(&story, |report| {
@@ -227,7 +248,7 @@ fn breaks(story: &Story, fault: &Fault) -> Vec<(u32, String, u64)> {
 
 #[test]
 fn each_break_is_explained_by_what_came_before_it() {
-    for fault in [ROUTING, FIREWALL, POLICE, SHAPER] {
+    for fault in [ROUTING, FIREWALL, FIRST_RULE, POLICE, SHAPER] {
         for rounds in [8, 12, 18, 22, 30, 50, 70] {
             let what = format!("{} after {rounds} rounds", fault.id);
             let story = twice(&fault, rounds);

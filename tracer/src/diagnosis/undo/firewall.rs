@@ -180,6 +180,23 @@ pub(super) fn takes_back(model: &Model, change: &Change, other: &Change) -> bool
         .any(|one| stands(one, &before).is_some() && stands(one, &with).is_none())
 }
 
+/// Nothing of what this change did stands any more but what does nothing to packets by itself: who takes a rule out of a table that
+/// was made for it may leave that table there.
+pub(super) fn is_back(model: &Model, change: &Change) -> bool {
+    let later = later(model, change, u64::MAX);
+    let is_idle = |did: &Did| match did {
+        Did::Table(_, Came::New) | Did::Set(_, _, Came::New) => true,
+        Did::Chain(_, _, policy, Came::New) => *policy != Some(Policy::Drop),
+        Did::Object(_, object, ..) => object.only_counts(),
+        _ => false,
+    };
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    did.iter().all(|did| {
+        did.as_ref()
+            .is_some_and(|did| is_idle(did) || stands(did, &later).is_none())
+    })
+}
+
 /// What the changes of the same rules did after this one, until then. Of one change what went comes first: the same may have come
 /// anew with it.
 fn later(model: &Model, change: &Change, until: u64) -> Vec<Did> {
