@@ -69,6 +69,7 @@ use foldhash::fast::RandomState;
 
 use crate::event::FlowKey;
 use crate::model::Model;
+use crate::model::clock::When;
 use crate::model::flows::Flow;
 use crate::model::plight::Plight;
 use crate::model::queues::Port;
@@ -254,7 +255,11 @@ impl<'a> View<'a> {
         let passed_on = (Of::PassedOn, &self.cut().tolls[..]);
         let mut all: Vec<(Of, &[Toll<'a>])> = lost::tolls(self).chain([passed_on]).collect();
         all.retain(|(_, tolls)| !tolls.is_empty());
-        self.past.keep(&all, lost::gave_up)
+        let since = |of, key: &FlowKey| match of {
+            Of::PassedOn => self.cut().since(key),
+            Of::Kind(_) | Of::Barred => When::NEVER,
+        };
+        self.past.keep(&all, lost::gave_up, since)
     }
 
     /// What this node does not pass on though it did.

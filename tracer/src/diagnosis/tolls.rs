@@ -145,6 +145,11 @@ impl Kept {
         }
     }
 
+    /// It was lost since then.
+    fn is_of(&self, since: When) -> bool {
+        When::at(self.lost.last) >= since
+    }
+
     /// What it lost in all spells, and in those before this one, which began then and is what is found of it now.
     fn with(&self, now: Spell, began: u64) -> (Spell, u64) {
         let before = if self.began == began {
@@ -207,18 +212,24 @@ impl<'a> Beside<'a> {
     }
 }
 
-/// What flows lose now, to be kept.
-pub(super) struct Found(Vec<(Of, Vec<(FlowKey, Kept)>)>);
+/// What flows lose now, to be kept, and those of which what is kept is over.
+pub(super) struct Found(Vec<(Of, Vec<FlowKey>, Vec<(FlowKey, Kept)>)>);
 
 /// What was found until the last tick.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Past(BTreeMap<Of, Tolls>);
 
 impl Past {
-    /// What is kept beside what is found now, which is in the order of its keys.
-    pub(super) fn beside<'a>(&'a self, of: Of, now: &[Toll<'a>]) -> Beside<'a> {
+    /// What is kept beside what is found now, which is in the order of its keys, of each flow since some time.
+    pub(super) fn beside<'a>(
+        &'a self,
+        of: Of,
+        now: &[Toll<'a>],
+        since: impl Fn(&FlowKey) -> When,
+    ) -> Beside<'a> {
         let mut beside = Beside::default();
-        for (key, kept) in self.0.get(&of).iter().flat_map(|past| &past.flows) {
+        let past = self.0.get(&of).into_iter().flat_map(|past| &past.flows);
+        for (key, kept) in past.filter(|(key, kept)| kept.is_of(since(key))) {
             let Some(place) = place(now, key) else {
                 beside.others.push(Toll {
                     flow: Flow::Before(key, kept),
@@ -238,30 +249,39 @@ impl Past {
     }
 
     /// What of this is to be kept: what is found, in the order of its keys, of flows that are kept and of as many others as there
-    /// is room for. Who waited for a flow has given up as `gave_up` says.
-    pub(super) fn keep(&self, found: &[(Of, &[Toll<'_>])], gave_up: impl Fn(&Plight) -> bool) -> Found {
+    /// is room for. Who waited for a flow has given up as `gave_up` says. What flows lost before these times is of another fault.
+    pub(super) fn keep(
+        &self,
+        found: &[(Of, &[Toll<'_>])],
+        gave_up: impl Fn(&Plight) -> bool,
+        since: impl Fn(Of, &FlowKey) -> When,
+    ) -> Found {
         let kept = |toll: &Toll<'_>| (*toll.key(), Kept::of(toll, toll.gave_up(&gave_up)));
         let of_one = |(of, now): &(Of, &[Toll<'_>])| {
-            let Some(past) = self.0.get(of) else {
-                return (*of, now.iter().take(MOST).map(kept).collect());
-            };
-            let known = past.flows.keys().filter_map(|key| place(now, key));
+            let none = Tolls::default();
+            let past = &self.0.get(of).unwrap_or(&none).flows;
+            let known = past.keys().filter_map(|key| place(now, key));
             let mut all: Vec<(FlowKey, Kept)> = known.map(|place| kept(&now[place])).collect();
-            let room = MOST.saturating_sub(past.flows.len());
+            let room = MOST.saturating_sub(past.len());
             if room > 0 {
-                let is_new = |toll: &&Toll<'_>| !past.flows.contains_key(toll.key());
+                let is_new = |toll: &&Toll<'_>| !past.contains_key(toll.key());
                 all.extend(now.iter().filter(is_new).take(room).map(kept));
             }
-            (*of, all)
+            let is_other = |(key, kept): &(&FlowKey, &Kept)| !kept.is_of(since(*of, key));
+            let over = past.iter().filter(is_other).map(|(key, _)| *key).collect();
+            (*of, over, all)
         };
         Found(found.iter().map(of_one).collect())
     }
 
     /// This was found at a tick.
     pub(super) fn found(&mut self, at: u64, now: Found) {
-        for (of, now) in now.0 {
+        for (of, over, now) in now.0 {
             let past = self.0.entry(of).or_default();
             past.found = at;
+            for key in over {
+                past.flows.remove(&key);
+            }
             for (key, toll) in now {
                 match past.flows.get_mut(&key) {
                     Some(kept) => kept.and(toll),

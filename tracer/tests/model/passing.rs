@@ -254,3 +254,35 @@ fn all_that_is_not_passed_on_is_counted_and_nobody_here_starves() {
         assert_eq!(verdict.since, onset);
     }
 }
+
+/// What was dropped before some of it got through is of another fault, though nobody was seen to mend that.
+#[test]
+fn what_is_dropped_once_more_after_it_got_through_is_another_fault() {
+    let (mut story, ..) = all_dropped(8);
+    story.rounds(40, |story| {
+        for peer in ["203.0.113.8", "203.0.113.9"] {
+            let datagram = to_pod(Protocol::Udp, 4001, peer, 53);
+            passes(story, back(datagram));
+            passes(story, datagram);
+        }
+    });
+    assert_nothing(&story);
+    let mut lost = 0;
+    let mut port = 6000;
+    story.rounds(8, |story| {
+        port += 1;
+        for peer in ["203.0.113.8", "203.0.113.9"] {
+            let question = to_pod(Protocol::Udp, port, peer, 53);
+            passes(story, back(question));
+            is_dropped(story, question);
+            lost += 1;
+        }
+    });
+    let verdict = story.verdict("R38");
+    let start = format!("{lost} packets for ");
+    assert!(
+        verdict.explanation.starts_with(&start),
+        "{lost}: {}",
+        verdict.explanation
+    );
+}

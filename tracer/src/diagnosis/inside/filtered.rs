@@ -274,11 +274,20 @@ fn passed(flow: &Flow, plight: Option<&Plight>) -> When {
 /// What is cut off now.
 pub(in crate::diagnosis) struct Cut<'a> {
     cases: BTreeMap<Between, Case<'a>>,
+    /// When something last got through, by the two ends.
+    passed: BTreeMap<(u32, IpAddr, IpAddr), When>,
     /// What each flow is found to lose, in the order of their keys.
     pub tolls: Vec<Toll<'a>>,
 }
 
 impl<'a> Cut<'a> {
+    /// Since something got through last between the two ends of the flow: what was dropped before is of another fault.
+    pub(in crate::diagnosis) fn since(&self, key: &FlowKey) -> When {
+        let [between, _] = Between::of(key);
+        let passed = self.passed.get(&between.pair()).and_then(|passed| passed.time());
+        passed.map_or(When::NEVER, |passed| When::at(passed.saturating_sub(SLACK)))
+    }
+
     pub(in crate::diagnosis) fn of(view: &View<'a>) -> Self {
         let mut cases = cases(view);
         let shut: HashSet<(u32, IpAddr, IpAddr), RandomState> = cases
@@ -287,6 +296,12 @@ impl<'a> Cut<'a> {
             .map(|(between, _)| between.pair())
             .collect();
         cases.retain(|between, case| case.is_shut() && shut.contains(&between.pair()));
+        let mut passed = BTreeMap::new();
+        // Of what has not been dropped for some time it is not known that it did not get through: the first counts.
+        for (between, case) in cases.iter().filter(|(_, case)| case.passed > When::NEVER) {
+            let first = passed.entry(between.pair()).or_insert(case.passed);
+            *first = case.passed.min(*first);
+        }
         let flows = cases.values().flat_map(|case| &case.flows);
         let mut tolls: Vec<Toll<'a>> = flows
             .map(|(plight, _, spell)| Toll::of(plight, true, *spell, spell.since))
@@ -294,17 +309,21 @@ impl<'a> Cut<'a> {
         tolls.sort_by_key(|toll| toll.key());
         // Whoever of the two has asked.
         tolls.dedup_by_key(|toll| toll.key());
-        Self { cases, tolls }
+        Self { cases, passed, tolls }
     }
 }
 
 fn dropped(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let Cut { cases, tolls } = view.cut();
+    let cut = view.cut();
+    let Cut { cases, tolls, .. } = cut;
     if cases.is_empty() {
         return None;
     }
-    let tolls = view.past.beside(Of::PassedOn, tolls).with(tolls);
+    let tolls = view
+        .past
+        .beside(Of::PassedOn, tolls, |key| cut.since(key))
+        .with(tolls);
     let lost = tolls.iter().map(|toll| toll.lost).reduce(Spell::and)?;
     let (since, last) = (lost.since, lost.last);
     let pairs: BTreeSet<(IpAddr, IpAddr)> = cases

@@ -120,7 +120,7 @@ impl<'a> Lost<'a> {
 
     /// The same with what was found before.
     fn whole(&self, view: &View<'a>, of: Of) -> Cow<'_, Self> {
-        let beside = view.past.beside(of, &self.flows);
+        let beside = view.past.beside(of, &self.flows, |_| When::NEVER);
         if beside.is_empty() {
             return Cow::Borrowed(self);
         }
