@@ -57,9 +57,10 @@ impl Diagnosis {
                 None => self.episodes.over(now, self.took_away(now)),
             }
             self.past.found(now, tolls);
-            if let Some(until) = over {
+            if let Some(until) = over.iter().map(|over| over.until).max() {
                 self.model.conclude(until);
-                self.past.conclude(until);
+                self.past
+                    .conclude(until, over.iter().map(|over| (over.rule, over.mended)));
             }
             self.standing = Some(standing);
             self.leading = leading.as_ref().map(|(leading, _)| leading.clone());

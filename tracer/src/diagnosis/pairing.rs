@@ -76,7 +76,7 @@ pub(crate) struct Mended {
 
 /// What is counted at one look happened since the look before; and what waits for a neighbour in vain is dropped only after it was
 /// asked for three times in 3 s (`neigh_timer_handler`, net/core/neighbour.c).
-const SEEN_LATE: u64 = 4 * SECOND;
+pub(super) const SEEN_LATE: u64 = 4 * SECOND;
 /// Where nothing more of a fault is seen for so long after all that explained it was taken back, it is over.
 const OVER: u64 = 2 * SECOND;
 

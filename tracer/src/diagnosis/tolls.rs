@@ -217,7 +217,11 @@ pub(super) struct Found(Vec<(Of, Vec<FlowKey>, Vec<(FlowKey, Kept)>)>);
 
 /// What was found until the last tick.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Past(BTreeMap<Of, Tolls>);
+pub(super) struct Past {
+    tolls: BTreeMap<Of, Tolls>,
+    /// By rule, when what it had found was mended last.
+    mended: BTreeMap<&'static str, u64>,
+}
 
 impl Past {
     /// What is kept beside what is found now, which is in the order of its keys, of each flow since some time.
@@ -228,7 +232,7 @@ impl Past {
         since: impl Fn(&FlowKey) -> When,
     ) -> Beside<'a> {
         let mut beside = Beside::default();
-        let past = self.0.get(&of).into_iter().flat_map(|past| &past.flows);
+        let past = self.tolls.get(&of).into_iter().flat_map(|past| &past.flows);
         for (key, kept) in past.filter(|(key, kept)| kept.is_of(since(key))) {
             let Some(place) = place(now, key) else {
                 beside.others.push(Toll {
@@ -259,7 +263,7 @@ impl Past {
         let kept = |toll: &Toll<'_>| (*toll.key(), Kept::of(toll, toll.gave_up(&gave_up)));
         let of_one = |(of, now): &(Of, &[Toll<'_>])| {
             let none = Tolls::default();
-            let past = &self.0.get(of).unwrap_or(&none).flows;
+            let past = &self.tolls.get(of).unwrap_or(&none).flows;
             let known = past.keys().filter_map(|key| place(now, key));
             let mut all: Vec<(FlowKey, Kept)> = known.map(|place| kept(&now[place])).collect();
             let room = MOST.saturating_sub(past.len());
@@ -277,7 +281,7 @@ impl Past {
     /// This was found at a tick.
     pub(super) fn found(&mut self, at: u64, now: Found) {
         for (of, over, now) in now.0 {
-            let past = self.0.entry(of).or_default();
+            let past = self.tolls.entry(of).or_default();
             past.found = at;
             for key in over {
                 past.flows.remove(&key);
@@ -291,12 +295,18 @@ impl Past {
                 }
             }
         }
-        self.0.retain(|_, past| at.saturating_sub(past.found) <= OVER);
+        self.tolls.retain(|_, past| at.saturating_sub(past.found) <= OVER);
     }
 
-    /// What lasted until then is over.
-    pub(super) fn conclude(&mut self, until: u64) {
-        for past in self.0.values_mut() {
+    /// When that was mended last which this rule had found, where it is over.
+    pub(super) fn mended(&self, rule: &str) -> Option<u64> {
+        self.mended.get(rule).copied()
+    }
+
+    /// What lasted until then is over, as it was mended: by rule, when.
+    pub(super) fn conclude(&mut self, until: u64, mended: impl Iterator<Item = (&'static str, u64)>) {
+        self.mended.extend(mended);
+        for past in self.tolls.values_mut() {
             past.flows.retain(|_, kept| kept.lost.last > until);
         }
     }

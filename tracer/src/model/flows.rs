@@ -530,17 +530,18 @@ impl Flows {
         }
     }
 
-    /// What they lost until then is over: what they lose later is another loss.
-    pub(crate) fn conclude(&mut self, until: u64) {
-        for (_, flow) in self.iter_mut() {
+    /// What they lost until then is over: what they lose later is another loss. Of those that `gave_up` accepts all is.
+    pub(crate) fn conclude(&mut self, until: u64, gave_up: impl Fn(&FlowKey) -> bool) {
+        for (key, flow) in self.iter_mut() {
             let Some(seldom) = &mut flow.seldom else {
                 continue;
             };
             if seldom.drops.conclude(until) {
                 seldom.arrived_amid_drops = (0, 0);
             }
-            seldom.hunger = seldom.hunger.take().filter(|hunger| hunger.last > until);
-            seldom.sated = seldom.sated.take().filter(|hunger| hunger.last > until);
+            let lasts = |hunger: &Hunger| hunger.last > until && !gave_up(key);
+            seldom.hunger = seldom.hunger.take().filter(lasts);
+            seldom.sated = seldom.sated.take().filter(|hunger| lasts(hunger));
         }
     }
 

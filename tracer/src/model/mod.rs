@@ -70,7 +70,7 @@ use namespaces::{Closed, Namespaces};
 use neighbours::Neighbours;
 use node::Node;
 use packages::Managers;
-use plight::Plight;
+use plight::{Plight, Waits};
 use queues::{Port, Queues};
 use settings::Settings;
 use sockets::Sockets;
@@ -383,7 +383,18 @@ impl Model {
 
     /// A fault is over that lasted until then, and no other one lasts: what is lost later is not part of it, however soon it comes.
     pub(crate) fn conclude(&mut self, until: u64) {
-        self.flows.conclude(until);
+        // Whoever gave up until then has lost nothing later, whatever comes for it.
+        let gave_up = |plight: &&Plight| {
+            let hunger = plight.hunger.filter(|_| plight.waits == Waits::GaveUp);
+            hunger.is_some_and(|hunger| hunger.last <= until)
+        };
+        let over: BTreeSet<FlowKey> = self
+            .plights
+            .iter()
+            .filter(gave_up)
+            .map(|plight| plight.key)
+            .collect();
+        self.flows.conclude(until, |key| over.contains(key));
         self.books.conclude(until);
         self.counters.conclude(until);
         self.sockets.conclude(until);

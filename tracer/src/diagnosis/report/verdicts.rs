@@ -78,14 +78,23 @@ impl Standing {
     }
 }
 
+/// A finding that is over.
+pub(in crate::diagnosis) struct Over {
+    pub rule: &'static str,
+    /// When it was mended.
+    pub mended: u64,
+    /// Nothing of it was seen after this time.
+    pub until: u64,
+}
+
 /// What all rules say at a time.
 pub(in crate::diagnosis) struct Outcome {
     /// How the verdicts stand.
     pub standing: Standing,
     /// The one that leads, with what its rule found.
     pub leading: Option<(Leading, Finding)>,
-    /// Something was mended, none that decides stands, and nothing was seen of what was mended after this time.
-    pub over: Option<u64>,
+    /// What was mended, where none that decides stands.
+    pub over: Vec<Over>,
     /// What is to be kept of what flows lose now.
     pub tolls: tolls::Found,
 }
@@ -107,7 +116,7 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
     );
     Outcome {
         standing: Standing { place, verdicts },
-        over: over.filter(|_| leading.is_none()),
+        over: if leading.is_none() { over } else { Vec::new() },
         leading,
         tolls,
     }
@@ -150,11 +159,12 @@ struct Judged {
     mended: Option<Mended>,
 }
 
-/// All findings that are not over, and until when those lasted that are. With a root that is mended goes what hangs under it, unless
+/// All findings that are not over, and those that are. With a root that is mended goes what hangs under it, unless
 /// more of that is seen.
-fn judged(view: &View<'_>) -> (Vec<Judged>, Option<u64>) {
+fn judged(view: &View<'_>) -> (Vec<Judged>, Vec<Over>) {
     let model = view.model;
-    let found = findings(view);
+    let mut found = findings(view);
+    found.retain(|(rule, finding)| !is_late(view, rule, finding));
     let under = roots::under(&found);
     let own: Vec<Option<Mended>> = found
         .iter()
@@ -168,13 +178,17 @@ fn judged(view: &View<'_>) -> (Vec<Judged>, Option<u64>) {
             own[place].clone().or(of_root)
         })
         .collect();
-    let until = |place: usize| {
-        let (finding, mended) = (&found[place].1, mended[place].as_ref()?);
-        let is_over = mended.is_over(finding, model.now());
-        is_over.then(|| mended.at.max(finding.last))
+    let ended = |place: usize| {
+        let (rule, finding) = &found[place];
+        let mended = mended[place].as_ref()?;
+        mended.is_over(finding, model.now()).then(|| Over {
+            rule: rule.id,
+            mended: mended.at,
+            until: mended.at.max(finding.last),
+        })
     };
-    let until: Vec<Option<u64>> = (0..found.len()).map(until).collect();
-    let over: Vec<bool> = until.iter().map(Option::is_some).collect();
+    let ended: Vec<Option<Over>> = (0..found.len()).map(ended).collect();
+    let over: Vec<bool> = ended.iter().map(Option::is_some).collect();
     let stands: Vec<Option<&'static str>> = under
         .iter()
         .map(|under| under.filter(|id| root(id).is_some_and(|root| !over[root])))
@@ -189,7 +203,16 @@ fn judged(view: &View<'_>) -> (Vec<Judged>, Option<u64>) {
             mended,
         })
         .collect();
-    (stand, until.into_iter().flatten().max())
+    (stand, ended.into_iter().flatten().collect())
+}
+
+/// What is left of a fault that was mended, and comes to light late: nobody has brought it about once more.
+fn is_late(view: &View<'_>, rule: &Rule, finding: &Finding) -> bool {
+    view.past.mended(rule.id).is_some_and(|at| {
+        finding.since > at
+            && finding.last <= at.saturating_add(pairing::SEEN_LATE)
+            && pairing::brought_about(view.model, rule, finding).is_none_or(|by| by <= at)
+    })
 }
 
 /// What took a finding away, which is not there any more where `is_gone`. Less than all of its cause may not be what did.
