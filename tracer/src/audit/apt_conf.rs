@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::files::Files;
 
+/// Files and folders that are read because others include them, at most: each is read within the one that names it.
+const INCLUDED: usize = 256;
+
 /// Values by name, in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct AptConf {
@@ -44,7 +47,7 @@ impl AptConf {
     /// Reads a file, or of a folder those that apt takes. What was included once says the same again.
     fn include(&mut self, files: &mut Files, path: &str, included: &mut BTreeSet<String>) {
         let path = path.trim_matches('/');
-        if !included.insert(path.to_owned()) {
+        if included.len() >= INCLUDED || !included.insert(path.to_owned()) {
             return;
         }
         if files.is_folder(path) {

@@ -55,6 +55,9 @@ impl Manager {
     }
 }
 
+/// What specifiers stand for is put into a text of so many bytes at most: no command line is as long.
+const MOST: usize = 1 << 16;
+
 /// A text with what its specifiers stand for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Expanded {
@@ -75,8 +78,8 @@ pub(super) fn expand(text: &str, unit: &str, manager: &Manager) -> Expanded {
         match specifier {
             Some('%') => expanded.text.push('%'),
             Some(c) => match of_name(c, unit).or_else(|| manager.value(c).map(str::to_owned)) {
-                Some(value) => expanded.text.push_str(&value),
-                None => {
+                Some(value) if expanded.text.len() + value.len() <= MOST => expanded.text.push_str(&value),
+                _ => {
                     let own = format!("%{c}");
                     expanded.text.push_str(&own);
                     expanded.unknown.extend(c.is_ascii_alphabetic().then_some(own));

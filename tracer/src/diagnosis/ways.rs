@@ -166,7 +166,8 @@ fn is_of_uplink(view: &View<'_>, netns: u32, thing: &Thing) -> bool {
 }
 
 /// Packets go as they did. A route that came leads as another one to the same network does or did before: one with another metric,
-/// which may go only then, or the same one that was there from the start, set anew as by whoever configures the device once more. Or one went, and another one
+/// which may go only then,
+/// or the same one that was there from the start, set anew as by whoever configures the device once more. Or one went, and another one
 /// leads there as it did; or it was changed, and leads as before. The same of a rule. Or one came that is only for when another one
 /// goes.
 pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {

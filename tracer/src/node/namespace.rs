@@ -294,18 +294,17 @@ impl Netns {
         if cookie == 0 {
             return None;
         }
-        let is_there =
-            |path: &PathBuf| fs::metadata(path).is_ok_and(|metadata| metadata.ino() == u64::from(self.inode));
-        let (pid, path) = super::owners::pids()
-            .into_iter()
-            .map(|pid| (pid, PathBuf::from(format!("/proc/{pid}/ns/net"))))
-            .find(|(_, path)| is_there(path))?;
-        let found = Self {
-            path,
+        let is_there = |one: &Self| {
+            fs::metadata(&one.path).is_ok_and(|metadata| metadata.ino() == u64::from(self.inode))
+        };
+        let at = |pid| Self {
+            path: PathBuf::from(format!("/proc/{pid}/ns/net")),
             pid: Some(pid),
             ..self.clone()
         };
-        (found.cookie() == cookie).then_some(found)
+        // Each may end at any time.
+        let mut all = super::owners::pids().into_iter().map(at);
+        all.find(|one| is_there(one) && one.cookie() == cookie)
     }
 
     /// It is found no more: as far as can be seen it has ended.

@@ -2,7 +2,7 @@
 //!
 //! * [`screen`] owns the terminal, [`render`] draws on it, [`view`] is what the reader has chosen
 //!   to look at, [`keys`] brings the keys;
-//! * [`plain`] writes one block of text a second;
+//! * [`plain`] writes blocks of text;
 //! * [`text`] writes the page of `tracer diagnose`.
 //!
 //! What all three say is said once: [`mod@format`] for numbers, [`words`] and [`told`] for sentences,
