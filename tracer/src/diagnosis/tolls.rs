@@ -213,7 +213,14 @@ impl<'a> Beside<'a> {
 }
 
 /// What flows lose now, to be kept, and those of which what is kept is over.
-pub(super) struct Found(Vec<(Of, Vec<FlowKey>, Vec<(FlowKey, Kept)>)>);
+pub(super) struct Found(Vec<FoundOf>);
+
+/// The same of one fault.
+struct FoundOf {
+    of: Of,
+    over: Vec<FlowKey>,
+    now: Vec<(FlowKey, Kept)>,
+}
 
 /// What was found until the last tick.
 #[derive(Clone, Debug, Default)]
@@ -273,14 +280,18 @@ impl Past {
             }
             let is_other = |(key, kept): &(&FlowKey, &Kept)| !kept.is_of(since(*of, key));
             let over = past.iter().filter(is_other).map(|(key, _)| *key).collect();
-            (*of, over, all)
+            FoundOf {
+                of: *of,
+                over,
+                now: all,
+            }
         };
         Found(found.iter().map(of_one).collect())
     }
 
     /// This was found at a tick.
     pub(super) fn found(&mut self, at: u64, now: Found) {
-        for (of, over, now) in now.0 {
+        for FoundOf { of, over, now } in now.0 {
             let past = self.tolls.entry(of).or_default();
             past.found = at;
             for key in over {
