@@ -3,8 +3,8 @@
 use super::thing;
 use crate::diagnosis::matching::Asks;
 use crate::diagnosis::{Finding, firewalls, gone_rules, redirects};
-use crate::event::Thing;
 use crate::event::ruleset::{self, Came, Did, Policy};
+use crate::event::{Family, Thing};
 use crate::model::timeline::Change;
 
 /// The rules of a firewall changed, so that more may be dropped, or what it knows of connections was deleted.
@@ -35,44 +35,33 @@ pub(in crate::diagnosis) fn firewall_shut(finding: &Finding, change: &Change) ->
 
 /// A rule went away that led packets elsewhere which are for a port of the finding.
 pub(in crate::diagnosis) fn redirection(finding: &Finding, change: &Change) -> bool {
-    let Some(Thing::Ruleset { .. }) = thing(finding, change) else {
-        return false;
-    };
-    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
-    did.iter().flatten().any(|did| match did {
-        Did::Rule {
-            table,
-            words,
-            came: Came::Gone,
-            ..
-        } => finding.flows.iter().any(|flow| {
-            redirects::leads(table.family, words, flow.protocol, flow.local_port, flow.local).is_some()
-                || redirects::leads_out(table.family, words, flow.protocol, flow.remote_port, flow.remote)
-        }),
-        _ => false,
+    a_rule_went(finding, change, |family, words| {
+        finding.flows.iter().any(|flow| {
+            redirects::leads(family, words, flow.protocol, flow.local_port, flow.local).is_some()
+                || redirects::leads_out(family, words, flow.protocol, flow.remote_port, flow.remote)
+        })
     })
 }
 
 /// A rule went away that gave what is passed on another source, and may have been for a flow of the finding.
 pub(in crate::diagnosis) fn masking(finding: &Finding, change: &Change) -> bool {
+    a_rule_went(finding, change, |family, words| {
+        let all: Vec<&str> = words.split(' ').collect();
+        let asks = Asks::of(family, &all);
+        let mut flows = finding.flows.iter();
+        gone_rules::gives_a_source(words) && flows.any(|flow| asks.fit(&firewalls::arriving(flow)).is_some())
+    })
+}
+
+/// A rule of a table of this family and with these words went away that was such a one.
+fn a_rule_went(finding: &Finding, change: &Change, is_it: impl Fn(Family, &str) -> bool) -> bool {
     let Some(Thing::Ruleset { .. }) = thing(finding, change) else {
         return false;
     };
     let did = ruleset::read(change.after.as_deref().unwrap_or_default());
-    did.iter().flatten().any(|did| match did {
-        Did::Rule {
-            table,
-            words,
-            came: Came::Gone,
-            ..
-        } if gone_rules::gives_a_source(words) => {
-            let words: Vec<&str> = words.split(' ').collect();
-            let asks = Asks::of(table.family, &words);
-            let mut flows = finding.flows.iter();
-            flows.any(|flow| asks.fit(&firewalls::arriving(flow)).is_some())
-        }
-        _ => false,
-    })
+    did.iter().flatten().any(
+        |did| matches!(did, Did::Rule { table, words, came: Came::Gone, .. } if is_it(table.family, words)),
+    )
 }
 
 /// More may be dropped by it than before: a rule that is new only by what it says itself, one that is gone by what it let
