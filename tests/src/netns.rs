@@ -35,6 +35,25 @@ impl Netns {
         Ok(Self { name })
     }
 
+    /// Makes a namespace of that name with the inode that another one had, once the kernel has taken that one away. Waits
+    /// at most `patience`. Needs root.
+    ///
+    /// The kernel gives the lowest number that is free (`proc_alloc_inum`), to the files in a namespace's `/proc/net` as
+    /// well as to the namespace: what has only one number takes those below it meanwhile.
+    pub fn with_inode(name: &str, inode: u64, patience: Duration) -> Result<Self> {
+        let end = Instant::now() + patience;
+        while Instant::now() < end {
+            let below = hold_below(inode)?;
+            let netns = Self::create(name)?;
+            if self::inode(netns.path())? == inode {
+                return Ok(netns);
+            }
+            drop((below, netns));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        bail!("no namespace gets the number {inode} after {patience:?}")
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -174,6 +193,27 @@ pub(crate) fn remove(name: &str) {
     }
     // Nothing more can be done about a failure here, and the file alone is harmless.
     let _ = fs::remove_file(path);
+}
+
+/// Namespaces of host names that hold each number below this one, until they are dropped.
+fn hold_below(number: u64) -> Result<Vec<File>> {
+    let next = || -> Result<File> {
+        // SAFETY: only this thread changes its namespace, and it ends soon.
+        check(unsafe { libc::unshare(libc::CLONE_NEWUTS) }).context("cannot make a namespace")?;
+        Ok(File::open("/proc/thread-self/ns/uts")?)
+    };
+    let hold = || -> Result<Vec<File>> {
+        let mut held = Vec::new();
+        loop {
+            let file = next()?;
+            if file.metadata()?.ino() >= number {
+                return Ok(held);
+            }
+            held.push(file);
+        }
+    };
+    std::thread::scope(|scope| scope.spawn(hold).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// The words of a command line.

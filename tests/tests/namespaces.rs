@@ -308,16 +308,7 @@ fn what_happens_in_the_next_one_with_its_number_is_nothing_of_the_one_that_was_n
     })
     .unwrap();
 
-    // The kernel gives the lowest that is free: those below it are held.
-    let (mut below, end) = (Vec::new(), Instant::now() + PATIENCE);
-    let next = loop {
-        assert!(Instant::now() < end, "no namespace gets the number {netns}");
-        let other = Netns::create(format!("{name}-{}", below.len())).unwrap();
-        if lab::netns::inode(other.path()).unwrap() == netns {
-            break other;
-        }
-        below.push(other);
-    };
+    let next = Netns::with_inode(&format!("{name}-next"), netns, PATIENCE).unwrap();
     let before = arrived(&file, netns);
     assert!(before > 0);
     let far = peer.name();
