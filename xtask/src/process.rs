@@ -3,13 +3,13 @@
 use std::{
     ffi::OsStr,
     fmt::Display,
-    io::{self, ErrorKind, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Write},
     os::{
         fd::AsFd,
         unix::{fs::MetadataExt, fs::PermissionsExt},
     },
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, ExitStatus, Output, Stdio},
 };
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -38,10 +38,34 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// If it cannot be started or does not succeed.
 pub(crate) fn run_with_stdout(command: &mut Command) -> Result<()> {
     let status = command.status().map_err(|error| cannot_start(command, &error))?;
+    succeeded(command, status)
+}
+
+fn succeeded(command: &Command, status: ExitStatus) -> Result<()> {
     if !status.success() {
         bail!("{}: {status}; its messages above say why", describe(command));
     }
     Ok(())
+}
+
+/// Runs a program to its end. Each line of its standard output is given to `read`, and printed as it comes.
+///
+/// # Errors
+/// If it cannot be started, does not succeed, or its output cannot be read.
+pub(crate) fn run_with_lines(command: &mut Command, mut read: impl FnMut(&str)) -> Result<()> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| cannot_start(command, &error))?;
+    let output = child.stdout.take().context("standard output: is missing")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = line.with_context(|| format!("{}: its output cannot be read", describe(command)))?;
+        let line = String::from_utf8_lossy(&line);
+        // Nobody may be reading; that is no reason to stop.
+        let _ = writeln!(io::stdout(), "{line}");
+        read(&line);
+    }
+    succeeded(command, child.wait()?)
 }
 
 /// Runs a program to its end and returns what it printed.

@@ -48,12 +48,31 @@ pub(crate) fn main(no_root: bool, args: &[String]) -> Result<u8> {
     } else {
         steps.push(test(&tracer, &[]));
     }
-    let mut failure = None;
+    let (mut failure, mut failures) = (None, Failures::default());
     for mut step in steps {
         step.arg("--no-fail-fast").arg("--").args(args);
-        failure = failure.or(process::run_with_stdout(&mut step).err());
+        failure = failure.or(process::run_with_lines(&mut step, |line| failures.read(line)).err());
     }
+    failures.told.into_iter().for_each(note);
     failure.map_or(Ok(0), |error| Err(error.context("tests")))
+}
+
+/// What test programs say of tests that failed. It is told once more at the end, where one finds it.
+#[derive(Default)]
+struct Failures {
+    told: Vec<String>,
+    inside: bool,
+}
+
+impl Failures {
+    /// Reads the next line of what test programs print: it stands between `failures:` and the result.
+    fn read(&mut self, line: &str) {
+        self.inside |= line == "failures:";
+        self.inside &= !line.starts_with("test result:");
+        if self.inside && !line.trim().is_empty() {
+            self.told.push(line.to_owned());
+        }
+    }
 }
 
 /// Arguments of the lab that tell which verdict is given for each scenario and incident, and keep that in the document.
@@ -152,6 +171,18 @@ mod tests {
         ] {
             assert_eq!(needs_root(Path::new(file)), needed, "{file}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_failures_is_kept() {
+        let mut failures = Failures::default();
+        let text = "running 2 tests\ntest a ... ok\ntest b ... FAILED\n\nfailures:\n\n---- b stdout ----\nwhy\n\nfailures:\n    b\n\n\
+                    test result: FAILED. 1 passed\nrunning 1 test\ntest c ... ok\ntest result: ok.";
+        text.lines().for_each(|line| failures.read(line));
+        assert_eq!(
+            failures.told,
+            ["failures:", "---- b stdout ----", "why", "failures:", "    b"]
+        );
     }
 
     #[test]
