@@ -9,7 +9,7 @@ use tracer_ebpf::{
 };
 
 use crate::books::{EVENTS, add, enter, last_arrival, lose, watched};
-use crate::flows::{count_flow, counts};
+use crate::flows::{count_flow, counts, replace};
 use crate::globals::{Kernel, config, load, offset};
 use crate::packet::{Direction, Headers, Packet, TCP, UDP, is_icmp, netns};
 use crate::socket::{Sock, is_half_closed, is_loopback, is_multicast, segments_in_at};
@@ -214,14 +214,12 @@ pub fn look(program: u32, netns: u32, packets: u64, counts: &mut FlowCount) {
     if counts.half_closed == 0 || counts.iif == 0 {
         return;
     }
+    let before = counts.segments;
     let seen = segments_in_at(counts.half_closed);
-    let new = if counts.segments == 0 {
-        packets
-    } else {
-        growth(counts.segments - 1, seen)
-    };
-    counts.segments = seen + 1;
-    if new != 0 {
+    let new = if before == 0 { packets } else { growth(before - 1, seen) };
+    // What is sent waits in a queue, and may leave without the socket's lock while another CPU looks as well: one of them
+    // enters what is new, and what only the other has seen is entered by the next look.
+    if replace(&mut counts.segments, before, seen + 1) && new != 0 {
         add(&mut counts.matched, new);
         enter_matched(program, netns, counts.iif, new);
     }

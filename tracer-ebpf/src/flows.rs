@@ -130,6 +130,24 @@ fn free(index: u32) -> u32 {
     WAYS as u32 - taken as u32
 }
 
+/// Sets a word that is `expected`, atomically. Whether it was.
+#[inline(always)]
+pub fn replace(word: &mut u32, expected: u32, value: u32) -> bool {
+    let before: u64;
+    // SAFETY: compares and exchanges a valid, aligned u32 (BPF_CMPXCHG, since 5.12). The compiler offers
+    // no such operation for this target.
+    unsafe {
+        core::arch::asm!(
+            "w0 = cmpxchg32_32({word} + 0, w0, w1)",
+            word = in(reg) word,
+            in("r1") value,
+            inout("r0") u64::from(expected) => before,
+            options(nostack),
+        );
+    }
+    before == u64::from(expected)
+}
+
 /// Sets a word that is 0, atomically. Returns what it was.
 #[inline(always)]
 pub fn take(word: &mut u64, value: u64) -> u64 {
