@@ -12,11 +12,12 @@
 //!
 //! Beside the rules: `befallen` sorts the flows that something befalls, once for all of them, `suffering` and `sufferers` say whose
 //! they are, `share` how much of something is lost, `refusals` what ICMP says of what is asked for, `networks` finds things by addresses, of which `addresses` has very many, `numbers` numbers what flows share; `pairing` holds a finding against what changed before, `effects` says which changes can bring what about, `firewalls` what of a firewall's rules can have, `matching` which packets a rule can be for, `undo` how they are taken back,
-//! `chain` how whoever made a change came to do so, `tolls` what flows have lost since a fault began, `roots` which finding hangs under which, `episodes` when the network was
+//! `chain` how whoever made a change came to do so, `tolls` what flows have lost since a fault began, `aftermath` what is left of one that was mended, `roots` which finding hangs under which, `episodes` when the network was
 //! broken; [`Diagnosis`] holds all of it from one tick to the next.
 
 mod accept;
 mod addresses;
+mod aftermath;
 mod backlog;
 mod befallen;
 mod chain;

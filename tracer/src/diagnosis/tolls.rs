@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::aftermath::Aftermath;
 use super::lost::kinds::Kind;
 use super::sufferers::Sufferer;
 use crate::event::{FlowKey, Owner};
@@ -223,11 +224,10 @@ struct FoundOf {
 }
 
 /// What was found until the last tick.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct Past {
     tolls: BTreeMap<Of, Tolls>,
-    /// By rule, when what it had found was mended last.
-    mended: BTreeMap<&'static str, u64>,
+    pub(super) aftermath: Aftermath,
 }
 
 impl Past {
@@ -309,14 +309,9 @@ impl Past {
         self.tolls.retain(|_, past| at.saturating_sub(past.found) <= OVER);
     }
 
-    /// When that was mended last which this rule had found, where it is over.
-    pub(super) fn mended(&self, rule: &str) -> Option<u64> {
-        self.mended.get(rule).copied()
-    }
-
     /// What lasted until then is over, as it was mended: by rule, when.
     pub(super) fn conclude(&mut self, until: u64, mended: impl Iterator<Item = (&'static str, u64)>) {
-        self.mended.extend(mended);
+        self.aftermath.conclude(mended);
         for past in self.tolls.values_mut() {
             past.flows.retain(|_, kept| kept.lost.last > until);
         }

@@ -251,8 +251,8 @@ pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
     })
 }
 
-/// Somebody whom this node has asked by this way since then has answered. What comes of connections from before is no sign: peers
-/// send again what this node cannot acknowledge.
+/// Somebody whom this node has asked by this way since then, as long as it was the way, has answered. What comes of connections from
+/// before is no sign: peers send again what this node cannot acknowledge.
 fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
     let Subject::Setting(netns, _) = &change.subject else {
         return false;
@@ -267,16 +267,18 @@ fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
         now.filter(|_| is_new)?.parse::<IpAddr>().ok()
     };
     let source = source();
+    let is_in_time = |at: When| next.is_none_or(|next| at < When::at(next));
     let has_answered = |key: &FlowKey| match key.protocol {
         Protocol::Tcp => model.sockets().connection(key).is_some_and(|connection| {
             connection.since > since
+                && is_in_time(When::at(connection.since))
                 && connection.state == SocketState::Established
                 && connection.opened == Some(Origin::Local)
         }),
         _ => model
             .flows()
             .get(key)
-            .is_some_and(|flow| flow.origin == Origin::Local && flow.sent > 0),
+            .is_some_and(|flow| flow.origin == Origin::Local && flow.sent > 0 && is_in_time(flow.last_arrived)),
     };
     model.flows().iter().any(|(key, flow)| {
         // Few have, mostly: that is asked first.

@@ -20,6 +20,8 @@ const IDLE: u64 = 600 * SECOND;
 pub(crate) const SILENCE: u64 = 1_500_000_000;
 /// A silence that ended is told where it was at least so long.
 const ENDED: u64 = 2 * SECOND;
+/// And for so long: that somebody has answered is the sign that it is over.
+const TOLD: u64 = 2 * SECOND;
 /// The longest interval between two retransmissions (`TCP_RTO_MAX`, 120 s), and some.
 const LONGEST_BACKOFF: u64 = 130 * SECOND;
 /// UDP requests are one silence where no more than this lies between them.
@@ -208,7 +210,7 @@ impl Endpoints {
         self.strays.came(at, from);
     }
 
-    /// What is silent now; where nothing is, what was until within the last [`MEMORY`].
+    /// What is silent now; where nothing is, what was until within the last [`TOLD`].
     pub(crate) fn silences(&self, now: u64) -> Silences {
         let lasting = self.records.iter().filter_map(|(endpoint, record)| {
             let silence = record.lasting(endpoint, now, &self.strays)?;
@@ -220,10 +222,18 @@ impl Endpoints {
         }
         let ended = self.records.iter().filter_map(|(endpoint, record)| {
             let silence = record.ended.as_deref().copied()?;
-            let is_fresh = now.saturating_sub(silence.until?) <= MEMORY;
+            let is_fresh = now.saturating_sub(silence.until?) <= TOLD;
             is_fresh.then_some((*endpoint, silence))
         });
         Silences::new(ended.collect())
+    }
+
+    /// What was asked in vain until then is over: who is asked later is asked anew.
+    pub(crate) fn conclude(&mut self, until: u64) {
+        for record in self.records.values_mut() {
+            record.ask = record.ask.take().filter(|ask| ask.last > until);
+            record.ended = record.ended.take().filter(|silence| silence.until > Some(until));
+        }
     }
 
     /// Forgets those of these namespaces.

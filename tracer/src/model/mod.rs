@@ -398,9 +398,15 @@ impl Model {
         self.books.conclude(until);
         self.counters.conclude(until);
         self.sockets.conclude(until);
+        self.endpoints.conclude(until);
         self.unresolved.conclude(until);
         self.unheard.conclude(until);
         self.silence.conclude(until);
+    }
+
+    /// What kept others from answering was mended then: what was asked before says nothing of later.
+    pub(crate) fn conclude_asked(&mut self, until: u64) {
+        self.endpoints.conclude(until);
     }
 
     fn tick(&mut self) {

@@ -20,7 +20,7 @@ struct Fault {
     id: &'static str,
 }
 
-fn rules(story: &mut Story, number: u32, did: &str) {
+pub(crate) fn rules(story: &mut Story, number: u32, did: &str) {
     ruleset(story, number, &format!("table inet guard, chain in: {did}"));
 }
 

@@ -1,6 +1,7 @@
 //! The verdicts: each rule's finding, held against what changed, and hung under the one that it follows from.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::{flow, namespaces};
 use crate::diagnosis::episodes::Leading;
@@ -95,6 +96,10 @@ pub(in crate::diagnosis) struct Outcome {
     pub leading: Option<(Leading, Finding)>,
     /// What was mended, where none that decides stands.
     pub over: Vec<Over>,
+    /// What took away that which led and is found no more.
+    pub took_away: Option<Mended>,
+    /// The rules whose verdicts decide for themselves.
+    pub stands: BTreeSet<&'static str>,
     /// What is to be kept of what flows lose now.
     pub tolls: tolls::Found,
 }
@@ -102,12 +107,17 @@ pub(in crate::diagnosis) struct Outcome {
 /// Asks all rules.
 pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
     let view = View::of(model, past);
-    let (found, over) = judged(&view);
+    let Stand { found, over, gone } = judged(&view);
     let tolls = view.to_keep();
     let verdicts = found
         .iter()
         .filter(|one| one.rule.place.is_some())
         .map(|one| (one.rule.id, one.finding.confidence))
+        .collect();
+    let stands = found
+        .iter()
+        .filter(|one| one.under.is_none() && decides(one.rule, &one.finding))
+        .map(|one| one.rule.id)
         .collect();
     let leading = lead(found);
     let place = place(
@@ -118,6 +128,8 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
         standing: Standing { place, verdicts },
         over: if leading.is_none() { over } else { Vec::new() },
         leading,
+        took_away: gone,
+        stands,
         tolls,
     }
 }
@@ -159,12 +171,25 @@ struct Judged {
     mended: Option<Mended>,
 }
 
-/// All findings that are not over, and those that are. With a root that is mended goes what hangs under it, unless
+/// What rules have found, as it stands.
+struct Stand {
+    /// All findings that are not over.
+    found: Vec<Judged>,
+    /// Those that are.
+    over: Vec<Over>,
+    /// What took away that which led and is found no more.
+    gone: Option<Mended>,
+}
+
+/// What was found, but for what is left of faults that were mended. With a root that is mended goes what hangs under it, unless
 /// more of that is seen.
-fn judged(view: &View<'_>) -> (Vec<Judged>, Vec<Over>) {
+fn judged(view: &View<'_>) -> Stand {
     let model = view.model;
     let mut found = findings(view);
-    found.retain(|(rule, finding)| !is_late(view, rule, finding));
+    let aftermath = &view.past.aftermath;
+    let gone = aftermath.took_away(model, &found);
+    let at = gone.as_ref().map(|gone| gone.mended.at);
+    found.retain(|(rule, finding)| !aftermath.is_late(model, rule, finding, at));
     let under = roots::under(&found);
     let own: Vec<Option<Mended>> = found
         .iter()
@@ -203,16 +228,16 @@ fn judged(view: &View<'_>) -> (Vec<Judged>, Vec<Over>) {
             mended,
         })
         .collect();
-    (stand, ended.into_iter().flatten().collect())
-}
-
-/// What is left of a fault that was mended, and comes to light late: nobody has brought it about once more.
-fn is_late(view: &View<'_>, rule: &Rule, finding: &Finding) -> bool {
-    view.past.mended(rule.id).is_some_and(|at| {
-        finding.since > at
-            && finding.last <= at.saturating_add(pairing::SEEN_LATE)
-            && pairing::brought_about(view.model, rule, finding).is_none_or(|by| by <= at)
-    })
+    let over_now = gone.as_ref().filter(|gone| gone.is_over).map(|gone| Over {
+        rule: gone.rule.id,
+        mended: gone.mended.at,
+        until: gone.until,
+    });
+    Stand {
+        found: stand,
+        over: ended.into_iter().flatten().chain(over_now).collect(),
+        gone: gone.map(|gone| gone.mended),
+    }
 }
 
 /// What took a finding away, which is not there any more where `is_gone`. Less than all of its cause may not be what did.
@@ -246,8 +271,9 @@ fn decides(rule: &Rule, finding: &Finding) -> bool {
 /// All verdicts: roots that make the node unhealthy first, then what hangs under others, then the rest, each in the order of
 /// the rules.
 pub(super) fn all(model: &Model, past: &Past, most: usize) -> Vec<Verdict> {
-    let (found, _) = judged(&View::of(model, past));
-    let mut verdicts: Vec<Verdict> = found.into_iter().map(|one| verdict(model, one, most)).collect();
+    let stand = judged(&View::of(model, past));
+    let all = stand.found.into_iter();
+    let mut verdicts: Vec<Verdict> = all.map(|one| verdict(model, one, most)).collect();
     // The sort is stable.
     verdicts.sort_by_key(|verdict| (Reverse(verdict.decides()), verdict.under.is_some()));
     verdicts

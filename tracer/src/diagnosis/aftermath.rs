@@ -1,0 +1,108 @@
+//! What is left of faults that were mended: it comes to light late, and is no fault of its own.
+//!
+//! Where nothing of a flow left for a while, and all of it does again, a part of it was lost; and who was asked in vain is found to
+//! have been silent. That was lost before the mend, and has been told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::pairing::{self, Mended, SEEN_LATE, TOLD};
+use super::roots::Found;
+use super::{Finding, Rule, report};
+use crate::model::Model;
+use crate::model::clock::SECOND;
+
+/// What took a fault away may be told so much later than the fault is not seen any more: systemd tells of its units by the way of
+/// D-Bus, and late while it loads them anew.
+const TOLD_LATE: u64 = SECOND * 5 / 2;
+
+/// What led last.
+struct Led {
+    rule: &'static Rule,
+    finding: Finding,
+    /// When it was found last.
+    at: u64,
+}
+
+/// What led, and what was mended, until the last tick.
+#[derive(Default)]
+pub(super) struct Aftermath {
+    led: Option<Led>,
+    /// The rules whose verdicts decided for themselves at the last tick.
+    stood: BTreeSet<&'static str>,
+    /// By rule, when what it had found was mended last, where it is over.
+    by_rule: BTreeMap<&'static str, u64>,
+    /// When that was mended which led.
+    last: Option<u64>,
+}
+
+impl Aftermath {
+    /// What took away that which led and is found no more. Some rules find nothing any more as soon as that is done, as where a
+    /// route is back.
+    pub(super) fn took_away(&self, model: &Model, found: &[Found]) -> Option<Gone> {
+        let led = self.led.as_ref()?;
+        let is_found = || found.iter().any(|(rule, _)| rule.id == led.rule.id);
+        if is_late(led.at, model.now()) || is_found() {
+            return None;
+        }
+        let mended = report::mended(model, led.rule, &led.finding, true)?;
+        Some(Gone {
+            rule: led.rule,
+            is_over: mended.is_over(&led.finding, model.now()),
+            until: mended.at.max(led.finding.last),
+            mended,
+        })
+    }
+
+    /// The finding is what is left of a fault that was mended, just now or before, and nobody has brought it about since. Of the
+    /// same kind nothing is told anew that was seen so late; of another one, nothing that had begun before the mend, but for what
+    /// stood beside it.
+    pub(super) fn is_late(&self, model: &Model, rule: &Rule, finding: &Finding, now: Option<u64>) -> bool {
+        let is_left = |at: u64| {
+            finding.last <= at.saturating_add(SEEN_LATE)
+                && pairing::brought_about(model, rule, finding).is_none_or(|by| by <= at)
+        };
+        let same = self.by_rule.get(rule.id);
+        let is_same_anew = same.is_some_and(|at| finding.since > *at && is_left(*at));
+        let is_other = || rule.place.is_some() && !self.stood.contains(rule.id);
+        let had_begun = |at: u64| finding.since <= at.saturating_add(TOLD);
+        is_same_anew || (is_other() && now.max(self.last).is_some_and(|at| had_begun(at) && is_left(at)))
+    }
+
+    /// What stands at a tick: the rules whose verdicts decide for themselves, what leads, and when that was mended.
+    pub(super) fn found(
+        &mut self,
+        at: u64,
+        stood: BTreeSet<&'static str>,
+        leading: Option<(&'static Rule, Finding)>,
+        mended: Option<u64>,
+    ) {
+        self.stood = stood;
+        self.last = self.last.max(mended);
+        match leading {
+            Some((rule, finding)) => self.led = Some(Led { rule, finding, at }),
+            // What was found is not needed any more.
+            None if self.led.as_ref().is_some_and(|led| is_late(led.at, at)) => self.led = None,
+            None => {}
+        }
+    }
+
+    /// What these rules had found is over, as it was mended then.
+    pub(super) fn conclude(&mut self, mended: impl Iterator<Item = (&'static str, u64)>) {
+        self.by_rule.extend(mended);
+    }
+}
+
+/// What took away that which led last at `at` would have been told by now.
+fn is_late(at: u64, now: u64) -> bool {
+    now.saturating_sub(at) > TOLD_LATE
+}
+
+/// What led and is found no more.
+pub(super) struct Gone {
+    pub(super) rule: &'static Rule,
+    pub(super) mended: Mended,
+    /// Nothing more of it was seen for long enough.
+    pub(super) is_over: bool,
+    /// Nothing of it was seen after this time.
+    pub(super) until: u64,
+}

@@ -1,0 +1,115 @@
+//! What is lost before a mend makes no verdict after it.
+
+use tracer::diagnosis::Diagnosis;
+use tracer::event::{Body, EntryKey, FlowKey, Protocol, Seen, SocketState, Thing};
+use tracer::filter::Filter;
+use tracer::report::Where;
+
+use crate::again::rules;
+use crate::pairing::set;
+use crate::story::*;
+use crate::ways::{DEFAULT, asked, changed, led, route};
+
+/// The ids of the verdicts that led from this event on, each once where it leads on.
+pub(crate) fn led_from(story: &Story, event: usize) -> Vec<String> {
+    let mut told = Diagnosis::new();
+    let mut all: Vec<String> = Vec::new();
+    for (place, event_) in story.events.iter().enumerate() {
+        told.apply(event_);
+        if event_.body != Body::Tick || place < event {
+            continue;
+        }
+        let report = Filter::default().report(&told);
+        let leads = report.verdicts.first().filter(|first| first.decides());
+        all.push(leads.map_or_else(String::new, |first| first.id.clone()));
+    }
+    all.dedup();
+    all
+}
+
+/// Everybody answers again by the way that was put back, by connections that are opened anew as well.
+#[test]
+fn a_way_that_was_put_back_leaves_no_silence() {
+    let mut story = led(|story| changed(story, route("0.0.0.0", 0, 0), Some("via 10.10.0.99 dev eth0")));
+    assert_eq!(story.ids(), ["R37", "D01"]);
+    changed(&mut story, route("0.0.0.0", 0, 0), Some(DEFAULT));
+    let mended = story.events.len();
+    let opened = client(42_000);
+    story.socket(opened, Some(SocketState::SynSent), SocketState::Established, "curl");
+    story.rounds(30, |story| {
+        story.exchange(asked());
+        story.exchange(opened);
+    });
+    assert_eq!(led_from(&story, mended), ["R37", ""]);
+    assert_eq!(story.report().episodes[0].led, ["R37"]);
+}
+
+/// Who has waited for longer and longer asks again only some time after the mend.
+#[test]
+fn a_way_that_was_put_back_is_mended_before_anybody_asks_again() {
+    let mut story = led(|story| changed(story, route("0.0.0.0", 0, 0), Some("via 10.10.0.99 dev eth0")));
+    changed(&mut story, route("0.0.0.0", 0, 0), Some(DEFAULT));
+    let mended = story.events.len();
+    story.rounds(16, |story| story.exchange(client(40_000)));
+    story.rounds(20, |story| story.exchange(asked()));
+    assert_eq!(led_from(&story, mended), ["R37", ""]);
+    assert!(story.report().episodes[0].mended.is_some());
+}
+
+/// What is dropped of what a connection sends, by this node's own firewall.
+fn keep(story: &mut Story, key: FlowKey) {
+    let kept = EntryKey {
+        iif: 0,
+        incoming: false,
+        ..drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp)
+    };
+    story.add(kept.clone(), 2);
+    for _ in 0..2 {
+        story.example(kept.clone(), key, Some(SocketState::Established), "curl");
+    }
+}
+
+#[test]
+fn what_leaves_again_was_not_lost_in_part() {
+    let mut story = healthy();
+    let firewall = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    set(&mut story, firewall, Some("generation 1, tables: inet guard"), Seen::Found, None);
+    story.rounds(4, |story| story.exchange(client(40_001)));
+    rules(&mut story, 2, "rule handle 7 (tcp dport 80 drop) new");
+    story.rounds(10, |story| keep(story, client(40_001)));
+    assert_eq!(story.ids(), ["K02"]);
+    rules(&mut story, 3, "rule handle 7 (tcp dport 80 drop) gone");
+    let mended = story.events.len();
+    story.rounds(40, |story| (0..4).for_each(|_| story.exchange(client(40_001))));
+    assert!(
+        led_from(&story, mended).iter().all(|id| ["K02", ""].contains(&id.as_str())),
+        "{:?}",
+        led_from(&story, mended)
+    );
+    let report = story.report();
+    assert_eq!((report.place, report.episodes.len()), (Where::Healthy, 1));
+    assert!(report.episodes[0].mended.is_some());
+
+    // What a firewall does after it is told all the same.
+    rules(&mut story, 4, "rule handle 8 (numgen random mod 10 0 drop) new");
+    story.rounds(12, |story| {
+        keep(story, client(40_001));
+        (0..8).for_each(|_| story.exchange(client(40_001)));
+    });
+    assert_eq!(story.ids(), ["K07"]);
+}
+
+/// That all who were silent have answered is the sign that it is over.
+#[test]
+fn a_silence_is_over_when_all_have_answered() {
+    let mut story = healthy();
+    story.rounds(4, |story| story.exchange(asked()));
+    story.rounds(10, |story| story.ask(asked()));
+    assert_eq!(story.ids(), ["D01"]);
+    story.rounds(3, |story| story.exchange(asked()));
+    assert_eq!(story.ids(), ["D01"]);
+    story.rounds(3, |story| story.exchange(asked()));
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
