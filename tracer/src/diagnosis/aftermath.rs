@@ -10,6 +10,7 @@ use super::roots::Found;
 use super::{Finding, Rule, report};
 use crate::model::Model;
 use crate::model::clock::SECOND;
+use crate::model::timeline::Change;
 
 /// What took a fault away may be told so much later than the fault is not seen any more: systemd tells of its units by the way of
 /// D-Bus, and late while it loads them anew.
@@ -33,6 +34,8 @@ pub(super) struct Aftermath {
     by_rule: BTreeMap<&'static str, u64>,
     /// When that was mended which led.
     last: Option<u64>,
+    /// The same of what led at the last tick, or until a moment before.
+    now: Option<u64>,
 }
 
 impl Aftermath {
@@ -78,6 +81,7 @@ impl Aftermath {
     ) {
         self.stood = stood;
         self.last = self.last.max(mended);
+        self.now = mended;
         match leading {
             Some((rule, finding)) => self.led = Some(Led { rule, finding, at }),
             // What was found is not needed any more.
@@ -86,9 +90,23 @@ impl Aftermath {
         }
     }
 
+    /// What led had just been mended at the last tick.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.now.is_some()
+    }
+
+    /// The change brings that about once more which had just been mended: the rule, and when that was. What is lost from then on
+    /// is of another fault, however soon it comes.
+    pub(super) fn breaks_again(&self, model: &Model, change: &Change) -> Option<(&'static str, u64)> {
+        let (led, at) = self.led.as_ref().zip(self.now)?;
+        let is_it = change.at > at && pairing::brings_about(model, led.rule, &led.finding, change);
+        is_it.then_some((led.rule.id, at))
+    }
+
     /// What these rules had found is over, as it was mended then.
     pub(super) fn conclude(&mut self, mended: impl Iterator<Item = (&'static str, u64)>) {
         self.by_rule.extend(mended);
+        self.now = None;
     }
 }
 

@@ -31,9 +31,31 @@ impl Diagnosis {
 
     /// Takes in an event.
     pub fn apply(&mut self, event: &Event) {
+        let known = self.model.timeline().total();
         self.model.apply(event);
+        if self.model.timeline().total() > known {
+            self.changed(known);
+        }
         if event.body == Body::Tick {
             self.tick();
+        }
+    }
+
+    /// Something changed after so many changes.
+    fn changed(&mut self, known: u64) {
+        let aftermath = &self.past.aftermath;
+        if !aftermath.is_fresh() {
+            return;
+        }
+        let mut all = self.model.timeline().all().rev();
+        let again = all.find_map(|(number, change)| {
+            let mended = (number > known).then(|| aftermath.breaks_again(&self.model, change))??;
+            Some((change.at, mended))
+        });
+        drop(all);
+        if let Some((at, mended)) = again {
+            self.model.conclude(at);
+            self.past.conclude(at, std::iter::once(mended));
         }
     }
 

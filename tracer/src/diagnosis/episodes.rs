@@ -97,7 +97,7 @@ impl Episodes {
         }
         match self.kept.back_mut() {
             Some(episode) if episode.is_joined_by(leading, brought_about) => {
-                if !episode.lasts && episode.mended.is_some() {
+                if episode.mended.is_some() && (!episode.lasts || leading.mended.is_none()) {
                     episode.before = None;
                     episode.before = Some(Box::new(episode.clone()));
                 }
@@ -124,6 +124,9 @@ impl Episodes {
     }
 
     fn begin(&mut self, episode: Episode) {
+        if let Some(before) = self.kept.back_mut() {
+            before.lasts = false;
+        }
         self.kept.push_back(episode);
         if self.kept.len() > KEPT
             && let Some(oldest) = self.kept.pop_front()
@@ -179,7 +182,7 @@ impl Episode {
     /// What leads now belongs to this episode. What was done only after it was mended, and brought that about, has begun another one.
     fn is_joined_by(&self, leading: &Leading, brought_about: impl Fn() -> Option<u64>) -> bool {
         if self.lasts {
-            return true;
+            return !self.is_another_than(brought_about);
         }
         let gap = leading.since.saturating_sub(self.last);
         let is_near = gap < FOLLOWS || (gap < REJOIN && self.led.contains(&leading.rule.id));

@@ -1,6 +1,8 @@
 //! Rules of a firewall that translated addresses, and went away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+
+use foldhash::fast::RandomState;
 
 use super::undo;
 use super::words::{distinct, moment};
@@ -14,6 +16,11 @@ use crate::model::timeline::Subject;
 const LEADS: [&str; 3] = ["redirect", "dnat", "tproxy"];
 /// What gives packets another source.
 const MASKS: [&str; 2] = ["masquerade", "snat"];
+
+/// Rules that are kept, at most: the latest. Of several with the same words the latest is kept.
+const MOST: usize = 1_024;
+/// Of those that gave packets another source, at most: the latest. Each is held against what very many flows ask.
+const MASKING: usize = 64;
 
 /// A rule that translated addresses and went away.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +38,9 @@ pub(super) struct GoneRules(Vec<GoneRule>);
 
 impl GoneRules {
     pub(super) fn of(model: &Model) -> Self {
-        let mut gone: Vec<GoneRule> = Vec::new();
+        // By the words of each.
+        let mut gone: HashMap<(u32, String), (usize, GoneRule), RandomState> = HashMap::default();
+        let mut number = 0;
         for (_, change) in model.timeline().all() {
             let Subject::Setting(netns, Thing::Ruleset { firewall }) = &change.subject else {
                 continue;
@@ -66,11 +75,19 @@ impl GoneRules {
                     _ => {}
                 }
             }
-            gone.extend(went);
+            for one in went {
+                gone.insert((one.netns, one.words.clone()), (number, one));
+                number += 1;
+            }
             // Who loads its rules anew deletes them and sets them again, be it in another chain.
-            gone.retain(|one| one.netns != *netns || !came.contains(&one.words));
+            for words in came {
+                gone.remove(&(*netns, words));
+            }
         }
-        Self(gone)
+        let mut gone: Vec<(usize, GoneRule)> = gone.into_values().collect();
+        gone.sort_by_key(|(number, _)| *number);
+        gone.drain(..gone.len().saturating_sub(MOST));
+        Self(gone.into_iter().map(|(_, one)| one).collect())
     }
 
     /// Those that led packets elsewhere.
@@ -80,7 +97,9 @@ impl GoneRules {
 
     /// Those that gave packets another source.
     pub(super) fn masking(&self) -> impl Iterator<Item = &GoneRule> {
-        self.0.iter().filter(|one| gives_a_source(&one.words))
+        let mut masking: Vec<&GoneRule> = self.0.iter().filter(|one| gives_a_source(&one.words)).collect();
+        masking.drain(..masking.len().saturating_sub(MASKING));
+        masking.into_iter()
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::sufferers::Sufferers;
 use super::words::{command, count, list, moment};
-use super::{About, Finding, Rule, View, effects, evidence, undo};
+use super::undo::Later;
+use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::Thing;
 use crate::model::clock::SECOND;
 use crate::model::timeline::{Change, Subject};
@@ -91,6 +92,8 @@ fn removed(view: &View<'_>) -> Option<Finding> {
     let prevent = "Set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in a file in /etc/systemd/networkd.conf.d/ \
                    (section [Network]), where it is systemd-networkd: it then leaves those of others alone. Risk: what others \
                    forget stays.";
+    let from = of_it.iter().map(|(_, _, change, _)| change.at).min();
+    let later = Later::of(model, from.unwrap_or_default());
     Some(Finding {
         // By itself it says nothing of packets: what was removed may be missed by nobody.
         confidence: if model.starves() {
@@ -130,7 +133,7 @@ fn removed(view: &View<'_>) -> Option<Finding> {
         ],
         remedy: of_it
             .iter()
-            .filter_map(|(_, _, change, _)| undo::one(model, change))
+            .filter_map(|(_, _, change, _)| later.one(change))
             .flatten()
             .take(5)
             .collect(),

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use foldhash::fast::RandomState;
 
 use super::firewalls::Scene;
-use super::undo::{self, Undo};
+use super::undo::{self, Later, TakenBack, Undo};
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain, effects, path, redirects, report, ways};
 use crate::event::value;
@@ -107,24 +107,35 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     since().next()?;
     let explaining = explaining(model, rule, rule.explains, finding);
     let act = act(&explaining);
-    let is_back = |told: &&Told<'_>| match &told.change.subject {
+    let first = act.first().map_or(finding.since, |told| told.change.at);
+    let later = Later::of(model, first);
+    let is_back = |told: &Told<'_>| match &told.change.subject {
         Subject::Unit(name) => {
             let state = model.units().state(name);
             is_gone && state.is_some_and(|state| effects::is_started(&state.active))
         }
-        _ => undo::is_back(model, told.change),
+        _ => later.is_back(told.change),
     };
-    let back: Vec<&Told<'_>> = act.iter().filter(is_back).collect();
+    // Of each, by what it is taken back, and whether all of it is.
+    let mut taken: HashMap<&Subject, Vec<(TakenBack, bool)>, RandomState> = HashMap::default();
+    let mut back = 0;
+    for told in &act {
+        let is_whole = is_back(told);
+        back += usize::from(is_whole);
+        let of = taken.entry(&told.change.subject).or_default();
+        of.push((later.taken_back(told.change), is_whole));
+    }
+    let is_taken = |change: &Change, wholly: bool| {
+        let of = taken.get(&change.subject).into_iter().flatten();
+        let mut of = of.filter(|(_, is_whole)| *is_whole || !wholly);
+        match &change.subject {
+            Subject::Unit(_) => of.next().is_some() && change.after.as_deref().is_some_and(effects::is_started),
+            // It may have happened once more.
+            _ => of.any(|(taken, _)| taken.by(change)),
+        }
+    };
     let takes_back = |change: &Change| {
-        let is_its = |told: &&&Told<'_>| {
-            told.change.subject == change.subject
-                && match &change.subject {
-                    Subject::Unit(_) => change.after.as_deref().is_some_and(effects::is_started),
-                    // It may have happened once more.
-                    _ => undo::takes_back(model, told.change, change),
-                }
-        };
-        if back.iter().any(|told| is_its(&told)) {
+        if is_taken(change, true) {
             return true;
         }
         let the_other_way_round = Change {
@@ -137,9 +148,7 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
             Subject::Setting(_, Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. }) => {
                 !(rule.explains)(finding, change)
             }
-            Subject::Setting(_, Thing::Sysctl { .. } | Thing::Link { .. }) => act.iter().any(|told| {
-                told.change.subject == change.subject && undo::takes_back(model, told.change, change)
-            }),
+            Subject::Setting(_, Thing::Sysctl { .. } | Thing::Link { .. }) => is_taken(change, false),
             _ => false,
         };
         counts && (rule.explains)(finding, &the_other_way_round)
@@ -164,7 +173,7 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         change: number,
         at: change.at,
         text: sentence(model, change),
-        is_whole: !act.is_empty() && back.len() == act.len(),
+        is_whole: !act.is_empty() && back == act.len(),
     })
 }
 
@@ -172,6 +181,12 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
 pub(super) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Option<u64> {
     let explaining = explaining(model, rule, rule.explains, finding);
     act(&explaining).first().map(|told| told.change.at)
+}
+
+/// Such a change brings about what was found.
+pub(super) fn brings_about(model: &Model, rule: &Rule, finding: &Finding, change: &Change) -> bool {
+    let part = Scene::of(model, rule, finding).part(change);
+    part.is_some_and(|part| (rule.explains)(finding, &part)) && !ways::is_as_before(model, change)
 }
 
 /// There is the second sign that makes a weak one strong: what stands, or a change in the minute before that nobody makes
@@ -210,10 +225,15 @@ fn explaining<'a>(
     // What the peers answered after it did not silence them.
     let answered = LazyCell::new(|| path::answered(model, rule, finding));
     let scene = Scene::of(model, rule, finding);
+    let is_of_peers = path::asks(rule);
     let can = |change: &Change| {
         let is_older = || *answered > When::at(change.at.saturating_add(AT_ONCE));
+        let is_beside = || is_of_peers && ways::is_passed_by(model, finding, change);
         let part = scene.part(change);
-        part.is_some_and(|part| can(finding, &part)) && !is_older() && !ways::is_as_before(model, change)
+        part.is_some_and(|part| can(finding, &part))
+            && !is_older()
+            && !ways::is_as_before(model, change)
+            && !is_beside()
     };
     let mut later: HashSet<&Subject, RandomState> = HashSet::default();
     let mut passed: Vec<&Subject> = Vec::new();

@@ -207,10 +207,15 @@ fn silent(view: &View<'_>) -> Option<Finding> {
     })
 }
 
+/// The rule is about peers that this node asks in vain.
+pub(super) fn asks(rule: &Rule) -> bool {
+    [SILENT.id, names::UNANSWERED.id].contains(&rule.id)
+}
+
 /// When the first of the silent peers of a finding answered last; never where that is not known, or the rule is about something
 /// else.
 pub(super) fn answered(model: &Model, rule: &Rule, finding: &Finding) -> When {
-    if ![SILENT.id, names::UNANSWERED.id].contains(&rule.id) {
+    if !asks(rule) {
         return When::NEVER;
     }
     let peers = finding.flows.remotes();

@@ -111,6 +111,9 @@ pub(super) fn leads(
 /// Words of a rule without a port that may stand for one: what is not told in words, what is left out, and matches of iptables.
 const LEFT_OPEN: [&str; 4] = ["payload", "...", "multiport", "cmp"];
 
+/// Ends that are asked in vain, and those that are asked for, which are held against the rules that went, at most.
+const ENDS: usize = 256;
+
 /// What is refused at a port and address, and the rule that led it elsewhere.
 struct Refused<'a> {
     port: Port,
@@ -166,12 +169,17 @@ fn unanswered(view: &View<'_>) -> Option<Finding> {
     view.gone_rules().leading().next()?;
     let silences = model.silences().all();
     let mut led: BTreeMap<Endpoint, &GoneRule> = BTreeMap::new();
+    let mut known: BTreeMap<Endpoint, Option<&GoneRule>> = BTreeMap::new();
     let mut asking: Vec<path::Asking<'_>> = Vec::new();
     for (plight, place) in view.asking() {
         let Some((end, silence)) = silences.get(*place) else {
             continue;
         };
-        if let Some(rule) = led_out(view.gone_rules(), end, silence.since) {
+        if known.len() >= ENDS && !known.contains_key(end) {
+            continue;
+        }
+        let find = || led_out(view.gone_rules(), end, silence.since);
+        if let Some(rule) = *known.entry(*end).or_insert_with(find) {
             led.insert(*end, rule);
             asking.push((plight, *place));
         }
@@ -237,6 +245,7 @@ fn refused(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let mut refused: Vec<Refused<'_>> = ports::strangers(model)
         .filter(|(_, _, spell)| spell.lasts(PACKETS, LASTING))
+        .take(ENDS)
         .filter_map(|(port, address, spell)| {
             let (rule, leads) = led(view.gone_rules(), port, address, spell.since)?;
             Some(Refused {

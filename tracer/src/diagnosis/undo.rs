@@ -1,12 +1,15 @@
 //! Commands that take back what explains a finding, exactly as it was before.
 
 mod firewall;
+mod history;
 mod instead;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub(super) use self::firewall::put_back;
+use self::history::History;
 use self::instead::{is_taken, leads_as_before, stands_elsewhere};
 use super::effects::covers;
 use super::words::{command, count};
@@ -29,6 +32,92 @@ pub(super) struct Undo {
     pub(super) lines: Vec<String>,
     /// They take all of it back.
     pub(super) is_whole: bool,
+}
+
+/// What became of changes later. What the rules of nf_tables went through is read once, where it is asked for.
+pub(super) struct Later<'a> {
+    model: &'a Model,
+    from: u64,
+    history: OnceCell<History>,
+}
+
+impl<'a> Later<'a> {
+    /// Of changes that were made then, or later.
+    pub(super) fn of(model: &'a Model, from: u64) -> Self {
+        Self {
+            model,
+            from,
+            history: OnceCell::new(),
+        }
+    }
+
+    fn history(&self) -> &History {
+        self.history.get_or_init(|| History::of(self.model, self.from))
+    }
+
+    /// Somebody has taken the change back.
+    pub(super) fn is_back(&self, change: &Change) -> bool {
+        match &change.subject {
+            Subject::Setting(_, Thing::Ruleset { firewall }) if firewall == NF_TABLES => {
+                firewall::is_back(self.history(), change)
+            }
+            // Lines say it of what has several parts.
+            Subject::Setting(_, Thing::Ruleset { .. } | Thing::Link { .. } | Thing::Traffic { .. }) => {
+                self.one(change).is_some_and(|lines| lines.is_empty())
+            }
+            Subject::Setting(netns, thing) => is_undone(self.model, *netns, thing, change) == Some(true),
+            _ => false,
+        }
+    }
+
+    /// By what the change is taken back, as far as it stood until then.
+    pub(super) fn taken_back(&self, change: &Change) -> TakenBack {
+        match history::namespace(change) {
+            Some(_) => TakenBack::At(self.history().undone(change)),
+            None => TakenBack::ByAnother(change.after.clone()),
+        }
+    }
+
+    /// Takes one change back, each line in its namespace. Empty where that was done; `None` where it is not known how.
+    pub(super) fn one(&self, change: &Change) -> Option<Vec<String>> {
+        let model = self.model;
+        let Subject::Setting(netns, thing) = &change.subject else {
+            return None;
+        };
+        if let Thing::Ruleset { firewall } = thing {
+            let is_known = firewall == NF_TABLES;
+            return is_known.then(|| firewall::take_back(model, self.history(), *netns, change))?;
+        }
+        if let Some(is_back) = is_undone(model, *netns, thing, change) {
+            return is_back.then(Vec::new);
+        }
+        let lines = match (&change.before, &change.after) {
+            (Some(was), None) if is_taken(model, *netns, thing) => {
+                vec![(route(thing, "replace", was)?, AS_BEFORE)]
+            }
+            (before, after) => setting(thing, before.as_deref(), after.as_deref())?,
+        };
+        let line = |(line, risk): (String, &str)| format!("{}  # {risk}", command(model, *netns, &line));
+        Some(lines.into_iter().map(line).collect())
+    }
+}
+
+/// By what a change is taken back.
+pub(super) enum TakenBack {
+    /// By what was done then.
+    At(BTreeSet<u64>),
+    /// By one of the same thing that makes something else of it.
+    ByAnother(Option<String>),
+}
+
+impl TakenBack {
+    /// By this change of the same thing.
+    pub(super) fn by(&self, other: &Change) -> bool {
+        match self {
+            Self::At(times) => times.contains(&other.at),
+            Self::ByAnother(after) => *after != other.after,
+        }
+    }
 }
 
 /// Takes these changes back, as far as they still stand, and what went away with them: a device that is set down and an address
@@ -55,8 +144,10 @@ pub(super) fn of(model: &Model, act: &[Told<'_>]) -> Undo {
         is_whole: true,
         ..Undo::default()
     };
+    let from = lost.iter().map(|change| change.at).min().unwrap_or_default();
+    let later = Later::of(model, from);
     for change in lost {
-        let Some(back) = one(model, change) else {
+        let Some(back) = later.one(change) else {
             undo.is_whole = false;
             continue;
         };
@@ -166,31 +257,6 @@ fn order(change: &Change) -> (u8, bool) {
     }
 }
 
-/// Somebody has taken the change back.
-pub(super) fn is_back(model: &Model, change: &Change) -> bool {
-    match &change.subject {
-        Subject::Setting(_, Thing::Ruleset { firewall }) if firewall == NF_TABLES => {
-            firewall::is_back(model, change)
-        }
-        // Lines say it of what has several parts.
-        Subject::Setting(_, Thing::Ruleset { .. } | Thing::Link { .. } | Thing::Traffic { .. }) => {
-            one(model, change).is_some_and(|lines| lines.is_empty())
-        }
-        Subject::Setting(netns, thing) => is_undone(model, *netns, thing, change) == Some(true),
-        _ => false,
-    }
-}
-
-/// The other change, of the same thing, takes back what this one did, as far as that stood until then.
-pub(super) fn takes_back(model: &Model, change: &Change, other: &Change) -> bool {
-    match &change.subject {
-        Subject::Setting(_, Thing::Ruleset { firewall }) if firewall == NF_TABLES => {
-            firewall::takes_back(model, change, other)
-        }
-        _ => change.after != other.after,
-    }
-}
-
 /// The thing is as it was before, or another one does as well; `None` where it is as the change left it.
 fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Option<bool> {
     let now = model.settings().value(netns, thing.clone());
@@ -208,27 +274,6 @@ fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Optio
     }
     let is_another = stands_elsewhere(model, netns, thing) || leads_as_before(model, netns, thing, change);
     (now.is_none() && is_another).then_some(true)
-}
-
-/// Takes one change back, each line in its namespace. Empty where that was done; `None` where it is not known how.
-pub(super) fn one(model: &Model, change: &Change) -> Option<Vec<String>> {
-    let Subject::Setting(netns, thing) = &change.subject else {
-        return None;
-    };
-    if let Thing::Ruleset { firewall } = thing {
-        return (firewall == NF_TABLES).then(|| firewall::take_back(model, *netns, change))?;
-    }
-    if let Some(is_back) = is_undone(model, *netns, thing, change) {
-        return is_back.then(Vec::new);
-    }
-    let lines = match (&change.before, &change.after) {
-        (Some(was), None) if is_taken(model, *netns, thing) => {
-            vec![(route(thing, "replace", was)?, AS_BEFORE)]
-        }
-        (before, after) => setting(thing, before.as_deref(), after.as_deref())?,
-    };
-    let line = |(line, risk): (String, &str)| format!("{}  # {risk}", command(model, *netns, &line));
-    Some(lines.into_iter().map(line).collect())
 }
 
 /// Commands and their risks.

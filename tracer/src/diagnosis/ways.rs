@@ -1,5 +1,6 @@
 //! The way to peers that was changed on this node itself: a route, a rule, or the link-layer address of a next hop.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -13,6 +14,7 @@ use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, Version, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
+use crate::model::latest::Latest;
 use crate::model::timeline::{Change, Subject};
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
@@ -167,9 +169,9 @@ fn is_of_uplink(view: &View<'_>, netns: u32, thing: &Thing) -> bool {
 
 /// Packets go as they did. A route that came leads as another one to the same network does or did before: one with another metric,
 /// which may go only then,
-/// or the same one that was there from the start, set anew as by whoever configures the device once more. Or one went, and another one
-/// leads there as it did; or it was changed, and leads as before. The same of a rule. Or one came that is only for when another one
-/// goes.
+/// or the same one that was there from the start, set anew as by whoever configures the device once more; or as the one to the network
+/// around it does. Or one went, and another one leads there as it did; or it was changed, and leads as before. The same of a rule; or
+/// it looks up what the next one does. Or one came that is only for when another one goes.
 pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
     let Subject::Setting(netns, thing) = &change.subject else {
         return false;
@@ -238,6 +240,9 @@ pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
             .find(|other| matches!(&other.subject, Subject::Setting(of, its) if of == netns && its == thing));
         first.is_some_and(|first| first.before.is_some())
     };
+    if leads_as_around(model, *netns, thing, now, came_later) || is_followed(model, *netns, thing, came_later) {
+        return true;
+    }
     let mut stands = model.settings().iter();
     let mut went = changes().filter(|_| came);
     stands.any(|(of, other, value)| {
@@ -249,6 +254,117 @@ pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
             && matches!(&other.subject, Subject::Setting(of, thing)
                     if of == netns && was().is_some_and(|was| is_alike(thing, was)) && stood_before(thing))
     })
+}
+
+/// The route of table main to the network around that of this one leads as this one does, and did so before: the kernel takes the
+/// longest prefix, and of these the lowest metric.
+fn leads_as_around(
+    model: &Model,
+    netns: u32,
+    thing: &Thing,
+    leads: &str,
+    came_later: impl Fn(&Thing) -> bool,
+) -> bool {
+    let Thing::Route {
+        table: TABLE_MAIN,
+        action,
+        destination,
+        prefix,
+        ..
+    } = thing
+    else {
+        return false;
+    };
+    let around = model.settings().iter().filter_map(|(of, other, value)| match other {
+        Thing::Route {
+            table: TABLE_MAIN,
+            action,
+            destination: to,
+            prefix: bits,
+            metric,
+        } if of == netns && bits < prefix && effects::covers(*to, *bits, *destination) => {
+            Some((*bits, Reverse(*metric), action, other, value))
+        }
+        _ => None,
+    });
+    let best = around.max_by_key(|(bits, metric, ..)| (*bits, *metric));
+    best.is_some_and(|(_, _, of, other, value)| {
+        of == action && effects::leads_as(value, leads) && !came_later(other)
+    })
+}
+
+/// Packets that are looked up by this rule would be, without it, in the same table: by the rule behind it, which is for all.
+fn is_followed(model: &Model, netns: u32, thing: &Thing, came_later: impl Fn(&Thing) -> bool) -> bool {
+    let Thing::Rule {
+        version,
+        priority,
+        table,
+        ..
+    } = thing
+    else {
+        return false;
+    };
+    let behind = model.settings().iter().filter_map(|(of, other, _)| match other {
+        Thing::Rule {
+            version: its,
+            priority: at,
+            text,
+            table,
+        } if of == netns && its == version && at > priority && other != thing => {
+            Some((*at, *table, value::is_for_all(text), other))
+        }
+        _ => None,
+    });
+    let mut behind: Vec<_> = behind.collect();
+    behind.sort_by_key(|(at, ..)| *at);
+    let mut same = behind.into_iter().take_while(|(_, of, ..)| of == table);
+    same.any(|(.., is_for_all, other)| is_for_all && !came_later(other))
+}
+
+/// The finding's peers are reached by narrower routes than the one that changed, which stood before: what is for them does not go by it.
+pub(super) fn is_passed_by(model: &Model, finding: &Finding, change: &Change) -> bool {
+    let Subject::Setting(
+        netns,
+        Thing::Route {
+            table: TABLE_MAIN,
+            destination,
+            prefix,
+            ..
+        },
+    ) = &change.subject
+    else {
+        return false;
+    };
+    let stood_before = |thing: &Thing| {
+        let mut later = model
+            .timeline()
+            .all()
+            .rev()
+            .map(|(_, other)| other)
+            .take_while(|other| other.at >= change.at);
+        !later.any(|other| matches!(&other.subject, Subject::Setting(of, its) if of == netns && its == thing))
+    };
+    let remotes = finding.flows.remotes();
+    let mut narrower: BTreeMap<(u8, IpAddr), bool> = BTreeMap::new();
+    let mut is_passed = |peer: IpAddr| {
+        let Some((thing, _)) = model.settings().chosen(*netns, peer) else {
+            return false;
+        };
+        match thing {
+            Thing::Route {
+                destination: to,
+                prefix: bits,
+                ..
+            } if bits > prefix => *narrower.entry((*bits, *to)).or_insert_with(|| stood_before(thing)),
+            _ => false,
+        }
+    };
+    let flows = finding.flows.iter();
+    let mut peers = flows.map(|flow| flow.remote).filter(|peer| effects::covers(*destination, *prefix, *peer));
+    let mut latest = Latest::default();
+    remotes.are_in(*destination, *prefix)
+        && !finding.flows.is_empty()
+        && peers.all(|peer| latest.of(peer, || is_passed(peer)))
 }
 
 /// Somebody whom this node has asked by this way since then, as long as it was the way, has answered. What comes of connections from

@@ -199,7 +199,7 @@ impl fmt::Display for Name<'_> {
 }
 
 /// Family of a table of nf_tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names are those of `nft`")]
 pub enum Family {

@@ -58,7 +58,7 @@ pub(crate) enum Did {
 }
 
 /// A table, by its family and name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Table {
     pub(crate) family: Family,
     pub(crate) name: String,

@@ -180,10 +180,17 @@ impl Settings {
     /// The route of table main that leads to an address, without a look at the rules: that of the longest prefix, and of these
     /// of the lowest metric; with its prefix and where it leads.
     pub(crate) fn route(&self, netns: u32, address: IpAddr) -> Option<(u8, &str)> {
-        (0..=longest(address)).rev().find_map(|prefix| {
-            let leads = self.route_by(netns, address, prefix)?;
-            Some((prefix, leads))
-        })
+        let (thing, leads) = self.chosen(netns, address)?;
+        match thing {
+            Thing::Route { prefix, .. } => Some((*prefix, leads)),
+            _ => None,
+        }
+    }
+
+    /// The same route, with where it leads.
+    pub(crate) fn chosen(&self, netns: u32, address: IpAddr) -> Option<(&Thing, &str)> {
+        let mut prefixes = (0..=longest(address)).rev();
+        prefixes.find_map(|prefix| self.first(netns, TABLE_MAIN, value::UNICAST, address, prefix))
     }
 
     /// Where the route of table main leads that was made for this one address.

@@ -5,7 +5,7 @@ use tracer::event::{Body, EntryKey, FlowKey, Protocol, Seen, SocketState, Thing}
 use tracer::filter::Filter;
 use tracer::report::Where;
 
-use crate::again::rules;
+use crate::again::{rules, ruleset};
 use crate::pairing::set;
 use crate::story::*;
 use crate::ways::{DEFAULT, asked, changed, led, route};
@@ -112,4 +112,43 @@ fn a_silence_is_over_when_all_have_answered() {
     assert_eq!(story.ids(), ["D01"]);
     story.rounds(3, |story| story.exchange(asked()));
     assert!(story.ids().is_empty(), "{:?}", story.ids());
+}
+
+/// What a firewall lets pass that drops all else: a rule that went is put back as another one, and what it named by its name; or it
+/// was replaced by one for less, in place; or an element of a set went; or something that a rule asks was set anew.
+#[test]
+fn what_is_let_pass_again_is_the_mend() {
+    for (breaks, mends) in [
+        ("rule handle 7 (tcp sport 80 accept) gone", "rule handle 9 (tcp sport 80 accept) new"),
+        (
+            "rule handle 7 (tcp sport 80 accept) gone; table inet guard, chain in: rule handle 8 (tcp sport 81 accept) new",
+            "rule handle 8 (tcp sport 81 accept) gone; table inet guard, chain in: rule handle 9 (tcp sport 80 accept) new",
+        ),
+    ] {
+        mended_by(&format!("chain in: {breaks}"), &format!("chain in: {mends}"));
+    }
+    mended_by("set peers: 1 element gone", "set peers: 1 element new");
+    mended_by("quota most new or changed", "quota most new or changed");
+}
+
+/// What is lost after the former is over with the latter.
+fn mended_by(breaks: &str, mends: &str) {
+    let lost = || drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp);
+    let mut story = healthy();
+    let firewall = Thing::Ruleset {
+        firewall: "nf_tables".to_owned(),
+    };
+    set(&mut story, firewall, Some("generation 1, tables: inet guard"), Seen::Found, None);
+    story.rounds(4, |story| story.exchange(client(40_001)));
+    ruleset(&mut story, 2, &format!("table inet guard, {breaks}"));
+    story.rounds(10, |story| story.ask_and_lose(client(40_001), lost()));
+    assert_eq!(story.ids(), ["R06"], "{breaks}");
+    ruleset(&mut story, 3, &format!("table inet guard, {mends}"));
+    story.rounds(2, |story| story.exchange(client(40_001)));
+    let verdict = story.verdict("R06");
+    let mended = verdict.mended.unwrap_or_else(|| panic!("{mends}: {:#?}", verdict.cause));
+    assert!(mended.text.contains(mends), "{mended:?}");
+    story.rounds(6, |story| story.exchange(client(40_001)));
+    assert!(story.ids().is_empty(), "{mends}: {:?}", story.ids());
+    assert!(story.report().episodes[0].mended.is_some(), "{mends}");
 }

@@ -107,6 +107,15 @@ fn another_source_or_a_rule_for_all() {
     assert_eq!(story.ids()[0], "R37");
 }
 
+fn main(priority: u32, text: &str) -> Thing {
+    Thing::Rule {
+        version: Version::V4,
+        priority,
+        text: text.to_owned(),
+        table: 254,
+    }
+}
+
 fn rule() -> Thing {
     Thing::Rule {
         version: Version::V4,
@@ -167,6 +176,8 @@ fn a_way_that_is_as_it_was_is_no_cause() {
         let story = led(change);
         assert_eq!(story.ids(), ["D01"]);
         assert_eq!(story.report().place, Where::DataPath);
+        let cause = story.verdict("D01").cause;
+        assert_eq!(cause.relation, Relation::Unknown, "{}", cause.text);
     };
     none(|story| changed(story, route("0.0.0.0", 0, 100), Some(DEFAULT)));
     none(|story| {
@@ -186,6 +197,27 @@ fn a_way_that_is_as_it_was_is_no_cause() {
     none(|story| {
         let value = format!("{DEFAULT} mtu 1400");
         changed(story, route("0.0.0.0", 0, 0), Some(&value));
+    });
+    // By the same gateway as the one to all there is, which is around it.
+    none(|story| changed(story, route("192.0.2.0", 24, 0), Some(DEFAULT)));
+    none(|story| {
+        changed(story, route("192.0.2.0", 24, 0), Some(DEFAULT));
+        story.rounds(4, |story| story.exchange(asked()));
+        changed(story, route("192.0.2.0", 24, 0), None);
+    });
+    // In a table in which all else is looked up anyway.
+    none(|story| {
+        set(story, main(32_766, "from all lookup main"), Some(""), Seen::Found, None);
+        changed(story, main(900, "from 10.10.0.2 lookup main"), Some(""));
+    });
+    none(|story| {
+        set(story, main(32_766, "from all lookup main"), Some(""), Seen::Found, None);
+        changed(story, main(900, "from all lookup main"), Some(""));
+    });
+    // What is for the peer goes by a narrower one.
+    none(|story| {
+        set(story, route("192.0.2.0", 24, 0), Some(DEFAULT), Seen::Found, None);
+        changed(story, route("0.0.0.0", 0, 0), Some("via 10.10.0.99 dev eth0"));
     });
     // A table in which nothing leads there.
     none(|story| changed(story, rule(), Some("")));

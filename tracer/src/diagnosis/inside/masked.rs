@@ -63,7 +63,7 @@ struct Asked<'a> {
     asks_again: bool,
     /// When the last of them arrived.
     last: When,
-    /// An answer to somebody behind this node came before.
+    /// An answer to somebody behind this node came before the rule went.
     was_answered: bool,
     /// And since.
     is_answered: bool,
@@ -143,12 +143,14 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
         let Some(asked) = all.get_mut(&Endpoint::of(key)) else {
             continue;
         };
-        asked.was_answered = true;
         // What a peer sends once more to this node itself, which knows of no such connection, reaches nobody.
         let dropped = plight.and_then(|plight| plight.dropped);
-        let is_refused = dropped.is_some_and(|spell| When::at(spell.last) >= flow.last_arrived);
+        let refused = dropped.filter(|spell| When::at(spell.last) >= flow.last_arrived);
         let is_late = flow.last_arrived >= When::at(asked.rule.at.saturating_add(ON_ITS_WAY));
-        asked.is_answered |= is_late && !is_refused;
+        // Of an end that answers late as well it is not known when it did first, but where only that is refused.
+        let had_passed = refused.is_some_and(|_| flow.arrived > flow.dropped);
+        asked.was_answered |= !is_late || had_passed;
+        asked.is_answered |= is_late && refused.is_none();
     }
     let is_late = When::at(model.now().saturating_sub(ANSWERS));
     all.retain(|_, asked| {

@@ -47,7 +47,11 @@ type Key = (Family, String, String);
 
 /// The chains that are there, each with the number that it keeps whatever it is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known(BTreeMap<Key, (u64, Base)>);
+pub(super) struct Known {
+    chains: BTreeMap<Key, (u64, Base)>,
+    /// What those are called that have a number, by their tables: very many may come at once.
+    names: BTreeMap<(Family, String, u64), String>,
+}
 
 /// What a chain is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -67,20 +71,37 @@ impl Known {
         let all = netlink::dump(netlink::NETFILTER, GET_CHAIN, &[0; HEADER], |body| {
             Some(chain(body))
         })?;
-        Ok(Self(all.into_iter().flatten().take(CHAINS).collect()))
+        let mut known = Self::default();
+        for (key, (number, base)) in all.into_iter().flatten().take(CHAINS) {
+            known.insert(key, number, base);
+        }
+        Ok(known)
     }
 
     /// The chain that is called otherwise by now, and was known by its number.
     fn renamed(&mut self, (family, table, name): &Key, number: u64) -> Option<Key> {
-        let is_it = |(of, its, was): &Key, known: u64| {
-            number != 0 && (of, its, known) == (family, table, number) && was != name
-        };
-        let mut all = self.0.iter();
-        let (before, _) = all.find(|(key, (known, _))| is_it(key, *known))?;
-        let before = before.clone();
-        let chain = self.0.remove(&before)?;
-        self.0.insert((*family, table.clone(), name.clone()), chain);
+        let was = self.names.get(&(*family, table.clone(), number))?;
+        let before = (*family, table.clone(), was.clone());
+        if before.2 == *name {
+            return None;
+        }
+        let (_, base) = self.remove(&before)?;
+        self.insert((*family, table.clone(), name.clone()), number, base);
         Some(before)
+    }
+
+    fn insert(&mut self, key: Key, number: u64, base: Base) {
+        if number != 0 {
+            let (family, table, name) = key.clone();
+            self.names.insert((family, table, number), name);
+        }
+        self.chains.insert(key, (number, base));
+    }
+
+    fn remove(&mut self, key: &Key) -> Option<(u64, Base)> {
+        let (number, base) = self.chains.remove(key)?;
+        self.names.remove(&(key.0, key.1.clone(), number));
+        Some((number, base))
     }
 }
 
@@ -117,7 +138,7 @@ impl Commit {
             NEW_CHAIN => self.chain(body, known),
             DELETE_CHAIN | DESTROY_CHAIN => {
                 if let Some((key, _)) = chain(body) {
-                    let base = known.0.remove(&key).map(|(_, base)| base);
+                    let base = known.remove(&key).map(|(_, base)| base);
                     let (table, chain) = apart(key);
                     let of = (table.family, table.name.clone());
                     self.balance
@@ -197,8 +218,8 @@ impl Commit {
             self.name(|| Did::Renamed { table, chain, was });
         }
         let policy = base.policy;
-        let has_room = known.0.len() < CHAINS;
-        match known.0.get_mut(&key) {
+        let has_room = known.chains.len() < CHAINS;
+        match known.chains.get_mut(&key) {
             Some((_, before)) if before.policy == policy => {}
             Some((_, before)) => {
                 let was = std::mem::replace(before, base).policy;
@@ -212,7 +233,7 @@ impl Commit {
                 });
             }
             None if has_room => {
-                known.0.insert(key.clone(), (number, base.clone()));
+                known.insert(key.clone(), number, base.clone());
                 let (table, chain) = apart(key);
                 let of = (table.family, table.name.clone());
                 self.balance.other(of, Came::New, (&chain, base));

@@ -1,0 +1,298 @@
+//! What changes of the rules of nf_tables did one after another, and what of it stands.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::RandomState;
+
+use crate::event::Thing;
+use crate::event::ruleset::{self, Came, Did, Table};
+use crate::event::value::NF_TABLES;
+use crate::model::Model;
+use crate::model::timeline::{Change, Subject};
+
+/// All that is kept of what changed, read once: of very many changes each is held against those alone that had to do with the same
+/// thing.
+pub(in crate::diagnosis) struct History {
+    /// In the order of time. Of one change what went comes first: the same may have come anew with it.
+    did: Vec<(u64, Did)>,
+    /// Where that stands which is of the same thing. What two things share by chance has nothing to do with either.
+    places: HashMap<u64, Vec<usize>, RandomState>,
+}
+
+/// Of what a change did: of which thing.
+#[derive(Hash)]
+enum Of<'a> {
+    Table(&'a Table),
+    Chain(&'a Table, &'a str),
+    /// By its number.
+    Rule(&'a Table, &'a str, u64),
+    /// By its words.
+    Words(&'a Table, &'a str, &'a str),
+    Set(&'a Table, &'a str),
+    Object(&'a Table, &'a str),
+}
+
+impl History {
+    /// What was done after some time.
+    pub(super) fn of(model: &Model, after: u64) -> Self {
+        let mut all = Self {
+            did: Vec::new(),
+            places: HashMap::default(),
+        };
+        let later = model.timeline().all().rev();
+        let later: Vec<&Change> = later
+            .map(|(_, change)| change)
+            .take_while(|change| change.at > after)
+            .collect();
+        for change in later.into_iter().rev() {
+            let Some(netns) = namespace(change) else {
+                continue;
+            };
+            let mut did = read(change);
+            // The sort is stable.
+            did.sort_by_key(|did| !is_gone(did));
+            for did in did {
+                for of in things(&did) {
+                    let mark = all.mark(netns, &of);
+                    all.places.entry(mark).or_default().push(all.did.len());
+                }
+                all.did.push((change.at, did));
+            }
+        }
+        all
+    }
+
+    fn mark(&self, netns: u32, of: &Of<'_>) -> u64 {
+        self.places.hasher().hash_one((netns, of))
+    }
+
+    /// What was done later that may have to do with what a change of this namespace did.
+    fn later(&self, netns: u32, at: u64, one: &Did) -> impl Iterator<Item = &(u64, Did)> {
+        let places: BTreeSet<usize> = things(one)
+            .iter()
+            .chain(&table(one).map(Of::Table))
+            .filter_map(|of| self.places.get(&self.mark(netns, of)))
+            .flatten()
+            .copied()
+            .collect();
+        let all = places.into_iter().filter_map(|place| self.did.get(place));
+        all.filter(move |(later, _)| *later > at)
+    }
+
+    /// What was done at a time stands still: with the number that a rule has by now, with how many of its elements a set is
+    /// without or has too many, and with 0 for what has none. `None` where it was undone.
+    pub(super) fn stands(&self, netns: u32, at: u64, one: &Did) -> Option<u64> {
+        let all = self.later(netns, at, one);
+        all.fold(Some(number(one)), |stands, (_, later)| after(one, stands, later))
+    }
+
+    /// When some of what this change did, and stood until then, was undone.
+    pub(super) fn undone(&self, change: &Change) -> BTreeSet<u64> {
+        let Some(netns) = namespace(change) else {
+            return BTreeSet::new();
+        };
+        let mut undone = BTreeSet::new();
+        for one in read(change) {
+            let mut stands = Some(number(&one));
+            // Before the time of what was last looked at.
+            let mut stood = (change.at, true);
+            for (at, later) in self.later(netns, change.at, &one) {
+                if *at > stood.0 {
+                    stood = (*at, stands.is_some());
+                }
+                stands = after(&one, stands, later);
+                // Who undid it may have done it once more in one go.
+                match stands {
+                    None if stood.1 => undone.insert(*at),
+                    _ => undone.remove(at),
+                };
+            }
+        }
+        undone
+    }
+}
+
+/// The namespace whose rules of nf_tables the change is of.
+pub(super) fn namespace(change: &Change) -> Option<u32> {
+    match &change.subject {
+        Subject::Setting(netns, Thing::Ruleset { firewall }) if firewall == NF_TABLES => Some(*netns),
+        _ => None,
+    }
+}
+
+fn read(change: &Change) -> Vec<Did> {
+    let did = ruleset::read(change.after.as_deref().unwrap_or_default());
+    did.into_iter().flatten().collect()
+}
+
+/// The things that it was done to, without the table that they are in.
+fn things(did: &Did) -> Vec<Of<'_>> {
+    match did {
+        Did::Table(table, _) => vec![Of::Table(table)],
+        Did::Chain(table, chain, ..) | Did::Policy { table, chain, .. } => vec![Of::Chain(table, chain)],
+        Did::Renamed { table, chain, was } => vec![Of::Chain(table, chain), Of::Chain(table, was)],
+        Did::Rule {
+            table,
+            chain,
+            handle,
+            words,
+            ..
+        } => vec![Of::Rule(table, chain, *handle), Of::Words(table, chain, words)],
+        Did::Set(table, set, _) | Did::Elements(table, set, ..) => vec![Of::Set(table, set)],
+        Did::Object(table, _, name, _) => vec![Of::Object(table, name)],
+        Did::More(_) | Did::Anew { .. } => Vec::new(),
+    }
+}
+
+/// The table that it was done in.
+fn table(did: &Did) -> Option<&Table> {
+    match did {
+        Did::Table(table, _)
+        | Did::Chain(table, ..)
+        | Did::Renamed { table, .. }
+        | Did::Policy { table, .. }
+        | Did::Rule { table, .. }
+        | Did::Set(table, ..)
+        | Did::Elements(table, ..)
+        | Did::Object(table, ..) => Some(table),
+        Did::More(_) | Did::Anew { .. } => None,
+    }
+}
+
+fn is_gone(did: &Did) -> bool {
+    matches!(
+        did,
+        Did::Table(_, Came::Gone)
+            | Did::Chain(_, _, _, Came::Gone)
+            | Did::Rule { came: Came::Gone, .. }
+            | Did::Set(_, _, Came::Gone)
+            | Did::Elements(_, _, _, Came::Gone)
+            | Did::Object(_, _, _, Came::Gone)
+    )
+}
+
+/// The number of a rule, or of elements; 0 for what has none.
+fn number(did: &Did) -> u64 {
+    match did {
+        Did::Rule { handle, .. } => *handle,
+        Did::Elements(_, _, elements, _) => *elements,
+        _ => 0,
+    }
+}
+
+/// How that stands which stood so, after what was done later: that may have undone it, or done it once more.
+fn after(one: &Did, stands: Option<u64>, later: &Did) -> Option<u64> {
+    if let (Some(table), Did::Table(of, Came::Gone)) = (table(one), later)
+        && !matches!(one, Did::Table(..))
+    {
+        return stands.filter(|_| table != of);
+    }
+    let is = |is_undone: bool| if is_undone { None } else { Some(number(later)) };
+    match (one, later) {
+        (Did::Table(table, came), Did::Table(of, now)) if table == of => is(came != now),
+        (
+            Did::Renamed { table, chain, was },
+            Did::Renamed {
+                table: of,
+                chain: now,
+                was: before,
+            },
+        ) if (table, chain, was) == (of, before, now) => None,
+        (Did::Chain(table, chain, _, came), Did::Chain(of, other, _, now)) if (table, chain) == (of, other) => {
+            is(came != now)
+        }
+        (
+            Did::Rule {
+                table,
+                chain,
+                words,
+                came,
+                ..
+            },
+            Did::Rule {
+                table: of,
+                chain: other,
+                words: said,
+                handle,
+                came: now,
+            },
+        ) if (table, chain) == (of, other) => match (came, now) {
+            // There may be several with the same words.
+            (Came::New, Came::Gone) if stands == Some(*handle) => None,
+            (Came::New, Came::New) if stands.is_none() && words == said => Some(*handle),
+            (Came::Gone, Came::New) if stands.is_some() && words == said => None,
+            (Came::Gone, Came::Gone) if stands.is_none() && words == said => Some(*handle),
+            _ => stands,
+        },
+        (
+            Did::Policy {
+                table,
+                chain,
+                was,
+                now: is_now,
+            },
+            Did::Policy {
+                table: of,
+                chain: other,
+                now,
+                ..
+            },
+        ) if (table, chain) == (of, other) && (now == was || now == is_now) => is(now == was),
+        (Did::Set(table, set, came), Did::Set(of, other, now)) if (table, set) == (of, other) => is(came != now),
+        // Which ones they are is not told: as many as went have come, or the other way round.
+        (Did::Elements(table, set, _, came), Did::Elements(of, other, elements, now))
+            if (table, set, came != now) == (of, other, true) =>
+        {
+            stands.and_then(|left| left.checked_sub(*elements)).filter(|left| *left > 0)
+        }
+        // One that is set once more is not as this change left it.
+        (Did::Object(table, object, name, came), Did::Object(of, other, called, now))
+            if (table, object, name) == (of, other, called) =>
+        {
+            match (came, now) {
+                (Came::New, Came::New) if object.can_change() => None,
+                _ => is(came != now),
+            }
+        }
+        _ => stands,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn did(text: &str) -> Did {
+        let all = ruleset::read(&format!("generation 1, tables: none; table inet guard, {text}"));
+        all.into_iter().flatten().next().unwrap()
+    }
+
+    #[test]
+    fn what_was_done_stands_until_it_is_undone() {
+        let stands = |one: &str, later: &[&str]| {
+            let one = did(one);
+            later
+                .iter()
+                .fold(Some(number(&one)), |stands, later| after(&one, stands, &did(later)))
+        };
+        let accept = |handle: u64, came: &str| format!("chain in: rule handle {handle} (tcp dport 22 accept) {came}");
+        let (gone, back, again) = (accept(4, "gone"), accept(9, "new"), accept(9, "gone"));
+        assert_eq!(stands(&gone, &[]), Some(4));
+        assert_eq!(stands(&gone, &[&back]), None);
+        assert_eq!(stands(&gone, &[&back, &again]), Some(9));
+        assert_eq!(stands(&gone, &["chain in: rule handle 9 (tcp dport 23 accept) new"]), Some(4));
+        assert_eq!(stands(&gone, &["chain other: rule handle 9 (tcp dport 22 accept) new"]), Some(4));
+        assert_eq!(stands(&back, &[&again]), None);
+        assert_eq!(stands(&back, &[&gone]), Some(9), "it is another one with the same words");
+
+        let elements = |number: u64, came: &str| format!("set peers: {number} elements {came}");
+        assert_eq!(stands(&elements(3, "gone"), &[&elements(1, "new")]), Some(2));
+        assert_eq!(stands(&elements(3, "gone"), &[&elements(1, "new"), &elements(2, "new")]), None);
+        assert_eq!(stands(&elements(3, "gone"), &[&elements(3, "gone")]), Some(3));
+        assert_eq!(stands("set peers new", &["set peers gone"]), None);
+        assert_eq!(stands("quota most new or changed", &["quota most new or changed"]), None);
+        assert_eq!(stands("quota most gone", &["quota other new or changed"]), Some(0));
+        assert_eq!(stands("chain in: policy drop, was accept", &["chain in: policy accept, was drop"]), None);
+    }
+}
