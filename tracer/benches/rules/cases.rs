@@ -73,7 +73,42 @@ const DATAGRAMS: Case = Case {
     ..ANSWERED
 };
 
-pub(crate) const CASES: [Case; 23] = [
+/// Pods whose packets leave as they are, since the rule that gave them the node's address went away.
+const NO_MASQUERADE: Case = Case {
+    name: "pods have no masquerade any more",
+    verdict: "R40",
+    begins: |story| {
+        set(
+            story,
+            rules(),
+            Some("generation 2, tables: inet pods"),
+            Seen::Found,
+        );
+        // An answer to one of them, as it comes to the node.
+        arrives(story, flow(Protocol::Udp, "10.10.0.2", 40_000, NAMES, 53), ETH0);
+    },
+    key: |number| FlowKey {
+        remote: pod(number),
+        ..flow(
+            Protocol::Udp,
+            NAMES,
+            53,
+            "10.244.0.2",
+            1024 + (number / PODS) as u16,
+        )
+    },
+    before: |story, number, key| arrives(story, key, FIRST + number % PODS),
+    breaks: |story| {
+        let gone = "generation 3, no tables; table inet pods, chain nat: rule handle 2 (ip saddr 10.244.0.0/16 masquerade) gone";
+        set(story, rules(), Some(gone), Seen::Told);
+    },
+    does: |story, _, key| {
+        story.count(key, |flow| flow.arrived += 1);
+    },
+    ..OF_PODS
+};
+
+pub(crate) const CASES: [Case; 25] = [
     ANSWERED,
     Case {
         name: "replies routed as foreign",
@@ -356,40 +391,38 @@ pub(crate) const CASES: [Case; 23] = [
         },
         ..OF_PODS
     },
+    NO_MASQUERADE,
     Case {
-        name: "pods have no masquerade any more",
-        verdict: "R40",
-        begins: |story| {
-            set(
-                story,
-                rules(),
-                Some("generation 2, tables: inet pods"),
-                Seen::Found,
-            );
-            // An answer to one of them, as it comes to the node.
-            arrives(story, flow(Protocol::Udp, "10.10.0.2", 40_000, NAMES, 53), ETH0);
+        name: "rules of a firewall come and go all the time",
+        verdict: "R06",
+        begins: |story| set(story, rules(), Some("generation 1, tables: inet guard"), Seen::Found),
+        breaks: |story| ruleset(story, 2, "rule handle 2 (tcp sport 80 drop) new"),
+        does: |story, _, key| story.ask_and_lose(key, tcp_drop("NETFILTER_DROP", "nft_do_chain")),
+        goes_on: |story, round| {
+            for number in 0..AT_ONCE {
+                let came = if number % 2 == 0 { "new" } else { "gone" };
+                let handle = 3 + round * AT_ONCE + number / 2;
+                ruleset(story, handle, &format!("rule handle {handle} (tcp sport 80 drop) {came}"));
+            }
         },
-        key: |number| FlowKey {
-            remote: pod(number),
-            ..flow(
-                Protocol::Udp,
-                NAMES,
-                53,
-                "10.244.0.2",
-                1024 + (number / PODS) as u16,
-            )
-        },
-        before: |story, number, key| arrives(story, key, FIRST + number % PODS),
+        ..ANSWERED
+    },
+    Case {
+        name: "masquerades went by the thousand",
         breaks: |story| {
-            let gone = "generation 3, no tables; table inet pods, chain nat: rule handle 2 (ip saddr 10.244.0.0/16 masquerade) gone";
-            set(story, rules(), Some(gone), Seen::Told);
+            for number in 0..16 * AT_ONCE {
+                let words = format!("ip saddr 10.244.0.0/16 ip daddr {} masquerade", remote(number));
+                ruleset(story, number, &format!("rule handle {number} ({words}) gone"));
+            }
+            let gone = "rule handle 2 (ip saddr 10.244.0.0/16 masquerade) gone";
+            ruleset(story, 1, gone);
         },
-        does: |story, _, key| {
-            story.count(key, |flow| flow.arrived += 1);
-        },
-        ..OF_PODS
+        ..NO_MASQUERADE
     },
 ];
+
+/// Changes of a firewall's rules in one round: 10,000 in all.
+const AT_ONCE: u32 = 625;
 
 /// Whom pods ask for names.
 const NAMES: &str = "192.0.2.53";
@@ -465,6 +498,12 @@ fn rules() -> Thing {
     Thing::Ruleset {
         firewall: "nf_tables".to_owned(),
     }
+}
+
+/// A change of the rules of a chain.
+fn ruleset(story: &mut Story, generation: u32, did: &str) {
+    let value = format!("generation {generation}, tables: inet guard; table inet guard, chain in: {did}");
+    set(story, rules(), Some(&value), Seen::Told);
 }
 
 fn rule(number: u32) -> Thing {

@@ -3,7 +3,7 @@
 //! Where nothing of a flow left for a while, and all of it does again, a part of it was lost; and who was asked in vain is found to
 //! have been silent. That was lost before the mend, and has been told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::pairing::{self, Mended, SEEN_LATE, TOLD};
 use super::roots::Found;
@@ -11,6 +11,7 @@ use super::{Finding, Rule, report};
 use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::timeline::Change;
+use crate::report::Confidence;
 
 /// What took a fault away may be told so much later than the fault is not seen any more: systemd tells of its units by the way of
 /// D-Bus, and late while it loads them anew.
@@ -24,12 +25,21 @@ struct Led {
     at: u64,
 }
 
+/// A verdict that stands at a tick.
+#[derive(Clone, Copy)]
+pub(super) struct Stood {
+    pub(super) rule: &'static str,
+    pub(super) confidence: Confidence,
+    /// It decides, and hangs under no other one.
+    pub(super) decides: bool,
+}
+
 /// What led, and what was mended, until the last tick.
 #[derive(Default)]
 pub(super) struct Aftermath {
     led: Option<Led>,
-    /// The rules whose verdicts decided for themselves at the last tick.
-    stood: BTreeSet<&'static str>,
+    /// What stood at the last tick.
+    stood: Vec<Stood>,
     /// By rule, when what it had found was mended last, where it is over.
     by_rule: BTreeMap<&'static str, u64>,
     /// When that was mended which led.
@@ -56,6 +66,12 @@ impl Aftermath {
         })
     }
 
+    /// How sure what this rule finds has been, if it was found until the last tick: what was seen once of a fault was seen.
+    pub(super) fn confidence(&self, rule: &str) -> Confidence {
+        let stood = self.stood.iter().find(|one| one.rule == rule);
+        stood.map_or(Confidence::Weak, |one| one.confidence)
+    }
+
     /// The finding is what is left of a fault that was mended, just now or before, and nobody has brought it about since. Of the
     /// same kind nothing is told anew that was seen so late; of another one, nothing that had begun before the mend, but for what
     /// stood beside it.
@@ -66,16 +82,17 @@ impl Aftermath {
         };
         let same = self.by_rule.get(rule.id);
         let is_same_anew = same.is_some_and(|at| finding.since > *at && is_left(*at));
-        let is_other = || rule.place.is_some() && !self.stood.contains(rule.id);
+        let stood = || self.stood.iter().any(|one| one.decides && one.rule == rule.id);
+        let is_other = || rule.place.is_some() && !stood();
         let had_begun = |at: u64| finding.since <= at.saturating_add(TOLD);
         is_same_anew || (is_other() && now.max(self.last).is_some_and(|at| had_begun(at) && is_left(at)))
     }
 
-    /// What stands at a tick: the rules whose verdicts decide for themselves, what leads, and when that was mended.
+    /// What stands at a tick, what leads, and when that was mended.
     pub(super) fn found(
         &mut self,
         at: u64,
-        stood: BTreeSet<&'static str>,
+        stood: Vec<Stood>,
         leading: Option<(&'static Rule, Finding)>,
         mended: Option<u64>,
     ) {
@@ -105,7 +122,11 @@ impl Aftermath {
 
     /// What these rules had found is over, as it was mended then.
     pub(super) fn conclude(&mut self, mended: impl Iterator<Item = (&'static str, u64)>) {
-        self.by_rule.extend(mended);
+        for (rule, at) in mended {
+            self.by_rule.insert(rule, at);
+            // What comes after it is to be proved anew.
+            self.stood.retain(|one| one.rule != rule);
+        }
         self.now = None;
     }
 }

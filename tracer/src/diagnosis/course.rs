@@ -83,18 +83,19 @@ impl Diagnosis {
         }
         self.past.found(now, tolls);
         // Who is asked later is asked anew, unless somebody else is silent for another cause.
-        if let Some(at) = mended.filter(|_| stands.len() <= 1) {
+        if let Some(at) = mended.filter(|_| stands.iter().filter(|one| one.decides).count() <= 1) {
             self.model.conclude_asked(at);
         }
+        let leads = leading.as_ref().map(|(leading, _)| leading.clone());
+        let leading = leading.map(|(leading, finding)| (leading.rule, finding));
+        self.past.aftermath.found(now, stands, leading, mended);
         if let Some(until) = over.iter().map(|over| over.until).max() {
             self.model.conclude(until);
             self.past
                 .conclude(until, over.iter().map(|over| (over.rule, over.mended)));
         }
         self.standing = Some(standing);
-        self.leading = leading.as_ref().map(|(leading, _)| leading.clone());
-        let leading = leading.map(|(leading, finding)| (leading.rule, finding));
-        self.past.aftermath.found(now, stands, leading, mended);
+        self.leading = leads;
     }
 
     /// Asks all rules how the verdicts stand now, and which one leads.

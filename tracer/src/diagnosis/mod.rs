@@ -254,10 +254,16 @@ impl<'a> View<'a> {
     /// What is to be kept of what each flow is found to lose now.
     fn to_keep(&self) -> tolls::Found {
         let passed_on = (Of::PassedOn, &self.cut().tolls[..]);
-        let mut all: Vec<(Of, &[Toll<'a>])> = lost::tolls(self).chain([passed_on]).collect();
+        let routed = routing::tolls(self);
+        let of_routed = routed.iter().map(|(of, tolls, _)| (*of, &tolls[..]));
+        let mut all: Vec<(Of, &[Toll<'a>])> = lost::tolls(self).chain([passed_on]).chain(of_routed).collect();
         all.retain(|(_, tolls)| !tolls.is_empty());
         let since = |of, key: &FlowKey| match of {
             Of::PassedOn => self.cut().since(key),
+            Of::Foreign | Of::ReversePath => {
+                let of = routed.iter().find(|(routed, ..)| *routed == of);
+                of.map_or(When::NEVER, |(.., since)| *since)
+            }
             Of::Kind(_) | Of::Barred => When::NEVER,
         };
         self.past.keep(&all, lost::gave_up, since)

@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use super::addresses::Addresses;
 use super::sufferers::Sufferer;
 use super::suffering::Suffering;
+use super::tolls::{Of, Toll};
 use super::words::{self, command, count, distinct, list};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{EntryKey, FlowKey, Location, Protocol, Thing};
 use crate::model::Model;
 use crate::model::clock::When;
 use crate::model::ends::{self, Signature};
+use crate::model::growth::Spell;
 use crate::model::invariants::{Invariant, State};
 use crate::model::plight::{Plight, Waits};
 use crate::numbers::thousands;
@@ -119,7 +121,7 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
     let support = model.books().foreign_support(whole);
     let spell = proof.or(support)?;
 
-    let suffering = suffering(view, ends::treated_as_foreign);
+    let (_, now) = found(view, Of::Foreign)?;
     // Where none of them was for an address that the node had, that is what was wrong: R05.
     let is_own = |flow: &FlowKey| {
         let end = model
@@ -130,9 +132,10 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
             model.node().had_address(flow.netns, flow.local, routed)
         })
     };
-    if !suffering.flows.is_empty() && !suffering.flows.iter().any(is_own) {
+    if !now.is_empty() && !now.iter().any(|toll| is_own(toll.key())) {
         return None;
     }
+    let suffering = suffering(view, Of::Foreign, &now, whole.since);
     let own: Vec<FlowKey> = model
         .books()
         .sightings()
@@ -246,8 +249,8 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
 
 fn reverse_path(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let spell = model.books().spell(Signature::ReversePath, model.now())?;
-    let suffering = suffering(view, |reason, _| reason == ends::RPFILTER);
+    let (spell, now) = found(view, Of::ReversePath)?;
+    let suffering = suffering(view, Of::ReversePath, &now, spell.since);
     let own = model
         .books()
         .signed(model.node(), Signature::ReversePath)
@@ -410,12 +413,42 @@ fn cut_off(view: &View<'_>) -> Vec<FlowKey> {
     inner.map(|plight| plight.key).filter(was_let_through).collect()
 }
 
-/// Flows that somebody waits for, or did until the process gave up, and whose recent drops have this reason and place, the most
-/// starved first.
-fn suffering<'a>(view: &View<'a>, signature: impl Fn(&str, &str) -> bool) -> Suffering<'a> {
+/// What flows are found to lose so that somebody waits for, or did until the process gave up: those whose recent drops have this
+/// reason and place.
+fn lose<'a>(view: &View<'a>, signature: impl Fn(&str, &str) -> bool) -> Vec<Toll<'a>> {
     let dropped = view.befallen().dropped_by(signature);
     let suffer = |plight: &&Plight| plight.starved != When::NEVER || plight.waits != Waits::Nobody;
-    Suffering::of(dropped.filter(suffer).map(Sufferer::from))
+    let toll = |plight: &'a Plight| Some(Toll::of(plight, true, plight.dropped?, plight.dropped?.since));
+    dropped.filter(suffer).filter_map(toll).collect()
+}
+
+/// The spell of what these rules find, and what flows are found to lose.
+fn found<'a>(view: &View<'a>, of: Of) -> Option<(Spell, Vec<Toll<'a>>)> {
+    let (books, now) = (view.model.books(), view.model.now());
+    match of {
+        Of::Foreign => Some((books.foreign(now)?, lose(view, ends::treated_as_foreign))),
+        Of::ReversePath => Some((
+            books.spell(Signature::ReversePath, now)?,
+            lose(view, |reason, _| reason == ends::RPFILTER),
+        )),
+        _ => None,
+    }
+}
+
+/// All that is to be kept of what flows are found to lose now, each with the time since which it is of the same fault.
+pub(super) fn tolls<'a>(view: &View<'a>) -> Vec<(Of, Vec<Toll<'a>>, When)> {
+    let all = [Of::Foreign, Of::ReversePath].into_iter();
+    all.filter_map(|of| {
+        let (spell, tolls) = found(view, of)?;
+        Some((of, tolls, When::at(spell.since)))
+    })
+    .collect()
+}
+
+/// Who suffers: those who do now, and who did since it began.
+fn suffering<'a>(view: &View<'a>, of: Of, now: &[Toll<'a>], since: u64) -> Suffering<'a> {
+    let all = view.past.beside(of, now, |_| When::at(since)).with(now);
+    Suffering::of(all.iter().map(Sufferer::from))
 }
 
 /// What the lines of one place have in common, and their sum.

@@ -29,6 +29,10 @@ pub(super) enum Of {
     Barred,
     /// What is to be passed on.
     PassedOn,
+    /// What is routed as somebody else's.
+    Foreign,
+    /// What the reverse path filter refuses.
+    ReversePath,
 }
 
 /// What one flow has lost in one spell, or in all of them.

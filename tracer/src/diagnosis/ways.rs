@@ -321,50 +321,64 @@ fn is_followed(model: &Model, netns: u32, thing: &Thing, came_later: impl Fn(&Th
     same.any(|(.., is_for_all, other)| is_for_all && !came_later(other))
 }
 
-/// The finding's peers are reached by narrower routes than the one that changed, which stood before: what is for them does not go by it.
+/// What is for the finding's peers does not go by what changed: they are reached by narrower routes, which stood before; or it is a
+/// rule, and in its table no route leads to them, nor did since.
 pub(super) fn is_passed_by(model: &Model, finding: &Finding, change: &Change) -> bool {
-    let Subject::Setting(
-        netns,
+    let Subject::Setting(netns, thing) = &change.subject else {
+        return false;
+    };
+    let later = || {
+        let all = model.timeline().all().rev().map(|(_, other)| other);
+        let later = all.take_while(|other| other.at >= change.at);
+        later.filter_map(|other| match &other.subject {
+            Subject::Setting(of, thing) if of == netns => Some(thing),
+            _ => None,
+        })
+    };
+    let flows = &finding.flows;
+    match thing {
         Thing::Route {
             table: TABLE_MAIN,
             destination,
             prefix,
             ..
-        },
-    ) = &change.subject
-    else {
-        return false;
-    };
-    let stood_before = |thing: &Thing| {
-        let mut later = model
-            .timeline()
-            .all()
-            .rev()
-            .map(|(_, other)| other)
-            .take_while(|other| other.at >= change.at);
-        !later.any(|other| matches!(&other.subject, Subject::Setting(of, its) if of == netns && its == thing))
-    };
-    let remotes = finding.flows.remotes();
-    let mut narrower: BTreeMap<(u8, IpAddr), bool> = BTreeMap::new();
-    let mut is_passed = |peer: IpAddr| {
-        let Some((thing, _)) = model.settings().chosen(*netns, peer) else {
-            return false;
-        };
-        match thing {
-            Thing::Route {
-                destination: to,
-                prefix: bits,
-                ..
-            } if bits > prefix => *narrower.entry((*bits, *to)).or_insert_with(|| stood_before(thing)),
-            _ => false,
+        } if !flows.is_empty() => {
+            let mut known: BTreeMap<(u8, IpAddr), bool> = BTreeMap::new();
+            let mut is_passed = |peer: IpAddr| match model.settings().chosen(*netns, peer) {
+                Some((
+                    narrower @ Thing::Route {
+                        destination: to,
+                        prefix: bits,
+                        ..
+                    },
+                    _,
+                )) if bits > prefix => {
+                    let stood = || !later().any(|thing| thing == narrower);
+                    *known.entry((*bits, *to)).or_insert_with(stood)
+                }
+                _ => false,
+            };
+            let mut latest = Latest::default();
+            let mut peers = flows.iter().map(|flow| flow.remote);
+            peers.all(|peer| {
+                !effects::covers(*destination, *prefix, peer) || latest.of(peer, || is_passed(peer))
+            })
         }
-    };
-    let flows = finding.flows.iter();
-    let mut peers = flows.map(|flow| flow.remote).filter(|peer| effects::covers(*destination, *prefix, *peer));
-    let mut latest = Latest::default();
-    remotes.are_in(*destination, *prefix)
-        && !finding.flows.is_empty()
-        && peers.all(|peer| latest.of(peer, || is_passed(peer)))
+        Thing::Rule { table, text, .. } if !flows.is_empty() && value::after(text, value::LOOKUP).is_some() => {
+            let is_its = |thing: &Thing| match thing {
+                Thing::Route {
+                    table: of,
+                    destination,
+                    prefix,
+                    ..
+                } => of == table && flows.remotes().are_in(*destination, *prefix),
+                _ => false,
+            };
+            let mut stands = model.settings().iter().filter(|(of, ..)| of == netns);
+            !later().any(is_its) && !stands.any(|(_, thing, _)| is_its(thing))
+        }
+        _ => false,
+    }
 }
 
 /// Somebody whom this node has asked by this way since then, as long as it was the way, has answered. What comes of connections from

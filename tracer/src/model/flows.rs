@@ -136,6 +136,8 @@ struct Seldom {
     drops: Growing,
     /// Packets that had arrived before the first of those, and with the last one.
     arrived_amid_drops: (u64, u64),
+    /// Those of them that were told with the first drops, and were not dropped: they may have come just before.
+    arrived_at_first: u64,
     last_drop: Option<Arc<LastDrop>>,
     /// Twins were seen.
     has_twins: bool,
@@ -205,6 +207,12 @@ impl Flow {
     pub(crate) fn arrived_amid_drops(&self) -> u64 {
         let amid = self.seldom.as_deref().map(|seldom| seldom.arrived_amid_drops);
         amid.map_or(0, |(before, with)| with.saturating_sub(before))
+    }
+
+    /// The same without those that were told with the first drops and may have come just before.
+    pub(crate) fn arrived_after_drops(&self) -> u64 {
+        let first = self.seldom.as_deref().map_or(0, |seldom| seldom.arrived_at_first);
+        self.arrived_amid_drops().saturating_sub(first)
     }
 
     /// Where and why it was last dropped.
@@ -347,6 +355,7 @@ impl Flow {
             let seldom = self.seldom();
             if seldom.drops.note(at, at, grown.dropped) {
                 seldom.arrived_amid_drops.0 = before;
+                seldom.arrived_at_first = grown.arrived.saturating_sub(grown.dropped);
             }
             seldom.arrived_amid_drops.1 = with;
         }
@@ -537,7 +546,7 @@ impl Flows {
                 continue;
             };
             if seldom.drops.conclude(until) {
-                seldom.arrived_amid_drops = (0, 0);
+                (seldom.arrived_amid_drops, seldom.arrived_at_first) = ((0, 0), 0);
             }
             let lasts = |hunger: &Hunger| hunger.last > until && !gave_up(key);
             seldom.hunger = seldom.hunger.take().filter(lasts);

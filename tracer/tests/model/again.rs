@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use tracer::beacon::{Beacon, Target};
 use tracer::diagnosis::Diagnosis;
 use tracer::event::{Body, EntryKey, Protocol, Seen, SocketState, Thing};
 use tracer::filter::Filter;
-use tracer::report::{Fact, Report};
+use tracer::report::{Confidence, Fact, Report};
 
+use crate::episodes::beacon;
 use crate::pairing::{by, local_rule, set};
 use crate::story::*;
 
@@ -284,18 +284,7 @@ fn the_beacon_tells_each_break() {
             story.rounds(rounds, works);
         }
         story.rounds(40, works);
-        let path = std::env::temp_dir().join(format!("tracer-model-again-{rounds}-{}", std::process::id()));
-        let mut beacon = Beacon::new(Target::Path(path.clone())).unwrap();
-        let mut told = Diagnosis::new();
-        for event in &story.events {
-            told.apply(event);
-            if event.body == Body::Tick {
-                assert_eq!(beacon.tick(&told), None);
-            }
-        }
-        assert_eq!(beacon.finish(&told), None);
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::remove_file(path).unwrap();
+        let text = beacon(&story, &format!("again-{rounds}"));
         let episodes = story.report().episodes;
         assert_eq!(episodes.len(), 2, "{rounds}");
         for episode in episodes {
@@ -305,6 +294,33 @@ fn the_beacon_tells_each_break() {
             );
             assert!(text.contains(&line), "{rounds}: {line} in {text}");
         }
+    }
+}
+
+/// The same of what is routed as somebody else's, and of what the reverse path filter refuses.
+#[test]
+fn who_suffered_is_told_as_long_as_the_fault_lasts() {
+    let refused = drop("IP_RPFILTER", "ip_rcv_finish_core", Protocol::Tcp);
+    for (entry, id) in [(foreign(), "R01"), (refused, "R03")] {
+        let mut story = begun();
+        for number in 0..20 {
+            let key = client(41_000 + number);
+            story.socket(key, None, SocketState::Established, "curl");
+            story.rounds(4, |story| {
+                story.ask_and_lose(key, entry.clone());
+                story.ask_and_lose(client(40_000), entry.clone());
+            });
+            story.socket(key, Some(SocketState::Established), SocketState::Close, "curl");
+        }
+        let verdict = story.verdict(id);
+        assert_eq!((verdict.flows_total, verdict.confidence), (21, Confidence::Conclusive), "{id}");
+        let mut flows = 0;
+        each_tick(&story, |report| {
+            if let Some(verdict) = report.verdicts.iter().find(|verdict| verdict.id == id) {
+                assert!(verdict.flows_total >= flows, "{id}: {flows} {verdict:#?}");
+                flows = verdict.flows_total;
+            }
+        });
     }
 }
 

@@ -176,12 +176,9 @@ fn whoever_asks_in_between_sees_the_same_episodes() {
     assert_eq!(report, story.report());
 }
 
-#[test]
-fn the_beacon_tells_when_a_verdict_leads_and_when_it_is_over() {
-    let mut story = node();
-    broken(&mut story, 12, 3);
-    mended(&mut story, 40);
-    let path = std::env::temp_dir().join(format!("tracer-model-beacon-{}", std::process::id()));
+/// What the beacon says of a story; the name is that of the file that it is told.
+pub(crate) fn beacon(story: &Story, name: &str) -> String {
+    let path = std::env::temp_dir().join(format!("tracer-model-beacon-{name}-{}", std::process::id()));
     let mut beacon = Beacon::new(Target::Path(path.clone())).unwrap();
     let mut told = Diagnosis::new();
     for event in &story.events {
@@ -193,6 +190,15 @@ fn the_beacon_tells_when_a_verdict_leads_and_when_it_is_over() {
     assert_eq!(beacon.finish(&told), None);
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(path).unwrap();
+    text
+}
+
+#[test]
+fn the_beacon_tells_when_a_verdict_leads_and_when_it_is_over() {
+    let mut story = node();
+    broken(&mut story, 12, 3);
+    mended(&mut story, 40);
+    let text = beacon(&story, "once");
     let lines: Vec<&str> = text.lines().collect();
     let report = story.report();
     let episode = only(&report);

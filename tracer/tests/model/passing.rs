@@ -181,6 +181,59 @@ fn what_the_node_drops_for_a_pod_is_no_silent_path() {
     assert_eq!(silent(false), ["D01"]);
 }
 
+/// That it is between more than two was seen, though one of them asks no more.
+#[test]
+fn a_firewall_that_drops_what_passes_is_no_less_sure_when_one_asks_no_more() {
+    let mut story = answers_dropped(&["192.0.2.53", "192.0.2.54"], "ip saddr 192.0.2.0/24 drop");
+    assert_eq!(story.verdict("R38").confidence, Confidence::Strong);
+    let key = to_pod(Protocol::Udp, 4000, "192.0.2.53", 53);
+    story.rounds(40, |story| {
+        passes(story, back(key));
+        is_dropped(story, key);
+    });
+    assert_eq!(story.verdict("R38").confidence, Confidence::Strong);
+}
+
+/// What is asked by TCP is dropped, and datagrams between the same two get through, as where a rule names a port. A connection that stands
+/// was busy until just before: it waits for longer and longer until it sends again.
+#[test]
+fn what_is_dropped_of_one_port_beside_what_gets_through_is_a_fault() {
+    let peer = "203.0.113.8";
+    let to = |protocol, port, from_port| back(to_pod(protocol, from_port, peer, port));
+    let (open, datagram) = (to(Protocol::Tcp, 8080, 4000), to(Protocol::Udp, 5353, 4001));
+    let mut story = healthy();
+    let works = |story: &mut Story, key: FlowKey, packets: u32| {
+        for _ in 0..packets {
+            passes(story, key);
+            passes(story, back(key));
+        }
+    };
+    story.rounds(8, |story| {
+        works(story, open, 3);
+        works(story, datagram, 2);
+    });
+    rule(&mut story, "tcp dport 8080 drop");
+    let mut round = 0;
+    story.rounds(10, |story| {
+        round += 1;
+        if round == 1 {
+            works(story, open, 3);
+        }
+        if u32::is_power_of_two(round) {
+            is_dropped(story, open);
+        }
+        if round % 2 == 0 {
+            let port = 6000 + u16::try_from(round).unwrap();
+            is_dropped(story, to(Protocol::Tcp, 8080, port));
+        }
+        works(story, datagram, 2);
+    });
+    assert_eq!(story.ids(), ["R38"]);
+    let verdict = story.verdict("R38");
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    assert!(verdict.explanation.starts_with("9 packets for "), "{}", verdict.explanation);
+}
+
 /// An answer to an echo, which somebody else has asked for.
 fn echo(id: u16, peer: &str) -> FlowKey {
     flow(Protocol::Icmp, POD, id, peer, 0)

@@ -259,9 +259,9 @@ fn passed(flow: &Flow, plight: Option<&Plight>) -> When {
     if flow.arrived <= flow.dropped {
         return When::NEVER;
     }
-    match plight.and_then(|plight| Some((plight.dropped?, plight.arrived_amid_drops))) {
+    match plight.and_then(|plight| Some((plight.dropped?, flow.arrived_after_drops()))) {
         None => flow.last_arrived,
-        // More than one in five. What came just before all of it began to be dropped is counted with it.
+        // More than one in five.
         Some((spell, amid)) if amid.saturating_mul(4) > spell.packets.saturating_mul(5) => flow.last_arrived,
         Some((spell, _)) if flow.last_arrived > When::at(spell.last.saturating_add(SLACK)) => {
             flow.last_arrived
@@ -361,7 +361,7 @@ fn dropped(view: &View<'_>) -> Option<Finding> {
         confidence: if pairs.len() > 1 {
             Confidence::Strong
         } else {
-            Confidence::Weak
+            view.past.aftermath.confidence(DROPPED.id)
         },
         explanation: format!(
             "{} for {} from {}, which this node was to pass on, {} dropped by its own firewall since {}, and none was seen \

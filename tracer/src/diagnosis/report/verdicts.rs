@@ -1,9 +1,9 @@
 //! The verdicts: each rule's finding, held against what changed, and hung under the one that it follows from.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use super::{flow, namespaces};
+use crate::diagnosis::aftermath::Stood;
 use crate::diagnosis::episodes::Leading;
 use crate::diagnosis::pairing::{self, Mended, Pairing};
 use crate::diagnosis::path::ARRIVALS;
@@ -98,8 +98,8 @@ pub(in crate::diagnosis) struct Outcome {
     pub over: Vec<Over>,
     /// What took away that which led and is found no more.
     pub took_away: Option<Mended>,
-    /// The rules whose verdicts decide for themselves.
-    pub stands: BTreeSet<&'static str>,
+    /// The verdicts.
+    pub stands: Vec<Stood>,
     /// What is to be kept of what flows lose now.
     pub tolls: tolls::Found,
 }
@@ -116,8 +116,11 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
         .collect();
     let stands = found
         .iter()
-        .filter(|one| one.under.is_none() && decides(one.rule, &one.finding))
-        .map(|one| one.rule.id)
+        .map(|one| Stood {
+            rule: one.rule.id,
+            confidence: one.finding.confidence,
+            decides: one.under.is_none() && decides(one.rule, &one.finding),
+        })
         .collect();
     let leading = lead(found);
     let place = place(

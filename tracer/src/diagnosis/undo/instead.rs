@@ -64,7 +64,8 @@ pub(super) fn leads_as_before(model: &Model, netns: u32, gone: &Thing, change: &
     best.is_some_and(|(_, _, action, is)| action == of_action && value::leads_alike(was, is))
 }
 
-/// A route that does something else with packets stands where this one was: `ip route replace` made it so, and undoes it.
+/// Another route stands in the place of the one that went, of the same table, network and metric, whatever it does with packets: that
+/// one cannot be added then, but `ip route replace` puts it there.
 pub(super) fn is_taken(model: &Model, netns: u32, gone: &Thing) -> bool {
     let Thing::Route {
         table: of_table,
