@@ -28,10 +28,10 @@ struct Led {
 /// A verdict that stands at a tick.
 #[derive(Clone, Copy)]
 pub(super) struct Stood {
-    pub(super) rule: &'static str,
+    pub(super) rule: &'static Rule,
     pub(super) confidence: Confidence,
-    /// It decides, and hangs under no other one.
-    pub(super) decides: bool,
+    /// It hangs under no other one.
+    pub(super) is_root: bool,
 }
 
 /// What led, and what was mended, until the last tick.
@@ -68,7 +68,7 @@ impl Aftermath {
 
     /// How sure what this rule finds has been, if it was found until the last tick: what was seen once of a fault was seen.
     pub(super) fn confidence(&self, rule: &str) -> Confidence {
-        let stood = self.stood.iter().find(|one| one.rule == rule);
+        let stood = self.stood.iter().find(|one| one.rule.id == rule);
         stood.map_or(Confidence::Weak, |one| one.confidence)
     }
 
@@ -82,7 +82,7 @@ impl Aftermath {
         };
         let same = self.by_rule.get(rule.id);
         let is_same_anew = same.is_some_and(|at| finding.since > *at && is_left(*at));
-        let stood = || self.stood.iter().any(|one| one.decides && one.rule == rule.id);
+        let stood = || self.stood.iter().any(|one| one.is_root && one.rule.id == rule.id);
         let is_other = || rule.place.is_some() && !stood();
         let had_begun = |at: u64| finding.since <= at.saturating_add(TOLD);
         is_same_anew || (is_other() && now.max(self.last).is_some_and(|at| had_begun(at) && is_left(at)))
@@ -125,7 +125,7 @@ impl Aftermath {
         for (rule, at) in mended {
             self.by_rule.insert(rule, at);
             // What comes after it is to be proved anew.
-            self.stood.retain(|one| one.rule != rule);
+            self.stood.retain(|one| one.rule.id != rule);
         }
         self.now = None;
     }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::aftermath::Stood;
 use super::episodes::{Episodes, Leading};
+use super::path;
 use super::report::{self, Outcome, Standing};
 use super::tolls::Past;
 use crate::event::{Body, Event};
@@ -83,7 +85,9 @@ impl Diagnosis {
         }
         self.past.found(now, tolls);
         // Who is asked later is asked anew, unless somebody else is silent for another cause.
-        if let Some(at) = mended.filter(|_| stands.iter().filter(|one| one.decides).count() <= 1) {
+        let leads = leading.as_ref().map(|(leading, _)| leading.rule.id);
+        let is_another = |one: &Stood| one.is_root && path::asks(one.rule) && leads != Some(one.rule.id);
+        if let Some(at) = mended.filter(|_| !stands.iter().any(is_another)) {
             self.model.conclude_asked(at);
         }
         let leads = leading.as_ref().map(|(leading, _)| leading.clone());

@@ -244,6 +244,10 @@ fn explaining<'a>(
             if !lasts(change) {
                 return change.at >= first && can(change);
             }
+            // Each thing is held against it once, however often it changed.
+            if later.contains(&change.subject) {
+                return false;
+            }
             if can(change) {
                 later.extend(passed.drain(..));
                 // What came long ago has done no harm for long.

@@ -227,13 +227,14 @@ fn a_way_that_is_as_it_was_is_no_cause() {
         story.idle(240);
         changed(story, route("0.0.0.0", 0, 0), Some(DEFAULT));
     });
-    none(|story| {
+    // That it went away has led packets another way, if back to the one before.
+    let story = led(|story| {
         changed(story, route("192.0.2.0", 24, 0), Some("dev dummy0"));
         changed(story, route("192.0.2.0", 24, 0), None);
     });
+    assert_eq!(story.ids(), ["D01"]);
 }
 
-/// Who never answered says nothing of the way.
 /// It came and went while tracer looked, and did no harm then: that says nothing of what it does now.
 #[test]
 fn a_way_that_had_come_and_gone_before_is_a_cause_all_the_same() {
@@ -252,6 +253,7 @@ fn a_way_that_had_come_and_gone_before_is_a_cause_all_the_same() {
     }
 }
 
+/// Who never answered says nothing of the way.
 #[test]
 fn a_new_way_to_whom_nobody_has_heard_of() {
     let mut story = healthy();

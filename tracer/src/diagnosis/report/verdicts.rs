@@ -98,7 +98,7 @@ pub(in crate::diagnosis) struct Outcome {
     pub over: Vec<Over>,
     /// What took away that which led and is found no more.
     pub took_away: Option<Mended>,
-    /// The verdicts.
+    /// All of them.
     pub stands: Vec<Stood>,
     /// What is to be kept of what flows lose now.
     pub tolls: tolls::Found,
@@ -117,9 +117,9 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
     let stands = found
         .iter()
         .map(|one| Stood {
-            rule: one.rule.id,
+            rule: one.rule,
             confidence: one.finding.confidence,
-            decides: one.under.is_none() && decides(one.rule, &one.finding),
+            is_root: one.under.is_none(),
         })
         .collect();
     let leading = lead(found);
