@@ -216,7 +216,11 @@ pub fn look(program: u32, netns: u32, packets: u64, counts: &mut FlowCount) {
     }
     let before = counts.segments;
     let seen = segments_in_at(counts.half_closed);
-    let new = if before == 0 { packets } else { growth(before - 1, seen) };
+    let new = if before == 0 {
+        packets
+    } else {
+        growth(before - 1, seen)
+    };
     // What is sent waits in a queue, and may leave without the socket's lock while another CPU looks as well: one of them
     // enters what is new, and what only the other has seen is entered by the next look.
     if replace(&mut counts.segments, before, seen + 1) && new != 0 {

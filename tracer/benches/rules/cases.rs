@@ -395,14 +395,25 @@ pub(crate) const CASES: [Case; 25] = [
     Case {
         name: "rules of a firewall come and go all the time",
         verdict: "R06",
-        begins: |story| set(story, rules(), Some("generation 1, tables: inet guard"), Seen::Found),
+        begins: |story| {
+            set(
+                story,
+                rules(),
+                Some("generation 1, tables: inet guard"),
+                Seen::Found,
+            )
+        },
         breaks: |story| ruleset(story, 2, "rule handle 2 (tcp sport 80 drop) new"),
         does: |story, _, key| story.ask_and_lose(key, tcp_drop("NETFILTER_DROP", "nft_do_chain")),
         goes_on: |story, round| {
             for number in 0..AT_ONCE {
                 let came = if number % 2 == 0 { "new" } else { "gone" };
                 let handle = 3 + round * AT_ONCE + number / 2;
-                ruleset(story, handle, &format!("rule handle {handle} (tcp sport 80 drop) {came}"));
+                ruleset(
+                    story,
+                    handle,
+                    &format!("rule handle {handle} (tcp sport 80 drop) {came}"),
+                );
             }
         },
         ..ANSWERED

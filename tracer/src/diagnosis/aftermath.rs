@@ -9,7 +9,7 @@ use super::pairing::{self, Mended, SEEN_LATE, TOLD};
 use super::roots::Found;
 use super::{Finding, Rule, report};
 use crate::model::Model;
-use crate::model::clock::SECOND;
+use crate::model::clock::{MEMORY, SECOND};
 use crate::model::timeline::Change;
 use crate::report::Confidence;
 
@@ -44,7 +44,7 @@ pub(super) struct Aftermath {
     by_rule: BTreeMap<&'static str, u64>,
     /// When that was mended which led.
     last: Option<u64>,
-    /// The same of what led at the last tick, or until a moment before.
+    /// The same of what led last, as long as nothing else does, and what is lost may be taken for a part of it.
     now: Option<u64>,
 }
 
@@ -98,22 +98,32 @@ impl Aftermath {
     ) {
         self.stood = stood;
         self.last = self.last.max(mended);
-        self.now = mended;
+        let kept = self.now.filter(|_| leading.is_none());
+        self.now = mended
+            .or(kept)
+            .filter(|mended| at.saturating_sub(*mended) <= MEMORY);
         match leading {
             Some((rule, finding)) => self.led = Some(Led { rule, finding, at }),
             // What was found is not needed any more.
-            None if self.led.as_ref().is_some_and(|led| is_late(led.at, at)) => self.led = None,
+            None if self.now.is_none() && self.led.as_ref().is_some_and(|led| is_late(led.at, at)) => {
+                self.led = None;
+            }
             None => {}
         }
     }
 
-    /// What led had just been mended at the last tick.
+    /// What led was mended a short time before the last tick.
     pub(super) fn is_fresh(&self) -> bool {
         self.now.is_some()
     }
 
-    /// The change brings that about once more which had just been mended: the rule, and when that was. What is lost from then on
-    /// is of another fault, however soon it comes.
+    /// It was broken once more.
+    pub(super) fn begin_anew(&mut self) {
+        self.now = None;
+    }
+
+    /// The change brings that about once more which had been mended a short time ago: the rule, and when that was. What is lost from
+    /// then on is of another fault, however soon it comes.
     pub(super) fn breaks_again(&self, model: &Model, change: &Change) -> Option<(&'static str, u64)> {
         let (led, at) = self.led.as_ref().zip(self.now)?;
         let is_it = change.at > at && pairing::brings_about(model, led.rule, &led.finding, change);
@@ -127,7 +137,6 @@ impl Aftermath {
             // What comes after it is to be proved anew.
             self.stood.retain(|one| one.rule.id != rule);
         }
-        self.now = None;
     }
 }
 

@@ -58,6 +58,7 @@ impl Diagnosis {
         if let Some((at, mended)) = again {
             self.model.conclude(at);
             self.past.conclude(at, std::iter::once(mended));
+            self.past.aftermath.begin_anew();
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::sufferers::Sufferers;
-use super::words::{command, count, list, moment};
 use super::undo::Later;
+use super::words::{command, count, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::Thing;
 use crate::model::clock::SECOND;

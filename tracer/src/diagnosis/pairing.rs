@@ -129,7 +129,9 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         let of = taken.get(&change.subject).into_iter().flatten();
         let mut of = of.filter(|(_, is_whole)| *is_whole || !wholly);
         match &change.subject {
-            Subject::Unit(_) => of.next().is_some() && change.after.as_deref().is_some_and(effects::is_started),
+            Subject::Unit(_) => {
+                of.next().is_some() && change.after.as_deref().is_some_and(effects::is_started)
+            }
             // It may have happened once more.
             _ => of.any(|(taken, _)| taken.by(change)),
         }

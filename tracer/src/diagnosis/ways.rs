@@ -240,7 +240,8 @@ pub(super) fn is_as_before(model: &Model, change: &Change) -> bool {
             .find(|other| matches!(&other.subject, Subject::Setting(of, its) if of == netns && its == thing));
         first.is_some_and(|first| first.before.is_some())
     };
-    if leads_as_around(model, *netns, thing, now, came_later) || is_followed(model, *netns, thing, came_later) {
+    if leads_as_around(model, *netns, thing, now, came_later) || is_followed(model, *netns, thing, came_later)
+    {
         return true;
     }
     let mut stands = model.settings().iter();
@@ -275,18 +276,21 @@ fn leads_as_around(
     else {
         return false;
     };
-    let around = model.settings().iter().filter_map(|(of, other, value)| match other {
-        Thing::Route {
-            table: TABLE_MAIN,
-            action,
-            destination: to,
-            prefix: bits,
-            metric,
-        } if of == netns && bits < prefix && effects::covers(*to, *bits, *destination) => {
-            Some((*bits, Reverse(*metric), action, other, value))
-        }
-        _ => None,
-    });
+    let around = model
+        .settings()
+        .iter()
+        .filter_map(|(of, other, value)| match other {
+            Thing::Route {
+                table: TABLE_MAIN,
+                action,
+                destination: to,
+                prefix: bits,
+                metric,
+            } if of == netns && bits < prefix && effects::covers(*to, *bits, *destination) => {
+                Some((*bits, Reverse(*metric), action, other, value))
+            }
+            _ => None,
+        });
     let best = around.max_by_key(|(bits, metric, ..)| (*bits, *metric));
     best.is_some_and(|(_, _, of, other, value)| {
         of == action && effects::leads_as(value, leads) && !came_later(other)
@@ -364,7 +368,9 @@ pub(super) fn is_passed_by(model: &Model, finding: &Finding, change: &Change) ->
                 !effects::covers(*destination, *prefix, peer) || latest.of(peer, || is_passed(peer))
             })
         }
-        Thing::Rule { table, text, .. } if !flows.is_empty() && value::after(text, value::LOOKUP).is_some() => {
+        Thing::Rule { table, text, .. }
+            if !flows.is_empty() && value::after(text, value::LOOKUP).is_some() =>
+        {
             let is_its = |thing: &Thing| match thing {
                 Thing::Route {
                     table: of,
@@ -405,10 +411,9 @@ fn works(view: &View<'_>, change: &Change, next: Option<u64>) -> bool {
                 && connection.state == SocketState::Established
                 && connection.opened == Some(Origin::Local)
         }),
-        _ => model
-            .flows()
-            .get(key)
-            .is_some_and(|flow| flow.origin == Origin::Local && flow.sent > 0 && is_in_time(flow.last_arrived)),
+        _ => model.flows().get(key).is_some_and(|flow| {
+            flow.origin == Origin::Local && flow.sent > 0 && is_in_time(flow.last_arrived)
+        }),
     };
     model.flows().iter().any(|(key, flow)| {
         // Few have, mostly: that is asked first.

@@ -35,7 +35,12 @@ fn a_way_that_was_put_back_leaves_no_silence() {
     changed(&mut story, route("0.0.0.0", 0, 0), Some(DEFAULT));
     let mended = story.events.len();
     let opened = client(42_000);
-    story.socket(opened, Some(SocketState::SynSent), SocketState::Established, "curl");
+    story.socket(
+        opened,
+        Some(SocketState::SynSent),
+        SocketState::Established,
+        "curl",
+    );
     story.rounds(30, |story| {
         story.exchange(asked());
         story.exchange(opened);
@@ -75,7 +80,13 @@ fn what_leaves_again_was_not_lost_in_part() {
     let firewall = Thing::Ruleset {
         firewall: "nf_tables".to_owned(),
     };
-    set(&mut story, firewall, Some("generation 1, tables: inet guard"), Seen::Found, None);
+    set(
+        &mut story,
+        firewall,
+        Some("generation 1, tables: inet guard"),
+        Seen::Found,
+        None,
+    );
     story.rounds(4, |story| story.exchange(client(40_001)));
     rules(&mut story, 2, "rule handle 7 (tcp dport 80 drop) new");
     story.rounds(10, |story| keep(story, client(40_001)));
@@ -84,7 +95,9 @@ fn what_leaves_again_was_not_lost_in_part() {
     let mended = story.events.len();
     story.rounds(40, |story| (0..4).for_each(|_| story.exchange(client(40_001))));
     assert!(
-        led_from(&story, mended).iter().all(|id| ["K02", ""].contains(&id.as_str())),
+        led_from(&story, mended)
+            .iter()
+            .all(|id| ["K02", ""].contains(&id.as_str())),
         "{:?}",
         led_from(&story, mended)
     );
@@ -119,7 +132,10 @@ fn a_silence_is_over_when_all_have_answered() {
 #[test]
 fn what_is_let_pass_again_is_the_mend() {
     for (breaks, mends) in [
-        ("rule handle 7 (tcp sport 80 accept) gone", "rule handle 9 (tcp sport 80 accept) new"),
+        (
+            "rule handle 7 (tcp sport 80 accept) gone",
+            "rule handle 9 (tcp sport 80 accept) new",
+        ),
         (
             "rule handle 7 (tcp sport 80 accept) gone; table inet guard, chain in: rule handle 8 (tcp sport 81 accept) new",
             "rule handle 8 (tcp sport 81 accept) gone; table inet guard, chain in: rule handle 9 (tcp sport 80 accept) new",
@@ -138,7 +154,13 @@ fn mended_by(breaks: &str, mends: &str) {
     let firewall = Thing::Ruleset {
         firewall: "nf_tables".to_owned(),
     };
-    set(&mut story, firewall, Some("generation 1, tables: inet guard"), Seen::Found, None);
+    set(
+        &mut story,
+        firewall,
+        Some("generation 1, tables: inet guard"),
+        Seen::Found,
+        None,
+    );
     story.rounds(4, |story| story.exchange(client(40_001)));
     ruleset(&mut story, 2, &format!("table inet guard, {breaks}"));
     story.rounds(10, |story| story.ask_and_lose(client(40_001), lost()));
@@ -146,7 +168,9 @@ fn mended_by(breaks: &str, mends: &str) {
     ruleset(&mut story, 3, &format!("table inet guard, {mends}"));
     story.rounds(2, |story| story.exchange(client(40_001)));
     let verdict = story.verdict("R06");
-    let mended = verdict.mended.unwrap_or_else(|| panic!("{mends}: {:#?}", verdict.cause));
+    let mended = verdict
+        .mended
+        .unwrap_or_else(|| panic!("{mends}: {:#?}", verdict.cause));
     assert!(mended.text.contains(mends), "{mended:?}");
     story.rounds(6, |story| story.exchange(client(40_001)));
     assert!(story.ids().is_empty(), "{mends}: {:?}", story.ids());

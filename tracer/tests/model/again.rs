@@ -272,6 +272,33 @@ fn each_break_is_explained_by_what_came_before_it() {
     }
 }
 
+/// What is counted late, after the fault was over, is no part of the next one either.
+#[test]
+fn what_is_told_late_begins_no_other_fault() {
+    for fault in [ROUTING, FIREWALL] {
+        let mut story = begun();
+        (fault.breaks)(&mut story, 1);
+        story.rounds(16, fault.loses);
+        (fault.mends)(&mut story, 2);
+        story.rounds(5, works);
+        story.rounds(1, fault.loses);
+        story.rounds(2, works);
+        (fault.breaks)(&mut story, 3);
+        story.rounds(16, fault.loses);
+        (fault.mends)(&mut story, 4);
+        story.rounds(40, works);
+        let by: Vec<u32> = breaks(&story, &fault).iter().map(|(by, ..)| *by).collect();
+        assert_eq!(by, [901, 903], "{}", fault.id);
+        let episodes = story.report().episodes;
+        assert_eq!(episodes.len(), 2, "{}: {episodes:#?}", fault.id);
+        assert!(
+            episodes.iter().all(|episode| episode.mended.is_some()),
+            "{}",
+            fault.id
+        );
+    }
+}
+
 /// Two lines within 10 s are too many: that it was over may not be told, and that it was broken once more is.
 #[test]
 fn the_beacon_tells_each_break() {
@@ -313,7 +340,11 @@ fn who_suffered_is_told_as_long_as_the_fault_lasts() {
             story.socket(key, Some(SocketState::Established), SocketState::Close, "curl");
         }
         let verdict = story.verdict(id);
-        assert_eq!((verdict.flows_total, verdict.confidence), (21, Confidence::Conclusive), "{id}");
+        assert_eq!(
+            (verdict.flows_total, verdict.confidence),
+            (21, Confidence::Conclusive),
+            "{id}"
+        );
         let mut flows = 0;
         each_tick(&story, |report| {
             if let Some(verdict) = report.verdicts.iter().find(|verdict| verdict.id == id) {

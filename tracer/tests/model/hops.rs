@@ -376,7 +376,9 @@ fn a_carrier_that_was_lost_explains_the_silence_and_ends_it() {
     assert_eq!(report.episodes[0].led, ["D02"]);
     let mended = report.episodes[0].mended.as_ref().unwrap();
     assert!(
-        mended.text.starts_with("device eth0 changed from no carrier to carrier"),
+        mended
+            .text
+            .starts_with("device eth0 changed from no carrier to carrier"),
         "{mended:?}"
     );
     story.rounds(8, |story| story.exchange(client(40_000)));

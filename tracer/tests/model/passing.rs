@@ -231,7 +231,11 @@ fn what_is_dropped_of_one_port_beside_what_gets_through_is_a_fault() {
     assert_eq!(story.ids(), ["R38"]);
     let verdict = story.verdict("R38");
     assert_eq!(verdict.cause.relation, Relation::Explains);
-    assert!(verdict.explanation.starts_with("9 packets for "), "{}", verdict.explanation);
+    assert!(
+        verdict.explanation.starts_with("9 packets for "),
+        "{}",
+        verdict.explanation
+    );
 }
 
 /// An answer to an echo, which somebody else has asked for.

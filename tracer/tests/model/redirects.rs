@@ -304,11 +304,17 @@ fn pods_that_were_not_answered_before_a_masquerade_went_away() {
     let words = "ip saddr 10.244.0.0/16 oifname eth0 masquerade";
     let mut story = without_masquerade(words, true, "203.0.113.77", false);
     for port in 60_000..60_008 {
-        story.count(flow(Protocol::Udp, "203.0.113.77", 53, "10.244.0.2", port), |flow| {
-            flow.iif = LXC1;
-            flow.arrived += 1;
-        });
-        story.refuse(flow(Protocol::Udp, "10.10.0.2", port, "203.0.113.77", 53), "__udp4_lib_rcv");
+        story.count(
+            flow(Protocol::Udp, "203.0.113.77", 53, "10.244.0.2", port),
+            |flow| {
+                flow.iif = LXC1;
+                flow.arrived += 1;
+            },
+        );
+        story.refuse(
+            flow(Protocol::Udp, "10.10.0.2", port, "203.0.113.77", 53),
+            "__udp4_lib_rcv",
+        );
         story.tick();
     }
     assert!(!story.ids().contains(&"R40".to_owned()), "{:?}", story.ids());

@@ -207,11 +207,23 @@ fn a_way_that_is_as_it_was_is_no_cause() {
     });
     // In a table in which all else is looked up anyway.
     none(|story| {
-        set(story, main(32_766, "from all lookup main"), Some(""), Seen::Found, None);
+        set(
+            story,
+            main(32_766, "from all lookup main"),
+            Some(""),
+            Seen::Found,
+            None,
+        );
         changed(story, main(900, "from 10.10.0.2 lookup main"), Some(""));
     });
     none(|story| {
-        set(story, main(32_766, "from all lookup main"), Some(""), Seen::Found, None);
+        set(
+            story,
+            main(32_766, "from all lookup main"),
+            Some(""),
+            Seen::Found,
+            None,
+        );
         changed(story, main(900, "from all lookup main"), Some(""));
     });
     // What is for the peer goes by a narrower one.

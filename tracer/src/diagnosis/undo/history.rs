@@ -199,7 +199,9 @@ fn after(one: &Did, stands: Option<u64>, later: &Did) -> Option<u64> {
                 was: before,
             },
         ) if (table, chain, was) == (of, before, now) => None,
-        (Did::Chain(table, chain, _, came), Did::Chain(of, other, _, now)) if (table, chain) == (of, other) => {
+        (Did::Chain(table, chain, _, came), Did::Chain(of, other, _, now))
+            if (table, chain) == (of, other) =>
+        {
             is(came != now)
         }
         (
@@ -239,12 +241,16 @@ fn after(one: &Did, stands: Option<u64>, later: &Did) -> Option<u64> {
                 ..
             },
         ) if (table, chain) == (of, other) && (now == was || now == is_now) => is(now == was),
-        (Did::Set(table, set, came), Did::Set(of, other, now)) if (table, set) == (of, other) => is(came != now),
+        (Did::Set(table, set, came), Did::Set(of, other, now)) if (table, set) == (of, other) => {
+            is(came != now)
+        }
         // Which ones they are is not told: as many as went have come, or the other way round.
         (Did::Elements(table, set, _, came), Did::Elements(of, other, elements, now))
             if (table, set, came != now) == (of, other, true) =>
         {
-            stands.and_then(|left| left.checked_sub(*elements)).filter(|left| *left > 0)
+            stands
+                .and_then(|left| left.checked_sub(*elements))
+                .filter(|left| *left > 0)
         }
         // One that is set once more is not as this change left it.
         (Did::Object(table, object, name, came), Did::Object(of, other, called, now))
@@ -272,27 +278,53 @@ mod tests {
     fn what_was_done_stands_until_it_is_undone() {
         let stands = |one: &str, later: &[&str]| {
             let one = did(one);
-            later
-                .iter()
-                .fold(Some(number(&one)), |stands, later| after(&one, stands, &did(later)))
+            later.iter().fold(Some(number(&one)), |stands, later| {
+                after(&one, stands, &did(later))
+            })
         };
-        let accept = |handle: u64, came: &str| format!("chain in: rule handle {handle} (tcp dport 22 accept) {came}");
+        let accept =
+            |handle: u64, came: &str| format!("chain in: rule handle {handle} (tcp dport 22 accept) {came}");
         let (gone, back, again) = (accept(4, "gone"), accept(9, "new"), accept(9, "gone"));
         assert_eq!(stands(&gone, &[]), Some(4));
         assert_eq!(stands(&gone, &[&back]), None);
         assert_eq!(stands(&gone, &[&back, &again]), Some(9));
-        assert_eq!(stands(&gone, &["chain in: rule handle 9 (tcp dport 23 accept) new"]), Some(4));
-        assert_eq!(stands(&gone, &["chain other: rule handle 9 (tcp dport 22 accept) new"]), Some(4));
+        assert_eq!(
+            stands(&gone, &["chain in: rule handle 9 (tcp dport 23 accept) new"]),
+            Some(4)
+        );
+        assert_eq!(
+            stands(&gone, &["chain other: rule handle 9 (tcp dport 22 accept) new"]),
+            Some(4)
+        );
         assert_eq!(stands(&back, &[&again]), None);
-        assert_eq!(stands(&back, &[&gone]), Some(9), "it is another one with the same words");
+        assert_eq!(
+            stands(&back, &[&gone]),
+            Some(9),
+            "it is another one with the same words"
+        );
 
         let elements = |number: u64, came: &str| format!("set peers: {number} elements {came}");
         assert_eq!(stands(&elements(3, "gone"), &[&elements(1, "new")]), Some(2));
-        assert_eq!(stands(&elements(3, "gone"), &[&elements(1, "new"), &elements(2, "new")]), None);
+        assert_eq!(
+            stands(&elements(3, "gone"), &[&elements(1, "new"), &elements(2, "new")]),
+            None
+        );
         assert_eq!(stands(&elements(3, "gone"), &[&elements(3, "gone")]), Some(3));
         assert_eq!(stands("set peers new", &["set peers gone"]), None);
-        assert_eq!(stands("quota most new or changed", &["quota most new or changed"]), None);
-        assert_eq!(stands("quota most gone", &["quota other new or changed"]), Some(0));
-        assert_eq!(stands("chain in: policy drop, was accept", &["chain in: policy accept, was drop"]), None);
+        assert_eq!(
+            stands("quota most new or changed", &["quota most new or changed"]),
+            None
+        );
+        assert_eq!(
+            stands("quota most gone", &["quota other new or changed"]),
+            Some(0)
+        );
+        assert_eq!(
+            stands(
+                "chain in: policy drop, was accept",
+                &["chain in: policy accept, was drop"]
+            ),
+            None
+        );
     }
 }
