@@ -1,21 +1,19 @@
 //! State that the host lost: rules, routes, filters.
 
+mod losers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use self::losers::{found, suffering};
 use super::addresses::Addresses;
-use super::sufferers::Sufferer;
-use super::suffering::Suffering;
-use super::tolls::{Of, Toll};
+use super::tolls::Of;
 use super::words::{self, command, count, distinct, list};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{EntryKey, FlowKey, Location, Protocol, Thing};
 use crate::model::Model;
-use crate::model::clock::When;
 use crate::model::ends::{self, Signature};
-use crate::model::growth::Spell;
 use crate::model::invariants::{Invariant, State};
-use crate::model::plight::{Plight, Waits};
 use crate::numbers::thousands;
 use crate::report::{Confidence, Evidence, Where};
 use crate::shell::quoted;
@@ -28,6 +26,8 @@ const LOOSE: &str = "2";
 
 /// Of what must hold and does not, so much is told as evidence.
 const BROKEN: usize = 3;
+
+pub(super) use self::losers::tolls;
 
 /// R01: replies find their socket and are routed as somebody else's.
 ///
@@ -411,44 +411,6 @@ fn cut_off(view: &View<'_>) -> Vec<FlowKey> {
     let all = view.befallen().dropped_by(|reason, _| reason == ends::RPFILTER);
     let inner = all.filter(|plight| plight.iif != 0 && !view.by_uplink(plight.key.netns, plight.iif));
     inner.map(|plight| plight.key).filter(was_let_through).collect()
-}
-
-/// What flows are found to lose so that somebody waits for, or did until the process gave up: those whose recent drops have this
-/// reason and place.
-fn lose<'a>(view: &View<'a>, signature: impl Fn(&str, &str) -> bool) -> Vec<Toll<'a>> {
-    let dropped = view.befallen().dropped_by(signature);
-    let suffer = |plight: &&Plight| plight.starved != When::NEVER || plight.waits != Waits::Nobody;
-    let toll = |plight: &'a Plight| Some(Toll::of(plight, true, plight.dropped?, plight.dropped?.since));
-    dropped.filter(suffer).filter_map(toll).collect()
-}
-
-/// The spell of what these rules find, and what flows are found to lose.
-fn found<'a>(view: &View<'a>, of: Of) -> Option<(Spell, Vec<Toll<'a>>)> {
-    let (books, now) = (view.model.books(), view.model.now());
-    match of {
-        Of::Foreign => Some((books.foreign(now)?, lose(view, ends::treated_as_foreign))),
-        Of::ReversePath => Some((
-            books.spell(Signature::ReversePath, now)?,
-            lose(view, |reason, _| reason == ends::RPFILTER),
-        )),
-        _ => None,
-    }
-}
-
-/// All that is to be kept of what flows are found to lose now, each with the time since which it is of the same fault.
-pub(super) fn tolls<'a>(view: &View<'a>) -> Vec<(Of, Vec<Toll<'a>>, When)> {
-    let all = [Of::Foreign, Of::ReversePath].into_iter();
-    all.filter_map(|of| {
-        let (spell, tolls) = found(view, of)?;
-        Some((of, tolls, When::at(spell.since)))
-    })
-    .collect()
-}
-
-/// Who suffers: those who do now, and who did since it began.
-fn suffering<'a>(view: &View<'a>, of: Of, now: &[Toll<'a>], since: u64) -> Suffering<'a> {
-    let all = view.past.beside(of, now, |_| When::at(since)).with(now);
-    Suffering::of(all.iter().map(Sufferer::from))
 }
 
 /// What the lines of one place have in common, and their sum.

@@ -83,8 +83,11 @@ impl History {
     /// What was done at a time stands still: with the number that a rule has by now, with how many of its elements a set is
     /// without or has too many, and with 0 for what has none. `None` where it was undone.
     pub(super) fn stands(&self, netns: u32, at: u64, one: &Did) -> Option<u64> {
-        let all = self.later(netns, at, one);
-        all.fold(Some(number(one)), |stands, (_, later)| after(one, stands, later))
+        let mut stands = Some(number(one));
+        for (_, later) in self.later(netns, at, one) {
+            stands = after(one, stands, later);
+        }
+        stands
     }
 
     /// When some of what this change did, and stood until then, was undone.
@@ -276,11 +279,13 @@ mod tests {
 
     #[test]
     fn what_was_done_stands_until_it_is_undone() {
-        let stands = |one: &str, later: &[&str]| {
+        let stands = |one: &str, all: &[&str]| {
             let one = did(one);
-            later.iter().fold(Some(number(&one)), |stands, later| {
-                after(&one, stands, &did(later))
-            })
+            let mut stands = Some(number(&one));
+            for later in all {
+                stands = after(&one, stands, &did(later));
+            }
+            stands
         };
         let accept =
             |handle: u64, came: &str| format!("chain in: rule handle {handle} (tcp dport 22 accept) {came}");
