@@ -8,6 +8,7 @@ mod commands;
 mod course;
 mod deadlines;
 mod network;
+mod results;
 mod standing;
 mod timers;
 mod watched;

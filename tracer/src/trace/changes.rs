@@ -34,6 +34,9 @@ pub(super) fn unit(unit: &Unit) -> String {
             if !matches!(state.result.as_str(), "" | "success") {
                 text += &format!(", result {}", state.result);
             }
+            if !state.reload_result.is_empty() {
+                text += &format!(", result of its last reload {}", state.reload_result);
+            }
             if state.main_pid != 0 {
                 text += &format!(", main process {}", state.main_pid);
             }

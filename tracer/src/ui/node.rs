@@ -252,7 +252,10 @@ fn timers_table(timers: &[Timer], now: &str, room: usize) -> Set {
         let left = timer.next.as_deref().and_then(|next| seconds_between(now, next));
         table.row([
             timer.name.clone(),
-            day(&timer.next),
+            match timer.result.as_str() {
+                "" => day(&timer.next),
+                _ => "failed".to_owned(),
+            },
             left.map_or("-".to_owned(), brief),
             brief(timer.random_delay),
             day(&timer.last),

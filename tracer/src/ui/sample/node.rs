@@ -79,6 +79,7 @@ fn unit(name: &str, active: &str, sub: &str) -> Unit {
         starts: 0,
         restarts: 0,
         start_limit_hit: false,
+        reload_result: String::new(),
         frozen: false,
         processes: 0,
         job: String::new(),
@@ -267,6 +268,7 @@ pub(super) fn upgrade() -> Node {
         units_total: units.len() as u64,
         units,
         timers: vec![Timer {
+            result: String::new(),
             name: "apt-daily-upgrade.timer".to_owned(),
             unit: APT.to_owned(),
             active: true,
