@@ -39,7 +39,7 @@ impl GoneRules {
             if firewall != NF_TABLES {
                 continue;
             }
-            let (mut went, mut came) = (Vec::new(), BTreeSet::new());
+            let (mut went, mut came, mut is_cut) = (Vec::new(), BTreeSet::new(), false);
             for did in ruleset::read(change.after.as_deref().unwrap_or_default()) {
                 match did {
                     Some(Did::Rule {
@@ -63,12 +63,14 @@ impl GoneRules {
                     }) => {
                         came.insert(words);
                     }
+                    Some(Did::More(_)) => is_cut = true,
                     _ => {}
                 }
             }
             gone.extend(went);
             // Who loads its rules anew deletes them and sets them again, be it in another chain.
-            gone.retain(|one| one.netns != *netns || !came.contains(&one.words));
+            // Of what is not named any may have come again.
+            gone.retain(|one| one.netns != *netns || !(is_cut || came.contains(&one.words)));
         }
         Self(gone)
     }

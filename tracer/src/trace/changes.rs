@@ -15,7 +15,7 @@ pub(super) fn setting(setting: &Setting, names: &Names) -> String {
     let stands = match &setting.value {
         None => "is gone".to_owned(),
         Some(value) if value.is_empty() => "is there".to_owned(),
-        Some(value) => format!("is {value}"),
+        Some(value) => format!("is {}", setting.thing.shown(value)),
     };
     format!(
         "{}{place} {stands}{}{}",

@@ -63,7 +63,10 @@ fn change(model: &Model, told: Told<'_>) -> Change {
         object,
         netns,
         before: change.before.clone(),
-        after: change.after.clone(),
+        after: change
+            .after
+            .as_deref()
+            .map(|after| change.subject.shown(after).into_owned()),
         by: change.by.as_ref().map(actor),
         by_unknown: change.by_unknown,
         noticed: change.noticed,

@@ -32,7 +32,7 @@ pub fn alone(model: &Model) -> NodeReport {
     let setting = |(netns, thing, value): (u32, &Thing, &str)| Setting {
         object: thing.to_string(),
         netns: place(model, netns),
-        value: value.to_owned(),
+        value: thing.shown(value).into_owned(),
     };
     let is_figure = |(_, thing, _): &(u32, &Thing, &str)| parameters::is_figure(thing);
     let figures = model.settings().iter().filter(is_figure);
@@ -142,7 +142,7 @@ fn node_of(model: &Model, most: usize) -> Node {
                     object: thing.to_string(),
                     netns: place(model, netns),
                     before: difference.before.clone(),
-                    now: difference.now.clone(),
+                    now: difference.now.as_deref().map(|now| thing.shown(now).into_owned()),
                     at: model.utc(difference.at),
                     by: named.by.map(actor),
                     by_unknown: named.by_unknown,

@@ -243,13 +243,18 @@ impl Properties<'_> {
         Ok(number.map_or(without, Signal))
     }
 
-    /// What is told of a unit that nothing limits.
+    /// What is told of a unit that nothing limits. A result is told where it is no success: such units are many, and listed
+    /// without.
     ///
     /// # Errors
     /// As for [`Properties::unit`].
     pub(super) fn brief(&self) -> Result<UnitState, Odd> {
         Ok(UnitState {
-            result: self.text("Result")?.unwrap_or_default().to_owned(),
+            result: self
+                .text("Result")?
+                .filter(|result| *result != SUCCESS)
+                .unwrap_or_default()
+                .to_owned(),
             invocation: self.invocation()?,
             ..self.state()?
         })
