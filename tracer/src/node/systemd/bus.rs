@@ -26,6 +26,8 @@ use crate::node::clock;
 
 /// A bus that takes longer to answer hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for an answer that takes no work.
+const BRIEF: Duration = Duration::from_secs(3);
 /// Signals that wait at most. Where there are more, all is listed anew.
 const WAITING: usize = 4096;
 /// Messages that zbus keeps until they are taken, which is at once.
@@ -306,10 +308,24 @@ impl Bus {
 
     /// Asks for nothing but an answer.
     pub(super) async fn ping(&self) -> Result<(), Failure> {
-        self.call(OBJECT, PEER, "Ping", &()).await.map(drop)
+        self.call_within(BRIEF, (OBJECT, PEER, "Ping"), &())
+            .await
+            .map(drop)
     }
 
     async fn call<B>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<Message, Failure>
+    where
+        B: serde::Serialize + DynamicType,
+    {
+        self.call_within(PATIENCE, (path, interface, method), body).await
+    }
+
+    async fn call_within<B>(
+        &self,
+        patience: Duration,
+        (path, interface, method): (&str, &str, &str),
+        body: &B,
+    ) -> Result<Message, Failure>
     where
         B: serde::Serialize + DynamicType,
     {
@@ -317,7 +333,7 @@ impl Bus {
         let call = self
             .connection
             .call_method(to, path, Some(interface), method, body);
-        match limited(method, call).await {
+        match within(patience, method, call).await {
             Err(Failure::Refused(why)) if AWAY.iter().any(|away| why.contains(away)) => {
                 Err(Failure::Broken(why))
             }
@@ -387,7 +403,15 @@ where
 
 /// Waits for an answer, within limits.
 async fn limited<T>(call: &str, work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
-    match timeout(PATIENCE, work).await {
+    within(PATIENCE, call, work).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    call: &str,
+    work: impl Future<Output = zbus::Result<T>>,
+) -> Result<T, Failure> {
+    match timeout(patience, work).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(zbus::Error::MethodError(name, why, _))) => {
             let why = why.map(|why| format!(": {why}")).unwrap_or_default();
@@ -396,7 +420,7 @@ async fn limited<T>(call: &str, work: impl Future<Output = zbus::Result<T>>) -> 
         Ok(Err(error)) => Err(Failure::Broken(format!("{call}: {error}"))),
         Err(_) => Err(Failure::Broken(format!(
             "{call}: no answer in {} s",
-            PATIENCE.as_secs()
+            patience.as_secs()
         ))),
     }
 }

@@ -34,7 +34,7 @@ const RELOAD: Duration = Duration::from_secs(90);
 /// From one look at the processes that a unit has left to the next: nobody tells when they end.
 const LOOK: Duration = Duration::from_secs(1);
 /// From one question to the next whether systemd still answers: one that hangs tells nothing.
-const PING: Duration = Duration::from_secs(5);
+const PING: Duration = Duration::from_secs(2);
 /// Units that are kept at most: more than any node has, some 10 MB.
 const MOST: usize = 10_000;
 
@@ -446,7 +446,12 @@ impl<'t> Follower<'t> {
         self.wanted.set(self.known.started());
         (self.is_lost, self.is_reloading) = (false, false);
         if !text.is_empty() {
-            self.notice(since, text.to_owned()).await?;
+            // That it can be reached shows by its answers, and not by a connection: a bus takes that for one that hangs.
+            let at = match cause {
+                Cause::Connected | Cause::Return => self.heard,
+                Cause::Reload | Cause::Reexec | Cause::Lost => since,
+            };
+            self.notice(at, text.to_owned()).await?;
         }
         self.well().await?;
         Ok(())
