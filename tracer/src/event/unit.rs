@@ -69,6 +69,17 @@ pub(crate) const ANEW: &str = ", started anew";
 /// What is said behind the state of a unit whose processes are frozen.
 pub(crate) const FROZEN: &str = ", frozen";
 
+/// What is said behind the state of a unit whose last reload failed, before the result of that.
+pub(crate) const RELOAD_FAILED: &str = ", its last reload failed: result ";
+
+/// Before the result of a unit's last run, where that was no success.
+pub(crate) const RESULT: &str = ", result ";
+
+/// Whether a state in these words says that something went wrong.
+pub(crate) fn went_wrong(state: &str) -> bool {
+    state.starts_with("failed ") || [RELOAD_FAILED, RESULT].iter().any(|words| state.contains(words))
+}
+
 /// Whether a unit was frozen, or runs again, where a change from one state to another says that and no more.
 pub(crate) fn froze(before: &str, after: &str) -> Option<bool> {
     if after.strip_suffix(FROZEN) == Some(before) {

@@ -7,8 +7,8 @@ use super::deadlines::{self, Deadline};
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
 use crate::event::{
-    self, ANEW, Capability, CapabilityState, Clock, FROZEN, Job, JobState, Seen, Timer, Unit, UnitState,
-    Unknown,
+    self, ANEW, Capability, CapabilityState, Clock, FROZEN, Job, JobState, RELOAD_FAILED, RESULT, Seen,
+    Timer, Unit, UnitState, Unknown,
 };
 
 /// The first word of a change of a timer that elapsed.
@@ -404,7 +404,7 @@ fn how_it_ended(state: &UnitState) -> String {
         "unit-start-limit-hit" => "the start limit of the unit that it starts is hit",
         "mount-start-limit-hit" => "the start limit of its mount is hit",
         "trigger-limit-hit" => "it was triggered more often than it may be",
-        result => return format!(", result {result}"),
+        result => return format!("{RESULT}{result}"),
     };
     format!(", {limit} (result {})", state.result)
 }
@@ -413,7 +413,8 @@ fn how_it_ended(state: &UnitState) -> String {
 fn describe(state: &UnitState) -> String {
     let mut text = format!("{} ({}){}", state.active, state.sub, how_it_ended(state));
     if !state.reload_result.is_empty() {
-        text += &format!(", its last reload failed: result {}", state.reload_result);
+        text += RELOAD_FAILED;
+        text += &state.reload_result;
     }
     if state.processes > 0 {
         let processes = if state.processes == 1 {

@@ -144,6 +144,9 @@ pub struct Change {
     pub at: String,
     /// What kind of thing it is.
     pub kind: ChangeKind,
+    /// Of the network configuration: which kind of thing; absent for all else, and for a network namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<What>,
     /// The thing: `IPv4 rule 0: from all lookup local`, `kubelet.service`.
     pub object: String,
     /// Namespace, empty for what the whole node has, and where only one is watched.
@@ -239,7 +242,7 @@ pub enum Became {
 pub const EARLIEST: usize = 50;
 
 /// What kind of thing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// The network configuration: routes, rules, addresses, devices, sysctls, firewalls, BPF programs.

@@ -182,24 +182,22 @@ pub(super) fn soon(node: &Node, now: &str) -> Vec<String> {
     const LONGEST: f64 = 3_660.0;
     let of = |timer: &Timer| {
         let window = timer.window.as_ref()?;
-        let until = |time: &str| seconds_between(now, time);
+        // No span is below 0.
+        let is_past = |time: &str| seconds_between(time, now).is_some_and(|ago| ago > 0.0);
         let is_short = seconds_between(&window.from, &window.to).is_some_and(|long| long <= LONGEST);
-        if !is_short || until(&window.from)? > AHEAD {
+        if !is_short || seconds_between(now, &window.from)? > AHEAD {
             return None;
         }
         let (name, unit) = (&timer.name, &timer.unit);
         let (from, to) = (time_of_day(&window.from), time_of_day(&window.to));
-        if until(&window.to)? < 0.0 {
-            let is_unknown = node
-                .units_as_of
-                .as_deref()
-                .and_then(|heard| seconds_between(heard, &window.to))
-                .is_some_and(|after| after >= 0.0);
+        if is_past(&window.to) {
+            let is_unknown = |heard| seconds_between(heard, &window.to).is_some_and(|after| after > 0.0);
+            let is_unknown = node.units_as_of.as_deref().is_some_and(is_unknown);
             return is_unknown.then(|| {
                 format!("{name} was to elapse by {to} UTC and to start {unit}; whether it has is not known")
             });
         }
-        Some(if until(&window.from)? <= 0.0 {
+        Some(if is_past(&window.from) {
             format!("{name} elapses by {to} UTC, at any moment since {from}, and starts {unit}")
         } else if from == to {
             format!("{name} elapses at {to} UTC and starts {unit}")

@@ -56,6 +56,7 @@ fn change(
         number,
         at: format!("2023-10-10T{at}Z"),
         kind,
+        what: None,
         object: object.to_owned(),
         netns: String::new(),
         before: before.map(str::to_owned),
