@@ -13,7 +13,8 @@ use crate::model::runs::{self, Past};
 use crate::model::{Model, bands};
 use crate::report::{
     Actor, Band, Deadline, Difference, Dropper, JobLimit, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport,
-    Onsets, Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unit, Upgrade,
+    Onsets, Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unfinished, Unit,
+    Upgrade,
 };
 
 /// Settings, units and timers that are told where they are all that is told, at most.
@@ -171,6 +172,15 @@ fn node_of(model: &Model, most: usize) -> Node {
                     packages::Standing::Unknown => PackagesStanding::Unknown,
                 },
                 text: model.packages().describe(told),
+                unfinished: told
+                    .unfinished
+                    .iter()
+                    .map(|one| Unfinished {
+                        name: one.name.clone(),
+                        state: one.state.clone(),
+                    })
+                    .collect(),
+                unfinished_total: told.unfinished_total() as u64,
                 holder: told.holder.as_ref().map(actor),
                 working_on: told.working_on.clone(),
                 past: upgrades(model, told.manager),

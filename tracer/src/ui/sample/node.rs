@@ -301,6 +301,8 @@ pub(super) fn upgrade() -> Node {
             manager: "dpkg".to_owned(),
             standing: PackagesStanding::InWork,
             text: "in work (configure systemd 252.17-1~deb12u1)".to_owned(),
+            unfinished: vec![],
+            unfinished_total: 0,
             holder: actor("unattended-upgr", 4711, APT),
             working_on: "configure systemd 252.17-1~deb12u1".to_owned(),
             past: vec![
