@@ -136,3 +136,35 @@ fn what_a_job_does_is_told_also_where_it_is_over_at_once() {
         }
     }
 }
+
+/// What follows one another faster than all can be listed is told as one, with its number.
+#[test]
+fn each_of_many_reloads_is_counted() {
+    const RELOADS: u32 = 12;
+    let world = World::boot(program(), &[]).unwrap();
+    let mut watched = Watched::ready(&world);
+    // All at once: systemd does one after the other.
+    let reloads = format!("for i in $(seq {RELOADS}); do systemctl daemon-reload --no-block & done; wait");
+    world.run("sh", &["-c", &reloads]).unwrap();
+    let counted = |notices: &[&str]| -> u32 {
+        let reloads = notices
+            .iter()
+            .filter(|text| text.starts_with("systemd has loaded all unit files anew"));
+        let number = |text: &&&str| {
+            let number = text
+                .split_once("the last of ")
+                .and_then(|(_, rest)| rest.split(' ').next());
+            number.map_or(1, |number| number.parse().unwrap())
+        };
+        reloads.map(|text| number(&text)).sum()
+    };
+    while counted(&watched.notices()) < RELOADS {
+        watched.wait("a reload", |body| matches!(body, Body::Notice(_)));
+    }
+    assert_eq!(counted(&watched.notices()), RELOADS);
+    let told = watched.notices().len();
+    assert!(
+        told < RELOADS as usize,
+        "each is told by itself: nothing is seen of the number"
+    );
+}

@@ -4,6 +4,7 @@ mod reading;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
@@ -113,6 +114,8 @@ pub(super) struct Follower<'t> {
     heard: u64,
     /// Connections are to end, as systemd runs itself anew.
     is_reloading: bool,
+    /// How often systemd said since the last list that it loads all units anew, as it does where it runs itself anew.
+    reloads: u32,
     /// Units that cannot be read, and why.
     unread: BTreeMap<String, String>,
     /// Kinds of units that systemd does not list, and why.
@@ -141,6 +144,7 @@ impl<'t> Follower<'t> {
             is_lost: false,
             heard: 0,
             is_reloading: false,
+            reloads: 0,
             unread: BTreeMap::new(),
             refused: Vec::new(),
             left_out: 0,
@@ -286,7 +290,10 @@ impl<'t> Follower<'t> {
                 let told = self.known.job_ended(id, &unit, &result, did, at);
                 self.tell([told]).await?;
             }
-            Signal::Reloading(true) => self.await_list(at, Cause::Reload, RELOAD),
+            Signal::Reloading(true) => {
+                self.reloads = self.reloads.saturating_add(1);
+                self.await_list(at, Cause::Reload, RELOAD);
+            }
             Signal::Reloading(false) => match &mut self.phase {
                 Phase::Listing { due, .. } => *due = Instant::now(),
                 Phase::Following => self.await_list(at, Cause::Reload, Duration::ZERO),
@@ -445,13 +452,21 @@ impl<'t> Follower<'t> {
         }
         self.wanted.set(self.known.started());
         (self.is_lost, self.is_reloading) = (false, false);
+        let reloads = mem::take(&mut self.reloads);
         if !text.is_empty() {
+            // Several in a row are followed by one list.
+            let times = match cause {
+                Cause::Reload | Cause::Reexec if reloads > 1 => {
+                    format!(", the last of {reloads} times in a row that it did so or the like")
+                }
+                _ => String::new(),
+            };
             // That it can be reached shows by its answers, and not by a connection: a bus takes that for one that hangs.
             let at = match cause {
                 Cause::Connected | Cause::Return => self.heard,
                 Cause::Reload | Cause::Reexec | Cause::Lost => since,
             };
-            self.notice(at, text.to_owned()).await?;
+            self.notice(at, format!("{text}{times}")).await?;
         }
         self.well().await?;
         Ok(())
