@@ -18,7 +18,7 @@ pub use node::{
     InvariantState, JobLimit, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Parent, Run,
     Setting, Span, Timer, Unit, What,
 };
-pub use packages::{Outcome, Packages, Standing as PackagesStanding, Upgrade};
+pub use packages::{Outcome, Packages, Standing as PackagesStanding, Unfinished, Upgrade};
 pub use verdict::{Cause, Coincidence, Confidence, Evidence, Fact, Mended, Relation, Step, Verdict, Where};
 
 /// Name of the contract.

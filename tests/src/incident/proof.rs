@@ -304,7 +304,7 @@ impl Story<'_> {
     fn story(&self, verdict: &str) -> Vec<String> {
         let mut parts = vec![
             "HEALTHY".to_owned(),
-            format!("soon: {TIMER} elapses between"),
+            format!("soon: {TIMER} elapses "),
             format!("{UPGRADE} has no limit of time"),
             format!("  {verdict}  "),
             "explained by: ".to_owned(),

@@ -3,7 +3,11 @@
 //! No shell is understood here: a word may be taken for a program. Too much is found rather than too little. What stands
 //! in a script of another language is a mention where its line runs nothing.
 
+mod lines;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+use lines::{Line, lines};
 
 use super::Effect;
 use super::programs::{
@@ -171,87 +175,6 @@ impl Language {
 /// The lines of a script without comments.
 pub(super) fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| !line.trim_start().starts_with('#'))
-}
-
-/// A line of a script.
-struct Line {
-    /// Its number, from 1.
-    line: usize,
-    /// What it says, without a comment; what goes on after a backslash is one line.
-    code: String,
-    /// It is text that a command is given (`cat <<END`), and no shell runs it.
-    is_text: bool,
-}
-
-/// The lines of a script; comments are none.
-fn lines(text: &str) -> Vec<Line> {
-    let mut found = Vec::<Line>::new();
-    let mut goes_on = false;
-    // What ends the text that a command is given, and whether that is run.
-    let mut text_to = None::<(String, bool)>;
-    for (number, line) in (1..).zip(text.lines()) {
-        if text_to.as_ref().is_some_and(|(end, _)| line.trim() == end) {
-            text_to = None;
-            continue;
-        }
-        if line.trim_start().starts_with('#') {
-            goes_on = false;
-            continue;
-        }
-        let line = without_comment(line);
-        let (part, more) = match line.strip_suffix('\\') {
-            Some(part) => (part, true),
-            None => (line, false),
-        };
-        match found.last_mut().filter(|_| goes_on) {
-            Some(whole) => {
-                whole.code.push(' ');
-                whole.code.push_str(part);
-            }
-            None => found.push(Line {
-                line: number,
-                code: part.to_owned(),
-                is_text: text_to.as_ref().is_some_and(|(_, is_run)| !is_run),
-            }),
-        }
-        goes_on = more;
-        if text_to.is_none() {
-            text_to = here(line);
-        }
-    }
-    found
-}
-
-/// What ends the text that a line gives to a command (`<<END`), and whether a shell or another node runs it.
-fn here(line: &str) -> Option<(String, bool)> {
-    let (_, rest) = line.split_once("<<")?;
-    let end = rest.trim_start_matches('-').trim_start();
-    let end = end.trim_start_matches(['"', '\'', '\\']);
-    let length = end
-        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .unwrap_or(end.len());
-    let is_run = line
-        .split(|c: char| c.is_ascii_whitespace() || c == '|')
-        .filter_map(program)
-        .any(|name| SHELLS.contains(&name) || RUNS_INPUT.contains(&name));
-    // `<<<` gives a word, and `1 << 2` is a number.
-    let is_name = end.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    is_name.then(|| (end[..length].to_owned(), is_run))
-}
-
-/// A line up to the comment at its end: a `#` that begins a word and is not within quotes.
-fn without_comment(line: &str) -> &str {
-    let (mut quote, mut before) = (None, ' ');
-    for (at, c) in line.char_indices() {
-        match quote {
-            None if c == '#' && before.is_ascii_whitespace() => return &line[..at],
-            None if c == '"' || c == '\'' => quote = Some(c),
-            Some(open) if c == open && before != '\\' => quote = None,
-            _ => {}
-        }
-        before = c;
-    }
-    line
 }
 
 /// One command of a line.

@@ -41,9 +41,18 @@ fn is_among(list: &str, word: &str) -> bool {
 }
 
 /// Words between a program that runs another and that other, which are neither options nor values; nothing for what is
-/// no such program.
-fn between(word: &str) -> Option<usize> {
+/// no such program. Behind it stand these.
+fn between(word: &str, behind: &[&str]) -> Option<usize> {
     let name = program(word)?;
+    // `ip netns exec NAME`, `ip vrf exec NAME`
+    let runs_in = || {
+        behind
+            .windows(2)
+            .any(|two| matches!(two, ["netns" | "net" | "vrf", "exec"]))
+    };
+    if name == "ip" && runs_in() {
+        return Some(3);
+    }
     if is_among(WRAPPERS, name) || is_among(SAYERS, name) {
         Some(0)
     } else {
@@ -69,7 +78,9 @@ pub(super) fn begins(before: &[&str]) -> bool {
         .last()
         .is_none_or(|word| BEFORE_COMMANDS.contains(word) || is_value(word))
         || before.iter().enumerate().any(|(place, word)| {
-            let Some(most) = between(word) else { return false };
+            let Some(most) = between(word, &before[place + 1..]) else {
+                return false;
+            };
             let mut is_of_option = false;
             let others = before[place + 1..].iter().filter(|word| {
                 let is_option = word.starts_with('-');
@@ -147,9 +158,8 @@ fn node(behind: &[&str]) -> Option<usize> {
 
 fn reaches_out(word: &str) -> bool {
     let is_host = word == "host" || word.ends_with("=host");
-    // Watchtower replaces the containers of the node.
     is_host
         || word.contains('$')
-        || word.contains("watchtower")
+        || is_watchtower(word)
         || OUT_OF_CONTAINERS.iter().any(|begin| word.starts_with(begin))
 }

@@ -48,7 +48,7 @@ impl GoneRules {
             if firewall != NF_TABLES {
                 continue;
             }
-            let (mut went, mut came) = (Vec::new(), BTreeSet::new());
+            let (mut went, mut came, mut is_cut) = (Vec::new(), BTreeSet::new(), false);
             for did in ruleset::read(change.after.as_deref().unwrap_or_default()) {
                 match did {
                     Some(Did::Rule {
@@ -72,6 +72,7 @@ impl GoneRules {
                     }) => {
                         came.insert(words);
                     }
+                    Some(Did::More(_)) => is_cut = true,
                     _ => {}
                 }
             }
@@ -80,6 +81,10 @@ impl GoneRules {
                 number += 1;
             }
             // Who loads its rules anew deletes them and sets them again, be it in another chain.
+            // Of what is not named any may have come again.
+            if is_cut {
+                gone.retain(|(of, _), _| of != netns);
+            }
             for words in came {
                 gone.remove(&(*netns, words));
             }

@@ -435,7 +435,8 @@ pub(super) fn sentence(model: &Model, change: &Change) -> String {
         Subject::Packages(_) => "packages".to_owned(),
         Subject::Notice(_) | Subject::Starvation(_) => String::new(),
     };
-    let what = match (&change.before, change.after.as_deref()) {
+    let after = change.after.as_deref().map(|after| change.subject.shown(after));
+    let what = match (&change.before, after.as_deref()) {
         (Some(before), None) if !before.is_empty() => format!("went away (was {before})"),
         (_, None) => "went away".to_owned(),
         (None, Some("")) => "came".to_owned(),

@@ -1,6 +1,7 @@
 //! What one change of the rules of nf_tables did, in the words in which the value of a [`Thing`](super::Thing) has it. Who
 //! writes these words and who reads them has them from here.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::chains::{Family, Object, Part, in_table};
@@ -14,6 +15,8 @@ const NEW: &str = "new";
 const GONE: &str = "gone";
 /// Of what is told in the same way for both.
 const SET: &str = "new or changed";
+/// Around the number of what is not named.
+const MORE: (&str, &str) = ("and ", " more changes");
 /// Before the name that a chain had until now.
 const RENAMED: &str = ": renamed, was ";
 
@@ -161,7 +164,7 @@ impl fmt::Display for Did {
                 let elements = if *number == 1 { "element" } else { "elements" };
                 write!(f, "{}: {number} {elements} {came}", table.part(Part::Set(set)))
             }
-            Self::More(number) => write!(f, "and {number} more changes"),
+            Self::More(number) => write!(f, "{}{number}{}", MORE.0, MORE.1),
             Self::Anew { has_elements } => write!(f, "{ANEW}{}", if *has_elements { MAY_DIFFER } else { "" }),
         }
     }
@@ -173,8 +176,8 @@ pub(crate) fn words(did: &[Did]) -> String {
     parts.join(BETWEEN)
 }
 
-/// What a change did, of the value that it made; `None` for what cannot be told, as what is not named, or what is called by a
-/// name that `nft` would not take.
+/// What a change did, of the value that it made; `None` for what cannot be told, as what is called by a name that `nft` would
+/// not take.
 pub(crate) fn read(value: &str) -> Vec<Option<Did>> {
     // Before it stands which tables there are.
     split(value).into_iter().skip(1).map(did).collect()
@@ -188,6 +191,53 @@ pub(crate) fn only(value: &str, is_wanted: impl Fn(Option<&Did>) -> bool) -> Opt
     let parts = parts.into_iter().enumerate().filter(wanted);
     let parts: Vec<&str> = parts.map(|(_, text)| text).collect();
     (parts.len() > 1 || all == 1).then(|| parts.join(BETWEEN))
+}
+
+/// The value as people are shown it: of what a change did the first eight by name and the rest by their number, and of a rule the
+/// beginning where it is long. What is judged goes by all of it.
+pub(crate) fn shown(value: &str) -> Cow<'_, str> {
+    const SHOWN: usize = 8;
+    const LONG: usize = 300;
+    /// Characters of a long rule.
+    const OF_ONE: usize = 200;
+    let mut parts = split(value).into_iter();
+    let head = parts.next().unwrap_or_default();
+    let parts: Vec<&str> = parts.collect();
+    let is_long = |part: &&str| part.len() > LONG;
+    if parts.len() <= SHOWN && !parts.iter().any(is_long) {
+        return Cow::Borrowed(value);
+    }
+    let cut = |part: &&str| match did(part).filter(|_| is_long(part)) {
+        Some(Did::Rule {
+            table,
+            chain,
+            handle,
+            words,
+            came,
+        }) => {
+            let words = words.chars().take(OF_ONE).collect::<String>() + " ...";
+            let rule = Did::Rule {
+                table,
+                chain,
+                handle,
+                words,
+                came,
+            };
+            rule.to_string()
+        }
+        _ => (*part).to_owned(),
+    };
+    let number = |part: &&str| match did(part) {
+        Some(Did::More(number)) => number,
+        _ => 1,
+    };
+    let named = parts.len().min(SHOWN);
+    let named = named - usize::from(matches!(parts.get(named - 1).map(number), Some(2..)));
+    let mut shown = vec![head.to_owned()];
+    shown.extend(parts[..named].iter().map(cut));
+    let rest: u64 = parts[named..].iter().map(number).sum();
+    shown.extend((rest > 0).then(|| Did::More(rest).to_string()));
+    Cow::Owned(shown.join(BETWEEN))
 }
 
 /// Apart at [`BETWEEN`], where that is not in quotes.
@@ -213,6 +263,12 @@ fn did(text: &str) -> Option<Did> {
     if let Some(rest) = text.strip_prefix(ANEW) {
         let has_elements = rest == MAY_DIFFER;
         return (has_elements || rest.is_empty()).then_some(Did::Anew { has_elements });
+    }
+    if let Some(number) = text
+        .strip_prefix(MORE.0)
+        .and_then(|rest| rest.strip_suffix(MORE.1))
+    {
+        return number.parse().ok().map(Did::More);
     }
     let (family, rest) = text.strip_prefix("table ")?.split_once(' ')?;
     let family = Family::named(family)?;
@@ -356,7 +412,30 @@ mod tests {
         );
         let forged = value(Did::Table(table("a new; table inet other"), Came::New));
         assert_eq!(read(&forged), [None], "{forged}");
-        assert_eq!(read(&value(Did::More(3))), [None]);
+        assert_eq!(read(&value(Did::More(3))), [Some(Did::More(3))]);
         assert_eq!(read("generation 4, no tables"), []);
+    }
+
+    #[test]
+    fn of_much_the_first_is_shown_and_the_rest_is_counted() {
+        let many = |number: usize, more: &[Did]| {
+            let all: Vec<Did> = (0..number).map(|_| rule("drop", Came::New)).collect();
+            format!("generation 4; {}", words(&[&all, more].concat()))
+        };
+        let shown = |number, more: &[Did]| {
+            let value = many(number, more);
+            let shown = shown(&value);
+            let (_, rest) = shown.rsplit_once("; ").unwrap();
+            (shown.matches("(drop) new").count(), rest.to_owned())
+        };
+        assert_eq!(super::shown(&many(8, &[])), many(8, &[]));
+        assert_eq!(shown(9, &[]), (8, "and 1 more changes".to_owned()));
+        assert_eq!(shown(7, &[Did::More(20)]), (7, "and 20 more changes".to_owned()));
+        assert_eq!(shown(20, &[Did::More(20)]), (8, "and 32 more changes".to_owned()));
+        let long = rule(&"a".repeat(400), Came::Gone).to_string();
+        let value = format!("generation 4; {long}");
+        let cut = super::shown(&value);
+        assert!(cut.ends_with("aaa ...) gone") && cut.len() < 300, "{cut}");
+        assert_eq!(super::shown("no tables"), "no tables");
     }
 }

@@ -1,5 +1,6 @@
 //! How the node is configured, and what changes in it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -256,6 +257,16 @@ impl Thing {
             Self::Ruleset { firewall } => firewall == NF_TABLES,
             Self::Tracking => true,
             _ => false,
+        }
+    }
+}
+
+impl Thing {
+    /// A value of it as people are shown it, where all that it says is more than they read.
+    pub(crate) fn shown<'v>(&self, value: &'v str) -> Cow<'v, str> {
+        match self {
+            Self::Ruleset { .. } => super::ruleset::shown(value),
+            _ => Cow::Borrowed(value),
         }
     }
 }

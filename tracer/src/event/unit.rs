@@ -27,6 +27,10 @@ pub struct UnitState {
     pub sub: String,
     /// `Result` of its last run: success, exit-code, signal, timeout, oom-kill, …; empty for what has none.
     pub result: String,
+    /// `ReloadResult` of its last reload since it was started, where that was no success: timeout, exit-code, signal, … The unit
+    /// runs on, and `result` says nothing of it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reload_result: String,
     /// `MainPID` in the tracer's own pid namespace, 0 for none and where it is not known there.
     pub main_pid: u32,
     /// `InvocationID` in hex: a new one for each start. Empty where it was never started.
@@ -51,11 +55,30 @@ pub struct UnitState {
     pub limits: Limits,
 }
 
+impl UnitState {
+    /// systemd refused to start it: it had been started as often as it may be (`StartLimitBurst=`), and nothing went wrong before.
+    #[must_use]
+    pub fn hit_start_limit(&self) -> bool {
+        self.result == "start-limit-hit"
+    }
+}
+
 /// What is said behind the state of a unit that runs, and is not in the run any more that it was seen in.
 pub(crate) const ANEW: &str = ", started anew";
 
 /// What is said behind the state of a unit whose processes are frozen.
 pub(crate) const FROZEN: &str = ", frozen";
+
+/// What is said behind the state of a unit whose last reload failed, before the result of that.
+pub(crate) const RELOAD_FAILED: &str = ", its last reload failed: result ";
+
+/// Before the result of a unit's last run, where that was no success.
+pub(crate) const RESULT: &str = ", result ";
+
+/// Whether a state in these words says that something went wrong.
+pub(crate) fn went_wrong(state: &str) -> bool {
+    state.starts_with("failed ") || [RELOAD_FAILED, RESULT].iter().any(|words| state.contains(words))
+}
 
 /// Whether a unit was frozen, or runs again, where a change from one state to another says that and no more.
 pub(crate) fn froze(before: &str, after: &str) -> Option<bool> {
@@ -150,7 +173,8 @@ pub struct Job {
     pub unit: String,
     /// Whether it was found so, or systemd told a change.
     pub seen: Seen,
-    /// What it does (start, stop, restart, try-restart …), empty where it had ended before it could be asked.
+    /// What it does (start, stop, restart, try-restart …). Where it had ended before it could be asked it is by what became of the
+    /// unit (start, stop), and empty where that does not tell.
     pub action: String,
     /// How far it is.
     pub state: JobState,
@@ -179,6 +203,9 @@ pub struct Timer {
     pub seen: Seen,
     /// Whether it is active.
     pub active: bool,
+    /// `Result` where it has failed: resources, start-limit-hit; empty where it has not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub result: String,
     /// When it elapses next, the random delay within: ns since 1970, UTC; `None` for not at all.
     pub next: Option<i64>,
     /// When its schedule has it elapse next, without the random delay: ns since 1970, UTC; `None` where that is not

@@ -452,7 +452,7 @@ fn became(change: &Change) -> Became {
     }
 }
 
-pub(super) fn what(thing: &Thing) -> What {
+pub(crate) fn what(thing: &Thing) -> What {
     match thing {
         Thing::Rule { .. } | Thing::NoRules { .. } => What::Rule,
         Thing::Route { .. } => What::Route,

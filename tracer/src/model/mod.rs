@@ -23,7 +23,7 @@ pub(crate) mod deadlines;
 pub(crate) mod endpoints;
 pub(crate) mod ends;
 pub(crate) mod flows;
-mod folding;
+pub(crate) mod folding;
 pub(crate) mod growth;
 pub(crate) mod hooks;
 pub(crate) mod invariants;

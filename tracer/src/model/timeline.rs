@@ -1,5 +1,6 @@
 //! What changed on the node, in the order in which it was told.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use super::folding::{Folding, With};
@@ -123,6 +124,16 @@ pub(crate) enum Subject {
     Notice(NoticeKind),
     /// Flows whose packets reach no socket.
     Starvation(Starvation),
+}
+
+impl Subject {
+    /// How it stands as people are shown it.
+    pub(crate) fn shown<'v>(&self, value: &'v str) -> Cow<'v, str> {
+        match self {
+            Self::Setting(_, thing) | Self::Closed(_, thing) => thing.shown(value),
+            _ => Cow::Borrowed(value),
+        }
+    }
 }
 
 /// What is told of starvation.

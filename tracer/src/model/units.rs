@@ -7,8 +7,8 @@ use super::deadlines::{self, Deadline};
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
 use crate::event::{
-    self, ANEW, Capability, CapabilityState, Clock, FROZEN, Job, JobState, Seen, Timer, Unit, UnitState,
-    Unknown,
+    self, ANEW, Capability, CapabilityState, Clock, FROZEN, Job, JobState, RELOAD_FAILED, RESULT, Seen,
+    Timer, Unit, UnitState, Unknown,
 };
 
 /// The first word of a change of a timer that elapsed.
@@ -132,7 +132,11 @@ fn say(action: &str, state: &JobState) -> String {
         JobState::Running => format!("{action} running"),
         JobState::Ended(result) => format!("{action} {ENDED}{result}"),
     };
-    text.trim_start().to_owned()
+    let unknown = match (action, state) {
+        ("", JobState::Ended(_)) => ", over before it could be asked what it does",
+        _ => "",
+    };
+    text.trim_start().to_owned() + unknown
 }
 
 /// A job of these words has ended.
@@ -283,13 +287,22 @@ impl Units {
         }
         let before = self.timers.insert(timer.name.clone(), timer.clone());
         let before = before?;
-        if timer.seen == Seen::Found || (before.last == timer.last && before.active == timer.active) {
+        if timer.seen == Seen::Found
+            || (before.last == timer.last && before.active == timer.active && before.result == timer.result)
+        {
             return None;
         }
         let after = match (before.last == timer.last, timer.active) {
             (false, _) => format!("{ELAPSED}, starts {}", timer.unit),
             (true, true) => "active".to_owned(),
-            (true, false) => "inactive".to_owned(),
+            (true, false) if timer.result.is_empty() => "inactive".to_owned(),
+            (true, false) => {
+                let failed = UnitState {
+                    result: timer.result.clone(),
+                    ..UnitState::default()
+                };
+                format!("failed{}", how_it_ended(&failed))
+            }
         };
         Some(Change {
             at,
@@ -375,18 +388,33 @@ impl Known {
 
     fn describe(&self) -> String {
         let mut text = describe(&self.state);
-        if self.is_refused {
+        if self.is_refused && !self.state.hit_start_limit() {
             text += ", not started again: its start limit is hit";
         }
         text
     }
 }
 
+/// The result of a unit where it is no success; one that says that something was done too often, in words.
+fn how_it_ended(state: &UnitState) -> String {
+    let limit = match state.result.as_str() {
+        "" | "success" => return String::new(),
+        _ if state.hit_start_limit() => "not started: its start limit is hit",
+        "service-start-limit-hit" => "the start limit of its service is hit",
+        "unit-start-limit-hit" => "the start limit of the unit that it starts is hit",
+        "mount-start-limit-hit" => "the start limit of its mount is hit",
+        "trigger-limit-hit" => "it was triggered more often than it may be",
+        result => return format!("{RESULT}{result}"),
+    };
+    format!(", {limit} (result {})", state.result)
+}
+
 /// A state in the words of `systemctl status`: `active (running)`, and the result where it is no success.
 fn describe(state: &UnitState) -> String {
-    let mut text = format!("{} ({})", state.active, state.sub);
-    if !state.result.is_empty() && state.result != "success" {
-        text += &format!(", result {}", state.result);
+    let mut text = format!("{} ({}){}", state.active, state.sub, how_it_ended(state));
+    if !state.reload_result.is_empty() {
+        text += RELOAD_FAILED;
+        text += &state.reload_result;
     }
     if state.processes > 0 {
         let processes = if state.processes == 1 {

@@ -144,6 +144,9 @@ pub struct Change {
     pub at: String,
     /// What kind of thing it is.
     pub kind: ChangeKind,
+    /// Of the network configuration: which kind of thing; absent for all else, and for a network namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<What>,
     /// The thing: `IPv4 rule 0: from all lookup local`, `kubelet.service`.
     pub object: String,
     /// Namespace, empty for what the whole node has, and where only one is watched.
@@ -239,7 +242,7 @@ pub enum Became {
 pub const EARLIEST: usize = 50;
 
 /// What kind of thing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// The network configuration: routes, rules, addresses, devices, sysctls, firewalls, BPF programs.
@@ -380,6 +383,10 @@ pub struct Unit {
     pub sub: String,
     /// How its last run ended: `success`, `exit-code`, `signal`, `timeout` …; empty for what has no runs.
     pub result: String,
+    /// How its last reload ended, where that was no success: `timeout`, `exit-code`, `signal` … The unit runs on, and
+    /// `result` says nothing of it. Absent for a success and for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reload_result: String,
     /// Its main process in the pid namespace of tracer, 0 for none and where it is not known there.
     pub main_pid: u32,
     /// Id of its run, empty where it never ran.
@@ -388,8 +395,8 @@ pub struct Unit {
     pub starts: u32,
     /// How often systemd itself restarted it.
     pub restarts: u32,
-    /// It was to be started again, and failed instead: it had been started as often as it may be (`StartLimitBurst=`). systemd's
-    /// `result` goes on to say how its last run ended. Absent where that was not seen.
+    /// It was to be started and failed instead: it had been started as often as it may be (`StartLimitBurst=`). systemd's `result`
+    /// may go on to say how its last run ended. Absent where that was not seen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub start_limit_hit: bool,
     /// Its processes are frozen: they read nothing that comes to their sockets. Absent where they are not.
@@ -466,6 +473,9 @@ pub struct Timer {
     pub unit: String,
     /// Whether it is active.
     pub active: bool,
+    /// How it failed, where it has: `resources`, `start-limit-hit`. Absent where it has not.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub result: String,
     /// When it elapses next, UTC, RFC 3339; absent for not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

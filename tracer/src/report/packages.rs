@@ -14,6 +14,13 @@ pub struct Packages {
     pub standing: Standing,
     /// The same in a sentence, with the packages that are not finished.
     pub text: String,
+    /// The packages that are not finished, by name, at most 1,000; `text` names the first of them. While it is at work they are
+    /// on their way.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<Unfinished>,
+    /// How many there are, also those for which `unfinished` has no room.
+    #[serde(default)]
+    pub unfinished_total: u64,
     /// Who holds its lock; absent for nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<Actor>,
@@ -28,6 +35,15 @@ pub struct Packages {
     /// All runs that began from then on are known; absent where its logs tell of none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub past_since: Option<String>,
+}
+
+/// A package that is neither installed in full nor removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unfinished {
+    /// Its name.
+    pub name: String,
+    /// Its state in the manager's word: `unpacked`, `half-configured`, `half-installed` …
+    pub state: String,
 }
 
 /// A run of a package manager: it installs, upgrades or removes. Times are UTC, RFC 3339, of whole seconds.

@@ -15,7 +15,7 @@ pub(super) fn setting(setting: &Setting, names: &Names) -> String {
     let stands = match &setting.value {
         None => "is gone".to_owned(),
         Some(value) if value.is_empty() => "is there".to_owned(),
-        Some(value) => format!("is {value}"),
+        Some(value) => format!("is {}", setting.thing.shown(value)),
     };
     format!(
         "{}{place} {stands}{}{}",
@@ -33,6 +33,9 @@ pub(super) fn unit(unit: &Unit) -> String {
             let mut text = format!("is {} ({})", state.active, state.sub);
             if !matches!(state.result.as_str(), "" | "success") {
                 text += &format!(", result {}", state.result);
+            }
+            if !state.reload_result.is_empty() {
+                text += &format!(", result of its last reload {}", state.reload_result);
             }
             if state.main_pid != 0 {
                 text += &format!(", main process {}", state.main_pid);

@@ -1,7 +1,5 @@
 //! What changed on the node, in sentences. What follows from something is told with it, as a number.
 
-use std::collections::BTreeMap;
-
 use super::actor::by;
 use super::format::{count, time_of_day};
 use crate::event::value::{OF_DEVICE, PROGRAM, differing, renaming};
@@ -67,77 +65,6 @@ pub(super) fn lines(node: &Node, most: usize) -> Vec<String> {
         .collect()
 }
 
-/// Of changes of which some were told before: those that were not, the earliest first; and of those that were, what follows
-/// them by now.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Told {
-    /// Numbers up to this one were told.
-    number: u64,
-    leading: u64,
-    /// What was told to follow the changes of the last report.
-    with: BTreeMap<u64, Vec<Following>>,
-}
-
-impl Told {
-    /// What is new, in sentences, at most so many.
-    pub(super) fn next(&mut self, node: &Node, most: usize) -> Vec<String> {
-        let leading = node
-            .changes
-            .iter()
-            .rev()
-            .filter(|change| change.follows.is_none());
-        let mut with = BTreeMap::new();
-        let mut new = Vec::new();
-        let mut fresh = 0;
-        for change in leading {
-            if change.number > self.number {
-                fresh += 1;
-                new.push((change.at.as_str(), stamped(change)));
-            } else {
-                let told = self.with.get(&change.number).map_or(&[][..], Vec::as_slice);
-                let more = grown(told, &change.with);
-                if !more.is_empty() {
-                    let text = format!("{}  with {}: {}", stamp(change), what(change), following(&more));
-                    new.push((change.at.as_str(), text));
-                }
-            }
-            with.insert(change.number, change.with.clone());
-        }
-        let unlisted = node
-            .leading_total
-            .saturating_sub(self.leading)
-            .saturating_sub(fresh);
-        // What happened is told as it is heard of, which may be later than what came of it.
-        new.sort_by_key(|(at, _): &(&str, String)| *at);
-        let new: Vec<String> = new.into_iter().map(|(_, text)| text).collect();
-        let total = new.len() as u64 + unlisted;
-        *self = Self {
-            number: node.changes_total,
-            leading: node.leading_total,
-            with,
-        };
-        let behind = new.len();
-        let all = Ends::of(new, behind, total, most);
-        let between = all.between();
-        all.first.into_iter().chain(between).chain(all.last).collect()
-    }
-}
-
-/// What more follows than was told.
-fn grown(told: &[Following], now: &[Following]) -> Vec<Following> {
-    let before = |one: &Following| {
-        let same = told
-            .iter()
-            .find(|other| (other.what, other.became) == (one.what, one.became));
-        same.map_or(0, |same| same.number)
-    };
-    let more = now.iter().map(|one| Following {
-        number: one.number.saturating_sub(before(one)),
-        ..*one
-    });
-    more.filter(|one| one.number > 0).collect()
-}
-
 /// A change in one sentence, with its time of day to the millisecond and what follows it.
 pub(super) fn stamped(change: &Change) -> String {
     let text = format!("{}  {}", stamp(change), told(change));
@@ -148,12 +75,12 @@ pub(super) fn stamped(change: &Change) -> String {
     }
 }
 
-fn stamp(change: &Change) -> &str {
+pub(super) fn stamp(change: &Change) -> &str {
     change.at.get(11..23).unwrap_or(&change.at)
 }
 
 /// `5 routes and 2 addresses gone, 3 kernel's answers changed`
-fn following(with: &[Following]) -> String {
+pub(super) fn following(with: &[Following]) -> String {
     let all = [
         (Became::Gone, "gone"),
         (Became::Changed, "changed"),
@@ -172,7 +99,7 @@ fn following(with: &[Following]) -> String {
 }
 
 /// `12 routes`
-fn things(what: What, number: u64) -> String {
+pub(super) fn things(what: What, number: u64) -> String {
     let (one, many) = match what {
         What::Device => ("device", "devices"),
         What::Rule => ("rule", "rules"),
@@ -219,7 +146,7 @@ fn told(change: &Change) -> String {
 }
 
 /// What changed, without where and by whom.
-fn what(change: &Change) -> String {
+pub(super) fn what(change: &Change) -> String {
     match change.kind {
         ChangeKind::Setting => became(&change.object, change.before.as_deref(), change.after.as_deref()),
         ChangeKind::Unit => match (&change.before, &change.after) {
@@ -457,38 +384,6 @@ mod tests {
              (systemd-networkd.service); with it 1 kernel's answer changed"
         );
         assert_eq!(lines.len(), 7);
-    }
-
-    #[test]
-    fn each_is_told_once_and_what_follows_later_is_told_when_it_does() {
-        let mut told = Told::default();
-        let mut node = sample::incident().node;
-        let rule = node.changes.iter().position(|one| one.number == 6).unwrap();
-        let all = std::mem::take(&mut node.changes[rule].with);
-        assert_eq!(told.next(&node, 10).len(), 7);
-        node.changes[rule].with = all;
-        assert_eq!(
-            told.next(&node, 10),
-            ["06:14:07.352  with IPv4 rule 0: from all lookup local: gone: 1 kernel's answer changed"]
-        );
-        assert_eq!(told.next(&node, 10), [""; 0]);
-        let one = told.clone().next(&many(1207), 4);
-        assert_eq!((one.len(), one[2].as_str()), (5, "... 1,196 more between"));
-    }
-
-    #[test]
-    fn what_came_of_something_is_told_behind_it_though_it_was_heard_of_before() {
-        let mut node = sample::incident().node;
-        node.changes.truncate(2);
-        node.leading_total = 2;
-        // The latest that was told is the first.
-        for (change, at) in node.changes.iter_mut().zip(["37.095", "37.105"]) {
-            change.at = format!("2023-10-10T06:14:{at}Z");
-            change.follows = None;
-        }
-        let told = Told::default().next(&node, 10);
-        let times: Vec<&str> = told.iter().map(|text| &text[..12]).collect();
-        assert_eq!(times, ["06:14:37.095", "06:14:37.105"]);
     }
 
     #[test]

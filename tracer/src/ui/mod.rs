@@ -7,7 +7,7 @@
 //!
 //! What all three say is said once: [`mod@format`] for numbers, [`words`] and [`told`] for sentences,
 //! [`ledger`] for the books, [`tables`] for drops and flows, [`details`] for verdicts, `episodes` for when the network was
-//! broken, `changes` for what changed.
+//! broken, `changes` for what changed, `news` for what of it is new.
 
 mod actor;
 mod audit;
@@ -20,6 +20,7 @@ pub mod help;
 pub mod keys;
 pub mod ledger;
 mod limits;
+mod news;
 mod node;
 pub mod plain;
 pub mod render;

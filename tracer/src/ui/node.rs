@@ -175,23 +175,34 @@ fn table(page: &mut Page, heading: &str, set: Set, rest: Option<String>) {
 }
 
 /// What is about to happen by itself: what systemd ends, and timers whose window is open or begins within a minute. One that is
-/// open for longer than an hour says little of any moment in it.
+/// open for longer than an hour says little of any moment in it. Of one that closed while systemd told nothing it is not known
+/// whether it has elapsed.
 pub(super) fn soon(node: &Node, now: &str) -> Vec<String> {
     const AHEAD: f64 = 60.0;
     const LONGEST: f64 = 3_660.0;
     let of = |timer: &Timer| {
         let window = timer.window.as_ref()?;
+        // No span is below 0.
+        let is_past = |time: &str| seconds_between(time, now).is_some_and(|ago| ago > 0.0);
         let is_short = seconds_between(&window.from, &window.to).is_some_and(|long| long <= LONGEST);
-        let is_near = seconds_between(now, &window.from).is_some_and(|until| until <= AHEAD);
-        let is_open = seconds_between(now, &window.to).is_some_and(|until| until >= 0.0);
-        (is_short && is_near && is_open).then(|| {
-            format!(
-                "{} elapses between {} and {} UTC and starts {}",
-                timer.name,
-                time_of_day(&window.from),
-                time_of_day(&window.to),
-                timer.unit
-            )
+        if !is_short || seconds_between(now, &window.from)? > AHEAD {
+            return None;
+        }
+        let (name, unit) = (&timer.name, &timer.unit);
+        let (from, to) = (time_of_day(&window.from), time_of_day(&window.to));
+        if is_past(&window.to) {
+            let is_unknown = |heard| seconds_between(heard, &window.to).is_some_and(|after| after > 0.0);
+            let is_unknown = node.units_as_of.as_deref().is_some_and(is_unknown);
+            return is_unknown.then(|| {
+                format!("{name} was to elapse by {to} UTC and to start {unit}; whether it has is not known")
+            });
+        }
+        Some(if is_past(&window.from) {
+            format!("{name} elapses by {to} UTC, at any moment since {from}, and starts {unit}")
+        } else if from == to {
+            format!("{name} elapses at {to} UTC and starts {unit}")
+        } else {
+            format!("{name} elapses between {from} and {to} UTC and starts {unit}")
         })
     };
     let as_of = as_of(node);
@@ -252,7 +263,10 @@ fn timers_table(timers: &[Timer], now: &str, room: usize) -> Set {
         let left = timer.next.as_deref().and_then(|next| seconds_between(now, next));
         table.row([
             timer.name.clone(),
-            day(&timer.next),
+            match timer.result.as_str() {
+                "" => day(&timer.next),
+                _ => "failed".to_owned(),
+            },
             left.map_or("-".to_owned(), brief),
             brief(timer.random_delay),
             day(&timer.last),
@@ -402,6 +416,47 @@ mod tests {
         assert!(
             !soon.is_empty() && soon.iter().all(|text| text.ends_with(as_of)),
             "{soon:?}"
+        );
+    }
+
+    #[test]
+    fn a_timer_is_told_by_what_of_its_window_is_still_to_come() {
+        let mut node = sample::incident().node;
+        node.units.clear();
+        node.timers.truncate(1);
+        let timer = &mut node.timers[0];
+        (timer.name, timer.unit) = ("a.timer".to_owned(), "a.service".to_owned());
+        let window = timer.window.as_mut().unwrap();
+        window.from = "2023-10-10T06:14:20.500Z".to_owned();
+        window.to = "2023-10-10T06:14:30.200Z".to_owned();
+        let at = |node: &Node, now: &str| soon(node, &format!("2023-10-10T06:14:{now}Z")).pop();
+        assert_eq!(
+            at(&node, "10.000").as_deref(),
+            Some("a.timer elapses between 06:14:20 and 06:14:30 UTC and starts a.service")
+        );
+        assert_eq!(
+            at(&node, "21.000").as_deref(),
+            Some("a.timer elapses by 06:14:30 UTC, at any moment since 06:14:20, and starts a.service")
+        );
+        assert_eq!(at(&node, "31.000"), None, "systemd will tell the next time");
+        node.units_as_of = Some("2023-10-10T06:14:25.000Z".to_owned());
+        assert_eq!(
+            at(&node, "31.000").as_deref(),
+            Some(
+                "a.timer was to elapse by 06:14:30 UTC and to start a.service; whether it has is not known, as last known at \
+                 10-10 06:14:25 UTC"
+            )
+        );
+        node.units_as_of = Some("2023-10-10T06:14:40.000Z".to_owned());
+        assert_eq!(
+            at(&node, "41.000"),
+            None,
+            "it was not due any more when systemd was heard last"
+        );
+        node.timers[0].window.as_mut().unwrap().from = "2023-10-10T06:14:30.100Z".to_owned();
+        assert_eq!(
+            at(&node, "10.000").as_deref(),
+            Some("a.timer elapses at 06:14:30 UTC and starts a.service, as last known at 10-10 06:14:40 UTC")
         );
     }
 }

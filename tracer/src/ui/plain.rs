@@ -1,8 +1,8 @@
 //! Blocks of text, for logs, pipes and terminals that can do nothing else.
 
-use super::changes::Told;
 use super::details::more;
 use super::format::{fit, time_of_day, wrap};
+use super::news::Told;
 use super::{ledger, node, tables, told, upgrades, words};
 use crate::report::{Capability, Report};
 
@@ -123,7 +123,8 @@ pub fn block(report: &Report) -> String {
         ("at work", node::at_work(&report.node)),
         ("soon", node::soon(&report.node, &report.window.end)),
     ] {
-        for part in parts.iter().take(ROWS) {
+        let rest = more(parts.len() as u64, ROWS);
+        for part in parts.iter().take(ROWS).chain(&rest) {
             push_wrapped(&mut text, &format!("  {label}: {part}"));
         }
     }

@@ -18,6 +18,7 @@ pub(super) fn is_told(unit: &Unit) -> bool {
         _ => false,
     };
     let is_well = matches!(unit.result.as_str(), "" | "success")
+        && unit.reload_result.is_empty()
         && unit.job.is_empty()
         && !unit.frozen
         && !unit.deadline.as_ref().is_some_and(Deadline::is_ahead);
@@ -52,7 +53,7 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
         one("unit", Cell::Ends(20), 0, |unit| unit.name.clone(), |_| true),
         one("state", Cell::Text(18), 0, state, |_| true),
         one("result", Cell::Text(9), 5, result, |unit| {
-            !matches!(unit.result.as_str(), "" | "success")
+            !matches!(unit.result.as_str(), "" | "success") || !unit.reload_result.is_empty()
         }),
         one(
             "job",
@@ -115,9 +116,11 @@ fn state(unit: &Unit) -> String {
     }
 }
 
-/// How its last run ended, and that there is none any more.
+/// How its last run ended, and that there is none any more; how its last reload did, where that failed.
 fn result(unit: &Unit) -> String {
-    if unit.start_limit_hit {
+    if !unit.reload_result.is_empty() {
+        format!("reload: {}", unit.reload_result)
+    } else if unit.start_limit_hit && !unit.result.contains("limit-hit") {
         format!("{}, start limit hit", unit.result)
     } else {
         unit.result.clone()

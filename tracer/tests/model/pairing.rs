@@ -84,6 +84,7 @@ fn timer(story: &mut Story, last: Option<i64>) {
         unit: UPGRADE.to_owned(),
         seen: if last.is_some() { Seen::Told } else { Seen::Found },
         active: true,
+        result: String::new(),
         next: None,
         scheduled: None,
         last,

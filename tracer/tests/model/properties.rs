@@ -270,6 +270,7 @@ fn beside() -> BoxedStrategy<Body> {
                     name,
                     seen,
                     active: true,
+                    result: String::new(),
                     next,
                     scheduled: None,
                     last: next,

@@ -122,6 +122,41 @@ fn a_redirect_that_went_away_explains_what_finds_no_socket() {
     }
 }
 
+/// People are shown the first of many things that a change did. What is judged goes by all of them, and where not all is known by
+/// none.
+#[test]
+fn a_redirect_that_went_away_among_much_else_is_known_and_one_that_may_have_come_again_is_not() {
+    let drops: Vec<String> = (0..20)
+        .map(|number| {
+            format!("table inet services, chain in: rule handle {number} (tcp dport {number} drop) gone")
+        })
+        .collect();
+    let drops = drops.join("; ");
+    let gone = "table inet services, chain nat: rule handle 99 (tcp dport 80 redirect) gone";
+    let story = led_away(&format!("{drops}; {gone}"), Protocol::Tcp);
+    assert_eq!(story.ids(), ["R34"]);
+    let report = story.report();
+    let told = report
+        .node
+        .changes
+        .iter()
+        .find_map(|change| change.after.clone())
+        .unwrap();
+    assert!(
+        told.ends_with("rule handle 7 (tcp dport 7 drop) gone; and 13 more changes"),
+        "{told}"
+    );
+    let difference = &report.node.differences[0];
+    assert_eq!(difference.now.as_deref(), Some(told.as_str()));
+    let text = &story.verdict("R34").cause.text;
+    assert!(!text.contains("handle 9 "), "{text}");
+    let again = "table inet services, chain nat: rule handle 130 (tcp dport 80 redirect) new";
+    for more in [again, "and 3 more changes"] {
+        let story = led_away(&format!("{gone}; {drops}; {more}"), Protocol::Tcp);
+        assert_eq!(story.ids(), ["R12"], "{more}");
+    }
+}
+
 /// A range of ports, and all ports of an address.
 #[test]
 fn a_redirect_of_several_ports_explains_it_too() {

@@ -19,6 +19,7 @@ fn made(random_delay: u64) -> Timer {
         unit: UNIT.to_owned(),
         seen: Seen::Found,
         active: true,
+        result: String::new(),
         next: Some(START + DAY),
         scheduled: Some(START + DAY - SECOND),
         last: None,

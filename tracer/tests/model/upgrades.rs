@@ -298,3 +298,17 @@ fn rpm_is_never_said_to_be_whole_and_one_that_was_killed_is_a_weak_sign() {
         )
     );
 }
+
+/// A sentence names a few; who reads the report by a program has all.
+#[test]
+fn all_packages_that_are_not_finished_are_named_in_the_report() {
+    let names: Vec<String> = (0..40).map(|number| format!("p{number:02}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut story = healthy();
+    stands(&mut story, None, &names);
+    let report = story.report();
+    let told = &report.node.packages[0];
+    let named: Vec<&str> = told.unfinished.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!((named, told.unfinished_total), (names, 40));
+    assert!(told.text.contains("35 more packages"), "{}", told.text);
+}

@@ -106,6 +106,28 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
     );
 }
 
+/// What goes and comes again is judged by its words: of a change that does much all of it is told.
+#[test]
+fn all_that_a_large_change_did_is_told() {
+    let named = Named::new();
+    named.exec("nft add table inet guard");
+    named.exec("nft add chain inet guard in { type filter hook input priority 0 ; }");
+    for port in 1..60 {
+        named.exec(&format!("nft add rule inet guard in tcp dport {port} drop"));
+    }
+    let mut listening = Listening::to(&named);
+    named.exec("nft flush chain inet guard in ; add rule inet guard in tcp dport 7 drop");
+    let (_, changed) = listening.change_of("rules of nf_tables");
+    let value = changed.value.unwrap();
+    for port in 1..60 {
+        assert!(
+            value.contains(&format!("(tcp dport {port} drop) gone")),
+            "{value}"
+        );
+    }
+    assert!(value.ends_with("(tcp dport 7 drop) new"), "{value}");
+}
+
 /// A change was made by this process. It is short-lived, and may be gone before it could be looked at: then nobody is named, as
 /// here nobody remembers those that have ended.
 fn is_by(setting: &Setting, pid: u32, command: &str) {

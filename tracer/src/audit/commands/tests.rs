@@ -467,3 +467,44 @@ fn programs_by_what_they_are_told_to_do() {
         assert_eq!(names(line), [""; 0], "{line}");
     }
 }
+
+#[test]
+fn what_another_node_is_given_to_run_is_not_run_here() {
+    for text in [
+        "ssh node <<EOF\nreboot\nEOF",
+        "ssh -p 22 root@node bash -s <<'EOF'\napt-get upgrade\nEOF",
+        "cat <<EOF | ssh node sh\nreboot\nEOF",
+        "ssh node '\napt-get update\nreboot\n'",
+        "ssh node \"true; apt-get update\nreboot\"",
+    ] {
+        let said = read(text);
+        assert!(said.effects.is_empty(), "{text}: {said:?}");
+        assert_eq!(names(&format!("{text}\nreboot")), ["reboot"], "{text}");
+    }
+    for text in [
+        "ssh localhost <<EOF\nreboot\nEOF",
+        "sh <<EOF\nreboot\nEOF",
+        "ssh node true; sh <<EOF\nreboot\nEOF",
+        "ssh node true; sh -c '\nreboot\n'",
+    ] {
+        assert_eq!(names(text), ["reboot"], "{text}");
+    }
+}
+
+#[test]
+fn what_runs_in_a_network_namespace_does_to_the_node_what_it_does() {
+    for line in [
+        "ip netns exec x reboot",
+        "/sbin/ip -6 netns exec x shutdown -r now",
+        "ip vrf exec mgmt reboot",
+    ] {
+        assert_eq!(names(line).len(), 1, "{line}");
+    }
+    for line in [
+        "ip netns add reboot",
+        "ip netns exec x grep reboot /x",
+        "ip link show reboot",
+    ] {
+        assert!(!names(line).contains(&"reboot".to_owned()), "{line}");
+    }
+}

@@ -1,8 +1,8 @@
 //! What changed on the node.
 
 use super::node::{actor, place};
-use crate::model::Model;
 use crate::model::timeline::{Subject, Told};
+use crate::model::{Model, folding};
 use crate::report::{Change, ChangeKind, EARLIEST, Following};
 
 /// Changes that are told, at most.
@@ -60,10 +60,17 @@ fn change(model: &Model, told: Told<'_>) -> Change {
         number: told.number,
         at: model.utc(change.at),
         kind,
+        what: match &change.subject {
+            Subject::Setting(_, thing) | Subject::Closed(_, thing) => Some(folding::what(thing)),
+            _ => None,
+        },
         object,
         netns,
         before: change.before.clone(),
-        after: change.after.clone(),
+        after: change
+            .after
+            .as_deref()
+            .map(|after| change.subject.shown(after).into_owned()),
         by: change.by.as_ref().map(actor),
         by_unknown: change.by_unknown,
         noticed: change.noticed,

@@ -13,7 +13,8 @@ use crate::model::runs::{self, Past};
 use crate::model::{Model, bands};
 use crate::report::{
     Actor, Band, Deadline, Difference, Dropper, JobLimit, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport,
-    Onsets, Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unit, Upgrade,
+    Onsets, Outcome, Packages, PackagesStanding, Parent, Run, Schema, Setting, Span, Timer, Unfinished, Unit,
+    Upgrade,
 };
 
 /// Settings, units and timers that are told where they are all that is told, at most.
@@ -32,7 +33,7 @@ pub fn alone(model: &Model) -> NodeReport {
     let setting = |(netns, thing, value): (u32, &Thing, &str)| Setting {
         object: thing.to_string(),
         netns: place(model, netns),
-        value: value.to_owned(),
+        value: thing.shown(value).into_owned(),
     };
     let is_figure = |(_, thing, _): &(u32, &Thing, &str)| parameters::is_figure(thing);
     let figures = model.settings().iter().filter(is_figure);
@@ -142,7 +143,7 @@ fn node_of(model: &Model, most: usize) -> Node {
                     object: thing.to_string(),
                     netns: place(model, netns),
                     before: difference.before.clone(),
-                    now: difference.now.clone(),
+                    now: difference.now.as_deref().map(|now| thing.shown(now).into_owned()),
                     at: model.utc(difference.at),
                     by: named.by.map(actor),
                     by_unknown: named.by_unknown,
@@ -171,6 +172,15 @@ fn node_of(model: &Model, most: usize) -> Node {
                     packages::Standing::Unknown => PackagesStanding::Unknown,
                 },
                 text: model.packages().describe(told),
+                unfinished: told
+                    .unfinished
+                    .iter()
+                    .map(|one| Unfinished {
+                        name: one.name.clone(),
+                        state: one.state.clone(),
+                    })
+                    .collect(),
+                unfinished_total: told.unfinished_total() as u64,
                 holder: told.holder.as_ref().map(actor),
                 working_on: told.working_on.clone(),
                 past: upgrades(model, told.manager),
@@ -295,7 +305,8 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
                 invocation: state.invocation.clone(),
                 starts: known.starts,
                 restarts: state.restarts,
-                start_limit_hit: known.is_refused,
+                start_limit_hit: known.is_refused || state.hit_start_limit(),
+                reload_result: state.reload_result.clone(),
                 frozen: state.frozen,
                 processes: state.processes,
                 job: jobs.get(name).cloned().unwrap_or_default(),
@@ -376,6 +387,7 @@ fn timer(model: &Model, timer: &crate::event::Timer) -> Timer {
         name: timer.name.clone(),
         unit: timer.unit.clone(),
         active: timer.active,
+        result: timer.result.clone(),
         next: timer.next.map(utc),
         last: timer.last.map(utc),
         random_delay: timer.random_delay as f64 / 1e6,

@@ -76,7 +76,10 @@ fn a_job_is_told_once_for_each_state_with_what_it_does() {
         action: String::new(),
         ..ended
     };
-    assert_eq!(says(units.job(9, &unknown)).as_deref(), Some("ended: done"));
+    assert_eq!(
+        says(units.job(9, &unknown)).as_deref(),
+        Some("ended: done, over before it could be asked what it does")
+    );
 }
 
 #[test]
@@ -159,6 +162,7 @@ fn a_timer_that_elapsed_is_a_change_and_a_new_draw_is_none() {
         unit: NAME.to_owned(),
         seen: Seen::Told,
         active: true,
+        result: String::new(),
         next: Some(next),
         scheduled: None,
         last,
@@ -191,4 +195,62 @@ fn where_systemd_is_lost_all_is_as_of_its_last_word() {
     assert_eq!(told(&mut units, 9, SYSTEMD, lost), Some(9));
     assert_eq!(told(&mut units, 12, SYSTEMD, lost), Some(9), "it still is");
     assert_eq!(told(&mut units, 15, SYSTEMD, CapabilityState::Available), None);
+}
+
+#[test]
+fn a_reload_that_failed_is_told_though_the_unit_runs() {
+    let mut units = Units::default();
+    let mut told = |sub: &str, reload_result: &str| {
+        let mut unit = unit(sub);
+        let state = unit.state.as_mut().unwrap();
+        "active".clone_into(&mut state.active);
+        reload_result.clone_into(&mut state.reload_result);
+        units.unit(1, &unit).and_then(|change| change.after)
+    };
+    told("running", "");
+    assert_eq!(
+        told("running", "timeout").as_deref(),
+        Some("active (running), its last reload failed: result timeout")
+    );
+    assert_eq!(told("running", "timeout"), None, "that was told");
+    assert_eq!(
+        told("running", "").as_deref(),
+        Some("active (running)"),
+        "another one went well"
+    );
+}
+
+#[test]
+fn what_was_done_too_often_is_told_in_words() {
+    let says = |result: &str| {
+        let mut unit = unit("failed");
+        let state = unit.state.as_mut().unwrap();
+        "failed".clone_into(&mut state.active);
+        result.clone_into(&mut state.result);
+        Units::default()
+            .unit(1, &unit)
+            .and_then(|change| change.after)
+            .unwrap()
+    };
+    for (result, words) in [
+        ("timeout", "result timeout"),
+        (
+            "start-limit-hit",
+            "not started: its start limit is hit (result start-limit-hit)",
+        ),
+        (
+            "service-start-limit-hit",
+            "the start limit of its service is hit (result service-start-limit-hit)",
+        ),
+        (
+            "unit-start-limit-hit",
+            "the start limit of the unit that it starts is hit (result unit-start-limit-hit)",
+        ),
+        (
+            "trigger-limit-hit",
+            "it was triggered more often than it may be (result trigger-limit-hit)",
+        ),
+    ] {
+        assert_eq!(says(result), format!("failed (failed), {words}"));
+    }
 }

@@ -35,10 +35,13 @@ const DESTROY_ELEMENT: u16 = NFTABLES | 30;
 const DESTROY_OBJECT: u16 = NFTABLES | 31;
 const DESTROY_FLOW_TABLE: u16 = NFTABLES | 32;
 
-/// What is named of one change at most: the rest is counted.
-const NAMED: usize = 8;
-/// Characters of one rule that are told.
-const TOLD: usize = 200;
+/// What is named of one change at most: the rest is counted. What a rule did that went and has not come again is judged by it
+/// (`diagnosis/gone_rules.rs`), so that it is more than anybody is shown (`ruleset::shown`).
+const NAMED: usize = 256;
+/// Bytes of all that is named: the timeline keeps thousands of changes.
+const BYTES: usize = 16 << 10;
+/// Characters of one rule that are told: what it does with packets is at its end.
+const TOLD: usize = 1000;
 /// Chains that are known at most: of others it is not told that they are new.
 const CHAINS: usize = 4096;
 
@@ -109,6 +112,8 @@ impl Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Commit {
     named: Vec<Did>,
+    /// Of all that is named, as it is told.
+    bytes: usize,
     /// Elements that sets got, and lost.
     elements: BTreeMap<(Family, String, String, Came), u64>,
     more: u64,
@@ -168,6 +173,7 @@ impl Commit {
     pub(super) fn end(&mut self) -> String {
         let Self {
             mut named,
+            bytes: _,
             elements,
             more,
             balance,
@@ -184,10 +190,15 @@ impl Commit {
 
     fn name(&mut self, did: impl FnOnce() -> Did) {
         if self.named.len() + self.elements.len() < NAMED {
-            self.named.push(did());
-        } else {
-            self.more += 1;
+            let did = did();
+            let bytes = self.bytes + did.to_string().len();
+            if bytes <= BYTES {
+                self.bytes = bytes;
+                self.named.push(did);
+                return;
+            }
         }
+        self.more += 1;
     }
 
     fn rule(&mut self, body: &[u8], came: Came) {
@@ -278,10 +289,13 @@ impl Commit {
             return;
         }
         let key = (family, table, set, came);
-        let has_room = self.named.len() + self.elements.len() < NAMED;
+        // Beside the names some words and two numbers.
+        let bytes = self.bytes + key.1.len() + key.2.len() + 64;
+        let has_room = self.named.len() + self.elements.len() < NAMED && bytes <= BYTES;
         match self.elements.get_mut(&key) {
             Some(known) => *known += number,
             None if has_room => {
+                self.bytes = bytes;
                 self.elements.insert(key, number);
             }
             None => self.more += number,
@@ -564,6 +578,10 @@ mod tests {
         let rules = vec![(NEW_RULE, rule::message(&[rule::verdict(1)])); 500];
         let told = words(&rules, &mut Known::default());
         assert_eq!(told.matches("rule handle 7 (accept) new").count(), NAMED);
-        assert!(told.ends_with("; and 492 more changes"), "{told}");
+        assert!(told.ends_with("; and 244 more changes"), "{told}");
+        let drops = rule::message(&vec![rule::verdict(0); 200]);
+        let told = words(&vec![(NEW_RULE, drops); 100], &mut Known::default());
+        assert!(told.len() <= BYTES + 200, "{}", told.len());
+        assert!(told.ends_with(" more changes"), "{told}");
     }
 }

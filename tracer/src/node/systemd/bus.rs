@@ -21,11 +21,13 @@ use zbus::{Connection, MessageStream};
 use super::address::Address;
 use super::names;
 use super::private::Private;
-use super::properties::{Properties, Said};
+use super::properties::{self, INVOCATION, Properties, Said};
 use crate::node::clock;
 
 /// A bus that takes longer to answer hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same for an answer that takes no work.
+const BRIEF: Duration = Duration::from_secs(3);
 /// Signals that wait at most. Where there are more, all is listed anew.
 const WAITING: usize = 4096;
 /// Messages that zbus keeps until they are taken, which is at once.
@@ -34,6 +36,7 @@ const QUEUED: usize = 256;
 /// The name of systemd on a bus.
 pub(super) const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const OBJECT: &str = "/org/freedesktop/systemd1";
 const PEER: &str = "org.freedesktop.DBus.Peer";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
@@ -69,7 +72,7 @@ pub(super) enum Signal {
     /// A unit was unloaded.
     UnitRemoved { name: String },
     /// A job was queued.
-    JobNew,
+    JobNew { id: u32, unit: String },
     /// A job has ended.
     JobRemoved { id: u32, unit: String, result: String },
     /// systemd begins to load all units anew, or has done so.
@@ -275,11 +278,28 @@ impl Bus {
     /// All properties of some units, of all their interfaces; to be read by [`properties`]. All are asked for at once, as
     /// each answer takes a while on a busy node.
     pub(super) async fn properties(&self, units: &[Object]) -> Vec<(Object, Result<Message, Failure>)> {
+        self.ask_each(units, "GetAll", "").await
+    }
+
+    /// The ids of the runs of some units; to be read by [`invocation`]. That costs systemd far less than all properties.
+    pub(super) async fn invocations(&self, units: &[Object]) -> Vec<(Object, Result<Message, Failure>)> {
+        self.ask_each(units, "Get", (UNIT, INVOCATION)).await
+    }
+
+    async fn ask_each<B>(
+        &self,
+        units: &[Object],
+        method: &'static str,
+        which: B,
+    ) -> Vec<(Object, Result<Message, Failure>)>
+    where
+        B: serde::Serialize + DynamicType + Copy + Send + Sync + 'static,
+    {
         let mut calls = JoinSet::new();
         for unit in units {
             let (bus, unit) = (self.clone(), unit.clone());
             calls.spawn(async move {
-                let reply = bus.call(&unit.path, PROPERTIES, "GetAll", &"").await;
+                let reply = bus.call(&unit.path, PROPERTIES, method, &which).await;
                 (unit, reply)
             });
         }
@@ -288,10 +308,24 @@ impl Bus {
 
     /// Asks for nothing but an answer.
     pub(super) async fn ping(&self) -> Result<(), Failure> {
-        self.call(OBJECT, PEER, "Ping", &()).await.map(drop)
+        self.call_within(BRIEF, (OBJECT, PEER, "Ping"), &())
+            .await
+            .map(drop)
     }
 
     async fn call<B>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<Message, Failure>
+    where
+        B: serde::Serialize + DynamicType,
+    {
+        self.call_within(PATIENCE, (path, interface, method), body).await
+    }
+
+    async fn call_within<B>(
+        &self,
+        patience: Duration,
+        (path, interface, method): (&str, &str, &str),
+        body: &B,
+    ) -> Result<Message, Failure>
     where
         B: serde::Serialize + DynamicType,
     {
@@ -299,7 +333,7 @@ impl Bus {
         let call = self
             .connection
             .call_method(to, path, Some(interface), method, body);
-        match limited(method, call).await {
+        match within(patience, method, call).await {
             Err(Failure::Refused(why)) if AWAY.iter().any(|away| why.contains(away)) => {
                 Err(Failure::Broken(why))
             }
@@ -353,6 +387,12 @@ pub(super) fn properties(body: &Body) -> Result<Properties<'_>, Failure> {
     Ok(Properties(all))
 }
 
+/// The id of a run in a reply.
+pub(super) fn invocation(body: &Body) -> Result<String, Failure> {
+    let value: Value<'_> = read("Get", body)?;
+    properties::invocation(&value).map_err(|odd| Failure::Refused(odd.to_string()))
+}
+
 fn read<'m, T>(call: &str, body: &'m Body) -> Result<T, Failure>
 where
     T: zbus::zvariant::DynamicDeserialize<'m>,
@@ -363,7 +403,15 @@ where
 
 /// Waits for an answer, within limits.
 async fn limited<T>(call: &str, work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
-    match timeout(PATIENCE, work).await {
+    within(PATIENCE, call, work).await
+}
+
+async fn within<T>(
+    patience: Duration,
+    call: &str,
+    work: impl Future<Output = zbus::Result<T>>,
+) -> Result<T, Failure> {
+    match timeout(patience, work).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(zbus::Error::MethodError(name, why, _))) => {
             let why = why.map(|why| format!(": {why}")).unwrap_or_default();
@@ -372,7 +420,7 @@ async fn limited<T>(call: &str, work: impl Future<Output = zbus::Result<T>>) -> 
         Ok(Err(error)) => Err(Failure::Broken(format!("{call}: {error}"))),
         Err(_) => Err(Failure::Broken(format!(
             "{call}: no answer in {} s",
-            PATIENCE.as_secs()
+            patience.as_secs()
         ))),
     }
 }
@@ -422,7 +470,10 @@ fn signal(message: &Message) -> Option<Signal> {
             let (name, _): (String, OwnedObjectPath) = body.deserialize().ok()?;
             Some(Signal::UnitRemoved { name })
         }
-        (MANAGER, "JobNew") => Some(Signal::JobNew),
+        (MANAGER, "JobNew") => {
+            let (id, _, unit): (u32, OwnedObjectPath, String) = body.deserialize().ok()?;
+            Some(Signal::JobNew { id, unit })
+        }
         (MANAGER, "JobRemoved") => {
             let (id, _, unit, result): (u32, OwnedObjectPath, String, String) = body.deserialize().ok()?;
             Some(Signal::JobRemoved { id, unit, result })
@@ -481,6 +532,13 @@ mod tests {
                 id: 7,
                 unit: "a.service".to_owned(),
                 result: "timeout".to_owned()
+            })
+        );
+        assert_eq!(
+            sent(MANAGER, "JobNew", &(7u32, object("/"), "a.service")),
+            Some(Signal::JobNew {
+                id: 7,
+                unit: "a.service".to_owned()
             })
         );
         assert_eq!(sent(MANAGER, "Reloading", &true), Some(Signal::Reloading(true)));

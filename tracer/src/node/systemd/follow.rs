@@ -1,18 +1,20 @@
 //! One connection to systemd: lists what there is, then follows what it tells.
 
+mod reading;
 mod telling;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::time::Duration;
 
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, sleep_until};
-use zbus::message::Message;
 
 use super::LOST;
 use super::address::Address;
-use super::bus::{self, Bus, Failure, Heard, List, Listed, Object, Signal};
+use super::bus::{Bus, Failure, Heard, List, Object, Signal};
 use super::freezing::Freezing;
+use super::jobs::Jobs;
 use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
 use super::processes::{Astray, Hierarchy};
@@ -33,11 +35,7 @@ const RELOAD: Duration = Duration::from_secs(90);
 /// From one look at the processes that a unit has left to the next: nobody tells when they end.
 const LOOK: Duration = Duration::from_secs(1);
 /// From one question to the next whether systemd still answers: one that hangs tells nothing.
-const PING: Duration = Duration::from_secs(5);
-/// Units that are asked for at once.
-const AT_ONCE: usize = 32;
-/// What systemd says of a unit that has gone.
-const GONE: [&str; 2] = ["UnknownObject", "NoSuchUnit"];
+const PING: Duration = Duration::from_secs(2);
 /// Units that are kept at most: more than any node has, some 10 MB.
 const MOST: usize = 10_000;
 
@@ -116,6 +114,8 @@ pub(super) struct Follower<'t> {
     heard: u64,
     /// Connections are to end, as systemd runs itself anew.
     is_reloading: bool,
+    /// How often systemd said since the last list that it loads all units anew, as it does where it runs itself anew.
+    reloads: u32,
     /// Units that cannot be read, and why.
     unread: BTreeMap<String, String>,
     /// Kinds of units that systemd does not list, and why.
@@ -126,6 +126,7 @@ pub(super) struct Follower<'t> {
     pending: BTreeMap<String, Pending>,
     /// What was said of units since they were read last.
     said: BTreeMap<String, Said>,
+    jobs: Jobs,
     jobs_changed: bool,
     next_look: Instant,
     next_ping: Instant,
@@ -143,12 +144,14 @@ impl<'t> Follower<'t> {
             is_lost: false,
             heard: 0,
             is_reloading: false,
+            reloads: 0,
             unread: BTreeMap::new(),
             refused: Vec::new(),
             left_out: 0,
             phase: Phase::Following,
             pending: BTreeMap::new(),
             said: BTreeMap::new(),
+            jobs: Jobs::default(),
             jobs_changed: false,
             next_look: Instant::now(),
             next_ping: Instant::now(),
@@ -164,6 +167,7 @@ impl<'t> Follower<'t> {
     ) -> Result<End, Gone> {
         self.pending.clear();
         self.said.clear();
+        self.jobs.clear();
         self.jobs_changed = false;
         match self.serve(&mut bus, &mut signals, address).await {
             Stop::Gone => Err(Gone),
@@ -276,12 +280,20 @@ impl<'t> Follower<'t> {
             }
             // What happens to units while all are made anew.
             Signal::UnitNew(_) | Signal::UnitChanged { .. } | Signal::UnitRemoved { .. } => {}
-            Signal::JobNew | Signal::JobChanged => self.jobs_changed = true,
+            Signal::JobNew { id, unit } => {
+                self.jobs.begin(id, &unit, &self.known, self.said.get(&unit));
+                self.jobs_changed = true;
+            }
+            Signal::JobChanged => self.jobs_changed = true,
             Signal::JobRemoved { id, unit, result } => {
-                let told = self.known.job_ended(id, &unit, &result, at);
+                let did = self.jobs.end(id, &unit, &self.known, self.said.get(&unit));
+                let told = self.known.job_ended(id, &unit, &result, did, at);
                 self.tell([told]).await?;
             }
-            Signal::Reloading(true) => self.await_list(at, Cause::Reload, RELOAD),
+            Signal::Reloading(true) => {
+                self.reloads = self.reloads.saturating_add(1);
+                self.await_list(at, Cause::Reload, RELOAD);
+            }
             Signal::Reloading(false) => match &mut self.phase {
                 Phase::Listing { due, .. } => *due = Instant::now(),
                 Phase::Following => self.await_list(at, Cause::Reload, Duration::ZERO),
@@ -329,6 +341,7 @@ impl<'t> Follower<'t> {
     fn await_list(&mut self, since: u64, cause: Cause, within: Duration) {
         self.pending.clear();
         self.said.clear();
+        self.jobs.clear();
         self.phase = Phase::Listing {
             since,
             cause,
@@ -412,24 +425,17 @@ impl<'t> Follower<'t> {
         // Answering costs systemd itself some 2 ms a unit: what did nothing before, and could not do anything while
         // systemd was busy with itself, is left alone.
         let is_busy_work = matches!(cause, Cause::Reload | Cause::Reexec);
-        let mut in_full = Vec::new();
-        for Listed { object, active, sub } in units {
-            match Kind::of(&object.name) {
+        let (mut in_full, mut in_brief) = (Vec::new(), Vec::new());
+        for unit in units {
+            let name = &unit.object.name;
+            match Kind::of(name) {
                 Kind::Skipped => {}
-                Kind::Full | Kind::Timer
-                    if is_busy_work && active == "inactive" && self.known.is_inactive(&object.name) => {}
-                Kind::Full | Kind::Timer => in_full.push(object),
-                Kind::Limited if !properties::rests(&active) => in_full.push(object),
-                Kind::Limited | Kind::Brief => {
-                    let state = UnitState {
-                        active,
-                        sub,
-                        ..UnitState::default()
-                    };
-                    self.tell_unit(&object.name, state, seen).await?;
-                }
+                _ if is_busy_work && unit.active == "inactive" && self.known.is_inactive(name) => {}
+                Kind::Limited | Kind::Brief if properties::rests(&unit.active) => in_brief.push(unit),
+                _ => in_full.push(unit.object),
             }
         }
+        self.read_in_brief(bus, in_brief, seen).await?;
         self.read(bus, &in_full, seen).await?;
         self.list_jobs(bus, seen).await?;
         self.astray = self.hierarchy.astray(self.known.cgroups());
@@ -446,8 +452,21 @@ impl<'t> Follower<'t> {
         }
         self.wanted.set(self.known.started());
         (self.is_lost, self.is_reloading) = (false, false);
+        let reloads = mem::take(&mut self.reloads);
         if !text.is_empty() {
-            self.notice(since, text.to_owned()).await?;
+            // Several in a row are followed by one list.
+            let times = match cause {
+                Cause::Reload | Cause::Reexec if reloads > 1 => {
+                    format!(", the last of {reloads} times in a row that it did so or the like")
+                }
+                _ => String::new(),
+            };
+            // That it can be reached shows by its answers, and not by a connection: a bus takes that for one that hangs.
+            let at = match cause {
+                Cause::Connected | Cause::Return => self.heard,
+                Cause::Reload | Cause::Reexec | Cause::Lost => since,
+            };
+            self.notice(at, format!("{text}{times}")).await?;
         }
         self.well().await?;
         Ok(())
@@ -477,72 +496,6 @@ impl<'t> Follower<'t> {
             self.tell(told).await?;
         }
         Ok(())
-    }
-
-    /// Reads units, and tells those that are not as they were told before.
-    async fn read(&mut self, bus: &Bus, units: &[Object], seen: Seen) -> Result<(), Stop> {
-        for units in units.chunks(AT_ONCE) {
-            for (Object { name, path }, reply) in bus.properties(units).await {
-                let done = match reply {
-                    Ok(reply) => self.take_properties(&name, &reply, seen).await?,
-                    Err(Failure::Refused(why)) => Err(why),
-                    Err(broken) => return Err(broken.into()),
-                };
-                let now = clock::boottime_ns().saturating_sub(clock::suspended()) / 1000;
-                if let Some(wait) = self.known.next_look(&name, now) {
-                    let due = Instant::now() + Duration::from_micros(wait);
-                    self.pending.entry(name.clone()).or_insert(Pending { path, due });
-                }
-                if done.is_ok() {
-                    self.said.remove(&name);
-                }
-                match done {
-                    // One that has gone will be told so.
-                    Err(why) if !GONE.iter().any(|gone| why.contains(gone)) => self.unread.insert(name, why),
-                    _ => self.unread.remove(&name),
-                };
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells a unit by its properties; why not, where they are not as they should be.
-    async fn take_properties(
-        &mut self,
-        name: &str,
-        reply: &Message,
-        seen: Seen,
-    ) -> Result<Result<(), String>, Stop> {
-        let body = reply.body();
-        let properties = match bus::properties(&body) {
-            Ok(properties) => properties,
-            Err(failure) => return Ok(Err(failure.to_string())),
-        };
-        if Kind::of(name) == Kind::Timer {
-            return match properties.timer() {
-                Ok(state) => self.tell_timer(name, state, seen).await.map(Ok),
-                Err(odd) => Ok(Err(odd.to_string())),
-            };
-        }
-        let state = match Kind::of(name) {
-            Kind::Full => properties.unit(),
-            Kind::Limited => properties.limited(),
-            _ => properties.state(),
-        };
-        let mut state = match state {
-            Ok(state) => state,
-            Err(odd) => return Ok(Err(odd.to_string())),
-        };
-        state.cgroup = self.hierarchy.path(&state.cgroup);
-        state.main_pid = self.hierarchy.main_process(state.main_pid, &state.cgroup);
-        if properties::has_ended(&state.active) {
-            state.processes = self.hierarchy.processes(&state.cgroup);
-        } else if let Some(folder) = self.hierarchy.folder(&state.cgroup) {
-            // Before it is looked at: what changes behind that is told.
-            self.freezing.watch(name, &folder);
-            state.frozen = self.hierarchy.is_frozen(&state.cgroup);
-        }
-        self.tell_unit(name, state, seen).await.map(Ok)
     }
 
     async fn tell_timer(&mut self, name: &str, state: TimerState, seen: Seen) -> Result<(), Stop> {

@@ -103,6 +103,11 @@ impl Known {
         Some((at, Body::Unit(Box::new(unit))))
     }
 
+    /// How a unit was told to stand.
+    pub(super) fn state(&self, name: &str) -> Option<&UnitState> {
+        self.units.get(name)
+    }
+
     /// In how many µs a unit is to be looked at though nothing is told of it, by systemd's clock: it says of no sign of life
     /// that it was given. A service that gives them as it should has done so after three quarters of its time.
     pub(super) fn next_look(&self, name: &str, now: u64) -> Option<u64> {
@@ -169,6 +174,7 @@ impl Known {
             // It will not elapse any more, so it does not matter where the clock stands.
             let stopped = TimerState {
                 active: false,
+                result: String::new(),
                 next_calendar: None,
                 next_monotonic: None,
                 ..before
@@ -236,14 +242,14 @@ impl Known {
         Some((now, Body::Job(job)))
     }
 
-    /// A job has ended.
-    pub(super) fn job_ended(&mut self, id: u32, unit: &str, result: &str, now: u64) -> Told {
+    /// A job has ended. What it did is asked for where it is not known.
+    pub(super) fn job_ended(&mut self, id: u32, unit: &str, result: &str, did: &str, now: u64) -> Told {
         let known = self.jobs.remove(&id);
         let job = Job {
             id,
             unit: unit.to_owned(),
             seen: Seen::Told,
-            action: known.map(|known| known.action).unwrap_or_default(),
+            action: known.map_or_else(|| did.to_owned(), |known| known.action),
             state: JobState::Ended(result.to_owned()),
         };
         (now, Body::Job(job))
@@ -286,6 +292,7 @@ impl Wall {
             unit: state.unit.clone(),
             seen,
             active: state.active,
+            result: state.result.clone(),
             next: state.next(self.of_monotonic),
             scheduled: state.scheduled(self.of_monotonic),
             last: state.last.and_then(super::properties::nanoseconds),
@@ -435,6 +442,7 @@ mod tests {
         let state = TimerState {
             unit: NAME.to_owned(),
             active: true,
+            result: String::new(),
             next_calendar: Some(1),
             next_monotonic: None,
             last: None,
@@ -467,6 +475,7 @@ mod tests {
             let state = TimerState {
                 unit: NAME.to_owned(),
                 active: true,
+                result: String::new(),
                 next_calendar: None,
                 next_monotonic: None,
                 last: last_ms.map(|last| last * 1000),
@@ -548,7 +557,7 @@ mod tests {
         assert!(known.job(job(1, JobState::Running), 3).is_some());
         let done = JobState::Ended("done".to_owned());
         assert_eq!(
-            known.job_ended(1, NAME, "done", 4),
+            known.job_ended(1, NAME, "done", "stop", 4),
             (4, Body::Job(job(1, done.clone())))
         );
         // One that ended before it could be asked.
@@ -556,7 +565,7 @@ mod tests {
             action: String::new(),
             ..job(2, done)
         };
-        assert_eq!(known.job_ended(2, NAME, "done", 5), (5, Body::Job(unknown)));
+        assert_eq!(known.job_ended(2, NAME, "done", "", 5), (5, Body::Job(unknown)));
         known.job(job(3, JobState::Waiting), 6);
         known.job(job(4, JobState::Waiting), 6);
         let missed = Job {

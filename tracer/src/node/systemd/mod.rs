@@ -2,12 +2,14 @@
 //!
 //! Nothing is asked again and again: systemd tells when something changes, and what is then read is all that is told of
 //! that unit. `address` is where a bus is, `bus` the connection (`private` without a bus), `properties` and `names` read what comes, `known` is
-//! what was told so far, `follow` keeps to it, `processes` looks at those of a unit, `freezing` is woken where they are frozen.
+//! what was told so far, `follow` keeps to it, `jobs` tells of those that are over at once, `processes` looks at those of a unit,
+//! `freezing` is woken where they are frozen.
 
 mod address;
 mod bus;
 mod follow;
 mod freezing;
+mod jobs;
 mod known;
 mod names;
 mod private;

@@ -23,9 +23,9 @@ pub(super) enum Kind {
     Full,
     /// It is told as a timer.
     Timer,
-    /// Its state alone where it rests, else all: there are many of them, and on its way one has a limit.
+    /// Its state and its run where it rests, else all: there are many of them, and on its way one has a limit.
     Limited,
-    /// Its state alone.
+    /// Its state, its run and how it failed.
     Brief,
     /// Nothing: there are many of them, and they do nothing.
     Skipped,

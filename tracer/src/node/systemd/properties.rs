@@ -11,6 +11,12 @@ use crate::event::{
 /// `USEC_INFINITY`, systemd src/basic/time-util.h: no limit, never.
 const INFINITE: u64 = u64::MAX;
 
+/// What a run of a unit is told from others by.
+pub(super) const INVOCATION: &str = "InvocationID";
+
+/// The result of what went well.
+const SUCCESS: &str = "success";
+
 /// The properties of an object, by their names.
 pub(super) struct Properties<'m>(pub(super) HashMap<&'m str, Value<'m>>);
 
@@ -28,6 +34,8 @@ pub(super) struct Said {
     active: Option<String>,
     sub: Option<String>,
     result: Option<String>,
+    /// In hex.
+    invocation: Option<String>,
     /// In µs of `CLOCK_MONOTONIC`.
     changed: Option<u64>,
     /// In ns since 1970.
@@ -43,8 +51,19 @@ impl Said {
         newer(&mut self.active, later.active);
         newer(&mut self.sub, later.sub);
         newer(&mut self.result, later.result);
+        newer(&mut self.invocation, later.invocation);
         newer(&mut self.changed, later.changed);
         newer(&mut self.ended, later.ended);
+    }
+
+    /// The run that it is or was in, where that was said.
+    pub(super) fn invocation(&self) -> Option<&str> {
+        self.invocation.as_deref()
+    }
+
+    /// Whether it runs, where that was said.
+    pub(super) fn runs(&self) -> Option<bool> {
+        self.active.as_deref().map(|active| !has_ended(active))
     }
 
     /// How a unit that stood so has come to rest; `None` where it was not said to have.
@@ -79,6 +98,11 @@ impl Properties<'_> {
             active: text("ActiveState"),
             sub: text("SubState"),
             result: text("Result"),
+            invocation: self
+                .0
+                .contains_key(INVOCATION)
+                .then(|| self.invocation().ok())
+                .flatten(),
             changed: time("StateChangeTimestampMonotonic"),
             ended: time("InactiveEnterTimestamp").and_then(nanoseconds),
         }
@@ -93,6 +117,9 @@ impl Properties<'_> {
         let text = |name| Ok(self.text(name)?.unwrap_or_default().to_owned());
         Ok(UnitState {
             result: text("Result")?,
+            reload_result: Some(text("ReloadResult")?)
+                .filter(|result| result != SUCCESS)
+                .unwrap_or_default(),
             main_pid: u32::try_from(number("MainPID", 0)?).unwrap_or(0),
             invocation: self.invocation()?,
             restarts: u32::try_from(number("NRestarts", 0)?).unwrap_or(u32::MAX),
@@ -104,17 +131,16 @@ impl Properties<'_> {
         })
     }
 
-    /// How a mount, a socket or a swap stands: where it rests its state alone, as it is listed. Its runs are not counted.
+    /// How a mount, a socket or a swap stands: where it rests in brief. When its runs began and ended is not told.
     ///
     /// # Errors
     /// As for [`Properties::unit`].
     pub(super) fn limited(&self) -> Result<UnitState, Odd> {
-        let state = self.state()?;
-        if rests(&state.active) {
-            return Ok(state);
+        let brief = self.brief()?;
+        if rests(&brief.active) {
+            return Ok(brief);
         }
         Ok(UnitState {
-            invocation: String::new(),
             begun: None,
             ended: None,
             ..self.unit()?
@@ -217,6 +243,23 @@ impl Properties<'_> {
         Ok(number.map_or(without, Signal))
     }
 
+    /// What is told of a unit that nothing limits. A result is told where it is no success: such units are many, and listed
+    /// without.
+    ///
+    /// # Errors
+    /// As for [`Properties::unit`].
+    pub(super) fn brief(&self) -> Result<UnitState, Odd> {
+        Ok(UnitState {
+            result: self
+                .text("Result")?
+                .filter(|result| *result != SUCCESS)
+                .unwrap_or_default()
+                .to_owned(),
+            invocation: self.invocation()?,
+            ..self.state()?
+        })
+    }
+
     /// The state alone of a unit.
     pub(super) fn state(&self) -> Result<UnitState, Odd> {
         let required = |name| self.text(name)?.map(str::to_owned).ok_or_else(|| missing(name));
@@ -238,6 +281,10 @@ impl Properties<'_> {
                 .map(str::to_owned)
                 .ok_or_else(|| missing("Unit"))?,
             active: self.state()?.active == "active",
+            result: match (self.state()?.active.as_str(), self.text("Result")?) {
+                ("failed", Some(result)) => result.to_owned(),
+                _ => String::new(),
+            },
             next_calendar: self.time("NextElapseUSecRealtime")?,
             next_monotonic: self.time("NextElapseUSecMonotonic")?,
             last: self.time("LastTriggerUSec")?,
@@ -251,21 +298,7 @@ impl Properties<'_> {
 
     /// `InvocationID` in hex, empty where there is none.
     fn invocation(&self) -> Result<String, Odd> {
-        let Some(bytes) = self.array("InvocationID")? else {
-            return Ok(String::new());
-        };
-        let mut hex = String::with_capacity(32);
-        for byte in bytes.iter() {
-            let Value::U8(byte) = byte else {
-                return Err(odd("InvocationID", byte));
-            };
-            hex += &format!("{byte:02x}");
-        }
-        // Before the first start it is all zero.
-        if hex.bytes().all(|digit| digit == b'0') {
-            hex.clear();
-        }
-        Ok(hex)
+        self.0.get(INVOCATION).map_or(Ok(String::new()), invocation)
     }
 
     /// A time in µs, `None` for never.
@@ -346,6 +379,25 @@ impl Properties<'_> {
     }
 }
 
+/// An `InvocationID` in hex, empty where there is none.
+pub(super) fn invocation(value: &Value<'_>) -> Result<String, Odd> {
+    let Value::Array(bytes) = value else {
+        return Err(odd(INVOCATION, value));
+    };
+    let mut hex = String::with_capacity(32);
+    for byte in bytes.iter() {
+        let Value::U8(byte) = byte else {
+            return Err(odd(INVOCATION, byte));
+        };
+        hex += &format!("{byte:02x}");
+    }
+    // Before the first start it is all zero.
+    if hex.bytes().all(|digit| digit == b'0') {
+        hex.clear();
+    }
+    Ok(hex)
+}
+
 /// A unit in this state (`ActiveState`) goes on to none by itself, and nothing went wrong.
 pub(super) fn rests(active: &str) -> bool {
     matches!(active, "active" | "inactive")
@@ -375,6 +427,8 @@ fn missing(name: &'static str) -> Odd {
 pub(super) struct TimerState {
     pub(super) unit: String,
     pub(super) active: bool,
+    /// How it failed, where it has.
+    pub(super) result: String,
     /// When its calendar has it elapse next, since 1970.
     pub(super) next_calendar: Option<u64>,
     /// When a span of it has elapsed next, of `CLOCK_MONOTONIC`.

@@ -56,6 +56,7 @@ fn change(
         number,
         at: format!("2023-10-10T{at}Z"),
         kind,
+        what: None,
         object: object.to_owned(),
         netns: String::new(),
         before: before.map(str::to_owned),
@@ -79,6 +80,7 @@ fn unit(name: &str, active: &str, sub: &str) -> Unit {
         starts: 0,
         restarts: 0,
         start_limit_hit: false,
+        reload_result: String::new(),
         frozen: false,
         processes: 0,
         job: String::new(),
@@ -267,6 +269,7 @@ pub(super) fn upgrade() -> Node {
         units_total: units.len() as u64,
         units,
         timers: vec![Timer {
+            result: String::new(),
             name: "apt-daily-upgrade.timer".to_owned(),
             unit: APT.to_owned(),
             active: true,
@@ -298,6 +301,8 @@ pub(super) fn upgrade() -> Node {
             manager: "dpkg".to_owned(),
             standing: PackagesStanding::InWork,
             text: "in work (configure systemd 252.17-1~deb12u1)".to_owned(),
+            unfinished: vec![],
+            unfinished_total: 0,
             holder: actor("unattended-upgr", 4711, APT),
             working_on: "configure systemd 252.17-1~deb12u1".to_owned(),
             past: vec![

@@ -92,10 +92,11 @@ fn a_mount_on_its_way_has_one_limit_for_all_that_it_does() {
     all.insert("TimeoutUSec", Value::from(7u64));
     let state = Properties(all.clone()).limited().unwrap();
     assert_eq!((state.limits.start, state.limits.stop), (7, 7));
-    assert_eq!(state.invocation, "", "its runs are not counted");
+    assert_eq!((state.invocation.as_str(), state.begun), ("ab01", None));
     all.insert("ActiveState", Value::from("active"));
     let rests = Properties(all).limited().unwrap();
     assert_eq!(rests.limits, Limits::default());
+    assert_eq!(rests.invocation, "ab01");
 }
 
 #[test]
@@ -266,4 +267,41 @@ fn spans_are_in_the_words_of_unit_files() {
     ] {
         assert_eq!(words(span), text);
     }
+}
+
+#[test]
+fn a_reload_that_went_well_says_nothing_and_one_that_did_not_says_how() {
+    for (result, told) in [("success", ""), ("timeout", "timeout")] {
+        let state = with("ReloadResult", Value::from(result)).unit().unwrap();
+        assert_eq!(state.reload_result, told);
+    }
+    assert_eq!(
+        Properties(service()).unit().unwrap().reload_result,
+        "",
+        "an older systemd"
+    );
+}
+
+#[test]
+fn how_a_path_and_a_timer_failed_is_read() {
+    let mut all = service();
+    all.insert("ActiveState", Value::from("failed"));
+    all.insert("Result", Value::from("unit-start-limit-hit"));
+    let path = Properties(all).brief().unwrap();
+    assert_eq!(
+        (path.result.as_str(), path.invocation.as_str()),
+        ("unit-start-limit-hit", "ab01")
+    );
+    let result = ("Result", Value::from("resources"));
+    assert_eq!(
+        timer(std::slice::from_ref(&result)).unwrap().result,
+        "",
+        "it has not failed"
+    );
+    assert_eq!(
+        timer(&[result, ("ActiveState", Value::from("failed"))])
+            .unwrap()
+            .result,
+        "resources"
+    );
 }
