@@ -39,7 +39,7 @@ const DESTROY_FLOW_TABLE: u16 = NFTABLES | 32;
 /// (`diagnosis/gone_rules.rs`), so that it is more than anybody is shown (`ruleset::shown`).
 const NAMED: usize = 256;
 /// Bytes of all that is named: the timeline keeps thousands of changes.
-const BYTES: usize = 16 << 10;
+const BYTES: usize = 4 << 10;
 /// Characters of one rule that are told: what it does with packets is at its end.
 const TOLD: usize = 1000;
 /// Chains that are known at most: of others it is not told that they are new.
