@@ -37,7 +37,7 @@ const DESTROY_FLOW_TABLE: u16 = NFTABLES | 32;
 
 /// What is named of one change at most: the rest is counted. What a rule did that went and has not come again is judged by it
 /// (`diagnosis/gone_rules.rs`), so that it is more than anybody is shown (`ruleset::shown`).
-const NAMED: usize = 256;
+const NAMED: usize = 64;
 /// Bytes of all that is named: the timeline keeps thousands of changes.
 const BYTES: usize = 4 << 10;
 /// Characters of one rule that are told: what it does with packets is at its end.
@@ -578,7 +578,7 @@ mod tests {
         let rules = vec![(NEW_RULE, rule::message(&[rule::verdict(1)])); 500];
         let told = words(&rules, &mut Known::default());
         assert_eq!(told.matches("rule handle 7 (accept) new").count(), NAMED);
-        assert!(told.ends_with("; and 244 more changes"), "{told}");
+        assert!(told.ends_with("; and 436 more changes"), "{told}");
         let drops = rule::message(&vec![rule::verdict(0); 200]);
         let told = words(&vec![(NEW_RULE, drops); 100], &mut Known::default());
         assert!(told.len() <= BYTES + 200, "{}", told.len());
