@@ -53,7 +53,11 @@ impl Aftermath {
     /// route is back.
     pub(super) fn took_away(&self, model: &Model, found: &[Found]) -> Option<Gone> {
         let led = self.led.as_ref()?;
-        let is_found = || found.iter().any(|(rule, _)| rule.id == led.rule.id);
+        // What is left of it may still be a weak sign.
+        let is_found = || {
+            let mut same = found.iter().filter(|(rule, _)| rule.id == led.rule.id);
+            same.any(|(_, finding)| finding.confidence != Confidence::Weak)
+        };
         if is_late(led.at, model.now()) || is_found() {
             return None;
         }
