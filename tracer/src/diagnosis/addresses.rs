@@ -41,7 +41,18 @@ impl Addresses {
 
     /// None is told, and they may be of this version.
     fn may_be(&self, version: Version) -> bool {
-        self.v4.is_empty() && self.v6.is_empty() && self.untold.is_none_or(|of| of == version)
+        !self.are_told() && self.untold.is_none_or(|of| of == version)
+    }
+
+    /// Some are told.
+    pub(super) fn are_told(&self) -> bool {
+        !self.v4.is_empty() || !self.v6.is_empty()
+    }
+
+    /// Those that are told, each once.
+    pub(super) fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        let all = self.v4.iter().copied().map(v4);
+        all.chain(self.v6.iter().copied().map(v6))
     }
 
     /// One of them is this one; or none is told.
@@ -74,9 +85,11 @@ impl Addresses {
 
     /// The first of them, and how many more there are: `192.0.2.7`, `192.0.2.7, 192.0.2.8, 192.0.2.9 and 5 more`.
     pub(super) fn told(&self) -> String {
-        let all = self.v4.iter().copied().map(v4);
-        let all = all.chain(self.v6.iter().copied().map(v6));
-        let first: Vec<String> = all.take(NAMED).map(|address| address.to_string()).collect();
+        let first: Vec<String> = self
+            .iter()
+            .take(NAMED)
+            .map(|address| address.to_string())
+            .collect();
         match self.v4.len() + self.v6.len() - first.len() {
             0 => list(&distinct(first)),
             more => format!("{} and {more} more", first.join(", ")),

@@ -197,8 +197,9 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
         Some(Thing::Route {
             destination, prefix, ..
         }) => {
-            (is_gone(change) || turned_away(change) || !finding.flows.is_empty())
-                && finding.flows.remotes().are_in(*destination, *prefix)
+            let peers = finding.flows.remotes();
+            (is_gone(change) || turned_away(change) || peers.are_told())
+                && peers.are_in(*destination, *prefix)
         }
         Some(Thing::Rule { version, text, .. }) => {
             (is_gone(change) || turned_away(change) || !finding.flows.is_empty())

@@ -16,7 +16,7 @@ use crate::event::value::NF_TABLES;
 use crate::event::{Fate, FlowKey, Protocol, Thing, Version};
 use crate::model::Model;
 use crate::model::ends;
-use crate::model::hooks::Hook;
+use crate::model::hooks::{Course, Hook};
 use crate::model::timeline::{Change, Subject};
 
 /// Flows of a finding that a rule is held against, at most: of more, as many from all over.
@@ -43,8 +43,8 @@ pub(super) struct Scene<'a> {
     finding: &'a Finding,
     /// `None` where they are not held against its packets.
     packets: Option<Packets>,
-    /// What was dropped was arriving, or was sent; `None` where it is not by a firewall's drops that it was found.
-    incoming: Option<bool>,
+    /// Which way what was dropped went; `None` where it is not by a firewall's drops that it was found.
+    course: Option<Course>,
     known: OnceCell<Vec<Packet>>,
     places: OnceCell<Option<BTreeSet<(u32, Hook)>>>,
 }
@@ -53,15 +53,16 @@ impl<'a> Scene<'a> {
     /// That of what this rule has found.
     pub(super) fn of(model: &'a Model, rule: &Rule, finding: &'a Finding) -> Self {
         let is = |rules: &[&Rule]| rules.iter().any(|one| one.id == rule.id);
-        let (packets, incoming) = if is(&[
+        let (packets, course) = if is(&[
             &lost::rules::FIREWALL,
             &lost::rules::INVALID,
             &lost::rules::PARTLY,
-            &inside::filtered::DROPPED,
         ]) {
-            (Some(Packets::In), Some(true))
+            (Some(Packets::In), Some(Course::In))
+        } else if is(&[&inside::filtered::DROPPED]) {
+            (Some(Packets::In), Some(Course::Through))
         } else if is(&[&outgoing::FILTERED, &outgoing::PARTLY]) {
-            (Some(Packets::Out), Some(false))
+            (Some(Packets::Out), Some(Course::Out))
         } else if is(&[&lost::rules::OTHER]) {
             (Some(Packets::In), None)
         } else if is(&[&path::SILENT, &names::UNANSWERED]) {
@@ -77,7 +78,7 @@ impl<'a> Scene<'a> {
             model,
             finding,
             packets,
-            incoming,
+            course,
             known: OnceCell::new(),
             places: OnceCell::new(),
         }
@@ -157,20 +158,20 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The hooks at which a firewall's drops were seen, with their namespaces, where there are some and that is known of all of
-    /// them that the finding may be about.
+    /// The hooks on their way at which a firewall's drops were seen, with their namespaces, where there are some and that is known of
+    /// all of them that the finding may be about.
     fn places(&self) -> Option<&BTreeSet<(u32, Hook)>> {
         self.places.get_or_init(|| self.find_places()).as_ref()
     }
 
     fn find_places(&self) -> Option<BTreeSet<(u32, Hook)>> {
-        let (incoming, namespaces) = (self.incoming?, &self.finding.namespaces);
+        let (course, namespaces) = (self.course?, &self.finding.namespaces);
         let packets = self.known.get_or_init(|| self.packets());
         let protocols: BTreeSet<Protocol> = packets.iter().map(|packet| packet.protocol).collect();
         let mut places = BTreeSet::new();
         for (key, line) in self.model.books().lines() {
             let is_its = key.fate == Fate::Dropped
-                && key.incoming == incoming
+                && key.incoming == course.is_incoming()
                 && line.packets > 0
                 && ends::by_firewall(ends::reason(key), ends::symbol(key))
                 && namespaces.contains(&key.netns)
@@ -183,7 +184,7 @@ impl<'a> Scene<'a> {
                 places.extend(hooks.iter().map(|hook| (key.netns, *hook)));
             }
         }
-        (!places.is_empty()).then_some(places)
+        (!places.is_empty()).then(|| course.of(places))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::model::clock::{SECOND, When};
 use crate::model::ends;
 use crate::model::flows::Flow;
 use crate::model::growth::Spell;
+use crate::model::hooks::Course;
 use crate::numbers::thousands;
 use crate::report::{Confidence, Where};
 
@@ -245,7 +246,7 @@ fn finding(
     });
     let suffering = Suffering::of(flows);
     let namespaces = suffering.flows.namespaces();
-    let hooks = match kinds::hooks_in(model, &namespaces, false) {
+    let hooks = match kinds::hooks_in(model, &namespaces, Course::Out) {
         hooks if hooks.is_empty() => String::new(),
         hooks => format!(" {}", kinds::hooks_text(&hooks)),
     };

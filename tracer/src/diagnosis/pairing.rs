@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use super::firewalls::Scene;
 use super::undo::{self, Later, TakenBack, Undo};
 use super::words::{count, moment, owner, short};
-use super::{Finding, Rule, chain, effects, path, redirects, report, ways};
+use super::{Finding, Rule, chain, effects, path, redirects, report, routing, ways};
 use crate::event::value;
 use crate::event::{Thing, started_anew};
 use crate::model::Model;
@@ -227,7 +227,8 @@ fn explaining<'a>(
     // What the peers answered after it did not silence them.
     let answered = LazyCell::new(|| path::answered(model, rule, finding));
     let scene = Scene::of(model, rule, finding);
-    let is_of_peers = path::asks(rule);
+    // Of what the reverse path filter refuses the way back counts.
+    let is_of_peers = path::asks(rule) || rule.id == routing::REVERSE_PATH.id;
     let can = |change: &Change| {
         let is_older = || *answered > When::at(change.at.saturating_add(AT_ONCE));
         let is_beside = || is_of_peers && ways::is_passed_by(model, finding, change);

@@ -273,7 +273,8 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
         .or(cut_off.first())
         .copied();
     let flows = suffering.flows.iter().chain(&own).chain(&cut_off);
-    let from = match Addresses::of(flows.map(|flow| flow.remote)).told() {
+    let sources = Addresses::of(flows.map(|flow| flow.remote));
+    let from = match sources.told() {
         none if none.is_empty() => none,
         sources => format!(" from {sources}"),
     };
@@ -360,7 +361,8 @@ fn reverse_path(view: &View<'_>) -> Option<Finding> {
         standing: None,
         devices: BTreeSet::new(),
         units: suffering.units(units(model, Signature::ReversePath)),
-        flows: suffering.flows,
+        // It is the way back to them that counts, whoever suffers.
+        flows: suffering.flows.with_remotes(sources),
         prevent: Vec::new(),
         check,
         remedy,

@@ -14,7 +14,6 @@ use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Origin, Protocol, SocketState, TABLE_MAIN, Thing, Version, value};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When};
-use crate::model::latest::Latest;
 use crate::model::timeline::{Change, Subject};
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
@@ -346,7 +345,7 @@ pub(super) fn is_passed_by(model: &Model, finding: &Finding, change: &Change) ->
             destination,
             prefix,
             ..
-        } if !flows.is_empty() => {
+        } if flows.remotes().are_told() => {
             let mut known: BTreeMap<(u8, IpAddr), bool> = BTreeMap::new();
             let mut is_passed = |peer: IpAddr| match model.settings().chosen(*netns, peer) {
                 Some((
@@ -362,11 +361,8 @@ pub(super) fn is_passed_by(model: &Model, finding: &Finding, change: &Change) ->
                 }
                 _ => false,
             };
-            let mut latest = Latest::default();
-            let mut peers = flows.iter().map(|flow| flow.remote);
-            peers.all(|peer| {
-                !effects::covers(*destination, *prefix, peer) || latest.of(peer, || is_passed(peer))
-            })
+            let mut peers = flows.remotes().iter();
+            peers.all(|peer| !effects::covers(*destination, *prefix, peer) || is_passed(peer))
         }
         Thing::Rule { table, text, .. }
             if !flows.is_empty() && value::after(text, value::LOOKUP).is_some() =>

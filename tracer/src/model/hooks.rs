@@ -24,6 +24,43 @@ impl fmt::Display for Hook {
     }
 }
 
+/// Which way packets go that a firewall drops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// To this node itself.
+    In,
+    /// Through it.
+    Through,
+    /// From it.
+    Out,
+}
+
+impl Course {
+    /// They arrived.
+    pub(crate) fn is_incoming(self) -> bool {
+        self != Self::Out
+    }
+
+    /// Packets that go this way may come by this hook. What is handed up by a bridge, or out by one, may go on through the node.
+    fn comes_by(self, hook: Hook) -> bool {
+        match self {
+            _ if hook.family == "bridge" => true,
+            Self::In => hook.point != Point::Forward,
+            Self::Through => !matches!(hook.point, Point::Input | Point::Output),
+            Self::Out => true,
+        }
+    }
+
+    /// Those of these hooks, each of a namespace, that packets come by that go this way. All of them where that is none: what is for
+    /// this node itself is passed on where its rules of routing are lost.
+    pub(crate) fn of(self, mut hooks: BTreeSet<(u32, Hook)>) -> BTreeSet<(u32, Hook)> {
+        if hooks.iter().any(|(_, hook)| self.comes_by(*hook)) {
+            hooks.retain(|(_, hook)| self.comes_by(*hook));
+        }
+        hooks
+    }
+}
+
 /// Hooks as one text, each with the chain that was asked, where that is known: `netfilter: forward, ipv4; input, ipv6:
 /// table inet guard, chain in`. Empty where there are none.
 pub(crate) fn told<'a>(hooks: impl IntoIterator<Item = (Hook, Option<&'a Chain>)>) -> String {

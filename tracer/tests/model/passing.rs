@@ -1,6 +1,8 @@
 //! A firewall that drops what the node is to pass on.
 
-use tracer::event::{FlowKey, Origin, Protocol, Seen, SocketState, Thing};
+use tracer::event::{
+    Body, Chain, Chains, Example, Family, FlowKey, Origin, Point, Protocol, Seen, SocketState, Thing,
+};
 use tracer::report::{Change, Confidence, Relation, Where};
 
 use crate::lookalikes::assert_nothing;
@@ -96,6 +98,64 @@ fn answers_for_a_pod_that_a_firewall_drops_are_a_fault() {
     // It is another rule's.
     let verdict = answers_dropped(&["192.0.2.53", "192.0.2.54"], "tcp dport 9999 drop").verdict("R38");
     assert_eq!(verdict.cause.relation, Relation::Unknown);
+}
+
+/// Drops are seen at two hooks: only that counts by which packets go that are passed on, and it is told once.
+#[test]
+fn what_is_dropped_on_its_way_through_is_by_no_chain_of_another_way() {
+    let dropped = |changed: &str| {
+        let mut story = healthy();
+        let chain = |hook, name: &str| Chain {
+            family: Family::Inet,
+            hook,
+            priority: 0,
+            table: "f".to_owned(),
+            name: name.to_owned(),
+        };
+        let chains = vec![chain(Point::Forward, "forward"), chain(Point::Input, "in")];
+        story.say(Body::Chains(Chains { netns: NETNS, chains }));
+        let keys = ["192.0.2.53", "192.0.2.54"].map(|peer| to_pod(Protocol::Udp, 4000, peer, 53));
+        story.rounds(4, |story| keys.iter().for_each(|key| passes(story, *key)));
+        let value =
+            format!("generation 2, tables: inet f; table inet f, chain {changed}: rule handle 2 (drop) new");
+        let firewall = "nf_tables".to_owned();
+        set(
+            &mut story,
+            Thing::Ruleset { firewall },
+            Some(&value),
+            Seen::Told,
+            None,
+        );
+        for (protocol, asks) in [
+            (Protocol::Udp, "ip_forward"),
+            (Protocol::Tcp, "ip_forward"),
+            (Protocol::Udp, "ip_local_deliver"),
+        ] {
+            let stack = ["nft_do_chain", "nft_do_chain_inet", "nf_hook_slow", asks];
+            story.say(Body::Example(Box::new(Example {
+                entry: drop("NETFILTER_DROP", "nft_do_chain", protocol),
+                flow: None,
+                packets: 1,
+                length: 100,
+                socket: None,
+                owner: None,
+                stack: stack.map(at).into(),
+                bytes: Vec::new(),
+            })));
+        }
+        story.rounds(8, |story| {
+            for key in keys {
+                passes(story, back(key));
+                is_dropped(story, key);
+            }
+        });
+        story.verdict("R38")
+    };
+    let verdict = dropped("forward");
+    assert_eq!(verdict.cause.relation, Relation::Explains);
+    let seen = "Drops of a firewall were seen at netfilter: forward, ipv4: table inet f, chain forward. ";
+    assert!(verdict.explanation.contains(seen), "{}", verdict.explanation);
+    assert_eq!(dropped("in").cause.relation, Relation::Unknown);
 }
 
 /// Clients try anew, each time by another port.

@@ -3,7 +3,7 @@
 use tracer::event::{EntryKey, FlowKey, Protocol, Seen, Thing, Version};
 use tracer::report::{Confidence, Relation, Where};
 
-use crate::pairing::{networkd, set};
+use crate::pairing::{by, networkd, set};
 use crate::story::*;
 
 /// What a pod asks and what it is answered, as the node passes both on.
@@ -141,6 +141,109 @@ fn a_pod_that_the_reverse_path_filter_cuts_off_is_more_than_a_stray() {
         verdict.remedy
     );
     assert_eq!(cut_off(false).verdict("R03").confidence, Confidence::Weak);
+}
+
+fn pods_route(destination: &str, prefix: u8) -> Thing {
+    Thing::Route {
+        table: 254,
+        action: "unicast".to_owned(),
+        destination: ip(destination),
+        prefix,
+        metric: 0,
+    }
+}
+
+/// A pod's packets arrive on its device, and the filter, which was strict all the time, refuses them as soon as what is for the pod
+/// is to leave by the uplink. `begin` is done before that.
+fn led_away(begin: impl FnOnce(&mut Story)) -> Story {
+    let lost = EntryKey {
+        iif: LXC1,
+        device: LXC1,
+        ..drop("IP_RPFILTER", "ip_rcv_finish_core", Protocol::Tcp)
+    };
+    let mut story = healthy();
+    let (asked, answered) = pod(40_000);
+    let found = [
+        ("0.0.0.0", 0, "via 10.10.0.1 dev eth0"),
+        ("10.244.0.0", 24, "dev lxc1"),
+    ];
+    for (to, prefix, leads) in found {
+        set(&mut story, pods_route(to, prefix), Some(leads), Seen::Found, None);
+    }
+    story.rounds(8, |story| {
+        passes(story, asked, LXC1);
+        passes(story, answered, ETH0);
+    });
+    begin(&mut story);
+    let leads = Some("via 10.10.0.1 dev eth0");
+    set(
+        &mut story,
+        pods_route("10.244.0.2", 32),
+        leads,
+        Seen::Told,
+        Some(by(900, "ip", "")),
+    );
+    story.tick();
+    // They lead to nobody whose packets are refused, or not by the narrowest way.
+    for (to, prefix) in [("203.0.113.0", 24), ("10.0.0.0", 8)] {
+        let other = Some("via 10.10.0.9 dev eth0");
+        set(&mut story, pods_route(to, prefix), other, Seen::Told, None);
+    }
+    story.rounds(6, |story| {
+        passes(story, asked, LXC1);
+        story.add(lost.clone(), 1).count(asked, |flow| {
+            flow.dropped += 1;
+            flow.last_drop = lost.reason.clone().zip(lost.location.clone());
+        });
+    });
+    story
+}
+
+#[test]
+fn a_route_that_leads_away_from_a_pod_is_why_the_reverse_path_filter_cuts_it_off() {
+    let strict = |story: &mut Story| {
+        let name = "net.ipv4.conf.all.rp_filter".to_owned();
+        set(story, Thing::Sysctl { name }, Some("0"), Seen::Found, None);
+        let name = "net.ipv4.conf.all.rp_filter".to_owned();
+        set(story, Thing::Sysctl { name }, Some("1"), Seen::Told, None);
+    };
+    for begin in [(|_| ()) as fn(&mut Story), strict] {
+        let mut story = led_away(begin);
+        let verdict = story.verdict("R03");
+        assert_eq!((verdict.confidence, verdict.flows_total), (Confidence::Strong, 0));
+        assert_eq!(verdict.cause.relation, Relation::Explains);
+        let text = &verdict.cause.text;
+        assert!(
+            text.starts_with("route 10.244.0.2/32 came: via 10.10.0.1 dev eth0, by ip[900]")
+                && !text.contains("other change"),
+            "{text}"
+        );
+        assert_eq!(verdict.mended, None);
+
+        set(
+            &mut story,
+            pods_route("10.244.0.2", 32),
+            None,
+            Seen::Told,
+            Some(by(901, "ip", "")),
+        );
+        let (asked, _) = pod(40_000);
+        let goes_on = |story: &mut Story| passes(story, asked, LXC1);
+        story.rounds(1, goes_on);
+        let mended = story.verdict("R03").mended.unwrap();
+        assert!(
+            mended.text.starts_with("route 10.244.0.2/32 went away") && mended.text.ends_with("by ip[901]"),
+            "{mended:?}"
+        );
+        story.rounds(6, goes_on);
+        let report = story.report();
+        assert!(
+            report.verdicts.iter().all(|one| one.id != "R03"),
+            "{:#?}",
+            report.verdicts
+        );
+        assert_eq!(report.episodes[0].mended.as_ref(), Some(&mended));
+    }
 }
 
 /// As agents do that make theirs anew: what is looked up stands, whatever its preference.

@@ -18,6 +18,7 @@ use crate::model::endpoints::Endpoint;
 use crate::model::ends;
 use crate::model::flows::{Flow, LastDrop};
 use crate::model::growth::Spell;
+use crate::model::hooks::Course;
 use crate::model::latest::Latest;
 use crate::model::plight::{Plight, Waits};
 use crate::report::{Confidence, Where};
@@ -341,7 +342,7 @@ fn dropped(view: &View<'_>) -> Option<Finding> {
     let packets = lost.packets;
     let keys: Vec<FlowKey> = tolls.iter().map(|toll| *toll.key()).collect();
     let namespaces: BTreeSet<u32> = keys.iter().map(|key| key.netns).collect();
-    let hooks = match kinds::hooks_in(model, &namespaces, true) {
+    let hooks = match kinds::hooks_in(model, &namespaces, Course::Through) {
         hooks if hooks.is_empty() => String::new(),
         hooks => format!(" {}", kinds::hooks_text(&hooks)),
     };

@@ -11,6 +11,7 @@ use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::model::ends;
 use crate::model::growth::Spell;
+use crate::model::hooks::Course;
 use crate::model::plight::Plight;
 use crate::report::{Confidence, Where};
 use crate::shell::quoted;
@@ -124,7 +125,7 @@ fn large(view: &View<'_>) -> Option<Finding> {
         " The kernel answers each with an ICMP message that says how large it may be; the senders go on as if they did not get it."
             .to_owned()
     } else {
-        let at = match hooks_in(model, &namespaces, false) {
+        let at = match hooks_in(model, &namespaces, Course::Out) {
             hooks if hooks.is_empty() => String::new(),
             hooks => format!(" {}", hooks_text(&hooks)),
         };

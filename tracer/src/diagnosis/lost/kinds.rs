@@ -14,7 +14,7 @@ use crate::model::clock::SECOND;
 use crate::model::ends::{self, NOT_SPECIFIED};
 use crate::model::flows::LastDrop;
 use crate::model::growth::Spell;
-use crate::model::hooks;
+use crate::model::hooks::{self, Course};
 use crate::model::plight::{Plight, Waits};
 use crate::model::timeline::Subject;
 use crate::numbers::thousands;
@@ -288,20 +288,22 @@ pub(in crate::diagnosis) fn hooks_text(hooks: &[String]) -> String {
 
 /// The hooks of netfilter at which packets were dropped there, with table and chain where those are known.
 fn hooks_of(model: &Model, lost: &Lost<'_>) -> Vec<String> {
-    hooks_in(model, &namespaces(lost), true)
+    hooks_in(model, &namespaces(lost), Course::In)
 }
 
-/// The same for what was dropped in these namespaces, of what had arrived or of what they were sending.
+/// The same for what was dropped in these namespaces of what went this way, each once.
 pub(in crate::diagnosis) fn hooks_in(
     model: &Model,
     namespaces: &BTreeSet<u32>,
-    incoming: bool,
+    course: Course,
 ) -> Vec<String> {
     let lines = model
         .books()
         .sightings()
-        .filter(|(key, _)| key.incoming == incoming && namespaces.contains(&key.netns));
-    distinct(lines.map(|(key, _)| hooks_told(model, key)))
+        .filter(|(key, _)| key.incoming == course.is_incoming() && namespaces.contains(&key.netns));
+    let hooks = lines.flat_map(|(key, sighting)| sighting.hooks.iter().map(|hook| (key.netns, *hook)));
+    let hooks = course.of(hooks.collect()).into_iter();
+    distinct(hooks.map(|(netns, hook)| hooks::told([(hook, model.chains().at(netns, hook))])))
 }
 
 /// The same of one line of the books.

@@ -11,6 +11,7 @@ use crate::model::Model;
 use crate::model::clock::seconds;
 use crate::model::counters::{is_refused_sending, meaning};
 use crate::model::ends;
+use crate::model::hooks::Course;
 use crate::model::queues::Port;
 use crate::model::waiting::Wait;
 use crate::report::{Counter, Queue, Unresolved};
@@ -63,7 +64,7 @@ fn refused(model: &Model, counter: &CounterKey, counted: u64) -> String {
     if seen == 0 {
         return ": by a firewall, connection tracking or a queue, or for want of memory".to_owned();
     }
-    let at = match hooks_in(model, &BTreeSet::from([counter.netns]), false) {
+    let at = match hooks_in(model, &BTreeSet::from([counter.netns]), Course::Out) {
         hooks if hooks.is_empty() => String::new(),
         hooks => format!(" ({})", hooks.join("; ")),
     };
