@@ -100,7 +100,7 @@ pub(super) fn read(text: &str) -> Said {
             Language::Other { runs: true } => !CALLS.iter().any(|call| code.contains(call)),
             Language::Other { runs: false } => continue,
         };
-        let statements = of_here(statements(&code));
+        let statements = of_here(&code);
         let (mut found, mut mentions) = (Vec::new(), Vec::new());
         if language == Language::Shell {
             found.extend(of_pipes(&statements));
@@ -186,19 +186,29 @@ struct Statement<'a> {
     within: bool,
     /// It gives a variable a value, and runs nothing.
     assigns: bool,
-    /// It begins within quotes that were open before it.
-    quoted: bool,
+    /// Where the quotes were opened within which it begins, as an offset in the line.
+    quoted: Option<usize>,
+}
+
+impl Statement<'_> {
+    /// Where the last word stands before those that another node or a container is given, as an offset in the line that it is
+    /// of.
+    fn away(&self, line: &str) -> Option<usize> {
+        let word = self.words.get(away(&self.words)?.from.checked_sub(1)?)?;
+        // They are parts of that line.
+        (word.as_ptr() as usize).checked_sub(line.as_ptr() as usize)
+    }
 }
 
 fn statements(line: &str) -> Vec<Statement<'_>> {
     let mut found = Vec::<Statement<'_>>::new();
     let (mut begin, mut depth) = (0, 0_usize);
     let (mut piped, mut within, mut variable) = (false, false, false);
-    let (mut quote, mut quoted) = (None, false);
+    let (mut quote, mut quoted) = (None, None);
     let ends = line.char_indices().filter_map(|(at, c)| {
         match quote {
-            None if c == '"' || c == '\'' => quote = Some(c),
-            Some(open) if c == open && !line[..at].ends_with('\\') => quote = None,
+            None if c == '"' || c == '\'' => quote = Some((c, at)),
+            Some((open, _)) if c == open && !line[..at].ends_with('\\') => quote = None,
             _ => {}
         }
         // `${NAME}` is part of a word.
@@ -210,7 +220,9 @@ fn statements(line: &str) -> Vec<Statement<'_>> {
             variable = false;
             return None;
         }
-        ";|&(){}`".contains(c).then_some((at, Some((c, quote.is_some()))))
+        ";|&(){}`"
+            .contains(c)
+            .then_some((at, Some((c, quote.map(|(_, at)| at)))))
     });
     for (at, end) in ends.chain([(line.len(), None)]) {
         let c = end.map(|(c, _)| c);
@@ -241,8 +253,8 @@ fn statements(line: &str) -> Vec<Statement<'_>> {
                 quoted,
             });
         }
-        let Some((c, is_quoted)) = end else { break };
-        quoted = is_quoted;
+        let Some((c, opened)) = end else { break };
+        quoted = opened;
         begin = at + c.len_utf8();
         // `||` is no pipe.
         piped = c == '|' && !line[..at].ends_with('|') && !line[begin..].starts_with('|');
@@ -261,14 +273,20 @@ fn run_here<'a, 'b>(words: &'a [&'b str]) -> &'a [&'b str] {
     &words[..away(words).map_or(words.len(), |away| away.from)]
 }
 
-/// The commands of a line that run on this node. What another node, or a container, is given in quotes runs there.
-fn of_here(statements: Vec<Statement<'_>>) -> Vec<Statement<'_>> {
-    let mut is_away = false;
+/// The commands of a line that run on this node. What another node, or a container, is given in quotes of its own runs there; what
+/// stands behind that in the quotes of a shell of this node does not.
+fn of_here(line: &str) -> Vec<Statement<'_>> {
+    let mut away = None;
     let runs_here = |statement: &Statement<'_>| {
-        is_away = is_away && statement.quoted || away(&statement.words).is_some();
-        !(is_away && statement.quoted)
+        let is_given = statement
+            .quoted
+            .is_some_and(|at| away.is_some_and(|away| at > away));
+        if !is_given {
+            away = statement.away(line);
+        }
+        !is_given
     };
-    statements.into_iter().filter(runs_here).collect()
+    statements(line).into_iter().filter(runs_here).collect()
 }
 
 /// Whether a command gives a variable a value and is over then: `X="a b"`, `export X=a`.

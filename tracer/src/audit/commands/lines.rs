@@ -111,15 +111,18 @@ fn open_away(line: &str) -> Option<char> {
     let mut quote = None;
     for (at, c) in line.char_indices() {
         match quote {
-            None if c == '"' || c == '\'' => quote = Some(c),
-            Some(open) if c == open && !line[..at].ends_with('\\') => quote = None,
+            None if c == '"' || c == '\'' => quote = Some((c, at)),
+            Some((open, _)) if c == open && !line[..at].ends_with('\\') => quote = None,
             _ => {}
         }
     }
     let statements = statements(line);
-    let last = statements.iter().rev().find(|one| !one.quoted)?;
-    let is_away = away(&last.words).is_some_and(|away| !away.shares_network);
-    quote.filter(|_| is_away)
+    let last = statements.iter().rev().find(|one| one.quoted.is_none())?;
+    let shares_network = away(&last.words)?.shares_network;
+    let place = last.away(line)?;
+    quote
+        .filter(|(_, at)| !shares_network && *at > place)
+        .map(|(quote, _)| quote)
 }
 
 /// A line up to the comment at its end: a `#` that begins a word and is not within quotes.

@@ -179,6 +179,10 @@ fn what_runs_elsewhere_changes_this_node_only_by_what_is_shared() {
     }
     for (line, name) in [
         ("ssh other true; apt-get upgrade", "apt-get"),
+        ("/bin/sh -c \"ssh other true; apt-get -y upgrade\"", "apt-get"),
+        ("bash -c 'podman exec box true && apt-get upgrade'", "apt-get"),
+        ("sh -c 'if ssh other true; then apt-get upgrade; fi'", "apt-get"),
+        ("sh -c 'ssh other uptime | mail x; apt-get upgrade'", "apt-get"),
         ("ssh $NODE apt-get upgrade", "apt-get"),
         ("docker exec cni ip link set eth0 down", "ip link set"),
         ("docker run --net=host image ip link set eth0 down", "ip link set"),
