@@ -72,8 +72,8 @@ fn keep(story: &mut Story, key: FlowKey) {
     story.example(kept, key, Some(SocketState::Established), "curl");
 }
 
-#[test]
-fn what_leaves_again_was_not_lost_in_part() {
+/// All is well, with a firewall.
+fn guarded() -> Story {
     let mut story = healthy();
     let firewall = Thing::Ruleset {
         firewall: "nf_tables".to_owned(),
@@ -86,6 +86,12 @@ fn what_leaves_again_was_not_lost_in_part() {
         None,
     );
     story.rounds(4, |story| story.exchange(client(40_001)));
+    story
+}
+
+#[test]
+fn what_leaves_again_was_not_lost_in_part() {
+    let mut story = guarded();
     rules(&mut story, 2, "rule handle 7 (tcp dport 80 drop) new");
     story.rounds(10, |story| keep(story, client(40_001)));
     assert_eq!(story.ids(), ["K02"]);
@@ -148,18 +154,7 @@ fn what_is_let_pass_again_is_the_mend() {
 /// What is lost after the former is over with the latter.
 fn mended_by(breaks: &str, mends: &str) {
     let lost = || drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp);
-    let mut story = healthy();
-    let firewall = Thing::Ruleset {
-        firewall: "nf_tables".to_owned(),
-    };
-    set(
-        &mut story,
-        firewall,
-        Some("generation 1, tables: inet guard"),
-        Seen::Found,
-        None,
-    );
-    story.rounds(4, |story| story.exchange(client(40_001)));
+    let mut story = guarded();
     ruleset(&mut story, 2, &format!("table inet guard, {breaks}"));
     story.rounds(10, |story| story.ask_and_lose(client(40_001), lost()));
     assert_eq!(story.ids(), ["R06"], "{breaks}");

@@ -5,6 +5,7 @@ use tracer::report::{Confidence, Destination, Fact, Relation, Where};
 
 use crate::pairing;
 use crate::story::*;
+use crate::ways::route;
 
 const POD: &str = "10.244.0.2";
 
@@ -19,28 +20,18 @@ fn set(story: &mut Story, thing: Thing, value: Option<&str>, seen: Seen) {
     })));
 }
 
-fn route(destination: &str, prefix: u8) -> Thing {
-    Thing::Route {
-        table: 254,
-        action: "unicast".to_owned(),
-        destination: ip(destination),
-        prefix,
-        metric: 0,
-    }
-}
-
 /// A node that works, with a route to this network by the pod's device.
 fn before(destination: &str, prefix: u8) -> Story {
     let mut story = healthy();
     set(
         &mut story,
-        route("0.0.0.0", 0),
+        route("0.0.0.0", 0, 0),
         Some("via 10.10.0.1 dev eth0"),
         Seen::Found,
     );
     set(
         &mut story,
-        route(destination, prefix),
+        route(destination, prefix, 0),
         Some("dev lxc1 scope link"),
         Seen::Found,
     );
@@ -210,7 +201,7 @@ fn lxc1() -> Thing {
 #[test]
 fn packets_for_a_pod_that_go_back_since_its_route_was_lost_are_a_fault() {
     let mut story = before(POD, 32);
-    set(&mut story, route(POD, 32), None, Seen::Told);
+    set(&mut story, route(POD, 32, 0), None, Seen::Told);
     story.rounds(8, goes_back);
     let report = story.report();
     assert_eq!((report.place, report.failure_found()), (Where::GuestKernel, true));
@@ -259,7 +250,7 @@ fn what_is_dropped_since_a_pods_route_was_lost_is_told_by_few_packets() {
         );
     };
     let mut story = before(POD, 32);
-    set(&mut story, route(POD, 32), None, Seen::Told);
+    set(&mut story, route(POD, 32, 0), None, Seen::Told);
     story.rounds(1, dropped).idle(2).rounds(1, dropped).idle(1);
     let verdict = story.verdict("R18");
     assert_eq!(verdict.confidence, Confidence::Strong);
@@ -268,7 +259,7 @@ fn what_is_dropped_since_a_pods_route_was_lost_is_told_by_few_packets() {
     story.idle(3);
     set(
         &mut story,
-        route(POD, 32),
+        route(POD, 32, 0),
         Some("dev lxc1 scope link"),
         Seen::Told,
     );
@@ -277,7 +268,7 @@ fn what_is_dropped_since_a_pods_route_was_lost_is_told_by_few_packets() {
 
     // A moment in which a pod is ended: what was on its way is lost at once, and nobody asks again.
     let mut story = before(POD, 32);
-    set(&mut story, route(POD, 32), None, Seen::Told);
+    set(&mut story, route(POD, 32, 0), None, Seen::Told);
     story.rounds(2, dropped).idle(8);
     assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
@@ -286,8 +277,13 @@ fn what_is_dropped_since_a_pods_route_was_lost_is_told_by_few_packets() {
 #[test]
 fn what_goes_back_by_a_route_that_stands_is_none() {
     let mut story = before(POD, 32);
-    set(&mut story, route("10.244.9.0", 24), Some("dev lxc1"), Seen::Found);
-    set(&mut story, route("10.244.9.0", 24), None, Seen::Told);
+    set(
+        &mut story,
+        route("10.244.9.0", 24, 0),
+        Some("dev lxc1"),
+        Seen::Found,
+    );
+    set(&mut story, route("10.244.9.0", 24, 0), None, Seen::Told);
     story.rounds(8, goes_back);
     assert!(story.ids().is_empty(), "{:?}", story.ids());
 }
@@ -297,8 +293,13 @@ fn what_goes_back_by_a_route_that_stands_is_none() {
 #[test]
 fn one_of_many_routes_by_a_device_may_have_been_ended_with_who_was_behind_it() {
     let mut story = before(POD, 32);
-    set(&mut story, route("10.244.0.3", 32), Some("dev lxc1"), Seen::Found);
-    set(&mut story, route(POD, 32), None, Seen::Told);
+    set(
+        &mut story,
+        route("10.244.0.3", 32, 0),
+        Some("dev lxc1"),
+        Seen::Found,
+    );
+    set(&mut story, route(POD, 32, 0), None, Seen::Told);
     let mut last = story.clone();
     story.rounds(8, goes_back);
     assert_eq!(story.report().place, Where::Healthy);
@@ -312,7 +313,7 @@ fn one_of_many_routes_by_a_device_may_have_been_ended_with_who_was_behind_it() {
         "{}",
         verdict.explanation
     );
-    set(&mut last, route("10.244.0.3", 32), None, Seen::Told);
+    set(&mut last, route("10.244.0.3", 32, 0), None, Seen::Told);
     last.rounds(8, goes_back);
     assert_eq!(last.verdict("R18").confidence, Confidence::Strong);
 }
@@ -321,12 +322,17 @@ fn one_of_many_routes_by_a_device_may_have_been_ended_with_who_was_behind_it() {
 #[test]
 fn a_pod_whose_devices_stand_is_there() {
     let lost = |story: &mut Story| {
-        set(story, route(POD, 32), None, Seen::Told);
+        set(story, route(POD, 32, 0), None, Seen::Told);
         story.rounds(8, goes_back);
         story.verdict("R18").confidence
     };
     let mut pair = before(POD, 32);
-    set(&mut pair, route("10.244.0.3", 32), Some("dev lxc1"), Seen::Found);
+    set(
+        &mut pair,
+        route("10.244.0.3", 32, 0),
+        Some("dev lxc1"),
+        Seen::Found,
+    );
     pair.say(Body::Device(Device {
         netns: NETNS,
         index: LXC1,
@@ -342,13 +348,13 @@ fn a_pod_whose_devices_stand_is_there() {
     let mut alone = before(POD, 32);
     set(
         &mut alone,
-        route("169.254.0.0", 16),
+        route("169.254.0.0", 16, 0),
         Some("dev lxc1"),
         Seen::Found,
     );
     set(
         &mut alone,
-        route("2001:db8:1::2", 128),
+        route("2001:db8:1::2", 128, 0),
         Some("dev lxc1"),
         Seen::Found,
     );
@@ -360,7 +366,7 @@ fn a_pod_whose_devices_stand_is_there() {
 fn a_default_route_that_was_lost_before_does_not_explain_it() {
     let mut story = before(POD, 32);
     for (destination, prefix) in [("0.0.0.0", 0), (POD, 32)] {
-        let gone = route(destination, prefix);
+        let gone = route(destination, prefix, 0);
         pairing::set(&mut story, gone, None, Seen::Told, Some(owner("ip")));
         story.tick();
     }
@@ -394,11 +400,11 @@ fn a_route_is_put_back_by_a_command_that_takes_any_name() {
     set(&mut story, link, Some("up, carrier, mtu 1500"), Seen::Found);
     set(
         &mut story,
-        route("10.244.0.3", 32),
+        route("10.244.0.3", 32, 0),
         Some("dev a;b scope link"),
         Seen::Found,
     );
-    set(&mut story, route("10.244.0.3", 32), None, Seen::Told);
+    set(&mut story, route("10.244.0.3", 32, 0), None, Seen::Told);
     story.rounds(8, |story| {
         story.arrived(Protocol::Udp, 1).count(
             flow(Protocol::Udp, "10.244.0.3", 8080, "192.0.2.10", 5000),
@@ -425,7 +431,7 @@ fn a_route_is_put_back_by_a_command_that_takes_any_name() {
 #[test]
 fn a_route_that_went_with_its_device_is_a_weak_sign() {
     let mut story = before(POD, 32);
-    set(&mut story, route(POD, 32), None, Seen::Told);
+    set(&mut story, route(POD, 32, 0), None, Seen::Told);
     set(&mut story, lxc1(), None, Seen::Told);
     story.rounds(8, goes_back);
     assert_eq!(story.report().place, Where::Healthy);

@@ -5,6 +5,7 @@ use tracer::report::{Confidence, Relation, Where};
 
 use crate::pairing::{by, networkd, set};
 use crate::story::*;
+use crate::ways::route;
 
 /// What a pod asks and what it is answered, as the node passes both on.
 fn pod(port: u16) -> (FlowKey, FlowKey) {
@@ -108,11 +109,7 @@ fn a_pod_that_the_reverse_path_filter_cuts_off_is_more_than_a_stray() {
         });
         set(&mut story, filter(), Some("2"), Seen::Told, None);
         story.rounds(6, |story| {
-            passes(story, asked, LXC1);
-            story.add(lost.clone(), 1).count(asked, |flow| {
-                flow.dropped += 1;
-                flow.last_drop = lost.reason.clone().zip(lost.location.clone());
-            });
+            refused(story, asked, &lost);
         });
         story
     };
@@ -143,14 +140,13 @@ fn a_pod_that_the_reverse_path_filter_cuts_off_is_more_than_a_stray() {
     assert_eq!(cut_off(false).verdict("R03").confidence, Confidence::Weak);
 }
 
-fn pods_route(destination: &str, prefix: u8) -> Thing {
-    Thing::Route {
-        table: 254,
-        action: "unicast".to_owned(),
-        destination: ip(destination),
-        prefix,
-        metric: 0,
-    }
+/// What a pod sends arrives, and is lost as this line has it.
+fn refused(story: &mut Story, asked: FlowKey, lost: &EntryKey) {
+    passes(story, asked, LXC1);
+    story.add(lost.clone(), 1).count(asked, |flow| {
+        flow.dropped += 1;
+        flow.last_drop = lost.reason.clone().zip(lost.location.clone());
+    });
 }
 
 /// A pod's packets arrive on its device, and the filter, which was strict all the time, refuses them as soon as what is for the pod
@@ -168,7 +164,7 @@ fn led_away(begin: impl FnOnce(&mut Story)) -> Story {
         ("10.244.0.0", 24, "dev lxc1"),
     ];
     for (to, prefix, leads) in found {
-        set(&mut story, pods_route(to, prefix), Some(leads), Seen::Found, None);
+        set(&mut story, route(to, prefix, 0), Some(leads), Seen::Found, None);
     }
     story.rounds(8, |story| {
         passes(story, asked, LXC1);
@@ -178,7 +174,7 @@ fn led_away(begin: impl FnOnce(&mut Story)) -> Story {
     let leads = Some("via 10.10.0.1 dev eth0");
     set(
         &mut story,
-        pods_route("10.244.0.2", 32),
+        route("10.244.0.2", 32, 0),
         leads,
         Seen::Told,
         Some(by(900, "ip", "")),
@@ -187,14 +183,10 @@ fn led_away(begin: impl FnOnce(&mut Story)) -> Story {
     // They lead to nobody whose packets are refused, or not by the narrowest way.
     for (to, prefix) in [("203.0.113.0", 24), ("10.0.0.0", 8)] {
         let other = Some("via 10.10.0.9 dev eth0");
-        set(&mut story, pods_route(to, prefix), other, Seen::Told, None);
+        set(&mut story, route(to, prefix, 0), other, Seen::Told, None);
     }
     story.rounds(6, |story| {
-        passes(story, asked, LXC1);
-        story.add(lost.clone(), 1).count(asked, |flow| {
-            flow.dropped += 1;
-            flow.last_drop = lost.reason.clone().zip(lost.location.clone());
-        });
+        refused(story, asked, &lost);
     });
     story
 }
@@ -222,7 +214,7 @@ fn a_route_that_leads_away_from_a_pod_is_why_the_reverse_path_filter_cuts_it_off
 
         set(
             &mut story,
-            pods_route("10.244.0.2", 32),
+            route("10.244.0.2", 32, 0),
             None,
             Seen::Told,
             Some(by(901, "ip", "")),

@@ -107,6 +107,12 @@ fn another_source_or_a_rule_for_all() {
     assert_eq!(story.ids()[0], "R37");
 }
 
+/// Whatever no other rule is for is looked up in table main, from the start.
+fn begins_with_main(story: &mut Story) {
+    let last = main(32_766, "from all lookup main");
+    set(story, last, Some(""), Seen::Found, None);
+}
+
 fn main(priority: u32, text: &str) -> Thing {
     Thing::Rule {
         version: Version::V4,
@@ -207,23 +213,11 @@ fn a_way_that_is_as_it_was_is_no_cause() {
     });
     // In a table in which all else is looked up anyway.
     none(|story| {
-        set(
-            story,
-            main(32_766, "from all lookup main"),
-            Some(""),
-            Seen::Found,
-            None,
-        );
+        begins_with_main(story);
         changed(story, main(900, "from 10.10.0.2 lookup main"), Some(""));
     });
     none(|story| {
-        set(
-            story,
-            main(32_766, "from all lookup main"),
-            Some(""),
-            Seen::Found,
-            None,
-        );
+        begins_with_main(story);
         changed(story, main(900, "from all lookup main"), Some(""));
     });
     // What is for the peer goes by a narrower one.
