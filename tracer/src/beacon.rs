@@ -5,6 +5,9 @@
 
 mod target;
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use crate::diagnosis::{Diagnosis, Leading};
 use crate::event::{Capability, CapabilityState};
 use crate::model::clock::SECOND;
@@ -52,7 +55,7 @@ impl Beacon {
             .leading()
             .map(|leading| (leading.rule.id, diagnosis.episodes_total()));
         if let Some(suppressed) = self.pace.due(now, led)
-            && let Some(line) = line(diagnosis, suppressed)
+            && let Some(line) = line(diagnosis, &suppressed)
             && self.writer.write(line)
         {
             self.pace.told(now);
@@ -65,7 +68,7 @@ impl Beacon {
     pub fn finish(mut self, diagnosis: &Diagnosis) -> Option<Capability> {
         let mut changed = self.writer.wait().and_then(|result| self.written(result));
         if let Some(suppressed) = self.pace.untold()
-            && let Some(line) = line(diagnosis, suppressed)
+            && let Some(line) = line(diagnosis, &suppressed)
             && self.writer.write(line)
             && let Some(result) = self.writer.wait()
         {
@@ -105,44 +108,77 @@ struct Pace {
     /// What led by the last line.
     told: Option<Led>,
     /// Changes since then.
-    changes: u64,
+    since: HeldBack,
     /// When the last line was handed over.
     at: Option<u64>,
-    /// `told` and `changes` as they were before it.
-    before: (Option<Led>, u64),
+    /// `told` and `since` as they were before it.
+    before: (Option<Led>, HeldBack),
+}
+
+/// Changes that had no line of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct HeldBack {
+    changes: u64,
+    /// The rules that led by them, each once.
+    rules: BTreeSet<&'static str>,
+}
+
+impl fmt::Display for HeldBack {
+    /// ` suppressed=2 missed=R12,R38`; nothing where there were none.
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.changes > 0 {
+            write!(to, " suppressed={}", self.changes)?;
+        }
+        let rules: Vec<&str> = self.rules.iter().copied().collect();
+        if !rules.is_empty() {
+            write!(to, " missed={}", rules.join(","))?;
+        }
+        Ok(())
+    }
 }
 
 impl Pace {
-    /// This leads now. Whether that is to be told, and how many changes were not told before.
-    fn due(&mut self, now: u64, leading: Option<Led>) -> Option<u64> {
+    /// This leads now. Whether that is to be told, and which changes were not told before.
+    fn due(&mut self, now: u64, leading: Option<Led>) -> Option<HeldBack> {
         if leading != self.seen {
             self.seen = leading;
-            self.changes += 1;
+            self.since.changes += 1;
+            self.since.rules.extend(leading.map(|(rule, _)| rule));
         }
         let is_time = self.at.is_none_or(|at| now.saturating_sub(at) >= INTERVAL);
         self.untold().filter(|_| is_time)
     }
 
-    /// What leads is another one than the last line said: how many changes were not told before.
-    fn untold(&self) -> Option<u64> {
-        (self.seen != self.told).then(|| self.changes.saturating_sub(1))
+    /// What leads is another one than the last line said: the changes that were not told before.
+    fn untold(&self) -> Option<HeldBack> {
+        (self.seen != self.told).then(|| {
+            let mut since = self.since.clone();
+            since.changes = since.changes.saturating_sub(1);
+            // These two have a line.
+            for (rule, _) in self.seen.into_iter().chain(self.told) {
+                since.rules.remove(rule);
+            }
+            since
+        })
     }
 
     /// A line was handed over.
     fn told(&mut self, now: u64) {
-        self.before = (self.told, self.changes);
-        (self.told, self.changes, self.at) = (self.seen, 0, Some(now));
+        self.before = (self.told, std::mem::take(&mut self.since));
+        (self.told, self.at) = (self.seen, Some(now));
     }
 
     /// It could not be written.
     fn failed(&mut self) {
-        self.told = self.before.0;
-        self.changes += std::mem::take(&mut self.before.1);
+        let (told, since) = std::mem::take(&mut self.before);
+        self.told = told;
+        self.since.changes += since.changes;
+        self.since.rules.extend(since.rules);
     }
 }
 
 /// What leads, as a line; `None` where nothing ever did.
-fn line(diagnosis: &Diagnosis, suppressed: u64) -> Option<String> {
+fn line(diagnosis: &Diagnosis, suppressed: &HeldBack) -> Option<String> {
     Some(match diagnosis.leading() {
         Some(leading) => verdict(leading, &diagnosis.model().utc(leading.since), suppressed),
         None => {
@@ -156,7 +192,7 @@ fn line(diagnosis: &Diagnosis, suppressed: u64) -> Option<String> {
 }
 
 /// `tracer: verdict R01 where=guest-kernel confidence=conclusive since=... flows=14 title="..." units=kubelet.service`
-fn verdict(leading: &Leading, since: &str, suppressed: u64) -> String {
+fn verdict(leading: &Leading, since: &str, suppressed: &HeldBack) -> String {
     let rule = leading.rule;
     let place = rule.place.unwrap_or(Where::Unknown).name();
     let line = format!(
@@ -164,33 +200,29 @@ fn verdict(leading: &Leading, since: &str, suppressed: u64) -> String {
         rule.id,
         words::confidence(leading.confidence),
         leading.flows,
-        held_back(suppressed),
+        suppressed,
         rule.title
     );
     with_units(line, &leading.units, leading.units.len() as u64)
 }
 
+/// What else stood in the episode, and had a cause of its own, stands beside its root: `was=R06,R38`.
+///
 /// `tracer: verdict none where=healthy was=R01 since=... until=... seconds=1025 flows=14 units=kubelet.service`
-fn over(place: Where, episode: &Episode, suppressed: u64) -> String {
+fn over(place: Where, episode: &Episode, suppressed: &HeldBack) -> String {
+    let others = episode.beside.iter().map(|fault| fault.id.as_str());
+    let was: Vec<&str> = std::iter::once(episode.id.as_str()).chain(others).collect();
     let line = format!(
         "tracer: verdict none where={} was={} since={} until={} seconds={:.0} flows={}{}",
         place.name(),
-        episode.id,
+        was.join(","),
         episode.onset,
         episode.end.as_deref().unwrap_or("unknown"),
         episode.seconds,
         episode.flows,
-        held_back(suppressed)
+        suppressed
     );
     with_units(line, &episode.units, episode.units_total)
-}
-
-/// ` suppressed=2`: changes that had no line of their own.
-fn held_back(suppressed: u64) -> String {
-    match suppressed {
-        0 => String::new(),
-        some => format!(" suppressed={some}"),
-    }
 }
 
 /// Adds as many units as there is room for, and how many more there are.

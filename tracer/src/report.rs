@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::event::{CapabilityState, Losses, Source, Unknown};
-pub use episode::{EPISODE_UNITS, Episode};
+pub use episode::{Beside, EPISODE_UNITS, Episode};
 pub use node::{
     Actor, Band, Became, Change, ChangeKind, Deadline, Difference, Dropper, EARLIEST, Following, Invariant,
     InvariantState, JobLimit, NODE_SCHEMA, NODE_SCHEMA_VERSION, Node, NodeReport, Onsets, Parent, Run,

@@ -20,22 +20,40 @@ fn leading(units: &[&str]) -> Leading {
     }
 }
 
+fn held_back(changes: u64, rules: &[&'static str]) -> HeldBack {
+    HeldBack {
+        changes,
+        rules: rules.iter().copied().collect(),
+    }
+}
+
 #[test]
 fn a_verdict_is_one_line_that_can_be_searched() {
     assert_eq!(
-        verdict(&leading(&["kubelet.service", "web.service"]), SINCE, 0),
+        verdict(
+            &leading(&["kubelet.service", "web.service"]),
+            SINCE,
+            &HeldBack::default()
+        ),
         "tracer: verdict R01 where=guest-kernel confidence=conclusive since=2023-10-10T06:14:05.018Z flows=14 \
          title=\"Kernel found the socket but routed the reply as foreign\" units=kubelet.service,web.service"
     );
-    let held_back = verdict(&leading(&[]), SINCE, 3);
-    assert!(held_back.contains(" flows=14 suppressed=3 title="), "{held_back}");
+    let held_back = verdict(&leading(&[]), SINCE, &held_back(3, &["R12"]));
+    assert!(
+        held_back.contains(" flows=14 suppressed=3 missed=R12 title="),
+        "{held_back}"
+    );
     assert!(held_back.ends_with("foreign\""), "{held_back}");
 }
 
 #[test]
 fn the_end_is_one_too() {
     assert_eq!(
-        over(Where::Healthy, &sample::recovered().episodes[0], 1),
+        over(
+            Where::Healthy,
+            &sample::recovered().episodes[0],
+            &held_back(1, &[])
+        ),
         "tracer: verdict none where=healthy was=R01 since=2023-10-10T06:14:05.018Z until=2023-10-10T06:16:10.018Z \
          seconds=125 flows=14 suppressed=1 units=kubelet.service,web.service"
     );
@@ -45,7 +63,7 @@ fn the_end_is_one_too() {
 fn a_line_is_never_too_long_and_no_name_forges_one() {
     let names: Vec<String> = (0..100).map(|number| format!("unit-{number}.service")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let long = verdict(&leading(&names), SINCE, u64::MAX);
+    let long = verdict(&leading(&names), SINCE, &held_back(u64::MAX, &[]));
     let (told, rest) = long.rsplit_once(",+").unwrap();
     assert!(
         long.len() <= LONGEST && long.len() > LONGEST - 40,
@@ -54,9 +72,9 @@ fn a_line_is_never_too_long_and_no_name_forges_one() {
     );
     let named = told.split_once("units=").unwrap().1.split(',').count();
     assert_eq!(named + rest.parse::<usize>().unwrap(), names.len());
-    let huge = verdict(&leading(&[&"x".repeat(2000)]), SINCE, 0);
+    let huge = verdict(&leading(&[&"x".repeat(2000)]), SINCE, &HeldBack::default());
     assert!(huge.ends_with(" units=+1"), "{huge}");
-    let forged = verdict(&leading(&["a b\nc,d\"é"]), SINCE, 0);
+    let forged = verdict(&leading(&["a b\nc,d\"é"]), SINCE, &HeldBack::default());
     assert!(forged.ends_with(" units=a_b_c_d__"), "{forged}");
 }
 
@@ -83,17 +101,17 @@ fn changes_are_told_at_once_but_not_too_often_and_the_latest_state_wins() {
     for (second, id) in rounds {
         let now = second * SECOND;
         if let Some(suppressed) = pace.due(now, id) {
-            told.push((second, id, suppressed));
+            told.push((second, id, suppressed.to_string()));
             pace.told(now);
         }
     }
     assert_eq!(
         told,
         [
-            (2, Some(("R01", 1)), 0),
-            (12, Some(("D01", 1)), 1),
-            (41, Some(("D01", 2)), 2),
-            (52, None, 0)
+            (2, Some(("R01", 1)), String::new()),
+            (12, Some(("D01", 1)), " suppressed=1 missed=R12".to_owned()),
+            (41, Some(("D01", 2)), " suppressed=2".to_owned()),
+            (52, None, String::new())
         ]
     );
 }
@@ -101,11 +119,11 @@ fn changes_are_told_at_once_but_not_too_often_and_the_latest_state_wins() {
 #[test]
 fn what_could_not_be_written_is_tried_again() {
     let mut pace = Pace::default();
-    assert_eq!(pace.due(SECOND, Some(("R01", 1))), Some(0));
+    assert_eq!(pace.due(SECOND, Some(("R01", 1))), Some(HeldBack::default()));
     pace.told(SECOND);
     pace.failed();
     assert_eq!(pace.due(2 * SECOND, Some(("R01", 1))), None, "not too soon");
-    assert_eq!(pace.due(11 * SECOND, Some(("R01", 1))), Some(0));
+    assert_eq!(pace.due(11 * SECOND, Some(("R01", 1))), Some(HeldBack::default()));
     assert_eq!(pace.due(11 * SECOND, None), None, "nobody was told that it began");
 }
 

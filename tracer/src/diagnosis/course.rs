@@ -69,20 +69,27 @@ impl Diagnosis {
             over,
             took_away,
             stands,
+            faults,
             tolls,
         } = report::outcome(&self.model, &self.past);
         let (now, starved) = (self.model.now(), self.model.starved());
         let mended = match &leading {
             Some((leading, _)) => leading.mended.as_ref(),
-            None => took_away.as_ref(),
+            None => took_away.as_ref().map(|(_, mended)| mended),
         };
         let mended = mended.map(|mended| mended.at);
         match &leading {
             Some((leading, finding)) => {
+                if let Some((rule, mended)) = took_away.filter(|(rule, _)| rule.id != leading.rule.id) {
+                    self.episodes.took_away(now, rule, &mended);
+                }
                 let by = || report::brought_about(&self.model, leading.rule, finding);
-                self.episodes.tick(now, leading, by, starved);
+                self.episodes.tick(now, leading, &faults, by, starved);
             }
-            None => self.episodes.over(now, took_away),
+            None => {
+                let gone = took_away.as_ref().map(|(rule, mended)| (*rule, mended));
+                self.episodes.over(now, gone);
+            }
         }
         self.past.found(now, tolls);
         // Who is asked later is asked anew, unless somebody else is silent for another cause.

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::pairing::Mended;
+use super::pairing::{Mended, SEEN_LATE};
 use super::{RULES, Rule};
 use crate::model::clock::SECOND;
 use crate::report::Confidence;
@@ -39,6 +39,18 @@ pub struct Leading {
     pub(crate) mended: Option<Mended>,
 }
 
+/// A verdict that decides. Times are boot times in ns.
+#[derive(Clone)]
+pub(super) struct Fault {
+    pub(super) rule: &'static Rule,
+    /// First evidence; in an episode, not before that began.
+    pub(super) since: u64,
+    /// Last evidence; in an episode, not before it was mended.
+    pub(super) last: u64,
+    /// What took it away.
+    pub(super) mended: Option<Mended>,
+}
+
 /// A time in which the network was broken. Times are boot times in ns.
 #[derive(Clone)]
 pub(super) struct Episode {
@@ -55,6 +67,8 @@ pub(super) struct Episode {
     pub(super) confidence: Confidence,
     /// The ids of all that led, in the order in which they came.
     pub(super) led: Vec<&'static str>,
+    /// All that stood while it lasted, with the last of each rule. There are no more of them than rules.
+    faults: Vec<Fault>,
     /// The most flows that the verdict that led named at one time. Not all of them starved still.
     pub(super) flows: u64,
     /// The most flows at once that starved.
@@ -63,8 +77,8 @@ pub(super) struct Episode {
     pub(super) peak: u64,
     /// Units that suffered, at most [`UNITS`].
     pub(super) units: BTreeSet<String>,
-    /// What took it away.
-    pub(super) mended: Option<Mended>,
+    /// What took away that which leads, or led last.
+    mended: Option<Mended>,
     /// As it was when it had been mended, and before it went on. What brought that about may be told some time later, and be another
     /// change.
     before: Option<Box<Episode>>,
@@ -80,11 +94,12 @@ pub(super) struct Episodes {
 }
 
 impl Episodes {
-    /// This verdict leads at a tick, what brought it about was done then, and so many flows starve.
+    /// This verdict leads at a tick, of these that stand; what brought it about was done then, and so many flows starve.
     pub(super) fn tick(
         &mut self,
         now: u64,
         leading: &Leading,
+        faults: &[Fault],
         brought_about: impl Fn() -> Option<u64>,
         starved: u64,
     ) {
@@ -101,25 +116,32 @@ impl Episodes {
                     episode.before = None;
                     episode.before = Some(Box::new(episode.clone()));
                 }
-                episode.go_on(now, leading, starved);
+                episode.go_on(now, leading, faults, starved);
             }
             before => {
                 let earliest = before.map_or(0, |before| before.last);
-                self.begin(Episode::of(now, earliest, leading, starved));
+                self.begin(Episode::of(now, earliest, leading, faults, starved));
             }
         }
     }
 
     /// No verdict leads at a tick. This took the one away that led before, where that was seen by now.
-    pub(super) fn over(&mut self, now: u64, mended: Option<Mended>) {
+    pub(super) fn over(&mut self, now: u64, gone: Option<(&Rule, &Mended)>) {
         let Some(episode) = self.kept.back_mut() else {
             return;
         };
         let is_told = episode.mended.is_some() && !episode.lasts;
         episode.lasts = false;
-        if let Some(mended) = mended.filter(|_| !is_told) {
-            episode.last = episode.last.max(mended.at.min(now));
-            episode.mended = Some(mended);
+        if let Some((rule, mended)) = gone.filter(|_| !is_told) {
+            episode.took_away(now, rule, mended);
+            episode.mended = Some(mended.clone());
+        }
+    }
+
+    /// This took away what led by that rule until now, while something else still does.
+    pub(super) fn took_away(&mut self, now: u64, rule: &Rule, mended: &Mended) {
+        if let Some(episode) = self.kept.back_mut().filter(|episode| episode.lasts) {
+            episode.took_away(now, rule, mended);
         }
     }
 
@@ -158,7 +180,7 @@ impl Episodes {
 }
 
 impl Episode {
-    fn of(now: u64, earliest: u64, leading: &Leading, starved: u64) -> Self {
+    fn of(now: u64, earliest: u64, leading: &Leading, faults: &[Fault], starved: u64) -> Self {
         let onset = leading.since.clamp(earliest.min(now), now);
         let mut episode = Self {
             onset,
@@ -168,6 +190,7 @@ impl Episode {
             rule: leading.rule,
             confidence: leading.confidence,
             led: Vec::new(),
+            faults: Vec::new(),
             flows: 0,
             starved: 0,
             peak: now,
@@ -175,7 +198,7 @@ impl Episode {
             mended: None,
             before: None,
         };
-        episode.go_on(now, leading, starved);
+        episode.go_on(now, leading, faults, starved);
         episode
     }
 
@@ -195,7 +218,7 @@ impl Episode {
         self.mended.as_ref().is_some_and(is_anew)
     }
 
-    fn go_on(&mut self, now: u64, leading: &Leading, starved: u64) {
+    fn go_on(&mut self, now: u64, leading: &Leading, faults: &[Fault], starved: u64) {
         self.lasts = true;
         // It was broken until it was mended, also where nothing was sent any more that could be lost.
         let mended = leading.mended.as_ref().map_or(0, |mended| mended.at);
@@ -207,9 +230,11 @@ impl Episode {
             }
             (self.rule, self.confidence) = (leading.rule, leading.confidence);
         }
-        // There are no more of them than rules.
         if !self.led.contains(&leading.rule.id) {
             self.led.push(leading.rule.id);
+        }
+        for fault in faults {
+            self.stands(now, fault);
         }
         if leading.flows > self.flows {
             (self.flows, self.peak) = (leading.flows, now);
@@ -220,6 +245,62 @@ impl Episode {
                 self.units.insert(unit.clone());
             }
         }
+    }
+}
+
+impl Episode {
+    /// This stands now.
+    fn stands(&mut self, now: u64, fault: &Fault) {
+        let mended = fault.mended.as_ref().map_or(0, |mended| mended.at);
+        let last = fault.last.max(mended).min(now);
+        match self
+            .faults
+            .iter_mut()
+            .find(|known| known.rule.id == fault.rule.id)
+        {
+            Some(known) => {
+                known.last = known.last.max(last);
+                known.mended.clone_from(&fault.mended);
+            }
+            None => self.faults.push(Fault {
+                since: fault.since.clamp(self.onset.min(now), now),
+                last,
+                ..fault.clone()
+            }),
+        }
+    }
+
+    /// This took away what led by that rule.
+    fn took_away(&mut self, now: u64, rule: &Rule, mended: &Mended) {
+        let at = mended.at.min(now);
+        if let Some(fault) = self.faults.iter_mut().find(|fault| fault.rule.id == rule.id) {
+            fault.last = fault.last.max(at);
+            fault.mended = Some(mended.clone());
+        }
+        self.last = self.last.max(at);
+    }
+
+    /// What took its root away: where that was not seen, what took away what follows from it.
+    pub(super) fn mended(&self) -> Option<&Mended> {
+        let root = self.faults.iter().find(|fault| fault.rule.id == self.rule.id);
+        let followers = || {
+            let mut all = self.faults.iter().rev();
+            all.find(|fault| fault.rule.follows.contains(&self.rule.id) && fault.mended.is_some())
+        };
+        let of = root.filter(|root| root.mended.is_some()).or_else(followers)?;
+        of.mended.as_ref()
+    }
+
+    /// What had a cause of its own: it was mended by something else than the root, or was seen when that had long been mended.
+    pub(super) fn beside(&self) -> impl Iterator<Item = &Fault> {
+        let mended = self.mended();
+        let is_beside = move |fault: &&Fault| match (&fault.mended, mended) {
+            (Some(own), of_root) => of_root.is_none_or(|root| root.change != own.change),
+            (None, Some(root)) => fault.last > root.at.saturating_add(SEEN_LATE),
+            (None, None) => false,
+        };
+        let others = self.faults.iter().filter(|fault| fault.rule.id != self.rule.id);
+        others.filter(is_beside)
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use foldhash::fast::RandomState;
 
 use super::firewalls::Scene;
+use super::roots::Found;
 use super::undo::{self, Later, TakenBack, Undo};
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain, effects, path, redirects, report, routing, ways};
@@ -183,6 +184,14 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
 pub(super) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Option<u64> {
     let explaining = explaining(model, rule, rule.explains, finding);
     act(&explaining).first().map(|told| told.change.at)
+}
+
+/// Something explains the finding and nothing that explains it explains the other one: they are of two causes.
+pub(super) fn is_apart(model: &Model, (rule, finding): &Found, (other, of_other): &Found) -> bool {
+    let own = explaining(model, rule, rule.explains, finding);
+    let others = explaining(model, other, other.explains, of_other);
+    let is_of_other = |told: &Told<'_>| others.iter().any(|other| other.number == told.number);
+    !own.is_empty() && !others.is_empty() && !own.iter().any(is_of_other)
 }
 
 /// Such a change brings about what was found.

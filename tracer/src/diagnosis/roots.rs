@@ -1,6 +1,7 @@
 //! Which finding hangs under which: one root, and what follows from it.
 
-use super::{Finding, Rule};
+use super::{Finding, Rule, pairing};
+use crate::model::Model;
 use crate::model::clock::SECOND;
 use crate::report::Confidence;
 
@@ -15,8 +16,9 @@ pub(super) fn counts(confidence: Confidence) -> bool {
     confidence > Confidence::Weak
 }
 
-/// For each finding the id of the one that it hangs under. They come in the order of their precedence.
-pub(super) fn under(found: &[Found]) -> Vec<Option<&'static str>> {
+/// For each finding the id of the one that it hangs under. They come in the order of their precedence. What is certain, and has a cause
+/// that is not that of the other one, is a fault of its own.
+pub(super) fn under(model: &Model, found: &[Found]) -> Vec<Option<&'static str>> {
     found
         .iter()
         .enumerate()
@@ -28,6 +30,10 @@ pub(super) fn under(found: &[Found]) -> Vec<Option<&'static str>> {
                         && counts(cause.confidence)
                         && cause.since <= finding.since.saturating_add(SLACK)
                         && belongs(finding, cause)
+                })
+                .filter(|(_, root)| {
+                    let is_certain = finding.confidence == Confidence::Conclusive;
+                    !(is_certain && pairing::is_apart(model, &found[place], root))
                 })
                 .map(|(_, (root, _))| root.id)
                 .next()

@@ -17,7 +17,7 @@ pub struct Episode {
     pub told: String,
     /// When the last evidence was seen, UTC, RFC 3339; `null` while it lasts.
     pub end: Option<String>,
-    /// What took it away, where that was seen.
+    /// What took its root away, where that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mended: Option<Mended>,
     /// Its length in seconds, until now while it lasts.
@@ -35,6 +35,10 @@ pub struct Episode {
     pub confidence: Confidence,
     /// Ids of all verdicts that led while it lasted, in the order in which they came.
     pub led: Vec<String>,
+    /// Other faults that stood meanwhile, and had a cause of their own: they were mended by something else than the root, or went on
+    /// when that had been mended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beside: Vec<Beside>,
     /// The most flows that the verdict that led named as affected at one time, whether they starved still or not.
     pub flows: u64,
     /// The most flows at once that starved.
@@ -45,4 +49,20 @@ pub struct Episode {
     pub units_total: u64,
     /// Which one it is of the episodes with this root since the start: 1 for the first.
     pub recurrence: u64,
+}
+
+/// A fault that stood in an episode beside its root.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Beside {
+    /// Id of its verdict.
+    pub id: String,
+    /// That verdict in a few words.
+    pub title: String,
+    /// When its first evidence was seen, UTC, RFC 3339.
+    pub onset: String,
+    /// When its last evidence was seen, or when it was mended where that was later, UTC, RFC 3339.
+    pub last: String,
+    /// What took it away, where that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mended: Option<Mended>,
 }

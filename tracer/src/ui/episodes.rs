@@ -3,7 +3,7 @@
 use super::details::{Kind, Page, more};
 use super::format::{clean, count, moment, plural, seconds};
 use super::words;
-use crate::report::{Episode, Report, Where};
+use crate::report::{Beside, Episode, Mended, Report, Where};
 
 /// Episodes that are shown at most; the rest is counted.
 const SHOWN: usize = 8;
@@ -38,7 +38,7 @@ fn line(episode: &Episode, now: &str) -> String {
     let also: Vec<&str> = episode
         .led
         .iter()
-        .filter(|id| **id != episode.id)
+        .filter(|id| **id != episode.id && episode.beside.iter().all(|beside| beside.id != **id))
         .map(String::as_str)
         .collect();
     let mut parts = vec![format!(
@@ -51,17 +51,30 @@ fn line(episode: &Episode, now: &str) -> String {
     if !also.is_empty() {
         parts.push(format!("{} led for a time", also.join(", ")));
     }
-    if let Some(mended) = &episode.mended {
-        parts.push(format!(
-            "mended at {} UTC: {}",
-            moment(&mended.at, now),
-            mended.text
-        ));
-    }
+    parts.extend(episode.mended.as_ref().map(|by| mended(by, now)));
+    parts.extend(episode.beside.iter().map(|fault| beside(fault, now)));
     if episode.recurrence > 1 {
         parts.push(format!("number {} of this kind", episode.recurrence));
     }
     clean(&parts.join("; ")).into_owned()
+}
+
+/// `mended at 06:31:10 UTC: rule 0: ... came`
+fn mended(by: &Mended, now: &str) -> String {
+    format!("mended at {} UTC: {}", moment(&by.at, now), by.text)
+}
+
+/// `beside it R38 A firewall ... from 06:14:08 to 06:31:10 UTC, mended at 06:31:10 UTC: ...`
+fn beside(fault: &Beside, now: &str) -> String {
+    let (onset, last) = (moment(&fault.onset, now), moment(&fault.last, now));
+    let mended = fault
+        .mended
+        .as_ref()
+        .map_or_else(String::new, |by| format!(", {}", mended(by, now)));
+    format!(
+        "beside it {} {} from {onset} to {last} UTC{mended}",
+        fault.id, fault.title
+    )
 }
 
 /// `up to 14 flows affected, at most 9 starved at once, kubelet.service web.service and 3 more`
@@ -93,16 +106,25 @@ pub(super) fn recovered(report: &Report) -> Option<String> {
         .first()
         .filter(|_| report.place == Where::Healthy)?;
     let end = last.end.as_ref()?;
-    let mended = last.mended.as_ref().map_or_else(String::new, |mended| {
-        let at = moment(&mended.at, &report.window.end);
-        format!("; mended at {at} UTC: {}", mended.text)
-    });
-    let text = format!(
-        "recovered: {} was over at {} UTC, after {}{mended}",
-        last.id,
-        moment(end, &report.window.end),
+    let now = &report.window.end;
+    let others = last.beside.iter().map(|fault| (&fault.id, &fault.mended));
+    let all: Vec<_> = std::iter::once((&last.id, &last.mended)).chain(others).collect();
+    let ids: Vec<&str> = all.iter().map(|(id, _)| id.as_str()).collect();
+    let (were, is_one) = match ids.as_slice() {
+        [_] => ("was", true),
+        _ => ("were", false),
+    };
+    let over = format!(
+        "recovered: {} {were} over at {} UTC, after {}",
+        ids.join(" and "),
+        moment(end, now),
         length(last)
     );
+    let mends = all.iter().filter_map(|(id, by)| {
+        let by = mended(by.as_ref()?, now);
+        Some(if is_one { by } else { format!("{id} {by}") })
+    });
+    let text = std::iter::once(over).chain(mends).collect::<Vec<_>>().join("; ");
     Some(clean(&text).into_owned())
 }
 
@@ -163,6 +185,37 @@ mod tests {
         assert_eq!(
             recovered(&report).as_deref(),
             Some("recovered: R01 was over at 06:16:10 UTC, after 2 min 5 s")
+        );
+        let mended = |change, at: &str, text: &str| {
+            Some(Mended {
+                change,
+                at: at.to_owned(),
+                text: text.to_owned(),
+            })
+        };
+        let episode = &mut report.episodes[0];
+        episode.mended = mended(7, "2023-10-10T06:16:10.018Z", "a rule came");
+        episode.beside = vec![Beside {
+            id: "R06".to_owned(),
+            title: "A firewall drops".to_owned(),
+            onset: "2023-10-10T06:14:30.018Z".to_owned(),
+            last: "2023-10-10T06:15:40.018Z".to_owned(),
+            mended: mended(6, "2023-10-10T06:15:40.018Z", "a table went away"),
+        }];
+        assert_eq!(
+            recovered(&report).as_deref(),
+            Some(
+                "recovered: R01 and R06 were over at 06:16:10 UTC, after 2 min 5 s; R01 mended at 06:16:10 UTC: a rule came; \
+                 R06 mended at 06:15:40 UTC: a table went away"
+            )
+        );
+        let line = &lines(&report)[0];
+        assert!(
+            line.ends_with(
+                "; D01 led for a time; mended at 06:16:10 UTC: a rule came; beside it R06 A firewall drops from 06:14:30 to \
+                 06:15:40 UTC, mended at 06:15:40 UTC: a table went away; number 2 of this kind"
+            ),
+            "{line}"
         );
         report.place = Where::Unknown;
         assert_eq!(recovered(&report), None, "whether it has recovered is not known");

@@ -3,8 +3,8 @@
 use super::details::more;
 use super::format::{fit, time_of_day, wrap};
 use super::news::Told;
-use super::{ledger, node, tables, told, upgrades, words};
-use crate::report::{Capability, Report};
+use super::{episodes, ledger, node, tables, told, upgrades, words};
+use crate::report::{Capability, Report, Where};
 
 /// Columns that sentences are broken at and tables are fitted to.
 const WIDTH: usize = 100;
@@ -20,6 +20,8 @@ pub struct Blocks {
     told: Option<Vec<Capability>>,
     /// What package managers did in the last day was told.
     upgrades: bool,
+    /// That the node has recovered, as it was told.
+    recovered: Option<String>,
     /// Changes on the node that were told.
     changes: Told,
 }
@@ -55,7 +57,10 @@ impl Blocks {
                 push_wrapped(&mut text, &format!("  by the logs: {run}"));
             }
         }
-        text.push_str(&block(report));
+        let recovered = episodes::recovered(report);
+        let is_told = recovered == self.recovered;
+        self.recovered = recovered;
+        text.push_str(&one(report, is_told));
         for change in self.changes.next(&report.node, CHANGES) {
             push_wrapped(&mut text, &format!("  changed {change}"));
         }
@@ -66,8 +71,16 @@ impl Blocks {
 /// One block: the verdict line, the books, and as much of drops and flows as a second allows.
 #[must_use]
 pub fn block(report: &Report) -> String {
+    one(report, false)
+}
+
+/// The same. That the node has recovered is told once.
+fn one(report: &Report, has_told_recovery: bool) -> String {
     let mut text = String::new();
-    let headline = words::headline(report);
+    let mut headline = words::headline(report);
+    if has_told_recovery && report.place == Where::Healthy {
+        headline.when = words::not_held(report).unwrap_or_default();
+    }
     push(
         &mut text,
         &format!(
@@ -186,6 +199,12 @@ mod tests {
             Some("  recovered: R01 was over at 06:16:10 UTC, after 2 min 5 s"),
             "{text}"
         );
+        let mut blocks = Blocks::default();
+        let told = |text: &str| text.contains("recovered: R01");
+        assert!(told(&blocks.next(&sample::recovered())));
+        assert!(!told(&blocks.next(&sample::recovered())), "once is enough");
+        blocks.next(&sample::incident());
+        assert!(told(&blocks.next(&sample::recovered())), "it recovered once more");
     }
 
     #[test]

@@ -12,12 +12,12 @@ use crate::pairing::{by, local_rule, set};
 use crate::story::*;
 
 /// How a fault is brought about, with the number of the change, and taken back by the next one.
-struct Fault {
-    breaks: fn(&mut Story, u32),
-    mends: fn(&mut Story, u32),
+pub(crate) struct Fault {
+    pub(crate) breaks: fn(&mut Story, u32),
+    pub(crate) mends: fn(&mut Story, u32),
     /// What is lost, in a round.
     loses: fn(&mut Story),
-    id: &'static str,
+    pub(crate) id: &'static str,
 }
 
 pub(crate) fn rules(story: &mut Story, number: u32, did: &str) {
@@ -45,7 +45,7 @@ fn shape(story: &mut Story, text: &str, value: Option<&str>, number: u32) {
     set(story, traffic(text), value, Seen::Told, Some(who));
 }
 
-const ROUTING: Fault = Fault {
+pub(crate) const ROUTING: Fault = Fault {
     breaks: |story, number| {
         let who = by(900 + number, "ip", "session-1.scope");
         set(story, local_rule(), None, Seen::Told, Some(who));
@@ -58,7 +58,7 @@ const ROUTING: Fault = Fault {
     id: "R01",
 };
 
-const FIREWALL: Fault = Fault {
+pub(crate) const FIREWALL: Fault = Fault {
     breaks: |story, number| {
         rules(
             story,
@@ -145,13 +145,13 @@ fn lose_some(story: &mut Story, entry: EntryKey) {
     }
 }
 
-fn works(story: &mut Story) {
+pub(crate) fn works(story: &mut Story) {
     for port in [40_000, 40_001] {
         story.exchange(client(port));
     }
 }
 
-fn begun() -> Story {
+pub(crate) fn begun() -> Story {
     let mut story = healthy();
     set(&mut story, local_rule(), Some(""), Seen::Found, None);
     set(

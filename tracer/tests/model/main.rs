@@ -4,6 +4,7 @@
 
 mod aftermath;
 mod again;
+mod beside;
 mod blame;
 mod bounds;
 mod chains;

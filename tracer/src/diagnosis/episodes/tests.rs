@@ -16,7 +16,7 @@ fn leading(id: &str, since: u64, last: u64) -> Leading {
 /// A tick in this second, with what leads then.
 fn tick(episodes: &mut Episodes, second: u64, leading: Option<Leading>) {
     match leading {
-        Some(leading) => episodes.tick(second * SECOND, &leading, || None, 0),
+        Some(leading) => episodes.tick(second * SECOND, &leading, &[], || None, 0),
         None => episodes.over(second * SECOND, None),
     }
 }
@@ -99,7 +99,7 @@ fn the_strongest_verdict_names_it_and_the_peak_is_the_most_at_once() {
             units,
             ..leading(id, 9, second)
         };
-        episodes.tick(second * SECOND, &now, || None, flows * 2);
+        episodes.tick(second * SECOND, &now, &[], || None, flows * 2);
         names.push(episodes.kept.back().unwrap().rule.id);
     }
     assert_eq!(names, ["R12", "R01", "R01", "R03", "R03"]);
@@ -143,7 +143,7 @@ fn the_earliest_are_forgotten_and_counted() {
         units: (0..UNITS + 5).map(|number| number.to_string()).collect(),
         ..leading("R01", 100_000, 100_000)
     };
-    episodes.tick(100_000 * SECOND, &crowd, || None, 0);
+    episodes.tick(100_000 * SECOND, &crowd, &[], || None, 0);
     assert_eq!(episodes.kept.back().unwrap().units.len(), UNITS);
 }
 
@@ -158,10 +158,11 @@ fn what_brought_it_about_anew_may_be_told_later() {
     };
     let mut episodes = Episodes::default();
     tick(&mut episodes, 11, Some(leading("R01", 10, 11)));
-    episodes.over(22 * SECOND, Some(mended));
+    let rule = rule("R01").unwrap();
+    episodes.over(22 * SECOND, Some((rule, &mended)));
     for (second, at) in [(31, None), (32, Some(29)), (33, Some(29))] {
         let again = leading("R01", 30, second);
-        episodes.tick(second * SECOND, &again, || at.map(|at: u64| at * SECOND), 0);
+        episodes.tick(second * SECOND, &again, &[], || at.map(|at: u64| at * SECOND), 0);
     }
     assert_eq!(
         told(&episodes),

@@ -4,7 +4,7 @@ use super::verdicts;
 use crate::diagnosis::episodes::{self, Episodes};
 use crate::model::Model;
 use crate::model::clock::seconds;
-use crate::report::{EPISODE_UNITS, Episode};
+use crate::report::{Beside, EPISODE_UNITS, Episode};
 
 /// All that are kept, the latest first.
 pub(super) fn told(model: &Model, past: &Episodes) -> Vec<Episode> {
@@ -22,17 +22,28 @@ pub(in crate::diagnosis) fn episode(model: &Model, recurrence: u64, one: &episod
         told: model.utc(one.told),
         end: (!one.lasts).then(|| model.utc(one.last)),
         seconds: seconds(until.saturating_sub(one.onset)),
-        mended: one.mended.as_ref().map(|mended| verdicts::told(model, mended)),
+        mended: one.mended().map(|mended| verdicts::told(model, mended)),
         peak: model.utc(one.peak),
         id: one.rule.id.to_owned(),
         title: one.rule.title.to_owned(),
         place: one.rule.place,
         confidence: one.confidence,
         led: one.led.iter().map(|id| (*id).to_owned()).collect(),
+        beside: one.beside().map(|fault| beside(model, fault)).collect(),
         flows: one.flows,
         starved: one.starved,
         units: one.units.iter().take(EPISODE_UNITS).cloned().collect(),
         units_total: one.units.len() as u64,
         recurrence,
+    }
+}
+
+fn beside(model: &Model, fault: &episodes::Fault) -> Beside {
+    Beside {
+        id: fault.rule.id.to_owned(),
+        title: fault.rule.title.to_owned(),
+        onset: model.utc(fault.since),
+        last: model.utc(fault.last),
+        mended: fault.mended.as_ref().map(|mended| verdicts::told(model, mended)),
     }
 }

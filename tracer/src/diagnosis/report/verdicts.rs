@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::{flow, namespaces};
 use crate::diagnosis::aftermath::Stood;
-use crate::diagnosis::episodes::Leading;
+use crate::diagnosis::episodes::{Fault, Leading};
 use crate::diagnosis::pairing::{self, Mended, Pairing};
 use crate::diagnosis::path::ARRIVALS;
 use crate::diagnosis::roots::{self, Found};
@@ -97,9 +97,11 @@ pub(in crate::diagnosis) struct Outcome {
     /// What was mended, where none that decides stands.
     pub over: Vec<Over>,
     /// What took away that which led and is found no more.
-    pub took_away: Option<Mended>,
+    pub took_away: Option<(&'static Rule, Mended)>,
     /// All of them.
     pub stands: Vec<Stood>,
+    /// Those that decide.
+    pub faults: Vec<Fault>,
     /// What is to be kept of what flows lose now.
     pub tolls: tolls::Found,
 }
@@ -122,6 +124,16 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
             is_root: one.under.is_none(),
         })
         .collect();
+    let faults = found
+        .iter()
+        .filter(|one| decides(one.rule, &one.finding))
+        .map(|one| Fault {
+            rule: one.rule,
+            since: one.finding.since,
+            last: one.finding.last,
+            mended: one.mended.clone(),
+        })
+        .collect();
     let leading = lead(found);
     let place = place(
         model,
@@ -133,6 +145,7 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
         leading,
         took_away: gone,
         stands,
+        faults,
         tolls,
     }
 }
@@ -181,7 +194,7 @@ struct Stand {
     /// Those that are.
     over: Vec<Over>,
     /// What took away that which led and is found no more.
-    gone: Option<Mended>,
+    gone: Option<(&'static Rule, Mended)>,
 }
 
 /// What was found, but for what is left of faults that were mended. With a root that is mended goes what hangs under it, unless
@@ -193,7 +206,7 @@ fn judged(view: &View<'_>) -> Stand {
     let gone = aftermath.took_away(model, &found);
     let at = gone.as_ref().map(|gone| gone.mended.at);
     found.retain(|(rule, finding)| !aftermath.is_late(model, rule, finding, at));
-    let under = roots::under(&found);
+    let under = roots::under(model, &found);
     let own: Vec<Option<Mended>> = found
         .iter()
         .map(|(rule, finding)| mended(model, rule, finding, false))
@@ -239,7 +252,7 @@ fn judged(view: &View<'_>) -> Stand {
     Stand {
         found: stand,
         over: ended.into_iter().flatten().chain(over_now).collect(),
-        gone: gone.map(|gone| gone.mended),
+        gone: gone.map(|gone| (gone.rule, gone.mended)),
     }
 }
 

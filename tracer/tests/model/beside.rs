@@ -1,0 +1,111 @@
+//! Two faults at once: each has its own beginning, end and mend.
+
+use tracer::event::{EntryKey, Protocol};
+use tracer::report::Report;
+
+use crate::again::{FIREWALL, Fault, ROUTING, begun, works};
+use crate::episodes::beacon;
+use crate::story::*;
+
+/// A fault, the connections that suffer from it, and what becomes of what they are answered.
+struct Side {
+    fault: Fault,
+    ports: [u16; 2],
+    lost: fn() -> EntryKey,
+}
+
+fn sides() -> [Side; 2] {
+    [
+        Side {
+            fault: ROUTING,
+            ports: [41_000, 41_001],
+            lost: foreign,
+        },
+        Side {
+            fault: FIREWALL,
+            ports: [42_000, 42_001],
+            lost: || drop("NETFILTER_DROP", "nft_do_chain", Protocol::Tcp),
+        },
+    ]
+}
+
+/// A round in which the connections of these sides lose what they are answered, and the others work.
+fn round(story: &mut Story, sides: &[(&Side, bool)]) {
+    works(story);
+    for (side, is_broken) in sides {
+        for port in side.ports {
+            if *is_broken {
+                story.ask_and_lose(client(port), (side.lost)());
+            } else {
+                story.exchange(client(port));
+            }
+        }
+    }
+}
+
+/// The second one begins while the first one lasts, and the one that is named is mended first, 3 s before the other one.
+fn overlapping(mended_first: &str) -> Story {
+    let [one, other] = sides();
+    let mut story = begun();
+    let rounds = |story: &mut Story, count: u32, one_is: bool, other_is: bool| {
+        story.rounds(count, |story| round(story, &[(&one, one_is), (&other, other_is)]));
+    };
+    rounds(&mut story, 8, false, false);
+    (one.fault.breaks)(&mut story, 1);
+    rounds(&mut story, 8, true, false);
+    (other.fault.breaks)(&mut story, 11);
+    rounds(&mut story, 12, true, true);
+    if mended_first == one.fault.id {
+        (one.fault.mends)(&mut story, 2);
+        rounds(&mut story, 12, false, true);
+        (other.fault.mends)(&mut story, 12);
+    } else {
+        (other.fault.mends)(&mut story, 12);
+        rounds(&mut story, 12, true, false);
+        (one.fault.mends)(&mut story, 2);
+    }
+    rounds(&mut story, 40, false, false);
+    story
+}
+
+/// By whom each fault of the only episode was mended, and when it was over.
+fn mends(report: &Report) -> Vec<(String, String, String)> {
+    let [episode] = report.episodes.as_slice() else {
+        panic!("{:#?}", report.episodes);
+    };
+    let root = (
+        &episode.id,
+        &episode.mended,
+        episode.mended.as_ref().map(|mended| &mended.at),
+    );
+    let others = episode
+        .beside
+        .iter()
+        .map(|fault| (&fault.id, &fault.mended, Some(&fault.last)));
+    let all = std::iter::once(root).chain(others);
+    all.map(|(id, mended, last)| {
+        let mended = mended.as_ref().unwrap_or_else(|| panic!("{id}: {episode:#?}"));
+        let by = mended.text.split_once('[').unwrap().1.split_once(']').unwrap().0;
+        assert_eq!(last, Some(&mended.at), "{id}");
+        (id.clone(), by.to_owned(), mended.at.clone())
+    })
+    .collect()
+}
+
+#[test]
+fn each_of_two_faults_has_its_own_end_and_mend() {
+    for first in ["R06", "R01"] {
+        let story = overlapping(first);
+        let report = story.report();
+        let mends = mends(&report);
+        let told: Vec<(&str, &str)> = mends
+            .iter()
+            .map(|(id, by, _)| (id.as_str(), by.as_str()))
+            .collect();
+        assert_eq!(told, [("R01", "902"), ("R06", "912")], "{first} first");
+        let last = mends.iter().map(|(.., at)| at).max();
+        assert_eq!(report.episodes[0].end.as_ref(), last, "{first} first");
+        let text = beacon(&story, &format!("beside-{first}"));
+        assert!(text.contains(" where=healthy was=R01,R06 since="), "{text}");
+    }
+}
