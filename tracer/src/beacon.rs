@@ -19,9 +19,11 @@ use target::Writer;
 
 /// The capability that lines can be written. Told only where they cannot.
 pub(crate) const CAPABILITY: &str = "beacon";
-/// Between two lines at least, in ns: 10 s. The kernel drops what a process writes more often than ten times in 5 s
+/// Between two lines on an average at least, in ns: 10 s. The kernel drops what a process writes more often than ten times in 5 s
 /// (`printk_devkmsg`).
 const INTERVAL: u64 = 10 * SECOND;
+/// Lines that may come at once, where there was none for long: what breaks, how, and that it is over.
+const AT_ONCE: u64 = 3;
 /// Bytes of a line at most, with what stands before it in the kernel's log: a record has 1024 (`PRINTKRB_RECORD_MAX`).
 const LONGEST: usize = 900;
 
@@ -109,8 +111,8 @@ struct Pace {
     told: Option<Led>,
     /// Changes since then.
     since: HeldBack,
-    /// When the last line was handed over.
-    at: Option<u64>,
+    /// When all lines so far would have been handed over, had they come at the interval.
+    until: u64,
     /// `told` and `since` as they were before it.
     before: (Option<Led>, HeldBack),
 }
@@ -145,7 +147,7 @@ impl Pace {
             self.since.changes += 1;
             self.since.rules.extend(leading.map(|(rule, _)| rule));
         }
-        let is_time = self.at.is_none_or(|at| now.saturating_sub(at) >= INTERVAL);
+        let is_time = self.until <= now.saturating_add((AT_ONCE - 1) * INTERVAL);
         self.untold().filter(|_| is_time)
     }
 
@@ -165,7 +167,8 @@ impl Pace {
     /// A line was handed over.
     fn told(&mut self, now: u64) {
         self.before = (self.told, std::mem::take(&mut self.since));
-        (self.told, self.at) = (self.seen, Some(now));
+        self.told = self.seen;
+        self.until = self.until.max(now).saturating_add(INTERVAL);
     }
 
     /// It could not be written.
