@@ -20,6 +20,8 @@ pub(super) struct Stranded<'a> {
     pub flows: Vec<Sufferer<'a>>,
     /// Peers to which there is no way, by namespace, with the route that sends what is for them nowhere, where one does.
     pub peers: BTreeMap<(u32, IpAddr), Option<Thing>>,
+    /// How many of them have ended since.
+    ended: usize,
     /// How many of them send again and again, and how often they did, together.
     again: u64,
     retries: u64,
@@ -75,6 +77,11 @@ impl<'a> Stranded<'a> {
         }
         found.flows.sort_by_key(|one| one.key);
         found.flows.dedup_by_key(|one| one.key);
+        let has_ended = |one: &&Sufferer<'_>| {
+            let connection = model.sockets().connection(&one.key);
+            connection.is_some_and(|connection| !connection.is_live())
+        };
+        found.ended = found.flows.iter().filter(has_ended).count();
         found
     }
 
@@ -93,7 +100,19 @@ impl<'a> Stranded<'a> {
         let peers: Vec<IpAddr> = self.peers.keys().map(|(_, peer)| *peer).collect();
         let peers = super::addresses::Addresses::of(peers.into_iter()).told();
         let connections = count(self.flows.len() as u64, "connection");
-        let stand = if self.flows.len() == 1 { "stands" } else { "stand" };
+        let whose = match (self.flows.len(), self.ended) {
+            (1, 0) => format!("{connections} stands to {peers}, and"),
+            (_, 0) => format!("{connections} stand to {peers}, and"),
+            (1, _) => format!("{connections} to {peers}, which has ended, had no way:"),
+            (all, ended) => {
+                let of_which = match ended {
+                    1 => "of which 1 has ended".to_owned(),
+                    ended if ended == all => "which have ended".to_owned(),
+                    ended => format!("of which {ended} have ended"),
+                };
+                format!("{connections} to {peers}, {of_which}, had no way:")
+            }
+        };
         let again = match self.again {
             0 => String::new(),
             again => {
@@ -105,10 +124,7 @@ impl<'a> Stranded<'a> {
                 format!(" {who} had to send again, {times} so far, and nothing of that left.")
             }
         };
-        Some(format!(
-            "{connections} {stand} to {peers}, and {}.{again}",
-            self.why()
-        ))
+        Some(format!("{whose} {}.{again}", self.why()))
     }
 
     /// Why there is no way, in a clause.

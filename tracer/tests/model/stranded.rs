@@ -109,6 +109,17 @@ fn a_default_route_that_was_not_there_at_the_start() {
     }
 }
 
+#[test]
+fn who_has_ended_does_not_stand() {
+    let mut story = node(&[]);
+    again(&mut story);
+    story.socket(agent(), None, SocketState::Close, "agent");
+    story.rounds(2, |story| story.exchange(served(50_000)));
+    let told = story.verdict("R04").explanation;
+    let wanted = "1 connection to 198.51.100.1, which has ended, had no way: no table has a route there.";
+    assert!(told.contains(wanted), "{told}");
+}
+
 /// A route leads there, or some rule may ask for one; or what is sent again is none of what has no way.
 #[test]
 fn who_has_a_way_sends_again_for_another_reason() {
