@@ -26,20 +26,40 @@ pub(super) enum Fit {
 }
 
 /// What a rule asks of a packet. All of it must hold.
-pub(super) struct Asks<'a> {
+pub(super) struct Asks {
     family: Family,
-    all: Vec<Condition<'a>>,
+    all: Vec<Condition>,
 }
 
-enum Condition<'a> {
+/// It is read once, and held against very many packets.
+enum Condition {
     Version(Version),
     Protocol {
         is: bool,
         protocol: Protocol,
     },
-    /// At which end, and what stands behind it.
-    Port(End, &'a [&'a str]),
-    Address(End, &'a [&'a str]),
+    /// At which end; `None` where what is asked is no single number or network, as a set.
+    Port(End, Option<Ports>),
+    Address(End, Option<Addresses>),
+}
+
+/// Which port is asked for.
+#[derive(Clone, Copy)]
+enum Ports {
+    Is(u16),
+    IsNot(u16),
+    Below(u16),
+    UpTo(u16),
+    Above(u16),
+    From(u16),
+}
+
+/// Which addresses are.
+#[derive(Clone, Copy)]
+struct Addresses {
+    are_in: bool,
+    network: IpAddr,
+    prefix: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,9 +68,9 @@ enum End {
     Destination,
 }
 
-impl<'a> Asks<'a> {
+impl Asks {
     /// Those of a rule in a table of this family, whose words these are.
-    pub(super) fn of(family: Family, words: &'a [&'a str]) -> Self {
+    pub(super) fn of(family: Family, words: &[&str]) -> Self {
         let (mut all, mut rest) = (Vec::new(), words);
         while let [word, behind @ ..] = rest {
             rest = match (*word, behind) {
@@ -69,10 +89,10 @@ impl<'a> Asks<'a> {
                     all.extend(match name {
                         "ipv4" | "ip" => Some(Condition::Version(Version::V4)),
                         "ipv6" | "ip6" => Some(Condition::Version(Version::V6)),
-                        "sport" => Some(Condition::Port(End::Source, behind)),
-                        "dport" => Some(Condition::Port(End::Destination, behind)),
-                        "saddr" => Some(Condition::Address(End::Source, behind)),
-                        "daddr" => Some(Condition::Address(End::Destination, behind)),
+                        "sport" => Some(Condition::Port(End::Source, Ports::read(behind))),
+                        "dport" => Some(Condition::Port(End::Destination, Ports::read(behind))),
+                        "saddr" => Some(Condition::Address(End::Source, Addresses::read(behind))),
+                        "daddr" => Some(Condition::Address(End::Destination, Addresses::read(behind))),
                         name => {
                             protocol(name, behind).map(|protocol| Condition::Protocol { is: true, protocol })
                         }
@@ -98,12 +118,12 @@ impl<'a> Asks<'a> {
                 Condition::Protocol { is: wanted, protocol } => {
                     (is((*protocol == packet.protocol) == *wanted), false)
                 }
-                Condition::Port(end, what) => match packet.at(*end).1 {
-                    Some(port) => (is_for_port(what, port), true),
+                Condition::Port(end, ports) => match packet.at(*end).1 {
+                    Some(port) => (may_be(ports.map(|ports| ports.have(port))), true),
                     None => continue,
                 },
-                Condition::Address(end, what) => match packet.at(*end).0 {
-                    Some(address) => (is_for_address(what, address), true),
+                Condition::Address(end, addresses) => match packet.at(*end).0 {
+                    Some(address) => (may_be(addresses.map(|addresses| addresses.have(address))), true),
                     None => continue,
                 },
             };
@@ -117,7 +137,7 @@ impl<'a> Asks<'a> {
 
     /// It names a port that they are for.
     pub(super) fn names_a_port(&self) -> bool {
-        let is_one = |one: &Condition<'_>| matches!(one, Condition::Port(End::Destination, _));
+        let is_one = |one: &Condition| matches!(one, Condition::Port(End::Destination, _));
         self.all.iter().any(is_one)
     }
 }
@@ -147,39 +167,62 @@ fn protocol(name: &str, behind: &[&str]) -> Option<Protocol> {
     })
 }
 
-/// What stands behind the name of a port is so for this one; `None` where it is not.
-fn is_for_port(what: &[&str], port: u16) -> Option<Fit> {
-    let number = |word: Option<&&str>| word.and_then(|word| word.parse::<u16>().ok());
-    let found = match what.first() {
-        Some(&"!=") => number(what.get(1)).map(|other| port != other),
-        Some(&"<") => number(what.get(1)).map(|other| port < other),
-        Some(&"<=") => number(what.get(1)).map(|other| port <= other),
-        Some(&">") => number(what.get(1)).map(|other| port > other),
-        Some(&">=") => number(what.get(1)).map(|other| port >= other),
-        word => number(word).map(|other| port == other),
-    };
-    // As a set.
-    found.map_or(Some(Fit::Perhaps), is)
+/// What is asked may be so where that is not known.
+fn may_be(known: Option<bool>) -> Option<Fit> {
+    known.map_or(Some(Fit::Perhaps), is)
 }
 
-/// The same of an address.
-fn is_for_address(what: &[&str], address: IpAddr) -> Option<Fit> {
-    let network = |word: Option<&&str>| -> Option<(IpAddr, u8)> {
-        let word = word?;
-        let (network, prefix) = match word.split_once('/') {
-            Some((network, prefix)) => (network, prefix.parse().ok()?),
-            None => (*word, if address.is_ipv4() { 32 } else { 128 }),
+impl Ports {
+    /// By what stands behind the name of a port.
+    fn read(what: &[&str]) -> Option<Self> {
+        let (of, number): (fn(u16) -> Self, _) = match what {
+            ["!=", number, ..] => (Self::IsNot, number),
+            ["<", number, ..] => (Self::Below, number),
+            ["<=", number, ..] => (Self::UpTo, number),
+            [">", number, ..] => (Self::Above, number),
+            [">=", number, ..] => (Self::From, number),
+            [number, ..] => (Self::Is, number),
+            [] => return None,
         };
-        Some((network.parse().ok()?, prefix))
-    };
-    let is_in = |(network, prefix): (IpAddr, u8)| {
-        network.is_ipv4() == address.is_ipv4() && covers(network, prefix, address)
-    };
-    let found = match what.first() {
-        Some(&"!=") => network(what.get(1)).map(|network| !is_in(network)),
-        word => network(word).map(is_in),
-    };
-    found.map_or(Some(Fit::Perhaps), is)
+        number.parse().ok().map(of)
+    }
+
+    fn have(self, port: u16) -> bool {
+        match self {
+            Self::Is(other) => port == other,
+            Self::IsNot(other) => port != other,
+            Self::Below(other) => port < other,
+            Self::UpTo(other) => port <= other,
+            Self::Above(other) => port > other,
+            Self::From(other) => port >= other,
+        }
+    }
+}
+
+impl Addresses {
+    /// By what stands behind the name of an address.
+    fn read(what: &[&str]) -> Option<Self> {
+        let (are_in, word) = match what {
+            ["!=", word, ..] => (false, word),
+            [word, ..] => (true, word),
+            [] => return None,
+        };
+        let (network, prefix) = match word.split_once('/') {
+            Some((network, prefix)) => (network, Some(prefix.parse().ok()?)),
+            None => (*word, None),
+        };
+        let network: IpAddr = network.parse().ok()?;
+        Some(Self {
+            are_in,
+            network,
+            prefix: prefix.unwrap_or(if network.is_ipv4() { 32 } else { 128 }),
+        })
+    }
+
+    fn have(self, address: IpAddr) -> bool {
+        let is_in = self.network.is_ipv4() == address.is_ipv4() && covers(self.network, self.prefix, address);
+        is_in == self.are_in
+    }
 }
 
 #[cfg(test)]

@@ -141,11 +141,6 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         if is_taken(change, true) {
             return true;
         }
-        let the_other_way_round = Change {
-            before: change.after.clone(),
-            after: change.before.clone(),
-            ..change.clone()
-        };
         let counts = match &change.subject {
             // What can bring it about has not taken it away.
             Subject::Setting(_, Thing::Rule { .. } | Thing::Route { .. } | Thing::Address { .. }) => {
@@ -154,11 +149,18 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
             Subject::Setting(_, Thing::Sysctl { .. } | Thing::Link { .. }) => is_taken(change, false),
             _ => false,
         };
-        counts && (rule.explains)(finding, &the_other_way_round)
+        counts && {
+            let the_other_way_round = Change {
+                before: change.after.clone(),
+                after: change.before.clone(),
+                ..change.clone()
+            };
+            (rule.explains)(finding, &the_other_way_round)
+        }
     };
     // It may have been broken once more before the last packet was lost.
     let scene = Scene::of(model, rule, finding);
-    let breaks = |(_, change): &(u64, &Change)| {
+    let breaks = |change: &Change| {
         let explains = || {
             scene
                 .part(change)
@@ -166,10 +168,13 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         };
         change.at <= finding.last.saturating_add(TOLD) && explains()
     };
-    let broken: HashMap<&Subject, u64, RandomState> = since()
-        .filter(breaks)
-        .map(|(_, change)| (&change.subject, change.at))
-        .collect();
+    // When each thing was so last: very many changes may be of one thing.
+    let mut broken: HashMap<&Subject, u64, RandomState> = HashMap::default();
+    for (_, change) in since().rev() {
+        if !broken.contains_key(&change.subject) && breaks(change) {
+            broken.insert(&change.subject, change.at);
+        }
+    }
     let stays = |change: &Change| broken.get(&change.subject).is_none_or(|at| *at <= change.at);
     let (number, change) = since().find(|(_, change)| stays(change) && takes_back(change))?;
     Some(Mended {

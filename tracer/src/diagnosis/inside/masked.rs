@@ -85,7 +85,7 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
     let model = view.model;
     let words: Vec<Vec<&str>> = rules.iter().map(|rule| rule.words.split(' ').collect()).collect();
     // The latest first.
-    let rules: Vec<(&GoneRule, Asks<'_>)> = rules
+    let rules: Vec<(&GoneRule, Asks)> = rules
         .iter()
         .zip(&words)
         .rev()
