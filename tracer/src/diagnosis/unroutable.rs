@@ -77,6 +77,16 @@ fn since_default_was_lost(model: &Model) -> Vec<(u32, Version, Spell, u64)> {
     .collect()
 }
 
+/// When this namespace lost its default route: what had no route before that had none for another reason.
+fn lost_default(model: &Model, netns: u32) -> Option<u64> {
+    let all = model.settings().invariants().iter(model.now());
+    let lost = all.filter_map(|(of, invariant, standing)| {
+        let is_it = of == netns && matches!(invariant, Invariant::DefaultRoute(_));
+        standing.since.filter(|_| is_it && standing.state != State::Holds)
+    });
+    lost.min()
+}
+
 /// Namespaces without a default route in which packets of sockets have no route; with when that began.
 fn without_default(model: &Model) -> Vec<(u32, Version, Spell)> {
     let all = model.settings().invariants().iter(model.now());
@@ -116,7 +126,11 @@ fn no_route(model: &Model) -> Option<Finding> {
     let dropped: Vec<_> = model
         .books()
         .signs(Sign::Unroutable, now)
-        .map(|(netns, _, spell)| (netns, spell))
+        .map(|(netns, _, spell)| {
+            let lost = lost_default(model, netns).filter(|lost| *lost <= spell.last);
+            let since = lost.map_or(spell.since, |lost| spell.since.max(lost));
+            (netns, Spell { since, ..spell })
+        })
         .filter(|(_, spell)| lasts(spell))
         .collect();
     let counted = since_default_was_lost(model);

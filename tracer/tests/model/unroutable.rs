@@ -99,6 +99,28 @@ fn a_default_route_that_is_lost_makes_it_a_fault() {
     );
 }
 
+/// Something else has no route from the start on, which is a weak sign.
+#[test]
+fn what_had_no_route_before_does_not_hide_since_when_the_default_route_is_lost() {
+    let mut story = before();
+    let send = |story: &mut Story, rounds| {
+        story.rounds(rounds, |story| {
+            story.add(unroutable(), 2);
+        });
+    };
+    send(&mut story, 10);
+    assert_eq!(story.verdict("R04").confidence, Confidence::Weak);
+    let lost = story.report().window.end;
+    set(&mut story, default_route(), None, Seen::Told);
+    send(&mut story, 6);
+    let verdict = story.verdict("R04");
+    assert_eq!(
+        (verdict.confidence, verdict.cause.relation),
+        (Confidence::Strong, Relation::Explains)
+    );
+    assert!(verdict.since >= lost, "{lost}: {verdict:#?}");
+}
+
 /// As where names have addresses of IPv6 and the node has no way there.
 #[test]
 fn what_has_no_route_beside_a_default_route_is_no_fault() {
