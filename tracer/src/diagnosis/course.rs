@@ -36,6 +36,7 @@ impl Diagnosis {
         let known = self.model.timeline().total();
         self.model.apply(event);
         if self.model.timeline().total() > known {
+            self.past.gone_rules.changed(&self.model, known);
             self.changed(known);
         }
         if event.body == Body::Tick {

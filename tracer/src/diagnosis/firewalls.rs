@@ -136,8 +136,7 @@ impl<'a> Scene<'a> {
     }
 
     fn packets(&self) -> Vec<Packet> {
-        let flows = &self.finding.flows;
-        let some = || flows.iter().step_by(flows.len().div_ceil(MOST).max(1));
+        let some = || self.finding.flows.some(MOST);
         let message = |version, protocol| Packet {
             version,
             protocol,

@@ -1,6 +1,6 @@
 //! Rules of a firewall that translated addresses, and went away.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 
@@ -10,7 +10,7 @@ use crate::event::ruleset::{self, Came, Did, Table};
 use crate::event::value::NF_TABLES;
 use crate::event::{Family, Thing};
 use crate::model::Model;
-use crate::model::timeline::Subject;
+use crate::model::timeline::{Change, Subject};
 
 /// What leads packets elsewhere: in the words of `nft`, or by the names of iptables' targets.
 const LEADS: [&str; 3] = ["redirect", "dnat", "tproxy"];
@@ -33,78 +33,107 @@ pub(super) struct GoneRule {
     pub words: String,
 }
 
-/// Those of them that did not come again, in the order of time.
-pub(super) struct GoneRules(Vec<GoneRule>);
+/// Those of them that did not come again.
+#[derive(Default)]
+pub(super) struct GoneRules {
+    /// In the order of time, by their numbers.
+    gone: BTreeMap<u64, GoneRule>,
+    /// By the words of each.
+    numbers: HashMap<(u32, String), u64, RandomState>,
+    /// How many there were.
+    total: u64,
+}
 
 impl GoneRules {
-    pub(super) fn of(model: &Model) -> Self {
-        // By the words of each.
-        let mut gone: HashMap<(u32, String), (usize, GoneRule), RandomState> = HashMap::default();
-        let mut number = 0;
-        for (_, change) in model.timeline().all() {
-            let Subject::Setting(netns, Thing::Ruleset { firewall }) = &change.subject else {
-                continue;
-            };
-            if firewall != NF_TABLES {
-                continue;
-            }
-            let (mut went, mut came, mut is_cut) = (Vec::new(), BTreeSet::new(), false);
-            for did in ruleset::read(change.after.as_deref().unwrap_or_default()) {
-                match did {
-                    Some(Did::Rule {
-                        table,
-                        chain,
-                        words,
-                        came: Came::Gone,
-                        ..
-                    }) if leads_elsewhere(&words) || gives_a_source(&words) => went.push(GoneRule {
-                        netns: *netns,
-                        at: change.at,
-                        family: table.family,
-                        table: table.name,
-                        chain,
-                        words,
-                    }),
-                    Some(Did::Rule {
-                        words,
-                        came: Came::New,
-                        ..
-                    }) => {
-                        came.insert(words);
-                    }
-                    Some(Did::More(_)) => is_cut = true,
-                    _ => {}
+    /// There are more changes than so many.
+    pub(super) fn changed(&mut self, model: &Model, known: u64) {
+        let latest = model.timeline().all().rev();
+        let mut new: Vec<&Change> = latest
+            .take_while(|(number, _)| *number > known)
+            .map(|(_, change)| change)
+            .collect();
+        new.reverse();
+        for change in new {
+            self.change(change);
+        }
+    }
+
+    fn change(&mut self, change: &Change) {
+        let Subject::Setting(netns, Thing::Ruleset { firewall }) = &change.subject else {
+            return;
+        };
+        if firewall != NF_TABLES {
+            return;
+        }
+        let (mut went, mut came, mut is_cut) = (Vec::new(), BTreeSet::new(), false);
+        for did in ruleset::read(change.after.as_deref().unwrap_or_default()) {
+            match did {
+                Some(Did::Rule {
+                    table,
+                    chain,
+                    words,
+                    came: Came::Gone,
+                    ..
+                }) if leads_elsewhere(&words) || gives_a_source(&words) => went.push(GoneRule {
+                    netns: *netns,
+                    at: change.at,
+                    family: table.family,
+                    table: table.name,
+                    chain,
+                    words,
+                }),
+                Some(Did::Rule {
+                    words,
+                    came: Came::New,
+                    ..
+                }) => {
+                    came.insert(words);
                 }
-            }
-            for one in went {
-                gone.insert((one.netns, one.words.clone()), (number, one));
-                number += 1;
-            }
-            // Who loads its rules anew deletes them and sets them again, be it in another chain.
-            // Of what is not named any may have come again.
-            if is_cut {
-                gone.retain(|(of, _), _| of != netns);
-            }
-            for words in came {
-                gone.remove(&(*netns, words));
+                Some(Did::More(_)) => is_cut = true,
+                _ => {}
             }
         }
-        let mut gone: Vec<(usize, GoneRule)> = gone.into_values().collect();
-        gone.sort_by_key(|(number, _)| *number);
-        gone.drain(..gone.len().saturating_sub(MOST));
-        Self(gone.into_iter().map(|(_, one)| one).collect())
+        for one in went {
+            self.went(one);
+        }
+        // Who loads its rules anew deletes them and sets them again, be it in another chain.
+        // Of what is not named any may have come again.
+        if is_cut {
+            self.gone.retain(|_, one| one.netns != *netns);
+            self.numbers.retain(|(of, _), _| of != netns);
+        }
+        for words in came {
+            if let Some(number) = self.numbers.remove(&(*netns, words)) {
+                self.gone.remove(&number);
+            }
+        }
+    }
+
+    fn went(&mut self, one: GoneRule) {
+        self.total += 1;
+        let before = self.numbers.insert((one.netns, one.words.clone()), self.total);
+        if let Some(before) = before {
+            self.gone.remove(&before);
+        }
+        self.gone.insert(self.total, one);
+        if self.gone.len() > MOST
+            && let Some((_, oldest)) = self.gone.pop_first()
+        {
+            self.numbers.remove(&(oldest.netns, oldest.words));
+        }
     }
 
     /// Those that led packets elsewhere.
     pub(super) fn leading(&self) -> impl DoubleEndedIterator<Item = &GoneRule> {
-        self.0.iter().filter(|one| leads_elsewhere(&one.words))
+        self.gone.values().filter(|one| leads_elsewhere(&one.words))
     }
 
     /// Those that gave packets another source.
     pub(super) fn masking(&self) -> impl Iterator<Item = &GoneRule> {
-        let mut masking: Vec<&GoneRule> = self.0.iter().filter(|one| gives_a_source(&one.words)).collect();
-        masking.drain(..masking.len().saturating_sub(MASKING));
-        masking.into_iter()
+        let masking = self.gone.values().filter(|one| gives_a_source(&one.words));
+        let mut latest: Vec<&GoneRule> = masking.rev().take(MASKING).collect();
+        latest.reverse();
+        latest.into_iter()
     }
 }
 

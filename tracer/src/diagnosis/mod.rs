@@ -195,7 +195,6 @@ struct View<'a> {
     past: &'a Past,
     befallen: OnceCell<Befallen<'a>>,
     behind: OnceCell<BTreeMap<u32, Addresses>>,
-    gone_rules: OnceCell<GoneRules>,
     overrun: OnceCell<BTreeMap<Port, Unread>>,
     cut: OnceCell<Cut<'a>>,
     /// The devices that [`Self::by_uplink`] was asked for, and its answers.
@@ -209,7 +208,6 @@ impl<'a> View<'a> {
             past,
             befallen: OnceCell::new(),
             behind: OnceCell::new(),
-            gone_rules: OnceCell::new(),
             overrun: OnceCell::new(),
             cut: OnceCell::new(),
             over_uplinks: RefCell::default(),
@@ -229,8 +227,8 @@ impl<'a> View<'a> {
     }
 
     /// Rules that translated addresses and went away.
-    fn gone_rules(&self) -> &GoneRules {
-        self.gone_rules.get_or_init(|| GoneRules::of(self.model))
+    fn gone_rules(&self) -> &'a GoneRules {
+        &self.past.gone_rules
     }
 
     /// The flows that are asked for, in the order of their keys, with how they are off.

@@ -93,6 +93,11 @@ impl Sufferers {
         }
     }
 
+    /// So many of them at most: where there are more, as many from all over.
+    pub(super) fn some(&self, most: usize) -> impl Iterator<Item = &FlowKey> {
+        self.flows.iter().step_by(self.flows.len().div_ceil(most).max(1))
+    }
+
     /// Their addresses on this node.
     pub(super) fn locals(&self) -> &Addresses {
         self.locals

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::aftermath::Aftermath;
+use super::gone_rules::GoneRules;
 use super::lost::kinds::Kind;
 use super::sufferers::Sufferer;
 use crate::event::{FlowKey, Owner};
@@ -232,6 +233,7 @@ struct FoundOf {
 pub(super) struct Past {
     tolls: BTreeMap<Of, Tolls>,
     pub(super) aftermath: Aftermath,
+    pub(super) gone_rules: GoneRules,
 }
 
 impl Past {

@@ -7,6 +7,9 @@ use crate::event::ruleset::{self, Came, Did, Policy};
 use crate::event::{Family, Thing};
 use crate::model::timeline::Change;
 
+/// Flows that each of very many changes is held against.
+const FLOWS: usize = 1_024;
+
 /// The rules of a firewall changed, so that more may be dropped, or what it knows of connections was deleted.
 pub(in crate::diagnosis) fn firewall(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
@@ -36,7 +39,7 @@ pub(in crate::diagnosis) fn firewall_shut(finding: &Finding, change: &Change) ->
 /// A rule went away that led packets elsewhere which are for a port of the finding.
 pub(in crate::diagnosis) fn redirection(finding: &Finding, change: &Change) -> bool {
     a_rule_went(finding, change, |family, words| {
-        finding.flows.iter().any(|flow| {
+        finding.flows.some(FLOWS).any(|flow| {
             redirects::leads(family, words, flow.protocol, flow.local_port, flow.local).is_some()
                 || redirects::leads_out(family, words, flow.protocol, flow.remote_port, flow.remote)
         })
@@ -48,7 +51,7 @@ pub(in crate::diagnosis) fn masking(finding: &Finding, change: &Change) -> bool 
     a_rule_went(finding, change, |family, words| {
         let all: Vec<&str> = words.split(' ').collect();
         let asks = Asks::of(family, &all);
-        let mut flows = finding.flows.iter();
+        let mut flows = finding.flows.some(FLOWS);
         gone_rules::gives_a_source(words) && flows.any(|flow| asks.fit(&firewalls::arriving(flow)).is_some())
     })
 }

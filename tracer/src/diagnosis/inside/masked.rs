@@ -95,6 +95,8 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
     // Flows to one end, and of one pod to it, are side by side.
     let mut latest = None;
     let mut lost: Latest<(Endpoint, IpAddr), Option<&'a GoneRule>> = Latest::default();
+    // Those for what is sent to an end, whoever sends it.
+    let mut to_end: Option<(Endpoint, Vec<&(&'a GoneRule, Asks)>)> = None;
     for (key, flow) in model.flows().iter() {
         if !is_from_inside(view, key, flow) {
             continue;
@@ -102,13 +104,23 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
         let end = Endpoint::at(key);
         let find = || {
             // Which port of its own a pod has says nothing.
-            let sent = Packet {
-                source: (Some(key.remote), None),
+            let sent = |source| Packet {
+                source: (source, None),
                 ..arriving(key)
             };
-            let mut rules = rules.iter().filter(|(rule, _)| rule.netns == key.netns);
-            let mut lost = || rules.find(|(_, asks)| asks.fit(&sent).is_some());
-            is_foreign(model, key.netns, key.local).then(|| lost().map(|(rule, _)| *rule))?
+            if !matches!(&to_end, Some((of, _)) if *of == end) {
+                let packet = sent(None);
+                let is_for = |(rule, asks): &&(&GoneRule, Asks)| {
+                    rule.netns == key.netns && asks.fit(&packet).is_some()
+                };
+                let is_foreign = is_foreign(model, key.netns, key.local);
+                let of_it = rules.iter().filter(|_| is_foreign).filter(is_for).collect();
+                to_end = Some((end, of_it));
+            }
+            let (_, rules) = to_end.as_ref()?;
+            let packet = sent(Some(key.remote));
+            let lost = rules.iter().find(|(_, asks)| asks.fit(&packet).is_some());
+            lost.map(|(rule, _)| *rule)
         };
         let Some(rule) = lost.of((end, key.remote), find) else {
             continue;
