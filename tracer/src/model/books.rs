@@ -48,6 +48,22 @@ pub(crate) struct Sighting {
     pub hooks: BTreeSet<Hook>,
     /// Connections whose packets had no route, the first of them: the packets have no headers yet.
     pub unroutable: BTreeSet<FlowKey>,
+    /// When the first packet was shown that had not been counted by then.
+    first: Option<u64>,
+}
+
+impl Sighting {
+    /// A packet was shown.
+    fn show(&mut self, at: u64) {
+        let is_new = |first: u64| at.saturating_sub(first) <= ROUND;
+        self.first = self.first.filter(|first| is_new(*first)).or(Some(at));
+    }
+
+    /// When that began which is told at this time: counts are told twice a second, and what they count is shown to the moment.
+    fn begun(&mut self, at: u64) -> u64 {
+        let is_its = |first: &u64| *first <= at && at - first <= ROUND;
+        self.first.take().filter(is_its).unwrap_or(at)
+    }
 }
 
 /// What a firewall kept from leaving of a flow.
@@ -162,28 +178,37 @@ impl Books {
             line.history.push(at, packets);
         }
         self.matches |= key.fate == Fate::Matched && packets > 0;
+        let begun = |sighting: &mut Sighting| sighting.begun(at);
+        let since = self
+            .sightings
+            .get_mut(key)
+            .filter(|_| grown > 0)
+            .map_or(at, begun);
         if let Some(sign) = ends::sign(key)
             && node.namespace(key.netns).is_some()
         {
             let place = (sign, key.netns, key.device);
-            self.signs.entry(place).or_default().note(at, at, grown);
+            self.signs.entry(place).or_default().note(since, at, grown);
         }
         if ends::filtered(key) {
             self.withheld
                 .entry(key.netns)
                 .or_default()
                 .counted
-                .note(at, at, grown);
+                .note(since, at, grown);
         }
         if ends::may_be_untracked(key) {
-            self.untracked.entry(key.netns).or_default().note(at, at, grown);
+            self.untracked
+                .entry(key.netns)
+                .or_default()
+                .note(since, at, grown);
         }
         if let Some(signature) = ends::signature(key)
             && counts(node, key, signature)
         {
-            self.spells.entry(signature).or_default().note(at, at, grown);
+            self.spells.entry(signature).or_default().note(since, at, grown);
             if signature == Signature::RoutedAsForeign {
-                self.foreign.note(at, at, grown);
+                self.foreign.note(since, at, grown);
             }
         }
     }
@@ -270,6 +295,7 @@ impl Books {
             Some(sighting) => sighting,
             None => self.sightings.entry(key.clone()).or_default(),
         };
+        sighting.show(at);
         if let Some(place) = &key.location {
             sighting.hooks.extend(hooks::hook(place, &example.stack));
         }

@@ -479,3 +479,32 @@ fn an_incident_that_is_over_keeps_its_beginning() {
     story.idle(2);
     assert_eq!(story.ids(), Vec::<String>::new());
 }
+
+/// Counts are told twice a second; what they count is shown to the moment.
+#[test]
+fn a_fault_begins_with_the_first_packet_that_is_shown_and_not_with_the_count_that_has_it() {
+    let lost = drop("IP_RPFILTER", "ip_rcv_finish_core", Protocol::Tcp);
+    let lose = |story: &mut Story, shown: bool| {
+        story.rounds(6, |story| {
+            if shown {
+                story.example(
+                    lost.clone(),
+                    client(40_000),
+                    Some(SocketState::Established),
+                    "curl",
+                );
+            }
+            story.ask_and_lose(client(40_000), lost.clone());
+        });
+    };
+    let mut story = healthy();
+    let begun = story.report().window.end;
+    lose(&mut story, true);
+    assert_eq!(story.verdict("R03").since, begun);
+    // What was shown of it says nothing of what is lost later and not shown.
+    story.rounds(40, |story| story.exchange(client(40_000)));
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+    let before = story.report().window.end;
+    lose(&mut story, false);
+    assert!(story.verdict("R03").since > before);
+}
