@@ -42,6 +42,9 @@ impl Wait {
 
 /// The list is looked at every 4 s: what has lasted for so long was in two of them.
 const TWO_LOOKS: u64 = 5 * SECOND;
+/// Who has sent so often again has waited for 1.4 s at least: 200 ms, and twice as long each time (`TCP_RTO_MIN` in
+/// include/net/tcp.h, `tcp_retransmit_timer` in net/ipv4/tcp_timer.c).
+const OFTEN: u8 = 3;
 
 /// A connection that sends again and again what its peer does not acknowledge.
 #[derive(Clone, Debug)]
@@ -118,7 +121,9 @@ impl Waiting {
     /// Connections that send again and again what their peers do not acknowledge, in the order of their tuples.
     pub(crate) fn in_vain(&self, now: u64) -> impl Iterator<Item = (&FlowKey, &InVain)> {
         let all = self.in_vain.iter();
-        all.filter(move |(_, again)| now.saturating_sub(again.since) >= TWO_LOOKS)
+        let lasts =
+            move |again: &InVain| again.retries >= OFTEN || now.saturating_sub(again.since) >= TWO_LOOKS;
+        all.filter(move |(_, again)| lasts(again))
     }
 
     /// A process read from the connection with this tuple.

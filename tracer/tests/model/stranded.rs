@@ -109,6 +109,17 @@ fn a_default_route_that_was_not_there_at_the_start() {
     }
 }
 
+/// At one look it has waited for longer than two looks could tell.
+#[test]
+fn who_has_sent_often_again_needs_no_second_look() {
+    for (retries, wanted) in [(2, false), (3, true)] {
+        let mut story = node(&[]);
+        sent_again(&mut story, agent(), retries);
+        story.rounds(2, |story| story.exchange(served(50_000)));
+        assert_eq!(story.ids().contains(&"R04".to_owned()), wanted, "{retries}");
+    }
+}
+
 #[test]
 fn who_has_ended_does_not_stand() {
     let mut story = node(&[]);
