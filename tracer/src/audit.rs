@@ -17,8 +17,10 @@ mod hooks;
 mod invokes;
 mod jobs;
 mod node;
+mod options;
 mod programs;
 mod rules;
+mod scope;
 mod scripts;
 mod specifiers;
 mod systemctl;
@@ -29,6 +31,7 @@ mod units;
 mod upgrades;
 mod users;
 mod wrappers;
+mod writes;
 
 use std::collections::BTreeSet;
 use std::path::Path;

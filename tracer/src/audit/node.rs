@@ -8,7 +8,8 @@ use super::commands::Said;
 use super::does::Does;
 use super::files::Files;
 use super::jobs::{self, Jobs};
-use super::scripts::Scripts;
+use super::scope::Scope;
+use super::scripts::{Followed, Scripts};
 use super::specifiers::Manager;
 use super::unit_file::UnitFile;
 use super::units::{self, Units, started_by};
@@ -113,9 +114,11 @@ impl Node {
     ) -> BTreeSet<String> {
         does.missing.extend(self.scripts.missing(said));
         let mut units = BTreeSet::new();
-        for (said, path) in self.scripts.follow(said, file) {
-            does.add_said(said, path, when);
-            units.extend(said.units.iter().cloned());
+        for Followed { said, path, scope } in self.scripts.follow(said, file) {
+            does.add_said(said, scope, path, when);
+            if scope.has(Scope::SERVICES) {
+                units.extend(said.units.iter().cloned());
+            }
         }
         units
     }
