@@ -223,12 +223,12 @@ pub(super) fn next(name: &str, words: &[&str]) -> Option<Next> {
         _ if SHELLS.contains(&name) => Next::here(shell(behind)),
         _ if INTERPRETERS.contains(&name) => {
             // A program, or a module, on the command line itself: its words are looked through.
-            let is_own = |word: &&str| ["c", "e", "m", "r"].iter().any(|letter| word.ends_with(letter));
+            let is_own = |word: &str| ["c", "e", "m", "r"].iter().any(|letter| word.ends_with(letter));
             match operands(behind, "-I -W -X").next() {
                 first
                     if behind[..first.unwrap_or(behind.len())]
                         .iter()
-                        .any(|word| is_option(word) && is_own(&word)) =>
+                        .any(|word| is_option(word) && is_own(word)) =>
                 {
                     return None;
                 }
@@ -253,15 +253,15 @@ fn runner(name: &str, behind: &[&str]) -> Option<Next> {
     if name == "command" && behind.first().is_some_and(|word| is_among("-V -v", word)) {
         return Some(Next::here(With::Nothing));
     }
-    let is_split = |word: &&str| *word == "-S" || *word == "--split-string";
+    let is_split = |word: &str| word == "-S" || word == "--split-string";
     if name == "env"
-        && let Some(at) = behind.iter().position(|word| is_split(&word))
+        && let Some(at) = behind.iter().position(|word| is_split(word))
     {
         return Some(Next::here(With::Joined(at + 2)));
     }
-    let is_text = |word: &&str| *word == "-c" || *word == "--command";
+    let is_text = |word: &str| word == "-c" || word == "--command";
     if name == "flock"
-        && let Some(at) = behind.iter().position(|word| is_text(&word))
+        && let Some(at) = behind.iter().position(|word| is_text(word))
     {
         return Some(Next::here(With::Text(at + 2)));
     }

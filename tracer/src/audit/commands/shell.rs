@@ -438,16 +438,17 @@ impl Reader {
         if self.begins("$(") && !is_deep {
             return self.run_in(list, 2);
         }
-        if c == '`' && !is_deep {
-            if let Some(length) = self.find('`') {
-                let raw: String = self.text[self.at + 1..self.at + length].iter().collect();
-                let inner = Self::new(&raw.replace("\\`", "`"), line, self.depth + 1).commands(None);
-                self.skip(length + 1);
-                let word = list.word(line);
-                word.text.push_str("$()");
-                word.commands.extend(inner);
-                return;
-            }
+        if c == '`'
+            && !is_deep
+            && let Some(length) = self.find('`')
+        {
+            let raw: String = self.text[self.at + 1..self.at + length].iter().collect();
+            let inner = Self::new(&raw.replace("\\`", "`"), line, self.depth + 1).commands(None);
+            self.skip(length + 1);
+            let word = list.word(line);
+            word.text.push_str("$()");
+            word.commands.extend(inner);
+            return;
         }
         if self.begins("${") {
             let mut open = 0_usize;
