@@ -34,6 +34,8 @@ pub(super) struct Node {
     pub(super) needrestart: String,
     /// There is a network plugin of containers (`/etc/cni/net.d`).
     pub(super) has_cni: bool,
+    /// There is something that the root of a node has.
+    pub(super) is_root: bool,
     /// What could not be read, in words.
     pub(super) unread: Vec<String>,
 }
@@ -46,6 +48,7 @@ impl Node {
         let apt = AptConf::read(&mut files);
         let mut node = Self {
             root: root.to_owned(),
+            is_root: !units.is_empty() || files.has("etc") || files.has("usr"),
             jobs: jobs::read(&mut files, &units, &apt),
             units,
             upgrades: Upgrades {
