@@ -33,7 +33,9 @@ const APT: Doing = Unless(
 );
 const DNF: Doing = Unless("automatic check-update clean info list makecache repolist repoquery search");
 const IPTABLES: Doing = Unless("--check --list --list-rules -C* -L* -S* -V -n* -vL* -vn*");
-const SNAP: Doing = Unless("find info known list version wait");
+const SNAP: Doing = Unless(
+    "changes connections debug find info interfaces known list logs run services tasks userd version wait warnings",
+);
 const FIRMWARE: Doing =
     With("activate downgrade install install-blob local-install reinstall update upgrade");
 /// Programs that run containers.
@@ -51,6 +53,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("bootc", Reboot, With("--apply")),
     ("dnf dnf-3 dnf5 microdnf tdnf yum", Packages, DNF),
     ("dnf5", Packages, With("automatic")),
+    ("dnf dnf5", Reboot, With("reboot")),
     (
         "dnf-automatic",
         Packages,
@@ -68,7 +71,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         Unless(
             "--audit --compare-versions --contents --get-selections --info --list --listfiles \
              --print-architecture --print-foreign-architectures --search --status --verify \
-             -C -I -L -S -V -c -l -s",
+             --control --ctrl-tarfile --field --fsys-tarfile --show -C -I -L -S -V -W -c -e -f -l -s",
         ),
     ),
     (
@@ -83,6 +86,12 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ),
     ("pacman", Packages, With("-R* -S* -U*")),
     ("pip pip3", Packages, With("install uninstall")),
+    (
+        "gem npm pipx",
+        Packages,
+        With("install uninstall update upgrade upgrade-all"),
+    ),
+    ("ubuntu-drivers", Packages, With("autoinstall install")),
     ("pkcon", Packages, Unless("get-* search")),
     (
         "rpm",
@@ -245,6 +254,9 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         With("default-route dns domain flush-caches reset-* revert"),
     ),
     ("route", Network, With("add del delete flush")),
+    ("tailscale", Network, With("down login logout set switch up")),
+    ("tailscale", Packages, With("update")),
+    ("zerotier-cli", Network, With("join leave set")),
     ("sysctl", Network, With("--load --load=* --system -p* net.*=*")),
     (
         "ufw",
@@ -366,6 +378,10 @@ fn verb(changing: &str, arguments: &[&str]) -> Option<usize> {
             continue;
         }
         let Some(object) = objects.first() else {
+            // `ip mon r`: what is seen, and nothing is changed.
+            if word.len() > 1 && "monitor".starts_with(word) {
+                return None;
+            }
             objects.push(word);
             continue;
         };

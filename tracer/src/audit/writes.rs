@@ -97,6 +97,20 @@ pub(super) fn of_program<'a>(name: &str, arguments: &[&'a str]) -> Vec<&'a str> 
     }
 }
 
+/// The files that what fetches something makes with these arguments: those that it is told, and those by the names of what it
+/// fetches.
+pub(super) fn fetched<'a>(name: &str, arguments: &[&'a str]) -> Vec<&'a str> {
+    let mut files = of_program(name, arguments);
+    let sources = arguments.iter().filter(|word| !is_option(word));
+    files.extend(
+        sources
+            .filter_map(|source| source.rsplit_once('/'))
+            .map(|(_, file)| file),
+    );
+    files.retain(|file| !file.is_empty());
+    files
+}
+
 /// Whether it is known of a program which files it writes to, and that it runs none.
 pub(super) fn is_known(name: &str) -> bool {
     WRITERS.iter().any(|(names, _)| is_among(names, name))

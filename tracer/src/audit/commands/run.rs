@@ -1,12 +1,12 @@
 //! What a text runs: its commands are followed behind what runs them, here or elsewhere.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::shell::{self, Command, Reads, Word};
 use super::{MOST_WORDS, Named, Place, Said, add_name, default, program};
 use crate::audit::Effect;
 use crate::audit::options::{is_among, operands};
-use crate::audit::programs::{CALLS, FETCHERS, SAYS, WORDS, changes, is_known, needs};
+use crate::audit::programs::{CALLS, FETCHERS, INTERPRETERS, SAYS, WORDS, changes, is_known, needs};
 use crate::audit::scope::Scope;
 use crate::audit::systemctl::{service, starts, systemctl};
 use crate::audit::wrappers::{self, With, is_assignment, is_runner, own};
@@ -24,10 +24,14 @@ const DECLARES: &str = "declare export local readonly typeset";
 const BEFORE_NAMES: &str = "-d -e -f -r -v -x hash type which";
 /// Options of programs behind which a command begins, whatever they are.
 const BEFORE_ANY: &str = "-- --exec -exec -execdir";
+/// What stands for words that a command reads, where they are not known.
+const GIVEN: &str = "$@";
+/// Paths that are kept of one variable, at most.
+const MOST_VALUES: usize = 16;
 /// What looks for files.
 const LOOKS: &str = "[ [[ hash test type which";
 /// What lies between words that a program may read as a command.
-const BETWEEN: &str = "\"'[],<>;|&(){}`";
+const BETWEEN: &str = "\"'[],<>;|&()`";
 
 /// What a text runs, as far as it was read.
 #[derive(Default)]
@@ -35,6 +39,10 @@ pub(super) struct Run {
     said: Said,
     /// Files that are looked for.
     looked_for: BTreeSet<String>,
+    /// Files that were fetched from elsewhere, and by what.
+    fetched: BTreeMap<String, &'static str>,
+    /// Paths that variables were given.
+    values: BTreeMap<String, Vec<String>>,
     /// It is no text of a shell: names are said of much else.
     is_other: bool,
 }
@@ -77,7 +85,7 @@ enum Given {
     },
     File(String),
     /// What such a program has fetched.
-    Fetched(String),
+    Fetched(&'static str),
 }
 
 impl From<&Reads> for Given {
@@ -150,8 +158,11 @@ impl Run {
             for word in command.words.iter().chain(&command.writes) {
                 self.list(&word.commands, at);
             }
+            let fetcher = fetcher(std::slice::from_ref(command));
             for file in &command.writes {
                 self.write("write to", &file.text, at);
+                self.fetched
+                    .extend(fetcher.map(|fetcher| (file_name(&file.text).to_owned(), fetcher)));
             }
             let words = beginning(&command.words);
             self.said.too_long |= words.len() < command.words.len();
@@ -201,6 +212,11 @@ impl Run {
         }
         let (first, rest) = words.split_first()?;
         if is_among(NO_COMMANDS, &first.text) || at.depth > DEEPEST {
+            if let [name, is_in, values @ ..] = rest
+                && is_in.text == "in"
+            {
+                values.iter().for_each(|value| self.give(&name.text, &value.text));
+            }
             return given;
         }
         // The signs before a command of systemd (systemd.service(5)).
@@ -210,6 +226,11 @@ impl Run {
         };
         let arguments: Vec<&str> = rest.iter().map(|word| word.text.as_str()).collect();
         self.note_command(command, at);
+        if command.contains('/')
+            && let Some(fetcher) = self.fetched.get(file_name(command))
+        {
+            self.add(Effect::Code, "", format!("{fetcher}, {command}"), at);
+        }
         let Some(name) = program(default(command)) else {
             if let Some(name) = command.strip_prefix("/etc/init.d/") {
                 self.known("service", &[&[name], &arguments[..]].concat(), at);
@@ -248,10 +269,13 @@ impl Run {
         if is_among(SAYS, name) {
             return says(name, &arguments, at.line).or(given);
         }
-        if FETCHERS.contains(&name) {
-            return Some(Given::Fetched(name.to_owned()));
+        if let Some(fetcher) = FETCHERS.into_iter().find(|fetcher| *fetcher == name) {
+            let files = writes::fetched(name, &arguments).into_iter();
+            self.fetched
+                .extend(files.map(|file| (file_name(file).to_owned(), fetcher)));
+            return Some(Given::Fetched(fetcher));
         }
-        if is_known(name) || writes::is_known(name) {
+        if is_known(name) || writes::is_known(name) && !INTERPRETERS.contains(&name) {
             self.known(name, &arguments, at);
         } else {
             self.look_through(words, at);
@@ -290,8 +314,9 @@ impl Run {
             With::Command(_) => return self.run(behind, given, at),
             With::Appended(_) => {
                 let mut whole = behind.to_vec();
-                if let Some(Given::Text { text, .. }) = &given {
-                    whole.extend(parts(text));
+                match &given {
+                    Some(Given::Text { text, .. }) => whole.extend(parts(text)),
+                    _ => whole.extend(parts(GIVEN)),
                 }
                 self.run(beginning(&whole), None, at);
             }
@@ -301,6 +326,14 @@ impl Run {
                 self.script(&texts.join(" "), first.line, at);
             }
             _ => {
+                if let Some(fetcher) = self.fetched.get(file_name(&first.text)) {
+                    self.add(
+                        Effect::Code,
+                        name,
+                        format!("{fetcher}, {name} {}", first.text),
+                        at,
+                    );
+                }
                 self.note_run(&first.text, at);
                 self.note_all(behind, at);
             }
@@ -327,11 +360,8 @@ impl Run {
         if at.depth > DEEPEST {
             return;
         }
-        if let Some(text) = words
-            .windows(2)
-            .find(|two| two[0].text == "-c")
-            .map(|two| &two[1])
-        {
+        let is_text = |two: &&[Word]| two[0].text == "-c" && !two[1].text.starts_with('/');
+        if let Some(text) = words.windows(2).find(is_text).map(|two| &two[1]) {
             self.script(&text.text, text.line, at);
         }
         let all: Vec<Word> = words.iter().flat_map(|word| parts(&word.text)).collect();
@@ -400,13 +430,14 @@ impl Run {
 
     /// What a variable is given may be run by its name, which is not followed.
     fn assign(&mut self, word: &str, at: At) {
-        let Some((_, value)) = word.split_once('=') else {
+        let Some((name, value)) = word.split_once('=') else {
             return;
         };
+        self.give(name, value);
         let parts = parts(value);
         let texts: Vec<&str> = beginning(&parts).iter().map(|word| word.text.as_str()).collect();
         texts.iter().for_each(|word| self.note_paths(word, at));
-        self.said.too_long |= texts.len() < parts.len() || word.split('=').count() > MOST_WORDS;
+        self.said.too_long |= word.split('=').count() > MOST_WORDS;
         if let [first, behind @ ..] = &texts[..]
             && let Some(name) = program(default(first)).filter(|name| is_known(name))
         {
@@ -430,9 +461,34 @@ impl Run {
     }
 
     fn write(&mut self, verb: &str, path: &str, at: At) {
-        if let Some((effect, needs)) = writes::of_file(path) {
-            self.add_place(effect, format!("{verb} {path}"), needs, at);
+        for path in self.expanded(path) {
+            if let Some((effect, needs)) = writes::of_file(&path) {
+                self.add_place(effect, format!("{verb} {path}"), needs, at);
+            }
         }
+    }
+
+    /// Notes a path that a variable is given.
+    fn give(&mut self, name: &str, value: &str) {
+        if value.starts_with('/') {
+            let values = self.values.entry(name.to_owned()).or_default();
+            if values.len() < MOST_VALUES && !values.iter().any(|known| known == value) {
+                values.push(value.to_owned());
+            }
+        }
+    }
+
+    /// The paths that one stands for which may begin with a variable: `$FILE`, `${FOLDER}/a`.
+    fn expanded(&self, path: &str) -> Vec<String> {
+        let values = path.strip_prefix('$').and_then(|rest| {
+            let (name, behind) = match rest.strip_prefix('{') {
+                Some(rest) => rest.split_once('}')?,
+                None => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+            };
+            let values = self.values.get(name)?.iter();
+            Some(values.map(|value| format!("{value}{behind}")).collect())
+        });
+        values.unwrap_or_else(|| vec![path.to_owned()])
     }
 
     /// Notes a command that is run by its name or path.
@@ -490,6 +546,11 @@ fn may_be_script(path: &str) -> bool {
     let is_pattern = path.contains(['%', '$', '*', '?', '~']);
     // What a program does is known by its name.
     path.starts_with('/') && !is_of_kernel && !is_pattern && !program(path).is_some_and(is_known)
+}
+
+/// What a path ends in.
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// What a program says that only says something: its words, or a file.

@@ -1,6 +1,7 @@
 use super::*;
 
 mod places;
+mod real;
 
 /// What a text runs that changes something.
 fn found(text: &str) -> Vec<(Effect, String)> {
