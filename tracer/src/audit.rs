@@ -17,8 +17,10 @@ mod hooks;
 mod invokes;
 mod jobs;
 mod node;
+mod options;
 mod programs;
 mod rules;
+mod scope;
 mod scripts;
 mod specifiers;
 mod systemctl;
@@ -29,6 +31,7 @@ mod units;
 mod upgrades;
 mod users;
 mod wrappers;
+mod writes;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -57,6 +60,9 @@ pub struct Audit {
     pub never: Vec<String>,
     /// What the policy allows and is not here: no unit has that name, nothing else that starts by itself is in that file.
     pub unknown: Vec<String>,
+    /// There were no unit files of systemd: what starts by itself was looked for elsewhere alone.
+    #[serde(default)]
+    pub no_units: bool,
 }
 
 /// The JSON Schema of [`Audit`], which docs/audit.schema.json holds.
@@ -242,12 +248,12 @@ impl Policy {
     }
 }
 
-/// Audits the node whose files are below that folder; `None` where there are no units of systemd: that is no node. `running` are
-/// its units that run, where systemd was asked: a timer may run without being enabled.
+/// Audits the node whose files are below that folder; `None` where neither units, nor `etc` or `usr` are: that is no root. `running`
+/// are its units that run, where systemd was asked: a timer may run without being enabled.
 #[must_use]
 pub fn audit(root: &Path, policy: &Policy, running: &BTreeSet<String>) -> Option<Audit> {
     let node = node::Node::read(root, running);
-    if node.units.is_empty() && node.unread.is_empty() {
+    if !node.is_root && node.unread.is_empty() {
         return None;
     }
     Some(judge(&node, policy))
@@ -279,6 +285,7 @@ fn judge(node: &node::Node, policy: &Policy) -> Audit {
         findings,
         unread: node.unread.clone(),
         never: node.jobs.never.clone(),
+        no_units: node.units.is_empty(),
     }
 }
 

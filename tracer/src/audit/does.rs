@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Effect;
 use super::commands::Said;
+use super::scope::Scope;
 
 /// What something that starts by itself can change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,8 +111,9 @@ impl Does {
     }
 
     /// Adds what a script or command line says, that of a file where one is named, which is run then.
-    pub(super) fn add_said(&mut self, said: &Said, path: Option<&str>, when: &str) {
-        for (key, place) in &said.effects {
+    /// What it has of the node there decides which of it counts.
+    pub(super) fn add_said(&mut self, said: &Said, scope: Scope, path: Option<&str>, when: &str) {
+        for (key, place) in said.effects.iter().filter(|(_, place)| scope.has(place.needs)) {
             let script = path.map(|path| format!("{path}:{}", place.line));
             let places = script.iter().map(String::as_str).chain([when]);
             let places: Vec<&str> = places.filter(|place| !place.is_empty()).collect();

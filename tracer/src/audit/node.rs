@@ -8,7 +8,8 @@ use super::commands::Said;
 use super::does::Does;
 use super::files::Files;
 use super::jobs::{self, Jobs};
-use super::scripts::Scripts;
+use super::scope::Scope;
+use super::scripts::{Followed, Scripts};
 use super::specifiers::Manager;
 use super::unit_file::UnitFile;
 use super::units::{self, Units, started_by};
@@ -33,6 +34,8 @@ pub(super) struct Node {
     pub(super) needrestart: String,
     /// There is a network plugin of containers (`/etc/cni/net.d`).
     pub(super) has_cni: bool,
+    /// There is something that the root of a node has.
+    pub(super) is_root: bool,
     /// What could not be read, in words.
     pub(super) unread: Vec<String>,
 }
@@ -45,6 +48,7 @@ impl Node {
         let apt = AptConf::read(&mut files);
         let mut node = Self {
             root: root.to_owned(),
+            is_root: !units.is_empty() || files.has("etc") || files.has("usr"),
             jobs: jobs::read(&mut files, &units, &apt),
             units,
             upgrades: Upgrades {
@@ -113,9 +117,11 @@ impl Node {
     ) -> BTreeSet<String> {
         does.missing.extend(self.scripts.missing(said));
         let mut units = BTreeSet::new();
-        for (said, path) in self.scripts.follow(said, file) {
-            does.add_said(said, path, when);
-            units.extend(said.units.iter().cloned());
+        for Followed { said, path, scope } in self.scripts.follow(said, file) {
+            does.add_said(said, scope, path, when);
+            if scope.has(Scope::SERVICES) {
+                units.extend(said.units.iter().cloned());
+            }
         }
         units
     }

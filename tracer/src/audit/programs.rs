@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::Effect;
+use super::scope::Scope;
 
 /// By which arguments a program changes something. Arguments stand in one text, with spaces between; `*` in one stands
 /// for anything.
@@ -32,7 +33,9 @@ const APT: Doing = Unless(
 );
 const DNF: Doing = Unless("automatic check-update clean info list makecache repolist repoquery search");
 const IPTABLES: Doing = Unless("--check --list --list-rules -C* -L* -S* -V -n* -vL* -vn*");
-const SNAP: Doing = Unless("find info known list version wait");
+const SNAP: Doing = Unless(
+    "changes connections debug find info interfaces known list logs run services tasks userd version wait warnings",
+);
 const FIRMWARE: Doing =
     With("activate downgrade install install-blob local-install reinstall update upgrade");
 /// Programs that run containers.
@@ -50,6 +53,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("bootc", Reboot, With("--apply")),
     ("dnf dnf-3 dnf5 microdnf tdnf yum", Packages, DNF),
     ("dnf5", Packages, With("automatic")),
+    ("dnf dnf5", Reboot, With("reboot")),
     (
         "dnf-automatic",
         Packages,
@@ -67,7 +71,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         Unless(
             "--audit --compare-versions --contents --get-selections --info --list --listfiles \
              --print-architecture --print-foreign-architectures --search --status --verify \
-             -C -I -L -S -V -c -l -s",
+             --control --ctrl-tarfile --field --fsys-tarfile --show -C -I -L -S -V -W -c -e -f -l -s",
         ),
     ),
     (
@@ -82,6 +86,12 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ),
     ("pacman", Packages, With("-R* -S* -U*")),
     ("pip pip3", Packages, With("install uninstall")),
+    (
+        "gem npm pipx",
+        Packages,
+        With("install uninstall update upgrade upgrade-all"),
+    ),
+    ("ubuntu-drivers", Packages, With("autoinstall install")),
     ("pkcon", Packages, Unless("get-* search")),
     (
         "rpm",
@@ -244,6 +254,9 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         With("default-route dns domain flush-caches reset-* revert"),
     ),
     ("route", Network, With("add del delete flush")),
+    ("tailscale", Network, With("down login logout set switch up")),
+    ("tailscale", Packages, With("update")),
+    ("zerotier-cli", Network, With("join leave set")),
     ("sysctl", Network, With("--load --load=* --system -p* net.*=*")),
     (
         "ufw",
@@ -256,6 +269,18 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("modprobe", Network, With("--remove -r*")),
     ("rmmod", Network, Always),
     ("kexec", Reboot, Always),
+    (
+        "rtcwake",
+        Reboot,
+        With(
+            "off mem disk standby freeze -moff -mmem -mdisk --mode=off --mode=mem --mode=disk --mode=standby --mode=freeze",
+        ),
+    ),
+    (
+        "virsh",
+        Network,
+        With("iface-* net-destroy net-start net-update nwfilter-define nwfilter-undefine"),
+    ),
     // They only note in wtmp that they were asked.
     ("halt poweroff reboot", Reboot, Unless("--wtmp-only -w")),
     // What was asked for is called off, told, or only said to all.
@@ -280,6 +305,26 @@ static ROWS: LazyLock<HashMap<&str, Vec<(Effect, &Doing)>>> = LazyLock::new(|| {
 
 /// What apt runs to ask something before it works: they change no package.
 const ASKERS: [&str; 3] = ["apt-listbugs", "apt-listchanges", "dpkg-preconfigure"];
+
+/// Programs that change the network of the namespace that they run in, and no other.
+const OF_NAMESPACE: &str = "arp arptables arptables-restore bpftool brctl bridge conntrack conntrackd dhclient dhcpcd \
+    ebtables ebtables-restore ethtool ifconfig ifdown ifenslave ifreload ifup ip ip6tables ip6tables-legacy \
+    ip6tables-legacy-restore ip6tables-nft ip6tables-nft-restore ip6tables-restore ipset iptables iptables-apply \
+    iptables-legacy iptables-legacy-restore iptables-nft iptables-nft-restore iptables-restore ipvsadm nft route sysctl \
+    tc udhcpc ufw wg wg-quick";
+/// What changes the kernel's part of the network by itself, in all of its namespaces.
+const OF_KERNEL: &str = "killall modprobe pkill rmmod skill";
+
+/// What of the node a program has to have where it runs, so that it has that effect on the node.
+pub(super) fn needs(effect: Effect, name: &str) -> Scope {
+    match effect {
+        Packages | Lists => Scope::FILES,
+        Network if is_among(OF_NAMESPACE, name) => Scope::NETWORK,
+        Network if !is_among(OF_KERNEL, name) => Scope::SERVICES,
+        Services => Scope::SERVICES,
+        _ => Scope::SYSTEM,
+    }
+}
 
 /// Whether it is known what a program of that name does.
 pub(super) fn is_known(name: &str) -> bool {
@@ -333,6 +378,10 @@ fn verb(changing: &str, arguments: &[&str]) -> Option<usize> {
             continue;
         }
         let Some(object) = objects.first() else {
+            // `ip mon r`: what is seen, and nothing is changed.
+            if word.len() > 1 && "monitor".starts_with(word) {
+                return None;
+            }
             objects.push(word);
             continue;
         };
@@ -449,15 +498,6 @@ pub(super) const REBOOT_UNITS: [&str; 8] = [
     "suspend.target",
 ];
 
-/// Files of the kernel: to write to one that begins so changes something.
-pub(super) const WRITES: [(&str, Effect); 5] = [
-    ("/proc/sys/net/", Network),
-    ("/proc/sysrq-trigger", Reboot),
-    ("/sys/bus/pci/", Network),
-    ("/sys/bus/virtio/", Network),
-    ("/sys/class/net/", Network),
-];
-
 /// Programs that fetch something from elsewhere.
 pub(super) const FETCHERS: [&str; 4] = ["aria2c", "curl", "fetch", "wget"];
 
@@ -466,14 +506,11 @@ pub(super) const SHELLS: [&str; 7] = ["ash", "bash", "dash", "ksh", "sh", "sourc
 /// The same of other languages.
 pub(super) const INTERPRETERS: [&str; 7] = ["node", "perl", "php", "python", "python2", "python3", "ruby"];
 
-/// Other programs that run what they are given, now or later, here or elsewhere.
-pub(super) const RUNS_INPUT: [&str; 4] = ["at", "batch", "ssh", "xargs"];
-
 /// Programs that say what they are given, or look for it, and run nothing of it.
-pub(super) const SAYS: [&str; 24] = [
-    "basename", "cat", "cd", "chmod", "chown", "diff", "dirname", "echo", "egrep", "fgrep", "grep", "head",
-    "log", "logger", "ls", "man", "mkdir", "printf", "readlink", "stat", "tail", "touch", "wall", "zgrep",
-];
+pub(super) const SAYS: &str = "apt-cache apt-config apt-mark basename cat cd chmod chown cut diff dirname dpkg-query du echo \
+    egrep false fgrep fold grep hash head id jq let log logger ls mail mailx man md5sum mkdir ping pgrep pidof printf ps \
+    read readlink return sendmail sha256sum shift sleep sort stat systemd-notify tail tar test touch tr true type uname \
+    uniq wait wall wc which zgrep [ [[ ] ]] :";
 
 /// What programs of other languages than the shell run others by.
 pub(super) const CALLS: [&str; 16] = [

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::commands::{self, MOST_WORDS, Said};
 use super::files::{Files, Kind};
+use super::scope::Scope;
 
 /// Where programs are that no package has brought, what counts most first.
 const INSTALLED: [&str; 2] = ["/usr/local/sbin", "/usr/local/bin"];
@@ -19,6 +20,17 @@ pub(super) struct Scripts {
     said: BTreeMap<String, Said>,
     /// Files that command lines run and that are not there.
     missing: BTreeSet<String>,
+}
+
+/// What a command line or script says that is run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Followed<'a> {
+    /// What it says.
+    pub(super) said: &'a Said,
+    /// Its file; nothing for what is in none.
+    pub(super) path: Option<&'a str>,
+    /// What of the node it has where it is run.
+    pub(super) scope: Scope,
 }
 
 /// Scripts to be read: which files, and who runs or names them.
@@ -40,12 +52,12 @@ impl Scripts {
         let mut next = Next::new();
         for (name, said, is_line) in starts {
             scripts.add(files, &mut next, name, said);
-            for path in &said.paths {
+            for path in said.paths.keys() {
                 let script = (Kind::Script, name.to_owned());
                 next.entry(path.clone()).or_insert(script);
             }
             if is_line {
-                let own = said.runs.iter().filter(|path| !is_of_packages(path));
+                let own = said.runs.keys().filter(|path| !is_of_packages(path));
                 scripts
                     .missing
                     .extend(own.filter(|path| !files.has(path)).cloned());
@@ -78,7 +90,7 @@ impl Scripts {
     /// Adds what is run to what is to be read; tells what was too long to be looked at.
     fn add(&self, files: &mut Files, next: &mut Next, name: &str, said: &Said) {
         // What is run is a script also without `#!`, for a shell runs it.
-        for path in self.runs(said) {
+        for (path, _) in self.runs(said) {
             next.insert(path.clone(), (Kind::Text, name.to_owned()));
         }
         if said.too_long {
@@ -89,35 +101,45 @@ impl Scripts {
         }
     }
 
-    /// Paths of what is run, by path or by name.
-    fn runs<'a>(&'a self, said: &'a Said) -> impl Iterator<Item = &'a String> {
-        let installed = said.names.iter().filter_map(|name| self.installed.get(name));
+    /// Paths of what is run, by path or by name, each with what of the node it has there.
+    fn runs<'a>(&'a self, said: &'a Said) -> impl Iterator<Item = (&'a String, &'a Scope)> {
+        let by_name = said.names.iter();
+        let installed = by_name.filter_map(|(name, scope)| Some((self.installed.get(name)?, scope)));
         said.runs.iter().chain(installed)
     }
 
     /// What a command line runs and is not there.
     pub(super) fn missing(&self, said: &Said) -> Vec<String> {
-        said.runs.intersection(&self.missing).cloned().collect()
+        let paths = said.runs.keys().filter(|path| self.missing.contains(*path));
+        paths.cloned().collect()
     }
 
-    /// What a command line or script says, that of a file where one is named, and what the scripts say that it runs, each
-    /// with its path.
-    pub(super) fn follow<'a>(
-        &'a self,
-        said: &'a Said,
-        file: Option<&'a str>,
-    ) -> Vec<(&'a Said, Option<&'a str>)> {
-        let mut found = vec![(said, file)];
-        let mut seen = BTreeSet::new();
+    /// What a command line or script says, that of a file where one is named, and what the scripts say that it runs.
+    pub(super) fn follow<'a>(&'a self, said: &'a Said, file: Option<&'a str>) -> Vec<Followed<'a>> {
+        let mut found = vec![Followed {
+            said,
+            path: file,
+            scope: Scope::NODE,
+        }];
+        let mut seen = BTreeMap::<&String, Scope>::new();
         let mut at = 0;
-        while let Some(&(said, _)) = found.get(at) {
+        while let Some(&Followed { said, scope, .. }) = found.get(at) {
             // What a script of a script only names is an argument.
             let named = said.paths.iter().filter(|_| at == 0);
-            for path in self.runs(said).chain(named) {
-                if let Some((path, said)) = self.said.get_key_value(path)
-                    && seen.insert(path)
-                {
-                    found.push((said, Some(path)));
+            for (path, there) in self.runs(said).chain(named) {
+                let Some((path, said)) = self.said.get_key_value(path) else {
+                    continue;
+                };
+                // Where it was run before it may have had less.
+                let (before, there) = (seen.get(path).copied(), scope.and(*there));
+                let scope = before.map_or(there, |before| before.or(there));
+                if before != Some(scope) {
+                    seen.insert(path, scope);
+                    found.push(Followed {
+                        said,
+                        path: Some(path),
+                        scope,
+                    });
                 }
             }
             at += 1;

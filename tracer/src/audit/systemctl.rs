@@ -1,7 +1,6 @@
 //! What systemctl(1), service(8) and their like are asked to do. Pure.
 
 use super::Effect;
-use super::commands::program;
 use super::programs::{REBOOT_UNITS, REBOOTS, RESTARTS, is_network};
 
 /// What `systemctl` does with these arguments.
@@ -48,32 +47,23 @@ pub(super) fn service(arguments: &[&str]) -> Option<(Effect, String)> {
 /// By what systemctl starts a unit that does not run.
 const STARTS: [&str; 4] = ["isolate", "reload-or-restart", "restart", "start"];
 
-/// Units that a command starts by name: `systemctl start a.service`, `service a start`.
-pub(super) fn starts(words: &[&str]) -> Vec<String> {
+/// Units that a program of that name starts by theirs: `systemctl start a.service`, `service a start`.
+pub(super) fn starts(program: &str, arguments: &[&str]) -> Vec<String> {
     let named = |unit: &&&str| !unit.starts_with('-') && !unit.contains(['$', '*', '?', '/', '%']);
     let unit = |unit: &&str| match unit.contains('.') {
         true => (*unit).to_owned(),
         false => format!("{unit}.service"),
     };
-    for (place, word) in words.iter().enumerate() {
-        let behind = &words[place + 1..];
-        match program(word) {
-            Some("systemctl") => {
-                let verb = behind
-                    .iter()
-                    .position(|word| STARTS.contains(word) || *word == "enable" && behind.contains(&"--now"));
-                let units = verb.map_or(&[][..], |verb| &behind[verb + 1..]);
-                return units.iter().filter(named).map(unit).collect();
-            }
-            Some("service" | "invoke-rc.d" | "rc-service") => {
-                let [name, verb, ..] = behind else {
-                    return Vec::new();
-                };
-                let starts = STARTS.contains(verb) && named(&name);
-                return starts.then(|| unit(name)).into_iter().collect();
-            }
-            _ => {}
-        }
+    if program == "systemctl" {
+        let verb = arguments
+            .iter()
+            .position(|word| STARTS.contains(word) || *word == "enable" && arguments.contains(&"--now"));
+        let units = verb.map_or(&[][..], |verb| &arguments[verb + 1..]);
+        return units.iter().filter(named).map(unit).collect();
     }
-    Vec::new()
+    let [name, verb, ..] = arguments else {
+        return Vec::new();
+    };
+    let starts = STARTS.contains(verb) && named(&name);
+    starts.then(|| unit(name)).into_iter().collect()
 }

@@ -66,7 +66,8 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
         &told.as_ref().map(Model::running_units).unwrap_or_default(),
     ) else {
         bail!(
-            "{}: there are no units of systemd below it; name the root of a node's files",
+            "{}: neither etc nor usr is below it, so it is no root of a node's files; name the folder that has them (an image \
+             is to be mounted first)",
             arguments.root.display()
         );
     };

@@ -34,6 +34,9 @@ pub(super) fn page(page: &mut Page, audit: &Audit) {
         others.iter().map(|one| short(one)),
     );
     page.section("Not read", Kind::Text, &audit.unread);
+    let no_units =
+        "There was no unit file of systemd: only cron and what else starts by itself was looked at";
+    page.section("No units", Kind::Text, audit.no_units.then_some(no_units));
     page.section("Never run", Kind::Text, &audit.never);
     page.section("Allowed, and not here", Kind::Text, &audit.unknown);
     page.section(

@@ -217,3 +217,25 @@ fn what_cannot_be_read_is_told_once_and_by_its_name_on_the_node() {
         "{unread:?}"
     );
 }
+
+#[test]
+fn a_root_without_units_is_audited_and_a_folder_that_is_none_is_not() {
+    let told = |name: &str, path: &str| {
+        let image = Image::new(name);
+        image.file(path, "x\n");
+        let audit = audit(&image.0, &Policy::default(), &BTreeSet::new())?;
+        Some((
+            audit.is_clean(),
+            audit.no_units,
+            crate::ui::text::audit(&audit, 120),
+        ))
+    };
+    assert_eq!(told("no-root", "home/x"), None);
+    for path in ["etc/hostname", "usr/lib/os-release"] {
+        let (is_clean, no_units, page) = told("no-units", path).unwrap();
+        assert!(is_clean && no_units, "{path}");
+        assert!(page.contains("There was no unit file of systemd"), "{page}");
+    }
+    let (_, no_units, page) = told("some-unit", "lib/systemd/system/x.service").unwrap();
+    assert!(!no_units && !page.contains("There was no unit"), "{page}");
+}

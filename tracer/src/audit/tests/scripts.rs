@@ -157,3 +157,61 @@ fn commands_of_the_node_itself_are_found_by_their_names() {
         ["netplan apply (/usr/local/sbin/tidy-more:2)"]
     );
 }
+
+#[test]
+fn a_script_does_what_it_can_where_it_is_run() {
+    let script = "#!/bin/sh\nip link set eth0 down\napt-get upgrade\nreboot\nexec /opt/more.sh\n";
+    let runs = |name: &str, command: &str| {
+        let image = running(name, command);
+        image
+            .script("opt/run.sh", script)
+            .script(
+                "opt/more.sh",
+                "#!/bin/sh\nnft flush ruleset\nsystemctl start other\n",
+            )
+            .file(
+                "etc/systemd/system/other.service",
+                "[Service]\nExecStart=/usr/sbin/netplan apply\n",
+            );
+        let findings = image.findings().into_iter();
+        findings.flat_map(|one| one.runs).collect::<Vec<_>>()
+    };
+    let packages = "apt-get (/opt/run.sh:3)".to_owned();
+    let network = ["ip link set (/opt/run.sh:2)", "nft (/opt/more.sh:2)"].map(str::to_owned);
+    let reboot = "reboot (/opt/run.sh:4)".to_owned();
+    for command in [
+        "/sbin/ip netns exec x /opt/run.sh",
+        "/usr/bin/nsenter -n -t 4711 -- /opt/run.sh",
+        "/usr/bin/unshare -n sh /opt/run.sh",
+    ] {
+        let found = runs("in-namespace", command);
+        assert!(
+            found.contains(&packages) && found.contains(&reboot),
+            "{command}: {found:?}"
+        );
+        // What it asks systemd to start runs here.
+        assert!(
+            found.contains(&"netplan apply".to_owned()),
+            "{command}: {found:?}"
+        );
+        assert!(
+            !network.iter().any(|one| found.contains(one)),
+            "{command}: {found:?}"
+        );
+    }
+    for command in [
+        "/opt/run.sh",
+        "/bin/sh -c 'ip netns exec x /opt/run.sh; /opt/run.sh'",
+    ] {
+        let found = runs("here-too", command);
+        let all = [&network[..], &[packages.clone(), reboot.clone()]].concat();
+        assert!(all.iter().all(|one| found.contains(one)), "{command}: {found:?}");
+    }
+    for command in [
+        "/usr/sbin/chroot /x /opt/run.sh",
+        "/usr/bin/ssh node /opt/run.sh",
+        "/usr/bin/lxc exec c -- /opt/run.sh",
+    ] {
+        assert_eq!(runs("elsewhere", command), [""; 0], "{command}");
+    }
+}

@@ -133,5 +133,6 @@ pub(crate) fn audit() -> Audit {
         unread: texts(["/var/spool/cron/crontabs: Permission denied (os error 13)"]),
         never: texts(["/etc/cron.d/old:3: hour `25` is not from 0 to 23: that line is never run"]),
         unknown: texts(["certbot.timer"]),
+        no_units: false,
     }
 }
