@@ -122,16 +122,51 @@ pub fn state(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Enters the segments that a socket has counted since it was last looked at.
+/// Enters the segments that a socket has counted since it was last looked at. It is locked, which keeps nobody from a look
+/// at it ([`look`]): what another CPU enters meanwhile is not entered again.
 #[inline(always)]
 fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
-    let seen = sock.segments_in();
-    let counts = counts(flow, origin::UNKNOWN);
-    let segments = match &counts {
-        Some(counts) => counts.segments,
-        None => 0,
+    let Some(counts) = counts(flow, origin::UNKNOWN) else {
+        let seen = sock.segments_in();
+        let new = growth(entered(from, to, 0, seen), seen);
+        lose(loss::FLOWS_FULL, if new == 0 { 1 } else { new });
+        if new != 0 {
+            enter_matched(program::STATE, flow.netns, 0, new);
+        }
+        return;
     };
-    let entered = match from {
+    counts.half_closed = if is_half_closed(to) { sock.0 as u64 } else { 0 };
+    // After the second time what is new waits for the next look. When the socket closes there is none, and who looks by then
+    // does so for the last time.
+    for _ in 0..2 {
+        let before = segments(counts);
+        let seen = sock.segments_in();
+        let entered = entered(from, to, before, seen);
+        let mut new = growth(entered, seen);
+        let after = if to == CLOSE {
+            0
+        } else if new != 0 && counts.iif == 0 {
+            // By which device they came is not known yet. A later look will enter them, the last one in any case.
+            new = 0;
+            entered + 1
+        } else {
+            seen + 1
+        };
+        if replace(&mut counts.segments, before, after) {
+            if new != 0 {
+                add(&mut counts.matched, new);
+                enter_matched(program::STATE, flow.netns, counts.iif, new);
+            }
+            return;
+        }
+    }
+}
+
+/// How many segments of a socket are in the books when its state changes; `segments` says what is known of that, see
+/// [`FlowCount::segments`].
+#[inline(always)]
+fn entered(from: u32, to: u32, segments: u32, seen: u32) -> u32 {
+    match from {
         SYN_SENT => 0,
         // An accepted connection has counted the SYN that was the listener's (`tcp_create_openreq_child`
         // begins with it), and that is entered as consumed.
@@ -141,26 +176,15 @@ fn catch_up(sock: Sock, flow: &FlowKey, from: u32, to: u32) {
         // ours to count, or not known.
         _ if segments == 0 => seen,
         _ => segments - 1,
-    };
-    let new = growth(entered, seen);
-    let Some(counts) = counts else {
-        lose(loss::FLOWS_FULL, if new == 0 { 1 } else { new });
-        if new != 0 {
-            enter_matched(program::STATE, flow.netns, 0, new);
-        }
-        return;
-    };
-    counts.half_closed = if is_half_closed(to) { sock.0 as u64 } else { 0 };
-    if new != 0 && counts.iif == 0 && to != CLOSE {
-        // By which device they came is not known yet. A later look will enter them, the last one in any case.
-        counts.segments = entered + 1;
-        return;
     }
-    counts.segments = if to == CLOSE { 0 } else { seen + 1 };
-    if new != 0 {
-        add(&mut counts.matched, new);
-        enter_matched(program::STATE, flow.netns, counts.iif, new);
-    }
+}
+
+/// How far the books are, see [`FlowCount::segments`]: to be read before the socket is asked. Else what came and was entered
+/// between the two would seem to be too much, and be entered once more.
+#[inline(always)]
+fn segments(counts: &FlowCount) -> u32 {
+    // SAFETY: a valid, aligned u32. Volatile: the compiler must not read it later, nor twice.
+    unsafe { (&raw const counts.segments).read_volatile() }
 }
 
 /// Takes note of a flow's TCP socket, if one end has closed its connection: `state` does not tell of it where that was before
@@ -214,7 +238,7 @@ pub fn look(program: u32, netns: u32, packets: u64, counts: &mut FlowCount) {
     if counts.half_closed == 0 || counts.iif == 0 {
         return;
     }
-    let before = counts.segments;
+    let before = segments(counts);
     let seen = segments_in_at(counts.half_closed);
     let new = if before == 0 {
         packets

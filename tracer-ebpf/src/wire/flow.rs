@@ -121,8 +121,8 @@ pub struct FlowCount {
     /// Device of the last arrival.
     pub iif: u32,
     /// One more than the segments of its TCP socket (`tcp_sock.segs_in`) that are in the books, whichever way
-    /// they came; 0 where that is not known. Written under the socket's lock, and
-    /// atomically where a look is without it.
+    /// they came; 0 where that is not known. Written under the socket's lock while the connection is open; from
+    /// then on atomically, because looks are without it.
     pub segments: u32,
     /// Place of the last drop, 0 for none.
     pub drop_location: u64,
