@@ -4,6 +4,7 @@
 //! the words of a program that is not known may be another one: too much is found rather than too little. What stands in a
 //! script of another language is a mention where its line runs nothing.
 
+mod parts;
 mod run;
 mod shell;
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::parts::{beginning, parts, without_comment};
 use super::shell::{self, Command, Reads, Word};
 use super::{MOST_WORDS, Named, Place, Said, add_name, default, program};
 use crate::audit::Effect;
@@ -30,8 +31,6 @@ const GIVEN: &str = "$@";
 const MOST_VALUES: usize = 16;
 /// What looks for files.
 const LOOKS: &str = "[ [[ hash test type which";
-/// What lies between words that a program may read as a command.
-const BETWEEN: &str = "\"'[],<>;|&()`";
 
 /// What a text runs, as far as it was read.
 #[derive(Default)]
@@ -577,41 +576,4 @@ fn fetcher(commands: &[Command]) -> Option<&'static str> {
     let names = commands.iter().flat_map(|command| &command.words);
     let mut names = names.filter_map(|word| program(&word.text));
     names.find_map(|name| FETCHERS.into_iter().find(|fetcher| *fetcher == name))
-}
-
-/// The words of a command that are looked at.
-fn beginning(words: &[Word]) -> &[Word] {
-    let mut parts = 0;
-    let fits = |word: &&Word| {
-        parts += word.text.split('=').count();
-        parts <= MOST_WORDS
-    };
-    &words[..words.iter().take_while(fits).count()]
-}
-
-/// The words in a text that may be read as a command, or may not.
-fn parts(text: &str) -> Vec<Word> {
-    let words = text.split(|c: char| c.is_ascii_whitespace() || BETWEEN.contains(c));
-    words
-        .filter(|word| !word.is_empty())
-        .map(|word| Word {
-            text: word.to_owned(),
-            ..Word::default()
-        })
-        .collect()
-}
-
-/// A line up to the comment at its end: a `#` that begins a word and is not within quotes.
-fn without_comment(line: &str) -> &str {
-    let (mut quote, mut before) = (None, ' ');
-    for (at, c) in line.char_indices() {
-        match quote {
-            None if c == '#' && before.is_ascii_whitespace() => return &line[..at],
-            None if c == '"' || c == '\'' => quote = Some(c),
-            Some(open) if c == open && before != '\\' => quote = None,
-            _ => {}
-        }
-        before = c;
-    }
-    line
 }
