@@ -374,7 +374,8 @@ pub fn losses(losses: &Losses) -> Vec<String> {
         format!("{n} sights of units, timers or settings not kept (too many)")
     });
     say(losses.examples_not_sent, &|n| {
-        format!("{n} examples not sent (over budget, their packets are counted)")
+        let examples = if n == "1" { "example" } else { "examples" };
+        format!("{n} {examples} of drops not sent (over budget; the drops are counted)")
     });
     said
 }
