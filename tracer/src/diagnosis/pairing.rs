@@ -14,7 +14,7 @@ use super::undo::{self, Later, TakenBack, Undo};
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain, effects, path, redirects, report, routing, ways};
 use crate::event::value;
-use crate::event::{Thing, started_anew};
+use crate::event::{Thing, only, started_anew};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When, seconds};
 use crate::model::timeline::{Change, Subject, Told};
@@ -466,6 +466,13 @@ pub(super) fn sentence(model: &Model, change: &Change) -> String {
             };
             if let Some(stands) = anew {
                 return format!("{object} was started anew: {stands}");
+            }
+            let only = match change.subject {
+                Subject::Unit(_) => only(before, now),
+                _ => None,
+            };
+            if let Some(only) = only {
+                return format!("{object}: {only}");
             }
             let (renamed, before, now) = match value::renaming(before, now) {
                 Some((was, before, now)) => (Some(format!("was renamed from {was}")), before, now),

@@ -75,6 +75,9 @@ pub(crate) const RELOAD_FAILED: &str = ", its last reload failed: result ";
 /// Before the result of a unit's last run, where that was no success.
 pub(crate) const RESULT: &str = ", result ";
 
+/// Behind the number of processes that a unit has left.
+pub(crate) const LEFT: &str = " left in its cgroup";
+
 /// Whether a state in these words says that something went wrong.
 pub(crate) fn went_wrong(state: &str) -> bool {
     state.starts_with("failed ") || [RELOAD_FAILED, RESULT].iter().any(|words| state.contains(words))
@@ -87,6 +90,41 @@ pub(crate) fn froze(before: &str, after: &str) -> Option<bool> {
     } else {
         (before.strip_suffix(FROZEN) == Some(after)).then_some(false)
     }
+}
+
+/// What alone is to be said of a unit that stands as before but for that: `its last reload failed: result timeout`. `None` where it
+/// stands otherwise, and where that has no words.
+pub(crate) fn only(before: &str, after: &str) -> Option<String> {
+    let parts = |state: &str| -> Vec<String> { state.split(", ").map(str::to_owned).collect() };
+    let (was, now) = (parts(before), parts(after));
+    if was.first() != now.first() {
+        return None;
+    }
+    let is_left = |part: &str| part.ends_with(LEFT);
+    let is_reload =
+        |part: &str| RELOAD_FAILED.ends_with(part.split_inclusive(": result ").next().unwrap_or(part));
+    let mut gone: Vec<&String> = was.iter().filter(|part| !now.contains(part)).collect();
+    let mut said = Vec::new();
+    for part in now.iter().filter(|part| !was.contains(part)) {
+        let alike = gone
+            .iter()
+            .position(|gone| (is_left(gone) && is_left(part)) || (is_reload(gone) && is_reload(part)));
+        said.push(match alike.map(|place| gone.remove(place)) {
+            Some(left) if is_left(left) => {
+                format!("{part}, were {}", left.split(' ').next().unwrap_or_default())
+            }
+            _ => part.clone(),
+        });
+    }
+    for part in gone {
+        said.push(match part {
+            part if is_left(part) => format!("no process{LEFT} any more"),
+            // What systemd says of it is over as soon as another one begins.
+            part if is_reload(part) => "reloaded again since its last reload failed".to_owned(),
+            _ => return None,
+        });
+    }
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 /// How a unit stands that was started anew, where a change from one state to another says so:

@@ -3,7 +3,7 @@
 use super::actor::by;
 use super::format::{count, time_of_day};
 use crate::event::value::{OF_DEVICE, PROGRAM, differing, renaming};
-use crate::event::{NodeAction, froze, started_anew};
+use crate::event::{NodeAction, froze, only, started_anew};
 use crate::report::{Became, Change, ChangeKind, Difference, EARLIEST, Following, Node, Unknown, What};
 
 /// A list of which the middle may be left out: what is told of it, from its beginning and its end.
@@ -159,7 +159,10 @@ pub(super) fn what(change: &Change) -> String {
                     )
                 }
                 (None, Some(false)) => format!("{}: {after}: running again, was frozen", change.object),
-                (None, None) => format!("{}: {before} -> {after}", change.object),
+                (None, None) => match only(before, after) {
+                    Some(only) => format!("{}: {only}", change.object),
+                    None => format!("{}: {before} -> {after}", change.object),
+                },
             },
             (None, Some(after)) => format!("{}: {after}", change.object),
             // systemd unloads what is at rest, and nothing else.
@@ -290,6 +293,69 @@ mod tests {
             told(&frozen, Some(RUNS)),
             "a.service: active (running): running again, was frozen"
         );
+    }
+
+    #[test]
+    fn of_a_unit_that_stands_as_before_only_what_is_new_is_told() {
+        let told = |before: &str, after: &str| {
+            let change = Change {
+                kind: ChangeKind::Unit,
+                object: "a.service".to_owned(),
+                before: Some(before.to_owned()),
+                after: Some(after.to_owned()),
+                ..sample::incident().node.changes[0].clone()
+            };
+            what(&change)
+        };
+        const RUNS: &str = "active (running)";
+        const FAILED: &str = "failed (failed), result exit-code";
+        let reload = |result: &str| format!("{RUNS}, its last reload failed: result {result}");
+        let left = |number: &str| format!("{FAILED}, {number} left in its cgroup");
+        for (before, after, words) in [
+            (
+                RUNS,
+                &*reload("timeout"),
+                "its last reload failed: result timeout",
+            ),
+            (
+                &reload("timeout"),
+                &reload("exit-code"),
+                "its last reload failed: result exit-code",
+            ),
+            (
+                &reload("timeout"),
+                RUNS,
+                "reloaded again since its last reload failed",
+            ),
+            (FAILED, &left("3 processes"), "3 processes left in its cgroup"),
+            (
+                &left("3 processes"),
+                &left("1 process"),
+                "1 process left in its cgroup, were 3",
+            ),
+            (
+                &left("1 process"),
+                FAILED,
+                "no process left in its cgroup any more",
+            ),
+            (
+                FAILED,
+                &format!("{FAILED}, not started again: its start limit is hit"),
+                "not started again: its start limit is hit",
+            ),
+            (
+                &left("1 process"),
+                &format!("{}, frozen", left("1 process")),
+                "failed (failed), result exit-code, 1 process left in its cgroup, frozen: its processes read nothing that comes to them",
+            ),
+            (
+                FAILED,
+                "failed (failed), result timeout",
+                "failed (failed), result exit-code -> failed (failed), result timeout",
+            ),
+        ] {
+            assert_eq!(told(before, after), format!("a.service: {words}"));
+        }
     }
 
     #[test]
