@@ -22,7 +22,9 @@ pub(super) fn take_back(
     if did.is_empty() || did.iter().any(Option::is_none) {
         return None;
     }
-    let did: Vec<Did> = did.into_iter().flatten().collect();
+    let told: Vec<Did> = did.into_iter().flatten().collect();
+    let by_now = |did: &Did| history.by_now(netns, change.at, did.clone());
+    let did: Vec<Did> = told.iter().map(by_now).collect();
     let tables: Vec<&Table> = did
         .iter()
         .filter_map(|did| match did {
@@ -42,8 +44,8 @@ pub(super) fn take_back(
     };
     let mut lines = Vec::new();
     let mut is_known = true;
-    for one in &did {
-        let Some(stands) = history.stands(netns, change.at, one) else {
+    for (told, one) in told.iter().zip(&did) {
+        let Some(stands) = history.stands(netns, change.at, told) else {
             continue;
         };
         let line = match one {

@@ -14,10 +14,22 @@ use crate::model::timeline::{Change, Subject};
 /// All that is kept of what changed, read once: of very many changes each is held against those alone that had to do with the same
 /// thing.
 pub(in crate::diagnosis) struct History {
-    /// In the order of time. Of one change what went comes first: the same may have come anew with it.
+    /// In the order of time, with chains as they are called by now. Of one change what went comes first: the same may have come anew
+    /// with it.
     did: Vec<(u64, Did)>,
+    /// Chains that got other names, in the order of time.
+    renamed: Vec<Renaming>,
     /// Where that stands which is of the same thing. What two things share by chance has nothing to do with either.
     places: HashMap<u64, Vec<usize>, RandomState>,
+}
+
+/// A chain got another name.
+struct Renaming {
+    at: u64,
+    netns: u32,
+    table: Table,
+    was: String,
+    chain: String,
 }
 
 /// Of what a change did: of which thing.
@@ -36,31 +48,68 @@ enum Of<'a> {
 impl History {
     /// What was done after some time.
     pub(super) fn of(model: &Model, after: u64) -> Self {
-        let mut all = Self {
-            did: Vec::new(),
-            places: HashMap::default(),
-        };
         let later = model.timeline().all().rev();
-        let later: Vec<&Change> = later
+        let mut later: Vec<(u64, u32, Vec<Did>)> = later
             .map(|(_, change)| change)
             .take_while(|change| change.at > after)
+            .filter_map(|change| Some((change.at, namespace(change)?, read(change))))
             .collect();
-        for change in later.into_iter().rev() {
-            let Some(netns) = namespace(change) else {
-                continue;
-            };
-            let mut did = read(change);
+        later.reverse();
+        Self::new(later)
+    }
+
+    /// When that was done in which namespaces.
+    fn new(later: Vec<(u64, u32, Vec<Did>)>) -> Self {
+        let mut all = Self {
+            did: Vec::new(),
+            renamed: Vec::new(),
+            places: HashMap::default(),
+        };
+        for (at, netns, did) in &later {
+            all.renamed.extend(did.iter().filter_map(|did| match did {
+                Did::Renamed { table, chain, was } => Some(Renaming {
+                    at: *at,
+                    netns: *netns,
+                    table: table.clone(),
+                    was: was.clone(),
+                    chain: chain.clone(),
+                }),
+                _ => None,
+            }));
+        }
+        for (at, netns, mut did) in later {
             // The sort is stable.
             did.sort_by_key(|did| !is_gone(did));
             for did in did {
+                let did = all.followed(netns, at, did);
                 for of in things(&did) {
                     let mark = all.mark(netns, &of);
                     all.places.entry(mark).or_default().push(all.did.len());
                 }
-                all.did.push((change.at, did));
+                all.did.push((at, did));
             }
         }
         all
+    }
+
+    /// What was done at a time, with the chain as it is called by now.
+    pub(super) fn by_now(&self, netns: u32, at: u64, mut did: Did) -> Did {
+        if let Some((table, chain)) = chain(&mut did) {
+            for later in self.renamed.iter().filter(|later| later.at > at) {
+                if (later.netns, &later.table, &later.was) == (netns, &*table, &*chain) {
+                    chain.clone_from(&later.chain);
+                }
+            }
+        }
+        did
+    }
+
+    /// The same of all but that it got another name: that is held against that it got its name back.
+    fn followed(&self, netns: u32, at: u64, did: Did) -> Did {
+        match did {
+            Did::Renamed { .. } => did,
+            did => self.by_now(netns, at, did),
+        }
     }
 
     fn mark(&self, netns: u32, of: &Of<'_>) -> u64 {
@@ -83,9 +132,14 @@ impl History {
     /// What was done at a time stands still: with the number that a rule has by now, with how many of its elements a set is
     /// without or has too many, and with 0 for what has none. `None` where it was undone.
     pub(super) fn stands(&self, netns: u32, at: u64, one: &Did) -> Option<u64> {
-        let mut stands = Some(number(one));
-        for (_, later) in self.later(netns, at, one) {
-            stands = after(one, stands, later);
+        let now = self.by_now(netns, at, one.clone());
+        if matches!(&now, Did::Renamed { chain, was, .. } if chain == was) {
+            return None;
+        }
+        let one = self.followed(netns, at, one.clone());
+        let mut stands = Some(number(&one));
+        for (_, later) in self.later(netns, at, &one) {
+            stands = after(&one, stands, later);
         }
         stands
     }
@@ -97,6 +151,7 @@ impl History {
         };
         let mut undone = BTreeSet::new();
         for one in read(change) {
+            let one = self.followed(netns, change.at, one);
             let mut stands = Some(number(&one));
             // Before the time of what was last looked at.
             let mut stood = (change.at, true);
@@ -145,6 +200,22 @@ fn things(did: &Did) -> Vec<Of<'_>> {
         Did::Set(table, set, _) | Did::Elements(table, set, ..) => vec![Of::Set(table, set)],
         Did::Object(table, _, name, _) => vec![Of::Object(table, name)],
         Did::More(_) | Did::Anew { .. } => Vec::new(),
+    }
+}
+
+/// The chain that it was done to or in, with its table.
+fn chain(did: &mut Did) -> Option<(&Table, &mut String)> {
+    match did {
+        Did::Chain(table, chain, ..)
+        | Did::Renamed { table, chain, .. }
+        | Did::Policy { table, chain, .. }
+        | Did::Rule { table, chain, .. } => Some((table, chain)),
+        Did::Table(..)
+        | Did::Set(..)
+        | Did::Elements(..)
+        | Did::Object(..)
+        | Did::More(_)
+        | Did::Anew { .. } => None,
     }
 }
 
@@ -275,6 +346,49 @@ mod tests {
     fn did(text: &str) -> Did {
         let all = ruleset::read(&format!("generation 1, tables: none; table inet guard, {text}"));
         all.into_iter().flatten().next().unwrap()
+    }
+
+    #[test]
+    fn a_chain_is_called_as_it_is_by_now() {
+        let rule = |chain: &str, handle: u64, came: &str| {
+            did(&format!(
+                "chain {chain}: rule handle {handle} (tcp dport 22 drop) {came}"
+            ))
+        };
+        let rename = |chain: &str, was: &str| Did::Renamed {
+            table: table(&rule("x", 1, "new")).unwrap().clone(),
+            chain: chain.to_owned(),
+            was: was.to_owned(),
+        };
+        let history = History::new(vec![
+            (20, 7, vec![rename("middle", "in")]),
+            (30, 7, vec![rename("inside", "middle")]),
+            (40, 7, vec![rule("inside", 5, "gone")]),
+            (50, 7, vec![rename("in", "other")]),
+        ]);
+        let now = |netns, at, one| history.by_now(netns, at, one);
+        assert_eq!(now(7, 10, rule("in", 4, "new")), rule("inside", 4, "new"));
+        assert_eq!(
+            now(7, 25, rule("in", 4, "new")),
+            rule("in", 4, "new"),
+            "another one"
+        );
+        assert_eq!(now(8, 10, rule("in", 4, "new")), rule("in", 4, "new"));
+        assert_eq!(now(7, 45, rule("other", 4, "new")), rule("in", 4, "new"));
+        let stands = |at, one: Did| history.stands(7, at, &one);
+        assert_eq!(stands(10, rule("in", 4, "new")), Some(4));
+        assert_eq!(stands(10, rule("in", 5, "new")), None, "it went by its new name");
+        assert_eq!(stands(20, rename("middle", "in")), Some(0));
+        let back = History::new(vec![
+            (20, 7, vec![rename("middle", "in")]),
+            (30, 7, vec![rename("inside", "middle")]),
+            (40, 7, vec![rename("in", "inside")]),
+        ]);
+        assert_eq!(
+            back.stands(7, 20, &rename("middle", "in")),
+            None,
+            "it has its name again"
+        );
     }
 
     #[test]
