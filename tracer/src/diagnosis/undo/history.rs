@@ -96,7 +96,7 @@ impl History {
     pub(super) fn by_now(&self, netns: u32, at: u64, mut did: Did) -> Did {
         if let Some((table, chain)) = chain(&mut did) {
             for later in self.renamed.iter().filter(|later| later.at > at) {
-                if (later.netns, &later.table, &later.was) == (netns, &*table, &*chain) {
+                if (later.netns, &later.table, &later.was) == (netns, table, &*chain) {
                     chain.clone_from(&later.chain);
                 }
             }
