@@ -313,7 +313,6 @@ impl Story<'_> {
             parts.push(format!("soon: {UPGRADE} (stop-sigterm), in "));
             parts.push("R27 A package upgrade was cut off".to_owned());
         }
-        parts.push(format!("recovered: {verdict} was over at"));
         parts
     }
 
@@ -425,6 +424,9 @@ impl Story<'_> {
         let expect = &self.variant.expect;
         wanted(expect.is_right(root), "an episode with that root", episode)?;
         tracer.has_written(&self.story(root))?;
+        // That is told once, at the head of a block, and what became of the upgrade may come first further down in the same one.
+        let over = format!("recovered: {root} was over at");
+        tracer.has_written(&[format!("  {root}  "), over])?;
         let mended = text(&episode["mended"]["text"]);
         if expect.mended {
             wanted(!mended.is_empty(), "what mended it", episode)?;

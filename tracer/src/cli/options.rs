@@ -38,7 +38,7 @@ pub(super) struct WatchArgs {
     #[arg(long, global = true, value_name = "FILE", help_heading = "What to watch")]
     pub(super) record: Option<PathBuf>,
     /// Write a line to the kernel's log, standard error or a file when another verdict leads or none does any more; at
-    /// most one in 10 s
+    /// most one in 10 s on an average
     #[arg(
         long,
         global = true,
