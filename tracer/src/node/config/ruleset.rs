@@ -131,7 +131,11 @@ impl Generation {
 ///
 /// The files that name them are kept open, which keeps the namespace from ending: a visit there takes longer than all that is read.
 #[derive(Debug, Default)]
-pub(super) struct Legacy(BTreeMap<&'static str, File>);
+pub(super) struct Legacy {
+    files: BTreeMap<&'static str, File>,
+    /// Those that are there were opened.
+    has_looked: bool,
+}
 
 /// The older firewalls, by the names of their modules.
 const LEGACY: [&str; 2] = ["ip_tables", "ip6_tables"];
@@ -141,17 +145,24 @@ const ROOM: usize = 1024;
 const MODULES: &str = "/sys/module";
 
 impl Legacy {
-    /// Whether some file is not open that may be there by now. It comes with its module.
+    /// Whether some file is not open that may be there by now. It comes with its module, and what is part of the kernel has it from the
+    /// first.
     pub(super) fn is_due(&self) -> bool {
+        if !self.has_looked {
+            return true;
+        }
         let modules = Path::new(MODULES);
-        let mut missing = LEGACY.iter().filter(|firewall| !self.0.contains_key(*firewall));
+        let mut missing = LEGACY
+            .iter()
+            .filter(|firewall| !self.files.contains_key(*firewall));
         missing.any(|firewall| modules.join(firewall).exists() || !modules.exists())
     }
 
     /// Opens the files that are there, in the namespace of this thread.
     pub(super) fn open(&mut self) {
+        self.has_looked = true;
         for firewall in LEGACY {
-            if let Entry::Vacant(missing) = self.0.entry(firewall)
+            if let Entry::Vacant(missing) = self.files.entry(firewall)
                 && let Ok(file) = File::open(format!("/proc/thread-self/net/{firewall}_names"))
             {
                 missing.insert(file);
@@ -162,7 +173,7 @@ impl Legacy {
     /// Firewall and value of those that have tables.
     pub(super) fn tables(&mut self) -> BTreeMap<&'static str, String> {
         let mut tables = BTreeMap::new();
-        self.0.retain(|firewall, file| {
+        self.files.retain(|firewall, file| {
             let mut buffer = [0; ROOM];
             // A module that goes takes its file away.
             let Ok(length) = file.read_at(&mut buffer, 0) else {
