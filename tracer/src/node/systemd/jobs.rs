@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::known::Known;
+use tokio::time::Instant;
+
+use super::known::{Known, Told};
 use super::properties::{Said, has_ended};
 
 /// Jobs that are kept at most: systemd tells of each that it ended.
@@ -38,6 +40,55 @@ impl Jobs {
     /// What is told from now on has nothing to do with what was told before.
     pub(super) fn clear(&mut self) {
         self.0.clear();
+    }
+}
+
+/// Jobs that have ended, until what became of their units is told: systemd tells the end of a job first, and the unit's state is
+/// what ended it.
+#[derive(Debug, Default)]
+pub(super) struct Ended(Vec<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    unit: String,
+    told: Told,
+    due: Instant,
+}
+
+impl Ended {
+    /// One has ended. It is told at that time, unless its unit is to be read then.
+    pub(super) fn wait(&mut self, unit: &str, told: Told, due: Instant) {
+        let unit = unit.to_owned();
+        self.0.push(Waiting { unit, told, due });
+    }
+
+    /// When the next one is to be told.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.iter().map(|one| one.due).min()
+    }
+
+    /// Those that are to be told now. `until` says when a unit is read that is so soon.
+    pub(super) fn take(&mut self, now: Instant, until: impl Fn(&str) -> Option<Instant>) -> Vec<Told> {
+        for one in self.0.iter_mut().filter(|one| one.due <= now) {
+            one.due = until(&one.unit).unwrap_or(one.due);
+        }
+        self.0
+            .extract_if(.., |one| one.due <= now)
+            .map(|one| one.told)
+            .collect()
+    }
+
+    /// Those of a unit of which no more is told.
+    pub(super) fn of(&mut self, unit: &str) -> Vec<Told> {
+        self.0
+            .extract_if(.., |one| one.unit == unit)
+            .map(|one| one.told)
+            .collect()
+    }
+
+    /// All.
+    pub(super) fn all(&mut self) -> Vec<Told> {
+        self.0.drain(..).map(|one| one.told).collect()
     }
 }
 
