@@ -70,11 +70,9 @@ fn a_start_that_is_refused_is_told_of_the_unit_and_a_job_ends_behind_what_ended_
         unit.name == "fails.service" && unit.state.as_ref().is_some_and(|state| state.active == "failed")
     };
     let end = watched.wait("the end of the job", job_ended);
-    let failed = watched.told[begin..end]
-        .iter()
-        .find(|event| has_failed(&event.body));
-    let failed = failed.expect("the unit's failure is told behind its job's end");
-    assert!(failed.at <= watched.told[end - 1].at);
+    let failed = watched.since(begin, "the unit's failure", has_failed);
+    assert_eq!(end + 1, failed, "they are not told at once: {:?}", watched.told);
+    assert!(watched.told[failed - 1].at <= watched.told[end - 1].at);
     let limit = "not started again: its start limit is hit";
     let is_told = |report: &NodeReport| {
         let mut changes = report.node.changes.iter();
@@ -177,6 +175,7 @@ fn what_a_job_does_is_told_also_where_it_is_over_at_once() {
             ("restart", "start", "running"),
             ("stop", "stop", "dead"),
         ] {
+            let begin = watched.told.len();
             world.systemctl(&[command, "simple.service"]).unwrap();
             let at = watched.wait("the end of a job", |body| {
                 matches!(body, Body::Job(job) if job.unit == "simple.service" && matches!(job.state, JobState::Ended(_)))
@@ -186,7 +185,10 @@ fn what_a_job_does_is_told_also_where_it_is_over_at_once() {
             };
             // It may have been asked in time: then it is what systemd calls it.
             assert!([does, command].contains(&job.action.as_str()), "{job:?}");
-            watched.wait_unit("simple.service", |state| state.sub == stands);
+            // What ended the job is told with it.
+            watched.since(begin, stands, |body| {
+                matches!(body, Body::Unit(unit) if unit.name == "simple.service" && unit.state.as_ref().is_some_and(|state| state.sub == stands))
+            });
         }
     }
 }

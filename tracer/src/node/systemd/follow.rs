@@ -279,10 +279,10 @@ impl<'t> Follower<'t> {
                     let told = self.known.at_rest(&name, &said, at, clock::suspended());
                     self.tell(told).await?;
                 }
-                let told = self.known.gone(&name, Seen::Told, at);
-                self.tell(told).await?;
                 let ended = self.ended.of(&name);
                 self.tell(ended).await?;
+                let told = self.known.gone(&name, Seen::Told, at);
+                self.tell(told).await?;
             }
             // What happens to units while all are made anew.
             Signal::UnitNew(_) | Signal::UnitChanged { .. } | Signal::UnitRemoved { .. } => {}
@@ -525,6 +525,9 @@ impl<'t> Follower<'t> {
     }
 
     async fn tell_unit(&mut self, name: &str, state: UnitState, seen: Seen) -> Result<(), Stop> {
+        // At once with it: who sees one of both sees the other.
+        let ended = self.ended.of(name);
+        self.tell(ended).await?;
         if self.fits(name) {
             let (now, suspended) = (clock::boottime_ns(), clock::suspended());
             let told = self.known.unit(name, state, seen, now, suspended);

@@ -43,8 +43,8 @@ impl Jobs {
     }
 }
 
-/// Jobs that have ended, until what became of their units is told: systemd tells the end of a job first, and the unit's state is
-/// what ended it.
+/// Jobs that have ended, until their units are read: systemd tells the end of a job first, and then the unit's state, which is what
+/// ended it. Both are told at once, each under its own time.
 #[derive(Debug, Default)]
 pub(super) struct Ended(Vec<Waiting>);
 
@@ -78,7 +78,7 @@ impl Ended {
             .collect()
     }
 
-    /// Those of a unit of which no more is told.
+    /// Those of a unit that is told now.
     pub(super) fn of(&mut self, unit: &str) -> Vec<Told> {
         self.0
             .extract_if(.., |one| one.unit == unit)
@@ -126,13 +126,36 @@ impl Stands {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use zbus::zvariant::Value;
 
     use super::super::properties::Properties;
     use super::*;
-    use crate::event::{Seen, UnitState};
+    use crate::event::{Body, Seen, UnitState};
 
     const NAME: &str = "a.service";
+
+    #[test]
+    fn a_job_that_ended_waits_for_its_unit() {
+        let (now, soon, late) = (
+            Instant::now(),
+            Instant::now() + Duration::from_millis(50),
+            Instant::now() + Duration::from_millis(70),
+        );
+        let mut ended = Ended::default();
+        for (at, unit) in [(1, NAME), (2, "b.service"), (3, "c.service")] {
+            ended.wait(unit, (at, Body::Tick), soon);
+        }
+        assert_eq!(ended.take(now, |_| None), []);
+        assert_eq!(ended.of("c.service"), [(3, Body::Tick)], "its unit is told");
+        // One of the units is read a little later than that.
+        let until = |unit: &str| (unit == NAME).then_some(late);
+        assert_eq!(ended.take(soon, until), [(2, Body::Tick)]);
+        assert_eq!(ended.due(), Some(late));
+        assert_eq!(ended.take(late, |_| None), [(1, Body::Tick)]);
+        assert_eq!((ended.due(), ended.all()), (None, Vec::new()));
+    }
 
     fn said(active: &'static str, invocation: u8) -> Said {
         let all = [
