@@ -41,7 +41,7 @@ pub(crate) use renamed::Renamed;
 pub use setting::{Seen, Setting, Thing, Version};
 pub(crate) use setting::{TABLE_LOCAL, TABLE_MAIN, network, of_each_device};
 pub use socket::{Held, Queue, Socket, SocketState};
-pub(crate) use unit::{ANEW, FROZEN, RELOAD_FAILED, RESULT, froze, only, started_anew, went_wrong};
+pub(crate) use unit::{ANEW, FROZEN, LEFT, RELOAD_FAILED, RESULT, froze, only, started_anew, went_wrong};
 pub use unit::{Job, JobState, Limits, Run, Runs, Timer, Unit, UnitState};
 
 /// Something that was seen, and when.

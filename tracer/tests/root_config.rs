@@ -33,11 +33,14 @@ use tracer::event::{
 };
 use tracer::model::Model;
 use tracer::node::Netns;
+use tracer::node::clock;
 use tracer::node::config::{self, Watched};
 use tracer::node::source::Source;
 
 /// How long a change may take until it is told.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// From one round of the whole tracer to the next, about.
+const ROUND: Duration = Duration::from_millis(100);
 
 /// A named network namespace that ends with the value.
 struct Named(String);
@@ -245,20 +248,25 @@ impl Listening {
         listening
     }
 
+    /// The next event; while nothing is told one is that time goes on, as it is of the whole tracer.
     fn next(&mut self) -> Event {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        let silence = Instant::now() + ROUND;
+        let event = loop {
             match self.events.try_recv() {
-                Ok(event) => {
-                    self.model.apply(&event);
-                    return event;
-                }
-                Err(TryRecvError::Empty) if Instant::now() < deadline => {
+                Ok(event) => break event,
+                Err(TryRecvError::Empty) if Instant::now() < silence => {
                     std::thread::sleep(Duration::from_micros(200));
+                }
+                Err(TryRecvError::Empty) => {
+                    let at = clock::boottime_ns();
+                    let body = Body::Tick;
+                    break Event { at, body };
                 }
                 Err(error) => panic!("nothing is told: {error}"),
             }
-        }
+        };
+        self.model.apply(&event);
+        event
     }
 
     /// The next change of a thing that is called so, as it is displayed.

@@ -7,6 +7,7 @@ mod beside;
 mod commands;
 mod course;
 mod deadlines;
+mod hangs;
 mod network;
 mod results;
 mod standing;
@@ -423,34 +424,6 @@ fn where_a_bus_runs_it_is_the_only_connection() {
     lab::process::send(pid, libc::SIGINT).unwrap();
     assert!(child.wait().unwrap().success());
     assert_eq!(sockets.len(), 3, "{sockets:?}");
-}
-
-/// It stops: systemd is alive, and answers nothing any more.
-#[test]
-fn systemd_that_hangs_is_told_and_so_is_that_it_goes_on() {
-    let world = World::boot(program(), &[]).unwrap();
-    let mut watched = Watched::ready(&world);
-    lab::process::send(world.pid().unwrap(), libc::SIGSTOP).unwrap();
-    let at = watched.wait("that it hangs", unavailable);
-    let Body::Capability(told) = &watched.told[at - 1].body else {
-        panic!("{:?}", watched.told[at - 1]);
-    };
-    assert!(told.why.contains("Ping: no answer in 3 s"), "{}", told.why);
-    // The bus takes a connection, and systemd answers nothing by it: it cannot be reached yet.
-    watched.wait(
-        "that it still hangs",
-        |body| matches!(body, Body::Capability(told) if told.why.contains("Subscribe: no answer in 5 s")),
-    );
-    // In the midst of another try, which begins a second later and waits for 5 s: nothing shows that from outside.
-    std::thread::sleep(Duration::from_secs(3));
-    let goes_on = tracer::node::clock::boottime_ns();
-    lab::process::send(world.pid().unwrap(), libc::SIGCONT).unwrap();
-    let since = watched.wait("that it goes on", available);
-    assert_eq!(watched.notices().last(), Some(&"systemd can be reached again"));
-    let notice = |event: &&Event| matches!(&event.body, Body::Notice(_));
-    let told_at = watched.told.iter().rev().find(notice).unwrap().at;
-    assert!(told_at >= goes_on, "it is told to be reached before it goes on");
-    assert_eq!(watched.changes(since), [""; 0]);
 }
 
 /// Why nothing is seen, of a bus where there is nothing to be seen.

@@ -3,6 +3,7 @@
 
 use lab::world::World;
 use tracer::event::{Body, JobState};
+use tracer::report::{ChangeKind, NodeReport};
 
 use crate::beside::Beside;
 use crate::watched::Watched;
@@ -47,6 +48,57 @@ fn a_reload_that_is_killed_at_its_limit_is_told_though_the_unit_runs_on() {
     watched.wait_unit("fails.service", |state| {
         state.sub == "running" && state.reload_result.is_empty()
     });
+}
+
+/// systemd goes on to say how the last run ended: that no run was begun shows by its times.
+#[test]
+fn a_start_that_is_refused_is_told_of_the_unit_and_a_job_ends_behind_what_ended_it() {
+    let fails = unit(
+        "StartLimitIntervalSec=1h\nStartLimitBurst=1\n[Service]\nType=oneshot\nExecStart=sh -c 'sleep 0.2; exit 3'\n",
+    );
+    let world = World::boot(program(), &[("fails.service", &fails)]).unwrap();
+    let mut beside = Beside::of(&world, Some("/nonexistent".into()));
+    let mut watched = Watched::ready(&world);
+    beside.found();
+    let begin = watched.told.len();
+    world
+        .systemctl(&["start", "--no-block", "fails.service"])
+        .unwrap();
+    let job_ended = |body: &Body| matches!(body, Body::Job(job) if job.unit == "fails.service" && matches!(job.state, JobState::Ended(_)));
+    let has_failed = |body: &Body| {
+        let Body::Unit(unit) = body else { return false };
+        unit.name == "fails.service" && unit.state.as_ref().is_some_and(|state| state.active == "failed")
+    };
+    let end = watched.wait("the end of the job", job_ended);
+    let failed = watched.since(begin, "the unit's failure", has_failed);
+    assert_eq!(end + 1, failed, "they are not told at once: {:?}", watched.told);
+    assert!(watched.told[failed - 1].at <= watched.told[end - 1].at);
+    let limit = "not started again: its start limit is hit";
+    let is_told = |report: &NodeReport| {
+        let mut changes = report.node.changes.iter();
+        changes.any(|one| {
+            one.kind == ChangeKind::Unit && one.after.as_ref().is_some_and(|text| text.ends_with(limit))
+        })
+    };
+    beside.until("the failure", |report| {
+        let mut changes = report.node.changes.iter();
+        assert!(
+            !is_told(report),
+            "it was started as often as it may be, and not refused"
+        );
+        changes.any(|one| {
+            one.kind == ChangeKind::Unit && one.after.as_ref().is_some_and(|text| text.starts_with("failed "))
+        })
+    });
+    world
+        .systemctl(&["start", "--no-block", "fails.service"])
+        .unwrap();
+    beside.until(limit, is_told);
+    let state = watched.wait_unit("fails.service", |_| true);
+    assert_eq!(
+        (state.active.as_str(), state.result.as_str()),
+        ("failed", "exit-code")
+    );
 }
 
 /// A socket whose service fails each time it is started gives up, a path whose service does so too.
@@ -123,6 +175,7 @@ fn what_a_job_does_is_told_also_where_it_is_over_at_once() {
             ("restart", "start", "running"),
             ("stop", "stop", "dead"),
         ] {
+            let begin = watched.told.len();
             world.systemctl(&[command, "simple.service"]).unwrap();
             let at = watched.wait("the end of a job", |body| {
                 matches!(body, Body::Job(job) if job.unit == "simple.service" && matches!(job.state, JobState::Ended(_)))
@@ -132,7 +185,10 @@ fn what_a_job_does_is_told_also_where_it_is_over_at_once() {
             };
             // It may have been asked in time: then it is what systemd calls it.
             assert!([does, command].contains(&job.action.as_str()), "{job:?}");
-            watched.wait_unit("simple.service", |state| state.sub == stands);
+            // What ended the job is told with it.
+            watched.since(begin, stands, |body| {
+                matches!(body, Body::Unit(unit) if unit.name == "simple.service" && unit.state.as_ref().is_some_and(|state| state.sub == stands))
+            });
         }
     }
 }

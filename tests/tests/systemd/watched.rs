@@ -90,8 +90,13 @@ impl Watched {
 
     /// The same where it may have been told already.
     pub(crate) fn ever(&mut self, what: &str, wanted: impl Fn(&Body) -> bool) -> usize {
-        let told = self.told.iter().position(|event| wanted(&event.body));
-        told.map_or_else(|| self.wait(what, wanted), |at| at + 1)
+        self.since(0, what, wanted)
+    }
+
+    /// The same where it may have been told already behind so many events.
+    pub(crate) fn since(&mut self, begin: usize, what: &str, wanted: impl Fn(&Body) -> bool) -> usize {
+        let told = self.told[begin..].iter().position(|event| wanted(&event.body));
+        told.map_or_else(|| self.wait(what, wanted), |at| begin + at + 1)
     }
 
     /// What was told of the jobs of a unit up to the first end of one, but for that they waited: not each is seen to.

@@ -7,7 +7,7 @@ use super::deadlines::{self, Deadline};
 use super::runs::{Past, Runs};
 use super::timeline::{Change, Subject};
 use crate::event::{
-    self, ANEW, Capability, CapabilityState, Clock, FROZEN, Job, JobState, RELOAD_FAILED, RESULT, Seen,
+    self, ANEW, Capability, CapabilityState, Clock, FROZEN, Job, JobState, LEFT, RELOAD_FAILED, RESULT, Seen,
     Timer, Unit, UnitState, Unknown,
 };
 
@@ -181,7 +181,7 @@ impl Units {
         let is_refused = before
             .as_ref()
             .zip(unit.state.as_ref())
-            .is_some_and(|(known, now)| known.is_refused(now));
+            .is_some_and(|(known, now)| known.is_refused(&unit.name, now));
         if let Some(state) = &unit.state {
             self.runs
                 .seen(&unit.name, before.as_ref().map(|known| &known.state), state);
@@ -379,11 +379,17 @@ const WAITS: &str = "auto-restart";
 
 impl Known {
     /// It fails now, and its start was refused (`service_start`, which asks `unit_test_start_limit` before it begins another run).
-    /// Who stops it while it waits has it inactive.
-    fn is_refused(&self, now: &UnitState) -> bool {
+    /// Who stops it while it waits has it inactive. Where somebody starts one that has failed it fails once more, without a run
+    /// (`service_enter_dead`, which leaves the result of the last run as it is).
+    fn is_refused(&self, name: &str, now: &UnitState) -> bool {
+        let before = &self.state;
+        let fails_again = name.ends_with(".service")
+            && before.active == "failed"
+            && before.limits.state_changed != 0
+            && before.limits.state_changed < now.limits.state_changed;
         now.active == "failed"
-            && now.invocation == self.state.invocation
-            && (self.state.sub.starts_with(WAITS) || self.is_refused)
+            && now.invocation == before.invocation
+            && (before.sub.starts_with(WAITS) || self.is_refused || fails_again)
     }
 
     fn describe(&self) -> String {
@@ -422,7 +428,7 @@ fn describe(state: &UnitState) -> String {
         } else {
             "processes"
         };
-        text += &format!(", {} {processes} left in its cgroup", state.processes);
+        text += &format!(", {} {processes}{LEFT}", state.processes);
     }
     if state.frozen {
         text += FROZEN;

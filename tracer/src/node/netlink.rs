@@ -178,7 +178,8 @@ pub(super) fn dump<T>(
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<Vec<T>, Error> {
     for _ in 0..ATTEMPTS {
-        if let Some(list) = attempt(protocol, request, NLM_F_DUMP, body, &parse)? {
+        // Each attempt has its own socket, so that nothing of the last one is left to be read.
+        if let Some(list) = Asker::open(protocol)?.list(request, body, &parse)? {
             return Ok(list);
         }
     }
@@ -196,57 +197,84 @@ pub(super) fn get<T>(
     parse: impl Fn(&[u8]) -> Option<T>,
 ) -> Result<Option<T>, Error> {
     // The confirmation is what ends the answer.
-    let answer = attempt(protocol, request, NLM_F_ACK, body, &parse)?;
+    let answer = Asker::open(protocol)?.attempt(request, NLM_F_ACK, body, &parse)?;
     Ok(answer.and_then(|list| list.into_iter().next()))
 }
 
-/// `None` where the list changed while it was told. Each attempt has its own socket, so that nothing of
-/// the last one is left to be read.
-fn attempt<T>(
-    protocol: Option<Protocol>,
-    request: u16,
-    flags: u16,
-    body: &[u8],
-    parse: impl Fn(&[u8]) -> Option<T>,
-) -> Result<Option<Vec<T>>, Error> {
-    let socket = open(protocol)?;
-    let malformed = || Error::Malformed { request };
-    send(
-        &socket,
-        &message(request, flags, body).ok_or_else(malformed)?,
-        SendFlags::empty(),
-    )?;
-    let mut buffer = vec![0; BUFFER];
-    let mut list = Vec::new();
-    let mut interrupted = false;
-    loop {
-        let received = match recv(&socket, buffer.as_mut_slice(), RecvFlags::TRUNC) {
-            Ok((_, received)) => received,
-            Err(Errno::INTR) => continue,
-            Err(Errno::NOBUFS) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        };
-        // More than there was room for was cut off.
-        let mut rest = buffer.get(..received).ok_or_else(malformed)?;
-        while !rest.is_empty() {
-            let (message, after) = Message::split(rest).ok_or_else(malformed)?;
-            rest = after;
-            interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
-            match message.kind {
-                NLMSG_NOOP => {}
-                NLMSG_ERROR | NLMSG_DONE => {
-                    // An empty end is an end without error.
-                    let code = i32_at(message.body, 0).unwrap_or(0).saturating_neg();
-                    return match code {
-                        1.. => Err(Error::Refused {
-                            request,
-                            source: io::Error::from_raw_os_error(code),
-                        }),
-                        _ if interrupted => Ok(None),
-                        _ => Ok(Some(list)),
-                    };
+/// A socket that asks in the namespace of the thread that opened it. While it is open, that namespace cannot end.
+#[derive(Debug)]
+pub(super) struct Asker(OwnedFd);
+
+impl Asker {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Where netlink does not work.
+    pub(super) fn open(protocol: Option<Protocol>) -> Result<Self, Error> {
+        open(protocol).map(Self)
+    }
+
+    /// Asks for a whole list, as [`dump`] does, once; `None` where the list changed while it was told. It may ask again where it has
+    /// got a list: else some of the answer may be left to be read.
+    ///
+    /// # Errors
+    /// As for [`dump`].
+    pub(super) fn list<T>(
+        &self,
+        request: u16,
+        body: &[u8],
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, Error> {
+        self.attempt(request, NLM_F_DUMP, body, parse)
+    }
+
+    fn attempt<T>(
+        &self,
+        request: u16,
+        flags: u16,
+        body: &[u8],
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, Error> {
+        let malformed = || Error::Malformed { request };
+        let message = message(request, flags, body).ok_or_else(malformed)?;
+        send(&self.0, &message, SendFlags::empty())?;
+        self.answer(request, parse)
+    }
+
+    fn answer<T>(&self, request: u16, parse: impl Fn(&[u8]) -> Option<T>) -> Result<Option<Vec<T>>, Error> {
+        let malformed = || Error::Malformed { request };
+        let mut buffer = Vec::with_capacity(BUFFER);
+        let mut list = Vec::new();
+        let mut interrupted = false;
+        loop {
+            let (told, received) = match recv(&self.0, buffer.spare_capacity_mut(), RecvFlags::TRUNC) {
+                Ok(((told, _), received)) => (&*told, received),
+                Err(Errno::INTR) => continue,
+                Err(Errno::NOBUFS) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            };
+            // More than there was room for was cut off.
+            let mut rest = told.get(..received).ok_or_else(malformed)?;
+            while !rest.is_empty() {
+                let (message, after) = Message::split(rest).ok_or_else(malformed)?;
+                rest = after;
+                interrupted |= message.flags & NLM_F_DUMP_INTR != 0;
+                match message.kind {
+                    NLMSG_NOOP => {}
+                    NLMSG_ERROR | NLMSG_DONE => {
+                        // An empty end is an end without error.
+                        let code = i32_at(message.body, 0).unwrap_or(0).saturating_neg();
+                        return match code {
+                            1.. => Err(Error::Refused {
+                                request,
+                                source: io::Error::from_raw_os_error(code),
+                            }),
+                            _ if interrupted => Ok(None),
+                            _ => Ok(Some(list)),
+                        };
+                    }
+                    _ => list.push(parse(message.body).ok_or_else(malformed)?),
                 }
-                _ => list.push(parse(message.body).ok_or_else(malformed)?),
             }
         }
     }

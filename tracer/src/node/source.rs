@@ -1,5 +1,6 @@
 //! Sources that tell by themselves when something changes: each runs in a thread of its own.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::Sender;
 
 use super::clock;
-use crate::event::{Body, Event};
+use crate::event::{Body, Capability, Event};
 
 /// A source that runs. It is asked to end when it is dropped, and waited for.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl Source {
         let teller = Teller {
             events,
             stop: Arc::clone(&stop),
+            works: RefCell::new(None),
         };
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
@@ -73,11 +75,13 @@ pub struct Gone;
 pub struct Teller {
     events: Sender<Event>,
     stop: Arc<OwnedFd>,
+    /// How well the source works, as it was told last.
+    works: RefCell<Option<Capability>>,
 }
 
 impl Teller {
     /// Tells what has happened just now. Waits for room where much is told at once. How well the source works may be
-    /// told as often as it is looked at: whoever listens leaves out what says nothing new.
+    /// told as often as it is looked at: what says nothing new wakes nobody.
     ///
     /// # Errors
     /// When the source is to end.
@@ -90,6 +94,13 @@ impl Teller {
     /// # Errors
     /// When the source is to end.
     pub fn tell_of(&self, at: u64, body: Body) -> Result<(), Gone> {
+        if self.is_known(&body) {
+            return if self.events.is_closed() {
+                Err(Gone)
+            } else {
+                Ok(())
+            };
+        }
         self.events.blocking_send(Event { at, body }).map_err(|_| Gone)
     }
 
@@ -98,7 +109,23 @@ impl Teller {
     /// # Errors
     /// When the source is to end.
     pub async fn send(&self, at: u64, body: Body) -> Result<(), Gone> {
+        if self.is_known(&body) {
+            return if self.events.is_closed() {
+                Err(Gone)
+            } else {
+                Ok(())
+            };
+        }
         self.events.send(Event { at, body }).await.map_err(|_| Gone)
+    }
+
+    /// It says only how well the source works, and that was told. Takes note of it.
+    fn is_known(&self, body: &Body) -> bool {
+        let Body::Capability(works) = body else {
+            return false;
+        };
+        let before = self.works.replace(Some(works.clone()));
+        before.as_ref() == Some(works)
     }
 
     /// Does work in an asynchronous runtime of its own, until that is done or the source is to end.
@@ -134,6 +161,7 @@ mod tests {
     use tokio::sync::mpsc::channel;
 
     use super::*;
+    use crate::event::CapabilityState;
 
     fn wait(teller: &Teller) {
         let mut fds = [PollFd::from_borrowed_fd(teller.stop(), PollFlags::IN)];
@@ -159,6 +187,31 @@ mod tests {
             })
         );
         assert_eq!(events.blocking_recv(), None);
+    }
+
+    #[test]
+    fn how_well_it_works_is_told_where_that_is_new() {
+        let capability = |why: &str| {
+            Body::Capability(Capability {
+                name: "test".to_owned(),
+                state: CapabilityState::Partial,
+                why: why.to_owned(),
+            })
+        };
+        let (sender, mut events) = channel(8);
+        let source = Source::start("test", sender, move |teller| {
+            for why in ["a", "a", "b", "b", "a"] {
+                teller.tell(capability(why)).unwrap();
+                teller.tell(Body::Tick).unwrap();
+            }
+        })
+        .unwrap();
+        let mut told = Vec::new();
+        while let Some(event) = events.blocking_recv() {
+            told.extend(Some(event.body).filter(|body| *body != Body::Tick));
+        }
+        drop(source);
+        assert_eq!(told, ["a", "b", "a"].map(capability));
     }
 
     #[test]

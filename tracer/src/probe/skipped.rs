@@ -4,15 +4,18 @@
 //! (`__bpf_trace_run`, kernel/trace/bpf_trace.c). The kernel counts that for each program, and says so in what
 //! it tells of the program's descriptor (`bpf_prog_show_fdinfo`, kernel/bpf/syscall.c; since 5.12).
 
-use std::fs;
+use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
 
 use aya::Ebpf;
 
-/// The programs' descriptors, as the kernel tells of them.
+/// More than the kernel tells of a program.
+const ROOM: usize = 1024;
+
+/// The programs' descriptors, as the kernel tells of them, in files that are kept open: they are read in each round.
 pub(super) struct Skipped {
-    told: Vec<PathBuf>,
+    told: Vec<File>,
 }
 
 impl Skipped {
@@ -20,7 +23,7 @@ impl Skipped {
     pub(super) fn of(ebpf: &Ebpf, names: &[&str]) -> Self {
         let told = names.iter().filter_map(|name| {
             let descriptor = ebpf.program(name)?.fd().ok()?.as_fd().as_raw_fd();
-            Some(format!("/proc/self/fdinfo/{descriptor}").into())
+            File::open(format!("/proc/self/fdinfo/{descriptor}")).ok()
         });
         Self { told: told.collect() }
     }
@@ -29,7 +32,11 @@ impl Skipped {
     pub(super) fn runs(&self) -> u64 {
         self.told
             .iter()
-            .filter_map(|path| missed(&fs::read_to_string(path).ok()?))
+            .filter_map(|file| {
+                let mut buffer = [0; ROOM];
+                let length = file.read_at(&mut buffer, 0).ok()?;
+                missed(std::str::from_utf8(buffer.get(..length)?).ok()?)
+            })
             .fold(0, u64::saturating_add)
     }
 }

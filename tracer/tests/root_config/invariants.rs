@@ -1,9 +1,11 @@
 //! What must hold on every node: that it is told when it does not, and only then.
 
+use std::time::Instant;
+
 use tracer::diagnosis;
 use tracer::report::{Invariant, InvariantState};
 
-use super::{Listening, Named, with_address};
+use super::{Listening, Named, PATIENCE, with_address};
 
 impl Listening {
     /// Those of what must hold that are in this state.
@@ -19,11 +21,15 @@ impl Listening {
 
     /// Takes events until exactly this is broken, and tells when that was.
     fn until_broken(&mut self, expected: &[&str]) -> u64 {
-        let mut at = 0;
-        while self.broken() != expected {
+        let (mut at, deadline) = (0, Instant::now() + PATIENCE);
+        loop {
+            let broken = self.broken();
+            if broken == expected {
+                return at;
+            }
+            assert!(Instant::now() < deadline, "{broken:?}");
             at = self.next().at;
         }
-        at
     }
 }
 

@@ -48,6 +48,33 @@ fn a_unit_that_fails_instead_of_being_started_again_has_hit_its_start_limit() {
 }
 
 #[test]
+fn a_start_by_hand_that_is_refused_is_told_of_the_unit() {
+    let mut units = Units::default();
+    let mut told = |name: &str, invocation: &str, changed: u64| {
+        let mut unit = unit("failed");
+        name.clone_into(&mut unit.name);
+        let state = unit.state.as_mut().unwrap();
+        "failed".clone_into(&mut state.active);
+        invocation.clone_into(&mut state.invocation);
+        state.result = "exit-code".to_owned();
+        state.limits.state_changed = changed;
+        units.unit(1, &unit).and_then(|change| change.after)
+    };
+    let failed = "failed (failed), result exit-code";
+    let refused = format!("{failed}, not started again: its start limit is hit");
+    assert_eq!(told(NAME, "1", 5).as_deref(), Some(failed));
+    assert_eq!(told(NAME, "1", 5), None);
+    assert_eq!(told(NAME, "2", 6).as_deref(), Some(failed), "another run");
+    assert_eq!(told(NAME, "2", 7), Some(refused));
+    assert_eq!(told(NAME, "2", 8), None, "it still is");
+    // Found at first without its times.
+    told("b.service", "1", 0);
+    assert_eq!(told("b.service", "1", 7), None);
+    told("b.mount", "1", 5);
+    assert_eq!(told("b.mount", "1", 7), None);
+}
+
+#[test]
 fn a_job_is_told_once_for_each_state_with_what_it_does() {
     let mut units = Units::default();
     let job = |state| Job {

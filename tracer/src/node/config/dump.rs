@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::super::netlink::{self, ROUTE, XFRM};
+use super::super::netlink::{self, Asker, ROUTE, XFRM};
 use super::expiry::Expiry;
 use super::known::Known;
 use super::link::Link;
@@ -112,9 +112,11 @@ pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<S
             others.borrow_mut().push((thing, value));
         }
     })?;
-    for thing in proxies(&devices)? {
-        add(thing, String::new());
-    }
+    list(neighbour::GET, &neighbour::PROXIES, &|body| {
+        if let Some(thing) = neighbour::proxy(body, &devices) {
+            add(thing, String::new());
+        }
+    })?;
     let qdiscs = RefCell::new(Vec::new());
     list(traffic::GET_QDISC, &[0; traffic::HEADER], &|body| {
         qdiscs.borrow_mut().extend(traffic::qdisc(body, &devices));
@@ -164,16 +166,16 @@ pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<S
     })
 }
 
-/// Reads for whom this node answers in the namespace of this thread: they are listed apart, and no change of them is told.
+/// Reads for whom the node answers in the namespace that is asked: they are listed apart from other neighbours, and no change of them
+/// is told. `None` where the list changed while it was told.
 ///
 /// # Errors
 /// Where the kernel does not tell.
-pub(super) fn proxies(devices: &Devices) -> Result<BTreeSet<Thing>, netlink::Error> {
-    let all = RefCell::new(BTreeSet::new());
-    list(neighbour::GET, &neighbour::PROXIES, &|body| {
-        all.borrow_mut().extend(neighbour::proxy(body, devices));
+pub(super) fn proxies(asker: &Asker, devices: &Devices) -> Result<Option<BTreeSet<Thing>>, netlink::Error> {
+    let all = asker.list(neighbour::GET, &neighbour::PROXIES, |body| {
+        Some(neighbour::proxy(body, devices))
     })?;
-    Ok(all.into_inner())
+    Ok(all.map(|all| all.into_iter().flatten().collect()))
 }
 
 /// What the kernel tells of the device with this index in the namespace of this thread, as [`link::parse`] reads it.

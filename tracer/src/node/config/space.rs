@@ -14,7 +14,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::netlink::{self, Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
+use super::super::netlink::{self, Asker, Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
 use super::super::{Netns, clock};
 use super::answer::Answers;
 use super::bpf_link::{self, Place};
@@ -25,7 +25,7 @@ use super::known::{Change, Known};
 use super::link::Link;
 use super::offload::Ethtool;
 use super::requester::Requesters;
-use super::ruleset::{self, Ruleset};
+use super::ruleset::{self, Legacy, Ruleset};
 use super::sysctl::Sysctls;
 use super::told::{Cause, Told, Who, found};
 use super::tracking::Tracking;
@@ -114,7 +114,10 @@ pub(super) struct Space {
     /// The neighbours that routes lead by; `None` where they have changed.
     gateways: Option<BTreeSet<IpAddr>>,
     rules: Ruleset,
+    legacy_files: Legacy,
     legacy: BTreeMap<&'static str, String>,
+    /// Asks what is not told; `None` before the first time, and where it could not.
+    asker: Option<Asker>,
     sysctls: Sysctls,
     again: Again,
     /// Nothing waits to be read. After an overrun the kernel leaves out all that comes before that, and does not say so
@@ -166,7 +169,9 @@ impl Space {
             expiry: standing.expiry,
             gateways: None,
             rules: firewall.rules,
+            legacy_files: Legacy::default(),
             legacy: BTreeMap::new(),
+            asker: None,
             sysctls: Sysctls::default(),
             again: Again::Nothing,
             drained: true,

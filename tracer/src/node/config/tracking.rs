@@ -153,9 +153,17 @@ impl Tracking {
         }
     }
 
-    /// Looks how many entries there are. That nearly all are gone within a second is told, unless who did it was.
-    pub(super) fn look(&mut self) -> Option<Told> {
-        let now = number(self.count.as_ref())?;
+    /// Looks how many entries there are.
+    pub(super) fn look(&mut self) -> Vec<Told> {
+        let Some(entries) = number(self.count.as_ref()) else {
+            return Vec::new();
+        };
+        let fill = self.fill(entries);
+        self.fell(entries).into_iter().chain(fill).collect()
+    }
+
+    /// That nearly all are gone within a second is told, unless who did it was.
+    fn fell(&mut self, now: u64) -> Option<Told> {
         let before = std::mem::replace(&mut self.entries, now);
         if std::mem::take(&mut self.was_told) || before < MANY || now > before / LEFT {
             return None;
@@ -173,9 +181,8 @@ impl Tracking {
         Some(told(value, Seen::Noticed, Err(why)))
     }
 
-    /// Looks whether the table is nearly full, and tells how many entries it has while it is, and once when it is no more.
-    pub(super) fn fill(&mut self) -> Option<Told> {
-        let entries = number(self.count.as_ref())?;
+    /// Where the table is nearly full it is told how many entries it has, and once when it is no more.
+    fn fill(&mut self, entries: u64) -> Option<Told> {
         let most = number(self.most.as_ref())?;
         let much = entries.saturating_mul(100) >= most.saturating_mul(MUCH);
         let before = std::mem::replace(&mut self.filled, much.then_some(entries));
@@ -227,7 +234,7 @@ mod tests {
         let mut told = Vec::new();
         for count in counts {
             std::fs::write(&path, format!("{count}\n")).unwrap();
-            told.push(tracking.look().and_then(|told| told.change.1));
+            told.push(tracking.look().pop().and_then(|told| told.change.1));
         }
         std::fs::remove_file(&path).unwrap();
         told
@@ -252,7 +259,7 @@ mod tests {
             .into_iter()
             .map(|value| {
                 file("count", value);
-                tracking.fill().and_then(|told| told.change.1)
+                tracking.look().pop().and_then(|told| told.change.1)
             })
             .collect();
         let said = |value: &str| Some(value.to_owned());

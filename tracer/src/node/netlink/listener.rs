@@ -1,6 +1,7 @@
 //! Netlink: to be told by the kernel when something changes.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -75,9 +76,9 @@ impl Listener {
     /// # Errors
     /// Where the socket does not work any more.
     pub(in crate::node) fn hear(&self, take: &mut dyn FnMut(&Message<'_>)) -> Result<Heard, Error> {
-        let mut buffer = [0; BUFFER];
-        let (length, sender) = match recvfrom(&self.0, &mut buffer, RecvFlags::TRUNC) {
-            Ok((_, length, sender)) => (length, sender),
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let (told, length, sender) = match recvfrom(&self.0, &mut buffer, RecvFlags::TRUNC) {
+            Ok(((told, _), length, sender)) => (&*told, length, sender),
             Err(Errno::AGAIN) => return Ok(Heard::Nothing),
             Err(Errno::INTR) => return Ok(Heard::Something),
             Err(Errno::NOBUFS) => return Ok(Heard::Lost),
@@ -90,7 +91,7 @@ impl Listener {
         if !from_kernel {
             return Ok(Heard::Something);
         }
-        let Some(mut rest) = buffer.get(..length) else {
+        let Some(mut rest) = told.get(..length) else {
             return Ok(Heard::Lost);
         };
         while let Some((message, after)) = Message::split(rest) {

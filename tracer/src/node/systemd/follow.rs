@@ -14,7 +14,7 @@ use super::LOST;
 use super::address::Address;
 use super::bus::{Bus, Failure, Heard, List, Object, Signal};
 use super::freezing::Freezing;
-use super::jobs::Jobs;
+use super::jobs::{Ended, Jobs};
 use super::known::{Known, Told, Wall};
 use super::names::{self, Kind};
 use super::processes::{Astray, Hierarchy};
@@ -127,6 +127,7 @@ pub(super) struct Follower<'t> {
     /// What was said of units since they were read last.
     said: BTreeMap<String, Said>,
     jobs: Jobs,
+    ended: Ended,
     jobs_changed: bool,
     next_look: Instant,
     next_ping: Instant,
@@ -152,6 +153,7 @@ impl<'t> Follower<'t> {
             pending: BTreeMap::new(),
             said: BTreeMap::new(),
             jobs: Jobs::default(),
+            ended: Ended::default(),
             jobs_changed: false,
             next_look: Instant::now(),
             next_ping: Instant::now(),
@@ -172,6 +174,8 @@ impl<'t> Follower<'t> {
         match self.serve(&mut bus, &mut signals, address).await {
             Stop::Gone => Err(Gone),
             Stop::Broken(why) => {
+                let ended = self.ended.all();
+                self.tell(ended).await?;
                 let is_reload =
                     |phase: &Phase| matches!(phase, Phase::Listing { cause, .. } if *cause == Cause::Reload);
                 // It may have said so while it was asked for something else.
@@ -251,7 +255,7 @@ impl<'t> Follower<'t> {
         };
         let units = self.pending.values().map(|pending| pending.due).min();
         let look = self.known.leftovers().next().map(|_| self.next_look);
-        let dues = [phase, units, look].into_iter().flatten();
+        let dues = [phase, units, look, self.ended.due()].into_iter().flatten();
         // One that is away comes back with a signal.
         dues.min().unwrap_or_else(|| Instant::now() + PING)
     }
@@ -275,6 +279,8 @@ impl<'t> Follower<'t> {
                     let told = self.known.at_rest(&name, &said, at, clock::suspended());
                     self.tell(told).await?;
                 }
+                let ended = self.ended.of(&name);
+                self.tell(ended).await?;
                 let told = self.known.gone(&name, Seen::Told, at);
                 self.tell(told).await?;
             }
@@ -288,7 +294,7 @@ impl<'t> Follower<'t> {
             Signal::JobRemoved { id, unit, result } => {
                 let did = self.jobs.end(id, &unit, &self.known, self.said.get(&unit));
                 let told = self.known.job_ended(id, &unit, &result, did, at);
-                self.tell([told]).await?;
+                self.ended.wait(&unit, told, Instant::now() + COALESCE);
             }
             Signal::Reloading(true) => {
                 self.reloads = self.reloads.saturating_add(1);
@@ -393,6 +399,12 @@ impl<'t> Follower<'t> {
             self.wanted.set(self.known.started());
             self.well().await?;
         }
+        let pending = &self.pending;
+        let ended = self.ended.take(now, |unit| {
+            let due = pending.get(unit)?.due;
+            (due <= now + COALESCE).then_some(due)
+        });
+        self.tell(ended).await?;
         if self.next_look <= now {
             self.next_look = now + LOOK;
             self.look_at_leftovers().await?;
@@ -513,6 +525,9 @@ impl<'t> Follower<'t> {
     }
 
     async fn tell_unit(&mut self, name: &str, state: UnitState, seen: Seen) -> Result<(), Stop> {
+        // At once with it: who sees one of both sees the other.
+        let ended = self.ended.of(name);
+        self.tell(ended).await?;
         if self.fits(name) {
             let (now, suspended) = (clock::boottime_ns(), clock::suspended());
             let told = self.known.unit(name, state, seen, now, suspended);

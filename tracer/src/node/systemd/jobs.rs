@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::known::Known;
+use tokio::time::Instant;
+
+use super::known::{Known, Told};
 use super::properties::{Said, has_ended};
 
 /// Jobs that are kept at most: systemd tells of each that it ended.
@@ -41,6 +43,55 @@ impl Jobs {
     }
 }
 
+/// Jobs that have ended, until their units are read: systemd tells the end of a job first, and then the unit's state, which is what
+/// ended it. Both are told at once, each under its own time.
+#[derive(Debug, Default)]
+pub(super) struct Ended(Vec<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    unit: String,
+    told: Told,
+    due: Instant,
+}
+
+impl Ended {
+    /// One has ended. It is told at that time, unless its unit is to be read then.
+    pub(super) fn wait(&mut self, unit: &str, told: Told, due: Instant) {
+        let unit = unit.to_owned();
+        self.0.push(Waiting { unit, told, due });
+    }
+
+    /// When the next one is to be told.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.0.iter().map(|one| one.due).min()
+    }
+
+    /// Those that are to be told now. `until` says when a unit is read that is so soon.
+    pub(super) fn take(&mut self, now: Instant, until: impl Fn(&str) -> Option<Instant>) -> Vec<Told> {
+        for one in self.0.iter_mut().filter(|one| one.due <= now) {
+            one.due = until(&one.unit).unwrap_or(one.due);
+        }
+        self.0
+            .extract_if(.., |one| one.due <= now)
+            .map(|one| one.told)
+            .collect()
+    }
+
+    /// Those of a unit that is told now.
+    pub(super) fn of(&mut self, unit: &str) -> Vec<Told> {
+        self.0
+            .extract_if(.., |one| one.unit == unit)
+            .map(|one| one.told)
+            .collect()
+    }
+
+    /// All.
+    pub(super) fn all(&mut self) -> Vec<Told> {
+        self.0.drain(..).map(|one| one.told).collect()
+    }
+}
+
 impl Stands {
     fn of(unit: &str, known: &Known, said: Option<&Said>) -> Self {
         let state = known.state(unit);
@@ -75,13 +126,36 @@ impl Stands {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use zbus::zvariant::Value;
 
     use super::super::properties::Properties;
     use super::*;
-    use crate::event::{Seen, UnitState};
+    use crate::event::{Body, Seen, UnitState};
 
     const NAME: &str = "a.service";
+
+    #[test]
+    fn a_job_that_ended_waits_for_its_unit() {
+        let (now, soon, late) = (
+            Instant::now(),
+            Instant::now() + Duration::from_millis(50),
+            Instant::now() + Duration::from_millis(70),
+        );
+        let mut ended = Ended::default();
+        for (at, unit) in [(1, NAME), (2, "b.service"), (3, "c.service")] {
+            ended.wait(unit, (at, Body::Tick), soon);
+        }
+        assert_eq!(ended.take(now, |_| None), []);
+        assert_eq!(ended.of("c.service"), [(3, Body::Tick)], "its unit is told");
+        // One of the units is read a little later than that.
+        let until = |unit: &str| (unit == NAME).then_some(late);
+        assert_eq!(ended.take(soon, until), [(2, Body::Tick)]);
+        assert_eq!(ended.due(), Some(late));
+        assert_eq!(ended.take(late, |_| None), [(1, Body::Tick)]);
+        assert_eq!((ended.due(), ended.all()), (None, Vec::new()));
+    }
 
     fn said(active: &'static str, invocation: u8) -> Said {
         let all = [

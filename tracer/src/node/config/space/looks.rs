@@ -1,11 +1,8 @@
 //! What nobody tells of a namespace, and is looked at.
 
-use std::collections::BTreeMap;
-
-use super::super::super::netlink;
+use super::super::super::netlink::{self, Asker, ROUTE};
 use super::super::dump;
 use super::super::known::Change;
-use super::super::ruleset;
 use super::super::sysctl;
 use super::super::told::{Told, found, noticed, unheard};
 use super::{NF_TABLES, Space, netfilter, policies, ruleset_of};
@@ -75,10 +72,11 @@ impl Space {
 
     /// Looks at the tables of the older firewalls.
     pub(in super::super) fn look_at_legacy(&mut self, seen: Seen) -> Vec<Told> {
-        let Ok(now) = self.netns.enter(ruleset::legacy) else {
+        let files = &mut self.legacy_files;
+        if files.is_due() && self.netns.enter(|| files.open()).is_err() {
             return Vec::new();
-        };
-        let now: BTreeMap<_, _> = now.into_iter().collect();
+        }
+        let now = files.tables();
         let gone = self.legacy.keys().filter(|firewall| !now.contains_key(*firewall));
         let mut changes: Vec<Change> = gone.map(|firewall| (ruleset_of(firewall), None)).collect();
         let new = now
@@ -103,17 +101,23 @@ impl Space {
 
     /// Looks how many connections are tracked.
     pub(in super::super) fn look_at_tracking(&mut self) -> Vec<Told> {
-        let fill = self.tracking.fill();
-        self.tracking.look().into_iter().chain(fill).collect()
+        self.tracking.look()
     }
 
     /// Looks for whom the node answers.
     pub(in super::super) fn look_at_proxies(&mut self) -> Vec<Told> {
-        let devices = &self.devices;
+        let asker = match self.asker.take() {
+            Some(asker) => Ok(Ok(asker)),
+            None => self.netns.enter(|| Asker::open(ROUTE)),
+        };
         // Where that cannot be read, whoever reads all says why.
-        let Ok(Ok(proxies)) = self.netns.enter(|| dump::proxies(devices)) else {
+        let Ok(Ok(asker)) = asker else {
             return Vec::new();
         };
+        let Ok(Some(proxies)) = dump::proxies(&asker, &self.devices) else {
+            return Vec::new();
+        };
+        self.asker = Some(asker);
         let is_gone = |thing: &Thing| matches!(thing, Thing::Proxy { .. }) && !proxies.contains(thing);
         let mut changes = self.known.remove_all(is_gone);
         let new = proxies.into_iter();
