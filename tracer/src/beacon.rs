@@ -151,17 +151,15 @@ impl Pace {
         self.untold().filter(|_| is_time)
     }
 
-    /// What leads is another one than the last line said: the changes that were not told before.
+    /// What leads is another one than the last line said, or another one has led meanwhile: the changes that were not told before.
     fn untold(&self) -> Option<HeldBack> {
-        (self.seen != self.told).then(|| {
-            let mut since = self.since.clone();
-            since.changes = since.changes.saturating_sub(1);
-            // These two have a line.
-            for (rule, _) in self.seen.into_iter().chain(self.told) {
-                since.rules.remove(rule);
-            }
-            since
-        })
+        let mut since = self.since.clone();
+        since.changes = since.changes.saturating_sub(1);
+        // These two have a line.
+        for (rule, _) in self.seen.into_iter().chain(self.told) {
+            since.rules.remove(rule);
+        }
+        (self.seen != self.told || !since.rules.is_empty()).then_some(since)
     }
 
     /// A line was handed over.

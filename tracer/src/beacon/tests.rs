@@ -104,6 +104,13 @@ fn changes_are_told_at_once_but_not_too_often_and_the_latest_state_wins() {
         (70, Some(("R01", 4))),
         (71, None),
         (72, Some(("R01", 5))),
+        (73, None),
+        // It came and went before a line was allowed.
+        (81, None),
+        (82, Some(("K03", 6))),
+        (84, None),
+        (92, None),
+        (93, None),
     ];
     for (second, id) in rounds {
         let now = second * SECOND;
@@ -128,6 +135,8 @@ fn changes_are_told_at_once_but_not_too_often_and_the_latest_state_wins() {
             (70, Some(("R01", 4)), ""),
             (71, None, ""),
             (72, Some(("R01", 5)), ""),
+            (81, None, ""),
+            (92, None, " suppressed=1 missed=K03"),
         ]
     );
 }
@@ -148,7 +157,8 @@ fn what_could_not_be_written_is_tried_again() {
     }
     assert_eq!(pace.due(4 * SECOND, Some(("R01", 1))), None, "not too often");
     assert_eq!(pace.due(11 * SECOND, Some(("R01", 1))), Some(HeldBack::default()));
-    assert_eq!(pace.due(11 * SECOND, None), None, "nobody was told that it began");
+    let over = pace.due(11 * SECOND, None).map(|since| since.to_string());
+    assert_eq!(over.as_deref(), Some(" suppressed=1 missed=R01"));
 }
 
 /// A path that nothing is at.

@@ -135,6 +135,8 @@ impl Episodes {
         if let Some((rule, mended)) = gone.filter(|_| !is_told) {
             episode.took_away(now, rule, mended);
             episode.mended = Some(mended.clone());
+            // That what went on was mended as well is known: it had been brought about before it began.
+            episode.before = None;
         }
     }
 
@@ -224,6 +226,9 @@ impl Episode {
         let mended = leading.mended.as_ref().map_or(0, |mended| mended.at);
         self.last = self.last.max(leading.last.max(mended).min(now));
         self.mended.clone_from(&leading.mended);
+        if self.mended.is_some() {
+            self.before = None;
+        }
         if strength(leading.rule, leading.confidence) > strength(self.rule, self.confidence) {
             if leading.rule.id != self.rule.id {
                 self.told = now;

@@ -169,3 +169,41 @@ fn what_brought_it_about_anew_may_be_told_later() {
         [(10, Some(20), vec!["R01"]), (30, None, vec!["R01"])]
     );
 }
+
+/// Another fault led when the first one had been mended, and is mended as well; then it is brought about once more.
+#[test]
+fn what_went_on_and_was_mended_stays_in_its_episode() {
+    let mended = |change, at| Mended {
+        change,
+        at: at * SECOND,
+        text: String::new(),
+        is_whole: true,
+    };
+    let mut episodes = Episodes::default();
+    let lead = |episodes: &mut Episodes, second: u64, now: Leading, by: u64| {
+        let fault = Fault {
+            rule: now.rule,
+            since: now.since,
+            last: now.last,
+            mended: now.mended.clone(),
+        };
+        episodes.tick(second * SECOND, &now, &[fault], || Some(by * SECOND), 0);
+    };
+    lead(&mut episodes, 11, leading("R01", 10, 11), 9);
+    let rule = rule("R01").unwrap();
+    episodes.over(14 * SECOND, Some((rule, &mended(2, 12))));
+    lead(&mut episodes, 15, leading("R06", 13, 15), 11);
+    let over = Leading {
+        mended: Some(mended(4, 16)),
+        ..leading("R06", 13, 16)
+    };
+    lead(&mut episodes, 17, over, 11);
+    episodes.over(18 * SECOND, None);
+    lead(&mut episodes, 25, leading("R06", 24, 25), 23);
+    assert_eq!(
+        told(&episodes),
+        [(10, Some(16), vec!["R01", "R06"]), (24, None, vec!["R06"])]
+    );
+    let beside: Vec<_> = episodes.kept[0].beside().map(|fault| fault.rule.id).collect();
+    assert_eq!(beside, ["R06"]);
+}
