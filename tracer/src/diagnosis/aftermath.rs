@@ -78,7 +78,7 @@ impl Aftermath {
 
     /// The finding is what is left of a fault that was mended, just now or before, and nobody has brought it about since. Of the
     /// same kind nothing is told anew that was seen so late; of another one, nothing that had begun before the mend, but for what
-    /// stood beside it.
+    /// stood beside it, and for what is seen since and has a cause of its own: what was mended hid it.
     pub(super) fn is_late(&self, model: &Model, rule: &Rule, finding: &Finding, now: Option<u64>) -> bool {
         let is_left = |at: u64| {
             finding.last <= at.saturating_add(SEEN_LATE)
@@ -89,7 +89,12 @@ impl Aftermath {
         let stood = || self.stood.iter().any(|one| one.is_root && one.rule.id == rule.id);
         let is_other = || rule.place.is_some() && !stood();
         let had_begun = |at: u64| finding.since <= at.saturating_add(TOLD);
-        is_same_anew || (is_other() && now.max(self.last).is_some_and(|at| had_begun(at) && is_left(at)))
+        let was_hidden = |at: u64| {
+            let led = self.led.as_ref().filter(|_| finding.since > at);
+            led.is_some_and(|led| pairing::is_apart(model, (rule, finding), (led.rule, &led.finding)))
+        };
+        let is_left_of_another = |at: u64| had_begun(at) && is_left(at) && !was_hidden(at);
+        is_same_anew || (is_other() && now.max(self.last).is_some_and(is_left_of_another))
     }
 
     /// What stands at a tick, what leads, and when that was mended.

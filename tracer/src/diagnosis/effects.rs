@@ -214,10 +214,11 @@ pub(super) fn way_out(finding: &Finding, change: &Change) -> bool {
     }
 }
 
-/// There is no way to a peer any more: see [`way_out`]. A route that leads somewhere is none by which there is none.
+/// There is no way to a peer any more: see [`way_out`]. A route that leads somewhere is none by which there is none, nor one that
+/// led nowhere and went away.
 pub(super) fn no_way(finding: &Finding, change: &Change) -> bool {
     let leads = match thing(finding, change) {
-        Some(Thing::Route { action, .. }) => !is_gone(change) && !value::refuses(action),
+        Some(Thing::Route { action, .. }) => is_gone(change) == value::refuses(action),
         _ => false,
     };
     !leads && way_out(finding, change)

@@ -17,6 +17,8 @@ pub(super) const UNITS: usize = 256;
 /// What comes back within this time is the same episode where it has the same root: 30 s. Connections that are asked over and
 /// again wait for longer and longer in between.
 const REJOIN: u64 = 30 * SECOND;
+/// What is counted at one look was lost since the look before, at most so long ago.
+const LOOK: u64 = SECOND / 2;
 /// What comes so soon after the end belongs to the episode whatever its root is: 3 s.
 const FOLLOWS: u64 = 3 * SECOND;
 
@@ -51,13 +53,22 @@ pub(super) struct Fault {
     pub(super) mended: Option<Mended>,
 }
 
+impl Fault {
+    /// When it was over: by its last evidence, but that of the first look after the mend is from before it.
+    pub(super) fn end(&self) -> u64 {
+        let mended = self.mended.as_ref().map(|mended| mended.at);
+        let is_of_before = |at: &u64| *at <= self.last && self.last <= at.saturating_add(LOOK);
+        mended.filter(is_of_before).unwrap_or(self.last)
+    }
+}
+
 /// A time in which the network was broken. Times are boot times in ns.
 #[derive(Clone)]
 pub(super) struct Episode {
     /// First evidence. Never before the end of the episode before.
     pub(super) onset: u64,
     /// Last evidence, and not before [`mended`](Self::mended).
-    pub(super) last: u64,
+    last: u64,
     /// When its root verdict was first given.
     pub(super) told: u64,
     /// It goes on.
@@ -119,7 +130,7 @@ impl Episodes {
                 episode.go_on(now, leading, faults, starved);
             }
             before => {
-                let earliest = before.map_or(0, |before| before.last);
+                let earliest = before.map_or(0, |before| before.end());
                 self.begin(Episode::of(now, earliest, leading, faults, starved));
             }
         }
@@ -283,6 +294,12 @@ impl Episode {
             fault.mended = Some(mended.clone());
         }
         self.last = self.last.max(at);
+    }
+
+    /// When the last of its faults was over.
+    pub(super) fn end(&self) -> u64 {
+        let ends = self.faults.iter().map(Fault::end);
+        ends.max().unwrap_or(self.last)
     }
 
     /// What took its root away: where that was not seen, what took away what follows from it.

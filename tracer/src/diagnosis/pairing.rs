@@ -9,7 +9,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use foldhash::fast::RandomState;
 
 use super::firewalls::Scene;
-use super::roots::Found;
 use super::undo::{self, Later, TakenBack, Undo};
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain, effects, path, redirects, report, routing, ways};
@@ -191,8 +190,15 @@ pub(super) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Op
     act(&explaining).first().map(|told| told.change.at)
 }
 
-/// Something explains the finding and nothing that explains it explains the other one: they are of two causes.
-pub(super) fn is_apart(model: &Model, (rule, finding): &Found, (other, of_other): &Found) -> bool {
+/// Something explains what is certainly found, and nothing that explains it explains the other finding: they are of two causes.
+pub(super) fn is_apart(
+    model: &Model,
+    (rule, finding): (&Rule, &Finding),
+    (other, of_other): (&Rule, &Finding),
+) -> bool {
+    if finding.confidence < Confidence::Conclusive {
+        return false;
+    }
     let own = explaining(model, rule, rule.explains, finding);
     let others = explaining(model, other, other.explains, of_other);
     let is_of_other = |told: &Told<'_>| others.iter().any(|other| other.number == told.number);

@@ -31,10 +31,7 @@ pub(super) fn under(model: &Model, found: &[Found]) -> Vec<Option<&'static str>>
                         && cause.since <= finding.since.saturating_add(SLACK)
                         && belongs(finding, cause)
                 })
-                .filter(|(_, root)| {
-                    let is_certain = finding.confidence == Confidence::Conclusive;
-                    !(is_certain && pairing::is_apart(model, &found[place], root))
-                })
+                .filter(|(_, (root, cause))| !pairing::is_apart(model, (rule, finding), (root, cause)))
                 .map(|(_, (root, _))| root.id)
                 .next()
         })

@@ -25,7 +25,7 @@ pub(super) struct Stranded<'a> {
     /// How many of them send again and again, and how often they did, together.
     again: u64,
     retries: u64,
-    /// When the first of them was seen to.
+    /// When the first of them was seen to, and nothing of it left any more.
     pub since: Option<u64>,
 }
 
@@ -64,7 +64,10 @@ impl<'a> Stranded<'a> {
             {
                 found.again += 1;
                 found.retries = found.retries.saturating_add(again.retries.into());
-                found.since = Some(found.since.map_or(again.since, |since| since.min(again.since)));
+                // What was sent again before had left, and was not answered.
+                let left = model.flows().get(key).and_then(|flow| flow.last_sent.time());
+                let since = again.since.max(left.unwrap_or_default());
+                found.since = Some(found.since.map_or(since, |first| first.min(since)));
             }
         }
         if !counted.is_empty() {

@@ -6,7 +6,7 @@ use super::addresses::Addresses;
 use super::stranded::Stranded;
 use super::sufferers::Sufferers;
 use super::words::{command, count, distinct, list, moment, whose};
-use super::{About, Finding, Rule, effects, evidence};
+use super::{About, Finding, Rule, effects, evidence, pairing};
 use crate::event::{FlowKey, Version};
 use crate::model::Model;
 use crate::model::books::Sighting;
@@ -256,7 +256,7 @@ fn no_route(model: &Model) -> Option<Finding> {
          where it is what was there before."
             .to_owned(),
     );
-    Some(Finding {
+    let mut finding = Finding {
         confidence: if is_lost {
             Confidence::Strong
         } else {
@@ -278,7 +278,24 @@ fn no_route(model: &Model) -> Option<Finding> {
         prevent: Vec::new(),
         check,
         remedy,
-    })
+    };
+    if stranded.since == Some(since) && !is_old {
+        finding.since = lost_way(model, &finding).unwrap_or(since);
+    }
+    Some(finding)
+}
+
+/// When the way was lost, where it is by connections that send again alone that this is found, and they did so before for another
+/// reason. `None` where it was lost before they did, or nobody saw it.
+fn lost_way(model: &Model, finding: &Finding) -> Option<u64> {
+    if pairing::brought_about(model, &NO_ROUTE, finding).is_some() {
+        return None;
+    }
+    let mut later = model.timeline().all().map(|(_, change)| change);
+    let lost = later.find(|change| {
+        change.at > finding.since && pairing::brings_about(model, &NO_ROUTE, finding, change)
+    })?;
+    Some(lost.at)
 }
 
 /// Those that are known of which packets have no route.

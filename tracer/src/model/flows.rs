@@ -139,8 +139,17 @@ struct Seldom {
     /// Those of them that were told with the first drops, and were not dropped: they may have come just before.
     arrived_at_first: u64,
     last_drop: Option<Arc<LastDrop>>,
+    otherwise: Option<Box<Otherwise>>,
     /// Twins were seen.
     has_twins: bool,
+}
+
+/// A flow's drops of one spell did not all end alike: those that ended as the last one did, and the last that did not. To the round
+/// in which that changed: its drops are taken for the later ones.
+#[derive(Clone, Debug)]
+struct Otherwise {
+    now: Spell,
+    before: Option<(Arc<LastDrop>, Spell)>,
 }
 
 /// What is to be added to the counts of a flow.
@@ -167,6 +176,25 @@ pub(crate) struct Growth {
     pub requests: u64,
     /// Something reached a socket.
     pub has_reached: bool,
+}
+
+impl Seldom {
+    /// So many packets ended as the last one did; what ended otherwise before, if it did until now.
+    fn ends(&mut self, at: u64, packets: u64, before: Option<(Arc<LastDrop>, Spell)>) {
+        let some = Spell {
+            since: at,
+            last: at,
+            packets,
+        };
+        if before.is_some() {
+            let known = self.otherwise.take().and_then(|otherwise| otherwise.before);
+            let again = known.filter(|(how, _)| self.last_drop.as_ref() == Some(how));
+            let now = again.map_or(some, |(_, spell)| spell.and(some));
+            self.otherwise = Some(Box::new(Otherwise { now, before }));
+        } else if let Some(otherwise) = &mut self.otherwise {
+            otherwise.now = otherwise.now.and(some);
+        }
+    }
 }
 
 impl Flow {
@@ -201,6 +229,13 @@ impl Flow {
     /// Its drops, where the last of them was a short time ago.
     pub(crate) fn dropped_lately(&self, now: u64) -> Option<Spell> {
         self.seldom.as_deref()?.drops.recent(now)
+    }
+
+    /// The same of those that ended as the last one did.
+    pub(crate) fn dropped_so_lately(&self, now: u64) -> Option<Spell> {
+        let all = self.dropped_lately(now)?;
+        let otherwise = self.seldom.as_deref()?.otherwise.as_deref();
+        Some(otherwise.map_or(all, |otherwise| otherwise.now))
     }
 
     /// Packets that arrived from the first to the last drop of its latest spell of them.
@@ -342,18 +377,22 @@ impl Flow {
         self.dropped_as_told = count.dropped;
         self.dropped = self.dropped.saturating_add(grown.dropped);
         self.retransmitted = u32::try_from(count.retransmitted).unwrap_or(u32::MAX);
+        let so_far = self.dropped_so_lately(at);
+        let mut otherwise = None;
         if let Some(drop) = &count.last_drop
             && !(self.has_twins() && ends::no_ping_socket(&drop.0, &drop.1.symbol))
             && !used_up(drop)
             && self.last_drop() != Some(drop)
         {
-            self.seldom().last_drop = Some(drops.share(drop));
+            otherwise = self.seldom().last_drop.replace(drops.share(drop)).zip(so_far);
         }
         self.last = at;
         if grown.dropped > 0 {
             let (before, with) = (self.arrived.saturating_sub(grown.arrived), self.arrived);
             let seldom = self.seldom();
+            seldom.ends(at, grown.dropped, otherwise);
             if seldom.drops.note(at, at, grown.dropped) {
+                seldom.otherwise = None;
                 seldom.arrived_amid_drops.0 = before;
                 seldom.arrived_at_first = grown.arrived.saturating_sub(grown.dropped);
             }
@@ -546,6 +585,7 @@ impl Flows {
                 continue;
             };
             if seldom.drops.conclude(until) {
+                seldom.otherwise = None;
                 (seldom.arrived_amid_drops, seldom.arrived_at_first) = ((0, 0), 0);
             }
             let lasts = |hunger: &Hunger| hunger.last > until && !gave_up(key);

@@ -62,7 +62,9 @@ pub(crate) struct Plight {
     pub is_sated: bool,
     /// Its recent drops.
     pub dropped: Option<Spell>,
-    /// When the first of them was shown, to the moment: counts are told some time later.
+    /// Those of them that ended as the last one did.
+    pub dropped_so: Option<Spell>,
+    /// When the first of all was shown, to the moment: counts are told some time later.
     pub shown: When,
     /// See [`Flow::arrived_amid_drops`].
     pub arrived_amid_drops: u64,
@@ -169,6 +171,7 @@ impl Model {
             hunger,
             is_sated,
             dropped,
+            dropped_so: flow.dropped_so_lately(self.now),
             shown: dropped.and_then(|_| self.books.first_shown(key, self.now)).into(),
             arrived_amid_drops: flow.arrived_amid_drops(),
             last_drop: flow.shared_last_drop(),

@@ -3,6 +3,7 @@
 use tracer::event::{EntryKey, Protocol};
 use tracer::report::Report;
 
+use crate::aftermath::led_from;
 use crate::again::{FIREWALL, Fault, ROUTING, begun, works};
 use crate::episodes::beacon;
 use crate::story::*;
@@ -108,4 +109,48 @@ fn each_of_two_faults_has_its_own_end_and_mend() {
         let text = beacon(&story, &format!("beside-{first}"));
         assert!(text.contains(" where=healthy was=R01,R06 since="), "{text}");
     }
+}
+
+/// A firewall that drops what is routed as foreign anyhow is seen to when that is mended: nobody is told that the node is healthy.
+#[test]
+fn what_another_fault_hid_leads_at_once_when_that_is_mended() {
+    let [routing, firewall] = sides();
+    let mut story = begun();
+    let rounds = |story: &mut Story, count: u32, lost: Option<fn() -> EntryKey>| {
+        story.rounds(count, |story| {
+            works(story);
+            for port in firewall.ports {
+                match lost {
+                    Some(lost) => story.ask_and_lose(client(port), lost()),
+                    None => story.exchange(client(port)),
+                }
+            }
+        });
+    };
+    rounds(&mut story, 8, None);
+    (routing.fault.breaks)(&mut story, 1);
+    rounds(&mut story, 8, Some(foreign));
+    (firewall.fault.breaks)(&mut story, 11);
+    rounds(&mut story, 8, Some(foreign));
+    (routing.fault.mends)(&mut story, 2);
+    let mended = story.events.len();
+    let at = story.report().window.end;
+    rounds(&mut story, 12, Some(firewall.lost));
+    assert_eq!(led_from(&story, mended), ["R01", "R06"]);
+    let dropped = story.verdict("R06");
+    assert!(dropped.since > at, "{} after {at}", dropped.since);
+    assert!(
+        dropped.explanation.starts_with("24 packets arrived"),
+        "{}",
+        dropped.explanation
+    );
+    (firewall.fault.mends)(&mut story, 12);
+    rounds(&mut story, 40, None);
+    assert_eq!(led_from(&story, mended), ["R01", "R06", ""]);
+    let mends = mends(&story.report());
+    let told: Vec<(&str, &str)> = mends
+        .iter()
+        .map(|(id, by, _)| (id.as_str(), by.as_str()))
+        .collect();
+    assert_eq!(told, [("R01", "902"), ("R06", "912")]);
 }

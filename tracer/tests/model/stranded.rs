@@ -176,3 +176,45 @@ fn a_network_that_is_sent_nowhere_is_a_sign() {
     assert_eq!(story.verdict("R04").confidence, Confidence::Weak);
     assert_eq!(story.report().place, Where::Healthy);
 }
+
+/// The peer was silent before, and what is sent again left until the way to it was lost.
+#[test]
+fn who_was_not_answered_before_has_lost_its_way_later() {
+    let mut story = node(&[(route("0.0.0.0", 0, 0), DEFAULT)]);
+    let silent = |story: &mut Story, rounds: u32, retries: u8, leaves: bool| {
+        sent_again(story, agent(), retries);
+        story.rounds(rounds, |story| {
+            story.exchange(served(50_000));
+            if leaves {
+                story.ask(agent());
+            }
+        });
+    };
+    silent(&mut story, 8, 3, true);
+    // It has waited for so long that nothing of it left just before.
+    silent(&mut story, 4, 5, false);
+    let lost = story.report().window.end;
+    set(
+        &mut story,
+        route("0.0.0.0", 0, 0),
+        None,
+        Seen::Told,
+        Some(owner("ip")),
+    );
+    silent(&mut story, 4, 6, false);
+    let verdict = story.verdict("R04");
+    assert_eq!(verdict.cause.relation, Relation::Explains, "{:?}", verdict.cause);
+    assert_eq!(verdict.since, lost);
+    set(
+        &mut story,
+        route("0.0.0.0", 0, 0),
+        Some(DEFAULT),
+        Seen::Told,
+        Some(owner("ip")),
+    );
+    silent(&mut story, 1, 6, true);
+    sent_again(&mut story, agent(), 0);
+    story.rounds(16, |story| story.exchange(agent()));
+    let report = story.report();
+    assert!(report.episodes[0].mended.is_some(), "{:#?}", report.episodes);
+}

@@ -27,7 +27,7 @@ fn told(episodes: &Episodes) -> Vec<(u64, Option<u64>, Vec<&'static str>)> {
         .kept
         .iter()
         .map(|episode| {
-            let end = (!episode.lasts).then_some(episode.last / SECOND);
+            let end = (!episode.lasts).then_some(episode.end() / SECOND);
             (episode.onset / SECOND, end, episode.led.clone())
         })
         .collect()
@@ -121,7 +121,7 @@ fn no_episode_begins_before_the_last_one_ended_or_after_now() {
     tick(&mut episodes, 21, None);
     tick(&mut episodes, 60, Some(leading("R03", 59, 99)));
     assert_eq!(told(&episodes)[1].0, 59);
-    assert_eq!(episodes.kept.back().unwrap().last, 60 * SECOND);
+    assert_eq!(episodes.kept.back().unwrap().end(), 60 * SECOND);
     tick(&mut episodes, 61, None);
     tick(&mut episodes, 70, Some(leading("D01", 80, 81)));
     assert_eq!(told(&episodes)[2].0, 70);

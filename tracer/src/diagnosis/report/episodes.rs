@@ -16,11 +16,11 @@ pub(super) fn told(model: &Model, past: &Episodes) -> Vec<Episode> {
 
 /// An episode, and which one it is of those with the same root.
 pub(in crate::diagnosis) fn episode(model: &Model, recurrence: u64, one: &episodes::Episode) -> Episode {
-    let until = if one.lasts { model.now() } else { one.last };
+    let until = if one.lasts { model.now() } else { one.end() };
     Episode {
         onset: model.utc(one.onset),
         told: model.utc(one.told),
-        end: (!one.lasts).then(|| model.utc(one.last)),
+        end: (!one.lasts).then(|| model.utc(one.end())),
         seconds: seconds(until.saturating_sub(one.onset)),
         mended: one.mended().map(|mended| verdicts::told(model, mended)),
         peak: model.utc(one.peak),
@@ -43,7 +43,7 @@ fn beside(model: &Model, fault: &episodes::Fault) -> Beside {
         id: fault.rule.id.to_owned(),
         title: fault.rule.title.to_owned(),
         onset: model.utc(fault.since),
-        last: model.utc(fault.last),
+        last: model.utc(fault.end()),
         mended: fault.mended.as_ref().map(|mended| verdicts::told(model, mended)),
     }
 }
