@@ -11,7 +11,7 @@ use super::lost::{Losses, Shut};
 use super::numbers::Numbers;
 use super::path::{self, Asking};
 use crate::model::Model;
-use crate::model::flows::LastDrop;
+use crate::model::last_drops::LastDrop;
 use crate::model::plight::Plight;
 
 /// All flows that something befalls, or did lately, in the order of their keys.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::pairing::{Mended, SEEN_LATE};
 use super::{RULES, Rule};
 use crate::model::clock::SECOND;
+use crate::model::plight::COUNTED;
 use crate::report::Confidence;
 
 /// Episodes that are kept, the latest; earlier ones are counted.
@@ -17,8 +18,6 @@ pub(super) const UNITS: usize = 256;
 /// What comes back within this time is the same episode where it has the same root: 30 s. Connections that are asked over and
 /// again wait for longer and longer in between.
 const REJOIN: u64 = 30 * SECOND;
-/// What is counted at one look was lost since the look before, at most so long ago.
-const LOOK: u64 = SECOND / 2;
 /// What comes so soon after the end belongs to the episode whatever its root is: 3 s.
 const FOLLOWS: u64 = 3 * SECOND;
 
@@ -54,10 +53,10 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    /// When it was over: by its last evidence, but that of the first look after the mend is from before it.
+    /// When it was over: by its last evidence, but what was lost before the mend is counted some time after it.
     pub(super) fn end(&self) -> u64 {
         let mended = self.mended.as_ref().map(|mended| mended.at);
-        let is_of_before = |at: &u64| *at <= self.last && self.last <= at.saturating_add(LOOK);
+        let is_of_before = |at: &u64| *at <= self.last && self.last <= at.saturating_add(COUNTED);
         mended.filter(is_of_before).unwrap_or(self.last)
     }
 }

@@ -12,8 +12,8 @@ use super::lost::kinds::Kind;
 use super::sufferers::Sufferer;
 use crate::event::{FlowKey, Owner};
 use crate::model::clock::{SECOND, When};
-use crate::model::flows::LastDrop;
 use crate::model::growth::Spell;
+use crate::model::last_drops::LastDrop;
 use crate::model::plight::Plight;
 
 /// Flows that are kept of one fault. More are told for as long as they can be seen.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::clock::{SECOND, When};
 use super::ends;
 use super::growth::{Growing, Spell, growth};
+use super::last_drops::{LastDrop, LastDrops, Otherwise, used_up};
 use super::rows::Rows;
-use crate::event::{FlowCount, FlowKey, Location, Origin, Owner, Protocol};
+use crate::event::{FlowCount, FlowKey, Origin, Owner, Protocol};
 
 /// Flows that are kept, at most: as many as the programs count at a time.
 pub(crate) const MOST_FLOWS: usize = 131_072;
@@ -19,8 +20,6 @@ const ROOM_FOR_SOCKETS: usize = 16_384;
 /// Above so many, idle ones without a socket are forgotten. Below it none is: a flow that is told again after
 /// it was forgotten would count anew what it had counted before.
 const MANY_FLOWS: usize = MOST_FLOWS / 4 * 3;
-/// Last drops that are kept to be shared, at most; then they begin anew.
-const MOST_LAST_DROPS: usize = 4_096;
 /// Idle for this long.
 const IDLE: u64 = 60 * SECOND;
 
@@ -33,27 +32,6 @@ pub(crate) struct Hunger {
     pub last: u64,
     /// So many of them were seen dropped.
     pub dropped: u32,
-}
-
-/// Reason and location of a flow's last drop.
-pub(crate) type LastDrop = (String, Location);
-
-/// Those that flows have, each kept once: nearly all of many flows end at the same place.
-#[derive(Clone, Debug, Default)]
-struct LastDrops(BTreeSet<Arc<LastDrop>>);
-
-impl LastDrops {
-    fn share(&mut self, drop: &LastDrop) -> Arc<LastDrop> {
-        if let Some(known) = self.0.get(drop) {
-            return Arc::clone(known);
-        }
-        if self.0.len() >= MOST_LAST_DROPS {
-            self.0.clear();
-        }
-        let new = Arc::new(drop.clone());
-        self.0.insert(Arc::clone(&new));
-        new
-    }
 }
 
 /// One flow. What rules ask of all of them is kept with their keys, which lie side by side; to look at the counts of very many takes
@@ -144,14 +122,6 @@ struct Seldom {
     has_twins: bool,
 }
 
-/// A flow's drops of one spell did not all end alike: those that ended as the last one did, and the last that did not. To the round
-/// in which that changed: its drops are taken for the later ones.
-#[derive(Clone, Debug)]
-struct Otherwise {
-    now: Spell,
-    before: Option<(Arc<LastDrop>, Spell)>,
-}
-
 /// What is to be added to the counts of a flow.
 #[derive(Clone, Copy, Debug, Default)]
 struct Offset {
@@ -176,25 +146,6 @@ pub(crate) struct Growth {
     pub requests: u64,
     /// Something reached a socket.
     pub has_reached: bool,
-}
-
-impl Seldom {
-    /// So many packets ended as the last one did; what ended otherwise before, if it did until now.
-    fn ends(&mut self, at: u64, packets: u64, before: Option<(Arc<LastDrop>, Spell)>) {
-        let some = Spell {
-            since: at,
-            last: at,
-            packets,
-        };
-        if before.is_some() {
-            let known = self.otherwise.take().and_then(|otherwise| otherwise.before);
-            let again = known.filter(|(how, _)| self.last_drop.as_ref() == Some(how));
-            let now = again.map_or(some, |(_, spell)| spell.and(some));
-            self.otherwise = Some(Box::new(Otherwise { now, before }));
-        } else if let Some(otherwise) = &mut self.otherwise {
-            otherwise.now = otherwise.now.and(some);
-        }
-    }
 }
 
 impl Flow {
@@ -235,7 +186,7 @@ impl Flow {
     pub(crate) fn dropped_so_lately(&self, now: u64) -> Option<Spell> {
         let all = self.dropped_lately(now)?;
         let otherwise = self.seldom.as_deref()?.otherwise.as_deref();
-        Some(otherwise.map_or(all, |otherwise| otherwise.now))
+        Some(otherwise.map_or(all, Otherwise::now))
     }
 
     /// Packets that arrived from the first to the last drop of its latest spell of them.
@@ -390,7 +341,12 @@ impl Flow {
         if grown.dropped > 0 {
             let (before, with) = (self.arrived.saturating_sub(grown.arrived), self.arrived);
             let seldom = self.seldom();
-            seldom.ends(at, grown.dropped, otherwise);
+            let some = Spell {
+                since: at,
+                last: at,
+                packets: grown.dropped,
+            };
+            Otherwise::ended(&mut seldom.otherwise, seldom.last_drop.as_ref(), some, otherwise);
             if seldom.drops.note(at, at, grown.dropped) {
                 seldom.otherwise = None;
                 seldom.arrived_amid_drops.0 = before;
@@ -457,11 +413,6 @@ impl Flow {
             twins
         }
     }
-}
-
-/// The kernel has used up what ended so.
-fn used_up((reason, location): &(String, Location)) -> bool {
-    ends::used_up(reason, &location.symbol) || ends::acknowledged(reason, &location.symbol)
 }
 
 /// All flows that are kept.
@@ -616,26 +567,4 @@ fn is_answered(flow: &FlowKey) -> bool {
 
 fn is_group(address: IpAddr) -> bool {
     address.is_multicast() || matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flows_that_end_alike_share_what_is_told_of_it() {
-        let drop = |offset| {
-            let symbol = "ip_forward".to_owned();
-            ("NOT_SPECIFIED".to_owned(), Location { symbol, offset })
-        };
-        let mut drops = LastDrops::default();
-        let first = drops.share(&drop(0));
-        assert!(Arc::ptr_eq(&first, &drops.share(&drop(0))));
-        assert_ne!(first, drops.share(&drop(1)));
-        for offset in 0..=MOST_LAST_DROPS {
-            drops.share(&drop(u32::try_from(offset).unwrap()));
-        }
-        assert!(drops.0.len() <= MOST_LAST_DROPS);
-        assert_eq!(*first, drop(0), "a flow keeps its own");
-    }
 }

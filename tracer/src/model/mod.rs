@@ -27,6 +27,7 @@ pub(crate) mod folding;
 pub(crate) mod growth;
 pub(crate) mod hooks;
 pub(crate) mod invariants;
+pub(crate) mod last_drops;
 pub(crate) mod latest;
 pub(crate) mod ledger;
 pub(crate) mod namespaces;

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::clock::{MEMORY, SECOND, When};
-use super::flows::{Flow, Hunger, LastDrop};
+use super::flows::{Flow, Hunger};
 use super::growth::Spell;
+use super::last_drops::LastDrop;
 use super::latest::Latest;
 use super::queues::Port;
 use super::sockets::{self, Connection};
@@ -87,7 +88,7 @@ pub(crate) struct Plight {
 }
 
 /// What is lost is counted so much later at most: the counts are read twice a second, and of some flows a round late.
-const COUNTED: u64 = 3 * SECOND / 2;
+pub(crate) const COUNTED: u64 = 3 * SECOND / 2;
 
 impl Plight {
     /// When that began of which it is counted at this time that it had begun.
