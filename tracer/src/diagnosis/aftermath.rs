@@ -90,7 +90,9 @@ impl Aftermath {
         let is_other = || rule.place.is_some() && !stood();
         let had_begun = |at: u64| finding.since <= at.saturating_add(TOLD);
         let was_hidden = |at: u64| {
-            let led = self.led.as_ref().filter(|_| finding.since > at);
+            // What led last, where it is that which was mended then.
+            let is_it = finding.since > at && now.or(self.now) == Some(at);
+            let led = self.led.as_ref().filter(|_| is_it);
             led.is_some_and(|led| pairing::is_apart(model, (rule, finding), (led.rule, &led.finding)))
         };
         let is_left_of_another = |at: u64| had_begun(at) && is_left(at) && !was_hidden(at);

@@ -251,11 +251,12 @@ pub(super) fn way_out_lost(finding: &Finding, change: &Change) -> bool {
     }
     let is_way = match thing(finding, change) {
         Some(Thing::Route {
+            action,
             destination,
             prefix: 0,
             table: TABLE_MAIN,
             ..
-        }) => concerns(finding, Version::of(*destination)),
+        }) => !value::refuses(action) && concerns(finding, Version::of(*destination)),
         Some(Thing::Rule { version, text, .. }) => value::is_for_all(text) && concerns(finding, *version),
         _ => false,
     };

@@ -57,7 +57,7 @@ impl Fault {
     pub(super) fn end(&self) -> u64 {
         let mended = self.mended.as_ref().map(|mended| mended.at);
         let is_of_before = |at: &u64| *at <= self.last && self.last <= at.saturating_add(COUNTED);
-        mended.filter(is_of_before).unwrap_or(self.last)
+        mended.filter(is_of_before).unwrap_or(self.last).max(self.since)
     }
 }
 
@@ -298,7 +298,7 @@ impl Episode {
     /// When the last of its faults was over.
     pub(super) fn end(&self) -> u64 {
         let ends = self.faults.iter().map(Fault::end);
-        ends.max().unwrap_or(self.last)
+        ends.max().unwrap_or(self.last).max(self.onset)
     }
 
     /// What took its root away: where that was not seen, what took away what follows from it.

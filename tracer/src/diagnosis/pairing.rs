@@ -190,7 +190,8 @@ pub(super) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Op
     act(&explaining).first().map(|told| told.change.at)
 }
 
-/// Something explains what is certainly found, and nothing that explains it explains the other finding: they are of two causes.
+/// What is certainly found and the other finding are of two causes: something explains each, and nothing of the one belongs to
+/// anything of the other.
 pub(super) fn is_apart(
     model: &Model,
     (rule, finding): (&Rule, &Finding),
@@ -201,7 +202,9 @@ pub(super) fn is_apart(
     }
     let own = explaining(model, rule, rule.explains, finding);
     let others = explaining(model, other, other.explains, of_other);
-    let is_of_other = |told: &Told<'_>| others.iter().any(|other| other.number == told.number);
+    let is_one =
+        |told: &Told<'_>, other: &Told<'_>| told.leader() == other.leader() || is_taken_down(told, other);
+    let is_of_other = |told: &Told<'_>| others.iter().any(|other| is_one(told, other));
     !own.is_empty() && !others.is_empty() && !own.iter().any(is_of_other)
 }
 

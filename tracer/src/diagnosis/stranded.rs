@@ -31,8 +31,12 @@ pub(super) struct Stranded<'a> {
 
 impl<'a> Stranded<'a> {
     /// Those that send again and again what is not acknowledged; and all of these namespaces and versions, in which packets of
-    /// sockets have no route.
-    pub(super) fn of(model: &'a Model, counted: &[(u32, Version)]) -> Self {
+    /// sockets have no route. What was sent again before the default route of its namespace was lost did not wait for that.
+    pub(super) fn of(
+        model: &'a Model,
+        counted: &[(u32, Version)],
+        lost_default: impl Fn(u32) -> Option<u64>,
+    ) -> Self {
         let mut found = Self::default();
         let mut known: BTreeMap<(u32, IpAddr), Way> = BTreeMap::new();
         let mut way = |netns: u32, peer: IpAddr| -> Way {
@@ -66,7 +70,11 @@ impl<'a> Stranded<'a> {
                 found.retries = found.retries.saturating_add(again.retries.into());
                 // What was sent again before had left, and was not answered.
                 let left = model.flows().get(key).and_then(|flow| flow.last_sent.time());
-                let since = again.since.max(left.unwrap_or_default());
+                let lost = lost_default(key.netns);
+                let since = again
+                    .since
+                    .max(left.unwrap_or_default())
+                    .max(lost.unwrap_or_default());
                 found.since = Some(found.since.map_or(since, |first| first.min(since)));
             }
         }

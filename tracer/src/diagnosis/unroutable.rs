@@ -139,7 +139,7 @@ fn no_route(model: &Model) -> Option<Finding> {
         .iter()
         .map(|(netns, version, _)| (*netns, *version))
         .collect();
-    let stranded = Stranded::of(model, &of);
+    let stranded = Stranded::of(model, &of, |netns| lost_default(model, netns));
     let is_stranded = |netns: u32| stranded.peers.keys().any(|(of, _)| *of == netns);
     let namespaces: BTreeSet<u32> = dropped
         .iter()
@@ -280,22 +280,21 @@ fn no_route(model: &Model) -> Option<Finding> {
         remedy,
     };
     if stranded.since == Some(since) && !is_old {
-        finding.since = lost_way(model, &finding).unwrap_or(since);
+        finding.since = lost_way(model, &mut finding).unwrap_or(since);
     }
     Some(finding)
 }
 
 /// When the way was lost, where it is by connections that send again alone that this is found, and they did so before for another
 /// reason. `None` where it was lost before they did, or nobody saw it.
-fn lost_way(model: &Model, finding: &Finding) -> Option<u64> {
+fn lost_way(model: &Model, finding: &mut Finding) -> Option<u64> {
     if pairing::brought_about(model, &NO_ROUTE, finding).is_some() {
         return None;
     }
-    let mut later = model.timeline().all().map(|(_, change)| change);
-    let lost = later.find(|change| {
-        change.at > finding.since && pairing::brings_about(model, &NO_ROUTE, finding, change)
-    })?;
-    Some(lost.at)
+    let since = std::mem::replace(&mut finding.since, model.now());
+    let lost = pairing::brought_about(model, &NO_ROUTE, finding);
+    finding.since = since;
+    lost.filter(|lost| *lost > since)
 }
 
 /// Those that are known of which packets have no route.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::clock::{SECOND, When};
 use super::ends;
 use super::growth::{Growing, Spell, growth};
-use super::last_drops::{LastDrop, LastDrops, Otherwise, used_up};
+use super::last_drops::{LastDrop, LastDrops, used_up};
 use super::rows::Rows;
 use crate::event::{FlowCount, FlowKey, Origin, Owner, Protocol};
 
@@ -32,6 +32,10 @@ pub(crate) struct Hunger {
     pub last: u64,
     /// So many of them were seen dropped.
     pub dropped: u32,
+    /// So many of those ended as the last one did. What is told together with the first of them is taken for one of them.
+    pub so: u32,
+    /// Since when they do: since the hunger began, or when the first of them was told, where others had ended otherwise.
+    pub so_since: u64,
 }
 
 /// One flow. What rules ask of all of them is kept with their keys, which lie side by side; to look at the counts of very many takes
@@ -117,7 +121,6 @@ struct Seldom {
     /// Those of them that were told with the first drops, and were not dropped: they may have come just before.
     arrived_at_first: u64,
     last_drop: Option<Arc<LastDrop>>,
-    otherwise: Option<Box<Otherwise>>,
     /// Twins were seen.
     has_twins: bool,
 }
@@ -180,13 +183,6 @@ impl Flow {
     /// Its drops, where the last of them was a short time ago.
     pub(crate) fn dropped_lately(&self, now: u64) -> Option<Spell> {
         self.seldom.as_deref()?.drops.recent(now)
-    }
-
-    /// The same of those that ended as the last one did.
-    pub(crate) fn dropped_so_lately(&self, now: u64) -> Option<Spell> {
-        let all = self.dropped_lately(now)?;
-        let otherwise = self.seldom.as_deref()?.otherwise.as_deref();
-        Some(otherwise.map_or(all, Otherwise::now))
     }
 
     /// Packets that arrived from the first to the last drop of its latest spell of them.
@@ -328,27 +324,19 @@ impl Flow {
         self.dropped_as_told = count.dropped;
         self.dropped = self.dropped.saturating_add(grown.dropped);
         self.retransmitted = u32::try_from(count.retransmitted).unwrap_or(u32::MAX);
-        let so_far = self.dropped_so_lately(at);
-        let mut otherwise = None;
+        let mut ends_otherwise = false;
         if let Some(drop) = &count.last_drop
             && !(self.has_twins() && ends::no_ping_socket(&drop.0, &drop.1.symbol))
             && !used_up(drop)
             && self.last_drop() != Some(drop)
         {
-            otherwise = self.seldom().last_drop.replace(drops.share(drop)).zip(so_far);
+            ends_otherwise = self.seldom().last_drop.replace(drops.share(drop)).is_some();
         }
         self.last = at;
         if grown.dropped > 0 {
             let (before, with) = (self.arrived.saturating_sub(grown.arrived), self.arrived);
             let seldom = self.seldom();
-            let some = Spell {
-                since: at,
-                last: at,
-                packets: grown.dropped,
-            };
-            Otherwise::ended(&mut seldom.otherwise, seldom.last_drop.as_ref(), some, otherwise);
             if seldom.drops.note(at, at, grown.dropped) {
-                seldom.otherwise = None;
                 seldom.arrived_amid_drops.0 = before;
                 seldom.arrived_at_first = grown.arrived.saturating_sub(grown.dropped);
             }
@@ -376,10 +364,16 @@ impl Flow {
                 since: at,
                 last: at,
                 dropped: 0,
+                so: 0,
+                so_since: at,
             });
             hunger.last = at;
+            if ends_otherwise && hunger.dropped > 0 {
+                (hunger.so, hunger.so_since) = (0, at);
+            }
             let dropped = u32::try_from(grown.dropped).unwrap_or(u32::MAX);
             hunger.dropped = hunger.dropped.saturating_add(dropped);
+            hunger.so = hunger.so.saturating_add(dropped);
         }
         grown
     }
@@ -536,7 +530,6 @@ impl Flows {
                 continue;
             };
             if seldom.drops.conclude(until) {
-                seldom.otherwise = None;
                 (seldom.arrived_amid_drops, seldom.arrived_at_first) = ((0, 0), 0);
             }
             let lasts = |hunger: &Hunger| hunger.last > until && !gave_up(key);

@@ -1,10 +1,9 @@
-//! How the packets of flows ended last, and otherwise before.
+//! How the packets of flows ended last.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::ends;
-use super::growth::Spell;
 use crate::event::Location;
 
 /// Last drops that are kept to be shared, at most; then they begin anew.
@@ -37,38 +36,6 @@ pub(super) fn used_up((reason, location): &(String, Location)) -> bool {
     ends::used_up(reason, &location.symbol) || ends::acknowledged(reason, &location.symbol)
 }
 
-/// A flow's drops of one spell did not all end alike: those that ended as the last one did, and the last that did not. To the round
-/// in which that changed: its drops are taken for the later ones.
-#[derive(Clone, Debug)]
-pub(super) struct Otherwise {
-    now: Spell,
-    before: Option<(Arc<LastDrop>, Spell)>,
-}
-
-impl Otherwise {
-    /// Those that ended as the last one did.
-    pub(super) fn now(&self) -> Spell {
-        self.now
-    }
-
-    /// Some packets ended so; `before` is what ended otherwise, if it did until now.
-    pub(super) fn ended(
-        known: &mut Option<Box<Self>>,
-        so: Option<&Arc<LastDrop>>,
-        some: Spell,
-        before: Option<(Arc<LastDrop>, Spell)>,
-    ) {
-        if before.is_some() {
-            let earlier = known.take().and_then(|otherwise| otherwise.before);
-            let again = earlier.filter(|(how, _)| so == Some(how));
-            let now = again.map_or(some, |(_, spell)| spell.and(some));
-            *known = Some(Box::new(Self { now, before }));
-        } else if let Some(otherwise) = known {
-            otherwise.now = otherwise.now.and(some);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,39 +56,5 @@ mod tests {
         }
         assert!(drops.0.len() <= MOST_LAST_DROPS);
         assert_eq!(*first, drop(0), "a flow keeps its own");
-    }
-
-    #[test]
-    fn what_ends_by_turns_is_counted_by_how_it_ends() {
-        let (one, other) = (Arc::new(drop(0)), Arc::new(drop(1)));
-        let some = |at, packets| Spell {
-            since: at,
-            last: at,
-            packets,
-        };
-        let mut known = None;
-        Otherwise::ended(&mut known, Some(&one), some(1, 3), None);
-        assert!(known.is_none(), "all of them ended so");
-        Otherwise::ended(
-            &mut known,
-            Some(&other),
-            some(2, 5),
-            Some((Arc::clone(&one), some(1, 3))),
-        );
-        assert_eq!(known.as_deref().map(Otherwise::now), Some(some(2, 5)));
-        Otherwise::ended(&mut known, Some(&other), some(3, 1), None);
-        let others = Spell {
-            since: 2,
-            last: 3,
-            packets: 6,
-        };
-        assert_eq!(known.as_deref().map(Otherwise::now), Some(others));
-        Otherwise::ended(&mut known, Some(&one), some(4, 2), Some((other, others)));
-        let again = Spell {
-            since: 1,
-            last: 4,
-            packets: 5,
-        };
-        assert_eq!(known.as_deref().map(Otherwise::now), Some(again));
     }
 }

@@ -63,9 +63,7 @@ pub(crate) struct Plight {
     pub is_sated: bool,
     /// Its recent drops.
     pub dropped: Option<Spell>,
-    /// Those of them that ended as the last one did.
-    pub dropped_so: Option<Spell>,
-    /// When the first of all was shown, to the moment: counts are told some time later.
+    /// When the first of them was shown, to the moment: counts are told some time later.
     pub shown: When,
     /// See [`Flow::arrived_amid_drops`].
     pub arrived_amid_drops: u64,
@@ -93,10 +91,14 @@ pub(crate) const COUNTED: u64 = 3 * SECOND / 2;
 impl Plight {
     /// When that began of which it is counted at this time that it had begun.
     pub(crate) fn began(&self, counted: u64) -> u64 {
+        // What was shown first may have ended otherwise.
+        let is_later = self
+            .hunger
+            .is_some_and(|hunger| hunger.since < hunger.so_since && hunger.so_since <= counted);
         let shown = self
             .shown
             .time()
-            .filter(|shown| *shown <= counted && counted - *shown <= COUNTED);
+            .filter(|shown| !is_later && *shown <= counted && counted - *shown <= COUNTED);
         shown.unwrap_or(counted)
     }
 }
@@ -172,7 +174,6 @@ impl Model {
             hunger,
             is_sated,
             dropped,
-            dropped_so: flow.dropped_so_lately(self.now),
             shown: dropped.and_then(|_| self.books.first_shown(key, self.now)).into(),
             arrived_amid_drops: flow.arrived_amid_drops(),
             last_drop: flow.shared_last_drop(),

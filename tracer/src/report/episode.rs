@@ -60,7 +60,7 @@ pub struct Beside {
     pub title: String,
     /// When its first evidence was seen, UTC, RFC 3339.
     pub onset: String,
-    /// When its last evidence was seen, or when it was mended where that was later, UTC, RFC 3339.
+    /// When its last evidence was seen, or when it was mended where that was later or at most 1.5 s earlier, UTC, RFC 3339.
     pub last: String,
     /// What took it away, where that was seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]

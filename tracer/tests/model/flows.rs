@@ -430,3 +430,21 @@ fn what_a_listener_takes_is_not_told_as_undelivered() {
     let told = story.report().starved[0].clone();
     assert_eq!((told.destination, told.delivered), (Destination::Socket, Some(0)));
 }
+
+/// A server of the time is asked four times a minute, by one socket: each of its answers is the next one that is lost.
+#[test]
+fn what_is_lost_seldom_is_counted_together() {
+    let mut story = healthy();
+    let clock = udp(50_123, "198.51.100.7", 123);
+    story.socket(clock, None, SocketState::Established, "clock");
+    story.exchange(clock);
+    story.idle(20);
+    for _ in 0..3 {
+        story.ask_and_lose(clock, drop("NETFILTER_DROP", "nft_do_chain", Protocol::Udp));
+        story.rounds(30, |story| story.exchange(client(40_000)));
+    }
+    story.ask_and_lose(clock, drop("NETFILTER_DROP", "nft_do_chain", Protocol::Udp));
+    story.rounds(2, |story| story.exchange(client(40_000)));
+    let told = story.verdict("R06").explanation;
+    assert!(told.starts_with("4 packets arrived"), "{told}");
+}

@@ -218,3 +218,24 @@ fn who_was_not_answered_before_has_lost_its_way_later() {
     let report = story.report();
     assert!(report.episodes[0].mended.is_some(), "{:#?}", report.episodes);
 }
+
+/// One peer has been silent for long when tracer starts; later all others are cut off.
+#[test]
+fn a_way_that_was_lost_since_the_start_did_not_stand_so() {
+    let mut story = node(&[(route("0.0.0.0", 0, 0), DEFAULT)]);
+    sent_again(&mut story, agent(), 12);
+    story.rounds(20, |story| story.exchange(client(40_000)));
+    let lost = story.report().window.end;
+    set(
+        &mut story,
+        route("0.0.0.0", 0, 0),
+        None,
+        Seen::Told,
+        Some(owner("ip")),
+    );
+    sent_again(&mut story, client(40_000), 3);
+    story.rounds(4, |story| story.exchange(served(50_000)));
+    let verdict = story.verdict("R04");
+    assert_eq!(verdict.cause.relation, Relation::Explains, "{:?}", verdict.cause);
+    assert_eq!(verdict.since, lost);
+}

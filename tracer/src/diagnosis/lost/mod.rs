@@ -213,8 +213,7 @@ impl<'a> Losses<'a> {
             return;
         }
         if hunger.dropped > 0 {
-            let is_enough = || u64::from(hunger.dropped) >= DROPPED && lost_so(plight) >= DROPPED;
-            if let Some(end) = end.filter(|_| is_enough()) {
+            if let Some(end) = end.filter(|_| u64::from(hunger.dropped) >= DROPPED) {
                 self.dropped(model, plight, &hunger, end);
             }
         } else if has_vanished(model, plight, &hunger) {
@@ -233,8 +232,7 @@ impl<'a> Losses<'a> {
         let way = self.way(model, end);
         if way.loses(model, plight) {
             let kind = way.kind(model, &self.returned, &plight.key, &spell);
-            let packets = lost_so(plight).min(hunger.dropped.into());
-            self.lose(model, plight, hunger, kind, Some(place), packets);
+            self.lose(model, plight, hunger, kind, Some(place), hunger.so.into());
         }
     }
 
@@ -268,14 +266,14 @@ impl<'a> Losses<'a> {
         packets: u64,
     ) {
         // What waits in vain for the first time may have done so before anything was dropped so.
-        let dropped = plight.dropped_so.map_or(0, |spell| spell.since);
+        let dropped = plight.dropped.map_or(0, |spell| spell.since);
         let lost = self.kinds.entry(kind).or_insert_with(|| Lost::nothing(model));
         let spell = Spell {
-            since: hunger.since.max(dropped),
+            since: hunger.so_since.max(dropped),
             last: hunger.last,
             packets,
         };
-        lost.add(plight, place, spell, hunger.since);
+        lost.add(plight, place, spell, hunger.so_since);
     }
 
     /// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it
@@ -458,11 +456,6 @@ fn asked_in_vain(plight: &Plight) -> bool {
         && plight
             .hunger
             .is_some_and(|hunger| hunger.dropped > 0 && is_soon(hunger))
-}
-
-/// Packets of a flow that ended as the last one did.
-fn lost_so(plight: &Plight) -> u64 {
-    plight.dropped_so.map_or(0, |spell| spell.packets)
 }
 
 /// The hunger of a flow that has lasted for long enough. What is over is told while it is fresh.
