@@ -50,6 +50,8 @@ pub(super) struct Fault {
     pub(super) last: u64,
     /// What took it away.
     pub(super) mended: Option<Mended>,
+    /// It hung under no other one when it stood last.
+    pub(super) is_root: bool,
 }
 
 impl Fault {
@@ -274,8 +276,13 @@ impl Episode {
             .find(|known| known.rule.id == fault.rule.id)
         {
             Some(known) => {
+                // Its first packets may be found out later; what has begun once more began before.
+                if fault.since <= known.last {
+                    known.since = fault.since.clamp(self.onset.min(now), now);
+                }
                 known.last = known.last.max(last);
                 known.mended.clone_from(&fault.mended);
+                known.is_root = fault.is_root;
             }
             None => self.faults.push(Fault {
                 since: fault.since.clamp(self.onset.min(now), now),
@@ -312,13 +319,14 @@ impl Episode {
         of.mended.as_ref()
     }
 
-    /// What had a cause of its own: it was mended by something else than the root, or was seen when that had long been mended.
+    /// What had a cause of its own: it was mended by something else than the root, or hung under no other fault, or was seen when the
+    /// root had long been mended.
     pub(super) fn beside(&self) -> impl Iterator<Item = &Fault> {
         let mended = self.mended();
         let is_beside = move |fault: &&Fault| match (&fault.mended, mended) {
             (Some(own), of_root) => of_root.is_none_or(|root| root.change != own.change),
-            (None, Some(root)) => fault.last > root.at.saturating_add(SEEN_LATE),
-            (None, None) => false,
+            (None, Some(root)) => fault.is_root || fault.last > root.at.saturating_add(SEEN_LATE),
+            (None, None) => fault.is_root,
         };
         let others = self.faults.iter().filter(|fault| fault.rule.id != self.rule.id);
         others.filter(is_beside)

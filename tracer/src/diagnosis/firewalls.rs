@@ -176,11 +176,15 @@ impl<'a> Scene<'a> {
                 && namespaces.contains(&key.netns)
                 && (protocols.is_empty() || protocols.contains(&key.protocol));
             if is_its {
-                let hooks = &self.model.books().sighting(key)?.hooks;
-                if hooks.is_empty() {
-                    return None;
-                }
-                places.extend(hooks.iter().map(|hook| (key.netns, *hook)));
+                // What was dropped elsewhere before was of another fault.
+                let mut lately = self
+                    .model
+                    .books()
+                    .sighting(key)?
+                    .hooks_since(self.finding.since)
+                    .peekable();
+                lately.peek()?;
+                places.extend(lately.map(|hook| (key.netns, hook)));
             }
         }
         (!places.is_empty()).then(|| course.of(places))

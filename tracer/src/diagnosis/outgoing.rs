@@ -246,7 +246,7 @@ fn finding(
     });
     let suffering = Suffering::of(flows);
     let namespaces = suffering.flows.namespaces();
-    let hooks = match kinds::hooks_in(model, &namespaces, Course::Out) {
+    let hooks = match kinds::hooks_in(model, &namespaces, Course::Out, spell.since) {
         hooks if hooks.is_empty() => String::new(),
         hooks => format!(" {}", kinds::hooks_text(&hooks)),
     };

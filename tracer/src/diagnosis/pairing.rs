@@ -176,6 +176,11 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     }
     let stays = |change: &Change| broken.get(&change.subject).is_none_or(|at| *at <= change.at);
     let (number, change) = since().find(|(_, change)| stays(change) && takes_back(change))?;
+    // Something else that came meanwhile may bring it about as well.
+    let goes_on = |other: &Change| other.at < change.at && !later.is_back(other) && breaks(other);
+    if since().any(|(_, other)| goes_on(other)) {
+        return None;
+    }
     Some(Mended {
         change: number,
         at: change.at,
@@ -190,17 +195,19 @@ pub(super) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Op
     act(&explaining).first().map(|told| told.change.at)
 }
 
-/// What is certainly found and the other finding are of two causes: something explains each, and nothing of the one belongs to
-/// anything of the other.
+/// What is certain, or is so by a change that nobody makes without a cause, and the other finding are of two causes: something
+/// explains each, and nothing of what began the one belongs to anything that explains the other.
 pub(super) fn is_apart(
     model: &Model,
     (rule, finding): (&Rule, &Finding),
     (other, of_other): (&Rule, &Finding),
 ) -> bool {
-    if finding.confidence < Confidence::Conclusive {
-        return false;
-    }
-    let own = explaining(model, rule, rule.explains, finding);
+    let can = match finding.confidence {
+        Confidence::Weak => return false,
+        Confidence::Strong => rule.proved_by,
+        Confidence::Conclusive => rule.explains,
+    };
+    let own = act(&explaining(model, rule, can, finding));
     let others = explaining(model, other, other.explains, of_other);
     let is_one =
         |told: &Told<'_>, other: &Told<'_>| told.leader() == other.leader() || is_taken_down(told, other);

@@ -201,7 +201,7 @@ struct Row<'a> {
     incoming: bool,
     in_ledger: bool,
     class: Class,
-    hooks: Option<&'a BTreeSet<Hook>>,
+    hooks: Vec<Hook>,
 }
 
 /// What a row of drops sums up.
@@ -257,8 +257,9 @@ fn drops(model: &Model) -> Vec<Drop> {
             in_ledger,
             class: class::class(key),
             hooks: sighting
-                .map(|sighting| &sighting.hooks)
-                .filter(|hooks| !hooks.is_empty()),
+                .into_iter()
+                .flat_map(|sighting| sighting.hooks.keys().copied())
+                .collect(),
         };
         // What is in no column gets a row of its own.
         let outside = home
@@ -340,7 +341,7 @@ fn silent(model: &Model) -> Vec<(Row<'static>, Sum)> {
                 incoming: true,
                 in_ledger: true,
                 class: Class::Resource,
-                hooks: None,
+                hooks: Vec::new(),
             };
             let sum = Sum {
                 packets,
@@ -378,7 +379,7 @@ fn drop_row(model: &Model, row: &Row<'_>, sum: Sum) -> Drop {
         version: row.version.map(|version| version.to_string()).unwrap_or_default(),
         netns: model.node().netns_label(row.netns),
         units: sum.units.into_iter().collect(),
-        detail: hooks::told(row.hooks.into_iter().flatten().map(|hook| {
+        detail: hooks::told(row.hooks.iter().map(|hook| {
             let chain = model.chains().at(row.netns, *hook);
             (*hook, chain)
         })),

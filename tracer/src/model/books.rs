@@ -7,6 +7,7 @@ use super::ends::{self, Sign, Signature};
 use super::growth::{Growing, History, Spell, growth};
 use super::hooks::{self, Hook};
 use super::node::Node;
+use super::plight::COUNTED;
 use crate::event::{Entry, EntryKey, Example, Fate, FlowKey, Owner};
 
 /// Units that are named for one line of drops.
@@ -44,8 +45,8 @@ pub(crate) struct Sighting {
     pub own: Option<FlowKey>,
     /// Packets of such examples: there were at least so many.
     pub own_packets: u64,
-    /// Hooks of netfilter at which they were dropped.
-    pub hooks: BTreeSet<Hook>,
+    /// Hooks of netfilter at which they were dropped, with when that was shown last.
+    pub hooks: BTreeMap<Hook, u64>,
     /// Connections whose packets had no route, the first of them: the packets have no headers yet.
     pub unroutable: BTreeSet<FlowKey>,
     /// When the first packet was shown that had not been counted by then.
@@ -53,6 +54,13 @@ pub(crate) struct Sighting {
 }
 
 impl Sighting {
+    /// The hooks at which some were shown to be dropped of what was counted since then.
+    pub(crate) fn hooks_since(&self, since: u64) -> impl Iterator<Item = Hook> {
+        let is_its = move |last: u64| last.saturating_add(COUNTED) >= since;
+        let all = self.hooks.iter().filter(move |(_, last)| is_its(**last));
+        all.map(|(hook, _)| *hook)
+    }
+
     /// A packet was shown.
     fn show(&mut self, at: u64) {
         let is_new = |first: u64| at.saturating_sub(first) <= ROUND;
@@ -297,7 +305,8 @@ impl Books {
         };
         sighting.show(at);
         if let Some(place) = &key.location {
-            sighting.hooks.extend(hooks::hook(place, &example.stack));
+            let hook = hooks::hook(place, &example.stack);
+            sighting.hooks.extend(hook.map(|hook| (hook, at)));
         }
         if let Some(owner) = &example.owner {
             if !owner.unit.is_empty() && sighting.units.len() < UNITS {

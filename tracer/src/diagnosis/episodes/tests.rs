@@ -186,6 +186,7 @@ fn what_went_on_and_was_mended_stays_in_its_episode() {
             since: now.since,
             last: now.last,
             mended: now.mended.clone(),
+            is_root: true,
         };
         episodes.tick(second * SECOND, &now, &[fault], || Some(by * SECOND), 0);
     };

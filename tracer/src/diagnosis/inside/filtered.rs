@@ -343,7 +343,7 @@ fn dropped(view: &View<'_>) -> Option<Finding> {
     let packets = lost.packets;
     let keys: Vec<FlowKey> = tolls.iter().map(|toll| *toll.key()).collect();
     let namespaces: BTreeSet<u32> = keys.iter().map(|key| key.netns).collect();
-    let hooks = match kinds::hooks_in(model, &namespaces, Course::Through) {
+    let hooks = match kinds::hooks_in(model, &namespaces, Course::Through, lost.since) {
         hooks if hooks.is_empty() => String::new(),
         hooks => format!(" {}", kinds::hooks_text(&hooks)),
     };

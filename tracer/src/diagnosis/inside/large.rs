@@ -125,7 +125,7 @@ fn large(view: &View<'_>) -> Option<Finding> {
         " The kernel answers each with an ICMP message that says how large it may be; the senders go on as if they did not get it."
             .to_owned()
     } else {
-        let at = match hooks_in(model, &namespaces, Course::Out) {
+        let at = match hooks_in(model, &namespaces, Course::Out, 0) {
             hooks if hooks.is_empty() => String::new(),
             hooks => format!(" {}", hooks_text(&hooks)),
         };

@@ -288,20 +288,21 @@ pub(in crate::diagnosis) fn hooks_text(hooks: &[String]) -> String {
 
 /// The hooks of netfilter at which packets were dropped there, with table and chain where those are known.
 fn hooks_of(model: &Model, lost: &Lost<'_>) -> Vec<String> {
-    hooks_in(model, &namespaces(lost), Course::In)
+    hooks_in(model, &namespaces(lost), Course::In, lost.since)
 }
 
-/// The same for what was dropped in these namespaces of what went this way, each once.
+/// The same for what was dropped in these namespaces since then of what went this way, each once.
 pub(in crate::diagnosis) fn hooks_in(
     model: &Model,
     namespaces: &BTreeSet<u32>,
     course: Course,
+    since: u64,
 ) -> Vec<String> {
     let lines = model
         .books()
         .sightings()
         .filter(|(key, _)| key.incoming == course.is_incoming() && namespaces.contains(&key.netns));
-    let hooks = lines.flat_map(|(key, sighting)| sighting.hooks.iter().map(|hook| (key.netns, *hook)));
+    let hooks = lines.flat_map(|(key, sighting)| sighting.hooks_since(since).map(|hook| (key.netns, hook)));
     let hooks = course.of(hooks.collect()).into_iter();
     distinct(hooks.map(|(netns, hook)| hooks::told([(hook, model.chains().at(netns, hook))])))
 }
@@ -309,7 +310,7 @@ pub(in crate::diagnosis) fn hooks_in(
 /// The same of one line of the books.
 pub(in crate::diagnosis) fn hooks_told(model: &Model, key: &EntryKey) -> String {
     let sighting = model.books().sighting(key);
-    let hooks = sighting.into_iter().flat_map(|sighting| &sighting.hooks);
+    let hooks = sighting.into_iter().flat_map(|sighting| sighting.hooks.keys());
     hooks::told(hooks.map(|hook| (*hook, model.chains().at(key.netns, *hook))))
 }
 

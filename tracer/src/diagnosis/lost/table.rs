@@ -193,7 +193,7 @@ fn lines<'a>(model: &'a Model, namespaces: &BTreeSet<u32>) -> Vec<(&'a EntryKey,
     let is_asked_there = |key: &EntryKey| {
         let seen = model.books().sighting(key);
         seen.is_none_or(|seen| {
-            let mut points = seen.hooks.iter().map(|hook| hook.point);
+            let mut points = seen.hooks.keys().map(|hook| hook.point);
             seen.hooks.is_empty() || points.any(|point| matches!(point, Point::Prerouting | Point::Output))
         })
     };

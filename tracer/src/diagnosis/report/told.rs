@@ -64,7 +64,7 @@ fn refused(model: &Model, counter: &CounterKey, counted: u64) -> String {
     if seen == 0 {
         return ": by a firewall, connection tracking or a queue, or for want of memory".to_owned();
     }
-    let at = match hooks_in(model, &BTreeSet::from([counter.netns]), Course::Out) {
+    let at = match hooks_in(model, &BTreeSet::from([counter.netns]), Course::Out, 0) {
         hooks if hooks.is_empty() => String::new(),
         hooks => format!(" ({})", hooks.join("; ")),
     };

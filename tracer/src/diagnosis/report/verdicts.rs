@@ -132,6 +132,7 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
             since: one.finding.since,
             last: one.finding.last,
             mended: one.mended.clone(),
+            is_root: one.under.is_none(),
         })
         .collect();
     let leading = lead(found);
