@@ -32,6 +32,8 @@ pub(super) struct Stood {
     pub(super) confidence: Confidence,
     /// It hangs under no other one.
     pub(super) is_root: bool,
+    /// When it was mended.
+    pub(super) mended: Option<u64>,
 }
 
 /// What led, and what was mended, until the last tick.
@@ -42,9 +44,9 @@ pub(super) struct Aftermath {
     stood: Vec<Stood>,
     /// By rule, when what it had found was mended last, where it is over.
     by_rule: BTreeMap<&'static str, u64>,
-    /// When that was mended which led.
+    /// When something was mended last.
     last: Option<u64>,
-    /// The same of what led last, as long as nothing else does, and what is lost may be taken for a part of it.
+    /// When that was mended which led last, as long as nothing else does, and what is lost may be taken for a part of it.
     now: Option<u64>,
 }
 
@@ -107,8 +109,9 @@ impl Aftermath {
         leading: Option<(&'static Rule, Finding)>,
         mended: Option<u64>,
     ) {
+        let beside = stood.iter().filter_map(|one| one.mended).max();
         self.stood = stood;
-        self.last = self.last.max(mended);
+        self.last = self.last.max(mended).max(beside);
         let kept = self.now.filter(|_| leading.is_none());
         self.now = mended
             .or(kept)

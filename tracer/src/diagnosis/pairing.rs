@@ -16,6 +16,7 @@ use crate::event::value;
 use crate::event::{Thing, only, started_anew};
 use crate::model::Model;
 use crate::model::clock::{SECOND, When, seconds};
+use crate::model::plight::COUNTED;
 use crate::model::timeline::{Change, Subject, Told};
 use crate::report::{Cause, Coincidence, Confidence, Relation};
 
@@ -30,6 +31,8 @@ pub(super) const TOLD: u64 = SECOND / 2;
 const AT_ONCE: u64 = 2 * SECOND;
 /// What began so soon after the start was there before: what is lost is only seen when the next packet comes.
 const AT_START: u64 = 2 * SECOND;
+/// Changes of a firewall's rules while a fault lasts that may be a part of it, the latest, at most.
+const MORE: usize = 64;
 /// Coincidences that are told, at most.
 const COINCIDENCES: usize = 5;
 
@@ -105,8 +108,38 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     };
     // Mostly nothing changed since.
     since().next()?;
+    // It may have been broken once more before the last packet was lost.
+    let scene = Scene::of(model, rule, finding);
+    let breaks = |change: &Change| {
+        let explains = || {
+            scene
+                .part(change)
+                .is_some_and(|part| (rule.explains)(finding, &part))
+        };
+        change.at <= finding.last.saturating_add(TOLD) && explains()
+    };
     let explaining = explaining(model, rule, rule.explains, finding);
-    let act = act(&explaining);
+    let mut act = act(&explaining);
+    // Rules of firewalls that came meanwhile drop it as well, whatever becomes of the first ones. What was lost for long after a change
+    // was not mended by it.
+    let known: HashSet<u64, RandomState> = act.iter().map(|told| told.number).collect();
+    let later_on = || {
+        let all = model.timeline().folded().rev();
+        all.take_while(|told| told.change.at > finding.since)
+    };
+    let is_more = |told: &Told<'_>| {
+        is_ruleset(told.change)
+            && finding.last > told.change.at.saturating_add(COUNTED)
+            && !known.contains(&told.number)
+            && breaks(told.change)
+    };
+    let more: Vec<Told<'_>> = if act.iter().any(|told| is_ruleset(told.change)) {
+        later_on().filter(is_more).take(MORE).collect()
+    } else {
+        Vec::new()
+    };
+    let is_one = more.is_empty();
+    act.extend(more.into_iter().rev());
     let first = act.first().map_or(finding.since, |told| told.change.at);
     let later = Later::of(model, first);
     let is_back = |told: &Told<'_>| match &told.change.subject {
@@ -157,16 +190,6 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
             (rule.explains)(finding, &the_other_way_round)
         }
     };
-    // It may have been broken once more before the last packet was lost.
-    let scene = Scene::of(model, rule, finding);
-    let breaks = |change: &Change| {
-        let explains = || {
-            scene
-                .part(change)
-                .is_some_and(|part| (rule.explains)(finding, &part))
-        };
-        change.at <= finding.last.saturating_add(TOLD) && explains()
-    };
     // When each thing was so last: very many changes may be of one thing.
     let mut broken: HashMap<&Subject, u64, RandomState> = HashMap::default();
     for (_, change) in since().rev() {
@@ -175,18 +198,18 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         }
     }
     let stays = |change: &Change| broken.get(&change.subject).is_none_or(|at| *at <= change.at);
-    let (number, change) = since().find(|(_, change)| stays(change) && takes_back(change))?;
-    // Something else that came meanwhile may bring it about as well.
-    let goes_on = |other: &Change| other.at < change.at && !later.is_back(other) && breaks(other);
-    if since().any(|(_, other)| goes_on(other)) {
-        return None;
-    }
+    let mut takes = since().filter(|(_, change)| stays(change) && takes_back(change));
+    let (number, change) = if is_one { takes.next() } else { takes.last() }?;
     Some(Mended {
         change: number,
         at: change.at,
         text: sentence(model, change),
         is_whole: !act.is_empty() && back == act.len(),
     })
+}
+
+fn is_ruleset(change: &Change) -> bool {
+    matches!(change.subject, Subject::Setting(_, Thing::Ruleset { .. }))
 }
 
 /// When the first of the changes was made that explain a finding, in boot time; `None` where none does.

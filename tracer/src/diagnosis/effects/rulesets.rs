@@ -71,8 +71,9 @@ fn a_rule_went(finding: &Finding, change: &Change, is_it: impl Fn(Family, &str) 
 /// pass, which is nothing where all that it did was to drop.
 fn may_drop(did: &Did) -> bool {
     match did {
-        Did::Table(_, came) => *came == Came::Gone,
-        Did::Chain(_, _, policy, came) => *came == Came::Gone || *policy == Some(Policy::Drop),
+        // Of one that goes, all that was in it is told (`nft_flush_table` in net/netfilter/nf_tables_api.c).
+        Did::Table(..) => false,
+        Did::Chain(_, _, policy, came) => *came != Came::Gone && *policy == Some(Policy::Drop),
         Did::Policy { now, .. } => *now == Some(Policy::Drop),
         Did::Set(..) | Did::Renamed { .. } => false,
         Did::Object(_, object, ..) => !object.only_counts(),

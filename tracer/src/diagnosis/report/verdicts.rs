@@ -122,6 +122,7 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
             rule: one.rule,
             confidence: one.finding.confidence,
             is_root: one.under.is_none(),
+            mended: one.mended.as_ref().map(|mended| mended.at),
         })
         .collect();
     let faults = found
