@@ -14,6 +14,9 @@ use crate::watch::{Ending, Options, Watch};
 
 /// So long a node is healthy until what stands on it is taken for what is well: 30 s.
 const WELL: u64 = 30_000_000_000;
+/// The configuration has not changed for so long by then, or for as long once more it did all the time: a fault is seen only some
+/// time after the change that brought it about.
+const SETTLED: u64 = 5_000_000_000;
 /// The capability that the recording goes on. Told only where it does not.
 pub(crate) const RECORDING: &str = "recording";
 
@@ -90,7 +93,8 @@ impl State {
         let now = self.diagnosis.standing().cloned();
         if now.as_ref().is_some_and(Standing::is_healthy) {
             let since = *self.healthy.get_or_insert(at);
-            if at.saturating_sub(since) >= WELL {
+            let (well, model) = (at.saturating_sub(since), self.diagnosis.model());
+            if well >= WELL && model.holds() && (model.is_settled(SETTLED) || well >= 2 * WELL) {
                 self.healthy = Some(at);
                 self.keep(&Event {
                     at,
@@ -299,7 +303,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Device, Entry, EntryKey, Fate, Protocol, Start};
+    use crate::event::{Device, Entry, EntryKey, Fate, Protocol, Seen, Setting, Start, Thing};
 
     fn start() -> Body {
         Body::Start(Start {
@@ -443,6 +447,43 @@ mod tests {
         }
         std::fs::remove_file(path).unwrap();
         assert_eq!(baselines, [30, 60]);
+    }
+
+    /// A route goes when a new baseline is due, and the fault is seen later.
+    #[test]
+    fn what_changed_just_now_is_not_taken_for_well() {
+        let (mut state, path) = recorded("settled");
+        let changed = |second: u64| {
+            let thing = Thing::Sysctl {
+                name: "net.ipv4.ip_forward".to_owned(),
+            };
+            let setting = Setting {
+                netns: 1,
+                thing,
+                value: Some(second.to_string()),
+                seen: Seen::Told,
+                by: None,
+                by_unknown: None,
+            };
+            (second, Body::Setting(Box::new(setting)))
+        };
+        let mut baselines = Vec::new();
+        let begin = [start(), uplink(), arrived(1), Body::Tick].map(|body| (0, body));
+        let churns = |second: u64| second == 29 || (50..110).contains(&second);
+        let later = (1..=130).flat_map(|second| {
+            let change = churns(second).then(|| changed(second));
+            change.into_iter().chain([(second, Body::Tick)])
+        });
+        for (second, body) in begin.into_iter().chain(later) {
+            let at = second * 1_000_000_000;
+            let before = state.diagnosis.model().settings().since();
+            state.take(&Event { at, body });
+            if state.diagnosis.model().settings().since() != before {
+                baselines.push(second);
+            }
+        }
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(baselines, [34, 94, 124]);
     }
 
     fn synced(state: &State) -> Option<Standing> {

@@ -9,6 +9,7 @@ use super::counters::Counters;
 use super::endpoints::Silences;
 use super::flows::Flows;
 use super::growth::{History, Lately, Spell};
+use super::invariants::State;
 use super::ledger::Totals;
 use super::namespaces::{Followed, Namespaces};
 use super::neighbours::Neighbours;
@@ -18,7 +19,7 @@ use super::queues::Queues;
 use super::settings::Settings;
 use super::sockets::Sockets;
 use super::tables::Tables;
-use super::timeline::Timeline;
+use super::timeline::{Subject, Timeline};
 use super::unheard::Unheard;
 use super::units::Units;
 use super::waiting::Waiting;
@@ -105,6 +106,19 @@ impl Model {
     /// Flows that starved at the last tick.
     pub(crate) fn starved(&self) -> u64 {
         self.starving.flows()
+    }
+
+    /// The configuration has not changed for so long: what was broken just now may not be seen to be yet.
+    pub(crate) fn is_settled(&self, time: u64) -> bool {
+        let all = self.timeline.all().rev().map(|(_, change)| change);
+        let mut lately = all.take_while(|change| change.at.saturating_add(time) > self.now);
+        !lately.any(|change| matches!(change.subject, Subject::Setting(..)))
+    }
+
+    /// Nothing that must hold was seen to cease to.
+    pub(crate) fn holds(&self) -> bool {
+        let mut all = self.settings.invariants().iter(self.now);
+        all.all(|(_, _, standing)| standing.since.is_none() || standing.state == State::Holds)
     }
 
     /// All capabilities, in the order in which they were first told.

@@ -442,3 +442,39 @@ fn a_loss_begins_with_its_first_packet() {
     assert_eq!(verdict.since, "2023-10-08T06:00:06.000Z");
     assert_eq!(verdict.cause.by.map(|by| by.pid), Some(901));
 }
+
+/// Two rules drop the same, and the first one that goes is not the mend.
+#[test]
+fn two_rules_that_drop_the_same_are_mended_by_the_last_that_goes() {
+    let mut story = begun();
+    story.rounds(8, works);
+    let did = |story: &mut Story, number: u32, handle: u32, what: &str| {
+        rules(
+            story,
+            number,
+            &format!("rule handle {handle} (tcp sport 80 drop) {what}"),
+        );
+    };
+    did(&mut story, 2, 12, "new");
+    story.rounds(10, FIREWALL.loses);
+    did(&mut story, 3, 13, "new");
+    story.rounds(8, FIREWALL.loses);
+    did(&mut story, 4, 12, "gone");
+    story.rounds(12, FIREWALL.loses);
+    did(&mut story, 5, 13, "gone");
+    story.rounds(40, works);
+    each_tick(&story, |report| {
+        let of_verdicts = report
+            .verdicts
+            .iter()
+            .filter_map(|verdict| verdict.mended.as_ref());
+        let all = report
+            .episodes
+            .iter()
+            .filter_map(|episode| episode.mended.as_ref());
+        for mended in all.chain(of_verdicts) {
+            assert!(mended.text.contains("[905]"), "{mended:?}");
+        }
+    });
+    assert!(story.report().episodes[0].mended.is_some());
+}
