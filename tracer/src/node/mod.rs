@@ -14,6 +14,7 @@ pub mod droppers;
 mod ended;
 pub mod fragments;
 pub(crate) mod held;
+mod inotify;
 pub mod journal;
 mod links;
 mod modules;

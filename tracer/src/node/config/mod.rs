@@ -267,6 +267,7 @@ impl Configuration {
     fn tick(&mut self, teller: &Teller) -> Result<(), Gone> {
         self.leave();
         self.mend(teller)?;
+        self.node.tick(teller)?;
         self.look_for_modules();
         let failed: Vec<Netns> = self.failed.values().map(|(netns, _)| netns.clone()).collect();
         let few = self.are_few();
@@ -334,7 +335,7 @@ impl Configuration {
     }
 
     fn capability(&self) -> Capability {
-        let mut why: Vec<String> = self.node.unseen().map(str::to_owned).collect();
+        let mut why: Vec<String> = self.node.unseen().collect();
         let failed = self.failed.values();
         let failed = failed.map(|(netns, error)| (netns, error.as_str()));
         let broken = self.spaces.values();

@@ -83,6 +83,17 @@ impl Node {
         Ok(())
     }
 
+    /// Looks at what cannot be watched.
+    ///
+    /// # Errors
+    /// When the source is to end.
+    pub(super) fn tick(&mut self, teller: &Teller) -> Result<(), Gone> {
+        match self.resolver.unwatched() {
+            Some(_) => tell(self.resolver.change(), Seen::Noticed, teller),
+            None => Ok(()),
+        }
+    }
+
     /// Other namespaces are watched than before.
     ///
     /// # Errors
@@ -127,8 +138,9 @@ impl Node {
     }
 
     /// What cannot be seen, in sentences.
-    pub(super) fn unseen(&self) -> impl Iterator<Item = &str> {
-        self.unseen.iter().chain(&self.no_programs).map(String::as_str)
+    pub(super) fn unseen(&self) -> impl Iterator<Item = String> {
+        let all = self.unseen.iter().chain(&self.no_programs).cloned();
+        all.chain(self.resolver.unwatched())
     }
 }
 

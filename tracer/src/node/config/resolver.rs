@@ -1,15 +1,14 @@
 //! The name servers that this node asks (`/etc/resolv.conf`).
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
-use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
+use rustix::fs::inotify::WatchFlags;
 
+use super::super::inotify::{Inotify, Unwatched};
 use super::known::Change;
 use crate::event::Thing;
 use crate::event::value::{NAME_SERVERS, NO_NAME_SERVERS};
@@ -24,47 +23,53 @@ const SERVERS: usize = 3;
 /// Words of a line that are told, at most.
 const WORDS: usize = 8;
 
+/// What happens to files in a folder.
+const FILES: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVE);
+/// What comes into a folder above it, which may be that folder made anew.
+const FOLDERS: WatchFlags = WatchFlags::CREATE.union(WatchFlags::MOVED_TO);
+
 /// Watches the file, and what it links to.
 #[derive(Debug)]
 pub(super) struct Resolver {
     path: PathBuf,
-    watch: Option<OwnedFd>,
-    folders: BTreeSet<PathBuf>,
+    watch: Inotify,
+    unwatched: Option<Unwatched>,
     value: Option<String>,
 }
 
 impl Resolver {
     pub(super) fn new(path: &str) -> Self {
-        let flags = CreateFlags::CLOEXEC | CreateFlags::NONBLOCK;
         Self {
             path: PathBuf::from(path),
-            watch: inotify::init(flags).ok(),
-            folders: BTreeSet::new(),
+            watch: Inotify::new(),
+            unwatched: None,
             value: None,
         }
     }
 
     /// Readable when one of its folders has changed.
     pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.as_ref().map(AsFd::as_fd)
+        self.watch.fd()
     }
 
     /// Whether something has happened in the folders since the last time.
     pub(super) fn has_news(&self) -> bool {
-        let Some(watch) = &self.watch else { return false };
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = Reader::new(watch, &mut buffer);
-        let mut news = false;
-        while reader.next().is_ok() {
-            news = true;
-        }
-        news
+        self.watch.drain()
+    }
+
+    /// Why it must be looked at though nothing has happened: not all that it leads by could be watched at the last look.
+    pub(super) fn unwatched(&self) -> Option<String> {
+        let why = self.unwatched.as_ref()?;
+        Some(format!("Of {} {why}.", self.path.display()))
     }
 
     /// Reads the file, and tells whether it is another one than the last time.
     pub(super) fn change(&mut self) -> Option<Change> {
         // Before it is read: what changes meanwhile is news.
-        self.follow();
+        self.unwatched = self.follow().err();
         let value = read(&self.path);
         if value == self.value {
             return None;
@@ -75,20 +80,31 @@ impl Resolver {
     }
 
     /// Watches the folders of the file and of all that it links to. Only where one of them changes is it read again.
-    fn follow(&mut self) {
-        let Some(watch) = &self.watch else { return };
-        let flags = WatchFlags::CLOSE_WRITE | WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE;
+    fn follow(&self) -> Result<(), Unwatched> {
         let mut path = self.path.clone();
         for _ in 0..LINKS {
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
-            if !self.folders.contains(&folder) && inotify::add_watch(watch, &folder, flags).is_ok() {
-                self.folders.insert(folder.clone());
-            }
+            self.watch_folder(&folder)?;
             match fs::read_link(&path) {
                 Ok(target) => path = folder.join(target),
-                Err(_) => return,
+                Err(_) => return Ok(()),
             }
         }
+        Ok(())
+    }
+
+    /// Watches a folder, and those above it: from above, so that one which comes meanwhile is either seen to come or watched.
+    fn watch_folder(&self, folder: &Path) -> Result<(), Unwatched> {
+        let all: Vec<&Path> = folder.ancestors().collect();
+        for place in all.into_iter().rev() {
+            let flags = if place == folder { FILES } else { FOLDERS };
+            // One of them may be above another link of the same file.
+            let flags = flags | WatchFlags::MASK_ADD;
+            if !self.watch.add(place, flags)? {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 }
 
@@ -272,7 +288,9 @@ mod tests {
             resolver.change().unwrap().1.as_deref(),
             Some("nameservers 10.0.0.1")
         );
-        assert!(!resolver.has_news());
+        assert_eq!(resolver.unwatched(), None);
+        resolver.has_news();
+        assert_eq!(resolver.change(), None);
         fs::write(folder.join("run/new"), "nameserver 10.0.0.2\n").unwrap();
         fs::rename(folder.join("run/new"), &target).unwrap();
         assert!(resolver.has_news());
@@ -284,5 +302,48 @@ mod tests {
         assert!(resolver.has_news());
         assert_eq!(resolver.change().unwrap().1, None);
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// As `systemctl restart systemd-resolved` does with /run/systemd/resolve. Each step is the one that wakes.
+    #[test]
+    fn a_folder_that_is_removed_and_made_anew_is_watched_again() {
+        let folder = std::env::temp_dir().join(format!("tracer-resolver-anew-{}", std::process::id()));
+        let (run, link) = (folder.join("run/resolve"), folder.join("etc/resolv.conf"));
+        fs::create_dir_all(&run).unwrap();
+        fs::create_dir(folder.join("etc")).unwrap();
+        fs::write(run.join("stub.conf"), "nameserver 10.0.0.1\n").unwrap();
+        std::os::unix::fs::symlink("../run/resolve/stub.conf", &link).unwrap();
+        let mut resolver = Resolver::new(link.to_str().unwrap());
+        let told = |resolver: &mut Resolver| {
+            assert!(resolver.has_news());
+            resolver.change().map(|(_, value)| value)
+        };
+        assert!(resolver.change().is_some());
+        fs::remove_dir_all(folder.join("run")).unwrap();
+        assert_eq!(told(&mut resolver), Some(None));
+        resolver.has_news();
+        fs::create_dir_all(&run).unwrap();
+        assert_eq!(told(&mut resolver), None, "there is no file as yet");
+        for server in ["10.0.0.2", "10.0.0.3"] {
+            fs::write(run.join("stub.conf"), format!("nameserver {server}\n")).unwrap();
+            assert_eq!(told(&mut resolver), Some(Some(format!("nameservers {server}"))));
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn that_it_cannot_be_watched_is_told() {
+        let folder = std::env::temp_dir().join(format!("tracer-resolver-circle-{}", std::process::id()));
+        std::os::unix::fs::symlink(&folder, &folder).unwrap();
+        let mut resolver = Resolver::new(folder.join("resolv.conf").to_str().unwrap());
+        resolver.change();
+        let why = resolver.unwatched().unwrap_or_default();
+        fs::remove_file(&folder).unwrap();
+        assert!(
+            why.starts_with("Of /") && why.contains("noticed up to 1 s late"),
+            "{why}"
+        );
+        resolver.change();
+        assert_eq!(resolver.unwatched(), None, "it is mended");
     }
 }
