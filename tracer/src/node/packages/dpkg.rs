@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::WatchFlags;
 
-use super::files::{self, Change, Fresh, Mark};
+use super::files::{self, Fresh, Mark};
 use super::follow::Follow;
 use super::history::{self, Run};
 use super::lock::{self, Holder, Lock};
@@ -26,6 +26,8 @@ const MOST_UPDATES: usize = 10_000;
 /// Packages that are told as asking for a reboot, at most, and the bytes of the name of each.
 const MOST_REBOOT: usize = 100;
 const NAME: usize = 256;
+/// Bytes of a note in `updates` that are read: it is the entry of one package.
+const NOTE: u64 = 4 << 20;
 
 const ADMIN: &str = "/var/lib/dpkg";
 
@@ -49,7 +51,10 @@ pub(super) struct Dpkg {
     table: Option<Table>,
     updates: BTreeMap<String, Mark>,
     history: Fresh,
+    /// The last one, as far as the history could be read.
     run: Option<Run>,
+    /// The history was read before: what stands there at the first time happened before.
+    has_history: bool,
     /// Who was seen to be at work on it.
     run_by: Option<Owner>,
     past: Past,
@@ -74,6 +79,7 @@ impl Dpkg {
             updates: BTreeMap::new(),
             history: Fresh::new(below(root, history::PATH)),
             run: None,
+            has_history: false,
             run_by: None,
             past: Past::new(root),
             reboot: ["/run/reboot-required", "/run/reboot-required.pkgs"].map(|path| below(root, path)),
@@ -145,6 +151,7 @@ impl Dpkg {
             open_run: self
                 .run
                 .as_ref()
+                .filter(|_| self.history.is_read())
                 .is_some_and(|run| run.is_open(self.table.as_ref(), self.past.changed_since())),
             reboot: self.read_reboot(found),
             unknown: self.strange().is_some(),
@@ -268,16 +275,14 @@ impl Dpkg {
     }
 
     fn read_history(&mut self, found: &mut Found) {
-        let text = self.history.look().and_then(|change| match change {
-            Change::Same => Ok(None),
-            Change::Absent => Ok(Some(String::new())),
-            Change::Changed(file) => files::end_of(file, history::TAIL).map(Some),
+        let text = self.history.read(|file| match file {
+            None => Ok(String::new()),
+            Some(file) => files::end_of(file, history::TAIL),
         });
         let text = match text {
             Ok(None) => return,
             Ok(Some(text)) => text,
             Err(error) => {
-                self.run = None;
                 let what = files::unreadable(self.history.path(), &error);
                 found.problem(format!("{what}: runs of apt are not known"));
                 return;
@@ -298,7 +303,7 @@ impl Dpkg {
         });
         self.run_by = self.run_by.take().or_else(|| by.cloned());
         let by = self.run_by.as_ref();
-        if self.is_known
+        if self.has_history
             && let Some(run) = &run
         {
             let old = old.as_ref().filter(|old| old.begin == run.begin);
@@ -310,17 +315,16 @@ impl Dpkg {
             }
         }
         self.run = run;
+        self.has_history = true;
     }
 
     fn read_status(&mut self) {
-        let read = self.status.look().and_then(|change| {
+        let read = self.status.read(|file| {
             let mut table = Table::default();
-            match change {
-                Change::Same => return Ok(None),
-                Change::Absent => {}
-                Change::Changed(file) => table.read(BufReader::with_capacity(64 << 10, file))?,
+            if let Some(file) = file {
+                table.read(BufReader::with_capacity(64 << 10, file))?;
             }
-            Ok(Some(table))
+            Ok(table)
         });
         match read {
             Ok(None) => {}
@@ -353,9 +357,13 @@ impl Dpkg {
             let path = folder.join(name);
             let read = files::open(&path).and_then(|opened| match opened {
                 Some((file, mark)) if self.updates.get(name) != Some(&mark) => {
-                    self.updates.insert(name.clone(), mark);
+                    // Whole, or not at all: it is read again where that fails.
+                    let mut note = Vec::new();
+                    file.take(NOTE).read_to_end(&mut note)?;
                     let table = self.table.get_or_insert_default();
-                    table.read_note(BufReader::new(file))
+                    table.read_note(&*note)?;
+                    self.updates.insert(name.clone(), mark);
+                    Ok(())
                 }
                 _ => Ok(()),
             });

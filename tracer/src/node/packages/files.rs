@@ -102,58 +102,45 @@ pub(super) fn whole_lines(bytes: &[u8], is_cut: bool) -> String {
 #[derive(Debug)]
 pub(super) struct Fresh {
     path: PathBuf,
-    /// As it was when it was read last, `None` where it was not there.
-    read: Option<Mark>,
-    /// It was looked at before.
-    is_known: bool,
-}
-
-/// What became of a file since it was read last.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// Nothing.
-    Same,
-    /// It is not there, or not any more.
-    Absent,
-    /// It is to be read again.
-    Changed(File),
+    /// As it was when it was read last, `None` in that where it was not there; `None` where it could not be read, or never was.
+    read: Option<Option<Mark>>,
 }
 
 impl Fresh {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            read: None,
-            is_known: false,
-        }
+        Self { path, read: None }
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Looks at it. What is refused is tried again at the next look.
-    pub(super) fn look(&mut self) -> io::Result<Change> {
-        let mark = mark(&self.path)?;
-        if self.is_known && mark == self.read {
-            return Ok(Change::Same);
+    /// It was read, as it was at the last look.
+    pub(super) fn is_read(&self) -> bool {
+        self.read.is_some()
+    }
+
+    /// Reads it, `None` for none, where it is another one than at the last look; `None` where it is not. What cannot be read,
+    /// to its end, is tried again at the next look.
+    pub(super) fn read<T>(
+        &mut self,
+        read: impl FnOnce(Option<File>) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let before = self.read.take();
+        if before.is_some_and(|before| mark(&self.path).is_ok_and(|now| now == before)) {
+            self.read = before;
+            return Ok(None);
         }
-        self.is_known = false;
-        let opened = open(&self.path)?;
-        if let Some((_, mark)) = &opened
-            && mark.size > MOST
-        {
+        let (file, mark) = open(&self.path)?.unzip();
+        if let Some(mark) = mark.filter(|mark: &Mark| mark.size > MOST) {
             return Err(io::Error::other(format!(
                 "it has {} MiB, more than any such file",
                 mark.size >> 20
             )));
         }
-        self.is_known = true;
-        self.read = opened.as_ref().map(|(_, mark)| *mark);
-        Ok(match opened {
-            None => Change::Absent,
-            Some((file, _)) => Change::Changed(file),
-        })
+        let is_read = read(file)?;
+        self.read = Some(mark);
+        Ok(Some(is_read))
     }
 }
 

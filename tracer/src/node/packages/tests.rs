@@ -2,6 +2,7 @@
 
 mod of_past_runs;
 mod of_rpm;
+mod unreadable;
 
 use std::fs::{self, File};
 use std::io::Write;
