@@ -189,12 +189,14 @@ fn upgrades(log: &str) -> Upgrades {
         let Some((action, package)) = step(line) else {
             continue;
         };
-        if begins || sessions.last().is_none_or(|last| at - last.last > SAME_RUN) {
+        let is_another =
+            |last: &Session| last.is_before_setting_back(at) || at.saturating_sub(last.last) > SAME_RUN;
+        if begins || sessions.last().is_none_or(is_another) {
             sessions.push(Session::begin(at));
             begins = false;
         }
         if let Some(session) = sessions.last_mut() {
-            session.last = at;
+            session.goes_on(at);
             session.did.insert(name(package).to_owned(), Some(action.action));
         }
     }
@@ -290,6 +292,24 @@ Created symlink /etc/systemd/system/x
             ]
         );
         assert_eq!(upgrades("").runs, []);
+    }
+
+    #[test]
+    fn no_run_ends_before_it_began_whatever_the_clock_does() {
+        let log = "\
+2023-10-08T10:00:00+0000 SUBDEBUG Installed: a-1-1.noarch
+2023-10-08T09:59:59+0000 SUBDEBUG Installed: b-1-1.noarch
+2023-10-08T09:00:05+0000 SUBDEBUG Installed: c-1-1.noarch
+1677-12-01T00:00:00+0000 SUBDEBUG Installed: d-1-1.noarch
+2262-01-01T00:00:00+0000 SUBDEBUG Installed: e-1-1.noarch";
+        let runs = upgrades(log).runs;
+        let names: Vec<_> = runs.iter().map(|run| run.names.join(" ")).collect();
+        for run in &runs {
+            assert!(run.ended.is_some_and(|ended| ended >= run.begun), "{run:?}");
+        }
+        for session in ["a b", "c", "d", "e"] {
+            assert!(names.iter().any(|names| names == session), "{names:?}");
+        }
     }
 
     #[test]

@@ -43,6 +43,16 @@ impl Session {
         }
     }
 
+    /// A line of this time is of another one, as the clock was set back in between: how long the two were apart nobody knows.
+    pub(super) fn is_before_setting_back(&self, at: i64) -> bool {
+        self.last.saturating_sub(at) > SET_BACK
+    }
+
+    /// It goes on at this time. A clock that is put right by a second takes nothing back.
+    pub(super) fn goes_on(&mut self, at: i64) {
+        self.last = self.last.max(at);
+    }
+
     /// Whether something was done to a package that can be named: not where triggers were run and no more.
     pub(super) fn has_packages(&self) -> bool {
         !(self.did.is_empty() && self.undone.is_empty())
@@ -87,8 +97,8 @@ pub(super) fn sessions(log: &str, zone: &Zone, is_open: bool) -> (Vec<Session>, 
                 only_unpacks: mode == UNPACKS,
                 ..Session::begin(at)
             }),
-            // The clock was set back: how long the two were apart nobody knows. What was half-way is so still.
-            (Some(last), _) if last.last.saturating_sub(at) > SET_BACK => {
+            // What was half-way is so still.
+            (Some(last), _) if last.is_before_setting_back(at) => {
                 let undone = std::mem::take(&mut last.undone);
                 let only_unpacks = last.only_unpacks;
                 sessions.push(Session {
@@ -103,8 +113,7 @@ pub(super) fn sessions(log: &str, zone: &Zone, is_open: bool) -> (Vec<Session>, 
         let Some(session) = sessions.last_mut() else {
             continue;
         };
-        // A clock that is put right by a second goes on.
-        session.last = session.last.max(at);
+        session.goes_on(at);
         session.is_idle &= matches!(line, Line::Startup(_));
         match line {
             Line::Action { action, package, .. } => {
