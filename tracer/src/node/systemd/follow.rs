@@ -281,6 +281,7 @@ impl<'t> Follower<'t> {
                 }
                 let ended = self.ended.of(&name);
                 self.tell(ended).await?;
+                self.freezing.leave(&name);
                 let told = self.known.gone(&name, Seen::Told, at);
                 self.tell(told).await?;
             }
@@ -431,6 +432,7 @@ impl<'t> Follower<'t> {
         };
         let gone: Vec<String> = self.known.not_in(&listed).into_iter().filter(is_listed).collect();
         for name in gone {
+            self.freezing.leave(&name);
             let told = self.known.gone(&name, seen, clock::boottime_ns());
             self.tell(told).await?;
         }

@@ -24,25 +24,28 @@ pub(super) struct Freezing {
     inotify: Option<AsyncFd<OwnedFd>>,
     /// The units of watches.
     units: BTreeMap<i32, String>,
-    /// Why not all can be watched.
-    problem: Option<String>,
+    /// Units whose cgroup cannot be watched, and why.
+    unwatched: BTreeMap<String, String>,
 }
 
 impl Freezing {
     /// Watches the cgroup of a unit. One that is watched stays so.
     pub(super) fn watch(&mut self, unit: &str, folder: &Path) {
         match self.add(folder) {
-            Ok(Some(watch)) => {
-                self.units.insert(watch, unit.to_owned());
+            Ok(watch) => {
+                self.unwatched.remove(unit);
+                self.units.extend(watch.map(|watch| (watch, unit.to_owned())));
             }
-            Ok(None) => {}
             Err(error) => {
                 let why = unwatched::why(&folder.display().to_string(), error);
-                self.problem = Some(format!(
-                    "that a unit is frozen is seen late, as not all cgroups can be watched: {why}"
-                ));
+                self.unwatched.insert(unit.to_owned(), why);
             }
         }
+    }
+
+    /// The unit has ended, and its cgroup with it.
+    pub(super) fn leave(&mut self, unit: &str) {
+        self.unwatched.remove(unit);
     }
 
     /// `None` where there is no such file: in cgroup v1, and where the cgroup has gone.
@@ -94,7 +97,38 @@ impl Freezing {
     }
 
     /// Why not all can be watched.
-    pub(super) fn problem(&self) -> Option<&str> {
-        self.problem.as_deref()
+    pub(super) fn problem(&self) -> Option<String> {
+        let (_, why) = self.unwatched.first_key_value()?;
+        Some(format!(
+            "that a unit is frozen is seen late, as not all cgroups can be watched: {why}"
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn that_a_cgroup_could_not_be_watched_is_told_until_it_can_be_or_is_gone() {
+        let folder = std::env::temp_dir().join(format!("tracer-freezing-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let circle = folder.join(EVENTS);
+        symlink(&circle, &circle).unwrap();
+        let mut freezing = Freezing::default();
+        for unit in ["a.service", "b.service"] {
+            freezing.watch(unit, &folder);
+            assert!(freezing.problem().unwrap().contains("symbolic links"));
+        }
+        fs::remove_file(&circle).unwrap();
+        fs::write(&circle, "frozen 0\n").unwrap();
+        freezing.watch("a.service", &folder);
+        assert!(freezing.problem().is_some(), "that of the other one");
+        freezing.leave("b.service");
+        assert_eq!(freezing.problem(), None);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -71,8 +71,9 @@ impl Known {
     ) -> Option<Told> {
         let before = self.units.get(name);
         if let Some(before) = before {
-            // What is left in a cgroup may start more for a while: told is that something is left, and that it ends.
-            if before.processes != 0 && state.active == before.active {
+            // What a run has left in its cgroup may start more for a while: told is that something is left, and that it ends.
+            let is_same_rest = state.active == before.active && state.invocation == before.invocation;
+            if before.processes != 0 && is_same_rest {
                 state.processes = state.processes.min(before.processes);
             }
             if *before == state {
@@ -371,6 +372,24 @@ mod tests {
         assert_eq!(told("1", 20, 35, 40 * MS), Some(35 * MS), "the same run");
         // systemd restarts it by itself: the time is that of its first beginning.
         assert_eq!(told("2", 20, 45, 50 * MS), Some(45 * MS));
+    }
+
+    /// It may have begun anew and failed again between two looks.
+    #[test]
+    fn what_another_run_has_left_is_not_taken_for_what_the_one_before_did() {
+        let mut known = known();
+        let mut left = |invocation: &str, processes| {
+            let state = UnitState {
+                invocation: invocation.to_owned(),
+                processes,
+                ..state("failed", 20)
+            };
+            known.unit(NAME, state, Seen::Told, 30 * MS, 0);
+            known.state(NAME).map(|state| state.processes)
+        };
+        assert_eq!(left("1", 2), Some(2));
+        assert_eq!(left("1", 8), Some(2), "what is left starts more");
+        assert_eq!(left("2", 8), Some(8));
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl Follower<'_> {
         state.cgroup = self.hierarchy.path(&state.cgroup);
         state.main_pid = self.hierarchy.main_process(state.main_pid, &state.cgroup);
         if properties::has_ended(&state.active) {
+            self.freezing.leave(name);
             state.processes = self.hierarchy.processes(&state.cgroup);
         } else if let Some(folder) = self.hierarchy.folder(&state.cgroup) {
             // Before it is looked at: what changes behind that is told.

@@ -65,7 +65,7 @@ impl Follower<'_> {
                  the root to that systemd: what /proc/PID/cgroup has before that of its units"
             ));
         }
-        parts.extend(self.freezing.problem().map(str::to_owned));
+        parts.extend(self.freezing.problem());
         if self.left_out > 0 {
             parts.push(format!(
                 "there are more than {MOST} units, {} of them are not seen",
