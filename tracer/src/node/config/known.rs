@@ -1,6 +1,7 @@
 //! What was last told of things, so that only changes are.
 
 use std::collections::HashMap;
+use std::mem::{self, Discriminant};
 
 use crate::event::{Renamed, Thing, value};
 
@@ -12,7 +13,8 @@ const MOST: usize = 65_536;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     things: HashMap<Thing, Vec<String>>,
-    left_out: u64,
+    /// What there was no room for: of each kind the first, and how many times.
+    left_out: HashMap<Discriminant<Thing>, (Thing, u64)>,
 }
 
 /// A thing that stands in another way than before; `None` for gone.
@@ -57,13 +59,19 @@ impl Known {
 
     fn change(&mut self, thing: Thing, change: impl FnOnce(&mut Vec<String>)) -> Option<Change> {
         if !self.things.contains_key(&thing) && self.things.len() >= thing.room(MOST) {
-            self.left_out += 1;
+            self.leave_out(thing, 1);
             return None;
         }
         let values = self.things.entry(thing.clone()).or_default();
         let before = values.clone();
         change(values);
         (*values != before).then(|| (thing, Some(joined(values))))
+    }
+
+    fn leave_out(&mut self, thing: Thing, times: u64) {
+        let kind = mem::discriminant(&thing);
+        let (_, all) = self.left_out.entry(kind).or_insert((thing, 0));
+        *all += times;
     }
 
     /// The thing is no longer there so.
@@ -136,7 +144,7 @@ impl Known {
                 None => changes.push((thing.clone(), None)),
                 // The kernel may list them in another order than it told them.
                 Some(mut now) if !same(&now, values) => {
-                    std::mem::swap(values, &mut now);
+                    mem::swap(values, &mut now);
                     changes.push((thing.clone(), Some(joined(values))));
                     return true;
                 }
@@ -144,10 +152,13 @@ impl Known {
             }
             false
         });
-        self.left_out = fresh.left_out;
+        self.left_out.retain(|_, (thing, _)| !is(thing));
+        for (thing, times) in fresh.left_out.into_values() {
+            self.leave_out(thing, times);
+        }
         for (thing, values) in fresh.things {
             if self.things.len() >= thing.room(MOST) {
-                self.left_out += 1;
+                self.leave_out(thing, 1);
             } else {
                 changes.push((thing.clone(), Some(joined(&values))));
                 self.things.insert(thing, values);
@@ -160,7 +171,7 @@ impl Known {
 
     /// Times that a thing was told for which there was no room.
     pub(super) fn left_out(&self) -> u64 {
-        self.left_out
+        self.left_out.values().map(|(_, times)| times).sum()
     }
 }
 
@@ -251,6 +262,15 @@ mod tests {
             known.add(thing("0"), "x".to_owned()).is_some(),
             "what is known can change"
         );
+        known.replace(Known::default(), |thing| matches!(thing, Thing::Route { .. }));
+        assert_eq!(known.left_out(), 3, "no route was left out");
+        let mut fresh = Known::default();
+        fresh.add(thing("0"), String::new());
+        known.replace(fresh, |_| true);
+        assert_eq!(known.left_out(), 0, "there is room now");
+        for number in 0..MOST {
+            known.add(thing(&number.to_string()), String::new());
+        }
         assert_eq!(known.remove_all(|_| true).len(), MOST);
     }
 

@@ -7,7 +7,7 @@ use super::super::neighbour::State;
 use super::super::told::Who;
 use super::super::{address, dump, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use super::{Again, Space, told_all};
-use crate::event::{Renamed, Seen, Thing, Unknown};
+use crate::event::{Renamed, Seen, Thing, Unknown, of_each_device};
 
 impl Space {
     /// One message: what it changes.
@@ -92,10 +92,9 @@ impl Space {
     }
 
     /// The kernel parameters and offloads of a device, as gone: they go with it.
-    fn forget_parameters_of(&mut self, device: &str) -> Vec<(Change, Seen)> {
-        let parameter = format!(".conf.{device}.");
+    pub(super) fn forget_parameters_of(&mut self, device: &str) -> Vec<(Change, Seen)> {
         let gone = self.known.remove_all(|thing| match thing {
-            Thing::Sysctl { name } => name.contains(&parameter),
+            Thing::Sysctl { name } => of_each_device(name).is_some_and(|(_, of, _)| of == device),
             Thing::Offloads { device: of } => of == device,
             _ => false,
         });

@@ -28,6 +28,21 @@ fn what_went_while_nobody_listened_is_told_once_it_is_listened_to_again() {
     assert_eq!((space.broken(), space.ears().count()), (None, 1));
 }
 
+/// `eth0.100` is a device of its own.
+#[test]
+fn the_parameters_of_a_device_go_with_it_and_those_of_others_stay() {
+    let (mut space, _) = haunted();
+    let of = |device: &str| Thing::Sysctl {
+        name: format!("net.ipv4.conf.{device}.rp_filter"),
+    };
+    for device in ["ghost0", "ghost0.100"] {
+        space.known.add(of(device), "1".to_owned());
+    }
+    let gone = space.forget_parameters_of("ghost0");
+    assert_eq!(gone, [((of("ghost0"), None), Seen::Found)]);
+    assert!(space.known.has(&of("ghost0.100")));
+}
+
 #[test]
 fn what_is_not_listened_to_any_more_is_told_as_gone() {
     let (mut space, found) = haunted();
