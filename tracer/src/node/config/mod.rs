@@ -351,6 +351,18 @@ impl Configuration {
         if unseen.len() > 2 {
             why.push(format!("And {} more of this kind.", unseen.len() - 2));
         }
+        let never_still = self.spaces.values().filter(|space| space.is_never_still());
+        let never_still: Vec<_> = never_still.map(|space| space.netns().name()).collect();
+        if let Some((first, others)) = never_still.split_first() {
+            let others = match others.len() {
+                0 => String::new(),
+                others => format!(", and in {others} more"),
+            };
+            why.push(format!(
+                "In network namespace `{first}`{others} so much changes all the time that no list of it can be read: routes that the \
+                 kernel does not tell to be gone, as where a device goes down, are told once it can."
+            ));
+        }
         if self.unheard > 0 {
             why.push(format!(
                 "Changes are seen in {HEARD} network namespaces, and not in {} more; name one of them with --netns.",

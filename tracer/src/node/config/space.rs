@@ -124,6 +124,8 @@ pub(super) struct Space {
     /// again (`NETLINK_S_CONGESTED`): what is read again earlier may be out of date.
     drained: bool,
     because_of: Cause,
+    /// So much changes, and for so long, that it cannot be read again.
+    never_still: bool,
     /// Not earlier.
     pause: Option<Instant>,
     /// Times that more was told than could be read.
@@ -176,6 +178,7 @@ impl Space {
             again: Again::Nothing,
             drained: true,
             because_of: Cause::default(),
+            never_still: false,
             pause: None,
             lost: 0,
             broken: None,
@@ -320,15 +323,24 @@ impl Space {
             return None;
         }
         let again = self.again_due();
-        // Not before what is to be read again: the questions come from it.
-        let answers = self.answers.due().filter(|_| self.again == Again::Nothing);
+        let answers = self.answers.due().filter(|_| self.may_ask());
         // While what is to be read waits for its pause, routes need not be read for this, too.
         let expiry = self
             .expiry
             .due(Instant::now())
             .filter(|_| self.again == Again::Nothing);
         let others = self.tracking.due().into_iter().chain(expiry);
-        again.or(answers).into_iter().chain(others).min()
+        again.into_iter().chain(answers).chain(others).min()
+    }
+
+    /// Not before what is to be read again: the questions come from it. But where that cannot be read, by what is known.
+    fn may_ask(&self) -> bool {
+        self.again == Again::Nothing || self.never_still
+    }
+
+    /// So much changes, and for so long, that what the kernel does not tell of it cannot be read.
+    pub(super) fn is_never_still(&self) -> bool {
+        self.never_still && self.broken.is_none()
     }
 
     fn again_due(&self) -> Option<Duration> {

@@ -77,13 +77,19 @@ impl Cause {
         self.disturbed = Instant::now().checked_sub(PATIENCE);
     }
 
+    /// What is looked at did not stand still, so that nothing was read. Returns whether that goes on for long: then what is told may
+    /// not wait for it any more.
+    pub(super) fn unsettled(&mut self, now: Instant) -> bool {
+        let first = *self.disturbed.get_or_insert(now);
+        now.saturating_duration_since(first) >= PATIENCE
+    }
+
     /// It was looked, until now: who it was. The next look has other causes. `None` where something was told meanwhile that was
     /// not read yet: what the look found may be of that, so it is not to be taken, and is looked again. But where it does not
     /// become quiet for long it is taken, and nobody is named.
     pub(super) fn looked(&mut self, is_quiet: bool, now: Instant) -> Option<Who> {
         if !is_quiet {
-            let first = *self.disturbed.get_or_insert(now);
-            if now.saturating_duration_since(first) < PATIENCE {
+            if !self.unsettled(now) {
                 return None;
             }
             self.add(&Err(Unknown::Several));
@@ -134,5 +140,10 @@ mod tests {
         assert_eq!(cause.looked(false, begin + PATIENCE / 2), None);
         assert_eq!(cause.looked(false, begin + PATIENCE), Some(Err(Unknown::Several)));
         assert_eq!(cause, Cause::default());
+        // A look at what does not stand still counts, too.
+        assert!(!cause.unsettled(begin) && !cause.unsettled(begin + PATIENCE / 2));
+        assert!(cause.unsettled(begin + PATIENCE));
+        assert_eq!(cause.looked(false, begin + PATIENCE), Some(Err(Unknown::Several)));
+        assert!(!cause.unsettled(begin + PATIENCE), "that was another look");
     }
 }

@@ -26,7 +26,7 @@ impl Space {
             self.need(Again::Routes, &Err(Unknown::Expired));
         }
         let mut told = self.read_again()?;
-        if self.again == Again::Nothing && self.answers.due() == Some(Duration::ZERO) {
+        if self.may_ask() && self.answers.due() == Some(Duration::ZERO) {
             told.extend(self.ask()?);
         }
         Ok(told)
@@ -70,9 +70,13 @@ impl Space {
         self.pause = Some(Instant::now() + begin.elapsed() * SHARE);
         let read = match read {
             // So much changes just now that not even the list stands still.
-            Err(Error::Netlink(error)) if error.is_unsettled() => return Ok(Vec::new()),
+            Err(Error::Netlink(error)) if error.is_unsettled() => {
+                self.never_still = self.because_of.unsettled(Instant::now());
+                return Ok(Vec::new());
+            }
             read => read?,
         };
+        self.never_still = false;
         let is_quiet = self.is_quiet();
         let Some(by) = self.because_of.looked(is_quiet, Instant::now()) else {
             return Ok(Vec::new());
