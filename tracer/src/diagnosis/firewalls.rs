@@ -194,12 +194,15 @@ impl<'a> Scene<'a> {
 /// Where it was done, and in which chain, if in one alone; `None` where that is not told.
 fn place(did: &Did) -> Option<(&Table, Option<&str>)> {
     match did {
-        Did::Table(table, _) | Did::Set(table, ..) | Did::Object(table, ..) | Did::Elements(table, ..) => {
-            Some((table, None))
-        }
+        Did::Table(table, _)
+        | Did::Dormant(table, _)
+        | Did::Set(table, ..)
+        | Did::Object(table, ..)
+        | Did::Elements(table, ..) => Some((table, None)),
         Did::Chain(table, chain, ..)
         | Did::Renamed { table, chain, .. }
         | Did::Policy { table, chain, .. }
+        | Did::Device { table, chain, .. }
         | Did::Rule { table, chain, .. } => Some((table, Some(chain))),
         Did::More(_) | Did::Anew { .. } => None,
     }

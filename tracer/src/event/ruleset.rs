@@ -19,6 +19,11 @@ const SET: &str = "new or changed";
 const MORE: (&str, &str) = ("and ", " more changes");
 /// Before the name that a chain had until now.
 const RENAMED: &str = ": renamed, was ";
+/// Before the device of a chain.
+const DEVICE: &str = ": device ";
+/// Of a table, that it is and that it is not any more.
+const DORMANT: &str = ": dormant";
+const AWAKE: &str = ": not dormant any more";
 
 /// One thing that a change did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +45,15 @@ pub(crate) enum Did {
         now: Option<Policy>,
         was: Option<Policy>,
     },
+    /// A chain that stays is asked for packets of this device from now on, or no longer.
+    Device {
+        table: Table,
+        chain: String,
+        device: String,
+        came: Came,
+    },
+    /// Whether no packet comes to the chains of a table from now on.
+    Dormant(Table, bool),
     /// A rule came or went: its number, and what it does in words.
     Rule {
         table: Table,
@@ -139,6 +153,21 @@ impl fmt::Display for Did {
             } => {
                 let place = table.part(Part::Chain(chain));
                 write!(f, "{place}: policy {}, was {}", policy(*now), policy(*was))
+            }
+            Self::Device {
+                table,
+                chain,
+                device,
+                came,
+            } => {
+                // It may have any letter but blanks.
+                let device = device.replace(';', ",").replace('"', "'");
+                let place = table.part(Part::Chain(chain));
+                write!(f, "{place}{DEVICE}{device} {came}")
+            }
+            Self::Dormant(table, is_dormant) => {
+                let word = if *is_dormant { DORMANT } else { AWAKE };
+                write!(f, "{}{word}", table.part(Part::Whole))
             }
             Self::Rule {
                 table,
@@ -277,6 +306,9 @@ fn did(text: &str) -> Option<Did> {
     if let Some(came) = came(rest.strip_prefix(' ')) {
         return Some(Did::Table(table, came));
     }
+    if [DORMANT, AWAKE].contains(&rest) {
+        return Some(Did::Dormant(table, rest == DORMANT));
+    }
     if let Some(rest) = rest.strip_prefix(", set ") {
         let (set, rest) = plain(rest)?;
         if let Some(came) = came(rest.strip_prefix(' ')) {
@@ -301,6 +333,15 @@ fn did(text: &str) -> Option<Did> {
     }
     if let Some(came) = came(rest.strip_prefix(' ')) {
         return Some(Did::Chain(table, chain, None, came));
+    }
+    if let Some(rest) = rest.strip_prefix(DEVICE) {
+        let (device, word) = rest.split_once(' ')?;
+        return Some(Did::Device {
+            table,
+            chain,
+            device: device.to_owned(),
+            came: came(Some(word))?,
+        });
     }
     if let Some(rest) = rest.strip_prefix(" with policy ") {
         let (of, word) = rest.split_once(' ')?;
@@ -390,6 +431,14 @@ mod tests {
                 now: Some(Policy::Drop),
                 was: None,
             },
+            Did::Device {
+                table: table("guard"),
+                chain: "in".to_owned(),
+                device: "eth0.100".to_owned(),
+                came: Came::Gone,
+            },
+            Did::Dormant(table("guard"), true),
+            Did::Dormant(table("guard"), false),
             rule("tcp dport 22 (a) accept", Came::Gone),
             Did::Set(table("guard"), "bad".to_owned(), Came::New),
             Did::Elements(table("guard"), "bad".to_owned(), 3, Came::New),

@@ -106,6 +106,45 @@ fn who_changes_the_rules_of_a_firewall_is_told() {
     );
 }
 
+/// The kernel tells both by the messages of what is new.
+#[test]
+fn devices_that_a_chain_gets_and_a_table_that_sleeps_are_told_as_that() {
+    let named = Named::new();
+    let mut listening = Listening::to(&named);
+    let mut change = |command: &str| {
+        named.exec(command);
+        let (_, changed) = listening.change_of("rules of nf_tables");
+        let value = changed.value.unwrap();
+        value.split_once("; ").map(|(_, did)| did.to_owned()).unwrap()
+    };
+    let chain = |devices: &str| {
+        let hook = format!("type filter hook ingress devices = {{ {devices} }} priority 0");
+        format!("nft add chain netdev guard in {{ {hook} ; }}")
+    };
+    named.ip("link add one type veth peer two");
+    change("nft add table netdev guard");
+    assert_eq!(
+        change(&chain("one")),
+        "table netdev guard, chain in with policy accept new"
+    );
+    assert_eq!(
+        change(&chain("two")),
+        "table netdev guard, chain in: device two new"
+    );
+    assert_eq!(
+        change("nft add table netdev guard { flags dormant ; }"),
+        "table netdev guard: dormant"
+    );
+    assert_eq!(
+        change("nft add table netdev guard"),
+        "table netdev guard: not dormant any more"
+    );
+    assert_eq!(
+        change("nft delete chain netdev guard in"),
+        "table netdev guard, chain in gone"
+    );
+}
+
 /// What goes and comes again is judged by its words: of a change that does much all of it is told.
 #[test]
 fn all_that_a_large_change_did_is_told() {

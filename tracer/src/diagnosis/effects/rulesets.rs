@@ -77,6 +77,8 @@ fn may_drop(did: &Did) -> bool {
         Did::Policy { now, .. } => *now == Some(Policy::Drop),
         Did::Set(..) | Did::Renamed { .. } => false,
         Did::Object(_, object, ..) => !object.only_counts(),
+        Did::Device { came, .. } => *came == Came::New,
+        Did::Dormant(_, is_dormant) => !is_dormant,
         Did::Elements(..) | Did::More(_) => true,
         Did::Anew { has_elements } => *has_elements,
         Did::Rule { words, came, .. } => {
@@ -124,7 +126,7 @@ pub(super) fn may_lead_elsewhere(did: &Did) -> bool {
         | Did::Object(..)
         | Did::Renamed { .. }
         | Did::Anew { .. } => false,
-        Did::Elements(..) | Did::More(_) => true,
+        Did::Elements(..) | Did::More(_) | Did::Device { .. } | Did::Dormant(..) => true,
         Did::Rule { words, .. } => WORDS.iter().any(|word| words.contains(word)),
     }
 }

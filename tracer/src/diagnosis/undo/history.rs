@@ -187,8 +187,12 @@ fn read(change: &Change) -> Vec<Did> {
 /// The things that it was done to, without the table that they are in.
 fn things(did: &Did) -> Vec<Of<'_>> {
     match did {
-        Did::Table(table, _) => vec![Of::Table(table)],
-        Did::Chain(table, chain, ..) | Did::Policy { table, chain, .. } => vec![Of::Chain(table, chain)],
+        Did::Table(table, _) | Did::Dormant(table, _) => vec![Of::Table(table)],
+        Did::Chain(table, chain, ..)
+        | Did::Policy { table, chain, .. }
+        | Did::Device { table, chain, .. } => {
+            vec![Of::Chain(table, chain)]
+        }
         Did::Renamed { table, chain, was } => vec![Of::Chain(table, chain), Of::Chain(table, was)],
         Did::Rule {
             table,
@@ -209,8 +213,10 @@ fn chain(did: &mut Did) -> Option<(&Table, &mut String)> {
         Did::Chain(table, chain, ..)
         | Did::Renamed { table, chain, .. }
         | Did::Policy { table, chain, .. }
+        | Did::Device { table, chain, .. }
         | Did::Rule { table, chain, .. } => Some((table, chain)),
         Did::Table(..)
+        | Did::Dormant(..)
         | Did::Set(..)
         | Did::Elements(..)
         | Did::Object(..)
@@ -223,6 +229,8 @@ fn chain(did: &mut Did) -> Option<(&Table, &mut String)> {
 fn table(did: &Did) -> Option<&Table> {
     match did {
         Did::Table(table, _)
+        | Did::Dormant(table, _)
+        | Did::Device { table, .. }
         | Did::Chain(table, ..)
         | Did::Renamed { table, .. }
         | Did::Policy { table, .. }
@@ -240,6 +248,7 @@ fn is_gone(did: &Did) -> bool {
         Did::Table(_, Came::Gone)
             | Did::Chain(_, _, _, Came::Gone)
             | Did::Rule { came: Came::Gone, .. }
+            | Did::Device { came: Came::Gone, .. }
             | Did::Set(_, _, Came::Gone)
             | Did::Elements(_, _, _, Came::Gone)
             | Did::Object(_, _, _, Came::Gone)
@@ -315,6 +324,26 @@ fn after(one: &Did, stands: Option<u64>, later: &Did) -> Option<u64> {
                 ..
             },
         ) if (table, chain) == (of, other) && (now == was || now == is_now) => is(now == was),
+        (Did::Dormant(table, is_dormant), Did::Dormant(of, now)) if table == of => is(is_dormant != now),
+        (
+            Did::Device {
+                table,
+                chain,
+                device,
+                came,
+            },
+            Did::Device {
+                table: of,
+                chain: other,
+                device: its,
+                came: now,
+            },
+        ) if (table, chain, device) == (of, other, its) => is(came != now),
+        (Did::Device { table, chain, .. }, Did::Chain(of, other, _, Came::Gone))
+            if (table, chain) == (of, other) =>
+        {
+            None
+        }
         (Did::Set(table, set, came), Did::Set(of, other, now)) if (table, set) == (of, other) => {
             is(came != now)
         }

@@ -20,8 +20,8 @@ type Key = (Family, String);
 /// What one change takes away, or brings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Side {
-    /// The table itself goes or comes.
-    whole: bool,
+    /// The table itself goes or comes, with these flags.
+    whole: Option<u32>,
     /// All rules, in their order.
     rules: u64,
     /// All chains and sets, in any order.
@@ -52,8 +52,8 @@ impl Balance {
         }
     }
 
-    pub(super) fn table(&mut self, table: Key, came: Came) {
-        self.side(table, came).whole = true;
+    pub(super) fn table(&mut self, table: Key, came: Came, flags: u32) {
+        self.side(table, came).whole = Some(flags);
     }
 
     pub(super) fn rule(&mut self, rule: &Rule<'_>, came: Came) {
@@ -87,7 +87,7 @@ impl Balance {
     /// All tables that went came again with the same chains and rules: `Some`, and whether their sets had elements, of which it is not
     /// known what they were.
     pub(super) fn is_anew(&self) -> Option<bool> {
-        let is_same = |(gone, new): &(Side, Side)| gone.whole && gone == new;
+        let is_same = |(gone, new): &(Side, Side)| gone.whole.is_some() && gone == new;
         let all = !self.tables.is_empty() && self.tables.values().all(is_same);
         (all && !self.is_unclear).then_some(self.has_elements)
     }

@@ -1,13 +1,17 @@
 //! What one change of the rules of nf_tables does, in words. The kernel tells all of it, and then the new generation
 //! (`nf_tables_commit` in net/netfilter/nf_tables_api.c).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::chains::{GET_CHAIN, HEADER, family, members, number};
-use super::super::netlink::{self, Message, array_at, attributes, string};
-use super::super::rules::{NF_DROP, Rule};
+use super::super::chains::{family, members, number};
+use super::super::netlink::{Message, attributes, string};
+use super::super::rules::Rule;
 use super::anew::Balance;
-use crate::event::ruleset::{self, Came, Did, Policy, Table};
+use super::known_chains::{DORMANT, Key, Known, chain, table};
+use crate::event::ruleset::{self, Came, Did, Table};
 use crate::event::{Family, Object, table_name};
 
 /// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
@@ -42,71 +46,6 @@ const NAMED: usize = 64;
 const BYTES: usize = 4 << 10;
 /// Characters of one rule that are told: what it does with packets is at its end.
 const TOLD: usize = 1000;
-/// Chains that are known at most: of others it is not told that they are new.
-const CHAINS: usize = 4096;
-
-/// A chain or a set: its table, and its name.
-type Key = (Family, String, String);
-
-/// The chains that are there, each with the number that it keeps whatever it is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
-    chains: BTreeMap<Key, (u64, Base)>,
-    /// What those are called that have a number, by their tables: very many may come at once.
-    names: BTreeMap<(Family, String, u64), String>,
-}
-
-/// What a chain is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Base {
-    /// What a base chain does with what no rule decides about.
-    policy: Option<Policy>,
-    /// Where the kernel asks it, and as what type, as it tells that.
-    hook: Vec<u8>,
-}
-
-impl Known {
-    /// Reads them in the namespace of this thread.
-    ///
-    /// # Errors
-    /// Where the kernel does not tell.
-    pub(super) fn read() -> Result<Self, netlink::Error> {
-        let all = netlink::dump(netlink::NETFILTER, GET_CHAIN, &[0; HEADER], |body| {
-            Some(chain(body))
-        })?;
-        let mut known = Self::default();
-        for (key, (number, base)) in all.into_iter().flatten().take(CHAINS) {
-            known.insert(key, number, base);
-        }
-        Ok(known)
-    }
-
-    /// The chain that is called otherwise by now, and was known by its number.
-    fn renamed(&mut self, (family, table, name): &Key, number: u64) -> Option<Key> {
-        let was = self.names.get(&(*family, table.clone(), number))?;
-        let before = (*family, table.clone(), was.clone());
-        if before.2 == *name {
-            return None;
-        }
-        let (_, base) = self.remove(&before)?;
-        self.insert((*family, table.clone(), name.clone()), number, base);
-        Some(before)
-    }
-
-    fn insert(&mut self, key: Key, number: u64, base: Base) {
-        if number != 0 {
-            let (family, table, name) = key.clone();
-            self.names.insert((family, table, number), name);
-        }
-        self.chains.insert(key, (number, base));
-    }
-
-    fn remove(&mut self, key: &Key) -> Option<(u64, Base)> {
-        let (number, base) = self.chains.remove(key)?;
-        self.names.remove(&(key.0, key.1.clone(), number));
-        Some((number, base))
-    }
-}
 
 /// What has been told since the last generation.
 #[derive(Clone, Debug, Default)]
@@ -121,36 +60,28 @@ pub(super) struct Commit {
 }
 
 impl Commit {
-    /// Takes in one message. `tables` are those that are known, as they are named in the value.
-    pub(super) fn take(&mut self, message: &Message<'_>, known: &mut Known, tables: &mut BTreeSet<String>) {
+    /// Takes in one message. `tables` are those that are known, as they are named in the value, and `standing` reads what stands by
+    /// now.
+    pub(super) fn take(
+        &mut self,
+        message: &Message<'_>,
+        known: &mut Known,
+        tables: &mut BTreeSet<String>,
+        standing: &mut dyn FnMut() -> Option<Known>,
+    ) {
         let body = message.body;
         match message.kind {
-            NEW_TABLE => {
-                if let Some((family, name)) = table(body)
-                    && tables.insert(table_name(family, &name))
-                {
-                    self.balance.table((family, name.clone()), Came::New);
-                    self.name(|| Did::Table(Table { family, name }, Came::New));
-                }
-            }
+            NEW_TABLE => self.table(body, known, tables),
             DELETE_TABLE | DESTROY_TABLE => {
-                if let Some((family, name)) = table(body) {
-                    tables.remove(&table_name(family, &name));
-                    self.balance.table((family, name.clone()), Came::Gone);
-                    self.name(|| Did::Table(Table { family, name }, Came::Gone));
+                if let Some((of @ (family, name), _)) = &table(body) {
+                    tables.remove(&table_name(*family, name));
+                    let flags = known.set_flags(of, 0);
+                    self.balance.table(of.clone(), Came::Gone, flags);
+                    self.name(|| Did::Table(named(of), Came::Gone));
                 }
             }
             NEW_CHAIN => self.chain(body, known),
-            DELETE_CHAIN | DESTROY_CHAIN => {
-                if let Some((key, _)) = chain(body) {
-                    let base = known.remove(&key).map(|(_, base)| base);
-                    let (table, chain) = apart(key);
-                    let of = (table.family, table.name.clone());
-                    self.balance
-                        .other(of, Came::Gone, (&chain, base.unwrap_or_default()));
-                    self.name(|| Did::Chain(table, chain, None, Came::Gone));
-                }
-            }
+            DELETE_CHAIN | DESTROY_CHAIN => self.chain_gone(body, known, standing),
             NEW_RULE => self.rule(body, Came::New),
             DELETE_RULE | DESTROY_RULE => self.rule(body, Came::Gone),
             NEW_SET => self.set(body, Came::New),
@@ -229,19 +160,24 @@ impl Commit {
             self.name(|| Did::Renamed { table, chain, was });
         }
         let policy = base.policy;
-        let has_room = known.chains.len() < CHAINS;
-        match known.chains.get_mut(&key) {
-            Some((_, before)) if before.policy == policy => {}
-            Some((_, before)) => {
-                let was = std::mem::replace(before, base).policy;
-                self.balance.unclear();
-                let (table, chain) = apart(key);
-                self.name(|| Did::Policy {
-                    table,
-                    chain,
-                    now: policy,
-                    was,
-                });
+        let has_room = known.has_room();
+        match known.base(&key) {
+            Some(before) => {
+                // Of a chain that is changed the devices are told that it gets.
+                let devices: Vec<String> = base.devices.difference(&before.devices).cloned().collect();
+                before.devices.extend(devices.iter().cloned());
+                let was = std::mem::replace(&mut before.policy, policy);
+                self.devices(&key, devices, Came::New);
+                if was != policy {
+                    self.balance.unclear();
+                    let (table, chain) = apart(key);
+                    self.name(|| Did::Policy {
+                        table,
+                        chain,
+                        now: policy,
+                        was,
+                    });
+                }
             }
             None if has_room => {
                 known.insert(key.clone(), number, base.clone());
@@ -251,6 +187,57 @@ impl Commit {
                 self.name(|| Did::Chain(table, chain, policy, Came::New));
             }
             None => self.balance.unclear(),
+        }
+    }
+
+    /// A chain went, or only devices of it: the kernel tells both by the same message, and names the devices where a whole chain goes,
+    /// too, in some versions.
+    fn chain_gone(&mut self, body: &[u8], known: &mut Known, standing: &mut dyn FnMut() -> Option<Known>) {
+        let Some((key, (number, told))) = chain(body) else {
+            return;
+        };
+        let mut is_there = || standing().is_some_and(|standing| standing.has(&key, number));
+        if !told.devices.is_empty() && is_there() {
+            if let Some(base) = known.base(&key) {
+                base.devices.retain(|device| !told.devices.contains(device));
+            }
+            self.devices(&key, told.devices, Came::Gone);
+            return;
+        }
+        let base = known.remove(&key).unwrap_or_default();
+        let (table, chain) = apart(key);
+        let of = (table.family, table.name.clone());
+        self.balance.other(of, Came::Gone, (&chain, base));
+        self.name(|| Did::Chain(table, chain, None, Came::Gone));
+    }
+
+    /// A chain that stays came to be asked for packets of these devices, or is no longer.
+    fn devices(&mut self, key: &Key, devices: impl IntoIterator<Item = String>, came: Came) {
+        for device in devices {
+            self.balance.unclear();
+            let (table, chain) = apart(key.clone());
+            self.name(|| Did::Device {
+                table,
+                chain,
+                device,
+                came,
+            });
+        }
+    }
+
+    fn table(&mut self, body: &[u8], known: &mut Known, tables: &mut BTreeSet<String>) {
+        let Some((of, flags)) = table(body) else {
+            return;
+        };
+        let before = known.set_flags(&of, flags);
+        if tables.insert(table_name(of.0, &of.1)) {
+            self.balance.table(of.clone(), Came::New, flags);
+            self.name(|| Did::Table(named(&of), Came::New));
+        } else if before != flags {
+            self.balance.unclear();
+        }
+        if (before ^ flags) & DORMANT != 0 {
+            self.name(|| Did::Dormant(named(&of), flags & DORMANT != 0));
         }
     }
 
@@ -307,11 +294,11 @@ fn apart((family, name, chain): Key) -> (Table, String) {
     (Table { family, name }, chain)
 }
 
-/// The family and name of a table.
-pub(super) fn table(body: &[u8]) -> Option<(Family, String)> {
-    let family = family(*body.first()?)?;
-    let name = members(body).find_map(|(kind, value)| (kind == 1).then(|| string(value)))?;
-    Some((family, name))
+fn named((family, name): &(Family, String)) -> Table {
+    Table {
+        family: *family,
+        name: name.clone(),
+    }
 }
 
 /// What kind of object a message is about (`NFTA_OBJ_TYPE`, `NFT_OBJECT_*`).
@@ -336,252 +323,4 @@ fn set(body: &[u8]) -> Option<Key> {
 fn ends_interval(element: &[u8]) -> bool {
     // NFTA_SET_ELEM_FLAGS
     attributes(element).any(|(kind, value)| kind == 3 && number(value).is_some_and(|flags| flags & 1 != 0))
-}
-
-/// A chain, its number, and what it is.
-fn chain(body: &[u8]) -> Option<(Key, (u64, Base))> {
-    let family = family(*body.first()?)?;
-    let (mut table, mut name, mut handle, mut base) = (None, None, 0, Base::default());
-    for (kind, value) in members(body) {
-        match kind {
-            // NFTA_CHAIN_TABLE, _HANDLE, _NAME, _POLICY
-            1 => table = Some(string(value)),
-            2 => handle = array_at(value, 0).map(u64::from_be_bytes)?,
-            3 => name = Some(string(value)),
-            5 => base.policy = number(value).map(verdict),
-            // NFTA_CHAIN_HOOK, _TYPE
-            4 | 7 => base.hook.extend_from_slice(value),
-            _ => {}
-        }
-    }
-    Some(((family, table?, name?), (handle, base)))
-}
-
-fn verdict(policy: u32) -> Policy {
-    match policy {
-        NF_DROP => Policy::Drop,
-        _ => Policy::Accept,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::super::rules::tests as rule;
-    use super::super::words::tests::{attribute, survives};
-    use super::*;
-
-    fn message(kind: u16, body: &[u8]) -> Message<'_> {
-        Message {
-            kind,
-            flags: 0,
-            port: 7,
-            body,
-        }
-    }
-
-    fn of(family: u8, members: &[Vec<u8>]) -> Vec<u8> {
-        [&[family, 0, 0, 0][..], &members.concat()].concat()
-    }
-
-    fn input(policy: u32) -> Vec<u8> {
-        numbered(1, b"in\0", policy)
-    }
-
-    fn numbered(handle: u64, name: &[u8], policy: u32) -> Vec<u8> {
-        let policy = attribute(5, &policy.to_be_bytes());
-        let handle = attribute(2, &handle.to_be_bytes());
-        of(1, &[attribute(1, b"guard\0"), handle, attribute(3, name), policy])
-    }
-
-    fn words(messages: &[(u16, Vec<u8>)], known: &mut Known) -> String {
-        let mut commit = Commit::default();
-        let mut tables = BTreeSet::from(["inet guard".to_owned()]);
-        for (kind, body) in messages {
-            commit.take(&message(*kind, body), known, &mut tables);
-            survives(body, &|body| {
-                Commit::default().take(&message(*kind, body), &mut Known::default(), &mut BTreeSet::new());
-            });
-        }
-        commit.end()
-    }
-
-    #[test]
-    fn what_came_and_went_is_told() {
-        let known = &mut Known::default();
-        let drop = rule::message(&[rule::verdict(0)]);
-        assert_eq!(
-            words(&[(NEW_CHAIN, input(1)), (NEW_RULE, drop.clone())], known),
-            "table inet guard, chain in with policy accept new; table inet guard, chain in: rule handle 7 (drop) new"
-        );
-        assert_eq!(
-            words(&[(NEW_CHAIN, input(0)), (DESTROY_RULE, drop)], known),
-            "table inet guard, chain in: policy drop, was accept; table inet guard, chain in: rule handle 7 (drop) gone"
-        );
-        assert_eq!(words(&[(NEW_CHAIN, input(0))], known), "", "as it was");
-        let table = of(1, &[attribute(1, b"guard\0")]);
-        assert_eq!(
-            words(&[(DELETE_CHAIN, input(0)), (DELETE_TABLE, table.clone())], known),
-            "table inet guard, chain in gone; table inet guard gone"
-        );
-        assert_eq!(words(&[(NEW_TABLE, table)], known), "", "known");
-    }
-
-    #[test]
-    fn a_chain_with_another_name_is_neither_new_nor_gone() {
-        let known = &mut Known::default();
-        words(&[(NEW_CHAIN, input(1))], known);
-        assert_eq!(
-            words(&[(NEW_CHAIN, numbered(1, b"inn\0", 1))], known),
-            "table inet guard, chain inn: renamed, was in"
-        );
-        assert_eq!(
-            words(&[(NEW_CHAIN, numbered(2, b"in\0", 1))], known),
-            "table inet guard, chain in with policy accept new"
-        );
-        assert_eq!(
-            words(&[(DELETE_CHAIN, numbered(1, b"inn\0", 1))], known),
-            "table inet guard, chain inn gone"
-        );
-    }
-
-    #[test]
-    fn what_else_a_table_has_is_told() {
-        let object = |kind: u32, name: &[u8]| {
-            let kind = attribute(3, &kind.to_be_bytes());
-            of(1, &[attribute(1, b"guard\0"), attribute(2, name), kind])
-        };
-        let known = &mut Known::default();
-        assert_eq!(
-            words(
-                &[
-                    (NEW_OBJECT, object(1, b"hits\0")),
-                    (NEW_OBJECT, object(2, b"most\0")),
-                    (DESTROY_OBJECT, object(7, b"long\0")),
-                    (NEW_FLOW_TABLE, object(0, b"fast\0")),
-                    (NEW_OBJECT, object(99, b"other\0")),
-                ],
-                known
-            ),
-            "table inet guard, counter hits new; table inet guard, quota most new or changed; \
-             table inet guard, ct timeout long gone; table inet guard, flowtable fast new or changed"
-        );
-        let mut commit = Commit::default();
-        let body = object(2, b"most\0");
-        let used_up = Message {
-            port: 0,
-            ..message(NEW_OBJECT, &body)
-        };
-        commit.take(&used_up, known, &mut BTreeSet::new());
-        assert_eq!(commit.end(), "");
-    }
-
-    #[test]
-    fn the_same_rules_loaded_anew_are_told_as_that() {
-        let table = of(1, &[attribute(1, b"guard\0")]);
-        let rule = |code: i32, counted: u8| {
-            let counter = rule::expression("counter", &[counted]);
-            rule::message(&[counter, rule::verdict(code)])
-        };
-        let element = of(1, &[attribute(1, b"guard\0"), attribute(2, b"__set0\0")]);
-        let reload = |priority: u8, code: i32, more: &[(u16, Vec<u8>)]| {
-            let chain = |priority: u8| [input(1), attribute(4, &[priority])].concat();
-            let gone = of(1, &[attribute(1, b"guard\0"), attribute(3, b"in\0")]);
-            let known = &mut Known::default();
-            words(
-                &[
-                    (NEW_CHAIN, chain(0)),
-                    (NEW_RULE, rule(0, 0)),
-                    (NEW_RULE, rule(1, 0)),
-                ],
-                known,
-            );
-            let mut all = vec![
-                (DELETE_RULE, rule(0, 7)),
-                (DELETE_RULE, rule(1, 9)),
-                (DELETE_CHAIN, gone),
-                (DELETE_TABLE, table.clone()),
-                (NEW_TABLE, table.clone()),
-                (NEW_CHAIN, chain(priority)),
-                (NEW_RULE, rule(code, 0)),
-                (NEW_RULE, rule(1, 0)),
-            ];
-            all.extend_from_slice(more);
-            words(&all, known)
-        };
-        assert_eq!(reload(0, 0, &[]), "loaded anew with the same chains and rules");
-        assert_eq!(
-            reload(0, 0, &[(NEW_ELEMENT, element)]),
-            "loaded anew with the same chains and rules, elements of sets may differ"
-        );
-        let differs = |told: String| assert!(!told.contains("anew"), "{told}");
-        differs(reload(1, 0, &[]));
-        differs(reload(0, 1, &[]));
-        differs(reload(0, 0, &[(NEW_RULE, rule(0, 0))]));
-        differs(reload(
-            0,
-            0,
-            &[(
-                NEW_SET,
-                of(1, &[attribute(1, b"guard\0"), attribute(2, b"bad\0")]),
-            )],
-        ));
-        differs(reload(0, 0, &[(NFTABLES | 18, table.clone())]));
-    }
-
-    #[test]
-    fn elements_of_sets_are_counted() {
-        let elements = |set: &[u8]| {
-            let list = [attribute(1, b""), attribute(1, b"")].concat();
-            of(
-                2,
-                &[attribute(1, b"f2b\0"), attribute(2, set), attribute(3, &list)],
-            )
-        };
-        let messages = [
-            (NEW_ELEMENT, elements(b"banned\0")),
-            (NEW_ELEMENT, elements(b"banned\0")),
-            (DELETE_ELEMENT, elements(b"banned\0")),
-            (NEW_ELEMENT, elements(b"__set0\0")),
-        ];
-        assert_eq!(
-            words(&messages, &mut Known::default()),
-            "table ip f2b, set banned: 2 elements gone; table ip f2b, set banned: 4 elements new"
-        );
-    }
-
-    #[test]
-    fn sets_come_and_go_and_a_range_is_one_element() {
-        let set = |name: &[u8]| of(2, &[attribute(1, b"f2b\0"), attribute(2, name)]);
-        let end = attribute(1, &attribute(3, &1_u32.to_be_bytes()));
-        let range = of(
-            2,
-            &[
-                attribute(1, b"f2b\0"),
-                attribute(2, b"nets\0"),
-                attribute(3, &[attribute(1, b""), end].concat()),
-            ],
-        );
-        let messages = [
-            (NEW_SET, set(b"nets\0")),
-            (NEW_SET, set(b"__set0\0")),
-            (NEW_ELEMENT, range),
-            (DELETE_SET, set(b"banned\0")),
-        ];
-        assert_eq!(
-            words(&messages, &mut Known::default()),
-            "table ip f2b, set nets new; table ip f2b, set banned gone; table ip f2b, set nets: 1 element new"
-        );
-    }
-
-    #[test]
-    fn of_a_whole_ruleset_some_are_named_and_the_rest_is_counted() {
-        let rules = vec![(NEW_RULE, rule::message(&[rule::verdict(1)])); 500];
-        let told = words(&rules, &mut Known::default());
-        assert_eq!(told.matches("rule handle 7 (accept) new").count(), NAMED);
-        assert!(told.ends_with("; and 436 more changes"), "{told}");
-        let drops = rule::message(&vec![rule::verdict(0); 200]);
-        let told = words(&vec![(NEW_RULE, drops); 100], &mut Known::default());
-        assert!(told.len() <= BYTES + 200, "{}", told.len());
-        assert!(told.ends_with(" more changes"), "{told}");
-    }
 }

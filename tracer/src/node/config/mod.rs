@@ -17,6 +17,7 @@ mod error;
 mod expiry;
 mod ipsec;
 mod known;
+mod known_chains;
 mod link;
 mod log;
 mod moment;

@@ -8,7 +8,8 @@ use std::path::Path;
 
 use super::super::chains::{GET_GENERATION, HEADER, members, number};
 use super::super::netlink::{self, Message, string};
-use super::commit::{self, Commit, Known, NFTABLES};
+use super::commit::{Commit, NFTABLES};
+use super::known_chains::{self, Known};
 use super::told::Who;
 use crate::event::{Owner, Unknown, table_name};
 
@@ -38,9 +39,12 @@ impl Ruleset {
     /// Where the kernel does not tell.
     pub(super) fn read() -> Result<Self, netlink::Error> {
         let all = netlink::dump(netlink::NETFILTER, GET_TABLE, &[0; HEADER], |body| {
-            Some(commit::table(body))
+            Some(known_chains::table(body))
         })?;
-        let chains = Known::read()?;
+        let mut chains = Known::read()?;
+        for (table, flags) in all.iter().flatten() {
+            chains.set_flags(table, *flags);
+        }
         let generation = netlink::get(netlink::NETFILTER, GET_GENERATION, &[0; HEADER], |body| {
             Some(Generation::parse(body))
         })?;
@@ -48,7 +52,7 @@ impl Ruleset {
             tables: all
                 .into_iter()
                 .flatten()
-                .map(|(family, name)| table_name(family, &name))
+                .map(|((family, name), _)| table_name(family, &name))
                 .collect(),
             generation: generation.flatten().map_or(0, |generation| generation.number),
             chains,
@@ -57,14 +61,16 @@ impl Ruleset {
     }
 
     /// Takes in what was told. A change is whole with its generation: then this tells who made it, if that is said. `who`
-    /// finds the process of a number and a command.
+    /// finds the process of a number and a command, `standing` reads which chains stand by now.
     pub(super) fn told(
         &mut self,
         message: &Message<'_>,
         who: &mut dyn FnMut(u32, &str) -> Owner,
+        standing: &mut dyn FnMut() -> Option<Known>,
     ) -> Option<Who> {
         if message.kind != NEW_GENERATION {
-            self.commit.take(message, &mut self.chains, &mut self.tables);
+            let (chains, tables) = (&mut self.chains, &mut self.tables);
+            self.commit.take(message, chains, tables, standing);
             return None;
         }
         let generation = Generation::parse(message.body)?;
@@ -193,6 +199,7 @@ impl Legacy {
 
 #[cfg(test)]
 mod tests {
+    use super::super::commit;
     use super::super::words::tests::{attribute, survives};
     use super::*;
 
@@ -211,7 +218,11 @@ mod tests {
         assert_eq!(rules.value(), None);
         let filter = [&[1, 0, 0, 0][..], &attribute(1, b"filter\0")].concat();
         assert_eq!(
-            rules.told(&message(commit::NEW_TABLE, &filter), &mut Owner::named),
+            rules.told(
+                &message(commit::NEW_TABLE, &filter),
+                &mut Owner::named,
+                &mut || None
+            ),
             None
         );
         let generation = [
@@ -222,7 +233,11 @@ mod tests {
         ]
         .concat();
         let by = rules
-            .told(&message(NEW_GENERATION, &generation), &mut Owner::named)
+            .told(
+                &message(NEW_GENERATION, &generation),
+                &mut Owner::named,
+                &mut || None,
+            )
             .unwrap()
             .unwrap();
         assert_eq!((by.pid, by.command.as_str()), (4_000_000, "nft"));
@@ -230,14 +245,18 @@ mod tests {
             rules.value().as_deref(),
             Some("generation 7, tables: inet filter; table inet filter new")
         );
-        rules.told(&message(NEW_GENERATION, &generation), &mut Owner::named);
+        rules.told(
+            &message(NEW_GENERATION, &generation),
+            &mut Owner::named,
+            &mut || None,
+        );
         assert_eq!(
             rules.value().as_deref(),
             Some("generation 7, tables: inet filter"),
             "that is done"
         );
         survives(&generation, &|body| {
-            drop(Ruleset::default().told(&message(NEW_GENERATION, body), &mut Owner::named))
+            drop(Ruleset::default().told(&message(NEW_GENERATION, body), &mut Owner::named, &mut || None))
         });
     }
 

@@ -22,6 +22,7 @@ use super::dump;
 use super::error::Error;
 use super::expiry::Expiry;
 use super::known::{Change, Known};
+use super::known_chains;
 use super::link::Link;
 use super::offload::Ethtool;
 use super::requester::Requesters;
@@ -436,9 +437,11 @@ impl Space {
             let (rules, netns) = (&mut self.rules, &self.netns);
             // At once: who made the change may be about to end.
             let mut who = |pid, command: &str| requesters.process(pid, command, netns, clock::boottime_ns());
+            let mut standing = || netns.enter(known_chains::Known::read).ok()?.ok();
             let mut changed = Vec::new();
             let came = listener.hear(&mut |message: &Message<'_>| {
-                changed.extend(rules.told(message, &mut who).map(|by| (by, rules.value())));
+                let by = rules.told(message, &mut who, &mut standing);
+                changed.extend(by.map(|by| (by, rules.value())));
             })?;
             for (by, value) in changed {
                 let now = clock::boottime_ns();
