@@ -438,3 +438,21 @@ fn what_a_command_starts_by_name_counts() {
     );
     assert_eq!(image.findings().len(), 1);
 }
+
+/// As older ones had them there, systemd takes them there too.
+#[test]
+fn what_systemd_does_when_a_service_fails_counts_in_either_section() {
+    for (key, counts) in [
+        ("FailureAction=reboot", true),
+        ("StartLimitAction=reboot-force", true),
+        ("FailureAction=none", false),
+        ("SuccessAction=reboot", false),
+    ] {
+        let image = Image::new(&format!("action-{key}"));
+        let text = format!("[Service]\nExecStart=/bin/true\n{key}\n");
+        with_service(&image, "a.service", &text);
+        let runs = image.findings().into_iter().flat_map(|one| one.runs);
+        let expected = counts.then(|| format!("{key} of a.service"));
+        assert_eq!(runs.collect::<Vec<_>>(), Vec::from_iter(expected));
+    }
+}
