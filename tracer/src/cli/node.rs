@@ -29,7 +29,13 @@ pub(super) struct Arguments {
 pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
     // Sources that are still ending are waited for when all is printed.
-    let (model, _ending) = gather(&watch.options(), arguments.wait, &mut stop).await?;
+    let (model, _ending) = gather(
+        &watch.options(),
+        arguments.wait,
+        "; wait longer (--wait)",
+        &mut stop,
+    )
+    .await?;
     let report = diagnosis::node(&model);
     let text = match arguments.format {
         Format::Text => ui::text::node(&report, columns()),
@@ -43,8 +49,14 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
     })
 }
 
-/// What all sources beside the packets find, or those that answer within that time.
-pub(super) async fn gather(options: &Options, wait: Duration, stop: &mut Stop) -> Result<(Model, Ending)> {
+/// What all sources beside the packets find, or those that answer within that time; of the others it is told with that
+/// `remedy`.
+pub(super) async fn gather(
+    options: &Options,
+    wait: Duration,
+    remedy: &str,
+    stop: &mut Stop,
+) -> Result<(Model, Ending)> {
     let mut model = Model::new();
     let mut take = |event: Event| model.apply(&event);
     let mut beside = Beside::start(options, &mut take)?;
@@ -57,6 +69,6 @@ pub(super) async fn gather(options: &Options, wait: Duration, stop: &mut Stop) -
             () = beside.changed(&mut take) => {}
         }
     }
-    let ending = beside.end(&mut take);
+    let ending = beside.end(remedy, &mut take);
     Ok((model, ending))
 }
