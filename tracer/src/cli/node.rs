@@ -13,6 +13,8 @@ use super::{COULD_NOT_RUN, Format, WatchArgs, duration};
 use crate::diagnosis;
 use crate::event::Event;
 use crate::model::Model;
+use crate::node::clocks;
+use crate::report::{Capability, CapabilityState};
 use crate::ui;
 use crate::watch::{Beside, Ending, Options};
 
@@ -42,11 +44,19 @@ pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<Exit
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     print_until_asked(text, &mut stop).await?;
-    Ok(if report.tells() {
+    Ok(if tells(&report.capabilities) {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(COULD_NOT_RUN)
     })
+}
+
+/// Whether something could be asked. The clock says when the rest was seen, and nothing of how the node stands.
+fn tells(capabilities: &[Capability]) -> bool {
+    capabilities
+        .iter()
+        .filter(|one| one.name != clocks::CAPABILITY)
+        .any(|one| one.state != CapabilityState::Unavailable)
 }
 
 /// What all sources beside the packets find, or those that answer within that time; of the others it is told with that
@@ -71,4 +81,24 @@ pub(super) async fn gather(
     }
     let ending = beside.end(remedy, &mut take);
     Ok((model, ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_alone_tells_nothing_of_the_node() {
+        let told = |all: &[(&str, CapabilityState)]| {
+            let all = all.iter().map(|(name, state)| Capability {
+                name: (*name).to_owned(),
+                state: *state,
+                why: String::new(),
+            });
+            tells(&all.collect::<Vec<_>>())
+        };
+        let clock = (clocks::CAPABILITY, CapabilityState::Available);
+        assert!(!told(&[clock, ("systemd", CapabilityState::Unavailable)]));
+        assert!(told(&[clock, ("systemd", CapabilityState::Partial)]));
+    }
 }
