@@ -325,10 +325,13 @@ fn needrestart(node: &Node) -> Option<Finding> {
     Some(Finding {
         effects: vec![Effect::Services],
         traps: vec![Trap::RestartsByItself],
-        remedy: vec![format!(
-            "printf \"\\$nrconf{{restart}} = 'l';\\n\" >{}",
-            file(node, "etc/needrestart/conf.d/list-only.conf")
-        )],
+        remedy: vec![
+            format!("mkdir -p {}", file(node, "etc/needrestart/conf.d")),
+            format!(
+                "printf \"\\$nrconf{{restart}} = 'l';\\n\" >{}",
+                file(node, "etc/needrestart/conf.d/list-only.conf")
+            ),
+        ],
         ..Finding::of("needrestart")
     })
 }

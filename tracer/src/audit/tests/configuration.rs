@@ -71,5 +71,9 @@ fn needrestart_that_restarts_by_itself_is_a_trap() {
     image.file("etc/needrestart/needrestart.conf", "#$nrconf{restart} = 'i';\n");
     assert_eq!(image.findings(), []);
     image.file("etc/needrestart/conf.d/auto.conf", "$nrconf{restart} = 'a';\n");
-    assert_eq!(image.findings()[0].traps, [Trap::RestartsByItself]);
+    let finding = &image.findings()[0];
+    assert_eq!(finding.traps, [Trap::RestartsByItself]);
+    let folder = format!("{}/etc/needrestart/conf.d", image.0.display());
+    assert_eq!(finding.remedy[0], format!("mkdir -p {folder}"));
+    assert!(finding.remedy[1].contains(&format!(">{folder}/")), "{finding:?}");
 }
