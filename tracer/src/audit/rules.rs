@@ -310,10 +310,16 @@ fn networkd(node: &Node) -> Option<Finding> {
         let value = node.networkd.last("Network", key);
         value.is_some() && !node.networkd.is_yes("Network", key)
     };
-    if keeps("ManageForeignRoutingPolicyRules") && keeps("ManageForeignRoutes") {
-        return None;
-    }
-    let mut traps = vec![Trap::ForeignRules];
+    let trap = match (
+        keeps("ManageForeignRoutingPolicyRules"),
+        keeps("ManageForeignRoutes"),
+    ) {
+        (true, true) => return None,
+        (true, false) => Trap::ForeignRoutes,
+        (false, true) => Trap::ForeignPolicyRules,
+        (false, false) => Trap::ForeignRules,
+    };
+    let mut traps = vec![trap];
     if node.has_cni {
         traps.push(Trap::ContainerNetwork);
     }

@@ -22,6 +22,16 @@ fn networkd_that_deletes_what_others_made_is_a_trap() {
         "[Network]\nManageForeignRoutingPolicyRules=no\nManageForeignRoutes=no\n",
     );
     assert_eq!(image.findings(), []);
+    for (key, trap) in [
+        ("ManageForeignRoutingPolicyRules", Trap::ForeignRoutes),
+        ("ManageForeignRoutes", Trap::ForeignPolicyRules),
+    ] {
+        image.file(
+            "etc/systemd/networkd.conf.d/keep.conf",
+            &format!("[Network]\n{key}=no\n"),
+        );
+        assert_eq!(image.findings()[0].traps, [trap, Trap::ContainerNetwork]);
+    }
     // systemd passes over what is no boolean: what was said before counts, or its default.
     let keep = |text: &str| {
         image
