@@ -108,9 +108,10 @@ pub struct Finding {
     /// When its timer elapses next, UTC, RFC 3339; absent where systemd was not asked or does not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// How long it may take, as in its unit file; `default` for what systemd has for all; empty for what is no unit.
+    /// How long it may take to run, as in its unit file: `TimeoutStartSec` of a oneshot, `RuntimeMaxSec` of others; empty for
+    /// what is no unit.
     pub start_limit: String,
-    /// How long it may take to stop.
+    /// How long it may take to stop; `default` for what systemd has for all.
     pub stop_limit: String,
     /// Whom systemd kills then.
     pub kill_mode: String,
@@ -202,12 +203,18 @@ pub enum Trap {
     Persistent,
     /// When it is stopped only its main process is ended: what it has begun goes on, or ends half-way.
     KillModeProcess,
+    /// When it is stopped none of its processes is ended.
+    KillModeNone,
     /// Nothing limits how long it takes.
     NoLimit,
     /// It takes whole point releases, not only security fixes.
     PointRelease,
     /// When it starts it deletes rules and routes that others made.
     ForeignRules,
+    /// When it starts it deletes policy rules that others made, and no routes.
+    ForeignPolicyRules,
+    /// When it starts it deletes routes that others made, and no policy rules.
+    ForeignRoutes,
     /// The network of containers makes such rules and routes here.
     ContainerNetwork,
     /// Services are restarted after an upgrade without asking.

@@ -28,6 +28,8 @@ pub(super) struct Entry {
     pub(super) random_delay: String,
     /// What is run.
     pub(super) command: String,
+    /// What that is given to read; empty for nothing.
+    pub(super) input: String,
 }
 
 /// What a crontab says.
@@ -56,7 +58,12 @@ pub(super) fn read(text: &str, form: Form, users: Option<&BTreeSet<String>>) -> 
             continue;
         }
         match entry(line, form, users) {
-            Ok((schedule, command)) => {
+            Ok((schedule, text)) => {
+                let (command, input) = match form {
+                    // anacron gives all of it to the shell.
+                    Form::Anacron => (text.to_owned(), String::new()),
+                    Form::System | Form::User => split(text),
+                };
                 crontab
                     .never
                     .extend(never_comes(&schedule).map(|why| (number, why)));
@@ -70,7 +77,8 @@ pub(super) fn read(text: &str, form: Form, users: Option<&BTreeSet<String>>) -> 
                         Form::System | Form::User => schedule,
                     },
                     random_delay: random_delay.clone(),
-                    command: command.to_owned(),
+                    command,
+                    input,
                 });
             }
             Err(why) => crontab.refused.push((number, why)),
@@ -132,6 +140,33 @@ fn entry<'a>(
         return Err("it has no command".to_owned());
     }
     Ok((time.join(" "), rest))
+}
+
+/// The command, which ends at the first `%` without a backslash before it, and what it is to read: each further one ends a line
+/// of that (crontab(5)).
+fn split(text: &str) -> (String, String) {
+    let mut parts = vec![String::new()];
+    let mut signs = text.chars().peekable();
+    while let Some(sign) = signs.next() {
+        match (sign, parts.last_mut()) {
+            ('\\', Some(part)) if signs.next_if_eq(&'%').is_some() => part.push('%'),
+            ('%', _) => parts.push(String::new()),
+            (_, Some(part)) => part.push(sign),
+            (_, None) => {}
+        }
+    }
+    let input = parts.split_off(1).join("\n");
+    (parts.concat(), input)
+}
+
+impl Entry {
+    /// What is run with what it reads, as a shell would have it.
+    pub(super) fn script(&self) -> String {
+        match self.input.as_str() {
+            "" => self.command.clone(),
+            input => format!("{} <<'END OF INPUT'\n{input}\nEND OF INPUT\n", self.command),
+        }
+    }
 }
 
 const NICKNAMES: [&str; 8] = [

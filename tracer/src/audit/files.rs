@@ -147,7 +147,14 @@ impl Files {
             match entry.map(|entry| entry.file_name().to_owned().into_string()) {
                 Ok(Ok(name)) if name == "." || name == ".." => {}
                 Ok(Ok(name)) => names.push(name),
-                Ok(Err(_)) => self.note(folder, "a name in it is not UTF-8"),
+                // Odd signs are escaped.
+                Ok(Err(error)) => self.note(
+                    folder,
+                    format!(
+                        "its file {:?} is left out: that name is not UTF-8",
+                        error.into_cstring()
+                    ),
+                ),
                 Err(error) => {
                     self.note(folder, io::Error::from(error));
                     break;

@@ -201,13 +201,14 @@ impl Jobs {
             ));
         }
         for entry in crontab.entries {
+            let said = commands::read(&entry.script());
             self.jobs.push(Job {
                 file: file.to_owned(),
                 line: entry.line,
                 schedule: entry.schedule,
                 random_delay: entry.random_delay,
                 persistent: form == Form::Anacron,
-                said: commands::read(&entry.command),
+                said,
                 idle: if all || never.contains(&entry.line) {
                     Some(Idle::NeverRuns)
                 } else {

@@ -51,6 +51,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("apk", Packages, With("add del fix upgrade")),
     ("bootc rpm-ostree", Packages, Unless("status")),
     ("bootc", Reboot, With("--apply")),
+    ("rpm-ostree", Reboot, With("--reboot -r")),
     ("dnf dnf-3 dnf5 microdnf tdnf yum", Packages, DNF),
     ("dnf5", Packages, With("automatic")),
     ("dnf dnf5", Reboot, With("reboot")),

@@ -5,6 +5,7 @@ use super::does::Does;
 use super::jobs::{Job, Off};
 use super::node::Node;
 use super::programs::REBOOT_UNITS;
+use super::unit_file::UnitFile;
 use super::units::{self, Origin, Unit, started_by};
 use super::{Effect, Finding, Idle, Trap};
 use crate::shell::quoted;
@@ -48,12 +49,16 @@ fn by_unit(node: &Node, name: &str, unit: &Unit) -> Option<Finding> {
         return None;
     }
     let own = |section, key| service?.file.last(section, key).map(str::to_owned);
-    let is_oneshot = own("Service", "Type").as_deref() == Some("oneshot");
     let kill_mode = own("Service", "KillMode").unwrap_or_else(|| "control-group".to_owned());
-    // systemd.service(5): a oneshot has no limit by default, others 90 s (DefaultTimeoutStartSec).
-    let start_limit = own("Service", "TimeoutStartSec")
-        .map(limit)
-        .unwrap_or_else(|| if is_oneshot { "infinity" } else { "default" }.to_owned());
+    let is_oneshot = service.is_some_and(|service| is_oneshot(&service.file));
+    // A start that is all of the run is limited as a start, with no limit by default. Others run on behind it, for which there is
+    // another limit, and none by default (systemd.service(5)).
+    let run_limit = if is_oneshot {
+        "TimeoutStartSec"
+    } else {
+        "RuntimeMaxSec"
+    };
+    let start_limit = own("Service", run_limit).map_or_else(|| "infinity".to_owned(), limit);
     let job_limits = ["JobTimeoutSec", "JobRunningTimeoutSec"];
     let has_job_limit = job_limits
         .into_iter()
@@ -64,10 +69,17 @@ fn by_unit(node: &Node, name: &str, unit: &Unit) -> Option<Finding> {
     if by_calendar && unit.file.is_yes("Timer", "Persistent") {
         traps.push(Trap::Persistent);
     }
-    if kill_mode == "process" && does.effects(false).contains(&Effect::Packages) {
-        traps.push(Trap::KillModeProcess);
+    if does.effects(false).contains(&Effect::Packages) {
+        match kill_mode.as_str() {
+            "process" => traps.push(Trap::KillModeProcess),
+            "none" => traps.push(Trap::KillModeNone),
+            _ => {}
+        }
     }
-    if is_oneshot && start_limit == "infinity" && !has_job_limit {
+    let has_limit = start_limit != "infinity" || is_oneshot && has_job_limit;
+    // What else is started with the node may be there to stay.
+    let is_to_end = is_oneshot || name.ends_with(".timer") || name.ends_with(".path");
+    if service.is_some() && is_to_end && !has_limit {
         traps.push(Trap::NoLimit);
     }
     let by_configuration = node.upgrades.judge(&mut does, &mut traps);
@@ -104,6 +116,15 @@ fn by_unit(node: &Node, name: &str, unit: &Unit) -> Option<Finding> {
         remedy: vec![turn_off(node, name, unit.origin)],
         ..changing(name, &does)
     })
+}
+
+/// Whether the start of a service is all of its run, by its type (systemd.service(5)).
+fn is_oneshot(service: &UnitFile) -> bool {
+    let has = |key| service.last("Service", key).is_some();
+    match service.last("Service", "Type") {
+        Some(named) => named == "oneshot",
+        None => !has("ExecStart") && !has("BusName"),
+    }
 }
 
 /// What these units do, and those that are started with them alone.
@@ -289,10 +310,16 @@ fn networkd(node: &Node) -> Option<Finding> {
         let value = node.networkd.last("Network", key);
         value.is_some() && !node.networkd.is_yes("Network", key)
     };
-    if keeps("ManageForeignRoutingPolicyRules") && keeps("ManageForeignRoutes") {
-        return None;
-    }
-    let mut traps = vec![Trap::ForeignRules];
+    let trap = match (
+        keeps("ManageForeignRoutingPolicyRules"),
+        keeps("ManageForeignRoutes"),
+    ) {
+        (true, true) => return None,
+        (true, false) => Trap::ForeignRoutes,
+        (false, true) => Trap::ForeignPolicyRules,
+        (false, false) => Trap::ForeignRules,
+    };
+    let mut traps = vec![trap];
     if node.has_cni {
         traps.push(Trap::ContainerNetwork);
     }
@@ -325,10 +352,13 @@ fn needrestart(node: &Node) -> Option<Finding> {
     Some(Finding {
         effects: vec![Effect::Services],
         traps: vec![Trap::RestartsByItself],
-        remedy: vec![format!(
-            "printf \"\\$nrconf{{restart}} = 'l';\\n\" >{}",
-            file(node, "etc/needrestart/conf.d/list-only.conf")
-        )],
+        remedy: vec![
+            format!("mkdir -p {}", file(node, "etc/needrestart/conf.d")),
+            format!(
+                "printf \"\\$nrconf{{restart}} = 'l';\\n\" >{}",
+                file(node, "etc/needrestart/conf.d/list-only.conf")
+            ),
+        ],
         ..Finding::of("needrestart")
     })
 }

@@ -44,6 +44,11 @@ impl UnitFile {
     }
 
     fn set(&mut self, section: &str, key: &str, value: &str) {
+        // systemd takes these there too, as older ones had them there (systemd's load-fragment-gperf).
+        let section = match (section, key) {
+            ("Service", "FailureAction" | "StartLimitAction") => "Unit",
+            _ => section,
+        };
         // systemd passes over what is no boolean where one stands, also where that is empty.
         if BOOLEANS.contains(&key) && boolean(value).is_none() {
             return;

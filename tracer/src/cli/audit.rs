@@ -110,7 +110,7 @@ async fn ask(watch: &WatchArgs) -> Result<Model> {
     ]
     .map(str::to_owned)
     .to_vec();
-    let (model, _) = node::gather(&options, PATIENCE, &mut stop).await?;
+    let (model, _) = node::gather(&options, PATIENCE, "", &mut stop).await?;
     Ok(model)
 }
 
@@ -127,7 +127,24 @@ fn not_told(capabilities: &[Capability]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
+    use super::super::Cli;
     use super::*;
+
+    /// Only `tracer node` can be told how long to wait.
+    #[tokio::test]
+    async fn that_a_bus_hangs_is_said_without_an_option_that_there_is_not() {
+        let path = std::env::temp_dir().join(format!("tracer-audit-hung-{}", std::process::id()));
+        let _bus = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let bus = format!("unix:path={}", path.display());
+        let cli = Cli::try_parse_from(["tracer", "--systemd-bus", &bus, "audit"]).unwrap();
+        let told = ask(&cli.watch).await;
+        std::fs::remove_file(&path).unwrap();
+        let why = not_told(&diagnosis::node(&told.unwrap()).capabilities).unwrap();
+        assert!(why.contains("did not answer within"), "{why}");
+        assert!(!why.contains("--wait"), "{why}");
+    }
 
     #[test]
     fn that_systemd_could_not_be_asked_is_said() {

@@ -13,6 +13,8 @@ use super::{COULD_NOT_RUN, Format, WatchArgs, duration};
 use crate::diagnosis;
 use crate::event::Event;
 use crate::model::Model;
+use crate::node::clocks;
+use crate::report::{Capability, CapabilityState};
 use crate::ui;
 use crate::watch::{Beside, Ending, Options};
 
@@ -29,22 +31,42 @@ pub(super) struct Arguments {
 pub(super) async fn run(watch: &WatchArgs, arguments: &Arguments) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
     // Sources that are still ending are waited for when all is printed.
-    let (model, _ending) = gather(&watch.options(), arguments.wait, &mut stop).await?;
+    let (model, _ending) = gather(
+        &watch.options(),
+        arguments.wait,
+        "; wait longer (--wait)",
+        &mut stop,
+    )
+    .await?;
     let report = diagnosis::node(&model);
     let text = match arguments.format {
         Format::Text => ui::text::node(&report, columns()),
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     print_until_asked(text, &mut stop).await?;
-    Ok(if report.tells() {
+    Ok(if tells(&report.capabilities) {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(COULD_NOT_RUN)
     })
 }
 
-/// What all sources beside the packets find, or those that answer within that time.
-pub(super) async fn gather(options: &Options, wait: Duration, stop: &mut Stop) -> Result<(Model, Ending)> {
+/// Whether something could be asked. The clock says when the rest was seen, and nothing of how the node stands.
+fn tells(capabilities: &[Capability]) -> bool {
+    capabilities
+        .iter()
+        .filter(|one| one.name != clocks::CAPABILITY)
+        .any(|one| one.state != CapabilityState::Unavailable)
+}
+
+/// What all sources beside the packets find, or those that answer within that time; of the others it is told with that
+/// `remedy`.
+pub(super) async fn gather(
+    options: &Options,
+    wait: Duration,
+    remedy: &str,
+    stop: &mut Stop,
+) -> Result<(Model, Ending)> {
     let mut model = Model::new();
     let mut take = |event: Event| model.apply(&event);
     let mut beside = Beside::start(options, &mut take)?;
@@ -57,6 +79,26 @@ pub(super) async fn gather(options: &Options, wait: Duration, stop: &mut Stop) -
             () = beside.changed(&mut take) => {}
         }
     }
-    let ending = beside.end(&mut take);
+    let ending = beside.end(remedy, &mut take);
     Ok((model, ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_alone_tells_nothing_of_the_node() {
+        let told = |all: &[(&str, CapabilityState)]| {
+            let all = all.iter().map(|(name, state)| Capability {
+                name: (*name).to_owned(),
+                state: *state,
+                why: String::new(),
+            });
+            tells(&all.collect::<Vec<_>>())
+        };
+        let clock = (clocks::CAPABILITY, CapabilityState::Available);
+        assert!(!told(&[clock, ("systemd", CapabilityState::Unavailable)]));
+        assert!(told(&[clock, ("systemd", CapabilityState::Partial)]));
+    }
 }

@@ -236,18 +236,6 @@ impl Managers {
         })
     }
 
-    /// Which runs of the logs went on at some time in this span, of ns since 1970: to ask what ran at a time, or up to
-    /// [`AFTER`] before it. Of one that was interrupted it is known that it went on until it last did something. Who held the
-    /// lock at a moment is told by [`work_at`](Self::work_at): the logs name no process and have whole seconds.
-    pub(crate) fn runs_in(&self, span: &RangeInclusive<i64>) -> Vec<(Manager, &Upgrade)> {
-        let all = self.past.keys().flat_map(|manager| {
-            let runs = self.past(*manager);
-            runs.filter(|(run, outcome)| overlaps(run, *outcome, span))
-                .map(|(run, _)| (*manager, run))
-        });
-        all.collect()
-    }
-
     /// How a manager's packages stand, in one sentence, by its status and its logs. A run that told no end may have been cut
     /// off and put right since: packages are whole, and what the logs say of it is true as well.
     pub(crate) fn describe(&self, packages: &Packages) -> String {
@@ -272,7 +260,10 @@ impl Managers {
     }
 }
 
-fn overlaps(run: &Upgrade, outcome: Outcome, span: &RangeInclusive<i64>) -> bool {
+/// Whether a run of the logs went on at some time in this span, of ns since 1970: to ask whether it did at a time, or up to
+/// [`AFTER`] before it. Of one that was interrupted it is known that it went on until it last did something. Who held the lock
+/// at a moment is told by [`Managers::work_at`]: the logs name no process and have whole seconds.
+pub(crate) fn went_on_in(run: &Upgrade, outcome: Outcome, span: &RangeInclusive<i64>) -> bool {
     let until = match outcome {
         Outcome::InWork => i64::MAX,
         // The logs have whole seconds: it was in the course of that one.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Capability, CapabilityState, Kernel, Packages, Schema, Unknown};
+use super::{Capability, Kernel, Packages, Schema, Unknown};
 
 /// Name of what `tracer node` prints.
 pub const NODE_SCHEMA: &str = "tracer.node";
@@ -38,16 +38,6 @@ pub struct NodeReport {
     pub droppers: Vec<Dropper>,
     /// How many there are, also those for which `droppers` has no room.
     pub droppers_total: u64,
-}
-
-impl NodeReport {
-    /// Something could be asked.
-    #[must_use]
-    pub fn tells(&self) -> bool {
-        self.capabilities
-            .iter()
-            .any(|one| one.state != CapabilityState::Unavailable)
-    }
 }
 
 /// A rule of nf_tables that can drop packets, or the policy of a base chain that does.

@@ -105,7 +105,7 @@ fn finding(page: &mut Page, finding: &Finding) {
         page.line(
             Kind::Text,
             format!(
-                "  limits: start {}, stop {}; KillMode={}",
+                "  limits: run {}, stop {}; KillMode={}",
                 span(&finding.start_limit),
                 span(&finding.stop_limit),
                 finding.kill_mode
@@ -191,9 +191,14 @@ fn meaning(trap: Trap) -> &'static str {
         Trap::KillModeProcess => {
             "KillMode=process: a stop ends its main process only; what it has begun goes on, or ends half-way"
         }
+        Trap::KillModeNone => "KillMode=none: a stop ends none of its processes; what it does goes on",
         Trap::NoLimit => "nothing limits how long it takes",
         Trap::PointRelease => "it takes whole point releases, not only security fixes",
         Trap::ForeignRules => "when it starts it deletes rules and routes that others made",
+        Trap::ForeignPolicyRules => {
+            "when it starts it deletes policy rules that others made (it leaves their routes)"
+        }
+        Trap::ForeignRoutes => "when it starts it deletes routes that others made (it leaves their rules)",
         Trap::ContainerNetwork => {
             "the network of containers makes such rules and routes here (/etc/cni/net.d)"
         }

@@ -80,12 +80,11 @@ impl Beside {
         sources.drain(told, &mut listen);
     }
 
-    /// Ends the sources. One that has not told anything is said to be missing.
-    pub fn end(mut self, tell: &mut dyn FnMut(Event)) -> Ending {
+    /// Ends the sources. One that has not told anything is said to be missing; `remedy` goes behind that.
+    pub fn end(mut self, remedy: &str, tell: &mut dyn FnMut(Event)) -> Ending {
         self.sources.drain(&mut self.told, tell);
         let at = node::clock::boottime_ns();
         let within = Duration::from_nanos(at.saturating_sub(self.began));
-        let remedy = "; wait longer (--wait)";
         self.sources.miss(within, remedy, at, &mut self.told, tell);
         tell(Event { at, body: Body::Tick });
         self.sources.end()

@@ -48,6 +48,27 @@ fn with_past(story: &mut Story, holder: Option<Owner>) {
     })));
 }
 
+/// Each run has its own, also where several have begun in one second: the logs know no less.
+#[test]
+fn runs_that_began_in_one_second_are_told_apart() {
+    let mut story = healthy();
+    let run = |took: i64| Upgrade {
+        begun: START - 300 * SECOND,
+        ended: Some(START + (took - 300) * SECOND),
+        ..Upgrade::default()
+    };
+    stands(&mut story, None, &[]);
+    story.say(Body::Upgrades(Box::new(Upgrades {
+        manager: Manager::Dpkg,
+        since: Some(START - 90_000 * SECOND),
+        // The first had ended long before.
+        runs: vec![run(0), run(299), run(299)],
+    })));
+    story.rounds(20, |story| story.ask_and_lose(client(1), foreign()));
+    let onsets = told(&story).past.into_iter().map(|run| run.onsets);
+    assert_eq!(onsets.collect::<Vec<_>>(), [1, 1, 0]);
+}
+
 fn told(story: &Story) -> report::Packages {
     let report = story.report();
     let changes = report.node.changes.iter();

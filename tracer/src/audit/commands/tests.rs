@@ -370,6 +370,8 @@ fn some_reboot_when_they_are_done() {
             .any(|(effect, _)| *effect == Effect::Reboot)
     };
     assert!(reboots("cloud-init clean --reboot") && reboots("bootc update --apply"));
+    assert!(reboots("rpm-ostree upgrade --reboot") && reboots("rpm-ostree -r upgrade"));
+    assert!(!reboots("rpm-ostree upgrade"));
     assert!(!reboots("cloud-init clean") && !reboots("bootc update"));
 }
 

@@ -177,7 +177,9 @@ fn a_name_that_is_no_text_is_told() {
         panic!("{:?}", audit.unread);
     };
     assert!(
-        unread.ends_with("/etc/systemd/system: a name in it is not UTF-8"),
+        unread.ends_with(
+            r#"/etc/systemd/system: its file "odd\xff.service" is left out: that name is not UTF-8"#
+        ),
         "{unread}"
     );
 }

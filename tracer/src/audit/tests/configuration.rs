@@ -22,6 +22,16 @@ fn networkd_that_deletes_what_others_made_is_a_trap() {
         "[Network]\nManageForeignRoutingPolicyRules=no\nManageForeignRoutes=no\n",
     );
     assert_eq!(image.findings(), []);
+    for (key, trap) in [
+        ("ManageForeignRoutingPolicyRules", Trap::ForeignRoutes),
+        ("ManageForeignRoutes", Trap::ForeignPolicyRules),
+    ] {
+        image.file(
+            "etc/systemd/networkd.conf.d/keep.conf",
+            &format!("[Network]\n{key}=no\n"),
+        );
+        assert_eq!(image.findings()[0].traps, [trap, Trap::ContainerNetwork]);
+    }
     // systemd passes over what is no boolean: what was said before counts, or its default.
     let keep = |text: &str| {
         image
@@ -71,5 +81,9 @@ fn needrestart_that_restarts_by_itself_is_a_trap() {
     image.file("etc/needrestart/needrestart.conf", "#$nrconf{restart} = 'i';\n");
     assert_eq!(image.findings(), []);
     image.file("etc/needrestart/conf.d/auto.conf", "$nrconf{restart} = 'a';\n");
-    assert_eq!(image.findings()[0].traps, [Trap::RestartsByItself]);
+    let finding = &image.findings()[0];
+    assert_eq!(finding.traps, [Trap::RestartsByItself]);
+    let folder = format!("{}/etc/needrestart/conf.d", image.0.display());
+    assert_eq!(finding.remedy[0], format!("mkdir -p {folder}"));
+    assert!(finding.remedy[1].contains(&format!(">{folder}/")), "{finding:?}");
 }

@@ -136,6 +136,36 @@ fn lines_that_cron_never_runs_are_told_with_their_numbers() {
     assert_eq!(idle, [(Some(1), Some(Idle::NeverRuns))]);
 }
 
+/// There the command ends, and what follows it reads.
+#[test]
+fn a_command_ends_at_a_percent_sign() {
+    let image = with_cron("cron-percent");
+    image
+        .file(
+            "etc/cron.d/a",
+            "0 4 * * * root reboot%\n\
+             0 4 * * * root /bin/sh /opt/b.sh%x\n\
+             0 4 * * * root /bin/sh%cd /%apt-get -y upgrade\n\
+             0 4 * * * root cat >/tmp/x%a shell%reboots\n\
+             0 4 * * * root test 1 -lt $(date +\\%s) && dnf -y upgrade\n",
+        )
+        .file("opt/b.sh", "#!/bin/sh\nip rule del pref 0\n");
+    let findings = image.findings().into_iter();
+    let told: Vec<_> = findings
+        .map(|one| (one.line.unwrap(), one.runs.concat()))
+        .collect();
+    let one = |line: usize, runs: &str| (line, runs.to_owned());
+    assert_eq!(
+        told,
+        [
+            one(1, "reboot"),
+            one(2, "ip rule del (/opt/b.sh:2)"),
+            one(3, "apt-get"),
+            one(5, "dnf"),
+        ]
+    );
+}
+
 #[test]
 fn one_line_of_a_file_can_be_allowed() {
     let image = with_cron("cron-line");

@@ -438,3 +438,77 @@ fn what_a_command_starts_by_name_counts() {
     );
     assert_eq!(image.findings().len(), 1);
 }
+
+/// As older ones had them there, systemd takes them there too.
+#[test]
+fn what_systemd_does_when_a_service_fails_counts_in_either_section() {
+    for (key, counts) in [
+        ("FailureAction=reboot", true),
+        ("StartLimitAction=reboot-force", true),
+        ("FailureAction=none", false),
+        ("SuccessAction=reboot", false),
+    ] {
+        let image = Image::new(&format!("action-{key}"));
+        let text = format!("[Service]\nExecStart=/bin/true\n{key}\n");
+        with_service(&image, "a.service", &text);
+        let runs = image.findings().into_iter().flat_map(|one| one.runs);
+        let expected = counts.then(|| format!("{key} of a.service"));
+        assert_eq!(runs.collect::<Vec<_>>(), Vec::from_iter(expected));
+    }
+}
+
+/// What limits the start of a service limits its run only where that is its start.
+#[test]
+fn what_limits_a_run_goes_by_the_type_of_its_service() {
+    for (name, text, limit, traps) in [
+        ("default", "", "infinity", vec![Trap::NoLimit]),
+        (
+            "exec",
+            "Type=exec\nTimeoutStartSec=9\n",
+            "infinity",
+            vec![Trap::NoLimit],
+        ),
+        ("limited", "Type=simple\nRuntimeMaxSec=1h\n", "1h", vec![]),
+        (
+            "oneshot",
+            "Type=oneshot\nRuntimeMaxSec=1h\n",
+            "infinity",
+            vec![Trap::NoLimit],
+        ),
+        (
+            "oneshot-limited",
+            "Type=oneshot\nTimeoutStartSec=1h\n",
+            "1h",
+            vec![],
+        ),
+        ("forking", "Type=forking\n", "infinity", vec![Trap::NoLimit]),
+        ("bus", "BusName=x.y\nRuntimeMaxSec=1h\n", "1h", vec![]),
+        (
+            "kill",
+            "RuntimeMaxSec=1h\nKillMode=none\n",
+            "1h",
+            vec![Trap::KillModeNone],
+        ),
+    ] {
+        let image = Image::new(&format!("limits-{name}"));
+        let service = format!("[Service]\nExecStart=/usr/bin/apt-get -y upgrade\n{text}");
+        image.file("etc/systemd/system/foo.service", &service);
+        with_service(&image, "foo.timer", "[Timer]\nOnBootSec=1h\n");
+        let [finding] = &image.findings()[..] else {
+            panic!("{:?}", image.findings())
+        };
+        assert_eq!(
+            (finding.start_limit.as_str(), &finding.traps),
+            (limit, &traps),
+            "{name}"
+        );
+    }
+    // One that is started with the node may be there to stay.
+    let image = Image::new("limits-daemon");
+    with_service(
+        &image,
+        "d.service",
+        "[Service]\nExecStart=/usr/bin/apt-get -y upgrade\n",
+    );
+    assert_eq!(image.findings()[0].traps, []);
+}

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use super::led::{self, Led};
 use crate::event::{Limits, Manager, NodeAction, Owner, Thing};
@@ -206,14 +207,12 @@ pub(in crate::diagnosis) fn place(model: &Model, netns: u32) -> String {
 /// What a package manager did, the latest first.
 fn upgrades(model: &Model, manager: Manager) -> Vec<Upgrade> {
     let utc = |at: i64| rfc3339(at.into());
-    let mut onsets: BTreeMap<i64, u64> = BTreeMap::new();
-    for at in model.timeline().onsets().map(|at| model.wall(at)) {
-        let before = at.saturating_sub(packages::AFTER)..=at;
-        let ran = model.packages().runs_in(&before).into_iter();
-        for (_, run) in ran.filter(|(by, _)| *by == manager) {
-            *onsets.entry(run.begun).or_default() += 1;
-        }
-    }
+    let onsets: Vec<RangeInclusive<i64>> = model
+        .timeline()
+        .onsets()
+        .map(|at| model.wall(at))
+        .map(|at| at.saturating_sub(packages::AFTER)..=at)
+        .collect();
     let runs = model.packages().past(manager).rev().take(RUNS);
     let told = runs.map(|(run, outcome)| Upgrade {
         begun: utc(run.begun),
@@ -234,7 +233,10 @@ fn upgrades(model: &Model, manager: Manager) -> Vec<Upgrade> {
         configured: run.configured,
         names: run.names.clone(),
         more: run.more,
-        onsets: onsets.get(&run.begun).copied().unwrap_or_default(),
+        onsets: onsets
+            .iter()
+            .filter(|span| packages::went_on_in(run, outcome, span))
+            .count() as u64,
     });
     told.collect()
 }

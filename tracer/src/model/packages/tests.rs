@@ -293,8 +293,10 @@ fn a_run_without_end_is_interrupted_unless_it_is_the_last_and_somebody_is_at_wor
 fn which_upgrade_ran_at_a_time_or_shortly_before_is_told() {
     let second = SECOND as i64;
     let begun = |managers: &Managers, from: i64, to: i64| -> Vec<i64> {
-        let ran = managers.runs_in(&(from..=to));
-        ran.iter().map(|(_, run)| run.begun / second).collect()
+        let ran = managers.past(Manager::Dpkg);
+        ran.filter(|(run, outcome)| went_on_in(run, *outcome, &(from..=to)))
+            .map(|(run, _)| run.begun / second)
+            .collect()
     };
     let (at_rest, at_work) = (with_past(None), with_past(Some(holder())));
     let at = |managers: &Managers, at: i64| begun(managers, at, at);
@@ -315,14 +317,13 @@ fn which_upgrade_ran_at_a_time_or_shortly_before_is_told() {
 
 #[test]
 fn a_run_in_which_the_clock_was_set_back_was_at_work_when_it_began() {
-    let mut managers = Managers::default();
-    managers.upgrades(&Upgrades {
-        manager: Manager::Dpkg,
-        since: Some(0),
-        runs: vec![run(100, Some(40), None)],
-    });
     let second = SECOND as i64;
-    assert_eq!(managers.runs_in(&(100 * second..=100 * second)).len(), 1);
+    let set_back = run(100, Some(40), None);
+    assert!(went_on_in(
+        &set_back,
+        Outcome::Ended,
+        &(100 * second..=100 * second)
+    ));
 }
 
 #[test]
