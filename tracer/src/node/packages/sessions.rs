@@ -1,6 +1,6 @@
 //! What a manager did in a row, by a log that has no ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::history::Action;
 use super::log::Line;
@@ -22,8 +22,10 @@ pub(super) struct Session {
     pub(super) did: BTreeMap<String, Option<Action>>,
     /// Packages that it left unfinished, and whether in the midst of a step.
     undone: BTreeMap<String, bool>,
-    /// It was to configure nothing: what it has unpacked it has done.
+    /// It was to configure nothing: what it has unpacked is for another one to go on with.
     only_unpacks: bool,
+    /// What it has unpacked so.
+    unpacked: BTreeSet<String>,
     /// Nothing but its start is logged.
     is_idle: bool,
     /// It goes on: who holds the lock writes it.
@@ -38,6 +40,7 @@ impl Session {
             did: BTreeMap::new(),
             undone: BTreeMap::new(),
             only_unpacks: false,
+            unpacked: BTreeSet::new(),
             is_idle: true,
             is_open: false,
         }
@@ -136,8 +139,11 @@ pub(super) fn sessions(log: &str, zone: &Zone, is_open: bool) -> (Vec<Session>, 
                 let is_done = matches!(
                     state,
                     "installed" | "config-files" | "not-installed" | "triggers-pending" | "triggers-awaited"
-                ) || (session.only_unpacks && state == "unpacked");
-                if is_done {
+                );
+                if session.only_unpacks && state == "unpacked" {
+                    session.undone.remove(package);
+                    session.unpacked.insert(package.to_owned());
+                } else if is_done {
                     session.undone.remove(package);
                 } else {
                     let is_half_way = state.starts_with("half-");
@@ -150,7 +156,22 @@ pub(super) fn sessions(log: &str, zone: &Zone, is_open: bool) -> (Vec<Session>, 
     if let Some(last) = sessions.last_mut() {
         last.is_open = is_open;
     }
+    leave_unpacked(&mut sessions);
     // A start at which nothing was done is none: dpkg writes it also when it finds nothing to do.
     sessions.retain(|session| !session.is_idle);
     (sessions, since, odd)
+}
+
+/// What was unpacked, and that no later run did anything with, is not finished: whether the one that was to go on with it was cut
+/// off the log does not tell.
+fn leave_unpacked(sessions: &mut [Session]) {
+    let mut taken_up: BTreeSet<String> = BTreeSet::new();
+    for session in sessions.iter_mut().rev() {
+        let unpacked = std::mem::take(&mut session.unpacked).into_iter();
+        let left = unpacked.filter(|package| !taken_up.contains(package));
+        for package in left {
+            session.undone.entry(package).or_insert(false);
+        }
+        taken_up.extend(session.did.keys().cloned());
+    }
 }

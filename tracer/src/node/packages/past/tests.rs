@@ -181,7 +181,7 @@ fn what_follows_a_run_that_was_killed_is_not_of_it() {
         (vec![(at(0), None, Some(at(1))), purge], "quick".to_owned())
     );
     let again = unpacked.replace("08:00:01", "08:00:03");
-    let twice = (at(3), Some(at(3)), Some(at(3)));
+    let twice = (at(3), None, Some(at(3)));
     assert_eq!(
         of(&[unpacked, &again]),
         (vec![(at(0), None, Some(at(1))), twice], "quick slow".to_owned())
@@ -310,17 +310,29 @@ fn each_start_of_dpkg_is_told_by_itself_however_soon_it_comes() {
     );
 }
 
-/// `dpkg --unpack` has done what it was told to.
+/// It is not said to have been installed, and `dpkg --unpack` has done what it was told to where another run goes on with it.
 #[test]
-fn what_was_only_to_be_unpacked_is_not_left_half_way() {
+fn what_was_only_unpacked_is_done_when_another_run_takes_it_up() {
     let log = "2023-10-07 08:50:02 startup archives unpack\n\
                2023-10-07 08:50:02 install tiny:all <none> 1.0\n\
                2023-10-07 08:50:02 status half-installed tiny:all 1.0\n\
                2023-10-07 08:50:03 status unpacked tiny:all 1.0\n";
     let ended = |log: &str| upgrades("", log).0.runs[0].ended.is_some();
-    assert!(ended(log));
-    assert!(!ended(&log.replace("archives unpack", "archives install")));
-    assert!(!ended(&log.replace("status unpacked", "status half-installed")));
+    let then = |package: &str| {
+        format!(
+            "{log}2023-10-07 08:50:05 startup packages configure\n\
+             2023-10-07 08:50:05 configure {package}:all 1.0 <none>\n"
+        )
+    };
+    assert!(!ended(log));
+    assert!(!ended(&then("other")));
+    assert!(ended(&then("tiny")));
+    assert!(!ended(
+        &then("tiny").replace("archives unpack", "archives install")
+    ));
+    assert!(!ended(
+        &then("tiny").replace("status unpacked", "status half-installed")
+    ));
 }
 
 /// Who is named is counted as what was done to him.
