@@ -219,7 +219,7 @@ pub(super) fn brought_about(model: &Model, rule: &Rule, finding: &Finding) -> Op
 }
 
 /// What is certain, or is so by a change that nobody makes without a cause, and the other finding are of two causes: something
-/// explains each, and nothing of what began the one belongs to anything that explains the other.
+/// explains each, and nothing of what began the one belongs to anything that explains the other, or was done within a second of it.
 pub(super) fn is_apart(
     model: &Model,
     (rule, finding): (&Rule, &Finding),
@@ -232,8 +232,10 @@ pub(super) fn is_apart(
     };
     let own = act(&explaining(model, rule, can, finding));
     let others = explaining(model, other, other.explains, of_other);
-    let is_one =
-        |told: &Told<'_>, other: &Told<'_>| told.leader() == other.leader() || is_taken_down(told, other);
+    let is_one = |told: &Told<'_>, other: &Told<'_>| {
+        let is_near = told.change.at.abs_diff(other.change.at) <= SECOND;
+        is_near || told.leader() == other.leader() || is_taken_down(told, other)
+    };
     let is_of_other = |told: &Told<'_>| others.iter().any(|other| is_one(told, other));
     !own.is_empty() && !others.is_empty() && !own.iter().any(is_of_other)
 }
