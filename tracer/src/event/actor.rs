@@ -182,7 +182,7 @@ impl fmt::Display for Unknown {
             Self::Lost => {
                 "the kernel's message was not heard: more came at once than could be read, or nobody listened"
             }
-            Self::NotTold => "who tells it does not say",
+            Self::NotTold => "what tells of it names nobody",
             Self::Expired => {
                 "by the kernel: the time for which it was set was over, and nobody had prolonged it"
             }
@@ -193,6 +193,12 @@ impl fmt::Display for Unknown {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_nobody_is_named_is_said_of_what_tells_it() {
+        let told = Unknown::NotTold.told();
+        assert_eq!(told, "by whom is not known: what tells of it names nobody");
+    }
 
     #[test]
     fn a_pod_is_known_by_the_cgroup() {
