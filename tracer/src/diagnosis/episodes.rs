@@ -319,14 +319,15 @@ impl Episode {
         of.mended.as_ref()
     }
 
-    /// What had a cause of its own: it was mended by something else than the root, or hung under no other fault, or was seen when the
-    /// root had long been mended.
+    /// What had a cause of its own: it was mended by something else than the root, or hung under no other fault and does not follow from
+    /// the root, which may be seen later, or was seen when that had long been mended.
     pub(super) fn beside(&self) -> impl Iterator<Item = &Fault> {
         let mended = self.mended();
+        let is_own = |fault: &Fault| fault.is_root && !fault.rule.follows.contains(&self.rule.id);
         let is_beside = move |fault: &&Fault| match (&fault.mended, mended) {
             (Some(own), of_root) => of_root.is_none_or(|root| root.change != own.change),
-            (None, Some(root)) => fault.is_root || fault.last > root.at.saturating_add(SEEN_LATE),
-            (None, None) => fault.is_root,
+            (None, Some(root)) => is_own(fault) || fault.last > root.at.saturating_add(SEEN_LATE),
+            (None, None) => is_own(fault),
         };
         let others = self.faults.iter().filter(|fault| fault.rule.id != self.rule.id);
         others.filter(is_beside)
