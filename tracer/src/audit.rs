@@ -44,7 +44,7 @@ use crate::report::Schema;
 /// Name of what `tracer audit` prints.
 pub const SCHEMA: &str = "tracer.audit";
 /// Version of it: raised when a member changes its meaning or goes away.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -110,7 +110,7 @@ pub struct Finding {
     pub next: Option<String>,
     /// How long it may take to run, as in its unit file: `TimeoutStartSec` of a oneshot, `RuntimeMaxSec` of others; empty for
     /// what is no unit.
-    pub start_limit: String,
+    pub run_limit: String,
     /// How long it may take to stop; `default` for what systemd has for all.
     pub stop_limit: String,
     /// Whom systemd kills then.

@@ -429,22 +429,28 @@ mod tests {
         assert_eq!(replayed.totals().ledger.arrived, 1);
     }
 
-    #[test]
-    fn a_node_that_is_healthy_for_long_is_well_each_time_anew() {
-        let (mut state, path) = recorded("well");
-        let mut baselines = Vec::new();
-        let rounds = [start(), uplink(), arrived(1), Body::Tick]
-            .map(|body| (0, body))
-            .into_iter()
-            .chain((1..=70).map(|second| (second, Body::Tick)));
-        for (second, body) in rounds {
+    /// The seconds at which a baseline is taken, of these.
+    fn baselines(state: &mut State, told: impl Iterator<Item = (u64, Body)>) -> Vec<u64> {
+        let mut taken = Vec::new();
+        for (second, body) in told {
             let at = second * 1_000_000_000;
             let before = state.diagnosis.model().settings().since();
             state.take(&Event { at, body });
             if state.diagnosis.model().settings().since() != before {
-                baselines.push(second);
+                taken.push(second);
             }
         }
+        taken
+    }
+
+    #[test]
+    fn a_node_that_is_healthy_for_long_is_well_each_time_anew() {
+        let (mut state, path) = recorded("well");
+        let rounds = [start(), uplink(), arrived(1), Body::Tick]
+            .map(|body| (0, body))
+            .into_iter()
+            .chain((1..=70).map(|second| (second, Body::Tick)));
+        let baselines = baselines(&mut state, rounds);
         std::fs::remove_file(path).unwrap();
         assert_eq!(baselines, [30, 60]);
     }
@@ -467,21 +473,13 @@ mod tests {
             };
             (second, Body::Setting(Box::new(setting)))
         };
-        let mut baselines = Vec::new();
         let begin = [start(), uplink(), arrived(1), Body::Tick].map(|body| (0, body));
         let churns = |second: u64| second == 29 || (50..110).contains(&second);
         let later = (1..=130).flat_map(|second| {
             let change = churns(second).then(|| changed(second));
             change.into_iter().chain([(second, Body::Tick)])
         });
-        for (second, body) in begin.into_iter().chain(later) {
-            let at = second * 1_000_000_000;
-            let before = state.diagnosis.model().settings().since();
-            state.take(&Event { at, body });
-            if state.diagnosis.model().settings().since() != before {
-                baselines.push(second);
-            }
-        }
+        let baselines = baselines(&mut state, begin.into_iter().chain(later));
         std::fs::remove_file(path).unwrap();
         assert_eq!(baselines, [34, 94, 124]);
     }

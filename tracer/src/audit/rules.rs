@@ -53,12 +53,12 @@ fn by_unit(node: &Node, name: &str, unit: &Unit) -> Option<Finding> {
     let is_oneshot = service.is_some_and(|service| is_oneshot(&service.file));
     // A start that is all of the run is limited as a start, with no limit by default. Others run on behind it, for which there is
     // another limit, and none by default (systemd.service(5)).
-    let run_limit = if is_oneshot {
+    let key = if is_oneshot {
         "TimeoutStartSec"
     } else {
         "RuntimeMaxSec"
     };
-    let start_limit = own("Service", run_limit).map_or_else(|| "infinity".to_owned(), limit);
+    let run_limit = own("Service", key).map_or_else(|| "infinity".to_owned(), limit);
     let job_limits = ["JobTimeoutSec", "JobRunningTimeoutSec"];
     let has_job_limit = job_limits
         .into_iter()
@@ -76,7 +76,7 @@ fn by_unit(node: &Node, name: &str, unit: &Unit) -> Option<Finding> {
             _ => {}
         }
     }
-    let has_limit = start_limit != "infinity" || is_oneshot && has_job_limit;
+    let has_limit = run_limit != "infinity" || is_oneshot && has_job_limit;
     // What else is started with the node may be there to stay.
     let is_to_end = is_oneshot || name.ends_with(".timer") || name.ends_with(".path");
     if service.is_some() && is_to_end && !has_limit {
@@ -91,7 +91,7 @@ fn by_unit(node: &Node, name: &str, unit: &Unit) -> Option<Finding> {
         starts: service_name.clone(),
         random_delay: timer("RandomizedDelaySec"),
         accuracy: timer("AccuracySec"),
-        start_limit,
+        run_limit,
         stop_limit: own("Service", "TimeoutStopSec").map_or_else(|| "default".to_owned(), limit),
         kill_mode,
         idle: if !unit.enabled {

@@ -195,12 +195,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn that_nobody_is_named_is_said_of_what_tells_it() {
-        let told = Unknown::NotTold.told();
-        assert_eq!(told, "by whom is not known: what tells of it names nobody");
-    }
-
-    #[test]
     fn a_pod_is_known_by_the_cgroup() {
         let uid = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
         let (in_slice, digest) = (uid.replace('-', "_"), uid.replace('-', ""));

@@ -106,7 +106,7 @@ fn finding(page: &mut Page, finding: &Finding) {
             Kind::Text,
             format!(
                 "  limits: run {}, stop {}; KillMode={}",
-                span(&finding.start_limit),
+                span(&finding.run_limit),
                 span(&finding.stop_limit),
                 finding.kill_mode
             ),

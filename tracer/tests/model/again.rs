@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tracer::diagnosis::Diagnosis;
 use tracer::event::{Body, EntryKey, Protocol, Seen, SocketState, Thing};
 use tracer::filter::Filter;
-use tracer::report::{Confidence, Fact, Report};
+use tracer::report::{Confidence, Fact, Mended, Report};
 
 use crate::episodes::beacon;
 use crate::pairing::{by, local_rule, set};
@@ -199,21 +199,26 @@ fn each_tick(story: &Story, mut look: impl FnMut(&Report)) {
     }
 }
 
+/// What is told to have mended something.
+fn mends(report: &Report) -> impl Iterator<Item = &Mended> {
+    let of_verdicts = report
+        .verdicts
+        .iter()
+        .filter_map(|verdict| verdict.mended.as_ref());
+    let all = report
+        .episodes
+        .iter()
+        .filter_map(|episode| episode.mended.as_ref());
+    all.chain(of_verdicts)
+}
+
 #[test]
 fn what_breaks_it_the_second_time_has_not_mended_it() {
     for fault in [ROUTING, FIREWALL, FIRST_RULE, POLICE, SHAPER] {
         for rounds in [2, 4, 6, 8, 12, 18, 22, 30, 50, 70] {
             let story = twice(&fault, rounds);
             each_tick(&story, |report| {
-                let of_verdicts = report
-                    .verdicts
-                    .iter()
-                    .filter_map(|verdict| verdict.mended.as_ref());
-                let all = report
-                    .episodes
-                    .iter()
-                    .filter_map(|episode| episode.mended.as_ref());
-                for mended in all.chain(of_verdicts) {
+                for mended in mends(report) {
                     let is_mend = ["[902]", "[904]"].iter().any(|by| mended.text.contains(by));
                     assert!(is_mend, "{} after {rounds} rounds: {mended:?}", fault.id);
                 }
@@ -464,15 +469,7 @@ fn two_rules_that_drop_the_same_are_mended_by_the_last_that_goes() {
     did(&mut story, 5, 13, "gone");
     story.rounds(40, works);
     each_tick(&story, |report| {
-        let of_verdicts = report
-            .verdicts
-            .iter()
-            .filter_map(|verdict| verdict.mended.as_ref());
-        let all = report
-            .episodes
-            .iter()
-            .filter_map(|episode| episode.mended.as_ref());
-        for mended in all.chain(of_verdicts) {
+        for mended in mends(report) {
             assert!(mended.text.contains("[905]"), "{mended:?}");
         }
     });

@@ -116,7 +116,7 @@ fn drop_ins_for_a_template_a_prefix_and_a_kind_count_and_masked_ones_do_not() {
     };
     assert_eq!(
         (
-            finding.start_limit.as_str(),
+            finding.run_limit.as_str(),
             finding.stop_limit.as_str(),
             finding.kill_mode.as_str()
         ),
@@ -498,7 +498,7 @@ fn what_limits_a_run_goes_by_the_type_of_its_service() {
             panic!("{:?}", image.findings())
         };
         assert_eq!(
-            (finding.start_limit.as_str(), &finding.traps),
+            (finding.run_limit.as_str(), &finding.traps),
             (limit, &traps),
             "{name}"
         );

@@ -15,7 +15,7 @@ fn an_upgrade_by_timer_is_found_with_its_traps() {
         ("60m", "process")
     );
     assert_eq!(
-        (finding.start_limit.as_str(), finding.stop_limit.as_str()),
+        (finding.run_limit.as_str(), finding.stop_limit.as_str()),
         ("infinity", "900")
     );
     let traps = [

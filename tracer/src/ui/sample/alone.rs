@@ -86,7 +86,7 @@ pub(crate) fn audit() -> Audit {
         schedule: texts(["OnCalendar=*-*-* 6:00"]),
         random_delay: text("60m"),
         next: Some(text("2023-10-11T06:41:07.000Z")),
-        start_limit: text("infinity"),
+        run_limit: text("infinity"),
         stop_limit: text("900"),
         kill_mode: text("process"),
         accuracy: text("1h"),
