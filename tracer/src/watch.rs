@@ -19,6 +19,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::event::{Body, Capability, CapabilityState, Event, FlowKey, Owner, SocketState};
 use crate::model::ends::{self, End};
+use crate::node::config::Bpf;
 use crate::node::sockets::Sockets;
 use crate::node::{self, Memory, Netns, Owners, journal, sockets, systemd};
 use crate::probe::{self, Probe, Sort};
@@ -165,18 +166,14 @@ impl Watch {
         if let Some(capability) = all {
             watch.told.tell(now, capability, tell);
         }
-        let memory = watch
-            .probe
-            .take_ended()
-            .map(|ended| -> Memory { Box::new(move |number, netns| ended.last(number, netns)) });
-        watch.sources.start_all(
-            options,
-            watch.namespaces.iter(),
-            memory,
-            now,
-            &mut watch.told,
-            tell,
-        );
+        let ended = watch.probe.take_ended();
+        let bpf = Bpf {
+            ended: ended.map(|ended| -> Memory { Box::new(move |number, netns| ended.last(number, netns)) }),
+            tables: Some(probe::Xtables::open),
+        };
+        watch
+            .sources
+            .start_all(options, watch.namespaces.iter(), bpf, now, &mut watch.told, tell);
         let every = watch.namespaces.every();
         watch.namespaces.read(&every, now, &mut watch.told, tell)?;
         watch.list_sockets(&every, now, tell);

@@ -19,7 +19,10 @@ fn what_the_kernel_tells_of_loopback_is_what_must_hold() {
     let (watched, inbox) = config::watched().unwrap();
     watched.set(vec![Netns::current().unwrap()]);
     let (sender, mut events) = channel(1 << 16);
-    let _source = Source::start("test", sender, move |teller| config::run(&inbox, None, teller)).unwrap();
+    let _source = Source::start("test", sender, move |teller| {
+        config::run(&inbox, config::Bpf::default(), teller)
+    })
+    .unwrap();
     let mut model = Model::new();
     let deadline = Instant::now() + PATIENCE;
     loop {

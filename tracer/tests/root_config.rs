@@ -36,6 +36,8 @@ use tracer::node::Netns;
 use tracer::node::clock;
 use tracer::node::config::{self, Watched};
 use tracer::node::source::Source;
+use tracer::node::xtables;
+use tracer::probe::Xtables;
 
 /// How long a change may take until it is told.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -224,7 +226,11 @@ impl Listening {
         let (watched, inbox) = config::watched().unwrap();
         watched.set(all);
         let (sender, events) = channel(room);
-        let source = Source::start("test", sender, move |teller| config::run(&inbox, None, teller)).unwrap();
+        let source = Source::start("test", sender, move |teller| {
+            let tables = Some(Xtables::open as xtables::Open);
+            config::run(&inbox, config::Bpf { ended: None, tables }, teller)
+        })
+        .unwrap();
         let mut listening = Self {
             events,
             _watched: watched,

@@ -10,6 +10,9 @@ pub mod gate {
     pub const CLOSED: u32 = 2;
 }
 
+/// Bytes of the kernel's memory that are read at a time, at most.
+pub const BLOCK: usize = 4096;
+
 /// Where the running kernel keeps what the programs read. Filled by user space from BTF.
 ///
 /// Offsets are in bytes; [`ABSENT`] marks what this kernel does not have.

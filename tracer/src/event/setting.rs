@@ -147,10 +147,10 @@ pub enum Thing {
         /// Its name: `net.ipv4.conf.eth0.rp_filter`.
         name: String,
     },
-    /// The rules of a firewall. The value tells one set of rules from another, by its generation and tables, and of
-    /// `nf_tables` what that generation has changed.
+    /// The rules of a firewall. The value tells one set of rules from another: those of `nf_tables` by their generation and
+    /// tables, with what that generation has changed, and those of a table of iptables by their number and a hash.
     Ruleset {
-        /// Which: `nf_tables`, `ip_tables`, `ip6_tables`.
+        /// Which: `nf_tables`, or a table of the older ones: `ip_tables filter`, `ip6_tables nat`.
         firewall: String,
     },
     /// The table of tracked connections (`conntrack`). The value is what of it was deleted last.

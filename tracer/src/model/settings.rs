@@ -410,7 +410,7 @@ mod tests {
             difference.before.clone().unwrap()
         };
         assert_eq!(before("nf_tables"), "");
-        assert_eq!(before("ip_tables"), "tables: one");
+        assert_eq!(before("ip_tables filter"), "tables: one");
     }
 
     #[test]

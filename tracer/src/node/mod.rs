@@ -35,6 +35,7 @@ pub mod systemd;
 mod text;
 mod unwatched;
 mod visitor;
+pub mod xtables;
 
 pub use ended::Memory;
 pub use namespace::Netns;

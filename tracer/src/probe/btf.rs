@@ -33,6 +33,9 @@ pub enum Error {
     },
 }
 
+/// Where the kernel shows its types, and those of its modules.
+const FOLDER: &str = "/sys/kernel/btf";
+
 const MAGIC: u16 = 0xeb9f;
 
 const KIND_INT: u32 = 1;
@@ -60,15 +63,23 @@ const MOST_ALIASES: usize = 32;
 /// Anonymous structs and unions that are entered before nesting is taken for a loop.
 const MOST_NESTED: usize = 16;
 
-/// The types of a kernel.
+/// The types of a kernel, or those that a module adds to them.
 pub struct Btf {
     data: Vec<u8>,
     /// Offset in `data` of type 1, 2, …
     types: Vec<u32>,
     strings: usize,
     strings_end: usize,
+    base: Base,
     /// Structs, unions, enums and typedefs by name; the first of a name wins.
     names: HashMap<(u32, Vec<u8>), u32>,
+}
+
+/// What comes before the types and strings of a module: the kernel's own. Nothing where these are the kernel's own.
+#[derive(Default)]
+struct Base {
+    types: u32,
+    strings: Vec<u8>,
 }
 
 /// The part that all types have.
@@ -91,15 +102,26 @@ impl Btf {
     ///
     /// Where the kernel has no BTF, or it cannot be understood.
     pub fn of_kernel() -> Result<Self, Error> {
-        Self::read(Path::new("/sys/kernel/btf/vmlinux"))
+        Self::parse(read(&Path::new(FOLDER).join("vmlinux"))?)
     }
 
-    fn read(path: &Path) -> Result<Self, Error> {
-        let data = std::fs::read(path).map_err(|cause| Error::Unreadable {
-            path: path.display().to_string(),
-            cause,
-        })?;
-        Self::parse(data)
+    /// Reads those of a module of the running kernel, whose own types these are. What a member of them is made of is not
+    /// followed.
+    ///
+    /// # Errors
+    ///
+    /// Where no such module is loaded, or it has no BTF, or it cannot be understood.
+    pub fn of_module(&self, module: &str) -> Result<Self, Error> {
+        self.add(read(&Path::new(FOLDER).join(module))?)
+    }
+
+    fn add(&self, data: Vec<u8>) -> Result<Self, Error> {
+        let strings = self.data.get(self.strings..self.strings_end);
+        let base = Base {
+            types: self.types.len() as u32,
+            strings: strings.unwrap_or_default().to_vec(),
+        };
+        Self::take(data, base)
     }
 
     /// Takes raw BTF in the byte order of this machine.
@@ -108,6 +130,10 @@ impl Btf {
     ///
     /// Where it is no BTF, or cut off.
     pub fn parse(data: Vec<u8>) -> Result<Self, Error> {
+        Self::take(data, Base::default())
+    }
+
+    fn take(data: Vec<u8>, base: Base) -> Result<Self, Error> {
         let damaged = |at, what| Error::Damaged { at, what };
         if read_u16(&data, 0) != Some(MAGIC) {
             return Err(damaged(0, "the magic number 0xeb9f in this machine's byte order"));
@@ -140,6 +166,7 @@ impl Btf {
             types: Vec::new(),
             strings,
             strings_end,
+            base,
             names: HashMap::new(),
         };
         let mut at = first;
@@ -147,7 +174,7 @@ impl Btf {
             let entry = btf.entry(at).ok_or(damaged(at, "a type"))?;
             let at32 = u32::try_from(at).map_err(|_| damaged(at, "a file below 4 GiB"))?;
             btf.types.push(at32);
-            let id = btf.types.len() as u32;
+            let id = btf.base.types + btf.types.len() as u32;
             if matches!(
                 entry.kind,
                 KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_ENUM64 | KIND_TYPEDEF
@@ -271,8 +298,10 @@ impl Btf {
         None
     }
 
+    /// Types of a module follow those of the kernel, of which nothing is known here.
     fn by_id(&self, id: u32) -> Option<Type> {
-        self.entry(*self.types.get((id as usize).checked_sub(1)?)? as usize)
+        let own = id.checked_sub(self.base.types)?.checked_sub(1)?;
+        self.entry(*self.types.get(own as usize)? as usize)
     }
 
     fn entry(&self, at: usize) -> Option<Type> {
@@ -288,10 +317,20 @@ impl Btf {
     }
 
     fn string(&self, offset: u32) -> Option<&[u8]> {
-        let strings = self.data.get(self.strings..self.strings_end)?;
-        let rest = strings.get(offset as usize..)?;
+        let offset = offset as usize;
+        let rest = match offset.checked_sub(self.base.strings.len()) {
+            Some(own) => self.data.get(self.strings..self.strings_end)?.get(own..)?,
+            None => self.base.strings.get(offset..)?,
+        };
         Some(&rest[..rest.iter().position(|&byte| byte == 0)?])
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|cause| Error::Unreadable {
+        path: path.display().to_string(),
+        cause,
+    })
 }
 
 /// Both kinds of enum share their names.
@@ -329,6 +368,20 @@ mod tests {
         types: Vec<u8>,
         strings: Vec<u8>,
         count: u32,
+    }
+
+    impl Btf {
+        fn base_strings(&self) -> u32 {
+            (self.strings_end - self.strings) as u32
+        }
+
+        /// Where a string of its own stands.
+        fn place_of(&self, string: &str) -> u32 {
+            let all = &self.data[self.strings..self.strings_end];
+            let wanted = format!("\0{string}\0").into_bytes();
+            let found = all.windows(wanted.len()).position(|here| here == wanted);
+            found.unwrap() as u32 + 1
+        }
     }
 
     impl Builder {
@@ -447,6 +500,35 @@ mod tests {
         );
         assert_eq!(btf.tracepoint_arguments("kfree_skb"), Some(2));
         assert_eq!(btf.tracepoint_arguments("gone"), None);
+    }
+
+    #[test]
+    fn a_module_adds_types_to_those_of_the_kernel() {
+        let kernel = Btf::parse(sample()).unwrap();
+        let base = (kernel.types.len() as u32, kernel.base_strings());
+        let mut module = Builder {
+            strings: vec![],
+            ..Builder::new()
+        };
+        // Its strings and types are counted on from those of the kernel; `dev` stands among the kernel's.
+        let dev = kernel.place_of("dev");
+        let own = |at: u32| base.1 + at;
+        let (table, private) = (module.name("xt_table"), module.name("private"));
+        let members = [dev, 1, 0, own(private), 1, 64, 0, base.0 + 2, 128];
+        module.push("", KIND_STRUCT, 3, false, 16, &members);
+        let inner = [own(private) + 1, 1, 32];
+        module.push("", KIND_UNION, 1, false, 16, &inner);
+        module.types[..4].copy_from_slice(&own(table).to_ne_bytes());
+        let module = kernel.add(module.build()).unwrap();
+        assert_eq!(module.offset("xt_table", "dev"), Some(0));
+        assert_eq!(module.offset("xt_table", "private"), Some(8));
+        assert_eq!(module.offset("xt_table", "rivate"), Some(20));
+        assert_eq!(
+            module.offset("xt_table", "private.dev"),
+            None,
+            "the kernel's own types are not followed"
+        );
+        assert_eq!(module.offset("sk_buff", "next"), None);
     }
 
     #[test]

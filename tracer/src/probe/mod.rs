@@ -19,6 +19,7 @@ mod skipped;
 mod standing;
 pub mod symbols;
 mod unresolved;
+mod xtables;
 
 pub use attach::{Only, Options, Probe, Sort};
 pub use ended::EndedProcesses;
@@ -26,6 +27,7 @@ pub use hook::Hook;
 pub use poll::Owners;
 pub use programs::{Program, programs};
 pub use symbols::PLACES;
+pub use xtables::Xtables;
 
 use thiserror::Error;
 

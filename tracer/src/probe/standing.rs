@@ -9,7 +9,7 @@ use aya::Ebpf;
 use tracer_ebpf::{ArrivedBy, DEVICES, Offsets, Unresolved};
 
 use super::btf::Btf;
-use super::memory::{KernelMemory, Memory};
+use super::memory::{KernelMemory, Memory, member};
 use super::unresolved;
 use crate::event::{Capability, CapabilityState};
 
@@ -143,7 +143,8 @@ fn stand(
     netns: Option<u32>,
 ) -> Result<(), String> {
     let layout = Layout::of(btf, offsets)?;
-    let memory = KernelMemory::open(ebpf)?;
+    KernelMemory::load(ebpf)?;
+    let memory = KernelMemory::of(ebpf)?;
     let found = find(&memory, &layout, netns).map_err(|lost| lost.to_string())?;
     let mut neighbours = queues.neighbours();
     neighbours.extend(found.iter().map(|standing| standing.neighbour));
@@ -171,26 +172,12 @@ fn find(memory: &dyn Memory, layout: &Layout, netns: Option<u32>) -> Result<Vec<
     Ok(found)
 }
 
-/// Where a member of an object is, `None` where there is no object.
-fn member(object: u64, offset: u64) -> Option<u64> {
-    if object == 0 {
-        None
-    } else {
-        object.checked_add(offset)
-    }
-}
-
 struct Walk<'a> {
     memory: &'a dyn Memory,
     layout: &'a Layout,
 }
 
 impl Walk<'_> {
-    /// A member of an object that is a pointer.
-    fn pointer(&self, object: u64, offset: u64) -> Option<u64> {
-        self.memory.u64(member(object, offset)?)
-    }
-
     /// A member that is a number of four bytes.
     fn word(&self, object: u64, offset: u32) -> Option<u32> {
         self.memory.u32(member(object, offset.into())?)
@@ -200,21 +187,20 @@ impl Walk<'_> {
     fn tables(&self) -> Result<Vec<u64>, Lost> {
         let offsets = &self.layout.offsets;
         let loopback = || {
-            let task = self.memory.u64(0)?;
-            let nsproxy = self.pointer(task, offsets.task_nsproxy.into())?;
-            let net = self.pointer(nsproxy, offsets.nsproxy_net.into())?;
-            self.pointer(net, self.layout.loopback)
+            let net = self.memory.namespace(offsets)?;
+            self.memory.pointer(net, self.layout.loopback)
         };
         let loopback = loopback().ok_or(Lost::Unreadable)?;
         let mut tables = Vec::new();
         for [device, parms, table] in self.layout.tables {
-            let here = self.pointer(loopback, device).ok_or(Lost::Unreadable)?;
+            let here = self.memory.pointer(loopback, device).ok_or(Lost::Unreadable)?;
             if here == 0 {
                 continue;
             }
             let table = self
+                .memory
                 .pointer(here, parms)
-                .and_then(|parms| self.pointer(parms, table));
+                .and_then(|parms| self.memory.pointer(parms, table));
             tables.push(table.ok_or(Lost::Unreadable)?);
         }
         Ok(tables)
@@ -224,9 +210,9 @@ impl Walk<'_> {
     fn waited_for(&self, table: u64) -> Result<Vec<u64>, Lost> {
         let layout = self.layout;
         let open = || {
-            let hashes = self.pointer(table, layout.hashes)?;
+            let hashes = self.memory.pointer(table, layout.hashes)?;
             let shift = self.memory.u32(hashes.checked_add(layout.shift)?)?;
-            Some((self.pointer(hashes, layout.buckets)?, shift))
+            Some((self.memory.pointer(hashes, layout.buckets)?, shift))
         };
         let (buckets, shift) = open()
             .filter(|(_, shift)| *shift <= LARGEST_SHIFT)
@@ -234,7 +220,7 @@ impl Walk<'_> {
         let mut found = Vec::new();
         let mut seen = 0;
         for bucket in 0..1_u64 << shift {
-            let mut at = self.pointer(buckets, 8 * bucket).ok_or(Lost::Unreadable)?;
+            let mut at = self.memory.pointer(buckets, 8 * bucket).ok_or(Lost::Unreadable)?;
             while at != 0 {
                 seen += 1;
                 if seen > MOST {
@@ -247,7 +233,7 @@ impl Walk<'_> {
                 };
                 // One that was freed meanwhile leads nowhere, or to what is no neighbour: then the rest of its bucket
                 // is gone with it.
-                if self.pointer(neighbour, layout.offsets.neigh_tbl.into()) != Some(table) {
+                if self.memory.pointer(neighbour, layout.offsets.neigh_tbl.into()) != Some(table) {
                     break;
                 }
                 if self
@@ -256,7 +242,7 @@ impl Walk<'_> {
                 {
                     found.push(neighbour);
                 }
-                at = self.pointer(neighbour, layout.link).unwrap_or(0);
+                at = self.memory.pointer(neighbour, layout.link).unwrap_or(0);
             }
         }
         Ok(found)
@@ -267,7 +253,10 @@ impl Walk<'_> {
         let offsets = &self.layout.offsets;
         let now = || {
             let length = self.word(neighbour, offsets.neigh_waiting)?;
-            Some((length, self.pointer(neighbour, offsets.neigh_newest.into())?))
+            Some((
+                length,
+                self.memory.pointer(neighbour, offsets.neigh_newest.into())?,
+            ))
         };
         (0..LOOKS).find_map(|_| {
             let before = now()?;
@@ -279,7 +268,7 @@ impl Walk<'_> {
     /// `length` buffers wait for it, the last of which is `newest`.
     fn look(&self, neighbour: u64, (length, newest): (u32, u64)) -> Option<Standing> {
         let offsets = &self.layout.offsets;
-        let device = self.pointer(neighbour, offsets.neigh_dev.into())?;
+        let device = self.memory.pointer(neighbour, offsets.neigh_dev.into())?;
         let mut found = Standing {
             neighbour,
             queue: Unresolved {
@@ -296,7 +285,7 @@ impl Walk<'_> {
         // The queue is the first and the last of its own ring, and begins with the first buffer.
         let mut at = neighbour.checked_add(self.layout.queue)?;
         for _ in 0..length.min(LONGEST) {
-            at = self.pointer(at, self.layout.next)?;
+            at = self.memory.pointer(at, self.layout.next)?;
             let iif = u64::from(self.word(at, offsets.skb_iif)?);
             let by = |arrived: &ArrivedBy| arrived.iif == 0 || arrived.iif == iif;
             // Of those that this node sends nothing is to be known; and where there is no room, they stay unexplained.
@@ -314,14 +303,14 @@ impl Walk<'_> {
 
     fn netns(&self, device: u64) -> Option<u32> {
         let offsets = &self.layout.offsets;
-        let net = self.pointer(device, offsets.dev_net.into())?;
+        let net = self.memory.pointer(device, offsets.dev_net.into())?;
         self.word(net, offsets.net_inum)
     }
 
     /// IPv4 addresses are IPv4-mapped.
     fn address(&self, neighbour: u64) -> Option<[u8; 16]> {
         let offsets = &self.layout.offsets;
-        let table = self.pointer(neighbour, offsets.neigh_tbl.into())?;
+        let table = self.memory.pointer(neighbour, offsets.neigh_tbl.into())?;
         let key = neighbour.checked_add(offsets.neigh_key.into())?;
         let words = [self.memory.bytes(key)?, self.memory.bytes(key + 8)?];
         match self.word(table, offsets.neigh_family)?.try_into().ok()? {
@@ -337,11 +326,11 @@ impl Walk<'_> {
     /// Packets that the buffer stands for, and its bytes from the network header on.
     fn size(&self, buffer: u64) -> Option<(u64, u64)> {
         let offsets = &self.layout.offsets;
-        let head = self.pointer(buffer, offsets.skb_head.into())?;
+        let head = self.memory.pointer(buffer, offsets.skb_head.into())?;
         let network = self
             .memory
             .u16(buffer.checked_add(offsets.skb_network_header.into())?)?;
-        let data = self.pointer(buffer, offsets.skb_data.into())?;
+        let data = self.memory.pointer(buffer, offsets.skb_data.into())?;
         let length = self.word(buffer, offsets.skb_len)?;
         let bytes = length.wrapping_add(data.wrapping_sub(head.wrapping_add(network.into())) as u32);
         let shared = head.checked_add(self.word(buffer, offsets.skb_end)?.into())?;
@@ -354,33 +343,8 @@ impl Walk<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
+    use super::super::memory::fake::Fake;
     use super::*;
-
-    /// Objects by their addresses; what was not written in them is 0.
-    #[derive(Default)]
-    struct Fake(BTreeMap<u64, Vec<u8>>);
-
-    impl Fake {
-        fn write(&mut self, object: u64, offset: u64, bytes: &[u8]) {
-            let memory = self.0.entry(object).or_insert_with(|| vec![0; 256]);
-            let at = usize::try_from(offset).unwrap();
-            memory[at..at + bytes.len()].copy_from_slice(bytes);
-        }
-
-        fn point(&mut self, object: u64, offset: u64, to: u64) {
-            self.write(object, offset, &to.to_ne_bytes());
-        }
-    }
-
-    impl Memory for Fake {
-        fn bytes(&self, address: u64) -> Option<[u8; 8]> {
-            let (object, memory) = self.0.range(..=address).next_back()?;
-            let at = usize::try_from(address - object).ok()?;
-            memory.get(at..at + 8)?.try_into().ok()
-        }
-    }
 
     const TASK: u64 = 0x1000;
     const LOOPBACK: u64 = 0x1300;

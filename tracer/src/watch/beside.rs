@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::sources::{self, Ending, Sources};
 use super::{Capabilities, Options, watched, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
+use crate::node::config::Bpf;
 use crate::node::{self, Netns, chains, config, journal};
 
 /// Namespaces of which the rules of firewalls are read, at most, and how many connections they track.
@@ -38,7 +39,7 @@ impl Beside {
         });
         let mut told = Capabilities::default();
         let mut sources = Sources::new();
-        sources.start_all(options, namespaces.iter(), None, at, &mut told, tell);
+        sources.start_all(options, namespaces.iter(), Bpf::default(), at, &mut told, tell);
         if !without::is_left_out(&options.without, config::CAPABILITY) {
             for setting in namespaces.iter().take(FEW).filter_map(node::counters::tracked) {
                 let body = Body::Setting(Box::new(setting));

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use super::{Capabilities, Options, without};
 use crate::event::{Body, Capability, CapabilityState, Event};
 use crate::node::source::{Source, Teller};
-use crate::node::{Memory, Netns, clocks, config, journal, packages, systemd};
+use crate::node::{Netns, clocks, config, journal, packages, systemd};
 
 /// Events that wait at most: then their sources wait, and what they miss meanwhile they read again.
 const WAITING: usize = 4096;
@@ -52,7 +52,7 @@ impl Sources {
         &mut self,
         options: &Options,
         namespaces: impl Iterator<Item = &'a Netns>,
-        memory: Option<Memory>,
+        bpf: config::Bpf,
         now: u64,
         told: &mut Capabilities,
         tell: &mut dyn FnMut(Event),
@@ -62,7 +62,7 @@ impl Sources {
         let config = config::watched().map(|(watched, inbox)| -> Work {
             watched.set(namespaces.cloned().collect());
             self.watched = Some(watched);
-            Box::new(move |teller| config::run(&inbox, memory, teller))
+            Box::new(move |teller| config::run(&inbox, bpf, teller))
         });
         let (wanted, mut units) = journal::wanted();
         let of_systemd = options.journal();
@@ -218,7 +218,7 @@ mod tests {
         };
         let (mut sources, mut told) = (Sources::new(), Capabilities::default());
         let none = std::iter::empty();
-        sources.start_all(&options, none, None, 0, &mut told, &mut |_| {});
+        sources.start_all(&options, none, config::Bpf::default(), 0, &mut told, &mut |_| {});
         // It is asked, and never answers.
         let asked = listener.accept().unwrap();
         if journal.is_none() {

@@ -31,6 +31,42 @@ fn policies_of_ipsec_are_told() {
 }
 
 #[test]
+fn that_the_rules_of_an_older_firewall_are_others_is_seen() {
+    let named = Named::new();
+    named.exec("iptables-legacy -A INPUT -p tcp --dport 81 -j DROP");
+    let mut listening = Listening::to(&named);
+    // A rule, three policies, and the end of the table.
+    let (entries, first) = (listening.has_found("rules of ip_tables filter").unwrap())
+        .split_once(" entries, hash ")
+        .map(|(entries, hash)| (entries.to_owned(), hash.to_owned()))
+        .unwrap();
+    assert_eq!((entries.as_str(), first.len()), ("5", 8));
+    assert_eq!(listening.has_found("rules of ip6_tables filter"), None);
+    named.exec("iptables-legacy -P INPUT DROP");
+    let shut = listening.value_of("rules of ip_tables filter").unwrap();
+    assert!(
+        shut.starts_with("policy of INPUT drop, 5 entries, hash "),
+        "{shut}"
+    );
+    // By as many rules, where those before stood.
+    named.exec("iptables-legacy -R INPUT 1 -p tcp --dport 82 -j DROP");
+    let replaced = listening.value_of("rules of ip_tables filter").unwrap();
+    assert!(
+        replaced.starts_with("policy of INPUT drop, 5 entries, hash ") && replaced != shut,
+        "{replaced}"
+    );
+    named.exec("iptables-legacy -R INPUT 1 -p tcp --dport 81 -j DROP");
+    named.exec("iptables-legacy -P INPUT ACCEPT");
+    let expected = Some(format!("5 entries, hash {first}"));
+    while listening.value_of("rules of ip_tables filter") != expected {}
+    named.exec("ip6tables-legacy -t raw -A PREROUTING -j DROP");
+    let (event, new) = listening.change_of("rules of ip6_tables raw");
+    assert!(event.at > 0 && new.value.unwrap().starts_with("4 entries, hash "));
+    assert_eq!(new.by, None);
+    assert_eq!(listening.unseen.find("ip_tables"), None, "{}", listening.unseen);
+}
+
+#[test]
 fn who_changes_the_rules_of_a_firewall_is_told() {
     let named = Named::new();
     let mut listening = Listening::to(&named);

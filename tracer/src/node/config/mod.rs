@@ -18,6 +18,7 @@ mod expiry;
 mod ipsec;
 mod known;
 mod known_chains;
+mod legacy;
 mod link;
 mod log;
 mod moment;
@@ -50,6 +51,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::bpf_link::Place;
+use self::legacy::Reader;
 use self::moment::Moments;
 use self::node::Node;
 use self::offload::Ethtool;
@@ -60,6 +62,7 @@ use super::ended::Memory;
 use super::modules::Module;
 use super::names::NameChanges;
 use super::source::{Gone, Teller};
+use super::xtables::{Firewall, Open};
 use super::{Netns, clock};
 use crate::event::{Body, Capability, CapabilityState, Seen};
 
@@ -82,10 +85,19 @@ const HEARD: usize = 128;
 /// Up to so many namespaces have the kernel parameters read of which no change is told.
 const FEW: usize = 16;
 
-/// Runs until the teller says that it is to end. `memory` is of processes that have ended.
-pub fn run(inbox: &Inbox, memory: Option<Memory>, teller: &Teller) {
+/// What is known by BPF alone.
+#[derive(Default)]
+pub struct Bpf {
+    /// Of processes that have ended.
+    pub ended: Option<Memory>,
+    /// Of the rules of older firewalls.
+    pub tables: Option<Open>,
+}
+
+/// Runs until the teller says that it is to end.
+pub fn run(inbox: &Inbox, bpf: Bpf, teller: &Teller) {
     // Nobody listens any more: that is what ends it.
-    let _ = Configuration::new(memory).run(inbox, teller);
+    let _ = Configuration::new(bpf).run(inbox, teller);
 }
 
 struct Configuration {
@@ -97,6 +109,7 @@ struct Configuration {
     nf_tables: Module,
     xfrm: Module,
     tracking: Module,
+    legacy: Reader,
     /// What tells the offloads of devices, or why nothing does.
     ethtool: Result<Arc<Ethtool>, String>,
     loaded: Loaded,
@@ -109,16 +122,17 @@ struct Configuration {
 }
 
 impl Configuration {
-    fn new(memory: Option<Memory>) -> Self {
+    fn new(bpf: Bpf) -> Self {
         Self {
             node: Node::new(),
             spaces: BTreeMap::new(),
-            requesters: Requesters::new(memory, clock::boottime_ns()),
+            requesters: Requesters::new(bpf.ended, clock::boottime_ns()),
             moments: Moments::of_this_thread(),
             names: NameChanges::default(),
             nf_tables: Module::new("nf_tables"),
             xfrm: Module::new("xfrm_user"),
             tracking: Module::new(tracking::MODULE),
+            legacy: Reader::new(bpf.tables),
             ethtool: Ethtool::find(),
             loaded: Loaded::default(),
             ticks: 0,
@@ -208,7 +222,7 @@ impl Configuration {
     fn begin(&mut self, netns: Netns, few: bool, teller: &Teller) -> Result<(), Gone> {
         match Space::open(netns.clone(), self.loaded, self.ethtool.as_ref().ok()) {
             Ok((mut space, mut told)) => {
-                told.extend(space.look_at_legacy(Seen::Found));
+                told.extend(space.look_at_legacy(&mut self.legacy, Seen::Found));
                 if few || self.own == Some(netns.inode()) {
                     told.extend(space.look_at_sysctls());
                 }
@@ -279,7 +293,7 @@ impl Configuration {
             if few || self.own == Some(*inode) {
                 let mut told = space.look_at_sysctls();
                 told.extend(space.look_at_proxies());
-                told.extend(space.look_at_legacy(Seen::Noticed));
+                told.extend(space.look_at_legacy(&mut self.legacy, Seen::Noticed));
                 told.extend(space.look_at_tracking());
                 tell_all(space, told, teller)?;
             }
@@ -376,13 +390,15 @@ impl Configuration {
                  of proxy neighbours, and of the tables of older firewalls, are seen in the tracer's own only."
             ));
         }
-        let legacy: BTreeSet<&str> = self.spaces.values().flat_map(Space::legacy).collect();
-        if !legacy.is_empty() {
-            let names: Vec<&str> = legacy.into_iter().collect();
+        let unread: BTreeSet<Firewall> = self.spaces.values().flat_map(Space::unread).collect();
+        if !unread.is_empty() {
+            let names: Vec<&str> = unread.into_iter().map(Firewall::module).collect();
             why.push(format!(
-                "Of the rules of {} only the names of their tables are seen, so that a change of a rule or policy is not: \
-                 reading them takes an IP socket; iptables-legacy-save shows them.",
-                names.join(" and ")
+                "Of the rules of {} only the names of their tables are seen, so that a change of a rule or policy is not ({}):                  iptables-legacy-save shows them.",
+                names.join(" and "),
+                self.legacy
+                    .why()
+                    .unwrap_or("they were not found in the kernel's memory"),
             ));
         }
         if let Some(error) = self.spaces.values().find_map(Space::no_rules) {

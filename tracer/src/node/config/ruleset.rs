@@ -1,10 +1,6 @@
 //! Rules of firewalls: that they have changed, what of them, and who did it.
 
 use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use super::super::chains::{GET_GENERATION, HEADER, members, number};
 use super::super::netlink::{self, Message, string};
@@ -130,70 +126,6 @@ impl Generation {
             }
         }
         (generation.number != 0).then_some(generation)
-    }
-}
-
-/// The tables of the older firewalls in a namespace. Their rules can only be asked for by an IP socket.
-///
-/// The files that name them are kept open, which keeps the namespace from ending: a visit there takes longer than all that is read.
-#[derive(Debug, Default)]
-pub(super) struct Legacy {
-    files: BTreeMap<&'static str, File>,
-    /// Those that are there were opened.
-    has_looked: bool,
-}
-
-/// The older firewalls, by the names of their modules.
-const LEGACY: [&str; 2] = ["ip_tables", "ip6_tables"];
-/// Longer than the names of all tables.
-const ROOM: usize = 1024;
-/// The modules that are there, those with parameters among what is part of the kernel too.
-const MODULES: &str = "/sys/module";
-
-impl Legacy {
-    /// Whether some file is not open that may be there by now. It comes with its module, and what is part of the kernel has it from the
-    /// first.
-    pub(super) fn is_due(&self) -> bool {
-        if !self.has_looked {
-            return true;
-        }
-        let modules = Path::new(MODULES);
-        let mut missing = LEGACY
-            .iter()
-            .filter(|firewall| !self.files.contains_key(*firewall));
-        missing.any(|firewall| modules.join(firewall).exists() || !modules.exists())
-    }
-
-    /// Opens the files that are there, in the namespace of this thread.
-    pub(super) fn open(&mut self) {
-        self.has_looked = true;
-        for firewall in LEGACY {
-            if let Entry::Vacant(missing) = self.files.entry(firewall)
-                && let Ok(file) = File::open(format!("/proc/thread-self/net/{firewall}_names"))
-            {
-                missing.insert(file);
-            }
-        }
-    }
-
-    /// Firewall and value of those that have tables.
-    pub(super) fn tables(&mut self) -> BTreeMap<&'static str, String> {
-        let mut tables = BTreeMap::new();
-        self.files.retain(|firewall, file| {
-            let mut buffer = [0; ROOM];
-            // A module that goes takes its file away.
-            let Ok(length) = file.read_at(&mut buffer, 0) else {
-                return false;
-            };
-            let names = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-            let mut names: Vec<&str> = names.lines().collect();
-            names.sort_unstable();
-            if !names.is_empty() {
-                tables.insert(*firewall, format!("tables: {}", names.join(", ")));
-            }
-            true
-        });
-        tables
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::netlink::{self, Asker, Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
+use super::super::xtables;
 use super::super::{Netns, clock};
 use super::answer::Answers;
 use super::bpf_link::{self, Place};
@@ -23,10 +24,11 @@ use super::error::Error;
 use super::expiry::Expiry;
 use super::known::{Change, Known};
 use super::known_chains;
+use super::legacy::{Legacy, Table};
 use super::link::Link;
 use super::offload::Ethtool;
 use super::requester::Requesters;
-use super::ruleset::{self, Legacy, Ruleset};
+use super::ruleset::{self, Ruleset};
 use super::sysctl::Sysctls;
 use super::told::{Cause, Told, Who, found};
 use super::tracking::Tracking;
@@ -115,8 +117,9 @@ pub(super) struct Space {
     /// The neighbours that routes lead by; `None` where they have changed.
     gateways: Option<BTreeSet<IpAddr>>,
     rules: Ruleset,
-    legacy_files: Legacy,
-    legacy: BTreeMap<&'static str, String>,
+    legacy: Legacy,
+    /// What is known of each table of the older firewalls, `None` where its rules could not be read.
+    older: BTreeMap<Table, Option<String>>,
     /// Asks what is not told; `None` before the first time, and where it could not.
     asker: Option<Asker>,
     sysctls: Sysctls,
@@ -172,8 +175,8 @@ impl Space {
             expiry: standing.expiry,
             gateways: None,
             rules: firewall.rules,
-            legacy_files: Legacy::default(),
-            legacy: BTreeMap::new(),
+            legacy: Legacy::default(),
+            older: BTreeMap::new(),
             asker: None,
             sysctls: Sysctls::default(),
             again: Again::Nothing,
@@ -250,9 +253,9 @@ impl Space {
     pub(super) fn forget(&mut self) -> Vec<Told> {
         let mut gone = self.known.remove_all(|_| true);
         gone.extend(self.answers.forget());
-        let firewalls = self.rules.value().map(|_| NF_TABLES);
-        let firewalls = firewalls.into_iter().chain(self.legacy.keys().copied());
-        gone.extend(firewalls.map(|firewall| (ruleset_of(firewall), None)));
+        let rules = self.rules.value().map(|_| ruleset_of(NF_TABLES));
+        let rules = rules.into_iter().chain(self.older.keys().map(Table::thing));
+        gone.extend(rules.map(|rules| (rules, None)));
         let parameters = self.sysctls.forget();
         gone.extend(parameters.map(|name| (Thing::Sysctl { name }, None)));
         found(gone)
@@ -298,9 +301,10 @@ impl Space {
         }
     }
 
-    /// The older firewalls that have tables here.
-    pub(super) fn legacy(&self) -> impl Iterator<Item = &'static str> {
-        self.legacy.keys().copied()
+    /// The older firewalls that have tables here whose rules could not be read.
+    pub(super) fn unread(&self) -> impl Iterator<Item = xtables::Firewall> {
+        let unread = self.older.iter().filter(|(_, value)| value.is_none());
+        unread.map(|(Table(firewall, _), _)| *firewall)
     }
 
     /// Own addresses for which the kernel is not asked, since there are so many.

@@ -1,8 +1,11 @@
 //! What nobody tells of a namespace, and is looked at.
 
+use std::collections::BTreeMap;
+
 use super::super::super::netlink::{self, Asker, ROUTE};
 use super::super::dump;
 use super::super::known::Change;
+use super::super::legacy::{Reader, Table, UNREAD};
 use super::super::sysctl;
 use super::super::told::{Told, found, noticed, unheard};
 use super::{NF_TABLES, Space, netfilter, policies, ruleset_of};
@@ -71,19 +74,43 @@ impl Space {
     }
 
     /// Looks at the tables of the older firewalls.
-    pub(in super::super) fn look_at_legacy(&mut self, seen: Seen) -> Vec<Told> {
-        let files = &mut self.legacy_files;
-        if files.is_due() && self.netns.enter(|| files.open()).is_err() {
+    pub(in super::super) fn look_at_legacy(&mut self, reader: &mut Reader, seen: Seen) -> Vec<Told> {
+        let legacy = &mut self.legacy;
+        if legacy.is_due() && self.netns.enter(|| legacy.open()).is_err() {
             return Vec::new();
         }
-        let now = files.tables();
-        let gone = self.legacy.keys().filter(|firewall| !now.contains_key(*firewall));
-        let mut changes: Vec<Change> = gone.map(|firewall| (ruleset_of(firewall), None)).collect();
-        let new = now
-            .iter()
-            .filter(|(firewall, value)| self.legacy.get(*firewall) != Some(value));
-        changes.extend(new.map(|(firewall, value)| (ruleset_of(firewall), Some(value.clone()))));
-        self.legacy = now;
+        let names = legacy.names();
+        if !names.is_empty()
+            && let Some(tables) = reader.open()
+        {
+            let wanted = legacy.wanted(&names);
+            if !wanted.is_empty() {
+                let find = |(firewall, names)| (firewall, names, tables.list(firewall, names));
+                let found = self
+                    .netns
+                    .enter(|| wanted.into_iter().map(find).collect::<Vec<_>>());
+                for (firewall, names, at) in found.into_iter().flatten() {
+                    legacy.looked_for(firewall, names, at);
+                }
+            }
+            legacy.read(tables);
+        }
+        let mut now = BTreeMap::new();
+        for (firewall, names) in names {
+            for name in names {
+                let value = legacy.value(firewall, &name);
+                now.insert(Table(firewall, name), value);
+            }
+        }
+        let gone = self.older.keys().filter(|table| !now.contains_key(table));
+        let mut changes: Vec<Change> = gone.map(|table| (table.thing(), None)).collect();
+        for (table, value) in &now {
+            if self.older.get(table) != Some(value) {
+                let value = value.as_deref().unwrap_or(UNREAD);
+                changes.push((table.thing(), Some(value.to_owned())));
+            }
+        }
+        self.older = now;
         match seen {
             Seen::Found => found(changes),
             Seen::Told | Seen::Noticed => noticed(changes),

@@ -1,0 +1,218 @@
+//! The older firewalls (iptables): their tables, and whether their rules are others than before. Nobody tells who changes them.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::super::xtables::{Firewall, Open, Place, Rules, Tables};
+use crate::event::Thing;
+
+/// Longer than the names of all tables.
+const ROOM: usize = 1024;
+/// The modules that are there, those with parameters among what is part of the kernel too.
+const MODULES: &str = "/sys/module";
+/// Bytes of rules that are read at each look, whether or not the kernel put them elsewhere meanwhile. Of more, only each so
+/// many looks.
+const AT_ONCE: u32 = 1 << 18;
+
+/// What is told of a table whose rules could not be read.
+pub(super) const UNREAD: &str = "rules not read";
+
+/// A table, by the firewall and its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Table(pub(super) Firewall, pub(super) String);
+
+impl Table {
+    /// As changes name it.
+    pub(super) fn thing(&self) -> Thing {
+        let Self(firewall, name) = self;
+        Thing::Ruleset {
+            firewall: format!("{} {name}", firewall.module()),
+        }
+    }
+}
+
+/// The tables of each firewall that has any, by their names.
+pub(super) type Names = BTreeMap<Firewall, Vec<String>>;
+
+/// Who reads their rules.
+pub(super) enum Reader {
+    /// Not asked yet.
+    Closed(Open),
+    Open(Box<dyn Tables>),
+    /// Nobody, and why.
+    Nobody(String),
+}
+
+impl Reader {
+    /// Nobody is there without BPF.
+    pub(super) fn new(open: Option<Open>) -> Self {
+        open.map_or_else(
+            || Self::Nobody("without BPF they are not read".to_owned()),
+            Self::Closed,
+        )
+    }
+
+    pub(super) fn open(&mut self) -> Option<&dyn Tables> {
+        if let Self::Closed(open) = self {
+            *self = open().map_or_else(Self::Nobody, Self::Open);
+        }
+        match self {
+            Self::Open(tables) => Some(&**tables),
+            Self::Closed(_) | Self::Nobody(_) => None,
+        }
+    }
+
+    /// Why the rules are not read.
+    pub(super) fn why(&self) -> Option<&str> {
+        match self {
+            Self::Nobody(why) => Some(why),
+            Self::Closed(_) | Self::Open(_) => None,
+        }
+    }
+}
+
+/// The rules of a table, as they were read last.
+#[derive(Debug)]
+struct Read {
+    place: Place,
+    rules: Rules,
+    /// Looks until they are read again where they are.
+    looks: u32,
+}
+
+/// Where the tables of a firewall are listed in the kernel's memory.
+#[derive(Debug)]
+struct List {
+    /// Those that there were when it was looked for.
+    names: Vec<String>,
+    /// `None` where it was not found.
+    at: Option<u64>,
+}
+
+/// The tables of the older firewalls in a namespace.
+///
+/// The files that name them are kept open, which keeps the namespace from ending: a visit there takes longer than all that is read.
+#[derive(Debug, Default)]
+pub(super) struct Legacy {
+    files: BTreeMap<Firewall, File>,
+    /// Those that are there were opened.
+    has_looked: bool,
+    lists: BTreeMap<Firewall, List>,
+    tables: BTreeMap<(Firewall, String), Read>,
+}
+
+impl Legacy {
+    /// Whether some file is not open that may be there by now. It comes with its module, and what is part of the kernel has it from the
+    /// first.
+    pub(super) fn is_due(&self) -> bool {
+        if !self.has_looked {
+            return true;
+        }
+        let modules = Path::new(MODULES);
+        let mut missing = Firewall::ALL
+            .iter()
+            .filter(|firewall| !self.files.contains_key(*firewall));
+        missing.any(|firewall| modules.join(firewall.module()).exists() || !modules.exists())
+    }
+
+    /// Opens the files that are there, in the namespace of this thread.
+    pub(super) fn open(&mut self) {
+        self.has_looked = true;
+        for firewall in Firewall::ALL {
+            if let Entry::Vacant(missing) = self.files.entry(firewall)
+                && let Ok(file) = File::open(format!("/proc/thread-self/net/{}_names", firewall.module()))
+            {
+                missing.insert(file);
+            }
+        }
+    }
+
+    /// The tables of each firewall that has any, by their names.
+    pub(super) fn names(&mut self) -> Names {
+        let mut tables = BTreeMap::new();
+        self.files.retain(|firewall, file| {
+            let mut buffer = [0; ROOM];
+            // A module that goes takes its file away.
+            let Ok(length) = file.read_at(&mut buffer, 0) else {
+                return false;
+            };
+            let names = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
+            let mut names: Vec<String> = names.lines().map(str::to_owned).collect();
+            names.sort_unstable();
+            if !names.is_empty() {
+                tables.insert(*firewall, names);
+            }
+            true
+        });
+        self.lists.retain(|firewall, _| tables.contains_key(firewall));
+        let has = |firewall: &Firewall, name: &String| {
+            tables.get(firewall).is_some_and(|names| names.contains(name))
+        };
+        self.tables.retain(|(firewall, name), _| has(firewall, name));
+        tables
+    }
+
+    /// The firewalls whose tables are to be looked for in the kernel's memory.
+    pub(super) fn wanted<'a>(&self, names: &'a Names) -> Vec<(Firewall, &'a [String])> {
+        let all = names
+            .iter()
+            .map(|(firewall, names)| (*firewall, names.as_slice()));
+        let is_known = |firewall: &Firewall, names: &[String]| {
+            let list = self.lists.get(firewall);
+            list.is_some_and(|list| list.names == names)
+        };
+        all.filter(|(firewall, names)| !is_known(firewall, names))
+            .collect()
+    }
+
+    /// Where they are listed, if they were found.
+    pub(super) fn looked_for(&mut self, firewall: Firewall, names: &[String], at: Option<u64>) {
+        let names = names.to_vec();
+        self.lists.insert(firewall, List { names, at });
+    }
+
+    /// Reads the rules, as far as they may be others. What cannot be read now, since it changes meanwhile, is as before.
+    pub(super) fn read(&mut self, reader: &dyn Tables) {
+        let Self { lists, tables, .. } = self;
+        lists.retain(|&firewall, list| {
+            let Some(at) = list.at else {
+                return true;
+            };
+            // Where it is none any more it is looked for again.
+            let Some(places) = reader.places(firewall, at) else {
+                return false;
+            };
+            for place in places {
+                let of = (firewall, place.name.clone());
+                if let Some(known) = tables.get_mut(&of)
+                    && known.place == place
+                    && known.looks > 0
+                {
+                    known.looks -= 1;
+                    continue;
+                }
+                if let Some(rules) = reader.rules(firewall, &place) {
+                    let looks = place.size / AT_ONCE;
+                    tables.insert(of, Read { place, rules, looks });
+                }
+            }
+            true
+        });
+    }
+
+    /// What is known of the rules of a table: `policy of INPUT drop, 4 entries, hash 3f2a9c11`. `None` where they could not be read.
+    pub(super) fn value(&self, firewall: Firewall, name: &str) -> Option<String> {
+        let Read { place, rules, .. } = self.tables.get(&(firewall, name.to_owned()))?;
+        let policy = match rules.shut.as_slice() {
+            [] => String::new(),
+            shut => format!("policy of {} drop, ", shut.join(" and ")),
+        };
+        Some(format!(
+            "{policy}{} entries, hash {:08x}",
+            place.entries, rules.hash
+        ))
+    }
+}
