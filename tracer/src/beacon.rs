@@ -8,7 +8,7 @@ mod target;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::diagnosis::{Diagnosis, Leading};
+use crate::diagnosis::{Diagnosis, Leading, Standing};
 use crate::event::{Capability, CapabilityState};
 use crate::model::clock::SECOND;
 use crate::report::{Episode, Where};
@@ -53,10 +53,11 @@ impl Beacon {
     pub fn tick(&mut self, diagnosis: &Diagnosis) -> Option<Capability> {
         let changed = self.writer.result().and_then(|result| self.written(result));
         let now = diagnosis.model().now();
-        let led = diagnosis
-            .leading()
-            .map(|leading| (leading.rule.id, diagnosis.episodes_total()));
-        if let Some(suppressed) = self.pace.due(now, led)
+        // What was mended may have hidden something else: until that is known there is nothing to tell.
+        if !diagnosis.standing().is_some_and(Standing::is_settling) {
+            self.pace.see(led(diagnosis));
+        }
+        if let Some(suppressed) = self.pace.due(now)
             && let Some(line) = line(diagnosis, &suppressed)
             && self.writer.write(line)
         {
@@ -69,6 +70,7 @@ impl Beacon {
     #[must_use]
     pub fn finish(mut self, diagnosis: &Diagnosis) -> Option<Capability> {
         let mut changed = self.writer.wait().and_then(|result| self.written(result));
+        self.pace.see(led(diagnosis));
         if let Some(suppressed) = self.pace.untold()
             && let Some(line) = line(diagnosis, &suppressed)
             && self.writer.write(line)
@@ -140,13 +142,17 @@ impl fmt::Display for HeldBack {
 }
 
 impl Pace {
-    /// This leads now. Whether that is to be told, and which changes were not told before.
-    fn due(&mut self, now: u64, leading: Option<Led>) -> Option<HeldBack> {
+    /// This leads now.
+    fn see(&mut self, leading: Option<Led>) {
         if leading != self.seen {
             self.seen = leading;
             self.since.changes += 1;
             self.since.rules.extend(leading.map(|(rule, _)| rule));
         }
+    }
+
+    /// Whether there is something to tell by now, and which changes were not told before.
+    fn due(&self, now: u64) -> Option<HeldBack> {
         let is_time = self.until <= now.saturating_add((AT_ONCE - 1) * INTERVAL);
         self.untold().filter(|_| is_time)
     }
@@ -176,6 +182,11 @@ impl Pace {
         self.since.changes += since.changes;
         self.since.rules.extend(since.rules);
     }
+}
+
+fn led(diagnosis: &Diagnosis) -> Option<Led> {
+    let leading = diagnosis.leading()?;
+    Some((leading.rule.id, diagnosis.episodes_total()))
 }
 
 /// What leads, as a line; `None` where nothing ever did.

@@ -65,6 +65,10 @@ pub struct Report {
     /// Where the fault is.
     #[serde(rename = "where")]
     pub place: Where,
+    /// A fault was mended less than 5 s ago, and flows starve still: whether it hid another one is not known yet. Then `where` is
+    /// `unknown`.
+    #[serde(default)]
+    pub settling: bool,
     /// Findings, the most important one first. Empty where the node is healthy.
     pub verdicts: Vec<Verdict>,
     /// The times in which the network was broken, the latest first, at most 64.

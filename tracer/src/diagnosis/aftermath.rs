@@ -17,6 +17,10 @@ use crate::report::Confidence;
 /// D-Bus, and late while it loads them anew.
 const TOLD_LATE: u64 = SECOND * 5 / 2;
 
+/// What was hidden by a fault is known so long after it was mended: 5 s. What is left of that one is seen for up to 2 s, and then the slowest
+/// rules take 2 s to be sure (D01).
+const SETTLES: u64 = 5 * SECOND;
+
 /// What led last.
 struct Led {
     rule: &'static Rule,
@@ -129,6 +133,11 @@ impl Aftermath {
     /// What led was mended a short time before the last tick.
     pub(super) fn is_fresh(&self) -> bool {
         self.now.is_some()
+    }
+
+    /// Something was mended so short a time ago that what it hid may not be known yet.
+    pub(super) fn is_settling(&self, now: u64) -> bool {
+        self.last.is_some_and(|at| now.saturating_sub(at) < SETTLES)
     }
 
     /// It was broken once more.

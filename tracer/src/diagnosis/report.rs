@@ -48,6 +48,9 @@ const NOT_OPENED: &str = "connection_not_opened";
 /// See [`super::Diagnosis::report`].
 pub(super) fn report(model: &Model, past: &Past, episodes: &Episodes, most: usize) -> Report {
     let found = verdicts::all(model, past, most);
+    let first = found.first().filter(|first| first.decides());
+    let first = first.and_then(|first| first.place);
+    let settling = verdicts::is_settling(model, past, first);
     let (starved, starved_total) = starved(model, most);
     let (namespaces, namespaces_total) = namespaces::rows(model);
     let (counters, counters_total) = told::counters(model);
@@ -81,13 +84,8 @@ pub(super) fn report(model: &Model, past: &Past, episodes: &Episodes, most: usiz
         namespaces_watched: model.namespaces_watched() as u64,
         namespaces,
         namespaces_total,
-        place: verdicts::place(
-            model,
-            found
-                .first()
-                .filter(|first| first.decides())
-                .and_then(|first| first.place),
-        ),
+        place: verdicts::place(model, first, settling),
+        settling,
         verdicts: found,
         episodes: episodes::told(model, episodes),
         episodes_total: episodes.total(),

@@ -71,8 +71,8 @@ impl Layout {
         let entries = Firewall::ALL.map(|firewall| module(firewall.module()));
         let find = |structure: &str, member: &str| {
             let modules = tables.iter().chain(entries.iter().flatten());
-            let all = std::iter::once(btf).chain(modules);
-            all.filter_map(|types| types.offset(structure, member)).next()
+            let mut all = std::iter::once(btf).chain(modules);
+            all.find_map(|types| types.offset(structure, member))
         };
         let lack = |structure: &str, member: &str| format!("this kernel tells of no {structure}.{member}");
         let at = |structure: &str, member: &str| {
@@ -199,11 +199,11 @@ impl Walk<'_> {
             Lists::Kept([kept, length, first, lists]) => {
                 let kept = self.memory.pointer(net, kept)?;
                 let length = self.memory.u32(member(kept, length)?)?;
-                let all = (0..length.min(KINDS)).filter_map(|kind| {
+                let mut all = (0..length.min(KINDS)).filter_map(|kind| {
                     let kind = self.memory.pointer(kept, first + 8 * u64::from(kind))?;
                     member(kind, lists + of_family)
                 });
-                all.filter(has_them).next()
+                all.find(has_them)
             }
         }
     }

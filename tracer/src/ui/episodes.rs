@@ -98,6 +98,18 @@ fn suffered(episode: &Episode) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
+/// `R06 was over at 06:31:10 UTC; whether it hid another fault shows in some seconds: 3 flows starve`; `None` where that is known.
+#[must_use]
+pub(super) fn settling(report: &Report) -> Option<String> {
+    let last = report.episodes.first().filter(|_| report.settling)?;
+    let end = moment(last.end.as_ref()?, &report.window.end);
+    Some(format!(
+        "{} was over at {end} UTC; whether it hid another fault shows in some seconds: {}",
+        clean(&last.id),
+        words::starving(report)
+    ))
+}
+
 /// `R01 was over at 06:31:10 UTC, after 17 min 5 s`; `None` where nothing was broken, or something is.
 #[must_use]
 pub(super) fn recovered(report: &Report) -> Option<String> {

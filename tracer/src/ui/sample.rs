@@ -78,6 +78,7 @@ pub(crate) fn nothing() -> Report {
         namespaces: vec![],
         namespaces_total: 0,
         place: Where::Unknown,
+        settling: false,
         verdicts: vec![],
         episodes: vec![],
         episodes_total: 0,

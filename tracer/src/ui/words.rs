@@ -102,7 +102,7 @@ pub fn headline(report: &Report) -> Headline {
         None => Headline {
             place,
             text: meaning(report).to_owned(),
-            when: String::new(),
+            when: episodes::settling(report).unwrap_or_default(),
         },
     }
 }
@@ -290,10 +290,12 @@ pub fn explanation(report: &Report) -> String {
             "Of {} that arrived in {length}, {} reached a socket; {}, which is not enough to call it a fault.",
             plural(ledger.arrived, "packet"),
             count(ledger.delivered),
-            match starved(report) {
-                1 => "1 flow starves".to_owned(),
-                many => format!("{} starve", plural(many, "flow")),
-            },
+            starving(report),
+        ),
+        Where::Unknown if report.settling => format!(
+            "What was broken was mended just now, and {}: whether that is what is left of it, or another fault, shows in some \
+             seconds.",
+            starving(report)
         ),
         _ if ledger.arrived == 0 => format!("Nothing has arrived in {length}."),
         _ => format!(
@@ -308,6 +310,15 @@ pub fn explanation(report: &Report) -> String {
 #[must_use]
 pub fn starved(report: &Report) -> u64 {
     report.starved_total + report.filter.as_ref().map_or(0, |filter| filter.starved)
+}
+
+/// `3 flows starve`
+#[must_use]
+pub(super) fn starving(report: &Report) -> String {
+    match starved(report) {
+        1 => "1 flow starves".to_owned(),
+        many => format!("{} starve", plural(many, "flow")),
+    }
 }
 
 /// The parts that do not work or work in part, `name: why`; empty where all is seen.

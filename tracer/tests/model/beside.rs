@@ -1,7 +1,9 @@
 //! Two faults at once: each has its own beginning, end and mend.
 
-use tracer::event::{EntryKey, Protocol};
-use tracer::report::Report;
+use tracer::diagnosis::Diagnosis;
+use tracer::event::{Body, EntryKey, Protocol};
+use tracer::filter::Filter;
+use tracer::report::{Report, Where};
 
 use crate::aftermath::led_from;
 use crate::again::{FIREWALL, Fault, ROUTING, begun, works};
@@ -153,4 +155,57 @@ fn what_another_fault_hid_leads_at_once_when_that_is_mended() {
         .map(|(id, by, _)| (id.as_str(), by.as_str()))
         .collect();
     assert_eq!(told, [("R01", "902"), ("R06", "912")]);
+}
+
+/// A firewall drops the answers of peers that fall silent meanwhile. When the firewall is mended it takes some seconds to be sure of
+/// the silence: until then nobody is told that the node is healthy, and a beacon tells one after the other.
+#[test]
+fn while_flows_starve_a_node_is_not_called_healthy_right_after_a_mend() {
+    let [_, firewall] = sides();
+    let mut story = begun();
+    let rounds = |story: &mut Story, count: u32, then: &dyn Fn(&mut Story, u16)| {
+        story.rounds(count, |story| {
+            works(story);
+            for port in firewall.ports {
+                then(story, port);
+            }
+        });
+    };
+    rounds(&mut story, 8, &|story, port| story.exchange(client(port)));
+    (firewall.fault.breaks)(&mut story, 11);
+    rounds(&mut story, 8, &|story, port| {
+        story.ask_and_lose(client(port), (firewall.lost)())
+    });
+    (firewall.fault.mends)(&mut story, 12);
+    let mended = story.events.len();
+    story.rounds(24, |story| {
+        for port in firewall.ports {
+            story.ask(client(port));
+        }
+    });
+    let places = places_from(&story, mended);
+    let first: Vec<_> = places.iter().map(|(_, settling, _)| *settling).collect();
+    assert!(first.contains(&true), "{places:#?}");
+    for (place, settling, starved) in &places {
+        assert_eq!(*settling, *place == Where::Unknown);
+        assert!(*place != Where::Healthy || *starved == 0, "{places:#?}");
+    }
+    assert_eq!(led_from(&story, mended), ["R06", "", "D01"]);
+    let told = beacon(&story, "settling");
+    let ids: Vec<&str> = told.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert_eq!(ids, ["R06", "D01"], "{told}");
+}
+
+/// Where the fault is, whether that is open, and how many flows starve, at each tick from this event on.
+fn places_from(story: &Story, event: usize) -> Vec<(Where, bool, u64)> {
+    let mut told = Diagnosis::new();
+    let mut all = Vec::new();
+    for (number, event_) in story.events.iter().enumerate() {
+        told.apply(event_);
+        if event_.body == Body::Tick && number >= event {
+            let report = Filter::default().report(&told);
+            all.push((report.place, report.settling, report.starved_total));
+        }
+    }
+    all
 }

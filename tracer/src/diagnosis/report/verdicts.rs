@@ -44,6 +44,9 @@ impl Report {
                 "nothing arrived in {:.1} s; watch for longer, or name the device by which packets come (--uplink)",
                 self.window.seconds
             ),
+            None if self.settling => {
+                "what was broken was mended just now, and flows starve still; watch for longer".to_owned()
+            }
             None => "not enough was seen; watch for longer".to_owned(),
         };
         Some(format!("it cannot be told whether this node is healthy: {why}"))
@@ -62,6 +65,7 @@ impl Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     place: Where,
+    is_settling: bool,
     verdicts: Vec<(&'static str, Confidence)>,
 }
 
@@ -70,6 +74,12 @@ impl Standing {
     #[must_use]
     pub fn place(&self) -> Where {
         self.place
+    }
+
+    /// Something was mended just now, and flows starve still: whether that was all is not known yet.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        self.is_settling
     }
 
     /// Nothing is the matter with the network, as far as can be seen.
@@ -137,12 +147,15 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
         })
         .collect();
     let leading = lead(found);
-    let place = place(
-        model,
-        leading.as_ref().and_then(|(leading, _)| leading.rule.place),
-    );
+    let first = leading.as_ref().and_then(|(leading, _)| leading.rule.place);
+    let is_settling = is_settling(model, past, first);
+    let place = place(model, first, is_settling);
     Outcome {
-        standing: Standing { place, verdicts },
+        standing: Standing {
+            place,
+            is_settling,
+            verdicts,
+        },
         over: if leading.is_none() { over } else { Vec::new() },
         leading,
         took_away: gone,
@@ -353,8 +366,14 @@ pub(in crate::diagnosis) fn told(model: &Model, mended: &Mended) -> report::Mend
     }
 }
 
+/// What was mended just now may have hidden something else, which takes a while to be known: as long as flows starve, and nothing
+/// else decides, it is open.
+pub(super) fn is_settling(model: &Model, past: &Past, first: Option<Where>) -> bool {
+    first.is_none() && past.aftermath.is_settling(model.now()) && model.starved() > 0
+}
+
 /// Where the fault is, by the first verdict that decides it.
-pub(super) fn place(model: &Model, first: Option<Where>) -> Where {
+pub(super) fn place(model: &Model, first: Option<Where>, is_settling: bool) -> Where {
     if let Some(first) = first {
         return first;
     }
@@ -362,7 +381,7 @@ pub(super) fn place(model: &Model, first: Option<Where>) -> Where {
         return Where::Unknown;
     }
     // Where nothing arrives, nothing shows that the network works.
-    if model.totals().ledger.arrived > 0 {
+    if model.totals().ledger.arrived > 0 && !is_settling {
         Where::Healthy
     } else {
         Where::Unknown
