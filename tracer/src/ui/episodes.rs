@@ -192,6 +192,24 @@ mod tests {
     }
 
     #[test]
+    fn right_after_a_mend_it_is_said_that_flows_starve() {
+        let mut report = sample::recovered();
+        report.place = Where::Unknown;
+        assert_eq!(settling(&report), None, "it cannot be told for something else");
+        report.settling = true;
+        report.starved_total = 3;
+        assert_eq!(
+            words::headline(&report).when,
+            "R01 was over at 06:16:10 UTC; whether it hid another fault shows in some seconds: 3 flows starve"
+        );
+        assert_eq!(
+            words::explanation(&report),
+            "What was broken was mended just now, and 3 flows starve: whether that is what is left of it, or another fault, \
+             shows in some seconds."
+        );
+    }
+
+    #[test]
     fn that_it_is_over_is_told_with_its_length() {
         let mut report = sample::recovered();
         assert_eq!(
