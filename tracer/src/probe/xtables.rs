@@ -1,6 +1,7 @@
 //! The tables of iptables in the kernel's memory: where they are, and what their rules are.
 
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::OnceLock;
 
 use aya::Ebpf;
 use foldhash::quality::FixedState;
@@ -38,7 +39,7 @@ enum Lists {
     Kept([u64; 4]),
 }
 
-/// Where a rule has what is no part of what it says.
+/// Where a rule of a firewall has what is no part of what it says, and how it goes on.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     counters: usize,
@@ -60,36 +61,20 @@ struct Layout {
     valid: u64,
     policies: u64,
     verdict: u64,
-    ip: Entry,
-    ip6: Entry,
 }
 
 impl Layout {
     /// Of the running kernel. `module` finds the types of a module. The error names what it lacks.
     fn of(btf: &Btf, offsets: &Offsets, module: &dyn Fn(&str) -> Option<Btf>) -> Result<Self, String> {
         let tables = module(MODULE);
-        let entries = Firewall::ALL.map(|firewall| module(firewall.module()));
         let find = |structure: &str, member: &str| {
-            let modules = tables.iter().chain(entries.iter().flatten());
-            let mut all = std::iter::once(btf).chain(modules);
+            let mut all = std::iter::once(btf).chain(&tables);
             all.find_map(|types| types.offset(structure, member))
         };
-        let lack = |structure: &str, member: &str| format!("this kernel tells of no {structure}.{member}");
         let at = |structure: &str, member: &str| {
             find(structure, member)
                 .map(u64::from)
-                .ok_or_else(|| lack(structure, member))
-        };
-        let place = |structure: &str, member: &str| {
-            let offset = find(structure, member).and_then(|offset| usize::try_from(offset).ok());
-            offset.ok_or_else(|| lack(structure, member))
-        };
-        let entry = |structure: &str| {
-            Ok::<_, String>(Entry {
-                counters: place(structure, "counters")?,
-                next: place(structure, "next_offset")?,
-                target: at(structure, "target_offset")?,
-            })
+                .ok_or_else(|| format!("this kernel tells of no {structure}.{member}"))
         };
         let lists = match find("net", "xt.tables") {
             Some(here) => Lists::Here(here.into()),
@@ -113,16 +98,26 @@ impl Layout {
             valid: at("xt_table", "valid_hooks")?,
             policies: at("xt_table_info", "underflow")?,
             verdict: at("xt_standard_target", "verdict")?,
-            ip: entry("ipt_entry")?,
-            ip6: entry("ip6t_entry")?,
         })
     }
+}
 
-    fn entry(&self, firewall: Firewall) -> Entry {
-        match firewall {
-            Firewall::Ip => self.ip,
-            Firewall::Ip6 => self.ip6,
-        }
+impl Entry {
+    /// Of the running kernel, or of the firewall's module, which may be loaded late. `None` where neither tells.
+    fn of(btf: &Btf, firewall: Firewall, module: &dyn Fn(&str) -> Option<Btf>) -> Option<Self> {
+        let structure = match firewall {
+            Firewall::Ip => "ipt_entry",
+            Firewall::Ip6 => "ip6t_entry",
+        };
+        let of = |types: &Btf| {
+            let at = |member: &str| types.offset(structure, member);
+            Some(Self {
+                counters: usize::try_from(at("counters")?).ok()?,
+                next: usize::try_from(at("next_offset")?).ok()?,
+                target: at("target_offset")?.into(),
+            })
+        };
+        of(btf).or_else(|| of(&module(firewall.module())?))
     }
 }
 
@@ -138,6 +133,8 @@ fn number_of(firewall: Firewall) -> u8 {
 pub struct Xtables {
     ebpf: Ebpf,
     layout: Layout,
+    /// By firewall, as soon as there is a table of it.
+    entries: [OnceLock<Entry>; 2],
 }
 
 impl Xtables {
@@ -147,14 +144,26 @@ impl Xtables {
     /// Why there are none, or what this kernel does not tell.
     pub fn open() -> Result<Box<dyn Tables>, String> {
         let kernel = Kernel::running().map_err(|error| error.to_string())?;
-        let layout = Layout::of(&kernel.btf, &kernel.offsets, &|module| {
-            kernel.btf.of_module(module).ok()
-        })?;
+        let module = |name: &str| kernel.btf.of_module(name).ok();
+        let layout = Layout::of(&kernel.btf, &kernel.offsets, &module)?;
         let mut ebpf = kernel
             .load_small(&Config::default())
             .map_err(|error| error.to_string())?;
         KernelMemory::load(&mut ebpf)?;
-        Ok(Box::new(Self { ebpf, layout }))
+        let entries = Default::default();
+        Ok(Box::new(Self {
+            ebpf,
+            layout,
+            entries,
+        }))
+    }
+
+    fn entry(&self, firewall: Firewall) -> &OnceLock<Entry> {
+        let [ip, ip6] = &self.entries;
+        match firewall {
+            Firewall::Ip => ip,
+            Firewall::Ip6 => ip6,
+        }
     }
 
     fn walk<T>(&self, walk: impl FnOnce(&Walk<'_>) -> Option<T>) -> Option<T> {
@@ -168,7 +177,14 @@ impl Xtables {
 
 impl Tables for Xtables {
     fn list(&self, firewall: Firewall, names: &[String]) -> Option<u64> {
-        self.walk(|walk| walk.list(firewall, names))
+        let list = self.walk(|walk| walk.list(firewall, names))?;
+        let entry = self.entry(firewall);
+        if entry.get().is_none() {
+            let btf = Btf::of_kernel().ok()?;
+            let found = Entry::of(&btf, firewall, &|name| btf.of_module(name).ok())?;
+            entry.get_or_init(|| found);
+        }
+        Some(list)
     }
 
     fn places(&self, firewall: Firewall, list: u64) -> Option<Vec<Place>> {
@@ -176,7 +192,8 @@ impl Tables for Xtables {
     }
 
     fn rules(&self, firewall: Firewall, place: &Place) -> Option<Rules> {
-        self.walk(|walk| walk.rules(firewall, place))
+        let entry = *self.entry(firewall).get()?;
+        self.walk(|walk| walk.rules(entry, place))
     }
 }
 
@@ -238,10 +255,10 @@ impl Walk<'_> {
         })
     }
 
-    fn rules(&self, firewall: Firewall, place: &Place) -> Option<Rules> {
+    fn rules(&self, entry: Entry, place: &Place) -> Option<Rules> {
         let rules = Rules {
-            hash: self.hash(firewall, place)?,
-            shut: self.shut(firewall, place)?,
+            hash: self.hash(entry, place)?,
+            shut: self.shut(entry, place)?,
         };
         // They are freed as soon as there are others.
         let stays = self.place(place.table)? == *place;
@@ -249,8 +266,8 @@ impl Walk<'_> {
     }
 
     /// The chains whose last rule, which is the policy, says to drop.
-    fn shut(&self, firewall: Firewall, place: &Place) -> Option<Vec<&'static str>> {
-        let (layout, entry) = (self.layout, self.layout.entry(firewall));
+    fn shut(&self, entry: Entry, place: &Place) -> Option<Vec<&'static str>> {
+        let layout = self.layout;
         let valid = self.memory.u32(member(place.table, layout.valid)?)?;
         let mut shut = Vec::new();
         for (hook, chain) in (0_u64..).zip(Firewall::CHAINS) {
@@ -270,8 +287,7 @@ impl Walk<'_> {
         Some(shut)
     }
 
-    fn hash(&self, firewall: Firewall, place: &Place) -> Option<u32> {
-        let entry = self.layout.entry(firewall);
+    fn hash(&self, entry: Entry, place: &Place) -> Option<u32> {
         let mut hasher = FixedState::default().build_hasher();
         let size = usize::try_from(place.size).ok()?;
         let rules = member(place.rules, self.layout.rules)?;
@@ -317,11 +333,6 @@ mod tests {
     const LIST: u64 = LISTS + 8 + 2 * HEAD;
 
     fn layout(lists: Lists) -> Layout {
-        let entry = Entry {
-            counters: 8,
-            next: 4,
-            target: 2,
-        };
         Layout {
             offsets: Offsets {
                 task_nsproxy: 16,
@@ -339,8 +350,6 @@ mod tests {
             valid: 24,
             policies: 8,
             verdict: 8,
-            ip: entry,
-            ip6: entry,
         }
     }
 
@@ -401,6 +410,11 @@ mod tests {
         })
     }
 
+    const ENTRY: Entry = Entry {
+        counters: 8,
+        next: 4,
+        target: 2,
+    };
     const KIND: Lists = Lists::Kept([8, 0, 16, 8]);
 
     #[test]
@@ -440,7 +454,7 @@ mod tests {
             write_rules(&mut fake, RULES, rules, 40);
             walk(&fake, KIND, |walk| {
                 let place = walk.place(FIRST)?;
-                walk.rules(Firewall::Ip, &place)
+                walk.rules(ENTRY, &place)
             })
         };
         let first = read(&[rule(1, 7, 0), rule(0, DROP, 0)]).unwrap();
@@ -459,6 +473,6 @@ mod tests {
         let fake = kernel();
         let mut place = walk(&fake, KIND, |walk| walk.place(FIRST)).unwrap();
         place.size = 40;
-        assert_eq!(walk(&fake, KIND, |walk| walk.rules(Firewall::Ip, &place)), None);
+        assert_eq!(walk(&fake, KIND, |walk| walk.rules(ENTRY, &place)), None);
     }
 }
