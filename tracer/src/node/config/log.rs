@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
+use super::super::cgroup;
 use super::super::owners::Owners;
 use crate::event::{Notice, NoticeKind};
 
@@ -18,7 +19,7 @@ const TURN: usize = 64;
 const LOG_KERN: u32 = 0;
 
 /// What a line must have in it, all of these, and what kind of thing it tells of.
-const LINES: [(&[&str], NoticeKind); 20] = [
+const LINES: [(&[&str], NoticeKind); 26] = [
     // mm/oom_kill.c
     (&["ut of memory: Killed process "], NoticeKind::OutOfMemory),
     (&["oom_reaper: reaped process "], NoticeKind::OutOfMemory),
@@ -39,6 +40,14 @@ const LINES: [(&[&str], NoticeKind); 20] = [
     // net/ipv4/tcp_input.c
     (&["Possible SYN flooding on port"], NoticeKind::Kernel),
     (&["out of memory -- consider tuning tcp_mem"], NoticeKind::Kernel),
+    (&["too many orphaned sockets"], NoticeKind::Kernel),
+    // net/netfilter/nfnetlink_queue.c
+    (&["nf_queue: full at "], NoticeKind::Kernel),
+    // net/bridge/br_fdb.c
+    (&["with own address as source address"], NoticeKind::Kernel),
+    // net/core/dev.c: a namespace, and with it a pod, cannot end
+    (&["unregister_netdevice: waiting for "], NoticeKind::Kernel),
+    (&["Dead loop on virtual device "], NoticeKind::Kernel),
     // net/sched/sch_generic.c
     (&["NETDEV WATCHDOG"], NoticeKind::Kernel),
     // drivers of network cards
@@ -48,15 +57,27 @@ const LINES: [(&[&str], NoticeKind); 20] = [
     (&["eset adapter"], NoticeKind::Kernel),
     // net/ipv6/addrconf.c
     (&["IPv6 duplicate address "], NoticeKind::Kernel),
-    // kernel/hung_task.c, watchdog.c
+    // kernel/hung_task.c, watchdog.c, rcu/tree_stall.h
     (&["INFO: task ", " blocked for more than "], NoticeKind::Kernel),
     (&["soft lockup"], NoticeKind::Kernel),
     (&["rcu", "self-detected stall"], NoticeKind::Kernel),
+    (&["rcu", "detected stalls on CPUs"], NoticeKind::Kernel),
 ];
 
 /// The log.
 #[derive(Debug)]
-pub(super) struct Log(File);
+pub(super) struct Log {
+    file: File,
+    doomed: Option<Doomed>,
+}
+
+/// Whom the kernel has chosen to kill for want of memory: it says so of each in a line of its own, before it does.
+#[derive(Debug, PartialEq, Eq)]
+struct Doomed {
+    pid: u32,
+    /// The path of its memory cgroup.
+    cgroup: String,
+}
 
 impl Log {
     /// Opens it behind its last line.
@@ -69,7 +90,7 @@ impl Log {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/kmsg")?;
         file.seek(SeekFrom::End(0))?;
-        Ok(Self(file))
+        Ok(Self { file, doomed: None })
     }
 
     /// What it says since the last time.
@@ -77,11 +98,15 @@ impl Log {
         let mut notices = Vec::new();
         let mut buffer = [0; ROOM];
         while notices.len() < TURN {
-            match self.0.read(&mut buffer) {
+            match self.file.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(length) => {
                     let record = buffer.get(..length).unwrap_or_default();
-                    notices.extend(notice(&String::from_utf8_lossy(record)));
+                    let record = String::from_utf8_lossy(record);
+                    if let Some(doomed) = Doomed::of(&record) {
+                        self.doomed = Some(doomed);
+                    }
+                    notices.extend(notice(&record, self.doomed.as_ref()));
                 }
                 // Lines were overwritten before they were read; or one is longer than any.
                 Err(error)
@@ -99,15 +124,19 @@ impl Log {
 impl AsFd for Log {
     /// Readable when it says more.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
-/// A record: `priority,number,time,flags[,…];text`, then lines that begin with a space.
-fn notice(record: &str) -> Option<Notice> {
+/// A record: `priority,number,time,flags[,…];text`, then lines that begin with a space. Its priority and its text.
+fn parts(record: &str) -> Option<(u32, &str)> {
     let (head, rest) = record.split_once(';')?;
-    let priority: u32 = head.split(',').next()?.parse().ok()?;
-    let line = rest.lines().next()?;
+    let priority = head.split(',').next()?.parse().ok()?;
+    Some((priority, rest.lines().next()?))
+}
+
+fn notice(record: &str, doomed: Option<&Doomed>) -> Option<Notice> {
+    let (priority, line) = parts(record)?;
     let (_, kind) = LINES
         .iter()
         .find(|(words, _)| words.iter().all(|word| line.contains(word)))?;
@@ -117,9 +146,9 @@ fn notice(record: &str) -> Option<Notice> {
     }
     let mut text: String = line.chars().take(TOLD).collect();
     if *kind == NoticeKind::OutOfMemory
-        && let Some(unit) = unit_of_victim(line)
+        && let Some(of) = Victim::of(line).and_then(|victim| victim.whose(doomed))
     {
-        text += &format!("; it was of {unit}");
+        text += &format!("; it was of {of}");
     }
     Some(Notice {
         kind: *kind,
@@ -129,13 +158,57 @@ fn notice(record: &str) -> Option<Notice> {
     })
 }
 
-/// `… Killed process 1234 (name), …`: the unit that it is of. It may be there for a moment more.
-fn unit_of_victim(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once("process ")?;
-    let (pid, rest) = rest.split_once(" (")?;
-    let (command, _) = rest.rsplit_once(')')?;
-    let found = Owners::actor(pid.parse().ok()?)?;
-    (found.command == command && !found.unit.is_empty()).then_some(found.unit)
+impl Doomed {
+    /// `oom-kill:constraint=…,oom_memcg=/a,task_memcg=/a/b,task=name,pid=1234,uid=0` (`mem_cgroup_print_oom_context`,
+    /// `dump_oom_victim`).
+    fn of(record: &str) -> Option<Self> {
+        let (priority, line) = parts(record)?;
+        let told = line
+            .strip_prefix("oom-kill:")
+            .filter(|_| priority >> 3 == LOG_KERN)?;
+        let (_, rest) = told.split_once(",task_memcg=")?;
+        let (rest, pid) = rest.rsplit_once(",pid=")?;
+        let (cgroup, _) = rest.rsplit_once(",task=")?;
+        Some(Self {
+            pid: pid.split(',').next()?.parse().ok()?,
+            // systemd has backslashes in names, and this file escapes them.
+            cgroup: cgroup.replace("\\x5c", "\\"),
+        })
+    }
+}
+
+/// `… Killed process 1234 (name), …`
+struct Victim<'l> {
+    pid: u32,
+    command: &'l str,
+}
+
+impl<'l> Victim<'l> {
+    fn of(line: &'l str) -> Option<Self> {
+        let (_, rest) = line.split_once("process ")?;
+        let (pid, rest) = rest.split_once(" (")?;
+        let (command, _) = rest.rsplit_once(')')?;
+        let pid = pid.parse().ok()?;
+        Some(Self { pid, command })
+    }
+
+    /// The unit that it is of, by what the kernel has said of its memory; else by its process, which may be there for a moment
+    /// more. A cgroup that is of no unit is named itself.
+    fn whose(&self, doomed: Option<&Doomed>) -> Option<String> {
+        let doomed = doomed.filter(|doomed| doomed.pid == self.pid);
+        let unit = doomed.and_then(|doomed| cgroup::unit(&doomed.cgroup));
+        let of_process = || {
+            let found = Owners::actor(self.pid)?;
+            (found.command == self.command && !found.unit.is_empty()).then_some(found.unit)
+        };
+        let of_none = || {
+            Some(format!(
+                "cgroup {}",
+                doomed.filter(|doomed| doomed.cgroup != "/")?.cgroup
+            ))
+        };
+        unit.map(str::to_owned).or_else(of_process).or_else(of_none)
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +217,7 @@ mod tests {
 
     #[test]
     fn lines_about_the_network_are_told() {
-        let told = |record: &str| notice(record).map(|notice| (notice.kind, notice.text));
+        let told = |record: &str| notice(record, None).map(|notice| (notice.kind, notice.text));
         let line = |text: &str| format!("4,100,5000000,-;{text}\n SUBSYSTEM=net\n");
         for (text, kind) in [
             (
@@ -156,6 +229,14 @@ mod tests {
                 NoticeKind::Kernel,
             ),
             ("e1000e 0000:00:19.0 eth0: NIC Link is Down", NoticeKind::Kernel),
+            (
+                "br0: received packet on p0 with own address as source address (addr:02:00:00:00:00:01, vlan:0)",
+                NoticeKind::Kernel,
+            ),
+            (
+                "unregister_netdevice: waiting for lo to become free. Usage count = 2",
+                NoticeKind::Kernel,
+            ),
             (
                 "INFO: task kworker/0:1:7 blocked for more than 120 seconds.",
                 NoticeKind::Kernel,
@@ -182,11 +263,49 @@ mod tests {
     fn who_was_killed_for_want_of_memory_is_told() {
         let record =
             "3,1,1,-;Memory cgroup out of memory: Killed process 4000000 (a) b) total-vm:1kB, anon-rss:1kB";
-        let notice = notice(record).unwrap();
+        let notice = notice(record, None).unwrap();
         assert_eq!(notice.kind, NoticeKind::OutOfMemory);
         // The victim is nobody's doer.
         assert_eq!(notice.by, None);
         let (_, text) = record.split_once(';').unwrap();
         assert_eq!(notice.text, text);
+    }
+
+    #[test]
+    fn whose_process_was_killed_is_told_by_the_kernel_before() {
+        let chosen = |cgroup: &str| {
+            let line = format!(
+                "6,1,1,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/system.slice,\
+                 task_memcg={cgroup},task=a,pid=b,pid=4000000,uid=0"
+            );
+            Doomed::of(&line)
+        };
+        let told = |doomed: Option<Doomed>| {
+            let record = "3,2,1,-;Memory cgroup out of memory: Killed process 4000000 (a,pid=b) total-vm:1kB";
+            let text = notice(record, doomed.as_ref()).unwrap().text;
+            text.split_once("; it was of ").map(|(_, of)| of.to_owned())
+        };
+        let of = |cgroup: &str| told(Some(chosen(cgroup).unwrap()));
+        assert_eq!(of("/system.slice/a.service").as_deref(), Some("a.service"));
+        assert_eq!(
+            of(r"/system.slice/a\x5cx2db.service").as_deref(),
+            Some(r"a\x2db.service")
+        );
+        assert_eq!(of("/kubepods/pod1/2").as_deref(), Some("cgroup /kubepods/pod1/2"));
+        assert_eq!(of("/"), None);
+        let another = chosen("/system.slice/a.service").map(|doomed| Doomed { pid: 7, ..doomed });
+        assert_eq!((told(another), told(None)), (None, None));
+        assert_eq!(
+            Doomed::of("14,1,1,-;oom-kill:constraint=x,task_memcg=/a,task=a,pid=1,uid=0"),
+            None,
+            "said by a process"
+        );
+        for damaged in [
+            "6,1,1,-;oom-kill:",
+            "6,1,1,-;oom-kill:,task_memcg=/a,pid=1",
+            "6,1,1,-;oom-kill:,task_memcg=/a,task=a,pid=x",
+        ] {
+            assert_eq!(Doomed::of(damaged), None, "{damaged}");
+        }
     }
 }
