@@ -30,7 +30,7 @@ pub(crate) enum End {
     BeforeArrival,
     /// Consumed, and not by the kernel: somebody else has them.
     Stolen,
-    /// There never were any: the kernel made them up to answer a question about routes.
+    /// There never were any: the kernel made them up, to answer a question about routes or to try a buffer.
     MadeUp,
     /// Part of another buffer, which ends as well, and whose end is told by itself.
     Part,
@@ -54,6 +54,12 @@ pub(crate) fn end(key: &EntryKey) -> End {
         (Fate::Consumed, "__netif_receive_skb_core" | "sch_handle_ingress") => End::Stolen,
         // `ip route get`, and the tracer's own questions: what is routed is freed where the answer is an error.
         (Fate::Dropped, "inet_rtm_getroute") => End::MadeUp,
+        // Where a device gets a queue the kernel tries what a buffer for it would look like (`napi_get_frags_check`).
+        (Fate::Dropped, "netif_napi_add_weight" | "netif_napi_add_weight_locked" | "napi_get_frags_check")
+            if key.device == 0 =>
+        {
+            End::MadeUp
+        }
         // A packet that was put together of fragments, or merged, is freed: the kernel tells of each of the buffers that it
         // was made of, as dropped for no reason, whatever became of the packet (net/core/skbuff.c).
         (Fate::Dropped, "skb_release_data") => End::Part,

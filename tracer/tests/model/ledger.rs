@@ -168,17 +168,23 @@ fn what_is_taken_before_a_protocol_has_it_is_dropped_by_policy() {
 }
 
 /// Who asks the kernel what it would do with a packet makes it route one that nobody sent. It is freed where the answer is an
-/// error.
+/// error. And where a device gets a queue the kernel makes a buffer, only to look at it.
 #[test]
-fn what_the_kernel_makes_up_for_an_answer_is_no_packet() {
+fn what_the_kernel_makes_up_is_no_packet() {
     let mut story = Story::begin();
-    let made_up = EntryKey {
+    let made_up = |symbol, protocol| EntryKey {
         iif: 0,
         device: 0,
         incoming: false,
-        ..drop("NOT_SPECIFIED", "inet_rtm_getroute", Protocol::Udp)
+        ..drop("NOT_SPECIFIED", symbol, protocol)
     };
-    story.arrived(Protocol::Tcp, 1).add(made_up, 3).tick();
+    let answer = made_up("inet_rtm_getroute", Protocol::Udp);
+    let queue = made_up("netif_napi_add_weight_locked", Protocol::Other(0));
+    story
+        .arrived(Protocol::Tcp, 1)
+        .add(answer, 3)
+        .add(queue, 1)
+        .tick();
     let report = story.report();
     assert_eq!((report.ledger.arrived, report.ledger.dropped), (1, 0));
     assert_eq!(report.drops, []);
