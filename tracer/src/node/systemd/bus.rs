@@ -401,9 +401,10 @@ where
         .map_err(|error| Failure::Refused(format!("the answer to {call} cannot be read: {error}")))
 }
 
-/// Waits for an answer, within limits.
+/// Waits for an answer of the bus itself, which takes no work: one that hangs is given up before whoever asks once has lost
+/// patience, so that systemd can be asked without it.
 async fn limited<T>(call: &str, work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
-    within(PATIENCE, call, work).await
+    within(BRIEF, call, work).await
 }
 
 async fn within<T>(
