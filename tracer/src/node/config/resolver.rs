@@ -108,7 +108,8 @@ impl Resolver {
     }
 }
 
-/// `nameservers 10.0.0.53 10.0.1.53, search example.org`, or why the file cannot be read; `None` where it is not there.
+/// `nameservers 10.0.0.53 10.0.1.53, search example.org`, or why the file cannot be read; `None` where it is not there, and is not
+/// even a link to something that is not.
 fn read(path: &Path) -> Option<String> {
     let text = || {
         let mut bytes = Vec::new();
@@ -117,7 +118,10 @@ fn read(path: &Path) -> Option<String> {
     };
     match text() {
         Ok(bytes) => Some(value(&String::from_utf8_lossy(&bytes))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let target = fs::read_link(path).ok()?;
+            Some(format!("a link to {}, which is not there", target.display()))
+        }
         Err(error) => Some(format!("cannot be read: {error}")),
     }
 }
@@ -320,7 +324,8 @@ mod tests {
         };
         assert!(resolver.change().is_some());
         fs::remove_dir_all(folder.join("run")).unwrap();
-        assert_eq!(told(&mut resolver), Some(None));
+        let dangles = "a link to ../run/resolve/stub.conf, which is not there";
+        assert_eq!(told(&mut resolver), Some(Some(dangles.to_owned())));
         resolver.has_news();
         fs::create_dir_all(&run).unwrap();
         assert_eq!(told(&mut resolver), None, "there is no file as yet");
