@@ -157,7 +157,8 @@ fn nanoseconds(time: Duration) -> i64 {
 
 /// What the program has printed as its errors, in one line. `None` for nothing.
 fn complaint(errors: &str) -> Option<String> {
-    let errors = errors.trim();
+    // More is said behind it.
+    let errors = errors.trim().trim_end_matches('.');
     (!errors.is_empty()).then(|| format!("{PROGRAM}: {}", errors.replace('\n', "; ")))
 }
 
