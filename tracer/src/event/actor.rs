@@ -157,6 +157,8 @@ pub enum Unknown {
     NotTold,
     /// Nobody: the time for which it was set was over, as that of a lease that is not renewed.
     Expired,
+    /// Nobody: the time for which the address was to be preferred was over. It is valid yet, and no new connection begins at it.
+    Deprecated,
 }
 
 impl Unknown {
@@ -164,7 +166,7 @@ impl Unknown {
     #[must_use]
     pub fn told(self) -> String {
         match self {
-            Self::Expired => self.to_string(),
+            Self::Expired | Self::Deprecated => self.to_string(),
             _ => format!("by whom is not known: {self}"),
         }
     }
@@ -185,6 +187,9 @@ impl fmt::Display for Unknown {
             Self::NotTold => "what tells of it names nobody",
             Self::Expired => {
                 "by the kernel: the time for which it was set was over, and nobody had prolonged it"
+            }
+            Self::Deprecated => {
+                "by the kernel: the time for which it was to be preferred was over, and nobody had prolonged it"
             }
         })
     }

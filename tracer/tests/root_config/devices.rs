@@ -159,6 +159,39 @@ fn a_route_that_nobody_announces_again_is_told_when_its_time_is_over() {
     assert_eq!((late.has_found(told), late.has_found(found)), (None, None));
 }
 
+/// The kernel says neither who sets an address of IPv6 otherwise nor that it does so itself.
+#[test]
+fn an_address_that_is_preferred_no_longer_is_told_and_that_the_kernel_did_it() {
+    let named = Named::new();
+    named.add_device();
+    named.ip("address add 10.99.0.1/24 dev up0 valid_lft 600 preferred_lft 2");
+    named.ip("address add 2001:db8::1/64 dev up0 nodad valid_lft 600 preferred_lft 2");
+    named.ip("address add 2001:db8::2/64 dev up0 nodad valid_lft 600 preferred_lft 600");
+    let mut listening = Listening::to(&named);
+    named.ip("address add 2001:db8::3/64 dev up0 nodad valid_lft 600 preferred_lft 1");
+    named.ip("address change 2001:db8::2/64 dev up0 nodad valid_lft 600 preferred_lft 0");
+    let mut told = BTreeMap::new();
+    while told.len() < 4 {
+        if let Body::Setting(setting) = listening.next().body
+            && let Thing::Address { address, .. } = setting.thing
+            && setting.value.is_some_and(|value| value.contains("deprecated"))
+        {
+            told.insert(address.to_string(), setting.by_unknown);
+        }
+    }
+    let by_itself = Some(Unknown::Deprecated);
+    let expected = [
+        ("10.99.0.1", by_itself),
+        ("2001:db8::1", by_itself),
+        ("2001:db8::2", Some(Unknown::Kernel)),
+        ("2001:db8::3", by_itself),
+    ];
+    assert_eq!(
+        told,
+        BTreeMap::from(expected.map(|(address, by)| (address.to_owned(), by)))
+    );
+}
+
 #[test]
 fn a_device_that_goes_down_takes_its_routes_along() {
     let named = Named::new();

@@ -1,8 +1,10 @@
 //! Addresses of the node (`ip address`).
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::super::netlink::{attributes, string, u32_at};
 use super::words::{Devices, address, scope, sentence, unspecified};
-use crate::event::{Thing, value};
+use crate::event::{Renamed, Thing, Unknown, value};
 
 // include/uapi/linux/{rtnetlink,if_addr}.h
 pub(super) const GET: u16 = 22;
@@ -26,6 +28,8 @@ pub(super) struct Address {
     /// IPv6 still looks for another node that has it, as it does with each that is new: until then it is not used. That is
     /// no part of the value.
     pub(super) is_unsettled: bool,
+    /// When it was set, as the kernel counts, and whether it is no longer preferred.
+    set: Option<(u32, bool)>,
 }
 
 /// An address; `None` for what is none of IPv4 or IPv6.
@@ -91,17 +95,85 @@ pub(super) fn parse(body: &[u8], devices: &Devices) -> Option<Address> {
         },
         value: sentence(words),
         is_unsettled: flags & IFA_F_TENTATIVE != 0 && flags & IFA_F_OPTIMISTIC == 0,
+        set: times(body).map(|times| (times.set, flags & IFA_F_DEPRECATED != 0)),
     })
 }
 
 /// The time is over for which the address was set: then the kernel takes it away by itself (`check_lifetime`,
-/// `addrconf_verify_rtnl`). `struct ifa_cacheinfo` { u32 preferred, valid, created, changed }, the first two in seconds from now.
-pub(super) fn is_over(body: &[u8]) -> bool {
-    let mut all = attributes(body.get(HEADER..).unwrap_or_default());
+/// `addrconf_verify_rtnl`).
+fn is_over(body: &[u8]) -> bool {
     let is_permanent = body
         .get(2)
         .is_some_and(|flags| u32::from(*flags) & IFA_F_PERMANENT != 0);
-    !is_permanent && all.any(|(kind, value)| kind == 6 && u32_at(value, 4) == Some(0))
+    !is_permanent && times(body).is_some_and(|times| times.valid == 0)
+}
+
+/// `struct ifa_cacheinfo` { u32 preferred, valid, created, changed }: the first two in seconds from now, the others when that was.
+struct Times {
+    preferred: u32,
+    valid: u32,
+    set: u32,
+}
+
+fn times(body: &[u8]) -> Option<Times> {
+    let (_, value) = attributes(body.get(HEADER..)?).find(|(kind, _)| *kind == 6)?;
+    Some(Times {
+        preferred: u32_at(value, 0)?,
+        valid: u32_at(value, 4)?,
+        set: u32_at(value, 12)?,
+    })
+}
+
+/// What is known of own addresses beside their values.
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    /// Those that are not used yet.
+    pub(super) unsettled: BTreeSet<Thing>,
+    /// When each was set, and whether it is no longer preferred.
+    set: BTreeMap<Thing, (u32, bool)>,
+}
+
+impl Addresses {
+    /// It stands so. Returns whether it is used as it was before.
+    pub(super) fn note(&mut self, address: &Address) -> bool {
+        let thing = &address.thing;
+        match address.set {
+            Some(set) => self.set.insert(thing.clone(), set),
+            None => self.set.remove(thing),
+        };
+        let was_unsettled = self.unsettled.remove(thing);
+        if address.is_unsettled {
+            self.unsettled.insert(thing.clone());
+        }
+        was_unsettled == address.is_unsettled
+    }
+
+    /// It is gone. Returns whether it was not used yet.
+    pub(super) fn forget(&mut self, thing: &Thing) -> bool {
+        self.set.remove(thing);
+        self.unsettled.remove(thing)
+    }
+
+    pub(super) fn rename(&mut self, renamed: Renamed<'_>) {
+        let now = |thing: Thing| renamed.thing(&thing).unwrap_or(thing);
+        self.unsettled = std::mem::take(&mut self.unsettled).into_iter().map(now).collect();
+        let set = std::mem::take(&mut self.set).into_iter();
+        self.set = set.map(|(thing, set)| (now(thing), set)).collect();
+    }
+
+    /// Why a message comes that names nobody, where the kernel does what it tells by itself. Whoever sets an address no longer to be
+    /// preferred sets it anew.
+    pub(super) fn by_itself(&self, kind: u16, body: &[u8], devices: &Devices) -> Option<Unknown> {
+        if kind == DELETE {
+            return is_over(body).then_some(Unknown::Expired);
+        }
+        let address = parse(body, devices).filter(|_| kind == NEW)?;
+        let (set, is_deprecated) = address
+            .set
+            .filter(|_| times(body).is_some_and(|times| times.preferred == 0))?;
+        let before = self.set.get(&address.thing);
+        (is_deprecated && before == Some(&(set, false))).then_some(Unknown::Deprecated)
+    }
 }
 
 #[cfg(test)]
@@ -177,5 +249,44 @@ mod tests {
         };
         assert!(is_over(&times(0)) && !is_over(&times(1)) && !is_over(&times(u32::MAX)) && !is_over(&body));
         assert_eq!(parse(&message([12, 0, 0, 0], &[]), &devices()), None);
+    }
+
+    #[test]
+    fn that_one_is_preferred_no_longer_is_by_the_kernel_unless_it_is_set_anew() {
+        let own = attribute(2, &[10, 0, 0, 2]);
+        let message = |flags: u32, preferred: u32, set: u32| {
+            let times = [preferred, 9, 7, set].map(u32::to_ne_bytes).concat();
+            let more = [
+                own.clone(),
+                attribute(8, &flags.to_ne_bytes()),
+                attribute(6, &times),
+            ];
+            message([2, 24, 0, 0], &more)
+        };
+        let mut addresses = Addresses::default();
+        let over = message(IFA_F_DEPRECATED, 0, 100);
+        let why = |addresses: &Addresses, body: &[u8]| addresses.by_itself(NEW, body, &devices());
+        assert_eq!(why(&addresses, &over), None, "nobody knows how it stood before");
+        let note = |addresses: &mut Addresses, body: &[u8]| addresses.note(&parse(body, &devices()).unwrap());
+        note(&mut addresses, &message(0, 5, 100));
+        assert_eq!(why(&addresses, &over), Some(Unknown::Deprecated));
+        assert_eq!(
+            why(&addresses, &message(IFA_F_DEPRECATED, 0, 200)),
+            None,
+            "somebody has set it"
+        );
+        assert_eq!(why(&addresses, &message(0, 5, 100)), None);
+        let renamed = Renamed {
+            from: "eth0",
+            to: "eth0",
+        };
+        addresses.rename(renamed);
+        note(&mut addresses, &over);
+        assert_eq!(why(&addresses, &over), None, "it was so before");
+        assert_eq!(
+            addresses.by_itself(DELETE, &over, &devices()),
+            None,
+            "it is valid yet"
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::super::netlink::{self, Asker, ROUTE, XFRM};
+use super::address::Addresses;
 use super::expiry::Expiry;
 use super::known::Known;
 use super::link::Link;
@@ -27,8 +28,7 @@ pub(super) struct Standing {
     pub(super) known: Known,
     pub(super) devices: Devices,
     pub(super) links: BTreeMap<u32, Link>,
-    /// Addresses that are not used yet.
-    pub(super) unsettled: BTreeSet<Thing>,
+    pub(super) addresses: Addresses,
     /// When a route ends by itself.
     pub(super) expiry: Expiry,
     /// Neighbours that no route leads by and that were not set by hand.
@@ -62,12 +62,10 @@ pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<S
         let device = link.name.clone();
         add(Thing::Link { device }, link.value(&devices));
     }
-    let unsettled = RefCell::new(BTreeSet::new());
+    let addresses = RefCell::new(Addresses::default());
     list(address::GET, &[0; address::HEADER], &|body| {
         if let Some(address) = address::parse(body, &devices) {
-            if address.is_unsettled {
-                unsettled.borrow_mut().insert(address.thing.clone());
-            }
+            addresses.borrow_mut().note(&address);
             add(address.thing, address.value);
         }
     })?;
@@ -160,7 +158,7 @@ pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<S
         known: known.into_inner(),
         devices,
         links,
-        unsettled: unsettled.into_inner(),
+        addresses: addresses.into_inner(),
         expiry,
         others: others.into_inner(),
     })

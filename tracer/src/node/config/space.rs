@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use super::super::netlink::{self, Asker, Heard, Listener, Message, NETFILTER, ROUTE, XFRM};
 use super::super::xtables;
 use super::super::{Netns, clock};
+use super::address::Addresses;
 use super::answer::Answers;
 use super::bpf_link::{self, Place};
 use super::dump;
@@ -33,7 +34,7 @@ use super::sysctl::Sysctls;
 use super::told::{Cause, Told, Who, found};
 use super::tracking::Tracking;
 use super::words::Devices;
-use super::{address, ipsec, link, nexthop};
+use super::{ipsec, link, nexthop};
 use crate::event::value::NF_TABLES;
 use crate::event::{Seen, Setting, Thing, Unknown};
 
@@ -109,8 +110,7 @@ pub(super) struct Space {
     devices: Devices,
     links: BTreeMap<u32, Link>,
     known: Known,
-    /// Own addresses that are not used yet.
-    unsettled: BTreeSet<Thing>,
+    addresses: Addresses,
     answers: Answers,
     /// When a route ends by itself.
     expiry: Expiry,
@@ -170,7 +170,7 @@ impl Space {
             devices: standing.devices,
             links: standing.links,
             known: Known::default(),
-            unsettled: standing.unsettled,
+            addresses: standing.addresses,
             answers: Answers::default(),
             expiry: standing.expiry,
             gateways: None,
@@ -400,6 +400,12 @@ impl Space {
                 heard.push((now, by, message.kind, message.flags, message.body.to_vec()));
             })?;
             for (now, by, kind, flags, body) in heard {
+                let by_itself = match (ear, &by) {
+                    (Ear::Route, Err(Unknown::Kernel)) => {
+                        self.addresses.by_itself(kind, &body, &self.devices)
+                    }
+                    _ => None,
+                };
                 let changes = match ear {
                     Ear::Route => self.take(kind, flags, &body, &by),
                     Ear::Ipsec => told_all(ipsec::take(kind, &body, &mut self.known)),
@@ -409,11 +415,7 @@ impl Space {
                     self.answers.need(&by);
                 }
                 // What goes with it goes for another reason.
-                let is_over = matches!(ear, Ear::Route) && kind == address::DELETE && address::is_over(&body);
-                let by = match by {
-                    Err(Unknown::Kernel) if is_over => Err(Unknown::Expired),
-                    by => by,
-                };
+                let by = by_itself.map_or(by, Err);
                 for (change, seen) in changes {
                     let by = Some(by.clone());
                     tell(now, Told { change, seen, by });

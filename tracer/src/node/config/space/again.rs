@@ -38,12 +38,12 @@ impl Space {
             netns,
             answers,
             known,
-            unsettled,
+            addresses,
             links,
             devices,
             ..
         } = self;
-        let round = netns.enter(|| answers.ask(known, unsettled, links, devices))?;
+        let round = netns.enter(|| answers.ask(known, &addresses.unsettled, links, devices))?;
         let is_quiet = self.is_quiet();
         Ok(self.answers.answered(round, is_quiet))
     }
@@ -141,7 +141,7 @@ impl Space {
         }
         self.devices = standing.devices;
         self.links = standing.links;
-        self.unsettled = standing.unsettled;
+        self.addresses = standing.addresses;
         self.expiry = standing.expiry;
         for (thing, value) in standing.others {
             if self.known.has(&thing) {

@@ -47,11 +47,12 @@ impl Space {
     fn address(&mut self, kind: u16, body: &[u8], by: &Who) -> Option<Change> {
         let address = address::parse(body, &self.devices)?;
         let is_new = kind == address::NEW;
-        let was_unsettled = self.unsettled.remove(&address.thing);
-        if is_new && address.is_unsettled {
-            self.unsettled.insert(address.thing.clone());
-        }
-        if was_unsettled != (is_new && address.is_unsettled) {
+        let is_used_as_before = if is_new {
+            self.addresses.note(&address)
+        } else {
+            !self.addresses.forget(&address.thing)
+        };
+        if !is_used_as_before {
             self.answers.need(by);
         }
         if is_new {
@@ -72,10 +73,7 @@ impl Space {
     pub(super) fn rename(&mut self, renamed: Renamed<'_>) {
         self.known.rename(renamed);
         self.answers.rename(renamed);
-        let unsettled = std::mem::take(&mut self.unsettled).into_iter();
-        self.unsettled = unsettled
-            .map(|thing| renamed.thing(&thing).unwrap_or(thing))
-            .collect();
+        self.addresses.rename(renamed);
     }
 
     /// The kernel parameters of a device that is new. They came with it: nobody has changed them.
