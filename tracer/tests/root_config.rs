@@ -19,7 +19,7 @@ mod programs;
 #[path = "root_config/routes.rs"]
 mod routes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -447,11 +447,25 @@ fn what_the_kernels_log_says_of_the_network_is_told() {
     }
 }
 
-/// A cgroup with so little memory that nothing but a shell starts in it; removed with the value.
-struct Scarce(PathBuf);
+/// A cgroup; removed with the value.
+struct Group(PathBuf);
 
-impl Scarce {
+impl Group {
+    /// One of v2.
     fn new() -> Self {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let place = mounts.lines().find_map(|line| {
+            let mut words = line.split(' ').skip(1);
+            let (place, kind) = (words.next()?, words.next()?);
+            (kind == "cgroup2").then(|| PathBuf::from(place))
+        });
+        let group = Self(place.unwrap().join(format!("tc{}", std::process::id())));
+        std::fs::create_dir(&group.0).unwrap();
+        group
+    }
+
+    /// One with so little memory that nothing but a shell starts in it.
+    fn scarce() -> Self {
         let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
         let name = format!("tc{}-scarce", std::process::id());
         let made = mounts.lines().find_map(|line| {
@@ -472,7 +486,7 @@ impl Scarce {
     }
 }
 
-impl Drop for Scarce {
+impl Drop for Group {
     fn drop(&mut self) {
         // Whoever was killed leaves it at once.
         let end = Instant::now() + PATIENCE;
@@ -484,7 +498,7 @@ impl Drop for Scarce {
 
 #[test]
 fn who_is_killed_for_want_of_memory_is_told() {
-    let (named, scarce) = (Named::new(), Scarce::new());
+    let (named, scarce) = (Named::new(), Group::scarce());
     let mut listening = Listening::to(&named);
     // A line that never ends.
     let greedy = format!(
@@ -501,6 +515,7 @@ fn who_is_killed_for_want_of_memory_is_told() {
         }
     };
     assert_eq!(killed.kind, NoticeKind::OutOfMemory);
+    assert!(killed.text.contains("; it was of "), "{}", killed.text);
     // It did not do it.
     assert_eq!(killed.by, None);
     assert!(!child.wait().unwrap().success());

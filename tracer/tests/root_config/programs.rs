@@ -5,10 +5,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command};
 
-use tracer::event::{Body, Seen, Thing};
+use tracer::event::{Body, Seen, Setting, Thing};
 use tracer::node::{Netns, counters, droppers};
 
-use super::{Listening, Named};
+use super::{Group, Listening, Named};
 
 /// What `bpf` answers.
 fn call(command: libc::c_long, attributes: &[u64]) -> i32 {
@@ -113,6 +113,51 @@ fn programs_of_others_are_told_when_they_come_and_go_in_a_watched_namespace() {
     drop(elsewhere);
 }
 
+/// Lets all connections of a cgroup be made as they would be without it.
+fn attach_to_cgroup(cgroup: &File) -> Holder {
+    /// `BPF_PROG_TYPE_CGROUP_SOCK_ADDR`, and where it is attached: `BPF_CGROUP_INET4_CONNECT`.
+    const TYPE: u64 = 18;
+    const ATTACH: u64 = 10;
+    let program = load(TYPE, ATTACH, 1);
+    let number = |file: i32| u64::try_from(file).unwrap();
+    let ends = number(program.as_raw_fd()) | number(cgroup.as_raw_fd()) << 32;
+    Holder::of(bpf(28, &[ends, ATTACH]))
+}
+
+/// It is one thing that came: the program that a link has is not told beside it, neither when it comes nor when it goes.
+#[test]
+fn a_program_that_has_a_link_is_told_at_that_alone() {
+    let named = Named::new();
+    let group = Group::new();
+    let mut listening = Listening::to(&named);
+    let link = attach_to_cgroup(&File::open(&group.0).unwrap());
+    let name = group.0.file_name().unwrap().to_str().unwrap();
+    let mut programs = Vec::new();
+    let mut until = |is_it: &dyn Fn(&Setting) -> bool| loop {
+        let Body::Setting(setting) = listening.next().body else {
+            continue;
+        };
+        if let Thing::Program { id } = setting.thing {
+            programs.push(id);
+        }
+        if is_it(&setting) {
+            break setting;
+        }
+    };
+    let is_at_group = |value: &String| value.contains(name);
+    let came = until(&|setting| {
+        matches!(setting.thing, Thing::BpfLink { .. }) && setting.value.as_ref().is_some_and(is_at_group)
+    });
+    drop(link);
+    let gone = until(&|setting| setting.thing == came.thing && setting.value.is_none());
+    assert_eq!((came.seen, gone.seen), (Seen::Noticed, Seen::Noticed));
+    let value = came.value.unwrap();
+    let rest = value.strip_prefix("cgroup, program ").unwrap();
+    let (id, rest) = rest.split_once(", ").unwrap();
+    assert!(rest.contains("; cgroup_sock_addr tag "), "{value}");
+    assert!(!programs.contains(&id.parse().unwrap()), "{value}");
+}
+
 /// Passes all that a device of a namespace receives, by a program of XDP that lives as long as the value.
 fn attach_xdp(named: &Named, device: &str) -> Holder {
     /// `BPF_PROG_TYPE_XDP`, and where it is attached: `BPF_XDP`.
@@ -148,7 +193,10 @@ fn a_program_of_xdp_is_told_at_its_device_when_it_comes_and_goes() {
     };
     let (_, device) = listening.change_of("device up0");
     let value = device.value.unwrap();
-    assert!(value.contains("xdp prog "), "{value}");
+    assert!(
+        value.contains("xdp prog ") && value.contains(" (tag ") && value.ends_with(" loaded by uid 0)"),
+        "{value}"
+    );
     assert_eq!(device.seen, Seen::Noticed);
     drop(link);
     loop {

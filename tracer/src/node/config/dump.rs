@@ -12,6 +12,7 @@ use super::known::Known;
 use super::link::Link;
 use super::neighbour::State;
 use super::offload::Ethtool;
+use super::programs::Loaded;
 use super::words::{Devices, IPV4, IPV6};
 use super::{address, ipsec, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use crate::event::{Thing, Version};
@@ -42,11 +43,12 @@ pub(super) struct Standing {
 pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<Standing, netlink::Error> {
     let request = [&[0; link::HEADER][..], &WITHOUT_COUNTERS].concat();
     let links = netlink::dump(ROUTE, link::GET, &request, |body| Some(link::parse(body)))?;
-    let links: BTreeMap<u32, Link> = links
-        .into_iter()
-        .flatten()
-        .map(|link| (link.index, link))
-        .collect();
+    let loaded = Loaded::default();
+    let named = |mut link: Link| {
+        link.name_programs(None, &|id| loaded.words(id));
+        (link.index, link)
+    };
+    let links: BTreeMap<u32, Link> = links.into_iter().flatten().map(named).collect();
     let devices = Devices(
         links
             .iter()

@@ -1,5 +1,7 @@
 //! Network devices (`ip link`).
 
+use std::fmt;
+
 use super::super::netlink::{attributes, string, u32_at};
 use super::words::{Devices, hardware_address};
 use crate::event::value;
@@ -31,16 +33,32 @@ pub(super) struct Link {
     mtu: u32,
     address: String,
     master: u32,
-    xdp: String,
+    xdp: Vec<Xdp>,
+}
+
+/// A BPF program that has what arrives by the device first.
+#[derive(Debug, PartialEq, Eq)]
+struct Xdp {
+    mode: &'static str,
+    program: u32,
+    /// What is told of it; empty where nobody knows.
+    words: String,
 }
 
 impl Link {
     /// This BPF program has what arrives by it first.
     pub(super) fn has_xdp(&self, program: u32) -> bool {
-        let programs = self.xdp.split(", ").filter_map(|one| one.rsplit_once(' '));
-        programs
-            .filter_map(|(_, id)| id.parse::<u32>().ok())
-            .any(|id| id == program)
+        self.xdp.iter().any(|xdp| xdp.program == program)
+    }
+
+    /// Takes over what is told of its programs: as it was known before, else by who knows programs.
+    pub(super) fn name_programs(&mut self, before: Option<&Self>, words: &dyn Fn(u32) -> Option<String>) {
+        for xdp in &mut self.xdp {
+            let known = before.into_iter().flat_map(|before| &before.xdp);
+            let known = known.filter(|known| known.program == xdp.program && !known.words.is_empty());
+            let known = known.map(|known| known.words.clone()).next();
+            xdp.words = known.or_else(|| words(xdp.program)).unwrap_or_default();
+        }
     }
 
     /// This is how the device stands that stood so before.
@@ -74,13 +92,21 @@ impl Link {
         if self.master != 0 {
             words.push(format!("{} {}", value::MASTER, devices.name(self.master)));
         }
-        if !self.xdp.is_empty() {
-            words.push(self.xdp.clone());
-        }
+        words.extend(self.xdp.iter().map(Xdp::to_string));
         if !self.was.is_empty() {
             words.push(format!("{} {}", value::WAS, self.was));
         }
         words.join(value::OF_DEVICE)
+    }
+}
+
+impl fmt::Display for Xdp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} prog {}", self.mode, self.program)?;
+        match self.words.as_str() {
+            "" => Ok(()),
+            words => write!(f, " ({words})"),
+        }
     }
 }
 
@@ -114,8 +140,8 @@ pub(super) fn parse(body: &[u8]) -> Option<Link> {
 }
 
 /// `IFLA_XDP`: where a program is attached there is its id, and one for each mode where there are several.
-fn xdp(value: &[u8]) -> String {
-    let mut words = Vec::new();
+fn xdp(value: &[u8]) -> Vec<Xdp> {
+    let mut programs = Vec::new();
     let several = attributes(value).any(|(kind, value)| kind == 2 && value == [4]);
     for (kind, value) in attributes(value) {
         let mode = match kind {
@@ -125,9 +151,13 @@ fn xdp(value: &[u8]) -> String {
             7 if several => "xdpoffload",
             _ => continue,
         };
-        words.extend(u32_at(value, 0).map(|id| format!("{mode} prog {id}")));
+        programs.extend(u32_at(value, 0).map(|program| Xdp {
+            mode,
+            program,
+            words: String::new(),
+        }));
     }
-    words.join(", ")
+    programs
 }
 
 #[cfg(test)]
@@ -161,12 +191,23 @@ mod tests {
             attribute(43, &program.concat()),
         ];
         let body = message(0, IFF_UP | IFF_LOWER_UP, &more);
-        let link = parse(&body).unwrap();
+        let mut link = parse(&body).unwrap();
         assert_eq!((link.index, link.name.as_str()), (7, "veth7"));
         assert_eq!(
             link.value(&devices()),
             "up, carrier, mtu 1500, address 02:00:00:00:00:ab, master eth0, xdp prog 12"
         );
+        let words = |id| (id == 12).then(|| "guard tag 00 loaded by uid 0".to_owned());
+        let mut again = parse(&body).unwrap();
+        again.name_programs(Some(&link), &words);
+        let named = again.value(&devices());
+        assert!(
+            named.ends_with(", xdp prog 12 (guard tag 00 loaded by uid 0)"),
+            "{named}"
+        );
+        link.name_programs(Some(&again), &|_| None);
+        assert_eq!(link.value(&devices()), named, "it is known");
+        assert!(link.has_xdp(12) && !link.has_xdp(13));
         survives(&body, &|body| drop(parse(body)));
         let down = parse(&message(0, IFF_NOARP, &more[..2])).unwrap();
         assert_eq!(down.value(&devices()), "down, no carrier, mtu 1500, no ARP");
@@ -199,7 +240,8 @@ mod tests {
     fn several_programs_have_their_modes() {
         let id = |kind: u16, id: u32| attribute(kind, &id.to_ne_bytes());
         let all = [attribute(2, &[4]), id(5, 3), id(6, 4)].concat();
-        assert_eq!(xdp(&all), "xdpdrv prog 3, xdpgeneric prog 4");
-        assert_eq!(xdp(&attribute(2, &[0])), "");
+        let told: Vec<String> = xdp(&all).iter().map(Xdp::to_string).collect();
+        assert_eq!(told, ["xdpdrv prog 3", "xdpgeneric prog 4"]);
+        assert_eq!(xdp(&attribute(2, &[0])), []);
     }
 }

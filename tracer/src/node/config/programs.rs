@@ -3,6 +3,7 @@
 //! Told are those that can touch packets of the watched namespaces. A program that is put at a device or in a namespace does
 //! nothing before it is there: its link is told, or what the device and its filters are set to.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -13,6 +14,7 @@ use super::bpf_link::{Info, Names, Place};
 use super::cgroup_programs::CgroupPrograms;
 use super::known::Change;
 use crate::event::Thing;
+use crate::event::value::OF_DEVICE;
 
 // enum bpf_cmd (include/uapi/linux/bpf.h)
 const BPF_PROG_GET_NEXT_ID: libc::c_long = 11;
@@ -45,6 +47,20 @@ struct Standing {
     program: u32,
     /// Where a link is one of XDP: the index of its device.
     xdp: Option<u32>,
+}
+
+/// Programs that are loaded, for who knows the id of one. They are read when the first is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Loaded(OnceCell<BTreeMap<u32, Standing>>);
+
+impl Loaded {
+    /// `guard tag 0011223344556677 loaded by uid 0`: what is told of one beside its kind. `None` where it is not there, or none can
+    /// be listed.
+    pub(super) fn words(&self, id: u32) -> Option<String> {
+        let program = self.0.get_or_init(programs).get(&id)?;
+        let (_, words) = program.value.split_once(' ')?;
+        Some(words.replace(OF_DEVICE, " "))
+    }
 }
 
 /// What one says of packets of the watched namespaces.
@@ -128,7 +144,7 @@ impl Programs {
         self.touched
             .extend(before.symmetric_difference(&now).map(|(_, device)| device));
         let at_cgroups = self.at_cgroups();
-        changes.retain(|(thing, value)| value.is_none() || !self.is_told_at_cgroup(thing));
+        changes.retain(|(thing, value)| value.is_none() || !self.is_told_where_it_is(thing));
         changes.extend(of_links);
         changes.extend(at_cgroups);
         Ok(changes)
@@ -142,12 +158,12 @@ impl Programs {
         self.cgroups.changes(&programs)
     }
 
-    /// Whether it is a program that is attached to a cgroup: that is told, and neither that it came nor that it goes.
-    fn is_told_at_cgroup(&mut self, thing: &Thing) -> bool {
+    /// Whether it is a program that is attached to a cgroup, or has a link: that is told, and neither that it came nor that it goes.
+    fn is_told_where_it_is(&mut self, thing: &Thing) -> bool {
         let Thing::Program { id } = thing else {
             return false;
         };
-        let is_it = self.cgroups.has(*id);
+        let is_it = self.cgroups.has(*id) || self.links.values().any(|link| link.program == *id);
         if let Some(one) = self.programs.get_mut(id).filter(|_| is_it) {
             one.says = Says::Nothing;
         }

@@ -243,17 +243,19 @@ fn ethernet(number: u16) -> String {
     }
 }
 
-/// `TCA_BPF_NAME` and `TCA_BPF_ID` within `TCA_OPTIONS`.
+/// `TCA_BPF_NAME`, `TCA_BPF_TAG` and `TCA_BPF_ID` within `TCA_OPTIONS`.
 fn bpf(body: &[u8]) -> Vec<String> {
-    let (mut name, mut id) = (None, None);
+    let (mut name, mut tag, mut id) = (None, None, None);
     for (kind, value) in attributes(options(body)) {
         match kind {
             7 => name = Some(string(value)),
+            10 => tag = array_at(value, 0).map(u64::from_be_bytes),
             11 => id = array_at(value, 0).map(u32::from_ne_bytes),
             _ => {}
         }
     }
-    let id = id.map(|id| format!("prog {id}"));
+    let tag = tag.map_or_else(String::new, |tag| format!(" tag {tag:016x}"));
+    let id = id.map(|id| format!("prog {id}{tag}"));
     id.into_iter().chain(name).collect()
 }
 
@@ -331,13 +333,19 @@ mod tests {
 
     #[test]
     fn filters_are_told() {
-        let options = [attribute(7, b"guard.o\0"), attribute(11, &12_u32.to_ne_bytes())].concat();
+        let tag = [0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77];
+        let options = [
+            attribute(7, b"guard.o\0"),
+            attribute(10, &tag),
+            attribute(11, &12_u32.to_ne_bytes()),
+        ]
+        .concat();
         let more = [attribute(1, b"bpf\0"), attribute(2, &options)];
         let info = 1 << 16 | u32::from(3_u16.to_be());
         let body = message(1, MIN_INGRESS, info, &more);
         let (thing, value) = filter(&body, &devices()).unwrap();
         assert_eq!(thing.to_string(), "filter ingress pref 1 bpf handle 0x1 on eth0");
-        assert_eq!(value, "protocol all, prog 12, guard.o");
+        assert_eq!(value, "protocol all, prog 12 tag 0011223344556677, guard.o");
         survives(&body, &|body| {
             drop(filter(body, &devices()));
             drop(qdisc(body, &devices()));

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::super::known::Change;
 use super::super::neighbour::State;
+use super::super::programs::Loaded;
 use super::super::told::Who;
 use super::super::{address, dump, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
 use super::{Again, Space, told_all};
@@ -113,6 +114,7 @@ impl Space {
             return Vec::new();
         };
         let before = self.links.get(&link.index);
+        link.name_programs(before, &|id| Loaded::default().words(id));
         let is_new = before.is_none();
         if let Some(before) = before {
             link.after(before);
