@@ -46,6 +46,12 @@ pub enum Error {
         /// The file that is not there.
         path: PathBuf,
     },
+    /// Nothing says in which one the tracer is, as in a `chroot` into which nothing was mounted.
+    #[error(
+        "/proc is not mounted here, and without it neither processes nor their network namespaces can be found: \
+             mount -t proc proc /proc"
+    )]
+    NoProc,
     /// The file is something else, such as a name that was left behind when its namespace ended.
     #[error(
         "`{name}` is no network namespace: {} is another kind of file; `ip netns list` shows the names, \
@@ -131,7 +137,10 @@ impl Netns {
     /// # Errors
     /// Where /proc is not mounted.
     pub fn current() -> Result<Self, Error> {
-        Self::at(HOST.to_owned(), PathBuf::from("/proc/self/ns/net"))
+        Self::at(HOST.to_owned(), PathBuf::from("/proc/self/ns/net")).map_err(|error| match error {
+            Error::Missing { .. } if !Path::new("/proc/self").exists() => Error::NoProc,
+            error => error,
+        })
     }
 
     /// The one that the user names: a name as in `ip netns list`, or with a `/` in it the path of a
