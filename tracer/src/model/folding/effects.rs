@@ -34,7 +34,10 @@ pub(super) fn brings_about(by: &Change, effect: &Change) -> bool {
             Thing::Address { device: of, .. }
             | Thing::Neighbour { device: of, .. }
             | Thing::Proxy { device: of, .. } => of == device && is_of_its_kind(by, effect),
-            Thing::Traffic { device: of, .. } | Thing::Answer { device: of, .. } => of == device,
+            Thing::Traffic { device: of, .. } => {
+                of == device && (is_gone || by.before.is_none() || turn(by).is_ne())
+            }
+            Thing::Answer { device: of, .. } => of == device,
             Thing::Offloads { device: of } => of == device && may_limit_offloads(by),
             Thing::Route { .. } => is_of_its_kind(by, effect) && devices(effect).any(|of| of == device),
             Thing::Sysctl { name } => {

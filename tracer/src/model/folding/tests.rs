@@ -376,6 +376,21 @@ fn what_comes_does_not_follow_what_is_gone() {
     assert_eq!(told, [(1, vec![]), (2, vec![])]);
 }
 
+/// Whoever sets a device otherwise that works on takes no filters away; whoever sets it down may.
+#[test]
+fn filters_follow_a_device_that_goes_down_and_not_one_that_is_set_otherwise() {
+    let filter = Thing::Traffic {
+        device: "eth0".to_owned(),
+        text: "filter ingress pref 1 bpf handle 0x1".to_owned(),
+    };
+    let told = |after: &str| {
+        let set = change(9, link("eth0"), "up, carrier, mtu 1500", Some(after), None);
+        folded([gone(0, filter.clone(), "protocol all", None), set])
+    };
+    assert_eq!(told("up, carrier, mtu 1400"), [(1, vec![]), (2, vec![])]);
+    assert_eq!(told("down, no carrier, mtu 1500"), [(2, vec![1])]);
+}
+
 /// A look each second shows it: 0, 1, 0.
 #[test]
 fn a_parameter_that_is_set_and_set_back_is_two_changes() {
