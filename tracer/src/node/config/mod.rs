@@ -423,8 +423,9 @@ impl Configuration {
         }
         let logged: usize = self.spaces.values().map(Space::logged).sum();
         if logged > 0 {
+            let addresses = if logged == 1 { "address" } else { "addresses" };
             why.push(format!(
-                "The kernel is not asked about {logged} IPv4 addresses, since log_martians is set and it might write that to \
+                "The kernel is not asked about {logged} IPv4 {addresses}, since log_martians is set and it might write that to \
                  its log: ip route get shows its answer."
             ));
         }
