@@ -4,10 +4,11 @@ use super::Effect;
 use super::options::{is_among, is_option, operands, value};
 use super::scope::Scope;
 
+/// What is written there the kernel does.
+const SYSRQ: &str = "/proc/sysrq-trigger";
 /// Files of the kernel, by how they begin.
-const OF_KERNEL: [(&str, Effect, Scope); 5] = [
+const OF_KERNEL: [(&str, Effect, Scope); 4] = [
     ("/proc/sys/net/", Effect::Network, Scope::NETWORK),
-    ("/proc/sysrq-trigger", Effect::Reboot, Scope::SYSTEM),
     ("/sys/bus/pci/", Effect::Network, Scope::SYSTEM),
     ("/sys/bus/virtio/", Effect::Network, Scope::SYSTEM),
     ("/sys/class/net/", Effect::Network, Scope::NETWORK),
@@ -20,8 +21,11 @@ const CONFIGURATION: &str = "/etc/NetworkManager /etc/dhcp /etc/dhcpcd.conf /etc
     /etc/systemd/networkd.conf /etc/systemd/networkd.conf.d /etc/systemd/resolved.conf \
     /etc/systemd/resolved.conf.d /etc/ufw /etc/wireguard /etc/wpa_supplicant";
 
-/// What it changes to write to a file, and what of the node is needed for that.
-pub(super) fn of_file(path: &str) -> Option<(Effect, Scope)> {
+/// What it changes to write to a file, and what of the node is needed for that; `text` is what is written, where that is known.
+pub(super) fn of_file(path: &str, text: Option<&str>) -> Option<(Effect, Scope)> {
+    if path == SYSRQ {
+        return of_keys(text).map(|effect| (effect, Scope::SYSTEM));
+    }
     if let Some((_, effect, needs)) = OF_KERNEL.iter().find(|(begin, ..)| path.starts_with(begin)) {
         return Some((*effect, *needs));
     }
@@ -33,6 +37,24 @@ pub(super) fn of_file(path: &str) -> Option<(Effect, Scope)> {
         .split_ascii_whitespace()
         .any(is_in)
         .then_some((Effect::Network, Scope::FILES))
+}
+
+/// What the kernel does by these keys (Documentation/admin-guide/sysrq.rst): of what is written the first one counts, or all
+/// behind `_`. Others show something, or change nothing that is told here.
+fn of_keys(text: Option<&str>) -> Option<Effect> {
+    let Some(text) = text.map(str::trim_start) else {
+        return Some(Effect::Reboot);
+    };
+    let keys = match text.strip_prefix('_') {
+        Some(keys) => keys,
+        None => text.get(..1).unwrap_or(text),
+    };
+    // `$`, a backtick: what is written is not known.
+    if keys.contains(['b', 'c', 'o', '$', '`', '\\']) {
+        return Some(Effect::Reboot);
+    }
+    // All processes but init are ended.
+    keys.contains(['e', 'i']).then_some(Effect::Services)
 }
 
 /// Programs that take files away.

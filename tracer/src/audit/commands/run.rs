@@ -158,8 +158,9 @@ impl Run {
                 self.list(&word.commands, at);
             }
             let fetcher = fetcher(std::slice::from_ref(command));
+            let text = written(&command.words, given.as_ref());
             for file in &command.writes {
-                self.write("write to", &file.text, at);
+                self.write("write to", &file.text, text.as_deref(), at);
                 self.fetched
                     .extend(fetcher.map(|fetcher| (file_name(&file.text).to_owned(), fetcher)));
             }
@@ -244,13 +245,17 @@ impl Run {
             self.looked_for
                 .extend(arguments.iter().map(|word| (*word).to_owned()));
         }
+        let text = match (&given, name) {
+            (Some(Given::Text { text, .. }), "tee" | "sponge") => Some(text.as_str()),
+            _ => None,
+        };
         for file in writes::of_program(name, &arguments) {
             let verb = if is_among(writes::REMOVERS, name) {
                 "remove"
             } else {
                 "write to"
             };
-            self.write(verb, file, at);
+            self.write(verb, file, text, at);
         }
         let whole: Vec<&str> = [name].into_iter().chain(arguments.iter().copied()).collect();
         if let Some(next) = wrappers::next(name, &whole) {
@@ -459,9 +464,10 @@ impl Run {
         }
     }
 
-    fn write(&mut self, verb: &str, path: &str, at: At) {
+    /// `text` is what is written, where that is known.
+    fn write(&mut self, verb: &str, path: &str, text: Option<&str>, at: At) {
         for path in self.expanded(path) {
-            if let Some((effect, needs)) = writes::of_file(&path) {
+            if let Some((effect, needs)) = writes::of_file(&path, text) {
                 self.add_place(effect, format!("{verb} {path}"), needs, at);
             }
         }
@@ -567,6 +573,17 @@ fn says(name: &str, arguments: &[&str], line: usize) -> Option<Given> {
             .iter()
             .find(|word| word.starts_with('/'))
             .map(|path| Given::File((*path).to_owned())),
+        _ => None,
+    }
+}
+
+/// What a command writes to its files, where that is known: what it says, or the text that `cat` is given.
+fn written(words: &[Word], given: Option<&Given>) -> Option<String> {
+    let (first, rest) = words.split_first()?;
+    let arguments: Vec<&str> = rest.iter().map(|word| word.text.as_str()).collect();
+    match (says(program(&first.text)?, &arguments, first.line), given) {
+        (Some(Given::Text { text, .. }), _) => Some(text),
+        (None, Some(Given::Text { text, .. })) if first.text == "cat" && rest.is_empty() => Some(text.clone()),
         _ => None,
     }
 }

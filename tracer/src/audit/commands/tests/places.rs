@@ -414,3 +414,37 @@ fn who_writes_to_the_configuration_of_the_network_changes_it() {
         "chroot /x cp /a /etc/resolv.conf",
     ]);
 }
+
+#[test]
+fn of_what_the_kernel_does_by_a_key_it_is_told_what_ends_the_node() {
+    let effects = |text: &str| -> Vec<_> { found(text).into_iter().map(|(effect, _)| effect).collect() };
+    for text in [
+        "echo s > /proc/sysrq-trigger; echo u > /proc/sysrq-trigger",
+        "/bin/echo -n w >/proc/sysrq-trigger",
+        "printf '%s' t | tee /proc/sysrq-trigger",
+        "echo 1 > /proc/sys/kernel/sysrq; echo sb > /proc/sysrq-trigger",
+        "cat <<E >/proc/sysrq-trigger\nm\nE",
+        "F=/proc/sysrq-trigger\necho s > $F",
+    ] {
+        assert_eq!(effects(text), [], "{text}");
+    }
+    for text in [
+        "echo c > /proc/sysrq-trigger",
+        "echo o >/proc/sysrq-trigger",
+        "echo s | sudo tee /proc/sysrq-trigger; echo b | sudo tee /proc/sysrq-trigger",
+        "echo _sub > /proc/sysrq-trigger",
+        "cat <<E >/proc/sysrq-trigger\nb\nE",
+        "F=/proc/sysrq-trigger\necho b > $F",
+        // It is not known what is written.
+        "for k in s u b; do echo $k > /proc/sysrq-trigger; done",
+        "echo \"$(cat /opt/key)\" > /proc/sysrq-trigger",
+        "cat /opt/key > /proc/sysrq-trigger",
+        "tee /proc/sysrq-trigger </opt/key",
+        "dd if=/opt/key of=/proc/sysrq-trigger",
+    ] {
+        assert_eq!(effects(text), [Effect::Reboot], "{text}");
+    }
+    for text in ["echo e > /proc/sysrq-trigger", "echo i | tee /proc/sysrq-trigger"] {
+        assert_eq!(effects(text), [Effect::Services], "{text}");
+    }
+}
