@@ -4,7 +4,7 @@
 //! Judged by the files of a node, or of an image of one, so it needs no bus, and no rights but to read them; it changes
 //! nothing. `node` reads the `files`: `units`, `jobs` and configuration. `unit_file`, `cron`, `udev`, `hooks` and `apt_conf`
 //! know their forms, `specifiers` and `environment` what stands for something else in units, `commands`, `wrappers`,
-//! `programs`, `systemctl` and `scripts` what is run; `rules` and `upgrades` judge what it `does`.
+//! `programs`, `systemctl`, `search` and `scripts` what is run; `rules` and `upgrades` judge what it `does`.
 
 mod apt_conf;
 mod bus;
@@ -22,6 +22,7 @@ mod programs;
 mod rules;
 mod scope;
 mod scripts;
+mod search;
 mod specifiers;
 mod systemctl;
 mod sysv;
@@ -53,7 +54,7 @@ pub struct Audit {
     pub schema: Schema,
     /// What starts by itself and changes something, and traps of the configuration.
     pub findings: Vec<Finding>,
-    /// What could not be read: it may hide findings.
+    /// What could not be read, or that there was nothing to judge: it may hide findings.
     pub unread: Vec<String>,
     /// Lines of crontabs that never run, each with its file, its number and why; of many of one file only how many more.
     #[serde(default)]
@@ -157,7 +158,7 @@ impl Finding {
 pub enum Effect {
     /// Packages, and with them whatever their scripts restart.
     Packages,
-    /// Which packages there are is asked for, or packages are fetched; none is changed.
+    /// Which packages or firmware there are is asked for, or they are fetched; none is changed.
     Lists,
     /// Services or containers are restarted, or systemd runs itself anew.
     Services,

@@ -44,6 +44,8 @@ pub(super) struct Said {
     pub(super) runs: Named,
     /// Names of programs that it runs and that it is not known here what they do.
     pub(super) names: Named,
+    /// Files and programs that it looks for.
+    pub(super) looked_for: BTreeSet<String>,
     /// Units that it starts by name.
     pub(super) units: BTreeSet<String>,
     /// A command in it has more than [`MOST_WORDS`] words: only its beginning was looked at.
@@ -65,6 +67,7 @@ impl Said {
                 add_name(all, name, scope);
             }
         }
+        self.looked_for.extend(more.looked_for);
         self.units.extend(more.units);
         self.too_long |= more.too_long;
     }

@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) schedule: String,
     /// So much is added to its time at random, at most; empty for nothing.
     pub(super) random_delay: String,
+    /// Where its commands are looked for, as its file says before it; empty for what cron has for all.
+    pub(super) search: String,
     /// What is run.
     pub(super) command: String,
     /// What that is given to read; empty for nothing.
@@ -45,7 +47,7 @@ pub(super) struct Crontab {
 /// Reads a crontab. `users` has all users of the node; `None` where they are not known.
 pub(super) fn read(text: &str, form: Form, users: Option<&BTreeSet<String>>) -> Crontab {
     let mut crontab = Crontab::default();
-    let mut random_delay = String::new();
+    let (mut random_delay, mut search) = (String::new(), String::new());
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -54,6 +56,8 @@ pub(super) fn read(text: &str, form: Form, users: Option<&BTreeSet<String>>) -> 
         if let Some((name, value)) = setting(line) {
             if name == "RANDOM_DELAY" && form == Form::Anacron {
                 random_delay = format!("{value} min");
+            } else if name == "PATH" {
+                value.clone_into(&mut search);
             }
             continue;
         }
@@ -77,6 +81,7 @@ pub(super) fn read(text: &str, form: Form, users: Option<&BTreeSet<String>>) -> 
                         Form::System | Form::User => schedule,
                     },
                     random_delay: random_delay.clone(),
+                    search: search.clone(),
                     command,
                     input,
                 });

@@ -8,7 +8,7 @@ use super::cron::{self, Crontab, Form};
 use super::files::{Files, Kind};
 use super::hooks::{self, AT_SPOOLS, HOOKS, Hook, LOGROTATE};
 use super::units::Units;
-use super::{Idle, bus, invokes, sysv, udev, users};
+use super::{Idle, bus, invokes, search, sysv, udev, users};
 use crate::model::clock::rfc3339;
 
 /// Folders of scripts that cron starts by run-parts, and how often.
@@ -170,11 +170,19 @@ impl Jobs {
                 let why = "its end has no line break".to_owned();
                 crontab.refused.push((text.lines().count(), why));
             }
-            self.add_crontab(units, &format!("/{path}"), crontab, form, takes_all);
+            self.add_crontab(files, units, &format!("/{path}"), crontab, form, takes_all);
         }
     }
 
-    fn add_crontab(&mut self, units: &Units, file: &str, crontab: Crontab, form: Form, takes_all: bool) {
+    fn add_crontab(
+        &mut self,
+        files: &Files,
+        units: &Units,
+        file: &str,
+        crontab: Crontab,
+        form: Form,
+        takes_all: bool,
+    ) {
         let all = takes_all && form != Form::Anacron && !crontab.refused.is_empty();
         let loss = if all {
             "cron leaves out the whole file"
@@ -201,7 +209,8 @@ impl Jobs {
             ));
         }
         for entry in crontab.entries {
-            let said = commands::read(&entry.script());
+            let mut said = commands::read(&entry.script());
+            search::along(&mut said, &entry.search, |path| files.has(path));
             self.jobs.push(Job {
                 file: file.to_owned(),
                 line: entry.line,

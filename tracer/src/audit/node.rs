@@ -40,6 +40,9 @@ pub(super) struct Node {
     pub(super) unread: Vec<String>,
 }
 
+/// Where there is nothing to judge, that nothing was found tells nothing.
+const NOTHING: &str = "/: it has no unit file of systemd, no crontab and nothing else that starts something: there was nothing to judge";
+
 impl Node {
     /// Reads the node below that folder. `running`: see [`units::read`].
     pub(super) fn read(root: &Path, running: &BTreeSet<String>) -> Self {
@@ -61,6 +64,9 @@ impl Node {
         node.scripts = Scripts::read(&mut files, node.starts());
         node.note_unknown(&mut files);
         node.unread = files.unread;
+        if node.is_root && node.units.is_empty() && node.jobs.jobs.is_empty() {
+            node.unread.push(NOTHING.to_owned());
+        }
         node
     }
 

@@ -53,6 +53,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("bootc", Reboot, With("--apply")),
     ("rpm-ostree", Reboot, With("--reboot -r")),
     ("dnf dnf-3 dnf5 microdnf tdnf yum", Packages, DNF),
+    ("dnf dnf-3 dnf5 microdnf tdnf yum", Lists, With("makecache")),
     ("dnf5", Packages, With("automatic")),
     ("dnf dnf5", Reboot, With("reboot")),
     (
@@ -111,6 +112,10 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("unattended-upgrades", Packages, Always),
     ("zypper", Packages, Unless("info list-updates lu search")),
     ("fwupdmgr fwupdtool", Firmware, FIRMWARE),
+    // Which firmware there is; none is installed by that.
+    ("fwupdmgr fwupdtool", Lists, With("download refresh")),
+    ("fwupd fwupdoffline", Firmware, Always),
+    ("fwupdoffline", Reboot, Always),
     ("needrestart", Services, Unless("-b -p -rl l")),
     ("certbot", Services, Unless("--dry-run certificates")),
     (
@@ -142,12 +147,19 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     ("kubeadm", Services, With("init join reset upgrade")),
     (
         "ansible-playbook ansible-pull cf-agent chef-client qemu-ga salt-call salt-minion ssm-agent-worker \
-         amazon-ssm-agent waagent",
+         amazon-ssm-agent vmtoolsd waagent",
         Code,
         Always,
     ),
     ("puppet", Code, With("agent apply")),
-    ("cloud-init", Network, Unless("query status")),
+    ("snap-repair", Code, With("run")),
+    (
+        "cloud-init",
+        Network,
+        Unless("analyze clean collect-logs features modules query schema single status"),
+    ),
+    // What whoever made the node gave it: packages to install, commands to run.
+    ("cloud-init", Code, With("--all-stages modules single")),
     ("cloud-init", Reboot, With("--reboot -r")),
     (
         "birdc birdcl",
@@ -207,6 +219,23 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         ),
     ),
     (
+        "fail2ban-client fail2ban-server",
+        Network,
+        With("ban reload restart set start stop unban"),
+    ),
+    ("firewalld", Network, Always),
+    (
+        "netfilter-persistent",
+        Network,
+        With("flush reload restart start"),
+    ),
+    (
+        "ufw-init",
+        Network,
+        With("flush-all force-reload force-stop reload restart start stop"),
+    ),
+    ("ipsec", Network, With("down reload restart start stop up update")),
+    (
         "firewall-cmd",
         Network,
         With(
@@ -248,7 +277,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         Network,
         With("add-* clear del-* destroy emer-reset remove set set-*"),
     ),
-    ("resolvconf", Network, With("-a -d -u")),
+    ("resolvconf", Network, With("--enable-updates -a -d -u")),
     (
         "resolvectl",
         Network,
@@ -287,6 +316,8 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     // What was asked for is called off, told, or only said to all.
     ("shutdown", Reboot, Unless("--show -c -k")),
     ("init telinit", Reboot, With("0 6")),
+    // It restarts a node that it takes for stuck.
+    ("watchdog", Reboot, Always),
     (
         "busctl dbus-send gdbus",
         Reboot,
@@ -434,7 +465,21 @@ fn matches(pattern: &str, word: &str) -> bool {
 }
 
 /// Programs whose names are said of much else: they are known by their path, or where a command of the shell begins.
-pub(super) const WORDS: [&str; 6] = ["bridge", "halt", "init", "reboot", "route", "shutdown"];
+pub(super) const WORDS: [&str; 9] = [
+    "bridge",
+    "firewalld",
+    "fwupd",
+    "halt",
+    "init",
+    "reboot",
+    "route",
+    "shutdown",
+    "watchdog",
+];
+
+/// Programs that do nothing where they are told nothing.
+pub(super) const TOLD: &str =
+    "apk apt apt-get aptitude dnf dpkg flatpak iptables nft pacman rpm snap yum zypper";
 
 /// Services whose restart takes the network along, or what is resolved by it, or all containers; and names of their
 /// processes.

@@ -7,7 +7,7 @@ use super::files::{Files, Kind};
 use super::scope::Scope;
 
 /// Where programs are that no package has brought, what counts most first.
-const INSTALLED: [&str; 2] = ["/usr/local/sbin", "/usr/local/bin"];
+pub(super) const INSTALLED: [&str; 2] = ["/usr/local/sbin", "/usr/local/bin"];
 /// Scripts that are read, at most.
 const MOST: usize = 1000;
 
@@ -149,7 +149,7 @@ impl Scripts {
 }
 
 /// Whether that is where packages have their programs: what they do is known by their names.
-fn is_of_packages(path: &str) -> bool {
+pub(super) fn is_of_packages(path: &str) -> bool {
     let folders = ["/bin/", "/lib", "/sbin/", "/usr/"];
     folders.iter().any(|folder| path.starts_with(folder)) && !path.starts_with("/usr/local/")
 }

@@ -30,13 +30,18 @@ pub(super) fn systemctl(arguments: &[&str]) -> Option<(Effect, String)> {
     let network = after.iter().find(|unit| is_network(unit));
     // Which one a variable stands for is not known.
     let takes_away = !["reload", "start"].contains(&verb);
-    let any = || after.iter().find(|unit| takes_away && unit.contains('$'));
+    let may_be_service =
+        |unit: &str| unit.contains('$') && !NO_SERVICES.iter().any(|kind| unit.ends_with(kind));
+    let any = || after.iter().find(|unit| takes_away && may_be_service(unit));
     let (effect, unit) = match network {
         Some(unit) => (Effect::Network, unit),
         None => (Effect::Services, any()?),
     };
     Some((effect, format!("systemctl {verb} {unit}")))
 }
+
+/// Units of these kinds run nothing.
+const NO_SERVICES: [&str; 5] = [".automount", ".mount", ".path", ".swap", ".timer"];
 
 /// What is done to a service: its name, then what.
 pub(super) fn service(arguments: &[&str]) -> Option<(Effect, String)> {

@@ -173,7 +173,7 @@ fn reason(finding: &Finding, idle: Idle) -> &str {
 fn changes(effect: Effect) -> &'static str {
     match effect {
         Effect::Packages => "changes packages",
-        Effect::Lists => "fetches packages or what is known of them",
+        Effect::Lists => "fetches packages or firmware, or what is known of them",
         Effect::Services => "restarts services",
         Effect::Network => "changes the network",
         Effect::Firmware => "changes firmware",

@@ -7,7 +7,7 @@ use super::shell::{self, Command, Reads, Word};
 use super::{MOST_WORDS, Named, Place, Said, add_name, default, program};
 use crate::audit::Effect;
 use crate::audit::options::{is_among, operands};
-use crate::audit::programs::{CALLS, FETCHERS, INTERPRETERS, SAYS, WORDS, changes, is_known, needs};
+use crate::audit::programs::{CALLS, FETCHERS, INTERPRETERS, SAYS, TOLD, WORDS, changes, is_known, needs};
 use crate::audit::scope::Scope;
 use crate::audit::systemctl::{service, starts, systemctl};
 use crate::audit::wrappers::{self, With, is_assignment, is_runner, own};
@@ -108,6 +108,7 @@ impl Run {
     /// What was read.
     pub(super) fn done(mut self) -> Said {
         self.said.runs.retain(|path, _| !self.looked_for.contains(path));
+        self.said.looked_for = self.looked_for;
         self.said
     }
 
@@ -396,6 +397,9 @@ impl Run {
                 };
                 if is_known(name) && (!WORDS.contains(&name) || part != name) {
                     let takes_all = ["killall", "pkill", "skill", "systemctl"].contains(&name);
+                    // `find_cmd rpm`: it is named, and told nothing.
+                    let is_named = behind.is_empty() && part == *word && is_among(TOLD, part);
+                    let at = if is_named { at.mentioned() } else { at };
                     if self.known(name, behind, at) || takes_all {
                         return;
                     }
@@ -583,7 +587,9 @@ fn written(words: &[Word], given: Option<&Given>) -> Option<String> {
     let arguments: Vec<&str> = rest.iter().map(|word| word.text.as_str()).collect();
     match (says(program(&first.text)?, &arguments, first.line), given) {
         (Some(Given::Text { text, .. }), _) => Some(text),
-        (None, Some(Given::Text { text, .. })) if first.text == "cat" && rest.is_empty() => Some(text.clone()),
+        (None, Some(Given::Text { text, .. })) if first.text == "cat" && rest.is_empty() => {
+            Some(text.clone())
+        }
         _ => None,
     }
 }

@@ -235,9 +235,16 @@ fn a_root_without_units_is_audited_and_a_folder_that_is_none_is_not() {
     assert_eq!(told("no-root", "home/x"), None);
     for path in ["etc/hostname", "usr/lib/os-release"] {
         let (is_clean, no_units, page) = told("no-units", path).unwrap();
-        assert!(is_clean && no_units, "{path}");
+        // There was nothing to judge.
+        assert!(!is_clean && no_units, "{path}");
+        assert!(page.starts_with("It cannot be told"), "{page}");
+        assert!(page.contains("there was nothing to judge"), "{page}");
         assert!(page.contains("There was no unit file of systemd"), "{page}");
     }
+    let (is_clean, no_units, _) = told("a-job", "etc/cron.d/x").unwrap();
+    assert!(!is_clean && no_units);
+    let (is_clean, no_units, _) = told("a-hook", "etc/dhcp/dhclient-exit-hooks").unwrap();
+    assert!(is_clean && no_units);
     let (_, no_units, page) = told("some-unit", "lib/systemd/system/x.service").unwrap();
     assert!(!no_units && !page.contains("There was no unit"), "{page}");
 }

@@ -190,3 +190,37 @@ fn of_a_file_that_is_no_crontab_some_lines_are_told() {
         "/etc/cron.d/garbage: 290 more lines of it are refused or their time never comes"
     );
 }
+
+#[test]
+fn commands_of_a_crontab_are_looked_for_where_it_says() {
+    let image = with_cron("path");
+    image
+        .file(
+            "etc/cron.d/x",
+            "1 1 * * * root tidy\nPATH=/opt/tools/:/usr/local/bin:/usr/bin\n2 2 * * * root tidy now\n\
+             3 3 * * * root cd / && gone --all\n4 4 * * * root command -v gone && gone; known; own\n",
+        )
+        .script("opt/tools/tidy", "#!/bin/sh\nnetplan apply\n")
+        .script("usr/local/bin/own", "#!/bin/sh\nreboot\n")
+        .script("usr/bin/known", "");
+    let findings = image.findings();
+    let told: Vec<_> = findings
+        .iter()
+        .map(|one| (one.name(), one.runs.join(", "), one.missing.join(", ")))
+        .collect();
+    let one = |line, runs: &str, missing: &str| {
+        (
+            format!("/etc/cron.d/x:{line}"),
+            runs.to_owned(),
+            missing.to_owned(),
+        )
+    };
+    assert_eq!(
+        told,
+        [
+            one(3, "netplan apply (/opt/tools/tidy:2)", ""),
+            one(4, "", "/opt/tools/gone"),
+            one(5, "reboot (/usr/local/bin/own:2)", ""),
+        ]
+    );
+}

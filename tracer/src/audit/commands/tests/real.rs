@@ -10,11 +10,30 @@ fn commands_of_real_nodes() {
         ("[ -x /usr/lib/php/sessionclean ] && if [ ! -d /run/systemd/system ]; then /usr/lib/php/sessionclean; fi", &[]),
         ("test -x /usr/sbin/anacron || { cd / && run-parts --report /etc/cron.daily; }", &[]),
         ("command -v debian-sa1 > /dev/null && debian-sa1 1 1", &[]),
-        ("/usr/bin/dnf makecache --timer", &[]),
-        ("/usr/bin/fwupdmgr refresh --no-metadata-check", &[]),
+        ("/usr/bin/dnf makecache --timer", &["dnf makecache"]),
+        ("/usr/bin/fwupdmgr refresh --no-metadata-check", &["fwupdmgr refresh"]),
         ("/sbin/fstrim --listed-in /etc/fstab:/proc/self/mountinfo --verbose --quiet-unsupported", &[]),
         ("+/usr/bin/install -d -o man -g man -m 0755 /var/cache/man", &[]),
         ("/bin/sh -c 'find /var/cache/man -type f -name *.gz -atime +6 -print0 | xargs -r0 rm -f'", &[]),
+        ("/usr/bin/fail2ban-server -xf start", &["fail2ban-server -xf start"]),
+        ("/usr/sbin/netfilter-persistent start", &["netfilter-persistent start"]),
+        ("/lib/ufw/ufw-init start quiet", &["ufw-init start"]),
+        ("/usr/sbin/ipsec start --nofork", &["ipsec start"]),
+        ("/usr/sbin/firewalld --nofork --nopid", &["firewalld"]),
+        ("/sbin/resolvconf --enable-updates", &["resolvconf --enable-updates"]),
+        ("/bin/sh -c '[ $run_watchdog != 1 ] || exec /usr/sbin/watchdog $watchdog_options'", &["watchdog"]),
+        ("/usr/bin/cloud-init modules --mode=final", &["cloud-init modules"]),
+        ("/usr/bin/cloud-init init --local", &["cloud-init"]),
+        ("/usr/bin/cloud-init --all-stages", &["cloud-init", "cloud-init --all-stages"]),
+        ("/usr/libexec/fwupd/fwupd", &["fwupd"]),
+        ("/usr/libexec/fwupd/fwupdoffline", &["fwupdoffline", "fwupdoffline"]),
+        ("/usr/lib/snapd/snap-repair run", &["snap-repair run"]),
+        ("/usr/bin/vmtoolsd", &["vmtoolsd"]),
+        ("if x; then systemctl reload firewalld; fi; pgrep -x fwupd; x --name watchdog", &["systemctl reload firewalld"]),
+        ("systemctl stop \"$SERVICE\".timer &> /dev/null", &[]),
+        ("systemctl stop \"$SERVICE\"", &["systemctl stop $SERVICE"]),
+        ("RPM_CMD=`find_cmd rpm`; find_cmd dpkg; find_cmd apt-get", &[]),
+        ("wrapped apt-get upgrade", &["apt-get"]),
         ("lsof -t -a -c /syslog/ /var/log/frr/*", &[]),
         ("snap=\"${NAME}.x\"; ${DBG} lvremove -f \"${VG}/${snap}\"", &[]),
         ("(timeout \"$LONG\" ip mon r & ip -4 r s; ip -6 r s) | grep -q x", &[]),
@@ -63,4 +82,14 @@ fn commands_of_real_nodes() {
     .filter(|(_, found, expected)| found != expected)
     .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_program_that_is_told_nothing_behind_another_is_only_named() {
+    let effects = read("RPM_CMD=`find_cmd rpm`").effects;
+    let told: Vec<_> = effects
+        .iter()
+        .map(|((_, name), place)| (name.as_str(), place.mentioned))
+        .collect();
+    assert_eq!(told, [("rpm", true)]);
 }
