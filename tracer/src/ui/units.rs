@@ -42,7 +42,8 @@ struct UnitColumn {
     says: fn(&Unit) -> bool,
 }
 
-/// The columns of the table of units; those of packets where these are counted.
+/// The columns of the table of units; those of packets where these are counted. They are there at 80 columns, whatever they
+/// say: names and states are cut for them, and what else is told of a unit gives way.
 fn unit_columns(counted: bool) -> Vec<UnitColumn> {
     let one = |name, kind, rank, cell, says| UnitColumn {
         column: Column::new(name, kind, rank),
@@ -50,8 +51,8 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
         says,
     };
     let mut columns = vec![
-        one("unit", Cell::Ends(20), 0, |unit| unit.name.clone(), |_| true),
-        one("state", Cell::Text(18), 0, state, |_| true),
+        one("unit", Cell::Ends(15), 0, |unit| unit.name.clone(), |_| true),
+        one("state", Cell::Text(11), 0, state, |_| true),
         one("result", Cell::Text(9), 5, result, |unit| {
             !matches!(unit.result.as_str(), "" | "success") || !unit.reload_result.is_empty()
         }),
@@ -62,7 +63,7 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
             |unit| unit.job.clone(),
             |unit| !unit.job.is_empty(),
         ),
-        one("limit", Cell::Number, 1, limit, |_| true),
+        one("limit", Cell::Number, 3, limit, |_| true),
     ];
     if counted {
         columns.extend([
@@ -76,14 +77,14 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
             one(
                 "arrived",
                 Cell::Number,
-                2,
+                1,
                 |unit| count(unit.arrived),
                 |unit| unit.arrived > 0,
             ),
             one(
                 "delivered",
                 Cell::Number,
-                3,
+                1,
                 |unit| count(unit.delivered),
                 |unit| unit.delivered > 0,
             ),
@@ -244,5 +245,33 @@ mod tests {
         assert_eq!(limit(&unit), "unknown");
         unit.job.clear();
         assert_eq!(limit(&unit), "-");
+    }
+
+    #[test]
+    fn what_a_unit_gets_of_the_network_is_there_at_80_columns() {
+        let mut units = sample::incident().node.units;
+        units[0].name = "a-service-with-a-name-that-is-rather-long.service".to_owned();
+        (units[0].job, units[0].result) = ("stop running".to_owned(), "exit-code".to_owned());
+        (units[0].active, units[0].sub) = ("deactivating".to_owned(), "stop-sigterm".to_owned());
+        units[0].starts = 3;
+        for (arrived, starved) in [(1, 0), (421, 9), (98_765_432, 1234), (9_876_543_210, 123_456)] {
+            (units[0].arrived, units[0].delivered, units[0].starved) = (arrived, arrived - 1, starved);
+            let told: Vec<&Unit> = units.iter().collect();
+            let set = units_table(&told, true, 78);
+            let row: Vec<&str> = set.rows[0].split_ascii_whitespace().rev().collect();
+            let mut told = vec![count(arrived - 1), count(arrived)];
+            if starved > 0 {
+                told.insert(0, count(starved));
+            } else {
+                assert!(!set.header.contains("starved"));
+            }
+            // What none of them has to say leaves its room.
+            let told: Vec<_> = told.into_iter().filter(|number| number != "0").collect();
+            assert_eq!(row[..told.len()], told, "{set:?}");
+            assert!(
+                set.rows[0].len() <= 78 && set.rows[0].starts_with("a-ser"),
+                "{set:?}"
+            );
+        }
     }
 }
