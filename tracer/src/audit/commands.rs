@@ -1,12 +1,15 @@
 //! What command lines and scripts can change on a node, by the programs that they name. Pure.
 //!
-//! `shell` knows the words of a shell, `run` follows them to what they run. What a variable stands for is not known here, and
+//! `shell` knows the words of a shell, `run` follows them to what they run; `tokens` and `calls` know the calls by which other
+//! languages run something. What a variable stands for is not known here, and
 //! the words of a program that is not known may be another one: too much is found rather than too little. What stands in a
 //! script of another language is a mention where its line runs nothing.
 
+mod calls;
 mod parts;
 mod run;
 mod shell;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +17,7 @@ use super::Effect;
 use super::programs::CALLS;
 use super::scope::Scope;
 use run::Run;
+use tokens::Syntax;
 
 /// What can be changed, and by what: `apt-get`, `systemctl restart systemd-networkd.service`.
 pub(super) type Effects = BTreeMap<(Effect, String), Place>;
@@ -110,8 +114,8 @@ pub(super) fn read(text: &str) -> Said {
     let mut run = Run::default();
     match Language::of(text) {
         Language::Shell => run.text(text),
-        Language::Other { runs: true } => run.other_language(text),
-        Language::Other { runs: false } => {}
+        Language::Other { runs: true, syntax } => run.other_language(text, syntax),
+        Language::Other { runs: false, .. } => {}
     }
     run.done()
 }
@@ -122,7 +126,7 @@ enum Language {
     /// A command line, or a script of a shell.
     Shell,
     /// In other languages any word may stand anywhere. Where it calls nothing that runs a program it runs none.
-    Other { runs: bool },
+    Other { runs: bool, syntax: Option<Syntax> },
 }
 
 impl Language {
@@ -142,11 +146,16 @@ impl Language {
         if program.is_some_and(|program| program.ends_with("sh")) {
             return Self::Shell;
         }
-        let is_python = program.is_some_and(|program| program.contains("python"));
+        let syntax = program.and_then(Syntax::of);
+        // In Perl `open` runs what stands behind `|`; a backtick runs something in other languages than Python.
+        let may_run = |line: &str| {
+            CALLS.iter().any(|call| line.contains(call))
+                || syntax == Some(Syntax::Perl) && line.contains("open") && line.contains('|')
+                || syntax != Some(Syntax::Python) && line.contains('`')
+        };
         Self::Other {
-            // A backtick runs something in other languages than Python.
-            runs: code(text)
-                .any(|line| CALLS.iter().any(|call| line.contains(call)) || !is_python && line.contains('`')),
+            runs: code(text).any(may_run),
+            syntax,
         }
     }
 }

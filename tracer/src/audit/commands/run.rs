@@ -1,13 +1,15 @@
 //! What a text runs: its commands are followed behind what runs them, here or elsewhere.
 
+mod other;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::parts::{beginning, parts, without_comment};
+use super::parts::{beginning, parts};
 use super::shell::{self, Command, Reads, Word};
 use super::{MOST_WORDS, Named, Place, Said, add_name, default, program};
 use crate::audit::Effect;
 use crate::audit::options::{is_among, operands};
-use crate::audit::programs::{CALLS, FETCHERS, INTERPRETERS, SAYS, TOLD, WORDS, changes, is_known, needs};
+use crate::audit::programs::{FETCHERS, INTERPRETERS, SAYS, TOLD, WORDS, changes, is_known, needs};
 use crate::audit::scope::Scope;
 use crate::audit::systemctl::{service, starts, systemctl};
 use crate::audit::wrappers::{self, With, is_assignment, is_runner, own};
@@ -115,31 +117,6 @@ impl Run {
     /// Reads a text of a shell.
     pub(super) fn text(&mut self, text: &str) {
         self.list(&shell::commands(text, 1), At::TEXT);
-    }
-
-    /// Reads a script of another language: its lines, as far as they name programs.
-    pub(super) fn other_language(&mut self, text: &str) {
-        self.is_other = true;
-        for (line, code) in (1..).zip(text.lines()) {
-            if code.trim_start().starts_with('#') {
-                continue;
-            }
-            let calls = CALLS.iter().any(|call| code.contains(call));
-            let at = At {
-                mentioned: !calls,
-                line,
-                ..At::TEXT
-            };
-            for statement in without_comment(code).split([';', '|', '&', '(', ')', '{', '}', '`']) {
-                let parts = parts(statement);
-                self.said.too_long |= beginning(&parts).len() < parts.len();
-                let parts = beginning(&parts);
-                if let Some(first) = parts.first() {
-                    self.note_command(&first.text, at);
-                }
-                self.look_through(parts, at);
-            }
-        }
     }
 
     fn list(&mut self, commands: &[Command], at: At) {

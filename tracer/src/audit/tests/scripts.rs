@@ -215,3 +215,50 @@ fn a_script_does_what_it_can_where_it_is_run() {
         assert_eq!(runs("elsewhere", command), [""; 0], "{command}");
     }
 }
+
+/// The effects of a script that a timer starts: those of what it runs, and those of what it mentions.
+fn effects(name: &str, script: &str) -> (Vec<Effect>, Vec<Effect>) {
+    let image = running(name, "/opt/tidy");
+    image.file("opt/tidy", script);
+    let findings = image.findings();
+    let all = |of: fn(&Finding) -> &Vec<Effect>| findings.iter().flat_map(of).copied().collect();
+    (all(|one| &one.effects), all(|one| &one.perhaps))
+}
+
+#[test]
+fn what_scripts_of_other_languages_run_is_found() {
+    for script in [
+        "#!/usr/bin/python3\nimport os\nos.system(\"reboot\")\n",
+        "#!/usr/bin/env python3\nimport subprocess\nsubprocess.run(\n    [\"shutdown\",\n     \"-r\", \"now\"],\n    check=True)\n",
+        "#!/usr/bin/python3\nimport os\nos.system('echo b > /proc/sysrq-trigger')\n",
+        "#!/usr/bin/perl\nsystem(\"reboot\");\n",
+        "#!/usr/bin/perl -w\nmy $out = `reboot`;\n",
+        "#!/usr/bin/perl\nopen(my $pipe, '-|', 'shutdown -r now');\n",
+        "#!/usr/bin/ruby\nsystem 'reboot'\n",
+        "#!/usr/bin/env node\nrequire('child_process').execSync('reboot');\n",
+        "#!/usr/bin/php\n<?php shell_exec('reboot');\n",
+    ] {
+        assert_eq!(
+            effects("other-language", script),
+            (vec![Effect::Reboot], vec![]),
+            "{script}"
+        );
+    }
+    let lines =
+        "#!/usr/bin/python3\nimport subprocess\nsubprocess.run([\n    \"apt-get\",\n    \"upgrade\",\n])\n";
+    assert_eq!(effects("other-lines", lines), (vec![Effect::Packages], vec![]));
+}
+
+#[test]
+fn what_scripts_of_other_languages_only_say_is_not_run() {
+    for script in [
+        "#!/usr/bin/python3\nimport os\n# os.system('reboot')\n\"\"\"By os.system('reboot'), or\napt-get upgrade.\"\"\"\nos.system('ls')\n",
+        "#!/usr/bin/python3\nimport os\nprint('os.system(\"reboot\")')\nos.system('ls')\n",
+        "#!/usr/bin/perl\n=pod\n\nsystem('reboot'); apt-get upgrade\n\n=cut\nsystem('ls'); # `reboot`\n",
+    ] {
+        assert_eq!(effects("only-said", script), (vec![], vec![]), "{script}");
+    }
+    // A program is named on it, and none is run.
+    let help = "#!/usr/bin/python3\nimport os\np.add_argument('--system', help='apt-get upgrade it')\nos.system('ls')\n";
+    assert_eq!(effects("help", help), (vec![], vec![Effect::Packages]));
+}
