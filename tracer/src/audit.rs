@@ -180,6 +180,8 @@ pub enum Effect {
 pub enum Idle {
     /// `APT::Periodic` of apt's configuration asks for nothing.
     PeriodicOff,
+    /// `Unattended-Upgrade::InstallOnShutdown` of apt's configuration is not set: it installs nothing at the node's end.
+    NotAtShutdown,
     /// The job of cron ends where systemd runs: a timer does its work.
     LeftToSystemd,
     /// Nothing that would start it is enabled: no cron.

@@ -92,12 +92,13 @@ fn add_name(all: &mut Named, name: String, scope: Scope) {
 }
 
 /// Folders that hold programs: a path that begins otherwise (`/var/lib/dpkg`) is that of something else.
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 11] = [
     "/usr/bin/",
     "/usr/sbin/",
     "/usr/lib/",
     "/usr/libexec/",
     "/usr/local/",
+    "/usr/share/unattended-upgrades/",
     "/bin/",
     "/sbin/",
     "/lib/",

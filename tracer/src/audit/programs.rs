@@ -72,7 +72,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         Packages,
         Unless(
             "--audit --compare-versions --contents --get-selections --info --list --listfiles \
-             --print-architecture --print-foreign-architectures --search --status --verify \
+             --print-architecture --print-foreign-architecture* --search --status --verify \
              --control --ctrl-tarfile --field --fsys-tarfile --show -C -I -L -S -V -W -c -e -f -l -s",
         ),
     ),
@@ -110,6 +110,8 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         Unless("--download-only --dry-run"),
     ),
     ("unattended-upgrades", Packages, Always),
+    // It waits for the node's end, to install then what there is.
+    ("unattended-upgrade-shutdown", Packages, Unless("--stop-only")),
     ("zypper", Packages, Unless("info list-updates lu search")),
     ("fwupdmgr fwupdtool", Firmware, FIRMWARE),
     // Which firmware there is; none is installed by that.

@@ -24,6 +24,16 @@ impl Upgrades {
         {
             self.of_dnf(does, traps);
         }
+        const AT_SHUTDOWN: &str = "unattended-upgrade-shutdown";
+        if does.runs(AT_SHUTDOWN) {
+            let installs = self.apt.is_yes("Unattended-Upgrade::InstallOnShutdown");
+            if !installs && !does.runs_besides(AT_SHUTDOWN) {
+                return Some(Idle::NotAtShutdown);
+            }
+            if installs {
+                self.of_apt(does, traps);
+            }
+        }
         let upgrades = does.runs("apt.systemd.daily install");
         let lists = does.runs("apt.systemd.daily update");
         let all = does.runs("apt.systemd.daily") && !upgrades && !lists;

@@ -155,6 +155,7 @@ fn short(finding: &Finding) -> String {
 fn reason(finding: &Finding, idle: Idle) -> &str {
     match idle {
         Idle::PeriodicOff => "APT::Periodic asks for nothing that it does",
+        Idle::NotAtShutdown => "Unattended-Upgrade::InstallOnShutdown is not set",
         Idle::LeftToSystemd => "it leaves that to a timer of systemd",
         Idle::NoCron => "no cron is enabled",
         Idle::NotStarted => "what would start it is not enabled",

@@ -206,7 +206,8 @@ struct Given {
 fn arguments(tokens: &[Token], line: usize, syntax: Syntax, is_open: bool) -> Option<Given> {
     let has_brackets = matches!(tokens.first()?.what, What::Sign('('));
     let may_have_none = matches!(syntax, Syntax::Perl | Syntax::Ruby);
-    if !has_brackets && !(may_have_none && matches!(tokens.first()?.what, What::Text(_))) {
+    let has_text = matches!(tokens.first()?.what, What::Text(_) | What::Words(_));
+    if !(has_brackets || may_have_none && has_text) {
         return None;
     }
     let mut read = Reading {

@@ -160,3 +160,39 @@ fn dnf_automatic_does_what_its_configuration_says() {
     );
     assert_eq!(image.findings()[0].effects, [Effect::Lists]);
 }
+
+#[test]
+fn what_is_installed_at_the_node_s_end_goes_by_the_configuration() {
+    let image = Image::new("at-shutdown");
+    image
+        .file(
+            "usr/lib/systemd/system/unattended-upgrades.service",
+            "[Service]\nExecStart=/usr/share/unattended-upgrades/unattended-upgrade-shutdown --wait-for-signal\n",
+        )
+        .link(
+            "etc/systemd/system/multi-user.target.wants/unattended-upgrades.service",
+            "/usr/lib/systemd/system/unattended-upgrades.service",
+        )
+        .script(
+            "usr/lib/systemd/system-sleep/unattended-upgrades",
+            "#!/bin/sh\n/usr/share/unattended-upgrades/unattended-upgrade-shutdown --stop-only\n",
+        )
+        .script(
+            "usr/share/unattended-upgrades/unattended-upgrade-shutdown",
+            "#!/usr/bin/python3\nimport subprocess\nif x:\n    subprocess.Popen([\"unattended-upgrade\"])\n",
+        );
+    let idle = || -> Vec<_> {
+        let findings = image.findings().into_iter();
+        findings.map(|one| (one.unit, one.effects, one.idle)).collect()
+    };
+    let one = |idle| {
+        let unit = "unattended-upgrades.service".to_owned();
+        [(unit, vec![Effect::Packages], idle)]
+    };
+    assert_eq!(idle(), one(Some(Idle::NotAtShutdown)));
+    image.file(
+        "etc/apt/apt.conf.d/50unattended-upgrades",
+        "Unattended-Upgrade::InstallOnShutdown \"true\";\n",
+    );
+    assert_eq!(idle(), one(None));
+}
