@@ -51,7 +51,7 @@ fn unit_columns(counted: bool) -> Vec<UnitColumn> {
         says,
     };
     let mut columns = vec![
-        one("unit", Cell::Ends(15), 0, |unit| unit.name.clone(), |_| true),
+        one("unit", Cell::Ends(20), 0, |unit| unit.name.clone(), |_| true),
         one("state", Cell::Text(11), 0, state, |_| true),
         one("result", Cell::Text(9), 5, result, |unit| {
             !matches!(unit.result.as_str(), "" | "success") || !unit.reload_result.is_empty()
