@@ -165,6 +165,14 @@ impl Files {
         names
     }
 
+    /// What a file is a link to; `None` where it is none.
+    pub(super) fn link(&self, path: &str) -> Option<String> {
+        let (folder, name) = path.rsplit_once('/')?;
+        let folder = self.open(folder, OFlags::DIRECTORY).ok()?;
+        let target = readlinkat(folder, name, Vec::new()).ok()?;
+        Some(target.to_string_lossy().into_owned())
+    }
+
     /// Whether a name in a folder is a link to /dev/null, by which systemd knows that a unit is masked.
     pub(super) fn is_masked(&self, folder: &str, name: &str) -> bool {
         self.open(folder, OFlags::DIRECTORY)

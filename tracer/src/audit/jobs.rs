@@ -76,6 +76,8 @@ pub(super) enum Off {
     CommentTo(usize),
     /// By a file that nobody may execute.
     NotExecutable,
+    /// By a link to that which is taken away: what it leads to may be run by others, and be none of the image.
+    RemoveLink(String),
     /// By a file of another name.
     Rename,
     /// By this job of at(1) that is taken away.
@@ -245,7 +247,7 @@ impl Jobs {
                         persistent: catches_up && period != "hourly",
                         said: commands::read(&script.text),
                         idle: by_cron(units, &script.text),
-                        off: Off::NotExecutable,
+                        off: not_executable(files, &path),
                         ..Job::default()
                     });
                 }
@@ -329,12 +331,17 @@ impl Jobs {
                 off: if hook.sourced {
                     Off::Rename
                 } else {
-                    Off::NotExecutable
+                    not_executable(files, &path)
                 },
                 ..Job::default()
             });
         }
     }
+}
+
+/// How a script is turned off that is run where it may be executed.
+fn not_executable(files: &Files, path: &str) -> Off {
+    files.link(path).map_or(Off::NotExecutable, Off::RemoveLink)
 }
 
 /// Why a job of cron does nothing.

@@ -294,3 +294,29 @@ fn what_apt_and_dpkg_run_is_told() {
         ]
     );
 }
+
+#[test]
+fn of_a_hook_that_is_a_link_the_link_is_taken_away() {
+    let image = Image::new("linked-hook");
+    image
+        .script("lib/x/hook.sh", "#!/bin/sh\nip link set eth0 down\n")
+        .link("etc/network/if-up.d/x", "/lib/x/hook.sh")
+        .script("etc/network/if-up.d/y", "#!/bin/sh\nip link set eth0 down\n");
+    let remedies: Vec<_> = image.findings().into_iter().flat_map(|one| one.remedy).collect();
+    let path = |name: &str| {
+        image
+            .0
+            .join("etc/network/if-up.d")
+            .join(name)
+            .display()
+            .to_string()
+    };
+    // A link of an image may lead to a file of this node.
+    assert_eq!(
+        remedies,
+        [
+            format!("rm {}  # a link to /lib/x/hook.sh", path("x")),
+            format!("chmod a-x {}", path("y")),
+        ]
+    );
+}
