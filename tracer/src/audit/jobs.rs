@@ -316,6 +316,10 @@ impl Jobs {
             vec![hook.path.to_owned()]
         };
         for path in paths {
+            // What reads these leaves out such names: so they are turned off.
+            if hook.sourced && path.ends_with('~') {
+                continue;
+            }
             let kind = if hook.sourced { Kind::Text } else { Kind::Script };
             let Some(script) = files.read(&path, kind) else {
                 continue;

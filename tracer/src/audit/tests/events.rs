@@ -320,3 +320,19 @@ fn of_a_hook_that_is_a_link_the_link_is_taken_away() {
         ]
     );
 }
+
+#[test]
+fn a_hook_that_was_turned_off_is_none() {
+    let image = Image::new("hook-off");
+    image.file("etc/dhcp/dhclient-exit-hooks.d/x", "ip link set eth0 down\n");
+    let [finding] = &image.findings()[..] else {
+        panic!("{:?}", image.findings())
+    };
+    let [command] = &finding.remedy[..] else {
+        panic!("{finding:?}")
+    };
+    let words: Vec<&str> = command.split(' ').collect();
+    assert_eq!((words[0], words.len()), ("mv", 3));
+    fs::rename(words[1], words[2]).unwrap();
+    assert_eq!(image.findings(), []);
+}
