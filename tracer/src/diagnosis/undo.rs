@@ -14,7 +14,7 @@ use self::instead::{is_taken, leads_as_before, stands_elsewhere};
 use super::effects::covers;
 use super::words::{command, count};
 use crate::event::value::{self, NF_TABLES, OF_DEVICE};
-use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version};
+use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, ruleset};
 use crate::model::Model;
 use crate::model::timeline::{Change, Subject, Told};
 use crate::shell::quoted;
@@ -62,7 +62,7 @@ impl<'a> Later<'a> {
                 firewall::is_back(self.history(), change)
             }
             // Lines say it of what has several parts.
-            Subject::Setting(_, Thing::Ruleset { .. } | Thing::Link { .. } | Thing::Traffic { .. }) => {
+            Subject::Setting(_, Thing::Link { .. } | Thing::Traffic { .. }) => {
                 self.one(change).is_some_and(|lines| lines.is_empty())
             }
             Subject::Setting(netns, thing) => is_undone(self.model, *netns, thing, change) == Some(true),
@@ -84,9 +84,10 @@ impl<'a> Later<'a> {
         let Subject::Setting(netns, thing) = &change.subject else {
             return None;
         };
-        if let Thing::Ruleset { firewall } = thing {
-            let is_known = firewall == NF_TABLES;
-            return is_known.then(|| firewall::take_back(model, self.history(), *netns, change))?;
+        if let Thing::Ruleset { firewall } = thing
+            && firewall == NF_TABLES
+        {
+            return firewall::take_back(model, self.history(), *netns, change);
         }
         if let Some(is_back) = is_undone(model, *netns, thing, change) {
             return is_back.then(Vec::new);
@@ -262,6 +263,13 @@ fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Optio
     let now = model.settings().value(netns, thing.clone());
     if now != change.after.as_deref() {
         return Some(match thing {
+            // A policy drops nothing any more, whatever else the table has by now.
+            Thing::Ruleset { .. } => {
+                let shut = ruleset::newly_shut(change.before.as_deref(), change.after.as_deref());
+                let still = ruleset::shut(now);
+                let is_open = !shut.is_empty() && !shut.iter().any(|chain| still.contains(chain));
+                is_open || now == change.before.as_deref()
+            }
             // An address works whatever else is said of it, as who gave it for how long, if no other node has it too.
             Thing::Address { .. } => {
                 change.before.is_some() && now.is_some_and(|now| !value::is_duplicate(now))

@@ -222,6 +222,20 @@ pub(crate) fn only(value: &str, is_wanted: impl Fn(Option<&Did>) -> bool) -> Opt
     (parts.len() > 1 || all == 1).then(|| parts.join(BETWEEN))
 }
 
+/// The chains of a table of iptables whose policy is to drop since this change of its value, and was not before.
+pub(crate) fn newly_shut<'a>(before: Option<&'a str>, after: Option<&'a str>) -> Vec<&'a str> {
+    let was = shut(before);
+    let mut now = shut(after);
+    now.retain(|chain| !was.contains(chain));
+    now
+}
+
+/// The chains of a table of iptables whose policy is to drop: `policy of INPUT and FORWARD drop, 5 entries, hash 33990b1b`.
+pub(crate) fn shut(value: Option<&str>) -> Vec<&str> {
+    let said = value.and_then(|value| value.strip_prefix("policy of ")?.split_once(" drop, "));
+    said.map_or_else(Vec::new, |(chains, _)| chains.split(" and ").collect())
+}
+
 /// The value as people are shown it: of what a change did the first eight by name and the rest by their number, and of a rule the
 /// beginning where it is long. What is judged goes by all of it.
 pub(crate) fn shown(value: &str) -> Cow<'_, str> {

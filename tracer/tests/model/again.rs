@@ -475,3 +475,52 @@ fn two_rules_that_drop_the_same_are_mended_by_the_last_that_goes() {
     });
     assert!(story.report().episodes[0].mended.is_some());
 }
+
+/// Of an older firewall the number of rules, their hash and the policies that drop are known, and each second only.
+#[test]
+fn each_fault_by_an_older_firewall_has_its_own_cause_and_mend() {
+    let mut story = begun();
+    let table = |story: &mut Story, value: &str| {
+        let rules = Thing::Ruleset {
+            firewall: "ip_tables filter".to_owned(),
+        };
+        set(story, rules, Some(value), Seen::Noticed, None);
+    };
+    let rounds = |story: &mut Story, count: u32, is_broken: bool| {
+        story.rounds(count, |story| {
+            works(story);
+            for port in [42_000, 42_001] {
+                if is_broken {
+                    story.ask_and_lose(
+                        client(port),
+                        drop("NETFILTER_DROP", "nf_hook_slow", Protocol::Tcp),
+                    );
+                } else {
+                    story.exchange(client(port));
+                }
+            }
+        });
+    };
+    rounds(&mut story, 8, false);
+    // The policy was there before anything else was, so that no other table is as it was.
+    table(&mut story, "policy of INPUT drop, 4 entries, hash 0a0a0a0a");
+    rounds(&mut story, 8, true);
+    table(&mut story, "4 entries, hash 0b0b0b0b");
+    rounds(&mut story, 16, false);
+    table(&mut story, "5 entries, hash 0c0c0c0c");
+    rounds(&mut story, 8, true);
+    let cause = story.verdict("R06").cause.text;
+    assert!(cause.contains("5 entries, hash 0c0c0c0c"), "{cause}");
+    table(&mut story, "4 entries, hash 0b0b0b0b");
+    rounds(&mut story, 16, false);
+    let report = story.report();
+    let mends: Vec<_> = report
+        .episodes
+        .iter()
+        .map(|episode| episode.mended.as_ref().map(|mended| mended.text.as_str()))
+        .collect();
+    assert_eq!(mends.len(), 2, "{mends:#?}");
+    for mend in mends {
+        assert!(mend.unwrap().contains("hash 0b0b0b0b"), "{mend:#?}");
+    }
+}

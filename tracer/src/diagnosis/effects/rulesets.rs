@@ -28,6 +28,9 @@ pub(in crate::diagnosis) fn firewall_shut(finding: &Finding, change: &Change) ->
     let Some(Thing::Ruleset { .. }) = thing(finding, change) else {
         return false;
     };
+    if !ruleset::newly_shut(change.before.as_deref(), change.after.as_deref()).is_empty() {
+        return true;
+    }
     let did = ruleset::read(change.after.as_deref().unwrap_or_default());
     did.iter().flatten().any(|did| match did {
         Did::Elements(..) | Did::More(_) => false,

@@ -15,7 +15,7 @@ const ROOM: usize = 1024;
 const MODULES: &str = "/sys/module";
 /// Bytes of rules that are read at each look, whether or not the kernel put them elsewhere meanwhile. Of more, only each so
 /// many looks.
-const AT_ONCE: u32 = 1 << 18;
+const AT_ONCE: u32 = 1 << 20;
 
 /// What is told of a table whose rules could not be read.
 pub(super) const UNREAD: &str = "rules not read";
