@@ -72,9 +72,12 @@ impl<'a> Later<'a> {
 
     /// By what the change is taken back, as far as it stood until then.
     pub(super) fn taken_back(&self, change: &Change) -> TakenBack {
-        match history::namespace(change) {
-            Some(_) => TakenBack::At(self.history().undone(change)),
-            None => TakenBack::ByAnother(change.after.clone()),
+        match (history::namespace(change), &change.subject) {
+            (Some(_), _) => TakenBack::At(self.history().undone(change)),
+            (None, Subject::Setting(_, Thing::Ruleset { .. })) => {
+                TakenBack::ByTable(change.before.clone(), change.after.clone())
+            }
+            (None, _) => TakenBack::ByAnother(change.after.clone()),
         }
     }
 
@@ -109,6 +112,8 @@ pub(super) enum TakenBack {
     At(BTreeSet<u64>),
     /// By one of the same thing that makes something else of it.
     ByAnother(Option<String>),
+    /// By one by which a table of iptables, which was this and became that, drops no more of it.
+    ByTable(Option<String>, Option<String>),
 }
 
 impl TakenBack {
@@ -117,6 +122,9 @@ impl TakenBack {
         match self {
             Self::At(times) => times.contains(&other.at),
             Self::ByAnother(after) => *after != other.after,
+            Self::ByTable(before, after) => {
+                ruleset::is_undone(before.as_deref(), after.as_deref(), other.after.as_deref())
+            }
         }
     }
 }
@@ -263,12 +271,8 @@ fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Optio
     let now = model.settings().value(netns, thing.clone());
     if now != change.after.as_deref() {
         return Some(match thing {
-            // A policy drops nothing any more, whatever else the table has by now.
             Thing::Ruleset { .. } => {
-                let shut = ruleset::newly_shut(change.before.as_deref(), change.after.as_deref());
-                let still = ruleset::shut(now);
-                let is_open = !shut.is_empty() && !shut.iter().any(|chain| still.contains(chain));
-                is_open || now == change.before.as_deref()
+                ruleset::is_undone(change.before.as_deref(), change.after.as_deref(), now)
             }
             // An address works whatever else is said of it, as who gave it for how long, if no other node has it too.
             Thing::Address { .. } => {

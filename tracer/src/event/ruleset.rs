@@ -230,8 +230,15 @@ pub(crate) fn newly_shut<'a>(before: Option<&'a str>, after: Option<&'a str>) ->
     now
 }
 
+/// A change of the value of a table of iptables is taken back by this one: it is as it was, or the policies drop no more that did
+/// then, whatever else it has by now.
+pub(crate) fn is_undone(before: Option<&str>, after: Option<&str>, now: Option<&str>) -> bool {
+    let (shut, still) = (shut(after), shut(now));
+    now == before || !shut.is_empty() && !shut.iter().any(|chain| still.contains(chain))
+}
+
 /// The chains of a table of iptables whose policy is to drop: `policy of INPUT and FORWARD drop, 5 entries, hash 33990b1b`.
-pub(crate) fn shut(value: Option<&str>) -> Vec<&str> {
+fn shut(value: Option<&str>) -> Vec<&str> {
     let said = value.and_then(|value| value.strip_prefix("policy of ")?.split_once(" drop, "));
     said.map_or_else(Vec::new, |(chains, _)| chains.split(" and ").collect())
 }

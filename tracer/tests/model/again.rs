@@ -505,6 +505,9 @@ fn each_fault_by_an_older_firewall_has_its_own_cause_and_mend() {
     // The policy was there before anything else was, so that no other table is as it was.
     table(&mut story, "policy of INPUT drop, 4 entries, hash 0a0a0a0a");
     rounds(&mut story, 8, true);
+    // A rule that changes nothing of it.
+    table(&mut story, "policy of INPUT drop, 5 entries, hash 0d0d0d0d");
+    rounds(&mut story, 4, true);
     table(&mut story, "4 entries, hash 0b0b0b0b");
     rounds(&mut story, 16, false);
     table(&mut story, "5 entries, hash 0c0c0c0c");
