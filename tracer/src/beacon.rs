@@ -54,9 +54,10 @@ impl Beacon {
         let changed = self.writer.result().and_then(|result| self.written(result));
         let now = diagnosis.model().now();
         // What was mended may have hidden something else: until that is known there is nothing to tell.
-        if !diagnosis.standing().is_some_and(Standing::is_settling) {
-            self.pace.see(led(diagnosis));
+        if diagnosis.standing().is_some_and(Standing::is_settling) {
+            return changed;
         }
+        self.pace.see(led(diagnosis));
         if let Some(suppressed) = self.pace.due(now)
             && let Some(line) = line(diagnosis, &suppressed)
             && self.writer.write(line)

@@ -285,7 +285,7 @@ fn turn_off_job(node: &Node, job: &Job) -> String {
         Off::Comment => format!("sed -i '{}s/^/#/' {path}", job.line),
         Off::CommentTo(last) => format!("sed -i '{},{last}s/^/#/' {path}", job.line),
         Off::NotExecutable => format!("chmod a-x {path}"),
-        Off::RemoveLink(target) => format!("rm {path}  # a link to {target}"),
+        Off::RemoveLink(target) => format!("rm {path}  # a link to {}", quoted(target)),
         // Names that end so are left out by what reads these folders.
         Off::Rename => format!("mv {path} {path}~"),
         Off::MaskUnit(unit) => turn_off(node, unit, Origin::Package),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::pairing::{self, Mended, SEEN_LATE, TOLD};
-use super::roots::Found;
+use super::roots::{Found, counts};
 use super::{Finding, Rule, report};
 use crate::model::Model;
 use crate::model::clock::{MEMORY, SECOND};
@@ -40,6 +40,12 @@ pub(super) struct Stood {
     pub(super) mended: Option<u64>,
 }
 
+impl Stood {
+    fn decides(&self) -> bool {
+        self.rule.place.is_some() && counts(self.confidence)
+    }
+}
+
 /// What led, and what was mended, until the last tick.
 #[derive(Default)]
 pub(super) struct Aftermath {
@@ -50,6 +56,8 @@ pub(super) struct Aftermath {
     by_rule: BTreeMap<&'static str, u64>,
     /// When something was mended last.
     last: Option<u64>,
+    /// The same, of what decided where the fault was.
+    decided: Option<u64>,
     /// When that was mended which led last, as long as nothing else does, and what is lost may be taken for a part of it.
     now: Option<u64>,
 }
@@ -114,6 +122,9 @@ impl Aftermath {
         mended: Option<u64>,
     ) {
         let beside = stood.iter().filter_map(|one| one.mended).max();
+        let decided = stood.iter().filter(|one| one.decides());
+        let decided = decided.filter_map(|one| one.mended).max();
+        self.decided = self.decided.max(mended).max(decided);
         self.stood = stood;
         self.last = self.last.max(mended).max(beside);
         let kept = self.now.filter(|_| leading.is_none());
@@ -135,9 +146,11 @@ impl Aftermath {
         self.now.is_some()
     }
 
-    /// Something was mended so short a time ago that what it hid may not be known yet.
-    pub(super) fn is_settling(&self, now: u64) -> bool {
-        self.last.is_some_and(|at| now.saturating_sub(at) < SETTLES)
+    /// A fault was mended so short a time ago that what it hid may not be known yet, `just` being one that is not kept here so far.
+    pub(super) fn is_settling(&self, now: u64, just: Option<u64>) -> bool {
+        self.decided
+            .max(just)
+            .is_some_and(|at| now.saturating_sub(at) < SETTLES)
     }
 
     /// It was broken once more.

@@ -50,7 +50,7 @@ pub(super) fn report(model: &Model, past: &Past, episodes: &Episodes, most: usiz
     let found = verdicts::all(model, past, most);
     let first = found.first().filter(|first| first.decides());
     let first = first.and_then(|first| first.place);
-    let settling = verdicts::is_settling(model, past, first);
+    let (place, settling) = verdicts::place(model, past, first, None);
     let (starved, starved_total) = starved(model, most);
     let (namespaces, namespaces_total) = namespaces::rows(model);
     let (counters, counters_total) = told::counters(model);
@@ -84,7 +84,7 @@ pub(super) fn report(model: &Model, past: &Past, episodes: &Episodes, most: usiz
         namespaces_watched: model.namespaces_watched() as u64,
         namespaces,
         namespaces_total,
-        place: verdicts::place(model, first, settling),
+        place,
         settling,
         verdicts: found,
         episodes: episodes::told(model, episodes),

@@ -277,7 +277,8 @@ impl Reading {
             What::Name(_) if matches!(next, Some(What::Sign('=' | ':'))) => return false,
             What::Name(name) if name == "function" || ENDS.contains(&name.as_str()) => return false,
             // `shlex.split("…")`, `"…".split()`, `os.P_WAIT`
-            What::Name(name) if name.starts_with('.') || name.ends_with("split") || name.contains("P_") => {}
+            What::Name(name)
+                if name.starts_with('.') || name.ends_with("split") || last_part(name).starts_with("P_") => {}
             What::Name(_) if self.is_open && self.words.is_empty() => {}
             What::Name(name) if self.words.is_empty() => match self.variable {
                 None => self.variable = Some(name.clone()),

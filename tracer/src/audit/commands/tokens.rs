@@ -120,7 +120,10 @@ impl Lexer {
             '=' if is_first && self.is_manual() => {
                 self.prose_to(|line| line.starts_with("=cut") || line.starts_with("=end"));
             }
-            '_' if is_first && (self.begins("__END__") || self.begins("__DATA__")) => {
+            '_' if is_first
+                && matches!(self.syntax, Syntax::Perl | Syntax::Ruby)
+                && (self.begins("__END__") || self.begins("__DATA__")) =>
+            {
                 self.prose_to(|_| false)
             }
             // `$#list`, `s#a#b#`
@@ -132,7 +135,9 @@ impl Lexer {
             }
             '/' if has_slashes && self.begins("//") => self.comment("\n"),
             '/' if has_slashes && self.begins("/*") => self.comment("*/"),
-            '<' if self.begins("<<") && self.syntax != Syntax::Python => self.document(),
+            '<' if self.begins("<<") && !matches!(self.syntax, Syntax::Python | Syntax::JavaScript) => {
+                self.document();
+            }
             '"' | '\'' | '`' => self.quoted(c),
             '%' if self.syntax == Syntax::Ruby && self.peek(1) == Some('x') => {
                 self.bracketed(2, What::Command)

@@ -148,8 +148,8 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
         .collect();
     let leading = lead(found);
     let first = leading.as_ref().and_then(|(leading, _)| leading.rule.place);
-    let is_settling = is_settling(model, past, first);
-    let place = place(model, first, is_settling);
+    let just = gone.as_ref().map(|(_, mended)| mended.at);
+    let (place, is_settling) = place(model, past, first, just);
     Outcome {
         standing: Standing {
             place,
@@ -366,22 +366,22 @@ pub(in crate::diagnosis) fn told(model: &Model, mended: &Mended) -> report::Mend
     }
 }
 
-/// What was mended just now may have hidden something else, which takes a while to be known: as long as flows starve, and nothing
-/// else decides, it is open.
-pub(super) fn is_settling(model: &Model, past: &Past, first: Option<Where>) -> bool {
-    first.is_none() && past.aftermath.is_settling(model.now()) && model.starved() > 0
+/// Where the fault is, by the first verdict that decides it, and whether that is open: what was mended just now may have hidden
+/// something else, which takes a while to be known, as long as flows starve. `just` is when that was mended which is found no more.
+pub(super) fn place(model: &Model, past: &Past, first: Option<Where>, just: Option<u64>) -> (Where, bool) {
+    let place = first.unwrap_or_else(|| without_fault(model));
+    let is_settling =
+        place == Where::Healthy && model.starved() > 0 && past.aftermath.is_settling(model.now(), just);
+    (if is_settling { Where::Unknown } else { place }, is_settling)
 }
 
-/// Where the fault is, by the first verdict that decides it.
-pub(super) fn place(model: &Model, first: Option<Where>, is_settling: bool) -> Where {
-    if let Some(first) = first {
-        return first;
-    }
+/// What is to be said where no verdict decides.
+fn without_fault(model: &Model) -> Where {
     if !NEEDED.iter().all(|capability| model.can(capability)) || model.is_over() {
         return Where::Unknown;
     }
     // Where nothing arrives, nothing shows that the network works.
-    if model.totals().ledger.arrived > 0 && !is_settling {
+    if model.totals().ledger.arrived > 0 {
         Where::Healthy
     } else {
         Where::Unknown

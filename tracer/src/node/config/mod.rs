@@ -394,7 +394,8 @@ impl Configuration {
         if !unread.is_empty() {
             let names: Vec<&str> = unread.into_iter().map(Firewall::module).collect();
             why.push(format!(
-                "Of the rules of {} only the names of their tables are seen, so that a change of a rule or policy is not ({}):                  iptables-legacy-save shows them.",
+                "Of the rules of {} only the names of their tables are seen, so that a change of a rule or policy is not ({}): \
+                 iptables-legacy-save shows them.",
                 names.join(" and "),
                 self.legacy
                     .why()
