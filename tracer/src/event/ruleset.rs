@@ -25,6 +25,9 @@ const DEVICE: &str = ": device ";
 const DORMANT: &str = ": dormant";
 const AWAKE: &str = ": not dormant any more";
 
+/// Of the entries of a table of iptables.
+pub(crate) const DROP_NOTHING: &str = " that drop nothing";
+
 /// One thing that a change did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Did {
@@ -230,11 +233,12 @@ pub(crate) fn newly_shut<'a>(before: Option<&'a str>, after: Option<&'a str>) ->
     now
 }
 
-/// A change of the value of a table of iptables is taken back by this one: it is as it was, or the policies drop no more that did
-/// then, whatever else it has by now.
+/// A change of the value of a table of iptables is taken back by this one: it is as it was, nothing is left that drops, or the
+/// policies drop no more that did then, whatever else it has by now.
 pub(crate) fn is_undone(before: Option<&str>, after: Option<&str>, now: Option<&str>) -> bool {
     let (shut, still) = (shut(after), shut(now));
-    now == before || !shut.is_empty() && !shut.iter().any(|chain| still.contains(chain))
+    let is_open = now.is_some_and(|now| now.contains(DROP_NOTHING));
+    now == before || is_open || !shut.is_empty() && !shut.iter().any(|chain| still.contains(chain))
 }
 
 /// The chains of a table of iptables whose policy is to drop: `policy of INPUT and FORWARD drop, 5 entries, hash 33990b1b`.

@@ -52,6 +52,9 @@ pub struct Rules {
     pub hash: u32,
     /// The chains whose policy is to drop.
     pub shut: Vec<&'static str>,
+    /// A rule or policy may drop: all say where to go on, but some that drop, and those whose target is a module's
+    /// (`-j REJECT`, `-j LOG`), of which is not known here what they do.
+    pub may_drop: bool,
 }
 
 /// Reads the tables in the kernel's memory.

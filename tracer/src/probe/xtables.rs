@@ -24,10 +24,20 @@ const NAME: usize = 32;
 const MOST: usize = 16;
 /// Kinds of data that modules keep of a network namespace, at most: some fifty are registered.
 const KINDS: u32 = 1_024;
-/// What a rule says by which packets are dropped: `-NF_DROP - 1`.
-const DROP: u32 = u32::MAX;
+/// What a rule says by which packets are dropped: `-NF_DROP - 1` (include/uapi/linux/netfilter/x_tables.h).
+const DROP: u32 = verdict(0);
+/// What a rule says by which they pass, and by which the chain that led here goes on: `-NF_ACCEPT - 1` and `XT_RETURN`, which is
+/// `-NF_REPEAT - 1`.
+const PASS: [u32; 2] = [verdict(1), verdict(4)];
+/// The target that only says the name of a chain, or that the table ends (`XT_ERROR_TARGET`).
+const HEADING: &[u8] = b"ERROR\0";
 /// Bytes of rules that are read at a time: longer than any rule, whose length is a number of two bytes.
 const WINDOW: usize = 1 << 16;
+
+/// As a rule says it: below 0, so that it is no number of a rule to go on with.
+const fn verdict(code: u32) -> u32 {
+    !code
+}
 
 /// Where the kernel keeps the lists of tables of a network namespace, one for each family.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +49,12 @@ enum Lists {
     Kept([u64; 4]),
 }
 
-/// Where a rule of a firewall has what is no part of what it says, and how it goes on.
+/// Where a rule of a firewall has what is no part of what it says, its target, and how it goes on.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     counters: usize,
     next: usize,
-    target: u64,
+    target: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -60,7 +70,9 @@ struct Layout {
     rules: u64,
     valid: u64,
     policies: u64,
-    verdict: u64,
+    /// Of a target.
+    named: usize,
+    verdict: usize,
 }
 
 impl Layout {
@@ -75,6 +87,9 @@ impl Layout {
             find(structure, member)
                 .map(u64::from)
                 .ok_or_else(|| format!("this kernel tells of no {structure}.{member}"))
+        };
+        let place = |structure: &str, member: &str| {
+            usize::try_from(at(structure, member)?).map_err(|error| error.to_string())
         };
         let lists = match find("net", "xt.tables") {
             Some(here) => Lists::Here(here.into()),
@@ -97,7 +112,8 @@ impl Layout {
             rules: at("xt_table_info", "entries")?,
             valid: at("xt_table", "valid_hooks")?,
             policies: at("xt_table_info", "underflow")?,
-            verdict: at("xt_standard_target", "verdict")?,
+            named: place("xt_entry_target", "u.user.name")?,
+            verdict: place("xt_standard_target", "verdict")?,
         })
     }
 }
@@ -114,7 +130,7 @@ impl Entry {
             Some(Self {
                 counters: usize::try_from(at("counters")?).ok()?,
                 next: usize::try_from(at("next_offset")?).ok()?,
-                target: at("target_offset")?.into(),
+                target: usize::try_from(at("target_offset")?).ok()?,
             })
         };
         of(btf).or_else(|| of(&module(firewall.module())?))
@@ -256,10 +272,10 @@ impl Walk<'_> {
     }
 
     fn rules(&self, entry: Entry, place: &Place) -> Option<Rules> {
-        let rules = Rules {
-            hash: self.hash(entry, place)?,
-            shut: self.shut(entry, place)?,
-        };
+        let mut rules = self.read(entry, place)?;
+        if rules.may_drop {
+            rules.shut = self.shut(entry, place)?;
+        }
         // They are freed as soon as there are others.
         let stays = self.place(place.table)? == *place;
         stays.then_some(rules)
@@ -278,17 +294,21 @@ impl Walk<'_> {
                 .memory
                 .u32(member(place.rules, layout.policies + 4 * hook)?)?;
             let last = member(place.rules, layout.rules + u64::from(last))?;
-            let target = self.memory.u16(member(last, entry.target)?)?;
-            let verdict = member(last, u64::from(target) + layout.verdict)?;
-            if self.memory.u32(verdict)? == DROP {
+            let target = self
+                .memory
+                .u16(member(last, u64::try_from(entry.target).ok()?)?)?;
+            let verdict = u64::from(target) + u64::try_from(layout.verdict).ok()?;
+            if self.memory.u32(member(last, verdict)?)? == DROP {
                 shut.push(chain);
             }
         }
         Some(shut)
     }
 
-    fn hash(&self, entry: Entry, place: &Place) -> Option<u32> {
+    /// All rules, one after the other. Of the policies nothing yet.
+    fn read(&self, entry: Entry, place: &Place) -> Option<Rules> {
         let mut hasher = FixedState::default().build_hasher();
+        let mut may_drop = false;
         let size = usize::try_from(place.size).ok()?;
         let rules = member(place.rules, self.layout.rules)?;
         let mut at = 0;
@@ -297,7 +317,9 @@ impl Walk<'_> {
             let mut window = self.memory.block(from, WINDOW.min(size - at))?;
             let mut done = 0;
             while let Some(length) = length(&window[done..], entry) {
-                window[done + entry.counters..][..COUNTERS].fill(0);
+                let rule = &mut window[done..done + length];
+                rule[entry.counters..][..COUNTERS].fill(0);
+                may_drop |= self.may_drop(rule, entry)?;
                 done += length;
             }
             if done == 0 {
@@ -306,7 +328,26 @@ impl Walk<'_> {
             hasher.write(&window[..done]);
             at += done;
         }
-        Some(hasher.finish() as u32)
+        Some(Rules {
+            hash: hasher.finish() as u32,
+            shut: Vec::new(),
+            may_drop,
+        })
+    }
+
+    /// Whether a rule drops, or does what is not known here: of what modules do (`-j REJECT`, `-j LOG`) nothing is.
+    fn may_drop(&self, rule: &[u8], entry: Entry) -> Option<bool> {
+        let target = usize::from(u16::from_ne_bytes(*rule.get(entry.target..)?.first_chunk()?));
+        let target = rule.get(target..)?;
+        // The first letters of a name stay where somebody wrote them. Behind them stands where the module is
+        // (`struct xt_entry_target`).
+        let name: &[u8; HEADING.len()] = target.get(self.layout.named..)?.first_chunk()?;
+        if name[0] != 0 {
+            return Some(name != HEADING);
+        }
+        let verdict = u32::from_ne_bytes(*target.get(self.layout.verdict..)?.first_chunk()?);
+        let goes_on = verdict.cast_signed() >= 0;
+        Some(!goes_on && !PASS.contains(&verdict))
     }
 }
 
@@ -349,6 +390,7 @@ mod tests {
             rules: 64,
             valid: 24,
             policies: 8,
+            named: 2,
             verdict: 8,
         }
     }
@@ -461,11 +503,35 @@ mod tests {
         assert_eq!(first.shut, ["INPUT"]);
         assert_eq!(read(&[rule(1, 7, 9), rule(0, DROP, 3)]).unwrap(), first);
         assert_ne!(read(&[rule(2, 7, 0), rule(0, DROP, 0)]).unwrap().hash, first.hash);
-        let open = read(&[rule(1, 7, 0), rule(0, DROP - 1, 0)]).unwrap();
+        let open = read(&[rule(1, DROP, 0), rule(0, PASS[0], 0)]).unwrap();
         assert!(open.shut.is_empty() && open.hash != first.hash);
         let mut endless = rule(1, 7, 0);
         endless[4] = 0;
         assert_eq!(read(&[endless, rule(0, DROP, 0)]), None);
+    }
+
+    #[test]
+    fn a_table_drops_nothing_where_each_rule_says_where_to_go_on() {
+        let may_drop = |first: Vec<u8>, policy: u32| {
+            let mut fake = kernel();
+            write_rules(&mut fake, RULES, &[first, rule(0, policy, 0)], 40);
+            walk(&fake, KIND, |walk| walk.rules(ENTRY, &walk.place(FIRST)?))
+                .unwrap()
+                .may_drop
+        };
+        let of_module = |name: &[u8]| {
+            let mut rule = rule(0, 0, 0);
+            rule[26..26 + name.len()].copy_from_slice(name);
+            rule
+        };
+        let [accept, back] = PASS;
+        assert!(!may_drop(rule(1, 40, 0), accept));
+        assert!(!may_drop(rule(1, back, 0), accept));
+        assert!(!may_drop(of_module(b"ERROR"), accept));
+        assert!(may_drop(rule(1, 40, 0), DROP));
+        assert!(may_drop(rule(1, verdict(3), 0), accept), "NF_QUEUE");
+        assert!(may_drop(of_module(b"REJECT"), accept));
+        assert!(may_drop(of_module(b"ERRORS"), accept));
     }
 
     #[test]

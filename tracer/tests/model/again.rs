@@ -516,14 +516,19 @@ fn each_fault_by_an_older_firewall_has_its_own_cause_and_mend() {
     assert!(cause.contains("5 entries, hash 0c0c0c0c"), "{cause}");
     table(&mut story, "4 entries, hash 0b0b0b0b");
     rounds(&mut story, 16, false);
+    table(&mut story, "6 entries, hash 0e0e0e0e");
+    rounds(&mut story, 8, true);
+    // Another rule that was there before is gone as well.
+    table(&mut story, "4 entries that drop nothing, hash 0f0f0f0f");
+    rounds(&mut story, 16, false);
     let report = story.report();
     let mends: Vec<_> = report
         .episodes
         .iter()
         .map(|episode| episode.mended.as_ref().map(|mended| mended.text.as_str()))
         .collect();
-    assert_eq!(mends.len(), 2, "{mends:#?}");
-    for mend in mends {
-        assert!(mend.unwrap().contains("hash 0b0b0b0b"), "{mend:#?}");
+    assert_eq!(mends.len(), 3, "{mends:#?}");
+    for (mend, hash) in mends.into_iter().zip(["0f0f0f0f", "0b0b0b0b", "0b0b0b0b"]) {
+        assert!(mend.unwrap().contains(&format!("hash {hash}")), "{mend:#?}");
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::super::xtables::{Firewall, Open, Place, Rules, Tables};
 use crate::event::Thing;
+use crate::event::ruleset::DROP_NOTHING;
 
 /// Longer than the names of all tables.
 const ROOM: usize = 1024;
@@ -16,6 +17,12 @@ const MODULES: &str = "/sys/module";
 /// Bytes of rules that are read at each look, whether or not the kernel put them elsewhere meanwhile. Of more, only each so
 /// many looks.
 const AT_ONCE: u32 = 1 << 20;
+/// Bytes of the rules of a table that are read at all: some 400,000 rules.
+const MOST: u32 = 1 << 26;
+/// Looks in a row at which the rules of a table may be in the course of a change. After more it is not known what they are.
+const MISSED: u32 = 3;
+/// Looks until a list of tables is looked for again that was not found.
+const AGAIN: u32 = 60;
 
 /// What is told of a table whose rules could not be read.
 pub(super) const UNREAD: &str = "rules not read";
@@ -81,15 +88,20 @@ struct Read {
     rules: Rules,
     /// Looks until they are read again where they are.
     looks: u32,
+    /// Looks in a row at which they could not be read.
+    missed: u32,
 }
+
+/// A list was not found. So many looks until it is looked for again.
+#[derive(Debug)]
+struct Missing(u32);
 
 /// Where the tables of a firewall are listed in the kernel's memory.
 #[derive(Debug)]
 struct List {
     /// Those that there were when it was looked for.
     names: Vec<String>,
-    /// `None` where it was not found.
-    at: Option<u64>,
+    at: Result<u64, Missing>,
 }
 
 /// The tables of the older firewalls in a namespace.
@@ -171,6 +183,7 @@ impl Legacy {
     /// Where they are listed, if they were found.
     pub(super) fn looked_for(&mut self, firewall: Firewall, names: &[String], at: Option<u64>) {
         let names = names.to_vec();
+        let at = at.ok_or(Missing(AGAIN));
         self.lists.insert(firewall, List { names, at });
     }
 
@@ -178,8 +191,12 @@ impl Legacy {
     pub(super) fn read(&mut self, reader: &dyn Tables) {
         let Self { lists, tables, .. } = self;
         lists.retain(|&firewall, list| {
-            let Some(at) = list.at else {
-                return true;
+            let at = match &mut list.at {
+                Ok(at) => *at,
+                Err(Missing(looks)) => {
+                    *looks -= 1;
+                    return *looks > 0;
+                }
             };
             // Where it is none any more it is looked for again.
             let Some(places) = reader.places(firewall, at) else {
@@ -194,9 +211,21 @@ impl Legacy {
                     known.looks -= 1;
                     continue;
                 }
-                if let Some(rules) = reader.rules(firewall, &place) {
+                let is_short = place.size <= MOST;
+                if let Some(rules) = is_short.then(|| reader.rules(firewall, &place)).flatten() {
                     let looks = place.size / AT_ONCE;
-                    tables.insert(of, Read { place, rules, looks });
+                    let read = Read {
+                        place,
+                        rules,
+                        looks,
+                        missed: 0,
+                    };
+                    tables.insert(of, read);
+                } else if let Entry::Occupied(mut known) = tables.entry(of) {
+                    known.get_mut().missed += 1;
+                    if known.get().missed > MISSED {
+                        known.remove();
+                    }
                 }
             }
             true
@@ -210,9 +239,87 @@ impl Legacy {
             [] => String::new(),
             shut => format!("policy of {} drop, ", shut.join(" and ")),
         };
+        let harmless = if rules.may_drop { "" } else { DROP_NOTHING };
         Some(format!(
-            "{policy}{} entries, hash {:08x}",
+            "{policy}{} entries{harmless}, hash {:08x}",
             place.entries, rules.hash
         ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// The one table there is: bytes of its rules, and whether they can be read.
+    struct Fake(Mutex<(u32, bool)>);
+
+    impl Fake {
+        fn set(&self, size: u32, is_readable: bool) {
+            *self.0.lock().unwrap() = (size, is_readable);
+        }
+    }
+
+    impl Tables for Fake {
+        fn list(&self, _: Firewall, _: &[String]) -> Option<u64> {
+            None
+        }
+
+        fn places(&self, _: Firewall, _: u64) -> Option<Vec<Place>> {
+            Some(vec![Place {
+                name: "filter".to_owned(),
+                table: 1,
+                rules: 2,
+                size: self.0.lock().unwrap().0,
+                entries: 4,
+            }])
+        }
+
+        fn rules(&self, _: Firewall, _: &Place) -> Option<Rules> {
+            let rules = Rules {
+                hash: 7,
+                shut: Vec::new(),
+                may_drop: false,
+            };
+            self.0.lock().unwrap().1.then_some(rules)
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_as_before_for_a_moment_only() {
+        let fake = Fake(Mutex::new((100, true)));
+        let mut legacy = Legacy::default();
+        legacy.looked_for(Firewall::Ip, &[], Some(1));
+        let looks = |legacy: &mut Legacy, looks: u32| {
+            for _ in 0..looks {
+                legacy.read(&fake);
+            }
+            legacy.value(Firewall::Ip, "filter")
+        };
+        let known = Some("4 entries that drop nothing, hash 00000007".to_owned());
+        assert_eq!(looks(&mut legacy, 1), known);
+        fake.set(100, false);
+        assert_eq!(looks(&mut legacy, MISSED), known);
+        assert_eq!(looks(&mut legacy, 1), None);
+        fake.set(MOST, true);
+        assert_eq!(looks(&mut legacy, 1), known);
+        fake.set(MOST + 1, true);
+        assert_eq!(looks(&mut legacy, MISSED + 1), None);
+    }
+
+    #[test]
+    fn a_list_that_was_not_found_is_looked_for_again() {
+        let fake = Fake(Mutex::new((100, true)));
+        let mut legacy = Legacy::default();
+        let names = Names::from([(Firewall::Ip, vec!["filter".to_owned()])]);
+        legacy.looked_for(Firewall::Ip, &names[&Firewall::Ip], None);
+        for _ in 1..AGAIN {
+            legacy.read(&fake);
+            assert!(legacy.wanted(&names).is_empty());
+        }
+        legacy.read(&fake);
+        assert_eq!(legacy.wanted(&names).len(), 1);
     }
 }

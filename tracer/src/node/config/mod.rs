@@ -399,7 +399,7 @@ impl Configuration {
                 names.join(" and "),
                 self.legacy
                     .why()
-                    .unwrap_or("they were not found in the kernel's memory"),
+                    .unwrap_or("they could not be read in the kernel's memory, or are more than 64 MiB"),
             ));
         }
         if let Some(error) = self.spaces.values().find_map(Space::no_rules) {
