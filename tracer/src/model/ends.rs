@@ -54,10 +54,9 @@ pub(crate) fn end(key: &EntryKey) -> End {
         (Fate::Consumed, "__netif_receive_skb_core" | "sch_handle_ingress") => End::Stolen,
         // `ip route get`, and the tracer's own questions: what is routed is freed where the answer is an error.
         (Fate::Dropped, "inet_rtm_getroute") => End::MadeUp,
-        // Where a device gets a queue the kernel tries what a buffer for it would look like (`napi_get_frags_check`).
-        (Fate::Dropped, "netif_napi_add_weight" | "netif_napi_add_weight_locked" | "napi_get_frags_check")
-            if key.device == 0 =>
-        {
+        // Where a device gets a queue the kernel tries what a buffer for it would look like (`napi_get_frags_check`, which may
+        // be inlined): that is all that these free.
+        (Fate::Dropped, "netif_napi_add_weight" | "netif_napi_add_weight_locked" | "napi_get_frags_check") => {
             End::MadeUp
         }
         // A packet that was put together of fragments, or merged, is freed: the kernel tells of each of the buffers that it

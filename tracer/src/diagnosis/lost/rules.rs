@@ -379,6 +379,7 @@ pub(in crate::diagnosis) const PARTLY: Rule = Rule {
                       a wait: TCP sends again after 200 ms or more, and goes slower.",
             check: &[
                 "nft -a list ruleset  # numgen, limit, ct state invalid",
+                "iptables-legacy-save -c; ip6tables-legacy-save -c",
                 "tc -s filter show dev DEVICE ingress",
                 "nstat -az TcpInCsumErrors UdpInCsumErrors",
             ],

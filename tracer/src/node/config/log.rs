@@ -37,7 +37,7 @@ const LINES: [(&[&str], NoticeKind); 26] = [
     // net/ipv4/route.c, fib_frontend.c
     (&["martian "], NoticeKind::Kernel),
     (&["Route cache is full"], NoticeKind::Kernel),
-    // net/ipv4/tcp_input.c
+    // net/ipv4/tcp_input.c, tcp.c
     (&["Possible SYN flooding on port"], NoticeKind::Kernel),
     (&["out of memory -- consider tuning tcp_mem"], NoticeKind::Kernel),
     (&["too many orphaned sockets"], NoticeKind::Kernel),
