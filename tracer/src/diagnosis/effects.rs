@@ -18,6 +18,9 @@ pub(super) fn none(_: &Finding, _: &Change) -> bool {
     false
 }
 
+/// Flows that each of very many changes is held against.
+const FLOWS: usize = 1_024;
+
 /// The thing of the configuration that changed, where it is one of the namespaces of the finding or of the whole node.
 fn thing<'a>(finding: &Finding, change: &'a Change) -> Option<&'a Thing> {
     match &change.subject {
@@ -159,6 +162,17 @@ pub(super) fn link(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Link { device }) => is_at(finding, device),
         _ => false,
+    }
+}
+
+/// The device by which they arrive changed; or where another namespace of this node sends them, its neighbour with their address was
+/// set by hand.
+pub(super) fn link_address_differs(finding: &Finding, change: &Change) -> bool {
+    match &change.subject {
+        Subject::Setting(_, Thing::Neighbour { address, .. }) => {
+            misleads_by_hand(change) && finding.flows.some(FLOWS).any(|flow| flow.local == *address)
+        }
+        _ => link(finding, change),
     }
 }
 

@@ -376,6 +376,10 @@ pub fn frame(page: &mut Page, report: &Report) {
     page.section(
         "Watched",
         Kind::Text,
-        [words::node(report), format!("{day} {}", words::window(report))],
+        [
+            words::node(report),
+            words::namespaces(report.namespaces_watched),
+            format!("{day} {}", words::window(report)),
+        ],
     );
 }

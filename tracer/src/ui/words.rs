@@ -469,6 +469,15 @@ pub fn node(report: &Report) -> String {
     .into_owned()
 }
 
+/// How many network namespaces are watched; of one, how to see others.
+#[must_use]
+pub fn namespaces(watched: u64) -> String {
+    match watched {
+        1 => "1 network namespace; with --netns all also flows of others, as of pods".to_owned(),
+        many => format!("{} network namespaces", count(many)),
+    }
+}
+
 /// `06:14:03 to 06:18:19 UTC (4 min 16 s)`
 #[must_use]
 pub fn window(report: &Report) -> String {

@@ -3,7 +3,7 @@
 use std::net::Ipv6Addr;
 
 use tracer::event::{
-    Body, Chain, Chains, EntryKey, Example, Family, Location, Owner, Point, Protocol, Seen, Thing,
+    Body, Chain, Chains, EntryKey, Example, Family, Location, Owner, Point, Protocol, Seen, Setting, Thing,
 };
 use tracer::report::{Confidence, Relation, Where};
 
@@ -292,6 +292,34 @@ fn a_next_hop_that_was_set_by_hand_is_this_nodes_own_fault() {
 fn a_next_hop_that_was_only_pinned_is_none() {
     let story = misled(&format!("{RIGHT} PERMANENT"));
     assert_eq!(story.ids(), ["D01"]);
+}
+
+/// A pod's answers arrive for another link-layer address than it has, since the node was told a wrong one. The flows are the pod's,
+/// the neighbour is the node's.
+#[test]
+fn what_arrives_for_another_address_is_explained_by_who_sends_it() {
+    let cause = |address: &str, value: &str| {
+        let mut story = healthy();
+        story.rounds(4, |story| story.exchange(client(40_000)));
+        story.say(Body::Setting(Box::new(Setting {
+            netns: NETNS + 1,
+            thing: neighbour(address),
+            value: Some(value.to_owned()),
+            seen: Seen::Told,
+            by: by_ip(),
+            by_unknown: None,
+        })));
+        story.rounds(8, |story| {
+            for port in [40_000, 40_001] {
+                story.ask_and_lose(client(port), drop("OTHERHOST", "ip_rcv_core", Protocol::Tcp));
+            }
+        });
+        assert_eq!(story.ids(), ["R21"]);
+        story.verdict("R21").cause.relation
+    };
+    assert_eq!(cause("10.10.0.2", WRONG), Relation::Explains);
+    assert_ne!(cause("10.10.0.9", WRONG), Relation::Explains);
+    assert_ne!(cause("10.10.0.2", RIGHT), Relation::Explains);
 }
 
 /// Nobody saw who set it, or when.

@@ -1,14 +1,11 @@
 //! What changes of a firewall's rules can bring about.
 
-use super::thing;
+use super::{FLOWS, thing};
 use crate::diagnosis::matching::Asks;
 use crate::diagnosis::{Finding, firewalls, gone_rules, redirects};
 use crate::event::ruleset::{self, Came, Did, Policy};
 use crate::event::{Family, Thing};
 use crate::model::timeline::Change;
-
-/// Flows that each of very many changes is held against.
-const FLOWS: usize = 1_024;
 
 /// The rules of a firewall changed, so that more may be dropped, or what it knows of connections was deleted.
 pub(in crate::diagnosis) fn firewall(finding: &Finding, change: &Change) -> bool {

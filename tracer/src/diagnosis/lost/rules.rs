@@ -262,15 +262,20 @@ pub(in crate::diagnosis) const LINK_ADDRESS: Rule = rule(
     About {
         signature: "Packets for sockets that wait are dropped for OTHERHOST.",
         meaning: "The device's link-layer (MAC) address is another than the network believes: it was changed, or the device was \
-                  made anew, as a bond or bridge is.",
-        check: &["ip -br link show dev DEVICE", "journalctl -k | grep -i DEVICE"],
+                  made anew, as a bond or bridge is; or who sends, as the node does to a pod, has a neighbour entry that was set by \
+                  hand and names another.",
+        check: &[
+            "ip -br link show dev DEVICE",
+            "ip neigh show nud permanent  # where it is sent from",
+            "journalctl -k | grep -i DEVICE",
+        ],
         mend: &[
             "ip link set dev DEVICE address ADDRESS  # the one that the network expects. Risk: low, where it is the one that was \
              there before.",
         ],
     },
     |view| lost(view, Kind::LinkAddress),
-    effects::link,
+    effects::link_address_differs,
 );
 
 /// R24: IPv6 is off.
