@@ -166,6 +166,12 @@ impl Xtables {
             .load_small(&Config::default())
             .map_err(|error| error.to_string())?;
         KernelMemory::load(&mut ebpf)?;
+        let can_read = KernelMemory::of(&ebpf)?.namespace(&kernel.offsets).is_some();
+        if !can_read {
+            return Err(
+                "the kernel lets nobody read its memory: see /sys/kernel/security/lockdown".to_owned(),
+            );
+        }
         let entries = Default::default();
         Ok(Box::new(Self {
             ebpf,

@@ -181,7 +181,10 @@ fn what_the_kernel_makes_up_is_no_packet() {
     let answer = made_up("inet_rtm_getroute", Protocol::Udp);
     let queue = made_up("netif_napi_add_weight_locked", Protocol::Other(0));
     // Of a device that has its name already.
-    let later = EntryKey { device: 2, ..queue.clone() };
+    let later = EntryKey {
+        device: 2,
+        ..queue.clone()
+    };
     story
         .arrived(Protocol::Tcp, 1)
         .add(answer, 3)

@@ -62,7 +62,10 @@ fn that_the_rules_of_an_older_firewall_are_others_is_seen() {
     named.exec("iptables-legacy -F INPUT");
     let (_, emptied) = listening.change_of("rules of ip_tables filter");
     let emptied = emptied.value.unwrap();
-    assert!(emptied.starts_with("4 entries that drop nothing, hash "), "{emptied}");
+    assert!(
+        emptied.starts_with("4 entries that drop nothing, hash "),
+        "{emptied}"
+    );
     named.exec("ip6tables-legacy -t raw -A PREROUTING -j DROP");
     let (event, new) = listening.change_of("rules of ip6_tables raw");
     assert!(event.at > 0 && new.value.unwrap().starts_with("4 entries, hash "));

@@ -113,7 +113,7 @@ pub(super) struct Legacy {
     /// Those that are there were opened.
     has_looked: bool,
     lists: BTreeMap<Firewall, List>,
-    tables: BTreeMap<(Firewall, String), Read>,
+    tables: BTreeMap<Table, Read>,
 }
 
 impl Legacy {
@@ -160,10 +160,11 @@ impl Legacy {
             true
         });
         self.lists.retain(|firewall, _| tables.contains_key(firewall));
-        let has = |firewall: &Firewall, name: &String| {
-            tables.get(firewall).is_some_and(|names| names.contains(name))
+        let is_there = |Table(firewall, name): &Table| {
+            let names = tables.get(firewall);
+            names.is_some_and(|names| names.contains(name))
         };
-        self.tables.retain(|(firewall, name), _| has(firewall, name));
+        self.tables.retain(|table, _| is_there(table));
         tables
     }
 
@@ -203,7 +204,7 @@ impl Legacy {
                 return false;
             };
             for place in places {
-                let of = (firewall, place.name.clone());
+                let of = Table(firewall, place.name.clone());
                 if let Some(known) = tables.get_mut(&of)
                     && known.place == place
                     && known.looks > 0
@@ -233,8 +234,8 @@ impl Legacy {
     }
 
     /// What is known of the rules of a table: `policy of INPUT drop, 4 entries, hash 3f2a9c11`. `None` where they could not be read.
-    pub(super) fn value(&self, firewall: Firewall, name: &str) -> Option<String> {
-        let Read { place, rules, .. } = self.tables.get(&(firewall, name.to_owned()))?;
+    pub(super) fn value(&self, table: &Table) -> Option<String> {
+        let Read { place, rules, .. } = self.tables.get(table)?;
         let policy = match rules.shut.as_slice() {
             [] => String::new(),
             shut => format!("policy of {} drop, ", shut.join(" and ")),
@@ -296,7 +297,7 @@ mod tests {
             for _ in 0..looks {
                 legacy.read(&fake);
             }
-            legacy.value(Firewall::Ip, "filter")
+            legacy.value(&Table(Firewall::Ip, "filter".to_owned()))
         };
         let known = Some("4 entries that drop nothing, hash 00000007".to_owned());
         assert_eq!(looks(&mut legacy, 1), known);

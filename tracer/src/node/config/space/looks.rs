@@ -98,8 +98,9 @@ impl Space {
         let mut now = BTreeMap::new();
         for (firewall, names) in names {
             for name in names {
-                let value = legacy.value(firewall, &name);
-                now.insert(Table(firewall, name), value);
+                let table = Table(firewall, name);
+                let value = legacy.value(&table);
+                now.insert(table, value);
             }
         }
         let gone = self.older.keys().filter(|table| !now.contains_key(table));
