@@ -19,7 +19,7 @@ const TURN: usize = 64;
 const LOG_KERN: u32 = 0;
 
 /// What a line must have in it, all of these, and what kind of thing it tells of.
-const LINES: [(&[&str], NoticeKind); 26] = [
+const LINES: [(&[&str], NoticeKind); 30] = [
     // mm/oom_kill.c
     (&["ut of memory: Killed process "], NoticeKind::OutOfMemory),
     (&["oom_reaper: reaped process "], NoticeKind::OutOfMemory),
@@ -27,6 +27,10 @@ const LINES: [(&[&str], NoticeKind); 26] = [
     (&["odule ", " not found"], NoticeKind::Module),
     (&["disagrees about version of symbol"], NoticeKind::Module),
     (&["Unknown symbol"], NoticeKind::Module),
+    (&["version magic '", "' should be '"], NoticeKind::Module),
+    (&["Loading of ", " is rejected"], NoticeKind::Module),
+    (&["Failed to insert module '"], NoticeKind::Module),
+    (&["could not insert '"], NoticeKind::Module),
     // net/netfilter/nf_conntrack_core.c
     (
         &["nf_conntrack: ", "table full, dropping packet"],
@@ -245,6 +249,11 @@ mod tests {
                 "Module br_netfilter not found in directory /lib/modules/6.1.0",
                 NoticeKind::Module,
             ),
+            (
+                "nf_nat: version magic '6.1.0-13-amd64 SMP ' should be '6.1.0-12-amd64 SMP '",
+                NoticeKind::Module,
+            ),
+            ("Loading of unsigned module is rejected", NoticeKind::Module),
         ] {
             assert_eq!(told(&line(text)), Some((kind, text.to_owned())));
         }
