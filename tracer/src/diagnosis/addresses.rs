@@ -8,7 +8,7 @@ use super::words::{NAMED, distinct, list};
 use crate::event::{Version, network};
 
 /// Addresses, each once and in order.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Addresses {
     v4: Vec<u32>,
     v6: Vec<u128>,

@@ -3,6 +3,7 @@
 //! Where nothing of a flow left for a while, and all of it does again, a part of it was lost; and who was asked in vain is found to
 //! have been silent. That was lost before the mend, and has been told.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::pairing::{self, Mended, SEEN_LATE, TOLD};
@@ -21,12 +22,33 @@ const TOLD_LATE: u64 = SECOND * 5 / 2;
 /// rules take 2 s to be sure (D01).
 const SETTLES: u64 = 5 * SECOND;
 
-/// What led last.
-struct Led {
+/// A fault that decided where the fault was, and hung under no other one.
+struct Known {
     rule: &'static Rule,
     finding: Finding,
+    /// The same, wherever it is.
+    anywhere: OnceCell<Finding>,
     /// When it was found last.
     at: u64,
+    /// When it was mended, as far as is known.
+    mended: Option<u64>,
+}
+
+impl Known {
+    /// The change brings a fault about of that kind, which may be elsewhere than this one: in another namespace, at another device, by
+    /// another rule of a firewall.
+    fn is_brought_about(&self, model: &Model, change: &Change) -> bool {
+        let anywhere = self.anywhere.get_or_init(|| self.finding.anywhere());
+        pairing::brings_about(model, self.rule, anywhere, change)
+    }
+
+    /// It stands no more at the time of this change: it was mended before, or is not seen any more, so that nothing starves.
+    fn is_past(&self, model: &Model, change: &Change) -> bool {
+        match self.mended {
+            Some(mended) => change.at > mended,
+            None => is_late(self.at, model.now()) && model.starved() == 0,
+        }
+    }
 }
 
 /// A verdict that stands at a tick.
@@ -49,7 +71,10 @@ impl Stood {
 /// What led, and what was mended, until the last tick.
 #[derive(Default)]
 pub(super) struct Aftermath {
-    led: Option<Led>,
+    /// Those that were found a short time ago, in the order of the rules.
+    known: Vec<Known>,
+    /// The rule of the one that led last.
+    led: Option<&'static str>,
     /// What stood at the last tick.
     stood: Vec<Stood>,
     /// By rule, when what it had found was mended last, where it is over.
@@ -63,25 +88,34 @@ pub(super) struct Aftermath {
 }
 
 impl Aftermath {
-    /// What took away that which led and is found no more. Some rules find nothing any more as soon as that is done, as where a
-    /// route is back.
-    pub(super) fn took_away(&self, model: &Model, found: &[Found]) -> Option<Gone> {
-        let led = self.led.as_ref()?;
+    /// That which led last.
+    fn led(&self) -> Option<&Known> {
+        let led = self.led?;
+        self.known.iter().find(|known| known.rule.id == led)
+    }
+
+    /// What took away those that are found no more, that which led first. Some rules find nothing any more as soon as that is done, as
+    /// where a route is back.
+    pub(super) fn took_away(&self, model: &Model, found: &[Found]) -> Vec<Gone> {
         // What is left of it may still be a weak sign.
-        let is_found = || {
-            let mut same = found.iter().filter(|(rule, _)| rule.id == led.rule.id);
+        let is_found = |known: &Known| {
+            let mut same = found.iter().filter(|(rule, _)| rule.id == known.rule.id);
             same.any(|(_, finding)| finding.confidence != Confidence::Weak)
         };
-        if is_late(led.at, model.now()) || is_found() {
-            return None;
-        }
-        let mended = report::mended(model, led.rule, &led.finding, true)?;
-        Some(Gone {
-            rule: led.rule,
-            is_over: mended.is_over(&led.finding, model.now()),
-            until: mended.at.max(led.finding.last),
-            mended,
-        })
+        let gone = |known: &&Known| !is_late(known.at, model.now()) && !is_found(known);
+        let all = self.known.iter().filter(gone).filter_map(|known| {
+            let mended = report::mended(model, known.rule, &known.finding, true)?;
+            Some(Gone {
+                rule: known.rule,
+                has_led: self.led == Some(known.rule.id),
+                is_over: mended.is_over(&known.finding, model.now()),
+                until: mended.at.max(known.finding.last),
+                mended,
+            })
+        });
+        let mut all: Vec<Gone> = all.collect();
+        all.sort_by_key(|gone| !gone.has_led);
+        all
     }
 
     /// How sure what this rule finds has been, if it was found until the last tick: what was seen once of a fault was seen.
@@ -106,44 +140,51 @@ impl Aftermath {
         let was_hidden = |at: u64| {
             // What led last, where it is that which was mended then.
             let is_it = finding.since > at && now.or(self.now) == Some(at);
-            let led = self.led.as_ref().filter(|_| is_it);
+            let led = self.led().filter(|_| is_it);
             led.is_some_and(|led| pairing::is_apart(model, (rule, finding), (led.rule, &led.finding)))
         };
         let is_left_of_another = |at: u64| had_begun(at) && is_left(at) && !was_hidden(at);
         is_same_anew || (is_other() && now.max(self.last).is_some_and(is_left_of_another))
     }
 
-    /// What stands at a tick, what leads, and when that was mended.
+    /// What stands at a tick, which of that decides and hangs under nothing, the one that leads first, and what was mended. What led, or
+    /// does, was mended then.
     pub(super) fn found(
         &mut self,
         at: u64,
         stood: Vec<Stood>,
-        leading: Option<(&'static Rule, Finding)>,
+        roots: Vec<(&'static Rule, Finding)>,
+        gone: &[Gone],
         mended: Option<u64>,
     ) {
         let beside = stood.iter().filter_map(|one| one.mended).max();
         let decided = stood.iter().filter(|one| one.decides());
         let decided = decided.filter_map(|one| one.mended).max();
         self.decided = self.decided.max(mended).max(decided);
-        self.stood = stood;
         self.last = self.last.max(mended).max(beside);
-        let kept = self.now.filter(|_| leading.is_none());
+        let leads = roots.first().map(|(rule, _)| rule.id);
+        let kept = self.now.filter(|_| leads.is_none());
         self.now = mended
             .or(kept)
             .filter(|mended| at.saturating_sub(*mended) <= MEMORY);
-        match leading {
-            Some((rule, finding)) => self.led = Some(Led { rule, finding, at }),
-            // What was found is not needed any more.
-            None if self.now.is_none() && self.led.as_ref().is_some_and(|led| is_late(led.at, at)) => {
-                self.led = None;
-            }
-            None => {}
+        self.led = leads.or(self.led);
+        self.known.retain(|known| at.saturating_sub(known.at) <= MEMORY);
+        for known in &mut self.known {
+            let of = gone.iter().find(|gone| gone.rule.id == known.rule.id);
+            known.mended = of.map(|gone| gone.mended.at).or(known.mended);
         }
-    }
-
-    /// What led was mended a short time before the last tick.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.now.is_some()
+        for (rule, finding) in roots {
+            self.known.retain(|known| known.rule.id != rule.id);
+            let mended = stood.iter().find(|one| one.rule.id == rule.id);
+            self.known.push(Known {
+                rule,
+                finding,
+                anywhere: OnceCell::new(),
+                at,
+                mended: mended.and_then(|one| one.mended),
+            });
+        }
+        self.stood = stood;
     }
 
     /// A fault was mended so short a time ago that what it hid may not be known yet, `just` being one that is not kept here so far.
@@ -158,12 +199,30 @@ impl Aftermath {
         self.now = None;
     }
 
-    /// The change brings that about once more which had been mended a short time ago: the rule, and when that was. What is lost from
-    /// then on is of another fault, however soon it comes.
-    pub(super) fn breaks_again(&self, model: &Model, change: &Change) -> Option<(&'static str, u64)> {
-        let (led, at) = self.led.as_ref().zip(self.now)?;
-        let is_it = change.at > at && pairing::brings_about(model, led.rule, &led.finding, change);
-        is_it.then_some((led.rule.id, at))
+    /// The change brings a fault about of a kind that was found a short time ago and stands no more. What is lost from then on is of
+    /// another fault, however soon it comes. Where another one stands still it is not to be told apart.
+    pub(super) fn breaks_again(&self, model: &Model, change: &Change) -> Option<Again> {
+        let mut past = self.known.iter().filter(|known| known.is_past(model, change));
+        let again = past.find(|known| known.is_brought_about(model, change))?;
+        let is_mended = |known: &Known| {
+            let mended = || report::mended(model, known.rule, &known.finding, true);
+            known.is_past(model, change) || mended().is_some_and(|mended| mended.at <= change.at)
+        };
+        self.known.iter().all(is_mended).then(|| Again {
+            at: change.at,
+            mended: again.mended.map(|mended| (again.rule.id, mended)),
+        })
+    }
+
+    /// The same, of the change that mended what led: it brings about another one in its place.
+    pub(super) fn replaces(&self, model: &Model, change: &Change) -> Option<Again> {
+        let led = self.led().filter(|_| self.now == Some(change.at))?;
+        let new = pairing::only_new_rules(change)?;
+        led.is_brought_about(model, &new).then(|| Again {
+            at: change.at,
+            // What is lost from that time on is not left of what was mended.
+            mended: Some((led.rule.id, change.at.saturating_sub(1))),
+        })
     }
 
     /// What these rules had found is over, as it was mended then.
@@ -176,14 +235,24 @@ impl Aftermath {
     }
 }
 
+/// A fault was brought about once more.
+pub(super) struct Again {
+    /// When, in boot time.
+    pub(super) at: u64,
+    /// The rule of the one before, and when that was mended, if it was.
+    pub(super) mended: Option<(&'static str, u64)>,
+}
+
 /// What took away that which led last at `at` would have been told by now.
 fn is_late(at: u64, now: u64) -> bool {
     now.saturating_sub(at) > TOLD_LATE
 }
 
-/// What led and is found no more.
+/// What is found no more.
 pub(super) struct Gone {
     pub(super) rule: &'static Rule,
+    /// It led last.
+    pub(super) has_led: bool,
     pub(super) mended: Mended,
     /// Nothing more of it was seen for long enough.
     pub(super) is_over: bool,

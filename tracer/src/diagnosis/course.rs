@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::aftermath::Stood;
+use super::aftermath::{Again, Stood};
 use super::episodes::{Episodes, Leading};
 use super::path;
 use super::report::{self, Outcome, Standing};
@@ -47,65 +47,74 @@ impl Diagnosis {
     /// Something changed after so many changes.
     fn changed(&mut self, known: u64) {
         let aftermath = &self.past.aftermath;
-        if !aftermath.is_fresh() {
-            return;
-        }
         let mut all = self.model.timeline().all().rev();
-        let again = all.find_map(|(number, change)| {
-            let mended = (number > known).then(|| aftermath.breaks_again(&self.model, change))??;
-            Some((change.at, mended))
-        });
+        let new = all.by_ref().take_while(|(number, _)| *number > known);
+        let again = new
+            .filter_map(|(_, change)| aftermath.breaks_again(&self.model, change))
+            .next();
         drop(all);
-        if let Some((at, mended)) = again {
-            self.model.conclude(at);
-            self.past.conclude(at, std::iter::once(mended));
-            self.past.aftermath.begin_anew();
+        if let Some(again) = again {
+            self.begin_anew(again);
         }
+    }
+
+    /// What is lost from now on is of another fault.
+    fn begin_anew(&mut self, again: Again) {
+        self.model.conclude(again.at);
+        self.past.conclude(again.at, again.mended.into_iter());
+        self.past.aftermath.begin_anew();
     }
 
     fn tick(&mut self) {
         let Outcome {
             standing,
             leading,
+            others,
             over,
-            took_away,
+            gone,
             stands,
             faults,
             tolls,
         } = report::outcome(&self.model, &self.past);
         let (now, starved) = (self.model.now(), self.model.starved());
+        let led = gone.first().filter(|gone| gone.has_led);
         let mended = match &leading {
             Some((leading, _)) => leading.mended.as_ref(),
-            None => took_away.as_ref().map(|(_, mended)| mended),
+            None => led.map(|gone| &gone.mended),
         };
-        let mended = mended.map(|mended| mended.at);
+        let (by, mended) = mended.map(|mended| (mended.change, mended.at)).unzip();
+        let leads = leading.as_ref().map(|(leading, _)| leading.rule.id);
+        for gone in gone.iter().filter(|gone| leads != Some(gone.rule.id)) {
+            self.episodes.took_away(now, gone.rule, &gone.mended);
+        }
         match &leading {
             Some((leading, finding)) => {
-                if let Some((rule, mended)) = took_away.filter(|(rule, _)| rule.id != leading.rule.id) {
-                    self.episodes.took_away(now, rule, &mended);
-                }
                 let by = || report::brought_about(&self.model, leading.rule, finding);
                 self.episodes.tick(now, leading, &faults, by, starved);
             }
-            None => {
-                let gone = took_away.as_ref().map(|(rule, mended)| (*rule, mended));
-                self.episodes.over(now, gone);
-            }
+            None => self.episodes.over(now, led.map(|gone| (gone.rule, &gone.mended))),
         }
         self.past.found(now, tolls);
         // Who is asked later is asked anew, unless somebody else is silent for another cause.
-        let leads = leading.as_ref().map(|(leading, _)| leading.rule.id);
         let is_another = |one: &Stood| one.is_root && path::asks(one.rule) && leads != Some(one.rule.id);
         if let Some(at) = mended.filter(|_| !stands.iter().any(is_another)) {
             self.model.conclude_asked(at);
         }
         let leads = leading.as_ref().map(|(leading, _)| leading.clone());
         let leading = leading.map(|(leading, finding)| (leading.rule, finding));
-        self.past.aftermath.found(now, stands, leading, mended);
+        let roots = leading.into_iter().chain(others).collect();
+        self.past.aftermath.found(now, stands, roots, &gone, mended);
         if let Some(until) = over.iter().map(|over| over.until).max() {
             self.model.conclude(until);
             self.past
                 .conclude(until, over.iter().map(|over| (over.rule, over.mended)));
+        }
+        let mut all = self.model.timeline().all().rev();
+        let by = by.and_then(|by| all.find(|(number, _)| *number == by));
+        let replaced = by.and_then(|(_, by)| self.past.aftermath.replaces(&self.model, by));
+        drop(all);
+        if let Some(again) = replaced {
+            self.begin_anew(again);
         }
         self.standing = Some(standing);
         self.leading = leads;

@@ -304,3 +304,24 @@ struct Finding {
     /// What keeps it from happening again.
     prevent: Vec<String>,
 }
+
+impl Finding {
+    /// The same, wherever it is.
+    fn anywhere(&self) -> Self {
+        Self {
+            confidence: self.confidence,
+            explanation: String::new(),
+            since: self.since,
+            last: self.last,
+            evidence: Vec::new(),
+            flows: self.flows.clone(),
+            namespaces: BTreeSet::new(),
+            devices: BTreeSet::new(),
+            units: self.units.clone(),
+            standing: None,
+            check: Vec::new(),
+            remedy: Vec::new(),
+            prevent: Vec::new(),
+        }
+    }
+}

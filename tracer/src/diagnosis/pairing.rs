@@ -12,6 +12,7 @@ use super::firewalls::Scene;
 use super::undo::{self, Later, TakenBack, Undo};
 use super::words::{count, moment, owner, short};
 use super::{Finding, Rule, chain, effects, path, redirects, report, routing, ways};
+use crate::event::ruleset::{self, Did};
 use crate::event::value;
 use crate::event::{Thing, only, started_anew};
 use crate::model::Model;
@@ -242,8 +243,17 @@ pub(super) fn is_apart(
 
 /// Such a change brings about what was found.
 pub(super) fn brings_about(model: &Model, rule: &Rule, finding: &Finding, change: &Change) -> bool {
-    let part = Scene::of(model, rule, finding).part(change);
-    part.is_some_and(|part| (rule.explains)(finding, &part)) && !ways::is_as_before(model, change)
+    (rule.explains)(finding, change) && !ways::is_as_before(model, change)
+}
+
+/// The change of a firewall's rules with only the rules and policies that are new.
+pub(super) fn only_new_rules(change: &Change) -> Option<Change> {
+    let value = change.after.as_deref().filter(|_| is_ruleset(change))?;
+    let after = ruleset::only(value, |did| did.is_some_and(Did::is_new_rule))?;
+    Some(Change {
+        after: Some(after),
+        ..change.clone()
+    })
 }
 
 /// There is the second sign that makes a weak one strong: what stands, or a change in the minute before that nobody makes

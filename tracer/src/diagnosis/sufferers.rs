@@ -44,7 +44,7 @@ impl<'a> Sufferer<'a> {
 
 /// Flows that suffer, the most starved first. There may be 100,000, and 4,096 changes that are held against them: so their
 /// addresses are sorted once, where they are asked for.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Sufferers {
     flows: Vec<FlowKey>,
     locals: OnceCell<Addresses>,

@@ -202,6 +202,17 @@ impl fmt::Display for Did {
     }
 }
 
+impl Did {
+    /// A rule or policy is there since then that was not before. What rules ask may be what was missing.
+    pub(crate) fn is_new_rule(&self) -> bool {
+        match self {
+            Self::Rule { came, .. } | Self::Chain(.., came) => *came == Came::New,
+            Self::Policy { now, .. } => now.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// All of it in one value.
 pub(crate) fn words(did: &[Did]) -> String {
     let parts: Vec<String> = did.iter().map(ToString::to_string).collect();

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::{flow, namespaces};
-use crate::diagnosis::aftermath::Stood;
+use crate::diagnosis::aftermath::{Gone, Stood};
 use crate::diagnosis::episodes::{Fault, Leading};
 use crate::diagnosis::pairing::{self, Mended, Pairing};
 use crate::diagnosis::path::ARRIVALS;
@@ -106,8 +106,10 @@ pub(in crate::diagnosis) struct Outcome {
     pub leading: Option<(Leading, Finding)>,
     /// What was mended, where none that decides stands.
     pub over: Vec<Over>,
-    /// What took away that which led and is found no more.
-    pub took_away: Option<(&'static Rule, Mended)>,
+    /// Those of the others that decide and hang under none, with what their rules found.
+    pub others: Vec<(&'static Rule, Finding)>,
+    /// What took away those that are found no more; that which led is the first.
+    pub gone: Vec<Gone>,
     /// All of them.
     pub stands: Vec<Stood>,
     /// Those that decide.
@@ -146,9 +148,9 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
             is_root: one.under.is_none(),
         })
         .collect();
-    let leading = lead(found);
+    let (leading, others) = lead(found);
     let first = leading.as_ref().and_then(|(leading, _)| leading.rule.place);
-    let just = gone.as_ref().map(|(_, mended)| mended.at);
+    let just = gone.iter().map(|gone| gone.mended.at).max();
     let (place, is_settling) = place(model, past, first, just);
     Outcome {
         standing: Standing {
@@ -158,7 +160,8 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
         },
         over: if leading.is_none() { over } else { Vec::new() },
         leading,
-        took_away: gone,
+        others,
+        gone,
         stands,
         faults,
         tolls,
@@ -170,28 +173,35 @@ pub(in crate::diagnosis) fn brought_about(model: &Model, rule: &Rule, finding: &
     pairing::brought_about(model, rule, finding)
 }
 
-/// The finding that is the first of [`all`], where it decides.
-fn lead(found: Vec<Judged>) -> Option<(Leading, Finding)> {
-    let Judged {
-        rule,
-        finding,
-        mended,
-        ..
-    } = found
+/// The finding that is the first of [`all`], where it decides, and others that decide and hang under none.
+fn lead(found: Vec<Judged>) -> (Option<(Leading, Finding)>, Vec<(&'static Rule, Finding)>) {
+    let mut found: Vec<Judged> = found
         .into_iter()
         .filter(|one| decides(one.rule, &one.finding))
-        // Of equal ones, the first.
-        .min_by_key(|one| one.under.is_some())?;
-    let leading = Leading {
-        rule,
-        confidence: finding.confidence,
-        since: finding.since,
-        last: finding.last,
-        flows: finding.flows.len() as u64,
-        units: finding.units.clone(),
-        mended,
-    };
-    Some((leading, finding))
+        .collect();
+    // The sort is stable: of equal ones, the first.
+    found.sort_by_key(|one| one.under.is_some());
+    let mut found = found.into_iter();
+    let leading = found.next().map(|one| {
+        let Judged {
+            rule,
+            finding,
+            mended,
+            ..
+        } = one;
+        let leading = Leading {
+            rule,
+            confidence: finding.confidence,
+            since: finding.since,
+            last: finding.last,
+            flows: finding.flows.len() as u64,
+            units: finding.units.clone(),
+            mended,
+        };
+        (leading, finding)
+    });
+    let others = found.filter(|one| one.under.is_none());
+    (leading, others.map(|one| (one.rule, one.finding)).collect())
 }
 
 /// A finding, the one that it hangs under, and what took it away.
@@ -208,8 +218,8 @@ struct Stand {
     found: Vec<Judged>,
     /// Those that are.
     over: Vec<Over>,
-    /// What took away that which led and is found no more.
-    gone: Option<(&'static Rule, Mended)>,
+    /// What took away those that are found no more; that which led is the first.
+    gone: Vec<Gone>,
 }
 
 /// What was found, but for what is left of faults that were mended. With a root that is mended goes what hangs under it, unless
@@ -219,7 +229,10 @@ fn judged(view: &View<'_>) -> Stand {
     let mut found = findings(view);
     let aftermath = &view.past.aftermath;
     let gone = aftermath.took_away(model, &found);
-    let at = gone.as_ref().map(|gone| gone.mended.at);
+    let at = gone
+        .first()
+        .filter(|gone| gone.has_led)
+        .map(|gone| gone.mended.at);
     found.retain(|(rule, finding)| !aftermath.is_late(model, rule, finding, at));
     let under = roots::under(model, &found);
     let own: Vec<Option<Mended>> = found
@@ -259,7 +272,7 @@ fn judged(view: &View<'_>) -> Stand {
             mended,
         })
         .collect();
-    let over_now = gone.as_ref().filter(|gone| gone.is_over).map(|gone| Over {
+    let over_now = gone.iter().filter(|gone| gone.is_over).map(|gone| Over {
         rule: gone.rule.id,
         mended: gone.mended.at,
         until: gone.until,
@@ -267,7 +280,7 @@ fn judged(view: &View<'_>) -> Stand {
     Stand {
         found: stand,
         over: ended.into_iter().flatten().chain(over_now).collect(),
-        gone: gone.map(|gone| (gone.rule, gone.mended)),
+        gone,
     }
 }
 
