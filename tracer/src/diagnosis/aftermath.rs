@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::pairing::{self, Mended, SEEN_LATE, TOLD};
 use super::roots::{Found, counts};
+use super::tolls::OVER;
 use super::{Finding, Rule, report};
 use crate::model::Model;
 use crate::model::clock::{MEMORY, SECOND};
@@ -40,14 +41,6 @@ impl Known {
     fn is_brought_about(&self, model: &Model, change: &Change) -> bool {
         let anywhere = self.anywhere.get_or_init(|| self.finding.anywhere());
         pairing::brings_about(model, self.rule, anywhere, change)
-    }
-
-    /// It stands no more at the time of this change: it was mended before, or is not seen any more, so that nothing starves.
-    fn is_past(&self, model: &Model, change: &Change) -> bool {
-        match self.mended {
-            Some(mended) => change.at > mended,
-            None => is_late(self.at, model.now()) && model.starved() == 0,
-        }
     }
 }
 
@@ -85,6 +78,8 @@ pub(super) struct Aftermath {
     decided: Option<u64>,
     /// When that was mended which led last, as long as nothing else does, and what is lost may be taken for a part of it.
     now: Option<u64>,
+    /// When a fault was last brought about once more.
+    again: Option<u64>,
 }
 
 impl Aftermath {
@@ -130,7 +125,8 @@ impl Aftermath {
     pub(super) fn is_late(&self, model: &Model, rule: &Rule, finding: &Finding, now: Option<u64>) -> bool {
         let is_left = |at: u64| {
             finding.last <= at.saturating_add(SEEN_LATE)
-                && pairing::brought_about(model, rule, finding).is_none_or(|by| by <= at)
+                && pairing::brought_about(model, rule, finding)
+                    .is_none_or(|by| by <= at && self.again != Some(by))
         };
         let same = self.by_rule.get(rule.id);
         let is_same_anew = same.is_some_and(|at| finding.since > *at && is_left(*at));
@@ -168,7 +164,7 @@ impl Aftermath {
             .or(kept)
             .filter(|mended| at.saturating_sub(*mended) <= MEMORY);
         self.led = leads.or(self.led);
-        self.known.retain(|known| at.saturating_sub(known.at) <= MEMORY);
+        self.known.retain(|known| at.saturating_sub(known.at) <= OVER);
         for known in &mut self.known {
             let of = gone.iter().find(|gone| gone.rule.id == known.rule.id);
             known.mended = of.map(|gone| gone.mended.at).or(known.mended);
@@ -195,18 +191,24 @@ impl Aftermath {
     }
 
     /// It was broken once more.
-    pub(super) fn begin_anew(&mut self) {
+    pub(super) fn begin_anew(&mut self, at: u64) {
         self.now = None;
+        self.again = Some(at);
     }
 
     /// The change brings a fault about of a kind that was found a short time ago and stands no more. What is lost from then on is of
     /// another fault, however soon it comes. Where another one stands still it is not to be told apart.
     pub(super) fn breaks_again(&self, model: &Model, change: &Change) -> Option<Again> {
-        let mut past = self.known.iter().filter(|known| known.is_past(model, change));
+        // It was mended before, or is not found any more, and nothing starves.
+        let is_past = |known: &Known| match known.mended {
+            Some(mended) => change.at > mended,
+            None => model.starved() == 0 && !self.stood.iter().any(|one| one.rule.id == known.rule.id),
+        };
+        let mut past = self.known.iter().filter(|known| is_past(known));
         let again = past.find(|known| known.is_brought_about(model, change))?;
         let is_mended = |known: &Known| {
             let mended = || report::mended(model, known.rule, &known.finding, true);
-            known.is_past(model, change) || mended().is_some_and(|mended| mended.at <= change.at)
+            is_past(known) || mended().is_some_and(|mended| mended.at <= change.at)
         };
         self.known.iter().all(is_mended).then(|| Again {
             at: change.at,
@@ -220,8 +222,7 @@ impl Aftermath {
         let new = pairing::only_new_rules(change)?;
         led.is_brought_about(model, &new).then(|| Again {
             at: change.at,
-            // What is lost from that time on is not left of what was mended.
-            mended: Some((led.rule.id, change.at.saturating_sub(1))),
+            mended: Some((led.rule.id, change.at)),
         })
     }
 

@@ -62,7 +62,7 @@ impl Diagnosis {
     fn begin_anew(&mut self, again: Again) {
         self.model.conclude(again.at);
         self.past.conclude(again.at, again.mended.into_iter());
-        self.past.aftermath.begin_anew();
+        self.past.aftermath.begin_anew(again.at);
     }
 
     fn tick(&mut self) {

@@ -10,7 +10,7 @@ use crate::event::ruleset::{self, Came, Did};
 use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
 
-pub(super) use rulesets::{firewall, firewall_shut, masking, redirection};
+pub(super) use rulesets::{firewall, firewall_shut, masking, only_drops, redirection};
 use rulesets::{loaded_anew, may_decide, may_lead_elsewhere};
 
 /// No change explains it by itself.

@@ -226,11 +226,12 @@ impl Episode {
         is_near && !self.is_another_than(brought_about)
     }
 
-    /// It was mended, or not seen any more, before that was done which brings about what is there now.
+    /// It was mended before that was done which brings about what is there now, or by that; or was not seen any more.
     fn is_another_than(&self, brought_about: impl Fn() -> Option<u64>) -> bool {
-        let mended = self.mended.as_ref().map(|mended| mended.at);
-        let over = mended.or((!self.lasts).then_some(self.last));
-        over.is_some_and(|over| brought_about().is_some_and(|at| at > over))
+        match &self.mended {
+            Some(mended) => brought_about().is_some_and(|at| at >= mended.at),
+            None => !self.lasts && brought_about().is_some_and(|at| at > self.last),
+        }
     }
 
     fn go_on(&mut self, now: u64, leading: &Leading, faults: &[Fault], starved: u64) {

@@ -121,20 +121,22 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
     };
     let explaining = explaining(model, rule, rule.explains, finding);
     let mut act = act(&explaining);
-    // Rules of firewalls that came meanwhile drop it as well, whatever becomes of the first ones. What was lost for long after a change
-    // was not mended by it.
+    // Rules of firewalls that came meanwhile drop it as well, whatever becomes of the first ones, and so does what was done in another
+    // namespace. What was lost for long after a change was not mended by it.
     let known: HashSet<u64, RandomState> = act.iter().map(|told| told.number).collect();
     let later_on = || {
         let all = model.timeline().folded().rev();
         all.take_while(|told| told.change.at > finding.since)
     };
+    let places: BTreeSet<Option<u32>> = act.iter().map(|told| namespace(told.change)).collect();
     let is_more = |told: &Told<'_>| {
-        is_ruleset(told.change)
+        (is_ruleset(told.change) || !places.contains(&namespace(told.change)))
             && finding.last > told.change.at.saturating_add(COUNTED)
             && !known.contains(&told.number)
             && breaks(told.change)
     };
-    let more: Vec<Told<'_>> = if act.iter().any(|told| is_ruleset(told.change)) {
+    let may_be_more = finding.namespaces.len() > 1 || act.iter().any(|told| is_ruleset(told.change));
+    let more: Vec<Told<'_>> = if may_be_more {
         later_on().filter(is_more).take(MORE).collect()
     } else {
         Vec::new()
@@ -207,6 +209,14 @@ pub(super) fn mended(model: &Model, rule: &Rule, finding: &Finding, is_gone: boo
         text: sentence(model, change),
         is_whole: !act.is_empty() && back == act.len(),
     })
+}
+
+/// The network namespace in which it was done, by inode; `None` where it is none of a namespace.
+fn namespace(change: &Change) -> Option<u32> {
+    match change.subject {
+        Subject::Setting(netns, _) => Some(netns),
+        _ => None,
+    }
 }
 
 fn is_ruleset(change: &Change) -> bool {

@@ -19,7 +19,7 @@ use crate::model::plight::Plight;
 /// Flows that are kept of one fault. More are told for as long as they can be seen.
 const MOST: usize = 2_048;
 /// A fault of which nothing is found for so long is over, whoever mended it: as for episodes, 30 s.
-const OVER: u64 = 30 * SECOND;
+pub(super) const OVER: u64 = 30 * SECOND;
 
 /// What flows are found to lose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -532,3 +532,67 @@ fn each_fault_by_an_older_firewall_has_its_own_cause_and_mend() {
         assert!(mend.unwrap().contains(&format!("hash {hash}")), "{mend:#?}");
     }
 }
+
+/// A round in which these ports are dropped and all others are answered.
+fn dropping(story: &mut Story, rounds: u32, dropped: &[u16]) {
+    story.rounds(rounds, |story| {
+        works(story);
+        for port in [42_000, 42_001, 43_000, 43_001] {
+            if dropped.contains(&port) {
+                story.ask_and_lose(
+                    client(port),
+                    drop("NETFILTER_DROP", "nf_hook_slow", Protocol::Tcp),
+                );
+            } else {
+                story.exchange(client(port));
+            }
+        }
+    });
+}
+
+const FIRST: [u16; 2] = [42_000, 42_001];
+const SECOND: [u16; 2] = [43_000, 43_001];
+
+fn cause(story: &Story, id: &str) -> String {
+    story.verdict(id).cause.text
+}
+
+#[test]
+fn what_comes_in_the_place_of_a_fault_is_another_one() {
+    let mut story = begun();
+    dropping(&mut story, 4, &[]);
+    rules(&mut story, 2, "rule handle 2 (tcp dport 42000-42001 drop) new");
+    dropping(&mut story, 8, &FIRST);
+    assert!(cause(&story, "R06").contains("42000"));
+    let both = "rule handle 2 (tcp dport 42000-42001 drop) gone; table inet guard, chain in: rule handle 3 (tcp dport \
+                43000-43001 drop) new";
+    rules(&mut story, 3, both);
+    dropping(&mut story, 8, &SECOND);
+    let verdict = story.verdict("R06");
+    assert!(verdict.cause.text.contains("handle 3"), "{:?}", verdict.cause);
+    assert_eq!(verdict.flows_total, 2, "{}", verdict.explanation);
+    let remedy = "nft delete rule inet guard in handle 3";
+    assert!(verdict.remedy[0].starts_with(remedy), "{:?}", verdict.remedy);
+    rules(&mut story, 4, "rule handle 3 (tcp dport 43000-43001 drop) gone");
+    dropping(&mut story, 16, &[]);
+    let report = story.report();
+    assert_eq!(report.episodes.len(), 2, "{:#?}", report.episodes);
+    let mended = report.episodes.iter().map(|episode| episode.mended.is_some());
+    assert_eq!(mended.collect::<Vec<_>>(), [true, true], "{:#?}", report.episodes);
+}
+
+#[test]
+fn what_comes_where_all_was_well_is_another_fault_though_nobody_saw_the_mend() {
+    let mut story = begun();
+    dropping(&mut story, 4, &[]);
+    rules(&mut story, 2, "rule handle 2 (tcp dport 42000-42001 drop) new");
+    dropping(&mut story, 8, &FIRST);
+    // It stops by itself.
+    dropping(&mut story, 24, &[]);
+    assert!(story.ids().is_empty(), "{:?}", story.ids());
+    rules(&mut story, 3, "rule handle 3 (tcp dport 43000-43001 drop) new");
+    dropping(&mut story, 8, &SECOND);
+    let verdict = story.verdict("R06");
+    assert!(verdict.cause.text.contains("handle 3"), "{:?}", verdict.cause);
+    assert_eq!(story.report().episodes.len(), 2);
+}

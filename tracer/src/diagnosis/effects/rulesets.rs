@@ -88,13 +88,17 @@ fn may_drop(did: &Did) -> bool {
                 Came::New => ["drop", "reject", "queue", "jump", "goto", "vmap"]
                     .iter()
                     .any(|word| words.contains(word)),
-                Came::Gone => {
-                    let last = words.rsplit(' ').next().unwrap_or_default();
-                    words.contains("jump") || words.contains("goto") || !["drop", "reject"].contains(&last)
-                }
+                Came::Gone => !only_drops(&words),
             }
         }
     }
+}
+
+/// All that a rule with these words does is to drop: where it goes, nothing is dropped that was not before.
+pub(in crate::diagnosis) fn only_drops(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    let last = words.rsplit(' ').next().unwrap_or_default();
+    !words.contains("jump") && !words.contains("goto") && ["drop", "reject"].contains(&last)
 }
 
 /// By it packets may leave for somebody else than before, or from another address. What a rule drops is no such thing: the drop

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::AS_BEFORE;
 use super::history::{History, namespace};
+use crate::diagnosis::effects::only_drops;
 use crate::diagnosis::words::command;
 use crate::event::Point;
 use crate::event::ruleset::{self, Came, Did, Policy, Table};
@@ -123,6 +124,12 @@ pub(super) fn take_back(
                     passes(table, Some(chain))
                 ),
             ),
+            // By it nothing was lost that was not before.
+            Did::Rule {
+                words,
+                came: Came::Gone,
+                ..
+            } if only_drops(words) => continue,
             // Their words are not those of `nft`.
             Did::Rule {
                 table,
@@ -179,8 +186,13 @@ fn named(table: &Table) -> String {
 /// was made for it may leave that table there.
 pub(super) fn is_back(history: &History, change: &Change) -> bool {
     let is_idle = |did: &Did| match did {
-        Did::Table(_, Came::New) | Did::Set(_, _, Came::New) => true,
+        Did::Table(..) | Did::Set(_, _, Came::New) | Did::Chain(.., Came::Gone) => true,
         Did::Chain(_, _, policy, Came::New) => *policy != Some(Policy::Drop),
+        Did::Rule {
+            words,
+            came: Came::Gone,
+            ..
+        } => only_drops(words),
         Did::Object(_, object, ..) => object.only_counts(),
         _ => false,
     };
