@@ -200,6 +200,7 @@ fn quotes_that_quote_nothing_hide_no_call() {
         "$x = shift // 'none'; $y ||= $x / 2;",
         "$x = $a.'x'.$b;",
         "sub s { 1 }",
+        "$x =~ m,it's,; @x = (s, 'y');",
     ] {
         let text = format!("{before} {}", "\n") + after;
         assert_eq!(runs(&text, Syntax::Perl), ["2: reboot"], "{text}");

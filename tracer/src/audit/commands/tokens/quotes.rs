@@ -9,7 +9,7 @@ const DEEPEST: usize = 8;
 /// What is looked for where the code within a text ends.
 const CODE: char = '}';
 /// Signs that quote nothing behind the name of what quotes: it is something else there.
-const NO_QUOTES: &str = "=,;>)]}$@_\\.&*";
+const NO_QUOTES: &str = "=;>)]}$@_\\.&*";
 
 impl Lexer {
     /// Whether what such a sign opens is known not to be closed.
@@ -215,9 +215,13 @@ impl Lexer {
         let blanks = rest.take_while(|c| c.is_ascii_whitespace()).count();
         let begin = at + blanks + 1;
         let open = *self.text.get(begin - 1)?;
-        // Behind a blank it begins a comment.
-        let is_quote =
-            open.is_ascii_punctuation() && !NO_QUOTES.contains(open) && (open != '#' || blanks == 0);
+        let is_quote = match open {
+            // Behind a blank it begins a comment.
+            '#' => blanks == 0,
+            // `$x =~ m,it's,`
+            ',' => blanks == 0 && matches!(self.found.last().map(|last| &last.what), Some(What::Sign('~'))),
+            open => open.is_ascii_punctuation() && !NO_QUOTES.contains(open),
+        };
         let end = is_quote.then(|| self.closed(open, begin))??;
         Some((begin, end))
     }
