@@ -88,7 +88,13 @@ impl At {
 impl Run {
     /// What was read.
     pub(super) fn done(mut self) -> Said {
-        self.said.runs.retain(|path, _| !self.looked_for.contains(path));
+        let looked_for = &self.looked_for;
+        // `[ -d FOLDER ] && cd FOLDER && ./script`
+        let is_looked_for = |path: &str| {
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            ends.into_iter().any(|end| looked_for.contains(&path[..end]))
+        };
+        self.said.runs.retain(|path, _| !is_looked_for(path));
         self.said.looked_for = self.looked_for;
         self.said
     }

@@ -179,7 +179,7 @@ fn scripts_that_events_of_the_network_start_are_told() {
         ]
     );
     let idle: Vec<_> = image.findings().into_iter().map(|one| one.idle).collect();
-    assert_eq!(idle, [None, None, Some(Idle::NotStarted), None, None]);
+    assert_eq!(idle, [None, None, None, Some(Idle::NotStarted), None]);
     let root = image.0.display();
     assert_eq!(
         image.findings()[4].remedy,

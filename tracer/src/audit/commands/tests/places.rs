@@ -477,6 +477,7 @@ fn what_runs_in_a_folder_is_found_there() {
         ("f() {\n cd /opt/x\n ./y\n}\nf\n./z", &["/opt/x/y"]),
         ("function f { cd /opt/x; ./y; }; ./z", &["/opt/x/y"]),
         ("cd /opt/x; [ -x ./y ] && ./y", &[]),
+        ("test -d /opt/x && cd /opt/x && ./y; /opt/z", &["/opt/z"]),
         ("cd $X; ./y; cd /opt/x; cd; ./y; cd -; ./y", &[]),
         ("cd \"$(dirname \"$0\")\" && ./y; ./z", &[]),
     ] {
@@ -494,7 +495,7 @@ fn what_runs_in_a_folder_is_found_there() {
 
 #[test]
 fn words_of_a_function_that_runs_none_of_them_are_no_commands() {
-    let says = "say() {\n case \"$1\" in --to) TO=$2;; esac\n { test \"$TO\" && echo \"$@\"; }\n}\n";
+    let says = "say() {\n T=`eval echo \"\\\\$TYPE_$2\"`; eval \"echo \\${$2}\"\n T=`echo \"$T\" | ${ICONV} -t \"$UTF\"`\n case \"$1\" in --to) TO=$2;; esac\n { test \"$TO\" && echo \"$@\"; }\n}\n";
     let calls = "say --to LOG 'rpm' \"${RPM_CMD}\"; say dpkg -i x";
     for text in [
         format!("{says}{calls}"),
@@ -513,6 +514,13 @@ fn words_of_a_function_that_runs_none_of_them_are_no_commands() {
         "\"$@\"",
         "if ! $*; then exit; fi",
         "eval \"$1\"",
+        "eval \"x; $1\"",
+        "find / -exec \"$@\" +",
+        "local x=$2; $x",
+        "x=\"$(echo \"$1\")\"; y=${x}; z $y; sudo $y",
+        "for x in \"$@\"; do $x; done",
+        "$SUDO \"$@\"",
+        "sh -c \"y $1; $2\"",
         "nice -n 5 \"$@\"",
         "x=$(\"$@\" 2>&1)",
         "echo \"$*\" | sh",
