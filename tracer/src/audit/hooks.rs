@@ -1,9 +1,12 @@
 //! Scripts that something starts by itself because they are in its folder, and jobs of at(1). Pure.
 
+use std::borrow::Cow;
+
 /// A folder of such scripts, or one of them.
+#[derive(Clone, Debug)]
 pub(super) struct Hook {
     /// Where it is.
-    pub(super) path: &'static str,
+    pub(super) path: Cow<'static, str>,
     /// When they are started.
     pub(super) when: &'static str,
     /// Units that start them: where none is enabled they are never started; none for what other things start too.
@@ -14,7 +17,7 @@ pub(super) struct Hook {
 
 const fn hook(path: &'static str, when: &'static str, by: &'static [&'static str]) -> Hook {
     Hook {
-        path,
+        path: Cow::Borrowed(path),
         when,
         by,
         sourced: false,
@@ -23,7 +26,7 @@ const fn hook(path: &'static str, when: &'static str, by: &'static [&'static str
 
 const fn sourced(path: &'static str, when: &'static str) -> Hook {
     Hook {
-        path,
+        path: Cow::Borrowed(path),
         when,
         by: &[],
         sourced: true,
@@ -33,11 +36,56 @@ const fn sourced(path: &'static str, when: &'static str) -> Hook {
 const NETWORK_MANAGER: &[&str] = &["NetworkManager.service", "NetworkManager-dispatcher.service"];
 const DISPATCHER: &[&str] = &["networkd-dispatcher.service"];
 const LEASE: &str = "whenever an address is leased, or given up";
+const BEFORE_PPP: &str = "before pppd has a link up";
+const PPP_UP: &str = "whenever pppd has a link up";
+const PPP_DOWN: &str = "whenever pppd has a link down";
 const PROFILE: &str = "whenever NetworkManager sees a change of the network";
 
-/// All of them. Sources: interfaces(5), dhclient-script(8), dhcpcd-run-hooks(8), NetworkManager-dispatcher(8),
-/// networkd-dispatcher(8), pppd(8), systemd-rc-local-generator(8), systemd-suspend.service(8), logrotate(8).
-pub(super) const HOOKS: &[Hook] = &[
+/// Where networkd-dispatcher has a folder for each state of a link.
+const DISPATCHED: [&str; 2] = ["etc/networkd-dispatcher", "usr/lib/networkd-dispatcher"];
+/// These states (networkctl(1)), and what brings them.
+const STATES: [(&str, &str); 16] = [
+    ("carrier", "whenever a link has its carrier and no address"),
+    ("configured", "whenever networkd has configured a link"),
+    ("configuring", "whenever networkd configures a link"),
+    ("degraded", "whenever a link has link-local addresses only"),
+    (
+        "degraded-carrier",
+        "whenever a part of a bond or bridge loses its carrier",
+    ),
+    ("dormant", "whenever a link is dormant"),
+    ("enslaved", "whenever a link becomes part of a bond or bridge"),
+    ("failed", "whenever networkd fails to manage a link"),
+    ("initialized", "whenever udev is done with a link"),
+    (
+        "linger",
+        "whenever a link is gone and networkd has not forgotten it yet",
+    ),
+    ("missing", "whenever a link is missing"),
+    ("no-carrier", "whenever a link loses its carrier"),
+    ("off", "whenever a link is taken down"),
+    ("pending", "whenever udev begins to work on a link"),
+    ("routable", "whenever a link becomes routable"),
+    ("unmanaged", "whenever networkd leaves a link to others"),
+];
+
+/// All of them.
+pub(super) fn all() -> impl Iterator<Item = Hook> {
+    let states = DISPATCHED.iter().flat_map(|folder| {
+        STATES.iter().map(move |(state, when)| Hook {
+            path: Cow::Owned(format!("{folder}/{state}.d")),
+            when,
+            by: DISPATCHER,
+            sourced: false,
+        })
+    });
+    HOOKS.iter().cloned().chain(states)
+}
+
+/// All but those of networkd-dispatcher. Sources: interfaces(5), dhclient-script(8), dhcpcd-run-hooks(8),
+/// NetworkManager-dispatcher(8), networkd-dispatcher(8), pppd(8), ifplugd(8), resolvconf(8), systemd-rc-local-generator(8),
+/// systemd-suspend.service(8), logrotate(8).
+const HOOKS: &[Hook] = &[
     hook(
         "etc/network/if-pre-up.d",
         "before ifup brings an interface up",
@@ -46,6 +94,16 @@ pub(super) const HOOKS: &[Hook] = &[
     hook(
         "etc/network/if-up.d",
         "whenever ifup has brought an interface up",
+        &[],
+    ),
+    hook(
+        "etc/network/if-post-up.d",
+        "whenever ifup has brought an interface up",
+        &[],
+    ),
+    hook(
+        "etc/network/if-pre-down.d",
+        "before ifdown takes an interface down",
         &[],
     ),
     hook(
@@ -62,6 +120,7 @@ pub(super) const HOOKS: &[Hook] = &[
     sourced("etc/dhcp/dhclient-enter-hooks.d", LEASE),
     sourced("etc/dhcp/dhclient-exit-hooks", LEASE),
     sourced("etc/dhcp/dhclient-exit-hooks.d", LEASE),
+    hook("etc/dhcp/dhclient.d", LEASE, &[]),
     sourced("etc/dhcpcd.enter-hook", LEASE),
     sourced("etc/dhcpcd.exit-hook", LEASE),
     sourced("usr/lib/dhcpcd/dhcpcd-hooks", LEASE),
@@ -98,58 +157,33 @@ pub(super) const HOOKS: &[Hook] = &[
         PROFILE,
         NETWORK_MANAGER,
     ),
+    hook("etc/ppp/ip-pre-up", BEFORE_PPP, &[]),
+    hook("etc/ppp/ip-pre-up.d", BEFORE_PPP, &[]),
+    hook("etc/ppp/ip-up", PPP_UP, &[]),
+    hook("etc/ppp/ip-up.d", PPP_UP, &[]),
+    hook("etc/ppp/ip-up.local", PPP_UP, &[]),
+    hook("etc/ppp/ip-down", PPP_DOWN, &[]),
+    hook("etc/ppp/ip-down.d", PPP_DOWN, &[]),
+    hook("etc/ppp/ip-down.local", PPP_DOWN, &[]),
+    hook("etc/ppp/ipv6-up", PPP_UP, &[]),
+    hook("etc/ppp/ipv6-up.d", PPP_UP, &[]),
+    hook("etc/ppp/ipv6-down", PPP_DOWN, &[]),
+    hook("etc/ppp/ipv6-down.d", PPP_DOWN, &[]),
     hook(
-        "etc/networkd-dispatcher/carrier.d",
-        "whenever a link has its carrier and no address",
-        DISPATCHER,
+        "etc/ifplugd/action.d",
+        "whenever ifplugd sees a cable plugged in or out",
+        &["ifplugd.service"],
     ),
     hook(
-        "etc/networkd-dispatcher/configured.d",
-        "whenever networkd has configured a link",
-        DISPATCHER,
+        "etc/resolvconf/update.d",
+        "whenever resolvconf learns of name servers, or forgets some",
+        &[],
     ),
     hook(
-        "etc/networkd-dispatcher/configuring.d",
-        "whenever networkd configures a link",
-        DISPATCHER,
+        "etc/resolvconf/update-libc.d",
+        "whenever resolvconf has written resolv.conf",
+        &[],
     ),
-    hook(
-        "etc/networkd-dispatcher/degraded.d",
-        "whenever a link has link-local addresses only",
-        DISPATCHER,
-    ),
-    hook(
-        "etc/networkd-dispatcher/dormant.d",
-        "whenever a link is dormant",
-        DISPATCHER,
-    ),
-    hook(
-        "etc/networkd-dispatcher/no-carrier.d",
-        "whenever a link loses its carrier",
-        DISPATCHER,
-    ),
-    hook(
-        "etc/networkd-dispatcher/off.d",
-        "whenever a link is taken down",
-        DISPATCHER,
-    ),
-    hook(
-        "etc/networkd-dispatcher/routable.d",
-        "whenever a link becomes routable",
-        DISPATCHER,
-    ),
-    hook(
-        "usr/lib/networkd-dispatcher/off.d",
-        "whenever a link is taken down",
-        DISPATCHER,
-    ),
-    hook(
-        "usr/lib/networkd-dispatcher/routable.d",
-        "whenever a link becomes routable",
-        DISPATCHER,
-    ),
-    hook("etc/ppp/ip-up.d", "whenever pppd has a link up", &[]),
-    hook("etc/ppp/ip-down.d", "whenever pppd has a link down", &[]),
     hook("etc/rc.local", "whenever the node starts", &[]),
     hook(
         "etc/systemd/system-sleep",
@@ -167,6 +201,41 @@ pub(super) const HOOKS: &[Hook] = &[
 pub(super) const LOGROTATE: &str = "etc/logrotate.d";
 /// When what [`rotations`] finds is run.
 pub(super) const ROTATED: &str = "whenever logrotate rotates that log";
+
+/// Where ifupdown has its configuration, and more of it where that names the folder.
+pub(super) const INTERFACES: &str = "etc/network/interfaces";
+/// When it runs the commands in that (interfaces(5)).
+const RUNS: [(&str, &str); 6] = [
+    ("pre-up", "before ifup brings an interface up"),
+    ("up", "whenever ifup has brought an interface up"),
+    ("post-up", "whenever ifup has brought an interface up"),
+    ("down", "before ifdown takes an interface down"),
+    ("pre-down", "before ifdown takes an interface down"),
+    ("post-down", "whenever ifdown has taken an interface down"),
+];
+
+/// The commands in a configuration of ifupdown: the first and the last line of each, when it is run, and what it says.
+pub(super) fn commands_of_interfaces(text: &str) -> Vec<(usize, usize, &'static str, String)> {
+    let mut found = Vec::new();
+    let mut lines = (1..).zip(text.lines());
+    while let Some((first, line)) = lines.next() {
+        let (mut last, mut whole) = (first, line.to_owned());
+        // Also a comment goes on behind a backslash.
+        while whole.ends_with('\\')
+            && let Some((number, more)) = lines.next()
+        {
+            last = number;
+            whole.push('\n');
+            whole.push_str(more);
+        }
+        let Some((key, command)) = whole.trim().split_once([' ', '\t']) else {
+            continue;
+        };
+        let when = RUNS.iter().find(|(known, _)| *known == key);
+        found.extend(when.map(|(_, when)| (first, last, *when, command.trim_start().to_owned())));
+    }
+    found
+}
 
 /// The scripts in a configuration of logrotate: the first and the last line of each, and what it says.
 pub(super) fn rotations(text: &str) -> Vec<(usize, usize, String)> {
@@ -221,6 +290,18 @@ mod tests {
     fn scripts_of_logrotate() {
         let text = "/var/log/a {\n weekly\n postrotate\n  x\n  y\n endscript\n prerotate\n z";
         assert_eq!(rotations(text), [(3, 6, "  x\n  y\n".to_owned())]);
+    }
+
+    #[test]
+    fn commands_of_ifupdown() {
+        let text =
+            "auto a\niface a inet dhcp\n  up x\n# up y \\\n up z\n\tpost-down v \\\n  w\n  upper q\nup";
+        let up = "whenever ifup has brought an interface up";
+        let down = "whenever ifdown has taken an interface down";
+        assert_eq!(
+            commands_of_interfaces(text),
+            [(3, 3, up, "x".to_owned()), (6, 7, down, "v \\\n  w".to_owned())]
+        );
     }
 
     #[test]

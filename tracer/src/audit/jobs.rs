@@ -6,7 +6,7 @@ use super::apt_conf::AptConf;
 use super::commands::{self, Said};
 use super::cron::{self, Crontab, Form};
 use super::files::{Files, Kind};
-use super::hooks::{self, AT_SPOOLS, HOOKS, Hook, LOGROTATE};
+use super::hooks::{self, AT_SPOOLS, Hook, INTERFACES, LOGROTATE};
 use super::units::Units;
 use super::{Idle, bus, invokes, search, sysv, udev, users};
 use crate::model::clock::rfc3339;
@@ -117,12 +117,10 @@ pub(super) fn read(files: &mut Files, units: &Units, apt: &AptConf) -> Jobs {
     found.jobs.extend(invokes::read(files, apt));
     // A generator of systemd makes a unit of that file: on a node that runs it is told as one.
     let has_rc_local = is_enabled(units, &["rc-local.service"]);
-    let hooks = HOOKS
-        .iter()
-        .filter(|hook| hook.path != "etc/rc.local" || !has_rc_local);
-    for hook in hooks {
-        found.read_hook(files, units, hook);
+    for hook in hooks::all().filter(|hook| hook.path != "etc/rc.local" || !has_rc_local) {
+        found.read_hook(files, units, &hook);
     }
+    found.read_interfaces(files);
     for name in files.names(LOGROTATE) {
         let text = files.text(&format!("{LOGROTATE}/{name}")).unwrap_or_default();
         for (line, last, script) in hooks::rotations(&text) {
@@ -308,12 +306,43 @@ impl Jobs {
         }
     }
 
+    fn read_interfaces(&mut self, files: &mut Files) {
+        let mut paths = vec![INTERFACES.to_owned()];
+        let folder = format!("{INTERFACES}.d");
+        let main = files.text(INTERFACES).unwrap_or_default();
+        if commands::code(&main).any(|line| line.contains(&folder) || line.contains("source interfaces.d")) {
+            paths.extend(
+                files
+                    .names(&folder)
+                    .into_iter()
+                    .map(|name| format!("{folder}/{name}")),
+            );
+        }
+        for path in paths {
+            let text = files.text(&path).unwrap_or_default();
+            for (line, last, when, command) in hooks::commands_of_interfaces(&text) {
+                self.jobs.push(Job {
+                    file: format!("/{path}"),
+                    line,
+                    schedule: when.to_owned(),
+                    said: commands::read(&command),
+                    off: if last == line {
+                        Off::Comment
+                    } else {
+                        Off::CommentTo(last)
+                    },
+                    ..Job::default()
+                });
+            }
+        }
+    }
+
     fn read_hook(&mut self, files: &mut Files, units: &Units, hook: &Hook) {
-        let names = files.names(hook.path).into_iter();
-        let paths: Vec<String> = if files.is_folder(hook.path) {
+        let names = files.names(&hook.path).into_iter();
+        let paths: Vec<String> = if files.is_folder(&hook.path) {
             names.map(|name| format!("{}/{name}", hook.path)).collect()
         } else {
-            vec![hook.path.to_owned()]
+            vec![hook.path.clone().into_owned()]
         };
         for path in paths {
             // What reads these leaves out such names: so they are turned off.

@@ -71,9 +71,10 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
         "dpkg",
         Packages,
         Unless(
-            "--audit --compare-versions --contents --get-selections --info --list --listfiles \
-             --print-architecture --print-foreign-architecture* --search --status --verify \
-             --control --ctrl-tarfile --field --fsys-tarfile --show -C -I -L -S -V -W -c -e -f -l -s",
+            "--assert-* --audit --build --compare-versions --contents --dry-run --extract --get-selections --info --list \
+             --listfiles --no-act --print-architecture --print-avail --print-foreign-architecture* --raw-extract --search \
+             --simulate --status --validate-* --verify --vextract --yet-to-unpack --control --ctrl-tarfile --field \
+             --fsys-tarfile --show -C -I -L -S -V -W -X -b -c -e -f -l -p -s -x",
         ),
     ),
     (
@@ -98,7 +99,7 @@ const PROGRAMS: &[(&str, Effect, Doing)] = &[
     (
         "rpm",
         Packages,
-        Unless("--eval --query --verify -E -V -Va -q -qa -qf -qi -ql -qp"),
+        Unless("--checksig --eval --query --querytags --showrc --test --verify -E -K -V* -q*"),
     ),
     ("snap", Packages, SNAP),
     ("swupd", Packages, With("bundle-add bundle-remove repair update")),

@@ -19,7 +19,8 @@ const CONFIGURATION: &str = "/etc/NetworkManager /etc/dhcp /etc/dhcpcd.conf /etc
     /etc/netplan /etc/network /etc/nftables.conf /etc/nftables.d /etc/resolv.conf /etc/resolvconf \
     /etc/sysconfig/network /etc/sysconfig/network-scripts /etc/sysctl.conf /etc/sysctl.d /etc/systemd/network \
     /etc/systemd/networkd.conf /etc/systemd/networkd.conf.d /etc/systemd/resolved.conf \
-    /etc/systemd/resolved.conf.d /etc/ufw /etc/wireguard /etc/wpa_supplicant";
+    /etc/systemd/resolved.conf.d /etc/ufw /etc/wireguard /etc/wpa_supplicant \
+    /run/resolvconf/resolv.conf /run/systemd/network /run/systemd/resolve";
 
 /// What it changes to write to a file, and what of the node is needed for that; `text` is what is written, where that is known.
 pub(super) fn of_file(path: &str, text: Option<&str>) -> Option<(Effect, Scope)> {

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tokens::{Syntax, Token, What, tokens};
+use super::tokens::{Syntax, Token, Tokens, What, tokens};
 
 /// A command that is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub(super) struct Calls {
     pub(super) lines: BTreeSet<usize>,
     /// What stands on each line but texts and comments.
     pub(super) bare: BTreeMap<usize, String>,
-    /// Lines of comments, and of texts that stand for themselves as those do.
-    pub(super) prose: BTreeSet<usize>,
+    /// The script without what it only says.
+    pub(super) code: String,
 }
 
 /// What is looked at of a call or a value, at most.
@@ -61,10 +61,10 @@ const ENDS: [&str; 8] = ["and", "die", "do", "else", "if", "or", "then", "unless
 
 /// Finds the calls of a script.
 pub(super) fn read(text: &str, syntax: Syntax) -> Calls {
-    let (tokens, prose) = tokens(text, syntax);
+    let Tokens { all: tokens, code } = tokens(text, syntax);
     let values = values(&tokens);
     let mut calls = Calls {
-        prose,
+        code,
         ..Calls::default()
     };
     for (at, token) in tokens.iter().enumerate() {

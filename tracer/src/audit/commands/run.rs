@@ -1,19 +1,24 @@
 //! What a text runs: its commands are followed behind what runs them, here or elsewhere.
 
+mod folder;
+mod functions;
+mod given;
 mod other;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::parts::{beginning, parts};
-use super::shell::{self, Command, Reads, Word};
+use super::shell::{self, Command, Word};
 use super::{MOST_WORDS, Named, Place, Said, add_name, default, program};
 use crate::audit::Effect;
-use crate::audit::options::{is_among, operands};
+use crate::audit::options::is_among;
 use crate::audit::programs::{FETCHERS, INTERPRETERS, SAYS, TOLD, WORDS, changes, is_known, needs};
 use crate::audit::scope::Scope;
 use crate::audit::systemctl::{service, starts, systemctl};
 use crate::audit::wrappers::{self, With, is_assignment, is_runner, own};
 use crate::audit::writes;
+use functions::{Function, functions};
+use given::{Given, says, written};
 
 /// So deep commands are followed behind others.
 const DEEPEST: usize = 48;
@@ -44,6 +49,10 @@ pub(super) struct Run {
     fetched: BTreeMap<String, &'static str>,
     /// Paths that variables were given.
     values: BTreeMap<String, Vec<String>>,
+    /// The folder that it has gone to, where that is known.
+    folder: Option<String>,
+    /// Functions of it that run none of the words that they are given.
+    functions: BTreeSet<String>,
     /// It is no text of a shell: names are said of much else.
     is_other: bool,
 }
@@ -76,52 +85,33 @@ impl At {
     }
 }
 
-/// What a command is given to read.
-enum Given {
-    Text {
-        text: String,
-        line: usize,
-        /// It has lines of its own: where nothing reads it as commands it mentions what it names.
-        is_document: bool,
-    },
-    File(String),
-    /// What such a program has fetched.
-    Fetched(&'static str),
-}
-
-impl From<&Reads> for Given {
-    fn from(reads: &Reads) -> Self {
-        match reads {
-            Reads::File(path) => Self::File(path.clone()),
-            Reads::Text {
-                text,
-                line,
-                is_document,
-            } => Self::Text {
-                text: text.clone(),
-                line: *line,
-                is_document: *is_document,
-            },
-        }
-    }
-}
-
 impl Run {
     /// What was read.
     pub(super) fn done(mut self) -> Said {
-        self.said.runs.retain(|path, _| !self.looked_for.contains(path));
+        let looked_for = &self.looked_for;
+        // `[ -d FOLDER ] && cd FOLDER && ./script`
+        let is_looked_for = |path: &str| {
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            ends.into_iter().any(|end| looked_for.contains(&path[..end]))
+        };
+        self.said.runs.retain(|path, _| !is_looked_for(path));
         self.said.looked_for = self.looked_for;
         self.said
     }
 
     /// Reads a text of a shell.
     pub(super) fn text(&mut self, text: &str) {
-        self.list(&shell::commands(text, 1), At::TEXT);
+        let commands = shell::commands(text, 1);
+        let all = functions(&commands).into_iter();
+        self.functions = all.filter(|one| !one.runs_words).map(|one| one.name).collect();
+        self.list(&commands, At::TEXT);
     }
 
     fn list(&mut self, commands: &[Command], at: At) {
         let mut given = None;
-        for command in commands {
+        let mut places = self.places(commands);
+        for (number, command) in commands.iter().enumerate() {
+            places.begin(self, number, command);
             let at = At {
                 line: command.line,
                 ..at
@@ -146,6 +136,7 @@ impl Run {
             self.said.too_long |= words.len() < command.words.len();
             given = self.run(words, given, at);
         }
+        places.end(self);
         self.leave(given, at);
     }
 
@@ -199,7 +190,7 @@ impl Run {
         }
         // The signs before a command of systemd (systemd.service(5)).
         let command = match first.text.contains('/') {
-            true => first.text.trim_start_matches(['-', '@', ':', '+', '!']),
+            true => &self.absolute(first.text.trim_start_matches(['-', '@', ':', '+', '!'])),
             false => &first.text,
         };
         let arguments: Vec<&str> = rest.iter().map(|word| word.text.as_str()).collect();
@@ -220,8 +211,11 @@ impl Run {
         if is_among(LOOKS, name)
             || name == "command" && arguments.first().is_some_and(|word| is_among("-V -v", word))
         {
-            self.looked_for
-                .extend(arguments.iter().map(|word| (*word).to_owned()));
+            let looked_for: Vec<_> = arguments.iter().map(|word| self.absolute(word)).collect();
+            self.looked_for.extend(looked_for);
+        }
+        if is_among("cd chdir popd pushd", name) {
+            self.enter(name, &arguments);
         }
         let text = match (&given, name) {
             (Some(Given::Text { text, .. }), "tee" | "sponge") => Some(text.as_str()),
@@ -248,6 +242,9 @@ impl Run {
             return self.go_on(name, next.with, words, given, at);
         }
         self.note_all(rest, at);
+        if self.functions.contains(name) && !is_known(name) {
+            return None;
+        }
         if is_among(SAYS, name) {
             return says(name, &arguments, at.line).or(given);
         }
@@ -316,7 +313,7 @@ impl Run {
                         at,
                     );
                 }
-                self.note_run(&first.text, at);
+                self.note_run(&self.absolute(&first.text), at);
                 self.note_all(behind, at);
             }
         }
@@ -329,7 +326,7 @@ impl Run {
             (With::Input | With::Code, Some(Given::Fetched(fetcher))) => {
                 self.add(Effect::Code, name, format!("{fetcher} | {name}"), at);
             }
-            (With::Input | With::Code, Some(Given::File(path))) => self.note_run(&path, at),
+            (With::Input | With::Code, Some(Given::File(path))) => self.note_run(&self.absolute(&path), at),
             (With::Input, Some(Given::Text { text, line, .. })) => self.script(&text, line, at),
             (With::Code, given) => return given,
             _ => {}
@@ -448,6 +445,7 @@ impl Run {
     /// `text` is what is written, where that is known.
     fn write(&mut self, verb: &str, path: &str, text: Option<&str>, at: At) {
         for path in self.expanded(path) {
+            let path = self.absolute(&path);
             if let Some((effect, needs)) = writes::of_file(&path, text) {
                 self.add_place(effect, format!("{verb} {path}"), needs, at);
             }
@@ -537,38 +535,6 @@ fn may_be_script(path: &str) -> bool {
 /// What a path ends in.
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
-}
-
-/// What a program says that only says something: its words, or a file.
-fn says(name: &str, arguments: &[&str], line: usize) -> Option<Given> {
-    match name {
-        "echo" | "printf" => {
-            let words: Vec<&str> = operands(arguments, "").map(|at| arguments[at]).collect();
-            Some(Given::Text {
-                text: words.join(" ").replace("%s", " ").replace("\\n", "\n"),
-                line,
-                is_document: false,
-            })
-        }
-        "cat" => arguments
-            .iter()
-            .find(|word| word.starts_with('/'))
-            .map(|path| Given::File((*path).to_owned())),
-        _ => None,
-    }
-}
-
-/// What a command writes to its files, where that is known: what it says, or the text that `cat` is given.
-fn written(words: &[Word], given: Option<&Given>) -> Option<String> {
-    let (first, rest) = words.split_first()?;
-    let arguments: Vec<&str> = rest.iter().map(|word| word.text.as_str()).collect();
-    match (says(program(&first.text)?, &arguments, first.line), given) {
-        (Some(Given::Text { text, .. }), _) => Some(text),
-        (None, Some(Given::Text { text, .. })) if first.text == "cat" && rest.is_empty() => {
-            Some(text.clone())
-        }
-        _ => None,
-    }
 }
 
 /// What of these commands fetches something from elsewhere.

@@ -21,6 +21,10 @@ pub(super) struct Command {
     pub(super) reads: Option<Reads>,
     /// What the one before it says is given to it.
     pub(super) is_piped: bool,
+    /// The function that begins with it: `NAME() {`.
+    pub(super) defines: Option<String>,
+    /// So many shells within this one it is for: `(…)`.
+    pub(super) within: usize,
 }
 
 /// A word without its quotes.
@@ -102,6 +106,10 @@ impl List {
             && command.words.is_empty()
             && command.writes.is_empty()
             && command.reads.is_none()
+    }
+
+    fn is_function(&self) -> bool {
+        matches!(&self.command.words[..], [word] if word.text == "function")
     }
 
     fn push(&mut self, c: char, line: usize) {
@@ -210,6 +218,7 @@ impl Reader {
         while let Some(c) = self.peek(0) {
             if list.is_between() {
                 list.command.line = self.begin;
+                list.command.within = list.open;
             }
             if c == ')' && list.open == 0 && close == Some(')') {
                 self.skip(1);
@@ -290,9 +299,15 @@ impl Reader {
                     }
                 }
             }
-            // `NAME() {`
-            Some(_) if is_alone && self.begins("()") => {
-                list.word = None;
+            // `NAME() {`, `function NAME() {`
+            Some(_) if (is_alone || list.is_function()) && self.begins("()") => {
+                list.command.defines = list.word.take().map(|word| word.text);
+                list.command.words.clear();
+                self.skip(2);
+            }
+            // `NAME () {`
+            None if list.command.words.len() == 1 && self.begins("()") => {
+                list.command.defines = list.command.words.pop().map(|word| word.text);
                 self.skip(2);
             }
             None if is_alone && self.begins("((") && self.number().is_some() => {
@@ -523,6 +538,8 @@ mod tests {
             ),
             ("a $(b c) `d` <(e)", &[&["a", "$()", "$()", "$()"]]),
             ("f() { a; }", &[&["{", "a"], &["}"]]),
+            ("reboot () { a; }", &[&["{", "a"], &["}"]]),
+            ("function f() { a; }", &[&["{", "a"], &["}"]]),
             ("x|y) a;;", &[&["a"]]),
             ("(a; b) | c", &[&["a"], &["b"], &["c"]]),
             ("A=(b c) d", &[&["A=b c ", "d"]]),

@@ -45,6 +45,8 @@ fn programs_are_known_by_name_and_path_wherever_they_stand() {
         "apt-get --version; apt --help; aptitude -h; dpkg --help; dnf --version; iptables --version",
         "[ -x /usr/bin/apt-get ] && command -v dpkg",
         "test -n \"$(dpkg --print-architecture)\"",
+        "dpkg --verify; dpkg -V x; dpkg-query -W -f '${Conffiles}' x; dpkg --extract x.deb /tmp; dpkg -x x.deb /tmp",
+        "dpkg --configure --dry-run -a; dpkg --no-act -i x; dpkg -b x; rpm -qf --queryformat '%{FILEMD5S}' x; rpm --checksig x",
         "if ! grep -q apt-get /etc/x; then",
         "ps aux | /bin/grep -v apt-get",
         "cat /usr/sbin/reboot; ls -l /usr/bin/apt-get",

@@ -1,6 +1,8 @@
 //! What scripts of other languages than the shell are made of, as far as calls are to be found in them. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod quotes;
+
+use std::collections::BTreeMap;
 
 /// How a script of another language is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,36 +53,102 @@ pub(super) enum What {
     Command(String),
 }
 
-/// All tokens, and the lines that only say something: of comments, and of texts that are no part of anything.
-pub(super) fn tokens(text: &str, syntax: Syntax) -> (Vec<Token>, BTreeSet<usize>) {
+/// What stands in a script, and what of it is code.
+pub(super) struct Tokens {
+    /// All of them.
+    pub(super) all: Vec<Token>,
+    /// The script, blanks where it only says something: comments, patterns, and texts that are no part of anything.
+    pub(super) code: String,
+}
+
+/// Takes a script apart.
+pub(super) fn tokens(text: &str, syntax: Syntax) -> Tokens {
+    let text: Vec<char> = text.chars().collect();
+    let breaks = (1..).zip(&text).filter(|(_, c)| **c == '\n');
     let mut lexer = Lexer {
-        text: text.chars().collect(),
+        lines: breaks.map(|(behind, _)| behind).collect(),
+        code: text.clone(),
+        text,
         at: 0,
         line: 1,
         syntax,
         found: Vec::new(),
-        prose: BTreeSet::new(),
-        documents: Vec::new(),
+        documents_to: None,
+        ends: None,
         open_to: BTreeMap::new(),
     };
+    if lexer.begins("#!") {
+        lexer.comment("\n");
+    }
+    if syntax == Syntax::Php {
+        lexer.page();
+    }
     while lexer.at < lexer.text.len() {
         lexer.step();
     }
-    (lexer.found, lexer.prose)
+    Tokens {
+        all: lexer.found,
+        code: lexer.code.into_iter().collect(),
+    }
 }
 
 struct Lexer {
     text: Vec<char>,
+    /// The text that remains of it.
+    code: Vec<char>,
+    /// Where its lines begin but the first.
+    lines: Vec<usize>,
     at: usize,
     line: usize,
     syntax: Syntax,
     found: Vec<Token>,
-    prose: BTreeSet<usize>,
-    /// What ends the documents that begin on the next line.
-    documents: Vec<String>,
+    /// Where the documents end that begin on the next line.
+    documents_to: Option<usize>,
+    /// Lines that may end a document, each with where they begin.
+    ends: Option<BTreeMap<String, Vec<usize>>>,
     /// To where none of these that was not closed is looked for again.
     open_to: BTreeMap<char, usize>,
 }
+
+/// Words behind which a value stands, and no operator: what begins with `/` there is a pattern.
+const BEFORE_VALUES: [&str; 36] = [
+    "and",
+    "await",
+    "case",
+    "cmp",
+    "delete",
+    "do",
+    "else",
+    "elsif",
+    "eq",
+    "grep",
+    "if",
+    "in",
+    "instanceof",
+    "join",
+    "map",
+    "ne",
+    "new",
+    "not",
+    "of",
+    "or",
+    "print",
+    "push",
+    "puts",
+    "return",
+    "split",
+    "then",
+    "throw",
+    "typeof",
+    "unless",
+    "unshift",
+    "until",
+    "void",
+    "when",
+    "while",
+    "xor",
+    "yield",
+];
 
 impl Lexer {
     fn peek(&self, ahead: usize) -> Option<char> {
@@ -88,9 +156,18 @@ impl Lexer {
     }
 
     fn begins(&self, text: &str) -> bool {
-        text.chars()
-            .enumerate()
-            .all(|(ahead, c)| self.peek(ahead) == Some(c))
+        self.begins_at(self.at, text)
+    }
+
+    fn begins_at(&self, at: usize, text: &str) -> bool {
+        (at..)
+            .zip(text.chars())
+            .all(|(at, c)| self.text.get(at) == Some(&c))
+    }
+
+    /// What stands so far before.
+    fn before(&self, signs: usize) -> Option<char> {
+        self.at.checked_sub(signs).map(|at| self.text[at])
     }
 
     /// Goes on so many signs.
@@ -100,199 +177,159 @@ impl Lexer {
         self.at = end;
     }
 
+    /// Goes on to there: what lies between only says something.
+    fn blank_to(&mut self, end: usize) {
+        let end = end.clamp(self.at, self.text.len());
+        for c in self.code[self.at..end].iter_mut().filter(|c| **c != '\n') {
+            *c = ' ';
+        }
+        self.skip(end - self.at);
+    }
+
     fn push(&mut self, line: usize, what: What) {
         self.found.push(Token { line, what });
     }
 
+    fn sign(&mut self, sign: char) {
+        self.push(self.line, What::Sign(sign));
+        self.skip(1);
+    }
+
     fn step(&mut self) {
         let Some(c) = self.peek(0) else { return };
-        let is_first = self.at == 0 || self.text[self.at - 1] == '\n';
-        let before = self.at.checked_sub(1).map(|before| self.text[before]);
+        let is_first = self.before(1).is_none_or(|c| c == '\n');
         let has_slashes = matches!(self.syntax, Syntax::Php | Syntax::JavaScript);
+        let is_perl = matches!(self.syntax, Syntax::Perl | Syntax::Ruby);
         match c {
             '\n' => {
                 self.skip(1);
-                for end in std::mem::take(&mut self.documents) {
-                    self.prose_to(|line| line.trim().trim_end_matches(';') == end);
+                if let Some(end) = self.documents_to.take() {
+                    self.blank_to(end);
                 }
             }
             // What a manual is made of in Perl and Ruby, and what is behind the end.
-            '=' if is_first && self.is_manual() => {
-                self.prose_to(|line| line.starts_with("=cut") || line.starts_with("=end"));
+            '=' if is_first && is_perl && self.peek(1).is_some_and(|c| c.is_ascii_alphabetic()) => {
+                self.manual();
             }
-            '_' if is_first
-                && matches!(self.syntax, Syntax::Perl | Syntax::Ruby)
-                && (self.begins("__END__") || self.begins("__DATA__")) =>
-            {
-                self.prose_to(|_| false)
+            '_' if is_first && is_perl && (self.begins("__END__") || self.begins("__DATA__")) => {
+                self.blank_to(self.text.len());
             }
-            // `$#list`, `s#a#b#`
-            '#' if self.syntax != Syntax::JavaScript
-                && (self.syntax == Syntax::Python
-                    || before.is_none_or(|c| c.is_ascii_whitespace() || ";{}),".contains(c))) =>
-            {
-                self.comment("\n");
-            }
+            '#' if self.is_comment() => self.comment("\n"),
             '/' if has_slashes && self.begins("//") => self.comment("\n"),
             '/' if has_slashes && self.begins("/*") => self.comment("*/"),
-            '<' if self.begins("<<") && !matches!(self.syntax, Syntax::Python | Syntax::JavaScript) => {
-                self.document();
+            // `$x // $y`
+            '/' if self.syntax == Syntax::Perl && self.begins("//") => self.skip(2),
+            '/' if (is_perl || self.syntax == Syntax::JavaScript) && !self.is_behind_value() => {
+                self.pattern();
+            }
+            '?' if self.syntax == Syntax::Php && self.begins("?>") => {
+                // It ends a statement.
+                self.push(self.line, What::Sign(';'));
+                self.page();
+            }
+            '<' if self.begins("<<") && self.document() => {}
+            '%' if self.syntax == Syntax::Ruby && !self.is_behind_value() => self.percent(),
+            // Variables of the language itself: `$'`, `$/`.
+            '$' if is_perl && self.peek(1).is_some_and(|c| "'\"`/&;,\\!?|<>".contains(c)) => {
+                let name = self.text[self.at..self.at + 2].iter().collect();
+                self.push(self.line, What::Name(name));
+                self.skip(2);
             }
             '"' | '\'' | '`' => self.quoted(c),
-            '%' if self.syntax == Syntax::Ruby && self.peek(1) == Some('x') => {
-                self.bracketed(2, What::Command)
-            }
             c if c.is_ascii_whitespace() => self.skip(1),
+            '.' if matches!(self.syntax, Syntax::Perl | Syntax::Php) => self.sign(c),
             c if c.is_alphanumeric() || "_$@.".contains(c) => self.name(),
-            _ => {
-                let line = self.line;
-                self.skip(1);
-                self.push(line, What::Sign(c));
-            }
+            c => self.sign(c),
         }
     }
 
-    fn is_manual(&self) -> bool {
-        matches!(self.syntax, Syntax::Perl | Syntax::Ruby)
-            && self.peek(1).is_some_and(|c| c.is_ascii_alphabetic())
+    /// Whether a `#` begins a comment.
+    fn is_comment(&self) -> bool {
+        match self.syntax {
+            Syntax::JavaScript => false,
+            // `$#list`
+            Syntax::Perl => self.before(1) != Some('$'),
+            // `#[Attribute]`
+            Syntax::Php => self.peek(1) != Some('['),
+            Syntax::Python | Syntax::Ruby => true,
+        }
     }
 
-    /// Leaves out lines to one that is such.
-    fn prose_to(&mut self, is_last: impl Fn(&str) -> bool) {
-        while self.at < self.text.len() {
-            let rest = &self.text[self.at..];
-            let length = rest.iter().position(|c| *c == '\n').unwrap_or(rest.len());
-            let line: String = rest[..length].iter().collect();
-            self.prose.insert(self.line);
-            self.skip(length + 1);
-            if is_last(&line) {
-                break;
+    /// Whether what stands before is a value, so that an operator follows.
+    fn is_behind_value(&self) -> bool {
+        // `split /x/`, and not `$a / $b`: any name may be that of a function there.
+        let is_given = matches!(self.syntax, Syntax::Perl | Syntax::Ruby)
+            && self.before(1).is_some_and(|c| c.is_ascii_whitespace())
+            && self.peek(1).is_some_and(|c| !c.is_ascii_whitespace() && c != '=');
+        let Some(last) = self.found.last() else {
+            return false;
+        };
+        if self.syntax == Syntax::Ruby && last.line != self.line {
+            return false;
+        }
+        match &last.what {
+            What::Text(_) | What::Words(_) | What::Command(_) | What::Sign(')' | ']') => true,
+            What::Sign('}') => !is_given,
+            What::Sign(_) => false,
+            What::Name(name) if is_value(name) => true,
+            What::Name(name) => !is_given && !BEFORE_VALUES.contains(&name.as_str()),
+        }
+    }
+
+    /// Leaves out a manual, to the line that ends it.
+    fn manual(&mut self) {
+        let mut at = self.at;
+        loop {
+            let is_last = self.begins_at(at, "=cut") || self.begins_at(at, "=end");
+            let rest = self.text[at..].iter();
+            at += rest.take_while(|c| **c != '\n').count() + 1;
+            if is_last || at >= self.text.len() {
+                return self.blank_to(at);
             }
         }
     }
 
     fn comment(&mut self, end: &str) {
-        let begin = self.line;
-        let is_alone = self.found.last().is_none_or(|last| last.line != begin);
-        while self.at < self.text.len() && !self.begins(end) {
-            self.skip(1);
+        let mut at = self.at;
+        // What ends the code of a page ends a comment of it too.
+        let is_over = |at| {
+            self.begins_at(at, end) || end == "\n" && self.syntax == Syntax::Php && self.begins_at(at, "?>")
+        };
+        while at < self.text.len() && !is_over(at) {
+            at += 1;
         }
-        if end != "\n" {
-            self.skip(end.len());
-        }
-        self.prose
-            .extend((begin..=self.line).filter(|line| is_alone || *line > begin));
+        self.blank_to(if end == "\n" { at } else { at + end.len() });
     }
 
-    /// `<<EOF`, `<<~'EOF'`, `<<<EOF`: what stands on the next lines is text.
-    fn document(&mut self) {
-        let line = self.line;
-        self.skip(2);
-        let mut ahead = 0;
-        while self.peek(ahead).is_some_and(|c| "<~-\"'".contains(c)) {
-            ahead += 1;
+    /// What stands on a page of PHP outside of its code.
+    fn page(&mut self) {
+        let rest = self.at..self.text.len();
+        let begin = rest.into_iter().find(|at| self.begins_at(*at, "<?"));
+        self.blank_to(begin.map_or(self.text.len(), |begin| begin + 2));
+        if self.begins("php") {
+            self.blank_to(self.at + 3);
         }
-        let rest = self.text[self.at + ahead..].iter();
-        let end: String = rest.take_while(|c| c.is_alphanumeric() || **c == '_').collect();
-        if end.starts_with(|c: char| c.is_ascii_uppercase() || c == '_') {
-            self.skip(ahead + end.chars().count());
-            if self.peek(0).is_some_and(|c| "\"'".contains(c)) {
-                self.skip(1);
-            }
-            self.documents.push(end);
-        } else {
-            self.push(line, What::Sign('<'));
-        }
-    }
-
-    /// Whether what such a sign opens is known not to be closed.
-    fn is_open(&self, sign: char) -> bool {
-        self.open_to.get(&sign).is_some_and(|to| self.at < *to)
-    }
-
-    fn quoted(&mut self, quote: char) {
-        if self.is_open(quote) {
-            return self.lone(quote, 0);
-        }
-        let line = self.line;
-        let is_python = self.syntax == Syntax::Python;
-        let is_triple = is_python && (1..3).all(|ahead| self.peek(ahead) == Some(quote));
-        let quotes = if is_triple { 3 } else { 1 };
-        let mut text = String::new();
-        let mut ahead = quotes;
-        loop {
-            let Some(c) = self.peek(ahead) else {
-                return self.lone(quote, ahead);
-            };
-            match c {
-                // One that is never closed.
-                '\n' if is_python && !is_triple => return self.lone(quote, ahead),
-                '\\' => {
-                    match self.peek(ahead + 1) {
-                        Some('n') => text.push('\n'),
-                        Some('\n') | None => {}
-                        Some(c) => text.push(c),
-                    }
-                    ahead += 2;
-                }
-                c if c == quote && (1..quotes).all(|more| self.peek(ahead + more) == Some(quote)) => break,
-                c => {
-                    text.push(c);
-                    ahead += 1;
-                }
-            }
-        }
-        let is_first = self.found.last().is_none_or(|last| last.line != line);
-        self.skip(ahead + quotes);
-        if is_triple && is_first {
-            // What a function is for; also where it is a value, no command has such a form.
-            self.prose.extend(line..=self.line);
-        }
-        let is_command = quote == '`' && matches!(self.syntax, Syntax::Perl | Syntax::Ruby | Syntax::Php);
-        self.push(
-            line,
-            if is_command {
-                What::Command(text)
-            } else {
-                What::Text(text)
-            },
-        );
-    }
-
-    /// One that is not closed in so many signs.
-    fn lone(&mut self, quote: char, ahead: usize) {
-        if ahead > 0 {
-            self.open_to.insert(quote, self.at + ahead);
-        }
-        self.push(self.line, What::Sign(quote));
-        self.skip(1);
     }
 
     fn name(&mut self) {
         let line = self.line;
+        let has_dots = !matches!(self.syntax, Syntax::Perl | Syntax::Php);
         let rest = &self.text[self.at..];
         let length = (1..rest.len())
-            .find(|at| !rest[*at].is_alphanumeric() && !"_.".contains(rest[*at]))
+            .find(|at| !rest[*at].is_alphanumeric() && rest[*at] != '_' && !(has_dots && rest[*at] == '.'))
             .unwrap_or(rest.len());
         let name: String = rest[..length].iter().collect();
-        let quotes = |c: Option<char>| c.is_some_and(|c| "\"'".contains(c));
+        let quotes = |c: Option<&char>| c.is_some_and(|c| "\"'".contains(*c));
         // `f"…"`
         if self.syntax == Syntax::Python
             && name.len() <= 2
             && name.chars().all(|c| "bBfFrRuU".contains(c))
-            && quotes(rest.get(length).copied())
+            && quotes(rest.get(length))
         {
             return self.skip(length);
         }
-        if self.syntax == Syntax::Perl {
-            let words =
-                |text: String| What::Words(text.split_ascii_whitespace().map(str::to_owned).collect());
-            match name.as_str() {
-                "qx" => return self.bracketed(length, What::Command),
-                "q" | "qq" => return self.bracketed(length, What::Text),
-                "qw" => return self.bracketed(length, words),
-                _ => {}
-            }
+        if self.syntax == Syntax::Perl && self.quoted_by(&name) {
+            return;
         }
         self.skip(length);
         if name.trim_matches('.').is_empty() {
@@ -301,47 +338,9 @@ impl Lexer {
             self.push(line, What::Name(name));
         }
     }
+}
 
-    /// What stands in brackets, or between two signs, behind so many.
-    fn bracketed(&mut self, before: usize, what: impl Fn(String) -> What) {
-        let line = self.line;
-        self.skip(before);
-        while self.peek(0) == Some(' ') {
-            self.skip(1);
-        }
-        let Some(open) = self
-            .peek(0)
-            .filter(|c| c.is_ascii_punctuation() && !"=,;>)".contains(*c))
-        else {
-            return;
-        };
-        if self.is_open(open) {
-            return;
-        }
-        let close = match open {
-            '(' => ')',
-            '[' => ']',
-            '{' => '}',
-            '<' => '>',
-            other => other,
-        };
-        let mut depth = 0_usize;
-        let rest = &self.text[self.at + 1..];
-        let length = rest.iter().position(|c| {
-            let is_end = *c == close && depth == 0;
-            match *c {
-                c if c == close => depth = depth.saturating_sub(1),
-                c if c == open => depth += 1,
-                _ => {}
-            }
-            is_end
-        });
-        let Some(length) = length else {
-            self.open_to.insert(open, self.text.len());
-            return;
-        };
-        let text: String = rest[..length].iter().collect();
-        self.skip(length + 2);
-        self.push(line, what(text));
-    }
+/// Whether a name is that of a variable, or a number.
+fn is_value(name: &str) -> bool {
+    name.starts_with(|c: char| c == '$' || c == '@' || c.is_ascii_digit())
 }

@@ -162,14 +162,14 @@ fn scripts_that_events_of_the_network_start_are_told() {
                 "systemctl restart systemd-resolved (/etc/dhcp/dhclient-exit-hooks.d/x:1)"
             ),
             one(
-                "/etc/networkd-dispatcher/routable.d/x",
-                "whenever a link becomes routable",
-                "nft (/etc/networkd-dispatcher/routable.d/x:2)"
-            ),
-            one(
                 "/etc/rc.local",
                 "whenever the node starts",
                 "conntrack -F (/etc/rc.local:2)"
+            ),
+            one(
+                "/etc/networkd-dispatcher/routable.d/x",
+                "whenever a link becomes routable",
+                "nft (/etc/networkd-dispatcher/routable.d/x:2)"
             ),
             one(
                 "/etc/logrotate.d/x:2",
@@ -179,7 +179,7 @@ fn scripts_that_events_of_the_network_start_are_told() {
         ]
     );
     let idle: Vec<_> = image.findings().into_iter().map(|one| one.idle).collect();
-    assert_eq!(idle, [None, None, Some(Idle::NotStarted), None, None]);
+    assert_eq!(idle, [None, None, None, Some(Idle::NotStarted), None]);
     let root = image.0.display();
     assert_eq!(
         image.findings()[4].remedy,
@@ -335,4 +335,65 @@ fn a_hook_that_was_turned_off_is_none() {
     assert_eq!((words[0], words.len()), ("mv", 3));
     fs::rename(words[1], words[2]).unwrap();
     assert_eq!(image.findings(), []);
+}
+
+#[test]
+fn what_links_name_servers_and_interfaces_start_is_told() {
+    let image = node("more-hooks");
+    let script = "#!/bin/sh\nip route add 10.0.0.0/8 dev x\n";
+    let folders = [
+        "etc/resolvconf/update.d",
+        "etc/resolvconf/update-libc.d",
+        "etc/network/if-pre-up.d",
+        "etc/network/if-up.d",
+        "etc/network/if-down.d",
+        "etc/network/if-post-down.d",
+        "etc/NetworkManager/dispatcher.d",
+        "etc/NetworkManager/dispatcher.d/pre-up.d",
+        "etc/NetworkManager/dispatcher.d/pre-down.d",
+        "etc/NetworkManager/dispatcher.d/no-wait.d",
+        "usr/lib/NetworkManager/dispatcher.d",
+        "etc/networkd-dispatcher/routable.d",
+        "etc/networkd-dispatcher/unmanaged.d",
+        "usr/lib/networkd-dispatcher/degraded.d",
+        "etc/dhcp/dhclient-enter-hooks.d",
+        "etc/dhcp/dhclient-exit-hooks.d",
+        "etc/ppp/ip-pre-up.d",
+        "etc/ppp/ipv6-up.d",
+        "etc/ifplugd/action.d",
+    ];
+    for folder in folders {
+        image.script(&format!("{folder}/x"), script);
+    }
+    let found: Vec<String> = told(&image).into_iter().map(|(name, ..)| name).collect();
+    for folder in folders {
+        assert!(found.contains(&format!("/{folder}/x")), "{folder}: {found:?}");
+    }
+    assert_eq!(found.len(), folders.len());
+
+    let image = node("interfaces");
+    image
+        .file(
+            "etc/network/interfaces",
+            "source /etc/network/interfaces.d/*\niface eth0 inet dhcp\n  up ip route add 10.0.0.0/8 \\\n    dev eth0\n# up reboot\n",
+        )
+        .file("etc/network/interfaces.d/eth1", "iface eth1 inet manual\n  post-down nft flush ruleset\n");
+    let up = "whenever ifup has brought an interface up";
+    let down = "whenever ifdown has taken an interface down";
+    assert_eq!(
+        told(&image),
+        [
+            one("/etc/network/interfaces:3", up, "ip route add"),
+            one("/etc/network/interfaces.d/eth1:2", down, "nft"),
+        ]
+    );
+    assert_eq!(
+        image.findings()[0].remedy,
+        [format!(
+            "sed -i '3,4s/^/#/' {}/etc/network/interfaces",
+            image.0.display()
+        )]
+    );
+    image.file("etc/network/interfaces", "iface eth0 inet dhcp\n");
+    assert_eq!(told(&image), []);
 }

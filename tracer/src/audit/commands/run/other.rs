@@ -15,17 +15,19 @@ impl Run {
         for (line, runs) in calls.iter().flat_map(|calls| &calls.commands) {
             self.call(*line, runs);
         }
-        for (line, code) in (1..).zip(text.lines()) {
-            let is_prose = |calls: &Calls| calls.prose.contains(&line);
-            if code.trim_start().starts_with('#') || calls.as_ref().is_some_and(is_prose) {
-                continue;
-            }
+        let code = calls.as_ref().map_or(text, |calls| &calls.code);
+        for (line, code) in (1..).zip(code.lines()) {
+            // Where the syntax is known its comments are no code.
+            let code = match calls {
+                Some(_) => code,
+                None => without_comment(code),
+            };
             let at = At {
                 mentioned: !may_run(line, code, calls.as_ref()),
                 line,
                 ..At::TEXT
             };
-            for statement in without_comment(code).split([';', '|', '&', '(', ')', '{', '}', '`']) {
+            for statement in code.split([';', '|', '&', '(', ')', '{', '}', '`']) {
                 let parts = parts(statement);
                 self.said.too_long |= beginning(&parts).len() < parts.len();
                 let parts = beginning(&parts);

@@ -448,3 +448,87 @@ fn of_what_the_kernel_does_by_a_key_it_is_told_what_ends_the_node() {
         assert_eq!(effects(text), [Effect::Services], "{text}");
     }
 }
+
+/// The scripts that a text runs.
+fn runs(text: &str) -> Vec<String> {
+    read(text).runs.into_keys().collect()
+}
+
+#[test]
+fn what_runs_in_a_folder_is_found_there() {
+    for (text, found) in [
+        ("cd /opt/x && ./y", &["/opt/x/y"][..]),
+        ("cd /opt/x; ./y", &["/opt/x/y"]),
+        ("cd \"/opt/x\" || exit 1\nexec ./y now", &["/opt/x/y"]),
+        ("if cd -P -- /opt/x/; then bin/y; fi", &["/opt/x/bin/y"]),
+        ("cd /opt; cd x && ../z/./y", &["/opt/z/y"]),
+        ("D=/opt/x\ncd $D && ./y", &["/opt/x/y"]),
+        (
+            "D=/opt/x; cd \"${D}/lib\"; sh y.sh; . ./env",
+            &["/opt/x/lib/env", "/opt/x/lib/y.sh"],
+        ),
+        ("cd /opt/x && nice -n 5 ./y", &["/opt/x/y"]),
+        (
+            "cd /opt/x && ./y && (cd /opt/z; ./y); ./w",
+            &["/opt/x/w", "/opt/x/y", "/opt/z/y"],
+        ),
+        ("sh -c 'cd /opt/x; ./y'; ./z", &["/opt/x/y"]),
+        ("X=$(cd /opt/x; ./y); ./z", &["/opt/x/y"]),
+        ("f() {\n cd /opt/x\n ./y\n}\nf\n./z", &["/opt/x/y"]),
+        ("function f { cd /opt/x; ./y; }; ./z", &["/opt/x/y"]),
+        ("cd /opt/x; [ -x ./y ] && ./y", &[]),
+        ("test -d /opt/x && cd /opt/x && ./y; /opt/z", &["/opt/z"]),
+        ("cd $X; ./y; cd /opt/x; cd; ./y; cd -; ./y", &[]),
+        ("cd \"$(dirname \"$0\")\" && ./y; ./z", &[]),
+    ] {
+        assert_eq!(runs(text), found, "{text}");
+    }
+    for (text, found) in [
+        ("cd /etc/netplan && cat >x.yaml", "write to /etc/netplan/x.yaml"),
+        ("cd /etc; sed -i s/a/b/ sysctl.conf", "write to /etc/sysctl.conf"),
+        ("cd /sbin && ./reboot", "reboot"),
+    ] {
+        assert_eq!(names(text), [found], "{text}");
+    }
+    assert_eq!(names("(cd /etc/netplan; ls); echo >x.yaml"), [""; 0]);
+}
+
+#[test]
+fn words_of_a_function_that_runs_none_of_them_are_no_commands() {
+    let says = "say() {\n T=`eval echo \"\\\\$TYPE_$2\"`; eval \"echo \\${$2}\"\n T=`echo \"$T\" | ${ICONV} -t \"$UTF\"`\n case \"$1\" in --to) TO=$2;; esac\n { test \"$TO\" && echo \"$@\"; }\n}\n";
+    let calls = "say --to LOG 'rpm' \"${RPM_CMD}\"; say dpkg -i x";
+    for text in [
+        format!("{says}{calls}"),
+        format!("{}{calls}", says.replace("say()", "function say")),
+        format!("{}{calls}", says.replace("say()", "say ()")),
+        format!("run() {{ \"$@\"; }}\n{says}{calls}"),
+    ] {
+        assert_eq!(names(&text), [""; 0], "{text}");
+    }
+    // What it does itself counts.
+    assert_eq!(
+        names(&format!("{}{calls}", says.replace("esac", "esac; reboot"))),
+        ["reboot"]
+    );
+    for body in [
+        "\"$@\"",
+        "if ! $*; then exit; fi",
+        "eval \"$1\"",
+        "eval \"x; $1\"",
+        "find / -exec \"$@\" +",
+        "local x=$2; $x",
+        "x=\"$(echo \"$1\")\"; y=${x}; z $y; sudo $y",
+        "for x in \"$@\"; do $x; done",
+        "$SUDO \"$@\"",
+        "sh -c \"y $1; $2\"",
+        "nice -n 5 \"$@\"",
+        "x=$(\"$@\" 2>&1)",
+        "echo \"$*\" | sh",
+        "sudo -E \\\n \"$@\"",
+    ] {
+        let text = format!("say() {{ :\n {body}\n}}\nsay dpkg -i x");
+        assert_eq!(names(&text), ["dpkg"], "{text}");
+    }
+    // Where it is not known what it does, each word may be a command.
+    assert_eq!(names("say dpkg -i x"), ["dpkg"]);
+}
