@@ -169,8 +169,11 @@ pub(super) fn link(finding: &Finding, change: &Change) -> bool {
 /// set by hand.
 pub(super) fn link_address_differs(finding: &Finding, change: &Change) -> bool {
     match &change.subject {
-        Subject::Setting(_, Thing::Neighbour { address, .. }) => {
-            misleads_by_hand(change) && finding.flows.some(FLOWS).any(|flow| flow.local == *address)
+        Subject::Setting(netns, Thing::Neighbour { address, .. }) => {
+            // In its own namespace a neighbour with its own address leads nothing here.
+            !finding.namespaces.contains(netns)
+                && misleads_by_hand(change)
+                && finding.flows.some(FLOWS).any(|flow| flow.local == *address)
         }
         _ => link(finding, change),
     }

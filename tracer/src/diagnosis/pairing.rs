@@ -313,6 +313,21 @@ fn explaining<'a>(
             && !ways::is_as_before(model, change)
             && !is_beside()
     };
+    // What tables of iptables were later.
+    let mut tables: HashMap<&Subject, Vec<Option<&str>>, RandomState> = HashMap::default();
+    let mut is_undone = |change: &'a Change| {
+        let Subject::Setting(_, Thing::Ruleset { firewall }) = &change.subject else {
+            return false;
+        };
+        if firewall == value::NF_TABLES {
+            return false;
+        }
+        let (was, is) = (change.before.as_deref(), change.after.as_deref());
+        let later = tables.entry(&change.subject).or_default();
+        let is_undone = later.iter().any(|now| ruleset::is_undone(was, is, *now));
+        later.push(is);
+        is_undone
+    };
     let mut later: HashSet<&Subject, RandomState> = HashSet::default();
     let mut passed: Vec<&Subject> = Vec::new();
     before(model, finding.since)
@@ -320,7 +335,7 @@ fn explaining<'a>(
             // A route or an address that is missing is missing for as long as it takes, but for what was changed once more.
             // That the rules of a firewall were changed says something only while it is fresh.
             if !lasts(change) {
-                return change.at >= first && can(change);
+                return change.at >= first && !is_undone(change) && can(change);
             }
             // Each thing is held against it once, however often it changed.
             if later.contains(&change.subject) {

@@ -27,6 +27,8 @@ const AWAKE: &str = ": not dormant any more";
 
 /// Of the entries of a table of iptables.
 pub(crate) const DROP_NOTHING: &str = " that drop nothing";
+/// What is told of a table of iptables whose rules could not be read.
+pub(crate) const UNREAD: &str = "rules not read";
 
 /// One thing that a change did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -236,19 +238,28 @@ pub(crate) fn only(value: &str, is_wanted: impl Fn(Option<&Did>) -> bool) -> Opt
     (parts.len() > 1 || all == 1).then(|| parts.join(BETWEEN))
 }
 
+/// More may be dropped by a table of iptables since this change of its value: it has rules that may drop, and what it had before was
+/// read.
+pub(crate) fn may_drop_more(before: Option<&str>, after: Option<&str>) -> bool {
+    before != Some(UNREAD) && after.is_some_and(|after| after != UNREAD && !after.contains(DROP_NOTHING))
+}
+
 /// The chains of a table of iptables whose policy is to drop since this change of its value, and was not before.
 pub(crate) fn newly_shut<'a>(before: Option<&'a str>, after: Option<&'a str>) -> Vec<&'a str> {
     let was = shut(before);
     let mut now = shut(after);
-    now.retain(|chain| !was.contains(chain));
+    now.retain(|chain| before != Some(UNREAD) && !was.contains(chain));
     now
 }
 
 /// A change of the value of a table of iptables is taken back by this one: it is as it was, nothing is left that drops, or the
 /// policies drop no more that did then, whatever else it has by now.
 pub(crate) fn is_undone(before: Option<&str>, after: Option<&str>, now: Option<&str>) -> bool {
+    if now == Some(UNREAD) {
+        return false;
+    }
     let (shut, still) = (shut(after), shut(now));
-    let is_open = now.is_some_and(|now| now.contains(DROP_NOTHING));
+    let is_open = now.is_none_or(|now| now.contains(DROP_NOTHING));
     now == before || is_open || !shut.is_empty() && !shut.iter().any(|chain| still.contains(chain))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tracer::diagnosis::Diagnosis;
 use tracer::event::{Body, EntryKey, Protocol, Seen, SocketState, Thing};
 use tracer::filter::Filter;
-use tracer::report::{Confidence, Fact, Mended, Report};
+use tracer::report::{Confidence, Fact, Mended, Relation, Report};
 
 use crate::episodes::beacon;
 use crate::pairing::{by, local_rule, set};
@@ -531,6 +531,15 @@ fn each_fault_by_an_older_firewall_has_its_own_cause_and_mend() {
     for (mend, hash) in mends.into_iter().zip(["0f0f0f0f", "0b0b0b0b", "0b0b0b0b"]) {
         assert!(mend.unwrap().contains(&format!("hash {hash}")), "{mend:#?}");
     }
+    // What was not read says nothing, neither before nor after.
+    table(&mut story, "rules not read");
+    table(&mut story, "policy of INPUT drop, 4 entries, hash 0a0a0a0a");
+    rounds(&mut story, 8, true);
+    let cause = story.verdict("R06").cause;
+    assert_ne!(cause.relation, Relation::Explains, "{cause:?}");
+    table(&mut story, "rules not read");
+    rounds(&mut story, 16, false);
+    assert_eq!(story.report().episodes[0].mended, None);
 }
 
 /// A round in which these ports are dropped and all others are answered.

@@ -4,15 +4,19 @@ use super::{FLOWS, thing};
 use crate::diagnosis::matching::Asks;
 use crate::diagnosis::{Finding, firewalls, gone_rules, redirects};
 use crate::event::ruleset::{self, Came, Did, Policy};
+use crate::event::value::NF_TABLES;
 use crate::event::{Family, Thing};
 use crate::model::timeline::Change;
 
 /// The rules of a firewall changed, so that more may be dropped, or what it knows of connections was deleted.
 pub(in crate::diagnosis) fn firewall(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
-        Some(Thing::Ruleset { .. }) => {
+        Some(Thing::Ruleset { firewall }) if firewall == NF_TABLES => {
             let did = ruleset::read(change.after.as_deref().unwrap_or_default());
             did.is_empty() || did.iter().any(|did| did.as_ref().is_none_or(may_drop))
+        }
+        Some(Thing::Ruleset { .. }) => {
+            ruleset::may_drop_more(change.before.as_deref(), change.after.as_deref())
         }
         Some(Thing::Tracking) => true,
         _ => false,

@@ -21,11 +21,8 @@ const AT_ONCE: u32 = 1 << 20;
 const MOST: u32 = 1 << 26;
 /// Looks in a row at which the rules of a table may be in the course of a change. After more it is not known what they are.
 const MISSED: u32 = 3;
-/// Looks until a list of tables is looked for again that was not found.
+/// Looks until a list of tables is looked for again that was not found, at most.
 const AGAIN: u32 = 60;
-
-/// What is told of a table whose rules could not be read.
-pub(super) const UNREAD: &str = "rules not read";
 
 /// A table, by the firewall and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -92,9 +89,22 @@ struct Read {
     missed: u32,
 }
 
-/// A list was not found. So many looks until it is looked for again.
+/// A list was not found.
 #[derive(Debug)]
-struct Missing(u32);
+struct Missing {
+    /// Looks until it is looked for again.
+    looks: u32,
+    /// After the next time that it is not found either, twice as many as these.
+    pause: u32,
+}
+
+impl Read {
+    /// They could not be read now. Whether that was so too often.
+    fn is_missed(&mut self) -> bool {
+        self.missed += 1;
+        self.missed > MISSED
+    }
+}
 
 /// Where the tables of a firewall are listed in the kernel's memory.
 #[derive(Debug)]
@@ -175,7 +185,11 @@ impl Legacy {
             .map(|(firewall, names)| (*firewall, names.as_slice()));
         let is_known = |firewall: &Firewall, names: &[String]| {
             let list = self.lists.get(firewall);
-            list.is_some_and(|list| list.names == names)
+            // It stays where it is, whatever comes to be listed there.
+            list.is_some_and(|list| match &list.at {
+                Ok(_) => true,
+                Err(missing) => list.names == names && missing.looks > 0,
+            })
         };
         all.filter(|(firewall, names)| !is_known(firewall, names))
             .collect()
@@ -183,8 +197,10 @@ impl Legacy {
 
     /// Where they are listed, if they were found.
     pub(super) fn looked_for(&mut self, firewall: Firewall, names: &[String], at: Option<u64>) {
+        let before = self.lists.remove(&firewall).and_then(|list| list.at.err());
+        let pause = before.map_or(1, |missing| (2 * missing.pause).min(AGAIN));
+        let at = at.ok_or(Missing { looks: pause, pause });
         let names = names.to_vec();
-        let at = at.ok_or(Missing(AGAIN));
         self.lists.insert(firewall, List { names, at });
     }
 
@@ -194,9 +210,10 @@ impl Legacy {
         lists.retain(|&firewall, list| {
             let at = match &mut list.at {
                 Ok(at) => *at,
-                Err(Missing(looks)) => {
-                    *looks -= 1;
-                    return *looks > 0;
+                Err(missing) => {
+                    missing.looks = missing.looks.saturating_sub(1);
+                    tables.retain(|Table(of, _), read| *of != firewall || !read.is_missed());
+                    return true;
                 }
             };
             // Where it is none any more it is looked for again.
@@ -222,11 +239,10 @@ impl Legacy {
                         missed: 0,
                     };
                     tables.insert(of, read);
-                } else if let Entry::Occupied(mut known) = tables.entry(of) {
-                    known.get_mut().missed += 1;
-                    if known.get().missed > MISSED {
-                        known.remove();
-                    }
+                } else if let Entry::Occupied(mut known) = tables.entry(of)
+                    && known.get_mut().is_missed()
+                {
+                    known.remove();
                 }
             }
             true
@@ -311,16 +327,25 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_was_not_found_is_looked_for_again() {
+    fn a_list_that_was_not_found_is_looked_for_again_and_again() {
         let fake = Fake(Mutex::new((100, true)));
         let mut legacy = Legacy::default();
         let names = Names::from([(Firewall::Ip, vec!["filter".to_owned()])]);
-        legacy.looked_for(Firewall::Ip, &names[&Firewall::Ip], None);
-        for _ in 1..AGAIN {
-            legacy.read(&fake);
-            assert!(legacy.wanted(&names).is_empty());
-        }
-        legacy.read(&fake);
-        assert_eq!(legacy.wanted(&names).len(), 1);
+        let look = |legacy: &mut Legacy, at: Option<u64>| {
+            legacy.looked_for(Firewall::Ip, &names[&Firewall::Ip], at);
+            let mut looks = 0;
+            while legacy.wanted(&names).is_empty() && looks < 100 {
+                legacy.read(&fake);
+                looks += 1;
+            }
+            looks
+        };
+        let pauses: Vec<u32> = (0..8).map(|_| look(&mut legacy, None)).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(look(&mut legacy, Some(1)), 100, "it is known");
+        // Where more is listed there it is found all the same.
+        let more = Names::from([(Firewall::Ip, vec!["filter".to_owned(), "raw".to_owned()])]);
+        assert!(legacy.wanted(&more).is_empty());
+        assert!(legacy.value(&Table(Firewall::Ip, "filter".to_owned())).is_some());
     }
 }

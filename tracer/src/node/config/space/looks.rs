@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::super::super::netlink::{self, Asker, ROUTE};
 use super::super::dump;
 use super::super::known::Change;
-use super::super::legacy::{Reader, Table, UNREAD};
+use super::super::legacy::{Reader, Table};
 use super::super::sysctl;
 use super::super::told::{Told, found, noticed, unheard};
 use super::{NF_TABLES, Space, netfilter, policies, ruleset_of};
+use crate::event::ruleset::UNREAD;
 use crate::event::{Seen, Thing, Unknown};
 
 impl Space {
