@@ -65,7 +65,8 @@ pub struct Report {
     /// Where the fault is.
     #[serde(rename = "where")]
     pub place: Where,
-    /// A fault was mended less than 5 s ago, and flows starve still: whether it hid another one is not known yet. Then `where` is
+    /// A fault was mended, and it was mended or seen last less than 5 s ago, and flows starve still: whether it hid another one is not
+    /// known yet. Then `where` is
     /// `unknown`.
     #[serde(default)]
     pub settling: bool,

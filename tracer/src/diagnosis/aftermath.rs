@@ -19,8 +19,8 @@ use crate::report::Confidence;
 /// D-Bus, and late while it loads them anew.
 const TOLD_LATE: u64 = SECOND * 5 / 2;
 
-/// What was hidden by a fault is known so long after it was mended: 5 s. What is left of that one is seen for up to 2 s, and then the slowest
-/// rules take 2 s to be sure (D01).
+/// What was hidden by a fault is known so long after it was mended and nothing more of it is seen: 5 s. The slowest rules take 2 s to be
+/// sure (D01), and are not asked as long as what is seen may be left of it.
 const SETTLES: u64 = 5 * SECOND;
 
 /// A fault that decided where the fault was, and hung under no other one.
@@ -53,11 +53,18 @@ pub(super) struct Stood {
     pub(super) is_root: bool,
     /// When it was mended.
     pub(super) mended: Option<u64>,
+    /// When it was seen last.
+    pub(super) last: u64,
 }
 
 impl Stood {
     fn decides(&self) -> bool {
         self.rule.place.is_some() && counts(self.confidence)
+    }
+
+    /// It was mended, and nothing of it was seen after this time.
+    fn until(&self) -> Option<u64> {
+        self.mended.map(|mended| mended.max(self.last))
     }
 }
 
@@ -74,7 +81,7 @@ pub(super) struct Aftermath {
     by_rule: BTreeMap<&'static str, u64>,
     /// When something was mended last.
     last: Option<u64>,
-    /// The same, of what decided where the fault was.
+    /// When what decided where a fault was, and was mended, was seen last.
     decided: Option<u64>,
     /// When that was mended which led last, as long as nothing else does, and what is lost may be taken for a part of it.
     now: Option<u64>,
@@ -155,8 +162,9 @@ impl Aftermath {
     ) {
         let beside = stood.iter().filter_map(|one| one.mended).max();
         let decided = stood.iter().filter(|one| one.decides());
-        let decided = decided.filter_map(|one| one.mended).max();
-        self.decided = self.decided.max(mended).max(decided);
+        let decided = decided.filter_map(Stood::until).max();
+        let gone_by = gone.iter().map(|gone| gone.until).max();
+        self.decided = self.decided.max(gone_by).max(decided);
         self.last = self.last.max(mended).max(beside);
         let leads = roots.first().map(|(rule, _)| rule.id);
         let kept = self.now.filter(|_| leads.is_none());

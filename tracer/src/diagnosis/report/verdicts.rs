@@ -135,6 +135,7 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
             confidence: one.finding.confidence,
             is_root: one.under.is_none(),
             mended: one.mended.as_ref().map(|mended| mended.at),
+            last: one.finding.last,
         })
         .collect();
     let faults = found
@@ -150,7 +151,7 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
         .collect();
     let (leading, others) = lead(found);
     let first = leading.as_ref().and_then(|(leading, _)| leading.rule.place);
-    let just = gone.iter().map(|gone| gone.mended.at).max();
+    let just = gone.iter().map(|gone| gone.until).max();
     let (place, is_settling) = place(model, past, first, just);
     Outcome {
         standing: Standing {
