@@ -1,5 +1,6 @@
 //! Commands that take back what explains a finding, exactly as it was before.
 
+mod device;
 mod firewall;
 mod history;
 mod instead;
@@ -13,7 +14,7 @@ use self::history::History;
 use self::instead::{is_taken, leads_as_before, stands_elsewhere};
 use super::effects::covers;
 use super::words::{command, count};
-use crate::event::value::{self, NF_TABLES, OF_DEVICE};
+use crate::event::value::{self, NF_TABLES};
 use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, ruleset};
 use crate::model::Model;
 use crate::model::timeline::{Change, Subject, Told};
@@ -98,6 +99,9 @@ impl<'a> Later<'a> {
         let lines = match (&change.before, &change.after) {
             (Some(was), None) if is_taken(model, *netns, thing) => {
                 vec![(route(thing, "replace", was)?, AS_BEFORE)]
+            }
+            (Some(was), Some(is)) if let Thing::Link { device } = thing => {
+                device::link(model, device, was, is)?
             }
             (before, after) => setting(thing, before.as_deref(), after.as_deref())?,
         };
@@ -281,6 +285,9 @@ fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Optio
             Thing::Neighbour { .. } if is_by_hand(change.after.as_deref()) => {
                 !is_by_hand(now) || now == change.before.as_deref()
             }
+            Thing::Link { .. } => {
+                now == change.before.as_deref() || device::is_back(change, now.unwrap_or_default())
+            }
             _ => now == change.before.as_deref() || leads_as_before(model, netns, thing, change),
         });
     }
@@ -324,8 +331,9 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
         (Thing::Neighbour { device, address }, ..) if is_by_hand(before) || is_by_hand(after) => {
             Some(vec![neighbour(device, *address, before)])
         }
-        (Thing::Link { device }, Some(was), Some(is)) => link(device, was, is),
-        (Thing::Offloads { device }, Some(was), Some(is)) => line(offloads(device, was, is)?, AS_BEFORE),
+        (Thing::Offloads { device }, Some(was), Some(is)) => {
+            line(device::offloads(device, was, is)?, AS_BEFORE)
+        }
         (Thing::Sysctl { name }, Some(was), Some(_)) => {
             // Where there are several numbers they are one word of the command.
             let set = quoted(&format!("{}={was}", parameter(name))).into_owned();
@@ -344,12 +352,17 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
                 "Risk: it may be a shield, as what IPAddressDeny= of a unit is; ask whose it is, since systemd attaches it again.",
             )
         }
-        (Thing::BpfLink { id }, None, Some(_)) => line(
-            format!("bpftool link detach id {id}"),
-            "Risk: it may be a network plugin's or a shield; ask whose it is, since its agent may attach it again.",
-        ),
+        (Thing::BpfLink { id }, None, Some(_)) => Some(vec![detach(*id)]),
         _ => None,
     }
+}
+
+/// Takes a BPF link away from where it is.
+fn detach(id: u32) -> (String, &'static str) {
+    (
+        format!("bpftool link detach id {id}"),
+        "Risk: it may be a network plugin's or a shield; ask whose it is, since its agent may attach it again.",
+    )
 }
 
 /// The name of a kernel parameter as `sysctl` takes it: dots in a device's name are slashes (sysctl(8)).
@@ -507,54 +520,6 @@ pub(super) fn route(thing: &Thing, act: &str, leads: &str) -> Option<String> {
         quote(&words[..ways]),
         quote(&words[ways..])
     ))
-}
-
-/// What of a device is set by a command of its own.
-fn link(device: &str, was: &str, is: &str) -> Option<Lines> {
-    let part = |value: &str, begins: &str| {
-        let mut parts = value.split(OF_DEVICE);
-        parts.find_map(|part| part.strip_prefix(begins).map(str::to_owned))
-    };
-    let has = |value: &str, word: &str| value.split(OF_DEVICE).any(|part| part == word);
-    let dev = quoted(device);
-    let mut lines = Lines::new();
-    let mut set = |text: String, risk| lines.push((format!("ip link set dev {dev} {text}"), risk));
-    if has(was, value::UP) && !has(is, value::UP) {
-        set("up".to_owned(), "Risk: low, it was up before.");
-    }
-    if !has(was, "no ARP") && has(is, "no ARP") {
-        set("arp on".to_owned(), "Risk: low, it was on before.");
-    }
-    for (begins, name) in [("address ", "address"), ("mtu ", "mtu"), ("master ", "master")] {
-        let before = part(was, begins);
-        if before != part(is, begins)
-            && let Some(before) = before
-        {
-            set(format!("{name} {}", quoted(&before)), AS_BEFORE);
-        }
-    }
-    // Of one program it is not told how it is attached: the finding knows by where it drops.
-    for mode in ["xdpdrv", "xdpgeneric", "xdpoffload"] {
-        let program = format!("{mode} prog ");
-        if part(was, &program).is_none() && part(is, &program).is_some() {
-            set(
-                format!("{mode} off"),
-                "not where a BPF link holds it: end its process then. Risk: the program may be a network plugin's or a shield \
-                 against floods; ask whose it is.",
-            );
-        }
-    }
-    (!lines.is_empty()).then_some(lines)
-}
-
-/// Switches what of a device was switched.
-fn offloads(device: &str, was: &str, is: &str) -> Option<String> {
-    let off = |value| value::off(value).collect::<BTreeSet<_>>();
-    let (was, is) = (off(was), off(is));
-    let on_again = is.difference(&was).map(|name| format!(" {} on", quoted(name)));
-    let off_again = was.difference(&is).map(|name| format!(" {} off", quoted(name)));
-    let switches: String = on_again.chain(off_again).collect();
-    (!switches.is_empty()).then(|| format!("ethtool -K {}{switches}", quoted(device)))
 }
 
 /// Deletes a filter that came, `filter ingress pref 1 bpf handle 0x1` with its protocol in the value, or a queueing discipline:

@@ -33,6 +33,7 @@ mod partly;
 mod passing;
 mod paths;
 mod ports;
+mod programs;
 mod properties;
 mod redirects;
 mod refusals;

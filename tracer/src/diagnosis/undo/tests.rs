@@ -151,22 +151,6 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
         one(&sysctl("net.ipv4.tcp_rmem"), Some("1 2 3"), Some("4 5 6")),
         "sysctl -w 'net.ipv4.tcp_rmem=1 2 3'"
     );
-    let device = Thing::Link {
-        device: "eth0".to_owned(),
-    };
-    assert_eq!(
-        one(
-            &device,
-            Some("up, carrier, mtu 1500, address 02:00:00:00:00:01"),
-            Some("down, no carrier, mtu 1500, no ARP, address 02:00:00:00:00:02")
-        ),
-        "ip link set dev eth0 up && ip link set dev eth0 arp on && ip link set dev eth0 address 02:00:00:00:00:01"
-    );
-    assert_eq!(
-        told(&device, Some("up, carrier"), Some("up, no carrier")),
-        None,
-        "no command"
-    );
     let offloads = Thing::Offloads {
         device: "eth0".to_owned(),
     };
