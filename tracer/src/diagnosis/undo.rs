@@ -6,7 +6,7 @@ mod history;
 mod instead;
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 pub(super) use self::firewall::put_back;
@@ -15,7 +15,7 @@ use self::instead::{is_taken, leads_as_before, stands_elsewhere};
 use super::effects::covers;
 use super::words::{command, count};
 use crate::event::value::{self, NF_TABLES};
-use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, ruleset};
+use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, ruleset};
 use crate::model::Model;
 use crate::model::timeline::{Change, Subject, Told};
 use crate::shell::quoted;
@@ -151,8 +151,9 @@ pub(super) fn of(model: &Model, act: &[Told<'_>]) -> Undo {
         .copied()
         .filter(|change| !comes_by_itself(model, change, &all, &devices))
         .collect();
+    let primary = primaries(&lost);
     // The sort is stable: what others need comes first.
-    lost.sort_by_key(|change| order(change));
+    lost.sort_by_key(|change| (order(change), !is_primary(&primary, change)));
     let mut undo = Undo {
         is_whole: true,
         ..Undo::default()
@@ -193,6 +194,39 @@ fn is_lost(change: &Change) -> bool {
         )
     );
     counts && change.before.is_some() && change.after.is_none()
+}
+
+/// A network of IPv4 at a device.
+type Net<'a> = (u32, &'a str, IpAddr, u8);
+
+/// The network of an address of IPv4 that is gone.
+fn net(change: &Change) -> Option<Net<'_>> {
+    match &change.subject {
+        Subject::Setting(
+            netns,
+            Thing::Address {
+                device,
+                address,
+                prefix,
+            },
+        ) if address.is_ipv4() && is_lost(change) => {
+            Some((*netns, device, network(*address, *prefix), *prefix))
+        }
+        _ => None,
+    }
+}
+
+/// Of each network the address that went last: with the primary one, from which is sent, the kernel takes away the others of its
+/// network before (`__inet_del_ifa`). It is the one that is added first.
+fn primaries<'a>(lost: &[&'a Change]) -> BTreeMap<Net<'a>, &'a Change> {
+    lost.iter()
+        .filter_map(|change| Some((net(change)?, *change)))
+        .collect()
+}
+
+fn is_primary(primaries: &BTreeMap<Net<'_>, &Change>, change: &Change) -> bool {
+    let of = net(change).and_then(|net| primaries.get(&net));
+    of.is_none_or(|primary| std::ptr::eq(*primary, change))
 }
 
 /// The device of a change of it or of its addresses.
