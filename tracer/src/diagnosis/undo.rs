@@ -9,6 +9,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+pub(super) use self::device::comes_with;
 pub(super) use self::firewall::put_back;
 use self::history::History;
 use self::instead::{is_taken, leads_as_before, stands_elsewhere};
@@ -239,8 +240,8 @@ fn device(change: &Change) -> Option<(u32, String)> {
     }
 }
 
-/// The kernel sets it by itself when one of these devices, or its address, is back: the routes of addresses, and link-local
-/// addresses.
+/// The kernel sets it by itself when one of these devices, or its address, is back: the routes of addresses, and those addresses
+/// that a device gets when it is set up.
 fn comes_by_itself(
     model: &Model,
     change: &Change,
@@ -254,8 +255,8 @@ fn comes_by_itself(
     };
     match thing {
         Thing::Address { device, address, .. } => {
-            let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-            is_link_local && devices.contains(&(*netns, device.clone()))
+            device::is_to_be_set_up(model, *netns, device, all)
+                && device::comes_with(model, *netns, device, *address)
         }
         Thing::Route {
             destination, prefix, ..
@@ -423,7 +424,9 @@ fn own_address(device: &str, address: IpAddr, prefix: u8, was: &str) -> String {
         Some(peer) => format!("{address} peer {peer}/{prefix}"),
         None => format!("{address}/{prefix}"),
     };
-    let mut line = format!("ip addr add {own} dev {}", quoted(device));
+    // With loopback's own the kernel may have been quicker: not each adds it where there is another one.
+    let act = if address.is_loopback() { "replace" } else { "add" };
+    let mut line = format!("ip addr {act} {own} dev {}", quoted(device));
     let mut add = |word: &str, what: &str| line += &format!(" {word} {}", quoted(what));
     let usual = if address.is_loopback() {
         "host"

@@ -1,12 +1,14 @@
 //! What takes back what changed of a device.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{AS_BEFORE, Lines, detach};
+use crate::diagnosis::loopback::LO;
 use crate::event::Thing;
 use crate::event::value::{self, OF_DEVICE};
 use crate::model::Model;
-use crate::model::timeline::Change;
+use crate::model::timeline::{Change, Subject};
 use crate::shell::quoted;
 
 /// What of a device is set by a command of its own.
@@ -80,6 +82,37 @@ pub(super) fn is_back(change: &Change, now: &str) -> bool {
     !came.into_iter().any(has) && went.all(|part| has(part) || (is_replaced && is_program(part)))
 }
 
+/// The device was set down by one of these changes, and is not up now.
+pub(super) fn is_to_be_set_up(model: &Model, netns: u32, device: &str, all: &[&Change]) -> bool {
+    let thing = Thing::Link {
+        device: device.to_owned(),
+    };
+    let subject = Subject::Setting(netns, thing.clone());
+    let is_up = |value: Option<&str>| value.is_some_and(value::is_up);
+    !is_up(model.settings().value(netns, thing))
+        && all
+            .iter()
+            .any(|change| change.subject == subject && is_up(change.before.as_deref()))
+}
+
+/// Each kernel gives the device this address when it is set up: a link-local one, and loopback its own, that of IPv4 where it has no
+/// other one (`addrconf_notify`, `inetdev_event`).
+pub(in crate::diagnosis) fn comes_with(model: &Model, netns: u32, device: &str, address: IpAddr) -> bool {
+    let has_one = || {
+        let mut all = model.settings().iter();
+        all.any(|(of, thing, _)| {
+            of == netns
+                && matches!(thing, Thing::Address { device: its, address, .. } if its == device && address.is_ipv4())
+        })
+    };
+    match address {
+        IpAddr::V4(address) => device == LO && address == Ipv4Addr::LOCALHOST && !has_one(),
+        IpAddr::V6(address) => {
+            address.is_unicast_link_local() || (device == LO && address == Ipv6Addr::LOCALHOST)
+        }
+    }
+}
+
 /// Switches what of a device was switched.
 pub(super) fn offloads(device: &str, was: &str, is: &str) -> Option<String> {
     let off = |value| value::off(value).collect::<BTreeSet<_>>();
@@ -93,7 +126,6 @@ pub(super) fn offloads(device: &str, was: &str, is: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::timeline::Subject;
 
     #[test]
     fn what_was_set_of_a_device_is_set_back() {

@@ -136,7 +136,7 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
     for (address, prefix) in [("127.0.0.1", 8), ("::1", 128)] {
         assert_eq!(
             one(&loopback(address, prefix), Some("scope host"), None),
-            format!("ip addr add {address}/{prefix} dev lo"),
+            format!("ip addr replace {address}/{prefix} dev lo"),
             "that is the usual scope, or what the address says"
         );
     }
