@@ -254,10 +254,7 @@ fn comes_by_itself(
         return false;
     };
     match thing {
-        Thing::Address { device, address, .. } => {
-            device::is_to_be_set_up(model, *netns, device, all)
-                && device::comes_with(model, *netns, device, *address)
-        }
+        Thing::Address { device, address, .. } => device::gets(model, (*netns, device), *address, all),
         Thing::Route {
             destination, prefix, ..
         } => {
@@ -295,6 +292,7 @@ fn order(change: &Change) -> (u8, bool) {
     match &change.subject {
         Subject::Setting(_, thing) => match thing {
             Thing::Link { .. } => (0, false),
+            Thing::Sysctl { name } if device::switches_ipv6(name) => (0, false),
             Thing::Address { .. } => (1, false),
             Thing::Nexthop { .. } => (2, false),
             Thing::Route { .. } if change.before.is_none() => (2, true),

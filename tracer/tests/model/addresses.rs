@@ -1,6 +1,6 @@
 //! Addresses of a node that are gone.
 
-use tracer::event::{Seen, Thing};
+use tracer::event::{Protocol, Seen, Thing};
 use tracer::report::{Relation, Verdict};
 
 use crate::hops::by_ip;
@@ -75,4 +75,35 @@ fn an_address_that_was_gone_before_is_not_told_by_a_cause() {
         mend.contains("ip addr add") && !mend.contains("as the cause has them"),
         "{mend}"
     );
+}
+
+/// IPv6 is to be switched on first, and brings the link-local address along.
+#[test]
+fn ipv6_is_switched_on_before_its_addresses_are_added() {
+    let mut story = healthy();
+    let own = flow(Protocol::Tcp, "2001:db8::2", 40_000, "2001:db8:1::1", 80);
+    let switch = Thing::Sysctl {
+        name: "net.ipv6.conf.eth0.disable_ipv6".to_owned(),
+    };
+    let all = [
+        (address("fe80::2", 64), "scope link"),
+        (address("2001:db8::2", 64), "scope global"),
+    ];
+    set(&mut story, switch.clone(), Some("0"), Seen::Found, None);
+    for (thing, value) in &all {
+        set(&mut story, thing.clone(), Some(value), Seen::Found, None);
+    }
+    story.rounds(8, |story| story.exchange(own));
+    for (thing, _) in all {
+        set(&mut story, thing, None, Seen::Told, by_ip());
+    }
+    set(&mut story, switch, Some("1"), Seen::Told, by_ip());
+    let lost = drop("IPV6DISABLED", "ip6_rcv_core", Protocol::Tcp);
+    story.rounds(8, |story| story.ask_and_lose(own, lost.clone()));
+    let remedy = story.verdict("R24").remedy;
+    assert!(
+        remedy[0].starts_with("sysctl -w net.ipv6.conf.eth0.disable_ipv6=0"),
+        "{remedy:#?}"
+    );
+    assert!(!remedy.iter().any(|line| line.contains("fe80")), "{remedy:#?}");
 }

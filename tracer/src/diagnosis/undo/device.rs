@@ -82,17 +82,27 @@ pub(super) fn is_back(change: &Change, now: &str) -> bool {
     !came.into_iter().any(has) && went.all(|part| has(part) || (is_replaced && is_program(part)))
 }
 
-/// The device was set down by one of these changes, and is not up now.
-pub(super) fn is_to_be_set_up(model: &Model, netns: u32, device: &str, all: &[&Change]) -> bool {
+/// The device gets this address by itself when all these changes are taken back: it was set down by one of them and is not up now, or
+/// works without IPv6.
+pub(super) fn gets(model: &Model, (netns, device): (u32, &str), address: IpAddr, all: &[&Change]) -> bool {
     let thing = Thing::Link {
         device: device.to_owned(),
     };
     let subject = Subject::Setting(netns, thing.clone());
     let is_up = |value: Option<&str>| value.is_some_and(value::is_up);
-    !is_up(model.settings().value(netns, thing))
-        && all
-            .iter()
-            .any(|change| change.subject == subject && is_up(change.before.as_deref()))
+    let was_set_down = |change: &&Change| change.subject == subject && is_up(change.before.as_deref());
+    let is_switch = |change: &&Change| match &change.subject {
+        Subject::Setting(of, Thing::Sysctl { name }) => *of == netns && switches_ipv6(name),
+        _ => false,
+    };
+    let is_set_up = !is_up(model.settings().value(netns, thing)) && all.iter().any(was_set_down);
+    (is_set_up || (address.is_ipv6() && all.iter().any(is_switch)))
+        && comes_with(model, netns, device, address)
+}
+
+/// The kernel parameter of this name switches IPv6 on and off.
+pub(super) fn switches_ipv6(name: &str) -> bool {
+    name.ends_with(".disable_ipv6")
 }
 
 /// Each kernel gives the device this address when it is set up: a link-local one, and loopback its own, that of IPv4 where it has no
