@@ -57,7 +57,7 @@ impl Beacon {
         if diagnosis.standing().is_some_and(Standing::is_settling) {
             return changed;
         }
-        self.pace.see(led(diagnosis));
+        self.pace.see(led(diagnosis), place(diagnosis));
         if let Some(suppressed) = self.pace.due(now)
             && let Some(line) = line(diagnosis, &suppressed)
             && self.writer.write(line)
@@ -71,7 +71,7 @@ impl Beacon {
     #[must_use]
     pub fn finish(mut self, diagnosis: &Diagnosis) -> Option<Capability> {
         let mut changed = self.writer.wait().and_then(|result| self.written(result));
-        self.pace.see(led(diagnosis));
+        self.pace.see(led(diagnosis), place(diagnosis));
         if let Some(suppressed) = self.pace.untold()
             && let Some(line) = line(diagnosis, &suppressed)
             && self.writer.write(line)
@@ -110,14 +110,18 @@ type Led = (&'static str, u64);
 struct Pace {
     /// What led at the last tick.
     seen: Option<Led>,
+    /// Nothing is the matter, as far as was seen at the last tick.
+    is_healthy: bool,
     /// What led by the last line.
     told: Option<Led>,
+    /// By the last line nothing led any more, and it was not known that all is well: that is still to be told.
+    is_open: bool,
     /// Changes since then.
     since: HeldBack,
     /// When all lines so far would have been handed over, had they come at the interval.
     until: u64,
-    /// `told` and `since` as they were before it.
-    before: (Option<Led>, HeldBack),
+    /// `told`, `is_open` and `since` as they were before it.
+    before: (Option<Led>, bool, HeldBack),
 }
 
 /// Changes that had no line of their own.
@@ -143,8 +147,9 @@ impl fmt::Display for HeldBack {
 }
 
 impl Pace {
-    /// This leads now.
-    fn see(&mut self, leading: Option<Led>) {
+    /// This leads now, and the fault is there.
+    fn see(&mut self, leading: Option<Led>, place: Where) {
+        self.is_healthy = place == Where::Healthy;
         if leading != self.seen {
             self.seen = leading;
             self.since.changes += 1;
@@ -158,7 +163,8 @@ impl Pace {
         self.untold().filter(|_| is_time)
     }
 
-    /// What leads is another one than the last line said, or another one has led meanwhile: the changes that were not told before.
+    /// What leads is another one than the last line said, or another one has led meanwhile, or it has turned out that all is well: the
+    /// changes that were not told before.
     fn untold(&self) -> Option<HeldBack> {
         let mut since = self.since.clone();
         since.changes = since.changes.saturating_sub(1);
@@ -166,20 +172,22 @@ impl Pace {
         for (rule, _) in self.seen.into_iter().chain(self.told) {
             since.rules.remove(rule);
         }
-        (self.seen != self.told || !since.rules.is_empty()).then_some(since)
+        let turns_out_well = self.is_open && self.is_healthy;
+        (self.seen != self.told || !since.rules.is_empty() || turns_out_well).then_some(since)
     }
 
     /// A line was handed over.
     fn told(&mut self, now: u64) {
-        self.before = (self.told, std::mem::take(&mut self.since));
+        self.before = (self.told, self.is_open, std::mem::take(&mut self.since));
         self.told = self.seen;
+        self.is_open = self.seen.is_none() && !self.is_healthy;
         self.until = self.until.max(now).saturating_add(INTERVAL);
     }
 
     /// It could not be written.
     fn failed(&mut self) {
-        let (told, since) = std::mem::take(&mut self.before);
-        self.told = told;
+        let (told, is_open, since) = std::mem::take(&mut self.before);
+        (self.told, self.is_open) = (told, is_open);
         self.since.changes += since.changes;
         self.since.rules.extend(since.rules);
     }
@@ -190,16 +198,17 @@ fn led(diagnosis: &Diagnosis) -> Option<Led> {
     Some((leading.rule.id, diagnosis.episodes_total()))
 }
 
+fn place(diagnosis: &Diagnosis) -> Where {
+    diagnosis.standing().map_or(Where::Unknown, Standing::place)
+}
+
 /// What leads, as a line; `None` where nothing ever did.
 fn line(diagnosis: &Diagnosis, suppressed: &HeldBack) -> Option<String> {
     Some(match diagnosis.leading() {
         Some(leading) => verdict(leading, &diagnosis.model().utc(leading.since), suppressed),
         None => {
             let episode = diagnosis.last_episode()?;
-            let place = diagnosis
-                .standing()
-                .map_or(Where::Unknown, |standing| standing.place());
-            over(place, &episode, suppressed)
+            over(place(diagnosis), &episode, suppressed)
         }
     })
 }

@@ -425,9 +425,13 @@ impl Story<'_> {
         wanted(expect.is_right(root), "an episode with that root", episode)?;
         tracer.has_written(&self.story(root))?;
         // That is told once, at the head of a block, and what became of the upgrade may come first further down in the same one.
-        let over = format!("recovered: {root} was over at");
-        tracer.has_written(&[format!("  {root}  "), over])?;
         let mended = text(&episode["mended"]["text"]);
+        let over = if mended.is_empty() {
+            format!("recovered: nothing of {root} was seen since")
+        } else {
+            format!("recovered: {root} was over at")
+        };
+        tracer.has_written(&[format!("  {root}  "), over])?;
         if expect.mended {
             wanted(!mended.is_empty(), "what mended it", episode)?;
             self.say(Who::Tracer, format!("mended: {mended}"))?;

@@ -142,8 +142,51 @@ fn changes_are_told_at_once_but_not_too_often_and_the_latest_state_wins() {
 }
 
 fn due(pace: &mut Pace, now: u64, leading: Option<Led>) -> Option<HeldBack> {
-    pace.see(leading);
+    // Where nothing leads all is well.
+    pace.see(leading, leading.map_or(Where::Healthy, |_| Where::GuestKernel));
     pace.due(now)
+}
+
+#[test]
+fn that_all_is_well_is_told_once_also_after_it_was_not_known() {
+    let mut pace = Pace::default();
+    let mut told = Vec::new();
+    for (second, leading, place) in [
+        // What is not known before anything led is nothing to tell.
+        (1, None, Where::Unknown),
+        (2, None, Where::Healthy),
+        (3, Some(("R01", 1)), Where::GuestKernel),
+        (4, None, Where::Unknown),
+        (5, None, Where::Unknown),
+        (6, None, Where::Healthy),
+        // A node where nothing arrives for a moment is as well as before.
+        (40, None, Where::Unknown),
+        (41, None, Where::Healthy),
+        // Not too often.
+        (80, Some(("R01", 2)), Where::GuestKernel),
+        (81, Some(("R06", 2)), Where::GuestKernel),
+        (82, None, Where::Unknown),
+        (83, None, Where::Healthy),
+        (91, None, Where::Healthy),
+    ] {
+        pace.see(leading, place);
+        let now = second * SECOND;
+        if pace.due(now).is_some() {
+            told.push(second);
+            pace.told(now);
+        }
+    }
+    assert_eq!(told, [3, 4, 6, 80, 81, 82, 91]);
+    // A line that could not be written has told nothing.
+    let mut pace = Pace::default();
+    pace.see(Some(("R01", 1)), Where::GuestKernel);
+    pace.told(SECOND);
+    pace.see(None, Where::Unknown);
+    pace.told(2 * SECOND);
+    pace.see(None, Where::Healthy);
+    pace.told(3 * SECOND);
+    pace.failed();
+    assert_eq!(pace.due(13 * SECOND), Some(HeldBack::default()));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which changes can bring which findings about, by the way the kernel works. A change of another kind at the same time
 //! coincides with it, and no more.
 
+mod programs;
 mod rulesets;
 
 use std::net::IpAddr;
@@ -10,6 +11,8 @@ use crate::event::ruleset::{self, Came, Did};
 use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, value};
 use crate::model::timeline::{Change, Subject};
 
+pub(super) use programs::{cgroup, traffic, xdp};
+use programs::{filters, takes_at};
 pub(super) use rulesets::{firewall, firewall_shut, masking, only_drops, redirection};
 use rulesets::{loaded_anew, may_decide, may_lead_elsewhere};
 
@@ -89,29 +92,6 @@ pub(super) fn address(finding: &Finding, change: &Change) -> bool {
     }
 }
 
-/// An XDP program was attached: by a link, or to the device itself, whose value names it.
-pub(super) fn xdp(finding: &Finding, change: &Change) -> bool {
-    match thing(finding, change) {
-        Some(Thing::BpfLink { .. }) => is_of(change, "xdp"),
-        Some(Thing::Link { device }) => {
-            is_at(finding, device) && change.after.as_deref().is_some_and(|now| now.contains("xdp"))
-        }
-        _ => false,
-    }
-}
-
-/// A filter, or a program at a device, came or changed.
-pub(super) fn traffic(finding: &Finding, change: &Change) -> bool {
-    match thing(finding, change) {
-        Some(Thing::BpfLink { .. }) => is_of(change, "tcx"),
-        // A class of a queueing discipline takes nothing away that arrives.
-        Some(Thing::Traffic { device, text }) => {
-            !is_gone(change) && is_at(finding, device) && !text.starts_with("class ")
-        }
-        _ => false,
-    }
-}
-
 /// What leaves by a device waits and is dropped otherwise: a queueing discipline, a class of one, or a filter that leads there.
 pub(super) fn queueing(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
@@ -137,24 +117,6 @@ pub(super) fn mtu(finding: &Finding, change: &Change) -> bool {
         }
         _ => false,
     }
-}
-
-/// A program was attached to a cgroup, by a link or by itself; or one came of which is not known where it is.
-pub(super) fn cgroup(finding: &Finding, change: &Change) -> bool {
-    match thing(finding, change) {
-        Some(Thing::BpfLink { .. }) => is_of(change, "cgroup"),
-        Some(Thing::CgroupPrograms { hook, .. }) => hook.starts_with("cgroup_inet_") && !is_gone(change),
-        Some(Thing::Program { .. }) => is_of(change, "cgroup_skb"),
-        _ => false,
-    }
-}
-
-/// A program or link of this type is there.
-fn is_of(change: &Change, kind: &str) -> bool {
-    change
-        .after
-        .as_deref()
-        .is_some_and(|now| now.split([',', ' ']).next() == Some(kind))
 }
 
 /// The device by which they arrive changed.
@@ -322,6 +284,7 @@ pub(super) fn hand_over(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Link { device } | Thing::Traffic { device, .. }) => is_at(finding, device),
         Some(Thing::Neighbour { device, .. }) => is_at(finding, device) && misleads(change),
+        Some(Thing::BpfLink { .. }) => takes_at(finding, change, &["xdp", "tcx"]),
         _ => false,
     }
 }
@@ -461,6 +424,7 @@ pub(super) fn answers_to_neighbours(finding: &Finding, change: &Change) -> bool 
     match thing(finding, change) {
         Some(Thing::Ruleset { .. }) => loaded_anew(change) != Some(false),
         Some(Thing::Link { .. } | Thing::Traffic { .. }) => true,
+        Some(Thing::BpfLink { .. }) => takes_at(finding, change, &["xdp", "tcx"]) || filters(finding, change),
         Some(Thing::Sysctl { name }) => name.contains(".arp_"),
         _ => own_lookup(finding, change),
     }
@@ -475,6 +439,7 @@ pub(super) fn requests(finding: &Finding, change: &Change) -> bool {
             did.is_empty() || did.iter().any(|did| did.as_ref().is_none_or(may_lead_elsewhere))
         }
         Some(Thing::Traffic { .. } | Thing::Ipsec { .. }) => true,
+        Some(Thing::BpfLink { .. }) => takes_at(finding, change, &["tcx"]),
         Some(Thing::Link { device }) if is_at(finding, device) && stops(change) => true,
         Some(Thing::Neighbour { .. }) => misleads(change),
         _ => way_out(finding, change),

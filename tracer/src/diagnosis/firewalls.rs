@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use super::matching::{Asks, Packet};
 use super::{Finding, Rule, hops, inside, lost, names, neighbours, outgoing, path};
 use crate::event::ruleset::{self, Did, Table};
-use crate::event::value::NF_TABLES;
+use crate::event::value::{self, NF_TABLES};
 use crate::event::{Fate, FlowKey, Protocol, Thing, Version};
 use crate::model::Model;
 use crate::model::ends;
@@ -84,13 +84,17 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// The change with only those parts that can have to do with the finding; `None` where none can. What does not change a
-    /// firewall's rules is whole.
+    /// The change with only those parts that can have to do with the finding; `None` where none can. What is neither of a firewall's
+    /// rules nor of a program beside them is whole.
     pub(super) fn part<'c>(&self, change: &'c Change) -> Option<Cow<'c, Change>> {
         let whole = Some(Cow::Borrowed(change));
-        let (Subject::Setting(netns, Thing::Ruleset { firewall }), Some(_)) = (&change.subject, self.packets)
-        else {
+        let (Subject::Setting(netns, thing), Some(_)) = (&change.subject, self.packets) else {
             return whole;
+        };
+        let firewall = match thing {
+            Thing::Ruleset { firewall } => firewall,
+            Thing::BpfLink { .. } => return whole.filter(|_| self.is_asked(change)),
+            _ => return whole,
         };
         if firewall != NF_TABLES {
             return whole.filter(|_| !self.is_by_nf_tables());
@@ -111,6 +115,17 @@ impl<'a> Scene<'a> {
     fn is_by_nf_tables(&self) -> bool {
         let places = self.places();
         places.is_some_and(|places| places.iter().all(|(_, hook)| hook.chains.is_some()))
+    }
+
+    /// The program of a BPF link is asked where the drops were seen; or it is not known where one of the two is.
+    fn is_asked(&self, change: &Change) -> bool {
+        let hook = change.after.as_deref().and_then(value::netfilter_hook);
+        let Some((places, (number, family))) = self.places().zip(hook) else {
+            return true;
+        };
+        places
+            .iter()
+            .any(|(_, hook)| hook.may_be_of_program(number, family))
     }
 
     /// It was done where the drops were seen; or it is not known where one of the two was.

@@ -1,11 +1,12 @@
 //! What this node sends to itself goes nowhere.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use super::sufferers::{Sufferer, Sufferers};
 use super::suffering::Suffering;
 use super::words::{capital, command, count, distinct, list, owner};
-use super::{About, Finding, Rule, View, effects, evidence};
+use super::{About, Finding, Rule, View, effects, evidence, undo};
 use crate::event::{Thing, Version};
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -170,7 +171,7 @@ fn dead(view: &View<'_>) -> Option<Finding> {
     })
 }
 
-const LO: &str = "lo";
+pub(super) const LO: &str = "lo";
 
 /// Who has sockets that are bound to an address of loopback, and that are connected to one.
 fn sockets(model: &Model, namespaces: &BTreeSet<u32>) -> (BTreeSet<String>, BTreeSet<String>) {
@@ -211,8 +212,8 @@ fn remedy(model: &Model, namespaces: &BTreeSet<u32>) -> Vec<String> {
         if !is_up {
             add("ip link set lo up");
         }
-        if !has_address {
-            add("ip addr add 127.0.0.1/8 dev lo");
+        if !has_address && (is_up || !undo::comes_with(model, *netns, LO, Ipv4Addr::LOCALHOST.into())) {
+            add("ip addr replace 127.0.0.1/8 dev lo");
         }
     }
     lines

@@ -1,19 +1,20 @@
 //! State that the host lost: rules, routes, filters.
 
+mod lookups;
 mod losers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use self::lookups::{broken, is_looked_up};
 use self::losers::{found, suffering};
 use super::addresses::Addresses;
 use super::tolls::Of;
 use super::words::{self, command, count, distinct, list};
 use super::{About, Finding, Rule, View, effects, evidence};
-use crate::event::{EntryKey, FlowKey, Location, Protocol, Thing};
+use crate::event::{EntryKey, FlowKey, Location, Protocol, Thing, Version};
 use crate::model::Model;
 use crate::model::ends::{self, Signature};
-use crate::model::invariants::{Invariant, State};
 use crate::numbers::thousands;
 use crate::report::{Confidence, Evidence, Where};
 use crate::shell::quoted;
@@ -218,9 +219,20 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
     );
     let why = match broken(model, &namespaces).next() {
         Some((_, _, text)) => format!("{}.", words::capital(&text)),
-        None => "This is what is seen when no routing rule looks up table local, or a local route is missing: the checks below \
-                 show whether that is so now."
-            .to_owned(),
+        None => {
+            let holds = |(_, is_v6): &(u32, bool)| {
+                let version = if *is_v6 { Version::V6 } else { Version::V4 };
+                is_looked_up(model, &namespaces, version)
+            };
+            let now = if !told.is_empty() && told.iter().all(holds) {
+                "; neither is so now"
+            } else {
+                ": the checks below show whether that is so now"
+            };
+            format!(
+                "This is what is seen when no routing rule looks up table local, or a local route is missing{now}."
+            )
+        }
     };
     let explanation = format!("{what}{} {why}", suffering.affected());
     let standing = broken(model, &namespaces)
@@ -519,27 +531,6 @@ fn scope<'a>(
         .map(|(key, _)| model.node().home(key.netns, key.iif).unwrap_or(key.netns))
         .chain(flows.iter().chain(own).map(|flow| flow.netns))
         .collect()
-}
-
-/// What must hold so that packets for own addresses are taken for own ones, and does not, each in words. A rule that is
-/// lost breaks the answers for all addresses: it comes first. With since when, which is `None` for from before the start.
-fn broken<'a>(
-    model: &'a Model,
-    namespaces: &'a BTreeSet<u32>,
-) -> impl Iterator<Item = (&'a Invariant, Option<u64>, String)> {
-    let all = model.settings().invariants().iter(model.now());
-    all.filter(|(netns, invariant, standing)| {
-        let is_of_these = namespaces.is_empty() || namespaces.contains(netns);
-        let is_lookup = !matches!(invariant, Invariant::Loopback | Invariant::DefaultRoute(_));
-        is_of_these && is_lookup && standing.state == State::Broken
-    })
-    .map(|(netns, invariant, standing)| {
-        (
-            invariant,
-            standing.since,
-            super::report::invariant_text(model, netns, invariant, false),
-        )
-    })
 }
 
 fn devices(model: &Model, signature: Signature) -> Vec<String> {

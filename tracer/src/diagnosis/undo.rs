@@ -1,20 +1,22 @@
 //! Commands that take back what explains a finding, exactly as it was before.
 
+mod device;
 mod firewall;
 mod history;
 mod instead;
 
 use std::cell::OnceCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+pub(super) use self::device::comes_with;
 pub(super) use self::firewall::put_back;
 use self::history::History;
 use self::instead::{is_taken, leads_as_before, stands_elsewhere};
 use super::effects::covers;
 use super::words::{command, count};
-use crate::event::value::{self, NF_TABLES, OF_DEVICE};
-use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, ruleset};
+use crate::event::value::{self, NF_TABLES};
+use crate::event::{TABLE_LOCAL, TABLE_MAIN, Thing, Version, network, ruleset};
 use crate::model::Model;
 use crate::model::timeline::{Change, Subject, Told};
 use crate::shell::quoted;
@@ -99,6 +101,9 @@ impl<'a> Later<'a> {
             (Some(was), None) if is_taken(model, *netns, thing) => {
                 vec![(route(thing, "replace", was)?, AS_BEFORE)]
             }
+            (Some(was), Some(is)) if let Thing::Link { device } = thing => {
+                device::link(model, device, was, is)?
+            }
             (before, after) => setting(thing, before.as_deref(), after.as_deref())?,
         };
         let line = |(line, risk): (String, &str)| format!("{}  # {risk}", command(model, *netns, &line));
@@ -147,8 +152,9 @@ pub(super) fn of(model: &Model, act: &[Told<'_>]) -> Undo {
         .copied()
         .filter(|change| !comes_by_itself(model, change, &all, &devices))
         .collect();
+    let primary = primaries(&lost);
     // The sort is stable: what others need comes first.
-    lost.sort_by_key(|change| order(change));
+    lost.sort_by_key(|change| (order(change), !is_primary(&primary, change)));
     let mut undo = Undo {
         is_whole: true,
         ..Undo::default()
@@ -191,6 +197,39 @@ fn is_lost(change: &Change) -> bool {
     counts && change.before.is_some() && change.after.is_none()
 }
 
+/// A network of IPv4 at a device.
+type Net<'a> = (u32, &'a str, IpAddr, u8);
+
+/// The network of an address of IPv4 that is gone.
+fn net(change: &Change) -> Option<Net<'_>> {
+    match &change.subject {
+        Subject::Setting(
+            netns,
+            Thing::Address {
+                device,
+                address,
+                prefix,
+            },
+        ) if address.is_ipv4() && is_lost(change) => {
+            Some((*netns, device, network(*address, *prefix), *prefix))
+        }
+        _ => None,
+    }
+}
+
+/// Of each network the address that went last: with the primary one, from which is sent, the kernel takes away the others of its
+/// network before (`__inet_del_ifa`). It is the one that is added first.
+fn primaries<'a>(lost: &[&'a Change]) -> BTreeMap<Net<'a>, &'a Change> {
+    lost.iter()
+        .filter_map(|change| Some((net(change)?, *change)))
+        .collect()
+}
+
+fn is_primary(primaries: &BTreeMap<Net<'_>, &Change>, change: &Change) -> bool {
+    let of = net(change).and_then(|net| primaries.get(&net));
+    of.is_none_or(|primary| std::ptr::eq(*primary, change))
+}
+
 /// The device of a change of it or of its addresses.
 fn device(change: &Change) -> Option<(u32, String)> {
     match &change.subject {
@@ -201,8 +240,8 @@ fn device(change: &Change) -> Option<(u32, String)> {
     }
 }
 
-/// The kernel sets it by itself when one of these devices, or its address, is back: the routes of addresses, and link-local
-/// addresses.
+/// The kernel sets it by itself when one of these devices, or its address, is back: the routes of addresses, and those addresses
+/// that a device gets when it is set up.
 fn comes_by_itself(
     model: &Model,
     change: &Change,
@@ -215,10 +254,7 @@ fn comes_by_itself(
         return false;
     };
     match thing {
-        Thing::Address { device, address, .. } => {
-            let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-            is_link_local && devices.contains(&(*netns, device.clone()))
-        }
+        Thing::Address { device, address, .. } => device::gets(model, (*netns, device), *address, all),
         Thing::Route {
             destination, prefix, ..
         } => {
@@ -256,6 +292,7 @@ fn order(change: &Change) -> (u8, bool) {
     match &change.subject {
         Subject::Setting(_, thing) => match thing {
             Thing::Link { .. } => (0, false),
+            Thing::Sysctl { name } if device::switches_ipv6(name) => (0, false),
             Thing::Address { .. } => (1, false),
             Thing::Nexthop { .. } => (2, false),
             Thing::Route { .. } if change.before.is_none() => (2, true),
@@ -280,6 +317,9 @@ fn is_undone(model: &Model, netns: u32, thing: &Thing, change: &Change) -> Optio
             }
             Thing::Neighbour { .. } if is_by_hand(change.after.as_deref()) => {
                 !is_by_hand(now) || now == change.before.as_deref()
+            }
+            Thing::Link { .. } => {
+                now == change.before.as_deref() || device::is_back(change, now.unwrap_or_default())
             }
             _ => now == change.before.as_deref() || leads_as_before(model, netns, thing, change),
         });
@@ -324,8 +364,9 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
         (Thing::Neighbour { device, address }, ..) if is_by_hand(before) || is_by_hand(after) => {
             Some(vec![neighbour(device, *address, before)])
         }
-        (Thing::Link { device }, Some(was), Some(is)) => link(device, was, is),
-        (Thing::Offloads { device }, Some(was), Some(is)) => line(offloads(device, was, is)?, AS_BEFORE),
+        (Thing::Offloads { device }, Some(was), Some(is)) => {
+            line(device::offloads(device, was, is)?, AS_BEFORE)
+        }
         (Thing::Sysctl { name }, Some(was), Some(_)) => {
             // Where there are several numbers they are one word of the command.
             let set = quoted(&format!("{}={was}", parameter(name))).into_owned();
@@ -344,12 +385,17 @@ fn setting(thing: &Thing, before: Option<&str>, after: Option<&str>) -> Option<L
                 "Risk: it may be a shield, as what IPAddressDeny= of a unit is; ask whose it is, since systemd attaches it again.",
             )
         }
-        (Thing::BpfLink { id }, None, Some(_)) => line(
-            format!("bpftool link detach id {id}"),
-            "Risk: it may be a network plugin's or a shield; ask whose it is, since its agent may attach it again.",
-        ),
+        (Thing::BpfLink { id }, None, Some(_)) => Some(vec![detach(*id)]),
         _ => None,
     }
+}
+
+/// Takes a BPF link away from where it is.
+fn detach(id: u32) -> (String, &'static str) {
+    (
+        format!("bpftool link detach id {id}"),
+        "Risk: it may be a network plugin's or a shield; ask whose it is, since its agent may attach it again.",
+    )
 }
 
 /// The name of a kernel parameter as `sysctl` takes it: dots in a device's name are slashes (sysctl(8)).
@@ -376,7 +422,9 @@ fn own_address(device: &str, address: IpAddr, prefix: u8, was: &str) -> String {
         Some(peer) => format!("{address} peer {peer}/{prefix}"),
         None => format!("{address}/{prefix}"),
     };
-    let mut line = format!("ip addr add {own} dev {}", quoted(device));
+    // With loopback's own the kernel may have been quicker: not each adds it where there is another one.
+    let act = if address.is_loopback() { "replace" } else { "add" };
+    let mut line = format!("ip addr {act} {own} dev {}", quoted(device));
     let mut add = |word: &str, what: &str| line += &format!(" {word} {}", quoted(what));
     let usual = if address.is_loopback() {
         "host"
@@ -507,54 +555,6 @@ pub(super) fn route(thing: &Thing, act: &str, leads: &str) -> Option<String> {
         quote(&words[..ways]),
         quote(&words[ways..])
     ))
-}
-
-/// What of a device is set by a command of its own.
-fn link(device: &str, was: &str, is: &str) -> Option<Lines> {
-    let part = |value: &str, begins: &str| {
-        let mut parts = value.split(OF_DEVICE);
-        parts.find_map(|part| part.strip_prefix(begins).map(str::to_owned))
-    };
-    let has = |value: &str, word: &str| value.split(OF_DEVICE).any(|part| part == word);
-    let dev = quoted(device);
-    let mut lines = Lines::new();
-    let mut set = |text: String, risk| lines.push((format!("ip link set dev {dev} {text}"), risk));
-    if has(was, value::UP) && !has(is, value::UP) {
-        set("up".to_owned(), "Risk: low, it was up before.");
-    }
-    if !has(was, "no ARP") && has(is, "no ARP") {
-        set("arp on".to_owned(), "Risk: low, it was on before.");
-    }
-    for (begins, name) in [("address ", "address"), ("mtu ", "mtu"), ("master ", "master")] {
-        let before = part(was, begins);
-        if before != part(is, begins)
-            && let Some(before) = before
-        {
-            set(format!("{name} {}", quoted(&before)), AS_BEFORE);
-        }
-    }
-    // Of one program it is not told how it is attached: the finding knows by where it drops.
-    for mode in ["xdpdrv", "xdpgeneric", "xdpoffload"] {
-        let program = format!("{mode} prog ");
-        if part(was, &program).is_none() && part(is, &program).is_some() {
-            set(
-                format!("{mode} off"),
-                "not where a BPF link holds it: end its process then. Risk: the program may be a network plugin's or a shield \
-                 against floods; ask whose it is.",
-            );
-        }
-    }
-    (!lines.is_empty()).then_some(lines)
-}
-
-/// Switches what of a device was switched.
-fn offloads(device: &str, was: &str, is: &str) -> Option<String> {
-    let off = |value| value::off(value).collect::<BTreeSet<_>>();
-    let (was, is) = (off(was), off(is));
-    let on_again = is.difference(&was).map(|name| format!(" {} on", quoted(name)));
-    let off_again = was.difference(&is).map(|name| format!(" {} off", quoted(name)));
-    let switches: String = on_again.chain(off_again).collect();
-    (!switches.is_empty()).then(|| format!("ethtool -K {}{switches}", quoted(device)))
 }
 
 /// Deletes a filter that came, `filter ingress pref 1 bpf handle 0x1` with its protocol in the value, or a queueing discipline:

@@ -68,6 +68,47 @@ pub(crate) const PERMANENT: &str = "PERMANENT";
 /// Before the id of a BPF program that is attached somewhere.
 pub(crate) const PROGRAM: &str = "program ";
 
+/// The type of links that have their programs asked at a hook of netfilter.
+pub(crate) const NETFILTER: &str = "netfilter";
+/// Before the device that a BPF link is at, and before the number of its hook of netfilter.
+const AT_DEVICE: &str = "device";
+const HOOK: &str = "hook ";
+/// The type of links of XDP; and what the part of a device's value begins with that names such a program, whatever its mode is.
+pub(crate) const XDP: &str = "xdp";
+
+/// A BPF program or link of this value is of this type.
+pub(crate) fn is_of(bpf: &str, kind: &str) -> bool {
+    bpf.split([',', ' ']).next() == Some(kind)
+}
+
+/// What a BPF link of this value is attached to, where that is told: behind its type and program, before what that program is.
+fn attached(link: &str) -> Option<&str> {
+    link.split("; ").next()?.split(OF_DEVICE).nth(2)
+}
+
+/// The program of a BPF link of this value, by its id.
+pub(crate) fn linked_program(link: &str) -> Option<&str> {
+    link.split([';', ',']).nth(1)?.trim_start().strip_prefix(PROGRAM)
+}
+
+/// The name of the device that a BPF link of this value is at; `None` where it is at none, or the name is not known.
+pub(crate) fn linked_device(link: &str) -> Option<&str> {
+    let (rest, name) = attached(link)?.rsplit_once(' ')?;
+    let is_known = rest.rsplit(' ').next() == Some(AT_DEVICE) && name.parse::<u32>().is_err();
+    is_known.then_some(name)
+}
+
+/// The hook of netfilter that a BPF link of this value is at, by its number and the family of its packets: `hook 1 of ip`.
+pub(crate) fn netfilter_hook(link: &str) -> Option<(u32, &str)> {
+    let (number, family) = attached(link)?.strip_prefix(HOOK)?.split_once(" of ")?;
+    Some((number.parse().ok()?, family))
+}
+
+/// The XDP programs that the device of this value has, each with its mode: `xdpgeneric prog 7 (guard tag 0011223344556677 ...)`.
+pub(crate) fn xdp(device: &str) -> impl Iterator<Item = &str> {
+    device.split(OF_DEVICE).filter(|part| part.starts_with(XDP))
+}
+
 /// All offloads of a device are on; and before those that are not.
 pub(crate) const ALL: &str = "all";
 pub(crate) const ALL_BUT: &str = "all but ";
@@ -317,6 +358,29 @@ mod tests {
         ] {
             assert_eq!(leads_alike(leased, other), is, "{other}");
             assert_eq!(leads_alike(other, leased), is, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_bpf_link_is_at_a_device_or_a_hook() {
+        let tcx = "tcx, program 12, tcx_ingress of device eth0; sched_cls guard tag 0011223344556677, loaded by uid 0";
+        let filter = "netfilter, program 7, hook 1 of ip, priority -5; netfilter guard tag 0011223344556677";
+        for (link, program, device, hook) in [
+            (tcx, "12", Some("eth0"), None),
+            ("xdp, program 3, device eth0", "3", Some("eth0"), None),
+            ("xdp, program 3, device 14", "3", None, None),
+            (
+                "tcx, program 3, tcx_egress of a device that is gone",
+                "3",
+                None,
+                None,
+            ),
+            (filter, "7", None, Some((1, "ip"))),
+            ("xdp, program 3; xdp guard tag 0011223344556677", "3", None, None),
+        ] {
+            assert_eq!(linked_program(link), Some(program), "{link}");
+            assert_eq!(linked_device(link), device, "{link}");
+            assert_eq!(netfilter_hook(link), hook, "{link}");
         }
     }
 

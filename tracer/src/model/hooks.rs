@@ -24,6 +24,27 @@ impl fmt::Display for Hook {
     }
 }
 
+impl Hook {
+    /// A BPF program may have dropped the packets that was put at the hook of this number (`enum nf_inet_hooks`) for packets of this
+    /// family: no rule of nf_tables did.
+    pub(crate) fn may_be_of_program(self, number: u32, family: &str) -> bool {
+        let point = match number {
+            0 => Point::Prerouting,
+            1 => Point::Input,
+            2 => Point::Forward,
+            3 => Point::Output,
+            4 => Point::Postrouting,
+            _ => return true,
+        };
+        let family = match family {
+            "ip" => "ipv4",
+            "ip6" => "ipv6",
+            _ => return true,
+        };
+        (self.point, self.family, self.chains) == (point, family, None)
+    }
+}
+
 /// Which way packets go that a firewall drops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Course {

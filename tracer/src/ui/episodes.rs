@@ -110,7 +110,7 @@ pub(super) fn settling(report: &Report) -> Option<String> {
     ))
 }
 
-/// `R01 was over at 06:31:10 UTC, after 17 min 5 s`; `None` where nothing was broken, or something is.
+/// `recovered: R01 was over at 06:31:10 UTC, after 17 min 5 s; mended at ...`, or since when nothing of it was seen; `None` where nothing was broken, or something is.
 #[must_use]
 pub(super) fn recovered(report: &Report) -> Option<String> {
     let last = report
@@ -126,12 +126,13 @@ pub(super) fn recovered(report: &Report) -> Option<String> {
         [_] => ("was", true),
         _ => ("were", false),
     };
-    let over = format!(
-        "recovered: {} {were} over at {} UTC, after {}",
-        ids.join(" and "),
-        moment(end, now),
-        length(last)
-    );
+    let (ids, end, length) = (ids.join(" and "), moment(end, now), length(last));
+    // What ended it was not seen: it may have gone on for a little, unseen.
+    let over = if all.iter().all(|(_, mended)| mended.is_none()) {
+        format!("recovered: nothing of {ids} was seen since {end} UTC, after {length}")
+    } else {
+        format!("recovered: {ids} {were} over at {end} UTC, after {length}")
+    };
     let mends = all.iter().filter_map(|(id, by)| {
         let by = mended(by.as_ref()?, now);
         Some(if is_one { by } else { format!("{id} {by}") })
@@ -214,7 +215,7 @@ mod tests {
         let mut report = sample::recovered();
         assert_eq!(
             recovered(&report).as_deref(),
-            Some("recovered: R01 was over at 06:16:10 UTC, after 2 min 5 s")
+            Some("recovered: nothing of R01 was seen since 06:16:10 UTC, after 2 min 5 s")
         );
         let mended = |change, at: &str, text: &str| {
             Some(Mended {

@@ -69,8 +69,13 @@ pub fn before_arrival(report: &Report) -> Option<String> {
 #[must_use]
 pub fn no_packets(report: &Report) -> Option<String> {
     (report.no_packets > 0).then(|| {
+        let are_none = if report.no_packets == 1 {
+            "is no packet"
+        } else {
+            "are no packets"
+        };
         format!(
-            "beside them {} that are no packets, as of netlink and unix sockets",
+            "beside them {} that {are_none}, as of netlink and unix sockets",
             plural(report.no_packets, "buffer")
         )
     })
@@ -247,6 +252,24 @@ mod tests {
         assert_eq!(
             told(0, 3).as_deref(),
             Some("... and 3 that the report has no room for")
+        );
+    }
+
+    #[test]
+    fn one_buffer_is_no_packet_and_several_are_none() {
+        let mut report = sample::silent_losses();
+        let told = |report: &Report| {
+            no_packets(report).map(|text| text.split(',').next().unwrap_or_default().to_owned())
+        };
+        report.no_packets = 1;
+        assert_eq!(
+            told(&report).as_deref(),
+            Some("beside them 1 buffer that is no packet")
+        );
+        report.no_packets = 2;
+        assert_eq!(
+            told(&report).as_deref(),
+            Some("beside them 2 buffers that are no packets")
         );
     }
 

@@ -113,12 +113,32 @@ fn a_device_that_is_set_down() {
     );
 }
 
+fn of_v6() -> Thing {
+    Thing::Address {
+        device: "lo".to_owned(),
+        address: ip("::1"),
+        prefix: 128,
+    }
+}
+
+/// The commands of the remedy, without their risks.
+fn commands(story: &Story) -> Vec<String> {
+    let all = story.verdict("R39").remedy;
+    all.iter()
+        .filter_map(|line| Some(line.split_once("  # ")?.0.to_owned()))
+        .collect()
+}
+
 /// Both were taken: one by whom the kernel tells, the other not.
 #[test]
 fn a_device_that_is_set_down_and_has_no_address() {
     let mut story = before(true);
+    set(&mut story, of_v6(), Some("scope host"), Seen::Found, None);
+    story.tick();
     set(&mut story, address(), None, Seen::Told, by_ip());
+    let mut other = story.clone();
     is_down(&mut story);
+    set(&mut story, of_v6(), None, Seen::Told, by_ip());
     goes_on(&mut story);
     let verdict = story.verdict("R39");
     assert_eq!(verdict.confidence, Confidence::Strong);
@@ -127,26 +147,44 @@ fn a_device_that_is_set_down_and_has_no_address() {
         "{}",
         verdict.cause.text
     );
-    for line in ["ip link set dev lo up", "ip addr add 127.0.0.1/8 dev lo"] {
-        assert!(
-            verdict.remedy.iter().any(|one| one.starts_with(line)),
-            "{:?}",
-            verdict.remedy
-        );
-    }
+    // The kernel adds both addresses by itself then: to add them fails.
+    assert_eq!(commands(&story), ["ip link set dev lo up"]);
+    // Not each does so for that of IPv4 where there is another one.
+    let own = Thing::Address {
+        device: "lo".to_owned(),
+        address: ip("10.9.9.9"),
+        prefix: 32,
+    };
+    set(&mut other, own, Some("scope global"), Seen::Told, None);
+    is_down(&mut other);
+    goes_on(&mut other);
+    let expected = ["ip link set dev lo up", "ip addr replace 127.0.0.1/8 dev lo"];
+    assert_eq!(commands(&other), expected);
+}
+
+/// The device is up: nothing brings the address back.
+#[test]
+fn an_address_of_ipv6_that_is_taken_away_is_added_again() {
+    let mut story = before(true);
+    let answer = Thing::Answer {
+        device: "lo".to_owned(),
+        address: ip("::1"),
+    };
+    set(&mut story, of_v6(), Some("scope host"), Seen::Found, None);
+    set(&mut story, answer.clone(), Some("local"), Seen::Found, None);
+    story.tick();
+    set(&mut story, of_v6(), None, Seen::Told, by_ip());
+    set(&mut story, answer, Some("unreachable"), Seen::Noticed, by_ip());
+    goes_on(&mut story);
+    assert_eq!(commands(&story), ["ip addr replace ::1/128 dev lo"]);
 }
 
 #[test]
 fn an_address_that_is_taken_away() {
     let mut story = before(false);
-    let of_v6 = Thing::Address {
-        device: "lo".to_owned(),
-        address: ip("::1"),
-        prefix: 128,
-    };
-    set(&mut story, of_v6.clone(), Some("scope host"), Seen::Found, None);
+    set(&mut story, of_v6(), Some("scope host"), Seen::Found, None);
     set(&mut story, address(), None, Seen::Told, by_ip());
-    set(&mut story, of_v6, None, Seen::Told, None);
+    set(&mut story, of_v6(), None, Seen::Told, None);
     let elsewhere = "unicast via 10.10.0.1 dev eth0";
     set(&mut story, answer(), Some(elsewhere), Seen::Noticed, by_ip());
     sent_again(&mut story, proxied(), 3);
@@ -169,7 +207,7 @@ fn an_address_that_is_taken_away() {
         verdict.explanation
     );
     assert!(
-        verdict.remedy[0].starts_with("ip addr add 127.0.0.1/8 dev lo"),
+        verdict.remedy[0].starts_with("ip addr replace 127.0.0.1/8 dev lo"),
         "{:?}",
         verdict.remedy
     );

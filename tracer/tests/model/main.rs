@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that fails is to show where")]
 
+mod addresses;
 mod aftermath;
 mod again;
 mod beside;
@@ -33,6 +34,7 @@ mod partly;
 mod passing;
 mod paths;
 mod ports;
+mod programs;
 mod properties;
 mod redirects;
 mod refusals;

@@ -395,6 +395,32 @@ fn what_must_hold_tells_a_cause_from_before_the_start() {
     );
 }
 
+/// The rule is back, and the verdict says so as long as it is told.
+#[test]
+fn what_holds_again_is_not_left_to_be_checked() {
+    let mut story = before();
+    let address = Thing::Address {
+        device: "eth0".to_owned(),
+        address: ip("10.10.0.2"),
+        prefix: 24,
+    };
+    set(&mut story, address, Some("scope global"), Seen::Found, None);
+    story.idle(4);
+    set(&mut story, local_rule(), None, Seen::Told, Some(networkd()));
+    lose(&mut story);
+    set(&mut story, local_rule(), Some(""), Seen::Told, Some(networkd()));
+    story.tick();
+    let verdict = story.verdict("R01");
+    assert!(verdict.mended.is_some());
+    assert!(
+        verdict
+            .explanation
+            .ends_with("a local route is missing; neither is so now."),
+        "{}",
+        verdict.explanation
+    );
+}
+
 fn modules() -> Thing {
     Thing::Modules {
         path: "/lib/modules/6.1.0-13-amd64".to_owned(),

@@ -1,5 +1,6 @@
 //! What changes of a firewall's rules can bring about.
 
+use super::programs::filters;
 use super::{FLOWS, thing};
 use crate::diagnosis::matching::Asks;
 use crate::diagnosis::{Finding, firewalls, gone_rules, redirects};
@@ -8,7 +9,8 @@ use crate::event::value::NF_TABLES;
 use crate::event::{Family, Thing};
 use crate::model::timeline::Change;
 
-/// The rules of a firewall changed, so that more may be dropped, or what it knows of connections was deleted.
+/// The rules of a firewall changed, so that more may be dropped, a program came that is asked beside them, or what it knows of
+/// connections was deleted.
 pub(in crate::diagnosis) fn firewall(finding: &Finding, change: &Change) -> bool {
     match thing(finding, change) {
         Some(Thing::Ruleset { firewall }) if firewall == NF_TABLES => {
@@ -19,6 +21,7 @@ pub(in crate::diagnosis) fn firewall(finding: &Finding, change: &Change) -> bool
             ruleset::may_drop_more(change.before.as_deref(), change.after.as_deref())
         }
         Some(Thing::Tracking) => true,
+        Some(Thing::BpfLink { .. }) => filters(finding, change),
         _ => false,
     }
 }

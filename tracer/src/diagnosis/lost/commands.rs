@@ -105,9 +105,10 @@ pub(super) fn mend(kind: Kind, end: End<'_>, device: &str) -> Vec<String> {
     };
     let text = match kind {
         Kind::TableFull => return Vec::new(),
-        Kind::Address => "Add the address again by `ip addr add`, and the routes that went with it, as the cause has them; where \
-                          systemd-networkd keeps them, `networkctl reconfigure` of the device does so. Risk: low for the former; \
-                          by the latter what others have set at the device may be lost too."
+        Kind::Address => "Add the address again by `ip addr add`, with the prefix and the routes that it had: a cause that was seen \
+                          has them, and so has what configures the node; where systemd-networkd keeps them, `networkctl \
+                          reconfigure` of the device does so. Risk: low for the former; by the latter what others have set at \
+                          the device may be lost too."
             .to_owned(),
         Kind::Invalid => "Where the table was emptied, restart what holds old connections: it knows new ones. Risk: ends what they \
                           still do."

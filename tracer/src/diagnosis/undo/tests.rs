@@ -136,7 +136,7 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
     for (address, prefix) in [("127.0.0.1", 8), ("::1", 128)] {
         assert_eq!(
             one(&loopback(address, prefix), Some("scope host"), None),
-            format!("ip addr add {address}/{prefix} dev lo"),
+            format!("ip addr replace {address}/{prefix} dev lo"),
             "that is the usual scope, or what the address says"
         );
     }
@@ -150,22 +150,6 @@ fn addresses_parameters_and_devices_are_set_as_they_were() {
     assert_eq!(
         one(&sysctl("net.ipv4.tcp_rmem"), Some("1 2 3"), Some("4 5 6")),
         "sysctl -w 'net.ipv4.tcp_rmem=1 2 3'"
-    );
-    let device = Thing::Link {
-        device: "eth0".to_owned(),
-    };
-    assert_eq!(
-        one(
-            &device,
-            Some("up, carrier, mtu 1500, address 02:00:00:00:00:01"),
-            Some("down, no carrier, mtu 1500, no ARP, address 02:00:00:00:00:02")
-        ),
-        "ip link set dev eth0 up && ip link set dev eth0 arp on && ip link set dev eth0 address 02:00:00:00:00:01"
-    );
-    assert_eq!(
-        told(&device, Some("up, carrier"), Some("up, no carrier")),
-        None,
-        "no command"
     );
     let offloads = Thing::Offloads {
         device: "eth0".to_owned(),

@@ -83,15 +83,20 @@ impl Node {
         Ok(())
     }
 
-    /// Looks at what cannot be watched.
+    /// Looks at what cannot be watched, and what nobody tells.
     ///
     /// # Errors
     /// When the source is to end.
     pub(super) fn tick(&mut self, teller: &Teller) -> Result<(), Gone> {
-        match self.resolver.unwatched() {
-            Some(_) => tell(self.resolver.change(), Seen::Noticed, teller),
-            None => Ok(()),
+        let is_another = self.resolver.is_another();
+        // What came since it was heard the last time is told.
+        if is_another && self.resolver.has_news() {
+            return tell(self.resolver.change(), Seen::Told, teller);
         }
+        if is_another || self.resolver.unwatched().is_some() {
+            return tell(self.resolver.change(), Seen::Noticed, teller);
+        }
+        Ok(())
     }
 
     /// Other namespaces are watched than before.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::inotify::WatchFlags;
@@ -37,6 +38,8 @@ pub(super) struct Resolver {
     path: PathBuf,
     watch: Inotify,
     unwatched: Option<Unwatched>,
+    /// Which file it was.
+    file: Option<(u64, u64)>,
     value: Option<String>,
 }
 
@@ -46,6 +49,7 @@ impl Resolver {
             path: PathBuf::from(path),
             watch: Inotify::new(),
             unwatched: None,
+            file: None,
             value: None,
         }
     }
@@ -66,10 +70,16 @@ impl Resolver {
         Some(format!("Of {} {why}.", self.path.display()))
     }
 
+    /// Another file is there than at the last look. Of one that is mounted over it nothing happens in its folder.
+    pub(super) fn is_another(&self) -> bool {
+        which(&self.path) != self.file
+    }
+
     /// Reads the file, and tells whether it is another one than the last time.
     pub(super) fn change(&mut self) -> Option<Change> {
         // Before it is read: what changes meanwhile is news.
         self.unwatched = self.follow().err();
+        self.file = which(&self.path);
         let value = read(&self.path);
         if value == self.value {
             return None;
@@ -106,6 +116,12 @@ impl Resolver {
         }
         Ok(())
     }
+}
+
+/// The file that a path leads to, by its device and its number there; `None` where there is none.
+fn which(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 /// `nameservers 10.0.0.53 10.0.1.53, search example.org`, or why the file cannot be read; `None` where it is not there, and is not
@@ -296,12 +312,14 @@ mod tests {
         resolver.has_news();
         assert_eq!(resolver.change(), None);
         fs::write(folder.join("run/new"), "nameserver 10.0.0.2\n").unwrap();
+        assert!(!resolver.is_another());
         fs::rename(folder.join("run/new"), &target).unwrap();
-        assert!(resolver.has_news());
+        assert!(resolver.has_news() && resolver.is_another());
         assert_eq!(
             resolver.change().unwrap().1.as_deref(),
             Some("nameservers 10.0.0.2")
         );
+        assert!(!resolver.is_another());
         fs::remove_file(&link).unwrap();
         assert!(resolver.has_news());
         assert_eq!(resolver.change().unwrap().1, None);
