@@ -66,8 +66,7 @@ pub struct Report {
     #[serde(rename = "where")]
     pub place: Where,
     /// A fault was mended, and it was mended or seen last less than 5 s ago, and flows starve still: whether it hid another one is not
-    /// known yet. Then `where` is
-    /// `unknown`.
+    /// known yet. Then `where` is `unknown`.
     #[serde(default)]
     pub settling: bool,
     /// Findings, the most important one first. Empty where the node is healthy.

@@ -228,7 +228,7 @@ impl Aftermath {
     pub(super) fn replaces(&self, model: &Model, change: &Change) -> Option<Again> {
         let led = self.led().filter(|_| self.now == Some(change.at))?;
         let new = pairing::only_new_rules(change)?;
-        led.is_brought_about(model, &new).then(|| Again {
+        led.is_brought_about(model, &new).then_some(Again {
             at: change.at,
             mended: Some((led.rule.id, change.at)),
         })

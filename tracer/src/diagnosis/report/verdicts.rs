@@ -107,7 +107,7 @@ pub(in crate::diagnosis) struct Outcome {
     /// What was mended, where none that decides stands.
     pub over: Vec<Over>,
     /// Those of the others that decide and hang under none, with what their rules found.
-    pub others: Vec<(&'static Rule, Finding)>,
+    pub others: Vec<Found>,
     /// What took away those that are found no more; that which led is the first.
     pub gone: Vec<Gone>,
     /// All of them.
@@ -175,7 +175,7 @@ pub(in crate::diagnosis) fn brought_about(model: &Model, rule: &Rule, finding: &
 }
 
 /// The finding that is the first of [`all`], where it decides, and others that decide and hang under none.
-fn lead(found: Vec<Judged>) -> (Option<(Leading, Finding)>, Vec<(&'static Rule, Finding)>) {
+fn lead(found: Vec<Judged>) -> (Option<(Leading, Finding)>, Vec<Found>) {
     let mut found: Vec<Judged> = found
         .into_iter()
         .filter(|one| decides(one.rule, &one.finding))
