@@ -102,17 +102,14 @@ impl<'a> Stranded<'a> {
             let connection = model.sockets().connection(&one.key);
             connection.is_some_and(|connection| !connection.is_live())
         };
-        let of_tcp = found.flows.iter().filter(|one| one.key.protocol == Protocol::Tcp);
-        found.ended = of_tcp.filter(has_ended).count();
+        found.ended = found.connections().filter(has_ended).count();
         found
     }
 
-    /// How many of them are connections that stand, or have since.
-    fn connections(&self) -> usize {
-        self.flows
-            .iter()
-            .filter(|one| one.key.protocol == Protocol::Tcp)
-            .count()
+    /// Those of TCP: they stand until they are told to have ended.
+    fn connections(&self) -> impl Iterator<Item = &Sufferer<'a>> {
+        let all = self.flows.iter();
+        all.filter(|one| one.key.protocol == Protocol::Tcp)
     }
 
     /// Nothing but a route to their own network alone sends them nowhere, as a network plugin's that is there for pods that are gone.
@@ -127,12 +124,12 @@ impl<'a> Stranded<'a> {
         if self.peers.is_empty() {
             return None;
         }
-        let peers: Vec<IpAddr> = self.peers.keys().map(|(_, peer)| *peer).collect();
-        let peers = super::addresses::Addresses::of(peers.into_iter()).told();
-        let number = self.connections();
+        let number = self.connections().count();
         if number == 0 {
             return self.standing();
         }
+        let peers = self.connections().map(|one| one.key.remote);
+        let peers = super::addresses::Addresses::of(peers).told();
         let connections = count(number as u64, "connection");
         let whose = match (number, self.ended) {
             (1, 0) => format!("{connections} stands to {peers}, and"),
