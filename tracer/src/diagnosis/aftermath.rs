@@ -49,6 +49,8 @@ impl Known {
 pub(super) struct Stood {
     pub(super) rule: &'static Rule,
     pub(super) confidence: Confidence,
+    /// When it began.
+    pub(super) since: u64,
     /// It hangs under no other one.
     pub(super) is_root: bool,
     /// When it was mended.
@@ -124,6 +126,14 @@ impl Aftermath {
     pub(super) fn confidence(&self, rule: &str) -> Confidence {
         let stood = self.stood.iter().find(|one| one.rule.id == rule);
         stood.map_or(Confidence::Weak, |one| one.confidence)
+    }
+
+    /// When that began of which this is found, where it was found until the last tick, and began later by what is seen of it now: it is the
+    /// same as long as what brought it about was done before it was told to have begun.
+    pub(super) fn began(&self, model: &Model, rule: &Rule, finding: &Finding) -> Option<u64> {
+        let stood = self.stood.iter().find(|one| one.rule.id == rule.id)?;
+        let is_same = || pairing::brought_about(model, rule, finding).is_some_and(|by| by <= stood.since);
+        (stood.since < finding.since && is_same()).then_some(stood.since)
     }
 
     /// The finding is what is left of a fault that was mended, just now or before, and nobody has brought it about since. Of the

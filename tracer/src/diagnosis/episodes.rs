@@ -131,7 +131,10 @@ impl Episodes {
                 episode.go_on(now, leading, faults, starved);
             }
             before => {
-                let earliest = before.map_or(0, |before| before.end());
+                let earliest = before.map_or(0, |before| {
+                    before.hand_over(faults);
+                    before.end()
+                });
                 self.begin(Episode::of(now, earliest, leading, faults, starved));
             }
         }
@@ -292,6 +295,17 @@ impl Episode {
                 ..fault.clone()
             }),
         }
+    }
+
+    /// These go on in the next episode. Those of them that began only after this one was mended are of that one alone.
+    fn hand_over(&mut self, faults: &[Fault]) {
+        let Some(at) = self.mended.as_ref().map(|mended| mended.at) else {
+            return;
+        };
+        let goes_on = |fault: &Fault| faults.iter().any(|other| other.rule.id == fault.rule.id);
+        let root = self.rule.id;
+        self.faults
+            .retain(|fault| fault.rule.id == root || fault.since <= at || !goes_on(fault));
     }
 
     /// This took away what led by that rule.

@@ -25,7 +25,7 @@ pub(super) const NO_SOCKET: Rule = Rule {
     title: "Nothing listens where packets keep arriving",
     place: Some(Where::Process),
     about: About {
-        signature: "Packets for a port of this node are dropped for NO_SOCKET, where a socket was before. A weak sign for 5 s where \
+        signature: "Packets for a port of this node are dropped for NO_SOCKET for 2 s, where a socket was before. A weak sign for 5 s where \
                     systemd stopped its unit in good order, as where it is deployed, and for 2.5 s where it has not told what became of it, or has started it again.",
         meaning: "Nothing listens there any more: the process that had the port ended or closed it. The network works as \
                   far as that.",
@@ -42,8 +42,11 @@ pub(super) const NO_SOCKET: Rule = Rule {
     follows: &[],
 };
 
-/// Packets that come so soon after a socket was closed belong to what it was doing.
+/// What is told of a socket that was closed comes so much later at most.
 const AFTERMATH: u64 = SECOND;
+/// Whoever is started again is away for as long as that takes, and what was refused then is counted up to half a second later: what is
+/// refused for longer is missed.
+const MISSED: u64 = 2 * SECOND;
 /// A unit that was stopped in good order may be about to be started again, as where it is deployed: for so long that is no fault.
 const DEPLOYED: u64 = 5 * SECOND;
 /// What is refused so long after a socket was opened is not for that socket.
@@ -313,9 +316,8 @@ fn refusal<'a>(view: &View<'a>, port: Port, address: IpAddr, spell: Spell) -> Op
     let model = view.model;
     let bound = model.sockets().bound(port, address);
     let owner = bound.and_then(|bound| bound.owner.as_deref());
-    let refusal = |confidence, had_until: Option<u64>| {
-        // Of a socket that nothing was seen to come to nobody knows when it went: it was missed since then.
-        let waited_for = waited_for(model, owner, had_until.unwrap_or(spell.since));
+    let refusal = |confidence, had_until: Option<u64>, gone: u64| {
+        let waited_for = waited_for(model, owner, gone);
         Refusal {
             port,
             address,
@@ -329,7 +331,7 @@ fn refusal<'a>(view: &View<'a>, port: Port, address: IpAddr, spell: Spell) -> Op
     let strangers = || {
         // Another rule tells of what the firewall led elsewhere.
         let is_led = || redirects::led(view.gone_rules(), port, address, spell.since).is_some();
-        (spell.packets >= STRANGERS && !is_led()).then(|| refusal(Confidence::Weak, None))
+        (spell.packets >= STRANGERS && !is_led()).then(|| refusal(Confidence::Weak, None, spell.since))
     };
     match (port.protocol, bound) {
         (_, None) => strangers(),
@@ -345,16 +347,20 @@ fn refusal<'a>(view: &View<'a>, port: Port, address: IpAddr, spell: Spell) -> Op
                     ..refusal
                 });
             };
-            (spell.packets >= 2 && spell.last >= closed.saturating_add(AFTERMATH))
-                .then(|| refusal(Confidence::Conclusive, Some(closed)))
+            (spell.packets >= 2 && spell.last >= closed.saturating_add(MISSED))
+                .then(|| refusal(Confidence::Conclusive, Some(closed), closed))
         }
         // Nothing tells when such a socket is closed: that none is there, the refusals say themselves.
-        (_, Some(_)) => {
+        (_, Some(bound)) => {
             let queue = model.queues().get(port);
             let used = queue.map(|queue| queue.last_queued.max(queue.last_read.unwrap_or(0)));
-            let back = used.is_some_and(|used| used >= spell.last);
-            let lasting = spell.last.saturating_sub(used.unwrap_or(0).max(spell.since)) >= AFTERMATH;
-            (spell.packets >= 3 && lasting && !back).then(|| refusal(Confidence::Conclusive, used))
+            // It may be known by its use alone, or be in the kernel's list and not used yet.
+            let there = used.max(bound.listed);
+            let back = there.is_some_and(|there| there >= spell.last);
+            let lasting = spell.last.saturating_sub(there.unwrap_or(0).max(spell.since)) >= MISSED;
+            // Of a socket that nothing was seen to come to nobody knows when it went: it was missed since then.
+            let gone = used.unwrap_or(spell.since);
+            (spell.packets >= 3 && lasting && !back).then(|| refusal(Confidence::Conclusive, there, gone))
         }
     }
 }

@@ -8,11 +8,20 @@ use super::sufferers::Sufferer;
 use super::words::{command, count, distinct, ip, list};
 use crate::event::{FlowKey, Protocol, Thing, Version};
 use crate::model::Model;
+use crate::model::clock::When;
 use crate::model::settings::Way;
 use crate::report::Evidence;
 
 /// Peers that are looked for at most: each takes a look at all tables.
 const PEERS: usize = 256;
+
+/// Somebody waits for it now. When a socket of another protocol than TCP is closed nobody tells: what is known of it may be of one that
+/// has asked once, and was answered.
+fn starves(model: &Model, key: &FlowKey) -> bool {
+    model
+        .plight_of(key)
+        .is_some_and(|plight| plight.starved != When::NEVER)
+}
 
 /// They, and why what they send does not get away.
 #[derive(Default)]
@@ -81,7 +90,8 @@ impl<'a> Stranded<'a> {
         if !counted.is_empty() {
             for (key, connection) in model.sockets().connections() {
                 let is_theirs = counted.contains(&(key.netns, Version::of(key.remote)));
-                if is_theirs && connection.is_live() && !key.remote.is_loopback() {
+                let is_live = connection.is_live() && (key.protocol == Protocol::Tcp || starves(model, key));
+                if is_theirs && is_live && !key.remote.is_loopback() {
                     add(&mut found, key, connection.owner.as_deref());
                 }
             }
@@ -92,8 +102,14 @@ impl<'a> Stranded<'a> {
             let connection = model.sockets().connection(&one.key);
             connection.is_some_and(|connection| !connection.is_live())
         };
-        found.ended = found.flows.iter().filter(has_ended).count();
+        found.ended = found.connections().filter(has_ended).count();
         found
+    }
+
+    /// Those of TCP: they stand until they are told to have ended.
+    fn connections(&self) -> impl Iterator<Item = &Sufferer<'a>> {
+        let all = self.flows.iter();
+        all.filter(|one| one.key.protocol == Protocol::Tcp)
     }
 
     /// Nothing but a route to their own network alone sends them nowhere, as a network plugin's that is there for pods that are gone.
@@ -108,10 +124,14 @@ impl<'a> Stranded<'a> {
         if self.peers.is_empty() {
             return None;
         }
-        let peers: Vec<IpAddr> = self.peers.keys().map(|(_, peer)| *peer).collect();
-        let peers = super::addresses::Addresses::of(peers.into_iter()).told();
-        let connections = count(self.flows.len() as u64, "connection");
-        let whose = match (self.flows.len(), self.ended) {
+        let number = self.connections().count();
+        if number == 0 {
+            return self.standing();
+        }
+        let peers = self.connections().map(|one| one.key.remote);
+        let peers = super::addresses::Addresses::of(peers).told();
+        let connections = count(number as u64, "connection");
+        let whose = match (number, self.ended) {
             (1, 0) => format!("{connections} stands to {peers}, and"),
             (_, 0) => format!("{connections} stand to {peers}, and"),
             (1, _) => format!("{connections} to {peers}, which has ended, had no way:"),
@@ -127,7 +147,7 @@ impl<'a> Stranded<'a> {
         let again = match self.again {
             0 => String::new(),
             again => {
-                let who = match (again, self.flows.len()) {
+                let who = match (again, number) {
                     (_, 1) => "It".to_owned(),
                     (again, _) => format!("{again} of them"),
                 };

@@ -24,6 +24,8 @@ pub(crate) struct Bound {
     pub opened: u64,
     /// When it was closed, `None` while it is there.
     pub closed: Option<u64>,
+    /// When the kernel last told that it is there.
+    pub listed: Option<u64>,
     /// Inodes of the sockets that share it (`SO_REUSEPORT`), as far as they are known.
     inodes: BTreeSet<u64>,
     /// When it last received, where nothing else has told that it exists.
@@ -61,7 +63,7 @@ impl BoundSockets {
         all.filter(|(.., bound)| bound.closed.is_none())
     }
 
-    /// A socket is there.
+    /// A socket is there. Whether it was not known before.
     pub(super) fn opened(
         &mut self,
         at: u64,
@@ -69,9 +71,9 @@ impl BoundSockets {
         address: IpAddr,
         inode: u64,
         owner: Option<Arc<Owner>>,
-    ) {
+    ) -> bool {
         if !self.has_room(port, address) {
-            return;
+            return false;
         }
         // What was known of the port by its use alone was this socket, if it waits at any address.
         if address.is_unspecified()
@@ -83,6 +85,7 @@ impl BoundSockets {
         }
         let bound = self.entry(port, address);
         bound.received = None;
+        bound.listed = Some(at);
         if bound.closed.take().is_some() {
             bound.owner = None;
             bound.inodes.clear();
@@ -90,12 +93,11 @@ impl BoundSockets {
         if bound.inodes.is_empty() {
             bound.opened = at;
         }
-        if bound.inodes.len() < MOST_SHARING {
-            bound.inodes.insert(inode);
-        }
+        let is_new = bound.inodes.len() < MOST_SHARING && bound.inodes.insert(inode);
         if owner.is_some() {
             bound.owner = owner;
         }
+        is_new
     }
 
     /// One of the sockets that share this local end is closed.

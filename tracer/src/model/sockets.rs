@@ -120,7 +120,9 @@ impl Sockets {
         let open = socket.flow.protocol != Protocol::Tcp || socket.state == SocketState::Listen;
         if open {
             let owner = socket.owner.as_ref().map(|owner| self.shared(owner));
-            self.bound.opened(at, port, address, socket.inode, owner);
+            if self.bound.opened(at, port, address, socket.inode, owner) {
+                self.conclude_at(at, port, address);
+            }
         } else if socket.state == SocketState::Close {
             self.bound.closed(at, port, address, socket.inode);
         }
@@ -141,6 +143,17 @@ impl Sockets {
         let key = (Port::of(flow), plain(flow.local));
         if self.refused.len() < MOST_PORTS || self.refused.contains_key(&key) {
             self.refused.entry(key).or_default().note(at, at, packets);
+        }
+    }
+
+    /// A socket came to this local end: what was refused there until then was not for it.
+    fn conclude_at(&mut self, at: u64, port: Port, address: IpAddr) {
+        let ends = match address.is_unspecified() {
+            true => (port, IpAddr::from([0; 4]))..=(port, IpAddr::from([u8::MAX; 16])),
+            false => (port, address)..=(port, address),
+        };
+        for (_, growing) in self.refused.range_mut(ends) {
+            growing.conclude(at);
         }
     }
 

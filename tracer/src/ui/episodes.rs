@@ -83,6 +83,11 @@ fn suffered(episode: &Episode) -> Option<String> {
     let starved = match (episode.flows, episode.starved) {
         (_, 0) => None,
         (0, starved) => Some(format!("at most {} at once", plural(starved, "starved flow"))),
+        // All that starved on the node are counted, whatever the verdicts that led name.
+        (flows, starved) if starved > flows => Some(format!(
+            "at most {} starved at once, others included",
+            count(starved)
+        )),
         (_, starved) => Some(format!("at most {} starved at once", count(starved))),
     };
     let named = &episode.units[..episode.units.len().min(UNITS)];
@@ -158,6 +163,16 @@ mod tests {
     fn lines(report: &Report) -> Vec<String> {
         let now = &report.window.end;
         report.episodes.iter().map(|episode| line(episode, now)).collect()
+    }
+
+    /// The verdicts that led name few flows, and others starved meanwhile.
+    #[test]
+    fn more_may_starve_than_are_affected() {
+        let mut report = sample::recovered();
+        (report.episodes[0].flows, report.episodes[0].starved) = (2, 82);
+        let told = &lines(&report)[0];
+        let wanted = "; up to 2 flows affected, at most 82 starved at once, others included, kubelet.service";
+        assert!(told.contains(wanted), "{told}");
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Each namespace has its own books, and no packet is in the node's twice.
 
 use tracer::event::{
-    Body, Device, EntryKey, Fate, Namespace, NamespaceEnded, Owner, Peer, Protocol, Seen, Setting,
-    SocketState, Thing,
+    Body, Device, EntryKey, Fate, FlowKey, Namespace, NamespaceEnded, Origin, Owner, Peer, Protocol, Seen,
+    Setting, SocketState, Thing,
 };
 use tracer::report::{Became, Followed, Following, Ledger, Role, What, Where};
 
 use crate::pairing::{local_rule, set};
 use crate::story::*;
+use crate::unroutable::{default_route, unroutable};
+use crate::ways::DEFAULT;
 
 const POD: u32 = 4_026_532_201;
 /// The pod's device, the other end of which is the node's [`LXC1`].
@@ -359,6 +361,63 @@ fn a_verdict_names_the_namespaces_of_its_flows() {
         explanation.ends_with(&format!("network namespaces host:{NETNS}, pod:{POD}.")),
         "{explanation}"
     );
+}
+
+/// What pods send has no way where their node has none: it is not lost on the path, neither before nor after the route is back.
+#[test]
+fn what_the_node_had_no_route_for_was_not_lost_on_the_path() {
+    let mut story = node_and_pod();
+    let asks = FlowKey {
+        netns: POD,
+        ..client(41_000)
+    };
+    let passes = FlowKey {
+        netns: NETNS,
+        local: asks.remote,
+        local_port: asks.remote_port,
+        remote: asks.local,
+        remote_port: asks.local_port,
+        ..asks
+    };
+    let answered = |story: &mut Story| {
+        story.exchange(served(50_000));
+        story
+            .count(asks, |flow| {
+                (flow.origin, flow.iif) = (Origin::Local, POD0);
+                flow.sent += 1;
+                flow.arrived += 1;
+                flow.matched += 1;
+            })
+            .add(in_pod(POD, Fate::Arrived), 1)
+            .add(in_pod(POD, Fate::Matched), 1)
+            .count(passes, |flow| {
+                flow.iif = LXC1;
+                flow.arrived += 1;
+            });
+    };
+    story.socket(asks, None, SocketState::Established, "curl");
+    set(&mut story, default_route(), Some(DEFAULT), Seen::Found, None);
+    story.rounds(8, answered);
+    let by = || Some(owner("ip"));
+    set(&mut story, default_route(), None, Seen::Told, by());
+    story.rounds(12, |story| {
+        story.exchange(served(50_000));
+        story.add(unroutable(), 2).ask(asks);
+        story.count(passes, |flow| {
+            flow.arrived += 1;
+            flow.dropped += 1;
+            flow.last_drop = Some(("IP_INNOROUTES".to_owned(), at("ip_error")));
+        });
+    });
+    let verdict = story.verdict("D01");
+    assert_eq!(verdict.under.as_deref(), Some("R04"), "{}", verdict.explanation);
+    set(&mut story, default_route(), Some(DEFAULT), Seen::Told, by());
+    for _ in 0..20 {
+        story.rounds(1, answered);
+        let report = story.report();
+        assert_ne!(report.place, Where::DataPath, "{:#?}", report.verdicts);
+    }
+    assert_eq!(story.ids(), Vec::<String>::new());
 }
 
 #[test]

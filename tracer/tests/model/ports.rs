@@ -463,3 +463,65 @@ fn a_port_that_refuses_at_several_addresses_is_told_once() {
     assert_eq!(verdict.check[0], "ss -lntp sport = :8080");
     assert_eq!(verdict.check.len(), 3);
 }
+
+/// Whoever is started again is away for a moment; what was refused then is counted some time later. Who stays away is missed.
+#[test]
+fn a_server_that_is_started_again_is_no_fault() {
+    let query = udp(5353, "192.0.2.10", 999);
+    let refused = |rounds: u16| {
+        let mut story = healthy();
+        story.listen(8080, "server");
+        story.socket(bound(Protocol::Udp, 5353), None, SocketState::Close, "server");
+        story.rounds(2, |story| story.queue(query));
+        let listener = bound(Protocol::Tcp, 8080);
+        story.socket(listener, Some(SocketState::Listen), SocketState::Close, "");
+        for port in 0..rounds {
+            story.refuse(query, "__udp4_lib_rcv");
+            story.refuse(served(50_000 + port), "tcp_v4_rcv");
+            story.tick();
+        }
+        story
+    };
+    // 0.6 s, and what it takes to start it.
+    assert_eq!(refused(3).ids(), Vec::<String>::new());
+    let verdict = refused(6).verdict("R12");
+    assert_eq!(verdict.confidence, Confidence::Conclusive);
+    assert!(
+        verdict.explanation.contains("The same goes for"),
+        "both are missed after 3 s: {}",
+        verdict.explanation
+    );
+}
+
+/// A socket that the kernel's list tells after the last datagram was refused is there, and is nobody's that was seen to end.
+#[test]
+fn a_server_of_datagrams_that_is_back_and_was_not_asked_yet() {
+    let query = udp(5353, "192.0.2.10", 999);
+    let socket = bound(Protocol::Udp, 5353);
+    let mut story = healthy();
+    story.socket(socket, None, SocketState::Close, "dns");
+    story.rounds(2, |story| story.queue(query));
+    story.rounds(6, |story| story.refuse(query, "__udp4_lib_rcv"));
+    assert!(story.verdict("R12").explanation.contains("; dns[123]"));
+    story.tick();
+    let other = Socket {
+        flow: socket,
+        state: SocketState::Close,
+        from: None,
+        inode: 2,
+        owner: Some(owner("other")),
+    };
+    story.say(Body::Socket(other));
+    story.tick();
+    assert_eq!(story.ids(), Vec::<String>::new());
+    // It ends as well.
+    story.rounds(7, |story| story.refuse(query, "__udp4_lib_rcv"));
+    let verdict = story.verdict("R12");
+    assert!(
+        verdict.explanation.contains(
+            "other[123] (other.service) had it until 06:00:06 UTC. 7 packets for it arrived since and found no socket."
+        ),
+        "{}",
+        verdict.explanation
+    );
+}

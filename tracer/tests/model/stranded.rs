@@ -1,10 +1,11 @@
 //! Connections that stand, and to whose peers no route leads: mostly since before the start.
 
-use tracer::event::{Body, FlowKey, Protocol, Queue, Seen, SocketState, Thing};
+use tracer::event::{Body, FlowKey, Protocol, Queue, Seen, SocketState, Source, Thing};
 use tracer::report::{Confidence, Relation, Where};
 
 use crate::pairing::set;
 use crate::story::*;
+use crate::unroutable::ask_in_vain;
 use crate::ways::{DEFAULT, route};
 
 /// The kernel's list of sockets says that the connection has sent again so often what is not acknowledged.
@@ -238,4 +239,36 @@ fn a_way_that_was_lost_since_the_start_did_not_stand_so() {
     let verdict = story.verdict("R04");
     assert_eq!(verdict.cause.relation, Relation::Explains, "{:?}", verdict.cause);
     assert_eq!(verdict.since, lost);
+}
+
+/// When a socket of datagrams is closed nobody tells; and what has ended stands no more.
+#[test]
+fn only_connections_stand() {
+    let mut story = node(&[(route("0.0.0.0", 0, 0), DEFAULT)]);
+    let asked_once = |port| flow(Protocol::Udp, "10.10.0.2", port, "198.51.100.9", 53);
+    for port in 50_000..50_010 {
+        story.socket(asked_once(port), None, SocketState::Established, "agent");
+    }
+    let ended = |port| flow(Protocol::Tcp, "10.10.0.2", port, "198.51.100.8", 443);
+    for port in 51_000..51_010 {
+        story.socket(ended(port), None, SocketState::TimeWait, "agent");
+    }
+    story.rounds(8, |story| story.exchange(client(40_000)));
+    set(
+        &mut story,
+        route("0.0.0.0", 0, 0),
+        None,
+        Seen::Told,
+        Some(owner("ip")),
+    );
+    ask_in_vain(&mut story, Source::Snmp, "IpOutNoRoutes", 6);
+    let verdict = story.verdict("R04");
+    assert!(
+        verdict
+            .explanation
+            .contains(" 2 connections stand to 192.0.2.10 and 198.51.100.1, and no table"),
+        "{}",
+        verdict.explanation
+    );
+    assert_eq!(verdict.flows_total, 2);
 }

@@ -13,7 +13,7 @@ fn address() -> Thing {
     }
 }
 
-fn default_route() -> Thing {
+pub(crate) fn default_route() -> Thing {
     Thing::Route {
         table: 254,
         action: "unicast".to_owned(),
@@ -35,23 +35,27 @@ fn set(story: &mut Story, thing: Thing, value: Option<&str>, seen: Seen) {
 }
 
 /// In each of so many rounds something asks for a way in vain.
-fn ask_in_vain(story: &mut Story, source: Source, name: &str, rounds: u64) {
+pub(crate) fn ask_in_vain(story: &mut Story, source: Source, name: &str, rounds: u64) {
     for grown in 1..=rounds {
-        story.say(Body::Counter(Counter {
-            key: CounterKey {
-                netns: NETNS,
-                source,
-                device: 0,
-                name: name.to_owned(),
-            },
-            grown,
-        }));
+        grows(story, source, name, grown);
         story.tick();
     }
 }
 
+fn grows(story: &mut Story, source: Source, name: &str, grown: u64) {
+    story.say(Body::Counter(Counter {
+        key: CounterKey {
+            netns: NETNS,
+            source,
+            device: 0,
+            name: name.to_owned(),
+        },
+        grown,
+    }));
+}
+
 /// What connections send and has no way.
-fn unroutable() -> EntryKey {
+pub(crate) fn unroutable() -> EntryKey {
     EntryKey {
         incoming: false,
         iif: 0,
@@ -447,5 +451,36 @@ fn of_packets_of_nobody_known_the_version_is() {
         cause.text.starts_with("route default (IPv4) went away"),
         "{}",
         cause.text
+    );
+}
+
+/// The counter grows no more when the route is back, and what TCP sent had no route only later: it began when that was told to have.
+#[test]
+fn what_is_mended_has_begun_when_it_was_told_to_have() {
+    let mut story = before();
+    set(&mut story, default_route(), None, Seen::Told);
+    for grown in 1..=7 {
+        if grown > 3 {
+            story.add(unroutable(), 2);
+        }
+        grows(&mut story, Source::Snmp, "IpOutNoRoutes", grown);
+        story.tick();
+    }
+    let told = story.verdict("R04").since;
+    set(
+        &mut story,
+        default_route(),
+        Some("via 10.10.0.1 dev eth0"),
+        Seen::Told,
+    );
+    story.idle(2);
+    let verdict = story.verdict("R04");
+    assert!(verdict.mended.is_some());
+    assert_eq!(verdict.since, told);
+    story.idle(30);
+    let report = story.report();
+    assert_eq!(
+        (report.verdicts.len(), report.episodes[0].onset.clone()),
+        (0, told)
     );
 }

@@ -208,3 +208,40 @@ fn what_went_on_and_was_mended_stays_in_its_episode() {
     let beside: Vec<_> = episodes.kept[0].beside().map(|fault| fault.rule.id).collect();
     assert_eq!(beside, ["R06"]);
 }
+
+/// It stood beside another fault until that was known to be over: it is of the next episode from its beginning on.
+#[test]
+fn what_began_when_the_first_fault_was_mended_begins_the_next_episode() {
+    let mended = Mended {
+        change: 2,
+        at: 20 * SECOND,
+        text: String::new(),
+        is_whole: true,
+    };
+    let fault = |leading: &Leading| Fault {
+        rule: leading.rule,
+        since: leading.since,
+        last: leading.last,
+        mended: leading.mended.clone(),
+        is_root: true,
+    };
+    let mut episodes = Episodes::default();
+    let first = leading("R06", 10, 15);
+    episodes.tick(15 * SECOND, &first, &[fault(&first)], || None, 0);
+    let first = Leading {
+        mended: Some(mended),
+        ..leading("R06", 10, 20)
+    };
+    for second in [22, 23] {
+        let beside = leading("R04", 21, second);
+        let faults = [fault(&first), fault(&beside)];
+        episodes.tick(second * SECOND, &first, &faults, || Some(9 * SECOND), 0);
+    }
+    let next = leading("R04", 21, 24);
+    episodes.tick(24 * SECOND, &next, &[fault(&next)], || Some(21 * SECOND), 0);
+    assert_eq!(
+        told(&episodes),
+        [(10, Some(20), vec!["R06"]), (21, None, vec!["R04"])]
+    );
+    assert_eq!(episodes.kept[0].beside().count(), 0);
+}

@@ -133,6 +133,7 @@ pub(in crate::diagnosis) fn outcome(model: &Model, past: &Past) -> Outcome {
         .map(|one| Stood {
             rule: one.rule,
             confidence: one.finding.confidence,
+            since: one.finding.since,
             is_root: one.under.is_none(),
             mended: one.mended.as_ref().map(|mended| mended.at),
             last: one.finding.last,
@@ -304,6 +305,8 @@ fn findings(view: &View<'_>) -> Vec<Found> {
             if finding.confidence == Confidence::Weak && pairing::is_proved(model, rule, &finding) {
                 finding.confidence = Confidence::Strong;
             }
+            let began = view.past.aftermath.began(model, rule, &finding);
+            finding.since = began.unwrap_or(finding.since);
             Some((rule, finding))
         })
         .collect()
