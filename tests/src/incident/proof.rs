@@ -427,7 +427,7 @@ impl Story<'_> {
         // That is told once, at the head of a block, and what became of the upgrade may come first further down in the same one.
         let mended = text(&episode["mended"]["text"]);
         let over = if mended.is_empty() {
-            format!("recovered: nothing of {root} was seen since")
+            format!("recovered: {root} was last seen at")
         } else {
             format!("recovered: {root} was over at")
         };

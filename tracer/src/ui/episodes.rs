@@ -107,43 +107,52 @@ fn suffered(episode: &Episode) -> Option<String> {
 #[must_use]
 pub(super) fn settling(report: &Report) -> Option<String> {
     let last = report.episodes.first().filter(|_| report.settling)?;
-    let end = moment(last.end.as_ref()?, &report.window.end);
-    Some(format!(
-        "{} was over at {end} UTC; whether it hid another fault shows in some seconds: {}",
-        clean(&last.id),
+    let (over, is_one) = over(last, &report.window.end)?;
+    let it = if is_one { "it" } else { "they" };
+    let text = format!(
+        "{over}; whether {it} hid another fault shows in some seconds: {}",
         words::starving(report)
-    ))
+    );
+    Some(clean(&text).into_owned())
 }
 
-/// `recovered: R01 was over at 06:31:10 UTC, after 17 min 5 s; mended at ...`, or since when nothing of it was seen; `None` where nothing was broken, or something is.
+/// `recovered: R01 was over at 06:31:10 UTC, after 17 min 5 s; mended at ...`; `None` where nothing was broken, or something is.
 #[must_use]
 pub(super) fn recovered(report: &Report) -> Option<String> {
     let last = report
         .episodes
         .first()
         .filter(|_| report.place == Where::Healthy)?;
-    let end = last.end.as_ref()?;
     let now = &report.window.end;
-    let others = last.beside.iter().map(|fault| (&fault.id, &fault.mended));
-    let all: Vec<_> = std::iter::once((&last.id, &last.mended)).chain(others).collect();
-    let ids: Vec<&str> = all.iter().map(|(id, _)| id.as_str()).collect();
-    let (were, is_one) = match ids.as_slice() {
-        [_] => ("was", true),
-        _ => ("were", false),
-    };
-    let (ids, end, length) = (ids.join(" and "), moment(end, now), length(last));
-    // What ended it was not seen: it may have gone on for a little, unseen.
-    let over = if all.iter().all(|(_, mended)| mended.is_none()) {
-        format!("recovered: nothing of {ids} was seen since {end} UTC, after {length}")
-    } else {
-        format!("recovered: {ids} {were} over at {end} UTC, after {length}")
-    };
-    let mends = all.iter().filter_map(|(id, by)| {
+    let (over, is_one) = over(last, now)?;
+    let over = format!("recovered: {over}, after {}", length(last));
+    let mends = faults(last).filter_map(|(id, by)| {
         let by = mended(by.as_ref()?, now);
         Some(if is_one { by } else { format!("{id} {by}") })
     });
     let text = std::iter::once(over).chain(mends).collect::<Vec<_>>().join("; ");
     Some(clean(&text).into_owned())
+}
+
+/// The root of an episode and what stood beside it, each with what took it away.
+fn faults(episode: &Episode) -> impl Iterator<Item = (&String, &Option<Mended>)> {
+    let others = episode.beside.iter().map(|fault| (&fault.id, &fault.mended));
+    std::iter::once((&episode.id, &episode.mended)).chain(others)
+}
+
+/// `R01 and R06 were over at 06:31:10 UTC`, and whether it was one fault; `R01 was last seen at ...` where what ended it was not seen: it
+/// may have gone on for a little, unseen. `None` where it goes on.
+fn over(episode: &Episode, now: &str) -> Option<(String, bool)> {
+    let end = moment(episode.end.as_ref()?, now);
+    let ids: Vec<&str> = faults(episode).map(|(id, _)| id.as_str()).collect();
+    let is_one = ids.len() == 1;
+    let were = if is_one { "was" } else { "were" };
+    let how = if faults(episode).all(|(_, mended)| mended.is_none()) {
+        "last seen"
+    } else {
+        "over"
+    };
+    Some((format!("{} {were} {how} at {end} UTC", ids.join(" and ")), is_one))
 }
 
 /// A tenth of a second is not known of what is looked at twice a second.
@@ -216,7 +225,7 @@ mod tests {
         report.starved_total = 3;
         assert_eq!(
             words::headline(&report).when,
-            "R01 was over at 06:16:10 UTC; whether it hid another fault shows in some seconds: 3 flows starve"
+            "R01 was last seen at 06:16:10 UTC; whether it hid another fault shows in some seconds: 3 flows starve"
         );
         assert_eq!(
             words::explanation(&report),
@@ -230,7 +239,7 @@ mod tests {
         let mut report = sample::recovered();
         assert_eq!(
             recovered(&report).as_deref(),
-            Some("recovered: nothing of R01 was seen since 06:16:10 UTC, after 2 min 5 s")
+            Some("recovered: R01 was last seen at 06:16:10 UTC, after 2 min 5 s")
         );
         let mended = |change, at: &str, text: &str| {
             Some(Mended {

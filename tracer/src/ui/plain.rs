@@ -196,11 +196,11 @@ mod tests {
         let second = text.lines().nth(1);
         assert_eq!(
             second,
-            Some("  recovered: nothing of R01 was seen since 06:16:10 UTC, after 2 min 5 s"),
+            Some("  recovered: R01 was last seen at 06:16:10 UTC, after 2 min 5 s"),
             "{text}"
         );
         let mut blocks = Blocks::default();
-        let told = |text: &str| text.contains("recovered: nothing of R01");
+        let told = |text: &str| text.contains("recovered: R01 was last seen");
         assert!(told(&blocks.next(&sample::recovered())));
         assert!(!told(&blocks.next(&sample::recovered())), "once is enough");
         blocks.next(&sample::incident());
