@@ -33,6 +33,8 @@ struct Known {
     at: u64,
     /// When it was mended, as far as is known.
     mended: Option<u64>,
+    /// It was brought about once more, and that was not found yet: what is done meanwhile is not held against it.
+    is_again: bool,
 }
 
 impl Known {
@@ -196,6 +198,7 @@ impl Aftermath {
                 anywhere: OnceCell::new(),
                 at,
                 mended: mended.and_then(|one| one.mended),
+                is_again: false,
             });
         }
         self.stood = stood;
@@ -212,6 +215,9 @@ impl Aftermath {
     pub(super) fn begin_anew(&mut self, at: u64) {
         self.now = None;
         self.again = Some(at);
+        for known in &mut self.known {
+            known.is_again = true;
+        }
     }
 
     /// The change brings a fault about of a kind that was found a short time ago and stands no more. What is lost from then on is of
@@ -222,7 +228,10 @@ impl Aftermath {
             Some(mended) => change.at > mended,
             None => model.starved() == 0 && !self.stood.iter().any(|one| one.rule.id == known.rule.id),
         };
-        let mut past = self.known.iter().filter(|known| is_past(known));
+        let mut past = self
+            .known
+            .iter()
+            .filter(|known| !known.is_again && is_past(known));
         let again = past.find(|known| known.is_brought_about(model, change))?;
         let is_mended = |known: &Known| {
             let mended = || report::mended(model, known.rule, &known.finding, true);

@@ -605,3 +605,21 @@ fn what_comes_where_all_was_well_is_another_fault_though_nobody_saw_the_mend() {
     assert!(verdict.cause.text.contains("handle 3"), "{:?}", verdict.cause);
     assert_eq!(story.report().episodes.len(), 2);
 }
+
+#[test]
+fn who_changes_rules_all_the_time_hides_no_fault_that_comes_again() {
+    let mut story = begun();
+    dropping(&mut story, 4, &[]);
+    rules(&mut story, 2, "rule handle 2 (tcp dport 42000-42001 drop) new");
+    dropping(&mut story, 8, &FIRST);
+    rules(&mut story, 3, "rule handle 2 (tcp dport 42000-42001 drop) gone");
+    dropping(&mut story, 2, &[]);
+    rules(&mut story, 4, "rule handle 3 (tcp dport 43000-43001 drop) new");
+    for number in 5..15 {
+        dropping(&mut story, 1, &SECOND);
+        let rule = format!("rule handle {number} (tcp dport {number} jump other) new");
+        rules(&mut story, number, &rule);
+    }
+    dropping(&mut story, 1, &SECOND);
+    assert_eq!(story.ids(), ["R06"]);
+}
