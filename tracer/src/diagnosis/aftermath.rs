@@ -75,7 +75,7 @@ impl Stood {
 /// What led, and what was mended, until the last tick.
 #[derive(Default)]
 pub(super) struct Aftermath {
-    /// Those that were found a short time ago, in the order of the rules.
+    /// Those that were found a short time ago, one of a rule.
     known: Vec<Known>,
     /// The rule of the one that led last.
     led: Option<&'static str>,
