@@ -154,6 +154,25 @@ impl Running {
     }
 
     fn packages(&mut self, what: &str, wanted: impl Fn(&Packages) -> bool) -> Packages {
+        self.event(what, |body| match body {
+            Body::Packages(packages) if wanted(packages) => Some((**packages).clone()),
+            _ => None,
+        })
+    }
+
+    /// Until `text` was told. No state of the packages need follow the line that is read last.
+    fn notice(&mut self, text: &str) {
+        if self.notices.iter().any(|notice| notice.text == text) {
+            return;
+        }
+        self.event(text, |body| match body {
+            Body::Notice(notice) if notice.text == text => Some(()),
+            _ => None,
+        });
+    }
+
+    /// Waits for an event, and keeps what comes before it and with it.
+    fn event<T>(&mut self, what: &str, wanted: impl Fn(&Body) -> Option<T>) -> T {
         let begin = Instant::now();
         let mut others = Vec::new();
         while begin.elapsed() < PATIENCE {
@@ -161,14 +180,17 @@ impl Running {
             let Ok(Some(event)) = self.runtime.block_on(wait) else {
                 break;
             };
+            let found = wanted(&event.body);
             match event.body {
-                Body::Packages(packages) if wanted(&packages) => return *packages,
                 Body::Notice(notice) => self.notices.push(notice),
                 Body::Upgrades(upgrades) => self.past = upgrades.runs,
                 Body::Capability(capability) if !self.is_partial => {
                     assert_eq!(capability.state, CapabilityState::Available, "{}", capability.why);
                 }
                 other => others.push(other),
+            }
+            if let Some(found) = found {
+                return found;
             }
         }
         panic!("{what} was not told, but {others:#?} and {:#?}", self.notices);
@@ -348,10 +370,7 @@ fn a_step_is_of_the_dpkg_that_did_it_or_of_nobody() {
         did.push((format!("dpkg: upgrade tracer-test:all {version} → {new}"), pid));
         did.push((format!("dpkg: configure tracer-test:all {new}"), pid));
     }
-    let last = did.last().unwrap().0.clone();
-    while !source.notices.iter().any(|notice| notice.text == last) {
-        source.packages("the end", |packages| packages.holder.is_none());
-    }
+    source.notice(&did.last().unwrap().0);
     let mut known = 0;
     for (text, pid) in &did {
         let notice = source.notices.iter().find(|notice| notice.text == *text);
