@@ -82,6 +82,7 @@ use befallen::Befallen;
 use gone_rules::GoneRules;
 use inside::filtered::Cut;
 use path::Asking;
+use routing::Losing;
 use sufferers::Sufferers;
 use tolls::{Of, Past, Toll};
 use unread::Unread;
@@ -197,6 +198,7 @@ struct View<'a> {
     behind: OnceCell<BTreeMap<u32, Addresses>>,
     overrun: OnceCell<BTreeMap<Port, Unread>>,
     cut: OnceCell<Cut<'a>>,
+    routed: OnceCell<Vec<Losing<'a>>>,
     /// The devices that [`Self::by_uplink`] was asked for, and its answers.
     over_uplinks: RefCell<HashMap<(u32, u32), bool, RandomState>>,
 }
@@ -210,6 +212,7 @@ impl<'a> View<'a> {
             behind: OnceCell::new(),
             overrun: OnceCell::new(),
             cut: OnceCell::new(),
+            routed: OnceCell::new(),
             over_uplinks: RefCell::default(),
         }
     }
@@ -252,15 +255,15 @@ impl<'a> View<'a> {
     /// What is to be kept of what each flow is found to lose now.
     fn to_keep(&self) -> tolls::Found {
         let passed_on = (Of::PassedOn, &self.cut().tolls[..]);
-        let routed = routing::tolls(self);
-        let of_routed = routed.iter().map(|(of, tolls, _)| (*of, &tolls[..]));
+        let routed = self.routed().iter();
+        let of_routed = routed.map(|losing| (losing.of, &losing.tolls[..]));
         let mut all: Vec<(Of, &[Toll<'a>])> = lost::tolls(self).chain([passed_on]).chain(of_routed).collect();
         all.retain(|(_, tolls)| !tolls.is_empty());
         let since = |of, key: &FlowKey| match of {
             Of::PassedOn => self.cut().since(key),
             Of::Foreign | Of::ReversePath => {
-                let of = routed.iter().find(|(routed, ..)| *routed == of);
-                of.map_or(When::NEVER, |(.., since)| *since)
+                let of = self.routed().iter().find(|losing| losing.of == of);
+                of.map_or(When::NEVER, |losing| When::at(losing.spell.since))
             }
             Of::Kind(_) | Of::Barred => When::NEVER,
         };
@@ -270,6 +273,11 @@ impl<'a> View<'a> {
     /// What this node does not pass on though it did.
     fn cut(&self) -> &Cut<'a> {
         self.cut.get_or_init(|| Cut::of(self))
+    }
+
+    /// What flows lose where their packets are routed.
+    fn routed(&self) -> &[Losing<'a>] {
+        self.routed.get_or_init(|| routing::losing(self))
     }
 
     /// The flows that something befalls.

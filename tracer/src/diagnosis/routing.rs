@@ -28,7 +28,7 @@ const LOOSE: &str = "2";
 /// Of what must hold and does not, so much is told as evidence.
 const BROKEN: usize = 3;
 
-pub(super) use self::losers::tolls;
+pub(super) use self::losers::{Losing, all as losing};
 
 /// R01: replies find their socket and are routed as somebody else's.
 ///
@@ -122,7 +122,8 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
     let support = model.books().foreign_support(whole);
     let spell = proof.or(support)?;
 
-    let (_, now) = found(view, Of::Foreign)?;
+    let losing = found(view, Of::Foreign)?;
+    let now = &losing.tolls;
     // Where none of them was for an address that the node had, that is what was wrong: R05.
     let is_own = |flow: &FlowKey| {
         let end = model
@@ -136,7 +137,7 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
     if !now.is_empty() && !now.iter().any(|toll| is_own(toll.key())) {
         return None;
     }
-    let suffering = suffering(view, Of::Foreign, &now, whole.since);
+    let suffering = suffering(view, losing);
     let own: Vec<FlowKey> = model
         .books()
         .sightings()
@@ -261,8 +262,9 @@ fn routed_as_foreign(view: &View<'_>) -> Option<Finding> {
 
 fn reverse_path(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
-    let (spell, now) = found(view, Of::ReversePath)?;
-    let suffering = suffering(view, Of::ReversePath, &now, spell.since);
+    let losing = found(view, Of::ReversePath)?;
+    let spell = losing.spell;
+    let suffering = suffering(view, losing);
     let own = model
         .books()
         .signed(model.node(), Signature::ReversePath)

@@ -211,9 +211,11 @@ impl<'a> Beside<'a> {
                 toll.lost = lost;
             }
         }
-        all.extend(self.others);
-        // The one sort that makes use of what is in order already.
-        all.sort_by_key(|toll| toll.key());
+        if !self.others.is_empty() {
+            all.extend(self.others);
+            // The one sort that makes use of what is in order already.
+            all.sort_by_key(|toll| toll.key());
+        }
         all
     }
 }

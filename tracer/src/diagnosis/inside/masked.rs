@@ -76,8 +76,8 @@ fn is_from_inside(view: &View<'_>, key: &FlowKey, flow: &Flow) -> bool {
 
 /// It may be an answer to somebody behind this node: nobody of the node itself sent there or took it.
 fn is_for_others(view: &View<'_>, key: &FlowKey, flow: &Flow) -> bool {
-    let is_of_node = flow.sent > 0 || flow.matched > 0 || flow.queued > 0;
-    flow.iif != 0 && view.by_uplink(key.netns, flow.iif) && !is_of_node
+    let is_of_node = || flow.sent > 0 || flow.matched > 0 || flow.queued > 0;
+    flow.iif != 0 && view.by_uplink(key.netns, flow.iif) && !is_of_node()
 }
 
 /// Those outside who are asked since some rule went away, and do not answer.
@@ -144,7 +144,7 @@ fn asked<'a>(view: &'a View<'_>, rules: &[&'a GoneRule]) -> BTreeMap<Endpoint, A
             asked.devices.insert(flow.iif);
         }
         asked.first = asked.first.min(flow.last_arrived);
-        asked.asks_again |= flow.arrived > 1;
+        asked.asks_again = asked.asks_again || flow.arrived > 1;
         asked.last = asked.last.max(flow.last_arrived);
     }
     let mut all = all.whole();

@@ -18,31 +18,41 @@ fn lose<'a>(view: &View<'a>, signature: impl Fn(&str, &str) -> bool) -> Vec<Toll
     dropped.filter(suffer).filter_map(toll).collect()
 }
 
-/// The spell of what these rules find, and what flows are found to lose; `None` where they find nothing.
-pub(super) fn found<'a>(view: &View<'a>, of: Of) -> Option<(Spell, Vec<Toll<'a>>)> {
-    let (books, now) = (view.model.books(), view.model.now());
-    match of {
-        Of::Foreign => Some((books.foreign(now)?, lose(view, ends::treated_as_foreign))),
-        Of::ReversePath => Some((
-            books.spell(Signature::ReversePath, now)?,
-            lose(view, |reason, _| reason == ends::RPFILTER),
-        )),
-        _ => None,
-    }
+/// What flows are found to lose in a spell of one of these faults.
+pub(in crate::diagnosis) struct Losing<'a> {
+    pub of: Of,
+    pub spell: Spell,
+    /// In the order of their keys.
+    pub tolls: Vec<Toll<'a>>,
 }
 
-/// All that is to be kept of what flows are found to lose now, each with the time since which it is of the same fault.
-pub(in crate::diagnosis) fn tolls<'a>(view: &View<'a>) -> Vec<(Of, Vec<Toll<'a>>, When)> {
-    let all = [Of::Foreign, Of::ReversePath].into_iter();
-    all.filter_map(|of| {
-        let (spell, tolls) = found(view, of)?;
-        Some((of, tolls, When::at(spell.since)))
-    })
-    .collect()
+/// Of each of these faults, where it is found.
+pub(in crate::diagnosis) fn all<'a>(view: &View<'a>) -> Vec<Losing<'a>> {
+    let (books, now) = (view.model.books(), view.model.now());
+    let foreign = books.foreign(now).map(|spell| Losing {
+        of: Of::Foreign,
+        spell,
+        tolls: lose(view, ends::treated_as_foreign),
+    });
+    let reverse_path = books.spell(Signature::ReversePath, now).map(|spell| Losing {
+        of: Of::ReversePath,
+        spell,
+        tolls: lose(view, |reason, _| reason == ends::RPFILTER),
+    });
+    foreign.into_iter().chain(reverse_path).collect()
+}
+
+/// What flows are found to lose by this fault; `None` where it is not found.
+pub(super) fn found<'v, 'a>(view: &'v View<'a>, of: Of) -> Option<&'v Losing<'a>> {
+    view.routed().iter().find(|losing| losing.of == of)
 }
 
 /// Who suffers: those who do now, and who did since it began.
-pub(super) fn suffering<'a>(view: &View<'a>, of: Of, now: &[Toll<'a>], since: u64) -> Suffering<'a> {
-    let all = view.past.beside(of, now, |_| When::at(since)).with(now);
+pub(super) fn suffering<'a>(view: &View<'a>, losing: &Losing<'a>) -> Suffering<'a> {
+    let since = When::at(losing.spell.since);
+    let all = view
+        .past
+        .beside(losing.of, &losing.tolls, |_| since)
+        .with(&losing.tolls);
     Suffering::of(all.iter().map(Sufferer::from))
 }
