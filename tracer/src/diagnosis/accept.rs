@@ -9,8 +9,8 @@ use super::words::{self, command, count, list, moment};
 use super::{About, Finding, Rule, View, effects, evidence};
 use crate::event::{FlowKey, Protocol};
 use crate::model::Model;
-use crate::model::clock::{SECOND, When};
-use crate::model::counters::LISTEN_OVERFLOWS;
+use crate::model::clock::When;
+use crate::model::counters::{LISTEN_OVERFLOWS, THREE_READINGS};
 use crate::model::growth::Spell;
 use crate::model::latest::Latest;
 use crate::model::queues::Port;
@@ -48,7 +48,7 @@ pub(super) const QUEUE_FULL: Rule = Rule {
 
 /// Requests that must have been turned away, and the time that they must span: a burst is none of it.
 const OVERFLOWS: u64 = 3;
-const LASTING: u64 = 2 * SECOND;
+const LASTING: u64 = THREE_READINGS;
 
 /// What the counter counts: a SYN that finds the queue full (`tcp_conn_request`), and the third segment of a handshake that does
 /// (`tcp_v4_syn_recv_sock`).

@@ -17,6 +17,8 @@ const MOST: usize = 65_536;
 
 /// How often the counters of a namespace are read, where something is counted in it.
 const EVERY: u64 = SECOND;
+/// What grows in three readings in a row does so for two seconds, less what the last one may come early.
+pub(crate) const THREE_READINGS: u64 = 2 * EVERY - EVERY / 4;
 
 /// Connections that a listener dropped without a word, for whatever reason: `tcp_listendrop`.
 pub(crate) const LISTEN_DROPS: &str = "TcpExtListenDrops";

@@ -348,20 +348,12 @@ fn a_process_of_a_pod_that_is_stopped_is_a_fault() {
     assert_eq!(stopped("/user.slice/cri-containerd-0123.scope"), Confidence::Weak);
 }
 
-/// Connections are turned away for so many rounds, while the queue of the listener was seen to hold so many.
-fn turned_away(rounds: u64, waiting: u32) -> Story {
+/// Connections are turned away for so many rounds, while the queue of the listener was seen to hold so many. The first reading
+/// that tells of it is so late, in ns.
+fn turned_away(rounds: u64, waiting: u32, late: u64) -> Story {
     let mut story = healthy();
     story.listen(8080, "db");
     for grown in 1..=rounds {
-        story.say(Body::Counter(Counter {
-            key: CounterKey {
-                netns: NETNS,
-                source: Source::Netstat,
-                device: 0,
-                name: "TcpExtListenOverflows".to_owned(),
-            },
-            grown,
-        }));
         story.say(Body::Queue(Box::new(Queue {
             flow: bound(Protocol::Tcp, 8080),
             state: SocketState::Listen,
@@ -373,6 +365,18 @@ fn turned_away(rounds: u64, waiting: u32) -> Story {
             owner: Some(owner("db")),
             held: None,
         })));
+        story.say(Body::Counter(Counter {
+            key: CounterKey {
+                netns: NETNS,
+                source: Source::Netstat,
+                device: 0,
+                name: "TcpExtListenOverflows".to_owned(),
+            },
+            grown,
+        }));
+        if let Some(told) = story.events.last_mut().filter(|_| grown == 1) {
+            told.at += late;
+        }
         story.tick();
     }
     story
@@ -380,7 +384,7 @@ fn turned_away(rounds: u64, waiting: u32) -> Story {
 
 #[test]
 fn a_listener_without_room_that_turns_connections_away_is_a_fault() {
-    let story = turned_away(6, 129);
+    let story = turned_away(6, 129, 0);
     assert_eq!(story.ids(), ["R15"]);
     assert_eq!(story.report().place, Where::Process);
     let verdict = story.verdict("R15");
@@ -408,8 +412,17 @@ fn a_listener_without_room_that_turns_connections_away_is_a_fault() {
 
 #[test]
 fn a_burst_and_a_queue_that_has_room_are_none() {
-    assert!(turned_away(3, 129).ids().is_empty(), "it lasted for 1 s");
-    assert!(turned_away(8, 128).ids().is_empty(), "there is room for one more");
+    assert!(turned_away(3, 129, 0).ids().is_empty(), "it lasted for 1 s");
+    assert!(
+        turned_away(8, 128, 0).ids().is_empty(),
+        "there is room for one more"
+    );
+}
+
+/// They are read once a second, and not to the millisecond.
+#[test]
+fn three_readings_tell_of_two_seconds_though_the_last_one_comes_early() {
+    assert_eq!(turned_away(5, 129, 20_000_000).ids(), ["R15"]);
 }
 
 /// More comes than the process reads.

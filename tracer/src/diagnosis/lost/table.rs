@@ -10,7 +10,7 @@ use crate::diagnosis::sufferers::Sufferers;
 use crate::diagnosis::words::{command, count, end, moment};
 use crate::event::{EntryKey, Point};
 use crate::model::Model;
-use crate::model::clock::SECOND;
+use crate::model::counters::THREE_READINGS;
 use crate::model::ends;
 use crate::model::growth::Spell;
 use crate::model::tables::Table;
@@ -19,7 +19,7 @@ use crate::report::{Confidence, Evidence};
 
 /// So often, and for so long, connection tracking must have had no room.
 const TIMES: u64 = 3;
-const LASTING: u64 = 2 * SECOND;
+const LASTING: u64 = THREE_READINGS;
 
 /// `65,536 of 65,536 entries`
 fn filled(table: &Table) -> String {
