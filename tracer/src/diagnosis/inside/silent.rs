@@ -23,7 +23,7 @@ pub(in crate::diagnosis) const NEIGHBOUR: Rule = Rule {
     title: "A pod or machine behind this node does not answer for its address",
     place: Some(Where::GuestKernel),
     about: About {
-        signature: "What is to leave by a device that is no uplink waits for the link-layer address of its neighbour for 2.5 s, and \
+        signature: "What is to leave by a device that is no uplink waits for the link-layer address of its neighbour for 2.2 s, and \
                     is dropped then (NEIGH_FAILED; over IPv6 without a reason, at neigh_invalidate()) or for want of room \
                     (NEIGH_QUEUEFULL). A weak sign where no route was made for that one address: then it may be nobody's.",
         meaning: "Nobody answers ARP or neighbour discovery for the address: the pod's own device has lost it, the pod is stopped \
@@ -46,8 +46,8 @@ pub(in crate::diagnosis) const NEIGHBOUR: Rule = Rule {
 };
 
 /// The kernel asks three times, a second apart (`mcast_probes`, `retrans_time_ms`), and gives up after 3 s: whoever has not
-/// answered by then was asked three times.
-const SILENT: u64 = 2_500_000_000;
+/// answered by then was asked for the third time 0.2 s ago.
+const SILENT: u64 = 2_200_000_000;
 
 /// A neighbour that does not answer.
 struct Case {
