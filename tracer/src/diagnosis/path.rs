@@ -219,12 +219,15 @@ pub(super) fn answered(model: &Model, rule: &Rule, finding: &Finding) -> When {
         return When::NEVER;
     }
     let peers = finding.flows.remotes();
-    let all = model.silences().all().iter();
-    let known = all.filter(|(peer, silence)| silence.answered > When::NEVER && peers.have(peer.address));
-    known
-        .map(|(_, silence)| silence.answered)
-        .min()
-        .unwrap_or_default()
+    let mut first: Option<When> = None;
+    for (peer, silence) in model.silences().all() {
+        let is_sooner = silence.answered > When::NEVER && first.is_none_or(|first| silence.answered < first);
+        // There may be very many: only those that were answered sooner are looked for.
+        if is_sooner && peers.have(peer.address) {
+            first = Some(silence.answered);
+        }
+    }
+    first.unwrap_or_default()
 }
 
 /// The names of the devices by which these namespaces ask others.
