@@ -8,6 +8,7 @@
 mod address;
 mod anew;
 mod answer;
+mod bpf_info;
 mod bpf_link;
 mod cgroup_programs;
 mod commit;
