@@ -17,8 +17,9 @@ use crate::node::{chains, clocks, config, journal, packages, systemd};
 use crate::report::{Capability, CapabilityState};
 use crate::ui;
 
-/// So long systemd may take to say when timers elapse: without that a finding is still one.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// So long systemd may take to say when timers elapse: without that a finding is still one. A bus that hangs is given up before,
+/// and systemd asked without it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -132,16 +133,33 @@ mod tests {
     use super::super::Cli;
     use super::*;
 
-    /// Only `tracer node` can be told how long to wait.
-    #[tokio::test]
-    async fn that_a_bus_hangs_is_said_without_an_option_that_there_is_not() {
-        let path = std::env::temp_dir().join(format!("tracer-audit-hung-{}", std::process::id()));
+    /// Why systemd did not tell, asked at sockets of that name and `more` places, of which the first takes connections and answers
+    /// nothing.
+    async fn why_not_told(name: &str, more: &str) -> String {
+        let path = std::env::temp_dir().join(format!("tracer-audit-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
         let _bus = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let bus = format!("unix:path={}", path.display());
+        let first = format!("unix:path={}", path.display());
+        let bus = format!("{first};{}", more.replace("FIRST", &first));
         let cli = Cli::try_parse_from(["tracer", "--systemd-bus", &bus, "audit"]).unwrap();
         let told = ask(&cli.watch).await;
         std::fs::remove_file(&path).unwrap();
-        let why = not_told(&diagnosis::node(&told.unwrap()).capabilities).unwrap();
+        not_told(&diagnosis::node(&told.unwrap()).capabilities).unwrap()
+    }
+
+    #[tokio::test]
+    async fn behind_a_bus_that_hangs_the_next_place_is_asked() {
+        let why = why_not_told("hung", "unix:path=/nonexistent/systemd/private").await;
+        assert!(
+            why.contains("no answer in 3 s; /nonexistent/systemd/private: "),
+            "{why}"
+        );
+    }
+
+    /// Only `tracer node` can be told how long to wait.
+    #[tokio::test]
+    async fn that_all_hangs_is_said_without_an_option_that_there_is_not() {
+        let why = why_not_told("all-hung", "FIRST").await;
         assert!(why.contains("did not answer within"), "{why}");
         assert!(!why.contains("--wait"), "{why}");
     }

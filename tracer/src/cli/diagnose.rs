@@ -15,6 +15,7 @@ use crate::diagnosis::Diagnosis;
 use crate::session::Ended;
 use crate::trace;
 use crate::ui;
+use crate::ui::view::Showing;
 use crate::watch::ROUND_MS;
 
 #[derive(Args, Debug)]
@@ -42,8 +43,12 @@ pub(super) async fn run(watch: &WatchArgs, show: &ShowArgs, arguments: &Argument
         }
     };
     let report = show.filter().report(&diagnosis);
+    let showing = match arguments.trace {
+        Some(_) => Showing::EndOfRecording,
+        None => Showing::Live,
+    };
     let text = match arguments.format {
-        Format::Text => ui::text::page(&report, columns()),
+        Format::Text => ui::text::page(&report, showing, columns()),
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
     };
     // Whoever reads only the first line still wants the right exit code.

@@ -68,6 +68,9 @@ pub trait Tables: Send + Sync {
 
     /// The rules of a table. `None` where they changed meanwhile.
     fn rules(&self, firewall: Firewall, place: &Place) -> Option<Rules>;
+
+    /// Why the rules of a firewall can never be read, where that has been found.
+    fn why(&self, firewall: Firewall) -> Option<&str>;
 }
 
 /// Opens them, or says why nobody can read them.

@@ -126,10 +126,10 @@ impl Kernel {
         Ok(self.load_program(&mut ebpf, &peek).is_ok())
     }
 
-    /// Makes the maps for programs that count nothing: the large ones have one entry.
+    /// Makes the maps for programs that count nothing: the large ones have one entry, and that of the events one page.
     pub(super) fn load_small(&self, config: &Config) -> Result<Ebpf, Error> {
         let mut loader = EbpfLoader::new();
-        for map in ["FLOWS", "BOOKS", "REST"] {
+        for map in ["FLOWS", "BOOKS", "REST", "EVENTS"] {
             loader.map_max_entries(map, 1);
         }
         self.load_by(&mut loader, config)

@@ -1,5 +1,7 @@
 //! The kernel's memory, which programs read for user space: see the programs `word` and `block`.
 
+use std::fs;
+
 use aya::Ebpf;
 use aya::maps::{Array, MapData};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
@@ -69,14 +71,38 @@ pub(super) struct KernelMemory<'a> {
 
 /// The programs by which it is read.
 const PROGRAMS: [&str; 2] = ["word", "block"];
+/// What the kernel does not allow even to root, the one that holds in brackets: `none integrity [confidentiality]`.
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+
+/// How it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Word by word. Of a block nothing is read.
+    Words,
+    /// Many bytes at a time, too.
+    Blocks,
+}
+
+impl Reading {
+    /// The programs that it takes.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Words => &PROGRAMS[..1],
+            Self::Blocks => &PROGRAMS,
+        }
+    }
+}
 
 impl<'a> KernelMemory<'a> {
     /// Loads the programs. The error says why there are none.
-    pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), String> {
-        for name in PROGRAMS {
+    pub(super) fn load(ebpf: &mut Ebpf, reading: Reading) -> Result<(), String> {
+        for name in reading.programs() {
             let program = ebpf.program_mut(name).ok_or_else(absent)?;
             let program: &mut RawTracePoint = program.try_into().map_err(|cause| chain(&cause))?;
-            program.load().map_err(|cause| chain(&cause))?;
+            program.load().map_err(|cause| {
+                let lockdown = fs::read_to_string(LOCKDOWN).unwrap_or_default();
+                refused(&chain(&cause), &lockdown)
+            })?;
         }
         Ok(())
     }
@@ -107,6 +133,16 @@ impl<'a> KernelMemory<'a> {
     }
 }
 
+/// Why a program was not loaded, with what the kernel says of what it does not allow: it gives programs no helper that reads its memory
+/// then, and the verifier names the helper alone (`bpf_base_func_proto`).
+fn refused(why: &str, lockdown: &str) -> String {
+    if lockdown.contains("[confidentiality]") {
+        format!("{why}; {LOCKDOWN} has confidentiality, with which no BPF program reads the kernel's memory")
+    } else {
+        why.to_owned()
+    }
+}
+
 fn absent() -> String {
     "the BPF object has no program or map of the name".to_owned()
 }
@@ -130,6 +166,28 @@ impl Memory for KernelMemory<'_> {
             block.extend_from_slice(self.block.get(&0, 0).ok()?.get(..some)?);
         }
         Some(block)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_the_kernel_locks_its_memory_is_told_where_it_does() {
+        let why = |lockdown: &str| refused("unknown func", lockdown);
+        assert_eq!(why(""), "unknown func");
+        assert_eq!(why("none [integrity] confidentiality\n"), "unknown func");
+        assert_eq!(
+            why("none integrity [confidentiality]\n"),
+            "unknown func; /sys/kernel/security/lockdown has confidentiality, with which no BPF program reads the kernel's memory"
+        );
+    }
+
+    #[test]
+    fn only_the_programs_that_it_takes_are_loaded() {
+        assert_eq!(Reading::Words.programs(), ["word"]);
+        assert_eq!(Reading::Blocks.programs(), ["word", "block"]);
     }
 }
 

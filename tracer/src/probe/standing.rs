@@ -9,7 +9,7 @@ use aya::Ebpf;
 use tracer_ebpf::{ArrivedBy, DEVICES, Offsets, Unresolved};
 
 use super::btf::Btf;
-use super::memory::{KernelMemory, Memory, member};
+use super::memory::{KernelMemory, Memory, Reading, member};
 use super::unresolved;
 use crate::event::{Capability, CapabilityState};
 
@@ -143,7 +143,7 @@ fn stand(
     netns: Option<u32>,
 ) -> Result<(), String> {
     let layout = Layout::of(btf, offsets)?;
-    KernelMemory::load(ebpf)?;
+    KernelMemory::load(ebpf, Reading::Words)?;
     let memory = KernelMemory::of(ebpf)?;
     let found = find(&memory, &layout, netns).map_err(|lost| lost.to_string())?;
     let mut neighbours = queues.neighbours();

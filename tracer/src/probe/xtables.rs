@@ -1,5 +1,6 @@
 //! The tables of iptables in the kernel's memory: where they are, and what their rules are.
 
+use std::collections::btree_map::{self, BTreeMap};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::OnceLock;
 
@@ -9,7 +10,7 @@ use tracer_ebpf::{Config, Offsets};
 
 use super::btf::Btf;
 use super::load::Kernel;
-use super::memory::{KernelMemory, Memory, member};
+use super::memory::{KernelMemory, Memory, Reading, member};
 use crate::node::xtables::{Firewall, Place, Rules, Tables};
 
 /// The module that keeps the tables of all families.
@@ -55,6 +56,18 @@ struct Entry {
     counters: usize,
     next: usize,
     target: usize,
+    /// Where its matches begin.
+    matches: usize,
+}
+
+/// Where a match or a target has what is no part of what it says: the address of its module's `struct xt_match` or `struct xt_target`,
+/// and, behind what somebody wrote, what the module keeps there for itself.
+#[derive(Clone, Copy, Debug)]
+struct Extension {
+    module: usize,
+    data: usize,
+    /// Of the module: the size of what somebody wrote, 0 where that is all (`usersize`).
+    written: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -70,6 +83,9 @@ struct Layout {
     rules: u64,
     valid: u64,
     policies: u64,
+    match_size: usize,
+    of_match: Extension,
+    of_target: Extension,
     /// Of a target.
     named: usize,
     verdict: usize,
@@ -112,6 +128,17 @@ impl Layout {
             rules: at("xt_table_info", "entries")?,
             valid: at("xt_table", "valid_hooks")?,
             policies: at("xt_table_info", "underflow")?,
+            match_size: place("xt_entry_match", "u.match_size")?,
+            of_match: Extension {
+                module: place("xt_entry_match", "u.kernel.match")?,
+                data: place("xt_entry_match", "data")?,
+                written: at("xt_match", "usersize")?,
+            },
+            of_target: Extension {
+                module: place("xt_entry_target", "u.kernel.target")?,
+                data: place("xt_entry_target", "data")?,
+                written: at("xt_target", "usersize")?,
+            },
             named: place("xt_entry_target", "u.user.name")?,
             verdict: place("xt_standard_target", "verdict")?,
         })
@@ -119,8 +146,12 @@ impl Layout {
 }
 
 impl Entry {
-    /// Of the running kernel, or of the firewall's module, which may be loaded late. `None` where neither tells.
-    fn of(btf: &Btf, firewall: Firewall, module: &dyn Fn(&str) -> Option<Btf>) -> Option<Self> {
+    /// Of the running kernel, or of the firewall's module, which may be loaded late. The error says why neither tells.
+    fn of(
+        btf: &Btf,
+        firewall: Firewall,
+        module: &dyn Fn(&str) -> Result<Btf, String>,
+    ) -> Result<Self, String> {
         let structure = match firewall {
             Firewall::Ip => "ipt_entry",
             Firewall::Ip6 => "ip6t_entry",
@@ -131,9 +162,15 @@ impl Entry {
                 counters: usize::try_from(at("counters")?).ok()?,
                 next: usize::try_from(at("next_offset")?).ok()?,
                 target: usize::try_from(at("target_offset")?).ok()?,
+                matches: usize::try_from(at("elems")?).ok()?,
             })
         };
-        of(btf).or_else(|| of(&module(firewall.module())?))
+        if let Some(entry) = of(btf) {
+            return Ok(entry);
+        }
+        let module = module(firewall.module())
+            .map_err(|error| format!("this kernel tells of no {structure}: {error}"))?;
+        of(&module).ok_or_else(|| format!("this kernel tells not where the members of {structure} are"))
     }
 }
 
@@ -149,8 +186,34 @@ fn number_of(firewall: Firewall) -> u8 {
 pub struct Xtables {
     ebpf: Ebpf,
     layout: Layout,
-    /// By firewall, as soon as there is a table of it.
-    entries: [OnceLock<Entry>; 2],
+    entries: Entries,
+}
+
+/// By firewall, as soon as there is a table of it; or why that is not known.
+#[derive(Default)]
+struct Entries([OnceLock<Result<Entry, String>>; 2]);
+
+impl Entries {
+    fn slot(&self, firewall: Firewall) -> &OnceLock<Result<Entry, String>> {
+        let Self([ip, ip6]) = self;
+        match firewall {
+            Firewall::Ip => ip,
+            Firewall::Ip6 => ip6,
+        }
+    }
+
+    /// Looked for once.
+    fn get(&self, firewall: Firewall, find: impl FnOnce() -> Result<Entry, String>) -> Option<Entry> {
+        self.slot(firewall).get_or_init(find).as_ref().ok().copied()
+    }
+
+    fn known(&self, firewall: Firewall) -> Option<Entry> {
+        self.slot(firewall).get()?.as_ref().ok().copied()
+    }
+
+    fn why(&self, firewall: Firewall) -> Option<&str> {
+        self.slot(firewall).get()?.as_ref().err().map(String::as_str)
+    }
 }
 
 impl Xtables {
@@ -165,27 +228,12 @@ impl Xtables {
         let mut ebpf = kernel
             .load_small(&Config::default())
             .map_err(|error| error.to_string())?;
-        KernelMemory::load(&mut ebpf)?;
-        let can_read = KernelMemory::of(&ebpf)?.namespace(&kernel.offsets).is_some();
-        if !can_read {
-            return Err(
-                "the kernel lets nobody read its memory: see /sys/kernel/security/lockdown".to_owned(),
-            );
-        }
-        let entries = Default::default();
+        KernelMemory::load(&mut ebpf, Reading::Blocks)?;
         Ok(Box::new(Self {
             ebpf,
             layout,
-            entries,
+            entries: Entries::default(),
         }))
-    }
-
-    fn entry(&self, firewall: Firewall) -> &OnceLock<Entry> {
-        let [ip, ip6] = &self.entries;
-        match firewall {
-            Firewall::Ip => ip,
-            Firewall::Ip6 => ip6,
-        }
     }
 
     fn walk<T>(&self, walk: impl FnOnce(&Walk<'_>) -> Option<T>) -> Option<T> {
@@ -199,13 +247,15 @@ impl Xtables {
 
 impl Tables for Xtables {
     fn list(&self, firewall: Firewall, names: &[String]) -> Option<u64> {
-        let list = self.walk(|walk| walk.list(firewall, names))?;
-        let entry = self.entry(firewall);
-        if entry.get().is_none() {
-            let btf = Btf::of_kernel().ok()?;
-            let found = Entry::of(&btf, firewall, &|name| btf.of_module(name).ok())?;
-            entry.get_or_init(|| found);
+        if self.entries.why(firewall).is_some() {
+            return None;
         }
+        let list = self.walk(|walk| walk.list(firewall, names))?;
+        self.entries.get(firewall, || {
+            let btf = Btf::of_kernel().map_err(|error| error.to_string())?;
+            let module = |name: &str| btf.of_module(name).map_err(|error| error.to_string());
+            Entry::of(&btf, firewall, &module)
+        })?;
         Some(list)
     }
 
@@ -214,8 +264,12 @@ impl Tables for Xtables {
     }
 
     fn rules(&self, firewall: Firewall, place: &Place) -> Option<Rules> {
-        let entry = *self.entry(firewall).get()?;
+        let entry = self.entries.known(firewall)?;
         self.walk(|walk| walk.rules(entry, place))
+    }
+
+    fn why(&self, firewall: Firewall) -> Option<&str> {
+        self.entries.why(firewall)
     }
 }
 
@@ -233,7 +287,7 @@ impl Walk<'_> {
                 .is_some_and(|places| places.iter().any(|place| names.contains(&place.name)))
         };
         match self.layout.lists {
-            Lists::Here(lists) => Some(net + lists + of_family).filter(has_them),
+            Lists::Here(lists) => member(net, lists + of_family).filter(has_them),
             // Which kind is that of the tables is a number that the module alone knows: it is the one that leads to them.
             Lists::Kept([kept, length, first, lists]) => {
                 let kept = self.memory.pointer(net, kept)?;
@@ -311,10 +365,11 @@ impl Walk<'_> {
         Some(shut)
     }
 
-    /// All rules, one after the other. Of the policies nothing yet.
+    /// All rules, one after the other: what somebody wrote of them. Of the policies nothing yet.
     fn read(&self, entry: Entry, place: &Place) -> Option<Rules> {
         let mut hasher = FixedState::default().build_hasher();
         let mut may_drop = false;
+        let mut written = BTreeMap::new();
         let size = usize::try_from(place.size).ok()?;
         let rules = member(place.rules, self.layout.rules)?;
         let mut at = 0;
@@ -324,8 +379,8 @@ impl Walk<'_> {
             let mut done = 0;
             while let Some(length) = length(&window[done..], entry) {
                 let rule = &mut window[done..done + length];
-                rule[entry.counters..][..COUNTERS].fill(0);
                 may_drop |= self.may_drop(rule, entry)?;
+                self.leave_out(rule, entry, &mut written)?;
                 done += length;
             }
             if done == 0 {
@@ -341,9 +396,41 @@ impl Walk<'_> {
         })
     }
 
+    /// Leaves out of a rule what nobody wrote: what it has counted, and what the kernel keeps in it. `written` is by module what it is of
+    /// each.
+    fn leave_out(&self, rule: &mut [u8], entry: Entry, written: &mut Written) -> Option<()> {
+        let layout = self.layout;
+        rule.get_mut(entry.counters..)?.get_mut(..COUNTERS)?.fill(0);
+        let target = usize::from(u16_at(rule, entry.target)?);
+        let (matches, target) = rule.split_at_mut_checked(target)?;
+        let mut matches = matches.get_mut(entry.matches..)?;
+        while !matches.is_empty() {
+            let size = usize::from(u16_at(matches, layout.match_size)?);
+            let (one, rest) = matches.split_at_mut_checked(size)?;
+            self.leave_out_own(one, layout.of_match, written)?;
+            matches = rest;
+        }
+        self.leave_out_own(target, layout.of_target, written)
+    }
+
+    /// Of a match or target.
+    fn leave_out_own(&self, part: &mut [u8], of: Extension, written: &mut Written) -> Option<()> {
+        let module = part.get_mut(of.module..)?.first_chunk_mut()?;
+        let module = u64::from_ne_bytes(std::mem::take(module));
+        let written = match written.entry(module) {
+            btree_map::Entry::Occupied(known) => *known.get(),
+            btree_map::Entry::Vacant(new) => *new.insert(self.memory.u32(member(module, of.written)?)?),
+        };
+        if written > 0 {
+            let end = of.data.checked_add(usize::try_from(written).ok()?)?;
+            part.get_mut(end..)?.fill(0);
+        }
+        Some(())
+    }
+
     /// Whether a rule drops, or does what is not known here: of what modules do (`-j REJECT`, `-j LOG`) nothing is.
     fn may_drop(&self, rule: &[u8], entry: Entry) -> Option<bool> {
-        let target = usize::from(u16::from_ne_bytes(*rule.get(entry.target..)?.first_chunk()?));
+        let target = usize::from(u16_at(rule, entry.target)?);
         let target = rule.get(target..)?;
         // The first letters of a name stay where somebody wrote them. Behind them stands where the module is
         // (`struct xt_entry_target`).
@@ -357,194 +444,18 @@ impl Walk<'_> {
     }
 }
 
+/// How much of the data of a module's matches or targets somebody wrote.
+type Written = BTreeMap<u64, u32>;
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
+}
+
 /// The length of the rule that begins here, where all of it is here.
 fn length(window: &[u8], entry: Entry) -> Option<usize> {
-    let next = window.get(entry.next..)?.first_chunk()?;
-    let length = usize::from(u16::from_ne_bytes(*next));
+    let length = usize::from(u16_at(window, entry.next)?);
     (length >= entry.counters + COUNTERS && length <= window.len()).then_some(length)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::memory::fake::Fake;
-    use super::*;
-
-    const TASK: u64 = 0x1000;
-    const NET: u64 = 0x1200;
-    const KEPT: u64 = 0x1400;
-    const LISTS: u64 = 0x1600;
-    const FIRST: u64 = 0x2000;
-    const SECOND: u64 = 0x2200;
-    const RULES: u64 = 0x3000;
-    /// Where the list of IPv4 begins.
-    const LIST: u64 = LISTS + 8 + 2 * HEAD;
-
-    fn layout(lists: Lists) -> Layout {
-        Layout {
-            offsets: Offsets {
-                task_nsproxy: 16,
-                nsproxy_net: 24,
-                ..Offsets::default()
-            },
-            lists,
-            link: 0,
-            name: 32,
-            family: 28,
-            private: 16,
-            size: 0,
-            number: 4,
-            rules: 64,
-            valid: 24,
-            policies: 8,
-            named: 2,
-            verdict: 8,
-        }
-    }
-
-    /// A rule of 40 bytes whose target stands at 24.
-    fn rule(says: u8, verdict: u32, counted: u8) -> Vec<u8> {
-        let mut rule = vec![0; 40];
-        rule[0] = says;
-        rule[2] = 24;
-        rule[4] = 40;
-        rule[8..24].fill(counted);
-        rule[32..36].copy_from_slice(&verdict.to_ne_bytes());
-        rule
-    }
-
-    fn write_rules(fake: &mut Fake, at: u64, rules: &[Vec<u8>], policy: u32) {
-        let all = rules.concat();
-        fake.write(at, 0, &u32::try_from(all.len()).unwrap().to_ne_bytes());
-        fake.write(at, 4, &u32::try_from(rules.len()).unwrap().to_ne_bytes());
-        // Of the hook that packets for this node come by.
-        fake.write(at, 8 + 4, &policy.to_ne_bytes());
-        fake.write(at, 64, &all);
-    }
-
-    fn write_table(fake: &mut Fake, at: u64, (before, next): (u64, u64), name: &str, rules: u64) {
-        fake.point(at, 0, next);
-        fake.point(at, 8, before);
-        fake.point(at, 16, rules);
-        fake.write(at, 24, &2_u32.to_ne_bytes());
-        fake.write(at, 28, &[2]);
-        fake.write(at, 32, name.as_bytes());
-    }
-
-    /// Two tables, and an empty list among what else is kept.
-    fn kernel() -> Fake {
-        let mut fake = Fake::default();
-        fake.point(0, 0, TASK);
-        fake.point(TASK, 16, TASK + 0x100);
-        fake.point(TASK + 0x100, 24, NET);
-        fake.point(NET, 8, KEPT);
-        fake.write(KEPT, 0, &4_u32.to_ne_bytes());
-        fake.point(KEPT, 24, 0x7000);
-        fake.point(KEPT, 32, 0x8000);
-        fake.point(KEPT, 40, LISTS);
-        fake.point(0x8000, 8 + 2 * HEAD, 0x8000 + 8 + 2 * HEAD);
-        fake.point(LISTS, 8 + 2 * HEAD, FIRST);
-        write_table(&mut fake, FIRST, (LIST, SECOND), "filter", RULES);
-        write_table(&mut fake, SECOND, (FIRST, LIST), "raw", RULES + 0x200);
-        for rules in [RULES, RULES + 0x200] {
-            write_rules(&mut fake, rules, &[rule(1, 7, 0), rule(0, DROP, 0)], 40);
-        }
-        fake
-    }
-
-    fn walk<T>(fake: &Fake, lists: Lists, walk: impl FnOnce(&Walk<'_>) -> T) -> T {
-        walk(&Walk {
-            memory: fake,
-            layout: &layout(lists),
-        })
-    }
-
-    const ENTRY: Entry = Entry {
-        counters: 8,
-        next: 4,
-        target: 2,
-    };
-    const KIND: Lists = Lists::Kept([8, 0, 16, 8]);
-
-    #[test]
-    fn the_list_of_the_tables_is_the_one_that_has_those_names() {
-        let fake = kernel();
-        let list = |lists, name: &str| walk(&fake, lists, |walk| walk.list(Firewall::Ip, &[name.to_owned()]));
-        assert_eq!(list(KIND, "raw"), Some(LIST));
-        assert_eq!(list(KIND, "nat"), None);
-        assert_eq!(list(Lists::Here(LISTS + 8 - NET), "filter"), Some(LIST));
-        let places = walk(&fake, KIND, |walk| walk.places(Firewall::Ip, LIST)).unwrap();
-        let told: Vec<_> = places
-            .iter()
-            .map(|place| (place.name.as_str(), place.size, place.entries))
-            .collect();
-        assert_eq!(told, [("filter", 80, 2), ("raw", 80, 2)]);
-        assert_eq!(
-            walk(&fake, KIND, |walk| walk.places(Firewall::Ip6, LIST)),
-            None,
-            "another family's"
-        );
-    }
-
-    #[test]
-    fn a_list_that_is_changed_meanwhile_is_not_believed() {
-        let mut fake = kernel();
-        fake.point(SECOND, 8, LIST);
-        assert_eq!(walk(&fake, KIND, |walk| walk.places(Firewall::Ip, LIST)), None);
-        let mut fake = kernel();
-        fake.point(SECOND, 0, FIRST);
-        assert_eq!(walk(&fake, KIND, |walk| walk.places(Firewall::Ip, LIST)), None);
-    }
-
-    #[test]
-    fn rules_are_told_from_one_another_by_what_they_say_alone() {
-        let read = |rules: &[Vec<u8>]| {
-            let mut fake = kernel();
-            write_rules(&mut fake, RULES, rules, 40);
-            walk(&fake, KIND, |walk| {
-                let place = walk.place(FIRST)?;
-                walk.rules(ENTRY, &place)
-            })
-        };
-        let first = read(&[rule(1, 7, 0), rule(0, DROP, 0)]).unwrap();
-        assert_eq!(first.shut, ["INPUT"]);
-        assert_eq!(read(&[rule(1, 7, 9), rule(0, DROP, 3)]).unwrap(), first);
-        assert_ne!(read(&[rule(2, 7, 0), rule(0, DROP, 0)]).unwrap().hash, first.hash);
-        let open = read(&[rule(1, DROP, 0), rule(0, PASS[0], 0)]).unwrap();
-        assert!(open.shut.is_empty() && open.hash != first.hash);
-        let mut endless = rule(1, 7, 0);
-        endless[4] = 0;
-        assert_eq!(read(&[endless, rule(0, DROP, 0)]), None);
-    }
-
-    #[test]
-    fn a_table_drops_nothing_where_each_rule_says_where_to_go_on() {
-        let may_drop = |first: Vec<u8>, policy: u32| {
-            let mut fake = kernel();
-            write_rules(&mut fake, RULES, &[first, rule(0, policy, 0)], 40);
-            walk(&fake, KIND, |walk| walk.rules(ENTRY, &walk.place(FIRST)?))
-                .unwrap()
-                .may_drop
-        };
-        let of_module = |name: &[u8]| {
-            let mut rule = rule(0, 0, 0);
-            rule[26..26 + name.len()].copy_from_slice(name);
-            rule
-        };
-        let [accept, back] = PASS;
-        assert!(!may_drop(rule(1, 40, 0), accept));
-        assert!(!may_drop(rule(1, back, 0), accept));
-        assert!(!may_drop(of_module(b"ERROR"), accept));
-        assert!(may_drop(rule(1, 40, 0), DROP));
-        assert!(may_drop(rule(1, verdict(3), 0), accept), "NF_QUEUE");
-        assert!(may_drop(of_module(b"REJECT"), accept));
-        assert!(may_drop(of_module(b"ERRORS"), accept));
-    }
-
-    #[test]
-    fn rules_that_are_others_meanwhile_are_not_told() {
-        let fake = kernel();
-        let mut place = walk(&fake, KIND, |walk| walk.place(FIRST)).unwrap();
-        place.size = 40;
-        assert_eq!(walk(&fake, KIND, |walk| walk.rules(ENTRY, &place)), None);
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 
 use super::format::{clean, count, day, moment, plural};
 use super::table::Set;
+use super::view::Showing;
 use super::{episodes, tables, told, words};
 use crate::report::{CapabilityState, Class, Fact, Flow, Relation, Report, Verdict, Where};
 
@@ -368,7 +369,7 @@ pub fn more(number: u64, shown: usize) -> Option<String> {
 }
 
 /// Who was watched, when, and what was not seen: the frame that every page ends with.
-pub fn frame(page: &mut Page, report: &Report) {
+pub fn frame(page: &mut Page, report: &Report, showing: Showing) {
     page.section("Not seen", Kind::Text, words::not_seen(&report.capabilities));
     page.section("Not recorded", Kind::Text, words::losses(&report.losses));
     page.section("Filter", Kind::Text, words::filter(report));
@@ -378,7 +379,7 @@ pub fn frame(page: &mut Page, report: &Report) {
         Kind::Text,
         [
             words::node(report),
-            words::namespaces(report.namespaces_watched),
+            words::namespaces(report, showing),
             format!("{day} {}", words::window(report)),
         ],
     );

@@ -1,11 +1,12 @@
 //! The page of keys and words.
 
 use super::details::{Kind, Line, Page, frame};
+use super::view::Showing;
 use crate::report::Report;
 
 /// The page, line by line.
 #[must_use]
-pub fn page(report: &Report) -> Vec<Line> {
+pub fn page(report: &Report, showing: Showing) -> Vec<Line> {
     let mut page = Page::default();
     page.line(
         Kind::Title,
@@ -95,6 +96,6 @@ pub fn page(report: &Report) -> Vec<Line> {
          what it takes is not counted by flow. ~ marks text that was cut.",
         ],
     );
-    frame(&mut page, report);
+    frame(&mut page, report, showing);
     page.into_lines()
 }

@@ -9,7 +9,7 @@ use super::details::{self, Kind};
 use super::format::{bytes, count, fit, seconds, time_of_day, width, wrap, wrap_item};
 use super::theme::Theme;
 use super::told::{self, Told};
-use super::view::{Focus, Page, Panes, Scroll, ViewState};
+use super::view::{Focus, Page, Panes, Scroll, Showing, ViewState};
 use super::{help, ledger, node, tables, text, timeline, words};
 use crate::report::{NAMESPACES, Report};
 
@@ -34,8 +34,8 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
     let area = frame.area();
     let one = area.width < LEAST.0 || area.height < LEAST.1;
     match view.page {
-        Page::Help => cover(frame, help::page(report), view),
-        Page::Namespaces => cover(frame, namespaces(report, area.width.into()), view),
+        Page::Help => cover(frame, help::page(report, view.showing), view),
+        Page::Namespaces => cover(frame, namespaces(report, view.showing, area.width.into()), view),
         Page::Units => cover(
             frame,
             made(|page| node::units(page, report, area.width.into())),
@@ -46,7 +46,7 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
             made(|page| timeline::page(page, report, area.width.into())),
             view,
         ),
-        Page::Verdict => cover(frame, text::lines(report, area.width.into()), view),
+        Page::Verdict => cover(frame, text::lines(report, view.showing, area.width.into()), view),
         Page::Overview if one => {
             view.panes = Panes::One;
             let headline = words::headline(report);
@@ -55,7 +55,7 @@ pub fn render(frame: &mut Frame<'_>, report: &Report, view: &mut ViewState) {
             page.line(Kind::Text, headline.when);
             page.gap();
             let mut lines = page.into_lines();
-            lines.extend(text::lines(report, area.width.into()));
+            lines.extend(text::lines(report, view.showing, area.width.into()));
             cover(frame, lines, view);
         }
         Page::Overview => overview(frame, report, view),
@@ -408,15 +408,18 @@ fn made(fill: impl FnOnce(&mut details::Page)) -> Vec<details::Line> {
 }
 
 /// The page of namespaces, line by line.
-fn namespaces(report: &Report, columns: usize) -> Vec<details::Line> {
+fn namespaces(report: &Report, showing: Showing, columns: usize) -> Vec<details::Line> {
     let mut page = details::Page::default();
     details::namespaces(&mut page, report, NAMESPACES, columns);
     if report.namespaces.is_empty() {
         page.line(
             Kind::Text,
             match report.namespaces_watched {
-                0 | 1 => "Only one network namespace is watched: --netns all watches all that there are."
-                    .to_owned(),
+                0 | 1 if words::may_see_others(report, showing) => {
+                    "Only one network namespace is watched: --netns all watches all that there are."
+                        .to_owned()
+                }
+                0 | 1 => "Only one network namespace is watched.".to_owned(),
                 many => format!(
                     "{} network namespaces are watched, and no packet was counted in any.",
                     count(many)

@@ -2,6 +2,7 @@
 
 use super::details::{self, INDENT, Kind, Line, Page, more};
 use super::format::wrap_item;
+use super::view::Showing;
 use super::{audit, episodes, ledger, node, tables, told};
 use crate::audit::Audit;
 use crate::report::{Flow, NodeReport, Report};
@@ -16,8 +17,8 @@ const NAMESPACES: usize = 8;
 
 /// The report as a page of text that is so many columns wide, without escape codes.
 #[must_use]
-pub fn page(report: &Report, room: usize) -> String {
-    broken(lines(report, room), room)
+pub fn page(report: &Report, showing: Showing, room: usize) -> String {
+    broken(lines(report, showing, room), room)
 }
 
 /// What `tracer node` tells, as a page of text.
@@ -58,7 +59,7 @@ pub(super) fn broken(lines: Vec<Line>, room: usize) -> String {
 
 /// The page, line by line, with tables that are at most `room` wide.
 #[must_use]
-pub fn lines(report: &Report, room: usize) -> Vec<Line> {
+pub fn lines(report: &Report, showing: Showing, room: usize) -> Vec<Line> {
     let inner = room.saturating_sub(INDENT);
     let mut page = Page::default();
     details::place(&mut page, report);
@@ -112,7 +113,7 @@ pub fn lines(report: &Report, room: usize) -> Vec<Line> {
     let unlisted = report.starved_total.saturating_sub(report.starved.len() as u64);
     details::flows(&mut page, heading, &others, others.len() as u64 + unlisted, room);
 
-    details::frame(&mut page, report);
+    details::frame(&mut page, report, showing);
     page.into_lines()
 }
 
@@ -121,6 +122,11 @@ mod tests {
     use super::*;
     use crate::report::{Class, Destination};
     use crate::ui::sample;
+
+    /// Of this node.
+    fn page(report: &Report, room: usize) -> String {
+        super::page(report, Showing::Live, room)
+    }
 
     #[test]
     fn page_of_a_healthy_node() {

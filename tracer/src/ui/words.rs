@@ -4,11 +4,15 @@ use std::borrow::Cow;
 
 use super::episodes;
 use super::format::{clean, count, moment, plural, rate, seconds, seconds_between, time_of_day};
+use super::view::Showing;
 use crate::event;
 use crate::report::{
     Capability, CapabilityState, Confidence, Destination, Filtered, Flow, InvariantState, Ledger, Losses,
     Relation, Report, Verdict, Where,
 };
+
+/// The capability of watching all network namespaces.
+const ALL_NAMESPACES: &str = "namespaces";
 
 /// The one word, or two, that a person needs at first sight.
 #[must_use]
@@ -469,13 +473,23 @@ pub fn node(report: &Report) -> String {
     .into_owned()
 }
 
-/// How many network namespaces are watched; of one, how to see others.
+/// How many network namespaces are watched; of one, how to see others, where that can still be asked for.
 #[must_use]
-pub fn namespaces(watched: u64) -> String {
-    match watched {
-        1 => "1 network namespace; with --netns all also flows of others, as of pods".to_owned(),
+pub fn namespaces(report: &Report, showing: Showing) -> String {
+    match report.namespaces_watched {
+        1 if may_see_others(report, showing) => {
+            "1 network namespace; with --netns all also flows of others, as of pods".to_owned()
+        }
+        1 => "1 network namespace".to_owned(),
         many => format!("{} network namespaces", count(many)),
     }
+}
+
+/// Whether other network namespaces can be watched as well. How well all are seen is told only where that was asked for, and a recording
+/// stays as it is.
+pub(super) fn may_see_others(report: &Report, showing: Showing) -> bool {
+    let is_asked = |known: &Capability| known.name == ALL_NAMESPACES;
+    showing == Showing::Live && !report.capabilities.iter().any(is_asked)
 }
 
 /// `06:14:03 to 06:18:19 UTC (4 min 16 s)`

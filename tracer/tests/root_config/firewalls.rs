@@ -59,6 +59,15 @@ fn that_the_rules_of_an_older_firewall_are_others_is_seen() {
     named.exec("iptables-legacy -P INPUT ACCEPT");
     let expected = Some(format!("5 entries, hash {first}"));
     while listening.value_of("rules of ip_tables filter") != expected {}
+    // A rule by a module that keeps something of its own in it.
+    let limited = "iptables-legacy -R INPUT 1 -m limit --limit 5/min -p tcp --dport 81 -j DROP";
+    named.exec(limited);
+    let (_, with_limit) = listening.change_of("rules of ip_tables filter");
+    named.exec("iptables-legacy -R INPUT 1 -p tcp --dport 81 -j DROP");
+    while listening.value_of("rules of ip_tables filter") != expected {}
+    named.exec(limited);
+    let (_, again) = listening.change_of("rules of ip_tables filter");
+    assert_eq!(again.value, with_limit.value);
     named.exec("iptables-legacy -F INPUT");
     let (_, emptied) = listening.change_of("rules of ip_tables filter");
     let emptied = emptied.value.unwrap();

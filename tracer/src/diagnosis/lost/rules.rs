@@ -272,6 +272,8 @@ pub(in crate::diagnosis) const LINK_ADDRESS: Rule = rule(
         mend: &[
             "ip link set dev DEVICE address ADDRESS  # the one that the network expects. Risk: low, where it is the one that was \
              there before.",
+            "ip neigh del ADDRESS dev DEVICE  # where an entry that was set by hand names another: ip netns exec, or nsenter \
+             --net=/proc/PID/ns/net, runs it where it is sent from. Risk: low, the kernel asks for it anew.",
         ],
     },
     |view| lost(view, Kind::LinkAddress),

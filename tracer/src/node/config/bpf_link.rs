@@ -2,18 +2,15 @@
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::super::cgroup::Cgroups;
 use super::super::clock;
 use super::super::netlink::{array_at, u32_at};
+use super::bpf_info;
 
 // enum bpf_cmd (include/uapi/linux/bpf.h)
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
-const BPF_LINK_GET_FD_BY_ID: libc::c_long = 30;
-/// More than `struct bpf_link_info` has; the kernel tells how much it has told.
-const ROOM: usize = 128;
 /// Programs that are read of what is attached to one place.
 const ATTACHED: usize = 64;
 /// Where the part of it begins that depends on the type: behind type, id and program, aligned.
@@ -95,7 +92,7 @@ pub(super) struct Info(Vec<u8>);
 impl Info {
     /// Of the link with this id.
     pub(super) fn of(id: u32) -> Self {
-        Self(info(id).unwrap_or_default())
+        Self(bpf_info::of_link(id).unwrap_or_default())
     }
 
     /// Where it has put its program.
@@ -222,59 +219,6 @@ fn family(number: u32) -> String {
     }
 }
 
-/// `struct bpf_link_info` of a link.
-fn info(id: u32) -> io::Result<Vec<u8>> {
-    /// That part of `union bpf_attr`: link_id, next_id, open_flags, and nothing.
-    #[repr(C, align(8))]
-    struct ById([u32; 4]);
-    /// That part: descriptor, length, address.
-    #[repr(C, align(8))]
-    struct OfFile {
-        file: u32,
-        length: u32,
-        address: u64,
-    }
-    #[repr(C, align(8))]
-    struct Info([u8; ROOM]);
-
-    let mut by_id = ById([id, 0, 0, 0]);
-    // SAFETY: the command reads 16 bytes of attributes, and there are so many.
-    let file = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_LINK_GET_FD_BY_ID,
-            &raw mut by_id,
-            size_of::<ById>(),
-        )
-    };
-    let file = i32::try_from(file)
-        .ok()
-        .filter(|file| *file >= 0)
-        .ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the kernel has just opened it, and nobody else knows it.
-    let file = unsafe { OwnedFd::from_raw_fd(file) };
-    let mut info = Info([0; ROOM]);
-    let mut of_file = OfFile {
-        file: file.as_raw_fd().cast_unsigned(),
-        length: u32::try_from(ROOM).unwrap_or_default(),
-        address: (&raw mut info).addr() as u64,
-    };
-    // SAFETY: the command reads the attributes, and writes to the address at most as many bytes as their length says.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_OBJ_GET_INFO_BY_FD,
-            &raw mut of_file,
-            size_of::<OfFile>(),
-        )
-    };
-    if answer != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let told = usize::try_from(of_file.length).unwrap_or(ROOM).min(ROOM);
-    Ok(info.0[..told].to_vec())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,6 +272,6 @@ mod tests {
 
     #[test]
     fn a_link_that_is_not_there_has_no_information() {
-        assert!(info(u32::MAX).is_err());
+        assert!(bpf_info::of_link(u32::MAX).is_err());
     }
 }

@@ -12,9 +12,8 @@ use super::known::Known;
 use super::link::Link;
 use super::neighbour::State;
 use super::offload::Ethtool;
-use super::programs::Loaded;
 use super::words::{Devices, IPV4, IPV6};
-use super::{address, ipsec, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
+use super::{address, ipsec, link, neighbour, netconf, nexthop, nsid, programs, route, rule, traffic};
 use crate::event::{Thing, Version};
 
 /// `IFLA_EXT_MASK` with `RTEXT_FILTER_SKIP_STATS`: leaves out the counters, which are most of the answer.
@@ -43,9 +42,8 @@ pub(super) struct Standing {
 pub(super) fn everything(has_ipsec: bool, ethtool: Option<&Ethtool>) -> Result<Standing, netlink::Error> {
     let request = [&[0; link::HEADER][..], &WITHOUT_COUNTERS].concat();
     let links = netlink::dump(ROUTE, link::GET, &request, |body| Some(link::parse(body)))?;
-    let loaded = Loaded::default();
     let named = |mut link: Link| {
-        link.name_programs(None, &|id| loaded.words(id));
+        link.name_programs(None, &programs::words);
         (link.index, link)
     };
     let links: BTreeMap<u32, Link> = links.into_iter().flatten().map(named).collect();

@@ -69,11 +69,12 @@ impl Reader {
         }
     }
 
-    /// Why the rules are not read.
-    pub(super) fn why(&self) -> Option<&str> {
+    /// Why the rules of a firewall are not read.
+    pub(super) fn why(&self, firewall: Firewall) -> Option<&str> {
         match self {
             Self::Nobody(why) => Some(why),
-            Self::Closed(_) | Self::Open(_) => None,
+            Self::Open(tables) => tables.why(firewall),
+            Self::Closed(_) => None,
         }
     }
 }
@@ -302,6 +303,19 @@ mod tests {
             };
             self.0.lock().unwrap().1.then_some(rules)
         }
+
+        fn why(&self, firewall: Firewall) -> Option<&str> {
+            (firewall == Firewall::Ip6).then_some("its types are damaged")
+        }
+    }
+
+    #[test]
+    fn why_a_firewall_is_not_read_is_told_of_that_one() {
+        let reader = Reader::Open(Box::new(Fake(Mutex::default())));
+        assert_eq!(reader.why(Firewall::Ip), None);
+        assert_eq!(reader.why(Firewall::Ip6), Some("its types are damaged"));
+        let nobody = Reader::new(None);
+        assert!(nobody.why(Firewall::Ip).is_some());
     }
 
     #[test]

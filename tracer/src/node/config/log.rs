@@ -18,11 +18,15 @@ const TURN: usize = 64;
 /// Facility of the kernel itself: others come from processes.
 const LOG_KERN: u32 = 0;
 
+/// How the line ends that says that all processes of a cgroup are killed with one of them (`mem_cgroup_print_oom_group`).
+const OF_GROUP: &str = " are going to be killed due to memory.oom.group set";
+
 /// What a line must have in it, all of these, and what kind of thing it tells of.
-const LINES: [(&[&str], NoticeKind); 30] = [
+const LINES: [(&[&str], NoticeKind); 31] = [
     // mm/oom_kill.c
     (&["ut of memory: Killed process "], NoticeKind::OutOfMemory),
     (&["oom_reaper: reaped process "], NoticeKind::OutOfMemory),
+    (&["Tasks in ", OF_GROUP], NoticeKind::OutOfMemory),
     // kernel/module, and what modprobe and systemd say
     (&["odule ", " not found"], NoticeKind::Module),
     (&["disagrees about version of symbol"], NoticeKind::Module),
@@ -72,12 +76,20 @@ const LINES: [(&[&str], NoticeKind); 30] = [
 #[derive(Debug)]
 pub(super) struct Log {
     file: File,
-    doomed: Option<Doomed>,
+    doomed: Doomed,
 }
 
-/// Whom the kernel has chosen to kill for want of memory: it says so of each in a line of its own, before it does.
-#[derive(Debug, PartialEq, Eq)]
+/// Whom the kernel kills for want of memory, as it has said last.
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Doomed {
+    /// It says whom it has chosen in a line of its own, before it does.
+    chosen: Option<Chosen>,
+    /// The path of the memory cgroup of which all are to follow (`memory.oom.group`). It says so behind the first one.
+    group: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Chosen {
     pid: u32,
     /// The path of its memory cgroup.
     cgroup: String,
@@ -94,7 +106,10 @@ impl Log {
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
             .open("/dev/kmsg")?;
         file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, doomed: None })
+        Ok(Self {
+            file,
+            doomed: Doomed::default(),
+        })
     }
 
     /// What it says since the last time.
@@ -107,17 +122,19 @@ impl Log {
                 Ok(length) => {
                     let record = buffer.get(..length).unwrap_or_default();
                     let record = String::from_utf8_lossy(record);
-                    if let Some(doomed) = Doomed::of(&record) {
-                        self.doomed = Some(doomed);
-                    }
-                    notices.extend(notice(&record, self.doomed.as_ref()));
+                    self.doomed.hear(&record);
+                    notices.extend(notice(&record, &self.doomed));
                 }
                 // Lines were overwritten before they were read; or one is longer than any.
                 Err(error)
                     if matches!(
                         error.raw_os_error(),
                         Some(libc::EPIPE | libc::EINVAL | libc::EINTR)
-                    ) => {}
+                    ) =>
+                {
+                    // It may have chosen another one there.
+                    self.doomed = Doomed::default();
+                }
                 Err(_) => break,
             }
         }
@@ -139,7 +156,7 @@ fn parts(record: &str) -> Option<(u32, &str)> {
     Some((priority, rest.lines().next()?))
 }
 
-fn notice(record: &str, doomed: Option<&Doomed>) -> Option<Notice> {
+fn notice(record: &str, doomed: &Doomed) -> Option<Notice> {
     let (priority, line) = parts(record)?;
     let (_, kind) = LINES
         .iter()
@@ -150,9 +167,9 @@ fn notice(record: &str, doomed: Option<&Doomed>) -> Option<Notice> {
     }
     let mut text: String = line.chars().take(TOLD).collect();
     if *kind == NoticeKind::OutOfMemory
-        && let Some(of) = Victim::of(line).and_then(|victim| victim.whose(doomed))
+        && let Some(victim) = Victim::of(line)
     {
-        text += &format!("; it was of {of}");
+        text += &victim.whose(doomed);
     }
     Some(Notice {
         kind: *kind,
@@ -163,20 +180,48 @@ fn notice(record: &str, doomed: Option<&Doomed>) -> Option<Notice> {
 }
 
 impl Doomed {
+    fn hear(&mut self, record: &str) {
+        if let Some(chosen) = Chosen::of(record) {
+            *self = Self {
+                chosen: Some(chosen),
+                group: None,
+            };
+        } else if let Some(group) = group(record) {
+            self.group = Some(group);
+        }
+    }
+}
+
+/// `Tasks in /a/b are going to be killed due to memory.oom.group set`
+fn group(record: &str) -> Option<String> {
+    let cgroup = of_kernel(record)?
+        .strip_prefix("Tasks in ")?
+        .strip_suffix(OF_GROUP)?;
+    Some(unescaped(cgroup))
+}
+
+/// What the kernel itself says in a record.
+fn of_kernel(record: &str) -> Option<&str> {
+    let (priority, line) = parts(record)?;
+    (priority >> 3 == LOG_KERN).then_some(line)
+}
+
+/// systemd has backslashes in names, and this file escapes them.
+fn unescaped(cgroup: &str) -> String {
+    cgroup.replace("\\x5c", "\\")
+}
+
+impl Chosen {
     /// `oom-kill:constraint=…,oom_memcg=/a,task_memcg=/a/b,task=name,pid=1234,uid=0` (`mem_cgroup_print_oom_context`,
     /// `dump_oom_victim`).
     fn of(record: &str) -> Option<Self> {
-        let (priority, line) = parts(record)?;
-        let told = line
-            .strip_prefix("oom-kill:")
-            .filter(|_| priority >> 3 == LOG_KERN)?;
+        let told = of_kernel(record)?.strip_prefix("oom-kill:")?;
         let (_, rest) = told.split_once(",task_memcg=")?;
         let (rest, pid) = rest.rsplit_once(",pid=")?;
         let (cgroup, _) = rest.rsplit_once(",task=")?;
         Some(Self {
             pid: pid.split(',').next()?.parse().ok()?,
-            // systemd has backslashes in names, and this file escapes them.
-            cgroup: cgroup.replace("\\x5c", "\\"),
+            cgroup: unescaped(cgroup),
         })
     }
 }
@@ -197,21 +242,25 @@ impl<'l> Victim<'l> {
     }
 
     /// The unit that it is of, by what the kernel has said of its memory; else by its process, which may be there for a moment
-    /// more. A cgroup that is of no unit is named itself.
-    fn whose(&self, doomed: Option<&Doomed>) -> Option<String> {
-        let doomed = doomed.filter(|doomed| doomed.pid == self.pid);
-        let unit = doomed.and_then(|doomed| cgroup::unit(&doomed.cgroup));
+    /// more. A cgroup that is of no unit is named itself. Of one that follows with its group and has gone, that the group was to.
+    fn whose(&self, doomed: &Doomed) -> String {
+        let chosen = doomed.chosen.as_ref().filter(|chosen| chosen.pid == self.pid);
+        let unit = chosen.and_then(|chosen| cgroup::unit(&chosen.cgroup));
         let of_process = || {
             let found = Owners::actor(self.pid)?;
             (found.command == self.command && !found.unit.is_empty()).then_some(found.unit)
         };
-        let of_none = || {
-            Some(format!(
-                "cgroup {}",
-                doomed.filter(|doomed| doomed.cgroup != "/")?.cgroup
-            ))
-        };
-        unit.map(str::to_owned).or_else(of_process).or_else(of_none)
+        if let Some(unit) = unit.map(str::to_owned).or_else(of_process) {
+            return format!("; it was of {unit}");
+        }
+        match (chosen, &doomed.group) {
+            (Some(Chosen { cgroup, .. }), _) if cgroup != "/" => format!("; it was of cgroup {cgroup}"),
+            (None, Some(group)) => match cgroup::unit(group) {
+                Some(unit) => format!("; all of {unit} was to be killed"),
+                None => format!("; all of cgroup {group} was to be killed"),
+            },
+            _ => String::new(),
+        }
     }
 }
 
@@ -221,7 +270,7 @@ mod tests {
 
     #[test]
     fn lines_about_the_network_are_told() {
-        let told = |record: &str| notice(record, None).map(|notice| (notice.kind, notice.text));
+        let told = |record: &str| notice(record, &Doomed::default()).map(|notice| (notice.kind, notice.text));
         let line = |text: &str| format!("4,100,5000000,-;{text}\n SUBSYSTEM=net\n");
         for (text, kind) in [
             (
@@ -272,7 +321,7 @@ mod tests {
     fn who_was_killed_for_want_of_memory_is_told() {
         let record =
             "3,1,1,-;Memory cgroup out of memory: Killed process 4000000 (a) b) total-vm:1kB, anon-rss:1kB";
-        let notice = notice(record, None).unwrap();
+        let notice = notice(record, &Doomed::default()).unwrap();
         assert_eq!(notice.kind, NoticeKind::OutOfMemory);
         // The victim is nobody's doer.
         assert_eq!(notice.by, None);
@@ -280,41 +329,70 @@ mod tests {
         assert_eq!(notice.text, text);
     }
 
+    const CHOSEN: &str = "6,1,1,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,\
+                          oom_memcg=/system.slice,task_memcg=CGROUP,task=a,pid=b,pid=4000000,uid=0";
+
+    /// What the kernel has said of whom it kills.
+    fn doomed(records: &[&str]) -> Doomed {
+        let mut doomed = Doomed::default();
+        for record in records {
+            doomed.hear(record);
+        }
+        doomed
+    }
+
+    /// What is told of the death of a process, behind what the kernel says.
+    fn of_victim(pid: u32, doomed: &Doomed) -> String {
+        let line = format!("Memory cgroup out of memory: Killed process {pid} (a,pid=b) total-vm:1kB");
+        let text = notice(&format!("3,2,1,-;{line}"), doomed).unwrap().text;
+        text.strip_prefix(&line).unwrap().to_owned()
+    }
+
     #[test]
     fn whose_process_was_killed_is_told_by_the_kernel_before() {
-        let chosen = |cgroup: &str| {
-            let line = format!(
-                "6,1,1,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/system.slice,\
-                 task_memcg={cgroup},task=a,pid=b,pid=4000000,uid=0"
-            );
-            Doomed::of(&line)
-        };
-        let told = |doomed: Option<Doomed>| {
-            let record = "3,2,1,-;Memory cgroup out of memory: Killed process 4000000 (a,pid=b) total-vm:1kB";
-            let text = notice(record, doomed.as_ref()).unwrap().text;
-            text.split_once("; it was of ").map(|(_, of)| of.to_owned())
-        };
-        let of = |cgroup: &str| told(Some(chosen(cgroup).unwrap()));
-        assert_eq!(of("/system.slice/a.service").as_deref(), Some("a.service"));
+        let of = |cgroup: &str| of_victim(4_000_000, &doomed(&[&CHOSEN.replace("CGROUP", cgroup)]));
+        assert_eq!(of("/system.slice/a.service"), "; it was of a.service");
         assert_eq!(
-            of(r"/system.slice/a\x5cx2db.service").as_deref(),
-            Some(r"a\x2db.service")
+            of(r"/system.slice/a\x5cx2db.service"),
+            r"; it was of a\x2db.service"
         );
-        assert_eq!(of("/kubepods/pod1/2").as_deref(), Some("cgroup /kubepods/pod1/2"));
-        assert_eq!(of("/"), None);
-        let another = chosen("/system.slice/a.service").map(|doomed| Doomed { pid: 7, ..doomed });
-        assert_eq!((told(another), told(None)), (None, None));
-        assert_eq!(
-            Doomed::of("14,1,1,-;oom-kill:constraint=x,task_memcg=/a,task=a,pid=1,uid=0"),
-            None,
-            "said by a process"
-        );
-        for damaged in [
+        assert_eq!(of("/kubepods/pod1/2"), "; it was of cgroup /kubepods/pod1/2");
+        assert_eq!(of("/"), "");
+        let another = doomed(&[&CHOSEN.replace("CGROUP", "/system.slice/a.service")]);
+        assert_eq!(of_victim(4_000_001, &another), "");
+        assert_eq!(of_victim(4_000_000, &Doomed::default()), "");
+        for nothing in [
+            // Said by a process.
+            "14,1,1,-;oom-kill:constraint=x,task_memcg=/a,task=a,pid=1,uid=0",
+            "14,1,1,-;Tasks in /a are going to be killed due to memory.oom.group set",
             "6,1,1,-;oom-kill:",
             "6,1,1,-;oom-kill:,task_memcg=/a,pid=1",
             "6,1,1,-;oom-kill:,task_memcg=/a,task=a,pid=x",
+            "6,1,1,-;Tasks in /a",
         ] {
-            assert_eq!(Doomed::of(damaged), None, "{damaged}");
+            assert_eq!(doomed(&[nothing]), Doomed::default(), "{nothing}");
         }
+    }
+
+    #[test]
+    fn who_is_killed_with_a_whole_cgroup_is_told_with_it() {
+        let chosen = CHOSEN.replace("CGROUP", "/system.slice/a.service/worker");
+        let group = |cgroup: &str| {
+            format!("6,3,1,-;Tasks in {cgroup} are going to be killed due to memory.oom.group set")
+        };
+        let of_service = group("/system.slice/a.service");
+        let all = doomed(&[&chosen, &of_service]);
+        assert_eq!(of_victim(4_000_000, &all), "; it was of a.service");
+        assert_eq!(of_victim(4_000_001, &all), "; all of a.service was to be killed");
+        let of_pod = doomed(&[&chosen, &group("/kubepods/pod1")]);
+        assert_eq!(
+            of_victim(4_000_001, &of_pod),
+            "; all of cgroup /kubepods/pod1 was to be killed"
+        );
+        let next = doomed(&[&chosen, &of_service, &chosen]);
+        assert_eq!(of_victim(4_000_001, &next), "", "the next one dies alone");
+        let told = notice(&of_service, &all).unwrap();
+        assert_eq!(told.kind, NoticeKind::OutOfMemory);
+        assert!(of_service.ends_with(&told.text));
     }
 }

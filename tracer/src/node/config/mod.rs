@@ -8,6 +8,7 @@
 mod address;
 mod anew;
 mod answer;
+mod bpf_info;
 mod bpf_link;
 mod cgroup_programs;
 mod commit;
@@ -392,14 +393,13 @@ impl Configuration {
         }
         let unread: BTreeSet<Firewall> = self.spaces.values().flat_map(Space::unread).collect();
         if !unread.is_empty() {
+            let reason = unread.iter().find_map(|firewall| self.legacy.why(*firewall));
             let names: Vec<&str> = unread.into_iter().map(Firewall::module).collect();
             why.push(format!(
                 "Of the rules of {} only the names of their tables are seen, so that a change of a rule or policy is not ({}): \
                  iptables-legacy-save shows them.",
                 names.join(" and "),
-                self.legacy
-                    .why()
-                    .unwrap_or("they could not be read in the kernel's memory, or are more than 64 MiB"),
+                reason.unwrap_or("they could not be read in the kernel's memory, or are more than 64 MiB"),
             ));
         }
         if let Some(error) = self.spaces.values().find_map(Space::no_rules) {

@@ -3,13 +3,14 @@
 //! Told are those that can touch packets of the watched namespaces. A program that is put at a device or in a namespace does
 //! nothing before it is there: its link is told, or what the device and its filters are set to.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 
 use aya::programs::{loaded_links, loaded_programs};
 
+use super::super::netlink::{array_at, string, u32_at};
+use super::bpf_info;
 use super::bpf_link::{Info, Names, Place};
 use super::cgroup_programs::CgroupPrograms;
 use super::known::Change;
@@ -49,18 +50,30 @@ struct Standing {
     xdp: Option<u32>,
 }
 
-/// Programs that are loaded, for who knows the id of one. They are read when the first is asked for.
-#[derive(Debug, Default)]
-pub(super) struct Loaded(OnceCell<BTreeMap<u32, Standing>>);
+/// `guard tag 0011223344556677 loaded by uid 0`: what is told of the program with this id, beside its kind. `None` where it is not
+/// there, or may not be asked for.
+pub(super) fn words(id: u32) -> Option<String> {
+    words_of(&bpf_info::of_program(id).ok()?).map(|words| words.replace(OF_DEVICE, " "))
+}
 
-impl Loaded {
-    /// `guard tag 0011223344556677 loaded by uid 0`: what is told of one beside its kind. `None` where it is not there, or none can
-    /// be listed.
-    pub(super) fn words(&self, id: u32) -> Option<String> {
-        let program = self.0.get_or_init(programs).get(&id)?;
-        let (_, words) = program.value.split_once(' ')?;
-        Some(words.replace(OF_DEVICE, " "))
-    }
+/// Of `struct bpf_prog_info` { u32 type, id; u8 tag[8]; u32 jited_len, xlated_len; u64 jited, xlated, load_time; u32 created_by_uid,
+/// nr_map_ids; u64 map_ids; char name[16]; … }
+fn words_of(info: &[u8]) -> Option<String> {
+    const UID: usize = 48;
+    let tag = array_at(info, 8).map(u64::from_be_bytes)?;
+    let name = string(info.get(64..80).unwrap_or_default());
+    Some(told(&name, tag, u32_at(info, UID)))
+}
+
+/// What is told of a program beside its kind.
+fn told(name: &str, tag: u64, uid: Option<u32>) -> String {
+    let name = if name.is_empty() {
+        String::new()
+    } else {
+        format!("{name} ")
+    };
+    let by = uid.map(|uid| format!(", loaded by uid {uid}"));
+    format!("{name}tag {tag:016x}{}", by.unwrap_or_default())
 }
 
 /// What one says of packets of the watched namespaces.
@@ -266,15 +279,7 @@ fn programs() -> BTreeMap<u32, Standing> {
         let kind = format!("{:?}", program.program_type()).to_lowercase();
         let kind = kind.strip_prefix("bpf_prog_type_").unwrap_or(&kind).to_owned();
         let name = String::from_utf8_lossy(program.name()).into_owned();
-        let name = if name.is_empty() { name } else { format!(" {name}") };
-        let by = program
-            .created_by_uid()
-            .map(|uid| format!(", loaded by uid {uid}"));
-        let value = format!(
-            "{kind}{name} tag {:016x}{}",
-            program.tag(),
-            by.unwrap_or_default()
-        );
+        let value = format!("{kind} {}", told(&name, program.tag(), program.created_by_uid()));
         let says = if touches_none(&value) || is_told_where_it_is_put(&value) {
             Says::Nothing
         } else {
@@ -387,6 +392,18 @@ fn next(command: libc::c_long, after: u32) -> io::Result<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_one_program_the_same_is_told_as_of_all() {
+        let mut info = vec![0; 80];
+        info[8..16].copy_from_slice(&[0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77]);
+        info[48..52].copy_from_slice(&1000_u32.to_ne_bytes());
+        let tag = "tag 0011223344556677, loaded by uid 1000";
+        assert_eq!(words_of(&info).as_deref(), Some(tag));
+        info[64..69].copy_from_slice(b"guard");
+        assert_eq!(words_of(&info), Some(format!("guard {tag}")));
+        assert_eq!(words_of(&info[..12]), None);
+    }
 
     #[test]
     fn what_came_and_went_is_told() {

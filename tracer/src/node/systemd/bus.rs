@@ -26,7 +26,8 @@ use crate::node::clock;
 
 /// A bus that takes longer to answer hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same for an answer that takes no work.
+/// The same for an answer that takes no work, and for all that it takes to reach systemd by a bus: one that hangs is given up before
+/// whoever asks once has lost patience, so that systemd can be asked without it.
 const BRIEF: Duration = Duration::from_secs(3);
 /// Signals that wait at most. Where there are more, all is listed anew.
 const WAITING: usize = 4096;
@@ -136,6 +137,10 @@ pub(super) struct Bus {
 impl Bus {
     /// Connects, and listens to signals.
     pub(super) async fn connect(address: &Address) -> Result<(Self, Receiver<Heard>), Failure> {
+        in_time(BRIEF, "reaching systemd", Self::reach(address)).await
+    }
+
+    async fn reach(address: &Address) -> Result<(Self, Receiver<Heard>), Failure> {
         let broken = |error: &dyn std::fmt::Display| Failure::Broken(error.to_string());
         let stream = address.connect().map_err(|error| match error.kind() {
             ErrorKind::NotFound => broken(&"it is not there"),
@@ -149,7 +154,7 @@ impl Bus {
             Builder::unix_stream(stream)
         };
         let build = builder.max_queued(QUEUED).build();
-        let connection = limited("the handshake", build).await?;
+        let connection = answer("the handshake", build).await?;
         let (sender, signals) = channel(WAITING);
         // It ends with the connection, or with whoever takes the signals.
         tokio::spawn(listen(MessageStream::from(&connection), sender));
@@ -333,7 +338,7 @@ impl Bus {
         let call = self
             .connection
             .call_method(to, path, Some(interface), method, body);
-        match within(patience, method, call).await {
+        match in_time(patience, method, answer(method, call)).await {
             Err(Failure::Refused(why)) if AWAY.iter().any(|away| why.contains(away)) => {
                 Err(Failure::Broken(why))
             }
@@ -359,7 +364,7 @@ impl Bus {
             let call = self
                 .connection
                 .call_method(Some(BUS), BUS_OBJECT, Some(BUS), "AddMatch", &rule);
-            limited("AddMatch", call).await?;
+            answer("AddMatch", call).await?;
         }
         Ok(())
     }
@@ -368,7 +373,7 @@ impl Bus {
         let call = self
             .connection
             .call_method(Some(BUS), BUS_OBJECT, Some(BUS), "GetNameOwner", &SYSTEMD);
-        match limited("GetNameOwner", call).await {
+        match answer("GetNameOwner", call).await {
             Ok(reply) => {
                 let owner: String = read("GetNameOwner", &reply.body())?;
                 self.set_owner(Some(owner));
@@ -401,29 +406,25 @@ where
         .map_err(|error| Failure::Refused(format!("the answer to {call} cannot be read: {error}")))
 }
 
-/// Waits for an answer of the bus itself, which takes no work: one that hangs is given up before whoever asks once has lost
-/// patience, so that systemd can be asked without it.
-async fn limited<T>(call: &str, work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
-    within(BRIEF, call, work).await
+/// What a call has brought.
+async fn answer<T>(call: &str, work: impl Future<Output = zbus::Result<T>>) -> Result<T, Failure> {
+    work.await.map_err(|error| match error {
+        zbus::Error::MethodError(name, why, _) => {
+            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            Failure::Refused(format!("{call}: {name}{why}"))
+        }
+        error => Failure::Broken(format!("{call}: {error}")),
+    })
 }
 
-async fn within<T>(
+/// The same of what may take that long at most.
+async fn in_time<T>(
     patience: Duration,
-    call: &str,
-    work: impl Future<Output = zbus::Result<T>>,
+    what: &str,
+    work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    match timeout(patience, work).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(zbus::Error::MethodError(name, why, _))) => {
-            let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-            Err(Failure::Refused(format!("{call}: {name}{why}")))
-        }
-        Ok(Err(error)) => Err(Failure::Broken(format!("{call}: {error}"))),
-        Err(_) => Err(Failure::Broken(format!(
-            "{call}: no answer in {} s",
-            patience.as_secs()
-        ))),
-    }
+    let late = || Failure::Broken(format!("{what}: no answer in {} s", patience.as_secs()));
+    timeout(patience, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Takes all messages as they come: zbus reads no answers either while they wait.
@@ -501,81 +502,4 @@ fn signal(message: &Message) -> Option<Signal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sent<B: serde::Serialize + DynamicType>(interface: &str, member: &str, body: &B) -> Option<Signal> {
-        let message = Message::signal("/org/freedesktop/systemd1/unit/a_2eservice", interface, member);
-        signal(&message.unwrap().build(body).unwrap())
-    }
-
-    fn object(path: &str) -> OwnedObjectPath {
-        OwnedObjectPath::try_from(path).unwrap()
-    }
-
-    #[test]
-    fn signals_are_read() {
-        let path = "/org/freedesktop/systemd1/unit/a_2eservice".to_owned();
-        assert_eq!(
-            sent(MANAGER, "UnitNew", &("a.service", object(&path))),
-            Some(Signal::UnitNew(Object {
-                name: "a.service".to_owned(),
-                path: path.clone()
-            }))
-        );
-        assert_eq!(
-            sent(
-                MANAGER,
-                "JobRemoved",
-                &(7u32, object("/"), "a.service", "timeout")
-            ),
-            Some(Signal::JobRemoved {
-                id: 7,
-                unit: "a.service".to_owned(),
-                result: "timeout".to_owned()
-            })
-        );
-        assert_eq!(
-            sent(MANAGER, "JobNew", &(7u32, object("/"), "a.service")),
-            Some(Signal::JobNew {
-                id: 7,
-                unit: "a.service".to_owned()
-            })
-        );
-        assert_eq!(sent(MANAGER, "Reloading", &true), Some(Signal::Reloading(true)));
-        let changed = |interface: &str| {
-            let none: HashMap<&str, Value<'_>> = HashMap::new();
-            sent(
-                PROPERTIES,
-                "PropertiesChanged",
-                &(interface, none, vec!["MainPID"]),
-            )
-        };
-        assert_eq!(
-            changed("org.freedesktop.systemd1.Service"),
-            Some(Signal::UnitChanged {
-                path,
-                said: Box::default()
-            })
-        );
-        assert_eq!(changed("org.freedesktop.systemd1.Job"), Some(Signal::JobChanged));
-        assert_eq!(changed("org.freedesktop.systemd1.Slice"), None);
-        assert_eq!(changed("org.freedesktop.hostname1"), None);
-        assert_eq!(
-            sent(BUS, "NameOwnerChanged", &(SYSTEMD, ":1.0", "")),
-            Some(Signal::Owner(None))
-        );
-        assert_eq!(sent(BUS, "NameOwnerChanged", &("other", ":1.0", "")), None);
-    }
-
-    #[test]
-    fn what_is_no_such_signal_is_passed_over() {
-        assert_eq!(sent(MANAGER, "UnitNew", &7u32), None);
-        assert_eq!(sent(MANAGER, "Reloading", &"yes"), None);
-        assert_eq!(sent(MANAGER, "StartupFinished", &()), None);
-        assert_eq!(sent("org.example.Other", "UnitNew", &()), None);
-        let to_us = Message::signal("/", MANAGER, "Reloading").unwrap();
-        let to_us = to_us.destination(":1.5").unwrap().build(&true).unwrap();
-        assert_eq!(signal(&to_us), None);
-    }
-}
+mod tests;

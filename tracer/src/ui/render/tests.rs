@@ -5,7 +5,6 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::*;
 use crate::report::Band;
 use crate::ui::sample;
-use crate::ui::view::Showing;
 
 const UTF8: Theme = Theme {
     colour: true,
@@ -96,6 +95,14 @@ fn a_page_of_namespaces_without_any_says_why() {
     };
     let one = page(1);
     assert!(one.contains("Only one network namespace is watched"), "{one}");
+    let mut replayed = ViewState::new(UTF8);
+    replayed.showing = Showing::Recording;
+    replayed.key(KeyEvent::from(KeyCode::Char('n')));
+    let replayed = draw(&sample::healthy(), &mut replayed, (80, 24));
+    assert!(
+        replayed.contains("Only one network namespace is watched."),
+        "{replayed}"
+    );
     let many = page(3);
     assert!(
         many.contains("3 network namespaces are watched, and no packet was counted in any."),

@@ -123,3 +123,23 @@ fn only_losses_that_happened_are_said() {
     assert!(losses(&some)[2].contains("2 sights of data that waits"));
     assert!(losses(&some)[0].contains("lacks 1,234 packets"));
 }
+
+#[test]
+fn how_to_see_other_namespaces_is_told_where_it_helps() {
+    let mut report = sample::healthy();
+    let is_told = |report: &Report, showing: Showing| {
+        namespaces(report, showing).ends_with("; with --netns all also flows of others, as of pods")
+    };
+    assert!(is_told(&report, Showing::Live));
+    assert_eq!(
+        namespaces(&report, Showing::EndOfRecording),
+        "1 network namespace"
+    );
+    // As where all are watched, and there is one.
+    report.capabilities.push(Capability {
+        name: crate::node::namespace::CAPABILITY.to_owned(),
+        state: CapabilityState::Available,
+        why: String::new(),
+    });
+    assert_eq!(namespaces(&report, Showing::Live), "1 network namespace");
+}

@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use super::super::known::Change;
 use super::super::neighbour::State;
-use super::super::programs::Loaded;
 use super::super::told::Who;
-use super::super::{address, dump, link, neighbour, netconf, nexthop, nsid, route, rule, traffic};
+use super::super::{address, dump, link, neighbour, netconf, nexthop, nsid, programs, route, rule, traffic};
 use super::{Again, Space, told_all};
 use crate::event::{Renamed, Seen, Thing, Unknown, of_each_device};
 
@@ -114,7 +113,7 @@ impl Space {
             return Vec::new();
         };
         let before = self.links.get(&link.index);
-        link.name_programs(before, &|id| Loaded::default().words(id));
+        link.name_programs(before, &programs::words);
         let is_new = before.is_none();
         if let Some(before) = before {
             link.after(before);
