@@ -214,7 +214,7 @@ fn is_not_taken(reason: &str) -> bool {
 
 /// What was to be sent waited for the link-layer address of the next hop, which did not tell it, or had no room to wait
 /// (`neigh_invalidate`, `__neigh_event_send`). IPv6 gives no reason; what the queue still has then is purged.
-fn is_for_silent_hop(reason: &str, symbol: &str) -> bool {
+pub(crate) fn is_for_silent_hop(reason: &str, symbol: &str) -> bool {
     reason.starts_with("NEIGH_")
         || matches!(
             (reason, symbol),

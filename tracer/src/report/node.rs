@@ -379,6 +379,8 @@ pub struct Unit {
     pub reload_result: String,
     /// Its main process in the pid namespace of tracer, 0 for none and where it is not known there.
     pub main_pid: u32,
+    /// Its cgroup, as /proc/PID/cgroup names it; empty where it has none.
+    pub cgroup: String,
     /// Id of its run, empty where it never ran.
     pub invocation: String,
     /// How often it was started anew since the tracer saw it first, by whomever.

@@ -1,12 +1,12 @@
 //! What is lost before a mend makes no verdict after it.
 
 use tracer::diagnosis::Diagnosis;
-use tracer::event::{Body, EntryKey, FlowKey, Protocol, Seen, SocketState, Thing};
+use tracer::event::{Body, EntryKey, FlowKey, Origin, Protocol, Seen, SocketState, Thing};
 use tracer::filter::Filter;
 use tracer::report::Where;
 
 use crate::again::{rules, ruleset};
-use crate::pairing::set;
+use crate::pairing::{self, set};
 use crate::story::*;
 use crate::ways::{DEFAULT, asked, changed, led, route};
 
@@ -168,4 +168,34 @@ fn mended_by(breaks: &str, mends: &str) {
     story.rounds(6, |story| story.exchange(client(40_001)));
     assert!(story.ids().is_empty(), "{mends}: {:?}", story.ids());
     assert!(story.report().episodes[0].mended.is_some(), "{mends}");
+}
+
+/// What came for a listener while the lookup of local addresses was gone waits for a neighbour that has this node's own address, and is
+/// dropped up to 3 s later, when the rule is back.
+#[test]
+fn what_waited_for_a_neighbour_since_before_the_mend_is_no_fault_after_it() {
+    let mut story = pairing::before();
+    story.listen(8080, "server");
+    set(
+        &mut story,
+        pairing::local_rule(),
+        None,
+        Seen::Told,
+        Some(pairing::networkd()),
+    );
+    let lost = drop("NEIGH_FAILED", "neigh_invalidate", Protocol::Tcp);
+    story.arrived(Protocol::Tcp, 2).count(served(50_000), |flow| {
+        (flow.origin, flow.iif) = (Origin::Remote, ETH0);
+        flow.arrived += 2;
+    });
+    story.rounds(4, |story| story.ask_and_lose(client(40_000), foreign()));
+    let mended = story.events.len();
+    set(&mut story, pairing::local_rule(), Some(""), Seen::Told, None);
+    story.rounds(3, |story| story.exchange(client(40_000)));
+    story.add(lost, 2).count(served(50_000), |flow| {
+        flow.dropped += 2;
+        flow.last_drop = Some(("NEIGH_FAILED".to_owned(), at("neigh_invalidate")));
+    });
+    story.rounds(16, |story| story.exchange(client(40_000)));
+    assert_eq!(led_from(&story, mended), ["R01", ""]);
 }

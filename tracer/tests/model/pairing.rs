@@ -100,7 +100,7 @@ fn lose(story: &mut Story) {
 }
 
 /// A node that works, with the rule to table local.
-fn before() -> Story {
+pub(crate) fn before() -> Story {
     let mut story = healthy();
     set(&mut story, local_rule(), Some(""), Seen::Found, None);
     unit(&mut story, NETWORKD, "1", Seen::Found);

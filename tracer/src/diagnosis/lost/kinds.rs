@@ -66,6 +66,8 @@ pub(super) struct Way {
     /// Another rule tells of it: for addresses of this node, or for all.
     told_of_own: bool,
     is_told: bool,
+    /// They waited for the link-layer address of a neighbour before: for up to 3 s (`neigh_timer_handler`, net/core/neighbour.c).
+    pub(super) has_waited: bool,
 }
 
 impl Way {
@@ -82,6 +84,7 @@ impl Way {
             is_kernels: matches!(class::of(reason, symbol), Class::Protocol | Class::Resource),
             told_of_own: routing::tells_of_own(model, reason, symbol),
             is_told: routing::tells(model, reason),
+            has_waited: ends::is_for_silent_hop(reason, symbol),
         }
     }
 

@@ -217,7 +217,12 @@ impl<'a> Losses<'a> {
                 self.dropped(model, plight, &hunger, end);
             }
         } else if has_vanished(model, plight, &hunger) {
-            self.lose(model, plight, &hunger, Kind::Other, None, plight.missing);
+            let lost = Spell {
+                since: began(plight, &hunger),
+                last: hunger.last,
+                packets: plight.missing,
+            };
+            self.lose(model, plight, (Kind::Other, None), lost, hunger.so_since);
         }
     }
 
@@ -232,7 +237,17 @@ impl<'a> Losses<'a> {
         let way = self.way(model, end);
         if way.loses(model, plight) {
             let kind = way.kind(model, &self.returned, &plight.key, &spell);
-            self.lose(model, plight, hunger, kind, Some(place), hunger.so.into());
+            let since = if way.has_waited {
+                hunger.so_since
+            } else {
+                began(plight, hunger)
+            };
+            let lost = Spell {
+                since,
+                last: hunger.last,
+                packets: hunger.so.into(),
+            };
+            self.lose(model, plight, (kind, Some(place)), lost, hunger.so_since);
         }
     }
 
@@ -256,24 +271,17 @@ impl<'a> Losses<'a> {
         }
     }
 
+    /// A flow lost this, in a spell that began then; with the place of how it ended, where that was seen.
     fn lose(
         &mut self,
         model: &Model,
         plight: &'a Plight,
-        hunger: &Hunger,
-        kind: Kind,
-        place: Option<usize>,
-        packets: u64,
+        (kind, place): (Kind, Option<usize>),
+        lost: Spell,
+        began: u64,
     ) {
-        // What waits in vain for the first time may have done so before anything was dropped so.
-        let dropped = plight.dropped.map_or(0, |spell| spell.since);
-        let lost = self.kinds.entry(kind).or_insert_with(|| Lost::nothing(model));
-        let spell = Spell {
-            since: hunger.so_since.max(dropped),
-            last: hunger.last,
-            packets,
-        };
-        lost.add(plight, place, spell, hunger.so_since);
+        let all = self.kinds.entry(kind).or_insert_with(|| Lost::nothing(model));
+        all.add(plight, place, lost, began);
     }
 
     /// A socket of this node waits for the flow's packets: it is connected to that peer, or the flow still asks, or it
@@ -456,6 +464,13 @@ fn asked_in_vain(plight: &Plight) -> bool {
         && plight
             .hunger
             .is_some_and(|hunger| hunger.dropped > 0 && is_soon(hunger))
+}
+
+/// When a flow that starves began to lose packets as it does. What waits in vain for the first time may have done so before anything was
+/// dropped so.
+fn began(plight: &Plight, hunger: &Hunger) -> u64 {
+    let dropped = plight.dropped.map_or(0, |spell| spell.since);
+    hunger.so_since.max(dropped)
 }
 
 /// The hunger of a flow that has lasted for long enough. What is over is told while it is fresh.

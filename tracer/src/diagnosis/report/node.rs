@@ -304,6 +304,7 @@ fn units(model: &Model, most: usize) -> (Vec<Unit>, u64) {
                 sub: state.sub.clone(),
                 result: state.result.clone(),
                 main_pid: state.main_pid,
+                cgroup: state.cgroup.clone(),
                 invocation: state.invocation.clone(),
                 starts: known.starts,
                 restarts: state.restarts,

@@ -76,6 +76,7 @@ fn unit(name: &str, active: &str, sub: &str) -> Unit {
         sub: sub.to_owned(),
         result: "success".to_owned(),
         main_pid: 0,
+        cgroup: format!("/system.slice/{name}"),
         invocation: String::new(),
         starts: 0,
         restarts: 0,
