@@ -53,6 +53,11 @@ const MANAGERS: [&str; 5] = [
     "wicked.service",
 ];
 
+/// This unit keeps the network's configuration.
+pub(super) fn is_one(unit: &str) -> bool {
+    MANAGERS.contains(&unit)
+}
+
 fn removed(view: &View<'_>) -> Option<Finding> {
     let model = view.model;
     let gone: Vec<(u32, &Thing, &Change, &str)> = model
@@ -71,8 +76,7 @@ fn removed(view: &View<'_>) -> Option<Finding> {
                 change.after.is_none() && model.settings().value(*netns, thing.clone()).is_none();
             let begun = model.units().begun(unit, change.at)?.at;
             let is_its_start = change.at.saturating_sub(begun) <= STARTING;
-            (counts && is_missing && is_its_start && MANAGERS.contains(&unit))
-                .then_some((*netns, thing, change, unit))
+            (counts && is_missing && is_its_start && is_one(unit)).then_some((*netns, thing, change, unit))
         })
         .collect();
     let (netns, _, first, unit) = *gone.first()?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::sufferers::Sufferers;
 use super::words::{count, list, moment, short};
-use super::{About, Finding, Rule, View, effects, evidence};
+use super::{About, Finding, Rule, View, effects, evidence, managers};
 use crate::event::UnitState;
 use crate::model::Model;
 use crate::model::clock::SECOND;
@@ -17,7 +17,8 @@ pub(super) const KILLED: Rule = Rule {
     title: "Flows began to starve soon after a unit was killed or crashed",
     place: None,
     about: About {
-        signature: "A unit ended by timeout, signal, watchdog or for want of memory in the minute before flows began to starve.",
+        signature: "A unit ended by timeout, signal, watchdog or for want of memory in the minute before flows began to starve. A weak \
+                    sign where by its name it neither changes packages nor keeps what packets go by.",
         meaning: "What the unit was doing was cut off: an upgrade half-way through, an agent that keeps rules or routes. That both \
                   came one after the other is a sign, and no proof.",
         check: &[
@@ -62,6 +63,31 @@ const AFTER: u64 = 60 * SECOND;
 /// Results of a run that was ended by force (`ServiceResult`, systemd src/core/service.h).
 const BY_FORCE: [&str; 5] = ["timeout", "signal", "core-dump", "watchdog", "oom-kill"];
 
+/// What stands in the names of units that change packages, run pods or keep a firewall's rules.
+const KEEPERS: [&str; 16] = [
+    "apt-daily",
+    "unattended-upgrades",
+    "packagekit",
+    "dnf",
+    "kubelet",
+    "kube-proxy",
+    "containerd",
+    "crio",
+    "docker",
+    "cilium",
+    "calico",
+    "flannel",
+    "firewalld",
+    "nftables",
+    "iptables",
+    "ufw",
+];
+
+/// What this unit does may be what others' packets need.
+fn concerns_others(name: &str) -> bool {
+    managers::is_one(name) || KEEPERS.iter().any(|word| name.contains(word))
+}
+
 /// When a unit's last run ended, in boot time.
 fn ended(model: &Model, state: &UnitState) -> Option<u64> {
     u64::try_from(state.ended?.checked_sub(model.wall(0))?).ok()
@@ -77,6 +103,9 @@ fn killed(view: &View<'_>) -> Option<Finding> {
         .filter_map(|(name, known)| Some((ended(model, &known.state)?, name, &known.state)))
         .filter(|(at, ..)| *at <= onset && onset - at <= AFTER)
         .collect();
+    let is_strong = killed.iter().any(|(_, name, _)| concerns_others(name));
+    // Beside those any other one came before by chance.
+    killed.retain(|(_, name, _)| !is_strong || concerns_others(name));
     killed.sort_by_key(|(at, name, _)| (*at, *name));
     let (last, ..) = *killed.last()?;
     let names: Vec<String> = killed.iter().map(|(_, name, _)| (*name).to_owned()).collect();
@@ -85,7 +114,11 @@ fn killed(view: &View<'_>) -> Option<Finding> {
         .map(|(_, name, state)| format!("{name} (result {})", state.result))
         .collect();
     Some(Finding {
-        confidence: if model.starves() { Confidence::Strong } else { Confidence::Weak },
+        confidence: if is_strong && model.starves() {
+            Confidence::Strong
+        } else {
+            Confidence::Weak
+        },
         explanation: format!(
             "Flows began to starve at {}, {} after the end of {}.",
             moment(model, onset),

@@ -1,7 +1,7 @@
 //! What units did, in sentences.
 
 use tracer::event::{Body, CapabilityState, Job, JobState, Limits, Seen, Thing, Unit, UnitState, Version};
-use tracer::report::Deadline;
+use tracer::report::{Confidence, Deadline};
 
 use crate::pairing::{networkd, set};
 use crate::story::*;
@@ -99,16 +99,33 @@ fn what_a_manager_removed_is_counted() {
 /// A unit that crashed was not ended by anybody's force.
 #[test]
 fn how_a_unit_ended_is_told_by_its_result() {
-    let mut story = healthy();
-    unit(&mut story, "agent.service", Seen::Found, runs("1"));
-    unit(&mut story, "agent.service", Seen::Told, failed("core-dump", 0));
-    story.rounds(12, |story| story.ask_and_lose(client(40_000), foreign()));
-    let explanation = story.verdict("R26").explanation;
+    let verdict = crashed(&["agent.service"]).verdict("R26");
+    let explanation = &verdict.explanation;
     assert!(
         explanation.starts_with("Flows began to starve at 06:00:0")
             && explanation.ends_with(" after the end of agent.service (result core-dump)."),
         "{explanation}"
     );
+    assert_eq!(verdict.confidence, Confidence::Weak);
+}
+
+/// That it ended before says little of a unit that has nothing to do with what packets go by.
+#[test]
+fn only_units_that_others_need_are_more_than_a_weak_sign() {
+    let verdict = crashed(&["agent.service", "containerd.service"]).verdict("R26");
+    assert_eq!(verdict.confidence, Confidence::Strong);
+    assert_eq!(verdict.units, ["containerd.service"]);
+}
+
+/// Flows begin to starve after these have crashed.
+fn crashed(units: &[&str]) -> Story {
+    let mut story = healthy();
+    for name in units {
+        unit(&mut story, name, Seen::Found, runs("1"));
+        unit(&mut story, name, Seen::Told, failed("core-dump", 0));
+    }
+    story.rounds(12, |story| story.ask_and_lose(client(40_000), foreign()));
+    story
 }
 
 /// Who started them is not seen: that they are in its cgroup is.
